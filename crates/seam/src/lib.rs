@@ -1,0 +1,16 @@
+//! Layer 0: the vocabulary of the store and the seams through which the outside world comes in.
+//!
+//! Identifiers are newtypes, so that the compiler refuses a swap. Time, randomness and disks are traits: whatever is
+//! built on them runs unchanged over real files and over the simulated twins in [`sim`], which is what lets a seed
+//! replay any failure. Nothing here does I/O of its own.
+
+mod clock;
+mod disk;
+mod entropy;
+mod id;
+pub mod sim;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use disk::{Disk, DiskError, DiskErrorKind, DiskFile, DiskSpace, FileInfo, WriteMode, SECTOR_LEN};
+pub use entropy::{Entropy, SystemEntropy};
+pub use id::{ChunkId, DiskIndex, Epoch, Ino, Lsn, Position, SegmentId, SetId};
