@@ -1,0 +1,20 @@
+//! The little that users need of the name space, so that their rules can be tested without one.
+
+use strata_namespace::{Namespace, Op, Result};
+
+/// Named records that change one at a time.
+pub(crate) trait Records: Send + Sync {
+    /// All records whose name starts with `prefix`.
+    fn load(&self, op: &Op, prefix: &str) -> Result<Vec<(String, Vec<u8>)>>;
+    /// Writes a record, or removes it.
+    fn put(&self, op: &Op, key: &str, value: Option<&[u8]>) -> Result<()>;
+}
+
+impl Records for Namespace {
+    fn load(&self, op: &Op, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        self.settings(op, prefix)
+    }
+    fn put(&self, op: &Op, key: &str, value: Option<&[u8]>) -> Result<()> {
+        self.put_setting(op, key, value)
+    }
+}
