@@ -1,0 +1,175 @@
+//! The command line: one subcommand per thing to do, and how their failures become exit codes.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, ConfigError, DoorSettings, StoreConfig, StoreSettings};
+use crate::lock::InUse;
+
+/// One store, many doors: a local drive, NFS, WebDAV and S3 over the same files, on disks that may fail.
+#[derive(Debug, Parser)]
+#[command(name = "strata", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to log to standard error: error, warn, info, debug, trace, or a filter such as strata_ledger=debug
+    #[arg(long, global = true, env = "STRATA_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve a store through its doors, creating the store at the first start
+    Serve {
+        /// Read settings from this TOML file; a key is a flag of this command without its dashes
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// The doors
+        #[command(flatten)]
+        doors: DoorSettings,
+    },
+    /// Only mount a store that nobody serves; runs until it is unmounted or interrupted
+    Mount {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// Where to mount
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+        /// Let users other than the one who mounts into the mount
+        #[arg(long)]
+        allow_other: bool,
+    },
+    /// Show a store's disks, log and doors
+    Status {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check every invariant of a store that nobody serves; changes nothing
+    Fsck {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add, list and remove users, and renew their secrets
+    User {
+        /// Read settings from this TOML file
+        #[arg(long, global = true, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// What to do
+        #[command(subcommand)]
+        action: UserAction,
+    },
+}
+
+/// What to do with users.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum UserAction {
+    /// Add a user and print the generated secret, once
+    Add {
+        /// Name, also the access key's and WebDAV's user name
+        name: String,
+    },
+    /// List the users, without secrets
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a user; requests signed with the old secret fail from then on
+    Remove {
+        /// Name of the user
+        name: String,
+    },
+    /// Give a user a new secret and print it, once
+    Rotate {
+        /// Name of the user
+        name: String,
+    },
+}
+
+/// Runs one command to its end.
+///
+/// # Errors
+/// Whatever stopped it; [`exit_code_of`] tells the kinds apart.
+pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve { config, store, doors } => {
+            let config = Config::load(config.as_deref(), store, doors)?;
+            crate::serve::run(&config)
+        }
+        Command::Mount {
+            config,
+            store,
+            path,
+            allow_other,
+        } => {
+            let config = Config::mount_only(StoreConfig::load(config.as_deref(), store)?, path, allow_other)?;
+            crate::serve::run(&config)
+        }
+        Command::Status { config, store, json } => {
+            crate::status::run(&StoreConfig::load(config.as_deref(), store)?, json)
+        }
+        Command::Fsck { config, store, json } => crate::fsck::run(&StoreConfig::load(config.as_deref(), store)?, json),
+        Command::User { config, store, action } => {
+            crate::user::run(&StoreConfig::load(config.as_deref(), store)?, action)
+        }
+    }
+}
+
+/// The exit code for a failure; the list is in the head of `main.rs`.
+pub(crate) fn exit_code_of(error: &anyhow::Error) -> ExitCode {
+    if error.is::<ConfigError>() {
+        ExitCode::from(2)
+    } else if error.is::<InUse>() {
+        ExitCode::from(3)
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Sends log lines to standard error. A filter that cannot be read is reported and replaced by the default.
+pub(crate) fn log_to_stderr(filter: Option<&str>) {
+    let default = || EnvFilter::new("warn,strata=info");
+    let (filter, refused) = match filter.map(EnvFilter::try_new) {
+        None => (default(), None),
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (default(), Some(error)),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(true)
+        .init();
+    if let Some(error) = refused {
+        tracing::warn!(%error, "the log filter is not understood; logging warnings");
+    }
+}

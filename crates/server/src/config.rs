@@ -1,0 +1,208 @@
+//! What an operator can set, defined once.
+//!
+//! [`StoreSettings`] and [`DoorSettings`] are at the same time the flags, the `STRATA_*` variables and the keys of the
+//! configuration file: a key is the flag without its dashes. A flag beats a variable, a variable beats the file, the
+//! file beats the default. [`Config`] is the checked result; nothing behind it looks at a raw setting again.
+//!
+//! Invariant: reading and checking settings touches nothing but the configuration file, so a refused setting has
+//! changed nothing.
+
+mod file;
+mod layout;
+mod listen;
+mod nearest;
+mod resolve;
+mod size;
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+pub(crate) use layout::{DISKS_MAX, Layout};
+pub(crate) use listen::Listen;
+pub(crate) use resolve::{Config, StoreConfig};
+pub(crate) use size::ByteSize;
+
+/// A setting that cannot be used. Nothing has been changed when it is returned.
+#[derive(Debug)]
+pub(crate) struct ConfigError(pub(crate) String);
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What a write that must be durable waits for; for buckets that do not choose for themselves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DurabilityClass {
+    /// The medium: survives power loss.
+    #[default]
+    Strict,
+    /// The operating system: survives the death of the process, not of the power.
+    Relaxed,
+}
+
+impl DurabilityClass {
+    /// The word used for it in settings and tables.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Relaxed => "relaxed",
+        }
+    }
+}
+
+/// Where doors listen that were given no address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Ports {
+    /// S3 9000, WebDAV 9001, admin 9002, NFS 12049.
+    #[default]
+    Fixed,
+    /// Any free ports; DIR/doors.json says which.
+    Auto,
+}
+
+/// The settings every command needs to find a store and to open it.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct StoreSettings {
+    /// Folder of the store: its lock, its index and, unless disks are named, its disks
+    #[arg(long, env = "STRATA_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Number of disks of a new store, as folders DIR/disk0, DIR/disk1 and so on [default: what is there, or 1]
+    #[arg(long, env = "STRATA_DISKS", value_name = "N", conflicts_with = "disk")]
+    pub(crate) disks: Option<u8>,
+
+    /// A disk's folder; repeat it for each disk, always in the same order
+    #[arg(long, env = "STRATA_DISK", value_name = "PATH", value_delimiter = ',')]
+    pub(crate) disk: Option<Vec<PathBuf>>,
+
+    /// Number of disks a new store may lose without losing data [default: by the number of disks, 4+2 for six]
+    #[arg(long, env = "STRATA_PARITY", value_name = "N")]
+    pub(crate) parity: Option<u8>,
+
+    /// What a durable write waits for, in buckets that do not choose for themselves [default: strict]
+    #[arg(long, env = "STRATA_DURABILITY", value_name = "CLASS")]
+    pub(crate) durability: Option<DurabilityClass>,
+
+    /// Memory for decoded chunks [default: 256MiB]
+    #[arg(long, env = "STRATA_CACHE_SIZE", value_name = "SIZE")]
+    pub(crate) cache_size: Option<ByteSize>,
+
+    /// Length of the log's files on each disk of a new store [default: 64MiB]
+    #[arg(long, env = "STRATA_SEGMENT_SIZE", value_name = "SIZE")]
+    pub(crate) segment_size: Option<ByteSize>,
+}
+
+/// The settings of a serving process beyond its store.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct DoorSettings {
+    /// Mount the name space on this folder while serving
+    #[arg(long, env = "STRATA_MOUNT", value_name = "DIR")]
+    pub(crate) mount: Option<PathBuf>,
+
+    /// Let users other than the one who runs the server into the mount
+    #[arg(long, env = "STRATA_ALLOW_OTHER", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) allow_other: Option<bool>,
+
+    /// Ports of doors that are given no address: fixed (9000, 9001, 9002, 12049) or auto (any free ones)
+    #[arg(long, env = "STRATA_PORTS", value_name = "CHOICE")]
+    pub(crate) ports: Option<Ports>,
+
+    /// Address of the S3 door, or off [default: 127.0.0.1:9000]
+    #[arg(long, env = "STRATA_S3_LISTEN", value_name = "ADDR")]
+    pub(crate) s3_listen: Option<Listen>,
+
+    /// Address of the WebDAV door, or off [default: 127.0.0.1:9001]
+    #[arg(long, env = "STRATA_WEBDAV_LISTEN", value_name = "ADDR")]
+    pub(crate) webdav_listen: Option<Listen>,
+
+    /// Address of the NFS door, or off [default: 127.0.0.1:12049]
+    #[arg(long, env = "STRATA_NFS_LISTEN", value_name = "ADDR")]
+    pub(crate) nfs_listen: Option<Listen>,
+
+    /// Address of the admin door, or off [default: 127.0.0.1:9002]
+    #[arg(long, env = "STRATA_ADMIN_LISTEN", value_name = "ADDR")]
+    pub(crate) admin_listen: Option<Listen>,
+
+    /// Region that S3 clients sign for [default: us-east-1]
+    #[arg(long, env = "STRATA_REGION", value_name = "NAME")]
+    pub(crate) region: Option<String>,
+
+    /// Threads that serve network requests [default: the number of cores, at least 4]
+    #[arg(long, env = "STRATA_THREADS", value_name = "N")]
+    pub(crate) threads: Option<u16>,
+
+    /// Seconds that running requests are given at shutdown [default: 10]
+    #[arg(long, env = "STRATA_DRAIN_SECONDS", value_name = "N")]
+    pub(crate) drain_seconds: Option<u16>,
+}
+
+impl StoreSettings {
+    /// These settings where they say something, `below` where they do not.
+    fn over(self, below: Self) -> Self {
+        let Self {
+            data,
+            mut disks,
+            mut disk,
+            parity,
+            durability,
+            cache_size,
+            segment_size,
+        } = self;
+        // `disks` and `disk` are two ways to say one thing: whichever is said higher up wins as a whole.
+        if disks.is_none() && disk.is_none() {
+            (disks, disk) = (below.disks, below.disk);
+        }
+        Self {
+            data: data.or(below.data),
+            disks,
+            disk,
+            parity: parity.or(below.parity),
+            durability: durability.or(below.durability),
+            cache_size: cache_size.or(below.cache_size),
+            segment_size: segment_size.or(below.segment_size),
+        }
+    }
+}
+
+impl DoorSettings {
+    /// These settings where they say something, `below` where they do not.
+    fn over(self, below: Self) -> Self {
+        let Self {
+            mount,
+            allow_other,
+            ports,
+            s3_listen,
+            webdav_listen,
+            nfs_listen,
+            admin_listen,
+            region,
+            threads,
+            drain_seconds,
+        } = self;
+        Self {
+            mount: mount.or(below.mount),
+            allow_other: allow_other.or(below.allow_other),
+            ports: ports.or(below.ports),
+            s3_listen: s3_listen.or(below.s3_listen),
+            webdav_listen: webdav_listen.or(below.webdav_listen),
+            nfs_listen: nfs_listen.or(below.nfs_listen),
+            admin_listen: admin_listen.or(below.admin_listen),
+            region: region.or(below.region),
+            threads: threads.or(below.threads),
+            drain_seconds: drain_seconds.or(below.drain_seconds),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

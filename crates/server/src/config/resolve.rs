@@ -1,0 +1,283 @@
+//! From settings to a configuration that makes sense, or to the sentence that says why it does not.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{
+    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Layout, Listen, Ports, StoreSettings, file,
+};
+
+/// Memory for decoded chunks: below, a few readers of one large object would push each other out.
+const CACHE_MIN: ByteSize = ByteSize::mib(16);
+const CACHE_DEFAULT: ByteSize = ByteSize::mib(256);
+/// Segments: below, a stripe of 1 MiB shards would not fit a few times; above, reclaiming one takes too long.
+const SEGMENT_MIN: ByteSize = ByteSize::mib(8);
+const SEGMENT_MAX: ByteSize = ByteSize::mib(4096);
+const SEGMENT_DEFAULT: ByteSize = ByteSize::mib(64);
+/// Threads that serve network requests.
+const THREADS_MIN: u16 = 4;
+const THREADS_MAX: u16 = 512;
+/// Seconds for running requests at shutdown.
+const DRAIN_SECONDS_DEFAULT: u16 = 10;
+const DRAIN_SECONDS_MAX: u16 = 3600;
+
+/// Where a store is and how it is opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct StoreConfig {
+    /// Folder of lock, index, doors file and token.
+    pub(crate) data: PathBuf,
+    /// One folder per disk, in the order of the set.
+    pub(crate) disks: Vec<PathBuf>,
+    /// Layout of a store that is created.
+    pub(crate) layout: Layout,
+    /// For buckets that do not choose.
+    pub(crate) durability: DurabilityClass,
+    /// Memory for decoded chunks.
+    pub(crate) cache: ByteSize,
+    /// Length of the log's files of a store that is created.
+    pub(crate) segment: ByteSize,
+}
+
+/// What a serving process needs to know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Config {
+    /// The store.
+    pub(crate) store: StoreConfig,
+    /// Where to mount the name space, if anywhere.
+    pub(crate) mount: Option<PathBuf>,
+    /// Whether other users are let into the mount.
+    pub(crate) allow_other: bool,
+    /// Address of the S3 door.
+    pub(crate) s3: Listen,
+    /// Address of the WebDAV door.
+    pub(crate) webdav: Listen,
+    /// Address of the NFS door.
+    pub(crate) nfs: Listen,
+    /// Address of the admin door.
+    pub(crate) admin: Listen,
+    /// Region that S3 clients sign for.
+    pub(crate) region: String,
+    /// Threads that serve network requests.
+    pub(crate) threads: u16,
+    /// Time that running requests are given at shutdown.
+    pub(crate) drain: Duration,
+}
+
+impl StoreConfig {
+    /// Takes the settings of flags and environment over those of the file, if one is named, and checks them.
+    ///
+    /// # Errors
+    /// Every setting that makes no sense, named, with what would.
+    pub(crate) fn load(file: Option<&Path>, flags: StoreSettings) -> Result<Self, ConfigError> {
+        let below = file.map(file::read).transpose()?.unwrap_or_default().0;
+        Self::resolve(flags.over(below))
+    }
+
+    fn resolve(settings: StoreSettings) -> Result<Self, ConfigError> {
+        let Some(data) = settings.data else {
+            return Err(ConfigError(
+                "no folder for the store; name one with --data DIR, STRATA_DATA or the key `data`".into(),
+            ));
+        };
+        if data.as_os_str().is_empty() {
+            return Err(ConfigError("`data` is empty; name the folder of the store".into()));
+        }
+        let (disks, counted) = match settings.disk {
+            Some(disks) => (disks, true),
+            None => numbered_disks(&data, settings.disks),
+        };
+        check_distinct(&disks)?;
+        let count = u8::try_from(disks.len()).unwrap_or(u8::MAX);
+        let parity = settings.parity;
+        let layout = Layout::for_disks(count, parity).map_err(|ConfigError(what)| {
+            ConfigError(if counted {
+                what
+            } else {
+                format!("{what}; say how many disks there are with --disks N")
+            })
+        })?;
+        let memory = machine_memory();
+        let cache = settings.cache_size.unwrap_or(CACHE_DEFAULT);
+        in_range("cache-size", cache, CACHE_MIN, memory)?;
+        let segment = settings.segment_size.unwrap_or(SEGMENT_DEFAULT);
+        in_range("segment-size", segment, SEGMENT_MIN, SEGMENT_MAX)?;
+        if segment.0 % ByteSize::mib(1).0 != 0 {
+            return Err(ConfigError(format!(
+                "segment-size {segment} is not a whole number of MiB"
+            )));
+        }
+        Ok(Self {
+            data,
+            disks,
+            layout,
+            durability: settings.durability.unwrap_or_default(),
+            cache,
+            segment,
+        })
+    }
+}
+
+impl Config {
+    /// As [`StoreConfig::load`], with the doors.
+    ///
+    /// # Errors
+    /// Every setting that makes no sense, named, with what would.
+    pub(crate) fn load(file: Option<&Path>, store: StoreSettings, doors: DoorSettings) -> Result<Self, ConfigError> {
+        let (store_below, doors_below) = file.map(file::read).transpose()?.unwrap_or_default();
+        Self::resolve(StoreConfig::resolve(store.over(store_below))?, doors.over(doors_below))
+    }
+
+    /// The configuration of a process whose only door is a mount on `path`.
+    ///
+    /// # Errors
+    /// A mount that would hide the store.
+    pub(crate) fn mount_only(store: StoreConfig, path: PathBuf, allow_other: bool) -> Result<Self, ConfigError> {
+        let off = Some(Listen::Off);
+        let doors = DoorSettings {
+            mount: Some(path),
+            allow_other: Some(allow_other),
+            s3_listen: off,
+            webdav_listen: off,
+            nfs_listen: off,
+            admin_listen: off,
+            ..DoorSettings::default()
+        };
+        Self::resolve(store, doors)
+    }
+
+    fn resolve(store: StoreConfig, doors: DoorSettings) -> Result<Self, ConfigError> {
+        let ports = doors.ports.unwrap_or_default();
+        let listen = |given: Option<Listen>, port: u16| {
+            given.unwrap_or_else(|| {
+                let port = if ports == Ports::Auto { 0 } else { port };
+                Listen::At(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+            })
+        };
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let threads = doors
+            .threads
+            .unwrap_or_else(|| u16::try_from(cores).unwrap_or(THREADS_MAX).max(THREADS_MIN));
+        if threads == 0 || threads > THREADS_MAX {
+            return Err(ConfigError(format!("threads {threads} is outside 1 to {THREADS_MAX}")));
+        }
+        let drain_seconds = doors.drain_seconds.unwrap_or(DRAIN_SECONDS_DEFAULT);
+        if drain_seconds > DRAIN_SECONDS_MAX {
+            return Err(ConfigError(format!(
+                "drain-seconds {drain_seconds} is more than an hour"
+            )));
+        }
+        let region = doors.region.unwrap_or_else(|| "us-east-1".to_owned());
+        if region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Err(ConfigError(format!(
+                "region `{region}` is not made of letters, digits and dashes"
+            )));
+        }
+        let config = Self {
+            mount: doors.mount,
+            allow_other: doors.allow_other.unwrap_or(false),
+            s3: listen(doors.s3_listen, 9000),
+            webdav: listen(doors.webdav_listen, 9001),
+            nfs: listen(doors.nfs_listen, 12049),
+            admin: listen(doors.admin_listen, 9002),
+            region,
+            threads,
+            drain: Duration::from_secs(drain_seconds.into()),
+            store,
+        };
+        config.check_addresses_differ()?;
+        config.check_mount_outside_disks()?;
+        Ok(config)
+    }
+
+    fn check_addresses_differ(&self) -> Result<(), ConfigError> {
+        let doors = [
+            ("s3", self.s3),
+            ("webdav", self.webdav),
+            ("nfs", self.nfs),
+            ("admin", self.admin),
+        ];
+        for (i, (name, listen)) in doors.iter().enumerate() {
+            for (other, other_listen) in &doors[..i] {
+                if let (Listen::At(a), Listen::At(b)) = (listen, other_listen) {
+                    if a == b && a.port() != 0 {
+                        return Err(ConfigError(format!(
+                            "the doors {other} and {name} cannot both listen on {a}"
+                        )));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A mount over a disk would hide the disk from the server that serves it.
+    fn check_mount_outside_disks(&self) -> Result<(), ConfigError> {
+        let Some(mount) = &self.mount else { return Ok(()) };
+        match self
+            .store
+            .disks
+            .iter()
+            .chain([&self.store.data])
+            .find(|path| path.starts_with(mount))
+        {
+            Some(hidden) => Err(ConfigError(format!(
+                "mounting on {} would hide {} of the store; mount somewhere else",
+                mount.display(),
+                hidden.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// DIR/disk0 and so on: as many as asked, else as many as an earlier start made, else one. Also whether a number was
+/// known. A hole in the numbers is a missing disk, not the end of them.
+fn numbered_disks(data: &Path, asked: Option<u8>) -> (Vec<PathBuf>, bool) {
+    let path = |number: u8| data.join(format!("disk{number}"));
+    let found = (0..DISKS_MAX)
+        .rev()
+        .find(|number| path(*number).is_dir())
+        .map(|last| last + 1);
+    let count = asked.or(found);
+    ((0..count.unwrap_or(1)).map(path).collect(), count.is_some())
+}
+
+fn check_distinct(disks: &[PathBuf]) -> Result<(), ConfigError> {
+    for (i, disk) in disks.iter().enumerate() {
+        if disk.as_os_str().is_empty() {
+            return Err(ConfigError("a disk's path is empty".into()));
+        }
+        if disks[..i].contains(disk) {
+            return Err(ConfigError(format!(
+                "disk {} is named twice; each disk needs its own folder",
+                disk.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn in_range(key: &str, size: ByteSize, min: ByteSize, max: ByteSize) -> Result<(), ConfigError> {
+    if size < min {
+        return Err(ConfigError(format!("{key} {size} is too small; at least {min}")));
+    }
+    if size > max {
+        return Err(ConfigError(format!("{key} {size} is too large; at most {max} here")));
+    }
+    Ok(())
+}
+
+/// Memory of this machine, or 1 TiB where the kernel does not say.
+fn machine_memory() -> ByteSize {
+    let total_kib = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        text.lines().find_map(|line| {
+            line.strip_prefix("MemTotal:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse::<u64>()
+                .ok()
+        })
+    });
+    total_kib.map_or(ByteSize::mib(1 << 20), |kib| ByteSize(kib.saturating_mul(1024)))
+}

@@ -1,0 +1,171 @@
+//! Settings from flags, variables and files: what wins, what is refused and in which words.
+
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use super::*;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    store: StoreSettings,
+    #[command(flatten)]
+    doors: DoorSettings,
+}
+
+/// What `flags` over the file `toml` come to. Variables of the environment are left out.
+fn check(flags: &str, toml: &str) -> Result<Config, String> {
+    let command = Line::command().mut_args(|argument| argument.env(None::<&str>));
+    let matches = command
+        .try_get_matches_from(std::iter::once("strata").chain(flags.split_whitespace()))
+        .map_err(|error| error.to_string())?;
+    let line = Line::from_arg_matches(&matches).map_err(|error| error.to_string())?;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("strata.toml");
+    std::fs::write(&path, toml).unwrap();
+    Config::load(Some(&path), line.store, line.doors).map_err(|ConfigError(what)| what)
+}
+
+fn refusal(flags: &str, toml: &str) -> String {
+    check(flags, toml).expect_err("these settings must be refused")
+}
+
+#[test]
+fn the_defaults_are_one_disk_on_loopback_with_fixed_ports() {
+    let config = check("--data /nowhere/store", "").unwrap();
+    assert_eq!(config.store.disks, [PathBuf::from("/nowhere/store/disk0")]);
+    assert_eq!(config.store.layout.to_string(), "1+0");
+    assert_eq!(config.store.durability, DurabilityClass::Strict);
+    for (door, address) in [
+        (config.s3, "127.0.0.1:9000"),
+        (config.webdav, "127.0.0.1:9001"),
+        (config.admin, "127.0.0.1:9002"),
+        (config.nfs, "127.0.0.1:12049"),
+    ] {
+        assert_eq!(door.to_string(), address);
+    }
+}
+
+#[test]
+fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+    let config = check(
+        "--data /a --region eu-flag-1",
+        "data = '/b'\nregion = 'eu-file-1'\nparity = 1\ndisks = 6",
+    )
+    .unwrap();
+    assert_eq!(config.store.data, Path::new("/a"));
+    assert_eq!(config.region, "eu-flag-1");
+    assert_eq!(config.store.layout.to_string(), "5+1");
+}
+
+#[test]
+fn named_disks_on_the_command_line_replace_a_number_in_the_file() {
+    let config = check("--data /a --disk /x --disk /y", "disks = 6").unwrap();
+    assert_eq!(config.store.disks, [PathBuf::from("/x"), PathBuf::from("/y")]);
+}
+
+#[test]
+fn auto_takes_free_ports_only_for_doors_without_an_address() {
+    let config = check("--data /a --ports auto --s3-listen 127.0.0.1:7000 --nfs-listen off", "").unwrap();
+    assert_eq!(config.s3.to_string(), "127.0.0.1:7000");
+    assert_eq!(config.webdav.to_string(), "127.0.0.1:0");
+    assert_eq!(config.nfs, Listen::Off);
+}
+
+#[test]
+fn an_existing_store_says_how_many_disks_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    // disk2 is missing: a gap is a lost disk, not the end of the set.
+    for number in [0, 1, 3] {
+        std::fs::create_dir(folder.path().join(format!("disk{number}"))).unwrap();
+    }
+    let config = check(&format!("--data {}", folder.path().display()), "").unwrap();
+    assert_eq!(config.store.disks.len(), 4);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_name() {
+    assert!(refusal("--data /a", "s3_listen = 'off'").ends_with("unknown key `s3_listen`; did you mean `s3-listen`?"));
+    assert!(refusal("--data /a", "colour = 'red'").contains("the keys are data, disks, disk, parity"));
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_in_words() {
+    for (flags, toml, expected) in [
+        ("", "", "no folder for the store; name one with --data DIR"),
+        ("--data /a", "disks = 0", "1 to 20 disks, not 0"),
+        ("--data /a", "disks = 300", "disks = 300"),
+        ("--data /a --disks 2 --parity 2", "", "parity is at most 1"),
+        (
+            "--data /a",
+            "cache-size = '1KiB'",
+            "cache-size 1 KiB is too small; at least 16 MiB",
+        ),
+        ("--data /a --cache-size 9000TiB", "", "too large; at most"),
+        (
+            "--data /a",
+            "cache-size = 'plenty'",
+            "`plenty` is not a size; write a number and a unit, such as 64MiB",
+        ),
+        ("--data /a", "cache-size = -5", "a size cannot be negative"),
+        ("--data /a --segment-size 8389000", "", "not a whole number of MiB"),
+        (
+            "--data /a",
+            "durability = 'maybe'",
+            "unknown variant `maybe`, expected `strict` or `relaxed`",
+        ),
+        ("--data /a --s3-listen 9000", "", "such as 127.0.0.1:9000"),
+        (
+            "--data /a --s3-listen 127.0.0.1:9001",
+            "",
+            "the doors s3 and webdav cannot both listen on 127.0.0.1:9001",
+        ),
+        ("--data /a --mount /a", "", "would hide /a"),
+        ("--data /a/b --mount /a", "", "would hide /a/b/disk0"),
+        ("--data /a --disk /x --disk /x", "", "disk /x is named twice"),
+        ("--data /a --disks 2 --disk /x", "", "cannot be used with"),
+        ("--data /a", "disk = ['/x']\ndisks = 1", "give one of the two"),
+        ("--data /a --region US_EAST", "", "letters, digits and dashes"),
+        ("--data /a --threads 0", "", "outside 1 to 512"),
+        ("--data /a", "data = [", "TOML parse error at line 1"),
+    ] {
+        let what = refusal(flags, toml);
+        assert!(what.contains(expected), "{flags} {toml}: {what}");
+    }
+}
+
+#[test]
+fn a_missing_configuration_file_is_named() {
+    let path = Path::new("/nowhere/strata.toml");
+    let ConfigError(what) = Config::load(Some(path), StoreSettings::default(), DoorSettings::default()).unwrap_err();
+    assert!(
+        what.starts_with("the configuration file /nowhere/strata.toml cannot be read"),
+        "{what}"
+    );
+}
+
+#[test]
+fn the_shipped_example_shows_every_key_and_is_valid_as_it_is_and_in_full() {
+    let text = include_str!("../../../../packaging/strata.toml");
+    file::parse(text).unwrap();
+    // Settings are commented out as `#key = value`, prose as `# words`.
+    let full: String = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with([' ', '#']) && !setting.is_empty() => format!("{setting}\n"),
+            _ => format!("{line}\n"),
+        })
+        .filter(|line| !line.starts_with("disks "))
+        .collect();
+    let (store, doors) = file::parse(&full).unwrap();
+    StoreSettings::default().over(store.clone());
+    for key in file::known_keys() {
+        assert!(
+            text.lines()
+                .any(|line| line.trim_start_matches('#').starts_with(&format!("{key} = "))),
+            "{key} is not shown"
+        );
+    }
+    Config::load(None, store, doors).unwrap();
+}

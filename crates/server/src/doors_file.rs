@@ -1,0 +1,192 @@
+//! `DIR/doors.json`: where the doors of a running server are and how to get in, for scripts.
+//!
+//! It appears, whole and readable by its owner alone, once every door has answered, and goes away at a clean exit. After
+//! a crash an old one may remain until the next start; whether a server runs is told by the lock, not by this file.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+/// Longest file that is read back, in bytes.
+const LEN_MAX: u64 = 64 << 10;
+
+/// The S3 endpoint.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct S3 {
+    /// Base URL for path-style requests.
+    pub(crate) endpoint: String,
+    /// Region to sign for.
+    pub(crate) region: String,
+    /// Access key of the first administrator.
+    pub(crate) access_key: String,
+    /// Its secret.
+    pub(crate) secret_key: String,
+}
+
+/// The WebDAV share.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WebDav {
+    /// URL of the root collection.
+    pub(crate) url: String,
+    /// User name.
+    pub(crate) user: String,
+    /// Password.
+    pub(crate) password: String,
+}
+
+/// The NFS export.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Nfs {
+    /// Address of the server.
+    pub(crate) host: String,
+    /// Port of the NFS program.
+    pub(crate) port: u16,
+    /// Port of the MOUNT program.
+    pub(crate) mount_port: u16,
+    /// Path to mount.
+    pub(crate) export: String,
+}
+
+/// The local mount.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mount {
+    /// Where the root of the name space is.
+    pub(crate) path: PathBuf,
+}
+
+/// The admin door.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Admin {
+    /// Base URL.
+    pub(crate) url: String,
+}
+
+/// All open doors. A door that is off is left out.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Doors {
+    /// S3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) s3: Option<S3>,
+    /// WebDAV.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webdav: Option<WebDav>,
+    /// NFS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) nfs: Option<Nfs>,
+    /// FUSE.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mount: Option<Mount>,
+    /// Administration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admin: Option<Admin>,
+}
+
+/// Where the file of the store in `data` is.
+pub(crate) fn path(data: &Path) -> PathBuf {
+    data.join("doors.json")
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+///
+/// # Errors
+/// That it could not be written; an older file of that name is then intact.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let fresh = path.with_extension("new");
+    let write = || {
+        // A leftover may have another mode, and `mode` counts for new files only.
+        match std::fs::remove_file(&fresh) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&fresh)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, path)
+    };
+    write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+impl Doors {
+    /// Publishes the doors of the store in `data`.
+    ///
+    /// # Errors
+    /// As [`write_private`].
+    pub(crate) fn publish(&self, data: &Path) -> anyhow::Result<()> {
+        let mut text = serde_json::to_vec_pretty(self).context("the doors cannot be put into words")?;
+        text.push(b'\n');
+        write_private(&path(data), &text)
+    }
+
+    /// The doors that a server published for the store in `data`.
+    ///
+    /// # Errors
+    /// There is no such file, or it is not one of ours.
+    pub(crate) fn read(data: &Path) -> anyhow::Result<Self> {
+        let path = path(data);
+        let unreadable = || format!("{} cannot be read", path.display());
+        let len = std::fs::metadata(&path).with_context(unreadable)?.len();
+        anyhow::ensure!(
+            len <= LEN_MAX,
+            "{} is {len} bytes long and no list of doors",
+            path.display()
+        );
+        let text = std::fs::read(&path).with_context(unreadable)?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is no list of doors", path.display()))
+    }
+
+    /// Withdraws the doors; that there are none is fine.
+    pub(crate) fn withdraw(data: &Path) {
+        match std::fs::remove_file(path(data)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "doors.json could not be removed and is out of date");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_file_has_the_documented_shape_and_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        // A leftover of a killed server must not lend its mode to the new file.
+        std::fs::write(folder.path().join("doors.new"), "old").unwrap();
+        let doors = Doors {
+            nfs: Some(Nfs {
+                host: "127.0.0.1".into(),
+                port: 1,
+                mount_port: 2,
+                export: "/".into(),
+            }),
+            mount: Some(Mount { path: "/m".into() }),
+            ..Doors::default()
+        };
+        doors.publish(folder.path()).unwrap();
+        let path = path(folder.path());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "nfs": {"host": "127.0.0.1", "port": 1, "mount_port": 2, "export": "/"},
+                "mount": {"path": "/m"},
+            })
+        );
+        assert!(Doors::read(folder.path()).unwrap() == doors);
+        Doors::withdraw(folder.path());
+        Doors::withdraw(folder.path());
+        assert!(Doors::read(folder.path()).is_err());
+    }
+}

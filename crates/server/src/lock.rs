@@ -1,0 +1,174 @@
+//! One process per store.
+//!
+//! `DIR/lock` is locked with `flock` for as long as a process has the store open and holds its process id, for people.
+//! Each disk's folder is locked too, so that two stores cannot be started on one disk. The kernel drops the locks when
+//! the process ends in whatever way; the file stays, because removing it would let two processes lock two files of
+//! the same name.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+/// Somebody else has the store open. Nothing has been changed.
+#[derive(Debug)]
+pub(crate) struct InUse {
+    /// What was found locked.
+    what: PathBuf,
+    /// The process that holds it, where it says so.
+    pid: Option<u32>,
+}
+
+impl std::fmt::Display for InUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.pid {
+            Some(pid) => write!(
+                f,
+                "another strata server (pid {pid}) holds this store ({})",
+                self.what.display()
+            )?,
+            None => write!(f, "another strata server holds {}", self.what.display())?,
+        }
+        f.write_str("; stop it first, or use another folder")
+    }
+}
+
+impl std::error::Error for InUse {}
+
+/// The right to use a store, until dropped.
+#[derive(Debug)]
+pub(crate) struct StoreLock {
+    file: File,
+    disks: Vec<File>,
+}
+
+impl StoreLock {
+    /// Locks the store in the folder `data`, which must exist.
+    ///
+    /// # Errors
+    /// [`InUse`] if another process has it, or that the lock file cannot be made.
+    pub(crate) fn take(data: &Path) -> anyhow::Result<Self> {
+        let path = data.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("the lock file {} cannot be opened", path.display()))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(InUse {
+                    pid: read_pid(&mut file),
+                    what: data.to_owned(),
+                }
+                .into());
+            }
+            Err(error) => return Err(error).with_context(|| format!("{} cannot be locked", path.display())),
+        }
+        write_pid(&mut file, Some(std::process::id()))
+            .with_context(|| format!("the process id cannot be written to {}", path.display()))?;
+        Ok(Self {
+            file,
+            disks: Vec::new(),
+        })
+    }
+
+    /// Locks the folders of the disks as well; those that are missing are left out.
+    ///
+    /// # Errors
+    /// [`InUse`] if another process has one of them; those locked before it stay locked until `self` is dropped.
+    pub(crate) fn take_disks(&mut self, disks: &[PathBuf]) -> anyhow::Result<()> {
+        for disk in disks {
+            let Ok(folder) = File::open(disk) else { continue };
+            match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => self.disks.push(folder),
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(InUse {
+                        pid: None,
+                        what: disk.clone(),
+                    }
+                    .into());
+                }
+                Err(error) => return Err(error).with_context(|| format!("{} cannot be locked", disk.display())),
+            }
+        }
+        Ok(())
+    }
+
+    /// The process that has the store in `data` open, if any.
+    pub(crate) fn holder(data: &Path) -> Option<u32> {
+        let mut file = OpenOptions::new().read(true).open(data.join("lock")).ok()?;
+        // A shared lock is refused only while somebody holds the exclusive one; ours ends with `file`.
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) => Some(read_pid(&mut file).unwrap_or(0)),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        // Only for people who look into the file: the lock itself ends with the descriptor.
+        let _ = write_pid(&mut self.file, None);
+    }
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn write_pid(file: &mut File, pid: Option<u32>) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    match pid {
+        Some(pid) => writeln!(file, "{pid}"),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_is_refused_with_the_holder_and_free_again_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = StoreLock::take(folder.path()).unwrap();
+        assert_eq!(StoreLock::holder(folder.path()), Some(std::process::id()));
+        let refused = StoreLock::take(folder.path()).unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .contains(&format!("another strata server (pid {}) holds", std::process::id()))
+        );
+        drop(first);
+        assert_eq!(StoreLock::holder(folder.path()), None);
+        StoreLock::take(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_disk_belongs_to_one_server_at_a_time_and_a_missing_one_is_no_obstacle() {
+        let (one, two, disk) = (
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+        );
+        let disks = [disk.path().join("gone"), disk.path().to_owned()];
+        let mut first = StoreLock::take(one.path()).unwrap();
+        first.take_disks(&disks).unwrap();
+        let mut second = StoreLock::take(two.path()).unwrap();
+        let refused = second.take_disks(&disks).unwrap_err();
+        assert!(refused.is::<InUse>());
+        drop(first);
+        second.take_disks(&disks).unwrap();
+    }
+}

@@ -1,0 +1,42 @@
+//! `strata`: one store, many doors. This file reads the command line, starts the runtime and turns results into exit
+//! codes; everything else is in the modules.
+//!
+//! Exit codes: 0 success; 1 the command failed, or `fsck` found violations; 2 a flag, variable or configuration file is
+//! wrong; 3 the store is in use by another server; 4 shutdown was cut short, by a second signal or the deadline (what
+//! was acknowledged is safe all the same).
+
+mod cli;
+mod config;
+mod doors;
+mod doors_file;
+mod fsck;
+mod greeting;
+mod http;
+mod lock;
+mod mount;
+mod notify;
+mod ready;
+mod serve;
+mod status;
+mod store;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The doors allocate many short-lived buffers on many threads, which is what this allocator is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    cli::log_to_stderr(cli.log.as_deref());
+    match cli::run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("strata: {error:#}");
+            cli::exit_code_of(&error)
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! `strata serve`: from a checked configuration to open doors, and back.
+//!
+//! Order of the start: ports are bound and the store is locked before anything is written, so that a refused start has
+//! changed nothing; the doors are announced (`doors.json`, the table, the service manager) only once each has answered
+//! a request from outside. Order of the end: the announcement goes first, then new requests are refused, running ones
+//! get their time, the mount goes, the store is closed, the lock is dropped.
+//!
+//! A crash at any point is only a missing end: what was acknowledged is in the ledger (invariant ACK).
+
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{Config, Listen};
+use crate::doors::{Credentials, Listeners, OpenDoor, OpenDoors};
+use crate::doors_file::Doors;
+use crate::lock::StoreLock;
+use crate::mount::{self, MountedDoor};
+use crate::notify::notify;
+use crate::store::OpenStore;
+
+/// Threads for calls that may wait for a disk. Each door bounds its requests below this; the pool is only the backstop.
+const BLOCKING_THREADS_MAX: usize = 128;
+/// Time for work that no longer matters once the store is closed.
+const RUNTIME_END: Duration = Duration::from_secs(1);
+/// Exit code of a shutdown that was cut short.
+const CUT_SHORT: u8 = 4;
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// What kept the server from starting, or a door that failed while serving.
+pub(crate) fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.threads.into())
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("strata-door")
+        .enable_all()
+        .build()
+        .context("the threads of the server cannot be started")?;
+    let result = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(RUNTIME_END);
+    result
+}
+
+async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::watch()?;
+    let listeners = Listeners::bind(config).await?;
+    let data = &config.store.data;
+    make_private_folder(data)?;
+    let mut lock = StoreLock::take(data)?;
+    lock.take_disks(&config.store.disks)?;
+    Doors::withdraw(data);
+    warn_about_open_addresses(config);
+
+    let opening = {
+        let config = config.store.clone();
+        tokio::task::spawn_blocking(move || OpenStore::open(&config))
+    };
+    let store = tokio::select! {
+        opened = opening => opened.context("opening the store was interrupted")??,
+        () = signals.next() => return Ok(leave_at_once(config)),
+    };
+    let served = serve_store(config, listeners, &store, &mut signals).await;
+    Doors::withdraw(data);
+    let closed = tokio::task::spawn_blocking(move || store.close())
+        .await
+        .context("closing the store was interrupted");
+    drop(lock);
+    let code = served?;
+    closed??;
+    Ok(code)
+}
+
+/// Opens the doors, waits for the word to stop, and closes them.
+async fn serve_store(
+    config: &Config,
+    listeners: Listeners,
+    store: &OpenStore,
+    signals: &mut Signals,
+) -> anyhow::Result<ExitCode> {
+    let credentials = Credentials::of(config, store).context("the users cannot be read")?;
+    let (mut doors, mut announced) = OpenDoors::start(config, listeners, store, &credentials)?;
+    let mounted = match &config.mount {
+        Some(path) => {
+            let mounted = MountedDoor::mount(Arc::clone(store.namespace()), path, config.allow_other).await?;
+            announced.mount = Some(crate::doors_file::Mount {
+                path: mounted.path().to_owned(),
+            });
+            Some(mounted)
+        }
+        None => None,
+    };
+    let addresses = doors.addresses().to_vec();
+    let ready = tokio::select! {
+        ready = answer_all(&addresses, mounted.as_ref()) => ready,
+        ended = doors.one_ended() => Err(ended),
+        () = signals.next() => return Ok(leave_at_once(config)),
+    };
+    if let Err(error) = ready {
+        end(config, doors, mounted, signals).await;
+        return Err(error);
+    }
+    announced.publish(&config.store.data)?;
+    greet(config, &announced);
+    notify("READY=1");
+
+    let failure = tokio::select! {
+        () = signals.next() => None,
+        ended = doors.one_ended() => Some(ended),
+        () = unmounted(mounted.as_ref()) => {
+            tracing::info!("the mount was taken away from outside; stopping");
+            None
+        }
+    };
+    notify("STOPPING=1");
+    Doors::withdraw(&config.store.data);
+    let in_time = end(config, doors, mounted, signals).await;
+    match failure {
+        Some(error) => Err(error),
+        None if in_time => Ok(ExitCode::SUCCESS),
+        None => Ok(ExitCode::from(CUT_SHORT)),
+    }
+}
+
+/// Every open door answers.
+async fn answer_all(doors: &[OpenDoor], mounted: Option<&MountedDoor>) -> anyhow::Result<()> {
+    for (name, address, protocol) in doors {
+        crate::ready::door(name, *address, *protocol).await?;
+    }
+    match mounted {
+        Some(mounted) => crate::ready::mount(mounted.path()).await,
+        None => Ok(()),
+    }
+}
+
+/// Stops taking requests, gives running ones their time and takes the mount away. Whether all ended in time.
+async fn end(config: &Config, mut doors: OpenDoors, mounted: Option<MountedDoor>, signals: &mut Signals) -> bool {
+    doors.refuse_new();
+    let draining = async {
+        let unmount = async {
+            match mounted {
+                Some(mounted) => mounted.unmount().await,
+                None => Ok(()),
+            }
+        };
+        let ((), unmounted) = tokio::join!(doors.drained(), unmount);
+        unmounted
+    };
+    tokio::select! {
+        drained = tokio::time::timeout(config.drain, draining) => match drained {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "the mount could not be taken away cleanly"),
+            Err(_) => tracing::warn!(seconds = config.drain.as_secs(), "requests still running at the deadline were cut off"),
+        },
+        () = signals.next() => tracing::warn!("told to stop a second time; running requests were cut off"),
+    }
+    if let Some(path) = &config.mount {
+        mount::detach(path);
+    }
+    false
+}
+
+/// Ends the process from within the start: nothing has been acknowledged to anybody.
+fn leave_at_once(config: &Config) -> ExitCode {
+    tracing::warn!("told to stop before the doors were open");
+    if let Some(path) = &config.mount {
+        mount::detach(path);
+    }
+    ExitCode::from(CUT_SHORT)
+}
+
+/// Returns when the mount is gone without our doing; never if there is none.
+async fn unmounted(mounted: Option<&MountedDoor>) {
+    match mounted {
+        Some(mounted) => mounted.gone().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Prints the table where a person or a script can read it. A closed standard output is no reason to stop serving.
+fn greet(config: &Config, doors: &Doors) {
+    let text = crate::greeting::greeting(config, doors);
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn make_private_folder(data: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .with_context(|| format!("the store's folder {} cannot be made", data.display()))
+}
+
+fn warn_about_open_addresses(config: &Config) {
+    for (door, listen) in [
+        ("s3", config.s3),
+        ("webdav", config.webdav),
+        ("nfs", config.nfs),
+        ("admin", config.admin),
+    ] {
+        if let Listen::At(address) = listen {
+            if !address.ip().is_loopback() {
+                tracing::warn!(door, %address, "this door is open to the network and its traffic is not encrypted");
+            }
+        }
+    }
+}
+
+/// The signals that mean "stop".
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> anyhow::Result<Self> {
+        let watch = |kind| signal(kind).context("signals cannot be watched");
+        Ok(Self {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns at the next one. Cancellation safe.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("stopping: SIGTERM"),
+            _ = self.interrupt.recv() => tracing::info!("stopping: SIGINT"),
+        }
+    }
+}
