@@ -4,12 +4,14 @@
 //! built on them runs unchanged over real files and over the simulated twins in [`sim`], which is what lets a seed
 //! replay any failure. Nothing here does I/O of its own.
 
+mod aligned;
 mod clock;
 mod disk;
 mod entropy;
 mod id;
 pub mod sim;
 
+pub use aligned::AlignedBuf;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use disk::{Disk, DiskError, DiskErrorKind, DiskFile, DiskSpace, FileInfo, WriteMode, SECTOR_LEN};
 pub use entropy::{Entropy, SystemEntropy};

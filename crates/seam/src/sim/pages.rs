@@ -80,6 +80,22 @@ impl Pages {
         }
     }
 
+    /// Makes everything from `len` on zero.
+    pub(super) fn truncate(&mut self, len: u64) {
+        let last = len / PAGE_LEN as u64;
+        let rest = (len % PAGE_LEN as u64) as usize;
+        if rest > 0 && self.page(last).is_some() {
+            self.write(len, &[0; PAGE_LEN][rest..]);
+        }
+        let end = len.div_ceil(PAGE_LEN as u64);
+        self.groups.retain(|group, _| *group <= end / GROUP_PAGES);
+        for page in end..(end / GROUP_PAGES + 1) * GROUP_PAGES {
+            if self.page(page).is_some() {
+                *self.slot(page) = None;
+            }
+        }
+    }
+
     /// Takes over the pages of `other` that the range touches, by reference.
     pub(super) fn share(&mut self, other: &Self, offset: u64, len: usize) {
         for piece in pieces(offset, len) {

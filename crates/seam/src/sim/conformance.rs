@@ -1,0 +1,1 @@
+//! What every [`Disk`] must do, whichever medium it stands on: one suite for the simulated and the real disk.
