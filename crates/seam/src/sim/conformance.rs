@@ -12,7 +12,7 @@ const SECTOR: u64 = SECTOR_LEN as u64;
 /// # Panics
 /// With the sentence that does not hold.
 pub fn check(disk: &dyn Disk) {
-    let checks: [(&str, Check); 14] = [
+    let checks: [(&str, Check); 15] = [
         ("a new disk lists nothing and has room", starts_empty),
         ("a created file reads as zeros, zeroed or only reserved", created_files_read_zero),
         ("creating a file again replaces it by zeros of the new length", creating_again_replaces),
@@ -27,6 +27,7 @@ pub fn check(disk: &dyn Disk) {
         ("a removed file is gone, and removing it again succeeds", removes),
         ("an open file outlives its name", open_files_outlive_names),
         ("opening what does not exist is not found", opening_nothing),
+        ("names that are no plain file names are refused", refuses_names),
     ];
     for (sentence, holds) in checks {
         if let Err(error) = holds(disk) {
@@ -193,5 +194,15 @@ fn open_files_outlive_names(disk: &dyn Disk) -> Result<(), DiskError> {
 
 fn opening_nothing(disk: &dyn Disk) -> Result<(), DiskError> {
     assert_eq!(kind_of(disk.open("nothing")), Some(DiskErrorKind::NotFound));
+    Ok(())
+}
+
+fn refuses_names(disk: &dyn Disk) -> Result<(), DiskError> {
+    for name in ["", "..", "../x", "/etc/hostname", "a/b", ".hidden", "a~", "Upper"] {
+        assert_eq!(kind_of(disk.open(name)), Some(DiskErrorKind::NotFound), "open {name}");
+        assert_eq!(kind_of(disk.create(name, 1, false)), Some(DiskErrorKind::NotFound), "create {name}");
+        assert_eq!(kind_of(disk.replace(name, b"x")), Some(DiskErrorKind::NotFound), "replace {name}");
+        assert_eq!(kind_of(disk.remove(name)), Some(DiskErrorKind::NotFound), "remove {name}");
+    }
     Ok(())
 }

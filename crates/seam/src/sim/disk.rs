@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fault::{FaultKind, IoOp, IoRecord};
 use super::file::{Fate, SimFile};
 use super::world::{create_partly, DiskState, FileId, InFlight, Shared, State, Verdict};
-use crate::{Disk, DiskError, DiskErrorKind, DiskFile, DiskSpace, FileInfo, WriteMode};
+use crate::{Disk, DiskError, DiskErrorKind, DiskFile, DiskSpace, FileInfo, WriteMode, is_file_name};
 
 /// A simulated [`Disk`]; get one from [`SimWorld::disk`](super::SimWorld::disk).
 pub struct SimDisk {
@@ -69,6 +69,9 @@ impl SimDisk {
         act: impl FnOnce(&mut State, Verdict) -> Result<R, DiskErrorKind>,
     ) -> Result<R, DiskError> {
         let call = Call { disk: &self.name, op, file, offset: 0, len };
+        if !matches!(op, IoOp::List | IoOp::Space) && !is_file_name(file) {
+            return Err(call.error(DiskErrorKind::NotFound));
+        }
         let mut state = self.world.lock();
         if state.boot != self.boot {
             return Err(call.error(DiskErrorKind::Gone));
