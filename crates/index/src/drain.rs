@@ -1,0 +1,200 @@
+//! Draining: moving the overlay into the engine, in small atomic batches that a crash may cut anywhere.
+//!
+//! The first batch of a drain also records its bound, the last one that it is done. Every cell is written with the bound it
+//! includes. After a crash in between, the same generation is built again by the replay (same bound, same changes) and
+//! drained again: plain values are absolute, and a cell that includes the bound already passes its changes over. A cell that
+//! came to nothing is therefore kept, dead, until the drain is done, and removed afterwards. `docs/format/index.md` has the
+//! proof.
+
+use strata_seam::Lsn;
+
+use crate::engine::Write;
+use crate::error::IndexError;
+use crate::index::Index;
+use crate::overlay::{Change, Frozen};
+use crate::stored::{STATUS_KEY, Status, Stored};
+
+/// What one step of a drain did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Drained {
+    /// Nothing is due: call again in a second or so.
+    Idle,
+    /// The active generation was frozen: call again.
+    Frozen,
+    /// The frozen generation still waits for changes up to `bound` to be applied and durable: call again when they are.
+    Waiting {
+        /// Its last sequence number.
+        bound: Lsn,
+    },
+    /// A batch went into the engine: call again.
+    Batch {
+        /// Keys in it.
+        keys: usize,
+    },
+    /// The last batch did; the engine has everything up to `applied`.
+    Done {
+        /// Its last sequence number.
+        applied: Lsn,
+    },
+}
+
+/// What the drainer remembers between steps.
+#[derive(Debug, Default)]
+pub(crate) struct DrainState {
+    /// When the active generation was first seen with something in it, in nanoseconds of the caller's clock.
+    first_seen: Option<u64>,
+    /// `Overlay::applies` when last looked at, and when it last changed.
+    applies: u64,
+    changed_at: u64,
+    /// Cells of the running drain that came to nothing.
+    dying: Vec<Vec<u8>>,
+    /// Those of finished drains, still in the engine.
+    dead: Vec<Vec<u8>>,
+}
+
+/// A batch taken out of the frozen generation.
+struct Taken {
+    bound: Lsn,
+    changes: Vec<(Vec<u8>, Change)>,
+    first: bool,
+    last: bool,
+}
+
+impl Index {
+    /// Does one step of the background work: freezes the active generation if it is due, or moves one batch of the frozen one
+    /// into the engine. `now_nanos` is monotonic time, `durable` the highest number known to be durable: the engine never gets
+    /// a change above it. Steps of several callers follow each other.
+    ///
+    /// # Errors
+    /// [`IndexError::Engine`]; the index is then broken ([`Index::is_broken`]) and nothing was lost.
+    pub fn drain_step(&self, now_nanos: u64, durable: Lsn) -> Result<Drained, IndexError> {
+        let mut state = self.drain.lock();
+        if !state.dead.is_empty() {
+            return self.bury(&mut state);
+        }
+        let Some(taken) = self.take_batch(durable) else {
+            return Ok(self.freeze_if_due(&mut state, now_nanos));
+        };
+        match taken {
+            Ok(taken) => self.write_batch(&mut state, taken),
+            Err(bound) => Ok(Drained::Waiting { bound }),
+        }
+    }
+
+    /// Freezes the active generation now, for a clean shutdown or a test; says whether there was one to freeze.
+    pub fn freeze(&self) -> bool {
+        let mut state = self.drain.lock();
+        state.first_seen = None;
+        self.overlay.write().freeze()
+    }
+
+    fn freeze_if_due(&self, state: &mut DrainState, now: u64) -> Drained {
+        let (bytes, applies) = {
+            let overlay = self.overlay.read();
+            (overlay.active.bytes(), overlay.applies)
+        };
+        if state.applies != applies {
+            state.applies = applies;
+            state.changed_at = now;
+        }
+        if bytes == 0 {
+            state.first_seen = None;
+            return Drained::Idle;
+        }
+        let age = u128::from(now.saturating_sub(*state.first_seen.get_or_insert(now)));
+        let quiet = u128::from(now.saturating_sub(state.changed_at));
+        let options = &self.options;
+        let due = bytes >= options.freeze_bytes
+            || age >= options.freeze_age_max.as_nanos()
+            || (age >= options.freeze_age.as_nanos() && quiet >= options.freeze_quiet.as_nanos());
+        if due && self.overlay.write().freeze() {
+            state.first_seen = None;
+            Drained::Frozen
+        } else {
+            Drained::Idle
+        }
+    }
+
+    /// The next batch of the frozen generation, if there is one; `Err` with its bound if it must wait.
+    fn take_batch(&self, durable: Lsn) -> Option<Result<Taken, Lsn>> {
+        let mut overlay = self.overlay.write();
+        let written = overlay.written();
+        let Frozen { changes, bound, replay_from, drained_to } = overlay.frozen.as_mut()?;
+        let bound = *bound;
+        if written < bound || durable < bound || replay_from.is_none() {
+            return Some(Err(bound));
+        }
+        let limit = self.options.drain_keys.max(1);
+        let mut batch = changes.batch_behind(drained_to.as_deref().unwrap_or_default(), limit + 1);
+        let last = batch.len() <= limit;
+        batch.truncate(limit);
+        let first = drained_to.is_none();
+        let cursor = batch.last().map(|(key, _)| key.clone());
+        *drained_to = cursor.or(drained_to.take()).or(Some(Vec::new()));
+        overlay.floor = overlay.floor.max(bound);
+        Some(Ok(Taken { bound, changes: batch, first, last }))
+    }
+
+    fn write_batch(&self, state: &mut DrainState, taken: Taken) -> Result<Drained, IndexError> {
+        let Taken { bound, changes, first, last } = taken;
+        let keys = changes.len();
+        let mut writes: Vec<Write> = Vec::with_capacity(keys + 1);
+        for (key, change) in changes {
+            let below = if change.is_absolute() {
+                Stored::Absent
+            } else {
+                self.engine.get(&key).and_then(Stored::decode).map_err(|error| self.engine_failed(error))?
+            };
+            let mut stored = change.over(below);
+            if stored.is_dead() {
+                if change.is_absolute() {
+                    // Nothing below counts when it is built again, so nothing needs to be said about it.
+                    stored = Stored::Absent;
+                } else {
+                    state.dying.push(key.clone());
+                }
+            }
+            if let Stored::Cell { through, .. } = &mut stored {
+                *through = bound;
+            }
+            writes.push((key, stored.encode()));
+        }
+        let known = *self.status.lock();
+        let mut status = Status { draining: Some(bound), ..known };
+        if last {
+            let replay_from = self.overlay.read().frozen.as_ref().and_then(|frozen| frozen.replay_from);
+            status = Status { applied: replay_from.map(|position| (bound, position)), draining: None, ..known };
+        }
+        if first || last {
+            writes.push((STATUS_KEY.to_vec(), Some(status.encode())));
+        }
+        self.engine.write(writes).map_err(|error| self.engine_failed(error))?;
+        *self.status.lock() = status;
+        if !last {
+            return Ok(Drained::Batch { keys });
+        }
+        let done = {
+            let mut overlay = self.overlay.write();
+            overlay.finished += 1;
+            overlay.frozen.take()
+        };
+        // Freeing some hundred thousand entries takes milliseconds: not under the lock.
+        drop(done);
+        let _wake = self.room.0.lock();
+        self.room.1.notify_all();
+        state.dead = std::mem::take(&mut state.dying);
+        Ok(Drained::Done { applied: bound })
+    }
+
+    /// Removes dead cells. A crash before this leaves some behind, invisible, until they are touched again.
+    fn bury(&self, state: &mut DrainState) -> Result<Drained, IndexError> {
+        let from = state.dead.len().saturating_sub(self.options.drain_keys.max(1));
+        let writes: Vec<Write> = state.dead.split_off(from).into_iter().map(|key| (key, None)).collect();
+        let keys = writes.len();
+        self.engine.write(writes).map_err(|error| self.engine_failed(error))?;
+        Ok(Drained::Batch { keys })
+    }
+}
+
+#[cfg(test)]
+mod tests;

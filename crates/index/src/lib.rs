@@ -1,0 +1,31 @@
+//! The ordered key-value index: what the ledger says, kept so that it can be looked up.
+//!
+//! The index is *derived*: every change comes from a ledger commit as a [`Batch`], so whatever is lost or damaged here is
+//! rebuilt by replaying the ledger. It has two layers. Changes go into a bounded, ordered *overlay* in memory, where every
+//! reader sees them at once; a worker drains the overlay into an *engine* (Sled) in large sorted batches, off the request
+//! path. Readers see the overlay over the engine.
+//!
+//! Invariants: a reader sees all or none of a batch; the engine never holds a change that is not durable in the ledger; after
+//! a crash at any moment, opening and replaying from [`Index::applied`] gives the state that replaying everything gives;
+//! no panic or error of the engine gets out other than as [`IndexError`]. `docs/format/index.md` has the scheme and its
+//! proof, `docs/format/batch.md` the wire format.
+
+mod drain;
+mod engine;
+mod error;
+mod index;
+mod memory;
+mod merge;
+mod mutation;
+mod overlay;
+mod set_aside;
+mod sled_engine;
+mod stored;
+
+pub use drain::Drained;
+pub use engine::{EngineError, OrderedKv, Write};
+pub use error::IndexError;
+pub use index::{Entry, Index, IndexOptions, Lookup, Opened, Page};
+pub use memory::MemoryEngine;
+pub use mutation::{BATCH_MUTATIONS_MAX, Batch, Cell, KEY_LEN_MAX, Mutation, VALUE_LEN_MAX};
+pub use sled_engine::SledEngine;
