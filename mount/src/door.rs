@@ -1,0 +1,228 @@
+//! The calls on names and attributes, free of the kernel's wire types.
+//!
+//! Metadata changes are visible at once and durable soon after; nothing here waits for a disk but [`MountDoor::sync`].
+
+use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use strata_namespace::{
+    Access, Attr, ErrorKind, Namespace, NewNode, NodeKind, RenameMode, SetAttr, StoreSpace, SYMLINK_LEN_MAX,
+};
+use strata_seam::Ino;
+
+use crate::attr::without_set_id;
+use crate::blocking::Pool;
+use crate::caller::{Callers, Identity};
+use crate::dir::OpenDir;
+use crate::errno::Refusal;
+use crate::file::OpenFile;
+use crate::metrics::MountMetrics;
+use crate::nodes::Nodes;
+use crate::notify::Feed;
+use crate::options::MountOptions;
+use crate::slots::Slots;
+
+/// Set-group-id in a mode.
+const SGID: u32 = 0o2000;
+
+/// One mount: the name space and what the kernel holds of it.
+pub(crate) struct MountDoor {
+    pub(crate) ns: Arc<Namespace>,
+    pub(crate) options: MountOptions,
+    pub(crate) callers: Callers,
+    pub(crate) nodes: Arc<Nodes>,
+    pub(crate) files: Slots<OpenFile>,
+    pub(crate) dirs: Slots<OpenDir>,
+    pub(crate) metrics: Arc<MountMetrics>,
+    pub(crate) pool: Pool,
+    pub(crate) feed: Arc<Feed>,
+}
+
+impl MountDoor {
+    pub(crate) fn new(ns: Arc<Namespace>, options: MountOptions) -> std::io::Result<Self> {
+        Ok(Self {
+            ns,
+            callers: Callers::new(),
+            nodes: Arc::new(Nodes::new()),
+            files: Slots::new(),
+            dirs: Slots::new(),
+            metrics: Arc::new(MountMetrics::default()),
+            pool: Pool::start(options.threads())?,
+            feed: Arc::new(Feed::default()),
+            options,
+        })
+    }
+
+    /// After the last request: finishes what runs and closes what programs left open.
+    pub(crate) fn finish(&self) {
+        self.pool.finish();
+        for file in self.files.drain() {
+            if let Err(error) = self.close_file(&file) {
+                tracing::error!(ino = file.ino().0, errno = error.0, "closing a file left open at unmount failed");
+            }
+        }
+        self.dirs.drain();
+    }
+
+    /// The attributes a name leads to, `None` if there is no such name. The caller counts the reference.
+    pub(crate) fn lookup(&self, who: Identity, parent: Ino, name: &OsStr) -> Result<Option<Attr>, Refusal> {
+        let found = match name.as_bytes() {
+            // Asked by the kernel's NFS server to turn a bare inode number into an entry.
+            b"." => self.callers.run(&self.ns, who, |op| self.ns.getattr(op, parent)),
+            b".." => self.callers.run(&self.ns, who, |op| self.ns.parent(op, parent)),
+            name => self.callers.run(&self.ns, who, |op| self.ns.lookup(op, parent, name)),
+        };
+        match found {
+            Ok(attr) => Ok(Some(attr)),
+            Err(e) if e.kind == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    pub(crate) fn getattr(&self, who: Identity, ino: Ino) -> Result<Attr, Refusal> {
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.getattr(op, ino))?)
+    }
+
+    /// Changes attributes. `handle` is the open file the kernel names, if any; `by_kernel` says that the kernel itself
+    /// stores times it kept while writing back.
+    pub(crate) fn setattr(
+        &self,
+        who: Identity,
+        ino: Ino,
+        mut set: SetAttr,
+        handle: Option<u64>,
+        by_kernel: bool,
+    ) -> Result<Attr, Refusal> {
+        if set.size.is_some()
+            && let Some(file) = handle.and_then(|handle| self.files.get(handle))
+            && file.writable()
+        {
+            set.by_handle = true;
+            file.note_wrote();
+        }
+        // The kernel leaves clearing set-id bits to this side (HANDLE_KILLPRIV_V2): always after a change of owner.
+        if (set.uid.is_some() || set.gid.is_some()) && set.mode.is_none() {
+            let before = self.getattr(who, ino)?;
+            if before.kind != NodeKind::Directory {
+                set.mode = without_set_id(before.mode);
+            }
+        }
+        let attr = if by_kernel {
+            self.ns.setattr(&self.callers.root_op(), ino, &set)?
+        } else if set.mode.is_some() || set.gid.is_some() {
+            // Whether set-group-id may stay and which groups may be given depends on all groups, without a refusal.
+            self.ns.setattr(&self.callers.full_op(&self.ns, who), ino, &set)?
+        } else {
+            self.callers.run(&self.ns, who, |op| self.ns.setattr(op, ino, &set))?
+        };
+        let attr = if set.size.is_some() && who.uid != 0 { self.clear_set_id(attr)? } else { attr };
+        if let Some(node) = self.nodes.get(ino.0) {
+            node.wrote(&attr);
+        }
+        Ok(attr)
+    }
+
+    /// Clears set-id bits after a write or truncation by somebody without the privilege to keep them.
+    pub(crate) fn clear_set_id(&self, attr: Attr) -> Result<Attr, Refusal> {
+        match without_set_id(attr.mode) {
+            Some(mode) if attr.kind == NodeKind::File => {
+                let set = SetAttr { mode: Some(mode), ..SetAttr::default() };
+                Ok(self.ns.setattr(&self.callers.root_op(), attr.ino, &set)?)
+            }
+            Some(_) | None => Ok(attr),
+        }
+    }
+
+    pub(crate) fn access(&self, who: Identity, ino: Ino, asked: Access) -> Result<(), Refusal> {
+        // An answer, not a refusal, so the groups have to be there from the start.
+        let has = self.ns.access(&self.callers.full_op(&self.ns, who), ino, asked)?;
+        if (asked.read && !has.read) || (asked.write && !has.write) || (asked.exec && !has.exec) {
+            return Err(Refusal(libc::EACCES));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn readlink(&self, who: Identity, ino: Ino) -> Result<Vec<u8>, Refusal> {
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.readlink(op, ino))?)
+    }
+
+    pub(crate) fn mknod(&self, who: Identity, parent: Ino, name: &OsStr, node: NewNode) -> Result<Attr, Refusal> {
+        let name = name.as_bytes();
+        if node.mode & SGID != 0 {
+            return Ok(self.ns.mknod(&self.callers.full_op(&self.ns, who), parent, name, node)?);
+        }
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.mknod(op, parent, name, node))?)
+    }
+
+    pub(crate) fn mkdir(&self, who: Identity, parent: Ino, name: &OsStr, mode: u32) -> Result<Attr, Refusal> {
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.mkdir(op, parent, name.as_bytes(), mode))?)
+    }
+
+    pub(crate) fn symlink(&self, who: Identity, parent: Ino, name: &OsStr, target: &[u8]) -> Result<Attr, Refusal> {
+        if target.len() > SYMLINK_LEN_MAX {
+            return Err(Refusal(libc::ENAMETOOLONG));
+        }
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.symlink(op, parent, name.as_bytes(), target))?)
+    }
+
+    pub(crate) fn link(&self, who: Identity, ino: Ino, parent: Ino, name: &OsStr) -> Result<Attr, Refusal> {
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.link(op, ino, parent, name.as_bytes()))?)
+    }
+
+    pub(crate) fn unlink(&self, who: Identity, parent: Ino, name: &OsStr) -> Result<(), Refusal> {
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.unlink(op, parent, name.as_bytes()))?)
+    }
+
+    pub(crate) fn rmdir(&self, who: Identity, parent: Ino, name: &OsStr) -> Result<(), Refusal> {
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.rmdir(op, parent, name.as_bytes()))?)
+    }
+
+    pub(crate) fn rename(
+        &self,
+        who: Identity,
+        from: (Ino, &OsStr),
+        to: (Ino, &OsStr),
+        mode: RenameMode,
+    ) -> Result<(), Refusal> {
+        let (from, to) = ((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()));
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.rename(op, from, to, mode))?)
+    }
+
+    pub(crate) fn space(&self, who: Identity) -> Result<StoreSpace, Refusal> {
+        Ok(self.ns.space(&self.callers.op(who))?)
+    }
+
+    /// Makes a file or directory durable (invariant ACK). Waits for the disks.
+    pub(crate) fn sync(&self, who: Identity, ino: Ino) -> Result<(), Refusal> {
+        let op = self.callers.op(who);
+        self.ns.fsync(&op, ino)?;
+        Ok(self.ns.settle_blocking(&op)?)
+    }
+}
+
+/// How a `renameat2` treats an existing target; `None` for combinations this door refuses with EINVAL, RENAME_WHITEOUT
+/// among them (it belongs to overlay file systems, which keep their upper layer elsewhere).
+pub(crate) fn rename_mode(flags: u32) -> Option<RenameMode> {
+    match flags {
+        0 => Some(RenameMode::Replace),
+        libc::RENAME_NOREPLACE => Some(RenameMode::NoReplace),
+        libc::RENAME_EXCHANGE => Some(RenameMode::Exchange),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whiteouts_and_contradictory_renames_are_refused() {
+        assert_eq!(rename_mode(0), Some(RenameMode::Replace));
+        assert_eq!(rename_mode(libc::RENAME_NOREPLACE), Some(RenameMode::NoReplace));
+        assert_eq!(rename_mode(libc::RENAME_EXCHANGE), Some(RenameMode::Exchange));
+        for flags in [libc::RENAME_WHITEOUT, libc::RENAME_WHITEOUT | libc::RENAME_NOREPLACE, 1 << 10, libc::RENAME_NOREPLACE | libc::RENAME_EXCHANGE] {
+            assert_eq!(rename_mode(flags), None, "{flags:#x}");
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! Requests of the kernel, unpacked, handed to the door, and answered. Nothing is decided here.
+//!
+//! Every request is answered exactly once, also when the code behind it panics: the program then gets EIO, the panic
+//! has been reported, and the thread goes on serving. (A thread that died would leave the mount hanging.)
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use strata_namespace::{Attr, NAME_LEN_MAX, NewNode, SetAttr};
+
+use crate::attr::{access_of_mask, ino, kind_of_mode, kind_to_fuse, negative, set_time, to_fuse};
+use crate::caller::Identity;
+use crate::door::{MountDoor, rename_mode};
+use crate::errno::Refusal;
+use crate::file::{Fallocate, WriteHow};
+use crate::metrics::OpKind;
+use crate::options::WRITE_LEN_MAX;
+use crate::xattr::Answer;
+
+/// Inode numbers are never used again, so one generation serves for ever.
+const GENERATION: Generation = Generation(0);
+/// Entries asked of the name space at once for a listing with attributes; a reply of 32 KiB holds about 190.
+const PLUS_PAGE: usize = 64;
+/// The same for a listing of names; a reply of 32 KiB holds about 800.
+const NAMES_PAGE: usize = 256;
+/// Unit of `statfs`, in bytes.
+const STATFS_UNIT: u64 = 4096;
+
+/// The receiving end of the kernel's requests.
+pub(crate) struct Handler {
+    door: Arc<MountDoor>,
+}
+
+impl Handler {
+    pub(crate) fn new(door: Arc<MountDoor>) -> Self {
+        Self { door }
+    }
+
+    fn attempt<T>(&self, kind: OpKind, call: impl FnOnce(&MountDoor) -> Result<T, Refusal>) -> Result<T, Errno> {
+        attempt(&self.door, kind, call)
+    }
+
+    fn reply_entry(&self, reply: ReplyEntry, outcome: Result<Attr, Errno>) {
+        match outcome {
+            Ok(attr) => {
+                // Counted before the kernel can send an invalidation or a forget for it.
+                self.door.nodes.looked_up(attr.ino.0);
+                let options = &self.door.options;
+                reply.entry_with_ttls(&options.attr_ttl, &options.entry_ttl, &to_fuse(&attr), GENERATION);
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+}
+
+/// Counts the request, runs it, and turns a panic into EIO.
+fn attempt<T>(door: &MountDoor, kind: OpKind, call: impl FnOnce(&MountDoor) -> Result<T, Refusal>) -> Result<T, Errno> {
+    door.metrics.op(kind);
+    let outcome = catch_unwind(AssertUnwindSafe(|| call(door))).unwrap_or_else(|_| {
+        tracing::error!(op = kind.label(), "a request failed by a bug in this program; it was answered with EIO");
+        Err(Refusal(libc::EIO))
+    });
+    outcome.map_err(|refusal| {
+        door.metrics.error(kind);
+        refusal.into()
+    })
+}
+
+fn identity(req: &Request) -> Identity {
+    Identity { uid: req.uid(), gid: req.gid(), pid: req.pid() }
+}
+
+fn reply_empty(reply: ReplyEmpty, outcome: Result<(), Errno>) {
+    match outcome {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+fn reply_xattr(reply: ReplyXattr, outcome: Result<Answer, Errno>) {
+    match outcome {
+        Ok(Answer::Size(size)) => reply.size(size),
+        Ok(Answer::Bytes(bytes)) => reply.data(&bytes),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+impl Filesystem for Handler {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let mut wanted = InitFlags::FUSE_ASYNC_READ
+            | InitFlags::FUSE_ASYNC_DIO
+            | InitFlags::FUSE_ATOMIC_O_TRUNC
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_EXPORT_SUPPORT
+            // Pages are dropped when this side says so, not whenever a size or time looks new (our own writes change both).
+            | InitFlags::FUSE_EXPLICIT_INVAL_DATA
+            // Saves a getxattr request before every write; set-id bits are then cleared on this side.
+            | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
+        if self.door.options.writeback {
+            wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
+        }
+        for flag in wanted.iter() {
+            if config.add_capabilities(flag).is_err() {
+                tracing::debug!(?flag, "the kernel does not offer this");
+            }
+        }
+        // Each refusal names the nearest value the kernel takes.
+        if let Err(nearest) = config.set_max_write(WRITE_LEN_MAX) {
+            let _ = config.set_max_write(nearest);
+        }
+        if let Err(nearest) = config.set_max_readahead(WRITE_LEN_MAX) {
+            let _ = config.set_max_readahead(nearest);
+        }
+        if let Err(nearest) = config.set_max_background(self.door.options.background_max) {
+            let _ = config.set_max_background(nearest);
+        }
+        Ok(())
+    }
+
+    fn destroy(&mut self) {
+        self.door.finish();
+    }
+
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.attempt(OpKind::Lookup, |door| door.lookup(identity(req), ino(parent), name)) {
+            Ok(Some(attr)) => self.reply_entry(reply, Ok(attr)),
+            Ok(None) => reply.entry(&self.door.options.entry_ttl, &negative(), GENERATION),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        self.door.nodes.forget(ino.0, nlookup);
+    }
+
+    fn getattr(&self, req: &Request, number: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        match self.attempt(OpKind::Getattr, |door| door.getattr(identity(req), ino(number))) {
+            Ok(attr) => reply.attr(&self.door.options.attr_ttl, &to_fuse(&attr)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        number: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        ctime: Option<SystemTime>,
+        fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let set = SetAttr {
+            mode: mode.map(|mode| mode & 0o7777),
+            uid,
+            gid,
+            size,
+            atime: atime.map(set_time),
+            mtime: mtime.map(set_time),
+            by_handle: false,
+        };
+        // Only a kernel that keeps times itself sends a change time; it has checked permission for what it sends.
+        let times_only = mode.is_none() && uid.is_none() && gid.is_none() && size.is_none();
+        let by_kernel = self.door.options.writeback && ctime.is_some() && times_only;
+        let handle = fh.map(|fh| fh.0);
+        match self.attempt(OpKind::Setattr, |door| door.setattr(identity(req), ino(number), set, handle, by_kernel)) {
+            Ok(attr) => reply.attr(&self.door.options.attr_ttl, &to_fuse(&attr)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readlink(&self, req: &Request, number: INodeNo, reply: ReplyData) {
+        match self.attempt(OpKind::Readlink, |door| door.readlink(identity(req), ino(number))) {
+            Ok(target) => reply.data(&target),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, rdev: u32, reply: ReplyEntry) {
+        let made = self.attempt(OpKind::Mknod, |door| {
+            let kind = kind_of_mode(mode).ok_or(Refusal(libc::EINVAL))?;
+            let node = NewNode { kind, mode: mode & 0o7777, rdev: u64::from(rdev) };
+            door.mknod(identity(req), ino(parent), name, node)
+        });
+        self.reply_entry(reply, made);
+    }
+
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+        let made = self.attempt(OpKind::Mkdir, |door| door.mkdir(identity(req), ino(parent), name, mode & 0o7777));
+        self.reply_entry(reply, made);
+    }
+
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        reply_empty(reply, self.attempt(OpKind::Unlink, |door| door.unlink(identity(req), ino(parent), name)));
+    }
+
+    fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        reply_empty(reply, self.attempt(OpKind::Rmdir, |door| door.rmdir(identity(req), ino(parent), name)));
+    }
+
+    fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let target = target.as_os_str().as_bytes();
+        let made = self.attempt(OpKind::Symlink, |door| door.symlink(identity(req), ino(parent), name, target));
+        self.reply_entry(reply, made);
+    }
+
+    fn rename(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let renamed = self.attempt(OpKind::Rename, |door| {
+            let mode = rename_mode(flags.bits()).ok_or(Refusal(libc::EINVAL))?;
+            door.rename(identity(req), (ino(parent), name), (ino(newparent), newname), mode)
+        });
+        reply_empty(reply, renamed);
+    }
+
+    fn link(&self, req: &Request, number: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        let linked = self.attempt(OpKind::Link, |door| door.link(identity(req), ino(number), ino(newparent), newname));
+        self.reply_entry(reply, linked);
+    }
+
+    fn open(&self, req: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match self.attempt(OpKind::Open, |door| door.open(identity(req), ino(number), flags.0)) {
+            Ok(opened) => {
+                let mut answer = FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
+                answer.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
+                reply.opened(FileHandle(opened.handle), answer);
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn create(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, flags: i32, reply: ReplyCreate) {
+        match self.attempt(OpKind::Create, |door| door.create(identity(req), ino(parent), name, mode, flags)) {
+            Ok((attr, opened)) => {
+                let mut answer = FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
+                answer.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
+                let ttl = self.door.options.attr_ttl.min(self.door.options.entry_ttl);
+                reply.created(&ttl, &to_fuse(&attr), GENERATION, FileHandle(opened.handle), answer);
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn read(
+        &self,
+        req: &Request,
+        number: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        match self.attempt(OpKind::Read, |door| door.read(identity(req), ino(number), offset, size as usize)) {
+            Ok(data) => reply.data(data.as_ref()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn write(
+        &self,
+        req: &Request,
+        number: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let how = WriteHow {
+            flags: flags.0,
+            from_cache: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
+            clear_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+        };
+        match self.attempt(OpKind::Write, |door| door.write(identity(req), fh.0, ino(number), offset, data, how)) {
+            // A request carries at most WRITE_LEN_MAX bytes.
+            Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    /// Not offered: writes report their errors themselves and synchronous ones are durable when they return. The kernel
+    /// asks once, and from then on saves a request per close.
+    fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let close = move |door: &MountDoor| reply_empty(reply, attempt(door, OpKind::Release, |door| door.release(fh.0)));
+        if self.door.closes_quickly(fh.0) {
+            close(&self.door);
+        } else {
+            let door = Arc::clone(&self.door);
+            self.door.pool.run(move || close(&door));
+        }
+    }
+
+    fn fsync(&self, req: &Request, number: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let (who, door) = (identity(req), Arc::clone(&self.door));
+        self.door.pool.run(move || reply_empty(reply, attempt(&door, OpKind::Fsync, |door| door.sync(who, ino(number)))));
+    }
+
+    fn opendir(&self, req: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match self.attempt(OpKind::Opendir, |door| Ok(door.open_dir(identity(req), ino(number)))) {
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let listed = self.attempt(OpKind::Readdir, |door| {
+            door.list(fh.0, offset, NAMES_PAGE, &mut |item| {
+                reply.add(INodeNo(item.ino), item.offset, kind_to_fuse(item.kind), OsStr::from_bytes(item.name))
+            })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let ttl = self.door.options.attr_ttl.min(self.door.options.entry_ttl);
+        let listed = self.attempt(OpKind::Readdirplus, |door| {
+            door.list(fh.0, offset, PLUS_PAGE, &mut |item| {
+                let name = OsStr::from_bytes(item.name);
+                let Some(attr) = item.attr else {
+                    let mut dot = negative();
+                    dot.kind = kind_to_fuse(item.kind);
+                    dot.ino = INodeNo(item.ino);
+                    return reply.add(INodeNo(item.ino), item.offset, name, &ttl, &dot, GENERATION);
+                };
+                let full = reply.add(INodeNo(item.ino), item.offset, name, &ttl, &to_fuse(attr), GENERATION);
+                if !full {
+                    // As with a lookup, but for `.` and `..`, which the kernel does not count.
+                    door.nodes.looked_up(item.ino);
+                }
+                full
+            })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn releasedir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        self.door.close_dir(fh.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, req: &Request, number: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        self.fsync(req, number, fh, datasync, reply);
+    }
+
+    fn statfs(&self, req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        match self.attempt(OpKind::Statfs, |door| door.space(identity(req))) {
+            Ok(space) => {
+                let (blocks, free) = (space.total / STATFS_UNIT, space.free / STATFS_UNIT);
+                // Inodes are not allotted; each new one needs at least a block somewhere.
+                let unit = STATFS_UNIT as u32;
+                reply.statfs(blocks, free, free, space.inodes.saturating_add(free), free, unit, NAME_LEN_MAX as u32, unit);
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setxattr(&self, req: &Request, number: INodeNo, name: &OsStr, value: &[u8], flags: i32, _position: u32, reply: ReplyEmpty) {
+        let set = self.attempt(OpKind::Xattr, |door| door.set_xattr(identity(req), ino(number), name, value, flags));
+        reply_empty(reply, set);
+    }
+
+    fn getxattr(&self, req: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        reply_xattr(reply, self.attempt(OpKind::Xattr, |door| door.get_xattr(identity(req), ino(number), name, size)));
+    }
+
+    fn listxattr(&self, req: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        reply_xattr(reply, self.attempt(OpKind::Xattr, |door| door.list_xattrs(identity(req), ino(number), size)));
+    }
+
+    fn removexattr(&self, req: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        reply_empty(reply, self.attempt(OpKind::Xattr, |door| door.remove_xattr(identity(req), ino(number), name)));
+    }
+
+    fn access(&self, req: &Request, number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let asked = access_of_mask(mask.bits());
+        reply_empty(reply, self.attempt(OpKind::Access, |door| door.access(identity(req), ino(number), asked)));
+    }
+
+    fn ioctl(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        _cmd: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn fallocate(&self, req: &Request, number: INodeNo, fh: FileHandle, offset: u64, length: u64, mode: i32, reply: ReplyEmpty) {
+        let done = self.attempt(OpKind::Fallocate, |door| {
+            let what = Fallocate::from_mode(mode).ok_or(Refusal(libc::EOPNOTSUPP))?;
+            door.fallocate(identity(req), fh.0, ino(number), offset, length, what)
+        });
+        reply_empty(reply, done);
+    }
+
+    fn lseek(&self, req: &Request, number: INodeNo, _fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        match self.attempt(OpKind::Lseek, |door| door.lseek(identity(req), ino(number), offset, whence)) {
+            Ok(found) => reply.offset(found),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        req: &Request,
+        ino_in: INodeNo,
+        _fh_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let copied = self.attempt(OpKind::CopyRange, |door| {
+            door.copy_range(identity(req), (ino(ino_in), offset_in), (ino(ino_out), offset_out), fh_out.0, len)
+        });
+        match copied {
+            Ok(copied) => reply.written(copied),
+            Err(errno) => reply.error(errno),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Tells the kernel what other doors changed.
+//!
+//! An invalidation is a write into the kernel that returns only when the kernel got hold of the directory or the pages
+//! in question, which a request that waits for **us** may be holding. So these rules keep the mount alive:
+//!
+//! 1. invalidations are sent by one thread that serves no request;
+//! 2. it holds no lock while it sends;
+//! 3. no request ever waits for it (the feed is bounded and overflows into "everything");
+//! 4. the new state is in the name space before the change is in the feed, so what the kernel then asks is new;
+//! 5. it is stopped before the mount is unmounted.
+//!
+//! With these, invalidating content is safe even under reads and writes in flight: it waits for their pages, and the
+//! threads that answer them do not wait for it. Content changed elsewhere is invalidated with its pages, so the next
+//! read sees it even in files that stay open; changed attributes are invalidated alone.
+//!
+//! A reply computed before a change and installed by the kernel after the invalidation would be stale for its whole
+//! time to live. For names the kernel's directory lock rules that out, for pages the page lock does. For attributes of
+//! an inode the kernel is just getting to know nothing does, hence every inode is invalidated once more after
+//! [`SECOND_ROUND`].
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use fuser::{INodeNo, Notifier};
+use parking_lot::Mutex;
+use strata_namespace::Change;
+
+use crate::metrics::MountMetrics;
+use crate::nodes::Nodes;
+use crate::queue::{Batch, PENDING_MAX, Pending, Scope};
+
+/// Most changes the name space holds for this mount before it gives up counting them.
+pub(crate) const FEED_MAX: usize = 64 * 1024;
+/// How soon attributes are invalidated a second time: longer than a reply takes from here to its place in the kernel.
+const SECOND_ROUND: Duration = Duration::from_millis(20);
+/// Most inodes that wait for their second time; beyond it the oldest are done early.
+const SECOND_ROUND_MAX: usize = 4 * PENDING_MAX;
+/// How long an idle wait may last, so that stopping and resyncs are noticed.
+const IDLE_WAIT: Duration = Duration::from_millis(50);
+/// `FUSE_NOTIFY_INC_EPOCH`: every cached name is looked up again (Linux 6.16 and later).
+const NOTIFY_INC_EPOCH: i32 = 8;
+
+/// What the request threads and the owner of the mount share with the notifying thread.
+#[derive(Debug, Default)]
+pub(crate) struct Feed {
+    stop: AtomicBool,
+    resync: Mutex<Vec<u64>>,
+}
+
+impl Feed {
+    /// Asks for the content of `ino` to be dropped, within [`IDLE_WAIT`]. For request threads; waits for nothing.
+    pub(crate) fn resync(&self, ino: u64) {
+        let mut resync = self.resync.lock();
+        if resync.len() < PENDING_MAX && !resync.contains(&ino) {
+            resync.push(ino);
+        }
+    }
+
+    /// Asks the thread to end.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+}
+
+/// The kernel's side of an invalidation.
+pub(crate) trait Kernel: Send + 'static {
+    /// Drops a name.
+    fn drop_name(&self, parent: u64, name: &[u8]);
+    /// Drops attributes, and content too if the scope says so.
+    fn drop_inode(&self, ino: u64, scope: Scope);
+    /// Drops every name. Answers whether the kernel can do that.
+    fn drop_all_names(&self) -> bool;
+}
+
+/// The kernel behind a FUSE device.
+pub(crate) struct FuseKernel {
+    pub(crate) notifier: Notifier,
+    pub(crate) device: OwnedFd,
+}
+
+impl Kernel for FuseKernel {
+    fn drop_name(&self, parent: u64, name: &[u8]) {
+        report("entry", self.notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(name)));
+    }
+
+    fn drop_inode(&self, ino: u64, scope: Scope) {
+        // A negative offset leaves pages alone; a length of zero means to the end.
+        let offset = match scope {
+            Scope::Attr => -1,
+            Scope::Data => 0,
+        };
+        report("inode", self.notifier.inval_inode(INodeNo(ino), offset, 0));
+    }
+
+    fn drop_all_names(&self) -> bool {
+        // struct fuse_out_header { u32 len; i32 error; u64 unique; }: a notification has its code in `error` and no id.
+        let mut message = [0_u8; 16];
+        #[expect(clippy::host_endian_bytes, reason = "the kernel's interface is in host order")]
+        {
+            message[0..4].copy_from_slice(&16_u32.to_ne_bytes());
+            message[4..8].copy_from_slice(&NOTIFY_INC_EPOCH.to_ne_bytes());
+        }
+        rustix::io::write(&self.device, &message).is_ok()
+    }
+}
+
+fn report(what: &'static str, sent: io::Result<()>) {
+    if let Err(error) = sent {
+        // The mount is going away, or the kernel has no such entry; its time to live covers the rest.
+        tracing::debug!(what, %error, "invalidation was not taken");
+    }
+}
+
+/// Starts the notifying thread. It ends when `feed` is stopped or the name space is gone.
+pub(crate) fn start(
+    feed: Arc<Feed>,
+    changes: Receiver<Change>,
+    kernel: impl Kernel,
+    nodes: Arc<Nodes>,
+    metrics: Arc<MountMetrics>,
+) -> io::Result<JoinHandle<()>> {
+    let teller = Teller { kernel, nodes, metrics, again: VecDeque::new(), again_len: 0 };
+    std::thread::Builder::new().name(String::from("strata-fuse-notify")).spawn(move || run(&feed, &changes, teller))
+}
+
+fn run<K: Kernel>(feed: &Feed, changes: &Receiver<Change>, mut teller: Teller<K>) {
+    let mut pending = Pending::default();
+    while !feed.stop.load(Ordering::Acquire) {
+        match changes.recv_timeout(teller.wait(now())) {
+            Ok(change) => pending.push(change),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        // What has gathered meanwhile coalesces.
+        changes.try_iter().take(PENDING_MAX).for_each(|change| pending.push(change));
+        std::mem::take(&mut *feed.resync.lock()).into_iter().for_each(|ino| pending.push_data(ino));
+        if !pending.is_empty() {
+            teller.tell(pending.take(), now());
+        }
+        teller.tell_again(now());
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "paces a thread that talks to the real kernel; no decision of the store depends on it")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Sends batches and remembers what to send again.
+struct Teller<K> {
+    kernel: K,
+    nodes: Arc<Nodes>,
+    metrics: Arc<MountMetrics>,
+    again: VecDeque<(Instant, Vec<u64>)>,
+    again_len: usize,
+}
+
+impl<K: Kernel> Teller<K> {
+    fn wait(&self, now: Instant) -> Duration {
+        self.again.front().map_or(IDLE_WAIT, |(due, _)| due.saturating_duration_since(now).min(IDLE_WAIT))
+    }
+
+    fn tell(&mut self, batch: Batch, now: Instant) {
+        if batch.all {
+            self.tell_all(now);
+            return;
+        }
+        let mut sent = 0;
+        for (parent, name) in &batch.entries {
+            if self.nodes.knows(*parent) {
+                self.kernel.drop_name(*parent, name);
+                sent += 1;
+            }
+        }
+        for &(ino, scope) in &batch.inodes {
+            sent += u64::from(self.tell_inode(ino, scope));
+        }
+        self.metrics.invalidated(sent);
+        self.remember(batch.inodes.into_iter().map(|(ino, _)| ino).collect(), now);
+    }
+
+    /// Drops one inode if the kernel knows it; answers whether it did.
+    fn tell_inode(&self, ino: u64, scope: Scope) -> bool {
+        let Some(node) = self.nodes.get(ino) else { return false };
+        if scope == Scope::Data {
+            // First, so that an open that comes between does not keep the pages.
+            node.stale();
+        }
+        self.kernel.drop_inode(ino, scope);
+        true
+    }
+
+    fn tell_all(&mut self, now: Instant) {
+        self.metrics.overflowed();
+        let inos = self.nodes.all();
+        tracing::warn!(inodes = inos.len(), "too many foreign changes at once; everything the kernel cached is dropped");
+        if !self.kernel.drop_all_names() {
+            tracing::warn!("this kernel cannot drop all names at once; changed names may be seen late, up to the entry time to live");
+        }
+        for &ino in &inos {
+            self.tell_inode(ino, Scope::Data);
+        }
+        self.metrics.invalidated(inos.len() as u64);
+        self.remember(inos, now);
+    }
+
+    fn remember(&mut self, inos: Vec<u64>, now: Instant) {
+        self.again_len += inos.len();
+        self.again.push_back((now + SECOND_ROUND, inos));
+        while self.again_len > SECOND_ROUND_MAX && self.again.len() > 1 {
+            self.tell_oldest_again();
+        }
+    }
+
+    fn tell_again(&mut self, now: Instant) {
+        while self.again.front().is_some_and(|(due, _)| *due <= now) {
+            self.tell_oldest_again();
+        }
+    }
+
+    fn tell_oldest_again(&mut self) {
+        let Some((_, inos)) = self.again.pop_front() else { return };
+        self.again_len -= inos.len();
+        for ino in inos {
+            if self.nodes.knows(ino) {
+                self.kernel.drop_inode(ino, Scope::Attr);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "notify/tests.rs"]
+mod tests;
