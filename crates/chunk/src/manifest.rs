@@ -17,8 +17,9 @@ use crate::wire::{Decoder, Encoder, WireError};
 pub const NODE_ITEMS_MAX: usize = 1024;
 /// Longest content in bytes.
 pub const CONTENT_LEN_MAX: u64 = 1 << 60;
-/// Most levels of pages below a root. Five levels of 1024 average chunks are above [`CONTENT_LEN_MAX`].
-pub const DEPTH_MAX: usize = 5;
+/// Most levels of pages below a root. Five full ones are more than [`CONTENT_LEN_MAX`] takes; editing may leave pages that are
+/// not full, so there may be more.
+pub const DEPTH_MAX: u8 = 12;
 
 const VERSION: u8 = 1;
 
@@ -47,6 +48,8 @@ pub enum Source {
     Page {
         /// Its name.
         id: ChunkId,
+        /// Levels of pages below and including it: 1 where its items are chunks and holes.
+        height: u8,
     },
 }
 
@@ -74,6 +77,12 @@ pub enum ManifestError {
         /// Sum of the page's items.
         found: u64,
     },
+    /// The page holds a page that is not below it.
+    #[error("a manifest page of height {height} holds one that is not lower; the page is damaged, heal it from parity")]
+    PageHeight {
+        /// Height in the parent.
+        height: u8,
+    },
 }
 
 /// An item together with where it starts.
@@ -100,10 +109,19 @@ impl Item {
         Self { len: u64::from(len), source: Source::Chunk { id, offset: 0 } }
     }
 
-    /// A page that covers `len` bytes.
+    /// A page that covers `len` bytes, `height` levels above the chunks.
     #[must_use]
-    pub fn page(id: ChunkId, len: u64) -> Self {
-        Self { len, source: Source::Page { id } }
+    pub fn page(id: ChunkId, height: u8, len: u64) -> Self {
+        Self { len, source: Source::Page { id, height } }
+    }
+
+    /// Levels of pages below it: 0 for a chunk or hole.
+    #[must_use]
+    pub fn height(&self) -> u8 {
+        match self.source {
+            Source::Page { height, .. } => height,
+            Source::Hole | Source::Chunk { .. } => 0,
+        }
     }
 
     /// The bytes from `skip` on; `None` for a page, which must be opened to be cut. `skip` is below the length.
@@ -277,21 +295,27 @@ impl Node {
     /// The content with the page at item `index` replaced by its items.
     ///
     /// # Errors
-    /// [`ManifestError::PageLength`] if `page` does not cover what that item covers;
-    /// [`WireError::Invalid`] if the item is no page.
+    /// [`ManifestError::PageLength`] if `page` does not cover what that item covers, [`ManifestError::PageHeight`] if it holds
+    /// pages that are not lower (so descending always ends); [`WireError::Invalid`] if the item is no page.
     pub fn expand(&self, index: usize, page: &Self) -> Result<Self, ManifestError> {
-        match self.items.get(index) {
-            Some(&Item { len, source: Source::Page { .. } }) if len == page.len() => Ok(self.items[..index]
-                .iter()
-                .chain(&page.items)
-                .chain(&self.items[index + 1..])
-                .copied()
-                .collect()),
-            Some(&Item { len, source: Source::Page { .. } }) => {
-                Err(ManifestError::PageLength { expected: len, found: page.len() })
-            }
-            _ => Err(WireError::Invalid("an item that is no page was to be expanded").into()),
+        let Some(&Item { len, source: Source::Page { height, .. } }) = self.items.get(index) else {
+            return Err(WireError::Invalid("an item that is no page was to be expanded").into());
+        };
+        page.check_page(height, len)?;
+        let (before, after) = (&self.items[..index], &self.items[index + 1..]);
+        Ok(before.iter().chain(&page.items).chain(after).copied().collect())
+    }
+
+    /// Whether this node, loaded as a page, is what its parent says: `height` levels above the chunks, `len` bytes.
+    ///
+    /// # Errors
+    /// [`ManifestError::PageLength`], [`ManifestError::PageHeight`].
+    pub fn check_page(&self, height: u8, len: u64) -> Result<(), ManifestError> {
+        if self.items.iter().any(|item| item.height() >= height) {
+            return Err(ManifestError::PageHeight { height });
         }
+        let found = self.len();
+        if found == len { Ok(()) } else { Err(ManifestError::PageLength { expected: len, found }) }
     }
 
     /// The record.
@@ -310,7 +334,7 @@ impl Node {
                 Source::Chunk { id, offset } => {
                     out.uvarint(item.len << 2 | PIECE).uvarint(u64::from(offset)).raw(&id.0)
                 }
-                Source::Page { id } => out.uvarint(item.len << 2 | PAGE).raw(&id.0),
+                Source::Page { id, height } => out.uvarint(item.len << 2 | PAGE).u8(height).raw(&id.0),
             };
         }
         Ok(out.finish())
@@ -330,7 +354,10 @@ impl Node {
             let source = match head & 3 {
                 HOLE => Source::Hole,
                 CHUNK => Source::Chunk { offset: 0, id: ChunkId(input.array()?) },
-                PAGE => Source::Page { id: ChunkId(input.array()?) },
+                PAGE => {
+                    let height = input.u8()?;
+                    Source::Page { height, id: ChunkId(input.array()?) }
+                }
                 _ => match input.uvarint32()? {
                     0 => return Err(WireError::Invalid("a piece of a chunk that starts at 0")),
                     offset => Source::Chunk { offset, id: ChunkId(input.array()?) },
@@ -351,7 +378,7 @@ const PIECE: u64 = 3;
 
 fn needs_page(index: usize, item: Item) -> NeedsPage {
     match item.source {
-        Source::Page { id } | Source::Chunk { id, .. } => NeedsPage { index, id },
+        Source::Page { id, .. } | Source::Chunk { id, .. } => NeedsPage { index, id },
         Source::Hole => NeedsPage { index, id: ChunkId([0; 32]) },
     }
 }
@@ -366,6 +393,9 @@ fn check(items: &[Item]) -> Result<(), WireError> {
             return Err(WireError::Invalid("an empty item in a manifest"));
         }
         sum = sum.saturating_add(item.len);
+        if matches!(item.source, Source::Page { height, .. } if height == 0 || height > DEPTH_MAX) {
+            return Err(WireError::Invalid("a manifest page of a height that none has"));
+        }
         if let Source::Chunk { offset, .. } = item.source {
             let end = item.len.saturating_add(u64::from(offset));
             if end > CHUNK_LEN_MAX as u64 {

@@ -11,7 +11,7 @@ fn flat(items: &[Item]) -> Vec<(u8, u64)> {
             let (name, first) = match item.source {
                 Source::Hole => (0, None),
                 Source::Chunk { id, offset } => (id.0[0], Some(u64::from(offset))),
-                Source::Page { id } => (id.0[0], Some(0)),
+                Source::Page { id, .. } => (id.0[0], Some(0)),
             };
             (0..item.len).map(move |byte| (name, first.map_or(0, |first| first + byte)))
         })
@@ -85,7 +85,7 @@ proptest! {
     #[test]
     fn nodes_read_back(node in any_node(), page_len in 1..CONTENT_LEN_MAX / 2) {
         let mut node = node;
-        node.push(Item::page(id(9), page_len));
+        node.push(Item::page(id(9), 1, page_len));
         let record = node.encode().unwrap();
         prop_assert_eq!(&Node::decode(&record).unwrap(), &node);
         for len in 0..record.len() {
@@ -110,7 +110,7 @@ fn a_node_has_the_bytes_the_format_page_gives() {
         Item::hole(4096),
         Item::chunk(id(0xaa), 100),
         Item { len: 3, source: Source::Chunk { id: id(0xbb), offset: 200 } },
-        Item::page(id(0xcc), 1 << 20),
+        Item::page(id(0xcc), 1, 1 << 20),
     ]
     .into_iter()
     .collect();
@@ -120,7 +120,7 @@ fn a_node_has_the_bytes_the_format_page_gives() {
         &[0xaa; 32],
         &[0x0f, 0xc8, 0x01],
         &[0xbb; 32],
-        &[0x82, 0x80, 0x80, 0x02],
+        &[0x82, 0x80, 0x80, 0x02, 0x01],
         &[0xcc; 32],
     ]
     .concat();
@@ -130,11 +130,11 @@ fn a_node_has_the_bytes_the_format_page_gives() {
 #[test]
 fn a_cut_through_a_page_names_the_page_to_load_and_goes_on_once_it_is_expanded() {
     let page: Node = [Item::chunk(id(1), 10), Item::chunk(id(2), 10)].into_iter().collect();
-    let node: Node = [Item::chunk(id(3), 5), Item::page(id(4), 20)].into_iter().collect();
+    let node: Node = [Item::chunk(id(3), 5), Item::page(id(4), 1, 20)].into_iter().collect();
     let needed = NeedsPage { index: 1, id: id(4) };
     assert_eq!(node.split_at(12), Err(needed));
     assert_eq!(node.slice(0..12), Err(needed));
-    assert_eq!(node.split_at(5).unwrap().1, [Item::page(id(4), 20)], "an end of the page is no cut");
+    assert_eq!(node.split_at(5).unwrap().1, [Item::page(id(4), 1, 20)], "an end of the page is no cut");
     assert_eq!(node.slice(3..25).unwrap().len(), 2);
     let expanded = node.expand(1, &page).unwrap();
     assert_eq!(expanded.split_at(12).unwrap().0.last().unwrap().len, 7);
@@ -142,11 +142,22 @@ fn a_cut_through_a_page_names_the_page_to_load_and_goes_on_once_it_is_expanded()
 
 #[test]
 fn a_page_of_another_length_than_its_parent_says_is_refused() {
-    let node: Node = [Item::page(id(4), 20)].into_iter().collect();
+    let node: Node = [Item::page(id(4), 1, 20)].into_iter().collect();
     let page: Node = [Item::hole(19)].into_iter().collect();
     assert_eq!(node.expand(0, &page), Err(ManifestError::PageLength { expected: 20, found: 19 }));
     assert!(page.expand(0, &node).is_err());
     assert!(page.expand(7, &node).is_err());
+}
+
+#[test]
+fn a_page_that_holds_one_not_lower_than_itself_is_refused() {
+    let node: Node = [Item::page(id(4), 2, 20)].into_iter().collect();
+    let page = |height| [Item::page(id(5), height, 20)].into_iter().collect::<Node>();
+    assert!(node.expand(0, &page(1)).is_ok());
+    assert_eq!(node.expand(0, &page(2)), Err(ManifestError::PageHeight { height: 2 }));
+    assert!(page(0).encode().is_err());
+    assert!(page(DEPTH_MAX).encode().is_ok());
+    assert!(page(DEPTH_MAX + 1).encode().is_err());
 }
 
 #[test]
