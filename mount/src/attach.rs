@@ -54,7 +54,11 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut rest = field;
     while let Some((&byte, tail)) = rest.split_first() {
         let octal = (byte == b'\\').then(|| tail.get(..3)).flatten().and_then(|digits| {
-            digits.iter().try_fold(0_u32, |value, &digit| (b'0'..=b'7').contains(&digit).then(|| value * 8 + u32::from(digit - b'0')))
+            digits.iter().try_fold(0_u32, |value, &digit| {
+                (b'0'..=b'7')
+                    .contains(&digit)
+                    .then(|| value * 8 + u32::from(digit - b'0'))
+            })
         });
         match octal.and_then(|value| u8::try_from(value).ok()) {
             Some(decoded) => {
@@ -78,12 +82,17 @@ pub(crate) fn mounted_at(at: &Path) -> Option<MountLine> {
 
 /// Makes sure that `at` is a directory nothing is mounted on: removes a dead mount, creates what is missing.
 pub(crate) fn prepare(at: &Path) -> Result<PathBuf, MountError> {
-    let fail = |source: io::Error| MountError::Prepare { at: at.to_path_buf(), source };
+    let fail = |source: io::Error| MountError::Prepare {
+        at: at.to_path_buf(),
+        source,
+    };
     let found = match fs::metadata(at) {
         Err(error) if is_dead(&error) => {
             tracing::warn!(at = %at.display(), "removing a dead mount");
-            rustix::mount::unmount(at, UnmountFlags::DETACH)
-                .map_err(|error| MountError::Dead { at: at.to_path_buf(), source: error.into() })?;
+            rustix::mount::unmount(at, UnmountFlags::DETACH).map_err(|error| MountError::Dead {
+                at: at.to_path_buf(),
+                source: error.into(),
+            })?;
             fs::metadata(at)
         }
         found => found,
@@ -108,7 +117,10 @@ fn is_dead(error: &io::Error) -> bool {
 
 /// Mounts directly. `Ok(None)` if this process may not and the helper program has to.
 pub(crate) fn attach(at: &Path, options: &MountOptions) -> Result<Option<OwnedFd>, MountError> {
-    let not_allowed = |error: Errno| MountError::NotAllowed { at: at.to_path_buf(), source: error.into() };
+    let not_allowed = |error: Errno| MountError::NotAllowed {
+        at: at.to_path_buf(),
+        source: error.into(),
+    };
     let device = match rustix::fs::open(FUSE_DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
         Ok(device) => device,
         Err(Errno::NOENT | Errno::NODEV | Errno::NXIO) => return Err(MountError::NoFuse),
@@ -128,7 +140,10 @@ pub(crate) fn attach(at: &Path, options: &MountOptions) -> Result<Option<OwnedFd
     flags.set(MountFlags::NOSUID, !options.allow_suid);
     flags.set(MountFlags::NODEV, !options.allow_dev);
     flags.set(MountFlags::RDONLY, options.read_only);
-    let failed = |source: io::Error| MountError::Mount { at: at.to_path_buf(), source };
+    let failed = |source: io::Error| MountError::Mount {
+        at: at.to_path_buf(),
+        source,
+    };
     let data = CString::new(data).map_err(|error| failed(error.into()))?;
     match rustix::mount::mount(options.source.as_str(), at, FS_TYPE, flags, data.as_c_str()) {
         Ok(()) => Ok(Some(device)),
@@ -155,7 +170,10 @@ pub(crate) fn detach(at: &Path, device: &str) -> Result<Detach, MountError> {
     match rustix::mount::unmount(at, UnmountFlags::NOFOLLOW) {
         Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(Detach::Done),
         Err(Errno::BUSY) => Ok(Detach::Busy),
-        Err(error) => Err(MountError::Unmount { at: at.to_path_buf(), source: error.into() }),
+        Err(error) => Err(MountError::Unmount {
+            at: at.to_path_buf(),
+            source: error.into(),
+        }),
     }
 }
 
@@ -170,7 +188,12 @@ pub(crate) fn detach_by_force(at: &Path, device: &str) -> Result<(), MountError>
         let _ = rustix::mount::unmount(at, UnmountFlags::FORCE | UnmountFlags::NOFOLLOW);
         match rustix::mount::unmount(at, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
-            Err(error) => return Err(MountError::Unmount { at: at.to_path_buf(), source: error.into() }),
+            Err(error) => {
+                return Err(MountError::Unmount {
+                    at: at.to_path_buf(),
+                    source: error.into(),
+                });
+            }
         }
     }
     // Removed from sight earlier (`umount -l`) and still used: only the control file system reaches the connection.

@@ -28,31 +28,56 @@ pub(crate) struct Identity {
     pub(crate) pid: u32,
 }
 
+/// When groups were read, and the groups.
+type Remembered = (Timestamp, Arc<[u32]>);
+
 /// Turns identities into callers.
 pub(crate) struct Callers {
     none: Arc<[u32]>,
-    known: Mutex<HashMap<Identity, (Timestamp, Arc<[u32]>)>>,
+    known: Mutex<HashMap<Identity, Remembered>>,
 }
 
 impl Callers {
     pub(crate) fn new() -> Self {
-        Self { none: Arc::from([]), known: Mutex::new(HashMap::new()) }
+        Self {
+            none: Arc::from([]),
+            known: Mutex::new(HashMap::new()),
+        }
     }
 
     /// A request without supplementary groups.
     pub(crate) fn op(&self, who: Identity) -> Op {
-        Op::new(Caller { uid: who.uid, gid: who.gid, groups: Arc::clone(&self.none), door: Door::Mount })
+        Op::new(Caller {
+            uid: who.uid,
+            gid: who.gid,
+            groups: Arc::clone(&self.none),
+            door: Door::Mount,
+        })
     }
 
     /// A request of the superuser, for what the door itself has to set right (set-id bits after a write).
     pub(crate) fn root_op(&self) -> Op {
-        Op::new(Caller { uid: 0, gid: 0, groups: Arc::clone(&self.none), door: Door::Mount })
+        Op::new(Caller {
+            uid: 0,
+            gid: 0,
+            groups: Arc::clone(&self.none),
+            door: Door::Mount,
+        })
     }
 
     /// A request with all groups, for calls whose outcome depends on them without being refused.
     pub(crate) fn full_op(&self, ns: &Namespace, who: Identity) -> Op {
-        let groups = if who.uid == 0 { Arc::clone(&self.none) } else { self.groups(ns.now(), who) };
-        Op::new(Caller { uid: who.uid, gid: who.gid, groups, door: Door::Mount })
+        let groups = if who.uid == 0 {
+            Arc::clone(&self.none)
+        } else {
+            self.groups(ns.now(), who)
+        };
+        Op::new(Caller {
+            uid: who.uid,
+            gid: who.gid,
+            groups,
+            door: Door::Mount,
+        })
     }
 
     /// Runs `call` without groups, and once more with them if it was refused for want of permission. Refused calls
@@ -100,7 +125,11 @@ fn parse_groups(status: &str) -> Vec<u32> {
     status
         .lines()
         .find_map(|line| line.strip_prefix("Groups:"))
-        .map(|list| list.split_ascii_whitespace().filter_map(|group| group.parse().ok()).collect())
+        .map(|list| {
+            list.split_ascii_whitespace()
+                .filter_map(|group| group.parse().ok())
+                .collect()
+        })
         .unwrap_or_default()
 }
 
@@ -119,7 +148,11 @@ mod tests {
     #[test]
     fn groups_of_a_process_are_remembered_for_a_second_only() {
         let callers = Callers::new();
-        let who = Identity { uid: 1, gid: 1, pid: std::process::id() };
+        let who = Identity {
+            uid: 1,
+            gid: 1,
+            pid: std::process::id(),
+        };
         let first = callers.groups(Timestamp(0), who);
         assert!(Arc::ptr_eq(&first, &callers.groups(Timestamp(CACHE_NANOS - 1), who)));
         assert!(!Arc::ptr_eq(&first, &callers.groups(Timestamp(CACHE_NANOS), who)));
@@ -128,14 +161,25 @@ mod tests {
     #[test]
     fn a_process_that_cannot_be_seen_has_no_supplementary_groups() {
         let callers = Callers::new();
-        assert!(callers.groups(Timestamp(0), Identity { uid: 1, gid: 1, pid: 0 }).is_empty());
+        assert!(
+            callers
+                .groups(Timestamp(0), Identity { uid: 1, gid: 1, pid: 0 })
+                .is_empty()
+        );
     }
 
     #[test]
     fn the_cache_stays_within_its_limit() {
         let callers = Callers::new();
         for pid in 0..CACHE_MAX as u32 + 10 {
-            callers.groups(Timestamp(0), Identity { uid: 1, gid: 1, pid: 4_000_000 + pid });
+            callers.groups(
+                Timestamp(0),
+                Identity {
+                    uid: 1,
+                    gid: 1,
+                    pid: 4_000_000 + pid,
+                },
+            );
         }
         assert!(callers.known.lock().len() <= CACHE_MAX);
     }

@@ -2,12 +2,12 @@
 //!
 //! Metadata changes are visible at once and durable soon after; nothing here waits for a disk but [`MountDoor::sync`].
 
-use std::os::unix::ffi::OsStrExt;
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use strata_namespace::{
-    Access, Attr, ErrorKind, Namespace, NewNode, NodeKind, RenameMode, SetAttr, StoreSpace, SYMLINK_LEN_MAX,
+    Access, Attr, ErrorKind, Namespace, NewNode, NodeKind, RenameMode, SYMLINK_LEN_MAX, SetAttr, StoreSpace,
 };
 use strata_seam::Ino;
 
@@ -59,7 +59,11 @@ impl MountDoor {
         self.pool.finish();
         for file in self.files.drain() {
             if let Err(error) = self.close_file(&file) {
-                tracing::error!(ino = file.ino().0, errno = error.0, "closing a file left open at unmount failed");
+                tracing::error!(
+                    ino = file.ino().0,
+                    errno = error.0,
+                    "closing a file left open at unmount failed"
+                );
             }
         }
         self.dirs.drain();
@@ -116,7 +120,11 @@ impl MountDoor {
         } else {
             self.callers.run(&self.ns, who, |op| self.ns.setattr(op, ino, &set))?
         };
-        let attr = if set.size.is_some() && who.uid != 0 { self.clear_set_id(attr)? } else { attr };
+        let attr = if set.size.is_some() && who.uid != 0 {
+            self.clear_set_id(attr)?
+        } else {
+            attr
+        };
         if let Some(node) = self.nodes.get(ino.0) {
             node.wrote(&attr);
         }
@@ -127,7 +135,10 @@ impl MountDoor {
     pub(crate) fn clear_set_id(&self, attr: Attr) -> Result<Attr, Refusal> {
         match without_set_id(attr.mode) {
             Some(mode) if attr.kind == NodeKind::File => {
-                let set = SetAttr { mode: Some(mode), ..SetAttr::default() };
+                let set = SetAttr {
+                    mode: Some(mode),
+                    ..SetAttr::default()
+                };
                 Ok(self.ns.setattr(&self.callers.root_op(), attr.ino, &set)?)
             }
             Some(_) | None => Ok(attr),
@@ -150,32 +161,46 @@ impl MountDoor {
     pub(crate) fn mknod(&self, who: Identity, parent: Ino, name: &OsStr, node: NewNode) -> Result<Attr, Refusal> {
         let name = name.as_bytes();
         if node.mode & SGID != 0 {
-            return Ok(self.ns.mknod(&self.callers.full_op(&self.ns, who), parent, name, node)?);
+            return Ok(self
+                .ns
+                .mknod(&self.callers.full_op(&self.ns, who), parent, name, node)?);
         }
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.mknod(op, parent, name, node))?)
+        Ok(self
+            .callers
+            .run(&self.ns, who, |op| self.ns.mknod(op, parent, name, node))?)
     }
 
     pub(crate) fn mkdir(&self, who: Identity, parent: Ino, name: &OsStr, mode: u32) -> Result<Attr, Refusal> {
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.mkdir(op, parent, name.as_bytes(), mode))?)
+        Ok(self
+            .callers
+            .run(&self.ns, who, |op| self.ns.mkdir(op, parent, name.as_bytes(), mode))?)
     }
 
     pub(crate) fn symlink(&self, who: Identity, parent: Ino, name: &OsStr, target: &[u8]) -> Result<Attr, Refusal> {
         if target.len() > SYMLINK_LEN_MAX {
             return Err(Refusal(libc::ENAMETOOLONG));
         }
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.symlink(op, parent, name.as_bytes(), target))?)
+        Ok(self
+            .callers
+            .run(&self.ns, who, |op| self.ns.symlink(op, parent, name.as_bytes(), target))?)
     }
 
     pub(crate) fn link(&self, who: Identity, ino: Ino, parent: Ino, name: &OsStr) -> Result<Attr, Refusal> {
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.link(op, ino, parent, name.as_bytes()))?)
+        Ok(self
+            .callers
+            .run(&self.ns, who, |op| self.ns.link(op, ino, parent, name.as_bytes()))?)
     }
 
     pub(crate) fn unlink(&self, who: Identity, parent: Ino, name: &OsStr) -> Result<(), Refusal> {
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.unlink(op, parent, name.as_bytes()))?)
+        Ok(self
+            .callers
+            .run(&self.ns, who, |op| self.ns.unlink(op, parent, name.as_bytes()))?)
     }
 
     pub(crate) fn rmdir(&self, who: Identity, parent: Ino, name: &OsStr) -> Result<(), Refusal> {
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.rmdir(op, parent, name.as_bytes()))?)
+        Ok(self
+            .callers
+            .run(&self.ns, who, |op| self.ns.rmdir(op, parent, name.as_bytes()))?)
     }
 
     pub(crate) fn rename(
@@ -186,7 +211,9 @@ impl MountDoor {
         mode: RenameMode,
     ) -> Result<(), Refusal> {
         let (from, to) = ((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()));
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.rename(op, from, to, mode))?)
+        Ok(self
+            .callers
+            .run(&self.ns, who, |op| self.ns.rename(op, from, to, mode))?)
     }
 
     pub(crate) fn space(&self, who: Identity) -> Result<StoreSpace, Refusal> {
@@ -221,7 +248,12 @@ mod tests {
         assert_eq!(rename_mode(0), Some(RenameMode::Replace));
         assert_eq!(rename_mode(libc::RENAME_NOREPLACE), Some(RenameMode::NoReplace));
         assert_eq!(rename_mode(libc::RENAME_EXCHANGE), Some(RenameMode::Exchange));
-        for flags in [libc::RENAME_WHITEOUT, libc::RENAME_WHITEOUT | libc::RENAME_NOREPLACE, 1 << 10, libc::RENAME_NOREPLACE | libc::RENAME_EXCHANGE] {
+        for flags in [
+            libc::RENAME_WHITEOUT,
+            libc::RENAME_WHITEOUT | libc::RENAME_NOREPLACE,
+            1 << 10,
+            libc::RENAME_NOREPLACE | libc::RENAME_EXCHANGE,
+        ] {
             assert_eq!(rename_mode(flags), None, "{flags:#x}");
         }
     }

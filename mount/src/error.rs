@@ -7,10 +7,14 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
     /// `/dev/fuse` does not exist.
-    #[error("no /dev/fuse on this machine; nothing was mounted; load the kernel module with `modprobe fuse`, or give the container the device")]
+    #[error(
+        "no /dev/fuse on this machine; nothing was mounted; load the kernel module with `modprobe fuse`, or give the container the device"
+    )]
     NoFuse,
     /// This process may not mount.
-    #[error("not allowed to mount at {at}; nothing was mounted; run as root, or install fusermount3 and own the directory")]
+    #[error(
+        "not allowed to mount at {at}; nothing was mounted; run as root, or install fusermount3 and own the directory"
+    )]
     NotAllowed {
         /// The mount point.
         at: PathBuf,
@@ -19,7 +23,9 @@ pub enum MountError {
         source: io::Error,
     },
     /// Other users cannot be let in.
-    #[error("not allowed to let other users into a mount at {at}; nothing was mounted; set `user_allow_other` in /etc/fuse.conf or mount without `allow_other`")]
+    #[error(
+        "not allowed to let other users into a mount at {at}; nothing was mounted; set `user_allow_other` in /etc/fuse.conf or mount without `allow_other`"
+    )]
     OthersNotAllowed {
         /// The mount point.
         at: PathBuf,
@@ -34,7 +40,9 @@ pub enum MountError {
         at: PathBuf,
     },
     /// Something is mounted there.
-    #[error("{at} is a mount point already ({kind}); it was left as it is; unmount it first or choose another directory")]
+    #[error(
+        "{at} is a mount point already ({kind}); it was left as it is; unmount it first or choose another directory"
+    )]
     AlreadyMounted {
         /// The mount point.
         at: PathBuf,

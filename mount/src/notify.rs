@@ -88,7 +88,10 @@ pub(crate) struct FuseKernel {
 
 impl Kernel for FuseKernel {
     fn drop_name(&self, parent: u64, name: &[u8]) {
-        report("entry", self.notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(name)));
+        report(
+            "entry",
+            self.notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(name)),
+        );
     }
 
     fn drop_inode(&self, ino: u64, scope: Scope) {
@@ -127,8 +130,16 @@ pub(crate) fn start(
     nodes: Arc<Nodes>,
     metrics: Arc<MountMetrics>,
 ) -> io::Result<JoinHandle<()>> {
-    let teller = Teller { kernel, nodes, metrics, again: VecDeque::new(), again_len: 0 };
-    std::thread::Builder::new().name(String::from("strata-fuse-notify")).spawn(move || run(&feed, &changes, teller))
+    let teller = Teller {
+        kernel,
+        nodes,
+        metrics,
+        again: VecDeque::new(),
+        again_len: 0,
+    };
+    std::thread::Builder::new()
+        .name(String::from("strata-fuse-notify"))
+        .spawn(move || run(&feed, &changes, teller))
 }
 
 fn run<K: Kernel>(feed: &Feed, changes: &Receiver<Change>, mut teller: Teller<K>) {
@@ -140,8 +151,13 @@ fn run<K: Kernel>(feed: &Feed, changes: &Receiver<Change>, mut teller: Teller<K>
             Err(RecvTimeoutError::Disconnected) => return,
         }
         // What has gathered meanwhile coalesces.
-        changes.try_iter().take(PENDING_MAX).for_each(|change| pending.push(change));
-        std::mem::take(&mut *feed.resync.lock()).into_iter().for_each(|ino| pending.push_data(ino));
+        changes
+            .try_iter()
+            .take(PENDING_MAX)
+            .for_each(|change| pending.push(change));
+        std::mem::take(&mut *feed.resync.lock())
+            .into_iter()
+            .for_each(|ino| pending.push_data(ino));
         if !pending.is_empty() {
             teller.tell(pending.take(), now());
         }
@@ -149,7 +165,10 @@ fn run<K: Kernel>(feed: &Feed, changes: &Receiver<Change>, mut teller: Teller<K>
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "paces a thread that talks to the real kernel; no decision of the store depends on it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "paces a thread that talks to the real kernel; no decision of the store depends on it"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -165,7 +184,9 @@ struct Teller<K> {
 
 impl<K: Kernel> Teller<K> {
     fn wait(&self, now: Instant) -> Duration {
-        self.again.front().map_or(IDLE_WAIT, |(due, _)| due.saturating_duration_since(now).min(IDLE_WAIT))
+        self.again
+            .front()
+            .map_or(IDLE_WAIT, |(due, _)| due.saturating_duration_since(now).min(IDLE_WAIT))
     }
 
     fn tell(&mut self, batch: Batch, now: Instant) {
@@ -201,9 +222,14 @@ impl<K: Kernel> Teller<K> {
     fn tell_all(&mut self, now: Instant) {
         self.metrics.overflowed();
         let inos = self.nodes.all();
-        tracing::warn!(inodes = inos.len(), "too many foreign changes at once; everything the kernel cached is dropped");
+        tracing::warn!(
+            inodes = inos.len(),
+            "too many foreign changes at once; everything the kernel cached is dropped"
+        );
         if !self.kernel.drop_all_names() {
-            tracing::warn!("this kernel cannot drop all names at once; changed names may be seen late, up to the entry time to live");
+            tracing::warn!(
+                "this kernel cannot drop all names at once; changed names may be seen late, up to the entry time to live"
+            );
         }
         for &ino in &inos {
             self.tell_inode(ino, Scope::Data);
@@ -227,7 +253,9 @@ impl<K: Kernel> Teller<K> {
     }
 
     fn tell_oldest_again(&mut self) {
-        let Some((_, inos)) = self.again.pop_front() else { return };
+        let Some((_, inos)) = self.again.pop_front() else {
+            return;
+        };
         self.again_len -= inos.len();
         for ino in inos {
             if self.nodes.knows(ino) {

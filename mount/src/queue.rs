@@ -89,7 +89,11 @@ impl Pending {
     /// Takes everything that waits.
     pub(crate) fn take(&mut self) -> Batch {
         let taken = std::mem::take(self);
-        Batch { all: taken.all, entries: taken.entries.into_iter().collect(), inodes: taken.inodes.into_iter().collect() }
+        Batch {
+            all: taken.all,
+            entries: taken.entries.into_iter().collect(),
+            inodes: taken.inodes.into_iter().collect(),
+        }
     }
 }
 
