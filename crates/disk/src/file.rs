@@ -30,6 +30,10 @@ struct Durable {
     direct: bool,
 }
 
+/// `O_DSYNC` proper: rustix 1.1 gives `O_SYNC` under the name `DSYNC`, which also syncs the modification time and so costs
+/// a journal commit per write.
+const DSYNC: OFlags = OFlags::from_bits_retain(libc::O_DSYNC.cast_unsigned());
+
 /// Whether two descriptors lead to the same inode.
 fn is_same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
@@ -44,11 +48,11 @@ impl OpenFile {
     }
 
     fn open_durable(&self) -> Result<Option<Durable>, Errno> {
-        let direct = self.folder.open_direct(&self.name, OFlags::RDWR | OFlags::DSYNC)?;
+        let direct = self.folder.open_direct(&self.name, OFlags::RDWR | DSYNC)?;
         let durable = match direct {
             Some(fd) => Durable { fd, direct: true },
             None => Durable {
-                fd: self.folder.open_at(&self.name, OFlags::RDWR | OFlags::DSYNC, Mode::empty())?,
+                fd: self.folder.open_at(&self.name, OFlags::RDWR | DSYNC, Mode::empty())?,
                 direct: false,
             },
         };
@@ -150,5 +154,30 @@ impl DiskFile for OpenFile {
             .check_linked()
             .and_then(|()| retry_on_intr(|| rustix::fs::fdatasync(&self.buffered)))
             .map_err(|errno| failed(&self.folder.label, format!("sync {}", self.name), errno))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FileDisk;
+    use strata_seam::Disk;
+
+    fn durable_flags(disk: &FileDisk) -> OFlags {
+        disk.create("segment", SECTOR_LEN as u64, true).unwrap();
+        let file = OpenFile::open(disk.folder(), "segment").unwrap();
+        rustix::fs::fcntl_getfl(&file.durable().unwrap().unwrap().fd).unwrap()
+    }
+
+    #[test]
+    fn durable_writes_are_synchronous_and_direct_wherever_the_file_system_offers_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(dir.path()).unwrap();
+        let flags = durable_flags(&disk);
+        assert!(flags.contains(DSYNC) && !flags.contains(OFlags::SYNC), "data alone is synced, not every timestamp");
+        let offered = disk.folder().open_direct("segment", OFlags::RDWR).unwrap().is_some();
+        assert_eq!(flags.contains(OFlags::DIRECT), offered);
+        let flags = durable_flags(&FileDisk::open_buffered(dir.path()).unwrap());
+        assert!(flags.contains(DSYNC) && !flags.contains(OFlags::DIRECT));
     }
 }

@@ -186,6 +186,11 @@ impl FileDisk {
         Ok(Self { folder: Arc::new(folder) })
     }
 
+    #[cfg(test)]
+    pub(crate) fn folder(&self) -> &Arc<Folder> {
+        &self.folder
+    }
+
     /// Runs one operation, with its name and file in the error.
     fn run<R>(&self, what: &str, name: Option<&str>, act: impl FnOnce() -> Result<R, Errno>) -> Result<R, DiskError> {
         let fail = |errno| {

@@ -13,9 +13,11 @@ mod clock;
 pub mod conformance;
 mod disk;
 mod entropy;
+mod explore;
 mod fault;
 mod file;
 mod pages;
+mod state;
 mod world;
 
 #[cfg(test)]
@@ -24,5 +26,7 @@ mod tests;
 pub use clock::SimClock;
 pub use disk::SimDisk;
 pub use entropy::{SimEntropy, SimRng};
+pub use explore::{CrashState, Submission, explore_crashes, sweep_failures};
 pub use fault::{Fault, FaultKind, IoOp, IoRecord, When};
-pub use world::{DiskImage, SimWorld, Snapshot};
+pub use state::DiskImage;
+pub use world::{SimWorld, Snapshot};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fault::{FaultKind, IoOp, IoRecord};
 use super::file::{Fate, SimFile};
-use super::world::{create_partly, DiskState, FileId, InFlight, Shared, State, Verdict};
+use super::state::{create_partly, DiskState, FileId, InFlight, Shared, State, Verdict};
 use crate::{Disk, DiskError, DiskErrorKind, DiskFile, DiskSpace, FileInfo, WriteMode, is_file_name};
 
 /// A simulated [`Disk`]; get one from [`SimWorld::disk`](super::SimWorld::disk).

@@ -245,3 +245,57 @@ pub(super) fn cut(offset: u64, len: usize, granule: usize) -> Vec<(usize, usize)
     }
     parts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each byte may be after a power cut: its durable value first, then every later unsynced one.
+    type Allowed = Vec<Vec<u8>>;
+
+    fn step(rng: &mut SimRng, file: &mut SimFile, allowed: &mut Allowed, value: u8) {
+        let offset = rng.below(allowed.len() as u64);
+        let len = 1 + rng.below((allowed.len() as u64 - offset).min(9000));
+        let range = offset as usize..(offset + len) as usize;
+        let data = vec![value; len as usize];
+        match rng.below(5) {
+            0 => {
+                file.write_durable(offset, &data);
+                allowed[range].iter_mut().for_each(|values| *values = vec![value]);
+            }
+            1 => {
+                file.sync();
+                allowed.iter_mut().for_each(|values| *values = values.split_off(values.len() - 1));
+            }
+            _ => {
+                file.write_buffered(offset, &data);
+                allowed[range].iter_mut().for_each(|values| values.push(value));
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_is_after_a_power_cut_one_that_was_durable_or_still_unsynced() {
+        const LEN: usize = 5 * 4096;
+        for seed in 0..60 {
+            let mut rng = SimRng::new(seed);
+            let mut file = SimFile::zeros(LEN as u64);
+            let mut allowed: Allowed = vec![vec![0]; LEN];
+            for value in 1..=1 + rng.below(20) as u8 {
+                step(&mut rng, &mut file, &mut allowed, value);
+            }
+            let mut bytes = vec![0; LEN];
+            file.read(0, &mut bytes);
+            assert!(bytes.iter().zip(&allowed).all(|(byte, values)| Some(byte) == values.last()), "seed {seed}: reads");
+            for choices in 0..20 {
+                let mut survivor = file.clone();
+                survivor.power_cut(&mut Fate::new(choices));
+                survivor.read(0, &mut bytes);
+                let legal = bytes.iter().zip(&allowed).all(|(byte, values)| values.contains(byte));
+                assert!(legal, "seed {seed}, choices {choices}");
+                let newest = bytes.iter().zip(&allowed).all(|(byte, values)| Some(byte) == values.last());
+                assert!(choices != 1 || newest, "seed {seed}: everything kept");
+            }
+        }
+    }
+}
