@@ -28,6 +28,9 @@ pub struct Append {
     pub blocks: Vec<BlockRecord>,
     /// The change of the index this append carries, if any.
     pub commit: Option<Bytes>,
+    /// Whether the write alone will do ([`Class::Written`]): nobody is promised that it survives a power loss before
+    /// the next sync. A stripe of such appends only is written without one.
+    pub relaxed: bool,
 }
 
 /// Where a block's data lies: enough to read and verify it without another look-up.

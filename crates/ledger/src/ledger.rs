@@ -1,0 +1,386 @@
+//! The ledger as callers see it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use strata_erasure::CodecId;
+use strata_seam::{AlignedBuf, Clock, Disk, DiskIndex, Entropy, Epoch, Lsn, Position, SetId, WriteMode};
+
+use crate::api::{Append, Class, Geometry, Location, Replayed, Sink};
+use crate::error::{LedgerError, Result};
+use crate::history::{History, Opening};
+use crate::identify::{self, Found, Identified};
+use crate::meta;
+use crate::options::{Options, COMMIT_LEN_MAX};
+use crate::queue::{Halt, Queue, Queued};
+use crate::recover;
+use crate::settled::Settled;
+use crate::shared::Shared;
+use crate::stripe::{Frames, Identity};
+use crate::superblock::{Superblock, FILE, SLOT_LEN};
+use crate::workers::Workers;
+use crate::writer::Writer;
+
+/// The commit log over one erasure set.
+///
+/// Without [`start`](Ledger::start) nothing happens by itself: whoever waits does the writing, on its own thread, one
+/// disk after the other, so that a simulation is deterministic. With it, a writer thread gathers appends into stripes
+/// and a thread per disk writes them in parallel.
+pub struct Ledger {
+    pub(crate) shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Ledger {
+    /// Makes a new set of blank disks, in the order of their places. Creates one small file on each.
+    ///
+    /// # Errors
+    /// [`LedgerError::Setting`], [`LedgerError::ForeignDisk`] where a disk already belongs to a set, and disk errors:
+    /// the set is then not made.
+    pub fn format(disks: &[Arc<dyn Disk>], geometry: Geometry, options: &Options, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<SetId> {
+        options.check(geometry)?;
+        let count = usize::from(geometry.data_shards) + usize::from(geometry.parity_shards);
+        if disks.len() != count {
+            let what = format!("{count} disks make this layout, {} were given", disks.len());
+            return Err(LedgerError::Setting { name: "geometry", what });
+        }
+        for disk in disks {
+            if let Found::Formatted(superblock, _) = identify::look(&**disk)? {
+                let what = format!("already holds a disk of set {}", superblock.set);
+                return Err(LedgerError::ForeignDisk { disk: disk.label().to_owned(), what });
+            }
+        }
+        let mut set = [0; 16];
+        entropy.fill(&mut set);
+        let all = (1_u32 << count) - 1;
+        let mut superblock = Superblock {
+            ro_compat: 0,
+            compat: 0,
+            codec: CodecId::Leopard16.stored(),
+            index: DiskIndex(0),
+            geometry,
+            set: SetId(set),
+            created: clock.now(),
+            segment_len: options.segment_len,
+            generation: 1,
+            durable_lsn: Lsn(0),
+            active: all,
+            whole: all,
+            checkpoint: [0; 128],
+            history: History::default(),
+        };
+        for (index, disk) in disks.iter().enumerate() {
+            superblock.index = DiskIndex(index as u8);
+            let mut slot = AlignedBuf::zeroed(SLOT_LEN);
+            superblock.encode(&mut slot);
+            disk.create(FILE, 2 * SLOT_LEN as u64, true)?.write_at(0, &slot, WriteMode::Durable)?;
+        }
+        Ok(superblock.set)
+    }
+
+    /// Opens a set: identifies its disks, replays the log from `from` on (`None`: from its first segment), mends its end,
+    /// and makes it ready for appends. `replay` is called once per append, in order.
+    ///
+    /// With fewer disks than the write quorum the set opens read-only: appends give [`LedgerError::QuorumLost`].
+    /// Cost: reads a header per stripe and disk, and the description of each stripe replayed; not the data.
+    ///
+    /// # Errors
+    /// [`LedgerError::Corrupt`] where something acknowledged cannot be read, [`LedgerError::Inconsistent`] where the log
+    /// does not reach `from`, what `replay` returned, and those of identifying the disks.
+    pub fn open(
+        disks: Vec<Arc<dyn Disk>>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        entropy: &dyn Entropy,
+        from: Option<Position>,
+        replay: &mut dyn FnMut(Replayed) -> Result<()>,
+    ) -> Result<Self> {
+        let Identified { set, mut supers } = identify::identify(disks, &options)?;
+        let options = Options { segment_len: set.segment_len, ..options };
+        options.check(set.geometry)?;
+        let unknown = supers.newest.unknown_ro_compat();
+        if unknown != 0 {
+            tracing::warn!(set = %set.id, flags = unknown, "the set has features this version does not know: it opens read-only");
+        }
+        let mut writable = unknown == 0 && set.check_quorum().is_ok();
+        let end = recover::recover(&set, &supers.newest, from, writable, replay)?.end;
+        let mut last = Opening { epoch: Epoch(0), opening: 0, first_lsn: end.next_lsn };
+        if writable {
+            let epoch = supers.newest.history.last().map_or(0, |last| last.epoch.0) + 1;
+            last = Opening { epoch: Epoch(epoch), opening: entropy.next_u64(), first_lsn: end.next_lsn };
+            let durable_lsn = Lsn(end.next_lsn.0 - 1);
+            let stored = supers.store(&set, |superblock| {
+                superblock.durable_lsn = superblock.durable_lsn.max(durable_lsn);
+                superblock.history.push(last);
+            });
+            writable = stored.is_ok();
+        }
+        let frames = Frames::new(identify::codec(set.codec_id, set.geometry)?);
+        let identity = Identity { set: set.id, geometry: set.geometry, epoch: last.epoch, opening: last.opening };
+        let mut writer = Writer::new(end, frames, identity);
+        let mut full = false;
+        if writable {
+            match writer.open_files(&set) {
+                Ok(()) => {}
+                Err(LedgerError::Full) => full = true,
+                Err(_) => writable = false,
+            }
+        }
+        let halt = (!writable).then(|| Halt::QuorumLost { answered: set.writable(), needed: set.write_quorum() });
+        let mut queue = Queue::new(end.next_lsn, halt);
+        queue.full = full;
+        let recovered = Lsn(end.next_lsn.0 - 1);
+        let shared = Shared::new(set, options, clock, queue, recovered, recovered, writer, supers);
+        Ok(Self { shared: Arc::new(shared), threads: Mutex::default() })
+    }
+
+    /// Registers who is told where blocks went. Appends written before are not told again.
+    pub fn set_sink(&self, sink: Arc<dyn Sink>) {
+        *self.shared.sink.write() = Some(sink);
+    }
+
+    /// Starts the writer thread, a thread per disk and one that prepares segments. Does nothing when they run already.
+    ///
+    /// # Errors
+    /// [`LedgerError::Thread`]; the ledger then works on as without threads.
+    pub fn start(&self) -> Result<()> {
+        let shared = &self.shared;
+        let mut threads = self.threads.lock();
+        if shared.started() {
+            return Ok(());
+        }
+        let workers = Workers::start(shared.set.disks()).map_err(LedgerError::Thread)?;
+        shared.prepare.reset();
+        let spawn = |name: &str, body: fn(&Shared)| {
+            let shared = Arc::clone(shared);
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || body(&shared)).map_err(LedgerError::Thread)
+        };
+        threads.push(spawn("ledger-prepare", |shared| shared.prepare.serve(shared))?);
+        match spawn("ledger-writer", Shared::write_until_closed) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                shared.prepare.stop();
+                threads.clear();
+                return Err(error);
+            }
+        }
+        shared.writer.lock().workers = workers;
+        shared.started.store(true, Ordering::Release);
+        shared.hand_over();
+        Ok(())
+    }
+
+    /// Writes and syncs everything queued, ends the threads and closes the ledger; reads go on. Later calls do nothing.
+    ///
+    /// # Errors
+    /// Those of the last writes; the ledger is closed all the same.
+    pub fn stop(&self) -> Result<()> {
+        let shared = &self.shared;
+        let mut threads = self.threads.lock();
+        shared.queue.lock().closing = true;
+        shared.work.notify_all();
+        let mut threads_left = std::mem::take(&mut *threads);
+        shared.started.store(false, Ordering::Release);
+        shared.prepare.stop();
+        threads_left.drain(..).for_each(|thread| drop(thread.join()));
+        let mut writer = shared.writer.lock();
+        writer.workers = Workers::default();
+        let drained = loop {
+            match shared.pump(&mut writer) {
+                Ok(true) => {}
+                Ok(false) => break shared.sync(&mut writer),
+                Err(LedgerError::Closed) => return Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        let drained = drained.and_then(|()| {
+            let durable = shared.durable();
+            shared.supers.lock().store(&shared.set, |superblock| superblock.durable_lsn = durable)
+        });
+        shared.halt(Halt::Closed);
+        drained
+    }
+
+    /// Queues an append and returns its number. Waits while more than the queue's limit is waiting to be written.
+    ///
+    /// Durability comes with [`wait`](Self::wait), [`settled`](Self::settled) or time (`soon_max`, with threads).
+    ///
+    /// # Errors
+    /// [`LedgerError::TooLarge`], [`LedgerError::Full`] (appends without blocks still pass, as long as there is any
+    /// room), [`LedgerError::QuorumLost`], [`LedgerError::Closed`]; the append then has no number and never happens.
+    pub fn append(&self, append: Append) -> Result<Lsn> {
+        let shared = &self.shared;
+        let commit_len = append.commit.as_ref().map_or(0, Bytes::len);
+        let too_large = |len: usize, limit: usize| LedgerError::TooLarge { len: len as u64, limit: limit as u64 };
+        if commit_len > COMMIT_LEN_MAX {
+            return Err(too_large(commit_len, COMMIT_LEN_MAX));
+        }
+        let has_data = !append.blocks.is_empty();
+        let queued = Queued::new(append);
+        let limit = self.append_len_max();
+        if queued.len() > limit {
+            return Err(too_large(queued.len(), limit));
+        }
+        let now = shared.clock.monotonic_nanos();
+        let mut tried = false;
+        let mut queue = shared.queue.lock();
+        loop {
+            if let Some(halt) = queue.halt {
+                return Err(halt.error());
+            }
+            if queue.closing {
+                return Err(LedgerError::Closed);
+            }
+            if queue.stuck || (queue.full && has_data) {
+                if tried {
+                    return Err(LedgerError::Full);
+                }
+                tried = true;
+                drop(queue);
+                shared.retry_full(&mut shared.writer.lock());
+                shared.hand_over();
+            } else if queue.bytes > 0 && queue.bytes + queued.len() > shared.options.queue_bytes_max {
+                if shared.started() {
+                    queue.crowded += 1;
+                    shared.work.notify_one();
+                    shared.room.wait(&mut queue);
+                    queue.crowded -= 1;
+                    continue;
+                }
+                drop(queue);
+                self.pump()?;
+            } else {
+                break;
+            }
+            queue = shared.queue.lock();
+        }
+        let first = queue.items.is_empty();
+        let lsn = queue.push(queued, now);
+        let wake = first || queue.bytes >= shared.options.flush_bytes;
+        drop(queue);
+        if wake && shared.started() {
+            shared.work.notify_one();
+        }
+        Ok(lsn)
+    }
+
+    /// Most bytes an append may take: the data of its blocks, 16 bytes and the directory per block, its commit, and 16
+    /// bytes.
+    #[must_use]
+    pub fn append_len_max(&self) -> usize {
+        self.shared.options.payload_max(self.shared.set.geometry) as usize - meta::PREFIX_LEN
+    }
+
+    /// Does one group commit on the calling thread; false if nothing had to be done.
+    ///
+    /// # Errors
+    /// [`LedgerError::Full`], [`LedgerError::QuorumLost`], [`LedgerError::Closed`].
+    pub fn pump(&self) -> Result<bool> {
+        let pumped = self.shared.pump(&mut self.shared.writer.lock());
+        self.shared.hand_over();
+        pumped
+    }
+
+    /// Blocks until everything up to `lsn` is as safe as `class` says. Hurries the writer.
+    ///
+    /// # Errors
+    /// [`LedgerError::QuorumLost`], [`LedgerError::Full`], [`LedgerError::Closed`]: it is then not known whether the
+    /// append will be found by the next opening. [`LedgerError::Inconsistent`] for a number never given out.
+    pub fn wait(&self, lsn: Lsn, class: Class) -> Result<()> {
+        let shared = &self.shared;
+        {
+            let mut queue = shared.queue.lock();
+            if let Some(answer) = shared.settled(&queue, lsn, class) {
+                return answer;
+            }
+            queue.want(lsn, class);
+        }
+        loop {
+            // Whoever comes first leads and writes for all; that saves waking another core.
+            if let Some(mut writer) = shared.writer.try_lock() {
+                // Its error is the answer below.
+                drop(shared.pump(&mut writer));
+                drop(writer);
+                shared.hand_over();
+            } else if !shared.started() {
+                drop(shared.writer.lock());
+            }
+            let mut queue = shared.queue.lock();
+            if let Some(answer) = shared.settled(&queue, lsn, class) {
+                return answer;
+            }
+            if shared.started() {
+                shared.progress.wait(&mut queue);
+                if let Some(answer) = shared.settled(&queue, lsn, class) {
+                    return answer;
+                }
+            }
+        }
+    }
+
+    /// As [`wait`](Self::wait), as a future for any executor. Dropping it takes nothing back.
+    pub fn settled(&self, lsn: Lsn, class: Class) -> impl Future<Output = Result<()>> + Send + use<> {
+        Settled::new(Arc::clone(&self.shared), lsn, class)
+    }
+
+    /// Makes everything appended so far durable.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn sync(&self) -> Result<()> {
+        let last = Lsn(self.shared.queue.lock().next_lsn.0 - 1);
+        self.wait(last, Class::Durable)
+    }
+
+    /// The bytes at `location`, verified, from other disks if need be.
+    ///
+    /// # Errors
+    /// [`LedgerError::Corrupt`].
+    pub fn read(&self, location: &Location) -> Result<Bytes> {
+        self.shared.set.read(location)
+    }
+
+    /// Everything up to here was handed to the operating system.
+    #[must_use]
+    pub fn written(&self) -> Lsn {
+        self.shared.written()
+    }
+
+    /// Everything up to here survives a power loss.
+    #[must_use]
+    pub fn durable(&self) -> Lsn {
+        self.shared.durable()
+    }
+
+    /// The number the next append gets.
+    #[must_use]
+    pub fn next_lsn(&self) -> Lsn {
+        self.shared.queue.lock().next_lsn
+    }
+
+    /// The set's identity.
+    #[must_use]
+    pub fn set_id(&self) -> SetId {
+        self.shared.set.id
+    }
+
+    /// The set's layout.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        self.shared.set.geometry
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        // Without threads a dropped ledger is a dead process: what was not waited for may be lost.
+        if self.shared.started()
+            && let Err(error) = self.stop()
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last appends could not be written");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Layer 3: the commit log over an erasure set, the truth of the store.
+//!
+//! Appends are gathered into stripes, coded, and written to every disk of the set in lock step; an append is
+//! acknowledged when a write quorum of disks has it. Reads verify every byte and rebuild what a disk does not give.
+//! Opening replays the log and mends its end. Payloads are opaque.
+//!
+//! Where to start reading: [`Ledger`] for the interface, `frame.rs` for what lies on a disk, `writer.rs` for how it gets
+//! there, `recover.rs` for how it is found again. The format is described in `docs/format/frame.md` and
+//! `docs/format/superblock.md`.
+
+mod api;
+mod error;
+mod frame;
+mod history;
+mod identify;
+mod layout;
+mod ledger;
+mod member;
+mod meta;
+mod options;
+mod prepare;
+mod queue;
+mod reader;
+mod recover;
+mod set;
+mod settled;
+mod shared;
+mod stripe;
+mod superblock;
+mod thread;
+mod walk;
+mod whole;
+mod wire;
+mod workers;
+mod writer;
+
+pub use api::{Append, BlockRecord, Class, Geometry, Location, PlacedBlock, Replayed, Sink};
+pub use error::{LedgerError, Result};
+pub use ledger::Ledger;
+pub use options::{Options, COMMIT_LEN_MAX, SHARD_LEN_MAX};

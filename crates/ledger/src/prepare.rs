@@ -1,0 +1,111 @@
+//! Getting the next segment ready before it is needed.
+//!
+//! A thread creates the files, filled with zeros where commits are small, while the writer uses the segment before.
+//! Without the thread the writer does it itself at the same moment, only reserving the room.
+
+use parking_lot::{Condvar, Mutex};
+use strata_seam::{DiskErrorKind, SegmentId};
+
+use crate::error::{LedgerError, Result};
+use crate::set::Set;
+use crate::shared::Shared;
+
+/// Hand-over between the writer and the thread that prepares.
+#[derive(Default)]
+pub(crate) struct Prepare {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Idle,
+    Asked(SegmentId, bool),
+    Busy,
+    Done(SegmentId, Result<()>),
+    Stop,
+}
+
+impl Set {
+    /// Creates a segment file on every disk that takes writes. A disk that fails otherwise than by being full is set
+    /// aside.
+    ///
+    /// # Errors
+    /// [`LedgerError::Full`] if any disk is full, [`LedgerError::QuorumLost`] if too few are left.
+    pub(crate) fn create_segment(&self, segment: SegmentId, zeroed: bool) -> Result<()> {
+        let mut full = false;
+        for member in self.members.iter().filter(|member| member.writable()) {
+            match member.create(segment, self.segment_len, zeroed) {
+                Ok(_) => {}
+                Err(error) if error.kind == DiskErrorKind::Full => full = true,
+                Err(error) => member.fail(&error),
+            }
+        }
+        if full {
+            return Err(LedgerError::Full);
+        }
+        self.check_quorum()
+    }
+}
+
+impl Prepare {
+    /// Asks the thread for a segment.
+    pub(crate) fn ask(&self, segment: SegmentId, zeroed: bool) {
+        *self.state.lock() = State::Asked(segment, zeroed);
+        self.changed.notify_all();
+    }
+
+    /// The result for `segment`, if it was asked for and not yet taken; waits while it is being made.
+    pub(crate) fn take(&self, segment: SegmentId) -> Option<Result<()>> {
+        let mut state = self.state.lock();
+        loop {
+            match std::mem::take(&mut *state) {
+                State::Busy => *state = State::Busy,
+                State::Done(made, result) if made == segment => return Some(result),
+                // Asked but not begun: the writer makes it at once instead.
+                State::Idle | State::Asked(..) | State::Done(..) => return None,
+                State::Stop => {
+                    *state = State::Stop;
+                    return None;
+                }
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Ends the thread, also in the midst of waiting for work.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state.lock();
+        while matches!(*state, State::Busy) {
+            self.changed.wait(&mut state);
+        }
+        *state = State::Stop;
+        self.changed.notify_all();
+    }
+
+    /// Forgets a stop.
+    pub(crate) fn reset(&self) {
+        *self.state.lock() = State::Idle;
+    }
+
+    /// The thread.
+    pub(crate) fn serve(&self, shared: &Shared) {
+        loop {
+            let mut state = self.state.lock();
+            let (segment, zeroed) = loop {
+                match *state {
+                    State::Asked(segment, zeroed) => break (segment, zeroed),
+                    State::Stop => return,
+                    State::Idle | State::Busy | State::Done(..) => self.changed.wait(&mut state),
+                }
+            };
+            *state = State::Busy;
+            drop(state);
+            let result = shared.set.create_segment(segment, zeroed);
+            shared.queue.lock().full = matches!(result, Err(LedgerError::Full));
+            *self.state.lock() = State::Done(segment, result);
+            self.changed.notify_all();
+        }
+    }
+}

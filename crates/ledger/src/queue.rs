@@ -1,0 +1,174 @@
+//! Appends waiting for the writer, and those waiting for appends.
+//!
+//! Invariants: numbers are given out in order and without a gap, under one short lock; what is queued is bounded in
+//! bytes; whoever waits is woken by progress, by a halt, or by the lack of room.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::task::Waker;
+
+use strata_seam::Lsn;
+
+use crate::api::{Append, Class};
+use crate::error::LedgerError;
+use crate::meta;
+use crate::wire::crc32c;
+
+/// An append with what could be computed before it had a number.
+pub(crate) struct Queued {
+    pub(crate) lsn: Lsn,
+    pub(crate) append: Append,
+    /// CRC-32C of each block's data.
+    pub(crate) crcs: Vec<u32>,
+    pub(crate) data_len: usize,
+    pub(crate) meta_len: usize,
+}
+
+impl Queued {
+    pub(crate) fn new(append: Append) -> Self {
+        let crcs = append.blocks.iter().map(|block| crc32c(&block.data)).collect();
+        let data_len = append.blocks.iter().map(|block| block.data.len()).sum();
+        let meta_len = meta::append_len(&append);
+        Self { lsn: Lsn(0), append, crcs, data_len, meta_len }
+    }
+
+    /// Bytes in a stripe's payload.
+    pub(crate) fn len(&self) -> usize {
+        self.data_len + self.meta_len
+    }
+}
+
+/// Why nothing more is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Halt {
+    QuorumLost { answered: usize, needed: usize },
+    Closed,
+}
+
+impl Halt {
+    pub(crate) fn error(self) -> LedgerError {
+        match self {
+            Self::QuorumLost { answered, needed } => LedgerError::QuorumLost { answered, needed },
+            Self::Closed => LedgerError::Closed,
+        }
+    }
+}
+
+/// The queue. All of it lies under one lock that is never held during I/O.
+pub(crate) struct Queue {
+    pub(crate) items: VecDeque<Queued>,
+    /// Payload bytes queued or being written.
+    pub(crate) bytes: usize,
+    /// Given to the next append.
+    pub(crate) next_lsn: Lsn,
+    /// Monotonic nanoseconds at which the oldest queued append came.
+    pub(crate) oldest_at: u64,
+    /// Highest numbers somebody waits for, by class.
+    pub(crate) wanted_written: Lsn,
+    pub(crate) wanted_durable: Lsn,
+    /// Appends waiting for room in the queue.
+    pub(crate) crowded: usize,
+    /// No room could be made for another segment: appends with data are refused.
+    pub(crate) full: bool,
+    /// Not even what is queued can be written until there is room.
+    pub(crate) stuck: bool,
+    pub(crate) closing: bool,
+    pub(crate) halt: Option<Halt>,
+    wakers: BTreeMap<u64, (Lsn, Class, Waker)>,
+    next_waker: u64,
+}
+
+impl Queue {
+    pub(crate) fn new(next_lsn: Lsn, halt: Option<Halt>) -> Self {
+        Self {
+            items: VecDeque::new(),
+            bytes: 0,
+            next_lsn,
+            oldest_at: 0,
+            wanted_written: Lsn(0),
+            wanted_durable: Lsn(0),
+            crowded: 0,
+            full: false,
+            stuck: false,
+            closing: false,
+            halt,
+            wakers: BTreeMap::new(),
+            next_waker: 0,
+        }
+    }
+
+    /// Numbers an append and queues it.
+    pub(crate) fn push(&mut self, mut queued: Queued, now: u64) -> Lsn {
+        if self.items.is_empty() {
+            self.oldest_at = now;
+        }
+        queued.lsn = self.next_lsn;
+        self.next_lsn = self.next_lsn.next();
+        self.bytes += queued.len();
+        let lsn = queued.lsn;
+        self.items.push_back(queued);
+        lsn
+    }
+
+    /// Takes as many appends from the front as fit into a stripe of `payload_max` bytes.
+    pub(crate) fn take(&mut self, payload_max: usize) -> Vec<Queued> {
+        let mut len = meta::PREFIX_LEN;
+        let mut batch = Vec::new();
+        while let Some(next) = self.items.front()
+            && len + next.len() <= payload_max
+        {
+            len += next.len();
+            batch.extend(self.items.pop_front());
+        }
+        batch
+    }
+
+    /// Puts a batch back that could not be written.
+    pub(crate) fn put_back(&mut self, batch: Vec<Queued>) {
+        for queued in batch.into_iter().rev() {
+            self.items.push_front(queued);
+        }
+    }
+
+    /// Notes that somebody waits.
+    pub(crate) fn want(&mut self, lsn: Lsn, class: Class) {
+        let wanted = match class {
+            Class::Written => &mut self.wanted_written,
+            Class::Durable => &mut self.wanted_durable,
+        };
+        *wanted = lsn.max(*wanted);
+    }
+
+    /// Whether the writer has reason to write at once.
+    pub(crate) fn urgent(&self, written: Lsn, durable: Lsn, flush_bytes: usize) -> bool {
+        let queued = !self.items.is_empty();
+        self.wanted_durable > durable && (queued || written > durable)
+            || queued && (self.wanted_written > written || self.bytes >= flush_bytes || self.crowded > 0 || self.closing)
+    }
+
+    /// Remembers or replaces the waker of a future.
+    pub(crate) fn set_waker(&mut self, id: &mut Option<u64>, lsn: Lsn, class: Class, waker: &Waker) {
+        let id = *id.get_or_insert_with(|| {
+            self.next_waker += 1;
+            self.next_waker
+        });
+        self.wakers.insert(id, (lsn, class, waker.clone()));
+    }
+
+    /// Forgets the waker of a future that is done or dropped.
+    pub(crate) fn drop_waker(&mut self, id: u64) {
+        self.wakers.remove(&id);
+    }
+
+    /// Takes the wakers of futures that have an answer now; all of them after a halt.
+    pub(crate) fn ready_wakers(&mut self, written: Lsn, durable: Lsn) -> Vec<Waker> {
+        let all = self.halt.is_some() || self.stuck;
+        let ready = |(lsn, class, _): &(Lsn, Class, Waker)| {
+            all || match class {
+                Class::Written => *lsn <= written,
+                Class::Durable => *lsn <= durable,
+            }
+        };
+        let ids: Vec<u64> = self.wakers.iter().filter(|(_, waiting)| ready(waiting)).map(|(id, _)| *id).collect();
+        ids.into_iter().filter_map(|id| self.wakers.remove(&id)).map(|(_, _, waker)| waker).collect()
+    }
+}

@@ -1,0 +1,138 @@
+//! Reading by location, and rebuilding what a disk does not give or gives damaged.
+//!
+//! Invariant: nothing leaves here that did not pass the checksum of its location. The short way reads the bytes alone.
+//! The long way verifies every 4 KiB piece by the tables in the frame headers, rebuilds the same columns from other
+//! disks where a piece fails, and then checks the location's checksum all the same.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use strata_seam::Lsn;
+
+use crate::api::Location;
+use crate::error::{LedgerError, Result};
+use crate::layout::{self, PIECE_LEN};
+use crate::options::SHARD_LEN_MAX;
+use crate::set::Set;
+use crate::walk::Stripe;
+use crate::wire::crc32c;
+
+impl Set {
+    /// The bytes at `location`, verified.
+    pub(crate) fn read(&self, location: &Location) -> Result<Bytes> {
+        let corrupt = |what: &str| LedgerError::corrupt(location.segment, location.sector, Lsn(0), what);
+        let end = u64::from(location.offset) + u64::from(location.len);
+        if location.shard_len == 0 || location.shard_len > SHARD_LEN_MAX || end > u64::from(location.shard_len) * self.data_shards() as u64 {
+            return Err(corrupt("a location that no stripe can have"));
+        }
+        let mut bytes = vec![0; location.len as usize];
+        if self.read_plain(location, &mut bytes) {
+            return Ok(Bytes::from(bytes));
+        }
+        for stripe in self.stripes_at(location.segment, location.sector) {
+            if stripe.head.shard_len == location.shard_len && self.read_rebuilt(location, &stripe, &mut bytes).is_some() {
+                return Ok(Bytes::from(bytes));
+            }
+        }
+        Err(corrupt("a block fails its check and too few of the other disks have what it could be rebuilt from"))
+    }
+
+    /// The parts of the location by shard: shard, columns, where they go.
+    fn parts(location: &Location) -> impl Iterator<Item = (usize, Range<u32>, Range<usize>)> {
+        let (shard_len, from, len) = (location.shard_len, location.offset, location.len);
+        let mut done = 0;
+        std::iter::from_fn(move || {
+            let start = from + done;
+            let within = start % shard_len;
+            let take = (len - done).min(shard_len - within);
+            let part = ((start / shard_len) as usize, within..within + take, done as usize..(done + take) as usize);
+            done += take;
+            (take > 0).then_some(part)
+        })
+    }
+
+    /// Just the bytes, from the disks that should have them. False where a disk fails or the check does.
+    fn read_plain(&self, location: &Location, bytes: &mut [u8]) -> bool {
+        let base = layout::byte_of(location.sector) + u64::from(layout::header_len(location.shard_len));
+        let read = Self::parts(location).all(|(shard, columns, target)| {
+            let disk = layout::disk_of(shard, location.segment, location.sector, self.disks());
+            let member = &self.members[disk];
+            let result = member
+                .file(location.segment)
+                .and_then(|file| file.read_at(base + u64::from(columns.start), &mut bytes[target]));
+            if result.is_err() && member.present() {
+                member.note_read_error();
+            }
+            result.is_ok()
+        });
+        read && crc32c(bytes) == location.crc
+    }
+
+    fn read_rebuilt(&self, location: &Location, stripe: &Stripe, bytes: &mut [u8]) -> Option<()> {
+        for (shard, columns, target) in Self::parts(location) {
+            let pieces = columns.start / PIECE_LEN..columns.end.div_ceil(PIECE_LEN);
+            let first = pieces.start * PIECE_LEN;
+            let whole = self.columns(stripe, shard, pieces)?;
+            let from = (columns.start - first) as usize;
+            bytes[target].copy_from_slice(whole.get(from..from + columns.len())?);
+        }
+        (crc32c(bytes) == location.crc).then_some(())
+    }
+
+    /// Verified pieces of a data shard, read or rebuilt.
+    fn columns(&self, stripe: &Stripe, shard: usize, pieces: Range<u32>) -> Option<Vec<u8>> {
+        if let Some(bytes) = self.stored_columns(stripe, shard, pieces.clone()) {
+            return Some(bytes);
+        }
+        if let Some(bytes) = self.rebuild_columns(stripe, shard, pieces.clone()) {
+            return Some(bytes);
+        }
+        if pieces.len() <= 1 {
+            return None;
+        }
+        // Different disks may be damaged in different pieces: one by one they may still be rebuilt.
+        let mut whole = Vec::with_capacity(pieces.len() * PIECE_LEN as usize);
+        for piece in pieces {
+            let bytes = self.stored_columns(stripe, shard, piece..piece + 1);
+            whole.extend(bytes.or_else(|| self.rebuild_columns(stripe, shard, piece..piece + 1))?);
+        }
+        Some(whole)
+    }
+
+    /// Pieces of one disk's shard if they pass their checks.
+    fn stored_columns(&self, stripe: &Stripe, shard: usize, pieces: Range<u32>) -> Option<Vec<u8>> {
+        let head = stripe.frames[shard].as_ref()?;
+        let (segment, sector, shard_len) = (stripe.head.segment, stripe.head.sector, stripe.head.shard_len);
+        let member = &self.members[layout::disk_of(shard, segment, sector, self.disks())];
+        let start = pieces.start * PIECE_LEN;
+        let len = (pieces.end * PIECE_LEN).min(shard_len).checked_sub(start)?;
+        let mut bytes = vec![0; len as usize];
+        let offset = layout::byte_of(sector) + u64::from(layout::header_len(shard_len) + start);
+        let sound = member.file(segment).and_then(|file| file.read_at(offset, &mut bytes)).is_ok()
+            && head.proves(pieces.start as usize, &bytes);
+        if !sound {
+            member.note_read_error();
+        }
+        sound.then_some(bytes)
+    }
+
+    fn rebuild_columns(&self, stripe: &Stripe, shard: usize, pieces: Range<u32>) -> Option<Vec<u8>> {
+        if stripe.present() < self.data_shards() {
+            return None;
+        }
+        let mut found = 0;
+        let slots: Vec<Option<Vec<u8>>> = (0..self.disks())
+            .map(|other| {
+                if other == shard || found == self.data_shards() {
+                    return None;
+                }
+                let bytes = self.stored_columns(stripe, other, pieces.clone());
+                found += usize::from(bytes.is_some());
+                bytes
+            })
+            .collect();
+        let slots: Vec<Option<&[u8]>> = slots.iter().map(Option::as_deref).collect();
+        let rebuilt = self.codec.lock().reconstruct_data(&slots).ok()?;
+        rebuilt.into_iter().find_map(|(index, bytes)| (index == shard).then_some(bytes))
+    }
+}

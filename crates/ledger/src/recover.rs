@@ -1,0 +1,273 @@
+//! Opening the log: walk the headers, replay what is proven durable, verify and mend the tail, find the end.
+//!
+//! A stripe is *proven* when a later header (or a superblock) says that everything up to its last number was durable
+//! when that was written. A proven stripe that cannot be read is damage and refuses the opening: acknowledged data is
+//! never cut off in silence. What is not proven is the *tail*: there every byte of every frame is checked, a stripe with
+//! enough valid frames is kept and its other frames are written again, and at the first without the log ends.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use strata_seam::{Lsn, Position, SegmentId};
+
+use crate::api::Replayed;
+use crate::error::{LedgerError, Result};
+use crate::frame::StripeHead;
+use crate::layout;
+use crate::meta;
+use crate::set::Set;
+use crate::superblock::Superblock;
+use crate::walk::{describe, Stripe, Walker};
+
+/// How far past a break the segment after it is searched for proof that more was durable, in sectors (4 MiB).
+const NEXT_SEGMENT_SCAN: u32 = 1024;
+
+/// Where the log ends.
+pub(crate) struct Recovered {
+    pub(crate) end: Position,
+}
+
+/// What a replay is told.
+pub(crate) type Replay<'a> = &'a mut dyn FnMut(Replayed) -> Result<()>;
+
+struct Recovery<'a> {
+    set: &'a Set,
+    superblock: &'a Superblock,
+    walker: Walker<'a>,
+    segments: BTreeSet<SegmentId>,
+    from: Option<Position>,
+    replay: Replay<'a>,
+    /// Whether stripes at the cursor are wanted by the caller.
+    reached: bool,
+    cursor: Cursor,
+    /// Stripes found but not yet proven durable, in order.
+    tail: VecDeque<(StripeHead, bool)>,
+    proven: Lsn,
+}
+
+#[derive(Clone, Copy)]
+struct Cursor {
+    segment: SegmentId,
+    sector: u32,
+    /// First number expected here; unknown at the start of a segment that is not the first.
+    expected: Option<Lsn>,
+}
+
+/// Replays the log from `from` on and returns its end. With `mend` the tail is made durable and its frames are healed.
+pub(crate) fn recover(set: &Set, superblock: &Superblock, from: Option<Position>, mend: bool, replay: Replay<'_>) -> Result<Recovered> {
+    let segments = set.segments();
+    let cursor = match from {
+        None => {
+            let segment = segments.first().copied().unwrap_or_default();
+            Cursor { segment, sector: 0, expected: (segment.0 == 0).then_some(Lsn(1)) }
+        }
+        Some(position) => {
+            let expected = (position.offset == 0).then_some(position.next_lsn);
+            Cursor { segment: position.segment, sector: 0, expected }
+        }
+    };
+    let mut recovery = Recovery {
+        set,
+        superblock,
+        walker: Walker::new(set, &superblock.history),
+        segments,
+        from,
+        replay,
+        reached: from.is_none(),
+        cursor,
+        tail: VecDeque::new(),
+        proven: superblock.durable_lsn,
+    };
+    recovery.walk()?;
+    recovery.check_end()?;
+    recovery.finish_tail(mend)
+}
+
+impl Recovery<'_> {
+    /// Walks forward as far as stripes can be found.
+    fn walk(&mut self) -> Result<()> {
+        loop {
+            self.check_reached();
+            if let Some((stripe, true)) = self.walker.stripe_at(self.cursor.segment, self.cursor.sector, self.cursor.expected) {
+                self.take(&stripe)?;
+                continue;
+            }
+            if self.enter_next_segment() {
+                continue;
+            }
+            if !self.jump_to_start() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn check_reached(&mut self) {
+        if let Some(from) = self.from
+            && !self.reached
+        {
+            let Cursor { segment, sector, expected } = self.cursor;
+            self.reached = segment == from.segment && layout::byte_of(sector) == from.offset && expected == Some(from.next_lsn);
+        }
+    }
+
+    fn take(&mut self, stripe: &Stripe) -> Result<()> {
+        let head = &stripe.head;
+        self.proven = self.proven.max(head.durable_lsn);
+        self.tail.push_back((*head, self.reached));
+        self.cursor.sector = head.end_sector();
+        self.cursor.expected = Some(head.last_lsn.next());
+        while let Some((head, wanted)) = self.tail.front().copied()
+            && head.last_lsn <= self.proven
+        {
+            self.tail.pop_front();
+            if wanted {
+                self.deliver(&head)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the log goes on at the start of the next segment.
+    fn enter_next_segment(&mut self) -> bool {
+        let next = SegmentId(self.cursor.segment.0.wrapping_add(1));
+        if self.cursor.expected.is_none() || self.cursor.sector == 0 || !self.segments.contains(&next) {
+            return false;
+        }
+        let goes_on = matches!(self.walker.stripe_at(next, 0, self.cursor.expected), Some((_, true)));
+        if goes_on {
+            (self.cursor.segment, self.cursor.sector) = (next, 0);
+        }
+        goes_on
+    }
+
+    /// Damage before the position asked for does not matter if that position is known to be good.
+    fn jump_to_start(&mut self) -> bool {
+        let Some(from) = self.from.filter(|_| !self.reached) else { return false };
+        let Ok(sector) = u32::try_from(from.offset / layout::byte_of(1)) else { return false };
+        let known = from.next_lsn.0 <= self.superblock.durable_lsn.0.saturating_add(1)
+            || matches!(self.walker.stripe_at(from.segment, sector, Some(from.next_lsn)), Some((_, true)));
+        if known {
+            self.cursor = Cursor { segment: from.segment, sector, expected: Some(from.next_lsn) };
+            self.tail.clear();
+            self.reached = true;
+        }
+        known
+    }
+
+    /// Refuses where the walk broke off before the end of what was acknowledged.
+    fn check_end(&mut self) -> Result<()> {
+        let Cursor { segment, sector, expected } = self.cursor;
+        if let Some(from) = self.from
+            && !self.reached
+        {
+            return Err(beyond(from));
+        }
+        let expected = expected.unwrap_or(Lsn(1));
+        self.cursor.expected = Some(expected);
+        while self.proven < expected
+            && let Some(proof) = self.find_proof(segment, sector)
+        {
+            self.proven = proof;
+        }
+        if self.proven < expected {
+            return Ok(());
+        }
+        let what = match self.walker.stripe_at(segment, sector, Some(expected)) {
+            Some((stripe, _)) => describe(&stripe, self.set.data_shards()),
+            None => "no valid frame is left of it".to_owned(),
+        };
+        Err(self.lost(segment, sector, expected, &what))
+    }
+
+    /// The error for a stripe that was acknowledged and cannot be read.
+    fn lost(&self, segment: SegmentId, sector: u32, lsn: Lsn, what: &str) -> LedgerError {
+        let what = format!("a stripe is unreadable although everything up to {} was acknowledged: {what}", self.proven);
+        LedgerError::corrupt(segment, sector, lsn, what)
+    }
+
+    /// What a frame behind the break proves to have been durable, if that is more than is known. A frame left over from
+    /// a truncated tail proves nothing new: what it says was durable was so, hence lies before any truncation.
+    fn find_proof(&self, segment: SegmentId, sector: u32) -> Option<Lsn> {
+        let sectors = self.set.segment_sectors();
+        let test = |head: &StripeHead| head.durable_lsn > self.proven;
+        let here = self.walker.scan(segment, sector, sectors, test);
+        let later = || {
+            self.segments.range(SegmentId(segment.0.saturating_add(1))..).find_map(|later| {
+                let to = if later.0 == segment.0 + 1 { NEXT_SEGMENT_SCAN.min(sectors) } else { 1 };
+                self.walker.scan(*later, 0, to, test)
+            })
+        };
+        here.or_else(later).map(|head| head.durable_lsn)
+    }
+
+    /// Checks the unproven stripes byte by byte, keeps and mends what is whole, ends the log at the first that is not.
+    fn finish_tail(&mut self, mend: bool) -> Result<Recovered> {
+        let mut end = self.cursor;
+        let mut touched = BTreeSet::new();
+        for (head, wanted) in std::mem::take(&mut self.tail) {
+            if !self.keep(&head, mend) {
+                if head.last_lsn <= self.proven {
+                    return Err(self.lost(head.segment, head.sector, head.first_lsn, "too few of its frames are whole"));
+                }
+                end = cut(&head);
+                break;
+            }
+            touched.insert(head.segment);
+            if wanted {
+                self.deliver(&head)?;
+            }
+        }
+        let expected = end.expected.unwrap_or(Lsn(1));
+        let end = Position { segment: end.segment, offset: layout::byte_of(end.sector), next_lsn: expected };
+        if let Some(from) = self.from
+            && expected < from.next_lsn
+        {
+            return Err(beyond(from));
+        }
+        if mend {
+            self.sync(&touched);
+        }
+        Ok(Recovered { end })
+    }
+
+    /// Whether a stripe of the tail can be kept; its other frames are then written again.
+    fn keep(&self, head: &StripeHead, mend: bool) -> bool {
+        let stripes = self.set.stripes_at(head.segment, head.sector);
+        let Some(stripe) = stripes.into_iter().find(|stripe| stripe.head == *head) else { return false };
+        let loaded = self.set.load(&stripe);
+        loaded.valid() >= self.set.data_shards()
+            && (!mend || loaded.valid() == self.set.disks() || self.set.heal(&stripe, &loaded).is_some())
+    }
+
+    /// Valid frames may have been read from memory only: a process may have died before its sync.
+    fn sync(&self, touched: &BTreeSet<SegmentId>) {
+        for member in self.set.members.iter().filter(|member| member.writable()) {
+            for segment in touched {
+                if let Err(error) = member.file(*segment).and_then(|file| file.sync()) {
+                    member.fail(&error);
+                }
+            }
+        }
+    }
+
+    /// Hands the appends of a stripe to the caller.
+    fn deliver(&mut self, head: &StripeHead) -> Result<()> {
+        let corrupt = |what: &str| LedgerError::corrupt(head.segment, head.sector, head.first_lsn, what);
+        let bytes = self.set.read(&head.meta_location()).map_err(|_| corrupt("the description of a stripe cannot be read or rebuilt"))?;
+        let appends = meta::decode(head, &bytes).ok_or_else(|| corrupt("the description of a stripe contradicts itself"))?;
+        appends.into_iter().try_for_each(&mut *self.replay)
+    }
+}
+
+fn cut(head: &StripeHead) -> Cursor {
+    Cursor { segment: head.segment, sector: head.sector, expected: Some(head.first_lsn) }
+}
+
+fn beyond(from: Position) -> LedgerError {
+    LedgerError::Inconsistent {
+        what: format!(
+            "the log does not reach the position asked for (segment {}, byte {}, sequence number {}); replay from an \
+             earlier one",
+            from.segment, from.offset, from.next_lsn
+        ),
+    }
+}

@@ -1,0 +1,145 @@
+//! The state that callers, the writer and the helper threads share, and how progress is told.
+//!
+//! Lock order: `writer`, then `supers`, then `queue`. No lock is held while wakers or condition variables wake others,
+//! and `queue` is never held during I/O.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use strata_seam::{Clock, Lsn};
+
+use crate::api::{Class, Sink};
+use crate::error::{LedgerError, Result};
+use crate::identify::Supers;
+use crate::options::Options;
+use crate::prepare::Prepare;
+use crate::queue::{Halt, Queue};
+use crate::set::Set;
+use crate::writer::Writer;
+
+pub(crate) struct Shared {
+    pub(crate) set: Set,
+    pub(crate) options: Options,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) queue: Mutex<Queue>,
+    /// Signalled on progress and on a halt.
+    pub(crate) progress: Condvar,
+    /// Signalled when the queue got shorter.
+    pub(crate) room: Condvar,
+    /// Signalled when the writer thread has something to do.
+    pub(crate) work: Condvar,
+    written: AtomicU64,
+    durable: AtomicU64,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) supers: Mutex<Supers>,
+    pub(crate) sink: RwLock<Option<Arc<dyn Sink>>>,
+    /// Whether the writer thread runs; otherwise whoever waits writes.
+    pub(crate) started: AtomicBool,
+    pub(crate) prepare: Prepare,
+}
+
+impl Shared {
+    #[expect(clippy::too_many_arguments, reason = "the one place where a ledger is put together")]
+    pub(crate) fn new(
+        set: Set,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        queue: Queue,
+        last: Lsn,
+        durable: Lsn,
+        writer: Writer,
+        supers: Supers,
+    ) -> Self {
+        Self {
+            set,
+            options,
+            clock,
+            queue: Mutex::new(queue),
+            progress: Condvar::new(),
+            room: Condvar::new(),
+            work: Condvar::new(),
+            written: AtomicU64::new(last.0),
+            durable: AtomicU64::new(durable.0),
+            writer: Mutex::new(writer),
+            supers: Mutex::new(supers),
+            sink: RwLock::new(None),
+            started: AtomicBool::new(false),
+            prepare: Prepare::default(),
+        }
+    }
+
+    pub(crate) fn written(&self) -> Lsn {
+        Lsn(self.written.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
+    }
+
+    /// Notes progress, in bytes of the queue and in numbers, and wakes whom it concerns.
+    pub(crate) fn advance(&self, bytes: usize, written: Lsn, durable: Lsn) {
+        let mut queue = self.queue.lock();
+        queue.bytes -= bytes;
+        queue.stuck = false;
+        queue.oldest_at = self.clock.monotonic_nanos();
+        self.written.fetch_max(written.0, Ordering::AcqRel);
+        self.durable.fetch_max(durable.0, Ordering::AcqRel);
+        self.wake(queue);
+    }
+
+    /// Stops all writing for good. The first reason stays.
+    pub(crate) fn halt(&self, halt: Halt) {
+        let mut queue = self.queue.lock();
+        if queue.halt.is_none() {
+            queue.halt = Some(halt);
+            if let Halt::QuorumLost { answered, needed } = halt {
+                tracing::error!(set = %self.set.id, answered, needed, "write quorum lost: the set is read-only until it is opened again");
+            }
+        }
+        self.wake(queue);
+    }
+
+    pub(crate) fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        let wakers = queue.ready_wakers(self.written(), self.durable());
+        drop(queue);
+        self.progress.notify_all();
+        self.room.notify_all();
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// The answer for whoever waits for `lsn`, if there is one.
+    pub(crate) fn settled(&self, queue: &Queue, lsn: Lsn, class: Class) -> Option<Result<()>> {
+        let reached = match class {
+            Class::Written => self.written(),
+            Class::Durable => self.durable(),
+        };
+        if lsn <= reached {
+            return Some(Ok(()));
+        }
+        if let Some(halt) = queue.halt {
+            return Some(Err(halt.error()));
+        }
+        if lsn >= queue.next_lsn {
+            let what = format!("sequence number {lsn} was never given out, the next one is {}", queue.next_lsn);
+            return Some(Err(LedgerError::Inconsistent { what }));
+        }
+        queue.stuck.then_some(Err(LedgerError::Full))
+    }
+
+    /// Wakes the writer thread if there is reason to write at once.
+    pub(crate) fn hand_over(&self) {
+        if self.started() {
+            let queue = self.queue.lock();
+            let urgent = queue.urgent(self.written(), self.durable(), self.options.flush_bytes);
+            drop(queue);
+            if urgent {
+                self.work.notify_one();
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The superblock of a disk: who it is, what set it belongs to, and how that set was opened so far.
+//!
+//! A file of two 4 KiB slots. A change is written to the slot that does not hold this disk's newest state, so a torn
+//! write leaves the state before. `docs/format/superblock.md` is the page that goes with it.
+
+use strata_erasure::CodecId;
+use strata_seam::{DiskIndex, Epoch, Lsn, SetId, Timestamp};
+
+use crate::api::Geometry;
+use crate::history::{History, Opening, ENTRIES_MAX};
+use crate::wire::{array, crc32c, get_u16, get_u32, get_u64, put, put_u16, put_u32, put_u64};
+
+/// Name of the file.
+pub(crate) const FILE: &str = "superblock";
+/// Bytes of a slot; two of them make the file.
+pub(crate) const SLOT_LEN: usize = 4096;
+/// The first 8 bytes of sha256("strata superblock v1.0").
+pub(crate) const MAGIC: [u8; 8] = [0x3c, 0x5c, 0xa0, 0x00, 0x4b, 0x92, 0x62, 0xed];
+/// Features without which a set must not even be read; this version knows none.
+const INCOMPAT_KNOWN: u32 = 0;
+/// Features without which a set must not be written; this version knows none.
+const RO_COMPAT_KNOWN: u32 = 0;
+
+mod at {
+    pub(super) const MAGIC: usize = 0;
+    pub(super) const INCOMPAT: usize = 8;
+    pub(super) const RO_COMPAT: usize = 12;
+    pub(super) const COMPAT: usize = 16;
+    pub(super) const CODEC: usize = 20;
+    pub(super) const INDEX: usize = 21;
+    pub(super) const DATA: usize = 22;
+    pub(super) const PARITY: usize = 23;
+    pub(super) const SET: usize = 24;
+    pub(super) const CREATED: usize = 40;
+    pub(super) const SEGMENT_LEN: usize = 48;
+    pub(super) const GENERATION: usize = 56;
+    pub(super) const DURABLE_LSN: usize = 64;
+    pub(super) const ACTIVE: usize = 72;
+    pub(super) const WHOLE: usize = 76;
+    pub(super) const CHECKPOINT: usize = 80;
+    pub(super) const CHECKPOINT_LEN: usize = 128;
+    pub(super) const HISTORY_COUNT: usize = 208;
+    pub(super) const HISTORY: usize = 256;
+    pub(super) const HISTORY_ENTRY_LEN: usize = 24;
+    pub(super) const CRC: usize = super::SLOT_LEN - 4;
+}
+const _: () = assert!(at::CHECKPOINT + at::CHECKPOINT_LEN == at::HISTORY_COUNT);
+const _: () = assert!(at::HISTORY + at::HISTORY_ENTRY_LEN * ENTRIES_MAX <= at::CRC);
+
+/// The state in one slot. Everything but `index` is alike on all disks of the same generation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Superblock {
+    pub(crate) ro_compat: u32,
+    pub(crate) compat: u32,
+    pub(crate) codec: u8,
+    pub(crate) index: DiskIndex,
+    pub(crate) geometry: Geometry,
+    pub(crate) set: SetId,
+    pub(crate) created: Timestamp,
+    pub(crate) segment_len: u64,
+    /// Counts the changes of the set's superblocks; the highest valid one counts.
+    pub(crate) generation: u64,
+    /// Everything up to here was durable when this was written.
+    pub(crate) durable_lsn: Lsn,
+    /// Bit per disk: takes part in writing. Cleared, durably, before anything is acknowledged that it lacks.
+    pub(crate) active: u32,
+    /// Bit per disk: holds a frame of every stripe, as far as is known.
+    pub(crate) whole: u32,
+    /// Root of the checkpoint; all zero until there is one.
+    pub(crate) checkpoint: [u8; at::CHECKPOINT_LEN],
+    pub(crate) history: History,
+}
+
+/// What a slot holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Slot {
+    /// Nothing that proves itself.
+    Blank,
+    /// A superblock of a version that knows more; the bits are those not known here.
+    Newer(u32),
+    /// A superblock.
+    Valid(Box<Superblock>),
+}
+
+impl Superblock {
+    /// The slot's 4096 bytes.
+    pub(crate) fn encode(&self, slot: &mut [u8]) {
+        let slot = &mut slot[..SLOT_LEN];
+        slot.fill(0);
+        put(slot, at::MAGIC, &MAGIC);
+        put_u32(slot, at::INCOMPAT, 0);
+        put_u32(slot, at::RO_COMPAT, self.ro_compat);
+        put_u32(slot, at::COMPAT, self.compat);
+        slot[at::CODEC] = self.codec;
+        slot[at::INDEX] = self.index.0;
+        slot[at::DATA] = self.geometry.data_shards;
+        slot[at::PARITY] = self.geometry.parity_shards;
+        put(slot, at::SET, &self.set.0);
+        put(slot, at::CREATED, &self.created.0.to_le_bytes());
+        put_u64(slot, at::SEGMENT_LEN, self.segment_len);
+        put_u64(slot, at::GENERATION, self.generation);
+        put_u64(slot, at::DURABLE_LSN, self.durable_lsn.0);
+        put_u32(slot, at::ACTIVE, self.active);
+        put_u32(slot, at::WHOLE, self.whole);
+        put(slot, at::CHECKPOINT, &self.checkpoint);
+        let entries = self.history.entries();
+        put_u16(slot, at::HISTORY_COUNT, entries.len() as u16);
+        for (index, entry) in entries.iter().enumerate() {
+            let start = at::HISTORY + at::HISTORY_ENTRY_LEN * index;
+            put_u64(slot, start, entry.epoch.0);
+            put_u64(slot, start + 8, entry.opening);
+            put_u64(slot, start + 16, entry.first_lsn.0);
+        }
+        let crc = crc32c(&slot[..at::CRC]);
+        put_u32(slot, at::CRC, crc);
+    }
+
+    /// Reads a slot.
+    pub(crate) fn decode(slot: &[u8]) -> Slot {
+        if slot.len() < SLOT_LEN || slot[..MAGIC.len()] != MAGIC || get_u32(slot, at::CRC) != crc32c(&slot[..at::CRC]) {
+            return Slot::Blank;
+        }
+        let unknown = get_u32(slot, at::INCOMPAT) & !INCOMPAT_KNOWN;
+        if unknown != 0 {
+            return Slot::Newer(unknown);
+        }
+        let geometry = Geometry { data_shards: slot[at::DATA], parity_shards: slot[at::PARITY] };
+        let (index, codec) = (DiskIndex(slot[at::INDEX]), slot[at::CODEC]);
+        let count = usize::from(get_u16(slot, at::HISTORY_COUNT));
+        let sound = (1..=16).contains(&geometry.data_shards)
+            && geometry.parity_shards <= 4
+            && index.0 < geometry.data_shards + geometry.parity_shards
+            && CodecId::from_stored(codec).is_some()
+            && count <= ENTRIES_MAX;
+        if !sound {
+            return Slot::Blank;
+        }
+        let entries = (0..count).map(|index| {
+            let start = at::HISTORY + at::HISTORY_ENTRY_LEN * index;
+            Opening {
+                epoch: Epoch(get_u64(slot, start)),
+                opening: get_u64(slot, start + 8),
+                first_lsn: Lsn(get_u64(slot, start + 16)),
+            }
+        });
+        let Some(history) = History::from_stored(entries.collect()) else { return Slot::Blank };
+        Slot::Valid(Box::new(Self {
+            ro_compat: get_u32(slot, at::RO_COMPAT),
+            compat: get_u32(slot, at::COMPAT),
+            codec,
+            index,
+            geometry,
+            set: SetId(array(slot, at::SET)),
+            created: Timestamp(i64::from_le_bytes(array(slot, at::CREATED))),
+            segment_len: get_u64(slot, at::SEGMENT_LEN),
+            generation: get_u64(slot, at::GENERATION),
+            durable_lsn: Lsn(get_u64(slot, at::DURABLE_LSN)),
+            active: get_u32(slot, at::ACTIVE),
+            whole: get_u32(slot, at::WHOLE),
+            checkpoint: array(slot, at::CHECKPOINT),
+            history,
+        }))
+    }
+
+    /// Feature bits that forbid writing with this version.
+    pub(crate) fn unknown_ro_compat(&self) -> u32 {
+        self.ro_compat & !RO_COMPAT_KNOWN
+    }
+
+    /// Disks of the set.
+    pub(crate) fn disks(&self) -> usize {
+        usize::from(self.geometry.data_shards) + usize::from(self.geometry.parity_shards)
+    }
+}
+

@@ -1,0 +1,150 @@
+//! Writing the frames of a stripe: one after the other on the calling thread, or all at once on a thread per disk.
+//!
+//! A hand-over is a slot under a lock: the job goes in, the buffer and the result come out. The caller writes one disk
+//! itself, which saves the most expensive part, waking another core.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+use strata_seam::{AlignedBuf, DiskError, DiskErrorKind, DiskFile, WriteMode};
+
+/// One disk's part of a stripe.
+pub(crate) struct Job {
+    pub(crate) disk: usize,
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// What to write: the first `len` bytes of `buf` at `offset`; nothing if `len` is zero.
+    pub(crate) buf: AlignedBuf,
+    pub(crate) len: usize,
+    pub(crate) offset: u64,
+    pub(crate) mode: WriteMode,
+    /// Whether the file is synced afterwards.
+    pub(crate) sync: bool,
+}
+
+/// A finished job.
+pub(crate) struct Done {
+    pub(crate) disk: usize,
+    pub(crate) buf: AlignedBuf,
+    pub(crate) result: Result<(), DiskError>,
+}
+
+fn run(job: Job) -> Done {
+    let mut result = Ok(());
+    if job.len > 0 {
+        result = job.file.write_at(job.offset, &job.buf[..job.len], job.mode);
+    }
+    if job.sync && result.is_ok() {
+        result = job.file.sync();
+    }
+    Done { disk: job.disk, buf: job.buf, result }
+}
+
+/// How the writer writes.
+#[derive(Default)]
+pub(crate) struct Workers {
+    /// By disk; empty for writing on the calling thread.
+    threads: Vec<Worker>,
+}
+
+struct Worker {
+    slot: Arc<Slot>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Slot {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+enum State {
+    Idle,
+    Todo(Job),
+    Busy,
+    Done(Done),
+    Stop,
+}
+
+impl Workers {
+    /// Starts a thread per disk.
+    pub(crate) fn start(disks: usize) -> std::io::Result<Self> {
+        let mut workers = Self::default();
+        for disk in 0..disks {
+            let slot = Arc::new(Slot { state: Mutex::new(State::Idle), changed: Condvar::new() });
+            let theirs = Arc::clone(&slot);
+            let thread = std::thread::Builder::new().name(format!("ledger-disk-{disk}")).spawn(move || theirs.serve(disk))?;
+            workers.threads.push(Worker { slot, thread: Some(thread) });
+        }
+        Ok(workers)
+    }
+
+    /// Runs all jobs and returns when the last one is done.
+    pub(crate) fn run(&self, mut jobs: Vec<Job>) -> Vec<Done> {
+        if self.threads.is_empty() || jobs.len() <= 1 {
+            return jobs.into_iter().map(run).collect();
+        }
+        let own = jobs.pop();
+        let disks: Vec<usize> = jobs.iter().map(|job| job.disk).collect();
+        for job in jobs {
+            let slot = &self.threads[job.disk].slot;
+            *slot.state.lock() = State::Todo(job);
+            slot.changed.notify_all();
+        }
+        let mut done: Vec<Done> = own.map(run).into_iter().collect();
+        done.extend(disks.into_iter().map(|disk| self.threads[disk].slot.result()));
+        done
+    }
+}
+
+impl Slot {
+    fn serve(&self, disk: usize) {
+        loop {
+            let mut state = self.state.lock();
+            while matches!(*state, State::Idle | State::Busy | State::Done(_)) {
+                self.changed.wait(&mut state);
+            }
+            let job = match std::mem::replace(&mut *state, State::Busy) {
+                State::Todo(job) => job,
+                _ => return,
+            };
+            drop(state);
+            // A panic below must not leave the writer waiting for ever: it counts as a failed disk.
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(job))).unwrap_or_else(|_| Done {
+                disk,
+                buf: AlignedBuf::new(),
+                result: Err(DiskError {
+                    kind: DiskErrorKind::Medium,
+                    disk: format!("slot {disk}"),
+                    what: "the disk's code panicked".to_owned(),
+                    source: None,
+                }),
+            });
+            *self.state.lock() = State::Done(done);
+            self.changed.notify_all();
+        }
+    }
+
+    fn result(&self) -> Done {
+        let mut state = self.state.lock();
+        loop {
+            match std::mem::replace(&mut *state, State::Idle) {
+                State::Done(done) => return done,
+                other => *state = other,
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in &self.threads {
+            *worker.slot.state.lock() = State::Stop;
+            worker.slot.changed.notify_all();
+        }
+        for thread in self.threads.iter_mut().filter_map(|worker| worker.thread.take()) {
+            // A worker that panicked has said so already.
+            drop(thread.join());
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The single writer: takes a batch from the queue, writes it as a stripe, tells who waits.
+//!
+//! Invariants: one stripe is in flight at a time; `written` and `durable` rise only after a write quorum took the frames
+//! and, where a disk was lost by this stripe, after the superblocks of the others say so; buffered stripes not yet
+//! synced all lie in the current segment.
+
+use std::sync::Arc;
+
+use strata_seam::{AlignedBuf, DiskError, DiskErrorKind, DiskFile, Lsn, Position, SegmentId, WriteMode};
+
+use crate::error::{LedgerError, Result};
+use crate::layout;
+use crate::queue::{Halt, Queued};
+use crate::set::Set;
+use crate::shared::Shared;
+use crate::stripe::{Frames, Identity};
+use crate::workers::{Job, Workers};
+
+/// Stripes up to this many sectors per frame on average make a segment of small commits, worth filling with zeros.
+const SMALL_SECTORS: u64 = 16;
+
+/// What only the writer touches.
+pub(crate) struct Writer {
+    pub(crate) segment: SegmentId,
+    /// Where the next stripe goes.
+    pub(crate) sector: u32,
+    /// Of the current segment, by disk; `None` for disks that do not take writes.
+    files: Vec<Option<Arc<dyn DiskFile>>>,
+    frames: Frames,
+    identity: Identity,
+    /// Whether stripes of the current segment wait for a sync.
+    unsynced: bool,
+    /// Stripes written to the current segment.
+    stripes: u64,
+    /// The segment that was asked for or made ahead.
+    ahead: Option<SegmentId>,
+    pub(crate) workers: Workers,
+}
+
+impl Writer {
+    /// A writer that goes on at `end`.
+    pub(crate) fn new(end: Position, frames: Frames, identity: Identity) -> Self {
+        Self {
+            segment: end.segment,
+            // The end comes from sectors counted in 32 bits.
+            sector: u32::try_from(end.offset / layout::byte_of(1)).unwrap_or(u32::MAX),
+            files: Vec::new(),
+            frames,
+            identity,
+            unsynced: false,
+            stripes: 0,
+            ahead: None,
+            workers: Workers::default(),
+        }
+    }
+
+    /// Opens the files of the current segment, creating them where a disk has none.
+    pub(crate) fn open_files(&mut self, set: &Set) -> Result<()> {
+        self.files.clear();
+        for member in &set.members {
+            let usable = |file: Arc<dyn DiskFile>| {
+                if file.len() >= set.segment_len {
+                    return Ok(file);
+                }
+                if self.sector == 0 {
+                    // Left by a creation that was cut off; nothing was ever in it.
+                    return member.create(self.segment, set.segment_len, false);
+                }
+                Err(DiskError {
+                    kind: DiskErrorKind::ShortRead,
+                    disk: member.label.clone(),
+                    what: format!("{} is shorter than a segment", layout::segment_name(self.segment)),
+                    source: None,
+                })
+            };
+            let file = member.writable().then(|| match member.file(self.segment) {
+                Err(error) if error.kind == DiskErrorKind::NotFound => member.create(self.segment, set.segment_len, false),
+                other => other.and_then(usable),
+            });
+            self.files.push(match file {
+                None => None,
+                Some(Ok(file)) => Some(file),
+                Some(Err(error)) if error.kind == DiskErrorKind::Full => return Err(LedgerError::Full),
+                Some(Err(error)) => {
+                    member.fail(&error);
+                    None
+                }
+            });
+        }
+        set.check_quorum()
+    }
+
+    fn position(&self, next_lsn: Lsn) -> Position {
+        Position { segment: self.segment, offset: layout::byte_of(self.sector), next_lsn }
+    }
+}
+
+impl Shared {
+    /// Writes one batch, or syncs what somebody waits for. False if there was nothing to do.
+    pub(crate) fn pump(&self, writer: &mut Writer) -> Result<bool> {
+        let mut queue = self.queue.lock();
+        if let Some(halt) = queue.halt {
+            return Err(halt.error());
+        }
+        let wanted_durable = queue.wanted_durable;
+        let batch = queue.take(self.options.payload_max(self.set.geometry) as usize);
+        drop(queue);
+        let (Some(first), Some(last)) = (batch.first().map(|queued| queued.lsn), batch.last().map(|queued| queued.lsn)) else {
+            if wanted_durable <= self.durable() || !writer.unsynced {
+                return Ok(false);
+            }
+            self.sync(writer)?;
+            return Ok(true);
+        };
+        let shard_len = Frames::shard_len(&batch, self.set.geometry.data_shards);
+        if writer.sector + layout::frame_sectors(shard_len) > self.set.segment_sectors()
+            && let Err(error) = self.roll(writer)
+        {
+            let mut queue = self.queue.lock();
+            queue.put_back(batch);
+            if matches!(error, LedgerError::Full) {
+                (queue.full, queue.stuck) = (true, true);
+            }
+            self.wake(queue);
+            return Err(error);
+        }
+        let durable = wanted_durable >= first || batch.iter().any(|queued| !queued.append.relaxed);
+        self.write(writer, &batch, last, durable)?;
+        self.look_ahead(writer);
+        Ok(true)
+    }
+
+    fn write(&self, writer: &mut Writer, batch: &[Queued], last: Lsn, durable: bool) -> Result<()> {
+        let (segment, sector) = (writer.segment, writer.sector);
+        let laid = match writer.frames.lay_out(batch, &writer.identity, segment, sector, self.durable()) {
+            Ok(laid) => laid,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a stripe cannot be coded");
+                let halt = Halt::QuorumLost { answered: 0, needed: self.set.write_quorum() };
+                self.halt(halt);
+                return Err(halt.error());
+            }
+        };
+        // Direct and durable in one call; but what was buffered before needs a sync that covers it as well.
+        let mode = if durable && !writer.unsynced { WriteMode::Durable } else { WriteMode::Buffered };
+        let sync = durable && writer.unsynced;
+        self.each_disk(writer, laid.frame_len, mode, sync)?;
+        writer.unsynced = !durable;
+        writer.sector = laid.head.end_sector();
+        writer.stripes += 1;
+        if let Some(sink) = &*self.sink.read() {
+            sink.written(&laid.placed, writer.position(last.next()));
+        }
+        let bytes = batch.iter().map(Queued::len).sum();
+        self.advance(bytes, last, if durable { last } else { Lsn(0) });
+        Ok(())
+    }
+
+    /// Writes the laid frames and syncs, on all disks that take writes; `frame_len` of zero only syncs.
+    fn each_disk(&self, writer: &mut Writer, frame_len: usize, mode: WriteMode, sync: bool) -> Result<()> {
+        let (segment, sector) = (writer.segment, writer.sector);
+        let disks = self.set.disks();
+        let mut jobs = Vec::with_capacity(disks);
+        for (disk, file) in writer.files.iter().enumerate() {
+            let Some(file) = file.as_ref().filter(|_| self.set.members[disk].writable()) else { continue };
+            let buf = if frame_len > 0 {
+                std::mem::take(&mut writer.frames.by_shard[layout::shard_on(disk, segment, sector, disks)])
+            } else {
+                AlignedBuf::new()
+            };
+            jobs.push(Job { disk, file: Arc::clone(file), buf, len: frame_len, offset: layout::byte_of(sector), mode, sync });
+        }
+        let mut answered = 0;
+        let mut lost = false;
+        for done in writer.workers.run(jobs) {
+            if frame_len > 0 {
+                writer.frames.by_shard[layout::shard_on(done.disk, segment, sector, disks)] = done.buf;
+            }
+            match done.result {
+                Ok(()) => answered += 1,
+                Err(error) => {
+                    self.set.members[done.disk].fail(&error);
+                    writer.files[done.disk] = None;
+                    lost = true;
+                }
+            }
+        }
+        let needed = self.set.write_quorum();
+        let mut result = if answered < needed { Err(LedgerError::QuorumLost { answered, needed }) } else { Ok(()) };
+        if lost && result.is_ok() {
+            // Before anything is acknowledged that the lost disk lacks, the others must know that it lacks it.
+            let durable = self.durable();
+            result = self.supers.lock().store(&self.set, |superblock| superblock.durable_lsn = durable);
+        }
+        if let Err(LedgerError::QuorumLost { answered, needed }) = result {
+            self.halt(Halt::QuorumLost { answered, needed });
+        }
+        result
+    }
+
+    /// Syncs the current segment on all disks; everything written is then durable.
+    pub(crate) fn sync(&self, writer: &mut Writer) -> Result<()> {
+        if writer.unsynced {
+            self.each_disk(writer, 0, WriteMode::Buffered, true)?;
+            writer.unsynced = false;
+        }
+        self.advance(0, Lsn(0), self.written());
+        Ok(())
+    }
+
+    /// Goes on to the next segment.
+    fn roll(&self, writer: &mut Writer) -> Result<()> {
+        if writer.unsynced {
+            self.sync(writer)?;
+        }
+        let next = SegmentId(writer.segment.0.checked_add(1).ok_or(LedgerError::Full)?);
+        let ready = match self.prepare.take(next) {
+            Some(Ok(())) => true,
+            Some(Err(_)) | None => !self.started() && writer.ahead == Some(next),
+        };
+        if !ready {
+            let made = self.set.create_segment(next, false);
+            if let Err(LedgerError::QuorumLost { answered, needed }) = made {
+                self.halt(Halt::QuorumLost { answered, needed });
+            }
+            made?;
+        }
+        self.queue.lock().full = false;
+        (writer.segment, writer.sector, writer.stripes, writer.ahead) = (next, 0, 0, None);
+        if let Err(error) = writer.open_files(&self.set) {
+            if let LedgerError::QuorumLost { answered, needed } = error {
+                self.halt(Halt::QuorumLost { answered, needed });
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Has the next segment made once half of this one is used.
+    fn look_ahead(&self, writer: &mut Writer) {
+        let next = SegmentId(writer.segment.0.saturating_add(1));
+        if writer.sector < self.set.segment_sectors() / 2 || writer.ahead == Some(next) {
+            return;
+        }
+        writer.ahead = Some(next);
+        if self.started() {
+            let small = u64::from(writer.sector) / writer.stripes.max(1) <= SMALL_SECTORS;
+            self.prepare.ask(next, small && self.options.zero_ahead);
+        } else {
+            self.make_ahead(writer, next);
+        }
+    }
+
+    fn make_ahead(&self, writer: &mut Writer, next: SegmentId) {
+        let made = self.set.create_segment(next, false);
+        if made.is_err() {
+            writer.ahead = None;
+        }
+        // A quorum lost here shows with the next stripe.
+        self.queue.lock().full = matches!(made, Err(LedgerError::Full));
+    }
+
+    /// Looks again whether there is room for another segment.
+    pub(crate) fn retry_full(&self, writer: &mut Writer) {
+        let next = SegmentId(writer.segment.0.saturating_add(1));
+        self.make_ahead(writer, next);
+        let mut queue = self.queue.lock();
+        if !queue.full {
+            queue.stuck = false;
+        }
+    }
+}
