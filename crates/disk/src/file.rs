@@ -30,8 +30,8 @@ struct Durable {
     direct: bool,
 }
 
-/// `O_DSYNC` proper: rustix 1.1 gives `O_SYNC` under the name `DSYNC`, which also syncs the modification time and so costs
-/// a journal commit per write.
+/// `O_DSYNC` proper: rustix 1.1 gives `O_SYNC` under the name `DSYNC`, which also syncs the modification time, of
+/// no use here. (Measured on ext4, direct 4 KiB writes, one stream: 13,000/s with the one, 12,400 to 13,000 with the other.)
 const DSYNC: OFlags = OFlags::from_bits_retain(libc::O_DSYNC.cast_unsigned());
 
 /// Whether two descriptors lead to the same inode.
@@ -44,7 +44,13 @@ impl OpenFile {
     pub(crate) fn open(folder: &Arc<Folder>, name: &str) -> Result<Self, Errno> {
         let buffered = folder.open_at(name, OFlags::RDWR, Mode::empty())?;
         let len = u64::try_from(rustix::fs::fstat(&buffered)?.st_size).unwrap_or(0);
-        Ok(Self { folder: Arc::clone(folder), name: name.to_owned(), len, buffered, durable: OnceLock::new() })
+        Ok(Self {
+            folder: Arc::clone(folder),
+            name: name.to_owned(),
+            len,
+            buffered,
+            durable: OnceLock::new(),
+        })
     }
 
     fn open_durable(&self) -> Result<Option<Durable>, Errno> {
@@ -77,7 +83,8 @@ impl OpenFile {
     fn write_durable(&self, offset: u64, data: &[u8]) -> Result<(), Errno> {
         self.folder.check_linked()?;
         let aligned = |number: u64| number.is_multiple_of(SECTOR_LEN as u64);
-        if aligned(offset) && aligned(data.len() as u64)
+        if aligned(offset)
+            && aligned(data.len() as u64)
             && let Some(durable) = self.durable()?
             && (!durable.direct || aligned(data.as_ptr().addr() as u64))
         {
@@ -174,7 +181,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = FileDisk::open(dir.path()).unwrap();
         let flags = durable_flags(&disk);
-        assert!(flags.contains(DSYNC) && !flags.contains(OFlags::SYNC), "data alone is synced, not every timestamp");
+        assert!(
+            flags.contains(DSYNC) && !flags.contains(OFlags::SYNC),
+            "data alone is synced, not every timestamp"
+        );
         let offered = disk.folder().open_direct("segment", OFlags::RDWR).unwrap().is_some();
         assert_eq!(flags.contains(OFlags::DIRECT), offered);
         let flags = durable_flags(&FileDisk::open_buffered(dir.path()).unwrap());

@@ -146,7 +146,11 @@ mod tests {
     }
 
     fn append(file: &dyn DiskFile, number: u8, mistake: Mistake) -> Result<(), DiskError> {
-        file.write_at(u64::from(number) * RECORD, &[number + 1; RECORD as usize], WriteMode::Buffered)?;
+        file.write_at(
+            u64::from(number) * RECORD,
+            &[number + 1; RECORD as usize],
+            WriteMode::Buffered,
+        )?;
         match mistake {
             Mistake::ForgetsTheSync => Ok(()),
             Mistake::RetriesTheSync => file.sync().or_else(|_| file.sync()),
@@ -156,8 +160,12 @@ mod tests {
 
     /// Appends all records and returns how many were acknowledged before the first error.
     fn run(world: &SimWorld, mistake: Mistake) -> u8 {
-        let Ok(file) = world.disk("disk0").open("log") else { return 0 };
-        (0..RECORDS).find(|number| append(&*file, *number, mistake).is_err()).unwrap_or(RECORDS)
+        let Ok(file) = world.disk("disk0").open("log") else {
+            return 0;
+        };
+        (0..RECORDS)
+            .find(|number| append(&*file, *number, mistake).is_err())
+            .unwrap_or(RECORDS)
     }
 
     /// Reads the log as recovery would and says whether it kept its promise.
@@ -173,7 +181,10 @@ mod tests {
 
     fn log_world() -> SimWorld {
         let world = SimWorld::new(5);
-        world.disk("disk0").create("log", u64::from(RECORDS) * RECORD, true).unwrap();
+        world
+            .disk("disk0")
+            .create("log", u64::from(RECORDS) * RECORD, true)
+            .unwrap();
         world
     }
 
@@ -237,7 +248,11 @@ mod tests {
 
     #[test]
     fn a_log_that_forgets_or_retries_its_sync_or_trusts_torn_records_is_caught() {
-        for mistake in [Mistake::ForgetsTheSync, Mistake::RetriesTheSync, Mistake::TrustsTornRecords] {
+        for mistake in [
+            Mistake::ForgetsTheSync,
+            Mistake::RetriesTheSync,
+            Mistake::TrustsTornRecords,
+        ] {
             assert!(broken_promises(mistake).1 > 0);
         }
     }
