@@ -1,0 +1,44 @@
+//! Replies leave whole, whatever the socket takes at a time, and a client that does not read is given up.
+
+use bytes::Bytes;
+use tokio::io::AsyncReadExt;
+
+use super::*;
+use crate::rpc::accepted;
+
+fn outgoing(xid: u32, data: Bytes) -> Outgoing {
+    Outgoing {
+        answer: Reply::finish(accepted(xid, 64), data).into(),
+        _place: (None, None),
+    }
+}
+
+#[tokio::test]
+async fn replies_are_written_whole_and_padded() {
+    for window in [1, 7, 64, 100_000] {
+        let (mut client, server) = tokio::io::duplex(window);
+        let (sender, receiver) = mpsc::channel(64);
+        let mut expected = 0;
+        for xid in 0..40 {
+            let reply = outgoing(xid, Bytes::from(vec![1; xid as usize]));
+            expected += reply.answer.reply.len();
+            sender.send(reply).await.unwrap();
+        }
+        drop(sender);
+        let writer = tokio::spawn(write_replies(server, receiver, Duration::from_secs(5)));
+        let mut wire = Vec::new();
+        client.read_to_end(&mut wire).await.unwrap();
+        writer.await.unwrap().unwrap();
+        assert_eq!(wire.len(), expected);
+        assert_eq!(wire.len() % 4, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_given_up() {
+    let (_client, server) = tokio::io::duplex(8);
+    let (sender, receiver) = mpsc::channel(1);
+    sender.send(outgoing(1, Bytes::from(vec![1; 100]))).await.unwrap();
+    let result = write_replies(server, receiver, Duration::from_secs(5)).await;
+    assert_eq!(result.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+}

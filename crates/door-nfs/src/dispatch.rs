@@ -1,0 +1,77 @@
+//! From a call to its reply: picks the program.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::door::{ConnectionBudgets, NfsDoor, Permit};
+use crate::metrics::count;
+use crate::rpc::{Call, Refusal, Reply};
+use crate::{mount, nfs, portmap};
+
+/// What a listener offers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Service {
+    /// NFS, MOUNT and portmap.
+    All,
+    /// Only portmap, which tells this port for the others.
+    Portmap {
+        /// Where NFS and MOUNT are served.
+        nfs_port: u16,
+    },
+}
+
+/// The other end of a connection, and what it may use.
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// The port told to clients that ask portmap.
+    pub(crate) nfs_port: u16,
+    pub(crate) service: Service,
+    pub(crate) budgets: ConnectionBudgets,
+}
+
+/// A reply with the room it takes until it was sent.
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) _room: (Permit, Permit),
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self {
+            reply,
+            _room: (None, None),
+        }
+    }
+}
+
+/// Executes a call.
+pub(crate) async fn dispatch(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) -> Answer {
+    let all = peer.service == Service::All;
+    let (low, high) = match call.program {
+        nfs::PROGRAM if all => (nfs::VERSION, nfs::VERSION),
+        mount::PROGRAM if all => (mount::VERSION, mount::VERSION),
+        portmap::PROGRAM => (portmap::VERSION, portmap::VERSION),
+        _ => {
+            count(&door.metrics().calls_unavailable);
+            return Reply::refused(call.xid, Refusal::ProgramUnavailable).into();
+        }
+    };
+    if call.version < low || call.version > high {
+        count(&door.metrics().calls_unavailable);
+        return Reply::refused(call.xid, Refusal::ProgramMismatch { low, high }).into();
+    }
+    let xid = call.xid;
+    let metrics = Arc::clone(door.metrics());
+    let result = match call.program {
+        nfs::PROGRAM => nfs::call(door, &peer, call).await,
+        mount::PROGRAM => mount::call(&door, &peer, &call).await.map(Answer::from),
+        _ => portmap::call(&door, &peer, &call).map(Answer::from),
+    };
+    result.unwrap_or_else(|refusal| {
+        count(match refusal {
+            Refusal::GarbageArguments => &metrics.calls_garbage,
+            _ => &metrics.calls_unavailable,
+        });
+        Reply::refused(xid, refusal).into()
+    })
+}

@@ -1,0 +1,189 @@
+//! The door itself: the name space behind it, its rules, caches and budgets. Shared by all connections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+use strata_namespace::{Attr, Namespace};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::{ConfigError, NfsConfig, NfsLimits};
+use crate::cookie::Cookies;
+use crate::export::{Export, ExportId, ExportTable};
+use crate::handle::{HANDLE_LEN, Handle, HandleCodec};
+use crate::metrics::NfsMetrics;
+use crate::mount::MountList;
+use crate::record::Budget;
+use crate::reply_cache::{ReplyCache, ReplyCacheLimits};
+
+/// The NFS door of one store. Pass it to [`crate::serve`], for as many listeners as wanted.
+pub struct NfsDoor {
+    pub(crate) ns: Arc<Namespace>,
+    pub(crate) limits: NfsLimits,
+    pub(crate) handles: HandleCodec,
+    pub(crate) cookies: Cookies,
+    /// Replies of procedures that change names or attributes.
+    pub(crate) replies: Arc<ReplyCache>,
+    /// Replies of WRITE, which would push the others out.
+    pub(crate) write_replies: Arc<ReplyCache>,
+    pub(crate) mounts: MountList,
+    pub(crate) budgets: Budgets,
+    pub(crate) scans: AtomicUsize,
+    /// Changes with every start: an unstable WRITE of another instance may be lost.
+    pub(crate) write_verifier: [u8; 8],
+    store_id: [u8; 16],
+    exports: RwLock<Arc<ExportTable>>,
+    metrics: Arc<NfsMetrics>,
+}
+
+impl NfsDoor {
+    /// A door to `ns`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if an export rule or a limit makes no sense.
+    pub fn new(ns: Arc<Namespace>, config: NfsConfig) -> Result<Arc<Self>, ConfigError> {
+        let NfsConfig {
+            exports,
+            handle_secret,
+            limits,
+        } = config;
+        limits.check()?;
+        let reply_cache = || {
+            ReplyCache::new(ReplyCacheLimits {
+                entries_max: limits.reply_cache_entries_max,
+                bytes_max: limits.reply_cache_bytes_max / 2,
+                age_max: limits.reply_cache_age_max,
+            })
+        };
+        let store_id = ns.store_id();
+        Ok(Arc::new(Self {
+            handles: HandleCodec::new(&handle_secret, store_id),
+            cookies: Cookies::new(&handle_secret, limits.cookie_cache_bytes_max),
+            replies: reply_cache(),
+            write_replies: reply_cache(),
+            mounts: MountList::new(limits.mount_list_max),
+            budgets: Budgets::new(limits.requests_max, limits.request_bytes_max, limits.reply_bytes_max),
+            scans: AtomicUsize::new(0),
+            write_verifier: ns.boot_id().to_be_bytes(),
+            store_id,
+            exports: RwLock::new(Arc::new(ExportTable::new(exports)?)),
+            metrics: Arc::default(),
+            limits,
+            ns,
+        }))
+    }
+
+    /// Replaces the export rules. They hold from the next call on; handles of paths still exported stay valid.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a rule makes no sense; the present rules then stay.
+    pub fn set_exports(&self, exports: Vec<Export>) -> Result<(), ConfigError> {
+        let table = Arc::new(ExportTable::new(exports)?);
+        *self.exports.write() = table;
+        Ok(())
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<NfsMetrics> {
+        &self.metrics
+    }
+
+    pub(crate) fn exports(&self) -> Arc<ExportTable> {
+        Arc::clone(&self.exports.read())
+    }
+
+    /// The handle of an inode under an export.
+    pub(crate) fn handle(&self, export: ExportId, attr: &Attr) -> [u8; HANDLE_LEN] {
+        self.handles.encode(Handle { export, ino: attr.ino })
+    }
+
+    /// Identity of an export as a file system: clients keep caches per file system, and refuse links across.
+    pub(crate) fn fsid(&self, export: ExportId) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.store_id;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ u64::from(export.0)
+    }
+
+    /// A place among the directory scans that may run at one time; `None` if all are taken.
+    pub(crate) fn begin_scan(&self) -> Option<ScanGuard<'_>> {
+        let max = self.limits.cookie_scans_max;
+        self.scans
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| {
+                (running < max).then_some(running + 1)
+            })
+            .ok()
+            .map(|_| ScanGuard(&self.scans))
+    }
+}
+
+/// A running directory scan.
+pub(crate) struct ScanGuard<'a>(&'a AtomicUsize);
+
+impl Drop for ScanGuard<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What may be in work at one time: of the whole door, or of one connection.
+pub(crate) struct Budgets {
+    requests: Arc<Semaphore>,
+    request_bytes: Arc<Semaphore>,
+    reply_bytes: Arc<Semaphore>,
+}
+
+/// A part of a budget, given back when dropped. Empty only if the semaphore was closed, which nobody does.
+pub(crate) type Permit = Option<OwnedSemaphorePermit>;
+
+impl Budgets {
+    pub(crate) fn new(requests: usize, request_bytes: usize, reply_bytes: usize) -> Self {
+        Self {
+            requests: Arc::new(Semaphore::new(requests)),
+            request_bytes: Arc::new(Semaphore::new(request_bytes)),
+            reply_bytes: Arc::new(Semaphore::new(reply_bytes)),
+        }
+    }
+}
+
+/// The budgets of a connection within those of the door. Always taken in the same order: the connection's, then the
+/// door's; a request's bytes before its reply's. Whoever holds reply bytes waits only for its client to read, and that
+/// has a time limit, so nothing can wait for itself.
+pub(crate) struct ConnectionBudgets {
+    pub(crate) own: Budgets,
+    pub(crate) door: Arc<NfsDoor>,
+}
+
+impl ConnectionBudgets {
+    /// Waits for a place among the requests in work.
+    pub(crate) async fn request(&self) -> (Permit, Permit) {
+        (
+            take(&self.own.requests, 1).await,
+            take(&self.door.budgets.requests, 1).await,
+        )
+    }
+
+    /// Waits for room for a large reply.
+    pub(crate) async fn reply(&self, len: usize) -> (Permit, Permit) {
+        (
+            take(&self.own.reply_bytes, len).await,
+            take(&self.door.budgets.reply_bytes, len).await,
+        )
+    }
+}
+
+impl Budget for ConnectionBudgets {
+    type Permit = (Permit, Permit);
+
+    async fn acquire(&self, len: usize) -> Self::Permit {
+        (
+            take(&self.own.request_bytes, len).await,
+            take(&self.door.budgets.request_bytes, len).await,
+        )
+    }
+}
+
+async fn take(semaphore: &Arc<Semaphore>, amount: usize) -> Permit {
+    // Amounts are lengths of records and replies, about 1 MiB at most; limits below that are refused at start.
+    let amount = u32::try_from(amount).unwrap_or(u32::MAX);
+    Arc::clone(semaphore).acquire_many_owned(amount).await.ok()
+}

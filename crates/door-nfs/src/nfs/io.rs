@@ -1,0 +1,180 @@
+//! READ, WRITE, COMMIT, and attributes.
+
+use bytes::Bytes;
+use nfsserve::nfs::{nfsstat3, nfstime3, sattr3};
+use strata_namespace::{Access, Attr, FILE_LEN_MAX, NodeKind};
+
+use super::args::Stable;
+use super::context::Context;
+use crate::attr::{same_time, set_attr, wcc, wire_time};
+use crate::config::TRANSFER_LEN_MAX;
+use crate::metrics::add;
+use crate::status::Fail;
+use crate::xdr::Encoder;
+
+const UNSTABLE: u32 = 0;
+const FILE_SYNC: u32 = 2;
+
+// The bits of ACCESS (RFC 1813, section 3.3.4).
+const ACCESS_READ: u32 = 0x01;
+const ACCESS_LOOKUP: u32 = 0x02;
+const ACCESS_MODIFY: u32 = 0x04;
+const ACCESS_EXTEND: u32 = 0x08;
+const ACCESS_DELETE: u32 = 0x10;
+const ACCESS_EXECUTE: u32 = 0x20;
+
+const READ: Access = Access {
+    read: true,
+    write: false,
+    exec: false,
+};
+const WRITE: Access = Access {
+    read: false,
+    write: true,
+    exec: false,
+};
+
+impl Context {
+    pub(super) fn getattr(&self, out: &mut Encoder) -> Result<(), Fail> {
+        let attr = self.attr(self.ino)?;
+        self.ok(out);
+        self.put_attr(&attr, out);
+        Ok(())
+    }
+
+    pub(super) fn setattr(&self, wire: &sattr3, guard: Option<nfstime3>, out: &mut Encoder) -> Result<(), Fail> {
+        let mut set = set_attr(wire)?;
+        let before = self.attr(self.ino)?;
+        if guard.is_some_and(|guard| !same_time(guard, wire_time(before.ctime))) {
+            return Err(Fail(nfsstat3::NFS3ERR_NOT_SYNC));
+        }
+        if set.size.is_some() {
+            self.regular(&before)?;
+            // Whoever may write through a handle may cut the file; see `allow`.
+            self.allow(&before, WRITE)?;
+            set.by_handle = true;
+        }
+        let after = self.door.ns.setattr(&self.op, self.ino, &set).map_err(Fail::of_inode)?;
+        self.ok(out);
+        out.item(&wcc(Some(&before), Some(&after), self.fsid));
+        Ok(())
+    }
+
+    pub(super) fn access(&self, asked: u32, out: &mut Encoder) -> Result<(), Fail> {
+        let attr = self.attr(self.ino)?;
+        let all = Access {
+            read: true,
+            write: true,
+            exec: true,
+        };
+        let granted = self.door.ns.access(&self.op, self.ino, all).map_err(Fail::of_inode)?;
+        let write = granted.write && !self.read_only();
+        let mut bits = 0;
+        if granted.read {
+            bits |= ACCESS_READ;
+        }
+        if write {
+            bits |= ACCESS_MODIFY | ACCESS_EXTEND;
+        }
+        if attr.kind == NodeKind::Directory {
+            if granted.exec {
+                bits |= ACCESS_LOOKUP;
+            }
+            if write {
+                bits |= ACCESS_DELETE;
+            }
+        } else if granted.exec {
+            bits |= ACCESS_EXECUTE;
+        }
+        self.ok(out);
+        self.put_post_op(Some(&attr), out);
+        out.u32(bits & asked);
+        Ok(())
+    }
+
+    pub(super) fn readlink(&self, out: &mut Encoder) -> Result<(), Fail> {
+        let attr = self.attr(self.ino)?;
+        if attr.kind != NodeKind::Symlink {
+            return Err(Fail(nfsstat3::NFS3ERR_INVAL));
+        }
+        let target = self.door.ns.readlink(&self.op, self.ino).map_err(Fail::of_inode)?;
+        self.ok(out);
+        self.put_post_op(Some(&attr), out);
+        out.opaque(&target);
+        Ok(())
+    }
+
+    /// The data is what the name space returned, uncopied.
+    pub(super) fn read(&self, offset: u64, count: u32, out: &mut Encoder) -> Result<Bytes, Fail> {
+        let before = self.attr(self.ino)?;
+        self.regular(&before)?;
+        self.allow(&before, READ)?;
+        let asked = count.min(TRANSFER_LEN_MAX) as usize;
+        let data = if offset >= before.size || asked == 0 {
+            Bytes::new()
+        } else {
+            self.door
+                .ns
+                .read(&self.op, self.ino, offset, asked)
+                .map_err(Fail::of_inode)?
+        };
+        let after = self.attr(self.ino)?;
+        let end = offset.saturating_add(data.len() as u64);
+        self.ok(out);
+        self.put_post_op(Some(&after), out);
+        out.length(data.len());
+        out.bool(end >= after.size);
+        out.length(data.len());
+        Ok(data)
+    }
+
+    pub(super) fn write(&self, offset: u64, stable: Stable, data: &Bytes, out: &mut Encoder) -> Result<(), Fail> {
+        let before = self.attr(self.ino)?;
+        self.regular(&before)?;
+        self.allow(&before, WRITE)?;
+        if offset.saturating_add(data.len() as u64) > FILE_LEN_MAX {
+            return Err(Fail(nfsstat3::NFS3ERR_FBIG));
+        }
+        let ns = &self.door.ns;
+        let mut after = before.clone();
+        if !data.is_empty() {
+            after = ns.write(&self.op, self.ino, offset, data).map_err(Fail::of_inode)?;
+        }
+        let committed = match stable {
+            Stable::Unstable => UNSTABLE,
+            Stable::Data | Stable::File => {
+                ns.fsync(&self.op, self.ino).map_err(Fail::of_inode)?;
+                FILE_SYNC
+            }
+        };
+        add(&self.door.metrics().written_bytes, data.len());
+        self.ok(out);
+        out.item(&wcc(Some(&before), Some(&after), self.fsid));
+        out.length(data.len());
+        out.u32(committed);
+        out.fixed(&self.door.write_verifier);
+        Ok(())
+    }
+
+    pub(super) fn commit(&self, out: &mut Encoder) -> Result<(), Fail> {
+        let before = self.attr(self.ino)?;
+        self.regular(&before)?;
+        self.allow(&before, WRITE)?;
+        self.door.ns.fsync(&self.op, self.ino).map_err(Fail::of_inode)?;
+        self.ok(out);
+        self.put_wcc(&before, out);
+        out.fixed(&self.door.write_verifier);
+        Ok(())
+    }
+
+    /// Refuses what has no content.
+    pub(super) fn regular(&self, attr: &Attr) -> Result<(), Fail> {
+        match attr.kind {
+            NodeKind::File => Ok(()),
+            NodeKind::Directory => Err(Fail(nfsstat3::NFS3ERR_ISDIR)),
+            NodeKind::Symlink | NodeKind::Fifo | NodeKind::Socket | NodeKind::CharDevice | NodeKind::BlockDevice => {
+                Err(Fail(nfsstat3::NFS3ERR_INVAL))
+            }
+        }
+    }
+}

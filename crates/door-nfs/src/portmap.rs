@@ -1,0 +1,66 @@
+//! Portmap version 2 (RFC 1833, section 3): tells clients that ask where NFS and MOUNT are. Both are on the door's own
+//! port, so that no rpcbind is needed. Registrations from outside are refused.
+
+use crate::dispatch::Peer;
+use crate::door::NfsDoor;
+use crate::metrics::count;
+use crate::rpc::{Call, Refusal, Reply, accepted};
+use crate::xdr::Decoder;
+use crate::{mount, nfs};
+
+pub(crate) const PROGRAM: u32 = 100_000;
+pub(crate) const VERSION: u32 = 2;
+
+const PROTOCOL_TCP: u32 = 6;
+const PORTMAP_PORT: u16 = 111;
+
+/// Answers a call.
+pub(crate) fn call(door: &NfsDoor, peer: &Peer, call: &Call) -> Result<Reply, Refusal> {
+    count(&door.metrics().portmap_calls);
+    let services = [
+        (nfs::PROGRAM, nfs::VERSION, peer.nfs_port),
+        (mount::PROGRAM, mount::VERSION, peer.nfs_port),
+        (PROGRAM, VERSION, PORTMAP_PORT),
+    ];
+    let mut out = accepted(call.xid, 128);
+    match call.procedure {
+        0 => {}
+        // SET and UNSET: refused.
+        1 | 2 => out.bool(false),
+        3 => {
+            let mut args = Decoder::new(call.args.clone());
+            let (program, _version, protocol) =
+                (|| Ok::<_, crate::xdr::XdrError>((args.u32()?, args.u32()?, args.u32()?)))()
+                    .map_err(|_| Refusal::GarbageArguments)?;
+            // The version is not looked at: a client of another version then learns the right one from PROG_MISMATCH.
+            let port = services
+                .iter()
+                .find(|(offered, ..)| *offered == program && protocol == PROTOCOL_TCP)
+                .map_or(0, |(.., port)| *port);
+            out.u32(u32::from(port));
+        }
+        4 => {
+            for (program, version, port) in services {
+                out.bool(true);
+                out.u32(program);
+                out.u32(version);
+                out.u32(PROTOCOL_TCP);
+                out.u32(u32::from(port));
+            }
+            out.bool(false);
+        }
+        _ => return Err(Refusal::ProcedureUnavailable),
+    }
+    Ok(Reply::finish(out, bytes::Bytes::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_registry() {
+        assert_eq!((PROGRAM, mount::PROGRAM, nfs::PROGRAM), (100_000, 100_005, 100_003));
+        assert_eq!((VERSION, mount::VERSION, nfs::VERSION), (2, 3, 3));
+    }
+}
