@@ -1,0 +1,40 @@
+# The two commands of a newcomer: `make run` and `make test`. Everything else is cargo.
+
+DATA ?= ./data
+DISKS ?= 6
+NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && echo 'sudo -E env PATH="$$PATH"'; })
+
+.PHONY: run build test test-plain test-root lint
+
+# Serves six folders below ./data as a 4+2 set, mounts them on ./data/mnt and prints the doors.
+run: build
+	./target/release/strata serve --data $(DATA) --disks $(DISKS) --mount $(DATA)/mnt
+
+build:
+	./packaging/install-deps.sh
+	cargo build --release --locked --bin strata
+
+# First the tests that need no root, then those that do.
+test: test-plain test-root
+
+test-plain:
+	./packaging/install-deps.sh --test
+ifeq ($(NEXTEST),yes)
+	cargo nextest run --workspace --locked
+else
+	cargo test --workspace --locked
+endif
+
+# Tests that need root are in modules named `root`; without root each of them says so and passes.
+test-root:
+ifeq ($(NEXTEST),yes)
+	$(SUDO) cargo nextest run --workspace --locked --profile root --no-tests pass
+else
+	$(SUDO) cargo test --workspace --locked root::
+endif
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses; fi

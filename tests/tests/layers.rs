@@ -1,0 +1,149 @@
+//! Imports point down only, and wire types stop at their door: kept over what cargo itself says about the workspace.
+
+use std::collections::BTreeMap;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+
+/// The layers of ARCHITECTURE.md from the bottom up. A crate may use the crates of the lines above its own.
+const LAYERS: &[&[&str]] = &[
+    &["strata-seam"],
+    &["strata-erasure", "strata-chunk"],
+    &["strata-disk"],
+    &["strata-ledger", "strata-index"],
+    &["strata-cache"],
+    &["strata-content"],
+    &["strata-namespace"],
+    &["strata-iam"],
+    &[
+        "strata-door-s3",
+        "strata-door-webdav",
+        "strata-door-nfs",
+        "strata-door-admin",
+        "strata-mount",
+    ],
+    &["strata-server"],
+    &["strata-bench", "strata-tests"],
+];
+
+/// Crates from outside that one crate of ours alone may use, each with the reason in one word.
+const FENCED: &[(&str, &str, &str)] = &[
+    ("s3s", "strata-door-s3", "wire"),
+    ("dav-server", "strata-door-webdav", "wire"),
+    ("nfsserve", "strata-door-nfs", "wire"),
+    ("fuser", "strata-mount", "wire"),
+    ("axum", "strata-door-admin", "wire"),
+    ("sled", "strata-index", "engine"),
+    ("reed-solomon-simd", "strata-erasure", "format"),
+    ("fastcdc", "strata-chunk", "format"),
+];
+
+/// Crates that may neither wait nor be woken: given clock, randomness and disks, they are deterministic.
+const SYNCHRONOUS: &[&str] = &[
+    "strata-seam",
+    "strata-erasure",
+    "strata-chunk",
+    "strata-disk",
+    "strata-ledger",
+    "strata-index",
+    "strata-cache",
+    "strata-content",
+    "strata-namespace",
+];
+
+fn workspace() -> Metadata {
+    MetadataCommand::new()
+        .no_deps()
+        .exec()
+        .expect("cargo describes the workspace")
+}
+
+/// Every dependency of the packages that ends up in a product, with the package that has it.
+fn product_dependencies(metadata: &Metadata) -> impl Iterator<Item = (&Package, &str)> {
+    metadata.packages.iter().flat_map(|package| {
+        let used = package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind != DependencyKind::Development);
+        used.map(move |dependency| (package, dependency.name.as_str()))
+    })
+}
+
+#[test]
+fn every_crate_has_its_layer() {
+    let metadata = workspace();
+    let mut members: Vec<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
+    let mut placed: Vec<&str> = LAYERS.concat();
+    members.sort_unstable();
+    placed.sort_unstable();
+    assert_eq!(members, placed, "a crate without a layer, or a layer without its crate");
+}
+
+#[test]
+fn imports_point_down_only() {
+    let height: BTreeMap<&str, usize> = LAYERS
+        .iter()
+        .enumerate()
+        .flat_map(|(height, names)| names.iter().map(move |name| (*name, height)))
+        .collect();
+    let metadata = workspace();
+    let upward: Vec<String> = product_dependencies(&metadata)
+        .filter_map(|(package, used)| {
+            let (from, to) = (height.get(package.name.as_str())?, height.get(used)?);
+            (to >= from).then(|| format!("{} uses {used}", package.name))
+        })
+        .collect();
+    assert!(upward.is_empty(), "these imports do not point down: {upward:?}");
+}
+
+#[test]
+fn wire_types_stop_at_their_door() {
+    let metadata = workspace();
+    // Tests too: a test that speaks a foreign wire type ties the crate to it just as well.
+    let strayed: Vec<String> = metadata
+        .packages
+        .iter()
+        .flat_map(|package| {
+            package
+                .dependencies
+                .iter()
+                .map(move |dependency| (package, dependency.name.as_str()))
+        })
+        .filter_map(|(package, used)| {
+            let (_, owner, reason) = FENCED.iter().find(|(name, _, _)| *name == used)?;
+            (package.name.as_str() != *owner).then(|| format!("{} uses {used} ({reason}: {owner} only)", package.name))
+        })
+        .collect();
+    assert!(strayed.is_empty(), "{strayed:?}");
+}
+
+#[test]
+fn no_door_knows_another() {
+    let doors: Vec<&str> = LAYERS[8].to_vec();
+    let metadata = workspace();
+    let neighbours: Vec<String> = product_dependencies(&metadata)
+        .filter(|(package, used)| doors.contains(&package.name.as_str()) && doors.contains(used))
+        .map(|(package, used)| format!("{} uses {used}", package.name))
+        .collect();
+    assert!(neighbours.is_empty(), "{neighbours:?}");
+}
+
+#[test]
+fn the_layers_below_the_doors_do_not_wait() {
+    let metadata = workspace();
+    let waiting: Vec<String> = product_dependencies(&metadata)
+        .filter(|(package, used)| {
+            SYNCHRONOUS.contains(&package.name.as_str()) && ["tokio", "async-trait", "hyper"].contains(used)
+        })
+        .map(|(package, used)| format!("{} uses {used}", package.name))
+        .collect();
+    assert!(waiting.is_empty(), "{waiting:?}");
+}
+
+#[test]
+fn the_fences_are_the_ones_cargo_deny_is_told() {
+    let told = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deny.toml")).unwrap();
+    for (name, owner, _) in FENCED.iter().filter(|(_, _, reason)| *reason != "format") {
+        let line = format!("{{ crate = \"{name}\", wrappers = [\"{owner}\"] }}");
+        assert!(told.contains(&line), "deny.toml lacks {line}");
+    }
+}
