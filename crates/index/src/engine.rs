@@ -31,6 +31,9 @@ pub enum EngineError {
 /// One key with its new value, or `None` to remove it.
 pub type Write = (Vec<u8>, Option<Vec<u8>>);
 
+/// One key with its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// An ordered key-value store: what the index asks of an engine, and no more, so that another one is a measured choice.
 ///
 /// Keys order as byte strings. A read sees each write batch as a whole at most per key; the index does not rely on more.
@@ -45,13 +48,13 @@ pub trait OrderedKv: Send + Sync {
     ///
     /// # Errors
     /// Any error or panic of the engine.
-    fn range(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, EngineError>;
+    fn range(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<Pair>, EngineError>;
 
     /// The last `limit` pairs with `lo <= key < hi`, last first. Fewer mean that there are no more.
     ///
     /// # Errors
     /// Any error or panic of the engine.
-    fn range_back(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, EngineError>;
+    fn range_back(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<Pair>, EngineError>;
 
     /// Makes all of `writes` at once. Not durable on return, but never torn by a crash and never reordered with others.
     ///

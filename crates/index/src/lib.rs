@@ -21,9 +21,11 @@ mod overlay;
 mod set_aside;
 mod sled_engine;
 mod stored;
+#[cfg(test)]
+mod testing;
 
 pub use drain::Drained;
-pub use engine::{EngineError, OrderedKv, Write};
+pub use engine::{EngineError, OrderedKv, Pair, Write};
 pub use error::IndexError;
 pub use index::{Entry, Index, IndexOptions, Lookup, Opened, Page};
 pub use memory::MemoryEngine;

@@ -5,7 +5,7 @@ use std::ops::Bound::{Excluded, Included};
 
 use parking_lot::RwLock;
 
-use crate::engine::{EngineError, OrderedKv, Write};
+use crate::engine::{EngineError, OrderedKv, Pair, Write};
 
 /// A map behind a lock.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl OrderedKv for MemoryEngine {
         Ok(self.map.read().get(key).cloned())
     }
 
-    fn range(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, EngineError> {
+    fn range(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<Pair>, EngineError> {
         if lo >= hi {
             return Ok(Vec::new());
         }
@@ -27,7 +27,7 @@ impl OrderedKv for MemoryEngine {
         Ok(pairs.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    fn range_back(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, EngineError> {
+    fn range_back(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<Pair>, EngineError> {
         if lo >= hi {
             return Ok(Vec::new());
         }

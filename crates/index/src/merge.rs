@@ -4,7 +4,7 @@ use std::iter::Peekable;
 
 use strata_seam::Lsn;
 
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Pair};
 use crate::overlay::{Change, Overlay, resolve};
 use crate::stored::Stored;
 
@@ -42,7 +42,7 @@ pub(crate) struct Merged {
 /// # Errors
 /// [`EngineError::Damaged`] if an engine value cannot be read.
 pub(crate) fn merge(
-    engine: &[(Vec<u8>, Vec<u8>)],
+    engine: &[Pair],
     overlay: &Overlay,
     (lo, hi): (&[u8], &[u8]),
     limit: usize,
@@ -57,7 +57,7 @@ pub(crate) fn merge(
 }
 
 fn run<'a>(
-    engine: &[(Vec<u8>, Vec<u8>)],
+    engine: &[Pair],
     mut active: Peekable<impl Iterator<Item = (&'a [u8], &'a Change)>>,
     mut frozen: Peekable<impl Iterator<Item = (&'a [u8], &'a Change)>>,
     limit: usize,

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::engine::{EngineError, OrderedKv, Write};
+use crate::engine::{EngineError, OrderedKv, Pair, Write};
 
 const NAME: &str = "sled";
 /// Milliseconds between Sled's own flushes: its default.
@@ -71,7 +71,7 @@ impl OrderedKv for SledEngine {
         self.call("read a key", |db| Ok(db.get(key)?.map(|value| value.to_vec())))
     }
 
-    fn range(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, EngineError> {
+    fn range(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<Pair>, EngineError> {
         if lo >= hi {
             return Ok(Vec::new());
         }
@@ -80,7 +80,7 @@ impl OrderedKv for SledEngine {
         })
     }
 
-    fn range_back(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, EngineError> {
+    fn range_back(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<Pair>, EngineError> {
         if lo >= hi {
             return Ok(Vec::new());
         }
