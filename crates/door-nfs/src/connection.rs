@@ -1,8 +1,8 @@
 //! One connection: reads records, executes them, and writes replies in the order they are ready.
 //!
 //! A request is polled once on the reading task: most metadata calls are done then, without a task of their own and
-//! without waking another thread. What has to wait (for a sync, for a disk) goes on as a task, and is not cancelled when
-//! the connection ends: its reply goes to the reply cache, where the client finds it when it connects again.
+//! without waking another thread. What has to wait (for a sync, for a disk) goes on as a task, and is not cancelled
+//! when the connection ends: its reply goes to the reply cache, where the client finds it when it connects again.
 //!
 //! Invariants: at most `requests_per_connection_max` requests between being read and their reply being written; a
 //! client that sends slowly or does not read its replies is disconnected after a time, whatever it does.

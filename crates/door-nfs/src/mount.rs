@@ -76,7 +76,8 @@ pub(crate) async fn call(door: &NfsDoor, peer: &Peer, call: &Call) -> Result<Rep
                     door.mounts.add(client, &path);
                 }
                 Err(fail) => {
-                    tracing::info!(client = %client, path = %path.escape_ascii(), status = ?fail.0, "nfs mount refused");
+                    let path = path.escape_ascii();
+                    tracing::info!(client = %client, path = %path, status = ?fail.0, "nfs mount refused");
                     out.u32(mount_status(fail));
                 }
             }

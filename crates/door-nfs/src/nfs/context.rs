@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nfsserve::nfs::nfsstat3;
-use strata_namespace::{Access, Attr, ErrorKind, NAME_LEN_MAX, NodeKind, Op};
+use strata_namespace::{Access, Attr, NAME_LEN_MAX, NodeKind, Op};
 use strata_seam::Ino;
 
 use super::args::Request;
@@ -271,9 +271,4 @@ impl Context {
         out.bool(true);
         self.put_handle(attr, out);
     }
-}
-
-/// Whether an error says that the name is taken.
-pub(super) fn is_exists(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Exists | ErrorKind::BucketExists)
 }

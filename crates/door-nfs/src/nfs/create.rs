@@ -1,10 +1,10 @@
 //! CREATE, MKDIR, SYMLINK and MKNOD.
 
 use nfsserve::nfs::{nfsstat3, sattr3};
-use strata_namespace::{Access, Attr, NewNode, NodeKind, SYMLINK_LEN_MAX, SetAttr, SetTime};
+use strata_namespace::{Access, Attr, ErrorKind, NewNode, NodeKind, SYMLINK_LEN_MAX, SetAttr, SetTime};
 
 use super::args::{CreateHow, Special};
-use super::context::{Context, is_exists};
+use super::context::Context;
 use crate::attr::{device_of, made_by, set_attr, verifier_times};
 use crate::status::Fail;
 use crate::xdr::Encoder;
@@ -46,7 +46,7 @@ impl Context {
             }
             let attr = match self.door.ns.lookup(&self.op, self.ino, name) {
                 Ok(attr) => attr,
-                Err(error) if error.kind == strata_namespace::ErrorKind::NotFound => continue,
+                Err(error) if error.kind == ErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
             };
             if attr.kind != NodeKind::File {
@@ -72,34 +72,32 @@ impl Context {
         Err(Fail(nfsstat3::NFS3ERR_JUKEBOX))
     }
 
-    /// Makes the file, with the verifier in its times; a file that has them was made by an earlier transmission.
+    /// Makes the file with the verifier in its times; a file that has them was made by an earlier transmission.
+    ///
+    /// The file gets its name last, in one commit, so that no crash leaves a file without the verifier behind it.
     fn create_exclusive(&self, name: &[u8], verifier: [u8; 8]) -> Result<Attr, Fail> {
         let ns = &self.door.ns;
-        let node = NewNode {
-            kind: NodeKind::File,
-            mode: 0,
-            rdev: 0,
-        };
-        match ns.mknod(&self.op, self.ino, name, node) {
-            Ok(attr) => {
-                let (mtime, atime) = verifier_times(verifier);
-                let times = SetAttr {
-                    mtime: Some(SetTime::At(mtime)),
-                    atime: Some(SetTime::At(atime)),
-                    ..SetAttr::default()
-                };
-                Ok(ns.setattr(&self.op, attr.ino, &times)?)
-            }
-            Err(error) if is_exists(error.kind) => {
-                let attr = ns.lookup(&self.op, self.ino, name)?;
-                if made_by(&attr, verifier) {
-                    Ok(attr)
-                } else {
-                    Err(Fail(nfsstat3::NFS3ERR_EXIST))
-                }
-            }
-            Err(error) => Err(error.into()),
+        match ns.lookup(&self.op, self.ino, name) {
+            Ok(attr) if made_by(&attr, verifier) => return Ok(attr),
+            Ok(_) => return Err(Fail(nfsstat3::NFS3ERR_EXIST)),
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
         }
+        let attr = ns.create_unnamed(&self.op, self.ino, 0)?;
+        let (mtime, atime) = verifier_times(verifier);
+        let times = SetAttr {
+            mtime: Some(SetTime::At(mtime)),
+            atime: Some(SetTime::At(atime)),
+            ..SetAttr::default()
+        };
+        let made = ns
+            .setattr(&self.op, attr.ino, &times)
+            .and_then(|_| ns.link(&self.op, attr.ino, self.ino, name));
+        // Without its name the file goes with this; with it, it stays.
+        let closed = ns.close(&self.op, attr.ino, false);
+        let made = made?;
+        closed?;
+        Ok(made)
     }
 
     pub(super) fn mkdir(&self, name: &[u8], wire: &sattr3, out: &mut Encoder) -> Result<(), Fail> {
