@@ -85,7 +85,7 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
             Err(other) => return Err(other),
         }
     }
-    let Some((_, newest, _)) = formatted.iter().max_by_key(|(_, superblock, _)| (superblock.history.last().map(|last| last.epoch), superblock.generation)) else {
+    let Some((_, newest, _)) = formatted.iter().max_by_key(|(_, superblock, _)| superblock.rank()) else {
         return Err(LedgerError::TooFewDisks { present: 0, needed: 1, what: format!("no disk holds a superblock; {}", aside.join(", ")) });
     };
     let newest = (**newest).clone();
@@ -100,8 +100,9 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
         {
             return Err(foreign(&disk, "its superblock describes the set differently from the others".to_owned()));
         }
+        // Two openings of one number that both wrote: the disks of each were away from the other.
         let (last, known) = (superblock.history.last(), newest.history.last());
-        if last.map(|last| last.epoch) == known.map(|known| known.epoch) && last != known {
+        if superblock.appending && newest.appending && last.map(|last| last.epoch) == known.map(|known| known.epoch) && last != known {
             return Err(LedgerError::Inconsistent {
                 what: format!(
                     "disk {} and others of set {} were each written while the other was away; keep the disks with the \

@@ -70,6 +70,7 @@ impl Ledger {
             active: all,
             whole: all,
             checkpoint: [0; 128],
+            appending: false,
             history: History::default(),
         };
         for (index, disk) in disks.iter().enumerate() {
@@ -115,6 +116,7 @@ impl Ledger {
             let stored = supers.store(&set, |superblock| {
                 superblock.durable_lsn = superblock.durable_lsn.max(durable_lsn);
                 superblock.history.push(last);
+                superblock.appending = false;
             });
             writable = stored.is_ok();
         }

@@ -40,6 +40,7 @@ mod at {
     pub(super) const CHECKPOINT: usize = 80;
     pub(super) const CHECKPOINT_LEN: usize = 128;
     pub(super) const HISTORY_COUNT: usize = 208;
+    pub(super) const APPENDING: usize = 210;
     pub(super) const HISTORY: usize = 256;
     pub(super) const HISTORY_ENTRY_LEN: usize = 24;
     pub(super) const CRC: usize = super::SLOT_LEN - 4;
@@ -68,6 +69,9 @@ pub(crate) struct Superblock {
     pub(crate) whole: u32,
     /// Root of the checkpoint; all zero until there is one.
     pub(crate) checkpoint: [u8; at::CHECKPOINT_LEN],
+    /// Whether the newest opening may have written frames. Set on all disks before its first one, so that an opening
+    /// interrupted while it was still telling the disks never passes for one that wrote.
+    pub(crate) appending: bool,
     pub(crate) history: History,
 }
 
@@ -105,6 +109,7 @@ impl Superblock {
         put(slot, at::CHECKPOINT, &self.checkpoint);
         let entries = self.history.entries();
         put_u16(slot, at::HISTORY_COUNT, entries.len() as u16);
+        slot[at::APPENDING] = u8::from(self.appending);
         for (index, entry) in entries.iter().enumerate() {
             let start = at::HISTORY + at::HISTORY_ENTRY_LEN * index;
             put_u64(slot, start, entry.epoch.0);
@@ -158,8 +163,14 @@ impl Superblock {
             active: get_u32(slot, at::ACTIVE),
             whole: get_u32(slot, at::WHOLE),
             checkpoint: array(slot, at::CHECKPOINT),
+            appending: slot[at::APPENDING] != 0,
             history,
         }))
+    }
+
+    /// Orders superblocks of a set: the highest describes it.
+    pub(crate) fn rank(&self) -> (Epoch, bool, u64) {
+        (self.history.last().map_or(Epoch(0), |last| last.epoch), self.appending, self.generation)
     }
 
     /// Feature bits that forbid writing with this version.

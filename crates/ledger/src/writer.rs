@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use strata_seam::{AlignedBuf, DiskError, DiskErrorKind, DiskFile, Lsn, Position, SegmentId, WriteMode};
+use strata_seam::{AlignedBuf, DiskError, DiskErrorKind, DiskFile, Epoch, Lsn, Position, SegmentId, WriteMode};
 
 use crate::error::{LedgerError, Result};
 use crate::layout;
@@ -14,6 +14,7 @@ use crate::queue::{Halt, Queued};
 use crate::set::Set;
 use crate::shared::Shared;
 use crate::stripe::{Frames, Identity};
+use crate::superblock::Superblock;
 use crate::workers::{Job, Workers};
 
 /// Stripes up to this many sectors per frame on average make a segment of small commits, worth filling with zeros.
@@ -30,6 +31,8 @@ pub(crate) struct Writer {
     identity: Identity,
     /// Whether stripes of the current segment wait for a sync.
     unsynced: bool,
+    /// Whether the superblocks say that this opening writes.
+    announced: bool,
     /// Stripes written to the current segment.
     stripes: u64,
     /// The segment that was asked for or made ahead.
@@ -48,6 +51,7 @@ impl Writer {
             frames,
             identity,
             unsynced: false,
+            announced: false,
             stripes: 0,
             ahead: None,
             workers: Workers::default(),
@@ -90,7 +94,11 @@ impl Writer {
         set.check_quorum()
     }
 
-    fn position(&self, next_lsn: Lsn) -> Position {
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.identity.epoch
+    }
+
+    pub(crate) fn position(&self, next_lsn: Lsn) -> Position {
         Position { segment: self.segment, offset: layout::byte_of(self.sector), next_lsn }
     }
 }
@@ -123,6 +131,10 @@ impl Shared {
             }
             self.wake(queue);
             return Err(error);
+        }
+        if !writer.announced {
+            self.tell_superblocks(|superblock| superblock.appending = true)?;
+            writer.announced = true;
         }
         let durable = wanted_durable >= first || batch.iter().any(|queued| !queued.append.relaxed);
         self.write(writer, &batch, last, durable)?;
@@ -186,16 +198,26 @@ impl Shared {
             }
         }
         let needed = self.set.write_quorum();
-        let mut result = if answered < needed { Err(LedgerError::QuorumLost { answered, needed }) } else { Ok(()) };
-        if lost && result.is_ok() {
+        if answered < needed {
+            let halt = Halt::QuorumLost { answered, needed };
+            self.halt(halt);
+            return Err(halt.error());
+        }
+        if lost {
             // Before anything is acknowledged that the lost disk lacks, the others must know that it lacks it.
             let durable = self.durable();
-            result = self.supers.lock().store(&self.set, |superblock| superblock.durable_lsn = durable);
+            self.tell_superblocks(|superblock| superblock.durable_lsn = durable)?;
         }
-        if let Err(LedgerError::QuorumLost { answered, needed }) = result {
+        Ok(())
+    }
+
+    /// Changes the superblocks; halts where too few disks take that.
+    fn tell_superblocks(&self, change: impl FnOnce(&mut Superblock)) -> Result<()> {
+        let stored = self.supers.lock().store(&self.set, change);
+        if let Err(LedgerError::QuorumLost { answered, needed }) = stored {
             self.halt(Halt::QuorumLost { answered, needed });
         }
-        result
+        stored
     }
 
     /// Syncs the current segment on all disks; everything written is then durable.
