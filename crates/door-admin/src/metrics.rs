@@ -1,0 +1,120 @@
+//! Every metric of the store: name, kind, unit, labels and meaning, in this one file. Dashboards are an interface too: a
+//! name listed here stays, and what is not listed here cannot be published.
+//!
+//! Names are `strata_<area>_<what>_<unit>`; counters get `_total` when they are written. Bytes and seconds, never
+//! multiples of them. Labels have few values: methods, doors, status classes, never users, buckets or paths.
+
+/// How a metric behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only grows while the process lives.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One metric.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Without `_total`.
+    pub name: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// For a person reading a dashboard.
+    pub help: &'static str,
+    /// Label names, in the order in which [`Samples::put`] takes their values.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $id:ident = $kind:ident $name:literal [$($label:literal),*];)+) => {
+        $($(#[doc = $help])+
+        pub static $id: Metric = Metric { name: $name, kind: Kind::$kind, help: concat!($($help),+), labels: &[$($label),*] };)+
+        /// All of them, in the order in which they are written.
+        pub static ALL: &[&Metric] = &[$(&$id),+];
+    };
+}
+
+metrics! {
+    /// Requests answered, by door and method.
+    DOOR_REQUESTS = Counter "strata_door_requests" ["door", "method"];
+    /// Answers, by door and class of status (2xx, 4xx, ...; ok and error where a protocol has no classes).
+    DOOR_ANSWERS = Counter "strata_door_answers" ["door", "class"];
+    /// Bytes of request bodies taken in.
+    DOOR_RECEIVED_BYTES = Counter "strata_door_received_bytes" ["door"];
+    /// Bytes of reply bodies sent.
+    DOOR_SENT_BYTES = Counter "strata_door_sent_bytes" ["door"];
+    /// Requests with wrong credentials.
+    DOOR_AUTH_FAILURES = Counter "strata_door_auth_failures" ["door"];
+    /// Requests refused because a limit on concurrent work was reached.
+    DOOR_REFUSED_BUSY = Counter "strata_door_refused_busy" ["door"];
+    /// Uploads that ended before they were whole and changed nothing.
+    DOOR_ABORTED_UPLOADS = Counter "strata_door_aborted_uploads" ["door"];
+    /// Downloads broken off because stored content could not be read.
+    DOOR_BROKEN_DOWNLOADS = Counter "strata_door_broken_downloads" ["door"];
+    /// Open connections.
+    DOOR_CONNECTIONS = Gauge "strata_door_connections" ["door"];
+    /// Requests in progress.
+    DOOR_IN_FLIGHT = Gauge "strata_door_in_flight_requests" ["door"];
+    /// Locks held by clients.
+    DOOR_LOCKS = Gauge "strata_door_locks" ["door"];
+    /// Bytes of content that the disks can hold, parity taken off.
+    SPACE_TOTAL_BYTES = Gauge "strata_space_total_bytes" [];
+    /// Bytes of content that still fit.
+    SPACE_FREE_BYTES = Gauge "strata_space_free_bytes" [];
+    /// Files, directories and other inodes.
+    SPACE_INODES = Gauge "strata_space_inodes" [];
+    /// 1 while the store serves requests as promised, else 0.
+    READY = Gauge "strata_ready" [];
+}
+
+/// Where numbers come from. Called on every scrape, on a blocking thread; reads counters and takes no long lock.
+pub trait Source: Send + Sync {
+    /// Adds what this source knows now.
+    fn collect(&self, out: &mut Samples);
+}
+
+/// One number with the values of its metric's labels.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Sample {
+    pub(crate) metric: &'static Metric,
+    pub(crate) labels: Vec<String>,
+    pub(crate) value: u64,
+}
+
+/// The numbers of one scrape.
+#[derive(Debug, Default)]
+pub struct Samples {
+    pub(crate) samples: Vec<Sample>,
+}
+
+impl Samples {
+    /// Most numbers in one scrape; more are left out.
+    pub const MAX: usize = 10_000;
+
+    /// Adds a number. `labels` are the values for [`Metric::labels`], in order.
+    ///
+    /// # Panics
+    /// In debug builds, if there are more or fewer values than labels.
+    pub fn put(&mut self, metric: &'static Metric, labels: &[&str], value: u64) {
+        debug_assert_eq!(labels.len(), metric.labels.len(), "labels of {}", metric.name);
+        if self.samples.len() < Self::MAX {
+            self.samples.push(Sample { metric, labels: labels.iter().map(|&label| label.to_owned()).collect(), value });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_its_own_and_follows_the_rules() {
+        for (at, metric) in ALL.iter().enumerate() {
+            assert!(ALL[..at].iter().all(|other| other.name != metric.name), "{} twice", metric.name);
+            assert!(metric.name.starts_with("strata_") && !metric.name.ends_with("_total"), "{}", metric.name);
+            assert!(metric.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{}", metric.name);
+            assert!(metric.help.trim().ends_with('.'), "{}", metric.help);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! One request, authenticated and with its path decoded: what every method starts from.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use strata_iam::User;
+use strata_namespace::{Access, Attr, ErrorKind, Namespace, NodeKind, Op};
+
+use crate::body::ReplyBody;
+use crate::conditions::{Conditions, Present, Verdict};
+use crate::door::WebDavDoor;
+use crate::error::{Refusal, Result};
+use crate::headers;
+use crate::if_header::{IfHeader, State};
+use crate::locks::Holder;
+use crate::path::UrlPath;
+
+/// A reply.
+pub(crate) type Reply = Response<ReplyBody>;
+
+/// A request without its body. `op` collects what the reply must wait for.
+pub(crate) struct Ask {
+    pub(crate) door: Arc<WebDavDoor>,
+    pub(crate) op: Arc<Op>,
+    pub(crate) user: Arc<User>,
+    pub(crate) method: Method,
+    pub(crate) path: UrlPath,
+    pub(crate) headers: HeaderMap,
+    pub(crate) if_header: Option<IfHeader>,
+}
+
+/// What a path leads to.
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    /// Nothing, or a path through something that is no directory.
+    Nothing,
+    /// A node that WebDAV cannot show: symbolic link, FIFO, socket or device.
+    Hidden,
+    /// A file or a directory.
+    Node(Attr),
+}
+
+impl Found {
+    /// The node, if it can be seen.
+    pub(crate) fn visible(self) -> Option<Attr> {
+        match self {
+            Self::Node(attr) => Some(attr),
+            Self::Nothing | Self::Hidden => None,
+        }
+    }
+}
+
+pub(crate) fn is_dir(attr: &Attr) -> bool {
+    attr.kind == NodeKind::Directory
+}
+
+impl Ask {
+    pub(crate) fn ns(&self) -> &Namespace {
+        &self.door.ns
+    }
+
+    /// What is at a path now.
+    ///
+    /// # Errors
+    /// Whatever keeps the caller from knowing.
+    pub(crate) fn look(&self, path: &UrlPath) -> Result<Found> {
+        match self.ns().resolve(&self.op, path.for_resolve()) {
+            Ok(attr) if matches!(attr.kind, NodeKind::File | NodeKind::Directory) => Ok(Found::Node(attr)),
+            Ok(_) => Ok(Found::Hidden),
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NoSuchBucket | ErrorKind::NotDirectory) => Ok(Found::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The file or directory of the request.
+    ///
+    /// # Errors
+    /// 404 if there is none.
+    pub(crate) fn node(&self) -> Result<Attr> {
+        self.look(&self.path)?.visible().ok_or_else(|| Refusal::not_found("there is no such file or collection"))
+    }
+
+    /// The collection that holds `path`.
+    ///
+    /// # Errors
+    /// 409 if there is none (RFC 4918 asks for this status wherever a parent is missing).
+    pub(crate) fn parent_of(&self, path: &UrlPath) -> Result<Attr> {
+        match self.look(&path.parent())? {
+            Found::Node(attr) if is_dir(&attr) => Ok(attr),
+            _ => Err(Refusal::conflict("the parent collection does not exist; nothing was changed")),
+        }
+    }
+
+    /// Refuses with 403 unless the caller has these permissions on an inode.
+    pub(crate) fn require(&self, attr: &Attr, access: Access) -> Result<()> {
+        let granted = self.ns().access(&self.op, attr.ino, access)?;
+        if (access.read && !granted.read) || (access.write && !granted.write) || (access.exec && !granted.exec) {
+            return Err(Refusal::forbidden("you may not do this here; nothing was changed"));
+        }
+        Ok(())
+    }
+
+    /// Who the request's changes are made by, as far as locks are concerned.
+    pub(crate) fn holder(&self) -> Holder {
+        let tokens = self.if_header.as_ref().map(IfHeader::tokens).unwrap_or_default();
+        Holder { principal: self.user.name.clone(), tokens }
+    }
+
+    /// Checks the `If` header and the conditional headers of HTTP against what is there. 304 comes back as `false`.
+    ///
+    /// # Errors
+    /// 412 if a condition does not hold, 400 if one cannot be read.
+    pub(crate) fn conditions_hold(&self, attr: Option<&Attr>) -> Result<bool> {
+        let conditions = Conditions::from_headers(&self.headers)?;
+        let etag = match attr {
+            Some(attr) if !is_dir(attr) && conditions != Conditions::default() => Some(self.ns().object_info(&self.op, attr.ino)?.etag),
+            _ => None,
+        };
+        self.check(&conditions, attr, etag.as_deref())
+    }
+
+    /// The same with an ETag that is known already.
+    pub(crate) fn check(&self, conditions: &Conditions, attr: Option<&Attr>, etag: Option<&str>) -> Result<bool> {
+        if let Some(header) = &self.if_header
+            && !header.holds(&mut Now { ask: self })
+        {
+            return Err(Refusal::precondition("the If header does not hold; nothing was changed"));
+        }
+        let reading = matches!(self.method, Method::GET | Method::HEAD);
+        let present = attr.map(|attr| Present { etag, modified: attr.mtime });
+        match conditions.verdict(present, reading) {
+            Verdict::Proceed => Ok(true),
+            Verdict::NotModified => Ok(false),
+            Verdict::Failed => Err(Refusal::precondition("a condition of the request does not hold; nothing was changed")),
+        }
+    }
+
+    /// A reply with only a status line and a length of zero.
+    pub(crate) fn empty(&self, status: StatusCode) -> Reply {
+        let mut reply = Response::new(ReplyBody::whole(&self.door.metrics, ""));
+        *reply.status_mut() = status;
+        reply
+    }
+
+    /// A reply with a small body.
+    pub(crate) fn reply(&self, status: StatusCode, content_type: &'static str, body: impl Into<bytes::Bytes>) -> Reply {
+        let mut reply = Response::new(ReplyBody::whole(&self.door.metrics, body));
+        *reply.status_mut() = status;
+        reply.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        reply
+    }
+}
+
+/// An ETag as headers carry it.
+pub(crate) fn quoted(etag: &str) -> String {
+    format!("\"{etag}\"")
+}
+
+/// The present state, for an `If` header. What cannot be known is not there: a condition on it fails.
+struct Now<'a> {
+    ask: &'a Ask,
+}
+
+impl Now<'_> {
+    fn path(&self, resource: Option<&str>) -> Option<UrlPath> {
+        resource.map_or_else(|| Some(self.ask.path.clone()), |tag| headers::local_path(tag, &self.ask.headers).ok())
+    }
+}
+
+impl State for Now<'_> {
+    fn has_token(&mut self, resource: Option<&str>, token: &str) -> bool {
+        self.path(resource).is_some_and(|path| self.ask.door.locks.covering(&path).iter().any(|lock| lock.token == token))
+    }
+    fn etag(&mut self, resource: Option<&str>) -> Option<String> {
+        let attr = self.ask.look(&self.path(resource)?).ok()?.visible().filter(|attr| !is_dir(attr))?;
+        self.ask.ns().object_info(&self.ask.op, attr.ino).ok().map(|info| quoted(&info.etag))
+    }
+}

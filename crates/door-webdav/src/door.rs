@@ -1,0 +1,77 @@
+//! The door as a value: what it stands on and its limits. Each limit has a name and is checked where it is used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strata_iam::Users;
+use strata_namespace::Namespace;
+use strata_seam::Entropy;
+use tokio::sync::Semaphore;
+
+use crate::locks::Locks;
+use crate::metrics::DavMetrics;
+
+/// Limits of the door.
+#[derive(Clone, Debug)]
+pub struct DavConfig {
+    /// Most open connections; further ones wait in the listener's queue.
+    pub connections_max: usize,
+    /// Most requests in progress, reply bodies included; further ones get 503 with `Retry-After`.
+    pub in_flight_max: usize,
+    /// Longest time to wait for a request's head, on a new connection and between requests.
+    pub head_timeout: Duration,
+    /// Longest silence of a client that is sending a body.
+    pub body_timeout: Duration,
+    /// Longest time a client may take nothing of a reply.
+    pub write_timeout: Duration,
+    /// How long requests in progress may go on after a shutdown was asked for.
+    pub drain_timeout: Duration,
+}
+
+impl Default for DavConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 1024,
+            in_flight_max: 256,
+            head_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The WebDAV door. Holds no state of its own but a copy of the locks that the store keeps.
+pub struct WebDavDoor {
+    pub(crate) ns: Arc<Namespace>,
+    pub(crate) users: Arc<Users>,
+    pub(crate) locks: Arc<Locks>,
+    pub(crate) config: DavConfig,
+    pub(crate) metrics: Arc<DavMetrics>,
+    pub(crate) in_flight: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for WebDavDoor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebDavDoor").field("config", &self.config).field("locks", &self.locks).finish_non_exhaustive()
+    }
+}
+
+impl WebDavDoor {
+    /// A door over a name space and its users. `entropy` draws lock tokens.
+    ///
+    /// # Errors
+    /// If the locks kept in the store cannot be read.
+    pub fn new(ns: Arc<Namespace>, users: Arc<Users>, entropy: Arc<dyn Entropy>, config: DavConfig) -> strata_namespace::Result<Arc<Self>> {
+        let locks = Arc::new(Locks::load(ns.clone(), entropy)?);
+        let in_flight = Arc::new(Semaphore::new(config.in_flight_max));
+        Ok(Arc::new(Self { ns, users, locks, config, metrics: Arc::default(), in_flight }))
+    }
+
+    /// What the door counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<DavMetrics> {
+        self.metrics.locks.store(self.locks.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        &self.metrics
+    }
+}

@@ -1,0 +1,160 @@
+//! Every request comes through here: admitted, authenticated, decoded, handed to the one place that answers its method,
+//! and held back until everything it depends on is durable (invariants ACK and SEEN).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::{Body, Incoming};
+use strata_namespace::{Door, Op};
+use tracing::Instrument;
+
+use crate::ask::{Ask, Reply};
+use crate::body::ReplyBody;
+use crate::door::WebDavDoor;
+use crate::error::{Refusal, Result};
+use crate::headers;
+use crate::if_header::IfHeader;
+use crate::metrics::{Raised, add};
+use crate::path::UrlPath;
+use crate::{auth, get, locking, props, put, range_write, tree, upload};
+
+/// Compliance classes, and SabreDAV's partial update.
+const DAV: &str = "1, 2, 3, sabredav-partialupdate";
+const METHODS: &str = "OPTIONS, GET, HEAD, PUT, PATCH, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK";
+
+/// Answers one request.
+pub(crate) async fn handle(door: Arc<WebDavDoor>, request: Request<Incoming>) -> Result<Response<ReplyBody>, Infallible> {
+    let method = request.method().clone();
+    let reply = match door.in_flight.clone().try_acquire_owned() {
+        Ok(permit) => {
+            let gauge = Raised::new(&door.metrics, |metrics| &metrics.in_flight);
+            let span = tracing::debug_span!("webdav", %method, path = %request.uri().path());
+            let reply = admitted(&door, request).instrument(span).await;
+            reply.map(|body| body.holding(permit, gauge))
+        }
+        Err(_) => {
+            add(&door.metrics.refused_busy, 1);
+            refuse(&door, &Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests are in progress; try again in a moment").closing(), false)
+        }
+    };
+    door.metrics.answered(&method, reply.status());
+    Ok(reply)
+}
+
+async fn admitted(door: &Arc<WebDavDoor>, request: Request<Incoming>) -> Reply {
+    let windows = request.headers().get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Microsoft"));
+    // Windows and macOS ask for the options before they log in. The answer is the same for every path and everybody.
+    if request.method() == Method::OPTIONS {
+        return options(door, request.into_body()).await;
+    }
+    let (ask, body) = match accept(door, request).await {
+        Ok(accepted) => accepted,
+        Err(reply) => return *reply,
+    };
+    let answer = answer(&ask, body).await;
+    let settled = door.ns.settle(&ask.op).await;
+    match (answer, settled) {
+        (Ok(reply), Ok(())) => reply,
+        (Ok(_), Err(error)) => refuse(door, &error.into(), windows),
+        (Err(refusal), _) => refuse(door, &refusal, windows),
+    }
+}
+
+/// The one place that decides who answers a method.
+async fn answer(ask: &Arc<Ask>, body: Option<Incoming>) -> Result<Reply> {
+    let Some(body) = body else { return get::get(ask).await };
+    match ask.method.as_str() {
+        "PUT" => put::put(ask, body).await,
+        "PATCH" => range_write::patch(ask, body).await,
+        "DELETE" => tree::delete(ask, body).await,
+        "MKCOL" => tree::mkcol(ask, body).await,
+        "COPY" => tree::copy(ask, body).await,
+        "MOVE" => tree::r#move(ask, body).await,
+        "PROPFIND" => props::find::propfind(ask, body).await,
+        "PROPPATCH" => props::patch::proppatch(ask, body).await,
+        "LOCK" => locking::lock(ask, body).await,
+        "UNLOCK" => locking::unlock(ask, body).await,
+        _ => Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "this method is not offered").closing()),
+    }
+}
+
+/// Authenticates and decodes. The body is `None` for GET and HEAD.
+async fn accept(door: &Arc<WebDavDoor>, request: Request<Incoming>) -> Result<(Arc<Ask>, Option<Incoming>), Box<Reply>> {
+    let (head, body) = request.into_parts();
+    let given = auth::basic(&head.headers);
+    let user = given.as_ref().and_then(|(name, password)| door.users.by_password(name, password));
+    let Some(user) = user else {
+        if given.is_some() {
+            add(&door.metrics.auth_failures, 1);
+        }
+        let mut reply = refuse(door, &Refusal::new(StatusCode::UNAUTHORIZED, "log in with a name and a password of this store"), false);
+        reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(auth::CHALLENGE));
+        return Err(Box::new(after_draining(door, reply, body).await));
+    };
+    let read = || -> Result<(UrlPath, Option<IfHeader>)> {
+        let path = UrlPath::parse(head.uri.path())?;
+        let if_header = match headers::text(&head.headers, "if")? {
+            Some(text) => Some(IfHeader::parse(text).map_err(|error| Refusal::bad_request(error.to_string()))?),
+            None => None,
+        };
+        Ok((path, if_header))
+    };
+    let (path, if_header) = match read() {
+        Ok(read) => read,
+        Err(refusal) => return Err(Box::new(after_draining(door, refuse(door, &refusal, false), body).await)),
+    };
+    let reading = matches!(head.method, Method::GET | Method::HEAD);
+    let op = Arc::new(Op::new(user.caller(Door::WebDav)));
+    let ask = Ask { door: door.clone(), op, user, method: head.method, path, headers: head.headers, if_header };
+    Ok((Arc::new(ask), (!reading).then_some(body)))
+}
+
+async fn options(door: &Arc<WebDavDoor>, body: Incoming) -> Reply {
+    let mut reply = Response::new(ReplyBody::whole(&door.metrics, ""));
+    let headers = reply.headers_mut();
+    headers.insert("dav", HeaderValue::from_static(DAV));
+    headers.insert(ALLOW, HeaderValue::from_static(METHODS));
+    // Explorer and Office take a server without this header for a plain web site.
+    headers.insert("ms-author-via", HeaderValue::from_static("DAV"));
+    headers.insert("accept-ranges", HeaderValue::from_static("bytes"));
+    after_draining(door, reply, body).await
+}
+
+/// A reply given before the body was read: the rest is read if it is short, else the connection ends with the reply.
+async fn after_draining(door: &Arc<WebDavDoor>, mut reply: Reply, body: Incoming) -> Reply {
+    if !body.is_end_stream() && !upload::drain(body, door.config.body_timeout).await {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    reply
+}
+
+/// A refusal as a reply: an `error` element where RFC 4918 names the reason, else a sentence.
+fn refuse(door: &WebDavDoor, refusal: &Refusal, windows: bool) -> Reply {
+    let (kind, body) = match refusal.condition {
+        Some(condition) => {
+            let mut out = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:error xmlns:D=\"DAV:\"><D:{condition}/></D:error>\n<!-- ").into_bytes();
+            crate::xml::push_text(&mut out, &refusal.what.replace("--", "- -"));
+            out.extend_from_slice(b" -->\n");
+            (props::find::XML, out)
+        }
+        None => ("text/plain; charset=utf-8", format!("{}\n", refusal.what).into_bytes()),
+    };
+    let mut reply = Response::new(ReplyBody::whole(&door.metrics, body));
+    *reply.status_mut() = refusal.status;
+    let headers = reply.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if refusal.close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if refusal.status == StatusCode::NOT_FOUND && windows {
+        // The Windows client would remember for a minute that there is nothing, without regard to case.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-cache, must-revalidate"));
+    }
+    tracing::debug!(status = refusal.status.as_u16(), what = %refusal.what, "webdav request refused");
+    reply
+}

@@ -1,0 +1,91 @@
+//! LOCK and UNLOCK: checked here, carried out by dav-server over our lock table.
+//!
+//! The library reads the request, evaluates the `If` header for it and writes the reply; [`adapter`] gives it the store.
+//! What it does not check is checked before: permissions, locks on the parent of a resource that LOCK creates, the shape
+//! of the XML, and to whom a lock belongs.
+
+mod adapter;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dav_server::DavHandler;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use strata_namespace::Access;
+
+use crate::ask::{Ask, Found, Reply};
+use crate::body::ReplyBody;
+use crate::error::{Refusal, Result};
+use crate::locks::Touch;
+use crate::{upload, xml};
+use adapter::{Context, LockSystem, Store};
+
+/// Answers LOCK: a new lock with a body, a refreshed one without.
+pub(crate) async fn lock(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+    let body = upload::small(body, xml::BODY_LEN_MAX, &ask.door.metrics, ask.door.config.body_timeout).await?;
+    if !body.is_empty() {
+        xml::check(&body)?;
+        may_lock(ask)?;
+    }
+    hand_over(ask, body, "no-conflicting-lock").await
+}
+
+/// Answers UNLOCK.
+pub(crate) async fn unlock(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+    upload::small(body, xml::BODY_LEN_MAX, &ask.door.metrics, ask.door.config.body_timeout).await?;
+    hand_over(ask, Vec::new(), "lock-token-matches-request-uri").await
+}
+
+/// Whoever locks a resource keeps others from changing it, so only those who may change it may lock it.
+fn may_lock(ask: &Ask) -> Result<()> {
+    let path = &ask.path;
+    if path.is_root() && !ask.user.admin {
+        return Err(Refusal::forbidden("only an administrator may lock the root; nothing was locked"));
+    }
+    match ask.look(path)? {
+        Found::Node(attr) => ask.require(&attr, Access { write: true, ..Access::default() }),
+        Found::Hidden => Err(Refusal::conflict("something that is no file has this name; nothing was locked")),
+        Found::Nothing => {
+            if path.is_bucket() {
+                return Err(Refusal::conflict("there is no such bucket; nothing was locked"));
+            }
+            let parent = ask.parent_of(path)?;
+            ask.require(&parent, Access { write: true, exec: true, ..Access::default() })?;
+            ask.door.locks.check(&[Touch::one(&path.parent())], &ask.holder())
+        }
+    }
+}
+
+/// Lets the library carry the request out. `condition` names the reason of a refusal that it gives none for.
+async fn hand_over(ask: &Arc<Ask>, body: Vec<u8>, condition: &'static str) -> Result<Reply> {
+    let context = Arc::new(Context { ask: ask.clone(), refusal: Mutex::new(None) });
+    let handler: DavHandler<Arc<Context>> =
+        DavHandler::builder().filesystem(Box::new(Store)).locksystem(Box::new(LockSystem(context.clone()))).build_handler();
+    // The library sees the path that was authorised, not the client's spelling of it.
+    let mut request = Request::builder().method(ask.method.clone()).uri(ask.path.href(ask.path.has_slash())).body(Full::new(Bytes::from(body))).map_err(
+        |error| Refusal::bad_request(format!("the request cannot be used: {error}")),
+    )?;
+    *request.headers_mut() = ask.headers.clone();
+    let reply = handler.handle_guarded(request, ask.user.name.clone(), context.clone()).await;
+    if let Some(refusal) = context.refusal.lock().take() {
+        return Err(refusal);
+    }
+    let (head, body) = reply.into_parts();
+    if head.status.is_client_error() || head.status.is_server_error() {
+        let reason = head.status.canonical_reason().unwrap_or("refused");
+        let refusal = Refusal::new(head.status, format!("{} was refused ({reason}); nothing was changed", ask.method));
+        let names_condition = matches!(head.status, StatusCode::LOCKED | StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED);
+        return Err(if names_condition { refusal.because(condition) } else { refusal });
+    }
+    let body = body.collect().await.map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?.to_bytes();
+    let length = HeaderValue::from(body.len());
+    let mut reply = Response::from_parts(head, ReplyBody::whole(&ask.door.metrics, body));
+    if reply.status() != StatusCode::NO_CONTENT {
+        reply.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+    Ok(reply)
+}

@@ -1,0 +1,158 @@
+//! PUT of whole files: streamed into content beside the name space, and committed in one step when the body is whole.
+//!
+//! Until that commit nobody sees anything of an upload; a dropped connection, a short body or a silent client leaves
+//! nothing but chunks to reclaim. Locks and conditions are checked twice: before the body, to spare it, and in the commit.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG};
+use http::{HeaderValue, StatusCode};
+use hyper::body::Incoming;
+use strata_namespace::{Access, Attr, Content, Ingest, ObjectMeta, SetAttr, SetTime};
+use strata_seam::Timestamp;
+
+use crate::ask::{Ask, Found, Reply, is_dir, quoted};
+use crate::conditions::Conditions;
+use crate::error::{Refusal, Result};
+use crate::headers;
+use crate::if_header::Matcher;
+use crate::locks::Touch;
+use crate::metrics::add;
+use crate::range_write;
+use crate::upload::{INLINE_LEN_MAX, Upload};
+
+/// Where a PUT goes, after all checks that need no body.
+pub(crate) struct Target {
+    pub(crate) parent: Attr,
+    pub(crate) existing: Option<Attr>,
+    pub(crate) touches: Vec<Touch>,
+    pub(crate) condition: strata_namespace::Condition,
+}
+
+/// Answers PUT.
+pub(crate) async fn put(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+    if let Some(range) = headers::text(&ask.headers, "content-range")? {
+        let at = crate::range::content_range(range)?;
+        return range_write::write(ask, body, at, true).await;
+    }
+    let target = target(ask)?;
+    let modified = oc_mtime(ask)?;
+    let upload = Upload::new(body, &ask.headers, &ask.door.metrics, ask.door.config.body_timeout)?;
+    let content = ingest(ask, upload).await.inspect_err(|_| add(&ask.door.metrics.aborted_uploads, 1))?;
+    commit(ask, &target, content, modified)
+}
+
+/// Finds out where a PUT goes and whether it may.
+pub(crate) fn target(ask: &Ask) -> Result<Target> {
+    let path = &ask.path;
+    if path.is_root() || path.is_bucket() {
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "files live in buckets; PUT to /bucket/name; nothing was changed"));
+    }
+    let parent = ask.parent_of(path)?;
+    let existing = match ask.look(path)? {
+        Found::Node(attr) if is_dir(&attr) => {
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "there is a collection of this name; nothing was changed"));
+        }
+        Found::Hidden => return Err(Refusal::conflict("something that is no file has this name; nothing was changed")),
+        Found::Node(attr) => Some(attr),
+        Found::Nothing if path.has_slash() => return Err(Refusal::conflict("a file's URL does not end in a slash; nothing was changed")),
+        Found::Nothing => None,
+    };
+    match &existing {
+        Some(attr) => ask.require(attr, Access { write: true, ..Access::default() })?,
+        None => ask.require(&parent, Access { write: true, exec: true, ..Access::default() })?,
+    }
+    let conditions = Conditions::from_headers(&ask.headers)?;
+    let mut condition = conditions.for_commit();
+    let needs_etag = conditions != Conditions::default() || ask.if_header.is_some();
+    let etag = match &existing {
+        Some(attr) if needs_etag => Some(ask.ns().object_info(&ask.op, attr.ino)?.etag),
+        _ => None,
+    };
+    ask.check(&conditions, existing.as_ref(), etag.as_deref())?;
+    // An If header that asked for an ETag was judged on this very version: the commit must meet it again.
+    if let (Some(header), Some(etag)) = (&ask.if_header, etag)
+        && condition.etag_in.is_empty()
+        && header.lists.iter().flat_map(|list| &list.conditions).any(|condition| matches!(condition.what, Matcher::ETag(_)))
+    {
+        condition.etag_in.push(etag);
+    }
+    let mut touches = vec![Touch::one(path)];
+    if existing.is_none() {
+        touches.push(Touch::one(&path.parent()));
+    }
+    ask.door.locks.check(&touches, &ask.holder())?;
+    Ok(Target { parent, existing, touches, condition })
+}
+
+/// Makes the content visible.
+pub(crate) fn commit(ask: &Ask, target: &Target, content: Content, modified: Option<Timestamp>) -> Result<Reply> {
+    let put = || {
+        let (info, created) =
+            ask.ns().put_file(&ask.op, target.parent.ino, ask.path.name(), content, None, meta(ask), &target.condition)?;
+        if let Some(time) = modified {
+            ask.ns().setattr(&ask.op, info.attr.ino, &SetAttr { mtime: Some(SetTime::At(time)), ..SetAttr::default() })?;
+        }
+        Ok::<_, strata_namespace::Error>((info, created))
+    };
+    let (info, created) = ask.door.locks.guarded(&target.touches, &ask.holder(), put)??;
+    let mut reply = ask.empty(if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT });
+    if let Ok(etag) = HeaderValue::try_from(quoted(&info.etag)) {
+        reply.headers_mut().insert(ETAG, etag);
+    }
+    if modified.is_some() {
+        reply.headers_mut().insert("x-oc-mtime", HeaderValue::from_static("accepted"));
+    }
+    Ok(reply)
+}
+
+/// Headers of the upload that come back with the download.
+fn meta(ask: &Ask) -> ObjectMeta {
+    let mut meta = ObjectMeta::default();
+    for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE] {
+        if let Some(value) = ask.headers.get(&name).and_then(|value| value.to_str().ok())
+            // What clients send when they know nothing says less than the name's extension.
+            && !matches!(value, "application/x-www-form-urlencoded" | "application/octet-stream" | "")
+        {
+            meta.system.insert(name.as_str().to_owned(), value.to_owned());
+        }
+    }
+    meta
+}
+
+/// `X-OC-Mtime`: seconds since 1970, the way ownCloud clients and rclone keep modification times.
+fn oc_mtime(ask: &Ask) -> Result<Option<Timestamp>> {
+    let Some(text) = headers::text(&ask.headers, "x-oc-mtime")? else { return Ok(None) };
+    let secs = text.trim().split('.').next().unwrap_or_default();
+    let secs: i64 = secs.parse().map_err(|_| Refusal::bad_request("X-OC-Mtime is not a number of seconds; nothing was changed"))?;
+    Ok(Some(Timestamp::from_parts(secs, 0)))
+}
+
+/// Turns a body into content. While one window is being chunked and hashed, the next is read from the connection.
+async fn ingest(ask: &Arc<Ask>, mut upload: Upload<'_>) -> Result<Content> {
+    let bucket = ask.path.bucket().ok_or_else(|| Refusal::not_found("there is no such bucket"))?;
+    let mut ingest = ask.ns().ingest(&ask.op, bucket)?;
+    if upload.expected().is_some_and(|len| len <= INLINE_LEN_MAX) {
+        while !upload.ended() {
+            push(&mut ingest, &upload.window().await?)?;
+        }
+        return Ok(ingest.finish()?);
+    }
+    let mut window = upload.window().await?;
+    while !upload.ended() {
+        let work = tokio::task::spawn_blocking(move || push(&mut ingest, &window).map(|()| ingest));
+        let next = upload.window().await;
+        // The work is awaited even if the body failed: it must not outlive the request.
+        ingest = work.await.map_err(|error| Refusal::task(&error))??;
+        window = next?;
+    }
+    let finish = move || push(&mut ingest, &window).and_then(|()| Ok(ingest.finish()?));
+    tokio::task::spawn_blocking(finish).await.map_err(|error| Refusal::task(&error))?
+}
+
+fn push(ingest: &mut Ingest, pieces: &[bytes::Bytes]) -> Result<()> {
+    for piece in pieces {
+        ingest.push(piece)?;
+    }
+    Ok(())
+}

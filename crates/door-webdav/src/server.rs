@@ -1,0 +1,95 @@
+//! The server loop: connections within a limit, each with its timeouts, and a shutdown that lets requests finish.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::door::WebDavDoor;
+use crate::front;
+use crate::metrics::Raised;
+use crate::stall::WriteTimeout;
+
+/// Largest request head in bytes; also how much of a body is read at a time.
+const READ_BUFFER: usize = 256 * 1024;
+/// How long to wait after an `accept` that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `shutdown` resolves; then requests in progress have [`crate::DavConfig::drain_timeout`] to finish.
+///
+/// # Errors
+/// None at present; a failing `accept` is logged and tried again.
+pub async fn serve(listener: TcpListener, door: Arc<WebDavDoor>, shutdown: impl Future<Output = ()> + Send) -> io::Result<()> {
+    let slots = Arc::new(Semaphore::new(door.config.connections_max));
+    let (stop, stopping) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        // The slot is taken before the connection: beyond the limit, clients wait in the listener's queue.
+        let accepted = async {
+            let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
+            listener.accept().await.map(|(stream, _)| (stream, slot))
+        };
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => {}
+            accepted = accepted => match accepted {
+                Ok((stream, slot)) => {
+                    let (door, stopping) = (door.clone(), stopping.clone());
+                    connections.spawn(async move {
+                        connection(door, stream, stopping).await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the webdav listener could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let _ = stop.send(true);
+    let drained = tokio::time::timeout(door.config.drain_timeout, async { while connections.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!(connections = connections.len(), "webdav connections are cut off at the end of the drain time");
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+async fn connection(door: Arc<WebDavDoor>, stream: TcpStream, mut stopping: watch::Receiver<bool>) {
+    let _open = Raised::new(&door.metrics, |metrics| &metrics.connections);
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a webdav connection could not be set to send at once");
+    }
+    let io = TokioIo::new(WriteTimeout::new(stream, door.config.write_timeout));
+    let service = {
+        let door = door.clone();
+        service_fn(move |request| front::handle(door.clone(), request))
+    };
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(door.config.head_timeout)
+        .max_buf_size(READ_BUFFER)
+        .serve_connection(io, service);
+    let mut serving = pin!(serving);
+    let stop = async { drop(stopping.wait_for(|stop| *stop).await) };
+    let ended = tokio::select! {
+        ended = &mut serving => ended,
+        () = stop => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a webdav connection ended early");
+    }
+}

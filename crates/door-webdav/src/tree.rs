@@ -1,0 +1,199 @@
+//! MKCOL, DELETE, COPY and MOVE: one call of the name space each, so that no half-done tree is ever left by a crash.
+//!
+//! The library's own handlers delete the target of an overwrite first and then work file by file; these do not.
+//! Buckets are made by MKCOL and removed by DELETE when empty; they are neither moved nor overwritten through this door.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use hyper::body::Incoming;
+use strata_namespace::{Access, Attr, ErrorKind, RenameMode};
+
+use crate::ask::{Ask, Found, Reply, is_dir};
+use crate::error::{Refusal, Result};
+use crate::headers::{self, Depth};
+use crate::locks::Touch;
+use crate::path::UrlPath;
+use crate::upload;
+
+const WRITE: Access = Access { read: false, write: true, exec: true };
+
+/// Answers MKCOL: 201; 405 if the name is taken, 409 without a parent, 415 with a body.
+pub(crate) async fn mkcol(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+    let body = upload::small(body, crate::xml::BODY_LEN_MAX, &ask.door.metrics, ask.door.config.body_timeout).await?;
+    if !body.is_empty() {
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "MKCOL takes no body; nothing was made"));
+    }
+    let taken = || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this name is taken; nothing was changed");
+    let path = &ask.path;
+    let existing = ask.look(path)?;
+    if path.is_root() || !matches!(existing, Found::Nothing) {
+        return Err(taken());
+    }
+    let parent = ask.parent_of(path)?;
+    ask.conditions_hold(None)?;
+    let touches = [Touch::one(path), Touch::one(&path.parent())];
+    let made = ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().mkdir(&ask.op, parent.ino, path.name(), 0o755))?;
+    match made {
+        Ok(_) => Ok(ask.empty(StatusCode::CREATED)),
+        Err(error) if matches!(error.kind, ErrorKind::Exists | ErrorKind::BucketExists) => Err(taken()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Answers DELETE: 204 when the whole tree is gone.
+pub(crate) async fn delete(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+    refuse_body(ask, body).await?;
+    let path = &ask.path;
+    let attr = ask.node()?;
+    if path.is_root() {
+        return Err(Refusal::forbidden("the root cannot be removed"));
+    }
+    if is_dir(&attr) && !matches!(headers::depth(&ask.headers)?, None | Some(Depth::Infinity)) {
+        return Err(Refusal::bad_request("a collection is deleted with Depth infinity; nothing was changed"));
+    }
+    ask.conditions_hold(Some(&attr))?;
+    let touches = [Touch::tree(path), Touch::one(&path.parent())];
+    let parent = ask.parent_of(path)?;
+    if path.is_bucket() {
+        let bucket = path.bucket().unwrap_or_default();
+        ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().delete_bucket(&ask.op, bucket))?.map_err(|error| match error.kind {
+            ErrorKind::NotEmpty => Refusal::conflict("a bucket is deleted when it is empty; delete what is in it first; nothing was changed"),
+            _ => error.into(),
+        })?;
+    } else if is_dir(&attr) {
+        ask.require(&parent, WRITE)?;
+        ask.door.locks.check(&touches, &ask.holder())?;
+        let tree = ask.clone();
+        on_blocking_thread(move || Ok(tree.ns().remove_tree(&tree.op, parent.ino, tree.path.name())?)).await?;
+    } else {
+        ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().unlink(&ask.op, parent.ino, path.name()))??;
+    }
+    ask.door.locks.forget_tree(&ask.op, path)?;
+    Ok(ask.empty(StatusCode::NO_CONTENT))
+}
+
+/// The two ends of a COPY or MOVE, checked as far as they have checks in common.
+struct Ends {
+    source: Attr,
+    from: Attr,
+    target: Option<Attr>,
+    to: Attr,
+    destination: UrlPath,
+    overwrite: bool,
+}
+
+async fn ends(ask: &Arc<Ask>, body: Incoming) -> Result<Ends> {
+    refuse_body(ask, body).await?;
+    let destination = headers::destination(&ask.headers)?;
+    let overwrite = headers::overwrite(&ask.headers)?;
+    let path = &ask.path;
+    let source = ask.node()?;
+    if destination == *path || destination.key() == path.key() {
+        return Err(Refusal::forbidden("source and destination are the same; nothing was changed"));
+    }
+    if path.is_root() || destination.is_root() || destination.is_bucket() {
+        return Err(Refusal::forbidden("the root and buckets are neither copied to nor moved; nothing was changed"));
+    }
+    if path.covers(&destination) && is_dir(&source) || destination.covers(path) {
+        return Err(Refusal::forbidden("one of source and destination contains the other; nothing was changed"));
+    }
+    let from = ask.parent_of(path)?;
+    let to = ask.parent_of(&destination)?;
+    let target = match ask.look(&destination)? {
+        Found::Hidden => return Err(Refusal::conflict("something that WebDAV cannot show has the destination's name; nothing was changed")),
+        found => found.visible(),
+    };
+    if target.is_some() && !overwrite {
+        return Err(Refusal::precondition("the destination exists and Overwrite is F; nothing was changed"));
+    }
+    ask.conditions_hold(Some(&source))?;
+    ask.require(&to, WRITE)?;
+    Ok(Ends { source, from, target, to, destination, overwrite })
+}
+
+/// Answers COPY: no data moves. 201 for a new destination, 204 for a replaced one.
+pub(crate) async fn copy(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+    let ends = ends(ask, body).await?;
+    let deep = match headers::depth(&ask.headers)? {
+        None | Some(Depth::Infinity) => true,
+        Some(Depth::Zero) => false,
+        Some(Depth::One) => return Err(Refusal::bad_request("COPY takes Depth 0 or infinity; nothing was changed")),
+    };
+    ask.require(&ends.source, Access { read: true, ..Access::default() })?;
+    let mut touches = vec![Touch::tree(&ends.destination)];
+    if ends.target.is_none() {
+        touches.push(Touch::one(&ends.destination.parent()));
+    }
+    ask.door.locks.check(&touches, &ask.holder())?;
+    let created = ends.target.is_none();
+    let tree = ask.clone();
+    let work = move || {
+        let from = (ends.from.ino, tree.path.name());
+        let to = (ends.to.ino, ends.destination.name());
+        tree.ns().copy_tree(&tree.op, from, to, deep, ends.overwrite).map_err(|error| target_error(error, &ends.destination))
+    };
+    on_blocking_thread(work).await?;
+    Ok(ask.empty(if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
+}
+
+/// Answers MOVE: a rename. What was at the destination is out of the way in the same step.
+pub(crate) async fn r#move(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+    let ends = ends(ask, body).await?;
+    let path = &ask.path;
+    if path.is_bucket() {
+        return Err(Refusal::forbidden("buckets are not moved; nothing was changed"));
+    }
+    if !matches!(headers::depth(&ask.headers)?, None | Some(Depth::Infinity)) {
+        return Err(Refusal::bad_request("MOVE takes Depth infinity only; nothing was changed"));
+    }
+    ask.require(&ends.from, WRITE)?;
+    let destination = &ends.destination;
+    let touches = [Touch::tree(path), Touch::one(&path.parent()), Touch::tree(destination), Touch::one(&destination.parent())];
+    // A rename replaces a file by a file. Anything else is swapped with the source first, then removed there: at no
+    // moment is the destination missing, and a crash in between loses neither.
+    let swap = ends.target.as_ref().is_some_and(|target| is_dir(target) || is_dir(&ends.source));
+    let mode = match &ends.target {
+        None => RenameMode::NoReplace,
+        Some(_) if swap => RenameMode::Exchange,
+        Some(_) => RenameMode::Replace,
+    };
+    let (from, to) = ((ends.from.ino, path.name()), (ends.to.ino, destination.name()));
+    ask.door
+        .locks
+        .guarded(&touches, &ask.holder(), || ask.ns().rename(&ask.op, from, to, mode))?
+        .map_err(|error| target_error(error, destination))?;
+    if swap {
+        let replaced_is_dir = ends.target.as_ref().is_some_and(is_dir);
+        let tree = ask.clone();
+        let parent = ends.from.ino;
+        on_blocking_thread(move || {
+            let name = tree.path.name();
+            Ok(if replaced_is_dir { tree.ns().remove_tree(&tree.op, parent, name) } else { tree.ns().unlink(&tree.op, parent, name) }?)
+        })
+        .await?;
+    }
+    ask.door.locks.forget_tree(&ask.op, path)?;
+    Ok(ask.empty(if ends.target.is_none() { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
+}
+
+/// What a taken or vanished destination means in these methods.
+fn target_error(error: strata_namespace::Error, destination: &UrlPath) -> Refusal {
+    match error.kind {
+        ErrorKind::Exists | ErrorKind::NotEmpty => Refusal::precondition(format!("{} was made meanwhile; nothing was changed", destination.href(false))),
+        _ => error.into(),
+    }
+}
+
+async fn refuse_body(ask: &Arc<Ask>, body: Incoming) -> Result<()> {
+    let body = upload::small(body, crate::xml::BODY_LEN_MAX, &ask.door.metrics, ask.door.config.body_timeout).await?;
+    if body.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this method takes no body; nothing was changed"))
+}
+
+/// Trees may be large: they are walked off the connection's thread. The walk goes on if the client leaves.
+async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Refusal::task(&error))?
+}

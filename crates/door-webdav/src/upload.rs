@@ -1,0 +1,137 @@
+//! Request bodies: taken in window by window, and found whole or refused.
+//!
+//! A body counts as whole only if it ended as announced: all bytes of `Content-Length`, the last chunk of a chunked body
+//! (hyper checks both), and the length that Finder announces beside its chunked bodies. Everything else is an error, and
+//! whoever asked must then leave the name space as it was.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+use crate::error::{Refusal, Result};
+use crate::headers;
+use crate::metrics::{DavMetrics, add};
+
+/// Bytes gathered before they are handed to a blocking thread.
+pub(crate) const WINDOW_LEN: usize = 1024 * 1024;
+/// Bodies up to this length are taken in on the connection's own thread: the hop would cost more than the work.
+pub(crate) const INLINE_LEN_MAX: u64 = 64 * 1024;
+/// How much of an unwanted body is read so that the client gets to see the refusal.
+const DRAIN_LEN_MAX: usize = 1024 * 1024;
+
+/// A body being read.
+pub(crate) struct Upload<'a> {
+    body: Incoming,
+    metrics: &'a DavMetrics,
+    silence_max: Duration,
+    /// From `Content-Length` or Finder's header.
+    expected: Option<u64>,
+    read: u64,
+    ended: bool,
+}
+
+impl<'a> Upload<'a> {
+    /// # Errors
+    /// 400 for announcements that contradict each other or cannot be read.
+    pub(crate) fn new(body: Incoming, request: &HeaderMap, metrics: &'a DavMetrics, silence_max: Duration) -> Result<Self> {
+        let announced = match headers::text(request, "x-expected-entity-length")? {
+            Some(text) => Some(text.trim().parse::<u64>().map_err(|_| Refusal::bad_request("X-Expected-Entity-Length is not a number; nothing was changed"))?),
+            None => None,
+        };
+        let exact = body.size_hint().exact();
+        if let (Some(exact), Some(announced)) = (exact, announced)
+            && exact != announced
+        {
+            return Err(Refusal::bad_request("Content-Length and X-Expected-Entity-Length differ; nothing was changed"));
+        }
+        Ok(Self { body, metrics, silence_max, expected: exact.or(announced), read: 0, ended: false })
+    }
+
+    /// The announced length, if there is one.
+    pub(crate) fn expected(&self) -> Option<u64> {
+        self.expected
+    }
+    /// Whether the body has been read to its end.
+    pub(crate) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The next pieces, at least [`WINDOW_LEN`] bytes of them unless the body ends; empty at the end.
+    ///
+    /// # Errors
+    /// 400 if the body ended early or is longer than announced, 408 if the client fell silent.
+    pub(crate) async fn window(&mut self) -> Result<Vec<Bytes>> {
+        let mut pieces = Vec::new();
+        let mut len = 0;
+        while len < WINDOW_LEN && !self.ended {
+            let frame = tokio::time::timeout(self.silence_max, self.body.frame())
+                .await
+                .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body stopped coming; nothing of it was kept").closing())?;
+            match frame {
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    self.read += data.len() as u64;
+                    len += data.len();
+                    add(&self.metrics.bytes_in, data.len() as u64);
+                    if self.expected.is_some_and(|expected| self.read > expected) {
+                        return Err(Refusal::bad_request("the body is longer than announced; nothing of it was kept").closing());
+                    }
+                    pieces.push(data);
+                }
+                Some(Err(error)) => return Err(Refusal::bad_request(format!("the body broke off: {error}; nothing of it was kept")).closing()),
+                None => {
+                    self.ended = true;
+                    if self.expected.is_some_and(|expected| self.read != expected) {
+                        return Err(Refusal::bad_request("the body is shorter than announced; nothing of it was kept"));
+                    }
+                }
+            }
+        }
+        Ok(pieces)
+    }
+}
+
+/// The whole of a small body.
+///
+/// # Errors
+/// 413 above `limit` bytes, else as [`Upload::window`].
+pub(crate) async fn small(body: Incoming, limit: usize, metrics: &DavMetrics, silence_max: Duration) -> Result<Vec<u8>> {
+    let mut upload = Upload { body, metrics, silence_max, expected: None, read: 0, ended: false };
+    let mut out = Vec::new();
+    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body of this request may have at most {limit} bytes")).closing();
+    if upload.body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    while !upload.ended {
+        for piece in upload.window().await? {
+            if out.len() + piece.len() > limit {
+                return Err(too_large());
+            }
+            out.extend_from_slice(&piece);
+        }
+    }
+    Ok(out)
+}
+
+/// Reads what is left of a refused request's body if that is little, so that the client reads the reply instead of
+/// meeting a reset connection. Whether the connection may be used again.
+pub(crate) async fn drain(mut body: Incoming, silence_max: Duration) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    if body.size_hint().lower() > DRAIN_LEN_MAX as u64 {
+        return false;
+    }
+    let mut read = 0;
+    while read <= DRAIN_LEN_MAX {
+        match tokio::time::timeout(silence_max.min(Duration::from_secs(5)), body.frame()).await {
+            Ok(Some(Ok(frame))) => read += frame.data_ref().map_or(0, Bytes::len),
+            Ok(None) => return true,
+            Ok(Some(Err(_))) | Err(_) => return false,
+        }
+    }
+    false
+}
