@@ -1,14 +1,14 @@
 //! Draining: moving the overlay into the engine, in small atomic batches that a crash may cut anywhere.
 //!
-//! The first batch of a drain also records its bound, the last one that it is done. Every cell is written with the bound it
-//! includes. After a crash in between, the same generation is built again by the replay (same bound, same changes) and
+//! Every batch also records the bound of the drain and the fingerprint of what the engine then holds, the last one that the
+//! drain is done. Every cell is written with the bound it includes. After a crash in between, the same generation is built again by the replay (same bound, same changes) and
 //! drained again: plain values are absolute, and a cell that includes the bound already passes its changes over. A cell that
 //! came to nothing is therefore kept, dead, until the drain is done, and removed afterwards. `docs/format/index.md` has the
 //! proof.
 
 use strata_seam::Lsn;
 
-use crate::engine::Write;
+use crate::engine::{EngineError, OrderedKv, Write};
 use crate::error::IndexError;
 use crate::index::Index;
 use crate::overlay::{Change, Frozen};
@@ -56,7 +56,6 @@ pub(crate) struct DrainState {
 struct Taken {
     bound: Lsn,
     changes: Vec<(Vec<u8>, Change)>,
-    first: bool,
     last: bool,
 }
 
@@ -128,22 +127,21 @@ impl Index {
         let mut batch = changes.batch_behind(drained_to.as_deref().unwrap_or_default(), limit + 1);
         let last = batch.len() <= limit;
         batch.truncate(limit);
-        let first = drained_to.is_none();
         let cursor = batch.last().map(|(key, _)| key.clone());
         *drained_to = cursor.or(drained_to.take()).or(Some(Vec::new()));
         overlay.floor = overlay.floor.max(bound);
-        Some(Ok(Taken { bound, changes: batch, first, last }))
+        Some(Ok(Taken { bound, changes: batch, last }))
     }
 
     fn write_batch(&self, state: &mut DrainState, taken: Taken) -> Result<Drained, IndexError> {
-        let Taken { bound, changes, first, last } = taken;
+        let Taken { bound, changes, last } = taken;
         let keys = changes.len();
-        let mut writes: Vec<Write> = Vec::with_capacity(keys + 1);
+        let mut writes = Writes::new(&*self.engine, *self.status.lock(), keys);
         for (key, change) in changes {
-            let below = if change.is_absolute() {
-                Stored::Absent
-            } else {
-                self.engine.get(&key).and_then(Stored::decode).map_err(|error| self.engine_failed(error))?
+            let known = writes.known(&key).map_err(|error| self.engine_failed(error))?;
+            let below = match &known {
+                Some(_) if !change.is_absolute() => Stored::decode(known.clone()).map_err(|error| self.engine_failed(error))?,
+                _ => Stored::Absent,
             };
             let mut stored = change.over(below);
             if stored.is_dead() {
@@ -157,19 +155,15 @@ impl Index {
             if let Stored::Cell { through, .. } = &mut stored {
                 *through = bound;
             }
-            writes.push((key, stored.encode()));
+            writes.push(key, known, stored.encode());
         }
-        let known = *self.status.lock();
-        let mut status = Status { draining: Some(bound), ..known };
+        writes.status.draining = Some(bound);
         if last {
             let replay_from = self.overlay.read().frozen.as_ref().and_then(|frozen| frozen.replay_from);
-            status = Status { applied: replay_from.map(|position| (bound, position)), draining: None, ..known };
+            writes.status.applied = replay_from.map(|position| (bound, position));
+            writes.status.draining = None;
         }
-        if first || last {
-            writes.push((STATUS_KEY.to_vec(), Some(status.encode())));
-        }
-        self.engine.write(writes).map_err(|error| self.engine_failed(error))?;
-        *self.status.lock() = status;
+        self.write(writes)?;
         if !last {
             return Ok(Drained::Batch { keys });
         }
@@ -189,10 +183,54 @@ impl Index {
     /// Removes dead cells. A crash before this leaves some behind, invisible, until they are touched again.
     fn bury(&self, state: &mut DrainState) -> Result<Drained, IndexError> {
         let from = state.dead.len().saturating_sub(self.options.drain_keys.max(1));
-        let writes: Vec<Write> = state.dead.split_off(from).into_iter().map(|key| (key, None)).collect();
-        let keys = writes.len();
-        self.engine.write(writes).map_err(|error| self.engine_failed(error))?;
+        let dead = state.dead.split_off(from);
+        let keys = dead.len();
+        let mut writes = Writes::new(&*self.engine, *self.status.lock(), keys);
+        for key in dead {
+            let known = writes.known(&key).map_err(|error| self.engine_failed(error))?;
+            writes.push(key, known, None);
+        }
+        self.write(writes)?;
         Ok(Drained::Batch { keys })
+    }
+
+    fn write(&self, writes: Writes<'_>) -> Result<(), IndexError> {
+        let Writes { status, mut list, .. } = writes;
+        list.push((STATUS_KEY.to_vec(), Some(status.encode())));
+        self.engine.write(list).map_err(|error| self.engine_failed(error))?;
+        *self.status.lock() = status;
+        Ok(())
+    }
+}
+
+/// A batch for the engine in the making, with the fingerprint the engine will have after it.
+struct Writes<'a> {
+    engine: &'a dyn OrderedKv,
+    status: Status,
+    list: Vec<Write>,
+}
+
+impl<'a> Writes<'a> {
+    fn new(engine: &'a dyn OrderedKv, status: Status, keys: usize) -> Self {
+        Self { engine, status, list: Vec::with_capacity(keys + 1) }
+    }
+
+    fn known(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.engine.get(key)
+    }
+
+    /// Changes `key`, which is in the engine as `known`.
+    fn push(&mut self, key: Vec<u8>, known: Option<Vec<u8>>, value: Option<Vec<u8>>) {
+        if known == value {
+            return;
+        }
+        if let Some(known) = known {
+            self.status.sum = self.status.sum.without(&key, &known);
+        }
+        if let Some(value) = &value {
+            self.status.sum = self.status.sum.with(&key, value);
+        }
+        self.list.push((key, value));
     }
 }
 

@@ -21,6 +21,7 @@ mod overlay;
 mod set_aside;
 mod sled_engine;
 mod stored;
+mod sum;
 #[cfg(test)]
 mod testing;
 

@@ -6,12 +6,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::engine::{EngineError, OrderedKv, Pair, Write};
 
 const NAME: &str = "sled";
 /// Milliseconds between Sled's own flushes: its default.
 const FLUSH_EVERY_MS: u64 = 500;
+/// How long an opening waits for the folder's lock.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// A Sled database in a folder of its own.
 pub struct SledEngine {
@@ -28,20 +32,25 @@ impl std::fmt::Debug for SledEngine {
 
 impl SledEngine {
     /// Opens the database in `dir`, or makes one. `cache_capacity` is in bytes; Sled takes four to five times as much.
+    /// Waits up to [`LOCK_WAIT`] for another user of the folder to let go of it.
     ///
     /// # Errors
     /// Whatever Sled says or panics with.
     pub fn open(dir: &Path, cache_capacity: u64) -> Result<Self, EngineError> {
         let config =
             sled::Config::new().path(dir).cache_capacity(cache_capacity).flush_every_ms(Some(FLUSH_EVERY_MS));
-        // In a thread of its own: recovery of a damaged file may also exhaust or unwind through a stack that is ours.
-        let opener = std::thread::Builder::new().name("sled-open".into()).spawn(move || config.open());
-        let db = opener
-            .map_err(|error| failed("open", &error))?
-            .join()
-            .map_err(|panic| panicked("open", panic.as_ref()))?
-            .map_err(|error| failed("open", &error))?;
-        Ok(Self { db: Some(db), panicked: AtomicBool::new(false) })
+        let mut waited = Duration::ZERO;
+        loop {
+            match open_once(config.clone()) {
+                Ok(db) => return Ok(Self { db: Some(db), panicked: AtomicBool::new(false) }),
+                // Threads of a database that was just dropped may hold its lock a moment longer.
+                Err(error) if is_in_use(&error) && waited < LOCK_WAIT => {
+                    std::thread::sleep(LOCK_RETRY);
+                    waited += LOCK_RETRY;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn call<T>(
@@ -116,6 +125,21 @@ impl Drop for SledEngine {
             tracing::warn!("sled panicked while it was closed; the index is checked when it is opened again");
         }
     }
+}
+
+fn open_once(config: sled::Config) -> Result<sled::Db, EngineError> {
+    // In a thread of its own, so that no state of the caller's is unwound through if the recovery of a damaged file panics.
+    let opener = std::thread::Builder::new().name("sled-open".into()).spawn(move || config.open());
+    opener
+        .map_err(|error| failed("open", &error))?
+        .join()
+        .map_err(|panic| panicked("open", panic.as_ref()))?
+        .map_err(|error| failed("open", &error))
+}
+
+/// Whether somebody else has the database open. These are Sled's words; it has no error of its own for it.
+pub(crate) fn is_in_use(error: &EngineError) -> bool {
+    matches!(error, EngineError::Failed { message, .. } if message.contains("could not acquire lock"))
 }
 
 fn failed(operation: &'static str, error: &dyn std::error::Error) -> EngineError {

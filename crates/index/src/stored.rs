@@ -1,10 +1,11 @@
 //! What the engine holds: values with a tag, and the one record about the engine itself. Format: `docs/format/index.md`.
 
-use strata_chunk::wire::{Decoder, Encoder};
+use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_seam::{Lsn, Position, SegmentId, SetId};
 
 use crate::engine::EngineError;
 use crate::mutation::Cell;
+use crate::sum::Sum;
 
 /// Key of the record about the engine. No mutation may touch keys that start with this byte.
 pub(crate) const STATUS_KEY: &[u8] = &[0];
@@ -99,6 +100,8 @@ pub(crate) struct Status {
     pub(crate) applied: Option<(Lsn, Position)>,
     /// Changes up to here are partly in: a drain to this bound was begun and not finished.
     pub(crate) draining: Option<Lsn>,
+    /// Fingerprint of all pairs.
+    pub(crate) sum: Sum,
 }
 
 impl Status {
@@ -114,7 +117,7 @@ impl Status {
                 .uvarint(at.offset)
                 .uvarint(at.next_lsn.0),
         };
-        out.uvarint(self.draining.map_or(0, |bound| bound.0));
+        out.uvarint(self.draining.map_or(0, |bound| bound.0)).raw(&self.sum.0.to_le_bytes());
         out.finish()
     }
 
@@ -127,7 +130,7 @@ impl Status {
             let store = SetId(input.array()?);
             let applied = match input.u8()? {
                 0 => None,
-                _ => Some((
+                1 => Some((
                     Lsn(input.uvarint()?),
                     Position {
                         segment: SegmentId(input.uvarint32()?),
@@ -135,11 +138,13 @@ impl Status {
                         next_lsn: Lsn(input.uvarint()?),
                     },
                 )),
+                _ => return Err(WireError::Invalid("neither applied nor not")),
             };
             let draining = Some(Lsn(input.uvarint()?)).filter(|&bound| bound > Lsn(0));
+            let sum = Sum(u128::from_le_bytes(input.array()?));
             input.clone().finish()?;
-            Ok(Self { store, applied, draining })
+            Ok(Self { store, applied, draining, sum })
         };
-        read().map_err(|error: strata_chunk::wire::WireError| EngineError::Damaged(error.to_string()))
+        read().map_err(|error: WireError| EngineError::Damaged(error.to_string()))
     }
 }

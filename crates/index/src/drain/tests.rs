@@ -1,14 +1,14 @@
 //! The index against a model: whatever is applied, frozen, drained and lost in a crash, readers see what the ledger says.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use strata_seam::Lsn;
 
 use super::*;
 use crate::testing::{CrashEngine, Ledger, Record, check, drain_all, options, position};
-use crate::{Batch, Cell, IndexOptions, Mutation, OrderedKv};
+use crate::{Batch, Cell, IndexOptions, MemoryEngine, Mutation, OrderedKv};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -285,54 +285,63 @@ fn a_caller_above_the_limit_waits_until_a_drain_is_done() {
 
 #[test]
 fn readers_see_all_or_none_of_a_batch_while_it_is_drained() {
-    let index = Index::with_engine(Arc::new(CrashEngine::default()), options(3)).unwrap();
+    /// Enough for the readers to meet every moment of a drain; about half a second.
+    const DRAINS: u64 = 400;
+    let index = Index::with_engine(Arc::new(MemoryEngine::default()), options(3)).unwrap();
     index.note_written(position(1));
     let keys: Vec<_> = ('a'..='j').map(|name| name.to_string()).collect();
-    let (applied, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (applied, drained) = (AtomicU64::new(0), AtomicU64::new(0));
+    let over = || drained.load(Ordering::SeqCst) >= DRAINS;
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for lsn in 1..=4000_u64 {
+            let mut lsn = 0_u64;
+            while !over() {
+                lsn += 1;
                 let mut batch = Batch::new();
                 for key in &keys {
-                    // Odd keys come and go; even ones count, and are at `lsn` after append `lsn`.
+                    // Even keys count, and are at `lsn` after append `lsn`; odd ones are set and deleted in turns.
                     match key.as_bytes()[0] % 2 {
                         0 => batch.count(key.clone(), 1),
                         _ if lsn % 2 == 0 => batch.delete(key.clone()),
-                        _ => batch.put(key.clone(), (lsn.cast_signed()).to_le_bytes()),
+                        _ => batch.put(key.clone(), lsn.to_le_bytes()),
                     }
                 }
                 index.apply(Lsn(lsn), &batch);
                 index.note_written(position(lsn + 1));
                 applied.store(lsn, Ordering::SeqCst);
             }
-            over.store(true, Ordering::SeqCst);
         });
         scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
+            while !over() {
                 index.freeze();
-                index.drain_step(0, Lsn(applied.load(Ordering::SeqCst))).unwrap();
+                let durable = Lsn(applied.load(Ordering::SeqCst));
+                if matches!(index.drain_step(0, durable).unwrap(), Drained::Done { .. }) {
+                    drained.fetch_add(1, Ordering::SeqCst);
+                }
             }
         });
         for _ in 0..2 {
             scope.spawn(|| {
                 let mut seen = 0;
-                while !over.load(Ordering::SeqCst) {
-                    let at_least = applied.load(Ordering::SeqCst);
-                    let page = index.scan(&[1], &[0xff], 3).unwrap();
+                while !over() {
+                    let at_least = applied.load(Ordering::SeqCst).max(seen);
+                    let part = index.scan(&[1], &[0xff], 3).unwrap();
                     let whole = index.scan(&[1], &[0xff], 100).unwrap();
-                    for page in [&page, &whole] {
+                    for page in [&part, &whole] {
                         let counts: Vec<_> =
                             page.entries.iter().map(|(_, entry)| Cell::from_value(&entry.value).count).collect();
                         assert!(counts.windows(2).all(|pair| pair[0] == pair[1]), "{counts:?}");
                     }
                     let Some((_, entry)) = whole.entries.first() else { continue };
-                    let count = Cell::from_value(&entry.value).count.cast_unsigned();
-                    assert_eq!(whole.entries.len(), if count % 2 == 0 { 5 } else { 10 });
-                    assert!(count >= at_least && count >= seen, "time runs forward");
-                    seen = count;
+                    seen = Cell::from_value(&entry.value).count.cast_unsigned();
+                    assert_eq!(whole.entries.len(), if seen % 2 == 0 { 5 } else { 10 });
+                    assert!(seen >= at_least, "time runs forward");
+                    let one = Cell::from_value(&index.get(b"b").unwrap().unwrap().value).count.cast_unsigned();
+                    assert!(one >= seen, "also from one kind of read to another");
                 }
             });
         }
     });
-    assert_eq!(Cell::from_value(&index.get(b"b").unwrap().unwrap().value).count, 4000);
+    let last = Cell::from_value(&index.get(b"b").unwrap().unwrap().value).count.cast_unsigned();
+    assert_eq!(last, applied.into_inner());
 }

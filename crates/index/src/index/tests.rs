@@ -1,0 +1,208 @@
+//! Sled on a real folder: what it holds survives, and whatever is done to its files ends in the truth or in an honest
+//! rebuild, never in a panic.
+
+use std::fs;
+use std::path::Path;
+
+use strata_seam::{Lsn, SetId};
+
+use super::*;
+use crate::Mutation;
+use crate::testing::{Ledger, Record, check, drain_all, options, position};
+
+/// Appends with puts, deletes, counts and tails over `keys` keys of every table.
+fn ledger(keys: u64) -> Ledger {
+    let key = |n: u64| [&[b'a' + (n % 12) as u8][..], &(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_be_bytes()].concat();
+    let record = |n: u64| {
+        let mut record = Record::default();
+        record.commit.put(key(n), [0x5a; 40]);
+        record.commit.count(key(n + keys), 3);
+        record.tails.set_tail(key(n + keys), n.to_le_bytes());
+        if n % 5 == 0 {
+            record.commit.delete(key(n / 2));
+            record.commit.0.push(Mutation::Count { key: key(n / 2 + keys), delta: -1 });
+        }
+        record
+    };
+    Ledger((0..keys).map(record).collect())
+}
+
+/// A folder with an index that has the first `drained` appends, closed.
+fn filled(dir: &Path, ledger: &Ledger, drained: usize) {
+    let index = Index::open(dir, options(512)).unwrap();
+    let part = Ledger(ledger.0[..drained].to_vec());
+    part.replay(&index, true);
+    drain_all(&index, part.last());
+    drain_all(&index, part.last());
+    assert_eq!(index.applied().unwrap().0, part.last());
+    index.flush().unwrap();
+}
+
+/// What a server does at its start, and when the index breaks: replay, and read everything.
+fn recover(dir: &Path, ledger: &Ledger) -> Opened {
+    let index = Index::open(dir, options(512)).unwrap();
+    assert!(index.engine_reach() <= ledger.last());
+    ledger.replay(&index, false);
+    let model = ledger.model(usize::MAX);
+    let read = index.range(&[1], &[0xff], usize::MAX);
+    if read.is_ok() {
+        check(&index, &model);
+        return index.opened().clone();
+    }
+    assert!(index.is_broken());
+    let index = Index::open_fresh(dir, options(512), "a read failed").unwrap();
+    ledger.replay(&index, false);
+    check(&index, &model);
+    index.opened().clone()
+}
+
+fn database(dir: &Path) -> std::path::PathBuf {
+    dir.join("db")
+}
+
+#[test]
+fn what_was_drained_is_there_after_a_restart_and_the_rest_comes_from_the_ledger() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("index");
+    let ledger = ledger(1000);
+    filled(&dir, &ledger, 700);
+    let index = Index::open(&dir, options(512)).unwrap();
+    assert_eq!(index.opened(), &Opened::Resumed);
+    assert_eq!(index.applied(), Some((Lsn(700), position(701))));
+    check(&index, &Ledger(ledger.0[..700].to_vec()).model(usize::MAX));
+    drop(index);
+    assert_eq!(recover(&dir, &ledger), Opened::Resumed);
+}
+
+#[test]
+fn an_index_that_was_deleted_is_built_again() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("index");
+    let ledger = ledger(300);
+    filled(&dir, &ledger, 300);
+    fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(recover(&dir, &ledger), Opened::Fresh);
+}
+
+#[test]
+fn an_index_of_another_store_is_set_aside() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("index");
+    filled(&dir, &ledger(300), 300);
+    let other = IndexOptions { store: SetId([8; 16]), ..options(512) };
+    let index = Index::open(&dir, other).unwrap();
+    assert!(matches!(index.opened(), Opened::SetAside { kept: Some(_), .. }));
+    assert_eq!(index.applied(), None);
+    check(&index, &crate::testing::Model::new());
+}
+
+#[test]
+fn garbage_in_place_of_the_database_or_its_folder_is_set_aside() {
+    for garbage in [&b"garbage"[..], &[0; 100_000], &[0xff; 100_000]] {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("index");
+        let ledger = ledger(300);
+        filled(&dir, &ledger, 300);
+        fs::write(database(&dir), garbage).unwrap();
+        recover(&dir, &ledger);
+
+        remove(&dir).unwrap();
+        fs::write(&dir, garbage).unwrap();
+        assert!(matches!(recover(&dir, &ledger), Opened::SetAside { kept: Some(_), .. }));
+    }
+}
+
+#[test]
+fn a_database_cut_off_anywhere_is_read_right_or_built_again() {
+    let ledger = ledger(2000);
+    for eighths in 0..8 {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("index");
+        filled(&dir, &ledger, 2000);
+        let file = fs::OpenOptions::new().write(true).open(database(&dir)).unwrap();
+        file.set_len(file.metadata().unwrap().len() * eighths / 8 + eighths * 7).unwrap();
+        recover(&dir, &ledger);
+    }
+}
+
+#[test]
+fn a_database_with_flipped_bits_is_read_right_or_built_again() {
+    let ledger = ledger(2000);
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("index");
+    filled(&dir, &ledger, 2000);
+    let good: Vec<_> = files(&dir).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    for seed in 0..16_usize {
+        remove(&dir).unwrap();
+        for (path, bytes) in &good {
+            let mut bytes = bytes.clone();
+            for flip in 0..1 + seed % 3 {
+                // A stride without a common factor with the length of pages and segments.
+                let at = (seed * 977_231 + flip * 7_919_017) % (bytes.len().max(1) * 8);
+                if let Some(byte) = bytes.get_mut(at / 8) {
+                    *byte ^= 1 << (at % 8);
+                }
+            }
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        recover(&dir, &ledger);
+    }
+}
+
+fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+#[test]
+fn an_index_that_another_one_has_open_is_not_touched() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("index");
+    let first = Index::open(&dir, options(512)).unwrap();
+    assert!(matches!(Index::open(&dir, options(512)), Err(IndexError::Open { .. })));
+    assert_eq!(fs::read_dir(&parent).unwrap().count(), 1);
+    drop(first);
+}
+
+#[test]
+fn reserved_and_empty_keys_read_as_absent_and_empty_ranges_as_empty() {
+    let index = Index::in_memory();
+    assert_eq!(index.get(&[]).unwrap(), None);
+    assert_eq!(index.get(&[0]).unwrap(), None);
+    assert_eq!(index.range(b"b", b"a", 10).unwrap(), []);
+    assert_eq!(index.range(b"a", b"b", 0).unwrap(), []);
+}
+
+#[test]
+fn a_removal_that_is_not_durable_shows_its_number() {
+    let index = Index::in_memory();
+    let mut batch = Batch::new();
+    batch.delete("k");
+    index.apply(Lsn(9), &batch);
+    assert_eq!(index.lookup(b"k").unwrap(), Lookup { value: None, lsn: Lsn(9) });
+    assert_eq!(index.scan(b"a", b"z", 10).unwrap(), Page { entries: vec![], lsn: Lsn(9) });
+    assert_eq!(index.scan(b"l", b"z", 10).unwrap().lsn, Lsn(0));
+}
+
+#[test]
+fn a_scan_goes_on_behind_any_number_of_removals() {
+    let index = Index::in_memory();
+    index.note_written(position(1));
+    let mut fill = Batch::new();
+    (0..10_000_u32).for_each(|n| fill.put([b"k", &n.to_be_bytes()[..]].concat(), "v"));
+    index.apply(Lsn(1), &fill);
+    index.note_written(position(2));
+    drain_all(&index, Lsn(1));
+    let mut clear = Batch::new();
+    (1..9_999_u32).for_each(|n| clear.delete([b"k", &n.to_be_bytes()[..]].concat()));
+    index.apply(Lsn(2), &clear);
+    let keys = |page: Page| page.entries.into_iter().map(|(key, _)| key[1..].to_vec()).collect::<Vec<_>>();
+    let (first, last) = (0_u32.to_be_bytes().to_vec(), 9_999_u32.to_be_bytes().to_vec());
+    assert_eq!(keys(index.scan(b"k", b"l", 2).unwrap()), [first.clone(), last.clone()]);
+    assert_eq!(keys(index.scan_back(b"k", b"l", 5).unwrap()), [last, first]);
+}
