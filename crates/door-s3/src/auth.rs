@@ -1,0 +1,19 @@
+//! Who sends a request, proven. Everything here runs before any S3 type is built, and a request that was not proven
+//! never reaches an operation: they demand a `Verified` identity.
+//!
+//! Signature Version 4 only, with its payload forms (signed, unsigned, chunked with and without signatures and
+//! trailers) and as presigned query. POST forms carry their signature inside the body and are proven in
+//! [`crate::post_form`].
+
+mod front;
+mod hmac;
+mod presence;
+mod sigv4;
+mod timestamp;
+
+pub(crate) use front::{Payload, Verifier, strip_credentials};
+pub(crate) use hmac::signatures_match;
+pub(crate) use sigv4::{ChunkChain, query_pairs};
+
+#[cfg(test)]
+mod tests;

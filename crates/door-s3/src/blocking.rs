@@ -1,0 +1,20 @@
+//! The one place where the door crosses from its asynchronous threads to blocking ones.
+
+use s3s::{S3Error, S3ErrorCode};
+use tokio::task::JoinError;
+
+use crate::error::refuse;
+
+/// Runs `work` on a blocking thread. Dropping the future does not stop it.
+///
+/// # Errors
+/// What `work` returns, or `InternalError` if it panicked.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, S3Error> + Send + 'static) -> Result<T, S3Error> {
+    tokio::task::spawn_blocking(work).await.map_err(died)?
+}
+
+/// A blocking thread that did not come back with a result.
+pub(crate) fn died(err: JoinError) -> S3Error {
+    tracing::error!(error = %err, "a blocking task of the S3 door died");
+    refuse(S3ErrorCode::InternalError, "the store failed inside; nothing was stored")
+}

@@ -1,0 +1,195 @@
+//! The body of a request on its way in: pulled piece by piece, taken out of its transfer encoding, counted against what
+//! was promised. Nothing here gathers; whoever pulls decides how much is in memory.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use http::HeaderMap;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use s3s::{S3Error, S3ErrorCode};
+
+use crate::auth::Payload;
+use crate::checksum::Promise;
+use crate::chunked::{ChunkedError, Decoder, Proof};
+use crate::error::refuse;
+use crate::metrics::S3Metrics;
+
+/// Longest body of one request in bytes: the largest object S3 knows.
+const BODY_LEN_MAX: u64 = 5 << 40;
+/// How long a client may send nothing in the middle of a body.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// A body that is in memory already, piece by piece.
+pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, s3s::StdError>> + Send + Sync>>;
+
+enum Source {
+    Wire(Incoming),
+    /// A POST form's file, already in memory.
+    Form(Pieces),
+}
+
+/// A body being received.
+pub(crate) struct Upload {
+    source: Source,
+    decoder: Option<Decoder>,
+    pending: Bytes,
+    len: u64,
+    taken: u64,
+    metrics: Arc<S3Metrics>,
+    /// What the whole body must hash to, where the signature says so.
+    pub(crate) sha256: Option<[u8; 32]>,
+    /// What its MD5 must be, where the client says so.
+    pub(crate) md5: Option<[u8; 16]>,
+    /// Which checksum it must have, where the client says so.
+    pub(crate) promise: Promise,
+}
+
+/// What a body's headers promise, before any of it is read.
+pub(crate) struct Promised {
+    len: u64,
+    md5: Option<[u8; 16]>,
+    checksum: Promise,
+}
+
+impl Promised {
+    /// Reads the headers that describe a body.
+    ///
+    /// # Errors
+    /// `MissingContentLength`, `EntityTooLarge`, `InvalidDigest`, `InvalidRequest`.
+    pub(crate) fn of_headers(headers: &HeaderMap, payload: &Payload) -> Result<Self, S3Error> {
+        let number = |name: &str| -> Result<Option<u64>, S3Error> {
+            let Some(value) = headers.get(name) else { return Ok(None) };
+            let text = value.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()));
+            let number = text.and_then(|text| text.parse().ok());
+            number.map(Some).ok_or_else(|| refuse(S3ErrorCode::InvalidArgument, format!("the header {name} is no length")))
+        };
+        let chunked = matches!(payload, Payload::SignedChunks { .. } | Payload::UnsignedChunks);
+        let len = if chunked { number("x-amz-decoded-content-length")? } else { number("content-length")? };
+        // Without either header there is no body, except where the transfer encoding says there is one.
+        let absent = (!chunked && !headers.contains_key(http::header::TRANSFER_ENCODING)).then_some(0);
+        let len = len.or(absent).ok_or_else(|| {
+            refuse(S3ErrorCode::MissingContentLength, "you must provide the Content-Length HTTP header, or x-amz-decoded-content-length with a chunked body")
+        })?;
+        if len > BODY_LEN_MAX {
+            return Err(refuse(S3ErrorCode::EntityTooLarge, "your proposed upload exceeds the maximum allowed size of 5 TiB"));
+        }
+        Ok(Self { len, md5: content_md5(headers)?, checksum: Promise::of_headers(headers)? })
+    }
+}
+
+fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; 16]>, S3Error> {
+    let Some(value) = headers.get("content-md5") else { return Ok(None) };
+    let bytes = value.to_str().ok().and_then(|text| BASE64.decode(text).ok()).and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Some).ok_or_else(|| refuse(S3ErrorCode::InvalidDigest, "the Content-MD5 you specified is not valid"))
+}
+
+impl Upload {
+    /// The body of a proven request.
+    pub(crate) fn of_wire(body: Incoming, payload: Payload, promised: Promised, metrics: Arc<S3Metrics>) -> Self {
+        let (decoder, sha256) = match payload {
+            Payload::Unsigned => (None, None),
+            Payload::Sha256(hash) => (None, Some(hash)),
+            Payload::UnsignedChunks => (Some(Decoder::new(promised.len, Proof::None)), None),
+            Payload::SignedChunks { chain, trailer } => (Some(Decoder::new(promised.len, Proof::Chain { chain, trailer })), None),
+        };
+        let Promised { len, md5, checksum: promise } = promised;
+        Self { source: Source::Wire(body), decoder, pending: Bytes::new(), len, taken: 0, metrics, sha256, md5, promise }
+    }
+
+    /// The file of a POST form, `len` bytes; the length in `promised` is the form's own.
+    pub(crate) fn of_form(pieces: Pieces, len: u64, promised: Promised, metrics: Arc<S3Metrics>) -> Self {
+        let (source, Promised { md5, checksum: promise, .. }) = (Source::Form(pieces), promised);
+        Self { source, decoder: None, pending: Bytes::new(), len, taken: 0, metrics, sha256: None, md5, promise }
+    }
+
+    /// Bytes the client promised.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The next piece; `None` at the end, after which [`Self::finish`] says whether the body was whole.
+    ///
+    /// Cancel-safe: a piece is handed on or still to come.
+    ///
+    /// # Errors
+    /// `IncompleteBody`, `RequestTimeout`, `SignatureDoesNotMatch` and the like; the body is then lost.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, S3Error> {
+        loop {
+            if let Some(decoder) = &mut self.decoder {
+                if let Some(data) = decoder.next(&mut self.pending).map_err(chunked_error)? {
+                    return Ok(Some(data));
+                }
+            } else if !self.pending.is_empty() {
+                let data = std::mem::take(&mut self.pending);
+                self.taken += data.len() as u64;
+                if self.taken > self.len {
+                    return Err(refuse(S3ErrorCode::IncompleteBody, "the body is longer than it was said to be; nothing was stored"));
+                }
+                return Ok(Some(data));
+            }
+            let piece = tokio::time::timeout(IDLE_MAX, self.source.next()).await.map_err(|_| {
+                refuse(S3ErrorCode::RequestTimeout, "nothing was received for 60 seconds; nothing was stored; send it again")
+            })?;
+            match piece {
+                Some(Ok(data)) => {
+                    self.metrics.received(data.len());
+                    self.pending = data;
+                }
+                Some(Err(())) => return Err(incomplete()),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Ends the body: it must have been exactly as long as promised. Returns the trailer's headers.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub(crate) fn finish(self) -> Result<Vec<(String, String)>, S3Error> {
+        match self.decoder {
+            Some(decoder) => decoder.finish().map_err(chunked_error),
+            None if self.taken == self.len => Ok(Vec::new()),
+            None => Err(incomplete()),
+        }
+    }
+}
+
+impl Source {
+    async fn next(&mut self) -> Option<Result<Bytes, ()>> {
+        match self {
+            Self::Wire(body) => loop {
+                match body.frame().await? {
+                    // Trailers of HTTP itself are not covered by any signature: they are dropped.
+                    Ok(frame) => match frame.into_data() {
+                        Ok(data) => return Some(Ok(data)),
+                        Err(_) => continue,
+                    },
+                    Err(err) => {
+                        tracing::debug!(error = %err, "a request body broke off");
+                        return Some(Err(()));
+                    }
+                }
+            },
+            Self::Form(pieces) => pieces.next().await.map(|piece| piece.map_err(|_| ())),
+        }
+    }
+}
+
+fn incomplete() -> S3Error {
+    refuse(S3ErrorCode::IncompleteBody, "you did not provide the number of bytes specified by the Content-Length HTTP header; nothing was stored")
+}
+
+fn chunked_error(err: ChunkedError) -> S3Error {
+    let code = match err {
+        ChunkedError::Malformed => S3ErrorCode::InvalidRequest,
+        ChunkedError::TooLong | ChunkedError::Incomplete => S3ErrorCode::IncompleteBody,
+        ChunkedError::Signature => S3ErrorCode::SignatureDoesNotMatch,
+    };
+    refuse(code, format!("{err}; nothing was stored"))
+}

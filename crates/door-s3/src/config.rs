@@ -1,0 +1,60 @@
+//! What an operator can set about the door: plain data with checked limits.
+
+use std::time::Duration;
+
+/// Settings of the door.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct S3Config {
+    /// The region clients must sign for.
+    pub region: String,
+    /// Domains below which a bucket may be addressed as a host name (`bucket.domain`); none by default.
+    pub domains: Vec<String>,
+    /// Most connections open at a time; further ones wait in the kernel's queue.
+    pub connections_max: usize,
+    /// Most requests worked on at a time; further ones are answered with `SlowDown`. A request holds at most about
+    /// 4 MiB, so this bounds the memory of the door as well.
+    pub in_flight_max: usize,
+    /// How long requests may go on after a shutdown was asked for.
+    pub drain: Duration,
+}
+
+impl Default for S3Config {
+    fn default() -> Self {
+        Self {
+            region: "us-east-1".to_owned(),
+            domains: Vec::new(),
+            connections_max: 1024,
+            in_flight_max: 256,
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum S3ConfigError {
+    /// The region would break credential scopes.
+    #[error("the S3 region {0:?} is not acceptable: use letters, digits and dashes")]
+    Region(String),
+    /// A limit of zero would serve nobody.
+    #[error("the S3 limit {0} must be at least 1")]
+    Limit(&'static str),
+    /// A domain that is none.
+    #[error("the S3 domains {0:?} are not acceptable: use distinct host names without a port")]
+    Domains(Vec<String>),
+}
+
+impl S3Config {
+    pub(crate) fn check(&self) -> Result<(), S3ConfigError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if self.region.is_empty() || !self.region.chars().all(plain) {
+            return Err(S3ConfigError::Region(self.region.clone()));
+        }
+        for (name, value) in [("connections_max", self.connections_max), ("in_flight_max", self.in_flight_max)] {
+            if value == 0 {
+                return Err(S3ConfigError::Limit(name));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! Errors of the name space as S3 codes, without a catch-all arm, and the XML an error leaves the door as.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use s3s::{S3Error, S3ErrorCode};
+use strata_namespace::{Error, ErrorKind};
+
+/// An S3 error with a sentence for a person.
+pub(crate) fn refuse(code: S3ErrorCode, message: impl Into<Cow<'static, str>>) -> S3Error {
+    S3Error::with_message(code, message)
+}
+
+/// A feature this store does not have: said clearly, never ignored where ignoring it would change what the client gets.
+pub(crate) fn not_offered(what: &str) -> S3Error {
+    refuse(S3ErrorCode::NotImplemented, format!("{what} is not offered by this store"))
+}
+
+/// The S3 form of an error of the name space.
+pub(crate) fn from_namespace(err: Error) -> S3Error {
+    let code = code_of(err.kind);
+    let inner = matches!(code, S3ErrorCode::InternalError);
+    if inner {
+        tracing::error!(kind = ?err.kind, error = %chain(&err), "request failed inside the store");
+        return refuse(code, "the store failed inside; the operator finds the cause in its log; what was stored before is untouched");
+    }
+    refuse(code, err.what)
+}
+
+fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut next = err.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// The S3 form of an error of the content layer.
+pub(crate) fn from_content(err: strata_namespace::ContentError) -> S3Error {
+    let what = err.to_string();
+    from_namespace(Error { kind: ErrorKind::Io, what, source: Some(err) })
+}
+
+/// Which code answers which kind. Every kind is named, so that a new one does not quietly become an internal error.
+fn code_of(kind: ErrorKind) -> S3ErrorCode {
+    match kind {
+        ErrorKind::NotFound => S3ErrorCode::NoSuchKey,
+        ErrorKind::NoSuchBucket => S3ErrorCode::NoSuchBucket,
+        ErrorKind::NoSuchUpload => S3ErrorCode::NoSuchUpload,
+        ErrorKind::BucketExists => S3ErrorCode::BucketAlreadyExists,
+        ErrorKind::NotEmpty => S3ErrorCode::BucketNotEmpty,
+        ErrorKind::AccessDenied | ErrorKind::NotPermitted => S3ErrorCode::AccessDenied,
+        ErrorKind::NameTooLong => S3ErrorCode::KeyTooLongError,
+        ErrorKind::InvalidName => S3ErrorCode::InvalidBucketName,
+        ErrorKind::Invalid | ErrorKind::NoAttribute => S3ErrorCode::InvalidArgument,
+        ErrorKind::NotSupported => S3ErrorCode::NotImplemented,
+        ErrorKind::TooLarge => S3ErrorCode::EntityTooLarge,
+        ErrorKind::PartTooSmall => S3ErrorCode::EntityTooSmall,
+        ErrorKind::InvalidPart => S3ErrorCode::InvalidPart,
+        ErrorKind::InvalidPartOrder => S3ErrorCode::InvalidPartOrder,
+        ErrorKind::InvalidRange => S3ErrorCode::InvalidRange,
+        ErrorKind::PreconditionFailed => S3ErrorCode::PreconditionFailed,
+        ErrorKind::BadBody => S3ErrorCode::BadDigest,
+        // The name space changed under the request in a way that asking again resolves.
+        ErrorKind::Exists
+        | ErrorKind::NotDirectory
+        | ErrorKind::IsDirectory
+        | ErrorKind::Stale
+        | ErrorKind::Locked
+        | ErrorKind::TooManyLinks
+        | ErrorKind::Loop => S3ErrorCode::OperationAborted,
+        ErrorKind::Busy => S3ErrorCode::SlowDown,
+        ErrorKind::NoSpace | ErrorKind::ReadOnly => S3ErrorCode::ServiceUnavailable,
+        ErrorKind::Corrupt | ErrorKind::Io => S3ErrorCode::InternalError,
+    }
+}
+
+/// Adds what the library leaves out of an error document: the request's id and the resource, which people paste into
+/// reports. A document that has them already stays as it is.
+pub(crate) fn complete_document(xml: &Bytes, request_id: &str, resource: &str, region: Option<&str>) -> Bytes {
+    const END: &[u8] = b"</Error>";
+    let Some(body) = xml.strip_suffix(END).filter(|body| !find(body, b"<RequestId>")) else { return xml.clone() };
+    let mut out = Vec::with_capacity(xml.len() + 128 + resource.len());
+    out.extend_from_slice(body);
+    let mut element = |name: &str, text: &str| {
+        out.extend_from_slice(format!("<{name}>{}</{name}>", escape(text)).as_bytes());
+    };
+    element("Resource", resource);
+    if let Some(region) = region {
+        element("Region", region);
+    }
+    element("RequestId", request_id);
+    out.extend_from_slice(END);
+    out.into()
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_document_gets_its_request_id_and_its_resource_escaped() {
+        let xml = Bytes::from_static(b"<Error><Code>NoSuchKey</Code></Error>");
+        let text = complete_document(&xml, "00AB", "/b/<k>&\u{1}", None);
+        assert_eq!(&text[..], b"<Error><Code>NoSuchKey</Code><Resource>/b/&lt;k&gt;&amp;</Resource><RequestId>00AB</RequestId></Error>");
+        assert_eq!(complete_document(&text, "00CD", "/", None), text);
+    }
+
+    #[test]
+    fn failures_inside_the_store_do_not_leave_the_door_with_their_details() {
+        let err = from_namespace(Error::new(ErrorKind::Io, "disk /secret/path broke"));
+        assert_eq!(err.code(), &S3ErrorCode::InternalError);
+        assert!(!err.message().unwrap().contains("/secret/path"));
+    }
+}

@@ -1,0 +1,201 @@
+//! One request from the wire to the S3 library: proven first, then its body stashed or read, then handed over without
+//! anything the library would take for credentials or parse more strictly than S3 does.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, EXPIRES, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderName, Method, Request};
+use hyper::body::Incoming;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, HttpResponse, S3Error, S3ErrorCode};
+use tokio::sync::Semaphore;
+
+use crate::auth::{strip_credentials, query_pairs};
+use crate::body::{Promised, Upload};
+use crate::context::{Context, Marks};
+use crate::door::{Operations, Shared};
+use crate::error::refuse;
+use crate::ingest::collect;
+use crate::post_form::{FORM_FIELD_LEN_MAX, FORM_FIELDS_LEN_MAX, FORM_FIELDS_MAX, FORM_FILE_LEN_MAX, FORMS_MAX, FormAuth, FormRequest, is_form};
+use crate::unsupported::refuse_unsupported;
+
+/// Largest request document (XML) in bytes: a list of 10,000 parts with checksums has about 2 MiB.
+const DOCUMENT_LEN_MAX: usize = 4 << 20;
+
+/// Headers that this door reads itself, because the library refuses what S3 accepts: lists of ETags, malformed dates,
+/// ranges to be ignored, expiry dates that are none.
+const READ_HERE: [HeaderName; 10] = [
+    RANGE,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_UNMODIFIED_SINCE,
+    EXPIRES,
+    HeaderName::from_static("x-amz-copy-source-if-match"),
+    HeaderName::from_static("x-amz-copy-source-if-none-match"),
+    HeaderName::from_static("x-amz-copy-source-if-modified-since"),
+    HeaderName::from_static("x-amz-copy-source-if-unmodified-since"),
+];
+
+/// The way of a request through the door.
+pub(crate) struct Front {
+    door: Arc<Shared>,
+    service: S3Service,
+    form_service: S3Service,
+    forms: Semaphore,
+}
+
+impl Front {
+    pub(crate) fn new(door: Arc<Shared>) -> Self {
+        let config = || {
+            let mut config = s3s::config::S3Config::default();
+            config.xml_max_body_size = DOCUMENT_LEN_MAX;
+            config.post_object_max_file_size = FORM_FILE_LEN_MAX;
+            config.form_max_field_size = FORM_FIELD_LEN_MAX;
+            config.form_max_fields_size = FORM_FIELDS_LEN_MAX;
+            config.form_max_parts = FORM_FIELDS_MAX;
+            Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config)))
+        };
+        let builder = || {
+            let mut builder = S3ServiceBuilder::new(Operations { door: Arc::clone(&door) });
+            builder.set_config(config());
+            builder.set_host(door.domains.clone());
+            builder
+        };
+        let mut forms = builder();
+        forms.set_auth(FormAuth(Arc::clone(&door.users)));
+        Self { service: builder().build(), form_service: forms.build(), forms: Semaphore::new(FORMS_MAX), door }
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// The S3 error of a request that did not get as far as an operation.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, marks: &Arc<Marks>) -> Result<HttpResponse, S3Error> {
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(Arc::clone(marks));
+        refuse_ambiguous(&parts)?;
+        refuse_unsupported(&parts.headers)?;
+        if is_form(&parts.method, &parts.headers) {
+            return self.answer_form(parts, body).await;
+        }
+        let now_secs = self.door.ns.now().secs();
+        let verified = self.door.verifier.verify(&parts, now_secs)?;
+        hoist(&mut parts);
+        refuse_unsupported(&parts.headers)?;
+        strip_credentials(&mut parts)?;
+        let headers = parts.headers.clone();
+        let query = query_pairs(parts.uri.query().unwrap_or_default());
+        let promised = Promised::of_headers(&headers, &verified.payload)?;
+        let upload = Upload::of_wire(body, verified.payload, promised, Arc::clone(&self.door.metrics));
+        for name in READ_HERE {
+            parts.headers.remove(name);
+        }
+        parts.headers.remove(TRANSFER_ENCODING);
+        let (stashed, document) = if self.carries_data(&parts, &query) {
+            (Some(upload), Bytes::new())
+        } else {
+            (None, collect(upload, DOCUMENT_LEN_MAX as u64).await?)
+        };
+        refuse_document_type(&document)?;
+        parts.headers.insert(CONTENT_LENGTH, document.len().into());
+        parts.extensions.insert(Arc::new(Context::new(verified.user, headers, query, stashed)));
+        call(&self.service, Request::from_parts(parts, Body::from(document))).await
+    }
+
+    async fn answer_form(&self, mut parts: Parts, body: Incoming) -> Result<HttpResponse, S3Error> {
+        // Credentials belong into the form: any others would be a second set.
+        let query = query_pairs(parts.uri.query().unwrap_or_default());
+        if parts.headers.contains_key(http::header::AUTHORIZATION) || query.iter().any(|(name, _)| name.starts_with("X-Amz-") || name == "Signature") {
+            return Err(refuse(S3ErrorCode::InvalidArgument, "only one set of credentials is allowed: a form carries them in its fields"));
+        }
+        let _permit = self.forms.try_acquire().map_err(|_| refuse(S3ErrorCode::SlowDown, "too many forms are being uploaded; reduce your request rate"))?;
+        for name in READ_HERE {
+            parts.headers.remove(name);
+        }
+        parts.extensions.insert(FormRequest);
+        call(&self.form_service, Request::from_parts(parts, Body::from(body))).await
+    }
+
+    /// Whether the body is an object's data, to be streamed, and not a document.
+    fn carries_data(&self, parts: &Parts, query: &[(String, String)]) -> bool {
+        const SUBRESOURCES: [&str; 4] = ["acl", "legal-hold", "retention", "tagging"];
+        let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let in_host = host.is_some_and(|host| self.door.domains.bucket(host).is_some());
+        let path = parts.uri.path().strip_prefix('/').unwrap_or_default();
+        let has_key = if in_host { !path.is_empty() } else { path.split_once('/').is_some_and(|(_, key)| !key.is_empty()) };
+        parts.method == Method::PUT
+            && has_key
+            && !parts.headers.contains_key("x-amz-copy-source")
+            && !query.iter().any(|(name, _)| SUBRESOURCES.contains(&name.as_str()))
+    }
+}
+
+/// Some clients sign headers of a presigned request by moving them into its query; they count as headers again. Their
+/// checksums do not: they were computed before there was a body.
+fn hoist(parts: &mut Parts) {
+    for (name, value) in query_pairs(parts.uri.query().unwrap_or_default()) {
+        let name = name.to_ascii_lowercase();
+        let kept = name.strip_prefix("x-amz-").is_some_and(|rest| {
+            const SIGNATURE: [&str; 8] = ["algorithm", "credential", "date", "expires", "signedheaders", "signature", "content-sha256", "security-token"];
+            !SIGNATURE.contains(&rest) && !rest.starts_with("checksum-") && !rest.starts_with("sdk-")
+        });
+        if let (true, Ok(name), Ok(value)) = (kept, HeaderName::from_bytes(name.as_bytes()), value.parse()) {
+            parts.headers.entry(name).or_insert(value);
+        }
+    }
+}
+
+async fn call(service: &S3Service, request: Request<Body>) -> Result<HttpResponse, S3Error> {
+    service.call(request).await.map_err(|err| {
+        tracing::error!(error = ?err, "the S3 library failed");
+        refuse(S3ErrorCode::InternalError, "the store failed inside")
+    })
+}
+
+/// Requests whose length two readers could understand differently, and such without a host.
+fn refuse_ambiguous(parts: &Parts) -> Result<(), S3Error> {
+    let several = |name: &HeaderName| parts.headers.get_all(name).iter().count() > 1;
+    if (parts.headers.contains_key(TRANSFER_ENCODING) && parts.headers.contains_key(CONTENT_LENGTH)) || several(&CONTENT_LENGTH) || several(&TRANSFER_ENCODING) {
+        return Err(refuse(S3ErrorCode::InvalidRequest, "the length of the request is given twice"));
+    }
+    if parts.headers.get_all(http::header::HOST).iter().count() != 1 {
+        return Err(refuse(S3ErrorCode::InvalidRequest, "the request needs exactly one Host header"));
+    }
+    Ok(())
+}
+
+/// Documents with a type declaration are refused before any parser sees them: no entities, no expansion.
+fn refuse_document_type(document: &[u8]) -> Result<(), S3Error> {
+    const MARK: &[u8] = b"<!DOCTYPE";
+    if document.windows(MARK.len()).any(|window| window.eq_ignore_ascii_case(MARK)) {
+        return Err(refuse(S3ErrorCode::MalformedXML, "the document must not have a document type declaration"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_that_declare_a_type_are_refused() {
+        assert!(refuse_document_type(b"<?xml version=\"1.0\"?><!doctype x [<!ENTITY a \"b\">]><Delete/>").is_err());
+        assert!(refuse_document_type(b"<Delete/>").is_ok());
+    }
+
+    #[test]
+    fn a_request_with_two_lengths_or_hosts_is_refused() {
+        let check = |pairs: &[(&str, &str)]| {
+            let request = pairs.iter().fold(Request::builder(), |builder, (name, value)| builder.header(*name, *value));
+            refuse_ambiguous(&request.body(()).unwrap().into_parts().0).is_ok()
+        };
+        assert!(check(&[("host", "a"), ("content-length", "1")]));
+        assert!(!check(&[("host", "a"), ("content-length", "1"), ("transfer-encoding", "chunked")]));
+        assert!(!check(&[("host", "a"), ("content-length", "1"), ("content-length", "1")]));
+        assert!(!check(&[("host", "a"), ("host", "b")]));
+        assert!(!check(&[]));
+    }
+}

@@ -1,0 +1,120 @@
+//! ListObjects in both versions: one walk over the name space, two documents.
+
+use s3s::S3Result;
+use s3s::dto::{
+    CommonPrefix, ETag, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object, ObjectStorageClass,
+};
+use strata_namespace::{ListPage, ListQuery};
+
+use crate::context::Context;
+use crate::door::{Shared, timestamp};
+use crate::error::from_namespace;
+use crate::keys::{self, Encoding};
+
+/// The entries of a page as both documents show them.
+struct Shown {
+    objects: Vec<Object>,
+    prefixes: Vec<CommonPrefix>,
+}
+
+impl Shared {
+    pub(super) fn list_v1(&self, cx: &Context, input: ListObjectsInput) -> S3Result<ListObjectsOutput> {
+        let encoding = Encoding::of_parameter(input.encoding_type.as_ref().map(|kind| kind.as_str()))?;
+        let marker = input.marker.filter(|marker| !marker.is_empty());
+        let after = marker.as_ref().map(|marker| marker.as_bytes().to_vec());
+        let page = self.page(cx, &input.bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, input.max_keys)?;
+        let delimited = input.delimiter.as_deref().is_some_and(|delimiter| !delimiter.is_empty());
+        let write = |text: String| encoding.write(text.as_bytes());
+        // As in S3, the next marker is said only with a delimiter; without one it is the last key.
+        let next_marker = page.next.as_deref().filter(|_| delimited).map(|next| encoding.write(next));
+        let is_truncated = page.next.is_some();
+        let Shown { objects, prefixes } = self.show(page, encoding, true);
+        Ok(ListObjectsOutput {
+            name: Some(input.bucket),
+            prefix: Some(write(input.prefix.unwrap_or_default())),
+            marker: Some(write(marker.unwrap_or_default())),
+            max_keys: Some(capped(input.max_keys)),
+            is_truncated: Some(is_truncated),
+            contents: Some(objects),
+            common_prefixes: Some(prefixes),
+            delimiter: input.delimiter.filter(|delimiter| !delimiter.is_empty()).map(write),
+            next_marker,
+            encoding_type: input.encoding_type,
+            ..ListObjectsOutput::default()
+        })
+    }
+
+    pub(super) fn list_v2(&self, cx: &Context, input: ListObjectsV2Input) -> S3Result<ListObjectsV2Output> {
+        let encoding = Encoding::of_parameter(input.encoding_type.as_ref().map(EncodingType::as_str))?;
+        let start_after = input.start_after.filter(|start| !start.is_empty());
+        let after = match input.continuation_token.as_deref() {
+            Some(token) => Some(keys::place(token)?),
+            None => start_after.as_ref().map(|start| start.as_bytes().to_vec()),
+        };
+        let page = self.page(cx, &input.bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, input.max_keys)?;
+        let write = |text: String| encoding.write(text.as_bytes());
+        let next_continuation_token = page.next.as_deref().map(keys::token);
+        let Shown { objects, prefixes } = self.show(page, encoding, input.fetch_owner.unwrap_or(false));
+        Ok(ListObjectsV2Output {
+            name: Some(input.bucket),
+            prefix: Some(write(input.prefix.unwrap_or_default())),
+            max_keys: Some(capped(input.max_keys)),
+            key_count: Some(i32::try_from(objects.len() + prefixes.len()).unwrap_or(i32::MAX)),
+            continuation_token: input.continuation_token,
+            is_truncated: Some(next_continuation_token.is_some()),
+            next_continuation_token,
+            contents: Some(objects),
+            common_prefixes: Some(prefixes),
+            delimiter: input.delimiter.filter(|delimiter| !delimiter.is_empty()).map(write),
+            encoding_type: input.encoding_type,
+            start_after: start_after.map(write),
+            ..ListObjectsV2Output::default()
+        })
+    }
+
+    fn page(&self, cx: &Context, bucket: &str, prefix: Option<&str>, delimiter: Option<&str>, after: Option<Vec<u8>>, max_keys: Option<i32>) -> S3Result<ListPage> {
+        let limit = keys::page_len(max_keys)?;
+        self.bucket(cx, bucket)?;
+        if limit == 0 {
+            // As in S3, a page of nothing is the last one.
+            return Ok(ListPage::default());
+        }
+        let query = ListQuery {
+            prefix: prefix.unwrap_or_default().as_bytes().to_vec(),
+            delimiter: delimiter.filter(|delimiter| !delimiter.is_empty()).map(|delimiter| delimiter.as_bytes().to_vec()),
+            after,
+            limit,
+        };
+        self.ns.list(&cx.op, bucket, &query).map_err(from_namespace)
+    }
+
+    fn show(&self, page: ListPage, encoding: Encoding, owners: bool) -> Shown {
+        // Most pages have one owner: ask for each only once in a row.
+        let mut last_owner: Option<(u32, s3s::dto::Owner)> = None;
+        let mut owner_of = |uid: u32| match &last_owner {
+            Some((known, owner)) if *known == uid => owner.clone(),
+            _ => {
+                let owner = self.owner(uid);
+                last_owner = Some((uid, owner.clone()));
+                owner
+            }
+        };
+        let objects = page.objects.into_iter().map(|(key, info)| Object {
+            key: Some(encoding.write(&key)),
+            e_tag: Some(ETag::Strong(info.etag)),
+            last_modified: Some(timestamp(info.attr.mtime)),
+            size: Some(i64::try_from(info.attr.size).unwrap_or(i64::MAX)),
+            storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
+            owner: owners.then(|| owner_of(info.attr.uid)),
+            ..Object::default()
+        });
+        let objects = objects.collect();
+        let prefixes = page.prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encoding.write(prefix)) }).collect();
+        Shown { objects, prefixes }
+    }
+}
+
+/// The page length as it is echoed.
+fn capped(max_keys: Option<i32>) -> i32 {
+    max_keys.unwrap_or(1000).min(1000)
+}

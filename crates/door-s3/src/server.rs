@@ -1,0 +1,138 @@
+//! Connections: accepted up to a limit, served over HTTP/1.1, drained at shutdown.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use s3s::S3ErrorCode;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::context::Marks;
+use crate::door::{S3Door, Shared};
+use crate::error::refuse;
+use crate::front::Front;
+use crate::reply::{Asked, Held, ReplyBody, complete, of_error};
+
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most headers of a request.
+const HEADERS_MAX: usize = 100;
+/// Most bytes read from a connection at a time; with it, the longest head of a request.
+const READ_BUFFER_LEN_MAX: usize = 256 * 1024;
+/// How long to wait after the system refused a connection (out of descriptors, say) before asking for the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+struct Server {
+    door: Arc<Shared>,
+    front: Front,
+    in_flight: Arc<Semaphore>,
+    next_id: AtomicU64,
+}
+
+/// Serves the door on `listener` until `shutdown` resolves; then no connection is accepted any more, requests under way
+/// go on for at most the configured time, and what is left after that is cut.
+pub async fn serve(listener: TcpListener, door: S3Door, shutdown: impl Future<Output = ()>) {
+    let door = door.shared;
+    let connections = Arc::new(Semaphore::new(door.config.connections_max));
+    let in_flight = Arc::new(Semaphore::new(door.config.in_flight_max));
+    let drain = door.config.drain;
+    // Request ids of different starts differ, so that an id pasted into a report means one request.
+    let next_id = AtomicU64::new(door.ns.boot_id() << 32);
+    let server = Arc::new(Server { front: Front::new(Arc::clone(&door)), door, in_flight, next_id });
+    let (stop, stopped) = watch::channel(false);
+    let mut running = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        while running.try_join_next().is_some() {}
+        let accepted = async {
+            // The permit comes first: beyond the limit, connections wait in the kernel's queue.
+            let permit = Arc::clone(&connections).acquire_owned().await.ok();
+            (listener.accept().await, permit)
+        };
+        let (accepted, permit) = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = connection(Arc::clone(&server), stream, peer, stopped.clone());
+                running.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+            Err(err) => {
+                tracing::warn!(error = %err, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let _ = stop.send(true);
+    let drained = tokio::time::timeout(drain, async { while running.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!(connections = running.len(), "requests did not end in time at shutdown and are cut");
+    }
+}
+
+async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut stopped: watch::Receiver<bool>) {
+    let _gauge = server.door.metrics.connection();
+    // Otherwise the end of an answer waits for the client's delayed acknowledgement, 40 ms.
+    if let Err(err) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, error = %err, "cannot turn off Nagle's algorithm");
+    }
+    let service = service_fn(|request| {
+        let server = Arc::clone(&server);
+        async move { Ok::<_, Infallible>(server.answer(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(READ_BUFFER_LEN_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = async { stopped.wait_for(|stopped| *stopped).await.is_ok() } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(err) = ended {
+        tracing::debug!(%peer, error = %err, "a connection ended early");
+    }
+}
+
+impl Server {
+    async fn answer(&self, request: Request<Incoming>) -> Response<ReplyBody> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let asked = Asked { method: request.method().clone(), resource: request.uri().path().to_owned(), request_id: format!("{id:016X}") };
+        let metrics = &self.door.metrics;
+        let held = Held { _permit: Arc::clone(&self.in_flight).try_acquire_owned().ok(), _gauge: metrics.request() };
+        let marks = Arc::new(Marks::default());
+        let answered = if held._permit.is_some() {
+            self.front.answer(request, &marks).await
+        } else {
+            metrics.refused_for_load();
+            Err(refuse(S3ErrorCode::SlowDown, "too many requests are in flight; reduce your request rate"))
+        };
+        let operation = marks.operation();
+        let response = complete(answered.unwrap_or_else(of_error), &asked, operation, &self.door.config.region);
+        let status = response.status();
+        tracing::debug!(id = %asked.request_id, method = %asked.method, operation = operation.name(), status = status.as_u16(), "answered");
+        metrics.answered(operation, status.as_u16());
+        response.map(|body| ReplyBody::new(body, Arc::clone(metrics), held))
+    }
+}
