@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use strata_erasure::CodecId;
-use strata_seam::{AlignedBuf, Clock, Disk, DiskIndex, Entropy, Epoch, Lsn, Position, SetId, WriteMode};
+use strata_seam::{AlignedBuf, Clock, Disk, DiskIndex, Entropy, Epoch, Lsn, Position, SegmentId, SetId, WriteMode};
 
 use crate::api::{Append, Class, Geometry, Location, Replayed, Sink};
 use crate::error::{LedgerError, Result};
@@ -324,7 +324,7 @@ impl Ledger {
     }
 
     /// As [`wait`](Self::wait), as a future for any executor. Dropping it takes nothing back.
-    pub fn settled(&self, lsn: Lsn, class: Class) -> impl Future<Output = Result<()>> + Send + use<> {
+    pub fn settled(&self, lsn: Lsn, class: Class) -> Settled {
         Settled::new(Arc::clone(&self.shared), lsn, class)
     }
 
@@ -343,6 +343,36 @@ impl Ledger {
     /// [`LedgerError::Corrupt`].
     pub fn read(&self, location: &Location) -> Result<Bytes> {
         self.shared.set.read(location)
+    }
+
+    /// Gives a segment's room back: removes its file from every disk. The caller answers for nothing in it being wanted
+    /// any more, neither by location nor by a replay. A disk that is away keeps its file until it is removed again.
+    ///
+    /// # Errors
+    /// [`LedgerError::Inconsistent`] for the segment being written or a later one, and disk errors after the other disks
+    /// have been tried.
+    pub fn free_segment(&self, segment: SegmentId) -> Result<()> {
+        let shared = &self.shared;
+        if segment >= shared.writer.lock().segment {
+            return Err(LedgerError::Inconsistent { what: format!("segment {segment} is still being written") });
+        }
+        let mut result = Ok(());
+        for member in shared.set.members.iter().filter(|member| member.present()) {
+            if let Err(error) = member.remove(segment) {
+                result = Err(error.into());
+            }
+        }
+        let mut queue = shared.queue.lock();
+        (queue.full, queue.stuck) = (false, false);
+        drop(queue);
+        shared.work.notify_one();
+        result
+    }
+
+    /// Every segment that some disk has a file of, the one being written and one made ahead included.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentId> {
+        self.shared.set.segments().0.into_iter().collect()
     }
 
     /// Everything up to here was handed to the operating system.

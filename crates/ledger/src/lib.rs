@@ -10,6 +10,7 @@
 
 mod api;
 mod error;
+mod find;
 mod frame;
 mod history;
 mod identify;
@@ -29,6 +30,7 @@ mod status;
 mod stripe;
 mod superblock;
 mod thread;
+mod verify;
 mod walk;
 mod whole;
 mod wire;
@@ -38,5 +40,7 @@ mod writer;
 pub use api::{Append, BlockRecord, Class, Geometry, Location, PlacedBlock, Replayed, Sink};
 pub use error::{LedgerError, Result};
 pub use ledger::Ledger;
+pub use settled::Settled;
+pub use verify::{DiskFrames, Report, Unreadable, UNREADABLE_NAMED_MAX};
 pub use status::{DiskState, DiskStatus, Status};
 pub use options::{Options, COMMIT_LEN_MAX, SHARD_LEN_MAX};

@@ -54,7 +54,8 @@ struct Cursor {
 
 /// Replays the log from `from` on and returns its end. With `mend` the tail is made durable and its frames are healed.
 pub(crate) fn recover(set: &Set, superblock: &Superblock, from: Option<Position>, mend: bool, replay: Replay<'_>) -> Result<Recovered> {
-    let segments = set.segments();
+    let (segments, silent) = set.segments();
+    check_answers(set, superblock, silent)?;
     let cursor = match from {
         None => {
             let segment = segments.first().copied().unwrap_or_default();
@@ -87,6 +88,7 @@ impl Recovery<'_> {
     fn walk(&mut self) -> Result<()> {
         loop {
             self.check_reached();
+            self.walker.silent = 0;
             if let Some((stripe, true)) = self.walker.stripe_at(self.cursor.segment, self.cursor.sector, self.cursor.expected) {
                 self.take(&stripe)?;
                 continue;
@@ -156,6 +158,7 @@ impl Recovery<'_> {
     /// Refuses where the walk broke off before the end of what was acknowledged.
     fn check_end(&mut self) -> Result<()> {
         let Cursor { segment, sector, expected } = self.cursor;
+        check_answers(self.set, self.superblock, self.walker.silent)?;
         if let Some(from) = self.from
             && !self.reached
         {
@@ -204,7 +207,7 @@ impl Recovery<'_> {
         let mut end = self.cursor;
         let mut touched = BTreeSet::new();
         for (head, wanted) in std::mem::take(&mut self.tail) {
-            if !self.keep(&head, mend) {
+            if !self.keep(&head, mend)? {
                 if head.last_lsn <= self.proven {
                     return Err(self.lost(head.segment, head.sector, head.first_lsn, "too few of its frames are whole"));
                 }
@@ -230,12 +233,19 @@ impl Recovery<'_> {
     }
 
     /// Whether a stripe of the tail can be kept; its other frames are then written again.
-    fn keep(&self, head: &StripeHead, mend: bool) -> bool {
-        let stripes = self.set.stripes_at(head.segment, head.sector);
-        let Some(stripe) = stripes.into_iter().find(|stripe| stripe.head == *head) else { return false };
+    fn keep(&mut self, head: &StripeHead, mend: bool) -> Result<bool> {
+        self.walker.silent = 0;
+        let found = self.walker.stripe_at(head.segment, head.sector, Some(head.first_lsn));
+        let Some((stripe, _)) = found.filter(|(stripe, _)| stripe.head == *head) else {
+            check_answers(self.set, self.superblock, self.walker.silent)?;
+            return Ok(false);
+        };
         let loaded = self.set.load(&stripe);
-        loaded.valid() >= self.set.data_shards()
-            && (!mend || loaded.valid() == self.set.disks() || self.set.heal(&stripe, &loaded).is_some())
+        if loaded.valid() < self.set.data_shards() {
+            check_answers(self.set, self.superblock, self.walker.silent | loaded.silent)?;
+            return Ok(false);
+        }
+        Ok(!mend || loaded.valid() == self.set.disks() || self.set.heal(&stripe, &loaded).is_some())
     }
 
     /// Valid frames may have been read from memory only: a process may have died before its sync.
@@ -256,6 +266,19 @@ impl Recovery<'_> {
         let appends = meta::decode(head, &bytes).ok_or_else(|| corrupt("the description of a stripe contradicts itself"))?;
         appends.into_iter().try_for_each(&mut *self.replay)
     }
+}
+
+/// Whether the log may be said to end where too few frames are found. What was acknowledged lies on every disk that
+/// took part, so that many of those that can be read lack it only if it never was, or if more is broken than parity
+/// covers; but a disk that does not answer lacks nothing for sure.
+fn check_answers(set: &Set, superblock: &Superblock, silent: u32) -> Result<()> {
+    let (present, needed) = ((superblock.active & !silent).count_ones() as usize, set.data_shards());
+    if present >= needed {
+        return Ok(());
+    }
+    let silent = set.members.iter().enumerate().filter(|(index, _)| silent >> index & 1 == 1);
+    let labels: Vec<&str> = silent.map(|(_, member)| member.label.as_str()).collect();
+    Err(LedgerError::TooFewDisks { present, needed, what: format!("{} could not be read", labels.join(", ")) })
 }
 
 fn cut(head: &StripeHead) -> Cursor {

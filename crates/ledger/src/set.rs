@@ -59,15 +59,16 @@ impl Set {
         u32::try_from(self.segment_len / layout::byte_of(1)).unwrap_or(u32::MAX)
     }
 
-    /// Every segment that some disk has a file of.
-    pub(crate) fn segments(&self) -> BTreeSet<SegmentId> {
+    /// Every segment that some disk has a file of, and a bit per disk that could not be asked.
+    pub(crate) fn segments(&self) -> (BTreeSet<SegmentId>, u32) {
         let mut segments = BTreeSet::new();
-        for member in &self.members {
+        let mut silent = 0;
+        for (index, member) in self.members.iter().enumerate() {
             match member.disk().and_then(|disk| disk.list()) {
                 Ok(files) => segments.extend(files.iter().filter_map(|file| layout::parse_segment_name(&file.name))),
-                Err(_) => member.note_read_error(),
+                Err(_) => silent |= 1 << index,
             }
         }
-        segments
+        (segments, silent)
     }
 }

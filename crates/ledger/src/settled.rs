@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::shared::Shared;
 
 /// Ready when everything up to a number is as safe as asked.
-pub(crate) struct Settled {
+pub struct Settled {
     shared: Arc<Shared>,
     lsn: Lsn,
     class: Class,

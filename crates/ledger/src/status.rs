@@ -88,7 +88,7 @@ impl Ledger {
             read_errors: member.read_errors(),
         };
         let disks = shared.set.members.iter().enumerate().map(disk).collect();
-        let segments = shared.set.segments().len() as u64;
+        let segments = shared.set.segments().0.len() as u64;
         let queue = shared.queue.lock();
         Status {
             set: shared.set.id,

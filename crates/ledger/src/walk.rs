@@ -4,7 +4,7 @@
 //! hold; so a misdirected write or a frame of another set is as good as nothing. Headers are read from all disks, since
 //! a single one may be left over from a truncated end of the log.
 
-use strata_seam::{Epoch, Lsn, SegmentId, SECTOR_LEN};
+use strata_seam::{DiskError, DiskErrorKind, DiskFile, Epoch, Lsn, SegmentId, SECTOR_LEN};
 
 use crate::frame::{self, FrameHead, StripeHead, MAGIC};
 use crate::history::History;
@@ -45,23 +45,30 @@ impl Set {
             && stripe.end_sector() <= self.segment_sectors()
     }
 
-    /// The frame header of one disk at this place.
-    fn head_at(&self, disk: usize, segment: SegmentId, sector: u32, window: Option<&mut Window>) -> Option<FrameHead> {
-        let file = self.members[disk].file(segment).ok()?;
-        let head = match window {
-            Some(window) => frame::decode_head(window.sector(&*file, segment, sector)?),
-            None => {
-                let mut bytes = [0; SECTOR_LEN];
-                file.read_at(layout::byte_of(sector), &mut bytes).ok()?;
-                frame::decode_head(&bytes)
-            }
+    /// The frame header of one disk at this place: none where the disk holds no valid one, an error where it cannot be
+    /// told what it holds.
+    fn head_at(&self, disk: usize, segment: SegmentId, sector: u32, window: Option<&mut Window>) -> Result<Option<FrameHead>, DiskError> {
+        let read = || {
+            let file = self.members[disk].file(segment)?;
+            let head = match window {
+                Some(window) => frame::decode_head(window.sector(&*file, segment, sector)?),
+                None => {
+                    let mut bytes = [0; SECTOR_LEN];
+                    file.read_at(layout::byte_of(sector), &mut bytes)?;
+                    frame::decode_head(&bytes)
+                }
+            };
+            Ok(head.filter(|head| self.belongs(head, disk, segment, sector)))
         };
-        head.filter(|head| self.belongs(head, disk, segment, sector))
+        match read() {
+            Err(DiskError { kind: DiskErrorKind::NotFound | DiskErrorKind::ShortRead, .. }) => Ok(None),
+            other => other,
+        }
     }
 
     /// All stripes that some disk has a frame of at this place, those of the newest epoch first.
     pub(crate) fn stripes_at(&self, segment: SegmentId, sector: u32) -> Vec<Stripe> {
-        self.gather(segment, sector, |disk| self.head_at(disk, segment, sector, None))
+        self.gather(segment, sector, |disk| self.head_at(disk, segment, sector, None).ok().flatten())
     }
 
     fn gather(&self, segment: SegmentId, sector: u32, mut head_of: impl FnMut(usize) -> Option<FrameHead>) -> Vec<Stripe> {
@@ -90,11 +97,13 @@ pub(crate) struct Walker<'a> {
     set: &'a Set,
     history: &'a History,
     windows: Vec<Window>,
+    /// A bit per disk that could not be read at some place asked for since this was last cleared.
+    pub(crate) silent: u32,
 }
 
 impl<'a> Walker<'a> {
     pub(crate) fn new(set: &'a Set, history: &'a History) -> Self {
-        Self { set, history, windows: (0..set.disks()).map(|_| Window::default()).collect() }
+        Self { set, history, windows: (0..set.disks()).map(|_| Window::default()).collect(), silent: 0 }
     }
 
     /// The stripe of the log at this place: admitted by the history, with the expected first number if there is one,
@@ -104,7 +113,15 @@ impl<'a> Walker<'a> {
             return None;
         }
         let (set, history, windows) = (self.set, self.history, &mut self.windows);
-        let mut stripes = set.gather(segment, sector, |disk| set.head_at(disk, segment, sector, Some(&mut windows[disk])));
+        let mut silent = 0;
+        let mut stripes = set.gather(segment, sector, |disk| {
+            set.head_at(disk, segment, sector, Some(&mut windows[disk])).unwrap_or_else(|_| {
+                set.members[disk].note_read_error();
+                silent |= 1 << disk;
+                None
+            })
+        });
+        self.silent |= silent;
         stripes.retain(|stripe| {
             let head = &stripe.head;
             expected.is_none_or(|lsn| lsn == head.first_lsn) && history.admits(head.epoch, head.opening, head.first_lsn)
@@ -167,30 +184,28 @@ struct Window {
 }
 
 impl Window {
-    fn sector(&mut self, file: &dyn strata_seam::DiskFile, segment: SegmentId, sector: u32) -> Option<&[u8]> {
+    fn sector(&mut self, file: &dyn DiskFile, segment: SegmentId, sector: u32) -> Result<&[u8], DiskError> {
         let offset = layout::byte_of(sector);
         let held = self.segment == segment
             && offset >= self.start
             && offset + SECTOR_LEN as u64 <= self.start + self.bytes.len() as u64;
         if !held {
             let left = usize::try_from(file.len().saturating_sub(offset)).unwrap_or(usize::MAX);
-            let len = self.len.clamp(SECTOR_LEN, WINDOW_LEN).min(left);
-            if len < SECTOR_LEN {
-                return None;
-            }
+            let len = self.len.clamp(SECTOR_LEN, WINDOW_LEN).min(left).max(SECTOR_LEN);
             (self.segment, self.start) = (segment, offset);
             self.bytes.resize(len, 0);
             if file.read_at(offset, &mut self.bytes).is_err() {
                 // One bad sector must not hide its neighbours.
                 self.bytes.truncate(SECTOR_LEN);
-                if file.read_at(offset, &mut self.bytes).is_err() {
+                if let Err(error) = file.read_at(offset, &mut self.bytes) {
                     self.bytes.clear();
-                    return None;
+                    return Err(error);
                 }
             }
         }
-        let at = usize::try_from(offset - self.start).ok()?;
-        self.bytes.get(at..at + SECTOR_LEN)
+        // Both lie within the window, whose length is small.
+        let at = (offset - self.start) as usize;
+        Ok(&self.bytes[at..at + SECTOR_LEN])
     }
 }
 

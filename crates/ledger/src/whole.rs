@@ -11,6 +11,8 @@ use crate::walk::Stripe;
 pub(crate) struct Loaded {
     /// By shard; `None` where the frame is missing or fails a check.
     shards: Vec<Option<Vec<u8>>>,
+    /// A bit per disk that could not be read.
+    pub(crate) silent: u32,
 }
 
 /// What became of the frames of one stripe, by disk.
@@ -34,17 +36,20 @@ impl Loaded {
 impl Set {
     /// Reads all frames of a stripe and checks every byte of them.
     pub(crate) fn load(&self, stripe: &Stripe) -> Loaded {
-        let shards = (0..self.disks()).map(|shard| self.load_shard(stripe, shard)).collect();
-        Loaded { shards }
+        let mut silent = 0;
+        let shards = (0..self.disks()).map(|shard| self.load_shard(stripe, shard, &mut silent)).collect();
+        Loaded { shards, silent }
     }
 
-    fn load_shard(&self, stripe: &Stripe, shard: usize) -> Option<Vec<u8>> {
+    fn load_shard(&self, stripe: &Stripe, shard: usize, silent: &mut u32) -> Option<Vec<u8>> {
         let head = stripe.frames[shard].as_ref()?;
         let at = &stripe.head;
-        let member = &self.members[layout::disk_of(shard, at.segment, at.sector, self.disks())];
+        let disk = layout::disk_of(shard, at.segment, at.sector, self.disks());
+        let member = &self.members[disk];
         let mut bytes = vec![0; at.shard_len as usize];
         let offset = layout::byte_of(at.sector) + u64::from(layout::header_len(at.shard_len));
         let read = member.file(at.segment).and_then(|file| file.read_at(offset, &mut bytes));
+        *silent |= u32::from(read.is_err()) << disk;
         let sound = read.is_ok() && head.proves(0, &bytes);
         if !sound {
             member.note_read_error();
