@@ -302,7 +302,7 @@ fn readers_see_all_or_none_of_a_batch_while_it_is_drained() {
                     // Even keys count, and are at `lsn` after append `lsn`; odd ones are set and deleted in turns.
                     match key.as_bytes()[0] % 2 {
                         0 => batch.count(key.clone(), 1),
-                        _ if lsn % 2 == 0 => batch.delete(key.clone()),
+                        _ if lsn.is_multiple_of(2) => batch.delete(key.clone()),
                         _ => batch.put(key.clone(), lsn.to_le_bytes()),
                     }
                 }

@@ -18,7 +18,7 @@ fn ledger(keys: u64) -> Ledger {
         record.commit.put(key(n), [0x5a; 40]);
         record.commit.count(key(n + keys), 3);
         record.tails.set_tail(key(n + keys), n.to_le_bytes());
-        if n % 5 == 0 {
+        if n.is_multiple_of(5) {
             record.commit.delete(key(n / 2));
             record.commit.0.push(Mutation::Count { key: key(n / 2 + keys), delta: -1 });
         }
@@ -205,4 +205,43 @@ fn a_scan_goes_on_behind_any_number_of_removals() {
     let (first, last) = (0_u32.to_be_bytes().to_vec(), 9_999_u32.to_be_bytes().to_vec());
     assert_eq!(keys(index.scan(b"k", b"l", 2).unwrap()), [first.clone(), last.clone()]);
     assert_eq!(keys(index.scan_back(b"k", b"l", 5).unwrap()), [last, first]);
+}
+
+/// Set for the process that is to be killed: the folder of its index.
+const VICTIM_DIR: &str = "STRATA_INDEX_VICTIM_DIR";
+
+/// Not a test of its own: what the next one kills. Without the variable it does nothing.
+#[test]
+fn victim_of_the_kill_test() {
+    let Some(dir) = std::env::var_os(VICTIM_DIR) else { return };
+    let ledger = ledger(20_000);
+    let index = Index::open(Path::new(&dir), options(64)).unwrap();
+    let done = index.applied().map_or(0, |(lsn, _)| lsn.0);
+    // Many small drains, so that most moments lie within one.
+    for part in (usize::try_from(done).unwrap()..=20_000).step_by(500) {
+        Ledger(ledger.0[..part].to_vec()).replay(&index, true);
+        drain_all(&index, ledger.last());
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn an_index_whose_process_is_killed_in_the_middle_of_a_drain_is_read_right_or_built_again() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("index");
+    let ledger = ledger(20_000);
+    for millis in [300, 150, 420] {
+        let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "index::tests::victim_of_the_kill_test"])
+            .env(VICTIM_DIR, &dir)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(millis));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        recover(&dir, &ledger);
+    }
 }
