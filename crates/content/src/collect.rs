@@ -1,0 +1,62 @@
+//! Letting pages go in the background: one page per commit, so that deleting a large object stays one quick commit.
+
+use std::sync::Arc;
+
+use strata_seam::ChunkId;
+
+use crate::cell::{TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
+use crate::error::{ContentError, Result};
+use crate::store::Store;
+
+/// Records taken up per call.
+const STEP: usize = 64;
+
+impl Store {
+    /// Processes some of the pages whose owners are gone, and of the pages of ingests that were dropped. Returns how
+    /// many records it took up; zero means there is nothing to do.
+    ///
+    /// # Errors
+    /// Those of reading pages and of committing; what was not processed stays queued.
+    pub fn collect(self: &Arc<Self>) -> Result<usize> {
+        let mut keys: Vec<Vec<u8>> = {
+            let mut abandoned = self.abandoned.lock();
+            let keep = abandoned.len().saturating_sub(STEP);
+            abandoned.split_off(keep)
+        };
+        keys.extend(self.range(&[TABLE_GARBAGE], &[TABLE_GARBAGE + 1], STEP)?.into_iter().map(|(key, _)| key));
+        for key in &keys {
+            self.let_go(key)?;
+        }
+        Ok(keys.len())
+    }
+
+    /// After a start: lets go every page of an ingest that the last process did not finish.
+    ///
+    /// # Errors
+    /// As [`Store::collect`].
+    pub fn collect_unfinished(self: &Arc<Self>) -> Result<usize> {
+        let mut total = 0;
+        loop {
+            let found = self.range(&[TABLE_ORPHAN_PAGE], &[TABLE_ORPHAN_PAGE + 1], STEP)?;
+            if found.is_empty() {
+                return Ok(total);
+            }
+            total += found.len();
+            for (key, _) in found {
+                self.let_go(&key)?;
+            }
+        }
+    }
+
+    /// Ends the reference that the record at `key` holds on a page.
+    fn let_go(self: &Arc<Self>, key: &[u8]) -> Result<()> {
+        self.transact(true, |tx| {
+            let Some(value) = tx.get(key)? else { return Ok(()) };
+            let id = <[u8; 32]>::try_from(value.as_slice())
+                .map_err(|_| ContentError::Record { what: "an entry of the list of pages to let go".to_owned() })?;
+            tx.delete(key);
+            tx.release_page(&ChunkId(id))
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! What can go wrong below the name space, by what the caller does next.
+
+use strata_chunk::DecompressError;
+use strata_index::IndexError;
+use strata_ledger::LedgerError;
+use strata_seam::ChunkId;
+
+/// Kinds of failure of the content layer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ContentErrorKind {
+    /// No room on the disks.
+    NoSpace,
+    /// The set takes no writes.
+    ReadOnly,
+    /// Stored bytes fail their check and cannot be rebuilt.
+    Corrupt,
+    /// Larger than a limit allows.
+    TooLarge,
+    /// The machinery below failed in another way.
+    Io,
+}
+
+/// An error of the content layer.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// The ledger refused or failed.
+    #[error("the ledger did not do it")]
+    Ledger(#[source] LedgerError),
+    /// The index could not be read; the ledger is intact and the next start rebuilds the index from it.
+    #[error("the index could not be read; the data is intact, restart the server to rebuild the index")]
+    Index(#[source] IndexError),
+    /// A chunk that something refers to is not in the index.
+    #[error("chunk {0} is referred to but unknown to the index; run strata fsck")]
+    MissingChunk(ChunkId),
+    /// A block's bytes passed the ledger's check but do not decode.
+    #[error("the block of chunk {chunk} does not decode; run strata fsck")]
+    Block {
+        /// The chunk wanted.
+        chunk: ChunkId,
+        /// What is wrong with it.
+        #[source]
+        source: DecompressError,
+    },
+    /// A record or page does not decode.
+    #[error("{what} does not decode; run strata fsck")]
+    Record {
+        /// Which one.
+        what: String,
+    },
+    /// Content or a commit beyond a limit.
+    #[error("{0}")]
+    TooLarge(String),
+}
+
+impl ContentError {
+    /// What to do next.
+    #[must_use]
+    pub fn kind(&self) -> ContentErrorKind {
+        match self {
+            Self::Ledger(error) => match error {
+                LedgerError::Full => ContentErrorKind::NoSpace,
+                LedgerError::QuorumLost { .. } => ContentErrorKind::ReadOnly,
+                LedgerError::Corrupt { .. } => ContentErrorKind::Corrupt,
+                LedgerError::TooLarge { .. } => ContentErrorKind::TooLarge,
+                _ => ContentErrorKind::Io,
+            },
+            Self::Index(_) => ContentErrorKind::Io,
+            Self::MissingChunk(_) | Self::Block { .. } | Self::Record { .. } => ContentErrorKind::Corrupt,
+            Self::TooLarge(_) => ContentErrorKind::TooLarge,
+        }
+    }
+}
+
+impl From<LedgerError> for ContentError {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+impl From<IndexError> for ContentError {
+    fn from(error: IndexError) -> Self {
+        Self::Index(error)
+    }
+}
+
+/// Shorthand for results of the content layer.
+pub type Result<T, E = ContentError> = std::result::Result<T, E>;

@@ -1,0 +1,440 @@
+//! Taking a stream in: cut, name, leave out what is known, compress, hand to the ledger.
+//!
+//! **Invariant BOUND**: an ingest holds at most one block, one uncut piece and one unfinished page per level of its
+//! manifest, whatever the length of the stream.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use strata_chunk::{
+    BlockDirectory, BlockEntry, Chunker, CompressPolicy, Item, NODE_ITEMS_MAX, Node, Source, chunk_id, compress, is_zero,
+};
+use strata_ledger::BlockRecord;
+use strata_seam::ChunkId;
+
+use crate::cell;
+use crate::error::{ContentError, Result};
+use crate::store::Store;
+
+/// Items kept in the owner's own record; longer manifests become pages. 16 items of about 37 bytes stay below 640.
+pub const INLINE_ITEMS_MAX: usize = 16;
+
+/// A block is closed once it holds this much plain content: longer ones compress little better and cost more to read
+/// a piece of (shared with the mover's cold blocks, which are longer).
+const BLOCK_LEN_TARGET: usize = 256 << 10;
+
+/// Blocks that travel with the commit of their content; each is at most a block or a page.
+const BLOCKS_WITH_COMMIT_MAX: usize = 2;
+
+/// Input is taken in steps of at most this size, so that leaving out a known chunk moves little.
+const STEP: usize = 256 << 10;
+
+/// A block ready for the ledger, with the plain chunks in it.
+#[derive(Clone, Debug)]
+pub(crate) struct PreparedBlock {
+    pub(crate) record: BlockRecord,
+    pub(crate) chunks: Vec<(ChunkId, Bytes)>,
+}
+
+/// Takes a stream of bytes in and turns it into content. Dropping it unfinished leaves nothing but reclaimable chunks.
+pub struct Ingest {
+    store: Arc<Store>,
+    chunker: Chunker,
+    relaxed: bool,
+    /// Accepted new chunks of the open block, then bytes not yet cut.
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that are accepted chunks.
+    accepted: usize,
+    chunks: Vec<BlockEntry>,
+    in_block: HashSet<ChunkId>,
+    tree: Tree,
+    len: u64,
+}
+
+/// Finished content, not yet part of the name space.
+pub struct Content {
+    store: Arc<Store>,
+    len: u64,
+    relaxed: bool,
+    pub(crate) items: Vec<Item>,
+    pub(crate) blocks: Vec<PreparedBlock>,
+    pub(crate) pages: HashMap<ChunkId, Node>,
+    /// Keys by which finished pages are held until somebody owns this content, with the page.
+    pub(crate) provisional: Vec<(Vec<u8>, ChunkId)>,
+}
+
+/// The manifest under construction: per level the items not yet in a page.
+struct Tree {
+    ingest: u64,
+    sequence: u64,
+    levels: Vec<Level>,
+}
+
+#[derive(Default)]
+struct Level {
+    items: Vec<Item>,
+    /// Holds of the pages among `items`.
+    provisional: Vec<(Vec<u8>, ChunkId)>,
+}
+
+impl Ingest {
+    pub(crate) fn new(store: Arc<Store>, relaxed: bool) -> Self {
+        let ingest = store.unique();
+        Self {
+            chunker: Chunker::new(store.settings.chunks),
+            store,
+            relaxed,
+            buffer: Vec::new(),
+            accepted: 0,
+            chunks: Vec::new(),
+            in_block: HashSet::new(),
+            tree: Tree { ingest, sequence: 0, levels: vec![Level::default()] },
+            len: 0,
+        }
+    }
+
+    /// Appends bytes. CPU-bound (about 2 ms per MiB) and may wait for the ledger: call it on a blocking thread for
+    /// anything above 64 KiB. Memory held is bounded (about 2 MiB).
+    ///
+    /// # Errors
+    /// Those of the ledger and the index; the ingest is then of no more use.
+    pub fn push(&mut self, data: &[u8]) -> Result<()> {
+        for step in data.chunks(STEP) {
+            self.buffer.extend_from_slice(step);
+            self.len += step.len() as u64;
+            self.cut(false)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes taken so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing was taken yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes over `items` of existing content by reference, as if their bytes had been pushed. What was pushed before
+    /// ends in a cut of its own.
+    ///
+    /// # Errors
+    /// As [`Ingest::push`].
+    pub fn push_items(&mut self, items: &[Item]) -> Result<()> {
+        self.cut(true)?;
+        for item in items {
+            self.len += item.len;
+            self.add_item(*item)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes at the end that no cut has taken in yet; they are part of [`Ingest::len`].
+    #[must_use]
+    pub fn uncut_len(&self) -> usize {
+        self.buffer.len() - self.accepted
+    }
+
+    /// Ends the stream.
+    ///
+    /// # Errors
+    /// As [`Ingest::push`].
+    pub fn finish(mut self) -> Result<Content> {
+        self.cut(true)?;
+        self.finish_cut()
+    }
+
+    /// Ends the stream at the last cut, giving up the bytes behind it; returns how many those are.
+    ///
+    /// # Errors
+    /// As [`Ingest::push`].
+    pub fn finish_at_last_cut(mut self) -> Result<(Content, usize)> {
+        let rest = self.uncut_len();
+        self.buffer.truncate(self.accepted);
+        self.len -= rest as u64;
+        Ok((self.finish_cut()?, rest))
+    }
+
+    fn finish_cut(&mut self) -> Result<Content> {
+        let blocks = self.take_block()?.into_iter().collect();
+        let mut content = Content {
+            store: Arc::clone(&self.store),
+            len: self.len,
+            relaxed: self.relaxed,
+            items: Vec::new(),
+            blocks,
+            pages: HashMap::new(),
+            provisional: Vec::new(),
+        };
+        let mut carried: Vec<Item> = Vec::new();
+        for level in std::mem::take(&mut self.tree.levels) {
+            content.provisional.extend(level.provisional);
+            // Items of a higher level lie before those of a lower one.
+            let mut items = level.items;
+            items.append(&mut carried);
+            carried = items;
+        }
+        content.items = carried;
+        content.shorten()?;
+        Ok(content)
+    }
+
+    /// Cuts what can be cut and accepts or leaves out each chunk.
+    fn cut(&mut self, end: bool) -> Result<()> {
+        loop {
+            let uncut = &self.buffer[self.accepted..];
+            let Some(len) = self.chunker.next_cut(uncut, end).filter(|len| *len > 0) else { return Ok(()) };
+            let chunk = &uncut[..len];
+            let item_len = len as u64;
+            if is_zero(chunk) {
+                self.leave_out(len);
+                self.add_item(Item { len: item_len, source: Source::Hole })?;
+                continue;
+            }
+            let id = chunk_id(chunk);
+            if self.in_block.contains(&id) || self.store.has_chunk(&id)? {
+                self.leave_out(len);
+            } else {
+                self.accepted += len;
+                self.chunks.push(BlockEntry { id, len: entry_len(len) });
+                self.in_block.insert(id);
+                if self.accepted >= BLOCK_LEN_TARGET
+                    && let Some(block) = self.take_block()?
+                {
+                    self.store.append_blocks(vec![block], self.relaxed)?;
+                }
+            }
+            self.add_item(Item { len: item_len, source: Source::Chunk { id, offset: 0 } })?;
+        }
+    }
+
+    /// Removes the first `len` uncut bytes.
+    fn leave_out(&mut self, len: usize) {
+        self.buffer.copy_within(self.accepted + len.., self.accepted);
+        self.buffer.truncate(self.buffer.len() - len);
+    }
+
+    /// The open block, compressed; the uncut bytes stay.
+    fn take_block(&mut self) -> Result<Option<PreparedBlock>> {
+        if self.chunks.is_empty() {
+            return Ok(None);
+        }
+        let uncut = self.buffer.split_off(self.accepted);
+        let raw = Bytes::from(std::mem::replace(&mut self.buffer, uncut));
+        self.accepted = 0;
+        self.in_block.clear();
+        prepare(raw, std::mem::take(&mut self.chunks)).map(Some)
+    }
+
+    fn add_item(&mut self, item: Item) -> Result<()> {
+        let items = &mut self.tree.levels[0].items;
+        let full = {
+            push_joined(items, item);
+            items.len() >= NODE_ITEMS_MAX
+        };
+        if full { self.page_out(0) } else { Ok(()) }
+    }
+
+    /// Turns the full level into a page, held by a provisional record until the content has an owner: so the commit
+    /// of a long stream stays small, and a crash leaves a list of what to let go.
+    fn page_out(&mut self, at: usize) -> Result<()> {
+        if let Some(block) = self.take_block()? {
+            self.store.append_blocks(vec![block], self.relaxed)?;
+        }
+        let Level { items, provisional } = std::mem::take(&mut self.tree.levels[at]);
+        let page = Page::of(&items)?;
+        let Page { id, len, height, .. } = page;
+        self.tree.sequence += 1;
+        let level = u8::try_from(at).unwrap_or(u8::MAX);
+        let key = cell::orphan_key(self.tree.ingest, level, self.tree.sequence);
+        let content = Content {
+            store: Arc::clone(&self.store),
+            len,
+            relaxed: self.relaxed,
+            items: vec![Item::page(id, height, len)],
+            blocks: vec![page.block],
+            pages: HashMap::from([(id, page.node)]),
+            provisional,
+        };
+        self.store.transact(self.relaxed, |tx| {
+            tx.attach(content)?;
+            tx.put(key.clone(), id.0.to_vec());
+            Ok::<_, crate::ContentError>(())
+        })?;
+        if self.tree.levels.len() == at + 1 {
+            self.tree.levels.push(Level::default());
+        }
+        let above = &mut self.tree.levels[at + 1];
+        above.provisional.push((key, id));
+        above.items.push(Item::page(id, height, len));
+        if above.items.len() >= NODE_ITEMS_MAX { self.page_out(at + 1) } else { Ok(()) }
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        let holds = self.tree.levels.iter_mut().flat_map(|level| level.provisional.drain(..));
+        let mut keys: Vec<_> = holds.map(|(key, _)| key).collect();
+        if !keys.is_empty() {
+            self.store.abandoned.lock().append(&mut keys);
+        }
+    }
+}
+
+impl Content {
+    /// Content made of items of existing content (copies, concatenations), by reference.
+    pub(crate) fn from_items(store: &Arc<Store>, items: Vec<Item>) -> Result<Self> {
+        let len = items.iter().map(|item| item.len).sum();
+        let mut content = Self {
+            store: Arc::clone(store),
+            len,
+            relaxed: true,
+            items,
+            blocks: Vec::new(),
+            pages: HashMap::new(),
+            provisional: Vec::new(),
+        };
+        content.shorten()?;
+        Ok(content)
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The items that will stand in the owner's record.
+    #[must_use]
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// Brings the list of items down to what a record may hold, the lowest level first, so that pages stay of even
+    /// height however often content is spliced.
+    fn shorten(&mut self) -> Result<()> {
+        if self.items.len() <= INLINE_ITEMS_MAX {
+            return Ok(());
+        }
+        let mut items = std::mem::take(&mut self.items);
+        while items.len() > INLINE_ITEMS_MAX {
+            let lowest = items.iter().map(Item::height).min().unwrap_or(0);
+            let mut shorter = Vec::new();
+            for run in items.chunk_by(|a, b| (a.height() == lowest) == (b.height() == lowest)) {
+                if run[0].height() == lowest {
+                    self.page_evenly(run, &mut shorter)?;
+                } else {
+                    shorter.extend_from_slice(run);
+                }
+            }
+            if shorter.len() == items.len() {
+                // Every lowest item stood alone between higher ones: a page over all of them, whatever their heights.
+                shorter.clear();
+                self.page_evenly(&items, &mut shorter)?;
+            }
+            items = shorter;
+        }
+        self.items = items;
+        Ok(())
+    }
+
+    /// Splits `items` evenly over as few pages as hold them.
+    fn page_evenly(&mut self, items: &[Item], out: &mut Vec<Item>) -> Result<()> {
+        let pages = items.len().div_ceil(NODE_ITEMS_MAX).max(1);
+        for part in items.chunks(items.len().div_ceil(pages)) {
+            let page = Page::of(part)?;
+            if !self.pages.contains_key(&page.id) && !self.store.has_chunk(&page.id)? {
+                self.blocks.push(page.block);
+                // What is more than a little goes ahead of the commit, which has to fit into one stripe.
+                if self.blocks.len() > BLOCKS_WITH_COMMIT_MAX {
+                    self.store.append_blocks(vec![self.blocks.remove(0)], self.relaxed)?;
+                }
+            }
+            self.pages.insert(page.id, page.node);
+            out.push(Item::page(page.id, page.height, page.len));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        if !self.provisional.is_empty() {
+            self.store.abandoned.lock().extend(self.provisional.drain(..).map(|(key, _)| key));
+        }
+    }
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Content").field("len", &self.len).field("items", &self.items.len()).finish_non_exhaustive()
+    }
+}
+
+/// A page about to be stored.
+struct Page {
+    id: ChunkId,
+    len: u64,
+    height: u8,
+    node: Node,
+    block: PreparedBlock,
+}
+
+impl Page {
+    fn of(items: &[Item]) -> Result<Self> {
+        let node: Node = items.iter().copied().collect();
+        let encoded = node.encode().map_err(|error| ContentError::TooLarge(format!("content with too long a manifest: {error}")))?;
+        let bytes = Bytes::from(encoded);
+        let id = chunk_id(&bytes);
+        let height = items.iter().map(Item::height).max().unwrap_or(0).saturating_add(1);
+        let len = entry_len(bytes.len());
+        Ok(Self { id, len: node.len(), height, block: prepare(bytes, vec![BlockEntry { id, len }])?, node })
+    }
+}
+
+fn push_joined(items: &mut Vec<Item>, item: Item) {
+    if let (Some(Item { len, source: Source::Hole }), Source::Hole) = (items.last_mut(), item.source) {
+        *len += item.len;
+    } else {
+        items.push(item);
+    }
+}
+
+/// Chunks and pages are far below 4 GiB.
+fn entry_len(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+fn prepare(raw: Bytes, entries: Vec<BlockEntry>) -> Result<PreparedBlock> {
+    let (codec, data) = compress(&raw, CompressPolicy::HOT);
+    let data = match data {
+        std::borrow::Cow::Borrowed(_) => raw.clone(),
+        std::borrow::Cow::Owned(data) => Bytes::from(data),
+    };
+    let directory = BlockDirectory::new(codec, entries)
+        .map_err(|error| ContentError::TooLarge(format!("a block beyond its format: {error}")))?;
+    let chunks = directory
+        .placed()
+        .map(|(offset, entry)| (entry.id, raw.slice(offset as usize..offset as usize + entry.len as usize)))
+        .collect();
+    Ok(PreparedBlock { record: BlockRecord { directory: directory.encode(), data }, chunks })
+}
+
+impl Store {
+    /// Starts taking in content. `relaxed` as in [`Store::transact`].
+    #[must_use]
+    pub fn ingest(self: &Arc<Self>, relaxed: bool) -> Ingest {
+        Ingest::new(Arc::clone(self), relaxed)
+    }
+}

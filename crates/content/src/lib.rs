@@ -1,0 +1,24 @@
+//! Layer 4: chunks, manifests and references over the ledger and the index.
+//!
+//! Start with [`Store`]: reading needs no lock, writing goes through [`Store::transact`]. A stream comes in through
+//! [`Ingest`], becomes [`Content`], gets an owner by [`Tx::attach`], and is read back by a [`Reader`].
+
+mod audit;
+mod cell;
+mod collect;
+mod error;
+mod ingest;
+mod reader;
+mod store;
+mod tree;
+mod tx;
+
+pub use audit::Audit;
+pub use cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
+pub use error::{ContentError, ContentErrorKind, Result};
+pub use ingest::{Content, INLINE_ITEMS_MAX, Ingest};
+pub use reader::Reader;
+pub use strata_chunk::{Item, Source};
+pub use store::{CACHE_BYTES_DEFAULT, Store, StoreSettings, place_blocks};
+pub use tree::items_len;
+pub use tx::{COMMIT_BYTES_MAX, Done, Tx};

@@ -1,0 +1,171 @@
+//! Reading content by its manifest.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use strata_chunk::{Item, Node, Source};
+
+use crate::error::{ContentError, Result};
+use crate::store::Store;
+use crate::tree::{DEPTH_MAX, items_len};
+
+/// Zeros to hand out for holes without allocating.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Reads one pinned version of some content: later changes of the file do not show.
+#[derive(Clone)]
+pub struct Reader {
+    store: Arc<Store>,
+    items: Arc<[Item]>,
+    len: u64,
+}
+
+impl Reader {
+    /// A reader of the content described by `items`.
+    #[must_use]
+    pub fn new(store: &Arc<Store>, items: &[Item]) -> Self {
+        Self { store: Arc::clone(store), items: Arc::from(items), len: items_len(items) }
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The manifest read by.
+    #[must_use]
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// Exactly `min(len, self.len() - offset)` bytes from `offset` (none behind the end). May block on a disk; keep
+    /// `len` at 1 MiB or below.
+    ///
+    /// # Errors
+    /// Stored bytes that fail their check and cannot be rebuilt, and those of the index. Never wrong bytes.
+    pub fn read(&self, offset: u64, len: usize) -> Result<Bytes> {
+        let pieces = self.pieces(offset, len)?;
+        Ok(join(pieces))
+    }
+
+    /// The same in pieces as they lie in memory: saves joining them.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn pieces(&self, offset: u64, len: usize) -> Result<Vec<Bytes>> {
+        let mut out = Vec::new();
+        let range = self.clip(offset, len);
+        self.gather(&self.items, range, false, &mut out, 0)?;
+        Ok(out)
+    }
+
+    /// The same if it needs no disk (all in the memory cache), else `None`: lets an async door answer without a
+    /// thread hop.
+    #[must_use]
+    pub fn read_cached(&self, offset: u64, len: usize) -> Option<Bytes> {
+        let mut out = Vec::new();
+        let range = self.clip(offset, len);
+        let complete = self.gather(&self.items, range, true, &mut out, 0).ok()?;
+        complete.then(|| join(out))
+    }
+
+    /// The next data (`true`) or hole (`false`) at or behind `offset`, for `SEEK_DATA` and `SEEK_HOLE`; the end of the
+    /// content counts as a hole. `None` where there is none, or where a page cannot be read.
+    #[must_use]
+    pub fn seek(&self, offset: u64, data: bool) -> Option<u64> {
+        if offset >= self.len {
+            return None;
+        }
+        let mut at = offset;
+        while at < self.len {
+            let bounds = self.store.item_bounds(&self.items, at).ok()??;
+            let hole = matches!(self.store.slice(&self.items, at..at + 1).ok()?.first()?.source, Source::Hole);
+            if hole != data {
+                return Some(at);
+            }
+            at = bounds.end;
+        }
+        (!data).then_some(self.len)
+    }
+
+    fn clip(&self, offset: u64, len: usize) -> Range<u64> {
+        let from = offset.min(self.len);
+        from..offset.saturating_add(len as u64).min(self.len).max(from)
+    }
+
+    /// Collects the bytes of `range`; `false` if `memory_only` and something was not in memory.
+    fn gather(
+        &self,
+        items: &[Item],
+        range: Range<u64>,
+        memory_only: bool,
+        out: &mut Vec<Bytes>,
+        depth: usize,
+    ) -> Result<bool> {
+        if depth > DEPTH_MAX {
+            return Err(ContentError::Record { what: "a manifest deeper than any we write".to_owned() });
+        }
+        let mut start = 0;
+        for item in items {
+            if start >= range.end {
+                break;
+            }
+            let end = start + item.len;
+            let (from, to) = (range.start.max(start), range.end.min(end));
+            if from < to {
+                let (skip, take) = (from - start, to - from);
+                match item.source {
+                    Source::Hole => {
+                        let mut left = usize::try_from(take).unwrap_or(usize::MAX);
+                        while left > 0 {
+                            let step = left.min(ZEROS.len());
+                            out.push(Bytes::from_static(&ZEROS[..step]));
+                            left -= step;
+                        }
+                    }
+                    Source::Chunk { id, offset } => {
+                        let Some(chunk) = self.store.chunk_within(&id, memory_only)? else { return Ok(false) };
+                        let from = u64::from(offset) + skip;
+                        if from + take > chunk.len() as u64 {
+                            return Err(ContentError::Record { what: format!("the extent of chunk {id}") });
+                        }
+                        let from = usize::try_from(from).unwrap_or(usize::MAX);
+                        out.push(chunk.slice(from..from + usize::try_from(take).unwrap_or(usize::MAX)));
+                    }
+                    Source::Page { id, .. } => {
+                        let Some(bytes) = self.store.chunk_within(&id, memory_only)? else { return Ok(false) };
+                        let node = Node::decode(&bytes)
+                            .map_err(|_| ContentError::Record { what: format!("manifest page {id}") })?;
+                        if !self.gather(node.items(), skip..skip + take, memory_only, out, depth + 1)? {
+                            return Ok(false);
+                        }
+                    }
+                }
+            }
+            start = end;
+        }
+        Ok(true)
+    }
+}
+
+fn join(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        0 => Bytes::new(),
+        1 => pieces.swap_remove(0),
+        _ => {
+            let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+            for piece in &pieces {
+                joined.extend_from_slice(piece);
+            }
+            joined.freeze()
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The content store: ledger, index and memory cache as one.
+//!
+//! Reading needs no lock. Writing goes through [`Store::transact`](crate::Store::transact), the single writer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use strata_cache::{BlockCache, BlockKey};
+use strata_chunk::{BlockDirectory, ChunkParams, Codec, Node, decompress};
+use strata_index::{Batch, Entry, Index, Mutation};
+use strata_ledger::{Ledger, PlacedBlock, Sink};
+use strata_seam::{ChunkId, Lsn, Position};
+
+use crate::cell::{self, Place};
+use crate::error::{ContentError, Result};
+
+/// Bytes of decoded blocks kept in memory unless told otherwise. A quarter of the 512 MiB a busy server may take.
+pub const CACHE_BYTES_DEFAULT: u64 = 128 << 20;
+
+/// Settings of the content layer.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreSettings {
+    /// How streams are cut into chunks.
+    pub chunks: ChunkParams,
+    /// Bound of the cache of decoded blocks, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { chunks: ChunkParams::DEFAULT, cache_bytes: CACHE_BYTES_DEFAULT }
+    }
+}
+
+/// Chunks on their way into the ledger: readable here until their place is in the index.
+pub(crate) type Pending = Mutex<HashMap<ChunkId, Bytes>>;
+
+/// Content by chunks over a ledger and its index.
+pub struct Store {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) pending: Arc<Pending>,
+    cache: BlockCache,
+    pub(crate) settings: StoreSettings,
+    /// The single writer's lock; see [`Store::transact`].
+    pub(crate) writer: Mutex<()>,
+    /// Sequence number of the newest commit of this process; zero before the first.
+    pub(crate) last_commit: AtomicU64,
+    /// Source of numbers unique within this process: ingests, entries of the garbage queue.
+    pub(crate) numbers: AtomicU64,
+    /// Keys of provisional pages whose ingest was dropped; the collector lets them go.
+    pub(crate) abandoned: Mutex<Vec<Vec<u8>>>,
+}
+
+/// Told by the ledger where blocks went; moves that into the index.
+struct Placement {
+    index: Arc<Index>,
+    pending: Arc<Pending>,
+}
+
+impl Store {
+    /// A store over an opened ledger whose replay has already been applied to `index`.
+    ///
+    /// Registers itself as the ledger's sink. `first_number` must be above every number this store ever used in the
+    /// garbage queue; the ledger's next sequence number shifted left by 20 bits serves.
+    #[must_use]
+    pub fn new(ledger: Arc<Ledger>, index: Arc<Index>, settings: StoreSettings, first_number: u64) -> Arc<Self> {
+        let pending = Arc::new(Pending::default());
+        ledger.set_sink(Arc::new(Placement { index: Arc::clone(&index), pending: Arc::clone(&pending) }));
+        Arc::new(Self {
+            ledger,
+            index,
+            pending,
+            cache: BlockCache::new(settings.cache_bytes),
+            settings,
+            writer: Mutex::new(()),
+            last_commit: AtomicU64::new(0),
+            numbers: AtomicU64::new(first_number),
+            abandoned: Mutex::default(),
+        })
+    }
+
+    /// The ledger below.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// The index below.
+    #[must_use]
+    pub fn index(&self) -> &Arc<Index> {
+        &self.index
+    }
+
+    /// A number never given out before by this store.
+    pub fn unique(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sequence number of the newest commit of this process; zero before the first.
+    #[must_use]
+    pub fn last_commit(&self) -> Lsn {
+        Lsn(self.last_commit.load(Ordering::Acquire))
+    }
+
+    /// The record at `key`, with the sequence number it was written at (zero if long ago).
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Entry>> {
+        Ok(self.index.get(key)?)
+    }
+
+    /// Up to `limit` records with keys in `from .. to`, in order.
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Entry)>> {
+        Ok(self.index.range(from, to, limit)?)
+    }
+
+    /// Whether content with this id can be read.
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn has_chunk(&self, id: &ChunkId) -> Result<bool> {
+        if self.pending.lock().contains_key(id) {
+            return Ok(true);
+        }
+        Ok(self.place(id)?.is_some())
+    }
+
+    /// References counted on a chunk.
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn references(&self, id: &ChunkId) -> Result<i64> {
+        let entry = self.index.get(&cell::chunk_key(id))?;
+        Ok(entry.and_then(|entry| cell::split_cell(&entry.value).map(|(count, _)| count)).unwrap_or(0))
+    }
+
+    pub(crate) fn place(&self, id: &ChunkId) -> Result<Option<Place>> {
+        let Some(entry) = self.index.get(&cell::chunk_key(id))? else { return Ok(None) };
+        let Some((_, tail)) = cell::split_cell(&entry.value) else {
+            return Err(ContentError::Record { what: format!("the cell of chunk {id}") });
+        };
+        if tail.is_empty() {
+            return Ok(None);
+        }
+        Place::decode(tail).map(Some).ok_or_else(|| ContentError::Record { what: format!("the place of chunk {id}") })
+    }
+
+    /// The plain bytes of a chunk.
+    ///
+    /// # Errors
+    /// [`ContentError::MissingChunk`] and what reading the ledger gives.
+    pub fn chunk(&self, id: &ChunkId) -> Result<Bytes> {
+        match self.chunk_within(id, false)? {
+            Some(bytes) => Ok(bytes),
+            None => Err(ContentError::MissingChunk(*id)),
+        }
+    }
+
+    /// The chunk, or with `memory_only` nothing where that would touch a disk of the set.
+    pub(crate) fn chunk_within(&self, id: &ChunkId, memory_only: bool) -> Result<Option<Bytes>> {
+        let mut place = self.place(id)?;
+        if place.is_none() {
+            if let Some(bytes) = self.pending.lock().get(id) {
+                return Ok(Some(bytes.clone()));
+            }
+            // Between the two looks the block may have been written and its place have moved into the index.
+            place = self.place(id)?;
+        }
+        let Some(place) = place else { return Err(ContentError::MissingChunk(*id)) };
+        let key = BlockKey {
+            segment: place.location.segment,
+            sector: place.location.sector,
+            offset: place.location.offset,
+        };
+        let block = match self.cache.get(&key) {
+            Some(block) => block,
+            None if memory_only => return Ok(None),
+            None => {
+                let stored = self.ledger.read(&place.location)?;
+                let block = decode_block(id, &place, stored)?;
+                self.cache.insert(key, block.clone());
+                block
+            }
+        };
+        let (from, to) = (place.offset as usize, place.offset as usize + place.len as usize);
+        if to > block.len() {
+            return Err(ContentError::Record { what: format!("the place of chunk {id}") });
+        }
+        Ok(Some(block.slice(from..to)))
+    }
+
+    /// A page of a manifest.
+    ///
+    /// # Errors
+    /// As [`Store::chunk`], and [`ContentError::Record`] where the chunk is no page.
+    pub fn page(&self, id: &ChunkId) -> Result<Node> {
+        let bytes = self.chunk(id)?;
+        Node::decode(&bytes).map_err(|_| ContentError::Record { what: format!("manifest page {id}") })
+    }
+
+    /// Bytes in the memory cache.
+    #[must_use]
+    pub fn cache_weight(&self) -> u64 {
+        self.cache.weight()
+    }
+
+    /// The lowest sequence number not yet durable is above this one.
+    #[must_use]
+    pub fn durable(&self) -> Lsn {
+        self.ledger.durable()
+    }
+}
+
+/// The plain bytes of a block as it was stored.
+fn decode_block(id: &ChunkId, place: &Place, stored: Bytes) -> Result<Bytes> {
+    let codec = Codec::from_u8(place.codec)
+        .ok_or_else(|| ContentError::Record { what: format!("the codec {} of chunk {id}", place.codec) })?;
+    if codec == Codec::Raw && stored.len() == place.raw_len as usize {
+        return Ok(stored);
+    }
+    let mut raw = Vec::new();
+    decompress(codec, &stored, place.raw_len as usize, &mut raw)
+        .map_err(|source| ContentError::Block { chunk: *id, source })?;
+    Ok(Bytes::from(raw))
+}
+
+/// The mutations by which the blocks of one append become known to the index.
+pub fn place_blocks(blocks: &[PlacedBlock]) -> Result<Batch> {
+    let mut mutations = Vec::new();
+    for block in blocks {
+        let directory = BlockDirectory::decode(&block.directory)
+            .map_err(|_| ContentError::Record { what: format!("the directory of a block at {:?}", block.location) })?;
+        for (offset, entry) in directory.placed() {
+            let place = Place {
+                location: block.location,
+                codec: directory.codec().as_u8(),
+                raw_len: directory.raw_len(),
+                offset,
+                len: entry.len,
+            };
+            mutations.push(Mutation::SetTail { key: cell::chunk_key(&entry.id).to_vec(), tail: place.encode().to_vec() });
+        }
+    }
+    Ok(Batch(mutations))
+}
+
+impl Sink for Placement {
+    fn written(&self, blocks: &[PlacedBlock], after: Position) {
+        for of_append in blocks.chunk_by(|a, b| a.lsn == b.lsn) {
+            match place_blocks(of_append) {
+                Ok(batch) => {
+                    self.index.apply(of_append[0].lsn, &batch);
+                    let mut pending = self.pending.lock();
+                    for mutation in &batch.0 {
+                        if let Some(id) = mutation.key().get(1..33).and_then(|id| <[u8; 32]>::try_from(id).ok()) {
+                            pending.remove(&ChunkId(id));
+                        }
+                    }
+                }
+                // We encoded this directory ourselves moments ago: it decodes, or memory is broken.
+                Err(error) => tracing::error!(%error, "a block that was just written has no readable directory"),
+            }
+        }
+        self.index.note_written(after);
+    }
+}

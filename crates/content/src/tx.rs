@@ -1,0 +1,294 @@
+//! The single writer: a change is computed under one lock, ordered by the ledger, and visible at once.
+//!
+//! **Invariant PREFIX**: the lock covers reading, deciding, taking a sequence number and applying to the index, so the
+//! order of the log is the order in which changes were decided.
+//! **Invariant REF**: references change in the commit that causes them. A page's children are counted exactly while
+//! the page itself is counted at least once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use strata_chunk::{Item, Node, Source};
+use strata_index::{Batch, Mutation};
+use strata_ledger::{Append, BlockRecord};
+use strata_seam::{ChunkId, Lsn};
+
+use crate::cell;
+use crate::error::{ContentError, Result};
+use crate::ingest::{Content, PreparedBlock};
+use crate::store::Store;
+
+/// Largest encoded commit; what is larger has to be split into several by the caller.
+pub const COMMIT_BYTES_MAX: usize = 512 << 10;
+
+/// Pages let go within the commit itself; owners of more of them queue the pages for the collector.
+const INLINE_RELEASE_PAGES_MAX: usize = 2;
+
+/// A change being computed. Reads see its own writes.
+pub struct Tx<'a> {
+    store: &'a Arc<Store>,
+    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    counts: HashMap<ChunkId, i64>,
+    blocks: Vec<PreparedBlock>,
+    pages: HashMap<ChunkId, Node>,
+    seen: Lsn,
+}
+
+/// What a change gave.
+#[derive(Debug)]
+pub struct Done<T> {
+    /// The closure's result.
+    pub value: T,
+    /// Sequence number of the commit; `None` if nothing changed.
+    pub lsn: Option<Lsn>,
+    /// Highest sequence number of anything read on the way.
+    pub seen: Lsn,
+}
+
+impl Store {
+    /// Computes and commits one change. `relaxed` says that nobody will be promised its durability.
+    ///
+    /// The closure runs under the writer's lock: no hashing, no compression, no waiting inside. An error of the closure
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// The closure's own, and those of the ledger; the change has then not happened.
+    pub fn transact<T, E: From<ContentError>>(
+        self: &Arc<Self>,
+        relaxed: bool,
+        change: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<Done<T>, E> {
+        let _writer = self.writer.lock();
+        let mut tx = Tx {
+            store: self,
+            writes: BTreeMap::new(),
+            counts: HashMap::new(),
+            blocks: Vec::new(),
+            pages: HashMap::new(),
+            seen: Lsn(0),
+        };
+        let value = change(&mut tx)?;
+        let seen = tx.seen;
+        let lsn = tx.commit(relaxed)?;
+        Ok(Done { value, lsn, seen })
+    }
+}
+
+impl<'a> Tx<'a> {
+    /// The store this changes.
+    #[must_use]
+    pub fn store(&self) -> &'a Arc<Store> {
+        self.store
+    }
+
+    /// The record at `key` as this change has it.
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        if let Some(own) = self.writes.get(key) {
+            return Ok(own.clone());
+        }
+        let Some(entry) = self.store.get(key)? else { return Ok(None) };
+        self.seen = self.seen.max(entry.lsn);
+        Ok(Some(entry.value.into()))
+    }
+
+    /// Up to `limit` records with keys in `from .. to`, in order, own writes included.
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let own: Vec<_> = self
+            .writes
+            .range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        // Every own delete may hide one stored record, so that many more are fetched.
+        let stored = self.store.range(from, to, limit.saturating_add(own.len()))?;
+        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        for (key, entry) in stored {
+            self.seen = self.seen.max(entry.lsn);
+            merged.insert(key, entry.value.into());
+        }
+        for (key, value) in own {
+            match value {
+                Some(value) => merged.insert(key, value),
+                None => merged.remove(&key),
+            };
+        }
+        Ok(merged.into_iter().take(limit).collect())
+    }
+
+    /// Writes a record.
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.writes.insert(key.into(), Some(value.into()));
+    }
+
+    /// Removes a record.
+    pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
+        self.writes.insert(key.into(), None);
+    }
+
+    /// Makes content part of this change: its last blocks travel with the commit, its references are counted. The
+    /// returned items are to be stored in the owner's record.
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn attach(&mut self, mut content: Content) -> Result<Vec<Item>> {
+        let items = std::mem::take(&mut content.items);
+        self.pages.extend(content.pages.drain());
+        self.blocks.append(&mut content.blocks);
+        self.retain(&items)?;
+        for (key, page) in content.provisional.drain(..) {
+            self.delete(key);
+            self.add(page, -1);
+        }
+        Ok(items)
+    }
+
+    /// Counts one more owner of these items.
+    ///
+    /// # Errors
+    /// [`ContentError::Index`], and reading a page that comes alive again.
+    pub fn retain(&mut self, items: &[Item]) -> Result<()> {
+        for item in items {
+            match item.source {
+                Source::Hole => {}
+                Source::Chunk { id, .. } => self.add(id, 1),
+                Source::Page { id, .. } => {
+                    if self.count(&id)? == 0 {
+                        let node = self.page(&id)?;
+                        self.retain(node.items())?;
+                    }
+                    self.add(id, 1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts one owner less. Few pages are let go here, many are queued for [`Store::collect`].
+    ///
+    /// # Errors
+    /// [`ContentError::Index`], and reading a page that is let go.
+    pub fn release(&mut self, items: &[Item]) -> Result<()> {
+        let pages = items.iter().filter(|item| matches!(item.source, Source::Page { .. })).count();
+        for item in items {
+            match item.source {
+                Source::Hole => {}
+                Source::Chunk { id, .. } => self.add(id, -1),
+                Source::Page { id, .. } if pages <= INLINE_RELEASE_PAGES_MAX => self.release_page(&id)?,
+                Source::Page { id, .. } => self.queue_release(&id),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an owner's references to items that something written in the same change owns too.
+    pub fn hand_over(&mut self, items: &[Item]) {
+        for item in items {
+            match item.source {
+                Source::Hole => {}
+                Source::Chunk { id, .. } | Source::Page { id, .. } => self.add(id, -1),
+            }
+        }
+    }
+
+    /// One owner less of a page; when it was the last, its children go too (pages among them through the queue).
+    pub(crate) fn release_page(&mut self, id: &ChunkId) -> Result<()> {
+        self.add(*id, -1);
+        if self.count(id)? == 0 {
+            for item in self.page(id)?.into_items() {
+                match item.source {
+                    Source::Hole => {}
+                    Source::Chunk { id, .. } => self.add(id, -1),
+                    Source::Page { id, .. } => self.queue_release(&id),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The queue takes over the owner's reference.
+    fn queue_release(&mut self, id: &ChunkId) {
+        self.put(cell::garbage_key(self.store.unique()), id.0.to_vec());
+    }
+
+    pub(crate) fn add(&mut self, id: ChunkId, delta: i64) {
+        *self.counts.entry(id).or_default() += delta;
+    }
+
+    fn count(&self, id: &ChunkId) -> Result<i64> {
+        Ok(self.store.references(id)? + self.counts.get(id).copied().unwrap_or(0))
+    }
+
+    fn page(&self, id: &ChunkId) -> Result<Node> {
+        match self.pages.get(id) {
+            Some(node) => Ok(node.clone()),
+            None => self.store.page(id),
+        }
+    }
+
+    fn commit(self, relaxed: bool) -> Result<Option<Lsn>> {
+        let Self { store, writes, counts, blocks, .. } = self;
+        let mut mutations: Vec<Mutation> = writes
+            .into_iter()
+            .map(|(key, value)| match value {
+                Some(value) => Mutation::Put { key, value },
+                None => Mutation::Delete { key },
+            })
+            .collect();
+        mutations.extend(
+            counts
+                .into_iter()
+                .filter(|(_, delta)| *delta != 0)
+                .map(|(id, delta)| Mutation::Count { key: cell::chunk_key(&id).to_vec(), delta }),
+        );
+        if mutations.is_empty() && blocks.is_empty() {
+            return Ok(None);
+        }
+        let batch = Batch(mutations);
+        let encoded = batch.encode();
+        if encoded.len() > COMMIT_BYTES_MAX {
+            return Err(ContentError::TooLarge(format!(
+                "a change of {} bytes is above the limit of {COMMIT_BYTES_MAX} for one commit; nothing was changed",
+                encoded.len()
+            )));
+        }
+        let records = store.announce(blocks);
+        let lsn = store.ledger.append(Append { blocks: records, commit: Some(Bytes::from(encoded)), relaxed })?;
+        store.index.apply(lsn, &batch);
+        store.last_commit.store(lsn.0, Ordering::Release);
+        Ok(Some(lsn))
+    }
+}
+
+impl Store {
+    /// Makes the chunks of blocks readable from memory until the ledger has placed them.
+    pub(crate) fn announce(&self, blocks: Vec<PreparedBlock>) -> Vec<BlockRecord> {
+        if blocks.is_empty() {
+            return Vec::new();
+        }
+        let mut pending = self.pending.lock();
+        blocks
+            .into_iter()
+            .map(|block| {
+                for (id, bytes) in block.chunks {
+                    pending.insert(id, bytes);
+                }
+                block.record
+            })
+            .collect()
+    }
+
+    /// Appends blocks that no commit refers to yet.
+    pub(crate) fn append_blocks(&self, blocks: Vec<PreparedBlock>, relaxed: bool) -> Result<()> {
+        let records = self.announce(blocks);
+        self.ledger.append(Append { blocks: records, commit: None, relaxed })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,273 @@
+//! Putting a store together: disks, ledger, index, content, name space, and the worker that keeps them tidy.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use strata_content::{ContentError, Store, StoreSettings, place_blocks};
+use strata_index::{Batch, Drained, Index, IndexOptions, Opened};
+use strata_ledger::{Geometry, Ledger, LedgerError, Options, Replayed};
+use strata_seam::{Clock, Disk, Entropy, SetId};
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::namespace::{Identity, Namespace};
+
+/// How often the worker looks for something to do while there is nothing.
+const WORKER_PAUSE: Duration = Duration::from_millis(200);
+/// How often it looks for idle files, in nanoseconds.
+const SEAL_EVERY_NANOS: u64 = 1_000_000_000;
+/// How long one change waits for the index to catch up before the worker looks again.
+const DRAIN_PAUSE: Duration = Duration::from_millis(2);
+
+/// What a store is opened with.
+pub struct StoreConfig {
+    /// The disks of the set, in any order.
+    pub disks: Vec<Arc<dyn Disk>>,
+    /// Layout for a new set; an existing one has its own. `None` refuses to create.
+    pub create: Option<Geometry>,
+    /// Folder of the index; `None` keeps it in memory (every start then replays the whole log).
+    pub index_dir: Option<PathBuf>,
+    /// Cache of the index engine in bytes.
+    pub index_cache_bytes: u64,
+    /// Settings of the ledger.
+    pub ledger: Options,
+    /// Settings of the content layer.
+    pub content: StoreSettings,
+    /// Owner of the root directory of a new store: uid and gid.
+    pub owner: (u32, u32),
+    /// Whether to start the threads of a server. Without, everything happens on the calling thread (simulation), and
+    /// [`OpenStore::tend`] does the worker's steps.
+    pub threads: bool,
+}
+
+/// An open store.
+pub struct OpenStore {
+    namespace: Arc<Namespace>,
+    worker: Option<(Arc<Stop>, JoinHandle<()>)>,
+    /// How the index was found.
+    pub index_opened: Opened,
+    /// Appends replayed from the log.
+    pub replayed: u64,
+}
+
+#[derive(Default)]
+struct Stop {
+    asked: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl OpenStore {
+    /// Opens a store, or creates it on blank disks. Blocks for the replay of the log behind the index.
+    ///
+    /// # Errors
+    /// What the ledger, the index and the records say; an existing store is then as it was.
+    pub fn open(config: StoreConfig, clock: Arc<dyn Clock>, entropy: &dyn Entropy) -> Result<Self> {
+        let set_id = match Ledger::find(&config.disks)? {
+            Some(set_id) => set_id,
+            None => {
+                let geometry = config.create.ok_or_else(|| {
+                    fail(ErrorKind::NotFound, "the disks hold no store; nothing was changed; create one or correct the paths")
+                })?;
+                Ledger::format(&config.disks, geometry, &config.ledger, &*clock, entropy)?
+            }
+        };
+        let (ledger, index, replayed) = recover(&config, set_id, &clock, entropy)?;
+        let (ledger, index) = (Arc::new(ledger), Arc::new(index));
+        let index_opened = index.opened().clone();
+        let first_number = ledger.next_lsn().0 << 20;
+        let store = Store::new(Arc::clone(&ledger), index, config.content, first_number);
+        if config.threads {
+            ledger.start()?;
+        }
+        let identity =
+            Identity { store_id: set_id.0, boot_id: entropy.next_u64(), uid: config.owner.0, gid: config.owner.1 };
+        let namespace = Namespace::over(store, clock, identity)?;
+        let worker = config.threads.then(|| spawn_worker(Arc::clone(&namespace))).transpose()?;
+        Ok(Self { namespace, worker, index_opened, replayed })
+    }
+
+    /// The name space.
+    #[must_use]
+    pub fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
+    }
+
+    /// One round of the worker's steps, on the calling thread.
+    ///
+    /// # Errors
+    /// Those of sealing, collecting and draining.
+    pub fn tend(&self) -> Result<()> {
+        tend(&self.namespace, true).map(|_| ())
+    }
+
+    /// Seals open files, makes everything durable and ends the threads.
+    ///
+    /// # Errors
+    /// What could not be made durable; the next start replays what was.
+    pub fn close(mut self) -> Result<()> {
+        self.end_worker();
+        let op = crate::Op::new(crate::Caller::root(crate::Door::Admin));
+        self.namespace.sync_all(&op)?;
+        self.namespace.settle_blocking(&op)?;
+        let store = self.namespace.store();
+        store.ledger().sync()?;
+        // Moving the overlay into the engine now makes the next start quick. A failure costs only time then.
+        store.index().freeze();
+        loop {
+            let now = self.namespace.clock.monotonic_nanos();
+            match store.index().drain_step(now, store.durable()) {
+                Ok(Drained::Batch { .. }) => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "the index could not be brought up to date; the next start replays more");
+                    break;
+                }
+            }
+        }
+        if let Err(error) = store.index().flush() {
+            tracing::warn!(%error, "the index could not be flushed; the next start replays more");
+        }
+        store.ledger().stop()?;
+        Ok(())
+    }
+
+    fn end_worker(&mut self) {
+        if let Some((stop, thread)) = self.worker.take() {
+            stop.asked.store(true, Ordering::Release);
+            stop.wake.notify_all();
+            if thread.join().is_err() {
+                tracing::error!("the worker panicked");
+            }
+        }
+    }
+}
+
+impl Drop for OpenStore {
+    fn drop(&mut self) {
+        self.end_worker();
+    }
+}
+
+/// Opens index and ledger and brings the index up to the end of the log; takes a fresh index when the present one does
+/// not belong to this log.
+fn recover(
+    config: &StoreConfig,
+    set_id: SetId,
+    clock: &Arc<dyn Clock>,
+    entropy: &dyn Entropy,
+) -> Result<(Ledger, Index, u64)> {
+    let options = IndexOptions { cache_capacity: config.index_cache_bytes, ..IndexOptions::new(set_id) };
+    let index_error = |error| ContentError::Index(error);
+    let mut index = match &config.index_dir {
+        Some(dir) => Index::open(dir, options.clone()).map_err(index_error)?,
+        None => Index::in_memory(),
+    };
+    if let Opened::SetAside { why, kept } = index.opened() {
+        tracing::warn!(%why, ?kept, "the index was set aside; it is rebuilt from the ledger");
+    }
+    for attempt in 0..2 {
+        let from = index.applied().map(|(_, position)| position);
+        let mut replayed = 0;
+        let mut damaged = None;
+        let opened = Ledger::open(
+            config.disks.clone(),
+            config.ledger.clone(),
+            Arc::clone(clock),
+            entropy,
+            from,
+            &mut |append| {
+                replayed += 1;
+                apply(&index, append).map_err(|error| {
+                    let text = error.to_string();
+                    damaged = Some(error);
+                    LedgerError::Inconsistent { what: text }
+                })
+            },
+        );
+        match opened {
+            // The engine holds changes the log does not: it is of another history, for instance after the loss of
+            // unsynced stripes.
+            Ok(ledger) if index.engine_reach() < ledger.next_lsn() => return Ok((ledger, index, replayed)),
+            Ok(_) if attempt == 0 => {}
+            Err(LedgerError::Inconsistent { .. }) if attempt == 0 && from.is_some() => {}
+            Ok(_) => return Err(fail(ErrorKind::Corrupt, "a fresh index is ahead of the ledger; this cannot be")),
+            Err(error) => return Err(damaged.map_or_else(|| error.into(), crate::Error::from)),
+        }
+        tracing::warn!("the index does not belong to this log; it is rebuilt from the ledger");
+        index = match &config.index_dir {
+            Some(dir) => {
+                drop(index);
+                Index::open_fresh(dir, options.clone(), "it does not belong to this log").map_err(index_error)?
+            }
+            None => Index::in_memory(),
+        };
+    }
+    Err(fail(ErrorKind::Corrupt, "the index could not be rebuilt"))
+}
+
+/// Applies one append of the log to the index.
+fn apply(index: &Index, append: Replayed) -> Result<(), ContentError> {
+    if !append.blocks.is_empty() {
+        index.apply(append.lsn, &place_blocks(&append.blocks)?);
+    }
+    if let Some(commit) = &append.commit {
+        let batch = Batch::decode(commit)
+            .map_err(|_| ContentError::Record { what: format!("the commit with sequence number {}", append.lsn) })?;
+        index.apply(append.lsn, &batch);
+    }
+    Ok(())
+}
+
+fn spawn_worker(namespace: Arc<Namespace>) -> Result<(Arc<Stop>, JoinHandle<()>)> {
+    let stop = Arc::new(Stop::default());
+    let stopped = Arc::clone(&stop);
+    let run = move || {
+        let mut sealed_at = 0;
+        while !stopped.asked.load(Ordering::Acquire) {
+            let now = namespace.clock.monotonic_nanos();
+            let seal = now.saturating_sub(sealed_at) >= SEAL_EVERY_NANOS;
+            if seal {
+                sealed_at = now;
+            }
+            let pause = match tend(&namespace, seal) {
+                Ok(true) => DRAIN_PAUSE,
+                Ok(false) => WORKER_PAUSE,
+                Err(error) => {
+                    // Nothing is lost: what was not done stays to be done. Once a second, so that the log stays readable.
+                    tracing::warn!(error = %error, "background work failed; it will be tried again");
+                    Duration::from_secs(1)
+                }
+            };
+            let mut guard = stopped.lock.lock();
+            if !stopped.asked.load(Ordering::Acquire) {
+                stopped.wake.wait_for(&mut guard, pause);
+            }
+        }
+    };
+    let thread = std::thread::Builder::new()
+        .name("strata-worker".to_owned())
+        .spawn(run)
+        .map_err(|error| fail(ErrorKind::Io, format!("the worker thread could not be started: {error}")))?;
+    Ok((stop, thread))
+}
+
+/// Seals idle files, lets unused pages go, moves changes into the index engine. `true` if there is more to do at once.
+fn tend(namespace: &Namespace, seal: bool) -> Result<bool> {
+    if seal {
+        namespace.seal_idle()?;
+    }
+    let store = namespace.store();
+    let collected = store.collect()?;
+    // In a relaxed store nothing becomes durable by itself; the engine may only hold what is.
+    let now = namespace.clock.monotonic_nanos();
+    let drained = store.index().drain_step(now, store.durable()).map_err(ContentError::Index)?;
+    if let Drained::Waiting { bound } = drained {
+        store.ledger().wait(bound, strata_ledger::Class::Durable)?;
+        return Ok(true);
+    }
+    Ok(collected > 0 || matches!(drained, Drained::Batch { .. }))
+}

@@ -1,0 +1,123 @@
+//! Buckets: directories at the root with a record of their own.
+
+use strata_content::Tx;
+use strata_seam::Ino;
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::name;
+use crate::namespace::Namespace;
+use crate::permission;
+use crate::record::{Bucket, Inode};
+use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO};
+use crate::view::{View, damaged};
+
+impl Namespace {
+    /// Creates a bucket.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BucketExists`], [`ErrorKind::InvalidName`], [`ErrorKind::AccessDenied`].
+    pub fn create_bucket(&self, op: &Op, name: &str, durability: Durability) -> Result<BucketInfo> {
+        name::check_bucket(name.as_bytes())?;
+        self.change(op, |tx, effects| {
+            if tx.record(&key::plain(key::TABLE_BUCKET, name.as_bytes()))?.is_some() {
+                return Err(fail(ErrorKind::BucketExists, format!("bucket '{name}' exists already")));
+            }
+            let mut root = self.make(tx, effects, op, ROOT_INO, name.as_bytes(), NodeKind::Directory, 0o755, |_| Ok(()))?;
+            let relaxed = durability == Durability::Relaxed;
+            if relaxed {
+                root.relaxed = true;
+                self.put_inode(tx, &mut root);
+            }
+            let bucket =
+                Bucket { root: root.attr.ino, created: root.attr.btime, uid: op.caller.uid, relaxed, versioned: false };
+            tx.put(key::plain(key::TABLE_BUCKET, name.as_bytes()), bucket.encode());
+            Ok(bucket.info(name))
+        })
+    }
+
+    /// Removes an empty bucket; its unfinished uploads are aborted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotEmpty`], [`ErrorKind::AccessDenied`].
+    pub fn delete_bucket(&self, op: &Op, name: &str) -> Result<()> {
+        self.change(op, |tx, effects| {
+            let bucket = tx.bucket(name.as_bytes())?;
+            let mut root = tx.dir(ROOT_INO)?;
+            let inode = tx.dir(bucket.root)?;
+            permission::remove_entry(&op.caller, &root.attr, &inode.attr)?;
+            self.forget_bucket(tx, name.as_bytes(), &inode)?;
+            self.remove_dir(tx, &mut root, &[name.as_bytes(), b"/"].concat(), &inode)?;
+            effects.entry(ROOT_INO, name.as_bytes(), Some(bucket.root));
+            Ok(())
+        })
+    }
+
+    /// Removes the record of a bucket that is about to be removed, and its uploads.
+    pub(crate) fn forget_bucket(&self, tx: &mut Tx<'_>, name: &[u8], root: &Inode) -> Result<()> {
+        if tx.has_entries(root.attr.ino)? {
+            return Err(fail(ErrorKind::NotEmpty, format!("bucket '{}' is not empty", name.escape_ascii())));
+        }
+        let ino = root.attr.ino;
+        for (key, _) in tx.records(&key::under(key::TABLE_UPLOAD, ino, &[]), &key::behind(key::TABLE_UPLOAD, ino), 256)? {
+            self.erase_upload(tx, &key)?;
+        }
+        tx.delete(key::plain(key::TABLE_BUCKET, name));
+        Ok(())
+    }
+
+    /// One bucket.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`].
+    pub fn bucket(&self, op: &Op, name: &str) -> Result<BucketInfo> {
+        let mut snap = self.snap(op);
+        let bucket = snap.bucket(name.as_bytes())?;
+        snap.relaxed = bucket.relaxed;
+        Ok(bucket.info(name))
+    }
+
+    /// All buckets, by name.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn buckets(&self, op: &Op) -> Result<Vec<BucketInfo>> {
+        let mut snap = self.snap(op);
+        let mut from = vec![key::TABLE_BUCKET];
+        let mut all = Vec::new();
+        loop {
+            let page = snap.records(&from, &[key::TABLE_BUCKET + 1], 1000)?;
+            let Some((last, _)) = page.last() else { return Ok(all) };
+            from.clone_from(last);
+            from.push(0);
+            for (key, value) in &page {
+                let name = String::from_utf8_lossy(&key[1..]).into_owned();
+                let bucket = Bucket::decode(value).map_err(|_| damaged(format!("bucket {name}")))?;
+                all.push(bucket.info(&name));
+            }
+        }
+    }
+
+    /// Keeps earlier versions of objects of this bucket from now on, or stops keeping new ones.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotPermitted`].
+    pub fn set_versioned(&self, op: &Op, name: &str, versioned: bool) -> Result<()> {
+        self.change(op, |tx, _| {
+            let mut bucket = tx.bucket(name.as_bytes())?;
+            permission::own(&op.caller, &tx.dir(bucket.root)?.attr)?;
+            bucket.versioned = versioned;
+            tx.put(key::plain(key::TABLE_BUCKET, name.as_bytes()), bucket.encode());
+            Ok(())
+        })
+    }
+
+    /// The bucket an S3 request means, readable by the caller.
+    pub(crate) fn open_bucket(&self, view: &mut impl View, op: &Op, name: &str) -> Result<(Bucket, Inode)> {
+        let bucket = view.bucket(name.as_bytes())?;
+        let root: Inode = view.dir(bucket.root)?;
+        debug_assert_eq!(root.parent, Ino(ROOT_INO.0));
+        permission::search(&op.caller, &root.attr)?;
+        Ok((bucket, root))
+    }
+}

@@ -1,0 +1,231 @@
+//! Making and removing entries at file doors.
+
+use strata_content::Tx;
+use strata_seam::Ino;
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::name;
+use crate::namespace::{Effects, Namespace};
+use crate::permission;
+use crate::record::{Bucket, Inode};
+use crate::types::{Attr, LINK_MAX, NewNode, NodeKind, Op, ROOT_INO, SYMLINK_LEN_MAX};
+use crate::view::View;
+
+impl Namespace {
+    /// Creates a file, FIFO, socket or device.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] and those of names and permission.
+    pub fn mknod(&self, op: &Op, parent: Ino, name: &[u8], node: NewNode) -> Result<Attr> {
+        if matches!(node.kind, NodeKind::Directory | NodeKind::Symlink) {
+            return Err(fail(ErrorKind::Invalid, "directories and symbolic links have calls of their own"));
+        }
+        if matches!(node.kind, NodeKind::CharDevice | NodeKind::BlockDevice) && op.caller.uid != 0 {
+            return Err(fail(ErrorKind::NotPermitted, "only the superuser makes device nodes"));
+        }
+        self.change(op, |tx, effects| {
+            let inode = self.make(tx, effects, op, parent, name, node.kind, node.mode, |inode| {
+                inode.attr.rdev = node.rdev;
+                Ok(())
+            })?;
+            Ok(inode.attr)
+        })
+    }
+
+    /// Creates a symbolic link. The target is stored as it is and never followed by the store.
+    ///
+    /// # Errors
+    /// As [`Namespace::mknod`]; [`ErrorKind::NameTooLong`] for a target above [`SYMLINK_LEN_MAX`].
+    pub fn symlink(&self, op: &Op, parent: Ino, name: &[u8], target: &[u8]) -> Result<Attr> {
+        if target.is_empty() || target.len() > SYMLINK_LEN_MAX || target.contains(&0) {
+            return Err(fail(ErrorKind::NameTooLong, format!("a link target of {} bytes", target.len())));
+        }
+        self.change(op, |tx, effects| {
+            let inode = self.make(tx, effects, op, parent, name, NodeKind::Symlink, 0o777, |inode| {
+                inode.target = target.to_vec();
+                inode.attr.size = target.len() as u64;
+                Ok(())
+            })?;
+            Ok(inode.attr)
+        })
+    }
+
+    /// Creates a directory. In the root this creates a bucket; its name must then be a valid bucket name.
+    ///
+    /// # Errors
+    /// As [`Namespace::mknod`]; [`ErrorKind::InvalidName`] for what cannot be a bucket.
+    pub fn mkdir(&self, op: &Op, parent: Ino, name: &[u8], mode: u32) -> Result<Attr> {
+        self.change(op, |tx, effects| {
+            if parent == ROOT_INO {
+                name::check_bucket(name)?;
+            }
+            let inode = self.make(tx, effects, op, parent, name, NodeKind::Directory, mode, |_| Ok(()))?;
+            if parent == ROOT_INO {
+                let bucket = Bucket {
+                    root: inode.attr.ino,
+                    created: inode.attr.btime,
+                    uid: op.caller.uid,
+                    relaxed: false,
+                    versioned: false,
+                };
+                tx.put(key::plain(key::TABLE_BUCKET, name), bucket.encode());
+            }
+            Ok(inode.attr)
+        })
+    }
+
+    /// Makes a new inode under a name that must be free.
+    #[allow(clippy::too_many_arguments, reason = "one per property of what is made; a struct would only rename them")]
+    pub(crate) fn make(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        op: &Op,
+        parent: Ino,
+        name: &[u8],
+        kind: NodeKind,
+        mode: u32,
+        fill: impl FnOnce(&mut Inode) -> Result<()>,
+    ) -> Result<Inode> {
+        name::check_new(name)?;
+        let mut dir = tx.dir(parent)?;
+        permission::search(&op.caller, &dir.attr)?;
+        if tx.find(parent, name)?.is_some() {
+            return Err(fail(ErrorKind::Exists, format!("'{}' exists already", name.escape_ascii())));
+        }
+        permission::change_entries(&op.caller, &dir.attr)?;
+        if parent == ROOT_INO && kind != NodeKind::Directory {
+            return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only; make a directory first"));
+        }
+        let now = self.clock.now();
+        let (gid, mode) = permission::inherit(&op.caller, &dir.attr, kind, mode);
+        let mut inode = self.new_inode(tx, kind, mode, (op.caller.uid, gid), &dir, now);
+        fill(&mut inode)?;
+        self.put_inode(tx, &mut inode);
+        let entry_name = if kind == NodeKind::Directory { [name, b"/"].concat() } else { name.to_vec() };
+        self.add_entry(tx, &mut dir, &entry_name, &inode, now)?;
+        effects.relaxed = dir.relaxed;
+        effects.entry(parent, name, None);
+        effects.attr(parent);
+        Ok(inode)
+    }
+
+    /// Adds a name to a file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotPermitted`] for a directory, [`ErrorKind::TooManyLinks`], and as [`Namespace::mknod`].
+    pub fn link(&self, op: &Op, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
+        name::check_new(name)?;
+        self.change(op, |tx, effects| {
+            let mut inode = tx.inode(ino)?;
+            if inode.attr.kind == NodeKind::Directory {
+                return Err(fail(ErrorKind::NotPermitted, "a directory has one name only"));
+            }
+            let mut dir = tx.dir(parent)?;
+            permission::search(&op.caller, &dir.attr)?;
+            if tx.find(parent, name)?.is_some() {
+                return Err(fail(ErrorKind::Exists, format!("'{}' exists already", name.escape_ascii())));
+            }
+            permission::change_entries(&op.caller, &dir.attr)?;
+            if parent == ROOT_INO {
+                return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only"));
+            }
+            if inode.attr.nlink >= LINK_MAX {
+                return Err(fail(ErrorKind::TooManyLinks, format!("inode {ino} has {LINK_MAX} names, the most there may be")));
+            }
+            let now = self.clock.now();
+            if inode.attr.nlink == 0 {
+                tx.delete(key::under(key::TABLE_UNLINKED, ino, &[]));
+            }
+            inode.attr.nlink += 1;
+            inode.attr.ctime = now;
+            self.put_inode(tx, &mut inode);
+            self.add_entry(tx, &mut dir, name, &inode, now)?;
+            effects.relaxed = dir.relaxed;
+            effects.entry(parent, name, None);
+            effects.attr(parent);
+            effects.attr(ino);
+            Ok(self.with_staged(inode.attr))
+        })
+    }
+
+    /// Removes a name of anything but a directory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::IsDirectory`], [`ErrorKind::NotFound`] and those of permission.
+    pub fn unlink(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<()> {
+        self.change(op, |tx, effects| {
+            let mut dir = tx.dir(parent)?;
+            permission::search(&op.caller, &dir.attr)?;
+            let found = tx.found(parent, name)?;
+            let mut inode = tx.inode(found.dirent.ino)?;
+            permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
+            if inode.attr.kind == NodeKind::Directory {
+                return Err(fail(ErrorKind::IsDirectory, format!("'{}' is a directory", name.escape_ascii())));
+            }
+            let now = self.clock.now();
+            self.remove_entry(tx, &mut dir, &found.name, now)?;
+            effects.relaxed = dir.relaxed;
+            effects.entry(parent, name, Some(inode.attr.ino));
+            effects.attr(parent);
+            if inode.attr.nlink > 1 {
+                effects.attr(inode.attr.ino);
+            }
+            self.drop_link(tx, &mut inode, now)?;
+            // A file door leaves directories standing: what it saw as a directory stays one.
+            if dir.implicit {
+                dir.implicit = false;
+                self.put_inode(tx, &mut dir);
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes an empty directory; in the root, an empty bucket.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotEmpty`], [`ErrorKind::NotDirectory`], [`ErrorKind::NotFound`] and those of permission.
+    pub fn rmdir(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<()> {
+        self.change(op, |tx, effects| {
+            let mut dir = tx.dir(parent)?;
+            permission::search(&op.caller, &dir.attr)?;
+            if name == b"." {
+                return Err(fail(ErrorKind::Invalid, "a directory cannot be removed as '.'"));
+            }
+            if name == b".." {
+                return Err(fail(ErrorKind::NotEmpty, "a directory cannot be removed as '..'"));
+            }
+            let found = tx.found(parent, name)?;
+            let inode = tx.inode(found.dirent.ino)?;
+            permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
+            if inode.attr.kind != NodeKind::Directory {
+                return Err(fail(ErrorKind::NotDirectory, format!("'{}' is not a directory", name.escape_ascii())));
+            }
+            if parent == ROOT_INO {
+                self.forget_bucket(tx, name, &inode)?;
+            }
+            effects.relaxed = dir.relaxed;
+            self.remove_dir(tx, &mut dir, &found.name, &inode)?;
+            effects.entry(parent, name, Some(inode.attr.ino));
+            effects.attr(parent);
+            Ok(())
+        })
+    }
+
+    /// Takes an empty directory and its folder marker out of `dir`.
+    pub(crate) fn remove_dir(&self, tx: &mut Tx<'_>, dir: &mut Inode, entry_name: &[u8], inode: &Inode) -> Result<()> {
+        let ino = inode.attr.ino;
+        if tx.has_entries(ino)? {
+            return Err(fail(ErrorKind::NotEmpty, "the directory is not empty"));
+        }
+        let now = self.clock.now();
+        if let Some(marker) = tx.entry(ino, b"")? {
+            let mut marker = tx.inode(marker.ino)?;
+            tx.delete(key::entry(ino, b""));
+            self.drop_link(tx, &mut marker, now)?;
+        }
+        self.erase(tx, inode)?;
+        self.remove_entry(tx, dir, entry_name, now)
+    }
+}

@@ -1,0 +1,183 @@
+//! Writing the tree, below the operations: inodes and entries within a change. Keeps link counts, times of
+//! directories, the marks of shadowed objects, and implicit directories.
+
+use strata_content::Tx;
+use strata_seam::{Ino, Timestamp};
+
+use crate::error::Result;
+use crate::key;
+use crate::name;
+use crate::namespace::{Effects, Namespace};
+use crate::record::{Dirent, Inode, Version};
+use crate::types::{NodeKind, ROOT_INO};
+use crate::view::View;
+
+impl Namespace {
+    /// Writes an inode with a new change number.
+    pub(crate) fn put_inode(&self, tx: &mut Tx<'_>, inode: &mut Inode) {
+        inode.attr.change = self.number(tx);
+        tx.put(key::inode(inode.attr.ino), inode.encode());
+    }
+
+    /// Adds an entry to `dir` (whose record is written too).
+    pub(crate) fn add_entry(
+        &self,
+        tx: &mut Tx<'_>,
+        dir: &mut Inode,
+        entry_name: &[u8],
+        inode: &Inode,
+        now: Timestamp,
+    ) -> Result<()> {
+        let parent = dir.attr.ino;
+        let mut dirent = Dirent { ino: inode.attr.ino, kind: inode.attr.kind, shadowed: false };
+        if name::is_dir(entry_name) {
+            dir.attr.nlink += 1;
+            // The empty name's object is the folder marker itself and needs no second alias.
+            if let Some(mut beside) = tx.entry(parent, name::raw(entry_name))? {
+                beside.shadowed = true;
+                tx.put(key::entry(parent, name::raw(entry_name)), beside.encode());
+            }
+        } else {
+            dirent.shadowed = tx.entry(parent, &[entry_name, b"/"].concat())?.is_some();
+        }
+        tx.put(key::entry(parent, entry_name), dirent.encode());
+        dir.attr.mtime = now;
+        dir.attr.ctime = now;
+        self.put_inode(tx, dir);
+        Ok(())
+    }
+
+    /// Removes an entry from `dir` (whose record is written too). The inode it led to is the caller's.
+    pub(crate) fn remove_entry(
+        &self,
+        tx: &mut Tx<'_>,
+        dir: &mut Inode,
+        entry_name: &[u8],
+        now: Timestamp,
+    ) -> Result<()> {
+        let parent = dir.attr.ino;
+        tx.delete(key::entry(parent, entry_name));
+        if name::is_dir(entry_name) {
+            dir.attr.nlink = dir.attr.nlink.saturating_sub(1);
+            if let Some(mut beside) = tx.entry(parent, name::raw(entry_name))? {
+                beside.shadowed = false;
+                tx.put(key::entry(parent, name::raw(entry_name)), beside.encode());
+            }
+        }
+        dir.attr.mtime = now;
+        dir.attr.ctime = now;
+        self.put_inode(tx, dir);
+        Ok(())
+    }
+
+    /// One link less. The last one lets content and attributes go, or, while the file is open, keeps them until it is
+    /// closed.
+    pub(crate) fn drop_link(&self, tx: &mut Tx<'_>, inode: &mut Inode, now: Timestamp) -> Result<()> {
+        inode.attr.nlink = inode.attr.nlink.saturating_sub(1);
+        inode.attr.ctime = now;
+        if inode.attr.nlink > 0 && inode.attr.kind != NodeKind::Directory {
+            self.put_inode(tx, inode);
+        } else if inode.attr.kind != NodeKind::Directory && self.opens.is_open(inode.attr.ino) {
+            self.put_inode(tx, inode);
+            tx.put(key::under(key::TABLE_UNLINKED, inode.attr.ino, &[]), Vec::new());
+        } else {
+            self.erase(tx, inode)?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything an inode has. Attributes and properties are bounded per inode by the doors' limits.
+    pub(crate) fn erase(&self, tx: &mut Tx<'_>, inode: &Inode) -> Result<()> {
+        let ino = inode.attr.ino;
+        tx.release(&inode.items)?;
+        tx.delete(key::inode(ino));
+        for table in [key::TABLE_XATTR, key::TABLE_PROPERTY] {
+            for (key, _) in tx.records(&key::under(table, ino, &[]), &key::behind(table, ino), usize::MAX >> 1)? {
+                tx.delete(key);
+            }
+        }
+        let versions = (key::under(key::TABLE_VERSION, ino, &[]), key::behind(key::TABLE_VERSION, ino));
+        for (key, value) in tx.records(&versions.0, &versions.1, usize::MAX >> 1)? {
+            let version = Version::decode(&value).map_err(|_| crate::view::damaged(format!("a version of inode {ino}")))?;
+            tx.release(&version.items)?;
+            tx.delete(key);
+        }
+        Ok(())
+    }
+
+    /// After an entry of `dir` went: removes `dir` and its ancestors as long as they are implicit and empty.
+    pub(crate) fn prune(&self, tx: &mut Tx<'_>, effects: &mut Effects, mut dir: Inode, path: &[Vec<u8>]) -> Result<()> {
+        let now = self.clock.now();
+        for entry_name in path.iter().rev() {
+            let ino = dir.attr.ino;
+            let empty = tx.records(&key::entry(ino, &[]), &key::behind(key::TABLE_ENTRY, ino), 1)?.is_empty();
+            if ino == ROOT_INO || !dir.implicit || !empty {
+                return Ok(());
+            }
+            let mut parent = tx.dir(dir.parent)?;
+            self.erase(tx, &dir)?;
+            self.remove_entry(tx, &mut parent, entry_name, now)?;
+            effects.entry(parent.attr.ino, &name::shown(entry_name, false), Some(ino));
+            dir = parent;
+        }
+        Ok(())
+    }
+
+    /// Gives the inode new content; the old one is kept as a version where the bucket keeps them.
+    pub(crate) fn replace_content(&self, tx: &mut Tx<'_>, inode: &mut Inode, versioned: bool) -> Result<()> {
+        if versioned && inode.version != 0 {
+            let old = Version {
+                etag: inode.etag.take(),
+                mtime: inode.attr.mtime,
+                size: inode.attr.size,
+                items: std::mem::take(&mut inode.items),
+                meta: std::mem::take(&mut inode.meta),
+            };
+            // Descending, so that the newest comes first.
+            let key = key::under(key::TABLE_VERSION, inode.attr.ino, &(!inode.version).to_be_bytes());
+            tx.put(key, old.encode());
+        } else {
+            let old = std::mem::take(&mut inode.items);
+            tx.release(&old)?;
+        }
+        inode.etag = None;
+        inode.meta = crate::types::ObjectMeta::default();
+        inode.parts.clear();
+        inode.version = self.number(tx);
+        Ok(())
+    }
+
+    /// Puts new content under a fresh version number, sizes included.
+    pub(crate) fn set_content(
+        &self,
+        tx: &mut Tx<'_>,
+        inode: &mut Inode,
+        content: strata_content::Content,
+        allocated: u64,
+    ) -> Result<()> {
+        inode.attr.size = content.len();
+        inode.attr.allocated = allocated;
+        inode.items = tx.attach(content)?;
+        inode.version = self.number(tx);
+        Ok(())
+    }
+
+    /// An inode number for a new inode, with the record ready to be filled.
+    pub(crate) fn new_inode(
+        &self,
+        tx: &mut Tx<'_>,
+        kind: NodeKind,
+        mode: u32,
+        owner: (u32, u32),
+        dir: &Inode,
+        now: Timestamp,
+    ) -> Inode {
+        let ino = Ino(self.number(tx));
+        let mut inode = Inode::new(ino, kind, mode, owner, now);
+        inode.relaxed = dir.relaxed;
+        if kind == NodeKind::Directory {
+            inode.parent = dir.attr.ino;
+        }
+        inode
+    }
+}

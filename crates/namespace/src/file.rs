@@ -1,0 +1,434 @@
+//! Open files: reading through staged writes, and the calls that concern bytes.
+//!
+//! A write lands in the file's staging in memory and is visible to every door at once. It becomes content (chunks and
+//! a manifest, in the ledger) when the file is closed, synced or idle, or when enough has gathered; see [`crate::seal`].
+//! Staged bytes are counted, and above [`STAGED_BYTES_MAX`] the writer seals before it goes on (invariant BOUND).
+//!
+//! Lock order: a file's state, then the writer's lock. Within a change only the atomics of an open file are looked at.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use strata_content::Reader;
+use strata_seam::{Ino, Timestamp};
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::namespace::{Namespace, Table};
+use crate::permission;
+use crate::staging::Staging;
+use crate::types::{Access, Attr, Change, Door, FILE_LEN_MAX, NodeKind, Op};
+use crate::view::View;
+
+/// Staged bytes of one file at which the front of them is sealed.
+pub(crate) const SEAL_BYTES: usize = 8 << 20;
+/// Staged bytes of all files above which every writer seals its own file first.
+pub const STAGED_BYTES_MAX: usize = 128 << 20;
+/// A file with staged bytes that nobody wrote to for this long is sealed.
+const IDLE_NANOS: u64 = 1_000_000_000;
+/// Most bytes one read returns.
+pub const READ_LEN_MAX: usize = 1 << 20;
+
+/// Files that are open or hold staged bytes.
+#[derive(Default)]
+pub(crate) struct Opens {
+    table: Table<Ino, Arc<OpenFile>>,
+    pub(crate) staged_bytes: AtomicUsize,
+}
+
+/// One of them.
+#[derive(Default)]
+pub(crate) struct OpenFile {
+    /// Handles at doors that open and close.
+    pub(crate) handles: AtomicU32,
+    /// What other threads may see without the lock, valid while `dirty`.
+    pub(crate) dirty: AtomicBool,
+    staged_end: AtomicU64,
+    staged_mtime: AtomicI64,
+    staged_change: AtomicU64,
+    last_write_nanos: AtomicU64,
+    pub(crate) state: Mutex<State>,
+}
+
+/// The part of an open file that its lock guards.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) staging: Staging,
+    /// Where the content ends in a natural cut, so that what follows is chunked as if the file had come in one stream.
+    pub(crate) natural_end: Option<u64>,
+    /// Ranges put in place as they were by a sync; chunked again when the file is closed.
+    pub(crate) fragments: Vec<(u64, u64)>,
+    /// Who wrote last.
+    pub(crate) door: Option<Door>,
+}
+
+impl Opens {
+    pub(crate) fn get(&self, ino: Ino) -> Option<Arc<OpenFile>> {
+        self.table.lock().get(&ino).cloned()
+    }
+
+    fn get_or_insert(&self, ino: Ino) -> Arc<OpenFile> {
+        Arc::clone(self.table.lock().entry(ino).or_default())
+    }
+
+    pub(crate) fn is_open(&self, ino: Ino) -> bool {
+        self.table.lock().get(&ino).is_some_and(|file| file.handles.load(Ordering::Acquire) > 0)
+    }
+
+    /// Forgets a file that nobody has open and that holds nothing.
+    fn forget_if_idle(&self, ino: Ino) {
+        let mut table = self.table.lock();
+        let idle = |file: &Arc<OpenFile>| {
+            file.handles.load(Ordering::Acquire) == 0 && !file.dirty.load(Ordering::Acquire) && Arc::strong_count(file) == 1
+        };
+        if table.get(&ino).is_some_and(idle) {
+            table.remove(&ino);
+        }
+    }
+
+    fn dirty_files(&self) -> Vec<(Ino, Arc<OpenFile>)> {
+        let table = self.table.lock();
+        table
+            .iter()
+            .filter(|(_, file)| file.dirty.load(Ordering::Acquire))
+            .map(|(ino, file)| (*ino, Arc::clone(file)))
+            .collect()
+    }
+}
+
+impl OpenFile {
+    /// After the staging was changed under its lock.
+    pub(crate) fn publish(&self, state: &State) {
+        self.staged_end.store(state.staging.end(), Ordering::Release);
+        self.dirty.store(!state.staging.is_empty(), Ordering::Release);
+    }
+
+    pub(crate) fn mtime(&self) -> Timestamp {
+        Timestamp(self.staged_mtime.load(Ordering::Acquire))
+    }
+}
+
+impl Namespace {
+    /// The attributes with what is staged taken into account.
+    pub(crate) fn with_staged(&self, mut attr: Attr) -> Attr {
+        if attr.kind == NodeKind::File
+            && let Some(file) = self.opens.get(attr.ino)
+            && file.dirty.load(Ordering::Acquire)
+        {
+            attr.size = attr.size.max(file.staged_end.load(Ordering::Acquire));
+            attr.mtime = attr.mtime.max(file.mtime());
+            attr.ctime = attr.ctime.max(file.mtime());
+            attr.change = attr.change.max(file.staged_change.load(Ordering::Acquire));
+        }
+        attr
+    }
+
+    /// Checks access and pins the inode: an unlinked file stays readable and writable until its last
+    /// [`Namespace::close`]. `truncate` cuts it to zero bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AccessDenied`], [`ErrorKind::IsDirectory`], [`ErrorKind::Stale`].
+    pub fn open(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Attr> {
+        // Pinned before it is looked at, so that an unlink in between keeps it.
+        let file = self.opens.get_or_insert(ino);
+        file.handles.fetch_add(1, Ordering::AcqRel);
+        let opened = self.check_open(op, ino, access, truncate);
+        if opened.is_err() {
+            file.handles.fetch_sub(1, Ordering::AcqRel);
+            drop(file);
+            self.opens.forget_if_idle(ino);
+        }
+        opened
+    }
+
+    fn check_open(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Attr> {
+        let mut snap = self.snap(op);
+        let inode = snap.inode(ino)?;
+        snap.relaxed = inode.relaxed;
+        drop(snap);
+        if inode.attr.kind == NodeKind::Directory {
+            return Err(fail(ErrorKind::IsDirectory, format!("inode {ino} is a directory")));
+        }
+        permission::require(&op.caller, &inode.attr, access)?;
+        if truncate && access.write && self.with_staged(inode.attr.clone()).size > 0 {
+            return self.resize(op, ino, 0);
+        }
+        Ok(self.with_staged(inode.attr))
+    }
+
+    /// Creates and opens; with `exclusive` an existing name is an error, else it is opened (permission checked).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`], and those of [`Namespace::mknod`] and [`Namespace::open`].
+    #[allow(clippy::too_many_arguments, reason = "the arguments of open(2), of which none can be left out")]
+    pub fn create(
+        &self,
+        op: &Op,
+        parent: Ino,
+        name: &[u8],
+        mode: u32,
+        access: Access,
+        exclusive: bool,
+        truncate: bool,
+    ) -> Result<Attr> {
+        let made = self.change(op, |tx, effects| {
+            if !exclusive && tx.find(parent, name)?.is_some() {
+                return Ok(None);
+            }
+            let inode = self.make(tx, effects, op, parent, name, NodeKind::File, mode, |_| Ok(()))?;
+            // Counted within the change, so that nobody can remove the file before it is pinned.
+            self.opens.get_or_insert(inode.attr.ino).handles.fetch_add(1, Ordering::AcqRel);
+            Ok(Some(inode.attr))
+        })?;
+        match made {
+            Some(attr) => Ok(attr),
+            None => {
+                let attr = self.lookup(op, parent, name)?;
+                self.open(op, attr.ino, access, truncate)
+            }
+        }
+    }
+
+    /// Creates an open file without a name (`O_TMPFILE`); it vanishes when closed, unless it was linked.
+    ///
+    /// # Errors
+    /// Those of permission.
+    pub fn create_unnamed(&self, op: &Op, dir: Ino, mode: u32) -> Result<Attr> {
+        self.change(op, |tx, effects| {
+            let parent = tx.dir(dir)?;
+            permission::change_entries(&op.caller, &parent.attr)?;
+            let now = self.clock.now();
+            let (gid, mode) = permission::inherit(&op.caller, &parent.attr, NodeKind::File, mode);
+            let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &parent, now);
+            inode.attr.nlink = 0;
+            self.put_inode(tx, &mut inode);
+            tx.put(key::under(key::TABLE_UNLINKED, inode.attr.ino, &[]), Vec::new());
+            self.opens.get_or_insert(inode.attr.ino).handles.fetch_add(1, Ordering::AcqRel);
+            effects.relaxed = parent.relaxed;
+            Ok(inode.attr)
+        })
+    }
+
+    /// Undoes one [`Namespace::open`] or [`Namespace::create`]. What was written becomes content; does not wait for
+    /// durability.
+    ///
+    /// # Errors
+    /// Those of sealing: what was written and not yet synced is then lost, and the caller must be told.
+    pub fn close(&self, op: &Op, ino: Ino, wrote: bool) -> Result<()> {
+        let Some(file) = self.opens.get(ino) else { return Ok(()) };
+        let last = file.handles.fetch_sub(1, Ordering::AcqRel) == 1;
+        let sealed = if wrote || (last && file.dirty.load(Ordering::Acquire)) {
+            self.seal_whole(op, ino, &file)
+        } else {
+            Ok(())
+        };
+        drop(file);
+        if last {
+            self.remove_if_unlinked(op, ino)?;
+            self.opens.forget_if_idle(ino);
+        }
+        sealed
+    }
+
+    /// Removes an inode without names once nobody has it open.
+    fn remove_if_unlinked(&self, op: &Op, ino: Ino) -> Result<()> {
+        let mark = key::under(key::TABLE_UNLINKED, ino, &[]);
+        if self.store.get(&mark)?.is_none() {
+            return Ok(());
+        }
+        self.change(op, |tx, effects| {
+            if tx.record(&mark)?.is_none() || self.opens.is_open(ino) {
+                return Ok(());
+            }
+            if let Some(inode) = tx.find_inode(ino)?
+                && inode.attr.nlink == 0
+            {
+                effects.relaxed = inode.relaxed;
+                self.erase(tx, &inode)?;
+            }
+            tx.delete(mark.clone());
+            Ok(())
+        })
+    }
+
+    /// After a start: files that were unlinked while open have nobody left.
+    pub(crate) fn remove_unlinked(&self) -> Result<()> {
+        let op = Op::new(crate::types::Caller::root(Door::Admin));
+        loop {
+            let found = self.store.range(&[key::TABLE_UNLINKED], &[key::TABLE_UNLINKED + 1], 256)?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            for (key, _) in found {
+                let number = key.get(1..9).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()).map(u64::from_be_bytes);
+                let ino = Ino(number.ok_or_else(|| crate::view::damaged("the list of unlinked inodes".to_owned()))?);
+                self.remove_if_unlinked(&op, ino)?;
+            }
+        }
+    }
+
+    /// Reads through staged writes. Checks no permission: doors with handles check at open, NFS by
+    /// [`Namespace::access`]. At most `len` bytes (and [`READ_LEN_MAX`]), fewer at the end of the file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`], [`ErrorKind::Corrupt`] and those of the disks; never wrong bytes.
+    pub fn read(&self, op: &Op, ino: Ino, offset: u64, len: usize) -> Result<Bytes> {
+        let len = len.min(READ_LEN_MAX);
+        let file = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire));
+        let Some(file) = file else {
+            return Ok(self.reader(op, ino)?.read(offset, len)?);
+        };
+        let state = file.state.lock();
+        let reader = self.reader(op, ino)?;
+        let size = reader.len().max(state.staging.end());
+        if offset >= size {
+            return Ok(Bytes::new());
+        }
+        let len = len.min(usize::try_from(size - offset).unwrap_or(usize::MAX));
+        let mut buf = BytesMut::with_capacity(len);
+        if !state.staging.covers(offset, offset + len as u64) {
+            buf.extend_from_slice(&reader.read(offset, len)?);
+        }
+        buf.resize(len, 0);
+        state.staging.overlay(offset, &mut buf);
+        Ok(buf.freeze())
+    }
+
+    /// A reader of the sealed content of a file.
+    pub(crate) fn reader(&self, op: &Op, ino: Ino) -> Result<Reader> {
+        let mut snap = self.snap(op);
+        let inode = snap.inode(ino)?;
+        snap.relaxed = inode.relaxed;
+        if inode.attr.kind != NodeKind::File {
+            return Err(fail(ErrorKind::Invalid, format!("inode {ino} is not a regular file")));
+        }
+        Ok(Reader::new(&self.store, &inode.items))
+    }
+
+    /// Writes into the file's staging; visible to every door at once, durable after [`Namespace::fsync`] or soon
+    /// after. Checks no permission, as [`Namespace::read`]. Returns the attributes afterwards.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`], [`ErrorKind::TooLarge`], and those of sealing earlier writes.
+    pub fn write(&self, op: &Op, ino: Ino, offset: u64, data: &[u8]) -> Result<Attr> {
+        if offset.saturating_add(data.len() as u64) > FILE_LEN_MAX {
+            return Err(fail(ErrorKind::TooLarge, format!("a file may have {FILE_LEN_MAX} bytes at most")));
+        }
+        let attr = self.written_attr(op, ino)?;
+        let file = self.opens.get_or_insert(ino);
+        {
+            let mut state = file.state.lock();
+            self.stage(op, ino, &file, &mut state, offset, data)?;
+        }
+        Ok(self.with_staged(attr))
+    }
+
+    /// Appends atomically; returns the offset written at.
+    ///
+    /// # Errors
+    /// As [`Namespace::write`].
+    pub fn append(&self, op: &Op, ino: Ino, data: &[u8]) -> Result<u64> {
+        let file = self.opens.get_or_insert(ino);
+        let mut state = file.state.lock();
+        let offset = self.written_attr(op, ino)?.size.max(state.staging.end());
+        self.stage(op, ino, &file, &mut state, offset, data)?;
+        Ok(offset)
+    }
+
+    /// The inode's attributes, after checking that it can be written and taking away set-id bits.
+    fn written_attr(&self, op: &Op, ino: Ino) -> Result<Attr> {
+        let mut snap = self.snap(op);
+        let inode = snap.inode(ino)?;
+        // A write does not depend on what it has just read: its own durability is asked for by a sync.
+        snap.relaxed = inode.relaxed;
+        if inode.attr.kind != NodeKind::File {
+            return Err(fail(ErrorKind::Invalid, format!("inode {ino} is not a regular file")));
+        }
+        if op.caller.uid != 0 && inode.attr.mode & 0o6000 != 0 {
+            drop(snap);
+            self.change(op, |tx, effects| {
+                let mut inode = tx.inode(ino)?;
+                permission::drop_set_id(&op.caller, &mut inode);
+                effects.relaxed = inode.relaxed;
+                effects.attr(ino);
+                self.put_inode(tx, &mut inode);
+                Ok(())
+            })?;
+        }
+        Ok(inode.attr)
+    }
+
+    fn stage(
+        &self,
+        op: &Op,
+        ino: Ino,
+        file: &OpenFile,
+        state: &mut State,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<()> {
+        let before = state.staging.bytes();
+        state.staging.write(offset, data);
+        let added = state.staging.bytes() - before;
+        let all = self.opens.staged_bytes.fetch_add(added, Ordering::AcqRel) + added;
+        state.door = Some(op.caller.door);
+        file.staged_mtime.store(self.clock.now().0, Ordering::Release);
+        file.staged_change.store(self.fresh_change(), Ordering::Release);
+        file.last_write_nanos.store(self.clock.monotonic_nanos(), Ordering::Release);
+        file.publish(state);
+        self.feed.publish(op.caller.door, vec![Change::Content(ino)]);
+        if state.staging.bytes() >= SEAL_BYTES || all > STAGED_BYTES_MAX {
+            self.seal_front(op, ino, file, state)?;
+        }
+        Ok(())
+    }
+
+    /// Moves staged writes into the ledger; then [`Namespace::settle`] makes them, and everything before, durable.
+    ///
+    /// # Errors
+    /// Those of sealing; what was written stays staged.
+    pub fn fsync(&self, op: &Op, ino: Ino) -> Result<()> {
+        if let Some(file) = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire)) {
+            self.seal_in_place(op, ino, &file)?;
+        }
+        let relaxed = self.snap(op).find_inode(ino)?.is_some_and(|inode| inode.relaxed);
+        op.note(self.store.last_commit(), !relaxed);
+        Ok(())
+    }
+
+    /// Everything of every file (`syncfs`).
+    ///
+    /// # Errors
+    /// Those of sealing.
+    pub fn sync_all(&self, op: &Op) -> Result<()> {
+        for (ino, file) in self.opens.dirty_files() {
+            self.seal_in_place(op, ino, &file)?;
+        }
+        op.note(self.store.last_commit(), true);
+        Ok(())
+    }
+
+    /// Seals files that were written and idle for a while; called by a worker about once a second. Returns how many.
+    ///
+    /// # Errors
+    /// The first failure, after trying all.
+    pub fn seal_idle(&self) -> Result<usize> {
+        let now = self.clock.monotonic_nanos();
+        let op = Op::new(crate::types::Caller::root(Door::Admin));
+        let (mut count, mut failed) = (0, None);
+        for (ino, file) in self.opens.dirty_files() {
+            if now.saturating_sub(file.last_write_nanos.load(Ordering::Acquire)) < IDLE_NANOS {
+                continue;
+            }
+            match self.seal_whole(&op, ino, &file) {
+                Ok(()) => count += 1,
+                Err(error) => failed = failed.or(Some(error)),
+            }
+            drop(file);
+            self.opens.forget_if_idle(ino);
+        }
+        failed.map_or(Ok(count), Err)
+    }
+}

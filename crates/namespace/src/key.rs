@@ -1,0 +1,130 @@
+//! Keys of the name space's tables in the one ordered key space. The first byte is the table (`docs/format/records.md`).
+//!
+//! Directory entries sort by *entry name*: the plain name for everything but directories, the name followed by `/` for
+//! those. So the byte order of entries is the order in which S3 lists keys.
+
+use strata_seam::Ino;
+
+/// Buckets: name to record.
+pub(crate) const TABLE_BUCKET: u8 = b'B';
+/// Directory entries: parent inode (8) and entry name.
+pub(crate) const TABLE_ENTRY: u8 = b'D';
+/// Inodes: number (8).
+pub(crate) const TABLE_INODE: u8 = b'I';
+/// Settings of services: key.
+pub(crate) const TABLE_SETTING: u8 = b'K';
+/// WebDAV locks: token.
+pub(crate) const TABLE_LOCK: u8 = b'L';
+/// Parts: upload id (8), part number (4).
+pub(crate) const TABLE_PART: u8 = b'M';
+/// Dead properties: inode (8), XML name space, zero byte, name.
+pub(crate) const TABLE_PROPERTY: u8 = b'P';
+/// Unlinked inodes still open: number (8).
+pub(crate) const TABLE_UNLINKED: u8 = b'Q';
+/// Multipart uploads: bucket inode (8), key with a terminator, upload id (8).
+pub(crate) const TABLE_UPLOAD: u8 = b'U';
+/// Earlier versions: inode (8), version (8, descending).
+pub(crate) const TABLE_VERSION: u8 = b'V';
+/// Extended attributes: inode (8), name.
+pub(crate) const TABLE_XATTR: u8 = b'X';
+/// Table `S`, counters of the store itself. High-water mark of inode and version numbers.
+pub(crate) const KEY_NUMBERS: &[u8] = b"Snumbers";
+/// Layout of the records; refused when newer than this build.
+pub(crate) const KEY_FORMAT: &[u8] = b"Sformat";
+
+/// `table`, then a number, then the rest.
+pub(crate) fn under(table: u8, ino: Ino, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(9 + rest.len());
+    key.push(table);
+    key.extend_from_slice(&ino.0.to_be_bytes());
+    key.extend_from_slice(rest);
+    key
+}
+
+/// The key of everything in `table` behind those that start with this number.
+pub(crate) fn behind(table: u8, ino: Ino) -> Vec<u8> {
+    under(table, Ino(ino.0 + 1), &[])
+}
+
+/// `table` followed by bytes.
+pub(crate) fn plain(table: u8, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + rest.len());
+    key.push(table);
+    key.extend_from_slice(rest);
+    key
+}
+
+pub(crate) fn inode(ino: Ino) -> Vec<u8> {
+    under(TABLE_INODE, ino, &[])
+}
+
+pub(crate) fn entry(parent: Ino, name: &[u8]) -> Vec<u8> {
+    under(TABLE_ENTRY, parent, name)
+}
+
+/// The smallest key behind all that start with `prefix`; `None` if there is none (all bytes 0xff).
+pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let keep = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut end = prefix[..=keep].to_vec();
+    end[keep] += 1;
+    Some(end)
+}
+
+/// An S3 key such that byte order is kept and no encoded key is a prefix of another: zero bytes become `00 ff`, the end
+/// is `00 01`.
+pub(crate) fn terminated(key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + 2);
+    for byte in key {
+        out.push(*byte);
+        if *byte == 0 {
+            out.push(0xff);
+        }
+    }
+    out.extend_from_slice(&[0, 1]);
+    out
+}
+
+/// Undoes [`terminated`]; gives the key and what follows it.
+pub(crate) fn split_terminated(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut key = Vec::new();
+    let mut at = 0;
+    loop {
+        match (bytes.get(at)?, bytes.get(at + 1)) {
+            (0, Some(0xff)) => {
+                key.push(0);
+                at += 2;
+            }
+            (0, Some(1)) => return Some((key, &bytes[at + 2..])),
+            (0, _) => return None,
+            (byte, _) => {
+                key.push(*byte);
+                at += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn terminated_keys_read_back_and_keep_their_order(a: Vec<u8>, b: Vec<u8>, rest: [u8; 8]) {
+            let (ta, tb) = (terminated(&a), terminated(&b));
+            prop_assert_eq!(a.cmp(&b), ta.cmp(&tb));
+            let joined = [&ta[..], &rest].concat();
+            prop_assert_eq!(split_terminated(&joined), Some((a, &rest[..])));
+        }
+
+        #[test]
+        fn nothing_with_the_prefix_lies_behind_its_end(prefix: Vec<u8>, rest: Vec<u8>) {
+            if let Some(end) = prefix_end(&prefix) {
+                prop_assert!([&prefix[..], &rest].concat() < end);
+                prop_assert!(end > prefix);
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Layer 5: one tree of buckets, directories, files and versions; one object API and one file API over the same state.
+//!
+//! Start with [`Namespace`]. Reading takes a [`view`](crate::view) of the records; every change is one commit computed
+//! under the single writer (`strata_content::Store::transact`). An [`Op`] is one request: who asks, and what the answer
+//! depends on. [`OpenStore`] puts a whole store together.
+//!
+//! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them; `lookup`,
+//! `create`, `rename`, `setattr` are the tree; `file`, `staging` and `seal` are open files; `object`, `list` and
+//! `upload` are S3's view; `trees` and `service` serve single doors; `check` holds the invariants.
+
+mod assemble;
+mod bucket;
+mod changes;
+mod check;
+mod create;
+mod entries;
+mod error;
+mod file;
+mod key;
+mod list;
+mod lookup;
+mod name;
+mod namespace;
+mod object;
+mod permission;
+mod record;
+mod rename;
+mod seal;
+mod service;
+mod setattr;
+mod staging;
+mod trees;
+mod types;
+mod upload;
+mod view;
+
+pub use assemble::{OpenStore, StoreConfig};
+pub use check::{CheckReport, check_store};
+pub use error::{Error, ErrorKind, Result};
+pub use file::{READ_LEN_MAX, STAGED_BYTES_MAX};
+pub use list::LIST_LIMIT_MAX;
+pub use name::{ALIAS_PREFIX, check_bucket};
+pub use namespace::{Identity, Namespace, Settle};
+pub use service::LOCKS_MAX;
+pub use strata_content::{Content, ContentError, Ingest, Reader};
+pub use types::*;
+pub use upload::{PART_LEN_MIN, PART_NUMBER_MAX};

@@ -1,0 +1,227 @@
+//! Listing keys: a walk of the tree in the order of its entries, which is the order of S3's keys.
+
+use strata_seam::Ino;
+
+use crate::error::Result;
+use crate::key;
+use crate::name;
+use crate::namespace::Namespace;
+use crate::permission;
+use crate::types::{Access, ListPage, ListQuery, NodeKind, ObjectInfo, Op};
+use crate::view::{View, decode_dirent};
+
+/// Most keys and prefixes of one page.
+pub const LIST_LIMIT_MAX: usize = 1000;
+/// Deepest nesting a key of 1024 bytes can have, and one for the bucket.
+const DEPTH_MAX: usize = 1026;
+/// Entries read at once.
+const STEP: usize = 256;
+
+/// A directory being walked.
+struct Level {
+    ino: Ino,
+    /// Its key, ending in `/`; empty for the bucket.
+    path: Vec<u8>,
+    from: Vec<u8>,
+    end: Vec<u8>,
+    page: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
+    last: bool,
+}
+
+/// One result.
+enum Hit {
+    Object(Vec<u8>, Box<ObjectInfo>),
+    Prefix(Vec<u8>),
+}
+
+impl Hit {
+    fn key(&self) -> &[u8] {
+        match self {
+            Self::Object(key, _) | Self::Prefix(key) => key,
+        }
+    }
+}
+
+impl Level {
+    /// Starts in directory `ino` at entries that begin with `start` and can lead behind `after`.
+    fn new(ino: Ino, path: Vec<u8>, start: &[u8], after: Option<&[u8]>) -> Self {
+        let mut from = key::entry(ino, start);
+        if let Some(rest) = after.and_then(|after| after.strip_prefix(&path[..])) {
+            let behind = match rest.iter().position(|byte| *byte == b'/') {
+                // The key lies below this directory entry, which has to be entered.
+                Some(at) => key::entry(ino, &rest[..=at]),
+                None => [&key::entry(ino, rest)[..], &[0]].concat(),
+            };
+            from = from.max(behind);
+        }
+        let end = if start.is_empty() {
+            key::behind(key::TABLE_ENTRY, ino)
+        } else {
+            key::prefix_end(&key::entry(ino, start)).unwrap_or_else(|| key::behind(key::TABLE_ENTRY, ino))
+        };
+        Self { ino, path, from, end, page: Vec::new().into_iter(), last: false }
+    }
+
+    fn next(&mut self, view: &mut impl View) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+        loop {
+            if let Some(record) = self.page.next() {
+                return Ok(Some(record));
+            }
+            if self.last || self.from >= self.end {
+                return Ok(None);
+            }
+            let page = view.records(&self.from, &self.end, STEP)?;
+            self.last = page.len() < STEP;
+            if let Some((key, _)) = page.last() {
+                self.from.clone_from(key);
+                self.from.push(0);
+            }
+            self.page = page.into_iter();
+        }
+    }
+
+    /// Skips to entries that are not below `prefix` (a key).
+    fn skip(&mut self, prefix: &[u8]) {
+        let Some(rest) = prefix.strip_prefix(&self.path[..]) else { return };
+        let Some(end) = key::prefix_end(&key::entry(self.ino, rest)) else { return };
+        if end > self.from || self.page.len() > 0 {
+            self.from = end;
+            self.page = Vec::new().into_iter();
+            self.last = false;
+        }
+    }
+}
+
+impl Namespace {
+    /// Keys of a bucket in byte order, with common prefixes rolled up. At most [`LIST_LIMIT_MAX`] results.
+    ///
+    /// Directories that somebody made appear as the key `dir/`. Symbolic links and devices are not objects. Directories
+    /// the caller may not read are left out.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NoSuchBucket`], [`crate::ErrorKind::AccessDenied`] on the bucket itself.
+    pub fn list(&self, op: &Op, bucket: &str, query: &ListQuery) -> Result<ListPage> {
+        let limit = query.limit.min(LIST_LIMIT_MAX);
+        if limit == 0 {
+            return Ok(ListPage::default());
+        }
+        // One more than asked tells whether there is more.
+        let mut hits = self.walk(op, bucket, query, limit + 1)?;
+        let next = if hits.len() > limit {
+            hits.truncate(limit);
+            hits.last().map(|hit| hit.key().to_vec())
+        } else {
+            None
+        };
+        let mut page = ListPage { next, ..ListPage::default() };
+        for hit in hits {
+            match hit {
+                Hit::Object(key, info) => page.objects.push((key, *info)),
+                Hit::Prefix(prefix) => page.prefixes.push(prefix),
+            }
+        }
+        Ok(page)
+    }
+
+    fn walk(&self, op: &Op, bucket: &str, query: &ListQuery, wanted: usize) -> Result<Vec<Hit>> {
+        let mut snap = self.snap(op);
+        let (record, root) = self.open_bucket(&mut snap, op, bucket)?;
+        snap.relaxed = record.relaxed;
+        permission::require(&op.caller, &root.attr, Access { read: true, exec: true, write: false })?;
+        let prefix = &query.prefix[..];
+        let after = query.after.as_deref();
+        let delimiter = query.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
+
+        // Down to the directory that the prefix names.
+        let cut = prefix.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+        let (mut at, mut path) = (root, Vec::new());
+        for part in prefix[..cut].split_inclusive(|byte| *byte == b'/') {
+            let Some(dirent) = snap.entry(at.attr.ino, part)? else { return Ok(Vec::new()) };
+            let Some(dir) = snap.find_inode(dirent.ino)? else { return Ok(Vec::new()) };
+            permission::search(&op.caller, &dir.attr)?;
+            path.extend_from_slice(part);
+            at = dir;
+        }
+        let mut hits: Vec<Hit> = Vec::new();
+        if cut > 0 && cut == prefix.len() {
+            self.marker(&mut snap, &at, &path, after, &mut hits)?;
+        }
+        let mut levels = vec![Level::new(at.attr.ino, path, &prefix[cut..], after)];
+        while let Some(level) = levels.last_mut() {
+            if hits.len() >= wanted {
+                break;
+            }
+            let Some((record_key, value)) = level.next(&mut snap)? else {
+                levels.pop();
+                continue;
+            };
+            let entry_name = &record_key[9..];
+            let full = [&level.path[..], entry_name].concat();
+            let dirent = decode_dirent(level.ino, &value)?;
+            let directory = name::is_dir(entry_name);
+            if let Some(common) = delimiter.and_then(|delimiter| common_prefix(&full, prefix.len(), delimiter)) {
+                let common = common.to_vec();
+                level.skip(&common);
+                if self.shows_prefix(op, bucket, &common, after, hits.last())? {
+                    hits.push(Hit::Prefix(common));
+                }
+                continue;
+            }
+            if directory {
+                if after.is_some_and(|after| !after.starts_with(&full) && full[..] < *after) || levels.len() >= DEPTH_MAX {
+                    continue;
+                }
+                let Some(dir) = snap.find_inode(dirent.ino)? else { continue };
+                if !permission::granted(&op.caller, &dir.attr).read {
+                    continue;
+                }
+                self.marker(&mut snap, &dir, &full, after, &mut hits)?;
+                levels.push(Level::new(dir.attr.ino, full, b"", after));
+            } else if dirent.kind == NodeKind::File && after.is_none_or(|after| full[..] > *after) {
+                let Some(inode) = snap.find_inode(dirent.ino)? else { continue };
+                hits.push(Hit::Object(full, Box::new(self.info(inode))));
+            }
+        }
+        Ok(hits)
+    }
+
+    /// Adds the object `dir/` for a directory that somebody made and that has no object of that name.
+    fn marker(
+        &self,
+        view: &mut impl View,
+        dir: &crate::record::Inode,
+        path: &[u8],
+        after: Option<&[u8]>,
+        hits: &mut Vec<Hit>,
+    ) -> Result<()> {
+        let wanted = !dir.implicit && !path.is_empty() && after.is_none_or(|after| *path > *after);
+        if wanted && view.entry(dir.attr.ino, b"")?.is_none() {
+            hits.push(Hit::Object(path.to_vec(), Box::new(self.info(dir.clone()))));
+        }
+        Ok(())
+    }
+
+    /// Whether a common prefix belongs on this page: not twice, and only with a key behind `after` below it.
+    fn shows_prefix(&self, op: &Op, bucket: &str, common: &[u8], after: Option<&[u8]>, last: Option<&Hit>) -> Result<bool> {
+        if matches!(last, Some(Hit::Prefix(shown)) if shown == common) {
+            return Ok(false);
+        }
+        match after {
+            Some(after) if after == common => Ok(false),
+            Some(after) if after.starts_with(common) => {
+                let below =
+                    ListQuery { prefix: common.to_vec(), delimiter: None, after: Some(after.to_vec()), limit: 1 };
+                Ok(!self.walk(op, bucket, &below, 1)?.is_empty())
+            }
+            Some(after) => Ok(common > after),
+            None => Ok(true),
+        }
+    }
+}
+
+/// The part of a key up to and including the first delimiter behind the prefix.
+fn common_prefix<'a>(full: &'a [u8], prefix_len: usize, delimiter: &[u8]) -> Option<&'a [u8]> {
+    let rest = full.get(prefix_len..)?;
+    let at = rest.windows(delimiter.len()).position(|window| window == delimiter)?;
+    Some(&full[..prefix_len + at + delimiter.len()])
+}

@@ -1,0 +1,154 @@
+//! Reading the tree: names, attributes, directories.
+
+use strata_seam::Ino;
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::name;
+use crate::namespace::Namespace;
+use crate::permission;
+use crate::types::{Access, Attr, DirEntry, DirPage, NodeKind, Op, StoreSpace};
+use crate::view::{Snap, View, decode_dirent};
+
+/// Most entries of one page of a directory, whatever was asked.
+const PAGE_MAX: usize = 4096;
+
+impl Namespace {
+    pub(crate) fn snap<'a>(&'a self, op: &'a Op) -> Snap<'a> {
+        Snap::new(self, op)
+    }
+
+    /// What `name` in directory `parent` leads to; `.` and `..` are understood.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::NotDirectory`], [`ErrorKind::AccessDenied`], [`ErrorKind::Stale`].
+    pub fn lookup(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<Attr> {
+        let mut snap = self.snap(op);
+        let dir = snap.dir(parent)?;
+        permission::search(&op.caller, &dir.attr)?;
+        let ino = match name {
+            b"." => return Ok(dir.attr),
+            b".." => dir.parent,
+            _ if name.len() > crate::types::NAME_LEN_MAX => {
+                return Err(fail(ErrorKind::NameTooLong, format!("a name of {} bytes", name.len())));
+            }
+            _ => snap.found(parent, name)?.dirent.ino,
+        };
+        let inode = snap.inode(ino)?;
+        snap.relaxed = inode.relaxed;
+        Ok(self.with_staged(inode.attr))
+    }
+
+    /// The directory that holds a directory (the root's is itself).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotDirectory`], [`ErrorKind::Stale`].
+    pub fn parent(&self, op: &Op, dir: Ino) -> Result<Attr> {
+        let mut snap = self.snap(op);
+        let parent = snap.dir(dir)?.parent;
+        Ok(snap.dir(parent)?.attr)
+    }
+
+    /// Walks `/`-separated names from the root; the empty path is the root. Symbolic links are not followed.
+    ///
+    /// # Errors
+    /// As [`Namespace::lookup`].
+    pub fn resolve(&self, op: &Op, path: &[u8]) -> Result<Attr> {
+        let mut attr = self.getattr(op, crate::types::ROOT_INO)?;
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            attr = self.lookup(op, attr.ino, name)?;
+        }
+        Ok(attr)
+    }
+
+    /// Attributes of an inode, staged writes included.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`].
+    pub fn getattr(&self, op: &Op, ino: Ino) -> Result<Attr> {
+        let mut snap = self.snap(op);
+        let inode = snap.inode(ino)?;
+        snap.relaxed = inode.relaxed;
+        Ok(self.with_staged(inode.attr))
+    }
+
+    /// Which of the asked permissions the caller has.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`].
+    pub fn access(&self, op: &Op, ino: Ino, asked: Access) -> Result<Access> {
+        let have = permission::granted(&op.caller, &self.snap(op).inode(ino)?.attr);
+        Ok(Access {
+            read: asked.read && have.read,
+            write: asked.write && have.write,
+            exec: asked.exec && have.exec,
+        })
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for anything else.
+    pub fn readlink(&self, op: &Op, ino: Ino) -> Result<Vec<u8>> {
+        let inode = self.snap(op).inode(ino)?;
+        if inode.attr.kind != NodeKind::Symlink {
+            return Err(fail(ErrorKind::Invalid, format!("inode {ino} is not a symbolic link")));
+        }
+        Ok(inode.target)
+    }
+
+    /// Entries behind `after` (empty: from the start), with attributes, at most `limit`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotDirectory`], [`ErrorKind::AccessDenied`], [`ErrorKind::Stale`].
+    pub fn readdir(&self, op: &Op, dir: Ino, after: &[u8], limit: usize) -> Result<DirPage> {
+        let mut snap = self.snap(op);
+        let inode = snap.dir(dir)?;
+        snap.relaxed = inode.relaxed;
+        permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
+        let limit = limit.clamp(1, PAGE_MAX);
+        // The cursor is a zero byte and the entry name, so that it is never empty.
+        let mut from = match after.split_first() {
+            Some((0, entry_name)) => [&key::entry(dir, entry_name)[..], &[0]].concat(),
+            Some(_) => return Err(fail(ErrorKind::Invalid, "a directory cursor that was never given out")),
+            None => key::entry(dir, &[]),
+        };
+        let end = key::behind(key::TABLE_ENTRY, dir);
+        let mut page = DirPage::default();
+        while page.entries.len() < limit {
+            let wanted = limit - page.entries.len();
+            let records = snap.records(&from, &end, wanted)?;
+            page.end = records.len() < wanted;
+            let Some((last, _)) = records.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+            for (key, value) in &records {
+                let entry_name = &key[9..];
+                let dirent = decode_dirent(dir, value)?;
+                // An entry whose inode vanished between the two reads is gone.
+                let Some(inode) = snap.find_inode(dirent.ino)? else { continue };
+                if entry_name.is_empty() && inode.is_marker() {
+                    continue;
+                }
+                page.entries.push(DirEntry {
+                    name: name::shown(entry_name, dirent.shadowed),
+                    attr: self.with_staged(inode.attr),
+                    cursor: [&[0], entry_name].concat(),
+                });
+            }
+            if page.end {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// Totals of the file systems below, parity taken off, and of inodes.
+    ///
+    /// # Errors
+    /// Those of the disks.
+    pub fn space(&self, _op: &Op) -> Result<StoreSpace> {
+        let space = self.store.ledger().space();
+        Ok(StoreSpace { total: space.total, free: space.free, inodes: 0 })
+    }
+}

@@ -1,0 +1,267 @@
+//! The name space itself: what every operation shares.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
+use strata_chunk::wire::{Decoder, Encoder};
+use strata_content::{Done, Store, Tx};
+use strata_ledger::{Class, Settled};
+use strata_seam::{Clock, Ino, Timestamp};
+
+use crate::changes::Feed;
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::file::Opens;
+use crate::key;
+use crate::record::Inode;
+use crate::types::{Attr, Change, NodeKind, ObjectMeta, Op, ROOT_INO};
+use crate::view::damaged;
+
+/// Numbers are reserved in steps of this many, so that drawing one needs no commit. A crash wastes at most one step.
+const NUMBERS_STEP: u64 = 1 << 16;
+
+/// Format of the records, in the store's own table.
+const RECORD_FORMAT: u64 = 1;
+
+/// The name space. Shared as `Arc<Namespace>`; every call may run on any thread. All calls are synchronous; metadata
+/// calls take microseconds to tens of microseconds unless the index must read its disk.
+pub struct Namespace {
+    pub(crate) store: Arc<Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) opens: Opens,
+    pub(crate) feed: Feed,
+    numbers: Numbers,
+    store_id: [u8; 16],
+    boot_id: u64,
+}
+
+/// Identity of a name space and of its running instance.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// Constant for the life of the store.
+    pub store_id: [u8; 16],
+    /// Different with every start of the process.
+    pub boot_id: u64,
+    /// Owner of the root directory when the store is created.
+    pub uid: u32,
+    /// Group of the root directory when the store is created.
+    pub gid: u32,
+}
+
+/// Draws inode, version and change numbers.
+struct Numbers {
+    next: AtomicU64,
+    reserved: Mutex<u64>,
+}
+
+/// Resolves when what the operation depends on is as durable as its bucket promises. May be dropped at any time.
+pub struct Settle {
+    inner: Option<Settled>,
+}
+
+impl Future for Settle {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.inner {
+            None => Poll::Ready(Ok(())),
+            Some(settled) => Pin::new(settled).poll(context).map(|done| done.map_err(Error::from)),
+        }
+    }
+}
+
+impl Namespace {
+    /// The name space over a store; creates the root directory in an empty one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotSupported`] for records of a newer format, and those of the store.
+    pub fn over(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity) -> Result<Arc<Self>> {
+        let format = store.get(key::KEY_FORMAT)?;
+        let mark = store.get(key::KEY_NUMBERS)?;
+        let number = |bytes: &[u8]| Decoder::new(bytes).uvarint().map_err(|_| damaged("a counter of the store".to_owned()));
+        if let Some(format) = &format
+            && number(&format.value)? != RECORD_FORMAT
+        {
+            return Err(fail(
+                ErrorKind::NotSupported,
+                "the records were written by a newer version; nothing was changed; use that version",
+            ));
+        }
+        let next = match &mark {
+            Some(mark) => number(&mark.value)?,
+            None => ROOT_INO.0 + 1,
+        };
+        let ns = Arc::new(Self {
+            store,
+            clock,
+            opens: Opens::default(),
+            feed: Feed::default(),
+            numbers: Numbers { next: AtomicU64::new(next), reserved: Mutex::new(next) },
+            store_id: identity.store_id,
+            boot_id: identity.boot_id,
+        });
+        if format.is_none() {
+            ns.create_root(identity.uid, identity.gid)?;
+        }
+        ns.store.collect_unfinished()?;
+        ns.remove_unlinked()?;
+        Ok(ns)
+    }
+
+    fn create_root(&self, uid: u32, gid: u32) -> Result<()> {
+        let now = self.clock.now();
+        let mut root = Inode::new(ROOT_INO, NodeKind::Directory, 0o755, (uid, gid), now);
+        root.parent = ROOT_INO;
+        self.store.transact(false, |tx| {
+            let mut format = Encoder::new();
+            format.uvarint(RECORD_FORMAT);
+            tx.put(key::KEY_FORMAT, format.finish());
+            tx.put(key::inode(ROOT_INO), root.encode());
+            Ok::<_, Error>(())
+        })?;
+        Ok(())
+    }
+
+    /// For async doors: await before replying (S3, WebDAV, NFS).
+    pub fn settle(&self, op: &Op) -> Settle {
+        let (lsn, class) = dependence(op);
+        let ledger = self.store.ledger();
+        let reached = match class {
+            Class::Durable => ledger.durable(),
+            Class::Written => ledger.written(),
+        };
+        Settle { inner: (lsn > reached).then(|| ledger.settled(lsn, class)) }
+    }
+
+    /// The same on the calling thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`] when the write quorum was lost: what the operation changed is not promised.
+    pub fn settle_blocking(&self, op: &Op) -> Result<()> {
+        let (lsn, class) = dependence(op);
+        Ok(self.store.ledger().wait(lsn, class)?)
+    }
+
+    /// The store below, for status and checks.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The store's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Identity of the store: 16 bytes, constant for its life.
+    #[must_use]
+    pub fn store_id(&self) -> [u8; 16] {
+        self.store_id
+    }
+
+    /// Changes with every start of the process (NFS write verifier: unstable data of another instance is lost).
+    #[must_use]
+    pub fn boot_id(&self) -> u64 {
+        self.boot_id
+    }
+
+    /// A number never used before for an inode, version or change; within `tx` because it may have to reserve more.
+    pub(crate) fn number(&self, tx: &mut Tx<'_>) -> u64 {
+        let number = self.numbers.next.fetch_add(1, Ordering::Relaxed);
+        let mut reserved = self.numbers.reserved.lock();
+        if number >= *reserved {
+            *reserved = number + NUMBERS_STEP;
+            let mut mark = Encoder::new();
+            mark.uvarint(*reserved);
+            tx.put(key::KEY_NUMBERS, mark.finish());
+        }
+        number
+    }
+
+    /// A change number for something that is not in a record yet.
+    pub(crate) fn fresh_change(&self) -> u64 {
+        self.numbers.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Runs a change, notes in `op` what the answer depends on, and tells the feed. The closure returns its value, the
+    /// changes to announce, and whether it happened in a relaxed bucket.
+    pub(crate) fn change<T>(&self, op: &Op, run: impl FnOnce(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
+        let mut effects = Effects::default();
+        let done = self.store.transact(false, |tx| run(tx, &mut effects));
+        let Done { value, lsn, seen } = match done {
+            Ok(done) => done,
+            Err(error) => return Err(error),
+        };
+        if let Some(lsn) = lsn {
+            op.note(lsn, !effects.relaxed);
+        } else if seen > self.store.durable() {
+            op.note(seen, !effects.relaxed);
+        }
+        self.feed.publish(op.caller.door, effects.changes);
+        Ok(value)
+    }
+}
+
+/// What a change does beside its records.
+#[derive(Default)]
+pub(crate) struct Effects {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) relaxed: bool,
+}
+
+impl Effects {
+    pub(crate) fn entry(&mut self, parent: Ino, name: &[u8], old: Option<Ino>) {
+        self.changes.push(Change::Entry { parent, name: name.to_vec(), old });
+    }
+    pub(crate) fn attr(&mut self, ino: Ino) {
+        self.changes.push(Change::Attr(ino));
+    }
+    pub(crate) fn content(&mut self, ino: Ino) {
+        self.changes.push(Change::Content(ino));
+    }
+}
+
+fn dependence(op: &Op) -> (strata_seam::Lsn, Class) {
+    (op.lsn(), if op.strict() { Class::Durable } else { Class::Written })
+}
+
+impl Inode {
+    pub(crate) fn new(ino: Ino, kind: NodeKind, mode: u32, owner: (u32, u32), now: Timestamp) -> Self {
+        let directory = kind == NodeKind::Directory;
+        Self {
+            attr: Attr {
+                ino,
+                kind,
+                mode,
+                uid: owner.0,
+                gid: owner.1,
+                nlink: if directory { 2 } else { 1 },
+                rdev: 0,
+                size: 0,
+                allocated: 0,
+                atime: now,
+                mtime: now,
+                ctime: now,
+                btime: now,
+                change: 0,
+            },
+            parent: Ino(0),
+            implicit: false,
+            relaxed: false,
+            etag: None,
+            version: 0,
+            items: Vec::new(),
+            target: Vec::new(),
+            meta: ObjectMeta::default(),
+            parts: Vec::new(),
+        }
+    }
+}
+
+/// Tables of what the process holds open; see [`crate::file`].
+pub(crate) type Table<K, V> = Mutex<HashMap<K, V>>;

@@ -1,0 +1,452 @@
+//! Objects by bucket and key, as S3 sees them; and files replaced whole, as WebDAV does.
+
+use strata_content::{Content, Reader, Tx};
+use strata_seam::Ino;
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::name;
+use crate::namespace::{Effects, Namespace};
+use crate::permission;
+use crate::record::{Bucket, Inode};
+use crate::types::{Access, Condition, NodeKind, ObjectInfo, ObjectMeta, Op, ROOT_INO};
+use crate::view::View;
+
+/// MD5 of nothing: the ETag of a directory shown as the object `dir/`.
+pub(crate) const EMPTY_ETAG: &str = "d41d8cd98f00b204e9800998ecf8427e";
+/// Permission bits of files made through S3 and WebDAV.
+const FILE_MODE: u32 = 0o644;
+/// Permission bits of directories made by keys.
+const DIR_MODE: u32 = 0o755;
+
+/// Where a key leads.
+pub(crate) struct Place {
+    pub(crate) dir: Inode,
+    /// Entry names of the directories from the bucket down.
+    pub(crate) path: Vec<Vec<u8>>,
+    /// Entry name of the object.
+    pub(crate) name: Vec<u8>,
+}
+
+impl Namespace {
+    /// The object as it is shown; a directory stands for its marker.
+    pub(crate) fn info(&self, inode: Inode) -> ObjectInfo {
+        if inode.attr.kind == NodeKind::Directory {
+            let attr = crate::types::Attr { size: 0, ..inode.attr };
+            let (meta, parts) = (ObjectMeta::default(), Vec::new());
+            return ObjectInfo { attr, etag: EMPTY_ETAG.to_owned(), meta, version: inode.version, parts };
+        }
+        let etag = etag(&inode);
+        let attr = self.with_staged(inode.attr);
+        ObjectInfo { attr, etag, meta: inode.meta, version: inode.version, parts: inode.parts }
+    }
+
+    /// Walks a key's directories; `None` if one of them does not exist.
+    pub(crate) fn find_place(&self, view: &mut impl View, op: &Op, bucket: &str, key: &[u8]) -> Result<Option<Place>> {
+        let (_, mut dir) = self.open_bucket(view, op, bucket)?;
+        let (dirs, name) = name::split_key(key)?;
+        let mut path = Vec::with_capacity(dirs.len());
+        for part in dirs {
+            let entry_name = [part, b"/"].concat();
+            let Some(dirent) = view.entry(dir.attr.ino, &entry_name)? else { return Ok(None) };
+            let Some(next) = view.find_inode(dirent.ino)? else { return Ok(None) };
+            dir = next;
+            permission::search(&op.caller, &dir.attr)?;
+            path.push(entry_name);
+        }
+        Ok(Some(Place { dir, path, name: name.to_vec() }))
+    }
+
+    /// The inode a key leads to, if it is an object.
+    pub(crate) fn find_object(&self, view: &mut impl View, op: &Op, bucket: &str, key: &[u8]) -> Result<Inode> {
+        let missing = || fail(ErrorKind::NotFound, format!("there is no object '{}'", key.escape_ascii()));
+        let place = self.find_place(view, op, bucket, key)?.ok_or_else(missing)?;
+        if let Some(dirent) = view.entry(place.dir.attr.ino, &place.name)?
+            && dirent.kind == NodeKind::File
+            && let Some(inode) = view.find_inode(dirent.ino)?
+        {
+            return Ok(inode);
+        }
+        // A directory that somebody made is the object `dir/`.
+        if place.name.is_empty() && !place.dir.implicit && !place.path.is_empty() {
+            return Ok(place.dir);
+        }
+        Err(missing())
+    }
+
+    /// Creates or replaces an object. Replacing keeps inode, owner and mode. One commit.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::PreconditionFailed`], [`ErrorKind::AccessDenied`], and those of names.
+    #[allow(clippy::too_many_arguments, reason = "what a PUT consists of")]
+    pub fn put_object(
+        &self,
+        op: &Op,
+        bucket: &str,
+        key: &[u8],
+        content: Content,
+        etag: Option<String>,
+        meta: ObjectMeta,
+        cond: &Condition,
+    ) -> Result<ObjectInfo> {
+        let allocated = self.store.allocated_of(&content)?;
+        let new = NewContent { content, etag, meta, parts: Vec::new(), allocated };
+        self.change(op, |tx, effects| self.put_at(tx, effects, op, bucket, key, new, cond))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what a PUT consists of")]
+    pub(crate) fn put_at(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        op: &Op,
+        bucket: &str,
+        key: &[u8],
+        new: NewContent,
+        cond: &Condition,
+    ) -> Result<ObjectInfo> {
+        let (record, mut dir) = self.open_bucket(tx, op, bucket)?;
+        effects.relaxed = record.relaxed;
+        let (dirs, name) = name::split_key(key)?;
+        for part in dirs {
+            dir = self.enter_or_make(tx, effects, op, dir, part)?;
+            permission::search(&op.caller, &dir.attr)?;
+        }
+        let inode = self.put_in(tx, effects, op, dir, name, new, cond, &record)?;
+        Ok(self.info(inode))
+    }
+
+    fn enter_or_make(&self, tx: &mut Tx<'_>, effects: &mut Effects, op: &Op, mut dir: Inode, part: &[u8]) -> Result<Inode> {
+        let entry_name = [part, b"/"].concat();
+        if let Some(dirent) = tx.entry(dir.attr.ino, &entry_name)? {
+            return tx.dir(dirent.ino);
+        }
+        permission::change_entries(&op.caller, &dir.attr)?;
+        let now = self.clock.now();
+        let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, DIR_MODE);
+        let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now);
+        made.implicit = true;
+        self.put_inode(tx, &mut made);
+        self.add_entry(tx, &mut dir, &entry_name, &made, now)?;
+        effects.entry(dir.attr.ino, &name::shown(&entry_name, false), None);
+        // What was an object of that name is seen under another name from now on.
+        effects.entry(dir.attr.ino, &name::shown(part, true), None);
+        Ok(made)
+    }
+
+    /// Creates or replaces the entry `entry_name` of `dir` by content.
+    #[allow(clippy::too_many_arguments, reason = "what a PUT consists of")]
+    pub(crate) fn put_in(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        op: &Op,
+        mut dir: Inode,
+        entry_name: &[u8],
+        new: NewContent,
+        cond: &Condition,
+        bucket: &Bucket,
+    ) -> Result<Inode> {
+        let parent = dir.attr.ino;
+        let now = self.clock.now();
+        let present = match tx.entry(parent, entry_name)? {
+            Some(dirent) => Some(tx.inode(dirent.ino)?),
+            None => None,
+        };
+        check(cond, present.as_ref().filter(|inode| inode.attr.kind == NodeKind::File))?;
+        let shown = |tx: &mut Tx<'_>| -> Result<Vec<u8>> {
+            let shadowed = tx.entry(parent, entry_name)?.is_some_and(|dirent| dirent.shadowed);
+            Ok(name::shown(entry_name, shadowed))
+        };
+        match present {
+            Some(mut inode) if inode.attr.kind == NodeKind::File => {
+                permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
+                self.replace_content(tx, &mut inode, bucket.versioned)?;
+                self.fill(tx, &mut inode, new)?;
+                (inode.attr.mtime, inode.attr.ctime) = (now, now);
+                permission::drop_set_id(&op.caller, &mut inode);
+                self.put_inode(tx, &mut inode);
+                effects.content(inode.attr.ino);
+                Ok(inode)
+            }
+            other => {
+                permission::change_entries(&op.caller, &dir.attr)?;
+                let mut replaced = None;
+                if let Some(mut old) = other {
+                    permission::remove_entry(&op.caller, &dir.attr, &old.attr)?;
+                    self.remove_entry(tx, &mut dir, entry_name, now)?;
+                    self.drop_link(tx, &mut old, now)?;
+                    replaced = Some(old.attr.ino);
+                }
+                let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, FILE_MODE);
+                let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now);
+                self.fill(tx, &mut inode, new)?;
+                self.put_inode(tx, &mut inode);
+                self.add_entry(tx, &mut dir, entry_name, &inode, now)?;
+                let shown = shown(tx)?;
+                effects.entry(parent, &shown, replaced);
+                effects.attr(parent);
+                Ok(inode)
+            }
+        }
+    }
+
+    fn fill(&self, tx: &mut Tx<'_>, inode: &mut Inode, new: NewContent) -> Result<()> {
+        self.set_content(tx, inode, new.content, new.allocated)?;
+        inode.etag = new.etag;
+        inode.meta = new.meta;
+        inode.parts = new.parts;
+        Ok(())
+    }
+
+    /// Creates or replaces the file `name` in `parent` with finished content, keeping inode, owner and mode of a
+    /// replaced one (WebDAV PUT). Returns the object and whether it was created.
+    ///
+    /// # Errors
+    /// [`ErrorKind::IsDirectory`], [`ErrorKind::PreconditionFailed`], and those of names and permission.
+    #[allow(clippy::too_many_arguments, reason = "what a PUT consists of")]
+    pub fn put_file(
+        &self,
+        op: &Op,
+        parent: Ino,
+        name: &[u8],
+        content: Content,
+        etag: Option<String>,
+        meta: ObjectMeta,
+        cond: &Condition,
+    ) -> Result<(ObjectInfo, bool)> {
+        let allocated = self.store.allocated_of(&content)?;
+        let new = NewContent { content, etag, meta, parts: Vec::new(), allocated };
+        self.change(op, |tx, effects| {
+            let dir = tx.dir(parent)?;
+            permission::search(&op.caller, &dir.attr)?;
+            if parent == ROOT_INO {
+                return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only"));
+            }
+            let found = tx.find(parent, name)?;
+            let entry_name = match &found {
+                Some(found) if found.dirent.kind == NodeKind::Directory => {
+                    return Err(fail(ErrorKind::IsDirectory, format!("'{}' is a directory", name.escape_ascii())));
+                }
+                Some(found) => found.name.clone(),
+                None => {
+                    name::check_new(name)?;
+                    name.to_vec()
+                }
+            };
+            effects.relaxed = dir.relaxed;
+            let bucket = Bucket { root: parent, created: dir.attr.btime, uid: 0, relaxed: dir.relaxed, versioned: false };
+            let inode = self.put_in(tx, effects, op, dir, &entry_name, new, cond, &bucket)?;
+            Ok((self.info(inode), found.is_none()))
+        })
+    }
+
+    /// The object at an inode with a reader pinned to its present content; staged writes are sealed first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AccessDenied`], [`ErrorKind::IsDirectory`], [`ErrorKind::Stale`].
+    pub fn open_object(&self, op: &Op, ino: Ino) -> Result<(ObjectInfo, Reader)> {
+        self.seal_if_dirty(op, ino)?;
+        let mut snap = self.snap(op);
+        let inode = snap.inode(ino)?;
+        snap.relaxed = inode.relaxed;
+        permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
+        match inode.attr.kind {
+            NodeKind::File => {}
+            NodeKind::Directory => return Err(fail(ErrorKind::IsDirectory, format!("inode {ino} is a directory"))),
+            _ => return Err(fail(ErrorKind::NotSupported, format!("inode {ino} is not a regular file"))),
+        }
+        let reader = Reader::new(&self.store, &inode.items);
+        Ok((self.info(inode), reader))
+    }
+
+    /// ETag, metadata and version of a file, without a reader.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`].
+    pub fn object_info(&self, op: &Op, ino: Ino) -> Result<ObjectInfo> {
+        self.seal_if_dirty(op, ino)?;
+        let mut snap = self.snap(op);
+        let inode = snap.inode(ino)?;
+        snap.relaxed = inode.relaxed;
+        Ok(self.info(inode))
+    }
+
+    /// An object's attributes and metadata.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::NoSuchBucket`], [`ErrorKind::AccessDenied`].
+    pub fn head_object(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<ObjectInfo> {
+        Ok(self.get_object(op, bucket, key)?.0)
+    }
+
+    /// An object and a reader pinned to its present version.
+    ///
+    /// # Errors
+    /// As [`Namespace::head_object`].
+    pub fn get_object(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<(ObjectInfo, Reader)> {
+        let mut inode = self.readable(op, bucket, key)?;
+        if let Some(file) = self.opens.get(inode.attr.ino)
+            && file.dirty.load(std::sync::atomic::Ordering::Acquire)
+        {
+            self.seal_whole(op, inode.attr.ino, &file)?;
+            inode = self.readable(op, bucket, key)?;
+        }
+        let reader = Reader::new(&self.store, &inode.items);
+        Ok((self.info(inode), reader))
+    }
+
+    fn readable(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<Inode> {
+        let mut snap = self.snap(op);
+        let inode = self.find_object(&mut snap, op, bucket, key)?;
+        snap.relaxed = inode.relaxed;
+        permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
+        Ok(inode)
+    }
+
+    /// Removes an object. What is not there is removed already: `false`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::PreconditionFailed`], [`ErrorKind::AccessDenied`].
+    pub fn delete_object(&self, op: &Op, bucket: &str, key: &[u8], cond: &Condition) -> Result<bool> {
+        self.change(op, |tx, effects| self.delete_at(tx, effects, op, bucket, key, cond))
+    }
+
+    /// Removes objects in one commit; one result per key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`] and those of the ledger; single keys fail in their own result.
+    pub fn delete_objects(&self, op: &Op, bucket: &str, keys: &[Vec<u8>]) -> Result<Vec<Result<bool>>> {
+        let cond = Condition::default();
+        self.change(op, |tx, effects| {
+            tx.bucket(bucket.as_bytes())?;
+            Ok(keys.iter().map(|key| self.delete_at(tx, effects, op, bucket, key, &cond)).collect())
+        })
+    }
+
+    fn delete_at(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        op: &Op,
+        bucket: &str,
+        key: &[u8],
+        cond: &Condition,
+    ) -> Result<bool> {
+        let record = tx.bucket(bucket.as_bytes())?;
+        effects.relaxed = record.relaxed;
+        let Some(Place { mut dir, path, name }) = self.find_place(tx, op, bucket, key)? else {
+            check(cond, None)?;
+            return Ok(false);
+        };
+        let now = self.clock.now();
+        let dirent = tx.entry(dir.attr.ino, &name)?.filter(|dirent| dirent.kind == NodeKind::File);
+        let Some(dirent) = dirent else {
+            check(cond, None)?;
+            if name.is_empty() && !dir.implicit && !path.is_empty() {
+                permission::own(&op.caller, &dir.attr)?;
+                dir.implicit = true;
+                self.put_inode(tx, &mut dir);
+                self.prune(tx, effects, dir, &path)?;
+                return Ok(true);
+            }
+            return Ok(false);
+        };
+        let mut inode = tx.inode(dirent.ino)?;
+        check(cond, Some(&inode))?;
+        permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
+        self.remove_entry(tx, &mut dir, &name, now)?;
+        self.drop_link(tx, &mut inode, now)?;
+        effects.entry(dir.attr.ino, &name::shown(&name, dirent.shadowed), Some(inode.attr.ino));
+        effects.attr(dir.attr.ino);
+        self.prune(tx, effects, dir, &path)?;
+        Ok(true)
+    }
+
+    /// Copies an object by reference: no data moves. `meta`: `None` copies the source's. `from_cond` guards the source.
+    ///
+    /// # Errors
+    /// As [`Namespace::get_object`] and [`Namespace::put_object`].
+    pub fn copy_object(
+        &self,
+        op: &Op,
+        from: (&str, &[u8]),
+        from_cond: &Condition,
+        to: (&str, &[u8]),
+        meta: Option<ObjectMeta>,
+    ) -> Result<ObjectInfo> {
+        let (source, _) = self.get_object(op, from.0, from.1)?;
+        self.change(op, |tx, effects| {
+            let inode = self.find_object(tx, op, from.0, from.1)?;
+            permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
+            check(from_cond, Some(&inode))?;
+            let new = NewContent {
+                content: self.store.content(inode.items.clone())?,
+                etag: Some(etag(&inode)),
+                meta: meta.unwrap_or_else(|| source.meta.clone()),
+                parts: Vec::new(),
+                allocated: inode.attr.allocated,
+            };
+            self.put_at(tx, effects, op, to.0, to.1, new, &Condition::default())
+        })
+    }
+
+    /// Starts taking in content for a bucket.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`].
+    pub fn ingest(&self, op: &Op, bucket: &str) -> Result<strata_content::Ingest> {
+        let relaxed = self.snap(op).bucket(bucket.as_bytes())?.relaxed;
+        Ok(self.store.ingest(relaxed))
+    }
+}
+
+/// Content about to be put somewhere.
+pub(crate) struct NewContent {
+    pub(crate) content: Content,
+    pub(crate) etag: Option<String>,
+    pub(crate) meta: ObjectMeta,
+    pub(crate) parts: Vec<u64>,
+    pub(crate) allocated: u64,
+}
+
+/// The ETag: the client's MD5 where one came, else derived from the manifest and marked by `-0` as no MD5.
+pub(crate) fn etag(inode: &Inode) -> String {
+    if let Some(etag) = &inode.etag {
+        return etag.clone();
+    }
+    if inode.items.is_empty() {
+        return EMPTY_ETAG.to_owned();
+    }
+    let mut hasher = blake3::Hasher::new();
+    for item in &inode.items {
+        hasher.update(&item.len.to_le_bytes());
+        match item.source {
+            strata_content::Source::Hole => hasher.update(&[0]),
+            strata_content::Source::Chunk { id, offset } => hasher.update(&id.0).update(&offset.to_le_bytes()),
+            strata_content::Source::Page { id, .. } => hasher.update(&id.0),
+        };
+    }
+    format!("{}-0", &hasher.finalize().to_hex()[..32])
+}
+
+/// Evaluates a condition against the present object.
+pub(crate) fn check(cond: &Condition, present: Option<&Inode>) -> Result<()> {
+    if *cond == Condition::default() {
+        return Ok(());
+    }
+    let present = present.map(etag);
+    let among = |list: &[String]| {
+        present.as_ref().is_some_and(|etag| list.iter().any(|wanted| wanted == "*" || wanted.trim_matches('"') == etag))
+    };
+    if cond.absent && present.is_some() {
+        return Err(fail(ErrorKind::PreconditionFailed, "there is an object already"));
+    }
+    if !cond.etag_in.is_empty() && !among(&cond.etag_in) {
+        let kind = if present.is_none() { ErrorKind::NotFound } else { ErrorKind::PreconditionFailed };
+        return Err(fail(kind, "the present object is not the one expected"));
+    }
+    if among(&cond.etag_not_in) {
+        return Err(fail(ErrorKind::PreconditionFailed, "the present object is one of those excluded"));
+    }
+    Ok(())
+}

@@ -1,0 +1,385 @@
+//! What the tables hold. Every record starts with a format byte; decoding is strict and never panics.
+//! Byte maps: `docs/format/records.md`.
+
+use std::collections::BTreeMap;
+
+use strata_chunk::wire::{Decoder, Encoder, WireError};
+use strata_chunk::{Item, Node};
+use strata_seam::{Ino, Timestamp};
+
+use crate::types::{Attr, BucketInfo, Durability, LockRecord, NodeKind, ObjectMeta};
+
+const FORMAT: u8 = 1;
+/// Bounds for decoding; what the doors let in is smaller.
+const TEXT_MAX: usize = 64 << 10;
+const NODE_BYTES_MAX: usize = 64 << 10;
+const ENTRIES_MAX: usize = 16 << 10;
+
+/// A directory entry: where the name leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Dirent {
+    pub(crate) ino: Ino,
+    pub(crate) kind: NodeKind,
+    /// An object beside which stands a directory of the same name.
+    pub(crate) shadowed: bool,
+}
+
+impl Dirent {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::with_capacity(12);
+        out.u8(FORMAT).u8(self.kind as u8).u8(u8::from(self.shadowed)).uvarint(self.ino.0);
+        out.finish()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut input = Decoder::new(bytes);
+        input.version("a directory entry", FORMAT)?;
+        let kind = kind(input.u8()?)?;
+        let shadowed = flag(input.u8()?)?;
+        let ino = Ino(input.uvarint()?);
+        input.finish()?;
+        Ok(Self { ino, kind, shadowed })
+    }
+}
+
+/// An inode with its present version.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Inode {
+    pub(crate) attr: Attr,
+    /// Directories: the directory they are in.
+    pub(crate) parent: Ino,
+    /// Directories: made by an S3 key only; vanishes with its last entry.
+    pub(crate) implicit: bool,
+    /// Belongs to a `relaxed` bucket.
+    pub(crate) relaxed: bool,
+    /// Given by the client's MD5; otherwise derived from the manifest.
+    pub(crate) etag: Option<String>,
+    /// Number of the present content.
+    pub(crate) version: u64,
+    /// The content.
+    pub(crate) items: Vec<Item>,
+    /// Symbolic links: the target.
+    pub(crate) target: Vec<u8>,
+    pub(crate) meta: ObjectMeta,
+    pub(crate) parts: Vec<u64>,
+}
+
+const HAS_ETAG: u8 = 1;
+const IMPLICIT: u8 = 2;
+const RELAXED: u8 = 4;
+const HAS_OBJECT: u8 = 8;
+
+impl Inode {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let attr = &self.attr;
+        let mut out = Encoder::with_capacity(128 + self.items.len() * 40);
+        let has_object = self.meta != ObjectMeta::default() || !self.parts.is_empty();
+        let flags = [
+            (self.etag.is_some(), HAS_ETAG),
+            (self.implicit, IMPLICIT),
+            (self.relaxed, RELAXED),
+            (has_object, HAS_OBJECT),
+        ];
+        out.u8(FORMAT).u8(attr.kind as u8).u8(flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum());
+        out.uvarint(u64::from(attr.mode)).uvarint(u64::from(attr.uid)).uvarint(u64::from(attr.gid));
+        out.uvarint(u64::from(attr.nlink)).uvarint(attr.rdev).uvarint(attr.size).uvarint(attr.allocated);
+        out.ivarint(attr.mtime.0);
+        for time in [attr.atime, attr.ctime, attr.btime] {
+            out.ivarint(time.0.wrapping_sub(attr.mtime.0));
+        }
+        out.uvarint(attr.change).uvarint(self.parent.0).uvarint(self.version);
+        if let Some(etag) = &self.etag {
+            out.bytes(etag.as_bytes());
+        }
+        out.bytes(&self.target);
+        encode_items(&mut out, &self.items);
+        if has_object {
+            for map in [&self.meta.system, &self.meta.user, &self.meta.checksums] {
+                encode_map(&mut out, map);
+            }
+            out.uvarint(self.parts.len() as u64);
+            for part in &self.parts {
+                out.uvarint(*part);
+            }
+        }
+        out.finish()
+    }
+
+    pub(crate) fn decode(ino: Ino, bytes: &[u8]) -> Result<Self, WireError> {
+        let mut input = Decoder::new(bytes);
+        input.version("an inode", FORMAT)?;
+        let kind = kind(input.u8()?)?;
+        let flags = input.u8()?;
+        if flags & !(HAS_ETAG | IMPLICIT | RELAXED | HAS_OBJECT) != 0 {
+            return Err(WireError::Invalid("unknown flags of an inode"));
+        }
+        let (mode, uid, gid, nlink) = (input.uvarint32()?, input.uvarint32()?, input.uvarint32()?, input.uvarint32()?);
+        let (rdev, size, allocated) = (input.uvarint()?, input.uvarint()?, input.uvarint()?);
+        let mtime = input.ivarint()?;
+        let mut other = || -> Result<Timestamp, WireError> { Ok(Timestamp(input.ivarint()?.wrapping_add(mtime))) };
+        let (atime, ctime, btime) = (other()?, other()?, other()?);
+        let (change, parent, version) = (input.uvarint()?, Ino(input.uvarint()?), input.uvarint()?);
+        let etag = if flags & HAS_ETAG != 0 { Some(text(&mut input)?) } else { None };
+        let target = input.bytes(TEXT_MAX)?.to_vec();
+        let items = decode_items(&mut input)?;
+        let (mut meta, mut parts) = (ObjectMeta::default(), Vec::new());
+        if flags & HAS_OBJECT != 0 {
+            meta = ObjectMeta {
+                system: decode_map(&mut input)?,
+                user: decode_map(&mut input)?,
+                checksums: decode_map(&mut input)?,
+            };
+            for _ in 0..input.length(ENTRIES_MAX)? {
+                parts.push(input.uvarint()?);
+            }
+        }
+        input.finish()?;
+        let mtime = Timestamp(mtime);
+        let attr = Attr { ino, kind, mode, uid, gid, nlink, rdev, size, allocated, atime, mtime, ctime, btime, change };
+        Ok(Self {
+            attr,
+            parent,
+            implicit: flags & IMPLICIT != 0,
+            relaxed: flags & RELAXED != 0,
+            etag,
+            version,
+            items,
+            target,
+            meta,
+            parts,
+        })
+    }
+}
+
+/// A bucket; its name is the key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Bucket {
+    pub(crate) root: Ino,
+    pub(crate) created: Timestamp,
+    pub(crate) uid: u32,
+    pub(crate) relaxed: bool,
+    /// Earlier versions are kept.
+    pub(crate) versioned: bool,
+}
+
+impl Bucket {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::with_capacity(32);
+        out.u8(FORMAT).uvarint(self.root.0).ivarint(self.created.0).uvarint(u64::from(self.uid));
+        out.u8(u8::from(self.relaxed)).u8(u8::from(self.versioned));
+        out.finish()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut input = Decoder::new(bytes);
+        input.version("a bucket", FORMAT)?;
+        let bucket = Self {
+            root: Ino(input.uvarint()?),
+            created: Timestamp(input.ivarint()?),
+            uid: input.uvarint32()?,
+            relaxed: flag(input.u8()?)?,
+            versioned: flag(input.u8()?)?,
+        };
+        input.finish()?;
+        Ok(bucket)
+    }
+
+    pub(crate) fn info(&self, name: &str) -> BucketInfo {
+        let durability = if self.relaxed { Durability::Relaxed } else { Durability::Strict };
+        BucketInfo { name: name.to_owned(), root: self.root, created: self.created, uid: self.uid, durability }
+    }
+}
+
+/// A multipart upload; bucket, key and id are in its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Upload {
+    pub(crate) created: Timestamp,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) meta: ObjectMeta,
+}
+
+impl Upload {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::with_capacity(64);
+        out.u8(FORMAT).ivarint(self.created.0).uvarint(u64::from(self.uid)).uvarint(u64::from(self.gid));
+        for map in [&self.meta.system, &self.meta.user, &self.meta.checksums] {
+            encode_map(&mut out, map);
+        }
+        out.finish()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut input = Decoder::new(bytes);
+        input.version("an upload", FORMAT)?;
+        let upload = Self {
+            created: Timestamp(input.ivarint()?),
+            uid: input.uvarint32()?,
+            gid: input.uvarint32()?,
+            meta: ObjectMeta {
+                system: decode_map(&mut input)?,
+                user: decode_map(&mut input)?,
+                checksums: decode_map(&mut input)?,
+            },
+        };
+        input.finish()?;
+        Ok(upload)
+    }
+}
+
+/// A part of an upload; upload and number are in its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Part {
+    pub(crate) size: u64,
+    pub(crate) etag: String,
+    pub(crate) modified: Timestamp,
+    pub(crate) checksums: BTreeMap<String, String>,
+    pub(crate) items: Vec<Item>,
+}
+
+impl Part {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::with_capacity(96 + self.items.len() * 40);
+        out.u8(FORMAT).uvarint(self.size).bytes(self.etag.as_bytes()).ivarint(self.modified.0);
+        encode_map(&mut out, &self.checksums);
+        encode_items(&mut out, &self.items);
+        out.finish()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut input = Decoder::new(bytes);
+        input.version("a part", FORMAT)?;
+        let part = Self {
+            size: input.uvarint()?,
+            etag: text(&mut input)?,
+            modified: Timestamp(input.ivarint()?),
+            checksums: decode_map(&mut input)?,
+            items: decode_items(&mut input)?,
+        };
+        input.finish()?;
+        Ok(part)
+    }
+}
+
+/// An earlier version of an inode's content.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Version {
+    pub(crate) etag: Option<String>,
+    pub(crate) mtime: Timestamp,
+    pub(crate) size: u64,
+    pub(crate) items: Vec<Item>,
+    pub(crate) meta: ObjectMeta,
+}
+
+impl Version {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::with_capacity(96 + self.items.len() * 40);
+        out.u8(FORMAT).bytes(self.etag.as_deref().unwrap_or_default().as_bytes());
+        out.ivarint(self.mtime.0).uvarint(self.size);
+        encode_items(&mut out, &self.items);
+        for map in [&self.meta.system, &self.meta.user, &self.meta.checksums] {
+            encode_map(&mut out, map);
+        }
+        out.finish()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut input = Decoder::new(bytes);
+        input.version("a version", FORMAT)?;
+        let version = Self {
+            etag: Some(text(&mut input)?).filter(|etag| !etag.is_empty()),
+            mtime: Timestamp(input.ivarint()?),
+            size: input.uvarint()?,
+            items: decode_items(&mut input)?,
+            meta: ObjectMeta {
+                system: decode_map(&mut input)?,
+                user: decode_map(&mut input)?,
+                checksums: decode_map(&mut input)?,
+            },
+        };
+        input.finish()?;
+        Ok(version)
+    }
+}
+
+/// A WebDAV lock; the token is the key.
+pub(crate) fn encode_lock(lock: &LockRecord) -> Vec<u8> {
+    let mut out = Encoder::with_capacity(128);
+    out.u8(FORMAT).bytes(&lock.path).u8(u8::from(lock.deep)).u8(u8::from(lock.shared));
+    out.bytes(lock.principal.as_bytes()).bytes(&lock.owner_xml);
+    match lock.expires {
+        Some(expires) => out.u8(1).ivarint(expires.0),
+        None => out.u8(0),
+    };
+    out.finish()
+}
+
+pub(crate) fn decode_lock(token: String, bytes: &[u8]) -> Result<LockRecord, WireError> {
+    let mut input = Decoder::new(bytes);
+    input.version("a lock", FORMAT)?;
+    let path = input.bytes(TEXT_MAX)?.to_vec();
+    let (deep, shared) = (flag(input.u8()?)?, flag(input.u8()?)?);
+    let principal = text(&mut input)?;
+    let owner_xml = input.bytes(TEXT_MAX)?.to_vec();
+    let expires = if flag(input.u8()?)? { Some(Timestamp(input.ivarint()?)) } else { None };
+    input.finish()?;
+    Ok(LockRecord { token, path, deep, shared, principal, owner_xml, expires })
+}
+
+fn encode_items(out: &mut Encoder, items: &[Item]) {
+    if items.is_empty() {
+        out.bytes(&[]);
+        return;
+    }
+    let node: Node = items.iter().copied().collect();
+    // Losing a manifest silently would lose content, so a broken promise of the layer below stops the process.
+    out.bytes(&node.encode().expect("the content layer keeps records within INLINE_ITEMS_MAX items"));
+}
+
+fn decode_items(input: &mut Decoder<'_>) -> Result<Vec<Item>, WireError> {
+    let bytes = input.bytes(NODE_BYTES_MAX)?;
+    if bytes.is_empty() { Ok(Vec::new()) } else { Ok(Node::decode(bytes)?.into_items()) }
+}
+
+fn encode_map(out: &mut Encoder, map: &BTreeMap<String, String>) {
+    out.uvarint(map.len() as u64);
+    for (name, value) in map {
+        out.bytes(name.as_bytes()).bytes(value.as_bytes());
+    }
+}
+
+fn decode_map(input: &mut Decoder<'_>) -> Result<BTreeMap<String, String>, WireError> {
+    let mut map = BTreeMap::new();
+    for _ in 0..input.length(ENTRIES_MAX)? {
+        map.insert(text(input)?, text(input)?);
+    }
+    Ok(map)
+}
+
+fn text(input: &mut Decoder<'_>) -> Result<String, WireError> {
+    String::from_utf8(input.bytes(TEXT_MAX)?.to_vec()).map_err(|_| WireError::Invalid("text that is not UTF-8"))
+}
+
+fn flag(byte: u8) -> Result<bool, WireError> {
+    match byte {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(WireError::Invalid("a flag that is neither 0 nor 1")),
+    }
+}
+
+fn kind(byte: u8) -> Result<NodeKind, WireError> {
+    Ok(match byte {
+        1 => NodeKind::File,
+        2 => NodeKind::Directory,
+        3 => NodeKind::Symlink,
+        4 => NodeKind::Fifo,
+        5 => NodeKind::Socket,
+        6 => NodeKind::CharDevice,
+        7 => NodeKind::BlockDevice,
+        _ => return Err(WireError::Invalid("an unknown kind of inode")),
+    })
+}
+
+#[cfg(test)]
+mod tests;

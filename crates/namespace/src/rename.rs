@@ -1,0 +1,170 @@
+//! Rename: one commit, whatever is below.
+
+use strata_content::Tx;
+use strata_seam::Ino;
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::name;
+use crate::namespace::Namespace;
+use crate::permission;
+use crate::record::{Bucket, Inode};
+use crate::types::{NodeKind, Op, ROOT_INO, RenameMode};
+use crate::view::{Found, View};
+
+/// Deepest tree a rename checks for loops.
+const DEPTH_MAX: usize = 4096;
+
+impl Namespace {
+    /// Moves `from.1` in directory `from.0` to `to.1` in directory `to.0`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Exists`], [`ErrorKind::NotEmpty`], [`ErrorKind::IsDirectory`],
+    /// [`ErrorKind::NotDirectory`], [`ErrorKind::Loop`], and those of names and permission.
+    pub fn rename(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Result<()> {
+        self.change(op, |tx, effects| {
+            let mut source_dir = tx.dir(from.0)?;
+            let target_dir = tx.dir(to.0)?;
+            permission::search(&op.caller, &source_dir.attr)?;
+            permission::search(&op.caller, &target_dir.attr)?;
+            if matches!(from.1, b"." | b"..") || matches!(to.1, b"." | b"..") {
+                return Err(fail(ErrorKind::Invalid, "'.' and '..' cannot be renamed"));
+            }
+            let source = tx.found(from.0, from.1)?;
+            let mut inode = tx.inode(source.dirent.ino)?;
+            permission::remove_entry(&op.caller, &source_dir.attr, &inode.attr)?;
+            let target = tx.find(to.0, to.1)?;
+            if mode == RenameMode::NoReplace && target.is_some() {
+                return Err(fail(ErrorKind::Exists, format!("'{}' exists already", to.1.escape_ascii())));
+            }
+            let directory = inode.attr.kind == NodeKind::Directory;
+            if directory && from.0 != to.0 {
+                permission::require(
+                    &op.caller,
+                    &inode.attr,
+                    crate::types::Access { write: true, ..Default::default() },
+                )?;
+                refuse_loop(tx, inode.attr.ino, to.0)?;
+            }
+            check_root(from, to, &inode)?;
+            effects.relaxed = source_dir.relaxed && target_dir.relaxed;
+            let now = self.clock.now();
+
+            if mode == RenameMode::Exchange {
+                let target = target
+                    .ok_or_else(|| fail(ErrorKind::NotFound, format!("there is no '{}'", to.1.escape_ascii())))?;
+                let mut other = tx.inode(target.dirent.ino)?;
+                permission::remove_entry(&op.caller, &target_dir.attr, &other.attr)?;
+                if other.attr.kind == NodeKind::Directory && from.0 != to.0 {
+                    refuse_loop(tx, other.attr.ino, from.0)?;
+                }
+                check_root(to, from, &other)?;
+                self.remove_entry(tx, &mut source_dir, &source.name, now)?;
+                let mut target_dir = tx.dir(to.0)?;
+                self.remove_entry(tx, &mut target_dir, &target.name, now)?;
+                self.place(tx, to, &mut inode, now)?;
+                self.place(tx, from, &mut other, now)?;
+                effects.entry(from.0, from.1, Some(inode.attr.ino));
+                effects.entry(to.0, to.1, Some(other.attr.ino));
+                return Ok(());
+            }
+
+            if let Some(target) = &target {
+                if target.dirent.ino == source.dirent.ino {
+                    return Ok(());
+                }
+                self.make_way(tx, op, to, target, directory)?;
+            } else {
+                permission::change_entries(&op.caller, &target_dir.attr)?;
+            }
+            if target.is_none() || !matches!(name::parse(to.1), name::Named::Entry(_) | name::Named::Hashed { .. }) {
+                name::check_new(to.1)?;
+            }
+            // Read again: making way may have written the same directory.
+            let mut source_dir = tx.dir(from.0)?;
+            self.remove_entry(tx, &mut source_dir, &source.name, now)?;
+            if source_dir.implicit {
+                source_dir.implicit = false;
+                self.put_inode(tx, &mut source_dir);
+            }
+            self.place(tx, to, &mut inode, now)?;
+            if from.0 == ROOT_INO && directory {
+                let bucket: Bucket = tx.bucket(from.1)?;
+                tx.delete(key::plain(key::TABLE_BUCKET, from.1));
+                tx.put(key::plain(key::TABLE_BUCKET, to.1), bucket.encode());
+            }
+            effects.entry(from.0, from.1, Some(inode.attr.ino));
+            effects.entry(to.0, to.1, target.map(|target| target.dirent.ino));
+            effects.attr(from.0);
+            effects.attr(to.0);
+            effects.attr(inode.attr.ino);
+            Ok(())
+        })
+    }
+
+    /// Removes the target of a rename if its kind allows.
+    fn make_way(&self, tx: &mut Tx<'_>, op: &Op, to: (Ino, &[u8]), target: &Found, directory: bool) -> Result<()> {
+        let mut dir = tx.dir(to.0)?;
+        let mut old = tx.inode(target.dirent.ino)?;
+        permission::remove_entry(&op.caller, &dir.attr, &old.attr)?;
+        match (directory, old.attr.kind == NodeKind::Directory) {
+            (true, false) => Err(fail(ErrorKind::NotDirectory, "a directory cannot replace something else")),
+            (false, true) => Err(fail(ErrorKind::IsDirectory, "only a directory can replace a directory")),
+            (true, true) => {
+                if to.0 == ROOT_INO {
+                    self.forget_bucket(tx, to.1, &old)?;
+                }
+                self.remove_dir(tx, &mut dir, &target.name, &old)
+            }
+            (false, false) => {
+                let now = self.clock.now();
+                self.remove_entry(tx, &mut dir, &target.name, now)?;
+                self.drop_link(tx, &mut old, now)
+            }
+        }
+    }
+
+    /// Enters an inode under a name.
+    fn place(&self, tx: &mut Tx<'_>, at: (Ino, &[u8]), inode: &mut Inode, now: strata_seam::Timestamp) -> Result<()> {
+        let mut dir = tx.dir(at.0)?;
+        let directory = inode.attr.kind == NodeKind::Directory;
+        let entry_name = if directory { [at.1, b"/"].concat() } else { at.1.to_vec() };
+        if directory {
+            inode.parent = at.0;
+            // Whoever moves a directory wants it to stay.
+            inode.implicit = false;
+        }
+        inode.attr.ctime = now;
+        self.put_inode(tx, inode);
+        self.add_entry(tx, &mut dir, &entry_name, inode, now)
+    }
+}
+
+/// A directory must not move below itself.
+fn refuse_loop(tx: &mut Tx<'_>, moved: Ino, into: Ino) -> Result<()> {
+    let mut at = into;
+    for _ in 0..DEPTH_MAX {
+        if at == moved {
+            return Err(fail(ErrorKind::Loop, "a directory cannot be moved into itself"));
+        }
+        if at == ROOT_INO {
+            return Ok(());
+        }
+        at = tx.dir(at)?.parent;
+    }
+    Err(fail(ErrorKind::Loop, "the tree is deeper than any we follow"))
+}
+
+/// The root holds buckets: only directories with valid names may enter it, and a bucket leaves it only as a bucket.
+fn check_root(from: (Ino, &[u8]), to: (Ino, &[u8]), inode: &Inode) -> Result<()> {
+    if to.0 == ROOT_INO {
+        if inode.attr.kind != NodeKind::Directory || from.0 != ROOT_INO {
+            return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only; make a bucket and move the content"));
+        }
+        return name::check_bucket(to.1);
+    }
+    if from.0 == ROOT_INO {
+        return Err(fail(ErrorKind::NotPermitted, "a bucket cannot be moved into another; move its content"));
+    }
+    Ok(())
+}

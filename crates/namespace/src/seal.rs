@@ -1,0 +1,335 @@
+//! Sealing: turning staged bytes into content.
+//!
+//! Written ranges are widened to the chunks they touch, so that the result is chunked much like the same bytes stored
+//! in one stream; what lies between is taken over by reference. A sync of a small range leaves the neighbours alone
+//! and puts the range in place as it is; the file is chunked again there when it is closed.
+
+use std::ops::Range;
+
+use strata_content::{Content, Ingest, Reader, items_len};
+use strata_seam::Ino;
+
+use crate::error::Result;
+use crate::file::{OpenFile, State};
+use crate::namespace::Namespace;
+use crate::record::Inode;
+use crate::types::{Change, NodeKind, Op};
+use crate::view::View;
+
+/// Staged bytes up to which a sync puts ranges in place as they are.
+const IN_PLACE_MAX: usize = 128 << 10;
+/// Ranges put in place that are remembered for chunking again; beyond, one range over all of them is.
+const FRAGMENTS_MAX: usize = 1024;
+/// Old content is read back in steps of this many bytes.
+const READ_STEP: u64 = 1 << 20;
+
+/// How a seal treats the surroundings of what was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// Chunk again from the cut before to the cut behind.
+    Whole,
+    /// As it is.
+    InPlace,
+    /// Like `Whole`, but leave the bytes behind the last natural cut staged: more will follow.
+    Front,
+}
+
+/// A range of the file to be chunked anew; bytes not staged are read from the old content.
+struct Region {
+    range: Range<u64>,
+}
+
+impl Namespace {
+    /// Seals everything staged of a file.
+    pub(crate) fn seal_whole(&self, op: &Op, ino: Ino, file: &OpenFile) -> Result<()> {
+        let mut state = file.state.lock();
+        if state.staging.is_empty() && state.fragments.is_empty() {
+            return Ok(());
+        }
+        self.seal(op, ino, file, &mut state, How::Whole)
+    }
+
+    /// Seals for a sync.
+    pub(crate) fn seal_in_place(&self, op: &Op, ino: Ino, file: &OpenFile) -> Result<()> {
+        let mut state = file.state.lock();
+        if state.staging.is_empty() {
+            return Ok(());
+        }
+        let how = if state.staging.bytes() <= IN_PLACE_MAX { How::InPlace } else { How::Whole };
+        self.seal(op, ino, file, &mut state, how)
+    }
+
+    /// Seals the front of a file that is being written.
+    pub(crate) fn seal_front(&self, op: &Op, ino: Ino, file: &OpenFile, state: &mut State) -> Result<()> {
+        self.seal(op, ino, file, state, How::Front)
+    }
+
+    /// Seals what is staged of a file, if anything is: for operations that work on content.
+    pub(crate) fn seal_if_dirty(&self, op: &Op, ino: Ino) -> Result<()> {
+        match self.opens.get(ino) {
+            Some(file) if file.dirty.load(std::sync::atomic::Ordering::Acquire) => self.seal_whole(op, ino, &file),
+            _ => Ok(()),
+        }
+    }
+
+    fn seal(&self, op: &Op, ino: Ino, file: &OpenFile, state: &mut State, how: How) -> Result<()> {
+        loop {
+            let Some(inode) = self.snap(op).find_inode(ino)? else {
+                // Removed meanwhile: nobody can ask for these bytes any more.
+                self.forget_staged(file, state);
+                return Ok(());
+            };
+            let (content, rest) = self.rebuild(&inode, state, how)?;
+            let end = content.len();
+            if self.replace_sealed(op, &inode, content, file, state)? {
+                let ranges: Vec<(u64, u64)> =
+                    state.staging.extents().map(|(start, data)| (start, start + data.len() as u64)).collect();
+                let before = state.staging.bytes();
+                if rest > 0 {
+                    state.staging.drop_before(end);
+                    state.natural_end = Some(end);
+                } else {
+                    state.staging.clear();
+                    state.natural_end = None;
+                }
+                let released = before - state.staging.bytes();
+                self.opens.staged_bytes.fetch_sub(released, std::sync::atomic::Ordering::AcqRel);
+                match how {
+                    How::InPlace => remember(&mut state.fragments, &ranges),
+                    How::Whole => state.fragments.clear(),
+                    How::Front => {}
+                }
+                file.publish(state);
+                return Ok(());
+            }
+            // Somebody replaced the content in between: build upon theirs.
+        }
+    }
+
+    fn forget_staged(&self, file: &OpenFile, state: &mut State) {
+        self.opens.staged_bytes.fetch_sub(state.staging.bytes(), std::sync::atomic::Ordering::AcqRel);
+        state.staging.clear();
+        state.fragments.clear();
+        file.publish(state);
+    }
+
+    /// Commits the new content unless the file's content is no longer `inode`'s.
+    fn replace_sealed(
+        &self,
+        op: &Op,
+        inode: &Inode,
+        content: Content,
+        file: &OpenFile,
+        state: &State,
+    ) -> Result<bool> {
+        let allocated = self.store.allocated_of(&content)?;
+        let mtime = file.mtime();
+        let door = state.door.unwrap_or(op.caller.door);
+        let writer = Op::new(crate::types::Caller { door, ..op.caller.clone() });
+        let mut content = Some(content);
+        let done = self.change(&writer, |tx, effects| {
+            let mut now = tx.inode(inode.attr.ino)?;
+            if now.items != inode.items || now.version != inode.version {
+                return Ok(false);
+            }
+            let Some(content) = content.take() else { return Ok(false) };
+            let old = std::mem::take(&mut now.items);
+            self.set_content(tx, &mut now, content, allocated)?;
+            tx.release(&old)?;
+            now.etag = None;
+            now.parts.clear();
+            now.meta.checksums.clear();
+            if !state.staging.is_empty() {
+                now.attr.mtime = now.attr.mtime.max(mtime);
+                now.attr.ctime = now.attr.ctime.max(mtime);
+            }
+            effects.relaxed = now.relaxed;
+            effects.changes.push(Change::Attr(now.attr.ino));
+            self.put_inode(tx, &mut now);
+            Ok(true)
+        })?;
+        op.note(writer.lsn(), writer.strict());
+        Ok(done)
+    }
+
+    /// The content with the staged bytes in it; and how many bytes at the end were left out (`How::Front`).
+    fn rebuild(&self, inode: &Inode, state: &State, how: How) -> Result<(Content, usize)> {
+        let items = &inode.items;
+        let size = items_len(items);
+        let reader = Reader::new(&self.store, items);
+        let mut ingest = self.store.ingest(inode.relaxed);
+        let mut at = 0;
+        for Region { range } in self.regions(inode, state, how, size)? {
+            if at < range.start {
+                self.keep(&mut ingest, items, at..range.start, size)?;
+            }
+            feed(&mut ingest, &reader, state, range.clone())?;
+            at = range.end;
+        }
+        if at < size {
+            self.keep(&mut ingest, items, at..size, size)?;
+        } else if how == How::Front {
+            return Ok(ingest.finish_at_last_cut()?);
+        }
+        Ok((ingest.finish()?, 0))
+    }
+
+    /// Takes over a range by reference; behind the old end it is a hole.
+    fn keep(&self, ingest: &mut Ingest, items: &[strata_content::Item], range: Range<u64>, size: u64) -> Result<()> {
+        let mut kept = self.store.slice(items, range.start.min(size)..range.end.min(size))?;
+        let hole = range.end.saturating_sub(range.start.max(size));
+        if hole > 0 {
+            kept.push(strata_content::Item::hole(hole));
+        }
+        Ok(ingest.push_items(&kept)?)
+    }
+
+    /// What has to be chunked: staged extents and old fragments, widened as `how` says, joined where they meet.
+    fn regions(&self, inode: &Inode, state: &State, how: How, size: u64) -> Result<Vec<Region>> {
+        let mut ranges: Vec<Range<u64>> =
+            state.staging.extents().map(|(start, data)| start..start + data.len() as u64).collect();
+        if how == How::Whole {
+            ranges.extend(state.fragments.iter().map(|(from, to)| *from..(*to).min(size)).filter(|range| !range.is_empty()));
+        }
+        ranges.sort_by_key(|range| range.start);
+        let mut regions: Vec<Region> = Vec::new();
+        for range in ranges {
+            let range = if how == How::InPlace { range } else { self.widen(inode, state, range, size)? };
+            match regions.last_mut() {
+                Some(last) if range.start <= last.range.end => last.range.end = last.range.end.max(range.end),
+                _ => regions.push(Region { range }),
+            }
+        }
+        Ok(regions)
+    }
+
+    /// From the start of the chunk that holds the first byte (or ends before it, when the file grows there) to the end
+    /// of the one that holds the last.
+    fn widen(&self, inode: &Inode, state: &State, range: Range<u64>, size: u64) -> Result<Range<u64>> {
+        let items = &inode.items;
+        let mut wide = range.clone();
+        if range.start < size {
+            wide.start = self.chunk_bounds(items, range.start)?.map_or(range.start, |bounds| bounds.start);
+        } else if range.start == size && size > 0 && state.natural_end != Some(size) {
+            wide.start = self.chunk_bounds(items, size - 1)?.map_or(range.start, |bounds| bounds.start);
+        }
+        if range.end < size {
+            wide.end = self.chunk_bounds(items, range.end - 1)?.map_or(range.end, |bounds| bounds.end.max(range.end));
+        }
+        Ok(wide)
+    }
+
+    /// The bounds of the chunk at `offset`; `None` in a hole, which is never read back.
+    fn chunk_bounds(&self, items: &[strata_content::Item], offset: u64) -> Result<Option<Range<u64>>> {
+        let hole = self.store.slice(items, offset..offset + 1)?;
+        if hole.iter().any(|item| matches!(item.source, strata_content::Source::Hole)) {
+            return Ok(None);
+        }
+        Ok(self.store.item_bounds(items, offset)?)
+    }
+
+    /// Truncates or extends to `size` bytes; extending makes a hole.
+    pub(crate) fn resize(&self, op: &Op, ino: Ino, size: u64) -> Result<crate::types::Attr> {
+        self.edit(op, ino, |ns, inode| {
+            let len = items_len(&inode.items);
+            let mut items = ns.store.slice(&inode.items, 0..size.min(len))?;
+            if size > len {
+                items.push(strata_content::Item::hole(size - len));
+            }
+            Ok(ns.store.content(items)?)
+        })
+    }
+
+    /// Seals what is staged, then replaces the content by what `build` makes of it.
+    pub(crate) fn edit(
+        &self,
+        op: &Op,
+        ino: Ino,
+        build: impl Fn(&Self, &Inode) -> Result<Content>,
+    ) -> Result<crate::types::Attr> {
+        loop {
+            self.seal_if_dirty(op, ino)?;
+            let inode = self.snap(op).inode(ino)?;
+            if inode.attr.kind != NodeKind::File {
+                return Err(crate::error::fail(
+                    crate::error::ErrorKind::Invalid,
+                    format!("inode {ino} is not a regular file"),
+                ));
+            }
+            let content = build(self, &inode)?;
+            let allocated = self.store.allocated_of(&content)?;
+            let mut content = Some(content);
+            let edited = self.change(op, |tx, effects| {
+                let mut now = tx.inode(ino)?;
+                if now.items != inode.items || now.version != inode.version {
+                    return Ok(None);
+                }
+                let Some(content) = content.take() else { return Ok(None) };
+                let old = std::mem::take(&mut now.items);
+                self.set_content(tx, &mut now, content, allocated)?;
+                tx.release(&old)?;
+                let time = self.clock.now();
+                (now.attr.mtime, now.attr.ctime) = (time, time);
+                (now.etag, now.parts) = (None, Vec::new());
+                now.meta.checksums.clear();
+                crate::permission::drop_set_id(&op.caller, &mut now);
+                effects.relaxed = now.relaxed;
+                effects.content(ino);
+                self.put_inode(tx, &mut now);
+                Ok(Some(now.attr))
+            })?;
+            if let Some(attr) = edited {
+                return Ok(attr);
+            }
+        }
+    }
+}
+
+/// Pushes the bytes of `range`, staged where they are, old elsewhere, zeros behind the old end.
+fn feed(ingest: &mut Ingest, reader: &Reader, state: &State, range: Range<u64>) -> Result<()> {
+    let mut at = range.start;
+    for (start, data) in state.staging.extents() {
+        let end = start + data.len() as u64;
+        if end <= at || start >= range.end {
+            continue;
+        }
+        feed_old(ingest, reader, at..start.max(at))?;
+        let skip = usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
+        ingest.push(&data[skip..])?;
+        at = end;
+    }
+    feed_old(ingest, reader, at..range.end.max(at))
+}
+
+fn feed_old(ingest: &mut Ingest, reader: &Reader, range: Range<u64>) -> Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let step = READ_STEP.min(range.end - at);
+        let bytes = reader.read(at, usize::try_from(step).unwrap_or(usize::MAX))?;
+        if bytes.is_empty() {
+            // Only a gap between two writes behind the old end gets here, and regions never join across one.
+            ingest.push_items(&[strata_content::Item::hole(range.end - at)])?;
+            return Ok(());
+        }
+        ingest.push(&bytes)?;
+        at += bytes.len() as u64;
+    }
+    Ok(())
+}
+
+fn remember(fragments: &mut Vec<(u64, u64)>, ranges: &[(u64, u64)]) {
+    fragments.extend_from_slice(ranges);
+    fragments.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::with_capacity(fragments.len());
+    for (from, to) in fragments.drain(..) {
+        match joined.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            _ => joined.push((from, to)),
+        }
+    }
+    if joined.len() > FRAGMENTS_MAX {
+        let (first, last) = (joined[0].0, joined.iter().map(|(_, to)| *to).max().unwrap_or(0));
+        joined = vec![(first, last)];
+    }
+    *fragments = joined;
+}

@@ -1,0 +1,157 @@
+//! Small records of services and doors, kept in the same commits as everything else.
+
+use strata_seam::Ino;
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::namespace::Namespace;
+use crate::permission;
+use crate::record::{decode_lock, encode_lock};
+use crate::types::{Access, LockRecord, Op};
+use crate::view::{View, damaged};
+
+/// Most locks of WebDAV at a time.
+pub const LOCKS_MAX: usize = 10_000;
+/// Longest setting in bytes.
+const SETTING_LEN_MAX: usize = 64 << 10;
+/// Longest dead property in bytes.
+const PROPERTY_LEN_MAX: usize = 16 << 10;
+/// Most dead properties of one inode.
+const PROPERTIES_MAX: usize = 256;
+
+impl Namespace {
+    /// All WebDAV locks, expired ones included.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn locks(&self, op: &Op) -> Result<Vec<LockRecord>> {
+        let all = self.snap(op).records(&[key::TABLE_LOCK], &[key::TABLE_LOCK + 1], LOCKS_MAX)?;
+        all.into_iter()
+            .map(|(key, value)| {
+                let token = String::from_utf8_lossy(&key[1..]).into_owned();
+                decode_lock(token, &value).map_err(|_| damaged("a lock".to_owned()))
+            })
+            .collect()
+    }
+
+    /// Writes a lock; one of the same token is replaced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] above [`LOCKS_MAX`] locks.
+    pub fn put_lock(&self, op: &Op, lock: &LockRecord) -> Result<()> {
+        self.change(op, |tx, _| {
+            let key = key::plain(key::TABLE_LOCK, lock.token.as_bytes());
+            if tx.record(&key)?.is_none()
+                && tx.records(&[key::TABLE_LOCK], &[key::TABLE_LOCK + 1], LOCKS_MAX)?.len() >= LOCKS_MAX
+            {
+                return Err(fail(ErrorKind::Busy, format!("there are {LOCKS_MAX} locks, the most there may be")));
+            }
+            tx.put(key, encode_lock(lock));
+            Ok(())
+        })
+    }
+
+    /// Removes a lock; `false` if there was none.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn remove_lock(&self, op: &Op, token: &str) -> Result<bool> {
+        self.change(op, |tx, _| {
+            let key = key::plain(key::TABLE_LOCK, token.as_bytes());
+            let present = tx.record(&key)?.is_some();
+            if present {
+                tx.delete(key);
+            }
+            Ok(present)
+        })
+    }
+
+    /// A setting of a service.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn setting(&self, op: &Op, key: &str) -> Result<Option<Vec<u8>>> {
+        self.snap(op).record(&key::plain(key::TABLE_SETTING, key.as_bytes()))
+    }
+
+    /// Writes a setting, or with `None` removes it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] above 64 KiB.
+    pub fn put_setting(&self, op: &Op, key: &str, value: Option<&[u8]>) -> Result<()> {
+        if value.is_some_and(|value| value.len() > SETTING_LEN_MAX) {
+            return Err(fail(ErrorKind::TooLarge, format!("a setting has {SETTING_LEN_MAX} bytes at most")));
+        }
+        self.change(op, |tx, _| {
+            let key = key::plain(key::TABLE_SETTING, key.as_bytes());
+            match value {
+                Some(value) => tx.put(key, value),
+                None => tx.delete(key),
+            }
+            Ok(())
+        })
+    }
+
+    /// Settings whose key starts with `prefix`, in order.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn settings(&self, op: &Op, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut snap = self.snap(op);
+        let mut from = key::plain(key::TABLE_SETTING, prefix.as_bytes());
+        let end = key::prefix_end(&from).unwrap_or_else(|| vec![key::TABLE_SETTING + 1]);
+        let mut all = Vec::new();
+        loop {
+            let page = snap.records(&from, &end, 1000)?;
+            let Some((last, _)) = page.last() else { return Ok(all) };
+            from.clone_from(last);
+            from.push(0);
+            all.extend(page.into_iter().map(|(key, value)| (String::from_utf8_lossy(&key[1..]).into_owned(), value)));
+        }
+    }
+
+    /// Dead properties of an inode: XML name space, name, value.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn properties(&self, op: &Op, ino: Ino) -> Result<Vec<(String, String, Vec<u8>)>> {
+        let (from, end) = (key::under(key::TABLE_PROPERTY, ino, &[]), key::behind(key::TABLE_PROPERTY, ino));
+        let all = self.snap(op).records(&from, &end, PROPERTIES_MAX)?;
+        Ok(all
+            .into_iter()
+            .map(|(key, value)| {
+                let name = String::from_utf8_lossy(&key[9..]).into_owned();
+                let (space, name) = name.split_once('\0').unwrap_or(("", &name));
+                (space.to_owned(), name.to_owned(), value)
+            })
+            .collect())
+    }
+
+    /// Writes or removes a dead property.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::NoSpace`] above 256 properties, [`ErrorKind::AccessDenied`].
+    pub fn set_property(&self, op: &Op, ino: Ino, namespace: &str, name: &str, value: Option<&[u8]>) -> Result<()> {
+        if value.is_some_and(|value| value.len() > PROPERTY_LEN_MAX) || namespace.len() + name.len() > 2048 {
+            return Err(fail(ErrorKind::TooLarge, format!("a property has {PROPERTY_LEN_MAX} bytes at most")));
+        }
+        self.change(op, |tx, effects| {
+            let inode = tx.inode(ino)?;
+            permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
+            effects.relaxed = inode.relaxed;
+            let key = key::under(key::TABLE_PROPERTY, ino, format!("{namespace}\0{name}").as_bytes());
+            match value {
+                Some(value) => {
+                    let (from, end) = (key::under(key::TABLE_PROPERTY, ino, &[]), key::behind(key::TABLE_PROPERTY, ino));
+                    let count = tx.records(&from, &end, PROPERTIES_MAX)?.len();
+                    if count >= PROPERTIES_MAX && tx.record(&key)?.is_none() {
+                        return Err(fail(ErrorKind::NoSpace, format!("an inode has {PROPERTIES_MAX} properties at most")));
+                    }
+                    tx.put(key, value);
+                }
+                None => tx.delete(key),
+            }
+            Ok(())
+        })
+    }
+}

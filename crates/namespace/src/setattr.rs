@@ -1,0 +1,243 @@
+//! Changing attributes, ranges without data, and extended attributes.
+
+use strata_content::{Item, Reader, items_len};
+use strata_seam::{Ino, Timestamp};
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::namespace::Namespace;
+use crate::permission;
+use crate::types::{Access, Attr, FILE_LEN_MAX, Op, SetAttr, SetTime, XATTR_LEN_MAX, XattrMode};
+use crate::view::View;
+
+/// Longest name of an extended attribute (as on Linux).
+const XATTR_NAME_MAX: usize = 255;
+/// Most bytes of names and values one inode may have in extended attributes.
+const XATTR_TOTAL_MAX: usize = 256 << 10;
+
+impl Namespace {
+    /// Changes attributes by the rules of chmod, chown, utimensat and truncate.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotPermitted`], [`ErrorKind::AccessDenied`], [`ErrorKind::TooLarge`], [`ErrorKind::Stale`].
+    pub fn setattr(&self, op: &Op, ino: Ino, set: &SetAttr) -> Result<Attr> {
+        let mut attr = None;
+        if let Some(size) = set.size {
+            if size > FILE_LEN_MAX {
+                return Err(fail(ErrorKind::TooLarge, format!("a file may have {FILE_LEN_MAX} bytes at most")));
+            }
+            let inode = self.snap(op).inode(ino)?;
+            if inode.attr.kind == crate::types::NodeKind::Directory {
+                return Err(fail(ErrorKind::IsDirectory, format!("inode {ino} is a directory")));
+            }
+            if !set.by_handle {
+                permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
+            }
+            attr = Some(self.resize(op, ino, size)?);
+        }
+        if set.mode.is_none() && set.uid.is_none() && set.gid.is_none() && set.atime.is_none() && set.mtime.is_none() {
+            return attr.map_or_else(|| self.getattr(op, ino), Ok);
+        }
+        if set.mtime.is_some() {
+            // A time set by hand must not be overtaken by that of a write before it.
+            self.seal_if_dirty(op, ino)?;
+        }
+        self.change(op, |tx, effects| {
+            let mut inode = tx.inode(ino)?;
+            let now = self.clock.now();
+            let caller = &op.caller;
+            if set.uid.is_some() || set.gid.is_some() {
+                let uid = set.uid.unwrap_or(inode.attr.uid);
+                let gid = set.gid.unwrap_or(inode.attr.gid);
+                let may = caller.uid == 0
+                    || (caller.uid == inode.attr.uid
+                        && uid == inode.attr.uid
+                        && (gid == inode.attr.gid || caller.in_group(gid)));
+                if !may {
+                    return Err(fail(ErrorKind::NotPermitted, format!("uid {} may not give inode {ino} away", caller.uid)));
+                }
+                permission::drop_set_id(caller, &mut inode);
+                (inode.attr.uid, inode.attr.gid) = (uid, gid);
+            }
+            if let Some(mode) = set.mode {
+                permission::own(caller, &inode.attr)?;
+                inode.attr.mode = permission::chmod(caller, &inode.attr, mode);
+            }
+            for (set, is_mtime) in [(set.atime, false), (set.mtime, true)] {
+                let Some(set) = set else { continue };
+                let time = match set {
+                    SetTime::At(time) => {
+                        permission::own(caller, &inode.attr)?;
+                        time
+                    }
+                    SetTime::Now => {
+                        if permission::own(caller, &inode.attr).is_err() {
+                            permission::require(caller, &inode.attr, Access { write: true, ..Access::default() })?;
+                        }
+                        now
+                    }
+                };
+                if is_mtime {
+                    inode.attr.mtime = time;
+                } else {
+                    inode.attr.atime = time;
+                }
+            }
+            inode.attr.ctime = ctime_after(inode.attr.ctime, now);
+            effects.relaxed = inode.relaxed;
+            effects.attr(ino);
+            self.put_inode(tx, &mut inode);
+            Ok(self.with_staged(inode.attr))
+        })
+    }
+
+    /// Makes a hole (`punch`), or reserves: with `extend` the file grows to cover the range. Nothing is preallocated:
+    /// the ledger allocates when bytes arrive.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::Invalid`].
+    pub fn fallocate(&self, op: &Op, ino: Ino, offset: u64, len: u64, punch: bool, extend: bool) -> Result<()> {
+        let end = offset.saturating_add(len);
+        if len == 0 {
+            return Err(fail(ErrorKind::Invalid, "an empty range"));
+        }
+        if end > FILE_LEN_MAX {
+            return Err(fail(ErrorKind::TooLarge, format!("a file may have {FILE_LEN_MAX} bytes at most")));
+        }
+        if punch {
+            self.edit(op, ino, |ns, inode| {
+                let size = items_len(&inode.items);
+                let (from, to) = (offset.min(size), end.min(size));
+                Ok(ns.store.splice(&inode.items, from..to, &[Item::hole(to - from)])?)
+            })?;
+        } else if extend && self.getattr(op, ino)?.size < end {
+            self.resize(op, ino, end)?;
+        }
+        Ok(())
+    }
+
+    /// The next data (`true`) or hole at or behind `offset`; `None` beyond the end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] and those of sealing.
+    pub fn seek(&self, op: &Op, ino: Ino, offset: u64, data: bool) -> Result<Option<u64>> {
+        self.seal_if_dirty(op, ino)?;
+        Ok(self.reader(op, ino)?.seek(offset, data))
+    }
+
+    /// Copies a range by reference. Returns the bytes copied, fewer at the source's end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for overlapping ranges of one file.
+    pub fn copy_range(&self, op: &Op, from: (Ino, u64), to: (Ino, u64), len: u64) -> Result<u64> {
+        if from.0 == to.0 && from.1 < to.1.saturating_add(len) && to.1 < from.1.saturating_add(len) {
+            return Err(fail(ErrorKind::Invalid, "the ranges overlap"));
+        }
+        self.seal_if_dirty(op, from.0)?;
+        let source: Reader = self.reader(op, from.0)?;
+        let end = from.1.saturating_add(len).min(source.len());
+        let len = end.saturating_sub(from.1);
+        if len == 0 {
+            return Ok(0);
+        }
+        if to.1.saturating_add(len) > FILE_LEN_MAX {
+            return Err(fail(ErrorKind::TooLarge, format!("a file may have {FILE_LEN_MAX} bytes at most")));
+        }
+        let copied = self.store.slice(source.items(), from.1..end)?;
+        self.edit(op, to.0, |ns, inode| {
+            let size = items_len(&inode.items);
+            let replaced = to.1..(to.1 + len).min(size).max(to.1);
+            Ok(ns.store.splice(&inode.items, replaced, &copied)?)
+        })?;
+        Ok(len)
+    }
+
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoAttribute`].
+    pub fn get_xattr(&self, op: &Op, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
+        let mut snap = self.snap(op);
+        snap.record(&key::under(key::TABLE_XATTR, ino, name))?
+            .ok_or_else(|| fail(ErrorKind::NoAttribute, format!("no attribute '{}'", name.escape_ascii())))
+    }
+
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`], [`ErrorKind::NoAttribute`] by `mode`; [`ErrorKind::TooLarge`], [`ErrorKind::NoSpace`].
+    pub fn set_xattr(&self, op: &Op, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+        if name.is_empty() || name.len() > XATTR_NAME_MAX || name.contains(&0) {
+            return Err(fail(ErrorKind::Invalid, "an attribute name of 1 to 255 bytes is needed"));
+        }
+        if value.len() > XATTR_LEN_MAX {
+            return Err(fail(ErrorKind::TooLarge, format!("an attribute value has {XATTR_LEN_MAX} bytes at most")));
+        }
+        self.change(op, |tx, effects| {
+            let mut inode = tx.inode(ino)?;
+            self.may_set_xattr(op, &inode.attr, name)?;
+            let key = key::under(key::TABLE_XATTR, ino, name);
+            let present = tx.record(&key)?;
+            match (mode, &present) {
+                (XattrMode::Create, Some(_)) => return Err(fail(ErrorKind::Exists, "the attribute exists already")),
+                (XattrMode::Replace, None) => return Err(fail(ErrorKind::NoAttribute, "the attribute does not exist")),
+                _ => {}
+            }
+            let all = tx.records(&key::under(key::TABLE_XATTR, ino, &[]), &key::behind(key::TABLE_XATTR, ino), 4096)?;
+            let total: usize = all.iter().map(|(key, value)| key.len() + value.len()).sum();
+            if total + name.len() + value.len() > XATTR_TOTAL_MAX + present.map_or(0, |old| old.len()) {
+                return Err(fail(ErrorKind::NoSpace, format!("an inode has {XATTR_TOTAL_MAX} bytes of attributes at most")));
+            }
+            tx.put(key, value);
+            inode.attr.ctime = self.clock.now();
+            effects.relaxed = inode.relaxed;
+            effects.attr(ino);
+            self.put_inode(tx, &mut inode);
+            Ok(())
+        })
+    }
+
+    fn may_set_xattr(&self, op: &Op, attr: &Attr, name: &[u8]) -> Result<()> {
+        if name.starts_with(b"user.") {
+            permission::require(&op.caller, attr, Access { write: true, ..Access::default() })
+        } else {
+            permission::own(&op.caller, attr)
+        }
+    }
+
+    /// Names of all extended attributes, in order.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn list_xattrs(&self, op: &Op, ino: Ino) -> Result<Vec<Vec<u8>>> {
+        let mut snap = self.snap(op);
+        let all = snap.records(&key::under(key::TABLE_XATTR, ino, &[]), &key::behind(key::TABLE_XATTR, ino), 4096)?;
+        Ok(all.into_iter().map(|(key, _)| key[9..].to_vec()).collect())
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoAttribute`].
+    pub fn remove_xattr(&self, op: &Op, ino: Ino, name: &[u8]) -> Result<()> {
+        self.change(op, |tx, effects| {
+            let mut inode = tx.inode(ino)?;
+            self.may_set_xattr(op, &inode.attr, name)?;
+            let key = key::under(key::TABLE_XATTR, ino, name);
+            if tx.record(&key)?.is_none() {
+                return Err(fail(ErrorKind::NoAttribute, format!("no attribute '{}'", name.escape_ascii())));
+            }
+            tx.delete(key);
+            inode.attr.ctime = self.clock.now();
+            effects.relaxed = inode.relaxed;
+            effects.attr(ino);
+            self.put_inode(tx, &mut inode);
+            Ok(())
+        })
+    }
+}
+
+/// ctime never stands still across a change, even when the clock does.
+fn ctime_after(before: Timestamp, now: Timestamp) -> Timestamp {
+    if now > before { now } else { Timestamp(before.0.saturating_add(1)) }
+}

@@ -1,0 +1,409 @@
+//! What goes in and out of the name space. No wire type of any door appears here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use strata_seam::{Ino, Lsn, Timestamp};
+
+/// The inode of the root directory, whose entries are the buckets.
+pub const ROOT_INO: Ino = Ino(1);
+
+/// Longest name component at file doors, in bytes.
+pub const NAME_LEN_MAX: usize = 255;
+/// Longest S3 key in bytes.
+pub const KEY_LEN_MAX: usize = 1024;
+/// Longest symbolic link target in bytes.
+pub const SYMLINK_LEN_MAX: usize = 4095;
+/// Longest extended attribute value in bytes.
+pub const XATTR_LEN_MAX: usize = 64 * 1024;
+/// Most hard links one inode may have.
+pub const LINK_MAX: u32 = 65_000;
+/// Largest file in bytes (2^60).
+pub const FILE_LEN_MAX: u64 = 1 << 60;
+
+/// Through which door a request came.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Door {
+    /// The S3 endpoint.
+    S3,
+    /// The FUSE mount.
+    Mount,
+    /// The NFS export.
+    Nfs,
+    /// The WebDAV share.
+    WebDav,
+    /// Administration and the store's own workers.
+    Admin,
+}
+
+/// Who asks. uid 0 passes every mode check.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caller {
+    /// User id.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Arc<[u32]>,
+    /// Where the request came in.
+    pub door: Door,
+}
+
+impl Caller {
+    /// The superuser at `door`.
+    #[must_use]
+    pub fn root(door: Door) -> Self {
+        Self { uid: 0, gid: 0, groups: Arc::from([]), door }
+    }
+    /// Whether `gid` is among the caller's groups.
+    #[must_use]
+    pub fn in_group(&self, gid: u32) -> bool {
+        self.gid == gid || self.groups.contains(&gid)
+    }
+}
+
+/// One request: who asks, and how far the ledger must have come before the answer may leave (invariants ACK, SEEN).
+///
+/// Every call of the name space records here what it committed and which not yet durable commits it read. A door whose
+/// answers must not be taken back passes the operation to [`crate::Namespace::settle`] before it replies.
+#[derive(Debug)]
+pub struct Op {
+    /// Who asks.
+    pub caller: Caller,
+    lsn: AtomicU64,
+    strict: AtomicBool,
+}
+
+impl Op {
+    /// A request of `caller`.
+    #[must_use]
+    pub fn new(caller: Caller) -> Self {
+        Self { caller, lsn: AtomicU64::new(0), strict: AtomicBool::new(false) }
+    }
+    /// The highest sequence number this request depends on; zero if none.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        Lsn(self.lsn.load(Ordering::Acquire))
+    }
+    /// Whether anything it depends on belongs to a `strict` bucket.
+    #[must_use]
+    pub fn strict(&self) -> bool {
+        self.strict.load(Ordering::Acquire)
+    }
+    pub(crate) fn note(&self, lsn: Lsn, strict: bool) {
+        self.lsn.fetch_max(lsn.0, Ordering::AcqRel);
+        if strict {
+            self.strict.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// What an inode is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum NodeKind {
+    /// A regular file, which is also an S3 object.
+    File = 1,
+    /// A directory.
+    Directory = 2,
+    /// A symbolic link.
+    Symlink = 3,
+    /// A named pipe.
+    Fifo = 4,
+    /// A socket.
+    Socket = 5,
+    /// A character device.
+    CharDevice = 6,
+    /// A block device.
+    BlockDevice = 7,
+}
+
+/// Attributes of an inode.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attr {
+    /// Inode number.
+    pub ino: Ino,
+    /// What it is.
+    pub kind: NodeKind,
+    /// Permission bits, set-id and sticky (`0o7777`).
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Owning group.
+    pub gid: u32,
+    /// Link count.
+    pub nlink: u32,
+    /// Device number of a device node.
+    pub rdev: u64,
+    /// Bytes of content; of the target for a symbolic link.
+    pub size: u64,
+    /// Bytes allocated, holes left out.
+    pub allocated: u64,
+    /// Last access (kept at modification time unless set).
+    pub atime: Timestamp,
+    /// Last change of content.
+    pub mtime: Timestamp,
+    /// Last change of the inode.
+    pub ctime: Timestamp,
+    /// Creation.
+    pub btime: Timestamp,
+    /// Grows with every change of content or attributes: validator for caches and weak ETags.
+    pub change: u64,
+}
+
+/// A change of attributes; `None` leaves a field alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SetAttr {
+    /// New permission bits.
+    pub mode: Option<u32>,
+    /// New owner.
+    pub uid: Option<u32>,
+    /// New group.
+    pub gid: Option<u32>,
+    /// Truncate or extend.
+    pub size: Option<u64>,
+    /// New access time.
+    pub atime: Option<SetTime>,
+    /// New modification time.
+    pub mtime: Option<SetTime>,
+    /// The caller holds the file open for writing, so `size` needs no write permission now.
+    pub by_handle: bool,
+}
+
+/// A time to set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SetTime {
+    /// The store's clock (allowed to any writer).
+    Now,
+    /// A given time (allowed to the owner).
+    At(Timestamp),
+}
+
+/// An entry of a directory as file doors see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DirEntry {
+    /// Name at file doors: 1 to 255 bytes, no `/`, no NUL, not `.` or `..`.
+    pub name: Vec<u8>,
+    /// Its inode's attributes.
+    pub attr: Attr,
+    /// Pass to the next call to continue behind this entry. Opaque, at most 1100 bytes, stable across restarts.
+    pub cursor: Vec<u8>,
+}
+
+/// A page of a directory.
+#[derive(Clone, Debug, Default)]
+pub struct DirPage {
+    /// Entries in order, without `.` and `..`.
+    pub entries: Vec<DirEntry>,
+    /// Whether the directory ends here.
+    pub end: bool,
+}
+
+/// How a rename treats an existing target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RenameMode {
+    /// Replace it (an empty directory by a directory).
+    #[default]
+    Replace,
+    /// Refuse with [`crate::ErrorKind::Exists`].
+    NoReplace,
+    /// Swap the two.
+    Exchange,
+}
+
+/// What a set of an extended attribute expects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum XattrMode {
+    /// Create or replace.
+    #[default]
+    Any,
+    /// Must not exist.
+    Create,
+    /// Must exist.
+    Replace,
+}
+
+/// A node to create.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewNode {
+    /// What to create; symbolic links have their own call.
+    pub kind: NodeKind,
+    /// Permission bits, umask already applied.
+    pub mode: u32,
+    /// Device number for devices.
+    pub rdev: u64,
+}
+
+/// What is wanted of an open file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Access {
+    /// Read permission.
+    pub read: bool,
+    /// Write permission.
+    pub write: bool,
+    /// Execute or search permission.
+    pub exec: bool,
+}
+
+/// Properties of an object beside its bytes. Header names are lower case.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ObjectMeta {
+    /// `content-type`, `cache-control`, `content-disposition`, `content-encoding`, `content-language`, `expires`.
+    pub system: BTreeMap<String, String>,
+    /// `x-amz-meta-*` without that prefix; WebDAV and files may set none.
+    pub user: BTreeMap<String, String>,
+    /// Checksums sent by the client and verified by the door: algorithm (`crc32c`, `sha256`, ...) to base64 value.
+    pub checksums: BTreeMap<String, String>,
+}
+
+/// An object as seen by S3 and WebDAV.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ObjectInfo {
+    /// Its inode's attributes.
+    pub attr: Attr,
+    /// ETag without quotes: MD5 hex for single S3 puts, `md5-N` for multipart, opaque 32 hex digits + `-0` otherwise.
+    pub etag: String,
+    /// Headers and user metadata.
+    pub meta: ObjectMeta,
+    /// Version id, unique for the life of the store.
+    pub version: u64,
+    /// Sizes of the parts, in order, if uploaded in parts.
+    pub parts: Vec<u64>,
+}
+
+/// Conditions checked in the same commit as the change they guard.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Condition {
+    /// `If-None-Match: *`: nothing may be there.
+    pub absent: bool,
+    /// `If-Match`: the present ETag must be among these; an empty list asks nothing, `*` matches any present object.
+    pub etag_in: Vec<String>,
+    /// `If-None-Match`: the present ETag must not be among these.
+    pub etag_not_in: Vec<String>,
+}
+
+/// How durable a bucket's acknowledgements are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Durability {
+    /// Acknowledged when synced on a write quorum: survives power loss.
+    #[default]
+    Strict,
+    /// Acknowledged when written: survives the death of the process, not power loss.
+    Relaxed,
+}
+
+/// A bucket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BucketInfo {
+    /// Its name.
+    pub name: String,
+    /// Its root directory.
+    pub root: Ino,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Its owner's uid.
+    pub uid: u32,
+    /// Its durability class.
+    pub durability: Durability,
+}
+
+/// What to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ListQuery {
+    /// Only keys that start with this.
+    pub prefix: Vec<u8>,
+    /// Keys with this after the prefix are rolled up into a common prefix.
+    pub delimiter: Option<Vec<u8>>,
+    /// Only keys (and common prefixes) behind this one.
+    pub after: Option<Vec<u8>>,
+    /// At most this many keys and prefixes together.
+    pub limit: usize,
+}
+
+/// A page of a listing.
+#[derive(Clone, Debug, Default)]
+pub struct ListPage {
+    /// Keys with their objects, in byte order.
+    pub objects: Vec<(Vec<u8>, ObjectInfo)>,
+    /// Common prefixes, in byte order.
+    pub prefixes: Vec<Vec<u8>>,
+    /// Pass as `after` to continue; `None` at the end.
+    pub next: Option<Vec<u8>>,
+}
+
+/// A multipart upload in progress.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UploadInfo {
+    /// Its id, as given to the client.
+    pub id: String,
+    /// The key it will become.
+    pub key: Vec<u8>,
+    /// When it was begun.
+    pub created: Timestamp,
+}
+
+/// An uploaded part.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PartInfo {
+    /// `1 ..= 10000`.
+    pub number: u32,
+    /// Bytes.
+    pub size: u64,
+    /// MD5 in hex.
+    pub etag: String,
+    /// When it was stored.
+    pub modified: Timestamp,
+    /// Checksums verified by the door.
+    pub checksums: BTreeMap<String, String>,
+}
+
+/// Totals of the store's file systems and tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StoreSpace {
+    /// Bytes of content the set can hold (parity taken off).
+    pub total: u64,
+    /// Bytes of content still free.
+    pub free: u64,
+    /// Inodes in use.
+    pub inodes: u64,
+}
+
+/// What changed, for the doors that keep caches (the kernel's, at the mount).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// An entry was added, replaced or removed.
+    Entry {
+        /// The directory.
+        parent: Ino,
+        /// The name at file doors.
+        name: Vec<u8>,
+        /// The inode that the name led to before, if any.
+        old: Option<Ino>,
+    },
+    /// Attributes of an inode changed.
+    Attr(Ino),
+    /// Content (and with it attributes) of an inode changed.
+    Content(Ino),
+    /// Changes were lost because nobody fetched them in time: forget everything cached.
+    Overflow,
+}
+
+/// A lock of WebDAV, kept in the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LockRecord {
+    /// Lock token (a URN).
+    pub token: String,
+    /// Path from the root of the name space, `/bucket/dir/file`, percent-decoded bytes.
+    pub path: Vec<u8>,
+    /// Whether it covers everything below.
+    pub deep: bool,
+    /// Whether others may hold a shared lock too.
+    pub shared: bool,
+    /// Who took it: the user name.
+    pub principal: String,
+    /// XML the client sent to describe itself, stored as it came (at most 4 KiB).
+    pub owner_xml: Vec<u8>,
+    /// When it ends; `None` for never.
+    pub expires: Option<Timestamp>,
+}

@@ -1,0 +1,362 @@
+//! Multipart uploads. Parts are content of their own; completing joins their manifests and moves no data.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use md5::{Digest, Md5};
+use strata_content::{Content, Reader, Tx};
+use strata_seam::Ino;
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::namespace::Namespace;
+use crate::object::NewContent;
+use crate::permission;
+use crate::record::{Part, Upload};
+use crate::types::{Condition, ObjectInfo, ObjectMeta, Op, PartInfo, UploadInfo};
+use crate::view::{View, damaged};
+
+/// Highest part number.
+pub const PART_NUMBER_MAX: u32 = 10_000;
+/// Least bytes of every part but the last.
+pub const PART_LEN_MIN: u64 = 5 << 20;
+
+/// An upload's number as clients see it.
+fn parse_id(upload: &str) -> Option<[u8; 8]> {
+    if upload.len() != 16 {
+        return None;
+    }
+    u64::from_str_radix(upload, 16).ok().map(u64::to_be_bytes)
+}
+
+fn upload_key(bucket: Ino, key: &[u8], id: [u8; 8]) -> Vec<u8> {
+    key::under(key::TABLE_UPLOAD, bucket, &[&key::terminated(key)[..], &id].concat())
+}
+
+fn part_key(id: [u8; 8], number: u32) -> Vec<u8> {
+    key::under(key::TABLE_PART, Ino(u64::from_be_bytes(id)), &number.to_be_bytes())
+}
+
+fn decode_part(bytes: &[u8]) -> Result<Part> {
+    Part::decode(bytes).map_err(|_| damaged("a part of an upload".to_owned()))
+}
+
+impl Namespace {
+    /// Begins an upload.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`] and those of names.
+    pub fn create_upload(&self, op: &Op, bucket: &str, key: &[u8], meta: ObjectMeta) -> Result<UploadInfo> {
+        crate::name::split_key(key)?;
+        self.change(op, |tx, effects| {
+            let (record, root) = self.open_bucket(tx, op, bucket)?;
+            permission::change_entries(&op.caller, &root.attr)?;
+            effects.relaxed = record.relaxed;
+            let id = self.number(tx).to_be_bytes();
+            let created = self.clock.now();
+            let upload = Upload { created, uid: op.caller.uid, gid: op.caller.gid, meta };
+            tx.put(upload_key(record.root, key, id), upload.encode());
+            Ok(UploadInfo { id: format!("{:016x}", u64::from_be_bytes(id)), key: key.to_vec(), created })
+        })
+    }
+
+    fn find_upload(
+        &self,
+        view: &mut impl View,
+        op: &Op,
+        bucket: &str,
+        key: &[u8],
+        upload: &str,
+    ) -> Result<(Vec<u8>, [u8; 8], Upload, bool)> {
+        let (record, _) = self.open_bucket(view, op, bucket)?;
+        let missing = || fail(ErrorKind::NoSuchUpload, "there is no such upload; it may have been completed or aborted");
+        let id = parse_id(upload).ok_or_else(missing)?;
+        let at = upload_key(record.root, key, id);
+        let bytes = view.record(&at)?.ok_or_else(missing)?;
+        let found = Upload::decode(&bytes).map_err(|_| damaged("an upload".to_owned()))?;
+        if op.caller.uid != 0 && op.caller.uid != found.uid {
+            return Err(fail(ErrorKind::AccessDenied, "the upload belongs to somebody else"));
+        }
+        Ok((at, id, found, record.relaxed))
+    }
+
+    /// An upload and the metadata its object will have.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchUpload`].
+    pub fn upload(&self, op: &Op, bucket: &str, key: &[u8], upload: &str) -> Result<(UploadInfo, ObjectMeta)> {
+        let mut snap = self.snap(op);
+        let (_, _, found, relaxed) = self.find_upload(&mut snap, op, bucket, key, upload)?;
+        snap.relaxed = relaxed;
+        Ok((UploadInfo { id: upload.to_owned(), key: key.to_vec(), created: found.created }, found.meta))
+    }
+
+    /// Stores a part; replaces one of the same number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchUpload`], [`ErrorKind::Invalid`] for a number outside `1 ..= 10000`.
+    #[allow(clippy::too_many_arguments, reason = "what a part consists of")]
+    pub fn put_part(
+        &self,
+        op: &Op,
+        bucket: &str,
+        key: &[u8],
+        upload: &str,
+        number: u32,
+        content: Content,
+        etag: String,
+        checksums: BTreeMap<String, String>,
+    ) -> Result<PartInfo> {
+        if !(1..=PART_NUMBER_MAX).contains(&number) {
+            return Err(fail(ErrorKind::Invalid, format!("part numbers go from 1 to {PART_NUMBER_MAX}")));
+        }
+        self.change(op, |tx, effects| {
+            let (_, id, _, relaxed) = self.find_upload(tx, op, bucket, key, upload)?;
+            effects.relaxed = relaxed;
+            let at = part_key(id, number);
+            if let Some(old) = tx.record(&at)? {
+                tx.release(&decode_part(&old)?.items)?;
+            }
+            let (size, modified) = (content.len(), self.clock.now());
+            let items = tx.attach(content)?;
+            let part = Part { size, etag, modified, checksums, items };
+            tx.put(at, part.encode());
+            Ok(info(number, part))
+        })
+    }
+
+    /// A part from a range of existing content, by reference.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRange`] and those of [`Namespace::put_part`].
+    #[allow(clippy::too_many_arguments, reason = "what a copied part consists of")]
+    pub fn copy_part(
+        &self,
+        op: &Op,
+        from: &Reader,
+        range: Range<u64>,
+        to: (&str, &[u8]),
+        upload: &str,
+        number: u32,
+        etag: String,
+    ) -> Result<PartInfo> {
+        if range.start > range.end || range.end > from.len() {
+            return Err(fail(ErrorKind::InvalidRange, "the range lies outside the source"));
+        }
+        let items = self.store.slice(from.items(), range)?;
+        let content = self.store.content(items)?;
+        self.put_part(op, to.0, to.1, upload, number, content, etag, BTreeMap::new())
+    }
+
+    /// Parts behind number `after`, at most `limit`; and whether more follow.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchUpload`].
+    pub fn parts(
+        &self,
+        op: &Op,
+        bucket: &str,
+        key: &[u8],
+        upload: &str,
+        after: u32,
+        limit: usize,
+    ) -> Result<(Vec<PartInfo>, bool)> {
+        let mut snap = self.snap(op);
+        let (_, id, _, relaxed) = self.find_upload(&mut snap, op, bucket, key, upload)?;
+        snap.relaxed = relaxed;
+        let from = part_key(id, after.saturating_add(1));
+        let end = key::behind(key::TABLE_PART, Ino(u64::from_be_bytes(id)));
+        let mut found = snap.records(&from, &end, limit.min(1000) + 1)?;
+        let more = found.len() > limit.min(1000);
+        found.truncate(limit.min(1000));
+        let parts = found.into_iter().map(|(key, value)| Ok(info(number_of(&key)?, decode_part(&value)?)));
+        Ok((parts.collect::<Result<_>>()?, more))
+    }
+
+    /// Uploads in order of key, then of id; `after` = (key, id). The flag says whether more follow.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`].
+    pub fn uploads(
+        &self,
+        op: &Op,
+        bucket: &str,
+        prefix: &[u8],
+        after: Option<(Vec<u8>, String)>,
+        limit: usize,
+    ) -> Result<(Vec<UploadInfo>, bool)> {
+        let mut snap = self.snap(op);
+        let (record, _) = self.open_bucket(&mut snap, op, bucket)?;
+        snap.relaxed = record.relaxed;
+        let mut start = key::under(key::TABLE_UPLOAD, record.root, &[]);
+        // Keys with the prefix lie together because the terminator sorts below every byte a key may have there.
+        start.extend(key::terminated(prefix).split_last_chunk::<2>().map_or(&[][..], |(rest, _)| rest));
+        let end = key::prefix_end(&start).unwrap_or_else(|| key::behind(key::TABLE_UPLOAD, record.root));
+        let mut from = start;
+        if let Some((key, id)) = after {
+            let id = parse_id(&id).unwrap_or([0xff; 8]);
+            from = from.max([&upload_key(record.root, &key, id)[..], &[0]].concat());
+        }
+        let limit = limit.min(1000);
+        let mut found = snap.records(&from, &end, limit + 1)?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let uploads = found.into_iter().map(|(at, value)| {
+            let upload = Upload::decode(&value).map_err(|_| damaged("an upload".to_owned()))?;
+            let (key, id) =
+                key::split_terminated(&at[9..]).ok_or_else(|| damaged("the key of an upload".to_owned()))?;
+            let id = <[u8; 8]>::try_from(id).map_err(|_| damaged("the id of an upload".to_owned()))?;
+            Ok(UploadInfo { id: format!("{:016x}", u64::from_be_bytes(id)), key, created: upload.created })
+        });
+        Ok((uploads.collect::<Result<_>>()?, more))
+    }
+
+    /// Makes the object of the listed parts (number and ETag, in the client's order). One commit, no data moves.
+    /// Completing again with the same parts answers the same object.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchUpload`], [`ErrorKind::InvalidPart`], [`ErrorKind::InvalidPartOrder`],
+    /// [`ErrorKind::PartTooSmall`], [`ErrorKind::PreconditionFailed`].
+    pub fn complete_upload(
+        &self,
+        op: &Op,
+        bucket: &str,
+        key: &[u8],
+        upload: &str,
+        parts: &[(u32, String)],
+        cond: &Condition,
+    ) -> Result<ObjectInfo> {
+        if parts.is_empty() || parts.len() > PART_NUMBER_MAX as usize {
+            return Err(fail(ErrorKind::InvalidPart, "1 to 10000 parts have to be listed"));
+        }
+        if parts.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
+            return Err(fail(ErrorKind::InvalidPartOrder, "parts have to be listed in ascending order"));
+        }
+        let mut found = Vec::with_capacity(parts.len());
+        let id = {
+            let mut snap = self.snap(op);
+            let (_, id, _, _) = match self.find_upload(&mut snap, op, bucket, key, upload) {
+                Ok(found) => found,
+                Err(error) if error.kind == ErrorKind::NoSuchUpload => {
+                    drop(snap);
+                    return self.completed_before(op, bucket, key, parts, error);
+                }
+                Err(error) => return Err(error),
+            };
+            for (number, wanted) in parts {
+                let invalid = || fail(ErrorKind::InvalidPart, format!("part {number} was not uploaded as listed"));
+                let part = decode_part(&snap.record(&part_key(id, *number))?.ok_or_else(invalid)?)?;
+                if part.etag != wanted.trim_matches('"') {
+                    return Err(invalid());
+                }
+                found.push(part);
+            }
+            id
+        };
+        if let Some((n, part)) =
+            found.iter().enumerate().find(|(n, part)| n + 1 < found.len() && part.size < PART_LEN_MIN)
+        {
+            let (number, size) = (parts[n].0, part.size);
+            return Err(fail(ErrorKind::PartTooSmall, format!("part {number} has {size} bytes; only the last may be below 5 MiB")));
+        }
+        let etag = joined_etag(found.iter().map(|part| part.etag.as_str()))
+            .ok_or_else(|| fail(ErrorKind::InvalidPart, "a part's ETag is no MD5"))?;
+        // Hashing the joined manifest happens outside of the change.
+        let content = self.store.content(found.iter().flat_map(|part| part.items.clone()).collect())?;
+        let allocated = self.store.allocated_of(&content)?;
+        self.change(op, |tx, effects| {
+            let (at, _, record, _) = self.find_upload(tx, op, bucket, key, upload)?;
+            for ((number, _), expected) in parts.iter().zip(&found) {
+                if tx.record(&part_key(id, *number))?.as_deref().map(decode_part).transpose()?.as_ref() != Some(expected) {
+                    return Err(fail(ErrorKind::InvalidPart, format!("part {number} was replaced meanwhile; list it again")));
+                }
+            }
+            let sizes = found.iter().map(|part| part.size).collect();
+            let new = NewContent { content, etag: Some(etag), meta: record.meta, parts: sizes, allocated };
+            let object = self.put_at(tx, effects, op, bucket, key, new, cond)?;
+            let unused = key::behind(key::TABLE_PART, Ino(u64::from_be_bytes(id)));
+            for (part_at, value) in tx.records(&part_key(id, 0), &unused, PART_NUMBER_MAX as usize)? {
+                let part = decode_part(&value)?;
+                if parts.binary_search_by_key(&number_of(&part_at)?, |(number, _)| *number).is_ok() {
+                    // The object owns now what the part owned.
+                    tx.hand_over(&part.items);
+                } else {
+                    tx.release(&part.items)?;
+                }
+                tx.delete(part_at);
+            }
+            tx.delete(at);
+            Ok(object)
+        })
+    }
+
+    /// The answer to a repeated completion.
+    fn completed_before(
+        &self,
+        op: &Op,
+        bucket: &str,
+        key: &[u8],
+        parts: &[(u32, String)],
+        error: crate::Error,
+    ) -> Result<ObjectInfo> {
+        let etag = joined_etag(parts.iter().map(|(_, etag)| etag.trim_matches('"')));
+        match (self.head_object(op, bucket, key), etag) {
+            (Ok(info), Some(etag)) if info.etag == etag && info.parts.len() == parts.len() => Ok(info),
+            _ => Err(error),
+        }
+    }
+
+    /// Gives an upload up.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchUpload`].
+    pub fn abort_upload(&self, op: &Op, bucket: &str, key: &[u8], upload: &str) -> Result<()> {
+        self.change(op, |tx, effects| {
+            let (at, _, _, relaxed) = self.find_upload(tx, op, bucket, key, upload)?;
+            effects.relaxed = relaxed;
+            self.erase_upload(tx, &at)
+        })
+    }
+
+    /// Removes an upload with its parts.
+    pub(crate) fn erase_upload(&self, tx: &mut Tx<'_>, upload_key: &[u8]) -> Result<()> {
+        let id = upload_key
+            .last_chunk::<8>()
+            .copied()
+            .ok_or_else(|| damaged("the key of an upload".to_owned()))?;
+        let end = key::behind(key::TABLE_PART, Ino(u64::from_be_bytes(id)));
+        for (at, value) in tx.records(&part_key(id, 0), &end, PART_NUMBER_MAX as usize)? {
+            tx.release(&decode_part(&value)?.items)?;
+            tx.delete(at);
+        }
+        tx.delete(upload_key);
+        Ok(())
+    }
+}
+
+fn number_of(part_key: &[u8]) -> Result<u32> {
+    part_key
+        .last_chunk::<4>()
+        .map(|bytes| u32::from_be_bytes(*bytes))
+        .ok_or_else(|| damaged("the key of a part".to_owned()))
+}
+
+fn info(number: u32, part: Part) -> PartInfo {
+    PartInfo { number, size: part.size, etag: part.etag, modified: part.modified, checksums: part.checksums }
+}
+
+/// `MD5(MD5(part 1) ... MD5(part n))-n`, as S3 computes it.
+fn joined_etag<'a>(etags: impl ExactSizeIterator<Item = &'a str>) -> Option<String> {
+    let count = etags.len();
+    let mut all = Md5::new();
+    for etag in etags {
+        if etag.len() != 32 || !etag.is_ascii() {
+            return None;
+        }
+        for at in (0..32).step_by(2) {
+            all.update([u8::from_str_radix(&etag[at..at + 2], 16).ok()?]);
+        }
+    }
+    let hex: String = all.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("{hex}-{count}"))
+}

@@ -1,0 +1,183 @@
+//! Reading records, the same way inside a change and outside of one.
+
+use strata_content::{ContentError, Tx};
+use strata_seam::{Ino, Lsn};
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::name::{self, Named};
+use crate::namespace::Namespace;
+use crate::record::{Bucket, Dirent, Inode};
+use crate::types::Op;
+
+/// Entries read per step when a directory is scanned for an alias.
+const SCAN_STEP: usize = 256;
+
+/// An entry that was found: its entry name and where it leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Found {
+    pub(crate) name: Vec<u8>,
+    pub(crate) dirent: Dirent,
+}
+
+/// Access to records.
+pub(crate) trait View {
+    fn record(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>>;
+    fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
+
+    /// The inode, if it exists.
+    fn find_inode(&mut self, ino: Ino) -> Result<Option<Inode>> {
+        match self.record(&key::inode(ino))? {
+            Some(bytes) => Ok(Some(Inode::decode(ino, &bytes).map_err(|_| damaged(format!("inode {ino}")))?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The inode; gone is [`ErrorKind::Stale`], since whoever asks by number once had it.
+    fn inode(&mut self, ino: Ino) -> Result<Inode> {
+        self.find_inode(ino)?.ok_or_else(|| fail(ErrorKind::Stale, format!("inode {ino} no longer exists")))
+    }
+
+    /// The inode of a directory.
+    fn dir(&mut self, ino: Ino) -> Result<Inode> {
+        let inode = self.inode(ino)?;
+        if inode.attr.kind != crate::types::NodeKind::Directory {
+            return Err(fail(ErrorKind::NotDirectory, format!("inode {ino} is not a directory")));
+        }
+        Ok(inode)
+    }
+
+    fn bucket(&mut self, name: &[u8]) -> Result<Bucket> {
+        let Some(bytes) = self.record(&key::plain(key::TABLE_BUCKET, name))? else {
+            return Err(fail(ErrorKind::NoSuchBucket, format!("there is no bucket '{}'", name.escape_ascii())));
+        };
+        Bucket::decode(&bytes).map_err(|_| damaged(format!("bucket {}", name.escape_ascii())))
+    }
+
+    /// The entry of exactly this entry name.
+    fn entry(&mut self, parent: Ino, entry_name: &[u8]) -> Result<Option<Dirent>> {
+        match self.record(&key::entry(parent, entry_name))? {
+            Some(bytes) => Ok(Some(decode_dirent(parent, &bytes)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// What a file door means by `name`.
+    fn find(&mut self, parent: Ino, name: &[u8]) -> Result<Option<Found>> {
+        match name::parse(name) {
+            Named::Plain => {
+                if let Some(dirent) = self.entry(parent, name)?
+                    && !dirent.shadowed
+                {
+                    return Ok(Some(Found { name: name.to_vec(), dirent }));
+                }
+                let dir = [name, b"/"].concat();
+                Ok(self.entry(parent, &dir)?.map(|dirent| Found { name: dir, dirent }))
+            }
+            Named::Entry(entry_name) => {
+                let Some(dirent) = self.entry(parent, &entry_name)? else { return Ok(None) };
+                let known_so = name::shown(&entry_name, dirent.shadowed) == name;
+                Ok(known_so.then_some(Found { name: entry_name, dirent }))
+            }
+            Named::Hashed { start, hash, dir } => {
+                let mut from = key::entry(parent, &start);
+                let end = key::prefix_end(&from).unwrap_or_else(|| key::behind(key::TABLE_ENTRY, parent));
+                loop {
+                    let page = self.records(&from, &end, SCAN_STEP)?;
+                    for (key, value) in &page {
+                        let entry_name = &key[9..];
+                        if name::is_dir(entry_name) == dir && name::hash(name::raw(entry_name)) == hash {
+                            let dirent = decode_dirent(parent, value)?;
+                            return Ok(Some(Found { name: entry_name.to_vec(), dirent }));
+                        }
+                    }
+                    let Some((last, _)) = page.last().filter(|_| page.len() == SCAN_STEP) else { return Ok(None) };
+                    from.clone_from(last);
+                    from.push(0);
+                }
+            }
+        }
+    }
+
+    /// The same where it must exist.
+    fn found(&mut self, parent: Ino, name: &[u8]) -> Result<Found> {
+        self.find(parent, name)?
+            .ok_or_else(|| fail(ErrorKind::NotFound, format!("there is no '{}' here", name.escape_ascii())))
+    }
+
+    /// Whether the directory has entries a file door sees; the empty marker `dir/` that S3 clients put is none.
+    fn has_entries(&mut self, dir: Ino) -> Result<bool> {
+        for (key, value) in self.records(&key::entry(dir, &[]), &key::behind(key::TABLE_ENTRY, dir), 2)? {
+            if key.len() > 9 {
+                return Ok(true);
+            }
+            let dirent = decode_dirent(dir, &value)?;
+            if !self.inode(dirent.ino)?.is_marker() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Inode {
+    /// Whether, under the empty name, it is only the mark by which S3 clients keep a folder.
+    pub(crate) fn is_marker(&self) -> bool {
+        self.attr.size == 0 && self.attr.nlink == 1
+    }
+}
+
+pub(crate) fn decode_dirent(parent: Ino, bytes: &[u8]) -> Result<Dirent> {
+    Dirent::decode(bytes).map_err(|_| damaged(format!("an entry of directory {parent}")))
+}
+
+pub(crate) fn damaged(what: String) -> crate::Error {
+    ContentError::Record { what }.into()
+}
+
+/// Reads outside of a change; what is not yet durable is noted in the operation when the view is closed.
+pub(crate) struct Snap<'a> {
+    ns: &'a Namespace,
+    op: &'a Op,
+    seen: Lsn,
+    /// Whether everything read belongs to a relaxed bucket.
+    pub(crate) relaxed: bool,
+}
+
+impl<'a> Snap<'a> {
+    pub(crate) fn new(ns: &'a Namespace, op: &'a Op) -> Self {
+        Self { ns, op, seen: Lsn(0), relaxed: false }
+    }
+}
+
+impl Drop for Snap<'_> {
+    fn drop(&mut self) {
+        if self.seen > self.ns.store.durable() {
+            self.op.note(self.seen, !self.relaxed);
+        }
+    }
+}
+
+impl View for Snap<'_> {
+    fn record(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let found = self.ns.store.index().lookup(key).map_err(ContentError::Index)?;
+        self.seen = self.seen.max(found.lsn);
+        Ok(found.value)
+    }
+
+    fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let page = self.ns.store.index().scan(from, to, limit).map_err(ContentError::Index)?;
+        self.seen = self.seen.max(page.lsn);
+        Ok(page.entries.into_iter().map(|(key, entry)| (key, entry.value)).collect())
+    }
+}
+
+impl View for Tx<'_> {
+    fn record(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.get(key)?)
+    }
+
+    fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        Ok(self.range(from, to, limit)?)
+    }
+}
