@@ -48,9 +48,9 @@ pub(crate) enum Command {
         /// Where to mount
         #[arg(value_name = "PATH")]
         path: PathBuf,
-        /// Let users other than the one who mounts into the mount
-        #[arg(long)]
-        allow_other: bool,
+        /// Let users other than the one who mounts into the mount [default: if root mounts]
+        #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+        allow_other: Option<bool>,
     },
     /// Show a store's disks, log and doors
     Status {
@@ -95,8 +95,17 @@ pub(crate) enum Command {
 pub(crate) enum UserAction {
     /// Add a user and print the generated secret, once
     Add {
-        /// Name, also the access key's and WebDAV's user name
+        /// Name, also for WebDAV; letters, digits and . _ @ -
         name: String,
+        /// Owner of what the user makes [default: the one who runs this command]
+        #[arg(long)]
+        uid: Option<u32>,
+        /// Group of what the user makes [default: that of the one who runs this command]
+        #[arg(long)]
+        gid: Option<u32>,
+        /// The user passes every check and manages other users
+        #[arg(long)]
+        admin: bool,
     },
     /// List the users, without secrets
     List {

@@ -68,6 +68,18 @@ pub(crate) enum Ports {
     Auto,
 }
 
+/// Whose identity the NFS door replaces by that of the user who runs the server (or nobody, where root does).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum NfsSquash {
+    /// Nobody's; calls must come from a port below 1024, which only root can use.
+    None,
+    /// Root's.
+    Root,
+    /// Everybody's.
+    All,
+}
+
 /// The settings every command needs to find a store and to open it.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -109,7 +121,7 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_MOUNT", value_name = "DIR")]
     pub(crate) mount: Option<PathBuf>,
 
-    /// Let users other than the one who runs the server into the mount
+    /// Let users other than the one who runs the server into the mount [default: if root runs it]
     #[arg(long, env = "STRATA_ALLOW_OTHER", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) allow_other: Option<bool>,
 
@@ -128,6 +140,14 @@ pub(crate) struct DoorSettings {
     /// Address of the NFS door, or off [default: 127.0.0.1:12049]
     #[arg(long, env = "STRATA_NFS_LISTEN", value_name = "ADDR")]
     pub(crate) nfs_listen: Option<Listen>,
+
+    /// Clients the NFS door lets in: addresses, or ranges as in 192.168.1.0/24 [default: this machine]
+    #[arg(long, env = "STRATA_NFS_CLIENTS", value_name = "RANGE", value_delimiter = ',')]
+    pub(crate) nfs_clients: Option<Vec<String>>,
+
+    /// Whose identity the NFS door replaces [default: none if root serves this machine alone, else root]
+    #[arg(long, env = "STRATA_NFS_SQUASH", value_name = "WHO")]
+    pub(crate) nfs_squash: Option<NfsSquash>,
 
     /// Address of the admin door, or off [default: 127.0.0.1:9002]
     #[arg(long, env = "STRATA_ADMIN_LISTEN", value_name = "ADDR")]
@@ -184,6 +204,8 @@ impl DoorSettings {
             s3_listen,
             webdav_listen,
             nfs_listen,
+            nfs_clients,
+            nfs_squash,
             admin_listen,
             region,
             threads,
@@ -196,6 +218,8 @@ impl DoorSettings {
             s3_listen: s3_listen.or(below.s3_listen),
             webdav_listen: webdav_listen.or(below.webdav_listen),
             nfs_listen: nfs_listen.or(below.nfs_listen),
+            nfs_clients: nfs_clients.or(below.nfs_clients),
+            nfs_squash: nfs_squash.or(below.nfs_squash),
             admin_listen: admin_listen.or(below.admin_listen),
             region: region.or(below.region),
             threads: threads.or(below.threads),

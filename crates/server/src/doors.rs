@@ -5,20 +5,30 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use strata_door_admin::{AdminDoor, Source, SpaceSource, Token};
+use strata_door_nfs::{Export, NfsConfig, NfsDoor, NfsLimits, Squash};
+use strata_door_s3::{S3Config, S3Door};
+use strata_door_webdav::{DavConfig, WebDavDoor};
 use strata_iam::{User, Users};
 use strata_namespace::{Caller, Door, Namespace, Op};
-use strata_seam::SystemEntropy;
+use strata_seam::{Entropy, SystemEntropy};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, NfsSquash};
 use crate::doors_file::{self, Doors};
+use crate::metrics::{NfsSource, S3Source, WebDavSource};
 use crate::ready::Protocol;
+use crate::running::Running;
 use crate::store::OpenStore;
 
 /// Path of the NFS export: the root of the name space.
 const NFS_EXPORT: &str = "/";
+/// Setting of the store that holds the secret behind NFS file handles.
+const HANDLE_SECRET_KEY: &str = "nfs/handle-secret";
+/// Who a squashed NFS user is where root runs the server.
+const NOBODY: u32 = 65_534;
 
 /// The ports, taken before anything else happens.
 pub(crate) struct Listeners {
@@ -57,7 +67,8 @@ async fn bind(door: &str, listen: Listen) -> anyhow::Result<Option<TcpListener>>
 
 /// Who gets in, and with what.
 pub(crate) struct Credentials {
-    users: Arc<Users>,
+    /// Everybody.
+    pub(crate) users: Arc<Users>,
     /// The administrator shown to the operator.
     admin: Arc<User>,
     /// Bearer token of the admin door.
@@ -100,7 +111,7 @@ pub(crate) fn token_path(data: &Path) -> std::path::PathBuf {
 
 fn draw_token(data: &Path) -> anyhow::Result<String> {
     let mut bytes = [0; 32];
-    strata_seam::Entropy::fill(&SystemEntropy, &mut bytes);
+    SystemEntropy.fill(&mut bytes);
     let token = hex::encode(bytes);
     doors_file::write_private(&token_path(data), token.as_bytes())?;
     Ok(token)
@@ -117,15 +128,18 @@ pub(crate) struct OpenDoors {
 }
 
 impl OpenDoors {
-    /// Starts every door that has a port. Also says how to get in.
+    /// Starts every door that has a port. Also says how to get in. `sources` are numbers that the admin door publishes
+    /// beside those of the other doors.
     ///
     /// # Errors
-    /// A listener that does not know its own address.
+    /// A door that refuses its settings, or cannot read what it keeps in the store.
     pub(crate) fn start(
         config: &Config,
         listeners: Listeners,
         store: &OpenStore,
         credentials: &Credentials,
+        running: &Arc<Running>,
+        mut sources: Vec<Arc<dyn Source>>,
     ) -> anyhow::Result<(Self, Doors)> {
         let mut doors = Self {
             addresses: Vec::new(),
@@ -133,28 +147,37 @@ impl OpenDoors {
             stop: watch::Sender::new(false),
         };
         let mut announced = Doors::default();
-        let (name, secret) = (&credentials.admin.name, credentials.admin.secret_key.expose());
-        let namespace = store.namespace();
+        let admin = &credentials.admin;
+        sources.push(Arc::new(SpaceSource(Arc::clone(store.namespace()))));
         if let Some(listener) = listeners.s3 {
             let address = doors.note("s3", &listener, Protocol::Http)?;
             announced.s3 = Some(doors_file::S3 {
                 endpoint: format!("http://{address}"),
                 region: config.region.clone(),
-                access_key: credentials.admin.access_key.clone(),
-                secret_key: secret.to_owned(),
+                access_key: admin.access_key.clone(),
+                secret_key: admin.secret_key.expose().to_owned(),
             });
-            let task = s3(listener, config, namespace, credentials, doors.told_to_stop());
-            doors.spawn("s3", task);
+            let door = s3(config, store, credentials)?;
+            sources.push(S3Source::of(&door));
+            let stop = doors.told_to_stop();
+            doors.spawn("s3", async move {
+                strata_door_s3::serve(listener, door, stop).await;
+                Ok(())
+            });
         }
         if let Some(listener) = listeners.webdav {
             let address = doors.note("webdav", &listener, Protocol::Http)?;
             announced.webdav = Some(doors_file::WebDav {
                 url: format!("http://{address}/"),
-                user: name.clone(),
-                password: secret.to_owned(),
+                user: admin.name.clone(),
+                password: admin.secret_key.expose().to_owned(),
             });
-            let task = webdav(listener, namespace, credentials, doors.told_to_stop());
-            doors.spawn("webdav", task);
+            let door = webdav(config, store, credentials)?;
+            sources.push(Arc::new(WebDavSource(Arc::clone(&door))));
+            let stop = doors.told_to_stop();
+            doors.spawn("webdav", async move {
+                Ok(strata_door_webdav::serve(listener, door, stop).await?)
+            });
         }
         if let Some(listener) = listeners.nfs {
             let address = doors.note("nfs", &listener, Protocol::Nfs)?;
@@ -164,16 +187,27 @@ impl OpenDoors {
                 mount_port: address.port(),
                 export: NFS_EXPORT.to_owned(),
             });
-            let task = nfs(listener, namespace, doors.told_to_stop());
-            doors.spawn("nfs", task);
+            let door = nfs(config, store)?;
+            sources.push(Arc::new(NfsSource(Arc::clone(&door))));
+            let stop = doors.told_to_stop();
+            doors.spawn("nfs", async move {
+                strata_door_nfs::serve(listener, door, stop).await;
+                Ok(())
+            });
         }
         if let Some(listener) = listeners.admin {
             let address = doors.note("admin", &listener, Protocol::Http)?;
             announced.admin = Some(doors_file::Admin {
                 url: format!("http://{address}"),
             });
-            let task = admin(listener, store, credentials, doors.told_to_stop());
-            doors.spawn("admin", task);
+            let (for_ready, for_status) = (Arc::clone(running), Arc::clone(running));
+            let token = Token::new(&credentials.token);
+            let door = AdminDoor::new(move || for_ready.readiness(), move || for_status.status(), token);
+            let door = sources.into_iter().fold(door, AdminDoor::with);
+            let stop = doors.told_to_stop();
+            doors.spawn("admin", async move {
+                Ok(strata_door_admin::serve(listener, door, stop).await?)
+            });
         }
         Ok((doors, announced))
     }
@@ -236,42 +270,83 @@ impl OpenDoors {
     }
 }
 
-fn s3(
-    listener: TcpListener,
-    config: &Config,
-    namespace: &Arc<Namespace>,
-    credentials: &Credentials,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
-    let _ = (listener, config, namespace, &credentials.users, stop);
-    async move { anyhow::bail!("pending") }
+fn s3(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::Result<S3Door> {
+    let settings = S3Config {
+        region: config.region.clone(),
+        drain: config.drain,
+        ..S3Config::default()
+    };
+    Ok(S3Door::new(
+        Arc::clone(store.namespace()),
+        Arc::clone(&credentials.users),
+        settings,
+    )?)
 }
 
-fn webdav(
-    listener: TcpListener,
-    namespace: &Arc<Namespace>,
-    credentials: &Credentials,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
-    let _ = (listener, namespace, &credentials.users, stop);
-    async move { anyhow::bail!("pending") }
+fn webdav(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::Result<Arc<WebDavDoor>> {
+    let settings = DavConfig {
+        drain_timeout: config.drain,
+        ..DavConfig::default()
+    };
+    let (namespace, users) = (Arc::clone(store.namespace()), Arc::clone(&credentials.users));
+    WebDavDoor::new(namespace, users, Arc::new(SystemEntropy), settings).context("the webdav door cannot be opened")
 }
 
-fn nfs(
-    listener: TcpListener,
-    namespace: &Arc<Namespace>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
-    let _ = (listener, namespace, stop);
-    async move { anyhow::bail!("pending") }
+fn nfs(config: &Config, store: &OpenStore) -> anyhow::Result<Arc<NfsDoor>> {
+    let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+    let local = config.nfs_clients_are_local();
+    let squash = config.nfs_squash.unwrap_or(if uid.is_root() && local {
+        NfsSquash::None
+    } else {
+        NfsSquash::Root
+    });
+    let (anon_uid, anon_gid) = if uid.is_root() {
+        (NOBODY, NOBODY)
+    } else {
+        (uid.as_raw(), gid.as_raw())
+    };
+    let export = Export {
+        path: NFS_EXPORT.to_owned(),
+        clients: config.nfs_clients.clone(),
+        read_only: false,
+        squash: match squash {
+            NfsSquash::None => Squash::None,
+            NfsSquash::Root => Squash::Root,
+            NfsSquash::All => Squash::All,
+        },
+        anon_uid,
+        anon_gid,
+        // Where a claim to be root is believed, it must at least come from a root.
+        privileged_port: squash == NfsSquash::None,
+    };
+    let limits = NfsLimits {
+        drain_timeout: config.drain,
+        ..NfsLimits::default()
+    };
+    let handle_secret = handle_secret(store.namespace())?;
+    let door = NfsDoor::new(
+        Arc::clone(store.namespace()),
+        NfsConfig {
+            exports: vec![export],
+            handle_secret,
+            limits,
+        },
+    );
+    door.context("the nfs door cannot be opened")
 }
 
-fn admin(
-    listener: TcpListener,
-    store: &OpenStore,
-    credentials: &Credentials,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
-    let _ = (listener, store, &credentials.token, stop);
-    async move { anyhow::bail!("pending") }
+/// The secret that file handles are proven with: drawn once per store and kept in it, so that clients' handles outlive
+/// every restart.
+fn handle_secret(namespace: &Namespace) -> anyhow::Result<[u8; 32]> {
+    let op = Op::new(Caller::root(Door::Admin));
+    let unreadable = "the secret of the nfs door's file handles cannot be read";
+    if let Some(stored) = namespace.setting(&op, HANDLE_SECRET_KEY).context(unreadable)? {
+        return <[u8; 32]>::try_from(stored.as_slice())
+            .map_err(|_| anyhow::anyhow!("{unreadable}: it has {} bytes instead of 32", stored.len()));
+    }
+    let mut secret = [0; 32];
+    SystemEntropy.fill(&mut secret);
+    namespace.put_setting(&op, HANDLE_SECRET_KEY, Some(&secret))?;
+    namespace.settle_blocking(&op)?;
+    Ok(secret)
 }

@@ -9,13 +9,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
-
-/// Longest file that is read back, in bytes.
-const LEN_MAX: u64 = 64 << 10;
+use serde::Serialize;
 
 /// The S3 endpoint.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct S3 {
     /// Base URL for path-style requests.
     pub(crate) endpoint: String,
@@ -28,7 +25,7 @@ pub(crate) struct S3 {
 }
 
 /// The WebDAV share.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct WebDav {
     /// URL of the root collection.
     pub(crate) url: String,
@@ -39,7 +36,7 @@ pub(crate) struct WebDav {
 }
 
 /// The NFS export.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Nfs {
     /// Address of the server.
     pub(crate) host: String,
@@ -52,21 +49,21 @@ pub(crate) struct Nfs {
 }
 
 /// The local mount.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Mount {
     /// Where the root of the name space is.
     pub(crate) path: PathBuf,
 }
 
 /// The admin door.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Admin {
     /// Base URL.
     pub(crate) url: String,
 }
 
 /// All open doors. A door that is off is left out.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Doors {
     /// S3.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,23 +122,6 @@ impl Doors {
         write_private(&path(data), &text)
     }
 
-    /// The doors that a server published for the store in `data`.
-    ///
-    /// # Errors
-    /// There is no such file, or it is not one of ours.
-    pub(crate) fn read(data: &Path) -> anyhow::Result<Self> {
-        let path = path(data);
-        let unreadable = || format!("{} cannot be read", path.display());
-        let len = std::fs::metadata(&path).with_context(unreadable)?.len();
-        anyhow::ensure!(
-            len <= LEN_MAX,
-            "{} is {len} bytes long and no list of doors",
-            path.display()
-        );
-        let text = std::fs::read(&path).with_context(unreadable)?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is no list of doors", path.display()))
-    }
-
     /// Withdraws the doors; that there are none is fine.
     pub(crate) fn withdraw(data: &Path) {
         match std::fs::remove_file(path(data)) {
@@ -184,9 +164,8 @@ mod tests {
                 "mount": {"path": "/m"},
             })
         );
-        assert!(Doors::read(folder.path()).unwrap() == doors);
         Doors::withdraw(folder.path());
         Doors::withdraw(folder.path());
-        assert!(Doors::read(folder.path()).is_err());
+        assert!(!path.exists());
     }
 }

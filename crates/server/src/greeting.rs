@@ -90,7 +90,7 @@ pub(crate) fn greeting(config: &Config, doors: &Doors) -> String {
         ]);
         commands.push((
             "admin: is it well, and what does it do",
-            format!("curl {0}/healthz; curl {0}/metrics", admin.url),
+            format!("curl {0}/health/ready; curl {0}/metrics", admin.url),
         ));
     }
     let mut text = format!(

@@ -80,6 +80,19 @@ impl StoreLock {
         })
     }
 
+    /// As [`StoreLock::take`], for commands that must not make a store.
+    ///
+    /// # Errors
+    /// There is no store in `data`, and those of [`StoreLock::take`].
+    pub(crate) fn of_existing(data: &Path) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            data.join("lock").exists(),
+            "there is no store in {}; `strata serve --data {0}` makes one",
+            data.display()
+        );
+        Self::take(data)
+    }
+
     /// Locks the folders of the disks as well; those that are missing are left out.
     ///
     /// # Errors

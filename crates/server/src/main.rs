@@ -7,15 +7,17 @@
 
 mod cli;
 mod config;
+mod control;
 mod doors;
 mod doors_file;
 mod fsck;
 mod greeting;
-mod http;
 mod lock;
+mod metrics;
 mod mount;
 mod notify;
 mod ready;
+mod running;
 mod serve;
 mod status;
 mod store;

@@ -15,20 +15,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use strata_door_admin::Source;
+use strata_mount::MountOptions;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, Listen};
+use crate::control::ControlSocket;
 use crate::doors::{Credentials, Listeners, OpenDoor, OpenDoors};
 use crate::doors_file::Doors;
 use crate::lock::StoreLock;
+use crate::metrics::MountSource;
 use crate::mount::{self, MountedDoor};
 use crate::notify::notify;
+use crate::running::Running;
 use crate::store::OpenStore;
 
 /// Threads for calls that may wait for a disk. Each door bounds its requests below this; the pool is only the backstop.
 const BLOCKING_THREADS_MAX: usize = 128;
 /// Time for work that no longer matters once the store is closed.
 const RUNTIME_END: Duration = Duration::from_secs(1);
+/// Time the doors get beyond what they give their requests, to close by themselves.
+const DRAIN_MARGIN: Duration = Duration::from_secs(6);
 /// Exit code of a shutdown that was cut short.
 const CUT_SHORT: u8 = 4;
 
@@ -86,17 +93,26 @@ async fn serve_store(
     signals: &mut Signals,
 ) -> anyhow::Result<ExitCode> {
     let credentials = Credentials::of(config, store).context("the users cannot be read")?;
-    let (mut doors, mut announced) = OpenDoors::start(config, listeners, store, &credentials)?;
+    let running = Arc::new(Running::new(config, store, Arc::clone(&credentials.users)));
+    let mut sources: Vec<Arc<dyn Source>> = Vec::new();
     let mounted = match &config.mount {
         Some(path) => {
-            let mounted = MountedDoor::mount(Arc::clone(store.namespace()), path, config.allow_other).await?;
-            announced.mount = Some(crate::doors_file::Mount {
-                path: mounted.path().to_owned(),
-            });
+            let options = MountOptions {
+                allow_other: config.allow_other,
+                ..MountOptions::default()
+            };
+            let mounted = MountedDoor::mount(Arc::clone(store.namespace()), path, options).await?;
+            sources.push(Arc::new(MountSource(mounted.metrics())));
             Some(mounted)
         }
         None => None,
     };
+    let (mut doors, mut announced) = OpenDoors::start(config, listeners, store, &credentials, &running, sources)?;
+    announced.mount = mounted
+        .as_ref()
+        .map(|mounted| crate::doors_file::Mount { path: mounted.path() });
+    let control = ControlSocket::make(&config.store.data)?;
+    let control = AbortOnDrop(tokio::spawn(control.serve(running.clone().answer())));
     let addresses = doors.addresses().to_vec();
     let ready = tokio::select! {
         ready = answer_all(&addresses, mounted.as_ref()) => ready,
@@ -107,6 +123,7 @@ async fn serve_store(
         end(config, doors, mounted, signals).await;
         return Err(error);
     }
+    running.serves(&announced);
     announced.publish(&config.store.data)?;
     greet(config, &announced);
     notify("READY=1");
@@ -120,6 +137,9 @@ async fn serve_store(
         }
     };
     notify("STOPPING=1");
+    running.drains();
+    drop(control);
+    ControlSocket::withdraw(&config.store.data);
     Doors::withdraw(&config.store.data);
     let in_time = end(config, doors, mounted, signals).await;
     match failure {
@@ -129,13 +149,22 @@ async fn serve_store(
     }
 }
 
+/// A task that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Every open door answers.
 async fn answer_all(doors: &[OpenDoor], mounted: Option<&MountedDoor>) -> anyhow::Result<()> {
     for (name, address, protocol) in doors {
         crate::ready::door(name, *address, *protocol).await?;
     }
     match mounted {
-        Some(mounted) => crate::ready::mount(mounted.path()).await,
+        Some(mounted) => crate::ready::mount(&mounted.path()).await,
         None => Ok(()),
     }
 }
@@ -154,7 +183,7 @@ async fn end(config: &Config, mut doors: OpenDoors, mounted: Option<MountedDoor>
         unmounted
     };
     tokio::select! {
-        drained = tokio::time::timeout(config.drain, draining) => match drained {
+        drained = tokio::time::timeout(config.drain + DRAIN_MARGIN, draining) => match drained {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "the mount could not be taken away cleanly"),
             Err(_) => tracing::warn!(seconds = config.drain.as_secs(), "requests still running at the deadline were cut off"),

@@ -1,10 +1,114 @@
-//! status.
+//! `strata status`: asked of the running server, or read from the store itself where none runs.
 
 use std::process::ExitCode;
 
-use crate::config::StoreConfig;
+use serde_json::{Value, json};
+use strata_namespace::{Caller, Door, Namespace, Op};
 
+use crate::config::{ByteSize, StoreConfig};
+use crate::control;
+use crate::greeting::plain_table;
+use crate::lock::StoreLock;
+use crate::store::OpenStore;
+
+/// `strata status`.
+///
+/// # Errors
+/// No store, no right to it, or a store that does not open.
 pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> {
-    let _ = (config, json);
-    anyhow::bail!("pending")
+    let status = if StoreLock::holder(&config.data).is_some() {
+        control::ask(&config.data, &control::Request::Status)?
+    } else {
+        let mut lock = StoreLock::of_existing(&config.data)?;
+        lock.take_disks(&config.disks)?;
+        let store = OpenStore::open_existing(config)?;
+        let status = of_store(config, store.namespace());
+        store.close()?;
+        status
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        print!("{}", in_words(&status));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What can be said of an open store.
+pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
+    let space = namespace.space(&Op::new(Caller::root(Door::Admin)));
+    json!({
+        "data": config.data,
+        "layout": config.layout.to_string(),
+        "durability": config.durability.word(),
+        "disks": config.disks.iter().map(|disk| disk_status(disk)).collect::<Vec<_>>(),
+        "space": match space {
+            Ok(space) => json!({ "total": space.total, "free": space.free, "inodes": space.inodes }),
+            Err(error) => json!({ "error": error.to_string() }),
+        },
+    })
+}
+
+fn disk_status(disk: &std::path::Path) -> Value {
+    match rustix::fs::statvfs(disk) {
+        Ok(found) => json!({
+            "path": disk,
+            "state": "present",
+            "total": found.f_blocks * found.f_frsize,
+            "free": found.f_bavail * found.f_frsize,
+        }),
+        Err(error) => json!({ "path": disk, "state": format!("missing: {error}") }),
+    }
+}
+
+fn in_words(status: &Value) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| "-".to_owned(), str::to_owned);
+    let size = |value: &Value| {
+        value
+            .as_u64()
+            .map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string())
+    };
+    let mut words = format!(
+        "store {}: {}, {}\n",
+        text(&status["data"]),
+        text(&status["layout"]),
+        text(&status["durability"])
+    );
+    let space = &status["space"];
+    words.push_str(&match space["error"].as_str() {
+        Some(error) => format!("space cannot be read: {error}\n"),
+        None => format!(
+            "{} of {} free, {} inodes\n",
+            size(&space["free"]),
+            size(&space["total"]),
+            space["inodes"]
+        ),
+    });
+    let mut table = plain_table(&["disk", "state", "free", "total"]);
+    for disk in status["disks"].as_array().into_iter().flatten() {
+        table.add_row([
+            text(&disk["path"]),
+            text(&disk["state"]),
+            size(&disk["free"]),
+            size(&disk["total"]),
+        ]);
+    }
+    words.push_str(&format!("\n{table}\n"));
+    match status["server"].as_object() {
+        None => words.push_str("\nno server runs on it\n"),
+        Some(server) => {
+            words.push_str(&format!("\n{} by process {}\n", text(&server["phase"]), server["pid"]));
+            let mut table = plain_table(&["door", "address"]);
+            for (door, address) in server["doors"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter(|(_, at)| !at.is_null())
+            {
+                table.add_row([door.clone(), text(address)]);
+            }
+            words.push_str(&format!("\n{table}\n"));
+        }
+    }
+    words
 }

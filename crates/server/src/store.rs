@@ -21,6 +21,14 @@ impl OpenStore {
         anyhow::bail!("pending")
     }
 
+    /// As [`OpenStore::open`], but never creates one.
+    ///
+    /// # Errors
+    /// What keeps it from opening; the disks are then as they were.
+    pub(crate) fn open_existing(config: &StoreConfig) -> anyhow::Result<Self> {
+        Self::open(config)
+    }
+
     /// The name space.
     pub(crate) fn namespace(&self) -> &Arc<Namespace> {
         &self.namespace

@@ -58,11 +58,6 @@ impl Layout {
         }
         Ok(Self { data, parity })
     }
-
-    /// Disks of the set.
-    pub(crate) fn disks(self) -> u8 {
-        self.data + self.parity
-    }
 }
 
 impl fmt::Display for Layout {
@@ -95,7 +90,8 @@ mod tests {
     #[test]
     fn every_number_of_disks_up_to_the_limit_has_a_layout() {
         for disks in 1..=DISKS_MAX {
-            assert_eq!(Layout::for_disks(disks, None).unwrap().disks(), disks);
+            let layout = Layout::for_disks(disks, None).unwrap();
+            assert_eq!(layout.data + layout.parity, disks);
         }
     }
 

@@ -4,8 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use strata_door_nfs::Cidr;
+
 use super::{
-    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Layout, Listen, Ports, StoreSettings, file,
+    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Layout, Listen, NfsSquash, Ports, StoreSettings,
+    file,
 };
 
 /// Memory for decoded chunks: below, a few readers of one large object would push each other out.
@@ -18,6 +21,8 @@ const SEGMENT_DEFAULT: ByteSize = ByteSize::mib(64);
 /// Threads that serve network requests.
 const THREADS_MIN: u16 = 4;
 const THREADS_MAX: u16 = 512;
+/// Clients the NFS door lets in unless told otherwise: programs of this machine.
+const NFS_CLIENTS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
 /// Seconds for running requests at shutdown.
 const DRAIN_SECONDS_DEFAULT: u16 = 10;
 const DRAIN_SECONDS_MAX: u16 = 3600;
@@ -47,13 +52,17 @@ pub(crate) struct Config {
     /// Where to mount the name space, if anywhere.
     pub(crate) mount: Option<PathBuf>,
     /// Whether other users are let into the mount.
-    pub(crate) allow_other: bool,
+    pub(crate) allow_other: Option<bool>,
     /// Address of the S3 door.
     pub(crate) s3: Listen,
     /// Address of the WebDAV door.
     pub(crate) webdav: Listen,
     /// Address of the NFS door.
     pub(crate) nfs: Listen,
+    /// Clients the NFS door lets in.
+    pub(crate) nfs_clients: Vec<Cidr>,
+    /// Whose identity the NFS door replaces; without it, the default for who runs the server.
+    pub(crate) nfs_squash: Option<NfsSquash>,
     /// Address of the admin door.
     pub(crate) admin: Listen,
     /// Region that S3 clients sign for.
@@ -132,11 +141,15 @@ impl Config {
     ///
     /// # Errors
     /// A mount that would hide the store.
-    pub(crate) fn mount_only(store: StoreConfig, path: PathBuf, allow_other: bool) -> Result<Self, ConfigError> {
+    pub(crate) fn mount_only(
+        store: StoreConfig,
+        path: PathBuf,
+        allow_other: Option<bool>,
+    ) -> Result<Self, ConfigError> {
         let off = Some(Listen::Off);
         let doors = DoorSettings {
             mount: Some(path),
-            allow_other: Some(allow_other),
+            allow_other,
             s3_listen: off,
             webdav_listen: off,
             nfs_listen: off,
@@ -173,9 +186,23 @@ impl Config {
                 "region `{region}` is not made of letters, digits and dashes"
             )));
         }
+        let nfs_clients = doors
+            .nfs_clients
+            .unwrap_or_else(|| NFS_CLIENTS_DEFAULT.map(str::to_owned).into());
+        let nfs_clients = nfs_clients
+            .iter()
+            .map(|range| {
+                range
+                    .trim()
+                    .parse::<Cidr>()
+                    .map_err(|error| ConfigError(format!("nfs-clients: {error}")))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         let config = Self {
+            nfs_clients,
+            nfs_squash: doors.nfs_squash,
             mount: doors.mount,
-            allow_other: doors.allow_other.unwrap_or(false),
+            allow_other: doors.allow_other,
             s3: listen(doors.s3_listen, 9000),
             webdav: listen(doors.webdav_listen, 9001),
             nfs: listen(doors.nfs_listen, 12049),
@@ -188,6 +215,20 @@ impl Config {
         config.check_addresses_differ()?;
         config.check_mount_outside_disks()?;
         Ok(config)
+    }
+
+    /// Whether the NFS door lets in programs of this machine alone.
+    pub(crate) fn nfs_clients_are_local(&self) -> bool {
+        // A range within loopback shows it in writing: its address is one, and it is not wider than all of them.
+        self.nfs_clients.iter().map(Cidr::to_string).all(|range| {
+            let (address, bits) = range.split_once('/').unwrap_or((&range, "0"));
+            let bits: u8 = bits.parse().unwrap_or(0);
+            match address.parse() {
+                Ok(IpAddr::V4(address)) => address.is_loopback() && bits >= 8,
+                Ok(IpAddr::V6(address)) => address.is_loopback() && bits == 128,
+                Err(_) => false,
+            }
+        })
     }
 
     fn check_addresses_differ(&self) -> Result<(), ConfigError> {

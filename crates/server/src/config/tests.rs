@@ -127,6 +127,11 @@ fn settings_that_make_no_sense_are_refused_in_words() {
         ("--data /a --disks 2 --disk /x", "", "cannot be used with"),
         ("--data /a", "disk = ['/x']\ndisks = 1", "give one of the two"),
         ("--data /a --region US_EAST", "", "letters, digits and dashes"),
+        (
+            "--data /a --nfs-clients 10.0.0.0/40",
+            "",
+            "nfs-clients: `10.0.0.0/40` is no address range",
+        ),
         ("--data /a --threads 0", "", "outside 1 to 512"),
         ("--data /a", "data = [", "TOML parse error at line 1"),
     ] {

@@ -1,0 +1,93 @@
+//! What a serving process knows of itself: for the health check, `strata status` and the control socket.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use strata_door_admin::Readiness;
+use strata_iam::Users;
+use strata_namespace::Namespace;
+
+use crate::config::{Config, StoreConfig};
+use crate::control::{Answer, Request};
+use crate::doors_file::Doors;
+use crate::store::OpenStore;
+
+const STARTING: u8 = 0;
+const SERVING: u8 = 1;
+const DRAINING: u8 = 2;
+
+/// A serving process.
+pub(crate) struct Running {
+    phase: AtomicU8,
+    config: StoreConfig,
+    namespace: Arc<Namespace>,
+    users: Arc<Users>,
+    /// Addresses of the doors, without their secrets.
+    doors: Mutex<Value>,
+}
+
+impl Running {
+    /// A process whose doors are not open yet.
+    pub(crate) fn new(config: &Config, store: &OpenStore, users: Arc<Users>) -> Self {
+        Self {
+            phase: AtomicU8::new(STARTING),
+            config: config.store.clone(),
+            namespace: Arc::clone(store.namespace()),
+            users,
+            doors: Mutex::new(json!({})),
+        }
+    }
+
+    /// The doors are open.
+    pub(crate) fn serves(&self, doors: &Doors) {
+        *self.doors.lock() = json!({
+            "s3": doors.s3.as_ref().map(|s3| &s3.endpoint),
+            "webdav": doors.webdav.as_ref().map(|dav| &dav.url),
+            "nfs": doors.nfs.as_ref().map(|nfs| format!("{}:{}", nfs.host, nfs.port)),
+            "mount": doors.mount.as_ref().map(|mount| &mount.path),
+            "admin": doors.admin.as_ref().map(|admin| &admin.url),
+        });
+        self.phase.store(SERVING, Ordering::Release);
+    }
+
+    /// The doors are closing.
+    pub(crate) fn drains(&self) {
+        self.phase.store(DRAINING, Ordering::Release);
+    }
+
+    /// Whether requests are served as promised.
+    pub(crate) fn readiness(&self) -> Readiness {
+        match self.phase.load(Ordering::Acquire) {
+            STARTING => Readiness::NotReady("starting: not every door has answered yet".into()),
+            DRAINING => Readiness::NotReady("stopping: no new requests are taken".into()),
+            _ => Readiness::Ready,
+        }
+    }
+
+    /// What `strata status` shows.
+    pub(crate) fn status(&self) -> Value {
+        let phase = match self.phase.load(Ordering::Acquire) {
+            STARTING => "starting",
+            SERVING => "serving",
+            _ => "stopping",
+        };
+        let mut status = crate::status::of_store(&self.config, &self.namespace);
+        status["server"] = json!({
+            "phase": phase,
+            "pid": std::process::id(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "doors": *self.doors.lock(),
+        });
+        status
+    }
+
+    /// What the control socket answers.
+    pub(crate) fn answer(self: Arc<Self>) -> Answer {
+        Arc::new(move |request| match request {
+            Request::Status => Ok(self.status()),
+            Request::User(request) => crate::user::apply(&self.namespace, &self.users, request),
+        })
+    }
+}
