@@ -214,6 +214,25 @@ fn a_drain_waits_until_its_bound_is_written_and_durable() {
 }
 
 #[test]
+fn a_change_that_comes_again_once_it_is_being_drained_is_passed_over() {
+    let index = Index::with_engine(Arc::new(CrashEngine::default()), options(1)).unwrap();
+    let mut batch = Batch::new();
+    batch.count("a", 1);
+    batch.count("b", 1);
+    index.apply(Lsn(1), &batch);
+    index.note_written(position(2));
+    index.freeze();
+    for _ in 0..3 {
+        index.drain_step(0, Lsn(1)).unwrap();
+        index.apply(Lsn(1), &batch);
+        for key in ["a", "b"] {
+            assert_eq!(Cell::from_value(&index.get(key.as_bytes()).unwrap().unwrap().value).count, 1);
+        }
+    }
+    assert_eq!(index.overlay_bytes(), 0);
+}
+
+#[test]
 fn the_replay_starts_at_the_last_place_noted_that_meets_everything_above_the_bound() {
     let index = Index::in_memory();
     let mut batch = Batch::new();
