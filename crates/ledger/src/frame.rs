@@ -217,3 +217,6 @@ impl FrameHead {
         bytes.len().div_ceil(PIECE_LEN as usize) + first <= self.table.len() && pieces.all(|(piece, crc)| crc32c(piece) == *crc)
     }
 }
+
+#[cfg(test)]
+mod tests;

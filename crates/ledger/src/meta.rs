@@ -111,3 +111,6 @@ fn take_u32(rest: &mut Bytes) -> Option<u32> {
     take(rest, 4).map(|field| crate::wire::get_u32(&field, 0))
 }
 
+
+#[cfg(test)]
+mod tests;

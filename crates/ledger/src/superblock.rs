@@ -184,3 +184,6 @@ impl Superblock {
     }
 }
 
+
+#[cfg(test)]
+mod tests;
