@@ -14,6 +14,7 @@ use strata_seam::{Clock, Disk, Entropy, SetId};
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::namespace::{Identity, Namespace};
+use crate::types::Durability;
 
 /// How often the worker looks for something to do while there is nothing.
 const WORKER_PAUSE: Duration = Duration::from_millis(200);
@@ -38,6 +39,8 @@ pub struct StoreConfig {
     pub content: StoreSettings,
     /// Owner of the root directory of a new store: uid and gid.
     pub owner: (u32, u32),
+    /// Class of buckets made by those who do not choose one.
+    pub durability: Durability,
     /// Whether to start the threads of a server. Without, everything happens on the calling thread (simulation), and
     /// [`OpenStore::tend`] does the worker's steps.
     pub threads: bool,
@@ -84,7 +87,13 @@ impl OpenStore {
             ledger.start()?;
         }
         let identity =
-            Identity { store_id: set_id.0, boot_id: entropy.next_u64(), uid: config.owner.0, gid: config.owner.1 };
+            Identity {
+            store_id: set_id.0,
+            boot_id: entropy.next_u64(),
+            uid: config.owner.0,
+            gid: config.owner.1,
+            durability: config.durability,
+        };
         let namespace = Namespace::over(store, clock, identity)?;
         let worker = config.threads.then(|| spawn_worker(Arc::clone(&namespace))).transpose()?;
         Ok(Self { namespace, worker, index_opened, replayed })

@@ -6,34 +6,47 @@ use strata_seam::Ino;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
-use crate::namespace::Namespace;
+use crate::namespace::{Effects, Namespace};
 use crate::permission;
 use crate::record::{Bucket, Inode};
 use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO};
 use crate::view::{View, damaged};
 
 impl Namespace {
-    /// Creates a bucket.
+    /// Creates a bucket; without a class of its own it gets the store's default.
     ///
     /// # Errors
     /// [`ErrorKind::BucketExists`], [`ErrorKind::InvalidName`], [`ErrorKind::AccessDenied`].
-    pub fn create_bucket(&self, op: &Op, name: &str, durability: Durability) -> Result<BucketInfo> {
+    pub fn create_bucket(&self, op: &Op, name: &str, durability: Option<Durability>) -> Result<BucketInfo> {
         name::check_bucket(name.as_bytes())?;
         self.change(op, |tx, effects| {
             if tx.record(&key::plain(key::TABLE_BUCKET, name.as_bytes()))?.is_some() {
                 return Err(fail(ErrorKind::BucketExists, format!("bucket '{name}' exists already")));
             }
-            let mut root = self.make(tx, effects, op, ROOT_INO, name.as_bytes(), NodeKind::Directory, 0o755, |_| Ok(()))?;
-            let relaxed = durability == Durability::Relaxed;
-            if relaxed {
-                root.relaxed = true;
-                self.put_inode(tx, &mut root);
-            }
-            let bucket =
-                Bucket { root: root.attr.ino, created: root.attr.btime, uid: op.caller.uid, relaxed, versioned: false };
-            tx.put(key::plain(key::TABLE_BUCKET, name.as_bytes()), bucket.encode());
+            let relaxed = durability.unwrap_or(self.durability) == Durability::Relaxed;
+            let (_, bucket) = self.make_bucket(tx, effects, op, name.as_bytes(), 0o755, relaxed)?;
             Ok(bucket.info(name))
         })
+    }
+
+    /// The directory and the record of a new bucket.
+    pub(crate) fn make_bucket(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        op: &Op,
+        name: &[u8],
+        mode: u32,
+        relaxed: bool,
+    ) -> Result<(Inode, Bucket)> {
+        let root = self.make(tx, effects, op, ROOT_INO, name, NodeKind::Directory, mode, |root| {
+            root.relaxed = relaxed;
+            Ok(())
+        })?;
+        let bucket =
+            Bucket { root: root.attr.ino, created: root.attr.btime, uid: op.caller.uid, relaxed, versioned: false };
+        tx.put(key::plain(key::TABLE_BUCKET, name), bucket.encode());
+        Ok((root, bucket))
     }
 
     /// Removes an empty bucket; its unfinished uploads are aborted.

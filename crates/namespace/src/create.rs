@@ -8,8 +8,8 @@ use crate::key;
 use crate::name;
 use crate::namespace::{Effects, Namespace};
 use crate::permission;
-use crate::record::{Bucket, Inode};
-use crate::types::{Attr, LINK_MAX, NewNode, NodeKind, Op, ROOT_INO, SYMLINK_LEN_MAX};
+use crate::record::Inode;
+use crate::types::{Attr, Durability, LINK_MAX, NewNode, NodeKind, Op, ROOT_INO, SYMLINK_LEN_MAX};
 use crate::view::View;
 
 impl Namespace {
@@ -59,19 +59,10 @@ impl Namespace {
         self.change(op, |tx, effects| {
             if parent == ROOT_INO {
                 name::check_bucket(name)?;
+                let relaxed = self.durability == Durability::Relaxed;
+                return Ok(self.make_bucket(tx, effects, op, name, mode, relaxed)?.0.attr);
             }
-            let inode = self.make(tx, effects, op, parent, name, NodeKind::Directory, mode, |_| Ok(()))?;
-            if parent == ROOT_INO {
-                let bucket = Bucket {
-                    root: inode.attr.ino,
-                    created: inode.attr.btime,
-                    uid: op.caller.uid,
-                    relaxed: false,
-                    versioned: false,
-                };
-                tx.put(key::plain(key::TABLE_BUCKET, name), bucket.encode());
-            }
-            Ok(inode.attr)
+            Ok(self.make(tx, effects, op, parent, name, NodeKind::Directory, mode, |_| Ok(()))?.attr)
         })
     }
 

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::file::Opens;
 use crate::key;
 use crate::record::Inode;
-use crate::types::{Attr, Change, NodeKind, ObjectMeta, Op, ROOT_INO};
+use crate::types::{Attr, Change, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
 use crate::view::damaged;
 
 /// Numbers are reserved in steps of this many, so that drawing one needs no commit. A crash wastes at most one step.
@@ -37,6 +37,7 @@ pub struct Namespace {
     numbers: Numbers,
     store_id: [u8; 16],
     boot_id: u64,
+    pub(crate) durability: Durability,
 }
 
 /// Identity of a name space and of its running instance.
@@ -50,6 +51,8 @@ pub struct Identity {
     pub uid: u32,
     /// Group of the root directory when the store is created.
     pub gid: u32,
+    /// Class of buckets made by those who do not choose one.
+    pub durability: Durability,
 }
 
 /// Draws inode, version and change numbers.
@@ -103,6 +106,7 @@ impl Namespace {
             numbers: Numbers { next: AtomicU64::new(next), reserved: Mutex::new(next) },
             store_id: identity.store_id,
             boot_id: identity.boot_id,
+            durability: identity.durability,
         });
         if format.is_none() {
             ns.create_root(identity.uid, identity.gid)?;

@@ -2,7 +2,7 @@
 
 use s3s::dto::{Bucket, CreateBucketInput, ListBucketsInput, ListBucketsOutput};
 use s3s::{S3ErrorCode, S3Result};
-use strata_namespace::{Durability, ErrorKind};
+use strata_namespace::ErrorKind;
 
 use crate::context::Context;
 use crate::door::{Shared, timestamp};
@@ -18,7 +18,7 @@ impl Shared {
                 format!("the location constraint '{wanted}' is not valid; this store is in '{}'", self.config.region),
             ));
         }
-        match self.ns.create_bucket(&cx.op, &input.bucket, Durability::default()) {
+        match self.ns.create_bucket(&cx.op, &input.bucket, None) {
             Ok(_) => Ok(()),
             Err(err) if err.kind == ErrorKind::BucketExists => {
                 // An administrator acts with the rights of every user, but owns only what is the administrator's.

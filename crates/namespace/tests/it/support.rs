@@ -24,6 +24,7 @@ pub(crate) fn config(world: &SimWorld, data: u8, parity: u8) -> StoreConfig {
         ledger: Options { segment_len: 16 << 20, ..Options::default() },
         content: StoreSettings { cache_bytes: 8 << 20, ..StoreSettings::default() },
         owner: (0, 0),
+        durability: Durability::Strict,
         threads: false,
     }
 }
@@ -41,7 +42,7 @@ pub(crate) fn open(world: &SimWorld) -> OpenStore {
 pub(crate) fn store() -> (SimWorld, OpenStore) {
     let world = SimWorld::new(1);
     let store = open(&world);
-    store.namespace().create_bucket(&root(), "bkt", Durability::Strict).expect("a bucket");
+    store.namespace().create_bucket(&root(), "bkt", None).expect("a bucket");
     (world, store)
 }
 
