@@ -1,4 +1,5 @@
 //! What the codec promises: pinned parity bytes, and every shard back from any `data` of them.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use proptest::prelude::*;
 use strata_erasure::{Codec, CodecId, ErasureError};

@@ -34,6 +34,9 @@ pub(crate) enum Found {
     Formatted(Box<Superblock>, usize),
 }
 
+/// A disk with its newest superblock and the slot that one is in.
+type Formatted = (Arc<dyn Disk>, Box<Superblock>, usize);
+
 /// Reads the superblock of a disk.
 pub(crate) fn look(disk: &dyn Disk) -> Result<Found> {
     let file = match disk.open(FILE) {
@@ -69,7 +72,7 @@ pub(crate) fn look(disk: &dyn Disk) -> Result<Found> {
 /// [`LedgerError::ForeignDisk`], [`LedgerError::NewerFormat`], [`LedgerError::TooFewDisks`],
 /// [`LedgerError::Inconsistent`] where the set was opened in two halves.
 pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<Identified> {
-    let mut formatted: Vec<(Arc<dyn Disk>, Box<Superblock>, usize)> = Vec::new();
+    let mut formatted: Vec<Formatted> = Vec::new();
     let mut aside = Vec::new();
     for disk in disks {
         match look(&*disk) {
@@ -90,7 +93,7 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
     };
     let newest = (**newest).clone();
     let foreign = |disk: &Arc<dyn Disk>, what: String| LedgerError::ForeignDisk { disk: disk.label().to_owned(), what };
-    let mut places: Vec<Option<(Arc<dyn Disk>, Box<Superblock>, usize)>> = (0..newest.disks()).map(|_| None).collect();
+    let mut places: Vec<Option<Formatted>> = (0..newest.disks()).map(|_| None).collect();
     for (disk, superblock, slot) in formatted {
         if superblock.set != newest.set {
             return Err(foreign(&disk, format!("belongs to set {}, not to {}", superblock.set, newest.set)));

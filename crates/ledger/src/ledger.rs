@@ -169,7 +169,10 @@ impl Ledger {
                 return Err(error);
             }
         }
-        shared.writer.lock().workers = workers;
+        let mut writer = shared.writer.lock();
+        writer.workers = workers;
+        shared.zero_first(&mut writer);
+        drop(writer);
         shared.started.store(true, Ordering::Release);
         shared.hand_over();
         Ok(())

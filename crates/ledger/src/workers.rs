@@ -78,9 +78,10 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Runs all jobs and returns when the last one is done.
-    pub(crate) fn run(&self, mut jobs: Vec<Job>) -> Vec<Done> {
-        if self.threads.is_empty() || jobs.len() <= 1 {
+    /// Runs all jobs and returns when the last one is done. `inline` says that handing them over costs more than it
+    /// gains.
+    pub(crate) fn run(&self, mut jobs: Vec<Job>, inline: bool) -> Vec<Done> {
+        if inline || self.threads.is_empty() || jobs.len() <= 1 {
             return jobs.into_iter().map(run).collect();
         }
         let own = jobs.pop();

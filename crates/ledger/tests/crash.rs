@@ -1,5 +1,6 @@
 //! Crashes: at every I/O of a workload, with arbitrary survivors among what was not synced, with disks lost on top, and
 //! again while recovering. What was acknowledged is there, and what is there is a prefix of what was appended.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod support;
 

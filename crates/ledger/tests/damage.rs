@@ -1,5 +1,6 @@
 //! Disks lost, bytes changed, writes failed: reads are right or refused by name, what was acknowledged stays, and a
 //! heal brings back every frame.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod support;
 
@@ -204,7 +205,7 @@ fn damage_beyond_the_parity_before_acknowledged_data_refuses_to_open() {
 fn different_pieces_may_be_damaged_on_different_disks() {
     let mut rig = Rig::new(2, 1, Options { shard_payload_max: 256 << 10, segment_len: 2 << 20, queue_bytes_max: 1 << 20, ..support::small() });
     let (ledger, _) = rig.open();
-    let data = bytes::Bytes::from((0..400_000_u32).map(|n| (n * 7 >> 3) as u8).collect::<Vec<_>>());
+    let data = bytes::Bytes::from((0..400_000_u32).map(|n| ((n * 7) >> 3) as u8).collect::<Vec<_>>());
     let told = Arc::new(support::Told::default());
     ledger.set_sink(told.clone());
     let block = strata_ledger::BlockRecord { directory: bytes::Bytes::new(), data: data.clone() };

@@ -1,4 +1,5 @@
 //! What goes in comes out: in every layout, through the sink, by location, by replay, from any position.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod support;
 

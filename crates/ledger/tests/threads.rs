@@ -1,4 +1,5 @@
 //! With threads: many callers, group commit, futures, draining, disks lost under load.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod support;
 
