@@ -118,6 +118,8 @@ impl Ledger {
                 superblock.history.push(last);
                 superblock.appending = false;
             });
+            // Only when a quorum knows this opening may anybody be told what it found.
+            let stored = stored.and_then(|()| supers.store(&set, |superblock| superblock.appending = true));
             writable = stored.is_ok();
         }
         let frames = Frames::new(identify::codec(set.codec_id, set.geometry)?);

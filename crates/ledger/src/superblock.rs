@@ -69,8 +69,8 @@ pub(crate) struct Superblock {
     pub(crate) whole: u32,
     /// Root of the checkpoint; all zero until there is one.
     pub(crate) checkpoint: [u8; at::CHECKPOINT_LEN],
-    /// Whether the newest opening may have written frames. Set on all disks before its first one, so that an opening
-    /// interrupted while it was still telling the disks never passes for one that wrote.
+    /// Whether the newest opening was completed: all disks were told of it before any was told this. So an opening that
+    /// was interrupted never passes for one that wrote, or that told anybody what it found.
     pub(crate) appending: bool,
     pub(crate) history: History,
 }

@@ -38,8 +38,6 @@ pub(crate) struct Writer {
     identity: Identity,
     /// Whether stripes of the current segment wait for a sync.
     unsynced: bool,
-    /// Whether the superblocks say that this opening writes.
-    announced: bool,
     /// Stripes written to the current segment.
     stripes: u64,
     /// The segment that was asked for or made ahead.
@@ -58,7 +56,6 @@ impl Writer {
             frames,
             identity,
             unsynced: false,
-            announced: false,
             stripes: 0,
             ahead: None,
             workers: Workers::default(),
@@ -138,10 +135,6 @@ impl Shared {
             }
             self.wake(queue);
             return Err(error);
-        }
-        if !writer.announced {
-            self.tell_superblocks(|superblock| superblock.appending = true)?;
-            writer.announced = true;
         }
         let durable = wanted_durable >= first || batch.iter().any(|queued| !queued.append.relaxed);
         self.write(writer, &batch, last, durable)?;

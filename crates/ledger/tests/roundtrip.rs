@@ -96,9 +96,6 @@ fn a_small_commit_costs_one_sector_per_disk_and_a_block_of_it_one_read() {
     let (ledger, _) = rig.open();
     let told = Arc::new(Told::default());
     ledger.set_sink(told.clone());
-    // The first commit of an opening also tells the superblocks.
-    ledger.append(Append::default()).unwrap();
-    ledger.sync().unwrap();
     rig.world.record_trace(true);
     let append = Append {
         blocks: vec![BlockRecord { directory: Bytes::from_static(b"dir"), data: Bytes::from(vec![7; 3600]) }],
