@@ -77,9 +77,10 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Add, list and remove users, and renew their secrets
+    #[command(mut_args = |argument| argument.global(true))]
     User {
         /// Read settings from this TOML file
-        #[arg(long, global = true, env = "STRATA_CONFIG", value_name = "FILE")]
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
         config: Option<PathBuf>,
         /// The store
         #[command(flatten)]
@@ -180,5 +181,27 @@ pub(crate) fn log_to_stderr(filter: Option<&str>) {
         .init();
     if let Some(error) = refused {
         tracing::warn!(%error, "the log filter is not understood; logging warnings");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_store_may_be_named_before_and_behind_what_to_do_with_users() {
+        for line in [
+            "strata user --data d add bob",
+            "strata user add bob --data d",
+            "strata user list --data d --json",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
     }
 }

@@ -11,6 +11,7 @@ mod file;
 mod layout;
 mod listen;
 mod nearest;
+mod remembered;
 mod resolve;
 mod size;
 
@@ -21,6 +22,7 @@ use serde::Deserialize;
 
 pub(crate) use layout::{DISKS_MAX, Layout};
 pub(crate) use listen::Listen;
+pub(crate) use remembered::Remembered;
 pub(crate) use resolve::{Config, StoreConfig};
 pub(crate) use size::ByteSize;
 
@@ -88,7 +90,7 @@ pub(crate) struct StoreSettings {
     #[arg(long, env = "STRATA_DATA", value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Number of disks of a new store, as folders DIR/disk0, DIR/disk1 and so on [default: what is there, or 1]
+    /// Number of disks of a new store, as folders DIR/disk0, DIR/disk1 and so on [default: as it was made, or 1]
     #[arg(long, env = "STRATA_DISKS", value_name = "N", conflicts_with = "disk")]
     pub(crate) disks: Option<u8>,
 

@@ -1,5 +1,6 @@
-//! What a started server prints: a table of doors, and for each a command to paste.
+//! What commands print; first of all the table of doors, and for each door a command to paste.
 
+use std::io::Write;
 use std::path::Path;
 
 use comfy_table::{Cell, ContentArrangement, Table, presets};
@@ -109,11 +110,17 @@ pub(crate) fn greeting(config: &Config, doors: &Doors) -> String {
     text
 }
 
+/// Writes to standard output. That nobody reads it any more is no reason to fail, let alone to stop serving.
+pub(crate) fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 /// A table that looks right on every terminal and in a file.
 pub(crate) fn plain_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
     table

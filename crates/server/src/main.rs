@@ -18,6 +18,7 @@ mod mount;
 mod notify;
 mod ready;
 mod running;
+mod scratch;
 mod serve;
 mod status;
 mod store;

@@ -7,7 +7,6 @@
 //!
 //! A crash at any point is only a missing end: what was acknowledged is in the ledger (invariant ACK).
 
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,6 +22,7 @@ use crate::config::{Config, Listen};
 use crate::control::ControlSocket;
 use crate::doors::{Credentials, Listeners, OpenDoor, OpenDoors};
 use crate::doors_file::Doors;
+use crate::greeting::{greeting, say};
 use crate::lock::StoreLock;
 use crate::metrics::MountSource;
 use crate::mount::{self, MountedDoor};
@@ -125,7 +125,7 @@ async fn serve_store(
     }
     running.serves(&announced);
     announced.publish(&config.store.data)?;
-    greet(config, &announced);
+    say(&greeting(config, &announced));
     notify("READY=1");
 
     let failure = tokio::select! {
@@ -211,13 +211,6 @@ async fn unmounted(mounted: Option<&MountedDoor>) {
         Some(mounted) => mounted.gone().await,
         None => std::future::pending().await,
     }
-}
-
-/// Prints the table where a person or a script can read it. A closed standard output is no reason to stop serving.
-fn greet(config: &Config, doors: &Doors) {
-    let text = crate::greeting::greeting(config, doors);
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn make_private_folder(data: &Path) -> anyhow::Result<()> {

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
+use strata_ledger::DiskState;
 use strata_namespace::{Caller, Door, Namespace, Op};
 
 use crate::config::{ByteSize, StoreConfig};
 use crate::control;
-use crate::greeting::plain_table;
+use crate::greeting::{plain_table, say};
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
 
@@ -21,44 +22,54 @@ pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> 
     } else {
         let mut lock = StoreLock::of_existing(&config.data)?;
         lock.take_disks(&config.disks)?;
-        let store = OpenStore::open_existing(config)?;
+        let store = OpenStore::open_to_look(config)?;
         let status = of_store(config, store.namespace());
         store.close()?;
         status
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        say(&format!("{}\n", serde_json::to_string_pretty(&status)?));
     } else {
-        print!("{}", in_words(&status));
+        say(&in_words(&status));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What can be said of an open store.
 pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
+    let ledger = namespace.store().ledger().status();
     let space = namespace.space(&Op::new(Caller::root(Door::Admin)));
+    let disks = ledger.disks.iter().map(|disk| {
+        let state = match disk.state {
+            DiskState::Active => "active",
+            DiskState::Stale => "stale",
+            DiskState::Failed => "failed",
+            DiskState::Missing => "missing",
+        };
+        json!({
+            "disk": disk.label,
+            "state": state,
+            "free": disk.space.map(|space| space.free),
+            "total": disk.space.map(|space| space.total),
+            "read_errors": disk.read_errors,
+        })
+    });
     json!({
         "data": config.data,
-        "layout": config.layout.to_string(),
+        "set": ledger.set.to_string(),
+        "layout": format!("{}+{}", ledger.geometry.data_shards, ledger.geometry.parity_shards),
         "durability": config.durability.word(),
-        "disks": config.disks.iter().map(|disk| disk_status(disk)).collect::<Vec<_>>(),
+        "read_only": ledger.read_only,
+        "full": ledger.full,
+        "segments": ledger.segments,
+        "segment_len": ledger.segment_len,
+        "durable": ledger.durable.0,
+        "disks": disks.collect::<Vec<_>>(),
         "space": match space {
             Ok(space) => json!({ "total": space.total, "free": space.free, "inodes": space.inodes }),
             Err(error) => json!({ "error": error.to_string() }),
         },
     })
-}
-
-fn disk_status(disk: &std::path::Path) -> Value {
-    match rustix::fs::statvfs(disk) {
-        Ok(found) => json!({
-            "path": disk,
-            "state": "present",
-            "total": found.f_blocks * found.f_frsize,
-            "free": found.f_bavail * found.f_frsize,
-        }),
-        Err(error) => json!({ "path": disk, "state": format!("missing: {error}") }),
-    }
 }
 
 fn in_words(status: &Value) -> String {
@@ -84,10 +95,16 @@ fn in_words(status: &Value) -> String {
             space["inodes"]
         ),
     });
-    let mut table = plain_table(&["disk", "state", "free", "total"]);
+    if let Some(why) = status["read_only"].as_str() {
+        words.push_str(&format!("takes no writes: {why}\n"));
+    }
+    if status["full"] == true {
+        words.push_str("takes no new content: the disks are full\n");
+    }
+    let mut table = plain_table(&["disk", "state", "free", "total", "read errors"]);
     for disk in status["disks"].as_array().into_iter().flatten() {
         table.add_row([
-            text(&disk["path"]),
+            text(&disk["disk"]),
             text(&disk["state"]),
             size(&disk["free"]),
             size(&disk["total"]),

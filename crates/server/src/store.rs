@@ -92,8 +92,8 @@ impl OpenStore {
         )
         .map_err(anyhow::Error::new)
         .context("the store cannot be opened")?;
-        tracing::info!(replayed = inner.replayed, "store opened");
         if access == Access::Create {
+            tracing::info!(replayed = inner.replayed, "store opened");
             Remembered {
                 layout: config.layout,
                 disks: config.disks.clone(),

@@ -13,7 +13,7 @@ use strata_seam::SystemEntropy;
 use crate::cli::UserAction;
 use crate::config::StoreConfig;
 use crate::control;
-use crate::greeting::plain_table;
+use crate::greeting::{plain_table, say};
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
 
@@ -130,9 +130,9 @@ pub(crate) fn run(config: &StoreConfig, action: UserAction) -> anyhow::Result<Ex
         on_store(config, request)?
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&answer)?);
+        say(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
     } else {
-        print!("{}", in_words(answer)?);
+        say(&in_words(answer)?);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use strata_door_nfs::Cidr;
 
 use super::{
-    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Layout, Listen, NfsSquash, Ports, StoreSettings,
-    file,
+    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Layout, Listen, NfsSquash, Ports, Remembered,
+    StoreSettings, file,
 };
 
 /// Memory for decoded chunks: below, a few readers of one large object would push each other out.
@@ -92,20 +92,21 @@ impl StoreConfig {
         if data.as_os_str().is_empty() {
             return Err(ConfigError("`data` is empty; name the folder of the store".into()));
         }
-        let (disks, counted) = match settings.disk {
-            Some(disks) => (disks, true),
-            None => numbered_disks(&data, settings.disks),
+        let remembered = Remembered::load(&data)?;
+        let asked = settings.disk.as_ref().map(Vec::len).or(settings.disks.map(usize::from));
+        let disks = match (settings.disk, &remembered) {
+            (Some(disks), _) => disks,
+            (None, Some(remembered)) => remembered.disks.clone(),
+            (None, None) => numbered_disks(&data, settings.disks),
         };
         check_distinct(&disks)?;
-        let count = u8::try_from(disks.len()).unwrap_or(u8::MAX);
-        let parity = settings.parity;
-        let layout = Layout::for_disks(count, parity).map_err(|ConfigError(what)| {
-            ConfigError(if counted {
-                what
-            } else {
-                format!("{what}; say how many disks there are with --disks N")
-            })
-        })?;
+        let layout = match remembered {
+            Some(Remembered { layout, .. }) => {
+                check_unchanged(&data, layout, asked, settings.parity)?;
+                layout
+            }
+            None => Layout::for_disks(u8::try_from(disks.len()).unwrap_or(u8::MAX), settings.parity)?,
+        };
         let memory = machine_memory();
         let cache = settings.cache_size.unwrap_or(CACHE_DEFAULT);
         in_range("cache-size", cache, CACHE_MIN, memory)?;
@@ -272,16 +273,33 @@ impl Config {
     }
 }
 
-/// DIR/disk0 and so on: as many as asked, else as many as an earlier start made, else one. Also whether a number was
-/// known. A hole in the numbers is a missing disk, not the end of them.
-fn numbered_disks(data: &Path, asked: Option<u8>) -> (Vec<PathBuf>, bool) {
+/// DIR/disk0 and so on: as many as asked, else as many as an earlier start made, else one. A hole in the numbers is a
+/// missing disk, not the end of them.
+fn numbered_disks(data: &Path, asked: Option<u8>) -> Vec<PathBuf> {
     let path = |number: u8| data.join(format!("disk{number}"));
     let found = (0..DISKS_MAX)
         .rev()
         .find(|number| path(*number).is_dir())
         .map(|last| last + 1);
-    let count = asked.or(found);
-    ((0..count.unwrap_or(1)).map(path).collect(), count.is_some())
+    (0..asked.or(found).unwrap_or(1)).map(path).collect()
+}
+
+/// A store keeps the layout it was made with; a setting that says otherwise is a slip.
+fn check_unchanged(data: &Path, layout: Layout, disks: Option<usize>, parity: Option<u8>) -> Result<(), ConfigError> {
+    let made = usize::from(layout.data + layout.parity);
+    let data = data.display();
+    if let Some(asked) = disks.filter(|asked| *asked != made) {
+        return Err(ConfigError(format!(
+            "the store in {data} has {made} disks ({layout}), not {asked}; name all of them, the missing ones too"
+        )));
+    }
+    if let Some(asked) = parity.filter(|asked| *asked != layout.parity) {
+        return Err(ConfigError(format!(
+            "the store in {data} was made with parity {}, not {asked}",
+            layout.parity
+        )));
+    }
+    Ok(())
 }
 
 fn check_distinct(disks: &[PathBuf]) -> Result<(), ConfigError> {

@@ -174,3 +174,24 @@ fn the_shipped_example_shows_every_key_and_is_valid_as_it_is_and_in_full() {
     }
     Config::load(None, store, doors).unwrap();
 }
+
+#[test]
+fn a_store_keeps_the_layout_it_was_made_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let disks: Vec<_> = ["/mnt/a", "/mnt/b", "/mnt/c"].map(PathBuf::from).into();
+    Remembered {
+        layout: Layout::for_disks(3, None).unwrap(),
+        disks: disks.clone(),
+    }
+    .save(folder.path())
+    .unwrap();
+    let data = format!("--data {}", folder.path().display());
+    let config = check(&data, "").unwrap();
+    assert_eq!(
+        (config.store.disks, config.store.layout.to_string()),
+        (disks, "2+1".into())
+    );
+    assert!(check(&format!("{data} --disk /x --disk /y --disk /z"), "").is_ok());
+    assert!(refusal(&format!("{data} --disks 2"), "").contains("has 3 disks (2+1), not 2; name all of them"));
+    assert!(refusal(&format!("{data} --parity 2"), "").contains("was made with parity 1, not 2"));
+}

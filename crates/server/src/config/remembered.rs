@@ -1,0 +1,136 @@
+//! `DIR/store.json`: which disks a store was made of, so that later commands need not be told.
+//!
+//! A convenience and a guard against slips. What a disk belongs to is written on the disk; this file may be deleted.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, Layout};
+
+/// Longest file that is read, in bytes.
+const LEN_MAX: u64 = 256 << 10;
+
+/// A store as it was last opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Remembered {
+    /// Layout of its set.
+    pub(crate) layout: Layout,
+    /// Folders of its disks; those below the store's folder are kept relative to it, so that it can be moved.
+    pub(crate) disks: Vec<PathBuf>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    data_disks: u8,
+    parity_disks: u8,
+    disks: Vec<PathBuf>,
+}
+
+fn path(data: &Path) -> PathBuf {
+    data.join("store.json")
+}
+
+impl Remembered {
+    /// What is remembered of the store in `data`, if anything.
+    ///
+    /// # Errors
+    /// The file is there and cannot be understood.
+    pub(crate) fn load(data: &Path) -> Result<Option<Self>, ConfigError> {
+        let path = path(data);
+        let refuse = |why: &dyn std::fmt::Display| {
+            let shown = path.display();
+            ConfigError(format!(
+                "{shown} cannot be read ({why}); delete it and name the disks with --disks or --disk"
+            ))
+        };
+        let text = match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(refuse(&error)),
+            Ok(found) if found.len() > LEN_MAX => return Err(refuse(&"it is too long")),
+            Ok(_) => std::fs::read(&path).map_err(|error| refuse(&error))?,
+        };
+        let stored: Stored = serde_json::from_slice(&text).map_err(|error| refuse(&error))?;
+        let count = stored.data_disks.saturating_add(stored.parity_disks);
+        let layout = Layout::for_disks(count, Some(stored.parity_disks)).map_err(|ConfigError(what)| refuse(&what))?;
+        if stored.disks.len() != usize::from(count) {
+            return Err(refuse(&"its disks are not as many as its layout has"));
+        }
+        Ok(Some(Self {
+            layout,
+            disks: stored.disks.into_iter().map(|disk| data.join(disk)).collect(),
+        }))
+    }
+
+    /// Keeps it, unless it is kept already.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn save(&self, data: &Path) -> anyhow::Result<()> {
+        if matches!(Self::load(data), Ok(Some(kept)) if kept == *self) {
+            return Ok(());
+        }
+        // A path given relative to the working directory must be found from any other.
+        let anchored = |disk: &PathBuf| match disk.strip_prefix(data) {
+            Ok(below) => Ok(below.to_owned()),
+            Err(_) => std::path::absolute(disk),
+        };
+        let stored = Stored {
+            data_disks: self.layout.data,
+            parity_disks: self.layout.parity,
+            disks: self
+                .disks
+                .iter()
+                .map(anchored)
+                .collect::<Result<_, _>>()
+                .context("a disk's path has no meaning")?,
+        };
+        crate::doors_file::write_private(&path(data), &serde_json::to_vec_pretty(&stored)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_below_the_store_move_with_it_and_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        std::fs::create_dir(&old).unwrap();
+        let layout = Layout { data: 1, parity: 1 };
+        let kept = Remembered {
+            layout,
+            disks: vec![old.join("disk0"), "/mnt/b".into()],
+        };
+        kept.save(&old).unwrap();
+        assert_eq!(Remembered::load(&old).unwrap(), Some(kept));
+        std::fs::rename(&old, &new).unwrap();
+        let moved = Remembered {
+            layout,
+            disks: vec![new.join("disk0"), "/mnt/b".into()],
+        };
+        assert_eq!(Remembered::load(&new).unwrap(), Some(moved));
+    }
+
+    #[test]
+    fn a_file_that_contradicts_itself_is_refused_with_a_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Remembered::load(folder.path()).unwrap(), None);
+        for text in [
+            "",
+            "{}",
+            r#"{"data_disks":4,"parity_disks":2,"disks":["a"]}"#,
+            r#"{"data_disks":0,"parity_disks":0,"disks":[]}"#,
+        ] {
+            std::fs::write(path(folder.path()), text).unwrap();
+            let ConfigError(what) = Remembered::load(folder.path()).unwrap_err();
+            assert!(
+                what.ends_with("delete it and name the disks with --disks or --disk"),
+                "{what}"
+            );
+        }
+    }
+}
