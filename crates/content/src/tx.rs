@@ -35,6 +35,7 @@ pub struct Tx<'a> {
     blocks: Vec<PreparedBlock>,
     pages: HashMap<ChunkId, Node>,
     seen: Lsn,
+    relaxed: bool,
 }
 
 /// What a change gave.
@@ -69,10 +70,11 @@ impl Store {
             blocks: Vec::new(),
             pages: HashMap::new(),
             seen: Lsn(0),
+            relaxed,
         };
         let value = change(&mut tx)?;
         let seen = tx.seen;
-        let lsn = tx.commit(relaxed)?;
+        let lsn = tx.commit()?;
         Ok(Done { value, lsn, seen })
     }
 }
@@ -82,6 +84,11 @@ impl<'a> Tx<'a> {
     #[must_use]
     pub fn store(&self) -> &'a Arc<Store> {
         self.store
+    }
+
+    /// Says, once the change knows what it concerns, whether anybody will be promised its durability.
+    pub fn set_relaxed(&mut self, relaxed: bool) {
+        self.relaxed = relaxed;
     }
 
     /// The record at `key` as this change has it.
@@ -94,7 +101,7 @@ impl<'a> Tx<'a> {
         }
         let Some(entry) = self.store.get(key)? else { return Ok(None) };
         self.seen = self.seen.max(entry.lsn);
-        Ok(Some(entry.value.into()))
+        Ok(Some(entry.value))
     }
 
     /// Up to `limit` records with keys in `from .. to`, in order, own writes included.
@@ -112,7 +119,7 @@ impl<'a> Tx<'a> {
         let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         for (key, entry) in stored {
             self.seen = self.seen.max(entry.lsn);
-            merged.insert(key, entry.value.into());
+            merged.insert(key, entry.value);
         }
         for (key, value) in own {
             match value {
@@ -233,8 +240,8 @@ impl<'a> Tx<'a> {
         }
     }
 
-    fn commit(self, relaxed: bool) -> Result<Option<Lsn>> {
-        let Self { store, writes, counts, blocks, .. } = self;
+    fn commit(self) -> Result<Option<Lsn>> {
+        let Self { store, writes, counts, blocks, relaxed, .. } = self;
         let mut mutations: Vec<Mutation> = writes
             .into_iter()
             .map(|(key, value)| match value {

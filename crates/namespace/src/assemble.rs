@@ -20,6 +20,8 @@ use crate::types::Durability;
 const WORKER_PAUSE: Duration = Duration::from_millis(200);
 /// How often it looks for idle files, in nanoseconds.
 const SEAL_EVERY_NANOS: u64 = 1_000_000_000;
+/// Threads that chunk what is being written while its writer goes on.
+const SEALERS: usize = 2;
 /// How long one change waits for the index to catch up before the worker looks again.
 const DRAIN_PAUSE: Duration = Duration::from_millis(2);
 
@@ -49,7 +51,7 @@ pub struct StoreConfig {
 /// An open store.
 pub struct OpenStore {
     namespace: Arc<Namespace>,
-    worker: Option<(Arc<Stop>, JoinHandle<()>)>,
+    worker: Option<(Arc<Stop>, Vec<JoinHandle<()>>)>,
     /// How the index was found.
     pub index_opened: Opened,
     /// Appends replayed from the log.
@@ -95,7 +97,7 @@ impl OpenStore {
             durability: config.durability,
         };
         let namespace = Namespace::over(store, clock, identity)?;
-        let worker = config.threads.then(|| spawn_worker(Arc::clone(&namespace))).transpose()?;
+        let worker = config.threads.then(|| spawn_workers(&namespace)).transpose()?;
         Ok(Self { namespace, worker, index_opened, replayed })
     }
 
@@ -145,11 +147,13 @@ impl OpenStore {
     }
 
     fn end_worker(&mut self) {
-        if let Some((stop, thread)) = self.worker.take() {
+        if let Some((stop, threads)) = self.worker.take() {
             stop.asked.store(true, Ordering::Release);
             stop.wake.notify_all();
-            if thread.join().is_err() {
-                tracing::error!("the worker panicked");
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a background thread panicked");
+                }
             }
         }
     }
@@ -231,10 +235,26 @@ fn apply(index: &Index, append: Replayed) -> Result<(), ContentError> {
     Ok(())
 }
 
-fn spawn_worker(namespace: Arc<Namespace>) -> Result<(Arc<Stop>, JoinHandle<()>)> {
+/// Starts the worker and the sealers.
+fn spawn_workers(namespace: &Arc<Namespace>) -> Result<(Arc<Stop>, Vec<JoinHandle<()>>)> {
     let stop = Arc::new(Stop::default());
-    let stopped = Arc::clone(&stop);
-    let run = move || {
+    let mut threads = vec![spawn("strata-worker", worker(Arc::clone(namespace), Arc::clone(&stop)))?];
+    for _ in 0..SEALERS {
+        let (namespace, stop) = (Arc::clone(namespace), Arc::clone(&stop));
+        threads.push(spawn("strata-sealer", move || namespace.run_sealer(&stop.asked))?);
+    }
+    Ok((stop, threads))
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| fail(ErrorKind::Io, format!("thread {name} could not be started: {error}")))
+}
+
+fn worker(namespace: Arc<Namespace>, stopped: Arc<Stop>) -> impl FnOnce() {
+    move || {
         let mut sealed_at = 0;
         while !stopped.asked.load(Ordering::Acquire) {
             let now = namespace.clock.monotonic_nanos();
@@ -256,12 +276,7 @@ fn spawn_worker(namespace: Arc<Namespace>) -> Result<(Arc<Stop>, JoinHandle<()>)
                 stopped.wake.wait_for(&mut guard, pause);
             }
         }
-    };
-    let thread = std::thread::Builder::new()
-        .name("strata-worker".to_owned())
-        .spawn(run)
-        .map_err(|error| fail(ErrorKind::Io, format!("the worker thread could not be started: {error}")))?;
-    Ok((stop, thread))
+    }
 }
 
 /// Seals idle files, lets unused pages go, moves changes into the index engine. `true` if there is more to do at once.

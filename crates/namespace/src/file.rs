@@ -4,13 +4,16 @@
 //! a manifest, in the ledger) when the file is closed, synced or idle, or when enough has gathered; see [`crate::seal`].
 //! Staged bytes are counted, and above [`STAGED_BYTES_MAX`] the writer seals before it goes on (invariant BOUND).
 //!
-//! Lock order: a file's state, then the writer's lock. Within a change only the atomics of an open file are looked at.
+//! Lock order: a file's seal lock, its state, then the writer's lock. Within a change only the atomics of an open file
+//! are looked at.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use strata_content::Reader;
 use strata_seam::{Ino, Timestamp};
 
@@ -22,12 +25,16 @@ use crate::staging::Staging;
 use crate::types::{Access, Attr, Change, Door, FILE_LEN_MAX, NodeKind, Op};
 use crate::view::View;
 
-/// Staged bytes of one file at which the front of them is sealed.
-pub(crate) const SEAL_BYTES: usize = 8 << 20;
+/// Staged bytes of one file at which a sealer takes them up, while the writer goes on.
+const SEAL_BYTES: usize = 8 << 20;
+/// Staged bytes of one file at which its writer seals them itself and so waits.
+const SEAL_BYTES_MAX: usize = 32 << 20;
 /// Staged bytes of all files above which every writer seals its own file first.
 pub const STAGED_BYTES_MAX: usize = 128 << 20;
 /// A file with staged bytes that nobody wrote to for this long is sealed.
 const IDLE_NANOS: u64 = 1_000_000_000;
+/// How long a sealer sleeps at most.
+const SEALER_PAUSE: Duration = Duration::from_millis(200);
 /// Most bytes one read returns.
 pub const READ_LEN_MAX: usize = 1 << 20;
 
@@ -36,6 +43,19 @@ pub const READ_LEN_MAX: usize = 1 << 20;
 pub(crate) struct Opens {
     table: Table<Ino, Arc<OpenFile>>,
     pub(crate) staged_bytes: AtomicUsize,
+    /// Files whose front a sealer is to take up, each at most once.
+    queue: Mutex<VecDeque<Ino>>,
+    queued: Condvar,
+    /// Threads that take them up.
+    sealers: AtomicUsize,
+}
+
+/// How much is staged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pressure {
+    None,
+    Some,
+    High,
 }
 
 /// One of them.
@@ -50,12 +70,18 @@ pub(crate) struct OpenFile {
     staged_change: AtomicU64,
     last_write_nanos: AtomicU64,
     pub(crate) state: Mutex<State>,
+    /// Held while the file is being sealed; writing goes on meanwhile.
+    pub(crate) seal: Mutex<()>,
+    /// Whether a sealer has been asked for.
+    queued: AtomicBool,
 }
 
 /// The part of an open file that its lock guards.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) staging: Staging,
+    /// What was staged before and is being sealed now; read below `staging`.
+    pub(crate) sealing: Option<Arc<Staging>>,
     /// Where the content ends in a natural cut, so that what follows is chunked as if the file had come in one stream.
     pub(crate) natural_end: Option<u64>,
     /// Ranges put in place as they were by a sync; chunked again when the file is closed.
@@ -101,8 +127,9 @@ impl Opens {
 impl OpenFile {
     /// After the staging was changed under its lock.
     pub(crate) fn publish(&self, state: &State) {
-        self.staged_end.store(state.staging.end(), Ordering::Release);
-        self.dirty.store(!state.staging.is_empty(), Ordering::Release);
+        let sealing_end = state.sealing.as_ref().map_or(0, |sealing| sealing.end());
+        self.staged_end.store(state.staging.end().max(sealing_end), Ordering::Release);
+        self.dirty.store(!state.staging.is_empty() || state.sealing.is_some(), Ordering::Release);
     }
 
     pub(crate) fn mtime(&self) -> Timestamp {
@@ -282,7 +309,8 @@ impl Namespace {
         };
         let state = file.state.lock();
         let reader = self.reader(op, ino)?;
-        let size = reader.len().max(state.staging.end());
+        let sealing = state.sealing.as_deref();
+        let size = reader.len().max(state.staging.end()).max(sealing.map_or(0, Staging::end));
         if offset >= size {
             return Ok(Bytes::new());
         }
@@ -292,6 +320,9 @@ impl Namespace {
             buf.extend_from_slice(&reader.read(offset, len)?);
         }
         buf.resize(len, 0);
+        if let Some(sealing) = sealing {
+            sealing.overlay(offset, &mut buf);
+        }
         state.staging.overlay(offset, &mut buf);
         Ok(buf.freeze())
     }
@@ -318,10 +349,8 @@ impl Namespace {
         }
         let attr = self.written_attr(op, ino)?;
         let file = self.opens.get_or_insert(ino);
-        {
-            let mut state = file.state.lock();
-            self.stage(op, ino, &file, &mut state, offset, data)?;
-        }
+        let staged = self.stage(op, ino, &file, &mut file.state.lock(), offset, data);
+        self.relieve(op, ino, &file, staged)?;
         Ok(self.with_staged(attr))
     }
 
@@ -331,9 +360,13 @@ impl Namespace {
     /// As [`Namespace::write`].
     pub fn append(&self, op: &Op, ino: Ino, data: &[u8]) -> Result<u64> {
         let file = self.opens.get_or_insert(ino);
-        let mut state = file.state.lock();
-        let offset = self.written_attr(op, ino)?.size.max(state.staging.end());
-        self.stage(op, ino, &file, &mut state, offset, data)?;
+        let (offset, staged) = {
+            let mut state = file.state.lock();
+            let sealing_end = state.sealing.as_ref().map_or(0, |sealing| sealing.end());
+            let offset = self.written_attr(op, ino)?.size.max(state.staging.end()).max(sealing_end);
+            (offset, self.stage(op, ino, &file, &mut state, offset, data))
+        };
+        self.relieve(op, ino, &file, staged)?;
         Ok(offset)
     }
 
@@ -368,7 +401,7 @@ impl Namespace {
         state: &mut State,
         offset: u64,
         data: &[u8],
-    ) -> Result<()> {
+    ) -> Pressure {
         let before = state.staging.bytes();
         state.staging.write(offset, data);
         let added = state.staging.bytes() - before;
@@ -379,10 +412,54 @@ impl Namespace {
         file.last_write_nanos.store(self.clock.monotonic_nanos(), Ordering::Release);
         file.publish(state);
         self.feed.publish(op.caller.door, vec![Change::Content(ino)]);
-        if state.staging.bytes() >= SEAL_BYTES || all > STAGED_BYTES_MAX {
-            self.seal_front(op, ino, file, state)?;
+        let sealing = state.sealing.as_ref().map_or(0, |sealing| sealing.bytes());
+        if state.staging.bytes() + sealing >= SEAL_BYTES_MAX || all > STAGED_BYTES_MAX {
+            Pressure::High
+        } else if state.staging.bytes() >= SEAL_BYTES {
+            Pressure::Some
+        } else {
+            Pressure::None
         }
-        Ok(())
+    }
+
+    /// Has the front of a file sealed when much of it is staged: by a sealer, or here when it is too much or there is
+    /// none.
+    fn relieve(&self, op: &Op, ino: Ino, file: &OpenFile, pressure: Pressure) -> Result<()> {
+        match pressure {
+            Pressure::None => Ok(()),
+            Pressure::Some if self.opens.sealers.load(Ordering::Acquire) > 0 => {
+                if !file.queued.swap(true, Ordering::AcqRel) {
+                    self.opens.queue.lock().push_back(ino);
+                    self.opens.queued.notify_one();
+                }
+                Ok(())
+            }
+            Pressure::Some | Pressure::High => self.seal_front(op, ino, file),
+        }
+    }
+
+    /// Seals files as their writers ask for it, until `stop` says so; the body of a sealer's thread. Failures are the
+    /// writer's matter: what could not be sealed stays staged, and its sync or close tells.
+    pub(crate) fn run_sealer(&self, stop: &AtomicBool) {
+        self.opens.sealers.fetch_add(1, Ordering::AcqRel);
+        let op = Op::new(crate::types::Caller::root(Door::Admin));
+        while !stop.load(Ordering::Acquire) {
+            let next = {
+                let mut queue = self.opens.queue.lock();
+                if queue.is_empty() {
+                    self.opens.queued.wait_for(&mut queue, SEALER_PAUSE);
+                }
+                queue.pop_front()
+            };
+            let Some((ino, file)) = next.and_then(|ino| Some((ino, self.opens.get(ino)?))) else { continue };
+            file.queued.store(false, Ordering::Release);
+            if let Err(error) = self.seal_front(&op, ino, &file) {
+                tracing::warn!(%ino, %error, "written bytes could not be sealed; they stay in memory and it is tried again");
+            }
+            drop(file);
+            self.opens.forget_if_idle(ino);
+        }
+        self.opens.sealers.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Moves staged writes into the ledger; then [`Namespace::settle`] makes them, and everything before, durable.

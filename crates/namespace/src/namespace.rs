@@ -196,11 +196,12 @@ impl Namespace {
     /// changes to announce, and whether it happened in a relaxed bucket.
     pub(crate) fn change<T>(&self, op: &Op, run: impl FnOnce(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
         let mut effects = Effects::default();
-        let done = self.store.transact(false, |tx| run(tx, &mut effects));
-        let Done { value, lsn, seen } = match done {
-            Ok(done) => done,
-            Err(error) => return Err(error),
-        };
+        let done = self.store.transact(false, |tx| {
+            let value = run(tx, &mut effects)?;
+            tx.set_relaxed(effects.relaxed);
+            Ok(value)
+        });
+        let Done { value, lsn, seen } = done?;
         if let Some(lsn) = lsn {
             op.note(lsn, !effects.relaxed);
         } else if seen > self.store.durable() {

@@ -5,15 +5,18 @@
 //! and puts the range in place as it is; the file is chunked again there when it is closed.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use strata_content::{Content, Ingest, Reader, items_len};
 use strata_seam::Ino;
 
 use crate::error::Result;
-use crate::file::{OpenFile, State};
+use crate::file::OpenFile;
 use crate::namespace::Namespace;
 use crate::record::Inode;
-use crate::types::{Change, NodeKind, Op};
+use crate::staging::Staging;
+use crate::types::{Change, Door, NodeKind, Op};
 use crate::view::View;
 
 /// Staged bytes up to which a sync puts ranges in place as they are.
@@ -39,78 +42,92 @@ struct Region {
     range: Range<u64>,
 }
 
+/// What is being sealed, and what there is to know about it.
+struct Task {
+    staging: Arc<Staging>,
+    fragments: Vec<(u64, u64)>,
+    natural_end: Option<u64>,
+    door: Option<Door>,
+    how: How,
+}
+
 impl Namespace {
     /// Seals everything staged of a file.
     pub(crate) fn seal_whole(&self, op: &Op, ino: Ino, file: &OpenFile) -> Result<()> {
-        let mut state = file.state.lock();
-        if state.staging.is_empty() && state.fragments.is_empty() {
-            return Ok(());
-        }
-        self.seal(op, ino, file, &mut state, How::Whole)
+        self.seal(op, ino, file, How::Whole)
     }
 
     /// Seals for a sync.
     pub(crate) fn seal_in_place(&self, op: &Op, ino: Ino, file: &OpenFile) -> Result<()> {
-        let mut state = file.state.lock();
-        if state.staging.is_empty() {
-            return Ok(());
-        }
-        let how = if state.staging.bytes() <= IN_PLACE_MAX { How::InPlace } else { How::Whole };
-        self.seal(op, ino, file, &mut state, how)
+        let small = file.state.lock().staging.bytes() <= IN_PLACE_MAX;
+        self.seal(op, ino, file, if small { How::InPlace } else { How::Whole })
     }
 
     /// Seals the front of a file that is being written.
-    pub(crate) fn seal_front(&self, op: &Op, ino: Ino, file: &OpenFile, state: &mut State) -> Result<()> {
-        self.seal(op, ino, file, state, How::Front)
+    pub(crate) fn seal_front(&self, op: &Op, ino: Ino, file: &OpenFile) -> Result<()> {
+        self.seal(op, ino, file, How::Front)
     }
 
     /// Seals what is staged of a file, if anything is: for operations that work on content.
     pub(crate) fn seal_if_dirty(&self, op: &Op, ino: Ino) -> Result<()> {
         match self.opens.get(ino) {
-            Some(file) if file.dirty.load(std::sync::atomic::Ordering::Acquire) => self.seal_whole(op, ino, &file),
+            Some(file) if file.dirty.load(Ordering::Acquire) => self.seal_whole(op, ino, &file),
             _ => Ok(()),
         }
     }
 
-    fn seal(&self, op: &Op, ino: Ino, file: &OpenFile, state: &mut State, how: How) -> Result<()> {
+    /// Takes what is staged now, makes content of it while the file can be written on, and commits. Whatever fails,
+    /// the bytes stay staged.
+    fn seal(&self, op: &Op, ino: Ino, file: &OpenFile, how: How) -> Result<()> {
+        let _sealing = file.seal.lock();
+        let task = {
+            let mut state = file.state.lock();
+            if state.staging.is_empty() && (how != How::Whole || state.fragments.is_empty()) {
+                return Ok(());
+            }
+            let staging = Arc::new(std::mem::take(&mut state.staging));
+            state.sealing = Some(Arc::clone(&staging));
+            let fragments = if how == How::Whole { std::mem::take(&mut state.fragments) } else { Vec::new() };
+            Task { staging, fragments, natural_end: state.natural_end, door: state.door, how }
+        };
+        let sealed = self.seal_task(op, ino, file, &task);
+        let mut state = file.state.lock();
+        state.sealing = None;
+        let kept = match sealed {
+            Ok(Some(end)) => {
+                // The bytes behind the last cut are taken up again with what follows them.
+                let kept = state.staging.write_below(&task.staging, end);
+                state.natural_end = (how == How::Front && kept > 0).then_some(end);
+                if how == How::InPlace {
+                    remember(&mut state.fragments, task.staging.extents().map(|(start, data)| start..start + data.len() as u64));
+                }
+                Ok(kept)
+            }
+            Ok(None) => Ok(0),
+            Err(error) => {
+                let kept = state.staging.write_below(&task.staging, 0);
+                remember(&mut state.fragments, task.fragments.iter().map(|(from, to)| *from..*to));
+                self.opens.staged_bytes.fetch_add(kept, Ordering::AcqRel);
+                Err(error)
+            }
+        };
+        self.opens.staged_bytes.fetch_sub(task.staging.bytes() - kept.as_ref().copied().unwrap_or(0), Ordering::AcqRel);
+        file.publish(&state);
+        kept.map(|_| ())
+    }
+
+    /// Returns up to where the staged bytes have become content; `None` where the file is gone and nobody can ask for
+    /// them any more.
+    fn seal_task(&self, op: &Op, ino: Ino, file: &OpenFile, task: &Task) -> Result<Option<u64>> {
         loop {
-            let Some(inode) = self.snap(op).find_inode(ino)? else {
-                // Removed meanwhile: nobody can ask for these bytes any more.
-                self.forget_staged(file, state);
-                return Ok(());
-            };
-            let (content, rest) = self.rebuild(&inode, state, how)?;
-            let end = content.len();
-            if self.replace_sealed(op, &inode, content, file, state)? {
-                let ranges: Vec<(u64, u64)> =
-                    state.staging.extents().map(|(start, data)| (start, start + data.len() as u64)).collect();
-                let before = state.staging.bytes();
-                if rest > 0 {
-                    state.staging.drop_before(end);
-                    state.natural_end = Some(end);
-                } else {
-                    state.staging.clear();
-                    state.natural_end = None;
-                }
-                let released = before - state.staging.bytes();
-                self.opens.staged_bytes.fetch_sub(released, std::sync::atomic::Ordering::AcqRel);
-                match how {
-                    How::InPlace => remember(&mut state.fragments, &ranges),
-                    How::Whole => state.fragments.clear(),
-                    How::Front => {}
-                }
-                file.publish(state);
-                return Ok(());
+            let Some(inode) = self.snap(op).find_inode(ino)? else { return Ok(None) };
+            let (content, rest) = self.rebuild(&inode, task)?;
+            let end = if rest > 0 { content.len() } else { u64::MAX };
+            if self.replace_sealed(op, &inode, content, file, task)? {
+                return Ok(Some(end));
             }
             // Somebody replaced the content in between: build upon theirs.
         }
-    }
-
-    fn forget_staged(&self, file: &OpenFile, state: &mut State) {
-        self.opens.staged_bytes.fetch_sub(state.staging.bytes(), std::sync::atomic::Ordering::AcqRel);
-        state.staging.clear();
-        state.fragments.clear();
-        file.publish(state);
     }
 
     /// Commits the new content unless the file's content is no longer `inode`'s.
@@ -120,11 +137,11 @@ impl Namespace {
         inode: &Inode,
         content: Content,
         file: &OpenFile,
-        state: &State,
+        task: &Task,
     ) -> Result<bool> {
         let allocated = self.store.allocated_of(&content)?;
         let mtime = file.mtime();
-        let door = state.door.unwrap_or(op.caller.door);
+        let door = task.door.unwrap_or(op.caller.door);
         let writer = Op::new(crate::types::Caller { door, ..op.caller.clone() });
         let mut content = Some(content);
         let done = self.change(&writer, |tx, effects| {
@@ -139,7 +156,7 @@ impl Namespace {
             now.etag = None;
             now.parts.clear();
             now.meta.checksums.clear();
-            if !state.staging.is_empty() {
+            if !task.staging.is_empty() {
                 now.attr.mtime = now.attr.mtime.max(mtime);
                 now.attr.ctime = now.attr.ctime.max(mtime);
             }
@@ -153,22 +170,22 @@ impl Namespace {
     }
 
     /// The content with the staged bytes in it; and how many bytes at the end were left out (`How::Front`).
-    fn rebuild(&self, inode: &Inode, state: &State, how: How) -> Result<(Content, usize)> {
+    fn rebuild(&self, inode: &Inode, task: &Task) -> Result<(Content, usize)> {
         let items = &inode.items;
         let size = items_len(items);
         let reader = Reader::new(&self.store, items);
         let mut ingest = self.store.ingest(inode.relaxed);
         let mut at = 0;
-        for Region { range } in self.regions(inode, state, how, size)? {
+        for Region { range } in self.regions(inode, task, size)? {
             if at < range.start {
                 self.keep(&mut ingest, items, at..range.start, size)?;
             }
-            feed(&mut ingest, &reader, state, range.clone())?;
+            feed(&mut ingest, &reader, &task.staging, range.clone())?;
             at = range.end;
         }
         if at < size {
             self.keep(&mut ingest, items, at..size, size)?;
-        } else if how == How::Front {
+        } else if task.how == How::Front {
             return Ok(ingest.finish_at_last_cut()?);
         }
         Ok((ingest.finish()?, 0))
@@ -185,16 +202,14 @@ impl Namespace {
     }
 
     /// What has to be chunked: staged extents and old fragments, widened as `how` says, joined where they meet.
-    fn regions(&self, inode: &Inode, state: &State, how: How, size: u64) -> Result<Vec<Region>> {
+    fn regions(&self, inode: &Inode, task: &Task, size: u64) -> Result<Vec<Region>> {
         let mut ranges: Vec<Range<u64>> =
-            state.staging.extents().map(|(start, data)| start..start + data.len() as u64).collect();
-        if how == How::Whole {
-            ranges.extend(state.fragments.iter().map(|(from, to)| *from..(*to).min(size)).filter(|range| !range.is_empty()));
-        }
+            task.staging.extents().map(|(start, data)| start..start + data.len() as u64).collect();
+        ranges.extend(task.fragments.iter().map(|(from, to)| *from..(*to).min(size)).filter(|range| !range.is_empty()));
         ranges.sort_by_key(|range| range.start);
         let mut regions: Vec<Region> = Vec::new();
         for range in ranges {
-            let range = if how == How::InPlace { range } else { self.widen(inode, state, range, size)? };
+            let range = if task.how == How::InPlace { range } else { self.widen(inode, task, range, size)? };
             match regions.last_mut() {
                 Some(last) if range.start <= last.range.end => last.range.end = last.range.end.max(range.end),
                 _ => regions.push(Region { range }),
@@ -205,12 +220,12 @@ impl Namespace {
 
     /// From the start of the chunk that holds the first byte (or ends before it, when the file grows there) to the end
     /// of the one that holds the last.
-    fn widen(&self, inode: &Inode, state: &State, range: Range<u64>, size: u64) -> Result<Range<u64>> {
+    fn widen(&self, inode: &Inode, task: &Task, range: Range<u64>, size: u64) -> Result<Range<u64>> {
         let items = &inode.items;
         let mut wide = range.clone();
         if range.start < size {
             wide.start = self.chunk_bounds(items, range.start)?.map_or(range.start, |bounds| bounds.start);
-        } else if range.start == size && size > 0 && state.natural_end != Some(size) {
+        } else if range.start == size && size > 0 && task.natural_end != Some(size) {
             wide.start = self.chunk_bounds(items, size - 1)?.map_or(range.start, |bounds| bounds.start);
         }
         if range.end < size {
@@ -286,9 +301,9 @@ impl Namespace {
 }
 
 /// Pushes the bytes of `range`, staged where they are, old elsewhere, zeros behind the old end.
-fn feed(ingest: &mut Ingest, reader: &Reader, state: &State, range: Range<u64>) -> Result<()> {
+fn feed(ingest: &mut Ingest, reader: &Reader, staging: &Staging, range: Range<u64>) -> Result<()> {
     let mut at = range.start;
-    for (start, data) in state.staging.extents() {
+    for (start, data) in staging.extents() {
         let end = start + data.len() as u64;
         if end <= at || start >= range.end {
             continue;
@@ -317,8 +332,8 @@ fn feed_old(ingest: &mut Ingest, reader: &Reader, range: Range<u64>) -> Result<(
     Ok(())
 }
 
-fn remember(fragments: &mut Vec<(u64, u64)>, ranges: &[(u64, u64)]) {
-    fragments.extend_from_slice(ranges);
+fn remember(fragments: &mut Vec<(u64, u64)>, ranges: impl Iterator<Item = Range<u64>>) {
+    fragments.extend(ranges.map(|range| (range.start, range.end)));
     fragments.sort_unstable();
     let mut joined: Vec<(u64, u64)> = Vec::with_capacity(fragments.len());
     for (from, to) in fragments.drain(..) {

@@ -91,15 +91,18 @@ impl Staging {
         }
     }
 
-    /// Gives up the extents before `offset`, which have become content.
-    pub(crate) fn drop_before(&mut self, offset: u64) {
-        self.cut(0, offset);
-    }
-
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.extents.clear();
-        self.bytes = 0;
+    /// Takes over what `older` has from `offset` on, except where something newer is here. Returns the bytes taken.
+    pub(crate) fn write_below(&mut self, older: &Self, offset: u64) -> usize {
+        let before = self.bytes;
+        let newer = std::mem::take(self);
+        for (start, data) in older.extents() {
+            let skip = usize::try_from(offset.saturating_sub(start)).unwrap_or(usize::MAX).min(data.len());
+            self.write(start + skip as u64, &data[skip..]);
+        }
+        for (start, data) in newer.extents() {
+            self.write(start, data);
+        }
+        self.bytes - before
     }
 
     /// Lays the written bytes over `buf`, which holds the content from `offset` on.

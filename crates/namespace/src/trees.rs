@@ -102,18 +102,20 @@ impl Namespace {
             NodeKind::Directory => {
                 let made = self.mkdir(op, to.0, to.1, source.mode)?;
                 self.copy_properties(op, source.ino, made.ino)?;
+                if !deep {
+                    return Ok(());
+                }
                 let mut cursor = Vec::new();
-                while deep {
+                loop {
                     let page = self.readdir(op, source.ino, &cursor, STEP)?;
                     for entry in &page.entries {
                         self.copy_entry(op, &entry.attr, (made.ino, &entry.name), deep, depth + 1)?;
                     }
                     match page.entries.last() {
                         Some(last) if !page.end => cursor.clone_from(&last.cursor),
-                        _ => break,
+                        _ => return Ok(()),
                     }
                 }
-                Ok(())
             }
             NodeKind::File => self.copy_file(op, source.ino, to),
             NodeKind::Symlink => {
