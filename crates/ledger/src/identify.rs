@@ -8,6 +8,7 @@ use strata_erasure::{Codec, CodecId};
 use strata_seam::{AlignedBuf, Disk, DiskErrorKind, WriteMode};
 
 use crate::error::{LedgerError, Result};
+use crate::history::History;
 use crate::member::Member;
 use crate::options::Options;
 use crate::set::Set;
@@ -73,13 +74,14 @@ pub(crate) fn look(disk: &dyn Disk) -> Result<Found> {
 /// [`LedgerError::Inconsistent`] where the set was opened in two halves.
 pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<Identified> {
     let mut formatted: Vec<Formatted> = Vec::new();
+    let mut blank: Vec<Arc<dyn Disk>> = Vec::new();
     let mut aside = Vec::new();
     for disk in disks {
         match look(&*disk) {
             Ok(Found::Formatted(superblock, slot)) => formatted.push((disk, superblock, slot)),
             Ok(Found::Blank) => {
-                tracing::warn!(disk = disk.label(), "disk holds no superblock: treated as missing");
                 aside.push(format!("{} is blank", disk.label()));
+                blank.push(disk);
             }
             Err(LedgerError::Disk(error)) => {
                 tracing::warn!(disk = disk.label(), error = &error as &dyn std::error::Error, "disk cannot be read: treated as missing");
@@ -91,7 +93,7 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
     let Some((_, newest, _)) = formatted.iter().max_by_key(|(_, superblock, _)| superblock.rank()) else {
         return Err(LedgerError::TooFewDisks { present: 0, needed: 1, what: format!("no disk holds a superblock; {}", aside.join(", ")) });
     };
-    let newest = (**newest).clone();
+    let mut newest = (**newest).clone();
     let foreign = |disk: &Arc<dyn Disk>, what: String| LedgerError::ForeignDisk { disk: disk.label().to_owned(), what };
     let mut places: Vec<Option<Formatted>> = (0..newest.disks()).map(|_| None).collect();
     for (disk, superblock, slot) in formatted {
@@ -123,7 +125,18 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
     }
     let data = usize::from(newest.geometry.data_shards);
     // Only disks that took part in the last writes know where the log ends.
-    let current = places.iter().enumerate().filter(|(index, place)| place.is_some() && newest.active >> index & 1 == 1).count();
+    let mut current = 0;
+    for (index, place) in places.iter().enumerate() {
+        let Some((_, superblock, _)) = place else { continue };
+        // Every disk that took part was told of the opening before that was complete; an older image of one was not.
+        let told = superblock.generation > 0 && (!newest.appending || superblock.history.last() == newest.history.last());
+        if told && newest.active >> index & 1 == 1 {
+            current += 1;
+        } else {
+            newest.whole &= !(1 << index);
+            newest.active &= !(1 << index);
+        }
+    }
     if current < data {
         for (index, place) in places.iter().enumerate() {
             match place {
@@ -136,12 +149,23 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
     }
     let codec_id = CodecId::from_stored(newest.codec).unwrap_or(CodecId::Leopard16);
     let codec = codec(codec_id, newest.geometry)?;
-    let next_slot = places.iter().map(|place| place.as_ref().map_or(0, |(_, _, slot)| 1 - slot)).collect();
-    let members = places
-        .into_iter()
-        .enumerate()
-        .map(|(index, place)| Member::new(index, place.map(|(disk, ..)| disk), options.open_files_max))
-        .collect();
+    let mut next_slot: Vec<usize> = places.iter().map(|place| place.as_ref().map_or(0, |(_, _, slot)| 1 - slot)).collect();
+    let mut disks: Vec<Option<Arc<dyn Disk>>> = places.into_iter().map(|place| place.map(|(disk, ..)| disk)).collect();
+    for disk in blank {
+        let free = disks.iter().position(Option::is_none).filter(|_| options.adopt_blank);
+        match free {
+            Some(place) if adopt(&*disk, &newest, place)? => {
+                tracing::warn!(disk = disk.label(), place, "empty disk takes the place of a missing one: heal the set");
+                newest.whole &= !(1 << place);
+                newest.active &= !(1 << place);
+                next_slot[place] = 1;
+                disks[place] = Some(disk);
+            }
+            _ => tracing::warn!(disk = disk.label(), "disk holds no superblock: treated as missing"),
+        }
+    }
+    let member = |(index, disk)| Member::new(index, disk, options.open_files_max);
+    let members = disks.into_iter().enumerate().map(member).collect();
     let set = Set {
         id: newest.set,
         geometry: newest.geometry,
@@ -151,6 +175,20 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
         codec: Mutex::new(codec),
     };
     Ok(Identified { set, supers: Supers { newest, next_slot } })
+}
+
+/// Makes an empty disk one of the set that has not taken part in anything: generation 0, no history. False if there are
+/// segments on it: that is not for us to overwrite.
+fn adopt(disk: &dyn Disk, newest: &Superblock, place: usize) -> Result<bool> {
+    if disk.list()?.iter().any(|file| crate::layout::parse_segment_name(&file.name).is_some()) {
+        return Ok(false);
+    }
+    let index = strata_seam::DiskIndex(place as u8);
+    let superblock = Superblock { index, generation: 0, appending: false, history: History::default(), ..newest.clone() };
+    let mut slot = AlignedBuf::zeroed(SLOT_LEN);
+    superblock.encode(&mut slot);
+    disk.create(FILE, 2 * SLOT_LEN as u64, true)?.write_at(0, &slot, WriteMode::Durable)?;
+    Ok(true)
 }
 
 /// A codec for a geometry that has been checked.

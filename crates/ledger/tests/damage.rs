@@ -244,6 +244,46 @@ fn a_disk_of_another_set_a_copy_and_a_blank_one_are_told_apart() {
 }
 
 #[test]
+fn an_empty_disk_takes_the_place_of_a_lost_one_and_is_healed() {
+    for (data, parity, cut_off) in [(1, 1, false), (2, 2, true), (4, 2, true), (16, 4, false)] {
+        let (mut rig, mut model) = filled(data, parity, 60);
+        let replaced: Vec<String> = rig.names.iter().skip(1).take(usize::from(parity)).cloned().collect();
+        for name in &replaced {
+            rig.world.bring_back_with(name, &DiskImage::default());
+        }
+        rig.options.adopt_blank = true;
+        // Cut off in the midst of it, it is taken up again.
+        for io in (5..150).step_by(9).filter(|_| cut_off) {
+            rig.world.crash_at(rig.world.io_count() + io);
+            drop(rig.try_open());
+            rig.world.restart(io);
+        }
+        let ledger = check_all(&mut rig, &model);
+        let stale = ledger.status().disks.iter().filter(|disk| disk.state == DiskState::Stale).count();
+        assert_eq!(stale, replaced.len());
+        model.fill(&ledger, &mut SimRng::new(6), 10);
+        assert!(ledger.heal(&mut |_| true).unwrap().is_whole());
+        drop(ledger);
+        // From now on the others may be lost.
+        rig.options.adopt_blank = false;
+        for name in rig.names.iter().filter(|name| !replaced.contains(name)).take(usize::from(parity)) {
+            rig.world.vanish(name);
+        }
+        rig.world.kill_process();
+        check_all(&mut rig, &model);
+    }
+}
+
+#[test]
+fn a_disk_with_segments_but_no_superblock_is_not_overwritten() {
+    let (mut rig, model) = filled(2, 1, 10);
+    rig.world.truncate("d01", "superblock", 0);
+    rig.options.adopt_blank = true;
+    let ledger = check_all(&mut rig, &model);
+    assert_eq!(ledger.status().disks[1].state, DiskState::Missing);
+}
+
+#[test]
 fn halves_of_a_mirror_written_apart_are_refused() {
     let (mut rig, _) = filled(1, 1, 5);
     for name in ["d00", "d01"] {
@@ -277,6 +317,28 @@ fn a_disk_that_missed_the_last_writes_cannot_stand_in_for_one_that_did_not() {
     // d00 and d02 are enough to read, but not to know where the log ends.
     assert!(matches!(rig.try_open(), Err(LedgerError::TooFewDisks { .. })));
     rig.world.bring_back("d01");
+    rig.world.kill_process();
+    check_all(&mut rig, &model);
+}
+
+#[test]
+fn an_older_image_of_a_disk_cannot_stand_in_for_it_and_is_healed() {
+    let (mut rig, mut model) = filled(2, 1, 5);
+    let image = rig.world.disk_image("d00");
+    let (ledger, _) = rig.open();
+    model.fill(&ledger, &mut SimRng::new(4), 40);
+    drop(ledger);
+    rig.world.bring_back_with("d00", &image);
+    rig.world.vanish("d01");
+    rig.world.kill_process();
+    assert!(matches!(rig.try_open(), Err(LedgerError::TooFewDisks { .. })));
+    rig.world.bring_back("d01");
+    rig.world.kill_process();
+    let ledger = check_all(&mut rig, &model);
+    assert_eq!(ledger.status().disks[0].state, DiskState::Stale);
+    assert!(ledger.heal(&mut |_| true).unwrap().is_whole());
+    drop(ledger);
+    rig.world.vanish("d01");
     rig.world.kill_process();
     check_all(&mut rig, &model);
 }
