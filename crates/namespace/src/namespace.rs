@@ -199,7 +199,7 @@ impl Namespace {
         let done = self.store.transact(false, |tx| {
             let value = run(tx, &mut effects)?;
             tx.set_relaxed(effects.relaxed);
-            Ok(value)
+            Ok::<_, Error>(value)
         });
         let Done { value, lsn, seen } = done?;
         if let Some(lsn) = lsn {
