@@ -11,7 +11,7 @@ mod presence;
 mod sigv4;
 mod timestamp;
 
-pub(crate) use front::{Payload, Verifier, strip_credentials};
+pub(crate) use front::{Payload, REGION_HEADER, Verifier, strip_credentials};
 pub(crate) use hmac::signatures_match;
 pub(crate) use sigv4::{ChunkChain, query_pairs};
 

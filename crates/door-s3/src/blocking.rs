@@ -9,12 +9,17 @@ use crate::error::refuse;
 ///
 /// # Errors
 /// What `work` returns, or `InternalError` if it panicked.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, S3Error> + Send + 'static) -> Result<T, S3Error> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, S3Error> + Send + 'static,
+) -> Result<T, S3Error> {
     tokio::task::spawn_blocking(work).await.map_err(died)?
 }
 
 /// A blocking thread that did not come back with a result.
 pub(crate) fn died(err: JoinError) -> S3Error {
     tracing::error!(error = %err, "a blocking task of the S3 door died");
-    refuse(S3ErrorCode::InternalError, "the store failed inside; nothing was stored")
+    refuse(
+        S3ErrorCode::InternalError,
+        "the store failed inside; nothing was stored",
+    )
 }

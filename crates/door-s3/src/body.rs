@@ -58,35 +58,69 @@ pub(crate) struct Promised {
 }
 
 impl Promised {
-    /// Reads the headers that describe a body.
+    /// Reads the headers that describe a body; `with_checksum` says whether a checksum among them is that of this body.
     ///
     /// # Errors
     /// `MissingContentLength`, `EntityTooLarge`, `InvalidDigest`, `InvalidRequest`.
-    pub(crate) fn of_headers(headers: &HeaderMap, payload: &Payload) -> Result<Self, S3Error> {
+    pub(crate) fn of_headers(headers: &HeaderMap, payload: &Payload, with_checksum: bool) -> Result<Self, S3Error> {
         let number = |name: &str| -> Result<Option<u64>, S3Error> {
-            let Some(value) = headers.get(name) else { return Ok(None) };
-            let text = value.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()));
+            let Some(value) = headers.get(name) else {
+                return Ok(None);
+            };
+            let text = value
+                .to_str()
+                .ok()
+                .filter(|text| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()));
             let number = text.and_then(|text| text.parse().ok());
-            number.map(Some).ok_or_else(|| refuse(S3ErrorCode::InvalidArgument, format!("the header {name} is no length")))
+            number
+                .map(Some)
+                .ok_or_else(|| refuse(S3ErrorCode::InvalidArgument, format!("the header {name} is no length")))
         };
         let chunked = matches!(payload, Payload::SignedChunks { .. } | Payload::UnsignedChunks);
-        let len = if chunked { number("x-amz-decoded-content-length")? } else { number("content-length")? };
+        let len = if chunked {
+            number("x-amz-decoded-content-length")?
+        } else {
+            number("content-length")?
+        };
         // Without either header there is no body, except where the transfer encoding says there is one.
         let absent = (!chunked && !headers.contains_key(http::header::TRANSFER_ENCODING)).then_some(0);
         let len = len.or(absent).ok_or_else(|| {
-            refuse(S3ErrorCode::MissingContentLength, "you must provide the Content-Length HTTP header, or x-amz-decoded-content-length with a chunked body")
+            refuse(
+                S3ErrorCode::MissingContentLength,
+                "you must provide the Content-Length HTTP header, or x-amz-decoded-content-length with a chunked body",
+            )
         })?;
         if len > BODY_LEN_MAX {
-            return Err(refuse(S3ErrorCode::EntityTooLarge, "your proposed upload exceeds the maximum allowed size of 5 TiB"));
+            return Err(refuse(
+                S3ErrorCode::EntityTooLarge,
+                "your proposed upload exceeds the maximum allowed size of 5 TiB",
+            ));
         }
-        Ok(Self { len, md5: content_md5(headers)?, checksum: Promise::of_headers(headers)? })
+        let checksum = if with_checksum {
+            Promise::of_headers(headers)?
+        } else {
+            Promise::default()
+        };
+        Ok(Self {
+            len,
+            md5: content_md5(headers)?,
+            checksum,
+        })
     }
 }
 
 fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; 16]>, S3Error> {
-    let Some(value) = headers.get("content-md5") else { return Ok(None) };
-    let bytes = value.to_str().ok().and_then(|text| BASE64.decode(text).ok()).and_then(|bytes| bytes.try_into().ok());
-    bytes.map(Some).ok_or_else(|| refuse(S3ErrorCode::InvalidDigest, "the Content-MD5 you specified is not valid"))
+    let Some(value) = headers.get("content-md5") else {
+        return Ok(None);
+    };
+    let bytes = value
+        .to_str()
+        .ok()
+        .and_then(|text| BASE64.decode(text).ok())
+        .and_then(|bytes| bytes.try_into().ok());
+    bytes
+        .map(Some)
+        .ok_or_else(|| refuse(S3ErrorCode::InvalidDigest, "the Content-MD5 you specified is not valid"))
 }
 
 impl Upload {
@@ -96,16 +130,47 @@ impl Upload {
             Payload::Unsigned => (None, None),
             Payload::Sha256(hash) => (None, Some(hash)),
             Payload::UnsignedChunks => (Some(Decoder::new(promised.len, Proof::None)), None),
-            Payload::SignedChunks { chain, trailer } => (Some(Decoder::new(promised.len, Proof::Chain { chain, trailer })), None),
+            Payload::SignedChunks { chain, trailer } => {
+                (Some(Decoder::new(promised.len, Proof::Chain { chain, trailer })), None)
+            }
         };
-        let Promised { len, md5, checksum: promise } = promised;
-        Self { source: Source::Wire(body), decoder, pending: Bytes::new(), len, taken: 0, metrics, sha256, md5, promise }
+        let Promised {
+            len,
+            md5,
+            checksum: promise,
+        } = promised;
+        Self {
+            source: Source::Wire(body),
+            decoder,
+            pending: Bytes::new(),
+            len,
+            taken: 0,
+            metrics,
+            sha256,
+            md5,
+            promise,
+        }
     }
 
     /// The file of a POST form, `len` bytes; the length in `promised` is the form's own.
     pub(crate) fn of_form(pieces: Pieces, len: u64, promised: Promised, metrics: Arc<S3Metrics>) -> Self {
-        let (source, Promised { md5, checksum: promise, .. }) = (Source::Form(pieces), promised);
-        Self { source, decoder: None, pending: Bytes::new(), len, taken: 0, metrics, sha256: None, md5, promise }
+        let (
+            source,
+            Promised {
+                md5, checksum: promise, ..
+            },
+        ) = (Source::Form(pieces), promised);
+        Self {
+            source,
+            decoder: None,
+            pending: Bytes::new(),
+            len,
+            taken: 0,
+            metrics,
+            sha256: None,
+            md5,
+            promise,
+        }
     }
 
     /// Bytes the client promised.
@@ -129,12 +194,18 @@ impl Upload {
                 let data = std::mem::take(&mut self.pending);
                 self.taken += data.len() as u64;
                 if self.taken > self.len {
-                    return Err(refuse(S3ErrorCode::IncompleteBody, "the body is longer than it was said to be; nothing was stored"));
+                    return Err(refuse(
+                        S3ErrorCode::IncompleteBody,
+                        "the body is longer than it was said to be; nothing was stored",
+                    ));
                 }
                 return Ok(Some(data));
             }
             let piece = tokio::time::timeout(IDLE_MAX, self.source.next()).await.map_err(|_| {
-                refuse(S3ErrorCode::RequestTimeout, "nothing was received for 60 seconds; nothing was stored; send it again")
+                refuse(
+                    S3ErrorCode::RequestTimeout,
+                    "nothing was received for 60 seconds; nothing was stored; send it again",
+                )
             })?;
             match piece {
                 Some(Ok(data)) => {
@@ -182,7 +253,10 @@ impl Source {
 }
 
 fn incomplete() -> S3Error {
-    refuse(S3ErrorCode::IncompleteBody, "you did not provide the number of bytes specified by the Content-Length HTTP header; nothing was stored")
+    refuse(
+        S3ErrorCode::IncompleteBody,
+        "you did not provide the number of bytes specified by the Content-Length HTTP header; nothing was stored",
+    )
 }
 
 fn chunked_error(err: ChunkedError) -> S3Error {

@@ -34,7 +34,10 @@ pub(crate) enum Verdict {
 impl Conditions {
     /// Of a read, or of a write's target.
     pub(crate) fn of_request(map: &HeaderMap) -> Self {
-        Self::read(map, ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"])
+        Self::read(
+            map,
+            ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"],
+        )
     }
     /// Of a copy's source.
     pub(crate) fn of_copy_source(map: &HeaderMap) -> Self {
@@ -51,7 +54,11 @@ impl Conditions {
 
     /// A date that is none is ignored, as RFC 9110 says.
     fn read(map: &HeaderMap, [matches, none_matches, modified, unmodified]: [&str; 4]) -> Self {
-        let date = |name| map.get(name).and_then(|value| value.to_str().ok()).and_then(|text| httpdate::parse_http_date(text).ok());
+        let date = |name| {
+            map.get(name)
+                .and_then(|value| value.to_str().ok())
+                .and_then(|text| httpdate::parse_http_date(text).ok())
+        };
         Self {
             matches: tags(map, matches),
             none_matches: tags(map, none_matches),
@@ -79,7 +86,11 @@ impl Conditions {
             (None, Some(since)) => modified > since,
             (None, None) => true,
         };
-        if changed { Verdict::Proceed } else { Verdict::NotModified }
+        if changed {
+            Verdict::Proceed
+        } else {
+            Verdict::NotModified
+        }
     }
 
     /// Lets a read go on, or answers 304 or 412 with the headers a cache needs.
@@ -114,7 +125,11 @@ impl Conditions {
     pub(crate) fn etags(&self) -> Condition {
         let none = self.none_matches.clone().unwrap_or_default();
         let absent = none.iter().any(|tag| tag == "*");
-        Condition { absent, etag_in: self.matches.clone().unwrap_or_default(), etag_not_in: if absent { Vec::new() } else { none } }
+        Condition {
+            absent,
+            etag_in: self.matches.clone().unwrap_or_default(),
+            etag_not_in: if absent { Vec::new() } else { none },
+        }
     }
 
     /// The conditions of a write. S3 knows `If-Match` with an ETag and `If-None-Match: *`.
@@ -126,7 +141,11 @@ impl Conditions {
         if map.contains_key("if-modified-since") || map.contains_key("if-unmodified-since") {
             return Err(not_offered("a date as the condition of a write"));
         }
-        if this.none_matches.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag != "*")) {
+        if this
+            .none_matches
+            .as_ref()
+            .is_some_and(|tags| tags.iter().any(|tag| tag != "*"))
+        {
             return Err(not_offered("If-None-Match with an ETag as the condition of a write"));
         }
         Ok(this.etags())
@@ -134,12 +153,17 @@ impl Conditions {
 }
 
 fn failed() -> S3Error {
-    refuse(S3ErrorCode::PreconditionFailed, "at least one of the pre-conditions you specified did not hold")
+    refuse(
+        S3ErrorCode::PreconditionFailed,
+        "at least one of the pre-conditions you specified did not hold",
+    )
 }
 
 /// Whether the object is still the one `If-Range` names, so that a range of it may be answered.
 pub(crate) fn if_range_holds(map: &HeaderMap, info: &ObjectInfo) -> bool {
-    let Some(value) = map.get("if-range").and_then(|value| value.to_str().ok()) else { return true };
+    let Some(value) = map.get("if-range").and_then(|value| value.to_str().ok()) else {
+        return true;
+    };
     match httpdate::parse_http_date(value) {
         Ok(date) => whole_seconds(info.attr.mtime.to_system_time()) == date,
         // A weak ETag never proves that bytes are the same.
@@ -148,7 +172,9 @@ pub(crate) fn if_range_holds(map: &HeaderMap, info: &ObjectInfo) -> bool {
 }
 
 fn whole_seconds(time: SystemTime) -> SystemTime {
-    let nanos = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+    let nanos = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.subsec_nanos());
     time.checked_sub(Duration::from_nanos(u64::from(nanos))).unwrap_or(time)
 }
 
@@ -157,7 +183,13 @@ fn tags(map: &HeaderMap, name: &str) -> Option<Vec<String>> {
     let mut values = map.get_all(name).iter().peekable();
     values.peek()?;
     let texts = values.filter_map(|value| value.to_str().ok());
-    Some(texts.flat_map(|text| text.split(',')).map(|tag| unquoted(tag).to_owned()).filter(|tag| !tag.is_empty()).collect())
+    Some(
+        texts
+            .flat_map(|text| text.split(','))
+            .map(|tag| unquoted(tag).to_owned())
+            .filter(|tag| !tag.is_empty())
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -181,12 +213,22 @@ mod tests {
     #[test]
     fn each_condition_alone_decides() {
         for (name, value, verdict) in [
-            ("if-match", "\"abc\"", Verdict::Proceed), ("if-match", "\"x\", \"abc\"", Verdict::Proceed), ("if-match", "*", Verdict::Proceed),
-            ("if-match", "\"x\"", Verdict::Failed), ("if-none-match", "\"abc\"", Verdict::NotModified), ("if-none-match", "W/\"abc\"", Verdict::NotModified),
-            ("if-none-match", "*", Verdict::NotModified), ("if-none-match", "\"x\"", Verdict::Proceed),
-            ("if-modified-since", BEFORE, Verdict::Proceed), ("if-modified-since", AT, Verdict::NotModified), ("if-modified-since", AFTER, Verdict::NotModified),
-            ("if-unmodified-since", BEFORE, Verdict::Failed), ("if-unmodified-since", AT, Verdict::Proceed), ("if-unmodified-since", AFTER, Verdict::Proceed),
-            ("if-modified-since", "yesterday", Verdict::Proceed), ("if-unmodified-since", "yesterday", Verdict::Proceed),
+            ("if-match", "\"abc\"", Verdict::Proceed),
+            ("if-match", "\"x\", \"abc\"", Verdict::Proceed),
+            ("if-match", "*", Verdict::Proceed),
+            ("if-match", "\"x\"", Verdict::Failed),
+            ("if-none-match", "\"abc\"", Verdict::NotModified),
+            ("if-none-match", "W/\"abc\"", Verdict::NotModified),
+            ("if-none-match", "*", Verdict::NotModified),
+            ("if-none-match", "\"x\"", Verdict::Proceed),
+            ("if-modified-since", BEFORE, Verdict::Proceed),
+            ("if-modified-since", AT, Verdict::NotModified),
+            ("if-modified-since", AFTER, Verdict::NotModified),
+            ("if-unmodified-since", BEFORE, Verdict::Failed),
+            ("if-unmodified-since", AT, Verdict::Proceed),
+            ("if-unmodified-since", AFTER, Verdict::Proceed),
+            ("if-modified-since", "yesterday", Verdict::Proceed),
+            ("if-unmodified-since", "yesterday", Verdict::Proceed),
         ] {
             assert_eq!(judge(&[(name, value)]), verdict, "{name}: {value}");
         }
@@ -194,19 +236,36 @@ mod tests {
 
     #[test]
     fn etags_come_before_dates() {
-        assert_eq!(judge(&[("if-match", "abc"), ("if-unmodified-since", BEFORE)]), Verdict::Proceed);
-        assert_eq!(judge(&[("if-none-match", "abc"), ("if-modified-since", BEFORE)]), Verdict::NotModified);
-        assert_eq!(judge(&[("if-none-match", "x"), ("if-modified-since", AFTER)]), Verdict::Proceed);
+        assert_eq!(
+            judge(&[("if-match", "abc"), ("if-unmodified-since", BEFORE)]),
+            Verdict::Proceed
+        );
+        assert_eq!(
+            judge(&[("if-none-match", "abc"), ("if-modified-since", BEFORE)]),
+            Verdict::NotModified
+        );
+        assert_eq!(
+            judge(&[("if-none-match", "x"), ("if-modified-since", AFTER)]),
+            Verdict::Proceed
+        );
         assert_eq!(judge(&[("if-match", "x"), ("if-none-match", "abc")]), Verdict::Failed);
     }
 
     #[test]
     fn writes_take_if_match_and_if_none_match_star_and_refuse_the_rest() {
-        let map = |name: &'static str, value: &str| HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())]);
+        let map = |name: &'static str, value: &str| {
+            HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())])
+        };
         assert!(Conditions::for_write(&map("if-none-match", "*")).unwrap().absent);
-        assert_eq!(Conditions::for_write(&map("if-match", "\"abc\"")).unwrap().etag_in, ["abc"]);
+        assert_eq!(
+            Conditions::for_write(&map("if-match", "\"abc\"")).unwrap().etag_in,
+            ["abc"]
+        );
         for (name, value) in [("if-none-match", "\"abc\""), ("if-modified-since", AT)] {
-            assert_eq!(Conditions::for_write(&map(name, value)).unwrap_err().code(), &S3ErrorCode::NotImplemented);
+            assert_eq!(
+                Conditions::for_write(&map(name, value)).unwrap_err().code(),
+                &S3ErrorCode::NotImplemented
+            );
         }
     }
 }

@@ -40,7 +40,16 @@ impl S3Door {
         let known = Arc::clone(&users);
         let verifier = Verifier::new(Box::new(move |key| known.by_access_key(key)), config.region.clone());
         let metrics = Arc::new(S3Metrics::default());
-        Ok(Self { shared: Arc::new(Shared { ns, users, verifier, config, domains, metrics }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                ns,
+                users,
+                verifier,
+                config,
+                domains,
+                metrics,
+            }),
+        })
     }
 
     /// What the door has done so far.
@@ -58,7 +67,12 @@ pub(crate) struct Operations {
 impl Operations {
     /// The steps around every operation: demand the proof, note what is done, hold the bucket's owner against the one
     /// the client expects, run, and let nothing leave before all it depends on is durable.
-    pub(crate) async fn run<I, O, F>(&self, req: S3Request<I>, operation: Operation, work: impl FnOnce(Arc<Shared>, Arc<Context>, I) -> F) -> S3Result<O>
+    pub(crate) async fn run<I, O, F>(
+        &self,
+        req: S3Request<I>,
+        operation: Operation,
+        work: impl FnOnce(Arc<Shared>, Arc<Context>, I) -> F,
+    ) -> S3Result<O>
     where
         F: Future<Output = S3Result<O>>,
     {
@@ -66,7 +80,10 @@ impl Operations {
             marks.enter(operation);
         }
         let Some(cx) = req.extensions.get::<Arc<Context>>().cloned() else {
-            return Err(refuse(S3ErrorCode::AccessDenied, "the request was not proven to come from a user of this store"));
+            return Err(refuse(
+                S3ErrorCode::AccessDenied,
+                "the request was not proven to come from a user of this store",
+            ));
         };
         let result = work(Arc::clone(&self.door), Arc::clone(&cx), req.input).await;
         // Also an error tells what was read: a key that is gone, a condition that does not hold.
@@ -92,16 +109,20 @@ impl Shared {
     /// `AccessDenied`, as in S3, if the bucket belongs to somebody else.
     pub(crate) fn expect_owner(&self, cx: &Context, bucket: &str, header: &str) -> Result<(), S3Error> {
         match cx.headers.contains_key(header) {
-            true => self.check_owner(&self.ns.bucket(&cx.op, bucket).map_err(from_namespace)?, cx.header(header).or(Some(""))),
+            true => self.check_owner(
+                &self.ns.bucket(&cx.op, bucket).map_err(from_namespace)?,
+                cx.header(header).or(Some("")),
+            ),
             false => Ok(()),
         }
     }
 
     fn check_owner(&self, info: &BucketInfo, expected: Option<&str>) -> Result<(), S3Error> {
         match expected {
-            Some(expected) if expected != account_id(info.uid) => {
-                Err(refuse(S3ErrorCode::AccessDenied, "the bucket does not belong to the expected owner"))
-            }
+            Some(expected) if expected != account_id(info.uid) => Err(refuse(
+                S3ErrorCode::AccessDenied,
+                "the bucket does not belong to the expected owner",
+            )),
             _ => Ok(()),
         }
     }
@@ -110,7 +131,10 @@ impl Shared {
     pub(crate) fn owner(&self, uid: u32) -> s3s::dto::Owner {
         let known = self.users.list().into_iter().find(|user| user.uid == uid);
         let name = known.map_or_else(|| format!("uid {uid}"), |user| user.name.clone());
-        s3s::dto::Owner { id: Some(canonical_id(uid)), display_name: Some(name) }
+        s3s::dto::Owner {
+            id: Some(canonical_id(uid)),
+            display_name: Some(name),
+        }
     }
 }
 
@@ -131,7 +155,10 @@ pub(crate) fn canonical_id(uid: u32) -> String {
 pub(crate) fn only_present_version(version: Option<&str>) -> Result<(), S3Error> {
     match version {
         None | Some("null") => Ok(()),
-        Some(_) => Err(refuse(S3ErrorCode::NoSuchVersion, "the specified version does not exist")),
+        Some(_) => Err(refuse(
+            S3ErrorCode::NoSuchVersion,
+            "the specified version does not exist",
+        )),
     }
 }
 

@@ -13,7 +13,10 @@ pub(crate) fn refuse(code: S3ErrorCode, message: impl Into<Cow<'static, str>>) -
 
 /// A feature this store does not have: said clearly, never ignored where ignoring it would change what the client gets.
 pub(crate) fn not_offered(what: &str) -> S3Error {
-    refuse(S3ErrorCode::NotImplemented, format!("{what} is not offered by this store"))
+    refuse(
+        S3ErrorCode::NotImplemented,
+        format!("{what} is not offered by this store"),
+    )
 }
 
 /// The S3 form of an error of the name space.
@@ -22,7 +25,10 @@ pub(crate) fn from_namespace(err: Error) -> S3Error {
     let inner = matches!(code, S3ErrorCode::InternalError);
     if inner {
         tracing::error!(kind = ?err.kind, error = %chain(&err), "request failed inside the store");
-        return refuse(code, "the store failed inside; the operator finds the cause in its log; what was stored before is untouched");
+        return refuse(
+            code,
+            "the store failed inside; the operator finds the cause in its log; what was stored before is untouched",
+        );
     }
     refuse(code, err.what)
 }
@@ -40,8 +46,7 @@ fn chain(err: &dyn std::error::Error) -> String {
 
 /// The S3 form of an error of the content layer.
 pub(crate) fn from_content(err: strata_namespace::ContentError) -> S3Error {
-    let what = err.to_string();
-    from_namespace(Error { kind: ErrorKind::Io, what, source: Some(err) })
+    from_namespace(Error::from(err))
 }
 
 /// Which code answers which kind. Every kind is named, so that a new one does not quietly become an internal error.
@@ -82,7 +87,9 @@ fn code_of(kind: ErrorKind) -> S3ErrorCode {
 /// reports. A document that has them already stays as it is.
 pub(crate) fn complete_document(xml: &Bytes, request_id: &str, resource: &str, region: Option<&str>) -> Bytes {
     const END: &[u8] = b"</Error>";
-    let Some(body) = xml.strip_suffix(END).filter(|body| !find(body, b"<RequestId>")) else { return xml.clone() };
+    let Some(body) = xml.strip_suffix(END).filter(|body| !find(body, b"<RequestId>")) else {
+        return xml.clone();
+    };
     let mut out = Vec::with_capacity(xml.len() + 128 + resource.len());
     out.extend_from_slice(body);
     let mut element = |name: &str, text: &str| {
@@ -124,7 +131,10 @@ mod tests {
     fn an_error_document_gets_its_request_id_and_its_resource_escaped() {
         let xml = Bytes::from_static(b"<Error><Code>NoSuchKey</Code></Error>");
         let text = complete_document(&xml, "00AB", "/b/<k>&\u{1}", None);
-        assert_eq!(&text[..], b"<Error><Code>NoSuchKey</Code><Resource>/b/&lt;k&gt;&amp;</Resource><RequestId>00AB</RequestId></Error>");
+        assert_eq!(
+            &text[..],
+            b"<Error><Code>NoSuchKey</Code><Resource>/b/&lt;k&gt;&amp;</Resource><RequestId>00AB</RequestId></Error>"
+        );
         assert_eq!(complete_document(&text, "00CD", "/", None), text);
     }
 

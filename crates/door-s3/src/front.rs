@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPIRES, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE, TRANSFER_ENCODING};
+use http::header::{
+    CONTENT_LENGTH, EXPIRES, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE, TRANSFER_ENCODING,
+};
 use http::request::Parts;
 use http::{HeaderName, Method, Request};
 use hyper::body::Incoming;
@@ -12,13 +14,16 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpResponse, S3Error, S3ErrorCode};
 use tokio::sync::Semaphore;
 
-use crate::auth::{strip_credentials, query_pairs};
+use crate::auth::{query_pairs, strip_credentials};
 use crate::body::{Promised, Upload};
 use crate::context::{Context, Marks};
 use crate::door::{Operations, Shared};
 use crate::error::refuse;
 use crate::ingest::collect;
-use crate::post_form::{FORM_FIELD_LEN_MAX, FORM_FIELDS_LEN_MAX, FORM_FIELDS_MAX, FORM_FILE_LEN_MAX, FORMS_MAX, FormAuth, FormRequest, is_form};
+use crate::post_form::{
+    FORM_FIELD_LEN_MAX, FORM_FIELDS_LEN_MAX, FORM_FIELDS_MAX, FORM_FILE_LEN_MAX, FORMS_MAX, FormAuth, FormHead,
+    FormRequest, Kept, is_form,
+};
 use crate::unsupported::refuse_unsupported;
 
 /// Largest request document (XML) in bytes: a list of 10,000 parts with checksums has about 2 MiB.
@@ -59,14 +64,21 @@ impl Front {
             Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config)))
         };
         let builder = || {
-            let mut builder = S3ServiceBuilder::new(Operations { door: Arc::clone(&door) });
+            let mut builder = S3ServiceBuilder::new(Operations {
+                door: Arc::clone(&door),
+            });
             builder.set_config(config());
             builder.set_host(door.domains.clone());
             builder
         };
         let mut forms = builder();
         forms.set_auth(FormAuth(Arc::clone(&door.users)));
-        Self { service: builder().build(), form_service: forms.build(), forms: Semaphore::new(FORMS_MAX), door }
+        Self {
+            service: builder().build(),
+            form_service: forms.build(),
+            forms: Semaphore::new(FORMS_MAX),
+            door,
+        }
     }
 
     /// Answers a request.
@@ -88,7 +100,9 @@ impl Front {
         strip_credentials(&mut parts)?;
         let headers = parts.headers.clone();
         let query = query_pairs(parts.uri.query().unwrap_or_default());
-        let promised = Promised::of_headers(&headers, &verified.payload)?;
+        // The checksum in a completion is that of the object to be, not of the document that lists its parts.
+        let completes = parts.method == Method::POST && query.iter().any(|(name, _)| name == "uploadId");
+        let promised = Promised::of_headers(&headers, &verified.payload, !completes)?;
         let upload = Upload::of_wire(body, verified.payload, promised, Arc::clone(&self.door.metrics));
         for name in READ_HERE {
             parts.headers.remove(name);
@@ -101,31 +115,57 @@ impl Front {
         };
         refuse_document_type(&document)?;
         parts.headers.insert(CONTENT_LENGTH, document.len().into());
-        parts.extensions.insert(Arc::new(Context::new(verified.user, headers, query, stashed)));
+        parts
+            .extensions
+            .insert(Arc::new(Context::new(verified.user, headers, query, stashed)));
         call(&self.service, Request::from_parts(parts, Body::from(document))).await
     }
 
     async fn answer_form(&self, mut parts: Parts, body: Incoming) -> Result<HttpResponse, S3Error> {
         // Credentials belong into the form: any others would be a second set.
         let query = query_pairs(parts.uri.query().unwrap_or_default());
-        if parts.headers.contains_key(http::header::AUTHORIZATION) || query.iter().any(|(name, _)| name.starts_with("X-Amz-") || name == "Signature") {
-            return Err(refuse(S3ErrorCode::InvalidArgument, "only one set of credentials is allowed: a form carries them in its fields"));
+        if parts.headers.contains_key(http::header::AUTHORIZATION)
+            || query
+                .iter()
+                .any(|(name, _)| name.starts_with("X-Amz-") || name == "Signature")
+        {
+            return Err(refuse(
+                S3ErrorCode::InvalidArgument,
+                "only one set of credentials is allowed: a form carries them in its fields",
+            ));
         }
-        let _permit = self.forms.try_acquire().map_err(|_| refuse(S3ErrorCode::SlowDown, "too many forms are being uploaded; reduce your request rate"))?;
+        let _permit = self.forms.try_acquire().map_err(|_| {
+            refuse(
+                S3ErrorCode::SlowDown,
+                "too many forms are being uploaded; reduce your request rate",
+            )
+        })?;
         for name in READ_HERE {
             parts.headers.remove(name);
         }
-        parts.extensions.insert(FormRequest);
-        call(&self.form_service, Request::from_parts(parts, Body::from(body))).await
+        let head = FormHead::of_headers(&parts.headers);
+        let body = Body::http_body(Kept {
+            inner: body,
+            head: head.clone(),
+        });
+        parts.extensions.insert(FormRequest(head));
+        call(&self.form_service, Request::from_parts(parts, body)).await
     }
 
     /// Whether the body is an object's data, to be streamed, and not a document.
     fn carries_data(&self, parts: &Parts, query: &[(String, String)]) -> bool {
         const SUBRESOURCES: [&str; 4] = ["acl", "legal-hold", "retention", "tagging"];
-        let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let host = parts
+            .headers
+            .get(http::header::HOST)
+            .and_then(|host| host.to_str().ok());
         let in_host = host.is_some_and(|host| self.door.domains.bucket(host).is_some());
         let path = parts.uri.path().strip_prefix('/').unwrap_or_default();
-        let has_key = if in_host { !path.is_empty() } else { path.split_once('/').is_some_and(|(_, key)| !key.is_empty()) };
+        let has_key = if in_host {
+            !path.is_empty()
+        } else {
+            path.split_once('/').is_some_and(|(_, key)| !key.is_empty())
+        };
         parts.method == Method::PUT
             && has_key
             && !parts.headers.contains_key("x-amz-copy-source")
@@ -139,7 +179,16 @@ fn hoist(parts: &mut Parts) {
     for (name, value) in query_pairs(parts.uri.query().unwrap_or_default()) {
         let name = name.to_ascii_lowercase();
         let kept = name.strip_prefix("x-amz-").is_some_and(|rest| {
-            const SIGNATURE: [&str; 8] = ["algorithm", "credential", "date", "expires", "signedheaders", "signature", "content-sha256", "security-token"];
+            const SIGNATURE: [&str; 8] = [
+                "algorithm",
+                "credential",
+                "date",
+                "expires",
+                "signedheaders",
+                "signature",
+                "content-sha256",
+                "security-token",
+            ];
             !SIGNATURE.contains(&rest) && !rest.starts_with("checksum-") && !rest.starts_with("sdk-")
         });
         if let (true, Ok(name), Ok(value)) = (kept, HeaderName::from_bytes(name.as_bytes()), value.parse()) {
@@ -158,11 +207,20 @@ async fn call(service: &S3Service, request: Request<Body>) -> Result<HttpRespons
 /// Requests whose length two readers could understand differently, and such without a host.
 fn refuse_ambiguous(parts: &Parts) -> Result<(), S3Error> {
     let several = |name: &HeaderName| parts.headers.get_all(name).iter().count() > 1;
-    if (parts.headers.contains_key(TRANSFER_ENCODING) && parts.headers.contains_key(CONTENT_LENGTH)) || several(&CONTENT_LENGTH) || several(&TRANSFER_ENCODING) {
-        return Err(refuse(S3ErrorCode::InvalidRequest, "the length of the request is given twice"));
+    if (parts.headers.contains_key(TRANSFER_ENCODING) && parts.headers.contains_key(CONTENT_LENGTH))
+        || several(&CONTENT_LENGTH)
+        || several(&TRANSFER_ENCODING)
+    {
+        return Err(refuse(
+            S3ErrorCode::InvalidRequest,
+            "the length of the request is given twice",
+        ));
     }
     if parts.headers.get_all(http::header::HOST).iter().count() != 1 {
-        return Err(refuse(S3ErrorCode::InvalidRequest, "the request needs exactly one Host header"));
+        return Err(refuse(
+            S3ErrorCode::InvalidRequest,
+            "the request needs exactly one Host header",
+        ));
     }
     Ok(())
 }
@@ -170,8 +228,14 @@ fn refuse_ambiguous(parts: &Parts) -> Result<(), S3Error> {
 /// Documents with a type declaration are refused before any parser sees them: no entities, no expansion.
 fn refuse_document_type(document: &[u8]) -> Result<(), S3Error> {
     const MARK: &[u8] = b"<!DOCTYPE";
-    if document.windows(MARK.len()).any(|window| window.eq_ignore_ascii_case(MARK)) {
-        return Err(refuse(S3ErrorCode::MalformedXML, "the document must not have a document type declaration"));
+    if document
+        .windows(MARK.len())
+        .any(|window| window.eq_ignore_ascii_case(MARK))
+    {
+        return Err(refuse(
+            S3ErrorCode::MalformedXML,
+            "the document must not have a document type declaration",
+        ));
     }
     Ok(())
 }
@@ -189,12 +253,22 @@ mod tests {
     #[test]
     fn a_request_with_two_lengths_or_hosts_is_refused() {
         let check = |pairs: &[(&str, &str)]| {
-            let request = pairs.iter().fold(Request::builder(), |builder, (name, value)| builder.header(*name, *value));
+            let request = pairs.iter().fold(Request::builder(), |builder, (name, value)| {
+                builder.header(*name, *value)
+            });
             refuse_ambiguous(&request.body(()).unwrap().into_parts().0).is_ok()
         };
         assert!(check(&[("host", "a"), ("content-length", "1")]));
-        assert!(!check(&[("host", "a"), ("content-length", "1"), ("transfer-encoding", "chunked")]));
-        assert!(!check(&[("host", "a"), ("content-length", "1"), ("content-length", "1")]));
+        assert!(!check(&[
+            ("host", "a"),
+            ("content-length", "1"),
+            ("transfer-encoding", "chunked")
+        ]));
+        assert!(!check(&[
+            ("host", "a"),
+            ("content-length", "1"),
+            ("content-length", "1")
+        ]));
         assert!(!check(&[("host", "a"), ("host", "b")]));
         assert!(!check(&[]));
     }

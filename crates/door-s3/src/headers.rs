@@ -10,7 +10,14 @@ use crate::error::refuse;
 use crate::etag::quoted;
 
 /// Headers kept with an object beside its user metadata.
-const SYSTEM: [&str; 6] = ["cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires"];
+const SYSTEM: [&str; 6] = [
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+];
 /// Start of the headers of user metadata.
 const USER_PREFIX: &str = "x-amz-meta-";
 /// Most user metadata of one object in bytes, names and values together: the limit of S3.
@@ -49,19 +56,32 @@ pub(crate) fn object_meta(headers: &HeaderMap) -> Result<ObjectMeta, S3Error> {
         }
     }
     if user_len > USER_LEN_MAX {
-        return Err(refuse(S3ErrorCode::MetadataTooLarge, "your metadata headers exceed the maximum allowed metadata size of 2 KiB"));
+        return Err(refuse(
+            S3ErrorCode::MetadataTooLarge,
+            "your metadata headers exceed the maximum allowed metadata size of 2 KiB",
+        ));
     }
     Ok(meta)
 }
 
 fn joined(headers: &HeaderMap, name: &str) -> Result<String, S3Error> {
-    let values: Result<Vec<_>, _> = headers.get_all(name).iter().map(|value| std::str::from_utf8(value.as_bytes())).collect();
-    values.map(|values| values.join(",")).map_err(|_| refuse(S3ErrorCode::InvalidArgument, format!("the header {name} is no UTF-8")))
+    let values: Result<Vec<_>, _> = headers
+        .get_all(name)
+        .iter()
+        .map(|value| std::str::from_utf8(value.as_bytes()))
+        .collect();
+    values
+        .map(|values| values.join(","))
+        .map_err(|_| refuse(S3ErrorCode::InvalidArgument, format!("the header {name} is no UTF-8")))
 }
 
 /// `aws-chunked` is how the request was sent, not what the object is.
 fn without_aws_chunked(value: &str) -> Option<String> {
-    let kept: Vec<_> = value.split(',').map(str::trim).filter(|coding| !coding.is_empty() && *coding != "aws-chunked").collect();
+    let kept: Vec<_> = value
+        .split(',')
+        .map(str::trim)
+        .filter(|coding| !coding.is_empty() && *coding != "aws-chunked")
+        .collect();
     (!kept.is_empty()).then(|| kept.join(","))
 }
 
@@ -101,7 +121,11 @@ pub(crate) fn of_object(info: &ObjectInfo, range: Option<&std::ops::Range<u64>>)
     if let Some(range) = range {
         // An empty object has no range that could be written down; only asking for its one part gets here.
         if range.end > range.start {
-            insert(&mut map, CONTENT_RANGE.as_str(), &format!("bytes {}-{}/{}", range.start, range.end - 1, info.attr.size));
+            insert(
+                &mut map,
+                CONTENT_RANGE.as_str(),
+                &format!("bytes {}-{}/{}", range.start, range.end - 1, info.attr.size),
+            );
         }
     }
     map
@@ -113,7 +137,11 @@ pub(crate) fn add_checksums(map: &mut HeaderMap, info: &ObjectInfo) {
     for algorithm in ALGORITHMS {
         if let Some(value) = info.meta.checksums.get(algorithm.name()) {
             insert(map, algorithm.header(), value);
-            kind = Some(if value.contains('-') { "COMPOSITE" } else { "FULL_OBJECT" });
+            kind = Some(if value.contains('-') {
+                "COMPOSITE"
+            } else {
+                "FULL_OBJECT"
+            });
         }
     }
     if let Some(kind) = kind {
@@ -123,12 +151,18 @@ pub(crate) fn add_checksums(map: &mut HeaderMap, info: &ObjectInfo) {
 
 /// Adds a header; one that HTTP cannot carry is left out and counted for the client in `x-amz-missing-meta`, as in S3.
 pub(crate) fn insert(map: &mut HeaderMap, name: &str, value: &str) {
-    match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes())) {
+    match (
+        HeaderName::from_bytes(name.as_bytes()),
+        HeaderValue::from_bytes(value.as_bytes()),
+    ) {
         (Ok(name), Ok(value)) => {
             map.insert(name, value);
         }
         _ => {
-            let before = map.get("x-amz-missing-meta").and_then(|count| count.to_str().ok()).and_then(|count| count.parse().ok());
+            let before = map
+                .get("x-amz-missing-meta")
+                .and_then(|count| count.to_str().ok())
+                .and_then(|count| count.parse().ok());
             map.insert("x-amz-missing-meta", HeaderValue::from(before.unwrap_or(0_u32) + 1));
         }
     }
@@ -150,9 +184,15 @@ const OVERRIDES: [(&str, &str); 6] = [
 /// `InvalidArgument` for values that no header can carry.
 pub(crate) fn apply_overrides(map: &mut HeaderMap, query: &[(String, String)]) -> Result<(), S3Error> {
     for (name, value) in query {
-        let Some((_, header)) = OVERRIDES.iter().find(|(parameter, _)| parameter == name) else { continue };
-        let value = HeaderValue::from_bytes(value.as_bytes())
-            .map_err(|_| refuse(S3ErrorCode::InvalidArgument, format!("the value of {name} cannot be sent as a header")))?;
+        let Some((_, header)) = OVERRIDES.iter().find(|(parameter, _)| parameter == name) else {
+            continue;
+        };
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
+            refuse(
+                S3ErrorCode::InvalidArgument,
+                format!("the value of {name} cannot be sent as a header"),
+            )
+        })?;
         map.insert(*header, value);
     }
     Ok(())
@@ -173,17 +213,36 @@ mod tests {
     #[test]
     fn system_and_user_headers_are_kept_and_others_are_not() {
         let meta = object_meta(&map(&[
-            ("content-type", "text/plain"), ("expires", "whenever"), ("x-amz-meta-a", "1"), ("x-amz-meta-a", "2"),
-            ("x-amz-meta-name", "Bjørn"), ("authorization", "canary"), ("x-amz-date", "canary"),
+            ("content-type", "text/plain"),
+            ("expires", "whenever"),
+            ("x-amz-meta-a", "1"),
+            ("x-amz-meta-a", "2"),
+            ("x-amz-meta-name", "Bjørn"),
+            ("authorization", "canary"),
+            ("x-amz-date", "canary"),
         ]))
         .unwrap();
-        assert_eq!(meta.system.into_iter().collect::<Vec<_>>(), [("content-type".into(), "text/plain".into()), ("expires".into(), "whenever".into())]);
-        assert_eq!(meta.user.into_iter().collect::<Vec<_>>(), [("a".to_owned(), "1,2".to_owned()), ("name".into(), "Bjørn".into())]);
+        assert_eq!(
+            meta.system.into_iter().collect::<Vec<_>>(),
+            [
+                ("content-type".into(), "text/plain".into()),
+                ("expires".into(), "whenever".into())
+            ]
+        );
+        assert_eq!(
+            meta.user.into_iter().collect::<Vec<_>>(),
+            [("a".to_owned(), "1,2".to_owned()), ("name".into(), "Bjørn".into())]
+        );
     }
 
     #[test]
     fn the_transfer_coding_is_not_stored_as_the_content_coding() {
-        let coding = |value| object_meta(&map(&[("content-encoding", value)])).unwrap().system.remove("content-encoding");
+        let coding = |value| {
+            object_meta(&map(&[("content-encoding", value)]))
+                .unwrap()
+                .system
+                .remove("content-encoding")
+        };
         assert_eq!(coding("aws-chunked"), None);
         assert_eq!(coding("gzip, aws-chunked"), Some("gzip".to_owned()));
         assert_eq!(coding("gzip"), Some("gzip".to_owned()));

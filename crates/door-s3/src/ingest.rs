@@ -17,9 +17,9 @@ use strata_namespace::{Content, ContentError, Ingest};
 use subtle::ConstantTimeEq;
 use tokio::task::JoinHandle;
 
+use crate::blocking::{blocking, died};
 use crate::body::Upload;
 use crate::checksum::{Hasher, Promise};
-use crate::blocking::{blocking, died};
 use crate::error::{from_content, refuse};
 use crate::etag::Etag;
 
@@ -47,7 +47,11 @@ struct Hashes {
 
 impl Hashes {
     fn for_body(body: &Upload) -> Self {
-        Self { etag: Etag::new(), sha256: body.sha256.map(|_| Sha256::new()), checksum: body.promise.algorithm.map(Hasher::new) }
+        Self {
+            etag: Etag::new(),
+            sha256: body.sha256.map(|_| Sha256::new()),
+            checksum: body.promise.algorithm.map(Hasher::new),
+        }
     }
     fn update(&mut self, data: &[u8]) {
         self.etag.update(data);
@@ -69,11 +73,19 @@ struct Demands {
 
 impl Demands {
     fn of_body(body: &Upload) -> Self {
-        Self { sha256: body.sha256, md5: body.md5, promise: body.promise.clone() }
+        Self {
+            sha256: body.sha256,
+            md5: body.md5,
+            promise: body.promise.clone(),
+        }
     }
 
     /// Returns the ETag and the checksums to keep.
-    fn verify(&self, hashes: Hashes, trailer: &[(String, String)]) -> Result<(String, BTreeMap<String, String>), S3Error> {
+    fn verify(
+        &self,
+        hashes: Hashes,
+        trailer: &[(String, String)],
+    ) -> Result<(String, BTreeMap<String, String>), S3Error> {
         if let (Some(wanted), Some(sha256)) = (self.sha256, hashes.sha256) {
             let computed: [u8; 32] = sha256.finalize().into();
             if !bool::from(computed.ct_eq(&wanted)) {
@@ -82,7 +94,10 @@ impl Demands {
         }
         let md5 = hashes.etag.finish();
         if self.md5.is_some_and(|wanted| wanted != md5) {
-            return Err(refuse(S3ErrorCode::BadDigest, "the Content-MD5 you specified did not match what we received; nothing was stored; send it again"));
+            return Err(refuse(
+                S3ErrorCode::BadDigest,
+                "the Content-MD5 you specified did not match what we received; nothing was stored; send it again",
+            ));
         }
         let checksum = hashes.checksum.map(Hasher::finish);
         Ok((hex::encode(md5), self.promise.verify(checksum.as_deref(), trailer)?))
@@ -90,7 +105,10 @@ impl Demands {
 }
 
 fn sha256_mismatch() -> S3Error {
-    let mut err = refuse(S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into()), "the provided x-amz-content-sha256 does not match what was computed; nothing was stored");
+    let mut err = refuse(
+        S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into()),
+        "the provided x-amz-content-sha256 does not match what was computed; nothing was stored",
+    );
     err.set_status_code(http::StatusCode::BAD_REQUEST);
     err
 }
@@ -100,7 +118,11 @@ fn sha256_mismatch() -> S3Error {
 /// # Errors
 /// The S3 error to answer with. Nothing is visible then; chunks already written are reclaimed by the store.
 pub(crate) async fn take_in(ingest: Ingest, body: Upload) -> Result<Taken, S3Error> {
-    if body.len() <= INLINE_LEN_MAX { inline(ingest, body).await } else { windowed(ingest, body).await }
+    if body.len() <= INLINE_LEN_MAX {
+        inline(ingest, body).await
+    } else {
+        windowed(ingest, body).await
+    }
 }
 
 /// Receives a small body whole and verifies it: documents, and what [`take_in`] takes in without a hop.
@@ -109,7 +131,10 @@ pub(crate) async fn take_in(ingest: Ingest, body: Upload) -> Result<Taken, S3Err
 /// As [`take_in`]; `EntityTooLarge` above `limit` bytes, before anything is read.
 pub(crate) async fn collect(mut body: Upload, limit: u64) -> Result<Bytes, S3Error> {
     if body.len() > limit {
-        return Err(refuse(S3ErrorCode::MaxMessageLengthExceeded, format!("the request's document is longer than {limit} bytes")));
+        return Err(refuse(
+            S3ErrorCode::MaxMessageLengthExceeded,
+            format!("the request's document is longer than {limit} bytes"),
+        ));
     }
     let (data, hashes, demands) = gather_all(&mut body).await?;
     demands.verify(hashes, &body.finish()?)?;
@@ -132,7 +157,11 @@ async fn gather_all(body: &mut Upload) -> Result<(Bytes, Hashes, Demands), S3Err
             }
         }
     }
-    let data = if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() };
+    let data = if rest.is_empty() {
+        first.unwrap_or_default()
+    } else {
+        rest.freeze()
+    };
     Ok((data, hashes, demands))
 }
 
@@ -143,7 +172,11 @@ async fn inline(mut ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> 
         ingest.push(&data).map_err(from_content)?;
     }
     let content = ingest.finish().map_err(from_content)?;
-    Ok(Taken { content, etag, checksums })
+    Ok(Taken {
+        content,
+        etag,
+        checksums,
+    })
 }
 
 type Window = Arc<Vec<Bytes>>;
@@ -153,13 +186,24 @@ async fn windowed(ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> {
     let (mut ingest, mut hashes) = (Stage::Idle(ingest), Stage::Idle(Hashes::for_body(&body)));
     while let Some(window) = gather(&mut body).await? {
         // Each stage takes the window as soon as it is through with the one before; both work at the same time.
-        ingest = ingest.start(Arc::clone(&window), |ingest, data| ingest.push(data)).await?;
-        hashes = hashes.start(window, |hashes, data| { hashes.update(data); Ok(()) }).await?;
+        ingest = ingest
+            .start(Arc::clone(&window), |ingest, data| ingest.push(data))
+            .await?;
+        hashes = hashes
+            .start(window, |hashes, data| {
+                hashes.update(data);
+                Ok(())
+            })
+            .await?;
     }
     let (ingest, hashes) = (ingest.idle().await?, hashes.idle().await?);
     let (etag, checksums) = demands.verify(hashes, &body.finish()?)?;
     let content = blocking(move || ingest.finish().map_err(from_content)).await?;
-    Ok(Taken { content, etag, checksums })
+    Ok(Taken {
+        content,
+        etag,
+        checksums,
+    })
 }
 
 /// The next window, `None` at the end of the body.

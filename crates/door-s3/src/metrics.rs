@@ -23,10 +23,33 @@ macro_rules! operations {
 }
 
 operations!(
-    Other, AbortMultipartUpload, CompleteMultipartUpload, CopyObject, CreateBucket, CreateMultipartUpload, DeleteBucket,
-    DeleteObject, DeleteObjects, GetBucketAcl, GetBucketLocation, GetBucketVersioning, GetObject, GetObjectAcl,
-    GetObjectAttributes, GetObjectTagging, HeadBucket, HeadObject, ListBuckets, ListMultipartUploads, ListObjects,
-    ListObjectsV2, ListParts, PostObject, PutObject, UploadPart, UploadPartCopy,
+    Other,
+    AbortMultipartUpload,
+    CompleteMultipartUpload,
+    CopyObject,
+    CreateBucket,
+    CreateMultipartUpload,
+    DeleteBucket,
+    DeleteObject,
+    DeleteObjects,
+    GetBucketAcl,
+    GetBucketLocation,
+    GetBucketVersioning,
+    GetObject,
+    GetObjectAcl,
+    GetObjectAttributes,
+    GetObjectTagging,
+    HeadBucket,
+    HeadObject,
+    ListBuckets,
+    ListMultipartUploads,
+    ListObjects,
+    ListObjectsV2,
+    ListParts,
+    PostObject,
+    PutObject,
+    UploadPart,
+    UploadPartCopy,
 );
 
 /// Classes of HTTP status, by their first digit from 1 to 5.
@@ -60,7 +83,10 @@ impl S3Metrics {
     /// Requests answered, by operation and class of status (2 for 2xx), without those that are zero.
     pub fn requests(&self) -> impl Iterator<Item = (Operation, usize, u64)> + '_ {
         OPERATIONS.iter().zip(&self.requests).flat_map(|(operation, classes)| {
-            let counted = classes.iter().enumerate().map(|(i, count)| (*operation, i + 1, count.load(Ordering::Relaxed)));
+            let counted = classes
+                .iter()
+                .enumerate()
+                .map(|(i, count)| (*operation, i + 1, count.load(Ordering::Relaxed)));
             counted.filter(|(_, _, count)| *count > 0)
         })
     }
@@ -139,7 +165,10 @@ mod tests {
         for status in [200, 206, 404] {
             metrics.answered(Operation::GetObject, status);
         }
-        let counted: Vec<_> = metrics.requests().map(|(operation, class, count)| (operation.name(), class, count)).collect();
+        let counted: Vec<_> = metrics
+            .requests()
+            .map(|(operation, class, count)| (operation.name(), class, count))
+            .collect();
         assert_eq!(counted, [("GetObject", 2, 2), ("GetObject", 4, 1)]);
     }
 }

@@ -45,7 +45,11 @@ impl Asked {
             Self::From(first) => first..len,
             Self::Last(count) => len.saturating_sub(count)..len,
         };
-        if range.is_empty() { Err(unsatisfiable(len)) } else { Ok(range) }
+        if range.is_empty() {
+            Err(unsatisfiable(len))
+        } else {
+            Ok(range)
+        }
     }
 }
 
@@ -70,11 +74,17 @@ pub(crate) fn of_part(number: i32, parts: &[u64], len: u64) -> Result<Range<u64>
             Ok(start..start + parts[index])
         }
         Some(_) => {
-            let mut err = refuse(S3ErrorCode::Custom("InvalidPartNumber".into()), "the requested partnumber is not satisfiable");
+            let mut err = refuse(
+                S3ErrorCode::Custom("InvalidPartNumber".into()),
+                "the requested partnumber is not satisfiable",
+            );
             err.set_status_code(http::StatusCode::RANGE_NOT_SATISFIABLE);
             Err(err)
         }
-        None => Err(refuse(S3ErrorCode::InvalidArgument, "part number must be an integer between 1 and 10000")),
+        None => Err(refuse(
+            S3ErrorCode::InvalidArgument,
+            "part number must be an integer between 1 and 10000",
+        )),
     }
 }
 
@@ -86,8 +96,14 @@ pub(crate) fn of_copy(header: Option<&str>, len: u64) -> Result<Range<u64>, S3Er
     let Some(header) = header else { return Ok(0..len) };
     match Asked::parse(header) {
         Some(Asked::FromTo(first, last)) if last < len => Ok(first..last + 1),
-        Some(Asked::FromTo(..)) => Err(refuse(S3ErrorCode::InvalidArgument, format!("range specified is not valid for source object of size: {len}"))),
-        _ => Err(refuse(S3ErrorCode::InvalidArgument, "the x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy")),
+        Some(Asked::FromTo(..)) => Err(refuse(
+            S3ErrorCode::InvalidArgument,
+            format!("range specified is not valid for source object of size: {len}"),
+        )),
+        _ => Err(refuse(
+            S3ErrorCode::InvalidArgument,
+            "the x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy",
+        )),
     }
 }
 
@@ -103,8 +119,13 @@ mod tests {
     #[test]
     fn single_ranges_are_cut_to_the_object() {
         for (header, range) in [
-            ("bytes=0-0", 0..1), ("bytes=2-4", 2..5), ("bytes=5-", 5..10), ("bytes=-3", 7..10),
-            ("bytes=0-99999999999999999999999", 0..10), ("bytes=-99", 0..10), ("bytes=9-9", 9..10),
+            ("bytes=0-0", 0..1),
+            ("bytes=2-4", 2..5),
+            ("bytes=5-", 5..10),
+            ("bytes=-3", 7..10),
+            ("bytes=0-99999999999999999999999", 0..10),
+            ("bytes=-99", 0..10),
+            ("bytes=9-9", 9..10),
         ] {
             assert_eq!(resolved(header, 10), Some(Ok(range)), "{header}");
         }
@@ -112,14 +133,29 @@ mod tests {
 
     #[test]
     fn ranges_outside_the_object_cannot_be_satisfied() {
-        for (header, len) in [("bytes=10-", 10), ("bytes=10-12", 10), ("bytes=-0", 10), ("bytes=0-0", 0), ("bytes=-5", 0)] {
+        for (header, len) in [
+            ("bytes=10-", 10),
+            ("bytes=10-12", 10),
+            ("bytes=-0", 10),
+            ("bytes=0-0", 0),
+            ("bytes=-5", 0),
+        ] {
             assert_eq!(resolved(header, len), Some(Err(S3ErrorCode::InvalidRange)), "{header}");
         }
     }
 
     #[test]
     fn what_is_no_single_byte_range_is_ignored() {
-        for header in ["bytes=0-1,3-4", "items=0-1", "bytes=4-2", "bytes=-", "bytes=a-b", "bytes", "", "bytes=+1-2"] {
+        for header in [
+            "bytes=0-1,3-4",
+            "items=0-1",
+            "bytes=4-2",
+            "bytes=-",
+            "bytes=a-b",
+            "bytes",
+            "",
+            "bytes=+1-2",
+        ] {
             assert_eq!(resolved(header, 10), None, "{header}");
         }
     }

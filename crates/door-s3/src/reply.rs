@@ -14,6 +14,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use s3s::{Body, HttpResponse, S3Error, StdError};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::auth::REGION_HEADER;
 use crate::error::complete_document;
 use crate::metrics::{Gauge, Operation, S3Metrics};
 use crate::ops::Status;
@@ -28,7 +29,10 @@ pub(crate) struct Asked {
 
 /// The answer to a request that ended with an error before it was an operation.
 pub(crate) fn of_error(err: S3Error) -> HttpResponse {
-    let (status, headers) = (err.status_code().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), err.headers().cloned());
+    let (status, headers) = (
+        err.status_code().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        err.headers().cloned(),
+    );
     let mut response = err.to_http_response().unwrap_or_else(|_| Response::new(Body::empty()));
     *response.status_mut() = status;
     response.headers_mut().extend(headers.unwrap_or_default());
@@ -36,20 +40,30 @@ pub(crate) fn of_error(err: S3Error) -> HttpResponse {
 }
 
 /// Completes an answer.
-pub(crate) fn complete(mut response: HttpResponse, asked: &Asked, operation: Operation, region: &str) -> HttpResponse {
+pub(crate) fn complete(mut response: HttpResponse, asked: &Asked, operation: Operation) -> HttpResponse {
     if let Some(Status(status)) = response.extensions_mut().remove() {
         *response.status_mut() = status;
     }
     let status = response.status();
+    // An error with headers of its own loses its type in the library.
+    if response.body().bytes().is_some_and(|body| body.starts_with(b"<?xml")) {
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    }
     let failed = status.is_client_error() || status.is_server_error();
-    let bodiless = asked.method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    let bodiless =
+        asked.method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     if bodiless {
         drop_body(&mut response, failed || status == StatusCode::NOT_MODIFIED);
     } else if let Some(document) = response.body().bytes().filter(|document| !document.is_empty()) {
         let document = match operation {
             _ if failed => {
-                let wrong_region = document.windows(13).any(|window| window == b"the region '");
-                complete_document(&document, &asked.request_id, &asked.resource, wrong_region.then_some(region))
+                let region = response
+                    .headers()
+                    .get(REGION_HEADER)
+                    .and_then(|region| region.to_str().ok());
+                complete_document(&document, &asked.request_id, &asked.resource, region)
             }
             Operation::GetObjectAttributes => unquote_etag(&document),
             _ => document,
@@ -86,7 +100,10 @@ fn drop_body(response: &mut HttpResponse, forget_length: bool) {
 /// S3 writes this one ETag without quotes, alone among all its documents.
 fn unquote_etag(document: &Bytes) -> Bytes {
     match std::str::from_utf8(document) {
-        Ok(text) => text.replacen("<ETag>\"", "<ETag>", 1).replacen("\"</ETag>", "</ETag>", 1).into(),
+        Ok(text) => text
+            .replacen("<ETag>\"", "<ETag>", 1)
+            .replacen("\"</ETag>", "</ETag>", 1)
+            .into(),
         Err(_) => document.clone(),
     }
 }
@@ -106,7 +123,11 @@ pub(crate) struct ReplyBody {
 
 impl ReplyBody {
     pub(crate) fn new(inner: Body, metrics: Arc<S3Metrics>, held: Held) -> Self {
-        Self { inner, metrics, _held: held }
+        Self {
+            inner,
+            metrics,
+            _held: held,
+        }
     }
 }
 
@@ -114,7 +135,10 @@ impl HttpBody for ReplyBody {
     type Data = Bytes;
     type Error = StdError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(task);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.metrics.sent(frame.data_ref().map_or(0, Bytes::len));
@@ -136,34 +160,63 @@ mod tests {
     use s3s::S3ErrorCode;
 
     fn asked(method: Method) -> Asked {
-        Asked { method, resource: "/b/k".to_owned(), request_id: "00AB".to_owned() }
+        Asked {
+            method,
+            resource: "/b/k".to_owned(),
+            request_id: "00AB".to_owned(),
+        }
     }
 
     #[test]
     fn an_error_names_its_request_and_its_resource() {
         let response = of_error(refuse(S3ErrorCode::NoSuchKey, "gone"));
-        let response = complete(response, &asked(Method::GET), Operation::GetObject, "us-east-1");
+        let response = complete(response, &asked(Method::GET), Operation::GetObject);
         let text = String::from_utf8(response.body().bytes().unwrap().to_vec()).unwrap();
-        assert!(text.contains("<Code>NoSuchKey</Code>") && text.contains("<RequestId>00AB</RequestId>") && text.contains("<Resource>/b/k</Resource>"), "{text}");
-        assert_eq!((response.status().as_u16(), response.headers()["x-amz-request-id"].to_str().unwrap()), (404, "00AB"));
+        assert!(
+            text.contains("<Code>NoSuchKey</Code>")
+                && text.contains("<RequestId>00AB</RequestId>")
+                && text.contains("<Resource>/b/k</Resource>"),
+            "{text}"
+        );
+        assert_eq!(
+            (
+                response.status().as_u16(),
+                response.headers()["x-amz-request-id"].to_str().unwrap()
+            ),
+            (404, "00AB")
+        );
     }
 
     #[test]
     fn head_and_bodiless_statuses_never_carry_a_body() {
-        let head = complete(of_error(refuse(S3ErrorCode::NoSuchKey, "gone")), &asked(Method::HEAD), Operation::HeadObject, "r");
+        let head = complete(
+            of_error(refuse(S3ErrorCode::NoSuchKey, "gone")),
+            &asked(Method::HEAD),
+            Operation::HeadObject,
+        );
         assert!(head.body().bytes().unwrap().is_empty() && !head.headers().contains_key(CONTENT_TYPE));
         let mut err = S3Error::new(S3ErrorCode::NotModified);
         err.set_status_code(StatusCode::NOT_MODIFIED);
-        err.set_headers(HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("\"e\""))]));
-        let not_modified = complete(of_error(err), &asked(Method::GET), Operation::GetObject, "r");
+        err.set_headers(HeaderMap::from_iter([(
+            http::header::ETAG,
+            HeaderValue::from_static("\"e\""),
+        )]));
+        let not_modified = complete(of_error(err), &asked(Method::GET), Operation::GetObject);
         assert_eq!(not_modified.status(), StatusCode::NOT_MODIFIED);
         assert!(not_modified.body().bytes().unwrap().is_empty() && not_modified.headers()["etag"] == "\"e\"");
     }
 
     #[test]
     fn a_wrong_region_is_answered_with_the_right_one() {
-        let err = refuse(S3ErrorCode::AuthorizationHeaderMalformed, "the authorization header is malformed: the region 'x' is wrong; expecting 'eu-1'");
-        let response = complete(of_error(err), &asked(Method::GET), Operation::Other, "eu-1");
+        let mut err = refuse(
+            S3ErrorCode::AuthorizationHeaderMalformed,
+            "the region 'x' is wrong; expecting 'eu-1'",
+        );
+        err.set_headers(HeaderMap::from_iter([(
+            REGION_HEADER,
+            HeaderValue::from_static("eu-1"),
+        )]));
+        let response = complete(of_error(err), &asked(Method::GET), Operation::Other);
         let text = String::from_utf8(response.body().bytes().unwrap().to_vec()).unwrap();
         assert!(text.contains("<Region>eu-1</Region>"), "{text}");
     }

@@ -50,16 +50,26 @@ pub(crate) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
                 return Err(not_offered("public access by access control list"));
             }
             "x-amz-storage-class" if !matches!(value, b"STANDARD" | b"") => {
-                return Err(refuse(S3ErrorCode::InvalidStorageClass, "the storage class you specified is not valid here; use STANDARD"));
+                return Err(refuse(
+                    S3ErrorCode::InvalidStorageClass,
+                    "the storage class you specified is not valid here; use STANDARD",
+                ));
             }
             "x-amz-tagging" if !value.is_empty() => return Err(not_offered("object tagging")),
-            "x-amz-bucket-object-lock-enabled" if !value.eq_ignore_ascii_case(b"false") => return Err(not_offered("object lock")),
-            "x-amz-object-ownership" if value != b"BucketOwnerEnforced" => return Err(not_offered("object ownership by writer")),
+            "x-amz-bucket-object-lock-enabled" if !value.eq_ignore_ascii_case(b"false") => {
+                return Err(not_offered("object lock"));
+            }
+            "x-amz-object-ownership" if value != b"BucketOwnerEnforced" => {
+                return Err(not_offered("object ownership by writer"));
+            }
             _ => {}
         }
     }
     if len > HEADERS_LEN_MAX {
-        return Err(refuse(S3ErrorCode::RequestHeaderSectionTooLarge, "your request headers exceed the maximum of 16 KiB"));
+        return Err(refuse(
+            S3ErrorCode::RequestHeaderSectionTooLarge,
+            "your request headers exceed the maximum of 16 KiB",
+        ));
     }
     Ok(())
 }
@@ -76,19 +86,41 @@ mod tests {
     #[test]
     fn what_would_be_silently_missing_is_refused() {
         for (name, value) in [
-            ("x-amz-server-side-encryption", "AES256"), ("x-amz-server-side-encryption-customer-key", "k"), ("x-amz-object-lock-mode", "GOVERNANCE"),
-            ("x-amz-grant-read", "uri=all"), ("x-amz-acl", "public-read"), ("x-amz-tagging", "a=b"), ("x-amz-website-redirect-location", "/"),
-            ("x-amz-write-offset-bytes", "5"), ("x-amz-bucket-object-lock-enabled", "true"), ("x-amz-object-ownership", "ObjectWriter"),
+            ("x-amz-server-side-encryption", "AES256"),
+            ("x-amz-server-side-encryption-customer-key", "k"),
+            ("x-amz-object-lock-mode", "GOVERNANCE"),
+            ("x-amz-grant-read", "uri=all"),
+            ("x-amz-acl", "public-read"),
+            ("x-amz-tagging", "a=b"),
+            ("x-amz-website-redirect-location", "/"),
+            ("x-amz-write-offset-bytes", "5"),
+            ("x-amz-bucket-object-lock-enabled", "true"),
+            ("x-amz-object-ownership", "ObjectWriter"),
         ] {
-            assert_eq!(refused(name, value), Some(S3ErrorCode::NotImplemented), "{name}: {value}");
+            assert_eq!(
+                refused(name, value),
+                Some(S3ErrorCode::NotImplemented),
+                "{name}: {value}"
+            );
         }
-        assert_eq!(refused("x-amz-storage-class", "GLACIER"), Some(S3ErrorCode::InvalidStorageClass));
-        assert_eq!(refused("x-custom", &"x".repeat(17_000)), Some(S3ErrorCode::RequestHeaderSectionTooLarge));
+        assert_eq!(
+            refused("x-amz-storage-class", "GLACIER"),
+            Some(S3ErrorCode::InvalidStorageClass)
+        );
+        assert_eq!(
+            refused("x-custom", &"x".repeat(17_000)),
+            Some(S3ErrorCode::RequestHeaderSectionTooLarge)
+        );
     }
 
     #[test]
     fn what_changes_nothing_is_accepted() {
-        for (name, value) in [("x-amz-acl", "private"), ("x-amz-storage-class", "STANDARD"), ("x-amz-date", "20130524T000000Z"), ("x-amz-meta-x", "AES256")] {
+        for (name, value) in [
+            ("x-amz-acl", "private"),
+            ("x-amz-storage-class", "STANDARD"),
+            ("x-amz-date", "20130524T000000Z"),
+            ("x-amz-meta-x", "AES256"),
+        ] {
             assert_eq!(refused(name, value), None, "{name}: {value}");
         }
     }

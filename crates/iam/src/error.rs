@@ -42,7 +42,9 @@ pub enum IamError {
         limit: usize,
     },
     /// A stored record cannot be read: it is damaged or a newer release wrote it.
-    #[error("the user record {key:?} cannot be read: {why}; it was left as it is; use the release that wrote it or remove the record")]
+    #[error(
+        "the user record {key:?} cannot be read: {why}; it was left as it is; use the release that wrote it or remove the record"
+    )]
     Record {
         /// The setting's key.
         key: String,

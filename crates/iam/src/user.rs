@@ -42,7 +42,12 @@ impl User {
         if self.admin {
             return Caller::root(door);
         }
-        Caller { uid: self.uid, gid: self.gid, groups: Arc::from(self.groups.as_slice()), door }
+        Caller {
+            uid: self.uid,
+            gid: self.gid,
+            groups: Arc::from(self.groups.as_slice()),
+            door,
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use subtle::ConstantTimeEq;
 /// HMAC-SHA256 of `data`.
 pub(super) fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
     // HMAC takes keys of every length; were that to change, the empty tag of the fallback would match nothing.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return [0; 32];
+    };
     mac.update(data);
     mac.finalize().into_bytes().into()
 }

@@ -7,8 +7,14 @@ use s3s::{S3Error, S3ErrorCode};
 use crate::error::refuse;
 
 /// The query parameters of a presigned request, each of which may appear once.
-const PRESIGNED: [&str; 6] =
-    ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"];
+const PRESIGNED: [&str; 6] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Signature",
+];
 
 /// The credentials as sent, not yet looked at.
 pub(super) enum Credentials<'a> {
@@ -25,7 +31,10 @@ pub(super) enum Credentials<'a> {
 /// Version 4, the old Signature Version 2 among them.
 pub(super) fn find<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) -> Result<Credentials<'a>, S3Error> {
     let unsupported = || {
-        refuse(S3ErrorCode::InvalidRequest, "this authorization mechanism is not supported; use AWS4-HMAC-SHA256")
+        refuse(
+            S3ErrorCode::InvalidRequest,
+            "this authorization mechanism is not supported; use AWS4-HMAC-SHA256",
+        )
     };
     let has = |name: &str| query.iter().any(|(given, _)| given == name);
     let in_query = PRESIGNED.iter().any(|name| has(name));
@@ -34,7 +43,10 @@ pub(super) fn find<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) ->
     let (first, second) = (in_header.next(), in_header.next());
 
     if second.is_some() || (first.is_some() && (in_query || old)) || (in_query && old) {
-        return Err(refuse(S3ErrorCode::InvalidArgument, "only one set of credentials is allowed: a header or a query, not both"));
+        return Err(refuse(
+            S3ErrorCode::InvalidArgument,
+            "only one set of credentials is allowed: a header or a query, not both",
+        ));
     }
     if old {
         return Err(unsupported());
@@ -53,7 +65,10 @@ pub(super) fn find<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) ->
     if in_query {
         let mut values = [""; 6];
         for (slot, name) in values.iter_mut().zip(PRESIGNED) {
-            let mut given = query.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
+            let mut given = query
+                .iter()
+                .filter(|(given, _)| given == name)
+                .map(|(_, value)| value.as_str());
             match (given.next(), given.next()) {
                 (Some(value), None) => *slot = value,
                 _ => {
@@ -69,5 +84,8 @@ pub(super) fn find<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) ->
         }
         return Ok(Credentials::Query(values));
     }
-    Err(refuse(S3ErrorCode::AccessDenied, "anonymous requests are refused; sign the request"))
+    Err(refuse(
+        S3ErrorCode::AccessDenied,
+        "anonymous requests are refused; sign the request",
+    ))
 }

@@ -26,12 +26,21 @@ fn verifier() -> Verifier {
         groups: Vec::new(),
         admin: false,
     });
-    Verifier::new(Box::new(move |key| (key == user.access_key).then(|| Arc::clone(&user))), "us-east-1".to_owned())
+    Verifier::new(
+        Box::new(move |key| (key == user.access_key).then(|| Arc::clone(&user))),
+        "us-east-1".to_owned(),
+    )
 }
 
 fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
     let builder = Request::builder().method(method).uri(uri);
-    headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(()).unwrap().into_parts().0
+    headers
+        .iter()
+        .fold(builder, |builder, (name, value)| builder.header(*name, *value))
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0
 }
 
 fn code(parts: &Parts, now: i64) -> Result<Verified, S3ErrorCode> {
@@ -47,13 +56,21 @@ const HOST: (&str, &str) = ("host", "examplebucket.s3.amazonaws.com");
 const DATE: (&str, &str) = ("x-amz-date", "20130524T000000Z");
 
 fn authorization(signed: &str, signature: &str) -> String {
-    format!("AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders={signed},Signature={signature}")
+    format!(
+        "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders={signed},Signature={signature}"
+    )
 }
 
 /// "Example: GET Object" of the specification.
 fn get_object() -> (Vec<(&'static str, &'static str)>, String) {
-    let auth = authorization("host;range;x-amz-content-sha256;x-amz-date", "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
-    (vec![HOST, ("range", "bytes=0-9"), ("x-amz-content-sha256", EMPTY), DATE], auth)
+    let auth = authorization(
+        "host;range;x-amz-content-sha256;x-amz-date",
+        "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+    );
+    (
+        vec![HOST, ("range", "bytes=0-9"), ("x-amz-content-sha256", EMPTY), DATE],
+        auth,
+    )
 }
 
 fn get_object_with(extra: &[(&str, &str)]) -> Parts {
@@ -72,68 +89,157 @@ fn the_published_examples_are_accepted() {
     let verified = code(&get_object_with(&[]), NOW).unwrap();
     assert_eq!(verified.user.name, "example");
     assert!(matches!(verified.payload, Payload::Sha256(_)));
-    let put = authorization("date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class", "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd");
+    let put = authorization(
+        "date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class",
+        "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd",
+    );
     let put = request(
         "PUT",
         "/test%24file.text",
         &[
-            HOST, DATE, ("date", "Fri, 24 May 2013 00:00:00 GMT"), ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
-            ("x-amz-content-sha256", "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072"), ("authorization", &put),
+            HOST,
+            DATE,
+            ("date", "Fri, 24 May 2013 00:00:00 GMT"),
+            ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+            (
+                "x-amz-content-sha256",
+                "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072",
+            ),
+            ("authorization", &put),
         ],
     );
     assert!(code(&put, NOW).is_ok());
-    let list = authorization("host;x-amz-content-sha256;x-amz-date", "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7");
-    let list = request("GET", "/?max-keys=2&prefix=J", &[HOST, ("x-amz-content-sha256", EMPTY), DATE, ("authorization", &list)]);
+    let list = authorization(
+        "host;x-amz-content-sha256;x-amz-date",
+        "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
+    );
+    let list = request(
+        "GET",
+        "/?max-keys=2&prefix=J",
+        &[HOST, ("x-amz-content-sha256", EMPTY), DATE, ("authorization", &list)],
+    );
     assert!(code(&list, NOW).is_ok());
-    assert!(matches!(code(&request("GET", PRESIGNED, &[HOST]), NOW).unwrap().payload, Payload::Unsigned));
+    assert!(matches!(
+        code(&request("GET", PRESIGNED, &[HOST]), NOW).unwrap().payload,
+        Payload::Unsigned
+    ));
 }
 
 #[test]
 fn any_other_method_path_query_or_header_makes_the_signature_wrong() {
     let (headers, auth) = get_object();
     let with_auth: Vec<_> = headers.into_iter().chain([("authorization", auth.as_str())]).collect();
-    for (method, uri) in [("HEAD", "/test.txt"), ("GET", "/test.tx"), ("GET", "/test.txt?acl"), ("GET", "//test.txt")] {
-        assert_eq!(refused(&request(method, uri, &with_auth), NOW), S3ErrorCode::SignatureDoesNotMatch, "{method} {uri}");
+    for (method, uri) in [
+        ("HEAD", "/test.txt"),
+        ("GET", "/test.tx"),
+        ("GET", "/test.txt?acl"),
+        ("GET", "//test.txt"),
+    ] {
+        assert_eq!(
+            refused(&request(method, uri, &with_auth), NOW),
+            S3ErrorCode::SignatureDoesNotMatch,
+            "{method} {uri}"
+        );
     }
-    let other_range: Vec<_> = with_auth.iter().map(|(name, value)| (*name, if *name == "range" { "bytes=0-8" } else { value })).collect();
-    assert_eq!(refused(&request("GET", "/test.txt", &other_range), NOW), S3ErrorCode::SignatureDoesNotMatch);
+    let other_range: Vec<_> = with_auth
+        .iter()
+        .map(|(name, value)| (*name, if *name == "range" { "bytes=0-8" } else { value }))
+        .collect();
+    assert_eq!(
+        refused(&request("GET", "/test.txt", &other_range), NOW),
+        S3ErrorCode::SignatureDoesNotMatch
+    );
 }
 
 #[test]
 fn anonymous_requests_are_refused() {
-    assert_eq!(refused(&request("GET", "/test.txt", &[HOST]), NOW), S3ErrorCode::AccessDenied);
+    assert_eq!(
+        refused(&request("GET", "/test.txt", &[HOST]), NOW),
+        S3ErrorCode::AccessDenied
+    );
 }
 
 #[test]
 fn credentials_in_two_places_are_refused() {
     let (headers, auth) = get_object();
     let headers: Vec<_> = headers.into_iter().chain([("authorization", auth.as_str())]).collect();
-    assert_eq!(refused(&request("GET", PRESIGNED, &headers), NOW), S3ErrorCode::InvalidArgument);
+    assert_eq!(
+        refused(&request("GET", PRESIGNED, &headers), NOW),
+        S3ErrorCode::InvalidArgument
+    );
     // One stray parameter is enough: a second reader might take it for the credentials.
-    assert_eq!(refused(&request("GET", "/test.txt?X-Amz-Signature=00", &headers), NOW), S3ErrorCode::InvalidArgument);
-    assert_eq!(refused(&get_object_with(&[("authorization", "AWS a:b")]), NOW), S3ErrorCode::InvalidArgument);
-    assert_eq!(refused(&request("GET", "/test.txt?AWSAccessKeyId=a&Signature=b&Expires=1", &headers), NOW), S3ErrorCode::InvalidArgument);
+    assert_eq!(
+        refused(&request("GET", "/test.txt?X-Amz-Signature=00", &headers), NOW),
+        S3ErrorCode::InvalidArgument
+    );
+    assert_eq!(
+        refused(&get_object_with(&[("authorization", "AWS a:b")]), NOW),
+        S3ErrorCode::InvalidArgument
+    );
+    assert_eq!(
+        refused(
+            &request("GET", "/test.txt?AWSAccessKeyId=a&Signature=b&Expires=1", &headers),
+            NOW
+        ),
+        S3ErrorCode::InvalidArgument
+    );
 }
 
 #[test]
 fn the_old_signature_and_other_mechanisms_are_refused() {
-    for auth in ["AWS AKIAIOSFODNN7EXAMPLE:bWq2s1WEIj+Ydj0vQ697zp+IXMU=", "Basic YTpi", "AWS4-ECDSA-P256-SHA256 Credential=x", "Bearer x"] {
-        assert_eq!(refused(&request("GET", "/", &[HOST, DATE, ("authorization", auth)]), NOW), S3ErrorCode::InvalidRequest, "{auth}");
+    for auth in [
+        "AWS AKIAIOSFODNN7EXAMPLE:bWq2s1WEIj+Ydj0vQ697zp+IXMU=",
+        "Basic YTpi",
+        "AWS4-ECDSA-P256-SHA256 Credential=x",
+        "Bearer x",
+    ] {
+        assert_eq!(
+            refused(&request("GET", "/", &[HOST, DATE, ("authorization", auth)]), NOW),
+            S3ErrorCode::InvalidRequest,
+            "{auth}"
+        );
     }
-    assert_eq!(refused(&request("GET", "/test.txt?AWSAccessKeyId=a&Signature=b&Expires=9999999999", &[HOST]), NOW), S3ErrorCode::InvalidRequest);
+    assert_eq!(
+        refused(
+            &request(
+                "GET",
+                "/test.txt?AWSAccessKeyId=a&Signature=b&Expires=9999999999",
+                &[HOST]
+            ),
+            NOW
+        ),
+        S3ErrorCode::InvalidRequest
+    );
 }
 
 #[test]
 fn session_tokens_are_refused_because_none_are_issued() {
-    assert_eq!(refused(&get_object_with(&[("x-amz-security-token", "t")]), NOW), S3ErrorCode::InvalidToken);
-    assert_eq!(refused(&request("GET", &format!("{PRESIGNED}&X-Amz-Security-Token=t"), &[HOST]), NOW), S3ErrorCode::InvalidToken);
+    assert_eq!(
+        refused(&get_object_with(&[("x-amz-security-token", "t")]), NOW),
+        S3ErrorCode::InvalidToken
+    );
+    assert_eq!(
+        refused(
+            &request("GET", &format!("{PRESIGNED}&X-Amz-Security-Token=t"), &[HOST]),
+            NOW
+        ),
+        S3ErrorCode::InvalidToken
+    );
 }
 
 #[test]
 fn an_amz_header_that_is_not_signed_is_refused() {
     for name in ["x-amz-acl", "x-amz-meta-owner", "x-amz-copy-source", "x-amz-tagging"] {
-        assert_eq!(refused(&get_object_with(&[(name, "v")]), NOW), S3ErrorCode::AccessDenied, "{name}");
-        assert_eq!(refused(&request("GET", PRESIGNED, &[HOST, (name, "v")]), NOW), S3ErrorCode::AccessDenied, "{name}");
+        assert_eq!(
+            refused(&get_object_with(&[(name, "v")]), NOW),
+            S3ErrorCode::AccessDenied,
+            "{name}"
+        );
+        assert_eq!(
+            refused(&request("GET", PRESIGNED, &[HOST, (name, "v")]), NOW),
+            S3ErrorCode::AccessDenied,
+            "{name}"
+        );
     }
     assert!(code(&get_object_with(&[("user-agent", "x")]), NOW).is_ok());
 }
@@ -141,15 +247,25 @@ fn an_amz_header_that_is_not_signed_is_refused() {
 #[test]
 fn a_header_listed_as_signed_must_be_there_once_listed() {
     for (signed, expected) in [
-        ("host;range;x-amz-content-sha256;x-amz-date;x-amz-meta-absent", S3ErrorCode::SignatureDoesNotMatch),
+        (
+            "host;range;x-amz-content-sha256;x-amz-date;x-amz-meta-absent",
+            S3ErrorCode::SignatureDoesNotMatch,
+        ),
         ("range;x-amz-content-sha256;x-amz-date", S3ErrorCode::AccessDenied),
         ("host;host;x-amz-date", S3ErrorCode::AuthorizationHeaderMalformed),
         ("host;;x-amz-date", S3ErrorCode::AuthorizationHeaderMalformed),
     ] {
         let (headers, _) = get_object();
-        let auth = authorization(signed, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
+        let auth = authorization(
+            signed,
+            "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+        );
         let headers: Vec<_> = headers.into_iter().chain([("authorization", auth.as_str())]).collect();
-        assert_eq!(refused(&request("GET", "/test.txt", &headers), NOW), expected, "{signed}");
+        assert_eq!(
+            refused(&request("GET", "/test.txt", &headers), NOW),
+            expected,
+            "{signed}"
+        );
     }
 }
 
@@ -159,7 +275,11 @@ fn a_clock_may_be_fifteen_minutes_off_and_not_more() {
         assert!(code(&get_object_with(&[]), NOW + skew).is_ok());
     }
     for skew in [-901, 901, DAY, -DAY] {
-        assert_eq!(refused(&get_object_with(&[]), NOW + skew), S3ErrorCode::RequestTimeTooSkewed, "{skew}");
+        assert_eq!(
+            refused(&get_object_with(&[]), NOW + skew),
+            S3ErrorCode::RequestTimeTooSkewed,
+            "{skew}"
+        );
     }
 }
 
@@ -171,21 +291,41 @@ fn a_presigned_request_is_valid_from_its_date_to_its_end_and_for_at_most_seven_d
     assert_eq!(refused(&presigned, NOW - 901), S3ErrorCode::AccessDenied);
     for expires in ["0", "604801", "-1", "+5", "", "99999999999999999999", "1e3"] {
         let uri = PRESIGNED.replace("X-Amz-Expires=86400", &format!("X-Amz-Expires={expires}"));
-        assert_eq!(refused(&request("GET", &uri, &[HOST]), NOW), S3ErrorCode::AuthorizationQueryParametersError, "{expires}");
+        assert_eq!(
+            refused(&request("GET", &uri, &[HOST]), NOW),
+            S3ErrorCode::AuthorizationQueryParametersError,
+            "{expires}"
+        );
     }
     let longer = PRESIGNED.replace("X-Amz-Expires=86400", "X-Amz-Expires=86401");
-    assert_eq!(refused(&request("GET", &longer, &[HOST]), NOW), S3ErrorCode::SignatureDoesNotMatch);
+    assert_eq!(
+        refused(&request("GET", &longer, &[HOST]), NOW),
+        S3ErrorCode::SignatureDoesNotMatch
+    );
     let twice = format!("{PRESIGNED}&X-Amz-Expires=86400");
-    assert_eq!(refused(&request("GET", &twice, &[HOST]), NOW), S3ErrorCode::AuthorizationQueryParametersError);
+    assert_eq!(
+        refused(&request("GET", &twice, &[HOST]), NOW),
+        S3ErrorCode::AuthorizationQueryParametersError
+    );
 }
 
 #[test]
 fn the_scope_must_name_the_day_of_the_request_this_region_and_s3() {
-    for scope in ["20130524/eu-west-1/s3", "20130523/us-east-1/s3", "20130524/us-east-1/sts", "20130524/us-east-1/s3/x", "20130524/us-east-1"] {
+    for scope in [
+        "20130524/eu-west-1/s3",
+        "20130523/us-east-1/s3",
+        "20130524/us-east-1/sts",
+        "20130524/us-east-1/s3/x",
+        "20130524/us-east-1",
+    ] {
         let (headers, auth) = get_object();
         let auth = auth.replace("20130524/us-east-1/s3", scope);
         let headers: Vec<_> = headers.into_iter().chain([("authorization", auth.as_str())]).collect();
-        assert_eq!(refused(&request("GET", "/test.txt", &headers), NOW), S3ErrorCode::AuthorizationHeaderMalformed, "{scope}");
+        assert_eq!(
+            refused(&request("GET", "/test.txt", &headers), NOW),
+            S3ErrorCode::AuthorizationHeaderMalformed,
+            "{scope}"
+        );
     }
 }
 
@@ -194,20 +334,40 @@ fn an_unknown_access_key_is_refused() {
     let (headers, auth) = get_object();
     let auth = auth.replace("AKIAIOSFODNN7EXAMPLE", "AKIAIOSFODNN7EXAMPLF");
     let headers: Vec<_> = headers.into_iter().chain([("authorization", auth.as_str())]).collect();
-    assert_eq!(refused(&request("GET", "/test.txt", &headers), NOW), S3ErrorCode::InvalidAccessKeyId);
+    assert_eq!(
+        refused(&request("GET", "/test.txt", &headers), NOW),
+        S3ErrorCode::InvalidAccessKeyId
+    );
 }
 
 #[test]
 fn malformed_authorization_headers_are_refused() {
-    for auth in ["AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256 Credential=a,SignedHeaders=b", "AWS4-HMAC-SHA256 Credential=a,Credential=b,SignedHeaders=c,Signature=d", "AWS4-HMAC-SHA256 Credential=a,SignedHeaders=b,Signature=c,Extra=d"] {
-        let request = request("GET", "/", &[HOST, DATE, ("x-amz-content-sha256", EMPTY), ("authorization", auth)]);
-        assert_eq!(refused(&request, NOW), S3ErrorCode::AuthorizationHeaderMalformed, "{auth}");
+    for auth in [
+        "AWS4-HMAC-SHA256 ",
+        "AWS4-HMAC-SHA256 Credential=a,SignedHeaders=b",
+        "AWS4-HMAC-SHA256 Credential=a,Credential=b,SignedHeaders=c,Signature=d",
+        "AWS4-HMAC-SHA256 Credential=a,SignedHeaders=b,Signature=c,Extra=d",
+    ] {
+        let request = request(
+            "GET",
+            "/",
+            &[HOST, DATE, ("x-amz-content-sha256", EMPTY), ("authorization", auth)],
+        );
+        assert_eq!(
+            refused(&request, NOW),
+            S3ErrorCode::AuthorizationHeaderMalformed,
+            "{auth}"
+        );
     }
 }
 
 #[test]
 fn credentials_do_not_reach_what_lies_behind() {
-    let mut parts = request("GET", &format!("{PRESIGNED}&x-id=GetObject&x%2Damz-date=1&prefix=a%20b"), &[HOST, ("authorization", "secret")]);
+    let mut parts = request(
+        "GET",
+        &format!("{PRESIGNED}&x-id=GetObject&x%2Damz-date=1&prefix=a%20b"),
+        &[HOST, ("authorization", "secret")],
+    );
     strip_credentials(&mut parts).unwrap();
     assert_eq!(parts.uri, "/test.txt?x-id=GetObject&prefix=a%20b");
     assert!(!parts.headers.contains_key("authorization"));
@@ -223,14 +383,22 @@ fn chunked_example() -> (Payload, Bytes) {
         "PUT",
         "/examplebucket/chunkObject.txt",
         &[
-            ("host", "s3.amazonaws.com"), DATE, ("x-amz-storage-class", "REDUCED_REDUNDANCY"), ("authorization", &auth),
-            ("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"), ("content-encoding", "aws-chunked"),
-            ("x-amz-decoded-content-length", "66560"), ("content-length", "66824"),
+            ("host", "s3.amazonaws.com"),
+            DATE,
+            ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+            ("authorization", &auth),
+            ("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
+            ("content-encoding", "aws-chunked"),
+            ("x-amz-decoded-content-length", "66560"),
+            ("content-length", "66824"),
         ],
     );
     let mut body = Vec::new();
     for (len, signature) in [
-        (65_536, "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648"),
+        (
+            65_536,
+            "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648",
+        ),
         (1024, "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497"),
         (0, "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9"),
     ] {
@@ -242,7 +410,9 @@ fn chunked_example() -> (Payload, Bytes) {
 }
 
 fn decode(payload: &Payload, body: &[u8]) -> Result<usize, ChunkedError> {
-    let Payload::SignedChunks { chain, trailer } = payload.clone() else { panic!("not signed in chunks") };
+    let Payload::SignedChunks { chain, trailer } = payload.clone() else {
+        panic!("not signed in chunks")
+    };
     let mut decoder = Decoder::new(66_560, Proof::Chain { chain, trailer });
     let (mut input, mut len) = (Bytes::copy_from_slice(body), 0);
     while let Some(data) = decoder.next(&mut input)? {

@@ -40,7 +40,11 @@ fn a_body_without_a_trailer_or_without_data_is_complete() {
 fn a_body_cut_anywhere_is_incomplete() {
     let last_chunk = GOOD.windows(5).position(|window| window == b"\r\n0\r\n").unwrap() + 5;
     for len in 0..last_chunk {
-        assert_eq!(decode(&GOOD[..len], 10, 7).unwrap_err(), ChunkedError::Incomplete, "cut at {len}");
+        assert_eq!(
+            decode(&GOOD[..len], 10, 7).unwrap_err(),
+            ChunkedError::Incomplete,
+            "cut at {len}"
+        );
     }
 }
 
@@ -48,7 +52,10 @@ fn a_body_cut_anywhere_is_incomplete() {
 fn lengths_that_lie_are_refused() {
     assert_eq!(decode(GOOD, 9, 64).unwrap_err(), ChunkedError::TooLong);
     assert_eq!(decode(GOOD, 11, 64).unwrap_err(), ChunkedError::Incomplete);
-    assert_eq!(decode(b"ffffffffffffffff\r\nx", 5, 64).unwrap_err(), ChunkedError::TooLong);
+    assert_eq!(
+        decode(b"ffffffffffffffff\r\nx", 5, 64).unwrap_err(),
+        ChunkedError::TooLong
+    );
 }
 
 #[test]
@@ -56,11 +63,24 @@ fn malformed_sizes_line_ends_and_trailers_are_refused() {
     let long_line = [b"1;".as_slice(), &[b'a'; 2000], b"\r\nx\r\n0\r\n\r\n"].concat();
     let long_trailer = [b"0\r\n".as_slice(), &[b'a'; 20_000]].concat();
     let bad: [&[u8]; 10] = [
-        b"\r\n", b"-1\r\n", b"0x1\r\nx\r\n", b"1\nx\n0\n\n", b"1\r\nxy\r\n", b"11111111111111111\r\n",
-        b"0\r\nno colon\r\n\r\n", b"0\r\na:1\r\na:2\r\n\r\n", &long_line, &long_trailer,
+        b"\r\n",
+        b"-1\r\n",
+        b"0x1\r\nx\r\n",
+        b"1\nx\n0\n\n",
+        b"1\r\nxy\r\n",
+        b"11111111111111111\r\n",
+        b"0\r\nno colon\r\n\r\n",
+        b"0\r\na:1\r\na:2\r\n\r\n",
+        &long_line,
+        &long_trailer,
     ];
     for body in bad {
-        assert_eq!(decode(body, 1.min(u64::from(body[0] != b'0' || body[1] == b'x')), 64).unwrap_err(), ChunkedError::Malformed, "{:?}", &body[..body.len().min(20)]);
+        assert_eq!(
+            decode(body, 1.min(u64::from(body[0] != b'0' || body[1] == b'x')), 64).unwrap_err(),
+            ChunkedError::Malformed,
+            "{:?}",
+            &body[..body.len().min(20)]
+        );
     }
 }
 

@@ -1,6 +1,9 @@
 //! GetObjectAttributes: what is known about an object, without the object.
 
-use s3s::dto::{Checksum, ETag, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectAttributesParts, ObjectAttributes, ObjectPart, StorageClass};
+use s3s::dto::{
+    Checksum, ETag, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectAttributesParts, ObjectAttributes,
+    ObjectPart, StorageClass,
+};
 use s3s::{S3ErrorCode, S3Result};
 use strata_namespace::ObjectInfo;
 
@@ -11,25 +14,50 @@ use crate::error::{from_namespace, refuse};
 use crate::keys::page_len;
 
 impl Shared {
-    pub(super) fn attributes(&self, cx: &Context, input: &GetObjectAttributesInput) -> S3Result<GetObjectAttributesOutput> {
+    pub(super) fn attributes(
+        &self,
+        cx: &Context,
+        input: &GetObjectAttributesInput,
+    ) -> S3Result<GetObjectAttributesOutput> {
         only_present_version(input.version_id.as_deref())?;
         // The header may be a list and may come more than once.
-        let asked: Vec<&str> = cx.headers.get_all("x-amz-object-attributes").iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim).collect();
-        let known = [ObjectAttributes::ETAG, ObjectAttributes::CHECKSUM, ObjectAttributes::OBJECT_PARTS, ObjectAttributes::STORAGE_CLASS, ObjectAttributes::OBJECT_SIZE];
+        let asked: Vec<&str> = cx
+            .headers
+            .get_all("x-amz-object-attributes")
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|text| text.split(','))
+            .map(str::trim)
+            .collect();
+        let known = [
+            ObjectAttributes::ETAG,
+            ObjectAttributes::CHECKSUM,
+            ObjectAttributes::OBJECT_PARTS,
+            ObjectAttributes::STORAGE_CLASS,
+            ObjectAttributes::OBJECT_SIZE,
+        ];
         if asked.is_empty() || asked.iter().any(|name| !known.contains(name)) {
             return Err(refuse(S3ErrorCode::InvalidArgument, "invalid attribute name specified"));
         }
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
-        let info = self.ns.head_object(&cx.op, &input.bucket, input.key.as_bytes()).map_err(from_namespace)?;
+        let info = self
+            .ns
+            .head_object(&cx.op, &input.bucket, input.key.as_bytes())
+            .map_err(from_namespace)?;
         let wants = |name: &str| asked.contains(&name);
         let size = |len: u64| i64::try_from(len).unwrap_or(i64::MAX);
         Ok(GetObjectAttributesOutput {
             last_modified: Some(timestamp(info.attr.mtime)),
             e_tag: wants(ObjectAttributes::ETAG).then(|| ETag::Strong(info.etag.clone())),
             object_size: wants(ObjectAttributes::OBJECT_SIZE).then(|| size(info.attr.size)),
-            storage_class: wants(ObjectAttributes::STORAGE_CLASS).then(|| StorageClass::from_static(StorageClass::STANDARD)),
+            storage_class: wants(ObjectAttributes::STORAGE_CLASS)
+                .then(|| StorageClass::from_static(StorageClass::STANDARD)),
             checksum: wants(ObjectAttributes::CHECKSUM).then(|| checksum(&info)).flatten(),
-            object_parts: if wants(ObjectAttributes::OBJECT_PARTS) { parts(&info, input)? } else { None },
+            object_parts: if wants(ObjectAttributes::OBJECT_PARTS) {
+                parts(&info, input)?
+            } else {
+                None
+            },
             ..GetObjectAttributesOutput::default()
         })
     }
@@ -56,13 +84,24 @@ fn parts(info: &ObjectInfo, input: &GetObjectAttributesInput) -> S3Result<Option
     }
     let limit = page_len(input.max_parts)?;
     let marker = input.part_number_marker.unwrap_or(0);
-    let skip = usize::try_from(marker).map_err(|_| refuse(S3ErrorCode::InvalidArgument, "the part number marker must not be negative"))?;
+    let skip = usize::try_from(marker).map_err(|_| {
+        refuse(
+            S3ErrorCode::InvalidArgument,
+            "the part number marker must not be negative",
+        )
+    })?;
     let number = |index: usize| i32::try_from(index).unwrap_or(i32::MAX);
-    let page = info.parts.iter().enumerate().skip(skip).take(limit).map(|(index, len)| ObjectPart {
-        part_number: Some(number(index + 1)),
-        size: Some(i64::try_from(*len).unwrap_or(i64::MAX)),
-        ..ObjectPart::default()
-    });
+    let page = info
+        .parts
+        .iter()
+        .enumerate()
+        .skip(skip)
+        .take(limit)
+        .map(|(index, len)| ObjectPart {
+            part_number: Some(number(index + 1)),
+            size: Some(i64::try_from(*len).unwrap_or(i64::MAX)),
+            ..ObjectPart::default()
+        });
     let page: Vec<_> = page.collect();
     Ok(Some(GetObjectAttributesParts {
         is_truncated: Some(skip + page.len() < info.parts.len()),

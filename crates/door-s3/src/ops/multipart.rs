@@ -3,7 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use s3s::dto::{CompleteMultipartUploadInput, CompletedPart, CopyPartResult, CreateMultipartUploadInput, ETag, UploadPartCopyInput, UploadPartInput};
+use s3s::dto::{
+    CompleteMultipartUploadInput, CompletedPart, CopyPartResult, CreateMultipartUploadInput, ETag, UploadPartCopyInput,
+    UploadPartInput,
+};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use strata_namespace::{ObjectInfo, ObjectMeta, PartInfo, Reader, UploadInfo};
 
@@ -21,6 +24,8 @@ use crate::range;
 
 /// Most parts of one upload: the limit of S3.
 const PARTS_MAX: usize = 10_000;
+/// Parts asked of the name space at a time.
+const PARTS_PAGE_LEN: usize = 1000;
 /// Largest part in bytes: the limit of S3.
 const PART_LEN_MAX: u64 = 5 << 30;
 /// Bytes read at a time to compute the ETag of a copied part.
@@ -44,10 +49,15 @@ impl UploadChecksum {
     fn of_request(cx: &Context) -> S3Result<Option<Self>> {
         let bad = |what: &str| refuse(S3ErrorCode::InvalidRequest, what.to_owned());
         let Some(name) = cx.header(ALGORITHM) else {
-            return if cx.header(KIND).is_some() { Err(bad("x-amz-checksum-type needs x-amz-checksum-algorithm")) } else { Ok(None) };
+            return if cx.header(KIND).is_some() {
+                Err(bad("x-amz-checksum-type needs x-amz-checksum-algorithm"))
+            } else {
+                Ok(None)
+            };
         };
         let algorithm = Algorithm::of_name(name).ok_or_else(|| bad("checksum algorithm provided is unsupported"))?;
-        let can_combine = combine(algorithm, &[]).is_some() || !matches!(algorithm, Algorithm::Sha1 | Algorithm::Sha256);
+        let can_combine =
+            combine(algorithm, &[]).is_some() || !matches!(algorithm, Algorithm::Sha1 | Algorithm::Sha256);
         let whole = match cx.header(KIND) {
             None => algorithm == Algorithm::Crc64Nvme,
             Some("FULL_OBJECT") if can_combine => true,
@@ -60,7 +70,10 @@ impl UploadChecksum {
     /// What an upload remembers.
     pub(super) fn of_meta(meta: &ObjectMeta) -> Option<Self> {
         let algorithm = Algorithm::of_name(meta.system.get(ALGORITHM)?)?;
-        Some(Self { algorithm, whole: meta.system.get(KIND).is_some_and(|kind| kind == "FULL_OBJECT") })
+        Some(Self {
+            algorithm,
+            whole: meta.system.get(KIND).is_some_and(|kind| kind == "FULL_OBJECT"),
+        })
     }
 
     pub(super) fn kind(self) -> &'static str {
@@ -69,8 +82,15 @@ impl UploadChecksum {
 
     /// The checksum of the whole from its parts; `None` if a part has none.
     fn of_parts(self, parts: &[PartInfo]) -> Option<String> {
-        let values: Option<Vec<_>> = parts.iter().map(|part| Some((part.checksums.get(self.algorithm.name())?.clone(), part.size))).collect();
-        if self.whole { combine(self.algorithm, &values?) } else { composite(self.algorithm, &values?) }
+        let values: Option<Vec<_>> = parts
+            .iter()
+            .map(|part| Some((part.checksums.get(self.algorithm.name())?.clone(), part.size)))
+            .collect();
+        if self.whole {
+            combine(self.algorithm, &values?)
+        } else {
+            composite(self.algorithm, &values?)
+        }
     }
 }
 
@@ -81,15 +101,23 @@ pub(super) struct Completed {
 }
 
 impl Shared {
-    pub(super) fn create_upload(&self, cx: &Context, input: &CreateMultipartUploadInput) -> S3Result<(UploadInfo, Option<UploadChecksum>)> {
+    pub(super) fn create_upload(
+        &self,
+        cx: &Context,
+        input: &CreateMultipartUploadInput,
+    ) -> S3Result<(UploadInfo, Option<UploadChecksum>)> {
         let mut meta = object_meta(&cx.headers)?;
         let checksum = UploadChecksum::of_request(cx)?;
         if let Some(checksum) = checksum {
-            meta.system.insert(ALGORITHM.to_owned(), checksum.algorithm.name().to_owned());
+            meta.system
+                .insert(ALGORITHM.to_owned(), checksum.algorithm.name().to_owned());
             meta.system.insert(KIND.to_owned(), checksum.kind().to_owned());
         }
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
-        let upload = self.ns.create_upload(&cx.op, &input.bucket, input.key.as_bytes(), meta).map_err(from_namespace)?;
+        let upload = self
+            .ns
+            .create_upload(&cx.op, &input.bucket, input.key.as_bytes(), meta)
+            .map_err(from_namespace)?;
         Ok((upload, checksum))
     }
 
@@ -101,11 +129,22 @@ impl Shared {
         }
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
         // Before the client sends it all: is there such an upload?
-        self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id).map_err(from_namespace)?;
+        self.ns
+            .upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id)
+            .map_err(from_namespace)?;
         let ingest = self.ns.ingest(&cx.op, &input.bucket).map_err(from_namespace)?;
         let taken = take_in(ingest, body).await?;
         self.ns
-            .put_part(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id, number, taken.content, taken.etag, taken.checksums)
+            .put_part(
+                &cx.op,
+                &input.bucket,
+                input.key.as_bytes(),
+                &input.upload_id,
+                number,
+                taken.content,
+                taken.etag,
+                taken.checksums,
+            )
             .map_err(from_namespace)
     }
 
@@ -114,7 +153,10 @@ impl Shared {
         let (from_bucket, from_key) = copy_source(&input.copy_source)?;
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
         self.expect_owner(cx, &from_bucket, "x-amz-source-expected-bucket-owner")?;
-        let (info, reader) = self.ns.get_object(&cx.op, &from_bucket, from_key.as_bytes()).map_err(from_namespace)?;
+        let (info, reader) = self
+            .ns
+            .get_object(&cx.op, &from_bucket, from_key.as_bytes())
+            .map_err(from_namespace)?;
         Conditions::of_copy_source(&cx.headers).allow_copy(&info)?;
         let range = range::of_copy(input.copy_source_range.as_deref(), info.attr.size)?;
         if range.end - range.start > PART_LEN_MAX {
@@ -126,47 +168,92 @@ impl Shared {
             blocking(move || etag_of(&reader, range)).await?
         };
         let to = (input.bucket.as_str(), input.key.as_bytes());
-        let part = self.ns.copy_part(&cx.op, &reader, range, to, &input.upload_id, number, etag).map_err(from_namespace)?;
-        Ok(CopyPartResult { e_tag: Some(ETag::Strong(part.etag)), last_modified: Some(timestamp(part.modified)), ..CopyPartResult::default() })
+        let part = self
+            .ns
+            .copy_part(&cx.op, &reader, range, to, &input.upload_id, number, etag)
+            .map_err(from_namespace)?;
+        Ok(CopyPartResult {
+            e_tag: Some(ETag::Strong(part.etag)),
+            last_modified: Some(timestamp(part.modified)),
+            ..CopyPartResult::default()
+        })
     }
 
     pub(super) fn complete_upload(&self, cx: &Context, input: &CompleteMultipartUploadInput) -> S3Result<Completed> {
-        let listed = input.multipart_upload.as_ref().and_then(|upload| upload.parts.as_deref()).unwrap_or_default();
+        let listed = input
+            .multipart_upload
+            .as_ref()
+            .and_then(|upload| upload.parts.as_deref())
+            .unwrap_or_default();
         if listed.is_empty() || listed.len() > PARTS_MAX {
-            return Err(refuse(S3ErrorCode::MalformedXML, "between 1 and 10000 parts must be listed"));
+            return Err(refuse(
+                S3ErrorCode::MalformedXML,
+                "between 1 and 10000 parts must be listed",
+            ));
         }
         let parts: Vec<(u32, String)> = listed.iter().map(listed_part).collect::<S3Result<_>>()?;
         if parts.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
-            return Err(refuse(S3ErrorCode::InvalidPartOrder, "the list of parts was not in ascending order; parts must be ordered by part number"));
+            return Err(refuse(
+                S3ErrorCode::InvalidPartOrder,
+                "the list of parts was not in ascending order; parts must be ordered by part number",
+            ));
         }
         let cond = Conditions::for_write(&cx.headers)?;
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
-        let checksum = match self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id) {
+        let checksum = match self
+            .ns
+            .upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id)
+        {
             Ok((_, meta)) => self.check_parts(cx, input, listed, UploadChecksum::of_meta(&meta))?,
             // Perhaps it was completed already and the answer got lost: the name space knows.
             Err(_) => None,
         };
         let info = self
             .ns
-            .complete_upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id, &parts, &cond)
+            .complete_upload(
+                &cx.op,
+                &input.bucket,
+                input.key.as_bytes(),
+                &input.upload_id,
+                &parts,
+                &cond,
+            )
             .map_err(from_namespace)?;
         Ok(Completed { info, checksum })
     }
 
     /// Holds what the client says about size and checksums against what was uploaded.
-    fn check_parts(&self, cx: &Context, input: &CompleteMultipartUploadInput, listed: &[CompletedPart], kept: Option<UploadChecksum>) -> S3Result<Option<(UploadChecksum, String)>> {
+    fn check_parts(
+        &self,
+        cx: &Context,
+        input: &CompleteMultipartUploadInput,
+        listed: &[CompletedPart],
+        kept: Option<UploadChecksum>,
+    ) -> S3Result<Option<(UploadChecksum, String)>> {
         let said = said_checksum(cx)?;
-        let per_part = listed.iter().any(|part| ALGORITHMS.into_iter().any(|algorithm| part_value(part, algorithm).is_some()));
+        let per_part = listed.iter().any(|part| {
+            ALGORITHMS
+                .into_iter()
+                .any(|algorithm| part_value(part, algorithm).is_some())
+        });
         if kept.is_none() && said.is_none() && !per_part && input.mpu_object_size.is_none() {
             return Ok(None);
         }
         let stored = self.listed_parts(cx, input, listed)?;
         let mismatch = |part: &PartInfo| {
-            refuse(S3ErrorCode::InvalidPart, format!("part {} was not found, or its checksum differs from the one listed", part.number))
+            refuse(
+                S3ErrorCode::InvalidPart,
+                format!(
+                    "part {} was not found, or its checksum differs from the one listed",
+                    part.number
+                ),
+            )
         };
         for (part, listed) in stored.iter().zip(listed) {
             for algorithm in ALGORITHMS {
-                let Some(said) = part_value(listed, algorithm) else { continue };
+                let Some(said) = part_value(listed, algorithm) else {
+                    continue;
+                };
                 if part.checksums.get(algorithm.name()) != Some(said) {
                     return Err(mismatch(part));
                 }
@@ -175,47 +262,101 @@ impl Shared {
         if let Some(size) = input.mpu_object_size {
             let sum: u64 = stored.iter().map(|part| part.size).sum();
             if u64::try_from(size).ok() != Some(sum) {
-                return Err(refuse(S3ErrorCode::InvalidRequest, format!("x-amz-mp-object-size is {size}, but the parts have {sum} bytes")));
+                return Err(refuse(
+                    S3ErrorCode::InvalidRequest,
+                    format!("x-amz-mp-object-size is {size}, but the parts have {sum} bytes"),
+                ));
             }
         }
         let whole = kept.and_then(|checksum| Some((checksum, checksum.of_parts(&stored)?)));
         if let Some((algorithm, said)) = said {
-            let matches = whole.as_ref().is_some_and(|(checksum, value)| checksum.algorithm == algorithm && *value == said);
+            let matches = whole
+                .as_ref()
+                .is_some_and(|(checksum, value)| checksum.algorithm == algorithm && *value == said);
             if !matches {
-                return Err(refuse(S3ErrorCode::BadDigest, format!("the {} you specified did not match the calculated checksum", algorithm.name().to_uppercase())));
+                return Err(refuse(
+                    S3ErrorCode::BadDigest,
+                    format!(
+                        "the {} you specified did not match the calculated checksum",
+                        algorithm.name().to_uppercase()
+                    ),
+                ));
             }
         }
         Ok(whole)
     }
 
     /// The stored parts that the client listed, in its order.
-    fn listed_parts(&self, cx: &Context, input: &CompleteMultipartUploadInput, listed: &[CompletedPart]) -> S3Result<Vec<PartInfo>> {
-        let (stored, _) = self.ns.parts(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id, 0, PARTS_MAX).map_err(from_namespace)?;
+    fn listed_parts(
+        &self,
+        cx: &Context,
+        input: &CompleteMultipartUploadInput,
+        listed: &[CompletedPart],
+    ) -> S3Result<Vec<PartInfo>> {
+        let mut stored: Vec<PartInfo> = Vec::new();
+        loop {
+            let after = stored.last().map_or(0, |part| part.number);
+            let (page, more) = self
+                .ns
+                .parts(
+                    &cx.op,
+                    &input.bucket,
+                    input.key.as_bytes(),
+                    &input.upload_id,
+                    after,
+                    PARTS_PAGE_LEN,
+                )
+                .map_err(from_namespace)?;
+            stored.extend(page);
+            if !more {
+                break;
+            }
+        }
         listed
             .iter()
             .map(|part| {
                 let number = part_number(part.part_number.unwrap_or(0))?;
-                let found = stored.binary_search_by_key(&number, |part| part.number).ok().map(|index| stored[index].clone());
-                found.ok_or_else(|| refuse(S3ErrorCode::InvalidPart, format!("part {number} was not found; it may not have been uploaded")))
+                let found = stored
+                    .binary_search_by_key(&number, |part| part.number)
+                    .ok()
+                    .map(|index| stored[index].clone());
+                found.ok_or_else(|| {
+                    refuse(
+                        S3ErrorCode::InvalidPart,
+                        format!("part {number} was not found; it may not have been uploaded"),
+                    )
+                })
             })
             .collect()
     }
 
     pub(super) fn abort_upload(&self, cx: &Context, bucket: &str, key: &str, upload: &str) -> S3Result<()> {
         self.expect_owner(cx, bucket, "x-amz-expected-bucket-owner")?;
-        self.ns.abort_upload(&cx.op, bucket, key.as_bytes(), upload).map_err(from_namespace)
+        self.ns
+            .abort_upload(&cx.op, bucket, key.as_bytes(), upload)
+            .map_err(from_namespace)
     }
 }
 
 /// A number that a part may have.
 pub(super) fn part_number(number: i32) -> Result<u32, S3Error> {
-    let number = u32::try_from(number).ok().filter(|number| (1..=PARTS_MAX).contains(&(*number as usize)));
-    number.ok_or_else(|| refuse(S3ErrorCode::InvalidArgument, "part number must be an integer between 1 and 10000"))
+    let number = u32::try_from(number)
+        .ok()
+        .filter(|number| (1..=PARTS_MAX).contains(&(*number as usize)));
+    number.ok_or_else(|| {
+        refuse(
+            S3ErrorCode::InvalidArgument,
+            "part number must be an integer between 1 and 10000",
+        )
+    })
 }
 
 fn listed_part(part: &CompletedPart) -> S3Result<(u32, String)> {
     let (Some(number), Some(etag)) = (part.part_number, part.e_tag.as_ref()) else {
-        return Err(refuse(S3ErrorCode::MalformedXML, "every part needs a PartNumber and an ETag"));
+        return Err(refuse(
+            S3ErrorCode::MalformedXML,
+            "every part needs a PartNumber and an ETag",
+        ));
     };
     Ok((part_number(number)?, etag.value().to_owned()))
 }
@@ -234,12 +375,17 @@ fn part_value(part: &CompletedPart, algorithm: Algorithm) -> Option<&String> {
 fn said_checksum(cx: &Context) -> S3Result<Option<(Algorithm, String)>> {
     let mut said = None;
     for algorithm in ALGORITHMS {
-        let Some(value) = cx.header(algorithm.header()) else { continue };
+        let Some(value) = cx.header(algorithm.header()) else {
+            continue;
+        };
         if !value.contains('-') {
             check_form(algorithm, value)?;
         }
         if said.replace((algorithm, value.to_owned())).is_some() {
-            return Err(refuse(S3ErrorCode::InvalidRequest, "expecting a single x-amz-checksum- header"));
+            return Err(refuse(
+                S3ErrorCode::InvalidRequest,
+                "expecting a single x-amz-checksum- header",
+            ));
         }
     }
     Ok(said)
@@ -252,7 +398,10 @@ fn etag_of(reader: &Reader, range: Range<u64>) -> S3Result<String> {
         let len = usize::try_from(PIECE_LEN.min(range.end - offset)).unwrap_or(usize::MAX);
         let piece = reader.read(offset, len).map_err(from_content)?;
         if piece.is_empty() {
-            return Err(refuse(S3ErrorCode::InternalError, "the source ended before its length; nothing was copied"));
+            return Err(refuse(
+                S3ErrorCode::InternalError,
+                "the source ended before its length; nothing was copied",
+            ));
         }
         etag.update(&piece);
         offset += piece.len() as u64;

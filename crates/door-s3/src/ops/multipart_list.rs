@@ -2,8 +2,8 @@
 
 use s3s::S3Result;
 use s3s::dto::{
-    ChecksumAlgorithm, ChecksumType, CommonPrefix, ETag, Initiator, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput, ListPartsOutput,
-    MultipartUpload, Part, StorageClass,
+    ChecksumAlgorithm, ChecksumType, CommonPrefix, ETag, Initiator, ListMultipartUploadsInput,
+    ListMultipartUploadsOutput, ListPartsInput, ListPartsOutput, MultipartUpload, Part, StorageClass,
 };
 use s3s::{S3ErrorCode, dto::Owner};
 
@@ -21,11 +21,18 @@ impl Shared {
     pub(super) fn list_parts(&self, cx: &Context, input: ListPartsInput) -> S3Result<ListPartsOutput> {
         let limit = page_len(input.max_parts)?;
         let marker = input.part_number_marker.unwrap_or(0);
-        let after = u32::try_from(marker).map_err(|_| refuse(S3ErrorCode::InvalidArgument, "part-number-marker must not be negative"))?;
+        let after = u32::try_from(marker)
+            .map_err(|_| refuse(S3ErrorCode::InvalidArgument, "part-number-marker must not be negative"))?;
         let bucket = self.bucket(cx, &input.bucket)?;
         let key = input.key.as_bytes();
-        let (_, meta) = self.ns.upload(&cx.op, &input.bucket, key, &input.upload_id).map_err(from_namespace)?;
-        let (parts, more) = self.ns.parts(&cx.op, &input.bucket, key, &input.upload_id, after, limit).map_err(from_namespace)?;
+        let (_, meta) = self
+            .ns
+            .upload(&cx.op, &input.bucket, key, &input.upload_id)
+            .map_err(from_namespace)?;
+        let (parts, more) = self
+            .ns
+            .parts(&cx.op, &input.bucket, key, &input.upload_id, after, limit)
+            .map_err(from_namespace)?;
         let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let next = parts.last().map(|part| number(part.number));
         let checksum = UploadChecksum::of_meta(&meta);
@@ -56,13 +63,18 @@ impl Shared {
             initiator: Some(initiator(&owner)),
             owner: Some(owner),
             storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
-            checksum_algorithm: checksum.map(|checksum| ChecksumAlgorithm::from(checksum.algorithm.name().to_uppercase())),
+            checksum_algorithm: checksum
+                .map(|checksum| ChecksumAlgorithm::from(checksum.algorithm.name().to_uppercase())),
             checksum_type: checksum.map(|checksum| ChecksumType::from_static(checksum.kind())),
             ..ListPartsOutput::default()
         })
     }
 
-    pub(super) fn list_uploads(&self, cx: &Context, input: ListMultipartUploadsInput) -> S3Result<ListMultipartUploadsOutput> {
+    pub(super) fn list_uploads(
+        &self,
+        cx: &Context,
+        input: ListMultipartUploadsInput,
+    ) -> S3Result<ListMultipartUploadsOutput> {
         let encoding = Encoding::of_parameter(input.encoding_type.as_ref().map(|kind| kind.as_str()))?;
         let limit = page_len(input.max_uploads)?;
         let bucket = self.bucket(cx, &input.bucket)?;
@@ -70,8 +82,15 @@ impl Shared {
         let delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
         let key_marker = input.key_marker.filter(|marker| !marker.is_empty());
         // As in S3, an upload id counts only together with a key; a key alone means behind all uploads of that key.
-        let id_marker = input.upload_id_marker.filter(|id| key_marker.is_some() && !id.is_empty());
-        let rolled_up = |key: &str| id_marker.is_none() && delimiter.as_ref().is_some_and(|delimiter| key.ends_with(delimiter.as_str()));
+        let id_marker = input
+            .upload_id_marker
+            .filter(|id| key_marker.is_some() && !id.is_empty());
+        let rolled_up = |key: &str| {
+            id_marker.is_none()
+                && delimiter
+                    .as_ref()
+                    .is_some_and(|delimiter| key.ends_with(delimiter.as_str()))
+        };
         let mut after = key_marker.as_ref().map(|key| match &id_marker {
             _ if rolled_up(key) => (behind(key.as_bytes()), LAST_ID.to_owned()),
             Some(id) => (key.as_bytes().to_vec(), id.clone()),
@@ -79,14 +98,23 @@ impl Shared {
         });
         let (mut uploads, mut prefixes): (Vec<strata_namespace::UploadInfo>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
         let mut truncated = false;
-        'pages: while limit > 0 {
-            let (page, more) = self.ns.uploads(&cx.op, &input.bucket, prefix.as_bytes(), after.clone(), limit).map_err(from_namespace)?;
+        'pages: loop {
+            // As in S3, a page of nothing is the last one.
+            if limit == 0 {
+                break;
+            }
+            let (page, more) = self
+                .ns
+                .uploads(&cx.op, &input.bucket, prefix.as_bytes(), after.clone(), limit)
+                .map_err(from_namespace)?;
             for upload in page {
                 if uploads.len() + prefixes.len() == limit {
                     truncated = true;
                     break 'pages;
                 }
-                let rolled = delimiter.as_ref().and_then(|delimiter| common_prefix(&upload.key, prefix.len(), delimiter.as_bytes()));
+                let rolled = delimiter
+                    .as_ref()
+                    .and_then(|delimiter| common_prefix(&upload.key, prefix.len(), delimiter.as_bytes()));
                 if let Some(rolled) = rolled {
                     after = Some((behind(&rolled), LAST_ID.to_owned()));
                     prefixes.push(rolled);
@@ -112,13 +140,22 @@ impl Shared {
         });
         Ok(ListMultipartUploadsOutput {
             uploads: Some(shown.collect()),
-            common_prefixes: Some(prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encoding.write(prefix)) }).collect()),
+            common_prefixes: Some(
+                prefixes
+                    .iter()
+                    .map(|prefix| CommonPrefix {
+                        prefix: Some(encoding.write(prefix)),
+                    })
+                    .collect(),
+            ),
             bucket: Some(input.bucket),
             prefix: Some(encoding.write(prefix.as_bytes())),
             delimiter: delimiter.map(|delimiter| encoding.write(delimiter.as_bytes())),
             key_marker: Some(encoding.write(key_marker.unwrap_or_default().as_bytes())),
             upload_id_marker: Some(id_marker.unwrap_or_default()),
-            next_key_marker: next.as_ref().map(|(key, _)| encoding.write(key.strip_suffix(&[0xff]).unwrap_or(key))),
+            next_key_marker: next
+                .as_ref()
+                .map(|(key, _)| encoding.write(key.strip_suffix(&[0xff]).unwrap_or(key))),
             next_upload_id_marker: next.map(|(_, id)| id).filter(|id| id != LAST_ID),
             max_uploads: Some(i32::try_from(limit).unwrap_or(i32::MAX)),
             is_truncated: Some(truncated),
@@ -129,7 +166,10 @@ impl Shared {
 }
 
 fn initiator(owner: &Owner) -> Initiator {
-    Initiator { display_name: owner.display_name.clone(), id: owner.id.clone() }
+    Initiator {
+        display_name: owner.display_name.clone(),
+        id: owner.id.clone(),
+    }
 }
 
 /// The place behind all keys that start with `prefix`: no UTF-8 key has a byte of 0xff.

@@ -47,13 +47,19 @@ pub(super) struct Head {
 impl Shared {
     pub(super) fn head(&self, cx: &Context, wanted: &Wanted) -> S3Result<Head> {
         self.check_read(cx, wanted)?;
-        let info = self.ns.head_object(&cx.op, &wanted.bucket, wanted.key.as_bytes()).map_err(from_namespace)?;
+        let info = self
+            .ns
+            .head_object(&cx.op, &wanted.bucket, wanted.key.as_bytes())
+            .map_err(from_namespace)?;
         answer(cx, wanted, &info)
     }
 
     pub(super) async fn get(&self, cx: &Context, wanted: &Wanted) -> S3Result<(Head, StreamingBlob)> {
         self.check_read(cx, wanted)?;
-        let (info, reader) = self.ns.get_object(&cx.op, &wanted.bucket, wanted.key.as_bytes()).map_err(from_namespace)?;
+        let (info, reader) = self
+            .ns
+            .get_object(&cx.op, &wanted.bucket, wanted.key.as_bytes())
+            .map_err(from_namespace)?;
         let head = answer(cx, wanted, &info)?;
         let body = body(reader, head.range.clone()).await?;
         Ok((head, body))
@@ -68,9 +74,17 @@ impl Shared {
 fn answer(cx: &Context, wanted: &Wanted, info: &ObjectInfo) -> S3Result<Head> {
     Conditions::of_request(&cx.headers).allow_read(info)?;
     let len = info.attr.size;
-    let asked = cx.header("range").and_then(Asked::parse).filter(|_| if_range_holds(&cx.headers, info));
+    let asked = cx
+        .header("range")
+        .and_then(Asked::parse)
+        .filter(|_| if_range_holds(&cx.headers, info));
     let range = match (wanted.part_number, asked) {
-        (Some(_), Some(_)) => return Err(refuse(S3ErrorCode::InvalidRequest, "cannot specify both Range header and partNumber query parameter")),
+        (Some(_), Some(_)) => {
+            return Err(refuse(
+                S3ErrorCode::InvalidRequest,
+                "cannot specify both Range header and partNumber query parameter",
+            ));
+        }
         (Some(number), None) => Some(of_part(number, &info.parts, len)?),
         (None, Some(asked)) => Some(asked.resolve(len)?),
         (None, None) => None,
@@ -79,13 +93,25 @@ fn answer(cx: &Context, wanted: &Wanted, info: &ObjectInfo) -> S3Result<Head> {
     if wanted.part_number.is_some() && !info.parts.is_empty() {
         headers.insert("x-amz-mp-parts-count", HeaderValue::from(info.parts.len()));
     }
-    if range.is_none() && cx.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED")) {
+    if range.is_none()
+        && cx
+            .header("x-amz-checksum-mode")
+            .is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED"))
+    {
         add_checksums(&mut headers, info);
     }
     apply_overrides(&mut headers, &cx.query)?;
     let partial = range.as_ref().is_some_and(|range| !range.is_empty());
-    let status = if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-    Ok(Head { headers, status, range: range.unwrap_or(0..len) })
+    let status = if partial {
+        StatusCode::PARTIAL_CONTENT
+    } else {
+        StatusCode::OK
+    };
+    Ok(Head {
+        headers,
+        status,
+        range: range.unwrap_or(0..len),
+    })
 }
 
 /// The bytes of `range`. The first piece is there when this returns, so that a small object leaves in one write with its
@@ -94,7 +120,13 @@ async fn body(reader: Reader, range: Range<u64>) -> S3Result<StreamingBlob> {
     if range.is_empty() {
         return Ok(StreamingBlob::from(Body::empty()));
     }
-    let mut pieces = Pieces { reader: Arc::new(reader), next: range.start, end: range.end, left: range.end - range.start, state: State::Empty };
+    let mut pieces = Pieces {
+        reader: Arc::new(reader),
+        next: range.start,
+        end: range.end,
+        left: range.end - range.start,
+        state: State::Empty,
+    };
     pieces.fetch();
     let first = match std::mem::replace(&mut pieces.state, State::Empty) {
         State::Ready(piece) => Ok(piece),
@@ -145,7 +177,11 @@ impl Pieces {
     }
 
     fn hand_on(&mut self, piece: Bytes) -> Result<Bytes, StdError> {
-        self.left = self.left.checked_sub(piece.len() as u64).filter(|_| !piece.is_empty()).ok_or("the store gave another number of bytes than the object has")?;
+        self.left = self
+            .left
+            .checked_sub(piece.len() as u64)
+            .filter(|_| !piece.is_empty())
+            .ok_or("the store gave another number of bytes than the object has")?;
         self.fetch();
         Ok(piece)
     }

@@ -47,7 +47,9 @@ fn set_checksum(algorithm: Algorithm, value: String, output: &mut CompleteMultip
 impl S3 for Operations {
     async fn list_buckets(&self, req: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
         self.run(req, Operation::ListBuckets, |door, cx, input| async move {
-            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_buckets(cx, &input)).map(S3Response::new)
+            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door
+                .list_buckets(cx, &input))
+            .map(S3Response::new)
         })
         .await
     }
@@ -55,7 +57,9 @@ impl S3 for Operations {
     async fn create_bucket(&self, req: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
         self.run(req, Operation::CreateBucket, |door, cx, input| async move {
             door.create_bucket(&cx, &input)?;
-            Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) }))
+            Ok(S3Response::new(CreateBucketOutput {
+                location: Some(format!("/{}", input.bucket)),
+            }))
         })
         .await
     }
@@ -71,22 +75,33 @@ impl S3 for Operations {
     async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
         self.run(req, Operation::HeadBucket, |door, cx, input| async move {
             door.bucket(&cx, &input.bucket)?;
-            Ok(S3Response::new(HeadBucketOutput { bucket_region: Some(door.config.region.clone()), ..HeadBucketOutput::default() }))
+            Ok(S3Response::new(HeadBucketOutput {
+                bucket_region: Some(door.config.region.clone()),
+                ..HeadBucketOutput::default()
+            }))
         })
         .await
     }
 
-    async fn get_bucket_location(&self, req: S3Request<GetBucketLocationInput>) -> S3Result<S3Response<GetBucketLocationOutput>> {
+    async fn get_bucket_location(
+        &self,
+        req: S3Request<GetBucketLocationInput>,
+    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
         self.run(req, Operation::GetBucketLocation, |door, cx, input| async move {
             door.bucket(&cx, &input.bucket)?;
             // The oldest region is written as nothing.
             let region = Some(&door.config.region).filter(|region| *region != "us-east-1");
-            Ok(S3Response::new(GetBucketLocationOutput { location_constraint: region.map(|region| region.clone().into()) }))
+            Ok(S3Response::new(GetBucketLocationOutput {
+                location_constraint: region.map(|region| region.clone().into()),
+            }))
         })
         .await
     }
 
-    async fn get_bucket_versioning(&self, req: S3Request<GetBucketVersioningInput>) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+    async fn get_bucket_versioning(
+        &self,
+        req: S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
         self.run(req, Operation::GetBucketVersioning, |door, cx, input| async move {
             door.bucket(&cx, &input.bucket)?;
             Ok(S3Response::new(GetBucketVersioningOutput::default()))
@@ -97,7 +112,10 @@ impl S3 for Operations {
     async fn get_bucket_acl(&self, req: S3Request<GetBucketAclInput>) -> S3Result<S3Response<GetBucketAclOutput>> {
         self.run(req, Operation::GetBucketAcl, |door, cx, input| async move {
             let (owner, grants) = door.bucket_acl(&cx, &input.bucket)?;
-            Ok(S3Response::new(GetBucketAclOutput { owner: Some(owner), grants: Some(grants) }))
+            Ok(S3Response::new(GetBucketAclOutput {
+                owner: Some(owner),
+                grants: Some(grants),
+            }))
         })
         .await
     }
@@ -105,16 +123,25 @@ impl S3 for Operations {
     async fn get_object_acl(&self, req: S3Request<GetObjectAclInput>) -> S3Result<S3Response<GetObjectAclOutput>> {
         self.run(req, Operation::GetObjectAcl, |door, cx, input| async move {
             let (owner, grants) = door.object_acl(&cx, &input.bucket, &input.key, input.version_id.as_deref())?;
-            Ok(S3Response::new(GetObjectAclOutput { owner: Some(owner), grants: Some(grants), request_charged: None }))
+            Ok(S3Response::new(GetObjectAclOutput {
+                owner: Some(owner),
+                grants: Some(grants),
+                request_charged: None,
+            }))
         })
         .await
     }
 
-    async fn get_object_tagging(&self, req: S3Request<GetObjectTaggingInput>) -> S3Result<S3Response<GetObjectTaggingOutput>> {
+    async fn get_object_tagging(
+        &self,
+        req: S3Request<GetObjectTaggingInput>,
+    ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
         self.run(req, Operation::GetObjectTagging, |door, cx, input| async move {
             only_present_version(input.version_id.as_deref())?;
             door.expect_owner(&cx, &input.bucket, "x-amz-expected-bucket-owner")?;
-            door.ns.head_object(&cx.op, &input.bucket, input.key.as_bytes()).map_err(from_namespace)?;
+            door.ns
+                .head_object(&cx.op, &input.bucket, input.key.as_bytes())
+                .map_err(from_namespace)?;
             Ok(S3Response::new(GetObjectTaggingOutput::default()))
         })
         .await
@@ -122,7 +149,12 @@ impl S3 for Operations {
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
         self.run(req, Operation::HeadObject, |door, cx, input| async move {
-            let wanted = Wanted { bucket: input.bucket, key: input.key, part_number: input.part_number, version_id: input.version_id };
+            let wanted = Wanted {
+                bucket: input.bucket,
+                key: input.key,
+                part_number: input.part_number,
+                version_id: input.version_id,
+            };
             Ok(with_head(HeadObjectOutput::default(), door.head(&cx, &wanted)?))
         })
         .await
@@ -130,15 +162,32 @@ impl S3 for Operations {
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         self.run(req, Operation::GetObject, |door, cx, input| async move {
-            let wanted = Wanted { bucket: input.bucket, key: input.key, part_number: input.part_number, version_id: input.version_id };
+            let wanted = Wanted {
+                bucket: input.bucket,
+                key: input.key,
+                part_number: input.part_number,
+                version_id: input.version_id,
+            };
             let (head, body) = door.get(&cx, &wanted).await?;
-            Ok(with_head(GetObjectOutput { body: Some(body), ..GetObjectOutput::default() }, head))
+            Ok(with_head(
+                GetObjectOutput {
+                    body: Some(body),
+                    ..GetObjectOutput::default()
+                },
+                head,
+            ))
         })
         .await
     }
 
-    async fn get_object_attributes(&self, req: S3Request<GetObjectAttributesInput>) -> S3Result<S3Response<GetObjectAttributesOutput>> {
-        self.run(req, Operation::GetObjectAttributes, |door, cx, input| async move { door.attributes(&cx, &input).map(S3Response::new) }).await
+    async fn get_object_attributes(
+        &self,
+        req: S3Request<GetObjectAttributesInput>,
+    ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
+        self.run(req, Operation::GetObjectAttributes, |door, cx, input| async move {
+            door.attributes(&cx, &input).map(S3Response::new)
+        })
+        .await
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
@@ -164,8 +213,13 @@ impl S3 for Operations {
         post_form::admit(&self.door, &mut req)?;
         self.run(req, Operation::PostObject, |door, cx, input| async move {
             let body = cx.take_body()?;
-            let info = door.store(&cx, &input.bucket, &input.key, post_form::object_meta(&input)?, body).await?;
-            Ok(S3Response::new(PostObjectOutput { e_tag: Some(ETag::Strong(info.etag)), ..PostObjectOutput::default() }))
+            let info = door
+                .store(&cx, &input.bucket, &input.key, post_form::object_meta(&input)?, body)
+                .await?;
+            Ok(S3Response::new(PostObjectOutput {
+                e_tag: Some(ETag::Strong(info.etag)),
+                ..PostObjectOutput::default()
+            }))
         })
         .await
     }
@@ -173,7 +227,10 @@ impl S3 for Operations {
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
         self.run(req, Operation::CopyObject, |door, cx, input| async move {
             let result = door.copy(&cx, &input)?;
-            Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() }))
+            Ok(S3Response::new(CopyObjectOutput {
+                copy_object_result: Some(result),
+                ..CopyObjectOutput::default()
+            }))
         })
         .await
     }
@@ -188,26 +245,36 @@ impl S3 for Operations {
 
     async fn delete_objects(&self, req: S3Request<DeleteObjectsInput>) -> S3Result<S3Response<DeleteObjectsOutput>> {
         self.run(req, Operation::DeleteObjects, |door, cx, input| async move {
-            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.delete_many(cx, &input.bucket, input.delete)).map(S3Response::new)
+            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.delete_many(
+                cx,
+                &input.bucket,
+                input.delete
+            ))
+            .map(S3Response::new)
         })
         .await
     }
 
     async fn list_objects(&self, req: S3Request<ListObjectsInput>) -> S3Result<S3Response<ListObjectsOutput>> {
         self.run(req, Operation::ListObjects, |door, cx, input| async move {
-            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_v1(cx, input)).map(S3Response::new)
+            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_v1(cx, input))
+                .map(S3Response::new)
         })
         .await
     }
 
     async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
         self.run(req, Operation::ListObjectsV2, |door, cx, input| async move {
-            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_v2(cx, input)).map(S3Response::new)
+            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_v2(cx, input))
+                .map(S3Response::new)
         })
         .await
     }
 
-    async fn create_multipart_upload(&self, req: S3Request<CreateMultipartUploadInput>) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+    async fn create_multipart_upload(
+        &self,
+        req: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         self.run(req, Operation::CreateMultipartUpload, |door, cx, input| async move {
             let (upload, checksum) = door.create_upload(&cx, &input)?;
             Ok(S3Response::new(CreateMultipartUploadOutput {
@@ -239,21 +306,34 @@ impl S3 for Operations {
         .await
     }
 
-    async fn upload_part_copy(&self, req: S3Request<UploadPartCopyInput>) -> S3Result<S3Response<UploadPartCopyOutput>> {
+    async fn upload_part_copy(
+        &self,
+        req: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
         self.run(req, Operation::UploadPartCopy, |door, cx, input| async move {
             let result = door.copy_part(&cx, &input).await?;
-            Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() }))
+            Ok(S3Response::new(UploadPartCopyOutput {
+                copy_part_result: Some(result),
+                ..UploadPartCopyOutput::default()
+            }))
         })
         .await
     }
 
-    async fn complete_multipart_upload(&self, req: S3Request<CompleteMultipartUploadInput>) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+    async fn complete_multipart_upload(
+        &self,
+        req: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         self.run(req, Operation::CompleteMultipartUpload, |door, cx, input| async move {
             let (bucket, key) = (input.bucket.clone(), input.key.clone());
             let host = cx.header("host").unwrap_or_default().to_owned();
-            let completed = on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.complete_upload(cx, &input))?;
+            let completed = on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door
+                .complete_upload(cx, &input))?;
             let mut output = CompleteMultipartUploadOutput {
-                location: Some(format!("http://{host}/{bucket}/{}", crate::keys::Encoding::Url.write(key.as_bytes()))),
+                location: Some(format!(
+                    "http://{host}/{bucket}/{}",
+                    crate::keys::Encoding::Url.write(key.as_bytes())
+                )),
                 bucket: Some(bucket),
                 key: Some(key),
                 e_tag: Some(ETag::Strong(completed.info.etag)),
@@ -268,7 +348,10 @@ impl S3 for Operations {
         .await
     }
 
-    async fn abort_multipart_upload(&self, req: S3Request<AbortMultipartUploadInput>) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+    async fn abort_multipart_upload(
+        &self,
+        req: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
         self.run(req, Operation::AbortMultipartUpload, |door, cx, input| async move {
             door.abort_upload(&cx, &input.bucket, &input.key, &input.upload_id)?;
             Ok(S3Response::new(AbortMultipartUploadOutput::default()))
@@ -278,14 +361,21 @@ impl S3 for Operations {
 
     async fn list_parts(&self, req: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
         self.run(req, Operation::ListParts, |door, cx, input| async move {
-            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_parts(cx, input)).map(S3Response::new)
+            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door
+                .list_parts(cx, input))
+            .map(S3Response::new)
         })
         .await
     }
 
-    async fn list_multipart_uploads(&self, req: S3Request<ListMultipartUploadsInput>) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+    async fn list_multipart_uploads(
+        &self,
+        req: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
         self.run(req, Operation::ListMultipartUploads, |door, cx, input| async move {
-            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_uploads(cx, input)).map(S3Response::new)
+            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door
+                .list_uploads(cx, input))
+            .map(S3Response::new)
         })
         .await
     }

@@ -21,13 +21,30 @@ impl Shared {
     }
 
     /// Takes a body in and makes it the object `key`. Fails early where it can: before the client has sent it all.
-    pub(super) async fn store(&self, cx: &Context, bucket: &str, key: &str, mut meta: ObjectMeta, body: Upload) -> S3Result<ObjectInfo> {
+    pub(super) async fn store(
+        &self,
+        cx: &Context,
+        bucket: &str,
+        key: &str,
+        mut meta: ObjectMeta,
+        body: Upload,
+    ) -> S3Result<ObjectInfo> {
         let cond = Conditions::for_write(&cx.headers)?;
         self.expect_owner(cx, bucket, "x-amz-expected-bucket-owner")?;
         let ingest = self.ns.ingest(&cx.op, bucket).map_err(from_namespace)?;
         let taken = take_in(ingest, body).await?;
         meta.checksums = taken.checksums;
-        self.ns.put_object(&cx.op, bucket, key.as_bytes(), taken.content, Some(taken.etag), meta, &cond).map_err(from_namespace)
+        self.ns
+            .put_object(
+                &cx.op,
+                bucket,
+                key.as_bytes(),
+                taken.content,
+                Some(taken.etag),
+                meta,
+                &cond,
+            )
+            .map_err(from_namespace)
     }
 }
 
@@ -46,19 +63,31 @@ impl ChecksumFields {
         let get = |name: &str| map.get(name).cloned();
         let composite = map.values().any(|value| value.contains('-'));
         let kind = (!map.is_empty()).then(|| if composite { "COMPOSITE" } else { "FULL_OBJECT" }.to_owned());
-        Self { crc32: get("crc32"), crc32c: get("crc32c"), crc64nvme: get("crc64nvme"), sha1: get("sha1"), sha256: get("sha256"), kind }
+        Self {
+            crc32: get("crc32"),
+            crc32c: get("crc32c"),
+            crc64nvme: get("crc64nvme"),
+            sha1: get("sha1"),
+            sha256: get("sha256"),
+            kind,
+        }
     }
 }
 
 /// Bucket and key of a copy's source.
 pub(super) fn copy_source(source: &s3s::dto::CopySource) -> S3Result<(String, String)> {
     match source {
-        s3s::dto::CopySource::Bucket { bucket, key, version_id } => {
+        s3s::dto::CopySource::Bucket {
+            bucket,
+            key,
+            version_id,
+        } => {
             crate::door::only_present_version(version_id.as_deref())?;
             Ok((bucket.to_string(), key.to_string()))
         }
-        s3s::dto::CopySource::AccessPoint { .. } | s3s::dto::CopySource::Outpost { .. } => {
-            Err(refuse(S3ErrorCode::InvalidArgument, "the copy source must be bucket/key"))
-        }
+        s3s::dto::CopySource::AccessPoint { .. } | s3s::dto::CopySource::Outpost { .. } => Err(refuse(
+            S3ErrorCode::InvalidArgument,
+            "the copy source must be bucket/key",
+        )),
     }
 }
