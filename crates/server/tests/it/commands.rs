@@ -1,0 +1,204 @@
+//! The commands beside `serve`: on a running server and on a resting store.
+
+use serde_json::Value;
+
+use crate::drive::Drive;
+use crate::s3::S3;
+use crate::server::{Place, can_mount, complaint, run};
+use crate::webdav::WebDav;
+
+fn succeed(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", complaint(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// `strata status --json`.
+pub(crate) fn status(place: &Place) -> Value {
+    serde_json::from_str(&succeed(&["status", "--data", &place.data_arg(), "--json"])).unwrap()
+}
+
+/// The value behind a word at the beginning of a line.
+fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap_or_else(|| panic!("no {name} in {text}"))
+        .trim()
+}
+
+#[test]
+fn status_tells_the_same_of_a_running_server_and_of_a_resting_store() {
+    let place = Place::new();
+    let server = place.serve(6, &[]);
+    let running = status(&place);
+    assert_eq!(running["layout"], "4+2");
+    assert_eq!(running["server"]["phase"], "serving");
+    assert_eq!(running["server"]["pid"], server.pid());
+    assert_eq!(running["server"]["doors"]["s3"], server.door("s3", "endpoint"));
+    assert!(
+        !running.to_string().contains(&server.door("s3", "secret_key")),
+        "no secret in a status"
+    );
+    assert!(server.stop().success());
+    let resting = status(&place);
+    assert_eq!(resting["server"], Value::Null);
+    for same in ["set", "layout", "disks"] {
+        let strip = |status: &Value| match &status[same] {
+            Value::Array(disks) => disks
+                .iter()
+                .map(|disk| format!("{} {}", disk["disk"], disk["state"]))
+                .collect(),
+            value => vec![value.to_string()],
+        };
+        assert_eq!(strip(&resting), strip(&running));
+    }
+    assert!(succeed(&["status", "--data", &place.data_arg()]).contains("no server runs on it"));
+}
+
+#[test]
+fn users_are_managed_through_a_running_server_and_on_a_resting_store() {
+    let place = Place::new();
+    let data = place.data_arg();
+    let server = place.serve(2, &[]);
+    let made = succeed(&["user", "add", "alice", "--data", &data, "--admin"]);
+    let (access_key, secret_key) = (
+        field(&made, "access key").to_owned(),
+        field(&made, "secret key").to_owned(),
+    );
+    let (s3, dav) = (S3::of(&server), WebDav::of(&server));
+    let alices = s3.with_keys(&access_key, &secret_key);
+    alices.make_bucket("alices");
+    assert_eq!(
+        dav.with_password("alice", &secret_key)
+            .send("PUT", "/alices/f", &[], b"x")
+            .status,
+        201
+    );
+
+    let renewed = succeed(&["user", "rotate", "alice", "--data", &data]);
+    assert_eq!(alices.send("GET", "/alices/f", "", &[], b"").status, 403);
+    assert_eq!(
+        dav.with_password("alice", &secret_key)
+            .send("GET", "/alices/f", &[], b"")
+            .status,
+        401
+    );
+    let alices = s3.with_keys(&access_key, field(&renewed, "secret key"));
+    assert_eq!(alices.send("GET", "/alices/f", "", &[], b"").body, b"x");
+    assert!(server.stop().success());
+
+    succeed(&["user", "add", "bob", "--data", &data]);
+    succeed(&["user", "remove", "alice", "--data", &data]);
+    let listed = succeed(&["user", "list", "--data", &data, "--json"]);
+    let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
+    let names: Vec<_> = listed.iter().map(|user| user["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["admin", "bob"]);
+    assert!(listed.iter().all(|user| user["secret_key"].is_null()));
+
+    let server = place.serve(2, &[]);
+    assert_eq!(
+        S3::of(&server)
+            .with_keys(&access_key, field(&renewed, "secret key"))
+            .send("GET", "/", "", &[], b"")
+            .status,
+        403
+    );
+    let refused = run(&["user", "remove", "admin", "--data", &data]);
+    assert_eq!(refused.status.code(), Some(1));
+    let refused = run(&["user", "add", "bob", "--data", &data]);
+    assert!(complaint(&refused).contains("bob"), "{}", complaint(&refused));
+}
+
+#[test]
+fn fsck_finds_nothing_wrong_in_a_sound_store_and_changes_not_a_byte() {
+    let place = Place::new();
+    let server = place.serve(3, &[]);
+    let s3 = S3::of(&server);
+    s3.make_bucket("b");
+    s3.send("PUT", "/b/key", "", &[], &vec![1; 300_000]);
+    // A killed server leaves the most for an opening to mend.
+    server.kill();
+    let before = fingerprint(&place);
+    let report: Value = serde_json::from_str(&succeed(&["fsck", "--data", &place.data_arg(), "--json"])).unwrap();
+    assert_eq!(report["violations"], serde_json::json!([]));
+    assert!(
+        report["chunks"].as_u64() > Some(0) && report["stripes"].as_u64() > Some(0),
+        "{report}"
+    );
+    assert!(succeed(&["fsck", "--data", &place.data_arg()]).contains("every invariant holds"));
+    assert_eq!(fingerprint(&place), before);
+}
+
+#[test]
+fn fsck_names_the_disk_whose_bytes_have_rotted() {
+    let place = Place::new();
+    let server = place.serve(3, &[]);
+    let s3 = S3::of(&server);
+    s3.make_bucket("b");
+    let data: Vec<u8> = (0..200_000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    s3.send("PUT", "/b/key", "", &[], &data);
+    assert!(server.stop().success());
+    // The log begins with the first bytes of the first segment; damage what lies well within it.
+    let segment = place.data().join("disk1").join("seg-00000000");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let rotten = bytes.iter().rposition(|byte| *byte != 0).unwrap() / 2;
+    bytes[rotten..rotten + 64].iter_mut().for_each(|byte| *byte ^= 0x55);
+    std::fs::write(&segment, bytes).unwrap();
+
+    let checked = run(&["fsck", "--data", &place.data_arg()]);
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert_eq!(checked.status.code(), Some(1), "{said}{}", complaint(&checked));
+    assert!(said.contains("disk1 has") && said.contains("damaged frames"), "{said}");
+    // And nobody who reads notices.
+    let server = place.serve(3, &[]);
+    assert!(S3::of(&server).send("GET", "/b/key", "", &[], b"").body == data);
+}
+
+#[test]
+fn the_mount_command_serves_the_drive_alone() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let server = place.serve(1, &[]);
+    let s3 = S3::of(&server);
+    s3.make_bucket("b");
+    s3.send("PUT", "/b/key", "", &[], b"value");
+    assert!(server.stop().success());
+    let drive = Drive(place.drive());
+    let mut child = crate::server::strata()
+        .args(["mount", "--data", &place.data_arg()])
+        .arg(place.drive())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let found = (0..500).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::read(drive.at("/b/key")).is_ok_and(|data| data == b"value")
+    });
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(found);
+}
+
+/// Every file of the store's disks and its index, with its bytes hashed.
+fn fingerprint(place: &Place) -> Vec<(std::path::PathBuf, String)> {
+    use sha2::{Digest, Sha256};
+    let mut folders = vec![place.data()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            match path.file_name().and_then(|name| name.to_str()) {
+                Some("lock" | "control.sock" | "doors.json") => {}
+                _ if path.is_dir() => folders.push(path),
+                _ => found.push((path.clone(), hex::encode(Sha256::digest(std::fs::read(&path).unwrap())))),
+            }
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,159 @@
+//! How a server comes and goes, and what is there afterwards.
+
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::process::Signal;
+
+use crate::doors;
+use crate::drive::Drive;
+use crate::http;
+use crate::s3::S3;
+use crate::server::{Place, can_mount};
+
+#[test]
+fn a_started_server_publishes_its_doors_privately_and_withdraws_them_at_its_end() {
+    let place = Place::new();
+    let server = place.serve_with_drive(6);
+    let file = place.data().join("doors.json");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(place.data()).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    for door in doors::all(&server) {
+        assert!(door.look("/none/such").is_none(), "{} answers", door.name());
+    }
+    let admin = server.door("admin", "url");
+    assert_eq!(
+        http::request(http::authority(&admin), "GET", "/health/ready", &[], b"").text(),
+        "ready\n"
+    );
+    assert!(server.stop().success());
+    assert!(!file.exists());
+    assert!(!place.data().join("control.sock").exists());
+}
+
+#[test]
+fn the_drive_is_gone_when_the_server_is() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let server = place.serve_with_drive(1);
+    let drive = Drive(server.door("mount", "path").into());
+    std::fs::create_dir(drive.at("/b")).unwrap();
+    drive.put("/b/f", b"kept").unwrap();
+    // Somebody stays inside: the server ends all the same.
+    let open = std::fs::File::open(drive.at("/b/f")).unwrap();
+    assert!(server.stop().code().is_some());
+    drop(open);
+    assert!(
+        std::fs::read_dir(place.drive()).unwrap().next().is_none(),
+        "an empty folder remains"
+    );
+}
+
+#[test]
+fn unmounting_the_drive_from_outside_ends_the_server() {
+    if !can_mount() || !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: unmounting somebody else's mount needs root");
+        return;
+    }
+    let place = Place::new();
+    let mut server = place.serve_with_drive(1);
+    rustix::mount::unmount(place.drive(), rustix::mount::UnmountFlags::empty()).unwrap();
+    assert!(server.wait().success(), "{}", server.log());
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill_and_the_keys_stay() {
+    let place = Place::new();
+    let server = place.serve_with_drive(6);
+    S3::of(&server).make_bucket("b");
+    let keys = (server.door("s3", "access_key"), server.door("s3", "secret_key"));
+    let count = doors::all(&server).len();
+    for (number, door) in doors::all(&server).iter().enumerate() {
+        door.put(
+            &format!("/b/{}", door.name()),
+            &vec![u8::try_from(number).unwrap(); 100_000],
+        );
+    }
+    server.kill();
+
+    let server = place.serve_with_drive(6);
+    assert_eq!((server.door("s3", "access_key"), server.door("s3", "secret_key")), keys);
+    let doors = doors::all(&server);
+    assert_eq!(doors.len(), count);
+    for reader in &doors {
+        for (number, writer) in doors.iter().enumerate() {
+            let data = reader
+                .get(&format!("/b/{}", writer.name()))
+                .expect("it was acknowledged");
+            assert!(
+                data == vec![u8::try_from(number).unwrap(); 100_000],
+                "{} reads {}",
+                reader.name(),
+                writer.name()
+            );
+        }
+    }
+    assert!(server.stop().success());
+}
+
+#[test]
+fn the_index_may_be_deleted() {
+    let place = Place::new();
+    let server = place.serve(3, &[]);
+    let s3 = S3::of(&server);
+    s3.make_bucket("b");
+    s3.send("PUT", "/b/key", "", &[], b"value");
+    assert!(server.stop().success());
+    std::fs::remove_dir_all(place.data().join("index")).unwrap();
+    let server = place.serve(3, &[]);
+    assert_eq!(S3::of(&server).send("GET", "/b/key", "", &[], b"").body, b"value");
+}
+
+#[test]
+fn two_disks_of_six_may_be_missing_at_a_start() {
+    let place = Place::new();
+    let server = place.serve(6, &[]);
+    let s3 = S3::of(&server);
+    s3.make_bucket("b");
+    s3.send("PUT", "/b/before", "", &[], &vec![7; 400_000]);
+    assert!(server.stop().success());
+    for lost in ["disk1", "disk4"] {
+        std::fs::rename(place.data().join(lost), place.beside(lost)).unwrap();
+    }
+    let server = place.serve(6, &[]);
+    let s3 = S3::of(&server);
+    assert!(s3.send("GET", "/b/before", "", &[], b"").body == vec![7; 400_000]);
+    assert!(server.log().contains("this disk is missing"));
+    let status = crate::commands::status(&place);
+    let states: Vec<&str> = status["disks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|disk| disk["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        states.iter().filter(|state| **state == "missing").count(),
+        2,
+        "{states:?}"
+    );
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_running_requests() {
+    let place = Place::new();
+    let mut server = place.serve(1, &["--drain-seconds", "600"]);
+    // A request that never ends: a body is announced and does not come.
+    let authority = server.door("webdav", "url");
+    let mut stream = std::net::TcpStream::connect(http::authority(&authority)).unwrap();
+    let head = b"PUT /x HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1000000\r\n\r\n";
+    std::io::Write::write_all(&mut stream, head).unwrap();
+    server.signal(Signal::TERM);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    server.signal(Signal::TERM);
+    let status = server.wait();
+    assert!([Some(0), Some(4)].contains(&status.code()), "{status}");
+}

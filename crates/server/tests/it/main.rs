@@ -1,0 +1,18 @@
+//! The binary as its users meet it: real servers on temporary folders and free ports, reached by clients that know
+//! nothing of the inside.
+//!
+//! `server` starts and stops them; `http`, `s3`, `webdav`, `nfs` and `drive` are the smallest clients that will do;
+//! `doors` puts them all behind one interface.
+
+mod bad_input;
+mod commands;
+mod doors;
+mod drive;
+mod http;
+mod life;
+mod matrix;
+mod nfs;
+mod s3;
+mod server;
+mod webdav;
+mod xdr;
