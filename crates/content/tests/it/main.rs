@@ -1,0 +1,202 @@
+//! Content over simulated disks: manifests of several levels, references, splicing, and what crashes leave behind.
+//!
+//! Chunks are tiny here (256 bytes on average), so that a few megabytes make manifests of three levels.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use strata_chunk::ChunkParams;
+use strata_content::{Audit, ContentError, INLINE_ITEMS_MAX, Item, Reader, Store, StoreSettings, place_blocks};
+use strata_index::{Batch, Index};
+use strata_ledger::{Geometry, Ledger, LedgerError, Options};
+use strata_seam::sim::{SimEntropy, SimWorld};
+use strata_seam::{Clock, Disk};
+
+fn disks(world: &SimWorld) -> Vec<Arc<dyn Disk>> {
+    (0..3).map(|n| -> Arc<dyn Disk> { world.disk(&format!("disk{n}")) }).collect()
+}
+
+fn options() -> Options {
+    Options { segment_len: 16 << 20, ..Options::default() }
+}
+
+fn create() -> (SimWorld, Arc<Store>) {
+    let world = SimWorld::new(7);
+    let geometry = Geometry { data_shards: 2, parity_shards: 1 };
+    Ledger::format(&disks(&world), geometry, &options(), &*world.clock(), &SimEntropy::new(1)).unwrap();
+    let store = open(&world);
+    (world, store)
+}
+
+/// Opens with an index rebuilt from the whole log.
+fn open(world: &SimWorld) -> Arc<Store> {
+    let index = Index::in_memory();
+    let clock: Arc<dyn Clock> = world.clock();
+    let ledger = Ledger::open(disks(world), options(), clock, &SimEntropy::new(2), None, &mut |append| {
+        let broken = |error: ContentError| LedgerError::Inconsistent { what: error.to_string() };
+        index.apply(append.lsn, &place_blocks(&append.blocks).map_err(broken)?);
+        if let Some(commit) = &append.commit {
+            index.apply(append.lsn, &Batch::decode(commit).expect("a commit decodes"));
+        }
+        Ok(())
+    })
+    .unwrap();
+    let first = ledger.next_lsn().0 << 20;
+    let settings = StoreSettings { chunks: ChunkParams::new(64, 256, 1024).unwrap(), cache_bytes: 4 << 20 };
+    Store::new(Arc::new(ledger), Arc::new(index), settings, first)
+}
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut out = Vec::with_capacity(len + 8);
+    while out.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        out.extend_from_slice(&state.to_le_bytes());
+    }
+    out.truncate(len);
+    out
+}
+
+/// Stores `data` under the owner record `key`, in place of what it owned.
+fn own(store: &Arc<Store>, key: &str, data: &[u8]) -> Vec<Item> {
+    let mut ingest = store.ingest(false);
+    for step in data.chunks(100_000) {
+        ingest.push(step).unwrap();
+    }
+    let content = ingest.finish().unwrap();
+    store.transact(false, |tx| { let items = tx.attach(content)?; tx.put(key.as_bytes(), b"owner".to_vec()); Ok::<_, ContentError>(items) }).unwrap().value
+}
+
+fn let_go(store: &Arc<Store>, key: &str, items: &[Item]) {
+    store.transact(false, |tx| { tx.delete(key.as_bytes()); tx.release(items) }).unwrap();
+    while store.collect().unwrap() > 0 {}
+}
+
+fn read(store: &Arc<Store>, items: &[Item]) -> Vec<u8> {
+    let reader = Reader::new(store, items);
+    let mut out = Vec::new();
+    while (out.len() as u64) < reader.len() {
+        out.extend_from_slice(&reader.read(out.len() as u64, 777_777).unwrap());
+    }
+    out
+}
+
+/// References are exactly those of these owners, and every chunk reads as what it is named after.
+fn sound(store: &Arc<Store>, owners: &[&[Item]]) {
+    let mut audit = Audit::new(store).unwrap();
+    for owner in owners {
+        audit.owner(owner);
+    }
+    audit.finish(true, |_| {}).unwrap();
+    assert_eq!(audit.violations, Vec::<String>::new());
+}
+
+#[test]
+fn content_of_any_length_has_a_short_record_and_reads_back() {
+    let (_world, store) = create();
+    let mut owners = Vec::new();
+    for (n, len) in [0, 1, 2000, 100_000, 600_000, 4_000_000].into_iter().enumerate() {
+        let data = noise(n as u64, len);
+        let items = own(&store, &format!("k{n}"), &data);
+        assert!(items.len() <= INLINE_ITEMS_MAX, "{} items for {len} bytes", items.len());
+        assert!(read(&store, &items) == data, "{len} bytes");
+        owners.push(items);
+    }
+    let owners: Vec<&[Item]> = owners.iter().map(Vec::as_slice).collect();
+    sound(&store, &owners);
+}
+
+#[test]
+fn shared_content_is_let_go_with_its_last_owner() {
+    let (_world, store) = create();
+    let data = noise(1, 1_500_000);
+    let one = own(&store, "kone", &data);
+    let two = own(&store, "ktwo", &data);
+    assert_eq!(one, two, "equal content has an equal manifest");
+    sound(&store, &[&one, &two]);
+    let_go(&store, "kone", &one);
+    assert!(read(&store, &two) == data);
+    sound(&store, &[&two]);
+    let_go(&store, "ktwo", &two);
+    sound(&store, &[]);
+    let again = own(&store, "kagain", &data);
+    sound(&store, &[&again]);
+}
+
+#[test]
+fn an_ingest_given_up_leaves_no_reference() {
+    let (_world, store) = create();
+    let mut ingest = store.ingest(false);
+    ingest.push(&noise(3, 2_000_000)).unwrap();
+    drop(ingest);
+    let mut ingest = store.ingest(false);
+    ingest.push(&noise(4, 2_000_000)).unwrap();
+    drop(ingest.finish().unwrap());
+    while store.collect().unwrap() > 0 {}
+    sound(&store, &[]);
+}
+
+#[test]
+fn an_ingest_cut_off_by_a_crash_is_let_go_at_the_next_start() {
+    let (world, store) = create();
+    let kept = own(&store, "kkept", &noise(8, 700_000));
+    let mut ingest = store.ingest(false);
+    ingest.push(&noise(5, 3_000_000)).unwrap();
+    store.ledger().sync().unwrap();
+    std::mem::forget(ingest);
+    drop(store);
+    world.restart(5);
+    let store = open(&world);
+    assert!(store.collect_unfinished().unwrap() > 0);
+    while store.collect().unwrap() > 0 {}
+    sound(&store, &[&kept]);
+    assert!(read(&store, &kept) == noise(8, 700_000));
+}
+
+#[test]
+fn a_flipped_bit_on_one_disk_is_never_seen_by_a_reader() {
+    let (world, store) = create();
+    let data = noise(6, 500_000);
+    let items = own(&store, "k", &data);
+    store.ledger().sync().unwrap();
+    drop(store);
+    for offset in (4096..200_000).step_by(1000) {
+        world.flip_bit("disk1", "seg-00000000", offset, 3);
+    }
+    let store = open(&world);
+    assert!(read(&store, &items) == data);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #[test]
+    fn splicing_behaves_like_a_plain_buffer(steps in proptest::collection::vec((0usize..400_000, 0usize..50_000, 0usize..50_000, any::<u64>()), 1..12)) {
+        let (_world, store) = create();
+        let mut model = noise(2, 300_000);
+        let mut items = own(&store, "k", &model);
+        for (at, cut, insert, seed) in steps {
+            let new = noise(seed, insert);
+            let mut ingest = store.ingest(false);
+            ingest.push(&new).unwrap();
+            let piece = own(&store, "piece", &new);
+            drop(ingest);
+            let end = (at + cut).min(model.len().max(at));
+            let spliced = store.splice(&items, at as u64..end as u64, &piece).unwrap();
+            let old = std::mem::take(&mut items);
+            items = store.transact(false, |tx| {
+                let items = tx.attach(spliced)?;
+                tx.release(&old)?;
+                tx.release(&piece)?;
+                Ok::<_, ContentError>(items)
+            }).unwrap().value;
+            if at > model.len() { model.resize(at, 0); }
+            model.splice(at..end.min(model.len()), new);
+            prop_assert!(items.len() <= INLINE_ITEMS_MAX);
+            prop_assert!(read(&store, &items) == model);
+            while store.collect().unwrap() > 0 {}
+        }
+        sound(&store, &[&items]);
+    }
+}
