@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use strata_chunk::{Item, Node, Source};
@@ -23,6 +24,9 @@ use crate::store::Store;
 
 /// Largest encoded commit; what is larger has to be split into several by the caller.
 pub const COMMIT_BYTES_MAX: usize = 512 << 10;
+
+/// Longest that one change waits for the index to catch up.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Pages let go within the commit itself; owners of more of them queue the pages for the collector.
 const INLINE_RELEASE_PAGES_MAX: usize = 2;
@@ -62,6 +66,7 @@ impl Store {
         relaxed: bool,
         change: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<Done<T>, E> {
+        self.wait_for_room();
         let _writer = self.writer.lock();
         let mut tx = Tx {
             store: self,
@@ -76,6 +81,16 @@ impl Store {
         let seen = tx.seen;
         let lsn = tx.commit()?;
         Ok(Done { value, lsn, seen })
+    }
+}
+
+impl Store {
+    /// Holds a change back while the index's overlay is full (invariant BOUND): its worker catches up in the meantime.
+    /// The wait ends after [`ROOM_WAIT_MAX`] whatever happens: a stuck worker must not stop changes that would tell why.
+    fn wait_for_room(&self) {
+        if !self.index.has_room() && self.ledger.is_started() {
+            let _has_room = self.index.wait_for_room(ROOM_WAIT_MAX);
+        }
     }
 }
 

@@ -31,6 +31,12 @@ impl Ledger {
         }
     }
 
+    /// Whether the ledger has threads of its own, so that waiting for it makes sense.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.shared.started()
+    }
+
     /// Bytes of content the set can hold and still has room for: what the fullest disk allows, parity taken off.
     #[must_use]
     pub fn space(&self) -> strata_seam::DiskSpace {

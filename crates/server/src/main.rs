@@ -28,9 +28,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// The doors allocate many short-lived buffers on many threads, which is what this allocator is good at.
+/// Blocks of a few hundred KiB are allocated on one thread and freed on another all day. This allocator gives their
+/// memory back; with mimalloc the process grew to several times what its caches hold (docs/decisions/0012-allocator.md).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();

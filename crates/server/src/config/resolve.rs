@@ -13,7 +13,7 @@ use super::{
 
 /// Memory for decoded chunks: below, a few readers of one large object would push each other out.
 const CACHE_MIN: ByteSize = ByteSize::mib(16);
-const CACHE_DEFAULT: ByteSize = ByteSize::mib(256);
+const CACHE_DEFAULT: ByteSize = ByteSize::mib(128);
 /// Segments: below, a stripe of 1 MiB shards would not fit a few times; above, reclaiming one takes too long.
 const SEGMENT_MIN: ByteSize = ByteSize::mib(8);
 const SEGMENT_MAX: ByteSize = ByteSize::mib(4096);
