@@ -1,0 +1,64 @@
+//! `strata-bench`: one command that measures the `strata` program through its doors beside what the machine can do and,
+//! with `--peers`, beside other stores. docs/benchmarks.md says what each suite measures and how to read it.
+//!
+//! Data stays under 20 GB in one temporary folder, which goes away at the end, also after an interruption.
+
+mod clock;
+mod content;
+mod http;
+mod load;
+mod machine;
+mod options;
+mod process;
+mod reference;
+mod report;
+mod s3;
+mod subject;
+mod suite;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::options::{Options, SuiteName};
+use crate::report::Report;
+use crate::suite::Bench;
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    if options.serve_reference {
+        return reference::serve();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(measure(options))
+}
+
+async fn measure(options: Options) -> Result<()> {
+    let place = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = tempfile::Builder::new().prefix("strata-bench-").tempdir_in(&place);
+    let folder = folder.with_context(|| format!("{} takes no folder for the data", place.display()))?;
+    let about = machine::describe(&options, folder.path());
+    machine::print(&about);
+    let json = options.json.clone();
+    let mut bench = Bench::new(options, Report::new(about), folder.path());
+    let ended = tokio::select! {
+        ended = suites(&mut bench) => ended,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; what was measured so far is above")),
+    };
+    bench.report.show();
+    if let Some(path) = json {
+        bench.report.write_json(&path)?;
+    }
+    ended
+}
+
+async fn suites(bench: &mut Bench) -> Result<()> {
+    for suite in bench.options.wanted() {
+        println!("{suite:?}");
+        match suite {
+            SuiteName::S3 => suite::s3::run(bench).await?,
+            _ => println!("later"),
+        }
+        bench.report.show();
+    }
+    Ok(())
+}
