@@ -29,10 +29,9 @@ pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> 
         );
     }
     let mut lock = StoreLock::of_existing(&config.data)?;
-    lock.take_disks(&config.disks)?;
     let bar = progress(json);
     bar.set_message("replaying the log");
-    let store = OpenStore::open_to_look(config).context("HASH or TRUTH: the log cannot be replayed")?;
+    let store = OpenStore::open_to_look(config, &mut lock).context("HASH or TRUTH: the log cannot be replayed")?;
 
     let frames = store.ledger().verify(&mut |report| {
         bar.set_message(format!("reading every frame: {} stripes", report.stripes));

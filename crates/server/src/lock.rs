@@ -43,7 +43,7 @@ impl std::error::Error for InUse {}
 #[derive(Debug)]
 pub(crate) struct StoreLock {
     file: File,
-    disks: Vec<File>,
+    disks: Vec<(PathBuf, File)>,
 }
 
 impl StoreLock {
@@ -93,15 +93,18 @@ impl StoreLock {
         Self::take(data)
     }
 
-    /// Locks the folders of the disks as well; those that are missing are left out.
+    /// Locks the folders of the disks as well; those that are missing or locked already are left out.
     ///
     /// # Errors
     /// [`InUse`] if another process has one of them; those locked before it stay locked until `self` is dropped.
     pub(crate) fn take_disks(&mut self, disks: &[PathBuf]) -> anyhow::Result<()> {
         for disk in disks {
+            if self.disks.iter().any(|(locked, _)| locked == disk) {
+                continue;
+            }
             let Ok(folder) = File::open(disk) else { continue };
             match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => self.disks.push(folder),
+                Ok(()) => self.disks.push((disk.clone(), folder)),
                 Err(Errno::WOULDBLOCK) => {
                     return Err(InUse {
                         pid: None,

@@ -62,15 +62,14 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let data = &config.store.data;
     make_private_folder(data)?;
     let mut lock = StoreLock::take(data)?;
-    lock.take_disks(&config.store.disks)?;
     Doors::withdraw(data);
     warn_about_open_addresses(config);
 
     let opening = {
         let config = config.store.clone();
-        tokio::task::spawn_blocking(move || OpenStore::open(&config))
+        tokio::task::spawn_blocking(move || OpenStore::open(&config, &mut lock).map(|store| (store, lock)))
     };
-    let store = tokio::select! {
+    let (store, lock) = tokio::select! {
         opened = opening => opened.context("opening the store was interrupted")??,
         () = signals.next() => return Ok(leave_at_once(config)),
     };

@@ -21,8 +21,7 @@ pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> 
         control::ask(&config.data, &control::Request::Status)?
     } else {
         let mut lock = StoreLock::of_existing(&config.data)?;
-        lock.take_disks(&config.disks)?;
-        let store = OpenStore::open_to_look(config)?;
+        let store = OpenStore::open_to_look(config, &mut lock)?;
         let status = of_store(config, store.namespace());
         store.close()?;
         status

@@ -1,7 +1,7 @@
 //! The one place where a configuration becomes an open store: disks found and wrapped, the store opened or created, its
 //! layout remembered.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
@@ -10,7 +10,8 @@ use strata_ledger::{Geometry, Ledger, Options};
 use strata_namespace::{Durability, Namespace};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 
-use crate::config::{DurabilityClass, Remembered, StoreConfig};
+use crate::config::{DurabilityClass, Layout, Remembered, StoreConfig};
+use crate::lock::StoreLock;
 use crate::scratch::ScratchDisk;
 
 /// Share of the cache setting that goes to the index's engine, whose memory grows to several times what it is told.
@@ -38,16 +39,16 @@ impl OpenStore {
     ///
     /// # Errors
     /// What keeps it from opening; the disks are then as they were.
-    pub(crate) fn open(config: &StoreConfig) -> anyhow::Result<Self> {
-        Self::open_for(config, Access::Create)
+    pub(crate) fn open(config: &StoreConfig, lock: &mut StoreLock) -> anyhow::Result<Self> {
+        Self::open_for(config, Access::Create, lock)
     }
 
     /// As [`OpenStore::open`], but never creates one.
     ///
     /// # Errors
     /// What keeps it from opening; the disks are then as they were.
-    pub(crate) fn open_existing(config: &StoreConfig) -> anyhow::Result<Self> {
-        Self::open_for(config, Access::Write)
+    pub(crate) fn open_existing(config: &StoreConfig, lock: &mut StoreLock) -> anyhow::Result<Self> {
+        Self::open_for(config, Access::Write, lock)
     }
 
     /// Opens an existing store without changing a byte of it: what opening repairs is repaired in memory. The index is
@@ -55,12 +56,12 @@ impl OpenStore {
     ///
     /// # Errors
     /// What keeps it from opening.
-    pub(crate) fn open_to_look(config: &StoreConfig) -> anyhow::Result<Self> {
-        Self::open_for(config, Access::Look)
+    pub(crate) fn open_to_look(config: &StoreConfig, lock: &mut StoreLock) -> anyhow::Result<Self> {
+        Self::open_for(config, Access::Look, lock)
     }
 
-    fn open_for(config: &StoreConfig, access: Access) -> anyhow::Result<Self> {
-        let disks = find_disks(config, access)?;
+    fn open_for(config: &StoreConfig, access: Access, lock: &mut StoreLock) -> anyhow::Result<Self> {
+        let disks = find_disks(config, access, lock)?;
         let geometry = Geometry {
             data_shards: config.layout.data,
             parity_shards: config.layout.parity,
@@ -92,15 +93,27 @@ impl OpenStore {
         )
         .map_err(anyhow::Error::new)
         .context("the store cannot be opened")?;
+        let store = Self { inner, access };
         if access == Access::Create {
-            tracing::info!(replayed = inner.replayed, "store opened");
+            tracing::info!(replayed = store.inner.replayed, "store opened");
+            let Geometry {
+                data_shards: data,
+                parity_shards: parity,
+            } = store.ledger().geometry();
+            let layout = Layout { data, parity };
+            ensure!(
+                config.disks.len() == usize::from(data + parity),
+                "the disks are of a set of {} ({layout}) and {} were named; name all of them, the missing ones too",
+                data + parity,
+                config.disks.len()
+            );
             Remembered {
-                layout: config.layout,
+                layout,
                 disks: config.disks.clone(),
             }
             .save(&config.data)?;
         }
-        Ok(Self { inner, access })
+        Ok(store)
     }
 
     /// The name space.
@@ -127,71 +140,69 @@ impl OpenStore {
     }
 }
 
-/// The disks that are there. Those of a new store are made below its folder, never elsewhere: a missing folder elsewhere
-/// is usually a missing mount.
-fn find_disks(config: &StoreConfig, access: Access) -> anyhow::Result<Vec<Arc<dyn Disk>>> {
+/// The disks that are there, locked. Those of a new store are made below its folder, never elsewhere: a missing folder
+/// elsewhere is usually a missing mount.
+fn find_disks(config: &StoreConfig, access: Access, lock: &mut StoreLock) -> anyhow::Result<Vec<Arc<dyn Disk>>> {
+    lock.take_disks(&config.disks)?;
     let known = Remembered::load(&config.data)?.is_some() || config.data.join("index").exists();
-    let present: Vec<&Path> = config
-        .disks
-        .iter()
-        .map(|disk| &**disk)
-        .filter(|disk| disk.is_dir())
-        .collect();
-    if present.is_empty() && known {
-        let first = config
-            .disks
-            .first()
-            .map(|disk| disk.display().to_string())
-            .unwrap_or_default();
+    let (present, missing): (Vec<&PathBuf>, Vec<&PathBuf>) = config.disks.iter().partition(|disk| disk.is_dir());
+    if let (Some(first), true, true) = (missing.first(), present.is_empty(), known) {
         bail!(
-            "none of the store's {} disks is there ({first} and so on); nothing was changed; mount them",
-            config.disks.len()
+            "none of the store's {} disks is there ({} and so on); nothing was changed; mount them",
+            missing.len(),
+            first.display()
         );
     }
     ensure!(
-        known || access == Access::Create || !present.is_empty(),
+        access == Access::Create || !present.is_empty(),
         "there is no store in {}; `strata serve --data {0}` makes one",
         config.data.display()
     );
     let mut disks: Vec<Arc<dyn Disk>> = Vec::new();
+    let (mut used, mut blank) = (None, None);
     for path in &present {
         let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(path)?);
+        // A disk that cannot tell is the ledger's to judge, which sees them all.
+        match Ledger::find(std::slice::from_ref(&disk)) {
+            Ok(None) => blank = blank.or(Some(path)),
+            Ok(Some(_)) | Err(_) => used = used.or(Some(path)),
+        }
         disks.push(if access == Access::Look {
             Arc::new(ScratchDisk::over(disk))
         } else {
             disk
         });
     }
-    let missing: Vec<&Path> = config
-        .disks
-        .iter()
-        .map(|disk| &**disk)
-        .filter(|disk| !disk.is_dir())
-        .collect();
-    let blank = Ledger::find(&disks)?.is_none();
-    if !blank {
-        for path in missing {
-            tracing::warn!(disk = %path.display(), "this disk is missing; the store runs without it");
-        }
-        return Ok(disks);
-    }
-    if let Some(path) = present.iter().find(|_| known) {
-        bail!(
+    match (used, blank) {
+        (Some(used), Some(blank)) if !known => bail!(
+            "{} holds a store and {} is blank; nothing was changed; give the disks of one store, or blank ones for a new one",
+            used.display(),
+            blank.display()
+        ),
+        (None, Some(blank)) if known => bail!(
             "{} holds no disk of this store, nor does any other of its disks; nothing was changed; mount the right ones",
-            path.display()
-        );
+            blank.display()
+        ),
+        (Some(_), _) => {
+            for path in missing {
+                tracing::warn!(disk = %path.display(), "this disk is missing; the store runs without it");
+            }
+            return Ok(disks);
+        }
+        (None, _) if access != Access::Create => return Ok(disks),
+        (None, _) => {}
     }
-    if access != Access::Create {
-        return Ok(disks);
-    }
-    for path in missing {
+    for path in &missing {
         ensure!(
             path.starts_with(&config.data),
             "the disk {} is not there; nothing was changed; make the folder, or mount the disk",
             path.display()
         );
+    }
+    for path in missing {
         std::fs::create_dir(path).with_context(|| format!("the disk's folder {} cannot be made", path.display()))?;
     }
+    lock.take_disks(&config.disks)?;
     config
         .disks
         .iter()

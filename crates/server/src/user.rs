@@ -140,8 +140,7 @@ pub(crate) fn run(config: &StoreConfig, action: UserAction) -> anyhow::Result<Ex
 /// The same on a store that nobody serves.
 fn on_store(config: &StoreConfig, request: UserRequest) -> anyhow::Result<Value> {
     let mut lock = StoreLock::of_existing(&config.data)?;
-    lock.take_disks(&config.disks)?;
-    let store = OpenStore::open_existing(config)?;
+    let store = OpenStore::open_existing(config, &mut lock)?;
     let answer = Users::open(Arc::clone(store.namespace()))
         .map_err(anyhow::Error::from)
         .and_then(|users| apply(store.namespace(), &users, request));

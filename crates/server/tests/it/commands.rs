@@ -114,8 +114,8 @@ fn fsck_finds_nothing_wrong_in_a_sound_store_and_changes_not_a_byte() {
     let place = Place::new();
     let server = place.serve(3, &[]);
     let s3 = S3::of(&server);
-    s3.make_bucket("b");
-    s3.send("PUT", "/b/key", "", &[], &vec![1; 300_000]);
+    s3.make_bucket("box");
+    s3.send("PUT", "/box/key", "", &[], &vec![1; 300_000]);
     // A killed server leaves the most for an opening to mend.
     server.kill();
     let before = fingerprint(&place);
@@ -134,11 +134,11 @@ fn fsck_names_the_disk_whose_bytes_have_rotted() {
     let place = Place::new();
     let server = place.serve(3, &[]);
     let s3 = S3::of(&server);
-    s3.make_bucket("b");
+    s3.make_bucket("box");
     let data: Vec<u8> = (0..200_000_u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
-    s3.send("PUT", "/b/key", "", &[], &data);
+    s3.send("PUT", "/box/key", "", &[], &data);
     assert!(server.stop().success());
     // The log begins with the first bytes of the first segment; damage what lies well within it.
     let segment = place.data().join("disk1").join("seg-00000000");
@@ -153,7 +153,7 @@ fn fsck_names_the_disk_whose_bytes_have_rotted() {
     assert!(said.contains("disk1 has") && said.contains("damaged frames"), "{said}");
     // And nobody who reads notices.
     let server = place.serve(3, &[]);
-    assert!(S3::of(&server).send("GET", "/b/key", "", &[], b"").body == data);
+    assert!(S3::of(&server).send("GET", "/box/key", "", &[], b"").body == data);
 }
 
 #[test]
@@ -164,8 +164,8 @@ fn the_mount_command_serves_the_drive_alone() {
     let place = Place::new();
     let server = place.serve(1, &[]);
     let s3 = S3::of(&server);
-    s3.make_bucket("b");
-    s3.send("PUT", "/b/key", "", &[], b"value");
+    s3.make_bucket("box");
+    s3.send("PUT", "/box/key", "", &[], b"value");
     assert!(server.stop().success());
     let drive = Drive(place.drive());
     let mut child = crate::server::strata()
@@ -177,7 +177,7 @@ fn the_mount_command_serves_the_drive_alone() {
         .unwrap();
     let found = (0..500).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(20));
-        std::fs::read(drive.at("/b/key")).is_ok_and(|data| data == b"value")
+        std::fs::read(drive.at("/box/key")).is_ok_and(|data| data == b"value")
     });
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
     assert!(child.wait().unwrap().success());

@@ -41,10 +41,10 @@ fn the_drive_is_gone_when_the_server_is() {
     let place = Place::new();
     let server = place.serve_with_drive(1);
     let drive = Drive(server.door("mount", "path").into());
-    std::fs::create_dir(drive.at("/b")).unwrap();
-    drive.put("/b/f", b"kept").unwrap();
+    std::fs::create_dir(drive.at("/box")).unwrap();
+    drive.put("/box/f", b"kept").unwrap();
     // Somebody stays inside: the server ends all the same.
-    let open = std::fs::File::open(drive.at("/b/f")).unwrap();
+    let open = std::fs::File::open(drive.at("/box/f")).unwrap();
     assert!(server.stop().code().is_some());
     drop(open);
     assert!(
@@ -69,12 +69,12 @@ fn unmounting_the_drive_from_outside_ends_the_server() {
 fn what_was_acknowledged_survives_a_kill_and_the_keys_stay() {
     let place = Place::new();
     let server = place.serve_with_drive(6);
-    S3::of(&server).make_bucket("b");
+    S3::of(&server).make_bucket("box");
     let keys = (server.door("s3", "access_key"), server.door("s3", "secret_key"));
     let count = doors::all(&server).len();
     for (number, door) in doors::all(&server).iter().enumerate() {
         door.put(
-            &format!("/b/{}", door.name()),
+            &format!("/box/{}", door.name()),
             &vec![u8::try_from(number).unwrap(); 100_000],
         );
     }
@@ -87,7 +87,7 @@ fn what_was_acknowledged_survives_a_kill_and_the_keys_stay() {
     for reader in &doors {
         for (number, writer) in doors.iter().enumerate() {
             let data = reader
-                .get(&format!("/b/{}", writer.name()))
+                .get(&format!("/box/{}", writer.name()))
                 .expect("it was acknowledged");
             assert!(
                 data == vec![u8::try_from(number).unwrap(); 100_000],
@@ -105,12 +105,12 @@ fn the_index_may_be_deleted() {
     let place = Place::new();
     let server = place.serve(3, &[]);
     let s3 = S3::of(&server);
-    s3.make_bucket("b");
-    s3.send("PUT", "/b/key", "", &[], b"value");
+    s3.make_bucket("box");
+    s3.send("PUT", "/box/key", "", &[], b"value");
     assert!(server.stop().success());
     std::fs::remove_dir_all(place.data().join("index")).unwrap();
     let server = place.serve(3, &[]);
-    assert_eq!(S3::of(&server).send("GET", "/b/key", "", &[], b"").body, b"value");
+    assert_eq!(S3::of(&server).send("GET", "/box/key", "", &[], b"").body, b"value");
 }
 
 #[test]
@@ -118,15 +118,15 @@ fn two_disks_of_six_may_be_missing_at_a_start() {
     let place = Place::new();
     let server = place.serve(6, &[]);
     let s3 = S3::of(&server);
-    s3.make_bucket("b");
-    s3.send("PUT", "/b/before", "", &[], &vec![7; 400_000]);
+    s3.make_bucket("box");
+    s3.send("PUT", "/box/before", "", &[], &vec![7; 400_000]);
     assert!(server.stop().success());
     for lost in ["disk1", "disk4"] {
         std::fs::rename(place.data().join(lost), place.beside(lost)).unwrap();
     }
     let server = place.serve(6, &[]);
     let s3 = S3::of(&server);
-    assert!(s3.send("GET", "/b/before", "", &[], b"").body == vec![7; 400_000]);
+    assert!(s3.send("GET", "/box/before", "", &[], b"").body == vec![7; 400_000]);
     assert!(server.log().contains("this disk is missing"));
     let status = crate::commands::status(&place);
     let states: Vec<&str> = status["disks"]

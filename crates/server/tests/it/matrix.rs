@@ -3,19 +3,7 @@
 
 use crate::doors::{self, Door};
 use crate::s3::S3;
-use crate::server::{Place, Server};
-
-/// Reproducible bytes that neither compress nor repeat.
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(&mut next).flatten().take(len).collect()
-}
+use crate::server::{Place, Server, noise};
 
 /// Runs `body` with a bucket `b` for every door as the one who acts, and all doors as those who watch.
 fn for_each_actor(body: impl Fn(&dyn Door, &[Box<dyn Door>], &str)) {

@@ -33,6 +33,8 @@ pub(crate) struct Attr {
 pub(crate) struct Nfs {
     stream: std::cell::RefCell<TcpStream>,
     pub(crate) root: Handle,
+    /// Number of the last call: a repeated one would be answered from the server's reply cache.
+    last_call: std::cell::Cell<u32>,
 }
 
 impl Nfs {
@@ -45,6 +47,7 @@ impl Nfs {
         let this = Self {
             stream: stream.into(),
             root: Handle::new(),
+            last_call: std::process::id().into(),
         };
         let reply = this.call(
             MOUNT,
@@ -61,8 +64,10 @@ impl Nfs {
     fn call(&self, (program, version): (u32, u32), procedure: u32, arguments: Writer) -> Vec<u8> {
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let who = Writer::default().u32(0).bytes(b"test").u32(uid).u32(gid).u32(0);
+        let xid = self.last_call.get().wrapping_add(1);
+        self.last_call.set(xid);
         let mut call = Writer::default()
-            .u32(7)
+            .u32(xid)
             .u32(0)
             .u32(2)
             .u32(program)
@@ -91,7 +96,11 @@ impl Nfs {
             }
         }
         let mut head = Reader(&reply);
-        assert_eq!((head.u32(), head.u32(), head.u32()), (7, 1, 0), "the call is accepted");
+        assert_eq!(
+            (head.u32(), head.u32(), head.u32()),
+            (xid, 1, 0),
+            "the call is accepted"
+        );
         head.skip(4);
         head.bytes();
         assert_eq!(head.u32(), 0, "the call is understood");
