@@ -47,22 +47,12 @@ impl Callers {
 
     /// A request without supplementary groups.
     pub(crate) fn op(&self, who: Identity) -> Op {
-        Op::new(Caller {
-            uid: who.uid,
-            gid: who.gid,
-            groups: Arc::clone(&self.none),
-            door: Door::Mount,
-        })
+        Op::new(Caller::new(who.uid, who.gid, Arc::clone(&self.none), Door::Mount))
     }
 
     /// A request of the superuser, for what the door itself has to set right (set-id bits after a write).
     pub(crate) fn root_op(&self) -> Op {
-        Op::new(Caller {
-            uid: 0,
-            gid: 0,
-            groups: Arc::clone(&self.none),
-            door: Door::Mount,
-        })
+        Op::new(Caller::new(0, 0, Arc::clone(&self.none), Door::Mount))
     }
 
     /// A request with all groups, for calls whose outcome depends on them without being refused.
@@ -72,12 +62,7 @@ impl Callers {
         } else {
             self.groups(ns.now(), who)
         };
-        Op::new(Caller {
-            uid: who.uid,
-            gid: who.gid,
-            groups,
-            door: Door::Mount,
-        })
+        Op::new(Caller::new(who.uid, who.gid, groups, Door::Mount))
     }
 
     /// Runs `call` without groups, and once more with them if it was refused for want of permission. Refused calls

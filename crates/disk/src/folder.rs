@@ -278,14 +278,15 @@ impl Disk for FileDisk {
     }
 
     fn space(&self) -> Result<DiskSpace, DiskError> {
-        let stat = self.run("space", None, || {
+        let (stat, volume) = self.run("space", None, || {
             self.folder.check_linked()?;
-            rustix::fs::fstatvfs(&self.folder.fd)
+            Ok((rustix::fs::fstatvfs(&self.folder.fd)?, rustix::fs::fstat(&self.folder.fd)?.st_dev))
         })?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         Ok(DiskSpace {
             total: bytes(stat.f_blocks),
             free: bytes(stat.f_bavail),
+            volume,
         })
     }
 }

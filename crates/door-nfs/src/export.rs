@@ -120,22 +120,12 @@ impl Export {
 
     /// Who a call counts as under this rule.
     pub(crate) fn caller(&self, credential: &Credential) -> Caller {
-        let anonymous = || Caller {
-            uid: self.anon_uid,
-            gid: self.anon_gid,
-            groups: Arc::from([]),
-            door: Door::Nfs,
-        };
+        let anonymous = || Caller::new(self.anon_uid, self.anon_gid, Arc::from([]), Door::Nfs);
         let Credential::Sys { uid, gid, groups } = credential else {
             return anonymous();
         };
         match self.squash {
-            Squash::None => Caller {
-                uid: *uid,
-                gid: *gid,
-                groups: Arc::clone(groups),
-                door: Door::Nfs,
-            },
+            Squash::None => Caller::new(*uid, *gid, Arc::clone(groups), Door::Nfs),
             Squash::All => anonymous(),
             Squash::Root if *uid == 0 => anonymous(),
             Squash::Root => {
@@ -145,12 +135,7 @@ impl Export {
                 } else {
                     Arc::clone(groups)
                 };
-                Caller {
-                    uid: *uid,
-                    gid: squashed(*gid),
-                    groups,
-                    door: Door::Nfs,
-                }
+                Caller::new(*uid, squashed(*gid), groups, Door::Nfs)
             }
         }
     }

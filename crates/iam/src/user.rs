@@ -35,19 +35,12 @@ pub struct User {
 }
 
 impl User {
-    /// Who the name space sees behind a request of this user. An administrator passes every mode check, which the name
-    /// space grants to uid 0 alone.
+    /// Who the name space sees behind a request of this user. An administrator passes every mode check and owns what they
+    /// make like anybody else.
     #[must_use]
     pub fn caller(&self, door: Door) -> Caller {
-        if self.admin {
-            return Caller::root(door);
-        }
-        Caller {
-            uid: self.uid,
-            gid: self.gid,
-            groups: Arc::from(self.groups.as_slice()),
-            door,
-        }
+        let caller = Caller::new(self.uid, self.gid, Arc::from(self.groups.as_slice()), door);
+        Caller { superuser: caller.superuser || self.admin, ..caller }
     }
 }
 

@@ -42,7 +42,9 @@ pub enum LedgerError {
         needed: usize,
     },
     /// Too few disks of the set are present to read it.
-    #[error("{present} disks of the set are usable, {needed} are needed to read it: {what}; nothing was changed; return the missing disks")]
+    #[error(
+        "{present} disks of the set are usable, {needed} are needed to read it: {what}; nothing was changed; return the missing disks"
+    )]
     TooFewDisks {
         /// Disks that are present and up to date.
         present: usize,
@@ -60,7 +62,9 @@ pub enum LedgerError {
         what: String,
     },
     /// Written by a newer version that uses features this one does not know.
-    #[error("disk {disk}: written by a newer version (unknown feature bits {flags:#x}); nothing was changed; use that version")]
+    #[error(
+        "disk {disk}: written by a newer version (unknown feature bits {flags:#x}); nothing was changed; use that version"
+    )]
     NewerFormat {
         /// Its label.
         disk: String,
@@ -100,6 +104,11 @@ pub enum LedgerError {
 impl LedgerError {
     pub(crate) fn corrupt(segment: SegmentId, sector: u32, lsn: Lsn, what: impl Into<String>) -> Self {
         let offset = u64::from(sector) * strata_seam::SECTOR_LEN as u64;
-        Self::Corrupt { segment, offset, lsn, what: what.into() }
+        Self::Corrupt {
+            segment,
+            offset,
+            lsn,
+            what: what.into(),
+        }
     }
 }

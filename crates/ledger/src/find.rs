@@ -2,11 +2,20 @@
 
 use std::sync::Arc;
 
-use strata_seam::{Disk, SetId};
+use strata_seam::{Disk, DiskSpace, SetId};
 
 use crate::error::{LedgerError, Result};
 use crate::identify::{Found, look};
 use crate::ledger::Ledger;
+
+/// Room for content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreRoom {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes still free.
+    pub free: u64,
+}
 
 impl Ledger {
     /// The set that these disks hold; `None` if every one of them is blank. Changes nothing.
@@ -39,16 +48,23 @@ impl Ledger {
 
     /// Bytes of content the set can hold and still has room for: what the fullest disk allows, parity taken off.
     #[must_use]
-    pub fn space(&self) -> strata_seam::DiskSpace {
-        let mut least: Option<strata_seam::DiskSpace> = None;
-        for space in self.status().disks.iter().filter_map(|disk| disk.space) {
-            least = Some(match least {
-                Some(least) => strata_seam::DiskSpace { total: least.total.min(space.total), free: least.free.min(space.free) },
-                None => space,
-            });
-        }
+    pub fn space(&self) -> StoreRoom {
+        let spaces: Vec<DiskSpace> = self.status().disks.iter().filter_map(|disk| disk.space).collect();
+        // Folders of one file system, as in a trial set-up, have only a part of it each.
+        let share = |bytes: u64, volume: u64| {
+            bytes / spaces.iter().filter(|other| other.volume == volume).count().max(1) as u64
+        };
+        let least = |of: fn(&DiskSpace) -> u64| {
+            spaces
+                .iter()
+                .map(|space| share(of(space), space.volume))
+                .min()
+                .unwrap_or(0)
+        };
         let data = u64::from(self.geometry().data_shards);
-        let least = least.unwrap_or(strata_seam::DiskSpace { total: 0, free: 0 });
-        strata_seam::DiskSpace { total: least.total.saturating_mul(data), free: least.free.saturating_mul(data) }
+        StoreRoom {
+            total: least(|space| space.total).saturating_mul(data),
+            free: least(|space| space.free).saturating_mul(data),
+        }
     }
 }

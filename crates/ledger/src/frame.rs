@@ -1,5 +1,5 @@
-//! The frame: what one disk holds of one stripe. Header of 128 bytes, a CRC-32C per 4 KiB piece of the shard, the shard,
-//! zeros up to the next sector. `docs/format/frame.md` is the page that goes with it.
+//! The frame: what one disk holds of one stripe. Header of 128 bytes, a CRC-32C per 4 KiB piece of the shard, the
+//! shard, zeros up to the next sector. `docs/format/frame.md` is the page that goes with it.
 //!
 //! Invariants: all frames of a stripe differ in their shard number, checksum table and shard alone; the header's
 //! checksum covers header and table, the table covers the shard, so a frame proves itself.
@@ -184,19 +184,27 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Option<FrameHead> {
         meta_len: get_u32(head, at::META_LEN),
         meta_crc: get_u32(head, at::META_CRC),
         stripe_crc: get_u32(head, at::STRIPE_CRC),
-        geometry: Geometry { data_shards: head[at::DATA], parity_shards: head[at::PARITY] },
+        geometry: Geometry {
+            data_shards: head[at::DATA],
+            parity_shards: head[at::PARITY],
+        },
         codec: head[at::CODEC],
     };
     let shard = head[at::SHARD];
     plausible(&stripe, shard).then(|| {
-        let table = (0..layout::pieces(shard_len) as usize).map(|index| get_u32(head, HEADER_LEN + 4 * index)).collect();
+        let table = (0..layout::pieces(shard_len) as usize)
+            .map(|index| get_u32(head, HEADER_LEN + 4 * index))
+            .collect();
         FrameHead { stripe, shard, table }
     })
 }
 
 /// Whether the fields agree with each other. The checksum has passed, so this only guards against other writers.
 fn plausible(stripe: &StripeHead, shard: u8) -> bool {
-    let Geometry { data_shards, parity_shards } = stripe.geometry;
+    let Geometry {
+        data_shards,
+        parity_shards,
+    } = stripe.geometry;
     let capacity = u64::from(stripe.shard_len) * u64::from(data_shards);
     data_shards > 0
         && shard < data_shards.saturating_add(parity_shards)
@@ -206,7 +214,10 @@ fn plausible(stripe: &StripeHead, shard: u8) -> bool {
         && stripe.first_lsn <= stripe.last_lsn
         && stripe.last_lsn.0 < u64::MAX
         && stripe.durable_lsn < stripe.first_lsn
-        && stripe.sector.checked_add(layout::frame_sectors(stripe.shard_len)).is_some()
+        && stripe
+            .sector
+            .checked_add(layout::frame_sectors(stripe.shard_len))
+            .is_some()
 }
 
 impl FrameHead {
@@ -214,7 +225,8 @@ impl FrameHead {
     /// and ends at one, or at the end of the shard.
     pub(crate) fn proves(&self, first: usize, bytes: &[u8]) -> bool {
         let mut pieces = bytes.chunks(PIECE_LEN as usize).zip(self.table.iter().skip(first));
-        bytes.len().div_ceil(PIECE_LEN as usize) + first <= self.table.len() && pieces.all(|(piece, crc)| crc32c(piece) == *crc)
+        bytes.len().div_ceil(PIECE_LEN as usize) + first <= self.table.len()
+            && pieces.all(|(piece, crc)| crc32c(piece) == *crc)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::history::History;
 use crate::member::Member;
 use crate::options::Options;
 use crate::set::Set;
-use crate::superblock::{Slot, Superblock, FILE, SLOT_LEN};
+use crate::superblock::{FILE, SLOT_LEN, Slot, Superblock};
 
 /// A set put together from its disks.
 pub(crate) struct Identified {
@@ -56,9 +56,17 @@ pub(crate) fn look(disk: &dyn Disk) -> Result<Found> {
         }
         match Superblock::decode(&bytes) {
             Slot::Blank => {}
-            Slot::Newer(flags) => return Err(LedgerError::NewerFormat { disk: disk.label().to_owned(), flags }),
+            Slot::Newer(flags) => {
+                return Err(LedgerError::NewerFormat {
+                    disk: disk.label().to_owned(),
+                    flags,
+                });
+            }
             Slot::Valid(found) => {
-                if newest.as_ref().is_none_or(|(known, _)| found.generation > known.generation) {
+                if newest
+                    .as_ref()
+                    .is_none_or(|(known, _)| found.generation > known.generation)
+                {
                     newest = Some((found, slot));
                 }
             }
@@ -84,30 +92,55 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
                 blank.push(disk);
             }
             Err(LedgerError::Disk(error)) => {
-                tracing::warn!(disk = disk.label(), error = &error as &dyn std::error::Error, "disk cannot be read: treated as missing");
+                tracing::warn!(
+                    disk = disk.label(),
+                    error = &error as &dyn std::error::Error,
+                    "disk cannot be read: treated as missing"
+                );
                 aside.push(format!("{} cannot be read", disk.label()));
             }
             Err(other) => return Err(other),
         }
     }
     let Some((_, newest, _)) = formatted.iter().max_by_key(|(_, superblock, _)| superblock.rank()) else {
-        return Err(LedgerError::TooFewDisks { present: 0, needed: 1, what: format!("no disk holds a superblock; {}", aside.join(", ")) });
+        return Err(LedgerError::TooFewDisks {
+            present: 0,
+            needed: 1,
+            what: format!("no disk holds a superblock; {}", aside.join(", ")),
+        });
     };
     let mut newest = (**newest).clone();
-    let foreign = |disk: &Arc<dyn Disk>, what: String| LedgerError::ForeignDisk { disk: disk.label().to_owned(), what };
+    let foreign = |disk: &Arc<dyn Disk>, what: String| LedgerError::ForeignDisk {
+        disk: disk.label().to_owned(),
+        what,
+    };
     let mut places: Vec<Option<Formatted>> = (0..newest.disks()).map(|_| None).collect();
     for (disk, superblock, slot) in formatted {
         if superblock.set != newest.set {
-            return Err(foreign(&disk, format!("belongs to set {}, not to {}", superblock.set, newest.set)));
+            return Err(foreign(
+                &disk,
+                format!("belongs to set {}, not to {}", superblock.set, newest.set),
+            ));
         }
-        if (superblock.geometry, superblock.segment_len, superblock.codec, superblock.created)
-            != (newest.geometry, newest.segment_len, newest.codec, newest.created)
+        if (
+            superblock.geometry,
+            superblock.segment_len,
+            superblock.codec,
+            superblock.created,
+        ) != (newest.geometry, newest.segment_len, newest.codec, newest.created)
         {
-            return Err(foreign(&disk, "its superblock describes the set differently from the others".to_owned()));
+            return Err(foreign(
+                &disk,
+                "its superblock describes the set differently from the others".to_owned(),
+            ));
         }
         // Two openings of one number that both wrote: the disks of each were away from the other.
         let (last, known) = (superblock.history.last(), newest.history.last());
-        if superblock.appending && newest.appending && last.map(|last| last.epoch) == known.map(|known| known.epoch) && last != known {
+        if superblock.appending
+            && newest.appending
+            && last.map(|last| last.epoch) == known.map(|known| known.epoch)
+            && last != known
+        {
             return Err(LedgerError::Inconsistent {
                 what: format!(
                     "disk {} and others of set {} were each written while the other was away; keep the disks with the \
@@ -119,7 +152,14 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
         }
         let place = &mut places[usize::from(superblock.index.0)];
         if let Some((other, ..)) = place {
-            return Err(foreign(&disk, format!("has place {} of the set, as disk {} has", superblock.index, other.label())));
+            return Err(foreign(
+                &disk,
+                format!(
+                    "has place {} of the set, as disk {} has",
+                    superblock.index,
+                    other.label()
+                ),
+            ));
         }
         *place = Some((disk, superblock, slot));
     }
@@ -129,7 +169,8 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
     for (index, place) in places.iter().enumerate() {
         let Some((_, superblock, _)) = place else { continue };
         // Every disk that took part was told of the opening before that was complete; an older image of one was not.
-        let told = superblock.generation > 0 && (!newest.appending || superblock.history.last() == newest.history.last());
+        let told =
+            superblock.generation > 0 && (!newest.appending || superblock.history.last() == newest.history.last());
         if told && newest.active >> index & 1 == 1 {
             current += 1;
         } else {
@@ -141,21 +182,34 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
         for (index, place) in places.iter().enumerate() {
             match place {
                 None => aside.push(format!("place {index} is missing")),
-                Some((disk, ..)) if newest.active >> index & 1 == 0 => aside.push(format!("{} missed the last writes", disk.label())),
+                Some((disk, ..)) if newest.active >> index & 1 == 0 => {
+                    aside.push(format!("{} missed the last writes", disk.label()))
+                }
                 Some(_) => {}
             }
         }
-        return Err(LedgerError::TooFewDisks { present: current, needed: data, what: aside.join(", ") });
+        return Err(LedgerError::TooFewDisks {
+            present: current,
+            needed: data,
+            what: aside.join(", "),
+        });
     }
     let codec_id = CodecId::from_stored(newest.codec).unwrap_or(CodecId::Leopard16);
     let codec = codec(codec_id, newest.geometry)?;
-    let mut next_slot: Vec<usize> = places.iter().map(|place| place.as_ref().map_or(0, |(_, _, slot)| 1 - slot)).collect();
+    let mut next_slot: Vec<usize> = places
+        .iter()
+        .map(|place| place.as_ref().map_or(0, |(_, _, slot)| 1 - slot))
+        .collect();
     let mut disks: Vec<Option<Arc<dyn Disk>>> = places.into_iter().map(|place| place.map(|(disk, ..)| disk)).collect();
     for disk in blank {
         let free = disks.iter().position(Option::is_none).filter(|_| options.adopt_blank);
         match free {
             Some(place) if adopt(&*disk, &newest, place)? => {
-                tracing::warn!(disk = disk.label(), place, "empty disk takes the place of a missing one: heal the set");
+                tracing::warn!(
+                    disk = disk.label(),
+                    place,
+                    "empty disk takes the place of a missing one: heal the set"
+                );
                 newest.whole &= !(1 << place);
                 newest.active &= !(1 << place);
                 next_slot[place] = 1;
@@ -174,27 +228,48 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
         members,
         codec: Mutex::new(codec),
     };
-    Ok(Identified { set, supers: Supers { newest, next_slot } })
+    Ok(Identified {
+        set,
+        supers: Supers { newest, next_slot },
+    })
 }
 
 /// Makes an empty disk one of the set that has not taken part in anything: generation 0, no history. False if there are
 /// segments on it: that is not for us to overwrite.
 fn adopt(disk: &dyn Disk, newest: &Superblock, place: usize) -> Result<bool> {
-    if disk.list()?.iter().any(|file| crate::layout::parse_segment_name(&file.name).is_some()) {
+    if disk
+        .list()?
+        .iter()
+        .any(|file| crate::layout::parse_segment_name(&file.name).is_some())
+    {
         return Ok(false);
     }
     let index = strata_seam::DiskIndex(place as u8);
-    let superblock = Superblock { index, generation: 0, appending: false, history: History::default(), ..newest.clone() };
+    let superblock = Superblock {
+        index,
+        generation: 0,
+        appending: false,
+        history: History::default(),
+        ..newest.clone()
+    };
     let mut slot = AlignedBuf::zeroed(SLOT_LEN);
     superblock.encode(&mut slot);
-    disk.create(FILE, 2 * SLOT_LEN as u64, true)?.write_at(0, &slot, WriteMode::Durable)?;
+    disk.create(FILE, 2 * SLOT_LEN as u64, true)?
+        .write_at(0, &slot, WriteMode::Durable)?;
     Ok(true)
 }
 
 /// A codec for a geometry that has been checked.
 pub(crate) fn codec(id: CodecId, geometry: crate::api::Geometry) -> Result<Codec> {
-    Codec::new(id, usize::from(geometry.data_shards), usize::from(geometry.parity_shards))
-        .map_err(|error| LedgerError::Setting { name: "geometry", what: error.to_string() })
+    Codec::new(
+        id,
+        usize::from(geometry.data_shards),
+        usize::from(geometry.parity_shards),
+    )
+    .map_err(|error| LedgerError::Setting {
+        name: "geometry",
+        what: error.to_string(),
+    })
 }
 
 impl Supers {
@@ -215,7 +290,9 @@ impl Supers {
                 let mut slot = AlignedBuf::zeroed(SLOT_LEN);
                 self.newest.encode(&mut slot);
                 let offset = (self.next_slot[index] * SLOT_LEN) as u64;
-                let written = member.disk().and_then(|disk| disk.open(FILE)?.write_at(offset, &slot, WriteMode::Durable));
+                let written = member
+                    .disk()
+                    .and_then(|disk| disk.open(FILE)?.write_at(offset, &slot, WriteMode::Durable));
                 match written {
                     Ok(()) => self.next_slot[index] = 1 - self.next_slot[index],
                     Err(error) => {

@@ -39,8 +39,9 @@ mod writer;
 
 pub use api::{Append, BlockRecord, Class, Geometry, Location, PlacedBlock, Replayed, Sink};
 pub use error::{LedgerError, Result};
+pub use find::StoreRoom;
 pub use ledger::Ledger;
+pub use options::{COMMIT_LEN_MAX, Options, SHARD_LEN_MAX};
 pub use settled::Settled;
-pub use verify::{DiskFrames, Report, Unreadable, UNREADABLE_NAMED_MAX};
 pub use status::{DiskState, DiskStatus, Status};
-pub use options::{Options, COMMIT_LEN_MAX, SHARD_LEN_MAX};
+pub use verify::{DiskFrames, Report, UNREADABLE_NAMED_MAX, Unreadable};

@@ -31,9 +31,21 @@ struct FileCache {
 
 impl Member {
     pub(crate) fn new(index: usize, disk: Option<Arc<dyn Disk>>, open_files_max: usize) -> Self {
-        let label = disk.as_ref().map_or_else(|| format!("slot {index}"), |disk| disk.label().to_owned());
-        let files = FileCache { open: HashMap::new(), uses: 0, max: open_files_max };
-        Self { label, disk, failed: AtomicBool::new(false), read_errors: AtomicU64::new(0), files: Mutex::new(files) }
+        let label = disk
+            .as_ref()
+            .map_or_else(|| format!("slot {index}"), |disk| disk.label().to_owned());
+        let files = FileCache {
+            open: HashMap::new(),
+            uses: 0,
+            max: open_files_max,
+        };
+        Self {
+            label,
+            disk,
+            failed: AtomicBool::new(false),
+            read_errors: AtomicU64::new(0),
+            files: Mutex::new(files),
+        }
     }
 
     pub(crate) fn present(&self) -> bool {
@@ -60,7 +72,11 @@ impl Member {
     /// Sets the disk aside for writing, and says so once.
     pub(crate) fn fail(&self, error: &DiskError) {
         if !self.failed.swap(true, Ordering::AcqRel) {
-            tracing::error!(disk = self.label, error = error as &dyn std::error::Error, "disk set aside: a write or sync failed; the set goes on without it");
+            tracing::error!(
+                disk = self.label,
+                error = error as &dyn std::error::Error,
+                "disk set aside: a write or sync failed; the set goes on without it"
+            );
         }
     }
 
@@ -113,7 +129,14 @@ impl FileCache {
     fn insert(&mut self, segment: SegmentId, file: Arc<dyn DiskFile>) {
         // A walk over some hundred entries, next to opening a file.
         while self.open.len() >= self.max {
-            let Some(oldest) = self.open.iter().min_by_key(|(_, (_, used))| *used).map(|(segment, _)| *segment) else { break };
+            let Some(oldest) = self
+                .open
+                .iter()
+                .min_by_key(|(_, (_, used))| *used)
+                .map(|(segment, _)| *segment)
+            else {
+                break;
+            };
             self.open.remove(&oldest);
         }
         self.uses += 1;

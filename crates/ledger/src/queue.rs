@@ -28,7 +28,13 @@ impl Queued {
         let crcs = append.blocks.iter().map(|block| crc32c(&block.data)).collect();
         let data_len = append.blocks.iter().map(|block| block.data.len()).sum();
         let meta_len = meta::append_len(&append);
-        Self { lsn: Lsn(0), append, crcs, data_len, meta_len }
+        Self {
+            lsn: Lsn(0),
+            append,
+            crcs,
+            data_len,
+            meta_len,
+        }
     }
 
     /// Bytes in a stripe's payload.
@@ -142,7 +148,8 @@ impl Queue {
     pub(crate) fn urgent(&self, written: Lsn, durable: Lsn, flush_bytes: usize) -> bool {
         let queued = !self.items.is_empty();
         self.wanted_durable > durable && (queued || written > durable)
-            || queued && (self.wanted_written > written || self.bytes >= flush_bytes || self.crowded > 0 || self.closing)
+            || queued
+                && (self.wanted_written > written || self.bytes >= flush_bytes || self.crowded > 0 || self.closing)
     }
 
     /// Remembers or replaces the waker of a future.
@@ -168,7 +175,15 @@ impl Queue {
                 Class::Durable => *lsn <= durable,
             }
         };
-        let ids: Vec<u64> = self.wakers.iter().filter(|(_, waiting)| ready(waiting)).map(|(id, _)| *id).collect();
-        ids.into_iter().filter_map(|id| self.wakers.remove(&id)).map(|(_, _, waker)| waker).collect()
+        let ids: Vec<u64> = self
+            .wakers
+            .iter()
+            .filter(|(_, waiting)| ready(waiting))
+            .map(|(id, _)| *id)
+            .collect();
+        ids.into_iter()
+            .filter_map(|id| self.wakers.remove(&id))
+            .map(|(_, _, waker)| waker)
+            .collect()
     }
 }

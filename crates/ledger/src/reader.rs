@@ -22,7 +22,10 @@ impl Set {
     pub(crate) fn read(&self, location: &Location) -> Result<Bytes> {
         let corrupt = |what: &str| LedgerError::corrupt(location.segment, location.sector, Lsn(0), what);
         let end = u64::from(location.offset) + u64::from(location.len);
-        if location.shard_len == 0 || location.shard_len > SHARD_LEN_MAX || end > u64::from(location.shard_len) * self.data_shards() as u64 {
+        if location.shard_len == 0
+            || location.shard_len > SHARD_LEN_MAX
+            || end > u64::from(location.shard_len) * self.data_shards() as u64
+        {
             return Err(corrupt("a location that no stripe can have"));
         }
         let mut bytes = vec![0; location.len as usize];
@@ -30,11 +33,14 @@ impl Set {
             return Ok(Bytes::from(bytes));
         }
         for stripe in self.stripes_at(location.segment, location.sector) {
-            if stripe.head.shard_len == location.shard_len && self.read_rebuilt(location, &stripe, &mut bytes).is_some() {
+            if stripe.head.shard_len == location.shard_len && self.read_rebuilt(location, &stripe, &mut bytes).is_some()
+            {
                 return Ok(Bytes::from(bytes));
             }
         }
-        Err(corrupt("a block fails its check and too few of the other disks have what it could be rebuilt from"))
+        Err(corrupt(
+            "a block fails its check and too few of the other disks have what it could be rebuilt from",
+        ))
     }
 
     /// The parts of the location by shard: shard, columns, where they go.
@@ -45,7 +51,11 @@ impl Set {
             let start = from + done;
             let within = start % shard_len;
             let take = (len - done).min(shard_len - within);
-            let part = ((start / shard_len) as usize, within..within + take, done as usize..(done + take) as usize);
+            let part = (
+                (start / shard_len) as usize,
+                within..within + take,
+                done as usize..(done + take) as usize,
+            );
             done += take;
             (take > 0).then_some(part)
         })
@@ -108,7 +118,10 @@ impl Set {
         let len = (pieces.end * PIECE_LEN).min(shard_len).checked_sub(start)?;
         let mut bytes = vec![0; len as usize];
         let offset = layout::byte_of(sector) + u64::from(layout::header_len(shard_len) + start);
-        let sound = member.file(segment).and_then(|file| file.read_at(offset, &mut bytes)).is_ok()
+        let sound = member
+            .file(segment)
+            .and_then(|file| file.read_at(offset, &mut bytes))
+            .is_ok()
             && head.proves(pieces.start as usize, &bytes);
         if !sound {
             member.note_read_error();
@@ -133,6 +146,8 @@ impl Set {
             .collect();
         let slots: Vec<Option<&[u8]>> = slots.iter().map(Option::as_deref).collect();
         let rebuilt = self.codec.lock().reconstruct_data(&slots).ok()?;
-        rebuilt.into_iter().find_map(|(index, bytes)| (index == shard).then_some(bytes))
+        rebuilt
+            .into_iter()
+            .find_map(|(index, bytes)| (index == shard).then_some(bytes))
     }
 }

@@ -16,7 +16,7 @@ use crate::layout;
 use crate::meta;
 use crate::set::Set;
 use crate::superblock::Superblock;
-use crate::walk::{describe, Stripe, Walker};
+use crate::walk::{Stripe, Walker, describe};
 
 /// How far past a break the segment after it is searched for proof that more was durable, in sectors (4 MiB).
 const NEXT_SEGMENT_SCAN: u32 = 1024;
@@ -53,17 +53,31 @@ struct Cursor {
 }
 
 /// Replays the log from `from` on and returns its end. With `mend` the tail is made durable and its frames are healed.
-pub(crate) fn recover(set: &Set, superblock: &Superblock, from: Option<Position>, mend: bool, replay: Replay<'_>) -> Result<Recovered> {
+pub(crate) fn recover(
+    set: &Set,
+    superblock: &Superblock,
+    from: Option<Position>,
+    mend: bool,
+    replay: Replay<'_>,
+) -> Result<Recovered> {
     let (segments, silent) = set.segments();
     check_answers(set, superblock, silent)?;
     let cursor = match from {
         None => {
             let segment = segments.first().copied().unwrap_or_default();
-            Cursor { segment, sector: 0, expected: (segment.0 == 0).then_some(Lsn(1)) }
+            Cursor {
+                segment,
+                sector: 0,
+                expected: (segment.0 == 0).then_some(Lsn(1)),
+            }
         }
         Some(position) => {
             let expected = (position.offset == 0).then_some(position.next_lsn);
-            Cursor { segment: position.segment, sector: 0, expected }
+            Cursor {
+                segment: position.segment,
+                sector: 0,
+                expected,
+            }
         }
     };
     let mut recovery = Recovery {
@@ -89,7 +103,10 @@ impl Recovery<'_> {
         loop {
             self.check_reached();
             self.walker.silent = 0;
-            if let Some((stripe, true)) = self.walker.stripe_at(self.cursor.segment, self.cursor.sector, self.cursor.expected) {
+            if let Some((stripe, true)) =
+                self.walker
+                    .stripe_at(self.cursor.segment, self.cursor.sector, self.cursor.expected)
+            {
                 self.take(&stripe)?;
                 continue;
             }
@@ -106,8 +123,13 @@ impl Recovery<'_> {
         if let Some(from) = self.from
             && !self.reached
         {
-            let Cursor { segment, sector, expected } = self.cursor;
-            self.reached = segment == from.segment && layout::byte_of(sector) == from.offset && expected == Some(from.next_lsn);
+            let Cursor {
+                segment,
+                sector,
+                expected,
+            } = self.cursor;
+            self.reached =
+                segment == from.segment && layout::byte_of(sector) == from.offset && expected == Some(from.next_lsn);
         }
     }
 
@@ -143,12 +165,23 @@ impl Recovery<'_> {
 
     /// Damage before the position asked for does not matter if that position is known to be good.
     fn jump_to_start(&mut self) -> bool {
-        let Some(from) = self.from.filter(|_| !self.reached) else { return false };
-        let Ok(sector) = u32::try_from(from.offset / layout::byte_of(1)) else { return false };
+        let Some(from) = self.from.filter(|_| !self.reached) else {
+            return false;
+        };
+        let Ok(sector) = u32::try_from(from.offset / layout::byte_of(1)) else {
+            return false;
+        };
         let known = from.next_lsn.0 <= self.superblock.durable_lsn.0.saturating_add(1)
-            || matches!(self.walker.stripe_at(from.segment, sector, Some(from.next_lsn)), Some((_, true)));
+            || matches!(
+                self.walker.stripe_at(from.segment, sector, Some(from.next_lsn)),
+                Some((_, true))
+            );
         if known {
-            self.cursor = Cursor { segment: from.segment, sector, expected: Some(from.next_lsn) };
+            self.cursor = Cursor {
+                segment: from.segment,
+                sector,
+                expected: Some(from.next_lsn),
+            };
             self.tail.clear();
             self.reached = true;
         }
@@ -157,7 +190,11 @@ impl Recovery<'_> {
 
     /// Refuses where the walk broke off before the end of what was acknowledged.
     fn check_end(&mut self) -> Result<()> {
-        let Cursor { segment, sector, expected } = self.cursor;
+        let Cursor {
+            segment,
+            sector,
+            expected,
+        } = self.cursor;
         check_answers(self.set, self.superblock, self.walker.silent)?;
         if let Some(from) = self.from
             && !self.reached
@@ -183,7 +220,10 @@ impl Recovery<'_> {
 
     /// The error for a stripe that was acknowledged and cannot be read.
     fn lost(&self, segment: SegmentId, sector: u32, lsn: Lsn, what: &str) -> LedgerError {
-        let what = format!("a stripe is unreadable although everything up to {} was acknowledged: {what}", self.proven);
+        let what = format!(
+            "a stripe is unreadable although everything up to {} was acknowledged: {what}",
+            self.proven
+        );
         LedgerError::corrupt(segment, sector, lsn, what)
     }
 
@@ -194,10 +234,16 @@ impl Recovery<'_> {
         let test = |head: &StripeHead| head.durable_lsn > self.proven;
         let here = self.walker.scan(segment, sector, sectors, test);
         let later = || {
-            self.segments.range(SegmentId(segment.0.saturating_add(1))..).find_map(|later| {
-                let to = if later.0 == segment.0 + 1 { NEXT_SEGMENT_SCAN.min(sectors) } else { 1 };
-                self.walker.scan(*later, 0, to, test)
-            })
+            self.segments
+                .range(SegmentId(segment.0.saturating_add(1))..)
+                .find_map(|later| {
+                    let to = if later.0 == segment.0 + 1 {
+                        NEXT_SEGMENT_SCAN.min(sectors)
+                    } else {
+                        1
+                    };
+                    self.walker.scan(*later, 0, to, test)
+                })
         };
         here.or_else(later).map(|head| head.durable_lsn)
     }
@@ -209,7 +255,12 @@ impl Recovery<'_> {
         for (head, wanted) in std::mem::take(&mut self.tail) {
             if !self.keep(&head, mend)? {
                 if head.last_lsn <= self.proven {
-                    return Err(self.lost(head.segment, head.sector, head.first_lsn, "too few of its frames are whole"));
+                    return Err(self.lost(
+                        head.segment,
+                        head.sector,
+                        head.first_lsn,
+                        "too few of its frames are whole",
+                    ));
                 }
                 end = cut(&head);
                 break;
@@ -220,7 +271,11 @@ impl Recovery<'_> {
             }
         }
         let expected = end.expected.unwrap_or(Lsn(1));
-        let end = Position { segment: end.segment, offset: layout::byte_of(end.sector), next_lsn: expected };
+        let end = Position {
+            segment: end.segment,
+            offset: layout::byte_of(end.sector),
+            next_lsn: expected,
+        };
         if let Some(from) = self.from
             && expected < from.next_lsn
         {
@@ -262,8 +317,12 @@ impl Recovery<'_> {
     /// Hands the appends of a stripe to the caller.
     fn deliver(&mut self, head: &StripeHead) -> Result<()> {
         let corrupt = |what: &str| LedgerError::corrupt(head.segment, head.sector, head.first_lsn, what);
-        let bytes = self.set.read(&head.meta_location()).map_err(|_| corrupt("the description of a stripe cannot be read or rebuilt"))?;
-        let appends = meta::decode(head, &bytes).ok_or_else(|| corrupt("the description of a stripe contradicts itself"))?;
+        let bytes = self
+            .set
+            .read(&head.meta_location())
+            .map_err(|_| corrupt("the description of a stripe cannot be read or rebuilt"))?;
+        let appends =
+            meta::decode(head, &bytes).ok_or_else(|| corrupt("the description of a stripe contradicts itself"))?;
         appends.into_iter().try_for_each(&mut *self.replay)
     }
 }
@@ -276,13 +335,25 @@ fn check_answers(set: &Set, superblock: &Superblock, silent: u32) -> Result<()> 
     if present >= needed {
         return Ok(());
     }
-    let silent = set.members.iter().enumerate().filter(|(index, _)| silent >> index & 1 == 1);
+    let silent = set
+        .members
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| silent >> index & 1 == 1);
     let labels: Vec<&str> = silent.map(|(_, member)| member.label.as_str()).collect();
-    Err(LedgerError::TooFewDisks { present, needed, what: format!("{} could not be read", labels.join(", ")) })
+    Err(LedgerError::TooFewDisks {
+        present,
+        needed,
+        what: format!("{} could not be read", labels.join(", ")),
+    })
 }
 
 fn cut(head: &StripeHead) -> Cursor {
-    Cursor { segment: head.segment, sector: head.sector, expected: Some(head.first_lsn) }
+    Cursor {
+        segment: head.segment,
+        sector: head.sector,
+        expected: Some(head.first_lsn),
+    }
 }
 
 fn beyond(from: Position) -> LedgerError {

@@ -7,7 +7,7 @@ use strata_erasure::CodecId;
 use strata_seam::{DiskIndex, Epoch, Lsn, SetId, Timestamp};
 
 use crate::api::Geometry;
-use crate::history::{History, Opening, ENTRIES_MAX};
+use crate::history::{ENTRIES_MAX, History, Opening};
 use crate::wire::{array, crc32c, get_u16, get_u32, get_u64, put, put_u16, put_u32, put_u64};
 
 /// Name of the file.
@@ -129,7 +129,10 @@ impl Superblock {
         if unknown != 0 {
             return Slot::Newer(unknown);
         }
-        let geometry = Geometry { data_shards: slot[at::DATA], parity_shards: slot[at::PARITY] };
+        let geometry = Geometry {
+            data_shards: slot[at::DATA],
+            parity_shards: slot[at::PARITY],
+        };
         let (index, codec) = (DiskIndex(slot[at::INDEX]), slot[at::CODEC]);
         let count = usize::from(get_u16(slot, at::HISTORY_COUNT));
         let sound = (1..=16).contains(&geometry.data_shards)
@@ -148,7 +151,9 @@ impl Superblock {
                 first_lsn: Lsn(get_u64(slot, start + 16)),
             }
         });
-        let Some(history) = History::from_stored(entries.collect()) else { return Slot::Blank };
+        let Some(history) = History::from_stored(entries.collect()) else {
+            return Slot::Blank;
+        };
         Slot::Valid(Box::new(Self {
             ro_compat: get_u32(slot, at::RO_COMPAT),
             compat: get_u32(slot, at::COMPAT),
@@ -170,7 +175,11 @@ impl Superblock {
 
     /// Orders superblocks of a set: the highest describes it.
     pub(crate) fn rank(&self) -> (Epoch, bool, u64) {
-        (self.history.last().map_or(Epoch(0), |last| last.epoch), self.appending, self.generation)
+        (
+            self.history.last().map_or(Epoch(0), |last| last.epoch),
+            self.appending,
+            self.generation,
+        )
     }
 
     /// Feature bits that forbid writing with this version.
@@ -183,7 +192,6 @@ impl Superblock {
         usize::from(self.geometry.data_shards) + usize::from(self.geometry.parity_shards)
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -97,10 +97,17 @@ impl Ledger {
             go_on
         })?;
         if !ended && report.unreadable_count == 0 {
-            let healed = report.disks.iter().enumerate().filter(|(_, disk)| disk.damaged + disk.missing == disk.healed);
+            let healed = report
+                .disks
+                .iter()
+                .enumerate()
+                .filter(|(_, disk)| disk.damaged + disk.missing == disk.healed);
             let healed = healed.fold(0, |mask, (index, _)| mask | 1 << index) & writable;
             let writer = self.shared.writer.lock();
-            self.shared.supers.lock().store(&self.shared.set, |superblock| superblock.whole |= healed)?;
+            self.shared
+                .supers
+                .lock()
+                .store(&self.shared.set, |superblock| superblock.whole |= healed)?;
             drop(writer);
         }
         Ok(report)
@@ -109,11 +116,22 @@ impl Ledger {
 
 impl<'a> Pass<'a> {
     fn new(shared: &'a Shared, heal: bool) -> Self {
-        let label = |member: &crate::member::Member| DiskFrames { label: member.label.clone(), ..DiskFrames::default() };
-        let report = Report { disks: shared.set.members.iter().map(label).collect(), ..Report::default() };
+        let label = |member: &crate::member::Member| DiskFrames {
+            label: member.label.clone(),
+            ..DiskFrames::default()
+        };
+        let report = Report {
+            disks: shared.set.members.iter().map(label).collect(),
+            ..Report::default()
+        };
         let writer = shared.writer.lock();
         let end = (writer.segment, writer.sector, shared.written().next());
-        Self { shared, heal, report, end }
+        Self {
+            shared,
+            heal,
+            report,
+            end,
+        }
     }
 
     fn run(mut self, progress: &mut dyn FnMut(&Report) -> bool) -> Result<Report> {
@@ -147,7 +165,9 @@ impl<'a> Pass<'a> {
                 };
                 let Some(stripe) = next else { break };
                 // A number skipped is a stripe lost, here or at the end of the segment before.
-                if expected.is_some_and(|lsn| lsn < stripe.head.first_lsn) || (expected.is_none() && sector < stripe.head.sector) {
+                if expected.is_some_and(|lsn| lsn < stripe.head.first_lsn)
+                    || (expected.is_none() && sector < stripe.head.sector)
+                {
                     self.lost(segment, sector, expected.unwrap_or_default());
                 }
                 self.stripe(&stripe);
@@ -167,7 +187,11 @@ impl<'a> Pass<'a> {
     fn lost(&mut self, segment: SegmentId, sector: u32, lsn: Lsn) {
         self.report.unreadable_count += 1;
         if self.report.unreadable.len() < UNREADABLE_NAMED_MAX {
-            self.report.unreadable.push(Unreadable { segment, offset: layout::byte_of(sector), lsn });
+            self.report.unreadable.push(Unreadable {
+                segment,
+                offset: layout::byte_of(sector),
+                lsn,
+            });
         }
     }
 
@@ -193,4 +217,3 @@ impl<'a> Pass<'a> {
         }
     }
 }
-

@@ -4,9 +4,9 @@
 //! hold; so a misdirected write or a frame of another set is as good as nothing. Headers are read from all disks, since
 //! a single one may be left over from a truncated end of the log.
 
-use strata_seam::{DiskError, DiskErrorKind, DiskFile, Epoch, Lsn, SegmentId, SECTOR_LEN};
+use strata_seam::{DiskError, DiskErrorKind, DiskFile, Epoch, Lsn, SECTOR_LEN, SegmentId};
 
-use crate::frame::{self, FrameHead, StripeHead, MAGIC};
+use crate::frame::{self, FrameHead, MAGIC, StripeHead};
 use crate::history::History;
 use crate::layout;
 use crate::set::Set;
@@ -47,7 +47,13 @@ impl Set {
 
     /// The frame header of one disk at this place: none where the disk holds no valid one, an error where it cannot be
     /// told what it holds.
-    fn head_at(&self, disk: usize, segment: SegmentId, sector: u32, window: Option<&mut Window>) -> Result<Option<FrameHead>, DiskError> {
+    fn head_at(
+        &self,
+        disk: usize,
+        segment: SegmentId,
+        sector: u32,
+        window: Option<&mut Window>,
+    ) -> Result<Option<FrameHead>, DiskError> {
         let read = || {
             let file = self.members[disk].file(segment)?;
             let head = match window {
@@ -61,17 +67,27 @@ impl Set {
             Ok(head.filter(|head| self.belongs(head, disk, segment, sector)))
         };
         match read() {
-            Err(DiskError { kind: DiskErrorKind::NotFound | DiskErrorKind::ShortRead, .. }) => Ok(None),
+            Err(DiskError {
+                kind: DiskErrorKind::NotFound | DiskErrorKind::ShortRead,
+                ..
+            }) => Ok(None),
             other => other,
         }
     }
 
     /// All stripes that some disk has a frame of at this place, those of the newest epoch first.
     pub(crate) fn stripes_at(&self, segment: SegmentId, sector: u32) -> Vec<Stripe> {
-        self.gather(segment, sector, |disk| self.head_at(disk, segment, sector, None).ok().flatten())
+        self.gather(segment, sector, |disk| {
+            self.head_at(disk, segment, sector, None).ok().flatten()
+        })
     }
 
-    fn gather(&self, segment: SegmentId, sector: u32, mut head_of: impl FnMut(usize) -> Option<FrameHead>) -> Vec<Stripe> {
+    fn gather(
+        &self,
+        segment: SegmentId,
+        sector: u32,
+        mut head_of: impl FnMut(usize) -> Option<FrameHead>,
+    ) -> Vec<Stripe> {
         let mut stripes: Vec<Stripe> = Vec::new();
         for disk in 0..self.disks() {
             let Some(head) = head_of(disk) else { continue };
@@ -80,7 +96,10 @@ impl Set {
             let stripe = match known {
                 Some(stripe) => stripe,
                 None => {
-                    stripes.push(Stripe { head: head.stripe, frames: vec![None; self.disks()] });
+                    stripes.push(Stripe {
+                        head: head.stripe,
+                        frames: vec![None; self.disks()],
+                    });
                     let last = stripes.len() - 1;
                     &mut stripes[last]
                 }
@@ -103,23 +122,34 @@ pub(crate) struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     pub(crate) fn new(set: &'a Set, history: &'a History) -> Self {
-        Self { set, history, windows: (0..set.disks()).map(|_| Window::default()).collect(), silent: 0 }
+        Self {
+            set,
+            history,
+            windows: (0..set.disks()).map(|_| Window::default()).collect(),
+            silent: 0,
+        }
     }
 
     /// The stripe of the log at this place: admitted by the history, with the expected first number if there is one,
     /// and whether it has enough frames to be read.
-    pub(crate) fn stripe_at(&mut self, segment: SegmentId, sector: u32, expected: Option<Lsn>) -> Option<(Stripe, bool)> {
+    pub(crate) fn stripe_at(
+        &mut self,
+        segment: SegmentId,
+        sector: u32,
+        expected: Option<Lsn>,
+    ) -> Option<(Stripe, bool)> {
         if sector >= self.set.segment_sectors() {
             return None;
         }
         let (set, history, windows) = (self.set, self.history, &mut self.windows);
         let mut silent = 0;
         let mut stripes = set.gather(segment, sector, |disk| {
-            set.head_at(disk, segment, sector, Some(&mut windows[disk])).unwrap_or_else(|_| {
-                set.members[disk].note_read_error();
-                silent |= 1 << disk;
-                None
-            })
+            set.head_at(disk, segment, sector, Some(&mut windows[disk]))
+                .unwrap_or_else(|_| {
+                    set.members[disk].note_read_error();
+                    silent |= 1 << disk;
+                    None
+                })
         });
         self.silent |= silent;
         stripes.retain(|stripe| {
@@ -130,16 +160,26 @@ impl<'a> Walker<'a> {
         let found = enough.or((!stripes.is_empty()).then_some(0))?;
         let stripe = stripes.swap_remove(found);
         let small = stripe.head.end_sector() - sector <= SMALL_SECTORS;
-        windows.iter_mut().for_each(|window| window.len = if small { WINDOW_LEN } else { SECTOR_LEN });
+        windows
+            .iter_mut()
+            .for_each(|window| window.len = if small { WINDOW_LEN } else { SECTOR_LEN });
         Some((stripe, enough.is_some()))
     }
 
     /// The first place in `from .. to` of a segment where some disk has a valid frame for which `test` holds.
-    pub(crate) fn scan(&self, segment: SegmentId, from: u32, to: u32, test: impl Fn(&StripeHead) -> bool) -> Option<StripeHead> {
+    pub(crate) fn scan(
+        &self,
+        segment: SegmentId,
+        from: u32,
+        to: u32,
+        test: impl Fn(&StripeHead) -> bool,
+    ) -> Option<StripeHead> {
         let mut first: Option<StripeHead> = None;
         let mut bytes = Vec::new();
         for disk in 0..self.set.disks() {
-            let Ok(file) = self.set.members[disk].file(segment) else { continue };
+            let Ok(file) = self.set.members[disk].file(segment) else {
+                continue;
+            };
             let end = first.map_or(to, |found| found.sector);
             let mut sector = from;
             'disk: while sector < end {
@@ -150,7 +190,9 @@ impl<'a> Walker<'a> {
                     // Sector by sector, to get past an unreadable one.
                     bytes.fill(0);
                     for piece in bytes.chunks_mut(SECTOR_LEN).zip(0..).filter_map(|(piece, index)| {
-                        file.read_at(layout::byte_of(sector + index), piece).is_err().then_some(piece)
+                        file.read_at(layout::byte_of(sector + index), piece)
+                            .is_err()
+                            .then_some(piece)
                     }) {
                         piece.fill(0);
                     }
@@ -212,5 +254,8 @@ impl Window {
 /// Orders epochs for messages.
 pub(crate) fn describe(stripe: &Stripe, needed: usize) -> String {
     let Epoch(epoch) = stripe.head.epoch;
-    format!("{} of the {needed} frames needed are valid (epoch {epoch})", stripe.present())
+    format!(
+        "{} of the {needed} frames needed are valid (epoch {epoch})",
+        stripe.present()
+    )
 }

@@ -37,7 +37,9 @@ impl Set {
     /// Reads all frames of a stripe and checks every byte of them.
     pub(crate) fn load(&self, stripe: &Stripe) -> Loaded {
         let mut silent = 0;
-        let shards = (0..self.disks()).map(|shard| self.load_shard(stripe, shard, &mut silent)).collect();
+        let shards = (0..self.disks())
+            .map(|shard| self.load_shard(stripe, shard, &mut silent))
+            .collect();
         Loaded { shards, silent }
     }
 
@@ -48,7 +50,9 @@ impl Set {
         let member = &self.members[disk];
         let mut bytes = vec![0; at.shard_len as usize];
         let offset = layout::byte_of(at.sector) + u64::from(layout::header_len(at.shard_len));
-        let read = member.file(at.segment).and_then(|file| file.read_at(offset, &mut bytes));
+        let read = member
+            .file(at.segment)
+            .and_then(|file| file.read_at(offset, &mut bytes));
         *silent |= u32::from(read.is_err()) << disk;
         let sound = read.is_ok() && head.proves(0, &bytes);
         if !sound {
@@ -76,8 +80,11 @@ impl Set {
     pub(crate) fn heal(&self, stripe: &Stripe, loaded: &Loaded) -> Option<Vec<usize>> {
         let slots: Vec<Option<&[u8]>> = loaded.shards.iter().map(Option::as_deref).collect();
         let rebuilt = self.codec.lock().reconstruct(&slots).ok()?;
-        let mut tables: Vec<Vec<u32>> =
-            stripe.frames.iter().map(|frame| frame.as_ref().map(|frame| frame.table.clone()).unwrap_or_default()).collect();
+        let mut tables: Vec<Vec<u32>> = stripe
+            .frames
+            .iter()
+            .map(|frame| frame.as_ref().map(|frame| frame.table.clone()).unwrap_or_default())
+            .collect();
         for (shard, bytes) in &rebuilt {
             tables[*shard] = frame::table_of(bytes);
         }

@@ -21,7 +21,7 @@ impl Namespace {
         if matches!(node.kind, NodeKind::Directory | NodeKind::Symlink) {
             return Err(fail(ErrorKind::Invalid, "directories and symbolic links have calls of their own"));
         }
-        if matches!(node.kind, NodeKind::CharDevice | NodeKind::BlockDevice) && op.caller.uid != 0 {
+        if matches!(node.kind, NodeKind::CharDevice | NodeKind::BlockDevice) && !op.caller.superuser {
             return Err(fail(ErrorKind::NotPermitted, "only the superuser makes device nodes"));
         }
         self.change(op, |tx, effects| {

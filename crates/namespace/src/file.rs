@@ -124,6 +124,34 @@ impl Opens {
     }
 }
 
+impl State {
+    /// The bytes of a range as a reader sees them: `sealed` gives those of the content, where they are needed.
+    fn read(
+        &self,
+        reader: &Reader,
+        offset: u64,
+        len: usize,
+        sealed: impl FnOnce(u64, usize) -> Result<Bytes>,
+    ) -> Result<Bytes> {
+        let sealing = self.sealing.as_deref();
+        let size = reader.len().max(self.staging.end()).max(sealing.map_or(0, Staging::end));
+        if offset >= size {
+            return Ok(Bytes::new());
+        }
+        let len = len.min(usize::try_from(size - offset).unwrap_or(usize::MAX));
+        let mut buf = BytesMut::with_capacity(len);
+        if !self.staging.covers(offset, offset + len as u64) {
+            buf.extend_from_slice(&sealed(offset, len)?);
+        }
+        buf.resize(len, 0);
+        if let Some(sealing) = sealing {
+            sealing.overlay(offset, &mut buf);
+        }
+        self.staging.overlay(offset, &mut buf);
+        Ok(buf.freeze())
+    }
+}
+
 impl OpenFile {
     /// After the staging was changed under its lock.
     pub(crate) fn publish(&self, state: &State) {
@@ -303,28 +331,33 @@ impl Namespace {
     /// [`ErrorKind::Stale`], [`ErrorKind::Corrupt`] and those of the disks; never wrong bytes.
     pub fn read(&self, op: &Op, ino: Ino, offset: u64, len: usize) -> Result<Bytes> {
         let len = len.min(READ_LEN_MAX);
-        let file = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire));
-        let Some(file) = file else {
+        let Some(file) = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire)) else {
             return Ok(self.reader(op, ino)?.read(offset, len)?);
         };
         let state = file.state.lock();
         let reader = self.reader(op, ino)?;
-        let sealing = state.sealing.as_deref();
-        let size = reader.len().max(state.staging.end()).max(sealing.map_or(0, Staging::end));
-        if offset >= size {
-            return Ok(Bytes::new());
-        }
-        let len = len.min(usize::try_from(size - offset).unwrap_or(usize::MAX));
-        let mut buf = BytesMut::with_capacity(len);
-        if !state.staging.covers(offset, offset + len as u64) {
-            buf.extend_from_slice(&reader.read(offset, len)?);
-        }
-        buf.resize(len, 0);
-        if let Some(sealing) = sealing {
-            sealing.overlay(offset, &mut buf);
-        }
-        state.staging.overlay(offset, &mut buf);
-        Ok(buf.freeze())
+        state.read(&reader, offset, len, |offset, len| Ok(reader.read(offset, len)?))
+    }
+
+    /// [`Namespace::read`] if it needs no disk and waits for nobody, else `None`: lets an async door answer on the
+    /// thread that took the request. Costs a copy of `len` bytes at most.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] and those of the index; faults of content are left for [`Namespace::read`] to tell.
+    pub fn read_cached(&self, op: &Op, ino: Ino, offset: u64, len: usize) -> Result<Option<Bytes>> {
+        let len = len.min(READ_LEN_MAX);
+        let Some(file) = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire)) else {
+            return Ok(self.reader(op, ino)?.read_cached(offset, len));
+        };
+        let Some(state) = file.state.try_lock() else { return Ok(None) };
+        let reader = self.reader(op, ino)?;
+        let mut complete = true;
+        let read = state.read(&reader, offset, len, |offset, len| {
+            let cached = reader.read_cached(offset, len);
+            complete = cached.is_some();
+            Ok(cached.unwrap_or_default())
+        })?;
+        Ok(complete.then_some(read))
     }
 
     /// A reader of the sealed content of a file.
@@ -354,6 +387,20 @@ impl Namespace {
         Ok(self.with_staged(attr))
     }
 
+    /// Whether [`Namespace::write`] of `len` bytes would only copy them to memory now: no sealing, no waiting. For async
+    /// doors, which write on another thread otherwise; a guess, since others write too.
+    #[must_use]
+    pub fn write_is_quick(&self, ino: Ino, len: usize) -> bool {
+        if self.opens.staged_bytes.load(Ordering::Acquire) + len > STAGED_BYTES_MAX {
+            return false;
+        }
+        let Some(file) = self.opens.get(ino) else { return true };
+        let Some(state) = file.state.try_lock() else { return false };
+        let sealing = state.sealing.as_ref().map_or(0, |sealing| sealing.bytes());
+        let limit = if self.opens.sealers.load(Ordering::Acquire) > 0 { SEAL_BYTES_MAX } else { SEAL_BYTES };
+        state.staging.bytes() + sealing + len < limit
+    }
+
     /// Appends atomically; returns the offset written at.
     ///
     /// # Errors
@@ -379,7 +426,7 @@ impl Namespace {
         if inode.attr.kind != NodeKind::File {
             return Err(fail(ErrorKind::Invalid, format!("inode {ino} is not a regular file")));
         }
-        if op.caller.uid != 0 && inode.attr.mode & 0o6000 != 0 {
+        if !op.caller.superuser && inode.attr.mode & 0o6000 != 0 {
             drop(snap);
             self.change(op, |tx, effects| {
                 let mut inode = tx.inode(ino)?;

@@ -10,7 +10,7 @@ const STICKY: u32 = 0o1000;
 
 /// What the mode bits give the caller.
 pub(crate) fn granted(caller: &Caller, attr: &Attr) -> Access {
-    if caller.uid == 0 {
+    if caller.superuser {
         let exec = attr.kind == NodeKind::Directory || attr.mode & 0o111 != 0;
         return Access { read: true, write: true, exec };
     }
@@ -50,7 +50,7 @@ pub(crate) fn change_entries(caller: &Caller, dir: &Attr) -> Result<()> {
 /// Removing or renaming this entry: in a sticky directory only its owner, the directory's, or the superuser.
 pub(crate) fn remove_entry(caller: &Caller, dir: &Attr, inode: &Attr) -> Result<()> {
     change_entries(caller, dir)?;
-    if dir.mode & STICKY != 0 && caller.uid != 0 && caller.uid != dir.uid && caller.uid != inode.uid {
+    if dir.mode & STICKY != 0 && !caller.superuser && caller.uid != dir.uid && caller.uid != inode.uid {
         return Err(fail(ErrorKind::NotPermitted, "the directory is sticky and the entry belongs to somebody else"));
     }
     Ok(())
@@ -58,7 +58,7 @@ pub(crate) fn remove_entry(caller: &Caller, dir: &Attr, inode: &Attr) -> Result<
 
 /// Only the owner and the superuser.
 pub(crate) fn own(caller: &Caller, attr: &Attr) -> Result<()> {
-    if caller.uid == 0 || caller.uid == attr.uid {
+    if caller.superuser || caller.uid == attr.uid {
         return Ok(());
     }
     Err(fail(ErrorKind::NotPermitted, format!("inode {} belongs to uid {}, not to uid {}", attr.ino, attr.uid, caller.uid)))
@@ -72,7 +72,7 @@ pub(crate) fn inherit(caller: &Caller, dir: &Attr, kind: NodeKind, mode: u32) ->
     }
     let mode = match kind {
         NodeKind::Directory => mode | SET_GID,
-        _ if caller.uid != 0 && !caller.in_group(dir.gid) => mode & !SET_GID,
+        _ if !caller.superuser && !caller.in_group(dir.gid) => mode & !SET_GID,
         _ => mode,
     };
     (dir.gid, mode)
@@ -80,7 +80,7 @@ pub(crate) fn inherit(caller: &Caller, dir: &Attr, kind: NodeKind, mode: u32) ->
 
 /// After a write or change of owner by anybody but the superuser, set-id bits go.
 pub(crate) fn drop_set_id(caller: &Caller, inode: &mut Inode) {
-    if caller.uid != 0 && inode.attr.kind == NodeKind::File {
+    if !caller.superuser && inode.attr.kind == NodeKind::File {
         inode.attr.mode &= !SET_UID;
         if inode.attr.mode & 0o010 != 0 {
             inode.attr.mode &= !SET_GID;
@@ -91,5 +91,5 @@ pub(crate) fn drop_set_id(caller: &Caller, inode: &mut Inode) {
 /// The mode as chmod may set it: a file's set-gid bit goes when its group is not the caller's.
 pub(crate) fn chmod(caller: &Caller, attr: &Attr, mode: u32) -> u32 {
     let mode = mode & 0o7777;
-    if caller.uid != 0 && attr.kind != NodeKind::Directory && !caller.in_group(attr.gid) { mode & !SET_GID } else { mode }
+    if !caller.superuser && attr.kind != NodeKind::Directory && !caller.in_group(attr.gid) { mode & !SET_GID } else { mode }
 }

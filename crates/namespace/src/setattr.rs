@@ -49,7 +49,7 @@ impl Namespace {
             if set.uid.is_some() || set.gid.is_some() {
                 let uid = set.uid.unwrap_or(inode.attr.uid);
                 let gid = set.gid.unwrap_or(inode.attr.gid);
-                let may = caller.uid == 0
+                let may = caller.superuser
                     || (caller.uid == inode.attr.uid
                         && uid == inode.attr.uid
                         && (gid == inode.attr.gid || caller.in_group(gid)));

@@ -74,7 +74,7 @@ impl Namespace {
         let at = upload_key(record.root, key, id);
         let bytes = view.record(&at)?.ok_or_else(missing)?;
         let found = Upload::decode(&bytes).map_err(|_| damaged("an upload".to_owned()))?;
-        if op.caller.uid != 0 && op.caller.uid != found.uid {
+        if !op.caller.superuser && op.caller.uid != found.uid {
             return Err(fail(ErrorKind::AccessDenied, "the upload belongs to somebody else"));
         }
         Ok((at, id, found, record.relaxed))

@@ -81,6 +81,8 @@ pub struct DiskSpace {
     pub total: u64,
     /// Those an unprivileged writer may still use.
     pub free: u64,
+    /// Which file system it is: disks that share one share its room.
+    pub volume: u64,
 }
 
 /// One disk of an erasure set.

@@ -168,7 +168,7 @@ impl Context {
     /// Sets what creating a node does not. Owners are for the superuser to choose; clients send them along with what
     /// they are anyway, so that refusing would fail creations that are in order.
     fn finish(&self, attr: Attr, mut set: SetAttr) -> Result<Attr, Fail> {
-        if self.op.caller.uid != 0 {
+        if !self.op.caller.superuser {
             set.uid = None;
             set.gid = set.gid.filter(|gid| self.op.caller.in_group(*gid));
         }

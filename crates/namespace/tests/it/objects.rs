@@ -207,7 +207,7 @@ fn mode_bits_hold_for_s3_callers_too() {
     let ino = ns.resolve(&root(), b"/bkt/secret").unwrap().ino;
     let set = strata_namespace::SetAttr { mode: Some(0o600), ..Default::default() };
     ns.setattr(&root(), ino, &set).unwrap();
-    let stranger = Op::new(Caller { uid: 1000, gid: 1000, groups: [].into(), door: Door::S3 });
+    let stranger = Op::new(Caller::new(1000, 1000, [].into(), Door::S3));
     assert_eq!(ns.get_object(&stranger, "bkt", b"secret").err().unwrap().kind, ErrorKind::AccessDenied);
     let refused = ns.put_object(&stranger, "bkt", b"n", content(ns, b""), None, ObjectMeta::default(), &Condition::default());
     assert_eq!(refused.unwrap_err().kind, ErrorKind::AccessDenied);

@@ -51,7 +51,7 @@ pub(crate) fn root() -> Op {
 }
 
 pub(crate) fn user(uid: u32) -> Op {
-    Op::new(Caller { uid, gid: uid, groups: Arc::from([]), door: Door::Mount })
+    Op::new(Caller::new(uid, uid, Arc::from([]), Door::Mount))
 }
 
 pub(crate) fn content(ns: &Namespace, data: &[u8]) -> Content {

@@ -246,6 +246,8 @@ impl Disk for SimDisk {
             Ok(DiskSpace {
                 total: disk.capacity,
                 free: disk.capacity.saturating_sub(disk.tree.used()),
+                // Every simulated disk is a file system of its own.
+                volume: self.label().bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(257).wrapping_add(u64::from(byte))),
             })
         })
     }
