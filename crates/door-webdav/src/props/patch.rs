@@ -1,6 +1,6 @@
 //! PROPPATCH: all instructions or none. Each is judged first; only if none is refused are they carried out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -21,6 +21,8 @@ use crate::xml::{self, Patch};
 const DEAD_MAX: usize = 256;
 /// Longest value of a dead property in bytes (the store's limit).
 const DEAD_LEN_MAX: usize = 16 * 1024;
+/// Longest name of a dead property with its name space, in bytes (the store's limit).
+const DEAD_NAME_LEN_MAX: usize = 2048;
 
 /// What one instruction comes to.
 enum Effect {
@@ -43,8 +45,7 @@ pub(crate) async fn proppatch(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     let patches = xml::propertyupdate(&body)?;
     let mut effects: Vec<Effect> = patches.iter().map(|patch| judge(patch, &attr)).collect();
     let dead = ask.ns().properties(&ask.op, attr.ino)?;
-    let added = patches.iter().zip(&effects).filter(|(patch, effect)| matches!(effect, Effect::Dead) && patch.value.is_some());
-    if dead.len() + added.count() > DEAD_MAX {
+    if most_dead(&dead, &patches, &effects) > DEAD_MAX {
         for effect in effects.iter_mut().filter(|effect| matches!(effect, Effect::Dead)) {
             *effect = Effect::Refused(StatusCode::INSUFFICIENT_STORAGE, "");
         }
@@ -56,6 +57,21 @@ pub(crate) async fn proppatch(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
         ask.door.locks.guarded(&[Touch::one(&ask.path)], &ask.holder(), || carry_out(ask, &attr, &patches, &effects))??;
     }
     Ok(ask.reply(StatusCode::MULTI_STATUS, XML, report(ask, &attr, &patches, &effects, refused)))
+}
+
+/// How many dead properties the resource has at most while the instructions are carried out; replacing one adds none.
+fn most_dead(present: &[(String, String, Vec<u8>)], patches: &[Patch], effects: &[Effect]) -> usize {
+    let mut names: BTreeSet<(&str, &str)> = present.iter().map(|(ns, local, _)| (ns.as_str(), local.as_str())).collect();
+    let mut most = names.len();
+    for (patch, _) in patches.iter().zip(effects).filter(|(_, effect)| matches!(effect, Effect::Dead)) {
+        let name = (patch.name.ns.as_str(), patch.name.local.as_str());
+        match patch.value {
+            Some(_) => names.insert(name),
+            None => names.remove(&name),
+        };
+        most = most.max(names.len());
+    }
+    most
 }
 
 fn judge(patch: &Patch, attr: &Attr) -> Effect {
@@ -88,7 +104,8 @@ fn judge(patch: &Patch, attr: &Attr) -> Effect {
 }
 
 fn dead(patch: &Patch) -> Effect {
-    if patch.value.as_ref().is_some_and(|value| value.fragment.len() > DEAD_LEN_MAX) {
+    let name_len = patch.name.ns.len() + patch.name.local.len();
+    if patch.value.as_ref().is_some_and(|value| value.fragment.len() > DEAD_LEN_MAX || name_len > DEAD_NAME_LEN_MAX) {
         return Effect::Refused(StatusCode::INSUFFICIENT_STORAGE, "");
     }
     Effect::Dead

@@ -1,0 +1,112 @@
+//! Section "Names": what a URL means, and what has no meaning.
+
+use strata_namespace::NodeKind;
+
+use crate::support::{Server, root};
+
+#[test]
+fn a_path_is_decoded_once_and_used_as_it_was_authorised() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.put("/bkt/a%2520b", b"percent");
+    client.put("/bkt/a%20b", b"space");
+    assert_eq!(client.get("/bkt/a%2520b"), b"percent");
+    assert_eq!(client.list("/bkt/"), ["/bkt/", "/bkt/a%20b", "/bkt/a%2520b"]);
+    let op = root();
+    assert!(server.ns().resolve(&op, b"bkt/a%20b").is_ok());
+}
+
+#[test]
+fn what_could_escape_or_be_read_in_two_ways_is_refused_by_every_method() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.put("/bkt/file", b"x");
+    let long = format!("/bkt/{}", "n".repeat(256));
+    for path in ["/bkt/..", "/bkt/../file", "/bkt/%2e%2e/file", "/bkt/%2E./x", "/bkt/.", "/bkt/a%2fb", "/bkt/a%2Fb", "/bkt/a%00b", "/bkt/%zz", "/bkt/%4", &long] {
+        for method in ["GET", "PUT", "DELETE", "MKCOL", "PROPFIND", "LOCK"] {
+            let status = client.status(method, path, &[]);
+            assert!(matches!(status, 400 | 414), "{method} {path}: {status}");
+        }
+        for method in ["COPY", "MOVE"] {
+            let status = client.to(method, "/bkt/file", path, &[]);
+            assert!(matches!(status, 400 | 414), "{method} to {path}: {status}");
+        }
+    }
+    assert_eq!(client.list("/bkt/"), ["/bkt/", "/bkt/file"]);
+}
+
+#[test]
+fn names_of_any_bytes_come_back_as_they_went() {
+    let server = Server::start();
+    let mut client = server.client();
+    for name in ["%C3%BC", "%FF%FE", "%23%3F%25%5C", "a%0Ab", "%22%27%3C%26", "~-_.x", "+"] {
+        let path = format!("/bkt/{name}");
+        client.put(&path, name.as_bytes());
+        assert_eq!(client.get(&path), name.as_bytes());
+    }
+    let mut listed = client.list("/bkt/");
+    listed.remove(0);
+    assert_eq!(listed.len(), 7);
+    for href in listed {
+        assert_eq!(client.status("GET", &href, &[]), 200, "{href}");
+    }
+}
+
+#[test]
+fn repeated_slashes_count_as_one() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.put("//bkt///file", b"x");
+    assert_eq!(client.get("/bkt/file"), b"x");
+}
+
+#[test]
+fn a_bucket_is_made_by_mkcol_and_removed_only_when_empty() {
+    let server = Server::start();
+    let mut client = server.client();
+    assert_eq!(client.status("MKCOL", "/Not_A_Bucket", &[]), 400);
+    assert_eq!(client.status("MKCOL", "/bkt", &[]), 405);
+    client.ok("MKCOL", "/second");
+    client.put("/second/file", b"x");
+    assert_eq!(client.status("DELETE", "/second", &[]), 409);
+    assert_eq!(client.get("/second/file"), b"x");
+    client.ok("DELETE", "/second/file");
+    client.ok("DELETE", "/second");
+    assert_eq!(client.list("/"), ["/", "/bkt/"]);
+}
+
+#[test]
+fn buckets_and_the_root_are_neither_moved_nor_replaced() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.ok("MKCOL", "/second");
+    client.ok("MKCOL", "/bkt/dir");
+    for (from, to) in [("/bkt", "/third"), ("/bkt/dir", "/second"), ("/bkt/dir", "/third"), ("/", "/bkt/dir/x"), ("/bkt/dir", "/")] {
+        assert_eq!(client.to("MOVE", from, to, &[]), 403, "{from} to {to}");
+    }
+    for (from, to) in [("/bkt/dir", "/second"), ("/", "/bkt/dir/x")] {
+        assert_eq!(client.to("COPY", from, to, &[]), 403, "{from} to {to}");
+    }
+    assert_eq!(client.status("DELETE", "/", &[]), 403);
+    assert_eq!(client.list("/"), ["/", "/bkt/", "/second/"]);
+}
+
+#[test]
+fn what_webdav_cannot_show_is_not_shown_but_keeps_its_name() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.ok("MKCOL", "/bkt/dir");
+    client.put("/bkt/file", b"x");
+    let op = root();
+    let dir = server.ns().resolve(&op, b"bkt/dir").unwrap();
+    server.ns().symlink(&op, dir.ino, b"link", b"/etc/passwd").unwrap();
+    assert_eq!(client.list("/bkt/dir/"), ["/bkt/dir/"]);
+    assert_eq!(client.status("GET", "/bkt/dir/link", &[]), 404);
+    assert_eq!(client.ask("PUT", "/bkt/dir/link", &[], b"y").status, 409);
+    assert_eq!(client.to("MOVE", "/bkt/file", "/bkt/dir/link", &[]), 409);
+    assert_eq!(client.status("MKCOL", "/bkt/dir/link", &[]), 405);
+    assert_eq!(server.ns().lookup(&op, dir.ino, b"link").unwrap().kind, NodeKind::Symlink);
+    client.ok("DELETE", "/bkt/dir");
+    assert_eq!(client.status("PROPFIND", "/bkt/dir", &[("depth", "0")]), 404);
+    server.sound();
+}

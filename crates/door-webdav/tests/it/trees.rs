@@ -1,0 +1,133 @@
+//! MKCOL, DELETE, COPY and MOVE of single files and of trees.
+
+use crate::support::Server;
+
+const FILES: usize = 300;
+
+/// A tree of 300 files in 10 folders below `/bkt/tree`.
+fn planted() -> Server {
+    let server = Server::start();
+    let mut client = server.client();
+    client.ok("MKCOL", "/bkt/tree");
+    for dir in 0..10 {
+        client.ok("MKCOL", &format!("/bkt/tree/d{dir}"));
+    }
+    for n in 0..FILES {
+        client.put(&format!("/bkt/tree/d{}/f{n}", n % 10), format!("content {n}").as_bytes());
+    }
+    server
+}
+
+fn is_whole(server: &Server, at: &str) {
+    let mut client = server.client();
+    for n in 0..FILES {
+        assert_eq!(client.get(&format!("{at}/d{}/f{n}", n % 10)), format!("content {n}").as_bytes());
+    }
+    assert_eq!(client.list(&format!("{at}/")).len(), 11);
+}
+
+#[test]
+fn a_tree_is_copied_whole_and_on_its_own() {
+    let server = planted();
+    let mut client = server.client();
+    assert_eq!(client.to("COPY", "/bkt/tree", "/bkt/copy", &[]), 201);
+    is_whole(&server, "/bkt/copy");
+    client.put("/bkt/copy/d0/f0", b"changed");
+    client.ok("DELETE", "/bkt/copy");
+    is_whole(&server, "/bkt/tree");
+    server.sound();
+}
+
+#[test]
+fn a_tree_is_moved_whole() {
+    let server = planted();
+    let mut client = server.client();
+    assert_eq!(client.to("MOVE", "/bkt/tree/", "/bkt/moved/", &[]), 201);
+    is_whole(&server, "/bkt/moved");
+    assert_eq!(client.status("PROPFIND", "/bkt/tree", &[("depth", "0")]), 404);
+    server.sound();
+}
+
+#[test]
+fn what_was_at_the_destination_is_replaced_not_merged() {
+    let server = planted();
+    let mut client = server.client();
+    for method in ["COPY", "MOVE"] {
+        client.ok("MKCOL", "/bkt/target");
+        client.put("/bkt/target/stale", b"x");
+        assert_eq!(client.to(method, "/bkt/tree", "/bkt/target", &[("overwrite", "F")]), 412);
+        assert_eq!(client.get("/bkt/target/stale"), b"x");
+        assert_eq!(client.to(method, "/bkt/tree", "/bkt/target", &[]), 204);
+        is_whole(&server, "/bkt/target");
+        assert_eq!(client.status("GET", "/bkt/target/stale", &[]), 404);
+        if method == "COPY" {
+            client.ok("DELETE", "/bkt/target");
+        }
+    }
+    // A file over a collection, and a collection over a file.
+    client.put("/bkt/file", b"f");
+    assert_eq!(client.to("MOVE", "/bkt/file", "/bkt/target", &[]), 204);
+    assert_eq!(client.get("/bkt/target"), b"f");
+    client.ok("MKCOL", "/bkt/dir");
+    assert_eq!(client.to("MOVE", "/bkt/dir", "/bkt/target", &[]), 204);
+    assert_eq!(client.list("/bkt/"), ["/bkt/", "/bkt/target/"]);
+    server.sound();
+}
+
+#[test]
+fn a_copy_with_depth_0_is_the_collection_without_its_members() {
+    let server = planted();
+    let mut client = server.client();
+    assert_eq!(client.to("COPY", "/bkt/tree", "/bkt/bare", &[("depth", "0")]), 201);
+    assert_eq!(client.list("/bkt/bare/"), ["/bkt/bare/"]);
+    assert_eq!(client.to("COPY", "/bkt/tree", "/bkt/other", &[("depth", "1")]), 400);
+}
+
+#[test]
+fn a_tree_does_not_go_into_itself_nor_over_what_holds_it() {
+    let server = planted();
+    let mut client = server.client();
+    for method in ["COPY", "MOVE"] {
+        for (from, to) in [("/bkt/tree", "/bkt/tree"), ("/bkt/tree", "/bkt/tree/d0/inner"), ("/bkt/tree/d0", "/bkt/tree")] {
+            assert_eq!(client.to(method, from, to, &[]), 403, "{method} {from} to {to}");
+        }
+        assert_eq!(client.to(method, "/bkt/tree", "/bkt/none/there", &[]), 409);
+        assert_eq!(client.to(method, "/bkt/none", "/bkt/there", &[]), 404);
+        assert_eq!(client.to(method, "/bkt/tree", "http://elsewhere.example/bkt/x", &[]), 502);
+        assert_eq!(client.status(method, "/bkt/tree", &[]), 400);
+    }
+    is_whole(&server, "/bkt/tree");
+}
+
+#[test]
+fn a_destination_may_be_a_whole_url_of_this_server() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.put("/bkt/file", b"x");
+    let url = format!("http://{}/bkt/else%20where", server.address);
+    assert_eq!(client.to("MOVE", "/bkt/file", &url, &[]), 201);
+    assert_eq!(client.get("/bkt/else%20where"), b"x");
+}
+
+#[test]
+fn a_deleted_tree_is_gone_with_all_below() {
+    let server = planted();
+    let mut client = server.client();
+    assert_eq!(client.status("DELETE", "/bkt/tree", &[("depth", "0")]), 400);
+    assert_eq!(client.status("DELETE", "/bkt/tree", &[]), 204);
+    assert_eq!(client.list("/bkt/"), ["/bkt/"]);
+    assert_eq!(client.status("DELETE", "/bkt/tree", &[]), 404);
+    server.sound();
+}
+
+#[test]
+fn mkcol_is_strict() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.put("/bkt/file", b"x");
+    assert_eq!(client.status("MKCOL", "/bkt/file", &[]), 405);
+    assert_eq!(client.status("MKCOL", "/bkt/none/dir", &[]), 409);
+    assert_eq!(client.ask("MKCOL", "/bkt/dir", &[], b"<body/>").status, 415);
+    assert_eq!(client.status("MKCOL", "/bkt/dir/", &[]), 201);
+    assert_eq!(client.status("MKCOL", "/bkt/dir", &[]), 405);
+}

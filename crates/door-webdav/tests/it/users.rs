@@ -1,0 +1,68 @@
+//! Section "Who may": credentials, and the mode bits behind them.
+
+use strata_namespace::SetAttr;
+
+use crate::support::{Server, root};
+
+#[test]
+fn nobody_is_anonymous() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.put("/bkt/file", b"x");
+    for (name, password) in [("root", "wrong"), ("root", ""), ("nobody", "not-a-secret-at-all"), ("", "")] {
+        let reply = server.stranger().login(name, password).ask("GET", "/bkt/file", &[], b"");
+        assert_eq!(reply.status, 401, "{name}");
+        assert!(reply.expect("www-authenticate").starts_with("Basic realm="));
+    }
+    for method in ["GET", "PUT", "DELETE", "PROPFIND", "MKCOL", "LOCK"] {
+        assert_eq!(server.stranger().ask(method, "/bkt/file", &[], b"").status, 401, "{method}");
+    }
+    assert_eq!(client.get("/bkt/file"), b"x");
+}
+
+#[test]
+fn the_access_key_logs_in_as_well_as_the_name() {
+    let server = Server::start();
+    let key = server.users().by_name("root").unwrap().access_key.clone();
+    assert_eq!(server.client_of(&key).status("PROPFIND", "/", &[("depth", "0")]), 207);
+}
+
+#[test]
+fn options_are_told_to_everybody_and_are_the_same_for_every_path() {
+    let server = Server::start();
+    let one = server.stranger().ask("OPTIONS", "/", &[], b"");
+    let two = server.stranger().ask("OPTIONS", "/no/such/thing", &[], b"");
+    assert_eq!((one.status, one.expect("dav"), one.expect("allow")), (200, two.expect("dav"), two.expect("allow")));
+    assert_eq!(one.expect("dav"), "1, 2, 3, sabredav-partialupdate");
+    assert_eq!(one.expect("ms-author-via"), "DAV");
+}
+
+#[test]
+fn mode_bits_decide_for_users_that_are_no_administrators() {
+    let server = Server::start();
+    let mut admin = server.client();
+    let mut ann = server.user("ann", 1001);
+    admin.put("/bkt/file", b"x");
+    admin.ok("MKCOL", "/bkt/ann");
+    let op = root();
+    let home = server.ns().resolve(&op, b"bkt/ann").unwrap();
+    server.ns().setattr(&op, home.ino, &SetAttr { uid: Some(1001), mode: Some(0o700), ..SetAttr::default() }).unwrap();
+    // Others may read what root made, no more.
+    assert_eq!(ann.get("/bkt/file"), b"x");
+    for (method, path) in [("PUT", "/bkt/file"), ("PUT", "/bkt/new"), ("DELETE", "/bkt/file"), ("MKCOL", "/bkt/dir"), ("MKCOL", "/annsown")] {
+        let status = ann.ask(method, path, &[], b"").status;
+        assert_eq!(status, 403, "{method} {path}");
+    }
+    assert_eq!(ann.to("MOVE", "/bkt/file", "/bkt/ann/file", &[]), 403);
+    let lock = b"<lockinfo xmlns='DAV:'><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>";
+    assert_eq!(ann.ask("LOCK", "/bkt/file", &[], lock).status, 403);
+    let patch = b"<propertyupdate xmlns='DAV:'><set><prop><x xmlns='u'>1</x></prop></set></propertyupdate>";
+    assert_eq!(ann.ask("PROPPATCH", "/bkt/file", &[], patch).status, 403);
+    // Her own place is hers alone.
+    ann.put("/bkt/ann/file", b"y");
+    assert_eq!(ann.to("COPY", "/bkt/file", "/bkt/ann/copy", &[]), 201);
+    let mut bob = server.user("bob", 1002);
+    assert_eq!(bob.status("GET", "/bkt/ann/file", &[]), 403);
+    assert_eq!(bob.status("PROPFIND", "/bkt/ann", &[("depth", "1")]), 403);
+    assert_eq!(admin.get("/bkt/file"), b"x");
+}
