@@ -8,4 +8,4 @@
 
 mod codec;
 
-pub use codec::{Codec, CodecId, ErasureError, DATA_SHARDS_MAX, PARITY_SHARDS_MAX, SHARD_UNIT};
+pub use codec::{Codec, CodecId, DATA_SHARDS_MAX, ErasureError, PARITY_SHARDS_MAX, SHARD_UNIT};

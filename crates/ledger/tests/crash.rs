@@ -5,12 +5,17 @@
 mod support;
 
 use strata_ledger::{Class, Ledger, Options};
-use strata_seam::sim::{SimRng, Snapshot};
 use strata_seam::Lsn;
+use strata_seam::sim::{SimRng, Snapshot};
 use support::{Model, Rig};
 
 fn tiny() -> Options {
-    Options { segment_len: 64 << 10, shard_payload_max: 8 << 10, queue_bytes_max: 32 << 10, ..support::small() }
+    Options {
+        segment_len: 64 << 10,
+        shard_payload_max: 8 << 10,
+        queue_bytes_max: 32 << 10,
+        ..support::small()
+    }
 }
 
 /// What a run was told before it ended.
@@ -28,7 +33,9 @@ impl Run {
             let tag = rng.next_u64();
             let mut append = support::sample(rng, tag, 2500);
             append.relaxed = rng.one_in(2);
-            let Ok(lsn) = self.model.append(ledger, append) else { return };
+            let Ok(lsn) = self.model.append(ledger, append) else {
+                return;
+            };
             let class = match rng.below(6) {
                 0 | 1 => Class::Durable,
                 2 | 3 => Class::Written,
@@ -82,7 +89,12 @@ impl Sweep {
         drop(ledger);
         rig.world.kill_process();
         let start = rig.world.snapshot();
-        Self { rig, start, seed, prepared }
+        Self {
+            rig,
+            start,
+            seed,
+            prepared,
+        }
     }
 
     /// I/Os of the workload: from the first to the last one.
@@ -175,5 +187,32 @@ fn what_was_written_survives_the_death_of_the_process() {
             let written = run.written;
             run.recover(rig, written);
         }
+    }
+}
+
+#[test]
+fn what_an_opening_found_is_durable_from_then_on() {
+    for (data, parity) in [(1, 0), (2, 1), (4, 2)] {
+        let mut rig = Rig::new(data, parity, tiny());
+        let (ledger, _) = rig.open();
+        let mut run = Run::default();
+        let mut rng = SimRng::new(3);
+        for tag in 0..30 {
+            let mut append = support::sample(&mut rng, tag, 2500);
+            append.relaxed = true;
+            let lsn = run.model.append(&ledger, append).unwrap();
+            ledger.wait(lsn, Class::Written).unwrap();
+        }
+        assert!(
+            ledger.durable() < Lsn(30),
+            "the end is in the operating system's memory alone"
+        );
+        drop(ledger);
+        rig.world.kill_process();
+        let ledger = run.recover(&mut rig, Lsn(30));
+        assert_eq!(ledger.durable(), Lsn(30));
+        drop(ledger);
+        rig.world.restart(0);
+        run.recover(&mut rig, Lsn(30));
     }
 }

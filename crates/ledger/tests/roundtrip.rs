@@ -9,7 +9,7 @@ use bytes::Bytes;
 use strata_ledger::{Append, BlockRecord, Class, LedgerError, Options};
 use strata_seam::sim::SimRng;
 use strata_seam::{Disk, Lsn};
-use support::{Model, Rig, Told, LAYOUTS};
+use support::{LAYOUTS, Model, Rig, Told};
 
 #[test]
 fn every_layout_gives_back_what_was_appended() {
@@ -29,7 +29,12 @@ fn every_layout_gives_back_what_was_appended() {
         let placed: Vec<_> = replayed.iter().flat_map(|append| append.blocks.clone()).collect();
         let heard = told.blocks.lock().clone();
         assert_eq!(heard.len(), placed.len());
-        assert!(heard.iter().zip(&placed).all(|(heard, placed)| heard.location == placed.location && heard.lsn == placed.lsn));
+        assert!(
+            heard
+                .iter()
+                .zip(&placed)
+                .all(|(heard, placed)| heard.location == placed.location && heard.lsn == placed.lsn)
+        );
 
         // And the log goes on behind it.
         model.fill(&ledger, &mut rng, 50);
@@ -49,7 +54,10 @@ fn a_replay_starts_at_any_position_the_sink_was_told() {
     model.fill(&ledger, &mut SimRng::new(3), 120);
     drop(ledger);
     let positions = told.after.lock().clone();
-    assert!(positions.last().unwrap().segment.0 >= 2, "the log spans several segments");
+    assert!(
+        positions.last().unwrap().segment.0 >= 2,
+        "the log spans several segments"
+    );
     for from in positions {
         rig.world.kill_process();
         let mut next = from.next_lsn;
@@ -98,7 +106,10 @@ fn a_small_commit_costs_one_sector_per_disk_and_a_block_of_it_one_read() {
     ledger.set_sink(told.clone());
     rig.world.record_trace(true);
     let append = Append {
-        blocks: vec![BlockRecord { directory: Bytes::from_static(b"dir"), data: Bytes::from(vec![7; 3600]) }],
+        blocks: vec![BlockRecord {
+            directory: Bytes::from_static(b"dir"),
+            data: Bytes::from(vec![7; 3600]),
+        }],
         commit: Some(Bytes::from(vec![1; 1000])),
         relaxed: false,
     };
@@ -141,15 +152,27 @@ fn what_does_not_fit_is_refused_by_name_and_the_largest_append_fits() {
     let (ledger, _) = rig.open();
     let limit = ledger.append_len_max();
     let block = |len: usize| Append {
-        blocks: vec![BlockRecord { directory: Bytes::new(), data: Bytes::from(vec![3; len]) }],
+        blocks: vec![BlockRecord {
+            directory: Bytes::new(),
+            data: Bytes::from(vec![3; len]),
+        }],
         ..Append::default()
     };
-    assert!(matches!(ledger.append(block(limit - 31)), Err(LedgerError::TooLarge { .. })));
+    assert!(matches!(
+        ledger.append(block(limit - 31)),
+        Err(LedgerError::TooLarge { .. })
+    ));
     let lsn = ledger.append(block(limit - 32)).unwrap();
     ledger.wait(lsn, Class::Durable).unwrap();
-    let commit = Append { commit: Some(Bytes::from(vec![0; (512 << 10) + 1])), ..Append::default() };
+    let commit = Append {
+        commit: Some(Bytes::from(vec![0; (512 << 10) + 1])),
+        ..Append::default()
+    };
     assert!(matches!(ledger.append(commit), Err(LedgerError::TooLarge { .. })));
-    assert!(matches!(ledger.wait(Lsn(9), Class::Durable), Err(LedgerError::Inconsistent { .. })));
+    assert!(matches!(
+        ledger.wait(Lsn(9), Class::Durable),
+        Err(LedgerError::Inconsistent { .. })
+    ));
 }
 
 #[test]
