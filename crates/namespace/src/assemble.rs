@@ -83,6 +83,8 @@ impl OpenStore {
         let (ledger, index, replayed) = recover(&config, set_id, &clock, entropy)?;
         let (ledger, index) = (Arc::new(ledger), Arc::new(index));
         let index_opened = index.opened().clone();
+        // What was replayed may be drained without waiting for the first new stripe.
+        index.note_written(ledger.status().position);
         let first_number = ledger.next_lsn().0 << 20;
         let store = Store::new(Arc::clone(&ledger), index, config.content, first_number);
         if config.threads {

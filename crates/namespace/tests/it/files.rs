@@ -304,3 +304,26 @@ fn ranges_are_copied_by_reference() {
     assert!(get(ns, "to").unwrap() == [&b"01234"[..], &data[100_000..]].concat());
     sound(ns);
 }
+
+#[test]
+fn a_store_closed_in_order_has_nothing_to_replay_at_the_next_start() {
+    let world = strata_seam::sim::SimWorld::new(2);
+    let dir = tempfile::tempdir().unwrap();
+    let start = |world: &strata_seam::sim::SimWorld| {
+        let config = strata_namespace::StoreConfig { index_dir: Some(dir.path().join("index")), ..config(world, 2, 1) };
+        strata_namespace::OpenStore::open(config, world.clock(), &strata_seam::sim::SimEntropy::new(3)).unwrap()
+    };
+    let store = start(&world);
+    store.namespace().create_bucket(&root(), "bkt", None).unwrap();
+    put(store.namespace(), "k", b"value");
+    drop(store);
+    world.kill_process();
+    // The process died before the index was brought up to date: this start replays, and its close catches up.
+    let store = start(&world);
+    assert!(store.replayed > 0);
+    store.close().unwrap();
+    let store = start(&world);
+    assert_eq!(store.replayed, 0);
+    assert_eq!(get(store.namespace(), "k").unwrap(), b"value");
+    sound(store.namespace());
+}
