@@ -91,19 +91,14 @@ pub(crate) fn post_op(attr: Option<&Attr>, fsid: u64) -> post_op_attr {
     })
 }
 
-/// Attributes before and after a successful operation that changes the inode once.
+/// Attributes before and after an operation.
 ///
 /// A client takes `before` as the promise that nobody else changed the inode in between, and keeps its cache on the
-/// strength of it. The name space does not return both under one lock, so the change counter has to prove it: it grows
-/// by at least one with each change, hence a growth of one means that there was no other. Otherwise `before` is left
-/// out, and the client looks again. After a failed operation it is always left out.
+/// strength of it. Only what is known to be of the very moment of the change may be passed; else `None`, and the client
+/// looks again.
 pub(crate) fn wcc(before: Option<&Attr>, after: Option<&Attr>, fsid: u64) -> wcc_data {
-    let proven = match (before, after) {
-        (Some(before), Some(after)) if after.change.wrapping_sub(before.change) <= 1 => Some(before),
-        _ => None,
-    };
     wcc_data {
-        before: proven.map_or(pre_op_attr::Void, |attr| {
+        before: before.map_or(pre_op_attr::Void, |attr| {
             pre_op_attr::attributes(wcc_attr {
                 size: attr.size,
                 mtime: wire_time(attr.mtime),
@@ -112,6 +107,11 @@ pub(crate) fn wcc(before: Option<&Attr>, after: Option<&Attr>, fsid: u64) -> wcc
         }),
         after: post_op(after, fsid),
     }
+}
+
+/// Whether two states of an inode are the same to a client's cache.
+pub(crate) fn same_to_caches(left: &Attr, right: &Attr) -> bool {
+    (left.size, left.mtime, left.ctime) == (right.size, right.mtime, right.ctime)
 }
 
 /// A change of attributes as asked for by a client.

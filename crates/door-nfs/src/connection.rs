@@ -1,23 +1,26 @@
 //! One connection: reads records, executes them, and writes replies in the order they are ready.
 //!
-//! A request is polled once on the reading task: most metadata calls are done then, without a task of their own and
-//! without waking another thread. What has to wait (for a sync, for a disk) goes on as a task, and is not cancelled
-//! when the connection ends: its reply goes to the reply cache, where the client finds it when it connects again.
+//! A request is polled once on the reading task: most calls are done then, without a task of their own and without
+//! waking another thread, and their replies are written by the same task, together, as soon as nothing more is to be
+//! done at once. What has to wait (for a sync, for a disk) goes on as a task that hands its reply to the writing task,
+//! and is not cancelled when the connection ends: its reply goes to the reply cache, where the client finds it when it
+//! connects again.
 //!
 //! Invariants: at most `requests_per_connection_max` requests between being read and their reply being written; a
-//! client that sends slowly or does not read its replies is disconnected after a time, whatever it does.
+//! client that sends slowly or does not read its replies is disconnected after a time, whatever it does. The reading
+//! task never waits for anything while it holds replies that are ready: they hold places that it may be waiting for.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{mpsc, watch};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::config::{RECORD_LEN_MAX, STRANGER_RECORD_LEN_MAX};
@@ -66,9 +69,13 @@ pub(crate) async fn run(
         },
     });
     let (read, write) = stream.into_split();
+    let writer = Arc::new(ReplyWriter {
+        stream: Mutex::new(Some(write)),
+        stall: limits.write_timeout,
+    });
     // As many as there are places for requests: sending never waits.
     let (replies, outgoing) = mpsc::channel(limits.requests_per_connection_max);
-    let writer = tokio::spawn(write_replies(write, outgoing, limits.write_timeout));
+    let writing = tokio::spawn(write_replies(Arc::clone(&writer), outgoing));
     let records = RecordReader::new(
         read,
         RecordLimits {
@@ -77,14 +84,24 @@ pub(crate) async fn run(
             record_timeout: limits.record_timeout,
         },
     );
-    if let Err(error) = read_requests(&door, &peer, records, replies, stop).await {
-        count(&door.metrics().connections_aborted);
+    let mut requests = Requests {
+        door,
+        peer,
+        replies,
+        writer,
+        ready: Vec::with_capacity(BATCH_MAX),
+    };
+    let ended = requests.serve(records, stop).await;
+    let flushed = requests.flush().await;
+    if let Err(error) = ended {
+        count(&requests.door.metrics().connections_aborted);
         tracing::info!(client = %address, error = %error, "nfs connection ended");
     }
+    drop(requests);
     // All senders are gone when the last request in work has its reply.
-    match writer.await {
-        Ok(result) => result,
-        Err(_) => Ok(()),
+    match writing.await {
+        Ok(result) => flushed.and(result),
+        Err(_) => flushed,
     }
 }
 
@@ -95,53 +112,101 @@ enum EndError {
     Record(#[from] RecordError),
     #[error("the client sent something other than an rpc call")]
     NoCall,
+    #[error("a reply could not be written")]
+    Write(#[from] std::io::Error),
 }
 
-async fn read_requests(
-    door: &Arc<NfsDoor>,
-    peer: &Arc<Peer>,
-    mut records: RecordReader<OwnedReadHalf>,
+/// The reading side of a connection.
+struct Requests {
+    door: Arc<NfsDoor>,
+    peer: Arc<Peer>,
+    /// To the writing task.
     replies: mpsc::Sender<Outgoing>,
-    mut stop: watch::Receiver<bool>,
-) -> Result<(), EndError> {
-    loop {
-        tokio::select! {
-            begun = records.begins() => match begun {
-                Ok(()) => {}
-                Err(RecordError::Closed | RecordError::Idle) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            },
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            () = replies.closed() => return Ok(()),
-        }
-        let place = peer.budgets.request().await;
-        let (record, memory) = records.next(&peer.budgets).await?;
-        let call = match Message::parse(record) {
-            Ok(Message::Call(call)) => call,
-            Ok(Message::Denied { xid, denial }) => {
-                count(&door.metrics().calls_denied);
-                let answer = Reply::denied(xid, denial).into();
-                // The writer is gone only if the connection is.
-                let _ = replies.send(Outgoing { answer, _place: place }).await;
-                continue;
+    writer: Arc<ReplyWriter<OwnedWriteHalf>>,
+    /// Replies that are ready and not yet written.
+    ready: Vec<Outgoing>,
+}
+
+impl Requests {
+    async fn serve(
+        &mut self,
+        mut records: RecordReader<OwnedReadHalf>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), EndError> {
+        loop {
+            if let Some(begun) = poll_once(pin!(records.begins())).await {
+                if matches!(begun, Err(RecordError::Closed)) || *stop.borrow() {
+                    return Ok(());
+                }
+                begun?;
+            } else {
+                self.flush().await?;
+                tokio::select! {
+                    begun = records.begins() => match begun {
+                        Ok(()) => {}
+                        Err(RecordError::Closed | RecordError::Idle) => return Ok(()),
+                        Err(error) => return Err(error.into()),
+                    },
+                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                    () = self.replies.closed() => return Ok(()),
+                }
             }
-            Err(_) => return Err(EndError::NoCall),
-        };
-        let mut request = Box::pin(dispatch(Arc::clone(door), Arc::clone(peer), call));
-        match poll_once(request.as_mut()).await {
-            Some(answer) => {
-                drop(memory);
-                let _ = replies.send(Outgoing { answer, _place: place }).await;
-            }
-            None => {
-                let replies = replies.clone();
-                tokio::spawn(async move {
-                    let answer = request.await;
+            let peer = Arc::clone(&self.peer);
+            let place = self.flushed_before(pin!(peer.budgets.request())).await?;
+            let (record, memory) = self.flushed_before(pin!(records.next(&peer.budgets))).await??;
+            let call = match Message::parse(record) {
+                Ok(Message::Call(call)) => call,
+                Ok(Message::Denied { xid, denial }) => {
+                    count(&self.door.metrics().calls_denied);
+                    let answer = Reply::denied(xid, denial).into();
+                    self.keep(Outgoing { answer, _place: place }).await?;
+                    continue;
+                }
+                Err(_) => return Err(EndError::NoCall),
+            };
+            let mut request = Box::pin(dispatch(Arc::clone(&self.door), peer, call));
+            match poll_once(request.as_mut()).await {
+                Some(answer) => {
                     drop(memory);
-                    let _ = replies.send(Outgoing { answer, _place: place }).await;
-                });
+                    self.keep(Outgoing { answer, _place: place }).await?;
+                }
+                None => {
+                    let replies = self.replies.clone();
+                    tokio::spawn(async move {
+                        let answer = request.await;
+                        drop(memory);
+                        // The writer is gone only if the connection is.
+                        let _ = replies.send(Outgoing { answer, _place: place }).await;
+                    });
+                }
             }
         }
+    }
+
+    /// The future's output; replies that are ready are written before it is waited for.
+    async fn flushed_before<F: Future>(&mut self, mut future: Pin<&mut F>) -> Result<F::Output, EndError> {
+        if let Some(output) = poll_once(future.as_mut()).await {
+            return Ok(output);
+        }
+        self.flush().await?;
+        Ok(future.await)
+    }
+
+    async fn keep(&mut self, reply: Outgoing) -> Result<(), EndError> {
+        self.ready.push(reply);
+        if self.ready.len() >= BATCH_MAX {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        let written = self.writer.write(&self.ready).await;
+        self.ready.clear();
+        written
     }
 }
 
@@ -154,17 +219,43 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     .await
 }
 
-async fn write_replies<W: AsyncWrite + Unpin>(
-    mut stream: W,
-    mut outgoing: mpsc::Receiver<Outgoing>,
+/// The sending half, for whoever has replies.
+struct ReplyWriter<W> {
+    /// Gone once a write failed or was given up in the middle: the client could not tell where the next reply begins.
+    stream: Mutex<Option<W>>,
+    /// How long the client may take no byte.
     stall: Duration,
+}
+
+impl<W: AsyncWrite + Unpin> ReplyWriter<W> {
+    /// Writes whole replies, one caller after the other.
+    async fn write(&self, batch: &[Outgoing]) -> std::io::Result<()> {
+        let mut place = self.stream.lock().await;
+        let mut stream = place.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
+        write_batch(&mut stream, batch, self.stall).await?;
+        *place = Some(stream);
+        Ok(())
+    }
+
+    async fn shutdown(&self) -> std::io::Result<()> {
+        match self.stream.lock().await.as_mut() {
+            Some(stream) => stream.shutdown().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes the replies of requests that had to wait, until all senders are gone.
+async fn write_replies<W: AsyncWrite + Unpin>(
+    writer: Arc<ReplyWriter<W>>,
+    mut outgoing: mpsc::Receiver<Outgoing>,
 ) -> std::io::Result<()> {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while outgoing.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        write_batch(&mut stream, &batch, stall).await?;
+        writer.write(&batch).await?;
         batch.clear();
     }
-    stream.shutdown().await
+    writer.shutdown().await
 }
 
 /// Writes all replies of `batch`, giving up when nothing was taken for `stall`.

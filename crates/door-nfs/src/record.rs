@@ -147,8 +147,14 @@ impl<S: AsyncRead + Unpin> RecordReader<S> {
             let missing = len - self.buf.len();
             // Exactly the rest of a large record, so that nothing of the next one has to be moved.
             self.buf.reserve(if missing > READ_LEN { missing } else { READ_LEN });
-            if self.stream.read_buf(&mut self.buf).await? == 0 {
-                return Err(if self.buf.is_empty() && len == MARK_LEN {
+            let between = self.buf.is_empty() && len == MARK_LEN;
+            let read = match self.stream.read_buf(&mut self.buf).await {
+                // Clients that are in a hurry close so.
+                Err(error) if between && error.kind() == std::io::ErrorKind::ConnectionReset => 0,
+                read => read?,
+            };
+            if read == 0 {
+                return Err(if between {
                     RecordError::Closed
                 } else {
                     RecordError::Io(std::io::ErrorKind::UnexpectedEof.into())

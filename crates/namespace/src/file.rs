@@ -69,6 +69,8 @@ pub(crate) struct OpenFile {
     staged_mtime: AtomicI64,
     staged_change: AtomicU64,
     last_write_nanos: AtomicU64,
+    /// Counts how often staged bytes became content (or were given up), ahead of the fields above.
+    moved: AtomicU64,
     pub(crate) state: Mutex<State>,
     /// Held while the file is being sealed; writing goes on meanwhile.
     pub(crate) seal: Mutex<()>,
@@ -156,8 +158,13 @@ impl OpenFile {
     /// After the staging was changed under its lock.
     pub(crate) fn publish(&self, state: &State) {
         let sealing_end = state.sealing.as_ref().map_or(0, |sealing| sealing.end());
-        self.staged_end.store(state.staging.end().max(sealing_end), Ordering::Release);
-        self.dirty.store(!state.staging.is_empty() || state.sealing.is_some(), Ordering::Release);
+        let end = state.staging.end().max(sealing_end);
+        let dirty = !state.staging.is_empty() || state.sealing.is_some();
+        if self.dirty.load(Ordering::Acquire) && (!dirty || end < self.staged_end.load(Ordering::Acquire)) {
+            self.moved.fetch_add(1, Ordering::AcqRel);
+        }
+        self.staged_end.store(end, Ordering::Release);
+        self.dirty.store(dirty, Ordering::Release);
     }
 
     pub(crate) fn mtime(&self) -> Timestamp {
@@ -178,6 +185,19 @@ impl Namespace {
             attr.change = attr.change.max(file.staged_change.load(Ordering::Acquire));
         }
         attr
+    }
+
+    /// The attributes that `sealed` reads, with what is staged: both of one moment, although sealing moves bytes from
+    /// the one to the other meanwhile. A size that was seen never shrinks by it.
+    pub(crate) fn attr_of_one_moment(&self, ino: Ino, mut sealed: impl FnMut() -> Result<Attr>) -> Result<Attr> {
+        loop {
+            let Some(file) = self.opens.get(ino) else { return Ok(self.with_staged(sealed()?)) };
+            let moved = file.moved.load(Ordering::Acquire);
+            let attr = self.with_staged(sealed()?);
+            if file.moved.load(Ordering::Acquire) == moved {
+                return Ok(attr);
+            }
+        }
     }
 
     /// Checks access and pins the inode: an unlinked file stays readable and writable until its last
@@ -380,11 +400,28 @@ impl Namespace {
         if offset.saturating_add(data.len() as u64) > FILE_LEN_MAX {
             return Err(fail(ErrorKind::TooLarge, format!("a file may have {FILE_LEN_MAX} bytes at most")));
         }
-        let attr = self.written_attr(op, ino)?;
         let file = self.opens.get_or_insert(ino);
-        let staged = self.stage(op, ino, &file, &mut file.state.lock(), offset, data);
-        self.relieve(op, ino, &file, staged)?;
-        Ok(self.with_staged(attr))
+        let written = {
+            // Looked at under the lock: what is being sealed is then either still staged or content already.
+            let mut state = file.state.lock();
+            self.written_attr(op, ino).map(|attr| {
+                let found = self.with_staged(attr.clone());
+                let pressure = self.stage(op, ino, &file, &mut state, offset, data);
+                let left = self.with_staged(attr);
+                op.note_watched(ino, Some(found), Some(left.clone()));
+                (left, pressure)
+            })
+        };
+        let (attr, pressure) = match written {
+            Ok(written) => written,
+            Err(error) => {
+                drop(file);
+                self.opens.forget_if_idle(ino);
+                return Err(error);
+            }
+        };
+        self.relieve(op, ino, &file, pressure)?;
+        Ok(attr)
     }
 
     /// Whether [`Namespace::write`] of `len` bytes would only copy them to memory now: no sealing, no waiting. For async

@@ -34,9 +34,11 @@ impl Namespace {
             }
             _ => snap.found(parent, name)?.dirent.ino,
         };
-        let inode = snap.inode(ino)?;
-        snap.relaxed = inode.relaxed;
-        Ok(self.with_staged(inode.attr))
+        self.attr_of_one_moment(ino, || {
+            let inode = snap.inode(ino)?;
+            snap.relaxed = inode.relaxed;
+            Ok(inode.attr)
+        })
     }
 
     /// The directory that holds a directory (the root's is itself).
@@ -67,9 +69,11 @@ impl Namespace {
     /// [`ErrorKind::Stale`].
     pub fn getattr(&self, op: &Op, ino: Ino) -> Result<Attr> {
         let mut snap = self.snap(op);
-        let inode = snap.inode(ino)?;
-        snap.relaxed = inode.relaxed;
-        Ok(self.with_staged(inode.attr))
+        self.attr_of_one_moment(ino, || {
+            let inode = snap.inode(ino)?;
+            snap.relaxed = inode.relaxed;
+            Ok(inode.attr)
+        })
     }
 
     /// Which of the asked permissions the caller has.

@@ -19,7 +19,7 @@ use crate::file::Opens;
 use crate::key;
 use crate::record::Inode;
 use crate::types::{Attr, Change, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
-use crate::view::damaged;
+use crate::view::{View, damaged};
 
 /// Numbers are reserved in steps of this many, so that drawing one needs no commit. A crash wastes at most one step.
 const NUMBERS_STEP: u64 = 1 << 16;
@@ -192,16 +192,28 @@ impl Namespace {
         self.numbers.next.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Attributes of inodes as a change sees them.
+    fn attrs_now(&self, tx: &mut Tx<'_>, inodes: &[Ino]) -> Result<Vec<Option<Attr>>> {
+        inodes.iter().map(|ino| Ok(tx.find_inode(*ino)?.map(|inode| self.with_staged(inode.attr)))).collect()
+    }
+
     /// Runs a change, notes in `op` what the answer depends on, and tells the feed. The closure returns its value, the
     /// changes to announce, and whether it happened in a relaxed bucket.
     pub(crate) fn change<T>(&self, op: &Op, run: impl FnOnce(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
         let mut effects = Effects::default();
+        let watching = op.watching();
+        let mut watched = Vec::new();
         let done = self.store.transact(false, |tx| {
+            let found = self.attrs_now(tx, &watching)?;
             let value = run(tx, &mut effects)?;
             tx.set_relaxed(effects.relaxed);
+            watched = found.into_iter().zip(self.attrs_now(tx, &watching)?).collect();
             Ok::<_, Error>(value)
         });
         let Done { value, lsn, seen } = done?;
+        for (ino, (found, left)) in watching.into_iter().zip(watched) {
+            op.note_watched(ino, found, left);
+        }
         if let Some(lsn) = lsn {
             op.note(lsn, !effects.relaxed);
         } else if seen > self.store.durable() {

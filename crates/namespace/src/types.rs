@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use strata_seam::{Ino, Lsn, Timestamp};
 
 /// The inode of the root directory, whose entries are the buckets.
@@ -80,13 +81,23 @@ pub struct Op {
     pub caller: Caller,
     lsn: AtomicU64,
     strict: AtomicBool,
+    watched: Mutex<Vec<Watched>>,
+}
+
+/// An inode that an operation watches, and how its changes so far found and left it.
+#[derive(Debug)]
+struct Watched {
+    ino: Ino,
+    seen: Option<(Attr, Attr)>,
+    /// Whether each change found the inode as the one before had left it.
+    alone: bool,
 }
 
 impl Op {
     /// A request of `caller`.
     #[must_use]
     pub fn new(caller: Caller) -> Self {
-        Self { caller, lsn: AtomicU64::new(0), strict: AtomicBool::new(false) }
+        Self { caller, lsn: AtomicU64::new(0), strict: AtomicBool::new(false), watched: Mutex::default() }
     }
     /// The highest sequence number this request depends on; zero if none.
     #[must_use]
@@ -97,6 +108,37 @@ impl Op {
     #[must_use]
     pub fn strict(&self) -> bool {
         self.strict.load(Ordering::Acquire)
+    }
+    /// Has the changes that follow note the inode's attributes before and after, in the same moment as the change.
+    pub fn watch(&self, ino: Ino) {
+        self.watched.lock().push(Watched { ino, seen: None, alone: true });
+    }
+    /// Attributes of a watched inode before the first and after the last change of this operation. `None` if nothing
+    /// was changed, the inode is gone, or somebody else changed it between two changes of this operation.
+    #[must_use]
+    pub fn watched(&self, ino: Ino) -> Option<(Attr, Attr)> {
+        let watched = self.watched.lock();
+        watched.iter().find(|watched| watched.ino == ino && watched.alone)?.seen.clone()
+    }
+    /// The watched inodes.
+    pub(crate) fn watching(&self) -> Vec<Ino> {
+        self.watched.lock().iter().map(|watched| watched.ino).collect()
+    }
+    /// Notes how a change found and left a watched inode.
+    pub(crate) fn note_watched(&self, ino: Ino, found: Option<Attr>, left: Option<Attr>) {
+        for watched in self.watched.lock().iter_mut().filter(|watched| watched.ino == ino) {
+            watched.seen = match (watched.seen.take(), &found, &left) {
+                (None, Some(found), Some(left)) => Some((found.clone(), left.clone())),
+                (Some((first, last)), Some(found), Some(left)) => {
+                    watched.alone &= last == *found;
+                    Some((first, left.clone()))
+                }
+                _ => {
+                    watched.alone = false;
+                    None
+                }
+            };
+        }
     }
     pub(crate) fn note(&self, lsn: Lsn, strict: bool) {
         self.lsn.fetch_max(lsn.0, Ordering::AcqRel);

@@ -13,6 +13,13 @@ fn outgoing(xid: u32, data: Bytes) -> Outgoing {
     }
 }
 
+fn writer<W>(stream: W) -> Arc<ReplyWriter<W>> {
+    Arc::new(ReplyWriter {
+        stream: Mutex::new(Some(stream)),
+        stall: Duration::from_secs(5),
+    })
+}
+
 #[tokio::test]
 async fn replies_are_written_whole_and_padded() {
     for window in [1, 7, 64, 100_000] {
@@ -25,10 +32,10 @@ async fn replies_are_written_whole_and_padded() {
             sender.send(reply).await.unwrap();
         }
         drop(sender);
-        let writer = tokio::spawn(write_replies(server, receiver, Duration::from_secs(5)));
+        let writing = tokio::spawn(write_replies(writer(server), receiver));
         let mut wire = Vec::new();
         client.read_to_end(&mut wire).await.unwrap();
-        writer.await.unwrap().unwrap();
+        writing.await.unwrap().unwrap();
         assert_eq!(wire.len(), expected);
         assert_eq!(wire.len() % 4, 0);
     }
@@ -39,6 +46,20 @@ async fn a_client_that_does_not_read_is_given_up() {
     let (_client, server) = tokio::io::duplex(8);
     let (sender, receiver) = mpsc::channel(1);
     sender.send(outgoing(1, Bytes::from(vec![1; 100]))).await.unwrap();
-    let result = write_replies(server, receiver, Duration::from_secs(5)).await;
+    let result = write_replies(writer(server), receiver).await;
     assert_eq!(result.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_follows_a_reply_that_was_cut() {
+    let (mut client, server) = tokio::io::duplex(8);
+    let writer = writer(server);
+    let long = [outgoing(1, Bytes::from(vec![1; 100]))];
+    let first = tokio::time::timeout(Duration::from_secs(1), writer.write(&long));
+    first.await.unwrap_err();
+    let second = writer.write(&[outgoing(2, Bytes::new())]).await;
+    assert_eq!(second.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+    let mut wire = Vec::new();
+    client.read_to_end(&mut wire).await.unwrap();
+    assert_eq!(wire.len(), 8);
 }

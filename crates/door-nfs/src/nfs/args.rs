@@ -9,9 +9,6 @@ use crate::config::{RECORD_LEN_MAX, TRANSFER_LEN_MAX};
 use crate::status::Fail;
 use crate::xdr::{Decoder, Encoder, XdrError};
 
-/// Writes up to this many bytes go to the staging memory on the network thread: a copy of 64 KiB takes about 10 us,
-/// less than waking another thread.
-const INLINE_WRITE_LEN_MAX: usize = 64 << 10;
 /// Most bytes of a READDIR or READDIRPLUS reply, whatever the client would take.
 pub(super) const LIST_LEN_MAX: usize = 256 << 10;
 
@@ -289,11 +286,10 @@ impl Request {
         )
     }
 
-    /// Whether it may wait for a disk or compute for long, and so belongs on a blocking thread.
+    /// Whether it may wait for a disk or compute for long, and so belongs on a blocking thread unless more is known.
     pub(super) fn may_block(&self) -> bool {
         match self {
-            Self::Read { .. } | Self::Commit => true,
-            Self::Write { stable, data, .. } => *stable != Stable::Unstable || data.len() > INLINE_WRITE_LEN_MAX,
+            Self::Read { .. } | Self::Write { .. } | Self::Commit => true,
             // Cutting a file may have to read and chunk its last piece again.
             Self::Setattr { attributes, .. }
             | Self::Create {

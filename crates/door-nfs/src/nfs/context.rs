@@ -9,7 +9,7 @@ use strata_namespace::{Access, Attr, NAME_LEN_MAX, NodeKind, Op};
 use strata_seam::Ino;
 
 use super::args::Request;
-use crate::attr::{post_op, wcc, wire_attr};
+use crate::attr::{post_op, same_to_caches, wcc, wire_attr};
 use crate::door::NfsDoor;
 use crate::export::{ExportId, Rule};
 use crate::metrics::count;
@@ -97,6 +97,22 @@ impl Context {
         }
     }
 
+    /// Executes a READ if its bytes are in memory. Otherwise, and if it fails, `out` is as it was, and [`Self::run`] is
+    /// the one to answer.
+    pub(super) fn read_cached(&self, offset: u64, count: u32, out: &mut Encoder) -> Option<Outcome> {
+        let begin = out.len();
+        match self.read(offset, count, true, out) {
+            Ok(Some(data)) => Some(Outcome {
+                status: nfsstat3::NFS3_OK,
+                data,
+            }),
+            _ => {
+                out.truncate(begin);
+                None
+            }
+        }
+    }
+
     fn procedure(&self, request: &Request, out: &mut Encoder) -> Result<Bytes, Fail> {
         match request {
             Request::Getattr => self.getattr(out)?,
@@ -104,7 +120,9 @@ impl Context {
             Request::Lookup { name } => self.lookup(name, out)?,
             Request::Access { asked } => self.access(*asked, out)?,
             Request::Readlink => self.readlink(out)?,
-            Request::Read { offset, count } => return self.read(*offset, *count, out),
+            Request::Read { offset, count } => {
+                return Ok(self.read(*offset, *count, false, out)?.unwrap_or_default());
+            }
             Request::Write { offset, stable, data } => self.write(*offset, *stable, data, out)?,
             Request::Create { name, how } => self.create(name, how, out)?,
             Request::Mkdir { name, attributes } => self.mkdir(name, attributes, out)?,
@@ -255,10 +273,20 @@ impl Context {
         out.item(&post_op(attr, self.fsid));
     }
 
-    /// Appends attributes before and after of `ino`, reading the latter.
-    pub(super) fn put_wcc(&self, before: &Attr, out: &mut Encoder) {
-        let after = self.door.ns.getattr(&self.op, before.ino).ok();
-        out.item(&wcc(Some(before), after.as_ref(), self.fsid));
+    /// Has the changes that follow note what the inode is like before and after them, for [`Self::put_wcc`].
+    pub(super) fn watch(&self, attr: &Attr) {
+        self.op.watch(attr.ino);
+    }
+
+    /// Appends attributes before and after. `earlier` is what was read of the inode before the operation.
+    pub(super) fn put_wcc(&self, earlier: &Attr, out: &mut Encoder) {
+        if let Some((before, after)) = self.op.watched(earlier.ino) {
+            out.item(&wcc(Some(&before), Some(&after), self.fsid));
+            return;
+        }
+        let now = self.door.ns.getattr(&self.op, earlier.ino).ok();
+        let unchanged = now.as_ref().filter(|now| same_to_caches(earlier, now));
+        out.item(&wcc(unchanged, now.as_ref(), self.fsid));
     }
 
     /// Appends the handle of an inode.

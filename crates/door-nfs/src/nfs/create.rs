@@ -16,6 +16,7 @@ impl Context {
     pub(super) fn create(&self, name: &[u8], how: &CreateHow, out: &mut Encoder) -> Result<(), Fail> {
         let name = self.entry_name(name, nfsstat3::NFS3ERR_EXIST)?;
         let before = self.directory(self.ino)?;
+        self.watch(&before);
         let attr = match how {
             CreateHow::Unchecked(wire) => self.create_unchecked(name, &set_attr(wire)?)?,
             CreateHow::Guarded(wire) => {
@@ -105,6 +106,7 @@ impl Context {
         let mut set = set_attr(wire)?;
         set.size = None;
         let before = self.directory(self.ino)?;
+        self.watch(&before);
         let attr = self
             .door
             .ns
@@ -129,6 +131,7 @@ impl Context {
             ..set_attr(wire)?
         };
         let before = self.directory(self.ino)?;
+        self.watch(&before);
         let attr = self.door.ns.symlink(&self.op, self.ino, name, target)?;
         let attr = self.finish(attr, set)?;
         self.created(&attr, &before, out);
@@ -149,6 +152,7 @@ impl Context {
             ..set_attr(wire)?
         };
         let before = self.directory(self.ino)?;
+        self.watch(&before);
         let attr = self.make(name, NewNode { kind, mode: 0, rdev }, set)?;
         self.created(&attr, &before, out);
         Ok(())

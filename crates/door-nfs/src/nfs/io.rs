@@ -6,7 +6,7 @@ use strata_namespace::{Access, Attr, FILE_LEN_MAX, NodeKind};
 
 use super::args::Stable;
 use super::context::Context;
-use crate::attr::{same_time, set_attr, wcc, wire_time};
+use crate::attr::{same_time, set_attr, wire_time};
 use crate::config::TRANSFER_LEN_MAX;
 use crate::metrics::add;
 use crate::status::Fail;
@@ -54,9 +54,10 @@ impl Context {
             self.allow(&before, WRITE)?;
             set.by_handle = true;
         }
-        let after = self.door.ns.setattr(&self.op, self.ino, &set).map_err(Fail::of_inode)?;
+        self.watch(&before);
+        self.door.ns.setattr(&self.op, self.ino, &set).map_err(Fail::of_inode)?;
         self.ok(out);
-        out.item(&wcc(Some(&before), Some(&after), self.fsid));
+        self.put_wcc(&before, out);
         Ok(())
     }
 
@@ -104,28 +105,38 @@ impl Context {
         Ok(())
     }
 
-    /// The data is what the name space returned, uncopied.
-    pub(super) fn read(&self, offset: u64, count: u32, out: &mut Encoder) -> Result<Bytes, Fail> {
-        let before = self.attr(self.ino)?;
-        self.regular(&before)?;
-        self.allow(&before, READ)?;
+    /// The data is what the name space returned, uncopied. With `memory_only` it may be `None`: nothing was answered
+    /// then, and the call belongs on a thread that may wait for a disk.
+    pub(super) fn read(
+        &self,
+        offset: u64,
+        count: u32,
+        memory_only: bool,
+        out: &mut Encoder,
+    ) -> Result<Option<Bytes>, Fail> {
+        let attr = self.attr(self.ino)?;
+        self.regular(&attr)?;
+        self.allow(&attr, READ)?;
         let asked = count.min(TRANSFER_LEN_MAX) as usize;
-        let data = if offset >= before.size || asked == 0 {
+        let (ns, op) = (&self.door.ns, &self.op);
+        let data = if offset >= attr.size || asked == 0 {
             Bytes::new()
+        } else if memory_only {
+            match ns.read_cached(op, self.ino, offset, asked).map_err(Fail::of_inode)? {
+                Some(data) => data,
+                None => return Ok(None),
+            }
         } else {
-            self.door
-                .ns
-                .read(&self.op, self.ino, offset, asked)
-                .map_err(Fail::of_inode)?
+            ns.read(op, self.ino, offset, asked).map_err(Fail::of_inode)?
         };
-        let after = self.attr(self.ino)?;
-        let end = offset.saturating_add(data.len() as u64);
+        // Less than was asked for ends the file even if it was longer when its size was read.
+        let end = offset.saturating_add(data.len() as u64) >= attr.size || data.len() < asked;
         self.ok(out);
-        self.put_post_op(Some(&after), out);
+        self.put_post_op(Some(&attr), out);
         out.length(data.len());
-        out.bool(end >= after.size);
+        out.bool(end);
         out.length(data.len());
-        Ok(data)
+        Ok(Some(data))
     }
 
     pub(super) fn write(&self, offset: u64, stable: Stable, data: &Bytes, out: &mut Encoder) -> Result<(), Fail> {
@@ -136,9 +147,9 @@ impl Context {
             return Err(Fail(nfsstat3::NFS3ERR_FBIG));
         }
         let ns = &self.door.ns;
-        let mut after = before.clone();
+        self.watch(&before);
         if !data.is_empty() {
-            after = ns.write(&self.op, self.ino, offset, data).map_err(Fail::of_inode)?;
+            ns.write(&self.op, self.ino, offset, data).map_err(Fail::of_inode)?;
         }
         let committed = match stable {
             Stable::Unstable => UNSTABLE,
@@ -149,7 +160,7 @@ impl Context {
         };
         add(&self.door.metrics().written_bytes, data.len());
         self.ok(out);
-        out.item(&wcc(Some(&before), Some(&after), self.fsid));
+        self.put_wcc(&before, out);
         out.length(data.len());
         out.u32(committed);
         out.fixed(&self.door.write_verifier);

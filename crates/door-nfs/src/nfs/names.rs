@@ -28,6 +28,7 @@ impl Context {
     pub(super) fn remove(&self, name: &[u8], out: &mut Encoder) -> Result<(), Fail> {
         let name = self.entry_name(name, nfsstat3::NFS3ERR_INVAL)?;
         let before = self.directory(self.ino)?;
+        self.watch(&before);
         self.door.ns.unlink(&self.op, self.ino, name)?;
         self.ok(out);
         self.put_wcc(&before, out);
@@ -43,6 +44,7 @@ impl Context {
         };
         let name = self.entry_name(name, dots)?;
         let before = self.directory(self.ino)?;
+        self.watch(&before);
         self.door.ns.rmdir(&self.op, self.ino, name)?;
         self.ok(out);
         self.put_wcc(&before, out);
@@ -61,6 +63,8 @@ impl Context {
         let to_directory = self.other(to_directory)?;
         let from_before = self.directory(self.ino)?;
         let to_before = self.directory(to_directory)?;
+        self.watch(&from_before);
+        self.watch(&to_before);
         let (from, to) = ((self.ino, from_name), (to_directory, to_name));
         self.door.ns.rename(&self.op, from, to, RenameMode::Replace)?;
         self.ok(out);
@@ -76,6 +80,7 @@ impl Context {
             return Err(Fail(nfsstat3::NFS3ERR_ISDIR));
         }
         let before = self.directory(directory)?;
+        self.watch(&before);
         let attr = self.door.ns.link(&self.op, self.ino, directory, name)?;
         self.ok(out);
         self.put_post_op(Some(&attr), out);

@@ -2,6 +2,7 @@
 
 mod crash;
 mod files;
+mod files_shared;
 mod model;
 mod objects;
 mod support;

@@ -1,0 +1,11 @@
+//! The door from end to end: over TCP, with a client of its own, against a store on disks in a temporary folder.
+
+mod access;
+mod client;
+mod directories;
+mod durability;
+mod nfs;
+mod procedures;
+mod retransmission;
+mod support;
+mod wire;
