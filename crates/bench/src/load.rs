@@ -47,6 +47,18 @@ impl Outcome {
     pub(crate) fn rate(&self) -> f64 {
         self.operations as f64 / self.seconds.max(1e-9)
     }
+
+    /// What was used since `start`, when the servers and this process stood at `before`.
+    fn since(start: Moment, operations: u64, roots: &[u32], before: (f64, f64)) -> Self {
+        Self {
+            operations,
+            seconds: start.elapsed().as_secs_f64(),
+            p50_us: None,
+            p99_us: None,
+            server_cpu: process::cpu_seconds(roots) - before.0,
+            generator_cpu: process::own_cpu_seconds() - before.1,
+        }
+    }
 }
 
 /// Drives `workers` until `budget` is used up and charges the servers `roots` with what they took.
@@ -94,6 +106,21 @@ pub(crate) async fn drive<W: Worker>(workers: &mut [W], budget: Budget, roots: &
     })
 }
 
+/// As [`timed`], for work that waits.
+///
+/// # Errors
+/// That of `work`.
+pub(crate) async fn timed_async(
+    operations: u64,
+    roots: &[u32],
+    work: impl AsyncFnOnce() -> Result<()>,
+) -> Result<Outcome> {
+    let before = (process::cpu_seconds(roots), process::own_cpu_seconds());
+    let start = Moment::now();
+    work().await?;
+    Ok(Outcome::since(start, operations, roots, before))
+}
+
 /// Runs `work`, which does `operations` operations in its own way (system calls, other programs), and measures it.
 ///
 /// # Errors
@@ -102,14 +129,7 @@ pub(crate) fn timed(operations: u64, roots: &[u32], work: impl FnOnce() -> Resul
     let before = (process::cpu_seconds(roots), process::own_cpu_seconds());
     let start = Moment::now();
     work()?;
-    Ok(Outcome {
-        operations,
-        seconds: start.elapsed().as_secs_f64(),
-        p50_us: None,
-        p99_us: None,
-        server_cpu: process::cpu_seconds(roots) - before.0,
-        generator_cpu: process::own_cpu_seconds() - before.1,
-    })
+    Ok(Outcome::since(start, operations, roots, before))
 }
 
 #[cfg(test)]

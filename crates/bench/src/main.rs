@@ -5,6 +5,7 @@
 
 mod clock;
 mod content;
+mod dav;
 mod http;
 mod load;
 mod machine;
@@ -56,6 +57,10 @@ async fn suites(bench: &mut Bench) -> Result<()> {
         println!("{suite:?}");
         match suite {
             SuiteName::S3 => suite::s3::run(bench).await?,
+            SuiteName::List => suite::list::run(bench).await?,
+            SuiteName::Webdav => suite::webdav::run(bench).await?,
+            SuiteName::Restart => suite::restart::run(bench).await?,
+            SuiteName::Memory => suite::memory::run(bench).await?,
             _ => println!("later"),
         }
         bench.report.show();

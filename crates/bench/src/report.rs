@@ -217,7 +217,7 @@ impl Report {
 
 fn table(lines: &[Line]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::ASCII_MARKDOWN);
     table.set_header([
         "measured",
         "subject",

@@ -85,7 +85,6 @@ impl Client {
     async fn call(&mut self, method: &str, path: &str, query: &str, body: Body<'_>) -> Result<(Answer, Vec<u8>)> {
         let length = match &body {
             Body::None => 0,
-            Body::Bytes(bytes) => bytes.len() as u64,
             Body::Object(_, bytes) => *bytes,
         };
         let head = self.head(method, path, query, length);
@@ -112,16 +111,10 @@ impl Client {
         Ok(())
     }
 
-    /// Writes these bytes.
-    pub(crate) async fn put_bytes(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.call("PUT", path, "", Body::Bytes(bytes)).await?;
-        Ok(())
-    }
-
-    /// Reads an object of `bytes` and drops what it holds.
-    pub(crate) async fn get(&mut self, path: &str, bytes: u64) -> Result<()> {
+    /// Reads an object of `bytes` and drops what it holds, or appends that to `keep`.
+    pub(crate) async fn get(&mut self, path: &str, bytes: u64, keep: Option<&mut Vec<u8>>) -> Result<()> {
         let head = self.head("GET", path, "", 0);
-        let answer = self.connection.request(head.as_bytes(), Body::None, None).await?;
+        let answer = self.connection.request(head.as_bytes(), Body::None, keep).await?;
         ensure!(
             answer.status == 200,
             "GET {path} was refused with status {}",
@@ -133,11 +126,6 @@ impl Client {
             answer.body_bytes
         );
         Ok(())
-    }
-
-    /// Reads an object whole.
-    pub(crate) async fn get_bytes(&mut self, path: &str) -> Result<Vec<u8>> {
-        Ok(self.call("GET", path, "", Body::None).await?.1)
     }
 
     /// Deletes an object.

@@ -3,7 +3,12 @@
 //! Subjects of a suite run side by side and are measured in turn, line by line and repetition by repetition, so that a change
 //! in the machine's mood meets all of them.
 
+pub(crate) mod list;
+pub(crate) mod memory;
+mod objects;
+pub(crate) mod restart;
 pub(crate) mod s3;
+pub(crate) mod webdav;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
