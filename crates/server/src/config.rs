@@ -106,7 +106,7 @@ pub(crate) struct StoreSettings {
     #[arg(long, env = "STRATA_DURABILITY", value_name = "CLASS")]
     pub(crate) durability: Option<DurabilityClass>,
 
-    /// Memory for decoded chunks [default: 256MiB]
+    /// Memory for decoded chunks [default: 128MiB]
     #[arg(long, env = "STRATA_CACHE_SIZE", value_name = "SIZE")]
     pub(crate) cache_size: Option<ByteSize>,
 

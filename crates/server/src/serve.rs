@@ -227,10 +227,10 @@ fn warn_about_open_addresses(config: &Config) {
         ("nfs", config.nfs),
         ("admin", config.admin),
     ] {
-        if let Listen::At(address) = listen {
-            if !address.ip().is_loopback() {
-                tracing::warn!(door, %address, "this door is open to the network and its traffic is not encrypted");
-            }
+        if let Listen::At(address) = listen
+            && !address.ip().is_loopback()
+        {
+            tracing::warn!(door, %address, "this door is open to the network and its traffic is not encrypted");
         }
     }
 }

@@ -112,7 +112,7 @@ impl StoreConfig {
         in_range("cache-size", cache, CACHE_MIN, memory)?;
         let segment = settings.segment_size.unwrap_or(SEGMENT_DEFAULT);
         in_range("segment-size", segment, SEGMENT_MIN, SEGMENT_MAX)?;
-        if segment.0 % ByteSize::mib(1).0 != 0 {
+        if !segment.0.is_multiple_of(ByteSize::mib(1).0) {
             return Err(ConfigError(format!(
                 "segment-size {segment} is not a whole number of MiB"
             )));
@@ -241,12 +241,13 @@ impl Config {
         ];
         for (i, (name, listen)) in doors.iter().enumerate() {
             for (other, other_listen) in &doors[..i] {
-                if let (Listen::At(a), Listen::At(b)) = (listen, other_listen) {
-                    if a == b && a.port() != 0 {
-                        return Err(ConfigError(format!(
-                            "the doors {other} and {name} cannot both listen on {a}"
-                        )));
-                    }
+                if let (Listen::At(a), Listen::At(b)) = (listen, other_listen)
+                    && a == b
+                    && a.port() != 0
+                {
+                    return Err(ConfigError(format!(
+                        "the doors {other} and {name} cannot both listen on {a}"
+                    )));
                 }
             }
         }

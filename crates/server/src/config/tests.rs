@@ -150,29 +150,69 @@ fn a_missing_configuration_file_is_named() {
     );
 }
 
+/// The shipped example, and the same with every setting switched on.
+fn example() -> (&'static str, String) {
+    let text = include_str!("../../../../packaging/strata.toml");
+    // Settings are commented out as `#key = value`, prose as `# words`.
+    let full = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with([' ', '#']) && !setting.is_empty() => format!("{setting}\n"),
+        _ => format!("{line}\n"),
+    });
+    (text, full.collect())
+}
+
 #[test]
 fn the_shipped_example_shows_every_key_and_is_valid_as_it_is_and_in_full() {
-    let text = include_str!("../../../../packaging/strata.toml");
+    let (text, full) = example();
     file::parse(text).unwrap();
-    // Settings are commented out as `#key = value`, prose as `# words`.
-    let full: String = text
-        .lines()
-        .map(|line| match line.strip_prefix('#') {
-            Some(setting) if !setting.starts_with([' ', '#']) && !setting.is_empty() => format!("{setting}\n"),
-            _ => format!("{line}\n"),
-        })
-        .filter(|line| !line.starts_with("disks "))
-        .collect();
-    let (store, doors) = file::parse(&full).unwrap();
-    StoreSettings::default().over(store.clone());
     for key in file::known_keys() {
         assert!(
-            text.lines()
-                .any(|line| line.trim_start_matches('#').starts_with(&format!("{key} = "))),
+            full.lines().any(|line| line.starts_with(&format!("{key} = "))),
             "{key} is not shown"
         );
     }
-    Config::load(None, store, doors).unwrap();
+    let full: String = full
+        .lines()
+        .filter(|line| !line.starts_with("disks "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    check("", &full).unwrap();
+}
+
+#[test]
+fn the_defaults_that_are_shown_are_the_ones_that_hold() {
+    let (text, full) = example();
+    // Settings whose shown value is a choice; the others show their default.
+    let choices = [
+        "disk ",
+        "disks ",
+        "parity ",
+        "mount ",
+        "allow-other ",
+        "threads ",
+        "nfs-squash ",
+    ];
+    let shown = full
+        .lines()
+        .filter(|line| !choices.iter().any(|key| line.starts_with(key)));
+    let shown: String = shown.map(|line| format!("{line}\n")).collect();
+    assert_eq!(check("", &shown).unwrap(), check("", text).unwrap());
+    for argument in Line::command().get_arguments() {
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let promised = help
+            .split_once("[default: ")
+            .and_then(|(_, rest)| rest.strip_suffix(']'));
+        let (Some(key), Some(promised)) = (argument.get_long(), promised) else {
+            continue;
+        };
+        if !promised.contains(' ') {
+            let line = full
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("{key} = ")))
+                .unwrap();
+            assert_eq!(line.trim_matches('"'), promised, "{key}");
+        }
+    }
 }
 
 #[test]

@@ -144,11 +144,11 @@ impl Server<'_> {
         for _ in 0..PATIENCE.as_millis() / LOOK_EVERY.as_millis() {
             // The file of a killed predecessor may still lie there until this server has the lock.
             let own = std::fs::read_to_string(self.place.data().join("lock")).unwrap_or_default();
-            if own.trim() == self.child.id().to_string() {
-                if let Ok(text) = std::fs::read(&file) {
-                    self.doors = serde_json::from_slice(&text).expect("doors.json is whole as soon as it is there");
-                    return self;
-                }
+            if own.trim() == self.child.id().to_string()
+                && let Ok(text) = std::fs::read(&file)
+            {
+                self.doors = serde_json::from_slice(&text).expect("doors.json is whole as soon as it is there");
+                return self;
             }
             if let Some(status) = self.child.try_wait().expect("the child is ours") {
                 panic!("the server ended with {status}: {}", self.log());
