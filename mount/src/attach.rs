@@ -86,18 +86,14 @@ pub(crate) fn prepare(at: &Path) -> Result<PathBuf, MountError> {
         at: at.to_path_buf(),
         source,
     };
-    let found = match fs::metadata(at) {
-        Err(error) if is_dead(&error) => {
-            tracing::warn!(at = %at.display(), "removing a dead mount");
-            rustix::mount::unmount(at, UnmountFlags::DETACH).map_err(|error| MountError::Dead {
-                at: at.to_path_buf(),
-                source: error.into(),
-            })?;
-            fs::metadata(at)
-        }
-        found => found,
-    };
-    match found {
+    if is_dead(at) {
+        tracing::warn!(at = %at.display(), "removing a dead mount");
+        rustix::mount::unmount(at, UnmountFlags::DETACH).map_err(|error| MountError::Dead {
+            at: at.to_path_buf(),
+            source: error.into(),
+        })?;
+    }
+    match fs::metadata(at) {
         Ok(meta) if !meta.is_dir() => return Err(MountError::NotDirectory { at: at.to_path_buf() }),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(at).map_err(fail)?,
@@ -110,9 +106,10 @@ pub(crate) fn prepare(at: &Path) -> Result<PathBuf, MountError> {
     }
 }
 
-/// Whether a path leads to a FUSE mount whose server is gone.
-fn is_dead(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED))
+/// Whether a FUSE mount whose server is gone lies at `at`. Its attributes may still come from the kernel's cache for as
+/// long as they were given to live, so the question asked here is one that only a server can answer.
+fn is_dead(at: &Path) -> bool {
+    matches!(rustix::fs::statfs(at), Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
 /// Mounts directly. `Ok(None)` if this process may not and the helper program has to.

@@ -45,6 +45,8 @@ pub(crate) struct Opened {
     pub(crate) handle: u64,
     /// Whether pages the kernel has of it are still good.
     pub(crate) keep_cache: bool,
+    /// Whether the size and times the kernel has of it may be those of an earlier content.
+    pub(crate) attr_stale: bool,
 }
 
 /// What the kernel says about a write.
@@ -91,6 +93,7 @@ impl MountDoor {
     fn opened(&self, who: Identity, attr: &Attr, flags: i32, truncated: bool) -> Opened {
         let node = self.nodes.get(attr.ino.0);
         let kept = node.as_ref().is_some_and(|node| node.keep_cache(attr));
+        let attr_stale = node.as_ref().is_some_and(|node| node.misinformed(attr));
         let writable = access_of_open(flags).write;
         let file = OpenFile {
             ino: attr.ino,
@@ -102,6 +105,7 @@ impl MountDoor {
         Opened {
             handle: self.files.insert(file),
             keep_cache: kept,
+            attr_stale,
         }
     }
 
@@ -141,7 +145,7 @@ impl MountDoor {
                 truncate,
             )
         })?;
-        self.nodes.looked_up(attr.ino.0);
+        self.nodes.entered(&attr);
         let opened = self.opened(who, &attr, flags, true);
         Ok((attr, opened))
     }

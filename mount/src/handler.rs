@@ -8,14 +8,14 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use strata_namespace::{Attr, NAME_LEN_MAX, NewNode, SetAttr};
 
@@ -40,11 +40,13 @@ const STATFS_UNIT: u64 = 4096;
 /// The receiving end of the kernel's requests.
 pub(crate) struct Handler {
     door: Arc<MountDoor>,
+    /// Set once the session exists, before its first request is served.
+    notifier: Arc<OnceLock<Notifier>>,
 }
 
 impl Handler {
-    pub(crate) fn new(door: Arc<MountDoor>) -> Self {
-        Self { door }
+    pub(crate) fn new(door: Arc<MountDoor>, notifier: Arc<OnceLock<Notifier>>) -> Self {
+        Self { door, notifier }
     }
 
     fn attempt<T>(&self, kind: OpKind, call: impl FnOnce(&MountDoor) -> Result<T, Refusal>) -> Result<T, Errno> {
@@ -55,7 +57,7 @@ impl Handler {
         match outcome {
             Ok(attr) => {
                 // Counted before the kernel can send an invalidation or a forget for it.
-                self.door.nodes.looked_up(attr.ino.0);
+                self.door.nodes.entered(&attr);
                 let options = &self.door.options;
                 reply.entry_with_ttls(&options.attr_ttl, &options.entry_ttl, &to_fuse(&attr), GENERATION);
             }
@@ -156,7 +158,10 @@ impl Filesystem for Handler {
 
     fn getattr(&self, req: &Request, number: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         match self.attempt(OpKind::Getattr, |door| door.getattr(identity(req), ino(number))) {
-            Ok(attr) => reply.attr(&self.door.options.attr_ttl, &to_fuse(&attr)),
+            Ok(attr) => {
+                self.door.nodes.told(&attr);
+                reply.attr(&self.door.options.attr_ttl, &to_fuse(&attr));
+            }
             Err(errno) => reply.error(errno),
         }
     }
@@ -195,7 +200,10 @@ impl Filesystem for Handler {
         match self.attempt(OpKind::Setattr, |door| {
             door.setattr(identity(req), ino(number), set, handle, by_kernel)
         }) {
-            Ok(attr) => reply.attr(&self.door.options.attr_ttl, &to_fuse(&attr)),
+            Ok(attr) => {
+                self.door.nodes.told(&attr);
+                reply.attr(&self.door.options.attr_ttl, &to_fuse(&attr));
+            }
             Err(errno) => reply.error(errno),
         }
     }
@@ -285,6 +293,15 @@ impl Filesystem for Handler {
     fn open(&self, req: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         match self.attempt(OpKind::Open, |door| door.open(identity(req), ino(number), flags.0)) {
             Ok(opened) => {
+                if opened.attr_stale
+                    && let Some(notifier) = self.notifier.get()
+                {
+                    // Rule 3 in `notify.rs` has this one exception: attributes alone, of an inode this very request
+                    // holds, so there is nothing in the kernel the call could wait for.
+                    if let Err(error) = notifier.inval_inode(number, -1, 0) {
+                        tracing::debug!(%error, "attributes were not dropped at open");
+                    }
+                }
                 let mut answer = FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
                 answer.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
                 reply.opened(FileHandle(opened.handle), answer);
@@ -432,7 +449,7 @@ impl Filesystem for Handler {
                 let full = reply.add(INodeNo(item.ino), item.offset, name, &ttl, &to_fuse(attr), GENERATION);
                 if !full {
                     // As with a lookup, but for `.` and `..`, which the kernel does not count.
-                    door.nodes.looked_up(item.ino);
+                    door.nodes.entered(attr);
                 }
                 full
             })

@@ -26,6 +26,8 @@ pub(crate) fn validator(attr: &Attr) -> Validator {
 pub(crate) struct Node {
     /// The content the kernel's pages were read from or written as; `None` if they may be stale.
     cached: Mutex<Option<Validator>>,
+    /// The content whose size and times the kernel was told last; `None` before the first time.
+    told: Mutex<Option<Validator>>,
 }
 
 impl Node {
@@ -34,8 +36,22 @@ impl Node {
         self.cached.lock().replace(validator(attr)) == Some(validator(attr))
     }
 
+    /// The kernel is being told these attributes.
+    pub(crate) fn tell(&self, attr: &Attr) {
+        *self.told.lock() = Some(validator(attr));
+    }
+
+    /// At open: whether the kernel may hold a size or time other than these, which its reads would go by.
+    pub(crate) fn misinformed(&self, attr: &Attr) -> bool {
+        self.told
+            .lock()
+            .replace(validator(attr))
+            .is_some_and(|told| told != validator(attr))
+    }
+
     /// After a change made through this mount, which the kernel's pages already contain.
     pub(crate) fn wrote(&self, attr: &Attr) {
+        self.tell(attr);
         let mut cached = self.cached.lock();
         if cached.is_some() {
             *cached = Some(validator(attr));
@@ -75,8 +91,23 @@ impl Nodes {
     }
 
     /// The kernel is being given one more reference to `ino`.
-    pub(crate) fn looked_up(&self, ino: u64) {
-        self.shard(ino).lock().entry(ino).or_default().lookups += 1;
+    pub(crate) fn looked_up(&self, ino: u64) -> Arc<Node> {
+        let mut shard = self.shard(ino).lock();
+        let known = shard.entry(ino).or_default();
+        known.lookups += 1;
+        Arc::clone(&known.node)
+    }
+
+    /// The kernel is being given one more reference to an inode, with its attributes.
+    pub(crate) fn entered(&self, attr: &Attr) {
+        self.looked_up(attr.ino.0).tell(attr);
+    }
+
+    /// The kernel is being given attributes of an inode it knows.
+    pub(crate) fn told(&self, attr: &Attr) {
+        if let Some(node) = self.get(attr.ino.0) {
+            node.tell(attr);
+        }
     }
 
     /// The kernel gives `count` references back.
@@ -176,6 +207,19 @@ mod tests {
         node.keep_cache(&attr(1, 10));
         node.wrote(&attr(3, 20));
         assert!(node.keep_cache(&attr(3, 20)));
+    }
+
+    #[test]
+    fn the_kernel_is_misinformed_once_after_each_change_it_was_not_told_of() {
+        let node = Node::default();
+        assert!(!node.misinformed(&attr(1, 10)), "it has nothing yet");
+        assert!(!node.misinformed(&attr(1, 10)));
+        assert!(node.misinformed(&attr(2, 20)));
+        assert!(!node.misinformed(&attr(2, 20)));
+        node.wrote(&attr(3, 30));
+        assert!(!node.misinformed(&attr(3, 30)), "its own write");
+        node.tell(&attr(4, 30));
+        assert!(!node.misinformed(&attr(4, 30)), "asked for and told");
     }
 
     #[test]

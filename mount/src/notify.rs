@@ -9,6 +9,10 @@
 //! 4. the new state is in the name space before the change is in the feed, so what the kernel then asks is new;
 //! 5. it is stopped before the mount is unmounted.
 //!
+//! One invalidation is sent by a request thread: an open that finds the kernel's size or times out of date (the change
+//! is on its way here) drops the attributes of the file it opens, else reads through the new descriptor would end at the
+//! old size. Attributes alone wait for nothing but the inode, which that very open holds.
+//!
 //! With these, invalidating content is safe even under reads and writes in flight: it waits for their pages, and the
 //! threads that answer them do not wait for it. Content changed elsewhere is invalidated with its pages, so the next
 //! read sees it even in files that stay open; changed attributes are invalidated alone.

@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -118,11 +118,15 @@ fn connect(at: &Path, options: &MountOptions, door: &Arc<MountDoor>) -> Result<(
     } else {
         SessionACL::Owner
     };
-    let handler = Handler::new(Arc::clone(door));
+    let notifier = Arc::new(OnceLock::new());
+    let handler = Handler::new(Arc::clone(door), Arc::clone(&notifier));
     if let Some(fd) = attach::attach(at, options)? {
         let device = attach::mounted_at(at).map_or_else(String::new, |line| line.device);
         return match Session::from_fd(handler, fd, config.acl, config) {
-            Ok(session) => Ok((session, Way::Direct { device })),
+            Ok(session) => {
+                notifier.get_or_init(|| session.notifier());
+                Ok((session, Way::Direct { device }))
+            }
             Err(source) => {
                 attach::detach_by_force(at, &device)?;
                 Err(MountError::Handshake {
@@ -152,6 +156,7 @@ fn connect(at: &Path, options: &MountOptions, door: &Arc<MountDoor>) -> Result<(
             source,
         },
     })?;
+    notifier.get_or_init(|| session.notifier());
     let unmounter = session.unmount_callable();
     Ok((session, Way::Helper(unmounter)))
 }

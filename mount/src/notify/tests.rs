@@ -41,7 +41,7 @@ fn setting(known: &[u64]) -> Setting {
     let (changes, feed_end) = channel();
     let (notes, told) = channel();
     let nodes = Arc::new(Nodes::new());
-    known.iter().for_each(|&ino| nodes.looked_up(ino));
+    known.iter().for_each(|&ino| drop(nodes.looked_up(ino)));
     let (feed, metrics) = (Arc::new(Feed::default()), Arc::new(MountMetrics::default()));
     let thread = start(
         Arc::clone(&feed),

@@ -1,0 +1,205 @@
+//! Mounting, unmounting, and what a killed server leaves behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use strata_mount::MountOptions;
+
+use crate::support::{Drive, can_mount, have, open_store, run, serve, soon};
+
+/// Says to a second instance of this test program that it is to serve a store and where.
+const SERVE_AT: &str = "STRATA_TEST_SERVE_AT";
+
+/// Not a test of its own: the server that other tests kill. Does nothing unless it was started by them.
+#[test]
+fn a_server_for_other_tests_to_kill() {
+    let Some(dir) = std::env::var_os(SERVE_AT) else { return };
+    let (_store, _mounted) = serve(Path::new(&dir), MountOptions::default());
+    fs::write(Path::new(&dir).join("ready"), "").expect("written");
+    loop {
+        std::thread::sleep(Duration::from_secs(60));
+    }
+}
+
+/// That server. Dropping it kills it; its mount stays behind, dead.
+struct Server(Child);
+
+impl Server {
+    /// Starts it and waits until it serves.
+    fn start(dir: &Path) -> Self {
+        let _ = fs::remove_file(dir.join("ready"));
+        let server = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "root::life::a_server_for_other_tests_to_kill", "--nocapture"])
+            .env(SERVE_AT, dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let server = Self(server.expect("started"));
+        soon("the server", || dir.join("ready").exists());
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder for a store that is killed; a dead mount left in it is taken away in the end.
+struct Folder(tempfile::TempDir);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0.path().join("mnt"), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+fn folder() -> Folder {
+    Folder(tempfile::tempdir().expect("a temporary directory"))
+}
+
+#[test]
+fn the_mount_of_a_killed_server_is_replaced_at_once_and_what_was_synced_is_there() {
+    if !can_mount() {
+        return;
+    }
+    let folder = folder();
+    let dir = folder.0.path();
+    let mnt = dir.join("mnt");
+    for round in 0..3 {
+        let server = Server::start(dir);
+        fs::create_dir_all(mnt.join("work")).expect("made");
+        for earlier in 0..round {
+            let kept = fs::read_to_string(mnt.join(format!("work/file{earlier}"))).expect("read");
+            assert_eq!(kept, format!("round {earlier}"));
+        }
+        let path = mnt.join(format!("work/file{round}"));
+        fs::write(&path, format!("round {round}")).expect("written");
+        fs::File::open(&path).expect("opened").sync_all().expect("synced");
+        // The kernel now remembers the root's attributes, and so answers for a server that is dead.
+        fs::metadata(&mnt).expect("there");
+        drop(server);
+    }
+    let (store, mounted) = serve(dir, MountOptions::default());
+    assert!(mnt.join("work/file2").exists());
+    mounted.unmount().expect("unmounted");
+    store.close().expect("closed");
+}
+
+#[test]
+fn a_database_is_whole_after_its_server_was_killed() {
+    if !can_mount() || !have("python3") {
+        return;
+    }
+    let folder = folder();
+    let dir = folder.0.path();
+    let writer = "
+import sqlite3, sys
+c = sqlite3.connect('db', isolation_level=None)
+c.execute('pragma journal_mode=' + sys.argv[1])
+c.execute('pragma synchronous=extra')
+c.execute('create table if not exists t(a integer primary key, b blob)')
+while True:
+    n = c.execute('insert into t(b) values(randomblob(3000))').lastrowid
+    print(n, flush=True)
+";
+    let checker = "
+import sqlite3
+c = sqlite3.connect('db')
+print(c.execute('pragma integrity_check').fetchone()[0], c.execute('select max(a) from t').fetchone()[0])
+";
+    for journal in ["wal", "delete"] {
+        let work = dir.join("mnt").join(journal);
+        for _ in 0..2 {
+            let server = Server::start(dir);
+            fs::create_dir_all(&work).expect("made");
+            let writing = Command::new("python3")
+                .args(["-c", writer, journal])
+                .current_dir(&work)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("started");
+            std::thread::sleep(Duration::from_millis(600));
+            // In delete mode a commit is the removal of the journal, which `extra` makes durable before it is reported.
+            drop(server);
+            let said = writing.wait_with_output().expect("ended").stdout;
+            let last = String::from_utf8_lossy(&said)
+                .lines()
+                .last()
+                .map_or(0, |n| n.parse::<u64>().expect("a number"));
+            assert!(last > 0, "something was committed");
+            let server = Server::start(dir);
+            let found = run(&work, "python3", &["-c", checker]);
+            let (verdict, found) = found.trim().split_once(' ').expect("two words");
+            assert_eq!(verdict, "ok");
+            assert!(
+                found.parse::<u64>().expect("a number") >= last,
+                "{found} of {last} commits were found"
+            );
+            drop(server);
+        }
+    }
+    open_store(dir).close().expect("closed");
+}
+
+#[test]
+fn unmounting_ends_the_mount_and_leaves_what_was_written() {
+    let Some(mut drive) = Drive::new() else { return };
+    fs::write(drive.at("file"), "text").expect("written");
+    let point = drive.mount_point().to_path_buf();
+    drive.unmount();
+    assert_eq!(
+        fs::read_dir(&point).expect("listed").count(),
+        0,
+        "an empty directory is left"
+    );
+    assert_eq!(drive.get("file"), b"text");
+}
+
+#[test]
+fn programs_that_do_not_let_go_are_cut_off_and_their_writes_kept() {
+    let options = MountOptions {
+        unmount_grace: Duration::from_millis(100),
+        ..MountOptions::default()
+    };
+    let Some(mut drive) = Drive::with(options) else { return };
+    let mut open = fs::File::create(drive.at("file")).expect("created");
+    std::io::Write::write_all(&mut open, b"text").expect("written");
+    drive.unmount();
+    assert_eq!(
+        open.metadata().expect_err("cut off").raw_os_error(),
+        Some(libc::ENOTCONN)
+    );
+    assert_eq!(drive.get("file"), b"text");
+}
+
+#[test]
+fn a_mount_point_in_use_is_left_alone() {
+    let Some(drive) = Drive::new() else { return };
+    let again = strata_mount::mount(drive.ns().clone(), drive.mount_point(), MountOptions::default());
+    let error = again.expect_err("refused").to_string();
+    assert!(error.contains("is a mount point already"), "{error}");
+    assert!(drive.top().exists());
+}
+
+#[test]
+fn a_read_only_mount_refuses_changes() {
+    let Some(mut drive) = Drive::new() else { return };
+    fs::write(drive.at("file"), "text").expect("written");
+    let point = drive.mount_point().to_path_buf();
+    drive.unmount();
+    let options = MountOptions {
+        read_only: true,
+        ..MountOptions::default()
+    };
+    let mounted = strata_mount::mount(drive.ns().clone(), &point, options).expect("mounted");
+    assert_eq!(fs::read(drive.at("file")).expect("read"), b"text");
+    let refused = fs::write(drive.at("other"), "x").expect_err("refused");
+    assert_eq!(refused.raw_os_error(), Some(libc::EROFS));
+    mounted.unmount().expect("unmounted");
+}
