@@ -91,7 +91,8 @@ impl Corpus {
         Rc::new(Self(text))
     }
 
-    fn fill(&self, bytes: &mut [u8], start: usize) {
+    /// Fills `bytes` with text from about `start` on.
+    pub(crate) fn fill(&self, bytes: &mut [u8], start: usize) {
         let mut from = start % self.0.len();
         let mut filled = 0;
         while filled < bytes.len() {

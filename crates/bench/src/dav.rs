@@ -41,6 +41,7 @@ impl Client {
     ) -> Result<u64> {
         let length = match &body {
             Body::None => 0,
+            Body::Bytes(bytes) => bytes.len() as u64,
             Body::Object(_, bytes) => *bytes,
         };
         let head = format!(

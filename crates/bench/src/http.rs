@@ -18,6 +18,8 @@ const READ_BYTES: usize = 256 << 10;
 pub(crate) enum Body<'a> {
     /// Nothing.
     None,
+    /// These bytes.
+    Bytes(&'a [u8]),
     /// An object of this many bytes from a source.
     Object(&'a mut Source, u64),
 }
@@ -168,6 +170,10 @@ async fn send(stream: &mut TcpStream, head: &[u8], body: Body<'_>) -> std::io::R
     const TOGETHER_BYTES: u64 = 64 << 10;
     match body {
         Body::None => stream.write_all(head).await,
+        Body::Bytes(bytes) => {
+            stream.write_all(head).await?;
+            stream.write_all(bytes).await
+        }
         Body::Object(source, bytes) if bytes <= TOGETHER_BYTES => {
             let mut whole = Vec::with_capacity(head.len() + bytes as usize);
             whole.extend_from_slice(head);

@@ -9,6 +9,7 @@ mod dav;
 mod http;
 mod load;
 mod machine;
+mod nfs;
 mod options;
 mod process;
 mod reference;
@@ -16,19 +17,34 @@ mod report;
 mod s3;
 mod subject;
 mod suite;
+mod tree;
 
-use anyhow::{Context, Result};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 use crate::options::{Options, SuiteName};
 use crate::report::Report;
 use crate::suite::Bench;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let options = Options::parse();
-    if options.serve_reference {
-        return reference::serve();
+    let ended = if options.serve_reference {
+        reference::serve()
+    } else {
+        run(options)
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn run(options: Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(measure(options))
 }
@@ -52,18 +68,27 @@ async fn measure(options: Options) -> Result<()> {
     ended
 }
 
+/// Runs all suites that are wanted, also after one that failed.
 async fn suites(bench: &mut Bench) -> Result<()> {
+    let mut failed = Vec::new();
     for suite in bench.options.wanted() {
         println!("{suite:?}");
-        match suite {
-            SuiteName::S3 => suite::s3::run(bench).await?,
-            SuiteName::List => suite::list::run(bench).await?,
-            SuiteName::Webdav => suite::webdav::run(bench).await?,
-            SuiteName::Restart => suite::restart::run(bench).await?,
-            SuiteName::Memory => suite::memory::run(bench).await?,
-            _ => println!("later"),
-        }
+        let ended = match suite {
+            SuiteName::S3 => suite::s3::run(bench).await,
+            SuiteName::List => suite::list::run(bench).await,
+            SuiteName::Mount => suite::mount::run(bench).await,
+            SuiteName::Webdav => suite::webdav::run(bench).await,
+            SuiteName::Nfs => suite::nfs::run(bench).await,
+            SuiteName::Dedup => suite::dedup::run(bench).await,
+            SuiteName::Restart => suite::restart::run(bench).await,
+            SuiteName::Memory => suite::memory::run(bench).await,
+        };
         bench.report.show();
+        if let Err(error) = ended {
+            eprintln!("{suite:?} failed: {error:#}");
+            failed.push(suite);
+        }
     }
+    ensure!(failed.is_empty(), "these suites failed: {failed:?}");
     Ok(())
 }

@@ -18,6 +18,8 @@ use crate::load::Outcome;
 pub(crate) enum Role {
     /// What the machine can do: the bare file system, a server that stores nothing.
     Reference,
+    /// The machine's own file system.
+    Machine,
     /// StrataFS.
     Ours,
     /// Somebody else's store.
@@ -124,6 +126,7 @@ struct Line {
     #[serde(flatten)]
     figure: Figure,
     repetitions: usize,
+    of_machine: Option<f64>,
     of_reference: Option<f64>,
     of_best_peer: Option<f64>,
 }
@@ -166,6 +169,7 @@ impl Report {
             unit,
             figure: median.clone(),
             repetitions: repetitions.len(),
+            of_machine: None,
             of_reference: None,
             of_best_peer: None,
         });
@@ -187,7 +191,9 @@ impl Report {
                 // The smallest ratio is the one against the best of them.
                 ratios.min_by(f64::total_cmp)
             };
-            line.of_reference = best(Role::Reference).filter(|_| line.role != Role::Reference);
+            line.of_machine = best(Role::Machine).filter(|_| line.role != Role::Machine);
+            let other = !matches!(line.role, Role::Reference | Role::Machine);
+            line.of_reference = best(Role::Reference).filter(|_| other);
             line.of_best_peer = best(Role::Peer).filter(|_| line.role == Role::Ours);
         }
         // By measurement in the order of their first line, subjects side by side.
@@ -227,6 +233,7 @@ fn table(lines: &[Line]) -> Table {
         "p99 us",
         "server us/op",
         "generator us/op",
+        "x file system",
         "x reference",
         "x best peer",
     ]);
@@ -244,6 +251,7 @@ fn table(lines: &[Line]) -> Table {
             number(figure.p99_us),
             number(figure.server_cpu_us),
             number(figure.generator_cpu_us),
+            number(line.of_machine),
             number(line.of_reference),
             number(line.of_best_peer),
         ]);

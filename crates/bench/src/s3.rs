@@ -85,6 +85,7 @@ impl Client {
     async fn call(&mut self, method: &str, path: &str, query: &str, body: Body<'_>) -> Result<(Answer, Vec<u8>)> {
         let length = match &body {
             Body::None => 0,
+            Body::Bytes(bytes) => bytes.len() as u64,
             Body::Object(_, bytes) => *bytes,
         };
         let head = self.head(method, path, query, length);
@@ -108,6 +109,12 @@ impl Client {
     /// Writes an object of `bytes` from `source`.
     pub(crate) async fn put(&mut self, path: &str, source: &mut Source, bytes: u64) -> Result<()> {
         self.call("PUT", path, "", Body::Object(source, bytes)).await?;
+        Ok(())
+    }
+
+    /// Writes these bytes.
+    pub(crate) async fn put_bytes(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.call("PUT", path, "", Body::Bytes(bytes)).await?;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Subjects: what is measured, started on a folder of its own and taken down without a trace.
 
 mod peers;
+mod places;
 mod strata;
 
 use std::io::{BufRead, BufReader};
@@ -24,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) enum Recipe {
     /// The server that stores nothing.
     Reference,
+    /// A folder of the machine's own file system, as a mount.
+    OwnFileSystem,
+    /// A FUSE file system in memory.
+    MemoryFuse,
     /// StrataFS.
     Strata(Durability),
     /// SeaweedFS, all in one process.
@@ -108,6 +113,8 @@ impl Recipe {
     pub(crate) async fn start(self, options: &Options, below: &Path, doors: &[Door]) -> Result<Subject> {
         match self {
             Self::Reference => reference(below),
+            Self::OwnFileSystem => places::own(below),
+            Self::MemoryFuse => places::memory(below).await,
             Self::Strata(durability) => strata::start(options, below, doors, durability).await,
             peer => peers::start(peer, options, below, doors).await,
         }
@@ -126,8 +133,14 @@ fn reference(below: &Path) -> Result<Subject> {
     subject.servers.push(server);
     let mut address = String::new();
     BufReader::new(stdout.context("the reference server has no output")?).read_line(&mut address)?;
+    let address = address.trim().to_owned();
+    subject.webdav = Some(WebDav {
+        address: address.clone(),
+        path: "/".to_owned(),
+        login: None,
+    });
     subject.s3 = Some(s3::Endpoint {
-        address: address.trim().to_owned(),
+        address,
         region: "us-east-1".to_owned(),
         access_key: "reference".to_owned(),
         secret_key: "reference".to_owned(),
@@ -221,6 +234,28 @@ impl Subject {
         }
     }
 
+    /// Waits until the mount at `at` shows another file system than its parent.
+    async fn until_mounted(&mut self, at: &Path) -> Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        let device = |path: &Path| std::fs::metadata(path).map(|of| of.dev()).ok();
+        let outside = at.parent().and_then(device);
+        self.mounted_at.push(at.to_owned());
+        let mounted = async |_: &Self| device(at).is_some_and(|inside| Some(inside) != outside);
+        self.until("mount", mounted).await?;
+        self.mount = Some(at.to_owned());
+        Ok(())
+    }
+
+    /// Ends its servers in good order; its data stays until it is dropped.
+    pub(crate) fn end(&mut self) {
+        self.ask_to_end();
+        self.kill();
+        for at in self.mounted_at.drain(..) {
+            // Usually the server has unmounted itself, and then this fails.
+            let _ = rustix::mount::unmount(&at, rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+
     fn ask_to_end(&mut self) {
         for server in &self.servers {
             if let Some(pid) = i32::try_from(server.id()).ok().and_then(Pid::from_raw) {
@@ -243,12 +278,7 @@ impl Subject {
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        self.ask_to_end();
-        self.kill();
-        for at in &self.mounted_at {
-            // Best effort: usually the server has unmounted itself, and then this fails.
-            let _ = rustix::mount::unmount(at, rustix::mount::UnmountFlags::DETACH);
-        }
+        self.end();
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn program(peer: Recipe, options: &Options) -> Option<PathBuf> {
         Recipe::SeaweedFs => "weed",
         Recipe::JuiceFs => "juicefs",
         Recipe::Rclone => "rclone",
-        Recipe::Reference | Recipe::Strata(_) => return None,
+        Recipe::Reference | Recipe::OwnFileSystem | Recipe::MemoryFuse | Recipe::Strata(_) => return None,
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders = vec![options.peers_dir.clone()];
@@ -70,20 +70,6 @@ impl Subject {
     async fn until_listening(&mut self, port: u16) -> Result<()> {
         self.until("open port", async |_| listens(&format!("127.0.0.1:{port}")).await)
             .await
-    }
-
-    /// Waits until the mount at `at` shows another file system than its parent.
-    async fn until_mounted(&mut self, at: &Path) -> Result<()> {
-        use std::os::unix::fs::MetadataExt;
-        let device = |path: &Path| std::fs::metadata(path).map(|of| of.dev()).ok();
-        let outside = at.parent().and_then(device);
-        self.until("mount", async |_| {
-            device(at).is_some_and(|inside| Some(inside) != outside)
-        })
-        .await?;
-        self.mounted_at.push(at.to_owned());
-        self.mount = Some(at.to_owned());
-        Ok(())
     }
 }
 
@@ -233,6 +219,12 @@ async fn rclone(subject: &mut Subject, program: &Path, doors: &[Door]) -> Result
         subject.spawn(run(&["serve", "webdav"]).arg(format!("--addr=127.0.0.1:{port}")))?;
         subject.until_listening(port).await?;
         subject.webdav = Some(dav(port));
+    }
+    if doors.contains(&Door::Nfs) {
+        let port = free_port()?;
+        subject.spawn(run(&["serve", "nfs", "--vfs-cache-mode=full"]).arg(format!("--addr=127.0.0.1:{port}")))?;
+        subject.until_listening(port).await?;
+        subject.nfs = Some(format!("127.0.0.1:{port}"));
     }
     if doors.contains(&Door::Mount) {
         let at = subject.folder().join("mnt");

@@ -54,6 +54,9 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
         let subject = &entrant.subject;
         let endpoint = subject.s3.as_ref().context("the subject has no S3 door")?;
         Client::new(endpoint).make_bucket(BUCKET).await?;
+        // A store that has just started makes its files first.
+        for_each(bench, subject, keys / 20, true).await?;
+        for_each(bench, subject, keys / 20, false).await?;
         let put = for_each(bench, subject, keys, true).await?;
         let mut lists = Vec::new();
         for _ in 0..bench.options.repetitions() {

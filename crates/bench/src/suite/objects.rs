@@ -118,7 +118,10 @@ pub(crate) async fn run<C: ObjectClient>(
     suite: &'static str,
     lines: &[Line],
 ) -> Result<Vec<Entrant>> {
-    let recipes = Recipe::wanted(&bench.options, true);
+    let mut recipes = Recipe::wanted(&bench.options, C::DOOR != Door::Nfs);
+    if C::DOOR == Door::Nfs {
+        recipes.retain(|recipe| matches!(recipe, Recipe::Strata(_) | Recipe::Rclone));
+    }
     let mut field = bench.field(&recipes, &[C::DOOR]).await?;
     for entrant in &field {
         let prepared = prepare::<C>(bench, entrant).await;

@@ -1,0 +1,271 @@
+//! The mount: one program with its files, beside the machine's own file system and a FUSE file system in memory.
+//!
+//! Between writing and reading the kernel is told to forget a file's pages (posix_fadvise), so reads reach the file system;
+//! what lies below it may still cache. Ratios to the reference are those to the in-memory file system.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use rustix::fs::{Advice, fadvise};
+
+use crate::clock::Moment;
+use crate::content::{Kind, Random, Source};
+use crate::load::{Outcome, timed};
+use crate::report::{Figure, Role, Unit};
+use crate::subject::{Door, Recipe, Subject};
+use crate::suite::{Bench, objects};
+use crate::tree::{self, git, run as run_program};
+
+const SUITE: &str = "mount";
+const BLOCK: usize = 4096;
+const MIB: u64 = 1 << 20;
+
+/// How much is done.
+struct Sizes {
+    file_bytes: u64,
+    small_files: usize,
+    tree_files: usize,
+}
+
+/// Runs the suite.
+///
+/// # Errors
+/// That ours or a reference failed an operation; a peer that does is left out from there on.
+pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
+    let sizes = if bench.options.quick {
+        Sizes {
+            file_bytes: 64 * MIB,
+            small_files: 500,
+            tree_files: 300,
+        }
+    } else {
+        Sizes {
+            file_bytes: 512 * MIB,
+            small_files: 10_000,
+            tree_files: 3_000,
+        }
+    };
+    let material = tempfile::Builder::new().prefix("material").tempdir_in(&bench.below)?;
+    prepare(bench, material.path(), &sizes)?;
+    let mut recipes = vec![Recipe::OwnFileSystem, Recipe::MemoryFuse];
+    recipes.extend(Recipe::wanted(&bench.options, false));
+    for recipe in recipes {
+        // One at a time: a program's files are what is compared, and half a dozen mounts would share the machine.
+        let mut lines = Lines::default();
+        let field = bench.field(&[recipe], &[Door::Mount]).await?;
+        let Some(entrant) = field.first() else { continue };
+        for _ in 0..bench.options.repetitions() {
+            let measured = measure(bench, &entrant.subject, material.path(), &sizes, &mut lines);
+            let measured = measured.with_context(|| format!("the mount of {}", entrant.subject.name));
+            match measured {
+                Err(error) if entrant.subject.role == Role::Peer => eprintln!("{error:#}"),
+                other => other?,
+            }
+        }
+        for (what, unit, figures) in lines.0 {
+            bench.report.add(SUITE, &what, entrant.subject.who(), unit, figures);
+        }
+        if recipe != Recipe::OwnFileSystem {
+            bench.add_peaks(SUITE, &field);
+        }
+    }
+    Ok(())
+}
+
+/// Figures of one subject, by what was measured.
+#[derive(Default)]
+struct Lines(Vec<(String, Unit, Vec<Figure>)>);
+
+impl Lines {
+    fn add(&mut self, what: &str, unit: Unit, bytes: u64, outcome: &Outcome) {
+        let figure = Figure::of(outcome, unit, bytes);
+        match self.0.iter_mut().find(|(known, _, _)| known == what) {
+            Some((_, _, figures)) => figures.push(figure),
+            None => self.0.push((what.to_owned(), unit, vec![figure])),
+        }
+    }
+}
+
+/// A tree of sources, its tar file and its git repository, on the machine's own file system.
+fn prepare(bench: &Bench, at: &Path, sizes: &Sizes) -> Result<()> {
+    let sources = at.join("sources");
+    tree::make(&sources, sizes.tree_files, &bench.corpus)?;
+    run_program(
+        Command::new("tar")
+            .arg("cf")
+            .arg(at.join("sources.tar"))
+            .arg("-C")
+            .arg(at)
+            .arg("sources"),
+    )?;
+    run_program(git(&sources).args(["init", "-q"]))?;
+    run_program(git(&sources).args(["add", "."]))?;
+    run_program(git(&sources).args(["commit", "-qm", "sources"]))?;
+    run_program(git(at).args(["clone", "-q", "--bare", "sources", "sources.git"]))?;
+    Ok(())
+}
+
+fn measure(bench: &mut Bench, subject: &Subject, material: &Path, sizes: &Sizes, lines: &mut Lines) -> Result<()> {
+    let pids = subject.pids();
+    let work = subject.mount.as_ref().context("the subject has no mount")?.join("work");
+    std::fs::create_dir(&work)?;
+    let epoch = bench.next_epoch();
+    let mut source = Source::new(Kind::Random, &bench.corpus, epoch, 0);
+    let pace = objects::pace(&bench.options);
+    let large = work.join("large");
+
+    let blocks = sizes.file_bytes / MIB;
+    let outcome = timed(blocks, &pids, || {
+        let mut file = File::create(&large)?;
+        for _ in 0..blocks {
+            file.write_all(&source.object(MIB))?;
+        }
+        Ok(file.sync_all()?)
+    })?;
+    lines.add(
+        "sequential write, 1 MiB, with fsync",
+        Unit::MegabytesPerSecond,
+        MIB,
+        &outcome,
+    );
+
+    forget(&large)?;
+    let outcome = timed(blocks, &pids, || {
+        let (mut file, mut buffer) = (File::open(&large)?, vec![0; MIB as usize]);
+        for _ in 0..blocks {
+            file.read_exact(&mut buffer)?;
+        }
+        Ok(())
+    })?;
+    lines.add("sequential read, 1 MiB", Unit::MegabytesPerSecond, MIB, &outcome);
+
+    forget(&large)?;
+    let file = OpenOptions::new().read(true).write(true).open(&large)?;
+    fadvise(&file, 0, None, Advice::Random)?;
+    let mut random = Random::new(epoch);
+    let mut block = [0; BLOCK];
+    let mut place = || random.below(sizes.file_bytes / BLOCK as u64) * BLOCK as u64;
+    let outcome = for_a_while(pace, &pids, || Ok(file.read_exact_at(&mut block, place())?))?;
+    lines.add("random read, 4 KiB", Unit::PerSecond, 0, &outcome);
+    let outcome = for_a_while(pace, &pids, || {
+        Ok(file.write_all_at(&source.object(BLOCK as u64), place())?)
+    })?;
+    lines.add("random write, 4 KiB", Unit::PerSecond, 0, &outcome);
+    file.sync_all()?;
+    let outcome = for_a_while(pace, &pids, || {
+        file.write_all_at(&source.object(BLOCK as u64), place())?;
+        Ok(file.sync_data()?)
+    })?;
+    lines.add("random write, 4 KiB, each with fsync", Unit::PerSecond, 0, &outcome);
+    drop(file);
+    std::fs::remove_file(&large)?;
+
+    small_files(&work, sizes.small_files, &mut source, &pids, lines)?;
+    whole_trees(&work, material, sizes, &pids, lines)?;
+    Ok(std::fs::remove_dir_all(&work)?)
+}
+
+/// Makes, looks at, reads and removes many small files in one folder.
+fn small_files(work: &Path, files: usize, source: &mut Source, pids: &[u32], lines: &mut Lines) -> Result<()> {
+    let folder = work.join("small");
+    std::fs::create_dir(&folder)?;
+    let name = |number: usize| folder.join(format!("file{number:06}"));
+    let mut all = |what: &str, one: &mut dyn FnMut(usize) -> Result<()>| -> Result<()> {
+        let outcome = timed(files as u64, pids, || (0..files).try_for_each(one))?;
+        lines.add(what, Unit::PerSecond, 0, &outcome);
+        Ok(())
+    };
+    all("create and write 4 KiB", &mut |number| {
+        Ok(std::fs::write(name(number), source.object(BLOCK as u64))?)
+    })?;
+    all("stat", &mut |number| {
+        ensure!(
+            std::fs::metadata(name(number))?.len() == BLOCK as u64,
+            "a file lost its length"
+        );
+        Ok(())
+    })?;
+    all("open and read 4 KiB", &mut |number| {
+        ensure!(std::fs::read(name(number))?.len() == BLOCK, "a file lost bytes");
+        Ok(())
+    })?;
+    let outcome = timed(files as u64, pids, || {
+        let found = std::fs::read_dir(&folder)?.count();
+        ensure!(found == files, "the folder shows {found} files of {files}");
+        Ok(())
+    })?;
+    lines.add("readdir, entries", Unit::PerSecond, 0, &outcome);
+    let mut all = |what: &str, one: &mut dyn FnMut(usize) -> Result<()>| -> Result<()> {
+        let outcome = timed(files as u64, pids, || (0..files).try_for_each(one))?;
+        lines.add(what, Unit::PerSecond, 0, &outcome);
+        Ok(())
+    };
+    all("rename", &mut |number| {
+        Ok(std::fs::rename(name(number), folder.join(format!("moved{number:06}")))?)
+    })?;
+    all("unlink", &mut |number| {
+        Ok(std::fs::remove_file(folder.join(format!("moved{number:06}")))?)
+    })
+}
+
+/// What people do with source trees.
+fn whole_trees(work: &Path, material: &Path, sizes: &Sizes, pids: &[u32], lines: &mut Lines) -> Result<()> {
+    let files = sizes.tree_files;
+    let mut program = |what: &str, command: &mut Command| -> Result<()> {
+        let outcome = timed(1, pids, || run_program(command).map(drop))?;
+        lines.add(&format!("{what}, {files} files"), Unit::Seconds, 0, &outcome);
+        Ok(())
+    };
+    let tar = material.join("sources.tar");
+    program("tar x", Command::new("tar").arg("xf").arg(tar).arg("-C").arg(work))?;
+    program(
+        "read all, tar c",
+        Command::new("sh")
+            .args(["-c", "tar cf - sources | cat > /dev/null"])
+            .current_dir(work),
+    )?;
+    let origin = material.join("sources.git");
+    program(
+        "git clone",
+        git(work)
+            .args(["clone", "-q", "--no-hardlinks"])
+            .arg(origin)
+            .arg("clone"),
+    )?;
+    program("git status", git(&work.join("clone")).arg("status"))?;
+    program(
+        "cp -a",
+        Command::new("cp").args(["-a", "sources", "copy"]).current_dir(work),
+    )?;
+    run_program(
+        Command::new("diff")
+            .args(["-r", "-x", ".git", "copy", "clone"])
+            .current_dir(work),
+    )
+    .context("the copy and the clone of one tree differ")?;
+    program("rm -r", Command::new("rm").args(["-r", "copy"]).current_dir(work))
+}
+
+/// Lets the kernel forget what it has of a file.
+fn forget(path: &Path) -> Result<()> {
+    Ok(fadvise(&File::open(path)?, 0, None, Advice::DontNeed)?)
+}
+
+/// Repeats `one` for `time`.
+fn for_a_while(time: std::time::Duration, pids: &[u32], mut one: impl FnMut() -> Result<()>) -> Result<Outcome> {
+    let mut done = 0;
+    let end = Moment::now().after(time);
+    let mut outcome = timed(0, pids, || {
+        while Moment::now() < end {
+            one()?;
+            done += 1;
+        }
+        Ok(())
+    })?;
+    outcome.operations = done;
+    Ok(outcome)
+}
