@@ -85,8 +85,8 @@ pub(crate) struct Set {
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
     pub(crate) size: Option<u64>,
-    pub(crate) atime: Option<(u32, u32)>,
-    pub(crate) mtime: Option<(u32, u32)>,
+    pub(crate) atime: Option<Time>,
+    pub(crate) mtime: Option<Time>,
 }
 
 impl Set {
@@ -141,7 +141,7 @@ impl Results {
         self.fixed(len)
     }
 
-    fn time(&mut self) -> Result<(u32, u32)> {
+    fn time(&mut self) -> Result<Time> {
         Ok((self.u32()?, self.u32()?))
     }
 
@@ -206,16 +206,19 @@ pub(crate) struct Attr {
     pub(crate) rdev: (u32, u32),
     pub(crate) fsid: u64,
     pub(crate) fileid: u64,
-    pub(crate) atime: (u32, u32),
-    pub(crate) mtime: (u32, u32),
-    pub(crate) ctime: (u32, u32),
+    pub(crate) atime: Time,
+    pub(crate) mtime: Time,
+    pub(crate) ctime: Time,
 }
+
+/// Seconds and nanoseconds.
+pub(crate) type Time = (u32, u32);
 
 /// Weak cache consistency data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Wcc {
     /// Size, mtime, ctime.
-    pub(crate) before: Option<(u64, (u32, u32), (u32, u32))>,
+    pub(crate) before: Option<(u64, Time, Time)>,
     pub(crate) after: Option<Attr>,
 }
 
