@@ -36,13 +36,21 @@ impl Default for StoreSettings {
 }
 
 /// Chunks on their way into the ledger: readable here until their place is in the index.
-pub(crate) type Pending = Mutex<HashMap<ChunkId, Bytes>>;
+///
+/// A chunk is here only once the ledger took it: one that it refused (a full disk) must not count as stored, or the next
+/// content with the same bytes would refer to nothing.
+#[derive(Default)]
+pub(crate) struct Pending {
+    pub(crate) chunks: HashMap<ChunkId, Bytes>,
+    /// The last append whose blocks the index has; the ledger tells in the order of appends.
+    pub(crate) placed: Lsn,
+}
 
 /// Content by chunks over a ledger and its index.
 pub struct Store {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) index: Arc<Index>,
-    pub(crate) pending: Arc<Pending>,
+    pub(crate) pending: Arc<Mutex<Pending>>,
     cache: BlockCache,
     pub(crate) settings: StoreSettings,
     /// The single writer's lock; see [`Store::transact`].
@@ -58,7 +66,7 @@ pub struct Store {
 /// Told by the ledger where blocks went; moves that into the index.
 struct Placement {
     index: Arc<Index>,
-    pending: Arc<Pending>,
+    pending: Arc<Mutex<Pending>>,
 }
 
 impl Store {
@@ -68,7 +76,7 @@ impl Store {
     /// garbage queue; the ledger's next sequence number shifted left by 20 bits serves.
     #[must_use]
     pub fn new(ledger: Arc<Ledger>, index: Arc<Index>, settings: StoreSettings, first_number: u64) -> Arc<Self> {
-        let pending = Arc::new(Pending::default());
+        let pending = Arc::new(Mutex::new(Pending::default()));
         ledger.set_sink(Arc::new(Placement { index: Arc::clone(&index), pending: Arc::clone(&pending) }));
         Arc::new(Self {
             ledger,
@@ -127,7 +135,7 @@ impl Store {
     /// # Errors
     /// [`ContentError::Index`].
     pub fn has_chunk(&self, id: &ChunkId) -> Result<bool> {
-        if self.pending.lock().contains_key(id) {
+        if self.pending.lock().chunks.contains_key(id) {
             return Ok(true);
         }
         Ok(self.place(id)?.is_some())
@@ -168,7 +176,7 @@ impl Store {
     pub(crate) fn chunk_within(&self, id: &ChunkId, memory_only: bool) -> Result<Option<Bytes>> {
         let mut place = self.place(id)?;
         if place.is_none() {
-            if let Some(bytes) = self.pending.lock().get(id) {
+            if let Some(bytes) = self.pending.lock().chunks.get(id) {
                 return Ok(Some(bytes.clone()));
             }
             // Between the two looks the block may have been written and its place have moved into the index.
@@ -259,9 +267,10 @@ impl Sink for Placement {
                 Ok(batch) => {
                     self.index.apply(of_append[0].lsn, &batch);
                     let mut pending = self.pending.lock();
+                    pending.placed = pending.placed.max(of_append[0].lsn);
                     for mutation in &batch.0 {
                         if let Some(id) = mutation.key().get(1..33).and_then(|id| <[u8; 32]>::try_from(id).ok()) {
-                            pending.remove(&ChunkId(id));
+                            pending.chunks.remove(&ChunkId(id));
                         }
                     }
                 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use strata_chunk::{Item, Node, Source};
 use strata_index::{Batch, Mutation};
-use strata_ledger::{Append, BlockRecord};
+use strata_ledger::Append;
 use strata_seam::{ChunkId, Lsn};
 
 use crate::cell;
@@ -28,7 +28,8 @@ pub const COMMIT_BYTES_MAX: usize = 512 << 10;
 /// Longest that one change waits for the index to catch up.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Pages let go within the commit itself; owners of more of them queue the pages for the collector.
+/// Pages let go within the commit itself; beyond, they are queued for the collector, so that a change that releases many
+/// owners (aborting a large upload) stays one commit.
 const INLINE_RELEASE_PAGES_MAX: usize = 2;
 
 /// A change being computed. Reads see its own writes.
@@ -36,10 +37,12 @@ pub struct Tx<'a> {
     store: &'a Arc<Store>,
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     counts: HashMap<ChunkId, i64>,
+    tallies: BTreeMap<Vec<u8>, i64>,
     blocks: Vec<PreparedBlock>,
     pages: HashMap<ChunkId, Node>,
     seen: Lsn,
     relaxed: bool,
+    released_pages: usize,
 }
 
 /// What a change gave.
@@ -72,10 +75,12 @@ impl Store {
             store: self,
             writes: BTreeMap::new(),
             counts: HashMap::new(),
+            tallies: BTreeMap::new(),
             blocks: Vec::new(),
             pages: HashMap::new(),
             seen: Lsn(0),
             relaxed,
+            released_pages: 0,
         };
         let value = change(&mut tx)?;
         let seen = tx.seen;
@@ -101,6 +106,12 @@ impl<'a> Tx<'a> {
         self.store
     }
 
+    /// Highest sequence number of anything read so far, removals included.
+    #[must_use]
+    pub fn seen(&self) -> Lsn {
+        self.seen
+    }
+
     /// Says, once the change knows what it concerns, whether anybody will be promised its durability.
     pub fn set_relaxed(&mut self, relaxed: bool) {
         self.relaxed = relaxed;
@@ -114,9 +125,10 @@ impl<'a> Tx<'a> {
         if let Some(own) = self.writes.get(key) {
             return Ok(own.clone());
         }
-        let Some(entry) = self.store.get(key)? else { return Ok(None) };
-        self.seen = self.seen.max(entry.lsn);
-        Ok(Some(entry.value))
+        // A removal that is not yet durable counts as much as a value (invariant SEEN).
+        let found = self.store.index.lookup(key)?;
+        self.seen = self.seen.max(found.lsn);
+        Ok(found.value)
     }
 
     /// Up to `limit` records with keys in `from .. to`, in order, own writes included.
@@ -130,12 +142,10 @@ impl<'a> Tx<'a> {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         // Every own delete may hide one stored record, so that many more are fetched.
-        let stored = self.store.range(from, to, limit.saturating_add(own.len()))?;
-        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        for (key, entry) in stored {
-            self.seen = self.seen.max(entry.lsn);
-            merged.insert(key, entry.value);
-        }
+        let stored = self.store.index.scan(from, to, limit.saturating_add(own.len()))?;
+        self.seen = self.seen.max(stored.lsn);
+        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> =
+            stored.entries.into_iter().map(|(key, entry)| (key, entry.value)).collect();
         for (key, value) in own {
             match value {
                 Some(value) => merged.insert(key, value),
@@ -198,12 +208,14 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// [`ContentError::Index`], and reading a page that is let go.
     pub fn release(&mut self, items: &[Item]) -> Result<()> {
-        let pages = items.iter().filter(|item| matches!(item.source, Source::Page { .. })).count();
         for item in items {
             match item.source {
                 Source::Hole => {}
                 Source::Chunk { id, .. } => self.add(id, -1),
-                Source::Page { id, .. } if pages <= INLINE_RELEASE_PAGES_MAX => self.release_page(&id)?,
+                Source::Page { id, .. } if self.released_pages < INLINE_RELEASE_PAGES_MAX => {
+                    self.released_pages += 1;
+                    self.release_page(&id)?;
+                }
                 Source::Page { id, .. } => self.queue_release(&id),
             }
         }
@@ -240,6 +252,11 @@ impl<'a> Tx<'a> {
         self.put(cell::garbage_key(self.store.unique()), id.0.to_vec());
     }
 
+    /// Adds to a counter that is only ever added to, without reading it.
+    pub fn tally(&mut self, key: &[u8], delta: i64) {
+        *self.tallies.entry(key.to_vec()).or_default() += delta;
+    }
+
     pub(crate) fn add(&mut self, id: ChunkId, delta: i64) {
         *self.counts.entry(id).or_default() += delta;
     }
@@ -256,7 +273,7 @@ impl<'a> Tx<'a> {
     }
 
     fn commit(self) -> Result<Option<Lsn>> {
-        let Self { store, writes, counts, blocks, relaxed, .. } = self;
+        let Self { store, writes, counts, tallies, blocks, relaxed, .. } = self;
         let mut mutations: Vec<Mutation> = writes
             .into_iter()
             .map(|(key, value)| match value {
@@ -270,6 +287,7 @@ impl<'a> Tx<'a> {
                 .filter(|(_, delta)| *delta != 0)
                 .map(|(id, delta)| Mutation::Count { key: cell::chunk_key(&id).to_vec(), delta }),
         );
+        mutations.extend(tallies.into_iter().map(|(key, delta)| Mutation::Count { key, delta }));
         if mutations.is_empty() && blocks.is_empty() {
             return Ok(None);
         }
@@ -281,8 +299,7 @@ impl<'a> Tx<'a> {
                 encoded.len()
             )));
         }
-        let records = store.announce(blocks);
-        let lsn = store.ledger.append(Append { blocks: records, commit: Some(Bytes::from(encoded)), relaxed })?;
+        let lsn = store.append(blocks, Some(Bytes::from(encoded)), relaxed)?;
         store.index.apply(lsn, &batch);
         store.last_commit.store(lsn.0, Ordering::Release);
         Ok(Some(lsn))
@@ -290,27 +307,24 @@ impl<'a> Tx<'a> {
 }
 
 impl Store {
-    /// Makes the chunks of blocks readable from memory until the ledger has placed them.
-    pub(crate) fn announce(&self, blocks: Vec<PreparedBlock>) -> Vec<BlockRecord> {
-        if blocks.is_empty() {
-            return Vec::new();
-        }
-        let mut pending = self.pending.lock();
-        blocks
-            .into_iter()
-            .map(|block| {
-                for (id, bytes) in block.chunks {
-                    pending.insert(id, bytes);
-                }
-                block.record
-            })
-            .collect()
-    }
-
     /// Appends blocks that no commit refers to yet.
     pub(crate) fn append_blocks(&self, blocks: Vec<PreparedBlock>, relaxed: bool) -> Result<()> {
-        let records = self.announce(blocks);
-        self.ledger.append(Append { blocks: records, commit: None, relaxed })?;
-        Ok(())
+        self.append(blocks, None, relaxed).map(|_| ())
+    }
+
+    /// Hands blocks and a commit to the ledger. Once it has taken them, and not before, the chunks are readable from
+    /// memory until the ledger has placed them: nobody leaves content out for the sake of chunks that never reach a
+    /// disk.
+    fn append(&self, blocks: Vec<PreparedBlock>, commit: Option<Bytes>, relaxed: bool) -> Result<Lsn> {
+        let (records, chunks): (Vec<_>, Vec<_>) = blocks.into_iter().map(|block| (block.record, block.chunks)).unzip();
+        let lsn = self.ledger.append(Append { blocks: records, commit, relaxed })?;
+        if !chunks.is_empty() {
+            let mut pending = self.pending.lock();
+            // The writer may have been quicker: then they are in the index already.
+            if pending.placed < lsn {
+                pending.chunks.extend(chunks.into_iter().flatten());
+            }
+        }
+        Ok(lsn)
     }
 }

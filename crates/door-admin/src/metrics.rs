@@ -64,6 +64,28 @@ metrics! {
     SPACE_FREE_BYTES = Gauge "strata_space_free_bytes" [];
     /// Files, directories and other inodes.
     SPACE_INODES = Gauge "strata_space_inodes" [];
+    /// Disks of the set that take part fully.
+    SET_DISKS_ACTIVE = Gauge "strata_set_disks_active" [];
+    /// Disks of the set.
+    SET_DISKS = Gauge "strata_set_disks" [];
+    /// 1 while the set takes no changes because its write quorum is lost, else 0.
+    SET_READ_ONLY = Gauge "strata_set_read_only" [];
+    /// 1 while new data is refused for lack of room, else 0.
+    SET_FULL = Gauge "strata_set_full" [];
+    /// Highest sequence number handed to the operating system.
+    LEDGER_WRITTEN = Gauge "strata_ledger_written_sequence" [];
+    /// Highest sequence number that survives power loss.
+    LEDGER_DURABLE = Gauge "strata_ledger_durable_sequence" [];
+    /// Bytes of appends waiting to be written.
+    LEDGER_QUEUED_BYTES = Gauge "strata_ledger_queued_bytes" [];
+    /// Bytes of index changes in memory, not yet in the engine.
+    INDEX_OVERLAY_BYTES = Gauge "strata_index_overlay_bytes" [];
+    /// 1 while the index engine has failed and a restart is needed to rebuild it, else 0.
+    INDEX_BROKEN = Gauge "strata_index_broken" [];
+    /// Bytes of decoded blocks in memory.
+    CACHE_BYTES = Gauge "strata_cache_bytes" [];
+    /// Bytes written to open files and not yet content.
+    STAGED_BYTES = Gauge "strata_staged_bytes" [];
     /// 1 while the store serves requests as promised, else 0.
     READY = Gauge "strata_ready" [];
 }

@@ -1,10 +1,14 @@
-//! How full the store is, as metrics.
+//! How full the store is and how it is doing, as metrics.
 
 use std::sync::Arc;
 
 use strata_namespace::{Caller, Door, Namespace, Op};
 
-use crate::metrics::{SPACE_FREE_BYTES, SPACE_INODES, SPACE_TOTAL_BYTES, Samples, Source};
+use crate::metrics::{
+    CACHE_BYTES, INDEX_BROKEN, INDEX_OVERLAY_BYTES, LEDGER_DURABLE, LEDGER_QUEUED_BYTES, LEDGER_WRITTEN, SET_DISKS,
+    SET_DISKS_ACTIVE, SET_FULL, SET_READ_ONLY, SPACE_FREE_BYTES, SPACE_INODES, SPACE_TOTAL_BYTES, STAGED_BYTES, Samples,
+    Source,
+};
 
 /// Reads the totals of a name space on every scrape.
 pub struct SpaceSource(pub Arc<Namespace>);
@@ -19,5 +23,17 @@ impl Source for SpaceSource {
             }
             Err(error) => tracing::warn!(%error, "the space of the store could not be read for a scrape"),
         }
+        let health = self.0.health();
+        out.put(&SET_DISKS_ACTIVE, &[], health.disks_active);
+        out.put(&SET_DISKS, &[], health.disks);
+        out.put(&SET_READ_ONLY, &[], u64::from(health.read_only.is_some()));
+        out.put(&SET_FULL, &[], u64::from(health.full));
+        out.put(&LEDGER_WRITTEN, &[], health.written);
+        out.put(&LEDGER_DURABLE, &[], health.durable);
+        out.put(&LEDGER_QUEUED_BYTES, &[], health.queued_bytes);
+        out.put(&INDEX_OVERLAY_BYTES, &[], health.index_overlay_bytes);
+        out.put(&INDEX_BROKEN, &[], u64::from(health.index_broken));
+        out.put(&CACHE_BYTES, &[], health.cache_bytes);
+        out.put(&STAGED_BYTES, &[], health.staged_bytes);
     }
 }

@@ -72,7 +72,8 @@ impl Namespace {
             return Err(fail(ErrorKind::NotEmpty, format!("bucket '{}' is not empty", name.escape_ascii())));
         }
         let ino = root.attr.ino;
-        for (key, _) in tx.records(&key::under(key::TABLE_UPLOAD, ino, &[]), &key::behind(key::TABLE_UPLOAD, ino), 256)? {
+        let uploads = (key::under(key::TABLE_UPLOAD, ino, &[]), key::behind(key::TABLE_UPLOAD, ino));
+        for (key, _) in tx.records(&uploads.0, &uploads.1, usize::MAX >> 1)? {
             self.erase_upload(tx, &key)?;
         }
         tx.delete(key::plain(key::TABLE_BUCKET, name));

@@ -52,6 +52,7 @@ pub fn check_store(ns: &Namespace, contents: bool, progress: &mut dyn FnMut(u64)
     check.buckets()?;
     check.owners(&mut audit)?;
     check.links();
+    check.tally()?;
     let Check { mut report, done, progress, .. } = check;
     report.chunks = audit.finish(contents, |chunks| progress(done + chunks))?;
     report.violations.append(&mut audit.violations);
@@ -166,6 +167,14 @@ impl Check<'_> {
             Ok(version) => audit.owner(&version.items),
             Err(_) => check.wrong("TREE: an earlier version does not decode".to_owned()),
         })
+    }
+
+    fn tally(&mut self) -> Result<()> {
+        let counted = self.ns.space(&crate::Op::new(crate::Caller::root(crate::Door::Admin)))?.inodes;
+        if counted != self.report.inodes {
+            self.wrong(format!("TREE: {counted} inodes are counted, {} exist", self.report.inodes));
+        }
+        Ok(())
     }
 
     fn links(&mut self) {

@@ -91,6 +91,7 @@ impl Namespace {
         let ino = inode.attr.ino;
         tx.release(&inode.items)?;
         tx.delete(key::inode(ino));
+        tx.tally(key::KEY_INODES, -1);
         for table in [key::TABLE_XATTR, key::TABLE_PROPERTY] {
             for (key, _) in tx.records(&key::under(table, ino, &[]), &key::behind(table, ino), usize::MAX >> 1)? {
                 tx.delete(key);
@@ -173,6 +174,7 @@ impl Namespace {
         now: Timestamp,
     ) -> Inode {
         let ino = Ino(self.number(tx));
+        tx.tally(key::KEY_INODES, 1);
         let mut inode = Inode::new(ino, kind, mode, owner, now);
         inode.relaxed = dir.relaxed;
         if kind == NodeKind::Directory {

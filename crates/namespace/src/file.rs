@@ -116,6 +116,11 @@ impl Opens {
         }
     }
 
+    /// Whether anything is staged at all.
+    pub(crate) fn any_staged(&self) -> bool {
+        self.staged_bytes.load(Ordering::Acquire) > 0
+    }
+
     fn dirty_files(&self) -> Vec<(Ino, Arc<OpenFile>)> {
         let table = self.table.lock();
         table

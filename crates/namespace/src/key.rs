@@ -31,6 +31,8 @@ pub(crate) const TABLE_XATTR: u8 = b'X';
 pub(crate) const KEY_NUMBERS: &[u8] = b"Snumbers";
 /// Layout of the records; refused when newer than this build.
 pub(crate) const KEY_FORMAT: &[u8] = b"Sformat";
+/// Counter of inodes: a cell.
+pub(crate) const KEY_INODES: &[u8] = b"Sinodes";
 
 /// `table`, then a number, then the rest.
 pub(crate) fn under(table: u8, ino: Ino, rest: &[u8]) -> Vec<u8> {

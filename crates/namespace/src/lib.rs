@@ -41,7 +41,7 @@ pub use file::{READ_LEN_MAX, STAGED_BYTES_MAX};
 pub use list::LIST_LIMIT_MAX;
 pub use name::{ALIAS_PREFIX, check_bucket};
 pub use namespace::{Identity, Namespace, Settle};
-pub use service::LOCKS_MAX;
+pub use service::{Health, LOCKS_MAX};
 pub use strata_content::{Content, ContentError, Ingest, Reader, StoreSettings as ContentSettings};
 pub use types::*;
 pub use upload::{PART_LEN_MIN, PART_NUMBER_MAX};

@@ -153,6 +153,8 @@ impl Namespace {
     /// Those of the disks.
     pub fn space(&self, _op: &Op) -> Result<StoreSpace> {
         let space = self.store.ledger().space();
-        Ok(StoreSpace { total: space.total, free: space.free, inodes: 0 })
+        let counted = self.store.get(key::KEY_INODES)?.map_or(0, |entry| strata_index::Cell::from_value(&entry.value).count);
+        let inodes = u64::try_from(counted).unwrap_or(0).saturating_add(1);
+        Ok(StoreSpace { total: space.total, free: space.free, inodes })
     }
 }

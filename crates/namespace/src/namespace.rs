@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use strata_chunk::wire::{Decoder, Encoder};
 use strata_content::{Done, Store, Tx};
 use strata_ledger::{Class, Settled};
-use strata_seam::{Clock, Ino, Timestamp};
+use strata_seam::{Clock, Ino, Lsn, Timestamp};
 
 use crate::changes::Feed;
 use crate::error::{Error, ErrorKind, Result, fail};
@@ -179,10 +179,18 @@ impl Namespace {
         let number = self.numbers.next.fetch_add(1, Ordering::Relaxed);
         let mut reserved = self.numbers.reserved.lock();
         if number >= *reserved {
-            *reserved = number + NUMBERS_STEP;
-            let mut mark = Encoder::new();
-            mark.uvarint(*reserved);
-            tx.put(key::KEY_NUMBERS, mark.finish());
+            // What is in the store counts, not what was written in a change: that may yet fail, and numbers behind a
+            // reservation that was never made would be given out again after a restart.
+            if let Ok(Some(mark)) = self.store.get(key::KEY_NUMBERS)
+                && let Ok(mark) = Decoder::new(&mark.value).uvarint()
+            {
+                *reserved = mark;
+            }
+            if number >= *reserved {
+                let mut mark = Encoder::new();
+                mark.uvarint(number + NUMBERS_STEP);
+                tx.put(key::KEY_NUMBERS, mark.finish());
+            }
         }
         number
     }
@@ -203,13 +211,20 @@ impl Namespace {
         let mut effects = Effects::default();
         let watching = op.watching();
         let mut watched = Vec::new();
+        let mut seen_so_far = Lsn(0);
         let done = self.store.transact(false, |tx| {
             let found = self.attrs_now(tx, &watching)?;
-            let value = run(tx, &mut effects)?;
+            let ran = run(tx, &mut effects);
+            seen_so_far = tx.seen();
+            let value = ran?;
             tx.set_relaxed(effects.relaxed);
             watched = found.into_iter().zip(self.attrs_now(tx, &watching)?).collect();
             Ok::<_, Error>(value)
         });
+        if done.is_err() && seen_so_far > self.store.durable() {
+            // A refusal says what is there, too ("exists already"), and must not be taken back either.
+            op.note(seen_so_far, !effects.relaxed);
+        }
         let Done { value, lsn, seen } = done?;
         for (ino, (found, left)) in watching.into_iter().zip(watched) {
             op.note_watched(ino, found, left);

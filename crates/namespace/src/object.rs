@@ -15,6 +15,8 @@ use crate::view::View;
 pub(crate) const EMPTY_ETAG: &str = "d41d8cd98f00b204e9800998ecf8427e";
 /// Permission bits of files made through S3 and WebDAV.
 const FILE_MODE: u32 = 0o644;
+/// Objects removed in one commit, where that is not too much for it.
+const DELETE_STEP: usize = 128;
 /// Permission bits of directories made by keys.
 const DIR_MODE: u32 = 0o755;
 
@@ -90,7 +92,30 @@ impl Namespace {
     ) -> Result<ObjectInfo> {
         let allocated = self.store.allocated_of(&content)?;
         let new = NewContent { content, etag, meta, parts: Vec::new(), allocated };
+        self.seal_before_replacing(op, bucket, key)?;
         self.change(op, |tx, effects| self.put_at(tx, effects, op, bucket, key, new, cond))
+    }
+
+    /// Seals what is staged of the file that is about to get new content: what was written before is replaced with it,
+    /// and would lie over the new content otherwise.
+    pub(crate) fn seal_before_replacing(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<()> {
+        if !self.opens.any_staged() {
+            return Ok(());
+        }
+        // Looked up for nobody: whether the caller may is the change's matter.
+        let looked = Op::new(crate::types::Caller::root(op.caller.door));
+        let found = self.find_object(&mut self.snap(&looked), &looked, bucket, key).map(|inode| inode.attr.ino);
+        found.map_or(Ok(()), |ino| self.seal_if_dirty(op, ino))
+    }
+
+    /// The same by directory and name.
+    pub(crate) fn seal_named(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<()> {
+        if !self.opens.any_staged() {
+            return Ok(());
+        }
+        let looked = Op::new(crate::types::Caller::root(op.caller.door));
+        let found = self.snap(&looked).find(parent, name)?;
+        found.map_or(Ok(()), |found| self.seal_if_dirty(op, found.dirent.ino))
     }
 
     #[allow(clippy::too_many_arguments, reason = "what a PUT consists of")]
@@ -216,6 +241,7 @@ impl Namespace {
     ) -> Result<(ObjectInfo, bool)> {
         let allocated = self.store.allocated_of(&content)?;
         let new = NewContent { content, etag, meta, parts: Vec::new(), allocated };
+        self.seal_named(op, parent, name)?;
         self.change(op, |tx, effects| {
             let dir = tx.dir(parent)?;
             permission::search(&op.caller, &dir.attr)?;
@@ -311,14 +337,34 @@ impl Namespace {
         self.change(op, |tx, effects| self.delete_at(tx, effects, op, bucket, key, cond))
     }
 
-    /// Removes objects in one commit; one result per key.
+    /// Removes objects, many per commit; one result per key.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchBucket`] and those of the ledger; single keys fail in their own result.
     pub fn delete_objects(&self, op: &Op, bucket: &str, keys: &[Vec<u8>]) -> Result<Vec<Result<bool>>> {
+        let mut results = Vec::with_capacity(keys.len());
+        let mut left = keys;
+        let mut step = DELETE_STEP;
+        while !left.is_empty() {
+            let (now, later) = left.split_at(step.min(left.len()));
+            match self.delete_some(op, bucket, now) {
+                Ok(removed) => results.extend(removed),
+                // More than one commit holds; nothing was changed.
+                Err(error) if error.kind == ErrorKind::TooLarge && now.len() > 1 => {
+                    step = now.len() / 2;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            left = later;
+        }
+        Ok(results)
+    }
+
+    fn delete_some(&self, op: &Op, bucket: &str, keys: &[Vec<u8>]) -> Result<Vec<Result<bool>>> {
         let cond = Condition::default();
         self.change(op, |tx, effects| {
-            tx.bucket(bucket.as_bytes())?;
+            effects.relaxed = tx.bucket(bucket.as_bytes())?.relaxed;
             Ok(keys.iter().map(|key| self.delete_at(tx, effects, op, bucket, key, &cond)).collect())
         })
     }
@@ -375,6 +421,7 @@ impl Namespace {
         meta: Option<ObjectMeta>,
     ) -> Result<ObjectInfo> {
         let (source, _) = self.get_object(op, from.0, from.1)?;
+        self.seal_before_replacing(op, to.0, to.1)?;
         self.change(op, |tx, effects| {
             let inode = self.find_object(tx, op, from.0, from.1)?;
             permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;

@@ -185,7 +185,8 @@ impl Namespace {
         }
         if at < size {
             self.keep(&mut ingest, items, at..size, size)?;
-        } else if task.how == How::Front {
+        } else if task.how == How::Front && task.staging.covers(ingest.len() - ingest.uncut_len() as u64, ingest.len()) {
+            // What is left out stays staged, so all of it must be: bytes of the old content would be lost.
             return Ok(ingest.finish_at_last_cut()?);
         }
         Ok((ingest.finish()?, 0))

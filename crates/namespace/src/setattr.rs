@@ -14,6 +14,8 @@ use crate::view::View;
 const XATTR_NAME_MAX: usize = 255;
 /// Most bytes of names and values one inode may have in extended attributes.
 const XATTR_TOTAL_MAX: usize = 256 << 10;
+/// Most extended attributes of one inode.
+const XATTRS_MAX: usize = 4096;
 
 impl Namespace {
     /// Changes attributes by the rules of chmod, chown, utimensat and truncate.
@@ -158,6 +160,13 @@ impl Namespace {
     /// [`ErrorKind::NoAttribute`].
     pub fn get_xattr(&self, op: &Op, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         let mut snap = self.snap(op);
+        let inode = snap.inode(ino)?;
+        snap.relaxed = inode.relaxed;
+        if name.starts_with(b"user.") {
+            permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
+        } else if name.starts_with(b"trusted.") && !op.caller.superuser {
+            return Err(fail(ErrorKind::NoAttribute, format!("no attribute '{}'", name.escape_ascii())));
+        }
         snap.record(&key::under(key::TABLE_XATTR, ino, name))?
             .ok_or_else(|| fail(ErrorKind::NoAttribute, format!("no attribute '{}'", name.escape_ascii())))
     }
@@ -183,7 +192,11 @@ impl Namespace {
                 (XattrMode::Replace, None) => return Err(fail(ErrorKind::NoAttribute, "the attribute does not exist")),
                 _ => {}
             }
-            let all = tx.records(&key::under(key::TABLE_XATTR, ino, &[]), &key::behind(key::TABLE_XATTR, ino), 4096)?;
+            let all =
+                tx.records(&key::under(key::TABLE_XATTR, ino, &[]), &key::behind(key::TABLE_XATTR, ino), XATTRS_MAX)?;
+            if present.is_none() && all.len() >= XATTRS_MAX {
+                return Err(fail(ErrorKind::NoSpace, format!("an inode has {XATTRS_MAX} attributes at most")));
+            }
             let total: usize = all.iter().map(|(key, value)| key.len() + value.len()).sum();
             if total + name.len() + value.len() > XATTR_TOTAL_MAX + present.map_or(0, |old| old.len()) {
                 return Err(fail(ErrorKind::NoSpace, format!("an inode has {XATTR_TOTAL_MAX} bytes of attributes at most")));
@@ -199,10 +212,14 @@ impl Namespace {
 
     fn may_set_xattr(&self, op: &Op, attr: &Attr, name: &[u8]) -> Result<()> {
         if name.starts_with(b"user.") {
-            permission::require(&op.caller, attr, Access { write: true, ..Access::default() })
-        } else {
-            permission::own(&op.caller, attr)
+            return permission::require(&op.caller, attr, Access { write: true, ..Access::default() });
         }
+        // Capabilities of executables are among these.
+        let reserved = name.starts_with(b"trusted.") || name.starts_with(b"security.");
+        if reserved && !op.caller.superuser {
+            return Err(fail(ErrorKind::NotPermitted, "attributes of the system are the superuser's"));
+        }
+        permission::own(&op.caller, attr)
     }
 
     /// Names of all extended attributes, in order.
@@ -211,7 +228,7 @@ impl Namespace {
     /// Reading the index.
     pub fn list_xattrs(&self, op: &Op, ino: Ino) -> Result<Vec<Vec<u8>>> {
         let mut snap = self.snap(op);
-        let all = snap.records(&key::under(key::TABLE_XATTR, ino, &[]), &key::behind(key::TABLE_XATTR, ino), 4096)?;
+        let all = snap.records(&key::under(key::TABLE_XATTR, ino, &[]), &key::behind(key::TABLE_XATTR, ino), XATTRS_MAX)?;
         Ok(all.into_iter().map(|(key, _)| key[9..].to_vec()).collect())
     }
 

@@ -131,6 +131,7 @@ impl Namespace {
 
     fn copy_file(&self, op: &Op, source: Ino, to: (Ino, &[u8])) -> Result<()> {
         self.seal_if_dirty(op, source)?;
+        self.seal_named(op, to.0, to.1)?;
         let made = self.change(op, |tx, effects| {
             let inode = tx.inode(source)?;
             permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;

@@ -264,6 +264,7 @@ impl Namespace {
         // Hashing the joined manifest happens outside of the change.
         let content = self.store.content(found.iter().flat_map(|part| part.items.clone()).collect())?;
         let allocated = self.store.allocated_of(&content)?;
+        self.seal_before_replacing(op, bucket, key)?;
         self.change(op, |tx, effects| {
             let (at, _, record, _) = self.find_upload(tx, op, bucket, key, upload)?;
             for ((number, _), expected) in parts.iter().zip(&found) {

@@ -62,7 +62,16 @@ impl Running {
         match self.phase.load(Ordering::Acquire) {
             STARTING => Readiness::NotReady("starting: not every door has answered yet".into()),
             DRAINING => Readiness::NotReady("stopping: no new requests are taken".into()),
-            _ => Readiness::Ready,
+            _ => {
+                let health = self.namespace.health();
+                match health.read_only {
+                    Some(why) => Readiness::NotReady(format!("read-only: {why}")),
+                    None if health.index_broken => {
+                        Readiness::NotReady("the index failed: restart the server to rebuild it; the data is intact".into())
+                    }
+                    None => Readiness::Ready,
+                }
+            }
         }
     }
 

@@ -1,3 +1,5 @@
+//! Records read back, and hostile bytes are refused.
+
 use proptest::prelude::*;
 use strata_chunk::{Item, Source};
 use strata_seam::ChunkId;
