@@ -1,11 +1,12 @@
 //! How fast a WebDAV server answers: requests per second and megabytes per second on kept-alive connections.
 //!
 //! ```text
-//! rate ADDRESS USER PASSWORD FOLDER [SECONDS]
+//! rate ADDRESS USER PASSWORD FOLDER [SECONDS [FIGURE]]
 //! ```
 //!
 //! `FOLDER` is a collection that exists (`/bucket`); everything is written below it. Any server will do, so that others can be
-//! measured with the same yardstick. Bodies are random: they neither compress nor repeat. One line per figure.
+//! measured with the same yardstick. `FIGURE` is the beginning of a name in the output, such as `PUT-4KiB`. Bodies are
+//! random: they neither compress nor repeat. One line per figure.
 
 #[path = "../tests/it/client.rs"]
 #[allow(dead_code, reason = "shared with the tests, which use more of it")]
@@ -134,7 +135,7 @@ fn lists(target: &Target, body: &str) -> Result<f64, Failure> {
 
 fn main() -> Result<(), Failure> {
     let mut args = std::env::args().skip(1);
-    let mut next = |what: &str| args.next().ok_or_else(|| format!("missing {what}; usage: rate ADDRESS USER PASSWORD FOLDER [SECONDS]"));
+    let mut next = |what: &str| args.next().ok_or_else(|| format!("missing {what}; usage: rate ADDRESS USER PASSWORD FOLDER [SECONDS [FIGURE]]"));
     let target = Target {
         address: next("the address")?.parse()?,
         user: next("the user")?,
@@ -142,17 +143,24 @@ fn main() -> Result<(), Failure> {
         folder: next("the folder")?,
         run: Duration::from_secs_f64(next("").map_or(Ok(2.0), |text| text.parse())?),
     };
+    let figure = next("").unwrap_or_default();
     let mut noise = vec![0; 256 << 20];
     SystemEntropy.fill(&mut noise);
     let noise: Arc<[u8]> = noise.into();
-    for (name, len, connections) in [("4 KiB", 4096, 1), ("4 KiB", 4096, 8), ("1 MiB", 1 << 20, 1), ("1 MiB", 1 << 20, 8), ("256 MiB", 256 << 20, 1)] {
-        for (method, rate) in [("PUT", puts(&target, &noise, len, connections)?), ("GET", gets(&target, &noise, len, connections)?)] {
-            println!("{method} {name:>7} c{connections}: {rate:>9.1}/s {:>8.1} MB/s", rate * len as f64 / 1e6);
+    for (size, len, connections) in [("4KiB", 4096, 1), ("4KiB", 4096, 8), ("1MiB", 1 << 20, 1), ("1MiB", 1 << 20, 8), ("256MiB", 256 << 20, 1)] {
+        for (method, run) in [("PUT", puts as fn(&Target, &Arc<[u8]>, usize, usize) -> _), ("GET", gets)] {
+            let name = format!("{method}-{size}-c{connections}");
+            if name.starts_with(&figure) {
+                let rate: f64 = run(&target, &noise, len, connections)?;
+                println!("{name:<14} {rate:>9.1}/s {:>8.1} MB/s", rate * len as f64 / 1e6);
+            }
         }
     }
     let some = "<propfind xmlns='DAV:'><prop><resourcetype/><getcontentlength/><getlastmodified/><getetag/></prop></propfind>";
-    for (name, body) in [("allprop", ""), ("four named", some)] {
-        println!("PROPFIND {MEMBERS} members, {name}: {:.2} ms", 1000.0 / lists(&target, body)?);
+    for (name, body) in [("PROPFIND-all", ""), ("PROPFIND-four", some)] {
+        if name.starts_with(&figure) {
+            println!("{name:<14} {:>9.2} ms for {MEMBERS} members", 1000.0 / lists(&target, body)?);
+        }
     }
     Ok(())
 }

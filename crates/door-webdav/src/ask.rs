@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use strata_iam::User;
-use strata_namespace::{Access, Attr, ErrorKind, Namespace, NodeKind, Op};
+use strata_namespace::{Access, Attr, ErrorKind, Namespace, NodeKind, Op, ROOT_INO};
+use strata_seam::Ino;
 
 use crate::body::ReplyBody;
 use crate::conditions::{Conditions, Present, Verdict};
@@ -14,6 +15,9 @@ use crate::headers;
 use crate::if_header::{IfHeader, State};
 use crate::locks::Holder;
 use crate::path::UrlPath;
+
+/// Most walks in search of one resource while others move the tree.
+const WALKS_MAX: usize = 8;
 
 /// A reply.
 pub(crate) type Reply = Response<ReplyBody>;
@@ -41,6 +45,15 @@ pub(crate) enum Found {
 }
 
 impl Found {
+    fn of(looked: strata_namespace::Result<Attr>) -> Result<Self> {
+        match looked {
+            Ok(attr) if matches!(attr.kind, NodeKind::File | NodeKind::Directory) => Ok(Self::Node(attr)),
+            Ok(_) => Ok(Self::Hidden),
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NoSuchBucket | ErrorKind::NotDirectory | ErrorKind::Stale) => Ok(Self::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The node, if it can be seen.
     pub(crate) fn visible(self) -> Option<Attr> {
         match self {
@@ -64,12 +77,40 @@ impl Ask {
     /// # Errors
     /// Whatever keeps the caller from knowing.
     pub(crate) fn look(&self, path: &UrlPath) -> Result<Found> {
-        match self.ns().resolve(&self.op, path.for_resolve()) {
-            Ok(attr) if matches!(attr.kind, NodeKind::File | NodeKind::Directory) => Ok(Found::Node(attr)),
-            Ok(_) => Ok(Found::Hidden),
-            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NoSuchBucket | ErrorKind::NotDirectory) => Ok(Found::Nothing),
-            Err(error) => Err(error.into()),
+        let (mut end, mut found) = self.walk(path)?;
+        // A walk takes a step at a time: while it runs, a MOVE may put another tree under the path and remove the one the
+        // walk is in. Nothing is there only if two walks come to the same end.
+        for _ in 0..WALKS_MAX {
+            if !matches!(found, Found::Nothing) {
+                break;
+            }
+            let (again_end, again) = self.walk(path)?;
+            if matches!(again, Found::Nothing) && again_end == end {
+                break;
+            }
+            (end, found) = (again_end, again);
         }
+        Ok(found)
+    }
+
+    /// One walk from the root: the directory it came to, and what it found.
+    fn walk(&self, path: &UrlPath) -> Result<(Ino, Found)> {
+        let mut dir = ROOT_INO;
+        let mut looked = self.ns().getattr(&self.op, ROOT_INO);
+        for name in path.names() {
+            let Ok(attr) = &looked else { break };
+            dir = attr.ino;
+            looked = self.ns().lookup(&self.op, dir, name);
+        }
+        Ok((dir, Found::of(looked)?))
+    }
+
+    /// What is at a name in a collection now: the walk from the root is spared.
+    ///
+    /// # Errors
+    /// Whatever keeps the caller from knowing.
+    pub(crate) fn look_in(&self, parent: &Attr, name: &[u8]) -> Result<Found> {
+        Found::of(self.ns().lookup(&self.op, parent.ino, name))
     }
 
     /// The file or directory of the request.

@@ -25,8 +25,22 @@ use crate::{date, headers};
 /// Between the parts of a multi-range reply. It need not be absent from the content: each part says its length.
 const BOUNDARY: &str = "strata-part-7c1f2a9be4d8";
 
+/// Most attempts at a file that others replace by MOVE all the while.
+const ATTEMPTS_MAX: usize = 8;
+
 /// Answers GET and HEAD.
 pub(crate) async fn get(ask: &Arc<Ask>) -> Result<Reply> {
+    for _ in 1..ATTEMPTS_MAX {
+        match once(ask).await {
+            // The file went between looking and opening; if there is another now, that one was asked for.
+            Err(refusal) if refusal.status == StatusCode::NOT_FOUND && ask.look(&ask.path)?.visible().is_some() => {}
+            answer => return answer,
+        }
+    }
+    once(ask).await
+}
+
+async fn once(ask: &Arc<Ask>) -> Result<Reply> {
     let attr = ask.node()?;
     if is_dir(&attr) {
         return index(ask, &attr).await;

@@ -47,6 +47,22 @@ pub(crate) fn overwrite(headers: &HeaderMap) -> Result<bool> {
     }
 }
 
+/// `Timeout` of a lock in seconds: the first proposal that is understood, `None` for an endless one and where there is none.
+pub(crate) fn timeout_secs(headers: &HeaderMap) -> Option<u64> {
+    let proposals = headers.get_all("timeout").iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    for proposal in proposals.map(str::trim) {
+        if proposal.eq_ignore_ascii_case("infinite") {
+            return None;
+        }
+        let secs = proposal.split_once('-').filter(|(unit, _)| unit.eq_ignore_ascii_case("second")).map(|(_, secs)| secs);
+        match secs {
+            Some(secs) if !secs.is_empty() && secs.bytes().all(|byte| byte.is_ascii_digit()) => return Some(secs.parse().unwrap_or(u64::MAX)),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// `Destination`: a path, or a URL of this very server.
 ///
 /// # Errors
@@ -131,7 +147,23 @@ mod tests {
         assert!(overwrite(&map(&[("overwrite", "maybe")])).is_err());
     }
 
+    #[test]
+    fn of_the_proposed_timeouts_the_first_understood_counts() {
+        let secs = |value| timeout_secs(&map(&[("timeout", value)]));
+        assert_eq!(secs("Second-1800"), Some(1800));
+        assert_eq!(secs("Extend-5, second-7, Infinite"), Some(7));
+        assert_eq!(secs("Infinite, Second-4100000000"), None);
+        assert_eq!(secs("Second-99999999999999999999"), Some(u64::MAX));
+        assert_eq!(secs("Second-, Second--1, soon"), None);
+        assert_eq!(timeout_secs(&map(&[])), None);
+    }
+
     proptest! {
+        #[test]
+        fn reading_any_timeout_never_panics(text in "[A-Za-z0-9, -]{0,40}") {
+            let _ = timeout_secs(&map(&[("timeout", &text)]));
+        }
+
         #[test]
         fn reading_any_reference_never_panics(text in "[a-z:/@%0-9.?#\\[\\]-]{0,40}") {
             let _ = local_path(&text, &map(&[("host", "store")]));

@@ -86,10 +86,6 @@ impl UrlPath {
         let end = self.bytes.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
         Self { bytes: self.bytes[..end].to_vec(), slash: true }
     }
-    /// As the name space's `resolve` wants it: names with slashes between them, empty for the root.
-    pub(crate) fn for_resolve(&self) -> &[u8] {
-        self.bytes.strip_prefix(b"/").unwrap_or_default()
-    }
     /// As the lock table keys it: `/` alone for the root, else without a slash at the end.
     pub(crate) fn key(&self) -> &[u8] {
         if self.bytes.is_empty() { b"/" } else { &self.bytes }

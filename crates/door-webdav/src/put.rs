@@ -49,7 +49,7 @@ pub(crate) fn target(ask: &Ask) -> Result<Target> {
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "files live in buckets; PUT to /bucket/name; nothing was changed"));
     }
     let parent = ask.parent_of(path)?;
-    let existing = match ask.look(path)? {
+    let existing = match ask.look_in(&parent, path.name())? {
         Found::Node(attr) if is_dir(&attr) => {
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "there is a collection of this name; nothing was changed"));
         }

@@ -100,7 +100,7 @@ async fn ends(ask: &Arc<Ask>, body: Incoming) -> Result<Ends> {
     }
     let from = ask.parent_of(path)?;
     let to = ask.parent_of(&destination)?;
-    let target = match ask.look(&destination)? {
+    let target = match ask.look_in(&to, destination.name())? {
         Found::Hidden => return Err(Refusal::conflict("something that WebDAV cannot show has the destination's name; nothing was changed")),
         found => found.visible(),
     };

@@ -15,8 +15,9 @@ use crate::error::{Refusal, Result};
 use crate::headers;
 use crate::metrics::{DavMetrics, add};
 
-/// Bytes gathered before they are handed to a blocking thread.
-pub(crate) const WINDOW_LEN: usize = 1024 * 1024;
+/// Bytes gathered before they are handed to a blocking thread. Windows of 256 KiB let the work on a body of 1 MiB begin
+/// sooner, but their three more hand-overs cost more than that gains (354 to 401 against 385 to 435 PUTs a second).
+const WINDOW_LEN: usize = 1024 * 1024;
 /// Bodies up to this length are taken in on the connection's own thread: the hop would cost more than the work.
 pub(crate) const INLINE_LEN_MAX: u64 = 64 * 1024;
 /// How much of an unwanted body is read so that the client gets to see the refusal.
@@ -59,7 +60,7 @@ impl<'a> Upload<'a> {
         self.ended
     }
 
-    /// The next pieces, at least [`WINDOW_LEN`] bytes of them unless the body ends; empty at the end.
+    /// The next pieces, at least [`WINDOW_LEN`] bytes of them unless the body ends.
     ///
     /// # Errors
     /// 400 if the body ended early or is longer than announced, 408 if the client fell silent.
@@ -80,17 +81,24 @@ impl<'a> Upload<'a> {
                         return Err(Refusal::bad_request("the body is longer than announced; nothing of it was kept").closing());
                     }
                     pieces.push(data);
-                }
-                Some(Err(error)) => return Err(Refusal::bad_request(format!("the body broke off: {error}; nothing of it was kept")).closing()),
-                None => {
-                    self.ended = true;
-                    if self.expected.is_some_and(|expected| self.read != expected) {
-                        return Err(Refusal::bad_request("the body is shorter than announced; nothing of it was kept"));
+                    // A body with a length is known to have ended as soon as its last byte is here.
+                    if self.body.is_end_stream() {
+                        self.end()?;
                     }
                 }
+                Some(Err(error)) => return Err(Refusal::bad_request(format!("the body broke off: {error}; nothing of it was kept")).closing()),
+                None => self.end()?,
             }
         }
         Ok(pieces)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.ended = true;
+        if self.expected.is_some_and(|expected| self.read != expected) {
+            return Err(Refusal::bad_request("the body is shorter than announced; nothing of it was kept"));
+        }
+        Ok(())
     }
 }
 

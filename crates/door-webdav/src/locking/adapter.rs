@@ -17,6 +17,7 @@ use xmltree::{Element, EmitterConfig};
 
 use crate::ask::{Ask, is_dir, quoted};
 use crate::error::{Refusal, Result};
+use crate::headers;
 use crate::locks::{Holder, TIMEOUT_SECS_MAX, Touch};
 use crate::path::{self, UrlPath};
 use crate::xml;
@@ -35,8 +36,10 @@ impl Context {
     fn path(&self) -> &UrlPath {
         &self.ask.path
     }
-    fn expires(&self, timeout: Option<Duration>) -> Timestamp {
-        let secs = timeout.map_or(TIMEOUT_SECS_MAX, |asked| asked.as_secs().clamp(1, TIMEOUT_SECS_MAX));
+    /// When the lock ends that the request asks for. The library's own reading of `Timeout` is passed over: it gives
+    /// exclusive locks ten minutes at most, less than the half hour that davfs2 plans its refreshes by.
+    fn expires(&self) -> Timestamp {
+        let secs = headers::timeout_secs(&self.ask.headers).map_or(TIMEOUT_SECS_MAX, |asked| asked.clamp(1, TIMEOUT_SECS_MAX));
         let secs = i64::try_from(secs).unwrap_or(i64::MAX);
         let now = self.ask.ns().now();
         Timestamp::from_parts(now.secs().saturating_add(secs), now.nanos())
@@ -94,7 +97,7 @@ impl DavLockSystem for LockSystem {
         path: &DavPath,
         principal: Option<&str>,
         owner: Option<&Element>,
-        timeout: Option<Duration>,
+        _timeout: Option<Duration>,
         shared: bool,
         deep: bool,
     ) -> LsFuture<'_, Result<DavLock, DavLock>> {
@@ -107,7 +110,7 @@ impl DavLockSystem for LockSystem {
                 shared,
                 principal: principal.unwrap_or_default().to_owned(),
                 owner_xml,
-                expires: Some(context.expires(timeout)),
+                expires: Some(context.expires()),
             };
             context.ask.door.locks.grant(&context.ask.op, wanted)
         });
@@ -126,9 +129,9 @@ impl DavLockSystem for LockSystem {
         ready(released.map_err(|refusal| self.0.note(refusal)))
     }
 
-    fn refresh(&'_ self, _path: &DavPath, token: &str, timeout: Option<Duration>) -> LsFuture<'_, Result<DavLock, ()>> {
+    fn refresh(&'_ self, _path: &DavPath, token: &str, _timeout: Option<Duration>) -> LsFuture<'_, Result<DavLock, ()>> {
         let Context { ask, .. } = &*self.0;
-        let expires = self.0.expires(timeout);
+        let expires = self.0.expires();
         let renewed = ask.door.locks.refresh(&ask.op, &ask.path, token, &ask.user.name, expires);
         ready(match renewed {
             Ok(record) => self.0.as_dav_lock(&record).ok_or(()),

@@ -1,6 +1,6 @@
 //! Section "Conditions and locks", the conditions.
 
-use crate::support::Server;
+use crate::support::{Server, root};
 
 #[test]
 fn conditions_guard_reading_and_writing() {
@@ -80,4 +80,12 @@ fn of_two_writers_of_a_new_file_one_succeeds() {
         statuses.sort_unstable();
         assert_eq!(statuses, [201, 412]);
     }
+}
+
+#[test]
+fn the_etag_is_that_of_the_object() {
+    let server = Server::start();
+    let etag = server.client().put("/bkt/file", b"x").expect("etag");
+    let object = server.ns().head_object(&root(), "bkt", b"file").unwrap();
+    assert_eq!(etag, format!("\"{}\"", object.etag));
 }

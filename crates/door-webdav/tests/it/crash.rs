@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use strata_door_webdav::DavConfig;
-use strata_namespace::OpenStore;
+use strata_namespace::{Condition, ObjectMeta, OpenStore};
 use strata_seam::sim::SimWorld;
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 use tempfile::TempDir;
 
-use crate::support::{Server, noise, store_config};
+use crate::support::{Server, noise, root, store_config};
 
 fn over(world: &SimWorld) -> Server {
     let disks = (0..3).map(|n| -> Arc<dyn Disk> { world.disk(&format!("disk{n}")) }).collect();
@@ -93,4 +93,43 @@ fn locks_and_properties_survive_a_power_cut() {
             assert!(client.property("/bkt/file", "u", "x").unwrap().contains("kept"));
         },
     );
+}
+
+#[test]
+fn what_a_reader_was_told_survives_a_power_cut_though_its_writer_had_no_answer_yet() {
+    for method in ["GET", "PROPFIND"] {
+        power_cut(
+            |server| {
+                let (ns, op) = (server.ns(), root());
+                let content = ns.ingest(&op, "bkt").unwrap().finish().unwrap();
+                ns.put_object(&op, "bkt", b"file", content, None, ObjectMeta::default(), &Condition::default()).unwrap();
+                // Nobody waits for `op`; the reader's own reply must.
+                let path = if method == "GET" { "/bkt/file" } else { "/bkt/" };
+                let reply = server.client().ask(method, path, &[("depth", "1")], b"");
+                assert!(reply.status == 200 || reply.text().contains("/bkt/file"));
+            },
+            |server| assert_eq!(server.client().get("/bkt/file"), b""),
+        );
+    }
+}
+
+#[test]
+fn a_download_whose_bytes_cannot_be_read_is_broken_off_and_never_filled_in() {
+    let body = noise(6, 4_000_000);
+    let world = SimWorld::new(1);
+    let server = over(&world);
+    server.client().ok("MKCOL", "/bkt");
+    server.client().put("/bkt/file", &body);
+    let left = world.fork();
+    left.kill_process();
+    drop(server);
+    // Nothing is in memory any more, and more disks are gone than the parity makes up for.
+    let server = over(&left);
+    left.vanish("disk0");
+    left.vanish("disk1");
+    let mut client = server.client();
+    // Either the connection ends early, or the reply says that it failed.
+    if let Ok(reply) = client.send("GET", "/bkt/file", &[], b"") {
+        assert!(!reply.whole || reply.status >= 500, "{}", reply.status);
+    }
 }

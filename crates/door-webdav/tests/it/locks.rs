@@ -1,7 +1,9 @@
 //! Section "Conditions and locks", the locks.
 
+use strata_namespace::{Condition, ObjectMeta};
+
 use crate::client::{Client, Reply};
-use crate::support::{Server, between};
+use crate::support::{Server, between, root};
 
 fn info(scope: &str) -> String {
     format!("<lockinfo xmlns='DAV:'><lockscope><{scope}/></lockscope><locktype><write/></locktype><owner>someone</owner></lockinfo>")
@@ -142,6 +144,8 @@ fn a_lock_lasts_an_hour_at_most_and_is_refreshed_by_its_token() {
     let reply = try_lock(&mut client, "/bkt/file", "exclusive", &[("timeout", "Infinite, Second-4100000000")]);
     assert!((3_590..=3_600).contains(&seconds(&reply)), "{}", reply.text());
     let token = with(reply.expect("lock-token").trim_matches(['<', '>']));
+    let half = client.ask("LOCK", "/bkt/file", &[("if", &token), ("timeout", "Second-1800")], b"");
+    assert!((1_790..=1_800).contains(&seconds(&half)), "{}", half.text());
     let refreshed = client.ask("LOCK", "/bkt/file", &[("if", &token), ("timeout", "Second-60")], b"");
     assert_eq!(refreshed.status, 200, "{}", refreshed.text());
     assert!(seconds(&refreshed) <= 60, "{}", refreshed.text());
@@ -171,6 +175,25 @@ fn a_listing_tells_the_locks() {
     let token = lock(&mut client, "/bkt/file");
     let found = client.property("/bkt/file", "DAV:", "lockdiscovery").unwrap();
     assert!(found.contains(&token) && found.contains("someone"), "{found}");
+}
+
+#[test]
+fn a_lock_binds_this_door_alone() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.put("/bkt/file", b"x");
+    lock(&mut client, "/bkt/file");
+    let (ns, op) = (server.ns(), root());
+    let content = ns.ingest(&op, "bkt").unwrap().finish().unwrap();
+    ns.put_object(&op, "bkt", b"file", content, None, ObjectMeta::default(), &Condition::default()).unwrap();
+    assert_eq!(client.get("/bkt/file"), b"");
+}
+
+#[test]
+fn only_an_administrator_locks_the_root() {
+    let server = Server::start();
+    assert_eq!(try_lock(&mut server.user("ann", 1001), "/", "exclusive", &[]).status, 403);
+    assert_eq!(try_lock(&mut server.client(), "/", "exclusive", &[("depth", "0")]).status, 200);
 }
 
 #[test]

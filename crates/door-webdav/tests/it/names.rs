@@ -1,6 +1,6 @@
 //! Section "Names": what a URL means, and what has no meaning.
 
-use strata_namespace::NodeKind;
+use strata_namespace::{Condition, NodeKind, ObjectMeta};
 
 use crate::support::{Server, root};
 
@@ -109,4 +109,26 @@ fn what_webdav_cannot_show_is_not_shown_but_keeps_its_name() {
     client.ok("DELETE", "/bkt/dir");
     assert_eq!(client.status("PROPFIND", "/bkt/dir", &[("depth", "0")]), 404);
     server.sound();
+}
+
+#[test]
+fn objects_that_posix_cannot_name_are_listed_and_read_under_their_aliases() {
+    let server = Server::start();
+    let (ns, op) = (server.ns(), root());
+    for key in [b"dir/".as_slice(), b"dir", b"a//b", b"x/../y"] {
+        let mut ingest = ns.ingest(&op, "bkt").unwrap();
+        ingest.push(key).unwrap();
+        ns.put_object(&op, "bkt", key, ingest.finish().unwrap(), None, ObjectMeta::default(), &Condition::default()).unwrap();
+    }
+    let mut client = server.client();
+    let (mut folders, mut found) = (vec!["/bkt/".to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        let mut listed = client.list(&folder);
+        assert_eq!(listed.remove(0), folder);
+        let (collections, files): (Vec<_>, Vec<_>) = listed.into_iter().partition(|href| href.ends_with('/'));
+        folders.extend(collections);
+        found.extend(files.iter().map(|href| client.get(href)));
+    }
+    found.sort_unstable();
+    assert_eq!(found, [b"a//b".as_slice(), b"dir", b"dir/", b"x/../y"]);
 }

@@ -77,3 +77,14 @@ fn properties_have_limits_with_names() {
     let text = set(&mut client, "/bkt/file", &many(7, 1)).text();
     assert!(text.contains("200 OK"), "{text}");
 }
+
+#[test]
+fn the_display_name_is_the_name_and_changes_with_it() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.put("/bkt/file", b"x");
+    assert!(set(&mut client, "/bkt/file", "<displayname>other</displayname>").text().contains("403 Forbidden"));
+    assert_eq!(client.to("MOVE", "/bkt/file", "/bkt/other%20name", &[]), 201);
+    let name = client.property("/bkt/other%20name", "DAV:", "displayname").unwrap();
+    assert!(name.contains(">other name<"), "{name}");
+}

@@ -1,5 +1,8 @@
 //! MKCOL, DELETE, COPY and MOVE of single files and of trees.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::support::Server;
 
 const FILES: usize = 300;
@@ -117,6 +120,34 @@ fn a_deleted_tree_is_gone_with_all_below() {
     assert_eq!(client.status("DELETE", "/bkt/tree", &[]), 204);
     assert_eq!(client.list("/bkt/"), ["/bkt/"]);
     assert_eq!(client.status("DELETE", "/bkt/tree", &[]), 404);
+    server.sound();
+}
+
+#[test]
+fn the_destination_of_a_move_is_never_missing() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.ok("MKCOL", "/bkt/target");
+    client.put("/bkt/target/file", b"0");
+    let (stop, mut watcher) = (Arc::new(AtomicBool::new(false)), server.client());
+    let watching = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            let mut looks = 0;
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(watcher.status("HEAD", "/bkt/target/file", &[]), 200);
+                looks += 1;
+            }
+            looks
+        })
+    };
+    for round in 0..50 {
+        client.ok("MKCOL", "/bkt/next");
+        client.put("/bkt/next/file", format!("{round}").as_bytes());
+        assert_eq!(client.to("MOVE", "/bkt/next", "/bkt/target", &[]), 204);
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(watching.join().expect("never missing") > 0);
     server.sound();
 }
 

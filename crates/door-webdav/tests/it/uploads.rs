@@ -12,15 +12,15 @@ fn head(client: &Client, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     format!("{}\r\n", client.head("PUT", path, headers)).into_bytes()
 }
 
-/// Waits until the server has let go of every upload.
-fn settled(server: &Server, mut done: impl FnMut() -> bool) {
+/// Waits for what happens soon but not at once.
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..500 {
         if done() {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("{} still works on a request", server.address);
+    panic!("{what}: not within five seconds");
 }
 
 /// An upload that stops after `sent` must leave both an old and a new name as they were.
@@ -32,7 +32,7 @@ fn broken(headers: &[(&str, &str)], sent: &[u8], end: impl Fn(&mut Client)) {
         let mut rude = server.client();
         let mut request = head(&rude, path, headers);
         request.extend_from_slice(sent);
-        rude.write(&request).unwrap();
+        rude.write(&request).expect("sent");
         end(&mut rude);
     }
     assert_eq!(client.get("/bkt/old"), b"before");
@@ -218,6 +218,6 @@ fn uploads_that_broke_off_are_counted_and_let_go() {
         drop(rude);
         // Nothing of it keeps a slot: the next request is answered.
         let mut client = server.client();
-        settled(&server, || client.status("HEAD", "/bkt/", &[]) == 200);
+        eventually("a place is free again", || client.status("HEAD", "/bkt/", &[]) == 200);
     }
 }

@@ -1,5 +1,8 @@
 //! Section "Who may": credentials, and the mode bits behind them.
 
+use std::time::Duration;
+
+use strata_door_webdav::DavConfig;
 use strata_namespace::SetAttr;
 
 use crate::support::{Server, root};
@@ -65,4 +68,21 @@ fn mode_bits_decide_for_users_that_are_no_administrators() {
     assert_eq!(bob.status("GET", "/bkt/ann/file", &[]), 403);
     assert_eq!(bob.status("PROPFIND", "/bkt/ann", &[("depth", "1")]), 403);
     assert_eq!(admin.get("/bkt/file"), b"x");
+}
+
+#[test]
+fn beyond_the_limit_of_requests_in_progress_a_client_is_told_to_come_back() {
+    let server = Server::with(DavConfig { in_flight_max: 1, ..DavConfig::default() });
+    let mut slow = server.client();
+    let head = slow.head("PUT", "/bkt/file", &[("content-length", "2")]);
+    slow.write(format!("{head}\r\n1").as_bytes()).unwrap();
+    let refused = (0..500).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        let reply = server.client().ask("HEAD", "/bkt", &[], b"");
+        (reply.status == 503).then_some(reply)
+    });
+    assert_eq!(refused.expect("the slow request holds the only place").expect("retry-after"), "1");
+    slow.write(b"2").unwrap();
+    assert_eq!(slow.reply(false).unwrap().status, 201);
+    assert_eq!(server.client().get("/bkt/file"), b"12");
 }
