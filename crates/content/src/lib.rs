@@ -8,6 +8,7 @@ mod cell;
 mod collect;
 mod error;
 mod ingest;
+mod pages;
 mod reader;
 mod store;
 mod tree;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use strata_chunk::{Item, Node, Source};
+use strata_seam::ChunkId;
 
 use crate::error::{ContentError, Result};
 use crate::store::Store;
@@ -96,6 +97,18 @@ impl Reader {
         (!data).then_some(self.len)
     }
 
+    /// A page of the manifest; `None` if `memory_only` and it is not in memory.
+    fn page(&self, id: &ChunkId, memory_only: bool) -> Result<Option<Arc<Node>>> {
+        if let Some(node) = self.store.pages.get(id) {
+            return Ok(Some(node));
+        }
+        let Some(bytes) = self.store.chunk_within(id, memory_only)? else { return Ok(None) };
+        let node = Node::decode(&bytes).map_err(|_| ContentError::Record { what: format!("manifest page {id}") })?;
+        let node = Arc::new(node);
+        self.store.pages.keep(*id, &node);
+        Ok(Some(node))
+    }
+
     fn clip(&self, offset: u64, len: usize) -> Range<u64> {
         let from = offset.min(self.len);
         from..offset.saturating_add(len as u64).min(self.len).max(from)
@@ -141,9 +154,7 @@ impl Reader {
                         out.push(chunk.slice(from..from + usize::try_from(take).unwrap_or(usize::MAX)));
                     }
                     Source::Page { id, .. } => {
-                        let Some(bytes) = self.store.chunk_within(&id, memory_only)? else { return Ok(false) };
-                        let node = Node::decode(&bytes)
-                            .map_err(|_| ContentError::Record { what: format!("manifest page {id}") })?;
+                        let Some(node) = self.page(&id, memory_only)? else { return Ok(false) };
                         if !self.gather(node.items(), skip..skip + take, memory_only, out, depth + 1)? {
                             return Ok(false);
                         }

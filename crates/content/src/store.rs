@@ -16,6 +16,7 @@ use strata_seam::{ChunkId, Lsn, Position};
 
 use crate::cell::{self, Place};
 use crate::error::{ContentError, Result};
+use crate::pages::Pages;
 
 /// Bytes of decoded blocks kept in memory unless told otherwise. A quarter of the 512 MiB a busy server may take.
 pub const CACHE_BYTES_DEFAULT: u64 = 128 << 20;
@@ -52,6 +53,7 @@ pub struct Store {
     pub(crate) index: Arc<Index>,
     pub(crate) pending: Arc<Mutex<Pending>>,
     cache: BlockCache,
+    pub(crate) pages: Pages,
     pub(crate) settings: StoreSettings,
     /// The single writer's lock; see [`Store::transact`].
     pub(crate) writer: Mutex<()>,
@@ -83,6 +85,7 @@ impl Store {
             index,
             pending,
             cache: BlockCache::new(settings.cache_bytes),
+            pages: Pages::default(),
             settings,
             writer: Mutex::new(()),
             last_commit: AtomicU64::new(0),
