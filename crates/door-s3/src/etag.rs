@@ -1,20 +1,19 @@
-//! The MD5 that an S3 ETag is. Kept apart because it is the slowest stage of a PUT: another implementation takes its
-//! place here and nowhere else.
+//! The MD5 that an S3 ETag is, and how ETags are written. Long bodies compute it together: `lanes`.
 
-use md5::{Digest, Md5};
+use crate::lanes::State;
 
-/// Computes the ETag of content sent in one piece.
-pub(crate) struct Etag(Md5);
+/// Computes the ETag of content sent in one piece, on the calling thread.
+pub(crate) struct Etag(State);
 
 impl Etag {
     pub(crate) fn new() -> Self {
-        Self(Md5::new())
+        Self(State::new())
     }
     pub(crate) fn update(&mut self, data: &[u8]) {
         self.0.update(data);
     }
     pub(crate) fn finish(self) -> [u8; 16] {
-        self.0.finalize().into()
+        self.0.finish()
     }
 }
 

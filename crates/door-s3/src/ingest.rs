@@ -2,8 +2,8 @@
 //!
 //! Small bodies stay on the thread that received them, because handing them over would cost more than the work.
 //! Larger ones are gathered into windows of about 1 MiB; while one window is chunked on one blocking thread and hashed
-//! on another, the next is gathered. So a request holds two windows and what the content layer holds, whatever its
-//! length, and the client is slowed down by not being read from.
+//! on others (the MD5 together with those of other requests: `lanes`), the next is gathered. So a request holds two
+//! windows and what the content layer holds, whatever its length, and the client is slowed down by not being read from.
 //!
 //! Content comes out only if the body was whole and every promised hash was right.
 
@@ -17,16 +17,17 @@ use strata_namespace::{Content, ContentError, Ingest};
 use subtle::ConstantTimeEq;
 use tokio::task::JoinHandle;
 
-use crate::blocking::{blocking, died};
+use crate::blocking::died;
 use crate::body::Upload;
 use crate::checksum::{Hasher, Promise};
 use crate::error::{from_content, refuse};
 use crate::etag::Etag;
+use crate::lanes::{Died, Stream, Window};
 
 /// Bodies up to this many bytes are taken in on the thread that received them: about 0.2 ms of work.
 const INLINE_LEN_MAX: u64 = 64 * 1024;
 /// Bytes gathered before they are handed to the blocking threads.
-const WINDOW_LEN: usize = 1024 * 1024;
+const WINDOW_LEN: u64 = 1024 * 1024;
 
 /// Content that was received whole, not yet part of the name space.
 pub(crate) struct Taken {
@@ -38,9 +39,8 @@ pub(crate) struct Taken {
     pub(crate) checksums: BTreeMap<String, String>,
 }
 
-/// Everything that is computed over the bytes beside chunking them.
+/// What the client wants computed over the bytes beside the ETag.
 struct Hashes {
-    etag: Etag,
     sha256: Option<Sha256>,
     checksum: Option<Hasher>,
 }
@@ -48,13 +48,11 @@ struct Hashes {
 impl Hashes {
     fn for_body(body: &Upload) -> Self {
         Self {
-            etag: Etag::new(),
             sha256: body.sha256.map(|_| Sha256::new()),
             checksum: body.promise.algorithm.map(Hasher::new),
         }
     }
     fn update(&mut self, data: &[u8]) {
-        self.etag.update(data);
         if let Some(sha256) = &mut self.sha256 {
             sha256.update(data);
         }
@@ -83,6 +81,7 @@ impl Demands {
     /// Returns the ETag and the checksums to keep.
     fn verify(
         &self,
+        md5: [u8; 16],
         hashes: Hashes,
         trailer: &[(String, String)],
     ) -> Result<(String, BTreeMap<String, String>), S3Error> {
@@ -92,7 +91,6 @@ impl Demands {
                 return Err(sha256_mismatch());
             }
         }
-        let md5 = hashes.etag.finish();
         if self.md5.is_some_and(|wanted| wanted != md5) {
             return Err(refuse(
                 S3ErrorCode::BadDigest,
@@ -136,16 +134,17 @@ pub(crate) async fn collect(mut body: Upload, limit: u64) -> Result<Bytes, S3Err
             format!("the request's document is longer than {limit} bytes"),
         ));
     }
-    let (data, hashes, demands) = gather_all(&mut body).await?;
-    demands.verify(hashes, &body.finish()?)?;
+    let (data, md5, hashes, demands) = gather_all(&mut body).await?;
+    demands.verify(md5, hashes, &body.finish()?)?;
     Ok(data)
 }
 
-async fn gather_all(body: &mut Upload) -> Result<(Bytes, Hashes, Demands), S3Error> {
-    let (mut hashes, demands) = (Hashes::for_body(body), Demands::of_body(body));
+async fn gather_all(body: &mut Upload) -> Result<(Bytes, [u8; 16], Hashes, Demands), S3Error> {
+    let (mut etag, mut hashes, demands) = (Etag::new(), Hashes::for_body(body), Demands::of_body(body));
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     while let Some(piece) = body.next().await? {
+        etag.update(&piece);
         hashes.update(&piece);
         match &first {
             None => first = Some(piece),
@@ -162,12 +161,12 @@ async fn gather_all(body: &mut Upload) -> Result<(Bytes, Hashes, Demands), S3Err
     } else {
         rest.freeze()
     };
-    Ok((data, hashes, demands))
+    Ok((data, etag.finish(), hashes, demands))
 }
 
 async fn inline(mut ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> {
-    let (data, hashes, demands) = gather_all(&mut body).await?;
-    let (etag, checksums) = demands.verify(hashes, &body.finish()?)?;
+    let (data, md5, hashes, demands) = gather_all(&mut body).await?;
+    let (etag, checksums) = demands.verify(md5, hashes, &body.finish()?)?;
     if !data.is_empty() {
         ingest.push(&data).map_err(from_content)?;
     }
@@ -179,26 +178,47 @@ async fn inline(mut ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> 
     })
 }
 
-type Window = Arc<Vec<Bytes>>;
-
 async fn windowed(ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> {
-    let demands = Demands::of_body(&body);
-    let (mut ingest, mut hashes) = (Stage::Idle(ingest), Stage::Idle(Hashes::for_body(&body)));
-    while let Some(window) = gather(&mut body).await? {
-        // Each stage takes the window as soon as it is through with the one before; both work at the same time.
-        ingest = ingest
-            .start(Arc::clone(&window), |ingest, data| ingest.push(data))
-            .await?;
-        hashes = hashes
-            .start(window, |hashes, data| {
-                hashes.update(data);
-                Ok(())
-            })
-            .await?;
-    }
-    let (ingest, hashes) = (ingest.idle().await?, hashes.idle().await?);
-    let (etag, checksums) = demands.verify(hashes, &body.finish()?)?;
-    let content = blocking(move || ingest.finish().map_err(from_content)).await?;
+    let (demands, mut left) = (Demands::of_body(&body), body.len());
+    let (mut etag, mut hashes) = (Stream::open(), Stage::Idle(Hashes::for_body(&body)));
+    let hashing = body.sha256.is_some() || body.promise.algorithm.is_some();
+    let mut ingest = Stage::Idle(ingest);
+    // Each stage takes a window as soon as it is through with the one before; all work at the same time.
+    let content = loop {
+        let (window, len) = gather(&mut body, left).await?;
+        left -= len.min(left);
+        let last = left == 0 || len == 0;
+        let pushed = Arc::clone(&window);
+        let push = move |mut ingest: Ingest| {
+            pushed.iter().try_for_each(|piece| ingest.push(piece))?;
+            Ok(ingest)
+        };
+        let start = ingest.idle().await?;
+        // The end of the content is prepared in the same hop as its last window.
+        let next = if last {
+            Err(Stage::of(move || push(start)?.finish()))
+        } else {
+            Ok(Stage::of(move || push(start)))
+        };
+        if hashing {
+            let (hashed, mut state) = (Arc::clone(&window), hashes.idle().await?);
+            hashes = Stage::of(move || {
+                hashed.iter().for_each(|piece| state.update(piece));
+                Ok(state)
+            });
+        }
+        etag = etag.start(window).await.map_err(lost)?;
+        match next {
+            Ok(next) => ingest = next,
+            Err(content) => break content,
+        }
+    };
+    // Behind the last byte a trailer may follow; anything more is an error of the body's own.
+    while body.next().await?.is_some() {}
+    let trailer = body.finish()?;
+    let (md5, hashes) = (etag.finish().await.map_err(lost)?, hashes.idle().await?);
+    let content = content.idle().await?;
+    let (etag, checksums) = demands.verify(md5, hashes, &trailer)?;
     Ok(Taken {
         content,
         etag,
@@ -206,15 +226,23 @@ async fn windowed(ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> {
     })
 }
 
-/// The next window, `None` at the end of the body.
-async fn gather(body: &mut Upload) -> Result<Option<Window>, S3Error> {
+fn lost(err: Died) -> S3Error {
+    tracing::error!(error = %err, "a PUT failed");
+    refuse(
+        S3ErrorCode::InternalError,
+        "the store failed inside; nothing was stored",
+    )
+}
+
+/// The next window and its length, of at most `left` bytes and a piece; empty at the end of the body.
+async fn gather(body: &mut Upload, left: u64) -> Result<(Window, u64), S3Error> {
     let (mut pieces, mut len) = (Vec::new(), 0);
-    while len < WINDOW_LEN {
+    while len < left.min(WINDOW_LEN) {
         let Some(piece) = body.next().await? else { break };
-        len += piece.len();
+        len += piece.len() as u64;
         pieces.push(piece);
     }
-    Ok((!pieces.is_empty()).then(|| Arc::new(pieces)))
+    Ok((Arc::new(pieces), len))
 }
 
 /// A stage of the pipeline: its state rests here or is on a blocking thread with a window.
@@ -224,17 +252,13 @@ enum Stage<T> {
 }
 
 impl<T: Send + 'static> Stage<T> {
+    fn of(work: impl FnOnce() -> Result<T, ContentError> + Send + 'static) -> Self {
+        Self::Busy(tokio::task::spawn_blocking(work))
+    }
     async fn idle(self) -> Result<T, S3Error> {
         match self {
             Self::Idle(state) => Ok(state),
             Self::Busy(task) => task.await.map_err(died)?.map_err(from_content),
         }
-    }
-    async fn start(self, window: Window, work: fn(&mut T, &[u8]) -> Result<(), ContentError>) -> Result<Self, S3Error> {
-        let mut state = self.idle().await?;
-        Ok(Self::Busy(tokio::task::spawn_blocking(move || {
-            window.iter().try_for_each(|piece| work(&mut state, piece))?;
-            Ok(state)
-        })))
     }
 }

@@ -26,6 +26,7 @@ mod headers;
 mod host;
 mod ingest;
 mod keys;
+mod lanes;
 mod metrics;
 mod ops;
 mod post_form;
