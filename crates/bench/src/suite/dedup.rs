@@ -1,4 +1,5 @@
-//! What five versions of one thing cost in space and CPU: a source tree, a database, a disk image; beside restic.
+//! What five versions of one thing cost in space and CPU: a source tree, its tar file, a database, a disk image; beside
+//! restic. One S3 client writes them object by object, so every file of the tree is a commit of its own.
 //!
 //! The things are made from program text with a fixed seed. From version to version the tree gets edits in 5 % of its files,
 //! the database changes 1 % of its 4 KiB pages in place, and the image gets insertions that shift what follows. Space is
@@ -30,6 +31,8 @@ const MIB: usize = 1 << 20;
 #[derive(Clone, Copy)]
 enum Thing {
     SourceTree,
+    /// The same tree as one tar file.
+    TarFile,
     Database,
     DiskImage,
 }
@@ -38,6 +41,7 @@ impl Thing {
     fn word(self) -> &'static str {
         match self {
             Self::SourceTree => "source tree",
+            Self::TarFile => "tar of the tree",
             Self::Database => "database",
             Self::DiskImage => "disk image",
         }
@@ -49,6 +53,10 @@ impl Thing {
         let bytes = if quick { 4 * MIB } else { 128 * MIB };
         match self {
             Self::SourceTree => tree::make(at, if quick { 300 } else { 6_000 }, corpus),
+            Self::TarFile => {
+                Self::SourceTree.make(&at.with_file_name("tree"), quick, corpus)?;
+                pack(at)
+            }
             Self::Database | Self::DiskImage => {
                 let mut content = vec![0; bytes];
                 corpus.fill(&mut content, self.word().len());
@@ -77,6 +85,10 @@ impl Thing {
                     }
                 }
             }
+            Self::TarFile => {
+                Self::SourceTree.change(&at.with_file_name("tree"), number)?;
+                pack(at)?;
+            }
             Self::Database => {
                 let path = at.join("content");
                 let mut pages = std::fs::read(&path)?;
@@ -103,6 +115,20 @@ impl Thing {
     }
 }
 
+/// Packs the tree beside `at` into `at`.
+fn pack(at: &Path) -> Result<()> {
+    let tree = at.with_file_name("tree");
+    tree::run(
+        Command::new("tar")
+            .arg("cf")
+            .arg(at.join("content"))
+            .arg("-C")
+            .arg(tree)
+            .arg("."),
+    )
+    .map(drop)
+}
+
 /// Runs the suite.
 ///
 /// # Errors
@@ -112,7 +138,7 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     if restic.is_none() {
         eprintln!("restic is not installed and is left out");
     }
-    for thing in [Thing::SourceTree, Thing::Database, Thing::DiskImage] {
+    for thing in [Thing::SourceTree, Thing::TarFile, Thing::Database, Thing::DiskImage] {
         let folder = tempfile::Builder::new().prefix("versions").tempdir_in(&bench.below)?;
         let at = folder.path().join("thing");
         thing.make(&at, bench.options.quick, &bench.corpus)?;

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{Advice, fadvise};
@@ -149,14 +150,20 @@ fn measure(bench: &mut Bench, subject: &Subject, material: &Path, sizes: &Sizes,
     let mut random = Random::new(epoch);
     let mut block = [0; BLOCK];
     let mut place = || random.below(sizes.file_bytes / BLOCK as u64) * BLOCK as u64;
-    let outcome = for_a_while(pace, &pids, || Ok(file.read_exact_at(&mut block, place())?))?;
+    // Each page once, in an order without order: the number of pages is a power of two and the stride is odd.
+    let pages = sizes.file_bytes / BLOCK as u64;
+    let mut page = 0_u64;
+    let outcome = for_a_while(pace, pages, &pids, || {
+        page = (page + 0x9e37_79b1) % pages;
+        Ok(file.read_exact_at(&mut block, page * BLOCK as u64)?)
+    })?;
     lines.add("random read, 4 KiB", Unit::PerSecond, 0, &outcome);
-    let outcome = for_a_while(pace, &pids, || {
+    let outcome = for_a_while(pace, u64::MAX, &pids, || {
         Ok(file.write_all_at(&source.object(BLOCK as u64), place())?)
     })?;
     lines.add("random write, 4 KiB", Unit::PerSecond, 0, &outcome);
     file.sync_all()?;
-    let outcome = for_a_while(pace, &pids, || {
+    let outcome = for_a_while(pace, u64::MAX, &pids, || {
         file.write_all_at(&source.object(BLOCK as u64), place())?;
         Ok(file.sync_data()?)
     })?;
@@ -255,12 +262,12 @@ fn forget(path: &Path) -> Result<()> {
     Ok(fadvise(&File::open(path)?, 0, None, Advice::DontNeed)?)
 }
 
-/// Repeats `one` for `time`.
-fn for_a_while(time: std::time::Duration, pids: &[u32], mut one: impl FnMut() -> Result<()>) -> Result<Outcome> {
+/// Repeats `one` for `time`, but at most `times_max` times.
+fn for_a_while(time: Duration, times_max: u64, pids: &[u32], mut one: impl FnMut() -> Result<()>) -> Result<Outcome> {
     let mut done = 0;
     let end = Moment::now().after(time);
     let mut outcome = timed(0, pids, || {
-        while Moment::now() < end {
+        while done < times_max && Moment::now() < end {
             one()?;
             done += 1;
         }
