@@ -232,6 +232,10 @@ impl Leader {
             let fresh = batch.is_empty();
             queue.fill(batch, room);
             if pays && fresh && !batch.is_empty() {
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "threads wait by real time; nothing stored depends on it"
+                )]
                 let until = Instant::now() + LINGER;
                 while batch.len() < queue.hot.len().min(room) {
                     if changed.wait_until(&mut queue, until).timed_out() {

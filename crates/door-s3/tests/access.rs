@@ -94,14 +94,14 @@ async fn an_expected_owner_is_held_against_the_real_one() {
             .request(method, "/bucket/k")
             .header("x-amz-expected-bucket-owner", owner)
     };
-    with("000000000000", "PUT").body("x").send().await.expect(200);
+    with("000000001000", "PUT").body("x").send().await.expect(200);
     for method in ["PUT", "GET", "DELETE"] {
         with("111122223333", method)
             .send()
             .await
             .expect_error(403, "AccessDenied");
     }
-    with("000000000000", "GET").send().await.expect(200);
+    with("000000001000", "GET").send().await.expect(200);
     door.stop().await;
 }
 
