@@ -1,8 +1,13 @@
 //! The name space over simulated disks: what files doors and S3 see, crashes, and a model.
 
+mod adverse;
 mod crash;
+mod faults;
 mod files;
 mod files_shared;
+mod list;
 mod model;
 mod objects;
+mod random;
+mod stress;
 mod support;

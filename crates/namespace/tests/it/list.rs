@@ -1,0 +1,84 @@
+//! Listing, compared with a sorted list of keys.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use strata_namespace::ListQuery;
+
+use crate::support::*;
+
+/// Few letters and many slashes, so that names meet.
+fn key() -> impl Strategy<Value = String> {
+    "[ab/.]{1,7}"
+}
+
+/// What one page should hold: keys, common prefixes, and whether more follow.
+fn expected(keys: &BTreeSet<String>, query: &ListQuery) -> (Vec<String>, Vec<String>, bool) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (prefix, after) = (text(&query.prefix), query.after.as_deref().map(text));
+    let delimiter = query.delimiter.as_deref().map(text);
+    let (mut found, mut prefixes) = (Vec::new(), Vec::<String>::new());
+    for key in keys.iter().filter(|key| key.starts_with(&prefix)) {
+        if after.as_ref().is_some_and(|after| key <= after) {
+            continue;
+        }
+        let at = delimiter.as_ref().and_then(|delimiter| Some(key[prefix.len()..].find(delimiter)? + delimiter.len()));
+        if let Some(at) = at {
+            let common = key[..prefix.len() + at].to_owned();
+            if after.as_ref() == Some(&common) || prefixes.last() == Some(&common) {
+                continue;
+            }
+            if found.len() + prefixes.len() == query.limit {
+                return (found, prefixes, true);
+            }
+            prefixes.push(common);
+        } else {
+            if found.len() + prefixes.len() == query.limit {
+                return (found, prefixes, true);
+            }
+            found.push(key.clone());
+        }
+    }
+    (found, prefixes, false)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn a_listing_is_what_a_sorted_list_of_keys_gives(
+        keys in proptest::collection::btree_set(key(), 1..30),
+        gone in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
+        queries in proptest::collection::vec(
+            ("[ab/.]{0,3}", proptest::option::of(prop_oneof![Just("/".to_owned()), "[ab/]{1,2}"]), proptest::option::of("[ab/.]{1,6}"), 1usize..8),
+            1..40,
+        ),
+    ) {
+        let (_world, store) = store();
+        let ns = store.namespace();
+        for key in &keys {
+            put(ns, key, key.as_bytes());
+        }
+        let mut keys = keys;
+        for gone in gone {
+            if keys.is_empty() { break; }
+            let key = keys.iter().nth(gone.index(keys.len())).unwrap().clone();
+            prop_assert!(ns.delete_object(&root(), "bkt", key.as_bytes(), &Default::default()).unwrap());
+            keys.remove(&key);
+        }
+        for (prefix, delimiter, after, limit) in queries {
+            let query = ListQuery {
+                prefix: prefix.into_bytes(),
+                delimiter: delimiter.map(String::into_bytes),
+                after: after.map(String::into_bytes),
+                limit,
+            };
+            let page = ns.list(&root(), "bkt", &query).unwrap();
+            let (found, prefixes, more) = expected(&keys, &query);
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+            prop_assert_eq!(page.objects.into_iter().map(|(key, _)| text(key)).collect::<Vec<_>>(), found, "{:?}", query);
+            prop_assert_eq!(page.prefixes.into_iter().map(text).collect::<Vec<_>>(), prefixes, "{:?}", query);
+            prop_assert_eq!(page.next.is_some(), more, "{:?}", query);
+        }
+        sound(ns);
+    }
+}

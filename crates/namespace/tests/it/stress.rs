@@ -1,0 +1,165 @@
+//! Many threads on real files, with the threads of a server: each knows what its own files hold, all share directories,
+//! a name and a reader of everything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use strata_namespace::{Condition, Content, ListQuery, Namespace, ObjectMeta, OpenStore, RenameMode, SetAttr, StoreConfig};
+use strata_seam::sim::SimRng;
+use strata_seam::{Disk, Ino, SystemClock, SystemEntropy};
+
+use crate::support::*;
+
+const WRITERS: u64 = 4;
+const FILES: u64 = 3;
+
+fn open_files(folder: &std::path::Path, threads: bool) -> OpenStore {
+    let disks = (0..3).map(|n| -> Arc<dyn Disk> {
+        let path = folder.join(format!("disk{n}"));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Arc::new(strata_disk::FileDisk::open_buffered(&path).expect("a disk"))
+    });
+    let world = strata_seam::sim::SimWorld::new(1);
+    let config = StoreConfig {
+        disks: disks.collect(),
+        index_dir: Some(folder.join("index")),
+        threads,
+        ..config(&world, 2, 1)
+    };
+    OpenStore::open(config, Arc::new(SystemClock::new()), &SystemEntropy).expect("the store opens")
+}
+
+fn made(ns: &Namespace, data: &[u8]) -> Content {
+    content(ns, data)
+}
+
+fn put_at(ns: &Namespace, key: &str, data: &[u8]) {
+    let op = root();
+    ns.put_object(&op, "bkt", key.as_bytes(), made(ns, data), None, ObjectMeta::default(), &Condition::default()).expect("put");
+}
+
+/// One thread's work: changes of its own files, each checked at once. Returns what they hold.
+fn writer(ns: &Namespace, number: u64, until: Instant) -> BTreeMap<String, Vec<u8>> {
+    let mut rng = SimRng::new(number);
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let dir = |n: u64| format!("shared{n}");
+    let ino = |key: &str| -> Ino { ns.resolve(&root(), format!("/bkt/{key}").as_bytes()).expect("own file").ino };
+    while Instant::now() < until {
+        let name = format!("t{number}-{}", rng.below(FILES));
+        let key = format!("{}/{name}", dir(rng.below(2)));
+        let seed = rng.next_u64();
+        let len = usize::try_from(if rng.one_in(8) { seed % 3_000_000 } else { seed % 20_000 }).expect("small");
+        let Some(data) = files.get_mut(&key) else {
+            put_at(ns, &key, &noise(seed, len));
+            files.insert(key, noise(seed, len));
+            continue;
+        };
+        match rng.below(9) {
+            0 => {
+                put_at(ns, &key, &noise(seed, len));
+                *data = noise(seed, len);
+            }
+            1..=3 => {
+                let (ino, at) = (ino(&key), usize::try_from(rng.below(data.len() as u64 + 1000)).expect("small"));
+                ns.open(&root(), ino, RW, false).expect("open");
+                for (n, step) in noise(seed, len).chunks(100_000).enumerate() {
+                    ns.write(&root(), ino, (at + n * 100_000) as u64, step).expect("write");
+                }
+                if len > 0 {
+                    data.resize(data.len().max(at + len), 0);
+                    data[at..at + len].copy_from_slice(&noise(seed, len));
+                }
+                if rng.one_in(2) {
+                    let op = root();
+                    ns.fsync(&op, ino).and_then(|()| ns.settle_blocking(&op)).expect("sync");
+                }
+                assert!(read_file(ns, ino) == *data, "{key} before its close");
+                ns.close(&root(), ino, true).expect("close");
+            }
+            4 => {
+                let len = usize::try_from(rng.below(data.len() as u64 + 100)).expect("small");
+                let set = SetAttr { size: Some(len as u64), ..SetAttr::default() };
+                ns.setattr(&root(), ino(&key), &set).expect("truncate");
+                data.resize(len, 0);
+            }
+            5 => {
+                // Written through nothing that is open, as over NFS; then replaced, removed or left to the sealers.
+                let ino = ino(&key);
+                ns.write(&root(), ino, 0, b"unsynced").expect("write");
+                data.resize(data.len().max(8), 0);
+                data[..8].copy_from_slice(b"unsynced");
+            }
+            6 => {
+                let op = root();
+                assert!(ns.delete_object(&op, "bkt", key.as_bytes(), &Condition::default()).expect("delete"));
+                assert!(get(ns, &key).is_err());
+                files.remove(&key);
+                continue;
+            }
+            7 => {
+                let to = format!("{}/{name}", dir(rng.below(2)));
+                let at = |key: &str| ns.resolve(&root(), format!("/bkt/{}", &key[..7]).as_bytes()).expect("shared").ino;
+                ns.rename(&root(), (at(&key), name.as_bytes()), (at(&to), name.as_bytes()), RenameMode::Replace).expect("rename");
+                let data = files.remove(&key).expect("known");
+                files.insert(to.clone(), data);
+                assert!(get(ns, &to).expect("moved") == files[&to]);
+                continue;
+            }
+            _ => {}
+        }
+        assert!(get(ns, &key).expect("own object") == files[&key], "{key}");
+    }
+    files
+}
+
+/// Lists and reads everything, writes a name all share, tends.
+fn onlooker(ns: &Namespace, stop: &AtomicBool) {
+    let mut n = 0u64;
+    while !stop.load(Ordering::Acquire) {
+        n += 1;
+        let page = ns.list(&root(), "bkt", &ListQuery { limit: 1000, ..ListQuery::default() }).expect("list");
+        for (key, info) in page.objects {
+            if let Ok((_, reader)) = ns.get_object(&root(), "bkt", &key) {
+                let read = reader.read(0, 1 << 20).expect("a pinned version reads");
+                assert_eq!(read.len() as u64, reader.len().min(1 << 20));
+            }
+            assert!(info.attr.ino.0 > 1);
+        }
+        put_at(ns, "common", &vec![u8::try_from(n % 251).expect("small"); 50_000]);
+        let common = get(ns, "common").expect("common");
+        assert!(common.iter().all(|byte| *byte == common[0]), "two puts never mix");
+        ns.delete_object(&root(), "bkt", b"gone/and/back", &Condition::default()).expect("delete");
+        put_at(ns, "gone/and/back", b"x");
+    }
+}
+
+#[test]
+fn many_threads_find_what_they_left_and_a_restart_finds_it_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open_files(folder.path(), true);
+    let ns = store.namespace();
+    ns.create_bucket(&root(), "bkt", None).expect("a bucket");
+    let bucket = ns.resolve(&root(), b"/bkt").expect("it").ino;
+    for n in 0..2 {
+        ns.mkdir(&root(), bucket, format!("shared{n}").as_bytes(), 0o755).expect("a directory");
+    }
+    let stop = AtomicBool::new(false);
+    let until = Instant::now() + Duration::from_secs(4);
+    let left: BTreeMap<String, Vec<u8>> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|n| scope.spawn(move || writer(ns, n, until))).collect();
+        let looking = scope.spawn(|| onlooker(ns, &stop));
+        let left = writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>();
+        stop.store(true, Ordering::Release);
+        looking.join().expect("the onlooker");
+        left.into_iter().flat_map(|files| files.expect("a writer")).collect()
+    });
+    sound(ns);
+    store.close().expect("closed");
+    let store = open_files(folder.path(), false);
+    for (key, data) in &left {
+        assert!(get(store.namespace(), key).expect("there after the restart") == *data, "{key}");
+    }
+    sound(store.namespace());
+}
