@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::options::{Options, SuiteName};
 use crate::report::Report;
@@ -57,9 +58,11 @@ async fn measure(options: Options) -> Result<()> {
     machine::print(&about);
     let json = options.json.clone();
     let mut bench = Bench::new(options, Report::new(about), folder.path());
+    let mut terminated = signal(SignalKind::terminate())?;
     let ended = tokio::select! {
         ended = suites(&mut bench) => ended,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; what was measured so far is above")),
+        _ = terminated.recv() => Err(anyhow::anyhow!("interrupted; what was measured so far is above")),
     };
     bench.report.show();
     if let Some(path) = json {
