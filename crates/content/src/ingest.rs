@@ -28,7 +28,7 @@ const BLOCK_LEN_TARGET: usize = 256 << 10;
 const BLOCKS_WITH_COMMIT_MAX: usize = 2;
 
 /// Input is taken in steps of at most this size, so that leaving out a known chunk moves little.
-const STEP: usize = 256 << 10;
+const STEP: usize = 64 << 10;
 
 /// A block ready for the ledger, with the plain chunks in it.
 #[derive(Clone, Debug)]
@@ -224,8 +224,12 @@ impl Ingest {
         if self.chunks.is_empty() {
             return Ok(None);
         }
-        let uncut = self.buffer.split_off(self.accepted);
-        let raw = Bytes::from(std::mem::replace(&mut self.buffer, uncut));
+        // The next block will need about as much room as this one; growing step by step would copy it several times.
+        let mut next = Vec::with_capacity(self.buffer.capacity());
+        next.extend_from_slice(&self.buffer[self.accepted..]);
+        let mut raw = std::mem::replace(&mut self.buffer, next);
+        raw.truncate(self.accepted);
+        let raw = Bytes::from(raw);
         self.accepted = 0;
         self.in_block.clear();
         prepare(raw, std::mem::take(&mut self.chunks)).map(Some)
