@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use strata_chunk::{
-    BlockDirectory, BlockEntry, Chunker, CompressPolicy, Item, NODE_ITEMS_MAX, Node, Source, chunk_id, compress, is_zero,
+    BlockDirectory, BlockEntry, Chunker, CompressPolicy, Item, Node, Source, chunk_id, compress, is_zero,
 };
 use strata_ledger::BlockRecord;
 use strata_seam::ChunkId;
@@ -23,6 +23,10 @@ pub const INLINE_ITEMS_MAX: usize = 16;
 /// A block is closed once it holds this much plain content: longer ones compress little better and cost more to read
 /// a piece of (shared with the mover's cold blocks, which are longer).
 const BLOCK_LEN_TARGET: usize = 256 << 10;
+
+/// Items of a page. A synced write into a file rewrites one page per level, so pages are a quarter of what the format
+/// allows: 10 KiB that describe 16 MiB of content.
+const PAGE_ITEMS: usize = 256;
 
 /// Blocks that travel with the commit of their content; each is at most a block or a page.
 const BLOCKS_WITH_COMMIT_MAX: usize = 2;
@@ -239,7 +243,7 @@ impl Ingest {
         let items = &mut self.tree.levels[0].items;
         let full = {
             push_joined(items, item);
-            items.len() >= NODE_ITEMS_MAX
+            items.len() >= PAGE_ITEMS
         };
         if full { self.page_out(0) } else { Ok(()) }
     }
@@ -276,7 +280,7 @@ impl Ingest {
         let above = &mut self.tree.levels[at + 1];
         above.provisional.push((key, id));
         above.items.push(Item::page(id, height, len));
-        if above.items.len() >= NODE_ITEMS_MAX { self.page_out(at + 1) } else { Ok(()) }
+        if above.items.len() >= PAGE_ITEMS { self.page_out(at + 1) } else { Ok(()) }
     }
 }
 
@@ -355,7 +359,7 @@ impl Content {
 
     /// Splits `items` evenly over as few pages as hold them.
     fn page_evenly(&mut self, items: &[Item], out: &mut Vec<Item>) -> Result<()> {
-        let pages = items.len().div_ceil(NODE_ITEMS_MAX).max(1);
+        let pages = items.len().div_ceil(PAGE_ITEMS).max(1);
         for part in items.chunks(items.len().div_ceil(pages)) {
             let page = Page::of(part)?;
             if !self.pages.contains_key(&page.id) && !self.store.has_chunk(&page.id)? {

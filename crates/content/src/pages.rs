@@ -4,7 +4,7 @@
 //! Invariants: at most [`PAGES_MAX`] pages, the least lately used go first; a page is named by the hash of its bytes, so
 //! what is kept never has to be forgotten.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,11 +14,16 @@ use strata_seam::ChunkId;
 /// Pages kept: a page takes about 56 KiB at most, all of them 3.5 MiB, and they describe 1 GiB of content.
 const PAGES_MAX: usize = 64;
 
+/// Sums kept, 48 bytes each: of all pages of a file of 1 TiB.
+const SUMS_MAX: usize = 64 << 10;
+
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Pages {
     /// Latest use first.
     kept: Mutex<VecDeque<(ChunkId, Arc<Node>)>>,
+    /// Bytes below a page that are not holes.
+    allocated: Mutex<HashMap<ChunkId, u64>>,
 }
 
 impl Pages {
@@ -29,6 +34,20 @@ impl Pages {
         let node = Arc::clone(&found.1);
         kept.push_front(found);
         Some(node)
+    }
+
+    /// Bytes below a page that are not holes, if they were ever counted.
+    pub(crate) fn allocated(&self, id: &ChunkId) -> Option<u64> {
+        self.allocated.lock().get(id).copied()
+    }
+
+    pub(crate) fn keep_allocated(&self, id: ChunkId, bytes: u64) {
+        let mut allocated = self.allocated.lock();
+        if allocated.len() >= SUMS_MAX {
+            // They are counted again when somebody asks; which ones go first does not matter.
+            allocated.clear();
+        }
+        allocated.insert(id, bytes);
     }
 
     pub(crate) fn keep(&self, id: ChunkId, node: &Arc<Node>) {

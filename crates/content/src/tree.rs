@@ -1,10 +1,12 @@
 //! Editing manifests: cutting out a range of items, and putting others in its place. Only pages that a cut goes
 //! through are loaded; all others are shared between the old version and the new.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use strata_chunk::{Item, Source};
+use strata_chunk::{Item, Node, Source};
+use strata_seam::ChunkId;
 
 use crate::error::{ContentError, Result};
 use crate::ingest::Content;
@@ -139,43 +141,27 @@ impl Store {
     /// # Errors
     /// Reading a page.
     pub fn allocated_of(&self, content: &Content) -> Result<u64> {
-        content.items.iter().try_fold(0, |total, item| {
-            Ok(total
-                + match item.source {
-                    Source::Hole => 0,
-                    Source::Chunk { .. } => item.len,
-                    Source::Page { id, .. } => match content.pages.get(&id) {
-                        Some(page) => self.allocated_among(page.items(), content)?,
-                        None => self.allocated(&[*item])?,
-                    },
-                })
-        })
+        self.allocated_among(&content.items, &content.pages)
     }
 
-    fn allocated_among(&self, items: &[Item], content: &Content) -> Result<u64> {
-        items.iter().try_fold(0, |total, item| {
-            Ok(total
-                + match item.source {
-                    Source::Page { id, .. } => match content.pages.get(&id) {
-                        Some(page) => self.allocated_among(page.items(), content)?,
-                        None => self.allocated(&[*item])?,
-                    },
-                    _ => self.allocated(&[*item])?,
-                })
-        })
-    }
-
-    /// Bytes of `items` that are not holes.
-    ///
-    /// # Errors
-    /// Reading a page.
-    pub fn allocated(&self, items: &[Item]) -> Result<u64> {
+    /// The same of any items, where pages not yet stored are among `new`.
+    fn allocated_among(&self, items: &[Item], new: &HashMap<ChunkId, Node>) -> Result<u64> {
         let mut total = 0;
         for item in items {
             total += match item.source {
                 Source::Hole => 0,
                 Source::Chunk { .. } => item.len,
-                Source::Page { id, .. } => self.allocated(self.page(&id)?.items())?,
+                Source::Page { id, .. } => match self.pages.allocated(&id) {
+                    Some(known) => known,
+                    None => {
+                        let bytes = match new.get(&id) {
+                            Some(page) => self.allocated_among(page.items(), new)?,
+                            None => self.allocated_among(self.page(&id)?.items(), new)?,
+                        };
+                        self.pages.keep_allocated(id, bytes);
+                        bytes
+                    }
+                },
             };
         }
         Ok(total)

@@ -1,3 +1,5 @@
+//! The lanes agree with MD5 one stream at a time, whatever the windows, the number of streams and the timing.
+
 use proptest::prelude::*;
 
 use super::kernel::reference;

@@ -163,3 +163,44 @@ fn many_threads_find_what_they_left_and_a_restart_finds_it_too() {
     }
     sound(store.namespace());
 }
+
+#[test]
+fn writes_and_changes_by_reference_to_one_file_do_not_undo_each_other() {
+    const REGION: usize = 100_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open_files(folder.path(), true);
+    let ns = store.namespace();
+    ns.create_bucket(&root(), "bkt", None).expect("a bucket");
+    put_at(ns, "both", &noise(1, 6 * REGION));
+    let ino = ns.resolve(&root(), b"/bkt/both").expect("it").ino;
+    let until = Instant::now() + Duration::from_secs(2);
+    let holds = |at: usize, data: &[u8]| {
+        let read = ns.read(&root(), ino, at as u64, data.len()).expect("read");
+        assert!(read == data, "the region at {at} changed by nobody");
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for seed in (2..).take_while(|_| Instant::now() < until) {
+                let data = noise(seed, REGION);
+                ns.write(&root(), ino, 0, &data).expect("write");
+                holds(0, &data);
+                ns.fsync(&root(), ino).expect("sync");
+                holds(0, &data);
+            }
+        });
+        scope.spawn(|| {
+            for seed in (1_000_000..).take_while(|_| Instant::now() < until) {
+                let data = noise(seed, REGION);
+                put_at(ns, "source", &data);
+                let source = ns.resolve(&root(), b"/bkt/source").expect("it").ino;
+                let at = 4 * REGION;
+                assert_eq!(ns.copy_range(&root(), (source, 0), (ino, at as u64), REGION as u64).expect("copied"), REGION as u64);
+                holds(at, &data);
+                std::thread::sleep(Duration::from_millis(2));
+                holds(at, &data);
+            }
+        });
+    });
+    sound(ns);
+    store.close().expect("closed");
+}
