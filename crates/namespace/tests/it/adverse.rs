@@ -229,3 +229,20 @@ fn extended_attributes_obey_mode_bits_and_have_a_limit() {
     assert!(ns.access(&root(), bucket(&store), Access { read: true, ..Access::default() }).unwrap().read);
     sound(ns);
 }
+
+#[test]
+fn a_long_file_sealed_while_it_is_written_keeps_what_lies_behind_the_last_cut() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let data = noise(5, 70_000_000);
+    put(ns, "f", b"");
+    let ino = ns.resolve(&root(), b"/bkt/f").unwrap().ino;
+    ns.open(&root(), ino, RW, false).unwrap();
+    for (n, step) in data.chunks(999_999).enumerate() {
+        ns.write(&root(), ino, n as u64 * 999_999, step).unwrap();
+    }
+    assert!(read_file(ns, ino) == data, "before closing");
+    ns.close(&root(), ino, true).unwrap();
+    assert!(get(ns, "f").unwrap() == data, "after closing");
+    sound(ns);
+}
