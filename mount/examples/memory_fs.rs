@@ -89,11 +89,7 @@ impl Nodes {
 
     fn file(&mut self, ino: INodeNo) -> Result<&mut Node, Errno> {
         let node = self.all.get_mut(&ino.0).ok_or(Errno::ENOENT)?;
-        if matches!(node.body, Body::File(_)) {
-            Ok(node)
-        } else {
-            Err(Errno::EINVAL)
-        }
+        if matches!(node.body, Body::File(_)) { Ok(node) } else { Err(Errno::EINVAL) }
     }
 
     fn find(&mut self, parent: INodeNo, name: &OsStr) -> Result<u64, Errno> {
@@ -149,11 +145,7 @@ impl Nodes {
     }
 
     fn drop_if_unused(&mut self, ino: u64) {
-        if self
-            .all
-            .get(&ino)
-            .is_some_and(|node| node.links == 0 && node.opened == 0)
-        {
+        if self.all.get(&ino).is_some_and(|node| node.links == 0 && node.opened == 0) {
             self.all.remove(&ino);
         }
     }
@@ -176,12 +168,7 @@ impl Nodes {
     fn entries(&mut self, ino: INodeNo, skip: u64) -> Result<Vec<(u64, u64, OsString)>, Errno> {
         let entries = self.folder(ino)?.iter().map(|(name, of)| (*of, name.as_os_str()));
         let dots = [(ino.0, OsStr::new(".")), (ino.0, OsStr::new(".."))];
-        let wanted = dots
-            .into_iter()
-            .chain(entries)
-            .zip(1..)
-            .skip(skip as usize)
-            .take(PAGE_ENTRIES);
+        let wanted = dots.into_iter().chain(entries).zip(1..).skip(skip as usize).take(PAGE_ENTRIES);
         Ok(wanted.map(|((of, name), place)| (place, of, name.to_owned())).collect())
     }
 }
@@ -259,10 +246,7 @@ impl Filesystem for MemoryFs {
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
-        let made = self
-            .0
-            .lock()
-            .make(request, parent, name, mode & !umask, Body::Folder(BTreeMap::new()));
+        let made = self.0.lock().make(request, parent, name, mode & !umask, Body::Folder(BTreeMap::new()));
         answer!(reply, made, attr => reply.entry(&TTL, &attr, Generation(0)));
     }
 
@@ -274,12 +258,10 @@ impl Filesystem for MemoryFs {
 
     fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let mut nodes = self.0.lock();
-        let linked = nodes
-            .folder(parent)
-            .and_then(|entries| match entries.contains_key(name) {
-                true => Err(Errno::EEXIST),
-                false => Ok(entries.insert(name.to_owned(), ino.0)),
-            });
+        let linked = nodes.folder(parent).and_then(|entries| match entries.contains_key(name) {
+            true => Err(Errno::EEXIST),
+            false => Ok(entries.insert(name.to_owned(), ino.0)),
+        });
         if let (Ok(_), Some(node)) = (&linked, nodes.all.get_mut(&ino.0)) {
             node.links += 1;
         }
@@ -446,15 +428,9 @@ fn main() -> std::io::Result<()> {
         opened: 0,
         modified: now(),
     };
-    let nodes = Nodes {
-        all: HashMap::from([(INodeNo::ROOT.0, root)]),
-        next: INodeNo::ROOT.0 + 1,
-    };
+    let nodes = Nodes { all: HashMap::from([(INodeNo::ROOT.0, root)]), next: INodeNo::ROOT.0 + 1 };
     let mut config = Config::default();
-    config.mount_options = vec![
-        MountOption::FSName("memory".to_owned()),
-        MountOption::DefaultPermissions,
-    ];
+    config.mount_options = vec![MountOption::FSName("memory".to_owned()), MountOption::DefaultPermissions];
     // One thread: a second one would only wait for the lock, and waking it costs more than it brings.
     fuser::mount(MemoryFs(Mutex::new(nodes)), at, &config)
 }

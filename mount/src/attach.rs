@@ -55,9 +55,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     while let Some((&byte, tail)) = rest.split_first() {
         let octal = (byte == b'\\').then(|| tail.get(..3)).flatten().and_then(|digits| {
             digits.iter().try_fold(0_u32, |value, &digit| {
-                (b'0'..=b'7')
-                    .contains(&digit)
-                    .then(|| value * 8 + u32::from(digit - b'0'))
+                (b'0'..=b'7').contains(&digit).then(|| value * 8 + u32::from(digit - b'0'))
             })
         });
         match octal.and_then(|value| u8::try_from(value).ok()) {
@@ -82,16 +80,11 @@ pub(crate) fn mounted_at(at: &Path) -> Option<MountLine> {
 
 /// Makes sure that `at` is a directory nothing is mounted on: removes a dead mount, creates what is missing.
 pub(crate) fn prepare(at: &Path) -> Result<PathBuf, MountError> {
-    let fail = |source: io::Error| MountError::Prepare {
-        at: at.to_path_buf(),
-        source,
-    };
+    let fail = |source: io::Error| MountError::Prepare { at: at.to_path_buf(), source };
     if is_dead(at) {
         tracing::warn!(at = %at.display(), "removing a dead mount");
-        rustix::mount::unmount(at, UnmountFlags::DETACH).map_err(|error| MountError::Dead {
-            at: at.to_path_buf(),
-            source: error.into(),
-        })?;
+        rustix::mount::unmount(at, UnmountFlags::DETACH)
+            .map_err(|error| MountError::Dead { at: at.to_path_buf(), source: error.into() })?;
     }
     match fs::metadata(at) {
         Ok(meta) if !meta.is_dir() => return Err(MountError::NotDirectory { at: at.to_path_buf() }),
@@ -114,10 +107,7 @@ fn is_dead(at: &Path) -> bool {
 
 /// Mounts directly. `Ok(None)` if this process may not and the helper program has to.
 pub(crate) fn attach(at: &Path, options: &MountOptions) -> Result<Option<OwnedFd>, MountError> {
-    let not_allowed = |error: Errno| MountError::NotAllowed {
-        at: at.to_path_buf(),
-        source: error.into(),
-    };
+    let not_allowed = |error: Errno| MountError::NotAllowed { at: at.to_path_buf(), source: error.into() };
     let device = match rustix::fs::open(FUSE_DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
         Ok(device) => device,
         Err(Errno::NOENT | Errno::NODEV | Errno::NXIO) => return Err(MountError::NoFuse),
@@ -137,10 +127,7 @@ pub(crate) fn attach(at: &Path, options: &MountOptions) -> Result<Option<OwnedFd
     flags.set(MountFlags::NOSUID, !options.allow_suid);
     flags.set(MountFlags::NODEV, !options.allow_dev);
     flags.set(MountFlags::RDONLY, options.read_only);
-    let failed = |source: io::Error| MountError::Mount {
-        at: at.to_path_buf(),
-        source,
-    };
+    let failed = |source: io::Error| MountError::Mount { at: at.to_path_buf(), source };
     let data = CString::new(data).map_err(|error| failed(error.into()))?;
     match rustix::mount::mount(options.source.as_str(), at, FS_TYPE, flags, data.as_c_str()) {
         Ok(()) => Ok(Some(device)),
@@ -167,10 +154,7 @@ pub(crate) fn detach(at: &Path, device: &str) -> Result<Detach, MountError> {
     match rustix::mount::unmount(at, UnmountFlags::NOFOLLOW) {
         Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(Detach::Done),
         Err(Errno::BUSY) => Ok(Detach::Busy),
-        Err(error) => Err(MountError::Unmount {
-            at: at.to_path_buf(),
-            source: error.into(),
-        }),
+        Err(error) => Err(MountError::Unmount { at: at.to_path_buf(), source: error.into() }),
     }
 }
 
@@ -186,10 +170,7 @@ pub(crate) fn detach_by_force(at: &Path, device: &str) -> Result<(), MountError>
         match rustix::mount::unmount(at, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
             Err(error) => {
-                return Err(MountError::Unmount {
-                    at: at.to_path_buf(),
-                    source: error.into(),
-                });
+                return Err(MountError::Unmount { at: at.to_path_buf(), source: error.into() });
             }
         }
     }

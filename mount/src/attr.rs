@@ -126,36 +126,19 @@ pub(crate) fn set_time(time: TimeOrNow) -> SetTime {
 /// What an `open` asks for. An open for execution asks for execute permission only, as `execve` does.
 pub(crate) fn access_of_open(flags: i32) -> Access {
     if flags & FMODE_EXEC != 0 {
-        return Access {
-            exec: true,
-            ..Access::default()
-        };
+        return Access { exec: true, ..Access::default() };
     }
     match flags & libc::O_ACCMODE {
-        libc::O_RDONLY => Access {
-            read: true,
-            ..Access::default()
-        },
-        libc::O_WRONLY => Access {
-            write: true,
-            ..Access::default()
-        },
+        libc::O_RDONLY => Access { read: true, ..Access::default() },
+        libc::O_WRONLY => Access { write: true, ..Access::default() },
         // O_RDWR, and the undocumented 3 that Linux treats alike in permission checks.
-        _ => Access {
-            read: true,
-            write: true,
-            exec: false,
-        },
+        _ => Access { read: true, write: true, exec: false },
     }
 }
 
 /// What `access(2)` asks for.
 pub(crate) fn access_of_mask(mask: i32) -> Access {
-    Access {
-        read: mask & libc::R_OK != 0,
-        write: mask & libc::W_OK != 0,
-        exec: mask & libc::X_OK != 0,
-    }
+    Access { read: mask & libc::R_OK != 0, write: mask & libc::W_OK != 0, exec: mask & libc::X_OK != 0 }
 }
 
 /// Whether every write through this handle must be durable before it returns.

@@ -37,9 +37,7 @@ impl Pool {
         let threads = (0..THREADS)
             .map(|n| {
                 let receive = Arc::clone(&receive);
-                std::thread::Builder::new()
-                    .name(format!("strata-fuse-sync-{n}"))
-                    .spawn(move || work(&receive))
+                std::thread::Builder::new().name(format!("strata-fuse-sync-{n}")).spawn(move || work(&receive))
             })
             .collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
@@ -133,10 +131,6 @@ mod tests {
                 done.fetch_add(1, Ordering::Relaxed);
             }
         });
-        assert_eq!(
-            done.load(Ordering::Relaxed),
-            201,
-            "after the end calls run where they are"
-        );
+        assert_eq!(done.load(Ordering::Relaxed), 201, "after the end calls run where they are");
     }
 }

@@ -39,10 +39,7 @@ pub(crate) struct Callers {
 
 impl Callers {
     pub(crate) fn new() -> Self {
-        Self {
-            none: Arc::from([]),
-            known: Mutex::new(HashMap::new()),
-        }
+        Self { none: Arc::from([]), known: Mutex::new(HashMap::new()) }
     }
 
     /// A request without supplementary groups.
@@ -57,11 +54,7 @@ impl Callers {
 
     /// A request with all groups, for calls whose outcome depends on them without being refused.
     pub(crate) fn full_op(&self, ns: &Namespace, who: Identity) -> Op {
-        let groups = if who.uid == 0 {
-            Arc::clone(&self.none)
-        } else {
-            self.groups(ns.now(), who)
-        };
+        let groups = if who.uid == 0 { Arc::clone(&self.none) } else { self.groups(ns.now(), who) };
         Op::new(Caller::new(who.uid, who.gid, groups, Door::Mount))
     }
 
@@ -110,11 +103,7 @@ fn parse_groups(status: &str) -> Vec<u32> {
     status
         .lines()
         .find_map(|line| line.strip_prefix("Groups:"))
-        .map(|list| {
-            list.split_ascii_whitespace()
-                .filter_map(|group| group.parse().ok())
-                .collect()
-        })
+        .map(|list| list.split_ascii_whitespace().filter_map(|group| group.parse().ok()).collect())
         .unwrap_or_default()
 }
 
@@ -133,11 +122,7 @@ mod tests {
     #[test]
     fn groups_of_a_process_are_remembered_for_a_second_only() {
         let callers = Callers::new();
-        let who = Identity {
-            uid: 1,
-            gid: 1,
-            pid: std::process::id(),
-        };
+        let who = Identity { uid: 1, gid: 1, pid: std::process::id() };
         let first = callers.groups(Timestamp(0), who);
         assert!(Arc::ptr_eq(&first, &callers.groups(Timestamp(CACHE_NANOS - 1), who)));
         assert!(!Arc::ptr_eq(&first, &callers.groups(Timestamp(CACHE_NANOS), who)));
@@ -146,25 +131,14 @@ mod tests {
     #[test]
     fn a_process_that_cannot_be_seen_has_no_supplementary_groups() {
         let callers = Callers::new();
-        assert!(
-            callers
-                .groups(Timestamp(0), Identity { uid: 1, gid: 1, pid: 0 })
-                .is_empty()
-        );
+        assert!(callers.groups(Timestamp(0), Identity { uid: 1, gid: 1, pid: 0 }).is_empty());
     }
 
     #[test]
     fn the_cache_stays_within_its_limit() {
         let callers = Callers::new();
         for pid in 0..CACHE_MAX as u32 + 10 {
-            callers.groups(
-                Timestamp(0),
-                Identity {
-                    uid: 1,
-                    gid: 1,
-                    pid: 4_000_000 + pid,
-                },
-            );
+            callers.groups(Timestamp(0), Identity { uid: 1, gid: 1, pid: 4_000_000 + pid });
         }
         assert!(callers.known.lock().len() <= CACHE_MAX);
     }

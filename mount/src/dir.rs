@@ -47,12 +47,7 @@ pub(crate) struct Positions {
 
 impl Positions {
     pub(crate) fn new() -> Self {
-        Self {
-            next: DOT_DOT + 1,
-            kept: VecDeque::new(),
-            bytes: 0,
-            stride: 1,
-        }
+        Self { next: DOT_DOT + 1, kept: VecDeque::new(), bytes: 0, stride: 1 }
     }
 
     /// `rewinddir`: positions told before it mean nothing any more (POSIX), so numbering starts over.
@@ -79,13 +74,8 @@ impl Positions {
         self.stride *= 2;
         let (stride, next) = (self.stride, self.next);
         // Once the stride is beyond all that was numbered only the recent ones remain, and then those go too.
-        let recent = if stride > next {
-            RECENT.min(self.kept.len() as u64 / 2)
-        } else {
-            RECENT
-        };
-        self.kept
-            .retain(|(offset, _)| offset % stride == 0 || offset + recent >= next);
+        let recent = if stride > next { RECENT.min(self.kept.len() as u64 / 2) } else { RECENT };
+        self.kept.retain(|(offset, _)| offset % stride == 0 || offset + recent >= next);
         self.bytes = self.kept.iter().map(|(_, cursor)| cursor.len() + CURSOR_OVERHEAD).sum();
     }
 
@@ -96,14 +86,8 @@ impl Positions {
         }
         let behind = self.kept.partition_point(|(kept, _)| *kept <= offset);
         Some(match behind.checked_sub(1).and_then(|index| self.kept.get(index)) {
-            Some((kept, cursor)) => Position {
-                after: cursor.clone(),
-                skip: offset - kept,
-            },
-            None => Position {
-                after: Vec::new(),
-                skip: offset.saturating_sub(DOT_DOT),
-            },
+            Some((kept, cursor)) => Position { after: cursor.clone(), skip: offset - kept },
+            None => Position { after: Vec::new(), skip: offset.saturating_sub(DOT_DOT) },
         })
     }
 }
@@ -133,11 +117,7 @@ pub(crate) struct Item<'a> {
 impl MountDoor {
     /// Opens a directory for listing.
     pub(crate) fn open_dir(&self, who: Identity, ino: Ino) -> u64 {
-        self.dirs.insert(OpenDir {
-            ino,
-            who,
-            positions: Mutex::new(Positions::new()),
-        })
+        self.dirs.insert(OpenDir { ino, who, positions: Mutex::new(Positions::new()) })
     }
 
     /// Gives an open directory up.
@@ -165,9 +145,7 @@ impl MountDoor {
         let mut at = positions.resolve(offset.max(DOT_DOT)).ok_or(Refusal(libc::EINVAL))?;
         let mut told_any = offset < DOT_DOT;
         loop {
-            let listed = self
-                .callers
-                .run(&self.ns, dir.who, |op| self.ns.readdir(op, dir.ino, &at.after, page));
+            let listed = self.callers.run(&self.ns, dir.who, |op| self.ns.readdir(op, dir.ino, &at.after, page));
             let listed = match listed {
                 Ok(listed) => listed,
                 // A removed directory that is still open is empty.
@@ -207,22 +185,13 @@ impl MountDoor {
 
     /// `.` and `..`, if `offset` lies before them. Returns whether the reply is full.
     fn list_dots(&self, dir: &OpenDir, offset: u64, emit: &mut dyn FnMut(&Item<'_>) -> bool) -> bool {
-        let dot = |offset, ino: Ino, name| Item {
-            offset,
-            ino: ino.0,
-            kind: NodeKind::Directory,
-            name,
-            attr: None,
-        };
+        let dot = |offset, ino: Ino, name| Item { offset, ino: ino.0, kind: NodeKind::Directory, name, attr: None };
         if offset < DOT && emit(&dot(DOT, dir.ino, b".")) {
             return true;
         }
         if offset < DOT_DOT {
             // The number beside `..` informs only; a removed directory has no parent any more.
-            let parent = self
-                .ns
-                .parent(&self.callers.root_op(), dir.ino)
-                .map_or(dir.ino, |attr| attr.ino);
+            let parent = self.ns.parent(&self.callers.root_op(), dir.ino).map_or(dir.ino, |attr| attr.ino);
             return emit(&dot(DOT_DOT, parent, b".."));
         }
         false

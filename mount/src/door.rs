@@ -59,11 +59,7 @@ impl MountDoor {
         self.pool.finish();
         for file in self.files.drain() {
             if let Err(error) = self.close_file(&file) {
-                tracing::error!(
-                    ino = file.ino().0,
-                    errno = error.0,
-                    "closing a file left open at unmount failed"
-                );
+                tracing::error!(ino = file.ino().0, errno = error.0, "closing a file left open at unmount failed");
             }
         }
         self.dirs.drain();
@@ -120,11 +116,7 @@ impl MountDoor {
         } else {
             self.callers.run(&self.ns, who, |op| self.ns.setattr(op, ino, &set))?
         };
-        let attr = if set.size.is_some() && who.uid != 0 {
-            self.clear_set_id(attr)?
-        } else {
-            attr
-        };
+        let attr = if set.size.is_some() && who.uid != 0 { self.clear_set_id(attr)? } else { attr };
         if let Some(node) = self.nodes.get(ino.0) {
             node.wrote(&attr);
         }
@@ -135,10 +127,7 @@ impl MountDoor {
     pub(crate) fn clear_set_id(&self, attr: Attr) -> Result<Attr, Refusal> {
         match without_set_id(attr.mode) {
             Some(mode) if attr.kind == NodeKind::File => {
-                let set = SetAttr {
-                    mode: Some(mode),
-                    ..SetAttr::default()
-                };
+                let set = SetAttr { mode: Some(mode), ..SetAttr::default() };
                 Ok(self.ns.setattr(&self.callers.root_op(), attr.ino, &set)?)
             }
             Some(_) | None => Ok(attr),
@@ -161,46 +150,32 @@ impl MountDoor {
     pub(crate) fn mknod(&self, who: Identity, parent: Ino, name: &OsStr, node: NewNode) -> Result<Attr, Refusal> {
         let name = name.as_bytes();
         if node.mode & SGID != 0 {
-            return Ok(self
-                .ns
-                .mknod(&self.callers.full_op(&self.ns, who), parent, name, node)?);
+            return Ok(self.ns.mknod(&self.callers.full_op(&self.ns, who), parent, name, node)?);
         }
-        Ok(self
-            .callers
-            .run(&self.ns, who, |op| self.ns.mknod(op, parent, name, node))?)
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.mknod(op, parent, name, node))?)
     }
 
     pub(crate) fn mkdir(&self, who: Identity, parent: Ino, name: &OsStr, mode: u32) -> Result<Attr, Refusal> {
-        Ok(self
-            .callers
-            .run(&self.ns, who, |op| self.ns.mkdir(op, parent, name.as_bytes(), mode))?)
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.mkdir(op, parent, name.as_bytes(), mode))?)
     }
 
     pub(crate) fn symlink(&self, who: Identity, parent: Ino, name: &OsStr, target: &[u8]) -> Result<Attr, Refusal> {
         if target.len() > SYMLINK_LEN_MAX {
             return Err(Refusal(libc::ENAMETOOLONG));
         }
-        Ok(self
-            .callers
-            .run(&self.ns, who, |op| self.ns.symlink(op, parent, name.as_bytes(), target))?)
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.symlink(op, parent, name.as_bytes(), target))?)
     }
 
     pub(crate) fn link(&self, who: Identity, ino: Ino, parent: Ino, name: &OsStr) -> Result<Attr, Refusal> {
-        Ok(self
-            .callers
-            .run(&self.ns, who, |op| self.ns.link(op, ino, parent, name.as_bytes()))?)
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.link(op, ino, parent, name.as_bytes()))?)
     }
 
     pub(crate) fn unlink(&self, who: Identity, parent: Ino, name: &OsStr) -> Result<(), Refusal> {
-        Ok(self
-            .callers
-            .run(&self.ns, who, |op| self.ns.unlink(op, parent, name.as_bytes()))?)
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.unlink(op, parent, name.as_bytes()))?)
     }
 
     pub(crate) fn rmdir(&self, who: Identity, parent: Ino, name: &OsStr) -> Result<(), Refusal> {
-        Ok(self
-            .callers
-            .run(&self.ns, who, |op| self.ns.rmdir(op, parent, name.as_bytes()))?)
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.rmdir(op, parent, name.as_bytes()))?)
     }
 
     pub(crate) fn rename(
@@ -211,9 +186,7 @@ impl MountDoor {
         mode: RenameMode,
     ) -> Result<(), Refusal> {
         let (from, to) = ((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()));
-        Ok(self
-            .callers
-            .run(&self.ns, who, |op| self.ns.rename(op, from, to, mode))?)
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.rename(op, from, to, mode))?)
     }
 
     pub(crate) fn space(&self, who: Identity) -> Result<StoreSpace, Refusal> {

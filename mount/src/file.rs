@@ -95,30 +95,14 @@ impl MountDoor {
         let kept = node.as_ref().is_some_and(|node| node.keep_cache(attr));
         let attr_stale = node.as_ref().is_some_and(|node| node.misinformed(attr));
         let writable = access_of_open(flags).write;
-        let file = OpenFile {
-            ino: attr.ino,
-            who,
-            writable,
-            wrote: AtomicBool::new(truncated),
-            node,
-        };
-        Opened {
-            handle: self.files.insert(file),
-            keep_cache: kept,
-            attr_stale,
-        }
+        let file = OpenFile { ino: attr.ino, who, writable, wrote: AtomicBool::new(truncated), node };
+        Opened { handle: self.files.insert(file), keep_cache: kept, attr_stale }
     }
 
     pub(crate) fn open(&self, who: Identity, ino: Ino, flags: i32) -> Result<Opened, Refusal> {
         let truncate = flags & libc::O_TRUNC != 0;
-        let attr = self.callers.run(&self.ns, who, |op| {
-            self.ns.open(op, ino, access_of_open(flags), truncate)
-        })?;
-        let attr = if truncate && who.uid != 0 {
-            self.clear_set_id(attr)?
-        } else {
-            attr
-        };
+        let attr = self.callers.run(&self.ns, who, |op| self.ns.open(op, ino, access_of_open(flags), truncate))?;
+        let attr = if truncate && who.uid != 0 { self.clear_set_id(attr)? } else { attr };
         Ok(self.opened(who, &attr, flags, truncate))
     }
 
@@ -135,15 +119,7 @@ impl MountDoor {
         let truncate = flags & libc::O_TRUNC != 0;
         // The mode bounds what others may do; the creator gets what it asked for, even with mode 0.
         let attr = self.callers.run(&self.ns, who, |op| {
-            self.ns.create(
-                op,
-                parent,
-                name.as_bytes(),
-                mode & 0o7777,
-                access_of_open(flags),
-                exclusive,
-                truncate,
-            )
+            self.ns.create(op, parent, name.as_bytes(), mode & 0o7777, access_of_open(flags), exclusive, truncate)
         })?;
         self.nodes.entered(&attr);
         let opened = self.opened(who, &attr, flags, true);
@@ -189,11 +165,7 @@ impl MountDoor {
         } else {
             self.ns.write(&op, ino, offset, data)?
         };
-        let attr = if how.clear_set_id {
-            self.clear_set_id(attr)?
-        } else {
-            attr
-        };
+        let attr = if how.clear_set_id { self.clear_set_id(attr)? } else { attr };
         match self.files.get(handle) {
             Some(file) => {
                 file.note_wrote();
@@ -225,9 +197,7 @@ impl MountDoor {
 
     /// Whether closing this handle has nothing to store and so cannot take long.
     pub(crate) fn closes_quickly(&self, handle: u64) -> bool {
-        self.files
-            .get(handle)
-            .is_none_or(|file| !file.wrote.load(Ordering::Acquire))
+        self.files.get(handle).is_none_or(|file| !file.wrote.load(Ordering::Acquire))
     }
 
     pub(crate) fn close_file(&self, file: &OpenFile) -> Result<(), Refusal> {
@@ -267,10 +237,7 @@ impl MountDoor {
             libc::SEEK_HOLE => false,
             _ => return Err(Refusal(libc::EINVAL)),
         };
-        let found = self
-            .ns
-            .seek(&self.callers.op(who), ino, offset, data)?
-            .ok_or(Refusal(libc::ENXIO))?;
+        let found = self.ns.seek(&self.callers.op(who), ino, offset, data)?.ok_or(Refusal(libc::ENXIO))?;
         i64::try_from(found).map_err(|_| Refusal(libc::EOVERFLOW))
     }
 
@@ -308,24 +275,13 @@ mod tests {
     #[test]
     fn fallocate_offers_reserving_punching_and_zeroing_and_nothing_else() {
         assert_eq!(Fallocate::from_mode(0), Some(Fallocate::Reserve { keep_size: false }));
-        assert_eq!(
-            Fallocate::from_mode(libc::FALLOC_FL_KEEP_SIZE),
-            Some(Fallocate::Reserve { keep_size: true })
-        );
+        assert_eq!(Fallocate::from_mode(libc::FALLOC_FL_KEEP_SIZE), Some(Fallocate::Reserve { keep_size: true }));
         assert_eq!(
             Fallocate::from_mode(libc::FALLOC_FL_KEEP_SIZE | libc::FALLOC_FL_PUNCH_HOLE),
             Some(Fallocate::Punch)
         );
-        assert_eq!(
-            Fallocate::from_mode(libc::FALLOC_FL_ZERO_RANGE),
-            Some(Fallocate::Zero { keep_size: false })
-        );
-        for mode in [
-            libc::FALLOC_FL_PUNCH_HOLE,
-            libc::FALLOC_FL_COLLAPSE_RANGE,
-            libc::FALLOC_FL_INSERT_RANGE,
-            -1,
-        ] {
+        assert_eq!(Fallocate::from_mode(libc::FALLOC_FL_ZERO_RANGE), Some(Fallocate::Zero { keep_size: false }));
+        for mode in [libc::FALLOC_FL_PUNCH_HOLE, libc::FALLOC_FL_COLLAPSE_RANGE, libc::FALLOC_FL_INSERT_RANGE, -1] {
             assert_eq!(Fallocate::from_mode(mode), None, "{mode:#x}");
         }
     }

@@ -70,10 +70,7 @@ impl Handler {
 fn attempt<T>(door: &MountDoor, kind: OpKind, call: impl FnOnce(&MountDoor) -> Result<T, Refusal>) -> Result<T, Errno> {
     door.metrics.op(kind);
     let outcome = catch_unwind(AssertUnwindSafe(|| call(door))).unwrap_or_else(|_| {
-        tracing::error!(
-            op = kind.label(),
-            "a request failed by a bug in this program; it was answered with EIO"
-        );
+        tracing::error!(op = kind.label(), "a request failed by a bug in this program; it was answered with EIO");
         Err(Refusal(libc::EIO))
     });
     outcome.map_err(|refusal| {
@@ -83,11 +80,7 @@ fn attempt<T>(door: &MountDoor, kind: OpKind, call: impl FnOnce(&MountDoor) -> R
 }
 
 fn identity(req: &Request) -> Identity {
-    Identity {
-        uid: req.uid(),
-        gid: req.gid(),
-        pid: req.pid(),
-    }
+    Identity { uid: req.uid(), gid: req.gid(), pid: req.pid() }
 }
 
 fn reply_empty(reply: ReplyEmpty, outcome: Result<(), Errno>) {
@@ -197,9 +190,7 @@ impl Filesystem for Handler {
         let times_only = mode.is_none() && uid.is_none() && gid.is_none() && size.is_none();
         let by_kernel = self.door.options.writeback && ctime.is_some() && times_only;
         let handle = fh.map(|fh| fh.0);
-        match self.attempt(OpKind::Setattr, |door| {
-            door.setattr(identity(req), ino(number), set, handle, by_kernel)
-        }) {
+        match self.attempt(OpKind::Setattr, |door| door.setattr(identity(req), ino(number), set, handle, by_kernel)) {
             Ok(attr) => {
                 self.door.nodes.told(&attr);
                 reply.attr(&self.door.options.attr_ttl, &to_fuse(&attr));
@@ -227,42 +218,28 @@ impl Filesystem for Handler {
     ) {
         let made = self.attempt(OpKind::Mknod, |door| {
             let kind = kind_of_mode(mode).ok_or(Refusal(libc::EINVAL))?;
-            let node = NewNode {
-                kind,
-                mode: mode & 0o7777,
-                rdev: u64::from(rdev),
-            };
+            let node = NewNode { kind, mode: mode & 0o7777, rdev: u64::from(rdev) };
             door.mknod(identity(req), ino(parent), name, node)
         });
         self.reply_entry(reply, made);
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
-        let made = self.attempt(OpKind::Mkdir, |door| {
-            door.mkdir(identity(req), ino(parent), name, mode & 0o7777)
-        });
+        let made = self.attempt(OpKind::Mkdir, |door| door.mkdir(identity(req), ino(parent), name, mode & 0o7777));
         self.reply_entry(reply, made);
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(
-            reply,
-            self.attempt(OpKind::Unlink, |door| door.unlink(identity(req), ino(parent), name)),
-        );
+        reply_empty(reply, self.attempt(OpKind::Unlink, |door| door.unlink(identity(req), ino(parent), name)));
     }
 
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(
-            reply,
-            self.attempt(OpKind::Rmdir, |door| door.rmdir(identity(req), ino(parent), name)),
-        );
+        reply_empty(reply, self.attempt(OpKind::Rmdir, |door| door.rmdir(identity(req), ino(parent), name)));
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let target = target.as_os_str().as_bytes();
-        let made = self.attempt(OpKind::Symlink, |door| {
-            door.symlink(identity(req), ino(parent), name, target)
-        });
+        let made = self.attempt(OpKind::Symlink, |door| door.symlink(identity(req), ino(parent), name, target));
         self.reply_entry(reply, made);
     }
 
@@ -284,9 +261,7 @@ impl Filesystem for Handler {
     }
 
     fn link(&self, req: &Request, number: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        let linked = self.attempt(OpKind::Link, |door| {
-            door.link(identity(req), ino(number), ino(newparent), newname)
-        });
+        let linked = self.attempt(OpKind::Link, |door| door.link(identity(req), ino(number), ino(newparent), newname));
         self.reply_entry(reply, linked);
     }
 
@@ -320,9 +295,7 @@ impl Filesystem for Handler {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        match self.attempt(OpKind::Create, |door| {
-            door.create(identity(req), ino(parent), name, mode, flags)
-        }) {
+        match self.attempt(OpKind::Create, |door| door.create(identity(req), ino(parent), name, mode, flags)) {
             Ok((attr, opened)) => {
                 let mut answer = FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
                 answer.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
@@ -344,9 +317,7 @@ impl Filesystem for Handler {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.attempt(OpKind::Read, |door| {
-            door.read(identity(req), ino(number), offset, size as usize)
-        }) {
+        match self.attempt(OpKind::Read, |door| door.read(identity(req), ino(number), offset, size as usize)) {
             Ok(data) => reply.data(data.as_ref()),
             Err(errno) => reply.error(errno),
         }
@@ -369,9 +340,7 @@ impl Filesystem for Handler {
             from_cache: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
             clear_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
         };
-        match self.attempt(OpKind::Write, |door| {
-            door.write(identity(req), fh.0, ino(number), offset, data, how)
-        }) {
+        match self.attempt(OpKind::Write, |door| door.write(identity(req), fh.0, ino(number), offset, data, how)) {
             // A request carries at most WRITE_LEN_MAX bytes.
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
@@ -421,12 +390,7 @@ impl Filesystem for Handler {
     fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let listed = self.attempt(OpKind::Readdir, |door| {
             door.list(fh.0, offset, NAMES_PAGE, &mut |item| {
-                reply.add(
-                    INodeNo(item.ino),
-                    item.offset,
-                    kind_to_fuse(item.kind),
-                    OsStr::from_bytes(item.name),
-                )
+                reply.add(INodeNo(item.ino), item.offset, kind_to_fuse(item.kind), OsStr::from_bytes(item.name))
             })
         });
         match listed {
@@ -500,43 +464,25 @@ impl Filesystem for Handler {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let set = self.attempt(OpKind::Xattr, |door| {
-            door.set_xattr(identity(req), ino(number), name, value, flags)
-        });
+        let set = self.attempt(OpKind::Xattr, |door| door.set_xattr(identity(req), ino(number), name, value, flags));
         reply_empty(reply, set);
     }
 
     fn getxattr(&self, req: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        reply_xattr(
-            reply,
-            self.attempt(OpKind::Xattr, |door| {
-                door.get_xattr(identity(req), ino(number), name, size)
-            }),
-        );
+        reply_xattr(reply, self.attempt(OpKind::Xattr, |door| door.get_xattr(identity(req), ino(number), name, size)));
     }
 
     fn listxattr(&self, req: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
-        reply_xattr(
-            reply,
-            self.attempt(OpKind::Xattr, |door| door.list_xattrs(identity(req), ino(number), size)),
-        );
+        reply_xattr(reply, self.attempt(OpKind::Xattr, |door| door.list_xattrs(identity(req), ino(number), size)));
     }
 
     fn removexattr(&self, req: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(
-            reply,
-            self.attempt(OpKind::Xattr, |door| {
-                door.remove_xattr(identity(req), ino(number), name)
-            }),
-        );
+        reply_empty(reply, self.attempt(OpKind::Xattr, |door| door.remove_xattr(identity(req), ino(number), name)));
     }
 
     fn access(&self, req: &Request, number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         let asked = access_of_mask(mask.bits());
-        reply_empty(
-            reply,
-            self.attempt(OpKind::Access, |door| door.access(identity(req), ino(number), asked)),
-        );
+        reply_empty(reply, self.attempt(OpKind::Access, |door| door.access(identity(req), ino(number), asked)));
     }
 
     fn ioctl(
@@ -571,9 +517,7 @@ impl Filesystem for Handler {
     }
 
     fn lseek(&self, req: &Request, number: INodeNo, _fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
-        match self.attempt(OpKind::Lseek, |door| {
-            door.lseek(identity(req), ino(number), offset, whence)
-        }) {
+        match self.attempt(OpKind::Lseek, |door| door.lseek(identity(req), ino(number), offset, whence)) {
             Ok(found) => reply.offset(found),
             Err(errno) => reply.error(errno),
         }
@@ -593,13 +537,7 @@ impl Filesystem for Handler {
         reply: ReplyWrite,
     ) {
         let copied = self.attempt(OpKind::CopyRange, |door| {
-            door.copy_range(
-                identity(req),
-                (ino(ino_in), offset_in),
-                (ino(ino_out), offset_out),
-                fh_out.0,
-                len,
-            )
+            door.copy_range(identity(req), (ino(ino_in), offset_in), (ino(ino_out), offset_out), fh_out.0, len)
         });
         match copied {
             Ok(copied) => reply.written(copied),

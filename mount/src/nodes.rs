@@ -43,10 +43,7 @@ impl Node {
 
     /// At open: whether the kernel may hold a size or time other than these, which its reads would go by.
     pub(crate) fn misinformed(&self, attr: &Attr) -> bool {
-        self.told
-            .lock()
-            .replace(validator(attr))
-            .is_some_and(|told| told != validator(attr))
+        self.told.lock().replace(validator(attr)).is_some_and(|told| told != validator(attr))
     }
 
     /// After a change made through this mount, which the kernel's pages already contain.
@@ -77,9 +74,7 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub(crate) fn new() -> Self {
-        let nodes = Self {
-            shards: std::array::from_fn(|_| Mutex::new(HashMap::new())),
-        };
+        let nodes = Self { shards: std::array::from_fn(|_| Mutex::new(HashMap::new())) };
         // The root is known from the start and never forgotten.
         nodes.looked_up(ROOT_INO.0);
         nodes
@@ -136,10 +131,7 @@ impl Nodes {
 
     /// All inodes the kernel knows, for when everything has to be invalidated.
     pub(crate) fn all(&self) -> Vec<u64> {
-        self.shards
-            .iter()
-            .flat_map(|shard| shard.lock().keys().copied().collect::<Vec<_>>())
-            .collect()
+        self.shards.iter().flat_map(|shard| shard.lock().keys().copied().collect::<Vec<_>>()).collect()
     }
 }
 
@@ -192,10 +184,7 @@ mod tests {
     #[test]
     fn pages_are_kept_from_one_open_to_the_next_while_the_content_is_the_same() {
         let node = Node::default();
-        assert!(
-            !node.keep_cache(&attr(1, 10)),
-            "nothing is known about what the kernel has"
-        );
+        assert!(!node.keep_cache(&attr(1, 10)), "nothing is known about what the kernel has");
         assert!(node.keep_cache(&attr(1, 10)));
         assert!(!node.keep_cache(&attr(2, 10)), "changed elsewhere");
         assert!(node.keep_cache(&attr(2, 10)));

@@ -92,10 +92,7 @@ pub(crate) struct FuseKernel {
 
 impl Kernel for FuseKernel {
     fn drop_name(&self, parent: u64, name: &[u8]) {
-        report(
-            "entry",
-            self.notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(name)),
-        );
+        report("entry", self.notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(name)));
     }
 
     fn drop_inode(&self, ino: u64, scope: Scope) {
@@ -134,16 +131,8 @@ pub(crate) fn start(
     nodes: Arc<Nodes>,
     metrics: Arc<MountMetrics>,
 ) -> io::Result<JoinHandle<()>> {
-    let teller = Teller {
-        kernel,
-        nodes,
-        metrics,
-        again: VecDeque::new(),
-        again_len: 0,
-    };
-    std::thread::Builder::new()
-        .name(String::from("strata-fuse-notify"))
-        .spawn(move || run(&feed, &changes, teller))
+    let teller = Teller { kernel, nodes, metrics, again: VecDeque::new(), again_len: 0 };
+    std::thread::Builder::new().name(String::from("strata-fuse-notify")).spawn(move || run(&feed, &changes, teller))
 }
 
 fn run<K: Kernel>(feed: &Feed, changes: &Receiver<Change>, mut teller: Teller<K>) {
@@ -155,13 +144,8 @@ fn run<K: Kernel>(feed: &Feed, changes: &Receiver<Change>, mut teller: Teller<K>
             Err(RecvTimeoutError::Disconnected) => return,
         }
         // What has gathered meanwhile coalesces.
-        changes
-            .try_iter()
-            .take(PENDING_MAX)
-            .for_each(|change| pending.push(change));
-        std::mem::take(&mut *feed.resync.lock())
-            .into_iter()
-            .for_each(|ino| pending.push_data(ino));
+        changes.try_iter().take(PENDING_MAX).for_each(|change| pending.push(change));
+        std::mem::take(&mut *feed.resync.lock()).into_iter().for_each(|ino| pending.push_data(ino));
         if !pending.is_empty() {
             teller.tell(pending.take(), now());
         }
@@ -188,9 +172,7 @@ struct Teller<K> {
 
 impl<K: Kernel> Teller<K> {
     fn wait(&self, now: Instant) -> Duration {
-        self.again
-            .front()
-            .map_or(IDLE_WAIT, |(due, _)| due.saturating_duration_since(now).min(IDLE_WAIT))
+        self.again.front().map_or(IDLE_WAIT, |(due, _)| due.saturating_duration_since(now).min(IDLE_WAIT))
     }
 
     fn tell(&mut self, batch: Batch, now: Instant) {

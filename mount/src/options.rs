@@ -84,17 +84,8 @@ mod tests {
 
     #[test]
     fn at_least_two_threads_serve_whatever_was_asked() {
-        for (asked, least, most) in [
-            (0, THREADS_MIN, 4),
-            (1, THREADS_MIN, THREADS_MIN),
-            (3, 3, 3),
-            (1000, 16, 16),
-        ] {
-            let threads = MountOptions {
-                threads: asked,
-                ..MountOptions::default()
-            }
-            .threads();
+        for (asked, least, most) in [(0, THREADS_MIN, 4), (1, THREADS_MIN, THREADS_MIN), (3, 3, 3), (1000, 16, 16)] {
+            let threads = MountOptions { threads: asked, ..MountOptions::default() }.threads();
             assert!((least..=most).contains(&threads), "asked {asked}, got {threads}");
         }
     }
@@ -103,10 +94,7 @@ mod tests {
     fn other_users_are_let_in_by_default_only_when_root_mounts() {
         let default = MountOptions::default();
         assert!(default.others(true) && !default.others(false));
-        let closed = MountOptions {
-            allow_other: Some(false),
-            ..MountOptions::default()
-        };
+        let closed = MountOptions { allow_other: Some(false), ..MountOptions::default() };
         assert!(!closed.others(true));
     }
 }

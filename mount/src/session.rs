@@ -84,19 +84,10 @@ pub fn mount(ns: Arc<Namespace>, at: &Path, options: MountOptions) -> Result<Mou
     };
     // From here on dropping `mounted` cleans up.
     let device = session.as_fd().try_clone_to_owned().map_err(failed)?;
-    let kernel = FuseKernel {
-        notifier: session.notifier(),
-        device,
-    };
-    let requests = std::thread::Builder::new()
-        .name(String::from("strata-fuse"))
-        .spawn(move || session.run());
+    let kernel = FuseKernel { notifier: session.notifier(), device };
+    let requests = std::thread::Builder::new().name(String::from("strata-fuse")).spawn(move || session.run());
     mounted.requests = Some(requests.map_err(failed)?);
-    let (feed, nodes, metrics) = (
-        Arc::clone(&door.feed),
-        Arc::clone(&door.nodes),
-        Arc::clone(&door.metrics),
-    );
+    let (feed, nodes, metrics) = (Arc::clone(&door.feed), Arc::clone(&door.nodes), Arc::clone(&door.metrics));
     mounted.notices = Some(notify::start(feed, changes, kernel, nodes, metrics).map_err(failed)?);
     if options.read_ahead_kib > 0
         && let Some(line) = attach::mounted_at(&at)
@@ -113,11 +104,7 @@ fn connect(at: &Path, options: &MountOptions, door: &Arc<MountDoor>) -> Result<(
     let mut config = Config::default();
     config.n_threads = Some(options.threads());
     config.clone_fd = true;
-    config.acl = if options.others(root) {
-        SessionACL::All
-    } else {
-        SessionACL::Owner
-    };
+    config.acl = if options.others(root) { SessionACL::All } else { SessionACL::Owner };
     let notifier = Arc::new(OnceLock::new());
     let handler = Handler::new(Arc::clone(door), Arc::clone(&notifier));
     if let Some(fd) = attach::attach(at, options)? {
@@ -129,10 +116,7 @@ fn connect(at: &Path, options: &MountOptions, door: &Arc<MountDoor>) -> Result<(
             }
             Err(source) => {
                 attach::detach_by_force(at, &device)?;
-                Err(MountError::Handshake {
-                    at: at.to_path_buf(),
-                    source,
-                })
+                Err(MountError::Handshake { at: at.to_path_buf(), source })
             }
         };
     }
@@ -140,21 +124,11 @@ fn connect(at: &Path, options: &MountOptions, door: &Arc<MountDoor>) -> Result<(
         MountOption::FSName(options.source.clone()),
         MountOption::Subtype(String::from("strata")),
         MountOption::DefaultPermissions,
-        if options.read_only {
-            MountOption::RO
-        } else {
-            MountOption::RW
-        },
+        if options.read_only { MountOption::RO } else { MountOption::RW },
     ];
     let mut session = Session::new(handler, at, &config).map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied => MountError::OthersNotAllowed {
-            at: at.to_path_buf(),
-            source,
-        },
-        _ => MountError::NotAllowed {
-            at: at.to_path_buf(),
-            source,
-        },
+        io::ErrorKind::PermissionDenied => MountError::OthersNotAllowed { at: at.to_path_buf(), source },
+        _ => MountError::NotAllowed { at: at.to_path_buf(), source },
     })?;
     notifier.get_or_init(|| session.notifier());
     let unmounter = session.unmount_callable();
@@ -200,13 +174,9 @@ impl Mounted {
     }
 
     fn ended(&self, requests: JoinHandle<io::Result<()>>) -> Result<(), MountError> {
-        let served = requests
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("a thread that serves requests panicked")));
-        served.map_err(|source| MountError::Serve {
-            at: self.at.clone(),
-            source,
-        })
+        let served =
+            requests.join().unwrap_or_else(|_| Err(io::Error::other("a thread that serves requests panicked")));
+        served.map_err(|source| MountError::Serve { at: self.at.clone(), source })
     }
 
     fn stop_notices(&mut self) {
@@ -232,10 +202,7 @@ impl Mounted {
             // Detached by somebody with `umount -l` and in use, on a system whose control files are out of reach: the
             // threads end with the last user or with this process.
             let source = io::Error::other("programs still hold files of the detached mount open");
-            return Err(MountError::Unmount {
-                at: self.at.clone(),
-                source,
-            });
+            return Err(MountError::Unmount { at: self.at.clone(), source });
         }
         removed.and(self.ended(requests))
     }
@@ -264,11 +231,7 @@ impl Mounted {
         while !ended() && now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        if ended() {
-            Ok(())
-        } else {
-            attach::detach_by_force(&at, &device)
-        }
+        if ended() { Ok(()) } else { attach::detach_by_force(&at, &device) }
     }
 }
 

@@ -19,10 +19,7 @@ pub(crate) struct Slots<T> {
 impl<T> Slots<T> {
     pub(crate) fn new() -> Self {
         // Handle zero is never given out: the kernel sends it where it has none.
-        Self {
-            next: AtomicU64::new(1),
-            shards: std::array::from_fn(|_| Mutex::new(HashMap::new())),
-        }
+        Self { next: AtomicU64::new(1), shards: std::array::from_fn(|_| Mutex::new(HashMap::new())) }
     }
 
     fn shard(&self, handle: u64) -> &Mutex<HashMap<u64, Arc<T>>> {
@@ -49,10 +46,7 @@ impl<T> Slots<T> {
 
     /// Gives up all handles: the kernel sends no release for those open when a mount is cut off.
     pub(crate) fn drain(&self) -> Vec<Arc<T>> {
-        self.shards
-            .iter()
-            .flat_map(|shard| std::mem::take(&mut *shard.lock()).into_values())
-            .collect()
+        self.shards.iter().flat_map(|shard| std::mem::take(&mut *shard.lock()).into_values()).collect()
     }
 }
 

@@ -60,19 +60,12 @@ pub(crate) fn join(names: &[Vec<u8>], uid: u32) -> Vec<u8> {
 
 impl MountDoor {
     fn held<'a>(&self, who: Identity, name: &'a OsStr) -> Result<&'a [u8], Refusal> {
-        if is_held(name.as_bytes(), who.uid) {
-            Ok(name.as_bytes())
-        } else {
-            Err(Refusal(libc::EOPNOTSUPP))
-        }
+        if is_held(name.as_bytes(), who.uid) { Ok(name.as_bytes()) } else { Err(Refusal(libc::EOPNOTSUPP)) }
     }
 
     pub(crate) fn get_xattr(&self, who: Identity, ino: Ino, name: &OsStr, room: u32) -> Result<Answer, Refusal> {
         let name = self.held(who, name)?;
-        answer(
-            self.callers.run(&self.ns, who, |op| self.ns.get_xattr(op, ino, name))?,
-            room,
-        )
+        answer(self.callers.run(&self.ns, who, |op| self.ns.get_xattr(op, ino, name))?, room)
     }
 
     pub(crate) fn set_xattr(
@@ -88,9 +81,7 @@ impl MountDoor {
         if value.len() > XATTR_LEN_MAX {
             return Err(Refusal(libc::E2BIG));
         }
-        Ok(self
-            .callers
-            .run(&self.ns, who, |op| self.ns.set_xattr(op, ino, name, value, mode))?)
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.set_xattr(op, ino, name, value, mode))?)
     }
 
     pub(crate) fn list_xattrs(&self, who: Identity, ino: Ino, room: u32) -> Result<Answer, Refusal> {
@@ -100,9 +91,7 @@ impl MountDoor {
 
     pub(crate) fn remove_xattr(&self, who: Identity, ino: Ino, name: &OsStr) -> Result<(), Refusal> {
         let name = self.held(who, name)?;
-        Ok(self
-            .callers
-            .run(&self.ns, who, |op| self.ns.remove_xattr(op, ino, name))?)
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.remove_xattr(op, ino, name))?)
     }
 }
 
@@ -128,11 +117,7 @@ mod tests {
             ("user.", false, false),
             ("a", false, false),
         ] {
-            assert_eq!(
-                (is_held(name.as_bytes(), 0), is_held(name.as_bytes(), 7)),
-                (root, other),
-                "{name}"
-            );
+            assert_eq!((is_held(name.as_bytes(), 0), is_held(name.as_bytes(), 7)), (root, other), "{name}");
         }
     }
 

@@ -14,13 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["strata-content"],
     &["strata-namespace"],
     &["strata-iam"],
-    &[
-        "strata-door-s3",
-        "strata-door-webdav",
-        "strata-door-nfs",
-        "strata-door-admin",
-        "strata-mount",
-    ],
+    &["strata-door-s3", "strata-door-webdav", "strata-door-nfs", "strata-door-admin", "strata-mount"],
     &["strata-server"],
     &["strata-bench", "strata-tests"],
 ];
@@ -51,19 +45,13 @@ const SYNCHRONOUS: &[&str] = &[
 ];
 
 fn workspace() -> Metadata {
-    MetadataCommand::new()
-        .no_deps()
-        .exec()
-        .expect("cargo describes the workspace")
+    MetadataCommand::new().no_deps().exec().expect("cargo describes the workspace")
 }
 
 /// Every dependency of the packages that ends up in a product, with the package that has it.
 fn product_dependencies(metadata: &Metadata) -> impl Iterator<Item = (&Package, &str)> {
     metadata.packages.iter().flat_map(|package| {
-        let used = package
-            .dependencies
-            .iter()
-            .filter(|dependency| dependency.kind != DependencyKind::Development);
+        let used = package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
         used.map(move |dependency| (package, dependency.name.as_str()))
     })
 }
@@ -80,11 +68,8 @@ fn every_crate_has_its_layer() {
 
 #[test]
 fn imports_point_down_only() {
-    let height: BTreeMap<&str, usize> = LAYERS
-        .iter()
-        .enumerate()
-        .flat_map(|(height, names)| names.iter().map(move |name| (*name, height)))
-        .collect();
+    let height: BTreeMap<&str, usize> =
+        LAYERS.iter().enumerate().flat_map(|(height, names)| names.iter().map(move |name| (*name, height))).collect();
     let metadata = workspace();
     let upward: Vec<String> = product_dependencies(&metadata)
         .filter_map(|(package, used)| {
@@ -102,12 +87,7 @@ fn wire_types_stop_at_their_door() {
     let strayed: Vec<String> = metadata
         .packages
         .iter()
-        .flat_map(|package| {
-            package
-                .dependencies
-                .iter()
-                .map(move |dependency| (package, dependency.name.as_str()))
-        })
+        .flat_map(|package| package.dependencies.iter().map(move |dependency| (package, dependency.name.as_str())))
         .filter_map(|(package, used)| {
             let (_, owner, reason) = FENCED.iter().find(|(name, _, _)| *name == used)?;
             (package.name.as_str() != *owner).then(|| format!("{} uses {used} ({reason}: {owner} only)", package.name))

@@ -6,16 +6,7 @@ use std::process::Command;
 /// A file longer than this hides a second concern.
 const LINES_MAX: usize = 800;
 /// Words that begin a path within the repository when a page cites one.
-const ROOTS: &[&str] = &[
-    "crates/",
-    "mount/",
-    "tests/",
-    "docs/",
-    "packaging/",
-    ".ci/",
-    ".config/",
-    ".cargo/",
-];
+const ROOTS: &[&str] = &["crates/", "mount/", "tests/", "docs/", "packaging/", ".ci/", ".config/", ".cargo/"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -30,11 +21,7 @@ fn files(ending: &str) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = match listed {
         Ok(listed) if listed.status.success() => {
             let names = String::from_utf8(listed.stdout).expect("names of files are text");
-            names
-                .split('\0')
-                .filter(|name| !name.is_empty())
-                .map(|name| root().join(name))
-                .collect()
+            names.split('\0').filter(|name| !name.is_empty()).map(|name| root().join(name)).collect()
         }
         _ => {
             let mut all = Vec::new();
@@ -50,11 +37,7 @@ fn files(ending: &str) -> Vec<PathBuf> {
 fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        if path.is_dir() {
-            walk(&path, into)
-        } else {
-            into.push(path)
-        }
+        if path.is_dir() { walk(&path, into) } else { into.push(path) }
     }
 }
 
@@ -64,23 +47,14 @@ fn read(path: &Path) -> String {
 
 #[test]
 fn every_source_file_opens_by_saying_what_it_is_for() {
-    let silent: Vec<_> = files(".rs")
-        .into_iter()
-        .filter(|path| !read(path).starts_with("//! "))
-        .collect();
+    let silent: Vec<_> = files(".rs").into_iter().filter(|path| !read(path).starts_with("//! ")).collect();
     assert!(silent.is_empty(), "these files do not open with `//!`: {silent:?}");
 }
 
 #[test]
 fn no_source_file_is_longer_than_a_head_can_hold() {
-    let long: Vec<_> = files(".rs")
-        .into_iter()
-        .filter(|path| read(path).lines().count() > LINES_MAX)
-        .collect();
-    assert!(
-        long.is_empty(),
-        "these files have more than {LINES_MAX} lines: {long:?}"
-    );
+    let long: Vec<_> = files(".rs").into_iter().filter(|path| read(path).lines().count() > LINES_MAX).collect();
+    assert!(long.is_empty(), "these files have more than {LINES_MAX} lines: {long:?}");
 }
 
 #[test]
@@ -111,11 +85,7 @@ fn every_page_below_docs_can_be_reached_from_another() {
         .iter()
         .filter(|page| page.starts_with(root().join("docs")))
         .filter(|page| {
-            let name = page
-                .file_name()
-                .expect("a file has a name")
-                .to_string_lossy()
-                .into_owned();
+            let name = page.file_name().expect("a file has a name").to_string_lossy().into_owned();
             !texts.iter().any(|(other, text)| other != *page && text.contains(&name))
         })
         .collect();

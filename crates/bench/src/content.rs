@@ -108,12 +108,8 @@ impl Corpus {
 const CORPUS_BYTES_MAX: usize = 64 << 20;
 
 fn collect(folder: &Path, text: &mut Vec<u8>) {
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     entries.sort();
     for path in entries {
         if text.len() >= CORPUS_BYTES_MAX {
@@ -145,12 +141,7 @@ impl Source {
             Kind::Text => corpus.fill(&mut buffer, stamps.next() as usize),
             Kind::Same => Random::new(0).fill(&mut buffer),
         }
-        Self {
-            kind,
-            buffer,
-            at: 0,
-            stamps,
-        }
+        Self { kind, buffer, at: 0, stamps }
     }
 
     /// Begins an object.
@@ -219,10 +210,7 @@ mod tests {
                     let object = source.object(bytes);
                     assert_eq!(object.len() as u64, bytes);
                     for page in object.chunks_exact(STAMP_EVERY) {
-                        assert!(
-                            seen.insert(page.to_vec()),
-                            "a page of {bytes} bytes of {kind:?} came twice"
-                        );
+                        assert!(seen.insert(page.to_vec()), "a page of {bytes} bytes of {kind:?} came twice");
                     }
                 }
             }

@@ -44,16 +44,9 @@ impl Client {
             Body::Bytes(bytes) => bytes.len() as u64,
             Body::Object(_, bytes) => *bytes,
         };
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\n{}{more}content-length: {length}\r\n\r\n",
-            self.common
-        );
+        let head = format!("{method} {path} HTTP/1.1\r\n{}{more}content-length: {length}\r\n\r\n", self.common);
         let answer = self.connection.request(head.as_bytes(), body, keep).await?;
-        ensure!(
-            answer.status < 300,
-            "{method} {path} was refused with status {}",
-            answer.status
-        );
+        ensure!(answer.status < 300, "{method} {path} was refused with status {}", answer.status);
         Ok(answer.body_bytes)
     }
 
@@ -79,8 +72,7 @@ impl Client {
     /// Asks for all properties of a collection's members; gives back how many resources were described.
     pub(crate) async fn propfind(&mut self, path: &str) -> Result<usize> {
         let mut page = Vec::new();
-        self.call("PROPFIND", path, "depth: 1\r\n", Body::None, Some(&mut page))
-            .await?;
+        self.call("PROPFIND", path, "depth: 1\r\n", Body::None, Some(&mut page)).await?;
         let page = String::from_utf8(page).context("the answer to PROPFIND is not text")?;
         // The prefix of the name space is the server's choice.
         Ok(page.matches(":response>").count() / 2)

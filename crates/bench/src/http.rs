@@ -44,12 +44,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// To be opened by the first request.
     pub(crate) fn new(address: &str) -> Self {
-        Self {
-            address: address.to_owned(),
-            stream: None,
-            buffer: vec![0; READ_BYTES],
-            filled: 0,
-        }
+        Self { address: address.to_owned(), stream: None, buffer: vec![0; READ_BYTES], filled: 0 }
     }
 
     /// Sends a request, whose `head` ends with its empty line, and reads the answer; its body goes to `keep`, or nowhere.
@@ -67,9 +62,7 @@ impl Connection {
                 stream
             }
         };
-        send(&mut stream, head, body)
-            .await
-            .context("the request could not be sent")?;
+        send(&mut stream, head, body).await.context("the request could not be sent")?;
         let bodiless = head.starts_with(b"HEAD ");
         let (answer, open) = self.receive(&mut stream, bodiless, keep).await?;
         if open {
@@ -141,10 +134,7 @@ impl Connection {
         } else if !none {
             bail!("the answer (status {}) does not say where it ends", framing.status);
         }
-        let answer = Answer {
-            status: framing.status,
-            body_bytes,
-        };
+        let answer = Answer { status: framing.status, body_bytes };
         Ok((answer, !framing.closes))
     }
 
@@ -211,15 +201,8 @@ impl Framing {
         let text = std::str::from_utf8(head).context("the head of the answer is not text")?;
         let mut lines = text.split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1));
-        let status = status
-            .and_then(|word| word.parse().ok())
-            .context("the answer has no status")?;
-        let mut framing = Self {
-            status,
-            length: None,
-            chunked: false,
-            closes: false,
-        };
+        let status = status.and_then(|word| word.parse().ok()).context("the answer has no status")?;
+        let mut framing = Self { status, length: None, chunked: false, closes: false };
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             let value = value.trim();
             if name.eq_ignore_ascii_case("content-length") {
@@ -264,20 +247,14 @@ mod tests {
     #[tokio::test]
     async fn a_body_with_a_length_is_read_whole() {
         let (answer, body) = answered_with("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").await;
-        assert_eq!(
-            (answer.status, answer.body_bytes, body.as_slice()),
-            (200, 5, b"hello".as_slice())
-        );
+        assert_eq!((answer.status, answer.body_bytes, body.as_slice()), (200, 5, b"hello".as_slice()));
     }
 
     #[tokio::test]
     async fn chunks_are_put_together() {
         let text = "HTTP/1.1 207 x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n";
         let (answer, body) = answered_with(text).await;
-        assert_eq!(
-            (answer.status, answer.body_bytes, body.as_slice()),
-            (207, 5, b"abcde".as_slice())
-        );
+        assert_eq!((answer.status, answer.body_bytes, body.as_slice()), (207, 5, b"abcde".as_slice()));
     }
 
     #[tokio::test]

@@ -92,9 +92,7 @@ pub(crate) async fn drive<W: Worker>(workers: &mut [W], budget: Budget, roots: &
     latencies.sort_unstable();
     let at = |share: f64| {
         let index = (latencies.len() as f64 * share) as usize;
-        latencies
-            .get(index.min(latencies.len() - 1))
-            .map(|latency| latency.as_secs_f64() * 1e6)
+        latencies.get(index.min(latencies.len() - 1)).map(|latency| latency.as_secs_f64() * 1e6)
     };
     Ok(Outcome {
         operations: latencies.len() as u64,
@@ -147,10 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_client_does_one_operation_even_without_budget() {
-        let budget = Budget {
-            time: Duration::ZERO,
-            operations: 0,
-        };
+        let budget = Budget { time: Duration::ZERO, operations: 0 };
         let outcome = drive(&mut [Sleeper, Sleeper, Sleeper], budget, &[]).await.unwrap();
         assert_eq!(outcome.operations, 3);
         assert!(outcome.p50_us.unwrap() >= 2000.0 && outcome.seconds >= 0.002);
@@ -158,13 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_number_of_operations_is_a_limit() {
-        let budget = Budget {
-            time: Duration::from_secs(60),
-            operations: 10,
-        };
-        assert_eq!(
-            drive(&mut [Sleeper, Sleeper], budget, &[]).await.unwrap().operations,
-            10
-        );
+        let budget = Budget { time: Duration::from_secs(60), operations: 10 };
+        assert_eq!(drive(&mut [Sleeper, Sleeper], budget, &[]).await.unwrap().operations, 10);
     }
 }

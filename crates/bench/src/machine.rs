@@ -30,16 +30,9 @@ fn file_system(path: &Path) -> String {
 /// All of it, as the first JSON line has it.
 pub(crate) fn describe(options: &Options, below: &Path) -> Value {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let memory = first_line("/proc/meminfo");
-    let memory_kib: u64 = memory
-        .split_whitespace()
-        .nth(1)
-        .and_then(|word| word.parse().ok())
-        .unwrap_or_default();
+    let memory_kib: u64 = memory.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or_default();
     json!({
         "date": amz_date(unix_seconds()),
         "cpu": model.trim_start_matches([' ', '\t', ':']),
@@ -58,11 +51,7 @@ pub(crate) fn describe(options: &Options, below: &Path) -> Value {
 
 /// The same for people.
 pub(crate) fn print(about: &Value) {
-    let word = |field: &str| {
-        about[field]
-            .as_str()
-            .map_or_else(|| about[field].to_string(), str::to_owned)
-    };
+    let word = |field: &str| about[field].as_str().map_or_else(|| about[field].to_string(), str::to_owned);
     println!(
         "{}, {} cores, {} GiB, Linux {}, {}; load {} at the start, {}",
         word("cpu"),

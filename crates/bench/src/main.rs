@@ -31,11 +31,7 @@ use crate::suite::Bench;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let ended = if options.serve_reference {
-        reference::serve()
-    } else {
-        run(options)
-    };
+    let ended = if options.serve_reference { reference::serve() } else { run(options) };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

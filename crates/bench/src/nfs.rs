@@ -95,11 +95,7 @@ impl<'a> Answer<'a> {
 
     fn opaque(&mut self) -> Result<&'a [u8]> {
         let length = self.number()? as usize;
-        let padded = self.take(
-            length
-                .checked_next_multiple_of(4)
-                .context("an NFS answer is too long")?,
-        )?;
+        let padded = self.take(length.checked_next_multiple_of(4).context("an NFS answer is too long")?)?;
         Ok(&padded[..length])
     }
 
@@ -126,12 +122,7 @@ impl<'a> Answer<'a> {
 impl Client {
     /// A client of the server at `address`, to be connected by the first call.
     pub(crate) fn new(address: &str) -> Self {
-        Self {
-            address: address.to_owned(),
-            stream: None,
-            calls: 0,
-            folder: Vec::new(),
-        }
+        Self { address: address.to_owned(), stream: None, calls: 0, folder: Vec::new() }
     }
 
     /// Connects if need be and finds, or makes, the folder to work in.
@@ -159,29 +150,15 @@ impl Client {
         self.calls += 1;
         let mut credential = Words::default();
         // A stamp, the machine's name, uid, gid and no more groups.
-        credential
-            .number(0)
-            .opaque(b"bench")
-            .number(rustix::process::getuid().as_raw());
+        credential.number(0).opaque(b"bench").number(rustix::process::getuid().as_raw());
         credential.number(rustix::process::getgid().as_raw()).number(0);
         let mut call = Words::default();
-        call.number(0)
-            .number(self.calls)
-            .number(0)
-            .number(2)
-            .number(program)
-            .number(version)
-            .number(procedure);
+        call.number(0).number(self.calls).number(0).number(2).number(program).number(version).number(procedure);
         call.number(1).opaque(&credential.0).number(0).number(0);
         call.0.extend_from_slice(&arguments.0);
         let length = call.0.len() as u32 - 4;
         call.0[..4].copy_from_slice(&(length | LAST_FRAGMENT).to_be_bytes());
-        Ok(self
-            .stream
-            .as_mut()
-            .context("there is no connection")?
-            .write_all(&call.0)
-            .await?)
+        Ok(self.stream.as_mut().context("there is no connection")?.write_all(&call.0).await?)
     }
 
     /// The results of the next answer, whichever call it belongs to, behind its status.
@@ -191,10 +168,7 @@ impl Client {
         loop {
             let mark = stream.read_u32().await?;
             let length = mark & !LAST_FRAGMENT;
-            ensure!(
-                length <= ANSWER_BYTES_MAX,
-                "an NFS answer of {length} bytes is too long"
-            );
+            ensure!(length <= ANSWER_BYTES_MAX, "an NFS answer of {length} bytes is too long");
             let start = record.len();
             record.resize(start + length as usize, 0);
             stream.read_exact(&mut record[start..]).await?;
@@ -209,10 +183,7 @@ impl Client {
         answer.number()?;
         answer.opaque()?;
         let accepted = answer.number()?;
-        ensure!(
-            accepted == 0,
-            "the server did not do an NFS call: accept status {accepted}"
-        );
+        ensure!(accepted == 0, "the server did not do an NFS call: accept status {accepted}");
         let status = answer.number()?;
         ensure!(status == 0, "an NFS call failed with status {status}");
         Ok(answer.0.to_vec())
@@ -245,12 +216,7 @@ impl Client {
             if at < bytes && waiting < WINDOW {
                 let piece = source.piece((bytes - at).min(TRANSFER_BYTES));
                 let mut arguments = Words::default();
-                arguments
-                    .opaque(&file)
-                    .long(at)
-                    .number(piece.len() as u32)
-                    .number(0)
-                    .opaque(piece);
+                arguments.opaque(&file).long(at).number(piece.len() as u32).number(0).opaque(piece);
                 at += piece.len() as u64;
                 self.send(NFS, Procedure::Write as u32, &arguments).await?;
                 waiting += 1;
@@ -325,11 +291,7 @@ impl Client {
         let (mut cookie, mut verifier, mut entries) = (0, 0, 0);
         loop {
             let mut arguments = Words::default();
-            arguments
-                .opaque(&self.folder)
-                .long(cookie)
-                .long(verifier)
-                .number(64 << 10);
+            arguments.opaque(&self.folder).long(cookie).long(verifier).number(64 << 10);
             let results = self.call(Procedure::ReadDir, &arguments).await?;
             let mut answer = Answer(&results);
             answer.attributes()?;
@@ -350,10 +312,7 @@ impl Client {
 /// The handle in the results of CREATE or MKDIR.
 fn made(results: &[u8]) -> Result<Vec<u8>> {
     let mut answer = Answer(results);
-    ensure!(
-        answer.number()? != 0,
-        "the server does not tell the handle of what it made"
-    );
+    ensure!(answer.number()? != 0, "the server does not tell the handle of what it made");
     let handle = answer.opaque()?.to_vec();
     answer.attributes()?;
     answer.change()?;

@@ -19,12 +19,8 @@ struct Stat {
 fn stat(pid: u32) -> Result<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in parentheses, may hold anything; the fields proper start after the last one.
-    let fields: Vec<&str> = text
-        .rsplit_once(')')
-        .context("the kernel's stat line has no name")?
-        .1
-        .split_whitespace()
-        .collect();
+    let fields: Vec<&str> =
+        text.rsplit_once(')').context("the kernel's stat line has no name")?.1.split_whitespace().collect();
     let field = |index: usize| -> Result<f64> { Ok(fields.get(index).context("the stat line is short")?.parse()?) };
     let tick = rustix::param::clock_ticks_per_second() as f64;
     Ok(Stat {
@@ -46,11 +42,7 @@ fn with_descendants(root: u32) -> Vec<(u32, Stat)> {
     let mut looked = 0;
     while looked < family.len() {
         let parent = family[looked].0;
-        let children: Vec<u32> = all
-            .iter()
-            .filter(|(_, stat)| stat.parent == parent)
-            .map(|(pid, _)| *pid)
-            .collect();
+        let children: Vec<u32> = all.iter().filter(|(_, stat)| stat.parent == parent).map(|(pid, _)| *pid).collect();
         family.extend(children.into_iter().filter_map(|pid| all.remove_entry(&pid)));
         looked += 1;
     }
@@ -65,9 +57,7 @@ pub(crate) fn cpu_seconds(roots: &[u32]) -> f64 {
 
 /// CPU seconds of this process and of the programs it has run to their end, servers aside while they run.
 pub(crate) fn own_cpu_seconds() -> f64 {
-    stat(std::process::id())
-        .map(|stat| stat.own + stat.reaped)
-        .unwrap_or_default()
+    stat(std::process::id()).map(|stat| stat.own + stat.reaped).unwrap_or_default()
 }
 
 /// Peak resident memory of `roots` and their descendants in MiB: the sum of each one's own peak.

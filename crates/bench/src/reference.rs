@@ -29,10 +29,7 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// # Errors
 /// That no port could be opened.
 pub(crate) fn serve() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?);
@@ -68,11 +65,7 @@ async fn answer(request: Request<Incoming>, piece: Bytes) -> Result<Response<Bod
         let tag = format!("\"{}\"", hex::encode(md5.finalize()));
         response.headers_mut().insert("etag", tag.parse()?);
     } else if parts.method == Method::GET {
-        let (_, length) = parts
-            .uri
-            .path()
-            .rsplit_once('-')
-            .context("the path does not end with a length")?;
+        let (_, length) = parts.uri.path().rsplit_once('-').context("the path does not end with a length")?;
         let length: usize = length.parse()?;
         let pieces = length.div_ceil(PIECE_BYTES);
         let frames = (0..pieces).map(move |index| {

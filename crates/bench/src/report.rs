@@ -88,13 +88,7 @@ pub(crate) struct Figure {
 impl Figure {
     /// A bare number.
     pub(crate) fn value(value: f64) -> Self {
-        Self {
-            value,
-            p50_us: None,
-            p99_us: None,
-            server_cpu_us: None,
-            generator_cpu_us: None,
-        }
+        Self { value, p50_us: None, p99_us: None, server_cpu_us: None, generator_cpu_us: None }
     }
 
     /// Costs and latencies of `outcome`, with its operations per second, its seconds, or, at `bytes` an operation, MB/s.
@@ -141,11 +135,7 @@ pub(crate) struct Report {
 impl Report {
     /// Without figures yet; `header` goes before the JSON lines.
     pub(crate) fn new(header: serde_json::Value) -> Self {
-        Self {
-            header,
-            lines: Vec::new(),
-            shown: 0,
-        }
+        Self { header, lines: Vec::new(), shown: 0 }
     }
 
     /// Adds what the repetitions of one measurement showed; without any, nothing.
@@ -178,10 +168,8 @@ impl Report {
     /// Fills in the ratios of every line that was not shown yet and prints them as a table.
     pub(crate) fn show(&mut self) {
         let fresh = &mut self.lines[self.shown..];
-        let known: Vec<(String, Role, f64)> = fresh
-            .iter()
-            .map(|line| (line.what.clone(), line.role, line.figure.value))
-            .collect();
+        let known: Vec<(String, Role, f64)> =
+            fresh.iter().map(|line| (line.what.clone(), line.role, line.figure.value)).collect();
         for line in fresh.iter_mut() {
             let best = |role: Role| {
                 let ratios = known
@@ -277,10 +265,9 @@ mod tests {
     #[test]
     fn ratios_say_how_many_times_better_ours_is_than_the_best_of_the_others() {
         let mut report = Report::new(serde_json::json!({}));
-        for (what, unit, values) in [
-            ("put", Unit::PerSecond, [100.0, 40.0, 20.0, 10.0]),
-            ("untar", Unit::Seconds, [1.0, 2.0, 4.0, 8.0]),
-        ] {
+        for (what, unit, values) in
+            [("put", Unit::PerSecond, [100.0, 40.0, 20.0, 10.0]), ("untar", Unit::Seconds, [1.0, 2.0, 4.0, 8.0])]
+        {
             let subjects = [Role::Reference, Role::Ours, Role::Peer, Role::Peer];
             for (role, value) in subjects.into_iter().zip(values) {
                 report.add("s3", what, ("x", role), unit, vec![Figure::value(value)]);

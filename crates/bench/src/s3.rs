@@ -68,10 +68,7 @@ impl Client {
              host;x-amz-content-sha256;x-amz-date\nUNSIGNED-PAYLOAD"
         );
         let digest = hex::encode(Sha256::digest(canonical.as_bytes()));
-        let signature = hmac(
-            &self.key,
-            format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{digest}").as_bytes(),
-        );
+        let signature = hmac(&self.key, format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{digest}").as_bytes());
         let mark = if query.is_empty() { "" } else { "?" };
         format!(
             "{method} {path}{mark}{query} HTTP/1.1\r\nhost: {host}\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\n\
@@ -122,16 +119,8 @@ impl Client {
     pub(crate) async fn get(&mut self, path: &str, bytes: u64, keep: Option<&mut Vec<u8>>) -> Result<()> {
         let head = self.head("GET", path, "", 0);
         let answer = self.connection.request(head.as_bytes(), Body::None, keep).await?;
-        ensure!(
-            answer.status == 200,
-            "GET {path} was refused with status {}",
-            answer.status
-        );
-        ensure!(
-            answer.body_bytes == bytes,
-            "GET {path} brought {} bytes, not {bytes}",
-            answer.body_bytes
-        );
+        ensure!(answer.status == 200, "GET {path} was refused with status {}", answer.status);
+        ensure!(answer.body_bytes == bytes, "GET {path} brought {} bytes, not {bytes}", answer.body_bytes);
         Ok(())
     }
 
@@ -152,9 +141,7 @@ impl Client {
         let page = String::from_utf8(page).context("a page of the listing is not text")?;
         let keys = page.matches("<Key>").count() as u64;
         let next = page.split_once("<NextContinuationToken>").map(|(_, rest)| rest);
-        let next = next
-            .and_then(|rest| rest.split_once('<'))
-            .map(|(token, _)| token.replace("&amp;", "&"));
+        let next = next.and_then(|rest| rest.split_once('<')).map(|(token, _)| token.replace("&amp;", "&"));
         Ok((keys, next))
     }
 }
@@ -169,9 +156,6 @@ mod tests {
         let key = hmac(b"AWS4wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", b"20150830");
         let key = hmac(&hmac(&key, b"us-east-1"), b"iam");
         let key = hmac(&key, b"aws4_request");
-        assert_eq!(
-            hex::encode(key),
-            "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9"
-        );
+        assert_eq!(hex::encode(key), "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9");
     }
 }

@@ -134,11 +134,7 @@ fn reference(below: &Path) -> Result<Subject> {
     let mut address = String::new();
     BufReader::new(stdout.context("the reference server has no output")?).read_line(&mut address)?;
     let address = address.trim().to_owned();
-    subject.webdav = Some(WebDav {
-        address: address.clone(),
-        path: "/".to_owned(),
-        login: None,
-    });
+    subject.webdav = Some(WebDav { address: address.clone(), path: "/".to_owned(), login: None });
     subject.s3 = Some(s3::Endpoint {
         address,
         region: "us-east-1".to_owned(),
@@ -150,9 +146,7 @@ fn reference(below: &Path) -> Result<Subject> {
 
 impl Subject {
     fn new(name: &str, role: Role, below: &Path) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix(name.split(' ').next().unwrap_or(name))
-            .tempdir_in(below)?;
+        let folder = tempfile::Builder::new().prefix(name.split(' ').next().unwrap_or(name)).tempdir_in(below)?;
         Ok(Self {
             name: name.to_owned(),
             role,
@@ -174,13 +168,8 @@ impl Subject {
     /// Runs `command` as a server of this subject, its output going to a file.
     fn spawn(&mut self, command: &mut Command) -> Result<()> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log())?;
-        let server = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn();
-        self.servers
-            .push(server.with_context(|| format!("{:?} cannot be started", command.get_program()))?);
+        let server = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
+        self.servers.push(server.with_context(|| format!("{:?} cannot be started", command.get_program()))?);
         Ok(())
     }
 
@@ -192,18 +181,11 @@ impl Subject {
     async fn until(&mut self, what: &str, mut ready: impl AsyncFnMut(&Self) -> bool) -> Result<()> {
         let start = Moment::now();
         while !ready(self).await {
-            let dead = self
-                .servers
-                .iter_mut()
-                .any(|server| matches!(server.try_wait(), Ok(Some(_))));
+            let dead = self.servers.iter_mut().any(|server| matches!(server.try_wait(), Ok(Some(_))));
             if dead || start.elapsed() > PATIENCE {
                 let log = std::fs::read_to_string(self.log()).unwrap_or_default();
                 let from = log.char_indices().nth_back(1500).map_or(0, |(at, _)| at);
-                bail!(
-                    "{} did not come up: no {what}; it last said:\n{}",
-                    self.name,
-                    &log[from..]
-                );
+                bail!("{} did not come up: no {what}; it last said:\n{}", self.name, &log[from..]);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -264,11 +246,7 @@ impl Subject {
         }
         let start = Moment::now();
         while start.elapsed() < Duration::from_secs(15) {
-            if self
-                .servers
-                .iter_mut()
-                .all(|server| matches!(server.try_wait(), Ok(Some(_))))
-            {
+            if self.servers.iter_mut().all(|server| matches!(server.try_wait(), Ok(Some(_)))) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));

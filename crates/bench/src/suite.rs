@@ -42,13 +42,7 @@ pub(crate) struct Bench {
 impl Bench {
     /// Nothing measured yet.
     pub(crate) fn new(options: Options, report: Report, below: &Path) -> Self {
-        Self {
-            options,
-            report,
-            corpus: Corpus::gather(),
-            below: below.to_owned(),
-            epoch: 0,
-        }
+        Self { options, report, corpus: Corpus::gather(), below: below.to_owned(), epoch: 0 }
     }
 
     /// A number that no measurement of this run has had: part of names and of contents.
@@ -59,9 +53,7 @@ impl Bench {
 
     /// One source of content for each of `clients`.
     pub(crate) fn sources(&self, kind: Kind, epoch: u64, clients: usize) -> Vec<Source> {
-        (0..clients)
-            .map(|client| Source::new(kind, &self.corpus, epoch, client))
-            .collect()
+        (0..clients).map(|client| Source::new(kind, &self.corpus, epoch, client)).collect()
     }
 
     /// Starts `recipes` with `doors`; a peer that does not come up is reported and left out, ours is an error.
@@ -89,8 +81,7 @@ impl Bench {
     pub(crate) fn add_peaks(&mut self, suite: &'static str, field: &[Entrant]) {
         for entrant in field {
             let peak = crate::report::Figure::value(entrant.subject.peak_rss_mib());
-            self.report
-                .add(suite, "peak memory", entrant.subject.who(), Unit::Mebibytes, vec![peak]);
+            self.report.add(suite, "peak memory", entrant.subject.who(), Unit::Mebibytes, vec![peak]);
         }
     }
 }

@@ -60,14 +60,8 @@ pub(crate) fn files(at: &Path) -> Result<Vec<PathBuf>> {
 /// That it could not be started, or failed, with what it said.
 pub(crate) fn run(command: &mut Command) -> Result<Vec<u8>> {
     let program = command.get_program().to_owned();
-    let ended = command
-        .output()
-        .with_context(|| format!("{program:?} cannot be started"))?;
-    ensure!(
-        ended.status.success(),
-        "{program:?} failed: {}",
-        String::from_utf8_lossy(&ended.stderr)
-    );
+    let ended = command.output().with_context(|| format!("{program:?} cannot be started"))?;
+    ensure!(ended.status.success(), "{program:?} failed: {}", String::from_utf8_lossy(&ended.stderr));
     Ok(ended.stdout)
 }
 
@@ -75,15 +69,7 @@ pub(crate) fn run(command: &mut Command) -> Result<Vec<u8>> {
 pub(crate) fn git(folder: &Path) -> Command {
     let mut git = Command::new("git");
     git.arg("-C").arg(folder);
-    git.args([
-        "-c",
-        "user.name=bench",
-        "-c",
-        "user.email=bench@localhost",
-        "-c",
-        "safe.directory=*",
-    ]);
-    git.env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_SYSTEM", "/dev/null");
+    git.args(["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "safe.directory=*"]);
+    git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
     git
 }

@@ -105,7 +105,8 @@ impl BlockDirectory {
     pub fn decode(record: &[u8]) -> Result<Self, WireError> {
         let mut input = Decoder::new(record);
         input.version("a block directory", VERSION)?;
-        let codec = Codec::from_u8(input.u8()?).ok_or(WireError::Invalid("a block with a codec this build does not know"))?;
+        let codec =
+            Codec::from_u8(input.u8()?).ok_or(WireError::Invalid("a block with a codec this build does not know"))?;
         let raw_len = input.length(BLOCK_RAW_MAX)?;
         let count = input.length(BLOCK_CHUNKS_MAX)?;
         // 33 is the shortest entry: a count the record cannot hold must not reserve memory.

@@ -73,7 +73,9 @@ pub enum DecompressError {
     #[error("a block of {0} bytes is above the limit of {BLOCK_RAW_MAX}; its record is damaged")]
     TooLong(usize),
     /// The codec refused the bytes, or gave another length than recorded.
-    #[error("a block stored with {codec:?} does not decompress to its {raw_len} bytes; it is damaged, heal it from parity")]
+    #[error(
+        "a block stored with {codec:?} does not decompress to its {raw_len} bytes; it is damaged, heal it from parity"
+    )]
     Damaged {
         /// As recorded.
         codec: Codec,

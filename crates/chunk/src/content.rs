@@ -25,10 +25,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_named_by_blake3_of_its_bytes() {
-        assert_eq!(
-            chunk_id(b"").to_string(),
-            "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
-        );
+        assert_eq!(chunk_id(b"").to_string(), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
     }
 
     #[test]

@@ -70,7 +70,9 @@ pub enum ManifestError {
     #[error("a manifest node cannot be used")]
     Wire(#[from] WireError),
     /// The page's length is not what its parent says.
-    #[error("a manifest page covers {found} bytes where its parent says {expected}; the page is damaged, heal it from parity")]
+    #[error(
+        "a manifest page covers {found} bytes where its parent says {expected}; the page is damaged, heal it from parity"
+    )]
     PageLength {
         /// Length in the parent.
         expected: u64,

@@ -28,7 +28,9 @@ pub enum WireError {
     #[error("{0} bytes follow the end of the record; it is damaged or of a later version")]
     Trailing(usize),
     /// The version byte is none this build can read.
-    #[error("{what} has version {found}, this build reads version {known}; use the build that wrote it, or a later one")]
+    #[error(
+        "{what} has version {found}, this build reads version {known}; use the build that wrote it, or a later one"
+    )]
     Version {
         /// Kind of record.
         what: &'static str,
@@ -184,10 +186,7 @@ impl<'a> Decoder<'a> {
     /// Those of [`Decoder::uvarint`]; [`WireError::TooLong`].
     pub fn length(&mut self, limit: usize) -> Result<usize, WireError> {
         let len = self.uvarint()?;
-        usize::try_from(len)
-            .ok()
-            .filter(|&fits| fits <= limit)
-            .ok_or(WireError::TooLong { len, limit: limit as u64 })
+        usize::try_from(len).ok().filter(|&fits| fits <= limit).ok_or(WireError::TooLong { len, limit: limit as u64 })
     }
 
     /// See [`Encoder::ivarint`].

@@ -402,7 +402,9 @@ struct Page {
 impl Page {
     fn of(items: &[Item]) -> Result<Self> {
         let node: Node = items.iter().copied().collect();
-        let encoded = node.encode().map_err(|error| ContentError::TooLarge(format!("content with too long a manifest: {error}")))?;
+        let encoded = node
+            .encode()
+            .map_err(|error| ContentError::TooLarge(format!("content with too long a manifest: {error}")))?;
         let bytes = Bytes::from(encoded);
         let id = chunk_id(&bytes);
         let height = items.iter().map(Item::height).max().unwrap_or(0).saturating_add(1);

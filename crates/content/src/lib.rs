@@ -19,7 +19,7 @@ pub use cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
 pub use error::{ContentError, ContentErrorKind, Result};
 pub use ingest::{Content, INLINE_ITEMS_MAX, Ingest};
 pub use reader::Reader;
-pub use strata_chunk::{Item, Source};
 pub use store::{CACHE_BYTES_DEFAULT, Store, StoreSettings, place_blocks};
+pub use strata_chunk::{Item, Source};
 pub use tree::items_len;
 pub use tx::{COMMIT_BYTES_MAX, Done, Tx};

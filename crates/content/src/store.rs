@@ -186,11 +186,8 @@ impl Store {
             place = self.place(id)?;
         }
         let Some(place) = place else { return Err(ContentError::MissingChunk(*id)) };
-        let key = BlockKey {
-            segment: place.location.segment,
-            sector: place.location.sector,
-            offset: place.location.offset,
-        };
+        let key =
+            BlockKey { segment: place.location.segment, sector: place.location.sector, offset: place.location.offset };
         let block = match self.cache.get(&key) {
             Some(block) => block,
             None if memory_only => return Ok(None),
@@ -257,7 +254,8 @@ pub fn place_blocks(blocks: &[PlacedBlock]) -> Result<Batch> {
                 offset,
                 len: entry.len,
             };
-            mutations.push(Mutation::SetTail { key: cell::chunk_key(&entry.id).to_vec(), tail: place.encode().to_vec() });
+            mutations
+                .push(Mutation::SetTail { key: cell::chunk_key(&entry.id).to_vec(), tail: place.encode().to_vec() });
         }
     }
     Ok(Batch(mutations))

@@ -95,9 +95,10 @@ impl Store {
         for item in items.into_iter().filter(|item| item.len > 0) {
             match (merged.last_mut(), item.source) {
                 (Some(Item { len, source: Source::Hole }), Source::Hole) => *len += item.len,
-                (Some(Item { len, source: Source::Chunk { id: last, offset } }), Source::Chunk { id, offset: next })
-                    if *last == id && u64::from(*offset) + *len == u64::from(next) =>
-                {
+                (
+                    Some(Item { len, source: Source::Chunk { id: last, offset } }),
+                    Source::Chunk { id, offset: next },
+                ) if *last == id && u64::from(*offset) + *len == u64::from(next) => {
                     *len += item.len;
                 }
                 _ => merged.push(item),

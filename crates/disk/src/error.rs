@@ -26,12 +26,7 @@ pub(crate) fn kind_of(errno: Errno) -> DiskErrorKind {
 
 /// The error of operation `what` on the disk labelled `disk`.
 pub(crate) fn failed(disk: &str, what: String, errno: Errno) -> DiskError {
-    DiskError {
-        kind: kind_of(errno),
-        disk: disk.to_owned(),
-        what,
-        source: Some(errno.into()),
-    }
+    DiskError { kind: kind_of(errno), disk: disk.to_owned(), what, source: Some(errno.into()) }
 }
 
 #[cfg(test)]
@@ -59,13 +54,7 @@ mod tests {
     #[test]
     fn the_text_names_disk_file_and_state_and_the_cause_stays_behind_it() {
         let error = failed("/disks/0", "write seg-1 at 4096, 8192 bytes".to_owned(), Errno::NOSPC);
-        assert_eq!(
-            error.to_string(),
-            "disk /disks/0: write seg-1 at 4096, 8192 bytes: no space left"
-        );
-        assert_eq!(
-            error.source.and_then(|cause| cause.raw_os_error()),
-            Some(Errno::NOSPC.raw_os_error())
-        );
+        assert_eq!(error.to_string(), "disk /disks/0: write seg-1 at 4096, 8192 bytes: no space left");
+        assert_eq!(error.source.and_then(|cause| cause.raw_os_error()), Some(Errno::NOSPC.raw_os_error()));
     }
 }

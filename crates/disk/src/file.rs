@@ -44,23 +44,16 @@ impl OpenFile {
     pub(crate) fn open(folder: &Arc<Folder>, name: &str) -> Result<Self, Errno> {
         let buffered = folder.open_at(name, OFlags::RDWR, Mode::empty())?;
         let len = u64::try_from(rustix::fs::fstat(&buffered)?.st_size).unwrap_or(0);
-        Ok(Self {
-            folder: Arc::clone(folder),
-            name: name.to_owned(),
-            len,
-            buffered,
-            durable: OnceLock::new(),
-        })
+        Ok(Self { folder: Arc::clone(folder), name: name.to_owned(), len, buffered, durable: OnceLock::new() })
     }
 
     fn open_durable(&self) -> Result<Option<Durable>, Errno> {
         let direct = self.folder.open_direct(&self.name, OFlags::RDWR | DSYNC)?;
         let durable = match direct {
             Some(fd) => Durable { fd, direct: true },
-            None => Durable {
-                fd: self.folder.open_at(&self.name, OFlags::RDWR | DSYNC, Mode::empty())?,
-                direct: false,
-            },
+            None => {
+                Durable { fd: self.folder.open_at(&self.name, OFlags::RDWR | DSYNC, Mode::empty())?, direct: false }
+            }
         };
         // between the two openings the name may have passed to another file
         let same = is_same(&rustix::fs::fstat(&self.buffered)?, &rustix::fs::fstat(&durable.fd)?);
@@ -181,10 +174,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = FileDisk::open(dir.path()).unwrap();
         let flags = durable_flags(&disk);
-        assert!(
-            flags.contains(DSYNC) && !flags.contains(OFlags::SYNC),
-            "data alone is synced, not every timestamp"
-        );
+        assert!(flags.contains(DSYNC) && !flags.contains(OFlags::SYNC), "data alone is synced, not every timestamp");
         let offered = disk.folder().open_direct("segment", OFlags::RDWR).unwrap().is_some();
         assert_eq!(flags.contains(OFlags::DIRECT), offered);
         let flags = durable_flags(&FileDisk::open_buffered(dir.path()).unwrap());

@@ -60,11 +60,7 @@ impl Folder {
 
     /// Fails when the folder itself was removed: its open files would swallow writes without a trace.
     pub(crate) fn check_linked(&self) -> Result<(), Errno> {
-        if rustix::fs::fstat(&self.fd)?.st_nlink == 0 {
-            Err(Errno::NODEV)
-        } else {
-            Ok(())
-        }
+        if rustix::fs::fstat(&self.fd)?.st_nlink == 0 { Err(Errno::NODEV) } else { Ok(()) }
     }
 
     fn sync_names(&self) -> Result<(), Errno> {
@@ -102,11 +98,7 @@ impl Folder {
     fn prepare(&self, name: &str, fill: impl FnOnce(&OwnedFd, &str) -> Result<(), Errno>) -> Result<(), Errno> {
         let draft = format!("{name}{PREPARED}{}", self.prepared.fetch_add(1, Ordering::Relaxed));
         let named = self
-            .open_at(
-                &draft,
-                OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC,
-                Mode::RUSR | Mode::WUSR,
-            )
+            .open_at(&draft, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC, Mode::RUSR | Mode::WUSR)
             .and_then(|file| {
                 fill(&file, &draft)?;
                 retry_on_intr(|| rustix::fs::fsync(&file))
@@ -182,12 +174,7 @@ impl FileDisk {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())).map_err(fail)?;
         let (direct, prepared) = (AtomicBool::new(direct), AtomicU64::new(0));
-        let folder = Folder {
-            label: label.clone(),
-            fd,
-            direct,
-            prepared,
-        };
+        let folder = Folder { label: label.clone(), fd, direct, prepared };
         let is_draft = |name: &str| {
             let (file, number) = name.rsplit_once(PREPARED)?;
             (is_file_name(file) && number.bytes().all(|byte| byte.is_ascii_digit())).then(|| name.to_owned())
@@ -198,9 +185,7 @@ impl FileDisk {
                 other => other.map_err(fail)?,
             }
         }
-        Ok(Self {
-            folder: Arc::new(folder),
-        })
+        Ok(Self { folder: Arc::new(folder) })
     }
 
     #[cfg(test)]
@@ -215,10 +200,7 @@ impl FileDisk {
             failed(&self.folder.label, what, errno)
         };
         if name.is_some_and(|name| !is_file_name(name)) {
-            return Err(DiskError {
-                kind: DiskErrorKind::NotFound,
-                ..fail(Errno::INVAL)
-            });
+            return Err(DiskError { kind: DiskErrorKind::NotFound, ..fail(Errno::INVAL) });
         }
         act().map_err(fail)
     }
@@ -230,9 +212,7 @@ impl Disk for FileDisk {
     }
 
     fn list(&self) -> Result<Vec<FileInfo>, DiskError> {
-        let found = self.run("list", None, || {
-            self.folder.files(|name| is_file_name(name).then(|| name.to_owned()))
-        })?;
+        let found = self.run("list", None, || self.folder.files(|name| is_file_name(name).then(|| name.to_owned())))?;
         let mut files: Vec<_> = found.into_iter().map(|(name, len)| FileInfo { name, len }).collect();
         files.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         Ok(files)
@@ -242,10 +222,9 @@ impl Disk for FileDisk {
         match self.run("open", Some(name), || OpenFile::open(&self.folder, name)) {
             Ok(file) => Ok(Arc::new(file)),
             // the file is missing, or the whole folder
-            Err(error) if error.kind == DiskErrorKind::Gone && self.folder.check_linked().is_ok() => Err(DiskError {
-                kind: DiskErrorKind::NotFound,
-                ..error
-            }),
+            Err(error) if error.kind == DiskErrorKind::Gone && self.folder.check_linked().is_ok() => {
+                Err(DiskError { kind: DiskErrorKind::NotFound, ..error })
+            }
             Err(error) => Err(error),
         }
     }
@@ -266,15 +245,11 @@ impl Disk for FileDisk {
     /// When only the last step fails, syncing the folder, the new content is already visible, though not yet certain to
     /// survive a power cut.
     fn replace(&self, name: &str, content: &[u8]) -> Result<(), DiskError> {
-        self.run("replace", Some(name), || {
-            self.folder.prepare(name, |file, _| write_all(file, 0, content))
-        })
+        self.run("replace", Some(name), || self.folder.prepare(name, |file, _| write_all(file, 0, content)))
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
-        self.run("remove", Some(name), || {
-            self.folder.unlink(name).and_then(|()| self.folder.sync_names())
-        })
+        self.run("remove", Some(name), || self.folder.unlink(name).and_then(|()| self.folder.sync_names()))
     }
 
     fn space(&self) -> Result<DiskSpace, DiskError> {
@@ -283,10 +258,6 @@ impl Disk for FileDisk {
             Ok((rustix::fs::fstatvfs(&self.folder.fd)?, rustix::fs::fstat(&self.folder.fd)?.st_dev))
         })?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-        Ok(DiskSpace {
-            total: bytes(stat.f_blocks),
-            free: bytes(stat.f_bavail),
-            volume,
-        })
+        Ok(DiskSpace { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail), volume })
     }
 }

@@ -109,11 +109,7 @@ fn foreign_entries_are_neither_listed_nor_opened_nor_removed() {
     fs::create_dir(dir.path().join("disk")).unwrap();
     let disk = dir.path().join("disk");
     symlink("../outside", disk.join("link")).unwrap();
-    assert_eq!(
-        FileDisk::open(dir.path()).unwrap().list().unwrap().len(),
-        1,
-        "the file named outside"
-    );
+    assert_eq!(FileDisk::open(dir.path()).unwrap().list().unwrap().len(), 1, "the file named outside");
     let disk = FileDisk::open(&disk).unwrap();
     assert_eq!(disk.list().unwrap(), []);
     assert!(disk.open("link").is_err());
@@ -136,12 +132,7 @@ fn a_file_cut_short_from_outside_reads_as_a_short_read() {
     let dir = temp_dir();
     let disk = FileDisk::open(dir.path()).unwrap();
     let file = disk.create("segment", MIB, true).unwrap();
-    fs::File::options()
-        .write(true)
-        .open(dir.path().join("segment"))
-        .unwrap()
-        .set_len(5000)
-        .unwrap();
+    fs::File::options().write(true).open(dir.path().join("segment")).unwrap().set_len(5000).unwrap();
     assert_eq!(kind(file.read_at(4096, &mut [0; 4096])), Some(DiskErrorKind::ShortRead));
     file.read_at(0, &mut [0; 4096]).unwrap();
 }
@@ -187,9 +178,6 @@ fn errors_name_the_disk_by_its_path() {
     let dir = temp_dir();
     let disk = FileDisk::open(dir.path()).unwrap();
     let text = disk.open("nothing").map(|_| ()).unwrap_err().to_string();
-    assert_eq!(
-        text,
-        format!("disk {}: open nothing: no such file", dir.path().display())
-    );
+    assert_eq!(text, format!("disk {}: open nothing: no such file", dir.path().display()));
     assert_eq!(Path::new(disk.label()), dir.path());
 }

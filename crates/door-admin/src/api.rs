@@ -49,8 +49,11 @@ impl Token {
         (secret.len() >= TOKEN_LEN_MIN).then(|| Self(Arc::from(secret.as_bytes())))
     }
     fn permits(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
-        given.is_some_and(|(scheme, secret)| scheme.eq_ignore_ascii_case("bearer") && bool::from(secret.trim().as_bytes().ct_eq(&self.0)))
+        let given =
+            headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
+        given.is_some_and(|(scheme, secret)| {
+            scheme.eq_ignore_ascii_case("bearer") && bool::from(secret.trim().as_bytes().ct_eq(&self.0))
+        })
     }
 }
 
@@ -98,7 +101,10 @@ impl AdminDoor {
 
 impl std::fmt::Debug for AdminDoor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AdminDoor").field("sources", &self.sources.len()).field("token", &self.token).finish_non_exhaustive()
+        f.debug_struct("AdminDoor")
+            .field("sources", &self.sources.len())
+            .field("token", &self.token)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,7 +112,11 @@ impl std::fmt::Debug for AdminDoor {
 ///
 /// # Errors
 /// If the listener fails for good.
-pub async fn serve(listener: TcpListener, door: AdminDoor, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    door: AdminDoor,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     let (stop, mut stopping) = watch::channel(false);
     let service = router(door).into_make_service_with_connect_info::<SocketAddr>();
     let graceful = async move {
@@ -139,7 +149,11 @@ fn router(door: AdminDoor) -> Router {
 
 async fn limits(State(door): State<AdminDoor>, request: Request, next: Next) -> Response {
     let Ok(_permit) = door.in_flight.try_acquire() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "too many administrative requests are in progress; try again in a moment\n").into_response();
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many administrative requests are in progress; try again in a moment\n",
+        )
+            .into_response();
     };
     match tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await {
         Ok(mut reply) => {
@@ -165,7 +179,11 @@ async fn ready(State(door): State<AdminDoor>) -> Result<Response, Response> {
     })
 }
 
-async fn scrape(State(door): State<AdminDoor>, ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Result<Response, Response> {
+async fn scrape(
+    State(door): State<AdminDoor>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
     if !peer.ip().to_canonical().is_loopback() && !door.permits(&headers) {
         return Err(unauthorized());
     }
@@ -188,5 +206,6 @@ async fn status(State(door): State<AdminDoor>, headers: HeaderMap) -> Result<Res
 }
 
 fn unauthorized() -> Response {
-    (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer realm=\"strata\"")], "this needs the administration token\n").into_response()
+    (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer realm=\"strata\"")], "this needs the administration token\n")
+        .into_response()
 }

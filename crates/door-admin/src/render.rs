@@ -39,10 +39,15 @@ impl Collector for Scrape {
             };
             let mut family = encoder.encode_descriptor(metric.name, metric.help.trim(), None, kind)?;
             for sample in samples {
-                let labels: Vec<(&str, &str)> = metric.labels.iter().copied().zip(sample.labels.iter().map(String::as_str)).collect();
+                let labels: Vec<(&str, &str)> =
+                    metric.labels.iter().copied().zip(sample.labels.iter().map(String::as_str)).collect();
                 match metric.kind {
-                    Kind::Counter if labels.is_empty() => family.encode_counter::<NoLabelSet, u64, u64>(&sample.value, None)?,
-                    Kind::Counter => family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&sample.value, None)?,
+                    Kind::Counter if labels.is_empty() => {
+                        family.encode_counter::<NoLabelSet, u64, u64>(&sample.value, None)?
+                    }
+                    Kind::Counter => {
+                        family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&sample.value, None)?
+                    }
                     Kind::Gauge if labels.is_empty() => family.encode_gauge(&gauge(sample.value))?,
                     Kind::Gauge => family.encode_family(&labels)?.encode_gauge(&gauge(sample.value))?,
                 }

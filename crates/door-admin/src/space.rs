@@ -6,8 +6,8 @@ use strata_namespace::{Caller, Door, Namespace, Op};
 
 use crate::metrics::{
     CACHE_BYTES, INDEX_BROKEN, INDEX_OVERLAY_BYTES, LEDGER_DURABLE, LEDGER_QUEUED_BYTES, LEDGER_WRITTEN, SET_DISKS,
-    SET_DISKS_ACTIVE, SET_FULL, SET_READ_ONLY, SPACE_FREE_BYTES, SPACE_INODES, SPACE_TOTAL_BYTES, STAGED_BYTES, Samples,
-    Source,
+    SET_DISKS_ACTIVE, SET_FULL, SET_READ_ONLY, SPACE_FREE_BYTES, SPACE_INODES, SPACE_TOTAL_BYTES, STAGED_BYTES,
+    Samples, Source,
 };
 
 /// Reads the totals of a name space on every scrape.

@@ -34,9 +34,16 @@ async fn start() -> Server {
     let ready = Arc::new(AtomicBool::new(true));
     let readiness = {
         let ready = ready.clone();
-        move || if ready.load(Ordering::Relaxed) { Readiness::Ready } else { Readiness::NotReady("write quorum lost".into()) }
+        move || {
+            if ready.load(Ordering::Relaxed) {
+                Readiness::Ready
+            } else {
+                Readiness::NotReady("write quorum lost".into())
+            }
+        }
     };
-    let door = AdminDoor::new(readiness, || serde_json::json!({"version": "x"}), Token::new(SECRET)).with(Arc::new(Requests));
+    let door =
+        AdminDoor::new(readiness, || serde_json::json!({"version": "x"}), Token::new(SECRET)).with(Arc::new(Requests));
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(serve(listener, door, async { drop(stopped.await) }));
     Server { address, ready, stop, task }
@@ -45,7 +52,10 @@ async fn start() -> Server {
 impl Server {
     async fn get(&self, path: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").as_bytes())
+            .await
+            .unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).await.unwrap();
         reply

@@ -27,10 +27,7 @@ fn main() -> Result<()> {
     let usage = || Error::other("usage: nfs_load ADDRESS:PORT /bucket [FILES]");
     let address = args.next().ok_or_else(usage)?.parse().map_err(Error::other)?;
     let path = args.next().ok_or_else(usage)?;
-    let files: u32 = args
-        .next()
-        .map_or(Ok(2000), |files| files.parse())
-        .map_err(Error::other)?;
+    let files: u32 = args.next().map_or(Ok(2000), |files| files.parse()).map_err(Error::other)?;
     let mut load = Load::over(Client::over(connect(address)?, Cred::user(0))?, &path)?;
     load.large()?;
     load.small(files)
@@ -61,14 +58,8 @@ struct Load {
 
 impl Load {
     fn over(mut client: Client, path: &str) -> Result<Self> {
-        let root = client
-            .mount(path)?
-            .map_err(|status| Error::other(format!("mount refused: {status}")))?;
-        Ok(Self {
-            client,
-            root,
-            random: 0x9E37_79B9_7F4A_7C15,
-        })
+        let root = client.mount(path)?.map_err(|status| Error::other(format!("mount refused: {status}")))?;
+        Ok(Self { client, root, random: 0x9E37_79B9_7F4A_7C15 })
     }
 
     fn next_random(&mut self) -> u64 {
@@ -81,11 +72,7 @@ impl Load {
     /// A call that must succeed.
     fn call(&mut self, procedure: u32, args: &Args) -> Result<Results> {
         let (status, results) = self.client.nfs(procedure, args)?;
-        if status == OK {
-            Ok(results)
-        } else {
-            Err(Error::other(format!("procedure {procedure} answered {status}")))
-        }
+        if status == OK { Ok(results) } else { Err(Error::other(format!("procedure {procedure} answered {status}"))) }
     }
 
     /// `count` calls with `depth` of them on their way at any time.
@@ -113,11 +100,7 @@ impl Load {
     }
 
     fn create(&mut self, directory: &[u8], name: &str) -> Result<Vec<u8>> {
-        let args = Args::default()
-            .opaque(directory)
-            .opaque(name.as_bytes())
-            .u32(1)
-            .set(&Set::mode(0o644));
+        let args = Args::default().opaque(directory).opaque(name.as_bytes()).u32(1).set(&Set::mode(0o644));
         let handle = self.call(8, &args)?.post_op_handle()?;
         handle.ok_or_else(|| Error::other("a CREATE without a handle"))
     }
@@ -128,29 +111,20 @@ impl Load {
 
     fn large(&mut self) -> Result<()> {
         let root = self.root.clone();
-        let data: Vec<u8> = (0..FILE_LEN / 8)
-            .flat_map(|_| self.next_random().to_le_bytes())
-            .collect();
+        let data: Vec<u8> = (0..FILE_LEN / 8).flat_map(|_| self.next_random().to_le_bytes()).collect();
         let file = self.create(&root, "load-large")?;
         let calls = FILE_LEN / CALL_LEN;
         let start = Instant::now();
         self.pipeline(7, calls, 8, |_, n| {
             let at = usize::try_from(n * CALL_LEN).unwrap_or(usize::MAX);
             let part = &data[at..at + (128 << 10)];
-            Args::default()
-                .opaque(&file)
-                .u64(n * CALL_LEN)
-                .u32(128 << 10)
-                .u32(0)
-                .opaque(part)
+            Args::default().opaque(&file).u64(n * CALL_LEN).u32(128 << 10).u32(0).opaque(part)
         })?;
         self.commit(&file)?;
         rate("write and commit, 128 KiB, 8 deep", FILE_LEN, start, "MB/s", 1e6);
         for round in ["first read", "second read"] {
             let start = Instant::now();
-            self.pipeline(6, calls, 8, |_, n| {
-                Args::default().opaque(&file).u64(n * CALL_LEN).u32(128 << 10)
-            })?;
+            self.pipeline(6, calls, 8, |_, n| Args::default().opaque(&file).u64(n * CALL_LEN).u32(128 << 10))?;
             rate(&format!("{round}, 128 KiB, 8 deep"), FILE_LEN, start, "MB/s", 1e6);
         }
         for (depth, count) in [(1, 4000), (16, 16_000)] {
@@ -161,32 +135,21 @@ impl Load {
             })?;
             rate(&format!("random read, 4 KiB, {depth} deep"), count, start, "/s", 1.0);
         }
-        self.call(12, &Args::default().opaque(&root).opaque(b"load-large"))
-            .map(|_| ())
+        self.call(12, &Args::default().opaque(&root).opaque(b"load-large")).map(|_| ())
     }
 
     fn small(&mut self, files: u32) -> Result<()> {
         let root = self.root.clone();
-        let made = Args::default()
-            .opaque(&root)
-            .opaque(b"load-small")
-            .set(&Set::mode(0o755));
-        let directory = self
-            .call(9, &made)?
-            .post_op_handle()?
-            .ok_or_else(|| Error::other("a MKDIR without a handle"))?;
+        let made = Args::default().opaque(&root).opaque(b"load-small").set(&Set::mode(0o755));
+        let directory =
+            self.call(9, &made)?.post_op_handle()?.ok_or_else(|| Error::other("a MKDIR without a handle"))?;
         let name = |number: u32| format!("file-{number:06}");
         let start = Instant::now();
         let mut handles = Vec::new();
         for number in 0..files {
-            let data: Vec<u8> = (0..SMALL_LEN / 8)
-                .flat_map(|_| self.next_random().to_le_bytes())
-                .collect();
+            let data: Vec<u8> = (0..SMALL_LEN / 8).flat_map(|_| self.next_random().to_le_bytes()).collect();
             let file = self.create(&directory, &name(number))?;
-            self.call(
-                7,
-                &Args::default().opaque(&file).u64(0).u32(4 << 10).u32(0).opaque(&data),
-            )?;
+            self.call(7, &Args::default().opaque(&file).u64(0).u32(4 << 10).u32(0).opaque(&data))?;
             self.commit(&file)?;
             handles.push(file);
         }
@@ -204,20 +167,14 @@ impl Load {
             self.call(12, &Args::default().opaque(&directory).opaque(name(number).as_bytes()))?;
         }
         rate("remove", u64::from(files), start, "/s", 1.0);
-        self.call(13, &Args::default().opaque(&root).opaque(b"load-small"))
-            .map(|_| ())
+        self.call(13, &Args::default().opaque(&root).opaque(b"load-small")).map(|_| ())
     }
 
     /// Lists a directory to its end; returns how many entries there were.
     fn list(&mut self, directory: &[u8]) -> Result<u64> {
         let (mut listed, mut cookie, mut verifier) = (0, 0, vec![0; 8]);
         loop {
-            let args = Args::default()
-                .opaque(directory)
-                .u64(cookie)
-                .fixed(&verifier)
-                .u32(64 << 10)
-                .u32(64 << 10);
+            let args = Args::default().opaque(directory).u64(cookie).fixed(&verifier).u32(64 << 10).u32(64 << 10);
             let mut page = self.call(17, &args)?;
             page.post_op()?;
             verifier = page.fixed(8)?;
@@ -238,8 +195,5 @@ impl Load {
 
 #[allow(clippy::cast_precision_loss, reason = "rates are shown with three digits")]
 fn rate(what: &str, amount: u64, start: Instant, unit: &str, scale: f64) {
-    println!(
-        "{what}: {:.0} {unit}",
-        amount as f64 / scale / start.elapsed().as_secs_f64()
-    );
+    println!("{what}: {:.0} {unit}", amount as f64 / scale / start.elapsed().as_secs_f64());
 }

@@ -13,18 +13,9 @@ use crate::status::Fail;
 /// nearest end rather than as a wrong year.
 pub(crate) fn wire_time(time: Timestamp) -> nfstime3 {
     match u32::try_from(time.secs()) {
-        Ok(seconds) => nfstime3 {
-            seconds,
-            nseconds: time.nanos(),
-        },
-        Err(_) if time.0 < 0 => nfstime3 {
-            seconds: 0,
-            nseconds: 0,
-        },
-        Err(_) => nfstime3 {
-            seconds: u32::MAX,
-            nseconds: 0,
-        },
+        Ok(seconds) => nfstime3 { seconds, nseconds: time.nanos() },
+        Err(_) if time.0 < 0 => nfstime3 { seconds: 0, nseconds: 0 },
+        Err(_) => nfstime3 { seconds: u32::MAX, nseconds: 0 },
     }
 }
 
@@ -45,10 +36,7 @@ fn wire_device(rdev: u64) -> specdata3 {
     let major = ((rdev >> 8) & 0xfff) | ((rdev >> 32) & 0xffff_f000);
     let minor = (rdev & 0xff) | ((rdev >> 12) & 0xffff_ff00);
     // Both are masked to 32 bits above.
-    specdata3 {
-        specdata1: u32::try_from(major).unwrap_or(0),
-        specdata2: u32::try_from(minor).unwrap_or(0),
-    }
+    specdata3 { specdata1: u32::try_from(major).unwrap_or(0), specdata2: u32::try_from(minor).unwrap_or(0) }
 }
 
 /// The inverse of [`wire_device`].
@@ -86,9 +74,7 @@ pub(crate) fn wire_attr(attr: &Attr, fsid: u64) -> fattr3 {
 
 /// Optional attributes behind an operation.
 pub(crate) fn post_op(attr: Option<&Attr>, fsid: u64) -> post_op_attr {
-    attr.map_or(post_op_attr::Void, |attr| {
-        post_op_attr::attributes(wire_attr(attr, fsid))
-    })
+    attr.map_or(post_op_attr::Void, |attr| post_op_attr::attributes(wire_attr(attr, fsid)))
 }
 
 /// Attributes before and after an operation.

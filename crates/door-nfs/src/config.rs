@@ -112,17 +112,9 @@ impl NfsLimits {
             ("requests_max", self.requests_max, 1),
             ("requests_per_connection_max", self.requests_per_connection_max, 1),
             ("request_bytes_max", self.request_bytes_max, RECORD_LEN_MAX),
-            (
-                "request_bytes_per_connection_max",
-                self.request_bytes_per_connection_max,
-                RECORD_LEN_MAX,
-            ),
+            ("request_bytes_per_connection_max", self.request_bytes_per_connection_max, RECORD_LEN_MAX),
             ("reply_bytes_max", self.reply_bytes_max, RECORD_LEN_MAX),
-            (
-                "reply_bytes_per_connection_max",
-                self.reply_bytes_per_connection_max,
-                RECORD_LEN_MAX,
-            ),
+            ("reply_bytes_per_connection_max", self.reply_bytes_per_connection_max, RECORD_LEN_MAX),
             ("reply_cache_entries_max", self.reply_cache_entries_max, 1),
             ("cookie_scans_max", self.cookie_scans_max, 1),
         ];
@@ -130,12 +122,7 @@ impl NfsLimits {
         const CEILING: usize = u32::MAX as usize >> 3;
         for (name, value, floor) in counts {
             if value < floor || value > CEILING {
-                return Err(ConfigError::Limit {
-                    name,
-                    value,
-                    floor,
-                    ceiling: CEILING,
-                });
+                return Err(ConfigError::Limit { name, value, floor, ceiling: CEILING });
             }
         }
         Ok(())
@@ -176,26 +163,13 @@ mod tests {
 
     #[test]
     fn a_budget_below_the_largest_record_is_refused() {
-        let limits = NfsLimits {
-            request_bytes_max: 4096,
-            ..NfsLimits::default()
-        };
-        assert!(matches!(
-            limits.check(),
-            Err(ConfigError::Limit {
-                name: "request_bytes_max",
-                ..
-            })
-        ));
+        let limits = NfsLimits { request_bytes_max: 4096, ..NfsLimits::default() };
+        assert!(matches!(limits.check(), Err(ConfigError::Limit { name: "request_bytes_max", .. })));
     }
 
     #[test]
     fn the_secret_does_not_show_in_debug_output() {
-        let config = NfsConfig {
-            exports: Vec::new(),
-            handle_secret: [0xa5; 32],
-            limits: NfsLimits::default(),
-        };
+        let config = NfsConfig { exports: Vec::new(), handle_secret: [0xa5; 32], limits: NfsLimits::default() };
         let shown = format!("{config:?}");
         assert!(!shown.contains("165") && !shown.contains("secret"), "{shown}");
     }

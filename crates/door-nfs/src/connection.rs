@@ -69,10 +69,7 @@ pub(crate) async fn run(
         },
     });
     let (read, write) = stream.into_split();
-    let writer = Arc::new(ReplyWriter {
-        stream: Mutex::new(Some(write)),
-        stall: limits.write_timeout,
-    });
+    let writer = Arc::new(ReplyWriter { stream: Mutex::new(Some(write)), stall: limits.write_timeout });
     // As many as there are places for requests: sending never waits.
     let (replies, outgoing) = mpsc::channel(limits.requests_per_connection_max);
     let writing = tokio::spawn(write_replies(Arc::clone(&writer), outgoing));
@@ -84,13 +81,7 @@ pub(crate) async fn run(
             record_timeout: limits.record_timeout,
         },
     );
-    let mut requests = Requests {
-        door,
-        peer,
-        replies,
-        writer,
-        ready: Vec::with_capacity(BATCH_MAX),
-    };
+    let mut requests = Requests { door, peer, replies, writer, ready: Vec::with_capacity(BATCH_MAX) };
     let ended = requests.serve(records, stop).await;
     let flushed = requests.flush().await;
     if let Err(error) = ended {
@@ -266,11 +257,7 @@ async fn write_batch<W: AsyncWrite + Unpin>(
 ) -> std::io::Result<()> {
     const ZEROS: [u8; 3] = [0; 3];
     let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(batch.len() * 3);
-    for Outgoing {
-        answer: Answer { reply, .. },
-        ..
-    } in batch
-    {
+    for Outgoing { answer: Answer { reply, .. }, .. } in batch {
         let parts: [&[u8]; 3] = [&reply.head, &reply.data, &ZEROS[..padding(reply.data.len())]];
         slices.extend(parts.into_iter().filter(|part| !part.is_empty()).map(IoSlice::new));
     }

@@ -52,10 +52,7 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn new(directory: Ino) -> Self {
-        Self {
-            directory,
-            ..Self::default()
-        }
+        Self { directory, ..Self::default() }
     }
 
     pub(crate) fn push(&mut self, cookie: u64, cursor: &[u8]) {
@@ -77,11 +74,7 @@ impl Page {
 impl Cookies {
     pub(crate) fn new(secret: &[u8; 32], bytes_max: usize) -> Self {
         let key = blake3::derive_key("strata nfs directory cookie v1", secret);
-        Self {
-            key,
-            bytes_max,
-            pages: Mutex::default(),
-        }
+        Self { key, bytes_max, pages: Mutex::default() }
     }
 
     /// The cookie of the entry with this cursor; never one of the reserved ones.

@@ -37,10 +37,7 @@ pub(crate) struct Answer {
 
 impl From<Reply> for Answer {
     fn from(reply: Reply) -> Self {
-        Self {
-            reply,
-            _room: (None, None),
-        }
+        Self { reply, _room: (None, None) }
     }
 }
 

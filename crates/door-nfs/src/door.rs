@@ -42,11 +42,7 @@ impl NfsDoor {
     /// # Errors
     /// [`ConfigError`] if an export rule or a limit makes no sense.
     pub fn new(ns: Arc<Namespace>, config: NfsConfig) -> Result<Arc<Self>, ConfigError> {
-        let NfsConfig {
-            exports,
-            handle_secret,
-            limits,
-        } = config;
+        let NfsConfig { exports, handle_secret, limits } = config;
         limits.check()?;
         let reply_cache = || {
             ReplyCache::new(ReplyCacheLimits {
@@ -108,9 +104,7 @@ impl NfsDoor {
     pub(crate) fn begin_scan(&self) -> Option<ScanGuard<'_>> {
         let max = self.limits.cookie_scans_max;
         self.scans
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| {
-                (running < max).then_some(running + 1)
-            })
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| (running < max).then_some(running + 1))
             .ok()
             .map(|_| ScanGuard(&self.scans))
     }
@@ -156,18 +150,12 @@ pub(crate) struct ConnectionBudgets {
 impl ConnectionBudgets {
     /// Waits for a place among the requests in work.
     pub(crate) async fn request(&self) -> (Permit, Permit) {
-        (
-            take(&self.own.requests, 1).await,
-            take(&self.door.budgets.requests, 1).await,
-        )
+        (take(&self.own.requests, 1).await, take(&self.door.budgets.requests, 1).await)
     }
 
     /// Waits for room for a large reply.
     pub(crate) async fn reply(&self, len: usize) -> (Permit, Permit) {
-        (
-            take(&self.own.reply_bytes, len).await,
-            take(&self.door.budgets.reply_bytes, len).await,
-        )
+        (take(&self.own.reply_bytes, len).await, take(&self.door.budgets.reply_bytes, len).await)
     }
 }
 
@@ -175,10 +163,7 @@ impl Budget for ConnectionBudgets {
     type Permit = (Permit, Permit);
 
     async fn acquire(&self, len: usize) -> Self::Permit {
-        (
-            take(&self.own.request_bytes, len).await,
-            take(&self.door.budgets.request_bytes, len).await,
-        )
+        (take(&self.own.request_bytes, len).await, take(&self.door.budgets.request_bytes, len).await)
     }
 }
 

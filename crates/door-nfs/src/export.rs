@@ -185,18 +185,12 @@ impl ExportTable {
     pub(crate) fn new(exports: Vec<Export>) -> Result<Self, ConfigError> {
         let mut rules: Vec<Arc<Rule>> = Vec::with_capacity(exports.len());
         for export in exports {
-            let name = export
-                .path
-                .strip_prefix('/')
-                .ok_or_else(|| ConfigError::ExportPath(export.path.clone()))?;
+            let name = export.path.strip_prefix('/').ok_or_else(|| ConfigError::ExportPath(export.path.clone()))?;
             if name.contains(['/', '\0']) || name == "." || name == ".." {
                 return Err(ConfigError::ExportPath(export.path));
             }
             let id = ExportId::of(&export.path);
-            if let Some(other) = rules
-                .iter()
-                .find(|rule| rule.id == id && rule.export.path != export.path)
-            {
+            if let Some(other) = rules.iter().find(|rule| rule.id == id && rule.export.path != export.path) {
                 return Err(ConfigError::ExportIdClash(other.export.path.clone(), export.path));
             }
             rules.push(Arc::new(Rule { id, export }));
@@ -206,11 +200,8 @@ impl ExportTable {
 
     /// The rule that decides for `peer` at the exported path `id`.
     pub(crate) fn rule(&self, id: ExportId, peer: SocketAddr) -> Result<&Arc<Rule>, Refused> {
-        let rule = self
-            .rules
-            .iter()
-            .find(|rule| rule.id == id && admits(rule, peer.ip()))
-            .ok_or(Refused::NotExported)?;
+        let rule =
+            self.rules.iter().find(|rule| rule.id == id && admits(rule, peer.ip())).ok_or(Refused::NotExported)?;
         if rule.export.privileged_port && peer.port() >= PORT_UNPRIVILEGED {
             return Err(Refused::PortNotPrivileged);
         }
@@ -220,10 +211,7 @@ impl ExportTable {
     /// The rule under which `peer` mounts `path`, and the components of `path` below the exported one. A bucket's own
     /// export goes before that of the whole tree.
     pub(crate) fn mount<'p>(&self, path: &'p [u8], peer: SocketAddr) -> Result<(&Arc<Rule>, Vec<&'p [u8]>), Refused> {
-        let components: Vec<&[u8]> = path
-            .split(|byte| *byte == b'/')
-            .filter(|name| !name.is_empty())
-            .collect();
+        let components: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
         if let Some((bucket, below)) = components.split_first()
             && let Ok(bucket) = std::str::from_utf8(bucket)
         {

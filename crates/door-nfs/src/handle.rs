@@ -47,10 +47,7 @@ pub(crate) struct HandleCodec {
 
 impl HandleCodec {
     pub(crate) fn new(secret: &[u8; 32], store: [u8; 16]) -> Self {
-        Self {
-            key: blake3::derive_key("strata nfs file handle mac v1", secret),
-            store,
-        }
+        Self { key: blake3::derive_key("strata nfs file handle mac v1", secret), store }
     }
 
     pub(crate) fn encode(&self, handle: Handle) -> [u8; HANDLE_LEN] {
@@ -68,11 +65,7 @@ impl HandleCodec {
         let bytes: &[u8; HANDLE_LEN] = bytes.try_into().map_err(|_| HandleError::Bad)?;
         let (content, mac) = bytes.split_at(MAC_AT);
         // All bytes are compared whatever the first difference, so that time tells nothing about the right MAC.
-        let difference = self
-            .mac(content)
-            .iter()
-            .zip(mac)
-            .fold(0, |seen, (ours, theirs)| seen | (ours ^ theirs));
+        let difference = self.mac(content).iter().zip(mac).fold(0, |seen, (ours, theirs)| seen | (ours ^ theirs));
         if difference != 0 || content[..4] != [VERSION, 0, 0, 0] {
             return Err(HandleError::Bad);
         }
@@ -82,10 +75,7 @@ impl HandleCodec {
         let [_, _, _, _, e0, e1, e2, e3, ..] = *bytes;
         let mut ino = [0; 8];
         ino.copy_from_slice(&bytes[24..MAC_AT]);
-        Ok(Handle {
-            export: ExportId(u32::from_be_bytes([e0, e1, e2, e3])),
-            ino: Ino(u64::from_be_bytes(ino)),
-        })
+        Ok(Handle { export: ExportId(u32::from_be_bytes([e0, e1, e2, e3])), ino: Ino(u64::from_be_bytes(ino)) })
     }
 
     fn mac(&self, content: &[u8]) -> [u8; HANDLE_LEN - MAC_AT] {
@@ -105,10 +95,7 @@ mod tests {
     const STORE: [u8; 16] = [3; 16];
 
     fn handle() -> Handle {
-        Handle {
-            export: ExportId(0x0102_0304),
-            ino: Ino(0x1122_3344_5566_7788),
-        }
+        Handle { export: ExportId(0x0102_0304), ino: Ino(0x1122_3344_5566_7788) }
     }
 
     #[test]
@@ -129,10 +116,7 @@ mod tests {
     fn a_handle_of_another_secret_is_bad_and_of_another_store_is_stale() {
         let bytes = HandleCodec::new(&SECRET, STORE).encode(handle());
         assert_eq!(HandleCodec::new(&[8; 32], STORE).decode(&bytes), Err(HandleError::Bad));
-        assert_eq!(
-            HandleCodec::new(&SECRET, [4; 16]).decode(&bytes),
-            Err(HandleError::OtherStore)
-        );
+        assert_eq!(HandleCodec::new(&SECRET, [4; 16]).decode(&bytes), Err(HandleError::OtherStore));
     }
 
     #[test]

@@ -34,10 +34,7 @@ pub(crate) struct MountList {
 
 impl MountList {
     pub(crate) fn new(max: usize) -> Self {
-        Self {
-            max,
-            entries: Mutex::default(),
-        }
+        Self { max, entries: Mutex::default() }
     }
 
     fn add(&self, client: IpAddr, path: &[u8]) {
@@ -50,9 +47,7 @@ impl MountList {
     }
 
     fn remove(&self, client: IpAddr, path: Option<&[u8]>) {
-        self.entries
-            .lock()
-            .retain(|(other, known)| *other != client || path.is_some_and(|path| path != known));
+        self.entries.lock().retain(|(other, known)| *other != client || path.is_some_and(|path| path != known));
     }
 }
 
@@ -144,13 +139,7 @@ fn mount_status(fail: Fail) -> u32 {
 
 /// What this client mounted; what others did is not its business.
 fn dump(door: &NfsDoor, client: IpAddr, out: &mut Encoder) {
-    for (address, path) in door
-        .mounts
-        .entries
-        .lock()
-        .iter()
-        .filter(|(address, _)| *address == client)
-    {
+    for (address, path) in door.mounts.entries.lock().iter().filter(|(address, _)| *address == client) {
         if out.len() > LIST_LEN_MAX {
             break;
         }
@@ -189,13 +178,7 @@ mod tests {
         for path in [b"/a", b"/a", b"/b", b"/c", b"/d"] {
             list.add(client, path);
         }
-        let paths = || {
-            list.entries
-                .lock()
-                .iter()
-                .map(|(_, path)| path.clone())
-                .collect::<Vec<_>>()
-        };
+        let paths = || list.entries.lock().iter().map(|(_, path)| path.clone()).collect::<Vec<_>>();
         assert_eq!(paths(), [b"/b", b"/c", b"/d"]);
         list.remove("10.0.0.2".parse().unwrap(), None);
         list.remove(client, Some(b"/c"));

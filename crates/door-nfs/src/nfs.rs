@@ -38,11 +38,7 @@ const REPLY_CAPACITY: usize = 512;
 
 /// Answers a call.
 pub(crate) async fn call(door: Arc<NfsDoor>, peer: &Peer, call: Call) -> Result<Answer, Refusal> {
-    let calls = door
-        .metrics()
-        .calls
-        .get(call.procedure as usize)
-        .ok_or(Refusal::ProcedureUnavailable)?;
+    let calls = door.metrics().calls.get(call.procedure as usize).ok_or(Refusal::ProcedureUnavailable)?;
     count(calls);
     if call.procedure == 0 {
         return Ok(Reply::finish(accepted(call.xid, REPLY_CAPACITY), Bytes::new()).into());
@@ -56,14 +52,7 @@ pub(crate) async fn call(door: Arc<NfsDoor>, peer: &Peer, call: Call) -> Result<
         return Ok(execute(door, peer, &call, arguments).await?.0);
     }
     let cache = Arc::clone(if write { &door.write_replies } else { &door.replies });
-    let key = CallKey::new(
-        peer.address.ip(),
-        call.xid,
-        call.procedure,
-        &call.credential,
-        &call.args,
-        write,
-    );
+    let key = CallKey::new(peer.address.ip(), call.xid, call.procedure, &call.credential, &call.args, write);
     loop {
         match cache.begin(key, Instant::now()) {
             Begin::Execute(execution) => {
@@ -113,11 +102,7 @@ async fn execute(
         Err(fail) => (shape.encode(fail, &[], &mut out), Bytes::new()),
         Ok(context) => {
             let (context, outcome, mut encoder) = run(&door, context, request, out).await?;
-            let result = if settles && context.op.lsn().0 > 0 {
-                door.ns.settle(&context.op).await
-            } else {
-                Ok(())
-            };
+            let result = if settles && context.op.lsn().0 > 0 { door.ns.settle(&context.op).await } else { Ok(()) };
             let answered = match result {
                 Ok(()) => (outcome.status, outcome.data),
                 Err(error) => {
@@ -134,13 +119,7 @@ async fn execute(
         count(&metrics.errors[call.procedure as usize]);
     }
     add(&metrics.read_bytes, data.len());
-    Ok((
-        Answer {
-            reply: Reply::finish(out, data),
-            _room: room,
-        },
-        status,
-    ))
+    Ok((Answer { reply: Reply::finish(out, data), _room: room }, status))
 }
 
 /// Runs the procedure where it belongs: here, or on a thread that may block. A listing goes there only if its position

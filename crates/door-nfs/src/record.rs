@@ -71,11 +71,7 @@ pub(crate) struct RecordReader<S> {
 
 impl<S: AsyncRead + Unpin> RecordReader<S> {
     pub(crate) fn new(stream: S, limits: RecordLimits) -> Self {
-        Self {
-            stream,
-            buf: BytesMut::new(),
-            limits,
-        }
+        Self { stream, buf: BytesMut::new(), limits }
     }
 
     /// Waits until a record begins. Dropping the future loses nothing.
@@ -84,9 +80,7 @@ impl<S: AsyncRead + Unpin> RecordReader<S> {
             return Ok(());
         }
         let idle = self.limits.idle_timeout;
-        timeout(idle, self.fill(MARK_LEN))
-            .await
-            .map_err(|_| RecordError::Idle)?
+        timeout(idle, self.fill(MARK_LEN)).await.map_err(|_| RecordError::Idle)?
     }
 
     /// The next record, with what holds its memory. Not to be dropped before it is done: the stream then has no
@@ -95,9 +89,8 @@ impl<S: AsyncRead + Unpin> RecordReader<S> {
         let (len, last) = self.mark(0)?;
         // A record in several fragments gets the whole limit at once: a budget taken bit by bit could deadlock.
         let permit = budget.acquire(if last { len } else { self.limits.len_max }).await;
-        let record = timeout(self.limits.record_timeout, self.body(len, last))
-            .await
-            .map_err(|_| RecordError::Slow)??;
+        let record =
+            timeout(self.limits.record_timeout, self.body(len, last)).await.map_err(|_| RecordError::Slow)??;
         Ok((record, permit))
     }
 
@@ -125,10 +118,7 @@ impl<S: AsyncRead + Unpin> RecordReader<S> {
         let last = mark & LAST_FRAGMENT != 0;
         let limit = self.limits.len_max;
         if len > limit - before {
-            return Err(RecordError::TooLong {
-                len: before.saturating_add(len),
-                limit,
-            });
+            return Err(RecordError::TooLong { len: before.saturating_add(len), limit });
         }
         if len == 0 && !last {
             return Err(RecordError::Fragments);

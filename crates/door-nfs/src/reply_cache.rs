@@ -56,12 +56,7 @@ impl CallKey {
         hasher.update(&args[..args.len().min(limit)]);
         let mut digest = [0; 16];
         digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        Self {
-            client: client.to_canonical(),
-            xid,
-            procedure,
-            digest,
-        }
+        Self { client: client.to_canonical(), xid, procedure, digest }
     }
 }
 
@@ -114,10 +109,7 @@ pub(crate) struct ReplyCache {
 
 impl ReplyCache {
     pub(crate) fn new(limits: ReplyCacheLimits) -> Arc<Self> {
-        Arc::new(Self {
-            limits,
-            table: Mutex::default(),
-        })
+        Arc::new(Self { limits, table: Mutex::default() })
     }
 
     /// Looks `key` up, and marks it as being executed if it is new.
@@ -130,12 +122,7 @@ impl ReplyCache {
             None => {
                 let (sender, receiver) = watch::channel(None);
                 table.entries.insert(key, Entry::Running(receiver));
-                Begin::Execute(Execution {
-                    cache: Arc::clone(self),
-                    key,
-                    sender,
-                    finished: false,
-                })
+                Begin::Execute(Execution { cache: Arc::clone(self), key, sender, finished: false })
             }
         }
     }

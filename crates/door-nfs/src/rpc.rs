@@ -101,54 +101,32 @@ impl Message {
             return Err(XdrError::BadValue);
         }
         if decoder.u32()? != RPC_VERSION {
-            return Ok(Self::Denied {
-                xid,
-                denial: Denial::RpcMismatch,
-            });
+            return Ok(Self::Denied { xid, denial: Denial::RpcMismatch });
         }
         let program = decoder.u32()?;
         let version = decoder.u32()?;
         let procedure = decoder.u32()?;
         let flavor = decoder.u32()?;
         let Ok(body) = decoder.opaque(AUTH_LEN_MAX) else {
-            return Ok(Self::Denied {
-                xid,
-                denial: Denial::BadCredential,
-            });
+            return Ok(Self::Denied { xid, denial: Denial::BadCredential });
         };
         let _verifier_flavor = decoder.u32()?;
         if decoder.opaque(AUTH_LEN_MAX).is_err() {
-            return Ok(Self::Denied {
-                xid,
-                denial: Denial::BadVerifier,
-            });
+            return Ok(Self::Denied { xid, denial: Denial::BadVerifier });
         }
         let credential = match flavor {
             AUTH_NONE => Credential::Anonymous,
             AUTH_SYS => match auth_sys(body) {
                 Ok(credential) => credential,
                 Err(_) => {
-                    return Ok(Self::Denied {
-                        xid,
-                        denial: Denial::BadCredential,
-                    });
+                    return Ok(Self::Denied { xid, denial: Denial::BadCredential });
                 }
             },
             _ => {
-                return Ok(Self::Denied {
-                    xid,
-                    denial: Denial::UnknownFlavor,
-                });
+                return Ok(Self::Denied { xid, denial: Denial::UnknownFlavor });
             }
         };
-        Ok(Self::Call(Call {
-            xid,
-            program,
-            version,
-            procedure,
-            credential,
-            args: decoder.rest().clone(),
-        }))
+        Ok(Self::Call(Call { xid, program, version, procedure, credential, args: decoder.rest().clone() }))
     }
 }
 
@@ -181,10 +159,7 @@ impl Reply {
         let len = encoder.len() - 4 + data.len() + padding(data.len());
         // Replies are at most about 1 MiB, far from the mark's 31 bits.
         encoder.patch_u32(0, LAST_FRAGMENT | u32::try_from(len).unwrap_or(u32::MAX >> 1));
-        Self {
-            head: Bytes::from(encoder.into_vec()),
-            data,
-        }
+        Self { head: Bytes::from(encoder.into_vec()), data }
     }
 
     /// Everything behind mark and xid of a reply without bulk data: what another transmission of the same call gets.

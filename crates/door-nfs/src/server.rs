@@ -72,10 +72,7 @@ async fn accept(listener: TcpListener, door: Arc<NfsDoor>, service: Service, shu
     stop.send_replace(true);
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(door.limits.drain_timeout, drained).await.is_err() {
-        tracing::warn!(
-            left = connections.len(),
-            "nfs connections did not end in time and are cut"
-        );
+        tracing::warn!(left = connections.len(), "nfs connections did not end in time and are cut");
         connections.shutdown().await;
     }
 }
@@ -110,11 +107,7 @@ impl Clients {
         *total += 1;
         by_client.insert(address, own + 1);
         metrics.connections.fetch_add(1, Ordering::Relaxed);
-        Some(ClientGuard {
-            clients: Arc::clone(this),
-            address,
-            metrics: Arc::clone(metrics),
-        })
+        Some(ClientGuard { clients: Arc::clone(this), address, metrics: Arc::clone(metrics) })
     }
 }
 

@@ -115,9 +115,7 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self {
-            buf: Vec::with_capacity(capacity),
-        }
+        Self { buf: Vec::with_capacity(capacity) }
     }
 
     pub(crate) fn u32(&mut self, value: u32) {

@@ -17,10 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir(&disk)?;
     let config = StoreConfig {
         disks: vec![Arc::new(FileDisk::open_buffered(&disk)?)],
-        create: Some(Geometry {
-            data_shards: 1,
-            parity_shards: 0,
-        }),
+        create: Some(Geometry { data_shards: 1, parity_shards: 0 }),
         index_dir: Some(dir.path().join("index")),
         index_cache_bytes: 64 << 20,
         ledger: Options::default(),
@@ -33,19 +30,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ns = Arc::clone(store.namespace());
     let users = Arc::new(Users::open(Arc::clone(&ns))?);
     let op = Op::new(Caller::root(Door::Admin));
-    let admin = users
-        .ensure_admin(&op, 1000, 1000, &SystemEntropy)?
-        .ok_or("the store is not new")?;
+    let admin = users.ensure_admin(&op, 1000, 1000, &SystemEntropy)?.ok_or("the store is not new")?;
     let door = S3Door::new(ns, users, S3Config::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        println!(
-            "http://{} {} {}",
-            listener.local_addr()?,
-            admin.access_key,
-            admin.secret_key.expose()
-        );
+        println!("http://{} {} {}", listener.local_addr()?, admin.access_key, admin.secret_key.expose());
         let interrupted = async {
             let _ = tokio::signal::ctrl_c().await;
         };

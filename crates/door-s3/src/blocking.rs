@@ -18,8 +18,5 @@ pub(crate) async fn blocking<T: Send + 'static>(
 /// A blocking thread that did not come back with a result.
 pub(crate) fn died(err: JoinError) -> S3Error {
     tracing::error!(error = %err, "a blocking task of the S3 door died");
-    refuse(
-        S3ErrorCode::InternalError,
-        "the store failed inside; nothing was stored",
-    )
+    refuse(S3ErrorCode::InternalError, "the store failed inside; nothing was stored")
 }

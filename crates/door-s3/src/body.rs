@@ -67,21 +67,14 @@ impl Promised {
             let Some(value) = headers.get(name) else {
                 return Ok(None);
             };
-            let text = value
-                .to_str()
-                .ok()
-                .filter(|text| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()));
+            let text = value.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()));
             let number = text.and_then(|text| text.parse().ok());
             number
                 .map(Some)
                 .ok_or_else(|| refuse(S3ErrorCode::InvalidArgument, format!("the header {name} is no length")))
         };
         let chunked = matches!(payload, Payload::SignedChunks { .. } | Payload::UnsignedChunks);
-        let len = if chunked {
-            number("x-amz-decoded-content-length")?
-        } else {
-            number("content-length")?
-        };
+        let len = if chunked { number("x-amz-decoded-content-length")? } else { number("content-length")? };
         // Without either header there is no body, except where the transfer encoding says there is one.
         let absent = (!chunked && !headers.contains_key(http::header::TRANSFER_ENCODING)).then_some(0);
         let len = len.or(absent).ok_or_else(|| {
@@ -96,16 +89,8 @@ impl Promised {
                 "your proposed upload exceeds the maximum allowed size of 5 TiB",
             ));
         }
-        let checksum = if with_checksum {
-            Promise::of_headers(headers)?
-        } else {
-            Promise::default()
-        };
-        Ok(Self {
-            len,
-            md5: content_md5(headers)?,
-            checksum,
-        })
+        let checksum = if with_checksum { Promise::of_headers(headers)? } else { Promise::default() };
+        Ok(Self { len, md5: content_md5(headers)?, checksum })
     }
 }
 
@@ -113,14 +98,8 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; 16]>, S3Error> {
     let Some(value) = headers.get("content-md5") else {
         return Ok(None);
     };
-    let bytes = value
-        .to_str()
-        .ok()
-        .and_then(|text| BASE64.decode(text).ok())
-        .and_then(|bytes| bytes.try_into().ok());
-    bytes
-        .map(Some)
-        .ok_or_else(|| refuse(S3ErrorCode::InvalidDigest, "the Content-MD5 you specified is not valid"))
+    let bytes = value.to_str().ok().and_then(|text| BASE64.decode(text).ok()).and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Some).ok_or_else(|| refuse(S3ErrorCode::InvalidDigest, "the Content-MD5 you specified is not valid"))
 }
 
 impl Upload {
@@ -134,11 +113,7 @@ impl Upload {
                 (Some(Decoder::new(promised.len, Proof::Chain { chain, trailer })), None)
             }
         };
-        let Promised {
-            len,
-            md5,
-            checksum: promise,
-        } = promised;
+        let Promised { len, md5, checksum: promise } = promised;
         Self {
             source: Source::Wire(body),
             decoder,
@@ -154,23 +129,8 @@ impl Upload {
 
     /// The file of a POST form, `len` bytes; the length in `promised` is the form's own.
     pub(crate) fn of_form(pieces: Pieces, len: u64, promised: Promised, metrics: Arc<S3Metrics>) -> Self {
-        let (
-            source,
-            Promised {
-                md5, checksum: promise, ..
-            },
-        ) = (Source::Form(pieces), promised);
-        Self {
-            source,
-            decoder: None,
-            pending: Bytes::new(),
-            len,
-            taken: 0,
-            metrics,
-            sha256: None,
-            md5,
-            promise,
-        }
+        let (source, Promised { md5, checksum: promise, .. }) = (Source::Form(pieces), promised);
+        Self { source, decoder: None, pending: Bytes::new(), len, taken: 0, metrics, sha256: None, md5, promise }
     }
 
     /// Bytes the client promised.

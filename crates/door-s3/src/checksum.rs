@@ -25,13 +25,8 @@ pub(crate) enum Algorithm {
 }
 
 /// Every algorithm.
-pub(crate) const ALGORITHMS: [Algorithm; 5] = [
-    Algorithm::Crc32,
-    Algorithm::Crc32c,
-    Algorithm::Crc64Nvme,
-    Algorithm::Sha1,
-    Algorithm::Sha256,
-];
+pub(crate) const ALGORITHMS: [Algorithm; 5] =
+    [Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64Nvme, Algorithm::Sha1, Algorithm::Sha256];
 
 impl Algorithm {
     /// The name under which values are stored.
@@ -56,9 +51,7 @@ impl Algorithm {
     }
     /// The algorithm of this name, in either case.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
-        ALGORITHMS
-            .into_iter()
-            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+        ALGORITHMS.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
     /// The polynomial, for those that can be combined from parts.
     fn crc(self) -> Option<CrcAlgorithm> {
@@ -147,11 +140,7 @@ impl Promise {
             promise.value = Some(value.to_owned());
         }
         for name in headers.get_all("x-amz-trailer").iter() {
-            let name = name
-                .to_str()
-                .map_err(|_| bad("x-amz-trailer is no text"))?
-                .trim()
-                .to_ascii_lowercase();
+            let name = name.to_str().map_err(|_| bad("x-amz-trailer is no text"))?.trim().to_ascii_lowercase();
             let algorithm = ALGORITHMS
                 .into_iter()
                 .find(|algorithm| algorithm.header() == name)
@@ -170,9 +159,7 @@ impl Promise {
                 ));
             }
             if promise.algorithm.is_some_and(|given| given != named) {
-                return Err(bad(
-                    "x-amz-sdk-checksum-algorithm differs from the checksum that was sent",
-                ));
+                return Err(bad("x-amz-sdk-checksum-algorithm differs from the checksum that was sent"));
             }
         }
         Ok(promise)
@@ -201,15 +188,9 @@ impl Promise {
             return Ok(BTreeMap::new());
         };
         let promised = if self.in_trailer {
-            let value = trailer
-                .iter()
-                .find(|(name, _)| name == algorithm.header())
-                .map(|(_, value)| value.as_str());
+            let value = trailer.iter().find(|(name, _)| name == algorithm.header()).map(|(_, value)| value.as_str());
             value.ok_or_else(|| {
-                refuse(
-                    S3ErrorCode::InvalidRequest,
-                    "the trailer that x-amz-trailer announced is missing",
-                )
+                refuse(S3ErrorCode::InvalidRequest, "the trailer that x-amz-trailer announced is missing")
             })?
         } else {
             self.value.as_deref().unwrap_or_default()
@@ -232,19 +213,14 @@ impl Promise {
 pub(crate) fn check_form(algorithm: Algorithm, value: &str) -> Result<(), S3Error> {
     match BASE64.decode(value) {
         Ok(bytes) if bytes.len() == algorithm.digest_len() => Ok(()),
-        _ => Err(refuse(
-            S3ErrorCode::InvalidRequest,
-            format!("value for {} header is invalid", algorithm.header()),
-        )),
+        _ => Err(refuse(S3ErrorCode::InvalidRequest, format!("value for {} header is invalid", algorithm.header()))),
     }
 }
 
 /// The checksum of a whole from those of its parts, given with their lengths in bytes; CRCs only.
 pub(crate) fn combine(algorithm: Algorithm, parts: &[(String, u64)]) -> Option<String> {
     let crc = algorithm.crc()?;
-    let mut parts = parts
-        .iter()
-        .map(|(value, len)| Some((crc_value(algorithm, value)?, *len)));
+    let mut parts = parts.iter().map(|(value, len)| Some((crc_value(algorithm, value)?, *len)));
     let (mut sum, _) = parts.next()??;
     for part in parts {
         let (value, len) = part?;
@@ -263,10 +239,7 @@ pub(crate) fn composite(algorithm: Algorithm, parts: &[(String, u64)]) -> Option
 }
 
 fn crc_value(algorithm: Algorithm, value: &str) -> Option<u64> {
-    let bytes = BASE64
-        .decode(value)
-        .ok()
-        .filter(|bytes| bytes.len() == algorithm.digest_len())?;
+    let bytes = BASE64.decode(value).ok().filter(|bytes| bytes.len() == algorithm.digest_len())?;
     Some(bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
 }
 

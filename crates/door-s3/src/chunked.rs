@@ -78,14 +78,7 @@ impl Decoder {
     /// For a body of `promised` bytes once decoded.
     pub(crate) fn new(promised: u64, proof: Proof) -> Self {
         let (hash, signature) = (Sha256::new(), String::new());
-        Self {
-            state: State::SizeLine,
-            line: Vec::new(),
-            left: promised,
-            proof,
-            hash,
-            signature,
-        }
+        Self { state: State::SizeLine, line: Vec::new(), left: promised, proof, hash, signature }
     }
 
     /// Takes bytes from the front of `input` and returns the next piece of data; `None` means that `input` is used up.
@@ -113,11 +106,7 @@ impl Decoder {
                     if input.get_u8() != b"\r\n"[seen] {
                         return Err(ChunkedError::Malformed);
                     }
-                    self.state = if seen == 0 {
-                        State::DataEnd { seen: 1 }
-                    } else {
-                        State::SizeLine
-                    };
+                    self.state = if seen == 0 { State::DataEnd { seen: 1 } } else { State::SizeLine };
                 }
                 State::Trailer => {
                     if self.line.len() + input.len() > TRAILER_LEN_MAX {
@@ -139,11 +128,7 @@ impl Decoder {
         let text = std::str::from_utf8(&self.line).map_err(|_| ChunkedError::Malformed)?;
         let mut headers = Vec::new();
         let mut signature = None;
-        for line in text
-            .lines()
-            .map(|line| line.trim_end_matches('\r'))
-            .filter(|line| !line.is_empty())
-        {
+        for line in text.lines().map(|line| line.trim_end_matches('\r')).filter(|line| !line.is_empty()) {
             let (name, value) = line.split_once(':').ok_or(ChunkedError::Malformed)?;
             let (name, value) = (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned());
             if name == "x-amz-trailer-signature" {
@@ -160,10 +145,7 @@ impl Decoder {
         headers.sort();
         match (&self.proof, signature) {
             (Proof::Chain { chain, trailer: true }, Some(signature)) => {
-                let canonical: String = headers
-                    .iter()
-                    .map(|(name, value)| format!("{name}:{value}\n"))
-                    .collect();
+                let canonical: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
                 if !signatures_match(&chain.trailer(&canonical), &signature) {
                     return Err(ChunkedError::Signature);
                 }
@@ -195,9 +177,7 @@ impl Decoder {
             .strip_suffix(b"\r\n")
             .and_then(|line| std::str::from_utf8(line).ok())
             .ok_or(ChunkedError::Malformed)?;
-        let (size, extension) = line
-            .split_once(';')
-            .map_or((line, None), |(size, rest)| (size, Some(rest)));
+        let (size, extension) = line.split_once(';').map_or((line, None), |(size, rest)| (size, Some(rest)));
         if size.is_empty() || size.len() > 16 || !size.bytes().all(|c| c.is_ascii_hexdigit()) {
             return Err(ChunkedError::Malformed);
         }
@@ -206,9 +186,8 @@ impl Decoder {
             return Err(ChunkedError::TooLong);
         }
         if let Proof::Chain { .. } = self.proof {
-            let signature = extension
-                .and_then(|text| text.strip_prefix("chunk-signature="))
-                .ok_or(ChunkedError::Malformed)?;
+            let signature =
+                extension.and_then(|text| text.strip_prefix("chunk-signature=")).ok_or(ChunkedError::Malformed)?;
             self.signature = signature.to_owned();
         }
         if size == 0 {
@@ -225,11 +204,7 @@ impl Decoder {
             return Ok(());
         };
         let hash = hex::encode(self.hash.finalize_reset());
-        if signatures_match(chain.chunk(&hash), &self.signature) {
-            Ok(())
-        } else {
-            Err(ChunkedError::Signature)
-        }
+        if signatures_match(chain.chunk(&hash), &self.signature) { Ok(()) } else { Err(ChunkedError::Signature) }
     }
 }
 

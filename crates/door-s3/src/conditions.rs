@@ -34,10 +34,7 @@ pub(crate) enum Verdict {
 impl Conditions {
     /// Of a read, or of a write's target.
     pub(crate) fn of_request(map: &HeaderMap) -> Self {
-        Self::read(
-            map,
-            ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"],
-        )
+        Self::read(map, ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"])
     }
     /// Of a copy's source.
     pub(crate) fn of_copy_source(map: &HeaderMap) -> Self {
@@ -55,9 +52,7 @@ impl Conditions {
     /// A date that is none is ignored, as RFC 9110 says.
     fn read(map: &HeaderMap, [matches, none_matches, modified, unmodified]: [&str; 4]) -> Self {
         let date = |name| {
-            map.get(name)
-                .and_then(|value| value.to_str().ok())
-                .and_then(|text| httpdate::parse_http_date(text).ok())
+            map.get(name).and_then(|value| value.to_str().ok()).and_then(|text| httpdate::parse_http_date(text).ok())
         };
         Self {
             matches: tags(map, matches),
@@ -86,11 +81,7 @@ impl Conditions {
             (None, Some(since)) => modified > since,
             (None, None) => true,
         };
-        if changed {
-            Verdict::Proceed
-        } else {
-            Verdict::NotModified
-        }
+        if changed { Verdict::Proceed } else { Verdict::NotModified }
     }
 
     /// Lets a read go on, or answers 304 or 412 with the headers a cache needs.
@@ -141,11 +132,7 @@ impl Conditions {
         if map.contains_key("if-modified-since") || map.contains_key("if-unmodified-since") {
             return Err(not_offered("a date as the condition of a write"));
         }
-        if this
-            .none_matches
-            .as_ref()
-            .is_some_and(|tags| tags.iter().any(|tag| tag != "*"))
-        {
+        if this.none_matches.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag != "*")) {
             return Err(not_offered("If-None-Match with an ETag as the condition of a write"));
         }
         Ok(this.etags())
@@ -153,10 +140,7 @@ impl Conditions {
 }
 
 fn failed() -> S3Error {
-    refuse(
-        S3ErrorCode::PreconditionFailed,
-        "at least one of the pre-conditions you specified did not hold",
-    )
+    refuse(S3ErrorCode::PreconditionFailed, "at least one of the pre-conditions you specified did not hold")
 }
 
 /// Whether the object is still the one `If-Range` names, so that a range of it may be answered.
@@ -172,9 +156,7 @@ pub(crate) fn if_range_holds(map: &HeaderMap, info: &ObjectInfo) -> bool {
 }
 
 fn whole_seconds(time: SystemTime) -> SystemTime {
-    let nanos = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.subsec_nanos());
+    let nanos = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
     time.checked_sub(Duration::from_nanos(u64::from(nanos))).unwrap_or(time)
 }
 
@@ -236,18 +218,9 @@ mod tests {
 
     #[test]
     fn etags_come_before_dates() {
-        assert_eq!(
-            judge(&[("if-match", "abc"), ("if-unmodified-since", BEFORE)]),
-            Verdict::Proceed
-        );
-        assert_eq!(
-            judge(&[("if-none-match", "abc"), ("if-modified-since", BEFORE)]),
-            Verdict::NotModified
-        );
-        assert_eq!(
-            judge(&[("if-none-match", "x"), ("if-modified-since", AFTER)]),
-            Verdict::Proceed
-        );
+        assert_eq!(judge(&[("if-match", "abc"), ("if-unmodified-since", BEFORE)]), Verdict::Proceed);
+        assert_eq!(judge(&[("if-none-match", "abc"), ("if-modified-since", BEFORE)]), Verdict::NotModified);
+        assert_eq!(judge(&[("if-none-match", "x"), ("if-modified-since", AFTER)]), Verdict::Proceed);
         assert_eq!(judge(&[("if-match", "x"), ("if-none-match", "abc")]), Verdict::Failed);
     }
 
@@ -257,15 +230,9 @@ mod tests {
             HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())])
         };
         assert!(Conditions::for_write(&map("if-none-match", "*")).unwrap().absent);
-        assert_eq!(
-            Conditions::for_write(&map("if-match", "\"abc\"")).unwrap().etag_in,
-            ["abc"]
-        );
+        assert_eq!(Conditions::for_write(&map("if-match", "\"abc\"")).unwrap().etag_in, ["abc"]);
         for (name, value) in [("if-none-match", "\"abc\""), ("if-modified-since", AT)] {
-            assert_eq!(
-                Conditions::for_write(&map(name, value)).unwrap_err().code(),
-                &S3ErrorCode::NotImplemented
-            );
+            assert_eq!(Conditions::for_write(&map(name, value)).unwrap_err().code(), &S3ErrorCode::NotImplemented);
         }
     }
 }

@@ -50,10 +50,7 @@ impl S3Config {
         if self.region.is_empty() || !self.region.chars().all(plain) {
             return Err(S3ConfigError::Region(self.region.clone()));
         }
-        for (name, value) in [
-            ("connections_max", self.connections_max),
-            ("in_flight_max", self.in_flight_max),
-        ] {
+        for (name, value) in [("connections_max", self.connections_max), ("in_flight_max", self.in_flight_max)] {
             if value == 0 {
                 return Err(S3ConfigError::Limit(name));
             }

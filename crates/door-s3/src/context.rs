@@ -46,13 +46,7 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(user: Arc<User>, headers: HeaderMap, query: Vec<(String, String)>, body: Option<Upload>) -> Self {
         let op = Op::new(user.caller(Door::S3));
-        Self {
-            user,
-            op,
-            headers,
-            query,
-            body: Mutex::new(body),
-        }
+        Self { user, op, headers, query, body: Mutex::new(body) }
     }
 
     /// The body of an operation that stores one; there is one for exactly one taker.
@@ -60,10 +54,7 @@ impl Context {
     /// # Errors
     /// `MissingRequestBodyError` if the request was not one with data.
     pub(crate) fn take_body(&self) -> Result<Upload, S3Error> {
-        self.body
-            .lock()
-            .take()
-            .ok_or_else(|| refuse(S3ErrorCode::MissingRequestBodyError, "the request has no body"))
+        self.body.lock().take().ok_or_else(|| refuse(S3ErrorCode::MissingRequestBodyError, "the request has no body"))
     }
 
     /// A header as text; what is no text counts as absent.

@@ -40,16 +40,7 @@ impl S3Door {
         let known = Arc::clone(&users);
         let verifier = Verifier::new(Box::new(move |key| known.by_access_key(key)), config.region.clone());
         let metrics = Arc::new(S3Metrics::default());
-        Ok(Self {
-            shared: Arc::new(Shared {
-                ns,
-                users,
-                verifier,
-                config,
-                domains,
-                metrics,
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { ns, users, verifier, config, domains, metrics }) })
     }
 
     /// What the door has done so far.
@@ -109,20 +100,17 @@ impl Shared {
     /// `AccessDenied`, as in S3, if the bucket belongs to somebody else.
     pub(crate) fn expect_owner(&self, cx: &Context, bucket: &str, header: &str) -> Result<(), S3Error> {
         match cx.headers.contains_key(header) {
-            true => self.check_owner(
-                &self.ns.bucket(&cx.op, bucket).map_err(from_namespace)?,
-                cx.header(header).or(Some("")),
-            ),
+            true => self
+                .check_owner(&self.ns.bucket(&cx.op, bucket).map_err(from_namespace)?, cx.header(header).or(Some(""))),
             false => Ok(()),
         }
     }
 
     fn check_owner(&self, info: &BucketInfo, expected: Option<&str>) -> Result<(), S3Error> {
         match expected {
-            Some(expected) if expected != account_id(info.uid) => Err(refuse(
-                S3ErrorCode::AccessDenied,
-                "the bucket does not belong to the expected owner",
-            )),
+            Some(expected) if expected != account_id(info.uid) => {
+                Err(refuse(S3ErrorCode::AccessDenied, "the bucket does not belong to the expected owner"))
+            }
             _ => Ok(()),
         }
     }
@@ -131,10 +119,7 @@ impl Shared {
     pub(crate) fn owner(&self, uid: u32) -> s3s::dto::Owner {
         let known = self.users.list().into_iter().find(|user| user.uid == uid);
         let name = known.map_or_else(|| format!("uid {uid}"), |user| user.name.clone());
-        s3s::dto::Owner {
-            id: Some(canonical_id(uid)),
-            display_name: Some(name),
-        }
+        s3s::dto::Owner { id: Some(canonical_id(uid)), display_name: Some(name) }
     }
 }
 
@@ -155,10 +140,7 @@ pub(crate) fn canonical_id(uid: u32) -> String {
 pub(crate) fn only_present_version(version: Option<&str>) -> Result<(), S3Error> {
     match version {
         None | Some("null") => Ok(()),
-        Some(_) => Err(refuse(
-            S3ErrorCode::NoSuchVersion,
-            "the specified version does not exist",
-        )),
+        Some(_) => Err(refuse(S3ErrorCode::NoSuchVersion, "the specified version does not exist")),
     }
 }
 

@@ -13,10 +13,7 @@ pub(crate) fn refuse(code: S3ErrorCode, message: impl Into<Cow<'static, str>>) -
 
 /// A feature this store does not have: said clearly, never ignored where ignoring it would change what the client gets.
 pub(crate) fn not_offered(what: &str) -> S3Error {
-    refuse(
-        S3ErrorCode::NotImplemented,
-        format!("{what} is not offered by this store"),
-    )
+    refuse(S3ErrorCode::NotImplemented, format!("{what} is not offered by this store"))
 }
 
 /// The S3 form of an error of the name space.

@@ -64,21 +64,14 @@ impl Front {
             Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config)))
         };
         let builder = || {
-            let mut builder = S3ServiceBuilder::new(Operations {
-                door: Arc::clone(&door),
-            });
+            let mut builder = S3ServiceBuilder::new(Operations { door: Arc::clone(&door) });
             builder.set_config(config());
             builder.set_host(door.domains.clone());
             builder
         };
         let mut forms = builder();
         forms.set_auth(FormAuth(Arc::clone(&door.users)));
-        Self {
-            service: builder().build(),
-            form_service: forms.build(),
-            forms: Semaphore::new(FORMS_MAX),
-            door,
-        }
+        Self { service: builder().build(), form_service: forms.build(), forms: Semaphore::new(FORMS_MAX), door }
     }
 
     /// Answers a request.
@@ -115,9 +108,7 @@ impl Front {
         };
         refuse_document_type(&document)?;
         parts.headers.insert(CONTENT_LENGTH, document.len().into());
-        parts
-            .extensions
-            .insert(Arc::new(Context::new(verified.user, headers, query, stashed)));
+        parts.extensions.insert(Arc::new(Context::new(verified.user, headers, query, stashed)));
         call(&self.service, Request::from_parts(parts, Body::from(document))).await
     }
 
@@ -125,9 +116,7 @@ impl Front {
         // Credentials belong into the form: any others would be a second set.
         let query = query_pairs(parts.uri.query().unwrap_or_default());
         if parts.headers.contains_key(http::header::AUTHORIZATION)
-            || query
-                .iter()
-                .any(|(name, _)| name.starts_with("X-Amz-") || name == "Signature")
+            || query.iter().any(|(name, _)| name.starts_with("X-Amz-") || name == "Signature")
         {
             return Err(refuse(
                 S3ErrorCode::InvalidArgument,
@@ -135,19 +124,13 @@ impl Front {
             ));
         }
         let _permit = self.forms.try_acquire().map_err(|_| {
-            refuse(
-                S3ErrorCode::SlowDown,
-                "too many forms are being uploaded; reduce your request rate",
-            )
+            refuse(S3ErrorCode::SlowDown, "too many forms are being uploaded; reduce your request rate")
         })?;
         for name in READ_HERE {
             parts.headers.remove(name);
         }
         let head = FormHead::of_headers(&parts.headers);
-        let body = Body::http_body(Kept {
-            inner: body,
-            head: head.clone(),
-        });
+        let body = Body::http_body(Kept { inner: body, head: head.clone() });
         parts.extensions.insert(FormRequest(head));
         call(&self.form_service, Request::from_parts(parts, body)).await
     }
@@ -155,17 +138,11 @@ impl Front {
     /// Whether the body is an object's data, to be streamed, and not a document.
     fn carries_data(&self, parts: &Parts, query: &[(String, String)]) -> bool {
         const SUBRESOURCES: [&str; 4] = ["acl", "legal-hold", "retention", "tagging"];
-        let host = parts
-            .headers
-            .get(http::header::HOST)
-            .and_then(|host| host.to_str().ok());
+        let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         let in_host = host.is_some_and(|host| self.door.domains.bucket(host).is_some());
         let path = parts.uri.path().strip_prefix('/').unwrap_or_default();
-        let has_key = if in_host {
-            !path.is_empty()
-        } else {
-            path.split_once('/').is_some_and(|(_, key)| !key.is_empty())
-        };
+        let has_key =
+            if in_host { !path.is_empty() } else { path.split_once('/').is_some_and(|(_, key)| !key.is_empty()) };
         parts.method == Method::PUT
             && has_key
             && !parts.headers.contains_key("x-amz-copy-source")
@@ -211,16 +188,10 @@ fn refuse_ambiguous(parts: &Parts) -> Result<(), S3Error> {
         || several(&CONTENT_LENGTH)
         || several(&TRANSFER_ENCODING)
     {
-        return Err(refuse(
-            S3ErrorCode::InvalidRequest,
-            "the length of the request is given twice",
-        ));
+        return Err(refuse(S3ErrorCode::InvalidRequest, "the length of the request is given twice"));
     }
     if parts.headers.get_all(http::header::HOST).iter().count() != 1 {
-        return Err(refuse(
-            S3ErrorCode::InvalidRequest,
-            "the request needs exactly one Host header",
-        ));
+        return Err(refuse(S3ErrorCode::InvalidRequest, "the request needs exactly one Host header"));
     }
     Ok(())
 }
@@ -228,14 +199,8 @@ fn refuse_ambiguous(parts: &Parts) -> Result<(), S3Error> {
 /// Documents with a type declaration are refused before any parser sees them: no entities, no expansion.
 fn refuse_document_type(document: &[u8]) -> Result<(), S3Error> {
     const MARK: &[u8] = b"<!DOCTYPE";
-    if document
-        .windows(MARK.len())
-        .any(|window| window.eq_ignore_ascii_case(MARK))
-    {
-        return Err(refuse(
-            S3ErrorCode::MalformedXML,
-            "the document must not have a document type declaration",
-        ));
+    if document.windows(MARK.len()).any(|window| window.eq_ignore_ascii_case(MARK)) {
+        return Err(refuse(S3ErrorCode::MalformedXML, "the document must not have a document type declaration"));
     }
     Ok(())
 }
@@ -253,22 +218,12 @@ mod tests {
     #[test]
     fn a_request_with_two_lengths_or_hosts_is_refused() {
         let check = |pairs: &[(&str, &str)]| {
-            let request = pairs.iter().fold(Request::builder(), |builder, (name, value)| {
-                builder.header(*name, *value)
-            });
+            let request = pairs.iter().fold(Request::builder(), |builder, (name, value)| builder.header(*name, *value));
             refuse_ambiguous(&request.body(()).unwrap().into_parts().0).is_ok()
         };
         assert!(check(&[("host", "a"), ("content-length", "1")]));
-        assert!(!check(&[
-            ("host", "a"),
-            ("content-length", "1"),
-            ("transfer-encoding", "chunked")
-        ]));
-        assert!(!check(&[
-            ("host", "a"),
-            ("content-length", "1"),
-            ("content-length", "1")
-        ]));
+        assert!(!check(&[("host", "a"), ("content-length", "1"), ("transfer-encoding", "chunked")]));
+        assert!(!check(&[("host", "a"), ("content-length", "1"), ("content-length", "1")]));
         assert!(!check(&[("host", "a"), ("host", "b")]));
         assert!(!check(&[]));
     }

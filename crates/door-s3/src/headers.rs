@@ -10,14 +10,8 @@ use crate::error::refuse;
 use crate::etag::quoted;
 
 /// Headers kept with an object beside its user metadata.
-const SYSTEM: [&str; 6] = [
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "content-type",
-    "expires",
-];
+const SYSTEM: [&str; 6] =
+    ["cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires"];
 /// Start of the headers of user metadata.
 const USER_PREFIX: &str = "x-amz-meta-";
 /// Most user metadata of one object in bytes, names and values together: the limit of S3.
@@ -65,11 +59,8 @@ pub(crate) fn object_meta(headers: &HeaderMap) -> Result<ObjectMeta, S3Error> {
 }
 
 fn joined(headers: &HeaderMap, name: &str) -> Result<String, S3Error> {
-    let values: Result<Vec<_>, _> = headers
-        .get_all(name)
-        .iter()
-        .map(|value| std::str::from_utf8(value.as_bytes()))
-        .collect();
+    let values: Result<Vec<_>, _> =
+        headers.get_all(name).iter().map(|value| std::str::from_utf8(value.as_bytes())).collect();
     values
         .map(|values| values.join(","))
         .map_err(|_| refuse(S3ErrorCode::InvalidArgument, format!("the header {name} is no UTF-8")))
@@ -77,11 +68,8 @@ fn joined(headers: &HeaderMap, name: &str) -> Result<String, S3Error> {
 
 /// `aws-chunked` is how the request was sent, not what the object is.
 fn without_aws_chunked(value: &str) -> Option<String> {
-    let kept: Vec<_> = value
-        .split(',')
-        .map(str::trim)
-        .filter(|coding| !coding.is_empty() && *coding != "aws-chunked")
-        .collect();
+    let kept: Vec<_> =
+        value.split(',').map(str::trim).filter(|coding| !coding.is_empty() && *coding != "aws-chunked").collect();
     (!kept.is_empty()).then(|| kept.join(","))
 }
 
@@ -137,11 +125,7 @@ pub(crate) fn add_checksums(map: &mut HeaderMap, info: &ObjectInfo) {
     for algorithm in ALGORITHMS {
         if let Some(value) = info.meta.checksums.get(algorithm.name()) {
             insert(map, algorithm.header(), value);
-            kind = Some(if value.contains('-') {
-                "COMPOSITE"
-            } else {
-                "FULL_OBJECT"
-            });
+            kind = Some(if value.contains('-') { "COMPOSITE" } else { "FULL_OBJECT" });
         }
     }
     if let Some(kind) = kind {
@@ -151,10 +135,7 @@ pub(crate) fn add_checksums(map: &mut HeaderMap, info: &ObjectInfo) {
 
 /// Adds a header; one that HTTP cannot carry is left out and counted for the client in `x-amz-missing-meta`, as in S3.
 pub(crate) fn insert(map: &mut HeaderMap, name: &str, value: &str) {
-    match (
-        HeaderName::from_bytes(name.as_bytes()),
-        HeaderValue::from_bytes(value.as_bytes()),
-    ) {
+    match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes())) {
         (Ok(name), Ok(value)) => {
             map.insert(name, value);
         }
@@ -188,10 +169,7 @@ pub(crate) fn apply_overrides(map: &mut HeaderMap, query: &[(String, String)]) -
             continue;
         };
         let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
-            refuse(
-                S3ErrorCode::InvalidArgument,
-                format!("the value of {name} cannot be sent as a header"),
-            )
+            refuse(S3ErrorCode::InvalidArgument, format!("the value of {name} cannot be sent as a header"))
         })?;
         map.insert(*header, value);
     }
@@ -224,10 +202,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             meta.system.into_iter().collect::<Vec<_>>(),
-            [
-                ("content-type".into(), "text/plain".into()),
-                ("expires".into(), "whenever".into())
-            ]
+            [("content-type".into(), "text/plain".into()), ("expires".into(), "whenever".into())]
         );
         assert_eq!(
             meta.user.into_iter().collect::<Vec<_>>(),
@@ -237,12 +212,8 @@ mod tests {
 
     #[test]
     fn the_transfer_coding_is_not_stored_as_the_content_coding() {
-        let coding = |value| {
-            object_meta(&map(&[("content-encoding", value)]))
-                .unwrap()
-                .system
-                .remove("content-encoding")
-        };
+        let coding =
+            |value| object_meta(&map(&[("content-encoding", value)])).unwrap().system.remove("content-encoding");
         assert_eq!(coding("aws-chunked"), None);
         assert_eq!(coding("gzip, aws-chunked"), Some("gzip".to_owned()));
         assert_eq!(coding("gzip"), Some("gzip".to_owned()));

@@ -17,15 +17,9 @@ impl Domains {
         let label = |label: &str| !label.is_empty() && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
         let valid = domains.iter().all(|domain| domain.split('.').all(label));
         let below = |a: &str, b: &str| a == b || a.strip_suffix(b).is_some_and(|rest| rest.ends_with('.'));
-        let apart = domains
-            .iter()
-            .enumerate()
-            .all(|(i, a)| domains.iter().enumerate().all(|(j, b)| i == j || !below(a, b)));
-        if valid && apart {
-            Ok(Self(domains))
-        } else {
-            Err(S3ConfigError::Domains(domains))
-        }
+        let apart =
+            domains.iter().enumerate().all(|(i, a)| domains.iter().enumerate().all(|(j, b)| i == j || !below(a, b)));
+        if valid && apart { Ok(Self(domains)) } else { Err(S3ConfigError::Domains(domains)) }
     }
 
     /// The bucket a `Host` header names, if any. Hosts outside the domains name none.
@@ -35,10 +29,7 @@ impl Domains {
             _ => host,
         };
         let name = name.to_ascii_lowercase();
-        let bucket = self
-            .0
-            .iter()
-            .find_map(|domain| name.strip_suffix(domain.as_str())?.strip_suffix('.'))?;
+        let bucket = self.0.iter().find_map(|domain| name.strip_suffix(domain.as_str())?.strip_suffix('.'))?;
         (!bucket.is_empty()).then(|| bucket.to_owned())
     }
 }
@@ -81,14 +72,7 @@ mod tests {
 
     #[test]
     fn domains_must_be_names_and_lie_apart() {
-        for bad in [
-            &[""][..],
-            &["a..b"],
-            &["a b"],
-            &["a.com:80"],
-            &["a.com", "a.com"],
-            &["a.com", "x.a.com"],
-        ] {
+        for bad in [&[""][..], &["a..b"], &["a b"], &["a.com:80"], &["a.com", "a.com"], &["a.com", "x.a.com"]] {
             assert!(domains(bad).is_err(), "{bad:?}");
         }
         assert!(domains(&["a.com", "ba.com"]).is_ok());

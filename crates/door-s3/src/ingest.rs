@@ -47,10 +47,7 @@ struct Hashes {
 
 impl Hashes {
     fn for_body(body: &Upload) -> Self {
-        Self {
-            sha256: body.sha256.map(|_| Sha256::new()),
-            checksum: body.promise.algorithm.map(Hasher::new),
-        }
+        Self { sha256: body.sha256.map(|_| Sha256::new()), checksum: body.promise.algorithm.map(Hasher::new) }
     }
     fn update(&mut self, data: &[u8]) {
         if let Some(sha256) = &mut self.sha256 {
@@ -71,11 +68,7 @@ struct Demands {
 
 impl Demands {
     fn of_body(body: &Upload) -> Self {
-        Self {
-            sha256: body.sha256,
-            md5: body.md5,
-            promise: body.promise.clone(),
-        }
+        Self { sha256: body.sha256, md5: body.md5, promise: body.promise.clone() }
     }
 
     /// Returns the ETag and the checksums to keep.
@@ -116,11 +109,7 @@ fn sha256_mismatch() -> S3Error {
 /// # Errors
 /// The S3 error to answer with. Nothing is visible then; chunks already written are reclaimed by the store.
 pub(crate) async fn take_in(ingest: Ingest, body: Upload) -> Result<Taken, S3Error> {
-    if body.len() <= INLINE_LEN_MAX {
-        inline(ingest, body).await
-    } else {
-        windowed(ingest, body).await
-    }
+    if body.len() <= INLINE_LEN_MAX { inline(ingest, body).await } else { windowed(ingest, body).await }
 }
 
 /// Receives a small body whole and verifies it: documents, and what [`take_in`] takes in without a hop.
@@ -156,11 +145,7 @@ async fn gather_all(body: &mut Upload) -> Result<(Bytes, [u8; 16], Hashes, Deman
             }
         }
     }
-    let data = if rest.is_empty() {
-        first.unwrap_or_default()
-    } else {
-        rest.freeze()
-    };
+    let data = if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() };
     Ok((data, etag.finish(), hashes, demands))
 }
 
@@ -171,11 +156,7 @@ async fn inline(mut ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> 
         ingest.push(&data).map_err(from_content)?;
     }
     let content = ingest.finish().map_err(from_content)?;
-    Ok(Taken {
-        content,
-        etag,
-        checksums,
-    })
+    Ok(Taken { content, etag, checksums })
 }
 
 async fn windowed(ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> {
@@ -195,11 +176,8 @@ async fn windowed(ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> {
         };
         let start = ingest.idle().await?;
         // The end of the content is prepared in the same hop as its last window.
-        let next = if last {
-            Err(Stage::of(move || push(start)?.finish()))
-        } else {
-            Ok(Stage::of(move || push(start)))
-        };
+        let next =
+            if last { Err(Stage::of(move || push(start)?.finish())) } else { Ok(Stage::of(move || push(start))) };
         if hashing {
             let (hashed, mut state) = (Arc::clone(&window), hashes.idle().await?);
             hashes = Stage::of(move || {
@@ -219,19 +197,12 @@ async fn windowed(ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> {
     let (md5, hashes) = (etag.finish().await.map_err(lost)?, hashes.idle().await?);
     let content = content.idle().await?;
     let (etag, checksums) = demands.verify(md5, hashes, &trailer)?;
-    Ok(Taken {
-        content,
-        etag,
-        checksums,
-    })
+    Ok(Taken { content, etag, checksums })
 }
 
 fn lost(err: Died) -> S3Error {
     tracing::error!(error = %err, "a PUT failed");
-    refuse(
-        S3ErrorCode::InternalError,
-        "the store failed inside; nothing was stored",
-    )
+    refuse(S3ErrorCode::InternalError, "the store failed inside; nothing was stored")
 }
 
 /// The next window and its length, of at most `left` bytes and a piece; empty at the end of the body.

@@ -9,13 +9,7 @@ use crate::error::refuse;
 
 /// What `encoding-type=url` leaves alone: letters, digits, `- . _ ~ /` and `*`. A space becomes `%20` and a plus sign
 /// `%2B`, which both decoders in use (with and without "plus means space") read back rightly.
-const URL: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/')
-    .remove(b'*');
+const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b'*');
 
 /// First byte of a continuation token, so that another kind may come later.
 const TOKEN_VERSION: u8 = 1;
@@ -40,10 +34,7 @@ impl Encoding {
         match value {
             None | Some("") => Ok(Self::Plain),
             Some("url") => Ok(Self::Url),
-            Some(_) => Err(refuse(
-                S3ErrorCode::InvalidArgument,
-                "invalid encoding method specified in request",
-            )),
+            Some(_) => Err(refuse(S3ErrorCode::InvalidArgument, "invalid encoding method specified in request")),
         }
     }
 
@@ -68,16 +59,10 @@ pub(crate) fn token(place: &[u8]) -> String {
 /// # Errors
 /// `InvalidArgument` for what is no token of this store.
 pub(crate) fn place(token: &str) -> Result<Vec<u8>, S3Error> {
-    let bytes = BASE64
-        .decode(token)
-        .ok()
-        .filter(|bytes| bytes.len() <= PLACE_LEN_MAX + 1);
+    let bytes = BASE64.decode(token).ok().filter(|bytes| bytes.len() <= PLACE_LEN_MAX + 1);
     match bytes.as_deref() {
         Some([TOKEN_VERSION, place @ ..]) => Ok(place.to_vec()),
-        _ => Err(refuse(
-            S3ErrorCode::InvalidArgument,
-            "the continuation token provided is incorrect",
-        )),
+        _ => Err(refuse(S3ErrorCode::InvalidArgument, "the continuation token provided is incorrect")),
     }
 }
 
@@ -89,10 +74,7 @@ pub(crate) fn page_len(asked: Option<i32>) -> Result<usize, S3Error> {
     const PAGE_LEN_MAX: usize = 1000;
     match usize::try_from(asked.unwrap_or(1000)) {
         Ok(asked) => Ok(asked.min(PAGE_LEN_MAX)),
-        Err(_) => Err(refuse(
-            S3ErrorCode::InvalidArgument,
-            "the maximum number of entries must not be negative",
-        )),
+        Err(_) => Err(refuse(S3ErrorCode::InvalidArgument, "the maximum number of entries must not be negative")),
     }
 }
 
@@ -110,11 +92,7 @@ mod tests {
     #[test]
     fn page_lengths_are_capped_and_never_negative() {
         assert_eq!(
-            (
-                page_len(None).unwrap(),
-                page_len(Some(0)).unwrap(),
-                page_len(Some(5000)).unwrap()
-            ),
+            (page_len(None).unwrap(), page_len(Some(0)).unwrap(), page_len(Some(5000)).unwrap()),
             (1000, 0, 1000)
         );
         assert!(page_len(Some(-1)).is_err());

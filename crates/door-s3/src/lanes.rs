@@ -100,11 +100,7 @@ impl Stream {
         let id = queue.next_stream;
         queue.next_stream += 1;
         queue.hot.insert(id);
-        Self {
-            lanes: Arc::clone(lanes),
-            id,
-            stage: Stage::Idle(lanes.engine.state()),
-        }
+        Self { lanes: Arc::clone(lanes), id, stage: Stage::Idle(lanes.engine.state()) }
     }
 
     /// Hands in the next window, as soon as the one before is hashed. Returns without waiting for this one.
@@ -114,14 +110,7 @@ impl Stream {
     pub(crate) async fn start(mut self, window: Window) -> Result<Self, Died> {
         let state = self.idle().await?;
         let (reply, answer) = oneshot::channel();
-        let job = Job {
-            stream: self.id,
-            state,
-            window,
-            piece: 0,
-            offset: 0,
-            reply,
-        };
+        let job = Job { stream: self.id, state, window, piece: 0, offset: 0, reply };
         self.stage = Stage::Busy(answer);
         if let Some(leader) = Lanes::hand_in(&self.lanes, job) {
             tokio::task::spawn_blocking(move || leader.lead());
@@ -171,12 +160,7 @@ impl Drop for Leader {
 
 impl Lanes {
     fn new(engine: Engine, leaders_max: usize) -> Self {
-        Self {
-            engine,
-            leaders_max,
-            queue: Mutex::default(),
-            changed: Condvar::new(),
-        }
+        Self { engine, leaders_max, queue: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Whether so many streams are better hashed together than one after the other.
@@ -195,10 +179,7 @@ impl Lanes {
             return None;
         }
         queue.leaders += 1;
-        Some(Leader {
-            lanes: Arc::clone(this),
-            ended: false,
-        })
+        Some(Leader { lanes: Arc::clone(this), ended: false })
     }
 }
 
@@ -232,10 +213,7 @@ impl Leader {
             let fresh = batch.is_empty();
             queue.fill(batch, room);
             if pays && fresh && !batch.is_empty() {
-                #[allow(
-                    clippy::disallowed_methods,
-                    reason = "threads wait by real time; nothing stored depends on it"
-                )]
+                #[allow(clippy::disallowed_methods, reason = "threads wait by real time; nothing stored depends on it")]
                 let until = Instant::now() + LINGER;
                 while batch.len() < queue.hot.len().min(room) {
                     if changed.wait_until(&mut queue, until).timed_out() {
@@ -307,11 +285,7 @@ impl Job {
     /// Bytes from here that are whole blocks of the present piece; none unless the state stands between two blocks.
     fn run_len(&self) -> usize {
         let len = self.rest().len();
-        if self.state.partial_len() == 0 && len >= RUN_LEN_MIN {
-            len / 64 * 64
-        } else {
-            0
-        }
+        if self.state.partial_len() == 0 && len >= RUN_LEN_MIN { len / 64 * 64 } else { 0 }
     }
 
     /// Goes on to the start of a run, or to the end of the window.
@@ -319,11 +293,7 @@ impl Job {
         while self.piece < self.window.len() && self.run_len() == 0 {
             let rest = self.rest().len();
             let partial = self.state.partial_len();
-            self.advance(if partial > 0 && rest >= RUN_LEN_MIN {
-                64 - partial
-            } else {
-                rest
-            });
+            self.advance(if partial > 0 && rest >= RUN_LEN_MIN { 64 - partial } else { rest });
         }
     }
 

@@ -83,10 +83,8 @@ impl S3Metrics {
     /// Requests answered, by operation and class of status (2 for 2xx), without those that are zero.
     pub fn requests(&self) -> impl Iterator<Item = (Operation, usize, u64)> + '_ {
         OPERATIONS.iter().zip(&self.requests).flat_map(|(operation, classes)| {
-            let counted = classes
-                .iter()
-                .enumerate()
-                .map(|(i, count)| (*operation, i + 1, count.load(Ordering::Relaxed)));
+            let counted =
+                classes.iter().enumerate().map(|(i, count)| (*operation, i + 1, count.load(Ordering::Relaxed)));
             counted.filter(|(_, _, count)| *count > 0)
         })
     }
@@ -165,10 +163,8 @@ mod tests {
         for status in [200, 206, 404] {
             metrics.answered(Operation::GetObject, status);
         }
-        let counted: Vec<_> = metrics
-            .requests()
-            .map(|(operation, class, count)| (operation.name(), class, count))
-            .collect();
+        let counted: Vec<_> =
+            metrics.requests().map(|(operation, class, count)| (operation.name(), class, count)).collect();
         assert_eq!(counted, [("GetObject", 2, 2), ("GetObject", 4, 1)]);
     }
 }

@@ -51,20 +51,14 @@ impl S3Auth for FormAuth {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
         match self.0.by_access_key(access_key) {
             Some(user) => Ok(SecretKey::from(user.secret_key.expose())),
-            None => Err(refuse(
-                S3ErrorCode::InvalidAccessKeyId,
-                "the access key does not exist in this store",
-            )),
+            None => Err(refuse(S3ErrorCode::InvalidAccessKeyId, "the access key does not exist in this store")),
         }
     }
 }
 
 /// Whether a request is a form.
 pub(crate) fn is_form(method: &http::Method, headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(http::header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let kind = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     method == http::Method::POST && kind.eq_ignore_ascii_case("multipart/form-data")
 }
@@ -73,38 +67,24 @@ pub(crate) fn is_form(method: &http::Method, headers: &HeaderMap) -> bool {
 pub(crate) fn admit(door: &Shared, req: &mut S3Request<PostObjectInput>) -> S3Result<()> {
     let denied = |what: &'static str| refuse(S3ErrorCode::AccessDenied, what);
     // Credentials are there only where the library found a policy, its signature right and its conditions met.
-    let signed = req
-        .credentials
-        .as_ref()
-        .filter(|_| req.extensions.get::<FormRequest>().is_some());
+    let signed = req.credentials.as_ref().filter(|_| req.extensions.get::<FormRequest>().is_some());
     let credentials = signed.ok_or_else(|| denied("anonymous uploads are refused; sign the form's policy"))?;
     // The older signature carries no scope, and so no region.
     let region = req.region.as_ref().ok_or_else(|| {
-        refuse(
-            S3ErrorCode::InvalidRequest,
-            "this authorization mechanism is not supported; use AWS4-HMAC-SHA256",
-        )
+        refuse(S3ErrorCode::InvalidRequest, "this authorization mechanism is not supported; use AWS4-HMAC-SHA256")
     })?;
     if region.as_str() != door.config.region || req.service.as_deref() != Some("s3") {
         return Err(refuse(
             S3ErrorCode::AuthorizationHeaderMalformed,
-            format!(
-                "the form's credential scope is wrong; expecting region '{}' and service 's3'",
-                door.config.region
-            ),
+            format!("the form's credential scope is wrong; expecting region '{}' and service 's3'", door.config.region),
         ));
     }
-    let user = door
-        .users
-        .by_access_key(&credentials.access_key)
-        .ok_or_else(|| denied("the form's user was removed"))?;
+    let user =
+        door.users.by_access_key(&credentials.access_key).ok_or_else(|| denied("the form's user was removed"))?;
     if req.input.key.contains(FILENAME) {
         let name = req.extensions.get::<FormRequest>().and_then(|form| form.0.filename());
         let name = name.ok_or_else(|| {
-            refuse(
-                S3ErrorCode::InvalidArgument,
-                "the key asks for the file's name, and the file has none",
-            )
+            refuse(S3ErrorCode::InvalidArgument, "the key asks for the file's name, and the file has none")
         })?;
         req.input.key = req.input.key.replace(FILENAME, &name);
     }
@@ -122,16 +102,14 @@ pub(crate) fn admit(door: &Shared, req: &mut S3Request<PostObjectInput>) -> S3Re
             .ok_or_else(|| refuse(S3ErrorCode::InvalidArgument, "success_action_redirect is no URL"))?;
     }
     let len = u64::try_from(req.input.content_length.unwrap_or(0)).unwrap_or(0);
-    let body = req.input.body.take().ok_or_else(|| {
-        refuse(
-            S3ErrorCode::IncorrectNumberOfFilesInPostRequest,
-            "a form needs exactly one file",
-        )
-    })?;
+    let body = req
+        .input
+        .body
+        .take()
+        .ok_or_else(|| refuse(S3ErrorCode::IncorrectNumberOfFilesInPostRequest, "a form needs exactly one file"))?;
     let promised = Promised::of_headers(&fields, &Payload::Unsigned, true)?;
     let upload = Upload::of_form(Box::pin(body), len, promised, Arc::clone(&door.metrics));
-    req.extensions
-        .insert(Arc::new(Context::new(user, fields, Vec::new(), Some(upload))));
+    req.extensions.insert(Arc::new(Context::new(user, fields, Vec::new(), Some(upload))));
     Ok(())
 }
 
@@ -146,37 +124,18 @@ fn field_headers(input: &PostObjectInput) -> S3Result<HeaderMap> {
         ("x-amz-checksum-sha1", input.checksum_sha1.clone()),
         ("x-amz-checksum-sha256", input.checksum_sha256.clone()),
         ("x-amz-acl", enumerated(input.acl.as_ref().map(|acl| acl.as_str()))),
-        (
-            "x-amz-storage-class",
-            enumerated(input.storage_class.as_ref().map(|class| class.as_str())),
-        ),
-        (
-            "x-amz-server-side-encryption",
-            enumerated(input.server_side_encryption.as_ref().map(|kind| kind.as_str())),
-        ),
-        (
-            "x-amz-server-side-encryption-customer-algorithm",
-            input.sse_customer_algorithm.clone(),
-        ),
+        ("x-amz-storage-class", enumerated(input.storage_class.as_ref().map(|class| class.as_str()))),
+        ("x-amz-server-side-encryption", enumerated(input.server_side_encryption.as_ref().map(|kind| kind.as_str()))),
+        ("x-amz-server-side-encryption-customer-algorithm", input.sse_customer_algorithm.clone()),
         ("x-amz-tagging", input.tagging.clone()),
-        (
-            "x-amz-website-redirect-location",
-            input.website_redirect_location.clone(),
-        ),
-        (
-            "x-amz-object-lock-mode",
-            enumerated(input.object_lock_mode.as_ref().map(|mode| mode.as_str())),
-        ),
+        ("x-amz-website-redirect-location", input.website_redirect_location.clone()),
+        ("x-amz-object-lock-mode", enumerated(input.object_lock_mode.as_ref().map(|mode| mode.as_str()))),
     ];
     let mut map = HeaderMap::new();
     for (name, value) in pairs {
         let Some(value) = value else { continue };
-        let value = HeaderValue::from_str(&value).map_err(|_| {
-            refuse(
-                S3ErrorCode::InvalidArgument,
-                format!("the form's field {name} cannot be used"),
-            )
-        })?;
+        let value = HeaderValue::from_str(&value)
+            .map_err(|_| refuse(S3ErrorCode::InvalidArgument, format!("the form's field {name} cannot be used")))?;
         map.insert(HeaderName::from_static(name), value);
     }
     Ok(map)
@@ -197,9 +156,7 @@ pub(crate) fn object_meta(input: &PostObjectInput) -> S3Result<ObjectMeta> {
         ("content-encoding", &input.content_encoding),
         ("content-language", &input.content_language),
     ];
-    let system = system
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+    let system = system.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
     let user = input
         .metadata
         .iter()
@@ -207,17 +164,9 @@ pub(crate) fn object_meta(input: &PostObjectInput) -> S3Result<ObjectMeta> {
         .map(|(name, value)| (format!("x-amz-meta-{}", name.to_lowercase()), value.clone()));
     let mut map = HeaderMap::new();
     for (name, value) in system.chain(user) {
-        let unusable = |_| {
-            refuse(
-                S3ErrorCode::InvalidArgument,
-                "a field of the form cannot be kept as a header",
-            )
-        };
+        let unusable = |_| refuse(S3ErrorCode::InvalidArgument, "a field of the form cannot be kept as a header");
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable(()))?;
-        map.append(
-            name,
-            HeaderValue::from_bytes(value.as_bytes()).map_err(|_| unusable(()))?,
-        );
+        map.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| unusable(()))?);
     }
     headers::object_meta(&map)
 }

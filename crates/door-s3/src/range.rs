@@ -45,11 +45,7 @@ impl Asked {
             Self::From(first) => first..len,
             Self::Last(count) => len.saturating_sub(count)..len,
         };
-        if range.is_empty() {
-            Err(unsatisfiable(len))
-        } else {
-            Ok(range)
-        }
+        if range.is_empty() { Err(unsatisfiable(len)) } else { Ok(range) }
     }
 }
 
@@ -74,17 +70,12 @@ pub(crate) fn of_part(number: i32, parts: &[u64], len: u64) -> Result<Range<u64>
             Ok(start..start + parts[index])
         }
         Some(_) => {
-            let mut err = refuse(
-                S3ErrorCode::Custom("InvalidPartNumber".into()),
-                "the requested partnumber is not satisfiable",
-            );
+            let mut err =
+                refuse(S3ErrorCode::Custom("InvalidPartNumber".into()), "the requested partnumber is not satisfiable");
             err.set_status_code(http::StatusCode::RANGE_NOT_SATISFIABLE);
             Err(err)
         }
-        None => Err(refuse(
-            S3ErrorCode::InvalidArgument,
-            "part number must be an integer between 1 and 10000",
-        )),
+        None => Err(refuse(S3ErrorCode::InvalidArgument, "part number must be an integer between 1 and 10000")),
     }
 }
 
@@ -133,29 +124,16 @@ mod tests {
 
     #[test]
     fn ranges_outside_the_object_cannot_be_satisfied() {
-        for (header, len) in [
-            ("bytes=10-", 10),
-            ("bytes=10-12", 10),
-            ("bytes=-0", 10),
-            ("bytes=0-0", 0),
-            ("bytes=-5", 0),
-        ] {
+        for (header, len) in
+            [("bytes=10-", 10), ("bytes=10-12", 10), ("bytes=-0", 10), ("bytes=0-0", 0), ("bytes=-5", 0)]
+        {
             assert_eq!(resolved(header, len), Some(Err(S3ErrorCode::InvalidRange)), "{header}");
         }
     }
 
     #[test]
     fn what_is_no_single_byte_range_is_ignored() {
-        for header in [
-            "bytes=0-1,3-4",
-            "items=0-1",
-            "bytes=4-2",
-            "bytes=-",
-            "bytes=a-b",
-            "bytes",
-            "",
-            "bytes=+1-2",
-        ] {
+        for header in ["bytes=0-1,3-4", "items=0-1", "bytes=4-2", "bytes=-", "bytes=a-b", "bytes", "", "bytes=+1-2"] {
             assert_eq!(resolved(header, 10), None, "{header}");
         }
     }

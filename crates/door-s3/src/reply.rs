@@ -29,10 +29,7 @@ pub(crate) struct Asked {
 
 /// The answer to a request that ended with an error before it was an operation.
 pub(crate) fn of_error(err: S3Error) -> HttpResponse {
-    let (status, headers) = (
-        err.status_code().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        err.headers().cloned(),
-    );
+    let (status, headers) = (err.status_code().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), err.headers().cloned());
     let mut response = err.to_http_response().unwrap_or_else(|_| Response::new(Body::empty()));
     *response.status_mut() = status;
     response.headers_mut().extend(headers.unwrap_or_default());
@@ -47,9 +44,7 @@ pub(crate) fn complete(mut response: HttpResponse, asked: &Asked, operation: Ope
     let status = response.status();
     // An error with headers of its own loses its type in the library.
     if response.body().bytes().is_some_and(|body| body.starts_with(b"<?xml")) {
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     }
     let failed = status.is_client_error() || status.is_server_error();
     let bodiless =
@@ -59,10 +54,7 @@ pub(crate) fn complete(mut response: HttpResponse, asked: &Asked, operation: Ope
     } else if let Some(document) = response.body().bytes().filter(|document| !document.is_empty()) {
         let document = match operation {
             _ if failed => {
-                let region = response
-                    .headers()
-                    .get(REGION_HEADER)
-                    .and_then(|region| region.to_str().ok());
+                let region = response.headers().get(REGION_HEADER).and_then(|region| region.to_str().ok());
                 complete_document(&document, &asked.request_id, &asked.resource, region)
             }
             Operation::GetObjectAttributes => unquote_etag(&document),
@@ -100,10 +92,7 @@ fn drop_body(response: &mut HttpResponse, forget_length: bool) {
 /// S3 writes this one ETag without quotes, alone among all its documents.
 fn unquote_etag(document: &Bytes) -> Bytes {
     match std::str::from_utf8(document) {
-        Ok(text) => text
-            .replacen("<ETag>\"", "<ETag>", 1)
-            .replacen("\"</ETag>", "</ETag>", 1)
-            .into(),
+        Ok(text) => text.replacen("<ETag>\"", "<ETag>", 1).replacen("\"</ETag>", "</ETag>", 1).into(),
         Err(_) => document.clone(),
     }
 }
@@ -123,11 +112,7 @@ pub(crate) struct ReplyBody {
 
 impl ReplyBody {
     pub(crate) fn new(inner: Body, metrics: Arc<S3Metrics>, held: Held) -> Self {
-        Self {
-            inner,
-            metrics,
-            _held: held,
-        }
+        Self { inner, metrics, _held: held }
     }
 }
 
@@ -160,11 +145,7 @@ mod tests {
     use s3s::S3ErrorCode;
 
     fn asked(method: Method) -> Asked {
-        Asked {
-            method,
-            resource: "/b/k".to_owned(),
-            request_id: "00AB".to_owned(),
-        }
+        Asked { method, resource: "/b/k".to_owned(), request_id: "00AB".to_owned() }
     }
 
     #[test]
@@ -179,28 +160,19 @@ mod tests {
             "{text}"
         );
         assert_eq!(
-            (
-                response.status().as_u16(),
-                response.headers()["x-amz-request-id"].to_str().unwrap()
-            ),
+            (response.status().as_u16(), response.headers()["x-amz-request-id"].to_str().unwrap()),
             (404, "00AB")
         );
     }
 
     #[test]
     fn head_and_bodiless_statuses_never_carry_a_body() {
-        let head = complete(
-            of_error(refuse(S3ErrorCode::NoSuchKey, "gone")),
-            &asked(Method::HEAD),
-            Operation::HeadObject,
-        );
+        let head =
+            complete(of_error(refuse(S3ErrorCode::NoSuchKey, "gone")), &asked(Method::HEAD), Operation::HeadObject);
         assert!(head.body().bytes().unwrap().is_empty() && !head.headers().contains_key(CONTENT_TYPE));
         let mut err = S3Error::new(S3ErrorCode::NotModified);
         err.set_status_code(StatusCode::NOT_MODIFIED);
-        err.set_headers(HeaderMap::from_iter([(
-            http::header::ETAG,
-            HeaderValue::from_static("\"e\""),
-        )]));
+        err.set_headers(HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("\"e\""))]));
         let not_modified = complete(of_error(err), &asked(Method::GET), Operation::GetObject);
         assert_eq!(not_modified.status(), StatusCode::NOT_MODIFIED);
         assert!(not_modified.body().bytes().unwrap().is_empty() && not_modified.headers()["etag"] == "\"e\"");
@@ -208,14 +180,8 @@ mod tests {
 
     #[test]
     fn a_wrong_region_is_answered_with_the_right_one() {
-        let mut err = refuse(
-            S3ErrorCode::AuthorizationHeaderMalformed,
-            "the region 'x' is wrong; expecting 'eu-1'",
-        );
-        err.set_headers(HeaderMap::from_iter([(
-            REGION_HEADER,
-            HeaderValue::from_static("eu-1"),
-        )]));
+        let mut err = refuse(S3ErrorCode::AuthorizationHeaderMalformed, "the region 'x' is wrong; expecting 'eu-1'");
+        err.set_headers(HeaderMap::from_iter([(REGION_HEADER, HeaderValue::from_static("eu-1"))]));
         let response = complete(of_error(err), &asked(Method::GET), Operation::Other);
         let text = String::from_utf8(response.body().bytes().unwrap().to_vec()).unwrap();
         assert!(text.contains("<Region>eu-1</Region>"), "{text}");

@@ -49,12 +49,7 @@ pub async fn serve(listener: TcpListener, door: S3Door, shutdown: impl Future<Ou
     let drain = door.config.drain;
     // Request ids of different starts differ, so that an id pasted into a report means one request.
     let next_id = AtomicU64::new(door.ns.boot_id() << 32);
-    let server = Arc::new(Server {
-        front: Front::new(Arc::clone(&door)),
-        door,
-        in_flight,
-        next_id,
-    });
+    let server = Arc::new(Server { front: Front::new(Arc::clone(&door)), door, in_flight, next_id });
     let (stop, stopped) = watch::channel(false);
     let mut running = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -87,10 +82,7 @@ pub async fn serve(listener: TcpListener, door: S3Door, shutdown: impl Future<Ou
     let _ = stop.send(true);
     let drained = tokio::time::timeout(drain, async { while running.join_next().await.is_some() {} }).await;
     if drained.is_err() {
-        tracing::warn!(
-            connections = running.len(),
-            "requests did not end in time at shutdown and are cut"
-        );
+        tracing::warn!(connections = running.len(), "requests did not end in time at shutdown and are cut");
     }
 }
 
@@ -132,19 +124,13 @@ impl Server {
             request_id: format!("{id:016X}"),
         };
         let metrics = &self.door.metrics;
-        let held = Held {
-            _permit: Arc::clone(&self.in_flight).try_acquire_owned().ok(),
-            _gauge: metrics.request(),
-        };
+        let held = Held { _permit: Arc::clone(&self.in_flight).try_acquire_owned().ok(), _gauge: metrics.request() };
         let marks = Arc::new(Marks::default());
         let answered = if held._permit.is_some() {
             self.front.answer(request, &marks).await
         } else {
             metrics.refused_for_load();
-            Err(refuse(
-                S3ErrorCode::SlowDown,
-                "too many requests are in flight; reduce your request rate",
-            ))
+            Err(refuse(S3ErrorCode::SlowDown, "too many requests are in flight; reduce your request rate"))
         };
         let operation = marks.operation();
         let response = complete(answered.unwrap_or_else(of_error), &asked, operation);

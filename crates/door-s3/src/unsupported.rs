@@ -97,20 +97,10 @@ mod tests {
             ("x-amz-bucket-object-lock-enabled", "true"),
             ("x-amz-object-ownership", "ObjectWriter"),
         ] {
-            assert_eq!(
-                refused(name, value),
-                Some(S3ErrorCode::NotImplemented),
-                "{name}: {value}"
-            );
+            assert_eq!(refused(name, value), Some(S3ErrorCode::NotImplemented), "{name}: {value}");
         }
-        assert_eq!(
-            refused("x-amz-storage-class", "GLACIER"),
-            Some(S3ErrorCode::InvalidStorageClass)
-        );
-        assert_eq!(
-            refused("x-custom", &"x".repeat(17_000)),
-            Some(S3ErrorCode::RequestHeaderSectionTooLarge)
-        );
+        assert_eq!(refused("x-amz-storage-class", "GLACIER"), Some(S3ErrorCode::InvalidStorageClass));
+        assert_eq!(refused("x-custom", &"x".repeat(17_000)), Some(S3ErrorCode::RequestHeaderSectionTooLarge));
     }
 
     #[test]

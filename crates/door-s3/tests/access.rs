@@ -21,11 +21,7 @@ async fn nobody_gets_in_without_a_right_signature() {
         ("POST", "/bucket?delete"),
         ("OPTIONS", "/bucket/k"),
     ] {
-        client
-            .request(method, target)
-            .send_unsigned()
-            .await
-            .expect_error(403, "AccessDenied");
+        client.request(method, target).send_unsigned().await.expect_error(403, "AccessDenied");
     }
     let mut wrong = door.client();
     wrong.signer.secret_key.push('x');
@@ -38,10 +34,7 @@ async fn nobody_gets_in_without_a_right_signature() {
     late.get("/bucket/k").await.expect_error(403, "RequestTimeTooSkewed");
     let mut elsewhere = door.client();
     elsewhere.signer.region = "eu-west-1".to_owned();
-    let reply = elsewhere
-        .get("/bucket/k")
-        .await
-        .expect_error(400, "AuthorizationHeaderMalformed");
+    let reply = elsewhere.get("/bucket/k").await.expect_error(400, "AuthorizationHeaderMalformed");
     assert_eq!(reply.element("Region").as_deref(), Some("us-east-1"));
     assert_eq!(client.get("/bucket/k").await.text(), "data");
     door.stop().await;
@@ -60,22 +53,14 @@ async fn a_user_who_is_no_administrator_cannot_touch_what_belongs_to_others() {
     ada.put("/bucket/k", "x").await.expect_error(403, "AccessDenied");
     ada.delete("/bucket/k").await.expect_error(403, "AccessDenied");
     ada.delete("/bucket").await.expect(403);
-    ada.post("/bucket/mine?uploads", "")
-        .await
-        .expect_error(403, "AccessDenied");
+    ada.post("/bucket/mine?uploads", "").await.expect_error(403, "AccessDenied");
     ada.request("PUT", "/bucket/copy")
         .header("x-amz-copy-source", "bucket/k")
         .send()
         .await
         .expect_error(403, "AccessDenied");
     // An upload belongs to who began it.
-    let upload = door
-        .client()
-        .post("/bucket/up?uploads", "")
-        .await
-        .expect(200)
-        .element("UploadId")
-        .unwrap();
+    let upload = door.client().post("/bucket/up?uploads", "").await.expect(200).element("UploadId").unwrap();
     door.client_of(&eve)
         .put(&format!("/bucket/up?partNumber=1&uploadId={upload}"), "x")
         .await
@@ -89,17 +74,11 @@ async fn an_expected_owner_is_held_against_the_real_one() {
     let door = Running::start().await;
     let client = door.client();
     client.put("/bucket", "").await.expect(200);
-    let with = |owner: &str, method: &str| {
-        client
-            .request(method, "/bucket/k")
-            .header("x-amz-expected-bucket-owner", owner)
-    };
+    let with =
+        |owner: &str, method: &str| client.request(method, "/bucket/k").header("x-amz-expected-bucket-owner", owner);
     with("000000001000", "PUT").body("x").send().await.expect(200);
     for method in ["PUT", "GET", "DELETE"] {
-        with("111122223333", method)
-            .send()
-            .await
-            .expect_error(403, "AccessDenied");
+        with("111122223333", method).send().await.expect_error(403, "AccessDenied");
     }
     with("000000001000", "GET").send().await.expect(200);
     door.stop().await;
@@ -113,38 +92,21 @@ async fn presigned_requests_do_what_was_signed_and_nothing_else() {
     let host = || vec![("host".to_owned(), door.addr.to_string())];
     let put = client.request("PUT", "/bucket/k").presigned(60);
     send(door.addr, "PUT", &put, &host(), "data".into()).await.expect(200);
-    let get = client
-        .request("GET", "/bucket/k?response-content-type=text%2Fz")
-        .presigned(60);
+    let get = client.request("GET", "/bucket/k?response-content-type=text%2Fz").presigned(60);
     let got = send(door.addr, "GET", &get, &host(), "".into()).await.expect(200);
     assert_eq!((got.text().as_str(), got.header("content-type")), ("data", "text/z"));
-    send(door.addr, "DELETE", &get, &host(), "".into())
+    send(door.addr, "DELETE", &get, &host(), "".into()).await.expect_error(403, "SignatureDoesNotMatch");
+    send(door.addr, "GET", &get.replace("text%2Fz", "text%2Fhtml"), &host(), "".into())
         .await
         .expect_error(403, "SignatureDoesNotMatch");
-    send(
-        door.addr,
-        "GET",
-        &get.replace("text%2Fz", "text%2Fhtml"),
-        &host(),
-        "".into(),
-    )
-    .await
-    .expect_error(403, "SignatureDoesNotMatch");
-    let with_more: Vec<_> = host()
-        .into_iter()
-        .chain([("x-amz-meta-a".to_owned(), "b".to_owned())])
-        .collect();
-    send(door.addr, "PUT", &put, &with_more, "x".into())
-        .await
-        .expect_error(403, "AccessDenied");
+    let with_more: Vec<_> = host().into_iter().chain([("x-amz-meta-a".to_owned(), "b".to_owned())]).collect();
+    send(door.addr, "PUT", &put, &with_more, "x".into()).await.expect_error(403, "AccessDenied");
     // Headers moved into the signed query count as headers.
     let hoisted = client.request("PUT", "/bucket/m?x-amz-meta-color=blue").presigned(60);
     send(door.addr, "PUT", &hoisted, &host(), "x".into()).await.expect(200);
     assert_eq!(client.head("/bucket/m").await.header("x-amz-meta-color"), "blue");
     let public = client.request("PUT", "/bucket/m?x-amz-acl=public-read").presigned(60);
-    send(door.addr, "PUT", &public, &host(), "x".into())
-        .await
-        .expect_error(501, "NotImplemented");
+    send(door.addr, "PUT", &public, &host(), "x".into()).await.expect_error(501, "NotImplemented");
     door.stop().await;
 }
 
@@ -161,12 +123,7 @@ async fn chunked_bodies_are_taken_apart_and_lies_about_them_refused() {
         Payload::UnsignedChunks(700_000, ("x-amz-meta".to_owned(), "x".to_owned())),
     ] {
         let trailer = matches!(payload, Payload::UnsignedChunks(..));
-        let reply = client
-            .request("PUT", "/bucket/k")
-            .body(data.clone())
-            .payload(payload)
-            .send()
-            .await;
+        let reply = client.request("PUT", "/bucket/k").body(data.clone()).payload(payload).send().await;
         if trailer {
             reply.expect_error(400, "InvalidRequest");
         } else {
@@ -189,18 +146,14 @@ async fn chunked_bodies_are_taken_apart_and_lies_about_them_refused() {
         .expect_error(403, "SignatureDoesNotMatch");
     // Cut at a chunk's end, with a matching Content-Length: the last chunk is missing.
     let cut = signed.windows(4).rposition(|window| window == b"\r\n0;").unwrap() + 2;
-    send(door.addr, "PUT", "/bucket/changed", &headers, signed.slice(..cut))
-        .await
-        .expect_error(400, "IncompleteBody");
+    send(door.addr, "PUT", "/bucket/changed", &headers, signed.slice(..cut)).await.expect_error(400, "IncompleteBody");
     client.get("/bucket/changed").await.expect_error(404, "NoSuchKey");
     door.stop().await;
 }
 
 fn form(client: &Client, fields: &[(&str, &str)], policy: &str, file: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
     let date = client.signer.date();
-    let policy = policy
-        .replace("$CREDENTIAL", &client.signer.credential(&date))
-        .replace("$DATE", &date);
+    let policy = policy.replace("$CREDENTIAL", &client.signer.credential(&date)).replace("$DATE", &date);
     let policy = BASE64.encode(policy);
     let signature = client.signer.sign_policy(&policy, &date);
     let credential = client.signer.credential(&date);
@@ -212,10 +165,7 @@ fn form(client: &Client, fields: &[(&str, &str)], policy: &str, file: &[u8]) -> 
         ("x-amz-signature", &signature),
     ];
     let mut body = Vec::new();
-    for (name, value) in fields
-        .iter()
-        .chain(if policy.is_empty() { &[][..] } else { &signing[..] })
-    {
+    for (name, value) in fields.iter().chain(if policy.is_empty() { &[][..] } else { &signing[..] }) {
         body.extend_from_slice(
             format!("--XYZ\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").as_bytes(),
         );
@@ -225,10 +175,7 @@ fn form(client: &Client, fields: &[(&str, &str)], policy: &str, file: &[u8]) -> 
     body.extend_from_slice(b"\r\n--XYZ--\r\n");
     let headers = vec![
         ("host".to_owned(), client.addr.to_string()),
-        (
-            "content-type".to_owned(),
-            "multipart/form-data; boundary=XYZ".to_owned(),
-        ),
+        ("content-type".to_owned(), "multipart/form-data; boundary=XYZ".to_owned()),
     ];
     (headers, body)
 }
@@ -247,33 +194,17 @@ async fn forms_are_bound_by_their_signed_policy() {
     };
     post(&[("key", "up/${filename}")], POLICY, b"data").await.expect(204);
     assert_eq!(client.get("/bucket/up/a.txt").await.text(), "data");
-    post(&[("key", "elsewhere")], POLICY, b"data")
-        .await
-        .expect_error(400, "InvalidPolicyDocument");
+    post(&[("key", "elsewhere")], POLICY, b"data").await.expect_error(400, "InvalidPolicyDocument");
     post(&[("key", "up/long")], POLICY, &[b'x'; 1001]).await.expect(400);
-    post(&[("key", "up/old")], &POLICY.replace("2999", "2020"), b"data")
-        .await
-        .expect_error(403, "AccessDenied");
-    post(&[("key", "up/anonymous")], "", b"data")
-        .await
-        .expect_error(403, "AccessDenied");
-    post(
-        &[("key", "up/v2"), ("AWSAccessKeyId", "x"), ("signature", "y")],
-        "",
-        b"data",
-    )
-    .await;
+    post(&[("key", "up/old")], &POLICY.replace("2999", "2020"), b"data").await.expect_error(403, "AccessDenied");
+    post(&[("key", "up/anonymous")], "", b"data").await.expect_error(403, "AccessDenied");
+    post(&[("key", "up/v2"), ("AWSAccessKeyId", "x"), ("signature", "y")], "", b"data").await;
     for key in ["elsewhere", "up/long", "up/old", "up/anonymous", "up/v2"] {
-        client
-            .get(&format!("/bucket/{key}"))
-            .await
-            .expect_error(404, "NoSuchKey");
+        client.get(&format!("/bucket/{key}")).await.expect_error(404, "NoSuchKey");
     }
     let (mut headers, body) = form(&client, &[("key", "up/b")], POLICY, b"data");
     headers.push(("authorization".to_owned(), "AWS4-HMAC-SHA256 x".to_owned()));
-    send(door.addr, "POST", "/bucket", &headers, body.into())
-        .await
-        .expect_error(400, "InvalidArgument");
+    send(door.addr, "POST", "/bucket", &headers, body.into()).await.expect_error(400, "InvalidArgument");
     door.stop().await;
 }
 
@@ -284,9 +215,7 @@ async fn a_form_for_another_region_or_in_the_old_signature_is_refused() {
     client.put("/bucket", "").await.expect(200);
     client.signer.region = "eu-west-1".to_owned();
     let (headers, body) = form(&client, &[("key", "up/r")], POLICY, b"data");
-    send(door.addr, "POST", "/bucket", &headers, body.into())
-        .await
-        .expect_error(400, "AuthorizationHeaderMalformed");
+    send(door.addr, "POST", "/bucket", &headers, body.into()).await.expect_error(400, "AuthorizationHeaderMalformed");
     // A right signature of the old kind, HMAC-SHA1 of the policy.
     use hmac::{Hmac, KeyInit, Mac};
     let policy = BASE64.encode(r#"{"expiration":"2999-01-01T00:00:00Z","conditions":[{"bucket":"bucket"},["starts-with","$key","up/"],{"AWSAccessKeyId":"KEY"}]}"#.replace("KEY", &client.signer.access_key));
@@ -308,9 +237,7 @@ async fn a_form_for_another_region_or_in_the_old_signature_is_refused() {
     body.extend_from_slice(
         b"--XYZ\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\ndata\r\n--XYZ--\r\n",
     );
-    send(door.addr, "POST", "/bucket", &headers, body.into())
-        .await
-        .expect_error(400, "InvalidRequest");
+    send(door.addr, "POST", "/bucket", &headers, body.into()).await.expect_error(400, "InvalidRequest");
     door.client().get("/bucket/up/old").await.expect_error(404, "NoSuchKey");
     door.stop().await;
 }

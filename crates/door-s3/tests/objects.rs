@@ -41,25 +41,16 @@ async fn metadata_and_system_headers_come_back_as_they_were_stored() {
         ("x-amz-meta-color", "blue"),
         ("x-amz-meta-empty", ""),
     ];
-    let put = pairs
-        .iter()
-        .fold(client.request("PUT", "/bucket/k").body("x"), |call, (name, value)| {
-            call.header(name, value)
-        });
+    let put =
+        pairs.iter().fold(client.request("PUT", "/bucket/k").body("x"), |call, (name, value)| call.header(name, value));
     put.send().await.expect(200);
-    for reply in [
-        client.get("/bucket/k").await.expect(200),
-        client.head("/bucket/k").await.expect(200),
-    ] {
+    for reply in [client.get("/bucket/k").await.expect(200), client.head("/bucket/k").await.expect(200)] {
         for (name, value) in pairs {
             assert_eq!(reply.header(name), value, "{name}");
         }
     }
     client.put("/bucket/plain", "x").await.expect(200);
-    assert_eq!(
-        client.head("/bucket/plain").await.header("content-type"),
-        "binary/octet-stream"
-    );
+    assert_eq!(client.head("/bucket/plain").await.header("content-type"), "binary/octet-stream");
     door.stop().await;
 }
 
@@ -76,12 +67,7 @@ async fn ranges_and_response_overrides() {
         ("bytes=2999999-", 2_999_999, 3_000_000),
         ("bytes=-1500000", 1_500_000, 3_000_000),
     ] {
-        let got = client
-            .request("GET", "/bucket/k")
-            .header("range", range)
-            .send()
-            .await
-            .expect(206);
+        let got = client.request("GET", "/bucket/k").header("range", range).send().await.expect(206);
         assert!(got.body == data[from..to], "{range}");
         assert_eq!(got.header("content-range"), format!("bytes {from}-{}/3000000", to - 1));
     }
@@ -93,29 +79,16 @@ async fn ranges_and_response_overrides() {
         .expect_error(416, "InvalidRange");
     assert_eq!(outside.header("content-range"), "bytes */3000000");
     for ignored in ["bytes=0-1,3-4", "lines=1-2", "bytes=5-2"] {
-        let got = client
-            .request("GET", "/bucket/k")
-            .header("range", ignored)
-            .send()
-            .await
-            .expect(200);
+        let got = client.request("GET", "/bucket/k").header("range", ignored).send().await.expect(200);
         assert_eq!(got.body.len(), data.len(), "{ignored}");
     }
-    let head = client
-        .request("HEAD", "/bucket/k")
-        .header("range", "bytes=0-9")
-        .send()
-        .await
-        .expect(206);
+    let head = client.request("HEAD", "/bucket/k").header("range", "bytes=0-9").send().await.expect(206);
     assert_eq!(head.header("content-length"), "10");
     let got = client
         .get("/bucket/k?response-content-type=text%2Fx&response-expires=Thu%2C%2001%20Dec%201994%2016%3A00%3A00%20GMT")
         .await
         .expect(200);
-    assert_eq!(
-        (got.header("content-type"), got.header("expires")),
-        ("text/x", "Thu, 01 Dec 1994 16:00:00 GMT")
-    );
+    assert_eq!((got.header("content-type"), got.header("expires")), ("text/x", "Thu, 01 Dec 1994 16:00:00 GMT"));
     door.stop().await;
 }
 
@@ -124,49 +97,23 @@ async fn reads_and_writes_under_conditions() {
     let door = Running::start().await;
     let client = door.client();
     client.put("/bucket", "").await.expect(200);
-    let etag = client
-        .put("/bucket/k", "one")
-        .await
-        .expect(200)
-        .header("etag")
-        .to_owned();
+    let etag = client.put("/bucket/k", "one").await.expect(200).header("etag").to_owned();
     let get = |name, value| client.request("GET", "/bucket/k").header(name, value);
     get("if-match", etag.as_str()).send().await.expect(200);
-    get("if-match", "\"0\"")
-        .send()
-        .await
-        .expect_error(412, "PreconditionFailed");
+    get("if-match", "\"0\"").send().await.expect_error(412, "PreconditionFailed");
     let same = get("if-none-match", &etag).send().await.expect(304);
     assert!(same.body.is_empty() && same.header("etag") == etag);
     get("if-none-match", "\"0\", \"1\"").send().await.expect(200);
-    get("if-unmodified-since", "Thu, 01 Dec 1994 16:00:00 GMT")
-        .send()
-        .await
-        .expect(412);
-    get("if-modified-since", "Thu, 01 Dec 1994 16:00:00 GMT")
-        .send()
-        .await
-        .expect(200);
+    get("if-unmodified-since", "Thu, 01 Dec 1994 16:00:00 GMT").send().await.expect(412);
+    get("if-modified-since", "Thu, 01 Dec 1994 16:00:00 GMT").send().await.expect(200);
     let put =
         |name, value, body: &'static str| client.request("PUT", "/bucket/k").header(name, value).body(body).send();
-    put("if-none-match", "*", "two")
-        .await
-        .expect_error(412, "PreconditionFailed");
-    put("if-match", "\"0\"", "two")
-        .await
-        .expect_error(412, "PreconditionFailed");
+    put("if-none-match", "*", "two").await.expect_error(412, "PreconditionFailed");
+    put("if-match", "\"0\"", "two").await.expect_error(412, "PreconditionFailed");
     put("if-match", &etag, "two").await.expect(200);
-    put("if-none-match", "\"0\"", "three")
-        .await
-        .expect_error(501, "NotImplemented");
+    put("if-none-match", "\"0\"", "three").await.expect_error(501, "NotImplemented");
     assert_eq!(client.get("/bucket/k").await.text(), "two");
-    client
-        .request("PUT", "/bucket/new")
-        .header("if-none-match", "*")
-        .body("new")
-        .send()
-        .await
-        .expect(200);
+    client.request("PUT", "/bucket/new").header("if-none-match", "*").body("new").send().await.expect(200);
     client
         .request("DELETE", "/bucket/k")
         .header("if-match", &etag)
@@ -207,46 +154,21 @@ async fn keys_of_every_shape_are_kept_apart() {
     ];
     for (n, key) in keys.iter().enumerate() {
         // A key that ends with a slash stands for a directory and holds nothing.
-        let body = if key.ends_with('/') {
-            String::new()
-        } else {
-            format!("{n}")
-        };
+        let body = if key.ends_with('/') { String::new() } else { format!("{n}") };
         client.put(&format!("/bucket/{key}"), body).await.expect(200);
     }
     for (n, key) in keys.iter().enumerate() {
-        let body = if key.ends_with('/') {
-            String::new()
-        } else {
-            format!("{n}")
-        };
-        assert_eq!(
-            client.get(&format!("/bucket/{key}")).await.expect(200).text(),
-            body,
-            "{key}"
-        );
+        let body = if key.ends_with('/') { String::new() } else { format!("{n}") };
+        assert_eq!(client.get(&format!("/bucket/{key}")).await.expect(200).text(), body, "{key}");
     }
     let listed = client.get("/bucket?list-type=2&encoding-type=url").await.expect(200);
     assert_eq!(listed.elements("Key").len(), keys.len(), "{}", listed.text());
     for key in keys {
         client.delete(&format!("/bucket/{key}")).await.expect(204);
-        client
-            .get(&format!("/bucket/{key}"))
-            .await
-            .expect_error(404, "NoSuchKey");
+        client.get(&format!("/bucket/{key}")).await.expect_error(404, "NoSuchKey");
     }
-    assert!(
-        client
-            .get("/bucket?list-type=2")
-            .await
-            .expect(200)
-            .elements("Key")
-            .is_empty()
-    );
-    client
-        .put(&format!("/bucket/{}", "k".repeat(1025)), "x")
-        .await
-        .expect_error(400, "KeyTooLongError");
+    assert!(client.get("/bucket?list-type=2").await.expect(200).elements("Key").is_empty());
+    client.put(&format!("/bucket/{}", "k".repeat(1025)), "x").await.expect_error(400, "KeyTooLongError");
     door.stop().await;
 }
 
@@ -262,11 +184,7 @@ async fn copies_move_no_data_and_obey_their_conditions() {
         .header("x-amz-meta-a", "1")
         .header("content-type", "text/a");
     let etag = put.send().await.expect(200).header("etag").to_owned();
-    let copy = |target: &str| {
-        client
-            .request("PUT", target)
-            .header("x-amz-copy-source", "/bucket/from%20here")
-    };
+    let copy = |target: &str| client.request("PUT", target).header("x-amz-copy-source", "/bucket/from%20here");
     let copied = copy("/bucket/to").send().await.expect(200);
     assert_eq!(copied.element("ETag").unwrap().replace("&quot;", "\""), etag);
     let got = client.get("/bucket/to").await.expect(200);
@@ -279,10 +197,7 @@ async fn copies_move_no_data_and_obey_their_conditions() {
         .expect(200);
     let got = client.head("/bucket/other").await.expect(200);
     assert!(got.header("x-amz-meta-a").is_empty() && got.header("x-amz-meta-b") == "2");
-    copy("/bucket/from%20here")
-        .send()
-        .await
-        .expect_error(400, "InvalidRequest");
+    copy("/bucket/from%20here").send().await.expect_error(400, "InvalidRequest");
     copy("/bucket/from%20here")
         .header("x-amz-metadata-directive", "REPLACE")
         .header("x-amz-meta-c", "3")
@@ -325,30 +240,15 @@ async fn deletes_one_by_one_and_many_at_once() {
     }
     client.delete("/bucket/k0").await.expect(204);
     client.delete("/bucket/k0").await.expect(204);
-    let list: String = ["k1", "k2", "absent"]
-        .iter()
-        .map(|key| format!("<Object><Key>{key}</Key></Object>"))
-        .collect();
-    let reply = client
-        .post("/bucket?delete", format!("<Delete>{list}</Delete>"))
-        .await
-        .expect(200);
+    let list: String = ["k1", "k2", "absent"].iter().map(|key| format!("<Object><Key>{key}</Key></Object>")).collect();
+    let reply = client.post("/bucket?delete", format!("<Delete>{list}</Delete>")).await.expect(200);
     assert_eq!(reply.elements("Key"), ["k1", "k2", "absent"]);
     let quiet = "<Delete><Quiet>true</Quiet><Object><Key>k3</Key></Object><Object><Key>k4</Key><VersionId>77</VersionId></Object></Delete>";
     let reply = client.post("/bucket?delete", quiet).await.expect(200);
-    assert_eq!(
-        (reply.elements("Key"), reply.code()),
-        (vec!["k4".to_owned()], "NoSuchVersion".to_owned())
-    );
+    assert_eq!((reply.elements("Key"), reply.code()), (vec!["k4".to_owned()], "NoSuchVersion".to_owned()));
     assert_eq!(client.get("/bucket?list-type=2").await.elements("Key"), ["k4"]);
-    client
-        .post("/bucket?delete", "<Delete></Delete>")
-        .await
-        .expect_error(400, "MalformedXML");
-    client
-        .post("/bucket?delete", "<!DOCTYPE x [<!ENTITY e \"e\">]><Delete/>")
-        .await
-        .expect_error(400, "MalformedXML");
+    client.post("/bucket?delete", "<Delete></Delete>").await.expect_error(400, "MalformedXML");
+    client.post("/bucket?delete", "<!DOCTYPE x [<!ENTITY e \"e\">]><Delete/>").await.expect_error(400, "MalformedXML");
     door.stop().await;
 }
 
@@ -360,26 +260,10 @@ async fn a_body_that_is_not_what_was_promised_leaves_nothing() {
     for len in [10, 200_000, 3_000_000] {
         let data = noise(len, 9);
         let put = || client.request("PUT", "/bucket/k").body(data.clone());
-        put()
-            .header("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")
-            .send()
-            .await
-            .expect_error(400, "BadDigest");
-        put()
-            .header("content-md5", "AAAA")
-            .send()
-            .await
-            .expect_error(400, "InvalidDigest");
-        put()
-            .header("x-amz-checksum-crc32", "AAAAAA==")
-            .send()
-            .await
-            .expect_error(400, "BadDigest");
-        put()
-            .payload(Payload::Literal("0".repeat(64)))
-            .send()
-            .await
-            .expect_error(400, "XAmzContentSHA256Mismatch");
+        put().header("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==").send().await.expect_error(400, "BadDigest");
+        put().header("content-md5", "AAAA").send().await.expect_error(400, "InvalidDigest");
+        put().header("x-amz-checksum-crc32", "AAAAAA==").send().await.expect_error(400, "BadDigest");
+        put().payload(Payload::Literal("0".repeat(64))).send().await.expect_error(400, "XAmzContentSHA256Mismatch");
         let wrong = Payload::UnsignedChunks(8192, ("x-amz-checksum-crc32c".to_owned(), "AAAAAA==".to_owned()));
         put().payload(wrong).send().await.expect_error(400, "BadDigest");
         client.get("/bucket/k").await.expect_error(404, "NoSuchKey");
@@ -401,43 +285,17 @@ async fn checksums_are_verified_stored_and_returned_on_request() {
         ("sha256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="),
     ] {
         let header = format!("x-amz-checksum-{name}");
-        let put = client
-            .request("PUT", "/bucket/k")
-            .body("123456789")
-            .header(&header, value)
-            .send()
-            .await
-            .expect(200);
+        let put = client.request("PUT", "/bucket/k").body("123456789").header(&header, value).send().await.expect(200);
         assert_eq!(put.header(&header), value);
         assert_eq!(client.head("/bucket/k").await.header(&header), "");
-        let head = client
-            .request("HEAD", "/bucket/k")
-            .header("x-amz-checksum-mode", "ENABLED")
-            .send()
-            .await
-            .expect(200);
-        assert_eq!(
-            (head.header(&header), head.header("x-amz-checksum-type")),
-            (value, "FULL_OBJECT")
-        );
+        let head =
+            client.request("HEAD", "/bucket/k").header("x-amz-checksum-mode", "ENABLED").send().await.expect(200);
+        assert_eq!((head.header(&header), head.header("x-amz-checksum-type")), (value, "FULL_OBJECT"));
         let trailer = (header.clone(), value.to_owned());
-        for payload in [
-            Payload::UnsignedChunks(4, trailer.clone()),
-            Payload::SignedChunks(4, Some(trailer)),
-        ] {
-            client
-                .request("PUT", "/bucket/t")
-                .body("123456789")
-                .payload(payload)
-                .send()
-                .await
-                .expect(200);
-            let got = client
-                .request("GET", "/bucket/t")
-                .header("x-amz-checksum-mode", "ENABLED")
-                .send()
-                .await
-                .expect(200);
+        for payload in [Payload::UnsignedChunks(4, trailer.clone()), Payload::SignedChunks(4, Some(trailer))] {
+            client.request("PUT", "/bucket/t").body("123456789").payload(payload).send().await.expect(200);
+            let got =
+                client.request("GET", "/bucket/t").header("x-amz-checksum-mode", "ENABLED").send().await.expect(200);
             assert_eq!(
                 (got.header(&header), got.text().as_str(), got.header("content-encoding")),
                 (value, "123456789", "")
@@ -452,12 +310,7 @@ async fn attributes_acl_and_tagging_are_answered_and_what_is_not_there_is_refuse
     let door = Running::start().await;
     let client = door.client();
     client.put("/bucket", "").await.expect(200);
-    let etag = client
-        .put("/bucket/k", "123")
-        .await
-        .expect(200)
-        .header("etag")
-        .replace('"', "");
+    let etag = client.put("/bucket/k", "123").await.expect(200).header("etag").replace('"', "");
     let reply = client
         .request("GET", "/bucket/k?attributes")
         .header("x-amz-object-attributes", "ETag,ObjectSize,StorageClass")
@@ -465,24 +318,14 @@ async fn attributes_acl_and_tagging_are_answered_and_what_is_not_there_is_refuse
         .await
         .expect(200);
     assert_eq!(
-        (
-            reply.element("ETag"),
-            reply.element("ObjectSize"),
-            reply.element("StorageClass")
-        ),
+        (reply.element("ETag"), reply.element("ObjectSize"), reply.element("StorageClass")),
         (Some(etag), Some("3".into()), Some("STANDARD".into()))
     );
     for target in ["/bucket?acl", "/bucket/k?acl"] {
-        assert_eq!(
-            client.get(target).await.expect(200).element("Permission").unwrap(),
-            "FULL_CONTROL"
-        );
+        assert_eq!(client.get(target).await.expect(200).element("Permission").unwrap(), "FULL_CONTROL");
     }
     client.get("/bucket/k?tagging").await.expect(200);
-    assert_eq!(
-        client.get("/bucket?versioning").await.expect(200).element("Status"),
-        None
-    );
+    assert_eq!(client.get("/bucket?versioning").await.expect(200).element("Status"), None);
     for (method, target) in [
         ("PUT", "/bucket?versioning"),
         ("PUT", "/bucket?policy"),
@@ -492,11 +335,7 @@ async fn attributes_acl_and_tagging_are_answered_and_what_is_not_there_is_refuse
         ("GET", "/bucket?versions"),
     ] {
         let reply = client.request(method, target).body("<X/>").send().await;
-        assert!(
-            reply.status.is_client_error() || reply.status.as_u16() == 501,
-            "{method} {target}: {}",
-            reply.text()
-        );
+        assert!(reply.status.is_client_error() || reply.status.as_u16() == 501, "{method} {target}: {}", reply.text());
     }
     client
         .request("PUT", "/bucket/e")
@@ -505,10 +344,7 @@ async fn attributes_acl_and_tagging_are_answered_and_what_is_not_there_is_refuse
         .send()
         .await
         .expect_error(501, "NotImplemented");
-    client
-        .get("/bucket/k?versionId=77")
-        .await
-        .expect_error(404, "NoSuchVersion");
+    client.get("/bucket/k?versionId=77").await.expect_error(404, "NoSuchVersion");
     client.get("/bucket/k?versionId=null").await.expect(200);
     door.stop().await;
 }

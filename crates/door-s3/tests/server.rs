@@ -10,29 +10,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn a_bucket_may_be_a_host_name_below_a_configured_domain() {
-    let door = Running::with(S3Config {
-        domains: vec!["s3.test".to_owned()],
-        ..S3Config::default()
-    })
-    .await;
+    let door = Running::with(S3Config { domains: vec!["s3.test".to_owned()], ..S3Config::default() }).await;
     let client = door.client();
     client.put("/bucket", "").await.expect(200);
     let there = |method: &str, target: &str| client.request(method, target).header("host", "bucket.s3.test");
     there("PUT", "/dir/k").body("data").send().await.expect(200);
     assert_eq!(there("GET", "/dir/k").send().await.expect(200).text(), "data");
-    assert_eq!(
-        there("GET", "/?list-type=2").send().await.expect(200).elements("Key"),
-        ["dir/k"]
-    );
+    assert_eq!(there("GET", "/?list-type=2").send().await.expect(200).elements("Key"), ["dir/k"]);
     assert_eq!(client.get("/bucket/dir/k").await.expect(200).text(), "data");
     assert_eq!(
-        client
-            .request("GET", "/bucket/dir/k")
-            .header("host", "s3.test")
-            .send()
-            .await
-            .expect(200)
-            .text(),
+        client.request("GET", "/bucket/dir/k").header("host", "s3.test").send().await.expect(200).text(),
         "data"
     );
     door.stop().await;
@@ -40,26 +27,14 @@ async fn a_bucket_may_be_a_host_name_below_a_configured_domain() {
 
 #[tokio::test]
 async fn more_requests_than_allowed_are_told_to_slow_down() {
-    let door = Running::with(S3Config {
-        in_flight_max: 1,
-        ..S3Config::default()
-    })
-    .await;
+    let door = Running::with(S3Config { in_flight_max: 1, ..S3Config::default() }).await;
     let client = door.client();
     client.put("/bucket", "").await.expect(200);
     // A request that is admitted and then sends nothing: it holds the one place.
     let mut headers = vec![("host".to_owned(), door.addr.to_string())];
-    client.signer.sign(
-        "PUT",
-        "/bucket/slow",
-        &mut headers,
-        &"0123456789".into(),
-        common::Payload::Sha256,
-    );
+    client.signer.sign("PUT", "/bucket/slow", &mut headers, &"0123456789".into(), common::Payload::Sha256);
     let mut head = String::from("PUT /bucket/slow HTTP/1.1\r\ncontent-length: 10\r\n");
-    headers
-        .iter()
-        .for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     let mut slow = door.connect().await;
     slow.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
     while door.metrics.in_flight() == 0 {
@@ -87,17 +62,9 @@ async fn a_body_that_breaks_off_leaves_nothing() {
     let data = noise(3_000_000, 4);
     for sent in [0, 1000, 2_500_000] {
         let mut headers = vec![("host".to_owned(), door.addr.to_string())];
-        client.signer.sign(
-            "PUT",
-            "/bucket/k",
-            &mut headers,
-            &data.clone().into(),
-            common::Payload::Unsigned,
-        );
+        client.signer.sign("PUT", "/bucket/k", &mut headers, &data.clone().into(), common::Payload::Unsigned);
         let mut head = format!("PUT /bucket/k HTTP/1.1\r\ncontent-length: {}\r\n", data.len());
-        headers
-            .iter()
-            .for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
         let mut stream = door.connect().await;
         stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
         stream.write_all(&data[..sent]).await.unwrap();
@@ -126,9 +93,7 @@ async fn malformed_http_is_refused_and_the_door_serves_on() {
         let mut stream = door.connect().await;
         stream.write_all(bytes.as_bytes()).await.unwrap();
         let mut answer = [0; 12];
-        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut answer))
-            .await
-            .unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut answer)).await.unwrap();
         if read.is_ok() {
             assert_eq!(&answer[..10], b"HTTP/1.1 4", "{}", bytes.escape_debug());
         }
@@ -143,17 +108,9 @@ async fn shutdown_lets_requests_end_and_accepts_no_more() {
     let client = door.client();
     client.put("/bucket", "").await.expect(200);
     let mut headers = vec![("host".to_owned(), door.addr.to_string())];
-    client.signer.sign(
-        "PUT",
-        "/bucket/late",
-        &mut headers,
-        &"0123456789".into(),
-        common::Payload::Sha256,
-    );
+    client.signer.sign("PUT", "/bucket/late", &mut headers, &"0123456789".into(), common::Payload::Sha256);
     let mut head = String::from("PUT /bucket/late HTTP/1.1\r\ncontent-length: 10\r\n");
-    headers
-        .iter()
-        .for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     let mut slow = door.connect().await;
     slow.write_all(format!("{head}\r\n01234").as_bytes()).await.unwrap();
     while door.metrics.in_flight() == 0 {
@@ -180,23 +137,12 @@ async fn requests_and_bytes_are_counted() {
     client.get("/bucket/k").await.expect(200);
     client.get("/bucket/absent").await.expect(404);
     let headers = [("host".to_owned(), door.addr.to_string())];
-    send(door.addr, "GET", "/bucket/k", &headers, "".into())
-        .await
-        .expect(403);
-    let counted: Vec<_> = door
-        .metrics
-        .requests()
-        .map(|(operation, class, count)| (operation.name(), class, count))
-        .collect();
+    send(door.addr, "GET", "/bucket/k", &headers, "".into()).await.expect(403);
+    let counted: Vec<_> =
+        door.metrics.requests().map(|(operation, class, count)| (operation.name(), class, count)).collect();
     assert_eq!(
         counted,
-        [
-            ("Other", 4, 1),
-            ("CreateBucket", 2, 1),
-            ("GetObject", 2, 1),
-            ("GetObject", 4, 1),
-            ("PutObject", 2, 1)
-        ]
+        [("Other", 4, 1), ("CreateBucket", 2, 1), ("GetObject", 2, 1), ("GetObject", 4, 1), ("PutObject", 2, 1)]
     );
     assert!(door.metrics.bytes_in() == 100_000 && door.metrics.bytes_out() > 100_000);
     door.stop().await;

@@ -112,7 +112,10 @@ fn gets(target: &Target, noise: &Arc<[u8]>, len: usize, connections: usize) -> R
     }
     measure(target, connections, |client, _, connection, n| {
         let mut read = 0;
-        let status = client.fetch(&format!("{}/get-{len}-{}", target.folder, (n + connection * 7) % files), |bytes| read += bytes.len())?;
+        let status = client
+            .fetch(&format!("{}/get-{len}-{}", target.folder, (n + connection * 7) % files), |bytes| {
+                read += bytes.len()
+            })?;
         if read != len {
             return Err("a short body".into());
         }
@@ -135,7 +138,10 @@ fn lists(target: &Target, body: &str) -> Result<f64, Failure> {
 
 fn main() -> Result<(), Failure> {
     let mut args = std::env::args().skip(1);
-    let mut next = |what: &str| args.next().ok_or_else(|| format!("missing {what}; usage: rate ADDRESS USER PASSWORD FOLDER [SECONDS [FIGURE]]"));
+    let mut next = |what: &str| {
+        args.next()
+            .ok_or_else(|| format!("missing {what}; usage: rate ADDRESS USER PASSWORD FOLDER [SECONDS [FIGURE]]"))
+    };
     let target = Target {
         address: next("the address")?.parse()?,
         user: next("the user")?,
@@ -147,7 +153,9 @@ fn main() -> Result<(), Failure> {
     let mut noise = vec![0; 256 << 20];
     SystemEntropy.fill(&mut noise);
     let noise: Arc<[u8]> = noise.into();
-    for (size, len, connections) in [("4KiB", 4096, 1), ("4KiB", 4096, 8), ("1MiB", 1 << 20, 1), ("1MiB", 1 << 20, 8), ("256MiB", 256 << 20, 1)] {
+    for (size, len, connections) in
+        [("4KiB", 4096, 1), ("4KiB", 4096, 8), ("1MiB", 1 << 20, 1), ("1MiB", 1 << 20, 8), ("256MiB", 256 << 20, 1)]
+    {
         for (method, run) in [("PUT", puts as fn(&Target, &Arc<[u8]>, usize, usize) -> _), ("GET", gets)] {
             let name = format!("{method}-{size}-c{connections}");
             if name.starts_with(&figure) {
@@ -156,7 +164,8 @@ fn main() -> Result<(), Failure> {
             }
         }
     }
-    let some = "<propfind xmlns='DAV:'><prop><resourcetype/><getcontentlength/><getlastmodified/><getetag/></prop></propfind>";
+    let some =
+        "<propfind xmlns='DAV:'><prop><resourcetype/><getcontentlength/><getlastmodified/><getetag/></prop></propfind>";
     for (name, body) in [("PROPFIND-all", ""), ("PROPFIND-four", some)] {
         if name.starts_with(&figure) {
             println!("{name:<14} {:>9.2} ms for {MEMBERS} members", 1000.0 / lists(&target, body)?);

@@ -49,7 +49,14 @@ impl Found {
         match looked {
             Ok(attr) if matches!(attr.kind, NodeKind::File | NodeKind::Directory) => Ok(Self::Node(attr)),
             Ok(_) => Ok(Self::Hidden),
-            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NoSuchBucket | ErrorKind::NotDirectory | ErrorKind::Stale) => Ok(Self::Nothing),
+            Err(error)
+                if matches!(
+                    error.kind,
+                    ErrorKind::NotFound | ErrorKind::NoSuchBucket | ErrorKind::NotDirectory | ErrorKind::Stale
+                ) =>
+            {
+                Ok(Self::Nothing)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -154,7 +161,9 @@ impl Ask {
     pub(crate) fn conditions_hold(&self, attr: Option<&Attr>) -> Result<bool> {
         let conditions = Conditions::from_headers(&self.headers)?;
         let etag = match attr {
-            Some(attr) if !is_dir(attr) && conditions != Conditions::default() => Some(self.ns().object_info(&self.op, attr.ino)?.etag),
+            Some(attr) if !is_dir(attr) && conditions != Conditions::default() => {
+                Some(self.ns().object_info(&self.op, attr.ino)?.etag)
+            }
             _ => None,
         };
         self.check(&conditions, attr, etag.as_deref())
@@ -172,7 +181,9 @@ impl Ask {
         match conditions.verdict(present, reading) {
             Verdict::Proceed => Ok(true),
             Verdict::NotModified => Ok(false),
-            Verdict::Failed => Err(Refusal::precondition("a condition of the request does not hold; nothing was changed")),
+            Verdict::Failed => {
+                Err(Refusal::precondition("a condition of the request does not hold; nothing was changed"))
+            }
         }
     }
 
@@ -210,7 +221,8 @@ impl Now<'_> {
 
 impl State for Now<'_> {
     fn has_token(&mut self, resource: Option<&str>, token: &str) -> bool {
-        self.path(resource).is_some_and(|path| self.ask.door.locks.covering(&path).iter().any(|lock| lock.token == token))
+        self.path(resource)
+            .is_some_and(|path| self.ask.door.locks.covering(&path).iter().any(|lock| lock.token == token))
     }
     fn etag(&mut self, resource: Option<&str>) -> Option<String> {
         let attr = self.ask.look(&self.path(resource)?).ok()?.visible().filter(|attr| !is_dir(attr))?;

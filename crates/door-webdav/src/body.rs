@@ -170,7 +170,12 @@ impl FileBody {
             Some(bytes) => (Window::Ready(exactly(bytes, small)), small),
             None => {
                 let (reader, start, len) = (self.reader.clone(), range.start, want(READ_WINDOW));
-                let read = move || reader.read(start, len).map_err(|error| BodyError(error.to_string())).and_then(|bytes| exactly(bytes, len));
+                let read = move || {
+                    reader
+                        .read(start, len)
+                        .map_err(|error| BodyError(error.to_string()))
+                        .and_then(|bytes| exactly(bytes, len))
+                };
                 (Window::Reading(tokio::task::spawn_blocking(read)), len)
             }
         };

@@ -193,9 +193,15 @@ mod tests {
     #[test]
     fn a_cache_that_has_the_version_is_told_so() {
         assert_eq!(verdict(&[(IF_NONE_MATCH, "W/\"a\"")], Some("a"), true), Verdict::NotModified);
-        assert_eq!(verdict(&[(IF_MODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:37 GMT")], Some("a"), true), Verdict::NotModified);
+        assert_eq!(
+            verdict(&[(IF_MODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:37 GMT")], Some("a"), true),
+            Verdict::NotModified
+        );
         assert_eq!(verdict(&[(IF_MODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:36 GMT")], Some("a"), true), Verdict::Proceed);
-        assert_eq!(verdict(&[(IF_UNMODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:36 GMT")], Some("a"), true), Verdict::Failed);
+        assert_eq!(
+            verdict(&[(IF_UNMODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:36 GMT")], Some("a"), true),
+            Verdict::Failed
+        );
     }
 
     #[test]
@@ -206,7 +212,8 @@ mod tests {
 
     #[test]
     fn the_commit_checks_the_same_tags() {
-        let map: HeaderMap = [(IF_MATCH, "\"a\"".parse().unwrap()), (IF_NONE_MATCH, "*".parse().unwrap())].into_iter().collect();
+        let map: HeaderMap =
+            [(IF_MATCH, "\"a\"".parse().unwrap()), (IF_NONE_MATCH, "*".parse().unwrap())].into_iter().collect();
         let condition = Conditions::from_headers(&map).unwrap().for_commit();
         assert_eq!(condition, Condition { absent: true, etag_in: vec!["a".into()], etag_not_in: vec![] });
     }

@@ -38,7 +38,8 @@ pub(crate) fn rfc3339(time: Timestamp) -> String {
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let mut out = String::with_capacity(20);
     // Writing into a string cannot fail.
-    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", secs / 3600 % 24, secs / 60 % 60, secs % 60);
+    let _ =
+        write!(out, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", secs / 3600 % 24, secs / 60 % 60, secs % 60);
     out
 }
 

@@ -62,7 +62,12 @@ impl WebDavDoor {
     ///
     /// # Errors
     /// If the locks kept in the store cannot be read.
-    pub fn new(ns: Arc<Namespace>, users: Arc<Users>, entropy: Arc<dyn Entropy>, config: DavConfig) -> strata_namespace::Result<Arc<Self>> {
+    pub fn new(
+        ns: Arc<Namespace>,
+        users: Arc<Users>,
+        entropy: Arc<dyn Entropy>,
+        config: DavConfig,
+    ) -> strata_namespace::Result<Arc<Self>> {
         let locks = Arc::new(Locks::load(ns.clone(), entropy)?);
         let in_flight = Arc::new(Semaphore::new(config.in_flight_max));
         Ok(Arc::new(Self { ns, users, locks, config, metrics: Arc::default(), in_flight }))

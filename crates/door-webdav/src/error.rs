@@ -55,13 +55,19 @@ impl Refusal {
         Self::new(StatusCode::PRECONDITION_FAILED, what)
     }
     pub(crate) fn locked(root: &str) -> Self {
-        Self::new(StatusCode::LOCKED, format!("{root} is locked and its token was not submitted by the lock's owner; nothing changed"))
-            .because("lock-token-submitted")
+        Self::new(
+            StatusCode::LOCKED,
+            format!("{root} is locked and its token was not submitted by the lock's owner; nothing changed"),
+        )
+        .because("lock-token-submitted")
     }
     /// A task of ours died: a bug, reported as such.
     pub(crate) fn task(error: &tokio::task::JoinError) -> Self {
         tracing::error!(%error, "a webdav worker task died");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed while working on this request; check the resource before trying again")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the server failed while working on this request; check the resource before trying again",
+        )
     }
 }
 
@@ -85,10 +91,18 @@ impl From<ContentError> for Refusal {
 /// The HTTP status of each kind of failure, where the method has no better one.
 pub(crate) fn status_of(kind: ErrorKind) -> StatusCode {
     match kind {
-        ErrorKind::NotFound | ErrorKind::NoSuchBucket | ErrorKind::NoSuchUpload | ErrorKind::NoAttribute | ErrorKind::Stale => StatusCode::NOT_FOUND,
-        ErrorKind::Exists | ErrorKind::BucketExists | ErrorKind::NotDirectory | ErrorKind::NotEmpty => StatusCode::CONFLICT,
+        ErrorKind::NotFound
+        | ErrorKind::NoSuchBucket
+        | ErrorKind::NoSuchUpload
+        | ErrorKind::NoAttribute
+        | ErrorKind::Stale => StatusCode::NOT_FOUND,
+        ErrorKind::Exists | ErrorKind::BucketExists | ErrorKind::NotDirectory | ErrorKind::NotEmpty => {
+            StatusCode::CONFLICT
+        }
         ErrorKind::IsDirectory | ErrorKind::NotSupported => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorKind::AccessDenied | ErrorKind::NotPermitted | ErrorKind::TooManyLinks | ErrorKind::Loop => StatusCode::FORBIDDEN,
+        ErrorKind::AccessDenied | ErrorKind::NotPermitted | ErrorKind::TooManyLinks | ErrorKind::Loop => {
+            StatusCode::FORBIDDEN
+        }
         ErrorKind::NameTooLong => StatusCode::URI_TOO_LONG,
         ErrorKind::InvalidName
         | ErrorKind::Invalid

@@ -25,7 +25,10 @@ const DAV: &str = "1, 2, 3, sabredav-partialupdate";
 const METHODS: &str = "OPTIONS, GET, HEAD, PUT, PATCH, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK";
 
 /// Answers one request.
-pub(crate) async fn handle(door: Arc<WebDavDoor>, request: Request<Incoming>) -> Result<Response<ReplyBody>, Infallible> {
+pub(crate) async fn handle(
+    door: Arc<WebDavDoor>,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Infallible> {
     let method = request.method().clone();
     let reply = match door.in_flight.clone().try_acquire_owned() {
         Ok(permit) => {
@@ -36,7 +39,15 @@ pub(crate) async fn handle(door: Arc<WebDavDoor>, request: Request<Incoming>) ->
         }
         Err(_) => {
             add(&door.metrics.refused_busy, 1);
-            refuse(&door, &Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests are in progress; try again in a moment").closing(), false)
+            refuse(
+                &door,
+                &Refusal::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "too many requests are in progress; try again in a moment",
+                )
+                .closing(),
+                false,
+            )
         }
     };
     door.metrics.answered(&method, reply.status());
@@ -81,7 +92,10 @@ async fn answer(ask: &Arc<Ask>, body: Option<Incoming>) -> Result<Reply> {
 }
 
 /// Authenticates and decodes. The body is `None` for GET and HEAD.
-async fn accept(door: &Arc<WebDavDoor>, request: Request<Incoming>) -> Result<(Arc<Ask>, Option<Incoming>), Box<Reply>> {
+async fn accept(
+    door: &Arc<WebDavDoor>,
+    request: Request<Incoming>,
+) -> Result<(Arc<Ask>, Option<Incoming>), Box<Reply>> {
     let (head, body) = request.into_parts();
     let given = auth::basic(&head.headers);
     let user = given.as_ref().and_then(|(name, password)| door.users.by_password(name, password));
@@ -89,7 +103,11 @@ async fn accept(door: &Arc<WebDavDoor>, request: Request<Incoming>) -> Result<(A
         if given.is_some() {
             add(&door.metrics.auth_failures, 1);
         }
-        let mut reply = refuse(door, &Refusal::new(StatusCode::UNAUTHORIZED, "log in with a name and a password of this store"), false);
+        let mut reply = refuse(
+            door,
+            &Refusal::new(StatusCode::UNAUTHORIZED, "log in with a name and a password of this store"),
+            false,
+        );
         reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(auth::CHALLENGE));
         return Err(Box::new(after_draining(door, reply, body).await));
     };

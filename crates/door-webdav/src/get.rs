@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, EXPIRES, IF_RANGE, LAST_MODIFIED, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES, IF_RANGE, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use strata_namespace::{Access, Attr, DirEntry, NodeKind, ObjectInfo, Reader};
@@ -75,7 +75,12 @@ async fn once(ask: &Arc<Ask>) -> Result<Reply> {
         Wanted::Parts(parts) => match parts.as_slice() {
             [part] => {
                 let header = content_range(part, len);
-                (StatusCode::PARTIAL_CONTENT, VecDeque::from([Segment::Content(part.clone())]), Some(header), content_type)
+                (
+                    StatusCode::PARTIAL_CONTENT,
+                    VecDeque::from([Segment::Content(part.clone())]),
+                    Some(header),
+                    content_type,
+                )
             }
             parts => {
                 let segments = multipart(parts, len, &content_type);
@@ -147,7 +152,10 @@ fn multipart(parts: &[Range<u64>], len: u64, content_type: &str) -> VecDeque<Seg
     let mut segments = VecDeque::new();
     for (at, part) in parts.iter().enumerate() {
         let lead = if at == 0 { "" } else { "\r\n" };
-        let head = format!("{lead}--{BOUNDARY}\r\nContent-Type: {content_type}\r\nContent-Range: {}\r\n\r\n", content_range(part, len));
+        let head = format!(
+            "{lead}--{BOUNDARY}\r\nContent-Type: {content_type}\r\nContent-Range: {}\r\n\r\n",
+            content_range(part, len)
+        );
         segments.push_back(Segment::Literal(Bytes::from(head)));
         segments.push_back(Segment::Content(part.clone()));
     }
@@ -179,9 +187,14 @@ impl Render for Index {
     fn head(&mut self, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(b"<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>");
         push_text(out, &String::from_utf8_lossy(self.path.key()));
-        out.extend_from_slice(b"</title><style>td{padding:0 1em 0 0}td+td{text-align:right}</style></head><body>\n<table>\n");
+        out.extend_from_slice(
+            b"</title><style>td{padding:0 1em 0 0}td+td{text-align:right}</style></head><body>\n<table>\n",
+        );
         if !self.path.is_root() {
-            out.extend_from_slice(format!("<tr><td><a href=\"{}\">..</a></td><td></td><td></td></tr>\n", self.path.parent().href(true)).as_bytes());
+            out.extend_from_slice(
+                format!("<tr><td><a href=\"{}\">..</a></td><td></td><td></td></tr>\n", self.path.parent().href(true))
+                    .as_bytes(),
+            );
         }
         Ok(())
     }
@@ -194,7 +207,9 @@ impl Render for Index {
         out.extend_from_slice(format!("<tr><td><a href=\"{href}{slash}\">").as_bytes());
         push_text(out, &String::from_utf8_lossy(&entry.name));
         let size = if dir { String::new() } else { entry.attr.size.to_string() };
-        out.extend_from_slice(format!("{slash}</a></td><td>{size}</td><td>{}</td></tr>\n", date::rfc3339(entry.attr.mtime)).as_bytes());
+        out.extend_from_slice(
+            format!("{slash}</a></td><td>{size}</td><td>{}</td></tr>\n", date::rfc3339(entry.attr.mtime)).as_bytes(),
+        );
         Ok(())
     }
 

@@ -49,14 +49,18 @@ pub(crate) fn overwrite(headers: &HeaderMap) -> Result<bool> {
 
 /// `Timeout` of a lock in seconds: the first proposal that is understood, `None` for an endless one and where there is none.
 pub(crate) fn timeout_secs(headers: &HeaderMap) -> Option<u64> {
-    let proposals = headers.get_all("timeout").iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let proposals =
+        headers.get_all("timeout").iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     for proposal in proposals.map(str::trim) {
         if proposal.eq_ignore_ascii_case("infinite") {
             return None;
         }
-        let secs = proposal.split_once('-').filter(|(unit, _)| unit.eq_ignore_ascii_case("second")).map(|(_, secs)| secs);
+        let secs =
+            proposal.split_once('-').filter(|(unit, _)| unit.eq_ignore_ascii_case("second")).map(|(_, secs)| secs);
         match secs {
-            Some(secs) if !secs.is_empty() && secs.bytes().all(|byte| byte.is_ascii_digit()) => return Some(secs.parse().unwrap_or(u64::MAX)),
+            Some(secs) if !secs.is_empty() && secs.bytes().all(|byte| byte.is_ascii_digit()) => {
+                return Some(secs.parse().unwrap_or(u64::MAX));
+            }
             _ => {}
         }
     }
@@ -81,14 +85,19 @@ pub(crate) fn local_path(reference: &str, headers: &HeaderMap) -> Result<UrlPath
         let end = reference.find(['?', '#']).unwrap_or(reference.len());
         return UrlPath::parse(&reference[..end]);
     }
-    let uri: Uri = reference.parse().map_err(|_| Refusal::bad_request("a URL in the request cannot be read; nothing was changed"))?;
+    let uri: Uri = reference
+        .parse()
+        .map_err(|_| Refusal::bad_request("a URL in the request cannot be read; nothing was changed"))?;
     let here = headers.get(HOST).and_then(|host| host.to_str().ok());
     let same = match (uri.scheme_str(), uri.authority(), here) {
         (Some("http" | "https"), Some(authority), Some(here)) => same_authority(authority.as_str(), here),
         _ => false,
     };
     if !same {
-        return Err(Refusal::new(StatusCode::BAD_GATEWAY, "the other URL of the request is not on this server; nothing was changed"));
+        return Err(Refusal::new(
+            StatusCode::BAD_GATEWAY,
+            "the other URL of the request is not on this server; nothing was changed",
+        ));
     }
     UrlPath::parse(uri.path())
 }
@@ -113,7 +122,9 @@ mod tests {
 
     #[test]
     fn a_destination_is_a_path_or_a_url_of_this_server() {
-        for value in ["/b/x%20y", "http://store:8080/b/x%20y", "HTTP://STORE:8080/b/x%20y", "https://me@store:8080/b/x%20y?q"] {
+        for value in
+            ["/b/x%20y", "http://store:8080/b/x%20y", "HTTP://STORE:8080/b/x%20y", "https://me@store:8080/b/x%20y?q"]
+        {
             let headers = map(&[("host", "store:8080"), ("destination", value)]);
             assert_eq!(destination(&headers).unwrap().key(), b"/b/x y", "{value}");
         }

@@ -159,7 +159,8 @@ impl Input<'_> {
                 self.at += 1;
                 return Ok(conditions);
             }
-            let negated = self.text.as_bytes()[self.at..].get(..3).is_some_and(|word| word.eq_ignore_ascii_case(b"not"));
+            let negated =
+                self.text.as_bytes()[self.at..].get(..3).is_some_and(|word| word.eq_ignore_ascii_case(b"not"));
             if negated {
                 self.at += 3;
                 self.skip_space();

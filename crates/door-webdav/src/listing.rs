@@ -65,7 +65,8 @@ impl Pages {
     }
 
     async fn next_durable(self) -> Result<(Self, Bytes)> {
-        let (pages, bytes) = tokio::task::spawn_blocking(move || self.next()).await.map_err(|error| Refusal::task(&error))??;
+        let (pages, bytes) =
+            tokio::task::spawn_blocking(move || self.next()).await.map_err(|error| Refusal::task(&error))??;
         pages.ask.ns().settle(&pages.ask.op).await?;
         Ok((pages, bytes))
     }

@@ -63,12 +63,16 @@ fn may_lock(ask: &Ask) -> Result<()> {
 /// Lets the library carry the request out. `condition` names the reason of a refusal that it gives none for.
 async fn hand_over(ask: &Arc<Ask>, body: Vec<u8>, condition: &'static str) -> Result<Reply> {
     let context = Arc::new(Context { ask: ask.clone(), refusal: Mutex::new(None) });
-    let handler: DavHandler<Arc<Context>> =
-        DavHandler::builder().filesystem(Box::new(Store)).locksystem(Box::new(LockSystem(context.clone()))).build_handler();
+    let handler: DavHandler<Arc<Context>> = DavHandler::builder()
+        .filesystem(Box::new(Store))
+        .locksystem(Box::new(LockSystem(context.clone())))
+        .build_handler();
     // The library sees the path that was authorised, not the client's spelling of it.
-    let mut request = Request::builder().method(ask.method.clone()).uri(ask.path.href(ask.path.has_slash())).body(Full::new(Bytes::from(body))).map_err(
-        |error| Refusal::bad_request(format!("the request cannot be used: {error}")),
-    )?;
+    let mut request = Request::builder()
+        .method(ask.method.clone())
+        .uri(ask.path.href(ask.path.has_slash()))
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| Refusal::bad_request(format!("the request cannot be used: {error}")))?;
     *request.headers_mut() = ask.headers.clone();
     let reply = handler.handle_guarded(request, ask.user.name.clone(), context.clone()).await;
     if let Some(refusal) = context.refusal.lock().take() {
@@ -78,10 +82,15 @@ async fn hand_over(ask: &Arc<Ask>, body: Vec<u8>, condition: &'static str) -> Re
     if head.status.is_client_error() || head.status.is_server_error() {
         let reason = head.status.canonical_reason().unwrap_or("refused");
         let refusal = Refusal::new(head.status, format!("{} was refused ({reason}); nothing was changed", ask.method));
-        let names_condition = matches!(head.status, StatusCode::LOCKED | StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED);
+        let names_condition =
+            matches!(head.status, StatusCode::LOCKED | StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED);
         return Err(if names_condition { refusal.because(condition) } else { refusal });
     }
-    let body = body.collect().await.map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?.to_bytes();
+    let body = body
+        .collect()
+        .await
+        .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?
+        .to_bytes();
     let length = HeaderValue::from(body.len());
     let mut reply = Response::from_parts(head, ReplyBody::whole(&ask.door.metrics, body));
     if reply.status() != StatusCode::NO_CONTENT {

@@ -137,22 +137,30 @@ impl Locks {
     /// 423 if a conflicting lock is held (`no-conflicting-lock`), 507 at a limit, or what the store says.
     pub(crate) fn grant(&self, op: &Op, mut wanted: LockRecord) -> Result<LockRecord> {
         if wanted.owner_xml.len() > OWNER_LEN_MAX {
-            return Err(Refusal::bad_request(format!("the lock's owner element is longer than {OWNER_LEN_MAX} bytes; nothing was locked")));
+            return Err(Refusal::bad_request(format!(
+                "the lock's owner element is longer than {OWNER_LEN_MAX} bytes; nothing was locked"
+            )));
         }
         let now = self.ns.now();
         let mut table = self.table.write();
         self.sweep(op, &mut table, now)?;
         let above = covering(&table, &wanted.path).find(|lock| !(lock.shared && wanted.shared));
-        let below = || wanted.deep.then(|| below(&table, &wanted.path).find(|lock| !(lock.shared && wanted.shared))).flatten();
+        let below =
+            || wanted.deep.then(|| below(&table, &wanted.path).find(|lock| !(lock.shared && wanted.shared))).flatten();
         if let Some(lock) = above.or_else(below) {
-            return Err(Refusal::new(http::StatusCode::LOCKED, format!("{} is locked already; nothing was locked", path::href(&lock.path, false)))
-                .because("no-conflicting-lock"));
+            return Err(Refusal::new(
+                http::StatusCode::LOCKED,
+                format!("{} is locked already; nothing was locked", path::href(&lock.path, false)),
+            )
+            .because("no-conflicting-lock"));
         }
         let mine = table.values().flatten().filter(|lock| lock.principal == wanted.principal).count();
         if self.len() >= LOCKS_MAX || mine >= LOCKS_PER_USER_MAX {
             return Err(Refusal::new(
                 http::StatusCode::INSUFFICIENT_STORAGE,
-                format!("the share holds at most {LOCKS_MAX} locks and {LOCKS_PER_USER_MAX} per user; unlock something and try again"),
+                format!(
+                    "the share holds at most {LOCKS_MAX} locks and {LOCKS_PER_USER_MAX} per user; unlock something and try again"
+                ),
             ));
         }
         wanted.token = self.draw_token();
@@ -166,7 +174,14 @@ impl Locks {
     ///
     /// # Errors
     /// 412 if there is no such lock.
-    pub(crate) fn refresh(&self, op: &Op, path: &UrlPath, token: &str, principal: &str, expires: Timestamp) -> Result<LockRecord> {
+    pub(crate) fn refresh(
+        &self,
+        op: &Op,
+        path: &UrlPath,
+        token: &str,
+        principal: &str,
+        expires: Timestamp,
+    ) -> Result<LockRecord> {
         let now = self.ns.now();
         let mut table = self.table.write();
         let found = table.values_mut().flatten().find(|lock| lock.token == token && live(lock, now));
@@ -177,7 +192,10 @@ impl Locks {
                 *lock = renewed.clone();
                 Ok(renewed)
             }
-            _ => Err(Refusal::precondition("no lock of yours with this token covers the resource; nothing was refreshed").because("lock-token-matches-request-uri")),
+            _ => Err(Refusal::precondition(
+                "no lock of yours with this token covers the resource; nothing was refreshed",
+            )
+            .because("lock-token-matches-request-uri")),
         }
     }
 
@@ -188,9 +206,11 @@ impl Locks {
     pub(crate) fn release(&self, op: &Op, path: &UrlPath, token: &str, principal: &str, any: bool) -> Result<()> {
         let now = self.ns.now();
         let mut table = self.table.write();
-        let found = table.values().flatten().find(|lock| lock.token == token && live(lock, now) && reaches(lock, path.key()));
+        let found =
+            table.values().flatten().find(|lock| lock.token == token && live(lock, now) && reaches(lock, path.key()));
         let Some(lock) = found else {
-            return Err(Refusal::conflict("no lock with this token covers the resource; nothing was unlocked").because("lock-token-matches-request-uri"));
+            return Err(Refusal::conflict("no lock with this token covers the resource; nothing was unlocked")
+                .because("lock-token-matches-request-uri"));
         };
         if lock.principal != principal && !any {
             return Err(Refusal::forbidden("the lock belongs to another user; it is still held"));
@@ -210,7 +230,8 @@ impl Locks {
             return Ok(());
         }
         let mut table = self.table.write();
-        let gone: Vec<LockRecord> = below(&table, path.key()).chain(table.get(path.key()).into_iter().flatten()).cloned().collect();
+        let gone: Vec<LockRecord> =
+            below(&table, path.key()).chain(table.get(path.key()).into_iter().flatten()).cloned().collect();
         for lock in gone {
             self.ns.remove_lock(op, &lock.token)?;
             self.drop_from(&mut table, &lock.path, |held| held.token == lock.token);
@@ -220,8 +241,12 @@ impl Locks {
 
     /// Removes what has expired. The table is bounded, so a full walk is too; it runs when a lock is granted.
     fn sweep(&self, op: &Op, table: &mut Table, now: Timestamp) -> Result<()> {
-        let dead: Vec<(Vec<u8>, String)> =
-            table.values().flatten().filter(|lock| !live(lock, now)).map(|lock| (lock.path.clone(), lock.token.clone())).collect();
+        let dead: Vec<(Vec<u8>, String)> = table
+            .values()
+            .flatten()
+            .filter(|lock| !live(lock, now))
+            .map(|lock| (lock.path.clone(), lock.token.clone()))
+            .collect();
         for (path, token) in dead {
             self.ns.remove_lock(op, &token)?;
             self.drop_from(table, &path, |lock| lock.token == token);
@@ -288,7 +313,12 @@ fn below<'a>(table: &'a Table, key: &[u8]) -> impl Iterator<Item = &'a LockRecor
 
 /// A lock that forbids the change: every exclusive lock that covers the resource (or, for a tree, lies below) must be
 /// held by its owner; of shared locks on one resource, one must be.
-fn conflict_with_change<'a>(table: &'a Table, touch: &Touch, holder: &Holder, now: Timestamp) -> Option<&'a LockRecord> {
+fn conflict_with_change<'a>(
+    table: &'a Table,
+    touch: &Touch,
+    holder: &Holder,
+    now: Timestamp,
+) -> Option<&'a LockRecord> {
     let held = |lock: &LockRecord| lock.principal == holder.principal && holder.tokens.contains(&lock.token);
     let mut shared: Option<&LockRecord> = None;
     let mut holds_one = false;

@@ -6,8 +6,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::{Method, StatusCode};
 
 /// Names of the methods counted one by one; all others are counted as the last.
-pub const METHODS: [&str; 14] =
-    ["GET", "HEAD", "PUT", "PATCH", "DELETE", "MKCOL", "COPY", "MOVE", "PROPFIND", "PROPPATCH", "LOCK", "UNLOCK", "OPTIONS", "other"];
+pub const METHODS: [&str; 14] = [
+    "GET",
+    "HEAD",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "PROPFIND",
+    "PROPPATCH",
+    "LOCK",
+    "UNLOCK",
+    "OPTIONS",
+    "other",
+];
 
 /// Counters and gauges of a WebDAV door since it was made.
 #[derive(Debug, Default)]

@@ -46,13 +46,19 @@ impl UrlPath {
                 return Err(Refusal::bad_request("a name may not contain NUL or an escaped slash"));
             }
             if name.len() > NAME_LEN_MAX {
-                return Err(Refusal::new(http::StatusCode::URI_TOO_LONG, format!("a name is longer than {NAME_LEN_MAX} bytes")));
+                return Err(Refusal::new(
+                    http::StatusCode::URI_TOO_LONG,
+                    format!("a name is longer than {NAME_LEN_MAX} bytes"),
+                ));
             }
             bytes.push(b'/');
             bytes.extend_from_slice(&name);
         }
         if bytes.len() > PATH_LEN_MAX {
-            return Err(Refusal::new(http::StatusCode::URI_TOO_LONG, format!("the path is longer than {PATH_LEN_MAX} bytes")));
+            return Err(Refusal::new(
+                http::StatusCode::URI_TOO_LONG,
+                format!("the path is longer than {PATH_LEN_MAX} bytes"),
+            ));
         }
         Ok(Self { bytes, slash: encoded.ends_with('/') })
     }
@@ -132,7 +138,9 @@ fn decode(segment: &str) -> Result<Vec<u8>> {
             rest = tail;
             continue;
         }
-        let digit = |at: usize| tail.get(at).and_then(|&byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+        let digit = |at: usize| {
+            tail.get(at).and_then(|&byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok())
+        };
         let (Some(high), Some(low)) = (digit(0), digit(1)) else {
             return Err(Refusal::bad_request("a percent sign in the path is not followed by two hexadecimal digits"));
         };

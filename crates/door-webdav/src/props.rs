@@ -188,7 +188,11 @@ pub(crate) fn push_live(out: &mut Vec<u8>, live: Live, subject: &Subject<'_>) ->
             return true;
         }
         Live::ResourceType => {
-            out.extend_from_slice(if subject.dir { b"<D:resourcetype><D:collection/></D:resourcetype>" as &[u8] } else { b"<D:resourcetype/>" });
+            out.extend_from_slice(if subject.dir {
+                b"<D:resourcetype><D:collection/></D:resourcetype>" as &[u8]
+            } else {
+                b"<D:resourcetype/>"
+            });
             return true;
         }
         Live::SupportedLock => {
@@ -220,7 +224,9 @@ pub(crate) fn push_live(out: &mut Vec<u8>, live: Live, subject: &Subject<'_>) ->
 fn push_active_lock(out: &mut Vec<u8>, lock: &LockRecord, now: Timestamp) {
     let scope = if lock.shared { "shared" } else { "exclusive" };
     let depth = if lock.deep { "infinity" } else { "0" };
-    let timeout = lock.expires.map_or_else(|| "Infinite".to_owned(), |end| format!("Second-{}", (end.secs() - now.secs()).max(0)));
+    let timeout = lock
+        .expires
+        .map_or_else(|| "Infinite".to_owned(), |end| format!("Second-{}", (end.secs() - now.secs()).max(0)));
     out.extend_from_slice(
         format!("<D:activelock><D:locktype><D:write/></D:locktype><D:lockscope><D:{scope}/></D:lockscope><D:depth>{depth}</D:depth>").as_bytes(),
     );

@@ -46,16 +46,24 @@ pub(crate) async fn put(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
 pub(crate) fn target(ask: &Ask) -> Result<Target> {
     let path = &ask.path;
     if path.is_root() || path.is_bucket() {
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "files live in buckets; PUT to /bucket/name; nothing was changed"));
+        return Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "files live in buckets; PUT to /bucket/name; nothing was changed",
+        ));
     }
     let parent = ask.parent_of(path)?;
     let existing = match ask.look_in(&parent, path.name())? {
         Found::Node(attr) if is_dir(&attr) => {
-            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "there is a collection of this name; nothing was changed"));
+            return Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "there is a collection of this name; nothing was changed",
+            ));
         }
         Found::Hidden => return Err(Refusal::conflict("something that is no file has this name; nothing was changed")),
         Found::Node(attr) => Some(attr),
-        Found::Nothing if path.has_slash() => return Err(Refusal::conflict("a file's URL does not end in a slash; nothing was changed")),
+        Found::Nothing if path.has_slash() => {
+            return Err(Refusal::conflict("a file's URL does not end in a slash; nothing was changed"));
+        }
         Found::Nothing => None,
     };
     match &existing {
@@ -73,7 +81,11 @@ pub(crate) fn target(ask: &Ask) -> Result<Target> {
     // An If header that asked for an ETag was judged on this very version: the commit must meet it again.
     if let (Some(header), Some(etag)) = (&ask.if_header, etag)
         && condition.etag_in.is_empty()
-        && header.lists.iter().flat_map(|list| &list.conditions).any(|condition| matches!(condition.what, Matcher::ETag(_)))
+        && header
+            .lists
+            .iter()
+            .flat_map(|list| &list.conditions)
+            .any(|condition| matches!(condition.what, Matcher::ETag(_)))
     {
         condition.etag_in.push(etag);
     }
@@ -88,10 +100,21 @@ pub(crate) fn target(ask: &Ask) -> Result<Target> {
 /// Makes the content visible.
 pub(crate) fn commit(ask: &Ask, target: &Target, content: Content, modified: Option<Timestamp>) -> Result<Reply> {
     let put = || {
-        let (info, created) =
-            ask.ns().put_file(&ask.op, target.parent.ino, ask.path.name(), content, None, meta(ask), &target.condition)?;
+        let (info, created) = ask.ns().put_file(
+            &ask.op,
+            target.parent.ino,
+            ask.path.name(),
+            content,
+            None,
+            meta(ask),
+            &target.condition,
+        )?;
         if let Some(time) = modified {
-            ask.ns().setattr(&ask.op, info.attr.ino, &SetAttr { mtime: Some(SetTime::At(time)), ..SetAttr::default() })?;
+            ask.ns().setattr(
+                &ask.op,
+                info.attr.ino,
+                &SetAttr { mtime: Some(SetTime::At(time)), ..SetAttr::default() },
+            )?;
         }
         Ok::<_, strata_namespace::Error>((info, created))
     };
@@ -124,7 +147,8 @@ fn meta(ask: &Ask) -> ObjectMeta {
 fn oc_mtime(ask: &Ask) -> Result<Option<Timestamp>> {
     let Some(text) = headers::text(&ask.headers, "x-oc-mtime")? else { return Ok(None) };
     let secs = text.trim().split('.').next().unwrap_or_default();
-    let secs: i64 = secs.parse().map_err(|_| Refusal::bad_request("X-OC-Mtime is not a number of seconds; nothing was changed"))?;
+    let secs: i64 =
+        secs.parse().map_err(|_| Refusal::bad_request("X-OC-Mtime is not a number of seconds; nothing was changed"))?;
     Ok(Some(Timestamp::from_parts(secs, 0)))
 }
 

@@ -69,7 +69,8 @@ pub(crate) enum WriteAt {
 /// # Errors
 /// 400 for anything else: taking it for a whole body would destroy the rest of the file.
 pub(crate) fn content_range(header: &str) -> Result<WriteAt> {
-    let refuse = || Refusal::bad_request("Content-Range of a PUT must be `bytes first-last/total`; nothing was changed");
+    let refuse =
+        || Refusal::bad_request("Content-Range of a PUT must be `bytes first-last/total`; nothing was changed");
     let spec = header.trim().strip_prefix("bytes").ok_or_else(refuse)?;
     let (span, total) = spec.trim_start_matches([' ', '=']).split_once('/').ok_or_else(refuse)?;
     let (first, last) = span.split_once('-').ok_or_else(refuse)?;
@@ -86,14 +87,20 @@ pub(crate) fn content_range(header: &str) -> Result<WriteAt> {
 /// # Errors
 /// 400 for anything else.
 pub(crate) fn update_range(header: &str) -> Result<WriteAt> {
-    let refuse = || Refusal::bad_request("X-Update-Range must be `append`, `bytes=first-last`, `bytes=first-` or `bytes=-n`; nothing was changed");
+    let refuse = || {
+        Refusal::bad_request(
+            "X-Update-Range must be `append`, `bytes=first-last`, `bytes=first-` or `bytes=-n`; nothing was changed",
+        )
+    };
     let header = header.trim();
     if header.eq_ignore_ascii_case("append") {
         return Ok(WriteAt::Append);
     }
     let (first, last) = header.strip_prefix("bytes=").and_then(|spec| spec.split_once('-')).ok_or_else(refuse)?;
     match (number(first), number(last)) {
-        (Some(first), Some(last)) if first <= last && last < u64::MAX => Ok(WriteAt::Offset(first, Some(last - first + 1))),
+        (Some(first), Some(last)) if first <= last && last < u64::MAX => {
+            Ok(WriteAt::Offset(first, Some(last - first + 1)))
+        }
         (Some(first), None) if last.trim().is_empty() => Ok(WriteAt::Offset(first, None)),
         (None, Some(count)) if first.trim().is_empty() => Ok(WriteAt::FromEnd(count)),
         _ => Err(refuse()),

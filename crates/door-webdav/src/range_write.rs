@@ -26,7 +26,10 @@ const PARTIAL_UPDATE: &str = "application/x-sabredav-partialupdate";
 pub(crate) async fn patch(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     let content_type = headers::text(&ask.headers, CONTENT_TYPE.as_str())?.unwrap_or_default();
     if !content_type.trim().eq_ignore_ascii_case(PARTIAL_UPDATE) {
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("PATCH takes {PARTIAL_UPDATE} only; nothing was changed")));
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("PATCH takes {PARTIAL_UPDATE} only; nothing was changed"),
+        ));
     }
     let Some(range) = headers::text(&ask.headers, "x-update-range")? else {
         return Err(Refusal::bad_request("PATCH needs X-Update-Range; nothing was changed"));
@@ -65,7 +68,10 @@ pub(crate) async fn write(ask: &Arc<Ask>, body: Incoming, at: WriteAt, create: b
         let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         ends = ends.saturating_add(len);
         if ends > end_max {
-            return Err(Refusal::bad_request("the body is longer than its range; the range is written, the rest is not").closing());
+            return Err(Refusal::bad_request(
+                "the body is longer than its range; the range is written, the rest is not",
+            )
+            .closing());
         }
         let (file, from) = (file.clone(), offset);
         let work = move || write_pieces(file.ns(), &file.ask.op, file.ino, from, &pieces);

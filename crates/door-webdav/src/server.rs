@@ -26,7 +26,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// None at present; a failing `accept` is logged and tried again.
-pub async fn serve(listener: TcpListener, door: Arc<WebDavDoor>, shutdown: impl Future<Output = ()> + Send) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    door: Arc<WebDavDoor>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(door.config.connections_max));
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -57,7 +61,9 @@ pub async fn serve(listener: TcpListener, door: Arc<WebDavDoor>, shutdown: impl 
     }
     drop(listener);
     let _ = stop.send(true);
-    let drained = tokio::time::timeout(door.config.drain_timeout, async { while connections.join_next().await.is_some() {} }).await;
+    let drained =
+        tokio::time::timeout(door.config.drain_timeout, async { while connections.join_next().await.is_some() {} })
+            .await;
     if drained.is_err() {
         tracing::warn!(connections = connections.len(), "webdav connections are cut off at the end of the drain time");
         connections.shutdown().await;

@@ -49,7 +49,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
         let result = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.watch(cx, result)
     }
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         self.watch(cx, result)
     }

@@ -33,7 +33,8 @@ pub(crate) async fn mkcol(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     let parent = ask.parent_of(path)?;
     ask.conditions_hold(None)?;
     let touches = [Touch::one(path), Touch::one(&path.parent())];
-    let made = ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().mkdir(&ask.op, parent.ino, path.name(), 0o755))?;
+    let made =
+        ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().mkdir(&ask.op, parent.ino, path.name(), 0o755))?;
     match made {
         Ok(_) => Ok(ask.empty(StatusCode::CREATED)),
         Err(error) if matches!(error.kind, ErrorKind::Exists | ErrorKind::BucketExists) => Err(taken()),
@@ -57,10 +58,14 @@ pub(crate) async fn delete(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     let parent = ask.parent_of(path)?;
     if path.is_bucket() {
         let bucket = path.bucket().unwrap_or_default();
-        ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().delete_bucket(&ask.op, bucket))?.map_err(|error| match error.kind {
-            ErrorKind::NotEmpty => Refusal::conflict("a bucket is deleted when it is empty; delete what is in it first; nothing was changed"),
-            _ => error.into(),
-        })?;
+        ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().delete_bucket(&ask.op, bucket))?.map_err(
+            |error| match error.kind {
+                ErrorKind::NotEmpty => Refusal::conflict(
+                    "a bucket is deleted when it is empty; delete what is in it first; nothing was changed",
+                ),
+                _ => error.into(),
+            },
+        )?;
     } else if is_dir(&attr) {
         ask.require(&parent, WRITE)?;
         ask.door.locks.check(&touches, &ask.holder())?;
@@ -101,7 +106,11 @@ async fn ends(ask: &Arc<Ask>, body: Incoming) -> Result<Ends> {
     let from = ask.parent_of(path)?;
     let to = ask.parent_of(&destination)?;
     let target = match ask.look_in(&to, destination.name())? {
-        Found::Hidden => return Err(Refusal::conflict("something that WebDAV cannot show has the destination's name; nothing was changed")),
+        Found::Hidden => {
+            return Err(Refusal::conflict(
+                "something that WebDAV cannot show has the destination's name; nothing was changed",
+            ));
+        }
         found => found.visible(),
     };
     if target.is_some() && !overwrite {
@@ -131,7 +140,9 @@ pub(crate) async fn copy(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     let work = move || {
         let from = (ends.from.ino, tree.path.name());
         let to = (ends.to.ino, ends.destination.name());
-        tree.ns().copy_tree(&tree.op, from, to, deep, ends.overwrite).map_err(|error| target_error(error, &ends.destination))
+        tree.ns()
+            .copy_tree(&tree.op, from, to, deep, ends.overwrite)
+            .map_err(|error| target_error(error, &ends.destination))
     };
     on_blocking_thread(work).await?;
     Ok(ask.empty(if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
@@ -149,7 +160,8 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     }
     ask.require(&ends.from, WRITE)?;
     let destination = &ends.destination;
-    let touches = [Touch::tree(path), Touch::one(&path.parent()), Touch::tree(destination), Touch::one(&destination.parent())];
+    let touches =
+        [Touch::tree(path), Touch::one(&path.parent()), Touch::tree(destination), Touch::one(&destination.parent())];
     // A rename replaces a file by a file. Anything else is swapped with the source first, then removed there: at no
     // moment is the destination missing, and a crash in between loses neither.
     let swap = ends.target.as_ref().is_some_and(|target| is_dir(target) || is_dir(&ends.source));
@@ -169,7 +181,11 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
         let parent = ends.from.ino;
         on_blocking_thread(move || {
             let name = tree.path.name();
-            Ok(if replaced_is_dir { tree.ns().remove_tree(&tree.op, parent, name) } else { tree.ns().unlink(&tree.op, parent, name) }?)
+            Ok(if replaced_is_dir {
+                tree.ns().remove_tree(&tree.op, parent, name)
+            } else {
+                tree.ns().unlink(&tree.op, parent, name)
+            }?)
         })
         .await?;
     }
@@ -180,7 +196,9 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
 /// What a taken or vanished destination means in these methods.
 fn target_error(error: strata_namespace::Error, destination: &UrlPath) -> Refusal {
     match error.kind {
-        ErrorKind::Exists | ErrorKind::NotEmpty => Refusal::precondition(format!("{} was made meanwhile; nothing was changed", destination.href(false))),
+        ErrorKind::Exists | ErrorKind::NotEmpty => {
+            Refusal::precondition(format!("{} was made meanwhile; nothing was changed", destination.href(false)))
+        }
         _ => error.into(),
     }
 }

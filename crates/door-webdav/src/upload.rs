@@ -37,16 +37,26 @@ pub(crate) struct Upload<'a> {
 impl<'a> Upload<'a> {
     /// # Errors
     /// 400 for announcements that contradict each other or cannot be read.
-    pub(crate) fn new(body: Incoming, request: &HeaderMap, metrics: &'a DavMetrics, silence_max: Duration) -> Result<Self> {
-        let announced = match headers::text(request, "x-expected-entity-length")? {
-            Some(text) => Some(text.trim().parse::<u64>().map_err(|_| Refusal::bad_request("X-Expected-Entity-Length is not a number; nothing was changed"))?),
-            None => None,
-        };
+    pub(crate) fn new(
+        body: Incoming,
+        request: &HeaderMap,
+        metrics: &'a DavMetrics,
+        silence_max: Duration,
+    ) -> Result<Self> {
+        let announced =
+            match headers::text(request, "x-expected-entity-length")? {
+                Some(text) => Some(text.trim().parse::<u64>().map_err(|_| {
+                    Refusal::bad_request("X-Expected-Entity-Length is not a number; nothing was changed")
+                })?),
+                None => None,
+            };
         let exact = body.size_hint().exact();
         if let (Some(exact), Some(announced)) = (exact, announced)
             && exact != announced
         {
-            return Err(Refusal::bad_request("Content-Length and X-Expected-Entity-Length differ; nothing was changed"));
+            return Err(Refusal::bad_request(
+                "Content-Length and X-Expected-Entity-Length differ; nothing was changed",
+            ));
         }
         Ok(Self { body, metrics, silence_max, expected: exact.or(announced), read: 0, ended: false })
     }
@@ -68,9 +78,9 @@ impl<'a> Upload<'a> {
         let mut pieces = Vec::new();
         let mut len = 0;
         while len < WINDOW_LEN && !self.ended {
-            let frame = tokio::time::timeout(self.silence_max, self.body.frame())
-                .await
-                .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body stopped coming; nothing of it was kept").closing())?;
+            let frame = tokio::time::timeout(self.silence_max, self.body.frame()).await.map_err(|_| {
+                Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body stopped coming; nothing of it was kept").closing()
+            })?;
             match frame {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
@@ -78,7 +88,9 @@ impl<'a> Upload<'a> {
                     len += data.len();
                     add(&self.metrics.bytes_in, data.len() as u64);
                     if self.expected.is_some_and(|expected| self.read > expected) {
-                        return Err(Refusal::bad_request("the body is longer than announced; nothing of it was kept").closing());
+                        return Err(
+                            Refusal::bad_request("the body is longer than announced; nothing of it was kept").closing()
+                        );
                     }
                     pieces.push(data);
                     // A body with a length is known to have ended as soon as its last byte is here.
@@ -86,7 +98,11 @@ impl<'a> Upload<'a> {
                         self.end()?;
                     }
                 }
-                Some(Err(error)) => return Err(Refusal::bad_request(format!("the body broke off: {error}; nothing of it was kept")).closing()),
+                Some(Err(error)) => {
+                    return Err(
+                        Refusal::bad_request(format!("the body broke off: {error}; nothing of it was kept")).closing()
+                    );
+                }
                 None => self.end()?,
             }
         }
@@ -106,10 +122,18 @@ impl<'a> Upload<'a> {
 ///
 /// # Errors
 /// 413 above `limit` bytes, else as [`Upload::window`].
-pub(crate) async fn small(body: Incoming, limit: usize, metrics: &DavMetrics, silence_max: Duration) -> Result<Vec<u8>> {
+pub(crate) async fn small(
+    body: Incoming,
+    limit: usize,
+    metrics: &DavMetrics,
+    silence_max: Duration,
+) -> Result<Vec<u8>> {
     let mut upload = Upload { body, metrics, silence_max, expected: None, read: 0, ended: false };
     let mut out = Vec::new();
-    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body of this request may have at most {limit} bytes")).closing();
+    let too_large = || {
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body of this request may have at most {limit} bytes"))
+            .closing()
+    };
     if upload.body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }

@@ -67,7 +67,11 @@ struct Events<'a> {
 
 impl<'a> Events<'a> {
     fn new(body: &'a [u8]) -> Self {
-        let config = ParserConfig::new().ignore_comments(true).cdata_to_characters(true).whitespace_to_characters(true).trim_whitespace(false);
+        let config = ParserConfig::new()
+            .ignore_comments(true)
+            .cdata_to_characters(true)
+            .whitespace_to_characters(true)
+            .trim_whitespace(false);
         Self { reader: EventReader::new_with_config(Cursor::new(body), config), depth: 0 }
     }
 
@@ -125,7 +129,9 @@ pub(crate) fn propfind(body: &[u8]) -> Result<Find> {
     let mut collecting = false;
     loop {
         match events.next()? {
-            (1, XmlEvent::StartElement { name, .. }) if !is_dav(&name, "propfind") => return Err(malformed("the root is not DAV:propfind")),
+            (1, XmlEvent::StartElement { name, .. }) if !is_dav(&name, "propfind") => {
+                return Err(malformed("the root is not DAV:propfind"));
+            }
             (2, XmlEvent::StartElement { name, .. }) if name.namespace.as_deref() == Some("DAV:") => {
                 let found = match name.local_name.as_str() {
                     "prop" => Some(Find::These(Vec::new())),

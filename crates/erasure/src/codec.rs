@@ -92,12 +92,7 @@ impl Codec {
         if data == 0 || data > DATA_SHARDS_MAX || parity > PARITY_SHARDS_MAX {
             return Err(ErasureError::Geometry { data, parity });
         }
-        Ok(Self {
-            data,
-            parity,
-            encoder: None,
-            decoder: None,
-        })
+        Ok(Self { data, parity, encoder: None, decoder: None })
     }
 
     /// Data shards of a stripe.
@@ -156,10 +151,7 @@ impl Codec {
         expect("slots", self.data + self.parity, shards.len())?;
         let present = shards.iter().flatten().count();
         if present < self.data {
-            return Err(ErasureError::TooFewShards {
-                present,
-                needed: self.data,
-            });
+            return Err(ErasureError::TooFewShards { present, needed: self.data });
         }
         let len = shard_len(shards.iter().flatten().copied())?;
         let (data, parity) = shards.split_at(self.data);
@@ -190,10 +182,7 @@ impl Codec {
             }
         }
         let restored = decoder.decode()?;
-        Ok(restored
-            .restored_original_iter()
-            .map(|(index, bytes)| (index, bytes.to_vec()))
-            .collect())
+        Ok(restored.restored_original_iter().map(|(index, bytes)| (index, bytes.to_vec())).collect())
     }
 
     /// Rebuilds every missing shard, data and parity, in order of index.
@@ -219,22 +208,14 @@ impl Codec {
         let len = whole.first().map_or(0, |shard| shard.len());
         let mut coded = vec![vec![0; len]; self.parity];
         self.encode(&whole, &mut coded)?;
-        let missing = coded
-            .into_iter()
-            .zip(parity)
-            .enumerate()
-            .filter(|(_, (_, given))| given.is_none());
+        let missing = coded.into_iter().zip(parity).enumerate().filter(|(_, (_, given))| given.is_none());
         rebuilt.extend(missing.map(|(index, (bytes, _))| (self.data + index, bytes)));
         Ok(rebuilt)
     }
 }
 
 fn expect(what: &'static str, expected: usize, got: usize) -> Result<(), ErasureError> {
-    if expected == got {
-        Ok(())
-    } else {
-        Err(ErasureError::Shape { what, expected, got })
-    }
+    if expected == got { Ok(()) } else { Err(ErasureError::Shape { what, expected, got }) }
 }
 
 /// The common length of `shards`.

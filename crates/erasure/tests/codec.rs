@@ -4,18 +4,8 @@
 use proptest::prelude::*;
 use strata_erasure::{Codec, CodecId, ErasureError};
 
-const LAYOUTS: [(usize, usize); 10] = [
-    (1, 0),
-    (1, 1),
-    (1, 4),
-    (2, 1),
-    (2, 2),
-    (3, 2),
-    (4, 2),
-    (8, 3),
-    (16, 1),
-    (16, 4),
-];
+const LAYOUTS: [(usize, usize); 10] =
+    [(1, 0), (1, 1), (1, 4), (2, 1), (2, 2), (3, 2), (4, 2), (8, 3), (16, 1), (16, 4)];
 
 fn sample(data: usize, len: usize, seed: u64) -> Vec<Vec<u8>> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -39,11 +29,8 @@ fn stripe(data: usize, parity: usize, len: usize, seed: u64) -> (Codec, Vec<Vec<
 
 /// Loses the shards of `mask` and checks that all of them come back, or that the loss is refused by name.
 fn check(codec: &mut Codec, shards: &[Vec<u8>], mask: u32) {
-    let slots: Vec<Option<&[u8]>> = shards
-        .iter()
-        .enumerate()
-        .map(|(index, shard)| (mask >> index & 1 == 0).then_some(shard.as_slice()))
-        .collect();
+    let slots: Vec<Option<&[u8]>> =
+        shards.iter().enumerate().map(|(index, shard)| (mask >> index & 1 == 0).then_some(shard.as_slice())).collect();
     let lost = slots.iter().filter(|slot| slot.is_none()).count();
     let rebuilt = codec.reconstruct(&slots);
     if lost > codec.parity_shards() {
@@ -75,11 +62,7 @@ fn every_loss_pattern_of_every_layout_is_rebuilt_or_refused() {
 fn a_range_of_columns_is_rebuilt_without_the_rest() {
     let (mut codec, shards) = stripe(4, 2, 64 * 40, 3);
     let cut: Vec<&[u8]> = shards.iter().map(|shard| &shard[64 * 7..64 * 19]).collect();
-    let slots: Vec<_> = cut
-        .iter()
-        .enumerate()
-        .map(|(index, cut)| (index != 1 && index != 4).then_some(*cut))
-        .collect();
+    let slots: Vec<_> = cut.iter().enumerate().map(|(index, cut)| (index != 1 && index != 4).then_some(*cut)).collect();
     let rebuilt = codec.reconstruct(&slots).unwrap();
     assert_eq!(rebuilt, [(1, cut[1].to_vec()), (4, cut[4].to_vec())]);
 }
@@ -93,12 +76,7 @@ fn one_data_shard_is_mirrored() {
 #[test]
 fn no_parity_is_no_work_and_no_help() {
     let (mut codec, shards) = stripe(3, 0, 64, 1);
-    assert_eq!(
-        codec
-            .reconstruct(&[Some(&shards[0]), Some(&shards[1]), Some(&shards[2])])
-            .unwrap(),
-        []
-    );
+    assert_eq!(codec.reconstruct(&[Some(&shards[0]), Some(&shards[1]), Some(&shards[2])]).unwrap(), []);
     assert_eq!(
         codec.reconstruct(&[Some(&shards[0]), None, Some(&shards[2])]),
         Err(ErasureError::TooFewShards { present: 2, needed: 3 })
@@ -107,18 +85,9 @@ fn no_parity_is_no_work_and_no_help() {
 
 #[test]
 fn wrong_shapes_are_refused_by_name() {
-    assert!(matches!(
-        Codec::new(CodecId::Leopard16, 0, 1),
-        Err(ErasureError::Geometry { .. })
-    ));
-    assert!(matches!(
-        Codec::new(CodecId::Leopard16, 17, 1),
-        Err(ErasureError::Geometry { .. })
-    ));
-    assert!(matches!(
-        Codec::new(CodecId::Leopard16, 4, 5),
-        Err(ErasureError::Geometry { .. })
-    ));
+    assert!(matches!(Codec::new(CodecId::Leopard16, 0, 1), Err(ErasureError::Geometry { .. })));
+    assert!(matches!(Codec::new(CodecId::Leopard16, 17, 1), Err(ErasureError::Geometry { .. })));
+    assert!(matches!(Codec::new(CodecId::Leopard16, 4, 5), Err(ErasureError::Geometry { .. })));
     let mut codec = Codec::new(CodecId::Leopard16, 2, 1).unwrap();
     let shape = |result| matches!(result, Err(ErasureError::Shape { .. }));
     assert!(shape(codec.encode(&[[0; 64]], &mut [[0; 64]])));
@@ -133,9 +102,10 @@ fn wrong_shapes_are_refused_by_name() {
 fn parity_bytes_are_pinned() {
     fn fold(shards: &[Vec<u8>]) -> u64 {
         // FNV-1a, 64 bits.
-        shards.iter().flatten().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        shards
+            .iter()
+            .flatten()
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
     }
     let golden = [
         0xcbf2_9ce4_8422_2325_u64,

@@ -39,25 +39,16 @@ pub(crate) fn encode(user: &User) -> Result<Vec<u8>, IamError> {
         groups: user.groups.clone(),
         admin: user.admin,
     };
-    serde_json::to_vec(&record).map_err(|err| IamError::Record {
-        key: key(&user.name),
-        why: err.to_string(),
-    })
+    serde_json::to_vec(&record).map_err(|err| IamError::Record { key: key(&user.name), why: err.to_string() })
 }
 
 pub(crate) fn decode(setting: &str, value: &[u8]) -> Result<User, IamError> {
-    let unreadable = |why: String| IamError::Record {
-        key: setting.to_owned(),
-        why,
-    };
+    let unreadable = |why: String| IamError::Record { key: setting.to_owned(), why };
     // The parser's own message may quote the value it stumbled over, and that may be a secret: give the place only.
     let record: Record = serde_json::from_slice(value)
         .map_err(|err| unreadable(format!("malformed at line {} column {}", err.line(), err.column())))?;
     if record.version != VERSION {
-        return Err(unreadable(format!(
-            "its version is {}, this release knows {VERSION}",
-            record.version
-        )));
+        return Err(unreadable(format!("its version is {}, this release knows {VERSION}", record.version)));
     }
     if setting != key(&record.name) {
         return Err(unreadable("the name inside differs from the setting's key".to_owned()));
@@ -102,10 +93,7 @@ mod tests {
     #[test]
     fn unknown_fields_and_versions_are_refused() {
         let text = String::from_utf8(encode(&user()).unwrap()).unwrap();
-        for bad in [
-            text.replace("\"version\":1", "\"version\":2"),
-            text.replace("\"uid\"", "\"mfa\":true,\"uid\""),
-        ] {
+        for bad in [text.replace("\"version\":1", "\"version\":2"), text.replace("\"uid\"", "\"mfa\":true,\"uid\"")] {
             assert!(decode("user/ada", bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(decode("user/eve", text.as_bytes()).is_err());

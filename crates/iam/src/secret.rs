@@ -71,11 +71,7 @@ fn draw(entropy: &dyn Entropy, alphabet: &[u8], len: usize) -> String {
         entropy.fill(&mut bytes);
         let picks = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < fair);
         let missing = len - out.len();
-        out.extend(
-            picks
-                .take(missing)
-                .map(|byte| char::from(alphabet[byte % alphabet.len()])),
-        );
+        out.extend(picks.take(missing).map(|byte| char::from(alphabet[byte % alphabet.len()])));
     }
     out
 }

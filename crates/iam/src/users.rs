@@ -37,14 +37,10 @@ impl Known {
     }
     fn check_free(&self, user: &User) -> Result<(), IamError> {
         if self.by_name.contains_key(&user.name) {
-            return Err(IamError::NameTaken {
-                name: user.name.clone(),
-            });
+            return Err(IamError::NameTaken { name: user.name.clone() });
         }
         if self.by_access_key.contains_key(&user.access_key) {
-            return Err(IamError::AccessKeyTaken {
-                access_key: user.access_key.clone(),
-            });
+            return Err(IamError::AccessKeyTaken { access_key: user.access_key.clone() });
         }
         if self.by_name.len() >= USERS_MAX {
             return Err(IamError::TooMany { limit: USERS_MAX });
@@ -77,19 +73,11 @@ impl Users {
         let mut known = Known::default();
         for (key, value) in records.load(&op, record::PREFIX).map_err(IamError::Store)? {
             let user = record::decode(&key, &value)?;
-            known.check_free(&user).map_err(|err| IamError::Record {
-                key,
-                why: err.to_string(),
-            })?;
+            known.check_free(&user).map_err(|err| IamError::Record { key, why: err.to_string() })?;
             known.insert(Arc::new(user));
         }
         let nobody = SecretKey::new("the secret of nobody");
-        Ok(Self {
-            records,
-            known: RwLock::new(Arc::new(known)),
-            changing: Mutex::new(()),
-            nobody,
-        })
+        Ok(Self { records, known: RwLock::new(Arc::new(known)), changing: Mutex::new(()), nobody })
     }
 
     fn known(&self) -> Arc<Known> {
@@ -112,9 +100,7 @@ impl Users {
     /// password.
     #[must_use]
     pub fn by_password(&self, name_or_access_key: &str, password: &str) -> Option<Arc<User>> {
-        let user = self
-            .by_name(name_or_access_key)
-            .or_else(|| self.by_access_key(name_or_access_key));
+        let user = self.by_name(name_or_access_key).or_else(|| self.by_access_key(name_or_access_key));
         let secret = user.as_ref().map_or(&self.nobody, |user| &user.secret_key);
         let matches = secret.matches(password);
         user.filter(|_| matches)
@@ -156,16 +142,11 @@ impl Users {
     pub fn remove(&self, op: &Op, name: &str) -> Result<(), IamError> {
         let _one_at_a_time = self.changing.lock();
         let known = self.known();
-        let user = known
-            .by_name
-            .get(name)
-            .ok_or_else(|| IamError::NoSuchUser { name: name.to_owned() })?;
+        let user = known.by_name.get(name).ok_or_else(|| IamError::NoSuchUser { name: name.to_owned() })?;
         if user.admin && known.by_name.values().filter(|user| user.admin).count() == 1 {
             return Err(IamError::LastAdmin { name: name.to_owned() });
         }
-        self.records
-            .put(op, &record::key(name), None)
-            .map_err(IamError::Store)?;
+        self.records.put(op, &record::key(name), None).map_err(IamError::Store)?;
         let mut next = Known::clone(&known);
         next.remove(user);
         *self.known.write() = Arc::new(next);
@@ -178,16 +159,8 @@ impl Users {
     /// [`IamError::NoSuchUser`]; [`IamError::Store`], in which case nothing changed.
     pub fn rotate_secret(&self, op: &Op, name: &str, entropy: &dyn Entropy) -> Result<Arc<User>, IamError> {
         let _one_at_a_time = self.changing.lock();
-        let old = self
-            .by_name(name)
-            .ok_or_else(|| IamError::NoSuchUser { name: name.to_owned() })?;
-        self.store(
-            op,
-            User {
-                secret_key: SecretKey::draw(entropy),
-                ..User::clone(&old)
-            },
-        )
+        let old = self.by_name(name).ok_or_else(|| IamError::NoSuchUser { name: name.to_owned() })?;
+        self.store(op, User { secret_key: SecretKey::draw(entropy), ..User::clone(&old) })
     }
 
     /// Creates the first administrator, named `admin`, if the store has no users yet. Returns it then, so that its
@@ -205,22 +178,14 @@ impl Users {
         if !self.known.read().by_name.is_empty() {
             return Ok(None);
         }
-        let new = NewUser {
-            name: FIRST_ADMIN.to_owned(),
-            uid,
-            gid,
-            admin: true,
-            ..NewUser::default()
-        };
+        let new = NewUser { name: FIRST_ADMIN.to_owned(), uid, gid, admin: true, ..NewUser::default() };
         self.create(op, new, entropy).map(Some)
     }
 
     /// First in the store, then here. The caller holds `changing`.
     fn store(&self, op: &Op, user: User) -> Result<Arc<User>, IamError> {
         let value = record::encode(&user)?;
-        self.records
-            .put(op, &record::key(&user.name), Some(&value))
-            .map_err(IamError::Store)?;
+        self.records.put(op, &record::key(&user.name), Some(&value)).map_err(IamError::Store)?;
         let user = Arc::new(user);
         let mut next = Known::clone(&self.known());
         next.insert(Arc::clone(&user));

@@ -140,7 +140,9 @@ impl Index {
         for (key, change) in changes {
             let known = writes.known(&key).map_err(|error| self.engine_failed(error))?;
             let below = match &known {
-                Some(_) if !change.is_absolute() => Stored::decode(known.clone()).map_err(|error| self.engine_failed(error))?,
+                Some(_) if !change.is_absolute() => {
+                    Stored::decode(known.clone()).map_err(|error| self.engine_failed(error))?
+                }
                 _ => Stored::Absent,
             };
             let mut stored = change.over(below);

@@ -11,7 +11,9 @@ pub enum IndexError {
     #[error("the index cannot be read; the ledger has all of it: rebuild the index by a replay into a fresh one")]
     Engine(#[source] EngineError),
     /// Not even a fresh engine could be opened.
-    #[error("no index can be opened at {path:?}; the ledger is untouched: make the folder writable and free some space, then retry")]
+    #[error(
+        "no index can be opened at {path:?}; the ledger is untouched: make the folder writable and free some space, then retry"
+    )]
     Open {
         /// Where it was to be.
         path: PathBuf,

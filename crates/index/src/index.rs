@@ -136,7 +136,9 @@ impl Index {
     /// [`IndexError::Open`] if not even an empty one can be made.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
         let existed = dir.exists();
-        match SledEngine::open(dir, options.cache_capacity).and_then(|engine| Ok((read_status(&engine, &options)?, engine))) {
+        match SledEngine::open(dir, options.cache_capacity)
+            .and_then(|engine| Ok((read_status(&engine, &options)?, engine)))
+        {
             Ok((Found::Usable(status), engine)) => {
                 let opened = if status.applied.is_some() { Opened::Resumed } else { Opened::Fresh };
                 Ok(Self::build(Arc::new(engine), options, status, opened))
@@ -162,7 +164,8 @@ impl Index {
     /// [`IndexError::Open`].
     pub fn open_fresh(dir: &Path, options: IndexOptions, why: &str) -> Result<Self, IndexError> {
         let open = |source| IndexError::Open { path: dir.to_owned(), source };
-        let kept = set_aside(dir).map_err(|error| open(EngineError::Damaged(format!("it cannot be set aside: {error}"))))?;
+        let kept =
+            set_aside(dir).map_err(|error| open(EngineError::Damaged(format!("it cannot be set aside: {error}"))))?;
         tracing::warn!(why, kept = ?kept, "the index is set aside and rebuilt from the ledger");
         let engine = SledEngine::open(dir, options.cache_capacity).map_err(open)?;
         let status = fresh(&options);
@@ -275,8 +278,7 @@ impl Index {
                 }
                 overlay.finished
             };
-            let engine =
-                self.engine.get(key).and_then(Stored::decode).map_err(|error| self.engine_failed(error))?;
+            let engine = self.engine.get(key).and_then(Stored::decode).map_err(|error| self.engine_failed(error))?;
             let overlay = self.overlay.read();
             if overlay.finished == finished {
                 return Ok(answer(resolve(overlay.changes(key), engine)));

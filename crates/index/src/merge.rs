@@ -66,7 +66,11 @@ fn run<'a>(
     let mut merged = Merged::default();
     let mut next = 0;
     while merged.live.len() < limit {
-        let heads = [engine.get(next).map(|(key, _)| &key[..]), active.peek().map(|head| head.0), frozen.peek().map(|head| head.0)];
+        let heads = [
+            engine.get(next).map(|(key, _)| &key[..]),
+            active.peek().map(|head| head.0),
+            frozen.peek().map(|head| head.0),
+        ];
         let Some(key) = heads.into_iter().flatten().reduce(|a, b| if direction.before(b, a) { b } else { a }) else {
             break;
         };

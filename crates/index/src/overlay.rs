@@ -115,7 +115,6 @@ impl Generation {
         self.changes.is_empty()
     }
 
-
     /// Estimate of the memory it takes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -140,11 +139,7 @@ impl Generation {
     }
 
     /// The changes with `lo <= key < hi`, in order of key.
-    pub(crate) fn range(
-        &self,
-        lo: &[u8],
-        hi: &[u8],
-    ) -> impl DoubleEndedIterator<Item = (&[u8], &Change)> + use<'_> {
+    pub(crate) fn range(&self, lo: &[u8], hi: &[u8]) -> impl DoubleEndedIterator<Item = (&[u8], &Change)> + use<'_> {
         // The map panics on a range whose ends are the wrong way round.
         let hi = hi.max(lo);
         self.changes.range::<[u8], _>((Included(lo), Excluded(hi))).map(|(key, change)| (&**key, change))

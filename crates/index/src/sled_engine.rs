@@ -37,8 +37,7 @@ impl SledEngine {
     /// # Errors
     /// Whatever Sled says or panics with.
     pub fn open(dir: &Path, cache_capacity: u64) -> Result<Self, EngineError> {
-        let config =
-            sled::Config::new().path(dir).cache_capacity(cache_capacity).flush_every_ms(Some(FLUSH_EVERY_MS));
+        let config = sled::Config::new().path(dir).cache_capacity(cache_capacity).flush_every_ms(Some(FLUSH_EVERY_MS));
         let mut waited = Duration::ZERO;
         loop {
             match open_once(config.clone()) {

@@ -110,12 +110,9 @@ impl Status {
         out.u8(VERSION).raw(&self.store.0);
         match self.applied {
             None => out.u8(0),
-            Some((lsn, at)) => out
-                .u8(1)
-                .uvarint(lsn.0)
-                .uvarint(u64::from(at.segment.0))
-                .uvarint(at.offset)
-                .uvarint(at.next_lsn.0),
+            Some((lsn, at)) => {
+                out.u8(1).uvarint(lsn.0).uvarint(u64::from(at.segment.0)).uvarint(at.offset).uvarint(at.next_lsn.0)
+            }
         };
         out.uvarint(self.draining.map_or(0, |bound| bound.0)).raw(&self.sum.0.to_le_bytes());
         out.finish()

@@ -24,10 +24,7 @@ fn main() -> Outcome<()> {
     let mut args = std::env::args().skip(1);
     let base = args.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let number = |arg: Option<String>, default: u8| arg.map_or(Ok(default), |arg| arg.parse());
-    let geometry = Geometry {
-        data_shards: number(args.next(), 4)?,
-        parity_shards: number(args.next(), 2)?,
-    };
+    let geometry = Geometry { data_shards: number(args.next(), 4)?, parity_shards: number(args.next(), 2)? };
     println!("layout {}+{}", geometry.data_shards, geometry.parity_shards);
     println!("{:<34} {:>12} {:>10} {:>12}", "row", "appends/s", "MB/s", "mean us");
     for class in [Class::Durable, Class::Written] {
@@ -55,12 +52,9 @@ fn row(base: &std::path::Path, geometry: Geometry, class: Class, len: usize, cal
     let done = AtomicU64::new(0);
     let start = Instant::now();
     std::thread::scope(|scope| -> Outcome<()> {
-        let callers: Vec<_> = (0..callers)
-            .map(|_| scope.spawn(|| caller(&ledger, class, &data, &done, start)))
-            .collect();
-        callers
-            .into_iter()
-            .try_for_each(|caller| caller.join().unwrap_or_else(|_| Err("a caller panicked".into())))
+        let callers: Vec<_> =
+            (0..callers).map(|_| scope.spawn(|| caller(&ledger, class, &data, &done, start))).collect();
+        callers.into_iter().try_for_each(|caller| caller.join().unwrap_or_else(|_| Err("a caller panicked".into())))
     })?;
     let seconds = start.elapsed().as_secs_f64();
     let done = done.load(Ordering::Relaxed) as f64;
@@ -78,10 +72,7 @@ fn row(base: &std::path::Path, geometry: Geometry, class: Class, len: usize, cal
 fn caller(ledger: &Ledger, class: Class, data: &Bytes, done: &AtomicU64, start: Instant) -> Outcome<()> {
     while start.elapsed() < ROW {
         let append = Append {
-            blocks: vec![BlockRecord {
-                directory: Bytes::from_static(&[7; 60]),
-                data: data.clone(),
-            }],
+            blocks: vec![BlockRecord { directory: Bytes::from_static(&[7; 60]), data: data.clone() }],
             commit: Some(Bytes::from_static(&[1; 200])),
             relaxed: class == Class::Written,
         };

@@ -104,11 +104,6 @@ pub enum LedgerError {
 impl LedgerError {
     pub(crate) fn corrupt(segment: SegmentId, sector: u32, lsn: Lsn, what: impl Into<String>) -> Self {
         let offset = u64::from(sector) * strata_seam::SECTOR_LEN as u64;
-        Self::Corrupt {
-            segment,
-            offset,
-            lsn,
-            what: what.into(),
-        }
+        Self::Corrupt { segment, offset, lsn, what: what.into() }
     }
 }

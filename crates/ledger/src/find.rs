@@ -54,13 +54,8 @@ impl Ledger {
         let share = |bytes: u64, volume: u64| {
             bytes / spaces.iter().filter(|other| other.volume == volume).count().max(1) as u64
         };
-        let least = |of: fn(&DiskSpace) -> u64| {
-            spaces
-                .iter()
-                .map(|space| share(of(space), space.volume))
-                .min()
-                .unwrap_or(0)
-        };
+        let least =
+            |of: fn(&DiskSpace) -> u64| spaces.iter().map(|space| share(of(space), space.volume)).min().unwrap_or(0);
         let data = u64::from(self.geometry().data_shards);
         StoreRoom {
             total: least(|space| space.total).saturating_mul(data),

@@ -184,27 +184,20 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Option<FrameHead> {
         meta_len: get_u32(head, at::META_LEN),
         meta_crc: get_u32(head, at::META_CRC),
         stripe_crc: get_u32(head, at::STRIPE_CRC),
-        geometry: Geometry {
-            data_shards: head[at::DATA],
-            parity_shards: head[at::PARITY],
-        },
+        geometry: Geometry { data_shards: head[at::DATA], parity_shards: head[at::PARITY] },
         codec: head[at::CODEC],
     };
     let shard = head[at::SHARD];
     plausible(&stripe, shard).then(|| {
-        let table = (0..layout::pieces(shard_len) as usize)
-            .map(|index| get_u32(head, HEADER_LEN + 4 * index))
-            .collect();
+        let table =
+            (0..layout::pieces(shard_len) as usize).map(|index| get_u32(head, HEADER_LEN + 4 * index)).collect();
         FrameHead { stripe, shard, table }
     })
 }
 
 /// Whether the fields agree with each other. The checksum has passed, so this only guards against other writers.
 fn plausible(stripe: &StripeHead, shard: u8) -> bool {
-    let Geometry {
-        data_shards,
-        parity_shards,
-    } = stripe.geometry;
+    let Geometry { data_shards, parity_shards } = stripe.geometry;
     let capacity = u64::from(stripe.shard_len) * u64::from(data_shards);
     data_shards > 0
         && shard < data_shards.saturating_add(parity_shards)
@@ -214,10 +207,7 @@ fn plausible(stripe: &StripeHead, shard: u8) -> bool {
         && stripe.first_lsn <= stripe.last_lsn
         && stripe.last_lsn.0 < u64::MAX
         && stripe.durable_lsn < stripe.first_lsn
-        && stripe
-            .sector
-            .checked_add(layout::frame_sectors(stripe.shard_len))
-            .is_some()
+        && stripe.sector.checked_add(layout::frame_sectors(stripe.shard_len)).is_some()
 }
 
 impl FrameHead {

@@ -28,9 +28,8 @@ pub(crate) struct History {
 impl History {
     /// From a superblock; `None` unless epochs and numbers rise.
     pub(crate) fn from_stored(entries: Vec<Opening>) -> Option<Self> {
-        let rising = entries
-            .windows(2)
-            .all(|pair| pair[0].epoch < pair[1].epoch && pair[0].first_lsn < pair[1].first_lsn);
+        let rising =
+            entries.windows(2).all(|pair| pair[0].epoch < pair[1].epoch && pair[0].first_lsn < pair[1].first_lsn);
         rising.then_some(Self { entries })
     }
 
@@ -66,11 +65,7 @@ mod tests {
     use super::*;
 
     fn opening(epoch: u64, first_lsn: u64) -> Opening {
-        Opening {
-            epoch: Epoch(epoch),
-            opening: epoch * 1000,
-            first_lsn: Lsn(first_lsn),
-        }
+        Opening { epoch: Epoch(epoch), opening: epoch * 1000, first_lsn: Lsn(first_lsn) }
     }
     fn admits(history: &History, epoch: u64, lsn: u64) -> bool {
         history.admits(Epoch(epoch), epoch * 1000, Lsn(lsn))

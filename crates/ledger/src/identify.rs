@@ -57,16 +57,10 @@ pub(crate) fn look(disk: &dyn Disk) -> Result<Found> {
         match Superblock::decode(&bytes) {
             Slot::Blank => {}
             Slot::Newer(flags) => {
-                return Err(LedgerError::NewerFormat {
-                    disk: disk.label().to_owned(),
-                    flags,
-                });
+                return Err(LedgerError::NewerFormat { disk: disk.label().to_owned(), flags });
             }
             Slot::Valid(found) => {
-                if newest
-                    .as_ref()
-                    .is_none_or(|(known, _)| found.generation > known.generation)
-                {
+                if newest.as_ref().is_none_or(|(known, _)| found.generation > known.generation) {
                     newest = Some((found, slot));
                 }
             }
@@ -110,29 +104,16 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
         });
     };
     let mut newest = (**newest).clone();
-    let foreign = |disk: &Arc<dyn Disk>, what: String| LedgerError::ForeignDisk {
-        disk: disk.label().to_owned(),
-        what,
-    };
+    let foreign = |disk: &Arc<dyn Disk>, what: String| LedgerError::ForeignDisk { disk: disk.label().to_owned(), what };
     let mut places: Vec<Option<Formatted>> = (0..newest.disks()).map(|_| None).collect();
     for (disk, superblock, slot) in formatted {
         if superblock.set != newest.set {
-            return Err(foreign(
-                &disk,
-                format!("belongs to set {}, not to {}", superblock.set, newest.set),
-            ));
+            return Err(foreign(&disk, format!("belongs to set {}, not to {}", superblock.set, newest.set)));
         }
-        if (
-            superblock.geometry,
-            superblock.segment_len,
-            superblock.codec,
-            superblock.created,
-        ) != (newest.geometry, newest.segment_len, newest.codec, newest.created)
+        if (superblock.geometry, superblock.segment_len, superblock.codec, superblock.created)
+            != (newest.geometry, newest.segment_len, newest.codec, newest.created)
         {
-            return Err(foreign(
-                &disk,
-                "its superblock describes the set differently from the others".to_owned(),
-            ));
+            return Err(foreign(&disk, "its superblock describes the set differently from the others".to_owned()));
         }
         // Two openings of one number that both wrote: the disks of each were away from the other.
         let (last, known) = (superblock.history.last(), newest.history.last());
@@ -154,11 +135,7 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
         if let Some((other, ..)) = place {
             return Err(foreign(
                 &disk,
-                format!(
-                    "has place {} of the set, as disk {} has",
-                    superblock.index,
-                    other.label()
-                ),
+                format!("has place {} of the set, as disk {} has", superblock.index, other.label()),
             ));
         }
         *place = Some((disk, superblock, slot));
@@ -188,28 +165,18 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
                 Some(_) => {}
             }
         }
-        return Err(LedgerError::TooFewDisks {
-            present: current,
-            needed: data,
-            what: aside.join(", "),
-        });
+        return Err(LedgerError::TooFewDisks { present: current, needed: data, what: aside.join(", ") });
     }
     let codec_id = CodecId::from_stored(newest.codec).unwrap_or(CodecId::Leopard16);
     let codec = codec(codec_id, newest.geometry)?;
-    let mut next_slot: Vec<usize> = places
-        .iter()
-        .map(|place| place.as_ref().map_or(0, |(_, _, slot)| 1 - slot))
-        .collect();
+    let mut next_slot: Vec<usize> =
+        places.iter().map(|place| place.as_ref().map_or(0, |(_, _, slot)| 1 - slot)).collect();
     let mut disks: Vec<Option<Arc<dyn Disk>>> = places.into_iter().map(|place| place.map(|(disk, ..)| disk)).collect();
     for disk in blank {
         let free = disks.iter().position(Option::is_none).filter(|_| options.adopt_blank);
         match free {
             Some(place) if adopt(&*disk, &newest, place)? => {
-                tracing::warn!(
-                    disk = disk.label(),
-                    place,
-                    "empty disk takes the place of a missing one: heal the set"
-                );
+                tracing::warn!(disk = disk.label(), place, "empty disk takes the place of a missing one: heal the set");
                 newest.whole &= !(1 << place);
                 newest.active &= !(1 << place);
                 next_slot[place] = 1;
@@ -228,48 +195,28 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
         members,
         codec: Mutex::new(codec),
     };
-    Ok(Identified {
-        set,
-        supers: Supers { newest, next_slot },
-    })
+    Ok(Identified { set, supers: Supers { newest, next_slot } })
 }
 
 /// Makes an empty disk one of the set that has not taken part in anything: generation 0, no history. False if there are
 /// segments on it: that is not for us to overwrite.
 fn adopt(disk: &dyn Disk, newest: &Superblock, place: usize) -> Result<bool> {
-    if disk
-        .list()?
-        .iter()
-        .any(|file| crate::layout::parse_segment_name(&file.name).is_some())
-    {
+    if disk.list()?.iter().any(|file| crate::layout::parse_segment_name(&file.name).is_some()) {
         return Ok(false);
     }
     let index = strata_seam::DiskIndex(place as u8);
-    let superblock = Superblock {
-        index,
-        generation: 0,
-        appending: false,
-        history: History::default(),
-        ..newest.clone()
-    };
+    let superblock =
+        Superblock { index, generation: 0, appending: false, history: History::default(), ..newest.clone() };
     let mut slot = AlignedBuf::zeroed(SLOT_LEN);
     superblock.encode(&mut slot);
-    disk.create(FILE, 2 * SLOT_LEN as u64, true)?
-        .write_at(0, &slot, WriteMode::Durable)?;
+    disk.create(FILE, 2 * SLOT_LEN as u64, true)?.write_at(0, &slot, WriteMode::Durable)?;
     Ok(true)
 }
 
 /// A codec for a geometry that has been checked.
 pub(crate) fn codec(id: CodecId, geometry: crate::api::Geometry) -> Result<Codec> {
-    Codec::new(
-        id,
-        usize::from(geometry.data_shards),
-        usize::from(geometry.parity_shards),
-    )
-    .map_err(|error| LedgerError::Setting {
-        name: "geometry",
-        what: error.to_string(),
-    })
+    Codec::new(id, usize::from(geometry.data_shards), usize::from(geometry.parity_shards))
+        .map_err(|error| LedgerError::Setting { name: "geometry", what: error.to_string() })
 }
 
 impl Supers {
@@ -290,9 +237,8 @@ impl Supers {
                 let mut slot = AlignedBuf::zeroed(SLOT_LEN);
                 self.newest.encode(&mut slot);
                 let offset = (self.next_slot[index] * SLOT_LEN) as u64;
-                let written = member
-                    .disk()
-                    .and_then(|disk| disk.open(FILE)?.write_at(offset, &slot, WriteMode::Durable));
+                let written =
+                    member.disk().and_then(|disk| disk.open(FILE)?.write_at(offset, &slot, WriteMode::Durable));
                 match written {
                     Ok(()) => self.next_slot[index] = 1 - self.next_slot[index],
                     Err(error) => {

@@ -34,10 +34,7 @@ pub(crate) fn frame_sectors(shard_len: u32) -> u32 {
 /// The shard length for a payload: as many sectors as are needed, and then as much of them as can be used. A small
 /// payload so lies in few shards, and a block of it is read from one disk rather than from all.
 pub(crate) fn shard_len_for(payload_len: u32, data_shards: u8) -> u32 {
-    let least = payload_len
-        .div_ceil(u32::from(data_shards))
-        .max(1)
-        .next_multiple_of(UNIT);
+    let least = payload_len.div_ceil(u32::from(data_shards)).max(1).next_multiple_of(UNIT);
     let frame = frame_sectors(least) * SECTOR;
     let mut most = frame - header_len(least);
     most -= most % UNIT;
@@ -51,10 +48,7 @@ pub(crate) fn shard_len_for(payload_len: u32, data_shards: u8) -> u32 {
 /// place spreads reads over all disks, those of the parity included, also where stripes have a regular length.
 pub(crate) fn rotation(segment: SegmentId, sector: u32, disks: usize) -> usize {
     // Odd constants of xxHash32; only that they mix matters.
-    let mixed = segment
-        .0
-        .wrapping_mul(0x9E37_79B1)
-        .wrapping_add(sector.wrapping_mul(0x85EB_CA77));
+    let mixed = segment.0.wrapping_mul(0x9E37_79B1).wrapping_add(sector.wrapping_mul(0x85EB_CA77));
     ((mixed ^ (mixed >> 15)).wrapping_mul(0xC2B2_AE3D) >> 16) as usize % disks
 }
 
@@ -130,13 +124,7 @@ mod tests {
     #[test]
     fn only_exact_segment_names_are_taken() {
         assert_eq!(parse_segment_name("seg-0000002a"), Some(SegmentId(42)));
-        for name in [
-            "seg-2a",
-            "seg-0000002A",
-            "seg-+000002a",
-            "superblock",
-            "seg-0000002a.old",
-        ] {
+        for name in ["seg-2a", "seg-0000002A", "seg-+000002a", "superblock", "seg-0000002a.old"] {
             assert_eq!(parse_segment_name(name), None);
         }
     }

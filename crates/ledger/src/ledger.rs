@@ -56,10 +56,7 @@ impl Ledger {
         for disk in disks {
             if let Found::Formatted(superblock, _) = identify::look(&**disk)? {
                 let what = format!("already holds a disk of set {}", superblock.set);
-                return Err(LedgerError::ForeignDisk {
-                    disk: disk.label().to_owned(),
-                    what,
-                });
+                return Err(LedgerError::ForeignDisk { disk: disk.label().to_owned(), what });
             }
         }
         let mut set = [0; 16];
@@ -86,8 +83,7 @@ impl Ledger {
             superblock.index = DiskIndex(index as u8);
             let mut slot = AlignedBuf::zeroed(SLOT_LEN);
             superblock.encode(&mut slot);
-            disk.create(FILE, 2 * SLOT_LEN as u64, true)?
-                .write_at(0, &slot, WriteMode::Durable)?;
+            disk.create(FILE, 2 * SLOT_LEN as u64, true)?.write_at(0, &slot, WriteMode::Durable)?;
         }
         Ok(superblock.set)
     }
@@ -110,10 +106,7 @@ impl Ledger {
         replay: &mut dyn FnMut(Replayed) -> Result<()>,
     ) -> Result<Self> {
         let Identified { set, mut supers } = identify::identify(disks, &options)?;
-        let options = Options {
-            segment_len: set.segment_len,
-            ..options
-        };
+        let options = Options { segment_len: set.segment_len, ..options };
         options.check(set.geometry)?;
         let unknown = supers.newest.unknown_ro_compat();
         if unknown != 0 {
@@ -121,18 +114,10 @@ impl Ledger {
         }
         let mut writable = unknown == 0 && set.check_quorum().is_ok();
         let end = recover::recover(&set, &supers.newest, from, writable, replay)?.end;
-        let mut last = Opening {
-            epoch: Epoch(0),
-            opening: 0,
-            first_lsn: end.next_lsn,
-        };
+        let mut last = Opening { epoch: Epoch(0), opening: 0, first_lsn: end.next_lsn };
         if writable {
             let epoch = supers.newest.history.last().map_or(0, |last| last.epoch.0) + 1;
-            last = Opening {
-                epoch: Epoch(epoch),
-                opening: entropy.next_u64(),
-                first_lsn: end.next_lsn,
-            };
+            last = Opening { epoch: Epoch(epoch), opening: entropy.next_u64(), first_lsn: end.next_lsn };
             let durable_lsn = Lsn(end.next_lsn.0 - 1);
             let stored = supers.store(&set, |superblock| {
                 superblock.durable_lsn = superblock.durable_lsn.max(durable_lsn);
@@ -144,12 +129,7 @@ impl Ledger {
             writable = stored.is_ok();
         }
         let frames = Frames::new(identify::codec(set.codec_id, set.geometry)?);
-        let identity = Identity {
-            set: set.id,
-            geometry: set.geometry,
-            epoch: last.epoch,
-            opening: last.opening,
-        };
+        let identity = Identity { set: set.id, geometry: set.geometry, epoch: last.epoch, opening: last.opening };
         let mut writer = Writer::new(end, frames, identity);
         let mut full = false;
         if writable {
@@ -159,18 +139,12 @@ impl Ledger {
                 Err(_) => writable = false,
             }
         }
-        let halt = (!writable).then(|| Halt::QuorumLost {
-            answered: set.writable(),
-            needed: set.write_quorum(),
-        });
+        let halt = (!writable).then(|| Halt::QuorumLost { answered: set.writable(), needed: set.write_quorum() });
         let mut queue = Queue::new(end.next_lsn, halt);
         queue.full = full;
         let recovered = Lsn(end.next_lsn.0 - 1);
         let shared = Shared::new(set, options, clock, queue, recovered, recovered, writer, supers);
-        Ok(Self {
-            shared: Arc::new(shared),
-            threads: Mutex::default(),
-        })
+        Ok(Self { shared: Arc::new(shared), threads: Mutex::default() })
     }
 
     /// Registers who is told where blocks went. Appends written before are not told again.
@@ -192,10 +166,7 @@ impl Ledger {
         shared.prepare.reset();
         let spawn = |name: &str, body: fn(&Shared)| {
             let shared = Arc::clone(shared);
-            std::thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(move || body(&shared))
-                .map_err(LedgerError::Thread)
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || body(&shared)).map_err(LedgerError::Thread)
         };
         threads.push(spawn("ledger-prepare", |shared| shared.prepare.serve(shared))?);
         match spawn("ledger-writer", Shared::write_until_closed) {
@@ -240,10 +211,7 @@ impl Ledger {
         };
         let drained = drained.and_then(|()| {
             let durable = shared.durable();
-            shared
-                .supers
-                .lock()
-                .store(&shared.set, |superblock| superblock.durable_lsn = durable)
+            shared.supers.lock().store(&shared.set, |superblock| superblock.durable_lsn = durable)
         });
         shared.halt(Halt::Closed);
         drained
@@ -259,10 +227,7 @@ impl Ledger {
     pub fn append(&self, append: Append) -> Result<Lsn> {
         let shared = &self.shared;
         let commit_len = append.commit.as_ref().map_or(0, Bytes::len);
-        let too_large = |len: usize, limit: usize| LedgerError::TooLarge {
-            len: len as u64,
-            limit: limit as u64,
-        };
+        let too_large = |len: usize, limit: usize| LedgerError::TooLarge { len: len as u64, limit: limit as u64 };
         if commit_len > COMMIT_LEN_MAX {
             return Err(too_large(commit_len, COMMIT_LEN_MAX));
         }
@@ -400,9 +365,7 @@ impl Ledger {
     pub fn free_segment(&self, segment: SegmentId) -> Result<()> {
         let shared = &self.shared;
         if segment >= shared.writer.lock().segment {
-            return Err(LedgerError::Inconsistent {
-                what: format!("segment {segment} is still being written"),
-            });
+            return Err(LedgerError::Inconsistent { what: format!("segment {segment} is still being written") });
         }
         let mut result = Ok(());
         for member in shared.set.members.iter().filter(|member| member.present()) {
@@ -460,10 +423,7 @@ impl Drop for Ledger {
         if self.shared.started()
             && let Err(error) = self.stop()
         {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the last appends could not be written"
-            );
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last appends could not be written");
         }
     }
 }

@@ -31,21 +31,9 @@ struct FileCache {
 
 impl Member {
     pub(crate) fn new(index: usize, disk: Option<Arc<dyn Disk>>, open_files_max: usize) -> Self {
-        let label = disk
-            .as_ref()
-            .map_or_else(|| format!("slot {index}"), |disk| disk.label().to_owned());
-        let files = FileCache {
-            open: HashMap::new(),
-            uses: 0,
-            max: open_files_max,
-        };
-        Self {
-            label,
-            disk,
-            failed: AtomicBool::new(false),
-            read_errors: AtomicU64::new(0),
-            files: Mutex::new(files),
-        }
+        let label = disk.as_ref().map_or_else(|| format!("slot {index}"), |disk| disk.label().to_owned());
+        let files = FileCache { open: HashMap::new(), uses: 0, max: open_files_max };
+        Self { label, disk, failed: AtomicBool::new(false), read_errors: AtomicU64::new(0), files: Mutex::new(files) }
     }
 
     pub(crate) fn present(&self) -> bool {
@@ -129,12 +117,7 @@ impl FileCache {
     fn insert(&mut self, segment: SegmentId, file: Arc<dyn DiskFile>) {
         // A walk over some hundred entries, next to opening a file.
         while self.open.len() >= self.max {
-            let Some(oldest) = self
-                .open
-                .iter()
-                .min_by_key(|(_, (_, used))| *used)
-                .map(|(segment, _)| *segment)
-            else {
+            let Some(oldest) = self.open.iter().min_by_key(|(_, (_, used))| *used).map(|(segment, _)| *segment) else {
                 break;
             };
             self.open.remove(&oldest);

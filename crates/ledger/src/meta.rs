@@ -25,11 +25,7 @@ pub(crate) const PREFIX_LEN: usize = 4;
 
 /// Bytes that an append takes in the meta area.
 pub(crate) fn append_len(append: &Append) -> usize {
-    let blocks: usize = append
-        .blocks
-        .iter()
-        .map(|block| BLOCK_LEN + block.directory.len())
-        .sum();
+    let blocks: usize = append.blocks.iter().map(|block| BLOCK_LEN + block.directory.len()).sum();
     APPEND_LEN + blocks + append.commit.as_ref().map_or(0, Bytes::len)
 }
 
@@ -96,25 +92,11 @@ pub(crate) fn decode(head: &StripeHead, bytes: &Bytes) -> Option<Vec<Replayed>> 
             if u64::from(offset) + u64::from(len) > u64::from(head.meta_offset) {
                 return None;
             }
-            let location = Location {
-                segment: head.segment,
-                sector: head.sector,
-                shard_len: head.shard_len,
-                offset,
-                len,
-                crc,
-            };
-            blocks.push(PlacedBlock {
-                lsn,
-                directory,
-                location,
-            });
+            let location =
+                Location { segment: head.segment, sector: head.sector, shard_len: head.shard_len, offset, len, crc };
+            blocks.push(PlacedBlock { lsn, directory, location });
         }
-        let commit = if commit_len == NO_COMMIT {
-            None
-        } else {
-            Some(take(&mut rest, commit_len)?)
-        };
+        let commit = if commit_len == NO_COMMIT { None } else { Some(take(&mut rest, commit_len)?) };
         replayed.push(Replayed { lsn, blocks, commit });
     }
     rest.is_empty().then_some(replayed)

@@ -54,12 +54,7 @@ impl Default for Options {
 impl Options {
     /// Checks the limits for `geometry`.
     pub(crate) fn check(&self, geometry: Geometry) -> Result<()> {
-        let setting = |name, what: &str| {
-            Err(LedgerError::Setting {
-                name,
-                what: what.to_owned(),
-            })
-        };
+        let setting = |name, what: &str| Err(LedgerError::Setting { name, what: what.to_owned() });
         if geometry.data_shards == 0 || geometry.data_shards > 16 || geometry.parity_shards > 4 {
             return setting("geometry", "1 to 16 data shards and 0 to 4 parity shards are possible");
         }

@@ -28,13 +28,7 @@ impl Queued {
         let crcs = append.blocks.iter().map(|block| crc32c(&block.data)).collect();
         let data_len = append.blocks.iter().map(|block| block.data.len()).sum();
         let meta_len = meta::append_len(&append);
-        Self {
-            lsn: Lsn(0),
-            append,
-            crcs,
-            data_len,
-            meta_len,
-        }
+        Self { lsn: Lsn(0), append, crcs, data_len, meta_len }
     }
 
     /// Bytes in a stripe's payload.
@@ -175,15 +169,7 @@ impl Queue {
                 Class::Durable => *lsn <= durable,
             }
         };
-        let ids: Vec<u64> = self
-            .wakers
-            .iter()
-            .filter(|(_, waiting)| ready(waiting))
-            .map(|(id, _)| *id)
-            .collect();
-        ids.into_iter()
-            .filter_map(|id| self.wakers.remove(&id))
-            .map(|(_, _, waker)| waker)
-            .collect()
+        let ids: Vec<u64> = self.wakers.iter().filter(|(_, waiting)| ready(waiting)).map(|(id, _)| *id).collect();
+        ids.into_iter().filter_map(|id| self.wakers.remove(&id)).map(|(_, _, waker)| waker).collect()
     }
 }

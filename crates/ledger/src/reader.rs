@@ -38,9 +38,7 @@ impl Set {
                 return Ok(Bytes::from(bytes));
             }
         }
-        Err(corrupt(
-            "a block fails its check and too few of the other disks have what it could be rebuilt from",
-        ))
+        Err(corrupt("a block fails its check and too few of the other disks have what it could be rebuilt from"))
     }
 
     /// The parts of the location by shard: shard, columns, where they go.
@@ -51,11 +49,7 @@ impl Set {
             let start = from + done;
             let within = start % shard_len;
             let take = (len - done).min(shard_len - within);
-            let part = (
-                (start / shard_len) as usize,
-                within..within + take,
-                done as usize..(done + take) as usize,
-            );
+            let part = ((start / shard_len) as usize, within..within + take, done as usize..(done + take) as usize);
             done += take;
             (take > 0).then_some(part)
         })
@@ -118,10 +112,7 @@ impl Set {
         let len = (pieces.end * PIECE_LEN).min(shard_len).checked_sub(start)?;
         let mut bytes = vec![0; len as usize];
         let offset = layout::byte_of(sector) + u64::from(layout::header_len(shard_len) + start);
-        let sound = member
-            .file(segment)
-            .and_then(|file| file.read_at(offset, &mut bytes))
-            .is_ok()
+        let sound = member.file(segment).and_then(|file| file.read_at(offset, &mut bytes)).is_ok()
             && head.proves(pieces.start as usize, &bytes);
         if !sound {
             member.note_read_error();
@@ -146,8 +137,6 @@ impl Set {
             .collect();
         let slots: Vec<Option<&[u8]>> = slots.iter().map(Option::as_deref).collect();
         let rebuilt = self.codec.lock().reconstruct_data(&slots).ok()?;
-        rebuilt
-            .into_iter()
-            .find_map(|(index, bytes)| (index == shard).then_some(bytes))
+        rebuilt.into_iter().find_map(|(index, bytes)| (index == shard).then_some(bytes))
     }
 }

@@ -65,19 +65,11 @@ pub(crate) fn recover(
     let cursor = match from {
         None => {
             let segment = segments.first().copied().unwrap_or_default();
-            Cursor {
-                segment,
-                sector: 0,
-                expected: (segment.0 == 0).then_some(Lsn(1)),
-            }
+            Cursor { segment, sector: 0, expected: (segment.0 == 0).then_some(Lsn(1)) }
         }
         Some(position) => {
             let expected = (position.offset == 0).then_some(position.next_lsn);
-            Cursor {
-                segment: position.segment,
-                sector: 0,
-                expected,
-            }
+            Cursor { segment: position.segment, sector: 0, expected }
         }
     };
     let mut recovery = Recovery {
@@ -104,8 +96,7 @@ impl Recovery<'_> {
             self.check_reached();
             self.walker.silent = 0;
             if let Some((stripe, true)) =
-                self.walker
-                    .stripe_at(self.cursor.segment, self.cursor.sector, self.cursor.expected)
+                self.walker.stripe_at(self.cursor.segment, self.cursor.sector, self.cursor.expected)
             {
                 self.take(&stripe)?;
                 continue;
@@ -123,11 +114,7 @@ impl Recovery<'_> {
         if let Some(from) = self.from
             && !self.reached
         {
-            let Cursor {
-                segment,
-                sector,
-                expected,
-            } = self.cursor;
+            let Cursor { segment, sector, expected } = self.cursor;
             self.reached =
                 segment == from.segment && layout::byte_of(sector) == from.offset && expected == Some(from.next_lsn);
         }
@@ -172,16 +159,9 @@ impl Recovery<'_> {
             return false;
         };
         let known = from.next_lsn.0 <= self.superblock.durable_lsn.0.saturating_add(1)
-            || matches!(
-                self.walker.stripe_at(from.segment, sector, Some(from.next_lsn)),
-                Some((_, true))
-            );
+            || matches!(self.walker.stripe_at(from.segment, sector, Some(from.next_lsn)), Some((_, true)));
         if known {
-            self.cursor = Cursor {
-                segment: from.segment,
-                sector,
-                expected: Some(from.next_lsn),
-            };
+            self.cursor = Cursor { segment: from.segment, sector, expected: Some(from.next_lsn) };
             self.tail.clear();
             self.reached = true;
         }
@@ -190,11 +170,7 @@ impl Recovery<'_> {
 
     /// Refuses where the walk broke off before the end of what was acknowledged.
     fn check_end(&mut self) -> Result<()> {
-        let Cursor {
-            segment,
-            sector,
-            expected,
-        } = self.cursor;
+        let Cursor { segment, sector, expected } = self.cursor;
         check_answers(self.set, self.superblock, self.walker.silent)?;
         if let Some(from) = self.from
             && !self.reached
@@ -220,10 +196,7 @@ impl Recovery<'_> {
 
     /// The error for a stripe that was acknowledged and cannot be read.
     fn lost(&self, segment: SegmentId, sector: u32, lsn: Lsn, what: &str) -> LedgerError {
-        let what = format!(
-            "a stripe is unreadable although everything up to {} was acknowledged: {what}",
-            self.proven
-        );
+        let what = format!("a stripe is unreadable although everything up to {} was acknowledged: {what}", self.proven);
         LedgerError::corrupt(segment, sector, lsn, what)
     }
 
@@ -234,16 +207,10 @@ impl Recovery<'_> {
         let test = |head: &StripeHead| head.durable_lsn > self.proven;
         let here = self.walker.scan(segment, sector, sectors, test);
         let later = || {
-            self.segments
-                .range(SegmentId(segment.0.saturating_add(1))..)
-                .find_map(|later| {
-                    let to = if later.0 == segment.0 + 1 {
-                        NEXT_SEGMENT_SCAN.min(sectors)
-                    } else {
-                        1
-                    };
-                    self.walker.scan(*later, 0, to, test)
-                })
+            self.segments.range(SegmentId(segment.0.saturating_add(1))..).find_map(|later| {
+                let to = if later.0 == segment.0 + 1 { NEXT_SEGMENT_SCAN.min(sectors) } else { 1 };
+                self.walker.scan(*later, 0, to, test)
+            })
         };
         here.or_else(later).map(|head| head.durable_lsn)
     }
@@ -271,11 +238,7 @@ impl Recovery<'_> {
             }
         }
         let expected = end.expected.unwrap_or(Lsn(1));
-        let end = Position {
-            segment: end.segment,
-            offset: layout::byte_of(end.sector),
-            next_lsn: expected,
-        };
+        let end = Position { segment: end.segment, offset: layout::byte_of(end.sector), next_lsn: expected };
         if let Some(from) = self.from
             && expected < from.next_lsn
         {
@@ -335,25 +298,13 @@ fn check_answers(set: &Set, superblock: &Superblock, silent: u32) -> Result<()> 
     if present >= needed {
         return Ok(());
     }
-    let silent = set
-        .members
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| silent >> index & 1 == 1);
+    let silent = set.members.iter().enumerate().filter(|(index, _)| silent >> index & 1 == 1);
     let labels: Vec<&str> = silent.map(|(_, member)| member.label.as_str()).collect();
-    Err(LedgerError::TooFewDisks {
-        present,
-        needed,
-        what: format!("{} could not be read", labels.join(", ")),
-    })
+    Err(LedgerError::TooFewDisks { present, needed, what: format!("{} could not be read", labels.join(", ")) })
 }
 
 fn cut(head: &StripeHead) -> Cursor {
-    Cursor {
-        segment: head.segment,
-        sector: head.sector,
-        expected: Some(head.first_lsn),
-    }
+    Cursor { segment: head.segment, sector: head.sector, expected: Some(head.first_lsn) }
 }
 
 fn beyond(from: Position) -> LedgerError {

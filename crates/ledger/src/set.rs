@@ -45,21 +45,13 @@ impl Set {
 
     /// A bit per disk for which `test` holds.
     pub(crate) fn mask(&self, test: impl Fn(&Member) -> bool) -> u32 {
-        self.members
-            .iter()
-            .enumerate()
-            .filter(|(_, member)| test(member))
-            .fold(0, |mask, (index, _)| mask | 1 << index)
+        self.members.iter().enumerate().filter(|(_, member)| test(member)).fold(0, |mask, (index, _)| mask | 1 << index)
     }
 
     /// Refuses when too few disks take writes.
     pub(crate) fn check_quorum(&self) -> Result<()> {
         let (answered, needed) = (self.writable(), self.write_quorum());
-        if answered < needed {
-            Err(LedgerError::QuorumLost { answered, needed })
-        } else {
-            Ok(())
-        }
+        if answered < needed { Err(LedgerError::QuorumLost { answered, needed }) } else { Ok(()) }
     }
 
     /// Sectors of a segment.

@@ -22,12 +22,7 @@ pub struct Settled {
 
 impl Settled {
     pub(crate) fn new(shared: Arc<Shared>, lsn: Lsn, class: Class) -> Self {
-        Self {
-            shared,
-            lsn,
-            class,
-            waker: None,
-        }
+        Self { shared, lsn, class, waker: None }
     }
 }
 

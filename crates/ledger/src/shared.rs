@@ -125,10 +125,7 @@ impl Shared {
             return Some(Err(halt.error()));
         }
         if lsn >= queue.next_lsn {
-            let what = format!(
-                "sequence number {lsn} was never given out, the next one is {}",
-                queue.next_lsn
-            );
+            let what = format!("sequence number {lsn} was never given out, the next one is {}", queue.next_lsn);
             return Some(Err(LedgerError::Inconsistent { what }));
         }
         queue.stuck.then_some(Err(LedgerError::Full))

@@ -38,11 +38,7 @@ pub(crate) struct Laid {
 impl Frames {
     pub(crate) fn new(codec: Codec) -> Self {
         let shards = codec.data_shards() + codec.parity_shards();
-        Self {
-            by_shard: vec![AlignedBuf::new(); shards],
-            meta: Vec::new(),
-            codec,
-        }
+        Self { by_shard: vec![AlignedBuf::new(); shards], meta: Vec::new(), codec }
     }
 
     /// Shard length of the stripe that `batch` makes.
@@ -77,30 +73,14 @@ impl Frames {
         let mut area = MetaWriter::new(std::mem::take(&mut self.meta), batch.len() as u32);
         let mut placed = Vec::with_capacity(batch.iter().map(|queued| queued.append.blocks.len()).sum());
         let (bufs, coded) = self.by_shard.split_at_mut(data);
-        let mut scatter = Scatter {
-            bufs,
-            header_len,
-            shard_len: shard_len as usize,
-            at: 0,
-        };
+        let mut scatter = Scatter { bufs, header_len, shard_len: shard_len as usize, at: 0 };
         for queued in batch {
             let first = placed.len();
             for (block, crc) in queued.append.blocks.iter().zip(&queued.crcs) {
                 let (offset, len) = (scatter.at as u32, block.data.len() as u32);
                 scatter.write(&block.data);
-                let location = Location {
-                    segment,
-                    sector,
-                    shard_len,
-                    offset,
-                    len,
-                    crc: *crc,
-                };
-                placed.push(PlacedBlock {
-                    lsn: queued.lsn,
-                    directory: block.directory.clone(),
-                    location,
-                });
+                let location = Location { segment, sector, shard_len, offset, len, crc: *crc };
+                placed.push(PlacedBlock { lsn: queued.lsn, directory: block.directory.clone(), location });
             }
             area.push(queued.lsn, &queued.append, &placed[first..]);
         }
@@ -123,15 +103,9 @@ impl Frames {
             })
             .collect();
         self.codec.encode(&sources, &mut targets)?;
-        let tables: Vec<Vec<u32>> = self
-            .by_shard
-            .iter()
-            .map(|buf| frame::table_of(&buf[shard.clone()]))
-            .collect();
-        let (first, last) = (
-            batch.first().map_or(Lsn(0), |queued| queued.lsn),
-            batch.last().map_or(Lsn(0), |queued| queued.lsn),
-        );
+        let tables: Vec<Vec<u32>> = self.by_shard.iter().map(|buf| frame::table_of(&buf[shard.clone()])).collect();
+        let (first, last) =
+            (batch.first().map_or(Lsn(0), |queued| queued.lsn), batch.last().map_or(Lsn(0), |queued| queued.lsn));
         let head = StripeHead {
             set: identity.set,
             epoch: identity.epoch,
@@ -153,11 +127,7 @@ impl Frames {
         for (shard, (buf, table)) in self.by_shard.iter_mut().zip(&tables).enumerate() {
             frame::encode_head(buf, &head, shard as u8, table);
         }
-        Ok(Laid {
-            head,
-            frame_len,
-            placed,
-        })
+        Ok(Laid { head, frame_len, placed })
     }
 }
 

@@ -129,10 +129,7 @@ impl Superblock {
         if unknown != 0 {
             return Slot::Newer(unknown);
         }
-        let geometry = Geometry {
-            data_shards: slot[at::DATA],
-            parity_shards: slot[at::PARITY],
-        };
+        let geometry = Geometry { data_shards: slot[at::DATA], parity_shards: slot[at::PARITY] };
         let (index, codec) = (DiskIndex(slot[at::INDEX]), slot[at::CODEC]);
         let count = usize::from(get_u16(slot, at::HISTORY_COUNT));
         let sound = (1..=16).contains(&geometry.data_shards)
@@ -175,11 +172,7 @@ impl Superblock {
 
     /// Orders superblocks of a set: the highest describes it.
     pub(crate) fn rank(&self) -> (Epoch, bool, u64) {
-        (
-            self.history.last().map_or(Epoch(0), |last| last.epoch),
-            self.appending,
-            self.generation,
-        )
+        (self.history.last().map_or(Epoch(0), |last| last.epoch), self.appending, self.generation)
     }
 
     /// Feature bits that forbid writing with this version.

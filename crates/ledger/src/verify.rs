@@ -97,17 +97,10 @@ impl Ledger {
             go_on
         })?;
         if !ended && report.unreadable_count == 0 {
-            let healed = report
-                .disks
-                .iter()
-                .enumerate()
-                .filter(|(_, disk)| disk.damaged + disk.missing == disk.healed);
+            let healed = report.disks.iter().enumerate().filter(|(_, disk)| disk.damaged + disk.missing == disk.healed);
             let healed = healed.fold(0, |mask, (index, _)| mask | 1 << index) & writable;
             let writer = self.shared.writer.lock();
-            self.shared
-                .supers
-                .lock()
-                .store(&self.shared.set, |superblock| superblock.whole |= healed)?;
+            self.shared.supers.lock().store(&self.shared.set, |superblock| superblock.whole |= healed)?;
             drop(writer);
         }
         Ok(report)
@@ -116,22 +109,12 @@ impl Ledger {
 
 impl<'a> Pass<'a> {
     fn new(shared: &'a Shared, heal: bool) -> Self {
-        let label = |member: &crate::member::Member| DiskFrames {
-            label: member.label.clone(),
-            ..DiskFrames::default()
-        };
-        let report = Report {
-            disks: shared.set.members.iter().map(label).collect(),
-            ..Report::default()
-        };
+        let label =
+            |member: &crate::member::Member| DiskFrames { label: member.label.clone(), ..DiskFrames::default() };
+        let report = Report { disks: shared.set.members.iter().map(label).collect(), ..Report::default() };
         let writer = shared.writer.lock();
         let end = (writer.segment, writer.sector, shared.written().next());
-        Self {
-            shared,
-            heal,
-            report,
-            end,
-        }
+        Self { shared, heal, report, end }
     }
 
     fn run(mut self, progress: &mut dyn FnMut(&Report) -> bool) -> Result<Report> {
@@ -187,11 +170,7 @@ impl<'a> Pass<'a> {
     fn lost(&mut self, segment: SegmentId, sector: u32, lsn: Lsn) {
         self.report.unreadable_count += 1;
         if self.report.unreadable.len() < UNREADABLE_NAMED_MAX {
-            self.report.unreadable.push(Unreadable {
-                segment,
-                offset: layout::byte_of(sector),
-                lsn,
-            });
+            self.report.unreadable.push(Unreadable { segment, offset: layout::byte_of(sector), lsn });
         }
     }
 

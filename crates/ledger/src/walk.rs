@@ -67,19 +67,14 @@ impl Set {
             Ok(head.filter(|head| self.belongs(head, disk, segment, sector)))
         };
         match read() {
-            Err(DiskError {
-                kind: DiskErrorKind::NotFound | DiskErrorKind::ShortRead,
-                ..
-            }) => Ok(None),
+            Err(DiskError { kind: DiskErrorKind::NotFound | DiskErrorKind::ShortRead, .. }) => Ok(None),
             other => other,
         }
     }
 
     /// All stripes that some disk has a frame of at this place, those of the newest epoch first.
     pub(crate) fn stripes_at(&self, segment: SegmentId, sector: u32) -> Vec<Stripe> {
-        self.gather(segment, sector, |disk| {
-            self.head_at(disk, segment, sector, None).ok().flatten()
-        })
+        self.gather(segment, sector, |disk| self.head_at(disk, segment, sector, None).ok().flatten())
     }
 
     fn gather(
@@ -96,10 +91,7 @@ impl Set {
             let stripe = match known {
                 Some(stripe) => stripe,
                 None => {
-                    stripes.push(Stripe {
-                        head: head.stripe,
-                        frames: vec![None; self.disks()],
-                    });
+                    stripes.push(Stripe { head: head.stripe, frames: vec![None; self.disks()] });
                     let last = stripes.len() - 1;
                     &mut stripes[last]
                 }
@@ -122,12 +114,7 @@ pub(crate) struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     pub(crate) fn new(set: &'a Set, history: &'a History) -> Self {
-        Self {
-            set,
-            history,
-            windows: (0..set.disks()).map(|_| Window::default()).collect(),
-            silent: 0,
-        }
+        Self { set, history, windows: (0..set.disks()).map(|_| Window::default()).collect(), silent: 0 }
     }
 
     /// The stripe of the log at this place: admitted by the history, with the expected first number if there is one,
@@ -144,12 +131,11 @@ impl<'a> Walker<'a> {
         let (set, history, windows) = (self.set, self.history, &mut self.windows);
         let mut silent = 0;
         let mut stripes = set.gather(segment, sector, |disk| {
-            set.head_at(disk, segment, sector, Some(&mut windows[disk]))
-                .unwrap_or_else(|_| {
-                    set.members[disk].note_read_error();
-                    silent |= 1 << disk;
-                    None
-                })
+            set.head_at(disk, segment, sector, Some(&mut windows[disk])).unwrap_or_else(|_| {
+                set.members[disk].note_read_error();
+                silent |= 1 << disk;
+                None
+            })
         });
         self.silent |= silent;
         stripes.retain(|stripe| {
@@ -160,9 +146,7 @@ impl<'a> Walker<'a> {
         let found = enough.or((!stripes.is_empty()).then_some(0))?;
         let stripe = stripes.swap_remove(found);
         let small = stripe.head.end_sector() - sector <= SMALL_SECTORS;
-        windows
-            .iter_mut()
-            .for_each(|window| window.len = if small { WINDOW_LEN } else { SECTOR_LEN });
+        windows.iter_mut().for_each(|window| window.len = if small { WINDOW_LEN } else { SECTOR_LEN });
         Some((stripe, enough.is_some()))
     }
 
@@ -190,9 +174,7 @@ impl<'a> Walker<'a> {
                     // Sector by sector, to get past an unreadable one.
                     bytes.fill(0);
                     for piece in bytes.chunks_mut(SECTOR_LEN).zip(0..).filter_map(|(piece, index)| {
-                        file.read_at(layout::byte_of(sector + index), piece)
-                            .is_err()
-                            .then_some(piece)
+                        file.read_at(layout::byte_of(sector + index), piece).is_err().then_some(piece)
                     }) {
                         piece.fill(0);
                     }
@@ -254,8 +236,5 @@ impl Window {
 /// Orders epochs for messages.
 pub(crate) fn describe(stripe: &Stripe, needed: usize) -> String {
     let Epoch(epoch) = stripe.head.epoch;
-    format!(
-        "{} of the {needed} frames needed are valid (epoch {epoch})",
-        stripe.present()
-    )
+    format!("{} of the {needed} frames needed are valid (epoch {epoch})", stripe.present())
 }

@@ -37,9 +37,7 @@ impl Set {
     /// Reads all frames of a stripe and checks every byte of them.
     pub(crate) fn load(&self, stripe: &Stripe) -> Loaded {
         let mut silent = 0;
-        let shards = (0..self.disks())
-            .map(|shard| self.load_shard(stripe, shard, &mut silent))
-            .collect();
+        let shards = (0..self.disks()).map(|shard| self.load_shard(stripe, shard, &mut silent)).collect();
         Loaded { shards, silent }
     }
 
@@ -50,9 +48,7 @@ impl Set {
         let member = &self.members[disk];
         let mut bytes = vec![0; at.shard_len as usize];
         let offset = layout::byte_of(at.sector) + u64::from(layout::header_len(at.shard_len));
-        let read = member
-            .file(at.segment)
-            .and_then(|file| file.read_at(offset, &mut bytes));
+        let read = member.file(at.segment).and_then(|file| file.read_at(offset, &mut bytes));
         *silent |= u32::from(read.is_err()) << disk;
         let sound = read.is_ok() && head.proves(0, &bytes);
         if !sound {

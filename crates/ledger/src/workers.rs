@@ -37,11 +37,7 @@ fn run(job: Job) -> Done {
     if job.sync && result.is_ok() {
         result = job.file.sync();
     }
-    Done {
-        disk: job.disk,
-        buf: job.buf,
-        result,
-    }
+    Done { disk: job.disk, buf: job.buf, result }
 }
 
 /// How the writer writes.
@@ -74,18 +70,11 @@ impl Workers {
     pub(crate) fn start(disks: usize) -> std::io::Result<Self> {
         let mut workers = Self::default();
         for disk in 0..disks {
-            let slot = Arc::new(Slot {
-                state: Mutex::new(State::Idle),
-                changed: Condvar::new(),
-            });
+            let slot = Arc::new(Slot { state: Mutex::new(State::Idle), changed: Condvar::new() });
             let theirs = Arc::clone(&slot);
-            let thread = std::thread::Builder::new()
-                .name(format!("ledger-disk-{disk}"))
-                .spawn(move || theirs.serve(disk))?;
-            workers.threads.push(Worker {
-                slot,
-                thread: Some(thread),
-            });
+            let thread =
+                std::thread::Builder::new().name(format!("ledger-disk-{disk}")).spawn(move || theirs.serve(disk))?;
+            workers.threads.push(Worker { slot, thread: Some(thread) });
         }
         Ok(workers)
     }

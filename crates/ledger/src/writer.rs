@@ -105,11 +105,7 @@ impl Writer {
     }
 
     pub(crate) fn position(&self, next_lsn: Lsn) -> Position {
-        Position {
-            segment: self.segment,
-            offset: layout::byte_of(self.sector),
-            next_lsn,
-        }
+        Position { segment: self.segment, offset: layout::byte_of(self.sector), next_lsn }
     }
 }
 
@@ -123,10 +119,8 @@ impl Shared {
         let wanted_durable = queue.wanted_durable;
         let batch = queue.take(self.options.payload_max(self.set.geometry) as usize);
         drop(queue);
-        let (Some(first), Some(last)) = (
-            batch.first().map(|queued| queued.lsn),
-            batch.last().map(|queued| queued.lsn),
-        ) else {
+        let (Some(first), Some(last)) = (batch.first().map(|queued| queued.lsn), batch.last().map(|queued| queued.lsn))
+        else {
             if wanted_durable <= self.durable() || !writer.unsynced {
                 return Ok(false);
             }
@@ -153,28 +147,18 @@ impl Shared {
 
     fn write(&self, writer: &mut Writer, batch: &[Queued], last: Lsn, durable: bool) -> Result<()> {
         let (segment, sector) = (writer.segment, writer.sector);
-        let laid = match writer
-            .frames
-            .lay_out(batch, &writer.identity, segment, sector, self.durable())
-        {
+        let laid = match writer.frames.lay_out(batch, &writer.identity, segment, sector, self.durable()) {
             Ok(laid) => laid,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a stripe cannot be coded");
-                let halt = Halt::QuorumLost {
-                    answered: 0,
-                    needed: self.set.write_quorum(),
-                };
+                let halt = Halt::QuorumLost { answered: 0, needed: self.set.write_quorum() };
                 self.halt(halt);
                 return Err(halt.error());
             }
         };
         // Direct and durable in one call; but what was buffered before needs a sync that covers it as well.
         let direct = laid.frame_len >= DIRECT_MIN;
-        let mode = if direct || (durable && !writer.unsynced) {
-            WriteMode::Durable
-        } else {
-            WriteMode::Buffered
-        };
+        let mode = if direct || (durable && !writer.unsynced) { WriteMode::Durable } else { WriteMode::Buffered };
         let durable = durable || (direct && !writer.unsynced);
         self.each_disk(writer, laid.frame_len, mode, durable && writer.unsynced)?;
         writer.unsynced = !durable;

@@ -10,12 +10,7 @@ use strata_seam::sim::{SimRng, Snapshot};
 use support::{Model, Rig};
 
 fn tiny() -> Options {
-    Options {
-        segment_len: 64 << 10,
-        shard_payload_max: 8 << 10,
-        queue_bytes_max: 32 << 10,
-        ..support::small()
-    }
+    Options { segment_len: 64 << 10, shard_payload_max: 8 << 10, queue_bytes_max: 32 << 10, ..support::small() }
 }
 
 /// What a run was told before it ended.
@@ -89,12 +84,7 @@ impl Sweep {
         drop(ledger);
         rig.world.kill_process();
         let start = rig.world.snapshot();
-        Self {
-            rig,
-            start,
-            seed,
-            prepared,
-        }
+        Self { rig, start, seed, prepared }
     }
 
     /// I/Os of the workload: from the first to the last one.
@@ -203,10 +193,7 @@ fn what_an_opening_found_is_durable_from_then_on() {
             let lsn = run.model.append(&ledger, append).unwrap();
             ledger.wait(lsn, Class::Written).unwrap();
         }
-        assert!(
-            ledger.durable() < Lsn(30),
-            "the end is in the operating system's memory alone"
-        );
+        assert!(ledger.durable() < Lsn(30), "the end is in the operating system's memory alone");
         drop(ledger);
         rig.world.kill_process();
         let ledger = run.recover(&mut rig, Lsn(30));

@@ -37,10 +37,7 @@ fn any_disks_up_to_the_parity_may_be_missing() {
         let disks = u32::from(data + parity);
         // All pairs and the like up to six disks; of twenty, every 37th subset.
         let step = if disks > 6 { 37 } else { 1 };
-        for mask in (0_u32..1 << disks)
-            .filter(|mask| mask.count_ones() <= u32::from(parity))
-            .step_by(step)
-        {
+        for mask in (0_u32..1 << disks).filter(|mask| mask.count_ones() <= u32::from(parity)).step_by(step) {
             rig.world.restore(&start);
             for index in (0..disks).filter(|index| mask >> index & 1 == 1) {
                 let name = rig.names[index as usize].clone();
@@ -74,10 +71,7 @@ fn disks_lost_while_the_set_is_open_cost_no_read_and_no_commit_within_the_quorum
         model.check_prefix(&replayed, Lsn(30), Some(&ledger));
         model.fill(&ledger, &mut SimRng::new(2), 30);
         let states: Vec<_> = ledger.status().disks.iter().map(|disk| disk.state).collect();
-        assert!(
-            states[..lost].iter().all(|state| *state == DiskState::Failed),
-            "{states:?}"
-        );
+        assert!(states[..lost].iter().all(|state| *state == DiskState::Failed), "{states:?}");
         drop(ledger);
         rig.world.kill_process();
         check_all(&mut rig, &model);
@@ -107,21 +101,11 @@ fn below_the_quorum_the_set_is_read_only_and_says_so() {
         let (ledger, replayed) = rig.open();
         let mut rng = SimRng::new(3);
         for name in &rig.names[..lost] {
-            rig.world.set_fault(
-                Fault::new(FaultKind::Fail(DiskErrorKind::Medium))
-                    .on(name)
-                    .of(IoOp::Write),
-            );
+            rig.world.set_fault(Fault::new(FaultKind::Fail(DiskErrorKind::Medium)).on(name).of(IoOp::Write));
         }
         let lsn = model.append(&ledger, support::sample(&mut rng, 1, 3000)).unwrap();
-        assert!(matches!(
-            ledger.wait(lsn, Class::Durable),
-            Err(LedgerError::QuorumLost { .. })
-        ));
-        assert!(matches!(
-            ledger.append(support::sample(&mut rng, 2, 10)),
-            Err(LedgerError::QuorumLost { .. })
-        ));
+        assert!(matches!(ledger.wait(lsn, Class::Durable), Err(LedgerError::QuorumLost { .. })));
+        assert!(matches!(ledger.append(support::sample(&mut rng, 2, 10)), Err(LedgerError::QuorumLost { .. })));
         assert!(matches!(ledger.sync(), Err(LedgerError::QuorumLost { .. })));
         assert_eq!(ledger.durable(), Lsn(20));
         model.check_prefix(&replayed, Lsn(20), Some(&ledger));
@@ -149,8 +133,7 @@ fn a_failed_sync_sets_the_disk_aside_and_is_never_taken_for_success() {
         };
         let mut rng = SimRng::new(8);
         (0..5).for_each(|_| relaxed(&mut model, &mut rng));
-        rig.world
-            .set_fault(Fault::new(kind).on("d01").of(IoOp::Sync).when(When::Next(1)));
+        rig.world.set_fault(Fault::new(kind).on("d01").of(IoOp::Sync).when(When::Next(1)));
         ledger.sync().unwrap();
         assert_eq!(ledger.durable(), Lsn(15));
         assert_eq!(ledger.status().disks[1].state, DiskState::Failed);
@@ -190,10 +173,7 @@ fn a_flipped_bit_in_the_tail_is_healed_when_the_set_is_opened() {
         rig.world.restore(&start);
         rig.world.flip_bit("d01", "seg-00000000", offset, (offset % 8) as u8);
         check_all(&mut rig, &model);
-        assert!(
-            rig.world.peek("d01", "seg-00000000").unwrap()[..4096] == clean[..4096],
-            "byte {offset}"
-        );
+        assert!(rig.world.peek("d01", "seg-00000000").unwrap()[..4096] == clean[..4096], "byte {offset}");
     }
 }
 
@@ -203,23 +183,16 @@ fn damage_beyond_the_parity_before_acknowledged_data_refuses_to_open() {
     for disk in ["d00", "d01"] {
         rig.world.poke(disk, "seg-00000000", 0, &[0; 4096]);
     }
-    assert!(
-        support::is_corrupt(&rig.try_open()),
-        "the first of many stripes is gone"
-    );
+    assert!(support::is_corrupt(&rig.try_open()), "the first of many stripes is gone");
     // With the header whole on enough disks but data gone, the log opens and the read is refused by name.
     let (mut rig, _) = filled(2, 1, 30);
     let told = rig.open().1;
     let places = support::places(&model, &told);
-    let (location, _) = places
-        .iter()
-        .find(|(location, bytes)| location.offset < 3000 && bytes.len() > 100)
-        .unwrap();
+    let (location, _) = places.iter().find(|(location, bytes)| location.offset < 3000 && bytes.len() > 100).unwrap();
     let at = u64::from(location.sector) * 4096 + 192 + u64::from(location.offset % location.shard_len);
     rig.world.kill_process();
     for disk in ["d00", "d01", "d02"] {
-        rig.world
-            .flip_bit(disk, &format!("seg-{:08x}", location.segment.0), at, 3);
+        rig.world.flip_bit(disk, &format!("seg-{:08x}", location.segment.0), at, 3);
     }
     let (ledger, _) = rig.open();
     assert!(support::is_corrupt(&ledger.read(location)));
@@ -233,27 +206,14 @@ fn different_pieces_may_be_damaged_on_different_disks() {
     let mut rig = Rig::new(
         2,
         1,
-        Options {
-            shard_payload_max: 256 << 10,
-            segment_len: 2 << 20,
-            queue_bytes_max: 1 << 20,
-            ..support::small()
-        },
+        Options { shard_payload_max: 256 << 10, segment_len: 2 << 20, queue_bytes_max: 1 << 20, ..support::small() },
     );
     let (ledger, _) = rig.open();
     let data = bytes::Bytes::from((0..400_000_u32).map(|n| ((n * 7) >> 3) as u8).collect::<Vec<_>>());
     let told = Arc::new(support::Told::default());
     ledger.set_sink(told.clone());
-    let block = strata_ledger::BlockRecord {
-        directory: bytes::Bytes::new(),
-        data: data.clone(),
-    };
-    ledger
-        .append(strata_ledger::Append {
-            blocks: vec![block],
-            ..Default::default()
-        })
-        .unwrap();
+    let block = strata_ledger::BlockRecord { directory: bytes::Bytes::new(), data: data.clone() };
+    ledger.append(strata_ledger::Append { blocks: vec![block], ..Default::default() }).unwrap();
     ledger.sync().unwrap();
     for (disk, offset) in [("d00", 50_000), ("d01", 90_000), ("d02", 130_000)] {
         rig.world.flip_bit(disk, "seg-00000000", offset, 1);
@@ -267,14 +227,8 @@ fn different_pieces_may_be_damaged_on_different_disks() {
 fn a_disk_of_another_set_a_copy_and_a_blank_one_are_told_apart() {
     let (mut rig, model) = filled(2, 1, 10);
     let other = Rig::blank(2, 1, support::small());
-    Ledger::format(
-        &other.disks(),
-        other.geometry,
-        &other.options,
-        &*other.world.clock(),
-        &SimEntropy::new(77),
-    )
-    .unwrap();
+    Ledger::format(&other.disks(), other.geometry, &other.options, &*other.world.clock(), &SimEntropy::new(77))
+        .unwrap();
     let image = rig.world.disk_image("d01");
     let clean = rig.world.snapshot();
     rig.world.bring_back_with("d01", &other.world.disk_image("d01"));
@@ -290,17 +244,8 @@ fn a_disk_of_another_set_a_copy_and_a_blank_one_are_told_apart() {
     rig.world.swap("d00", "d02");
     check_all(&mut rig, &model);
     rig.world.restore(&clean);
-    let again = Ledger::format(
-        &rig.disks(),
-        rig.geometry,
-        &rig.options,
-        &*rig.world.clock(),
-        &SimEntropy::new(5),
-    );
-    assert!(
-        matches!(again, Err(LedgerError::ForeignDisk { .. })),
-        "a set is never formatted over"
-    );
+    let again = Ledger::format(&rig.disks(), rig.geometry, &rig.options, &*rig.world.clock(), &SimEntropy::new(5));
+    assert!(matches!(again, Err(LedgerError::ForeignDisk { .. })), "a set is never formatted over");
 }
 
 #[test]
@@ -319,24 +264,14 @@ fn an_empty_disk_takes_the_place_of_a_lost_one_and_is_healed() {
             rig.world.restart(io);
         }
         let ledger = check_all(&mut rig, &model);
-        let stale = ledger
-            .status()
-            .disks
-            .iter()
-            .filter(|disk| disk.state == DiskState::Stale)
-            .count();
+        let stale = ledger.status().disks.iter().filter(|disk| disk.state == DiskState::Stale).count();
         assert_eq!(stale, replaced.len());
         model.fill(&ledger, &mut SimRng::new(6), 10);
         assert!(ledger.heal(&mut |_| true).unwrap().is_whole());
         drop(ledger);
         // From now on the others may be lost.
         rig.options.adopt_blank = false;
-        for name in rig
-            .names
-            .iter()
-            .filter(|name| !replaced.contains(name))
-            .take(usize::from(parity))
-        {
+        for name in rig.names.iter().filter(|name| !replaced.contains(name)).take(usize::from(parity)) {
             rig.world.vanish(name);
         }
         rig.world.kill_process();
@@ -361,9 +296,7 @@ fn halves_of_a_mirror_written_apart_are_refused() {
         rig.world.vanish(other);
         rig.world.kill_process();
         let (ledger, _) = rig.open();
-        Model::default()
-            .append(&ledger, support::sample(&mut SimRng::new(1), 1, 100))
-            .unwrap();
+        Model::default().append(&ledger, support::sample(&mut SimRng::new(1), 1, 100)).unwrap();
         ledger.sync().unwrap();
         rig.world.bring_back(other);
         rig.world.kill_process();
@@ -380,11 +313,7 @@ fn halves_of_a_mirror_written_apart_are_refused() {
 fn a_disk_that_missed_the_last_writes_cannot_stand_in_for_one_that_did_not() {
     let (mut rig, mut model) = filled(2, 1, 5);
     let (ledger, _) = rig.open();
-    rig.world.set_fault(
-        Fault::new(FaultKind::Fail(DiskErrorKind::Medium))
-            .on("d00")
-            .of(IoOp::Write),
-    );
+    rig.world.set_fault(Fault::new(FaultKind::Fail(DiskErrorKind::Medium)).on("d00").of(IoOp::Write));
     model.fill(&ledger, &mut SimRng::new(4), 5);
     drop(ledger);
     rig.world.clear_faults();
@@ -439,10 +368,7 @@ fn a_full_set_refuses_data_takes_deletions_and_goes_on_when_there_is_room() {
         }
     }
     assert!(refused && ledger.status().full);
-    let commit = strata_ledger::Append {
-        commit: Some(bytes::Bytes::from_static(b"unlink")),
-        ..Default::default()
-    };
+    let commit = strata_ledger::Append { commit: Some(bytes::Bytes::from_static(b"unlink")), ..Default::default() };
     let lsn = model.append(&ledger, commit).unwrap();
     ledger.wait(lsn, Class::Durable).unwrap();
     // Segments nobody needs any more are given back.
@@ -502,59 +428,16 @@ fn no_failed_io_leads_to_a_false_acknowledgement() {
 fn geometry_and_settings_outside_their_limits_are_refused() {
     let rig = Rig::blank(2, 1, support::small());
     let format = |geometry, options: Options| {
-        Ledger::format(
-            &rig.disks(),
-            geometry,
-            &options,
-            &*rig.world.clock(),
-            &SimEntropy::new(1),
-        )
+        Ledger::format(&rig.disks(), geometry, &options, &*rig.world.clock(), &SimEntropy::new(1))
     };
     let wrong = [
-        format(
-            Geometry {
-                data_shards: 3,
-                parity_shards: 1,
-            },
-            support::small(),
-        ),
-        format(
-            Geometry {
-                data_shards: 0,
-                parity_shards: 3,
-            },
-            support::small(),
-        ),
-        format(
-            rig.geometry,
-            Options {
-                segment_len: 1000,
-                ..support::small()
-            },
-        ),
-        format(
-            rig.geometry,
-            Options {
-                segment_len: 8192,
-                ..support::small()
-            },
-        ),
-        format(
-            rig.geometry,
-            Options {
-                shard_payload_max: 100,
-                ..support::small()
-            },
-        ),
+        format(Geometry { data_shards: 3, parity_shards: 1 }, support::small()),
+        format(Geometry { data_shards: 0, parity_shards: 3 }, support::small()),
+        format(rig.geometry, Options { segment_len: 1000, ..support::small() }),
+        format(rig.geometry, Options { segment_len: 8192, ..support::small() }),
+        format(rig.geometry, Options { shard_payload_max: 100, ..support::small() }),
     ];
-    assert!(
-        wrong
-            .iter()
-            .all(|result| matches!(result, Err(LedgerError::Setting { .. })))
-    );
+    assert!(wrong.iter().all(|result| matches!(result, Err(LedgerError::Setting { .. }))));
     let disks: Vec<Arc<dyn Disk>> = rig.disks();
-    assert!(
-        disks.iter().all(|disk| disk.list().unwrap().is_empty()),
-        "nothing was written"
-    );
+    assert!(disks.iter().all(|disk| disk.list().unwrap().is_empty()), "nothing was written");
 }

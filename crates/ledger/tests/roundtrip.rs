@@ -54,10 +54,7 @@ fn a_replay_starts_at_any_position_the_sink_was_told() {
     model.fill(&ledger, &mut SimRng::new(3), 120);
     drop(ledger);
     let positions = told.after.lock().clone();
-    assert!(
-        positions.last().unwrap().segment.0 >= 2,
-        "the log spans several segments"
-    );
+    assert!(positions.last().unwrap().segment.0 >= 2, "the log spans several segments");
     for from in positions {
         rig.world.kill_process();
         let mut next = from.next_lsn;
@@ -106,10 +103,7 @@ fn a_small_commit_costs_one_sector_per_disk_and_a_block_of_it_one_read() {
     ledger.set_sink(told.clone());
     rig.world.record_trace(true);
     let append = Append {
-        blocks: vec![BlockRecord {
-            directory: Bytes::from_static(b"dir"),
-            data: Bytes::from(vec![7; 3600]),
-        }],
+        blocks: vec![BlockRecord { directory: Bytes::from_static(b"dir"), data: Bytes::from(vec![7; 3600]) }],
         commit: Some(Bytes::from(vec![1; 1000])),
         relaxed: false,
     };
@@ -152,27 +146,15 @@ fn what_does_not_fit_is_refused_by_name_and_the_largest_append_fits() {
     let (ledger, _) = rig.open();
     let limit = ledger.append_len_max();
     let block = |len: usize| Append {
-        blocks: vec![BlockRecord {
-            directory: Bytes::new(),
-            data: Bytes::from(vec![3; len]),
-        }],
+        blocks: vec![BlockRecord { directory: Bytes::new(), data: Bytes::from(vec![3; len]) }],
         ..Append::default()
     };
-    assert!(matches!(
-        ledger.append(block(limit - 31)),
-        Err(LedgerError::TooLarge { .. })
-    ));
+    assert!(matches!(ledger.append(block(limit - 31)), Err(LedgerError::TooLarge { .. })));
     let lsn = ledger.append(block(limit - 32)).unwrap();
     ledger.wait(lsn, Class::Durable).unwrap();
-    let commit = Append {
-        commit: Some(Bytes::from(vec![0; (512 << 10) + 1])),
-        ..Append::default()
-    };
+    let commit = Append { commit: Some(Bytes::from(vec![0; (512 << 10) + 1])), ..Append::default() };
     assert!(matches!(ledger.append(commit), Err(LedgerError::TooLarge { .. })));
-    assert!(matches!(
-        ledger.wait(Lsn(9), Class::Durable),
-        Err(LedgerError::Inconsistent { .. })
-    ));
+    assert!(matches!(ledger.wait(Lsn(9), Class::Durable), Err(LedgerError::Inconsistent { .. })));
 }
 
 #[test]

@@ -38,12 +38,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 fn roomy() -> Options {
-    Options {
-        segment_len: 1 << 20,
-        shard_payload_max: 64 << 10,
-        queue_bytes_max: 256 << 10,
-        ..support::small()
-    }
+    Options { segment_len: 1 << 20, shard_payload_max: 64 << 10, queue_bytes_max: 256 << 10, ..support::small() }
 }
 
 /// Eight callers append and wait in three ways at once; all is there afterwards.
@@ -64,21 +59,13 @@ fn crowd(threads: bool) {
                     append.relaxed = caller % 2 == 0;
                     let lsn = ledger.append(append.clone()).unwrap();
                     model.lock().appends.insert(lsn, append);
-                    let class = if caller % 2 == 0 {
-                        Class::Written
-                    } else {
-                        Class::Durable
-                    };
+                    let class = if caller % 2 == 0 { Class::Written } else { Class::Durable };
                     match round % 3 {
                         0 => ledger.wait(lsn, class).unwrap(),
                         1 => block_on(ledger.settled(lsn, class)).unwrap(),
                         _ => continue,
                     }
-                    let reached = if class == Class::Written {
-                        ledger.written()
-                    } else {
-                        ledger.durable()
-                    };
+                    let reached = if class == Class::Written { ledger.written() } else { ledger.durable() };
                     assert!(reached >= lsn);
                 }
             });
@@ -102,14 +89,7 @@ fn many_callers_without_threads_lose_nothing() {
 
 #[test]
 fn what_nobody_waits_for_is_written_within_its_time() {
-    let mut rig = Rig::new(
-        2,
-        1,
-        Options {
-            soon_max: Duration::from_millis(20),
-            ..roomy()
-        },
-    );
+    let mut rig = Rig::new(2, 1, Options { soon_max: Duration::from_millis(20), ..roomy() });
     let (ledger, _) = rig.open();
     ledger.start().unwrap();
     ledger.append(Append::default()).unwrap();
@@ -181,11 +161,7 @@ fn a_quorum_lost_under_load_answers_everybody() {
         }
         thread::sleep(Duration::from_millis(50));
         for disk in ["d00", "d02"] {
-            rig.world.set_fault(
-                Fault::new(FaultKind::Fail(DiskErrorKind::Medium))
-                    .on(disk)
-                    .of(IoOp::Write),
-            );
+            rig.world.set_fault(Fault::new(FaultKind::Fail(DiskErrorKind::Medium)).on(disk).of(IoOp::Write));
             thread::sleep(Duration::from_millis(20));
         }
     });

@@ -75,7 +75,10 @@ impl OpenStore {
             Some(set_id) => set_id,
             None => {
                 let geometry = config.create.ok_or_else(|| {
-                    fail(ErrorKind::NotFound, "the disks hold no store; nothing was changed; create one or correct the paths")
+                    fail(
+                        ErrorKind::NotFound,
+                        "the disks hold no store; nothing was changed; create one or correct the paths",
+                    )
                 })?;
                 Ledger::format(&config.disks, geometry, &config.ledger, &*clock, entropy)?
             }
@@ -90,8 +93,7 @@ impl OpenStore {
         if config.threads {
             ledger.start()?;
         }
-        let identity =
-            Identity {
+        let identity = Identity {
             store_id: set_id.0,
             boot_id: entropy.next_u64(),
             uid: config.owner.0,

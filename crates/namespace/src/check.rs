@@ -123,13 +123,17 @@ impl Check<'_> {
                     seen.names += 1;
                     let (kind, found_parent) = (seen.kind, seen.parent);
                     if kind != dirent.kind || directory != (kind == NodeKind::Directory) {
-                        check.wrong(format!("TREE: entry '{shown}' of {parent} says another kind than inode {}", dirent.ino));
+                        check.wrong(format!(
+                            "TREE: entry '{shown}' of {parent} says another kind than inode {}",
+                            dirent.ino
+                        ));
                     }
                     if directory && found_parent != parent {
                         check.wrong(format!("TREE: directory {} is in {parent} but names {found_parent}", dirent.ino));
                     }
                 }
-                None => check.wrong(format!("TREE: entry '{shown}' of {parent} leads to inode {}, which is gone", dirent.ino)),
+                None => check
+                    .wrong(format!("TREE: entry '{shown}' of {parent} leads to inode {}, which is gone", dirent.ino)),
             }
             let beside = check.ns.store.get(&key::entry(parent, &[entry_name, b"/"].concat()));
             if !directory && matches!(&beside, Ok(found) if found.is_some() != dirent.shadowed) {
@@ -147,7 +151,8 @@ impl Check<'_> {
                 return check.wrong(format!("TREE: bucket '{shown}' does not decode"));
             };
             let entry = check.ns.store.get(&key::entry(ROOT_INO, &[key, b"/"].concat()));
-            let leads = entry.ok().flatten().and_then(|entry| Dirent::decode(&entry.value).ok()).map(|dirent| dirent.ino);
+            let leads =
+                entry.ok().flatten().and_then(|entry| Dirent::decode(&entry.value).ok()).map(|dirent| dirent.ino);
             if leads != Some(bucket.root) {
                 check.wrong(format!("TREE: bucket '{shown}' and the root's entry disagree"));
             }
@@ -187,7 +192,8 @@ impl Check<'_> {
             if seen.nlink != expected {
                 wrong.push(format!("TREE: inode {ino} counts {} links, {expected} exist", seen.nlink));
             }
-            let unlinked = || self.ns.store.get(&key::under(key::TABLE_UNLINKED, *ino, &[])).is_ok_and(|mark| mark.is_some());
+            let unlinked =
+                || self.ns.store.get(&key::under(key::TABLE_UNLINKED, *ino, &[])).is_ok_and(|mark| mark.is_some());
             if seen.names == 0 && *ino != ROOT_INO && !unlinked() {
                 wrong.push(format!("TREE: inode {ino} has no name"));
             }

@@ -123,13 +123,18 @@ impl Namespace {
                 return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only"));
             }
             if inode.attr.nlink >= LINK_MAX {
-                return Err(fail(ErrorKind::TooManyLinks, format!("inode {ino} has {LINK_MAX} names, the most there may be")));
+                return Err(fail(
+                    ErrorKind::TooManyLinks,
+                    format!("inode {ino} has {LINK_MAX} names, the most there may be"),
+                ));
             }
             let now = self.clock.now();
             if inode.attr.nlink == 0 {
                 tx.delete(key::under(key::TABLE_UNLINKED, ino, &[]));
             }
             inode.attr.nlink += 1;
+            // With a name in a strict bucket its syncs promise what that bucket promises.
+            inode.relaxed &= dir.relaxed;
             inode.attr.ctime = now;
             self.put_inode(tx, &mut inode);
             self.add_entry(tx, &mut dir, name, &inode, now)?;

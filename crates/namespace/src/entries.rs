@@ -99,7 +99,8 @@ impl Namespace {
         }
         let versions = (key::under(key::TABLE_VERSION, ino, &[]), key::behind(key::TABLE_VERSION, ino));
         for (key, value) in tx.records(&versions.0, &versions.1, usize::MAX >> 1)? {
-            let version = Version::decode(&value).map_err(|_| crate::view::damaged(format!("a version of inode {ino}")))?;
+            let version =
+                Version::decode(&value).map_err(|_| crate::view::damaged(format!("a version of inode {ino}")))?;
             tx.release(&version.items)?;
             tx.delete(key);
         }

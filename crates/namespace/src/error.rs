@@ -97,8 +97,12 @@ impl From<ContentError> for Error {
         };
         let what = match kind {
             ErrorKind::NoSpace => "the disks are full; nothing was changed; delete something or add room",
-            ErrorKind::ReadOnly => "the store takes no writes: too few disks answer; what was acknowledged is safe and readable",
-            ErrorKind::Corrupt => "stored bytes failed their check and could not be rebuilt; nothing wrong was returned",
+            ErrorKind::ReadOnly => {
+                "the store takes no writes: too few disks answer; what was acknowledged is safe and readable"
+            }
+            ErrorKind::Corrupt => {
+                "stored bytes failed their check and could not be rebuilt; nothing wrong was returned"
+            }
             ErrorKind::TooLarge => "more than one commit can hold; nothing was changed",
             _ => "the store below failed; what was acknowledged is safe",
         };

@@ -109,7 +109,9 @@ impl Opens {
     fn forget_if_idle(&self, ino: Ino) {
         let mut table = self.table.lock();
         let idle = |file: &Arc<OpenFile>| {
-            file.handles.load(Ordering::Acquire) == 0 && !file.dirty.load(Ordering::Acquire) && Arc::strong_count(file) == 1
+            file.handles.load(Ordering::Acquire) == 0
+                && !file.dirty.load(Ordering::Acquire)
+                && Arc::strong_count(file) == 1
         };
         if table.get(&ino).is_some_and(idle) {
             table.remove(&ino);
@@ -482,15 +484,7 @@ impl Namespace {
         Ok(inode.attr)
     }
 
-    fn stage(
-        &self,
-        op: &Op,
-        ino: Ino,
-        file: &OpenFile,
-        state: &mut State,
-        offset: u64,
-        data: &[u8],
-    ) -> Pressure {
+    fn stage(&self, op: &Op, ino: Ino, file: &OpenFile, state: &mut State, offset: u64, data: &[u8]) -> Pressure {
         let before = state.staging.bytes();
         state.staging.write(offset, data);
         let added = state.staging.bytes() - before;

@@ -168,7 +168,9 @@ impl Namespace {
                 continue;
             }
             if directory {
-                if after.is_some_and(|after| !after.starts_with(&full) && full[..] < *after) || levels.len() >= DEPTH_MAX {
+                if after.is_some_and(|after| !after.starts_with(&full) && full[..] < *after)
+                    || levels.len() >= DEPTH_MAX
+                {
                     continue;
                 }
                 let Some(dir) = snap.find_inode(dirent.ino)? else { continue };
@@ -202,7 +204,14 @@ impl Namespace {
     }
 
     /// Whether a common prefix belongs on this page: not twice, and only with a key behind `after` below it.
-    fn shows_prefix(&self, op: &Op, bucket: &str, common: &[u8], after: Option<&[u8]>, last: Option<&Hit>) -> Result<bool> {
+    fn shows_prefix(
+        &self,
+        op: &Op,
+        bucket: &str,
+        common: &[u8],
+        after: Option<&[u8]>,
+        last: Option<&Hit>,
+    ) -> Result<bool> {
         if matches!(last, Some(Hit::Prefix(shown)) if shown == common) {
             return Ok(false);
         }

@@ -82,11 +82,7 @@ impl Namespace {
     /// [`ErrorKind::Stale`].
     pub fn access(&self, op: &Op, ino: Ino, asked: Access) -> Result<Access> {
         let have = permission::granted(&op.caller, &self.snap(op).inode(ino)?.attr);
-        Ok(Access {
-            read: asked.read && have.read,
-            write: asked.write && have.write,
-            exec: asked.exec && have.exec,
-        })
+        Ok(Access { read: asked.read && have.read, write: asked.write && have.write, exec: asked.exec && have.exec })
     }
 
     /// The target of a symbolic link.
@@ -153,7 +149,8 @@ impl Namespace {
     /// Those of the disks.
     pub fn space(&self, _op: &Op) -> Result<StoreSpace> {
         let space = self.store.ledger().space();
-        let counted = self.store.get(key::KEY_INODES)?.map_or(0, |entry| strata_index::Cell::from_value(&entry.value).count);
+        let counted =
+            self.store.get(key::KEY_INODES)?.map_or(0, |entry| strata_index::Cell::from_value(&entry.value).count);
         let inodes = u64::try_from(counted).unwrap_or(0).saturating_add(1);
         Ok(StoreSpace { total: space.total, free: space.free, inodes })
     }

@@ -80,7 +80,10 @@ pub(crate) fn hash(raw: &[u8]) -> String {
 /// Checks a name that a file door wants to create.
 pub(crate) fn check_new(name: &[u8]) -> Result<()> {
     if name.len() > NAME_LEN_MAX {
-        return Err(fail(ErrorKind::NameTooLong, format!("a name of {} bytes; {NAME_LEN_MAX} is the limit", name.len())));
+        return Err(fail(
+            ErrorKind::NameTooLong,
+            format!("a name of {} bytes; {NAME_LEN_MAX} is the limit", name.len()),
+        ));
     }
     if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
         return Err(invalid(name, "is not a file name"));
@@ -153,7 +156,8 @@ mod tests {
 
     #[test]
     fn names_that_file_doors_cannot_hold_have_aliases_that_lead_back() {
-        for name in [&b""[..], b"/", b".", b"./", b"..", b"../", b"a", b"a/", b".~strata~o~x", b".~strata~zz", b"nul\0"] {
+        for name in [&b""[..], b"/", b".", b"./", b"..", b"../", b"a", b"a/", b".~strata~o~x", b".~strata~zz", b"nul\0"]
+        {
             leads_back(name, false);
             leads_back(name, !is_dir(name));
         }

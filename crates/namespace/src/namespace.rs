@@ -85,7 +85,8 @@ impl Namespace {
     pub fn over(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity) -> Result<Arc<Self>> {
         let format = store.get(key::KEY_FORMAT)?;
         let mark = store.get(key::KEY_NUMBERS)?;
-        let number = |bytes: &[u8]| Decoder::new(bytes).uvarint().map_err(|_| damaged("a counter of the store".to_owned()));
+        let number =
+            |bytes: &[u8]| Decoder::new(bytes).uvarint().map_err(|_| damaged("a counter of the store".to_owned()));
         if let Some(format) = &format
             && number(&format.value)? != RECORD_FORMAT
         {

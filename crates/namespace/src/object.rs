@@ -140,7 +140,14 @@ impl Namespace {
         Ok(self.info(inode))
     }
 
-    fn enter_or_make(&self, tx: &mut Tx<'_>, effects: &mut Effects, op: &Op, mut dir: Inode, part: &[u8]) -> Result<Inode> {
+    fn enter_or_make(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        op: &Op,
+        mut dir: Inode,
+        part: &[u8],
+    ) -> Result<Inode> {
         let entry_name = [part, b"/"].concat();
         if let Some(dirent) = tx.entry(dir.attr.ino, &entry_name)? {
             return tx.dir(dirent.ino);
@@ -260,7 +267,8 @@ impl Namespace {
                 }
             };
             effects.relaxed = dir.relaxed;
-            let bucket = Bucket { root: parent, created: dir.attr.btime, uid: 0, relaxed: dir.relaxed, versioned: false };
+            let bucket =
+                Bucket { root: parent, created: dir.attr.btime, uid: 0, relaxed: dir.relaxed, versioned: false };
             let inode = self.put_in(tx, effects, op, dir, &entry_name, new, cond, &bucket)?;
             Ok((self.info(inode), found.is_none()))
         })

@@ -31,7 +31,10 @@ pub(crate) fn require(caller: &Caller, attr: &Attr, asked: Access) -> Result<()>
     if (asked.read && !have.read) || (asked.write && !have.write) || (asked.exec && !have.exec) {
         return Err(fail(
             ErrorKind::AccessDenied,
-            format!("uid {} lacks permission on inode {} (mode {:o}, uid {})", caller.uid, attr.ino, attr.mode, attr.uid),
+            format!(
+                "uid {} lacks permission on inode {} (mode {:o}, uid {})",
+                caller.uid, attr.ino, attr.mode, attr.uid
+            ),
         ));
     }
     Ok(())
@@ -61,7 +64,10 @@ pub(crate) fn own(caller: &Caller, attr: &Attr) -> Result<()> {
     if caller.superuser || caller.uid == attr.uid {
         return Ok(());
     }
-    Err(fail(ErrorKind::NotPermitted, format!("inode {} belongs to uid {}, not to uid {}", attr.ino, attr.uid, caller.uid)))
+    Err(fail(
+        ErrorKind::NotPermitted,
+        format!("inode {} belongs to uid {}, not to uid {}", attr.ino, attr.uid, caller.uid),
+    ))
 }
 
 /// Group and mode of something new in `dir`: a set-gid directory passes its group on, and to directories the bit too.
@@ -80,7 +86,14 @@ pub(crate) fn inherit(caller: &Caller, dir: &Attr, kind: NodeKind, mode: u32) ->
 
 /// After a write or change of owner by anybody but the superuser, set-id bits go.
 pub(crate) fn drop_set_id(caller: &Caller, inode: &mut Inode) {
-    if !caller.superuser && inode.attr.kind == NodeKind::File {
+    if !caller.superuser {
+        clear_set_id(inode);
+    }
+}
+
+/// Takes the set-id bits of a file; set-gid without group execution means something else and stays.
+pub(crate) fn clear_set_id(inode: &mut Inode) {
+    if inode.attr.kind == NodeKind::File {
         inode.attr.mode &= !SET_UID;
         if inode.attr.mode & 0o010 != 0 {
             inode.attr.mode &= !SET_GID;
@@ -91,5 +104,9 @@ pub(crate) fn drop_set_id(caller: &Caller, inode: &mut Inode) {
 /// The mode as chmod may set it: a file's set-gid bit goes when its group is not the caller's.
 pub(crate) fn chmod(caller: &Caller, attr: &Attr, mode: u32) -> u32 {
     let mode = mode & 0o7777;
-    if !caller.superuser && attr.kind != NodeKind::Directory && !caller.in_group(attr.gid) { mode & !SET_GID } else { mode }
+    if !caller.superuser && attr.kind != NodeKind::Directory && !caller.in_group(attr.gid) {
+        mode & !SET_GID
+    } else {
+        mode
+    }
 }

@@ -47,6 +47,12 @@ impl Namespace {
                 refuse_loop(tx, inode.attr.ino, to.0)?;
             }
             check_root(from, to, &inode)?;
+            if directory && source_dir.relaxed && !target_dir.relaxed {
+                return Err(fail(
+                    ErrorKind::NotPermitted,
+                    "a directory of a relaxed bucket cannot be moved into a strict one; copy it, so that its files are synced",
+                ));
+            }
             effects.relaxed = source_dir.relaxed && target_dir.relaxed;
             let now = self.clock.now();
 
@@ -64,6 +70,11 @@ impl Namespace {
                 self.remove_entry(tx, &mut target_dir, &target.name, now)?;
                 self.place(tx, to, &mut inode, now)?;
                 self.place(tx, from, &mut other, now)?;
+                if from.0 == ROOT_INO {
+                    let (one, two) = (tx.bucket(from.1)?, tx.bucket(to.1)?);
+                    tx.put(key::plain(key::TABLE_BUCKET, from.1), two.encode());
+                    tx.put(key::plain(key::TABLE_BUCKET, to.1), one.encode());
+                }
                 effects.entry(from.0, from.1, Some(inode.attr.ino));
                 effects.entry(to.0, to.1, Some(other.attr.ino));
                 return Ok(());
@@ -134,6 +145,10 @@ impl Namespace {
             // Whoever moves a directory wants it to stay.
             inode.implicit = false;
         }
+        // Where a file is decides what its syncs promise (invariant ACK).
+        if !directory {
+            inode.relaxed = dir.relaxed;
+        }
         inode.attr.ctime = now;
         self.put_inode(tx, inode);
         self.add_entry(tx, &mut dir, &entry_name, inode, now)
@@ -159,7 +174,10 @@ fn refuse_loop(tx: &mut Tx<'_>, moved: Ino, into: Ino) -> Result<()> {
 fn check_root(from: (Ino, &[u8]), to: (Ino, &[u8]), inode: &Inode) -> Result<()> {
     if to.0 == ROOT_INO {
         if inode.attr.kind != NodeKind::Directory || from.0 != ROOT_INO {
-            return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only; make a bucket and move the content"));
+            return Err(fail(
+                ErrorKind::NotPermitted,
+                "the root holds buckets only; make a bucket and move the content",
+            ));
         }
         return name::check_bucket(to.1);
     }

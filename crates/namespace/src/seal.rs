@@ -99,7 +99,10 @@ impl Namespace {
                 let kept = state.staging.write_below(&task.staging, end);
                 state.natural_end = (how == How::Front && kept > 0).then_some(end);
                 if how == How::InPlace {
-                    remember(&mut state.fragments, task.staging.extents().map(|(start, data)| start..start + data.len() as u64));
+                    remember(
+                        &mut state.fragments,
+                        task.staging.extents().map(|(start, data)| start..start + data.len() as u64),
+                    );
                 }
                 Ok(kept)
             }
@@ -131,14 +134,7 @@ impl Namespace {
     }
 
     /// Commits the new content unless the file's content is no longer `inode`'s.
-    fn replace_sealed(
-        &self,
-        op: &Op,
-        inode: &Inode,
-        content: Content,
-        file: &OpenFile,
-        task: &Task,
-    ) -> Result<bool> {
+    fn replace_sealed(&self, op: &Op, inode: &Inode, content: Content, file: &OpenFile, task: &Task) -> Result<bool> {
         let allocated = self.store.allocated_of(&content)?;
         let mtime = file.mtime();
         let door = task.door.unwrap_or(op.caller.door);
@@ -185,7 +181,8 @@ impl Namespace {
         }
         if at < size {
             self.keep(&mut ingest, items, at..size, size)?;
-        } else if task.how == How::Front && task.staging.covers(ingest.len() - ingest.uncut_len() as u64, ingest.len()) {
+        } else if task.how == How::Front && task.staging.covers(ingest.len() - ingest.uncut_len() as u64, ingest.len())
+        {
             // What is left out stays staged, so all of it must be: bytes of the old content would be lost.
             return Ok(ingest.finish_at_last_cut()?);
         }

@@ -142,10 +142,14 @@ impl Namespace {
             let key = key::under(key::TABLE_PROPERTY, ino, format!("{namespace}\0{name}").as_bytes());
             match value {
                 Some(value) => {
-                    let (from, end) = (key::under(key::TABLE_PROPERTY, ino, &[]), key::behind(key::TABLE_PROPERTY, ino));
+                    let (from, end) =
+                        (key::under(key::TABLE_PROPERTY, ino, &[]), key::behind(key::TABLE_PROPERTY, ino));
                     let count = tx.records(&from, &end, PROPERTIES_MAX)?.len();
                     if count >= PROPERTIES_MAX && tx.record(&key)?.is_none() {
-                        return Err(fail(ErrorKind::NoSpace, format!("an inode has {PROPERTIES_MAX} properties at most")));
+                        return Err(fail(
+                            ErrorKind::NoSpace,
+                            format!("an inode has {PROPERTIES_MAX} properties at most"),
+                        ));
                     }
                     tx.put(key, value);
                 }

@@ -56,9 +56,13 @@ impl Namespace {
                         && uid == inode.attr.uid
                         && (gid == inode.attr.gid || caller.in_group(gid)));
                 if !may {
-                    return Err(fail(ErrorKind::NotPermitted, format!("uid {} may not give inode {ino} away", caller.uid)));
+                    return Err(fail(
+                        ErrorKind::NotPermitted,
+                        format!("uid {} may not give inode {ino} away", caller.uid),
+                    ));
                 }
-                permission::drop_set_id(caller, &mut inode);
+                // Whoever changes the owner, the superuser included (Linux, chown(2)).
+                permission::clear_set_id(&mut inode);
                 (inode.attr.uid, inode.attr.gid) = (uid, gid);
             }
             if let Some(mode) = set.mode {
@@ -199,7 +203,10 @@ impl Namespace {
             }
             let total: usize = all.iter().map(|(key, value)| key.len() + value.len()).sum();
             if total + name.len() + value.len() > XATTR_TOTAL_MAX + present.map_or(0, |old| old.len()) {
-                return Err(fail(ErrorKind::NoSpace, format!("an inode has {XATTR_TOTAL_MAX} bytes of attributes at most")));
+                return Err(fail(
+                    ErrorKind::NoSpace,
+                    format!("an inode has {XATTR_TOTAL_MAX} bytes of attributes at most"),
+                ));
             }
             tx.put(key, value);
             inode.attr.ctime = self.clock.now();
@@ -228,7 +235,8 @@ impl Namespace {
     /// Reading the index.
     pub fn list_xattrs(&self, op: &Op, ino: Ino) -> Result<Vec<Vec<u8>>> {
         let mut snap = self.snap(op);
-        let all = snap.records(&key::under(key::TABLE_XATTR, ino, &[]), &key::behind(key::TABLE_XATTR, ino), XATTRS_MAX)?;
+        let all =
+            snap.records(&key::under(key::TABLE_XATTR, ino, &[]), &key::behind(key::TABLE_XATTR, ino), XATTRS_MAX)?;
         Ok(all.into_iter().map(|(key, _)| key[9..].to_vec()).collect())
     }
 

@@ -114,7 +114,8 @@ impl Staging {
             let (from, to) = (offset.max(*start), end.min(data_end));
             if from < to {
                 let index = |at: u64, base: u64| usize::try_from(at - base).unwrap_or(usize::MAX);
-                buf[index(from, offset)..index(to, offset)].copy_from_slice(&data[index(from, *start)..index(to, *start)]);
+                buf[index(from, offset)..index(to, offset)]
+                    .copy_from_slice(&data[index(from, *start)..index(to, *start)]);
             }
         }
     }

@@ -94,7 +94,14 @@ impl Namespace {
         Ok(replaced)
     }
 
-    fn copy_entry(&self, op: &Op, source: &crate::types::Attr, to: (Ino, &[u8]), deep: bool, depth: usize) -> Result<()> {
+    fn copy_entry(
+        &self,
+        op: &Op,
+        source: &crate::types::Attr,
+        to: (Ino, &[u8]),
+        deep: bool,
+        depth: usize,
+    ) -> Result<()> {
         if depth > DEPTH_MAX {
             return Err(fail(ErrorKind::Loop, format!("a tree deeper than {DEPTH_MAX} levels")));
         }
@@ -170,12 +177,17 @@ impl Namespace {
 
     /// Dead properties go with a copy (RFC 4918, 9.8.2).
     fn copy_properties(&self, op: &Op, from: Ino, to: Ino) -> Result<()> {
-        let any = self.store.range(&key::under(key::TABLE_PROPERTY, from, &[]), &key::behind(key::TABLE_PROPERTY, from), 1)?;
+        let any = self.store.range(
+            &key::under(key::TABLE_PROPERTY, from, &[]),
+            &key::behind(key::TABLE_PROPERTY, from),
+            1,
+        )?;
         if any.is_empty() {
             return Ok(());
         }
         self.change(op, |tx, _| {
-            let all = tx.records(&key::under(key::TABLE_PROPERTY, from, &[]), &key::behind(key::TABLE_PROPERTY, from), 1024)?;
+            let all =
+                tx.records(&key::under(key::TABLE_PROPERTY, from, &[]), &key::behind(key::TABLE_PROPERTY, from), 1024)?;
             for (key, value) in all {
                 tx.put(key::under(key::TABLE_PROPERTY, to, &key[9..]), value);
             }

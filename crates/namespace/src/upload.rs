@@ -69,7 +69,8 @@ impl Namespace {
         upload: &str,
     ) -> Result<(Vec<u8>, [u8; 8], Upload, bool)> {
         let (record, _) = self.open_bucket(view, op, bucket)?;
-        let missing = || fail(ErrorKind::NoSuchUpload, "there is no such upload; it may have been completed or aborted");
+        let missing =
+            || fail(ErrorKind::NoSuchUpload, "there is no such upload; it may have been completed or aborted");
         let id = parse_id(upload).ok_or_else(missing)?;
         let at = upload_key(record.root, key, id);
         let bytes = view.record(&at)?.ok_or_else(missing)?;
@@ -257,7 +258,10 @@ impl Namespace {
             found.iter().enumerate().find(|(n, part)| n + 1 < found.len() && part.size < PART_LEN_MIN)
         {
             let (number, size) = (parts[n].0, part.size);
-            return Err(fail(ErrorKind::PartTooSmall, format!("part {number} has {size} bytes; only the last may be below 5 MiB")));
+            return Err(fail(
+                ErrorKind::PartTooSmall,
+                format!("part {number} has {size} bytes; only the last may be below 5 MiB"),
+            ));
         }
         let etag = joined_etag(found.iter().map(|part| part.etag.as_str()))
             .ok_or_else(|| fail(ErrorKind::InvalidPart, "a part's ETag is no MD5"))?;
@@ -268,8 +272,13 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let (at, _, record, _) = self.find_upload(tx, op, bucket, key, upload)?;
             for ((number, _), expected) in parts.iter().zip(&found) {
-                if tx.record(&part_key(id, *number))?.as_deref().map(decode_part).transpose()?.as_ref() != Some(expected) {
-                    return Err(fail(ErrorKind::InvalidPart, format!("part {number} was replaced meanwhile; list it again")));
+                if tx.record(&part_key(id, *number))?.as_deref().map(decode_part).transpose()?.as_ref()
+                    != Some(expected)
+                {
+                    return Err(fail(
+                        ErrorKind::InvalidPart,
+                        format!("part {number} was replaced meanwhile; list it again"),
+                    ));
                 }
             }
             let sizes = found.iter().map(|part| part.size).collect();
@@ -321,10 +330,7 @@ impl Namespace {
 
     /// Removes an upload with its parts.
     pub(crate) fn erase_upload(&self, tx: &mut Tx<'_>, upload_key: &[u8]) -> Result<()> {
-        let id = upload_key
-            .last_chunk::<8>()
-            .copied()
-            .ok_or_else(|| damaged("the key of an upload".to_owned()))?;
+        let id = upload_key.last_chunk::<8>().copied().ok_or_else(|| damaged("the key of an upload".to_owned()))?;
         let end = key::behind(key::TABLE_PART, Ino(u64::from_be_bytes(id)));
         for (at, value) in tx.records(&part_key(id, 0), &end, PART_NUMBER_MAX as usize)? {
             tx.release(&decode_part(&value)?.items)?;

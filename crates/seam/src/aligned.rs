@@ -21,11 +21,7 @@ impl AlignedBuf {
     /// An empty buffer that holds no memory yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            raw: Vec::new(),
-            start: 0,
-            len: 0,
-        }
+        Self { raw: Vec::new(), start: 0, len: 0 }
     }
 
     /// An empty buffer with room for `capacity` bytes.
@@ -136,10 +132,7 @@ impl Clone for AlignedBuf {
 
 impl fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AlignedBuf")
-            .field("len", &self.len)
-            .field("capacity", &self.capacity())
-            .finish()
+        f.debug_struct("AlignedBuf").field("len", &self.len).field("capacity", &self.capacity()).finish()
     }
 }
 
@@ -173,9 +166,7 @@ mod tests {
         check_aligned(&copy);
         assert_eq!(&*copy, &*buf);
         assert!(
-            copy.chunks(333)
-                .enumerate()
-                .all(|(round, piece)| piece.iter().all(|byte| usize::from(*byte) == round))
+            copy.chunks(333).enumerate().all(|(round, piece)| piece.iter().all(|byte| usize::from(*byte) == round))
         );
     }
 

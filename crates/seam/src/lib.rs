@@ -14,7 +14,7 @@ pub mod sim;
 
 pub use aligned::AlignedBuf;
 pub use clock::{Clock, SystemClock, Timestamp};
-pub use disk::{Disk, DiskError, DiskErrorKind, DiskFile, DiskSpace, FileInfo, WriteMode, SECTOR_LEN};
+pub use disk::{Disk, DiskError, DiskErrorKind, DiskFile, DiskSpace, FileInfo, SECTOR_LEN, WriteMode};
 pub use entropy::{Entropy, SystemEntropy};
-pub use name::{FILE_NAME_LEN_MAX, is_file_name};
 pub use id::{ChunkId, DiskIndex, Epoch, Ino, Lsn, Position, SegmentId, SetId};
+pub use name::{FILE_NAME_LEN_MAX, is_file_name};

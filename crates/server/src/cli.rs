@@ -136,12 +136,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             let config = Config::load(config.as_deref(), store, doors)?;
             crate::serve::run(&config)
         }
-        Command::Mount {
-            config,
-            store,
-            path,
-            allow_other,
-        } => {
+        Command::Mount { config, store, path, allow_other } => {
             let config = Config::mount_only(StoreConfig::load(config.as_deref(), store)?, path, allow_other)?;
             crate::serve::run(&config)
         }
@@ -174,11 +169,7 @@ pub(crate) fn log_to_stderr(filter: Option<&str>) {
         Some(Ok(filter)) => (filter, None),
         Some(Err(error)) => (default(), Some(error)),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(true)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true).init();
     if let Some(error) = refused {
         tracing::warn!(%error, "the log filter is not understood; logging warnings");
     }
@@ -196,11 +187,8 @@ mod tests {
 
     #[test]
     fn the_store_may_be_named_before_and_behind_what_to_do_with_users() {
-        for line in [
-            "strata user --data d add bob",
-            "strata user add bob --data d",
-            "strata user list --data d --json",
-        ] {
+        for line in ["strata user --data d add bob", "strata user add bob --data d", "strata user list --data d --json"]
+        {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
     }

@@ -171,15 +171,7 @@ pub(crate) struct DoorSettings {
 impl StoreSettings {
     /// These settings where they say something, `below` where they do not.
     fn over(self, below: Self) -> Self {
-        let Self {
-            data,
-            mut disks,
-            mut disk,
-            parity,
-            durability,
-            cache_size,
-            segment_size,
-        } = self;
+        let Self { data, mut disks, mut disk, parity, durability, cache_size, segment_size } = self;
         // `disks` and `disk` are two ways to say one thing: whichever is said higher up wins as a whole.
         if disks.is_none() && disk.is_none() {
             (disks, disk) = (below.disks, below.disk);

@@ -105,22 +105,16 @@ async fn converse(mut stream: tokio::net::UnixStream, answer: Answer) -> anyhow:
     let reply = if asker == 0 || asker == rustix::process::geteuid().as_raw() {
         let (reading, _) = stream.split();
         let mut line = String::new();
-        tokio::io::BufReader::new(reading.take(LINE_LEN_MAX))
-            .read_line(&mut line)
-            .await?;
+        tokio::io::BufReader::new(reading.take(LINE_LEN_MAX)).read_line(&mut line).await?;
         match serde_json::from_str(&line) {
             Ok(request) => match tokio::task::spawn_blocking(move || answer(request)).await? {
                 Ok(value) => Reply::Done(value),
                 Err(error) => Reply::Refused(format!("{error:#}")),
             },
-            Err(error) => Reply::Refused(format!(
-                "the request is not understood: {error}; is this another version?"
-            )),
+            Err(error) => Reply::Refused(format!("the request is not understood: {error}; is this another version?")),
         }
     } else {
-        Reply::Refused(format!(
-            "user {asker} may not command this server; become the user who runs it, or root"
-        ))
+        Reply::Refused(format!("user {asker} may not command this server; become the user who runs it, or root"))
     };
     let mut line = serde_json::to_vec(&reply)?;
     line.push(b'\n');
@@ -166,26 +160,20 @@ mod tests {
         let data = folder.path().join("d".repeat(120));
         std::fs::create_dir(&data).unwrap();
         let server = tokio::spawn(ControlSocket::make(&data).unwrap().serve(answer));
-        let reply = tokio::task::spawn_blocking(move || ask(&data, &Request::Status))
-            .await
-            .unwrap();
+        let reply = tokio::task::spawn_blocking(move || ask(&data, &Request::Status)).await.unwrap();
         server.abort();
         reply
     }
 
     #[tokio::test]
     async fn a_command_gets_the_servers_answer() {
-        let value = asked(Arc::new(|_| Ok(serde_json::json!({"set": "4+2"}))))
-            .await
-            .unwrap();
+        let value = asked(Arc::new(|_| Ok(serde_json::json!({"set": "4+2"})))).await.unwrap();
         assert_eq!(value["set"], "4+2");
     }
 
     #[tokio::test]
     async fn a_refusal_comes_back_in_its_own_words() {
-        let error = asked(Arc::new(|_| bail!("there is no user `nobody`")))
-            .await
-            .unwrap_err();
+        let error = asked(Arc::new(|_| bail!("there is no user `nobody`"))).await.unwrap_err();
         assert_eq!(error.to_string(), "there is no user `nobody`");
     }
 

@@ -89,18 +89,10 @@ impl Credentials {
         store.namespace().settle_blocking(&op)?;
         let admin = match first {
             Some(admin) => admin,
-            None => users
-                .list()
-                .into_iter()
-                .find(|user| user.admin)
-                .context("the store has no administrator")?,
+            None => users.list().into_iter().find(|user| user.admin).context("the store has no administrator")?,
         };
         let token = draw_token(&config.store.data)?;
-        Ok(Self {
-            users: Arc::new(users),
-            admin,
-            token,
-        })
+        Ok(Self { users: Arc::new(users), admin, token })
     }
 }
 
@@ -141,11 +133,7 @@ impl OpenDoors {
         running: &Arc<Running>,
         mut sources: Vec<Arc<dyn Source>>,
     ) -> anyhow::Result<(Self, Doors)> {
-        let mut doors = Self {
-            addresses: Vec::new(),
-            tasks: JoinSet::new(),
-            stop: watch::Sender::new(false),
-        };
+        let mut doors = Self { addresses: Vec::new(), tasks: JoinSet::new(), stop: watch::Sender::new(false) };
         let mut announced = Doors::default();
         let admin = &credentials.admin;
         sources.push(Arc::new(SpaceSource(Arc::clone(store.namespace()))));
@@ -175,9 +163,7 @@ impl OpenDoors {
             let door = webdav(config, store, credentials)?;
             sources.push(Arc::new(WebDavSource(Arc::clone(&door))));
             let stop = doors.told_to_stop();
-            doors.spawn("webdav", async move {
-                Ok(strata_door_webdav::serve(listener, door, stop).await?)
-            });
+            doors.spawn("webdav", async move { Ok(strata_door_webdav::serve(listener, door, stop).await?) });
         }
         if let Some(listener) = listeners.nfs {
             let address = doors.note("nfs", &listener, Protocol::Nfs)?;
@@ -197,25 +183,19 @@ impl OpenDoors {
         }
         if let Some(listener) = listeners.admin {
             let address = doors.note("admin", &listener, Protocol::Http)?;
-            announced.admin = Some(doors_file::Admin {
-                url: format!("http://{address}"),
-            });
+            announced.admin = Some(doors_file::Admin { url: format!("http://{address}") });
             let (for_ready, for_status) = (Arc::clone(running), Arc::clone(running));
             let token = Token::new(&credentials.token);
             let door = AdminDoor::new(move || for_ready.readiness(), move || for_status.status(), token);
             let door = sources.into_iter().fold(door, AdminDoor::with);
             let stop = doors.told_to_stop();
-            doors.spawn("admin", async move {
-                Ok(strata_door_admin::serve(listener, door, stop).await?)
-            });
+            doors.spawn("admin", async move { Ok(strata_door_admin::serve(listener, door, stop).await?) });
         }
         Ok((doors, announced))
     }
 
     fn note(&mut self, name: &'static str, listener: &TcpListener, protocol: Protocol) -> anyhow::Result<SocketAddr> {
-        let address = listener
-            .local_addr()
-            .with_context(|| format!("the {name} door does not know its address"))?;
+        let address = listener.local_addr().with_context(|| format!("the {name} door does not know its address"))?;
         self.addresses.push((name, address, protocol));
         Ok(address)
     }
@@ -271,23 +251,12 @@ impl OpenDoors {
 }
 
 fn s3(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::Result<S3Door> {
-    let settings = S3Config {
-        region: config.region.clone(),
-        drain: config.drain,
-        ..S3Config::default()
-    };
-    Ok(S3Door::new(
-        Arc::clone(store.namespace()),
-        Arc::clone(&credentials.users),
-        settings,
-    )?)
+    let settings = S3Config { region: config.region.clone(), drain: config.drain, ..S3Config::default() };
+    Ok(S3Door::new(Arc::clone(store.namespace()), Arc::clone(&credentials.users), settings)?)
 }
 
 fn webdav(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::Result<Arc<WebDavDoor>> {
-    let settings = DavConfig {
-        drain_timeout: config.drain,
-        ..DavConfig::default()
-    };
+    let settings = DavConfig { drain_timeout: config.drain, ..DavConfig::default() };
     let (namespace, users) = (Arc::clone(store.namespace()), Arc::clone(&credentials.users));
     WebDavDoor::new(namespace, users, Arc::new(SystemEntropy), settings).context("the webdav door cannot be opened")
 }
@@ -295,16 +264,8 @@ fn webdav(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyh
 fn nfs(config: &Config, store: &OpenStore) -> anyhow::Result<Arc<NfsDoor>> {
     let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
     let local = config.nfs_clients_are_local();
-    let squash = config.nfs_squash.unwrap_or(if uid.is_root() && local {
-        NfsSquash::None
-    } else {
-        NfsSquash::Root
-    });
-    let (anon_uid, anon_gid) = if uid.is_root() {
-        (NOBODY, NOBODY)
-    } else {
-        (uid.as_raw(), gid.as_raw())
-    };
+    let squash = config.nfs_squash.unwrap_or(if uid.is_root() && local { NfsSquash::None } else { NfsSquash::Root });
+    let (anon_uid, anon_gid) = if uid.is_root() { (NOBODY, NOBODY) } else { (uid.as_raw(), gid.as_raw()) };
     let export = Export {
         path: NFS_EXPORT.to_owned(),
         clients: config.nfs_clients.clone(),
@@ -319,19 +280,9 @@ fn nfs(config: &Config, store: &OpenStore) -> anyhow::Result<Arc<NfsDoor>> {
         // Where a claim to be root is believed, it must at least come from a root.
         privileged_port: squash == NfsSquash::None,
     };
-    let limits = NfsLimits {
-        drain_timeout: config.drain,
-        ..NfsLimits::default()
-    };
+    let limits = NfsLimits { drain_timeout: config.drain, ..NfsLimits::default() };
     let handle_secret = handle_secret(store.namespace())?;
-    let door = NfsDoor::new(
-        Arc::clone(store.namespace()),
-        NfsConfig {
-            exports: vec![export],
-            handle_secret,
-            limits,
-        },
-    );
+    let door = NfsDoor::new(Arc::clone(store.namespace()), NfsConfig { exports: vec![export], handle_secret, limits });
     door.context("the nfs door cannot be opened")
 }
 

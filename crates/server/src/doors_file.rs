@@ -99,11 +99,7 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&fresh)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&fresh, path)
@@ -144,12 +140,7 @@ mod tests {
         // A leftover of a killed server must not lend its mode to the new file.
         std::fs::write(folder.path().join("doors.new"), "old").unwrap();
         let doors = Doors {
-            nfs: Some(Nfs {
-                host: "127.0.0.1".into(),
-                port: 1,
-                mount_port: 2,
-                export: "/".into(),
-            }),
+            nfs: Some(Nfs { host: "127.0.0.1".into(), port: 1, mount_port: 2, export: "/".into() }),
             mount: Some(Mount { path: "/m".into() }),
             ..Doors::default()
         };

@@ -13,12 +13,7 @@ pub(crate) fn greeting(config: &Config, doors: &Doors) -> String {
     let mut table = plain_table(&["door", "address", "user", "secret"]);
     let mut commands: Vec<(&str, String)> = Vec::new();
     if let Some(s3) = &doors.s3 {
-        table.add_row([
-            Cell::new("s3"),
-            Cell::new(&s3.endpoint),
-            Cell::new(&s3.access_key),
-            Cell::new(&s3.secret_key),
-        ]);
+        table.add_row([Cell::new("s3"), Cell::new(&s3.endpoint), Cell::new(&s3.access_key), Cell::new(&s3.secret_key)]);
         commands.push((
             "s3: make a bucket and put a file into it",
             format!(
@@ -32,28 +27,15 @@ pub(crate) fn greeting(config: &Config, doors: &Doors) -> String {
         ));
     }
     if let Some(dav) = &doors.webdav {
-        table.add_row([
-            Cell::new("webdav"),
-            Cell::new(&dav.url),
-            Cell::new(&dav.user),
-            Cell::new(&dav.password),
-        ]);
+        table.add_row([Cell::new("webdav"), Cell::new(&dav.url), Cell::new(&dav.user), Cell::new(&dav.password)]);
         commands.push((
             "webdav: list the buckets",
-            format!(
-                "curl -u {}:{} -X PROPFIND -H 'Depth: 1' {}",
-                dav.user, dav.password, dav.url
-            ),
+            format!("curl -u {}:{} -X PROPFIND -H 'Depth: 1' {}", dav.user, dav.password, dav.url),
         ));
     }
     if let Some(nfs) = &doors.nfs {
         let address = format!("{}:{} ({}:{} for MOUNT)", nfs.host, nfs.port, nfs.host, nfs.mount_port);
-        table.add_row([
-            Cell::new("nfs"),
-            Cell::new(address),
-            Cell::new("uid of the client"),
-            Cell::new("-"),
-        ]);
+        table.add_row([Cell::new("nfs"), Cell::new(address), Cell::new("uid of the client"), Cell::new("-")]);
         commands.push((
             "nfs: list the buckets without mounting, or mount",
             format!(
@@ -68,12 +50,7 @@ pub(crate) fn greeting(config: &Config, doors: &Doors) -> String {
     }
     if let Some(mount) = &doors.mount {
         let path = mount.path.display().to_string();
-        table.add_row([
-            Cell::new("mount"),
-            Cell::new(&path),
-            Cell::new("uid of the process"),
-            Cell::new("-"),
-        ]);
+        table.add_row([Cell::new("mount"), Cell::new(&path), Cell::new("uid of the process"), Cell::new("-")]);
         commands.push((
             "mount: a bucket is a folder",
             format!(
@@ -83,12 +60,7 @@ pub(crate) fn greeting(config: &Config, doors: &Doors) -> String {
         ));
     }
     if let Some(admin) = &doors.admin {
-        table.add_row([
-            Cell::new("admin"),
-            Cell::new(&admin.url),
-            Cell::new("token"),
-            Cell::new("in admin.token"),
-        ]);
+        table.add_row([Cell::new("admin"), Cell::new(&admin.url), Cell::new("token"), Cell::new("in admin.token")]);
         commands.push((
             "admin: is it well, and what does it do",
             format!("curl {0}/health/ready; curl {0}/metrics", admin.url),
@@ -119,9 +91,7 @@ pub(crate) fn say(text: &str) {
 /// A table that looks right on every terminal and in a file.
 pub(crate) fn plain_table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
     table
 }

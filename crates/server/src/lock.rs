@@ -26,11 +26,7 @@ pub(crate) struct InUse {
 impl std::fmt::Display for InUse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.pid {
-            Some(pid) => write!(
-                f,
-                "another strata server (pid {pid}) holds this store ({})",
-                self.what.display()
-            )?,
+            Some(pid) => write!(f, "another strata server (pid {pid}) holds this store ({})", self.what.display())?,
             None => write!(f, "another strata server holds {}", self.what.display())?,
         }
         f.write_str("; stop it first, or use another folder")
@@ -64,20 +60,13 @@ impl StoreLock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
-                return Err(InUse {
-                    pid: read_pid(&mut file),
-                    what: data.to_owned(),
-                }
-                .into());
+                return Err(InUse { pid: read_pid(&mut file), what: data.to_owned() }.into());
             }
             Err(error) => return Err(error).with_context(|| format!("{} cannot be locked", path.display())),
         }
         write_pid(&mut file, Some(std::process::id()))
             .with_context(|| format!("the process id cannot be written to {}", path.display()))?;
-        Ok(Self {
-            file,
-            disks: Vec::new(),
-        })
+        Ok(Self { file, disks: Vec::new() })
     }
 
     /// As [`StoreLock::take`], for commands that must not make a store.
@@ -106,11 +95,7 @@ impl StoreLock {
             match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => self.disks.push((disk.clone(), folder)),
                 Err(Errno::WOULDBLOCK) => {
-                    return Err(InUse {
-                        pid: None,
-                        what: disk.clone(),
-                    }
-                    .into());
+                    return Err(InUse { pid: None, what: disk.clone() }.into());
                 }
                 Err(error) => return Err(error).with_context(|| format!("{} cannot be locked", disk.display())),
             }
@@ -161,11 +146,7 @@ mod tests {
         let first = StoreLock::take(folder.path()).unwrap();
         assert_eq!(StoreLock::holder(folder.path()), Some(std::process::id()));
         let refused = StoreLock::take(folder.path()).unwrap_err();
-        assert!(
-            refused
-                .to_string()
-                .contains(&format!("another strata server (pid {}) holds", std::process::id()))
-        );
+        assert!(refused.to_string().contains(&format!("another strata server (pid {}) holds", std::process::id())));
         drop(first);
         assert_eq!(StoreLock::holder(folder.path()), None);
         StoreLock::take(folder.path()).unwrap();
@@ -173,11 +154,8 @@ mod tests {
 
     #[test]
     fn a_disk_belongs_to_one_server_at_a_time_and_a_missing_one_is_no_obstacle() {
-        let (one, two, disk) = (
-            tempfile::tempdir().unwrap(),
-            tempfile::tempdir().unwrap(),
-            tempfile::tempdir().unwrap(),
-        );
+        let (one, two, disk) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let disks = [disk.path().join("gone"), disk.path().to_owned()];
         let mut first = StoreLock::take(one.path()).unwrap();
         first.take_disks(&disks).unwrap();

@@ -41,13 +41,8 @@ impl Source for S3Source {
                 _ => requests.push((operation.name(), count)),
             }
         }
-        requests
-            .iter()
-            .for_each(|(name, count)| out.put(&DOOR_REQUESTS, &["s3", name], *count));
-        CLASSES
-            .iter()
-            .zip(answers)
-            .for_each(|(class, count)| out.put(&DOOR_ANSWERS, &["s3", class], count));
+        requests.iter().for_each(|(name, count)| out.put(&DOOR_REQUESTS, &["s3", name], *count));
+        CLASSES.iter().zip(answers).for_each(|(class, count)| out.put(&DOOR_ANSWERS, &["s3", class], count));
         out.put(&DOOR_RECEIVED_BYTES, &["s3"], metrics.bytes_in());
         out.put(&DOOR_SENT_BYTES, &["s3"], metrics.bytes_out());
         out.put(&DOOR_CONNECTIONS, &["s3"], metrics.connections());
@@ -91,10 +86,7 @@ impl Source for NfsSource {
     fn collect(&self, out: &mut Samples) {
         let metrics = self.0.metrics();
         let (mut calls, mut errors) = (0, 0);
-        for ((procedure, called), failed) in strata_door_nfs::PROCEDURES
-            .iter()
-            .zip(&metrics.calls)
-            .zip(&metrics.errors)
+        for ((procedure, called), failed) in strata_door_nfs::PROCEDURES.iter().zip(&metrics.calls).zip(&metrics.errors)
         {
             out.put(&DOOR_REQUESTS, &["nfs", procedure], read(called));
             calls += read(called);
@@ -105,11 +97,7 @@ impl Source for NfsSource {
         out.put(&DOOR_ANSWERS, &["nfs", "error"], errors);
         out.put(&DOOR_RECEIVED_BYTES, &["nfs"], read(&metrics.written_bytes));
         out.put(&DOOR_SENT_BYTES, &["nfs"], read(&metrics.read_bytes));
-        out.put(
-            &DOOR_AUTH_FAILURES,
-            &["nfs"],
-            read(&metrics.calls_denied) + read(&metrics.export_refusals),
-        );
+        out.put(&DOOR_AUTH_FAILURES, &["nfs"], read(&metrics.calls_denied) + read(&metrics.export_refusals));
         out.put(&DOOR_REFUSED_BUSY, &["nfs"], read(&metrics.connections_refused));
         out.put(&DOOR_CONNECTIONS, &["nfs"], read(&metrics.connections));
     }

@@ -29,9 +29,7 @@ impl MountedDoor {
         let path = path.to_owned();
         tokio::task::spawn_blocking(move || {
             make_way(&path)?;
-            Ok(Self {
-                mounted: strata_mount::mount(namespace, &path, options)?,
-            })
+            Ok(Self { mounted: strata_mount::mount(namespace, &path, options)? })
         })
         .await
         .context("mounting was interrupted")?
@@ -52,9 +50,7 @@ impl MountedDoor {
     /// # Errors
     /// It is still there.
     pub(crate) async fn unmount(self) -> anyhow::Result<()> {
-        tokio::task::spawn_blocking(move || self.mounted.unmount())
-            .await
-            .context("unmounting was interrupted")??;
+        tokio::task::spawn_blocking(move || self.mounted.unmount()).await.context("unmounting was interrupted")??;
         Ok(())
     }
 
@@ -94,10 +90,7 @@ pub(crate) fn detach(path: &Path) {
         return;
     }
     // Without the rights of root the helper that mounted it takes it away.
-    let helper = std::process::Command::new("fusermount3")
-        .args(["-u", "-z", "-q", "--"])
-        .arg(path)
-        .output();
+    let helper = std::process::Command::new("fusermount3").args(["-u", "-z", "-q", "--"]).arg(path).output();
     if let Err(error) = helper {
         tracing::warn!(%error, path = %path.display(), "the mount could not be taken away; run fusermount3 -u -z on it");
     }
@@ -113,11 +106,6 @@ mod tests {
         make_way(folder.path()).unwrap();
         make_way(&folder.path().join("missing")).unwrap();
         std::fs::write(folder.path().join("precious"), "").unwrap();
-        assert!(
-            make_way(folder.path())
-                .unwrap_err()
-                .to_string()
-                .contains("is not empty")
-        );
+        assert!(make_way(folder.path()).unwrap_err().to_string().contains("is not empty"));
     }
 }

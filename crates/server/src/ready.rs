@@ -34,10 +34,7 @@ pub(crate) async fn door(name: &str, address: SocketAddr, protocol: Protocol) ->
     };
     match tokio::time::timeout(ANSWER_WITHIN, answer).await {
         Ok(result) => result.with_context(|| format!("the {name} door at {address} does not answer properly")),
-        Err(_) => bail!(
-            "the {name} door at {address} gave no answer within {} s",
-            ANSWER_WITHIN.as_secs()
-        ),
+        Err(_) => bail!("the {name} door at {address} gave no answer within {} s", ANSWER_WITHIN.as_secs()),
     }
 }
 
@@ -56,11 +53,7 @@ pub(crate) async fn mount(path: &Path) -> anyhow::Result<()> {
     let mounted = tokio::time::timeout(ANSWER_WITHIN, look)
         .await
         .with_context(|| {
-            format!(
-                "the mount at {} gave no answer within {} s",
-                path.display(),
-                ANSWER_WITHIN.as_secs()
-            )
+            format!("the mount at {} gave no answer within {} s", path.display(), ANSWER_WITHIN.as_secs())
         })?
         .context("looking at the mount failed")?
         .with_context(|| format!("the mount at {} does not answer properly", path.display()))?;
@@ -79,9 +72,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 async fn http(stream: &mut TcpStream) -> anyhow::Result<()> {
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        .await?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
     let mut head = [0; 7];
     stream.read_exact(&mut head).await?;
     ensure!(&head == b"HTTP/1.", "that is no HTTP server");
@@ -99,10 +90,7 @@ async fn nfs(stream: &mut TcpStream) -> anyhow::Result<()> {
     stream.read_exact(&mut reply).await?;
     let word = |index: usize| u32::from_be_bytes([0, 1, 2, 3].map(|byte| reply[index * 4 + byte]));
     // Record mark, xid, REPLY, accepted, verifier (two words), success.
-    ensure!(
-        word(1) == XID && word(2) == 1 && word(3) == 0 && word(6) == 0,
-        "that is no NFS version 3 server"
-    );
+    ensure!(word(1) == XID && word(2) == 1 && word(3) == 0 && word(6) == 0, "that is no NFS version 3 server");
     Ok(())
 }
 
@@ -138,12 +126,6 @@ mod tests {
     #[tokio::test]
     async fn an_ordinary_folder_is_no_mount() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(
-            mount(folder.path())
-                .await
-                .unwrap_err()
-                .to_string()
-                .contains("nothing is mounted")
-        );
+        assert!(mount(folder.path()).await.unwrap_err().to_string().contains("nothing is mounted"));
     }
 }

@@ -66,9 +66,9 @@ impl Running {
                 let health = self.namespace.health();
                 match health.read_only {
                     Some(why) => Readiness::NotReady(format!("read-only: {why}")),
-                    None if health.index_broken => {
-                        Readiness::NotReady("the index failed: restart the server to rebuild it; the data is intact".into())
-                    }
+                    None if health.index_broken => Readiness::NotReady(
+                        "the index failed: restart the server to rebuild it; the data is intact".into(),
+                    ),
                     None => Readiness::Ready,
                 }
             }

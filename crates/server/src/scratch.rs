@@ -30,20 +30,12 @@ struct ScratchFile {
 impl ScratchDisk {
     /// Over `below`, with nothing written yet.
     pub(crate) fn over(below: Arc<dyn Disk>) -> Self {
-        Self {
-            below,
-            files: Mutex::default(),
-        }
+        Self { below, files: Mutex::default() }
     }
 
     fn file(&self, name: &str, below: Option<Arc<dyn DiskFile>>, len: u64) -> Arc<ScratchFile> {
-        let file = ScratchFile {
-            disk: self.label().to_owned(),
-            name: name.to_owned(),
-            below,
-            len,
-            written: Mutex::default(),
-        };
+        let file =
+            ScratchFile { disk: self.label().to_owned(), name: name.to_owned(), below, len, written: Mutex::default() };
         let file = Arc::new(file);
         self.files.lock().insert(name.to_owned(), Some(Arc::clone(&file)));
         file
@@ -56,12 +48,8 @@ impl Disk for ScratchDisk {
     }
 
     fn list(&self) -> Result<Vec<FileInfo>, DiskError> {
-        let mut found: BTreeMap<String, u64> = self
-            .below
-            .list()?
-            .into_iter()
-            .map(|file| (file.name, file.len))
-            .collect();
+        let mut found: BTreeMap<String, u64> =
+            self.below.list()?.into_iter().map(|file| (file.name, file.len)).collect();
         for (name, file) in self.files.lock().iter() {
             match file {
                 Some(file) => found.insert(name.clone(), file.len),
@@ -76,12 +64,7 @@ impl Disk for ScratchDisk {
             Some(Some(file)) => return Ok(Arc::clone(file) as Arc<dyn DiskFile>),
             Some(None) => {
                 let (disk, what) = (self.label().to_owned(), format!("open {name}"));
-                return Err(DiskError {
-                    kind: DiskErrorKind::NotFound,
-                    disk,
-                    what,
-                    source: None,
-                });
+                return Err(DiskError { kind: DiskErrorKind::NotFound, disk, what, source: None });
             }
             None => {}
         }
@@ -95,8 +78,7 @@ impl Disk for ScratchDisk {
     }
 
     fn replace(&self, name: &str, content: &[u8]) -> Result<(), DiskError> {
-        self.file(name, None, content.len() as u64)
-            .write_at(0, content, WriteMode::Buffered)
+        self.file(name, None, content.len() as u64).write_at(0, content, WriteMode::Buffered)
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
@@ -129,12 +111,7 @@ impl ScratchFile {
             return Ok(());
         }
         let what = format!("{len} bytes at {offset} of {} with {} bytes", self.name, self.len);
-        Err(DiskError {
-            kind: DiskErrorKind::ShortRead,
-            disk: self.disk.clone(),
-            what,
-            source: None,
-        })
+        Err(DiskError { kind: DiskErrorKind::ShortRead, disk: self.disk.clone(), what, source: None })
     }
 
     fn read_below(&self, offset: u64, buf: &mut [u8]) -> Result<(), DiskError> {

@@ -75,9 +75,7 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     };
     let served = serve_store(config, listeners, &store, &mut signals).await;
     Doors::withdraw(data);
-    let closed = tokio::task::spawn_blocking(move || store.close())
-        .await
-        .context("closing the store was interrupted");
+    let closed = tokio::task::spawn_blocking(move || store.close()).await.context("closing the store was interrupted");
     drop(lock);
     let code = served?;
     closed??;
@@ -96,10 +94,7 @@ async fn serve_store(
     let mut sources: Vec<Arc<dyn Source>> = Vec::new();
     let mounted = match &config.mount {
         Some(path) => {
-            let options = MountOptions {
-                allow_other: config.allow_other,
-                ..MountOptions::default()
-            };
+            let options = MountOptions { allow_other: config.allow_other, ..MountOptions::default() };
             let mounted = MountedDoor::mount(Arc::clone(store.namespace()), path, options).await?;
             sources.push(Arc::new(MountSource(mounted.metrics())));
             Some(mounted)
@@ -107,9 +102,7 @@ async fn serve_store(
         None => None,
     };
     let (mut doors, mut announced) = OpenDoors::start(config, listeners, store, &credentials, &running, sources)?;
-    announced.mount = mounted
-        .as_ref()
-        .map(|mounted| crate::doors_file::Mount { path: mounted.path() });
+    announced.mount = mounted.as_ref().map(|mounted| crate::doors_file::Mount { path: mounted.path() });
     let control = ControlSocket::make(&config.store.data)?;
     let control = AbortOnDrop(tokio::spawn(control.serve(running.clone().answer())));
     let addresses = doors.addresses().to_vec();
@@ -221,12 +214,7 @@ fn make_private_folder(data: &Path) -> anyhow::Result<()> {
 }
 
 fn warn_about_open_addresses(config: &Config) {
-    for (door, listen) in [
-        ("s3", config.s3),
-        ("webdav", config.webdav),
-        ("nfs", config.nfs),
-        ("admin", config.admin),
-    ] {
+    for (door, listen) in [("s3", config.s3), ("webdav", config.webdav), ("nfs", config.nfs), ("admin", config.admin)] {
         if let Listen::At(address) = listen
             && !address.ip().is_loopback()
         {
@@ -244,10 +232,7 @@ struct Signals {
 impl Signals {
     fn watch() -> anyhow::Result<Self> {
         let watch = |kind| signal(kind).context("signals cannot be watched");
-        Ok(Self {
-            terminate: watch(SignalKind::terminate())?,
-            interrupt: watch(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? })
     }
 
     /// Returns at the next one. Cancellation safe.

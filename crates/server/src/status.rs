@@ -73,26 +73,13 @@ pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
 
 fn in_words(status: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| "-".to_owned(), str::to_owned);
-    let size = |value: &Value| {
-        value
-            .as_u64()
-            .map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string())
-    };
-    let mut words = format!(
-        "store {}: {}, {}\n",
-        text(&status["data"]),
-        text(&status["layout"]),
-        text(&status["durability"])
-    );
+    let size = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string());
+    let mut words =
+        format!("store {}: {}, {}\n", text(&status["data"]), text(&status["layout"]), text(&status["durability"]));
     let space = &status["space"];
     words.push_str(&match space["error"].as_str() {
         Some(error) => format!("space cannot be read: {error}\n"),
-        None => format!(
-            "{} of {} free, {} inodes\n",
-            size(&space["free"]),
-            size(&space["total"]),
-            space["inodes"]
-        ),
+        None => format!("{} of {} free, {} inodes\n", size(&space["free"]), size(&space["total"]), space["inodes"]),
     });
     if let Some(why) = status["read_only"].as_str() {
         words.push_str(&format!("takes no writes: {why}\n"));
@@ -102,12 +89,7 @@ fn in_words(status: &Value) -> String {
     }
     let mut table = plain_table(&["disk", "state", "free", "total", "read errors"]);
     for disk in status["disks"].as_array().into_iter().flatten() {
-        table.add_row([
-            text(&disk["disk"]),
-            text(&disk["state"]),
-            size(&disk["free"]),
-            size(&disk["total"]),
-        ]);
+        table.add_row([text(&disk["disk"]), text(&disk["state"]), size(&disk["free"]), size(&disk["total"])]);
     }
     words.push_str(&format!("\n{table}\n"));
     match status["server"].as_object() {
@@ -115,12 +97,7 @@ fn in_words(status: &Value) -> String {
         Some(server) => {
             words.push_str(&format!("\n{} by process {}\n", text(&server["phase"]), server["pid"]));
             let mut table = plain_table(&["door", "address"]);
-            for (door, address) in server["doors"]
-                .as_object()
-                .into_iter()
-                .flatten()
-                .filter(|(_, at)| !at.is_null())
-            {
+            for (door, address) in server["doors"].as_object().into_iter().flatten().filter(|(_, at)| !at.is_null()) {
                 table.add_row([door.clone(), text(address)]);
             }
             words.push_str(&format!("\n{table}\n"));

@@ -62,10 +62,7 @@ impl OpenStore {
 
     fn open_for(config: &StoreConfig, access: Access, lock: &mut StoreLock) -> anyhow::Result<Self> {
         let disks = find_disks(config, access, lock)?;
-        let geometry = Geometry {
-            data_shards: config.layout.data,
-            parity_shards: config.layout.parity,
-        };
+        let geometry = Geometry { data_shards: config.layout.data, parity_shards: config.layout.parity };
         let index_cache_bytes = config.cache.0 / INDEX_CACHE_SHARE;
         let inner = strata_namespace::OpenStore::open(
             strata_namespace::StoreConfig {
@@ -73,10 +70,7 @@ impl OpenStore {
                 create: (access == Access::Create).then_some(geometry),
                 index_dir: (access != Access::Look).then(|| config.data.join("index")),
                 index_cache_bytes,
-                ledger: Options {
-                    segment_len: config.segment.0,
-                    ..Options::default()
-                },
+                ledger: Options { segment_len: config.segment.0, ..Options::default() },
                 content: strata_content::StoreSettings {
                     cache_bytes: config.cache.0 - index_cache_bytes,
                     ..strata_content::StoreSettings::default()
@@ -96,10 +90,7 @@ impl OpenStore {
         let store = Self { inner, access };
         if access == Access::Create {
             tracing::info!(replayed = store.inner.replayed, "store opened");
-            let Geometry {
-                data_shards: data,
-                parity_shards: parity,
-            } = store.ledger().geometry();
+            let Geometry { data_shards: data, parity_shards: parity } = store.ledger().geometry();
             let layout = Layout { data, parity };
             ensure!(
                 config.disks.len() == usize::from(data + parity),
@@ -107,11 +98,7 @@ impl OpenStore {
                 data + parity,
                 config.disks.len()
             );
-            Remembered {
-                layout,
-                disks: config.disks.clone(),
-            }
-            .save(&config.data)?;
+            Remembered { layout, disks: config.disks.clone() }.save(&config.data)?;
         }
         Ok(store)
     }
@@ -134,9 +121,7 @@ impl OpenStore {
         if self.access == Access::Look {
             return Ok(());
         }
-        self.inner
-            .close()
-            .context("the store could not be closed cleanly; what was acknowledged is safe")
+        self.inner.close().context("the store could not be closed cleanly; what was acknowledged is safe")
     }
 }
 
@@ -167,11 +152,7 @@ fn find_disks(config: &StoreConfig, access: Access, lock: &mut StoreLock) -> any
             Ok(None) => blank = blank.or(Some(path)),
             Ok(Some(_)) | Err(_) => used = used.or(Some(path)),
         }
-        disks.push(if access == Access::Look {
-            Arc::new(ScratchDisk::over(disk))
-        } else {
-            disk
-        });
+        disks.push(if access == Access::Look { Arc::new(ScratchDisk::over(disk)) } else { disk });
     }
     match (used, blank) {
         (Some(used), Some(blank)) if !known => bail!(
@@ -203,9 +184,5 @@ fn find_disks(config: &StoreConfig, access: Access, lock: &mut StoreLock) -> any
         std::fs::create_dir(path).with_context(|| format!("the disk's folder {} cannot be made", path.display()))?;
     }
     lock.take_disks(&config.disks)?;
-    config
-        .disks
-        .iter()
-        .map(|path| Ok(Arc::new(FileDisk::open(path)?) as Arc<dyn Disk>))
-        .collect()
+    config.disks.iter().map(|path| Ok(Arc::new(FileDisk::open(path)?) as Arc<dyn Disk>)).collect()
 }

@@ -79,23 +79,11 @@ pub(crate) fn apply(namespace: &Namespace, users: &Users, request: UserRequest) 
     let op = Op::new(Caller::root(Door::Admin));
     let answer = match request {
         UserRequest::Add { name, uid, gid, admin } => {
-            let new = NewUser {
-                name,
-                uid,
-                gid,
-                admin,
-                ..NewUser::default()
-            };
+            let new = NewUser { name, uid, gid, admin, ..NewUser::default() };
             json!(Shown::of(&*users.create(&op, new, &SystemEntropy)?, true))
         }
         UserRequest::List => {
-            json!(
-                users
-                    .list()
-                    .iter()
-                    .map(|user| Shown::of(user, false))
-                    .collect::<Vec<_>>()
-            )
+            json!(users.list().iter().map(|user| Shown::of(user, false)).collect::<Vec<_>>())
         }
         UserRequest::Remove { name } => {
             users.remove(&op, &name)?;
@@ -103,9 +91,7 @@ pub(crate) fn apply(namespace: &Namespace, users: &Users, request: UserRequest) 
         }
         UserRequest::Rotate { name } => json!(Shown::of(&*users.rotate_secret(&op, &name, &SystemEntropy)?, true)),
     };
-    namespace
-        .settle_blocking(&op)
-        .context("the change is not known to be durable; list the users to see")?;
+    namespace.settle_blocking(&op).context("the change is not known to be durable; list the users to see")?;
     Ok(answer)
 }
 
@@ -159,13 +145,7 @@ fn in_words(answer: Value) -> anyhow::Result<String> {
         let mut table = plain_table(&["user", "access key", "uid", "gid", "admin"]);
         for user in users {
             let admin = if user.admin { "yes" } else { "no" };
-            table.add_row([
-                user.name,
-                user.access_key,
-                user.uid.to_string(),
-                user.gid.to_string(),
-                admin.to_owned(),
-            ]);
+            table.add_row([user.name, user.access_key, user.uid.to_string(), user.gid.to_string(), admin.to_owned()]);
         }
         return Ok(format!("{table}\n"));
     }

@@ -15,22 +15,13 @@ a line that is none\n\
 fn the_mount_table_is_read_with_escapes_and_optional_fields() {
     let lines = parse_mountinfo(TABLE);
     assert_eq!(lines.len(), 4);
-    assert_eq!(
-        lines[1],
-        MountLine {
-            device: "0:52".into(),
-            at: "/mnt/with blank".into(),
-            kind: FS_TYPE.into()
-        }
-    );
+    assert_eq!(lines[1], MountLine { device: "0:52".into(), at: "/mnt/with blank".into(), kind: FS_TYPE.into() });
     assert_eq!(lines[2].kind, "tmpfs");
 }
 
 #[test]
 fn of_two_mounts_on_one_path_the_upper_counts() {
-    let top = parse_mountinfo(TABLE)
-        .into_iter()
-        .rfind(|line| line.at == Path::new("/mnt/x"));
+    let top = parse_mountinfo(TABLE).into_iter().rfind(|line| line.at == Path::new("/mnt/x"));
     assert_eq!(top.map(|line| line.device).as_deref(), Some("0:54"));
 }
 
@@ -52,9 +43,7 @@ fn a_file_is_no_mount_point() {
 
 #[test]
 fn a_path_that_has_a_mount_is_refused_and_left_alone() {
-    let Err(MountError::AlreadyMounted { kind, .. }) = prepare(Path::new("/proc")) else {
-        panic!("must be refused")
-    };
+    let Err(MountError::AlreadyMounted { kind, .. }) = prepare(Path::new("/proc")) else { panic!("must be refused") };
     assert_eq!(kind, "proc");
 }
 

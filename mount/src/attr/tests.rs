@@ -56,35 +56,10 @@ fn a_mode_without_type_is_a_regular_file() {
 
 #[test]
 fn an_open_for_execution_asks_for_execute_only() {
-    assert_eq!(
-        access_of_open(libc::O_RDONLY | FMODE_EXEC),
-        Access {
-            exec: true,
-            ..Access::default()
-        }
-    );
-    assert_eq!(
-        access_of_open(libc::O_RDONLY),
-        Access {
-            read: true,
-            ..Access::default()
-        }
-    );
-    assert_eq!(
-        access_of_open(libc::O_WRONLY | libc::O_APPEND),
-        Access {
-            write: true,
-            ..Access::default()
-        }
-    );
-    assert_eq!(
-        access_of_open(libc::O_RDWR),
-        Access {
-            read: true,
-            write: true,
-            exec: false
-        }
-    );
+    assert_eq!(access_of_open(libc::O_RDONLY | FMODE_EXEC), Access { exec: true, ..Access::default() });
+    assert_eq!(access_of_open(libc::O_RDONLY), Access { read: true, ..Access::default() });
+    assert_eq!(access_of_open(libc::O_WRONLY | libc::O_APPEND), Access { write: true, ..Access::default() });
+    assert_eq!(access_of_open(libc::O_RDWR), Access { read: true, write: true, exec: false });
 }
 
 #[test]
@@ -110,15 +85,9 @@ fn a_write_clears_set_id_bits_as_linux_does() {
 
 #[test]
 fn a_device_beyond_what_fuse_can_show_is_zero_rather_than_another_device() {
-    let far = Attr {
-        rdev: libc::makedev(5000, 1),
-        ..attr(NodeKind::CharDevice)
-    };
+    let far = Attr { rdev: libc::makedev(5000, 1), ..attr(NodeKind::CharDevice) };
     assert_eq!(to_fuse(&far).rdev, 0);
-    let near = Attr {
-        rdev: libc::makedev(8, 300),
-        ..attr(NodeKind::BlockDevice)
-    };
+    let near = Attr { rdev: libc::makedev(8, 300), ..attr(NodeKind::BlockDevice) };
     assert_eq!(u64::from(to_fuse(&near).rdev), libc::makedev(8, 300));
 }
 

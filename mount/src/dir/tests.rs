@@ -9,10 +9,7 @@ fn cursor(n: u64) -> Vec<u8> {
 }
 
 fn after(n: u64) -> Option<Position> {
-    Some(Position {
-        after: cursor(n),
-        skip: 0,
-    })
+    Some(Position { after: cursor(n), skip: 0 })
 }
 
 /// Positions after `count` entries were handed out; entry `n` has the cursor `n`.
@@ -29,13 +26,7 @@ fn positions(count: u64) -> Positions {
 fn entries_are_numbered_behind_dot_and_dot_dot() {
     let positions = positions(3);
     assert_eq!(positions.next(), 6);
-    assert_eq!(
-        positions.resolve(DOT_DOT),
-        Some(Position {
-            after: Vec::new(),
-            skip: 0
-        })
-    );
+    assert_eq!(positions.resolve(DOT_DOT), Some(Position { after: Vec::new(), skip: 0 }));
     assert_eq!(positions.resolve(4), after(4));
 }
 
@@ -70,10 +61,7 @@ fn memory_of_a_huge_directory_is_bounded_and_recent_positions_stay_exact() {
     let positions = positions(count);
     assert!(positions.bytes <= CURSOR_BYTES_MAX);
     for back in [1, 100, RECENT / 2] {
-        assert_eq!(
-            positions.resolve(positions.next() - back),
-            after(positions.next() - back)
-        );
+        assert_eq!(positions.resolve(positions.next() - back), after(positions.next() - back));
     }
     // Far back the nearest kept cursor and a count of entries lead to the same place.
     for offset in [3, 1000, 123_457, 250_001] {

@@ -43,22 +43,9 @@ fn setting(known: &[u64]) -> Setting {
     let nodes = Arc::new(Nodes::new());
     known.iter().for_each(|&ino| drop(nodes.looked_up(ino)));
     let (feed, metrics) = (Arc::new(Feed::default()), Arc::new(MountMetrics::default()));
-    let thread = start(
-        Arc::clone(&feed),
-        feed_end,
-        Notes(notes),
-        Arc::clone(&nodes),
-        Arc::clone(&metrics),
-    )
-    .expect("a thread");
-    Setting {
-        feed,
-        nodes,
-        changes: Some(changes),
-        told,
-        thread,
-        metrics,
-    }
+    let thread =
+        start(Arc::clone(&feed), feed_end, Notes(notes), Arc::clone(&nodes), Arc::clone(&metrics)).expect("a thread");
+    Setting { feed, nodes, changes: Some(changes), told, thread, metrics }
 }
 
 impl Setting {
@@ -66,9 +53,7 @@ impl Setting {
         self.changes.as_ref().expect("open").send(change).expect("thread runs");
     }
     fn next(&self) -> Told {
-        self.told
-            .recv_timeout(Duration::from_secs(10))
-            .expect("the kernel is told")
+        self.told.recv_timeout(Duration::from_secs(10)).expect("the kernel is told")
     }
     fn end(self) {
         self.feed.stop();
@@ -89,11 +74,7 @@ fn foreign_content_is_dropped_at_once_and_its_attributes_once_more() {
 fn what_the_kernel_does_not_know_costs_no_call() {
     let setting = setting(&[7]);
     setting.change(Change::Content(Ino(8)));
-    setting.change(Change::Entry {
-        parent: Ino(9),
-        name: b"x".to_vec(),
-        old: None,
-    });
+    setting.change(Change::Entry { parent: Ino(9), name: b"x".to_vec(), old: None });
     setting.change(Change::Attr(Ino(7)));
     assert_eq!(setting.next(), Told::Inode(7, Scope::Attr));
     setting.end();
@@ -112,11 +93,7 @@ fn an_inode_the_kernel_gets_to_know_during_the_change_is_caught_by_the_second_ro
 #[test]
 fn a_changed_name_is_dropped_with_the_listing_of_its_directory() {
     let setting = setting(&[]);
-    setting.change(Change::Entry {
-        parent: Ino(1),
-        name: b"new".to_vec(),
-        old: None,
-    });
+    setting.change(Change::Entry { parent: Ino(1), name: b"new".to_vec(), old: None });
     assert_eq!(setting.next(), Told::Name(1, b"new".to_vec()));
     assert_eq!(setting.next(), Told::Inode(1, Scope::Data));
     setting.end();

@@ -6,11 +6,7 @@ use strata_seam::Ino;
 use super::*;
 
 fn entry(parent: u64, name: &str, old: Option<u64>) -> Change {
-    Change::Entry {
-        parent: Ino(parent),
-        name: name.as_bytes().to_vec(),
-        old: old.map(Ino),
-    }
+    Change::Entry { parent: Ino(parent), name: name.as_bytes().to_vec(), old: old.map(Ino) }
 }
 
 fn batch(changes: impl IntoIterator<Item = Change>) -> Batch {
@@ -25,12 +21,7 @@ fn batch(changes: impl IntoIterator<Item = Change>) -> Batch {
 
 #[test]
 fn changes_of_one_inode_become_one_invalidation_of_the_widest_scope() {
-    let changes = [
-        Change::Attr(Ino(5)),
-        Change::Content(Ino(5)),
-        Change::Attr(Ino(5)),
-        Change::Attr(Ino(6)),
-    ];
+    let changes = [Change::Attr(Ino(5)), Change::Content(Ino(5)), Change::Attr(Ino(5)), Change::Attr(Ino(6))];
     assert_eq!(batch(changes).inodes, [(5, Scope::Data), (6, Scope::Attr)]);
 }
 

@@ -57,20 +57,11 @@ pub(crate) fn open_store(dir: &Path) -> OpenStore {
     });
     let config = StoreConfig {
         disks: disks.collect(),
-        create: Some(Geometry {
-            data_shards: 2,
-            parity_shards: 1,
-        }),
+        create: Some(Geometry { data_shards: 2, parity_shards: 1 }),
         index_dir: Some(dir.join("index")),
         index_cache_bytes: 4 << 20,
-        ledger: Options {
-            segment_len: 16 << 20,
-            ..Options::default()
-        },
-        content: ContentSettings {
-            cache_bytes: 16 << 20,
-            ..ContentSettings::default()
-        },
+        ledger: Options { segment_len: 16 << 20, ..Options::default() },
+        content: ContentSettings { cache_bytes: 16 << 20, ..ContentSettings::default() },
         durability: Durability::Strict,
         owner: (0, 0),
         threads: true,
@@ -102,12 +93,7 @@ impl Drive {
         let (store, mounted) = serve(dir.path(), options);
         let top = mounted.path().join(BUCKET);
         fs::create_dir(&top).expect("a bucket");
-        Some(Self {
-            store: Some(store),
-            mounted: Some(mounted),
-            top,
-            _dir: dir,
-        })
+        Some(Self { store: Some(store), mounted: Some(mounted), top, _dir: dir })
     }
 
     /// A path in the bucket.
@@ -148,24 +134,13 @@ impl Drive {
         ingest.push(data).expect("pushed");
         let content = ingest.finish().expect("content");
         self.ns()
-            .put_object(
-                &op,
-                BUCKET,
-                key.as_bytes(),
-                content,
-                None,
-                ObjectMeta::default(),
-                &Condition::default(),
-            )
+            .put_object(&op, BUCKET, key.as_bytes(), content, None, ObjectMeta::default(), &Condition::default())
             .expect("stored");
     }
 
     /// Reads an object through another door.
     pub(crate) fn get(&self, key: &str) -> Vec<u8> {
-        let (info, reader) = self
-            .ns()
-            .get_object(&other_door(), BUCKET, key.as_bytes())
-            .expect("an object");
+        let (info, reader) = self.ns().get_object(&other_door(), BUCKET, key.as_bytes()).expect("an object");
         let mut out = Vec::new();
         while (out.len() as u64) < info.attr.size {
             out.extend_from_slice(&reader.read(out.len() as u64, 1 << 20).expect("read"));
@@ -212,13 +187,7 @@ pub(crate) fn run(dir: &Path, program: &str, args: &[&str]) -> String {
 /// If it failed.
 pub(crate) fn succeeded(what: &str, output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(
-        output.status.success(),
-        "{what}: {}\n{}{}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    );
+    assert!(output.status.success(), "{what}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
 

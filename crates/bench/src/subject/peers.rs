@@ -25,10 +25,7 @@ pub(super) fn program(peer: Recipe, options: &Options) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders = vec![options.peers_dir.clone()];
     folders.extend(std::env::split_paths(&path));
-    folders
-        .into_iter()
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file())
+    folders.into_iter().map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
 /// Starts a peer with the doors it has of `doors`.
@@ -59,17 +56,12 @@ fn endpoint(port: u16) -> s3::Endpoint {
 }
 
 fn dav(port: u16) -> WebDav {
-    WebDav {
-        address: format!("127.0.0.1:{port}"),
-        path: "/".to_owned(),
-        login: None,
-    }
+    WebDav { address: format!("127.0.0.1:{port}"), path: "/".to_owned(), login: None }
 }
 
 impl Subject {
     async fn until_listening(&mut self, port: u16) -> Result<()> {
-        self.until("open port", async |_| listens(&format!("127.0.0.1:{port}")).await)
-            .await
+        self.until("open port", async |_| listens(&format!("127.0.0.1:{port}")).await).await
     }
 }
 
@@ -94,32 +86,15 @@ async fn seaweedfs(subject: &mut Subject, program: &Path, doors: &[Door]) -> Res
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }]});
     std::fs::write(&config, serde_json::to_vec(&identities)?)?;
-    let (master, volume, filer, s3, dav_port) = (
-        paired_port()?,
-        paired_port()?,
-        paired_port()?,
-        paired_port()?,
-        paired_port()?,
-    );
+    let (master, volume, filer, s3, dav_port) =
+        (paired_port()?, paired_port()?, paired_port()?, paired_port()?, paired_port()?);
     let mut command = Command::new(program);
     command.current_dir(subject.folder());
     command.arg("server").arg(format!("-dir={}", subject.data.display()));
-    command.args([
-        "-ip=127.0.0.1",
-        "-volume.max=100",
-        "-master.volumeSizeLimitMB=1024",
-        "-filer",
-    ]);
-    command.args([
-        format!("-master.port={master}"),
-        format!("-volume.port={volume}"),
-        format!("-filer.port={filer}"),
-    ]);
+    command.args(["-ip=127.0.0.1", "-volume.max=100", "-master.volumeSizeLimitMB=1024", "-filer"]);
+    command.args([format!("-master.port={master}"), format!("-volume.port={volume}"), format!("-filer.port={filer}")]);
     if doors.contains(&Door::S3) {
-        command
-            .arg("-s3")
-            .arg(format!("-s3.port={s3}"))
-            .arg(format!("-s3.config={}", config.display()));
+        command.arg("-s3").arg(format!("-s3.port={s3}")).arg(format!("-s3.config={}", config.display()));
     }
     if doors.contains(&Door::WebDav) {
         command.arg("-webdav").arg(format!("-webdav.port={dav_port}"));
@@ -138,10 +113,7 @@ async fn seaweedfs(subject: &mut Subject, program: &Path, doors: &[Door]) -> Res
         let at = subject.folder().join("mnt");
         std::fs::create_dir_all(&at)?;
         let mut command = Command::new(program);
-        command
-            .current_dir(subject.folder())
-            .arg("mount")
-            .arg(format!("-dir={}", at.display()));
+        command.current_dir(subject.folder()).arg("mount").arg(format!("-dir={}", at.display()));
         command.arg(format!("-filer=127.0.0.1:{filer}"));
         subject.spawn(&mut command)?;
         subject.until_mounted(&at).await?;
@@ -157,11 +129,7 @@ async fn juicefs(subject: &mut Subject, program: &Path, doors: &[Door]) -> Resul
         .arg(format!("--bucket={}/", subject.data.display()))
         .args([&meta, "bench"])
         .output()?;
-    ensure!(
-        formatted.status.success(),
-        "JuiceFS made no volume: {}",
-        String::from_utf8_lossy(&formatted.stderr)
-    );
+    ensure!(formatted.status.success(), "JuiceFS made no volume: {}", String::from_utf8_lossy(&formatted.stderr));
     let serve = |what: &str| {
         let mut command = Command::new(program);
         command.args([what, "--no-usage-report", &cache, &meta]);
@@ -171,9 +139,7 @@ async fn juicefs(subject: &mut Subject, program: &Path, doors: &[Door]) -> Resul
         let port = free_port()?;
         let mut command = serve("gateway");
         command.arg(format!("127.0.0.1:{port}")).arg("--multi-buckets");
-        command
-            .env("MINIO_ROOT_USER", ACCESS_KEY)
-            .env("MINIO_ROOT_PASSWORD", SECRET_KEY);
+        command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY);
         subject.spawn(&mut command)?;
         subject.until_listening(port).await?;
         subject.s3 = Some(endpoint(port));
@@ -199,17 +165,13 @@ async fn rclone(subject: &mut Subject, program: &Path, doors: &[Door]) -> Result
     let run = |words: &[&str]| {
         let mut command = Command::new(program);
         command.args(words).arg(&data);
-        command
-            .arg("--config=/dev/null")
-            .arg(format!("--cache-dir={}", folder.join("cache").display()));
+        command.arg("--config=/dev/null").arg(format!("--cache-dir={}", folder.join("cache").display()));
         command
     };
     if doors.contains(&Door::S3) {
         let port = free_port()?;
         let mut command = run(&["serve", "s3"]);
-        command
-            .arg(format!("--addr=127.0.0.1:{port}"))
-            .arg(format!("--auth-key={ACCESS_KEY},{SECRET_KEY}"));
+        command.arg(format!("--addr=127.0.0.1:{port}")).arg(format!("--auth-key={ACCESS_KEY},{SECRET_KEY}"));
         subject.spawn(&mut command)?;
         subject.until_listening(port).await?;
         subject.s3 = Some(endpoint(port));

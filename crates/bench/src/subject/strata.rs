@@ -53,9 +53,7 @@ impl Subject {
         let found: Value = serde_json::from_slice(&std::fs::read(&file)?).context("doors.json is not JSON")?;
         let text = |door: &str, field: &str| -> Result<String> {
             let value = found[door][field].as_str();
-            Ok(value
-                .with_context(|| format!("doors.json has no {door}.{field}"))?
-                .to_owned())
+            Ok(value.with_context(|| format!("doors.json has no {door}.{field}"))?.to_owned())
         };
         let address = |url: String| url.trim_start_matches("http://").trim_end_matches('/').to_owned();
         for door in doors {

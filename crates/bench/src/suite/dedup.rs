@@ -118,15 +118,7 @@ impl Thing {
 /// Packs the tree beside `at` into `at`.
 fn pack(at: &Path) -> Result<()> {
     let tree = at.with_file_name("tree");
-    tree::run(
-        Command::new("tar")
-            .arg("cf")
-            .arg(at.join("content"))
-            .arg("-C")
-            .arg(tree)
-            .arg("."),
-    )
-    .map(drop)
+    tree::run(Command::new("tar").arg("cf").arg(at.join("content")).arg("-C").arg(tree).arg(".")).map(drop)
 }
 
 /// Runs the suite.
@@ -163,17 +155,14 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
                     let name = path.strip_prefix(&at)?.to_string_lossy();
                     let content = std::fs::read(path)?;
                     given += content.len();
-                    client
-                        .put_bytes(&format!("/{BUCKET}/version{number}/{name}"), &content)
-                        .await?;
+                    client.put_bytes(&format!("/{BUCKET}/version{number}/{name}"), &content).await?;
                 }
                 Ok(())
             });
             ours.push(outcome.await?);
             if let Some(restic) = &restic {
-                theirs.push(timed(1, &[], || {
-                    tree::run(command(restic, &repository).arg("backup").arg(&at)).map(drop)
-                })?);
+                theirs
+                    .push(timed(1, &[], || tree::run(command(restic, &repository).arg("backup").arg(&at)).map(drop))?);
             }
         }
         let last = tree::files(&at)?.pop().context("the thing has no files")?;
@@ -187,20 +176,10 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
         let data = subject.data.clone();
         // What is in memory goes to the disks at the end.
         let stored = subject_ended(field, &data, bench.options.layout)?;
-        add(bench, thing, (&who.0, who.1), given, stored, &ours, |outcome| {
-            outcome.server_cpu
-        });
+        add(bench, thing, (&who.0, who.1), given, stored, &ours, |outcome| outcome.server_cpu);
         if restic.is_some() {
             let stored = in_use(&repository)?;
-            add(
-                bench,
-                thing,
-                ("restic", Role::Peer),
-                given,
-                stored,
-                &theirs,
-                |outcome| outcome.generator_cpu,
-            );
+            add(bench, thing, ("restic", Role::Peer), given, stored, &theirs, |outcome| outcome.generator_cpu);
         }
     }
     Ok(())
@@ -260,9 +239,7 @@ fn in_use(folder: &Path) -> Result<u64> {
                     read => filled += read,
                 }
             }
-            let pages = buffer[..filled]
-                .chunks(PAGE)
-                .filter(|page| page.iter().any(|byte| *byte != 0));
+            let pages = buffer[..filled].chunks(PAGE).filter(|page| page.iter().any(|byte| *byte != 0));
             used += pages.map(|page| page.len() as u64).sum::<u64>();
             if filled < buffer.len() {
                 break;
@@ -277,10 +254,7 @@ fn restic(options: &Options) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders = vec![options.peers_dir.clone()];
     folders.extend(std::env::split_paths(&path));
-    folders
-        .into_iter()
-        .map(|folder| folder.join("restic"))
-        .find(|program| program.is_file())
+    folders.into_iter().map(|folder| folder.join("restic")).find(|program| program.is_file())
 }
 
 fn command(restic: &Path, repository: &Path) -> Command {

@@ -91,10 +91,7 @@ async fn for_each(bench: &mut Bench, subject: &Subject, keys: u64, put: bool) ->
         next: next.clone(),
     });
     let mut workers: Vec<Each> = workers.collect();
-    let budget = Budget {
-        time: NO_HURRY,
-        operations: keys,
-    };
+    let budget = Budget { time: NO_HURRY, operations: keys };
     drive(&mut workers, budget, &subject.pids()).await
 }
 

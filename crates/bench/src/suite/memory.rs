@@ -67,16 +67,11 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
             let mut movers: Vec<Mover> = movers.collect();
             process::forget_peak_rss(&subject.pids());
             // Every client does the whole of its part once.
-            let budget = Budget {
-                time: Duration::ZERO,
-                operations: 0,
-            };
+            let budget = Budget { time: Duration::ZERO, operations: 0 };
             let outcome = drive(&mut movers, budget, &subject.pids()).await?;
             let moved = format!("{verb} {CLIENTS} x {} MiB", (OBJECTS * bytes) >> 20);
             let speed = vec![Figure::of(&outcome, Unit::MegabytesPerSecond, OBJECTS * bytes)];
-            bench
-                .report
-                .add(SUITE, &moved, subject.who(), Unit::MegabytesPerSecond, speed);
+            bench.report.add(SUITE, &moved, subject.who(), Unit::MegabytesPerSecond, speed);
             let peak = vec![Figure::value(subject.peak_rss_mib())];
             let what = format!("peak memory of {moved}");
             bench.report.add(SUITE, &what, subject.who(), Unit::Mebibytes, peak);

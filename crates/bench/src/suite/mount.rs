@@ -38,17 +38,9 @@ struct Sizes {
 /// That ours or a reference failed an operation; a peer that does is left out from there on.
 pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     let sizes = if bench.options.quick {
-        Sizes {
-            file_bytes: 64 * MIB,
-            small_files: 500,
-            tree_files: 300,
-        }
+        Sizes { file_bytes: 64 * MIB, small_files: 500, tree_files: 300 }
     } else {
-        Sizes {
-            file_bytes: 512 * MIB,
-            small_files: 10_000,
-            tree_files: 3_000,
-        }
+        Sizes { file_bytes: 512 * MIB, small_files: 10_000, tree_files: 3_000 }
     };
     let material = tempfile::Builder::new().prefix("material").tempdir_in(&bench.below)?;
     prepare(bench, material.path(), &sizes)?;
@@ -95,14 +87,7 @@ impl Lines {
 fn prepare(bench: &Bench, at: &Path, sizes: &Sizes) -> Result<()> {
     let sources = at.join("sources");
     tree::make(&sources, sizes.tree_files, &bench.corpus)?;
-    run_program(
-        Command::new("tar")
-            .arg("cf")
-            .arg(at.join("sources.tar"))
-            .arg("-C")
-            .arg(at)
-            .arg("sources"),
-    )?;
+    run_program(Command::new("tar").arg("cf").arg(at.join("sources.tar")).arg("-C").arg(at).arg("sources"))?;
     run_program(git(&sources).args(["init", "-q"]))?;
     run_program(git(&sources).args(["add", "."]))?;
     run_program(git(&sources).args(["commit", "-qm", "sources"]))?;
@@ -127,12 +112,7 @@ fn measure(bench: &mut Bench, subject: &Subject, material: &Path, sizes: &Sizes,
         }
         Ok(file.sync_all()?)
     })?;
-    lines.add(
-        "sequential write, 1 MiB, with fsync",
-        Unit::MegabytesPerSecond,
-        MIB,
-        &outcome,
-    );
+    lines.add("sequential write, 1 MiB, with fsync", Unit::MegabytesPerSecond, MIB, &outcome);
 
     forget(&large)?;
     let outcome = timed(blocks, &pids, || {
@@ -158,9 +138,7 @@ fn measure(bench: &mut Bench, subject: &Subject, material: &Path, sizes: &Sizes,
         Ok(file.read_exact_at(&mut block, page * BLOCK as u64)?)
     })?;
     lines.add("random read, 4 KiB", Unit::PerSecond, 0, &outcome);
-    let outcome = for_a_while(pace, u64::MAX, &pids, || {
-        Ok(file.write_all_at(&source.object(BLOCK as u64), place())?)
-    })?;
+    let outcome = for_a_while(pace, u64::MAX, &pids, || Ok(file.write_all_at(&source.object(BLOCK as u64), place())?))?;
     lines.add("random write, 4 KiB", Unit::PerSecond, 0, &outcome);
     file.sync_all()?;
     let outcome = for_a_while(pace, u64::MAX, &pids, || {
@@ -186,14 +164,9 @@ fn small_files(work: &Path, files: usize, source: &mut Source, pids: &[u32], lin
         lines.add(what, Unit::PerSecond, 0, &outcome);
         Ok(())
     };
-    all("create and write 4 KiB", &mut |number| {
-        Ok(std::fs::write(name(number), source.object(BLOCK as u64))?)
-    })?;
+    all("create and write 4 KiB", &mut |number| Ok(std::fs::write(name(number), source.object(BLOCK as u64))?))?;
     all("stat", &mut |number| {
-        ensure!(
-            std::fs::metadata(name(number))?.len() == BLOCK as u64,
-            "a file lost its length"
-        );
+        ensure!(std::fs::metadata(name(number))?.len() == BLOCK as u64, "a file lost its length");
         Ok(())
     })?;
     all("open and read 4 KiB", &mut |number| {
@@ -211,12 +184,8 @@ fn small_files(work: &Path, files: usize, source: &mut Source, pids: &[u32], lin
         lines.add(what, Unit::PerSecond, 0, &outcome);
         Ok(())
     };
-    all("rename", &mut |number| {
-        Ok(std::fs::rename(name(number), folder.join(format!("moved{number:06}")))?)
-    })?;
-    all("unlink", &mut |number| {
-        Ok(std::fs::remove_file(folder.join(format!("moved{number:06}")))?)
-    })
+    all("rename", &mut |number| Ok(std::fs::rename(name(number), folder.join(format!("moved{number:06}")))?))?;
+    all("unlink", &mut |number| Ok(std::fs::remove_file(folder.join(format!("moved{number:06}")))?))
 }
 
 /// What people do with source trees.
@@ -231,29 +200,14 @@ fn whole_trees(work: &Path, material: &Path, sizes: &Sizes, pids: &[u32], lines:
     program("tar x", Command::new("tar").arg("xf").arg(tar).arg("-C").arg(work))?;
     program(
         "read all, tar c",
-        Command::new("sh")
-            .args(["-c", "tar cf - sources | cat > /dev/null"])
-            .current_dir(work),
+        Command::new("sh").args(["-c", "tar cf - sources | cat > /dev/null"]).current_dir(work),
     )?;
     let origin = material.join("sources.git");
-    program(
-        "git clone",
-        git(work)
-            .args(["clone", "-q", "--no-hardlinks"])
-            .arg(origin)
-            .arg("clone"),
-    )?;
+    program("git clone", git(work).args(["clone", "-q", "--no-hardlinks"]).arg(origin).arg("clone"))?;
     program("git status", git(&work.join("clone")).arg("status"))?;
-    program(
-        "cp -a",
-        Command::new("cp").args(["-a", "sources", "copy"]).current_dir(work),
-    )?;
-    run_program(
-        Command::new("diff")
-            .args(["-r", "-x", ".git", "copy", "clone"])
-            .current_dir(work),
-    )
-    .context("the copy and the clone of one tree differ")?;
+    program("cp -a", Command::new("cp").args(["-a", "sources", "copy"]).current_dir(work))?;
+    run_program(Command::new("diff").args(["-r", "-x", ".git", "copy", "clone"]).current_dir(work))
+        .context("the copy and the clone of one tree differ")?;
     program("rm -r", Command::new("rm").args(["-r", "copy"]).current_dir(work))
 }
 

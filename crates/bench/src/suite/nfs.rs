@@ -41,11 +41,8 @@ impl objects::ObjectClient for Client {
 /// # Errors
 /// As [`objects::run`].
 pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
-    let (sizes, files): (&[u64], u64) = if bench.options.quick {
-        (&[4 << 10, 1 << 20], 500)
-    } else {
-        (&[4 << 10, 1 << 20, 256 << 20], 10_000)
-    };
+    let (sizes, files): (&[u64], u64) =
+        if bench.options.quick { (&[4 << 10, 1 << 20], 500) } else { (&[4 << 10, 1 << 20, 256 << 20], 10_000) };
     let lines = objects::lines(sizes, &[1, 8], &[Kind::Random]);
     let field = objects::run::<Client>(bench, SUITE, &lines).await?;
     for entrant in &field {
@@ -88,11 +85,7 @@ async fn names(bench: &mut Bench, subject: &Subject, files: u64) -> Result<()> {
         Ok(())
     });
     let removed = removed.await?;
-    for (what, outcome) in [
-        ("GETATTR c1", attributes),
-        ("READDIR, entries", folder),
-        ("REMOVE c1", removed),
-    ] {
+    for (what, outcome) in [("GETATTR c1", attributes), ("READDIR, entries", folder), ("REMOVE c1", removed)] {
         let figures = vec![one(&outcome)];
         bench.report.add(SUITE, what, subject.who(), Unit::PerSecond, figures);
     }

@@ -53,11 +53,7 @@ pub(crate) struct Line {
 
 impl Line {
     fn unit(self) -> Unit {
-        if self.bytes >= LARGE_BYTES {
-            Unit::MegabytesPerSecond
-        } else {
-            Unit::PerSecond
-        }
+        if self.bytes >= LARGE_BYTES { Unit::MegabytesPerSecond } else { Unit::PerSecond }
     }
 
     fn name(self) -> String {
@@ -68,11 +64,7 @@ impl Line {
 
 /// `bytes` in words.
 fn size(bytes: u64) -> String {
-    if bytes >= 1 << 20 {
-        format!("{} MiB", bytes >> 20)
-    } else {
-        format!("{} KiB", bytes >> 10)
-    }
+    if bytes >= 1 << 20 { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) }
 }
 
 /// All lines for these sizes, clients and kinds.
@@ -86,12 +78,7 @@ pub(crate) fn lines(sizes: &[u64], clients: &[usize], kinds: &[Kind]) -> Vec<Lin
             }
             for &kind in kinds {
                 for put in [true, false] {
-                    lines.push(Line {
-                        put,
-                        bytes,
-                        clients,
-                        kind,
-                    });
+                    lines.push(Line { put, bytes, clients, kind });
                 }
             }
         }
@@ -101,12 +88,7 @@ pub(crate) fn lines(sizes: &[u64], clients: &[usize], kinds: &[Kind]) -> Vec<Lin
 
 /// The line that writes the same object again and again.
 pub(crate) fn same_again() -> Line {
-    Line {
-        put: true,
-        bytes: 1 << 20,
-        clients: 8,
-        kind: Kind::Same,
-    }
+    Line { put: true, bytes: 1 << 20, clients: 8, kind: Kind::Same }
 }
 
 /// Measures `lines` on all that have the door of `C`; the field is handed back for further lines.
@@ -141,9 +123,7 @@ pub(crate) async fn run<C: ObjectClient>(
             }
         }
         for (entrant, figures) in field.iter().zip(figures) {
-            bench
-                .report
-                .add(suite, &line.name(), entrant.subject.who(), line.unit(), figures);
+            bench.report.add(suite, &line.name(), entrant.subject.who(), line.unit(), figures);
         }
     }
     bench.add_peaks(suite, &field);
@@ -164,11 +144,7 @@ async fn prepare<C: ObjectClient>(bench: &Bench, entrant: &Entrant) -> Result<()
     let mut back = Vec::new();
     client.get(&path, KEPT_BYTES, Some(&mut back)).await?;
     let given = source().object(KEPT_BYTES);
-    ensure!(
-        back == given,
-        "{} gave other bytes back than it was given",
-        entrant.subject.name
-    );
+    ensure!(back == given, "{} gave other bytes back than it was given", entrant.subject.name);
     Ok(())
 }
 
@@ -214,27 +190,14 @@ async fn measure<C: ObjectClient>(bench: &mut Bench, entrant: &mut Entrant, line
     let pids = entrant.subject.pids();
     let budget = Budget {
         time: pace(&bench.options),
-        operations: if line.put {
-            WRITTEN_BYTES_MAX / line.bytes
-        } else {
-            u64::MAX
-        },
+        operations: if line.put { WRITTEN_BYTES_MAX / line.bytes } else { u64::MAX },
     };
-    let warm_up = Budget {
-        time: budget.time / 4,
-        operations: budget.operations / 8,
-    };
+    let warm_up = Budget { time: budget.time / 4, operations: budget.operations / 8 };
     let mut putters = Vec::new();
     for (number, source) in bench.sources(line.kind, epoch, line.clients).into_iter().enumerate() {
         let client = C::open(&entrant.subject)?;
         let prefix = format!("{}{epoch}-{number}", client.prefix());
-        putters.push(Putter {
-            client,
-            source,
-            bytes: line.bytes,
-            prefix,
-            done: 0,
-        });
+        putters.push(Putter { client, source, bytes: line.bytes, prefix, done: 0 });
     }
     let outcome = if line.put {
         // Large objects need no warming, and it would cost a gigabyte of disk.

@@ -49,29 +49,19 @@ impl Worker for Filler {
 pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     let default_gib = if bench.options.quick { 0.25 } else { 10.0 };
     let gib = bench.options.restart_gib.unwrap_or(default_gib);
-    let mut field = bench
-        .field(&[Recipe::Strata(bench.options.durability)], &[Door::S3])
-        .await?;
+    let mut field = bench.field(&[Recipe::Strata(bench.options.durability)], &[Door::S3]).await?;
     let entrant = field.first_mut().context("there is nothing to restart")?;
     let subject = &mut entrant.subject;
     let endpoint = subject.s3.clone().context("the subject has no S3 door")?;
     Client::new(&endpoint).make_bucket(BUCKET).await?;
     let epoch = bench.next_epoch();
     let sources = bench.sources(Kind::Random, epoch, 8).into_iter().enumerate();
-    let fillers = sources.map(|(name, source)| Filler {
-        client: Client::new(&endpoint),
-        source,
-        name,
-        done: 0,
-    });
+    let fillers = sources.map(|(name, source)| Filler { client: Client::new(&endpoint), source, name, done: 0 });
     let mut fillers: Vec<Filler> = fillers.collect();
     let average = OBJECT_BYTES.iter().sum::<u64>() / OBJECT_BYTES.len() as u64;
     let mut operations = ((gib * f64::from(1 << 30)) as u64).div_ceil(average);
     while operations > 0 {
-        let budget = Budget {
-            time: Duration::from_secs(300),
-            operations,
-        };
+        let budget = Budget { time: Duration::from_secs(300), operations };
         operations = operations.saturating_sub(drive(&mut fillers, budget, &[]).await?.operations);
         // A client's signatures hold for a quarter of an hour.
         for filler in &mut fillers {

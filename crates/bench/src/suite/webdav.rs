@@ -19,9 +19,7 @@ impl objects::ObjectClient for Client {
     const DOOR: Door = Door::WebDav;
 
     fn open(subject: &Subject) -> Result<Self> {
-        Ok(Self::new(
-            subject.webdav.as_ref().context("the subject has no WebDAV door")?,
-        ))
+        Ok(Self::new(subject.webdav.as_ref().context("the subject has no WebDAV door")?))
     }
 
     async fn prepare(&mut self) -> Result<()> {
@@ -65,19 +63,13 @@ impl Worker for Lister {
 /// # Errors
 /// As [`objects::run`].
 pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
-    let sizes: &[u64] = if bench.options.quick {
-        &[4 << 10, 1 << 20]
-    } else {
-        &[4 << 10, 1 << 20, 256 << 20]
-    };
+    let sizes: &[u64] = if bench.options.quick { &[4 << 10, 1 << 20] } else { &[4 << 10, 1 << 20, 256 << 20] };
     let lines = objects::lines(sizes, &[1, 8], &[Kind::Random]);
     let field = objects::run::<Client>(bench, SUITE, &lines).await?;
     for entrant in field.iter().filter(|entrant| entrant.subject.role != Role::Reference) {
         let figures = propfind(bench, &entrant.subject).await?;
         let what = format!("PROPFIND depth 1 of {MEMBERS}");
-        bench
-            .report
-            .add(SUITE, &what, entrant.subject.who(), Unit::PerSecond, figures);
+        bench.report.add(SUITE, &what, entrant.subject.who(), Unit::PerSecond, figures);
     }
     Ok(())
 }
@@ -89,17 +81,12 @@ async fn propfind(bench: &mut Bench, subject: &Subject) -> Result<Vec<Figure>> {
     let epoch = bench.next_epoch();
     let mut source = Source::new(Kind::Random, &bench.corpus, epoch, 0);
     for member in 0..MEMBERS {
-        client
-            .put(&format!("{path}member-{member:05}"), &mut source, 100)
-            .await?;
+        client.put(&format!("{path}member-{member:05}"), &mut source, 100).await?;
     }
     let mut figures = Vec::new();
     let mut listers = [Lister { client, path }];
     for _ in 0..bench.options.repetitions() {
-        let budget = Budget {
-            time: Duration::from_secs(1),
-            operations: 50,
-        };
+        let budget = Budget { time: Duration::from_secs(1), operations: 50 };
         let outcome = drive(&mut listers, budget, &subject.pids()).await?;
         figures.push(Figure::of(&outcome, Unit::PerSecond, 0));
     }

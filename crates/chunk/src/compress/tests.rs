@@ -69,10 +69,7 @@ fn a_recorded_length_that_is_wrong_is_an_error_for_every_codec() {
     for policy in [CompressPolicy::HOT, CompressPolicy::LZ4, CompressPolicy::RAW] {
         let (codec, stored) = compress(&raw, policy);
         for raw_len in [0, 19_999, 20_001, BLOCK_RAW_MAX] {
-            assert_eq!(
-                decompress(codec, &stored, raw_len, &mut out),
-                Err(DecompressError::Damaged { codec, raw_len })
-            );
+            assert_eq!(decompress(codec, &stored, raw_len, &mut out), Err(DecompressError::Damaged { codec, raw_len }));
         }
         assert_eq!(
             decompress(codec, &stored, BLOCK_RAW_MAX + 1, &mut out),

@@ -66,11 +66,23 @@ fn own(store: &Arc<Store>, key: &str, data: &[u8]) -> Vec<Item> {
         ingest.push(step).unwrap();
     }
     let content = ingest.finish().unwrap();
-    store.transact(false, |tx| { let items = tx.attach(content)?; tx.put(key.as_bytes(), b"owner".to_vec()); Ok::<_, ContentError>(items) }).unwrap().value
+    store
+        .transact(false, |tx| {
+            let items = tx.attach(content)?;
+            tx.put(key.as_bytes(), b"owner".to_vec());
+            Ok::<_, ContentError>(items)
+        })
+        .unwrap()
+        .value
 }
 
 fn let_go(store: &Arc<Store>, key: &str, items: &[Item]) {
-    store.transact(false, |tx| { tx.delete(key.as_bytes()); tx.release(items) }).unwrap();
+    store
+        .transact(false, |tx| {
+            tx.delete(key.as_bytes());
+            tx.release(items)
+        })
+        .unwrap();
     while store.collect().unwrap() > 0 {}
 }
 

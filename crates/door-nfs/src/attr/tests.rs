@@ -28,55 +28,22 @@ fn attr(change: u64) -> Attr {
 fn only_size_and_times_matter_to_a_cache() {
     let one = attr(7);
     assert!(same_to_caches(&one, &attr(8)));
-    assert!(!same_to_caches(
-        &one,
-        &Attr {
-            size: one.size + 1,
-            ..attr(7)
-        }
-    ));
+    assert!(!same_to_caches(&one, &Attr { size: one.size + 1, ..attr(7) }));
     let later = Timestamp(one.ctime.0 + 1);
-    assert!(!same_to_caches(
-        &one,
-        &Attr {
-            ctime: later,
-            ..attr(7)
-        }
-    ));
+    assert!(!same_to_caches(&one, &Attr { ctime: later, ..attr(7) }));
 }
 
 #[test]
 fn times_outside_the_wire_s_range_are_shown_as_its_ends() {
-    assert!(same_time(
-        wire_time(Timestamp(-1)),
-        nfstime3 {
-            seconds: 0,
-            nseconds: 0
-        }
-    ));
-    assert!(same_time(
-        wire_time(Timestamp(i64::MAX)),
-        nfstime3 {
-            seconds: u32::MAX,
-            nseconds: 0
-        }
-    ));
-    assert!(same_time(
-        wire_time(Timestamp(1_500_000_000)),
-        nfstime3 {
-            seconds: 1,
-            nseconds: 500_000_000
-        }
-    ));
+    assert!(same_time(wire_time(Timestamp(-1)), nfstime3 { seconds: 0, nseconds: 0 }));
+    assert!(same_time(wire_time(Timestamp(i64::MAX)), nfstime3 { seconds: u32::MAX, nseconds: 0 }));
+    assert!(same_time(wire_time(Timestamp(1_500_000_000)), nfstime3 { seconds: 1, nseconds: 500_000_000 }));
 }
 
 #[test]
 fn a_second_has_at_most_a_thousand_million_nanoseconds() {
     let wire = sattr3 {
-        mtime: set_mtime::SET_TO_CLIENT_TIME(nfstime3 {
-            seconds: 1,
-            nseconds: 1_000_000_000,
-        }),
+        mtime: set_mtime::SET_TO_CLIENT_TIME(nfstime3 { seconds: 1, nseconds: 1_000_000_000 }),
         ..sattr3::default()
     };
     assert!(matches!(set_attr(&wire).unwrap_err().0, nfsstat3::NFS3ERR_INVAL));
@@ -84,10 +51,7 @@ fn a_second_has_at_most_a_thousand_million_nanoseconds() {
 
 #[test]
 fn a_size_beyond_the_largest_file_is_too_big() {
-    let wire = sattr3 {
-        size: set_size3::size(FILE_LEN_MAX + 1),
-        ..sattr3::default()
-    };
+    let wire = sattr3 { size: set_size3::size(FILE_LEN_MAX + 1), ..sattr3::default() };
     assert!(matches!(set_attr(&wire).unwrap_err().0, nfsstat3::NFS3ERR_FBIG));
 }
 
@@ -95,27 +59,11 @@ fn a_size_beyond_the_largest_file_is_too_big() {
 fn an_exclusively_created_file_is_known_by_its_times() {
     let verifier = [0xff, 1, 2, 3, 4, 5, 6, 7];
     let (mtime, atime) = verifier_times(verifier);
-    let made = Attr {
-        mtime,
-        atime,
-        ..attr(1)
-    };
+    let made = Attr { mtime, atime, ..attr(1) };
     assert!(made_by(&made, verifier));
     assert!(!made_by(&made, [0xff, 1, 2, 3, 4, 5, 6, 8]));
-    assert!(!made_by(
-        &Attr {
-            size: 1,
-            ..made.clone()
-        },
-        verifier
-    ));
-    assert!(!made_by(
-        &Attr {
-            kind: NodeKind::Fifo,
-            ..made
-        },
-        verifier
-    ));
+    assert!(!made_by(&Attr { size: 1, ..made.clone() }, verifier));
+    assert!(!made_by(&Attr { kind: NodeKind::Fifo, ..made }, verifier));
 }
 
 proptest! {

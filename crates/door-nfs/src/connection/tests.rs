@@ -7,17 +7,11 @@ use super::*;
 use crate::rpc::accepted;
 
 fn outgoing(xid: u32, data: Bytes) -> Outgoing {
-    Outgoing {
-        answer: Reply::finish(accepted(xid, 64), data).into(),
-        _place: (None, None),
-    }
+    Outgoing { answer: Reply::finish(accepted(xid, 64), data).into(), _place: (None, None) }
 }
 
 fn writer<W>(stream: W) -> Arc<ReplyWriter<W>> {
-    Arc::new(ReplyWriter {
-        stream: Mutex::new(Some(stream)),
-        stall: Duration::from_secs(5),
-    })
+    Arc::new(ReplyWriter { stream: Mutex::new(Some(stream)), stall: Duration::from_secs(5) })
 }
 
 #[tokio::test]

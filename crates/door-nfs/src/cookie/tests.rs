@@ -23,10 +23,7 @@ fn a_cookie_is_the_same_after_a_restart_and_another_under_another_secret() {
     let cookie = Cookies::new(&SECRET, 1000).of(b"name");
     assert_eq!(cookie, Cookies::new(&SECRET, 1000).of(b"name"));
     assert_ne!(cookie, Cookies::new(&[8; 32], 1000).of(b"name"));
-    assert_ne!(
-        Cookies::new(&SECRET, 1).verifier(),
-        Cookies::new(&[8; 32], 1).verifier()
-    );
+    assert_ne!(Cookies::new(&SECRET, 1).verifier(), Cookies::new(&[8; 32], 1).verifier());
 }
 
 #[test]
@@ -35,10 +32,7 @@ fn every_entry_of_a_kept_page_is_found_in_its_own_directory_only() {
     let listed = names(0, 500);
     cookies.keep(page(&cookies, 5, &listed));
     for name in &listed {
-        assert_eq!(
-            cookies.find(Ino(5), cookies.of(name.as_bytes())).as_deref(),
-            Some(name.as_bytes())
-        );
+        assert_eq!(cookies.find(Ino(5), cookies.of(name.as_bytes())).as_deref(), Some(name.as_bytes()));
         assert_eq!(cookies.find(Ino(6), cookies.of(name.as_bytes())), None);
     }
 }

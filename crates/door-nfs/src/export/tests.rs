@@ -19,11 +19,7 @@ fn peer(text: &str) -> SocketAddr {
 }
 
 fn sys(uid: u32, gid: u32, groups: &[u32]) -> Credential {
-    Credential::Sys {
-        uid,
-        gid,
-        groups: Arc::from(groups),
-    }
+    Credential::Sys { uid, gid, groups: Arc::from(groups) }
 }
 
 fn identity(caller: &Caller) -> (u32, u32, Vec<u32>) {
@@ -32,23 +28,12 @@ fn identity(caller: &Caller) -> (u32, u32, Vec<u32>) {
 
 #[test]
 fn ranges_are_read_and_written_as_text() {
-    for (text, shown) in [
-        ("10.0.0.0/8", "10.0.0.0/8"),
-        ("10.1.2.3", "10.1.2.3/32"),
-        ("::1", "::1/128"),
-        ("fe80::/10", "fe80::/10"),
-    ] {
+    for (text, shown) in
+        [("10.0.0.0/8", "10.0.0.0/8"), ("10.1.2.3", "10.1.2.3/32"), ("::1", "::1/128"), ("fe80::/10", "fe80::/10")]
+    {
         assert_eq!(text.parse::<Cidr>().unwrap().to_string(), shown);
     }
-    for text in [
-        "",
-        "10.0.0.0/33",
-        "::/129",
-        "host",
-        "10.0.0.0/",
-        "10.0.0.0/-1",
-        "10.0.0/8",
-    ] {
+    for text in ["", "10.0.0.0/33", "::/129", "host", "10.0.0.0/", "10.0.0.0/-1", "10.0.0/8"] {
         assert!(text.parse::<Cidr>().is_err(), "{text}");
     }
 }
@@ -66,39 +51,19 @@ fn a_range_contains_what_shares_its_prefix() {
         ("10.1.2.3/32", "10.1.2.2", false),
     ];
     for (range, address, expected) in cases {
-        assert_eq!(
-            range.parse::<Cidr>().unwrap().contains(address.parse().unwrap()),
-            expected,
-            "{range} {address}"
-        );
+        assert_eq!(range.parse::<Cidr>().unwrap().contains(address.parse().unwrap()), expected, "{range} {address}");
     }
 }
 
 #[test]
 fn what_no_rule_admits_is_denied() {
     let table = ExportTable::new(vec![export("/photos", &["10.0.0.0/8"]), export("/empty", &[])]).unwrap();
-    assert_eq!(
-        table.mount(b"/photos", peer("192.0.2.1:900")).unwrap_err(),
-        Refused::NotExported
-    );
-    assert_eq!(
-        table.mount(b"/", peer("10.0.0.1:900")).unwrap_err(),
-        Refused::NotExported
-    );
-    assert_eq!(
-        table.mount(b"/music", peer("10.0.0.1:900")).unwrap_err(),
-        Refused::NotExported
-    );
-    assert_eq!(
-        table.mount(b"/empty", peer("10.0.0.1:900")).unwrap_err(),
-        Refused::NotExported
-    );
+    assert_eq!(table.mount(b"/photos", peer("192.0.2.1:900")).unwrap_err(), Refused::NotExported);
+    assert_eq!(table.mount(b"/", peer("10.0.0.1:900")).unwrap_err(), Refused::NotExported);
+    assert_eq!(table.mount(b"/music", peer("10.0.0.1:900")).unwrap_err(), Refused::NotExported);
+    assert_eq!(table.mount(b"/empty", peer("10.0.0.1:900")).unwrap_err(), Refused::NotExported);
     assert!(!table.admits("192.0.2.1".parse().unwrap()));
-    assert!(
-        ExportTable::default()
-            .visible_to("127.0.0.1".parse().unwrap())
-            .is_empty()
-    );
+    assert!(ExportTable::default().visible_to("127.0.0.1".parse().unwrap()).is_empty());
 }
 
 #[test]
@@ -119,10 +84,7 @@ fn a_bucket_s_own_export_goes_before_the_whole_tree() {
         let (rule, below) = table.mount(path, peer("10.0.0.1:900")).unwrap();
         (rule.export.path.clone(), below)
     };
-    assert_eq!(
-        mount(b"/photos/2020//may/"),
-        ("/photos".to_owned(), vec![b"2020".as_slice(), b"may"])
-    );
+    assert_eq!(mount(b"/photos/2020//may/"), ("/photos".to_owned(), vec![b"2020".as_slice(), b"may"]));
     assert_eq!(mount(b"/music"), ("/".to_owned(), vec![b"music".as_slice()]));
     assert_eq!(mount(b""), ("/".to_owned(), vec![]));
 }
@@ -134,45 +96,27 @@ fn a_privileged_port_is_asked_for_on_every_call() {
     let table = ExportTable::new(vec![strict]).unwrap();
     let id = ExportId::of("/photos");
     assert!(table.rule(id, peer("10.0.0.1:1023")).is_ok());
-    assert_eq!(
-        table.rule(id, peer("10.0.0.1:1024")).unwrap_err(),
-        Refused::PortNotPrivileged
-    );
-    assert_eq!(
-        table.mount(b"/photos", peer("10.0.0.1:40000")).unwrap_err(),
-        Refused::PortNotPrivileged
-    );
+    assert_eq!(table.rule(id, peer("10.0.0.1:1024")).unwrap_err(), Refused::PortNotPrivileged);
+    assert_eq!(table.mount(b"/photos", peer("10.0.0.1:40000")).unwrap_err(), Refused::PortNotPrivileged);
 }
 
 #[test]
 fn root_squash_replaces_uid_zero_and_group_zero_only() {
     let export = export("/", &[]);
     assert_eq!(identity(&export.caller(&sys(0, 0, &[0, 4]))), (65_534, 65_533, vec![]));
-    assert_eq!(
-        identity(&export.caller(&sys(1000, 0, &[0, 4]))),
-        (1000, 65_533, vec![4])
-    );
+    assert_eq!(identity(&export.caller(&sys(1000, 0, &[0, 4]))), (1000, 65_533, vec![4]));
     assert_eq!(identity(&export.caller(&sys(1000, 100, &[4]))), (1000, 100, vec![4]));
-    assert_eq!(
-        identity(&export.caller(&Credential::Anonymous)),
-        (65_534, 65_533, vec![])
-    );
+    assert_eq!(identity(&export.caller(&Credential::Anonymous)), (65_534, 65_533, vec![]));
 }
 
 #[test]
 fn all_squash_replaces_everybody_and_none_nobody() {
     let mut export = export("/", &[]);
     export.squash = Squash::All;
-    assert_eq!(
-        identity(&export.caller(&sys(1000, 100, &[4]))),
-        (65_534, 65_533, vec![])
-    );
+    assert_eq!(identity(&export.caller(&sys(1000, 100, &[4]))), (65_534, 65_533, vec![]));
     export.squash = Squash::None;
     assert_eq!(identity(&export.caller(&sys(0, 0, &[0]))), (0, 0, vec![0]));
-    assert_eq!(
-        identity(&export.caller(&Credential::Anonymous)),
-        (65_534, 65_533, vec![])
-    );
+    assert_eq!(identity(&export.caller(&Credential::Anonymous)), (65_534, 65_533, vec![]));
 }
 
 #[test]

@@ -46,69 +46,22 @@ pub(super) enum Special {
 #[derive(Clone, Debug)]
 pub(super) enum Request {
     Getattr,
-    Setattr {
-        attributes: sattr3,
-        guard: Option<nfstime3>,
-    },
-    Lookup {
-        name: Bytes,
-    },
-    Access {
-        asked: u32,
-    },
+    Setattr { attributes: sattr3, guard: Option<nfstime3> },
+    Lookup { name: Bytes },
+    Access { asked: u32 },
     Readlink,
-    Read {
-        offset: u64,
-        count: u32,
-    },
-    Write {
-        offset: u64,
-        stable: Stable,
-        data: Bytes,
-    },
-    Create {
-        name: Bytes,
-        how: CreateHow,
-    },
-    Mkdir {
-        name: Bytes,
-        attributes: sattr3,
-    },
-    Symlink {
-        name: Bytes,
-        attributes: sattr3,
-        target: Bytes,
-    },
-    Mknod {
-        name: Bytes,
-        what: Special,
-    },
-    Remove {
-        name: Bytes,
-    },
-    Rmdir {
-        name: Bytes,
-    },
-    Rename {
-        name: Bytes,
-        to_directory: Bytes,
-        to_name: Bytes,
-    },
-    Link {
-        directory: Bytes,
-        name: Bytes,
-    },
-    Readdir {
-        cookie: u64,
-        verifier: [u8; 8],
-        count: u32,
-    },
-    Readdirplus {
-        cookie: u64,
-        verifier: [u8; 8],
-        dircount: u32,
-        maxcount: u32,
-    },
+    Read { offset: u64, count: u32 },
+    Write { offset: u64, stable: Stable, data: Bytes },
+    Create { name: Bytes, how: CreateHow },
+    Mkdir { name: Bytes, attributes: sattr3 },
+    Symlink { name: Bytes, attributes: sattr3, target: Bytes },
+    Mknod { name: Bytes, what: Special },
+    Remove { name: Bytes },
+    Rmdir { name: Bytes },
+    Rename { name: Bytes, to_directory: Bytes, to_name: Bytes },
+    Link { directory: Bytes, name: Bytes },
+    Readdir { cookie: u64, verifier: [u8; 8], count: u32 },
+    Readdirplus { cookie: u64, verifier: [u8; 8], dircount: u32, maxcount: u32 },
     Fsstat,
     Fsinfo,
     Pathconf,
@@ -138,10 +91,7 @@ impl Arguments {
             3 => Request::Lookup { name: name(from)? },
             4 => Request::Access { asked: from.u32()? },
             5 => Request::Readlink,
-            6 => Request::Read {
-                offset: from.u64()?,
-                count: from.u32()?,
-            },
+            6 => Request::Read { offset: from.u64()?, count: from.u32()? },
             7 => write(from)?,
             8 => {
                 let name = name(from)?;
@@ -153,35 +103,14 @@ impl Arguments {
                 };
                 Request::Create { name, how }
             }
-            9 => Request::Mkdir {
-                name: name(from)?,
-                attributes: from.fixed_type()?,
-            },
-            10 => Request::Symlink {
-                name: name(from)?,
-                attributes: from.fixed_type()?,
-                target: name(from)?,
-            },
-            11 => Request::Mknod {
-                name: name(from)?,
-                what: special(from)?,
-            },
+            9 => Request::Mkdir { name: name(from)?, attributes: from.fixed_type()? },
+            10 => Request::Symlink { name: name(from)?, attributes: from.fixed_type()?, target: name(from)? },
+            11 => Request::Mknod { name: name(from)?, what: special(from)? },
             12 => Request::Remove { name: name(from)? },
             13 => Request::Rmdir { name: name(from)? },
-            14 => Request::Rename {
-                name: name(from)?,
-                to_directory: self::handle(from)?,
-                to_name: name(from)?,
-            },
-            15 => Request::Link {
-                directory: self::handle(from)?,
-                name: name(from)?,
-            },
-            16 => Request::Readdir {
-                cookie: from.u64()?,
-                verifier: from.fixed()?,
-                count: from.u32()?,
-            },
+            14 => Request::Rename { name: name(from)?, to_directory: self::handle(from)?, to_name: name(from)? },
+            15 => Request::Link { directory: self::handle(from)?, name: name(from)? },
+            16 => Request::Readdir { cookie: from.u64()?, verifier: from.fixed()?, count: from.u32()? },
             17 => Request::Readdirplus {
                 cookie: from.u64()?,
                 verifier: from.fixed()?,
@@ -277,13 +206,7 @@ impl Request {
 
     /// Whether the reply may leave before anything is durable.
     pub(super) fn is_unstable_write(&self) -> bool {
-        matches!(
-            self,
-            Self::Write {
-                stable: Stable::Unstable,
-                ..
-            }
-        )
+        matches!(self, Self::Write { stable: Stable::Unstable, .. })
     }
 
     /// Whether it may wait for a disk or compute for long, and so belongs on a blocking thread unless more is known.
@@ -291,11 +214,7 @@ impl Request {
         match self {
             Self::Read { .. } | Self::Write { .. } | Self::Commit => true,
             // Cutting a file may have to read and chunk its last piece again.
-            Self::Setattr { attributes, .. }
-            | Self::Create {
-                how: CreateHow::Unchecked(attributes),
-                ..
-            } => {
+            Self::Setattr { attributes, .. } | Self::Create { how: CreateHow::Unchecked(attributes), .. } => {
                 matches!(attributes.size, nfsserve::nfs::set_size3::size(_))
             }
             _ => false,
@@ -324,10 +243,7 @@ impl Request {
     /// What follows the status of a failure.
     pub(super) fn failure_shape(&self) -> FailureShape {
         match self {
-            Self::Getattr => FailureShape {
-                attributes: 0,
-                changes: 0,
-            },
+            Self::Getattr => FailureShape { attributes: 0, changes: 0 },
             Self::Lookup { .. }
             | Self::Access { .. }
             | Self::Readlink
@@ -336,10 +252,7 @@ impl Request {
             | Self::Readdirplus { .. }
             | Self::Fsstat
             | Self::Fsinfo
-            | Self::Pathconf => FailureShape {
-                attributes: 1,
-                changes: 0,
-            },
+            | Self::Pathconf => FailureShape { attributes: 1, changes: 0 },
             Self::Setattr { .. }
             | Self::Write { .. }
             | Self::Create { .. }
@@ -348,18 +261,9 @@ impl Request {
             | Self::Mknod { .. }
             | Self::Remove { .. }
             | Self::Rmdir { .. }
-            | Self::Commit => FailureShape {
-                attributes: 0,
-                changes: 1,
-            },
-            Self::Rename { .. } => FailureShape {
-                attributes: 0,
-                changes: 2,
-            },
-            Self::Link { .. } => FailureShape {
-                attributes: 1,
-                changes: 1,
-            },
+            | Self::Commit => FailureShape { attributes: 0, changes: 1 },
+            Self::Rename { .. } => FailureShape { attributes: 0, changes: 2 },
+            Self::Link { .. } => FailureShape { attributes: 1, changes: 1 },
         }
     }
 }

@@ -71,28 +71,19 @@ impl Context {
             self.procedure(request, out)
         };
         match result {
-            Ok(data) => Outcome {
-                status: nfsstat3::NFS3_OK,
-                data,
-            },
+            Ok(data) => Outcome { status: nfsstat3::NFS3_OK, data },
             Err(fail) => {
                 out.truncate(begin);
                 let present = match request {
                     Request::Getattr => vec![],
-                    Request::Rename {
-                        to_directory: other, ..
-                    }
-                    | Request::Link { directory: other, .. } => {
+                    Request::Rename { to_directory: other, .. } | Request::Link { directory: other, .. } => {
                         let other = self.other(other).ok();
                         vec![self.known(self.ino), other.and_then(|ino| self.known(ino))]
                     }
                     _ => vec![self.known(self.ino)],
                 };
                 let status = request.failure_shape().encode(fail, &present, out);
-                Outcome {
-                    status,
-                    data: Bytes::new(),
-                }
+                Outcome { status, data: Bytes::new() }
             }
         }
     }
@@ -102,10 +93,7 @@ impl Context {
     pub(super) fn read_cached(&self, offset: u64, count: u32, out: &mut Encoder) -> Option<Outcome> {
         let begin = out.len();
         match self.read(offset, count, true, out) {
-            Ok(Some(data)) => Some(Outcome {
-                status: nfsstat3::NFS3_OK,
-                data,
-            }),
+            Ok(Some(data)) => Some(Outcome { status: nfsstat3::NFS3_OK, data }),
             _ => {
                 out.truncate(begin);
                 None
@@ -126,31 +114,14 @@ impl Context {
             Request::Write { offset, stable, data } => self.write(*offset, *stable, data, out)?,
             Request::Create { name, how } => self.create(name, how, out)?,
             Request::Mkdir { name, attributes } => self.mkdir(name, attributes, out)?,
-            Request::Symlink {
-                name,
-                attributes,
-                target,
-            } => self.symlink(name, attributes, target, out)?,
+            Request::Symlink { name, attributes, target } => self.symlink(name, attributes, target, out)?,
             Request::Mknod { name, what } => self.mknod(name, what, out)?,
             Request::Remove { name } => self.remove(name, out)?,
             Request::Rmdir { name } => self.rmdir(name, out)?,
-            Request::Rename {
-                name,
-                to_directory,
-                to_name,
-            } => self.rename(name, to_directory, to_name, out)?,
+            Request::Rename { name, to_directory, to_name } => self.rename(name, to_directory, to_name, out)?,
             Request::Link { directory, name } => self.link(directory, name, out)?,
-            Request::Readdir {
-                cookie,
-                verifier,
-                count,
-            } => self.readdir(*cookie, *verifier, *count, out)?,
-            Request::Readdirplus {
-                cookie,
-                verifier,
-                dircount,
-                maxcount,
-            } => {
+            Request::Readdir { cookie, verifier, count } => self.readdir(*cookie, *verifier, *count, out)?,
+            Request::Readdirplus { cookie, verifier, dircount, maxcount } => {
                 self.readdirplus(*cookie, *verifier, *dircount, *maxcount, out)?;
             }
             Request::Fsstat => self.fsstat(out)?,
@@ -174,11 +145,7 @@ impl Context {
     /// Attributes of a directory that a handle names.
     pub(super) fn directory(&self, ino: Ino) -> Result<Attr, Fail> {
         let attr = self.attr(ino)?;
-        if attr.kind == NodeKind::Directory {
-            Ok(attr)
-        } else {
-            Err(Fail(nfsstat3::NFS3ERR_NOTDIR))
-        }
+        if attr.kind == NodeKind::Directory { Ok(attr) } else { Err(Fail(nfsstat3::NFS3ERR_NOTDIR)) }
     }
 
     /// Attributes as they are now, for a reply that does without them if need be.
@@ -189,11 +156,7 @@ impl Context {
     /// The inode of a call's second handle, which must be of the same export.
     pub(super) fn other(&self, handle: &[u8]) -> Result<Ino, Fail> {
         let handle = self.door.handles.decode(handle)?;
-        if handle.export == self.export {
-            Ok(handle.ino)
-        } else {
-            Err(Fail(nfsstat3::NFS3ERR_XDEV))
-        }
+        if handle.export == self.export { Ok(handle.ino) } else { Err(Fail(nfsstat3::NFS3ERR_XDEV)) }
     }
 
     /// Refuses unless the caller may do all of `asked`.
@@ -205,19 +168,12 @@ impl Context {
         if attr.kind != NodeKind::Directory && attr.uid == self.op.caller.uid {
             return Ok(());
         }
-        let probe = Access {
-            exec: asked.exec || (asked.read && attr.kind == NodeKind::File),
-            ..asked
-        };
+        let probe = Access { exec: asked.exec || (asked.read && attr.kind == NodeKind::File), ..asked };
         let granted = self.door.ns.access(&self.op, attr.ino, probe)?;
         let read = !asked.read || granted.read || (attr.kind == NodeKind::File && granted.exec);
         let write = !asked.write || granted.write;
         let exec = !asked.exec || granted.exec;
-        if read && write && exec {
-            Ok(())
-        } else {
-            Err(Fail(nfsstat3::NFS3ERR_ACCES))
-        }
+        if read && write && exec { Ok(()) } else { Err(Fail(nfsstat3::NFS3ERR_ACCES)) }
     }
 
     /// Checks that `name` can be an entry's: `.` and `..` get the status given, as each procedure has its own.

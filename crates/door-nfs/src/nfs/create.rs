@@ -20,11 +20,7 @@ impl Context {
         let attr = match how {
             CreateHow::Unchecked(wire) => self.create_unchecked(name, &set_attr(wire)?)?,
             CreateHow::Guarded(wire) => {
-                let node = NewNode {
-                    kind: NodeKind::File,
-                    mode: 0,
-                    rdev: 0,
-                };
+                let node = NewNode { kind: NodeKind::File, mode: 0, rdev: 0 };
                 self.make(name, node, set_attr(wire)?)?
             }
             CreateHow::Exclusive(verifier) => self.create_exclusive(name, *verifier)?,
@@ -35,11 +31,7 @@ impl Context {
 
     /// Opens what is there, or makes it. Of the attributes only the size counts for a file that was there.
     fn create_unchecked(&self, name: &[u8], set: &SetAttr) -> Result<Attr, Fail> {
-        let node = NewNode {
-            kind: NodeKind::File,
-            mode: 0,
-            rdev: 0,
-        };
+        let node = NewNode { kind: NodeKind::File, mode: 0, rdev: 0 };
         for _ in 0..RACES_MAX {
             match self.make(name, node, *set) {
                 Err(Fail(nfsstat3::NFS3ERR_EXIST)) => {}
@@ -56,18 +48,8 @@ impl Context {
             if set.size.is_none() {
                 return Ok(attr);
             }
-            self.allow(
-                &attr,
-                Access {
-                    write: true,
-                    ..Access::default()
-                },
-            )?;
-            let cut = SetAttr {
-                size: set.size,
-                by_handle: true,
-                ..SetAttr::default()
-            };
+            self.allow(&attr, Access { write: true, ..Access::default() })?;
+            let cut = SetAttr { size: set.size, by_handle: true, ..SetAttr::default() };
             return Ok(self.door.ns.setattr(&self.op, attr.ino, &cut)?);
         }
         Err(Fail(nfsstat3::NFS3ERR_JUKEBOX))
@@ -86,14 +68,8 @@ impl Context {
         }
         let attr = ns.create_unnamed(&self.op, self.ino, 0)?;
         let (mtime, atime) = verifier_times(verifier);
-        let times = SetAttr {
-            mtime: Some(SetTime::At(mtime)),
-            atime: Some(SetTime::At(atime)),
-            ..SetAttr::default()
-        };
-        let made = ns
-            .setattr(&self.op, attr.ino, &times)
-            .and_then(|_| ns.link(&self.op, attr.ino, self.ino, name));
+        let times = SetAttr { mtime: Some(SetTime::At(mtime)), atime: Some(SetTime::At(atime)), ..SetAttr::default() };
+        let made = ns.setattr(&self.op, attr.ino, &times).and_then(|_| ns.link(&self.op, attr.ino, self.ino, name));
         // Without its name the file goes with this; with it, it stays.
         let closed = ns.close(&self.op, attr.ino, false);
         let made = made?;
@@ -107,10 +83,7 @@ impl Context {
         set.size = None;
         let before = self.directory(self.ino)?;
         self.watch(&before);
-        let attr = self
-            .door
-            .ns
-            .mkdir(&self.op, self.ino, name, set.mode.take().unwrap_or(0))?;
+        let attr = self.door.ns.mkdir(&self.op, self.ino, name, set.mode.take().unwrap_or(0))?;
         let attr = self.finish(attr, set)?;
         self.created(&attr, &before, out);
         Ok(())
@@ -125,11 +98,7 @@ impl Context {
             return Err(Fail(nfsstat3::NFS3ERR_INVAL));
         }
         // A link's mode means nothing, and its size is that of the target.
-        let set = SetAttr {
-            mode: None,
-            size: None,
-            ..set_attr(wire)?
-        };
+        let set = SetAttr { mode: None, size: None, ..set_attr(wire)? };
         let before = self.directory(self.ino)?;
         self.watch(&before);
         let attr = self.door.ns.symlink(&self.op, self.ino, name, target)?;
@@ -147,10 +116,7 @@ impl Context {
             Special::Fifo(wire) => (NodeKind::Fifo, wire, 0),
             Special::Other => return Err(Fail(nfsstat3::NFS3ERR_BADTYPE)),
         };
-        let set = SetAttr {
-            size: None,
-            ..set_attr(wire)?
-        };
+        let set = SetAttr { size: None, ..set_attr(wire)? };
         let before = self.directory(self.ino)?;
         self.watch(&before);
         let attr = self.make(name, NewNode { kind, mode: 0, rdev }, set)?;
@@ -161,10 +127,7 @@ impl Context {
     /// Makes a node with the attributes asked for. A mode that is not given is 0, as at Linux' server: nobody but the
     /// owner gets in until the client says who may.
     fn make(&self, name: &[u8], node: NewNode, mut set: SetAttr) -> Result<Attr, Fail> {
-        let node = NewNode {
-            mode: set.mode.take().unwrap_or(node.mode),
-            ..node
-        };
+        let node = NewNode { mode: set.mode.take().unwrap_or(node.mode), ..node };
         let attr = self.door.ns.mknod(&self.op, self.ino, name, node)?;
         self.finish(attr, set)
     }
@@ -180,12 +143,7 @@ impl Context {
         set.gid = set.gid.filter(|gid| *gid != attr.gid);
         set.size = set.size.filter(|size| *size != attr.size);
         set.by_handle = true;
-        if set
-            == (SetAttr {
-                by_handle: true,
-                ..SetAttr::default()
-            })
-        {
+        if set == (SetAttr { by_handle: true, ..SetAttr::default() }) {
             return Ok(attr);
         }
         Ok(self.door.ns.setattr(&self.op, attr.ino, &set)?)

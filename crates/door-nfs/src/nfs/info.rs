@@ -47,10 +47,7 @@ impl Context {
             wtmult: TRANSFER_MULTIPLE,
             dtpref: LIST_LEN_PREFERRED,
             maxfilesize: FILE_LEN_MAX,
-            time_delta: nfstime3 {
-                seconds: 0,
-                nseconds: 1,
-            },
+            time_delta: nfstime3 { seconds: 0, nseconds: 1 },
             properties: FSF_LINK | FSF_SYMLINK | FSF_HOMOGENEOUS | FSF_CANSETTIME,
         });
         Ok(())

@@ -23,16 +23,8 @@ const ACCESS_EXTEND: u32 = 0x08;
 const ACCESS_DELETE: u32 = 0x10;
 const ACCESS_EXECUTE: u32 = 0x20;
 
-const READ: Access = Access {
-    read: true,
-    write: false,
-    exec: false,
-};
-const WRITE: Access = Access {
-    read: false,
-    write: true,
-    exec: false,
-};
+const READ: Access = Access { read: true, write: false, exec: false };
+const WRITE: Access = Access { read: false, write: true, exec: false };
 
 impl Context {
     pub(super) fn getattr(&self, out: &mut Encoder) -> Result<(), Fail> {
@@ -63,11 +55,7 @@ impl Context {
 
     pub(super) fn access(&self, asked: u32, out: &mut Encoder) -> Result<(), Fail> {
         let attr = self.attr(self.ino)?;
-        let all = Access {
-            read: true,
-            write: true,
-            exec: true,
-        };
+        let all = Access { read: true, write: true, exec: true };
         let granted = self.door.ns.access(&self.op, self.ino, all).map_err(Fail::of_inode)?;
         let write = granted.write && !self.read_only();
         let mut bits = 0;

@@ -84,32 +84,14 @@ impl Context {
         out: &mut Encoder,
     ) -> Result<(), Fail> {
         let directory = self.directory(self.ino)?;
-        self.allow(
-            &directory,
-            Access {
-                read: true,
-                ..Access::default()
-            },
-        )?;
+        self.allow(&directory, Access { read: true, ..Access::default() })?;
         let cookies = &self.door.cookies;
         if cookie != 0 && verifier != cookies.verifier() {
             return Err(Fail(nfsstat3::NFS3ERR_BAD_COOKIE));
         }
-        let reply = maxcount
-            .min(LIST_LEN_MAX)
-            .checked_sub(AROUND_LEN)
-            .ok_or(Fail(nfsstat3::NFS3ERR_TOOSMALL))?;
-        let mut room = Room {
-            reply,
-            names: dircount,
-            plus,
-            empty: true,
-        };
-        let mut after = if cookie <= COOKIE_DOT_DOT {
-            Vec::new()
-        } else {
-            self.cursor(cookie)?
-        };
+        let reply = maxcount.min(LIST_LEN_MAX).checked_sub(AROUND_LEN).ok_or(Fail(nfsstat3::NFS3ERR_TOOSMALL))?;
+        let mut room = Room { reply, names: dircount, plus, empty: true };
+        let mut after = if cookie <= COOKIE_DOT_DOT { Vec::new() } else { self.cursor(cookie)? };
 
         self.ok(out);
         self.put_post_op(Some(&directory), out);
@@ -131,11 +113,8 @@ impl Context {
                 self.put_entry(ino, b"..", COOKIE_DOT_DOT, plus, parent.as_ref(), out);
             }
             loop {
-                let listed = self
-                    .door
-                    .ns
-                    .readdir(&self.op, self.ino, &after, room.entries())
-                    .map_err(Fail::of_inode)?;
+                let listed =
+                    self.door.ns.readdir(&self.op, self.ino, &after, room.entries()).map_err(Fail::of_inode)?;
                 for entry in &listed.entries {
                     if !room.take(&entry.name) {
                         break 'list false;
@@ -183,11 +162,7 @@ impl Context {
         count(&self.door.metrics().cookie_scans);
         let mut after = Vec::new();
         loop {
-            let listed = self
-                .door
-                .ns
-                .readdir(&self.op, self.ino, &after, SCAN_PAGE)
-                .map_err(Fail::of_inode)?;
+            let listed = self.door.ns.readdir(&self.op, self.ino, &after, SCAN_PAGE).map_err(Fail::of_inode)?;
             if let Some(entry) = listed.entries.iter().find(|entry| cookies.of(&entry.cursor) == cookie) {
                 return Ok(entry.cursor.clone());
             }
@@ -205,12 +180,7 @@ mod tests {
     use super::*;
 
     fn room(reply: usize, names: usize, plus: bool) -> Room {
-        Room {
-            reply,
-            names,
-            plus,
-            empty: true,
-        }
+        Room { reply, names, plus, empty: true }
     }
 
     #[test]

@@ -18,11 +18,8 @@ impl Budget for Ledger {
     }
 }
 
-const LIMITS: RecordLimits = RecordLimits {
-    len_max: 100_000,
-    idle_timeout: Duration::from_secs(60),
-    record_timeout: Duration::from_secs(5),
-};
+const LIMITS: RecordLimits =
+    RecordLimits { len_max: 100_000, idle_timeout: Duration::from_secs(60), record_timeout: Duration::from_secs(5) };
 
 fn mark(len: usize, last: bool) -> [u8; 4] {
     (u32::try_from(len).unwrap() | if last { LAST_FRAGMENT } else { 0 }).to_be_bytes()
@@ -72,26 +69,17 @@ async fn empty_and_endless_fragments_are_refused() {
 async fn the_end_between_records_is_no_failure_but_inside_one_it_is() {
     assert!(matches!(first_of(&[]).await.0, Err(RecordError::Closed)));
     assert!(matches!(first_of(&[0x80, 0]).await.0, Err(RecordError::Io(_))));
-    assert!(matches!(
-        first_of(&[0x80, 0, 0, 8, 1, 2]).await.0,
-        Err(RecordError::Io(_))
-    ));
+    assert!(matches!(first_of(&[0x80, 0, 0, 8, 1, 2]).await.0, Err(RecordError::Io(_))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_client_is_idle_and_a_dripping_one_slow() {
     let (mut client, server) = tokio::io::duplex(64);
     let mut reader = RecordReader::new(server, LIMITS);
-    assert!(matches!(
-        next(&mut reader, &Ledger::default()).await,
-        Err(RecordError::Idle)
-    ));
+    assert!(matches!(next(&mut reader, &Ledger::default()).await, Err(RecordError::Idle)));
     client.write_all(&mark(8, true)).await.unwrap();
     client.write_all(&[1, 2, 3]).await.unwrap();
-    assert!(matches!(
-        next(&mut reader, &Ledger::default()).await,
-        Err(RecordError::Slow)
-    ));
+    assert!(matches!(next(&mut reader, &Ledger::default()).await, Err(RecordError::Slow)));
 }
 
 #[tokio::test]
@@ -101,10 +89,7 @@ async fn waiting_for_a_record_can_be_interrupted_without_loss() {
     client.write_all(&mark(2, true)[..3]).await.unwrap();
     assert!(timeout(Duration::from_millis(5), reader.begins()).await.is_err());
     client.write_all(&[mark(2, true)[3], 8, 9]).await.unwrap();
-    assert_eq!(
-        next(&mut reader, &Ledger::default()).await.unwrap(),
-        Bytes::from_static(&[8, 9])
-    );
+    assert_eq!(next(&mut reader, &Ledger::default()).await.unwrap(), Bytes::from_static(&[8, 9]));
 }
 
 proptest! {

@@ -3,19 +3,11 @@
 use super::*;
 
 fn cache(entries_max: usize, bytes_max: usize) -> Arc<ReplyCache> {
-    ReplyCache::new(ReplyCacheLimits {
-        entries_max,
-        bytes_max,
-        age_max: Duration::from_secs(120),
-    })
+    ReplyCache::new(ReplyCacheLimits { entries_max, bytes_max, age_max: Duration::from_secs(120) })
 }
 
 fn key_of(client: &str, xid: u32, uid: u32, args: &[u8]) -> CallKey {
-    let credential = Credential::Sys {
-        uid,
-        gid: 1,
-        groups: Arc::from([]),
-    };
+    let credential = Credential::Sys { uid, gid: 1, groups: Arc::from([]) };
     CallKey::new(client.parse().unwrap(), xid, 8, &credential, args, false)
 }
 
@@ -43,10 +35,7 @@ fn a_retransmission_gets_the_first_reply() {
     let cache = cache(10, 10_000);
     execute(&cache, key(1), b"created");
     assert_eq!(repeated(&cache, key(1)), Some(Bytes::from_static(b"created")));
-    assert_eq!(
-        repeated(&cache, key_of("::ffff:10.0.0.1", 1, 1000, b"args")),
-        Some(Bytes::from_static(b"created"))
-    );
+    assert_eq!(repeated(&cache, key_of("::ffff:10.0.0.1", 1, 1000, b"args")), Some(Bytes::from_static(b"created")));
 }
 
 #[test]
@@ -66,12 +55,8 @@ fn another_client_xid_caller_or_argument_is_another_call() {
 #[tokio::test]
 async fn a_retransmission_joins_the_execution_under_way() {
     let cache = cache(10, 10_000);
-    let Begin::Execute(execution) = cache.begin(key(1), Instant::now()) else {
-        panic!("known already")
-    };
-    let Begin::Join(join) = cache.begin(key(1), Instant::now()) else {
-        panic!("executed twice")
-    };
+    let Begin::Execute(execution) = cache.begin(key(1), Instant::now()) else { panic!("known already") };
+    let Begin::Join(join) = cache.begin(key(1), Instant::now()) else { panic!("executed twice") };
     let waiting = tokio::spawn(join.reply());
     tokio::task::yield_now().await;
     execution.finish(Bytes::from_static(b"done"), Instant::now());
@@ -81,12 +66,8 @@ async fn a_retransmission_joins_the_execution_under_way() {
 #[tokio::test]
 async fn an_execution_that_fails_lets_the_retransmission_begin_anew() {
     let cache = cache(10, 10_000);
-    let Begin::Execute(execution) = cache.begin(key(1), Instant::now()) else {
-        panic!("known already")
-    };
-    let Begin::Join(join) = cache.begin(key(1), Instant::now()) else {
-        panic!("executed twice")
-    };
+    let Begin::Execute(execution) = cache.begin(key(1), Instant::now()) else { panic!("known already") };
+    let Begin::Join(join) = cache.begin(key(1), Instant::now()) else { panic!("executed twice") };
     drop(execution);
     assert_eq!(join.reply().await, None);
     assert!(matches!(cache.begin(key(1), Instant::now()), Begin::Execute(_)));
@@ -128,9 +109,7 @@ async fn replies_are_forgotten_with_age() {
 #[test]
 fn running_calls_are_never_pushed_out() {
     let cache = cache(1, 10_000);
-    let Begin::Execute(running) = cache.begin(key(1), Instant::now()) else {
-        panic!("known already")
-    };
+    let Begin::Execute(running) = cache.begin(key(1), Instant::now()) else { panic!("known already") };
     for xid in 2..=5 {
         execute(&cache, key(xid), b"reply");
     }

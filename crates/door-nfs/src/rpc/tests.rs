@@ -5,10 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn words(list: &[u32]) -> Bytes {
-    list.iter()
-        .flat_map(|word| word.to_be_bytes())
-        .collect::<Vec<u8>>()
-        .into()
+    list.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>().into()
 }
 
 fn parsed(list: &[u32]) -> Message {
@@ -25,50 +22,16 @@ fn denial(list: &[u32]) -> Denial {
 #[test]
 fn a_call_with_auth_sys_carries_uid_gid_and_groups() {
     // stamp 7, machine "ab", uid 1000, gid 100, groups 4 and 27
-    let record = words(&[
-        9,
-        0,
-        2,
-        100_003,
-        3,
-        1,
-        1,
-        32,
-        7,
-        2,
-        0x6162_0000,
-        1000,
-        100,
-        2,
-        4,
-        27,
-        0,
-        0,
-        0xabcd,
-    ]);
-    let Message::Call(call) = Message::parse(record).unwrap() else {
-        panic!("denied")
-    };
-    assert_eq!(
-        (call.xid, call.program, call.version, call.procedure),
-        (9, 100_003, 3, 1)
-    );
-    assert_eq!(
-        call.credential,
-        Credential::Sys {
-            uid: 1000,
-            gid: 100,
-            groups: Arc::from([4, 27])
-        }
-    );
+    let record = words(&[9, 0, 2, 100_003, 3, 1, 1, 32, 7, 2, 0x6162_0000, 1000, 100, 2, 4, 27, 0, 0, 0xabcd]);
+    let Message::Call(call) = Message::parse(record).unwrap() else { panic!("denied") };
+    assert_eq!((call.xid, call.program, call.version, call.procedure), (9, 100_003, 3, 1));
+    assert_eq!(call.credential, Credential::Sys { uid: 1000, gid: 100, groups: Arc::from([4, 27]) });
     assert_eq!(call.args, words(&[0xabcd]));
 }
 
 #[test]
 fn a_call_with_auth_none_is_anonymous() {
-    let Message::Call(call) = parsed(&[9, 0, 2, 100_003, 3, 0, 0, 0, 0, 0]) else {
-        panic!("denied")
-    };
+    let Message::Call(call) = parsed(&[9, 0, 2, 100_003, 3, 0, 0, 0, 0, 0]) else { panic!("denied") };
     assert_eq!(call.credential, Credential::Anonymous);
     assert!(call.args.is_empty());
 }
@@ -88,10 +51,7 @@ fn seventeen_groups_are_a_bad_credential() {
 
 #[test]
 fn a_truncated_auth_sys_body_is_a_bad_credential() {
-    assert_eq!(
-        denial(&[9, 0, 2, 100_003, 3, 1, 1, 8, 0, 0, 0, 0]),
-        Denial::BadCredential
-    );
+    assert_eq!(denial(&[9, 0, 2, 100_003, 3, 1, 1, 8, 0, 0, 0, 0]), Denial::BadCredential);
 }
 
 #[test]
@@ -106,10 +66,7 @@ fn gss_is_an_unknown_flavor() {
 
 #[test]
 fn a_reply_instead_of_a_call_ends_the_connection() {
-    assert_eq!(
-        Message::parse(words(&[9, 1, 0, 0, 0, 0])).unwrap_err(),
-        XdrError::BadValue
-    );
+    assert_eq!(Message::parse(words(&[9, 1, 0, 0, 0, 0])).unwrap_err(), XdrError::BadValue);
 }
 
 #[test]
@@ -119,38 +76,14 @@ fn replies_have_the_bytes_of_the_standard() {
         bytes(Reply::refused(9, Refusal::ProgramMismatch { low: 3, high: 3 })),
         words(&[LAST_FRAGMENT | 32, 9, 1, 0, 0, 0, 2, 3, 3])
     );
-    assert_eq!(
-        bytes(Reply::refused(9, Refusal::ProgramUnavailable)),
-        words(&[LAST_FRAGMENT | 24, 9, 1, 0, 0, 0, 1])
-    );
-    assert_eq!(
-        bytes(Reply::refused(9, Refusal::ProcedureUnavailable)),
-        words(&[LAST_FRAGMENT | 24, 9, 1, 0, 0, 0, 3])
-    );
-    assert_eq!(
-        bytes(Reply::refused(9, Refusal::GarbageArguments)),
-        words(&[LAST_FRAGMENT | 24, 9, 1, 0, 0, 0, 4])
-    );
-    assert_eq!(
-        bytes(Reply::refused(9, Refusal::SystemError)),
-        words(&[LAST_FRAGMENT | 24, 9, 1, 0, 0, 0, 5])
-    );
-    assert_eq!(
-        bytes(Reply::denied(9, Denial::RpcMismatch)),
-        words(&[LAST_FRAGMENT | 24, 9, 1, 1, 0, 2, 2])
-    );
-    assert_eq!(
-        bytes(Reply::denied(9, Denial::BadCredential)),
-        words(&[LAST_FRAGMENT | 20, 9, 1, 1, 1, 1])
-    );
-    assert_eq!(
-        bytes(Reply::denied(9, Denial::UnknownFlavor)),
-        words(&[LAST_FRAGMENT | 20, 9, 1, 1, 1, 2])
-    );
-    assert_eq!(
-        bytes(Reply::denied(9, Denial::BadVerifier)),
-        words(&[LAST_FRAGMENT | 20, 9, 1, 1, 1, 3])
-    );
+    assert_eq!(bytes(Reply::refused(9, Refusal::ProgramUnavailable)), words(&[LAST_FRAGMENT | 24, 9, 1, 0, 0, 0, 1]));
+    assert_eq!(bytes(Reply::refused(9, Refusal::ProcedureUnavailable)), words(&[LAST_FRAGMENT | 24, 9, 1, 0, 0, 0, 3]));
+    assert_eq!(bytes(Reply::refused(9, Refusal::GarbageArguments)), words(&[LAST_FRAGMENT | 24, 9, 1, 0, 0, 0, 4]));
+    assert_eq!(bytes(Reply::refused(9, Refusal::SystemError)), words(&[LAST_FRAGMENT | 24, 9, 1, 0, 0, 0, 5]));
+    assert_eq!(bytes(Reply::denied(9, Denial::RpcMismatch)), words(&[LAST_FRAGMENT | 24, 9, 1, 1, 0, 2, 2]));
+    assert_eq!(bytes(Reply::denied(9, Denial::BadCredential)), words(&[LAST_FRAGMENT | 20, 9, 1, 1, 1, 1]));
+    assert_eq!(bytes(Reply::denied(9, Denial::UnknownFlavor)), words(&[LAST_FRAGMENT | 20, 9, 1, 1, 1, 2]));
+    assert_eq!(bytes(Reply::denied(9, Denial::BadVerifier)), words(&[LAST_FRAGMENT | 20, 9, 1, 1, 1, 3]));
 }
 
 #[test]

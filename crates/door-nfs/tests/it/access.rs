@@ -23,28 +23,12 @@ fn mode_bits_hold_for_owner_group_and_others() {
     owner.write(&file, 0, UNSTABLE, b"secret").unwrap();
     assert_eq!(owner.access(&file, ALL).unwrap(), READ | MODIFY | EXTEND);
 
-    let mut member = served.client(Cred::Sys {
-        uid: 1001,
-        gid: 1001,
-        groups: vec![5, 1000],
-    });
+    let mut member = served.client(Cred::Sys { uid: 1001, gid: 1001, groups: vec![5, 1000] });
     assert_eq!(member.access(&file, ALL).unwrap(), READ);
     assert_eq!(member.read(&file, 0, 10).unwrap().0, b"secret");
     assert_eq!(member.write(&file, 0, UNSTABLE, b"x").unwrap_err(), ACCES);
     assert_eq!(member.setattr(&file, &Set::mode(0o666), None).unwrap_err(), PERM);
-    assert_eq!(
-        member
-            .setattr(
-                &file,
-                &Set {
-                    size: Some(0),
-                    ..Set::default()
-                },
-                None
-            )
-            .unwrap_err(),
-        ACCES
-    );
+    assert_eq!(member.setattr(&file, &Set { size: Some(0), ..Set::default() }, None).unwrap_err(), ACCES);
 
     let mut other = served.client(Cred::user(1002));
     assert_eq!(other.access(&file, ALL).unwrap(), 0);
@@ -68,10 +52,7 @@ fn directories_ask_for_search_read_and_write_separately() {
     assert_eq!(other.mkdir(&dir, "x", &Set::default()).unwrap_err(), ACCES);
     owner.setattr(&dir, &Set::mode(0o700), None).unwrap();
     assert_eq!(other.lookup(&dir, "f").unwrap_err(), ACCES);
-    assert_eq!(
-        owner.access(&dir, ALL).unwrap(),
-        READ | LOOKUP | MODIFY | EXTEND | DELETE
-    );
+    assert_eq!(owner.access(&dir, ALL).unwrap(), READ | LOOKUP | MODIFY | EXTEND | DELETE);
     owner.setattr(&dir, &Set::mode(0o1777), None).unwrap();
     assert_eq!(other.remove(&dir, "f").unwrap_err(), PERM, "a sticky directory");
 }
@@ -97,19 +78,7 @@ fn root_is_squashed_unless_the_rule_says_otherwise() {
     let (mut client, data) = served.root();
     let made = client.create(&data, "f", 1, &Set::mode(0o600)).unwrap();
     assert_eq!((made.attr.uid, made.attr.gid), (ANON, ANON));
-    assert_eq!(
-        client
-            .setattr(
-                &made.handle,
-                &Set {
-                    uid: Some(5),
-                    ..Set::default()
-                },
-                None
-            )
-            .unwrap_err(),
-        PERM
-    );
+    assert_eq!(client.setattr(&made.handle, &Set { uid: Some(5), ..Set::default() }, None).unwrap_err(), PERM);
     let other = client.mount("/other").unwrap().unwrap();
     assert_eq!(client.create(&other, "f", 1, &Set::default()).unwrap().attr.uid, 0);
 }
@@ -132,10 +101,7 @@ fn only_addresses_of_a_rule_get_in_even_with_a_handle() {
     let mut stranger = served.client_from(2);
     assert_eq!(stranger.mount("/data").unwrap().unwrap_err(), ACCES);
     assert_eq!(stranger.getattr(&data).unwrap_err(), ACCES);
-    assert!(
-        !stranger.call(MOUNT, 5, &Args::default()).unwrap().bool().unwrap(),
-        "and sees no exports"
-    );
+    assert!(!stranger.call(MOUNT, 5, &Args::default()).unwrap().bool().unwrap(), "and sees no exports");
     // A rule that changes holds for handles given out before.
     let mut narrower = export("/data");
     narrower.clients = vec!["127.0.0.2/32".parse().unwrap()];

@@ -91,10 +91,7 @@ pub(crate) struct Set {
 
 impl Set {
     pub(crate) fn mode(mode: u32) -> Self {
-        Self {
-            mode: Some(mode),
-            ..Self::default()
-        }
+        Self { mode: Some(mode), ..Self::default() }
     }
 }
 
@@ -168,23 +165,12 @@ impl Results {
     }
 
     pub(crate) fn post_op_handle(&mut self) -> Result<Option<Vec<u8>>> {
-        if self.bool()? {
-            self.opaque().map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.bool()? { self.opaque().map(Some) } else { Ok(None) }
     }
 
     pub(crate) fn wcc(&mut self) -> Result<Wcc> {
-        let before = if self.bool()? {
-            Some((self.u64()?, self.time()?, self.time()?))
-        } else {
-            None
-        };
-        Ok(Wcc {
-            before,
-            after: self.post_op()?,
-        })
+        let before = if self.bool()? { Some((self.u64()?, self.time()?, self.time()?)) } else { None };
+        Ok(Wcc { before, after: self.post_op()? })
     }
 
     /// Nothing may be left.
@@ -231,11 +217,7 @@ pub(crate) enum Cred {
 
 impl Cred {
     pub(crate) fn user(uid: u32) -> Self {
-        Self::Sys {
-            uid,
-            gid: uid,
-            groups: Vec::new(),
-        }
+        Self::Sys { uid, gid: uid, groups: Vec::new() }
     }
 
     fn put(&self, args: Args) -> Args {
@@ -268,11 +250,7 @@ impl Client {
     pub(crate) fn over(stream: TcpStream, cred: Cred) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        Ok(Self {
-            stream,
-            xid: 1000,
-            cred,
-        })
+        Ok(Self { stream, xid: 1000, cred })
     }
 
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
@@ -281,14 +259,7 @@ impl Client {
 
     /// The record of a call.
     pub(crate) fn record(&self, xid: u32, (program, version): (u32, u32), procedure: u32, args: &Args) -> Vec<u8> {
-        let head = Args::default()
-            .u32(0)
-            .u32(xid)
-            .u32(0)
-            .u32(2)
-            .u32(program)
-            .u32(version)
-            .u32(procedure);
+        let head = Args::default().u32(0).u32(xid).u32(0).u32(2).u32(program).u32(version).u32(procedure);
         let mut record = self.cred.put(head).u32(0).u32(0).0;
         record.extend_from_slice(&args.0);
         let len = u32::try_from(record.len() - 4).unwrap_or(0);
@@ -319,11 +290,7 @@ impl Client {
     /// Strips the header of a reply that was accepted and succeeded; else the reply as it is.
     pub(crate) fn accepted(mut reply: Results) -> Result<Results> {
         let header = [reply.u32()?, reply.u32()?, reply.u32()?, reply.u32()?, reply.u32()?];
-        if header == [1, 0, 0, 0, 0] {
-            Ok(reply)
-        } else {
-            Err(Error::other(format!("refused: {header:?}")))
-        }
+        if header == [1, 0, 0, 0, 0] { Ok(reply) } else { Err(Error::other(format!("refused: {header:?}"))) }
     }
 
     /// A call and its results.

@@ -19,11 +19,7 @@ fn name(number: usize) -> String {
 fn fill(served: &Served) {
     let (ns, bucket, op) = (served.ns(), served.bucket(), root());
     for number in 0..MANY {
-        let node = NewNode {
-            kind: NodeKind::File,
-            mode: 0o644,
-            rdev: 0,
-        };
+        let node = NewNode { kind: NodeKind::File, mode: 0o644, rdev: 0 };
         ns.mknod(&op, bucket, name(number).as_bytes(), node).unwrap();
     }
     ns.settle_blocking(&op).unwrap();
@@ -63,17 +59,11 @@ fn every_entry_is_listed_once_with_and_without_attributes() {
         assert!(expected.iter().all(|name| names.contains(name)));
         let cookies: BTreeSet<u64> = entries.iter().map(|entry| entry.cookie).collect();
         assert_eq!(cookies.len(), MANY + 2);
-        assert!(
-            cookies.iter().all(|cookie| i64::try_from(*cookie).is_ok()),
-            "clients keep them signed"
-        );
+        assert!(cookies.iter().all(|cookie| i64::try_from(*cookie).is_ok()), "clients keep them signed");
     }
     let entry = plus.iter().find(|entry| entry.name == name(77)).unwrap();
     let (handle, attr) = client.lookup(&data, &name(77)).unwrap();
-    assert_eq!(
-        (entry.handle.as_ref(), entry.attr.as_ref()),
-        (Some(&handle), Some(&attr))
-    );
+    assert_eq!((entry.handle.as_ref(), entry.attr.as_ref()), (Some(&handle), Some(&attr)));
     assert_eq!(entry.fileid, attr.fileid);
 }
 
@@ -88,22 +78,14 @@ fn what_stays_is_listed_once_while_others_come_and_go() {
     let listed = list(&mut client, &data, false, |_, page| {
         // The last entry of the page itself goes: its cookie must still lead on. So does one far ahead.
         round += 1;
-        let last = page
-            .last()
-            .map(|entry| entry.name.clone())
-            .filter(|name| name.starts_with("entry"));
+        let last = page.last().map(|entry| entry.name.clone()).filter(|name| name.starts_with("entry"));
         for gone in last.into_iter().chain([name(MANY - 1 - round)]) {
             if removed.insert(gone.clone()) {
                 ns.unlink(&root(), bucket, gone.as_bytes()).unwrap();
             }
         }
-        let node = NewNode {
-            kind: NodeKind::File,
-            mode: 0,
-            rdev: 0,
-        };
-        ns.mknod(&root(), bucket, format!("aaa-{round}").as_bytes(), node)
-            .unwrap();
+        let node = NewNode { kind: NodeKind::File, mode: 0, rdev: 0 };
+        ns.mknod(&root(), bucket, format!("aaa-{round}").as_bytes(), node).unwrap();
     });
     assert!(round > 10, "several pages");
     let mut seen = BTreeSet::new();
@@ -125,22 +107,12 @@ fn a_position_that_is_not_kept_any_more_is_found_again() {
     let (mut client, data) = served.root();
     let listed = list(&mut client, &data, false, |_, _| {});
     assert_eq!(listed.len(), MANY + 2);
-    assert!(
-        served
-            .door()
-            .metrics()
-            .cookie_scans
-            .load(std::sync::atomic::Ordering::Relaxed)
-            > 0
-    );
+    assert!(served.door().metrics().cookie_scans.load(std::sync::atomic::Ordering::Relaxed) > 0);
     // Gone and forgotten: the client has to begin anew, and is told so.
     let page = client.readdir(&data, 0, [0; 8], 4096).unwrap();
     let last = page.entries.last().unwrap();
     client.remove(&data, &last.name).unwrap();
-    assert_eq!(
-        client.readdir(&data, last.cookie, page.verifier, 4096).unwrap_err(),
-        BAD_COOKIE
-    );
+    assert_eq!(client.readdir(&data, last.cookie, page.verifier, 4096).unwrap_err(), BAD_COOKIE);
 }
 
 #[test]
@@ -151,15 +123,10 @@ fn cookies_hold_across_a_restart() {
     let first = client.readdir(&data, 0, [0; 8], 8192).unwrap();
     served.restart();
     let (mut client, _) = served.root();
-    let second = client
-        .readdir(&data, first.entries.last().unwrap().cookie, first.verifier, 8192)
-        .unwrap();
+    let second = client.readdir(&data, first.entries.last().unwrap().cookie, first.verifier, 8192).unwrap();
     assert_eq!(second.verifier, first.verifier);
     let last = &first.entries.last().unwrap().name;
-    assert!(
-        second.entries.iter().all(|entry| entry.name > *last),
-        "goes on behind {last}"
-    );
+    assert!(second.entries.iter().all(|entry| entry.name > *last), "goes on behind {last}");
 }
 
 #[test]
@@ -170,14 +137,6 @@ fn replies_keep_to_the_size_asked_for_or_say_that_nothing_fits() {
     let verifier = client.readdir(&data, 0, [0; 8], 4096).unwrap().verifier;
     assert_eq!(client.readdir(&data, 2, verifier, 130).unwrap_err(), TOOSMALL);
     assert_eq!(client.readdir(&data, 0, [0; 8], 20).unwrap_err(), TOOSMALL);
-    assert_eq!(
-        client.readdir(&data, 77, [0; 8], 4096).unwrap_err(),
-        BAD_COOKIE,
-        "another verifier"
-    );
-    assert_eq!(
-        client.readdir(&data, 77, verifier, 4096).unwrap_err(),
-        BAD_COOKIE,
-        "never given out"
-    );
+    assert_eq!(client.readdir(&data, 77, [0; 8], 4096).unwrap_err(), BAD_COOKIE, "another verifier");
+    assert_eq!(client.readdir(&data, 77, verifier, 4096).unwrap_err(), BAD_COOKIE, "never given out");
 }

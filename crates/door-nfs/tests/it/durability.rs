@@ -15,11 +15,7 @@ fn handles_and_synced_data_outlive_a_restart_and_the_write_verifier_does_not() {
     assert_eq!(first.committed, FILE_SYNC);
     let unstable = client.write(&committed, 0, UNSTABLE, &bytes).unwrap();
     let (verifier, _) = client.commit(&committed).unwrap();
-    assert_eq!(
-        (&unstable.verifier, &first.verifier),
-        (&verifier, &verifier),
-        "one instance, one verifier"
-    );
+    assert_eq!((&unstable.verifier, &first.verifier), (&verifier, &verifier), "one instance, one verifier");
     served.restart();
     let (mut client, _) = served.root();
     assert_eq!(client.read(&synced, 0, 100).unwrap(), (b"at once".to_vec(), true));
@@ -33,32 +29,15 @@ fn an_exclusive_create_is_recognised_again_even_after_a_restart() {
     let mut served = Served::start();
     let (mut client, data) = served.root();
     let first = client.create_exclusive(&data, "f", *b"verifier").unwrap();
-    assert_eq!(
-        client.create_exclusive(&data, "f", *b"verifier").unwrap().handle,
-        first.handle
-    );
+    assert_eq!(client.create_exclusive(&data, "f", *b"verifier").unwrap().handle, first.handle);
     served.restart();
     let (mut client, _) = served.root();
-    assert_eq!(
-        client.create_exclusive(&data, "f", *b"verifier").unwrap().handle,
-        first.handle
-    );
-    assert_eq!(
-        client.create_exclusive(&data, "f", *b"another!").unwrap_err(),
-        super::client::EXIST
-    );
+    assert_eq!(client.create_exclusive(&data, "f", *b"verifier").unwrap().handle, first.handle);
+    assert_eq!(client.create_exclusive(&data, "f", *b"another!").unwrap_err(), super::client::EXIST);
     // The client sets real times, as it must; from then on the file is anybody's.
-    let set = Set {
-        mode: Some(0o644),
-        atime: Some((1, 0)),
-        mtime: Some((1, 0)),
-        ..Set::default()
-    };
+    let set = Set { mode: Some(0o644), atime: Some((1, 0)), mtime: Some((1, 0)), ..Set::default() };
     client.setattr(&first.handle, &set, None).unwrap();
-    assert_eq!(
-        client.create_exclusive(&data, "f", *b"verifier").unwrap_err(),
-        super::client::EXIST
-    );
+    assert_eq!(client.create_exclusive(&data, "f", *b"verifier").unwrap_err(), super::client::EXIST);
 }
 
 #[test]

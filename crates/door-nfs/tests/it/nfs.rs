@@ -115,12 +115,7 @@ impl Client {
 
     pub(crate) fn write(&mut self, handle: &[u8], offset: u64, stable: u32, data: &[u8]) -> Outcome<Written> {
         let len = u32::try_from(data.len()).unwrap();
-        let args = Args::default()
-            .opaque(handle)
-            .u64(offset)
-            .u32(len)
-            .u32(stable)
-            .opaque(data);
+        let args = Args::default().opaque(handle).u64(offset).u32(len).u32(stable).opaque(data);
         self.run(7, &args, |results| {
             Ok(Written {
                 file: results.wcc()?,
@@ -197,11 +192,7 @@ impl Client {
     }
 
     pub(crate) fn readdir(&mut self, directory: &[u8], cookie: u64, verifier: [u8; 8], count: u32) -> Outcome<Listed> {
-        let args = Args::default()
-            .opaque(directory)
-            .u64(cookie)
-            .fixed(&verifier)
-            .u32(count);
+        let args = Args::default().opaque(directory).u64(cookie).fixed(&verifier).u32(count);
         self.run(16, &args, |results| listed(results, false))
     }
 
@@ -212,12 +203,7 @@ impl Client {
         verifier: [u8; 8],
         count: u32,
     ) -> Outcome<Listed> {
-        let args = Args::default()
-            .opaque(directory)
-            .u64(cookie)
-            .fixed(&verifier)
-            .u32(count)
-            .u32(count);
+        let args = Args::default().opaque(directory).u64(cookie).fixed(&verifier).u32(count).u32(count);
         self.run(17, &args, |results| listed(results, true))
     }
 
@@ -256,9 +242,5 @@ fn listed(results: &mut Results, plus: bool) -> std::io::Result<Listed> {
         }
         entries.push(entry);
     }
-    Ok(Listed {
-        entries,
-        verifier,
-        end: results.bool()?,
-    })
+    Ok(Listed { entries, verifier, end: results.bool()? })
 }

@@ -25,10 +25,7 @@ fn portmap_tells_the_door_s_own_port_and_takes_no_registrations() {
         client.call(PORTMAP, 3, &args).unwrap().u32().unwrap()
     };
     let own = u32::from(served.address.port());
-    assert_eq!(
-        [port(NFS.0, 6), port(MOUNT.0, 6), port(NFS.0, 17), port(99, 6)],
-        [own, own, 0, 0]
-    );
+    assert_eq!([port(NFS.0, 6), port(MOUNT.0, 6), port(NFS.0, 17), port(99, 6)], [own, own, 0, 0]);
     let args = Args::default().u32(NFS.0).u32(3).u32(6).u32(1);
     assert_eq!(client.call(PORTMAP, 1, &args).unwrap().u32().unwrap(), 0);
 }
@@ -60,60 +57,28 @@ fn files_are_created_written_read_cut_and_removed() {
     let served = Served::start();
     let (mut client, data) = served.root();
     let made = client.create(&data, "f", 1, &Set::mode(0o640)).unwrap();
-    assert_eq!(
-        (made.attr.kind, made.attr.mode, made.attr.size, made.attr.nlink),
-        (1, 0o640, 0, 1)
-    );
+    assert_eq!((made.attr.kind, made.attr.mode, made.attr.size, made.attr.nlink), (1, 0o640, 0, 1));
     assert_eq!(client.create(&data, "f", 1, &Set::default()).unwrap_err(), EXIST);
     let bytes: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
     let written = client.write(&made.handle, 0, UNSTABLE, &bytes).unwrap();
     assert_eq!((written.count, written.committed), (300_000, UNSTABLE));
-    assert_eq!(
-        client.read(&made.handle, 1000, 5000).unwrap(),
-        (bytes[1000..6000].to_vec(), false)
-    );
+    assert_eq!(client.read(&made.handle, 1000, 5000).unwrap(), (bytes[1000..6000].to_vec(), false));
     client.commit(&made.handle).unwrap();
-    assert_eq!(
-        client.read(&made.handle, 250_000, 100_000).unwrap(),
-        (bytes[250_000..].to_vec(), true)
-    );
+    assert_eq!(client.read(&made.handle, 250_000, 100_000).unwrap(), (bytes[250_000..].to_vec(), true));
     assert_eq!(client.read(&made.handle, 300_000, 10).unwrap(), (vec![], true));
     assert_eq!(client.read(&made.handle, u64::MAX, 10).unwrap(), (vec![], true));
     let synced = client.write(&made.handle, 299_998, FILE_SYNC, b"tail").unwrap();
-    assert_eq!(
-        (synced.committed, synced.file.after.unwrap().size),
-        (FILE_SYNC, 300_002)
-    );
+    assert_eq!((synced.committed, synced.file.after.unwrap().size), (FILE_SYNC, 300_002));
     // Rewritten parts, staged over what was stored, show in one read.
     client.write(&made.handle, 150_000, UNSTABLE, b"middle").unwrap();
     let (middle, _) = client.read(&made.handle, 149_990, 30).unwrap();
-    assert_eq!(
-        middle,
-        [&bytes[149_990..150_000], b"middle", &bytes[150_006..150_020]].concat()
-    );
-    let cut = Set {
-        size: Some(10),
-        ..Set::default()
-    };
+    assert_eq!(middle, [&bytes[149_990..150_000], b"middle", &bytes[150_006..150_020]].concat());
+    let cut = Set { size: Some(10), ..Set::default() };
     client.setattr(&made.handle, &cut, None).unwrap();
     assert_eq!(client.read(&made.handle, 0, 100).unwrap(), (bytes[..10].to_vec(), true));
     // An unchecked CREATE opens what is there, and cuts it if asked to.
-    let again = client
-        .create(
-            &data,
-            "f",
-            0,
-            &Set {
-                size: Some(0),
-                mode: Some(0o777),
-                ..Set::default()
-            },
-        )
-        .unwrap();
-    assert_eq!(
-        (again.attr.fileid, again.attr.size, again.attr.mode),
-        (made.attr.fileid, 0, 0o640)
-    );
+    let again = client.create(&data, "f", 0, &Set { size: Some(0), mode: Some(0o777), ..Set::default() }).unwrap();
+    assert_eq!((again.attr.fileid, again.attr.size, again.attr.mode), (made.attr.fileid, 0, 0o640));
     client.remove(&data, "f").unwrap();
     assert_eq!(client.getattr(&made.handle).unwrap_err(), STALE);
     assert_eq!(client.read(&made.handle, 0, 1).unwrap_err(), STALE);
@@ -141,10 +106,7 @@ fn attributes_are_set_under_a_guard() {
     assert_eq!((after.mode, after.uid, after.gid), (0o4711, 7, 8));
     assert_eq!((after.atime, after.mtime), ((100, 5), (200, 6)));
     assert!(after.ctime > before.ctime);
-    assert_eq!(
-        client.setattr(&file, &Set::mode(0), Some(before.ctime)).unwrap_err(),
-        NOT_SYNC
-    );
+    assert_eq!(client.setattr(&file, &Set::mode(0), Some(before.ctime)).unwrap_err(), NOT_SYNC);
     assert_eq!(client.getattr(&file).unwrap(), after);
 }
 
@@ -176,11 +138,7 @@ fn directories_links_and_special_nodes_are_made_and_removed() {
     assert_eq!(client.rmdir(&data, "..").unwrap_err(), EXIST);
     client.rename((&dir.handle, "f"), (&data, "moved")).unwrap();
     assert_eq!(client.lookup(&dir.handle, "f").unwrap_err(), NOENT);
-    assert_eq!(
-        client.lookup(&data, "moved").unwrap().0,
-        file,
-        "a handle survives a rename"
-    );
+    assert_eq!(client.lookup(&data, "moved").unwrap().0, file, "a handle survives a rename");
     assert_eq!(client.rename((&data, "none"), (&data, "x")).unwrap_err(), NOENT);
     client.rename((&data, "moved"), (&data, "second")).unwrap();
     for name in ["s", "b", "c", "sock", "fifo"] {
@@ -199,10 +157,7 @@ fn names_that_no_entry_can_have_are_refused() {
     assert_eq!(client.lookup(&data, "").unwrap_err(), INVAL);
     assert_eq!(client.create(&data, "a/b", 0, &Set::default()).unwrap_err(), INVAL);
     assert_eq!(client.create(&data, "..", 0, &Set::default()).unwrap_err(), EXIST);
-    assert_eq!(
-        client.mkdir(&data, &"n".repeat(256), &Set::default()).unwrap_err(),
-        NAMETOOLONG
-    );
+    assert_eq!(client.mkdir(&data, &"n".repeat(256), &Set::default()).unwrap_err(), NAMETOOLONG);
     client.mkdir(&data, &"n".repeat(255), &Set::default()).unwrap();
     assert_eq!(client.symlink(&data, "s", &[b't'; 4096]).unwrap_err(), NAMETOOLONG);
 }
@@ -233,15 +188,8 @@ fn handles_that_the_door_did_not_make_are_bad_and_do_not_cross_exports() {
     assert_eq!(client.getattr(&[]).unwrap_err(), BADHANDLE);
     assert_eq!(client.link(&file, &other, "x").unwrap_err(), XDEV);
     assert_eq!(client.rename((&data, "f"), (&other, "f")).unwrap_err(), XDEV);
-    assert_eq!(
-        client.lookup(&data, "..").unwrap().0,
-        data,
-        "the root of an export has nothing above"
-    );
-    assert_ne!(
-        client.getattr(&data).unwrap().fsid,
-        client.getattr(&other).unwrap().fsid
-    );
+    assert_eq!(client.lookup(&data, "..").unwrap().0, data, "the root of an export has nothing above");
+    assert_ne!(client.getattr(&data).unwrap().fsid, client.getattr(&other).unwrap().fsid);
 }
 
 #[test]

@@ -41,11 +41,7 @@ pub(crate) fn export(path: &str) -> Export {
 }
 
 pub(crate) fn config(exports: Vec<Export>) -> NfsConfig {
-    NfsConfig {
-        exports,
-        handle_secret: [7; 32],
-        limits: NfsLimits::default(),
-    }
+    NfsConfig { exports, handle_secret: [7; 32], limits: NfsLimits::default() }
 }
 
 pub(crate) fn root() -> Op {
@@ -60,20 +56,11 @@ fn open(folder: &Path) -> OpenStore {
     });
     let config = StoreConfig {
         disks: disks.collect(),
-        create: Some(strata_ledger::Geometry {
-            data_shards: 2,
-            parity_shards: 1,
-        }),
+        create: Some(strata_ledger::Geometry { data_shards: 2, parity_shards: 1 }),
         index_dir: None,
         index_cache_bytes: 1 << 20,
-        ledger: strata_ledger::Options {
-            segment_len: 16 << 20,
-            ..strata_ledger::Options::default()
-        },
-        content: ContentSettings {
-            cache_bytes: 16 << 20,
-            ..ContentSettings::default()
-        },
+        ledger: strata_ledger::Options { segment_len: 16 << 20, ..strata_ledger::Options::default() },
+        content: ContentSettings { cache_bytes: 16 << 20, ..ContentSettings::default() },
         owner: (0, 0),
         durability: Durability::Strict,
         threads: true,
@@ -118,11 +105,7 @@ impl Served {
 
     fn serve(&mut self) {
         let door = NfsDoor::new(self.ns(), self.config.clone()).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         self.address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

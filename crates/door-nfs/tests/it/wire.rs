@@ -51,11 +51,7 @@ fn calls_that_are_not_offered_are_refused_by_the_right_name() {
     let flavor = framed(&[1, 0, 2, NFS.0, 3, 0, 6, 0, 0, 0]);
     assert_eq!(answer(&mut client, &flavor), [1, 1, 1, 2], "AUTH_REJECTEDCRED");
     let groups = framed(&[1, 0, 2, NFS.0, 3, 0, 1, 20, 0, 0, 0, 0, 17, 0, 0]);
-    assert_eq!(
-        answer(&mut client, &groups),
-        [1, 1, 1, 1],
-        "more groups than AUTH_SYS has"
-    );
+    assert_eq!(answer(&mut client, &groups), [1, 1, 1, 1], "more groups than AUTH_SYS has");
     client.call(NFS, 0, &Args::default()).unwrap();
 }
 
@@ -72,10 +68,7 @@ fn streams_without_meaning_are_ended() {
         fragments.extend_from_slice(&[0; 4]);
     }
     assert!(ends(&served, &fragments), "fragments without end");
-    assert!(
-        ends(&served, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"),
-        "another protocol"
-    );
+    assert!(ends(&served, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"), "another protocol");
     served.client(Cred::user(0)).call(NFS, 0, &Args::default()).unwrap();
 }
 
@@ -106,20 +99,11 @@ fn many_calls_on_their_way_are_all_answered() {
     let block = vec![7; 100_000];
     let mut open = std::collections::BTreeSet::new();
     for n in 0..150_u64 {
-        let write = Args::default()
-            .opaque(&file)
-            .u64(n * 100_000)
-            .u32(100_000)
-            .u32(UNSTABLE)
-            .opaque(&block);
+        let write = Args::default().opaque(&file).u64(n * 100_000).u32(100_000).u32(UNSTABLE).opaque(&block);
         open.insert(client.send(NFS, 7, &write).unwrap());
         open.insert(client.send(NFS, 1, &Args::default().opaque(&file)).unwrap());
         if n % 10 == 9 {
-            open.insert(
-                client
-                    .send(NFS, 21, &Args::default().opaque(&file).u64(0).u32(0))
-                    .unwrap(),
-            );
+            open.insert(client.send(NFS, 21, &Args::default().opaque(&file).u64(0).u32(0)).unwrap());
         }
         // A client that takes its replies now and then.
         while open.len() > 40 {

@@ -98,10 +98,7 @@ impl Verifier {
         let key = SigningKey::derive(secret, &claim.scope);
         let proven = prove(&claim, parts, &pairs, &headers, &key);
         let Some(user) = user else {
-            return Err(refuse(
-                S3ErrorCode::InvalidAccessKeyId,
-                "the access key does not exist in this store",
-            ));
+            return Err(refuse(S3ErrorCode::InvalidAccessKeyId, "the access key does not exist in this store"));
         };
         if !proven {
             return Err(refuse(
@@ -115,18 +112,12 @@ impl Verifier {
 
     fn claim_of_header(&self, value: &str, headers: &HeaderMap, now_secs: i64) -> Result<Claim, S3Error> {
         let malformed = |what: &str| {
-            refuse(
-                S3ErrorCode::AuthorizationHeaderMalformed,
-                format!("the authorization header is malformed: {what}"),
-            )
+            refuse(S3ErrorCode::AuthorizationHeaderMalformed, format!("the authorization header is malformed: {what}"))
         };
         let mut fields = [None; 3];
         let rest = value.strip_prefix("AWS4-HMAC-SHA256").unwrap_or_default();
         for field in rest.split(',') {
-            let (name, value) = field
-                .trim()
-                .split_once('=')
-                .ok_or_else(|| malformed("it is no list of name=value"))?;
+            let (name, value) = field.trim().split_once('=').ok_or_else(|| malformed("it is no list of name=value"))?;
             let slot = match name {
                 "Credential" => 0,
                 "SignedHeaders" => 1,
@@ -140,12 +131,9 @@ impl Verifier {
         let [Some(credential), Some(signed), Some(signature)] = fields else {
             return Err(malformed("it needs Credential, SignedHeaders and Signature"));
         };
-        let date = single(headers, "x-amz-date")?.and_then(AmzDate::parse).ok_or_else(|| {
-            refuse(
-                S3ErrorCode::AccessDenied,
-                "a signed request needs one valid x-amz-date header",
-            )
-        })?;
+        let date = single(headers, "x-amz-date")?
+            .and_then(AmzDate::parse)
+            .ok_or_else(|| refuse(S3ErrorCode::AccessDenied, "a signed request needs one valid x-amz-date header"))?;
         if (now_secs - date.secs()).abs() > SKEW_SECS_MAX {
             return Err(refuse(
                 S3ErrorCode::RequestTimeTooSkewed,
@@ -154,12 +142,7 @@ impl Verifier {
         }
         let (access_key, scope) = self.scope(credential, &date, &malformed)?;
         let payload_hash = single(headers, "x-amz-content-sha256")?
-            .ok_or_else(|| {
-                refuse(
-                    S3ErrorCode::InvalidRequest,
-                    "missing required header: x-amz-content-sha256",
-                )
-            })?
+            .ok_or_else(|| refuse(S3ErrorCode::InvalidRequest, "missing required header: x-amz-content-sha256"))?
             .to_owned();
         Ok(Claim {
             access_key,
@@ -186,28 +169,19 @@ impl Verifier {
         };
         let date = AmzDate::parse(date).ok_or_else(|| malformed("X-Amz-Date is no timestamp"))?;
         let digits = !expires.is_empty() && expires.bytes().all(|c| c.is_ascii_digit());
-        let expires: i64 = expires
-            .parse()
-            .ok()
-            .filter(|_| digits)
-            .ok_or_else(|| malformed("X-Amz-Expires is no number"))?;
+        let expires: i64 =
+            expires.parse().ok().filter(|_| digits).ok_or_else(|| malformed("X-Amz-Expires is no number"))?;
         if !(1..=EXPIRES_SECS_MAX).contains(&expires) {
             return Err(malformed("X-Amz-Expires must be from 1 to 604800 seconds"));
         }
         if date.secs() - now_secs > SKEW_SECS_MAX {
-            return Err(refuse(
-                S3ErrorCode::AccessDenied,
-                "the request is not valid yet; set the clock",
-            ));
+            return Err(refuse(S3ErrorCode::AccessDenied, "the request is not valid yet; set the clock"));
         }
         if now_secs - date.secs() > expires {
             return Err(refuse(S3ErrorCode::AccessDenied, "the request has expired"));
         }
         let (access_key, scope) = self.scope(credential, &date, &malformed)?;
-        let in_query = pairs
-            .iter()
-            .find(|(name, _)| name == "X-Amz-Content-Sha256")
-            .map(|(_, value)| value.as_str());
+        let in_query = pairs.iter().find(|(name, _)| name == "X-Amz-Content-Sha256").map(|(_, value)| value.as_str());
         let in_header = single(headers, "x-amz-content-sha256")?;
         if in_query.is_some() && in_header.is_some() && in_query != in_header {
             return Err(malformed("x-amz-content-sha256 differs between header and query"));
@@ -232,18 +206,8 @@ impl Verifier {
     ) -> Result<(String, Scope), S3Error> {
         let mut fields = credential.split('/');
         let fields = [(); 6].map(|()| fields.next());
-        let [
-            Some(access_key),
-            Some(day),
-            Some(region),
-            Some("s3"),
-            Some("aws4_request"),
-            None,
-        ] = fields
-        else {
-            return Err(malformed(
-                "the credential is not of the form key/date/region/s3/aws4_request",
-            ));
+        let [Some(access_key), Some(day), Some(region), Some("s3"), Some("aws4_request"), None] = fields else {
+            return Err(malformed("the credential is not of the form key/date/region/s3/aws4_request"));
         };
         if day != date.date() {
             return Err(malformed("the credential's date is not the request's date"));
@@ -256,13 +220,7 @@ impl Verifier {
             }
             return Err(err);
         }
-        Ok((
-            access_key.to_owned(),
-            Scope {
-                date: day.to_owned(),
-                region: region.to_owned(),
-            },
-        ))
+        Ok((access_key.to_owned(), Scope { date: day.to_owned(), region: region.to_owned() }))
     }
 }
 
@@ -271,10 +229,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, S3E
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(refuse(
-            S3ErrorCode::InvalidRequest,
-            format!("the header {name} may appear once"),
-        ));
+        return Err(refuse(S3ErrorCode::InvalidRequest, format!("the header {name} may appear once")));
     }
     first
         .map(|value| value.to_str())
@@ -286,13 +241,9 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, S3E
 fn signed_list(text: &str, malformed: &dyn Fn(&str) -> S3Error) -> Result<Vec<String>, S3Error> {
     let mut names: Vec<String> = text.split(';').map(str::to_ascii_lowercase).collect();
     if names.len() > SIGNED_HEADERS_MAX
-        || names
-            .iter()
-            .any(|name| http::HeaderName::from_bytes(name.as_bytes()).is_err())
+        || names.iter().any(|name| http::HeaderName::from_bytes(name.as_bytes()).is_err())
     {
-        return Err(malformed(
-            "the list of signed headers holds something that is no header",
-        ));
+        return Err(malformed("the list of signed headers holds something that is no header"));
     }
     names.sort();
     let before = names.len();
@@ -306,29 +257,18 @@ fn signed_list(text: &str, malformed: &dyn Fn(&str) -> S3Error) -> Result<Vec<St
 /// `host` and every `x-amz-*` header must be signed, and what is listed as signed must be there. Returns the canonical
 /// headers.
 fn check_signed_headers(claim: &Claim, headers: &HeaderMap) -> Result<String, S3Error> {
-    let is_signed = |name: &str| {
-        claim
-            .signed
-            .binary_search_by(|signed| signed.as_str().cmp(name))
-            .is_ok()
-    };
+    let is_signed = |name: &str| claim.signed.binary_search_by(|signed| signed.as_str().cmp(name)).is_ok();
     if !is_signed("host") {
         return Err(refuse(S3ErrorCode::AccessDenied, "the host header must be signed"));
     }
     for name in headers.keys().map(http::HeaderName::as_str) {
         // The payload hash is part of what is signed wherever it stands.
         if name.starts_with("x-amz-") && name != "x-amz-content-sha256" && !is_signed(name) {
-            return Err(refuse(
-                S3ErrorCode::AccessDenied,
-                format!("there is a header that was not signed: {name}"),
-            ));
+            return Err(refuse(S3ErrorCode::AccessDenied, format!("there is a header that was not signed: {name}")));
         }
     }
     canonical_headers(headers, &claim.signed).ok_or_else(|| {
-        refuse(
-            S3ErrorCode::SignatureDoesNotMatch,
-            "a header listed as signed is not in the request, or is no text",
-        )
+        refuse(S3ErrorCode::SignatureDoesNotMatch, "a header listed as signed is not in the request, or is no text")
     })
 }
 
@@ -345,10 +285,7 @@ fn prove(claim: &Claim, parts: &Parts, pairs: &[(String, String)], headers: &str
             signed: &signed,
             payload_hash: &claim.payload_hash,
         };
-        signatures_match(
-            &key.sign(&canonical.string_to_sign(&claim.date, &claim.scope)),
-            &claim.signature,
-        )
+        signatures_match(&key.sign(&canonical.string_to_sign(&claim.date, &claim.scope)), &claim.signature)
     };
     let raw_differs = || canonical_path(parts.uri.path(), PathForm::Encoded) != parts.uri.path();
     matches(PathForm::Encoded) || (raw_differs() && matches(PathForm::Raw))
@@ -359,19 +296,16 @@ fn payload_of(claim: &Claim, key: SigningKey) -> Result<Payload, S3Error> {
     Ok(match claim.payload_hash.as_str() {
         "UNSIGNED-PAYLOAD" => Payload::Unsigned,
         "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Payload::UnsignedChunks,
-        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => Payload::SignedChunks {
-            chain: chain(key),
-            trailer: false,
-        },
-        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Payload::SignedChunks {
-            chain: chain(key),
-            trailer: true,
-        },
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => Payload::SignedChunks { chain: chain(key), trailer: false },
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Payload::SignedChunks { chain: chain(key), trailer: true },
         hash => {
             let mut sha256 = [0; 32];
             let lower = !hash.bytes().any(|c| c.is_ascii_uppercase());
             hex::decode_to_slice(hash, &mut sha256).ok().filter(|()| lower).ok_or_else(|| {
-                refuse(S3ErrorCode::InvalidArgument, "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING- form or a SHA-256 in lower-case hex")
+                refuse(
+                    S3ErrorCode::InvalidArgument,
+                    "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING- form or a SHA-256 in lower-case hex",
+                )
             })?;
             Payload::Sha256(sha256)
         }
@@ -391,17 +325,10 @@ pub(crate) fn strip_credentials(parts: &mut Parts) -> Result<(), S3Error> {
         })
         .collect();
     let path = parts.uri.path();
-    let target = if kept.is_empty() {
-        path.to_owned()
-    } else {
-        format!("{path}?{}", kept.join("&"))
-    };
+    let target = if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
     let mut uri = parts.uri.clone().into_parts();
-    uri.path_and_query = Some(
-        target
-            .parse()
-            .map_err(|_| refuse(S3ErrorCode::InvalidURI, "the request target cannot be parsed"))?,
-    );
+    uri.path_and_query =
+        Some(target.parse().map_err(|_| refuse(S3ErrorCode::InvalidURI, "the request target cannot be parsed"))?);
     parts.uri =
         Uri::from_parts(uri).map_err(|_| refuse(S3ErrorCode::InvalidURI, "the request target cannot be parsed"))?;
     Ok(())

@@ -7,14 +7,8 @@ use s3s::{S3Error, S3ErrorCode};
 use crate::error::refuse;
 
 /// The query parameters of a presigned request, each of which may appear once.
-const PRESIGNED: [&str; 6] = [
-    "X-Amz-Algorithm",
-    "X-Amz-Credential",
-    "X-Amz-Date",
-    "X-Amz-Expires",
-    "X-Amz-SignedHeaders",
-    "X-Amz-Signature",
-];
+const PRESIGNED: [&str; 6] =
+    ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"];
 
 /// The credentials as sent, not yet looked at.
 pub(super) enum Credentials<'a> {
@@ -30,12 +24,8 @@ pub(super) enum Credentials<'a> {
 /// `AccessDenied` without any; `InvalidArgument` with two; `InvalidRequest` for other mechanisms than Signature
 /// Version 4, the old Signature Version 2 among them.
 pub(super) fn find<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) -> Result<Credentials<'a>, S3Error> {
-    let unsupported = || {
-        refuse(
-            S3ErrorCode::InvalidRequest,
-            "this authorization mechanism is not supported; use AWS4-HMAC-SHA256",
-        )
-    };
+    let unsupported =
+        || refuse(S3ErrorCode::InvalidRequest, "this authorization mechanism is not supported; use AWS4-HMAC-SHA256");
     let has = |name: &str| query.iter().any(|(given, _)| given == name);
     let in_query = PRESIGNED.iter().any(|name| has(name));
     let old = has("Signature") || has("AWSAccessKeyId");
@@ -65,10 +55,7 @@ pub(super) fn find<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) ->
     if in_query {
         let mut values = [""; 6];
         for (slot, name) in values.iter_mut().zip(PRESIGNED) {
-            let mut given = query
-                .iter()
-                .filter(|(given, _)| given == name)
-                .map(|(_, value)| value.as_str());
+            let mut given = query.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
             match (given.next(), given.next()) {
                 (Some(value), None) => *slot = value,
                 _ => {
@@ -84,8 +71,5 @@ pub(super) fn find<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) ->
         }
         return Ok(Credentials::Query(values));
     }
-    Err(refuse(
-        S3ErrorCode::AccessDenied,
-        "anonymous requests are refused; sign the request",
-    ))
+    Err(refuse(S3ErrorCode::AccessDenied, "anonymous requests are refused; sign the request"))
 }

@@ -99,11 +99,7 @@ pub(super) fn canonical_query(pairs: &[(String, String)]) -> String {
         .map(|(name, value)| (encode(name), encode(value)))
         .collect();
     pairs.sort();
-    pairs
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect::<Vec<_>>()
-        .join("&")
+    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
 /// The signed headers with their values, in the order of their names, one per line.
@@ -147,21 +143,9 @@ pub(super) struct Canonical<'a> {
 
 impl Canonical<'_> {
     pub(super) fn string_to_sign(&self, date: &AmzDate, scope: &Scope) -> String {
-        let Self {
-            method,
-            path,
-            query,
-            headers,
-            signed,
-            payload_hash,
-        } = self;
+        let Self { method, path, query, headers, signed, payload_hash } = self;
         let request = format!("{method}\n{path}\n{query}\n{headers}\n{signed}\n{payload_hash}");
-        format!(
-            "AWS4-HMAC-SHA256\n{}\n{}\n{}",
-            date.text(),
-            scope.text(),
-            hex_sha256(request.as_bytes())
-        )
+        format!("AWS4-HMAC-SHA256\n{}\n{}\n{}", date.text(), scope.text(), hex_sha256(request.as_bytes()))
     }
 }
 
@@ -176,19 +160,12 @@ pub(crate) struct ChunkChain {
 
 impl ChunkChain {
     pub(super) fn new(key: SigningKey, date: &AmzDate, scope: &Scope, seed: String) -> Self {
-        Self {
-            key,
-            date: date.text().to_owned(),
-            scope: scope.text(),
-            previous: seed,
-        }
+        Self { key, date: date.text().to_owned(), scope: scope.text(), previous: seed }
     }
 
     /// The signature the next chunk must carry, given the hex SHA-256 of its data; it becomes the previous one.
     pub(crate) fn chunk(&mut self, data_sha256: &str) -> &str {
-        let Self {
-            date, scope, previous, ..
-        } = self;
+        let Self { date, scope, previous, .. } = self;
         let text = format!("AWS4-HMAC-SHA256-PAYLOAD\n{date}\n{scope}\n{previous}\n{EMPTY_SHA256}\n{data_sha256}");
         self.previous = self.key.sign(&text);
         &self.previous
@@ -196,12 +173,8 @@ impl ChunkChain {
 
     /// The signature the trailer must carry: over its headers as `name:value\n`, sorted.
     pub(crate) fn trailer(&self, canonical: &str) -> String {
-        let Self {
-            date, scope, previous, ..
-        } = self;
+        let Self { date, scope, previous, .. } = self;
         let hash = hex_sha256(canonical.as_bytes());
-        self.key.sign(&format!(
-            "AWS4-HMAC-SHA256-TRAILER\n{date}\n{scope}\n{previous}\n{hash}"
-        ))
+        self.key.sign(&format!("AWS4-HMAC-SHA256-TRAILER\n{date}\n{scope}\n{previous}\n{hash}"))
     }
 }

@@ -26,10 +26,7 @@ fn verifier() -> Verifier {
         groups: Vec::new(),
         admin: false,
     });
-    Verifier::new(
-        Box::new(move |key| (key == user.access_key).then(|| Arc::clone(&user))),
-        "us-east-1".to_owned(),
-    )
+    Verifier::new(Box::new(move |key| (key == user.access_key).then(|| Arc::clone(&user))), "us-east-1".to_owned())
 }
 
 fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
@@ -67,10 +64,7 @@ fn get_object() -> (Vec<(&'static str, &'static str)>, String) {
         "host;range;x-amz-content-sha256;x-amz-date",
         "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
     );
-    (
-        vec![HOST, ("range", "bytes=0-9"), ("x-amz-content-sha256", EMPTY), DATE],
-        auth,
-    )
+    (vec![HOST, ("range", "bytes=0-9"), ("x-amz-content-sha256", EMPTY), DATE], auth)
 }
 
 fn get_object_with(extra: &[(&str, &str)]) -> Parts {
@@ -101,10 +95,7 @@ fn the_published_examples_are_accepted() {
             DATE,
             ("date", "Fri, 24 May 2013 00:00:00 GMT"),
             ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
-            (
-                "x-amz-content-sha256",
-                "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072",
-            ),
+            ("x-amz-content-sha256", "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072"),
             ("authorization", &put),
         ],
     );
@@ -119,68 +110,40 @@ fn the_published_examples_are_accepted() {
         &[HOST, ("x-amz-content-sha256", EMPTY), DATE, ("authorization", &list)],
     );
     assert!(code(&list, NOW).is_ok());
-    assert!(matches!(
-        code(&request("GET", PRESIGNED, &[HOST]), NOW).unwrap().payload,
-        Payload::Unsigned
-    ));
+    assert!(matches!(code(&request("GET", PRESIGNED, &[HOST]), NOW).unwrap().payload, Payload::Unsigned));
 }
 
 #[test]
 fn any_other_method_path_query_or_header_makes_the_signature_wrong() {
     let (headers, auth) = get_object();
     let with_auth: Vec<_> = headers.into_iter().chain([("authorization", auth.as_str())]).collect();
-    for (method, uri) in [
-        ("HEAD", "/test.txt"),
-        ("GET", "/test.tx"),
-        ("GET", "/test.txt?acl"),
-        ("GET", "//test.txt"),
-    ] {
+    for (method, uri) in [("HEAD", "/test.txt"), ("GET", "/test.tx"), ("GET", "/test.txt?acl"), ("GET", "//test.txt")] {
         assert_eq!(
             refused(&request(method, uri, &with_auth), NOW),
             S3ErrorCode::SignatureDoesNotMatch,
             "{method} {uri}"
         );
     }
-    let other_range: Vec<_> = with_auth
-        .iter()
-        .map(|(name, value)| (*name, if *name == "range" { "bytes=0-8" } else { value }))
-        .collect();
-    assert_eq!(
-        refused(&request("GET", "/test.txt", &other_range), NOW),
-        S3ErrorCode::SignatureDoesNotMatch
-    );
+    let other_range: Vec<_> =
+        with_auth.iter().map(|(name, value)| (*name, if *name == "range" { "bytes=0-8" } else { value })).collect();
+    assert_eq!(refused(&request("GET", "/test.txt", &other_range), NOW), S3ErrorCode::SignatureDoesNotMatch);
 }
 
 #[test]
 fn anonymous_requests_are_refused() {
-    assert_eq!(
-        refused(&request("GET", "/test.txt", &[HOST]), NOW),
-        S3ErrorCode::AccessDenied
-    );
+    assert_eq!(refused(&request("GET", "/test.txt", &[HOST]), NOW), S3ErrorCode::AccessDenied);
 }
 
 #[test]
 fn credentials_in_two_places_are_refused() {
     let (headers, auth) = get_object();
     let headers: Vec<_> = headers.into_iter().chain([("authorization", auth.as_str())]).collect();
-    assert_eq!(
-        refused(&request("GET", PRESIGNED, &headers), NOW),
-        S3ErrorCode::InvalidArgument
-    );
+    assert_eq!(refused(&request("GET", PRESIGNED, &headers), NOW), S3ErrorCode::InvalidArgument);
     // One stray parameter is enough: a second reader might take it for the credentials.
+    assert_eq!(refused(&request("GET", "/test.txt?X-Amz-Signature=00", &headers), NOW), S3ErrorCode::InvalidArgument);
+    assert_eq!(refused(&get_object_with(&[("authorization", "AWS a:b")]), NOW), S3ErrorCode::InvalidArgument);
     assert_eq!(
-        refused(&request("GET", "/test.txt?X-Amz-Signature=00", &headers), NOW),
-        S3ErrorCode::InvalidArgument
-    );
-    assert_eq!(
-        refused(&get_object_with(&[("authorization", "AWS a:b")]), NOW),
-        S3ErrorCode::InvalidArgument
-    );
-    assert_eq!(
-        refused(
-            &request("GET", "/test.txt?AWSAccessKeyId=a&Signature=b&Expires=1", &headers),
-            NOW
-        ),
+        refused(&request("GET", "/test.txt?AWSAccessKeyId=a&Signature=b&Expires=1", &headers), NOW),
         S3ErrorCode::InvalidArgument
     );
 }
@@ -200,29 +163,16 @@ fn the_old_signature_and_other_mechanisms_are_refused() {
         );
     }
     assert_eq!(
-        refused(
-            &request(
-                "GET",
-                "/test.txt?AWSAccessKeyId=a&Signature=b&Expires=9999999999",
-                &[HOST]
-            ),
-            NOW
-        ),
+        refused(&request("GET", "/test.txt?AWSAccessKeyId=a&Signature=b&Expires=9999999999", &[HOST]), NOW),
         S3ErrorCode::InvalidRequest
     );
 }
 
 #[test]
 fn session_tokens_are_refused_because_none_are_issued() {
+    assert_eq!(refused(&get_object_with(&[("x-amz-security-token", "t")]), NOW), S3ErrorCode::InvalidToken);
     assert_eq!(
-        refused(&get_object_with(&[("x-amz-security-token", "t")]), NOW),
-        S3ErrorCode::InvalidToken
-    );
-    assert_eq!(
-        refused(
-            &request("GET", &format!("{PRESIGNED}&X-Amz-Security-Token=t"), &[HOST]),
-            NOW
-        ),
+        refused(&request("GET", &format!("{PRESIGNED}&X-Amz-Security-Token=t"), &[HOST]), NOW),
         S3ErrorCode::InvalidToken
     );
 }
@@ -230,16 +180,8 @@ fn session_tokens_are_refused_because_none_are_issued() {
 #[test]
 fn an_amz_header_that_is_not_signed_is_refused() {
     for name in ["x-amz-acl", "x-amz-meta-owner", "x-amz-copy-source", "x-amz-tagging"] {
-        assert_eq!(
-            refused(&get_object_with(&[(name, "v")]), NOW),
-            S3ErrorCode::AccessDenied,
-            "{name}"
-        );
-        assert_eq!(
-            refused(&request("GET", PRESIGNED, &[HOST, (name, "v")]), NOW),
-            S3ErrorCode::AccessDenied,
-            "{name}"
-        );
+        assert_eq!(refused(&get_object_with(&[(name, "v")]), NOW), S3ErrorCode::AccessDenied, "{name}");
+        assert_eq!(refused(&request("GET", PRESIGNED, &[HOST, (name, "v")]), NOW), S3ErrorCode::AccessDenied, "{name}");
     }
     assert!(code(&get_object_with(&[("user-agent", "x")]), NOW).is_ok());
 }
@@ -247,25 +189,15 @@ fn an_amz_header_that_is_not_signed_is_refused() {
 #[test]
 fn a_header_listed_as_signed_must_be_there_once_listed() {
     for (signed, expected) in [
-        (
-            "host;range;x-amz-content-sha256;x-amz-date;x-amz-meta-absent",
-            S3ErrorCode::SignatureDoesNotMatch,
-        ),
+        ("host;range;x-amz-content-sha256;x-amz-date;x-amz-meta-absent", S3ErrorCode::SignatureDoesNotMatch),
         ("range;x-amz-content-sha256;x-amz-date", S3ErrorCode::AccessDenied),
         ("host;host;x-amz-date", S3ErrorCode::AuthorizationHeaderMalformed),
         ("host;;x-amz-date", S3ErrorCode::AuthorizationHeaderMalformed),
     ] {
         let (headers, _) = get_object();
-        let auth = authorization(
-            signed,
-            "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
-        );
+        let auth = authorization(signed, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
         let headers: Vec<_> = headers.into_iter().chain([("authorization", auth.as_str())]).collect();
-        assert_eq!(
-            refused(&request("GET", "/test.txt", &headers), NOW),
-            expected,
-            "{signed}"
-        );
+        assert_eq!(refused(&request("GET", "/test.txt", &headers), NOW), expected, "{signed}");
     }
 }
 
@@ -275,11 +207,7 @@ fn a_clock_may_be_fifteen_minutes_off_and_not_more() {
         assert!(code(&get_object_with(&[]), NOW + skew).is_ok());
     }
     for skew in [-901, 901, DAY, -DAY] {
-        assert_eq!(
-            refused(&get_object_with(&[]), NOW + skew),
-            S3ErrorCode::RequestTimeTooSkewed,
-            "{skew}"
-        );
+        assert_eq!(refused(&get_object_with(&[]), NOW + skew), S3ErrorCode::RequestTimeTooSkewed, "{skew}");
     }
 }
 
@@ -298,15 +226,9 @@ fn a_presigned_request_is_valid_from_its_date_to_its_end_and_for_at_most_seven_d
         );
     }
     let longer = PRESIGNED.replace("X-Amz-Expires=86400", "X-Amz-Expires=86401");
-    assert_eq!(
-        refused(&request("GET", &longer, &[HOST]), NOW),
-        S3ErrorCode::SignatureDoesNotMatch
-    );
+    assert_eq!(refused(&request("GET", &longer, &[HOST]), NOW), S3ErrorCode::SignatureDoesNotMatch);
     let twice = format!("{PRESIGNED}&X-Amz-Expires=86400");
-    assert_eq!(
-        refused(&request("GET", &twice, &[HOST]), NOW),
-        S3ErrorCode::AuthorizationQueryParametersError
-    );
+    assert_eq!(refused(&request("GET", &twice, &[HOST]), NOW), S3ErrorCode::AuthorizationQueryParametersError);
 }
 
 #[test]
@@ -334,10 +256,7 @@ fn an_unknown_access_key_is_refused() {
     let (headers, auth) = get_object();
     let auth = auth.replace("AKIAIOSFODNN7EXAMPLE", "AKIAIOSFODNN7EXAMPLF");
     let headers: Vec<_> = headers.into_iter().chain([("authorization", auth.as_str())]).collect();
-    assert_eq!(
-        refused(&request("GET", "/test.txt", &headers), NOW),
-        S3ErrorCode::InvalidAccessKeyId
-    );
+    assert_eq!(refused(&request("GET", "/test.txt", &headers), NOW), S3ErrorCode::InvalidAccessKeyId);
 }
 
 #[test]
@@ -348,16 +267,8 @@ fn malformed_authorization_headers_are_refused() {
         "AWS4-HMAC-SHA256 Credential=a,Credential=b,SignedHeaders=c,Signature=d",
         "AWS4-HMAC-SHA256 Credential=a,SignedHeaders=b,Signature=c,Extra=d",
     ] {
-        let request = request(
-            "GET",
-            "/",
-            &[HOST, DATE, ("x-amz-content-sha256", EMPTY), ("authorization", auth)],
-        );
-        assert_eq!(
-            refused(&request, NOW),
-            S3ErrorCode::AuthorizationHeaderMalformed,
-            "{auth}"
-        );
+        let request = request("GET", "/", &[HOST, DATE, ("x-amz-content-sha256", EMPTY), ("authorization", auth)]);
+        assert_eq!(refused(&request, NOW), S3ErrorCode::AuthorizationHeaderMalformed, "{auth}");
     }
 }
 
@@ -395,10 +306,7 @@ fn chunked_example() -> (Payload, Bytes) {
     );
     let mut body = Vec::new();
     for (len, signature) in [
-        (
-            65_536,
-            "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648",
-        ),
+        (65_536, "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648"),
         (1024, "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497"),
         (0, "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9"),
     ] {
@@ -410,9 +318,7 @@ fn chunked_example() -> (Payload, Bytes) {
 }
 
 fn decode(payload: &Payload, body: &[u8]) -> Result<usize, ChunkedError> {
-    let Payload::SignedChunks { chain, trailer } = payload.clone() else {
-        panic!("not signed in chunks")
-    };
+    let Payload::SignedChunks { chain, trailer } = payload.clone() else { panic!("not signed in chunks") };
     let mut decoder = Decoder::new(66_560, Proof::Chain { chain, trailer });
     let (mut input, mut len) = (Bytes::copy_from_slice(body), 0);
     while let Some(data) = decoder.next(&mut input)? {

@@ -15,9 +15,7 @@ impl AmzDate {
             return None;
         }
         let number = |range: std::ops::Range<usize>| -> Option<i64> {
-            bytes[range]
-                .iter()
-                .try_fold(0, |sum, c| c.is_ascii_digit().then(|| sum * 10 + i64::from(c - b'0')))
+            bytes[range].iter().try_fold(0, |sum, c| c.is_ascii_digit().then(|| sum * 10 + i64::from(c - b'0')))
         };
         let (year, month, day) = (number(0..4)?, number(4..6)?, number(6..8)?);
         let (hour, minute, second) = (number(9..11)?, number(11..13)?, number(13..15)?);
@@ -33,10 +31,7 @@ impl AmzDate {
             return None;
         }
         let secs = days_since_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
-        Some(Self {
-            text: text.to_owned(),
-            secs,
-        })
+        Some(Self { text: text.to_owned(), secs })
     }
 
     /// The timestamp as it was given.
@@ -69,11 +64,9 @@ mod tests {
 
     #[test]
     fn known_moments_have_their_seconds() {
-        for (text, secs) in [
-            ("19700101T000000Z", 0),
-            ("20130524T000000Z", 1_369_353_600),
-            ("20240229T235959Z", 1_709_251_199),
-        ] {
+        for (text, secs) in
+            [("19700101T000000Z", 0), ("20130524T000000Z", 1_369_353_600), ("20240229T235959Z", 1_709_251_199)]
+        {
             assert_eq!(AmzDate::parse(text).map(|date| date.secs()), Some(secs), "{text}");
         }
     }

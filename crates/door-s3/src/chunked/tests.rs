@@ -40,11 +40,7 @@ fn a_body_without_a_trailer_or_without_data_is_complete() {
 fn a_body_cut_anywhere_is_incomplete() {
     let last_chunk = GOOD.windows(5).position(|window| window == b"\r\n0\r\n").unwrap() + 5;
     for len in 0..last_chunk {
-        assert_eq!(
-            decode(&GOOD[..len], 10, 7).unwrap_err(),
-            ChunkedError::Incomplete,
-            "cut at {len}"
-        );
+        assert_eq!(decode(&GOOD[..len], 10, 7).unwrap_err(), ChunkedError::Incomplete, "cut at {len}");
     }
 }
 
@@ -52,10 +48,7 @@ fn a_body_cut_anywhere_is_incomplete() {
 fn lengths_that_lie_are_refused() {
     assert_eq!(decode(GOOD, 9, 64).unwrap_err(), ChunkedError::TooLong);
     assert_eq!(decode(GOOD, 11, 64).unwrap_err(), ChunkedError::Incomplete);
-    assert_eq!(
-        decode(b"ffffffffffffffff\r\nx", 5, 64).unwrap_err(),
-        ChunkedError::TooLong
-    );
+    assert_eq!(decode(b"ffffffffffffffff\r\nx", 5, 64).unwrap_err(), ChunkedError::TooLong);
 }
 
 #[test]

@@ -90,9 +90,7 @@ impl Engine {
     /// Whether this code computes what `expected` says: over lengths around the ends of blocks, and in every number of
     /// lanes.
     pub(super) fn agrees(&self, expected: fn(&[u8]) -> [u8; 16]) -> bool {
-        let data: Vec<u8> = (0..4096_u32)
-            .map(|i| (i.wrapping_mul(0x9E37_79B1) >> 21) as u8)
-            .collect();
+        let data: Vec<u8> = (0..4096_u32).map(|i| (i.wrapping_mul(0x9E37_79B1) >> 21) as u8).collect();
         let scalar = [0, 1, 55, 56, 63, 64, 65, 119, 128, 4095, 4096].into_iter().all(|len| {
             let mut state = self.state();
             data[..len].chunks(1000).for_each(|part| state.update(part));

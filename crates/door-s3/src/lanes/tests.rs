@@ -11,11 +11,7 @@ fn engines() -> Vec<Engine> {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_time()
-        .build()
-        .expect("a runtime")
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().expect("a runtime")
 }
 
 /// Bytes that differ from stream to stream, cut into windows of pieces of the given lengths.
@@ -25,9 +21,7 @@ fn windows(seed: usize, cuts: &[Vec<usize>]) -> (Vec<u8>, Vec<Window>) {
         .iter()
         .map(|pieces| {
             let pieces = pieces.iter().map(|len| {
-                let piece: Vec<u8> = (0..*len)
-                    .map(|i| ((i + all.len()) * 31 + seed * 7 + i / 251) as u8)
-                    .collect();
+                let piece: Vec<u8> = (0..*len).map(|i| ((i + all.len()) * 31 + seed * 7 + i / 251) as u8).collect();
                 all.extend_from_slice(&piece);
                 Bytes::from(piece)
             });
@@ -115,17 +109,7 @@ fn windows_of_a_leader_that_died_are_answered() {
         let (reply, answer) = oneshot::channel();
         let state = lanes.engine.state();
         let window = windows(0, &[vec![10]]).1.remove(0);
-        (
-            Job {
-                stream,
-                state,
-                window,
-                piece: 0,
-                offset: 0,
-                reply,
-            },
-            answer,
-        )
+        (Job { stream, state, window, piece: 0, offset: 0, reply }, answer)
     };
     let ((first, first_answer), (second, second_answer)) = (job(0), job(1));
     let leader = Lanes::hand_in(&lanes, first).expect("the first to come leads");
@@ -134,10 +118,7 @@ fn windows_of_a_leader_that_died_are_answered() {
     assert!(first_answer.blocking_recv().is_err() && second_answer.blocking_recv().is_err());
     let ((third, answer), _) = (job(2), job(3));
     Lanes::hand_in(&lanes, third).expect("somebody leads again").lead();
-    assert_eq!(
-        answer.blocking_recv().expect("a digest").finish(),
-        reference(&windows(0, &[vec![10]]).0)
-    );
+    assert_eq!(answer.blocking_recv().expect("a digest").finish(), reference(&windows(0, &[vec![10]]).0));
 }
 
 #[test]
@@ -150,17 +131,10 @@ fn a_stream_that_keeps_others_waiting_is_waited_for_once() {
     let (runtime, lanes) = (runtime(), Arc::new(Lanes::new(engine, 1)));
     let (_slow, _slower) = (Stream::of(&lanes), Stream::of(&lanes));
     runtime.block_on(async {
-        let stream = Stream::of(&lanes)
-            .start(windows(0, &[vec![100]]).1.remove(0))
-            .await
-            .expect("alive");
+        let stream = Stream::of(&lanes).start(windows(0, &[vec![100]]).1.remove(0)).await.expect("alive");
         assert_eq!(lanes.queue.lock().hot.len(), 3);
         let digest = stream.finish().await;
         assert_eq!(digest, Ok(reference(&windows(0, &[vec![100]]).0)));
-        assert_eq!(
-            lanes.queue.lock().hot.len(),
-            0,
-            "the silent ones are no longer waited for"
-        );
+        assert_eq!(lanes.queue.lock().hot.len(), 0, "the silent ones are no longer waited for");
     });
 }

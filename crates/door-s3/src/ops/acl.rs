@@ -23,10 +23,7 @@ impl Shared {
     ) -> S3Result<(Owner, Vec<Grant>)> {
         only_present_version(version)?;
         self.expect_owner(cx, bucket, "x-amz-expected-bucket-owner")?;
-        let info = self
-            .ns
-            .head_object(&cx.op, bucket, key.as_bytes())
-            .map_err(from_namespace)?;
+        let info = self.ns.head_object(&cx.op, bucket, key.as_bytes()).map_err(from_namespace)?;
         Ok(self.full_control(info.attr.uid))
     }
 
@@ -39,10 +36,8 @@ impl Shared {
             uri: None,
             type_: Type::from_static(Type::CANONICAL_USER),
         };
-        let grant = Grant {
-            grantee: Some(grantee),
-            permission: Some(Permission::from_static(Permission::FULL_CONTROL)),
-        };
+        let grant =
+            Grant { grantee: Some(grantee), permission: Some(Permission::from_static(Permission::FULL_CONTROL)) };
         (owner, vec![grant])
     }
 }

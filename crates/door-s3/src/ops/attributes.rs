@@ -40,10 +40,7 @@ impl Shared {
             return Err(refuse(S3ErrorCode::InvalidArgument, "invalid attribute name specified"));
         }
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
-        let info = self
-            .ns
-            .head_object(&cx.op, &input.bucket, input.key.as_bytes())
-            .map_err(from_namespace)?;
+        let info = self.ns.head_object(&cx.op, &input.bucket, input.key.as_bytes()).map_err(from_namespace)?;
         let wants = |name: &str| asked.contains(&name);
         let size = |len: u64| i64::try_from(len).unwrap_or(i64::MAX);
         Ok(GetObjectAttributesOutput {
@@ -53,11 +50,7 @@ impl Shared {
             storage_class: wants(ObjectAttributes::STORAGE_CLASS)
                 .then(|| StorageClass::from_static(StorageClass::STANDARD)),
             checksum: wants(ObjectAttributes::CHECKSUM).then(|| checksum(&info)).flatten(),
-            object_parts: if wants(ObjectAttributes::OBJECT_PARTS) {
-                parts(&info, input)?
-            } else {
-                None
-            },
+            object_parts: if wants(ObjectAttributes::OBJECT_PARTS) { parts(&info, input)? } else { None },
             ..GetObjectAttributesOutput::default()
         })
     }
@@ -84,24 +77,14 @@ fn parts(info: &ObjectInfo, input: &GetObjectAttributesInput) -> S3Result<Option
     }
     let limit = page_len(input.max_parts)?;
     let marker = input.part_number_marker.unwrap_or(0);
-    let skip = usize::try_from(marker).map_err(|_| {
-        refuse(
-            S3ErrorCode::InvalidArgument,
-            "the part number marker must not be negative",
-        )
-    })?;
+    let skip = usize::try_from(marker)
+        .map_err(|_| refuse(S3ErrorCode::InvalidArgument, "the part number marker must not be negative"))?;
     let number = |index: usize| i32::try_from(index).unwrap_or(i32::MAX);
-    let page = info
-        .parts
-        .iter()
-        .enumerate()
-        .skip(skip)
-        .take(limit)
-        .map(|(index, len)| ObjectPart {
-            part_number: Some(number(index + 1)),
-            size: Some(i64::try_from(*len).unwrap_or(i64::MAX)),
-            ..ObjectPart::default()
-        });
+    let page = info.parts.iter().enumerate().skip(skip).take(limit).map(|(index, len)| ObjectPart {
+        part_number: Some(number(index + 1)),
+        size: Some(i64::try_from(*len).unwrap_or(i64::MAX)),
+        ..ObjectPart::default()
+    });
     let page: Vec<_> = page.collect();
     Ok(Some(GetObjectAttributesParts {
         is_truncated: Some(skip + page.len() < info.parts.len()),

@@ -13,10 +13,7 @@ use crate::headers::object_meta;
 impl Shared {
     pub(super) fn copy(&self, cx: &Context, input: &CopyObjectInput) -> S3Result<CopyObjectResult> {
         let (from_bucket, from_key) = copy_source(&input.copy_source)?;
-        let directive = input
-            .metadata_directive
-            .as_ref()
-            .map_or("COPY", |directive| directive.as_str());
+        let directive = input.metadata_directive.as_ref().map_or("COPY", |directive| directive.as_str());
         let meta = match directive {
             "COPY" => None,
             "REPLACE" => Some(object_meta(&cx.headers)?),
@@ -32,23 +29,11 @@ impl Shared {
         self.expect_owner(cx, &from_bucket, "x-amz-source-expected-bucket-owner")?;
         let conditions = Conditions::of_copy_source(&cx.headers);
         // Dates are judged here; the ETags again in the commit, so that the source cannot change in between.
-        let source = self
-            .ns
-            .head_object(&cx.op, &from_bucket, from_key.as_bytes())
-            .map_err(from_namespace)?;
+        let source = self.ns.head_object(&cx.op, &from_bucket, from_key.as_bytes()).map_err(from_namespace)?;
         conditions.allow_copy(&source)?;
-        let meta = meta.map(|meta| strata_namespace::ObjectMeta {
-            checksums: source.meta.checksums.clone(),
-            ..meta
-        });
-        let (from, to) = (
-            (from_bucket.as_str(), from_key.as_bytes()),
-            (input.bucket.as_str(), input.key.as_bytes()),
-        );
-        let info = self
-            .ns
-            .copy_object(&cx.op, from, &conditions.etags(), to, meta)
-            .map_err(from_namespace)?;
+        let meta = meta.map(|meta| strata_namespace::ObjectMeta { checksums: source.meta.checksums.clone(), ..meta });
+        let (from, to) = ((from_bucket.as_str(), from_key.as_bytes()), (input.bucket.as_str(), input.key.as_bytes()));
+        let info = self.ns.copy_object(&cx.op, from, &conditions.etags(), to, meta).map_err(from_namespace)?;
         let sums = ChecksumFields::of(&info.meta.checksums);
         Ok(CopyObjectResult {
             e_tag: Some(ETag::Strong(info.etag)),

@@ -21,18 +21,13 @@ impl Shared {
         }
         let cond = Conditions::for_write(&cx.headers)?;
         self.expect_owner(cx, bucket, "x-amz-expected-bucket-owner")?;
-        self.ns
-            .delete_object(&cx.op, bucket, key.as_bytes(), &cond)
-            .map_err(from_namespace)?;
+        self.ns.delete_object(&cx.op, bucket, key.as_bytes(), &cond).map_err(from_namespace)?;
         Ok(())
     }
 
     pub(super) fn delete_many(&self, cx: &Context, bucket: &str, delete: Delete) -> S3Result<DeleteObjectsOutput> {
         if delete.objects.is_empty() || delete.objects.len() > DELETE_KEYS_MAX {
-            return Err(refuse(
-                S3ErrorCode::MalformedXML,
-                "between 1 and 1000 keys can be deleted in one request",
-            ));
+            return Err(refuse(S3ErrorCode::MalformedXML, "between 1 and 1000 keys can be deleted in one request"));
         }
         self.expect_owner(cx, bucket, "x-amz-expected-bucket-owner")?;
         let refused: Vec<Option<S3Error>> = delete
@@ -41,14 +36,8 @@ impl Shared {
             .map(|object| {
                 let conditional =
                     object.e_tag.is_some() || object.size.is_some() || object.last_modified_time.is_some();
-                let offered = if conditional {
-                    Err(not_offered("a condition on one key of several"))
-                } else {
-                    Ok(())
-                };
-                offered
-                    .and_then(|()| only_present_version(object.version_id.as_deref()))
-                    .err()
+                let offered = if conditional { Err(not_offered("a condition on one key of several")) } else { Ok(()) };
+                offered.and_then(|()| only_present_version(object.version_id.as_deref())).err()
             })
             .collect();
         let keys: Vec<Vec<u8>> = delete
@@ -58,11 +47,7 @@ impl Shared {
             .filter(|(_, refused)| refused.is_none())
             .map(|(object, _)| object.key.as_bytes().to_vec())
             .collect();
-        let mut results = self
-            .ns
-            .delete_objects(&cx.op, bucket, &keys)
-            .map_err(from_namespace)?
-            .into_iter();
+        let mut results = self.ns.delete_objects(&cx.op, bucket, &keys).map_err(from_namespace)?.into_iter();
         let quiet = delete.quiet.unwrap_or(false);
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for (object, refused) in delete.objects.into_iter().zip(refused) {
@@ -85,10 +70,6 @@ impl Shared {
                 }),
             }
         }
-        Ok(DeleteObjectsOutput {
-            deleted: Some(deleted),
-            errors: Some(errors),
-            ..DeleteObjectsOutput::default()
-        })
+        Ok(DeleteObjectsOutput { deleted: Some(deleted), errors: Some(errors), ..DeleteObjectsOutput::default() })
     }
 }

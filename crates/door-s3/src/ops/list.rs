@@ -23,25 +23,12 @@ impl Shared {
         let encoding = Encoding::of_parameter(input.encoding_type.as_ref().map(|kind| kind.as_str()))?;
         let marker = input.marker.filter(|marker| !marker.is_empty());
         let after = marker.as_ref().map(|marker| marker.as_bytes().to_vec());
-        let page = self.page(
-            cx,
-            &input.bucket,
-            input.prefix.as_deref(),
-            input.delimiter.as_deref(),
-            after,
-            input.max_keys,
-        )?;
-        let delimited = input
-            .delimiter
-            .as_deref()
-            .is_some_and(|delimiter| !delimiter.is_empty());
+        let page =
+            self.page(cx, &input.bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, input.max_keys)?;
+        let delimited = input.delimiter.as_deref().is_some_and(|delimiter| !delimiter.is_empty());
         let write = |text: String| encoding.write(text.as_bytes());
         // As in S3, the next marker is said only with a delimiter; without one it is the last key.
-        let next_marker = page
-            .next
-            .as_deref()
-            .filter(|_| delimited)
-            .map(|next| encoding.write(next));
+        let next_marker = page.next.as_deref().filter(|_| delimited).map(|next| encoding.write(next));
         let is_truncated = page.next.is_some();
         let Shown { objects, prefixes } = self.show(page, encoding, true);
         Ok(ListObjectsOutput {
@@ -66,14 +53,8 @@ impl Shared {
             Some(token) => Some(keys::place(token)?),
             None => start_after.as_ref().map(|start| start.as_bytes().to_vec()),
         };
-        let page = self.page(
-            cx,
-            &input.bucket,
-            input.prefix.as_deref(),
-            input.delimiter.as_deref(),
-            after,
-            input.max_keys,
-        )?;
+        let page =
+            self.page(cx, &input.bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, input.max_keys)?;
         let write = |text: String| encoding.write(text.as_bytes());
         let next_continuation_token = page.next.as_deref().map(keys::token);
         let Shown { objects, prefixes } = self.show(page, encoding, input.fetch_owner.unwrap_or(false));
@@ -141,13 +122,8 @@ impl Shared {
             ..Object::default()
         });
         let objects = objects.collect();
-        let prefixes = page
-            .prefixes
-            .iter()
-            .map(|prefix| CommonPrefix {
-                prefix: Some(encoding.write(prefix)),
-            })
-            .collect();
+        let prefixes =
+            page.prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encoding.write(prefix)) }).collect();
         Shown { objects, prefixes }
     }
 }

@@ -70,10 +70,7 @@ impl UploadChecksum {
     /// What an upload remembers.
     pub(super) fn of_meta(meta: &ObjectMeta) -> Option<Self> {
         let algorithm = Algorithm::of_name(meta.system.get(ALGORITHM)?)?;
-        Some(Self {
-            algorithm,
-            whole: meta.system.get(KIND).is_some_and(|kind| kind == "FULL_OBJECT"),
-        })
+        Some(Self { algorithm, whole: meta.system.get(KIND).is_some_and(|kind| kind == "FULL_OBJECT") })
     }
 
     pub(super) fn kind(self) -> &'static str {
@@ -82,15 +79,9 @@ impl UploadChecksum {
 
     /// The checksum of the whole from its parts; `None` if a part has none.
     fn of_parts(self, parts: &[PartInfo]) -> Option<String> {
-        let values: Option<Vec<_>> = parts
-            .iter()
-            .map(|part| Some((part.checksums.get(self.algorithm.name())?.clone(), part.size)))
-            .collect();
-        if self.whole {
-            combine(self.algorithm, &values?)
-        } else {
-            composite(self.algorithm, &values?)
-        }
+        let values: Option<Vec<_>> =
+            parts.iter().map(|part| Some((part.checksums.get(self.algorithm.name())?.clone(), part.size))).collect();
+        if self.whole { combine(self.algorithm, &values?) } else { composite(self.algorithm, &values?) }
     }
 }
 
@@ -109,15 +100,12 @@ impl Shared {
         let mut meta = object_meta(&cx.headers)?;
         let checksum = UploadChecksum::of_request(cx)?;
         if let Some(checksum) = checksum {
-            meta.system
-                .insert(ALGORITHM.to_owned(), checksum.algorithm.name().to_owned());
+            meta.system.insert(ALGORITHM.to_owned(), checksum.algorithm.name().to_owned());
             meta.system.insert(KIND.to_owned(), checksum.kind().to_owned());
         }
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
-        let upload = self
-            .ns
-            .create_upload(&cx.op, &input.bucket, input.key.as_bytes(), meta)
-            .map_err(from_namespace)?;
+        let upload =
+            self.ns.create_upload(&cx.op, &input.bucket, input.key.as_bytes(), meta).map_err(from_namespace)?;
         Ok((upload, checksum))
     }
 
@@ -129,9 +117,7 @@ impl Shared {
         }
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
         // Before the client sends it all: is there such an upload?
-        self.ns
-            .upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id)
-            .map_err(from_namespace)?;
+        self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id).map_err(from_namespace)?;
         let ingest = self.ns.ingest(&cx.op, &input.bucket).map_err(from_namespace)?;
         let taken = take_in(ingest, body).await?;
         self.ns
@@ -153,10 +139,7 @@ impl Shared {
         let (from_bucket, from_key) = copy_source(&input.copy_source)?;
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
         self.expect_owner(cx, &from_bucket, "x-amz-source-expected-bucket-owner")?;
-        let (info, reader) = self
-            .ns
-            .get_object(&cx.op, &from_bucket, from_key.as_bytes())
-            .map_err(from_namespace)?;
+        let (info, reader) = self.ns.get_object(&cx.op, &from_bucket, from_key.as_bytes()).map_err(from_namespace)?;
         Conditions::of_copy_source(&cx.headers).allow_copy(&info)?;
         let range = range::of_copy(input.copy_source_range.as_deref(), info.attr.size)?;
         if range.end - range.start > PART_LEN_MAX {
@@ -168,10 +151,8 @@ impl Shared {
             blocking(move || etag_of(&reader, range)).await?
         };
         let to = (input.bucket.as_str(), input.key.as_bytes());
-        let part = self
-            .ns
-            .copy_part(&cx.op, &reader, range, to, &input.upload_id, number, etag)
-            .map_err(from_namespace)?;
+        let part =
+            self.ns.copy_part(&cx.op, &reader, range, to, &input.upload_id, number, etag).map_err(from_namespace)?;
         Ok(CopyPartResult {
             e_tag: Some(ETag::Strong(part.etag)),
             last_modified: Some(timestamp(part.modified)),
@@ -180,16 +161,9 @@ impl Shared {
     }
 
     pub(super) fn complete_upload(&self, cx: &Context, input: &CompleteMultipartUploadInput) -> S3Result<Completed> {
-        let listed = input
-            .multipart_upload
-            .as_ref()
-            .and_then(|upload| upload.parts.as_deref())
-            .unwrap_or_default();
+        let listed = input.multipart_upload.as_ref().and_then(|upload| upload.parts.as_deref()).unwrap_or_default();
         if listed.is_empty() || listed.len() > PARTS_MAX {
-            return Err(refuse(
-                S3ErrorCode::MalformedXML,
-                "between 1 and 10000 parts must be listed",
-            ));
+            return Err(refuse(S3ErrorCode::MalformedXML, "between 1 and 10000 parts must be listed"));
         }
         let parts: Vec<(u32, String)> = listed.iter().map(listed_part).collect::<S3Result<_>>()?;
         if parts.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
@@ -200,24 +174,14 @@ impl Shared {
         }
         let cond = Conditions::for_write(&cx.headers)?;
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
-        let checksum = match self
-            .ns
-            .upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id)
-        {
+        let checksum = match self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id) {
             Ok((_, meta)) => self.check_parts(cx, input, listed, UploadChecksum::of_meta(&meta))?,
             // Perhaps it was completed already and the answer got lost: the name space knows.
             Err(_) => None,
         };
         let info = self
             .ns
-            .complete_upload(
-                &cx.op,
-                &input.bucket,
-                input.key.as_bytes(),
-                &input.upload_id,
-                &parts,
-                &cond,
-            )
+            .complete_upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id, &parts, &cond)
             .map_err(from_namespace)?;
         Ok(Completed { info, checksum })
     }
@@ -231,11 +195,8 @@ impl Shared {
         kept: Option<UploadChecksum>,
     ) -> S3Result<Option<(UploadChecksum, String)>> {
         let said = said_checksum(cx)?;
-        let per_part = listed.iter().any(|part| {
-            ALGORITHMS
-                .into_iter()
-                .any(|algorithm| part_value(part, algorithm).is_some())
-        });
+        let per_part =
+            listed.iter().any(|part| ALGORITHMS.into_iter().any(|algorithm| part_value(part, algorithm).is_some()));
         if kept.is_none() && said.is_none() && !per_part && input.mpu_object_size.is_none() {
             return Ok(None);
         }
@@ -243,10 +204,7 @@ impl Shared {
         let mismatch = |part: &PartInfo| {
             refuse(
                 S3ErrorCode::InvalidPart,
-                format!(
-                    "part {} was not found, or its checksum differs from the one listed",
-                    part.number
-                ),
+                format!("part {} was not found, or its checksum differs from the one listed", part.number),
             )
         };
         for (part, listed) in stored.iter().zip(listed) {
@@ -270,9 +228,8 @@ impl Shared {
         }
         let whole = kept.and_then(|checksum| Some((checksum, checksum.of_parts(&stored)?)));
         if let Some((algorithm, said)) = said {
-            let matches = whole
-                .as_ref()
-                .is_some_and(|(checksum, value)| checksum.algorithm == algorithm && *value == said);
+            let matches =
+                whole.as_ref().is_some_and(|(checksum, value)| checksum.algorithm == algorithm && *value == said);
             if !matches {
                 return Err(refuse(
                     S3ErrorCode::BadDigest,
@@ -298,14 +255,7 @@ impl Shared {
             let after = stored.last().map_or(0, |part| part.number);
             let (page, more) = self
                 .ns
-                .parts(
-                    &cx.op,
-                    &input.bucket,
-                    input.key.as_bytes(),
-                    &input.upload_id,
-                    after,
-                    PARTS_PAGE_LEN,
-                )
+                .parts(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id, after, PARTS_PAGE_LEN)
                 .map_err(from_namespace)?;
             stored.extend(page);
             if !more {
@@ -316,10 +266,8 @@ impl Shared {
             .iter()
             .map(|part| {
                 let number = part_number(part.part_number.unwrap_or(0))?;
-                let found = stored
-                    .binary_search_by_key(&number, |part| part.number)
-                    .ok()
-                    .map(|index| stored[index].clone());
+                let found =
+                    stored.binary_search_by_key(&number, |part| part.number).ok().map(|index| stored[index].clone());
                 found.ok_or_else(|| {
                     refuse(
                         S3ErrorCode::InvalidPart,
@@ -332,31 +280,19 @@ impl Shared {
 
     pub(super) fn abort_upload(&self, cx: &Context, bucket: &str, key: &str, upload: &str) -> S3Result<()> {
         self.expect_owner(cx, bucket, "x-amz-expected-bucket-owner")?;
-        self.ns
-            .abort_upload(&cx.op, bucket, key.as_bytes(), upload)
-            .map_err(from_namespace)
+        self.ns.abort_upload(&cx.op, bucket, key.as_bytes(), upload).map_err(from_namespace)
     }
 }
 
 /// A number that a part may have.
 pub(super) fn part_number(number: i32) -> Result<u32, S3Error> {
-    let number = u32::try_from(number)
-        .ok()
-        .filter(|number| (1..=PARTS_MAX).contains(&(*number as usize)));
-    number.ok_or_else(|| {
-        refuse(
-            S3ErrorCode::InvalidArgument,
-            "part number must be an integer between 1 and 10000",
-        )
-    })
+    let number = u32::try_from(number).ok().filter(|number| (1..=PARTS_MAX).contains(&(*number as usize)));
+    number.ok_or_else(|| refuse(S3ErrorCode::InvalidArgument, "part number must be an integer between 1 and 10000"))
 }
 
 fn listed_part(part: &CompletedPart) -> S3Result<(u32, String)> {
     let (Some(number), Some(etag)) = (part.part_number, part.e_tag.as_ref()) else {
-        return Err(refuse(
-            S3ErrorCode::MalformedXML,
-            "every part needs a PartNumber and an ETag",
-        ));
+        return Err(refuse(S3ErrorCode::MalformedXML, "every part needs a PartNumber and an ETag"));
     };
     Ok((part_number(number)?, etag.value().to_owned()))
 }
@@ -382,10 +318,7 @@ fn said_checksum(cx: &Context) -> S3Result<Option<(Algorithm, String)>> {
             check_form(algorithm, value)?;
         }
         if said.replace((algorithm, value.to_owned())).is_some() {
-            return Err(refuse(
-                S3ErrorCode::InvalidRequest,
-                "expecting a single x-amz-checksum- header",
-            ));
+            return Err(refuse(S3ErrorCode::InvalidRequest, "expecting a single x-amz-checksum- header"));
         }
     }
     Ok(said)
@@ -398,10 +331,7 @@ fn etag_of(reader: &Reader, range: Range<u64>) -> S3Result<String> {
         let len = usize::try_from(PIECE_LEN.min(range.end - offset)).unwrap_or(usize::MAX);
         let piece = reader.read(offset, len).map_err(from_content)?;
         if piece.is_empty() {
-            return Err(refuse(
-                S3ErrorCode::InternalError,
-                "the source ended before its length; nothing was copied",
-            ));
+            return Err(refuse(S3ErrorCode::InternalError, "the source ended before its length; nothing was copied"));
         }
         etag.update(&piece);
         offset += piece.len() as u64;

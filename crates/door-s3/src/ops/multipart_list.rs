@@ -25,14 +25,9 @@ impl Shared {
             .map_err(|_| refuse(S3ErrorCode::InvalidArgument, "part-number-marker must not be negative"))?;
         let bucket = self.bucket(cx, &input.bucket)?;
         let key = input.key.as_bytes();
-        let (_, meta) = self
-            .ns
-            .upload(&cx.op, &input.bucket, key, &input.upload_id)
-            .map_err(from_namespace)?;
-        let (parts, more) = self
-            .ns
-            .parts(&cx.op, &input.bucket, key, &input.upload_id, after, limit)
-            .map_err(from_namespace)?;
+        let (_, meta) = self.ns.upload(&cx.op, &input.bucket, key, &input.upload_id).map_err(from_namespace)?;
+        let (parts, more) =
+            self.ns.parts(&cx.op, &input.bucket, key, &input.upload_id, after, limit).map_err(from_namespace)?;
         let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let next = parts.last().map(|part| number(part.number));
         let checksum = UploadChecksum::of_meta(&meta);
@@ -82,14 +77,9 @@ impl Shared {
         let delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
         let key_marker = input.key_marker.filter(|marker| !marker.is_empty());
         // As in S3, an upload id counts only together with a key; a key alone means behind all uploads of that key.
-        let id_marker = input
-            .upload_id_marker
-            .filter(|id| key_marker.is_some() && !id.is_empty());
+        let id_marker = input.upload_id_marker.filter(|id| key_marker.is_some() && !id.is_empty());
         let rolled_up = |key: &str| {
-            id_marker.is_none()
-                && delimiter
-                    .as_ref()
-                    .is_some_and(|delimiter| key.ends_with(delimiter.as_str()))
+            id_marker.is_none() && delimiter.as_ref().is_some_and(|delimiter| key.ends_with(delimiter.as_str()))
         };
         let mut after = key_marker.as_ref().map(|key| match &id_marker {
             _ if rolled_up(key) => (behind(key.as_bytes()), LAST_ID.to_owned()),
@@ -141,21 +131,14 @@ impl Shared {
         Ok(ListMultipartUploadsOutput {
             uploads: Some(shown.collect()),
             common_prefixes: Some(
-                prefixes
-                    .iter()
-                    .map(|prefix| CommonPrefix {
-                        prefix: Some(encoding.write(prefix)),
-                    })
-                    .collect(),
+                prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encoding.write(prefix)) }).collect(),
             ),
             bucket: Some(input.bucket),
             prefix: Some(encoding.write(prefix.as_bytes())),
             delimiter: delimiter.map(|delimiter| encoding.write(delimiter.as_bytes())),
             key_marker: Some(encoding.write(key_marker.unwrap_or_default().as_bytes())),
             upload_id_marker: Some(id_marker.unwrap_or_default()),
-            next_key_marker: next
-                .as_ref()
-                .map(|(key, _)| encoding.write(key.strip_suffix(&[0xff]).unwrap_or(key))),
+            next_key_marker: next.as_ref().map(|(key, _)| encoding.write(key.strip_suffix(&[0xff]).unwrap_or(key))),
             next_upload_id_marker: next.map(|(_, id)| id).filter(|id| id != LAST_ID),
             max_uploads: Some(i32::try_from(limit).unwrap_or(i32::MAX)),
             is_truncated: Some(truncated),
@@ -166,10 +149,7 @@ impl Shared {
 }
 
 fn initiator(owner: &Owner) -> Initiator {
-    Initiator {
-        display_name: owner.display_name.clone(),
-        id: owner.id.clone(),
-    }
+    Initiator { display_name: owner.display_name.clone(), id: owner.id.clone() }
 }
 
 /// The place behind all keys that start with `prefix`: no UTF-8 key has a byte of 0xff.

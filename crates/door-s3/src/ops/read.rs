@@ -47,19 +47,14 @@ pub(super) struct Head {
 impl Shared {
     pub(super) fn head(&self, cx: &Context, wanted: &Wanted) -> S3Result<Head> {
         self.check_read(cx, wanted)?;
-        let info = self
-            .ns
-            .head_object(&cx.op, &wanted.bucket, wanted.key.as_bytes())
-            .map_err(from_namespace)?;
+        let info = self.ns.head_object(&cx.op, &wanted.bucket, wanted.key.as_bytes()).map_err(from_namespace)?;
         answer(cx, wanted, &info)
     }
 
     pub(super) async fn get(&self, cx: &Context, wanted: &Wanted) -> S3Result<(Head, StreamingBlob)> {
         self.check_read(cx, wanted)?;
-        let (info, reader) = self
-            .ns
-            .get_object(&cx.op, &wanted.bucket, wanted.key.as_bytes())
-            .map_err(from_namespace)?;
+        let (info, reader) =
+            self.ns.get_object(&cx.op, &wanted.bucket, wanted.key.as_bytes()).map_err(from_namespace)?;
         let head = answer(cx, wanted, &info)?;
         let body = body(reader, head.range.clone()).await?;
         Ok((head, body))
@@ -74,10 +69,7 @@ impl Shared {
 fn answer(cx: &Context, wanted: &Wanted, info: &ObjectInfo) -> S3Result<Head> {
     Conditions::of_request(&cx.headers).allow_read(info)?;
     let len = info.attr.size;
-    let asked = cx
-        .header("range")
-        .and_then(Asked::parse)
-        .filter(|_| if_range_holds(&cx.headers, info));
+    let asked = cx.header("range").and_then(Asked::parse).filter(|_| if_range_holds(&cx.headers, info));
     let range = match (wanted.part_number, asked) {
         (Some(_), Some(_)) => {
             return Err(refuse(
@@ -93,25 +85,13 @@ fn answer(cx: &Context, wanted: &Wanted, info: &ObjectInfo) -> S3Result<Head> {
     if wanted.part_number.is_some() && !info.parts.is_empty() {
         headers.insert("x-amz-mp-parts-count", HeaderValue::from(info.parts.len()));
     }
-    if range.is_none()
-        && cx
-            .header("x-amz-checksum-mode")
-            .is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED"))
-    {
+    if range.is_none() && cx.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED")) {
         add_checksums(&mut headers, info);
     }
     apply_overrides(&mut headers, &cx.query)?;
     let partial = range.as_ref().is_some_and(|range| !range.is_empty());
-    let status = if partial {
-        StatusCode::PARTIAL_CONTENT
-    } else {
-        StatusCode::OK
-    };
-    Ok(Head {
-        headers,
-        status,
-        range: range.unwrap_or(0..len),
-    })
+    let status = if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    Ok(Head { headers, status, range: range.unwrap_or(0..len) })
 }
 
 /// The bytes of `range`. The first piece is there when this returns, so that a small object leaves in one write with its

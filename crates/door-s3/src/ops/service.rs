@@ -47,9 +47,8 @@ fn set_checksum(algorithm: Algorithm, value: String, output: &mut CompleteMultip
 impl S3 for Operations {
     async fn list_buckets(&self, req: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
         self.run(req, Operation::ListBuckets, |door, cx, input| async move {
-            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door
-                .list_buckets(cx, &input))
-            .map(S3Response::new)
+            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_buckets(cx, &input))
+                .map(S3Response::new)
         })
         .await
     }
@@ -57,9 +56,7 @@ impl S3 for Operations {
     async fn create_bucket(&self, req: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
         self.run(req, Operation::CreateBucket, |door, cx, input| async move {
             door.create_bucket(&cx, &input)?;
-            Ok(S3Response::new(CreateBucketOutput {
-                location: Some(format!("/{}", input.bucket)),
-            }))
+            Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) }))
         })
         .await
     }
@@ -112,10 +109,7 @@ impl S3 for Operations {
     async fn get_bucket_acl(&self, req: S3Request<GetBucketAclInput>) -> S3Result<S3Response<GetBucketAclOutput>> {
         self.run(req, Operation::GetBucketAcl, |door, cx, input| async move {
             let (owner, grants) = door.bucket_acl(&cx, &input.bucket)?;
-            Ok(S3Response::new(GetBucketAclOutput {
-                owner: Some(owner),
-                grants: Some(grants),
-            }))
+            Ok(S3Response::new(GetBucketAclOutput { owner: Some(owner), grants: Some(grants) }))
         })
         .await
     }
@@ -123,11 +117,7 @@ impl S3 for Operations {
     async fn get_object_acl(&self, req: S3Request<GetObjectAclInput>) -> S3Result<S3Response<GetObjectAclOutput>> {
         self.run(req, Operation::GetObjectAcl, |door, cx, input| async move {
             let (owner, grants) = door.object_acl(&cx, &input.bucket, &input.key, input.version_id.as_deref())?;
-            Ok(S3Response::new(GetObjectAclOutput {
-                owner: Some(owner),
-                grants: Some(grants),
-                request_charged: None,
-            }))
+            Ok(S3Response::new(GetObjectAclOutput { owner: Some(owner), grants: Some(grants), request_charged: None }))
         })
         .await
     }
@@ -139,9 +129,7 @@ impl S3 for Operations {
         self.run(req, Operation::GetObjectTagging, |door, cx, input| async move {
             only_present_version(input.version_id.as_deref())?;
             door.expect_owner(&cx, &input.bucket, "x-amz-expected-bucket-owner")?;
-            door.ns
-                .head_object(&cx.op, &input.bucket, input.key.as_bytes())
-                .map_err(from_namespace)?;
+            door.ns.head_object(&cx.op, &input.bucket, input.key.as_bytes()).map_err(from_namespace)?;
             Ok(S3Response::new(GetObjectTaggingOutput::default()))
         })
         .await
@@ -169,13 +157,7 @@ impl S3 for Operations {
                 version_id: input.version_id,
             };
             let (head, body) = door.get(&cx, &wanted).await?;
-            Ok(with_head(
-                GetObjectOutput {
-                    body: Some(body),
-                    ..GetObjectOutput::default()
-                },
-                head,
-            ))
+            Ok(with_head(GetObjectOutput { body: Some(body), ..GetObjectOutput::default() }, head))
         })
         .await
     }
@@ -213,9 +195,7 @@ impl S3 for Operations {
         post_form::admit(&self.door, &mut req)?;
         self.run(req, Operation::PostObject, |door, cx, input| async move {
             let body = cx.take_body()?;
-            let info = door
-                .store(&cx, &input.bucket, &input.key, post_form::object_meta(&input)?, body)
-                .await?;
+            let info = door.store(&cx, &input.bucket, &input.key, post_form::object_meta(&input)?, body).await?;
             Ok(S3Response::new(PostObjectOutput {
                 e_tag: Some(ETag::Strong(info.etag)),
                 ..PostObjectOutput::default()
@@ -227,10 +207,7 @@ impl S3 for Operations {
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
         self.run(req, Operation::CopyObject, |door, cx, input| async move {
             let result = door.copy(&cx, &input)?;
-            Ok(S3Response::new(CopyObjectOutput {
-                copy_object_result: Some(result),
-                ..CopyObjectOutput::default()
-            }))
+            Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() }))
         })
         .await
     }
@@ -327,13 +304,10 @@ impl S3 for Operations {
         self.run(req, Operation::CompleteMultipartUpload, |door, cx, input| async move {
             let (bucket, key) = (input.bucket.clone(), input.key.clone());
             let host = cx.header("host").unwrap_or_default().to_owned();
-            let completed = on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door
-                .complete_upload(cx, &input))?;
+            let completed =
+                on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.complete_upload(cx, &input))?;
             let mut output = CompleteMultipartUploadOutput {
-                location: Some(format!(
-                    "http://{host}/{bucket}/{}",
-                    crate::keys::Encoding::Url.write(key.as_bytes())
-                )),
+                location: Some(format!("http://{host}/{bucket}/{}", crate::keys::Encoding::Url.write(key.as_bytes()))),
                 bucket: Some(bucket),
                 key: Some(key),
                 e_tag: Some(ETag::Strong(completed.info.etag)),
@@ -361,9 +335,8 @@ impl S3 for Operations {
 
     async fn list_parts(&self, req: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
         self.run(req, Operation::ListParts, |door, cx, input| async move {
-            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door
-                .list_parts(cx, input))
-            .map(S3Response::new)
+            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_parts(cx, input))
+                .map(S3Response::new)
         })
         .await
     }
@@ -373,9 +346,8 @@ impl S3 for Operations {
         req: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
         self.run(req, Operation::ListMultipartUploads, |door, cx, input| async move {
-            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door
-                .list_uploads(cx, input))
-            .map(S3Response::new)
+            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_uploads(cx, input))
+                .map(S3Response::new)
         })
         .await
     }

@@ -35,15 +35,7 @@ impl Shared {
         let taken = take_in(ingest, body).await?;
         meta.checksums = taken.checksums;
         self.ns
-            .put_object(
-                &cx.op,
-                bucket,
-                key.as_bytes(),
-                taken.content,
-                Some(taken.etag),
-                meta,
-                &cond,
-            )
+            .put_object(&cx.op, bucket, key.as_bytes(), taken.content, Some(taken.etag), meta, &cond)
             .map_err(from_namespace)
     }
 }
@@ -77,17 +69,12 @@ impl ChecksumFields {
 /// Bucket and key of a copy's source.
 pub(super) fn copy_source(source: &s3s::dto::CopySource) -> S3Result<(String, String)> {
     match source {
-        s3s::dto::CopySource::Bucket {
-            bucket,
-            key,
-            version_id,
-        } => {
+        s3s::dto::CopySource::Bucket { bucket, key, version_id } => {
             crate::door::only_present_version(version_id.as_deref())?;
             Ok((bucket.to_string(), key.to_string()))
         }
-        s3s::dto::CopySource::AccessPoint { .. } | s3s::dto::CopySource::Outpost { .. } => Err(refuse(
-            S3ErrorCode::InvalidArgument,
-            "the copy source must be bucket/key",
-        )),
+        s3s::dto::CopySource::AccessPoint { .. } | s3s::dto::CopySource::Outpost { .. } => {
+            Err(refuse(S3ErrorCode::InvalidArgument, "the copy source must be bucket/key"))
+        }
     }
 }

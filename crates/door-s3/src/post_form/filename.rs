@@ -25,18 +25,9 @@ pub(crate) struct FormHead {
 impl FormHead {
     /// For a form with this `Content-Type`.
     pub(crate) fn of_headers(headers: &HeaderMap) -> Self {
-        let kind = headers
-            .get(http::header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        let boundary = kind
-            .split(';')
-            .find_map(|part| part.trim().strip_prefix("boundary="))
-            .unwrap_or_default();
-        Self {
-            bytes: Arc::default(),
-            boundary: boundary.trim_matches('"').to_owned(),
-        }
+        let kind = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let boundary = kind.split(';').find_map(|part| part.trim().strip_prefix("boundary=")).unwrap_or_default();
+        Self { bytes: Arc::default(), boundary: boundary.trim_matches('"').to_owned() }
     }
 
     /// The last component of the file's name.
@@ -61,9 +52,7 @@ fn filename(form: &[u8], boundary: &str) -> Option<String> {
         rest = &rest[at + delimiter.len()..];
         let head = &rest[..find(rest, b"\r\n\r\n")?];
         let head = String::from_utf8_lossy(head);
-        let line = head
-            .lines()
-            .find(|line| line.to_ascii_lowercase().starts_with("content-disposition:"))?;
+        let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with("content-disposition:"))?;
         if line.contains("name=\"file\"") {
             let name = line.split_once("filename=\"")?.1;
             let name = name.split('"').next()?;

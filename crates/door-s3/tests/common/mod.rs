@@ -47,17 +47,10 @@ impl Running {
         std::fs::create_dir(&disk).unwrap();
         let store = StoreConfig {
             disks: vec![Arc::new(FileDisk::open_buffered(&disk).unwrap())],
-            create: Some(Geometry {
-                data_shards: 1,
-                parity_shards: 0,
-            }),
+            create: Some(Geometry { data_shards: 1, parity_shards: 0 }),
             index_dir: Some(dir.path().join("index")),
             index_cache_bytes: 8 << 20,
-            ledger: Options {
-                segment_len: 16 << 20,
-                zero_ahead: false,
-                ..Options::default()
-            },
+            ledger: Options { segment_len: 16 << 20, zero_ahead: false, ..Options::default() },
             content: strata_content::StoreSettings::default(),
             owner: (0, 0),
             durability: strata_namespace::Durability::default(),
@@ -95,21 +88,13 @@ impl Running {
     }
 
     pub(crate) fn client_of(&self, user: &User) -> Client {
-        Client {
-            addr: self.addr,
-            signer: Signer::new(&user.access_key, user.secret_key.expose()),
-        }
+        Client { addr: self.addr, signer: Signer::new(&user.access_key, user.secret_key.expose()) }
     }
 
     /// Creates a user who is no administrator.
     pub(crate) fn user(&self, name: &str, uid: u32) -> Arc<User> {
         let op = Op::new(Caller::root(Door::Admin));
-        let new = NewUser {
-            name: name.to_owned(),
-            uid,
-            gid: uid,
-            ..NewUser::default()
-        };
+        let new = NewUser { name: name.to_owned(), uid, gid: uid, ..NewUser::default() };
         self.users.create(&op, new, &SystemEntropy).unwrap()
     }
 
@@ -119,10 +104,7 @@ impl Running {
         self.serving.take().unwrap().await.unwrap();
         let store = self.store.take().unwrap();
         drop(self.ns.clone());
-        tokio::task::spawn_blocking(move || store.close())
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::task::spawn_blocking(move || store.close()).await.unwrap().unwrap();
     }
 
     /// A raw connection.
@@ -165,23 +147,14 @@ impl Reply {
     }
     #[track_caller]
     pub(crate) fn expect_error(self, status: u16, code: &str) -> Self {
-        assert_eq!(
-            (self.status.as_u16(), self.code().as_str()),
-            (status, code),
-            "{}",
-            self.text()
-        );
+        assert_eq!((self.status.as_u16(), self.code().as_str()), (status, code), "{}", self.text());
         self
     }
 }
 
 fn elements(text: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-    text.split(&open)
-        .skip(1)
-        .filter_map(|rest| rest.split(&close).next())
-        .map(ToOwned::to_owned)
-        .collect()
+    text.split(&open).skip(1).filter_map(|rest| rest.split(&close).next()).map(ToOwned::to_owned).collect()
 }
 
 #[derive(Clone)]
@@ -230,8 +203,7 @@ pub(crate) struct Call<'a> {
 
 impl Call<'_> {
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers
-            .retain(|(given, _)| given != name || name.starts_with("x-many"));
+        self.headers.retain(|(given, _)| given != name || name.starts_with("x-many"));
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -245,10 +217,7 @@ impl Call<'_> {
     }
     /// Signs and sends.
     pub(crate) async fn send(mut self) -> Reply {
-        let signed = self
-            .client
-            .signer
-            .sign(&self.method, &self.target, &mut self.headers, &self.body, self.payload);
+        let signed = self.client.signer.sign(&self.method, &self.target, &mut self.headers, &self.body, self.payload);
         send(self.client.addr, &self.method, &self.target, &self.headers, signed).await
     }
     /// Sends without a signature.
@@ -257,9 +226,7 @@ impl Call<'_> {
     }
     /// The presigned target of this request.
     pub(crate) fn presigned(&self, expires_secs: u32) -> String {
-        self.client
-            .signer
-            .presign(&self.method, &self.target, &self.headers, expires_secs)
+        self.client.signer.presign(&self.method, &self.target, &self.headers, expires_secs)
     }
 }
 
@@ -272,28 +239,17 @@ pub(crate) async fn send(
     body: Bytes,
 ) -> Reply {
     let stream = TcpStream::connect(addr).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
-    let mut request = http::Request::builder()
-        .method(Method::from_bytes(method.as_bytes()).unwrap())
-        .uri(target);
+    let mut request = http::Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(target);
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    let response = sender
-        .send_request(request.body(Full::new(body)).unwrap())
-        .await
-        .unwrap();
+    let response = sender.send_request(request.body(Full::new(body)).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     connection.abort();
-    Reply {
-        status: parts.status,
-        headers: parts.headers,
-        body,
-    }
+    Reply { status: parts.status, headers: parts.headers, body }
 }
 
 /// Bytes that do not repeat within a chunk, the same for the same seed.

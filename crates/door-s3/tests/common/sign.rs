@@ -72,11 +72,8 @@ impl Signer {
         }
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let (canonical, signed) = canonical_headers(headers);
-        let request = format!(
-            "{method}\n{}\n{}\n{canonical}\n{signed}\n{hash}",
-            canonical_path(path),
-            canonical_query(query)
-        );
+        let request =
+            format!("{method}\n{}\n{}\n{canonical}\n{signed}\n{hash}", canonical_path(path), canonical_query(query));
         let signature = self.signature(&date, &request);
         let credential = format!("{}/{}", self.access_key, self.scope(&date));
         headers.push((
@@ -171,11 +168,7 @@ impl Signer {
     }
 
     fn signature(&self, date: &str, request: &str) -> String {
-        let text = format!(
-            "AWS4-HMAC-SHA256\n{date}\n{}\n{}",
-            self.scope(date),
-            sha256(request.as_bytes())
-        );
+        let text = format!("AWS4-HMAC-SHA256\n{date}\n{}\n{}", self.scope(date), sha256(request.as_bytes()));
         hex::encode(mac(&self.key(date), &text))
     }
     fn scope(&self, date: &str) -> String {
@@ -183,17 +176,13 @@ impl Signer {
     }
     fn key(&self, date: &str) -> [u8; 32] {
         let first = mac(format!("AWS4{}", self.secret_key).as_bytes(), &date[..8]);
-        ["s3", "aws4_request"]
-            .iter()
-            .fold(mac(&first, &self.region), |key, text| mac(&key, text))
+        ["s3", "aws4_request"].iter().fold(mac(&first, &self.region), |key, text| mac(&key, text))
     }
 }
 
 /// One chunk of a body.
 pub(crate) fn chunk(out: &mut Vec<u8>, data: &[u8], signature: Option<&str>) {
-    let extension = signature
-        .map(|signature| format!(";chunk-signature={signature}"))
-        .unwrap_or_default();
+    let extension = signature.map(|signature| format!(";chunk-signature={signature}")).unwrap_or_default();
     out.extend_from_slice(format!("{:x}{extension}\r\n", data.len()).as_bytes());
     out.extend_from_slice(data);
     out.extend_from_slice(b"\r\n");
@@ -201,9 +190,7 @@ pub(crate) fn chunk(out: &mut Vec<u8>, data: &[u8], signature: Option<&str>) {
 
 /// The end of a body without signatures.
 pub(crate) fn trailer(out: &mut Vec<u8>, signature: Option<&str>, headers: &[(&str, &str)]) {
-    let extension = signature
-        .map(|signature| format!(";chunk-signature={signature}"))
-        .unwrap_or_default();
+    let extension = signature.map(|signature| format!(";chunk-signature={signature}")).unwrap_or_default();
     out.extend_from_slice(format!("0{extension}\r\n").as_bytes());
     for (name, value) in headers {
         out.extend_from_slice(format!("{name}:{value}\r\n").as_bytes());
@@ -221,18 +208,14 @@ fn amz_date(secs: i64) -> String {
     let time = UNIX_EPOCH + std::time::Duration::from_secs(u64::try_from(secs).unwrap());
     let text = httpdate::fmt_http_date(time);
     let fields: Vec<&str> = text.split([' ', ',']).filter(|field| !field.is_empty()).collect();
-    let months = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let month = months.iter().position(|month| *month == fields[2]).unwrap() + 1;
     format!("{}{month:02}{}T{}Z", fields[3], fields[1], fields[4].replace(':', ""))
 }
 
 fn canonical_headers(headers: &[(String, String)]) -> (String, String) {
-    let mut sorted: Vec<(String, String)> = headers
-        .iter()
-        .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
-        .collect();
+    let mut sorted: Vec<(String, String)> =
+        headers.iter().map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
     let canonical = sorted.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
     let signed: Vec<String> = sorted.into_iter().map(|(name, _)| name).collect();

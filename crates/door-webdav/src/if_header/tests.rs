@@ -19,7 +19,10 @@ impl State for World<'_> {
 }
 
 fn holds(header: &str) -> bool {
-    let mut world = World { tokens: &[("/self", "urn:a"), ("/other", "urn:b")], etags: &[("/self", "\"1\""), ("/other", "\"2]\"")] };
+    let mut world = World {
+        tokens: &[("/self", "urn:a"), ("/other", "urn:b")],
+        etags: &[("/self", "\"1\""), ("/other", "\"2]\"")],
+    };
     IfHeader::parse(header).unwrap().holds(&mut world)
 }
 
@@ -69,7 +72,20 @@ fn all_tokens_count_as_submitted_even_those_of_lists_that_fail() {
 
 #[test]
 fn what_is_not_the_grammar_is_refused() {
-    for header in ["", "()", "(<>)", "<urn:a>", "(<urn:a>", "(urn:a)", "([1])", "([\"1\"", "(<urn:a>) x", "(Not)", "(<urn:a>) </r> (<urn:a>)", "</r>"] {
+    for header in [
+        "",
+        "()",
+        "(<>)",
+        "<urn:a>",
+        "(<urn:a>",
+        "(urn:a)",
+        "([1])",
+        "([\"1\"",
+        "(<urn:a>) x",
+        "(Not)",
+        "(<urn:a>) </r> (<urn:a>)",
+        "</r>",
+    ] {
         assert!(IfHeader::parse(header).is_err(), "{header}");
     }
 }
@@ -89,7 +105,10 @@ fn condition() -> impl Strategy<Value = Condition> {
 fn lists() -> impl Strategy<Value = Vec<List>> {
     let conditions = || prop::collection::vec(condition(), 1..4);
     let untagged = prop::collection::vec(conditions().prop_map(|conditions| List { resource: None, conditions }), 1..4);
-    let tagged = prop::collection::vec(("/[a-z/]{0,8}", conditions()).prop_map(|(tag, conditions)| List { resource: Some(tag), conditions }), 1..4);
+    let tagged = prop::collection::vec(
+        ("/[a-z/]{0,8}", conditions()).prop_map(|(tag, conditions)| List { resource: Some(tag), conditions }),
+        1..4,
+    );
     prop_oneof![untagged, tagged]
 }
 

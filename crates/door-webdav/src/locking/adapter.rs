@@ -39,15 +39,19 @@ impl Context {
     /// When the lock ends that the request asks for. The library's own reading of `Timeout` is passed over: it gives
     /// exclusive locks ten minutes at most, less than the half hour that davfs2 plans its refreshes by.
     fn expires(&self) -> Timestamp {
-        let secs = headers::timeout_secs(&self.ask.headers).map_or(TIMEOUT_SECS_MAX, |asked| asked.clamp(1, TIMEOUT_SECS_MAX));
+        let secs =
+            headers::timeout_secs(&self.ask.headers).map_or(TIMEOUT_SECS_MAX, |asked| asked.clamp(1, TIMEOUT_SECS_MAX));
         let secs = i64::try_from(secs).unwrap_or(i64::MAX);
         let now = self.ask.ns().now();
         Timestamp::from_parts(now.secs().saturating_add(secs), now.nanos())
     }
     fn as_dav_lock(&self, record: &LockRecord) -> Option<DavLock> {
         let now = self.ask.ns().now();
-        let left = record.expires.map(|end| Duration::from_secs(u64::try_from((end.0 - now.0 + 999_999_999) / 1_000_000_000).unwrap_or(0)));
-        let owner = xml::check(&record.owner_xml).ok().and_then(|()| Element::parse(Cursor::new(&record.owner_xml)).ok());
+        let left = record
+            .expires
+            .map(|end| Duration::from_secs(u64::try_from((end.0 - now.0 + 999_999_999) / 1_000_000_000).unwrap_or(0)));
+        let owner =
+            xml::check(&record.owner_xml).ok().and_then(|()| Element::parse(Cursor::new(&record.owner_xml)).ok());
         Some(DavLock {
             token: record.token.clone(),
             path: Box::new(DavPath::new(&path::href(&record.path, false)).ok()?),
@@ -61,7 +65,16 @@ impl Context {
     }
     /// What the library takes for the lock in the way; the true reason is in [`Context::refusal`].
     fn placeholder(path: &DavPath, shared: bool, deep: bool) -> DavLock {
-        DavLock { token: String::new(), path: Box::new(path.clone()), principal: None, owner: None, timeout_at: None, timeout: None, shared, deep }
+        DavLock {
+            token: String::new(),
+            path: Box::new(path.clone()),
+            principal: None,
+            owner: None,
+            timeout_at: None,
+            timeout: None,
+            shared,
+            deep,
+        }
     }
 }
 
@@ -73,7 +86,9 @@ fn owner_bytes(owner: Option<&Element>) -> Result<Vec<u8>> {
     owner.namespaces.get_or_insert_with(xmltree::Namespace::empty).force_put("D", "DAV:");
     let mut out = Vec::new();
     let config = EmitterConfig::new().write_document_declaration(false).perform_indent(false);
-    owner.write_with_config(&mut out, config).map_err(|error| Refusal::bad_request(format!("the owner element cannot be kept: {error}; nothing was locked")))?;
+    owner.write_with_config(&mut out, config).map_err(|error| {
+        Refusal::bad_request(format!("the owner element cannot be kept: {error}; nothing was locked"))
+    })?;
     Ok(out)
 }
 
@@ -129,7 +144,12 @@ impl DavLockSystem for LockSystem {
         ready(released.map_err(|refusal| self.0.note(refusal)))
     }
 
-    fn refresh(&'_ self, _path: &DavPath, token: &str, _timeout: Option<Duration>) -> LsFuture<'_, Result<DavLock, ()>> {
+    fn refresh(
+        &'_ self,
+        _path: &DavPath,
+        token: &str,
+        _timeout: Option<Duration>,
+    ) -> LsFuture<'_, Result<DavLock, ()>> {
         let Context { ask, .. } = &*self.0;
         let expires = self.0.expires();
         let renewed = ask.door.locks.refresh(&ask.op, &ask.path, token, &ask.user.name, expires);
@@ -153,11 +173,14 @@ impl DavLockSystem for LockSystem {
         submitted_tokens: &[String],
     ) -> LsFuture<'_, Result<(), DavLock>> {
         let locks = &self.0.ask.door.locks;
-        let Ok(asked) = UrlPath::parse(&path.as_url_string()) else { return ready(Err(Context::placeholder(path, false, deep))) };
+        let Ok(asked) = UrlPath::parse(&path.as_url_string()) else {
+            return ready(Err(Context::placeholder(path, false, deep)));
+        };
         let fine = if ignore_principal {
             locks.covering(&asked).iter().any(|lock| submitted_tokens.contains(&lock.token))
         } else {
-            let holder = Holder { principal: principal.unwrap_or_default().to_owned(), tokens: submitted_tokens.to_vec() };
+            let holder =
+                Holder { principal: principal.unwrap_or_default().to_owned(), tokens: submitted_tokens.to_vec() };
             locks.check(&[Touch { path: asked, deep }], &holder).is_ok()
         };
         ready(if fine { Ok(()) } else { Err(Context::placeholder(path, false, deep)) })
@@ -247,7 +270,12 @@ fn make_empty(context: &Context) -> Result<()> {
 }
 
 impl GuardedFileSystem<Arc<Context>> for Store {
-    fn open<'a>(&'a self, _path: &'a DavPath, _options: OpenOptions, context: &'a Arc<Context>) -> FsFuture<'a, Box<dyn DavFile>> {
+    fn open<'a>(
+        &'a self,
+        _path: &'a DavPath,
+        _options: OpenOptions,
+        context: &'a Arc<Context>,
+    ) -> FsFuture<'a, Box<dyn DavFile>> {
         let made = make_empty(context).map(|()| Box::new(Made) as Box<dyn DavFile>).map_err(|refusal| {
             context.note(refusal);
             FsError::GeneralFailure
@@ -256,7 +284,12 @@ impl GuardedFileSystem<Arc<Context>> for Store {
     }
 
     /// PROPFIND is answered without the library, so it never lists.
-    fn read_dir<'a>(&'a self, _path: &'a DavPath, _meta: ReadDirMeta, _context: &'a Arc<Context>) -> FsFuture<'a, FsStream<Box<dyn DavDirEntry>>> {
+    fn read_dir<'a>(
+        &'a self,
+        _path: &'a DavPath,
+        _meta: ReadDirMeta,
+        _context: &'a Arc<Context>,
+    ) -> FsFuture<'a, FsStream<Box<dyn DavDirEntry>>> {
         refused()
     }
 

@@ -6,7 +6,15 @@ use proptest::prelude::*;
 const NOW: Timestamp = Timestamp(1_000);
 
 fn lock(path: &str, token: &str, deep: bool, shared: bool) -> LockRecord {
-    LockRecord { token: token.into(), path: path.into(), deep, shared, principal: "alice".into(), owner_xml: vec![], expires: Some(Timestamp(2_000)) }
+    LockRecord {
+        token: token.into(),
+        path: path.into(),
+        deep,
+        shared,
+        principal: "alice".into(),
+        owner_xml: vec![],
+        expires: Some(Timestamp(2_000)),
+    }
 }
 
 fn table(locks: &[LockRecord]) -> Table {
@@ -18,7 +26,8 @@ fn table(locks: &[LockRecord]) -> Table {
 }
 
 fn refused(locks: &[LockRecord], path: &str, deep: bool, principal: &str, tokens: &[&str]) -> bool {
-    let holder = Holder { principal: principal.into(), tokens: tokens.iter().map(|token| (*token).to_owned()).collect() };
+    let holder =
+        Holder { principal: principal.into(), tokens: tokens.iter().map(|token| (*token).to_owned()).collect() };
     let touch = Touch { path: UrlPath::parse(path).unwrap(), deep };
     conflict_with_change(&table(locks), &touch, &holder, NOW).is_some()
 }

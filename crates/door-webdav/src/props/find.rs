@@ -17,8 +17,8 @@ use crate::error::{Refusal, Result};
 use crate::headers::{self, Depth};
 use crate::listing::{self, Render};
 use crate::path::push_name;
-use crate::xml::{self, Find, Name};
 use crate::upload;
+use crate::xml::{self, Find, Name};
 
 /// Head of every `multistatus`; the prefixes are those of [`super::Live`].
 pub(crate) const HEAD: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\" \
@@ -95,11 +95,17 @@ impl Writer {
             Find::All(more) => {
                 let mut wanted: Vec<Wanted> = Live::all(true, windows).map(Wanted::Live).collect();
                 // Dead properties come anyway.
-                wanted.extend(more.iter().filter_map(Live::of).filter(|live| !Live::all(true, windows).any(|known| known == *live)).map(Wanted::Live));
+                wanted.extend(
+                    more.iter()
+                        .filter_map(Live::of)
+                        .filter(|live| !Live::all(true, windows).any(|known| known == *live))
+                        .map(Wanted::Live),
+                );
                 (wanted, false, false, true)
             }
         };
-        let asks = |test: fn(Live) -> bool| wanted.iter().any(|wanted| matches!(wanted, Wanted::Live(live) if test(*live)));
+        let asks =
+            |test: fn(Live) -> bool| wanted.iter().any(|wanted| matches!(wanted, Wanted::Live(live) if test(*live)));
         let needs_object = asks(Live::needs_object);
         let needs_locks = asks(|live| live == Live::LockDiscovery);
         let needs_dead = all_dead || wanted.iter().any(|wanted| matches!(wanted, Wanted::Dead(_)));
@@ -109,14 +115,27 @@ impl Writer {
         } else {
             None
         };
-        Ok(Self { ask, attr, wanted, names_only, report_missing, all_dead, needs_object, needs_dead, needs_locks, quota, missing: Vec::new() })
+        Ok(Self {
+            ask,
+            attr,
+            wanted,
+            names_only,
+            report_missing,
+            all_dead,
+            needs_object,
+            needs_dead,
+            needs_locks,
+            quota,
+            missing: Vec::new(),
+        })
     }
 
     /// One `response`. `member` is the name of an entry of the request's directory, `None` for the resource itself.
     fn response(&mut self, member: Option<&[u8]>, attr: &Attr, out: &mut Vec<u8>) -> Result<()> {
         let dir = is_dir(attr);
         let ns = self.ask.ns();
-        let object: Option<ObjectInfo> = if self.needs_object && !dir { Some(ns.object_info(&self.ask.op, attr.ino)?) } else { None };
+        let object: Option<ObjectInfo> =
+            if self.needs_object && !dir { Some(ns.object_info(&self.ask.op, attr.ino)?) } else { None };
         // The record and the attributes may be of two moments; one reply must not contradict itself.
         let attr = object.as_ref().map_or(attr, |object| &object.attr);
         let mut dead = if self.needs_dead { ns.properties(&self.ask.op, attr.ino)? } else { Vec::new() };
@@ -157,11 +176,13 @@ impl Writer {
                         push_empty(&mut self.missing, *live);
                     }
                 }
-                Wanted::Dead(name) => match dead.iter().position(|(ns, local, _)| *ns == name.ns && *local == name.local) {
-                    Some(at) => out.extend_from_slice(&dead.swap_remove(at).2),
-                    None if self.report_missing => push_empty_name(&mut self.missing, name),
-                    None => {}
-                },
+                Wanted::Dead(name) => {
+                    match dead.iter().position(|(ns, local, _)| *ns == name.ns && *local == name.local) {
+                        Some(at) => out.extend_from_slice(&dead.swap_remove(at).2),
+                        None if self.report_missing => push_empty_name(&mut self.missing, name),
+                        None => {}
+                    }
+                }
             }
         }
         if self.all_dead {

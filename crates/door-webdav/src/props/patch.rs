@@ -54,14 +54,17 @@ pub(crate) async fn proppatch(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     if refused {
         ask.door.locks.check(&[Touch::one(&ask.path)], &ask.holder())?;
     } else {
-        ask.door.locks.guarded(&[Touch::one(&ask.path)], &ask.holder(), || carry_out(ask, &attr, &patches, &effects))??;
+        ask.door
+            .locks
+            .guarded(&[Touch::one(&ask.path)], &ask.holder(), || carry_out(ask, &attr, &patches, &effects))??;
     }
     Ok(ask.reply(StatusCode::MULTI_STATUS, XML, report(ask, &attr, &patches, &effects, refused)))
 }
 
 /// How many dead properties the resource has at most while the instructions are carried out; replacing one adds none.
 fn most_dead(present: &[(String, String, Vec<u8>)], patches: &[Patch], effects: &[Effect]) -> usize {
-    let mut names: BTreeSet<(&str, &str)> = present.iter().map(|(ns, local, _)| (ns.as_str(), local.as_str())).collect();
+    let mut names: BTreeSet<(&str, &str)> =
+        present.iter().map(|(ns, local, _)| (ns.as_str(), local.as_str())).collect();
     let mut most = names.len();
     for (patch, _) in patches.iter().zip(effects).filter(|(_, effect)| matches!(effect, Effect::Dead)) {
         let name = (patch.name.ns.as_str(), patch.name.local.as_str());
@@ -79,21 +82,31 @@ fn judge(patch: &Patch, attr: &Attr) -> Effect {
     let invalid = || Effect::Refused(StatusCode::CONFLICT, "");
     let text = patch.value.as_ref().map(|value| value.text.trim());
     let modified = |secs: Option<i64>| match secs {
-        Some(secs) => Effect::Attributes(SetAttr { mtime: Some(SetTime::At(Timestamp::from_parts(secs, 0))), ..SetAttr::default() }),
+        Some(secs) => Effect::Attributes(SetAttr {
+            mtime: Some(SetTime::At(Timestamp::from_parts(secs, 0))),
+            ..SetAttr::default()
+        }),
         None => invalid(),
     };
     match (patch.name.ns.as_str(), patch.name.local.as_str(), text) {
-        (DAV, "getlastmodified", Some(text)) | (MICROSOFT, "Win32LastModifiedTime", Some(text)) => modified(date::parse(text)),
+        (DAV, "getlastmodified", Some(text)) | (MICROSOFT, "Win32LastModifiedTime", Some(text)) => {
+            modified(date::parse(text))
+        }
         // Seconds since 1970: what ownCloud and rclone set.
         (DAV, "lastmodified", Some(text)) => modified(text.parse().ok()),
         (MICROSOFT, "Win32LastAccessTime", Some(text)) => match date::parse(text) {
-            Some(secs) => Effect::Attributes(SetAttr { atime: Some(SetTime::At(Timestamp::from_parts(secs, 0))), ..SetAttr::default() }),
+            Some(secs) => Effect::Attributes(SetAttr {
+                atime: Some(SetTime::At(Timestamp::from_parts(secs, 0))),
+                ..SetAttr::default()
+            }),
             None => invalid(),
         },
         (MICROSOFT, "Win32CreationTime" | "Win32FileAttributes", Some(_)) => Effect::Nothing,
         (APACHE, "executable", Some(text)) if !is_dir(attr) => match text {
             // As chmod does it: whoever may read may then execute.
-            "T" => Effect::Attributes(SetAttr { mode: Some(attr.mode | (attr.mode & 0o444) >> 2), ..SetAttr::default() }),
+            "T" => {
+                Effect::Attributes(SetAttr { mode: Some(attr.mode | (attr.mode & 0o444) >> 2), ..SetAttr::default() })
+            }
             "F" => Effect::Attributes(SetAttr { mode: Some(attr.mode & !0o111), ..SetAttr::default() }),
             _ => invalid(),
         },

@@ -15,7 +15,11 @@ fn an_empty_body_asks_for_all_properties() {
 #[test]
 fn named_properties_keep_their_name_spaces() {
     let body = br#"<?xml version="1.0"?><propfind xmlns="DAV:" xmlns:x="urn:x"><prop><getetag/><x:a/><b xmlns=""/></prop></propfind>"#;
-    let expected = vec![dav("getetag"), Name { ns: "urn:x".into(), local: "a".into() }, Name { ns: String::new(), local: "b".into() }];
+    let expected = vec![
+        dav("getetag"),
+        Name { ns: "urn:x".into(), local: "a".into() },
+        Name { ns: String::new(), local: "b".into() },
+    ];
     assert_eq!(propfind(body).unwrap(), Find::These(expected));
 }
 

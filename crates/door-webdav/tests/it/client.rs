@@ -50,7 +50,11 @@ impl Client {
 
     /// The head of a request, as [`Client::send`] would write it; `more` are whole header lines.
     pub(crate) fn head(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n{}", self.address, self.login.as_deref().unwrap_or_default());
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\n{}",
+            self.address,
+            self.login.as_deref().unwrap_or_default()
+        );
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -58,7 +62,13 @@ impl Client {
     }
 
     /// Sends a request with a length, and reads its reply.
-    pub(crate) fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Reply> {
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Reply> {
         let mut request = self.head(method, path, headers).into_bytes();
         request.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
         if body.len() <= 64 * 1024 {
@@ -122,7 +132,11 @@ impl Client {
     /// The next reply, interim or not.
     pub(crate) fn one_reply(&mut self, without_body: bool) -> io::Result<Reply> {
         let first = self.line()?;
-        let status = first.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(|| io::Error::other(format!("no status line: {first}")))?;
+        let status = first
+            .split(' ')
+            .nth(1)
+            .and_then(|word| word.parse().ok())
+            .ok_or_else(|| io::Error::other(format!("no status line: {first}")))?;
         let mut reply = Reply { status, headers: Vec::new(), body: Vec::new(), whole: true };
         loop {
             let line = self.line()?;

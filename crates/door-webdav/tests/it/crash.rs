@@ -12,7 +12,8 @@ use crate::support::{Server, noise, root, store_config};
 
 fn over(world: &SimWorld) -> Server {
     let disks = (0..3).map(|n| -> Arc<dyn Disk> { world.disk(&format!("disk{n}")) }).collect();
-    let store = OpenStore::open(store_config(disks), Arc::new(SystemClock::new()), &SystemEntropy).expect("the store opens");
+    let store =
+        OpenStore::open(store_config(disks), Arc::new(SystemClock::new()), &SystemEntropy).expect("the store opens");
     Server::over(store, Arc::new(TempDir::new().expect("a folder")), DavConfig::default())
 }
 
@@ -84,7 +85,8 @@ fn locks_and_properties_survive_a_power_cut() {
             client.put("/bkt/file", b"x");
             let patch = b"<propertyupdate xmlns='DAV:'><set><prop><x xmlns='u'>kept</x></prop></set></propertyupdate>";
             assert_eq!(client.ask("PROPPATCH", "/bkt/file", &[], patch).status, 207);
-            let info = b"<lockinfo xmlns='DAV:'><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>";
+            let info =
+                b"<lockinfo xmlns='DAV:'><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>";
             assert_eq!(client.ask("LOCK", "/bkt/file", &[], info).status, 200);
         },
         |server| {
@@ -102,7 +104,8 @@ fn what_a_reader_was_told_survives_a_power_cut_though_its_writer_had_no_answer_y
             |server| {
                 let (ns, op) = (server.ns(), root());
                 let content = ns.ingest(&op, "bkt").unwrap().finish().unwrap();
-                ns.put_object(&op, "bkt", b"file", content, None, ObjectMeta::default(), &Condition::default()).unwrap();
+                ns.put_object(&op, "bkt", b"file", content, None, ObjectMeta::default(), &Condition::default())
+                    .unwrap();
                 // Nobody waits for `op`; the reader's own reply must.
                 let path = if method == "GET" { "/bkt/file" } else { "/bkt/" };
                 let reply = server.client().ask(method, path, &[("depth", "1")], b"");

@@ -8,9 +8,14 @@ fn a_range_is_answered_with_exactly_its_bytes() {
     let mut client = server.client();
     let body = noise(1, 3_000_000);
     client.put("/bkt/file", &body);
-    for (range, from, to) in
-        [("0-0", 0, 1), ("10-19", 10, 20), ("1048570-1048585", 1_048_570, 1_048_586), ("2999990-", 2_999_990, 3_000_000), ("-5", 2_999_995, 3_000_000), ("2999990-9999999", 2_999_990, 3_000_000)]
-    {
+    for (range, from, to) in [
+        ("0-0", 0, 1),
+        ("10-19", 10, 20),
+        ("1048570-1048585", 1_048_570, 1_048_586),
+        ("2999990-", 2_999_990, 3_000_000),
+        ("-5", 2_999_995, 3_000_000),
+        ("2999990-9999999", 2_999_990, 3_000_000),
+    ] {
         let reply = client.ask("GET", "/bkt/file", &[("range", &format!("bytes={range}"))], b"");
         assert_eq!(reply.status, 206, "{range}");
         assert_eq!(reply.expect("content-range"), format!("bytes {from}-{}/3000000", to - 1));
@@ -29,7 +34,11 @@ fn several_ranges_come_as_parts_in_the_order_asked() {
     let boundary = kind.strip_prefix("multipart/byteranges; boundary=").expect("a multipart type");
     let expected = [("7-8", "78"), ("0-1", "01"), ("9-9", "9")]
         .map(|(range, data)| format!("Content-Type: text/plain\r\nContent-Range: bytes {range}/10\r\n\r\n{data}"));
-    let whole: String = expected.iter().enumerate().map(|(at, part)| format!("{}--{boundary}\r\n{part}", if at == 0 { "" } else { "\r\n" })).collect();
+    let whole: String = expected
+        .iter()
+        .enumerate()
+        .map(|(at, part)| format!("{}--{boundary}\r\n{part}", if at == 0 { "" } else { "\r\n" }))
+        .collect();
     assert_eq!(reply.text(), format!("{whole}\r\n--{boundary}--\r\n"));
 }
 
@@ -84,7 +93,10 @@ fn a_media_type_comes_back_as_it_was_uploaded() {
     let mut client = server.client();
     client.ask("PUT", "/bkt/file.txt", &[("content-type", "image/x-mine"), ("content-language", "de")], b"x");
     let reply = client.ok("GET", "/bkt/file.txt");
-    assert_eq!((reply.expect("content-type").as_str(), reply.expect("content-language").as_str()), ("image/x-mine", "de"));
+    assert_eq!(
+        (reply.expect("content-type").as_str(), reply.expect("content-language").as_str()),
+        ("image/x-mine", "de")
+    );
 }
 
 #[test]

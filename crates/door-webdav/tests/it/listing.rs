@@ -13,7 +13,16 @@ fn ten_thousand_entries_are_listed_once_each_and_streamed() {
     let bucket = ns.resolve(&op, b"bkt").unwrap().ino;
     for n in 0..ENTRIES {
         let content = ns.ingest(&op, "bkt").unwrap().finish().unwrap();
-        ns.put_file(&op, bucket, format!("f{n:05}").as_bytes(), content, None, ObjectMeta::default(), &Condition::default()).unwrap();
+        ns.put_file(
+            &op,
+            bucket,
+            format!("f{n:05}").as_bytes(),
+            content,
+            None,
+            ObjectMeta::default(),
+            &Condition::default(),
+        )
+        .unwrap();
     }
     ns.settle_blocking(&op).unwrap();
     let reply = server.client().ask("PROPFIND", "/bkt/", &[("depth", "1")], b"");
@@ -50,7 +59,9 @@ fn every_entry_carries_what_was_asked_for() {
     assert!(responses[2].contains("<D:getcontentlength>5</D:getcontentlength>"), "{}", responses[2]);
     assert!(responses[2].contains(etag.trim_matches('"')), "{}", responses[2]);
     assert!(responses.iter().all(|response| response.contains("404 Not Found")));
-    let names = client.ask("PROPFIND", "/bkt/file.txt", &[("depth", "0")], b"<propfind xmlns='DAV:'><propname/></propfind>").text();
+    let names = client
+        .ask("PROPFIND", "/bkt/file.txt", &[("depth", "0")], b"<propfind xmlns='DAV:'><propname/></propfind>")
+        .text();
     assert!(names.contains("<D:getetag/>"), "{names}");
 }
 

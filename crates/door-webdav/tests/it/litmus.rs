@@ -24,7 +24,8 @@ fn litmus_finds_nothing_wrong() {
     }
     assert!(!text.contains("FAIL"), "{text}");
     // The server never sees the fragment that litmus puts into one request line: its HTTP parser drops it.
-    let warnings: Vec<&str> = text.lines().filter(|line| line.contains("WARNING") && !line.contains("fragment")).collect();
+    let warnings: Vec<&str> =
+        text.lines().filter(|line| line.contains("WARNING") && !line.contains("fragment")).collect();
     assert_eq!(warnings, Vec::<&str>::new());
     server.sound();
 }

@@ -6,7 +6,9 @@ use crate::client::{Client, Reply};
 use crate::support::{Server, between, root};
 
 fn info(scope: &str) -> String {
-    format!("<lockinfo xmlns='DAV:'><lockscope><{scope}/></lockscope><locktype><write/></locktype><owner>someone</owner></lockinfo>")
+    format!(
+        "<lockinfo xmlns='DAV:'><lockscope><{scope}/></lockscope><locktype><write/></locktype><owner>someone</owner></lockinfo>"
+    )
 }
 
 fn try_lock(client: &mut Client, path: &str, scope: &str, headers: &[(&str, &str)]) -> Reply {
@@ -33,7 +35,11 @@ fn a_lock_keeps_everybody_without_its_token_from_changing_the_resource() {
     client.put("/bkt/other", b"o");
     let token = lock(&mut client, "/bkt/file");
     for method in ["PUT", "DELETE", "PROPPATCH"] {
-        let body: &[u8] = if method == "PROPPATCH" { b"<propertyupdate xmlns='DAV:'><set><prop><x xmlns='u'>1</x></prop></set></propertyupdate>" } else { b"" };
+        let body: &[u8] = if method == "PROPPATCH" {
+            b"<propertyupdate xmlns='DAV:'><set><prop><x xmlns='u'>1</x></prop></set></propertyupdate>"
+        } else {
+            b""
+        };
         assert_eq!(client.ask(method, "/bkt/file", &[], body).status, 423, "{method}");
     }
     assert_eq!(client.ask("PUT", "/bkt/file", &[("content-range", "bytes 0-0/*")], b"y").status, 423);
@@ -83,7 +89,17 @@ fn a_lock_of_a_collection_covers_what_is_and_comes_below() {
     let token = lock(&mut client, "/bkt/dir");
     assert_eq!(client.ask("PUT", "/bkt/dir/file", &[], b"y").status, 423);
     assert_eq!(client.ask("PUT", "/bkt/dir/new", &[], b"y").status, 423);
-    assert_eq!(client.ask("PUT", "/bkt/dir/new", &[("if", &format!("<http://{}/bkt/dir> {}", server.address, with(&token)))], b"y").status, 201);
+    assert_eq!(
+        client
+            .ask(
+                "PUT",
+                "/bkt/dir/new",
+                &[("if", &format!("<http://{}/bkt/dir> {}", server.address, with(&token)))],
+                b"y"
+            )
+            .status,
+        201
+    );
     assert_eq!(try_lock(&mut client, "/bkt/dir/file", "exclusive", &[]).status, 423);
     // Depth 0 keeps the list of members, not what is in them.
     client.ok("MKCOL", "/bkt/flat");
@@ -150,7 +166,10 @@ fn a_lock_lasts_an_hour_at_most_and_is_refreshed_by_its_token() {
     assert_eq!(refreshed.status, 200, "{}", refreshed.text());
     assert!(seconds(&refreshed) <= 60, "{}", refreshed.text());
     assert_eq!(client.status("LOCK", "/bkt/file", &[("if", "(<urn:uuid:00000000-0000-4000-8000-000000000000>)")]), 412);
-    assert_eq!(client.status("UNLOCK", "/bkt/file", &[("lock-token", "<urn:uuid:00000000-0000-4000-8000-000000000000>")]), 409);
+    assert_eq!(
+        client.status("UNLOCK", "/bkt/file", &[("lock-token", "<urn:uuid:00000000-0000-4000-8000-000000000000>")]),
+        409
+    );
 }
 
 #[test]

@@ -22,7 +22,19 @@ fn what_could_escape_or_be_read_in_two_ways_is_refused_by_every_method() {
     let mut client = server.client();
     client.put("/bkt/file", b"x");
     let long = format!("/bkt/{}", "n".repeat(256));
-    for path in ["/bkt/..", "/bkt/../file", "/bkt/%2e%2e/file", "/bkt/%2E./x", "/bkt/.", "/bkt/a%2fb", "/bkt/a%2Fb", "/bkt/a%00b", "/bkt/%zz", "/bkt/%4", &long] {
+    for path in [
+        "/bkt/..",
+        "/bkt/../file",
+        "/bkt/%2e%2e/file",
+        "/bkt/%2E./x",
+        "/bkt/.",
+        "/bkt/a%2fb",
+        "/bkt/a%2Fb",
+        "/bkt/a%00b",
+        "/bkt/%zz",
+        "/bkt/%4",
+        &long,
+    ] {
         for method in ["GET", "PUT", "DELETE", "MKCOL", "PROPFIND", "LOCK"] {
             let status = client.status(method, path, &[]);
             assert!(matches!(status, 400 | 414), "{method} {path}: {status}");
@@ -81,7 +93,9 @@ fn buckets_and_the_root_are_neither_moved_nor_replaced() {
     let mut client = server.client();
     client.ok("MKCOL", "/second");
     client.ok("MKCOL", "/bkt/dir");
-    for (from, to) in [("/bkt", "/third"), ("/bkt/dir", "/second"), ("/bkt/dir", "/third"), ("/", "/bkt/dir/x"), ("/bkt/dir", "/")] {
+    for (from, to) in
+        [("/bkt", "/third"), ("/bkt/dir", "/second"), ("/bkt/dir", "/third"), ("/", "/bkt/dir/x"), ("/bkt/dir", "/")]
+    {
         assert_eq!(client.to("MOVE", from, to, &[]), 403, "{from} to {to}");
     }
     for (from, to) in [("/bkt/dir", "/second"), ("/", "/bkt/dir/x")] {
@@ -118,7 +132,8 @@ fn objects_that_posix_cannot_name_are_listed_and_read_under_their_aliases() {
     for key in [b"dir/".as_slice(), b"dir", b"a//b", b"x/../y"] {
         let mut ingest = ns.ingest(&op, "bkt").unwrap();
         ingest.push(key).unwrap();
-        ns.put_object(&op, "bkt", key, ingest.finish().unwrap(), None, ObjectMeta::default(), &Condition::default()).unwrap();
+        ns.put_object(&op, "bkt", key, ingest.finish().unwrap(), None, ObjectMeta::default(), &Condition::default())
+            .unwrap();
     }
     let mut client = server.client();
     let (mut folders, mut found) = (vec!["/bkt/".to_owned()], Vec::new());

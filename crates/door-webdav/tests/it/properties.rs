@@ -4,7 +4,9 @@ use crate::client::{Client, Reply};
 use crate::support::Server;
 
 fn set(client: &mut Client, path: &str, properties: &str) -> Reply {
-    let body = format!("<propertyupdate xmlns='DAV:' xmlns:u='urn:mine'><set><prop>{properties}</prop></set></propertyupdate>");
+    let body = format!(
+        "<propertyupdate xmlns='DAV:' xmlns:u='urn:mine'><set><prop>{properties}</prop></set></propertyupdate>"
+    );
     client.ask("PROPPATCH", path, &[], body.as_bytes())
 }
 
@@ -24,7 +26,8 @@ fn a_dead_property_is_kept_as_it_was_set_and_follows_copy_and_move() {
     // A PUT replaces the content, not the properties.
     client.put("/bkt/moved", b"y");
     assert_eq!(client.property("/bkt/moved", "urn:mine", "colour"), Some(kept));
-    let remove = b"<propertyupdate xmlns='DAV:'><remove><prop><colour xmlns='urn:mine'/></prop></remove></propertyupdate>";
+    let remove =
+        b"<propertyupdate xmlns='DAV:'><remove><prop><colour xmlns='urn:mine'/></prop></remove></propertyupdate>";
     assert_eq!(client.ask("PROPPATCH", "/bkt/moved", &[], remove).status, 207);
     assert_eq!(client.property("/bkt/moved", "urn:mine", "colour"), None);
 }
@@ -49,10 +52,19 @@ fn times_and_the_executable_bit_can_be_set() {
     assert_eq!(client.ok("HEAD", "/bkt/file").expect("last-modified"), "Sun, 09 Sep 2001 01:46:40 GMT");
     set(&mut client, "/bkt/file", "<getlastmodified>Mon, 10 Sep 2001 01:46:40 GMT</getlastmodified>");
     assert_eq!(client.ok("HEAD", "/bkt/file").expect("last-modified"), "Mon, 10 Sep 2001 01:46:40 GMT");
-    set(&mut client, "/bkt/file", "<Z:Win32LastModifiedTime xmlns:Z='urn:schemas-microsoft-com:'>Tue, 11 Sep 2001 01:46:40 GMT</Z:Win32LastModifiedTime>");
+    set(
+        &mut client,
+        "/bkt/file",
+        "<Z:Win32LastModifiedTime xmlns:Z='urn:schemas-microsoft-com:'>Tue, 11 Sep 2001 01:46:40 GMT</Z:Win32LastModifiedTime>",
+    );
     assert_eq!(client.ok("HEAD", "/bkt/file").expect("last-modified"), "Tue, 11 Sep 2001 01:46:40 GMT");
     for name in ["Win32CreationTime", "Win32FileAttributes"] {
-        let text = set(&mut client, "/bkt/file", &format!("<Z:{name} xmlns:Z='urn:schemas-microsoft-com:'>00000020</Z:{name}>")).text();
+        let text = set(
+            &mut client,
+            "/bkt/file",
+            &format!("<Z:{name} xmlns:Z='urn:schemas-microsoft-com:'>00000020</Z:{name}>"),
+        )
+        .text();
         assert!(text.contains("200 OK"), "{text}");
     }
     set(&mut client, "/bkt/file", "<a:executable xmlns:a='http://apache.org/dav/props/'>T</a:executable>");
@@ -68,7 +80,8 @@ fn properties_have_limits_with_names() {
     assert!(large.contains("507 Insufficient Storage"), "{large}");
     let long = set(&mut client, "/bkt/file", &format!("<u:{0}>v</u:{0}>", "n".repeat(2048))).text();
     assert!(long.contains("507 Insufficient Storage"), "{long}");
-    let many = |from: usize, count: usize| (from..from + count).map(|n| format!("<u:p{n}>v</u:p{n}>")).collect::<String>();
+    let many =
+        |from: usize, count: usize| (from..from + count).map(|n| format!("<u:p{n}>v</u:p{n}>")).collect::<String>();
     for from in [0, 64, 128, 192] {
         assert!(set(&mut client, "/bkt/file", &many(from, 64)).text().contains("200 OK"));
     }

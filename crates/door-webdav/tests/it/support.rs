@@ -75,7 +75,8 @@ impl Server {
     pub(crate) fn over(store: OpenStore, dir: Arc<TempDir>, config: DavConfig) -> Self {
         let ns = store.namespace().clone();
         let users = Arc::new(Users::open(ns.clone()).expect("users"));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("its address");
         let door = WebDavDoor::new(ns, users.clone(), Arc::new(SystemEntropy), config).expect("a door");

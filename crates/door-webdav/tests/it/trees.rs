@@ -91,7 +91,9 @@ fn a_tree_does_not_go_into_itself_nor_over_what_holds_it() {
     let server = planted();
     let mut client = server.client();
     for method in ["COPY", "MOVE"] {
-        for (from, to) in [("/bkt/tree", "/bkt/tree"), ("/bkt/tree", "/bkt/tree/d0/inner"), ("/bkt/tree/d0", "/bkt/tree")] {
+        for (from, to) in
+            [("/bkt/tree", "/bkt/tree"), ("/bkt/tree", "/bkt/tree/d0/inner"), ("/bkt/tree/d0", "/bkt/tree")]
+        {
             assert_eq!(client.to(method, from, to, &[]), 403, "{method} {from} to {to}");
         }
         assert_eq!(client.to(method, "/bkt/tree", "/bkt/none/there", &[]), 409);

@@ -103,7 +103,8 @@ fn a_chunked_body_is_stored_as_it_was_sent() {
     let server = Server::start();
     let mut client = server.client();
     let body = noise(3, 300_000);
-    let mut request = head(&client, "/bkt/chunked", &[("transfer-encoding", "chunked"), ("x-expected-entity-length", "300000")]);
+    let mut request =
+        head(&client, "/bkt/chunked", &[("transfer-encoding", "chunked"), ("x-expected-entity-length", "300000")]);
     for piece in body.chunks(7_777) {
         request.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
         request.extend_from_slice(piece);
@@ -160,7 +161,15 @@ fn a_put_needs_a_parent_and_is_not_for_collections() {
     let server = Server::start();
     let mut client = server.client();
     client.ok("MKCOL", "/bkt/dir");
-    for (path, status) in [("/bkt/none/file", 409), ("/none/file", 409), ("/bkt/dir", 405), ("/bkt/dir/", 405), ("/", 405), ("/bkt", 405), ("/bkt/new/", 409)] {
+    for (path, status) in [
+        ("/bkt/none/file", 409),
+        ("/none/file", 409),
+        ("/bkt/dir", 405),
+        ("/bkt/dir/", 405),
+        ("/", 405),
+        ("/bkt", 405),
+        ("/bkt/new/", 409),
+    ] {
         assert_eq!(client.ask("PUT", path, &[], b"x").status, status, "{path}");
     }
     server.sound();

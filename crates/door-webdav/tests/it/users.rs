@@ -52,7 +52,13 @@ fn mode_bits_decide_for_users_that_are_no_administrators() {
     server.ns().setattr(&op, home.ino, &SetAttr { uid: Some(1001), mode: Some(0o700), ..SetAttr::default() }).unwrap();
     // Others may read what root made, no more.
     assert_eq!(ann.get("/bkt/file"), b"x");
-    for (method, path) in [("PUT", "/bkt/file"), ("PUT", "/bkt/new"), ("DELETE", "/bkt/file"), ("MKCOL", "/bkt/dir"), ("MKCOL", "/annsown")] {
+    for (method, path) in [
+        ("PUT", "/bkt/file"),
+        ("PUT", "/bkt/new"),
+        ("DELETE", "/bkt/file"),
+        ("MKCOL", "/bkt/dir"),
+        ("MKCOL", "/annsown"),
+    ] {
         let status = ann.ask(method, path, &[], b"").status;
         assert_eq!(status, 403, "{method} {path}");
     }

@@ -16,11 +16,7 @@ struct Memory {
 impl Records for Memory {
     fn load(&self, _: &Op, prefix: &str) -> strata_namespace::Result<Vec<(String, Vec<u8>)>> {
         let records = self.records.lock();
-        Ok(records
-            .iter()
-            .filter(|(key, _)| key.starts_with(prefix))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect())
+        Ok(records.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect())
     }
     fn put(&self, _: &Op, key: &str, value: Option<&[u8]>) -> strata_namespace::Result<()> {
         if self.refuse.load(std::sync::atomic::Ordering::Relaxed) {
@@ -39,12 +35,7 @@ fn op() -> Op {
 }
 
 fn named(name: &str) -> NewUser {
-    NewUser {
-        name: name.to_owned(),
-        uid: 1000,
-        gid: 100,
-        ..NewUser::default()
-    }
+    NewUser { name: name.to_owned(), uid: 1000, gid: 100, ..NewUser::default() }
 }
 
 fn fresh() -> (Arc<Memory>, Users) {
@@ -81,50 +72,23 @@ fn a_password_is_accepted_with_the_name_or_the_access_key_and_nothing_else() {
 fn names_and_access_keys_are_unique() {
     let (_, users) = fresh();
     let ada = users.create(&op(), named("ada"), &SystemEntropy).unwrap();
-    assert!(matches!(
-        users.create(&op(), named("ada"), &SystemEntropy),
-        Err(IamError::NameTaken { .. })
-    ));
-    let clash = NewUser {
-        access_key: Some(ada.access_key.clone()),
-        ..named("eve")
-    };
-    assert!(matches!(
-        users.create(&op(), clash, &SystemEntropy),
-        Err(IamError::AccessKeyTaken { .. })
-    ));
+    assert!(matches!(users.create(&op(), named("ada"), &SystemEntropy), Err(IamError::NameTaken { .. })));
+    let clash = NewUser { access_key: Some(ada.access_key.clone()), ..named("eve") };
+    assert!(matches!(users.create(&op(), clash, &SystemEntropy), Err(IamError::AccessKeyTaken { .. })));
 }
 
 #[test]
 fn fields_that_would_confuse_a_door_are_refused() {
     let (_, users) = fresh();
     for name in ["", "a/b", "a b", "..", "a:b", &"x".repeat(129)] {
-        assert!(
-            matches!(
-                users.create(&op(), named(name), &SystemEntropy),
-                Err(IamError::Invalid { .. })
-            ),
-            "{name:?}"
-        );
+        assert!(matches!(users.create(&op(), named(name), &SystemEntropy), Err(IamError::Invalid { .. })), "{name:?}");
     }
     for key in ["ab", "a/b/c", "abc,", "äöü"] {
-        let new = NewUser {
-            access_key: Some(key.to_owned()),
-            ..named("ada")
-        };
-        assert!(
-            matches!(users.create(&op(), new, &SystemEntropy), Err(IamError::Invalid { .. })),
-            "{key:?}"
-        );
+        let new = NewUser { access_key: Some(key.to_owned()), ..named("ada") };
+        assert!(matches!(users.create(&op(), new, &SystemEntropy), Err(IamError::Invalid { .. })), "{key:?}");
     }
-    let new = NewUser {
-        secret_key: Some(SecretKey::new("short")),
-        ..named("ada")
-    };
-    assert!(matches!(
-        users.create(&op(), new, &SystemEntropy),
-        Err(IamError::Invalid { .. })
-    ));
+    let new = NewUser { secret_key: Some(SecretKey::new("short")), ..named("ada") };
+    assert!(matches!(users.create(&op(), new, &SystemEntropy), Err(IamError::Invalid { .. })));
 }
 
 #[test]
@@ -134,13 +98,7 @@ fn a_rotated_secret_replaces_the_old_one_at_once_and_for_good() {
     let new = users.rotate_secret(&op(), "ada", &SystemEntropy).unwrap();
     assert!(users.by_password("ada", old.secret_key.expose()).is_none());
     assert!(users.by_password("ada", new.secret_key.expose()).is_some());
-    assert!(
-        users
-            .by_access_key(&old.access_key)
-            .unwrap()
-            .secret_key
-            .matches(new.secret_key.expose())
-    );
+    assert!(users.by_access_key(&old.access_key).unwrap().secret_key.matches(new.secret_key.expose()));
     let again = Users::from_records(memory).unwrap();
     assert!(again.by_password("ada", new.secret_key.expose()).is_some());
 }
@@ -172,16 +130,7 @@ fn an_administrator_passes_every_check_and_others_act_as_themselves() {
     let (_, users) = fresh();
     let admin = users.ensure_admin(&op(), 1000, 100, &SystemEntropy).unwrap().unwrap();
     assert_eq!(admin.caller(Door::S3).uid, 0);
-    let ada = users
-        .create(
-            &op(),
-            NewUser {
-                groups: vec![7],
-                ..named("ada")
-            },
-            &SystemEntropy,
-        )
-        .unwrap();
+    let ada = users.create(&op(), NewUser { groups: vec![7], ..named("ada") }, &SystemEntropy).unwrap();
     let caller = ada.caller(Door::WebDav);
     assert!(caller.uid == 1000 && caller.gid == 100 && caller.in_group(7) && caller.door == Door::WebDav);
 }

@@ -14,12 +14,18 @@ use crate::{Batch, Cell, IndexOptions, MemoryEngine, Mutation, OrderedKv};
 enum Step {
     Commit(Record),
     /// The late tails of so many appends are applied; then the way is noted, if `note`.
-    Written { appends: usize, note: bool },
+    Written {
+        appends: usize,
+        note: bool,
+    },
     Durable,
     Freeze,
     Drain(usize),
     /// The engine loses so many batches, the ledger what was not durable.
-    Crash { lost: usize, note_each: bool },
+    Crash {
+        lost: usize,
+        note_each: bool,
+    },
 }
 
 fn any_key() -> impl Strategy<Value = Vec<u8>> {

@@ -4,7 +4,8 @@ use super::*;
 use proptest::prelude::*;
 
 fn any_mutation() -> impl Strategy<Value = Mutation> {
-    let key = (1_u8.., proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(first, rest)| [vec![first], rest].concat());
+    let key =
+        (1_u8.., proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(first, rest)| [vec![first], rest].concat());
     let value = proptest::collection::vec(any::<u8>(), 0..40);
     (key, value, any::<i64>(), 0..4).prop_map(|(key, value, delta, kind)| match kind {
         0 => Mutation::Put { key, value },
@@ -49,7 +50,9 @@ fn a_batch_has_the_bytes_the_format_page_gives() {
 
 #[test]
 fn empty_and_reserved_keys_unknown_kinds_and_oversized_parts_are_refused() {
-    for record in [&b"\x01\x01\x02\x00"[..], b"\x01\x01\x02\x01\x00", b"\x01\x01\x05\x01a", b"\x02\x00", b"\x01\x00\x00"] {
+    for record in
+        [&b"\x01\x01\x02\x00"[..], b"\x01\x01\x02\x01\x00", b"\x01\x01\x05\x01a", b"\x02\x00", b"\x01\x00\x00"]
+    {
         assert!(Batch::decode(record).is_err());
     }
     let mut long_key = Batch::new();
@@ -68,7 +71,9 @@ fn a_forged_count_reserves_no_memory() {
 #[test]
 fn a_cell_is_absent_with_a_count_of_zero_and_an_empty_tail() {
     assert_eq!(Cell::default().to_value(), None);
-    for cell in [Cell { count: -1, tail: vec![] }, Cell { count: 0, tail: vec![0] }, Cell { count: 7, tail: vec![1, 2] }] {
+    for cell in
+        [Cell { count: -1, tail: vec![] }, Cell { count: 0, tail: vec![0] }, Cell { count: 7, tail: vec![1, 2] }]
+    {
         assert_eq!(Cell::from_value(&cell.to_value().unwrap()), cell);
     }
     assert_eq!(Cell::from_value(b"short"), Cell::default());

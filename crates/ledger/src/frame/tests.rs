@@ -12,17 +12,10 @@ use crate::stripe::{Frames, Identity};
 
 /// The three frames of a small stripe over 2+1 disks.
 fn sample() -> (StripeHead, Vec<Vec<u8>>) {
-    let geometry = Geometry {
-        data_shards: 2,
-        parity_shards: 1,
-    };
+    let geometry = Geometry { data_shards: 2, parity_shards: 1 };
     let mut frames = Frames::new(Codec::new(CodecId::Leopard16, 2, 1).unwrap());
-    let identity = Identity {
-        set: SetId(*b"0123456789abcdef"),
-        geometry,
-        epoch: Epoch(3),
-        opening: 0x1122_3344_5566_7788,
-    };
+    let identity =
+        Identity { set: SetId(*b"0123456789abcdef"), geometry, epoch: Epoch(3), opening: 0x1122_3344_5566_7788 };
     let mut batch = vec![
         Queued::new(Append {
             blocks: vec![BlockRecord {
@@ -37,22 +30,11 @@ fn sample() -> (StripeHead, Vec<Vec<u8>>) {
     batch[0].lsn = Lsn(41);
     batch[1].lsn = Lsn(42);
     let laid = frames.lay_out(&batch, &identity, SegmentId(5), 9, Lsn(40)).unwrap();
-    (
-        laid.head,
-        frames
-            .by_shard
-            .iter()
-            .map(|buf| buf[..laid.frame_len].to_vec())
-            .collect(),
-    )
+    (laid.head, frames.by_shard.iter().map(|buf| buf[..laid.frame_len].to_vec()).collect())
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text
-        .chars()
-        .filter_map(|c| c.to_digit(16))
-        .map(|digit| digit as u8)
-        .collect();
+    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
@@ -68,17 +50,11 @@ fn the_frame_of_format_1_is_what_it_was() {
     let decoded = decode_head(&golden).unwrap();
     assert_eq!((decoded.stripe, decoded.shard, decoded.table.len()), (head, 0, 1));
     assert!(decoded.proves(0, &frames[0][192..192 + head.shard_len as usize]));
-    assert_eq!(
-        (head.first_lsn, head.last_lsn, head.durable_lsn),
-        (Lsn(41), Lsn(42), Lsn(40))
-    );
+    assert_eq!((head.first_lsn, head.last_lsn, head.durable_lsn), (Lsn(41), Lsn(42), Lsn(40)));
 }
 
 fn golden_text(bytes: &[u8]) -> String {
-    bytes
-        .chunks(32)
-        .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")
-        .collect()
+    bytes.chunks(32).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n").collect()
 }
 
 #[test]
@@ -106,11 +82,7 @@ fn every_bit_of_header_and_table_is_covered() {
 fn a_piece_in_any_place_is_proven_by_its_own_checksum() {
     let shard: Vec<u8> = (0..4096 * 3 + 64_u32).map(|n| (n % 251) as u8).collect();
     let (head, _) = sample();
-    let head = FrameHead {
-        stripe: head,
-        shard: 0,
-        table: table_of(&shard),
-    };
+    let head = FrameHead { stripe: head, shard: 0, table: table_of(&shard) };
     assert!(head.proves(0, &shard) && head.proves(1, &shard[4096..8192]) && head.proves(3, &shard[4096 * 3..]));
     assert!(!head.proves(0, &shard[4096..8192]) && !head.proves(3, &shard) && !head.proves(4, &shard[..64]));
 }

@@ -22,10 +22,7 @@ fn head(first: u64, count: u64, meta_offset: u32, meta_len: usize) -> StripeHead
         meta_len: meta_len as u32,
         meta_crc: 0,
         stripe_crc: 0,
-        geometry: Geometry {
-            data_shards: 2,
-            parity_shards: 1,
-        },
+        geometry: Geometry { data_shards: 2, parity_shards: 1 },
         codec: 1,
     }
 }
@@ -34,11 +31,7 @@ fn appends() -> impl Strategy<Value = Vec<Append>> {
     let bytes = |max| proptest::collection::vec(any::<u8>(), 0..max).prop_map(Bytes::from);
     let block = (bytes(40), bytes(60)).prop_map(|(directory, data)| BlockRecord { directory, data });
     let append = (proptest::collection::vec(block, 0..4), proptest::option::of(bytes(50)));
-    let append = append.prop_map(|(blocks, commit)| Append {
-        blocks,
-        commit,
-        relaxed: false,
-    });
+    let append = append.prop_map(|(blocks, commit)| Append { blocks, commit, relaxed: false });
     proptest::collection::vec(append, 1..6)
 }
 
@@ -53,20 +46,9 @@ fn area(appends: &[Append], first: u64) -> (Vec<u8>, Vec<Vec<PlacedBlock>>, u32)
             .iter()
             .map(|block| {
                 let len = block.data.len() as u32;
-                let location = Location {
-                    segment: SegmentId(1),
-                    sector: 2,
-                    shard_len: 1 << 20,
-                    offset,
-                    len,
-                    crc: 77,
-                };
+                let location = Location { segment: SegmentId(1), sector: 2, shard_len: 1 << 20, offset, len, crc: 77 };
                 offset += len;
-                PlacedBlock {
-                    lsn,
-                    directory: block.directory.clone(),
-                    location,
-                }
+                PlacedBlock { lsn, directory: block.directory.clone(), location }
             })
             .collect();
         writer.push(lsn, append, &placed);

@@ -6,25 +6,14 @@ use super::*;
 
 fn sample() -> Superblock {
     let mut history = History::default();
-    history.push(Opening {
-        epoch: Epoch(1),
-        opening: 0xaaaa,
-        first_lsn: Lsn(1),
-    });
-    history.push(Opening {
-        epoch: Epoch(4),
-        opening: 0xbbbb,
-        first_lsn: Lsn(1000),
-    });
+    history.push(Opening { epoch: Epoch(1), opening: 0xaaaa, first_lsn: Lsn(1) });
+    history.push(Opening { epoch: Epoch(4), opening: 0xbbbb, first_lsn: Lsn(1000) });
     Superblock {
         ro_compat: 0,
         compat: 0,
         codec: 1,
         index: DiskIndex(2),
-        geometry: Geometry {
-            data_shards: 4,
-            parity_shards: 2,
-        },
+        geometry: Geometry { data_shards: 4, parity_shards: 2 },
         set: SetId(*b"0123456789abcdef"),
         created: Timestamp(1_577_836_800_000_000_000),
         segment_len: 64 << 20,
@@ -47,11 +36,7 @@ fn slot() -> Vec<u8> {
 #[test]
 fn the_superblock_of_format_1_is_what_it_was() {
     let text = include_str!("../../fixtures/superblock-v1.hex");
-    let digits: Vec<u8> = text
-        .chars()
-        .filter_map(|c| c.to_digit(16))
-        .map(|digit| digit as u8)
-        .collect();
+    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
     let golden: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
     let (slot, split) = (slot(), 304);
     let shown = |bytes: &[u8]| {
@@ -86,13 +71,9 @@ fn with(change: impl FnOnce(&mut [u8])) -> Slot {
 #[test]
 fn an_unknown_incompatible_feature_is_told_from_damage() {
     assert_eq!(with(|slot| put_u32(slot, at::INCOMPAT, 0x8001)), Slot::Newer(0x8001));
-    let Slot::Valid(superblock) = with(|slot| put_u32(slot, at::RO_COMPAT, 4)) else {
-        panic!("may be read")
-    };
+    let Slot::Valid(superblock) = with(|slot| put_u32(slot, at::RO_COMPAT, 4)) else { panic!("may be read") };
     assert_eq!(superblock.unknown_ro_compat(), 4);
-    let Slot::Valid(superblock) = with(|slot| put_u32(slot, at::COMPAT, 4)) else {
-        panic!("may be written")
-    };
+    let Slot::Valid(superblock) = with(|slot| put_u32(slot, at::COMPAT, 4)) else { panic!("may be written") };
     // And is kept when it is.
     assert_eq!((superblock.unknown_ro_compat(), superblock.compat), (0, 4));
 }
@@ -101,11 +82,7 @@ fn an_unknown_incompatible_feature_is_told_from_damage() {
 fn the_highest_superblock_is_the_one_that_may_have_written() {
     let older = sample();
     let mut opened = sample();
-    opened.history.push(Opening {
-        epoch: Epoch(5),
-        opening: 1,
-        first_lsn: Lsn(2000),
-    });
+    opened.history.push(Opening { epoch: Epoch(5), opening: 1, first_lsn: Lsn(2000) });
     opened.appending = false;
     let mut wrote = opened.clone();
     (wrote.appending, wrote.generation) = (true, 3);

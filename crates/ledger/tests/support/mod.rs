@@ -38,38 +38,19 @@ impl Rig {
     /// A formatted set.
     pub(crate) fn new(data: u8, parity: u8, options: Options) -> Self {
         let rig = Self::blank(data, parity, options);
-        Ledger::format(
-            &rig.disks(),
-            rig.geometry,
-            &rig.options,
-            &*rig.world.clock(),
-            &SimEntropy::new(1),
-        )
-        .unwrap();
+        Ledger::format(&rig.disks(), rig.geometry, &rig.options, &*rig.world.clock(), &SimEntropy::new(1)).unwrap();
         rig
     }
 
     /// Disks without a set on them.
     pub(crate) fn blank(data: u8, parity: u8, options: Options) -> Self {
-        let geometry = Geometry {
-            data_shards: data,
-            parity_shards: parity,
-        };
+        let geometry = Geometry { data_shards: data, parity_shards: parity };
         let names = (0..data + parity).map(|index| format!("d{index:02}")).collect();
-        Self {
-            world: SimWorld::new(7),
-            names,
-            geometry,
-            options,
-            openings: 0,
-        }
+        Self { world: SimWorld::new(7), names, geometry, options, openings: 0 }
     }
 
     pub(crate) fn disks(&self) -> Vec<Arc<dyn Disk>> {
-        self.names
-            .iter()
-            .map(|name| self.world.disk(name) as Arc<dyn Disk>)
-            .collect()
+        self.names.iter().map(|name| self.world.disk(name) as Arc<dyn Disk>).collect()
     }
 
     pub(crate) fn open_on(
@@ -79,14 +60,7 @@ impl Rig {
         replay: &mut dyn FnMut(Replayed) -> Result<()>,
     ) -> Result<Ledger> {
         self.openings += 1;
-        Ledger::open(
-            disks,
-            self.options.clone(),
-            self.world.clock(),
-            &SimEntropy::new(self.openings),
-            from,
-            replay,
-        )
+        Ledger::open(disks, self.options.clone(), self.world.clock(), &SimEntropy::new(self.openings), from, replay)
     }
 
     /// Opens and returns what was replayed.
@@ -125,10 +99,7 @@ pub(crate) fn sample(rng: &mut SimRng, tag: u64, len_max: u64) -> Append {
         .map(|block| {
             let mut data = vec![0; rng.below(len_max) as usize];
             rng.fill(&mut data);
-            BlockRecord {
-                directory: Bytes::from(format!("{tag}/{block}")),
-                data: Bytes::from(data),
-            }
+            BlockRecord { directory: Bytes::from(format!("{tag}/{block}")), data: Bytes::from(data) }
         })
         .collect();
     let commit = (count == 0 || rng.one_in(2)).then(|| {
@@ -136,11 +107,7 @@ pub(crate) fn sample(rng: &mut SimRng, tag: u64, len_max: u64) -> Append {
         commit.resize(commit.len() + rng.below(300) as usize, b'.');
         Bytes::from(commit)
     });
-    Append {
-        blocks,
-        commit,
-        relaxed: false,
-    }
+    Append { blocks, commit, relaxed: false }
 }
 
 impl Model {
@@ -164,21 +131,13 @@ impl Model {
 
     /// Checks one replayed append, and with a ledger the data of its blocks.
     pub(crate) fn check_one(&self, replayed: &Replayed, ledger: Option<&Ledger>) {
-        let expected = self
-            .appends
-            .get(&replayed.lsn)
-            .unwrap_or_else(|| panic!("{} was never appended", replayed.lsn));
+        let expected = self.appends.get(&replayed.lsn).unwrap_or_else(|| panic!("{} was never appended", replayed.lsn));
         assert_eq!(replayed.commit, expected.commit, "commit of {}", replayed.lsn);
         assert_eq!(replayed.blocks.len(), expected.blocks.len());
         for (placed, block) in replayed.blocks.iter().zip(&expected.blocks) {
             assert_eq!((placed.lsn, &placed.directory), (replayed.lsn, &block.directory));
             if let Some(ledger) = ledger {
-                assert_eq!(
-                    ledger.read(&placed.location).unwrap(),
-                    block.data,
-                    "data of {}",
-                    replayed.lsn
-                );
+                assert_eq!(ledger.read(&placed.location).unwrap(), block.data, "data of {}", replayed.lsn);
             }
         }
     }
@@ -186,19 +145,10 @@ impl Model {
     /// Checks that exactly the appends up to the last one replayed are there, and at least those up to `least`.
     pub(crate) fn check_prefix(&self, replayed: &[Replayed], least: Lsn, ledger: Option<&Ledger>) {
         for (index, append) in replayed.iter().enumerate() {
-            assert_eq!(
-                append.lsn,
-                Lsn(index as u64 + 1),
-                "appends are replayed in order and without a gap"
-            );
+            assert_eq!(append.lsn, Lsn(index as u64 + 1), "appends are replayed in order and without a gap");
             self.check_one(append, ledger);
         }
-        assert!(
-            replayed.len() as u64 >= least.0,
-            "{} appends were acknowledged, {} are there",
-            least,
-            replayed.len()
-        );
+        assert!(replayed.len() as u64 >= least.0, "{} appends were acknowledged, {} are there", least, replayed.len());
     }
 
     /// Forgets what a crash took back.
@@ -229,11 +179,7 @@ pub(crate) fn is_corrupt<T>(result: &Result<T>) -> bool {
 pub(crate) fn places(model: &Model, replayed: &[Replayed]) -> Vec<(Location, Bytes)> {
     let blocks = replayed.iter().flat_map(|append| {
         let expected = &model.appends[&append.lsn];
-        append
-            .blocks
-            .iter()
-            .zip(&expected.blocks)
-            .map(|(placed, block)| (placed.location, block.data.clone()))
+        append.blocks.iter().zip(&expected.blocks).map(|(placed, block)| (placed.location, block.data.clone()))
     });
     blocks.collect()
 }

@@ -12,10 +12,8 @@ fn sample() -> Inode {
     inode.attr.atime = Timestamp(-5);
     inode.etag = Some("d41d8cd98f00b204e9800998ecf8427e".to_owned());
     inode.version = 99;
-    inode.items = vec![
-        Item::hole(4096),
-        Item { len: 65_904, source: Source::Chunk { id: ChunkId([3; 32]), offset: 12 } },
-    ];
+    inode.items =
+        vec![Item::hole(4096), Item { len: 65_904, source: Source::Chunk { id: ChunkId([3; 32]), offset: 12 } }];
     inode.meta.user.insert("colour".to_owned(), "blue".to_owned());
     inode.parts = vec![5 << 20, 17];
     inode

@@ -40,7 +40,8 @@ fn numbers_are_not_given_out_twice_when_the_change_that_reserved_them_failed() {
     let missing = ns.copy_object(&root(), ("bkt", b"missing"), &Condition::default(), ("bkt", &key), None);
     assert!(missing.is_err());
     let wrong = Condition { etag_in: vec!["none".to_owned()], ..Condition::default() };
-    let refused = ns.put_object(&root(), "bkt", b"new/directory/object", content(ns, b"x"), None, ObjectMeta::default(), &wrong);
+    let refused =
+        ns.put_object(&root(), "bkt", b"new/directory/object", content(ns, b"x"), None, ObjectMeta::default(), &wrong);
     assert!(refused.is_err(), "directories were made, numbers drawn, and then the condition did not hold");
     let op = root();
     let before = ns.mknod(&op, dir, b"before", file()).unwrap().ino;
@@ -166,10 +167,12 @@ fn an_answer_that_rests_on_a_removal_or_a_refusal_waits_for_it() {
 fn a_thousand_long_keys_are_deleted_by_one_request() {
     let (_world, store) = store();
     let ns = store.namespace();
-    let keys: Vec<String> = (0..1000).map(|n| format!("{:0>190}/{n:04}{}", n % 7, "x/".repeat(400))).map(|key| key + "e").collect();
+    let keys: Vec<String> =
+        (0..1000).map(|n| format!("{:0>190}/{n:04}{}", n % 7, "x/".repeat(400))).map(|key| key + "e").collect();
     for key in &keys {
         let content = content(ns, key.as_bytes());
-        ns.put_object(&root(), "bkt", key.as_bytes(), content, None, ObjectMeta::default(), &Condition::default()).unwrap();
+        ns.put_object(&root(), "bkt", key.as_bytes(), content, None, ObjectMeta::default(), &Condition::default())
+            .unwrap();
     }
     let asked: Vec<Vec<u8>> = keys.iter().map(|key| key.clone().into_bytes()).collect();
     let removed = ns.delete_objects(&root(), "bkt", &asked).unwrap();
@@ -192,14 +195,16 @@ fn a_large_upload_can_be_given_up_and_its_bucket_removed() {
     let upload = ns.create_upload(&root(), "bkt", b"large", ObjectMeta::default()).unwrap();
     for number in 1..=40u32 {
         let part = content(ns, &noise(u64::from(number), 1 << 20));
-        ns.put_part(&root(), "bkt", b"large", &upload.id, number, part, format!("{number:032x}"), BTreeMap::new()).unwrap();
+        ns.put_part(&root(), "bkt", b"large", &upload.id, number, part, format!("{number:032x}"), BTreeMap::new())
+            .unwrap();
     }
     ns.abort_upload(&root(), "bkt", b"large", &upload.id).unwrap();
     for number in 0..300u32 {
         let key = format!("u{number}");
         let upload = ns.create_upload(&root(), "bkt", key.as_bytes(), ObjectMeta::default()).unwrap();
         let part = content(ns, key.as_bytes());
-        ns.put_part(&root(), "bkt", key.as_bytes(), &upload.id, 1, part, format!("{number:032x}"), BTreeMap::new()).unwrap();
+        ns.put_part(&root(), "bkt", key.as_bytes(), &upload.id, 1, part, format!("{number:032x}"), BTreeMap::new())
+            .unwrap();
     }
     ns.delete_bucket(&root(), "bkt").unwrap();
     while ns.store().collect().unwrap() > 0 {}

@@ -11,7 +11,13 @@ type Tree = Vec<(String, Vec<u8>)>;
 
 fn tree(ns: &strata_namespace::Namespace) -> Tree {
     let found = keys(ns, "", None).0;
-    found.into_iter().map(|key| { let data = get(ns, &key).expect("listed, so readable"); (key, data) }).collect()
+    found
+        .into_iter()
+        .map(|key| {
+            let data = get(ns, &key).expect("listed, so readable");
+            (key, data)
+        })
+        .collect()
 }
 
 /// Steps of a workload; each is acknowledged when it returns.
@@ -125,7 +131,8 @@ fn a_crash_at_any_io_leaves_a_prefix_that_holds_everything_acknowledged() {
             if choice > 0 {
                 world.vanish(&format!("disk{}", choice - 1));
             }
-            let store = try_open(&world, 2, 1).unwrap_or_else(|error| panic!("crash at {at}, choice {choice}: {error} {error:?}"));
+            let store = try_open(&world, 2, 1)
+                .unwrap_or_else(|error| panic!("crash at {at}, choice {choice}: {error} {error:?}"));
             let found = tree(store.namespace());
             let seen = states.iter().position(|state| *state == found);
             assert!(

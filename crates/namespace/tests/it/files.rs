@@ -154,10 +154,7 @@ fn rename_replaces_swaps_and_refuses_as_posix_says() {
     assert_eq!(ns.rename(&op, (bucket, b"a"), (bucket, b"b"), replace).unwrap_err().kind, ErrorKind::NotEmpty);
     assert_eq!(ns.rename(&op, (bucket, b"a"), (a, b"in"), replace).unwrap_err().kind, ErrorKind::Loop);
     assert_eq!(ns.rename(&op, (a, b"x"), (bucket, b"b"), replace).unwrap_err().kind, ErrorKind::IsDirectory);
-    assert_eq!(
-        ns.rename(&op, (a, b"x"), (b, b"y"), RenameMode::NoReplace).unwrap_err().kind,
-        ErrorKind::Exists
-    );
+    assert_eq!(ns.rename(&op, (a, b"x"), (b, b"y"), RenameMode::NoReplace).unwrap_err().kind, ErrorKind::Exists);
     ns.rename(&op, (a, b"x"), (b, b"y"), RenameMode::Exchange).unwrap();
     assert_eq!((get(ns, "a/x").unwrap(), get(ns, "b/y").unwrap()), (b"2".to_vec(), b"1".to_vec()));
     ns.rename(&op, (a, b"x"), (b, b"y"), replace).unwrap();
@@ -222,10 +219,7 @@ fn special_nodes_links_and_attributes_keep_what_they_were_given() {
     let device = NewNode { kind: NodeKind::CharDevice, mode: 0o600, rdev: 0x105 };
     let device = ns.mknod(&op, bucket, b"null", device).unwrap();
     ns.set_xattr(&op, link.ino, b"trusted.t", b"v", XattrMode::Any).unwrap();
-    assert_eq!(
-        ns.set_xattr(&op, link.ino, b"trusted.t", b"v", XattrMode::Create).unwrap_err().kind,
-        ErrorKind::Exists
-    );
+    assert_eq!(ns.set_xattr(&op, link.ino, b"trusted.t", b"v", XattrMode::Create).unwrap_err().kind, ErrorKind::Exists);
     ns.store().ledger().sync().unwrap();
     drop(store);
     world.restart(3);
@@ -264,7 +258,11 @@ fn a_directory_reads_in_pages_and_its_cursors_stay_valid() {
         }
     }
     assert_eq!(names.len(), 25);
-    assert_eq!(names, { let mut sorted = names.clone(); sorted.sort(); sorted });
+    assert_eq!(names, {
+        let mut sorted = names.clone();
+        sorted.sort();
+        sorted
+    });
 }
 
 #[test]
@@ -326,4 +324,39 @@ fn a_store_closed_in_order_has_nothing_to_replay_at_the_next_start() {
     assert_eq!(store.replayed, 0);
     assert_eq!(get(store.namespace(), "k").unwrap(), b"value");
     sound(store.namespace());
+}
+
+#[test]
+fn buckets_that_change_places_do_so_at_every_door() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let op = root();
+    ns.create_bucket(&op, "other", None).unwrap();
+    put(ns, "k", b"of bkt");
+    let root_dir = strata_namespace::ROOT_INO;
+    ns.rename(&op, (root_dir, b"bkt"), (root_dir, b"other"), RenameMode::Exchange).unwrap();
+    assert!(ns.get_object(&op, "other", b"k").is_ok());
+    assert!(ns.resolve(&op, b"/other/k").is_ok());
+    sound(ns);
+}
+
+#[test]
+fn a_file_moved_into_a_strict_bucket_is_synced_like_its_neighbours() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let op = root();
+    ns.create_bucket(&op, "loose", Some(strata_namespace::Durability::Relaxed)).unwrap();
+    let loose = ns.resolve(&op, b"/loose").unwrap().ino;
+    let strict = ns.resolve(&op, b"/bkt").unwrap().ino;
+    let file = ns.create(&op, loose, b"f", 0o644, RW, true, false).unwrap().ino;
+    ns.mkdir(&op, loose, b"d", 0o755).unwrap();
+    ns.write(&op, file, 0, b"x").unwrap();
+    ns.rename(&op, (loose, b"f"), (strict, b"f"), RenameMode::Replace).unwrap();
+    let sync = root();
+    ns.fsync(&sync, file).unwrap();
+    assert!(sync.strict());
+    let moved = ns.rename(&op, (loose, b"d"), (strict, b"d"), RenameMode::Replace);
+    assert_eq!(moved.unwrap_err().kind, ErrorKind::NotPermitted);
+    ns.close(&op, file, true).unwrap();
+    sound(ns);
 }

@@ -1,6 +1,6 @@
 //! Buckets, keys, listings, multipart: the object side.
 
-use strata_namespace::{Condition, Door, Caller, ErrorKind, ObjectMeta, Op};
+use strata_namespace::{Caller, Condition, Door, ErrorKind, ObjectMeta, Op};
 
 use crate::support::*;
 
@@ -135,8 +135,7 @@ fn a_copy_moves_no_data_and_outlives_its_source() {
     let ns = store.namespace();
     let data = noise(3, 3_000_000);
     put(ns, "source", &data);
-    let info =
-        ns.copy_object(&root(), ("bkt", b"source"), &Condition::default(), ("bkt", b"x/copy"), None).unwrap();
+    let info = ns.copy_object(&root(), ("bkt", b"source"), &Condition::default(), ("bkt", b"x/copy"), None).unwrap();
     assert_eq!(info.attr.size, 3_000_000);
     ns.delete_object(&root(), "bkt", b"source", &Condition::default()).unwrap();
     assert!(get(ns, "x/copy").unwrap() == data);
@@ -153,8 +152,17 @@ fn parts_become_one_object_in_their_order_and_unlisted_ones_are_let_go() {
     for number in [3u32, 1, 2, 7] {
         let bytes = data.get(number as usize - 1).map_or(&b"unlisted"[..], |data| data);
         let etag = format!("{number:032x}");
-        ns.put_part(&root(), "bkt", b"joined", &upload.id, number, content(ns, bytes), etag.clone(), Default::default())
-            .unwrap();
+        ns.put_part(
+            &root(),
+            "bkt",
+            b"joined",
+            &upload.id,
+            number,
+            content(ns, bytes),
+            etag.clone(),
+            Default::default(),
+        )
+        .unwrap();
         if number != 7 {
             listed.push((number, etag));
         }
@@ -188,8 +196,7 @@ fn uploads_list_by_key_and_aborting_leaves_nothing() {
     let (all, more) = ns.uploads(&root(), "bkt", b"", None, 3).unwrap();
     assert!(more);
     assert_eq!(all.iter().map(|u| u.key.clone()).collect::<Vec<_>>(), [&b"a"[..], b"a/x", b"ab"]);
-    let (rest, more) =
-        ns.uploads(&root(), "bkt", b"", Some((all[2].key.clone(), all[2].id.clone())), 3).unwrap();
+    let (rest, more) = ns.uploads(&root(), "bkt", b"", Some((all[2].key.clone(), all[2].id.clone())), 3).unwrap();
     assert_eq!((rest.len(), more), (1, false));
     let (under_a, _) = ns.uploads(&root(), "bkt", b"a/", None, 9).unwrap();
     assert_eq!(under_a.len(), 1);
@@ -209,6 +216,7 @@ fn mode_bits_hold_for_s3_callers_too() {
     ns.setattr(&root(), ino, &set).unwrap();
     let stranger = Op::new(Caller::new(1000, 1000, [].into(), Door::S3));
     assert_eq!(ns.get_object(&stranger, "bkt", b"secret").err().unwrap().kind, ErrorKind::AccessDenied);
-    let refused = ns.put_object(&stranger, "bkt", b"n", content(ns, b""), None, ObjectMeta::default(), &Condition::default());
+    let refused =
+        ns.put_object(&stranger, "bkt", b"n", content(ns, b""), None, ObjectMeta::default(), &Condition::default());
     assert_eq!(refused.unwrap_err().kind, ErrorKind::AccessDenied);
 }

@@ -64,13 +64,15 @@ fn split(path: &str) -> (&str, &str) {
 
 fn apply(ns: &Namespace, op: &Op, step: &Step) -> Result<()> {
     let at = |path: &str| ns.resolve(op, format!("/bkt/{path}").as_bytes()).map(|attr| attr.ino);
-    let place = |path: &'_ str| -> Result<(Ino, Vec<u8>)> { Ok((at(split(path).0)?, split(path).1.as_bytes().to_vec())) };
+    let place =
+        |path: &'_ str| -> Result<(Ino, Vec<u8>)> { Ok((at(split(path).0)?, split(path).1.as_bytes().to_vec())) };
     match step {
         Step::Put(key, seed) => {
             let mut ingest = ns.ingest(op, "bkt")?;
             ingest.push(&bytes(*seed))?;
             let content = ingest.finish()?;
-            ns.put_object(op, "bkt", key.as_bytes(), content, None, ObjectMeta::default(), &Condition::default()).map(|_| ())
+            ns.put_object(op, "bkt", key.as_bytes(), content, None, ObjectMeta::default(), &Condition::default())
+                .map(|_| ())
         }
         Step::Delete(key) => ns.delete_object(op, "bkt", key.as_bytes(), &Condition::default()).map(|_| ()),
         Step::Copy(from, to) => {
@@ -281,7 +283,8 @@ fn the_tree_behaves_like_a_simple_one_whatever_is_done_to_it() {
                 assert_eq!(seen(store.namespace()), model.seen(), "seed {seed}, restarted after step {n}");
             }
         }
-        let listed: Vec<String> = keys(store.namespace(), "", None).0.into_iter().filter(|key| !key.ends_with('/')).collect();
+        let listed: Vec<String> =
+            keys(store.namespace(), "", None).0.into_iter().filter(|key| !key.ends_with('/')).collect();
         assert_eq!(listed, model.files.keys().cloned().collect::<Vec<_>>(), "seed {seed}");
         sound(store.namespace());
     }
@@ -332,7 +335,8 @@ fn after_a_crash_at_any_moment_the_tree_is_one_that_was_and_holds_what_was_ackno
             if choice > 1 {
                 world.vanish(&format!("disk{}", choice - 2));
             }
-            let store = try_open(&world, 2, 1).unwrap_or_else(|error| panic!("seed {seed}, choice {choice}: {error:?}"));
+            let store =
+                try_open(&world, 2, 1).unwrap_or_else(|error| panic!("seed {seed}, choice {choice}: {error:?}"));
             let found = seen(store.namespace());
             assert!(
                 states[acknowledged..].contains(&found),

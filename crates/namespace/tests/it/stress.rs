@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use strata_namespace::{Condition, Content, ListQuery, Namespace, ObjectMeta, OpenStore, RenameMode, SetAttr, StoreConfig};
+use strata_namespace::{
+    Condition, Content, ListQuery, Namespace, ObjectMeta, OpenStore, RenameMode, SetAttr, StoreConfig,
+};
 use strata_seam::sim::SimRng;
 use strata_seam::{Disk, Ino, SystemClock, SystemEntropy};
 
@@ -22,12 +24,8 @@ fn open_files(folder: &std::path::Path, threads: bool) -> OpenStore {
         Arc::new(strata_disk::FileDisk::open_buffered(&path).expect("a disk"))
     });
     let world = strata_seam::sim::SimWorld::new(1);
-    let config = StoreConfig {
-        disks: disks.collect(),
-        index_dir: Some(folder.join("index")),
-        threads,
-        ..config(&world, 2, 1)
-    };
+    let config =
+        StoreConfig { disks: disks.collect(), index_dir: Some(folder.join("index")), threads, ..config(&world, 2, 1) };
     OpenStore::open(config, Arc::new(SystemClock::new()), &SystemEntropy).expect("the store opens")
 }
 
@@ -37,7 +35,8 @@ fn made(ns: &Namespace, data: &[u8]) -> Content {
 
 fn put_at(ns: &Namespace, key: &str, data: &[u8]) {
     let op = root();
-    ns.put_object(&op, "bkt", key.as_bytes(), made(ns, data), None, ObjectMeta::default(), &Condition::default()).expect("put");
+    ns.put_object(&op, "bkt", key.as_bytes(), made(ns, data), None, ObjectMeta::default(), &Condition::default())
+        .expect("put");
 }
 
 /// One thread's work: changes of its own files, each checked at once. Returns what they hold.
@@ -101,7 +100,8 @@ fn writer(ns: &Namespace, number: u64, until: Instant) -> BTreeMap<String, Vec<u
             7 => {
                 let to = format!("{}/{name}", dir(rng.below(2)));
                 let at = |key: &str| ns.resolve(&root(), format!("/bkt/{}", &key[..7]).as_bytes()).expect("shared").ino;
-                ns.rename(&root(), (at(&key), name.as_bytes()), (at(&to), name.as_bytes()), RenameMode::Replace).expect("rename");
+                ns.rename(&root(), (at(&key), name.as_bytes()), (at(&to), name.as_bytes()), RenameMode::Replace)
+                    .expect("rename");
                 let data = files.remove(&key).expect("known");
                 files.insert(to.clone(), data);
                 assert!(get(ns, &to).expect("moved") == files[&to]);
@@ -194,7 +194,10 @@ fn writes_and_changes_by_reference_to_one_file_do_not_undo_each_other() {
                 put_at(ns, "source", &data);
                 let source = ns.resolve(&root(), b"/bkt/source").expect("it").ino;
                 let at = 4 * REGION;
-                assert_eq!(ns.copy_range(&root(), (source, 0), (ino, at as u64), REGION as u64).expect("copied"), REGION as u64);
+                assert_eq!(
+                    ns.copy_range(&root(), (source, 0), (ino, at as u64), REGION as u64).expect("copied"),
+                    REGION as u64
+                );
                 holds(at, &data);
                 std::thread::sleep(Duration::from_millis(2));
                 holds(at, &data);

@@ -18,16 +18,12 @@ impl SimClock {
     /// A clock at its start.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            wall: AtomicI64::new(START),
-            monotonic: AtomicU64::new(0),
-        }
+        Self { wall: AtomicI64::new(START), monotonic: AtomicU64::new(0) }
     }
 
     /// Lets `nanos` nanoseconds pass on both times.
     pub fn advance(&self, nanos: u64) {
-        self.wall
-            .fetch_add(i64::try_from(nanos).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.wall.fetch_add(i64::try_from(nanos).unwrap_or(i64::MAX), Ordering::Relaxed);
         self.monotonic.fetch_add(nanos, Ordering::Relaxed);
     }
 
@@ -37,10 +33,7 @@ impl SimClock {
     }
 
     pub(super) fn times(&self) -> (i64, u64) {
-        (
-            self.wall.load(Ordering::Relaxed),
-            self.monotonic.load(Ordering::Relaxed),
-        )
+        (self.wall.load(Ordering::Relaxed), self.monotonic.load(Ordering::Relaxed))
     }
 
     pub(super) fn set_times(&self, (wall, monotonic): (i64, u64)) {

@@ -14,34 +14,16 @@ const SECTOR: u64 = SECTOR_LEN as u64;
 pub fn check(disk: &dyn Disk) {
     let checks: [(&str, Check); 15] = [
         ("a new disk lists nothing and has room", starts_empty),
-        (
-            "a created file reads as zeros, zeroed or only reserved",
-            created_files_read_zero,
-        ),
-        (
-            "creating a file again replaces it by zeros of the new length",
-            creating_again_replaces,
-        ),
+        ("a created file reads as zeros, zeroed or only reserved", created_files_read_zero),
+        ("creating a file again replaces it by zeros of the new length", creating_again_replaces),
         ("files are listed in order of name with their lengths", lists_in_order),
-        (
-            "bytes written at any offset in either mode are read back",
-            reads_what_was_written,
-        ),
-        (
-            "writes of either mode to one range are seen in the order of the calls",
-            modes_do_not_overtake,
-        ),
+        ("bytes written at any offset in either mode are read back", reads_what_was_written),
+        ("writes of either mode to one range are seen in the order of the calls", modes_do_not_overtake),
         ("a read past the end is a short read, also far past it", short_reads),
-        (
-            "a write past the end is refused and changes nothing",
-            writes_past_the_end,
-        ),
+        ("a write past the end is refused and changes nothing", writes_past_the_end),
         ("empty reads and writes succeed up to the end", empty_ranges),
         ("two handles of one file see the same bytes", handles_share_content),
-        (
-            "replace swaps the whole content, creating the file where there is none",
-            replaces_whole,
-        ),
+        ("replace swaps the whole content, creating the file where there is none", replaces_whole),
         ("a removed file is gone, and removing it again succeeds", removes),
         ("an open file outlives its name", open_files_outlive_names),
         ("opening what does not exist is not found", opening_nothing),
@@ -51,9 +33,7 @@ pub fn check(disk: &dyn Disk) {
         if let Err(error) = holds(disk) {
             panic!("\"{sentence}\" fails on {}: {error} {:?}", disk.label(), error.source);
         }
-        let left = disk
-            .list()
-            .unwrap_or_else(|error| panic!("list after \"{sentence}\": {error}"));
+        let left = disk.list().unwrap_or_else(|error| panic!("list after \"{sentence}\": {error}"));
         assert_eq!(left, [], "\"{sentence}\" left files behind");
     }
 }
@@ -90,8 +70,7 @@ fn created_files_read_zero(disk: &dyn Disk) -> Result<(), DiskError> {
 }
 
 fn creating_again_replaces(disk: &dyn Disk) -> Result<(), DiskError> {
-    disk.create("segment", 3 * SECTOR, true)?
-        .write_at(0, &[1; 3 * SECTOR_LEN], WriteMode::Durable)?;
+    disk.create("segment", 3 * SECTOR, true)?.write_at(0, &[1; 3 * SECTOR_LEN], WriteMode::Durable)?;
     let file = disk.create("segment", 2 * SECTOR, true)?;
     assert_eq!(content(&*file)?, [0; 2 * SECTOR_LEN]);
     disk.remove("segment")
@@ -102,17 +81,8 @@ fn lists_in_order(disk: &dyn Disk) -> Result<(), DiskError> {
         disk.create(name, len, false)?;
     }
     let listed: Vec<_> = disk.list()?.into_iter().map(|file| (file.name, file.len)).collect();
-    assert_eq!(
-        listed,
-        [
-            ("a.b_c".to_owned(), 1),
-            ("seg-10".to_owned(), 10),
-            ("seg-2".to_owned(), 2)
-        ]
-    );
-    ["seg-10", "seg-2", "a.b_c"]
-        .into_iter()
-        .try_for_each(|name| disk.remove(name))
+    assert_eq!(listed, [("a.b_c".to_owned(), 1), ("seg-10".to_owned(), 10), ("seg-2".to_owned(), 2)]);
+    ["seg-10", "seg-2", "a.b_c"].into_iter().try_for_each(|name| disk.remove(name))
 }
 
 fn reads_what_was_written(disk: &dyn Disk) -> Result<(), DiskError> {
@@ -154,10 +124,7 @@ fn modes_do_not_overtake(disk: &dyn Disk) -> Result<(), DiskError> {
 fn short_reads(disk: &dyn Disk) -> Result<(), DiskError> {
     let file = disk.create("segment", 100, true)?;
     for (offset, len) in [(0, 101), (99, 2), (100, 1), (1 << 40, 1), (u64::MAX, 1)] {
-        assert_eq!(
-            kind_of(file.read_at(offset, &mut vec![0; len])),
-            Some(DiskErrorKind::ShortRead)
-        );
+        assert_eq!(kind_of(file.read_at(offset, &mut vec![0; len])), Some(DiskErrorKind::ShortRead));
     }
     file.read_at(99, &mut [0])?;
     disk.remove("segment")
@@ -167,10 +134,7 @@ fn writes_past_the_end(disk: &dyn Disk) -> Result<(), DiskError> {
     let file = disk.create("segment", SECTOR, true)?;
     for mode in [WriteMode::Buffered, WriteMode::Durable] {
         for offset in [1, SECTOR, 1 << 40, u64::MAX] {
-            assert_eq!(
-                kind_of(file.write_at(offset, &[1; SECTOR_LEN], mode)),
-                Some(DiskErrorKind::ShortRead)
-            );
+            assert_eq!(kind_of(file.write_at(offset, &[1; SECTOR_LEN], mode)), Some(DiskErrorKind::ShortRead));
         }
     }
     assert_eq!(content(&*disk.open("segment")?)?, [0; SECTOR_LEN]);
@@ -221,10 +185,7 @@ fn open_files_outlive_names(disk: &dyn Disk) -> Result<(), DiskError> {
     disk.replace("state", b"old")?;
     let old = disk.open("state")?;
     disk.replace("state", b"new!")?;
-    assert_eq!(
-        (content(&*old)?, content(&*disk.open("state")?)?),
-        (b"old".to_vec(), b"new!".to_vec())
-    );
+    assert_eq!((content(&*old)?, content(&*disk.open("state")?)?), (b"old".to_vec(), b"new!".to_vec()));
     disk.remove("state")?;
     old.write_at(0, b"O", WriteMode::Buffered)?;
     assert_eq!(content(&*old)?, b"Old");
@@ -239,21 +200,9 @@ fn opening_nothing(disk: &dyn Disk) -> Result<(), DiskError> {
 fn refuses_names(disk: &dyn Disk) -> Result<(), DiskError> {
     for name in ["", "..", "../x", "/etc/hostname", "a/b", ".hidden", "a~", "Upper"] {
         assert_eq!(kind_of(disk.open(name)), Some(DiskErrorKind::NotFound), "open {name}");
-        assert_eq!(
-            kind_of(disk.create(name, 1, false)),
-            Some(DiskErrorKind::NotFound),
-            "create {name}"
-        );
-        assert_eq!(
-            kind_of(disk.replace(name, b"x")),
-            Some(DiskErrorKind::NotFound),
-            "replace {name}"
-        );
-        assert_eq!(
-            kind_of(disk.remove(name)),
-            Some(DiskErrorKind::NotFound),
-            "remove {name}"
-        );
+        assert_eq!(kind_of(disk.create(name, 1, false)), Some(DiskErrorKind::NotFound), "create {name}");
+        assert_eq!(kind_of(disk.replace(name, b"x")), Some(DiskErrorKind::NotFound), "replace {name}");
+        assert_eq!(kind_of(disk.remove(name)), Some(DiskErrorKind::NotFound), "remove {name}");
     }
     Ok(())
 }

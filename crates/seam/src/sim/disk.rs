@@ -45,30 +45,19 @@ impl Call<'_> {
     }
 
     fn error(&self, kind: DiskErrorKind) -> DiskError {
-        let Self {
-            op, file, offset, len, ..
-        } = self;
+        let Self { op, file, offset, len, .. } = self;
         let what = match op {
             IoOp::List | IoOp::Space => format!("{op:?}").to_lowercase(),
             IoOp::Read | IoOp::Write => format!("{op:?} {file} at {offset}, {len} bytes").to_lowercase(),
             _ => format!("{op:?} {file}").to_lowercase(),
         };
-        DiskError {
-            kind,
-            disk: self.disk.to_owned(),
-            what,
-            source: None,
-        }
+        DiskError { kind, disk: self.disk.to_owned(), what, source: None }
     }
 }
 
 impl SimDisk {
     pub(super) fn new(world: Arc<Shared>, name: &str, boot: u64) -> Self {
-        Self {
-            world,
-            name: name.to_owned(),
-            boot,
-        }
+        Self { world, name: name.to_owned(), boot }
     }
 
     /// Runs one call: `done` for the normal case, `wrong` when a fault or a crash changes it.
@@ -79,13 +68,7 @@ impl SimDisk {
         len: u64,
         act: impl FnOnce(&mut State, Verdict) -> Result<R, DiskErrorKind>,
     ) -> Result<R, DiskError> {
-        let call = Call {
-            disk: &self.name,
-            op,
-            file,
-            offset: 0,
-            len,
-        };
+        let call = Call { disk: &self.name, op, file, offset: 0, len };
         if !matches!(op, IoOp::List | IoOp::Space) && !is_file_name(file) {
             return Err(call.error(DiskErrorKind::NotFound));
         }
@@ -145,15 +128,7 @@ impl Disk for SimDisk {
     fn list(&self) -> Result<Vec<FileInfo>, DiskError> {
         self.query(IoOp::List, "", |disk| {
             let len = |id| disk.tree.files.get(id).map_or(0, |file| file.len);
-            Ok(disk
-                .tree
-                .names
-                .iter()
-                .map(|(name, id)| FileInfo {
-                    name: name.clone(),
-                    len: len(id),
-                })
-                .collect())
+            Ok(disk.tree.names.iter().map(|(name, id)| FileInfo { name: name.clone(), len: len(id) }).collect())
         })
     }
 
@@ -208,11 +183,7 @@ impl Disk for SimDisk {
                 other => {
                     if matches!(other, Verdict::CrashDuring) {
                         let (disk, name) = (self.name.clone(), name.to_owned());
-                        state.in_flight.push(InFlight::Replace {
-                            disk,
-                            name,
-                            content: content.into(),
-                        });
+                        state.in_flight.push(InFlight::Replace { disk, name, content: content.into() });
                     }
                     Err(other.refusal())
                 }
@@ -230,10 +201,7 @@ impl Disk for SimDisk {
                 }
                 other => {
                     if matches!(other, Verdict::CrashDuring) {
-                        state.in_flight.push(InFlight::Remove {
-                            disk: self.name.clone(),
-                            name: name.to_owned(),
-                        });
+                        state.in_flight.push(InFlight::Remove { disk: self.name.clone(), name: name.to_owned() });
                     }
                     Err(other.refusal())
                 }
@@ -247,7 +215,10 @@ impl Disk for SimDisk {
                 total: disk.capacity,
                 free: disk.capacity.saturating_sub(disk.tree.used()),
                 // Every simulated disk is a file system of its own.
-                volume: self.label().bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(257).wrapping_add(u64::from(byte))),
+                volume: self
+                    .label()
+                    .bytes()
+                    .fold(0, |sum: u64, byte| sum.wrapping_mul(257).wrapping_add(u64::from(byte))),
             })
         })
     }
@@ -259,19 +230,9 @@ impl SimDiskFile {
         (op, offset, len): (IoOp, u64, usize),
         act: impl FnOnce(&mut State, Verdict) -> Result<R, DiskErrorKind>,
     ) -> Result<R, DiskError> {
-        let call = Call {
-            disk: &self.disk,
-            op,
-            file: &self.name,
-            offset,
-            len: len as u64,
-        };
+        let call = Call { disk: &self.disk, op, file: &self.name, offset, len: len as u64 };
         let mut state = self.world.lock();
-        if state
-            .disks
-            .get(&self.disk)
-            .is_none_or(|disk| disk.generation != self.generation)
-        {
+        if state.disks.get(&self.disk).is_none_or(|disk| disk.generation != self.generation) {
             return Err(call.error(DiskErrorKind::Gone));
         }
         let verdict = state.judge(&self.world.clock, call.record());
@@ -391,11 +352,7 @@ impl DiskFile for SimDiskFile {
 impl Drop for SimDiskFile {
     fn drop(&mut self) {
         let mut state = self.world.lock();
-        let Some(disk) = state
-            .disks
-            .get_mut(&self.disk)
-            .filter(|disk| disk.generation == self.generation)
-        else {
+        let Some(disk) = state.disks.get_mut(&self.disk).filter(|disk| disk.generation == self.generation) else {
             return;
         };
         let tree = disk.tree_mut();

@@ -146,11 +146,7 @@ mod tests {
     }
 
     fn append(file: &dyn DiskFile, number: u8, mistake: Mistake) -> Result<(), DiskError> {
-        file.write_at(
-            u64::from(number) * RECORD,
-            &[number + 1; RECORD as usize],
-            WriteMode::Buffered,
-        )?;
+        file.write_at(u64::from(number) * RECORD, &[number + 1; RECORD as usize], WriteMode::Buffered)?;
         match mistake {
             Mistake::ForgetsTheSync => Ok(()),
             Mistake::RetriesTheSync => file.sync().or_else(|_| file.sync()),
@@ -163,9 +159,7 @@ mod tests {
         let Ok(file) = world.disk("disk0").open("log") else {
             return 0;
         };
-        (0..RECORDS)
-            .find(|number| append(&*file, *number, mistake).is_err())
-            .unwrap_or(RECORDS)
+        (0..RECORDS).find(|number| append(&*file, *number, mistake).is_err()).unwrap_or(RECORDS)
     }
 
     /// Reads the log as recovery would and says whether it kept its promise.
@@ -181,10 +175,7 @@ mod tests {
 
     fn log_world() -> SimWorld {
         let world = SimWorld::new(5);
-        world
-            .disk("disk0")
-            .create("log", u64::from(RECORDS) * RECORD, true)
-            .unwrap();
+        world.disk("disk0").create("log", u64::from(RECORDS) * RECORD, true).unwrap();
         world
     }
 
@@ -248,11 +239,7 @@ mod tests {
 
     #[test]
     fn a_log_that_forgets_or_retries_its_sync_or_trusts_torn_records_is_caught() {
-        for mistake in [
-            Mistake::ForgetsTheSync,
-            Mistake::RetriesTheSync,
-            Mistake::TrustsTornRecords,
-        ] {
+        for mistake in [Mistake::ForgetsTheSync, Mistake::RetriesTheSync, Mistake::TrustsTornRecords] {
             assert!(broken_promises(mistake).1 > 0);
         }
     }

@@ -33,10 +33,7 @@ impl IoOp {
     /// crash at the next changing one, so a sweep may skip it.
     #[must_use]
     pub const fn is_change(self) -> bool {
-        matches!(
-            self,
-            Self::Write | Self::Sync | Self::Create | Self::Replace | Self::Remove
-        )
+        matches!(self, Self::Write | Self::Sync | Self::Create | Self::Replace | Self::Remove)
     }
 }
 
@@ -132,13 +129,7 @@ impl Fault {
     /// A fault that always strikes, on every disk.
     #[must_use]
     pub const fn new(kind: FaultKind) -> Self {
-        Self {
-            kind,
-            disk: None,
-            op: None,
-            file: None,
-            when: When::Always,
-        }
+        Self { kind, disk: None, op: None, file: None, when: When::Always }
     }
 
     /// The call fails with [`DiskErrorKind::Medium`], as for EIO.

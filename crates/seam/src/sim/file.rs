@@ -40,11 +40,7 @@ pub(super) struct SimFile {
 impl SimFile {
     /// A file of zeros.
     pub(super) fn zeros(len: u64) -> Self {
-        Self {
-            len,
-            linked: true,
-            ..Self::default()
-        }
+        Self { len, linked: true, ..Self::default() }
     }
 
     /// A file with this durable content, in place of `old`, which stale reads then show.
@@ -84,23 +80,14 @@ impl SimFile {
     /// A write into memory.
     pub(super) fn write_buffered(&mut self, offset: u64, data: &[u8]) {
         self.remember(offset, data.len());
-        self.cached
-            .get_or_insert_with(|| self.durable.clone())
-            .write(offset, data);
-        self.pending.push(Pending {
-            offset,
-            data: data.into(),
-        });
+        self.cached.get_or_insert_with(|| self.durable.clone()).write(offset, data);
+        self.pending.push(Pending { offset, data: data.into() });
     }
 
     /// A write to the medium. Pending writes below it are written back first, as a kernel does before direct I/O.
     pub(super) fn write_durable(&mut self, offset: u64, data: &[u8]) {
         self.remember(offset, data.len());
-        if let Some(last) = self
-            .pending
-            .iter()
-            .rposition(|old| old.overlaps(offset, data.len() as u64))
-        {
+        if let Some(last) = self.pending.iter().rposition(|old| old.overlaps(offset, data.len() as u64)) {
             for old in self.pending.drain(..=last) {
                 self.durable.write(old.offset, &old.data);
             }
@@ -278,9 +265,7 @@ mod tests {
             }
             1 => {
                 file.sync();
-                allowed
-                    .iter_mut()
-                    .for_each(|values| *values = values.split_off(values.len() - 1));
+                allowed.iter_mut().for_each(|values| *values = values.split_off(values.len() - 1));
             }
             _ => {
                 file.write_buffered(offset, &data);
@@ -301,23 +286,14 @@ mod tests {
             }
             let mut bytes = vec![0; LEN];
             file.read(0, &mut bytes);
-            assert!(
-                bytes
-                    .iter()
-                    .zip(&allowed)
-                    .all(|(byte, values)| Some(byte) == values.last()),
-                "seed {seed}: reads"
-            );
+            assert!(bytes.iter().zip(&allowed).all(|(byte, values)| Some(byte) == values.last()), "seed {seed}: reads");
             for choices in 0..20 {
                 let mut survivor = file.clone();
                 survivor.power_cut(&mut Fate::new(choices));
                 survivor.read(0, &mut bytes);
                 let legal = bytes.iter().zip(&allowed).all(|(byte, values)| values.contains(byte));
                 assert!(legal, "seed {seed}, choices {choices}");
-                let newest = bytes
-                    .iter()
-                    .zip(&allowed)
-                    .all(|(byte, values)| Some(byte) == values.last());
+                let newest = bytes.iter().zip(&allowed).all(|(byte, values)| Some(byte) == values.last());
                 assert!(choices != 1 || newest, "seed {seed}: everything kept");
             }
         }

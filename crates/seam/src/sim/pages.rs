@@ -36,12 +36,7 @@ fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
         (at < len).then(|| {
             let position = offset + at as u64;
             let within = (position % PAGE_LEN as u64) as usize;
-            let piece = Piece {
-                page: position / PAGE_LEN as u64,
-                within,
-                at,
-                len: (PAGE_LEN - within).min(len - at),
-            };
+            let piece = Piece { page: position / PAGE_LEN as u64, within, at, len: (PAGE_LEN - within).min(len - at) };
             at += piece.len;
             piece
         })
@@ -54,10 +49,7 @@ impl Pages {
     }
 
     fn slot(&mut self, page: u64) -> &mut Option<Arc<Page>> {
-        let group = self
-            .groups
-            .entry(page / GROUP_PAGES)
-            .or_insert_with(|| Arc::new(vec![None; GROUP_PAGES as usize]));
+        let group = self.groups.entry(page / GROUP_PAGES).or_insert_with(|| Arc::new(vec![None; GROUP_PAGES as usize]));
         &mut Arc::make_mut(group)[(page % GROUP_PAGES) as usize]
     }
 

@@ -31,11 +31,7 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn used(&self) -> u64 {
-        self.names
-            .values()
-            .filter_map(|id| self.files.get(id))
-            .map(|file| file.len)
-            .sum()
+        self.names.values().filter_map(|id| self.files.get(id)).map(|file| file.len).sum()
     }
 
     pub(super) fn file_mut(&mut self, id: FileId) -> Option<&mut SimFile> {
@@ -43,10 +39,7 @@ impl Tree {
     }
 
     pub(super) fn named(&self, name: &str) -> Option<&SimFile> {
-        self.names
-            .get(name)
-            .and_then(|id| self.files.get(id))
-            .map(|file| &**file)
+        self.names.get(name).and_then(|id| self.files.get(id)).map(|file| &**file)
     }
 
     pub(super) fn named_mut(&mut self, name: &str) -> Option<&mut SimFile> {
@@ -111,20 +104,9 @@ impl DiskState {
 /// A change of names that was under way when the power went.
 #[derive(Clone, Debug)]
 pub(super) enum InFlight {
-    Create {
-        disk: String,
-        name: String,
-        len: u64,
-    },
-    Replace {
-        disk: String,
-        name: String,
-        content: Arc<[u8]>,
-    },
-    Remove {
-        disk: String,
-        name: String,
-    },
+    Create { disk: String, name: String, len: u64 },
+    Replace { disk: String, name: String, content: Arc<[u8]> },
+    Remove { disk: String, name: String },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -191,10 +173,7 @@ impl State {
     /// Puts this state in place of the present one, and ends the lives of all handles of both.
     pub(super) fn restore(&mut self, earlier: &Self) {
         let newest = self.next_number.max(earlier.next_number);
-        *self = Self {
-            next_number: newest,
-            ..earlier.clone()
-        };
+        *self = Self { next_number: newest, ..earlier.clone() };
         self.kill_handles();
     }
 
@@ -207,9 +186,8 @@ impl State {
     /// Counts one I/O and decides about it. `io.number` is filled in here.
     pub(super) fn judge(&mut self, clock: &SimClock, mut io: IoRecord) -> Verdict {
         let next = self.io_count + 1;
-        let crash_now = self
-            .crash
-            .is_some_and(|plan| (plan.first..plan.first.saturating_add(plan.width)).contains(&next));
+        let crash_now =
+            self.crash.is_some_and(|plan| (plan.first..plan.first.saturating_add(plan.width)).contains(&next));
         if self.crashed && !crash_now {
             return Verdict::Refuse(DiskErrorKind::Gone);
         }
@@ -317,10 +295,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            state: Mutex::new(State::new(seed)),
-            clock: Arc::new(SimClock::new()),
-        }
+        Self { state: Mutex::new(State::new(seed)), clock: Arc::new(SimClock::new()) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

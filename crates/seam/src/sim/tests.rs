@@ -76,11 +76,7 @@ fn unsynced_writes_survive_in_any_subset() {
     let subsets: BTreeSet<_> = outcomes(&world)
         .into_iter()
         .map(|content| [0, 1, 2].map(|number| content[number * SECTOR_LEN..][..SECTOR_LEN].to_vec()))
-        .filter(|sectors| {
-            sectors
-                .iter()
-                .all(|sector| sector.iter().all(|byte| *byte == sector[0]))
-        })
+        .filter(|sectors| sectors.iter().all(|sector| sector.iter().all(|byte| *byte == sector[0])))
         .map(|sectors| sectors.map(|sector| sector[0]))
         .collect();
     assert_eq!(subsets.len(), 8, "all subsets of three whole writes: {subsets:?}");
@@ -104,22 +100,13 @@ fn a_durable_write_is_torn_only_by_a_crash_at_that_write_and_only_between_sector
     world.crash_at(world.io_count() + 1);
     assert_eq!(kind(file.write_at(SECTOR, &[1; 4 * SECTOR_LEN], Durable)), Some(Gone));
     let outcomes = outcomes(&world);
-    let torn_inside_4k = outcomes
-        .iter()
-        .filter(|content| content.chunks(SECTOR_LEN).any(|s| s.contains(&0) && s.contains(&1)));
+    let torn_inside_4k =
+        outcomes.iter().filter(|content| content.chunks(SECTOR_LEN).any(|s| s.contains(&0) && s.contains(&1)));
     assert!(torn_inside_4k.count() > 0, "tears at 512 bytes occur");
     assert!(outcomes.len() > 10);
     for content in outcomes {
-        assert!(
-            content.chunks(512).all(|part| part.iter().all(|byte| *byte == part[0])),
-            "torn inside 512 bytes"
-        );
-        assert!(
-            content[..SECTOR_LEN]
-                .iter()
-                .chain(&content[5 * SECTOR_LEN..])
-                .all(|byte| *byte == 0)
-        );
+        assert!(content.chunks(512).all(|part| part.iter().all(|byte| *byte == part[0])), "torn inside 512 bytes");
+        assert!(content[..SECTOR_LEN].iter().chain(&content[5 * SECTOR_LEN..]).all(|byte| *byte == 0));
     }
 }
 
@@ -141,10 +128,8 @@ fn after_a_crash_every_disk_is_gone_until_the_restart_and_old_handles_stay_dead(
 #[test]
 fn a_crash_during_several_writes_at_once_may_keep_any_of_them() {
     let world = SimWorld::new(0);
-    let files: Vec<_> = ["a", "b", "c"]
-        .map(|disk| world.disk(disk).create("segment", SECTOR, true).unwrap())
-        .into_iter()
-        .collect();
+    let files: Vec<_> =
+        ["a", "b", "c"].map(|disk| world.disk(disk).create("segment", SECTOR, true).unwrap()).into_iter().collect();
     world.crash_during(world.io_count() + 1, 3);
     for file in &files {
         assert_eq!(kind(put(&**file, 0, 1, Durable)), Some(Gone));
@@ -157,18 +142,11 @@ fn a_crash_during_several_writes_at_once_may_keep_any_of_them() {
             world.restart(seed);
             ["a", "b", "c"].map(|disk| world.peek(disk, "segment").unwrap())
         })
-        .filter(|contents| {
-            contents
-                .iter()
-                .all(|content| content.iter().all(|byte| *byte == content[0]))
-        })
+        .filter(|contents| contents.iter().all(|content| content.iter().all(|byte| *byte == content[0])))
         .map(|contents| contents.map(|content| content[0]))
         .collect();
     assert_eq!(subsets.len(), 8, "{subsets:?}");
-    assert!(
-        subsets.iter().flatten().all(|value| *value < 2),
-        "the write after the crash never arrives"
-    );
+    assert!(subsets.iter().flatten().all(|value| *value < 2), "the write after the crash never arrives");
 }
 
 #[test]
@@ -179,10 +157,7 @@ fn a_file_whose_creation_was_cut_off_is_missing_old_shorter_or_whole() {
             world.disk("disk0").replace("segment", &[7; 10_000]).unwrap();
         }
         world.crash_at(world.io_count() + 1);
-        assert_eq!(
-            kind(world.disk("disk0").create("segment", 2 * SECTOR, true)),
-            Some(Gone)
-        );
+        assert_eq!(kind(world.disk("disk0").create("segment", 2 * SECTOR, true)), Some(Gone));
         let moment = world.snapshot();
         (0..100)
             .map(|seed| {
@@ -193,10 +168,7 @@ fn a_file_whose_creation_was_cut_off_is_missing_old_shorter_or_whole() {
             })
             .collect()
     };
-    assert_eq!(
-        seen(false),
-        BTreeSet::from([None, Some((0, 0)), Some((SECTOR, 0)), Some((2 * SECTOR, 0))])
-    );
+    assert_eq!(seen(false), BTreeSet::from([None, Some((0, 0)), Some((SECTOR, 0)), Some((2 * SECTOR, 0))]));
     assert!(seen(true).contains(&Some((10_000, 7))));
 }
 
@@ -261,13 +233,7 @@ fn a_fault_strikes_only_the_disk_file_and_call_it_names() {
     let (world, file) = world();
     let other = world.disk("disk1").create("segment", SECTOR, true).unwrap();
     world.disk("disk0").replace("state", b"x").unwrap();
-    world.set_fault(
-        Fault::medium()
-            .on("disk0")
-            .of(IoOp::Read)
-            .file("segment")
-            .when(When::Next(2)),
-    );
+    world.set_fault(Fault::medium().on("disk0").of(IoOp::Read).file("segment").when(When::Next(2)));
     sector(&*other, 0).unwrap();
     put(&*file, 0, 1, Durable).unwrap();
     world.disk("disk0").open("state").unwrap().read_at(0, &mut [0]).unwrap();
@@ -316,10 +282,7 @@ fn a_short_write_leaves_a_part_and_fails() {
         arrived.insert(bytes(&world).iter().filter(|byte| **byte == 1).count());
         world.poke("disk0", "segment", 0, &[0; 2 * SECTOR_LEN]);
     }
-    assert!(
-        arrived.len() > 5 && arrived.iter().all(|len| *len < 2 * SECTOR_LEN),
-        "{arrived:?}"
-    );
+    assert!(arrived.len() > 5 && arrived.iter().all(|len| *len < 2 * SECTOR_LEN), "{arrived:?}");
 }
 
 #[test]
@@ -334,10 +297,7 @@ fn a_lost_write_reports_success_and_changes_nothing() {
 fn a_misdirected_write_lands_at_another_offset_or_in_another_file() {
     let (world, file) = world();
     let other = world.disk("disk0").create("other", SECTOR, true).unwrap();
-    let astray = |file: Option<&str>, offset| FaultKind::Misdirected {
-        file: file.map(str::to_owned),
-        offset,
-    };
+    let astray = |file: Option<&str>, offset| FaultKind::Misdirected { file: file.map(str::to_owned), offset };
     world.set_fault(Fault::new(astray(None, 3 * SECTOR)).when(When::Next(1)));
     put(&*file, 0, 1, Durable).unwrap();
     assert_eq!((sector(&*file, 0).unwrap(), sector(&*file, 3).unwrap()), (0, 1));
@@ -440,10 +400,7 @@ fn two_disks_swap_their_content() {
     world.disk("disk1").replace("state", b"x").unwrap();
     world.swap("disk0", "disk1");
     let names = |disk: &str| world.files(disk).into_iter().map(|file| file.name).collect::<Vec<_>>();
-    assert_eq!(
-        (names("disk0"), names("disk1")),
-        (vec!["state".to_owned()], vec!["segment".to_owned()])
-    );
+    assert_eq!((names("disk0"), names("disk1")), (vec!["state".to_owned()], vec!["segment".to_owned()]));
 }
 
 #[test]
@@ -485,20 +442,11 @@ fn a_failed_creation_may_leave_a_part_and_the_next_try_replaces_it() {
     for seed in 0..50 {
         let world = SimWorld::new(seed);
         world.set_fault(Fault::medium().of(IoOp::Create).when(When::Next(1)));
-        assert_eq!(
-            kind(world.disk("disk0").create("segment", 4 * SECTOR, true)),
-            Some(Medium)
-        );
+        assert_eq!(kind(world.disk("disk0").create("segment", 4 * SECTOR, true)), Some(Medium));
         lengths.insert(world.files("disk0").first().map(|file| file.len));
-        assert_eq!(
-            world.disk("disk0").create("segment", 4 * SECTOR, true).unwrap().len(),
-            4 * SECTOR
-        );
+        assert_eq!(world.disk("disk0").create("segment", 4 * SECTOR, true).unwrap().len(), 4 * SECTOR);
     }
-    assert!(
-        lengths.contains(&None) && lengths.contains(&Some(4 * SECTOR)) && lengths.len() > 3,
-        "{lengths:?}"
-    );
+    assert!(lengths.contains(&None) && lengths.contains(&Some(4 * SECTOR)) && lengths.len() > 3, "{lengths:?}");
 }
 
 #[test]
@@ -549,11 +497,8 @@ fn ios_are_counted_over_all_disks_and_the_trace_names_each() {
     put(&*file, 0, 1, Durable).unwrap();
     assert_eq!(kind(world.disk("disk1").open("nothing")), Some(NotFound));
     assert_eq!(world.io_count(), 3);
-    let trace: Vec<_> = world
-        .trace()
-        .into_iter()
-        .map(|io| (io.number, io.disk, io.op, io.op.is_change(), io.len))
-        .collect();
+    let trace: Vec<_> =
+        world.trace().into_iter().map(|io| (io.number, io.disk, io.op, io.op.is_change(), io.len)).collect();
     assert_eq!(
         trace,
         [
@@ -598,10 +543,7 @@ fn the_same_seed_gives_the_same_crash_and_removed_files_do_not_pile_up() {
 fn exploring_crash_states_does_not_copy_large_files() {
     let world = SimWorld::new(0);
     for disk in 0..6 {
-        let file = world
-            .disk(&format!("disk{disk}"))
-            .create("segment", 64 << 20, true)
-            .unwrap();
+        let file = world.disk(&format!("disk{disk}")).create("segment", 64 << 20, true).unwrap();
         for megabyte in 0..64 {
             file.write_at(megabyte << 20, &[1; 1 << 16], Durable).unwrap();
         }

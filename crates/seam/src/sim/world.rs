@@ -112,10 +112,7 @@ impl SimWorld {
     /// Everything as it is now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            state: self.0.lock().clone(),
-            times: self.0.clock.times(),
-        }
+        Snapshot { state: self.0.lock().clone(), times: self.0.clock.times() }
     }
 
     /// Makes everything as it was, the plans included. All disks and files handed out before are dead.
@@ -191,14 +188,7 @@ impl SimWorld {
     pub fn files(&self, name: &str) -> Vec<FileInfo> {
         self.with_disk(name, |disk| {
             let len = |id| disk.tree.files.get(id).map_or(0, |file| file.len);
-            disk.tree
-                .names
-                .iter()
-                .map(|(name, id)| FileInfo {
-                    name: name.clone(),
-                    len: len(id),
-                })
-                .collect()
+            disk.tree.names.iter().map(|(name, id)| FileInfo { name: name.clone(), len: len(id) }).collect()
         })
     }
 
@@ -239,8 +229,6 @@ impl SimWorld {
 
     /// Cuts a file short, or extends it by zeros, without an I/O. Returns whether it exists.
     pub fn truncate(&self, disk: &str, file: &str, len: u64) -> bool {
-        self.with_disk(disk, |disk| {
-            disk.tree_mut().named_mut(file).map(|file| file.set_len(len)).is_some()
-        })
+        self.with_disk(disk, |disk| disk.tree_mut().named_mut(file).map(|file| file.set_len(len)).is_some())
     }
 }

@@ -13,10 +13,7 @@ const FILE_LEN_MAX: u64 = 1 << 20;
 /// Every key that a configuration file may hold, from the one definition of the settings.
 pub(crate) fn known_keys() -> Vec<String> {
     let command = DoorSettings::augment_args(StoreSettings::augment_args(Command::new("settings")));
-    command
-        .get_arguments()
-        .filter_map(|argument| argument.get_long().map(str::to_owned))
-        .collect()
+    command.get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
 }
 
 /// Reads a configuration file.
@@ -51,12 +48,7 @@ pub(crate) fn parse(text: &str) -> Result<(StoreSettings, DoorSettings), ConfigE
         }
     }
     if table.contains_key("disk") && table.contains_key("disks") {
-        return Err(ConfigError(
-            "`disk` names the disks and `disks` counts them; give one of the two".into(),
-        ));
+        return Err(ConfigError("`disk` names the disks and `disks` counts them; give one of the two".into()));
     }
-    Ok((
-        toml::from_str(text).map_err(explain)?,
-        toml::from_str(text).map_err(explain)?,
-    ))
+    Ok((toml::from_str(text).map_err(explain)?, toml::from_str(text).map_err(explain)?))
 }

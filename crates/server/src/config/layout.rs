@@ -44,9 +44,7 @@ impl Layout {
             )));
         }
         if parity > PARITY_MAX {
-            return Err(ConfigError(format!(
-                "parity {parity} is more than the {PARITY_MAX} that a set can have"
-            )));
+            return Err(ConfigError(format!("parity {parity} is more than the {PARITY_MAX} that a set can have")));
         }
         let data = disks - parity;
         if data > DATA_MAX {

@@ -36,11 +36,7 @@ mod tests {
     #[test]
     fn a_slip_finds_the_name_that_was_meant() {
         let names = ["s3-listen", "nfs-listen", "cache-size", "disks"].map(str::to_owned);
-        for (typed, meant) in [
-            ("s3_listen", "s3-listen"),
-            ("cachesize", "cache-size"),
-            ("disk5", "disks"),
-        ] {
+        for (typed, meant) in [("s3_listen", "s3-listen"), ("cachesize", "cache-size"), ("disk5", "disks")] {
             assert_eq!(nearest(typed, &names), Some(meant));
         }
         assert_eq!(nearest("colour", &names), None);
@@ -48,12 +44,7 @@ mod tests {
 
     #[test]
     fn distance_counts_single_edits() {
-        for (left, right, edits) in [
-            ("", "abc", 3),
-            ("abc", "abc", 0),
-            ("kitten", "sitting", 3),
-            ("ab", "ba", 2),
-        ] {
+        for (left, right, edits) in [("", "abc", 3), ("abc", "abc", 0), ("kitten", "sitting", 3), ("ab", "ba", 2)] {
             assert_eq!(edit_distance(left, right), edits);
         }
     }

@@ -42,9 +42,7 @@ impl Remembered {
         let path = path(data);
         let refuse = |why: &dyn std::fmt::Display| {
             let shown = path.display();
-            ConfigError(format!(
-                "{shown} cannot be read ({why}); delete it and name the disks with --disks or --disk"
-            ))
+            ConfigError(format!("{shown} cannot be read ({why}); delete it and name the disks with --disks or --disk"))
         };
         let text = match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -58,10 +56,7 @@ impl Remembered {
         if stored.disks.len() != usize::from(count) {
             return Err(refuse(&"its disks are not as many as its layout has"));
         }
-        Ok(Some(Self {
-            layout,
-            disks: stored.disks.into_iter().map(|disk| data.join(disk)).collect(),
-        }))
+        Ok(Some(Self { layout, disks: stored.disks.into_iter().map(|disk| data.join(disk)).collect() }))
     }
 
     /// Keeps it, unless it is kept already.
@@ -80,12 +75,7 @@ impl Remembered {
         let stored = Stored {
             data_disks: self.layout.data,
             parity_disks: self.layout.parity,
-            disks: self
-                .disks
-                .iter()
-                .map(anchored)
-                .collect::<Result<_, _>>()
-                .context("a disk's path has no meaning")?,
+            disks: self.disks.iter().map(anchored).collect::<Result<_, _>>().context("a disk's path has no meaning")?,
         };
         crate::doors_file::write_private(&path(data), &serde_json::to_vec_pretty(&stored)?)
     }
@@ -101,17 +91,11 @@ mod tests {
         let (old, new) = (folder.path().join("old"), folder.path().join("new"));
         std::fs::create_dir(&old).unwrap();
         let layout = Layout { data: 1, parity: 1 };
-        let kept = Remembered {
-            layout,
-            disks: vec![old.join("disk0"), "/mnt/b".into()],
-        };
+        let kept = Remembered { layout, disks: vec![old.join("disk0"), "/mnt/b".into()] };
         kept.save(&old).unwrap();
         assert_eq!(Remembered::load(&old).unwrap(), Some(kept));
         std::fs::rename(&old, &new).unwrap();
-        let moved = Remembered {
-            layout,
-            disks: vec![new.join("disk0"), "/mnt/b".into()],
-        };
+        let moved = Remembered { layout, disks: vec![new.join("disk0"), "/mnt/b".into()] };
         assert_eq!(Remembered::load(&new).unwrap(), Some(moved));
     }
 
@@ -127,10 +111,7 @@ mod tests {
         ] {
             std::fs::write(path(folder.path()), text).unwrap();
             let ConfigError(what) = Remembered::load(folder.path()).unwrap_err();
-            assert!(
-                what.ends_with("delete it and name the disks with --disks or --disk"),
-                "{what}"
-            );
+            assert!(what.ends_with("delete it and name the disks with --disks or --disk"), "{what}");
         }
     }
 }

@@ -113,18 +113,9 @@ impl StoreConfig {
         let segment = settings.segment_size.unwrap_or(SEGMENT_DEFAULT);
         in_range("segment-size", segment, SEGMENT_MIN, SEGMENT_MAX)?;
         if !segment.0.is_multiple_of(ByteSize::mib(1).0) {
-            return Err(ConfigError(format!(
-                "segment-size {segment} is not a whole number of MiB"
-            )));
+            return Err(ConfigError(format!("segment-size {segment} is not a whole number of MiB")));
         }
-        Ok(Self {
-            data,
-            disks,
-            layout,
-            durability: settings.durability.unwrap_or_default(),
-            cache,
-            segment,
-        })
+        Ok(Self { data, disks, layout, durability: settings.durability.unwrap_or_default(), cache, segment })
     }
 }
 
@@ -169,35 +160,22 @@ impl Config {
             })
         };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        let threads = doors
-            .threads
-            .unwrap_or_else(|| u16::try_from(cores).unwrap_or(THREADS_MAX).max(THREADS_MIN));
+        let threads = doors.threads.unwrap_or_else(|| u16::try_from(cores).unwrap_or(THREADS_MAX).max(THREADS_MIN));
         if threads == 0 || threads > THREADS_MAX {
             return Err(ConfigError(format!("threads {threads} is outside 1 to {THREADS_MAX}")));
         }
         let drain_seconds = doors.drain_seconds.unwrap_or(DRAIN_SECONDS_DEFAULT);
         if drain_seconds > DRAIN_SECONDS_MAX {
-            return Err(ConfigError(format!(
-                "drain-seconds {drain_seconds} is more than an hour"
-            )));
+            return Err(ConfigError(format!("drain-seconds {drain_seconds} is more than an hour")));
         }
         let region = doors.region.unwrap_or_else(|| "us-east-1".to_owned());
         if region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return Err(ConfigError(format!(
-                "region `{region}` is not made of letters, digits and dashes"
-            )));
+            return Err(ConfigError(format!("region `{region}` is not made of letters, digits and dashes")));
         }
-        let nfs_clients = doors
-            .nfs_clients
-            .unwrap_or_else(|| NFS_CLIENTS_DEFAULT.map(str::to_owned).into());
+        let nfs_clients = doors.nfs_clients.unwrap_or_else(|| NFS_CLIENTS_DEFAULT.map(str::to_owned).into());
         let nfs_clients = nfs_clients
             .iter()
-            .map(|range| {
-                range
-                    .trim()
-                    .parse::<Cidr>()
-                    .map_err(|error| ConfigError(format!("nfs-clients: {error}")))
-            })
+            .map(|range| range.trim().parse::<Cidr>().map_err(|error| ConfigError(format!("nfs-clients: {error}"))))
             .collect::<Result<Vec<_>, _>>()?;
         let config = Self {
             nfs_clients,
@@ -233,21 +211,14 @@ impl Config {
     }
 
     fn check_addresses_differ(&self) -> Result<(), ConfigError> {
-        let doors = [
-            ("s3", self.s3),
-            ("webdav", self.webdav),
-            ("nfs", self.nfs),
-            ("admin", self.admin),
-        ];
+        let doors = [("s3", self.s3), ("webdav", self.webdav), ("nfs", self.nfs), ("admin", self.admin)];
         for (i, (name, listen)) in doors.iter().enumerate() {
             for (other, other_listen) in &doors[..i] {
                 if let (Listen::At(a), Listen::At(b)) = (listen, other_listen)
                     && a == b
                     && a.port() != 0
                 {
-                    return Err(ConfigError(format!(
-                        "the doors {other} and {name} cannot both listen on {a}"
-                    )));
+                    return Err(ConfigError(format!("the doors {other} and {name} cannot both listen on {a}")));
                 }
             }
         }
@@ -257,13 +228,7 @@ impl Config {
     /// A mount over a disk would hide the disk from the server that serves it.
     fn check_mount_outside_disks(&self) -> Result<(), ConfigError> {
         let Some(mount) = &self.mount else { return Ok(()) };
-        match self
-            .store
-            .disks
-            .iter()
-            .chain([&self.store.data])
-            .find(|path| path.starts_with(mount))
-        {
+        match self.store.disks.iter().chain([&self.store.data]).find(|path| path.starts_with(mount)) {
             Some(hidden) => Err(ConfigError(format!(
                 "mounting on {} would hide {} of the store; mount somewhere else",
                 mount.display(),
@@ -278,10 +243,7 @@ impl Config {
 /// missing disk, not the end of them.
 fn numbered_disks(data: &Path, asked: Option<u8>) -> Vec<PathBuf> {
     let path = |number: u8| data.join(format!("disk{number}"));
-    let found = (0..DISKS_MAX)
-        .rev()
-        .find(|number| path(*number).is_dir())
-        .map(|last| last + 1);
+    let found = (0..DISKS_MAX).rev().find(|number| path(*number).is_dir()).map(|last| last + 1);
     (0..asked.or(found).unwrap_or(1)).map(path).collect()
 }
 
@@ -295,10 +257,7 @@ fn check_unchanged(data: &Path, layout: Layout, disks: Option<usize>, parity: Op
         )));
     }
     if let Some(asked) = parity.filter(|asked| *asked != layout.parity) {
-        return Err(ConfigError(format!(
-            "the store in {data} was made with parity {}, not {asked}",
-            layout.parity
-        )));
+        return Err(ConfigError(format!("the store in {data} was made with parity {}, not {asked}", layout.parity)));
     }
     Ok(())
 }
@@ -309,10 +268,7 @@ fn check_distinct(disks: &[PathBuf]) -> Result<(), ConfigError> {
             return Err(ConfigError("a disk's path is empty".into()));
         }
         if disks[..i].contains(disk) {
-            return Err(ConfigError(format!(
-                "disk {} is named twice; each disk needs its own folder",
-                disk.display()
-            )));
+            return Err(ConfigError(format!("disk {} is named twice; each disk needs its own folder", disk.display())));
         }
     }
     Ok(())
@@ -331,13 +287,7 @@ fn in_range(key: &str, size: ByteSize, min: ByteSize, max: ByteSize) -> Result<(
 /// Memory of this machine, or 1 TiB where the kernel does not say.
 fn machine_memory() -> ByteSize {
     let total_kib = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        text.lines().find_map(|line| {
-            line.strip_prefix("MemTotal:")?
-                .trim()
-                .strip_suffix(" kB")?
-                .parse::<u64>()
-                .ok()
-        })
+        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
     });
     total_kib.map_or(ByteSize::mib(1 << 20), |kib| ByteSize(kib.saturating_mul(1024)))
 }

@@ -35,34 +35,24 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, String> {
         let refuse = || format!("`{text}` is not a size; write a number and a unit, such as 64MiB or 2GiB");
         let trimmed = text.trim();
-        let digits = trimmed
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(trimmed.len());
+        let digits = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
         let (number, unit) = (&trimmed[..digits], trimmed[digits..].trim());
         let factor = if unit.is_empty() {
             1
         } else {
-            UNITS
-                .iter()
-                .find(|(name, _)| name.eq_ignore_ascii_case(unit))
-                .ok_or_else(refuse)?
-                .1
+            UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(refuse)?.1
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if whole.is_empty() || (number.contains('.') && fraction.is_empty()) || fraction.len() > 6 {
             return Err(refuse());
         }
         let whole: u64 = whole.parse().map_err(|_| refuse())?;
-        let mut bytes = whole
-            .checked_mul(factor)
-            .ok_or_else(|| format!("`{text}` is more than 16 EiB"))?;
+        let mut bytes = whole.checked_mul(factor).ok_or_else(|| format!("`{text}` is more than 16 EiB"))?;
         if !fraction.is_empty() {
             let part: u64 = fraction.parse().map_err(|_| refuse())?;
             let scale = 10u128.pow(u32::try_from(fraction.len()).map_err(|_| refuse())?);
             let extra = u64::try_from(u128::from(part) * u128::from(factor) / scale).map_err(|_| refuse())?;
-            bytes = bytes
-                .checked_add(extra)
-                .ok_or_else(|| format!("`{text}` is more than 16 EiB"))?;
+            bytes = bytes.checked_add(extra).ok_or_else(|| format!("`{text}` is more than 16 EiB"))?;
         }
         Ok(Self(bytes))
     }
@@ -97,9 +87,7 @@ impl<'de> Deserialize<'de> for ByteSize {
                 text.parse().map_err(E::custom)
             }
             fn visit_i64<E: serde::de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
-                u64::try_from(bytes)
-                    .map(ByteSize)
-                    .map_err(|_| E::custom("a size cannot be negative"))
+                u64::try_from(bytes).map(ByteSize).map_err(|_| E::custom("a size cannot be negative"))
             }
             fn visit_u64<E: serde::de::Error>(self, bytes: u64) -> Result<ByteSize, E> {
                 Ok(ByteSize(bytes))
@@ -131,18 +119,9 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused_with_an_example() {
-        for text in [
-            "",
-            "MiB",
-            "-1",
-            "64 megs",
-            "1.MiB",
-            "1e9",
-            "0x10",
-            "99999999999999999999",
-            "1.5.5GiB",
-            "20000000TiB",
-        ] {
+        for text in
+            ["", "MiB", "-1", "64 megs", "1.MiB", "1e9", "0x10", "99999999999999999999", "1.5.5GiB", "20000000TiB"]
+        {
             let refused = text.parse::<ByteSize>();
             assert!(refused.is_err(), "{text} became {refused:?}");
         }
@@ -151,13 +130,7 @@ mod tests {
 
     #[test]
     fn sizes_are_shown_in_the_largest_unit() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1 KiB"),
-            (1536, "1.5 KiB"),
-            (5 << 30, "5 GiB"),
-        ] {
+        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (5 << 30, "5 GiB")] {
             assert_eq!(ByteSize(bytes).to_string(), text);
         }
     }

@@ -49,11 +49,8 @@ fn the_defaults_are_one_disk_on_loopback_with_fixed_ports() {
 
 #[test]
 fn a_flag_beats_the_file_and_the_file_beats_the_default() {
-    let config = check(
-        "--data /a --region eu-flag-1",
-        "data = '/b'\nregion = 'eu-file-1'\nparity = 1\ndisks = 6",
-    )
-    .unwrap();
+    let config =
+        check("--data /a --region eu-flag-1", "data = '/b'\nregion = 'eu-file-1'\nparity = 1\ndisks = 6").unwrap();
     assert_eq!(config.store.data, Path::new("/a"));
     assert_eq!(config.region, "eu-flag-1");
     assert_eq!(config.store.layout.to_string(), "5+1");
@@ -97,41 +94,21 @@ fn settings_that_make_no_sense_are_refused_in_words() {
         ("--data /a", "disks = 0", "1 to 20 disks, not 0"),
         ("--data /a", "disks = 300", "disks = 300"),
         ("--data /a --disks 2 --parity 2", "", "parity is at most 1"),
-        (
-            "--data /a",
-            "cache-size = '1KiB'",
-            "cache-size 1 KiB is too small; at least 16 MiB",
-        ),
+        ("--data /a", "cache-size = '1KiB'", "cache-size 1 KiB is too small; at least 16 MiB"),
         ("--data /a --cache-size 9000TiB", "", "too large; at most"),
-        (
-            "--data /a",
-            "cache-size = 'plenty'",
-            "`plenty` is not a size; write a number and a unit, such as 64MiB",
-        ),
+        ("--data /a", "cache-size = 'plenty'", "`plenty` is not a size; write a number and a unit, such as 64MiB"),
         ("--data /a", "cache-size = -5", "a size cannot be negative"),
         ("--data /a --segment-size 8389000", "", "not a whole number of MiB"),
-        (
-            "--data /a",
-            "durability = 'maybe'",
-            "unknown variant `maybe`, expected `strict` or `relaxed`",
-        ),
+        ("--data /a", "durability = 'maybe'", "unknown variant `maybe`, expected `strict` or `relaxed`"),
         ("--data /a --s3-listen 9000", "", "such as 127.0.0.1:9000"),
-        (
-            "--data /a --s3-listen 127.0.0.1:9001",
-            "",
-            "the doors s3 and webdav cannot both listen on 127.0.0.1:9001",
-        ),
+        ("--data /a --s3-listen 127.0.0.1:9001", "", "the doors s3 and webdav cannot both listen on 127.0.0.1:9001"),
         ("--data /a --mount /a", "", "would hide /a"),
         ("--data /a/b --mount /a", "", "would hide /a/b/disk0"),
         ("--data /a --disk /x --disk /x", "", "disk /x is named twice"),
         ("--data /a --disks 2 --disk /x", "", "cannot be used with"),
         ("--data /a", "disk = ['/x']\ndisks = 1", "give one of the two"),
         ("--data /a --region US_EAST", "", "letters, digits and dashes"),
-        (
-            "--data /a --nfs-clients 10.0.0.0/40",
-            "",
-            "nfs-clients: `10.0.0.0/40` is no address range",
-        ),
+        ("--data /a --nfs-clients 10.0.0.0/40", "", "nfs-clients: `10.0.0.0/40` is no address range"),
         ("--data /a --threads 0", "", "outside 1 to 512"),
         ("--data /a", "data = [", "TOML parse error at line 1"),
     ] {
@@ -144,10 +121,7 @@ fn settings_that_make_no_sense_are_refused_in_words() {
 fn a_missing_configuration_file_is_named() {
     let path = Path::new("/nowhere/strata.toml");
     let ConfigError(what) = Config::load(Some(path), StoreSettings::default(), DoorSettings::default()).unwrap_err();
-    assert!(
-        what.starts_with("the configuration file /nowhere/strata.toml cannot be read"),
-        "{what}"
-    );
+    assert!(what.starts_with("the configuration file /nowhere/strata.toml cannot be read"), "{what}");
 }
 
 /// The shipped example, and the same with every setting switched on.
@@ -166,16 +140,10 @@ fn the_shipped_example_shows_every_key_and_is_valid_as_it_is_and_in_full() {
     let (text, full) = example();
     file::parse(text).unwrap();
     for key in file::known_keys() {
-        assert!(
-            full.lines().any(|line| line.starts_with(&format!("{key} = "))),
-            "{key} is not shown"
-        );
+        assert!(full.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key} is not shown");
     }
-    let full: String = full
-        .lines()
-        .filter(|line| !line.starts_with("disks "))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let full: String =
+        full.lines().filter(|line| !line.starts_with("disks ")).map(|line| format!("{line}\n")).collect();
     check("", &full).unwrap();
 }
 
@@ -183,33 +151,18 @@ fn the_shipped_example_shows_every_key_and_is_valid_as_it_is_and_in_full() {
 fn the_defaults_that_are_shown_are_the_ones_that_hold() {
     let (text, full) = example();
     // Settings whose shown value is a choice; the others show their default.
-    let choices = [
-        "disk ",
-        "disks ",
-        "parity ",
-        "mount ",
-        "allow-other ",
-        "threads ",
-        "nfs-squash ",
-    ];
-    let shown = full
-        .lines()
-        .filter(|line| !choices.iter().any(|key| line.starts_with(key)));
+    let choices = ["disk ", "disks ", "parity ", "mount ", "allow-other ", "threads ", "nfs-squash "];
+    let shown = full.lines().filter(|line| !choices.iter().any(|key| line.starts_with(key)));
     let shown: String = shown.map(|line| format!("{line}\n")).collect();
     assert_eq!(check("", &shown).unwrap(), check("", text).unwrap());
     for argument in Line::command().get_arguments() {
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-        let promised = help
-            .split_once("[default: ")
-            .and_then(|(_, rest)| rest.strip_suffix(']'));
+        let promised = help.split_once("[default: ").and_then(|(_, rest)| rest.strip_suffix(']'));
         let (Some(key), Some(promised)) = (argument.get_long(), promised) else {
             continue;
         };
         if !promised.contains(' ') {
-            let line = full
-                .lines()
-                .find_map(|line| line.strip_prefix(&format!("{key} = ")))
-                .unwrap();
+            let line = full.lines().find_map(|line| line.strip_prefix(&format!("{key} = "))).unwrap();
             assert_eq!(line.trim_matches('"'), promised, "{key}");
         }
     }
@@ -219,18 +172,10 @@ fn the_defaults_that_are_shown_are_the_ones_that_hold() {
 fn a_store_keeps_the_layout_it_was_made_with() {
     let folder = tempfile::tempdir().unwrap();
     let disks: Vec<_> = ["/mnt/a", "/mnt/b", "/mnt/c"].map(PathBuf::from).into();
-    Remembered {
-        layout: Layout::for_disks(3, None).unwrap(),
-        disks: disks.clone(),
-    }
-    .save(folder.path())
-    .unwrap();
+    Remembered { layout: Layout::for_disks(3, None).unwrap(), disks: disks.clone() }.save(folder.path()).unwrap();
     let data = format!("--data {}", folder.path().display());
     let config = check(&data, "").unwrap();
-    assert_eq!(
-        (config.store.disks, config.store.layout.to_string()),
-        (disks, "2+1".into())
-    );
+    assert_eq!((config.store.disks, config.store.layout.to_string()), (disks, "2+1".into()));
     assert!(check(&format!("{data} --disk /x --disk /y --disk /z"), "").is_ok());
     assert!(refusal(&format!("{data} --disks 2"), "").contains("has 3 disks (2+1), not 2; name all of them"));
     assert!(refusal(&format!("{data} --parity 2"), "").contains("was made with parity 1, not 2"));

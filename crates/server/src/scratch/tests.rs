@@ -25,27 +25,14 @@ fn what_is_written_made_replaced_and_removed_is_seen_here_and_not_below() {
         below.replace(name, b"as it was").unwrap();
     }
     let scratch = ScratchDisk::over(Arc::clone(&below));
-    scratch
-        .open("kept")
-        .unwrap()
-        .write_at(3, b"IT", WriteMode::Buffered)
-        .unwrap();
+    scratch.open("kept").unwrap().write_at(3, b"IT", WriteMode::Buffered).unwrap();
     scratch.remove("gone").unwrap();
     scratch.replace("small", b"tiny").unwrap();
-    scratch
-        .create("new", 10_000, true)
-        .unwrap()
-        .write_at(9_998, b"ab", WriteMode::Durable)
-        .unwrap();
+    scratch.create("new", 10_000, true).unwrap().write_at(9_998, b"ab", WriteMode::Durable).unwrap();
 
     assert_eq!(content(&scratch, "kept"), b"as IT was");
     assert_eq!(scratch.open("gone").err().unwrap().kind, DiskErrorKind::NotFound);
-    let names: Vec<_> = scratch
-        .list()
-        .unwrap()
-        .into_iter()
-        .map(|file| (file.name, file.len))
-        .collect();
+    let names: Vec<_> = scratch.list().unwrap().into_iter().map(|file| (file.name, file.len)).collect();
     assert_eq!(names, [("kept".into(), 9), ("new".into(), 10_000), ("small".into(), 4)]);
     assert_eq!(content(&scratch, "new")[9_990..], *b"\0\0\0\0\0\0\0\0ab");
 
@@ -59,14 +46,8 @@ fn what_is_written_made_replaced_and_removed_is_seen_here_and_not_below() {
 fn a_range_beyond_the_end_is_refused() {
     let (_folder, below) = real();
     let file = ScratchDisk::over(below).create("f", 100, false).unwrap();
-    assert_eq!(
-        file.write_at(99, b"ab", WriteMode::Buffered).unwrap_err().kind,
-        DiskErrorKind::ShortRead
-    );
-    assert_eq!(
-        file.read_at(u64::MAX, &mut [0; 2]).unwrap_err().kind,
-        DiskErrorKind::ShortRead
-    );
+    assert_eq!(file.write_at(99, b"ab", WriteMode::Buffered).unwrap_err().kind, DiskErrorKind::ShortRead);
+    assert_eq!(file.read_at(u64::MAX, &mut [0; 2]).unwrap_err().kind, DiskErrorKind::ShortRead);
 }
 
 proptest! {

@@ -20,11 +20,7 @@ fn refused(arguments: &[&str], code: i32, words: &[&str]) {
 }
 
 fn serve<'a>(data: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [
-        &["serve", "--data", data, "--ports", "auto", "--segment-size", "16MiB"],
-        more,
-    ]
-    .concat()
+    [&["serve", "--data", data, "--ports", "auto", "--segment-size", "16MiB"], more].concat()
 }
 
 #[test]
@@ -49,16 +45,8 @@ fn a_second_server_on_a_store_is_refused_with_the_first_ones_number() {
     let server = place.serve(1, &[]);
     let pid = format!("another strata server (pid {}) holds this store", server.pid());
     refused(&serve(&place.data_arg(), &[]), 3, &[&pid]);
-    refused(
-        &["fsck", "--data", &place.data_arg()],
-        1,
-        &["stop the server first", &server.pid().to_string()],
-    );
-    assert_eq!(
-        S3::of(&server).send("GET", "/", "", &[], b"").status,
-        200,
-        "the first one is not disturbed"
-    );
+    refused(&["fsck", "--data", &place.data_arg()], 1, &["stop the server first", &server.pid().to_string()]);
+    assert_eq!(S3::of(&server).send("GET", "/", "", &[], b"").status, 200, "the first one is not disturbed");
     assert!(place.data().join("doors.json").exists());
 }
 
@@ -67,11 +55,7 @@ fn a_disk_in_use_by_another_store_is_refused() {
     let (one, two) = (Place::new(), Place::new());
     let _server = one.serve(2, &[]);
     let disk = one.data().join("disk0").display().to_string();
-    refused(
-        &serve(&two.data_arg(), &["--disk", &disk]),
-        3,
-        &[&format!("another strata server holds {disk}")],
-    );
+    refused(&serve(&two.data_arg(), &["--disk", &disk]), 3, &[&format!("another strata server holds {disk}")]);
 }
 
 #[test]
@@ -99,26 +83,15 @@ fn a_new_store_does_not_take_a_disk_that_belongs_to_one() {
     std::fs::create_dir(&fresh).unwrap();
     let fresh_arg = fresh.display().to_string();
     let words = [&*used, "holds a store", &*fresh_arg, "blank", "nothing was changed"];
-    refused(
-        &serve(&two.data_arg(), &["--disk", &used, "--disk", &fresh_arg]),
-        1,
-        &words,
-    );
-    assert!(
-        std::fs::read_dir(&fresh).unwrap().next().is_none(),
-        "nothing was written to the fresh disk"
-    );
+    refused(&serve(&two.data_arg(), &["--disk", &used, "--disk", &fresh_arg]), 1, &words);
+    assert!(std::fs::read_dir(&fresh).unwrap().next().is_none(), "nothing was written to the fresh disk");
 }
 
 #[test]
 fn a_missing_disk_of_a_new_store_is_not_made_up() {
     let place = Place::new();
     let missing = place.beside("not-mounted").display().to_string();
-    refused(
-        &serve(&place.data_arg(), &["--disk", &missing]),
-        1,
-        &[&missing, "nothing was changed", "mount the disk"],
-    );
+    refused(&serve(&place.data_arg(), &["--disk", &missing]), 1, &[&missing, "nothing was changed", "mount the disk"]);
     assert!(!Path::new(&missing).exists());
 }
 
@@ -129,20 +102,12 @@ fn a_store_whose_disks_are_all_gone_is_not_made_anew() {
     for disk in ["disk0", "disk1"] {
         std::fs::rename(place.data().join(disk), place.beside(disk)).unwrap();
     }
-    refused(
-        &serve(&place.data_arg(), &[]),
-        1,
-        &["none of the store's 2 disks is there", "nothing was changed"],
-    );
+    refused(&serve(&place.data_arg(), &[]), 1, &["none of the store's 2 disks is there", "nothing was changed"]);
     // Empty folders, as mount points without their disks are.
     for disk in ["disk0", "disk1"] {
         std::fs::create_dir(place.data().join(disk)).unwrap();
     }
-    refused(
-        &serve(&place.data_arg(), &[]),
-        1,
-        &["holds no disk of this store", "mount the right ones"],
-    );
+    refused(&serve(&place.data_arg(), &[]), 1, &["holds no disk of this store", "mount the right ones"]);
     assert!(std::fs::read_dir(place.data().join("disk0")).unwrap().next().is_none());
 }
 
@@ -153,27 +118,15 @@ fn too_few_disks_are_named() {
     for disk in ["disk0", "disk1"] {
         std::fs::rename(place.data().join(disk), place.beside(disk)).unwrap();
     }
-    refused(
-        &serve(&place.data_arg(), &[]),
-        1,
-        &["1 disks of the set are usable, 2 are needed"],
-    );
+    refused(&serve(&place.data_arg(), &[]), 1, &["1 disks of the set are usable, 2 are needed"]);
 }
 
 #[test]
 fn a_store_keeps_its_layout() {
     let place = Place::new();
     assert!(place.serve(3, &[]).stop().success());
-    refused(
-        &serve(&place.data_arg(), &["--disks", "4"]),
-        2,
-        &["has 3 disks (2+1), not 4"],
-    );
-    refused(
-        &serve(&place.data_arg(), &["--parity", "2"]),
-        2,
-        &["was made with parity 1, not 2"],
-    );
+    refused(&serve(&place.data_arg(), &["--disks", "4"]), 2, &["has 3 disks (2+1), not 4"]);
+    refused(&serve(&place.data_arg(), &["--parity", "2"]), 2, &["was made with parity 1, not 2"]);
 }
 
 #[test]
@@ -235,10 +188,7 @@ fn wrong_credentials_are_refused_at_every_door() {
     let server = place.serve(1, &[]);
     let s3 = S3::of(&server);
     let key = server.door("s3", "access_key");
-    for wrong in [
-        s3.with_keys(&key, "not the secret"),
-        s3.with_keys("NOBODYNOBODYNOBODY12", "whatever"),
-    ] {
+    for wrong in [s3.with_keys(&key, "not the secret"), s3.with_keys("NOBODYNOBODYNOBODY12", "whatever")] {
         assert_eq!(wrong.send("PUT", "/box", "", &[], b"").status, 403);
     }
     let unsigned = http::request(http::authority(&server.door("s3", "endpoint")), "PUT", "/box", &[], b"");
@@ -246,19 +196,9 @@ fn wrong_credentials_are_refused_at_every_door() {
     let dav = WebDav::of(&server).with_password("admin", "not the secret");
     assert_eq!(dav.send("MKCOL", "/box", &[], b"").status, 401);
     let admin = server.door("admin", "url");
-    let status = http::request(
-        http::authority(&admin),
-        "GET",
-        "/v1/status",
-        &[("authorization", "Bearer wrong")],
-        b"",
-    );
+    let status = http::request(http::authority(&admin), "GET", "/v1/status", &[("authorization", "Bearer wrong")], b"");
     assert_eq!(status.status, 401);
-    assert_eq!(
-        s3.send("GET", "/box", "", &[], b"").status,
-        404,
-        "nobody made the bucket"
-    );
+    assert_eq!(s3.send("GET", "/box", "", &[], b"").status, 404, "nobody made the bucket");
 }
 
 #[test]
@@ -287,15 +227,7 @@ fn a_full_disk_refuses_new_data_and_keeps_the_old() {
     let disk = place.beside("small");
     std::fs::create_dir(&disk).unwrap();
     let options = c"size=40m,mode=700";
-    if rustix::mount::mount(
-        "tmpfs",
-        &disk,
-        "tmpfs",
-        rustix::mount::MountFlags::empty(),
-        Some(options),
-    )
-    .is_err()
-    {
+    if rustix::mount::mount("tmpfs", &disk, "tmpfs", rustix::mount::MountFlags::empty(), Some(options)).is_err() {
         eprintln!("skipped: this machine mounts no tmpfs");
         return;
     }
@@ -308,12 +240,7 @@ fn a_full_disk_refuses_new_data_and_keeps_the_old() {
         (answer.status != 200).then_some(answer)
     });
     let refusal = refusal.expect("80 MB do not fit on 40");
-    assert!(
-        [503, 507].contains(&refusal.status),
-        "{} {}",
-        refusal.status,
-        refusal.text()
-    );
+    assert!([503, 507].contains(&refusal.status), "{} {}", refusal.status, refusal.text());
     assert_eq!(s3.send("GET", "/box/first", "", &[], b"").body, b"old");
     let status = server.stop();
     rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::DETACH).unwrap();

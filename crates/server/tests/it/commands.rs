@@ -20,10 +20,7 @@ pub(crate) fn status(place: &Place) -> Value {
 
 /// The value behind a word at the beginning of a line.
 fn field<'a>(text: &'a str, name: &str) -> &'a str {
-    text.lines()
-        .find_map(|line| line.strip_prefix(name))
-        .unwrap_or_else(|| panic!("no {name} in {text}"))
-        .trim()
+    text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {text}")).trim()
 }
 
 #[test]
@@ -35,19 +32,13 @@ fn status_tells_the_same_of_a_running_server_and_of_a_resting_store() {
     assert_eq!(running["server"]["phase"], "serving");
     assert_eq!(running["server"]["pid"], server.pid());
     assert_eq!(running["server"]["doors"]["s3"], server.door("s3", "endpoint"));
-    assert!(
-        !running.to_string().contains(&server.door("s3", "secret_key")),
-        "no secret in a status"
-    );
+    assert!(!running.to_string().contains(&server.door("s3", "secret_key")), "no secret in a status");
     assert!(server.stop().success());
     let resting = status(&place);
     assert_eq!(resting["server"], Value::Null);
     for same in ["set", "layout", "disks"] {
         let strip = |status: &Value| match &status[same] {
-            Value::Array(disks) => disks
-                .iter()
-                .map(|disk| format!("{} {}", disk["disk"], disk["state"]))
-                .collect(),
+            Value::Array(disks) => disks.iter().map(|disk| format!("{} {}", disk["disk"], disk["state"])).collect(),
             value => vec![value.to_string()],
         };
         assert_eq!(strip(&resting), strip(&running));
@@ -61,28 +52,15 @@ fn users_are_managed_through_a_running_server_and_on_a_resting_store() {
     let data = place.data_arg();
     let server = place.serve(2, &[]);
     let made = succeed(&["user", "add", "alice", "--data", &data, "--admin"]);
-    let (access_key, secret_key) = (
-        field(&made, "access key").to_owned(),
-        field(&made, "secret key").to_owned(),
-    );
+    let (access_key, secret_key) = (field(&made, "access key").to_owned(), field(&made, "secret key").to_owned());
     let (s3, dav) = (S3::of(&server), WebDav::of(&server));
     let alices = s3.with_keys(&access_key, &secret_key);
     alices.make_bucket("alices");
-    assert_eq!(
-        dav.with_password("alice", &secret_key)
-            .send("PUT", "/alices/f", &[], b"x")
-            .status,
-        201
-    );
+    assert_eq!(dav.with_password("alice", &secret_key).send("PUT", "/alices/f", &[], b"x").status, 201);
 
     let renewed = succeed(&["user", "rotate", "alice", "--data", &data]);
     assert_eq!(alices.send("GET", "/alices/f", "", &[], b"").status, 403);
-    assert_eq!(
-        dav.with_password("alice", &secret_key)
-            .send("GET", "/alices/f", &[], b"")
-            .status,
-        401
-    );
+    assert_eq!(dav.with_password("alice", &secret_key).send("GET", "/alices/f", &[], b"").status, 401);
     let alices = s3.with_keys(&access_key, field(&renewed, "secret key"));
     assert_eq!(alices.send("GET", "/alices/f", "", &[], b"").body, b"x");
     assert!(server.stop().success());
@@ -97,10 +75,7 @@ fn users_are_managed_through_a_running_server_and_on_a_resting_store() {
 
     let server = place.serve(2, &[]);
     assert_eq!(
-        S3::of(&server)
-            .with_keys(&access_key, field(&renewed, "secret key"))
-            .send("GET", "/", "", &[], b"")
-            .status,
+        S3::of(&server).with_keys(&access_key, field(&renewed, "secret key")).send("GET", "/", "", &[], b"").status,
         403
     );
     let refused = run(&["user", "remove", "admin", "--data", &data]);
@@ -121,10 +96,7 @@ fn fsck_finds_nothing_wrong_in_a_sound_store_and_changes_not_a_byte() {
     let before = fingerprint(&place);
     let report: Value = serde_json::from_str(&succeed(&["fsck", "--data", &place.data_arg(), "--json"])).unwrap();
     assert_eq!(report["violations"], serde_json::json!([]));
-    assert!(
-        report["chunks"].as_u64() > Some(0) && report["stripes"].as_u64() > Some(0),
-        "{report}"
-    );
+    assert!(report["chunks"].as_u64() > Some(0) && report["stripes"].as_u64() > Some(0), "{report}");
     assert!(succeed(&["fsck", "--data", &place.data_arg()]).contains("every invariant holds"));
     assert_eq!(fingerprint(&place), before);
 }
@@ -135,9 +107,7 @@ fn fsck_names_the_disk_whose_bytes_have_rotted() {
     let server = place.serve(3, &[]);
     let s3 = S3::of(&server);
     s3.make_bucket("box");
-    let data: Vec<u8> = (0..200_000_u32)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
+    let data: Vec<u8> = (0..200_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     s3.send("PUT", "/box/key", "", &[], &data);
     assert!(server.stop().success());
     // The log begins with the first bytes of the first segment; damage what lies well within it.

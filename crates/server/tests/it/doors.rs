@@ -35,11 +35,8 @@ pub(crate) trait Door {
 
 /// Every door of a server that is open.
 pub(crate) fn all(server: &Server<'_>) -> Vec<Box<dyn Door>> {
-    let mut doors: Vec<Box<dyn Door>> = vec![
-        Box::new(S3::of(server)),
-        Box::new(WebDav::of(server)),
-        Box::new(Nfs::of(server)),
-    ];
+    let mut doors: Vec<Box<dyn Door>> =
+        vec![Box::new(S3::of(server)), Box::new(WebDav::of(server)), Box::new(Nfs::of(server))];
     if !server.doors["mount"].is_null() {
         doors.push(Box::new(Drive(server.door("mount", "path").into())));
     } else {
@@ -51,18 +48,12 @@ pub(crate) fn all(server: &Server<'_>) -> Vec<Box<dyn Door>> {
 fn http_date_secs(text: &str) -> u64 {
     // "Sun, 06 Nov 1994 08:49:37 GMT", RFC 9110.
     let parts: Vec<&str> = text.split(' ').collect();
-    let months = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let month = months.iter().position(|month| *month == parts[2]).expect("a month") as u64 + 1;
     let (day, year): (u64, u64) = (parts[1].parse().unwrap(), parts[3].parse().unwrap());
     let time: Vec<u64> = parts[4].split(':').map(|part| part.parse().unwrap()).collect();
     // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
-    let (y, m) = if month <= 2 {
-        (year - 1, month + 9)
-    } else {
-        (year, month - 3)
-    };
+    let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
     let (era, yoe) = (y / 400, y % 400);
     let doe = yoe * 365 + yoe / 4 - yoe / 100 + (153 * m + 2) / 5 + day - 1;
     (era * 146_097 + doe - 719_468) * 86_400 + time[0] * 3600 + time[1] * 60 + time[2]
@@ -81,12 +72,7 @@ fn seen(answer: &crate::http::Answer) -> Option<Seen> {
 }
 
 fn expect(answer: &crate::http::Answer, wanted: &[u16], what: &str) {
-    assert!(
-        wanted.contains(&answer.status),
-        "{what}: {} {}",
-        answer.status,
-        answer.text()
-    );
+    assert!(wanted.contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
 }
 
 impl Door for S3 {
@@ -109,11 +95,7 @@ impl Door for S3 {
     }
     fn rename(&self, from: &str, to: &str) -> bool {
         let source = crate::http::encode_path(from);
-        expect(
-            &self.send("PUT", to, "", &[("x-amz-copy-source", &source)], b""),
-            &[200],
-            to,
-        );
+        expect(&self.send("PUT", to, "", &[("x-amz-copy-source", &source)], b""), &[200], to);
         self.remove(from);
         true
     }
@@ -149,11 +131,7 @@ impl Door for WebDav {
     }
     fn rename(&self, from: &str, to: &str) -> bool {
         let destination = self.destination(to);
-        expect(
-            &self.send("MOVE", from, &[("destination", &destination)], b""),
-            &[201, 204],
-            from,
-        );
+        expect(&self.send("MOVE", from, &[("destination", &destination)], b""), &[201, 204], from);
         true
     }
     fn truncate(&self, _path: &str, _len: u64) -> bool {
@@ -161,11 +139,7 @@ impl Door for WebDav {
     }
     fn write_at(&self, path: &str, offset: u64, data: &[u8]) -> bool {
         let range = format!("bytes {offset}-{}/*", offset + data.len() as u64 - 1);
-        expect(
-            &self.send("PUT", path, &[("content-range", &range)], data),
-            &[200, 201, 204],
-            path,
-        );
+        expect(&self.send("PUT", path, &[("content-range", &range)], data), &[200, 201, 204], path);
         true
     }
     fn mkdir(&self, path: &str) -> bool {
@@ -190,11 +164,7 @@ impl Door for Nfs {
     }
     fn look(&self, path: &str) -> Option<Seen> {
         match self.lookup(path).and_then(|file| self.getattr(&file)) {
-            Ok(attr) => Some(Seen {
-                size: attr.size,
-                mtime_secs: attr.mtime_secs,
-                etag: None,
-            }),
+            Ok(attr) => Some(Seen { size: attr.size, mtime_secs: attr.mtime_secs, etag: None }),
             Err(nfs::NOENT) => None,
             Err(status) => panic!("nfs looks at {path}: status {status}"),
         }
@@ -211,9 +181,7 @@ impl Door for Nfs {
         true
     }
     fn write_at(&self, path: &str, offset: u64, data: &[u8]) -> bool {
-        let file = self
-            .lookup(path)
-            .unwrap_or_else(|status| panic!("nfs finds {path}: status {status}"));
+        let file = self.lookup(path).unwrap_or_else(|status| panic!("nfs finds {path}: status {status}"));
         Nfs::write_at(self, &file, offset, data).unwrap_or_else(|status| panic!("nfs writes {path}: status {status}"));
         true
     }
@@ -239,11 +207,9 @@ impl Door for Drive {
     }
     fn look(&self, path: &str) -> Option<Seen> {
         match std::fs::metadata(self.at(path)) {
-            Ok(found) => Some(Seen {
-                size: found.len(),
-                mtime_secs: u64::try_from(found.mtime()).unwrap(),
-                etag: None,
-            }),
+            Ok(found) => {
+                Some(Seen { size: found.len(), mtime_secs: u64::try_from(found.mtime()).unwrap(), etag: None })
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => panic!("the drive looks at {path}: {error}"),
         }

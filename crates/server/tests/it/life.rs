@@ -16,18 +16,12 @@ fn a_started_server_publishes_its_doors_privately_and_withdraws_them_at_its_end(
     let server = place.serve_with_drive(6);
     let file = place.data().join("doors.json");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(
-        std::fs::metadata(place.data()).unwrap().permissions().mode() & 0o777,
-        0o700
-    );
+    assert_eq!(std::fs::metadata(place.data()).unwrap().permissions().mode() & 0o777, 0o700);
     for door in doors::all(&server) {
         assert!(door.look("/none/such").is_none(), "{} answers", door.name());
     }
     let admin = server.door("admin", "url");
-    assert_eq!(
-        http::request(http::authority(&admin), "GET", "/health/ready", &[], b"").text(),
-        "ready\n"
-    );
+    assert_eq!(http::request(http::authority(&admin), "GET", "/health/ready", &[], b"").text(), "ready\n");
     assert!(server.stop().success());
     assert!(!file.exists());
     assert!(!place.data().join("control.sock").exists());
@@ -47,10 +41,7 @@ fn the_drive_is_gone_when_the_server_is() {
     let open = std::fs::File::open(drive.at("/box/f")).unwrap();
     assert!(server.stop().code().is_some());
     drop(open);
-    assert!(
-        std::fs::read_dir(place.drive()).unwrap().next().is_none(),
-        "an empty folder remains"
-    );
+    assert!(std::fs::read_dir(place.drive()).unwrap().next().is_none(), "an empty folder remains");
 }
 
 #[test]
@@ -73,10 +64,7 @@ fn what_was_acknowledged_survives_a_kill_and_the_keys_stay() {
     let keys = (server.door("s3", "access_key"), server.door("s3", "secret_key"));
     let count = doors::all(&server).len();
     for (number, door) in doors::all(&server).iter().enumerate() {
-        door.put(
-            &format!("/box/{}", door.name()),
-            &vec![u8::try_from(number).unwrap(); 100_000],
-        );
+        door.put(&format!("/box/{}", door.name()), &vec![u8::try_from(number).unwrap(); 100_000]);
     }
     server.kill();
 
@@ -86,15 +74,8 @@ fn what_was_acknowledged_survives_a_kill_and_the_keys_stay() {
     assert_eq!(doors.len(), count);
     for reader in &doors {
         for (number, writer) in doors.iter().enumerate() {
-            let data = reader
-                .get(&format!("/box/{}", writer.name()))
-                .expect("it was acknowledged");
-            assert!(
-                data == vec![u8::try_from(number).unwrap(); 100_000],
-                "{} reads {}",
-                reader.name(),
-                writer.name()
-            );
+            let data = reader.get(&format!("/box/{}", writer.name())).expect("it was acknowledged");
+            assert!(data == vec![u8::try_from(number).unwrap(); 100_000], "{} reads {}", reader.name(), writer.name());
         }
     }
     assert!(server.stop().success());
@@ -129,17 +110,9 @@ fn two_disks_of_six_may_be_missing_at_a_start() {
     assert!(s3.send("GET", "/box/before", "", &[], b"").body == vec![7; 400_000]);
     assert!(server.log().contains("this disk is missing"));
     let status = crate::commands::status(&place);
-    let states: Vec<&str> = status["disks"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|disk| disk["state"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        states.iter().filter(|state| **state == "missing").count(),
-        2,
-        "{states:?}"
-    );
+    let states: Vec<&str> =
+        status["disks"].as_array().unwrap().iter().map(|disk| disk["state"].as_str().unwrap()).collect();
+    assert_eq!(states.iter().filter(|state| **state == "missing").count(), 2, "{states:?}");
 }
 
 #[test]

@@ -4,10 +4,7 @@
 //! `server` starts and stops them; `http`, `s3`, `webdav`, `nfs` and `drive` are the smallest clients that will do;
 //! `doors` puts them all behind one interface.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests, where a panic with its place is the report"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic with its place is the report")]
 
 mod bad_input;
 mod commands;

@@ -35,58 +35,28 @@ fn all_show(doors: &[Box<dyn Door>], path: &str, data: &[u8], by: &str) {
     let mut tags = Vec::new();
     for door in doors {
         let name = door.name();
-        let got = door
-            .get(path)
-            .unwrap_or_else(|| panic!("{name} does not see {path}, written by {by}"));
-        assert!(
-            got == data,
-            "{name} shows {} other bytes at {path}, written by {by}",
-            got.len()
-        );
+        let got = door.get(path).unwrap_or_else(|| panic!("{name} does not see {path}, written by {by}"));
+        assert!(got == data, "{name} shows {} other bytes at {path}, written by {by}", got.len());
         let seen = door.look(path).unwrap_or_else(|| panic!("{name} does not see {path}"));
-        assert_eq!(
-            seen.size,
-            data.len() as u64,
-            "{name} shows another size of {path}, written by {by}"
-        );
+        assert_eq!(seen.size, data.len() as u64, "{name} shows another size of {path}, written by {by}");
         times.push((seen.mtime_secs, name));
         tags.extend(seen.etag.map(|tag| (tag, name)));
     }
-    assert!(
-        times.iter().all(|(time, _)| *time == times[0].0),
-        "times of {path}, written by {by}: {times:?}"
-    );
-    assert!(
-        tags.iter().all(|(tag, _)| *tag == tags[0].0),
-        "tags of {path}, written by {by}: {tags:?}"
-    );
+    assert!(times.iter().all(|(time, _)| *time == times[0].0), "times of {path}, written by {by}: {times:?}");
+    assert!(tags.iter().all(|(tag, _)| *tag == tags[0].0), "tags of {path}, written by {by}: {tags:?}");
 }
 
 fn none_shows(doors: &[Box<dyn Door>], path: &str, by: &str) {
     for door in doors {
-        assert!(
-            door.look(path).is_none(),
-            "{} still sees {path}, which {by} took away",
-            door.name()
-        );
-        assert!(
-            door.get(path).is_none(),
-            "{} still reads {path}, which {by} took away",
-            door.name()
-        );
+        assert!(door.look(path).is_none(), "{} still sees {path}, which {by} took away", door.name());
+        assert!(door.get(path).is_none(), "{} still reads {path}, which {by} took away", door.name());
     }
 }
 
 #[test]
 fn what_one_door_writes_every_door_reads_whole() {
     for_each_actor(|actor, doors, folder| {
-        for (name, len) in [
-            ("empty", 0),
-            ("byte", 1),
-            ("small", 1000),
-            ("chunks", 300_000),
-            ("large", 3_000_001),
-        ] {
+        for (name, len) in [("empty", 0), ("byte", 1), ("small", 1000), ("chunks", 300_000), ("large", 3_000_001)] {
             let (path, data) = (format!("{folder}/{name}"), noise(len, len as u64));
             actor.put(&path, &data);
             all_show(doors, &path, &data, actor.name());

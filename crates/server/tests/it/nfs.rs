@@ -44,16 +44,8 @@ impl Nfs {
         let address: SocketAddr = format!("{}:{port}", server.door("nfs", "host")).parse().unwrap();
         let stream = connect(address);
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let this = Self {
-            stream: stream.into(),
-            root: Handle::new(),
-            last_call: std::process::id().into(),
-        };
-        let reply = this.call(
-            MOUNT,
-            1,
-            Writer::default().bytes(server.door("nfs", "export").as_bytes()),
-        );
+        let this = Self { stream: stream.into(), root: Handle::new(), last_call: std::process::id().into() };
+        let reply = this.call(MOUNT, 1, Writer::default().bytes(server.door("nfs", "export").as_bytes()));
         let mut reply = Reader(&reply);
         assert_eq!(reply.u32(), 0, "the export is refused");
         let root = reply.bytes().to_vec();
@@ -66,18 +58,10 @@ impl Nfs {
         let who = Writer::default().u32(0).bytes(b"test").u32(uid).u32(gid).u32(0);
         let xid = self.last_call.get().wrapping_add(1);
         self.last_call.set(xid);
-        let mut call = Writer::default()
-            .u32(xid)
-            .u32(0)
-            .u32(2)
-            .u32(program)
-            .u32(version)
-            .u32(procedure);
+        let mut call = Writer::default().u32(xid).u32(0).u32(2).u32(program).u32(version).u32(procedure);
         call = call.u32(1).bytes(&who.0).u32(0).u32(0);
         call.0.extend_from_slice(&arguments.0);
-        let mut record = (0x8000_0000 | u32::try_from(call.0.len()).unwrap())
-            .to_be_bytes()
-            .to_vec();
+        let mut record = (0x8000_0000 | u32::try_from(call.0.len()).unwrap()).to_be_bytes().to_vec();
         record.extend_from_slice(&call.0);
         let mut stream = self.stream.borrow_mut();
         stream.write_all(&record).expect("the nfs door takes calls");
@@ -87,20 +71,14 @@ impl Nfs {
             stream.read_exact(&mut mark).expect("the nfs door answers");
             let mark = u32::from_be_bytes(mark);
             let mut fragment = vec![0; (mark & 0x7fff_ffff) as usize];
-            stream
-                .read_exact(&mut fragment)
-                .expect("the nfs door answers to the end");
+            stream.read_exact(&mut fragment).expect("the nfs door answers to the end");
             reply.extend_from_slice(&fragment);
             if mark & 0x8000_0000 != 0 {
                 break;
             }
         }
         let mut head = Reader(&reply);
-        assert_eq!(
-            (head.u32(), head.u32(), head.u32()),
-            (xid, 1, 0),
-            "the call is accepted"
-        );
+        assert_eq!((head.u32(), head.u32(), head.u32()), (xid, 1, 0), "the call is accepted");
         head.skip(4);
         head.bytes();
         assert_eq!(head.u32(), 0, "the call is understood");
@@ -124,12 +102,7 @@ impl Nfs {
         attr.skip(12);
         let size = attr.u64();
         attr.skip(8 + 8 + 8 + 8 + 8);
-        Ok(Attr {
-            is_dir: kind == 2,
-            mode,
-            size,
-            mtime_secs: u64::from(attr.u32()),
-        })
+        Ok(Attr { is_dir: kind == 2, mode, size, mtime_secs: u64::from(attr.u32()) })
     }
 
     fn lookup_one(&self, dir: &[u8], name: &str) -> Result<Handle, u32> {
@@ -154,10 +127,7 @@ impl Nfs {
         let file = self.lookup(path)?;
         let mut whole = Vec::new();
         loop {
-            let arguments = Writer::default()
-                .bytes(&file)
-                .u64(whole.len() as u64)
-                .u32(u32::try_from(PIECE).unwrap());
+            let arguments = Writer::default().bytes(&file).u64(whole.len() as u64).u32(u32::try_from(PIECE).unwrap());
             let reply = self.nfs(6, arguments)?;
             let mut reply = Reader(&reply);
             if reply.u32() == 1 {
@@ -186,46 +156,26 @@ impl Nfs {
     pub(crate) fn put(&self, path: &str, data: &[u8]) -> Result<(), u32> {
         let (dir, name) = self.split(path)?;
         // UNCHECKED, with mode 0644 and size 0.
-        let how = Writer::default()
-            .bytes(&dir)
-            .bytes(name.as_bytes())
-            .u32(0)
-            .u32(1)
-            .u32(0o644)
-            .u32(0)
-            .u32(0);
+        let how = Writer::default().bytes(&dir).bytes(name.as_bytes()).u32(0).u32(1).u32(0o644).u32(0).u32(0);
         self.nfs(8, how.u32(1).u64(0).u32(0).u32(0))?;
         self.write_at(&self.lookup(path)?, 0, data)
     }
 
     pub(crate) fn truncate(&self, path: &str, len: u64) -> Result<(), u32> {
         let file = self.lookup(path)?;
-        let set = Writer::default()
-            .bytes(&file)
-            .u32(0)
-            .u32(0)
-            .u32(0)
-            .u32(1)
-            .u64(len)
-            .u32(0)
-            .u32(0);
+        let set = Writer::default().bytes(&file).u32(0).u32(0).u32(0).u32(1).u64(len).u32(0).u32(0);
         self.nfs(2, set.u32(0)).map(drop)
     }
 
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), u32> {
         let ((from_dir, from), (to_dir, to)) = (self.split(from)?, self.split(to)?);
-        let names = Writer::default()
-            .bytes(&from_dir)
-            .bytes(from.as_bytes())
-            .bytes(&to_dir)
-            .bytes(to.as_bytes());
+        let names = Writer::default().bytes(&from_dir).bytes(from.as_bytes()).bytes(&to_dir).bytes(to.as_bytes());
         self.nfs(14, names).map(drop)
     }
 
     pub(crate) fn remove(&self, path: &str) -> Result<(), u32> {
         let (dir, name) = self.split(path)?;
-        self.nfs(12, Writer::default().bytes(&dir).bytes(name.as_bytes()))
-            .map(drop)
+        self.nfs(12, Writer::default().bytes(&dir).bytes(name.as_bytes())).map(drop)
     }
 
     pub(crate) fn mkdir(&self, path: &str) -> Result<(), u32> {

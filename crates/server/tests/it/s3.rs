@@ -27,12 +27,7 @@ impl S3 {
     /// The same endpoint with other keys.
     pub(crate) fn with_keys(&self, access_key: &str, secret_key: &str) -> Self {
         let (authority, region) = (self.authority.clone(), self.region.clone());
-        Self {
-            authority,
-            region,
-            access_key: access_key.to_owned(),
-            secret_key: secret_key.to_owned(),
-        }
+        Self { authority, region, access_key: access_key.to_owned(), secret_key: secret_key.to_owned() }
     }
 
     /// Sends a signed request. `path` is `/bucket/key`, not encoded; `query` is in canonical form.
@@ -40,21 +35,15 @@ impl S3 {
         let now = amz_date();
         let digest = hex::encode(Sha256::digest(body));
         let path = http::encode_path(path);
-        let mut signed: Vec<(&str, &str)> = vec![
-            ("host", &self.authority),
-            ("x-amz-content-sha256", &digest),
-            ("x-amz-date", &now),
-        ];
+        let mut signed: Vec<(&str, &str)> =
+            vec![("host", &self.authority), ("x-amz-content-sha256", &digest), ("x-amz-date", &now)];
         signed.extend_from_slice(headers);
         signed.sort_unstable();
         let names = signed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
         let lines: String = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
         let canonical = format!("{method}\n{path}\n{query}\n{lines}\n{names}\n{digest}");
         let scope = format!("{}/{}/s3/aws4_request", &now[..8], self.region);
-        let to_sign = format!(
-            "AWS4-HMAC-SHA256\n{now}\n{scope}\n{}",
-            hex::encode(Sha256::digest(canonical))
-        );
+        let to_sign = format!("AWS4-HMAC-SHA256\n{now}\n{scope}\n{}", hex::encode(Sha256::digest(canonical)));
         let mut key = format!("AWS4{}", self.secret_key).into_bytes();
         for part in scope.split('/') {
             key = hmac(&key, part.as_bytes());
@@ -66,11 +55,7 @@ impl S3 {
         );
         signed.retain(|(name, _)| *name != "host");
         signed.push(("authorization", &authorization));
-        let target = if query.is_empty() {
-            path
-        } else {
-            format!("{path}?{query}")
-        };
+        let target = if query.is_empty() { path } else { format!("{path}?{query}") };
         http::request(&self.authority, method, &target, &signed, body)
     }
 
@@ -88,24 +73,14 @@ fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
     } else {
         block[..key.len()].copy_from_slice(key);
     }
-    let inner = Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x36))
-        .chain_update(text)
-        .finalize();
-    Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x5c))
-        .chain_update(inner)
-        .finalize()
-        .to_vec()
+    let inner = Sha256::new().chain_update(block.map(|byte| byte ^ 0x36)).chain_update(text).finalize();
+    Sha256::new().chain_update(block.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize().to_vec()
 }
 
 /// The time as `YYYYMMDDTHHMMSSZ`.
 #[allow(clippy::disallowed_methods, reason = "a signature carries the real time")]
 fn amz_date() -> String {
-    let secs = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
+    let secs = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let (days, rest) = (secs / 86_400, secs % 86_400);
     // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
     let z = days + 719_468;
@@ -115,10 +90,5 @@ fn amz_date() -> String {
     let mp = (5 * doy + 2) / 153;
     let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
     let year = yoe + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
+    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }

@@ -40,9 +40,7 @@ pub(crate) struct Place {
 impl Place {
     /// An empty one.
     pub(crate) fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().expect("a temporary folder"),
-        }
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
     /// The store's folder.
@@ -68,10 +66,7 @@ impl Place {
     /// Starts a server of `disks` disks with further arguments; returns once its doors are open.
     pub(crate) fn serve(&self, disks: u8, more: &[&str]) -> Server<'_> {
         let disks = ["--disks".to_owned(), disks.to_string()];
-        let more: Vec<String> = disks
-            .into_iter()
-            .chain(more.iter().map(|&argument| argument.to_owned()))
-            .collect();
+        let more: Vec<String> = disks.into_iter().chain(more.iter().map(|&argument| argument.to_owned())).collect();
         self.spawn(&more).wait_for_doors()
     }
 
@@ -96,13 +91,7 @@ impl Place {
 
     fn spawn(&self, more: &[String]) -> Server<'_> {
         let log = self.beside("stderr");
-        let append = || {
-            File::options()
-                .create(true)
-                .append(true)
-                .open(&log)
-                .expect("a log file")
-        };
+        let append = || File::options().create(true).append(true).open(&log).expect("a log file");
         let child = strata()
             .args(["serve", "--data", &self.data_arg()])
             .args(["--ports", "auto", "--segment-size", "16MiB", "--cache-size", "32MiB"])
@@ -111,11 +100,7 @@ impl Place {
             .stderr(append())
             .spawn()
             .expect("the binary starts");
-        Server {
-            place: self,
-            child,
-            doors: Value::Null,
-        }
+        Server { place: self, child, doors: Value::Null }
     }
 }
 
@@ -160,10 +145,7 @@ impl Server<'_> {
 
     /// A text within `doors.json`.
     pub(crate) fn door(&self, door: &str, field: &str) -> String {
-        self.doors[door][field]
-            .as_str()
-            .unwrap_or_else(|| panic!("doors.json lacks {door}.{field}"))
-            .to_owned()
+        self.doors[door][field].as_str().unwrap_or_else(|| panic!("doors.json lacks {door}.{field}")).to_owned()
     }
 
     /// What it wrote to standard error so far, and what servers before it on this place did.
@@ -226,10 +208,7 @@ impl Drop for Place {
         // What a killed server left mounted would keep the folder from being removed.
         let drive = self.drive();
         if rustix::mount::unmount(&drive, rustix::mount::UnmountFlags::DETACH).is_err() {
-            let _ = Command::new("fusermount3")
-                .args(["-u", "-z", "-q"])
-                .arg(&drive)
-                .output();
+            let _ = Command::new("fusermount3").args(["-u", "-z", "-q"]).arg(&drive).output();
         }
     }
 }

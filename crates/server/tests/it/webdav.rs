@@ -15,20 +15,14 @@ impl WebDav {
     /// The administrator's client.
     pub(crate) fn of(server: &Server<'_>) -> Self {
         let authority = http::authority(&server.door("webdav", "url")).to_owned();
-        Self {
-            authority,
-            authorization: String::new(),
-        }
-        .with_password(&server.door("webdav", "user"), &server.door("webdav", "password"))
+        Self { authority, authorization: String::new() }
+            .with_password(&server.door("webdav", "user"), &server.door("webdav", "password"))
     }
 
     /// The same share for somebody else.
     pub(crate) fn with_password(&self, user: &str, password: &str) -> Self {
         let plain = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-        Self {
-            authority: self.authority.clone(),
-            authorization: format!("Basic {plain}"),
-        }
+        Self { authority: self.authority.clone(), authorization: format!("Basic {plain}") }
     }
 
     /// Sends a request. `path` is not encoded.

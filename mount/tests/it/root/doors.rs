@@ -25,10 +25,7 @@ fn directories_of_a_key_appear_with_it_and_vanish_with_it() {
     drive.put("a/b/c", b"text");
     soon("the new path", || drive.at("a/b/c").exists());
     assert_eq!(fs::read_dir(drive.at("a")).expect("listed").count(), 1);
-    drive
-        .ns()
-        .delete_object(&other_door(), BUCKET, b"a/b/c", &Condition::default())
-        .expect("deleted");
+    drive.ns().delete_object(&other_door(), BUCKET, b"a/b/c", &Condition::default()).expect("deleted");
     soon("the end of the path", || !drive.at("a").exists());
 }
 
@@ -45,15 +42,9 @@ fn an_overwritten_object_is_new_in_stat_open_and_files_open_already() {
     assert_eq!(&read(), b"old");
     for (round, text) in [&b"new"[..], b"more than before", b"end"].into_iter().enumerate() {
         drive.put("file", text);
-        assert_eq!(
-            fs::read(drive.at("file")).expect("read"),
-            text,
-            "a new open, round {round}"
-        );
+        assert_eq!(fs::read(drive.at("file")).expect("read"), text, "a new open, round {round}");
         soon("the new bytes in an open file", || read() == text[..3]);
-        soon("the new size", || {
-            fs::metadata(drive.at("file")).expect("there").len() == text.len() as u64
-        });
+        soon("the new size", || fs::metadata(drive.at("file")).expect("there").len() == text.len() as u64);
     }
 }
 
@@ -70,10 +61,7 @@ fn bytes_written_into_a_file_by_another_door_are_read_here() {
     let number = drive.attr("file").ino;
     for letter in b'b'..=b'k' {
         assert_ne!(byte(), letter);
-        drive
-            .ns()
-            .write(&other_door(), number, 50_000, &[letter])
-            .expect("written");
+        drive.ns().write(&other_door(), number, 50_000, &[letter]).expect("written");
         soon("the written byte", || byte() == letter);
     }
 }
@@ -85,25 +73,12 @@ fn renames_modes_links_and_removals_elsewhere_are_seen() {
     fs::write(drive.at("d/a"), "x").expect("written");
     let (ns, op) = (drive.ns(), other_door());
     let (dir, file) = (drive.attr("d").ino, drive.attr("d/a").ino);
-    ns.rename(&op, (dir, b"a"), (dir, b"b"), RenameMode::Replace)
-        .expect("renamed");
+    ns.rename(&op, (dir, b"a"), (dir, b"b"), RenameMode::Replace).expect("renamed");
     soon("the rename", || !drive.at("d/a").exists() && drive.at("d/b").exists());
-    ns.setattr(
-        &op,
-        file,
-        &SetAttr {
-            mode: Some(0o600),
-            ..SetAttr::default()
-        },
-    )
-    .expect("set");
-    soon("the mode", || {
-        fs::metadata(drive.at("d/b")).expect("there").mode() & 0o7777 == 0o600
-    });
+    ns.setattr(&op, file, &SetAttr { mode: Some(0o600), ..SetAttr::default() }).expect("set");
+    soon("the mode", || fs::metadata(drive.at("d/b")).expect("there").mode() & 0o7777 == 0o600);
     ns.link(&op, file, dir, b"c").expect("linked");
-    soon("the link count", || {
-        fs::metadata(drive.at("d/b")).expect("there").nlink() == 2
-    });
+    soon("the link count", || fs::metadata(drive.at("d/b")).expect("there").nlink() == 2);
     ns.unlink(&op, dir, b"b").expect("removed");
     ns.unlink(&op, dir, b"c").expect("removed");
     soon("the removal", || !drive.at("d/b").exists() && !drive.at("d/c").exists());
@@ -131,10 +106,7 @@ fn thousands_of_changes_while_files_are_being_read_and_written_here_end_well() {
         let drive = &drive;
         scope.spawn(move || {
             for n in 0..1500_u32 {
-                drive.put(
-                    &format!("key{}", n % 20),
-                    &n.to_le_bytes().repeat(1 + n as usize % 3000),
-                );
+                drive.put(&format!("key{}", n % 20), &n.to_le_bytes().repeat(1 + n as usize % 3000));
             }
         });
         for thread in 0..2 {
@@ -153,10 +125,6 @@ fn thousands_of_changes_while_files_are_being_read_and_written_here_end_well() {
     });
     for n in 1480..1500_u32 {
         let expected = n.to_le_bytes().repeat(1 + n as usize % 3000);
-        assert!(
-            fs::read(drive.at(&format!("key{}", n % 20))).expect("read") == expected,
-            "the last of key{}",
-            n % 20
-        );
+        assert!(fs::read(drive.at(&format!("key{}", n % 20))).expect("read") == expected, "the last of key{}", n % 20);
     }
 }

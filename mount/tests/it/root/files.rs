@@ -10,13 +10,7 @@ use rustix::fs::{FallocateFlags, SeekFrom as Whence, copy_file_range, fallocate}
 use crate::support::{Drive, Numbers, have, run};
 
 fn open(drive: &Drive, name: &str) -> File {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(drive.at(name))
-        .expect("opened")
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(drive.at(name)).expect("opened")
 }
 
 #[test]
@@ -53,13 +47,7 @@ fn ranges_are_punched_zeroed_and_reserved() {
     let mut data = Numbers(2).bytes(200_000);
     let file = open(&drive, "file");
     file.write_all_at(&data, 0).expect("written");
-    fallocate(
-        &file,
-        FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-        4096,
-        70_000,
-    )
-    .expect("punched");
+    fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 4096, 70_000).expect("punched");
     data[4096..74_096].fill(0);
     fallocate(&file, FallocateFlags::ZERO_RANGE, 100_000, 50).expect("zeroed");
     data[100_000..100_050].fill(0);
@@ -103,32 +91,20 @@ fn appends_of_several_descriptors_never_overwrite_each_other() {
     });
     let log = fs::read(&path).expect("read");
     assert_eq!(log.len(), 900 * 64);
-    assert!(
-        log.chunks(64)
-            .all(|line| line[63] == b'\n' && line[..63].iter().all(|byte| *byte == line[0]))
-    );
+    assert!(log.chunks(64).all(|line| line[63] == b'\n' && line[..63].iter().all(|byte| *byte == line[0])));
 }
 
 #[test]
 fn an_append_lands_behind_what_another_door_appended() {
     let Some(drive) = Drive::new() else { return };
-    let mut log = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(drive.at("log"))
-        .expect("opened");
+    let mut log = OpenOptions::new().append(true).create(true).open(drive.at("log")).expect("opened");
     log.write_all(b"one ").expect("written");
     let number = drive.attr("log").ino;
-    drive
-        .ns()
-        .append(&crate::support::other_door(), number, b"two ")
-        .expect("appended");
+    drive.ns().append(&crate::support::other_door(), number, b"two ").expect("appended");
     log.write_all(b"three").expect("written");
     drop(log);
     assert_eq!(drive.get("log"), b"one two three");
-    crate::support::soon("the appended text", || {
-        fs::read(drive.at("log")).expect("read") == b"one two three"
-    });
+    crate::support::soon("the appended text", || fs::read(drive.at("log")).expect("read") == b"one two three");
 }
 
 #[test]
@@ -156,13 +132,7 @@ fn truncating_and_extending_leave_zeros_never_old_bytes() {
     let data = fs::read(drive.at("file")).expect("read");
     assert_eq!(data.len(), 50_000);
     assert!(data[..10].iter().all(|byte| *byte == 7) && data[10..].iter().all(|byte| *byte == 0));
-    drop(
-        OpenOptions::new()
-            .write(true)
-            .truncate(true)
-            .open(drive.at("file"))
-            .expect("opened"),
-    );
+    drop(OpenOptions::new().write(true).truncate(true).open(drive.at("file")).expect("opened"));
     assert_eq!(fs::metadata(drive.at("file")).expect("there").len(), 0);
 }
 
@@ -181,16 +151,12 @@ fn direct_writes_and_reads_of_any_size_agree_with_cached_ones() {
     };
     for step in [511, 4096, 65_536, 1_000_003] {
         let mut file = direct(true);
-        data.chunks(step)
-            .for_each(|part| file.write_all(part).expect("written"));
+        data.chunks(step).for_each(|part| file.write_all(part).expect("written"));
         drop(file);
         let mut back = Vec::new();
         direct(false).read_to_end(&mut back).expect("read");
         assert!(back == data, "steps of {step} bytes, read directly");
-        assert!(
-            fs::read(drive.at("file")).expect("read") == data,
-            "steps of {step} bytes, read through the cache"
-        );
+        assert!(fs::read(drive.at("file")).expect("read") == data, "steps of {step} bytes, read through the cache");
     }
 }
 
@@ -226,13 +192,7 @@ fn times_before_1970_and_after_2106_are_kept_to_the_nanosecond() {
     ];
     for time in times {
         file.set_modified(time).expect("set");
-        assert_eq!(
-            fs::metadata(drive.at("file"))
-                .expect("there")
-                .modified()
-                .expect("a time"),
-            time
-        );
+        assert_eq!(fs::metadata(drive.at("file")).expect("there").modified().expect("a time"), time);
     }
 }
 
@@ -270,19 +230,13 @@ fn extended_attributes_are_set_listed_replaced_and_removed() {
     for tag in [1, 4, 0x20] {
         acl.extend_from_slice(&[tag, 0, 6, 0, 0xff, 0xff, 0xff, 0xff]);
     }
-    assert_eq!(
-        setxattr(&path, "system.posix_acl_access", &acl, XattrFlags::empty()),
-        Err(Errno::OPNOTSUPP)
-    );
+    assert_eq!(setxattr(&path, "system.posix_acl_access", &acl, XattrFlags::empty()), Err(Errno::OPNOTSUPP));
     let mut buf = [0_u8; 64];
     let len = getxattr(&path, "user.a", &mut buf[..]).expect("read");
     assert_eq!(&buf[..len], b"two");
     assert_eq!(getxattr(&path, "trusted.b", &mut buf[..]), Err(Errno::RANGE));
     let len = listxattr(&path, &mut buf[..]).expect("listed");
-    let mut names: Vec<&[u8]> = buf[..len]
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-        .collect();
+    let mut names: Vec<&[u8]> = buf[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
     names.sort_unstable();
     assert_eq!(names, [&b"trusted.b"[..], b"user.a"]);
     removexattr(&path, "user.a").expect("removed");
@@ -295,10 +249,7 @@ fn locks_exclude_other_descriptors() {
     let Some(drive) = Drive::new() else { return };
     let (one, two) = (open(&drive, "lock"), open(&drive, "lock"));
     flock(&one, FlockOperation::LockExclusive).expect("locked");
-    assert_eq!(
-        flock(&two, FlockOperation::NonBlockingLockShared),
-        Err(rustix::io::Errno::WOULDBLOCK)
-    );
+    assert_eq!(flock(&two, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK));
     drop(one);
     flock(&two, FlockOperation::NonBlockingLockShared).expect("locked");
 }

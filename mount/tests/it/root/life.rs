@@ -125,9 +125,8 @@ print(c.execute('pragma integrity_check').fetchone()[0], c.execute('select max(a
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("started");
-            let mut said = BufReader::new(writing.stdout.take().expect("a pipe"))
-                .lines()
-                .map(|line| line.expect("read"));
+            let mut said =
+                BufReader::new(writing.stdout.take().expect("a pipe")).lines().map(|line| line.expect("read"));
             let first = said.next().expect("a first commit");
             std::thread::sleep(Duration::from_millis(300));
             // In delete mode a commit is the removal of the journal, which `extra` makes durable before it is reported.
@@ -138,10 +137,7 @@ print(c.execute('pragma integrity_check').fetchone()[0], c.execute('select max(a
             let found = run(&work, "python3", &["-c", checker]);
             let (verdict, found) = found.trim().split_once(' ').expect("two words");
             assert_eq!(verdict, "ok");
-            assert!(
-                found.parse::<u64>().expect("a number") >= last,
-                "{found} of {last} commits were found"
-            );
+            assert!(found.parse::<u64>().expect("a number") >= last, "{found} of {last} commits were found");
             drop(server);
         }
     }
@@ -154,28 +150,18 @@ fn unmounting_ends_the_mount_and_leaves_what_was_written() {
     fs::write(drive.at("file"), "text").expect("written");
     let point = drive.mount_point().to_path_buf();
     drive.unmount();
-    assert_eq!(
-        fs::read_dir(&point).expect("listed").count(),
-        0,
-        "an empty directory is left"
-    );
+    assert_eq!(fs::read_dir(&point).expect("listed").count(), 0, "an empty directory is left");
     assert_eq!(drive.get("file"), b"text");
 }
 
 #[test]
 fn programs_that_do_not_let_go_are_cut_off_and_their_writes_kept() {
-    let options = MountOptions {
-        unmount_grace: Duration::from_millis(100),
-        ..MountOptions::default()
-    };
+    let options = MountOptions { unmount_grace: Duration::from_millis(100), ..MountOptions::default() };
     let Some(mut drive) = Drive::with(options) else { return };
     let mut open = fs::File::create(drive.at("file")).expect("created");
     std::io::Write::write_all(&mut open, b"text").expect("written");
     drive.unmount();
-    assert_eq!(
-        open.metadata().expect_err("cut off").raw_os_error(),
-        Some(libc::ENOTCONN)
-    );
+    assert_eq!(open.metadata().expect_err("cut off").raw_os_error(), Some(libc::ENOTCONN));
     assert_eq!(drive.get("file"), b"text");
 }
 
@@ -194,10 +180,7 @@ fn a_read_only_mount_refuses_changes() {
     fs::write(drive.at("file"), "text").expect("written");
     let point = drive.mount_point().to_path_buf();
     drive.unmount();
-    let options = MountOptions {
-        read_only: true,
-        ..MountOptions::default()
-    };
+    let options = MountOptions { read_only: true, ..MountOptions::default() };
     let mounted = strata_mount::mount(drive.ns().clone(), &point, options).expect("mounted");
     assert_eq!(fs::read(drive.at("file")).expect("read"), b"text");
     let refused = fs::write(drive.at("other"), "x").expect_err("refused");

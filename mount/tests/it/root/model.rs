@@ -15,13 +15,7 @@ const LEN_MAX: u64 = 600_000;
 const STEPS: u64 = 1_500;
 
 fn open(path: &Path) -> File {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .expect("opened")
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).expect("opened")
 }
 
 /// A length that is often tiny, often a page, sometimes long.
@@ -54,10 +48,7 @@ fn exercise(drive: &Drive, seed: u64) {
     let (mut numbers, mut model, mut file) = (Numbers(seed), Vec::<u8>::new(), open(&path));
     for number in 0..STEPS {
         let (at, len) = (numbers.below(LEN_MAX), some_len(&mut numbers));
-        let (from, end) = (
-            usize::try_from(at).expect("small"),
-            usize::try_from(at + len).expect("small"),
-        );
+        let (from, end) = (usize::try_from(at).expect("small"), usize::try_from(at + len).expect("small"));
         let action = numbers.below(12);
         let step = format!("seed {seed}, step {number}, action {action}");
         match action {
@@ -89,18 +80,11 @@ fn exercise(drive: &Drive, seed: u64) {
             }
             _ => check_range(&file, &model, at, len, &step),
         }
-        assert_eq!(
-            file.metadata().expect("there").len(),
-            model.len() as u64,
-            "{step}: the size"
-        );
+        assert_eq!(file.metadata().expect("there").len(), model.len() as u64, "{step}: the size");
     }
     check_range(&file, &model, 0, model.len() as u64 + 1, "at the end");
     drop(file);
-    assert!(
-        drive.get(&format!("model-{seed}")) == model,
-        "seed {seed}: what another door reads"
-    );
+    assert!(drive.get(&format!("model-{seed}")) == model, "seed {seed}: what another door reads");
 }
 
 #[test]
@@ -116,10 +100,7 @@ fn random_steps_on_a_file_agree_with_a_model_in_memory() {
 
 #[test]
 fn the_same_holds_while_the_kernel_gathers_writes() {
-    let Some(drive) = Drive::with(MountOptions {
-        writeback: true,
-        ..MountOptions::default()
-    }) else {
+    let Some(drive) = Drive::with(MountOptions { writeback: true, ..MountOptions::default() }) else {
         return;
     };
     exercise(&drive, 21);

@@ -70,22 +70,13 @@ fn a_directory_in_the_root_is_a_bucket_and_files_are_refused_there() {
 fn symbolic_links_fifos_and_sockets_are_what_they_were_made_as() {
     let Some(drive) = Drive::new() else { return };
     symlink("no/where", drive.at("link")).expect("linked");
-    assert_eq!(
-        fs::read_link(drive.at("link")).expect("read").to_str(),
-        Some("no/where")
-    );
+    assert_eq!(fs::read_link(drive.at("link")).expect("read").to_str(), Some("no/where"));
     assert_eq!(fs::symlink_metadata(drive.at("link")).expect("there").len(), 8);
     let mode = rustix::fs::Mode::from_raw_mode(0o640);
     rustix::fs::mknodat(CWD, drive.at("fifo"), rustix::fs::FileType::Fifo, mode, 0).expect("made");
-    assert_eq!(
-        fs::metadata(drive.at("fifo")).expect("there").mode() & libc::S_IFMT,
-        libc::S_IFIFO
-    );
+    assert_eq!(fs::metadata(drive.at("fifo")).expect("there").mode() & libc::S_IFMT, libc::S_IFIFO);
     drop(std::os::unix::net::UnixListener::bind(drive.at("socket")).expect("bound"));
-    assert_eq!(
-        fs::metadata(drive.at("socket")).expect("there").mode() & libc::S_IFMT,
-        libc::S_IFSOCK
-    );
+    assert_eq!(fs::metadata(drive.at("socket")).expect("there").mode() & libc::S_IFMT, libc::S_IFSOCK);
 }
 
 #[test]
@@ -148,17 +139,7 @@ fn a_group_of_a_process_counts_even_if_it_is_not_its_first() {
     rustix::fs::chown(drive.at("team"), None, Some(rustix::fs::Gid::from_raw(4720))).expect("given");
     fs::set_permissions(drive.at("team"), fs::Permissions::from_mode(0o770)).expect("set");
     let Ok(status) = Command::new("setpriv")
-        .args([
-            "--reuid",
-            "4711",
-            "--regid",
-            "4711",
-            "--groups",
-            "4720",
-            "sh",
-            "-c",
-            "echo x > team/file",
-        ])
+        .args(["--reuid", "4711", "--regid", "4711", "--groups", "4720", "sh", "-c", "echo x > team/file"])
         .current_dir(drive.top())
         .status()
     else {
@@ -180,13 +161,7 @@ fn a_writer_without_privilege_clears_the_set_user_id_bit() {
 #[test]
 fn an_exclusive_create_succeeds_once() {
     let Some(drive) = Drive::new() else { return };
-    let create = || {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o640)
-            .open(drive.at("once"))
-    };
+    let create = || OpenOptions::new().write(true).create_new(true).mode(0o640).open(drive.at("once"));
     drop(create().expect("created"));
     assert_eq!(errno(create()), libc::EEXIST);
     assert_eq!(fs::metadata(drive.at("once")).expect("there").mode() & 0o7777, 0o640);

@@ -21,11 +21,7 @@ fn plant(at: &Path) {
     fs::write(at.join("large"), numbers.bytes(5_000_000)).expect("written");
     fs::write(at.join("empty"), "").expect("written");
     fs::write(at.join("program.sh"), "#!/bin/sh\necho ran\n").expect("written");
-    fs::set_permissions(
-        at.join("program.sh"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .expect("set");
+    fs::set_permissions(at.join("program.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
     fs::hard_link(at.join("large"), at.join("same as large")).expect("linked");
     std::os::unix::fs::symlink("folder 1/inner", at.join("link")).expect("linked");
     std::os::unix::fs::symlink("missing", at.join("dangling")).expect("linked");
@@ -43,11 +39,7 @@ fn git_clones_commits_packs_and_finds_nothing_to_complain_about() {
     run(outside.path(), "git", &["init", "-q", "."]);
     run(outside.path(), "git", &["add", "-A"]);
     run(outside.path(), "git", &[&commit[..], &["one"]].concat());
-    run(
-        drive.top(),
-        "git",
-        &["clone", "-q", outside.path().to_str().expect("text"), "clone"],
-    );
+    run(drive.top(), "git", &["clone", "-q", outside.path().to_str().expect("text"), "clone"]);
     let clone = drive.at("clone");
     assert_eq!(run(&clone, "git", &["status", "--porcelain"]), "");
     fs::write(clone.join("folder 1/inner/file-1.txt"), "changed").expect("written");
@@ -71,33 +63,13 @@ fn tar_brings_a_tree_in_and_out_again_unchanged() {
     fs::create_dir(&tree).expect("made");
     plant(&tree);
     run(outside.path(), "tar", &["cf", "in.tar", "tree"]);
-    run(
-        drive.top(),
-        "tar",
-        &["xpf", outside.path().join("in.tar").to_str().expect("text")],
-    );
-    run(
-        outside.path(),
-        "diff",
-        &[
-            "-r",
-            "--no-dereference",
-            "tree",
-            drive.at("tree").to_str().expect("text"),
-        ],
-    );
+    run(drive.top(), "tar", &["xpf", outside.path().join("in.tar").to_str().expect("text")]);
+    run(outside.path(), "diff", &["-r", "--no-dereference", "tree", drive.at("tree").to_str().expect("text")]);
     assert_eq!(run(&drive.at("tree"), "./program.sh", &[]), "ran\n");
     let (one, two) = (drive.at("tree/large"), drive.at("tree/same as large"));
-    assert_eq!(
-        fs::metadata(one).expect("there").ino(),
-        fs::metadata(two).expect("there").ino()
-    );
+    assert_eq!(fs::metadata(one).expect("there").ino(), fs::metadata(two).expect("there").ino());
     run(drive.top(), "tar", &["cf", "out.tar", "tree"]);
-    run(
-        drive.top(),
-        "tar",
-        &["df", "out.tar", "-C", outside.path().to_str().expect("text")],
-    );
+    run(drive.top(), "tar", &["df", "out.tar", "-C", outside.path().to_str().expect("text")]);
 }
 
 #[test]
@@ -110,14 +82,7 @@ fn rsync_with_everything_kept_finds_nothing_left_to_do() {
     plant(outside.path());
     let from = format!("{}/", outside.path().display());
     run(drive.top(), "rsync", &["-aHX", &from, "copy/"]);
-    assert_eq!(
-        run(
-            drive.top(),
-            "rsync",
-            &["-aHXnc", "--delete", "--itemize-changes", &from, "copy/"]
-        ),
-        ""
-    );
+    assert_eq!(run(drive.top(), "rsync", &["-aHXnc", "--delete", "--itemize-changes", &from, "copy/"]), "");
     fs::write(outside.path().join("empty"), "no more").expect("written");
     run(drive.top(), "rsync", &["-aHX", "--inplace", "--delete", &from, "copy/"]);
     assert_eq!(fs::read_to_string(drive.at("copy/empty")).expect("read"), "no more");
@@ -187,15 +152,8 @@ fn dd_writes_and_reads_with_every_block_size() {
     for size in ["512", "1000", "4096", "7777", "65536", "131071", "1M"] {
         for flags in [&["conv=fsync"][..], &["conv=fdatasync,sparse"], &["conv=notrunc"]] {
             let block = format!("bs={size}");
-            run(
-                drive.top(),
-                "dd",
-                &[&["if=in", "of=out", "status=none", &block], flags].concat(),
-            );
-            assert!(
-                fs::read(drive.at("out")).expect("read") == data,
-                "blocks of {size} bytes, {flags:?}"
-            );
+            run(drive.top(), "dd", &[&["if=in", "of=out", "status=none", &block], flags].concat());
+            assert!(fs::read(drive.at("out")).expect("read") == data, "blocks of {size} bytes, {flags:?}");
         }
     }
 }
