@@ -2,6 +2,8 @@
 //!
 //! Chunks are tiny here (256 bytes on average), so that a few megabytes make manifests of three levels.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! The name space over simulated disks: what files doors and S3 see, crashes, and a model.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
+
 mod adverse;
 mod crash;
 mod faults;

@@ -1,6 +1,8 @@
 //! Many threads on real files, with the threads of a server: each knows what its own files hold, all share directories,
 //! a name and a reader of everything.
 
+#![allow(clippy::disallowed_methods, reason = "how long to press is no behaviour under test")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
