@@ -129,8 +129,9 @@ fn a_change_the_store_refused_did_not_happen() {
 fn an_administrator_passes_every_check_and_others_act_as_themselves() {
     let (_, users) = fresh();
     let admin = users.ensure_admin(&op(), 1000, 100, &SystemEntropy).unwrap().unwrap();
-    assert_eq!(admin.caller(Door::S3).uid, 0);
+    let caller = admin.caller(Door::S3);
+    assert!(caller.superuser && caller.uid == 1000, "passes every check and owns what it makes");
     let ada = users.create(&op(), NewUser { groups: vec![7], ..named("ada") }, &SystemEntropy).unwrap();
     let caller = ada.caller(Door::WebDav);
-    assert!(caller.uid == 1000 && caller.gid == 100 && caller.in_group(7) && caller.door == Door::WebDav);
+    assert!(!caller.superuser && caller.uid == 1000 && caller.gid == 100 && caller.in_group(7) && caller.door == Door::WebDav);
 }
