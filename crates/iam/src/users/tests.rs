@@ -133,5 +133,11 @@ fn an_administrator_passes_every_check_and_others_act_as_themselves() {
     assert!(caller.superuser && caller.uid == 1000, "passes every check and owns what it makes");
     let ada = users.create(&op(), NewUser { groups: vec![7], ..named("ada") }, &SystemEntropy).unwrap();
     let caller = ada.caller(Door::WebDav);
-    assert!(!caller.superuser && caller.uid == 1000 && caller.gid == 100 && caller.in_group(7) && caller.door == Door::WebDav);
+    assert!(
+        !caller.superuser
+            && caller.uid == 1000
+            && caller.gid == 100
+            && caller.in_group(7)
+            && caller.door == Door::WebDav
+    );
 }
