@@ -24,10 +24,19 @@ impl Store {
             abandoned.split_off(keep)
         };
         keys.extend(self.range(&[TABLE_GARBAGE], &[TABLE_GARBAGE + 1], STEP)?.into_iter().map(|(key, _)| key));
+        // One page that cannot be read must not hold up the others; it stays queued and is reported every time.
+        let mut failed = None;
+        let mut done = 0;
         for key in &keys {
-            self.let_go(key)?;
+            match self.let_go(key) {
+                Ok(()) => done += 1,
+                Err(error) => failed = Some(error),
+            }
         }
-        Ok(keys.len())
+        match failed {
+            Some(error) if done == 0 => Err(error),
+            _ => Ok(done),
+        }
     }
 
     /// After a start: lets go every page of an ingest that the last process did not finish.

@@ -157,6 +157,9 @@ fn many_threads_find_what_they_left_and_a_restart_finds_it_too() {
         looking.join().expect("the onlooker");
         left.into_iter().flat_map(|files| files.expect("a writer")).collect()
     });
+    // The predicates hold for a store at rest: nothing staged that a sealer could take up, no page left to let go.
+    ns.sync_all(&root()).expect("sealed");
+    while ns.store().collect().expect("collected") > 0 {}
     sound(ns);
     store.close().expect("closed");
     let store = open_files(folder.path(), false);
