@@ -209,6 +209,8 @@ fn writes_and_changes_by_reference_to_one_file_do_not_undo_each_other() {
             }
         });
     });
+    ns.sync_all(&root()).expect("sealed");
+    while ns.store().collect().expect("collected") > 0 {}
     sound(ns);
     store.close().expect("closed");
 }
