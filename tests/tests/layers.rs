@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["strata-iam"],
     &["strata-door-s3", "strata-door-webdav", "strata-door-nfs", "strata-door-admin", "strata-mount"],
     &["strata-server"],
-    &["strata-bench", "strata-tests"],
+    &["strata-bench", "strata-harness", "strata-tests"],
 ];
 
 /// Crates from outside that one crate of ours alone may use, each with the reason in one word.

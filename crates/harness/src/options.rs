@@ -1,0 +1,70 @@
+//! The command line, the same for every row.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+
+use crate::{all, row};
+
+/// Shows, row by row, that what StrataFS acknowledged is kept and that nothing wrong is returned
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+pub(crate) struct Options {
+    /// The row of the reliability table
+    #[arg(value_parser = PossibleValuesParser::new(row::names().chain([all::NAME])))]
+    pub(crate) row: String,
+
+    /// A sample that takes seconds: what every change must pass [default]
+    #[arg(long, conflicts_with = "full")]
+    pub(crate) short: bool,
+
+    /// The whole row, as a release must pass it
+    #[arg(long)]
+    pub(crate) full: bool,
+
+    /// Where the row's random choices begin; printed with every result
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Stop after this many seconds and report what was reached by then
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u64>,
+
+    /// Threads to explore with [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+
+    /// Leave a result file per row in DIR
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Run this one case only, as printed with a violation
+    #[arg(long, value_name = "CASE")]
+    pub(crate) case: Option<String>,
+
+    /// The program that the outside rows drive [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) strata: Option<PathBuf>,
+
+    /// Folder for data on a real file system; emptied at the end [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+impl Options {
+    /// The threads a row may use.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+    }
+
+    /// `short` or `full`, by the size of the run.
+    pub(crate) fn sized<T>(&self, short: T, full: T) -> T {
+        if self.full { full } else { short }
+    }
+
+    /// As it is written on the command line.
+    pub(crate) fn size_word(&self) -> &'static str {
+        self.sized("short", "full")
+    }
+}

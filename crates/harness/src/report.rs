@@ -1,0 +1,211 @@
+//! What a row found: figures, violations and the time it took; printed, and kept as one JSON file per row.
+
+use std::any::Any;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use strata_seam::{Clock, SystemClock};
+
+use crate::options::Options;
+use crate::row::Row;
+
+/// Violations kept with their text; more are only counted.
+const VIOLATIONS_KEPT_MAX: usize = 20;
+
+/// One figure of a row.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Figure {
+    /// What was counted or measured, with its unit last.
+    pub(crate) name: String,
+    /// How much.
+    pub(crate) value: f64,
+    /// What a full run has to reach.
+    pub(crate) at_least: Option<f64>,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Violation {
+    /// What was expected and what was seen.
+    pub(crate) text: String,
+    /// The command that shows it again.
+    pub(crate) replay: Option<String>,
+}
+
+/// The result of one row.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Name of the row.
+    pub(crate) row: &'static str,
+    /// Number of the row.
+    pub(crate) id: &'static str,
+    /// What the row shows.
+    pub(crate) about: &'static str,
+    /// `short` or `full`.
+    pub(crate) size: &'static str,
+    /// Where the random choices began.
+    pub(crate) seed: u64,
+    /// Figures, in the order they were added.
+    pub(crate) figures: Vec<Figure>,
+    /// The first violations.
+    pub(crate) violations: Vec<Violation>,
+    /// All violations.
+    pub(crate) violation_count: u64,
+    /// Whether `--seconds` ended the row early.
+    pub(crate) cut_short: bool,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    #[serde(skip)]
+    clock: SystemClock,
+    #[serde(skip)]
+    deadline: Option<f64>,
+}
+
+impl Report {
+    pub(crate) fn new(row: &Row, options: &Options) -> Self {
+        Self {
+            row: row.name,
+            id: row.id,
+            about: row.about,
+            size: options.size_word(),
+            seed: options.seed,
+            figures: Vec::new(),
+            violations: Vec::new(),
+            violation_count: 0,
+            cut_short: false,
+            seconds: 0.0,
+            clock: SystemClock::new(),
+            deadline: options.seconds.map(|seconds| seconds as f64),
+        }
+    }
+
+    /// Seconds since the row began.
+    pub(crate) fn elapsed(&self) -> f64 {
+        self.clock.monotonic_nanos() as f64 / 1e9
+    }
+
+    /// Whether `--seconds` have passed; the row then ends in good order.
+    pub(crate) fn out_of_time(&self) -> bool {
+        self.deadline.is_some_and(|deadline| self.elapsed() >= deadline)
+    }
+
+    /// Says that the row ended before all of its cases were run.
+    pub(crate) fn set_cut_short(&mut self) {
+        self.cut_short = true;
+    }
+
+    /// Adds a figure.
+    pub(crate) fn figure(&mut self, name: impl Into<String>, value: f64) {
+        self.figures.push(Figure { name: name.into(), value, at_least: None });
+    }
+
+    /// Adds a figure with what a full run has to reach.
+    pub(crate) fn goal(&mut self, name: impl Into<String>, value: f64, at_least: f64) {
+        self.figures.push(Figure { name: name.into(), value, at_least: Some(at_least) });
+    }
+
+    /// Adds a broken promise, with the arguments that show it again (`crash --case ...`). Said at once on stderr.
+    pub(crate) fn violation(&mut self, text: impl Into<String>, replay: Option<String>) {
+        self.violation_count += 1;
+        if self.violations.len() < VIOLATIONS_KEPT_MAX {
+            let replay = replay.map(|arguments| format!("cargo run --release -p strata-harness -- {arguments}"));
+            let violation = Violation { text: text.into(), replay };
+            eprintln!("VIOLATION in {}: {}", self.row, violation.text);
+            if let Some(command) = &violation.replay {
+                eprintln!("  again: {command}");
+            }
+            self.violations.push(violation);
+        }
+    }
+
+    /// Whether every promise was kept.
+    pub(crate) fn kept(&self) -> bool {
+        self.violation_count == 0
+    }
+
+    /// Whether every figure is what a full run has to reach.
+    pub(crate) fn goals_reached(&self) -> bool {
+        self.figures.iter().all(|figure| figure.at_least.is_none_or(|goal| figure.value >= goal))
+    }
+
+    /// Takes the time.
+    pub(crate) fn close(&mut self) {
+        self.seconds = self.elapsed();
+    }
+
+    /// One word on how it ended.
+    pub(crate) fn verdict(&self) -> &'static str {
+        match (self.kept(), self.goals_reached(), self.size) {
+            (false, _, _) => "VIOLATED",
+            (true, true, _) | (true, false, "short") => "kept",
+            (true, false, _) => "kept, goal not reached",
+        }
+    }
+
+    /// The figures in one line.
+    pub(crate) fn line(&self) -> String {
+        let mut line = String::new();
+        for figure in &self.figures {
+            let gap = if line.is_empty() { "" } else { ", " };
+            let _ = write!(line, "{gap}{} {}", grouped(figure.value), figure.name);
+            if let Some(goal) = figure.at_least.filter(|goal| figure.value < *goal) {
+                let _ = write!(line, " (of {})", grouped(goal));
+            }
+        }
+        line
+    }
+
+    /// Prints the result.
+    pub(crate) fn show(&self) {
+        println!("  {}", self.line());
+        let cut = if self.cut_short { ", ended early by --seconds" } else { "" };
+        println!("  {}: {} violations in {:.1} s{cut}", self.verdict(), self.violation_count, self.seconds);
+    }
+
+    /// Writes `<row>-<size>.json` into `folder`.
+    pub(crate) fn write_json(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(format!("{}-{}.json", self.row, self.size));
+        fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        fs::write(&path, text).with_context(|| format!("{} takes no result", path.display()))
+    }
+}
+
+/// A number with its thousands apart, and two digits after the point where it is no whole number.
+pub(crate) fn grouped(value: f64) -> String {
+    if value.fract() != 0.0 {
+        return format!("{value:.2}");
+    }
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) && text != "-" {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panic: {}", said.unwrap_or("without words"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(grouped(0.0), "0");
+        assert_eq!(grouped(4920.0), "4,920");
+        assert_eq!(grouped(1_000_000.0), "1,000,000");
+        assert_eq!(grouped(0.125), "0.12");
+    }
+}

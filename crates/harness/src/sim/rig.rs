@@ -1,0 +1,120 @@
+//! A whole store on simulated disks, as every row opens it, and short words for what is done to it.
+
+use std::sync::Arc;
+
+use strata_content::StoreSettings;
+use strata_ledger::{Geometry, Options};
+use strata_namespace::{
+    Caller, Condition, Content, Door, Durability, Namespace, ObjectMeta, Op, OpenStore, Result, StoreConfig,
+    check_store,
+};
+use strata_seam::sim::{SimEntropy, SimWorld};
+use strata_seam::{Clock, Disk};
+
+/// The bucket every row works in.
+pub(crate) const BUCKET: &str = "bkt";
+
+/// Disks of a set by data and parity.
+pub(crate) type Layout = (u8, u8);
+
+/// What a store is made with; the world holds everything else.
+#[derive(Clone, Debug)]
+pub(crate) struct Rig {
+    /// Data and parity disks.
+    pub(crate) layout: Layout,
+    /// Settings of the ledger.
+    pub(crate) ledger: Options,
+    /// Class of the buckets.
+    pub(crate) durability: Durability,
+}
+
+impl Rig {
+    /// Small segments and stripes, so that little data crosses many borders.
+    pub(crate) fn small(layout: Layout) -> Self {
+        let ledger = Options { segment_len: 1 << 20, shard_payload_max: 256 << 10, ..Options::default() };
+        Self { layout, ledger, durability: Durability::Strict }
+    }
+
+    /// Number of disks.
+    pub(crate) fn disk_count(&self) -> usize {
+        usize::from(self.layout.0) + usize::from(self.layout.1)
+    }
+
+    /// The disk's name in the world.
+    pub(crate) fn disk_name(index: usize) -> String {
+        format!("d{index:02}")
+    }
+
+    fn config(&self, world: &SimWorld) -> StoreConfig {
+        let disk = |index| -> Arc<dyn Disk> { world.disk(&Self::disk_name(index)) };
+        StoreConfig {
+            disks: (0..self.disk_count()).map(disk).collect(),
+            create: Some(Geometry { data_shards: self.layout.0, parity_shards: self.layout.1 }),
+            index_dir: None,
+            index_cache_bytes: 1 << 20,
+            ledger: self.ledger.clone(),
+            content: StoreSettings { cache_bytes: 0, ..StoreSettings::default() },
+            owner: (0, 0),
+            durability: self.durability,
+            threads: false,
+        }
+    }
+
+    /// Opens the store on the world's disks, or makes it on blank ones.
+    pub(crate) fn open(&self, world: &SimWorld) -> Result<OpenStore> {
+        let clock: Arc<dyn Clock> = world.clock();
+        OpenStore::open(self.config(world), clock, &SimEntropy::new(world.io_count() + 1))
+    }
+
+    /// A new store with its bucket.
+    pub(crate) fn make(&self, world: &SimWorld) -> Result<OpenStore> {
+        let store = self.open(world)?;
+        store.namespace().create_bucket(&root(), BUCKET, None)?;
+        Ok(store)
+    }
+}
+
+/// A request of the superuser.
+pub(crate) fn root() -> Op {
+    Op::new(Caller::root(Door::S3))
+}
+
+/// Bytes taken into the store, not yet anybody's content.
+pub(crate) fn ingest(ns: &Namespace, data: &[u8]) -> Result<Content> {
+    let mut ingest = ns.ingest(&root(), BUCKET)?;
+    ingest.push(data)?;
+    Ok(ingest.finish()?)
+}
+
+/// Puts an object and waits until it is durable.
+pub(crate) fn put(ns: &Namespace, key: &str, data: &[u8]) -> Result<()> {
+    let op = root();
+    let content = ingest(ns, data)?;
+    ns.put_object(&op, BUCKET, key.as_bytes(), content, None, ObjectMeta::default(), &Condition::default())?;
+    ns.settle_blocking(&op)
+}
+
+/// The whole of an object.
+pub(crate) fn get(ns: &Namespace, key: &str) -> Result<Vec<u8>> {
+    let (_, reader) = ns.get_object(&root(), BUCKET, key.as_bytes())?;
+    let mut out = Vec::new();
+    while (out.len() as u64) < reader.len() {
+        out.extend_from_slice(&reader.read(out.len() as u64, 1 << 20)?);
+    }
+    Ok(out)
+}
+
+/// Every invariant of the name space and every chunk's bytes; what is wrong, or what kept the check from ending.
+pub(crate) fn violations(ns: &Namespace) -> Vec<String> {
+    match check_store(ns, true, &mut |_| {}) {
+        Ok(report) => report.violations,
+        Err(error) => vec![format!("the check could not read the store: {error:?}")],
+    }
+}
+
+/// Bytes that neither compress nor repeat.
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    strata_seam::sim::SimRng::new(seed).fill(&mut bytes);
+    bytes
+}
