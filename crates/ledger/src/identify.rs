@@ -223,11 +223,16 @@ impl Supers {
     /// Writes a changed state to every disk that takes writes. A disk that fails is set aside and the others are told,
     /// so on success all disks still writable agree on who takes part.
     ///
+    /// A rest below the write quorum is never written down: it can acknowledge nothing, so the disks it would exclude
+    /// lack nothing, and the next opening would refuse a set that is all there.
+    ///
     /// # Errors
-    /// [`LedgerError::QuorumLost`] when too few are left.
+    /// [`LedgerError::QuorumLost`] when too few are left; the disks then say what was last agreed on, or what the first
+    /// of them were told in that attempt: that at least a write quorum takes part.
     pub(crate) fn store(&mut self, set: &Set, change: impl FnOnce(&mut Superblock)) -> Result<()> {
         change(&mut self.newest);
         loop {
+            set.check_quorum()?;
             self.newest.active = set.mask(Member::writable);
             self.newest.whole &= self.newest.active;
             self.newest.generation += 1;
@@ -247,7 +252,6 @@ impl Supers {
                     }
                 }
             }
-            set.check_quorum()?;
             if agreed {
                 return Ok(());
             }

@@ -17,6 +17,7 @@ use crate::meta;
 use crate::set::Set;
 use crate::superblock::Superblock;
 use crate::walk::{Stripe, Walker, describe};
+use crate::whole::Rewrite;
 
 /// How far past a break the segment after it is searched for proof that more was durable, in sectors (4 MiB).
 const NEXT_SEGMENT_SCAN: u32 = 1024;
@@ -263,10 +264,12 @@ impl Recovery<'_> {
             check_answers(self.set, self.superblock, self.walker.silent | loaded.silent)?;
             return Ok(false);
         }
-        Ok(!mend || loaded.valid() == self.set.disks() || self.set.heal(&stripe, &loaded).is_some())
+        Ok(!mend || self.set.heal(&stripe, &loaded, Rewrite::Whole).is_some())
     }
 
-    /// Valid frames may have been read from memory only: a process may have died before its sync.
+    /// Valid frames may have been read from memory only: a process may have died before its sync, or the sync may have
+    /// failed. After a failed one the operating system shows what it did not write and takes it for written, so that
+    /// another sync proves nothing (fsyncgate); the frames were written again for that reason.
     fn sync(&self, touched: &BTreeSet<SegmentId>) {
         for member in self.set.members.iter().filter(|member| member.writable()) {
             for segment in touched {

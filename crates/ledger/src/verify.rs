@@ -10,7 +10,7 @@ use crate::layout;
 use crate::ledger::Ledger;
 use crate::shared::Shared;
 use crate::walk::{Stripe, Walker};
-use crate::whole::FrameState;
+use crate::whole::{FrameState, Rewrite};
 
 /// Unreadable places named in a report; further ones are only counted.
 pub const UNREADABLE_NAMED_MAX: usize = 1000;
@@ -189,7 +189,7 @@ impl<'a> Pass<'a> {
         if loaded.valid() < set.data_shards() {
             self.lost(stripe.head.segment, stripe.head.sector, stripe.head.first_lsn);
         } else if self.heal && loaded.valid() < set.disks() {
-            match set.heal(stripe, &loaded) {
+            match set.heal(stripe, &loaded, Rewrite::Damaged) {
                 Some(written) => written.into_iter().for_each(|disk| self.report.disks[disk].healed += 1),
                 None => self.lost(stripe.head.segment, stripe.head.sector, stripe.head.first_lsn),
             }

@@ -26,6 +26,15 @@ pub(crate) enum FrameState {
     Missing,
 }
 
+/// Which frames of a stripe are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Rewrite {
+    /// Those that are not valid, durably.
+    Damaged,
+    /// All of them, into the operating system's memory: a sync of their files must follow.
+    Whole,
+}
+
 impl Loaded {
     /// Frames that are valid in every byte.
     pub(crate) fn valid(&self) -> usize {
@@ -71,9 +80,9 @@ impl Set {
             .collect()
     }
 
-    /// Rebuilds and writes the frames that are not valid, durably, on every disk that takes writes. Returns the disks
-    /// written, or `None` where the stripe cannot be rebuilt. A disk that fails is set aside.
-    pub(crate) fn heal(&self, stripe: &Stripe, loaded: &Loaded) -> Option<Vec<usize>> {
+    /// Rebuilds the frames that are not valid and writes those that `rewrite` says, on every disk that takes writes.
+    /// Returns the disks written, or `None` where the stripe cannot be rebuilt. A disk that fails is set aside.
+    pub(crate) fn heal(&self, stripe: &Stripe, loaded: &Loaded, rewrite: Rewrite) -> Option<Vec<usize>> {
         let slots: Vec<Option<&[u8]>> = loaded.shards.iter().map(Option::as_deref).collect();
         let rebuilt = self.codec.lock().reconstruct(&slots).ok()?;
         let mut tables: Vec<Vec<u32>> = stripe
@@ -89,8 +98,11 @@ impl Set {
         }
         let at = &stripe.head;
         let mut written = Vec::new();
-        for (shard, bytes) in &rebuilt {
-            let disk = layout::disk_of(*shard, at.segment, at.sector, self.disks());
+        let mode = if rewrite == Rewrite::Damaged { WriteMode::Durable } else { WriteMode::Buffered };
+        let valid = loaded.shards.iter().enumerate().filter(|_| rewrite == Rewrite::Whole);
+        let valid = valid.filter_map(|(shard, bytes)| Some((shard, bytes.as_deref()?)));
+        for (shard, bytes) in rebuilt.iter().map(|(shard, bytes)| (*shard, &bytes[..])).chain(valid) {
+            let disk = layout::disk_of(shard, at.segment, at.sector, self.disks());
             let member = &self.members[disk];
             if !member.writable() {
                 continue;
@@ -98,8 +110,8 @@ impl Set {
             let mut frame = AlignedBuf::zeroed(layout::frame_sectors(at.shard_len) as usize * strata_seam::SECTOR_LEN);
             let start = layout::header_len(at.shard_len) as usize;
             frame[start..start + bytes.len()].copy_from_slice(bytes);
-            frame::encode_head(&mut frame, at, *shard as u8, &tables[*shard]);
-            match self.write_frame(disk, stripe, &frame) {
+            frame::encode_head(&mut frame, at, shard as u8, &tables[shard]);
+            match self.write_frame(disk, stripe, &frame, mode) {
                 Ok(()) => written.push(disk),
                 Err(error) => member.fail(&error),
             }
@@ -107,7 +119,7 @@ impl Set {
         Some(written)
     }
 
-    fn write_frame(&self, disk: usize, stripe: &Stripe, frame: &[u8]) -> Result<(), DiskError> {
+    fn write_frame(&self, disk: usize, stripe: &Stripe, frame: &[u8], mode: WriteMode) -> Result<(), DiskError> {
         let member = &self.members[disk];
         let file = match member.file(stripe.head.segment) {
             Err(error) if error.kind == DiskErrorKind::NotFound => {
@@ -115,6 +127,6 @@ impl Set {
             }
             other => other?,
         };
-        file.write_at(layout::byte_of(stripe.head.sector), frame, WriteMode::Durable)
+        file.write_at(layout::byte_of(stripe.head.sector), frame, mode)
     }
 }

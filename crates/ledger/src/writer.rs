@@ -196,19 +196,20 @@ impl Shared {
                 sync,
             });
         }
-        let mut answered = 0;
-        let mut lost = false;
+        let (mut answered, mut took) = (0, 0_u32);
         let inline = mode == WriteMode::Buffered && !sync && frame_len * disks <= INLINE_MAX;
         for done in writer.workers.run(jobs, inline) {
             if frame_len > 0 {
                 writer.frames.by_shard[layout::shard_on(done.disk, segment, sector, disks)] = done.buf;
             }
             match done.result {
-                Ok(()) => answered += 1,
+                Ok(()) => {
+                    answered += 1;
+                    took |= 1 << done.disk;
+                }
                 Err(error) => {
                     self.set.members[done.disk].fail(&error);
                     writer.files[done.disk] = None;
-                    lost = true;
                 }
             }
         }
@@ -218,8 +219,9 @@ impl Shared {
             self.halt(halt);
             return Err(halt.error());
         }
-        if lost {
-            // Before anything is acknowledged that the lost disk lacks, the others must know that it lacks it.
+        if self.supers.lock().newest.active & !took != 0 {
+            // Before anything is acknowledged that a disk lacks, the others must know that it lacks it. It may have been
+            // set aside by this stripe, or before it by whoever made a segment or healed.
             let durable = self.durable();
             self.tell_superblocks(|superblock| superblock.durable_lsn = durable)?;
         }
