@@ -10,6 +10,7 @@ mod disk;
 mod entropy;
 mod id;
 mod name;
+pub mod planted;
 pub mod sim;
 
 pub use aligned::AlignedBuf;

@@ -3,6 +3,7 @@
 //! Invariants: `cached` is `None` exactly when reads and the medium agree and nothing is pending. `pending` is in the
 //! order of the calls; replaying all of it onto `durable` gives `cached`, except after a failed sync (`diverged`).
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::entropy::SimRng;
@@ -154,6 +155,16 @@ impl SimFile {
         }
         self.cached = None;
         self.diverged = false;
+    }
+
+    /// Feeds what the medium holds, as far as it differs from `base`, to `hasher`.
+    pub(super) fn hash_change(&self, base: Option<&Self>, hasher: &mut impl Hasher) {
+        self.len.hash(hasher);
+        let none = Pages::default();
+        self.durable.each_change(base.map_or(&none, |base| &base.durable), |page, bytes| {
+            page.hash(hasher);
+            bytes.hash(hasher);
+        });
     }
 
     /// Whether a power cut would change nothing.

@@ -4,7 +4,7 @@
 //! 1 MiB in use), one group (256 references) and the pages it touches, whatever the size of the file.
 //! Invariant: a page that is present is not all zero unless it was cleared by a partial write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Bytes per page.
@@ -77,6 +77,32 @@ impl Pages {
             }
             let page = self.slot(piece.page).get_or_insert_with(|| Arc::new([0; PAGE_LEN]));
             Arc::make_mut(page)[piece.within..piece.within + piece.len].copy_from_slice(source);
+        }
+    }
+
+    /// Hands every page that differs from `base` to `each`, in order, with its number; `None` for zeros.
+    pub(super) fn each_change(&self, base: &Self, mut each: impl FnMut(u64, Option<&Page>)) {
+        let groups: BTreeSet<u64> = self.groups.keys().chain(base.groups.keys()).copied().collect();
+        for group in groups {
+            let (now, then) = (self.groups.get(&group), base.groups.get(&group));
+            if let (Some(now), Some(then)) = (now, then)
+                && Arc::ptr_eq(now, then)
+            {
+                continue;
+            }
+            for page in 0..GROUP_PAGES {
+                let at = |group: Option<&Arc<Group>>| group.and_then(|group| group[page as usize].clone());
+                let zeros = |page: Option<Arc<Page>>| page.filter(|page| page.iter().any(|byte| *byte != 0));
+                let (now, then) = (at(now), at(then));
+                let same = match (&now, &then) {
+                    (Some(now), Some(then)) => Arc::ptr_eq(now, then) || now == then,
+                    (None, None) => true,
+                    _ => zeros(now.clone()).is_none() && zeros(then).is_none(),
+                };
+                if !same {
+                    each(group * GROUP_PAGES + page, zeros(now).as_deref());
+                }
+            }
         }
     }
 

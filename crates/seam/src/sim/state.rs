@@ -4,6 +4,7 @@
 //! snapshot is restored; so a handle of another life is always told apart.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -247,6 +248,23 @@ impl State {
         self.kill_handles();
         self.crash = None;
         self.crashed = false;
+    }
+
+    /// A hash of what all media hold that are plugged in, as far as it differs from `base`.
+    pub(super) fn hash_change(&self, base: &Self) -> u64 {
+        // Fixed keys: the same states have the same hash in every run.
+        let mut hasher = DefaultHasher::new();
+        for (name, disk) in self.disks.iter().filter(|(_, disk)| disk.present) {
+            name.hash(&mut hasher);
+            let before = base.disks.get(name);
+            for (file, id) in &disk.tree.names {
+                file.hash(&mut hasher);
+                if let Some(now) = disk.tree.files.get(id) {
+                    now.hash_change(before.and_then(|disk| disk.tree.named(file)), &mut hasher);
+                }
+            }
+        }
+        hasher.finish()
     }
 
     fn settle(&mut self, change: InFlight, fate: &mut Fate) {

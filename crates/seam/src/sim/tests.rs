@@ -560,3 +560,33 @@ fn exploring_crash_states_does_not_copy_large_files() {
     // measured: 35 ms on one core, so the limit is missed only if the 24 MiB in use are copied for each state
     assert!(start.monotonic_nanos() < 5_000_000_000);
 }
+
+#[test]
+fn states_are_told_apart_by_what_the_media_hold_and_by_nothing_else() {
+    let world = SimWorld::new(1);
+    world.disk("a").create("log", 3 << 20, true).unwrap();
+    world.poke("a", "log", 5000, b"before");
+    let base = world.snapshot();
+    let untouched = world.change_hash(&base);
+    world.restore(&base);
+    world.clock().advance(7);
+    assert_eq!(world.change_hash(&base), untouched);
+    // The same bytes again are no change; other bytes, another length, a lost disk and a new file are.
+    world.poke("a", "log", 5000, b"before");
+    assert_eq!(world.change_hash(&base), untouched);
+    let mut seen = std::collections::BTreeSet::from([untouched]);
+    world.poke("a", "log", 2 << 20, &[1]);
+    assert!(seen.insert(world.change_hash(&base)));
+    world.poke("a", "log", 2 << 20, &[2]);
+    assert!(seen.insert(world.change_hash(&base)));
+    world.poke("a", "log", 2 << 20, &[0]);
+    assert_eq!(world.change_hash(&base), untouched, "zeros written over nothing are nothing");
+    world.truncate("a", "log", 2 << 20);
+    assert!(seen.insert(world.change_hash(&base)));
+    world.restore(&base);
+    world.disk("b").create("log", 0, true).unwrap();
+    assert!(seen.insert(world.change_hash(&base)));
+    world.vanish("b");
+    world.vanish("a");
+    assert!(seen.insert(world.change_hash(&base)));
+}

@@ -122,6 +122,13 @@ impl SimWorld {
         self.0.clock.set_times(snapshot.times);
     }
 
+    /// A hash of what the disks hold, as far as it differs from `base`: two states with the same base are alike exactly
+    /// if their hashes are (but for one chance in 2^64). Unsynced data does not count. Costs the pages that differ.
+    #[must_use]
+    pub fn change_hash(&self, base: &Snapshot) -> u64 {
+        self.0.lock().hash_change(&base.state)
+    }
+
     /// Another world that starts as this one is now, for exploring on another thread.
     #[must_use]
     pub fn fork(&self) -> Self {

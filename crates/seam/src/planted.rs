@@ -1,0 +1,186 @@
+//! Bugs planted on purpose, so that the tests can be tested: does anything notice when one sync is left out?
+//!
+//! Each [`Bug`] is one small change at the place where a real one could be made: [`planted`] there asks whether it is to
+//! be made now. Without the feature `planted-bugs` the answer is the constant `false` and no trace is left in the
+//! program. With it, the harness switches one bug on for its whole process.
+
+macro_rules! bugs {
+    ($($(#[doc = $what:literal])+ $name:ident,)+) => {
+        /// A bug that can be switched on.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Bug {
+            $($(#[doc = $what])+ $name,)+
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &'static [Bug] = &[$(Bug::$name,)+];
+
+            /// Its name, as in the source.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Bug::$name => stringify!($name),)+ }
+            }
+
+            /// What goes wrong.
+            #[must_use]
+            pub const fn what(self) -> &'static str {
+                match self { $(Bug::$name => concat!($($what,)+),)+ }
+            }
+        }
+    };
+}
+
+bugs! {
+    // The ledger: writing
+    /// A stripe is written into the operating system's memory only, and called durable
+    StripeNotSynced,
+    /// Buffered stripes before a durable one are not synced with it
+    EarlierStripesNotSynced,
+    /// The sync that a waiter asked for is left out
+    SyncSkipped,
+    /// An append is acknowledged before its stripe is written
+    AcknowledgedEarly,
+    /// A segment is left behind without syncing it
+    RollWithoutSync,
+    /// A stripe counts as written with one disk less than the quorum
+    QuorumIgnored,
+    /// A disk that failed a write goes on being written
+    FailedDiskKept,
+    /// The other disks are not told that one missed a write
+    LostDiskNotTold,
+    /// The place of a stripe is given to the sink one sector late
+    LocationOffByOne,
+    // The ledger: superblocks
+    /// A superblock is written over the slot that holds the newest state
+    SuperblockSameSlot,
+    /// A superblock is not synced
+    SuperblockNotSynced,
+    /// A superblock's checksum is not checked
+    SuperblockUnchecked,
+    /// A disk that missed the last openings counts as current
+    StaleDiskTrusted,
+    /// A new opening is not told to the disks
+    OpeningNotStored,
+    // The ledger: recovery
+    /// Frames of openings that were overruled are taken for the log
+    HistoryIgnored,
+    /// The tail of the log is kept without checking its bytes
+    TailUnchecked,
+    /// The tail of the log is kept but not made whole
+    TailNotMended,
+    /// What was found in memory after a killed process is not synced
+    TailNotSynced,
+    /// The log ends silently at the first stripe that cannot be read
+    TruncatedInsteadOfRefused,
+    /// A missing disk counts as proof that a stripe was never written
+    SilenceTakenForAbsence,
+    /// Appends of one stripe are replayed last first
+    ReplayOutOfOrder,
+    // The ledger: reading and healing
+    /// The checksum of a read is not checked
+    ReadUnchecked,
+    /// Pieces that a stripe is rebuilt from are not checked
+    RebuildUnchecked,
+    /// A frame's checksum is not checked when a stripe is loaded
+    FrameUnchecked,
+    /// A heal says that it wrote a frame, and does not
+    HealSkipsTheWrite,
+    /// A heal passes over damaged frames and fills in missing ones only
+    HealMissesDamage,
+    /// A frame header's checksum is not checked
+    HeaderUnchecked,
+    /// A frame is taken wherever it lies
+    MisplacedFrameTaken,
+    // The index
+    /// The index is drained ahead of what is durable
+    IndexAheadOfLog,
+    /// An engine's fingerprint is not compared when it is opened
+    FingerprintUnchecked,
+    /// An engine of another store is taken
+    ForeignIndexTaken,
+    /// The engine claims to be one change further than it is
+    IndexClaimsMore,
+    /// Counts of a drain that was cut off are added twice
+    CountsTwice,
+    /// A replay passes over the first change behind what the engine has
+    ReplaySkipsOne,
+    // Content
+    /// A reference is counted only when it is the first
+    SecondReferenceNotCounted,
+    /// A release counts nothing down
+    ReleaseForgotten,
+    /// A page's children are let go with every owner, not with the last
+    ChildrenReleasedTwice,
+    /// The children of a page that comes alive again are not counted
+    RevivedPageNotCounted,
+    /// A chunk counts as stored before the ledger took it
+    ChunkKnownTooEarly,
+    /// The cache names blocks by their stripe alone
+    CacheKeyTooShort,
+    /// A block's place in its stripe is taken for the chunk's
+    ChunkOffsetLost,
+    /// Pages of unfinished ingests are not let go after a start
+    UnfinishedKept,
+    // The name space
+    /// A rename is two commits
+    RenameInTwoCommits,
+    /// The condition of a put is checked before its commit, not in it
+    ConditionUnchecked,
+    /// A sealed extent is put one byte late
+    ExtentOffByOne,
+    /// A sync of a file forgets what is staged
+    FsyncForgetsStaged,
+    /// An answer does not wait for what it rests on
+    SettleForgotten,
+    /// An overwrite does not release the old content
+    OverwriteKeepsOld,
+    /// A link does not count
+    LinkNotCounted,
+    /// A truncation keeps the bytes behind the new end
+    TruncateKeepsTail,
+    /// Files unlinked while open are not removed after a start
+    UnlinkedKept,
+    /// Numbers are given out beyond what was reserved
+    NumbersNotReserved,
+    /// A deleted upload keeps its parts
+    PartsKept,
+}
+
+/// Whether this bug is to be made now.
+#[cfg(not(feature = "planted-bugs"))]
+#[must_use]
+#[inline(always)]
+pub const fn planted(_bug: Bug) -> bool {
+    false
+}
+
+/// Whether this bug is to be made now.
+#[cfg(feature = "planted-bugs")]
+#[must_use]
+#[inline]
+pub fn planted(bug: Bug) -> bool {
+    switch::is_on(bug)
+}
+
+#[cfg(feature = "planted-bugs")]
+pub use switch::plant;
+
+#[cfg(feature = "planted-bugs")]
+mod switch {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::Bug;
+
+    /// The bug that is on, counted from one; zero for none.
+    static ON: AtomicU32 = AtomicU32::new(0);
+
+    pub(super) fn is_on(bug: Bug) -> bool {
+        ON.load(Ordering::Relaxed) == bug as u32 + 1
+    }
+
+    /// Switches a bug on for the rest of this process, or all of them off.
+    pub fn plant(bug: Option<Bug>) {
+        ON.store(bug.map_or(0, |bug| bug as u32 + 1), Ordering::Relaxed);
+    }
+}
