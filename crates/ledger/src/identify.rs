@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use strata_erasure::{Codec, CodecId};
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{AlignedBuf, Disk, DiskErrorKind, WriteMode};
 
 use crate::error::{LedgerError, Result};
@@ -148,7 +149,7 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
         // Every disk that took part was told of the opening before that was complete; an older image of one was not.
         let told =
             superblock.generation > 0 && (!newest.appending || superblock.history.last() == newest.history.last());
-        if told && newest.active >> index & 1 == 1 {
+        if (told && newest.active >> index & 1 == 1) || planted(Bug::StaleDiskTrusted) {
             current += 1;
         } else {
             newest.whole &= !(1 << index);
@@ -242,9 +243,10 @@ impl Supers {
                 let mut slot = AlignedBuf::zeroed(SLOT_LEN);
                 self.newest.encode(&mut slot);
                 let offset = (self.next_slot[index] * SLOT_LEN) as u64;
-                let written =
-                    member.disk().and_then(|disk| disk.open(FILE)?.write_at(offset, &slot, WriteMode::Durable));
+                let mode = if planted(Bug::SuperblockNotSynced) { WriteMode::Buffered } else { WriteMode::Durable };
+                let written = member.disk().and_then(|disk| disk.open(FILE)?.write_at(offset, &slot, mode));
                 match written {
+                    Ok(()) if planted(Bug::SuperblockSameSlot) => {}
                     Ok(()) => self.next_slot[index] = 1 - self.next_slot[index],
                     Err(error) => {
                         member.fail(&error);

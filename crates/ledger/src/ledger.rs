@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use strata_erasure::CodecId;
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{AlignedBuf, Clock, Disk, DiskIndex, Entropy, Epoch, Lsn, Position, SegmentId, SetId, WriteMode};
 
 use crate::api::{Append, Class, Geometry, Location, Replayed, Sink};
@@ -121,7 +122,9 @@ impl Ledger {
             let durable_lsn = Lsn(end.next_lsn.0 - 1);
             let stored = supers.store(&set, |superblock| {
                 superblock.durable_lsn = superblock.durable_lsn.max(durable_lsn);
-                superblock.history.push(last);
+                if !planted(Bug::OpeningNotStored) {
+                    superblock.history.push(last);
+                }
                 superblock.appending = false;
             });
             // Only when a quorum knows this opening may anybody be told what it found.

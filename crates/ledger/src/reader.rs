@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use strata_seam::Lsn;
+use strata_seam::planted::{Bug, planted};
 
 use crate::api::Location;
 use crate::error::{LedgerError, Result};
@@ -69,7 +70,7 @@ impl Set {
             }
             result.is_ok()
         });
-        read && crc32c(bytes) == location.crc
+        read && (crc32c(bytes) == location.crc || planted(Bug::ReadUnchecked))
     }
 
     fn read_rebuilt(&self, location: &Location, stripe: &Stripe, bytes: &mut [u8]) -> Option<()> {
@@ -113,7 +114,7 @@ impl Set {
         let mut bytes = vec![0; len as usize];
         let offset = layout::byte_of(sector) + u64::from(layout::header_len(shard_len) + start);
         let sound = member.file(segment).and_then(|file| file.read_at(offset, &mut bytes)).is_ok()
-            && head.proves(pieces.start as usize, &bytes);
+            && (head.proves(pieces.start as usize, &bytes) || planted(Bug::RebuildUnchecked));
         if !sound {
             member.note_read_error();
         }

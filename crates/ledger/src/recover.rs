@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{Lsn, Position, SegmentId};
 
 use crate::api::Replayed;
@@ -185,7 +186,7 @@ impl Recovery<'_> {
         {
             self.proven = proof;
         }
-        if self.proven < expected {
+        if self.proven < expected || planted(Bug::TruncatedInsteadOfRefused) {
             return Ok(());
         }
         let what = match self.walker.stripe_at(segment, sector, Some(expected)) {
@@ -245,7 +246,7 @@ impl Recovery<'_> {
         {
             return Err(beyond(from));
         }
-        if mend {
+        if mend && !planted(Bug::TailNotSynced) {
             self.sync(&touched);
         }
         Ok(Recovered { end })
@@ -260,11 +261,16 @@ impl Recovery<'_> {
             return Ok(false);
         };
         let loaded = self.set.load(&stripe);
+        if planted(Bug::TailUnchecked) {
+            return Ok(true);
+        }
         if loaded.valid() < self.set.data_shards() {
             check_answers(self.set, self.superblock, self.walker.silent | loaded.silent)?;
             return Ok(false);
         }
-        Ok(!mend || self.set.heal(&stripe, &loaded, Rewrite::Whole).is_some())
+        let rewrite = if planted(Bug::TailPartlyRewritten) { Rewrite::Damaged } else { Rewrite::Whole };
+        let mend = mend && !planted(Bug::TailNotMended);
+        Ok(!mend || self.set.heal(&stripe, &loaded, rewrite).is_some())
     }
 
     /// Valid frames may have been read from memory only: a process may have died before its sync, or the sync may have
@@ -289,6 +295,9 @@ impl Recovery<'_> {
             .map_err(|_| corrupt("the description of a stripe cannot be read or rebuilt"))?;
         let appends =
             meta::decode(head, &bytes).ok_or_else(|| corrupt("the description of a stripe contradicts itself"))?;
+        if planted(Bug::ReplayOutOfOrder) {
+            return appends.into_iter().rev().try_for_each(&mut *self.replay);
+        }
         appends.into_iter().try_for_each(&mut *self.replay)
     }
 }
@@ -298,7 +307,7 @@ impl Recovery<'_> {
 /// covers; but a disk that does not answer lacks nothing for sure.
 fn check_answers(set: &Set, superblock: &Superblock, silent: u32) -> Result<()> {
     let (present, needed) = ((superblock.active & !silent).count_ones() as usize, set.data_shards());
-    if present >= needed {
+    if present >= needed || planted(Bug::SilenceTakenForAbsence) {
         return Ok(());
     }
     let silent = set.members.iter().enumerate().filter(|(index, _)| silent >> index & 1 == 1);

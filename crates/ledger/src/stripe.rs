@@ -3,6 +3,7 @@
 //! Every byte is copied once, from the append into the frame it is written from; parity is coded from the frames.
 
 use strata_erasure::{Codec, ErasureError};
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{AlignedBuf, Epoch, Lsn, SegmentId, SetId};
 
 use crate::api::{Geometry, Location, PlacedBlock};
@@ -79,6 +80,7 @@ impl Frames {
             for (block, crc) in queued.append.blocks.iter().zip(&queued.crcs) {
                 let (offset, len) = (scatter.at as u32, block.data.len() as u32);
                 scatter.write(&block.data);
+                let offset = offset + u32::from(planted(Bug::LocationOffByOne));
                 let location = Location { segment, sector, shard_len, offset, len, crc: *crc };
                 placed.push(PlacedBlock { lsn: queued.lsn, directory: block.directory.clone(), location });
             }

@@ -3,6 +3,7 @@
 //! Works on a log that goes on being written: it looks at what was written when it began. A disk that came back or was
 //! replaced is healed the same way as rot: it lacks frames, and they are rebuilt from the others.
 
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{Lsn, SegmentId};
 
 use crate::error::Result;
@@ -188,7 +189,10 @@ impl<'a> Pass<'a> {
         }
         if loaded.valid() < set.data_shards() {
             self.lost(stripe.head.segment, stripe.head.sector, stripe.head.first_lsn);
-        } else if self.heal && loaded.valid() < set.disks() {
+        } else if self.heal
+            && loaded.valid() < set.disks()
+            && !(planted(Bug::HealMissesDamage) && stripe.present() == set.disks())
+        {
             match set.heal(stripe, &loaded, Rewrite::Damaged) {
                 Some(written) => written.into_iter().for_each(|disk| self.report.disks[disk].healed += 1),
                 None => self.lost(stripe.head.segment, stripe.head.sector, stripe.head.first_lsn),

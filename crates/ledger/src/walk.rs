@@ -4,6 +4,7 @@
 //! hold; so a misdirected write or a frame of another set is as good as nothing. Headers are read from all disks, since
 //! a single one may be left over from a truncated end of the log.
 
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{DiskError, DiskErrorKind, DiskFile, Epoch, Lsn, SECTOR_LEN, SegmentId};
 
 use crate::frame::{self, FrameHead, MAGIC, StripeHead};
@@ -37,8 +38,7 @@ impl Set {
     fn belongs(&self, head: &FrameHead, disk: usize, segment: SegmentId, sector: u32) -> bool {
         let stripe = &head.stripe;
         stripe.set == self.id
-            && stripe.segment == segment
-            && stripe.sector == sector
+            && ((stripe.segment == segment && stripe.sector == sector) || planted(Bug::MisplacedFrameTaken))
             && stripe.geometry == self.geometry
             && stripe.codec == self.codec_id.stored()
             && usize::from(head.shard) == layout::shard_on(disk, segment, sector, self.disks())

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{AlignedBuf, DiskError, DiskErrorKind, DiskFile, Epoch, Lsn, Position, SegmentId, WriteMode};
 
 use crate::error::{LedgerError, Result};
@@ -140,6 +141,9 @@ impl Shared {
             return Err(error);
         }
         let durable = wanted_durable >= first || batch.iter().any(|queued| !queued.append.relaxed);
+        if planted(Bug::AcknowledgedEarly) {
+            self.advance(0, last, last);
+        }
         self.write(writer, &batch, last, durable)?;
         self.look_ahead(writer);
         Ok(true)
@@ -158,9 +162,11 @@ impl Shared {
         };
         // Direct and durable in one call; but what was buffered before needs a sync that covers it as well.
         let direct = laid.frame_len >= DIRECT_MIN;
-        let mode = if direct || (durable && !writer.unsynced) { WriteMode::Durable } else { WriteMode::Buffered };
+        let synced = (direct || (durable && !writer.unsynced)) && !planted(Bug::StripeNotSynced);
+        let mode = if synced { WriteMode::Durable } else { WriteMode::Buffered };
         let durable = durable || (direct && !writer.unsynced);
-        self.each_disk(writer, laid.frame_len, mode, durable && writer.unsynced)?;
+        let sync = durable && writer.unsynced && !planted(Bug::EarlierStripesNotSynced);
+        self.each_disk(writer, laid.frame_len, mode, sync)?;
         writer.unsynced = !durable;
         writer.sector = laid.head.end_sector();
         writer.stripes += 1;
@@ -207,19 +213,20 @@ impl Shared {
                     answered += 1;
                     took |= 1 << done.disk;
                 }
+                Err(_) if planted(Bug::FailedDiskKept) => took |= 1 << done.disk,
                 Err(error) => {
                     self.set.members[done.disk].fail(&error);
                     writer.files[done.disk] = None;
                 }
             }
         }
-        let needed = self.set.write_quorum();
+        let needed = self.set.write_quorum() - usize::from(planted(Bug::QuorumIgnored));
         if answered < needed {
             let halt = Halt::QuorumLost { answered, needed };
             self.halt(halt);
             return Err(halt.error());
         }
-        if self.supers.lock().newest.active & !took != 0 {
+        if self.supers.lock().newest.active & !took != 0 && !planted(Bug::LostDiskNotTold) {
             // Before anything is acknowledged that a disk lacks, the others must know that it lacks it. It may have been
             // set aside by this stripe, or before it by whoever made a segment or healed.
             let durable = self.durable();
@@ -239,7 +246,7 @@ impl Shared {
 
     /// Syncs the current segment on all disks; everything written is then durable.
     pub(crate) fn sync(&self, writer: &mut Writer) -> Result<()> {
-        if writer.unsynced {
+        if writer.unsynced && !planted(Bug::SyncSkipped) {
             self.each_disk(writer, 0, WriteMode::Buffered, true)?;
             writer.unsynced = false;
         }
@@ -249,7 +256,7 @@ impl Shared {
 
     /// Goes on to the next segment.
     fn roll(&self, writer: &mut Writer) -> Result<()> {
-        if writer.unsynced {
+        if writer.unsynced && !planted(Bug::RollWithoutSync) {
             self.sync(writer)?;
         }
         let next = SegmentId(writer.segment.0.checked_add(1).ok_or(LedgerError::Full)?);
