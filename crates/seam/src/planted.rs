@@ -69,6 +69,8 @@ bugs! {
     TailUnchecked,
     /// The tail of the log is kept but not made whole
     TailNotMended,
+    /// Only the damaged frames of the tail are written again, not those that may be in memory alone
+    TailPartlyRewritten,
     /// What was found in memory after a killed process is not synced
     TailNotSynced,
     /// The log ends silently at the first stripe that cannot be read
