@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use strata_seam::ChunkId;
+use strata_seam::planted::{Bug, planted};
 
 use crate::cell::{TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
 use crate::error::{ContentError, Result};
@@ -47,7 +48,7 @@ impl Store {
         let mut total = 0;
         loop {
             let found = self.range(&[TABLE_ORPHAN_PAGE], &[TABLE_ORPHAN_PAGE + 1], STEP)?;
-            if found.is_empty() {
+            if found.is_empty() || planted(Bug::UnfinishedKept) {
                 return Ok(total);
             }
             total += found.len();

@@ -12,6 +12,7 @@ use strata_cache::{BlockCache, BlockKey};
 use strata_chunk::{BlockDirectory, ChunkParams, Codec, Node, decompress};
 use strata_index::{Batch, Entry, Index, Mutation};
 use strata_ledger::{Ledger, PlacedBlock, Sink};
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, Lsn, Position};
 
 use crate::cell::{self, Place};
@@ -188,6 +189,7 @@ impl Store {
         let Some(place) = place else { return Err(ContentError::MissingChunk(*id)) };
         let key =
             BlockKey { segment: place.location.segment, sector: place.location.sector, offset: place.location.offset };
+        let key = if planted(Bug::CacheKeyTooShort) { BlockKey { offset: 0, ..key } } else { key };
         let block = match self.cache.get(&key) {
             Some(block) => block,
             None if memory_only => return Ok(None),
@@ -251,7 +253,7 @@ pub fn place_blocks(blocks: &[PlacedBlock]) -> Result<Batch> {
                 location: block.location,
                 codec: directory.codec().as_u8(),
                 raw_len: directory.raw_len(),
-                offset,
+                offset: if planted(Bug::ChunkOffsetLost) { 0 } else { offset },
                 len: entry.len,
             };
             mutations

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use strata_chunk::{Item, Node, Source};
 use strata_index::{Batch, Mutation};
 use strata_ledger::Append;
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, Lsn};
 
 use crate::cell;
@@ -190,9 +191,10 @@ impl<'a> Tx<'a> {
         for item in items {
             match item.source {
                 Source::Hole => {}
+                Source::Chunk { id, .. } if planted(Bug::SecondReferenceNotCounted) && self.count(&id)? > 0 => {}
                 Source::Chunk { id, .. } => self.add(id, 1),
                 Source::Page { id, .. } => {
-                    if self.count(&id)? == 0 {
+                    if self.count(&id)? == 0 && !planted(Bug::RevivedPageNotCounted) {
                         let node = self.page(&id)?;
                         self.retain(node.items())?;
                     }
@@ -211,6 +213,7 @@ impl<'a> Tx<'a> {
         for item in items {
             match item.source {
                 Source::Hole => {}
+                Source::Chunk { .. } if planted(Bug::ReleaseForgotten) => {}
                 Source::Chunk { id, .. } => self.add(id, -1),
                 Source::Page { id, .. } if self.released_pages < INLINE_RELEASE_PAGES_MAX => {
                     self.released_pages += 1;
@@ -235,7 +238,7 @@ impl<'a> Tx<'a> {
     /// One owner less of a page; when it was the last, its children go too (pages among them through the queue).
     pub(crate) fn release_page(&mut self, id: &ChunkId) -> Result<()> {
         self.add(*id, -1);
-        if self.count(id)? == 0 {
+        if self.count(id)? == 0 || planted(Bug::ChildrenReleasedTwice) {
             for item in self.page(id)?.into_items() {
                 match item.source {
                     Source::Hole => {}
@@ -317,6 +320,9 @@ impl Store {
     /// disk.
     fn append(&self, blocks: Vec<PreparedBlock>, commit: Option<Bytes>, relaxed: bool) -> Result<Lsn> {
         let (records, chunks): (Vec<_>, Vec<_>) = blocks.into_iter().map(|block| (block.record, block.chunks)).unzip();
+        if planted(Bug::ChunkKnownTooEarly) {
+            self.pending.lock().chunks.extend(chunks.iter().flatten().cloned());
+        }
         let lsn = self.ledger.append(Append { blocks: records, commit, relaxed })?;
         if !chunks.is_empty() {
             let mut pending = self.pending.lock();

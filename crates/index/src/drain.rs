@@ -7,6 +7,7 @@
 //! proof.
 
 use strata_seam::Lsn;
+use strata_seam::planted::{Bug, planted};
 
 use crate::engine::{EngineError, OrderedKv, Write};
 use crate::error::IndexError;
@@ -162,7 +163,8 @@ impl Index {
         writes.status.draining = Some(bound);
         if last {
             let replay_from = self.overlay.read().frozen.as_ref().and_then(|frozen| frozen.replay_from);
-            writes.status.applied = replay_from.map(|position| (bound, position));
+            let applied = Lsn(bound.0 + u64::from(planted(Bug::IndexClaimsMore)));
+            writes.status.applied = replay_from.map(|position| (applied, position));
             writes.status.draining = None;
         }
         self.write(writes)?;

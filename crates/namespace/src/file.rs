@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Condvar, Mutex};
 use strata_content::Reader;
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Timestamp};
 
 use crate::error::{ErrorKind, Result, fail};
@@ -340,7 +341,7 @@ impl Namespace {
         let op = Op::new(crate::types::Caller::root(Door::Admin));
         loop {
             let found = self.store.range(&[key::TABLE_UNLINKED], &[key::TABLE_UNLINKED + 1], 256)?;
-            if found.is_empty() {
+            if found.is_empty() || planted(Bug::UnlinkedKept) {
                 return Ok(());
             }
             for (key, _) in found {
@@ -550,7 +551,8 @@ impl Namespace {
     /// # Errors
     /// Those of sealing; what was written stays staged.
     pub fn fsync(&self, op: &Op, ino: Ino) -> Result<()> {
-        if let Some(file) = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire)) {
+        let dirty = |file: &Arc<OpenFile>| file.dirty.load(Ordering::Acquire) && !planted(Bug::FsyncForgetsStaged);
+        if let Some(file) = self.opens.get(ino).filter(dirty) {
             self.seal_in_place(op, ino, &file)?;
         }
         let relaxed = self.snap(op).find_inode(ino)?.is_some_and(|inode| inode.relaxed);

@@ -2,6 +2,7 @@
 
 use strata_content::{Content, Reader, Tx};
 use strata_seam::Ino;
+use strata_seam::planted::{Bug, planted};
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::name;
@@ -184,7 +185,9 @@ impl Namespace {
             Some(dirent) => Some(tx.inode(dirent.ino)?),
             None => None,
         };
-        check(cond, present.as_ref().filter(|inode| inode.attr.kind == NodeKind::File))?;
+        if !planted(Bug::ConditionUnchecked) {
+            check(cond, present.as_ref().filter(|inode| inode.attr.kind == NodeKind::File))?;
+        }
         let shown = |tx: &mut Tx<'_>| -> Result<Vec<u8>> {
             let shadowed = tx.entry(parent, entry_name)?.is_some_and(|dirent| dirent.shadowed);
             Ok(name::shown(entry_name, shadowed))
@@ -192,7 +195,9 @@ impl Namespace {
         match present {
             Some(mut inode) if inode.attr.kind == NodeKind::File => {
                 permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
-                self.replace_content(tx, &mut inode, bucket.versioned)?;
+                if !planted(Bug::OverwriteKeepsOld) {
+                    self.replace_content(tx, &mut inode, bucket.versioned)?;
+                }
                 self.fill(tx, &mut inode, new)?;
                 (inode.attr.mtime, inode.attr.ctime) = (now, now);
                 permission::drop_set_id(&op.caller, &mut inode);

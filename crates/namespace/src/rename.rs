@@ -2,6 +2,7 @@
 
 use strata_content::Tx;
 use strata_seam::Ino;
+use strata_seam::planted::{Bug, planted};
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
@@ -22,6 +23,12 @@ impl Namespace {
     /// [`ErrorKind::NotFound`], [`ErrorKind::Exists`], [`ErrorKind::NotEmpty`], [`ErrorKind::IsDirectory`],
     /// [`ErrorKind::NotDirectory`], [`ErrorKind::Loop`], and those of names and permission.
     pub fn rename(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Result<()> {
+        if planted(Bug::RenameInTwoCommits) {
+            let found = self.lookup(op, from.0, from.1)?;
+            if self.link(op, found.ino, to.0, to.1).is_ok() {
+                return self.unlink(op, from.0, from.1);
+            }
+        }
         self.change(op, |tx, effects| {
             let mut source_dir = tx.dir(from.0)?;
             let target_dir = tx.dir(to.0)?;

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use strata_content::{Content, Ingest, Reader, items_len};
 use strata_seam::Ino;
+use strata_seam::planted::{Bug, planted};
 
 use crate::error::Result;
 use crate::file::OpenFile;
@@ -245,7 +246,8 @@ impl Namespace {
     pub(crate) fn resize(&self, op: &Op, ino: Ino, size: u64) -> Result<crate::types::Attr> {
         self.edit(op, ino, |ns, inode| {
             let len = items_len(&inode.items);
-            let mut items = ns.store.slice(&inode.items, 0..size.min(len))?;
+            let kept = if planted(Bug::TruncateKeepsTail) { len } else { size.min(len) };
+            let mut items = ns.store.slice(&inode.items, 0..kept)?;
             if size > len {
                 items.push(strata_content::Item::hole(size - len));
             }
@@ -308,7 +310,9 @@ fn feed(ingest: &mut Ingest, reader: &Reader, staging: &Staging, range: Range<u6
         }
         feed_old(ingest, reader, at..start.max(at))?;
         let skip = usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
-        ingest.push(&data[skip..])?;
+        let late = usize::from(planted(Bug::ExtentOffByOne) && skip == 0 && data.len() > 1);
+        ingest.push(&data[data.len() - late..])?;
+        ingest.push(&data[skip..data.len() - late])?;
         at = end;
     }
     feed_old(ingest, reader, at..range.end.max(at))

@@ -49,7 +49,7 @@ bugs! {
     FailedDiskKept,
     /// The other disks are not told that one missed a write
     LostDiskNotTold,
-    /// The place of a stripe is given to the sink one sector late
+    /// A block's place is remembered one byte late
     LocationOffByOne,
     // The ledger: superblocks
     /// A superblock is written over the slot that holds the newest state
@@ -95,8 +95,6 @@ bugs! {
     /// A frame is taken wherever it lies
     MisplacedFrameTaken,
     // The index
-    /// The index is drained ahead of what is durable
-    IndexAheadOfLog,
     /// An engine's fingerprint is not compared when it is opened
     FingerprintUnchecked,
     /// An engine of another store is taken
@@ -105,8 +103,6 @@ bugs! {
     IndexClaimsMore,
     /// Counts of a drain that was cut off are added twice
     CountsTwice,
-    /// A replay passes over the first change behind what the engine has
-    ReplaySkipsOne,
     // Content
     /// A reference is counted only when it is the first
     SecondReferenceNotCounted,
