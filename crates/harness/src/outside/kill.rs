@@ -1,0 +1,236 @@
+//! R5: the real program is killed, thousands of times, under load through every door, on the same data.
+//!
+//! One cycle: start a server (and now and then kill it while it starts), look through everything that clients were told,
+//! put it under load for a few milliseconds to a second, SIGKILL; now and then check the resting store with fsck, take its
+//! index away, or take away or damage as many of its disks as it has parity. Several stores run side by side; all but
+//! one are made anew now and then, so that they stay small.
+
+mod disturb;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use parking_lot::Mutex;
+
+use crate::options::Options;
+use crate::outside::check::{self, Trouble};
+use crate::outside::kill::disturb::{Disturber, Done};
+use crate::outside::lane::Lane;
+use crate::outside::rng::Rng;
+use crate::outside::server::{Place, can_mount, program};
+use crate::outside::worker::Tally;
+use crate::report::Report;
+use crate::row::Row;
+
+/// The row.
+pub(crate) const ROW: Row = Row {
+    name: "kill",
+    id: "R5",
+    about: "SIGKILL of the real program under load through all doors: nothing acknowledged is lost, nothing is half there",
+    run,
+};
+
+const KILLS_SHORT: u64 = 25;
+const KILLS_FULL: u64 = 10_000;
+/// What a restart may take for 99 of 100, milliseconds.
+const RESTART_P99_MS: f64 = 2000.0;
+/// Clients per store: one at home at each door.
+const WORKERS: usize = 4;
+/// Longest time under load.
+const LOAD_MS_MAX: u64 = 1000;
+/// A store is made anew after so many kills or bytes, whichever comes first ...
+const KILLS_PER_STORE: u64 = 300;
+const STORE_BYTES_MAX: u64 = 1 << 30;
+/// ... and the one that grows, after these bytes.
+const GROWING_BYTES_MAX: u64 = 4 << 30;
+/// Disks and parity of the stores, in turn.
+const LAYOUTS: [(usize, usize); 4] = [(3, 1), (6, 2), (1, 0), (4, 2)];
+
+/// What all stores count together.
+#[derive(Debug, Default)]
+struct Counts {
+    kills: AtomicU64,
+    kills_at_start: AtomicU64,
+    stores: AtomicU64,
+    checks: AtomicU64,
+    restarts_ms: Mutex<Vec<f64>>,
+    disturbed: Mutex<BTreeMap<&'static str, u64>>,
+    tally: Tally,
+}
+
+fn run(options: &Options, report: &mut Report) -> Result<()> {
+    let program = program(options)?;
+    let folder = super::folder(options, "kill")?;
+    let goal = options.sized(KILLS_SHORT, KILLS_FULL);
+    let mount = can_mount();
+    if !mount {
+        println!("  without the drive: it needs root and /dev/fuse");
+    }
+    let lanes = options.threads().min(goal as usize).clamp(1, 4);
+    let counts = Counts::default();
+    let stop = AtomicBool::new(false);
+    let violations = Mutex::new(Vec::new());
+    let mut rng = Rng::new(options.seed);
+    let clock = &*report;
+    std::thread::scope(|scope| -> Result<()> {
+        let running: Vec<_> = (0..lanes)
+            .map(|lane| {
+                let rng = rng.fork(lane as u64);
+                let (program, folder) = (&program, folder.path().join(format!("lane{lane}")));
+                let (counts, stop, violations) = (&counts, &stop, &violations);
+                scope.spawn(move || {
+                    let mut number = lane;
+                    let mut rng = rng;
+                    let finished = || {
+                        stop.load(Ordering::Relaxed)
+                            || counts.kills.load(Ordering::Relaxed) >= goal
+                            || clock.out_of_time()
+                    };
+                    while !finished() {
+                        // The first store of the first lane is the one that grows.
+                        let grows = number == 0 && options.full;
+                        let (disks, parity) = LAYOUTS[number % LAYOUTS.len()];
+                        number += lanes;
+                        let place = Place::new(program, folder.join(format!("store{number}")), disks, parity, mount);
+                        let ended = one_store(&place, rng.fork(1), grows, counts, &finished);
+                        place.unmount();
+                        match ended {
+                            Ok(()) => drop(fs::remove_dir_all(&place.folder)),
+                            Err(trouble) => {
+                                stop.store(true, Ordering::Relaxed);
+                                violations.lock().push((trouble, place.folder.clone()));
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        for lane in running {
+            lane.join().map_err(|panic| anyhow::anyhow!(crate::report::panic_text(&*panic)))?;
+        }
+        Ok(())
+    })?;
+    let violations = violations.into_inner();
+    if !violations.is_empty() {
+        println!("  the stores are kept below {}", folder.keep().display());
+    }
+    for (trouble, place) in violations {
+        let told = match trouble {
+            Trouble::Violation(told) | Trouble::Lost(told) => told,
+        };
+        report.violation(format!("{told} (kept: {})", place.display()), None);
+    }
+    figures(&counts, goal, report);
+    Ok(())
+}
+
+fn figures(counts: &Counts, goal: u64, report: &mut Report) {
+    let of = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
+    let kills = of(&counts.kills);
+    if kills < goal as f64 {
+        report.set_cut_short();
+    }
+    report.goal("kills", kills, goal as f64);
+    report.figure("of them while starting", of(&counts.kills_at_start));
+    report.figure("stores", of(&counts.stores));
+    report.figure("changes acknowledged", of(&counts.tally.acknowledged));
+    report.figure("changes under way at a kill", of(&counts.tally.under_way));
+    report.figure("reads compared under load", of(&counts.tally.reads));
+    report.figure("requests repeated at the drive", of(&counts.tally.repeated));
+    report.figure("checks by fsck", of(&counts.checks));
+    for (what, count) in &*counts.disturbed.lock() {
+        report.figure(*what, *count as f64);
+    }
+    let mut restarts = counts.restarts_ms.lock().clone();
+    restarts.sort_by(f64::total_cmp);
+    let at = |share: f64| restarts.get((restarts.len() as f64 * share) as usize).or(restarts.last()).copied();
+    if let (Some(half), Some(most), Some(all)) = (at(0.5), at(0.99), at(1.0)) {
+        report.figure("ms from start to all doors, median", half);
+        report.figure("ms from start to all doors, p99", most);
+        report.figure("ms from start to all doors, longest", all);
+        if most > RESTART_P99_MS {
+            report.violation(format!("a restart takes {most:.0} ms at the 99th percentile"), None);
+        }
+    }
+    report.figure("kills per second", kills / report.elapsed());
+}
+
+/// Works on one store until it is large or all is done.
+fn one_store(
+    place: &Place,
+    mut rng: Rng,
+    grows: bool,
+    counts: &Counts,
+    finished: &dyn Fn() -> bool,
+) -> Result<(), Trouble> {
+    let lost = |error: anyhow::Error| Trouble::Lost(format!("{error:#}"));
+    let mut disturber = Disturber::new(place, &mut rng);
+    let mut lane = Lane::new(place.clone(), WORKERS, rng.fork(2));
+    lane.make().map_err(lost)?;
+    counts.stores.fetch_add(1, Ordering::Relaxed);
+    let mut kills = 0;
+    while !finished() {
+        if rng.one_in(10) {
+            let mut server = place.spawn().map_err(lost)?;
+            std::thread::sleep(Duration::from_millis(rng.magnitude(128)));
+            server.kill();
+            counts.kills_at_start.fetch_add(1, Ordering::Relaxed);
+            counts.kills.fetch_add(1, Ordering::Relaxed);
+        }
+        let (mut server, doors, took) = lane.start()?;
+        counts.restarts_ms.lock().push(took.as_secs_f64() * 1e3);
+        lane.check(&doors).map_err(|trouble| match trouble {
+            Trouble::Lost(told) => Trouble::Violation(format!("the server went away: {told}: {}", server.last_words())),
+            violation => violation,
+        })?;
+        let time = Duration::from_millis(2 + rng.magnitude(LOAD_MS_MAX));
+        lane.load(&mut server, &doors, (time, false), &counts.tally, |server| {
+            server.kill();
+            Ok(())
+        })?;
+        drop(server);
+        kills += 1;
+        counts.kills.fetch_add(1, Ordering::Relaxed);
+        if rng.one_in(25) && disturber.away().is_empty() {
+            place.unmount();
+            check::fsck(place, &disturber.touched)?;
+            counts.checks.fetch_add(1, Ordering::Relaxed);
+        }
+        let done = disturber.disturb(place, &mut rng);
+        for done in done.context("the store cannot be disturbed").map_err(lost)? {
+            let what = match done {
+                Done::IndexRemoved => "times the index was removed",
+                Done::IndexDamaged => "times the index was damaged",
+                Done::SegmentsRemoved => "disks that lost segments",
+                Done::SegmentDamaged => "disks with a damaged segment",
+                Done::DiskAway => "disks away for a cycle",
+            };
+            *counts.disturbed.lock().entry(what).or_default() += 1;
+        }
+        let bytes = bytes_below(&place.data());
+        if bytes > GROWING_BYTES_MAX || (!grows && (kills >= KILLS_PER_STORE || bytes > STORE_BYTES_MAX)) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of all files below a folder; what cannot be looked at counts nothing.
+fn bytes_below(folder: &Path) -> u64 {
+    let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
+    let mut bytes = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => folders.push(entry.path()),
+                Ok(found) => bytes += found.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    bytes
+}

@@ -1,0 +1,195 @@
+//! The real program on a folder: started, killed and started again on the same data, its doors found by what it writes.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::options::Options;
+use crate::outside::clock::Moment;
+
+/// How long a server may take to open its doors before it counts as hung.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// The program to try: that of `--strata`, else the one beside this program.
+pub(crate) fn program(options: &Options) -> Result<PathBuf> {
+    let program = match &options.strata {
+        Some(program) => program.clone(),
+        None => std::env::current_exe()?.with_file_name("strata"),
+    };
+    ensure!(
+        program.is_file(),
+        "{} is not there: build it with `cargo build --release -p strata-server`, or name it with --strata",
+        program.display()
+    );
+    Ok(program)
+}
+
+/// Whether this process may mount: root, with the kernel's device there.
+pub(crate) fn can_mount() -> bool {
+    rustix::process::geteuid().is_root() && Path::new("/dev/fuse").exists()
+}
+
+/// What a running server wrote into `doors.json`.
+#[derive(Clone, Debug)]
+pub(crate) struct Doors(Value);
+
+impl Doors {
+    /// A text; empty where there is none.
+    pub(crate) fn text(&self, door: &str, field: &str) -> String {
+        self.0[door][field].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// A number; zero where there is none.
+    pub(crate) fn number(&self, door: &str, field: &str) -> u64 {
+        self.0[door][field].as_u64().unwrap_or_default()
+    }
+
+    /// Whether this door is open.
+    pub(crate) fn has(&self, door: &str) -> bool {
+        !self.0[door].is_null()
+    }
+}
+
+/// A folder for a store, and how it is served.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    program: PathBuf,
+    /// Holds the store's folder, its mount point and what its servers said.
+    pub(crate) folder: PathBuf,
+    /// The disks, in order.
+    pub(crate) disks: Vec<PathBuf>,
+    /// Of the store that is made.
+    pub(crate) parity: usize,
+    /// Whether the drive is mounted.
+    pub(crate) mount: bool,
+}
+
+impl Place {
+    /// A place below `folder`, with disks inside the store's folder.
+    pub(crate) fn new(program: &Path, folder: PathBuf, disks: usize, parity: usize, mount: bool) -> Self {
+        let disks = (0..disks).map(|disk| folder.join("data").join(format!("disk{disk}"))).collect();
+        Self { program: program.to_owned(), folder, disks, parity, mount }
+    }
+
+    /// The store's folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// What its servers said.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    /// The program, with a clean environment.
+    fn strata(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STRATA_")) {
+            command.env_remove(name);
+        }
+        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a server and returns at once.
+    pub(crate) fn spawn(&self) -> Result<Server> {
+        fs::create_dir_all(self.data())?;
+        // What a killed server left there would be taken for the word of the new one.
+        if let Err(error) = fs::remove_file(self.data().join("doors.json"))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error.into());
+        }
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let mut command = self.strata();
+        command.args(["serve", "--ports", "auto", "--segment-size", "8MiB", "--cache-size", "16MiB"]);
+        command.arg("--data").arg(self.data()).args(["--parity", &self.parity.to_string()]);
+        for disk in &self.disks {
+            command.arg("--disk").arg(disk);
+        }
+        if self.mount {
+            command.arg("--mount").arg(self.folder.join("mnt"));
+        }
+        let begun = Moment::now();
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().context("the program cannot be started")?;
+        Ok(Server { child, begun, data: self.data(), log: self.log() })
+    }
+
+    /// Runs another command of the program on the store to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> io::Result<Output> {
+        let mut command = self.strata();
+        command.args(arguments).arg("--data").arg(self.data());
+        for disk in &self.disks {
+            command.arg("--disk").arg(disk);
+        }
+        command.output()
+    }
+
+    /// Takes away a mount that a killed server left.
+    pub(crate) fn unmount(&self) {
+        let at = self.folder.join("mnt");
+        while self.mount && rustix::mount::unmount(&at, rustix::mount::UnmountFlags::DETACH).is_ok() {}
+    }
+}
+
+/// A server that was started. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    begun: Moment,
+    data: PathBuf,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Waits until all doors are open; gives them with the time since the start.
+    ///
+    /// # Errors
+    /// The server ended by itself or hangs, with the end of its log.
+    pub(crate) fn doors(&mut self) -> Result<(Doors, Duration)> {
+        let file = self.data.join("doors.json");
+        while self.begun.elapsed() < START_PATIENCE {
+            if let Ok(text) = fs::read(&file)
+                && let Ok(doors) = serde_json::from_slice(&text)
+            {
+                return Ok((Doors(doors), self.begun.elapsed()));
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended by itself with {status}: {}", self.last_words());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        bail!("the server opened no doors within {START_PATIENCE:?}: {}", self.last_words())
+    }
+
+    /// The end of its log.
+    pub(crate) fn last_words(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(12).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Kills it as a crash would, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        // It may be gone already; what matters is that it is gone.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
