@@ -20,6 +20,8 @@ use crate::types::Durability;
 const WORKER_PAUSE: Duration = Duration::from_millis(200);
 /// How often it looks for idle files, in nanoseconds.
 const SEAL_EVERY_NANOS: u64 = 1_000_000_000;
+/// From so many replayed appends on, what they add up to is drained at once and not when it has become old.
+const FREEZE_REPLAYED: u64 = 1024;
 /// Threads that chunk what is being written while its writer goes on.
 const SEALERS: usize = 2;
 /// How long one change waits for the index to catch up before the worker looks again.
@@ -88,6 +90,10 @@ impl OpenStore {
         let index_opened = index.opened().clone();
         // What was replayed may be drained without waiting for the first new stripe.
         index.note_written(ledger.status().position);
+        if replayed >= FREEZE_REPLAYED {
+            // Else a server that dies again and again while it is young replays more at each start.
+            index.freeze();
+        }
         let first_number = ledger.next_lsn().0 << 20;
         let store = Store::new(Arc::clone(&ledger), index, config.content, first_number);
         if config.threads {

@@ -327,6 +327,35 @@ fn a_store_closed_in_order_has_nothing_to_replay_at_the_next_start() {
 }
 
 #[test]
+fn a_store_killed_young_again_and_again_does_not_replay_the_same_every_time() {
+    let world = strata_seam::sim::SimWorld::new(2);
+    let dir = tempfile::tempdir().unwrap();
+    let start = || {
+        let config =
+            strata_namespace::StoreConfig { index_dir: Some(dir.path().join("index")), ..config(&world, 2, 1) };
+        strata_namespace::OpenStore::open(config, world.clock(), &strata_seam::sim::SimEntropy::new(3)).unwrap()
+    };
+    let store = start();
+    store.namespace().create_bucket(&root(), "bkt", None).unwrap();
+    for number in 0..2000 {
+        put(store.namespace(), &format!("k{number}"), b"");
+    }
+    drop(store);
+    world.kill_process();
+    let store = start();
+    assert!(store.replayed >= 2000);
+    for _ in 0..50 {
+        store.tend().unwrap();
+    }
+    drop(store);
+    world.kill_process();
+    let store = start();
+    assert!(store.replayed < 100, "{} replayed again", store.replayed);
+    assert_eq!(get(store.namespace(), "k1999").unwrap(), b"");
+    sound(store.namespace());
+}
+
+#[test]
 fn buckets_that_change_places_do_so_at_every_door() {
     let (_world, store) = store();
     let ns = store.namespace();

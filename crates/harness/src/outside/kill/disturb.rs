@@ -26,6 +26,8 @@ pub(crate) enum Done {
 pub(crate) struct Disturber {
     victims: Vec<usize>,
     away: Vec<usize>,
+    /// Whether the next server must rebuild the index.
+    pub(crate) index_gone: bool,
     /// Those that have been touched at all.
     pub(crate) touched: Vec<usize>,
 }
@@ -38,7 +40,7 @@ impl Disturber {
         while victims.len() < place.parity && !disks.is_empty() {
             victims.push(disks.swap_remove(rng.index(disks.len())));
         }
-        Self { victims, away: Vec::new(), touched: Vec::new() }
+        Self { victims, away: Vec::new(), index_gone: false, touched: Vec::new() }
     }
 
     /// Does something now and then. Disks that were away come back.
@@ -51,12 +53,17 @@ impl Disturber {
             fs::rename(aside(&place.disks[disk]), &place.disks[disk])?;
         }
         let index = place.data().join("index");
+        self.index_gone = false;
         match rng.within(0..40) {
             0 if index.exists() => {
                 fs::remove_dir_all(&index)?;
+                self.index_gone = true;
                 done.push(Done::IndexRemoved);
             }
-            1 if damage(&index, rng)? => done.push(Done::IndexDamaged),
+            1 if damage(&index, rng)? => {
+                self.index_gone = true;
+                done.push(Done::IndexDamaged);
+            }
             2..5 => {
                 for disk in self.victims.clone() {
                     if rng.one_in(3) {
