@@ -9,6 +9,7 @@
 use strata_seam::Lsn;
 use strata_seam::planted::{Bug, planted};
 
+use crate::dump::Preserving;
 use crate::engine::{EngineError, OrderedKv, Write};
 use crate::error::IndexError;
 use crate::index::Index;
@@ -18,7 +19,7 @@ use crate::stored::{STATUS_KEY, Status, Stored};
 /// What one step of a drain did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Drained {
-    /// Nothing is due: call again in a second or so.
+    /// Nothing is due, or a dump has to go on first: call again in a second or so.
     Idle,
     /// The active generation was frozen: call again.
     Frozen,
@@ -51,6 +52,21 @@ pub(crate) struct DrainState {
     dying: Vec<Vec<u8>>,
     /// Those of finished drains, still in the engine.
     dead: Vec<Vec<u8>>,
+    /// What a dump under way needs of keys that are changed before it reaches them.
+    pub(crate) dump: Option<Preserving>,
+}
+
+impl DrainState {
+    /// Whether dead cells wait to be removed from the engine.
+    pub(crate) fn has_dead(&self) -> bool {
+        !self.dead.is_empty()
+    }
+
+    fn preserve(&mut self, key: &[u8], known: Option<&Vec<u8>>) {
+        if let Some(dump) = &mut self.dump {
+            dump.keep(key, known);
+        }
+    }
 }
 
 /// A batch taken out of the frozen generation.
@@ -69,6 +85,9 @@ impl Index {
     /// [`IndexError::Engine`]; the index is then broken ([`Index::is_broken`]) and nothing was lost.
     pub fn drain_step(&self, now_nanos: u64, durable: Lsn) -> Result<Drained, IndexError> {
         let mut state = self.drain.lock();
+        if state.dump.as_ref().is_some_and(Preserving::is_full) {
+            return Ok(Drained::Idle);
+        }
         if !state.dead.is_empty() {
             return self.bury(&mut state);
         }
@@ -158,6 +177,7 @@ impl Index {
             if let Stored::Cell { through, .. } = &mut stored {
                 *through = bound;
             }
+            state.preserve(&key, known.as_ref());
             writes.push(key, known, stored.encode());
         }
         writes.status.draining = Some(bound);
@@ -192,6 +212,7 @@ impl Index {
         let mut writes = Writes::new(&*self.engine, *self.status.lock(), keys);
         for key in dead {
             let known = writes.known(&key).map_err(|error| self.engine_failed(error))?;
+            state.preserve(&key, known.as_ref());
             writes.push(key, known, None);
         }
         self.write(writes)?;

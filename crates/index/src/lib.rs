@@ -11,13 +11,16 @@
 //! proof, `docs/format/batch.md` the wire format.
 
 mod drain;
+mod dump;
 mod engine;
 mod error;
+mod fill;
 mod index;
 mod memory;
 mod merge;
 mod mutation;
 mod overlay;
+mod piece;
 mod set_aside;
 mod sled_engine;
 mod stored;
@@ -26,9 +29,12 @@ mod sum;
 mod testing;
 
 pub use drain::Drained;
+pub use dump::{Dump, Fingerprint, Stamp};
 pub use engine::{EngineError, OrderedKv, Pair, Write};
 pub use error::IndexError;
 pub use index::{Entry, Index, IndexOptions, Lookup, Opened, Page};
+pub use fill::FillError;
 pub use memory::MemoryEngine;
 pub use mutation::{BATCH_MUTATIONS_MAX, Batch, Cell, KEY_LEN_MAX, Mutation, VALUE_LEN_MAX};
+pub use piece::{PIECE_LEN_MAX, PieceCutter, decode_piece};
 pub use sled_engine::SledEngine;

@@ -1,0 +1,205 @@
+//! A consistent dump of the engine while drains go on.
+//!
+//! Right after a finished drain the engine is exactly the state at `applied`, and its fingerprint is known. A dump begins at
+//! such a moment and walks the keys in order behind a cursor, a page at a time. A drain that then changes a key the cursor has
+//! not reached keeps the key's old value in a map; a page is what the engine has, with that map over it. So neither stops the
+//! other for longer than a page or a batch.
+//!
+//! Invariants: the pairs given out are those the engine held when the dump began, each once, in order; the map holds at most
+//! [`PRESERVED_BYTES_MAX`] and one batch, since a drain that finds it full waits for the dump; a dump that is dropped lets
+//! go of everything.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
+
+use strata_seam::{Lsn, Position};
+
+use crate::engine::{EngineError, Pair};
+use crate::error::IndexError;
+use crate::index::Index;
+use crate::mutation::KEY_LEN_MAX;
+use crate::stored::STATUS_KEY;
+use crate::sum::Sum;
+
+/// Old values kept for a running dump, in bytes with overhead.
+pub(crate) const PRESERVED_BYTES_MAX: usize = 32 << 20;
+/// Counted per kept value beside key and value.
+const PRESERVED_OVERHEAD: usize = 96;
+/// Pairs per page: some milliseconds during which a drain waits.
+const PAGE: usize = 2048;
+
+/// Which state of the index some pairs are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    /// Every change up to this number is in, and none above.
+    pub applied: Lsn,
+    /// From where a replay meets everything above it.
+    pub position: Position,
+    /// Fingerprint of the pairs ([`crate::Fingerprint`]).
+    pub sum: u128,
+}
+
+/// The fingerprint of pairs put in one by one, in any order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Fingerprint(Sum);
+
+impl Fingerprint {
+    /// With this pair put in.
+    pub fn add(&mut self, (key, value): &Pair) {
+        self.0 = self.0.with(key, value);
+    }
+
+    /// The number to compare with [`Stamp::sum`].
+    #[must_use]
+    pub fn sum(self) -> u128 {
+        self.0.0
+    }
+}
+
+/// What a drain keeps for the dump that runs beside it.
+#[derive(Debug, Default)]
+pub(crate) struct Preserving {
+    /// Everything up to here was given out.
+    cursor: Vec<u8>,
+    preserved: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    bytes: usize,
+}
+
+impl Preserving {
+    /// Keeps what `key` was before it is changed, unless the dump has passed it or it was changed before.
+    pub(crate) fn keep(&mut self, key: &[u8], known: Option<&Vec<u8>>) {
+        if key > &self.cursor[..] && !self.preserved.contains_key(key) {
+            self.bytes += PRESERVED_OVERHEAD + key.len() + known.map_or(0, Vec::len);
+            self.preserved.insert(key.to_vec(), known.cloned());
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= PRESERVED_BYTES_MAX
+    }
+
+    /// Takes what was kept for keys behind the cursor up to `end` (`None`: all of them), and moves the cursor there.
+    fn pass(&mut self, end: Option<&[u8]>) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+        let later = match end {
+            Some(end) => {
+                let keys = self.preserved.range::<[u8], _>((Excluded(end), Unbounded)).next();
+                let first = keys.map(|(key, _)| key.clone());
+                first.map(|first| self.preserved.split_off(&first)).unwrap_or_default()
+            }
+            None => BTreeMap::new(),
+        };
+        let passed = std::mem::replace(&mut self.preserved, later);
+        let gone = passed.iter();
+        self.bytes -= gone
+            .map(|(key, value)| PRESERVED_OVERHEAD + key.len() + value.as_ref().map_or(0, Vec::len))
+            .sum::<usize>();
+        match end {
+            Some(end) => self.cursor = end.to_vec(),
+            None => self.cursor = vec![0xff; KEY_LEN_MAX + 1],
+        }
+        passed
+    }
+}
+
+/// A dump under way; see the module.
+pub struct Dump<'a> {
+    index: &'a Index,
+    stamp: Stamp,
+    /// `None` once everything was given out.
+    from: Option<Vec<u8>>,
+}
+
+impl Index {
+    /// Begins a dump if the engine is exactly the state at some number right now: call [`Index::drain_step`] and ask again
+    /// if it is not, or was never filled. One dump at a time: a second one gets `None`.
+    #[must_use]
+    pub fn begin_dump(&self) -> Option<Dump<'_>> {
+        let mut state = self.drain.lock();
+        let status = *self.status.lock();
+        let (applied, position) = status.applied?;
+        if status.draining.is_some() || state.has_dead() || state.dump.is_some() {
+            return None;
+        }
+        state.dump = Some(Preserving::default());
+        Some(Dump { index: self, stamp: Stamp { applied, position, sum: status.sum.0 }, from: Some(vec![1]) })
+    }
+}
+
+impl Dump<'_> {
+    /// Which state the pairs are.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// The next pairs in order of key, as the engine has them (tagged); none once everything was given out.
+    ///
+    /// # Errors
+    /// [`IndexError::Engine`].
+    pub fn next_page(&mut self) -> Result<Vec<Pair>, IndexError> {
+        // A page may come out empty where everything in it was added since.
+        while let Some(from) = self.from.take() {
+            let mut state = self.index.drain.lock();
+            let end = [0xff; KEY_LEN_MAX + 1];
+            let pairs = self.index.engine.range(&from, &end, PAGE).map_err(|error| self.index.engine_failed(error))?;
+            let last = (pairs.len() == PAGE).then(|| pairs.last().map(|(key, _)| key.clone())).flatten();
+            let Some(preserving) = state.dump.as_mut() else {
+                let gone = EngineError::Damaged("a dump that was ended goes on".into());
+                return Err(IndexError::Engine(gone));
+            };
+            let kept = preserving.pass(last.as_deref());
+            drop(state);
+            self.from = last.map(|last| [&last[..], &[0]].concat());
+            let merged = merge(pairs, kept);
+            if !merged.is_empty() {
+                return Ok(merged);
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// What the engine has now, with what it had over it.
+fn merge(pairs: Vec<Pair>, mut kept: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Vec<Pair> {
+    if kept.is_empty() {
+        return pairs;
+    }
+    for (key, value) in pairs {
+        debug_assert_ne!(key, STATUS_KEY, "the record about the engine lies before the first key");
+        kept.entry(key).or_insert(Some(value));
+    }
+    kept.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect()
+}
+
+impl Drop for Dump<'_> {
+    fn drop(&mut self) {
+        self.index.drain.lock().dump = None;
+    }
+}
+
+impl Index {
+    /// A hash of everything a reader sees, key by key: two indexes that hold the same have the same, however their engines
+    /// came to it. Reads all of it; the caller sees to it that nothing changes meanwhile.
+    ///
+    /// # Errors
+    /// [`IndexError::Engine`].
+    pub fn meaning(&self) -> Result<[u8; 32], IndexError> {
+        let mut hasher = blake3::Hasher::new();
+        let end = [0xff; KEY_LEN_MAX + 1];
+        let mut from = vec![1];
+        loop {
+            let page = self.range(&from, &end, PAGE)?;
+            for (key, entry) in &page {
+                hasher.update(&(key.len() as u64).to_le_bytes()).update(key);
+                hasher.update(&(entry.value.len() as u64).to_le_bytes()).update(&entry.value);
+            }
+            match page.into_iter().next_back() {
+                Some((last, _)) => from = [&last[..], &[0]].concat(),
+                None => return Ok(*hasher.finalize().as_bytes()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
