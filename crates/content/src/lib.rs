@@ -5,6 +5,7 @@
 
 mod audit;
 mod cell;
+mod checkpoint;
 mod collect;
 mod error;
 mod ingest;
@@ -16,6 +17,7 @@ mod tx;
 
 pub use audit::Audit;
 pub use cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
+pub use checkpoint::{Checkpoint, CheckpointReport, RestoreError, Restored, Taken};
 pub use error::{ContentError, ContentErrorKind, Result};
 pub use ingest::{Content, INLINE_ITEMS_MAX, Ingest};
 pub use reader::Reader;

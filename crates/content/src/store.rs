@@ -16,6 +16,7 @@ use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, Lsn, Position};
 
 use crate::cell::{self, Place};
+use crate::checkpoint::{CheckpointPlaces, Checkpoints, note_places, parse_directory};
 use crate::error::{ContentError, Result};
 use crate::pages::Pages;
 
@@ -64,12 +65,15 @@ pub struct Store {
     pub(crate) numbers: AtomicU64,
     /// Keys of provisional pages whose ingest was dropped; the collector lets them go.
     pub(crate) abandoned: Mutex<Vec<Vec<u8>>>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) checkpoint_places: Arc<CheckpointPlaces>,
 }
 
 /// Told by the ledger where blocks went; moves that into the index.
 struct Placement {
     index: Arc<Index>,
     pending: Arc<Mutex<Pending>>,
+    checkpoint_places: Arc<CheckpointPlaces>,
 }
 
 impl Store {
@@ -80,7 +84,12 @@ impl Store {
     #[must_use]
     pub fn new(ledger: Arc<Ledger>, index: Arc<Index>, settings: StoreSettings, first_number: u64) -> Arc<Self> {
         let pending = Arc::new(Mutex::new(Pending::default()));
-        ledger.set_sink(Arc::new(Placement { index: Arc::clone(&index), pending: Arc::clone(&pending) }));
+        let checkpoint_places = Arc::<CheckpointPlaces>::default();
+        ledger.set_sink(Arc::new(Placement {
+            index: Arc::clone(&index),
+            pending: Arc::clone(&pending),
+            checkpoint_places: Arc::clone(&checkpoint_places),
+        }));
         Arc::new(Self {
             ledger,
             index,
@@ -92,6 +101,8 @@ impl Store {
             last_commit: AtomicU64::new(0),
             numbers: AtomicU64::new(first_number),
             abandoned: Mutex::default(),
+            checkpoints: Checkpoints::default(),
+            checkpoint_places,
         })
     }
 
@@ -246,6 +257,10 @@ fn decode_block(id: &ChunkId, place: &Place, stored: Bytes) -> Result<Bytes> {
 pub fn place_blocks(blocks: &[PlacedBlock]) -> Result<Batch> {
     let mut mutations = Vec::new();
     for block in blocks {
+        if parse_directory(&block.directory).is_some() {
+            // A block of a checkpoint: no chunks, and nothing a replay has to know.
+            continue;
+        }
         let directory = BlockDirectory::decode(&block.directory)
             .map_err(|_| ContentError::Record { what: format!("the directory of a block at {:?}", block.location) })?;
         for (offset, entry) in directory.placed() {
@@ -265,6 +280,7 @@ pub fn place_blocks(blocks: &[PlacedBlock]) -> Result<Batch> {
 
 impl Sink for Placement {
     fn written(&self, blocks: &[PlacedBlock], after: Position) {
+        note_places(&self.checkpoint_places, blocks);
         for of_append in blocks.chunk_by(|a, b| a.lsn == b.lsn) {
             match place_blocks(of_append) {
                 Ok(batch) => {

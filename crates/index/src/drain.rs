@@ -85,19 +85,34 @@ impl Index {
     /// [`IndexError::Engine`]; the index is then broken ([`Index::is_broken`]) and nothing was lost.
     pub fn drain_step(&self, now_nanos: u64, durable: Lsn) -> Result<Drained, IndexError> {
         let mut state = self.drain.lock();
+        match self.step_of_frozen(&mut state, durable) {
+            Some(step) => step,
+            None => Ok(self.freeze_if_due(&mut state, now_nanos)),
+        }
+    }
+
+    /// One step of what is frozen or dead; `None` if there is nothing of either.
+    fn step_of_frozen(&self, state: &mut DrainState, durable: Lsn) -> Option<Result<Drained, IndexError>> {
         if state.dump.as_ref().is_some_and(Preserving::is_full) {
-            return Ok(Drained::Idle);
+            return Some(Ok(Drained::Idle));
         }
         if !state.dead.is_empty() {
-            return self.bury(&mut state);
+            return Some(self.bury(state));
         }
-        let Some(taken) = self.take_batch(durable) else {
-            return Ok(self.freeze_if_due(&mut state, now_nanos));
-        };
-        match taken {
-            Ok(taken) => self.write_batch(&mut state, taken),
+        Some(match self.take_batch(durable)? {
+            Ok(taken) => self.write_batch(state, taken),
             Err(bound) => Ok(Drained::Waiting { bound }),
-        }
+        })
+    }
+
+    /// As [`Index::drain_step`], but freezes nothing by itself: [`Drained::Idle`] means that everything frozen is in the engine,
+    /// or that a dump has to go on first.
+    ///
+    /// # Errors
+    /// [`IndexError::Engine`].
+    pub fn drain_frozen(&self, durable: Lsn) -> Result<Drained, IndexError> {
+        let mut state = self.drain.lock();
+        self.step_of_frozen(&mut state, durable).unwrap_or(Ok(Drained::Idle))
     }
 
     /// Freezes the active generation now, for a clean shutdown or a test; says whether there was one to freeze.

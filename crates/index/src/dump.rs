@@ -90,9 +90,8 @@ impl Preserving {
         };
         let passed = std::mem::replace(&mut self.preserved, later);
         let gone = passed.iter();
-        self.bytes -= gone
-            .map(|(key, value)| PRESERVED_OVERHEAD + key.len() + value.as_ref().map_or(0, Vec::len))
-            .sum::<usize>();
+        self.bytes -=
+            gone.map(|(key, value)| PRESERVED_OVERHEAD + key.len() + value.as_ref().map_or(0, Vec::len)).sum::<usize>();
         match end {
             Some(end) => self.cursor = end.to_vec(),
             None => self.cursor = vec![0xff; KEY_LEN_MAX + 1],

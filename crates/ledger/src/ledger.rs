@@ -228,13 +228,18 @@ impl Ledger {
     /// [`LedgerError::TooLarge`], [`LedgerError::Full`] (appends without blocks still pass, as long as there is any
     /// room), [`LedgerError::QuorumLost`], [`LedgerError::Closed`]; the append then has no number and never happens.
     pub fn append(&self, append: Append) -> Result<Lsn> {
+        self.append_as(append, false)
+    }
+
+    /// As [`append`](Self::append); `reserved` also where only the room kept back is left.
+    pub(crate) fn append_as(&self, append: Append, reserved: bool) -> Result<Lsn> {
         let shared = &self.shared;
         let commit_len = append.commit.as_ref().map_or(0, Bytes::len);
         let too_large = |len: usize, limit: usize| LedgerError::TooLarge { len: len as u64, limit: limit as u64 };
         if commit_len > COMMIT_LEN_MAX {
             return Err(too_large(commit_len, COMMIT_LEN_MAX));
         }
-        let has_data = !append.blocks.is_empty();
+        let has_data = !append.blocks.is_empty() && !reserved;
         let queued = Queued::new(append);
         let limit = self.append_len_max();
         if queued.len() > limit {
@@ -357,30 +362,6 @@ impl Ledger {
     /// [`LedgerError::Corrupt`].
     pub fn read(&self, location: &Location) -> Result<Bytes> {
         self.shared.set.read(location)
-    }
-
-    /// Gives a segment's room back: removes its file from every disk. The caller answers for nothing in it being wanted
-    /// any more, neither by location nor by a replay. A disk that is away keeps its file until it is removed again.
-    ///
-    /// # Errors
-    /// [`LedgerError::Inconsistent`] for the segment being written or a later one, and disk errors after the other disks
-    /// have been tried.
-    pub fn free_segment(&self, segment: SegmentId) -> Result<()> {
-        let shared = &self.shared;
-        if segment >= shared.writer.lock().segment {
-            return Err(LedgerError::Inconsistent { what: format!("segment {segment} is still being written") });
-        }
-        let mut result = Ok(());
-        for member in shared.set.members.iter().filter(|member| member.present()) {
-            if let Err(error) = member.remove(segment) {
-                result = Err(error.into());
-            }
-        }
-        let mut queue = shared.queue.lock();
-        (queue.full, queue.stuck) = (false, false);
-        drop(queue);
-        shared.work.notify_one();
-        result
     }
 
     /// Every segment that some disk has a file of, the one being written and one made ahead included.

@@ -9,6 +9,7 @@
 //! `docs/format/superblock.md`.
 
 mod api;
+mod checkpoint;
 mod error;
 mod find;
 mod frame;
@@ -23,6 +24,7 @@ mod prepare;
 mod queue;
 mod reader;
 mod recover;
+mod segments;
 mod set;
 mod settled;
 mod shared;
@@ -38,6 +40,7 @@ mod workers;
 mod writer;
 
 pub use api::{Append, BlockRecord, Class, Geometry, Location, PlacedBlock, Replayed, Sink};
+pub use checkpoint::{CHECKPOINT_ROOT_LEN, Peek};
 pub use error::{LedgerError, Result};
 pub use find::StoreRoom;
 pub use ledger::Ledger;

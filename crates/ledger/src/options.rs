@@ -31,6 +31,8 @@ pub struct Options {
     pub zero_ahead: bool,
     /// Open segment files kept per disk. Default 512.
     pub open_files_max: usize,
+    /// Segments of room that appends with data leave free, for removals and for whoever makes room. Default 2.
+    pub reserve_segments: u32,
     /// Whether an empty disk takes the place of a missing one when the set is opened. It then takes part in writing at
     /// once; [`heal`](crate::Ledger::heal) gives it what it lacks. Default off: a forgotten mount looks like an empty disk.
     pub adopt_blank: bool,
@@ -46,6 +48,7 @@ impl Default for Options {
             soon_max: Duration::from_millis(200),
             zero_ahead: true,
             open_files_max: 512,
+            reserve_segments: 2,
             adopt_blank: false,
         }
     }

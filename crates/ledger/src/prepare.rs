@@ -28,12 +28,15 @@ enum State {
 }
 
 impl Set {
-    /// Creates a segment file on every disk that takes writes. A disk that fails otherwise than by being full is set
-    /// aside.
+    /// Creates a segment file on every disk that takes writes, if there is then still room for `reserve` more. A disk
+    /// that fails otherwise than by being full is set aside.
     ///
     /// # Errors
     /// [`LedgerError::Full`] if any disk is full, [`LedgerError::QuorumLost`] if too few are left.
-    pub(crate) fn create_segment(&self, segment: SegmentId, zeroed: bool) -> Result<()> {
+    pub(crate) fn create_segment(&self, segment: SegmentId, zeroed: bool, reserve: u32) -> Result<()> {
+        if reserve > 0 {
+            self.check_room(u64::from(reserve) + 1)?;
+        }
         let mut full = false;
         for member in self.members.iter().filter(|member| member.writable()) {
             match member.create(segment, self.segment_len, zeroed) {
@@ -102,7 +105,7 @@ impl Prepare {
             };
             *state = State::Busy;
             drop(state);
-            let result = shared.set.create_segment(segment, zeroed);
+            let result = shared.set.create_segment(segment, zeroed, shared.options.reserve_segments);
             shared.queue.lock().full = matches!(result, Err(LedgerError::Full));
             *self.state.lock() = State::Done(segment, result);
             self.changed.notify_all();

@@ -11,6 +11,7 @@ use strata_seam::planted::{Bug, planted};
 use strata_seam::{Lsn, Position, SegmentId};
 
 use crate::api::Replayed;
+use crate::checkpoint::start_is_gone;
 use crate::error::{LedgerError, Result};
 use crate::frame::StripeHead;
 use crate::layout;
@@ -67,7 +68,10 @@ pub(crate) fn recover(
     let cursor = match from {
         None => {
             let segment = segments.first().copied().unwrap_or_default();
-            Cursor { segment, sector: 0, expected: (segment.0 == 0).then_some(Lsn(1)) }
+            if segment.0 > 0 {
+                return Err(start_is_gone(segment));
+            }
+            Cursor { segment, sector: 0, expected: Some(Lsn(1)) }
         }
         Some(position) => {
             let expected = (position.offset == 0).then_some(position.next_lsn);

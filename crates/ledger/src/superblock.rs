@@ -17,8 +17,11 @@ pub(crate) const FILE: &str = "superblock";
 pub(crate) const SLOT_LEN: usize = 4096;
 /// The first 8 bytes of sha256("strata superblock v1.0").
 pub(crate) const MAGIC: [u8; 8] = [0x3c, 0x5c, 0xa0, 0x00, 0x4b, 0x92, 0x62, 0xed];
-/// Features without which a set must not even be read; this version knows none.
-const INCOMPAT_KNOWN: u32 = 0;
+/// Incompatible feature: there is a checkpoint, so the start of the log may be gone, and blocks of the log may be pieces of it.
+/// Whoever does not know would replay a part of the log and take it for everything.
+const INCOMPAT_CHECKPOINT: u32 = 1;
+/// Features without which a set must not even be read.
+const INCOMPAT_KNOWN: u32 = INCOMPAT_CHECKPOINT;
 /// Features without which a set must not be written; this version knows none.
 const RO_COMPAT_KNOWN: u32 = 0;
 
@@ -93,7 +96,8 @@ impl Superblock {
         let slot = &mut slot[..SLOT_LEN];
         slot.fill(0);
         put(slot, at::MAGIC, &MAGIC);
-        put_u32(slot, at::INCOMPAT, 0);
+        let checkpoint = self.checkpoint.iter().any(|byte| *byte != 0);
+        put_u32(slot, at::INCOMPAT, if checkpoint { INCOMPAT_CHECKPOINT } else { 0 });
         put_u32(slot, at::RO_COMPAT, self.ro_compat);
         put_u32(slot, at::COMPAT, self.compat);
         slot[at::CODEC] = self.codec;

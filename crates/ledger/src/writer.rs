@@ -236,7 +236,7 @@ impl Shared {
     }
 
     /// Changes the superblocks; halts where too few disks take that.
-    fn tell_superblocks(&self, change: impl FnOnce(&mut Superblock)) -> Result<()> {
+    pub(crate) fn tell_superblocks(&self, change: impl FnOnce(&mut Superblock)) -> Result<()> {
         let stored = self.supers.lock().store(&self.set, change);
         if let Err(LedgerError::QuorumLost { answered, needed }) = stored {
             self.halt(Halt::QuorumLost { answered, needed });
@@ -260,18 +260,25 @@ impl Shared {
             self.sync(writer)?;
         }
         let next = SegmentId(writer.segment.0.checked_add(1).ok_or(LedgerError::Full)?);
+        let reserve = self.options.reserve_segments;
         let ready = match self.prepare.take(next) {
             Some(Ok(())) => true,
             Some(Err(_)) | None => !self.started() && writer.ahead == Some(next),
         };
+        let mut full = false;
         if !ready {
-            let made = self.set.create_segment(next, false);
+            let mut made = self.set.create_segment(next, false, reserve);
+            if matches!(made, Err(LedgerError::Full)) {
+                // What was kept back is for those that are let through now: removals, and whoever makes room.
+                full = true;
+                made = self.set.create_segment(next, false, 0);
+            }
             if let Err(LedgerError::QuorumLost { answered, needed }) = made {
                 self.halt(Halt::QuorumLost { answered, needed });
             }
             made?;
         }
-        self.queue.lock().full = false;
+        self.queue.lock().full = full;
         (writer.segment, writer.sector, writer.stripes, writer.ahead) = (next, 0, 0, None);
         if let Err(error) = writer.open_files(&self.set) {
             if let LedgerError::QuorumLost { answered, needed } = error {
@@ -298,7 +305,7 @@ impl Shared {
     }
 
     fn make_ahead(&self, writer: &mut Writer, next: SegmentId) {
-        let made = self.set.create_segment(next, false);
+        let made = self.set.create_segment(next, false, self.options.reserve_segments);
         if made.is_err() {
             writer.ahead = None;
         }
@@ -311,7 +318,7 @@ impl Shared {
         let untouched = writer.segment.0 == 0 && writer.sector == 0 && self.queue.lock().halt.is_none();
         if untouched && self.options.zero_ahead {
             // A lack of room or of disks shows with the first stripe.
-            drop(self.set.create_segment(writer.segment, true));
+            drop(self.set.create_segment(writer.segment, true, 0));
             drop(writer.open_files(&self.set));
         }
     }

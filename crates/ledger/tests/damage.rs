@@ -354,6 +354,7 @@ fn a_full_set_refuses_data_takes_deletions_and_goes_on_when_there_is_room() {
     for name in rig.names.clone() {
         rig.world.set_capacity(&name, 3 * (128 << 10) + 8192 + 1000);
     }
+    rig.options.reserve_segments = 0;
     let (ledger, _) = rig.open();
     let (mut model, mut rng) = (Model::default(), SimRng::new(4));
     let mut refused = false;

@@ -7,13 +7,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use strata_content::{ContentError, Store, StoreSettings, place_blocks};
-use strata_index::{Batch, Drained, Index, IndexOptions, Opened};
-use strata_ledger::{Geometry, Ledger, LedgerError, Options, Replayed};
-use strata_seam::{Clock, Disk, Entropy, SetId};
+use strata_content::{ContentError, Store, StoreSettings};
+use strata_index::{Drained, Opened};
+use strata_ledger::{Geometry, Ledger, Options};
+use strata_seam::{Clock, Disk, Entropy};
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::namespace::{Identity, Namespace};
+use crate::recover::{Recovered, free_stale, recover};
 use crate::types::Durability;
 
 /// How often the worker looks for something to do while there is nothing.
@@ -58,6 +59,8 @@ pub struct OpenStore {
     pub index_opened: Opened,
     /// Appends replayed from the log.
     pub replayed: u64,
+    /// Records of the index filled in from the checkpoint before that, where it was lost.
+    pub restored: u64,
 }
 
 #[derive(Default)]
@@ -85,7 +88,7 @@ impl OpenStore {
                 Ledger::format(&config.disks, geometry, &config.ledger, &*clock, entropy)?
             }
         };
-        let (ledger, index, replayed) = recover(&config, set_id, &clock, entropy)?;
+        let Recovered { ledger, index, replayed, restored, checkpoint } = recover(&config, set_id, &clock, entropy)?;
         let (ledger, index) = (Arc::new(ledger), Arc::new(index));
         let index_opened = index.opened().clone();
         // What was replayed may be drained without waiting for the first new stripe.
@@ -96,6 +99,10 @@ impl OpenStore {
         }
         let first_number = ledger.next_lsn().0 << 20;
         let store = Store::new(Arc::clone(&ledger), index, config.content, first_number);
+        if let Some(checkpoint) = checkpoint {
+            free_stale(&ledger, &checkpoint);
+            store.set_checkpoint(checkpoint);
+        }
         if config.threads {
             ledger.start()?;
         }
@@ -108,7 +115,7 @@ impl OpenStore {
         };
         let namespace = Namespace::over(store, clock, identity)?;
         let worker = config.threads.then(|| spawn_workers(&namespace)).transpose()?;
-        Ok(Self { namespace, worker, index_opened, replayed })
+        Ok(Self { namespace, worker, index_opened, replayed, restored })
     }
 
     /// The name space.
@@ -173,76 +180,6 @@ impl Drop for OpenStore {
     fn drop(&mut self) {
         self.end_worker();
     }
-}
-
-/// Opens index and ledger and brings the index up to the end of the log; takes a fresh index when the present one does
-/// not belong to this log.
-fn recover(
-    config: &StoreConfig,
-    set_id: SetId,
-    clock: &Arc<dyn Clock>,
-    entropy: &dyn Entropy,
-) -> Result<(Ledger, Index, u64)> {
-    let options = IndexOptions { cache_capacity: config.index_cache_bytes, ..IndexOptions::new(set_id) };
-    let index_error = |error| ContentError::Index(error);
-    let mut index = match &config.index_dir {
-        Some(dir) => Index::open(dir, options.clone()).map_err(index_error)?,
-        None => Index::in_memory(),
-    };
-    if let Opened::SetAside { why, kept } = index.opened() {
-        tracing::warn!(%why, ?kept, "the index was set aside; it is rebuilt from the ledger");
-    }
-    for attempt in 0..2 {
-        let from = index.applied().map(|(_, position)| position);
-        let mut replayed = 0;
-        let mut damaged = None;
-        let opened = Ledger::open(
-            config.disks.clone(),
-            config.ledger.clone(),
-            Arc::clone(clock),
-            entropy,
-            from,
-            &mut |append| {
-                replayed += 1;
-                apply(&index, append).map_err(|error| {
-                    let text = error.to_string();
-                    damaged = Some(error);
-                    LedgerError::Inconsistent { what: text }
-                })
-            },
-        );
-        match opened {
-            // The engine holds changes the log does not: it is of another history, for instance after the loss of
-            // unsynced stripes.
-            Ok(ledger) if index.engine_reach() < ledger.next_lsn() => return Ok((ledger, index, replayed)),
-            Ok(_) if attempt == 0 => {}
-            Err(LedgerError::Inconsistent { .. }) if attempt == 0 && from.is_some() => {}
-            Ok(_) => return Err(fail(ErrorKind::Corrupt, "a fresh index is ahead of the ledger; this cannot be")),
-            Err(error) => return Err(damaged.map_or_else(|| error.into(), crate::Error::from)),
-        }
-        tracing::warn!("the index does not belong to this log; it is rebuilt from the ledger");
-        index = match &config.index_dir {
-            Some(dir) => {
-                drop(index);
-                Index::open_fresh(dir, options.clone(), "it does not belong to this log").map_err(index_error)?
-            }
-            None => Index::in_memory(),
-        };
-    }
-    Err(fail(ErrorKind::Corrupt, "the index could not be rebuilt"))
-}
-
-/// Applies one append of the log to the index.
-fn apply(index: &Index, append: Replayed) -> Result<(), ContentError> {
-    if !append.blocks.is_empty() {
-        index.apply(append.lsn, &place_blocks(&append.blocks)?);
-    }
-    if let Some(commit) = &append.commit {
-        let batch = Batch::decode(commit)
-            .map_err(|_| ContentError::Record { what: format!("the commit with sequence number {}", append.lsn) })?;
-        index.apply(append.lsn, &batch);
-    }
-    Ok(())
 }
 
 /// Starts the worker and the sealers.

@@ -24,6 +24,7 @@ mod namespace;
 mod object;
 mod permission;
 mod record;
+mod recover;
 mod rename;
 mod seal;
 mod service;

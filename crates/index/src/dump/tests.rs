@@ -139,11 +139,18 @@ fn a_drain_waits_where_too_much_would_have_to_be_kept_and_goes_on_behind_the_dum
     apply(&index, 0, &records[..40]);
     drain_all(&index, Lsn(40));
     let mut dump = index.begin_dump().unwrap();
-    apply(&index, 40, &records.iter().map(|record| {
-        let mut commit = Batch::new();
-        record.commit.0.iter().for_each(|put| commit.delete(put.key()));
-        Record { commit, tails: Batch::new() }
-    }).collect::<Vec<_>>());
+    apply(
+        &index,
+        40,
+        &records
+            .iter()
+            .map(|record| {
+                let mut commit = Batch::new();
+                record.commit.0.iter().for_each(|put| commit.delete(put.key()));
+                Record { commit, tails: Batch::new() }
+            })
+            .collect::<Vec<_>>(),
+    );
     drain_all(&index, Lsn(80));
     assert!(index.applied().unwrap().0 < Lsn(80), "it waits");
     assert!(index.drain.lock().dump.as_ref().unwrap().bytes < PRESERVED_BYTES_MAX + (4 << 20));

@@ -1,0 +1,113 @@
+//! Checkpoints: the index as a deduplicated dump in the ledger, so that a lost index is filled from it and the log's
+//! start can be given back.
+//!
+//! **Invariant TRUTH**: a checkpoint is the state at one sequence number, proved by the hash of each piece and the
+//! fingerprint of all; with the log from its position on it is the whole truth. Its root is stored only after everything
+//! it refers to is durable, so a crash at any moment leaves the old one or the new one, each complete.
+//!
+//! Pieces are cut where keys say so (`strata_index::PieceCutter`) and named by their hash: one that the checkpoint
+//! before had too keeps its place, after it was read back and found sound. `format.rs` has the bytes, `take.rs` makes a
+//! checkpoint, `restore.rs` fills an index from one. `docs/format/checkpoint.md` is the page that goes with it.
+
+mod format;
+mod restore;
+mod take;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use strata_chunk::{Codec, decompress};
+use strata_ledger::{LedgerError, Location, PlacedBlock};
+use strata_seam::{Position, SegmentId};
+
+use crate::error::ContentError;
+use format::{BlockRef, Hash, Root};
+
+pub(crate) use format::parse_directory;
+pub use restore::{RestoreError, Restored};
+pub use take::{CheckpointReport, Taken};
+
+/// The newest checkpoint as it is known to a running store.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    root: Root,
+    /// Pieces of the index, in order.
+    pieces: Vec<BlockRef>,
+    /// The nodes, the top one included.
+    nodes: Vec<BlockRef>,
+    kept: BTreeSet<SegmentId>,
+}
+
+impl Checkpoint {
+    /// From where the log is replayed after it.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.root.stamp.position
+    }
+
+    /// The last sequence number in it.
+    #[must_use]
+    pub fn applied(&self) -> strata_seam::Lsn {
+        self.root.stamp.applied
+    }
+
+    /// Records of the index in it.
+    #[must_use]
+    pub fn pairs(&self) -> u64 {
+        self.root.pairs
+    }
+
+    /// The segments before its position that hold something still wanted.
+    #[must_use]
+    pub fn kept(&self) -> &BTreeSet<SegmentId> {
+        &self.kept
+    }
+
+    /// Where its pieces lie, in order of their keys.
+    pub fn pieces(&self) -> impl Iterator<Item = Location> + '_ {
+        self.pieces.iter().map(|piece| piece.location)
+    }
+
+    /// Stored bytes of it by segment.
+    pub(crate) fn bytes_by_segment(&self) -> BTreeMap<SegmentId, u64> {
+        let mut bytes = BTreeMap::new();
+        for block in self.pieces.iter().chain(&self.nodes) {
+            *bytes.entry(block.location.segment).or_default() += u64::from(block.location.len);
+        }
+        bytes
+    }
+}
+
+/// What a store knows about checkpoints.
+#[derive(Default)]
+pub(crate) struct Checkpoints {
+    pub(crate) newest: Mutex<Option<Checkpoint>>,
+    /// Held while one is taken.
+    taking: Mutex<()>,
+}
+
+/// Where blocks of a checkpoint being taken went, by hash: told by the ledger's writer, emptied when it is done.
+pub(crate) type CheckpointPlaces = Mutex<HashMap<Hash, Location>>;
+
+/// Notes those of `blocks` that belong to a checkpoint.
+pub(crate) fn note_places(places: &CheckpointPlaces, blocks: &[PlacedBlock]) {
+    for block in blocks {
+        if let Some(Ok((hash, _, _))) = parse_directory(&block.directory) {
+            places.lock().insert(hash, block.location);
+        }
+    }
+}
+
+/// The plain bytes of a checkpoint's block, proved by its hash.
+fn read_block(
+    read: &dyn Fn(&Location) -> Result<Bytes, LedgerError>,
+    block: &BlockRef,
+) -> Result<Vec<u8>, ContentError> {
+    let damaged = || ContentError::Record { what: format!("a block of the checkpoint at {:?}", block.location) };
+    let stored = read(&block.location)?;
+    let codec = Codec::from_u8(block.codec).ok_or_else(damaged)?;
+    let mut raw = Vec::new();
+    decompress(codec, &stored, block.raw_len as usize, &mut raw).map_err(|_| damaged())?;
+    if *blake3::hash(&raw).as_bytes() == block.hash { Ok(raw) } else { Err(damaged()) }
+}

@@ -1,0 +1,241 @@
+//! Taking a checkpoint, beside everything else that goes on.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use strata_chunk::{CompressPolicy, compress};
+use strata_index::{Drained, Dump, Fingerprint, PieceCutter};
+use strata_ledger::{Append, BlockRecord, Class};
+use strata_seam::{Lsn, SegmentId};
+
+use super::format::{self, BlockRef, Hash, NODE_REFS_MAX, Node, Root};
+use super::{Checkpoint, read_block};
+use crate::error::{ContentError, Result};
+use crate::store::Store;
+
+/// Beside the plain bytes, what an append of one block and its directory may take.
+const APPEND_OVERHEAD: usize = 256;
+/// Bytes of a reference in a node, at most.
+const REF_LEN_MAX: usize = 80;
+
+/// How taking one went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CheckpointReport {
+    /// Records of the index in it.
+    pub pairs: u64,
+    /// Pieces it is made of.
+    pub pieces: u64,
+    /// Of those, the ones that were in the checkpoint before.
+    pub shared: u64,
+    /// Stored bytes appended for it.
+    pub bytes_written: u64,
+}
+
+/// What [`Store::take_checkpoint`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// There is nothing to write down yet.
+    Empty,
+    /// It was called off.
+    Stopped,
+    /// It is stored on a quorum of disks.
+    Done(CheckpointReport),
+}
+
+/// The pieces under construction.
+struct Taking<'a> {
+    store: &'a Arc<Store>,
+    known: HashMap<Hash, BlockRef>,
+    leave: &'a BTreeSet<SegmentId>,
+    /// In order; places of new ones are filled in once they are written.
+    pieces: Vec<BlockRef>,
+    last: Lsn,
+    report: CheckpointReport,
+}
+
+impl Store {
+    /// Writes the index down as it is now and makes that the checkpoint. The segments in `leave` are to be freed: nothing
+    /// of the checkpoint lies in them, and it does not name them among those that are kept. `pace` is told the bytes
+    /// handled and may call it off by `false`.
+    ///
+    /// Costs one pass over the index and writing what changed since the last one. Commits and drains go on meanwhile.
+    ///
+    /// # Errors
+    /// Those of the index and of the ledger; the checkpoint before is then still the one, or (a quorum lost while the
+    /// root was stored) the new one.
+    pub fn take_checkpoint(
+        self: &Arc<Self>,
+        leave: &BTreeSet<SegmentId>,
+        pace: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Taken> {
+        let _one = self.checkpoints.taking.lock();
+        let Some(mut dump) = self.dump_of_now()? else { return Ok(Taken::Empty) };
+        let newest = self.checkpoints.newest.lock().clone();
+        let known = newest.iter().flat_map(|known| &known.pieces).map(|piece| (piece.hash, *piece)).collect();
+        let mut taking =
+            Taking { store: self, known, leave, pieces: Vec::new(), last: Lsn(0), report: CheckpointReport::default() };
+        let stamp = dump.stamp();
+        let dumped = taking.pieces_of(&mut dump, pace);
+        drop(dump);
+        let taken = dumped.and_then(|complete| if complete { taking.publish(stamp) } else { Ok(Taken::Stopped) });
+        self.checkpoint_places.lock().clear();
+        taken
+    }
+
+    /// Brings the engine up to everything that was committed, and begins a dump of it. `None` where the index is empty.
+    fn dump_of_now(&self) -> Result<Option<Dump<'_>>> {
+        // Twice: what was frozen before ends below now, what is frozen behind it reaches now. A third round would only
+        // serve commits that came later.
+        for _ in 0..2 {
+            self.index.freeze();
+            self.drain_frozen()?;
+        }
+        loop {
+            if let Some(dump) = self.index.begin_dump() {
+                return Ok(Some(dump));
+            }
+            if self.index.applied().is_none() && !self.index.freeze() {
+                return Ok(None);
+            }
+            // Another drain was begun meanwhile, or cells that came to nothing wait to be removed.
+            self.drain_frozen()?;
+        }
+    }
+
+    fn drain_frozen(&self) -> Result<()> {
+        loop {
+            match self.index.drain_frozen(self.durable())? {
+                Drained::Waiting { bound } => self.ledger.wait(bound, Class::Durable)?,
+                Drained::Idle => return Ok(()),
+                Drained::Batch { .. } | Drained::Done { .. } | Drained::Frozen => {}
+            }
+        }
+    }
+
+    /// The newest checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.checkpoints.newest.lock().clone()
+    }
+
+    /// Says which checkpoint an opening found.
+    pub fn set_checkpoint(&self, checkpoint: Checkpoint) {
+        *self.checkpoints.newest.lock() = Some(checkpoint);
+    }
+}
+
+impl Taking<'_> {
+    /// Cuts the dump into pieces and hands new ones to the ledger; `false` where it was called off.
+    fn pieces_of(&mut self, dump: &mut Dump<'_>, pace: &mut dyn FnMut(u64) -> bool) -> Result<bool> {
+        let mut cutter = PieceCutter::new(self.block_len_max());
+        let mut sum = Fingerprint::default();
+        loop {
+            let page = dump.next_page()?;
+            let end = page.is_empty();
+            let mut pieces: Vec<Vec<u8>> = Vec::new();
+            for pair in &page {
+                sum.add(pair);
+                self.report.pairs += 1;
+                pieces.extend(cutter.push(pair));
+            }
+            if end {
+                pieces.extend(cutter.finish());
+            }
+            for piece in pieces {
+                let len = piece.len() as u64;
+                self.piece(piece)?;
+                if !pace(len) {
+                    return Ok(false);
+                }
+            }
+            if end {
+                break;
+            }
+        }
+        if sum.sum() != dump.stamp().sum {
+            // What Sled holds is not what was put in: writing it down would make it the truth.
+            return Err(ContentError::Record { what: "the index engine (the next start rebuilds it)".to_owned() });
+        }
+        Ok(true)
+    }
+
+    fn piece(&mut self, raw: Vec<u8>) -> Result<()> {
+        let hash = *blake3::hash(&raw).as_bytes();
+        self.report.pieces += 1;
+        if let Some(known) = self.known.get(&hash).copied()
+            && !self.leave.contains(&known.location.segment)
+            && read_block(&|at| self.store.ledger.read(at), &known).is_ok()
+        {
+            self.report.shared += 1;
+            self.pieces.push(known);
+            return Ok(());
+        }
+        let block = self.append(hash, raw)?;
+        self.pieces.push(block);
+        Ok(())
+    }
+
+    /// Hands a block to the ledger; its place is not known yet.
+    fn append(&mut self, hash: Hash, raw: Vec<u8>) -> Result<BlockRef> {
+        let raw_len = u32::try_from(raw.len()).unwrap_or(u32::MAX);
+        let (codec, stored) = compress(&raw, CompressPolicy::HOT);
+        let data = Bytes::copy_from_slice(&stored);
+        self.report.bytes_written += data.len() as u64;
+        let record = BlockRecord { directory: format::directory(&hash, codec.as_u8(), raw_len), data };
+        let append = Append { blocks: vec![record], commit: None, relaxed: false };
+        self.last = self.store.ledger.append_reserved(append)?;
+        let nowhere =
+            strata_ledger::Location { segment: SegmentId(0), sector: 0, shard_len: 0, offset: 0, len: 0, crc: 0 };
+        Ok(BlockRef { hash, location: nowhere, codec: codec.as_u8(), raw_len })
+    }
+
+    /// Waits until all that was handed over is durable, and fills its places in.
+    fn place(&self, blocks: &mut [BlockRef]) -> Result<()> {
+        self.store.ledger.wait(self.last, Class::Durable)?;
+        let places = self.store.checkpoint_places.lock();
+        for block in blocks.iter_mut().filter(|block| block.location.shard_len == 0) {
+            block.location = *places
+                .get(&block.hash)
+                .ok_or_else(|| ContentError::Record { what: "a block of the checkpoint just written".to_owned() })?;
+        }
+        Ok(())
+    }
+
+    /// Writes the nodes, then the root.
+    fn publish(mut self, stamp: strata_index::Stamp) -> Result<Taken> {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        self.place(&mut pieces)?;
+        let refs_max = (self.block_len_max() / REF_LEN_MAX).clamp(1, NODE_REFS_MAX);
+        let ledger = &self.store.ledger;
+        let before = |segment: &SegmentId| *segment < stamp.position.segment && !self.leave.contains(segment);
+        let kept: BTreeSet<SegmentId> = ledger.segments().into_iter().filter(before).collect();
+        let mut nodes = Vec::new();
+        let mut top = Node { level: 0, refs: pieces.clone(), kept: kept.clone() };
+        if top.refs.len() > refs_max {
+            for refs in pieces.chunks(refs_max) {
+                let node = Node { level: 0, refs: refs.to_vec(), kept: BTreeSet::new() }.encode();
+                nodes.push(self.append(*blake3::hash(&node).as_bytes(), node)?);
+            }
+            self.place(&mut nodes)?;
+            if nodes.len() > NODE_REFS_MAX {
+                return Err(ContentError::TooLarge("an index too large for a checkpoint".to_owned()));
+            }
+            (top.level, top.refs) = (1, nodes.clone());
+        }
+        let top = top.encode();
+        nodes.push(self.append(*blake3::hash(&top).as_bytes(), top)?);
+        self.place(&mut nodes)?;
+        let root = Root { stamp, pairs: self.report.pairs, top: nodes[nodes.len() - 1] };
+        self.store.ledger.store_checkpoint_root(root.encode())?;
+        *self.store.checkpoints.newest.lock() = Some(Checkpoint { root, pieces, nodes, kept });
+        if let Err(error) = self.store.index.flush() {
+            tracing::warn!(%error, "the index could not be flushed; the next start may fill it from the checkpoint");
+        }
+        Ok(Taken::Done(self.report))
+    }
+
+    fn block_len_max(&self) -> usize {
+        self.store.ledger.append_len_max().saturating_sub(APPEND_OVERHEAD).min(1 << 20)
+    }
+}

@@ -1,0 +1,116 @@
+//! Keeping the root of the checkpoint, and reading the log's blocks before the log is opened.
+//!
+//! The root is opaque here: up to 128 bytes that the layer above gave, in the superblock of every disk that takes writes. It
+//! goes there with the superblock's own crash argument (`docs/format/superblock.md`): an opening finds the old root or the
+//! new one, and the new one if the call that stored it returned.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use strata_seam::{Disk, SegmentId, SetId};
+
+use crate::api::Location;
+use crate::error::{LedgerError, Result};
+use crate::identify::{self, Identified};
+use crate::ledger::Ledger;
+use crate::options::Options;
+use crate::set::Set;
+
+/// Bytes of a root; one of zeros is none.
+pub const CHECKPOINT_ROOT_LEN: usize = 128;
+
+impl Ledger {
+    /// The root last stored, if there is one.
+    #[must_use]
+    pub fn checkpoint_root(&self) -> Option<[u8; CHECKPOINT_ROOT_LEN]> {
+        known(self.shared.supers.lock().newest.checkpoint)
+    }
+
+    /// Makes `root` the set's checkpoint on every disk that takes writes. What it refers to must be durable before.
+    ///
+    /// # Errors
+    /// [`LedgerError::QuorumLost`], [`LedgerError::Closed`]: the next opening finds this root or the one before.
+    pub fn store_checkpoint_root(&self, root: [u8; CHECKPOINT_ROOT_LEN]) -> Result<()> {
+        // The writer's lock, so that no stripe is acknowledged between a disk's failure and the others being told of it.
+        let writer = self.shared.writer.lock();
+        if let Some(halt) = self.shared.queue.lock().halt {
+            return Err(halt.error());
+        }
+        let durable = self.shared.durable();
+        let stored = self.shared.tell_superblocks(|superblock| {
+            superblock.durable_lsn = superblock.durable_lsn.max(durable);
+            superblock.checkpoint = root;
+        });
+        drop(writer);
+        stored
+    }
+}
+
+fn known(root: [u8; CHECKPOINT_ROOT_LEN]) -> Option<[u8; CHECKPOINT_ROOT_LEN]> {
+    (root != [0; CHECKPOINT_ROOT_LEN]).then_some(root)
+}
+
+/// A set whose blocks can be read although its log was not opened. Nothing is written, and no disk is adopted.
+pub struct Peek {
+    set: Set,
+    root: Option<[u8; CHECKPOINT_ROOT_LEN]>,
+}
+
+impl Peek {
+    /// Identifies the disks.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`] where the disks make no readable set.
+    pub fn new(disks: &[Arc<dyn Disk>], options: &Options) -> Result<Self> {
+        let options = Options { adopt_blank: false, ..options.clone() };
+        let Identified { set, supers } = identify::identify(disks.to_vec(), &options)?;
+        Ok(Self { set, root: known(supers.newest.checkpoint) })
+    }
+
+    /// The set's identity.
+    #[must_use]
+    pub fn set_id(&self) -> SetId {
+        self.set.id
+    }
+
+    /// The root of the newest checkpoint, if there is one.
+    #[must_use]
+    pub fn checkpoint_root(&self) -> Option<[u8; CHECKPOINT_ROOT_LEN]> {
+        self.root
+    }
+
+    /// The bytes at `location`, verified, from other disks if need be.
+    ///
+    /// # Errors
+    /// [`LedgerError::Corrupt`].
+    pub fn read(&self, location: &Location) -> Result<Bytes> {
+        self.set.read(location)
+    }
+
+    /// Every segment that some disk has a file of.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentId> {
+        self.set.segments().0.into_iter().collect()
+    }
+
+    /// Whether the log can be replayed from the start of this segment: it and all later ones are there.
+    #[must_use]
+    pub fn reaches_back_to(&self, segment: SegmentId) -> bool {
+        let (segments, _) = self.set.segments();
+        let last = segments.last().copied().unwrap_or_default();
+        // A set that never wrote anything has no segment and a whole log.
+        last < segment
+            || (segment.0..=last.0).all(|number| segments.contains(&SegmentId(number)))
+            || segments.is_empty()
+    }
+}
+
+/// Why a replay of everything is refused.
+pub(crate) fn start_is_gone(first: SegmentId) -> LedgerError {
+    LedgerError::Inconsistent {
+        what: format!(
+            "the log begins with segment {first}, what was before was given back after a checkpoint; replay from the \
+             checkpoint"
+        ),
+    }
+}

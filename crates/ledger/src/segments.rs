@@ -1,0 +1,149 @@
+//! Giving segments back, and keeping the last ones for whoever makes room.
+//!
+//! A segment is freed by removing its file from every disk. Its number is never used again, so a location in it can only
+//! fail, never give other bytes. A disk that is away keeps its file; the checkpoint says which segments there still are, and
+//! whatever else lies before its position is removed when the disk is seen again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use strata_seam::{Lsn, Position, SECTOR_LEN, SegmentId};
+
+use crate::api::{Append, Replayed};
+use crate::error::{LedgerError, Result};
+use crate::layout;
+use crate::ledger::Ledger;
+use crate::meta;
+use crate::set::Set;
+use crate::walk::Walker;
+
+impl Ledger {
+    /// Gives a segment's room back: removes its file from every disk. The caller answers for nothing in it being wanted
+    /// any more, neither by location nor by a replay. A disk that is away keeps its file until it is removed again.
+    ///
+    /// # Errors
+    /// [`LedgerError::Inconsistent`] for the segment being written or a later one, and disk errors after the other disks
+    /// have been tried.
+    pub fn free_segment(&self, segment: SegmentId) -> Result<()> {
+        let shared = &self.shared;
+        if segment >= shared.writer.lock().segment {
+            return Err(LedgerError::Inconsistent { what: format!("segment {segment} is still being written") });
+        }
+        let mut result = Ok(());
+        for member in shared.set.members.iter().filter(|member| member.present()) {
+            if let Err(error) = member.remove(segment) {
+                result = Err(error.into());
+            }
+        }
+        self.look_for_room();
+        result
+    }
+
+    /// Removes every segment file before `position` that is not among `kept`: what a freeing that was cut off left, and
+    /// what disks still have that were away. Returns how many files went.
+    ///
+    /// # Errors
+    /// Disk errors, after the other files have been tried.
+    pub fn free_all_but(&self, kept: &BTreeSet<SegmentId>, position: Position) -> Result<u64> {
+        let mut removed = 0;
+        let mut result = Ok(());
+        let end = position.segment.min(self.shared.writer.lock().segment);
+        for member in self.shared.set.members.iter().filter(|member| member.present()) {
+            let Ok(files) = member.disk().and_then(|disk| disk.list()) else { continue };
+            let segments = files.iter().filter_map(|file| layout::parse_segment_name(&file.name));
+            for segment in segments.filter(|segment| *segment < end && !kept.contains(segment)) {
+                match member.remove(segment) {
+                    Ok(()) => removed += 1,
+                    Err(error) => result = Err(error.into()),
+                }
+            }
+        }
+        if removed > 0 {
+            self.look_for_room();
+        }
+        result.map(|()| removed)
+    }
+
+    /// After something was freed: appends that were refused may pass again.
+    fn look_for_room(&self) {
+        let mut queue = self.shared.queue.lock();
+        (queue.full, queue.stuck) = (false, false);
+        drop(queue);
+        self.shared.work.notify_one();
+    }
+
+    /// The segment being written. It and all later ones cannot be freed.
+    #[must_use]
+    pub fn writing(&self) -> SegmentId {
+        self.shared.writer.lock().segment
+    }
+
+    /// Bytes that the payloads of one segment may take: its length on the disks that hold data.
+    #[must_use]
+    pub fn segment_capacity(&self) -> u64 {
+        self.shared.set.segment_len * self.shared.set.data_shards() as u64
+    }
+
+    /// Every append of a segment that is no longer written, in order, as a replay would give it. Appends that cannot be
+    /// read are counted and passed over: the second number returned. The first is the bytes that frames take on each
+    /// disk.
+    pub fn walk_segment(&self, segment: SegmentId, each: &mut dyn FnMut(Replayed)) -> (u64, u64) {
+        let set = &self.shared.set;
+        let history = self.shared.supers.lock().newest.history.clone();
+        let mut walker = Walker::new(set, &history);
+        let (mut sector, mut expected, mut used, mut unreadable) = (0, None, 0, 0);
+        loop {
+            let stripe = match walker.stripe_at(segment, sector, expected) {
+                Some((stripe, _)) => stripe,
+                None => {
+                    let head = walker.scan(segment, sector, set.segment_sectors(), |head| {
+                        history.admits(head.epoch, head.opening, head.first_lsn)
+                            && expected.is_none_or(|lsn: Lsn| head.first_lsn >= lsn)
+                    });
+                    let found = head.and_then(|head| walker.stripe_at(segment, head.sector, Some(head.first_lsn)));
+                    let Some((stripe, _)) = found else { break };
+                    // Something lay before it that cannot be found any more.
+                    unreadable += 1;
+                    stripe
+                }
+            };
+            let head = &stripe.head;
+            used += u64::from(head.end_sector() - head.sector) * SECTOR_LEN as u64;
+            let appends = set.read(&head.meta_location()).ok().and_then(|bytes: Bytes| meta::decode(head, &bytes));
+            match appends {
+                Some(appends) => appends.into_iter().for_each(&mut *each),
+                None => unreadable += 1,
+            }
+            sector = head.end_sector();
+            expected = Some(head.last_lsn.next());
+        }
+        (used, unreadable)
+    }
+
+    /// Queues an append as [`Ledger::append`] does, but one that may use the room kept back in a full set
+    /// ([`Options::reserve_segments`](crate::Options::reserve_segments)): for what makes room.
+    ///
+    /// # Errors
+    /// As [`Ledger::append`]; [`LedgerError::Full`] only once that room is used up too.
+    pub fn append_reserved(&self, append: Append) -> Result<Lsn> {
+        self.append_as(append, true)
+    }
+}
+
+impl Set {
+    /// Whether every disk that takes writes has room for `segments` more segment files.
+    ///
+    /// # Errors
+    /// [`LedgerError::Full`] where one has not. A disk that does not tell counts as having it: creating the file will tell.
+    pub(crate) fn check_room(&self, segments: u64) -> Result<()> {
+        let mut volumes: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        for member in self.members.iter().filter(|member| member.writable()) {
+            if let Ok(space) = member.disk().and_then(|disk| disk.space()) {
+                let (free, wanted) = volumes.entry(space.volume).or_insert((space.free, 0));
+                *free = space.free.min(*free);
+                *wanted += segments * self.segment_len;
+            }
+        }
+        if volumes.values().any(|(free, wanted)| free < wanted) { Err(LedgerError::Full) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,182 @@
+//! Bringing index and ledger together when a store is opened.
+//!
+//! **Invariant TRUTH**: whatever the index engine holds (nothing, damage, another history, a state before the log's start or
+//! behind its end), what is opened is what the ledger says: the engine as it is if the log reaches back to it, else the
+//! newest checkpoint, else the whole log if its start is still there; and then the rest of the log. Where none of these is
+//! possible the opening is refused and says what is damaged.
+
+use std::sync::Arc;
+
+use strata_content::{Checkpoint, ContentError, Restored, place_blocks};
+use strata_index::{Batch, Index, IndexOptions, Opened};
+use strata_ledger::{Ledger, LedgerError, Peek, Replayed};
+use strata_seam::{Clock, Entropy, SegmentId, SetId};
+
+use crate::assemble::StoreConfig;
+use crate::error::{ErrorKind, Result, fail};
+
+/// An index that is up to the end of its log.
+pub(crate) struct Recovered {
+    pub(crate) ledger: Ledger,
+    pub(crate) index: Index,
+    /// Appends replayed.
+    pub(crate) replayed: u64,
+    /// Records filled in from the checkpoint.
+    pub(crate) restored: u64,
+    pub(crate) checkpoint: Option<Checkpoint>,
+}
+
+/// Opens index and ledger and brings the index up to the end of the log.
+pub(crate) fn recover(
+    config: &StoreConfig,
+    set_id: SetId,
+    clock: &Arc<dyn Clock>,
+    entropy: &dyn Entropy,
+) -> Result<Recovered> {
+    let peek = Peek::new(&config.disks, &config.ledger)?;
+    let mut damaged = None;
+    let mut found = Restored::find(&peek).unwrap_or_else(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "the checkpoint is passed over");
+        damaged = Some(error.to_string());
+        None
+    });
+    let maker = Maker {
+        config,
+        options: IndexOptions { cache_capacity: config.index_cache_bytes, ..IndexOptions::new(set_id) },
+    };
+    let mut index = maker.open()?;
+    let mut restored = 0;
+    for attempt in 0..3 {
+        if !usable(&index, &peek, found.as_ref()) {
+            index = maker.emptied(index, "the log before it was given back")?;
+            if let Some(checkpoint) = &found {
+                match checkpoint.fill(&index) {
+                    Ok(records) => restored = records,
+                    Err(error) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "the checkpoint is passed over");
+                        damaged = Some(error.to_string());
+                        found = None;
+                        index = maker.fresh(index, "it was filled in part")?;
+                    }
+                }
+            }
+        }
+        let from = index.applied().map(|(_, position)| position);
+        if from.is_none() && !peek.reaches_back_to(SegmentId(0)) {
+            let why = damaged.as_deref().unwrap_or("there is none");
+            return Err(fail(
+                ErrorKind::Corrupt,
+                format!(
+                    "the index is lost, the start of the log was given back, and the checkpoint cannot stand in for them: \
+                     {why}; nothing was changed; return a missing disk, or put the index folder back from a copy"
+                ),
+            ));
+        }
+        let (mut replayed, mut undecodable) = (0, None);
+        let opened = Ledger::open(
+            config.disks.clone(),
+            config.ledger.clone(),
+            Arc::clone(clock),
+            entropy,
+            from,
+            &mut |append| {
+                replayed += 1;
+                apply(&index, append).map_err(|error| {
+                    let text = error.to_string();
+                    undecodable = Some(error);
+                    LedgerError::Inconsistent { what: text }
+                })
+            },
+        );
+        match opened {
+            // The engine may hold changes the log does not: it is of another history then, for instance after the loss
+            // of unsynced stripes.
+            Ok(ledger) if index.engine_reach() < ledger.next_lsn() => {
+                let checkpoint = found.map(|found| found.checkpoint().clone());
+                return Ok(Recovered { ledger, index, replayed, restored, checkpoint });
+            }
+            Ok(_) if attempt < 2 => {}
+            Err(LedgerError::Inconsistent { .. }) if attempt < 2 && from.is_some() => {}
+            Ok(_) => return Err(fail(ErrorKind::Corrupt, "a fresh index is ahead of the ledger; this cannot be")),
+            Err(error) => return Err(undecodable.map_or_else(|| error.into(), crate::Error::from)),
+        }
+        tracing::warn!("the index does not belong to this log; it is rebuilt");
+        if restored > 0 {
+            // It came from the checkpoint and the log does not go on from there: only the whole log is left.
+            damaged = Some("the log does not go on behind it".to_owned());
+            found = None;
+        }
+        (index, restored) = (maker.fresh(index, "it does not belong to this log")?, 0);
+    }
+    Err(fail(ErrorKind::Corrupt, "the index could not be rebuilt"))
+}
+
+/// Whether the log can be replayed into the index as it is.
+fn usable(index: &Index, peek: &Peek, found: Option<&Restored<'_>>) -> bool {
+    match (index.applied(), found) {
+        (Some((applied, position)), Some(found)) => {
+            applied >= found.checkpoint().applied() || peek.reaches_back_to(position.segment)
+        }
+        (Some(_), None) => true,
+        (None, found) => found.is_none(),
+    }
+}
+
+struct Maker<'a> {
+    config: &'a StoreConfig,
+    options: IndexOptions,
+}
+
+impl Maker<'_> {
+    /// The index as it was left.
+    fn open(&self) -> Result<Index> {
+        let Some(dir) = &self.config.index_dir else { return Ok(Index::in_memory()) };
+        let index = Index::open(dir, self.options.clone()).map_err(ContentError::Index)?;
+        if let Opened::SetAside { why, kept } = index.opened() {
+            tracing::warn!(%why, ?kept, "the index was set aside; it is rebuilt from the ledger");
+        }
+        Ok(index)
+    }
+
+    /// An empty one in its place, whatever is in it.
+    fn fresh(&self, index: Index, why: &str) -> Result<Index> {
+        drop(index);
+        match &self.config.index_dir {
+            Some(dir) => Ok(Index::open_fresh(dir, self.options.clone(), why).map_err(ContentError::Index)?),
+            None => Ok(Index::in_memory()),
+        }
+    }
+
+    /// An empty one: this one if it is.
+    fn emptied(&self, index: Index, why: &str) -> Result<Index> {
+        if index.applied().is_none() && index.engine_reach().0 == 0 { Ok(index) } else { self.fresh(index, why) }
+    }
+}
+
+/// Applies one append of the log to the index.
+fn apply(index: &Index, append: Replayed) -> Result<(), ContentError> {
+    if !append.blocks.is_empty() {
+        index.apply(append.lsn, &place_blocks(&append.blocks)?);
+    }
+    if let Some(commit) = &append.commit {
+        let batch = Batch::decode(commit)
+            .map_err(|_| ContentError::Record { what: format!("the commit with sequence number {}", append.lsn) })?;
+        index.apply(append.lsn, &batch);
+    }
+    Ok(())
+}
+
+/// Removes what the checkpoint says is not wanted any more: segments whose freeing was cut off, and those on disks that were
+/// away then. Whatever stays is tried again by the next opening.
+pub(crate) fn free_stale(ledger: &Ledger, checkpoint: &Checkpoint) {
+    if ledger.status().read_only.is_some() {
+        return;
+    }
+    match ledger.free_all_but(checkpoint.kept(), checkpoint.position()) {
+        Ok(0) => {}
+        Ok(files) => tracing::info!(files, "segment files that were given back before are removed"),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "segment files given back could not be removed");
+        }
+    }
+}
