@@ -1,26 +1,144 @@
-//! Invariant REF as a predicate: every cell's count equals the number of owners, pages and queue entries that refer to
-//! the chunk, and everything referred to can be read.
+//! Invariants REF and HASH as predicates: every cell's count equals the number of owners, pages and queue entries that
+//! refer to the chunk, and everything referred to can be read as what it is named after.
+//!
+//! Memory is bounded by looking at a part of the chunks at a time ([`Scope`]): 40 bytes per chunk of the part, and 32
+//! per page of a manifest (one per 16 MiB of content). Over a store that is being written to, a fault is a suspicion only
+//! until it was found again while nobody touched what it is about ([`crate::Watch`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use strata_chunk::{Item, Source};
 use strata_seam::ChunkId;
 
-use crate::cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, split_cell};
+use crate::cell::{Place, TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, chunk_key, split_cell};
 use crate::error::Result;
 use crate::store::Store;
 
 /// Cells read per step.
 const STEP: usize = 1024;
+/// Faults kept by one audit; further ones are only counted.
+pub const FAULTS_MAX: usize = 100_000;
+/// How often a chunk is read before it counts as unreadable: it may be moved between the look at its place and the read.
+const READS: usize = 3;
 
-/// Counts references afresh, over a store at rest. Holds 40 bytes per chunk.
+/// Something wrong with a chunk.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ChunkFault {
+    /// The cell counts another number of references than exist.
+    #[error("REF: chunk {id} counts {counted} references, {exist} exist")]
+    Count {
+        /// The chunk.
+        id: ChunkId,
+        /// What its cell says; 0 where it has none.
+        counted: i64,
+        /// What there is.
+        exist: i64,
+    },
+    /// It is referred to, and the index knows no place of its bytes.
+    #[error("HASH: chunk {id} is referred to and its bytes are nowhere")]
+    Missing {
+        /// The chunk.
+        id: ChunkId,
+    },
+    /// Its bytes cannot be read, or are not those it is named after.
+    #[error("HASH: {} {id} cannot be read: {why}", if *.page { "manifest page" } else { "chunk" })]
+    Unreadable {
+        /// The chunk.
+        id: ChunkId,
+        /// Whether it is wanted as a page of a manifest.
+        page: bool,
+        /// What reading it gave.
+        why: String,
+    },
+    /// A record of this layer is malformed.
+    #[error("REF: the record {} is malformed", .key.escape_ascii())]
+    Record {
+        /// Its key.
+        key: Vec<u8>,
+    },
+}
+
+impl ChunkFault {
+    /// The chunk it is about.
+    #[must_use]
+    pub fn chunk(&self) -> Option<ChunkId> {
+        match self {
+            Self::Count { id, .. } | Self::Missing { id } | Self::Unreadable { id, .. } => Some(*id),
+            Self::Record { .. } => None,
+        }
+    }
+}
+
+/// The chunks an audit looks at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Those from the first up to, and without, the second.
+    Between(ChunkId, Option<ChunkId>),
+    /// These.
+    These(Arc<HashSet<ChunkId>>),
+}
+
+impl Scope {
+    /// Every chunk.
+    pub const ALL: Self = Self::Between(ChunkId([0; 32]), None);
+
+    fn holds(&self, id: &ChunkId) -> bool {
+        match self {
+            Self::Between(from, to) => from.0 <= id.0 && to.as_ref().is_none_or(|to| id.0 < to.0),
+            Self::These(ids) => ids.contains(id),
+        }
+    }
+
+    /// The part from `from` on that has at most `at_once` cells.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn next(store: &Store, from: ChunkId, at_once: usize) -> Result<Self> {
+        let mut key = chunk_key(&from).to_vec();
+        let mut left = at_once.max(1);
+        loop {
+            let found = store.range(&key, &[TABLE_CHUNK + 1], left.min(STEP) + 1)?;
+            let ask = left.min(STEP);
+            if found.len() <= ask {
+                return Ok(Self::Between(from, None));
+            }
+            left -= ask;
+            key.clone_from(&found[ask].0);
+            if left == 0 {
+                return Ok(Self::Between(from, id_of(&key)));
+            }
+        }
+    }
+}
+
+/// What an audit counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tallies {
+    /// Chunks looked at.
+    pub chunks: u64,
+    /// Bytes of those that are referred to, uncompressed.
+    pub live_bytes: u64,
+    /// Chunks nobody refers to: not wrong, the next reclaim lets them go.
+    pub unused: u64,
+    /// Bytes of those, uncompressed.
+    pub unused_bytes: u64,
+}
+
+/// Counts references afresh.
 pub struct Audit {
     store: Arc<Store>,
+    scope: Scope,
     expected: HashMap<ChunkId, i64>,
-    pages: Vec<ChunkId>,
-    /// What was found wrong, a sentence each.
-    pub violations: Vec<String>,
+    /// Pages met, and those among them not yet followed with the length they are to describe.
+    met: HashSet<ChunkId>,
+    pages: Vec<(ChunkId, u64)>,
+    /// What was found wrong, at most [`FAULTS_MAX`].
+    pub faults: Vec<ChunkFault>,
+    /// Faults beyond those.
+    pub more: u64,
+    /// What was counted.
+    pub tallies: Tallies,
 }
 
 impl Audit {
@@ -28,9 +146,17 @@ impl Audit {
     ///
     /// # Errors
     /// Reading the index.
-    pub fn new(store: &Arc<Store>) -> Result<Self> {
-        let mut audit =
-            Self { store: Arc::clone(store), expected: HashMap::new(), pages: Vec::new(), violations: Vec::new() };
+    pub fn new(store: &Arc<Store>, scope: Scope) -> Result<Self> {
+        let mut audit = Self {
+            store: Arc::clone(store),
+            scope,
+            expected: HashMap::new(),
+            met: HashSet::new(),
+            pages: Vec::new(),
+            faults: Vec::new(),
+            more: 0,
+            tallies: Tallies::default(),
+        };
         for table in [TABLE_GARBAGE, TABLE_ORPHAN_PAGE] {
             let mut from = vec![table];
             loop {
@@ -38,10 +164,11 @@ impl Audit {
                 let Some((last, _)) = found.last() else { break };
                 from.clone_from(last);
                 from.push(0);
-                for (_, entry) in found {
+                for (key, entry) in found {
                     match <[u8; 32]>::try_from(&entry.value[..]) {
-                        Ok(id) => audit.refer(&Source::Page { id: ChunkId(id), height: 1 }),
-                        Err(_) => audit.violations.push("REF: a queued page has a malformed record".to_owned()),
+                        // The length is the owner's to tell, and the owner is gone.
+                        Ok(id) => audit.refer_page(ChunkId(id), None),
+                        Err(_) => audit.fault(ChunkFault::Record { key }),
                     }
                 }
             }
@@ -52,66 +179,160 @@ impl Audit {
     /// Counts an owner of these items.
     pub fn owner(&mut self, items: &[Item]) {
         for item in items {
-            self.refer(&item.source);
+            match item.source {
+                Source::Hole => {}
+                Source::Chunk { id, .. } => self.count(id),
+                Source::Page { id, .. } => self.refer_page(id, Some(item.len)),
+            }
         }
     }
 
-    fn refer(&mut self, source: &Source) {
-        let (id, page) = match source {
-            Source::Hole => return,
-            Source::Chunk { id, .. } => (*id, false),
-            Source::Page { id, .. } => (*id, true),
-        };
-        let count = self.expected.entry(id).or_default();
-        *count += 1;
-        if page && *count == 1 {
-            self.pages.push(id);
+    fn count(&mut self, id: ChunkId) {
+        if self.scope.holds(&id) {
+            *self.expected.entry(id).or_default() += 1;
         }
     }
 
-    /// Follows all pages, compares with the cells, and returns the number of chunks checked. With `contents` every
-    /// chunk is also read and its hash compared (invariant HASH).
+    fn refer_page(&mut self, id: ChunkId, len: Option<u64>) {
+        self.count(id);
+        if self.met.insert(id) {
+            self.pages.push((id, len.unwrap_or(u64::MAX)));
+        }
+    }
+
+    fn fault(&mut self, fault: ChunkFault) {
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(fault);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Follows all pages and compares with the cells. With `contents` every chunk is also read and hashed (invariant
+    /// HASH), in the order in which they lie on the disks. `progress` is told how many cells and chunks were looked at
+    /// and says whether to go on; the audit is worth nothing if it did not.
     ///
     /// # Errors
     /// Reading the index.
-    pub fn finish(&mut self, contents: bool, mut progress: impl FnMut(u64)) -> Result<u64> {
-        while let Some(id) = self.pages.pop() {
+    pub fn finish(&mut self, contents: bool, progress: &mut dyn FnMut(u64) -> bool) -> Result<bool> {
+        while let Some((id, len)) = self.pages.pop() {
             match self.store.page(&id) {
-                Ok(node) => self.owner(node.items()),
-                Err(error) => self.violations.push(format!("REF: page {id} cannot be read: {error}")),
+                Ok(node) => {
+                    if len != u64::MAX && node.len() != len && self.scope.holds(&id) {
+                        let why = format!("it describes {} bytes where {len} are expected", node.len());
+                        self.fault(ChunkFault::Unreadable { id, page: true, why });
+                    }
+                    self.owner(node.items());
+                }
+                Err(error) if self.scope.holds(&id) => {
+                    let why = crate::error::chain(&error);
+                    self.fault(ChunkFault::Unreadable { id, page: true, why });
+                }
+                Err(_) => {}
+            }
+            if !progress(self.tallies.chunks) {
+                return Ok(false);
             }
         }
-        let mut checked = 0;
-        let mut from = vec![TABLE_CHUNK];
-        loop {
-            let found = self.store.range(&from, &[TABLE_CHUNK + 1], STEP)?;
-            let Some((last, _)) = found.last() else { break };
-            from.clone_from(last);
-            from.push(0);
-            for (key, entry) in &found {
-                let Some(id) = key.get(1..).and_then(|id| <[u8; 32]>::try_from(id).ok()).map(ChunkId) else {
-                    self.violations.push("REF: a cell has a malformed key".to_owned());
-                    continue;
-                };
-                let count = split_cell(&entry.value).map_or(0, |(count, _)| count);
-                let expected = self.expected.remove(&id).unwrap_or(0);
-                if count != expected {
-                    self.violations.push(format!("REF: chunk {id} counts {count} references, {expected} exist"));
-                }
-                if count > 0 && contents {
-                    match self.store.chunk(&id) {
-                        Ok(bytes) if strata_chunk::chunk_id(&bytes) == id => {}
-                        Ok(_) => self.violations.push(format!("HASH: chunk {id} reads as other content")),
-                        Err(error) => self.violations.push(format!("HASH: chunk {id} cannot be read: {error}")),
+        let mut wanted = Vec::new();
+        match self.scope.clone() {
+            Scope::Between(from, to) => {
+                let end = to.map_or_else(|| vec![TABLE_CHUNK + 1], |to| chunk_key(&to).to_vec());
+                let mut from = chunk_key(&from).to_vec();
+                loop {
+                    let found = self.store.range(&from, &end, STEP)?;
+                    let Some((last, _)) = found.last() else { break };
+                    from.clone_from(last);
+                    from.push(0);
+                    for (key, entry) in found {
+                        match id_of(&key) {
+                            Some(id) => self.cell(id, Some(&entry.value), contents.then_some(&mut wanted)),
+                            None => self.fault(ChunkFault::Record { key }),
+                        }
+                    }
+                    if !progress(self.tallies.chunks) {
+                        return Ok(false);
                     }
                 }
-                checked += 1;
+                let without: Vec<ChunkId> = self.expected.keys().copied().collect();
+                without.into_iter().for_each(|id| self.cell(id, None, None));
             }
-            progress(checked);
+            Scope::These(ids) => {
+                for id in ids.iter() {
+                    let cell = self.store.get(&chunk_key(id))?;
+                    self.cell(*id, cell.as_ref().map(|cell| &cell.value[..]), contents.then_some(&mut wanted));
+                }
+            }
         }
-        for (id, count) in self.expected.drain() {
-            self.violations.push(format!("REF: chunk {id} is referred to {count} times but has no cell"));
+        wanted.sort_unstable();
+        let counted = self.tallies.chunks;
+        for (done, (_, id)) in wanted.into_iter().enumerate() {
+            self.read(id);
+            if done % 16 == 0 && !progress(counted + done as u64) {
+                return Ok(false);
+            }
         }
-        Ok(checked)
+        Ok(true)
     }
+
+    /// Compares one cell with what was counted.
+    fn cell(&mut self, id: ChunkId, cell: Option<&[u8]>, wanted: Option<&mut Vec<(WhereItLies, ChunkId)>>) {
+        let exist = self.expected.remove(&id).unwrap_or(0);
+        let (counted, tail) = match cell.map(split_cell) {
+            Some(Some(found)) => found,
+            Some(None) => return self.fault(ChunkFault::Record { key: chunk_key(&id).to_vec() }),
+            None => (0, &[][..]),
+        };
+        self.tallies.chunks += 1;
+        if counted != exist {
+            self.fault(ChunkFault::Count { id, counted, exist });
+        }
+        let place = Place::decode(tail);
+        if !tail.is_empty() && place.is_none() {
+            self.fault(ChunkFault::Record { key: chunk_key(&id).to_vec() });
+        }
+        let len = place.map_or(0, |place| u64::from(place.len));
+        if exist > 0 {
+            self.tallies.live_bytes += len;
+        } else if place.is_some() {
+            self.tallies.unused += 1;
+            self.tallies.unused_bytes += len;
+        }
+        match (exist > 0, place, wanted) {
+            (true, None, _) if tail.is_empty() && !self.store.has_chunk(&id).unwrap_or(true) => {
+                self.fault(ChunkFault::Missing { id });
+            }
+            (true, Some(place), Some(wanted)) => {
+                let location = place.location;
+                wanted.push(((location.segment.0, location.sector, location.offset, place.offset), id));
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads a chunk and compares it with its name.
+    fn read(&mut self, id: ChunkId) {
+        let mut why = String::new();
+        for _ in 0..READS {
+            match self.store.chunk(&id) {
+                Ok(bytes) if strata_chunk::chunk_id(&bytes) == id => return,
+                Ok(_) => "it reads as other content".clone_into(&mut why),
+                Err(error) => why = crate::error::chain(&error),
+            }
+        }
+        let page = self.met.contains(&id);
+        // A page that could not be followed was reported then.
+        if !(page
+            && self.faults.iter().any(|fault| matches!(fault, ChunkFault::Unreadable { id: at, .. } if *at == id)))
+        {
+            self.fault(ChunkFault::Unreadable { id, page, why });
+        }
+    }
+}
+
+/// Segment, sector and offset of the block, then the offset in it: the order on the disks.
+type WhereItLies = (u32, u32, u32, u32);
+
+fn id_of(key: &[u8]) -> Option<ChunkId> {
+    key.get(1..).and_then(|id| <[u8; 32]>::try_from(id).ok()).map(ChunkId)
 }

@@ -83,5 +83,17 @@ impl From<IndexError> for ContentError {
     }
 }
 
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// Shorthand for results of the content layer.
 pub type Result<T, E = ContentError> = std::result::Result<T, E>;

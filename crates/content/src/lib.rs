@@ -14,8 +14,9 @@ mod reader;
 mod store;
 mod tree;
 mod tx;
+mod watch;
 
-pub use audit::Audit;
+pub use audit::{Audit, ChunkFault, FAULTS_MAX, Scope, Tallies};
 pub use cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
 pub use checkpoint::{Checkpoint, CheckpointReport, RestoreError, Restored, Taken};
 pub use error::{ContentError, ContentErrorKind, Result};
@@ -25,3 +26,4 @@ pub use store::{CACHE_BYTES_DEFAULT, Store, StoreSettings, place_blocks};
 pub use strata_chunk::{Item, Source};
 pub use tree::items_len;
 pub use tx::{COMMIT_BYTES_MAX, Done, Tx};
+pub use watch::{Observer, Watch};

@@ -19,6 +19,7 @@ use crate::cell::{self, Place};
 use crate::checkpoint::{CheckpointPlaces, Checkpoints, note_places, parse_directory};
 use crate::error::{ContentError, Result};
 use crate::pages::Pages;
+use crate::watch::Watchers;
 
 /// Bytes of decoded blocks kept in memory unless told otherwise. A quarter of the 512 MiB a busy server may take.
 pub const CACHE_BYTES_DEFAULT: u64 = 128 << 20;
@@ -67,6 +68,8 @@ pub struct Store {
     pub(crate) abandoned: Mutex<Vec<Vec<u8>>>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) checkpoint_places: Arc<CheckpointPlaces>,
+    /// Told of every commit.
+    pub(crate) watchers: Watchers,
 }
 
 /// Told by the ledger where blocks went; moves that into the index.
@@ -103,6 +106,7 @@ impl Store {
             abandoned: Mutex::default(),
             checkpoints: Checkpoints::default(),
             checkpoint_places,
+            watchers: Watchers::default(),
         })
     }
 

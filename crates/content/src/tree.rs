@@ -145,6 +145,14 @@ impl Store {
         self.allocated_among(&content.items, &content.pages)
     }
 
+    /// Bytes of stored content that are not holes.
+    ///
+    /// # Errors
+    /// Reading a page.
+    pub fn allocated_in(&self, items: &[Item]) -> Result<u64> {
+        self.allocated_among(items, &HashMap::new())
+    }
+
     /// The same of any items, where pages not yet stored are among `new`.
     fn allocated_among(&self, items: &[Item], new: &HashMap<ChunkId, Node>) -> Result<u64> {
         let mut total = 0;

@@ -260,6 +260,12 @@ impl<'a> Tx<'a> {
         *self.tallies.entry(key.to_vec()).or_default() += delta;
     }
 
+    /// Corrects a chunk's count after references were counted afresh. For repairs alone: everything else goes through
+    /// owners.
+    pub fn correct_count(&mut self, id: ChunkId, delta: i64) {
+        self.add(id, delta);
+    }
+
     pub(crate) fn add(&mut self, id: ChunkId, delta: i64) {
         *self.counts.entry(id).or_default() += delta;
     }
@@ -303,6 +309,7 @@ impl<'a> Tx<'a> {
             )));
         }
         let lsn = store.append(blocks, Some(Bytes::from(encoded)), relaxed)?;
+        store.watchers.tell(&batch);
         store.index.apply(lsn, &batch);
         store.last_commit.store(lsn.0, Ordering::Release);
         Ok(Some(lsn))

@@ -1,19 +1,59 @@
-//! The invariants of the name space as predicates, over a store at rest: what `strata fsck` and the tests run.
+//! The invariants of the name space as predicates: what `strata fsck`, the heal report and the tests run.
+//!
+//! At rest, one sweep over all records tells. Beside writers a sweep only raises suspicions, since it sees a moving
+//! store; each is then settled (`live`): looked at again under the writer's lock where a few records decide, counted
+//! again while every commit is watched where a count does. Only what stands is reported.
+//!
+//! Memory is bounded by [`CheckOptions::at_once`]: inodes and chunks are looked at that many at a time.
 
-use std::collections::HashMap;
+mod affected;
+mod finding;
+mod live;
+mod tree;
 
-use strata_content::{Audit, Item};
-use strata_seam::Ino;
+use strata_content::{Audit, Scope};
+use strata_seam::ChunkId;
+
+pub use affected::{Affected, Owner};
+pub use finding::Finding;
+pub(crate) use live::{entry_of, stands};
 
 use crate::error::Result;
 use crate::key;
-use crate::name;
 use crate::namespace::Namespace;
-use crate::record::{Bucket, Dirent, Inode, Part, Version};
-use crate::types::{NodeKind, ROOT_INO};
+use crate::record::{Inode, Part, Version};
+use tree::{Inodes, TreePass, each, number, table};
 
-/// Records read per step.
-const STEP: usize = 1024;
+/// Inodes and chunks looked at together unless told otherwise: about 100 MiB of memory.
+pub const AT_ONCE_DEFAULT: usize = 1 << 20;
+/// Findings kept; further ones are only counted.
+pub(crate) const FINDINGS_MAX: usize = 100_000;
+
+/// How to check.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckOptions {
+    /// Also read every chunk and compare it with its name.
+    pub contents: bool,
+    /// Others may write meanwhile.
+    pub live: bool,
+    /// Inodes and chunks looked at together.
+    pub at_once: usize,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        Self { contents: true, live: false, at_once: AT_ONCE_DEFAULT }
+    }
+}
+
+/// Where a check is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CheckProgress {
+    /// What is looked at.
+    pub what: &'static str,
+    /// Records looked at so far, of all kinds.
+    pub done: u64,
+}
 
 /// What a check found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -22,19 +62,26 @@ pub struct CheckReport {
     pub inodes: u64,
     /// Directory entries looked at.
     pub entries: u64,
+    /// Bytes of all present content, holes included.
+    pub logical_bytes: u64,
     /// Chunks looked at.
     pub chunks: u64,
-    /// What is wrong: the invariant's id and a sentence each. Empty is good.
+    /// Bytes of the chunks in use, each counted once, uncompressed.
+    pub live_bytes: u64,
+    /// Chunks nobody refers to: not wrong, the next reclaim lets them go.
+    pub unused_chunks: u64,
+    /// Bytes of those, uncompressed.
+    pub unused_bytes: u64,
+    /// What is wrong, at most [`FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+    /// Findings beyond those.
+    pub more: u64,
+    /// The same in words: the invariant's id and a sentence each. Empty is good.
     pub violations: Vec<String>,
-}
-
-/// What the check remembers of an inode: 40 bytes each.
-struct Seen {
-    kind: NodeKind,
-    nlink: u32,
-    parent: Ino,
-    names: u32,
-    subdirs: u32,
+    /// Suspicions about what changed so often that they could not be settled; check again.
+    pub unsettled: u64,
+    /// The check was ended before it was through.
+    pub ended: bool,
 }
 
 /// Checks every record of the name space, and every reference; with `contents` also every chunk's bytes.
@@ -45,167 +92,181 @@ struct Seen {
 /// # Errors
 /// Reading the index. What is wrong with the data is in the report.
 pub fn check_store(ns: &Namespace, contents: bool, progress: &mut dyn FnMut(u64)) -> Result<CheckReport> {
-    let mut check = Check { ns, report: CheckReport::default(), seen: HashMap::new(), done: 0, progress };
-    let mut audit = Audit::new(&ns.store)?;
-    check.inodes(&mut audit)?;
-    check.entries()?;
-    check.buckets()?;
-    check.owners(&mut audit)?;
-    check.links();
-    check.tally()?;
-    let Check { mut report, done, progress, .. } = check;
-    report.chunks = audit.finish(contents, |chunks| progress(done + chunks))?;
-    report.violations.append(&mut audit.violations);
+    let options = CheckOptions { contents, ..CheckOptions::default() };
+    check(ns, &options, &mut |at| {
+        progress(at.done);
+        true
+    })
+}
+
+/// As [`check_store`], at rest or beside writers. `progress` says whether to go on.
+///
+/// # Errors
+/// Reading the index. What is wrong with the data is in the report.
+pub fn check(
+    ns: &Namespace,
+    options: &CheckOptions,
+    progress: &mut dyn FnMut(CheckProgress) -> bool,
+) -> Result<CheckReport> {
+    let mut pace = Pace { at: CheckProgress { what: "inodes", done: 0 }, progress };
+    let mut found = Found::default();
+    let through = sweep(ns, options, &mut found, &mut pace)?;
+    let mut report = found.report;
+    report.ended = !through;
+    if through && options.live {
+        live::settle(ns, options, &mut report, &mut pace)?;
+    }
+    report.violations = report.findings.iter().map(Finding::to_string).collect();
+    if report.more > 0 {
+        report.violations.push(format!("and {} more", report.more));
+    }
     Ok(report)
 }
 
-struct Check<'a> {
-    ns: &'a Namespace,
+/// Looks at everything once; `false` if it was told to stop.
+fn sweep(ns: &Namespace, options: &CheckOptions, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
+    let mut from = 0;
+    loop {
+        let pass = TreePass::new(&ns.store, Inodes::Between(from, None));
+        match pass.run(options.at_once, found, pace)? {
+            None => return Ok(false),
+            Some(Some(next)) => from = next,
+            Some(None) => break,
+        }
+    }
+    if !tree::others(&ns.store, found, pace)? {
+        return Ok(false);
+    }
+    pace.now("the count of inodes");
+    let counted = if options.live { live::count_inodes(ns, pace)? } else { at_rest(ns, found)? };
+    match counted {
+        None => return Ok(false),
+        Some((counted, exist)) if counted != exist => found.put(Finding::Tally { counted, exist }),
+        Some(_) => {}
+    }
+    let mut from = ChunkId([0; 32]);
+    loop {
+        let scope = Scope::next(&ns.store, from, options.at_once)?;
+        if !references(ns, scope.clone(), options.contents, found, pace)? {
+            return Ok(false);
+        }
+        match scope {
+            Scope::Between(_, Some(next)) => from = next,
+            _ => return Ok(true),
+        }
+    }
+}
+
+fn at_rest(ns: &Namespace, found: &Found) -> Result<Option<(u64, u64)>> {
+    let counted = ns.space(&crate::Op::new(crate::Caller::root(crate::Door::Admin)))?.inodes;
+    Ok(Some((counted, found.report.inodes)))
+}
+
+/// Counts the references to the chunks of `scope` afresh; `false` if it was told to stop.
+fn references(ns: &Namespace, scope: Scope, contents: bool, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
+    pace.now("references");
+    let mut audit = Audit::new(&ns.store, scope)?;
+    let going = owners(ns, pace, &mut |_, items| {
+        audit.owner(items);
+        Ok(())
+    })?;
+    pace.now("chunks");
+    let before = pace.at.done;
+    let going = going
+        && audit.finish(contents, &mut |chunks| {
+            pace.at.done = before + chunks;
+            pace.step(0)
+        })?;
+    let tallies = audit.tallies;
+    found.report.chunks += tallies.chunks;
+    found.report.live_bytes += tallies.live_bytes;
+    found.report.unused_chunks += tallies.unused;
+    found.report.unused_bytes += tallies.unused_bytes;
+    found.report.more += audit.more;
+    audit.faults.into_iter().for_each(|fault| found.put(fault.into()));
+    Ok(going)
+}
+
+/// Every owner of content with its items. Records that do not decode are passed over; they are reported elsewhere.
+fn owners(
+    ns: &Namespace,
+    pace: &mut Pace<'_>,
+    visit: &mut dyn FnMut(Owner, &[strata_content::Item]) -> Result<()>,
+) -> Result<bool> {
+    let store = &ns.store;
+    let inodes = each(store, table(key::TABLE_INODE), pace, |key, value| match number(&key[1..]) {
+        Some(ino) => match Inode::decode(ino, value) {
+            Ok(inode) if !inode.items.is_empty() => visit(Owner::Inode(ino), &inode.items),
+            _ => Ok(()),
+        },
+        None => Ok(()),
+    })?;
+    Ok(inodes
+        && each(store, table(key::TABLE_PART), pace, |key, value| match (number(&key[1..]), Part::decode(value)) {
+            (Some(upload), Ok(part)) => visit(Owner::Part(upload.0, number_of_part(key)), &part.items),
+            _ => Ok(()),
+        })?
+        && each(store, table(key::TABLE_VERSION), pace, |key, value| {
+            match (number(&key[1..]), Version::decode(value)) {
+                (Some(ino), Ok(version)) => visit(Owner::Version(ino, number_of_version(key)), &version.items),
+                _ => Ok(()),
+            }
+        })?)
+}
+
+fn number_of_part(key: &[u8]) -> u32 {
+    key.last_chunk::<4>().map_or(0, |part| u32::from_be_bytes(*part))
+}
+
+fn number_of_version(key: &[u8]) -> u64 {
+    key.last_chunk::<8>().map_or(0, |version| !u64::from_be_bytes(*version))
+}
+
+/// Collects findings up to their limit.
+#[derive(Default)]
+struct Found {
     report: CheckReport,
-    seen: HashMap<Ino, Seen>,
-    done: u64,
-    progress: &'a mut dyn FnMut(u64),
 }
 
-impl Check<'_> {
-    fn each(&mut self, table: u8, mut visit: impl FnMut(&mut Self, &[u8], &[u8])) -> Result<()> {
-        let mut from = vec![table];
-        loop {
-            let page = self.ns.store.range(&from, &[table + 1], STEP)?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            from.clone_from(last);
-            from.push(0);
-            for (key, entry) in &page {
-                visit(self, &key[1..], &entry.value);
-            }
-            self.done += page.len() as u64;
-            (self.progress)(self.done);
+impl Found {
+    fn put(&mut self, finding: Finding) {
+        if self.report.findings.len() < FINDINGS_MAX {
+            self.report.findings.push(finding);
+        } else {
+            self.report.more += 1;
         }
-    }
-
-    fn wrong(&mut self, what: String) {
-        self.report.violations.push(what);
-    }
-
-    fn inodes(&mut self, audit: &mut Audit) -> Result<()> {
-        self.each(key::TABLE_INODE, |check, key, value| {
-            let Some(ino) = number(key) else { return check.wrong("TREE: an inode has a malformed key".to_owned()) };
-            let Ok(inode) = Inode::decode(ino, value) else {
-                return check.wrong(format!("TREE: inode {ino} does not decode"));
-            };
-            check.report.inodes += 1;
-            let len: u64 = inode.items.iter().map(|item: &Item| item.len).sum();
-            if inode.attr.kind == NodeKind::File && len != inode.attr.size {
-                check.wrong(format!("TREE: inode {ino} has size {} but content of {len} bytes", inode.attr.size));
-            }
-            audit.owner(&inode.items);
-            let seen =
-                Seen { kind: inode.attr.kind, nlink: inode.attr.nlink, parent: inode.parent, names: 0, subdirs: 0 };
-            check.seen.insert(ino, seen);
-        })
-    }
-
-    fn entries(&mut self) -> Result<()> {
-        self.each(key::TABLE_ENTRY, |check, key, value| {
-            let (Some(parent), Ok(dirent)) = (number(key), Dirent::decode(value)) else {
-                return check.wrong("TREE: a directory entry is malformed".to_owned());
-            };
-            check.report.entries += 1;
-            let entry_name = &key[8..];
-            let shown = entry_name.escape_ascii().to_string();
-            let directory = name::is_dir(entry_name);
-            match check.seen.get_mut(&parent) {
-                Some(dir) if dir.kind == NodeKind::Directory => dir.subdirs += u32::from(directory),
-                _ => check.wrong(format!("TREE: entry '{shown}' is in inode {parent}, which is no directory")),
-            }
-            match check.seen.get_mut(&dirent.ino) {
-                Some(seen) => {
-                    seen.names += 1;
-                    let (kind, found_parent) = (seen.kind, seen.parent);
-                    if kind != dirent.kind || directory != (kind == NodeKind::Directory) {
-                        check.wrong(format!(
-                            "TREE: entry '{shown}' of {parent} says another kind than inode {}",
-                            dirent.ino
-                        ));
-                    }
-                    if directory && found_parent != parent {
-                        check.wrong(format!("TREE: directory {} is in {parent} but names {found_parent}", dirent.ino));
-                    }
-                }
-                None => check
-                    .wrong(format!("TREE: entry '{shown}' of {parent} leads to inode {}, which is gone", dirent.ino)),
-            }
-            let beside = check.ns.store.get(&key::entry(parent, &[entry_name, b"/"].concat()));
-            if !directory && matches!(&beside, Ok(found) if found.is_some() != dirent.shadowed) {
-                check.wrong(format!("TREE: entry '{shown}' of {parent} has the wrong mark for a directory beside it"));
-            }
-        })
-    }
-
-    fn buckets(&mut self) -> Result<()> {
-        let mut count = 0;
-        self.each(key::TABLE_BUCKET, |check, key, value| {
-            count += 1;
-            let shown = key.escape_ascii().to_string();
-            let Ok(bucket) = Bucket::decode(value) else {
-                return check.wrong(format!("TREE: bucket '{shown}' does not decode"));
-            };
-            let entry = check.ns.store.get(&key::entry(ROOT_INO, &[key, b"/"].concat()));
-            let leads =
-                entry.ok().flatten().and_then(|entry| Dirent::decode(&entry.value).ok()).map(|dirent| dirent.ino);
-            if leads != Some(bucket.root) {
-                check.wrong(format!("TREE: bucket '{shown}' and the root's entry disagree"));
-            }
-        })?;
-        if self.seen.get(&ROOT_INO).is_some_and(|root| root.subdirs != count) {
-            self.wrong("TREE: the root has a directory that is no bucket".to_owned());
-        }
-        Ok(())
-    }
-
-    fn owners(&mut self, audit: &mut Audit) -> Result<()> {
-        self.each(key::TABLE_PART, |check, _, value| match Part::decode(value) {
-            Ok(part) => audit.owner(&part.items),
-            Err(_) => check.wrong("TREE: a part of an upload does not decode".to_owned()),
-        })?;
-        self.each(key::TABLE_VERSION, |check, _, value| match Version::decode(value) {
-            Ok(version) => audit.owner(&version.items),
-            Err(_) => check.wrong("TREE: an earlier version does not decode".to_owned()),
-        })
-    }
-
-    fn tally(&mut self) -> Result<()> {
-        let counted = self.ns.space(&crate::Op::new(crate::Caller::root(crate::Door::Admin)))?.inodes;
-        if counted != self.report.inodes {
-            self.wrong(format!("TREE: {counted} inodes are counted, {} exist", self.report.inodes));
-        }
-        Ok(())
-    }
-
-    fn links(&mut self) {
-        let mut wrong = Vec::new();
-        for (ino, seen) in &self.seen {
-            let expected = match seen.kind {
-                NodeKind::Directory => 2 + seen.subdirs,
-                _ => seen.names,
-            };
-            if seen.nlink != expected {
-                wrong.push(format!("TREE: inode {ino} counts {} links, {expected} exist", seen.nlink));
-            }
-            let unlinked =
-                || self.ns.store.get(&key::under(key::TABLE_UNLINKED, *ino, &[])).is_ok_and(|mark| mark.is_some());
-            if seen.names == 0 && *ino != ROOT_INO && !unlinked() {
-                wrong.push(format!("TREE: inode {ino} has no name"));
-            }
-            if seen.kind == NodeKind::Directory && seen.names > 1 {
-                wrong.push(format!("TREE: directory {ino} has {} names", seen.names));
-            }
-        }
-        wrong.sort();
-        self.report.violations.append(&mut wrong);
     }
 }
 
-fn number(key: &[u8]) -> Option<Ino> {
-    key.first_chunk::<8>().map(|bytes| Ino(u64::from_be_bytes(*bytes)))
+/// Tells the caller where the check is, and asks whether to go on.
+struct Pace<'a> {
+    at: CheckProgress,
+    progress: &'a mut dyn FnMut(CheckProgress) -> bool,
+}
+
+impl Pace<'_> {
+    fn now(&mut self, what: &'static str) {
+        self.at.what = what;
+    }
+
+    fn step(&mut self, records: u64) -> bool {
+        self.at.done += records;
+        (self.progress)(self.at)
+    }
+}
+
+impl Namespace {
+    /// Which content needs one of these chunks: for naming what a place that cannot be read belongs to. Reads all records
+    /// and pages. `None` if it was told to stop.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn affected_by(
+        &self,
+        chunks: &std::collections::HashSet<ChunkId>,
+        progress: &mut dyn FnMut(CheckProgress) -> bool,
+    ) -> Result<Option<Vec<Affected>>> {
+        let mut pace = Pace { at: CheckProgress { what: "content concerned", done: 0 }, progress };
+        affected::affected(self, chunks, &mut pace)
+    }
 }

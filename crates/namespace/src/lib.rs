@@ -6,7 +6,8 @@
 //!
 //! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them; `lookup`,
 //! `create`, `rename`, `setattr` are the tree; `file`, `staging` and `seal` are open files; `object`, `list` and
-//! `upload` are S3's view; `trees` and `service` serve single doors; `check` holds the invariants.
+//! `upload` are S3's view; `trees` and `service` serve single doors; `check` holds the invariants, `repair`
+//! mends what breaks them.
 
 mod assemble;
 mod bucket;
@@ -26,6 +27,7 @@ mod permission;
 mod record;
 mod recover;
 mod rename;
+mod repair;
 mod seal;
 mod service;
 mod setattr;
@@ -36,12 +38,15 @@ mod upload;
 mod view;
 
 pub use assemble::{OpenStore, StoreConfig};
-pub use check::{CheckReport, check_store};
+pub use check::{
+    AT_ONCE_DEFAULT, Affected, CheckOptions, CheckProgress, CheckReport, Finding, Owner, check, check_store,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use file::{READ_LEN_MAX, STAGED_BYTES_MAX};
 pub use list::LIST_LIMIT_MAX;
 pub use name::{ALIAS_PREFIX, check_bucket};
 pub use namespace::{Identity, Namespace, Settle};
+pub use repair::{LOST_AND_FOUND, RepairStep, Repaired, repair, repair_plan, unreadable_chunks};
 pub use service::{Health, LOCKS_MAX};
 pub use strata_content::{Content, ContentError, Ingest, Reader, StoreSettings as ContentSettings};
 pub use types::*;

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use strata_namespace::{
-    Condition, Content, ListQuery, Namespace, ObjectMeta, OpenStore, RenameMode, SetAttr, StoreConfig,
+    CheckOptions, Condition, Content, ListQuery, Namespace, ObjectMeta, OpenStore, RenameMode, SetAttr, StoreConfig,
+    check,
 };
 use strata_seam::sim::SimRng;
 use strata_seam::{Disk, Ino, SystemClock, SystemEntropy};
@@ -213,4 +214,51 @@ fn writes_and_changes_by_reference_to_one_file_do_not_undo_each_other() {
     while ns.store().collect().expect("collected") > 0 {}
     sound(ns);
     store.close().expect("closed");
+}
+
+#[test]
+fn a_check_beside_writers_finds_what_is_wrong_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open_files(folder.path(), true);
+    let ns = store.namespace();
+    ns.create_bucket(&root(), "bkt", None).expect("a bucket");
+    let bucket = ns.resolve(&root(), b"/bkt").expect("it").ino;
+    for n in 0..2 {
+        ns.mkdir(&root(), bucket, format!("shared{n}").as_bytes(), 0o755).expect("a directory");
+    }
+    put_at(ns, "still", &noise(77, 100_000));
+    let (_, still) = ns.get_object(&root(), "bkt", b"still").expect("it");
+    let strata_content::Source::Chunk { id, .. } = still.items()[0].source else { panic!("a chunk") };
+    let stop = AtomicBool::new(false);
+    let until = Instant::now() + Duration::from_secs(5);
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|n| scope.spawn(move || writer(ns, n, until))).collect();
+        let looking = scope.spawn(|| onlooker(ns, &stop));
+        let mut checks = 0;
+        while Instant::now() < until {
+            // In windows of a few inodes and chunks as well as all at once.
+            let options = CheckOptions { contents: checks % 4 == 3, live: true, at_once: [1 << 20, 5][checks % 2] };
+            let report = check(ns, &options, &mut |_| true).expect("checked");
+            assert_eq!(report.violations, Vec::<String>::new());
+            checks += 1;
+        }
+        assert!(checks > 3, "{checks} checks");
+        ns.store()
+            .transact(false, |tx| {
+                tx.correct_count(id, 3);
+                tx.tally(b"Sinodes", -2);
+                Ok::<_, strata_namespace::ContentError>(())
+            })
+            .expect("damaged");
+        stop.store(true, Ordering::Release);
+        looking.join().expect("the onlooker");
+        drop(writers);
+    });
+    let options = CheckOptions { contents: false, live: true, ..CheckOptions::default() };
+    let report = check(ns, &options, &mut |_| true).expect("checked");
+    assert_eq!(report.violations.len(), 2, "{:?}", report.violations);
+    assert!(report.violations[0].ends_with("exist") && report.violations[0].starts_with("TREE"));
+    assert_eq!(report.violations[1], format!("REF: chunk {id} counts 4 references, 1 exist"));
+    assert!(check(ns, &options, &mut |_| false).expect("ended").ended);
+    drop(store);
 }

@@ -1,0 +1,326 @@
+//! The tree as predicates: inodes, entries, buckets, uploads and what hangs on inodes, a window of inodes at a time.
+//!
+//! Memory: 40 bytes per inode of the window. Each window walks all entries once, so a store of a million inodes takes one
+//! walk and one of a hundred million a hundred.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use strata_content::Store;
+use strata_seam::Ino;
+
+use super::finding::Finding;
+use super::{Found, Pace};
+use crate::error::Result;
+use crate::key;
+use crate::name;
+use crate::record::{Bucket, Dirent, Inode, Part, Upload, Version};
+use crate::types::{NodeKind, ROOT_INO};
+
+/// Records read per step.
+pub(super) const STEP: usize = 1024;
+/// Deepest tree followed upwards; the doors' limits on paths are far below.
+const DEPTH_MAX: usize = 1 << 16;
+
+/// The inodes that a pass looks at.
+#[derive(Clone, Debug)]
+pub(super) enum Inodes {
+    /// From the first up to, and without, the second.
+    Between(u64, Option<u64>),
+    /// These.
+    These(Arc<HashSet<Ino>>),
+}
+
+impl Inodes {
+    fn holds(&self, ino: Ino) -> bool {
+        match self {
+            Self::Between(from, to) => *from <= ino.0 && to.is_none_or(|to| ino.0 < to),
+            Self::These(inodes) => inodes.contains(&ino),
+        }
+    }
+
+    /// What does not belong to an inode is looked at in the first pass.
+    fn is_first(&self) -> bool {
+        matches!(self, Self::Between(0, _))
+    }
+}
+
+/// What is remembered of an inode.
+struct Seen {
+    kind: NodeKind,
+    nlink: u32,
+    parent: Ino,
+    names: u32,
+    subdirs: u32,
+}
+
+/// Reads all records of a table in steps; `false` if it was told to stop.
+pub(super) fn each(
+    store: &Store,
+    (from, to): (Vec<u8>, Vec<u8>),
+    pace: &mut Pace<'_>,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<bool> {
+    let mut from = from;
+    loop {
+        let page = store.range(&from, &to, STEP)?;
+        let Some((last, _)) = page.last() else { return Ok(true) };
+        from.clone_from(last);
+        from.push(0);
+        for (key, entry) in &page {
+            visit(key, &entry.value)?;
+        }
+        if !pace.step(page.len() as u64) {
+            return Ok(false);
+        }
+    }
+}
+
+pub(super) fn table(table: u8) -> (Vec<u8>, Vec<u8>) {
+    (vec![table], vec![table + 1])
+}
+
+/// One pass over the tree.
+pub(super) struct TreePass<'a> {
+    store: &'a Store,
+    inodes: Inodes,
+    seen: HashMap<Ino, Seen>,
+}
+
+impl<'a> TreePass<'a> {
+    pub(super) fn new(store: &'a Store, inodes: Inodes) -> Self {
+        Self { store, inodes, seen: HashMap::new() }
+    }
+
+    /// Looks at everything of these inodes; `None` if it was told to stop. Returns where the next window begins, if there
+    /// is one.
+    pub(super) fn run(mut self, at_once: usize, found: &mut Found, pace: &mut Pace<'_>) -> Result<Option<Option<u64>>> {
+        pace.now("inodes");
+        if !self.load(at_once, found, pace)? {
+            return Ok(None);
+        }
+        pace.now("directory entries");
+        if !self.entries(found, pace)? {
+            return Ok(None);
+        }
+        self.links(found)?;
+        Ok(Some(match self.inodes {
+            Inodes::Between(_, next) => next,
+            Inodes::These(_) => None,
+        }))
+    }
+
+    fn load(&mut self, at_once: usize, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
+        match self.inodes.clone() {
+            Inodes::These(inodes) => {
+                for ino in inodes.iter() {
+                    if let Some(entry) = self.store.get(&key::inode(*ino))? {
+                        self.inode(&key::inode(*ino), &entry.value, found);
+                    }
+                }
+                Ok(true)
+            }
+            Inodes::Between(first, _) => {
+                let mut from = key::inode(Ino(first));
+                loop {
+                    let page = self.store.range(&from, &[key::TABLE_INODE + 1], STEP)?;
+                    let Some((last, _)) = page.last() else { return Ok(true) };
+                    from.clone_from(last);
+                    from.push(0);
+                    page.iter().for_each(|(key, entry)| self.inode(key, &entry.value, found));
+                    found.report.inodes += page.len() as u64;
+                    if !pace.step(page.len() as u64) {
+                        return Ok(false);
+                    }
+                    if self.seen.len() >= at_once {
+                        let next = number(&from[1..]).map_or(u64::MAX, |ino| ino.0 + 1);
+                        self.inodes = Inodes::Between(first, Some(next));
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+
+    fn inode(&mut self, key: &[u8], value: &[u8], found: &mut Found) {
+        let inode = number(&key[1..]).filter(|_| key.len() == 9).map(|ino| Inode::decode(ino, value));
+        let Some(Ok(inode)) = inode else { return found.put(Finding::Record { key: key.to_vec() }) };
+        let (ino, size) = (inode.attr.ino, inode.attr.size);
+        let len = strata_content::items_len(&inode.items);
+        if inode.attr.kind == NodeKind::File && len != size {
+            found.put(Finding::Size { ino, size, len });
+        }
+        found.report.logical_bytes += len;
+        let seen = Seen { kind: inode.attr.kind, nlink: inode.attr.nlink, parent: inode.parent, names: 0, subdirs: 0 };
+        self.seen.insert(ino, seen);
+    }
+
+    fn entries(&mut self, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
+        let first = self.inodes.is_first();
+        let store = self.store;
+        each(store, table(key::TABLE_ENTRY), pace, |key, value| {
+            let (Some(parent), Ok(dirent)) = (number(&key[1..]), Dirent::decode(value)) else {
+                if first {
+                    found.put(Finding::Record { key: key.to_vec() });
+                }
+                return Ok(());
+            };
+            found.report.entries += u64::from(first);
+            self.entry(parent, &key[9..], dirent, found)
+        })
+    }
+
+    fn entry(&mut self, parent: Ino, name: &[u8], dirent: Dirent, found: &mut Found) -> Result<()> {
+        let directory = name::is_dir(name);
+        let ino = dirent.ino;
+        if self.inodes.holds(parent) {
+            match self.seen.get_mut(&parent) {
+                Some(dir) if dir.kind == NodeKind::Directory => dir.subdirs += u32::from(directory),
+                _ => found.put(Finding::NoDirectory { parent, name: name.to_vec(), ino }),
+            }
+            if parent == ROOT_INO && !is_bucket(self.store, name, ino)? {
+                found.put(Finding::Stray { name: name.to_vec() });
+            }
+            let beside = || self.store.get(&key::entry(parent, &[name, b"/"].concat()));
+            if !directory && beside()?.is_some() != dirent.shadowed {
+                found.put(Finding::Shadow { parent, name: name.to_vec() });
+            }
+        }
+        if self.inodes.holds(ino) {
+            match self.seen.get_mut(&ino) {
+                Some(seen) => {
+                    seen.names += 1;
+                    if seen.kind != dirent.kind || directory != (seen.kind == NodeKind::Directory) {
+                        found.put(Finding::Kind { parent, name: name.to_vec(), ino });
+                    } else if directory && seen.parent != parent {
+                        found.put(Finding::Parent { ino, parent, named: seen.parent });
+                    }
+                }
+                None => found.put(Finding::Dangling { parent, name: name.to_vec(), ino }),
+            }
+        }
+        Ok(())
+    }
+
+    fn links(&self, found: &mut Found) -> Result<()> {
+        let mut reached = HashSet::from([ROOT_INO]);
+        let mut inodes: Vec<(&Ino, &Seen)> = self.seen.iter().collect();
+        inodes.sort_by_key(|(ino, _)| **ino);
+        for (&ino, seen) in inodes {
+            let directory = seen.kind == NodeKind::Directory;
+            let exist = if directory { 2 + seen.subdirs } else { seen.names };
+            if seen.nlink != exist {
+                found.put(Finding::Links { ino, counted: seen.nlink, exist });
+            }
+            if directory && seen.names > 1 {
+                found.put(Finding::ManyNames { ino, names: seen.names });
+            }
+            if ino == ROOT_INO {
+                continue;
+            }
+            if seen.names == 0 {
+                if self.store.get(&key::under(key::TABLE_UNLINKED, ino, &[]))?.is_none() {
+                    found.put(Finding::NoName { ino });
+                }
+            } else if directory && !self.reaches_root(ino, &mut reached)? {
+                found.put(Finding::Unreached { ino });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the directory hangs below the root, or below something that is reported on its own account.
+    fn reaches_root(&self, ino: Ino, reached: &mut HashSet<Ino>) -> Result<bool> {
+        let mut path = vec![ino];
+        let mut at = ino;
+        while !reached.contains(&at) {
+            let parent = match self.seen.get(&at) {
+                Some(seen) => Some(seen.parent),
+                None => parent_of(self.store, at)?,
+            };
+            let Some(parent) = parent else { break };
+            if path.contains(&parent) || path.len() > DEPTH_MAX {
+                // What hangs below a ring is not reported beside the ring itself.
+                return Ok(parent != ino);
+            }
+            path.push(parent);
+            at = parent;
+        }
+        reached.extend(path);
+        Ok(true)
+    }
+}
+
+/// The parent that a directory names; `None` where there is no such directory.
+pub(super) fn parent_of(store: &Store, ino: Ino) -> Result<Option<Ino>> {
+    let Some(entry) = store.get(&key::inode(ino))? else { return Ok(None) };
+    let inode = Inode::decode(ino, &entry.value).ok();
+    Ok(inode.filter(|inode| inode.attr.kind == NodeKind::Directory).map(|inode| inode.parent))
+}
+
+fn is_bucket(store: &Store, entry_name: &[u8], ino: Ino) -> Result<bool> {
+    let record = store.get(&key::plain(key::TABLE_BUCKET, name::raw(entry_name)))?;
+    let bucket = record.and_then(|record| Bucket::decode(&record.value).ok());
+    Ok(name::is_dir(entry_name) && bucket.is_some_and(|bucket| bucket.root == ino))
+}
+
+/// Buckets, uploads, parts, versions, attributes and properties: what is not counted, only looked at.
+pub(super) fn others(store: &Store, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
+    pace.now("buckets, uploads and attributes");
+    let mut going = each(store, table(key::TABLE_BUCKET), pace, |key, value| {
+        let name = key[1..].to_vec();
+        let leads = store.get(&key::entry(ROOT_INO, &[&name, &b"/"[..]].concat()))?;
+        let leads = leads.and_then(|entry| Dirent::decode(&entry.value).ok()).map(|dirent| dirent.ino);
+        if leads.is_none() || leads != Bucket::decode(value).ok().map(|bucket| bucket.root) {
+            found.put(Finding::Bucket { name });
+        }
+        Ok(())
+    })?;
+    let mut uploads = HashSet::new();
+    going = going
+        && each(store, table(key::TABLE_UPLOAD), pace, |key, value| {
+            let id = key.last_chunk::<8>().map(|id| u64::from_be_bytes(*id));
+            match (id, Upload::decode(value)) {
+                (Some(id), Ok(_)) => _ = uploads.insert(id),
+                _ => found.put(Finding::Record { key: key.to_vec() }),
+            }
+            Ok(())
+        })?;
+    going = going
+        && each(store, table(key::TABLE_PART), pace, |key, value| {
+            let (upload, part) = (number(&key[1..]), key.last_chunk::<4>().map(|part| u32::from_be_bytes(*part)));
+            match (upload, part, Part::decode(value)) {
+                (Some(Ino(upload)), Some(part), Ok(_)) if !uploads.contains(&upload) => {
+                    found.put(Finding::Part { upload, part });
+                }
+                (Some(_), Some(_), Ok(_)) => {}
+                _ => found.put(Finding::Record { key: key.to_vec() }),
+            }
+            Ok(())
+        })?;
+    for of_inodes in [key::TABLE_VERSION, key::TABLE_XATTR, key::TABLE_PROPERTY] {
+        let mut last = None;
+        going = going
+            && each(store, table(of_inodes), pace, |key, value| {
+                let Some(ino) = number(&key[1..]) else {
+                    found.put(Finding::Record { key: key.to_vec() });
+                    return Ok(());
+                };
+                if of_inodes == key::TABLE_VERSION && Version::decode(value).is_err() {
+                    found.put(Finding::Record { key: key.to_vec() });
+                }
+                if last != Some(ino) {
+                    last = Some(ino);
+                    if store.get(&key::inode(ino))?.is_none() {
+                        found.put(Finding::Leftover { ino, key: key.to_vec() });
+                    }
+                }
+                Ok(())
+            })?;
+    }
+    Ok(going)
+}
+
+pub(crate) fn number(key: &[u8]) -> Option<Ino> {
+    key.first_chunk::<8>().map(|bytes| Ino(u64::from_be_bytes(*bytes)))
+}

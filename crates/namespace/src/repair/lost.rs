@@ -1,0 +1,104 @@
+//! The bucket where a repair puts what has lost its place.
+
+use strata_content::Tx;
+use strata_seam::Ino;
+
+use super::Repaired;
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::namespace::Namespace;
+use crate::record::{Bucket, Inode};
+use crate::types::{NAME_LEN_MAX, NodeKind, ROOT_INO};
+use crate::view::View;
+
+/// Its name. Buckets that people make cannot be called so, hence it is nobody's.
+pub const LOST_AND_FOUND: &str = "lost+found";
+/// Only the superuser sees it: what is in it may have come from where others must not look.
+const MODE: u32 = 0o700;
+/// Longest report kept, in bytes.
+const REPORT_LEN_MAX: usize = 16 << 20;
+/// Names tried for one thing.
+const NAMES_MAX: u32 = 1000;
+
+/// The bucket's directory, made where it is not there.
+pub(super) fn directory(ns: &Namespace, tx: &mut Tx<'_>) -> Result<Inode> {
+    let record = key::plain(key::TABLE_BUCKET, LOST_AND_FOUND.as_bytes());
+    if let Some(bytes) = tx.record(&record)?
+        && let Ok(bucket) = Bucket::decode(&bytes)
+        && let Ok(dir) = tx.dir(bucket.root)
+    {
+        return Ok(dir);
+    }
+    let mut root = tx.dir(ROOT_INO)?;
+    let now = ns.now();
+    let owner = (root.attr.uid, root.attr.gid);
+    let mut dir = ns.new_inode(tx, NodeKind::Directory, MODE, owner, &root, now);
+    ns.put_inode(tx, &mut dir);
+    ns.add_entry(tx, &mut root, format!("{LOST_AND_FOUND}/").as_bytes(), &dir, now)?;
+    let bucket = Bucket { root: dir.attr.ino, created: now, uid: owner.0, relaxed: false, versioned: false };
+    tx.put(record, bucket.encode());
+    Ok(dir)
+}
+
+/// A name in `dir` that is free, for something that was called `name`.
+pub(super) fn free_name(tx: &mut Tx<'_>, dir: Ino, name: &[u8]) -> Result<Vec<u8>> {
+    for n in 0..NAMES_MAX {
+        let tail = if n == 0 { Vec::new() } else { format!("~{n}").into_bytes() };
+        let kept = name.len().min(NAME_LEN_MAX - tail.len());
+        let name = [&name[..kept], &tail].concat();
+        let taken = tx.record(&key::entry(dir, &name))?.is_some()
+            || tx.record(&key::entry(dir, &[&name[..], b"/"].concat()))?.is_some();
+        if !taken {
+            return Ok(name);
+        }
+    }
+    Err(fail(ErrorKind::Exists, format!("'{}' is taken {NAMES_MAX} times in {LOST_AND_FOUND}", name.escape_ascii())))
+}
+
+/// Gives `inode`, which has no name any more, one in the bucket: its number and what it was called. Writes the inode.
+pub(super) fn take_in(ns: &Namespace, tx: &mut Tx<'_>, mut inode: Inode, called: &str) -> Result<String> {
+    let mut dir = directory(ns, tx)?;
+    let name = free_name(tx, dir.attr.ino, called.as_bytes())?;
+    let mut entry_name = name.clone();
+    if inode.attr.kind == NodeKind::Directory {
+        entry_name.push(b'/');
+        inode.parent = dir.attr.ino;
+    }
+    ns.put_inode(tx, &mut inode);
+    ns.add_entry(tx, &mut dir, &entry_name, &inode, ns.now())?;
+    Ok(format!("is now {LOST_AND_FOUND}/{}", name.escape_ascii()))
+}
+
+/// What the thing is to be called: its number, and its former name where it is known.
+pub(super) fn called(ino: Ino, former: Option<&[u8]>) -> String {
+    match former {
+        Some(former) => format!("{ino}-{}", String::from_utf8_lossy(former)),
+        None => ino.to_string(),
+    }
+}
+
+/// Keeps in the bucket what a repair did, for whoever looks for something later.
+pub(super) fn keep_report(ns: &Namespace, repaired: &Repaired) -> Result<()> {
+    let mut text = repaired.done.join("\n");
+    text.push('\n');
+    repaired.failed.iter().for_each(|failed| text.push_str(&format!("not done: {failed}\n")));
+    text.truncate(text.floor_char_boundary(REPORT_LEN_MAX));
+    let now = ns.now();
+    keep_bytes(ns, &format!("repair-{}.txt", now.0 / 1_000_000_000), text.as_bytes()).map(|_| ())
+}
+
+/// Makes a file of these bytes in the bucket.
+pub(super) fn keep_bytes(ns: &Namespace, name: &str, bytes: &[u8]) -> Result<String> {
+    let mut ingest = ns.store.ingest(false);
+    ingest.push(bytes)?;
+    let content = ingest.finish()?;
+    let allocated = ns.store.allocated_of(&content)?;
+    let done = ns.store.transact(false, |tx| {
+        let dir = directory(ns, tx)?;
+        let owner = (dir.attr.uid, dir.attr.gid);
+        let mut inode = ns.new_inode(tx, NodeKind::File, 0o600, owner, &dir, ns.now());
+        ns.set_content(tx, &mut inode, content, allocated)?;
+        take_in(ns, tx, inode, name)
+    })?;
+    Ok(done.value)
+}
