@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use strata_seam::{Disk, SegmentId, SetId};
+use strata_seam::{Clock, Disk, SegmentId, SetId, Timestamp};
 
 use crate::api::Location;
 use crate::error::{LedgerError, Result};
@@ -54,6 +54,20 @@ fn known(root: [u8; CHECKPOINT_ROOT_LEN]) -> Option<[u8; CHECKPOINT_ROOT_LEN]> {
 pub struct Peek {
     set: Set,
     root: Option<[u8; CHECKPOINT_ROOT_LEN]>,
+    /// A bit per disk that is complete.
+    whole: u32,
+}
+
+/// A clock that does not move.
+struct Standstill;
+
+impl Clock for Standstill {
+    fn now(&self) -> Timestamp {
+        Timestamp(0)
+    }
+    fn monotonic_nanos(&self) -> u64 {
+        0
+    }
 }
 
 impl Peek {
@@ -63,8 +77,10 @@ impl Peek {
     /// As [`Ledger::open`] where the disks make no readable set.
     pub fn new(disks: &[Arc<dyn Disk>], options: &Options) -> Result<Self> {
         let options = Options { adopt_blank: false, ..options.clone() };
-        let Identified { set, supers } = identify::identify(disks.to_vec(), &options)?;
-        Ok(Self { set, root: known(supers.newest.checkpoint) })
+        // Nothing is judged by its time here.
+        let clock = Arc::new(Standstill);
+        let Identified { set, supers, .. } = identify::identify(disks.to_vec(), &options, clock)?;
+        Ok(Self { set, root: known(supers.newest.checkpoint), whole: supers.newest.whole })
     }
 
     /// The set's identity.
@@ -90,13 +106,13 @@ impl Peek {
     /// Every segment that some disk has a file of.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentId> {
-        self.set.segments().0.into_iter().collect()
+        self.set.listed().0.into_keys().collect()
     }
 
     /// Whether the log can be replayed from the start of this segment: it and all later ones are there.
     #[must_use]
     pub fn reaches_back_to(&self, segment: SegmentId) -> bool {
-        let (segments, _) = self.set.segments();
+        let (segments, _) = self.set.segments(self.whole);
         let last = segments.last().copied().unwrap_or_default();
         // A set that never wrote anything has no segment and a whole log.
         last < segment

@@ -3,7 +3,7 @@
 use strata_seam::{DiskError, Lsn, SegmentId};
 
 /// Result of a ledger operation.
-pub type Result<T> = std::result::Result<T, LedgerError>;
+pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
 /// An error of the ledger. No variant ever stands for wrong bytes: what fails its check is rebuilt or refused.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use strata_seam::{Disk, DiskSpace, SetId};
 
 use crate::error::{LedgerError, Result};
-use crate::identify::{Found, look};
+use crate::identify::{Found, look, majority};
 use crate::ledger::Ledger;
 
 /// Room for content.
@@ -18,23 +18,23 @@ pub struct StoreRoom {
 }
 
 impl Ledger {
-    /// The set that these disks hold; `None` if every one of them is blank. Changes nothing.
+    /// The set that these disks, or most of them, hold; `None` if every one of them is blank. Changes nothing.
     ///
     /// # Errors
-    /// [`LedgerError::NewerFormat`], and the first disk's error where no disk tells and one cannot be read: a disk in
+    /// [`LedgerError::NewerFormat`], [`LedgerError::ForeignDisk`] where two sets have as many disks each, and the first disk's error where no disk tells and one cannot be read: a disk in
     /// doubt is never taken for a blank one.
     pub fn find(disks: &[Arc<dyn Disk>]) -> Result<Option<SetId>> {
         let mut doubt = None;
-        let mut found = None;
+        let mut found = Vec::new();
         for disk in disks {
             match look(&**disk) {
-                Ok(Found::Formatted(superblock, _)) => found = found.or(Some(superblock.set)),
+                Ok(Found::Formatted(superblock, _)) => found.push((disk.label(), superblock.set)),
                 Ok(Found::Blank) => {}
                 Err(LedgerError::Disk(error)) => doubt = doubt.or(Some(error)),
                 Err(other) => return Err(other),
             }
         }
-        match (found, doubt) {
+        match (majority(found.into_iter())?, doubt) {
             (None, Some(error)) => Err(LedgerError::Disk(error)),
             (found, _) => Ok(found),
         }

@@ -1,12 +1,13 @@
 //! Who are these disks? Superblocks say which set a disk belongs to and which place it has there; the order in which
 //! disks are given does not matter.
 
+use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use strata_erasure::{Codec, CodecId};
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{AlignedBuf, Disk, DiskErrorKind, WriteMode};
+use strata_seam::{AlignedBuf, Clock, Disk, DiskErrorKind, DiskIndex, Lsn, SetId, WriteMode};
 
 use crate::error::{LedgerError, Result};
 use crate::history::History;
@@ -19,6 +20,8 @@ use crate::superblock::{FILE, SLOT_LEN, Slot, Superblock};
 pub(crate) struct Identified {
     pub(crate) set: Set,
     pub(crate) supers: Supers,
+    /// Disks given that have no place in it.
+    pub(crate) strangers: Vec<Stranger>,
 }
 
 /// The superblock state of the set and where its next change goes on each disk.
@@ -26,6 +29,8 @@ pub(crate) struct Supers {
     pub(crate) newest: Superblock,
     /// By disk: the slot that does not hold this disk's newest state.
     next_slot: Vec<usize>,
+    /// By disk: the last generation it is known to hold.
+    told: Vec<u64>,
 }
 
 /// What one disk says about itself.
@@ -47,12 +52,17 @@ pub(crate) fn look(disk: &dyn Disk) -> Result<Found> {
         Err(error) => return Err(error.into()),
     };
     let mut newest: Option<(Box<Superblock>, usize)> = None;
+    let mut doubt = None;
     for slot in 0..2 {
         let mut bytes = vec![0; SLOT_LEN];
         match file.read_at((slot * SLOT_LEN) as u64, &mut bytes) {
             Ok(()) => {}
             // The other slot may still say who this is.
-            Err(error) if matches!(error.kind, DiskErrorKind::ShortRead | DiskErrorKind::Medium) => continue,
+            Err(error) if error.kind == DiskErrorKind::ShortRead => continue,
+            Err(error) if error.kind == DiskErrorKind::Medium => {
+                doubt = Some(error);
+                continue;
+            }
             Err(error) => return Err(error.into()),
         }
         match Superblock::decode(&bytes) {
@@ -67,96 +77,177 @@ pub(crate) fn look(disk: &dyn Disk) -> Result<Found> {
             }
         }
     }
-    Ok(newest.map_or(Found::Blank, |(superblock, slot)| Found::Formatted(superblock, slot)))
+    match (newest, doubt) {
+        (Some((superblock, slot)), _) => Ok(Found::Formatted(superblock, slot)),
+        // What cannot be read is not blank.
+        (None, Some(error)) => Err(error.into()),
+        (None, None) => Ok(Found::Blank),
+    }
 }
 
-/// Puts the set together. Blank and unreadable disks count as missing and are named in a warning.
+/// A disk that was given and has no place in the set: it is neither read nor written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stranger {
+    /// Its label.
+    pub label: String,
+    /// Why it has none.
+    pub kind: StrangerKind,
+}
+
+/// Why a disk has no place in the set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StrangerKind {
+    /// It is empty: it may take the place of a missing one ([`replace_disk`](crate::Ledger::replace_disk)).
+    Blank,
+    /// It holds a disk of this other set.
+    Foreign(SetId),
+    /// Another disk has its place and is newer, or looks just the same: then neither is used.
+    Duplicate(DiskIndex),
+    /// It cannot be read, as the text says.
+    Unreadable(String),
+}
+
+impl fmt::Display for StrangerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blank => f.write_str("is blank"),
+            Self::Foreign(set) => write!(f, "belongs to set {set}"),
+            Self::Duplicate(place) => write!(f, "is an older image or a copy of the disk in place {place}"),
+            Self::Unreadable(what) => write!(f, "cannot be read ({what})"),
+        }
+    }
+}
+
+/// What some disks hold, before any of it is believed.
+#[derive(Default)]
+struct Given {
+    formatted: Vec<Formatted>,
+    blank: Vec<Arc<dyn Disk>>,
+    strangers: Vec<Stranger>,
+}
+
+impl Given {
+    fn look_at(disks: Vec<Arc<dyn Disk>>) -> Result<Self> {
+        let mut given = Self::default();
+        for disk in disks {
+            match look(&*disk) {
+                Ok(Found::Formatted(superblock, slot)) => given.formatted.push((disk, superblock, slot)),
+                Ok(Found::Blank) => given.blank.push(disk),
+                Err(LedgerError::Disk(error)) => given.strange(&disk, StrangerKind::Unreadable(error.to_string())),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(given)
+    }
+
+    fn strange(&mut self, disk: &Arc<dyn Disk>, kind: StrangerKind) {
+        tracing::warn!(disk = disk.label(), why = %kind, "disk has no place in the set: treated as missing");
+        self.strangers.push(Stranger { label: disk.label().to_owned(), kind });
+    }
+
+    /// Sets the disks of all sets aside but those of the set most of them belong to.
+    fn keep_one_set(&mut self) -> Result<()> {
+        let Some(set) = majority(self.formatted.iter().map(|(disk, superblock, _)| (disk.label(), superblock.set)))?
+        else {
+            let mut why: Vec<String> =
+                self.strangers.iter().map(|stranger| format!("{} {}", stranger.label, stranger.kind)).collect();
+            why.extend(self.blank.iter().map(|disk| format!("{} is blank", disk.label())));
+            let what = format!("no disk holds a superblock; {}", why.join(", "));
+            return Err(LedgerError::TooFewDisks { present: 0, needed: 1, what });
+        };
+        let (ours, theirs) =
+            std::mem::take(&mut self.formatted).into_iter().partition(|(_, found, _)| found.set == set);
+        self.formatted = ours;
+        let theirs: Vec<Formatted> = theirs;
+        theirs.iter().for_each(|(disk, found, _)| self.strange(disk, StrangerKind::Foreign(found.set)));
+        Ok(())
+    }
+}
+
+/// The set that most of these disks belong to; `None` where there is no disk.
+///
+/// # Errors
+/// [`LedgerError::ForeignDisk`] where no set has more of them than every other.
+pub(crate) fn majority<'a>(disks: impl Iterator<Item = (&'a str, SetId)>) -> Result<Option<SetId>> {
+    let mut sets: Vec<(SetId, usize, &str)> = Vec::new();
+    for (label, set) in disks {
+        match sets.iter_mut().find(|(known, ..)| *known == set) {
+            Some((_, count, _)) => *count += 1,
+            None => sets.push((set, 1, label)),
+        }
+    }
+    sets.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
+    match sets[..] {
+        [(one, count, _), (other, others, label), ..] if count == others => Err(LedgerError::ForeignDisk {
+            disk: label.to_owned(),
+            what: format!("belongs to set {other}, and as many of the others to set {one}"),
+        }),
+        _ => Ok(sets.first().map(|(set, ..)| *set)),
+    }
+}
+
+/// Whether a disk of the set was written while the disks that `newest` is from were away.
+pub(crate) fn is_apart(superblock: &Superblock, newest: &Superblock) -> bool {
+    let Some(last) = superblock.history.last().filter(|_| superblock.appending && newest.appending) else {
+        return false;
+    };
+    newest.history.entries().iter().any(|entry| entry.epoch == last.epoch && *entry != last)
+}
+
+/// The error for such a disk.
+pub(crate) fn apart(disk: &dyn Disk, set: SetId) -> LedgerError {
+    LedgerError::Inconsistent {
+        what: format!(
+            "disk {} and others of set {set} were each written while the other was away; keep the disks with the wanted \
+             content and remove the others",
+            disk.label()
+        ),
+    }
+}
+
+/// Whether both describe the same set alike.
+pub(crate) fn is_alike(one: &Superblock, other: &Superblock) -> bool {
+    let fixed = |of: &Superblock| (of.set, of.geometry, of.segment_len, of.codec, of.created);
+    fixed(one) == fixed(other)
+}
+
+/// Puts the set together. Disks that have no place in it count as missing and are named in a warning.
 ///
 /// # Errors
 /// [`LedgerError::ForeignDisk`], [`LedgerError::NewerFormat`], [`LedgerError::TooFewDisks`],
 /// [`LedgerError::Inconsistent`] where the set was opened in two halves.
-pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<Identified> {
-    let mut formatted: Vec<Formatted> = Vec::new();
-    let mut blank: Vec<Arc<dyn Disk>> = Vec::new();
-    let mut aside = Vec::new();
-    for disk in disks {
-        match look(&*disk) {
-            Ok(Found::Formatted(superblock, slot)) => formatted.push((disk, superblock, slot)),
-            Ok(Found::Blank) => {
-                aside.push(format!("{} is blank", disk.label()));
-                blank.push(disk);
-            }
-            Err(LedgerError::Disk(error)) => {
-                tracing::warn!(
-                    disk = disk.label(),
-                    error = &error as &dyn std::error::Error,
-                    "disk cannot be read: treated as missing"
-                );
-                aside.push(format!("{} cannot be read", disk.label()));
-            }
-            Err(other) => return Err(other),
-        }
-    }
-    let Some((_, newest, _)) = formatted.iter().max_by_key(|(_, superblock, _)| superblock.rank()) else {
-        return Err(LedgerError::TooFewDisks {
-            present: 0,
-            needed: 1,
-            what: format!("no disk holds a superblock; {}", aside.join(", ")),
-        });
+pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options, clock: Arc<dyn Clock>) -> Result<Identified> {
+    let mut given = Given::look_at(disks)?;
+    given.keep_one_set()?;
+    let Some(mut newest) = given.formatted.iter().map(|(_, found, _)| found).max_by_key(|found| found.rank()).cloned()
+    else {
+        return Err(LedgerError::TooFewDisks { present: 0, needed: 1, what: "no disk holds a superblock".to_owned() });
     };
-    let mut newest = (**newest).clone();
-    let foreign = |disk: &Arc<dyn Disk>, what: String| LedgerError::ForeignDisk { disk: disk.label().to_owned(), what };
-    let mut places: Vec<Option<Formatted>> = (0..newest.disks()).map(|_| None).collect();
-    for (disk, superblock, slot) in formatted {
-        if superblock.set != newest.set {
-            return Err(foreign(&disk, format!("belongs to set {}, not to {}", superblock.set, newest.set)));
+    let mut candidates: Vec<Vec<Formatted>> = (0..newest.disks()).map(|_| Vec::new()).collect();
+    for (disk, superblock, slot) in std::mem::take(&mut given.formatted) {
+        if !is_alike(&superblock, &newest) {
+            let what = "its superblock describes the set differently from the others".to_owned();
+            return Err(LedgerError::ForeignDisk { disk: disk.label().to_owned(), what });
         }
-        if (superblock.geometry, superblock.segment_len, superblock.codec, superblock.created)
-            != (newest.geometry, newest.segment_len, newest.codec, newest.created)
-        {
-            return Err(foreign(&disk, "its superblock describes the set differently from the others".to_owned()));
+        if is_apart(&superblock, &newest) {
+            return Err(apart(&*disk, newest.set));
         }
-        // Two openings of one number that both wrote: the disks of each were away from the other.
-        let (last, known) = (superblock.history.last(), newest.history.last());
-        if superblock.appending
-            && newest.appending
-            && last.map(|last| last.epoch) == known.map(|known| known.epoch)
-            && last != known
-        {
-            return Err(LedgerError::Inconsistent {
-                what: format!(
-                    "disk {} and others of set {} were each written while the other was away; keep the disks with the \
-                     wanted content and remove the others",
-                    disk.label(),
-                    newest.set
-                ),
-            });
-        }
-        let place = &mut places[usize::from(superblock.index.0)];
-        if let Some((other, ..)) = place {
-            return Err(foreign(
-                &disk,
-                format!("has place {} of the set, as disk {} has", superblock.index, other.label()),
-            ));
-        }
-        *place = Some((disk, superblock, slot));
+        candidates[usize::from(superblock.index.0)].push((disk, superblock, slot));
     }
+    let mut places: Vec<Option<Formatted>> = Vec::new();
+    for (index, mut rivals) in (0..).map(DiskIndex).zip(candidates) {
+        rivals.sort_by_key(|(_, superblock, _)| std::cmp::Reverse(superblock.rank()));
+        // Of two that look alike one may be a copy that was left behind since: neither is trusted.
+        let tied = matches!(&rivals[..], [(_, one, _), (_, other, _), ..] if one.rank() == other.rank());
+        let rest = rivals.split_off(usize::from(!tied && !rivals.is_empty()));
+        rest.iter().for_each(|(disk, ..)| given.strange(disk, StrangerKind::Duplicate(index)));
+        places.push(rivals.pop());
+    }
+    let current = take_stock(&mut newest, &places);
     let data = usize::from(newest.geometry.data_shards);
-    // Only disks that took part in the last writes know where the log ends.
-    let mut current = 0;
-    for (index, place) in places.iter().enumerate() {
-        let Some((_, superblock, _)) = place else { continue };
-        // Every disk that took part was told of the opening before that was complete; an older image of one was not.
-        let told =
-            superblock.generation > 0 && (!newest.appending || superblock.history.last() == newest.history.last());
-        if (told && newest.active >> index & 1 == 1) || planted(Bug::StaleDiskTrusted) {
-            current += 1;
-        } else {
-            newest.whole &= !(1 << index);
-            newest.active &= !(1 << index);
-        }
-    }
     if current < data {
+        let mut aside: Vec<String> =
+            given.strangers.iter().map(|stranger| format!("{} {}", stranger.label, stranger.kind)).collect();
         for (index, place) in places.iter().enumerate() {
             match place {
                 None => aside.push(format!("place {index} is missing")),
@@ -172,18 +263,18 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
     let codec = codec(codec_id, newest.geometry)?;
     let mut next_slot: Vec<usize> =
         places.iter().map(|place| place.as_ref().map_or(0, |(_, _, slot)| 1 - slot)).collect();
+    let told = places.iter().map(|place| place.as_ref().map_or(0, |(_, found, _)| found.generation)).collect();
     let mut disks: Vec<Option<Arc<dyn Disk>>> = places.into_iter().map(|place| place.map(|(disk, ..)| disk)).collect();
-    for disk in blank {
+    for disk in std::mem::take(&mut given.blank) {
         let free = disks.iter().position(Option::is_none).filter(|_| options.adopt_blank);
         match free {
             Some(place) if adopt(&*disk, &newest, place)? => {
                 tracing::warn!(disk = disk.label(), place, "empty disk takes the place of a missing one: heal the set");
-                newest.whole &= !(1 << place);
-                newest.active &= !(1 << place);
+                newest.sound[place] = Lsn(0);
                 next_slot[place] = 1;
                 disks[place] = Some(disk);
             }
-            _ => tracing::warn!(disk = disk.label(), "disk holds no superblock: treated as missing"),
+            _ => given.strange(&disk, StrangerKind::Blank),
         }
     }
     let member = |(index, disk)| Member::new(index, disk, options.open_files_max);
@@ -195,17 +286,44 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options) -> Result<I
         codec_id,
         members,
         codec: Mutex::new(codec),
+        clock,
+        freeing: RwLock::new(()),
+        making: Mutex::new(()),
     };
-    Ok(Identified { set, supers: Supers { newest, next_slot } })
+    Ok(Identified { set, supers: Supers { newest: *newest, next_slot, told }, strangers: given.strangers })
+}
+
+/// Takes the disks that are missing, or were left behind by the last writes, out of `newest`. Returns how many are left:
+/// only these know where the log ends.
+fn take_stock(newest: &mut Superblock, places: &[Option<Formatted>]) -> usize {
+    let mut current = 0;
+    for (index, place) in places.iter().enumerate() {
+        let (active, whole) = (newest.active >> index & 1 == 1, newest.whole >> index & 1 == 1);
+        let own = place.as_ref().map(|(_, superblock, _)| superblock);
+        // Every disk that took part was told of the opening before that was complete; an older image of one was not.
+        let told = own.is_some_and(|own| {
+            own.generation > 0 && (!newest.appending || own.history.last() == newest.history.last())
+        });
+        if (told && active) || (own.is_some() && planted(Bug::StaleDiskTrusted)) {
+            current += 1;
+            continue;
+        }
+        // What it held when it was last heard of, by the word of the others and by its own.
+        let known = if whole { newest.durable_lsn } else { newest.sound[index] };
+        newest.sound[index] = own.map_or(known, |own| known.min(own.own_sound()));
+        newest.whole &= !(1 << index);
+        newest.active &= !(1 << index);
+    }
+    current
 }
 
 /// Makes an empty disk one of the set that has not taken part in anything: generation 0, no history. False if there are
 /// segments on it: that is not for us to overwrite.
-fn adopt(disk: &dyn Disk, newest: &Superblock, place: usize) -> Result<bool> {
+pub(crate) fn adopt(disk: &dyn Disk, newest: &Superblock, place: usize) -> Result<bool> {
     if disk.list()?.iter().any(|file| crate::layout::parse_segment_name(&file.name).is_some()) {
         return Ok(false);
     }
-    let index = strata_seam::DiskIndex(place as u8);
+    let index = DiskIndex(place as u8);
     let superblock =
         Superblock { index, generation: 0, appending: false, history: History::default(), ..newest.clone() };
     let mut slot = AlignedBuf::zeroed(SLOT_LEN);
@@ -221,25 +339,42 @@ pub(crate) fn codec(id: CodecId, geometry: crate::api::Geometry) -> Result<Codec
 }
 
 impl Supers {
+    /// Notes what the disk that was put into a slot holds: the slot of its newest superblock and its generation.
+    pub(crate) fn put_in(&mut self, disk: usize, slot: usize) {
+        self.next_slot[disk] = 1 - slot;
+    }
+
+    /// The last generation that this disk is known to hold.
+    pub(crate) fn told(&self, disk: usize) -> u64 {
+        self.told[disk]
+    }
+
     /// Writes a changed state to every disk that takes writes. A disk that fails is set aside and the others are told,
     /// so on success all disks still writable agree on who takes part.
     ///
     /// A rest below the write quorum is never written down: it can acknowledge nothing, so the disks it would exclude
     /// lack nothing, and the next opening would refuse a set that is all there.
     ///
+    /// `sound` is up to where the disks that are dropped by this hold everything.
+    ///
     /// # Errors
     /// [`LedgerError::QuorumLost`] when too few are left; the disks then say what was last agreed on, or what the first
     /// of them were told in that attempt: that at least a write quorum takes part.
-    pub(crate) fn store(&mut self, set: &Set, change: impl FnOnce(&mut Superblock)) -> Result<()> {
+    pub(crate) fn store(&mut self, set: &Set, sound: Lsn, change: impl FnOnce(&mut Superblock)) -> Result<()> {
         change(&mut self.newest);
         loop {
             set.check_quorum()?;
-            self.newest.active = set.mask(Member::writable);
+            let active = set.mask(Member::writable);
+            let dropped = self.newest.active & self.newest.whole & !active;
+            for index in (0..set.disks()).filter(|index| dropped >> index & 1 == 1) {
+                self.newest.sound[index] = sound;
+            }
+            self.newest.active = active;
             self.newest.whole &= self.newest.active;
             self.newest.generation += 1;
             let mut agreed = true;
             for (index, member) in set.members.iter().enumerate().filter(|(_, member)| member.writable()) {
-                self.newest.index = strata_seam::DiskIndex(index as u8);
+                self.newest.index = DiskIndex(index as u8);
                 let mut slot = AlignedBuf::zeroed(SLOT_LEN);
                 self.newest.encode(&mut slot);
                 let offset = (self.next_slot[index] * SLOT_LEN) as u64;
@@ -247,7 +382,10 @@ impl Supers {
                 let written = member.disk().and_then(|disk| disk.open(FILE)?.write_at(offset, &slot, mode));
                 match written {
                     Ok(()) if planted(Bug::SuperblockSameSlot) => {}
-                    Ok(()) => self.next_slot[index] = 1 - self.next_slot[index],
+                    Ok(()) => {
+                        self.next_slot[index] = 1 - self.next_slot[index];
+                        self.told[index] = self.newest.generation;
+                    }
                     Err(error) => {
                         member.fail(&error);
                         agreed = false;

@@ -21,7 +21,7 @@ use crate::recover;
 use crate::settled::Settled;
 use crate::shared::Shared;
 use crate::stripe::{Frames, Identity};
-use crate::superblock::{FILE, SLOT_LEN, Superblock};
+use crate::superblock::{DISKS_MAX, FILE, SLOT_LEN, Superblock};
 use crate::workers::Workers;
 use crate::writer::Writer;
 
@@ -79,6 +79,7 @@ impl Ledger {
             checkpoint: [0; 128],
             appending: false,
             history: History::default(),
+            sound: [Lsn(0); DISKS_MAX],
         };
         for (index, disk) in disks.iter().enumerate() {
             superblock.index = DiskIndex(index as u8);
@@ -106,7 +107,7 @@ impl Ledger {
         from: Option<Position>,
         replay: &mut dyn FnMut(Replayed) -> Result<()>,
     ) -> Result<Self> {
-        let Identified { set, mut supers } = identify::identify(disks, &options)?;
+        let Identified { set, mut supers, strangers } = identify::identify(disks, &options, Arc::clone(&clock))?;
         let options = Options { segment_len: set.segment_len, ..options };
         options.check(set.geometry)?;
         let unknown = supers.newest.unknown_ro_compat();
@@ -120,7 +121,9 @@ impl Ledger {
             let epoch = supers.newest.history.last().map_or(0, |last| last.epoch.0) + 1;
             last = Opening { epoch: Epoch(epoch), opening: entropy.next_u64(), first_lsn: end.next_lsn };
             let durable_lsn = Lsn(end.next_lsn.0 - 1);
-            let stored = supers.store(&set, |superblock| {
+            // A disk that failed while the end of the log was mended holds what was known before to be durable.
+            let sound = supers.newest.durable_lsn;
+            let stored = supers.store(&set, sound, |superblock| {
                 superblock.durable_lsn = superblock.durable_lsn.max(durable_lsn);
                 if !planted(Bug::OpeningNotStored) {
                     superblock.history.push(last);
@@ -128,7 +131,7 @@ impl Ledger {
                 superblock.appending = false;
             });
             // Only when a quorum knows this opening may anybody be told what it found.
-            let stored = stored.and_then(|()| supers.store(&set, |superblock| superblock.appending = true));
+            let stored = stored.and_then(|()| supers.store(&set, sound, |superblock| superblock.appending = true));
             writable = stored.is_ok();
         }
         let frames = Frames::new(identify::codec(set.codec_id, set.geometry)?);
@@ -146,7 +149,8 @@ impl Ledger {
         let mut queue = Queue::new(end.next_lsn, halt);
         queue.full = full;
         let recovered = Lsn(end.next_lsn.0 - 1);
-        let shared = Shared::new(set, options, clock, queue, recovered, recovered, writer, supers);
+        set.members.iter().for_each(|member| member.join_at(end.next_lsn));
+        let shared = Shared::new(set, options, clock, queue, recovered, writer, supers, strangers);
         Ok(Self { shared: Arc::new(shared), threads: Mutex::default() })
     }
 
@@ -165,7 +169,7 @@ impl Ledger {
         if shared.started() {
             return Ok(());
         }
-        let workers = Workers::start(shared.set.disks()).map_err(LedgerError::Thread)?;
+        let workers = Workers::start(shared.set.disks(), &shared.clock).map_err(LedgerError::Thread)?;
         shared.prepare.reset();
         let spawn = |name: &str, body: fn(&Shared)| {
             let shared = Arc::clone(shared);
@@ -214,7 +218,7 @@ impl Ledger {
         };
         let drained = drained.and_then(|()| {
             let durable = shared.durable();
-            shared.supers.lock().store(&shared.set, |superblock| superblock.durable_lsn = durable)
+            shared.supers.lock().store(&shared.set, durable, |superblock| superblock.durable_lsn = durable)
         });
         shared.halt(Halt::Closed);
         drained
@@ -364,10 +368,11 @@ impl Ledger {
         self.shared.set.read(location)
     }
 
-    /// Every segment that some disk has a file of, the one being written and one made ahead included.
+    /// Every segment that some disk has a file of, the one being written and one made ahead included; also one that was
+    /// given back while a disk was away that still has it.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentId> {
-        self.shared.set.segments().0.into_iter().collect()
+        self.shared.set.listed().0.into_keys().collect()
     }
 
     /// Everything up to here was handed to the operating system.

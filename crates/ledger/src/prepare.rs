@@ -29,25 +29,23 @@ enum State {
 
 impl Set {
     /// Creates a segment file on every disk that takes writes, if there is then still room for `reserve` more. A disk
-    /// that fails otherwise than by being full is set aside.
+    /// that fails is set aside, and one that is full where the others have room.
     ///
     /// # Errors
-    /// [`LedgerError::Full`] if any disk is full, [`LedgerError::QuorumLost`] if too few are left.
+    /// [`LedgerError::Full`] if the set is full, [`LedgerError::QuorumLost`] if too few disks are left.
     pub(crate) fn create_segment(&self, segment: SegmentId, zeroed: bool, reserve: u32) -> Result<()> {
         if reserve > 0 {
             self.check_room(u64::from(reserve) + 1)?;
         }
-        let mut full = false;
-        for member in self.members.iter().filter(|member| member.writable()) {
+        let mut full = Vec::new();
+        for (index, member) in self.members.iter().enumerate().filter(|(_, member)| member.writable()) {
             match member.create(segment, self.segment_len, zeroed) {
                 Ok(_) => {}
-                Err(error) if error.kind == DiskErrorKind::Full => full = true,
+                Err(error) if error.kind == DiskErrorKind::Full => full.push((index, error)),
                 Err(error) => member.fail(&error),
             }
         }
-        if full {
-            return Err(LedgerError::Full);
-        }
+        self.judge_full(&full)?;
         self.check_quorum()
     }
 }

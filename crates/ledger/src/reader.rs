@@ -33,10 +33,14 @@ impl Set {
         if self.read_plain(location, &mut bytes) {
             return Ok(Bytes::from(bytes));
         }
-        for stripe in self.stripes_at(location.segment, location.sector) {
-            if stripe.head.shard_len == location.shard_len && self.read_rebuilt(location, &stripe, &mut bytes).is_some()
-            {
-                return Ok(Bytes::from(bytes));
+        // Without the slow disks first, if there are any; then with all of them.
+        let around = self.around();
+        for avoid in [around, 0].into_iter().skip(usize::from(around == 0)) {
+            for stripe in self.stripes_at(location.segment, location.sector, avoid) {
+                let alike = stripe.head.shard_len == location.shard_len;
+                if alike && self.read_rebuilt(location, &stripe, avoid, &mut bytes).is_some() {
+                    return Ok(Bytes::from(bytes));
+                }
             }
         }
         Err(corrupt("a block fails its check and too few of the other disks have what it could be rebuilt from"))
@@ -56,40 +60,39 @@ impl Set {
         })
     }
 
-    /// Just the bytes, from the disks that should have them. False where a disk fails or the check does.
+    /// Just the bytes, from the disks that should have them. False where a disk fails, is read around, or the check
+    /// fails.
     fn read_plain(&self, location: &Location, bytes: &mut [u8]) -> bool {
         let base = layout::byte_of(location.sector) + u64::from(layout::header_len(location.shard_len));
         let read = Self::parts(location).all(|(shard, columns, target)| {
             let disk = layout::disk_of(shard, location.segment, location.sector, self.disks());
             let member = &self.members[disk];
-            let result = member
-                .file(location.segment)
-                .and_then(|file| file.read_at(base + u64::from(columns.start), &mut bytes[target]));
-            if result.is_err() && member.present() {
-                member.note_read_error();
+            if member.meter.is_around() && !member.meter.may_read(self.clock.monotonic_nanos()) {
+                return false;
             }
-            result.is_ok()
+            let read = || member.file(location.segment)?.read_at(base + u64::from(columns.start), &mut bytes[target]);
+            self.timed_read(disk, read).is_ok()
         });
         read && (crc32c(bytes) == location.crc || planted(Bug::ReadUnchecked))
     }
 
-    fn read_rebuilt(&self, location: &Location, stripe: &Stripe, bytes: &mut [u8]) -> Option<()> {
+    fn read_rebuilt(&self, location: &Location, stripe: &Stripe, avoid: u32, bytes: &mut [u8]) -> Option<()> {
         for (shard, columns, target) in Self::parts(location) {
             let pieces = columns.start / PIECE_LEN..columns.end.div_ceil(PIECE_LEN);
             let first = pieces.start * PIECE_LEN;
-            let whole = self.columns(stripe, shard, pieces)?;
+            let whole = self.columns(stripe, shard, pieces, avoid)?;
             let from = (columns.start - first) as usize;
             bytes[target].copy_from_slice(whole.get(from..from + columns.len())?);
         }
         (crc32c(bytes) == location.crc).then_some(())
     }
 
-    /// Verified pieces of a data shard, read or rebuilt.
-    fn columns(&self, stripe: &Stripe, shard: usize, pieces: Range<u32>) -> Option<Vec<u8>> {
-        if let Some(bytes) = self.stored_columns(stripe, shard, pieces.clone()) {
+    /// Verified pieces of a data shard, read or rebuilt without the disks in `avoid`.
+    fn columns(&self, stripe: &Stripe, shard: usize, pieces: Range<u32>, avoid: u32) -> Option<Vec<u8>> {
+        if let Some(bytes) = self.stored_columns(stripe, shard, pieces.clone(), avoid) {
             return Some(bytes);
         }
-        if let Some(bytes) = self.rebuild_columns(stripe, shard, pieces.clone()) {
+        if let Some(bytes) = self.rebuild_columns(stripe, shard, pieces.clone(), avoid) {
             return Some(bytes);
         }
         if pieces.len() <= 1 {
@@ -98,30 +101,34 @@ impl Set {
         // Different disks may be damaged in different pieces: one by one they may still be rebuilt.
         let mut whole = Vec::with_capacity(pieces.len() * PIECE_LEN as usize);
         for piece in pieces {
-            let bytes = self.stored_columns(stripe, shard, piece..piece + 1);
-            whole.extend(bytes.or_else(|| self.rebuild_columns(stripe, shard, piece..piece + 1))?);
+            let bytes = self.stored_columns(stripe, shard, piece..piece + 1, avoid);
+            whole.extend(bytes.or_else(|| self.rebuild_columns(stripe, shard, piece..piece + 1, avoid))?);
         }
         Some(whole)
     }
 
     /// Pieces of one disk's shard if they pass their checks.
-    fn stored_columns(&self, stripe: &Stripe, shard: usize, pieces: Range<u32>) -> Option<Vec<u8>> {
+    fn stored_columns(&self, stripe: &Stripe, shard: usize, pieces: Range<u32>, avoid: u32) -> Option<Vec<u8>> {
         let head = stripe.frames[shard].as_ref()?;
         let (segment, sector, shard_len) = (stripe.head.segment, stripe.head.sector, stripe.head.shard_len);
-        let member = &self.members[layout::disk_of(shard, segment, sector, self.disks())];
+        let disk = layout::disk_of(shard, segment, sector, self.disks());
+        if avoid >> disk & 1 == 1 {
+            return None;
+        }
+        let member = &self.members[disk];
         let start = pieces.start * PIECE_LEN;
         let len = (pieces.end * PIECE_LEN).min(shard_len).checked_sub(start)?;
         let mut bytes = vec![0; len as usize];
         let offset = layout::byte_of(sector) + u64::from(layout::header_len(shard_len) + start);
-        let sound = member.file(segment).and_then(|file| file.read_at(offset, &mut bytes)).is_ok()
-            && (head.proves(pieces.start as usize, &bytes) || planted(Bug::RebuildUnchecked));
-        if !sound {
-            member.note_read_error();
+        self.timed_read(disk, || member.file(segment)?.read_at(offset, &mut bytes)).ok()?;
+        if head.proves(pieces.start as usize, &bytes) || planted(Bug::RebuildUnchecked) {
+            return Some(bytes);
         }
-        sound.then_some(bytes)
+        member.meter.note_checksum_failure();
+        None
     }
 
-    fn rebuild_columns(&self, stripe: &Stripe, shard: usize, pieces: Range<u32>) -> Option<Vec<u8>> {
+    fn rebuild_columns(&self, stripe: &Stripe, shard: usize, pieces: Range<u32>, avoid: u32) -> Option<Vec<u8>> {
         if stripe.present() < self.data_shards() {
             return None;
         }
@@ -131,13 +138,15 @@ impl Set {
                 if other == shard || found == self.data_shards() {
                     return None;
                 }
-                let bytes = self.stored_columns(stripe, other, pieces.clone());
+                let bytes = self.stored_columns(stripe, other, pieces.clone(), avoid);
                 found += usize::from(bytes.is_some());
                 bytes
             })
             .collect();
         let slots: Vec<Option<&[u8]>> = slots.iter().map(Option::as_deref).collect();
         let rebuilt = self.codec.lock().reconstruct_data(&slots).ok()?;
+        let (segment, sector) = (stripe.head.segment, stripe.head.sector);
+        self.members[layout::disk_of(shard, segment, sector, self.disks())].meter.note_rebuilt_read();
         rebuilt.into_iter().find_map(|(index, bytes)| (index == shard).then_some(bytes))
     }
 }

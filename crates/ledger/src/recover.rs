@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{Lsn, Position, SegmentId};
+use strata_seam::{Lsn, Position, SegmentId, WriteMode};
 
 use crate::api::Replayed;
 use crate::checkpoint::start_is_gone;
@@ -19,7 +19,6 @@ use crate::meta;
 use crate::set::Set;
 use crate::superblock::Superblock;
 use crate::walk::{Stripe, Walker, describe};
-use crate::whole::Rewrite;
 
 /// How far past a break the segment after it is searched for proof that more was durable, in sectors (4 MiB).
 const NEXT_SEGMENT_SCAN: u32 = 1024;
@@ -63,7 +62,7 @@ pub(crate) fn recover(
     mend: bool,
     replay: Replay<'_>,
 ) -> Result<Recovered> {
-    let (segments, silent) = set.segments();
+    let (segments, silent) = set.segments(superblock.whole);
     check_answers(set, superblock, silent)?;
     let cursor = match from {
         None => {
@@ -272,9 +271,9 @@ impl Recovery<'_> {
             check_answers(self.set, self.superblock, self.walker.silent | loaded.silent)?;
             return Ok(false);
         }
-        let rewrite = if planted(Bug::TailPartlyRewritten) { Rewrite::Damaged } else { Rewrite::Whole };
+        let also = if planted(Bug::TailPartlyRewritten) { 0 } else { u32::MAX };
         let mend = mend && !planted(Bug::TailNotMended);
-        Ok(!mend || self.set.heal(&stripe, &loaded, rewrite).is_some())
+        Ok(!mend || self.set.heal(&stripe, &loaded, also, WriteMode::Buffered).is_some())
     }
 
     /// Valid frames may have been read from memory only: a process may have died before its sync, or the sync may have
@@ -315,7 +314,7 @@ fn check_answers(set: &Set, superblock: &Superblock, silent: u32) -> Result<()> 
         return Ok(());
     }
     let silent = set.members.iter().enumerate().filter(|(index, _)| silent >> index & 1 == 1);
-    let labels: Vec<&str> = silent.map(|(_, member)| member.label.as_str()).collect();
+    let labels: Vec<String> = silent.map(|(_, member)| member.label().to_string()).collect();
     Err(LedgerError::TooFewDisks { present, needed, what: format!("{} could not be read", labels.join(", ")) })
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use strata_seam::{Lsn, Position, SECTOR_LEN, SegmentId};
+use strata_seam::{DiskError, DiskErrorKind, Lsn, Position, SECTOR_LEN, SegmentId};
 
 use crate::api::{Append, Replayed};
 use crate::error::{LedgerError, Result};
@@ -30,11 +30,13 @@ impl Ledger {
             return Err(LedgerError::Inconsistent { what: format!("segment {segment} is still being written") });
         }
         let mut result = Ok(());
+        let freeing = shared.set.freeing.write();
         for member in shared.set.members.iter().filter(|member| member.present()) {
             if let Err(error) = member.remove(segment) {
                 result = Err(error.into());
             }
         }
+        drop(freeing);
         self.look_for_room();
         result
     }
@@ -48,6 +50,7 @@ impl Ledger {
         let mut removed = 0;
         let mut result = Ok(());
         let end = position.segment.min(self.shared.writer.lock().segment);
+        let freeing = self.shared.set.freeing.write();
         for member in self.shared.set.members.iter().filter(|member| member.present()) {
             let Ok(files) = member.disk().and_then(|disk| disk.list()) else { continue };
             let segments = files.iter().filter_map(|file| layout::parse_segment_name(&file.name));
@@ -58,6 +61,7 @@ impl Ledger {
                 }
             }
         }
+        drop(freeing);
         if removed > 0 {
             self.look_for_room();
         }
@@ -131,19 +135,29 @@ impl Ledger {
 }
 
 impl Set {
-    /// Whether every disk that takes writes has room for `segments` more segment files.
+    /// Whether every disk that takes writes has room for `segments` more segment files. One that has not is set aside
+    /// where the others have plenty.
     ///
     /// # Errors
-    /// [`LedgerError::Full`] where one has not. A disk that does not tell counts as having it: creating the file will tell.
+    /// [`LedgerError::Full`] where the set has not. A disk that does not tell counts as having it: creating the file will
+    /// tell.
     pub(crate) fn check_room(&self, segments: u64) -> Result<()> {
-        let mut volumes: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-        for member in self.members.iter().filter(|member| member.writable()) {
+        let mut volumes: BTreeMap<u64, (u64, Vec<usize>)> = BTreeMap::new();
+        for (index, member) in self.members.iter().enumerate().filter(|(_, member)| member.writable()) {
             if let Ok(space) = member.disk().and_then(|disk| disk.space()) {
-                let (free, wanted) = volumes.entry(space.volume).or_insert((space.free, 0));
+                let (free, disks) = volumes.entry(space.volume).or_insert((space.free, Vec::new()));
                 *free = space.free.min(*free);
-                *wanted += segments * self.segment_len;
+                disks.push(index);
             }
         }
-        if volumes.values().any(|(free, wanted)| free < wanted) { Err(LedgerError::Full) } else { Ok(()) }
+        let wanted = |disks: usize| disks as u64 * segments * self.segment_len;
+        let short = volumes.into_values().filter(|(free, disks)| *free < wanted(disks.len()));
+        let full = short.flat_map(|(free, disks)| disks.into_iter().map(move |disk| (disk, free)));
+        let full = full.map(|(disk, free)| {
+            let what = format!("room for {segments} more segments: {free} bytes are free");
+            let disk_label = self.members[disk].label().to_string();
+            (disk, DiskError { kind: DiskErrorKind::Full, disk: disk_label, what, source: None })
+        });
+        self.judge_full(&full.collect::<Vec<_>>())
     }
 }

@@ -1,15 +1,17 @@
 //! The disks of one erasure set with what is fixed about them. Shared by reading, writing and recovery.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use strata_erasure::{Codec, CodecId};
-use strata_seam::{SegmentId, SetId};
+use strata_seam::{Clock, DiskError, SegmentId, SetId};
 
 use crate::api::Geometry;
 use crate::error::{LedgerError, Result};
 use crate::layout;
 use crate::member::Member;
+use crate::meter::median;
 
 /// An erasure set.
 pub(crate) struct Set {
@@ -21,6 +23,12 @@ pub(crate) struct Set {
     pub(crate) members: Vec<Member>,
     /// For rebuilding; the writer has its own.
     pub(crate) codec: Mutex<Codec>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Held for reading while a frame is healed, and for writing while a segment is given back: a heal must not make a
+    /// file anew that was just removed.
+    pub(crate) freeing: RwLock<()>,
+    /// Held while a missing segment file is made to be healed.
+    pub(crate) making: Mutex<()>,
 }
 
 impl Set {
@@ -59,16 +67,64 @@ impl Set {
         u32::try_from(self.segment_len / layout::byte_of(1)).unwrap_or(u32::MAX)
     }
 
-    /// Every segment that some disk has a file of, and a bit per disk that could not be asked.
-    pub(crate) fn segments(&self) -> (BTreeSet<SegmentId>, u32) {
-        let mut segments = BTreeSet::new();
+    /// Every segment that some disk has a file of, with a bit per disk that has one, and a bit per disk that could not
+    /// be asked.
+    pub(crate) fn listed(&self) -> (BTreeMap<SegmentId, u32>, u32) {
+        let mut segments: BTreeMap<SegmentId, u32> = BTreeMap::new();
         let mut silent = 0;
         for (index, member) in self.members.iter().enumerate() {
             match member.disk().and_then(|disk| disk.list()) {
-                Ok(files) => segments.extend(files.iter().filter_map(|file| layout::parse_segment_name(&file.name))),
+                Ok(files) => {
+                    for segment in files.iter().filter_map(|file| layout::parse_segment_name(&file.name)) {
+                        *segments.entry(segment).or_default() |= 1 << index;
+                    }
+                }
                 Err(_) => silent |= 1 << index,
             }
         }
         (segments, silent)
+    }
+
+    /// The segments of the log, and a bit per disk that could not be asked. A segment that was given back while a disk
+    /// was away is still listed by that disk: it is not part of the log where any disk that is `whole` answers and has
+    /// no file of it.
+    pub(crate) fn segments(&self, whole: u32) -> (BTreeSet<SegmentId>, u32) {
+        let (listed, silent) = self.listed();
+        let witnesses = whole & !silent;
+        let of_the_log = |on: u32| witnesses == 0 || on & witnesses != 0;
+        (listed.into_iter().filter(|(_, on)| of_the_log(*on)).map(|(segment, _)| segment).collect(), silent)
+    }
+
+    /// A bit per disk that is read around.
+    pub(crate) fn around(&self) -> u32 {
+        self.mask(|member| member.meter.is_around())
+    }
+
+    /// Reads from a disk by `read`, and takes its time.
+    pub(crate) fn timed_read<R>(
+        &self,
+        disk: usize,
+        read: impl FnOnce() -> Result<R, DiskError>,
+    ) -> Result<R, DiskError> {
+        let started = self.clock.monotonic_nanos();
+        let result = read();
+        let now = self.clock.monotonic_nanos();
+        let member = &self.members[disk];
+        match &result {
+            Ok(_) => {
+                let usual = || {
+                    let others = self.members.iter().enumerate().filter(|(index, _)| *index != disk);
+                    let others = others.map(|(_, other)| &other.meter).filter(|meter| !meter.is_around());
+                    median(others.map(crate::meter::Meter::read_nanos).filter(|nanos| *nanos > 0).collect())
+                };
+                if member.meter.note_read(now, now.saturating_sub(started), usual) {
+                    let nanos = member.meter.read_nanos();
+                    tracing::warn!(disk = &*member.label(), nanos, "disk is far slower than the others: read around");
+                }
+            }
+            Err(_) if member.present() => member.meter.note_read_error(),
+            Err(_) => {}
+        }
+        result
     }
 }

@@ -11,7 +11,7 @@ use strata_seam::{Clock, Lsn};
 
 use crate::api::{Class, Sink};
 use crate::error::{LedgerError, Result};
-use crate::identify::Supers;
+use crate::identify::{Stranger, Supers};
 use crate::options::Options;
 use crate::prepare::Prepare;
 use crate::queue::{Halt, Queue};
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     durable: AtomicU64,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) supers: Mutex<Supers>,
+    /// Disks given that have no place in the set.
+    pub(crate) strangers: Mutex<Vec<Stranger>>,
     pub(crate) sink: RwLock<Option<Arc<dyn Sink>>>,
     /// Whether the writer thread runs; otherwise whoever waits writes.
     pub(crate) started: AtomicBool,
@@ -46,10 +48,10 @@ impl Shared {
         options: Options,
         clock: Arc<dyn Clock>,
         queue: Queue,
-        last: Lsn,
         durable: Lsn,
         writer: Writer,
         supers: Supers,
+        strangers: Vec<Stranger>,
     ) -> Self {
         Self {
             set,
@@ -59,10 +61,11 @@ impl Shared {
             progress: Condvar::new(),
             room: Condvar::new(),
             work: Condvar::new(),
-            written: AtomicU64::new(last.0),
+            written: AtomicU64::new(durable.0),
             durable: AtomicU64::new(durable.0),
             writer: Mutex::new(writer),
             supers: Mutex::new(supers),
+            strangers: Mutex::new(strangers),
             sink: RwLock::new(None),
             started: AtomicBool::new(false),
             prepare: Prepare::default(),

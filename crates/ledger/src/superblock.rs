@@ -17,6 +17,8 @@ pub(crate) const FILE: &str = "superblock";
 pub(crate) const SLOT_LEN: usize = 4096;
 /// The first 8 bytes of sha256("strata superblock v1.0").
 pub(crate) const MAGIC: [u8; 8] = [0x3c, 0x5c, 0xa0, 0x00, 0x4b, 0x92, 0x62, 0xed];
+/// Most disks a set can have.
+pub(crate) const DISKS_MAX: usize = 20;
 /// Incompatible feature: there is a checkpoint, so the start of the log may be gone, and blocks of the log may be pieces of it.
 /// Whoever does not know would replay a part of the log and take it for everything.
 const INCOMPAT_CHECKPOINT: u32 = 1;
@@ -47,10 +49,11 @@ mod at {
     pub(super) const APPENDING: usize = 210;
     pub(super) const HISTORY: usize = 256;
     pub(super) const HISTORY_ENTRY_LEN: usize = 24;
+    pub(super) const SOUND: usize = HISTORY + HISTORY_ENTRY_LEN * super::ENTRIES_MAX;
     pub(super) const CRC: usize = super::SLOT_LEN - 4;
 }
 const _: () = assert!(at::CHECKPOINT + at::CHECKPOINT_LEN == at::HISTORY_COUNT);
-const _: () = assert!(at::HISTORY + at::HISTORY_ENTRY_LEN * ENTRIES_MAX <= at::CRC);
+const _: () = assert!(at::SOUND == 3328 && at::SOUND + 8 * DISKS_MAX <= at::CRC);
 
 /// The state in one slot. Everything but `index` is alike on all disks of the same generation.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,6 +80,9 @@ pub(crate) struct Superblock {
     /// was interrupted never passes for one that wrote, or that told anybody what it found.
     pub(crate) appending: bool,
     pub(crate) history: History,
+    /// By disk, of those that are not `whole`: everything up to this number was synced on it, or made good since. What
+    /// it shows of later stripes may never have reached its medium.
+    pub(crate) sound: [Lsn; DISKS_MAX],
 }
 
 /// What a slot holds.
@@ -120,6 +126,9 @@ impl Superblock {
             put_u64(slot, start, entry.epoch.0);
             put_u64(slot, start + 8, entry.opening);
             put_u64(slot, start + 16, entry.first_lsn.0);
+        }
+        for (index, sound) in self.sound.iter().enumerate() {
+            put_u64(slot, at::SOUND + 8 * index, sound.0);
         }
         let crc = crc32c(&slot[..at::CRC]);
         put_u32(slot, at::CRC, crc);
@@ -174,7 +183,14 @@ impl Superblock {
             checkpoint: array(slot, at::CHECKPOINT),
             appending: slot[at::APPENDING] != 0,
             history,
+            sound: std::array::from_fn(|index| Lsn(get_u64(slot, at::SOUND + 8 * index))),
         }))
+    }
+
+    /// Up to where the disk with this superblock held everything when it was written, by its own word.
+    pub(crate) fn own_sound(&self) -> Lsn {
+        let index = usize::from(self.index.0);
+        if self.whole >> index & 1 == 1 { self.durable_lsn } else { self.sound[index].min(self.durable_lsn) }
     }
 
     /// Orders superblocks of a set: the highest describes it.

@@ -72,9 +72,13 @@ impl Set {
         }
     }
 
-    /// All stripes that some disk has a frame of at this place, those of the newest epoch first.
-    pub(crate) fn stripes_at(&self, segment: SegmentId, sector: u32) -> Vec<Stripe> {
-        self.gather(segment, sector, |disk| self.head_at(disk, segment, sector, None).ok().flatten())
+    /// All stripes that some disk has a frame of at this place, those of the newest epoch first. The disks in `avoid`
+    /// are not asked.
+    pub(crate) fn stripes_at(&self, segment: SegmentId, sector: u32, avoid: u32) -> Vec<Stripe> {
+        self.gather(segment, sector, |disk| {
+            let asked = avoid >> disk & 1 == 0;
+            asked.then(|| self.head_at(disk, segment, sector, None).ok().flatten()).flatten()
+        })
     }
 
     fn gather(
@@ -132,7 +136,7 @@ impl<'a> Walker<'a> {
         let mut silent = 0;
         let mut stripes = set.gather(segment, sector, |disk| {
             set.head_at(disk, segment, sector, Some(&mut windows[disk])).unwrap_or_else(|_| {
-                set.members[disk].note_read_error();
+                set.members[disk].meter.note_read_error();
                 silent |= 1 << disk;
                 None
             })
@@ -170,7 +174,7 @@ impl<'a> Walker<'a> {
                 let count = (end - sector).min((SCAN_LEN / SECTOR_LEN) as u32);
                 bytes.resize(count as usize * SECTOR_LEN, 0);
                 if file.read_at(layout::byte_of(sector), &mut bytes).is_err() {
-                    self.set.members[disk].note_read_error();
+                    self.set.members[disk].meter.note_read_error();
                     // Sector by sector, to get past an unreadable one.
                     bytes.fill(0);
                     for piece in bytes.chunks_mut(SECTOR_LEN).zip(0..).filter_map(|(piece, index)| {

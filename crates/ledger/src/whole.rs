@@ -1,10 +1,13 @@
 //! Whole stripes: loading every frame with all its checks, and writing back the frames that are damaged or missing.
 
+use std::sync::Arc;
+
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{AlignedBuf, DiskError, DiskErrorKind, WriteMode};
+use strata_seam::{AlignedBuf, DiskError, DiskErrorKind, DiskFile, SegmentId, WriteMode};
 
 use crate::frame;
 use crate::layout;
+use crate::member::Member;
 use crate::set::Set;
 use crate::walk::Stripe;
 
@@ -25,15 +28,6 @@ pub(crate) enum FrameState {
     Damaged,
     /// No frame of this stripe there.
     Missing,
-}
-
-/// Which frames of a stripe are written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Rewrite {
-    /// Those that are not valid, durably.
-    Damaged,
-    /// All of them, into the operating system's memory: a sync of their files must follow.
-    Whole,
 }
 
 impl Loaded {
@@ -60,11 +54,15 @@ impl Set {
         let offset = layout::byte_of(at.sector) + u64::from(layout::header_len(at.shard_len));
         let read = member.file(at.segment).and_then(|file| file.read_at(offset, &mut bytes));
         *silent |= u32::from(read.is_err()) << disk;
-        let sound = read.is_ok() && (head.proves(0, &bytes) || planted(Bug::FrameUnchecked));
-        if !sound {
-            member.note_read_error();
+        if read.is_err() {
+            member.meter.note_read_error();
+            return None;
         }
-        sound.then_some(bytes)
+        if head.proves(0, &bytes) || planted(Bug::FrameUnchecked) {
+            return Some(bytes);
+        }
+        member.meter.note_checksum_failure();
+        None
     }
 
     /// The state of each disk's frame.
@@ -81,9 +79,10 @@ impl Set {
             .collect()
     }
 
-    /// Rebuilds the frames that are not valid and writes those that `rewrite` says, on every disk that takes writes.
-    /// Returns the disks written, or `None` where the stripe cannot be rebuilt. A disk that fails is set aside.
-    pub(crate) fn heal(&self, stripe: &Stripe, loaded: &Loaded, rewrite: Rewrite) -> Option<Vec<usize>> {
+    /// Rebuilds the frames that are not valid and writes them, and of the valid ones those of the disks in `also`, on
+    /// every disk that takes writes. Written durably they are read back; otherwise a sync of their files must follow.
+    /// Returns a bit per disk written, or `None` where the stripe cannot be rebuilt. A disk that fails is set aside.
+    pub(crate) fn heal(&self, stripe: &Stripe, loaded: &Loaded, also: u32, mode: WriteMode) -> Option<u32> {
         let slots: Vec<Option<&[u8]>> = loaded.shards.iter().map(Option::as_deref).collect();
         let rebuilt = self.codec.lock().reconstruct(&slots).ok()?;
         let mut tables: Vec<Vec<u32>> = stripe
@@ -98,12 +97,12 @@ impl Set {
             return None;
         }
         let at = &stripe.head;
-        let mut written = Vec::new();
-        let mode = if rewrite == Rewrite::Damaged { WriteMode::Durable } else { WriteMode::Buffered };
-        let valid = loaded.shards.iter().enumerate().filter(|_| rewrite == Rewrite::Whole);
-        let valid = valid.filter_map(|(shard, bytes)| Some((shard, bytes.as_deref()?)));
+        let mut written = 0;
+        let valid = loaded.shards.iter().enumerate().filter_map(|(shard, bytes)| Some((shard, bytes.as_deref()?)));
+        let disk_of = |shard| layout::disk_of(shard, at.segment, at.sector, self.disks());
+        let valid = valid.filter(|(shard, _)| also >> disk_of(*shard) & 1 == 1);
         for (shard, bytes) in rebuilt.iter().map(|(shard, bytes)| (*shard, &bytes[..])).chain(valid) {
-            let disk = layout::disk_of(shard, at.segment, at.sector, self.disks());
+            let disk = disk_of(shard);
             let member = &self.members[disk];
             if !member.writable() {
                 continue;
@@ -113,22 +112,81 @@ impl Set {
             frame[start..start + bytes.len()].copy_from_slice(bytes);
             frame::encode_head(&mut frame, at, shard as u8, &tables[shard]);
             let skip = planted(Bug::HealSkipsTheWrite);
-            match if skip { Ok(()) } else { self.write_frame(disk, stripe, &frame, mode) } {
-                Ok(()) => written.push(disk),
+            match if skip { Ok(true) } else { self.write_frame(disk, stripe, &frame, mode) } {
+                Ok(true) => written |= 1 << disk,
+                Ok(false) => {}
                 Err(error) => member.fail(&error),
             }
         }
         Some(written)
     }
 
-    fn write_frame(&self, disk: usize, stripe: &Stripe, frame: &[u8], mode: WriteMode) -> Result<(), DiskError> {
-        let member = &self.members[disk];
-        let file = match member.file(stripe.head.segment) {
-            Err(error) if error.kind == DiskErrorKind::NotFound => {
-                member.create(stripe.head.segment, self.segment_len, false)?
-            }
-            other => other?,
+    /// False where the frame did not arrive, or its segment was given back meanwhile.
+    fn write_frame(&self, disk: usize, stripe: &Stripe, frame: &[u8], mode: WriteMode) -> Result<bool, DiskError> {
+        let freeing = self.freeing.read();
+        let Some(file) = self.file_for_healing(disk, stripe.head.segment)? else {
+            return Ok(false);
         };
-        file.write_at(layout::byte_of(stripe.head.sector), frame, mode)
+        let offset = layout::byte_of(stripe.head.sector);
+        file.write_at(offset, frame, mode)?;
+        drop(freeing);
+        if mode == WriteMode::Buffered {
+            return Ok(true);
+        }
+        let mut stored = AlignedBuf::zeroed(frame.len());
+        file.read_at(offset, &mut stored)?;
+        if *stored != *frame {
+            self.members[disk].meter.note_checksum_failure();
+        }
+        Ok(*stored == *frame)
+    }
+
+    /// A disk's file of a segment, made where it has none and made longer where it was cut off; `None` if no other disk
+    /// has one: then the segment was given back.
+    fn file_for_healing(&self, disk: usize, segment: SegmentId) -> Result<Option<Arc<dyn DiskFile>>, DiskError> {
+        let member = &self.members[disk];
+        let sound = |file: &Arc<dyn DiskFile>| file.len() >= self.segment_len;
+        match member.file(segment) {
+            Ok(file) if sound(&file) => return Ok(Some(file)),
+            Err(error) if error.kind != DiskErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // Two passes at once must not both make it: the second would throw away what the first has put in.
+        let making = self.making.lock();
+        let file = match member.file(segment) {
+            Ok(file) if sound(&file) => file,
+            Ok(file) => {
+                self.lengthen(member, segment, &*file)?;
+                member.file(segment)?
+            }
+            Err(error) if error.kind == DiskErrorKind::NotFound => {
+                let name = layout::segment_name(segment);
+                let others = self.members.iter().enumerate().filter(|(index, _)| *index != disk);
+                let mut others = others.filter_map(|(_, member)| member.disk().ok());
+                if !others.any(|other| other.open(&name).is_ok()) {
+                    return Ok(None);
+                }
+                member.create(segment, self.segment_len, false)?
+            }
+            Err(error) => return Err(error),
+        };
+        drop(making);
+        Ok(Some(file))
+    }
+
+    /// Gives a segment file that was cut off its length again, with what is left in it.
+    fn lengthen(&self, member: &Member, segment: SegmentId, file: &dyn DiskFile) -> Result<(), DiskError> {
+        let len = usize::try_from(self.segment_len).unwrap_or(usize::MAX);
+        let mut content = vec![0; len];
+        let left = usize::try_from(file.len()).unwrap_or(0).min(len);
+        for (index, piece) in content[..left].chunks_mut(strata_seam::SECTOR_LEN).enumerate() {
+            // What cannot be read stays zero and is healed like the rest.
+            if file.read_at((index * strata_seam::SECTOR_LEN) as u64, piece).is_err() {
+                piece.fill(0);
+            }
+        }
+        member.disk()?.replace(&layout::segment_name(segment), &content)?;
+        member.forget(segment);
+        Ok(())
     }
 }

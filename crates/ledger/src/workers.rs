@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
-use strata_seam::{AlignedBuf, DiskError, DiskErrorKind, DiskFile, WriteMode};
+use strata_seam::{AlignedBuf, Clock, DiskError, DiskErrorKind, DiskFile, WriteMode};
 
 /// One disk's part of a stripe.
 pub(crate) struct Job {
@@ -27,9 +27,12 @@ pub(crate) struct Done {
     pub(crate) disk: usize,
     pub(crate) buf: AlignedBuf,
     pub(crate) result: Result<(), DiskError>,
+    /// What it took.
+    pub(crate) nanos: u64,
 }
 
-fn run(job: Job) -> Done {
+fn run(job: Job, clock: &dyn Clock) -> Done {
+    let started = clock.monotonic_nanos();
     let mut result = Ok(());
     if job.len > 0 {
         result = job.file.write_at(job.offset, &job.buf[..job.len], job.mode);
@@ -37,7 +40,8 @@ fn run(job: Job) -> Done {
     if job.sync && result.is_ok() {
         result = job.file.sync();
     }
-    Done { disk: job.disk, buf: job.buf, result }
+    let nanos = clock.monotonic_nanos().saturating_sub(started);
+    Done { disk: job.disk, buf: job.buf, result, nanos }
 }
 
 /// How the writer writes.
@@ -67,13 +71,14 @@ enum State {
 
 impl Workers {
     /// Starts a thread per disk.
-    pub(crate) fn start(disks: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(disks: usize, clock: &Arc<dyn Clock>) -> std::io::Result<Self> {
         let mut workers = Self::default();
         for disk in 0..disks {
             let slot = Arc::new(Slot { state: Mutex::new(State::Idle), changed: Condvar::new() });
-            let theirs = Arc::clone(&slot);
-            let thread =
-                std::thread::Builder::new().name(format!("ledger-disk-{disk}")).spawn(move || theirs.serve(disk))?;
+            let (theirs, clock) = (Arc::clone(&slot), Arc::clone(clock));
+            let thread = std::thread::Builder::new()
+                .name(format!("ledger-disk-{disk}"))
+                .spawn(move || theirs.serve(disk, &*clock))?;
             workers.threads.push(Worker { slot, thread: Some(thread) });
         }
         Ok(workers)
@@ -81,9 +86,9 @@ impl Workers {
 
     /// Runs all jobs and returns when the last one is done. `inline` says that handing them over costs more than it
     /// gains.
-    pub(crate) fn run(&self, mut jobs: Vec<Job>, inline: bool) -> Vec<Done> {
+    pub(crate) fn run(&self, mut jobs: Vec<Job>, inline: bool, clock: &dyn Clock) -> Vec<Done> {
         if inline || self.threads.is_empty() || jobs.len() <= 1 {
-            return jobs.into_iter().map(run).collect();
+            return jobs.into_iter().map(|job| run(job, clock)).collect();
         }
         let own = jobs.pop();
         let disks: Vec<usize> = jobs.iter().map(|job| job.disk).collect();
@@ -92,14 +97,14 @@ impl Workers {
             *slot.state.lock() = State::Todo(job);
             slot.changed.notify_all();
         }
-        let mut done: Vec<Done> = own.map(run).into_iter().collect();
+        let mut done: Vec<Done> = own.map(|job| run(job, clock)).into_iter().collect();
         done.extend(disks.into_iter().map(|disk| self.threads[disk].slot.result()));
         done
     }
 }
 
 impl Slot {
-    fn serve(&self, disk: usize) {
+    fn serve(&self, disk: usize, clock: &dyn Clock) {
         loop {
             let mut state = self.state.lock();
             while matches!(*state, State::Idle | State::Busy | State::Done(_)) {
@@ -111,16 +116,18 @@ impl Slot {
             };
             drop(state);
             // A panic below must not leave the writer waiting for ever: it counts as a failed disk.
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(job))).unwrap_or_else(|_| Done {
-                disk,
-                buf: AlignedBuf::new(),
-                result: Err(DiskError {
-                    kind: DiskErrorKind::Medium,
-                    disk: format!("slot {disk}"),
-                    what: "the disk's code panicked".to_owned(),
-                    source: None,
-                }),
-            });
+            let done =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(job, clock))).unwrap_or_else(|_| Done {
+                    disk,
+                    buf: AlignedBuf::new(),
+                    result: Err(DiskError {
+                        kind: DiskErrorKind::Medium,
+                        disk: format!("slot {disk}"),
+                        what: "the disk's code panicked".to_owned(),
+                        source: None,
+                    }),
+                    nanos: 0,
+                });
             *self.state.lock() = State::Done(done);
             self.changed.notify_all();
         }

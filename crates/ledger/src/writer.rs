@@ -11,6 +11,7 @@ use strata_seam::{AlignedBuf, DiskError, DiskErrorKind, DiskFile, Epoch, Lsn, Po
 
 use crate::error::{LedgerError, Result};
 use crate::layout;
+use crate::member::Member;
 use crate::queue::{Halt, Queued};
 use crate::set::Set;
 use crate::shared::Shared;
@@ -65,40 +66,59 @@ impl Writer {
 
     /// Opens the files of the current segment, creating them where a disk has none.
     pub(crate) fn open_files(&mut self, set: &Set) -> Result<()> {
-        self.files.clear();
-        for member in &set.members {
-            let usable = |file: Arc<dyn DiskFile>| {
-                if file.len() >= set.segment_len {
-                    return Ok(file);
-                }
+        self.files = vec![None; set.disks()];
+        let mut full = Vec::new();
+        for (index, member) in set.members.iter().enumerate().filter(|(_, member)| member.writable()) {
+            match self.open_file(set, member) {
+                Ok(file) => self.files[index] = Some(file),
+                Err(error) if error.kind == DiskErrorKind::Full => full.push((index, error)),
+                Err(error) => member.fail(&error),
+            }
+        }
+        set.judge_full(&full)?;
+        set.check_quorum()
+    }
+
+    /// Opens one disk's file of the current segment, creating it where there is none.
+    fn open_file(&self, set: &Set, member: &Member) -> Result<Arc<dyn DiskFile>, DiskError> {
+        let create = || member.create(self.segment, set.segment_len, false);
+        match member.file(self.segment) {
+            Err(error) if error.kind == DiskErrorKind::NotFound => create(),
+            Ok(file) if file.len() < set.segment_len => {
                 if self.sector == 0 {
                     // Left by a creation that was cut off; nothing was ever in it.
-                    return member.create(self.segment, set.segment_len, false);
+                    return create();
                 }
                 Err(DiskError {
                     kind: DiskErrorKind::ShortRead,
-                    disk: member.label.clone(),
+                    disk: member.label().to_string(),
                     what: format!("{} is shorter than a segment", layout::segment_name(self.segment)),
                     source: None,
                 })
-            };
-            let file = member.writable().then(|| match member.file(self.segment) {
-                Err(error) if error.kind == DiskErrorKind::NotFound => {
-                    member.create(self.segment, set.segment_len, false)
-                }
-                other => other.and_then(usable),
-            });
-            self.files.push(match file {
-                None => None,
-                Some(Ok(file)) => Some(file),
-                Some(Err(error)) if error.kind == DiskErrorKind::Full => return Err(LedgerError::Full),
-                Some(Err(error)) => {
-                    member.fail(&error);
-                    None
-                }
-            });
+            }
+            other => other,
         }
-        set.check_quorum()
+    }
+
+    /// Lets a disk take part from the next stripe on; what it lacks of the segment is healed.
+    pub(crate) fn join(&mut self, set: &Set, disk: usize) -> Result<(), DiskError> {
+        let member = &set.members[disk];
+        let file = match self.open_file(set, member) {
+            // An old file of this number, cut short: nothing in it is relied on.
+            Err(error) if error.kind == DiskErrorKind::ShortRead => member.create(self.segment, set.segment_len, false),
+            other => other,
+        }?;
+        if let Some(place) = self.files.get_mut(disk) {
+            *place = Some(file);
+        }
+        Ok(())
+    }
+
+    /// Lets a disk take part no longer.
+    pub(crate) fn leave(&mut self, disk: usize) {
+        if let Some(place) = self.files.get_mut(disk) {
+            *place = None;
+        }
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -204,7 +224,8 @@ impl Shared {
         }
         let (mut answered, mut took) = (0, 0_u32);
         let inline = mode == WriteMode::Buffered && !sync && frame_len * disks <= INLINE_MAX;
-        for done in writer.workers.run(jobs, inline) {
+        let mut times = Vec::with_capacity(disks);
+        for done in writer.workers.run(jobs, inline, &*self.clock) {
             if frame_len > 0 {
                 writer.frames.by_shard[layout::shard_on(done.disk, segment, sector, disks)] = done.buf;
             }
@@ -212,6 +233,7 @@ impl Shared {
                 Ok(()) => {
                     answered += 1;
                     took |= 1 << done.disk;
+                    times.push((done.disk, done.nanos));
                 }
                 Err(_) if planted(Bug::FailedDiskKept) => took |= 1 << done.disk,
                 Err(error) => {
@@ -226,6 +248,10 @@ impl Shared {
             self.halt(halt);
             return Err(halt.error());
         }
+        if let Some(slow) = self.set.judge_writes(&times) {
+            writer.files[slow] = None;
+            took &= !(1 << slow);
+        }
         if self.supers.lock().newest.active & !took != 0 && !planted(Bug::LostDiskNotTold) {
             // Before anything is acknowledged that a disk lacks, the others must know that it lacks it. It may have been
             // set aside by this stripe, or before it by whoever made a segment or healed.
@@ -237,7 +263,7 @@ impl Shared {
 
     /// Changes the superblocks; halts where too few disks take that.
     pub(crate) fn tell_superblocks(&self, change: impl FnOnce(&mut Superblock)) -> Result<()> {
-        let stored = self.supers.lock().store(&self.set, change);
+        let stored = self.supers.lock().store(&self.set, self.durable(), change);
         if let Err(LedgerError::QuorumLost { answered, needed }) = stored {
             self.halt(Halt::QuorumLost { answered, needed });
         }

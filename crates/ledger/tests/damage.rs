@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
-use strata_ledger::{Class, DiskState, Geometry, Ledger, LedgerError, Options};
+use strata_ledger::{Class, DiskState, Geometry, Ledger, LedgerError, Options, PassOptions, StrangerKind};
 use strata_seam::sim::{DiskImage, Fault, FaultKind, IoOp, SimEntropy, SimRng, When};
 use strata_seam::{Disk, DiskErrorKind, Lsn};
 use support::{LAYOUTS, Model, Rig};
@@ -71,7 +71,7 @@ fn disks_lost_while_the_set_is_open_cost_no_read_and_no_commit_within_the_quorum
         model.check_prefix(&replayed, Lsn(30), Some(&ledger));
         model.fill(&ledger, &mut SimRng::new(2), 30);
         let states: Vec<_> = ledger.status().disks.iter().map(|disk| disk.state).collect();
-        assert!(states[..lost].iter().all(|state| *state == DiskState::Failed), "{states:?}");
+        assert!(states[..lost].iter().all(|state| *state == DiskState::Gone), "{states:?}");
         drop(ledger);
         rig.world.kill_process();
         check_all(&mut rig, &model);
@@ -82,7 +82,7 @@ fn disks_lost_while_the_set_is_open_cost_no_read_and_no_commit_within_the_quorum
         rig.world.kill_process();
         let ledger = check_all(&mut rig, &model);
         assert_eq!(ledger.status().disks[0].state, DiskState::Stale);
-        let report = ledger.heal(&mut |_| true).unwrap();
+        let report = ledger.heal(&PassOptions::default(), &mut |_| true).unwrap();
         assert!(report.is_whole() && report.disks[0].healed > 0, "{report:?}");
         assert_eq!(ledger.status().disks[0].state, DiskState::Active);
         // Now others may be lost instead.
@@ -156,9 +156,9 @@ fn a_flipped_bit_anywhere_in_a_frame_is_healed_from_parity() {
         let disk = format!("d{:02}", offset % 3);
         assert!(rig.world.flip_bit(&disk, "seg-00000000", offset, (offset % 8) as u8));
         let ledger = check_all(&mut rig, &model);
-        let report = ledger.heal(&mut |_| true).unwrap();
+        let report = ledger.heal(&PassOptions::default(), &mut |_| true).unwrap();
         assert!(report.is_whole(), "{report:?}");
-        let again = ledger.verify(&mut |_| true).unwrap();
+        let again = ledger.verify(&PassOptions::default(), &mut |_| true).unwrap();
         assert!(again.disks.iter().all(|disk| disk.damaged + disk.missing == 0));
         assert!(again.stripes > 2);
     }
@@ -196,7 +196,7 @@ fn damage_beyond_the_parity_before_acknowledged_data_refuses_to_open() {
     }
     let (ledger, _) = rig.open();
     assert!(support::is_corrupt(&ledger.read(location)));
-    let report = ledger.verify(&mut |_| true).unwrap();
+    let report = ledger.verify(&PassOptions::default(), &mut |_| true).unwrap();
     assert_eq!(report.unreadable_count, 1);
     assert!(!report.is_whole());
 }
@@ -231,15 +231,29 @@ fn a_disk_of_another_set_a_copy_and_a_blank_one_are_told_apart() {
         .unwrap();
     let image = rig.world.disk_image("d01");
     let clean = rig.world.snapshot();
+    let strangers = |ledger: &Ledger| {
+        let status = ledger.status();
+        let missing = status.disks.iter().filter(|disk| disk.state == DiskState::Missing).count();
+        (missing, status.strangers.into_iter().map(|stranger| stranger.kind).collect::<Vec<_>>())
+    };
     rig.world.bring_back_with("d01", &other.world.disk_image("d01"));
+    let ledger = check_all(&mut rig, &model);
+    let foreign = Ledger::find(&[other.world.disk("d00") as Arc<dyn Disk>]).unwrap().unwrap();
+    assert_eq!(strangers(&ledger), (1, vec![StrangerKind::Foreign(foreign)]));
+    // As many of the one as of the other: whose store is it?
+    rig.world.restore(&clean);
+    rig.world.bring_back_with("d01", &other.world.disk_image("d01"));
+    rig.world.vanish("d02");
     assert!(matches!(rig.try_open(), Err(LedgerError::ForeignDisk { .. })));
+    assert!(matches!(Ledger::find(&rig.disks()), Err(LedgerError::ForeignDisk { .. })));
+    // Of a disk and its copy one may be left behind: neither is trusted, and of two plus one that is one too few.
     rig.world.restore(&clean);
     rig.world.bring_back_with("d02", &image);
-    assert!(matches!(rig.try_open(), Err(LedgerError::ForeignDisk { .. })));
+    assert!(matches!(rig.try_open(), Err(LedgerError::TooFewDisks { .. })));
     rig.world.restore(&clean);
     rig.world.bring_back_with("d02", &DiskImage::default());
     let ledger = check_all(&mut rig, &model);
-    assert_eq!(ledger.status().disks[2].state, DiskState::Missing);
+    assert_eq!(strangers(&ledger), (1, vec![StrangerKind::Blank]));
     rig.world.restore(&clean);
     rig.world.swap("d00", "d02");
     check_all(&mut rig, &model);
@@ -267,7 +281,7 @@ fn an_empty_disk_takes_the_place_of_a_lost_one_and_is_healed() {
         let stale = ledger.status().disks.iter().filter(|disk| disk.state == DiskState::Stale).count();
         assert_eq!(stale, replaced.len());
         model.fill(&ledger, &mut SimRng::new(6), 10);
-        assert!(ledger.heal(&mut |_| true).unwrap().is_whole());
+        assert!(ledger.heal(&PassOptions::default(), &mut |_| true).unwrap().is_whole());
         drop(ledger);
         // From now on the others may be lost.
         rig.options.adopt_blank = false;
@@ -341,7 +355,7 @@ fn an_older_image_of_a_disk_cannot_stand_in_for_it_and_is_healed() {
     rig.world.kill_process();
     let ledger = check_all(&mut rig, &model);
     assert_eq!(ledger.status().disks[0].state, DiskState::Stale);
-    assert!(ledger.heal(&mut |_| true).unwrap().is_whole());
+    assert!(ledger.heal(&PassOptions::default(), &mut |_| true).unwrap().is_whole());
     drop(ledger);
     rig.world.vanish("d01");
     rig.world.kill_process();
@@ -376,7 +390,7 @@ fn a_full_set_refuses_data_takes_deletions_and_goes_on_when_there_is_room() {
     ledger.free_segment(ledger.segments()[0]).unwrap();
     model.fill(&ledger, &mut rng, 10);
     assert!(!ledger.status().full);
-    assert!(ledger.verify(&mut |_| true).unwrap().is_whole());
+    assert!(ledger.verify(&PassOptions::default(), &mut |_| true).unwrap().is_whole());
 }
 
 /// Fails the I/O of every number once, with every kind of error, on whatever disk it happens to be.

@@ -12,7 +12,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strata_ledger::{Append, Class, LedgerError, Options};
+use strata_ledger::{Append, Class, LedgerError, Options, PassOptions};
 use strata_seam::sim::{Fault, FaultKind, IoOp, SimRng};
 use strata_seam::{DiskErrorKind, Lsn};
 use support::{Model, Rig};
@@ -183,7 +183,7 @@ fn a_ledger_can_be_verified_while_it_is_written() {
             }
         });
         for _ in 0..10 {
-            let report = ledger.verify(&mut |_| true).unwrap();
+            let report = ledger.verify(&PassOptions::default(), &mut |_| true).unwrap();
             assert!(report.is_whole(), "{report:?}");
         }
     });

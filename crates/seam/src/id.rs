@@ -83,7 +83,7 @@ impl fmt::Debug for ChunkId {
 }
 
 /// A place in a ledger between two stripes: everything before it has lower sequence numbers than `next_lsn`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Position {
     /// Segment the next stripe is expected in.
     pub segment: SegmentId,

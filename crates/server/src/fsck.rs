@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use strata_ledger::Report;
+use strata_ledger::{PassOptions, Report};
 use strata_namespace::{CheckReport, check_store};
 
 use crate::config::StoreConfig;
@@ -33,8 +33,8 @@ pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> 
     bar.set_message("replaying the log");
     let store = OpenStore::open_to_look(config, &mut lock).context("HASH or TRUTH: the log cannot be replayed")?;
 
-    let frames = store.ledger().verify(&mut |report| {
-        bar.set_message(format!("reading every frame: {} stripes", report.stripes));
+    let frames = store.ledger().verify(&PassOptions::default(), &mut |progress| {
+        bar.set_message(format!("reading every frame: {} stripes", progress.report.stripes));
         true
     })?;
     let records = check_store(store.namespace(), true, &mut |done| {

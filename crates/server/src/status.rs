@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use strata_ledger::DiskState;
 use strata_namespace::{Caller, Door, Namespace, Op};
 
 use crate::config::{ByteSize, StoreConfig};
@@ -39,15 +38,9 @@ pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
     let ledger = namespace.store().ledger().status();
     let space = namespace.space(&Op::new(Caller::root(Door::Admin)));
     let disks = ledger.disks.iter().map(|disk| {
-        let state = match disk.state {
-            DiskState::Active => "active",
-            DiskState::Stale => "stale",
-            DiskState::Failed => "failed",
-            DiskState::Missing => "missing",
-        };
         json!({
             "disk": disk.label,
-            "state": state,
+            "state": disk.state.word(),
             "free": disk.space.map(|space| space.free),
             "total": disk.space.map(|space| space.total),
             "read_errors": disk.read_errors,

@@ -24,6 +24,7 @@ fn sample() -> Superblock {
         checkpoint: [0; 128],
         appending: true,
         history,
+        sound: [Lsn(0); DISKS_MAX],
     }
 }
 
@@ -49,6 +50,20 @@ fn the_superblock_of_format_1_is_what_it_was() {
     assert_eq!(kept, golden, "{}", shown(&kept));
     assert!(slot[split..SLOT_LEN - 4].iter().all(|byte| *byte == 0));
     assert_eq!(Superblock::decode(&slot), Slot::Valid(Box::new(sample())));
+}
+
+#[test]
+fn what_a_disk_holds_soundly_is_kept_behind_the_history() {
+    let mut superblock = sample();
+    superblock.sound = std::array::from_fn(|index| Lsn(0x0101 * index as u64));
+    let mut slot = vec![0; SLOT_LEN];
+    superblock.encode(&mut slot);
+    assert_eq!(slot[3328 + 8 * 19..3328 + 8 * 20], (0x0101_u64 * 19).to_le_bytes());
+    assert_eq!(Superblock::decode(&slot), Slot::Valid(Box::new(superblock.clone())));
+    // Disk 1 is not whole in the sample, disk 2 neither: its own word is the lower of the two.
+    assert_eq!(superblock.own_sound(), Lsn(0x0202).min(superblock.durable_lsn));
+    superblock.whole |= 1 << 2;
+    assert_eq!(superblock.own_sound(), superblock.durable_lsn);
 }
 
 #[test]

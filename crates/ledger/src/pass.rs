@@ -1,0 +1,356 @@
+//! Passes over the log: reading every byte of every frame, and writing anew what is not as it should be.
+//!
+//! A pass works on a log that goes on being written: it looks at what was written when it began, holds no lock while it
+//! reads, and so holds up no append. It never truncates and never gives anything up: what cannot be rebuilt stays as it
+//! is and is named.
+//!
+//! A disk that came back or was replaced is healed the same way as rot: it lacks frames, and they are rebuilt from the
+//! others. One thing is particular to it: what it was given and failed to sync may be shown by the operating system
+//! without being on the medium, so between the number up to which it is known to be sound and the one from which it
+//! takes part again, valid frames are written anew as well.
+
+use std::time::Duration;
+
+use strata_seam::planted::{Bug, planted};
+use strata_seam::{Lsn, Position, SegmentId, WriteMode};
+
+use crate::error::Result;
+use crate::history::History;
+use crate::layout;
+use crate::ledger::Ledger;
+use crate::pace::Debt;
+use crate::report::{DiskFrames, PassOptions, Progress, Report, StripeProof, UNREADABLE_NAMED_MAX, Unreadable};
+use crate::shared::Shared;
+use crate::walk::{Stripe, Walker};
+use crate::whole::FrameState;
+
+/// Stripes after which a repairing pass writes down how far the disks it heals are sound: what an interruption costs.
+const NOTE_EVERY: u64 = 4096;
+
+/// Told after each stripe; false ends the pass.
+type Tell<'t> = &'t mut dyn FnMut(&Progress<'_>) -> bool;
+
+/// A disk that lacks frames and takes part, as it was when the pass began.
+struct Lagging {
+    disk: usize,
+    /// How often its taking part had changed: if it changes again, what this pass found says nothing any more.
+    changes: u64,
+    /// Up to here it was sound before.
+    sound: Lsn,
+    /// From here on it took every stripe.
+    joined: Lsn,
+    /// Up to here this pass found or made it sound, without a gap.
+    reached: Lsn,
+    /// Whether there is no gap so far.
+    unbroken: bool,
+}
+
+struct Pass<'a> {
+    shared: &'a Shared,
+    repair: bool,
+    report: Report,
+    lagging: Vec<Lagging>,
+    /// Segment, sector and number behind the last stripe to look at.
+    end: (SegmentId, u32, Lsn),
+    debt: Debt,
+    started: u64,
+    /// When the stripe before was done with, in monotonic nanoseconds.
+    lap: u64,
+    done_bytes: u64,
+    total_bytes: u64,
+}
+
+impl Ledger {
+    /// Reads every byte of every frame and reports what is damaged, missing or lost. Changes nothing. `progress` is told
+    /// after each stripe and may end the pass by returning false.
+    ///
+    /// # Errors
+    /// None for damage: that is the report's matter.
+    pub fn verify(&self, options: &PassOptions, progress: &mut dyn FnMut(&Progress<'_>) -> bool) -> Result<Report> {
+        let from = options.from;
+        Pass::new(&self.shared, false).run(options, from, progress)
+    }
+
+    /// As [`verify`](Self::verify), and writes damaged and missing frames anew on every disk that takes writes.
+    ///
+    /// # Errors
+    /// [`LedgerError::QuorumLost`](crate::LedgerError::QuorumLost) in a set that is read-only.
+    pub fn scrub(&self, options: &PassOptions, progress: &mut dyn FnMut(&Progress<'_>) -> bool) -> Result<Report> {
+        self.shared.set.check_quorum()?;
+        let from = options.from;
+        Pass::new(&self.shared, true).run(options, from, progress)
+    }
+
+    /// As [`scrub`](Self::scrub), beginning where the disks that lack frames begin to lack them, or with the whole log
+    /// where none is known to. The superblocks are told how far it came, so that another heal goes on from there, and at
+    /// the end that the disks are whole again. The report is the proof: stripes by the number of their valid frames.
+    ///
+    /// # Errors
+    /// As for [`scrub`](Self::scrub).
+    pub fn heal(&self, options: &PassOptions, progress: &mut dyn FnMut(&Progress<'_>) -> bool) -> Result<Report> {
+        self.shared.set.check_quorum()?;
+        let pass = Pass::new(&self.shared, true);
+        let from = options.from.or_else(|| pass.first_lack());
+        pass.run(options, from, progress)
+    }
+}
+
+impl<'a> Pass<'a> {
+    fn new(shared: &'a Shared, repair: bool) -> Self {
+        let set = &shared.set;
+        let disks =
+            set.members.iter().map(|member| DiskFrames { label: member.label().to_string(), ..Default::default() });
+        let report = Report { disks: disks.collect(), by_present: vec![0; set.disks() + 1], ..Report::default() };
+        let writer = shared.writer.lock();
+        let end = (writer.segment, writer.sector, shared.written().next());
+        let supers = shared.supers.lock();
+        let lagging = |(disk, member): (usize, &crate::member::Member)| Lagging {
+            disk,
+            changes: member.changes(),
+            sound: supers.newest.sound[disk],
+            joined: member.joined(),
+            reached: Lsn(0),
+            unbroken: false,
+        };
+        let behind = set.members.iter().enumerate();
+        let behind = behind.filter(|(disk, member)| member.writable() && supers.newest.whole >> disk & 1 == 0);
+        let lagging = if repair { behind.map(lagging).collect() } else { Vec::new() };
+        drop(supers);
+        drop(writer);
+        let now = shared.clock.monotonic_nanos();
+        let debt = Debt::default();
+        Self { shared, repair, report, lagging, end, debt, started: now, lap: now, done_bytes: 0, total_bytes: 0 }
+    }
+
+    fn history(&self) -> History {
+        self.shared.supers.lock().newest.history.clone()
+    }
+
+    fn segments(&self) -> Vec<SegmentId> {
+        let whole = self.shared.supers.lock().newest.whole;
+        self.shared.set.segments(whole).0.into_iter().filter(|segment| *segment <= self.end.0).collect()
+    }
+
+    /// The first segment that a disk which lacks frames may lack something of: segments are in the order of numbers, so
+    /// the first stripe of each tells. `None` for the whole log.
+    fn first_lack(&self) -> Option<Position> {
+        let sound = self.lagging.iter().map(|lagging| lagging.sound).min().filter(|sound| sound.0 > 0)?;
+        let history = self.history();
+        let segments = self.segments();
+        let first_lsn = |segment: SegmentId| {
+            let mut walker = Walker::new(&self.shared.set, &history);
+            walker.stripe_at(segment, 0, None).map(|(stripe, _)| stripe.head.first_lsn)
+        };
+        // A segment whose first stripe cannot be told counts as too late: beginning too early costs time alone.
+        let late = segments.partition_point(|segment| first_lsn(*segment).is_some_and(|lsn| lsn <= sound.next()));
+        let segment = *segments.get(late.checked_sub(1)?)?;
+        Some(Position { segment, offset: 0, next_lsn: first_lsn(segment)? })
+    }
+
+    /// Bytes of the log in `segments` from a place on, over all disks.
+    fn bytes_of(&self, segments: &[SegmentId], sector: u32) -> u64 {
+        let set = &self.shared.set;
+        let sectors: u64 = segments.iter().map(|segment| u64::from(self.limit(*segment))).sum();
+        layout::byte_of(1) * sectors.saturating_sub(u64::from(sector)) * set.disks() as u64
+    }
+
+    /// Where to stop in a segment.
+    fn limit(&self, segment: SegmentId) -> u32 {
+        if segment == self.end.0 { self.end.1 } else { self.shared.set.segment_sectors() }
+    }
+
+    fn run(mut self, options: &PassOptions, from: Option<Position>, tell: Tell<'_>) -> Result<Report> {
+        let history = self.history();
+        let set = &self.shared.set;
+        let mut walker = Walker::new(set, &history);
+        let mut segments = self.segments();
+        let (mut expected, mut sector, mut following) = (Some(Lsn(1)), 0, SegmentId(0));
+        if let Some(from) = from {
+            segments.retain(|segment| *segment >= from.segment);
+            following = from.segment;
+            (expected, sector) =
+                (Some(from.next_lsn), u32::try_from(from.offset / layout::byte_of(1)).unwrap_or(u32::MAX));
+        }
+        for lagging in &mut self.lagging {
+            lagging.unbroken = expected.is_none_or(|lsn| lsn <= lagging.sound.next());
+        }
+        if segments.first() != Some(&following) {
+            sector = 0;
+        }
+        self.total_bytes = self.bytes_of(&segments, sector);
+        for (index, segment) in segments.iter().copied().enumerate() {
+            self.report.segments += 1;
+            if segment != following {
+                // Segments before were given back.
+                expected = None;
+                sector = 0;
+            }
+            following = SegmentId(segment.0.saturating_add(1));
+            let limit = self.limit(segment);
+            while sector < limit {
+                let found = walker.stripe_at(segment, sector, expected);
+                let next = match found {
+                    Some((stripe, _)) => Some(stripe),
+                    None => walker
+                        .scan(segment, sector, limit, |head| {
+                            history.admits(head.epoch, head.opening, head.first_lsn)
+                                && expected.is_none_or(|lsn| head.first_lsn >= lsn)
+                                && head.last_lsn < self.end.2
+                        })
+                        .and_then(|head| walker.stripe_at(segment, head.sector, Some(head.first_lsn)))
+                        .map(|(stripe, _)| stripe),
+                };
+                let Some(stripe) = next else { break };
+                // A number skipped is a stripe lost, here or at the end of the segment before.
+                if expected.is_some_and(|lsn| lsn < stripe.head.first_lsn)
+                    || (expected.is_none() && sector < stripe.head.sector)
+                {
+                    self.lost(segment, sector, expected.unwrap_or_default(), stripe.head.first_lsn);
+                }
+                let proof = self.stripe(&stripe);
+                sector = stripe.head.end_sector();
+                expected = Some(stripe.head.last_lsn.next());
+                self.report.next =
+                    Position { segment, offset: layout::byte_of(sector), next_lsn: stripe.head.last_lsn.next() };
+                self.done_bytes = self.total_bytes - self.bytes_of(&segments[index..], sector).min(self.total_bytes);
+                if !self.tell(proof, options, tell) {
+                    self.note()?;
+                    return Ok(self.report);
+                }
+            }
+            sector = 0;
+            if !self.is_listed(segment) {
+                expected = None;
+            }
+        }
+        if let Some(lsn) = expected.filter(|lsn| *lsn < self.end.2) {
+            self.lost(self.end.0, self.end.1, lsn, self.end.2);
+        }
+        self.report.finished = true;
+        self.report.next = Position { segment: self.end.0, offset: layout::byte_of(self.end.1), next_lsn: self.end.2 };
+        self.note()?;
+        Ok(self.report)
+    }
+
+    /// Tells where the pass is, keeps its pace and writes down from time to time how far it came.
+    fn tell(&mut self, stripe: StripeProof, options: &PassOptions, tell: Tell<'_>) -> bool {
+        if self.repair && self.report.stripes.is_multiple_of(NOTE_EVERY) && self.note().is_err() {
+            // The quorum is gone: there is nobody to heal.
+            return false;
+        }
+        let now = self.shared.clock.monotonic_nanos();
+        options.pace.pay(&mut self.debt, Duration::from_nanos(now.saturating_sub(self.lap)));
+        self.lap = self.shared.clock.monotonic_nanos();
+        let elapsed = Duration::from_nanos(self.lap.saturating_sub(self.started));
+        let (done_bytes, total_bytes) = (self.done_bytes, self.total_bytes);
+        let go_on = tell(&Progress { report: &self.report, stripe, done_bytes, total_bytes, elapsed });
+        go_on && !options.pace.is_stopped()
+    }
+
+    /// Whether any disk still has a file of the segment: it may have been given back while it was read.
+    fn is_listed(&self, segment: SegmentId) -> bool {
+        self.shared
+            .set
+            .members
+            .iter()
+            .any(|member| member.disk().is_ok_and(|disk| disk.open(&layout::segment_name(segment)).is_ok()))
+    }
+
+    fn lost(&mut self, segment: SegmentId, sector: u32, lsn: Lsn, until: Lsn) {
+        if !self.is_listed(segment) {
+            return;
+        }
+        // What a missing disk may still have is not lost for the others; what nobody has is no lack of theirs.
+        if !self.shared.set.members.iter().all(crate::member::Member::present) {
+            self.lagging.iter_mut().for_each(|lagging| lagging.unbroken = false);
+        }
+        self.report.unreadable_count += 1;
+        if self.report.unreadable.len() < UNREADABLE_NAMED_MAX {
+            self.report.unreadable.push(Unreadable { segment, offset: layout::byte_of(sector), lsn, until });
+        }
+    }
+
+    fn stripe(&mut self, stripe: &Stripe) -> StripeProof {
+        let set = &self.shared.set;
+        let head = &stripe.head;
+        self.report.stripes += 1;
+        self.debt.bytes += layout::frame_len(head.shard_len) * set.disks() as u64;
+        let loaded = set.load(stripe);
+        let states = set.frame_states(stripe, &loaded);
+        let mut present = loaded.valid();
+        let (mut lost, mut written) = (present < set.data_shards(), 0);
+        let doubted =
+            self.lagging.iter().filter(|lagging| head.last_lsn > lagging.sound && head.first_lsn < lagging.joined);
+        let doubted = doubted.fold(0, |mask, lagging| mask | 1_u32 << lagging.disk);
+        let missed = planted(Bug::HealMissesDamage) && stripe.present() == set.disks();
+        if !lost && self.repair && (present < set.disks() || doubted != 0) && !missed {
+            match set.heal(stripe, &loaded, doubted, WriteMode::Durable) {
+                Some(healed) => written = healed,
+                None => lost = true,
+            }
+        }
+        for (index, (disk, state)) in self.report.disks.iter_mut().zip(&states).enumerate() {
+            let anew = written >> index & 1;
+            match state {
+                FrameState::Good => {
+                    disk.good += 1;
+                    disk.renewed += u64::from(anew);
+                }
+                FrameState::Damaged => disk.damaged += 1,
+                FrameState::Missing => disk.missing += 1,
+            }
+            if *state != FrameState::Good {
+                disk.healed += u64::from(anew);
+                present += anew as usize;
+            }
+        }
+        if lost {
+            self.lost(head.segment, head.sector, head.first_lsn, head.last_lsn.next());
+        }
+        for lagging in &mut self.lagging {
+            let anew = written >> lagging.disk & 1 == 1;
+            let trusted = doubted >> lagging.disk & 1 == 0;
+            lagging.unbroken &= anew || lost || (states[lagging.disk] == FrameState::Good && trusted);
+            if lagging.unbroken {
+                lagging.reached = head.last_lsn;
+            }
+        }
+        self.report.by_present[present] += 1;
+        StripeProof {
+            segment: head.segment,
+            offset: layout::byte_of(head.sector),
+            first_lsn: head.first_lsn,
+            last_lsn: head.last_lsn,
+            present: present as u8,
+            expected: set.disks() as u8,
+            readable: !lost,
+        }
+    }
+
+    /// Writes down how far the disks that lacked frames are sound now, and after a whole pass that they lack nothing.
+    fn note(&mut self) -> Result<()> {
+        let finished = self.report.finished;
+        let set = &self.shared.set;
+        let writer = self.shared.writer.lock();
+        let mut supers = self.shared.supers.lock();
+        let unchanged = |lagging: &&Lagging| {
+            let member = &set.members[lagging.disk];
+            member.writable() && member.changes() == lagging.changes
+        };
+        let risen: Vec<(usize, Lsn)> = (self.lagging.iter().filter(unchanged))
+            .filter(|lagging| lagging.reached > supers.newest.sound[lagging.disk])
+            .map(|lagging| (lagging.disk, lagging.reached))
+            .collect();
+        let whole = self.lagging.iter().filter(unchanged).filter(|lagging| finished && lagging.unbroken);
+        let whole = whole.fold(0, |mask, lagging| mask | 1_u32 << lagging.disk);
+        if risen.is_empty() && whole == 0 {
+            return Ok(());
+        }
+        supers.store(set, self.shared.durable(), |superblock| {
+            risen.iter().for_each(|(disk, sound)| superblock.sound[*disk] = *sound);
+            superblock.whole |= whole;
+        })?;
+        drop(writer);
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! Taking disks back while the set is being written: one that failed and was looked after, one that vanished and
+//! returned, an empty one in place of one that is lost.
+//!
+//! Invariants: a disk is known by its superblock, never by where it was found. It takes part from a point at which all
+//! before is durable, and the superblocks say so before a stripe is written to it. What it lacks from before keeps it
+//! out of `whole` until a heal has written it.
+
+use std::sync::Arc;
+
+use strata_seam::{Disk, DiskIndex, Lsn};
+
+use crate::error::{LedgerError, Result};
+use crate::identify::{Found, Stranger, adopt, apart, is_alike, is_apart, look};
+use crate::ledger::Ledger;
+use crate::member::Why;
+use crate::meter::{FLOOR_NANOS, RATIO, median};
+use crate::shared::Shared;
+use crate::superblock::Superblock;
+use crate::writer::Writer;
+
+/// Name of the file by which a disk that is set aside is tried.
+const PROBE_FILE: &str = "probe";
+/// Bytes of it.
+const PROBE_LEN: usize = 4096;
+/// Segments of room at which a disk that was full is taken back.
+const ROOM_SEGMENTS: u64 = 4;
+/// Tries in a row that must be quick before a slow disk is taken back.
+const QUICK_TRIES: u32 = 3;
+
+/// What became of a disk that was handed in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rejoined {
+    /// Its place in the set.
+    pub place: DiskIndex,
+    /// Whether it takes writes from now on; in a set that is read-only it is read alone.
+    pub written: bool,
+}
+
+impl Ledger {
+    /// Takes a disk of this set back, on the running set: one that had been set aside, had vanished, or was missing when
+    /// the set was opened. It is known by its superblock, whatever place it was found in. From the next stripe on it is
+    /// written; what it lacks is written by [`heal`](Self::heal), and until then its state is
+    /// [`Stale`](crate::DiskState::Stale).
+    ///
+    /// Waits for the stripe being written and syncs, then writes a superblock to every disk.
+    ///
+    /// # Errors
+    /// [`LedgerError::ForeignDisk`] for a blank disk, one of another set, one whose place is taken;
+    /// [`LedgerError::Inconsistent`] for one that was written while this set was away; [`LedgerError::NewerFormat`];
+    /// [`LedgerError::Disk`] where it fails again. The set goes on as before.
+    pub fn rejoin(&self, disk: Arc<dyn Disk>) -> Result<Rejoined> {
+        let foreign = |what: String| LedgerError::ForeignDisk { disk: disk.label().to_owned(), what };
+        let Found::Formatted(own, slot) = look(&*disk)? else {
+            return Err(foreign("is blank; name the place it shall take".to_owned()));
+        };
+        let mut writer = self.shared.writer.lock();
+        let place = usize::from(own.index.0);
+        let sound = {
+            let supers = self.shared.supers.lock();
+            let newest = &supers.newest;
+            if !is_alike(&own, newest) {
+                let what = if own.set == newest.set {
+                    "its superblock describes the set differently from the others".to_owned()
+                } else {
+                    format!("belongs to set {}, not to {}", own.set, newest.set)
+                };
+                return Err(foreign(what));
+            }
+            // The set runs: no disk of it can have been told of a later opening, unless elsewhere.
+            if is_apart(&own, newest) || own.rank() > newest.rank() {
+                return Err(apart(&*disk, newest.set));
+            }
+            // Just as it was left, or with older content: then its own word is the better one.
+            let as_left = own.generation == supers.told(place);
+            let known = match (newest.whole >> place & 1 == 1, newest.active >> place & 1 == 1) {
+                (true, true) => self.shared.durable(),
+                (true, false) => newest.durable_lsn,
+                (false, _) => newest.sound[place],
+            };
+            if as_left { known } else { known.min(own.own_sound()) }
+        };
+        self.shared.take_in(&mut writer, place, disk, (slot, sound))
+    }
+
+    /// Gives an empty disk a place whose disk is missing or was set aside. Otherwise as [`rejoin`](Self::rejoin).
+    ///
+    /// # Errors
+    /// [`LedgerError::ForeignDisk`] where the disk is not empty or the place is taken, [`LedgerError::Setting`] for a
+    /// place that the set does not have, and the disk's own.
+    pub fn replace_disk(&self, place: DiskIndex, disk: Arc<dyn Disk>) -> Result<Rejoined> {
+        let foreign = |what: String| LedgerError::ForeignDisk { disk: disk.label().to_owned(), what };
+        let index = usize::from(place.0);
+        if index >= self.shared.set.disks() {
+            let what = format!("the set has the places 0 to {}", self.shared.set.disks() - 1);
+            return Err(LedgerError::Setting { name: "place", what });
+        }
+        if let Found::Formatted(own, _) = look(&*disk)? {
+            return Err(foreign(format!("is not empty: it holds place {} of set {}", own.index, own.set)));
+        }
+        let mut writer = self.shared.writer.lock();
+        self.shared.check_place(index, &disk)?;
+        let newest = self.shared.supers.lock().newest.clone();
+        if !adopt(&*disk, &newest, index)? {
+            return Err(foreign("is not empty: it has segments, but no superblock".to_owned()));
+        }
+        self.shared.take_in(&mut writer, index, disk, (0, Lsn(0)))
+    }
+
+    /// Looks after the disks that are set aside for a reason that may pass: takes back one that was slow and is quick
+    /// again, that was full and has room, that was read-only and takes changes. To be called every few seconds by
+    /// whoever keeps house; does nothing, and costs nothing, while no such disk is set aside. Returns the places taken
+    /// back: heal then.
+    ///
+    /// One that failed or is gone is not tried: somebody who knows the disk hands it in by [`rejoin`](Self::rejoin).
+    ///
+    /// # Errors
+    /// None for a disk that stays aside; [`LedgerError::QuorumLost`] and the like for the set.
+    pub fn tend(&self) -> Result<Vec<DiskIndex>> {
+        let mut back = Vec::new();
+        for (place, member) in self.shared.set.members.iter().enumerate() {
+            let (Some(aside), Ok(disk)) = (member.aside(), member.disk()) else { continue };
+            let ready = match aside.why {
+                Why::Failed | Why::Gone => false,
+                Why::Full => {
+                    let wanted = ROOM_SEGMENTS.saturating_mul(self.shared.set.segment_len);
+                    disk.space().is_ok_and(|space| space.free >= wanted)
+                }
+                Why::ReadOnly => self.shared.try_write(&*disk).is_some(),
+                Why::Slow => self.shared.is_quick_again(place, &*disk),
+            };
+            if !ready || self.is_read_only() {
+                continue;
+            }
+            match self.rejoin(disk) {
+                Ok(joined) if joined.written => back.push(joined.place),
+                Ok(_) => {}
+                Err(error @ (LedgerError::QuorumLost { .. } | LedgerError::Closed)) => return Err(error),
+                Err(error) => tracing::warn!(
+                    disk = &*member.label(),
+                    error = &error as &dyn std::error::Error,
+                    "disk could not be taken back; it will be tried again"
+                ),
+            }
+        }
+        Ok(back)
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.shared.queue.lock().halt.is_some()
+    }
+}
+
+impl Shared {
+    /// Refuses where a disk that takes writes is in the place, or the disk is there under another handle.
+    fn check_place(&self, place: usize, disk: &Arc<dyn Disk>) -> Result<()> {
+        let member = &self.set.members[place];
+        if member.writable() {
+            let what = format!("place {place} of the set is taken by {}, which is in order", member.label());
+            return Err(LedgerError::ForeignDisk { disk: disk.label().to_owned(), what });
+        }
+        Ok(())
+    }
+
+    /// Puts a disk into its place and lets it take part. `from` is the slot of its newest superblock, and up to where it
+    /// holds everything.
+    fn take_in(&self, writer: &mut Writer, place: usize, disk: Arc<dyn Disk>, from: (usize, Lsn)) -> Result<Rejoined> {
+        self.check_place(place, &disk)?;
+        let (slot, sound) = from;
+        let index = DiskIndex(place as u8);
+        let member = &self.set.members[place];
+        let label = disk.label().to_owned();
+        let halted = self.queue.lock().halt.is_some();
+        if !halted {
+            // Nothing that waits for a sync may be missing on a disk that is said to take part.
+            self.sync(writer)?;
+        }
+        member.put_in(disk);
+        self.strangers.lock().retain(|stranger: &Stranger| stranger.label != label);
+        if halted {
+            return Ok(Rejoined { place: index, written: false });
+        }
+        let durable = self.durable();
+        let stored = writer.join(&self.set, place).map_err(LedgerError::from).and_then(|()| {
+            member.join_at(durable.next());
+            member.admit();
+            let mut supers = self.supers.lock();
+            supers.put_in(place, slot);
+            supers.newest.whole &= !(1 << place);
+            supers.newest.sound[place] = sound;
+            supers.store(&self.set, durable, |superblock: &mut Superblock| superblock.durable_lsn = durable)
+        });
+        match stored {
+            Ok(()) if member.writable() => {}
+            Ok(()) => {
+                writer.leave(place);
+                let what = member.aside().map(|aside| aside.what).unwrap_or_default();
+                return Err(LedgerError::ForeignDisk { disk: label, what: format!("failed again: {what}") });
+            }
+            Err(LedgerError::Disk(error)) => {
+                member.give_up(&error);
+                return Err(error.into());
+            }
+            Err(error) => {
+                if let LedgerError::QuorumLost { answered, needed } = error {
+                    self.halt(crate::queue::Halt::QuorumLost { answered, needed });
+                }
+                return Err(error);
+            }
+        }
+        tracing::info!(disk = label, place, from = durable.next().0, "disk takes part again; heal the set");
+        Ok(Rejoined { place: index, written: true })
+    }
+
+    /// What a small durable change takes on a disk, in nanoseconds; `None` where it fails.
+    fn try_write(&self, disk: &dyn Disk) -> Option<u64> {
+        let started = self.clock.monotonic_nanos();
+        let tried = disk.replace(PROBE_FILE, &[0; PROBE_LEN]).and_then(|()| disk.remove(PROBE_FILE));
+        tried.ok().map(|()| self.clock.monotonic_nanos().saturating_sub(started))
+    }
+
+    fn is_quick_again(&self, place: usize, disk: &dyn Disk) -> bool {
+        let others = self.set.members.iter().enumerate().filter(|(index, member)| *index != place && member.writable());
+        let others = others.filter_map(|(_, member)| member.disk().ok());
+        let usual = median(others.filter_map(|other| self.try_write(&*other)).collect());
+        (0..QUICK_TRIES).all(|_| {
+            let nanos = self.try_write(disk);
+            nanos.is_some_and(|nanos| nanos <= FLOOR_NANOS.max(usual.unwrap_or(0).saturating_mul(RATIO / 2)))
+        })
+    }
+}

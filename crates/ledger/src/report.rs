@@ -1,0 +1,134 @@
+//! What a pass over the log is asked and what it answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strata_seam::{Lsn, Position, SegmentId};
+
+use crate::pace::Pace;
+
+/// Unreadable places named in a report; further ones are only counted.
+pub const UNREADABLE_NAMED_MAX: usize = 1000;
+
+/// How a pass is done.
+#[derive(Clone, Debug, Default)]
+pub struct PassOptions {
+    /// Where to begin: [`Report::next`] of a pass that was stopped, also before a restart. `None` begins where there may
+    /// be something to do.
+    pub from: Option<Position>,
+    /// How fast to read. Keep a clone to change or stop the pass while it runs.
+    pub pace: Arc<Pace>,
+}
+
+/// The frames of one disk.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DiskFrames {
+    /// The disk's label.
+    pub label: String,
+    /// Valid in every byte.
+    pub good: u64,
+    /// There, but damaged.
+    pub damaged: u64,
+    /// Not there.
+    pub missing: u64,
+    /// Damaged or missing ones written anew, and read back.
+    pub healed: u64,
+    /// Valid ones written anew because the disk failed when they were first written.
+    pub renewed: u64,
+}
+
+/// A place where something acknowledged cannot be read or rebuilt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unreadable {
+    /// Segment file.
+    pub segment: SegmentId,
+    /// Byte offset within it. Locations of this segment whose sector is this offset / 4096 are concerned.
+    pub offset: u64,
+    /// First sequence number expected there; 0 where it is not known.
+    pub lsn: Lsn,
+    /// First sequence number behind it that is readable again; 0 where that is not known.
+    pub until: Lsn,
+}
+
+/// The proof for one stripe: how many of its frames are valid in every byte, after healing where that was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StripeProof {
+    /// Segment file.
+    pub segment: SegmentId,
+    /// Byte offset of the stripe's frames within it.
+    pub offset: u64,
+    /// Its first sequence number.
+    pub first_lsn: Lsn,
+    /// Its last one.
+    pub last_lsn: Lsn,
+    /// Frames that are valid.
+    pub present: u8,
+    /// Frames there should be: one per disk of the set.
+    pub expected: u8,
+    /// Whether its data can be read: at least `data_shards` frames are valid.
+    pub readable: bool,
+}
+
+/// What a pass over the log found. `stripes * disks` is the sum of `good`, `damaged` and `missing`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Segments looked at.
+    pub segments: u64,
+    /// Stripes found.
+    pub stripes: u64,
+    /// By place in the set.
+    pub disks: Vec<DiskFrames>,
+    /// Stripes by the number of their frames that are valid at the end: entry `n` counts those with `n`. The last entry
+    /// counts the stripes that are whole.
+    pub by_present: Vec<u64>,
+    /// Places that cannot be read or rebuilt: all of them.
+    pub unreadable_count: u64,
+    /// The first of them, at most [`UNREADABLE_NAMED_MAX`].
+    pub unreadable: Vec<Unreadable>,
+    /// Whether the pass came to the end of what was written when it began.
+    pub finished: bool,
+    /// Where a further pass may go on; may be stored.
+    pub next: Position,
+}
+
+impl Report {
+    /// Whether every frame of every stripe looked at is valid, or has been made so.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.unreadable_count == 0 && self.disks.iter().all(|disk| disk.damaged + disk.missing == disk.healed)
+    }
+
+    /// Stripes that lack frames at the end.
+    #[must_use]
+    pub fn degraded(&self) -> u64 {
+        let (_, rest) = self.by_present.split_last().unwrap_or((&0, &[]));
+        rest.iter().sum()
+    }
+}
+
+/// Where a pass is, told after every stripe.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// What was found so far.
+    pub report: &'a Report,
+    /// The stripe just dealt with.
+    pub stripe: StripeProof,
+    /// Bytes of the log dealt with, over all disks. Counts the log, so that an estimate is steady; what is read may be
+    /// less.
+    pub done_bytes: u64,
+    /// Bytes of the log from where this pass began to where it ends, over all disks.
+    pub total_bytes: u64,
+    /// Time since it began.
+    pub elapsed: Duration,
+}
+
+impl Progress<'_> {
+    /// How long the rest takes at the pace so far; `None` at the very beginning.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        let left = self.total_bytes.saturating_sub(self.done_bytes);
+        let nanos =
+            self.elapsed.as_nanos() * u128::from(left) / u128::from((self.done_bytes > 0).then_some(self.done_bytes)?);
+        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    }
+}
