@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Request, Response};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -123,6 +124,7 @@ impl Server {
             resource: request.uri().path().to_owned(),
             request_id: format!("{id:016X}"),
         };
+        let unasked = ends_unasked(&request);
         let metrics = &self.door.metrics;
         let held = Held { _permit: Arc::clone(&self.in_flight).try_acquire_owned().ok(), _gauge: metrics.request() };
         let marks = Arc::new(Marks::default());
@@ -133,10 +135,23 @@ impl Server {
             Err(refuse(S3ErrorCode::SlowDown, "too many requests are in flight; reduce your request rate"))
         };
         let operation = marks.operation();
-        let response = complete(answered.unwrap_or_else(of_error), &asked, operation);
+        let mut response = complete(answered.unwrap_or_else(of_error), &asked, operation);
         let status = response.status();
+        if unasked.is_some_and(|bodiless| bodiless || !status.is_success()) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         tracing::debug!(id = %asked.request_id, method = %asked.method, operation = operation.name(), status = status.as_u16(), "answered");
         metrics.answered(operation, status.as_u16());
         response.map(|body| ReplyBody::new(body, Arc::clone(metrics), held))
     }
+}
+
+/// `Some` if the client waits for `100 Continue`; whether it then has no body to send.
+///
+/// A final answer without that interim one is right, but botocore (seen with 1.43) keeps the state of having had it for the
+/// next request on the same connection, takes that one's answer apart wrongly, and waits for more until the connection
+/// ends. So after such an answer the connection is closed. Bodies that are read are asked for by hyper.
+fn ends_unasked(request: &Request<Incoming>) -> Option<bool> {
+    let expects = request.headers().get(EXPECT)?.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    expects.then(|| request.body().is_end_stream())
 }

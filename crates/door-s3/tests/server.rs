@@ -78,6 +78,41 @@ async fn a_body_that_breaks_off_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_connection_ends_with_an_answer_that_skips_the_interim_one_its_client_waited_for() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    // Status, whether `100 Continue` came first, and whether the connection was closed.
+    let put = async |key: &str, body: &'static [u8], signed_for: &str| {
+        let mut headers = vec![("host".to_owned(), door.addr.to_string())];
+        client.signer.sign("PUT", signed_for, &mut headers, &body.into(), common::Payload::Sha256);
+        let mut head = format!("PUT {key} HTTP/1.1\r\ncontent-length: {}\r\nexpect: 100-continue\r\n", body.len());
+        headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        let mut stream = door.connect().await;
+        stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let mut asked = false;
+        let ended = tokio::time::timeout(Duration::from_secs(2), async {
+            while stream.read_buf(&mut answer).await.unwrap() > 0 {
+                if !asked && answer.starts_with(b"HTTP/1.1 100 ") {
+                    asked = true;
+                    answer.clear();
+                    stream.write_all(body).await.unwrap();
+                }
+            }
+        });
+        let closed = ended.await.is_ok();
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        assert_eq!(text.contains("connection: close"), closed, "{text}");
+        (text[9..12].to_owned(), asked, closed)
+    };
+    assert_eq!(put("/bucket/full", b"body", "/bucket/full").await, ("200".to_owned(), true, false));
+    assert_eq!(put("/bucket/empty", b"", "/bucket/empty").await, ("200".to_owned(), false, true));
+    assert_eq!(put("/bucket/refused", b"body", "/bucket/other").await, ("403".to_owned(), false, true));
+    door.stop().await;
+}
+
+#[tokio::test]
 async fn malformed_http_is_refused_and_the_door_serves_on() {
     let door = Running::start().await;
     let host = door.addr.to_string();
