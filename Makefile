@@ -5,7 +5,7 @@ DISKS ?= 6
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && echo 'sudo -E env PATH="$$PATH"'; })
 
-.PHONY: run build test test-plain test-root lint
+.PHONY: run build test test-plain test-root test-clients lint
 
 # Serves six folders below ./data as a 4+2 set, mounts them on ./data/mnt and prints the doors.
 run: build
@@ -32,6 +32,16 @@ ifeq ($(NEXTEST),yes)
 	$(SUDO) cargo nextest run --workspace --locked --profile root --no-tests pass
 else
 	$(SUDO) cargo test --workspace --locked root::
+endif
+
+# Only the clients of other people against a real server (tests/clients), every one of them.
+test-clients: export STRATA_TEST_CLIENTS = all
+test-clients:
+	./packaging/install-deps.sh --test
+ifeq ($(NEXTEST),yes)
+	cargo nextest run --package strata-server --locked --no-capture clients::
+else
+	cargo test --package strata-server --locked -- --nocapture clients::
 endif
 
 lint:
