@@ -59,6 +59,11 @@ const PLACE_LEN: usize = 1 + 6 * 4 + 1 + 3 * 4;
 const PLACE_FORMAT: u8 = 1;
 
 impl Place {
+    /// The chunk's part of its block's stored bytes.
+    pub(crate) fn stored_share(&self) -> u64 {
+        u64::from(self.location.len) * u64::from(self.len) / u64::from(self.raw_len.max(1))
+    }
+
     pub(crate) fn encode(&self) -> [u8; PLACE_LEN] {
         let mut out = [0; PLACE_LEN];
         out[0] = PLACE_FORMAT;

@@ -16,6 +16,8 @@ pub enum ContentErrorKind {
     Corrupt,
     /// Larger than a limit allows.
     TooLarge,
+    /// What was to be copied was deleted meanwhile; trying again tells.
+    Gone,
     /// The machinery below failed in another way.
     Io,
 }
@@ -32,6 +34,9 @@ pub enum ContentError {
     /// A chunk that something refers to is not in the index.
     #[error("chunk {0} is referred to but unknown to the index; run strata fsck")]
     MissingChunk(ChunkId),
+    /// A chunk that content was made of by reference was given up meanwhile: its last owner was deleted.
+    #[error("chunk {0} was deleted while it was being copied; nothing was changed, try again")]
+    Gone(ChunkId),
     /// A block's bytes passed the ledger's check but do not decode.
     #[error("the block of chunk {chunk} does not decode; run strata fsck")]
     Block {
@@ -67,6 +72,7 @@ impl ContentError {
             Self::Index(_) => ContentErrorKind::Io,
             Self::MissingChunk(_) | Self::Block { .. } | Self::Record { .. } => ContentErrorKind::Corrupt,
             Self::TooLarge(_) => ContentErrorKind::TooLarge,
+            Self::Gone(_) => ContentErrorKind::Gone,
         }
     }
 }

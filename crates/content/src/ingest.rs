@@ -15,6 +15,7 @@ use strata_seam::ChunkId;
 
 use crate::cell;
 use crate::error::{ContentError, Result};
+use crate::guard::Guard;
 use crate::store::Store;
 
 /// Items kept in the owner's own record; longer manifests become pages. 16 items of about 37 bytes stay below 640.
@@ -54,6 +55,8 @@ pub struct Ingest {
     in_block: HashSet<ChunkId>,
     tree: Tree,
     len: u64,
+    /// What it found present stays until it, and the content made of it, are gone.
+    guard: Guard,
 }
 
 /// Finished content, not yet part of the name space.
@@ -66,6 +69,7 @@ pub struct Content {
     pub(crate) pages: HashMap<ChunkId, Node>,
     /// Keys by which finished pages are held until somebody owns this content, with the page.
     pub(crate) provisional: Vec<(Vec<u8>, ChunkId)>,
+    _guard: Guard,
 }
 
 /// The manifest under construction: per level the items not yet in a page.
@@ -85,6 +89,7 @@ struct Level {
 impl Ingest {
     pub(crate) fn new(store: Arc<Store>, relaxed: bool) -> Self {
         let ingest = store.unique();
+        let guard = store.guards.hold();
         Self {
             chunker: Chunker::new(store.settings.chunks),
             store,
@@ -95,6 +100,7 @@ impl Ingest {
             in_block: HashSet::new(),
             tree: Tree { ingest, sequence: 0, levels: vec![Level::default()] },
             len: 0,
+            guard,
         }
     }
 
@@ -174,6 +180,7 @@ impl Ingest {
             blocks,
             pages: HashMap::new(),
             provisional: Vec::new(),
+            _guard: self.guard.clone(),
         };
         let mut carried: Vec<Item> = Vec::new();
         for level in std::mem::take(&mut self.tree.levels) {
@@ -236,7 +243,7 @@ impl Ingest {
         let raw = Bytes::from(raw);
         self.accepted = 0;
         self.in_block.clear();
-        prepare(raw, std::mem::take(&mut self.chunks)).map(Some)
+        prepare(raw, std::mem::take(&mut self.chunks), CompressPolicy::HOT).map(Some)
     }
 
     fn add_item(&mut self, item: Item) -> Result<()> {
@@ -268,6 +275,7 @@ impl Ingest {
             blocks: vec![page.block],
             pages: HashMap::from([(id, page.node)]),
             provisional,
+            _guard: self.guard.clone(),
         };
         self.store.transact(self.relaxed, |tx| {
             tx.attach(content)?;
@@ -306,6 +314,7 @@ impl Content {
             blocks: Vec::new(),
             pages: HashMap::new(),
             provisional: Vec::new(),
+            _guard: store.guards.hold(),
         };
         content.shorten()?;
         Ok(content)
@@ -409,7 +418,13 @@ impl Page {
         let id = chunk_id(&bytes);
         let height = items.iter().map(Item::height).max().unwrap_or(0).saturating_add(1);
         let len = entry_len(bytes.len());
-        Ok(Self { id, len: node.len(), height, block: prepare(bytes, vec![BlockEntry { id, len }])?, node })
+        Ok(Self {
+            id,
+            len: node.len(),
+            height,
+            block: prepare(bytes, vec![BlockEntry { id, len }], CompressPolicy::HOT)?,
+            node,
+        })
     }
 }
 
@@ -426,8 +441,9 @@ fn entry_len(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-fn prepare(raw: Bytes, entries: Vec<BlockEntry>) -> Result<PreparedBlock> {
-    let (codec, data) = compress(&raw, CompressPolicy::HOT);
+/// A block of these chunks, compressed as `policy` says.
+pub(crate) fn prepare(raw: Bytes, entries: Vec<BlockEntry>, policy: CompressPolicy) -> Result<PreparedBlock> {
+    let (codec, data) = compress(&raw, policy);
     let data = match data {
         std::borrow::Cow::Borrowed(_) => raw.clone(),
         std::borrow::Cow::Owned(data) => Bytes::from(data),

@@ -8,6 +8,7 @@ use strata_chunk::{Item, Node, Source};
 use strata_seam::ChunkId;
 
 use crate::error::{ContentError, Result};
+use crate::guard::Guard;
 use crate::store::Store;
 use crate::tree::{DEPTH_MAX, items_len};
 
@@ -20,13 +21,16 @@ pub struct Reader {
     store: Arc<Store>,
     items: Arc<[Item]>,
     len: u64,
+    /// Its version stays readable, also once nobody owns it any more.
+    _guard: Guard,
 }
 
 impl Reader {
     /// A reader of the content described by `items`.
     #[must_use]
     pub fn new(store: &Arc<Store>, items: &[Item]) -> Self {
-        Self { store: Arc::clone(store), items: Arc::from(items), len: items_len(items) }
+        let _guard = store.guards.hold();
+        Self { store: Arc::clone(store), items: Arc::from(items), len: items_len(items), _guard }
     }
 
     /// Bytes.

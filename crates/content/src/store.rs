@@ -2,12 +2,12 @@
 //!
 //! Reading needs no lock. Writing goes through [`Store::transact`](crate::Store::transact), the single writer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use strata_cache::{BlockCache, BlockKey};
 use strata_chunk::{BlockDirectory, ChunkParams, Codec, Node, decompress};
 use strata_index::{Batch, Entry, Index, Mutation};
@@ -18,6 +18,8 @@ use strata_seam::{ChunkId, Lsn, Position};
 use crate::cell::{self, Place};
 use crate::checkpoint::{CheckpointPlaces, Checkpoints, note_places, parse_directory};
 use crate::error::{ContentError, Result};
+use crate::guard::Guards;
+use crate::mover::Mover;
 use crate::pages::Pages;
 use crate::watch::Watchers;
 
@@ -31,11 +33,20 @@ pub struct StoreSettings {
     pub chunks: ChunkParams,
     /// Bound of the cache of decoded blocks, in bytes.
     pub cache_bytes: u64,
+    /// Bytes of log behind a checkpoint from which the next one is taken: a lost index is rebuilt by replaying these.
+    pub checkpoint_log_bytes: u64,
+    /// Bytes a second that the mover may handle in the background; 0 is no limit. Changed by `Store::set_mover_rate`.
+    pub mover_rate: u64,
 }
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { chunks: ChunkParams::DEFAULT, cache_bytes: CACHE_BYTES_DEFAULT }
+        Self {
+            chunks: ChunkParams::DEFAULT,
+            cache_bytes: CACHE_BYTES_DEFAULT,
+            checkpoint_log_bytes: 1 << 30,
+            mover_rate: 64 << 20,
+        }
     }
 }
 
@@ -66,6 +77,12 @@ pub struct Store {
     pub(crate) numbers: AtomicU64,
     /// Keys of provisional pages whose ingest was dropped; the collector lets them go.
     pub(crate) abandoned: Mutex<Vec<Vec<u8>>>,
+    pub(crate) guards: Arc<Guards>,
+    /// Chunks about to be forgotten: see [`crate::mover`].
+    pub(crate) condemned: RwLock<HashSet<ChunkId>>,
+    /// Read while blocks are handed over outside the writer's lock and noted as pending; written while cells are removed.
+    pub(crate) appending: RwLock<()>,
+    pub(crate) mover: Mover,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) checkpoint_places: Arc<CheckpointPlaces>,
     /// Told of every commit.
@@ -104,6 +121,10 @@ impl Store {
             last_commit: AtomicU64::new(0),
             numbers: AtomicU64::new(first_number),
             abandoned: Mutex::default(),
+            guards: Arc::default(),
+            condemned: RwLock::default(),
+            appending: RwLock::new(()),
+            mover: Mover::at_rate(settings.mover_rate),
             checkpoints: Checkpoints::default(),
             checkpoint_places,
             watchers: Watchers::default(),
@@ -120,6 +141,12 @@ impl Store {
     #[must_use]
     pub fn index(&self) -> &Arc<Index> {
         &self.index
+    }
+
+    /// What it was opened with.
+    #[must_use]
+    pub fn settings(&self) -> &StoreSettings {
+        &self.settings
     }
 
     /// A number never given out before by this store.
@@ -149,15 +176,18 @@ impl Store {
         Ok(self.index.range(from, to, limit)?)
     }
 
-    /// Whether content with this id can be read.
+    /// Whether content with this id can be read and relied on by whoever holds a guard.
     ///
     /// # Errors
     /// [`ContentError::Index`].
     pub fn has_chunk(&self, id: &ChunkId) -> Result<bool> {
-        if self.pending.lock().chunks.contains_key(id) {
-            return Ok(true);
-        }
-        Ok(self.place(id)?.is_some())
+        Ok(self.is_there(id)? && (!self.is_condemned(id) || self.pending.lock().chunks.contains_key(id)))
+    }
+
+    /// Whether the chunk is in the ledger or on its way there.
+    pub(crate) fn is_there(&self, id: &ChunkId) -> Result<bool> {
+        // In this order: a place is in the index before the chunk ceases to be pending.
+        Ok(self.pending.lock().chunks.contains_key(id) || self.place(id)?.is_some())
     }
 
     /// References counted on a chunk.
@@ -167,6 +197,14 @@ impl Store {
     pub fn references(&self, id: &ChunkId) -> Result<i64> {
         let entry = self.index.get(&cell::chunk_key(id))?;
         Ok(entry.and_then(|entry| cell::split_cell(&entry.value).map(|(count, _)| count)).unwrap_or(0))
+    }
+
+    /// Where the block of a chunk lies; `None` for a chunk that is unknown or not written yet.
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn location(&self, id: &ChunkId) -> Result<Option<strata_ledger::Location>> {
+        Ok(self.place(id)?.map(|place| place.location))
     }
 
     pub(crate) fn place(&self, id: &ChunkId) -> Result<Option<Place>> {
@@ -202,15 +240,26 @@ impl Store {
             place = self.place(id)?;
         }
         let Some(place) = place else { return Err(ContentError::MissingChunk(*id)) };
+        match self.chunk_at(id, &place, memory_only) {
+            // The chunk may have been moved, and the segment freed, since its place was looked up.
+            Err(error) => match self.place(id)? {
+                Some(moved) if moved != place => self.chunk_at(id, &moved, memory_only),
+                _ => Err(error),
+            },
+            found => found,
+        }
+    }
+
+    /// The chunk at a place.
+    fn chunk_at(&self, id: &ChunkId, place: &Place, memory_only: bool) -> Result<Option<Bytes>> {
         let key =
             BlockKey { segment: place.location.segment, sector: place.location.sector, offset: place.location.offset };
-        let key = if planted(Bug::CacheKeyTooShort) { BlockKey { offset: 0, ..key } } else { key };
         let block = match self.cache.get(&key) {
             Some(block) => block,
             None if memory_only => return Ok(None),
             None => {
                 let stored = self.ledger.read(&place.location)?;
-                let block = decode_block(id, &place, stored)?;
+                let block = decode_block(id, place, stored)?;
                 self.cache.insert(key, block.clone());
                 block
             }
@@ -245,7 +294,7 @@ impl Store {
 }
 
 /// The plain bytes of a block as it was stored.
-fn decode_block(id: &ChunkId, place: &Place, stored: Bytes) -> Result<Bytes> {
+pub(crate) fn decode_block(id: &ChunkId, place: &Place, stored: Bytes) -> Result<Bytes> {
     let codec = Codec::from_u8(place.codec)
         .ok_or_else(|| ContentError::Record { what: format!("the codec {} of chunk {id}", place.codec) })?;
     if codec == Codec::Raw && stored.len() == place.raw_len as usize {

@@ -186,14 +186,19 @@ impl<'a> Tx<'a> {
     /// Counts one more owner of these items.
     ///
     /// # Errors
-    /// [`ContentError::Index`], and reading a page that comes alive again.
+    /// [`ContentError::Index`], reading a page that comes alive again, and [`ContentError::Gone`] for content by reference
+    /// that was let go meanwhile.
     pub fn retain(&mut self, items: &[Item]) -> Result<()> {
         for item in items {
             match item.source {
                 Source::Hole => {}
                 Source::Chunk { id, .. } if planted(Bug::SecondReferenceNotCounted) && self.count(&id)? > 0 => {}
-                Source::Chunk { id, .. } => self.add(id, 1),
+                Source::Chunk { id, .. } => {
+                    self.check_there(&id)?;
+                    self.add(id, 1);
+                }
                 Source::Page { id, .. } => {
+                    self.check_there(&id)?;
                     if self.count(&id)? == 0 && !planted(Bug::RevivedPageNotCounted) {
                         let node = self.page(&id)?;
                         self.retain(node.items())?;
@@ -203,6 +208,13 @@ impl<'a> Tx<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses to count what nobody could read (invariant REF): a chunk is there, on its way, or comes with this commit.
+    /// Under the writer's lock, so the mover removes it either before this, or sees the count.
+    fn check_there(&self, id: &ChunkId) -> Result<()> {
+        let comes_along = self.blocks.iter().any(|block| block.chunks.iter().any(|(chunk, _)| chunk == id));
+        if comes_along || self.store.is_there(id)? { Ok(()) } else { Err(ContentError::Gone(*id)) }
     }
 
     /// Counts one owner less. Few pages are let go here, many are queued for [`Store::collect`].
@@ -308,7 +320,7 @@ impl<'a> Tx<'a> {
                 encoded.len()
             )));
         }
-        let lsn = store.append(blocks, Some(Bytes::from(encoded)), relaxed)?;
+        let lsn = store.append(blocks, Some(Bytes::from(encoded)), relaxed, false)?;
         store.watchers.tell(&batch);
         store.index.apply(lsn, &batch);
         store.last_commit.store(lsn.0, Ordering::Release);
@@ -319,18 +331,26 @@ impl<'a> Tx<'a> {
 impl Store {
     /// Appends blocks that no commit refers to yet.
     pub(crate) fn append_blocks(&self, blocks: Vec<PreparedBlock>, relaxed: bool) -> Result<()> {
-        self.append(blocks, None, relaxed).map(|_| ())
+        let _with_pending = self.appending.read();
+        self.append(blocks, None, relaxed, false).map(|_| ())
+    }
+
+    /// Appends a block of chunks that are being moved; also where only the room kept back is left.
+    pub(crate) fn append_moved(&self, block: PreparedBlock) -> Result<Lsn> {
+        let _with_pending = self.appending.read();
+        self.append(vec![block], None, false, true)
     }
 
     /// Hands blocks and a commit to the ledger. Once it has taken them, and not before, the chunks are readable from
     /// memory until the ledger has placed them: nobody leaves content out for the sake of chunks that never reach a
     /// disk.
-    fn append(&self, blocks: Vec<PreparedBlock>, commit: Option<Bytes>, relaxed: bool) -> Result<Lsn> {
+    fn append(&self, blocks: Vec<PreparedBlock>, commit: Option<Bytes>, relaxed: bool, reserved: bool) -> Result<Lsn> {
         let (records, chunks): (Vec<_>, Vec<_>) = blocks.into_iter().map(|block| (block.record, block.chunks)).unzip();
         if planted(Bug::ChunkKnownTooEarly) {
             self.pending.lock().chunks.extend(chunks.iter().flatten().cloned());
         }
-        let lsn = self.ledger.append(Append { blocks: records, commit, relaxed })?;
+        let append = Append { blocks: records, commit, relaxed };
+        let lsn = if reserved { self.ledger.append_reserved(append)? } else { self.ledger.append(append)? };
         if !chunks.is_empty() {
             let mut pending = self.pending.lock();
             // The writer may have been quicker: then they are in the index already.

@@ -17,8 +17,8 @@ use strata_seam::{Lsn, Position};
 use crate::engine::{EngineError, Pair};
 use crate::error::IndexError;
 use crate::index::Index;
-use crate::mutation::KEY_LEN_MAX;
-use crate::stored::STATUS_KEY;
+use crate::mutation::{Cell, KEY_LEN_MAX};
+use crate::stored::{STATUS_KEY, Stored};
 use crate::sum::Sum;
 
 /// Old values kept for a running dump, in bytes with overhead.
@@ -173,6 +173,15 @@ fn merge(pairs: Vec<Pair>, mut kept: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Vec<
 impl Drop for Dump<'_> {
     fn drop(&mut self) {
         self.index.drain.lock().dump = None;
+    }
+}
+
+/// The cell in a tagged value as a dump gives it; `None` for other values.
+#[must_use]
+pub fn engine_cell(value: &[u8]) -> Option<Cell> {
+    match Stored::decode(Some(value.to_vec())) {
+        Ok(Stored::Cell { cell, .. }) => Some(cell),
+        _ => None,
     }
 }
 

@@ -29,7 +29,7 @@ mod sum;
 mod testing;
 
 pub use drain::Drained;
-pub use dump::{Dump, Fingerprint, Stamp};
+pub use dump::{Dump, Fingerprint, Stamp, engine_cell};
 pub use engine::{EngineError, OrderedKv, Pair, Write};
 pub use error::IndexError;
 pub use fill::FillError;

@@ -76,6 +76,17 @@ impl Ledger {
         self.shared.work.notify_one();
     }
 
+    /// Ends the segment being written, if anything is in it, so that it can be moved and freed.
+    ///
+    /// # Errors
+    /// [`LedgerError::Full`], [`LedgerError::QuorumLost`], [`LedgerError::Closed`].
+    pub fn begin_segment(&self) -> Result<()> {
+        let shared = &self.shared;
+        let mut writer = shared.writer.lock();
+        while shared.pump(&mut writer)? {}
+        if writer.sector > 0 { shared.roll(&mut writer) } else { Ok(()) }
+    }
+
     /// The segment being written. It and all later ones cannot be freed.
     #[must_use]
     pub fn writing(&self) -> SegmentId {

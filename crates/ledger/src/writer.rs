@@ -281,7 +281,7 @@ impl Shared {
     }
 
     /// Goes on to the next segment.
-    fn roll(&self, writer: &mut Writer) -> Result<()> {
+    pub(crate) fn roll(&self, writer: &mut Writer) -> Result<()> {
         if writer.unsynced && !planted(Bug::RollWithoutSync) {
             self.sync(writer)?;
         }

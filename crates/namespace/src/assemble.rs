@@ -14,6 +14,7 @@ use strata_seam::{Clock, Disk, Entropy};
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::namespace::{Identity, Namespace};
+use crate::reclaim::{MoverStop, spawn_mover};
 use crate::recover::{Recovered, free_stale, recover};
 use crate::types::Durability;
 
@@ -55,6 +56,7 @@ pub struct StoreConfig {
 pub struct OpenStore {
     namespace: Arc<Namespace>,
     worker: Option<(Arc<Stop>, Vec<JoinHandle<()>>)>,
+    mover: Option<(Arc<MoverStop>, JoinHandle<()>)>,
     /// How the index was found.
     pub index_opened: Opened,
     /// Appends replayed from the log.
@@ -115,7 +117,12 @@ impl OpenStore {
         };
         let namespace = Namespace::over(store, clock, identity)?;
         let worker = config.threads.then(|| spawn_workers(&namespace)).transpose()?;
-        Ok(Self { namespace, worker, index_opened, replayed, restored })
+        let mover = config
+            .threads
+            .then(|| spawn_mover(&namespace))
+            .transpose()
+            .map_err(|error| fail(ErrorKind::Io, format!("thread strata-mover could not be started: {error}")))?;
+        Ok(Self { namespace, worker, mover, index_opened, replayed, restored })
     }
 
     /// The name space.
@@ -164,6 +171,12 @@ impl OpenStore {
     }
 
     fn end_worker(&mut self) {
+        if let Some((stop, thread)) = self.mover.take() {
+            stop.stop();
+            if thread.join().is_err() {
+                tracing::error!("the mover panicked");
+            }
+        }
         if let Some((stop, threads)) = self.worker.take() {
             stop.asked.store(true, Ordering::Release);
             stop.wake.notify_all();

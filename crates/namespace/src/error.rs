@@ -93,6 +93,8 @@ impl From<ContentError> for Error {
             ContentErrorKind::ReadOnly => ErrorKind::ReadOnly,
             ContentErrorKind::Corrupt => ErrorKind::Corrupt,
             ContentErrorKind::TooLarge => ErrorKind::TooLarge,
+            // What was copied from was deleted or replaced meanwhile.
+            ContentErrorKind::Gone => ErrorKind::Stale,
             ContentErrorKind::Io => ErrorKind::Io,
         };
         let what = match kind {

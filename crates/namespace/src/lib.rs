@@ -24,6 +24,7 @@ mod name;
 mod namespace;
 mod object;
 mod permission;
+mod reclaim;
 mod record;
 mod recover;
 mod rename;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use strata_chunk::{CompressPolicy, compress};
-use strata_index::{Drained, Dump, Fingerprint, PieceCutter};
+use strata_index::{Drained, Dump, Fingerprint, Pair, PieceCutter, engine_cell};
 use strata_ledger::{Append, BlockRecord, Class};
 use strata_seam::{Lsn, SegmentId};
 
 use super::format::{self, BlockRef, Hash, NODE_REFS_MAX, Node, Root};
 use super::{Checkpoint, read_block};
+use crate::cell::{Place, TABLE_CHUNK};
 use crate::error::{ContentError, Result};
 use crate::store::Store;
 
@@ -52,6 +53,8 @@ struct Taking<'a> {
     pieces: Vec<BlockRef>,
     last: Lsn,
     report: CheckpointReport,
+    /// Segments to be left in which some cell still places a chunk: they are kept.
+    held: BTreeSet<SegmentId>,
 }
 
 impl Store {
@@ -73,8 +76,15 @@ impl Store {
         let Some(mut dump) = self.dump_of_now()? else { return Ok(Taken::Empty) };
         let newest = self.checkpoints.newest.lock().clone();
         let known = newest.iter().flat_map(|known| &known.pieces).map(|piece| (piece.hash, *piece)).collect();
-        let mut taking =
-            Taking { store: self, known, leave, pieces: Vec::new(), last: Lsn(0), report: CheckpointReport::default() };
+        let mut taking = Taking {
+            store: self,
+            known,
+            leave,
+            pieces: Vec::new(),
+            last: Lsn(0),
+            report: CheckpointReport::default(),
+            held: BTreeSet::new(),
+        };
         let stamp = dump.stamp();
         let dumped = taking.pieces_of(&mut dump, pace);
         drop(dump);
@@ -137,6 +147,7 @@ impl Taking<'_> {
             for pair in &page {
                 sum.add(pair);
                 self.report.pairs += 1;
+                self.note_place(pair);
                 pieces.extend(cutter.push(pair));
             }
             if end {
@@ -158,6 +169,17 @@ impl Taking<'_> {
             return Err(ContentError::Record { what: "the index engine (the next start rebuilds it)".to_owned() });
         }
         Ok(true)
+    }
+
+    /// Invariant REF: a segment in which this very checkpoint still places a chunk is not given up.
+    fn note_place(&mut self, (key, value): &Pair) {
+        if key[0] == TABLE_CHUNK
+            && let Some(place) = engine_cell(value).and_then(|cell| Place::decode(&cell.tail))
+            && self.leave.contains(&place.location.segment)
+            && self.held.insert(place.location.segment)
+        {
+            tracing::debug!(segment = %place.location.segment, "a segment to be freed still holds a chunk: it stays");
+        }
     }
 
     fn piece(&mut self, raw: Vec<u8>) -> Result<()> {
@@ -208,7 +230,9 @@ impl Taking<'_> {
         self.place(&mut pieces)?;
         let refs_max = (self.block_len_max() / REF_LEN_MAX).clamp(1, NODE_REFS_MAX);
         let ledger = &self.store.ledger;
-        let before = |segment: &SegmentId| *segment < stamp.position.segment && !self.leave.contains(segment);
+        let before = |segment: &SegmentId| {
+            *segment < stamp.position.segment && (!self.leave.contains(segment) || self.held.contains(segment))
+        };
         let kept: BTreeSet<SegmentId> = ledger.segments().into_iter().filter(before).collect();
         let mut nodes = Vec::new();
         let mut top = Node { level: 0, refs: pieces.clone(), kept: kept.clone() };

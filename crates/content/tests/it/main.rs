@@ -44,7 +44,11 @@ fn open(world: &SimWorld) -> Arc<Store> {
     })
     .unwrap();
     let first = ledger.next_lsn().0 << 20;
-    let settings = StoreSettings { chunks: ChunkParams::new(64, 256, 1024).unwrap(), cache_bytes: 4 << 20 };
+    let settings = StoreSettings {
+        chunks: ChunkParams::new(64, 256, 1024).unwrap(),
+        cache_bytes: 4 << 20,
+        ..StoreSettings::default()
+    };
     Store::new(Arc::new(ledger), Arc::new(index), settings, first)
 }
 

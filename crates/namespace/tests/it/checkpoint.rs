@@ -14,7 +14,7 @@ use crate::support::*;
 /// Small segments and stripes, so that a little data lies in many.
 pub(crate) fn small(world: &SimWorld) -> StoreConfig {
     StoreConfig {
-        ledger: Options { segment_len: 512 << 10, shard_payload_max: 64 << 10, ..Options::default() },
+        ledger: Options { segment_len: 512 << 10, shard_payload_max: 256 << 10, ..Options::default() },
         ..config(world, 2, 1)
     }
 }

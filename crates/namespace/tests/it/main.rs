@@ -12,5 +12,6 @@ mod list;
 mod model;
 mod objects;
 mod random;
+mod reclaim;
 mod stress;
 mod support;

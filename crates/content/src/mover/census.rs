@@ -1,0 +1,125 @@
+//! How much of each segment is still wanted: one pass over the cells.
+
+use std::collections::BTreeMap;
+
+use strata_seam::{ChunkId, SegmentId};
+
+use super::{Choice, Host, MoverReport, Phase};
+use crate::cell::{Place, TABLE_CHUNK, split_cell};
+use crate::error::Result;
+use crate::store::Store;
+
+/// Cells read per step.
+const STEP: usize = 4096;
+/// Bytes a cell counts for the pace.
+const CELL_BYTES: u64 = 100;
+
+/// One complete segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentUse {
+    /// Which.
+    pub segment: SegmentId,
+    /// Stored bytes of chunks that are counted, and of the checkpoint.
+    pub live: u64,
+}
+
+/// What is in the complete segments.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Census {
+    /// In order of number. The segment being written and later ones are not among them.
+    pub segments: Vec<SegmentUse>,
+    /// Bytes that each of them takes on the disks that hold data.
+    pub capacity: u64,
+}
+
+impl Census {
+    /// Bytes of all of them.
+    #[must_use]
+    pub fn occupied(&self) -> u64 {
+        self.segments.len() as u64 * self.capacity
+    }
+
+    /// Bytes still wanted.
+    #[must_use]
+    pub fn live(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.live).sum()
+    }
+
+    /// The segments of a choice, the emptiest first, the oldest first among equals.
+    #[must_use]
+    pub fn chosen(&self, choice: Choice) -> Vec<SegmentUse> {
+        let capacity = self.capacity;
+        let mut chosen: Vec<_> = self
+            .segments
+            .iter()
+            .filter(|segment| match choice {
+                Choice::Below(percent) => segment.live.saturating_mul(100) <= capacity.saturating_mul(percent.into()),
+                Choice::All => true,
+            })
+            .copied()
+            .collect();
+        chosen.sort_by_key(|segment| (segment.live, segment.segment));
+        chosen
+    }
+
+    /// Bytes that a reclaim of this choice would give back.
+    #[must_use]
+    pub fn garbage(&self, choice: Choice) -> u64 {
+        self.chosen(choice).iter().map(|segment| self.capacity.saturating_sub(segment.live)).sum()
+    }
+}
+
+impl Store {
+    /// Counts; `None` if the host called it off. Reads every cell: about a second per million.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn census(&self, host: &mut dyn Host, report: &MoverReport) -> Result<Option<Census>> {
+        self.mover.status.lock().phase = Phase::Counting;
+        let writing = self.ledger.writing();
+        let mut live: BTreeMap<SegmentId, u64> = self
+            .ledger
+            .segments()
+            .into_iter()
+            .filter(|segment| *segment < writing)
+            .map(|segment| (segment, 0))
+            .collect();
+        let mut from = vec![TABLE_CHUNK];
+        loop {
+            let found = self.range(&from, &[TABLE_CHUNK + 1], STEP)?;
+            let Some((last, _)) = found.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+            for (_, entry) in &found {
+                let Some((count, tail)) = split_cell(&entry.value) else { continue };
+                if count > 0
+                    && let Some(place) = Place::decode(tail)
+                    && let Some(bytes) = live.get_mut(&place.location.segment)
+                {
+                    *bytes += place.stored_share();
+                }
+            }
+            if !host.pace(found.len() as u64 * CELL_BYTES, report) {
+                return Ok(None);
+            }
+        }
+        if let Some(checkpoint) = self.checkpoint() {
+            for (segment, bytes) in checkpoint.bytes_by_segment() {
+                if let Some(live) = live.get_mut(&segment) {
+                    *live += bytes;
+                }
+            }
+        }
+        let segments = live.into_iter().map(|(segment, live)| SegmentUse { segment, live }).collect();
+        let census = Census { segments, capacity: self.ledger.segment_capacity() };
+        let mut status = self.mover.status.lock();
+        (status.occupied, status.live) = (census.occupied(), census.live());
+        Ok(Some(census))
+    }
+
+    /// Whether a chunk is condemned: an ingest takes it for absent.
+    pub(crate) fn is_condemned(&self, id: &ChunkId) -> bool {
+        let condemned = self.condemned.read();
+        !condemned.is_empty() && condemned.contains(id)
+    }
+}

@@ -1,0 +1,290 @@
+//! One round after the other; the argument is in the module above.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use strata_chunk::BlockDirectory;
+use strata_ledger::Class;
+use strata_seam::{ChunkId, Lsn, SegmentId};
+
+use super::relocate::Packer;
+use super::{Choice, Host, MoverReport, Phase, ROUND_BYTES_MAX, ROUND_CHUNKS_MAX};
+use crate::cell::{self, split_cell};
+use crate::checkpoint::{Taken, parse_directory};
+use crate::error::{ContentError, Result};
+use crate::store::Store;
+
+/// Cells removed in one commit: the writer's lock is held for some milliseconds.
+const DROP_STEP: usize = 1024;
+/// Chunks looked at between two calls of the host.
+const LOOK_STEP: usize = 4096;
+/// Share of the room kept back in a full set that one round may fill, so that its checkpoint has room too.
+const RESERVE_SHARE: u64 = 4;
+
+/// See [`Store::reclaim`].
+pub(super) fn reclaim(store: &Arc<Store>, choice: Choice, host: &mut dyn Host) -> Result<MoverReport> {
+    let mut report = MoverReport::default();
+    store.mover.status.lock().report = report.clone();
+    // Segments that were taken up and could not be freed: not again in this reclaim, so that it ends.
+    let mut left = BTreeSet::new();
+    // What is moved goes behind: it is not taken up again.
+    let end = store.ledger.writing();
+    loop {
+        let Some(census) = store.census(host, &report)? else { break };
+        let mut chosen = census.chosen(choice);
+        chosen.retain(|segment| segment.segment < end && !left.contains(&segment.segment));
+        if chosen.is_empty() {
+            break;
+        }
+        let full = store.ledger.status().full;
+        let limit = if full { census.capacity * 2 / RESERVE_SHARE } else { ROUND_BYTES_MAX };
+        let mut bytes = 0;
+        let victims: Vec<SegmentId> = chosen
+            .iter()
+            .take_while(|segment| {
+                bytes += segment.live;
+                bytes <= limit || segment.live == bytes
+            })
+            .map(|segment| segment.segment)
+            .collect();
+        report.rounds += 1;
+        let mut round = Round {
+            store,
+            host,
+            report,
+            victims: BTreeMap::new(),
+            keep: BTreeSet::new(),
+            condemned: Vec::new(),
+            backlog: chosen.len() as u64,
+        };
+        let done = round.run(&victims, full);
+        round.absolve();
+        let taken_up: Vec<_> = round.victims.keys().copied().collect();
+        report = round.report;
+        store.mover.status.lock().report = report.clone();
+        let more = done?;
+        let held: BTreeSet<_> = store.ledger.segments().into_iter().collect();
+        left.extend(taken_up.into_iter().filter(|segment| held.contains(segment)));
+        if !more {
+            break;
+        }
+    }
+    Ok(report)
+}
+
+struct Round<'a> {
+    store: &'a Arc<Store>,
+    host: &'a mut dyn Host,
+    report: MoverReport,
+    /// The chunks that the frames of each segment name.
+    victims: BTreeMap<SegmentId, Vec<ChunkId>>,
+    /// Victims that are not freed after all.
+    keep: BTreeSet<SegmentId>,
+    /// Chunks that nobody counted when they were looked at, with their segment.
+    condemned: Vec<(ChunkId, SegmentId)>,
+    backlog: u64,
+}
+
+impl Round<'_> {
+    /// `false` if the host ended it.
+    fn run(&mut self, victims: &[SegmentId], full: bool) -> Result<bool> {
+        let store = self.store;
+        let mut packer = Packer::new(store);
+        let mut listed = 0;
+        for segment in victims {
+            self.phase(Phase::Moving(*segment));
+            let chunks = self.list(*segment);
+            listed += chunks.len();
+            self.victims.insert(*segment, chunks);
+            if !self.sort_out(*segment)? {
+                return Ok(false);
+            }
+            self.report.segments += 1;
+            self.backlog = self.backlog.saturating_sub(1);
+            if listed >= ROUND_CHUNKS_MAX {
+                break;
+            }
+        }
+        let epoch = store.guards.advance();
+        for segment in self.victims.keys().copied().collect::<Vec<_>>() {
+            self.phase(Phase::Moving(segment));
+            if !self.move_all(&mut packer, segment)? {
+                return Ok(false);
+            }
+        }
+        self.finish_moving(&mut packer)?;
+        if !self.wait_for(epoch) {
+            // Whoever is still there may rely on what is condemned: those segments stay for now.
+            let waiting: BTreeSet<_> = self.condemned.iter().map(|(_, segment)| *segment).collect();
+            self.report.segments_waiting += waiting.len() as u64;
+            self.keep.extend(waiting);
+        } else {
+            let revived = self.drop_condemned()?;
+            for (id, segment) in revived {
+                packer.take(&id, segment, &mut self.report)?;
+            }
+            self.finish_moving(&mut packer)?;
+        }
+        self.absolve();
+        self.keep.append(&mut packer.unreadable);
+        let leave: BTreeSet<SegmentId> =
+            self.victims.keys().copied().filter(|segment| !self.keep.contains(segment)).collect();
+        if leave.is_empty() {
+            return Ok(true);
+        }
+        self.free(&leave, full)
+    }
+
+    /// The chunks that the segment's frames name, in the order they came in.
+    fn list(&mut self, segment: SegmentId) -> Vec<ChunkId> {
+        let mut chunks = Vec::new();
+        let mut strange = 0;
+        let (_, unreadable) = self.store.ledger.walk_segment(segment, &mut |append| {
+            for block in append.blocks {
+                if parse_directory(&block.directory).is_some() {
+                    continue;
+                }
+                match BlockDirectory::decode(&block.directory) {
+                    Ok(directory) => chunks.extend(directory.chunks().iter().map(|entry| entry.id)),
+                    Err(_) => strange += 1,
+                }
+            }
+        });
+        if unreadable + strange > 0 {
+            tracing::error!(%segment, stripes = unreadable + strange, "a segment cannot be read whole: it stays");
+            self.report.unreadable += unreadable + strange;
+            self.keep.insert(segment);
+        }
+        chunks
+    }
+
+    /// Condemns the segment's chunks that nobody counts; `false` if the host ended it.
+    fn sort_out(&mut self, segment: SegmentId) -> Result<bool> {
+        let chunks = self.victims.get(&segment).map(Vec::as_slice).unwrap_or_default();
+        for step in chunks.chunks(LOOK_STEP) {
+            let mut idle = Vec::new();
+            for id in step {
+                if self.store.idle_in(id, segment)? {
+                    idle.push(*id);
+                }
+            }
+            self.condemned.extend(idle.iter().map(|id| (*id, segment)));
+            self.store.condemned.write().extend(idle);
+            if !self.host.pace(step.len() as u64 * 100, &self.report) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Moves what is counted; `false` if the host ended it.
+    fn move_all(&mut self, packer: &mut Packer<'_>, segment: SegmentId) -> Result<bool> {
+        let chunks = std::mem::take(self.victims.entry(segment).or_default());
+        for id in chunks {
+            if self.store.is_condemned(&id) {
+                continue;
+            }
+            let before = self.report.bytes_read + self.report.bytes_moved;
+            packer.take(&id, segment, &mut self.report)?;
+            let bytes = self.report.bytes_read + self.report.bytes_moved - before;
+            if bytes > 0 && !self.host.pace(bytes, &self.report) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What was gathered is durable and its places are in the index when this returns.
+    fn finish_moving(&mut self, packer: &mut Packer<'_>) -> Result<()> {
+        packer.hand_over(&mut self.report)?;
+        if packer.last > Lsn(0) {
+            self.store.ledger.wait(packer.last, Class::Durable)?;
+        }
+        Ok(())
+    }
+
+    fn wait_for(&mut self, epoch: u64) -> bool {
+        if self.condemned.is_empty() {
+            return true;
+        }
+        loop {
+            let holders = self.store.guards.before(epoch);
+            if holders == 0 {
+                return true;
+            }
+            self.phase(Phase::Waiting(holders));
+            if !self.host.wait(holders, &self.report) {
+                return false;
+            }
+        }
+    }
+
+    /// Removes the cells of condemned chunks that are still idle; gives those that were counted meanwhile.
+    fn drop_condemned(&mut self) -> Result<Vec<(ChunkId, SegmentId)>> {
+        let mut revived = Vec::new();
+        for step in self.condemned.chunks(DROP_STEP) {
+            // No block is being handed over from here to the end of the commit: see the module.
+            let still = self.store.appending.write();
+            let dropped = self.store.transact(false, |tx| {
+                let mut dropped = 0;
+                for (id, segment) in step {
+                    if tx.store().idle_in(id, *segment)? {
+                        tx.delete(cell::chunk_key(id));
+                        dropped += 1;
+                    } else {
+                        revived.push((*id, *segment));
+                    }
+                }
+                Ok::<u64, ContentError>(dropped)
+            })?;
+            drop(still);
+            self.report.chunks_dropped += dropped.value;
+        }
+        Ok(revived)
+    }
+
+    /// Nothing is condemned any more.
+    fn absolve(&mut self) {
+        self.store.condemned.write().clear();
+    }
+
+    fn free(&mut self, leave: &BTreeSet<SegmentId>, full: bool) -> Result<bool> {
+        self.phase(Phase::Checkpoint);
+        let (host, report) = (&mut *self.host, &self.report);
+        // In a full set the last room is being used: quickly through.
+        let taken = self.store.take_checkpoint(leave, &mut |bytes| full || host.pace(bytes, report))?;
+        let Taken::Done(done) = taken else { return Ok(taken == Taken::Empty) };
+        self.report.checkpoints += 1;
+        self.report.bytes_moved += done.bytes_written;
+        self.phase(Phase::Freeing);
+        let Some(checkpoint) = self.store.checkpoint() else { return Ok(true) };
+        let capacity = self.store.ledger.segment_capacity();
+        for segment in leave {
+            if *segment < checkpoint.position().segment && !checkpoint.kept().contains(segment) {
+                self.store.ledger.free_segment(*segment)?;
+                self.report.segments_freed += 1;
+                self.report.bytes_freed += capacity;
+            }
+        }
+        Ok(true)
+    }
+
+    fn phase(&self, phase: Phase) {
+        let mut status = self.store.mover.status.lock();
+        status.phase = phase;
+        status.report = self.report.clone();
+        status.backlog = self.backlog;
+    }
+}
+
+impl Store {
+    /// Whether nobody counts the chunk, its place is in `segment`, and it is not on its way to another.
+    fn idle_in(&self, id: &ChunkId, segment: SegmentId) -> Result<bool> {
+        if self.pending.lock().chunks.contains_key(id) {
+            return Ok(false);
+        }
+        let Some(entry) = self.index.get(&cell::chunk_key(id))? else { return Ok(false) };
+        let Some((count, tail)) = split_cell(&entry.value) else { return Ok(false) };
+        Ok(count == 0 && cell::Place::decode(tail).is_some_and(|place| place.location.segment == segment))
+    }
+}

@@ -1,0 +1,225 @@
+//! When the mover runs, and how fast: in the background of a server, and on demand.
+//!
+//! In the background a checkpoint is taken once the log behind the last one is long, so that the rebuild of a lost index stays short.
+//! Segments are counted now and then, at a small share of the time that takes; if enough of them is garbage, or the disks
+//! fill up, the mover takes up those that are worth it. A disk that is nearly full makes it go as fast as it can.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use strata_content::{Choice, Host, MoverReport, Taken, Unpaced};
+use strata_seam::Clock;
+
+use crate::error::Result;
+use crate::namespace::Namespace;
+
+/// How often the background looks whether something is due.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Least time between two countings, in nanoseconds ...
+const COUNT_EVERY_NANOS: u64 = 60_000_000_000;
+/// ... and least multiple of what the last one took.
+const COUNT_SHARE: u64 = 20;
+/// How long the background waits for readers and ingests from before, before it leaves their segments for another time.
+const HOLDERS_WAIT_NANOS: u64 = 30_000_000_000;
+/// Pause between two looks at them.
+const HOLDERS_PAUSE: Duration = Duration::from_millis(20);
+/// Longest the mover sleeps at once, so that a changed rate or an end is noticed.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// Per cent of the disks in use from which any garbage is worth taking up.
+const CROWDED_PERCENT: u64 = 85;
+/// Per cent of a segment that may still be wanted for it to be taken up in the background, and on demand or when crowded.
+const BELOW: u8 = 60;
+const BELOW_ON_DEMAND: u8 = 85;
+/// Share of the complete segments that must be garbage before the background begins.
+const GARBAGE_SHARE: u64 = 10;
+
+/// Ends and wakes the mover's thread.
+#[derive(Default)]
+pub(crate) struct MoverStop {
+    pub(crate) asked: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl MoverStop {
+    pub(crate) fn stop(&self) {
+        self.asked.store(true, Ordering::Release);
+        let _held = self.lock.lock();
+        self.wake.notify_all();
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// `false` once the end is asked for.
+    fn sleep(&self, pause: Duration) -> bool {
+        let mut guard = self.lock.lock();
+        if !self.is_asked() {
+            self.wake.wait_for(&mut guard, pause);
+        }
+        !self.is_asked()
+    }
+}
+
+/// Keeps to the rate, tells how it goes, ends when asked.
+struct Paced<'a> {
+    namespace: &'a Namespace,
+    stop: &'a MoverStop,
+    progress: &'a mut dyn FnMut(&MoverReport) -> bool,
+    /// Monotonic nanoseconds before which nothing more is done.
+    not_before: u64,
+    /// Whether the rate does not count: the disks are full.
+    hurry: bool,
+    /// Since when it waits for the same holders.
+    waiting_since: Option<u64>,
+    wait_nanos: u64,
+}
+
+impl Host for Paced<'_> {
+    fn pace(&mut self, bytes: u64, report: &MoverReport) -> bool {
+        self.waiting_since = None;
+        let clock: &dyn Clock = &*self.namespace.clock;
+        let rate = self.namespace.store.mover_rate();
+        if rate > 0 && !self.hurry {
+            let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate);
+            let now = clock.monotonic_nanos();
+            self.not_before = self.not_before.max(now).saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX));
+            loop {
+                let now = clock.monotonic_nanos();
+                // Small debts are carried on: sleeping for microseconds costs more than it saves.
+                let left = Duration::from_nanos(self.not_before.saturating_sub(now));
+                if left < Duration::from_millis(5) || self.namespace.store.mover_rate() != rate {
+                    break;
+                }
+                if !self.stop.sleep(left.min(SLEEP_MAX)) {
+                    return false;
+                }
+            }
+        }
+        !self.stop.is_asked() && (self.progress)(report)
+    }
+
+    fn wait(&mut self, _holders: usize, report: &MoverReport) -> bool {
+        let now = self.namespace.clock.monotonic_nanos();
+        let since = *self.waiting_since.get_or_insert(now);
+        now.saturating_sub(since) < self.wait_nanos && self.stop.sleep(HOLDERS_PAUSE) && (self.progress)(report)
+    }
+}
+
+impl Namespace {
+    /// Gives back now what deleted content takes, and packs small commits: lets pages go, ends the segment being written, moves
+    /// what is wanted of every segment that is less than 85 % wanted. At full speed; waits up to `patience` for readers and ingests
+    /// that began before, and leaves their segments otherwise. `progress` may end it by `false`; what was done stays done.
+    ///
+    /// # Errors
+    /// Those of the store; nothing is lost, and the next reclaim goes on.
+    pub fn reclaim(&self, patience: Duration, progress: &mut dyn FnMut(&MoverReport) -> bool) -> Result<MoverReport> {
+        while self.store.collect()? > 0 {}
+        self.store.ledger().begin_segment().map_err(strata_content::ContentError::from)?;
+        let choice = Choice::Below(BELOW_ON_DEMAND);
+        if !self.store.ledger().is_started() {
+            // Nobody could end meanwhile, and nothing may sleep.
+            return Ok(self.store.reclaim(choice, &mut Unpaced)?);
+        }
+        let stop = MoverStop::default();
+        let wait_nanos = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        let mut host = Paced {
+            namespace: self,
+            stop: &stop,
+            progress,
+            not_before: 0,
+            hurry: true,
+            waiting_since: None,
+            wait_nanos,
+        };
+        Ok(self.store.reclaim(choice, &mut host)?)
+    }
+
+    /// The background of the mover, until it is told to stop.
+    pub(crate) fn run_mover(&self, stop: &MoverStop) {
+        let mut counted = Counted::default();
+        while stop.sleep(LOOK_EVERY) {
+            if let Err(error) = self.move_if_due(stop, &mut counted) {
+                // Nothing is lost by it, and trying at once would only repeat it.
+                tracing::warn!(error = &error as &dyn std::error::Error, "the mover could not go on; it tries again");
+                stop.sleep(Duration::from_secs(10));
+            }
+        }
+    }
+
+    fn move_if_due(&self, stop: &MoverStop, counted: &mut Counted) -> Result<()> {
+        let store = &self.store;
+        let ledger = store.ledger();
+        let mut quiet = |_: &MoverReport| true;
+        let mut host = Paced {
+            namespace: self,
+            stop,
+            progress: &mut quiet,
+            not_before: 0,
+            hurry: false,
+            waiting_since: None,
+            wait_nanos: HOLDERS_WAIT_NANOS,
+        };
+        if store.log_since_checkpoint() >= store.settings().checkpoint_log_bytes {
+            let report = MoverReport::default();
+            let taken =
+                store.take_checkpoint(&std::collections::BTreeSet::new(), &mut |bytes| host.pace(bytes, &report))?;
+            if let Taken::Done(done) = taken {
+                tracing::info!(pairs = done.pairs, pieces = done.pieces, shared = done.shared, "checkpoint taken");
+            }
+        }
+        let now = self.clock.monotonic_nanos();
+        let room = ledger.space();
+        let crowded = ledger.status().full || room.free.saturating_mul(100) < room.total * (100 - CROWDED_PERCENT);
+        let pause = COUNT_EVERY_NANOS.max(counted.took * COUNT_SHARE);
+        let changed = store.last_commit().0 != counted.at;
+        if !changed || (now.saturating_sub(counted.when) < pause && !ledger.status().full) {
+            return Ok(());
+        }
+        let at = store.last_commit().0;
+        let Some(census) = store.census(&mut host, &MoverReport::default())? else { return Ok(()) };
+        let after = self.clock.monotonic_nanos();
+        *counted = Counted { at, when: after, took: after.saturating_sub(now) };
+        let choice = Choice::Below(if crowded { BELOW_ON_DEMAND } else { BELOW });
+        let garbage = census.garbage(choice);
+        if garbage == 0 || (!crowded && garbage < census.occupied() / GARBAGE_SHARE + census.capacity) {
+            return Ok(());
+        }
+        host.hurry = crowded;
+        let report = store.reclaim(choice, &mut host)?;
+        tracing::info!(
+            segments = report.segments_freed,
+            bytes_freed = report.bytes_freed,
+            bytes_moved = report.bytes_moved,
+            chunks_dropped = report.chunks_dropped,
+            waiting = report.segments_waiting,
+            unreadable = report.unreadable,
+            "space given back"
+        );
+        counted.at = store.last_commit().0;
+        Ok(())
+    }
+}
+
+/// The last counting.
+#[derive(Default)]
+struct Counted {
+    /// The last commit before it.
+    at: u64,
+    when: u64,
+    took: u64,
+}
+
+/// Starts the mover's thread.
+pub(crate) fn spawn_mover(
+    namespace: &Arc<Namespace>,
+) -> std::io::Result<(Arc<MoverStop>, std::thread::JoinHandle<()>)> {
+    let stop = Arc::new(MoverStop::default());
+    let (namespace, theirs) = (Arc::clone(namespace), Arc::clone(&stop));
+    let thread =
+        std::thread::Builder::new().name("strata-mover".to_owned()).spawn(move || namespace.run_mover(&theirs))?;
+    Ok((stop, thread))
+}
