@@ -4,6 +4,8 @@ mod peers;
 mod places;
 mod strata;
 
+pub(crate) use strata::reclaim;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -180,7 +180,9 @@ impl Store {
     /// Bytes of log behind the newest checkpoint: what a rebuild of the index would have to replay.
     #[must_use]
     pub fn log_since_checkpoint(&self) -> u64 {
-        let from = self.checkpoint().map_or(SegmentId(0), |checkpoint| checkpoint.position().segment);
+        let newest = self.checkpoints.newest.lock();
+        let from = newest.as_ref().map_or(SegmentId(0), |checkpoint| checkpoint.position().segment);
+        drop(newest);
         u64::from(self.ledger.writing().0.saturating_sub(from.0)) * self.ledger.segment_capacity()
     }
 

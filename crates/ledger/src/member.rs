@@ -208,11 +208,11 @@ impl Member {
 
     /// Removes a segment file.
     pub(crate) fn remove(&self, segment: SegmentId) -> Result<(), DiskError> {
-        let mut mount = self.mount.lock();
-        mount.open.remove(&segment);
-        let disk = mount.disk(self.slot)?;
-        drop(mount);
-        disk.remove(&layout::segment_name(segment))
+        let disk = self.disk()?;
+        let removed = disk.remove(&layout::segment_name(segment));
+        // Behind it, so that nobody opened it again in between and keeps its room.
+        self.forget(segment);
+        removed
     }
 }
 

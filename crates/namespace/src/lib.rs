@@ -49,6 +49,8 @@ pub use name::{ALIAS_PREFIX, check_bucket};
 pub use namespace::{Identity, Namespace, Settle};
 pub use repair::{LOST_AND_FOUND, RepairStep, Repaired, repair, repair_plan, unreadable_chunks};
 pub use service::{Health, LOCKS_MAX};
-pub use strata_content::{Content, ContentError, Ingest, Reader, StoreSettings as ContentSettings};
+pub use strata_content::{
+    Content, ContentError, Ingest, MoverReport, MoverStatus, Phase, Reader, StoreSettings as ContentSettings,
+};
 pub use types::*;
 pub use upload::{PART_LEN_MIN, PART_NUMBER_MAX};

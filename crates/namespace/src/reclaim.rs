@@ -153,6 +153,9 @@ impl Namespace {
     fn move_if_due(&self, stop: &MoverStop, counted: &mut Counted) -> Result<()> {
         let store = &self.store;
         let ledger = store.ledger();
+        if ledger.status().read_only.is_some() {
+            return Ok(());
+        }
         let mut quiet = |_: &MoverReport| true;
         let mut host = Paced {
             namespace: self,

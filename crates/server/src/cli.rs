@@ -64,6 +64,21 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Give back the space of deleted content now, and pack small commits
+    Reclaim {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// Wait until the server has done it
+        #[arg(long)]
+        wait: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Check every invariant of a store that nobody serves; changes nothing
     Fsck {
         /// Read settings from this TOML file
@@ -142,6 +157,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Status { config, store, json } => {
             crate::status::run(&StoreConfig::load(config.as_deref(), store)?, json)
+        }
+        Command::Reclaim { config, store, wait, json } => {
+            crate::reclaim::run(&StoreConfig::load(config.as_deref(), store)?, wait, json)
         }
         Command::Fsck { config, store, json } => crate::fsck::run(&StoreConfig::load(config.as_deref(), store)?, json),
         Command::User { config, store, action } => {

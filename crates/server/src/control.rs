@@ -34,6 +34,8 @@ const SOCKET: &str = "control.sock";
 pub(crate) enum Request {
     /// What `strata status` shows.
     Status,
+    /// What `strata reclaim` does.
+    Reclaim(crate::reclaim::ReclaimRequest),
     /// What `strata user` does.
     User(UserRequest),
 }

@@ -17,6 +17,7 @@ mod metrics;
 mod mount;
 mod notify;
 mod ready;
+mod reclaim;
 mod running;
 mod scratch;
 mod serve;

@@ -12,6 +12,7 @@ use strata_namespace::Namespace;
 use crate::config::{Config, StoreConfig};
 use crate::control::{Answer, Request};
 use crate::doors_file::Doors;
+use crate::reclaim::Reclaim;
 use crate::store::OpenStore;
 
 const STARTING: u8 = 0;
@@ -26,6 +27,7 @@ pub(crate) struct Running {
     users: Arc<Users>,
     /// Addresses of the doors, without their secrets.
     doors: Mutex<Value>,
+    reclaim: Arc<Reclaim>,
 }
 
 impl Running {
@@ -37,6 +39,7 @@ impl Running {
             namespace: Arc::clone(store.namespace()),
             users,
             doors: Mutex::new(json!({})),
+            reclaim: Arc::default(),
         }
     }
 
@@ -96,6 +99,11 @@ impl Running {
     pub(crate) fn answer(self: Arc<Self>) -> Answer {
         Arc::new(move |request| match request {
             Request::Status => Ok(self.status()),
+            Request::Reclaim(request) => {
+                let running = Arc::clone(&self);
+                let ends = move || running.phase.load(Ordering::Acquire) == DRAINING;
+                self.reclaim.answer(&self.namespace, request, ends)
+            }
             Request::User(request) => crate::user::apply(&self.namespace, &self.users, request),
         })
     }

@@ -57,6 +57,8 @@ pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
         "segment_len": ledger.segment_len,
         "durable": ledger.durable.0,
         "disks": disks.collect::<Vec<_>>(),
+        "mover": crate::reclaim::of_mover(&namespace.store().mover_status()),
+        "log_since_checkpoint": namespace.store().log_since_checkpoint(),
         "space": match space {
             Ok(space) => json!({ "total": space.total, "free": space.free, "inodes": space.inodes }),
             Err(error) => json!({ "error": error.to_string() }),

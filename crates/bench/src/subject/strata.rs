@@ -33,6 +33,16 @@ pub(super) async fn start(options: &Options, below: &Path, doors: &[Door], durab
     Ok(subject)
 }
 
+/// Has the running server at `data` give back what is not wanted and pack what was committed in small pieces.
+///
+/// # Errors
+/// What the command says.
+pub(crate) fn reclaim(options: &Options, data: &Path) -> Result<()> {
+    let done = Command::new(program(options)?).arg("reclaim").arg("--wait").arg("--data").arg(data).output()?;
+    ensure!(done.status.success(), "strata reclaim: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
 impl Subject {
     fn serve(&mut self, options: &Options, doors: &[Door], durability: Durability) -> Result<()> {
         let mut command = Command::new(program(options)?);

@@ -4,7 +4,8 @@
 //! The things are made from program text with a fixed seed. From version to version the tree gets edits in 5 % of its files,
 //! the database changes 1 % of its 4 KiB pages in place, and the image gets insertions that shift what follows. Space is
 //! what the disks hold that is not zero, in pages of 4 KiB, since logs are zero-filled ahead; parity is not counted, so that
-//! both layouts compare with restic, which has none.
+//! both layouts compare with restic, which has none. It is counted after `strata reclaim --wait`, which does at once what a
+//! server does in the background.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -174,6 +175,8 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
         ensure!(back == std::fs::read(&last)?, "the last version came back changed");
         let who = (subject.name.clone(), subject.role);
         let data = subject.data.clone();
+        // What a server does in the background in the course of time: small commits packed, the log's start given back.
+        crate::subject::reclaim(&bench.options, &data)?;
         // What is in memory goes to the disks at the end.
         let stored = subject_ended(field, &data, bench.options.layout)?;
         add(bench, thing, (&who.0, who.1), given, stored, &ours, |outcome| outcome.server_cpu);

@@ -1,0 +1,225 @@
+//! `strata reclaim`: gives back now what deleted content takes, and packs small commits. Through the running server, or on
+//! the store itself where none runs.
+//!
+//! The server does it in a thread of its own and is asked how it goes; so nothing hangs on the command, which may be
+//! interrupted at any time. Ending the server ends it too; what was moved stays moved.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use strata_namespace::{MoverReport, MoverStatus, Namespace, Phase};
+
+use crate::config::{ByteSize, StoreConfig};
+use crate::control;
+use crate::greeting::say;
+use crate::lock::StoreLock;
+use crate::store::OpenStore;
+
+/// How long segments wait for readers and uploads that began before, before they are left for another time.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause between two questions how it goes.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+/// What the command asks of the server.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ReclaimRequest {
+    /// Begin, if none is under way.
+    Start,
+    /// How it goes.
+    Progress,
+}
+
+/// The reclaim that a server was asked for.
+#[derive(Default)]
+pub(crate) struct Reclaim {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Idle,
+    Running,
+    Done(MoverReport),
+    Failed(String),
+}
+
+impl Reclaim {
+    /// Answers a request; `ends` says whether the server is being ended.
+    ///
+    /// # Errors
+    /// That no thread could be started.
+    pub(crate) fn answer(
+        self: &Arc<Self>,
+        namespace: &Arc<Namespace>,
+        request: ReclaimRequest,
+        ends: impl Fn() -> bool + Send + 'static,
+    ) -> anyhow::Result<Value> {
+        let mut state = self.state.lock();
+        if matches!(request, ReclaimRequest::Start) && !matches!(*state, State::Running) {
+            let (own, namespace) = (Arc::clone(self), Arc::clone(namespace));
+            std::thread::Builder::new().name("strata-reclaim".to_owned()).spawn(move || {
+                let done = namespace.reclaim(PATIENCE, &mut |_| !ends());
+                *own.state.lock() = match done {
+                    Ok(report) => State::Done(report),
+                    Err(error) => State::Failed(format!("{:#}", anyhow::Error::from(error))),
+                };
+            })?;
+            *state = State::Running;
+        }
+        let status = namespace.store().mover_status();
+        Ok(match &*state {
+            State::Idle => shown("idle", &status, &status.report),
+            State::Running => shown("running", &status, &status.report),
+            State::Done(report) => shown("done", &status, report),
+            State::Failed(why) => {
+                let mut value = shown("failed", &status, &status.report);
+                value["error"] = json!(why);
+                value
+            }
+        })
+    }
+}
+
+/// The mover as `strata status` shows it.
+pub(crate) fn of_mover(status: &MoverStatus) -> Value {
+    shown(if status.phase == Phase::Idle { "idle" } else { "running" }, status, &status.report)
+}
+
+/// A reclaim as `strata reclaim --json` shows it.
+fn shown(state: &str, status: &MoverStatus, report: &MoverReport) -> Value {
+    let phase = match status.phase {
+        Phase::Idle => "idle".to_owned(),
+        Phase::Counting => "counting".to_owned(),
+        Phase::Moving(segment) => format!("moving segment {segment}"),
+        Phase::Waiting(holders) => format!("waiting for {holders} readers and uploads"),
+        Phase::Checkpoint => "taking a checkpoint".to_owned(),
+        Phase::Freeing => "freeing".to_owned(),
+    };
+    json!({
+        "state": state,
+        "phase": phase,
+        "occupied": status.occupied,
+        "live": status.live,
+        "backlog_segments": status.backlog,
+        "rate": status.rate,
+        "segments": report.segments,
+        "segments_freed": report.segments_freed,
+        "segments_waiting": report.segments_waiting,
+        "bytes_read": report.bytes_read,
+        "bytes_moved": report.bytes_moved,
+        "bytes_freed": report.bytes_freed,
+        "chunks_moved": report.chunks_moved,
+        "chunks_dropped": report.chunks_dropped,
+        "unreadable": report.unreadable,
+        "checkpoints": report.checkpoints,
+    })
+}
+
+/// `strata reclaim`.
+///
+/// # Errors
+/// No store, no right to it, or what the reclaim failed by.
+pub(crate) fn run(config: &StoreConfig, wait: bool, json: bool) -> anyhow::Result<ExitCode> {
+    let end = if StoreLock::holder(&config.data).is_some() {
+        through_server(config, wait, json)?
+    } else {
+        let mut lock = StoreLock::of_existing(&config.data)?;
+        let store = OpenStore::open_existing(config, &mut lock)?;
+        let namespace = Arc::clone(store.namespace());
+        let report = namespace.reclaim(PATIENCE, &mut |report| {
+            let status = namespace.store().mover_status();
+            progress(&shown("running", &status, report), json);
+            true
+        })?;
+        let end = shown("done", &namespace.store().mover_status(), &report);
+        drop(namespace);
+        store.close()?;
+        end
+    };
+    clear_progress(json);
+    if json {
+        say(&format!("{}\n", serde_json::to_string_pretty(&end)?));
+    } else {
+        say(&in_words(&end));
+    }
+    let failed = end["state"] == "failed" || end["unreadable"].as_u64().is_some_and(|count| count > 0);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn through_server(config: &StoreConfig, wait: bool, json: bool) -> anyhow::Result<Value> {
+    let ask = |request| control::ask(&config.data, &control::Request::Reclaim(request));
+    let mut answer = ask(ReclaimRequest::Start)?;
+    while wait && answer["state"] == "running" {
+        progress(&answer, json);
+        std::thread::sleep(ASK_EVERY);
+        answer = ask(ReclaimRequest::Progress)?;
+    }
+    if answer["state"] == "failed" {
+        clear_progress(json);
+        bail!("{}; what was done stays done, nothing is lost", answer["error"].as_str().unwrap_or("it failed"));
+    }
+    Ok(answer)
+}
+
+fn size(value: &Value) -> String {
+    ByteSize(value.as_u64().unwrap_or_default()).to_string()
+}
+
+/// One line that is written over, where somebody watches.
+fn progress(answer: &Value, json: bool) {
+    let mut out = std::io::stderr();
+    if json || !out.is_terminal() {
+        return;
+    }
+    // That nobody sees it is no reason to stop.
+    let _ = write!(
+        out,
+        "\r\x1b[K{}: {} moved, {} freed, {} segments to go",
+        answer["phase"].as_str().unwrap_or("-"),
+        size(&answer["bytes_moved"]),
+        size(&answer["bytes_freed"]),
+        answer["backlog_segments"]
+    );
+    let _ = out.flush();
+}
+
+fn clear_progress(json: bool) {
+    let mut out = std::io::stderr();
+    if !json && out.is_terminal() {
+        let _ = write!(out, "\r\x1b[K");
+    }
+}
+
+fn in_words(end: &Value) -> String {
+    if end["state"] == "running" {
+        return "the server reclaims; --wait waits for it, strata status shows it\n".to_owned();
+    }
+    let mut words = format!(
+        "{} segments freed ({}), {} moved, {} chunks dropped\n",
+        end["segments_freed"],
+        size(&end["bytes_freed"]),
+        size(&end["bytes_moved"]),
+        end["chunks_dropped"]
+    );
+    if end["segments_waiting"].as_u64().is_some_and(|count| count > 0) {
+        words.push_str(&format!(
+            "{} segments stay for now: readers or uploads from before had not ended\n",
+            end["segments_waiting"]
+        ));
+    }
+    if end["unreadable"].as_u64().is_some_and(|count| count > 0) {
+        words.push_str(&format!(
+            "{} chunks or stripes could not be read: their segments stay; run strata fsck\n",
+            end["unreadable"]
+        ));
+    }
+    words
+}
