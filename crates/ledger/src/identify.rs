@@ -29,8 +29,6 @@ pub(crate) struct Supers {
     pub(crate) newest: Superblock,
     /// By disk: the slot that does not hold this disk's newest state.
     next_slot: Vec<usize>,
-    /// By disk: the last generation it is known to hold.
-    told: Vec<u64>,
 }
 
 /// What one disk says about itself.
@@ -263,7 +261,6 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options, clock: Arc<
     let codec = codec(codec_id, newest.geometry)?;
     let mut next_slot: Vec<usize> =
         places.iter().map(|place| place.as_ref().map_or(0, |(_, _, slot)| 1 - slot)).collect();
-    let told = places.iter().map(|place| place.as_ref().map_or(0, |(_, found, _)| found.generation)).collect();
     let mut disks: Vec<Option<Arc<dyn Disk>>> = places.into_iter().map(|place| place.map(|(disk, ..)| disk)).collect();
     for disk in std::mem::take(&mut given.blank) {
         let free = disks.iter().position(Option::is_none).filter(|_| options.adopt_blank);
@@ -290,7 +287,7 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options, clock: Arc<
         freeing: RwLock::new(()),
         making: Mutex::new(()),
     };
-    Ok(Identified { set, supers: Supers { newest: *newest, next_slot, told }, strangers: given.strangers })
+    Ok(Identified { set, supers: Supers { newest: *newest, next_slot }, strangers: given.strangers })
 }
 
 /// Takes the disks that are missing, or were left behind by the last writes, out of `newest`. Returns how many are left:
@@ -300,9 +297,12 @@ fn take_stock(newest: &mut Superblock, places: &[Option<Formatted>]) -> usize {
     for (index, place) in places.iter().enumerate() {
         let (active, whole) = (newest.active >> index & 1 == 1, newest.whole >> index & 1 == 1);
         let own = place.as_ref().map(|(_, superblock, _)| superblock);
-        // Every disk that took part was told of the opening before that was complete; an older image of one was not.
+        // Every disk that took part was told of the opening before that was complete, and of each change before the next
+        // one was begun. An older image of one was not.
         let told = own.is_some_and(|own| {
-            own.generation > 0 && (!newest.appending || own.history.last() == newest.history.last())
+            own.generation > 0
+                && own.generation + 1 >= newest.generation
+                && (!newest.appending || own.history.last() == newest.history.last())
         });
         if (told && active) || (own.is_some() && planted(Bug::StaleDiskTrusted)) {
             current += 1;
@@ -339,14 +339,9 @@ pub(crate) fn codec(id: CodecId, geometry: crate::api::Geometry) -> Result<Codec
 }
 
 impl Supers {
-    /// Notes what the disk that was put into a slot holds: the slot of its newest superblock and its generation.
+    /// Notes which slot holds the newest superblock of the disk that was put into a place.
     pub(crate) fn put_in(&mut self, disk: usize, slot: usize) {
         self.next_slot[disk] = 1 - slot;
-    }
-
-    /// The last generation that this disk is known to hold.
-    pub(crate) fn told(&self, disk: usize) -> u64 {
-        self.told[disk]
     }
 
     /// Writes a changed state to every disk that takes writes. A disk that fails is set aside and the others are told,
@@ -382,10 +377,7 @@ impl Supers {
                 let written = member.disk().and_then(|disk| disk.open(FILE)?.write_at(offset, &slot, mode));
                 match written {
                     Ok(()) if planted(Bug::SuperblockSameSlot) => {}
-                    Ok(()) => {
-                        self.next_slot[index] = 1 - self.next_slot[index];
-                        self.told[index] = self.newest.generation;
-                    }
+                    Ok(()) => self.next_slot[index] = 1 - self.next_slot[index],
                     Err(error) => {
                         member.fail(&error);
                         agreed = false;

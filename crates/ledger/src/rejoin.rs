@@ -70,14 +70,13 @@ impl Ledger {
             if is_apart(&own, newest) || own.rank() > newest.rank() {
                 return Err(apart(&*disk, newest.set));
             }
-            // Just as it was left, or with older content: then its own word is the better one.
-            let as_left = own.generation == supers.told(place);
+            // It may be as it was left or have older content: nobody knows better what it holds than itself.
             let known = match (newest.whole >> place & 1 == 1, newest.active >> place & 1 == 1) {
                 (true, true) => self.shared.durable(),
                 (true, false) => newest.durable_lsn,
                 (false, _) => newest.sound[place],
             };
-            if as_left { known } else { known.min(own.own_sound()) }
+            known.min(own.own_sound())
         };
         self.shared.take_in(&mut writer, place, disk, (slot, sound))
     }

@@ -32,8 +32,10 @@ impl Ledger {
         let mut result = Ok(());
         let freeing = shared.set.freeing.write();
         for member in shared.set.members.iter().filter(|member| member.present()) {
-            if let Err(error) = member.remove(segment) {
-                result = Err(error.into());
+            match member.remove(segment) {
+                // One that is set aside keeps its file like one that is away.
+                Err(error) if member.writable() => result = Err(error.into()),
+                _ => {}
             }
         }
         drop(freeing);
@@ -57,7 +59,8 @@ impl Ledger {
             for segment in segments.filter(|segment| *segment < end && !kept.contains(segment)) {
                 match member.remove(segment) {
                     Ok(()) => removed += 1,
-                    Err(error) => result = Err(error.into()),
+                    Err(error) if member.writable() => result = Err(error.into()),
+                    Err(_) => {}
                 }
             }
         }

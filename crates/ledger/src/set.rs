@@ -85,13 +85,15 @@ impl Set {
         (segments, silent)
     }
 
-    /// The segments of the log, and a bit per disk that could not be asked. A segment that was given back while a disk
-    /// was away is still listed by that disk: it is not part of the log where any disk that is `whole` answers and has
-    /// no file of it.
+    /// The segments of the log, and a bit per disk that could not be asked. A segment that was given back while disks
+    /// were away is still listed by those: it is part of the log only where so many of the disks that are `whole` list
+    /// it that it can be read, or more than can have been away.
     pub(crate) fn segments(&self, whole: u32) -> (BTreeSet<SegmentId>, u32) {
         let (listed, silent) = self.listed();
         let witnesses = whole & !silent;
-        let of_the_log = |on: u32| witnesses == 0 || on & witnesses != 0;
+        let enough = self.data_shards().min(usize::from(self.geometry.parity_shards) + 1);
+        let enough = enough.min(witnesses.count_ones() as usize);
+        let of_the_log = |on: u32| (on & witnesses).count_ones() as usize >= enough;
         (listed.into_iter().filter(|(_, on)| of_the_log(*on)).map(|(segment, _)| segment).collect(), silent)
     }
 

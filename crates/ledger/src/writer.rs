@@ -312,7 +312,10 @@ impl Shared {
             }
             return Err(error);
         }
-        Ok(())
+        // Each disk then says itself up to where it has everything, at most a segment behind: what is healed when it was
+        // away, and by what an older image of it is told from it.
+        let durable = self.durable();
+        self.tell_superblocks(|superblock| superblock.durable_lsn = durable)
     }
 
     /// Has the next segment made once half of this one is used.

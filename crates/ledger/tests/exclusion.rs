@@ -115,7 +115,7 @@ fn sweep(data: u8, parity: u8, step: usize) {
             }
         }
     }
-    assert!(runs > 400 && refused < runs, "{runs} runs, {refused} refused");
+    assert!(runs > 200 && refused < runs, "{runs} runs, {refused} refused");
 }
 
 #[test]
@@ -124,19 +124,19 @@ fn exclusions_of_one_disk_alone_lose_and_refuse_nothing() {
 }
 #[test]
 fn exclusions_of_a_mirror_lose_and_refuse_nothing() {
-    sweep(1, 1, 1);
+    sweep(1, 1, 2);
 }
 #[test]
 fn exclusions_of_two_and_one_lose_and_refuse_nothing() {
-    sweep(2, 1, 1);
+    sweep(2, 1, 4);
 }
 #[test]
 fn exclusions_of_two_and_two_lose_and_refuse_nothing() {
-    sweep(2, 2, 3);
+    sweep(2, 2, 13);
 }
 #[test]
 fn exclusions_of_three_and_two_lose_and_refuse_nothing() {
-    sweep(3, 2, 7);
+    sweep(3, 2, 29);
 }
 
 /// The seed of the rule that a rest below the quorum is never written down: while an opening made the end of the log

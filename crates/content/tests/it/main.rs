@@ -32,9 +32,13 @@ fn create() -> (SimWorld, Arc<Store>) {
 
 /// Opens with an index rebuilt from the whole log.
 fn open(world: &SimWorld) -> Arc<Store> {
+    open_with(world, options())
+}
+
+fn open_with(world: &SimWorld, options: Options) -> Arc<Store> {
     let index = Index::in_memory();
     let clock: Arc<dyn Clock> = world.clock();
-    let ledger = Ledger::open(disks(world), options(), clock, &SimEntropy::new(2), None, &mut |append| {
+    let ledger = Ledger::open(disks(world), options, clock, &SimEntropy::new(2), None, &mut |append| {
         let broken = |error: ContentError| LedgerError::Inconsistent { what: error.to_string() };
         index.apply(append.lsn, &place_blocks(&append.blocks).map_err(broken)?);
         if let Some(commit) = &append.commit {
@@ -226,4 +230,52 @@ proptest! {
         }
         sound(&store, &[&items]);
     }
+}
+
+/// Chunks that a full ledger refused are not stored: whoever brings the same bytes again when there is room must not be
+/// told that they are there.
+#[test]
+fn what_a_full_ledger_refused_is_stored_when_it_comes_again_with_room() {
+    let world = SimWorld::new(7);
+    let geometry = Geometry { data_shards: 2, parity_shards: 1 };
+    let tight = Options {
+        segment_len: 256 << 10,
+        shard_payload_max: 32 << 10,
+        queue_bytes_max: 128 << 10,
+        flush_bytes: 32 << 10,
+        reserve_segments: 0,
+        ..options()
+    };
+    Ledger::format(&disks(&world), geometry, &tight, &*world.clock(), &SimEntropy::new(1)).unwrap();
+    let store = open_with(&world, tight.clone());
+    own(&store, "kept", &noise(1, 50_000));
+    store.ledger().sync().unwrap();
+    let names = ["disk0", "disk1", "disk2"];
+    for name in names {
+        let used: u64 = world.files(name).iter().map(|file| file.len).sum();
+        world.set_capacity(name, used + 1000);
+    }
+    let mut refused = None;
+    for seed in 2..200 {
+        let data = noise(seed, 30_000);
+        let mut ingest = store.ingest(false);
+        let result = ingest.push(&data).and_then(|()| ingest.finish());
+        let written = store.ledger().sync();
+        match result {
+            Ok(_) => written.unwrap(),
+            Err(error) => {
+                assert!(matches!(error, ContentError::Ledger(LedgerError::Full)), "{error:?}");
+                refused = Some(data);
+                break;
+            }
+        }
+    }
+    let refused = refused.expect("the disks are full before long");
+    names.iter().for_each(|name| world.set_capacity(name, 1 << 40));
+    let items = own(&store, "again", &refused);
+    store.ledger().sync().unwrap();
+    assert!(read(&store, &items) == refused);
+    drop(store);
+    world.kill_process();
+    assert!(read(&open_with(&world, tight), &items) == refused, "it is on the disks, not only in memory");
 }
