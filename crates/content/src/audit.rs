@@ -336,3 +336,29 @@ type WhereItLies = (u32, u32, u32, u32);
 fn id_of(key: &[u8]) -> Option<ChunkId> {
     key.get(1..).and_then(|id| <[u8; 32]>::try_from(id).ok()).map(ChunkId)
 }
+
+impl Store {
+    /// The chunks whose blocks lie in stripes that begin at these segments and sectors, in use or not. Reads every cell.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn chunks_in(&self, stripes: &HashSet<(u32, u32)>) -> Result<HashMap<ChunkId, (u32, u32)>> {
+        let mut found = HashMap::new();
+        let mut from = vec![TABLE_CHUNK];
+        loop {
+            let page = self.range(&from, &[TABLE_CHUNK + 1], STEP)?;
+            let Some((last, _)) = page.last() else { return Ok(found) };
+            from.clone_from(last);
+            from.push(0);
+            for (key, entry) in page {
+                let place = split_cell(&entry.value).and_then(|(_, tail)| Place::decode(tail));
+                if let (Some(id), Some(place)) = (id_of(&key), place) {
+                    let stripe = (place.location.segment.0, place.location.sector);
+                    if stripes.contains(&stripe) {
+                        found.insert(id, stripe);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -68,6 +68,34 @@ metrics! {
     SET_DISKS_ACTIVE = Gauge "strata_set_disks_active" [];
     /// Disks of the set.
     SET_DISKS = Gauge "strata_set_disks" [];
+    /// Disks of the set by their state (active, stale, failed, gone, full, read-only, slow, missing).
+    SET_DISKS_BY_STATE = Gauge "strata_set_disks_by_state" ["state"];
+    /// Reads of a disk that failed or did not pass their check, by its place in the set; answered from the others.
+    DISK_READ_ERRORS = Counter "strata_disk_read_errors" ["place"];
+    /// Writes and syncs of a disk that failed.
+    DISK_WRITE_ERRORS = Counter "strata_disk_write_errors" ["place"];
+    /// Reads of a disk whose bytes did not pass their check.
+    DISK_CHECKSUM_FAILURES = Counter "strata_disk_checksum_failures" ["place"];
+    /// Reads rebuilt from the other disks in place of this one.
+    DISK_REBUILT_READS = Counter "strata_disk_rebuilt_reads" ["place"];
+    /// 1 while a disk is so slow that reads are answered from the others, else 0.
+    DISK_READ_AROUND = Gauge "strata_disk_read_around" ["place"];
+    /// 1 while a heal or a scrub runs, else 0.
+    PASS_RUNNING = Gauge "strata_pass_running" ["pass"];
+    /// Bytes of the log that the heal or scrub under way has dealt with, over all disks.
+    PASS_DONE_BYTES = Gauge "strata_pass_done_bytes" ["pass"];
+    /// Bytes of the log that it will have dealt with at its end.
+    PASS_TOTAL_BYTES = Gauge "strata_pass_total_bytes" ["pass"];
+    /// When the last scrub came to its end, in seconds since 1970; 0 if none ever did.
+    SCRUB_ENDED_SECONDS = Gauge "strata_scrub_ended_timestamp_seconds" [];
+    /// Damaged and missing frames that the scrub under way, or else the last one, found.
+    SCRUB_DAMAGED_FRAMES = Gauge "strata_scrub_damaged_frames" [];
+    /// Frames that it wrote anew.
+    SCRUB_HEALED_FRAMES = Gauge "strata_scrub_healed_frames" [];
+    /// Places that it could neither read nor rebuild.
+    SCRUB_UNREADABLE = Gauge "strata_scrub_unreadable_places" [];
+    /// 1 while the scrub is paused by the operator, else 0.
+    SCRUB_PAUSED = Gauge "strata_scrub_paused" [];
     /// 1 while the set takes no changes because its write quorum is lost, else 0.
     SET_READ_ONLY = Gauge "strata_set_read_only" [];
     /// 1 while new data is refused for lack of room, else 0.

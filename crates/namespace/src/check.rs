@@ -270,3 +270,20 @@ impl Namespace {
         affected::affected(self, chunks, &mut pace)
     }
 }
+
+impl Namespace {
+    /// How many files there are: what S3 calls objects. Reads all inodes. `None` if it was told to stop.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn count_files(&self, progress: &mut dyn FnMut(CheckProgress) -> bool) -> Result<Option<u64>> {
+        let mut pace = Pace { at: CheckProgress { what: "inodes", done: 0 }, progress };
+        let mut files = 0;
+        let going = each(&self.store, table(key::TABLE_INODE), &mut pace, |key, value| {
+            let kind = number(&key[1..]).and_then(|ino| Inode::decode(ino, value).ok()).map(|inode| inode.attr.kind);
+            files += u64::from(kind == Some(crate::types::NodeKind::File));
+            Ok(())
+        })?;
+        Ok(going.then_some(files))
+    }
+}

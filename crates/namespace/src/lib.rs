@@ -34,6 +34,7 @@ mod service;
 mod setattr;
 mod staging;
 mod trees;
+mod truth;
 mod types;
 mod upload;
 mod view;
@@ -52,5 +53,6 @@ pub use service::{Health, LOCKS_MAX};
 pub use strata_content::{
     Content, ContentError, Ingest, MoverReport, MoverStatus, Phase, Reader, StoreSettings as ContentSettings,
 };
+pub use truth::{TruthReport, compare_index};
 pub use types::*;
 pub use upload::{PART_LEN_MIN, PART_NUMBER_MAX};

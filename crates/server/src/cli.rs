@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, ConfigError, DoorSettings, StoreConfig, StoreSettings};
+use crate::config::{ByteSize, Config, ConfigError, DoorSettings, StoreConfig, StoreSettings};
+use crate::fsck::FsckOptions;
+use crate::keeper::ScrubAction;
 use crate::lock::InUse;
 
 /// One store, many doors: a local drive, NFS, WebDAV and S3 over the same files, on disks that may fail.
@@ -79,7 +81,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Check every invariant of a store that nobody serves; changes nothing
+    /// Check every invariant, beside the running server or at rest; changes nothing without --repair
     Fsck {
         /// Read settings from this TOML file
         #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
@@ -87,6 +89,61 @@ pub(crate) enum Command {
         /// The store
         #[command(flatten)]
         store: StoreSettings,
+        /// Beside a server, also read and hash every chunk (at rest that is always done)
+        #[arg(long)]
+        contents: bool,
+        /// Say what would be done about each violation, and do it if told to; the store must be at rest
+        #[arg(long)]
+        repair: bool,
+        /// Carry the plan of --repair out without asking
+        #[arg(long, requires = "repair")]
+        yes: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the disks of a store, take one back, put a new one in the place of a lost one
+    #[command(mut_args = |argument| argument.global(true))]
+    Disk {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// What to do
+        #[command(subcommand)]
+        action: DiskAction,
+    },
+    /// Write what disks lack, and prove for every object that it is whole
+    Heal {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read and verify every frame of every disk, and mend what is damaged
+    Scrub {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// Bytes per second over all disks together, such as 100MiB, from now on; 0 for no limit
+        #[arg(long, value_name = "RATE")]
+        pace: Option<ByteSize>,
+        /// Stop the server's scrub until --resume
+        #[arg(long, conflicts_with = "resume")]
+        pause: bool,
+        /// Let the server's scrub go on
+        #[arg(long)]
+        resume: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -103,6 +160,35 @@ pub(crate) enum Command {
         /// What to do
         #[command(subcommand)]
         action: UserAction,
+    },
+}
+
+/// What to do with disks.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum DiskAction {
+    /// Show place, folder and state of each disk
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a disk of the set back that is well again or was found elsewhere, and heal what it lacks
+    Add {
+        /// Its folder
+        folder: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put an empty disk in the place of a lost one, and heal onto it
+    Replace {
+        /// The place, as `strata disk list` shows it
+        place: u8,
+        /// The folder of the new disk; made if it is not there
+        folder: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -161,7 +247,24 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Reclaim { config, store, wait, json } => {
             crate::reclaim::run(&StoreConfig::load(config.as_deref(), store)?, wait, json)
         }
-        Command::Fsck { config, store, json } => crate::fsck::run(&StoreConfig::load(config.as_deref(), store)?, json),
+        Command::Fsck { config, store, contents, repair, yes, json } => {
+            let options = FsckOptions { json, contents, repair, yes };
+            crate::fsck::run(&StoreConfig::load(config.as_deref(), store)?, options)
+        }
+        Command::Disk { config, store, action } => {
+            crate::disks::run(&StoreConfig::load(config.as_deref(), store)?, action)
+        }
+        Command::Heal { config, store, json } => {
+            crate::disks::heal(&StoreConfig::load(config.as_deref(), store)?, json)
+        }
+        Command::Scrub { config, store, pace, pause, resume, json } => {
+            let action = match (pause, resume) {
+                (true, _) => ScrubAction::Pause,
+                (_, true) => ScrubAction::Resume,
+                _ => ScrubAction::Run,
+            };
+            crate::disks::scrub(&StoreConfig::load(config.as_deref(), store)?, pace, action, json)
+        }
         Command::User { config, store, action } => {
             crate::user::run(&StoreConfig::load(config.as_deref(), store)?, action)
         }

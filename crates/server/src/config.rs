@@ -8,6 +8,7 @@
 //! changed nothing.
 
 mod file;
+mod interval;
 mod layout;
 mod listen;
 mod nearest;
@@ -20,10 +21,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+pub(crate) use interval::Interval;
 pub(crate) use layout::{DISKS_MAX, Layout};
 pub(crate) use listen::Listen;
 pub(crate) use remembered::Remembered;
-pub(crate) use resolve::{Config, StoreConfig};
+pub(crate) use resolve::{Config, ScrubSettings, StoreConfig};
 pub(crate) use size::ByteSize;
 
 /// A setting that cannot be used. Nothing has been changed when it is returned.
@@ -166,6 +168,14 @@ pub(crate) struct DoorSettings {
     /// Seconds that running requests are given at shutdown [default: 10]
     #[arg(long, env = "STRATA_DRAIN_SECONDS", value_name = "N")]
     pub(crate) drain_seconds: Option<u16>,
+
+    /// How long after one scrub of all disks the next begins by itself, such as 7d or 12h, or off [default: 7d]
+    #[arg(long, env = "STRATA_SCRUB_INTERVAL", value_name = "TIME")]
+    pub(crate) scrub_interval: Option<Interval>,
+
+    /// Bytes that a scrub reads per second, over all disks together; 0 for no limit [default: 64MiB]
+    #[arg(long, env = "STRATA_SCRUB_PACE", value_name = "SIZE")]
+    pub(crate) scrub_pace: Option<ByteSize>,
 }
 
 impl StoreSettings {
@@ -204,6 +214,8 @@ impl DoorSettings {
             region,
             threads,
             drain_seconds,
+            scrub_interval,
+            scrub_pace,
         } = self;
         Self {
             mount: mount.or(below.mount),
@@ -218,6 +230,8 @@ impl DoorSettings {
             region: region.or(below.region),
             threads: threads.or(below.threads),
             drain_seconds: drain_seconds.or(below.drain_seconds),
+            scrub_interval: scrub_interval.or(below.scrub_interval),
+            scrub_pace: scrub_pace.or(below.scrub_pace),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `DIR/control.sock`: how the commands of the same machine talk to the running server.
 //!
-//! One line of JSON in, one line of JSON out, then the connection ends. Only the user who runs the server and root are
+//! One line of JSON in; lines of progress out while the answer takes long, then the answer, and the connection ends. Whoever
+//! goes away before the answer ends what was asked for. Only the user who runs the server and root are
 //! answered: the kernel says who is asking, so there is no secret to keep.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,13 +17,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio::sync::mpsc::error::TrySendError;
 
+use crate::disks::DiskRequest;
+use crate::keeper::ScrubRequest;
 use crate::user::UserRequest;
 
 /// Longest line either way, in bytes.
 const LINE_LEN_MAX: u64 = 16 << 20;
 /// How long either side may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How often the server says that it is still at work.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// Lines of progress under way; while nobody takes them, further ones are left out.
+const PROGRESS_QUEUE: usize = 16;
 /// Commands that are served at a time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 8;
 /// Name of the socket within the store's folder.
@@ -38,18 +46,32 @@ pub(crate) enum Request {
     Reclaim(crate::reclaim::ReclaimRequest),
     /// What `strata user` does.
     User(UserRequest),
+    /// What `strata fsck` does beside writers.
+    Fsck {
+        /// Whether every chunk is read.
+        contents: bool,
+    },
+    /// What `strata disk` does.
+    Disk(DiskRequest),
+    /// What `strata heal` does.
+    Heal,
+    /// What `strata scrub` does.
+    Scrub(ScrubRequest),
 }
 
 /// What it says.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Reply {
+    Progress(Value),
     Done(Value),
     Refused(String),
 }
 
+/// Told how far an answer is; says whether anybody still waits for it.
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(Value) -> bool;
 /// Answers one request; called on a blocking thread.
-pub(crate) type Answer = Arc<dyn Fn(Request) -> anyhow::Result<Value> + Send + Sync>;
+pub(crate) type Answer = Arc<dyn Fn(Request, Progress<'_>) -> anyhow::Result<Value> + Send + Sync>;
 
 /// The socket of a running server.
 pub(crate) struct ControlSocket {
@@ -85,10 +107,8 @@ impl ControlSocket {
                 Ok((stream, _)) => {
                     let answer = Arc::clone(&answer);
                     tokio::spawn(async move {
-                        match tokio::time::timeout(SILENCE_MAX * 2, converse(stream, answer)).await {
-                            Ok(Err(error)) => tracing::debug!(error = format!("{error:#}"), "a command went away"),
-                            Err(_) => tracing::debug!("a command was silent for too long"),
-                            Ok(Ok(())) => {}
+                        if let Err(error) = converse(stream, answer).await {
+                            tracing::debug!(error = format!("{error:#}"), "a command went away");
                         }
                         drop(slot);
                     });
@@ -104,23 +124,55 @@ impl ControlSocket {
 
 async fn converse(mut stream: tokio::net::UnixStream, answer: Answer) -> anyhow::Result<()> {
     let asker = stream.peer_cred()?.uid();
-    let reply = if asker == 0 || asker == rustix::process::geteuid().as_raw() {
-        let (reading, _) = stream.split();
-        let mut line = String::new();
-        tokio::io::BufReader::new(reading.take(LINE_LEN_MAX)).read_line(&mut line).await?;
-        match serde_json::from_str(&line) {
-            Ok(request) => match tokio::task::spawn_blocking(move || answer(request)).await? {
-                Ok(value) => Reply::Done(value),
-                Err(error) => Reply::Refused(format!("{error:#}")),
-            },
-            Err(error) => Reply::Refused(format!("the request is not understood: {error}; is this another version?")),
+    let (reading, mut writing) = stream.split();
+    if asker != 0 && asker != rustix::process::geteuid().as_raw() {
+        let why = format!("user {asker} may not command this server; become the user who runs it, or root");
+        return write(&mut writing, &Reply::Refused(why)).await;
+    }
+    let mut reading = tokio::io::BufReader::new(reading.take(LINE_LEN_MAX));
+    let mut line = String::new();
+    tokio::time::timeout(SILENCE_MAX, reading.read_line(&mut line)).await.context("it asked nothing")??;
+    let request = match serde_json::from_str(&line) {
+        Ok(request) => request,
+        Err(error) => {
+            let why = format!("the request is not understood: {error}; is this another version?");
+            return write(&mut writing, &Reply::Refused(why)).await;
         }
-    } else {
-        Reply::Refused(format!("user {asker} may not command this server; become the user who runs it, or root"))
     };
-    let mut line = serde_json::to_vec(&reply)?;
+    let (sender, mut progress) = tokio::sync::mpsc::channel(PROGRESS_QUEUE);
+    let mut answering = tokio::task::spawn_blocking(move || {
+        answer(request, &mut |value| match sender.try_send(value) {
+            Ok(()) | Err(TrySendError::Full(_)) => true,
+            Err(TrySendError::Closed(_)) => false,
+        })
+    });
+    let mut rest = [0; 1];
+    let mut alive = tokio::time::interval(SIGN_OF_LIFE);
+    alive.reset();
+    loop {
+        // Leaving this loop drops the queue, which tells the one who answers that nobody waits any more.
+        tokio::select! {
+            biased;
+            Some(value) = progress.recv() => within(write(&mut writing, &Reply::Progress(value))).await?,
+            answered = &mut answering => {
+                let reply = answered?.map_or_else(|error| Reply::Refused(format!("{error:#}")), Reply::Done);
+                return within(write(&mut writing, &reply)).await;
+            }
+            read = reading.read(&mut rest) => anyhow::ensure!(read? > 0, "it did not wait for the answer"),
+            _ = alive.tick() => within(write(&mut writing, &Reply::Progress(Value::Null))).await?,
+        }
+    }
+}
+
+/// Nobody is waited for longer than [`SILENCE_MAX`] to take a line.
+async fn within(writing: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::time::timeout(SILENCE_MAX, writing).await.context("it does not listen")?
+}
+
+async fn write(writing: &mut tokio::net::unix::WriteHalf<'_>, reply: &Reply) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
-    stream.write_all(&line).await?;
+    writing.write_all(&line).await?;
     Ok(())
 }
 
@@ -129,20 +181,34 @@ async fn converse(mut stream: tokio::net::UnixStream, answer: Answer) -> anyhow:
 /// # Errors
 /// It does not answer, or it refuses; the refusal is the error's text.
 pub(crate) fn ask(data: &Path, request: &Request) -> anyhow::Result<Value> {
-    let exchange = || {
+    ask_watching(data, request, &mut |_| {})
+}
+
+/// As [`ask`], for what takes long: `progress` is shown how far it is.
+///
+/// # Errors
+/// As for [`ask`].
+pub(crate) fn ask_watching(data: &Path, request: &Request, progress: &mut dyn FnMut(&Value)) -> anyhow::Result<Value> {
+    let begin = || {
         let mut stream = through_folder(data, |path| UnixStream::connect(path))?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         stream.set_write_timeout(Some(SILENCE_MAX))?;
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         stream.write_all(&line)?;
-        let mut answer = String::new();
-        BufReader::new(stream.take(LINE_LEN_MAX)).read_line(&mut answer)?;
-        std::io::Result::Ok(serde_json::from_str(&answer)?)
+        std::io::Result::Ok(BufReader::new(stream))
     };
-    match exchange().with_context(|| format!("the server does not answer on {}", data.join(SOCKET).display()))? {
-        Reply::Done(value) => Ok(value),
-        Reply::Refused(why) => bail!(why),
+    let silent = || format!("the server does not answer on {}", data.join(SOCKET).display());
+    let mut answers = begin().with_context(silent)?;
+    loop {
+        let mut line = String::new();
+        (&mut answers).take(LINE_LEN_MAX).read_line(&mut line).with_context(silent)?;
+        match serde_json::from_str(&line).with_context(silent)? {
+            Reply::Progress(Value::Null) => {}
+            Reply::Progress(value) => progress(&value),
+            Reply::Done(value) => return Ok(value),
+            Reply::Refused(why) => bail!(why),
+        }
     }
 }
 
@@ -169,14 +235,40 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_gets_the_servers_answer() {
-        let value = asked(Arc::new(|_| Ok(serde_json::json!({"set": "4+2"})))).await.unwrap();
+        let value = asked(Arc::new(|_, _| Ok(serde_json::json!({"set": "4+2"})))).await.unwrap();
         assert_eq!(value["set"], "4+2");
     }
 
     #[tokio::test]
     async fn a_refusal_comes_back_in_its_own_words() {
-        let error = asked(Arc::new(|_| bail!("there is no user `nobody`"))).await.unwrap_err();
+        let error = asked(Arc::new(|_, _| bail!("there is no user `nobody`"))).await.unwrap_err();
         assert_eq!(error.to_string(), "there is no user `nobody`");
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_tells_how_far_it_is_and_ends_when_nobody_waits_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ended, end) = std::sync::mpsc::channel();
+        let ended = std::sync::Mutex::new(ended);
+        let answer: Answer = Arc::new(move |_, progress| {
+            while progress(serde_json::json!({"done": 1})) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            ended.lock().unwrap().send(()).unwrap();
+            Ok(Value::Null)
+        });
+        let server = tokio::spawn(ControlSocket::make(folder.path()).unwrap().serve(answer));
+        tokio::task::spawn_blocking(move || {
+            let mut stream = through_folder(folder.path(), |path| UnixStream::connect(path)).unwrap();
+            stream.write_all(b"\"heal\"\n").unwrap();
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).unwrap();
+            assert_eq!(line, "{\"progress\":{\"done\":1}}\n");
+            end.recv_timeout(SILENCE_MAX).unwrap();
+        })
+        .await
+        .unwrap();
+        server.abort();
     }
 
     #[test]

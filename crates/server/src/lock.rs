@@ -103,6 +103,15 @@ impl StoreLock {
         Ok(())
     }
 
+    /// Locks one disk's folder anew: what was at its path before may be another folder.
+    ///
+    /// # Errors
+    /// As for [`StoreLock::take_disks`].
+    pub(crate) fn renew_disk(&mut self, disk: &Path) -> anyhow::Result<()> {
+        self.disks.retain(|(locked, _)| locked != disk);
+        self.take_disks(&[disk.to_owned()])
+    }
+
     /// The process that has the store in `data` open, if any.
     pub(crate) fn holder(data: &Path) -> Option<u32> {
         let mut file = OpenOptions::new().read(true).open(data.join("lock")).ok()?;

@@ -1,21 +1,25 @@
 //! `strata`: one store, many doors. This file reads the command line, starts the runtime and turns results into exit
 //! codes; everything else is in the modules.
 //!
-//! Exit codes: 0 success; 1 the command failed, or `fsck` found violations; 2 a flag, variable or configuration file is
+//! Exit codes: 0 success; 1 the command failed, `fsck` found violations, or a heal left something undone; 2 a flag, variable or configuration file is
 //! wrong; 3 the store is in use by another server; 4 shutdown was cut short, by a second signal or the deadline (what
-//! was acknowledged is safe all the same).
+//! was acknowledged is safe all the same); 5 a check was ended before it was through.
 
+mod bar;
 mod cli;
 mod config;
 mod control;
+mod disks;
 mod doors;
 mod doors_file;
 mod fsck;
 mod greeting;
+mod keeper;
 mod lock;
 mod metrics;
 mod mount;
 mod notify;
+mod passes;
 mod ready;
 mod reclaim;
 mod running;

@@ -4,13 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use strata_door_admin::metrics::{
+    DISK_CHECKSUM_FAILURES, DISK_READ_AROUND, DISK_READ_ERRORS, DISK_REBUILT_READS, DISK_WRITE_ERRORS,
     DOOR_ABORTED_UPLOADS, DOOR_ANSWERS, DOOR_AUTH_FAILURES, DOOR_BROKEN_DOWNLOADS, DOOR_CONNECTIONS, DOOR_IN_FLIGHT,
-    DOOR_LOCKS, DOOR_RECEIVED_BYTES, DOOR_REFUSED_BUSY, DOOR_REQUESTS, DOOR_SENT_BYTES, Samples, Source,
+    DOOR_LOCKS, DOOR_RECEIVED_BYTES, DOOR_REFUSED_BUSY, DOOR_REQUESTS, DOOR_SENT_BYTES, PASS_DONE_BYTES, PASS_RUNNING,
+    PASS_TOTAL_BYTES, SCRUB_DAMAGED_FRAMES, SCRUB_ENDED_SECONDS, SCRUB_HEALED_FRAMES, SCRUB_PAUSED, SCRUB_UNREADABLE,
+    SET_DISKS_BY_STATE, Samples, Source,
 };
 use strata_door_nfs::NfsDoor;
 use strata_door_s3::{S3Door, S3Metrics};
 use strata_door_webdav::WebDavDoor;
 use strata_mount::{MountMetrics, OpKind};
+use strata_namespace::Namespace;
+
+use crate::keeper::Keeper;
 
 /// Classes of HTTP status by their first digit.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -118,5 +124,53 @@ impl Source for MountSource {
         out.put(&DOOR_ANSWERS, &["mount", "error"], errors);
         out.put(&DOOR_RECEIVED_BYTES, &["mount"], self.0.written_bytes());
         out.put(&DOOR_SENT_BYTES, &["mount"], self.0.read_bytes());
+    }
+}
+
+/// Numbers of the disks and of the passes over them.
+pub(crate) struct DiskSource {
+    /// Whose disks.
+    pub(crate) namespace: Arc<Namespace>,
+    /// Who runs passes.
+    pub(crate) keeper: Arc<Keeper>,
+}
+
+impl Source for DiskSource {
+    fn collect(&self, out: &mut Samples) {
+        let status = self.namespace.store().ledger().status();
+        for (state, count) in crate::disks::count_by_state(&status) {
+            out.put(&SET_DISKS_BY_STATE, &[state], count);
+        }
+        for (place, disk) in status.disks.iter().enumerate() {
+            let place = place.to_string();
+            for (metric, value) in [
+                (&DISK_READ_ERRORS, disk.read_errors),
+                (&DISK_WRITE_ERRORS, disk.counters.write_errors),
+                (&DISK_CHECKSUM_FAILURES, disk.counters.checksum_failures),
+                (&DISK_REBUILT_READS, disk.counters.rebuilt_reads),
+                (&DISK_READ_AROUND, u64::from(disk.read_around)),
+            ] {
+                out.put(metric, &[&place], value);
+            }
+        }
+        let keeper = self.keeper.status();
+        let running = &keeper["running"];
+        for pass in ["heal", "scrub"] {
+            let on = running["pass"] == pass;
+            let bytes = |name: &str| if on { running[name].as_u64().unwrap_or(0) } else { 0 };
+            out.put(&PASS_RUNNING, &[pass], u64::from(on));
+            out.put(&PASS_DONE_BYTES, &[pass], bytes("done_bytes"));
+            out.put(&PASS_TOTAL_BYTES, &[pass], bytes("total_bytes"));
+        }
+        let scrub = &keeper["scrub"];
+        for (metric, name) in [
+            (&SCRUB_ENDED_SECONDS, "ended"),
+            (&SCRUB_DAMAGED_FRAMES, "damaged"),
+            (&SCRUB_HEALED_FRAMES, "healed"),
+            (&SCRUB_UNREADABLE, "unreadable"),
+        ] {
+            out.put(metric, &[], scrub[name].as_u64().unwrap_or(0));
+        }
+        out.put(&SCRUB_PAUSED, &[], u64::from(scrub["paused"] == true));
     }
 }

@@ -11,8 +11,10 @@ use strata_namespace::Namespace;
 
 use crate::config::{Config, StoreConfig};
 use crate::control::{Answer, Request};
+use crate::disks::Disks;
 use crate::doors_file::Doors;
 use crate::reclaim::Reclaim;
+use crate::keeper::Keeper;
 use crate::store::OpenStore;
 
 const STARTING: u8 = 0;
@@ -25,6 +27,10 @@ pub(crate) struct Running {
     config: StoreConfig,
     namespace: Arc<Namespace>,
     users: Arc<Users>,
+    keeper: Arc<Keeper>,
+    disks: Arc<Disks>,
+    /// Held by the one check that may run at a time.
+    checking: Mutex<()>,
     /// Addresses of the doors, without their secrets.
     doors: Mutex<Value>,
     reclaim: Arc<Reclaim>,
@@ -32,12 +38,21 @@ pub(crate) struct Running {
 
 impl Running {
     /// A process whose doors are not open yet.
-    pub(crate) fn new(config: &Config, store: &OpenStore, users: Arc<Users>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        store: &OpenStore,
+        users: Arc<Users>,
+        keeper: Arc<Keeper>,
+        disks: Arc<Disks>,
+    ) -> Self {
         Self {
             phase: AtomicU8::new(STARTING),
             config: config.store.clone(),
             namespace: Arc::clone(store.namespace()),
             users,
+            keeper,
+            disks,
+            checking: Mutex::default(),
             doors: Mutex::new(json!({})),
             reclaim: Arc::default(),
         }
@@ -86,6 +101,7 @@ impl Running {
             _ => "stopping",
         };
         let mut status = crate::status::of_store(&self.config, &self.namespace);
+        status["keeper"] = self.keeper.status();
         status["server"] = json!({
             "phase": phase,
             "pid": std::process::id(),
@@ -97,7 +113,7 @@ impl Running {
 
     /// What the control socket answers.
     pub(crate) fn answer(self: Arc<Self>) -> Answer {
-        Arc::new(move |request| match request {
+        Arc::new(move |request, progress| match request {
             Request::Status => Ok(self.status()),
             Request::Reclaim(request) => {
                 let running = Arc::clone(&self);
@@ -105,6 +121,16 @@ impl Running {
                 self.reclaim.answer(&self.namespace, request, ends)
             }
             Request::User(request) => crate::user::apply(&self.namespace, &self.users, request),
+            Request::Disk(request) => self.disks.apply(self.namespace.store().ledger(), &self.keeper, request),
+            Request::Heal => self.keeper.heal(progress),
+            Request::Scrub(request) => self.keeper.scrub(request, progress),
+            Request::Fsck { contents } => {
+                let Some(_one) = self.checking.try_lock() else {
+                    anyhow::bail!("a check runs already; wait until it is through");
+                };
+                let stopping = || self.phase.load(Ordering::Acquire) == DRAINING;
+                crate::fsck::beside_writers(&self.namespace, contents, progress, &stopping)
+            }
         })
     }
 }

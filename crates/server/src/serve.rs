@@ -20,11 +20,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, Listen};
 use crate::control::ControlSocket;
+use crate::disks::Disks;
 use crate::doors::{Credentials, Listeners, OpenDoor, OpenDoors};
 use crate::doors_file::Doors;
 use crate::greeting::{greeting, say};
+use crate::keeper::Keeper;
 use crate::lock::StoreLock;
-use crate::metrics::MountSource;
+use crate::metrics::{DiskSource, MountSource};
 use crate::mount::{self, MountedDoor};
 use crate::notify::notify;
 use crate::running::Running;
@@ -73,10 +75,18 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         opened = opening => opened.context("opening the store was interrupted")??,
         () = signals.next() => return Ok(leave_at_once(config)),
     };
-    let served = serve_store(config, listeners, &store, &mut signals).await;
+    let disks = Arc::new(Disks::new(lock, data));
+    let keeper = Keeper::new(store.namespace(), config.scrub, config.store.disks.clone());
+    let keeping = keeper.start()?;
+    let served = serve_store(config, listeners, &store, (&keeper, &disks), &mut signals).await;
     Doors::withdraw(data);
+    keeper.stop();
+    let kept = tokio::task::spawn_blocking(move || keeping.join()).await.context("the keeper was interrupted")?;
+    if kept.is_err() {
+        tracing::error!("the keeper's thread panicked");
+    }
     let closed = tokio::task::spawn_blocking(move || store.close()).await.context("closing the store was interrupted");
-    drop(lock);
+    drop(disks);
     let code = served?;
     closed??;
     Ok(code)
@@ -87,11 +97,14 @@ async fn serve_store(
     config: &Config,
     listeners: Listeners,
     store: &OpenStore,
+    (keeper, disks): (&Arc<Keeper>, &Arc<Disks>),
     signals: &mut Signals,
 ) -> anyhow::Result<ExitCode> {
     let credentials = Credentials::of(config, store).context("the users cannot be read")?;
-    let running = Arc::new(Running::new(config, store, Arc::clone(&credentials.users)));
-    let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+    let users = Arc::clone(&credentials.users);
+    let running = Arc::new(Running::new(config, store, users, Arc::clone(keeper), Arc::clone(disks)));
+    let mut sources: Vec<Arc<dyn Source>> =
+        vec![Arc::new(DiskSource { namespace: Arc::clone(store.namespace()), keeper: Arc::clone(keeper) })];
     let mounted = match &config.mount {
         Some(path) => {
             let options = MountOptions { allow_other: config.allow_other, ..MountOptions::default() };

@@ -37,15 +37,7 @@ pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> 
 pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
     let ledger = namespace.store().ledger().status();
     let space = namespace.space(&Op::new(Caller::root(Door::Admin)));
-    let disks = ledger.disks.iter().map(|disk| {
-        json!({
-            "disk": disk.label,
-            "state": disk.state.word(),
-            "free": disk.space.map(|space| space.free),
-            "total": disk.space.map(|space| space.total),
-            "read_errors": disk.read_errors,
-        })
-    });
+    let disks = crate::disks::list(&ledger, &[])["disks"].take();
     json!({
         "data": config.data,
         "set": ledger.set.to_string(),
@@ -56,9 +48,9 @@ pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
         "segments": ledger.segments,
         "segment_len": ledger.segment_len,
         "durable": ledger.durable.0,
-        "disks": disks.collect::<Vec<_>>(),
         "mover": crate::reclaim::of_mover(&namespace.store().mover_status()),
         "log_since_checkpoint": namespace.store().log_since_checkpoint(),
+        "disks": disks,
         "space": match space {
             Ok(space) => json!({ "total": space.total, "free": space.free, "inodes": space.inodes }),
             Err(error) => json!({ "error": error.to_string() }),
@@ -82,11 +74,19 @@ fn in_words(status: &Value) -> String {
     if status["full"] == true {
         words.push_str("takes no new content: the disks are full\n");
     }
-    let mut table = plain_table(&["disk", "state", "free", "total", "read errors"]);
+    let mut table = plain_table(&["place", "disk", "state", "free", "total", "read errors"]);
     for disk in status["disks"].as_array().into_iter().flatten() {
-        table.add_row([text(&disk["disk"]), text(&disk["state"]), size(&disk["free"]), size(&disk["total"])]);
+        table.add_row([
+            disk["place"].to_string(),
+            text(&disk["disk"]),
+            text(&disk["state"]),
+            size(&disk["free"]),
+            size(&disk["total"]),
+            disk["read_errors"].to_string(),
+        ]);
     }
     words.push_str(&format!("\n{table}\n"));
+    words.push_str(&of_keeper(&status["keeper"]));
     match status["server"].as_object() {
         None => words.push_str("\nno server runs on it\n"),
         Some(server) => {
@@ -98,5 +98,34 @@ fn in_words(status: &Value) -> String {
             words.push_str(&format!("\n{table}\n"));
         }
     }
+    words
+}
+
+/// The pass under way and the scrub, in words; nothing where no server runs.
+fn of_keeper(keeper: &Value) -> String {
+    if keeper.is_null() {
+        return String::new();
+    }
+    let mut words = String::new();
+    let running = &keeper["running"];
+    if let Some(pass) = running["pass"].as_str() {
+        let (done, total) = (running["done_bytes"].as_u64().unwrap_or(0), running["total_bytes"].as_u64().unwrap_or(0));
+        words.push_str(&format!("\n{pass}: {} of {}", ByteSize(done), ByteSize(total)));
+        if let Some(seconds) = running["seconds_left"].as_u64() {
+            words.push_str(&format!(", about {seconds} s left"));
+        }
+        words.push('\n');
+    }
+    let scrub = &keeper["scrub"];
+    let state = match (scrub["paused"] == true, scrub["at"].is_null(), scrub["ended"].is_null()) {
+        (true, ..) => "paused",
+        (_, false, _) => "under way",
+        (.., false) => "came to its end",
+        _ => "none yet",
+    };
+    words.push_str(&format!(
+        "\nlast scrub: {state}; {} frames damaged, {} written anew, {} places unreadable\n",
+        scrub["damaged"], scrub["healed"], scrub["unreadable"]
+    ));
     words
 }

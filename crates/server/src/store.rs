@@ -24,6 +24,8 @@ enum Access {
     Create,
     /// Everything on a store that exists.
     Write,
+    /// As `Write`, without threads: nothing happens but what the caller does.
+    Repair,
     /// Nothing that lasts: changes that opening makes go to memory and are forgotten.
     Look,
 }
@@ -40,7 +42,7 @@ impl OpenStore {
     /// # Errors
     /// What keeps it from opening; the disks are then as they were.
     pub(crate) fn open(config: &StoreConfig, lock: &mut StoreLock) -> anyhow::Result<Self> {
-        Self::open_for(config, Access::Create, lock)
+        Self::open_for(config, Access::Create, None, lock)
     }
 
     /// As [`OpenStore::open`], but never creates one.
@@ -48,7 +50,15 @@ impl OpenStore {
     /// # Errors
     /// What keeps it from opening; the disks are then as they were.
     pub(crate) fn open_existing(config: &StoreConfig, lock: &mut StoreLock) -> anyhow::Result<Self> {
-        Self::open_for(config, Access::Write, lock)
+        Self::open_for(config, Access::Write, None, lock)
+    }
+
+    /// As [`OpenStore::open_existing`], with nothing going on but what the caller does.
+    ///
+    /// # Errors
+    /// What keeps it from opening; the disks are then as they were.
+    pub(crate) fn open_to_repair(config: &StoreConfig, lock: &mut StoreLock) -> anyhow::Result<Self> {
+        Self::open_for(config, Access::Repair, None, lock)
     }
 
     /// Opens an existing store without changing a byte of it: what opening repairs is repaired in memory. The index is
@@ -57,31 +67,69 @@ impl OpenStore {
     /// # Errors
     /// What keeps it from opening.
     pub(crate) fn open_to_look(config: &StoreConfig, lock: &mut StoreLock) -> anyhow::Result<Self> {
-        Self::open_for(config, Access::Look, lock)
+        Self::open_for(config, Access::Look, None, lock)
     }
 
-    fn open_for(config: &StoreConfig, access: Access, lock: &mut StoreLock) -> anyhow::Result<Self> {
+    /// The same with an index in a folder of its own, which is changed.
+    ///
+    /// # Errors
+    /// What keeps it from opening.
+    pub(crate) fn open_to_look_at(
+        config: &StoreConfig,
+        index: Option<PathBuf>,
+        lock: &mut StoreLock,
+    ) -> anyhow::Result<Self> {
+        Self::open_for(config, Access::Look, index, lock)
+    }
+
+    /// What such an opening is made with.
+    ///
+    /// # Errors
+    /// Disks that are missing or in use.
+    pub(crate) fn to_look(
+        config: &StoreConfig,
+        index: Option<PathBuf>,
+        lock: &mut StoreLock,
+    ) -> anyhow::Result<strata_namespace::StoreConfig> {
+        Self::settings(config, Access::Look, index, lock)
+    }
+
+    fn settings(
+        config: &StoreConfig,
+        access: Access,
+        index: Option<PathBuf>,
+        lock: &mut StoreLock,
+    ) -> anyhow::Result<strata_namespace::StoreConfig> {
         let disks = find_disks(config, access, lock)?;
         let geometry = Geometry { data_shards: config.layout.data, parity_shards: config.layout.parity };
         let index_cache_bytes = config.cache.0 / INDEX_CACHE_SHARE;
-        let inner = strata_namespace::OpenStore::open(
-            strata_namespace::StoreConfig {
-                disks,
-                create: (access == Access::Create).then_some(geometry),
-                index_dir: (access != Access::Look).then(|| config.data.join("index")),
-                index_cache_bytes,
-                ledger: Options { segment_len: config.segment.0, ..Options::default() },
-                content: strata_content::StoreSettings {
-                    cache_bytes: config.cache.0 - index_cache_bytes,
-                    ..strata_content::StoreSettings::default()
-                },
-                durability: match config.durability {
-                    DurabilityClass::Strict => Durability::Strict,
-                    DurabilityClass::Relaxed => Durability::Relaxed,
-                },
-                owner: (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
-                threads: access != Access::Look,
+        Ok(strata_namespace::StoreConfig {
+            disks,
+            create: (access == Access::Create).then_some(geometry),
+            index_dir: if access == Access::Look { index } else { Some(config.data.join("index")) },
+            index_cache_bytes,
+            ledger: Options { segment_len: config.segment.0, ..Options::default() },
+            content: strata_content::StoreSettings {
+                cache_bytes: config.cache.0 - index_cache_bytes,
+                ..strata_content::StoreSettings::default()
             },
+            durability: match config.durability {
+                DurabilityClass::Strict => Durability::Strict,
+                DurabilityClass::Relaxed => Durability::Relaxed,
+            },
+            owner: (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
+            threads: matches!(access, Access::Create | Access::Write),
+        })
+    }
+
+    fn open_for(
+        config: &StoreConfig,
+        access: Access,
+        index: Option<PathBuf>,
+        lock: &mut StoreLock,
+    ) -> anyhow::Result<Self> {
+        let inner = strata_namespace::OpenStore::open(
+            Self::settings(config, access, index, lock)?,
             Arc::new(SystemClock::new()),
             &SystemEntropy,
         )

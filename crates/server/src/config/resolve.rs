@@ -7,8 +7,8 @@ use std::time::Duration;
 use strata_door_nfs::Cidr;
 
 use super::{
-    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Layout, Listen, NfsSquash, Ports, Remembered,
-    StoreSettings, file,
+    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Interval, Layout, Listen, NfsSquash, Ports,
+    Remembered, StoreSettings, file,
 };
 
 /// Memory for decoded chunks: below, a few readers of one large object would push each other out.
@@ -26,6 +26,20 @@ const NFS_CLIENTS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
 /// Seconds for running requests at shutdown.
 const DRAIN_SECONDS_DEFAULT: u16 = 10;
 const DRAIN_SECONDS_MAX: u16 = 3600;
+
+/// Time between two scrubs, and how fast one reads: a week finds rot before a second disk has it too, and at this pace a
+/// scrub takes a fraction of what disks give.
+const SCRUB_INTERVAL_DEFAULT: Interval = Interval::Every(Duration::from_secs(7 * 24 * 3600));
+const SCRUB_PACE_DEFAULT: ByteSize = ByteSize::mib(64);
+
+/// When the server scrubs by itself, and how fast.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ScrubSettings {
+    /// From the end of one to the beginning of the next; `None` for never.
+    pub(crate) interval: Option<Duration>,
+    /// Bytes per second over all disks; 0 for no limit.
+    pub(crate) pace: u64,
+}
 
 /// Where a store is and how it is opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,6 +85,8 @@ pub(crate) struct Config {
     pub(crate) threads: u16,
     /// Time that running requests are given at shutdown.
     pub(crate) drain: Duration,
+    /// When it scrubs by itself.
+    pub(crate) scrub: ScrubSettings,
 }
 
 impl StoreConfig {
@@ -189,6 +205,13 @@ impl Config {
             region,
             threads,
             drain: Duration::from_secs(drain_seconds.into()),
+            scrub: ScrubSettings {
+                interval: match doors.scrub_interval.unwrap_or(SCRUB_INTERVAL_DEFAULT) {
+                    Interval::Off => None,
+                    Interval::Every(time) => Some(time),
+                },
+                pace: doors.scrub_pace.unwrap_or(SCRUB_PACE_DEFAULT).0,
+            },
             store,
         };
         config.check_addresses_differ()?;
