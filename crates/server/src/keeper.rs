@@ -162,6 +162,7 @@ impl Keeper {
     }
 
     fn work(&self) {
+        self.begin_to_count();
         let mut not_before: [Option<Instant>; 2] = [None, None];
         while !self.is_stopping() {
             self.look_after_disks();
@@ -187,9 +188,22 @@ impl Keeper {
         }
     }
 
+    /// A store that was never scrubbed is due an interval after it was first served, however often it starts in between.
+    fn begin_to_count(&self) {
+        let record = {
+            let mut state = self.state.lock();
+            if state.scrub.ended.is_some() {
+                return;
+            }
+            state.scrub.ended = Some(self.seconds());
+            state.scrub.clone()
+        };
+        self.keep(&record);
+    }
+
     /// Whether a pass is to be run: with the number of the newest request for it.
     fn wanted(&self, kind: Kind, due: bool) -> Option<u64> {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         match kind {
             Kind::Heal if state.heals_wanted > state.heals_done => Some(state.heals_wanted),
             Kind::Heal => (due && self.lacks_frames()).then_some(state.heals_done),
@@ -198,7 +212,7 @@ impl Keeper {
             Kind::Scrub => {
                 let interval = self.settings.interval?;
                 let now = self.seconds();
-                let since = *state.scrub.ended.get_or_insert(now);
+                let since = state.scrub.ended.unwrap_or(now);
                 let begun = state.scrub.at.is_some();
                 (due && (begun || now.saturating_sub(since) >= interval.as_secs())).then_some(state.scrubs_done)
             }

@@ -9,6 +9,7 @@
 mod bad_input;
 mod clients;
 mod commands;
+mod disks;
 mod doors;
 mod drive;
 mod http;

@@ -1,0 +1,255 @@
+//! Disks that go, come back and are replaced under a running server, as an operator does it; heal, scrub and repair.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::commands::status;
+use crate::s3::S3;
+use crate::server::{Place, Server, complaint, run};
+
+/// Objects put by each test, with content that does not compress.
+const OBJECTS: u64 = 12;
+const OBJECT_LEN: usize = 300_000;
+/// How long the keeper may take to notice something.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(&mut next).take(OBJECT_LEN / 8).flatten().collect()
+}
+
+fn put_all(server: &Server<'_>, from: u64) {
+    let s3 = S3::of(server);
+    if from == 0 {
+        s3.make_bucket("box");
+    }
+    for n in from..from + OBJECTS {
+        assert_eq!(s3.send("PUT", &format!("/box/o{n}"), "", &[], &noise(n)).status, 200);
+    }
+}
+
+fn all_are_there(server: &Server<'_>, count: u64) {
+    let s3 = S3::of(server);
+    for n in 0..count {
+        let got = s3.send("GET", &format!("/box/o{n}"), "", &[], b"");
+        assert!(got.status == 200 && got.body == noise(n), "object {n}: {}", got.status);
+    }
+}
+
+/// Runs a command on the store with `--json`; its exit code and what it said.
+fn told(place: &Place, arguments: &[&str]) -> (i32, Value) {
+    let data = place.data_arg();
+    let arguments: Vec<&str> = arguments.iter().copied().chain(["--data", &data, "--json"]).collect();
+    let output = run(&arguments);
+    let said = serde_json::from_slice(&output.stdout);
+    (output.status.code().unwrap_or(-1), said.unwrap_or_else(|_| panic!("{arguments:?}: {}", complaint(&output))))
+}
+
+fn states(place: &Place) -> Vec<String> {
+    let (_, list) = told(place, &["disk", "list"]);
+    list["disks"].as_array().unwrap().iter().map(|disk| disk["state"].as_str().unwrap().to_owned()).collect()
+}
+
+fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let pause = Duration::from_millis(100);
+    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
+        if is() {
+            return;
+        }
+        std::thread::sleep(pause);
+    }
+    panic!("it never came to be: {what}");
+}
+
+fn proves(proof: &Value, objects: u64) {
+    assert_eq!(proof["objects"], objects, "{proof}");
+    assert_eq!(proof["whole"], objects, "{proof}");
+    assert_eq!((&proof["degraded"], &proof["unreadable"]), (&Value::from(0), &Value::from(0)), "{proof}");
+    assert_eq!(proof["complete"], true, "{proof}");
+}
+
+/// Damages bytes in the middle of what a disk holds.
+fn rot(disk: &Path) {
+    let segment = disk.join("seg-00000000");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.iter().rposition(|byte| *byte != 0).unwrap() / 2;
+    bytes[middle..middle + 64].iter_mut().for_each(|byte| *byte ^= 0x55);
+    std::fs::write(&segment, bytes).unwrap();
+}
+
+#[test]
+fn a_disk_deleted_under_a_running_server_is_replaced_and_then_two_others_may_go() {
+    let place = Place::new();
+    let server = place.serve(6, &[]);
+    put_all(&server, 0);
+    std::fs::remove_dir_all(place.data().join("disk3")).unwrap();
+    all_are_there(&server, OBJECTS);
+    put_all(&server, OBJECTS);
+    eventually("the disk is known to be gone", || states(&place)[3] == "gone");
+    let refused = run(&["disk", "replace", "2", "elsewhere", "--data", &place.data_arg()]);
+    assert!(complaint(&refused).contains("is in order"), "{}", complaint(&refused));
+
+    let new = place.beside("new-disk");
+    let (code, healed) = told(&place, &["disk", "replace", "3", &new.display().to_string()]);
+    assert_eq!(code, 0, "{healed}");
+    proves(&healed["proof"], 2 * OBJECTS);
+    assert_eq!(states(&place), ["active"; 6]);
+    all_are_there(&server, 2 * OBJECTS);
+    assert!(server.stop().success());
+
+    for gone in ["disk0", "disk5"] {
+        std::fs::remove_dir_all(place.data().join(gone)).unwrap();
+    }
+    let server = place.serve(6, &[]);
+    all_are_there(&server, 2 * OBJECTS);
+    assert_eq!(states(&place).iter().filter(|state| *state == "missing").count(), 2);
+    // And both come back, onto folders of the same names.
+    for (number, folder) in [(0, "disk0"), (5, "disk5")] {
+        let folder = place.data().join(folder).display().to_string();
+        let (_, healed) = told(&place, &["disk", "replace", &number.to_string(), &folder]);
+        assert_eq!(healed["disks"][number]["healed"].as_u64() > Some(0), true, "{healed}");
+    }
+    assert_eq!(states(&place), ["active"; 6]);
+    let (code, healed) = told(&place, &["heal"]);
+    assert_eq!(code, 0, "{healed}");
+    proves(&healed["proof"], 2 * OBJECTS);
+}
+
+#[test]
+fn a_folder_made_again_empty_is_not_taken_for_the_disk_until_somebody_says_so() {
+    let place = Place::new();
+    let server = place.serve(3, &[]);
+    put_all(&server, 0);
+    let folder = place.data().join("disk1");
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    put_all(&server, OBJECTS);
+    eventually("the disk is known to be gone", || states(&place)[1] == "gone");
+    let refused = run(&["disk", "add", &folder.display().to_string(), "--data", &place.data_arg()]);
+    assert!(complaint(&refused).contains("strata disk replace"), "{}", complaint(&refused));
+    let (code, healed) = told(&place, &["disk", "replace", "1", &folder.display().to_string()]);
+    assert_eq!(code, 0, "{healed}");
+    proves(&healed["proof"], 2 * OBJECTS);
+    assert_eq!(states(&place), ["active"; 3]);
+}
+
+#[test]
+fn a_disk_that_was_away_is_taken_back_and_healed_by_itself() {
+    let place = Place::new();
+    let server = place.serve(3, &[]);
+    put_all(&server, 0);
+    let (folder, away) = (place.data().join("disk2"), place.beside("away"));
+    assert!(server.stop().success());
+    std::fs::rename(&folder, &away).unwrap();
+    let server = place.serve(3, &[]);
+    put_all(&server, OBJECTS);
+    assert_eq!(states(&place)[2], "missing");
+    std::fs::rename(&away, &folder).unwrap();
+    eventually("the disk is back and has everything", || states(&place) == ["active"; 3]);
+    let (code, healed) = told(&place, &["heal"]);
+    assert_eq!(code, 0, "{healed}");
+    proves(&healed["proof"], 2 * OBJECTS);
+    assert_eq!(healed["disks"][2]["missing"], 0, "nothing was left for this heal: {healed}");
+}
+
+#[test]
+fn a_scrub_mends_rot_when_told_to_and_by_itself() {
+    let place = Place::new();
+    let server = place.serve(3, &["--scrub-interval", "off"]);
+    put_all(&server, 0);
+    rot(&place.data().join("disk1"));
+    let (code, scrubbed) = told(&place, &["scrub", "--pace", "512MiB"]);
+    assert_eq!(code, 0, "{scrubbed}");
+    assert_eq!(scrubbed["disks"][1]["healed"], scrubbed["disks"][1]["damaged"]);
+    assert!(scrubbed["disks"][1]["damaged"].as_u64() > Some(0), "{scrubbed}");
+    assert_eq!(told(&place, &["scrub"]).1["disks"][1]["damaged"], 0);
+    told(&place, &["scrub", "--pause"]);
+    assert_eq!(status(&place)["keeper"]["scrub"]["paused"], true);
+    assert!(server.stop().success());
+
+    rot(&place.data().join("disk2"));
+    let server = place.serve(3, &["--scrub-interval", "1s", "--scrub-pace", "0"]);
+    // Paused it stays, over a restart as well.
+    assert_eq!(status(&place)["keeper"]["scrub"]["paused"], true);
+    told(&place, &["scrub", "--resume"]);
+    eventually("the rot is mended", || status(&place)["keeper"]["scrub"]["healed"].as_u64() > Some(0));
+    assert!(server.stop().success());
+    let (code, checked) = told(&place, &["fsck"]);
+    assert_eq!((code, &checked["violations"]), (0, &serde_json::json!([])), "{checked}");
+}
+
+#[test]
+fn a_heal_of_a_resting_store_names_what_cannot_be_read() {
+    let place = Place::new();
+    let server = place.serve(3, &[]);
+    put_all(&server, 0);
+    assert!(server.stop().success());
+    let (code, healed) = told(&place, &["heal"]);
+    assert_eq!(code, 0, "{healed}");
+    proves(&healed["proof"], OBJECTS);
+    // One frame more than the parity can stand for.
+    rot(&place.data().join("disk0"));
+    rot(&place.data().join("disk1"));
+    let (code, healed) = told(&place, &["heal"]);
+    assert_eq!(code, 1, "{healed}");
+    let proof = &healed["proof"];
+    assert!(proof["unreadable"].as_u64() > Some(0), "{healed}");
+    assert!(proof["names"][0]["name"].as_str().unwrap().starts_with("box/o"), "{healed}");
+    let server = place.serve(3, &[]);
+    let s3 = S3::of(&server);
+    let wrong = (0..OBJECTS).filter(|n| s3.send("GET", &format!("/box/o{n}"), "", &[], b"").body != noise(*n)).count();
+    assert_eq!(proof["unreadable"], wrong, "{healed}");
+}
+
+#[test]
+fn fsck_checks_beside_a_server_that_is_being_written_to() {
+    let place = Place::new();
+    let server = place.serve(3, &[]);
+    put_all(&server, 0);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| (1..4).for_each(|round| put_all(&server, round * OBJECTS)));
+        while !writing.is_finished() {
+            let (code, checked) = told(&place, &["fsck", "--contents"]);
+            assert_eq!((code, &checked["violations"]), (0, &serde_json::json!([])), "{checked}");
+            assert_eq!(checked["at_rest"], false);
+        }
+    });
+    let refused = run(&["fsck", "--repair", "--data", &place.data_arg()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(complaint(&refused).contains("stop the server first"));
+}
+
+#[test]
+fn a_repair_says_what_it_would_do_and_does_it_once_it_is_told_to() {
+    let place = Place::new();
+    let server = place.serve(3, &[]);
+    put_all(&server, 0);
+    assert!(server.stop().success());
+    rot(&place.data().join("disk1"));
+    let index = place.data().join("index/db");
+    let mut bytes = std::fs::read(&index).unwrap();
+    let middle = bytes.len() / 3;
+    bytes[middle..].fill(0x5a);
+    std::fs::write(&index, bytes).unwrap();
+
+    let (code, planned) = told(&place, &["fsck", "--repair"]);
+    assert_eq!(code, 1);
+    let plan = planned["plan"].to_string();
+    assert!(plan.contains("write them anew") && plan.contains("build it anew from the log"), "{plan}");
+    assert_eq!(told(&place, &["fsck"]).1["violations"], planned["violations"], "nothing was changed");
+
+    let (code, repaired) = told(&place, &["fsck", "--repair", "--yes"]);
+    assert_eq!(code, 0, "{repaired}");
+    assert_eq!(repaired["after"]["violations"], serde_json::json!([]));
+    assert_eq!(told(&place, &["fsck"]).0, 0);
+    let server = place.serve(3, &[]);
+    all_are_there(&server, OBJECTS);
+}
