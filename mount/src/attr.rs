@@ -6,6 +6,8 @@ use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 use strata_namespace::{Access, Attr, NodeKind, SetTime};
 use strata_seam::{Ino, Timestamp};
 
+use crate::nodes::ino_of;
+
 /// What `st_blksize` says: the unit in which buffered programs (`cp`, `cat`) read and write, in bytes. 128 KiB keeps
 /// the number of requests low without making small copies allocate megabytes.
 pub(crate) const BLOCK_LEN: u32 = 128 * 1024;
@@ -94,9 +96,9 @@ fn rdev_to_fuse(rdev: u64) -> u32 {
     u32::try_from(rdev).unwrap_or(0)
 }
 
-/// An inode number as the name space's type.
+/// The file behind a number of the kernel.
 pub(crate) fn ino(number: INodeNo) -> Ino {
-    Ino(number.0)
+    ino_of(number.0)
 }
 
 /// A time sent by the kernel.

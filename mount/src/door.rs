@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use strata_namespace::{
-    Access, Attr, ErrorKind, Namespace, NewNode, NodeKind, RenameMode, SYMLINK_LEN_MAX, SetAttr, StoreSpace,
+    Access, Attr, ErrorKind, Namespace, NewNode, NodeKind, Op, RenameMode, SYMLINK_LEN_MAX, SetAttr, StoreSpace,
 };
 use strata_seam::Ino;
 
@@ -18,9 +18,10 @@ use crate::dir::OpenDir;
 use crate::errno::Refusal;
 use crate::file::OpenFile;
 use crate::metrics::MountMetrics;
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, Shown, ino_of, validator};
 use crate::notify::Feed;
 use crate::options::MountOptions;
+use crate::refusals::Refusals;
 use crate::slots::Slots;
 
 /// Set-group-id in a mode.
@@ -33,6 +34,7 @@ pub(crate) struct MountDoor {
     pub(crate) callers: Callers,
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) files: Slots<OpenFile>,
+    pub(crate) refusals: Refusals,
     pub(crate) dirs: Slots<OpenDir>,
     pub(crate) metrics: Arc<MountMetrics>,
     pub(crate) pool: Pool,
@@ -46,6 +48,7 @@ impl MountDoor {
             callers: Callers::new(),
             nodes: Arc::new(Nodes::new()),
             files: Slots::new(),
+            refusals: Refusals::default(),
             dirs: Slots::new(),
             metrics: Arc::new(MountMetrics::default()),
             pool: Pool::start(options.threads())?,
@@ -58,8 +61,9 @@ impl MountDoor {
     pub(crate) fn finish(&self) {
         self.pool.finish();
         for file in self.files.drain() {
-            if let Err(error) = self.close_file(&file) {
-                tracing::error!(ino = file.ino().0, errno = error.0, "closing a file left open at unmount failed");
+            let ino = file.ino();
+            if let Err(error) = self.close_file(file) {
+                tracing::error!(ino = ino.0, errno = error.0, "closing a file left open at unmount failed");
             }
         }
         self.dirs.drain();
@@ -80,8 +84,25 @@ impl MountDoor {
         }
     }
 
-    pub(crate) fn getattr(&self, who: Identity, ino: Ino) -> Result<Attr, Refusal> {
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.getattr(op, ino))?)
+    pub(crate) fn getattr(&self, who: Identity, number: u64) -> Result<Shown, Refusal> {
+        let attr = self.callers.run(&self.ns, who, |op| self.ns.getattr(op, ino_of(number)))?;
+        self.shown(number, attr)
+    }
+
+    /// The file's attributes as an inode of the kernel is to have them. Read before the node is looked at, so that
+    /// attributes of a new content find the node past.
+    fn shown(&self, number: u64, attr: Attr) -> Result<Shown, Refusal> {
+        let Some(node) = self.nodes.get(number) else { return Ok(Shown { number, attr, lasting: true }) };
+        let kept = match node.kept() {
+            None => None,
+            Some(kept) => match self.ns.getattr(&self.callers.root_op(), kept) {
+                Ok(kept) => Some(kept),
+                // The last who had it open is closing it.
+                Err(e) if e.kind == ErrorKind::Stale => None,
+                Err(e) => return Err(e.into()),
+            },
+        };
+        Ok(node.show(attr, kept.as_ref()))
     }
 
     /// Changes attributes. `handle` is the open file the kernel names, if any; `by_kernel` says that the kernel itself
@@ -89,38 +110,57 @@ impl MountDoor {
     pub(crate) fn setattr(
         &self,
         who: Identity,
-        ino: Ino,
+        number: u64,
         mut set: SetAttr,
         handle: Option<u64>,
         by_kernel: bool,
-    ) -> Result<Attr, Refusal> {
-        if set.size.is_some()
-            && let Some(file) = handle.and_then(|handle| self.files.get(handle))
-            && file.writable()
-        {
-            set.by_handle = true;
-            file.note_wrote();
+    ) -> Result<Shown, Refusal> {
+        let (ino, file) = (ino_of(number), handle.and_then(|handle| self.files.get(handle)));
+        if set.size.is_some() {
+            match file.filter(|file| file.writable()) {
+                Some(file) => {
+                    set.by_handle = true;
+                    self.joins_present(&file);
+                    file.note_wrote();
+                }
+                // By name: the name leads to another content now, and the kernel looks again.
+                None if handle.is_none() && self.nodes.get(number).is_some_and(|node| node.is_past()) => {
+                    return Err(Refusal(libc::ESTALE));
+                }
+                None => {}
+            }
         }
         // The kernel leaves clearing set-id bits to this side (HANDLE_KILLPRIV_V2): always after a change of owner.
         if (set.uid.is_some() || set.gid.is_some()) && set.mode.is_none() {
-            let before = self.getattr(who, ino)?;
+            let before = self.callers.run(&self.ns, who, |op| self.ns.getattr(op, ino))?;
             if before.kind != NodeKind::Directory {
                 set.mode = without_set_id(before.mode);
             }
         }
-        let attr = if by_kernel {
-            self.ns.setattr(&self.callers.root_op(), ino, &set)?
+        let change = |op: &Op| {
+            op.watch(ino);
+            let attr = self.ns.setattr(op, ino, &set)?;
+            Ok((attr, op.watched(ino).map(|(found, _)| validator(&found))))
+        };
+        let (attr, found) = if by_kernel {
+            change(&self.callers.root_op())?
         } else if set.mode.is_some() || set.gid.is_some() {
             // Whether set-group-id may stay and which groups may be given depends on all groups, without a refusal.
-            self.ns.setattr(&self.callers.full_op(&self.ns, who), ino, &set)?
+            change(&self.callers.full_op(&self.ns, who))?
         } else {
-            self.callers.run(&self.ns, who, |op| self.ns.setattr(op, ino, &set))?
+            self.callers.run(&self.ns, who, change)?
         };
         let attr = if set.size.is_some() && who.uid != 0 { self.clear_set_id(attr)? } else { attr };
-        if let Some(node) = self.nodes.get(ino.0) {
-            node.wrote(&attr);
+        let node = self.nodes.get(number);
+        if set.size.is_some() {
+            self.changed_here(number, node.as_deref(), found, &attr);
+            if let Some(node) = &node {
+                node.resized(&attr);
+            }
+        } else if let Some(node) = node.filter(|node| !node.is_past()) {
+            node.wrote(found, &attr);
         }
-        Ok(attr)
+        self.shown(number, attr)
     }
 
     /// Clears set-id bits after a write or truncation by somebody without the privilege to keep them.

@@ -5,14 +5,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use strata_namespace::{Attr, Namespace};
+use strata_namespace::{Attr, Op, Pin};
 use strata_seam::Ino;
 
 use crate::attr::{access_of_open, is_sync};
 use crate::caller::Identity;
 use crate::door::MountDoor;
 use crate::errno::Refusal;
-use crate::nodes::Node;
+use crate::nodes::{Admission, Node, Shown, Validator, ino_of, validator};
 
 /// Most bytes one copy by reference covers; the reply counts in 32 bits, and the kernel asks again for the rest.
 const COPY_LEN_MAX: u64 = 0x7fff_f000;
@@ -24,7 +24,10 @@ pub(crate) struct OpenFile {
     writable: bool,
     /// Whether anything was changed through it: the last close then cuts a version.
     wrote: AtomicBool,
+    /// The kernel's inode whose pages it uses; `None` if it is served past them.
     node: Option<Arc<Node>>,
+    /// Keeps it on its content.
+    pin: Arc<Pin>,
 }
 
 impl OpenFile {
@@ -37,6 +40,10 @@ impl OpenFile {
     pub(crate) fn note_wrote(&self) {
         self.wrote.store(true, Ordering::Release);
     }
+    /// Whether the file has other content by now than what was opened.
+    pub(crate) fn is_past(&self) -> bool {
+        self.pin.kept().is_some()
+    }
 }
 
 /// A file that was opened.
@@ -47,6 +54,8 @@ pub(crate) struct Opened {
     pub(crate) keep_cache: bool,
     /// Whether the size and times the kernel has of it may be those of an earlier content.
     pub(crate) attr_stale: bool,
+    /// Whether reads and writes have to come here, because the kernel's pages are those of another content.
+    pub(crate) direct: bool,
 }
 
 /// What the kernel says about a write.
@@ -90,20 +99,76 @@ impl Fallocate {
 }
 
 impl MountDoor {
-    fn opened(&self, who: Identity, attr: &Attr, flags: i32, truncated: bool) -> Opened {
-        let node = self.nodes.get(attr.ino.0);
-        let kept = node.as_ref().is_some_and(|node| node.keep_cache(attr));
-        let attr_stale = node.as_ref().is_some_and(|node| node.misinformed(attr));
-        let writable = access_of_open(flags).write;
-        let file = OpenFile { ino: attr.ino, who, writable, wrote: AtomicBool::new(truncated), node };
-        Opened { handle: self.files.insert(file), keep_cache: kept, attr_stale }
+    /// The pin of an open file's present content, and that content's attributes.
+    fn pin(&self, op: &Op, ino: Ino) -> Result<(Arc<Pin>, Attr), Refusal> {
+        loop {
+            let pin = self.ns.pin(ino);
+            let attr = self.ns.getattr(op, ino)?;
+            if pin.kept().is_none() {
+                return Ok((pin, attr));
+            }
+            self.ns.unpin(op, pin)?;
+        }
     }
 
-    pub(crate) fn open(&self, who: Identity, ino: Ino, flags: i32) -> Result<Opened, Refusal> {
+    /// Makes a handle of a file that was opened, or made and entered; `None` where the kernel's inode stands for another content.
+    fn handle(&self, who: Identity, number: u64, ino: Ino, flags: i32, made: bool) -> Result<Option<Opened>, Refusal> {
+        let op = self.callers.op(who);
+        let truncated = !made && flags & libc::O_TRUNC != 0;
+        let (pin, attr) = self.pin(&op, ino)?;
+        let node = self.nodes.get(number);
+        let admission = node.as_ref().map_or(Admission::Refused, |node| node.admit(&attr, &pin, truncated));
+        let (keep_cache, attr_stale) = match admission {
+            Admission::Admitted { keep_cache, attr_stale } => (keep_cache, attr_stale),
+            Admission::Refused => {
+                self.ns.unpin(&op, pin)?;
+                return Ok(None);
+            }
+        };
+        let writable = access_of_open(flags).write;
+        let file = OpenFile { ino, who, writable, wrote: AtomicBool::new(made || truncated), node, pin };
+        Ok(Some(Opened { handle: self.files.insert(file), keep_cache, attr_stale, direct: false }))
+    }
+
+    /// A handle that is served past the kernel's pages.
+    fn direct_handle(&self, who: Identity, ino: Ino, flags: i32, truncated: bool) -> Opened {
+        let writable = access_of_open(flags).write;
+        let pin = self.ns.pin(ino);
+        let file = OpenFile { ino, who, writable, wrote: AtomicBool::new(truncated), node: None, pin };
+        Opened { handle: self.files.insert(file), keep_cache: true, attr_stale: false, direct: true }
+    }
+
+    /// Opens what the kernel knows as `number`. ESTALE makes the kernel look the name up anew and come back.
+    pub(crate) fn open(&self, who: Identity, number: u64, flags: i32) -> Result<Opened, Refusal> {
+        let ino = ino_of(number);
         let truncate = flags & libc::O_TRUNC != 0;
+        let past = self.nodes.get(number).is_some_and(|node| node.is_past());
+        if past && self.refusals.may_refuse(who.pid, ino) {
+            return Err(Refusal(libc::ESTALE));
+        }
         let attr = self.callers.run(&self.ns, who, |op| self.ns.open(op, ino, access_of_open(flags), truncate))?;
-        let attr = if truncate && who.uid != 0 { self.clear_set_id(attr)? } else { attr };
-        Ok(self.opened(who, &attr, flags, truncate))
+        let opened = self.open_pinned(who, (!past).then_some(number), attr, flags);
+        if opened.is_err() {
+            self.ns.close(&self.callers.op(who), ino, truncate)?;
+        }
+        opened
+    }
+
+    /// The handle of a file that was opened: on the kernel's inode `number`, or past it where that is `None`.
+    fn open_pinned(&self, who: Identity, number: Option<u64>, attr: Attr, flags: i32) -> Result<Opened, Refusal> {
+        let (ino, truncate) = (attr.ino, flags & libc::O_TRUNC != 0);
+        if truncate && who.uid != 0 {
+            self.clear_set_id(attr)?;
+        }
+        let Some(number) = number else { return Ok(self.direct_handle(who, ino, flags, truncate)) };
+        match self.handle(who, number, ino, flags, false)? {
+            Some(opened) => {
+                self.refusals.met(who.pid, ino);
+                Ok(opened)
+            }
+            None if self.refusals.may_refuse(who.pid, ino) => Err(Refusal(libc::ESTALE)),
+            None => Ok(self.direct_handle(who, ino, flags, truncate)),
+        }
     }
 
     /// Creates and opens. The reference of the new entry is counted here: the open file needs its node.
@@ -114,27 +179,38 @@ impl MountDoor {
         name: &OsStr,
         mode: u32,
         flags: i32,
-    ) -> Result<(Attr, Opened), Refusal> {
+    ) -> Result<(Shown, Opened), Refusal> {
         let exclusive = flags & libc::O_EXCL != 0;
         let truncate = flags & libc::O_TRUNC != 0;
         // The mode bounds what others may do; the creator gets what it asked for, even with mode 0.
         let attr = self.callers.run(&self.ns, who, |op| {
             self.ns.create(op, parent, name.as_bytes(), mode & 0o7777, access_of_open(flags), exclusive, truncate)
         })?;
-        self.nodes.entered(&attr);
-        let opened = self.opened(who, &attr, flags, true);
-        Ok((attr, opened))
+        let ino = attr.ino;
+        let shown = self.nodes.enter(attr);
+        let opened = self.handle(who, shown.number, ino, flags, true);
+        match opened {
+            Ok(Some(opened)) => Ok((shown, opened)),
+            // Somebody replaced the file that was here already.
+            Ok(None) => Ok((shown, self.direct_handle(who, ino, flags, true))),
+            Err(refusal) => {
+                self.nodes.forget(shown.number, 1);
+                self.ns.close(&self.callers.op(who), ino, true)?;
+                Err(refusal)
+            }
+        }
     }
 
-    /// Reads through staged writes. Permission was checked at open.
+    /// Reads what was opened, through staged writes. Permission was checked at open.
     pub(crate) fn read(
         &self,
         who: Identity,
-        ino: Ino,
+        handle: u64,
         offset: u64,
         len: usize,
     ) -> Result<impl AsRef<[u8]> + use<>, Refusal> {
-        let data = self.ns.read(&self.callers.op(who), ino, offset, len)?;
+        let file = self.files.get(handle).ok_or(Refusal(libc::EBADF))?;
+        let data = self.ns.read_pinned(&self.callers.op(who), &file.pin, offset, len)?;
         self.metrics.read(data.len());
         Ok(data)
     }
@@ -144,42 +220,45 @@ impl MountDoor {
         &self,
         who: Identity,
         handle: u64,
-        ino: Ino,
+        number: u64,
         offset: u64,
         data: &[u8],
         how: WriteHow,
     ) -> Result<(), Refusal> {
         let op = self.callers.op(who);
+        let (ino, file) = (ino_of(number), self.files.get(handle));
+        // Written back from the cache through a descriptor that is closed already: the node is known by its number.
+        let node = file.as_ref().and_then(|file| file.node.clone()).or_else(|| self.nodes.get(number));
+        if let Some(file) = &file {
+            self.joins_present(file);
+        }
         // The kernel appends at the end it knows. Another door may have moved the end, so the name space decides.
         let append = how.flags & libc::O_APPEND != 0 && !how.from_cache && !self.options.writeback;
+        op.watch(ino);
         let attr = if append {
             let at = self.ns.append(&op, ino, data)?;
             if at != offset {
                 // The kernel put the bytes at the wrong place of its page cache.
-                if let Some(node) = self.nodes.get(ino.0) {
+                if let Some(node) = &node {
                     node.stale();
                 }
-                self.feed.resync(ino.0);
+                self.feed.resync(number);
             }
             self.ns.getattr(&op, ino)?
         } else {
             self.ns.write(&op, ino, offset, data)?
         };
+        // An append tells nothing of what it found; the name space chose the place, and the kernel learns it.
+        let found = match op.watched(ino) {
+            _ if append => node.as_ref().and_then(|node| node.told()),
+            Some((found, _)) => Some(validator(&found)),
+            None => None,
+        };
         let attr = if how.clear_set_id { self.clear_set_id(attr)? } else { attr };
-        match self.files.get(handle) {
-            Some(file) => {
-                file.note_wrote();
-                if let Some(node) = &file.node {
-                    node.wrote(&attr);
-                }
-            }
-            // Written back from the cache through a descriptor that is closed already.
-            None => {
-                if let Some(node) = self.nodes.get(ino.0) {
-                    node.wrote(&attr);
-                }
-            }
+        if let Some(file) = &file {
+            file.note_wrote();
         }
+        self.changed_here(number, node.as_deref(), found, &attr);
         self.metrics.written(data.len());
         if is_sync(how.flags) {
             self.sync(who, ino)?;
@@ -187,10 +266,36 @@ impl MountDoor {
         Ok(())
     }
 
+    /// Before a change through a handle: if its content was replaced meanwhile, the change goes into the new content,
+    /// and so do its reads from now on.
+    pub(crate) fn joins_present(&self, file: &OpenFile) {
+        if file.is_past() {
+            file.pin.follow();
+            if let Some(node) = &file.node {
+                node.stale();
+                self.feed.resync(node.number());
+            }
+        }
+    }
+
+    /// After a change of bytes through `node`, which is known as `number`: its pages are right, those of other
+    /// incarnations of the file are not.
+    pub(crate) fn changed_here(&self, number: u64, node: Option<&Node>, found: Option<Validator>, left: &Attr) {
+        if let Some(node) = node {
+            node.wrote(found, left);
+        }
+        for sibling in self.nodes.siblings(number) {
+            if let Some(sibling) = self.nodes.get(sibling) {
+                sibling.stale();
+            }
+            self.feed.resync(sibling);
+        }
+    }
+
     /// Gives a handle up; what was written through it becomes a version.
     pub(crate) fn release(&self, handle: u64) -> Result<(), Refusal> {
         match self.files.remove(handle) {
-            Some(file) => self.close_file(&file),
+            Some(file) => self.close_file(file),
             None => Err(Refusal(libc::EBADF)),
         }
     }
@@ -200,22 +305,28 @@ impl MountDoor {
         self.files.get(handle).is_none_or(|file| !file.wrote.load(Ordering::Acquire))
     }
 
-    pub(crate) fn close_file(&self, file: &OpenFile) -> Result<(), Refusal> {
+    pub(crate) fn close_file(&self, file: Arc<OpenFile>) -> Result<(), Refusal> {
         let op = self.callers.op(file.who);
-        Ok(self.ns.close(&op, file.ino, file.wrote.load(Ordering::Acquire))?)
+        let closed = self.ns.close(&op, file.ino, file.wrote.load(Ordering::Acquire));
+        // The kernel gives a handle up after the last request for it, so nobody else holds it.
+        if let Some(file) = Arc::into_inner(file) {
+            self.ns.unpin(&op, file.pin)?;
+        }
+        Ok(closed?)
     }
 
     pub(crate) fn fallocate(
         &self,
         who: Identity,
         handle: u64,
-        ino: Ino,
+        number: u64,
         offset: u64,
         len: u64,
         what: Fallocate,
     ) -> Result<(), Refusal> {
-        let op = self.callers.op(who);
+        let (op, ino) = (self.callers.op(who), ino_of(number));
         if let Some(file) = self.files.get(handle) {
+            self.joins_present(&file);
             file.note_wrote();
         }
         match what {
@@ -226,44 +337,46 @@ impl MountDoor {
                 self.ns.fallocate(&op, ino, offset, len, false, !keep_size)?;
             }
         }
-        self.refresh(&self.ns, who, ino)
+        self.refresh(who, number)
     }
 
     /// `SEEK_DATA` and `SEEK_HOLE`; the kernel answers the others itself.
-    pub(crate) fn lseek(&self, who: Identity, ino: Ino, offset: i64, whence: i32) -> Result<i64, Refusal> {
+    pub(crate) fn lseek(&self, who: Identity, handle: u64, offset: i64, whence: i32) -> Result<i64, Refusal> {
+        let file = self.files.get(handle).ok_or(Refusal(libc::EBADF))?;
         let offset = u64::try_from(offset).map_err(|_| Refusal(libc::ENXIO))?;
         let data = match whence {
             libc::SEEK_DATA => true,
             libc::SEEK_HOLE => false,
             _ => return Err(Refusal(libc::EINVAL)),
         };
-        let found = self.ns.seek(&self.callers.op(who), ino, offset, data)?.ok_or(Refusal(libc::ENXIO))?;
+        let found = self.ns.seek_pinned(&self.callers.op(who), &file.pin, offset, data)?.ok_or(Refusal(libc::ENXIO))?;
         i64::try_from(found).map_err(|_| Refusal(libc::EOVERFLOW))
     }
 
-    /// Copies by reference; answers how many bytes.
+    /// Copies by reference between open files, each given as number, handle and offset; answers how many bytes.
     pub(crate) fn copy_range(
         &self,
         who: Identity,
-        from: (Ino, u64),
-        to: (Ino, u64),
-        to_handle: u64,
+        from: (u64, u64, u64),
+        to: (u64, u64, u64),
         len: u64,
     ) -> Result<u32, Refusal> {
         let op = self.callers.op(who);
-        if let Some(file) = self.files.get(to_handle) {
+        if let Some(file) = self.files.get(to.1) {
+            self.joins_present(&file);
             file.note_wrote();
         }
-        let copied = self.ns.copy_range(&op, from, to, len.min(COPY_LEN_MAX))?;
-        self.refresh(&self.ns, who, to.0)?;
+        let source = self.files.get(from.1).map_or(ino_of(from.0), |file| file.pin.source());
+        let copied = self.ns.copy_range(&op, (source, from.2), (ino_of(to.0), to.2), len.min(COPY_LEN_MAX))?;
+        self.refresh(who, to.0)?;
         u32::try_from(copied).map_err(|_| Refusal(libc::EIO))
     }
 
     /// After a change of ours that the kernel knows of but whose new times it has not been told.
-    fn refresh(&self, ns: &Namespace, who: Identity, ino: Ino) -> Result<(), Refusal> {
-        if let Some(node) = self.nodes.get(ino.0) {
-            node.wrote(&ns.getattr(&self.callers.op(who), ino)?);
-        }
+    fn refresh(&self, who: Identity, number: u64) -> Result<(), Refusal> {
+        let attr = self.ns.getattr(&self.callers.op(who), ino_of(number))?;
+        let node = self.nodes.get(number);
+        self.changed_here(number, node.as_deref(), node.as_ref().and_then(|node| node.told()), &attr);
         Ok(())
     }
 }

@@ -9,11 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
     ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
@@ -23,8 +23,9 @@ use crate::attr::{access_of_mask, ino, kind_of_mode, kind_to_fuse, negative, set
 use crate::caller::Identity;
 use crate::door::{MountDoor, rename_mode};
 use crate::errno::Refusal;
-use crate::file::{Fallocate, WriteHow};
+use crate::file::{Fallocate, Opened, WriteHow};
 use crate::metrics::OpKind;
+use crate::nodes::Shown;
 use crate::options::WRITE_LEN_MAX;
 use crate::xattr::Answer;
 
@@ -57,9 +58,10 @@ impl Handler {
         match outcome {
             Ok(attr) => {
                 // Counted before the kernel can send an invalidation or a forget for it.
-                self.door.nodes.entered(&attr);
+                let shown = self.door.nodes.enter(attr);
                 let options = &self.door.options;
-                reply.entry_with_ttls(&options.attr_ttl, &options.entry_ttl, &to_fuse(&attr), GENERATION);
+                let (entry, ttl) = entry_of(&shown, options.attr_ttl);
+                reply.entry_with_ttls(&ttl, &options.entry_ttl, &entry, GENERATION);
             }
             Err(errno) => reply.error(errno),
         }
@@ -77,6 +79,33 @@ fn attempt<T>(door: &MountDoor, kind: OpKind, call: impl FnOnce(&MountDoor) -> R
         door.metrics.error(kind);
         refusal.into()
     })
+}
+
+/// A file as an entry reply tells of it, and how long its attributes may be answered from a cache. The library calls the
+/// kernel's inode by the number in the attributes. Where the two differ, the attributes are void at once and the kernel
+/// asks for those that carry the file's own number.
+fn entry_of(shown: &Shown, ttl: Duration) -> (FileAttr, Duration) {
+    let own = shown.number == shown.attr.ino.0;
+    let attr = FileAttr { ino: INodeNo(shown.number), ..to_fuse(&shown.attr) };
+    (attr, if own { lasting(shown, ttl) } else { Duration::ZERO })
+}
+
+fn lasting(shown: &Shown, ttl: Duration) -> Duration {
+    if shown.lasting { ttl } else { Duration::ZERO }
+}
+
+fn open_flags(opened: &Opened) -> FopenFlags {
+    let mut flags = FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
+    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
+    flags.set(FopenFlags::FOPEN_DIRECT_IO, opened.direct);
+    flags
+}
+
+fn reply_attr(reply: ReplyAttr, outcome: Result<Shown, Errno>, ttl: Duration) {
+    match outcome {
+        Ok(shown) => reply.attr(&lasting(&shown, ttl), &to_fuse(&shown.attr)),
+        Err(errno) => reply.error(errno),
+    }
 }
 
 fn identity(req: &Request) -> Identity {
@@ -150,13 +179,8 @@ impl Filesystem for Handler {
     }
 
     fn getattr(&self, req: &Request, number: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        match self.attempt(OpKind::Getattr, |door| door.getattr(identity(req), ino(number))) {
-            Ok(attr) => {
-                self.door.nodes.told(&attr);
-                reply.attr(&self.door.options.attr_ttl, &to_fuse(&attr));
-            }
-            Err(errno) => reply.error(errno),
-        }
+        let got = self.attempt(OpKind::Getattr, |door| door.getattr(identity(req), number.0));
+        reply_attr(reply, got, self.door.options.attr_ttl);
     }
 
     fn setattr(
@@ -190,13 +214,8 @@ impl Filesystem for Handler {
         let times_only = mode.is_none() && uid.is_none() && gid.is_none() && size.is_none();
         let by_kernel = self.door.options.writeback && ctime.is_some() && times_only;
         let handle = fh.map(|fh| fh.0);
-        match self.attempt(OpKind::Setattr, |door| door.setattr(identity(req), ino(number), set, handle, by_kernel)) {
-            Ok(attr) => {
-                self.door.nodes.told(&attr);
-                reply.attr(&self.door.options.attr_ttl, &to_fuse(&attr));
-            }
-            Err(errno) => reply.error(errno),
-        }
+        let done = self.attempt(OpKind::Setattr, |door| door.setattr(identity(req), number.0, set, handle, by_kernel));
+        reply_attr(reply, done, self.door.options.attr_ttl);
     }
 
     fn readlink(&self, req: &Request, number: INodeNo, reply: ReplyData) {
@@ -266,7 +285,7 @@ impl Filesystem for Handler {
     }
 
     fn open(&self, req: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match self.attempt(OpKind::Open, |door| door.open(identity(req), ino(number), flags.0)) {
+        match self.attempt(OpKind::Open, |door| door.open(identity(req), number.0, flags.0)) {
             Ok(opened) => {
                 if opened.attr_stale
                     && let Some(notifier) = self.notifier.get()
@@ -277,9 +296,7 @@ impl Filesystem for Handler {
                         tracing::debug!(%error, "attributes were not dropped at open");
                     }
                 }
-                let mut answer = FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
-                answer.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
-                reply.opened(FileHandle(opened.handle), answer);
+                reply.opened(FileHandle(opened.handle), open_flags(&opened));
             }
             Err(errno) => reply.error(errno),
         }
@@ -296,11 +313,9 @@ impl Filesystem for Handler {
         reply: ReplyCreate,
     ) {
         match self.attempt(OpKind::Create, |door| door.create(identity(req), ino(parent), name, mode, flags)) {
-            Ok((attr, opened)) => {
-                let mut answer = FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
-                answer.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
-                let ttl = self.door.options.attr_ttl.min(self.door.options.entry_ttl);
-                reply.created(&ttl, &to_fuse(&attr), GENERATION, FileHandle(opened.handle), answer);
+            Ok((shown, opened)) => {
+                let (entry, ttl) = entry_of(&shown, self.door.options.attr_ttl.min(self.door.options.entry_ttl));
+                reply.created(&ttl, &entry, GENERATION, FileHandle(opened.handle), open_flags(&opened));
             }
             Err(errno) => reply.error(errno),
         }
@@ -309,15 +324,15 @@ impl Filesystem for Handler {
     fn read(
         &self,
         req: &Request,
-        number: INodeNo,
-        _fh: FileHandle,
+        _number: INodeNo,
+        fh: FileHandle,
         offset: u64,
         size: u32,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.attempt(OpKind::Read, |door| door.read(identity(req), ino(number), offset, size as usize)) {
+        match self.attempt(OpKind::Read, |door| door.read(identity(req), fh.0, offset, size as usize)) {
             Ok(data) => reply.data(data.as_ref()),
             Err(errno) => reply.error(errno),
         }
@@ -340,7 +355,7 @@ impl Filesystem for Handler {
             from_cache: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
             clear_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
         };
-        match self.attempt(OpKind::Write, |door| door.write(identity(req), fh.0, ino(number), offset, data, how)) {
+        match self.attempt(OpKind::Write, |door| door.write(identity(req), fh.0, number.0, offset, data, how)) {
             // A request carries at most WRITE_LEN_MAX bytes.
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
@@ -410,10 +425,12 @@ impl Filesystem for Handler {
                     dot.ino = INodeNo(item.ino);
                     return reply.add(INodeNo(item.ino), item.offset, name, &ttl, &dot, GENERATION);
                 };
-                let full = reply.add(INodeNo(item.ino), item.offset, name, &ttl, &to_fuse(attr), GENERATION);
-                if !full {
-                    // As with a lookup, but for `.` and `..`, which the kernel does not count.
-                    door.nodes.entered(attr);
+                // As with a lookup, but for `.` and `..`, which the kernel does not count.
+                let shown = door.nodes.enter(attr.clone());
+                let (entry, ttl) = entry_of(&shown, ttl);
+                let full = reply.add(INodeNo(item.ino), item.offset, name, &ttl, &entry, GENERATION);
+                if full {
+                    door.nodes.forget(shown.number, 1);
                 }
                 full
             })
@@ -511,13 +528,13 @@ impl Filesystem for Handler {
     ) {
         let done = self.attempt(OpKind::Fallocate, |door| {
             let what = Fallocate::from_mode(mode).ok_or(Refusal(libc::EOPNOTSUPP))?;
-            door.fallocate(identity(req), fh.0, ino(number), offset, length, what)
+            door.fallocate(identity(req), fh.0, number.0, offset, length, what)
         });
         reply_empty(reply, done);
     }
 
-    fn lseek(&self, req: &Request, number: INodeNo, _fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
-        match self.attempt(OpKind::Lseek, |door| door.lseek(identity(req), ino(number), offset, whence)) {
+    fn lseek(&self, req: &Request, _number: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        match self.attempt(OpKind::Lseek, |door| door.lseek(identity(req), fh.0, offset, whence)) {
             Ok(found) => reply.offset(found),
             Err(errno) => reply.error(errno),
         }
@@ -527,7 +544,7 @@ impl Filesystem for Handler {
         &self,
         req: &Request,
         ino_in: INodeNo,
-        _fh_in: FileHandle,
+        fh_in: FileHandle,
         offset_in: u64,
         ino_out: INodeNo,
         fh_out: FileHandle,
@@ -537,7 +554,7 @@ impl Filesystem for Handler {
         reply: ReplyWrite,
     ) {
         let copied = self.attempt(OpKind::CopyRange, |door| {
-            door.copy_range(identity(req), (ino(ino_in), offset_in), (ino(ino_out), offset_out), fh_out.0, len)
+            door.copy_range(identity(req), (ino_in.0, fh_in.0, offset_in), (ino_out.0, fh_out.0, offset_out), len)
         });
         match copied {
             Ok(copied) => reply.written(copied),

@@ -31,6 +31,7 @@ mod nodes;
 mod notify;
 mod options;
 mod queue;
+mod refusals;
 mod session;
 mod slots;
 mod xattr;

@@ -9,13 +9,14 @@
 //! 4. the new state is in the name space before the change is in the feed, so what the kernel then asks is new;
 //! 5. it is stopped before the mount is unmounted.
 //!
-//! One invalidation is sent by a request thread: an open that finds the kernel's size or times out of date (the change
-//! is on its way here) drops the attributes of the file it opens, else reads through the new descriptor would end at the
-//! old size. Attributes alone wait for nothing but the inode, which that very open holds.
+//! One invalidation is sent by a request thread: an open of a file that is open already and was changed in place (the
+//! change is on its way here) drops the attributes of the file it opens, else reads through the new descriptor would end
+//! at the old size. Attributes alone wait for nothing but the inode, which that very open holds.
 //!
 //! With these, invalidating content is safe even under reads and writes in flight: it waits for their pages, and the
-//! threads that answer them do not wait for it. Content changed elsewhere is invalidated with its pages, so the next
-//! read sees it even in files that stay open; changed attributes are invalidated alone.
+//! threads that answer them do not wait for it. Content changed in place elsewhere is invalidated with its pages, so the
+//! next read sees it even in files that stay open; changed attributes are invalidated alone. Pages of a content that was
+//! replaced while somebody here has it open are left alone: they are what that somebody is to read (see `nodes.rs`).
 //!
 //! A reply computed before a change and installed by the kernel after the invalidation would be stale for its whole
 //! time to live. For names the kernel's directory lock rules that out, for pages the page lock does. For attributes of
@@ -35,7 +36,8 @@ use std::time::{Duration, Instant};
 
 use fuser::{INodeNo, Notifier};
 use parking_lot::Mutex;
-use strata_namespace::Change;
+use strata_namespace::{Caller, Change, Door, Namespace, Op};
+use strata_seam::Ino;
 
 use crate::metrics::MountMetrics;
 use crate::nodes::Nodes;
@@ -128,14 +130,15 @@ pub(crate) fn start(
     feed: Arc<Feed>,
     changes: Receiver<Change>,
     kernel: impl Kernel,
+    sizes: impl Sizes,
     nodes: Arc<Nodes>,
     metrics: Arc<MountMetrics>,
 ) -> io::Result<JoinHandle<()>> {
-    let teller = Teller { kernel, nodes, metrics, again: VecDeque::new(), again_len: 0 };
+    let teller = Teller { kernel, sizes, nodes, metrics, again: VecDeque::new(), again_len: 0 };
     std::thread::Builder::new().name(String::from("strata-fuse-notify")).spawn(move || run(&feed, &changes, teller))
 }
 
-fn run<K: Kernel>(feed: &Feed, changes: &Receiver<Change>, mut teller: Teller<K>) {
+fn run<K: Kernel, S: Sizes>(feed: &Feed, changes: &Receiver<Change>, mut teller: Teller<K, S>) {
     let mut pending = Pending::default();
     while !feed.stop.load(Ordering::Acquire) {
         match changes.recv_timeout(teller.wait(now())) {
@@ -161,16 +164,30 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// Where the present size of a file is asked for.
+pub(crate) trait Sizes: Send + 'static {
+    /// In bytes; zero if there is no such file.
+    fn size(&self, ino: u64) -> u64;
+}
+
+impl Sizes for std::sync::Weak<Namespace> {
+    fn size(&self, ino: u64) -> u64 {
+        let op = Op::new(Caller::root(Door::Mount));
+        self.upgrade().and_then(|ns| ns.getattr(&op, Ino(ino)).ok()).map_or(0, |attr| attr.size)
+    }
+}
+
 /// Sends batches and remembers what to send again.
-struct Teller<K> {
+struct Teller<K, S> {
     kernel: K,
+    sizes: S,
     nodes: Arc<Nodes>,
     metrics: Arc<MountMetrics>,
     again: VecDeque<(Instant, Vec<u64>)>,
     again_len: usize,
 }
 
-impl<K: Kernel> Teller<K> {
+impl<K: Kernel, S: Sizes> Teller<K, S> {
     fn wait(&self, now: Instant) -> Duration {
         self.again.front().map_or(IDLE_WAIT, |(due, _)| due.saturating_duration_since(now).min(IDLE_WAIT))
     }
@@ -196,13 +213,21 @@ impl<K: Kernel> Teller<K> {
 
     /// Drops one inode if the kernel knows it; answers whether it did.
     fn tell_inode(&self, ino: u64, scope: Scope) -> bool {
-        let Some(node) = self.nodes.get(ino) else { return false };
-        if scope == Scope::Data {
+        let nodes = self.nodes.of(ino);
+        for node in &nodes {
+            if scope == Scope::Attr || node.kept().is_some() {
+                // The pages of a content that was replaced stay what they are.
+                self.kernel.drop_inode(node.number(), Scope::Attr);
+                continue;
+            }
+            let size = self.sizes.size(ino);
             // First, so that an open that comes between does not keep the pages.
             node.stale();
+            self.kernel.drop_inode(node.number(), Scope::Data);
+            // What is read from here on has at least this many bytes, so that much may be shown.
+            node.dropped_at(size);
         }
-        self.kernel.drop_inode(ino, scope);
-        true
+        !nodes.is_empty()
     }
 
     fn tell_all(&mut self, now: Instant) {
@@ -244,9 +269,7 @@ impl<K: Kernel> Teller<K> {
         };
         self.again_len -= inos.len();
         for ino in inos {
-            if self.nodes.knows(ino) {
-                self.kernel.drop_inode(ino, Scope::Attr);
-            }
+            self.tell_inode(ino, Scope::Attr);
         }
     }
 }

@@ -87,8 +87,9 @@ pub fn mount(ns: Arc<Namespace>, at: &Path, options: MountOptions) -> Result<Mou
     let kernel = FuseKernel { notifier: session.notifier(), device };
     let requests = std::thread::Builder::new().name(String::from("strata-fuse")).spawn(move || session.run());
     mounted.requests = Some(requests.map_err(failed)?);
+    let sizes = Arc::downgrade(&door.ns);
     let (feed, nodes, metrics) = (Arc::clone(&door.feed), Arc::clone(&door.nodes), Arc::clone(&door.metrics));
-    mounted.notices = Some(notify::start(feed, changes, kernel, nodes, metrics).map_err(failed)?);
+    mounted.notices = Some(notify::start(feed, changes, kernel, sizes, nodes, metrics).map_err(failed)?);
     if options.read_ahead_kib > 0
         && let Some(line) = attach::mounted_at(&at)
     {

@@ -22,6 +22,7 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::{Namespace, Table};
 use crate::permission;
+use crate::pin::Pinned;
 use crate::staging::Staging;
 use crate::types::{Access, Attr, Change, Door, FILE_LEN_MAX, NodeKind, Op};
 use crate::view::View;
@@ -77,6 +78,8 @@ pub(crate) struct OpenFile {
     pub(crate) seal: Mutex<()>,
     /// Whether a sealer has been asked for.
     queued: AtomicBool,
+    /// Who reads the present content and is to stay on it.
+    pub(crate) pinned: Pinned,
 }
 
 /// The part of an open file that its lock guards.
@@ -98,7 +101,7 @@ impl Opens {
         self.table.lock().get(&ino).cloned()
     }
 
-    fn get_or_insert(&self, ino: Ino) -> Arc<OpenFile> {
+    pub(crate) fn get_or_insert(&self, ino: Ino) -> Arc<OpenFile> {
         Arc::clone(self.table.lock().entry(ino).or_default())
     }
 
@@ -107,7 +110,7 @@ impl Opens {
     }
 
     /// Forgets a file that nobody has open and that holds nothing.
-    fn forget_if_idle(&self, ino: Ino) {
+    pub(crate) fn forget_if_idle(&self, ino: Ino) {
         let mut table = self.table.lock();
         let idle = |file: &Arc<OpenFile>| {
             file.handles.load(Ordering::Acquire) == 0

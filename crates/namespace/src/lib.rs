@@ -5,7 +5,7 @@
 //! depends on. [`OpenStore`] puts a whole store together.
 //!
 //! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them; `lookup`,
-//! `create`, `rename`, `setattr` are the tree; `file`, `staging` and `seal` are open files; `object`, `list` and
+//! `create`, `rename`, `setattr` are the tree; `file`, `pin`, `staging` and `seal` are open files; `object`, `list` and
 //! `upload` are S3's view; `trees` and `service` serve single doors; `check` holds the invariants, `repair`
 //! mends what breaks them.
 
@@ -25,6 +25,7 @@ mod namespace;
 mod object;
 mod permission;
 mod reclaim;
+mod pin;
 mod record;
 mod recover;
 mod rename;
@@ -48,6 +49,7 @@ pub use file::{READ_LEN_MAX, STAGED_BYTES_MAX};
 pub use list::LIST_LIMIT_MAX;
 pub use name::{ALIAS_PREFIX, check_bucket};
 pub use namespace::{Identity, Namespace, Settle};
+pub use pin::Pin;
 pub use repair::{LOST_AND_FOUND, RepairStep, Repaired, repair, repair_plan, unreadable_chunks};
 pub use service::{Health, LOCKS_MAX};
 pub use strata_content::{

@@ -195,6 +195,10 @@ impl Namespace {
         match present {
             Some(mut inode) if inode.attr.kind == NodeKind::File => {
                 permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
+                if self.keep_pinned(tx, effects, &inode)? {
+                    // The name leads to other bytes now: who has the old ones open and who asks anew must part.
+                    effects.entry(parent, &shown(tx)?, Some(inode.attr.ino));
+                }
                 if !planted(Bug::OverwriteKeepsOld) {
                     self.replace_content(tx, &mut inode, bucket.versioned)?;
                 }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use strata_seam::Ino;
 
 use super::*;
+use crate::nodes::tests::file;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Told {
@@ -27,6 +28,14 @@ impl Kernel for Notes {
     }
 }
 
+struct NoSizes;
+
+impl Sizes for NoSizes {
+    fn size(&self, _ino: u64) -> u64 {
+        0
+    }
+}
+
 struct Setting {
     feed: Arc<Feed>,
     nodes: Arc<Nodes>,
@@ -41,10 +50,12 @@ fn setting(known: &[u64]) -> Setting {
     let (changes, feed_end) = channel();
     let (notes, told) = channel();
     let nodes = Arc::new(Nodes::new());
-    known.iter().for_each(|&ino| drop(nodes.looked_up(ino)));
+    for &ino in known {
+        nodes.enter(file(ino, 1, 1));
+    }
     let (feed, metrics) = (Arc::new(Feed::default()), Arc::new(MountMetrics::default()));
-    let thread =
-        start(Arc::clone(&feed), feed_end, Notes(notes), Arc::clone(&nodes), Arc::clone(&metrics)).expect("a thread");
+    let thread = start(Arc::clone(&feed), feed_end, Notes(notes), NoSizes, Arc::clone(&nodes), Arc::clone(&metrics))
+        .expect("a thread");
     Setting { feed, nodes, changes: Some(changes), told, thread, metrics }
 }
 
@@ -84,7 +95,7 @@ fn what_the_kernel_does_not_know_costs_no_call() {
 fn an_inode_the_kernel_gets_to_know_during_the_change_is_caught_by_the_second_round() {
     let setting = setting(&[]);
     setting.change(Change::Attr(Ino(8)));
-    setting.nodes.looked_up(8);
+    setting.nodes.enter(file(8, 1, 1));
     // Told once or twice, depending on which of the two came first, but told.
     assert_eq!(setting.next(), Told::Inode(8, Scope::Attr));
     setting.end();

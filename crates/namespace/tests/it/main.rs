@@ -11,6 +11,7 @@ mod files_shared;
 mod list;
 mod model;
 mod objects;
+mod pins;
 mod random;
 mod reclaim;
 mod stress;

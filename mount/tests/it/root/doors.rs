@@ -1,11 +1,13 @@
 //! What other doors change is seen here at once, whatever the kernel had cached.
 
+use std::cell::RefCell;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use strata_namespace::{Condition, RenameMode, SetAttr};
 
-use crate::support::{BUCKET, Drive, other_door, soon};
+use crate::support::{BUCKET, Drive, have, other_door, run, soon};
 
 #[test]
 fn a_name_that_was_missing_appears() {
@@ -30,7 +32,7 @@ fn directories_of_a_key_appear_with_it_and_vanish_with_it() {
 }
 
 #[test]
-fn an_overwritten_object_is_new_in_stat_open_and_files_open_already() {
+fn an_overwritten_object_is_new_in_stat_and_open_and_files_open_already_keep_the_old_one() {
     let Some(drive) = Drive::new() else { return };
     fs::write(drive.at("file"), "old old old").expect("written");
     let open = fs::File::open(drive.at("file")).expect("opened");
@@ -43,7 +45,7 @@ fn an_overwritten_object_is_new_in_stat_open_and_files_open_already() {
     for (round, text) in [&b"new"[..], b"more than before", b"end"].into_iter().enumerate() {
         drive.put("file", text);
         assert_eq!(fs::read(drive.at("file")).expect("read"), text, "a new open, round {round}");
-        soon("the new bytes in an open file", || read() == text[..3]);
+        assert_eq!(&read(), b"old", "a file open already keeps what it was opened on");
         soon("the new size", || fs::metadata(drive.at("file")).expect("there").len() == text.len() as u64);
     }
 }
@@ -113,9 +115,18 @@ fn thousands_of_changes_while_files_are_being_read_and_written_here_end_well() {
             scope.spawn(move || {
                 for n in 0..1500_u32 {
                     let path = drive.at(&format!("key{}", (n + thread) % 20));
-                    // What a read returns while another door replaces the file is a known gap (docs/semantics/mount.md);
-                    // what holds, and is tested here, is that nothing hangs and that the last content is seen.
-                    drop(fs::read(&path));
+                    let key = (n + thread) % 20;
+                    match fs::read(&path) {
+                        Ok(data) => {
+                            let value = u32::from_le_bytes(*data.first_chunk().expect("a value"));
+                            assert!(value < 1500 && value % 20 == key, "foreign bytes in key{key}: {value}");
+                            let whole = value.to_le_bytes().repeat(1 + value as usize % 3000);
+                            let differs = data.iter().zip(&whole).position(|(read, put)| read != put);
+                            let lens = (data.len(), whole.len());
+                            assert!(data == whole, "key{key}, {value}: {lens:?} bytes, first wrong at {differs:?}");
+                        }
+                        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "key{key}"),
+                    }
                     fs::write(drive.at(&format!("mine{thread}-{}", n % 7)), n.to_le_bytes()).expect("written");
                 }
             });
@@ -125,4 +136,122 @@ fn thousands_of_changes_while_files_are_being_read_and_written_here_end_well() {
         let expected = n.to_le_bytes().repeat(1 + n as usize % 3000);
         assert!(fs::read(drive.at(&format!("key{}", n % 20))).expect("read") == expected, "the last of key{}", n % 20);
     }
+}
+
+#[test]
+fn who_has_a_file_open_keeps_its_size_bytes_and_mapping_when_another_door_replaces_it() {
+    let Some(drive) = Drive::new() else { return };
+    if !have("python3") {
+        return;
+    }
+    let (old, new) = (vec![b'o'; 10_000], vec![b'n'; 300_000]);
+    drive.put("file", &old);
+    // The mapping is looked at before and after, the descriptor only after: nothing of it is in the page cache then.
+    let script = "
+import mmap, os, sys
+fd = os.open('file', os.O_RDONLY)
+m = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+assert m[:5000] == b'o' * 5000
+print('open', flush=True)
+sys.stdin.readline()
+assert m[:] == b'o' * 10000
+assert os.fstat(fd).st_size == 10000, os.fstat(fd).st_size
+assert os.lseek(fd, 0, os.SEEK_END) == 10000
+assert os.pread(fd, 1 << 20, 0) == b'o' * 10000
+assert os.pread(fd, 100, 10000) == b''
+assert os.stat('file').st_size == 300000
+assert os.stat('file').st_ino == os.fstat(fd).st_ino
+assert open('file', 'rb').read() == b'n' * 300000
+assert m[:] == b'o' * 10000
+# Through the descriptor's own path there is no name to look up anew: that open gets the new content whole.
+again = os.open('/proc/self/fd/%d' % fd, os.O_RDONLY)
+assert os.pread(again, 1 << 20, 0) == b'n' * 300000
+print('done', flush=True)
+";
+    let mut child = std::process::Command::new("python3")
+        .args(["-c", script])
+        .current_dir(drive.top())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut said = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    assert_eq!(said.next().expect("a line").expect("read"), "open");
+    drive.put("file", &new);
+    soon("the new size", || fs::metadata(drive.at("file")).expect("there").len() == 300_000);
+    child.stdin.take().expect("a pipe").write_all(b"go\n").expect("told");
+    assert_eq!(said.next().expect("a line").expect("read"), "done");
+    assert!(child.wait().expect("ended").success());
+}
+
+#[test]
+fn a_file_followed_while_another_door_appends_grows_without_a_gap() {
+    let Some(drive) = Drive::new() else { return };
+    drive.put("log", b"start\n");
+    let number = drive.attr("log").ino;
+    let file = fs::File::open(drive.at("log")).expect("opened");
+    let (seen, mut written) = (RefCell::new(Vec::new()), b"start\n".to_vec());
+    for round in 0..400 {
+        let line = format!("line {round} {}\n", "x".repeat(round % 90));
+        drive.ns().append(&other_door(), number, line.as_bytes()).expect("appended");
+        written.extend_from_slice(line.as_bytes());
+        if round % 50 == 0 {
+            drive.ns().fsync(&other_door(), number).expect("synced");
+        }
+        soon("the appended line", || file.metadata().expect("there").len() == written.len() as u64);
+        // A read may end where the file ended a moment ago, but what it returns is what was written.
+        soon("the appended bytes", || {
+            let mut part = vec![0; 4096];
+            let len = file.read_at(&mut part, seen.borrow().len() as u64).expect("read");
+            seen.borrow_mut().extend_from_slice(&part[..len]);
+            assert!(written.starts_with(&seen.borrow()), "round {round}: {len} bytes just read");
+            seen.borrow().len() == written.len()
+        });
+    }
+}
+
+#[test]
+fn who_writes_into_a_file_that_was_replaced_writes_and_reads_the_new_content() {
+    let Some(drive) = Drive::new() else { return };
+    drive.put("file", b"old old old");
+    let reader = fs::File::open(drive.at("file")).expect("opened");
+    let file = fs::OpenOptions::new().read(true).write(true).open(drive.at("file")).expect("opened");
+    let mut buf = [0; 11];
+    reader.read_exact_at(&mut buf, 0).expect("read");
+    drive.put("file", b"new new new");
+    file.write_all_at(b"and", 4).expect("written");
+    assert_eq!(fs::read(drive.at("file")).expect("read"), b"new and new");
+    soon("the write in the new content", || {
+        let mut buf = [0; 11];
+        file.read_exact_at(&mut buf, 0).is_ok() && &buf == b"new and new"
+    });
+    file.set_len(7).expect("cut");
+    drop((file, reader));
+    assert_eq!(drive.get("file"), b"new and");
+    soon("the new size", || fs::read(drive.at("file")).expect("read") == b"new and");
+}
+
+#[test]
+fn every_way_to_a_replaced_file_by_name_leads_to_the_new_content() {
+    let Some(drive) = Drive::new() else { return };
+    drive.put("file", b"old content");
+    fs::hard_link(drive.at("file"), drive.at("link")).expect("linked");
+    let held = fs::File::open(drive.at("link")).expect("opened");
+    for round in 0..20 {
+        let text = format!("content of round {round}").repeat(1 + round * 7 % 5);
+        drive.put("file", text.as_bytes());
+        assert_eq!(fs::read(drive.at("link")).expect("read"), text.as_bytes(), "the other name");
+        assert_eq!(fs::read(drive.at("file")).expect("read"), text.as_bytes());
+        assert_eq!(fs::metadata(drive.at("link")).expect("there").ino(), drive.attr("file").ino.0);
+    }
+    fs::write(drive.at("file"), "cut and written").expect("written");
+    fs::set_permissions(drive.at("link"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+    assert_eq!(drive.attr("file").mode, 0o600);
+    assert_eq!(drive.get("file"), b"cut and written");
+    let mut buf = [0; 11];
+    held.read_exact_at(&mut buf, 0).expect("read");
+    assert_eq!(&buf, b"old content");
+    drive.put("file", b"once more, and longer than before");
+    run(drive.top(), "truncate", &["-s", "9", "link"]);
+    assert_eq!(drive.get("file"), b"once more");
 }

@@ -1,0 +1,185 @@
+//! Pins: an open file stays on its content when another door replaces that content whole.
+//!
+//! A door that keeps files open asks for a [`Pin`] after the open and reads through it. While nobody replaces the
+//! content, a pin changes nothing: writes in place, at whatever door, are read. When a PUT replaces the content of a
+//! pinned file, the same commit moves what was there to an inode without a name, as an `unlink` of an open file would
+//! have left it, and the pin leads there from then on. So a reader never meets two contents, what it reads is counted
+//! like any other file, and a crash leaves nothing behind: inodes without names are removed at the next start.
+//!
+//! Invariant: the pin leads to the kept content before the new content can be read. A reader that looks at the pin,
+//! reads, and finds the pin unchanged has therefore read the content it meant.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use strata_content::Tx;
+use strata_seam::Ino;
+
+use crate::error::{ErrorKind, Result};
+use crate::file::Opens;
+use crate::key;
+use crate::namespace::{Effects, Namespace};
+use crate::record::Inode;
+use crate::types::Op;
+use crate::view::View;
+
+/// Keeps the readers of one open file on one content. All handles that were opened between two replacements share it;
+/// each gives its share back with [`Namespace::unpin`].
+#[derive(Debug)]
+pub struct Pin {
+    ino: Ino,
+    /// The inode without a name that has the content since it was replaced; zero before.
+    kept: AtomicU64,
+    /// Reads go to the file itself whatever happens to it.
+    following: AtomicBool,
+}
+
+/// The pins of a file's present content: one, if anybody has it. More only where a replacement failed half-way.
+#[derive(Default)]
+pub(crate) struct Pinned(Mutex<Vec<Weak<Pin>>>);
+
+impl Pin {
+    /// The inode that has the pinned content since another took its place; `None` while it is the file's own.
+    #[must_use]
+    pub fn kept(&self) -> Option<Ino> {
+        match self.kept.load(Ordering::Acquire) {
+            0 => None,
+            _ if self.following.load(Ordering::Acquire) => None,
+            kept => Some(Ino(kept)),
+        }
+    }
+
+    /// Where the content is to be read.
+    #[must_use]
+    pub fn source(&self) -> Ino {
+        self.kept().unwrap_or(self.ino)
+    }
+
+    /// Lets go of the old content for good: who writes into the file wants to read what was written.
+    pub fn follow(&self) {
+        self.following.store(true, Ordering::Release);
+    }
+}
+
+impl Namespace {
+    /// The pin of a file's present content. The caller has the file open.
+    #[must_use]
+    pub fn pin(&self, ino: Ino) -> Arc<Pin> {
+        let fresh = || Arc::new(Pin { ino, kept: AtomicU64::new(0), following: AtomicBool::new(false) });
+        let Some(file) = self.opens.get(ino) else { return fresh() };
+        let mut present = file.pinned.0.lock();
+        present.retain(|pin| pin.strong_count() > 0);
+        present.iter().find_map(Weak::upgrade).unwrap_or_else(|| {
+            let pin = fresh();
+            present.push(Arc::downgrade(&pin));
+            pin
+        })
+    }
+
+    /// Gives a pin back. Content that was kept for it alone is removed.
+    ///
+    /// # Errors
+    /// Those of the commit that removes it; it is then removed at the next start.
+    pub fn unpin(&self, op: &Op, pin: Arc<Pin>) -> Result<()> {
+        match Arc::into_inner(pin).map(|pin| pin.kept.into_inner()) {
+            None | Some(0) => Ok(()),
+            Some(kept) => self.close(op, Ino(kept), false),
+        }
+    }
+
+    /// [`Namespace::read`] of the pinned content.
+    ///
+    /// # Errors
+    /// Those of [`Namespace::read`].
+    pub fn read_pinned(&self, op: &Op, pin: &Pin, offset: u64, len: usize) -> Result<Bytes> {
+        self.of_pinned(op, pin, |ino| self.read(op, ino, offset, len))
+    }
+
+    /// [`Namespace::seek`] in the pinned content.
+    ///
+    /// # Errors
+    /// Those of [`Namespace::seek`].
+    pub fn seek_pinned(&self, op: &Op, pin: &Pin, offset: u64, data: bool) -> Result<Option<u64>> {
+        self.of_pinned(op, pin, |ino| self.seek(op, ino, offset, data))
+    }
+
+    /// What `get` answers of the inode that has the pinned content.
+    fn of_pinned<T>(&self, op: &Op, pin: &Pin, get: impl Fn(Ino) -> Result<T>) -> Result<T> {
+        loop {
+            let source = pin.source();
+            let mut got = get(source);
+            if source != pin.ino && matches!(&got, Err(error) if error.kind == ErrorKind::Stale) {
+                // The replacement is on its way. It shows all at once, so as long as the kept content is not there, the
+                // file still has it.
+                got = get(pin.ino);
+                if self.snap(op).find_inode(source)?.is_some() {
+                    continue;
+                }
+            }
+            if pin.source() == source {
+                return got;
+            }
+        }
+    }
+
+    /// Within the change that replaces the content of `inode`: keeps the old one for those who have it pinned. Answers
+    /// whether anybody has.
+    pub(crate) fn keep_pinned(&self, tx: &mut Tx<'_>, effects: &mut Effects, inode: &Inode) -> Result<bool> {
+        let Some(file) = self.opens.get(inode.attr.ino) else { return Ok(false) };
+        let mut present = file.pinned.0.lock();
+        let pins: Vec<Arc<Pin>> = present.iter().filter_map(Weak::upgrade).collect();
+        if pins.is_empty() {
+            return Ok(false);
+        }
+        let mut old = Inode { items: Vec::new(), parts: Vec::new(), etag: None, ..inode.clone() };
+        old.attr.ino = Ino(self.number(tx));
+        old.attr.nlink = 0;
+        tx.tally(key::KEY_INODES, 1);
+        let content = self.store.content(inode.items.clone())?;
+        self.set_content(tx, &mut old, content, inode.attr.allocated)?;
+        self.put_inode(tx, &mut old);
+        tx.put(key::under(key::TABLE_UNLINKED, old.attr.ino, &[]), Vec::new());
+        for pin in &pins {
+            self.opens.hold(old.attr.ino);
+            pin.kept.store(old.attr.ino.0, Ordering::Release);
+        }
+        present.clear();
+        effects.kept.extend(pins);
+        Ok(true)
+    }
+
+    /// After the change: on failure the content was not replaced and the pins lead to the file again.
+    pub(crate) fn settle_pins(&self, op: &Op, kept: Vec<Arc<Pin>>, done: bool) {
+        for pin in kept {
+            if !done {
+                let held = pin.kept.swap(0, Ordering::AcqRel);
+                self.opens.let_go(Ino(held));
+                if let Some(file) = self.opens.get(pin.ino) {
+                    file.pinned.0.lock().push(Arc::downgrade(&pin));
+                }
+            }
+            if let Err(error) = self.unpin(op, pin)
+                && error.kind != ErrorKind::Stale
+            {
+                tracing::warn!(%error, "content kept for a reader that is gone stays until the next start");
+            }
+        }
+    }
+}
+
+impl Opens {
+    /// Pins an inode that is about to be made.
+    fn hold(&self, ino: Ino) {
+        self.get_or_insert(ino).handles.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Undoes [`Opens::hold`] where the inode was not made after all.
+    fn let_go(&self, ino: Ino) {
+        if let Some(file) = self.get(ino) {
+            file.handles.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.forget_if_idle(ino);
+    }
+}
