@@ -22,7 +22,7 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::{Namespace, Table};
 use crate::permission;
-use crate::pin::Pinned;
+use crate::pin::{Pinned, Replacements};
 use crate::staging::Staging;
 use crate::types::{Access, Attr, Change, Door, FILE_LEN_MAX, NodeKind, Op};
 use crate::view::View;
@@ -44,6 +44,7 @@ pub const READ_LEN_MAX: usize = 1 << 20;
 #[derive(Default)]
 pub(crate) struct Opens {
     table: Table<Ino, Arc<OpenFile>>,
+    pub(crate) replacements: Arc<Replacements>,
     pub(crate) staged_bytes: AtomicUsize,
     /// Files whose front a sealer is to take up, each at most once.
     queue: Mutex<VecDeque<Ino>>,

@@ -230,7 +230,7 @@ impl Namespace {
             // A refusal says what is there, too ("exists already"), and must not be taken back either.
             op.note(seen_so_far, !effects.relaxed);
         }
-        self.settle_pins(op, std::mem::take(&mut effects.kept), done.is_ok());
+        self.settle_pins(op, &mut effects, done.is_ok());
         let Done { value, lsn, seen } = done?;
         for (ino, (found, left)) in watching.into_iter().zip(watched) {
             op.note_watched(ino, found, left);
@@ -252,6 +252,8 @@ pub(crate) struct Effects {
     pub(crate) relaxed: bool,
     /// Pins for which the change kept the content it replaced.
     pub(crate) kept: Vec<Arc<crate::pin::Pin>>,
+    /// What the change replaces, until it shows.
+    pub(crate) replacing: Vec<crate::pin::Replacing>,
 }
 
 impl Effects {

@@ -6,14 +6,16 @@
 //! have left it, and the pin leads there from then on. So a reader never meets two contents, what it reads is counted
 //! like any other file, and a crash leaves nothing behind: inodes without names are removed at the next start.
 //!
-//! Invariant: the pin leads to the kept content before the new content can be read. A reader that looks at the pin,
-//! reads, and finds the pin unchanged has therefore read the content it meant.
+//! Invariants: the pin leads to the kept content before the new content can be read. A reader that looks at the pin,
+//! reads, and finds the pin unchanged has therefore read the content it meant. And no pin is made between the moment a
+//! replacement has looked for pins and the moment it shows: such a pin would stand for the old content and not know it.
+//! Whoever asks for one then waits for the commit.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use strata_content::Tx;
 use strata_seam::Ino;
 
@@ -39,6 +41,26 @@ pub struct Pin {
 /// The pins of a file's present content: one, if anybody has it. More only where a replacement failed half-way.
 #[derive(Default)]
 pub(crate) struct Pinned(Mutex<Vec<Weak<Pin>>>);
+
+/// Files whose content is being replaced at this moment: one for each change in progress, so one or none.
+#[derive(Default)]
+pub(crate) struct Replacements {
+    inos: Mutex<Vec<Ino>>,
+    ended: Condvar,
+}
+
+/// A replacement in progress, from the look for pins until it shows or has failed.
+pub(crate) struct Replacing {
+    all: Arc<Replacements>,
+    ino: Ino,
+}
+
+impl Drop for Replacing {
+    fn drop(&mut self) {
+        self.all.inos.lock().retain(|ino| *ino != self.ino);
+        self.all.ended.notify_all();
+    }
+}
 
 impl Pin {
     /// The inode that has the pinned content since another took its place; `None` while it is the file's own.
@@ -69,6 +91,10 @@ impl Namespace {
     pub fn pin(&self, ino: Ino) -> Arc<Pin> {
         let fresh = || Arc::new(Pin { ino, kept: AtomicU64::new(0), following: AtomicBool::new(false) });
         let Some(file) = self.opens.get(ino) else { return fresh() };
+        let mut replacing = self.opens.replacements.inos.lock();
+        while replacing.contains(&ino) {
+            self.opens.replacements.ended.wait(&mut replacing);
+        }
         let mut present = file.pinned.0.lock();
         present.retain(|pin| pin.strong_count() > 0);
         present.iter().find_map(Weak::upgrade).unwrap_or_else(|| {
@@ -127,7 +153,11 @@ impl Namespace {
     /// Within the change that replaces the content of `inode`: keeps the old one for those who have it pinned. Answers
     /// whether anybody has.
     pub(crate) fn keep_pinned(&self, tx: &mut Tx<'_>, effects: &mut Effects, inode: &Inode) -> Result<bool> {
-        let Some(file) = self.opens.get(inode.attr.ino) else { return Ok(false) };
+        let ino = inode.attr.ino;
+        let all = Arc::clone(&self.opens.replacements);
+        all.inos.lock().push(ino);
+        effects.replacing.push(Replacing { all, ino });
+        let Some(file) = self.opens.get(ino) else { return Ok(false) };
         let mut present = file.pinned.0.lock();
         let pins: Vec<Arc<Pin>> = present.iter().filter_map(Weak::upgrade).collect();
         if pins.is_empty() {
@@ -151,15 +181,19 @@ impl Namespace {
     }
 
     /// After the change: on failure the content was not replaced and the pins lead to the file again.
-    pub(crate) fn settle_pins(&self, op: &Op, kept: Vec<Arc<Pin>>, done: bool) {
-        for pin in kept {
+    pub(crate) fn settle_pins(&self, op: &Op, effects: &mut Effects, done: bool) {
+        let kept = std::mem::take(&mut effects.kept);
+        for pin in &kept {
             if !done {
                 let held = pin.kept.swap(0, Ordering::AcqRel);
                 self.opens.let_go(Ino(held));
                 if let Some(file) = self.opens.get(pin.ino) {
-                    file.pinned.0.lock().push(Arc::downgrade(&pin));
+                    file.pinned.0.lock().push(Arc::downgrade(pin));
                 }
             }
+        }
+        effects.replacing.clear();
+        for pin in kept {
             if let Err(error) = self.unpin(op, pin)
                 && error.kind != ErrorKind::Stale
             {
