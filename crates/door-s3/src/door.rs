@@ -36,6 +36,7 @@ impl S3Door {
     /// [`S3ConfigError`] names the setting that cannot be used.
     pub fn new(ns: Arc<Namespace>, users: Arc<Users>, config: S3Config) -> Result<Self, S3ConfigError> {
         config.check()?;
+        crate::lanes::prepare();
         let domains = Domains::new(&config.domains)?;
         let known = Arc::clone(&users);
         let verifier = Verifier::new(Box::new(move |key| known.by_access_key(key)), config.region.clone());

@@ -44,6 +44,11 @@ static SHARED: LazyLock<Arc<Lanes>> = LazyLock::new(|| {
     Arc::new(Lanes::new(Engine::chosen().clone(), cores))
 });
 
+/// Finds out which code hashes on this machine, and proves it against the reference: before the first body, not under it.
+pub(crate) fn prepare() {
+    LazyLock::force(&SHARED);
+}
+
 /// A leader died with the window; the stream is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the task that computed an MD5 died; the digest is lost")]

@@ -247,6 +247,13 @@ async fn deletes_one_by_one_and_many_at_once() {
     let reply = client.post("/bucket?delete", quiet).await.expect(200);
     assert_eq!((reply.elements("Key"), reply.code()), (vec!["k4".to_owned()], "NoSuchVersion".to_owned()));
     assert_eq!(client.get("/bucket?list-type=2").await.elements("Key"), ["k4"]);
+    let tag = client.put("/bucket/k5", "five").await.expect(200).header("etag").to_owned();
+    let object = |key: &str, tag: &str| format!("<Object><Key>{key}</Key><ETag>{tag}</ETag></Object>");
+    let list = [object("k5", "&quot;0123&quot;"), object("k5", &format!("W/{tag}")), object("k5", &tag)].concat();
+    let reply = client.post("/bucket?delete", format!("<Delete>{list}</Delete>")).await.expect(200);
+    assert_eq!(reply.elements("Code"), ["PreconditionFailed", "PreconditionFailed"], "{}", reply.text());
+    assert_eq!(reply.text().matches("<Deleted>").count(), 1);
+    client.get("/bucket/k5").await.expect_error(404, "NoSuchKey");
     client.post("/bucket?delete", "<Delete></Delete>").await.expect_error(400, "MalformedXML");
     client.post("/bucket?delete", "<!DOCTYPE x [<!ENTITY e \"e\">]><Delete/>").await.expect_error(400, "MalformedXML");
     door.stop().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use strata_iam::User;
-use strata_namespace::{Access, Attr, ErrorKind, Namespace, NodeKind, Op, ROOT_INO};
+use strata_namespace::{Access, Attr, Condition, ErrorKind, Guard, Namespace, NodeKind, Op, ROOT_INO};
 use strata_seam::Ino;
 
 use crate::body::ReplyBody;
@@ -169,7 +169,21 @@ impl Ask {
         self.check(&conditions, attr, etag.as_deref())
     }
 
-    /// The same with an ETag that is known already.
+    /// Has the change that follows check the ETags of the request again in its commit. `parent` is the directory of the
+    /// request's path, `attr` what was found there when [`Ask::conditions_hold`] judged it.
+    ///
+    /// # Errors
+    /// 400 if a condition cannot be read.
+    pub(crate) fn guard(&self, parent: Ino, attr: &Attr) -> Result<()> {
+        let condition = Conditions::from_headers(&self.headers)?.for_commit();
+        if condition != Condition::default() && !is_dir(attr) {
+            let entry = Some((parent, self.path.name().to_vec()));
+            self.op.guard(Guard { ino: attr.ino, entry, condition, ctime: None });
+        }
+        Ok(())
+    }
+
+    /// [`Ask::conditions_hold`] with an ETag that is known already.
     pub(crate) fn check(&self, conditions: &Conditions, attr: Option<&Attr>, etag: Option<&str>) -> Result<bool> {
         if let Some(header) = &self.if_header
             && !header.holds(&mut Now { ask: self })

@@ -2,21 +2,22 @@
 //!
 //! Invariants: the memory copy equals what the store holds, save for expired locks that were not yet swept; a lock is
 //! granted only while no conflicting one is held; and [`Locks::guarded`] runs a change while no lock can be granted, so
-//! that a lock never comes between the question and the change it was asked for.
+//! that a lock never comes between the question and the change it was asked for. Changes of whole trees take too long for
+//! that: they claim what they touch, and no lock is granted there until the claim is dropped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use strata_namespace::{Caller, Door, LockRecord, Namespace, Op};
 use strata_seam::{Entropy, Timestamp};
 
 use crate::error::{Refusal, Result};
 use crate::path::{self, UrlPath};
 
-/// Most locks held at a time.
-pub(crate) const LOCKS_MAX: usize = 65_536;
+/// Most locks held at a time: what the store keeps.
+pub(crate) const LOCKS_MAX: usize = strata_namespace::LOCKS_MAX;
 /// Most locks one user may hold.
 pub(crate) const LOCKS_PER_USER_MAX: usize = 4_096;
 /// Longest description of an owner that is kept, in bytes (the store's limit).
@@ -54,6 +55,20 @@ pub(crate) struct Holder {
 }
 
 type Table = BTreeMap<Vec<u8>, Vec<LockRecord>>;
+/// What is being changed by requests that go on for long, by a number of its own; as many as requests in progress.
+type Claims = Mutex<BTreeMap<u64, Vec<Touch>>>;
+
+/// Keeps locks from being granted where a change is going on. Dropping it ends that.
+pub(crate) struct Claim {
+    claims: Arc<Claims>,
+    number: u64,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claims.lock().remove(&self.number);
+    }
+}
 
 /// The locks of a door.
 pub(crate) struct Locks {
@@ -62,6 +77,8 @@ pub(crate) struct Locks {
     table: RwLock<Table>,
     /// Locks in the table, so that a share without any pays one load per resource.
     count: AtomicUsize,
+    claims: Arc<Claims>,
+    next_claim: AtomicU64,
 }
 
 impl std::fmt::Debug for Locks {
@@ -88,7 +105,14 @@ impl Locks {
                 ns.remove_lock(&op, &record.token)?;
             }
         }
-        Ok(Self { ns, entropy, table: RwLock::new(table), count: AtomicUsize::new(count) })
+        Ok(Self {
+            ns,
+            entropy,
+            table: RwLock::new(table),
+            count: AtomicUsize::new(count),
+            claims: Arc::default(),
+            next_claim: AtomicU64::new(0),
+        })
     }
 
     /// Locks held, expired ones that were not yet swept included.
@@ -121,6 +145,24 @@ impl Locks {
         Ok(change())
     }
 
+    /// Has no lock granted on what is touched until the claim is dropped, for changes too long for [`Locks::guarded`].
+    /// Claims do not exclude each other.
+    ///
+    /// # Errors
+    /// 423; then nothing is claimed.
+    pub(crate) fn claim(&self, touches: &[Touch], holder: &Holder) -> Result<Claim> {
+        self.guarded(touches, holder, || {
+            let number = self.next_claim.fetch_add(1, Ordering::Relaxed);
+            self.claims.lock().insert(number, touches.to_vec());
+            Claim { claims: Arc::clone(&self.claims), number }
+        })
+    }
+
+    /// Whether a lock would come between a change that is going on and its end.
+    fn claimed(&self, wanted: &LockRecord) -> bool {
+        self.claims.lock().values().flatten().any(|touch| meets(touch, wanted))
+    }
+
     /// Live locks that cover a resource, outermost first.
     pub(crate) fn covering(&self, path: &UrlPath) -> Vec<LockRecord> {
         if self.len() == 0 {
@@ -144,6 +186,13 @@ impl Locks {
         let now = self.ns.now();
         let mut table = self.table.write();
         self.sweep(op, &mut table, now)?;
+        if self.claimed(&wanted) {
+            return Err(Refusal::new(
+                http::StatusCode::LOCKED,
+                "the resource is being changed by another request; nothing was locked; try again",
+            )
+            .because("no-conflicting-lock"));
+        }
         let above = covering(&table, &wanted.path).find(|lock| !(lock.shared && wanted.shared));
         let below =
             || wanted.deep.then(|| below(&table, &wanted.path).find(|lock| !(lock.shared && wanted.shared))).flatten();
@@ -288,6 +337,12 @@ fn live(lock: &LockRecord, now: Timestamp) -> bool {
 
 fn reaches(lock: &LockRecord, key: &[u8]) -> bool {
     lock.path == key || lock.deep && path::covers(&lock.path, key)
+}
+
+/// Whether a lock would cover something that the change touches.
+fn meets(touch: &Touch, wanted: &LockRecord) -> bool {
+    let (claimed, asked) = (touch.path.key(), wanted.path.as_slice());
+    claimed == asked || touch.deep && path::covers(claimed, asked) || wanted.deep && path::covers(asked, claimed)
 }
 
 /// Keys of a resource and of everything above it, outermost first.

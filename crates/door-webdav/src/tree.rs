@@ -56,6 +56,7 @@ pub(crate) async fn delete(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     ask.conditions_hold(Some(&attr))?;
     let touches = [Touch::tree(path), Touch::one(&path.parent())];
     let parent = ask.parent_of(path)?;
+    ask.guard(parent.ino, &attr)?;
     if path.is_bucket() {
         let bucket = path.bucket().unwrap_or_default();
         ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().delete_bucket(&ask.op, bucket))?.map_err(
@@ -68,9 +69,13 @@ pub(crate) async fn delete(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
         )?;
     } else if is_dir(&attr) {
         ask.require(&parent, WRITE)?;
-        ask.door.locks.check(&touches, &ask.holder())?;
+        let claim = ask.door.locks.claim(&touches, &ask.holder())?;
         let tree = ask.clone();
-        on_blocking_thread(move || Ok(tree.ns().remove_tree(&tree.op, parent.ino, tree.path.name())?)).await?;
+        let work = move || {
+            let _claim = claim;
+            Ok(tree.ns().remove_tree(&tree.op, parent.ino, tree.path.name())?)
+        };
+        on_blocking_thread(work).await?;
     } else {
         ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().unlink(&ask.op, parent.ino, path.name()))??;
     }
@@ -117,6 +122,7 @@ async fn ends(ask: &Arc<Ask>, body: Incoming) -> Result<Ends> {
         return Err(Refusal::precondition("the destination exists and Overwrite is F; nothing was changed"));
     }
     ask.conditions_hold(Some(&source))?;
+    ask.guard(from.ino, &source)?;
     ask.require(&to, WRITE)?;
     Ok(Ends { source, from, target, to, destination, overwrite })
 }
@@ -134,10 +140,11 @@ pub(crate) async fn copy(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     if ends.target.is_none() {
         touches.push(Touch::one(&ends.destination.parent()));
     }
-    ask.door.locks.check(&touches, &ask.holder())?;
+    let claim = ask.door.locks.claim(&touches, &ask.holder())?;
     let created = ends.target.is_none();
     let tree = ask.clone();
     let work = move || {
+        let _claim = claim;
         let from = (ends.from.ino, tree.path.name());
         let to = (ends.to.ino, ends.destination.name());
         tree.ns()

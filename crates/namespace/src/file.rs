@@ -456,11 +456,21 @@ impl Namespace {
     /// As [`Namespace::write`].
     pub fn append(&self, op: &Op, ino: Ino, data: &[u8]) -> Result<u64> {
         let file = self.opens.get_or_insert(ino);
-        let (offset, staged) = {
+        let staged = {
             let mut state = file.state.lock();
             let sealing_end = state.sealing.as_ref().map_or(0, |sealing| sealing.end());
-            let offset = self.written_attr(op, ino)?.size.max(state.staging.end()).max(sealing_end);
-            (offset, self.stage(op, ino, &file, &mut state, offset, data))
+            self.written_attr(op, ino).map(|attr| {
+                let offset = attr.size.max(state.staging.end()).max(sealing_end);
+                (offset, self.stage(op, ino, &file, &mut state, offset, data))
+            })
+        };
+        let (offset, staged) = match staged {
+            Ok(staged) => staged,
+            Err(error) => {
+                drop(file);
+                self.opens.forget_if_idle(ino);
+                return Err(error);
+            }
         };
         self.relieve(op, ino, &file, staged)?;
         Ok(offset)

@@ -17,6 +17,7 @@ mod create;
 mod entries;
 mod error;
 mod file;
+mod guard;
 mod key;
 mod list;
 mod lookup;
@@ -46,6 +47,7 @@ pub use check::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use file::{READ_LEN_MAX, STAGED_BYTES_MAX};
+pub use guard::Guard;
 pub use list::LIST_LIMIT_MAX;
 pub use name::{ALIAS_PREFIX, check_bucket};
 pub use namespace::{Identity, Namespace, Settle};

@@ -35,6 +35,8 @@ pub struct Namespace {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) opens: Opens,
     pub(crate) feed: Feed,
+    /// WebDAV locks in the store, once they were counted. Taken under the writer's lock.
+    pub(crate) locks_held: Mutex<Option<usize>>,
     numbers: Numbers,
     store_id: [u8; 16],
     boot_id: u64,
@@ -104,6 +106,7 @@ impl Namespace {
             store,
             clock,
             opens: Opens::default(),
+            locks_held: Mutex::default(),
             feed: Feed::default(),
             numbers: Numbers { next: AtomicU64::new(next), reserved: Mutex::new(next) },
             store_id: identity.store_id,
@@ -219,7 +222,7 @@ impl Namespace {
         let mut seen_so_far = Lsn(0);
         let done = self.store.transact(false, |tx| {
             let found = self.attrs_now(tx, &watching)?;
-            let ran = run(tx, &mut effects);
+            let ran = self.uphold(tx, op).and_then(|()| run(tx, &mut effects));
             seen_so_far = tx.seen();
             let value = ran?;
             tx.set_relaxed(effects.relaxed);
@@ -232,6 +235,8 @@ impl Namespace {
         }
         self.settle_pins(op, &mut effects, done.is_ok());
         let Done { value, lsn, seen } = done?;
+        // It held in this commit; see `guard`.
+        *op.guard.lock() = None;
         for (ino, (found, left)) in watching.into_iter().zip(watched) {
             op.note_watched(ino, found, left);
         }

@@ -39,16 +39,25 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Busy`] above [`LOCKS_MAX`] locks.
     pub fn put_lock(&self, op: &Op, lock: &LockRecord) -> Result<()> {
-        self.change(op, |tx, _| {
+        let put = self.change(op, |tx, _| {
             let key = key::plain(key::TABLE_LOCK, lock.token.as_bytes());
-            if tx.record(&key)?.is_none()
-                && tx.records(&[key::TABLE_LOCK], &[key::TABLE_LOCK + 1], LOCKS_MAX)?.len() >= LOCKS_MAX
-            {
-                return Err(fail(ErrorKind::Busy, format!("there are {LOCKS_MAX} locks, the most there may be")));
+            let mut count = self.locks_held.lock();
+            let held = match *count {
+                Some(held) => held,
+                None => tx.records(&[key::TABLE_LOCK], &[key::TABLE_LOCK + 1], LOCKS_MAX)?.len(),
+            };
+            *count = Some(held);
+            if tx.record(&key)?.is_none() {
+                if held >= LOCKS_MAX {
+                    return Err(fail(ErrorKind::Busy, format!("there are {LOCKS_MAX} locks, the most there may be")));
+                }
+                *count = Some(held + 1);
             }
             tx.put(key, encode_lock(lock));
             Ok(())
-        })
+        });
+        self.recount_locks_after(&put);
+        put
     }
 
     /// Removes a lock; `false` if there was none.
@@ -56,14 +65,25 @@ impl Namespace {
     /// # Errors
     /// Those of the store.
     pub fn remove_lock(&self, op: &Op, token: &str) -> Result<bool> {
-        self.change(op, |tx, _| {
+        let removed = self.change(op, |tx, _| {
             let key = key::plain(key::TABLE_LOCK, token.as_bytes());
             let present = tx.record(&key)?.is_some();
             if present {
                 tx.delete(key);
+                let mut count = self.locks_held.lock();
+                *count = count.map(|held| held.saturating_sub(1));
             }
             Ok(present)
-        })
+        });
+        self.recount_locks_after(&removed);
+        removed
+    }
+
+    /// A commit that failed leaves the count in doubt: the next lock counts again.
+    fn recount_locks_after<T>(&self, done: &Result<T>) {
+        if done.as_ref().is_err_and(|error| error.kind != ErrorKind::Busy) {
+            *self.locks_held.lock() = None;
+        }
     }
 
     /// A setting of a service.

@@ -82,6 +82,7 @@ pub struct Op {
     lsn: AtomicU64,
     strict: AtomicBool,
     watched: Mutex<Vec<Watched>>,
+    pub(crate) guard: Mutex<Option<crate::guard::Guard>>,
 }
 
 /// An inode that an operation watches, and how its changes so far found and left it.
@@ -97,7 +98,13 @@ impl Op {
     /// A request of `caller`.
     #[must_use]
     pub fn new(caller: Caller) -> Self {
-        Self { caller, lsn: AtomicU64::new(0), strict: AtomicBool::new(false), watched: Mutex::default() }
+        Self {
+            caller,
+            lsn: AtomicU64::new(0),
+            strict: AtomicBool::new(false),
+            watched: Mutex::default(),
+            guard: Mutex::default(),
+        }
     }
     /// The highest sequence number this request depends on; zero if none.
     #[must_use]

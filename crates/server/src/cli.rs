@@ -284,7 +284,8 @@ pub(crate) fn exit_code_of(error: &anyhow::Error) -> ExitCode {
 
 /// Sends log lines to standard error. A filter that cannot be read is reported and replaced by the default.
 pub(crate) fn log_to_stderr(filter: Option<&str>) {
-    let default = || EnvFilter::new("warn,strata=info");
+    // The S3 library logs every answer that is an error as one; what is worth a line the door logs itself.
+    let default = || EnvFilter::new("warn,strata=info,s3s=off");
     let (filter, refused) = match filter.map(EnvFilter::try_new) {
         None => (default(), None),
         Some(Ok(filter)) => (filter, None),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use nfsserve::nfs::{nfsstat3, nfstime3, sattr3};
-use strata_namespace::{Access, Attr, FILE_LEN_MAX, NodeKind};
+use strata_namespace::{Access, Attr, Condition, ErrorKind, FILE_LEN_MAX, Guard, NodeKind};
 
 use super::args::Stable;
 use super::context::Context;
@@ -37,8 +37,13 @@ impl Context {
     pub(super) fn setattr(&self, wire: &sattr3, guard: Option<nfstime3>, out: &mut Encoder) -> Result<(), Fail> {
         let mut set = set_attr(wire)?;
         let before = self.attr(self.ino)?;
-        if guard.is_some_and(|guard| !same_time(guard, wire_time(before.ctime))) {
-            return Err(Fail(nfsstat3::NFS3ERR_NOT_SYNC));
+        if let Some(guard) = guard {
+            if !same_time(guard, wire_time(before.ctime)) {
+                return Err(Fail(nfsstat3::NFS3ERR_NOT_SYNC));
+            }
+            // Nobody comes in between: looked at again in the commit.
+            let ctime = Some(before.ctime);
+            self.op.guard(Guard { ino: self.ino, entry: None, condition: Condition::default(), ctime });
         }
         if set.size.is_some() {
             self.regular(&before)?;
@@ -47,7 +52,10 @@ impl Context {
             set.by_handle = true;
         }
         self.watch(&before);
-        self.door.ns.setattr(&self.op, self.ino, &set).map_err(Fail::of_inode)?;
+        self.door.ns.setattr(&self.op, self.ino, &set).map_err(|error| match error.kind {
+            ErrorKind::PreconditionFailed => Fail(nfsstat3::NFS3ERR_NOT_SYNC),
+            _ => Fail::of_inode(error),
+        })?;
         self.ok(out);
         self.put_wcc(&before, out);
         Ok(())

@@ -111,6 +111,27 @@ fn attributes_are_set_under_a_guard() {
 }
 
 #[test]
+fn of_two_clients_with_the_same_guard_one_sets() {
+    let served = Served::start();
+    let (mut client, data) = served.root();
+    let file = client.file(&data, "f");
+    for round in 0..30 {
+        let seen = client.getattr(&file).unwrap().ctime;
+        let set = |mode: u32| {
+            let (mut client, _) = served.root();
+            let file = file.clone();
+            std::thread::spawn(move || client.setattr(&file, &Set::mode(mode), Some(seen)).map(|_| mode))
+        };
+        let setters = [set(0o600), set(0o640)];
+        let results = setters.map(|setter| setter.join().unwrap());
+        let done: Vec<u32> = results.iter().filter_map(|result| result.as_ref().ok().copied()).collect();
+        assert_eq!(done.len(), 1, "round {round}: {results:?}");
+        assert!(results.iter().all(|result| result.is_ok() || *result.as_ref().unwrap_err() == NOT_SYNC));
+        assert_eq!(client.getattr(&file).unwrap().mode, done[0]);
+    }
+}
+
+#[test]
 fn directories_links_and_special_nodes_are_made_and_removed() {
     let served = Served::start();
     let (mut client, data) = served.root();

@@ -1,7 +1,8 @@
 //! DeleteObject and DeleteObjects.
 
-use s3s::dto::{Delete, DeleteObjectsOutput, DeletedObject, Error as DeleteError};
+use s3s::dto::{Delete, DeleteObjectsOutput, DeletedObject, ETag, Error as DeleteError};
 use s3s::{S3Error, S3ErrorCode, S3Result};
+use strata_namespace::Condition;
 
 use crate::conditions::Conditions;
 use crate::context::Context;
@@ -34,9 +35,9 @@ impl Shared {
             .objects
             .iter()
             .map(|object| {
-                let conditional =
-                    object.e_tag.is_some() || object.size.is_some() || object.last_modified_time.is_some();
-                let offered = if conditional { Err(not_offered("a condition on one key of several")) } else { Ok(()) };
+                let conditional = object.size.is_some() || object.last_modified_time.is_some();
+                let offered =
+                    if conditional { Err(not_offered("size or time as the condition of a delete")) } else { Ok(()) };
                 offered.and_then(|()| only_present_version(object.version_id.as_deref())).err()
             })
             .collect();
@@ -44,16 +45,22 @@ impl Shared {
             .objects
             .iter()
             .zip(&refused)
-            .filter(|(_, refused)| refused.is_none())
+            .filter(|(object, refused)| refused.is_none() && object.e_tag.is_none())
             .map(|(object, _)| object.key.as_bytes().to_vec())
             .collect();
         let mut results = self.ns.delete_objects(&cx.op, bucket, &keys).map_err(from_namespace)?.into_iter();
         let quiet = delete.quiet.unwrap_or(false);
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for (object, refused) in delete.objects.into_iter().zip(refused) {
-            let outcome = match refused {
-                Some(err) => Err(err),
-                None => results.next().unwrap_or(Ok(false)).map(|_| ()).map_err(from_namespace),
+            let outcome = match (refused, &object.e_tag) {
+                (Some(err), _) => Err(err),
+                // A condition is judged in the commit of its own key.
+                (None, Some(tag)) => self
+                    .ns
+                    .delete_object(&cx.op, bucket, object.key.as_bytes(), &only_if(tag))
+                    .map(|_| ())
+                    .map_err(from_namespace),
+                (None, None) => results.next().unwrap_or(Ok(false)).map(|_| ()).map_err(from_namespace),
             };
             match outcome {
                 Ok(()) if quiet => {}
@@ -72,4 +79,10 @@ impl Shared {
         }
         Ok(DeleteObjectsOutput { deleted: Some(deleted), errors: Some(errors), ..DeleteObjectsOutput::default() })
     }
+}
+
+/// The condition that the present object has this tag. Tags here are strong: a weak one matches none.
+fn only_if(tag: &ETag) -> Condition {
+    let wanted = tag.as_strong().unwrap_or_default();
+    Condition { etag_in: vec![wanted.to_owned()], ..Condition::default() }
 }

@@ -67,6 +67,23 @@ fn of_several_shared_locks_one_held_is_enough() {
 }
 
 #[test]
+fn a_lock_meets_a_change_where_one_covers_the_other() {
+    let tree = Touch::tree(&UrlPath::parse("/b/d").unwrap());
+    let one = Touch::one(&UrlPath::parse("/b/d").unwrap());
+    for (path, deep, meets_tree, meets_one) in [
+        ("/b/d", false, true, true),
+        ("/b/d/x/y", false, true, false),
+        ("/b", true, true, true),
+        ("/b", false, false, false),
+        ("/b/dd", true, false, false),
+        ("/", true, true, true),
+    ] {
+        let wanted = lock(path, "t", deep, false);
+        assert_eq!((meets(&tree, &wanted), meets(&one, &wanted)), (meets_tree, meets_one), "{path} {deep}");
+    }
+}
+
+#[test]
 fn an_expired_lock_is_in_nobodys_way() {
     let mut old = lock("/b/f", "t", false, false);
     old.expires = Some(NOW);

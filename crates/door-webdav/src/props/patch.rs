@@ -54,6 +54,9 @@ pub(crate) async fn proppatch(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     if refused {
         ask.door.locks.check(&[Touch::one(&ask.path)], &ask.holder())?;
     } else {
+        if !ask.path.is_root() {
+            ask.guard(ask.parent_of(&ask.path)?.ino, &attr)?;
+        }
         ask.door
             .locks
             .guarded(&[Touch::one(&ask.path)], &ask.holder(), || carry_out(ask, &attr, &patches, &effects))??;

@@ -67,6 +67,30 @@ fn of_two_writers_with_the_same_etag_one_succeeds() {
 }
 
 #[test]
+fn nobody_removes_or_moves_what_was_replaced_since_it_was_judged() {
+    let server = Server::start();
+    for round in 0..40 {
+        let path = format!("/bkt/file{round}");
+        let etag = server.client().put(&path, b"base").expect("etag");
+        let writer = {
+            let (mut client, path) = (server.client(), path.clone());
+            std::thread::spawn(move || client.ask("PUT", &path, &[], b"new").status)
+        };
+        let remover = {
+            let (mut client, path) = (server.client(), path.clone());
+            std::thread::spawn(move || match round % 2 {
+                0 => client.ask("DELETE", &path, &[("if-match", &etag)], b"").status,
+                _ => client.to("MOVE", &path, &format!("{path}-away"), &[("if-match", &etag)]),
+            })
+        };
+        let (written, removed) = (writer.join().unwrap(), remover.join().unwrap());
+        // Removed before the new content came, or refused after it.
+        assert!(matches!((written, removed), (201, 204 | 201) | (204, 412)), "round {round}: {written} {removed}");
+        assert_eq!(server.client().get(&path), b"new");
+    }
+}
+
+#[test]
 fn of_two_writers_of_a_new_file_one_succeeds() {
     let server = Server::start();
     for round in 0..20 {

@@ -1,0 +1,59 @@
+//! What a request expects to find, looked at again under the writer's lock.
+//!
+//! A door judges a conditional request before it acts; without this, another door could change the file between the
+//! judgement and the change. A guard is evaluated in the first commit of its operation that goes through, together with
+//! it, and not after that: later commits of the same operation find what the operation itself has made.
+
+use strata_content::Tx;
+use strata_seam::{Ino, Timestamp};
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::namespace::Namespace;
+use crate::object;
+use crate::types::{Condition, Op};
+use crate::view::View;
+
+/// An expectation about one inode, for [`Op::guard`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Guard {
+    /// The inode that was judged.
+    pub ino: Ino,
+    /// The entry it was found under, which must still lead to it: its directory and its name.
+    pub entry: Option<(Ino, Vec<u8>)>,
+    /// ETags that were asked for. A directory has none.
+    pub condition: Condition,
+    /// The change time that was seen.
+    pub ctime: Option<Timestamp>,
+}
+
+impl Op {
+    /// Has the next change of this operation refused with [`ErrorKind::PreconditionFailed`] unless the expectation holds
+    /// in the same commit.
+    pub fn guard(&self, guard: Guard) {
+        *self.guard.lock() = Some(guard);
+    }
+}
+
+impl Namespace {
+    /// Evaluates the operation's guard, if it still has one.
+    pub(crate) fn uphold(&self, tx: &mut Tx<'_>, op: &Op) -> Result<()> {
+        let Some(guard) = op.guard.lock().clone() else { return Ok(()) };
+        let changed = || fail(ErrorKind::PreconditionFailed, "somebody else was faster; look again");
+        if let Some((parent, name)) = &guard.entry
+            && tx.find(*parent, name)?.is_none_or(|found| found.dirent.ino != guard.ino)
+        {
+            return Err(changed());
+        }
+        let inode = match tx.inode(guard.ino) {
+            Ok(inode) => inode,
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Stale) => return Err(changed()),
+            Err(error) => return Err(error),
+        };
+        object::check(&guard.condition, Some(&inode))?;
+        let seen = self.with_staged(inode.attr).ctime;
+        if guard.ctime.is_some_and(|expected| expected != seen) {
+            return Err(changed());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Expectations that are looked at again in the commit they are for, and the bound on WebDAV locks.
+
+use strata_namespace::{Condition, ErrorKind, Guard, LOCKS_MAX, LockRecord, RenameMode, SetAttr};
+
+use crate::support::*;
+
+fn tagged(etag: &str) -> Condition {
+    Condition { etag_in: vec![etag.to_owned()], ..Condition::default() }
+}
+
+fn chmod(mode: u32) -> SetAttr {
+    SetAttr { mode: Some(mode), ..SetAttr::default() }
+}
+
+#[test]
+fn a_change_is_refused_when_somebody_replaced_what_was_judged() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let bucket = ns.resolve(&root(), b"/bkt").unwrap().ino;
+    let judged = put(ns, "f", b"judged");
+    let ino = ns.lookup(&root(), bucket, b"f").unwrap().ino;
+    let guarded = || {
+        let op = root();
+        let entry = Some((bucket, b"f".to_vec()));
+        op.guard(Guard { ino, entry, condition: tagged(&judged.etag), ctime: None });
+        op
+    };
+    // New content under the same inode.
+    put(ns, "f", b"replaced");
+    assert_eq!(ns.unlink(&guarded(), bucket, b"f").unwrap_err().kind, ErrorKind::PreconditionFailed);
+    let moved = ns.rename(&guarded(), (bucket, b"f"), (bucket, b"g"), RenameMode::NoReplace);
+    assert_eq!(moved.unwrap_err().kind, ErrorKind::PreconditionFailed);
+    let copied = ns.copy_tree(&guarded(), (bucket, b"f"), (bucket, b"g"), true, false);
+    assert_eq!(copied.unwrap_err().kind, ErrorKind::PreconditionFailed);
+    let set = ns.set_property(&guarded(), ino, "ns", "name", Some(b"value"));
+    assert_eq!(set.unwrap_err().kind, ErrorKind::PreconditionFailed);
+    assert_eq!((get(ns, "f").unwrap(), get(ns, "g").is_err()), (b"replaced".to_vec(), true));
+    // The judged content again, then another file under the name while the judged one lives on elsewhere.
+    put(ns, "f", b"judged");
+    ns.link(&root(), ino, bucket, b"elsewhere").unwrap();
+    put(ns, "other", b"other");
+    ns.rename(&root(), (bucket, b"other"), (bucket, b"f"), RenameMode::Replace).unwrap();
+    assert_eq!(ns.unlink(&guarded(), bucket, b"f").unwrap_err().kind, ErrorKind::PreconditionFailed);
+    assert_eq!(get(ns, "f").unwrap(), b"other");
+    ns.rename(&root(), (bucket, b"elsewhere"), (bucket, b"f"), RenameMode::Replace).unwrap();
+    ns.unlink(&guarded(), bucket, b"f").unwrap();
+    assert_eq!(ns.unlink(&guarded(), bucket, b"f").unwrap_err().kind, ErrorKind::PreconditionFailed);
+    sound(ns);
+}
+
+#[test]
+fn a_guard_is_for_the_first_commit_of_its_operation_only() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let bucket = ns.resolve(&root(), b"/bkt").unwrap().ino;
+    put(ns, "f", b"x");
+    let before = ns.lookup(&root(), bucket, b"f").unwrap();
+    let op = root();
+    let ctime = Some(before.ctime);
+    op.guard(Guard { ino: before.ino, entry: None, condition: Condition::default(), ctime });
+    ns.setattr(&op, before.ino, &chmod(0o600)).unwrap();
+    ns.setattr(&op, before.ino, &chmod(0o640)).unwrap();
+    op.guard(Guard { ino: before.ino, entry: None, condition: Condition::default(), ctime });
+    assert_eq!(ns.setattr(&op, before.ino, &chmod(0)).unwrap_err().kind, ErrorKind::PreconditionFailed);
+    assert_eq!(ns.getattr(&root(), before.ino).unwrap().mode, 0o640);
+}
+
+#[test]
+fn the_store_keeps_so_many_locks_and_no_more_whoever_counts() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let lock = |number: usize| LockRecord {
+        token: format!("urn:{number}"),
+        path: b"/bkt/f".to_vec(),
+        deep: false,
+        shared: true,
+        principal: "alice".into(),
+        owner_xml: vec![],
+        expires: None,
+    };
+    for number in 0..LOCKS_MAX {
+        ns.put_lock(&root(), &lock(number)).unwrap();
+    }
+    let put = |number| ns.put_lock(&root(), &lock(number)).map_err(|error| error.kind);
+    assert_eq!(put(LOCKS_MAX), Err(ErrorKind::Busy));
+    assert_eq!(put(0), Ok(()), "a lock is renewed");
+    assert!(ns.remove_lock(&root(), "urn:1").unwrap());
+    assert!(!ns.remove_lock(&root(), "urn:1").unwrap());
+    assert_eq!((put(LOCKS_MAX), put(1)), (Ok(()), Err(ErrorKind::Busy)));
+    assert_eq!(ns.locks(&root()).unwrap().len(), LOCKS_MAX);
+}
