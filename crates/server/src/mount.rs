@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::fs::Access;
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use strata_mount::{MountMetrics, MountOptions, Mounted};
@@ -13,6 +14,8 @@ use strata_namespace::Namespace;
 
 /// How often a mount is looked at, to see that it was taken away from outside.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// What every mount goes through; `fusermount3` opens it with the rights of the user who runs it.
+const FUSE_DEVICE: &str = "/dev/fuse";
 
 /// The mounted name space.
 pub(crate) struct MountedDoor {
@@ -29,6 +32,7 @@ impl MountedDoor {
         let path = path.to_owned();
         tokio::task::spawn_blocking(move || {
             make_way(&path)?;
+            may_use(Path::new(FUSE_DEVICE))?;
             Ok(Self { mounted: strata_mount::mount(namespace, &path, options)? })
         })
         .await
@@ -84,6 +88,19 @@ fn make_way(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses where this user may not open the device: fusermount3 would only say "permission denied". A device that is
+/// missing is reported by the mount itself.
+fn may_use(device: &Path) -> anyhow::Result<()> {
+    match rustix::fs::access(device, Access::READ_OK | Access::WRITE_OK) {
+        Err(Errno::ACCESS) => anyhow::bail!(
+            "this user may not open {0}; nothing was mounted; have root run `chmod 666 {0}`, as Debian's udev does, or \
+             start without --mount",
+            device.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// Takes a mount out of sight at once, whoever still uses it. Does nothing where nothing is mounted.
 pub(crate) fn detach(path: &Path) {
     if rustix::mount::unmount(path, UnmountFlags::DETACH).is_ok() {
@@ -99,6 +116,23 @@ pub(crate) fn detach(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_this_user_may_not_open_is_named() {
+        use std::os::unix::fs::PermissionsExt;
+        if rustix::process::getuid().is_root() {
+            eprintln!("skipped: root may open anything");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let device = folder.path().join("fuse");
+        may_use(&device).unwrap();
+        std::fs::write(&device, "").unwrap();
+        may_use(&device).unwrap();
+        std::fs::set_permissions(&device, std::fs::Permissions::from_mode(0o400)).unwrap();
+        let said = may_use(&device).unwrap_err().to_string();
+        assert!(said.contains("may not open") && said.contains("nothing was mounted"), "{said}");
+    }
 
     #[test]
     fn a_folder_with_files_is_not_mounted_over() {

@@ -46,6 +46,12 @@ impl Remembered {
         };
         let text = match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(ConfigError(format!(
+                    "this user may not look into {}; nothing was changed; run as the store's owner, or choose another folder",
+                    data.display()
+                )));
+            }
             Err(error) => return Err(refuse(&error)),
             Ok(found) if found.len() > LEN_MAX => return Err(refuse(&"it is too long")),
             Ok(_) => std::fs::read(&path).map_err(|error| refuse(&error))?,

@@ -21,8 +21,10 @@ fn nothing_may_be_left_out() -> bool {
 
 /// The Python that has the clients from PyPI.
 fn python() -> Option<PathBuf> {
-    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients").join("bin/python");
-    if python.exists() {
+    let clients = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients");
+    let python = clients.join("bin/python");
+    // Written last, by packaging/install-deps.sh.
+    if clients.join("installed.txt").exists() {
         return Some(python);
     }
     assert!(!nothing_may_be_left_out(), "{} is not there; run packaging/install-deps.sh --test", python.display());

@@ -28,7 +28,8 @@ pub(crate) fn authority(url: &str) -> &str {
     url.trim_start_matches("http://").split('/').next().unwrap_or_default()
 }
 
-/// Sends a request to `authority` and reads the answer to its end.
+/// Sends a request to `authority` and reads the answer to its end. The length of the body is told truly unless `headers`
+/// tell another; a door that then hangs up without a word has answered with status 0.
 pub(crate) fn request(authority: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(authority).expect("the door is open");
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -36,19 +37,27 @@ pub(crate) fn request(authority: &str, method: &str, target: &str, headers: &[(&
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    if !body.is_empty() || ["PUT", "POST"].contains(&method) {
+    let promised = headers.iter().any(|(name, _)| *name == "content-length");
+    if !promised && (!body.is_empty() || ["PUT", "POST"].contains(&method)) {
         head.push_str(&format!("content-length: {}\r\n", body.len()));
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     // A door that refuses may close before it has read everything; its answer counts.
     let _ = stream.write_all(body);
+    if promised {
+        // Nothing more comes, whatever was promised.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     parse(&answer)
 }
 
 fn parse(answer: &[u8]) -> Answer {
+    if answer.is_empty() {
+        return Answer { status: 0, headers: Vec::new(), body: Vec::new() };
+    }
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("an answer has a head");
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let mut lines = head.split("\r\n");

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic with its place is the report")]
 
 mod bad_input;
+mod bad_requests;
 mod clients;
 mod commands;
 mod disks;

@@ -106,11 +106,11 @@ impl Place {
 
 /// Whether this machine lets this user mount. Says why not, once per test.
 pub(crate) fn can_mount() -> bool {
-    let device = Path::new("/dev/fuse").exists();
+    let device = rustix::fs::access("/dev/fuse", rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK).is_ok();
     let helper = Command::new("fusermount3").arg("--version").output().is_ok();
     let able = device && (helper || rustix::process::geteuid().is_root());
     if !able {
-        eprintln!("without the drive: it needs /dev/fuse and root or fusermount3");
+        eprintln!("without the drive: it needs /dev/fuse, open to this user, and root or fusermount3");
     }
     able
 }
