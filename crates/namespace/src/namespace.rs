@@ -116,8 +116,11 @@ impl Namespace {
         if format.is_none() {
             ns.create_root(identity.uid, identity.gid)?;
         }
-        ns.store.collect_unfinished()?;
-        ns.remove_unlinked()?;
+        // Room to be given back, no more: a store that takes no writes now (too few disks, no room) is still read.
+        let cleared = ns.store.collect_unfinished().map_err(Error::from).and_then(|_| ns.remove_unlinked());
+        if let Err(error) = cleared {
+            tracing::warn!(%error, "what an earlier process left unfinished stays until the next start");
+        }
         Ok(ns)
     }
 

@@ -158,3 +158,32 @@ fn losing_more_disks_than_parity_is_refused_and_says_so() {
     let error = try_open(&world, 2, 1).err().expect("refused");
     assert_eq!(error.kind, ErrorKind::Io, "{error}");
 }
+
+#[test]
+fn a_set_too_small_to_be_written_is_read_whatever_the_last_process_left_unfinished() {
+    let world = SimWorld::new(3);
+    let store = try_open(&world, 2, 2).unwrap();
+    let ns = store.namespace();
+    ns.create_bucket(&root(), "bkt", None).unwrap();
+    put(ns, "kept", b"kept");
+    put(ns, "open", &noise(4, 5000));
+    let ino = ns.resolve(&root(), b"/bkt/open").unwrap().ino;
+    ns.open(&root(), ino, RW, false).unwrap();
+    let op = root();
+    ns.delete_object(&op, "bkt", b"open", &Condition::default()).unwrap();
+    ns.settle_blocking(&op).unwrap();
+    drop(store);
+    world.restart(0);
+    world.vanish("disk1");
+    world.vanish("disk2");
+    let store = try_open(&world, 2, 2).expect("two of 2+2 disks are enough to read");
+    assert_eq!(get(store.namespace(), "kept").unwrap(), b"kept");
+    drop(store);
+    world.kill_process();
+    world.bring_back("disk1");
+    world.bring_back("disk2");
+    let store = try_open(&world, 2, 2).unwrap();
+    sound(store.namespace());
+    let left = store.namespace().store().range(b"Q", b"R", 1).unwrap();
+    assert!(left.is_empty(), "the next start that can write has removed it");
+}
