@@ -37,7 +37,8 @@ const INLINE_RELEASE_PAGES_MAX: usize = 2;
 pub struct Tx<'a> {
     store: &'a Arc<Store>,
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    counts: HashMap<ChunkId, i64>,
+    /// Ordered, so that the same change is the same bytes in every run.
+    counts: BTreeMap<ChunkId, i64>,
     tallies: BTreeMap<Vec<u8>, i64>,
     blocks: Vec<PreparedBlock>,
     pages: HashMap<ChunkId, Node>,
@@ -75,7 +76,7 @@ impl Store {
         let mut tx = Tx {
             store: self,
             writes: BTreeMap::new(),
-            counts: HashMap::new(),
+            counts: BTreeMap::new(),
             tallies: BTreeMap::new(),
             blocks: Vec::new(),
             pages: HashMap::new(),

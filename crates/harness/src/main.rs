@@ -8,6 +8,7 @@ mod all;
 mod cases;
 mod options;
 mod outside;
+mod planted;
 mod report;
 mod row;
 mod sim;
@@ -20,7 +21,12 @@ use crate::options::Options;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let ended = if options.row == all::NAME {
+    // A panic is a finding: where it came from belongs beside it, a trace of the harness does not.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
+    let planted = options.plant.as_deref().map_or(Ok(()), planted::plant);
+    let ended = if let Err(error) = planted {
+        Err(error)
+    } else if options.row == all::NAME {
         all::run(&options)
     } else {
         row::named(&options.row).and_then(|row| row::run(row, &options))

@@ -43,6 +43,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "CASE")]
     pub(crate) case: Option<String>,
 
+    /// Switch this bug on, and end at the first violation (used by row `planted`)
+    #[arg(long, value_name = "BUG", hide = true)]
+    pub(crate) plant: Option<String>,
+
     /// The program that the outside rows drive [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     pub(crate) strata: Option<PathBuf>,

@@ -62,6 +62,9 @@ pub(crate) struct Report {
     clock: SystemClock,
     #[serde(skip)]
     deadline: Option<f64>,
+    /// Whether one violation is enough.
+    #[serde(skip)]
+    first_only: bool,
 }
 
 impl Report {
@@ -79,6 +82,7 @@ impl Report {
             seconds: 0.0,
             clock: SystemClock::new(),
             deadline: options.seconds.map(|seconds| seconds as f64),
+            first_only: options.plant.is_some(),
         }
     }
 
@@ -89,7 +93,8 @@ impl Report {
 
     /// Whether `--seconds` have passed; the row then ends in good order.
     pub(crate) fn out_of_time(&self) -> bool {
-        self.deadline.is_some_and(|deadline| self.elapsed() >= deadline)
+        (self.first_only && self.violation_count > 0)
+            || self.deadline.is_some_and(|deadline| self.elapsed() >= deadline)
     }
 
     /// Says that the row ended before all of its cases were run.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use strata_seam::{Disk, DiskSpace, SetId};
 
 use crate::error::{LedgerError, Result};
-use crate::identify::{Found, look, majority};
+use crate::identify::{Found, check_empty, look, majority};
 use crate::ledger::Ledger;
 
 /// Room for content.
@@ -21,21 +21,25 @@ impl Ledger {
     /// The set that these disks, or most of them, hold; `None` if every one of them is blank. Changes nothing.
     ///
     /// # Errors
-    /// [`LedgerError::NewerFormat`], [`LedgerError::ForeignDisk`] where two sets have as many disks each, and the first disk's error where no disk tells and one cannot be read: a disk in
-    /// doubt is never taken for a blank one.
+    /// [`LedgerError::NewerFormat`], [`LedgerError::ForeignDisk`] where two sets have as many disks each, and where no disk tells: the error of the first that cannot be read, or
+    /// [`LedgerError::Inconsistent`] for one that holds segments. A disk in doubt is never taken for a blank one.
     pub fn find(disks: &[Arc<dyn Disk>]) -> Result<Option<SetId>> {
         let mut doubt = None;
         let mut found = Vec::new();
         for disk in disks {
             match look(&**disk) {
                 Ok(Found::Formatted(superblock, _)) => found.push((disk.label(), superblock.set)),
-                Ok(Found::Blank) => {}
-                Err(LedgerError::Disk(error)) => doubt = doubt.or(Some(error)),
+                Ok(Found::Blank) => {
+                    if let Err(error) = check_empty(&**disk) {
+                        doubt = doubt.or(Some(error));
+                    }
+                }
+                Err(error @ LedgerError::Disk(_)) => doubt = doubt.or(Some(error)),
                 Err(other) => return Err(other),
             }
         }
         match (majority(found.into_iter())?, doubt) {
-            (None, Some(error)) => Err(LedgerError::Disk(error)),
+            (None, Some(error)) => Err(error),
             (found, _) => Ok(found),
         }
     }

@@ -209,6 +209,19 @@ pub(crate) fn is_alike(one: &Superblock, other: &Superblock) -> bool {
     fixed(one) == fixed(other)
 }
 
+/// Refuses a disk that has no superblock but segments: it was one of a set, and may hold what nothing else holds.
+pub(crate) fn check_empty(disk: &dyn Disk) -> Result<()> {
+    if disk.list()?.iter().any(|file| crate::layout::parse_segment_name(&file.name).is_some()) {
+        let what = format!(
+            "disk {} holds segments but no superblock that proves itself; return the other disks of its set, or empty it if \
+             it is to be used anew",
+            disk.label()
+        );
+        return Err(LedgerError::Inconsistent { what });
+    }
+    Ok(())
+}
+
 /// Puts the set together. Disks that have no place in it count as missing and are named in a warning.
 ///
 /// # Errors

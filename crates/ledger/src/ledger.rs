@@ -39,8 +39,9 @@ impl Ledger {
     /// Makes a new set of blank disks, in the order of their places. Creates one small file on each.
     ///
     /// # Errors
-    /// [`LedgerError::Setting`], [`LedgerError::ForeignDisk`] where a disk already belongs to a set, and disk errors:
-    /// the set is then not made.
+    /// [`LedgerError::Setting`], [`LedgerError::ForeignDisk`] where a disk already belongs to a set,
+    /// [`LedgerError::Inconsistent`] where it holds segments without saying of which, and disk errors: the set is then
+    /// not made.
     pub fn format(
         disks: &[Arc<dyn Disk>],
         geometry: Geometry,
@@ -59,6 +60,7 @@ impl Ledger {
                 let what = format!("already holds a disk of set {}", superblock.set);
                 return Err(LedgerError::ForeignDisk { disk: disk.label().to_owned(), what });
             }
+            identify::check_empty(&**disk)?;
         }
         let mut set = [0; 16];
         entropy.fill(&mut set);

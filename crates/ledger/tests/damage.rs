@@ -303,6 +303,18 @@ fn a_disk_with_segments_but_no_superblock_is_not_overwritten() {
 }
 
 #[test]
+fn disks_whose_superblocks_are_all_lost_are_not_taken_for_blank_ones() {
+    let (rig, _) = filled(2, 1, 10);
+    for name in &rig.names {
+        assert!(rig.world.truncate(name, "superblock", 80));
+    }
+    let disks = rig.disks();
+    assert!(matches!(Ledger::find(&disks), Err(LedgerError::Inconsistent { .. })));
+    let made = Ledger::format(&disks, rig.geometry, &rig.options, &*rig.world.clock(), &SimEntropy::new(5));
+    assert!(matches!(made, Err(LedgerError::Inconsistent { .. })), "{made:?}");
+}
+
+#[test]
 fn halves_of_a_mirror_written_apart_are_refused() {
     let (mut rig, _) = filled(1, 1, 5);
     for name in ["d00", "d01"] {

@@ -196,7 +196,8 @@ fn one_stripe_beyond_repair_is_named_and_everything_else_is_served() {
             let (from, len) = if header { (0, 4096) } else { (192, frame_len.min(3904)) };
             assert!(rig.world.poke(disk, &file, at + from, &vec![0xA5; usize::try_from(len).unwrap()]));
         }
-        let is_victim = |place: &strata_ledger::Location| (place.segment, place.sector) == (victim.segment, victim.sector);
+        let is_victim =
+            |place: &strata_ledger::Location| (place.segment, place.sector) == (victim.segment, victim.sector);
         let check = |ledger: &Ledger| {
             let mut refused = 0;
             for (place, bytes) in &places {

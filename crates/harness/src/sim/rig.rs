@@ -1,12 +1,11 @@
 //! A whole store on simulated disks, as every row opens it, and short words for what is done to it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use strata_content::StoreSettings;
 use strata_ledger::{Geometry, Options};
 use strata_namespace::{
-    Caller, Condition, Content, Door, Durability, Namespace, ObjectMeta, Op, OpenStore, Result, StoreConfig,
-    check_store,
+    Caller, ContentSettings, Door, Durability, Namespace, Op, OpenStore, Result, StoreConfig, check_store,
 };
 use strata_seam::sim::{SimEntropy, SimWorld};
 use strata_seam::{Clock, Disk};
@@ -24,15 +23,24 @@ pub(crate) struct Rig {
     pub(crate) layout: Layout,
     /// Settings of the ledger.
     pub(crate) ledger: Options,
+    /// Settings of the content layer.
+    pub(crate) content: ContentSettings,
     /// Class of the buckets.
     pub(crate) durability: Durability,
+    /// Folder of the index; `None` keeps it in memory.
+    pub(crate) index_dir: Option<PathBuf>,
 }
 
 impl Rig {
     /// Small segments and stripes, so that little data crosses many borders.
     pub(crate) fn small(layout: Layout) -> Self {
-        let ledger = Options { segment_len: 1 << 20, shard_payload_max: 256 << 10, ..Options::default() };
-        Self { layout, ledger, durability: Durability::Strict }
+        let shard = (1 << 20) / u32::from(layout.0);
+        let ledger = Options {
+            segment_len: 1280 << 10,
+            shard_payload_max: shard.next_multiple_of(4096).max(128 << 10),
+            ..Options::default()
+        };
+        Self { layout, ledger, content: super::step::fine(0), durability: Durability::Strict, index_dir: None }
     }
 
     /// Number of disks.
@@ -50,10 +58,10 @@ impl Rig {
         StoreConfig {
             disks: (0..self.disk_count()).map(disk).collect(),
             create: Some(Geometry { data_shards: self.layout.0, parity_shards: self.layout.1 }),
-            index_dir: None,
+            index_dir: self.index_dir.clone(),
             index_cache_bytes: 1 << 20,
             ledger: self.ledger.clone(),
-            content: StoreSettings { cache_bytes: 0, ..StoreSettings::default() },
+            content: self.content,
             owner: (0, 0),
             durability: self.durability,
             threads: false,
@@ -79,21 +87,6 @@ pub(crate) fn root() -> Op {
     Op::new(Caller::root(Door::S3))
 }
 
-/// Bytes taken into the store, not yet anybody's content.
-pub(crate) fn ingest(ns: &Namespace, data: &[u8]) -> Result<Content> {
-    let mut ingest = ns.ingest(&root(), BUCKET)?;
-    ingest.push(data)?;
-    Ok(ingest.finish()?)
-}
-
-/// Puts an object and waits until it is durable.
-pub(crate) fn put(ns: &Namespace, key: &str, data: &[u8]) -> Result<()> {
-    let op = root();
-    let content = ingest(ns, data)?;
-    ns.put_object(&op, BUCKET, key.as_bytes(), content, None, ObjectMeta::default(), &Condition::default())?;
-    ns.settle_blocking(&op)
-}
-
 /// The whole of an object.
 pub(crate) fn get(ns: &Namespace, key: &str) -> Result<Vec<u8>> {
     let (_, reader) = ns.get_object(&root(), BUCKET, key.as_bytes())?;
@@ -110,6 +103,16 @@ pub(crate) fn violations(ns: &Namespace) -> Vec<String> {
         Ok(report) => report.violations,
         Err(error) => vec![format!("the check could not read the store: {error:?}")],
     }
+}
+
+/// Tables that a store just opened has emptied: pages of unfinished ingests, files unlinked while open.
+const TRANSIENT: [(u8, &str); 2] = [(b'O', "a page of an unfinished ingest"), (b'Q', "an unlinked file")];
+
+/// What a start should have cleared away.
+pub(crate) fn leftovers(ns: &Namespace) -> Vec<String> {
+    let left = |table: u8| ns.store().range(&[table], &[table + 1], 1).map_or(true, |found| !found.is_empty());
+    let found = TRANSIENT.iter().filter(|(table, _)| left(*table));
+    found.map(|(_, what)| format!("{what} outlived the process that had it")).collect()
 }
 
 /// Bytes that neither compress nor repeat.

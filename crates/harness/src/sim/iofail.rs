@@ -1,0 +1,115 @@
+//! Row `iofail`: every I/O of every small workload fails once, in every way, alone and from then on, on one disk and on
+//! all. Nothing panics, nothing is acknowledged that is not kept, and the store opens again.
+
+use anyhow::Result;
+use strata_seam::DiskErrorKind;
+use strata_seam::sim::{Fault, FaultKind, IoOp, SimWorld, sweep_failures};
+
+use super::model::{Possible, seen};
+use super::rig::{Layout, Rig, root, violations};
+use super::step::Step;
+use super::workload::{Workload, run as run_step, sequences};
+use crate::cases::{self, Tally};
+use crate::options::Options;
+use crate::report::Report;
+use crate::row::Row;
+
+/// The row.
+pub(crate) const ROW: Row =
+    Row { name: "iofail", id: "R3", about: "every single I/O failing, in every way, once and for good", run };
+
+const LAYOUTS: [Layout; 4] = [(2, 1), (2, 2), (1, 1), (4, 2)];
+
+/// The ways in which an I/O fails.
+fn faults() -> [Fault; 6] {
+    [
+        Fault::medium(),
+        Fault::full(),
+        Fault::new(FaultKind::Fail(DiskErrorKind::ReadOnly)),
+        Fault::medium().of(IoOp::Sync),
+        Fault::new(FaultKind::FailedSyncReverts),
+        Fault::new(FaultKind::ShortWrite),
+    ]
+}
+
+fn run(options: &Options, report: &mut Report) -> Result<()> {
+    let all = sequences(options.seed, options.sized(0, 300), 0);
+    let name = |number: u64| format!("sequence-{number}");
+    let short = options.sized(10, usize::MAX);
+    let count = all.len().min(short) as u64;
+    let tally = cases::run(options, report, count, name, |number, tally| {
+        let number = number as usize;
+        sweep(LAYOUTS[number % LAYOUTS.len()], options, &all[number], number, tally);
+    });
+    report.goal("runs", tally.of("runs"), 200_000.0);
+    report.goal("workloads", tally.of("workloads"), 30.0);
+    report.figure("stores opened again", tally.of("opened"));
+    report.figure("refused by name, more disks failing than parity covers", tally.of("refused"));
+    Ok(())
+}
+
+/// Does the steps whatever they meet, and keeps book of what was answered.
+fn work(workload: &Workload, world: &SimWorld) -> Result<Possible, String> {
+    let mut possible = Possible::known(workload.model.clone());
+    let Ok(store) = workload.rig.open(world) else { return Ok(possible) };
+    for step in &workload.steps {
+        let answer = run_step(&store, step);
+        possible.note(step, &answer, answer.is_ok())?;
+    }
+    Ok(possible)
+}
+
+fn sweep(layout: Layout, options: &Options, steps: &[Step], number: usize, tally: &mut Tally) {
+    tally.count("workloads", 1);
+    let workload = Workload::new(layout, options.seed, steps.to_vec());
+    let world = &workload.world;
+    let bad = Rig::disk_name(number % workload.rig.disk_count());
+    for one_disk in [true, false] {
+        let faults = faults().map(|fault| if one_disk { fault.on(&bad) } else { fault });
+        world.restore(&workload.start);
+        // In a short run every I/O is met by one of the ways, in a full one by all.
+        let some = (number + usize::from(one_disk)) % faults.len();
+        let faults = if options.full { &faults[..] } else { &faults[some..=some] };
+        let runs = sweep_failures(
+            world,
+            faults,
+            |world| work(&workload, world),
+            |world, possible, fault| {
+                let checked = possible.clone().and_then(|possible| check(&workload, world, possible, one_disk, tally));
+                if let Err(wrong) = checked {
+                    tally.broken(format!("{layout:?} {steps:?}, {fault:?}: {wrong}"));
+                }
+            },
+        );
+        tally.count("runs", runs);
+    }
+}
+
+/// What the failure left, after a power cut that takes what was not synced.
+fn check(
+    workload: &Workload,
+    world: &SimWorld,
+    mut possible: Possible,
+    one_disk: bool,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    world.restart(0);
+    let store = match workload.rig.open(world) {
+        Ok(store) => store,
+        Err(error) if !one_disk && format!("{error:?}").contains("TooFewDisks") => {
+            tally.count("refused", 1);
+            return Ok(());
+        }
+        Err(error) => return Err(format!("it does not open again: {error:?}")),
+    };
+    tally.count("opened", 1);
+    let found = seen(store.namespace()).map_err(|error| format!("it cannot be read: {error:?}"))?;
+    possible.check_after_crash(&found)?;
+    if let Some(first) = violations(store.namespace()).first() {
+        return Err(first.clone());
+    }
+    let op = root();
+    let step = Step::Put("later".to_owned(), 3);
+    let took = step.apply(store.namespace(), &op).and_then(|()| store.namespace().settle_blocking(&op));
+    took.map_err(|error| format!("it takes no writes: {error:?}"))
+}

@@ -1,0 +1,151 @@
+//! The ledger alone under power cuts: appends of all sizes and classes, waits, syncs and rolls over tiny segments.
+//!
+//! Far more states a second than a whole store gives, with a check to the point: what is replayed is a prefix of what was
+//! appended, byte for byte, with everything acknowledged in it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use strata_ledger::{Append, BlockRecord, Class, Geometry, Ledger, Options, Replayed};
+use strata_seam::sim::{SimEntropy, SimRng, SimWorld, Submission, explore_crashes};
+use strata_seam::{Disk, Lsn};
+
+use super::crash::lost_disks;
+use super::rig::{Layout, Rig};
+use crate::cases::Tally;
+
+/// The layouts of the ledger alone.
+const LAYOUTS: [Layout; 6] = [(2, 1), (1, 1), (2, 2), (4, 2), (3, 2), (6, 3)];
+/// Appends of a workload.
+const APPENDS: u64 = 12;
+
+fn open(layout: Layout, world: &SimWorld) -> strata_ledger::Result<(Ledger, Vec<Replayed>)> {
+    let disk = |index| -> Arc<dyn Disk> { world.disk(&Rig::disk_name(index)) };
+    let disks: Vec<_> = (0..usize::from(layout.0 + layout.1)).map(disk).collect();
+    let options = options();
+    if Ledger::find(&disks)?.is_none() {
+        let geometry = Geometry { data_shards: layout.0, parity_shards: layout.1 };
+        Ledger::format(&disks, geometry, &options, &*world.clock(), &SimEntropy::new(1))?;
+    }
+    let mut replayed = Vec::new();
+    let entropy = SimEntropy::new(world.io_count());
+    let ledger = Ledger::open(disks, options, world.clock(), &entropy, None, &mut |append| {
+        replayed.push(append);
+        Ok(())
+    })?;
+    Ok((ledger, replayed))
+}
+
+fn options() -> Options {
+    Options { segment_len: 64 << 10, shard_payload_max: 8 << 10, queue_bytes_max: 32 << 10, ..Options::default() }
+}
+
+/// Append `number` of the workload `seed`: can be told from every other.
+fn sample(seed: u64, number: u64) -> Append {
+    let mut rng = SimRng::new(seed.wrapping_mul(1_000_003).wrapping_add(number));
+    let blocks = (0..rng.below(3)).map(|block| {
+        let mut data = vec![0; rng.below(3500) as usize];
+        rng.fill(&mut data);
+        BlockRecord { directory: Bytes::from(format!("{number}/{block}")), data: Bytes::from(data) }
+    });
+    let blocks = blocks.collect();
+    let commit = Some(Bytes::from(format!("commit {number} of {seed}")));
+    Append { blocks, commit, relaxed: rng.one_in(2) }
+}
+
+/// Appends and waits until done or until the ledger fails; the last number known to be durable.
+fn work(ledger: &Ledger, seed: u64, from: u64) -> Lsn {
+    let mut rng = SimRng::new(seed ^ from << 40);
+    let mut durable = Lsn(0);
+    for number in from..from + APPENDS {
+        let Ok(lsn) = ledger.append(sample(seed, number)) else { break };
+        let wait = |class| ledger.wait(lsn, class).is_ok();
+        let known = match rng.below(6) {
+            0 | 1 => wait(Class::Durable),
+            2 | 3 => {
+                wait(Class::Written);
+                false
+            }
+            // What was written first and is wanted durable only then needs a sync of its own.
+            4 => wait(Class::Written) && wait(Class::Durable),
+            _ => false,
+        };
+        if known {
+            durable = lsn;
+        }
+        durable = durable.max(ledger.durable());
+    }
+    if rng.one_in(2) && ledger.sync().is_ok() {
+        durable = ledger.durable();
+    }
+    durable
+}
+
+/// Explores one workload.
+pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, tally: &mut Tally) {
+    let layout = LAYOUTS[(seed % LAYOUTS.len() as u64) as usize];
+    let world = SimWorld::new(seed);
+    let (ledger, _) = open(layout, &world).expect("blank disks take a ledger");
+    let base = (1 + seed % 12).max(1);
+    for number in 1..=base {
+        ledger.append(sample(seed, number)).expect("a healthy ledger takes an append");
+    }
+    ledger.sync().expect("and syncs it");
+    drop(ledger);
+    world.kill_process();
+    let start = world.snapshot();
+    let mut done: HashSet<(u64, Lsn)> = HashSet::new();
+    let run = |world: &SimWorld| match open(layout, world) {
+        Err(_) => Lsn(base),
+        Ok((ledger, _)) => work(&ledger, seed, base + 1).max(Lsn(base)),
+    };
+    let cuts = explore_crashes(&world, Submission::DisksInParallel, 0..choices, run, |world, durable, state| {
+        let lost = lost_disks(layout, &state);
+        lost.iter().for_each(|disk| world.vanish(disk));
+        let hash = world.change_hash(&start);
+        if !done.insert((hash, *durable)) {
+            return;
+        }
+        distinct.lock().insert(hash ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        tally.count("lost", u64::from(!lost.is_empty()));
+        let checked = check(layout, world, seed, *durable).and_then(|end| {
+            if state.choices % 2 == 0 {
+                return Ok(());
+            }
+            tally.count("again", 1);
+            world.restart(state.choices.wrapping_mul(3));
+            let again = check(layout, world, seed, end)?;
+            if again == end { Ok(()) } else { Err(format!("recovering again ends at {again}, not at {end}")) }
+        });
+        if let Err(wrong) = checked {
+            tally.broken(format!("ledger {layout:?}, {durable} durable, {state:?}, without {lost:?}: {wrong}"));
+        }
+    });
+    tally.count("cuts", cuts);
+}
+
+/// Opens what a crash left and compares; the last number there.
+fn check(layout: Layout, world: &SimWorld, seed: u64, least: Lsn) -> Result<Lsn, String> {
+    let (ledger, replayed) = open(layout, world).map_err(|error| format!("it does not open: {error:?}"))?;
+    for (number, append) in (1..).zip(&replayed) {
+        let expected = sample(seed, number);
+        if append.lsn != Lsn(number) || append.commit != expected.commit || append.blocks.len() != expected.blocks.len()
+        {
+            return Err(format!("append {number} is replayed as {} {:?}", append.lsn, append.commit));
+        }
+        for (placed, block) in append.blocks.iter().zip(&expected.blocks) {
+            match ledger.read(&placed.location) {
+                Ok(data) if data == block.data && placed.directory == block.directory => {}
+                Ok(_) => return Err(format!("a block of append {number} reads as other bytes")),
+                Err(error) => return Err(format!("a block of append {number} cannot be read: {error:?}")),
+            }
+        }
+    }
+    let last = Lsn(replayed.len() as u64);
+    if last < least {
+        return Err(format!("{least} was acknowledged, {last} is the last one there"));
+    }
+    Ok(last)
+}

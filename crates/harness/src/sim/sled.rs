@@ -1,0 +1,216 @@
+//! Row `sled`: the index's folder is wiped, cut, flipped, copied in the middle of its work or put back from earlier. The next
+//! start shows the same tree and holds the same records as one that rebuilds everything from the log.
+//!
+//! Sled works on real files, so this row does too; the disks of the set stay simulated.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use strata_namespace::OpenStore;
+use strata_seam::sim::{SimRng, SimWorld};
+use strata_seam::{Clock, SystemClock};
+
+use super::model::{Model, difference, seen};
+use super::rig::{Rig, root, violations};
+use super::step::Step;
+use crate::cases::{self, Tally};
+use crate::options::Options;
+use crate::report::Report;
+use crate::row::Row;
+
+/// The row.
+pub(crate) const ROW: Row = Row {
+    name: "sled",
+    id: "R9",
+    about: "the index's files lost, cut, flipped or old: rebuilt to the same state",
+    run,
+};
+
+/// Damages per store that is made.
+const BATCH: u64 = 20;
+
+fn run(options: &Options, report: &mut Report) -> Result<()> {
+    // In memory where there is such a place: what is tested is Sled's reading, not the medium.
+    let place = options.dir.clone().or_else(|| Some(PathBuf::from("/dev/shm")).filter(|place| place.is_dir()));
+    let folder =
+        tempfile::Builder::new().prefix("strata-harness-").tempdir_in(place.unwrap_or_else(std::env::temp_dir));
+    let folder = folder.context("there is no folder for the index")?;
+    let name = |number: u64| format!("batch-{number}");
+    let tally = cases::run(options, report, options.sized(4, 500), name, |number, tally| {
+        let dir = folder.path().join(number.to_string());
+        if let Err(wrong) = batch(&dir, options.seed.wrapping_add(number), tally) {
+            tally.broken(format!("batch {number}: {wrong}"));
+        }
+        drop(fs::remove_dir_all(&dir));
+    });
+    report.goal("damaged indexes", tally.of("damaged"), 10_000.0);
+    report.figure("set aside or wiped", tally.of("rebuilt"));
+    report.figure("resumed", tally.of("resumed"));
+    report.figure("records rebuilt", tally.of("entries"));
+    report.figure("records/s rebuilt", tally.of("entries") / (tally.of("nanos") / 1e9).max(1e-9));
+    Ok(())
+}
+
+/// Every record of the index, as one hash.
+fn fingerprint(store: &OpenStore) -> Result<(u64, String), String> {
+    let mut hash = blake3::Hasher::new();
+    let (mut from, mut count) = (vec![1], 0);
+    loop {
+        let page = store.namespace().store().range(&from, &[0xff; 64], 500).map_err(|error| format!("{error:?}"))?;
+        let Some((last, _)) = page.last() else { return Ok((count, hash.finalize().to_hex().to_string())) };
+        from = [&last[..], &[0]].concat();
+        for (key, entry) in &page {
+            count += 1;
+            hash.update(&(key.len() as u64).to_le_bytes()).update(key);
+            hash.update(&(entry.value.len() as u64).to_le_bytes()).update(&entry.value);
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?
+        } else {
+            fs::copy(entry.path(), &target).map(drop)?
+        }
+    }
+    Ok(())
+}
+
+fn files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.path().is_dir() { files(&entry.path(), found) } else { found.push(entry.path()) }
+    }
+    found.sort();
+}
+
+/// Moves some of the changes into the engine, as the worker does.
+fn drain(store: &OpenStore, steps: u64) -> Result<(), String> {
+    let store = store.namespace().store();
+    store.ledger().sync().map_err(|error| format!("{error:?}"))?;
+    store.index().freeze();
+    for _ in 0..steps {
+        store.index().drain_step(0, store.durable()).map_err(|error| format!("draining: {error:?}"))?;
+    }
+    Ok(())
+}
+
+fn batch(dir: &Path, seed: u64, tally: &mut Tally) -> Result<(), String> {
+    let mut rng = SimRng::new(seed);
+    let io = |error: std::io::Error| format!("the folder: {error}");
+    let world = SimWorld::new(seed);
+    let live = dir.join("index");
+    let rig = Rig { index_dir: Some(live.clone()), ..Rig::small((2, 1)) };
+    let mut model = Model::default();
+    let store = rig.make(&world).map_err(|error| format!("{error:?}"))?;
+    let mut copies = Vec::new();
+    for round in 0..4 {
+        for _ in 0..12 {
+            let step = Step::any(&mut rng);
+            let op = root();
+            let done = step.apply(store.namespace(), &op);
+            if done.is_ok() != model.apply(&step) {
+                return Err(format!("{step:?}: {done:?}"));
+            }
+        }
+        // A copy in the middle of a drain: what a crash of the process may leave, or somebody's backup.
+        drain(&store, rng.below(4))?;
+        store.namespace().store().index().flush().map_err(|error| format!("{error:?}"))?;
+        let kept = dir.join(format!("copy-{round}"));
+        copy(&live, &kept).map_err(io)?;
+        copies.push(kept);
+    }
+    store.namespace().store().ledger().sync().map_err(|error| format!("{error:?}"))?;
+    drop(store);
+    world.kill_process();
+    // What a start without any index comes to is what every other must come to.
+    let start = world.snapshot();
+    fs::remove_dir_all(&live).map_err(io)?;
+    let store = rig.open(&world).map_err(|error| format!("without an index it does not open: {error:?}"))?;
+    let found = seen(store.namespace()).map_err(|error| format!("{error:?}"))?;
+    if found != model.seen() {
+        return Err(format!("rebuilt without an index: {}", difference(&found, &model.seen())));
+    }
+    let expected = fingerprint(&store)?;
+    drop(store);
+    for _ in 0..BATCH {
+        world.restore(&start);
+        drop(fs::remove_dir_all(&live));
+        let source = &copies[rng.below(copies.len() as u64) as usize];
+        copy(source, &live).map_err(io)?;
+        let what = damage(&live, &mut rng).map_err(io)?;
+        tally.count("damaged", 1);
+        let clock = SystemClock::new();
+        let store = rig.open(&world).map_err(|error| format!("{what}: it does not open: {error:?}"))?;
+        if store.index_opened == strata_index::Opened::Resumed {
+            tally.count("resumed", 1);
+        } else {
+            tally.count("rebuilt", 1);
+            tally.count("entries", expected.0);
+            tally.count("nanos", clock.monotonic_nanos());
+        }
+        let found = fingerprint(&store)?;
+        if found != expected {
+            let text = format!("{what}: {} records instead of {}, or others", found.0, expected.0);
+            return Err(violations(store.namespace()).first().map_or(text.clone(), |wrong| format!("{text}: {wrong}")));
+        }
+        drop(store);
+        world.kill_process();
+    }
+    Ok(())
+}
+
+/// One damage; what it was.
+fn damage(dir: &Path, rng: &mut SimRng) -> std::io::Result<String> {
+    let mut all = Vec::new();
+    files(dir, &mut all);
+    let Some(file) = all.get(rng.below(all.len() as u64) as usize).cloned() else {
+        return Ok("an empty folder".into());
+    };
+    let mut bytes = fs::read(&file)?;
+    let name = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
+    let at = |rng: &mut SimRng, len: usize| rng.below(len.max(1) as u64) as usize;
+    Ok(match rng.below(8) {
+        0 => {
+            fs::remove_dir_all(dir)?;
+            "wiped".to_owned()
+        }
+        1 => {
+            fs::remove_file(&file)?;
+            format!("{name} removed")
+        }
+        2 => {
+            let len = at(rng, bytes.len());
+            fs::write(&file, &bytes[..len])?;
+            format!("{name} cut to {len} bytes")
+        }
+        3 | 4 if !bytes.is_empty() => {
+            let flips = 1 + rng.below(8);
+            // Most of a file is empty; what is written lies in front.
+            let reach = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+            for _ in 0..flips {
+                let place = at(rng, reach);
+                bytes[place] ^= 1 << rng.below(8);
+            }
+            fs::write(&file, &bytes)?;
+            format!("{flips} bits of {name} flipped")
+        }
+        5 if !bytes.is_empty() => {
+            let from = at(rng, bytes.len());
+            let to = (from + 4096).min(bytes.len());
+            bytes[from..to].fill(0);
+            fs::write(&file, &bytes)?;
+            format!("{name} zeroed from {from}")
+        }
+        6 => {
+            fs::write(&file, b"something else")?;
+            format!("{name} overwritten")
+        }
+        _ => "an earlier copy".to_owned(),
+    })
+}

@@ -1,0 +1,327 @@
+//! Row `swarm`: whole stores, each with its own layout, settings, mix of calls and mix of troubles, run for simulated months.
+//!
+//! One thread, one seed, one store: steps of every door, disks that rot, lie, vanish, return with old content, fill up or
+//! fail, power cuts, killed processes, a clock that jumps, heals and scrubs. At most `parity` disks are in trouble until a
+//! heal has made the set whole; that is the promise's border and is kept by the generator, not by the checks. The tree
+//! is compared with a model after every start and every heal, and every invariant is checked at the end.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use anyhow::Result;
+use strata_ledger::DiskState;
+use strata_namespace::{Durability, OpenStore};
+use strata_seam::Timestamp;
+use strata_seam::sim::{DiskImage, SimRng, SimWorld, Snapshot};
+
+use super::model::{Model, Possible, listed_alike, seen};
+use super::rig::{Layout, Rig, leftovers, root, violations};
+use super::step::{Step, fine};
+use super::trouble::Trouble;
+use crate::cases::{self, Tally};
+use crate::options::Options;
+use crate::report::Report;
+use crate::row::Row;
+
+/// The row.
+pub(crate) const ROW: Row = Row {
+    name: "swarm",
+    id: "R4",
+    about: "simulated stores with random layouts, calls, disk faults, crashes and heals",
+    run,
+};
+
+const LAYOUTS: [Layout; 9] = [(1, 1), (2, 1), (3, 1), (2, 2), (3, 2), (4, 2), (1, 2), (6, 3), (8, 4)];
+/// One seed in so many runs twice and must end alike.
+const TWICE: u64 = 100;
+/// Nanoseconds of a year.
+const YEAR: f64 = 365.25 * 86_400.0 * 1e9;
+/// Failures of a disk per year: a hundred times an annual failure rate of 1.5 %.
+const FAILURES_A_YEAR: f64 = 1.5;
+
+fn run(options: &Options, report: &mut Report) -> Result<()> {
+    let count = options.sized(200, 20_000);
+    let name = |number: u64| format!("seed-{}", options.seed.wrapping_add(number));
+    let tally = cases::run(options, report, count, name, |number, tally| {
+        let seed = options.seed.wrapping_add(number);
+        let hash = one(seed, tally);
+        if number.is_multiple_of(TWICE) && hash.is_some() {
+            tally.count("twice", 1);
+            if one(seed, &mut Tally::default()) != hash {
+                tally.broken(format!("seed {seed} run twice ends in two different ways"));
+            }
+        }
+    });
+    report.goal("seeds", tally.of("seeds"), 20_000.0);
+    report.goal("simulated disk-set years", tally.of("days") / 365.25, 1000.0);
+    report.figure("seeds run twice", tally.of("twice"));
+    for what in
+        ["steps", "power cuts", "killed processes", "disk faults", "heals", "disks replaced", "clock steps", "checks"]
+    {
+        report.figure(what, tally.of(what));
+    }
+    Ok(())
+}
+
+/// A run of one seed; the hash of everything that happened, `None` after a violation.
+fn one(seed: u64, tally: &mut Tally) -> Option<u64> {
+    let mut swarm = Swarm::new(seed);
+    let ended = swarm.live(tally);
+    tally.count("seeds", 1);
+    tally.count("days", (swarm.nanos / YEAR * 365.25) as u64);
+    match ended {
+        Ok(()) => Some(swarm.events.finish() ^ swarm.world.change_hash(&swarm.blank)),
+        Err(wrong) => {
+            tally.broken(format!("seed {seed}, {:?}, after {}: {wrong}", swarm.rig.layout, swarm.last));
+            None
+        }
+    }
+}
+
+struct Swarm {
+    rng: SimRng,
+    rig: Rig,
+    world: SimWorld,
+    blank: Snapshot,
+    possible: Possible,
+    trouble: Trouble,
+    /// Of eight answers, how many are waited for.
+    settle_of_8: u64,
+    /// Simulated time that passed.
+    nanos: f64,
+    events: DefaultHasher,
+    last: String,
+}
+
+impl Swarm {
+    fn new(seed: u64) -> Self {
+        let mut rng = SimRng::new(seed);
+        let layout = LAYOUTS[rng.below(LAYOUTS.len() as u64) as usize];
+        let mut rig = Rig::small(layout);
+        rig.ledger.segment_len += rng.below(3) << 20;
+        rig.content = fine(if rng.one_in(2) { 1 << 20 } else { 0 });
+        rig.durability = Durability::Strict;
+        let world = SimWorld::new(seed);
+        Self {
+            trouble: Trouble::new(layout, rng.next_u64()),
+            settle_of_8: 2 + rng.below(7),
+            rng,
+            rig,
+            blank: world.snapshot(),
+            world,
+            possible: Possible::known(Model::default()),
+            nanos: 0.0,
+            events: DefaultHasher::new(),
+            last: "the start".to_owned(),
+        }
+    }
+
+    /// All of it: a few episodes of trouble, each between two times of health.
+    fn live(&mut self, tally: &mut Tally) -> Result<(), String> {
+        let mut store = Some(self.rig.make(&self.world).map_err(|error| format!("it cannot be made: {error:?}"))?);
+        let op = root();
+        let made =
+            store.as_ref().map(|store| store.namespace().sync_all(&op).and(store.namespace().settle_blocking(&op)));
+        made.transpose().map_err(|error| format!("it cannot be synced: {error:?}"))?;
+        for _ in 0..2 + self.rng.below(4) {
+            self.pass_time(tally);
+            for _ in 0..6 + self.rng.below(20) {
+                match self.rng.below(24) {
+                    0 => store = Some(self.crash(store.take(), tally)?),
+                    1 => store = Some(self.restart(store.take(), tally)?),
+                    2..=4 => {
+                        self.last = self.trouble.strike(&self.world, &mut self.rng);
+                        self.last.hash(&mut self.events);
+                        tally.count("disk faults", 1);
+                        if self.trouble.needs_reopening() {
+                            store = Some(self.restart(store.take(), tally)?);
+                        }
+                    }
+                    _ => {
+                        if let Some(store) = &store {
+                            self.step(store, tally)?;
+                        }
+                    }
+                }
+            }
+            store = Some(self.heal(store.take(), tally)?);
+        }
+        let store = store.ok_or("the store is gone")?;
+        self.check(&store, tally)
+    }
+
+    /// Failures are rare: months lie between two episodes. The clock may also be set.
+    fn pass_time(&mut self, tally: &mut Tally) {
+        let uniform = (self.rng.below(1 << 30) + 1) as f64 / f64::from(1 << 30);
+        let mean = YEAR / (FAILURES_A_YEAR * self.rig.disk_count() as f64);
+        let nanos = -uniform.ln() * mean;
+        self.nanos += nanos;
+        self.world.clock().advance(nanos as u64);
+        if self.rng.one_in(3) {
+            tally.count("clock steps", 1);
+            // Anywhere between 1970 and 2100: no order rests on it.
+            self.world.clock().set_wall(Timestamp::from_parts(self.rng.below(4_102_444_800) as i64, 0));
+        }
+    }
+
+    fn step(&mut self, store: &OpenStore, tally: &mut Tally) -> Result<(), String> {
+        let step = Step::any(&mut self.rng);
+        self.world.clock().advance(self.rng.below(3_000_000_000));
+        tally.count("steps", 1);
+        self.last = format!("{step:?}");
+        let ns = store.namespace();
+        let op = root();
+        let mut answer = step.apply(ns, &op);
+        let waits = self.rng.below(8) < self.settle_of_8;
+        let mut durable = false;
+        if waits && answer.is_ok() {
+            answer = ns.settle_blocking(&op);
+            // What an answer rests on is durable; a step that changed nothing may rest on less than all before it.
+            durable = answer.is_ok() && op.lsn() == ns.store().last_commit();
+        }
+        (&self.last, answer.is_ok(), waits).hash(&mut self.events);
+        if let Err(error) = &answer
+            && !self.trouble.is_on()
+            && self.possible.is_known()
+            && self.possible.allows(&step)
+        {
+            return Err(format!("refused in good health: {error:?}"));
+        }
+        self.possible.note(&step, &answer, durable)?;
+        if answer.is_err() && !self.possible.is_known() {
+            self.compare(store)?;
+        }
+        if self.rng.one_in(12) {
+            drop(store.tend());
+        }
+        Ok(())
+    }
+
+    /// What the store shows is what it must show.
+    fn compare(&mut self, store: &OpenStore) -> Result<(), String> {
+        let found = seen(store.namespace()).map_err(|error| format!("it cannot be read: {error:?}"))?;
+        self.possible.check_now(&found)
+    }
+
+    fn check(&mut self, store: &OpenStore, tally: &mut Tally) -> Result<(), String> {
+        tally.count("checks", 1);
+        let found = seen(store.namespace()).map_err(|error| format!("it cannot be read: {error:?}"))?;
+        self.possible.check_now(&found)?;
+        if !listed_alike(store.namespace(), &found).map_err(|error| format!("it cannot be listed: {error:?}"))? {
+            return Err("the S3 door lists other keys than the tree has".to_owned());
+        }
+        let wrong = violations(store.namespace());
+        wrong.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Opens what is there; the promise is that it opens.
+    fn open(&mut self, crashed: bool, tally: &mut Tally) -> Result<OpenStore, String> {
+        let store = self.rig.open(&self.world).map_err(|error| format!("it does not open: {error:?}"))?;
+        let found = seen(store.namespace()).map_err(|error| format!("it cannot be read: {error:?}"))?;
+        self.possible.check_after_crash(&found)?;
+        let (read_only, troubled) =
+            (store.namespace().store().ledger().status().read_only.is_some(), self.trouble.is_on());
+        if read_only && !troubled {
+            return Err("it opens read-only although every disk is well".to_owned());
+        }
+        if !read_only && !troubled {
+            let left = leftovers(store.namespace());
+            if let Some(first) = left.into_iter().next() {
+                return Err(first);
+            }
+        }
+        (crashed, read_only).hash(&mut self.events);
+        self.check(&store, tally)?;
+        Ok(store)
+    }
+
+    /// The power goes during one of the next steps.
+    fn crash(&mut self, store: Option<OpenStore>, tally: &mut Tally) -> Result<OpenStore, String> {
+        tally.count("power cuts", 1);
+        let at = self.world.io_count() + 1 + self.rng.below(40);
+        self.world.crash_during(at, 1 + self.rng.below(self.rig.disk_count() as u64));
+        if let Some(store) = store {
+            for _ in 0..8 {
+                let step = Step::any(&mut self.rng);
+                let op = root();
+                let applied = step.apply(store.namespace(), &op);
+                let waits = self.rng.one_in(2);
+                let answer =
+                    if waits { applied.and_then(|()| store.namespace().settle_blocking(&op)) } else { applied };
+                let durable = waits && answer.is_ok() && op.lsn() == store.namespace().store().last_commit();
+                self.last = format!("a power cut around {step:?}");
+                (&self.last, answer.is_ok()).hash(&mut self.events);
+                self.possible.note(&step, &answer, durable)?;
+                if self.world.is_crashed() {
+                    break;
+                }
+            }
+        }
+        self.world.restart(self.rng.next_u64());
+        if self.rng.one_in(3) {
+            // Recovery meets a cut of its own.
+            self.world.crash_at(self.world.io_count() + 1 + self.rng.below(60));
+            drop(self.rig.open(&self.world));
+            self.world.restart(self.rng.next_u64());
+        }
+        self.open(true, tally)
+    }
+
+    /// The process ends, in good order or not, and starts again.
+    fn restart(&mut self, store: Option<OpenStore>, tally: &mut Tally) -> Result<OpenStore, String> {
+        tally.count("killed processes", 1);
+        self.last = format!("a restart after {}", self.last);
+        match store {
+            Some(store) if self.rng.one_in(2) => {
+                if store.close().is_ok() {
+                    self.possible.all_durable();
+                }
+            }
+            other => drop(other),
+        }
+        self.world.kill_process();
+        self.trouble.reopened(&self.world);
+        self.open(false, tally)
+    }
+
+    /// The disks that the store has no use for: the place of a disk in the set is not always that in the list.
+    fn missing(&self, store: &OpenStore) -> Vec<String> {
+        let disks = store.namespace().store().ledger().status().disks;
+        let used = |name: &String| disks.iter().any(|disk| disk.label == *name && disk.state != DiskState::Missing);
+        (0..self.rig.disk_count()).map(Rig::disk_name).filter(|name| !used(name)).collect()
+    }
+
+    /// The troubled disks are mended or replaced, and the set is healed: from here on any others may fail.
+    fn heal(&mut self, store: Option<OpenStore>, tally: &mut Tally) -> Result<OpenStore, String> {
+        drop(store);
+        self.world.kill_process();
+        self.last = format!("healing after {}", self.last);
+        self.rig.ledger.adopt_blank = self.trouble.mend(&self.world, &mut self.rng);
+        let mut store = self.open(false, tally)?;
+        let missing = self.missing(&store);
+        if !missing.is_empty() {
+            // Nothing on such a disk says any more which it is: the operator puts an empty one in its place.
+            tally.count("disks replaced", missing.len() as u64);
+            drop(store);
+            self.world.kill_process();
+            let blank = DiskImage::default();
+            missing.iter().for_each(|disk| self.world.bring_back_with(disk, &blank));
+            self.rig.ledger.adopt_blank = true;
+            store = self.open(false, tally)?;
+        }
+        self.rig.ledger.adopt_blank = false;
+        tally.count("heals", 1);
+        let ledger = store.namespace().store().ledger();
+        let report = ledger.heal(&mut |_| true).map_err(|error| format!("it cannot be healed: {error:?}"))?;
+        if !report.is_whole() {
+            return Err(format!("a heal with every disk in place leaves {report:?}"));
+        }
+        let scrub = ledger.verify(&mut |_| true).map_err(|error| format!("it cannot be scrubbed: {error:?}"))?;
+        let bad: u64 = scrub.disks.iter().map(|disk| disk.damaged + disk.missing).sum();
+        if bad + scrub.unreadable_count > 0 {
+            return Err(format!("a scrub after the heal finds {scrub:?}"));
+        }
+        self.trouble.healed();
+        self.check(&store, tally)?;
+        Ok(store)
+    }
+}
