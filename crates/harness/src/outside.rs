@@ -7,9 +7,11 @@ mod check;
 mod client;
 mod clock;
 mod door;
+mod golden;
 mod kill;
 mod lane;
 mod model;
+mod power;
 mod rng;
 mod server;
 mod shared;
@@ -22,7 +24,7 @@ use crate::options::Options;
 use crate::row::Row;
 
 /// The rows, in the order of the table.
-pub(crate) const ROWS: &[Row] = &[kill::ROW];
+pub(crate) const ROWS: &[Row] = &[kill::ROW, power::ROW, golden::ROW];
 
 /// A folder for the stores of a row; it goes away at the end.
 fn folder(options: &Options, row: &str) -> Result<TempDir> {

@@ -116,12 +116,20 @@ impl Namespace {
         if format.is_none() {
             ns.create_root(identity.uid, identity.gid)?;
         }
-        // Room to be given back, no more: a store that takes no writes now (too few disks, no room) is still read.
-        let cleared = ns.store.collect_unfinished().map_err(Error::from).and_then(|_| ns.remove_unlinked());
-        if let Err(error) = cleared {
-            tracing::warn!(%error, "what an earlier process left unfinished stays until the next start");
+        match ns.tidy() {
+            // Such a store is there to be read; what is left over hurts nobody, and a start that may write takes it away.
+            Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
+                tracing::warn!(error = %error, "what the last process left over cannot be removed now");
+            }
+            tidied => tidied?,
         }
         Ok(ns)
+    }
+
+    /// Removes what the last process left unfinished.
+    fn tidy(&self) -> Result<()> {
+        self.store.collect_unfinished()?;
+        self.remove_unlinked()
     }
 
     fn create_root(&self, uid: u32, gid: u32) -> Result<()> {

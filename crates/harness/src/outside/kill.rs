@@ -207,7 +207,8 @@ fn one_store(
             violation => violation,
         })?;
         let time = Duration::from_millis(2 + rng.magnitude(LOAD_MS_MAX));
-        lane.load(&mut server, &doors, (time, false), &counts.tally, |server| {
+        let read_only = place.disks.len() - disturber.away().len() < place.write_quorum();
+        lane.load(&mut server, &doors, (time, read_only), &counts.tally, |server| {
             server.kill();
             Ok(())
         })?;

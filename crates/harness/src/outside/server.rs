@@ -77,6 +77,11 @@ impl Place {
         Self { program: program.to_owned(), folder, disks, parity, mount }
     }
 
+    /// Disks that must be there for the store to take changes; with fewer it may be read (docs/operate/running.md).
+    pub(crate) fn write_quorum(&self) -> usize {
+        self.disks.len() - self.parity + usize::from(self.parity >= 2)
+    }
+
     /// The store's folder.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.join("data")

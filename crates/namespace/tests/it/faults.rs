@@ -113,3 +113,32 @@ fn a_failure_of_any_io_of_one_disk_loses_nothing_acknowledged() {
 fn a_failure_of_any_io_of_any_disk_loses_nothing_acknowledged() {
     sweep(None);
 }
+
+#[test]
+fn a_store_below_its_write_quorum_is_opened_to_be_read_though_something_is_left_to_remove() {
+    let world = SimWorld::new(5);
+    let store = try_open(&world, 2, 2).unwrap();
+    let ns = store.namespace();
+    let op = root();
+    ns.create_bucket(&op, "bkt", None).unwrap();
+    put(ns, "kept", b"kept");
+    let bucket = ns.resolve(&op, b"/bkt").unwrap().ino;
+    // Removed while open: the process dies before its last close.
+    ns.create(&op, bucket, b"unlinked", 0o600, RW, true, false).unwrap();
+    ns.unlink(&op, bucket, b"unlinked").unwrap();
+    ns.settle_blocking(&op).unwrap();
+    drop(store);
+    world.kill_process();
+
+    let mut few = config(&world, 2, 2);
+    few.disks.truncate(2);
+    let store = OpenStore::open(few, world.clock(), &strata_seam::sim::SimEntropy::new(7)).unwrap();
+    assert_eq!(get(store.namespace(), "kept").unwrap(), b"kept");
+    assert!(put_settled(store.namespace(), "new", b"new").is_err());
+    drop(store);
+    world.kill_process();
+
+    let store = try_open(&world, 2, 2).unwrap();
+    assert_eq!(get(store.namespace(), "kept").unwrap(), b"kept");
+    sound(store.namespace());
+}

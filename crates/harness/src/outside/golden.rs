@@ -1,0 +1,252 @@
+//! R14: stores that earlier versions wrote are opened, read and healed for ever; newer ones are refused in good order.
+//!
+//! `golden/stores/` in this crate holds, per format version and layout, a small store in which there is a little of everything, left
+//! by a process that died, and a manifest that tells all of it. `golden --case make` makes those that are missing with
+//! the present code: to be done, and committed, by the change that introduces a format version. Those that are there are
+//! never made anew.
+
+mod archive;
+mod describe;
+mod flags;
+mod make;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use strata_disk::FileDisk;
+use strata_ledger::{Geometry, Options as LedgerOptions};
+use strata_namespace::{ContentSettings, Durability, OpenStore, StoreConfig, check_store};
+use strata_seam::{Disk, SystemClock, SystemEntropy};
+
+use crate::options::Options;
+use crate::report::Report;
+use crate::row::Row;
+
+/// The row.
+pub(crate) const ROW: Row = Row {
+    name: "golden",
+    id: "R14",
+    about: "stores of every format version are opened, read and healed; those of newer versions are refused in good order",
+    run,
+};
+
+/// The present format version, as in the names of the stores.
+const VERSION: u32 = 1;
+/// Layouts of the golden stores: data and parity.
+const LAYOUTS: [(u8, u8); 3] = [(1, 0), (2, 1), (4, 2)];
+const SEGMENT_LEN: u64 = 8 << 20;
+const CACHE_BYTES: u64 = 4 << 20;
+
+/// Where the golden stores are.
+fn stores() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join("stores")
+}
+
+fn run(options: &Options, report: &mut Report) -> Result<()> {
+    if options.case.as_deref() == Some("make") {
+        return make_missing(report);
+    }
+    let mut found: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(stores()).context("the golden stores are not there")? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "zst") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    for path in &found {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if let Err(error) = Golden::load(path).and_then(|golden| golden.check(report)) {
+            report.violation(format!("{name}: {error:#}"), Some("golden".to_owned()));
+        }
+    }
+    report.goal("golden stores", found.len() as f64, LAYOUTS.len() as f64 * f64::from(VERSION));
+    Ok(())
+}
+
+fn make_missing(report: &mut Report) -> Result<()> {
+    fs::create_dir_all(stores())?;
+    let mut made = 0.0;
+    for (data, parity) in LAYOUTS {
+        let path = stores().join(format!("v{VERSION}-{data}+{parity}.zst"));
+        if path.exists() {
+            continue;
+        }
+        let folder = tempfile::tempdir()?;
+        let disks: Vec<PathBuf> = (0..data + parity).map(|disk| folder.path().join(format!("disk{disk}"))).collect();
+        for disk in &disks {
+            fs::create_dir(disk)?;
+        }
+        let store = open(&disks, Some(Geometry { data_shards: data, parity_shards: parity }))?;
+        make::fill(store.namespace())?;
+        // Not closed: the process dies here.
+        drop(store);
+        let packed = archive::pack(folder.path())?;
+        let told = describe::describe(open(&disks, None)?.namespace())?;
+        fs::write(&path, packed)?;
+        fs::write(path.with_extension("json"), format!("{}\n", serde_json::to_string_pretty(&told)?))?;
+        made += 1.0;
+    }
+    report.figure("golden stores made", made);
+    Ok(())
+}
+
+/// Opens the store on these disks, single-threaded and with its index in memory.
+fn open(disks: &[PathBuf], create: Option<Geometry>) -> Result<OpenStore> {
+    let disks = disks.iter().map(|disk| Ok(Arc::new(FileDisk::open_buffered(disk)?) as Arc<dyn Disk>));
+    let config = StoreConfig {
+        disks: disks.collect::<Result<_>>()?,
+        create,
+        index_dir: None,
+        index_cache_bytes: CACHE_BYTES,
+        ledger: LedgerOptions { segment_len: SEGMENT_LEN, ..LedgerOptions::default() },
+        content: ContentSettings { cache_bytes: CACHE_BYTES, ..ContentSettings::default() },
+        owner: (0, 0),
+        durability: Durability::Strict,
+        threads: false,
+    };
+    Ok(OpenStore::open(config, Arc::new(SystemClock::new()), &SystemEntropy)?)
+}
+
+/// A golden store out of the repository.
+struct Golden {
+    packed: Vec<u8>,
+    manifest: Value,
+    disks: usize,
+    parity: usize,
+}
+
+impl Golden {
+    fn load(path: &Path) -> Result<Self> {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let (data, parity) = name.split_once('-').and_then(|(_, layout)| layout.split_once('+')).context("its name")?;
+        let (data, parity): (usize, usize) = (data.parse()?, parity.parse()?);
+        let manifest = serde_json::from_slice(&fs::read(path.with_extension("json"))?)?;
+        Ok(Self { packed: fs::read(path)?, manifest, disks: data + parity, parity })
+    }
+
+    /// A fresh copy of it below `folder`: its disks.
+    fn unpacked(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        archive::unpack(&self.packed, folder)?;
+        Ok((0..self.disks).map(|disk| folder.join(format!("disk{disk}"))).collect())
+    }
+
+    fn check(&self, report: &mut Report) -> Result<()> {
+        let mut opened = 0.0;
+        for lost in subsets(self.disks, self.parity) {
+            let folder = tempfile::tempdir()?;
+            let disks = self.unpacked(folder.path())?;
+            let left = disks.iter().enumerate().filter(|(disk, _)| !lost.contains(disk)).map(|(_, disk)| disk.clone());
+            let left: Vec<PathBuf> = left.collect();
+            self.holds(&open(&left, None)?).with_context(|| format!("without the disks {lost:?}"))?;
+            opened += 1.0;
+        }
+        report.figure(format!("sets of disks that told all of {}+{}", self.disks - self.parity, self.parity), opened);
+        self.heals()?;
+        self.meets_newer_versions()
+    }
+
+    /// Everything in the manifest is there, and every invariant holds.
+    fn holds(&self, store: &OpenStore) -> Result<()> {
+        let told = describe::describe(store.namespace())?;
+        ensure!(told == self.manifest, "{}", describe::difference(&told, &self.manifest));
+        let checked = check_store(store.namespace(), true, &mut |_| {})?;
+        ensure!(checked.violations.is_empty(), "{}", checked.violations.join("; "));
+        Ok(())
+    }
+
+    /// As many disks as there is parity lose their segments, are healed, and then stand in for the others.
+    fn heals(&self) -> Result<()> {
+        for lost in subsets(self.disks, self.parity).into_iter().filter(|lost| lost.len() == self.parity) {
+            let folder = tempfile::tempdir()?;
+            let disks = self.unpacked(folder.path())?;
+            for disk in &lost {
+                for entry in fs::read_dir(&disks[*disk])? {
+                    let path = entry?.path();
+                    if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seg-")) {
+                        fs::remove_file(path)?;
+                    }
+                }
+            }
+            let store = open(&disks, None)?;
+            let ledger = Arc::clone(store.namespace().store().ledger());
+            ledger.heal(&mut |_| true)?;
+            let report = ledger.verify(&mut |_| true)?;
+            let wrong: u64 = report.disks.iter().map(|disk| disk.damaged + disk.missing).sum();
+            ensure!(
+                wrong == 0 && report.unreadable_count == 0,
+                "{wrong} frames are not whole after a heal of {lost:?}"
+            );
+            store.close()?;
+            drop(ledger);
+            let others = (0..self.disks).filter(|disk| !lost.contains(disk)).take(self.parity).collect::<Vec<_>>();
+            let left =
+                disks.iter().enumerate().filter(|(disk, _)| !others.contains(disk)).map(|(_, disk)| disk.clone());
+            let left: Vec<PathBuf> = left.collect();
+            self.holds(&open(&left, None)?).with_context(|| format!("after a heal of {lost:?}, without {others:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Stores whose superblocks carry bits that this version does not know.
+    fn meets_newer_versions(&self) -> Result<()> {
+        let marked = |flag| -> Result<_> {
+            let folder = tempfile::tempdir()?;
+            let disks = self.unpacked(folder.path())?;
+            flags::mark(&disks, flag)?;
+            let before = archive::pack(folder.path())?;
+            let opened = open(&disks, None);
+            Ok((folder, before, opened))
+        };
+        let (folder, before, opened) = marked(flags::Flag::Incompatible)?;
+        match opened {
+            Ok(_) => anyhow::bail!("a store that must not be read was opened"),
+            Err(error) => {
+                let told = format!("{error:#}");
+                ensure!(told.contains("newer version"), "an incompatible store was refused with: {told}");
+            }
+        }
+        ensure!(archive::pack(folder.path())? == before, "a store that was refused was changed");
+
+        let (folder, before, opened) = marked(flags::Flag::ReadOnlyCompatible)?;
+        let store = opened.context("a store that may be read")?;
+        self.holds(&store).context("a store that may only be read")?;
+        let refused = store.namespace().create_bucket(&describe::root(), "another", None).is_err();
+        let op = describe::root();
+        let refused = refused || store.namespace().settle_blocking(&op).is_err();
+        ensure!(refused, "a store that must not be written took a change");
+        drop(store);
+        ensure!(archive::pack(folder.path())? == before, "a store that must not be written was changed");
+
+        let (_folder, _, opened) = marked(flags::Flag::Compatible)?;
+        let store = opened.context("a store whose new bits may be ignored")?;
+        self.holds(&store)?;
+        let op = describe::root();
+        store.namespace().create_bucket(&op, "another", None)?;
+        Ok(store.namespace().settle_blocking(&op)?)
+    }
+}
+
+/// All sets of at most `most` of `count` disks.
+fn subsets(count: usize, most: usize) -> Vec<Vec<usize>> {
+    let sets = (0_u32..1 << count).filter(|set| set.count_ones() as usize <= most);
+    sets.map(|set| (0..count).filter(|disk| set & 1 << disk != 0).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn golden_stores_of_every_version_are_opened_read_and_healed() {
+        let options = Options::parse_from(["strata-harness", ROW.name]);
+        let mut report = Report::new(&ROW, &options);
+        run(&options, &mut report).unwrap();
+        assert!(report.kept(), "{:?}", report.violations);
+        assert!(report.goals_reached(), "{}", report.line());
+    }
+}

@@ -1,0 +1,137 @@
+//! Everything that can be told of a store, as one JSON value: the manifest beside a golden store is what this gave when the
+//! store was made.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use strata_namespace::{Attr, Caller, Door, ListQuery, Namespace, NodeKind, Op, ROOT_INO};
+use strata_seam::Ino;
+
+/// Bytes read at once.
+const STEP: usize = 1 << 20;
+
+/// An operation of the administrator.
+pub(super) fn root() -> Op {
+    Op::new(Caller::root(Door::Admin))
+}
+
+/// All buckets with all inodes, names, contents and attributes; all objects as S3 lists them; all uploads under way; and the settings.
+pub(super) fn describe(ns: &Namespace) -> Result<Value> {
+    let op = root();
+    let mut files = Vec::new();
+    walk(ns, ROOT_INO, "", &mut files)?;
+    let mut buckets = Vec::new();
+    for bucket in ns.buckets(&op)? {
+        let mut objects = Vec::new();
+        let mut after = None;
+        loop {
+            let page = ns.list(&op, &bucket.name, &ListQuery { after, limit: 100, ..ListQuery::default() })?;
+            for (key, info) in page.objects {
+                objects.push(json!({
+                    "key": text(&key), "size": info.attr.size, "etag": info.etag, "parts": info.parts,
+                    "system": info.meta.system, "user": info.meta.user, "checksums": info.meta.checksums,
+                    "version": info.version, "content": content_of_object(ns, &bucket.name, &key)?,
+                }));
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        let mut uploads = Vec::new();
+        for upload in ns.uploads(&op, &bucket.name, b"", None, 1000)?.0 {
+            let (parts, _) = ns.parts(&op, &bucket.name, &upload.key, &upload.id, 0, 1000)?;
+            let parts = parts.into_iter().map(|part| json!([part.number, part.size, part.etag]));
+            uploads.push(json!({ "key": text(&upload.key), "id": upload.id, "parts": parts.collect::<Vec<_>>() }));
+        }
+        buckets.push(json!({
+            "name": bucket.name, "uid": bucket.uid, "created": bucket.created.0, "relaxed": format!("{:?}", bucket.durability),
+            "objects": objects, "uploads": uploads,
+        }));
+    }
+    let settings = ns.settings(&op, "")?.into_iter().map(|(key, value)| json!([key, text(&value)]));
+    Ok(json!({ "files": files, "buckets": buckets, "settings": settings.collect::<Vec<_>>() }))
+}
+
+fn walk(ns: &Namespace, dir: Ino, below: &str, found: &mut Vec<Value>) -> Result<()> {
+    let op = root();
+    let mut after = Vec::new();
+    loop {
+        let page = ns.readdir(&op, dir, &after, 100)?;
+        for entry in &page.entries {
+            let path = format!("{below}/{}", text(&entry.name));
+            found.push(node(ns, &path, &entry.attr)?);
+            if entry.attr.kind == NodeKind::Directory {
+                walk(ns, entry.attr.ino, &path, found)?;
+            }
+            after.clone_from(&entry.cursor);
+        }
+        if page.end {
+            return Ok(());
+        }
+    }
+}
+
+fn node(ns: &Namespace, path: &str, attr: &Attr) -> Result<Value> {
+    let op = root();
+    let mut xattrs = Vec::new();
+    for name in ns.list_xattrs(&op, attr.ino)? {
+        xattrs.push(json!([text(&name), text(&ns.get_xattr(&op, attr.ino, &name)?)]));
+    }
+    let properties = ns.properties(&op, attr.ino)?;
+    let properties = properties.into_iter().map(|(space, name, value)| json!([space, name, text(&value)]));
+    let content = match attr.kind {
+        NodeKind::File => content_of_file(ns, attr)?,
+        NodeKind::Symlink => text(&ns.readlink(&op, attr.ino)?),
+        _ => String::new(),
+    };
+    Ok(json!({
+        "path": path, "ino": attr.ino.0, "kind": format!("{:?}", attr.kind), "mode": format!("{:o}", attr.mode),
+        "owner": [attr.uid, attr.gid], "nlink": attr.nlink, "rdev": attr.rdev, "size": attr.size,
+        "mtime": attr.mtime.0, "ctime": attr.ctime.0, "btime": attr.btime.0,
+        "xattrs": xattrs, "properties": properties.collect::<Vec<_>>(), "content": content,
+    }))
+}
+
+fn content_of_file(ns: &Namespace, attr: &Attr) -> Result<String> {
+    let mut hash = blake3::Hasher::new();
+    let mut at = 0;
+    while at < attr.size {
+        let step = ns.read(&root(), attr.ino, at, STEP)?;
+        anyhow::ensure!(!step.is_empty(), "inode {} ends at {at} of {}", attr.ino, attr.size);
+        hash.update(&step);
+        at += step.len() as u64;
+    }
+    Ok(hash.finalize().to_hex().to_string())
+}
+
+fn content_of_object(ns: &Namespace, bucket: &str, key: &[u8]) -> Result<String> {
+    let (_, reader) = ns.get_object(&root(), bucket, key)?;
+    let mut hash = blake3::Hasher::new();
+    let mut at = 0;
+    while at < reader.len() {
+        let step = reader.read(at, STEP)?;
+        anyhow::ensure!(!step.is_empty(), "{bucket}/{} ends at {at} of {}", text(key), reader.len());
+        hash.update(&step);
+        at += step.len() as u64;
+    }
+    Ok(hash.finalize().to_hex().to_string())
+}
+
+/// Bytes as text that tells all of them.
+fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+/// Where two descriptions differ first, for a message.
+pub(super) fn difference(left: &Value, right: &Value) -> String {
+    let (left, right) = (pretty(left), pretty(right));
+    let differing = left.lines().zip(right.lines()).find(|(left, right)| left != right);
+    match differing {
+        Some((left, right)) => format!("{} where the manifest has {}", left.trim(), right.trim()),
+        None => format!("{} lines where the manifest has {}", left.lines().count(), right.lines().count()),
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}

@@ -1,0 +1,121 @@
+//! Makes a golden store: a little of everything that a store may hold, and then its process dies.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use strata_namespace::{
+    Access, Condition, Content, Durability, LockRecord, Namespace, NewNode, NodeKind, ObjectMeta, SetAttr, XattrMode,
+};
+use strata_seam::Timestamp;
+
+use super::describe::root;
+use crate::outside::rng::Rng;
+
+const RW: Access = Access { read: true, write: true, exec: false };
+/// The least that S3 allows for a part that is not the last.
+const PART_LEN: usize = 5 << 20;
+/// Where the only data of a file with a hole lie.
+const HOLE: u64 = 1 << 20;
+
+/// Fills a new store.
+pub(super) fn fill(ns: &Namespace) -> Result<()> {
+    let op = root();
+    let mut rng = Rng::new(14);
+    ns.create_bucket(&op, "golden", None)?;
+    ns.create_bucket(&op, "loose", Some(Durability::Relaxed))?;
+    ns.put_setting(&op, "golden", Some(b"setting"))?;
+
+    // Objects: small, in many chunks, replaced, of odd names, copied, in parts, removed.
+    let user = BTreeMap::from([("colour".to_owned(), "blue".to_owned())]);
+    let system = BTreeMap::from([("content-type".to_owned(), "text/plain".to_owned())]);
+    let meta = ObjectMeta { system, user, checksums: BTreeMap::new() };
+    put(ns, "a/hello", b"hello, reader of a later age\n", &meta)?;
+    put(ns, "replaced", &rng.bytes(30_000), &ObjectMeta::default())?;
+    put(ns, "replaced", &rng.bytes(20_000), &ObjectMeta::default())?;
+    for key in ["a", "a//b", "a/..", "empty", "with space and \u{fc}"] {
+        let bytes = if key == "empty" { Vec::new() } else { key.as_bytes().to_vec() };
+        put(ns, key, &bytes, &ObjectMeta::default())?;
+    }
+    let long = rng.bytes(90_000);
+    put(ns, "long", &[&long[..], &[7; 400_000], &long].concat(), &ObjectMeta::default())?;
+    ns.copy_object(&op, ("golden", b"long"), &Condition::default(), ("golden", b"copied"), None)?;
+    put(ns, "gone", &rng.bytes(10_000), &ObjectMeta::default())?;
+    ns.delete_object(&op, "golden", b"gone", &Condition::default())?;
+    let parts = [repeated("first part ", PART_LEN), rng.bytes(9_000)];
+    let upload = ns.create_upload(&op, "golden", b"in parts", ObjectMeta::default())?.id;
+    let mut listed = Vec::new();
+    for (number, part) in (1..).zip(&parts) {
+        let etag = hex::encode(<md5::Md5 as md5::Digest>::digest(part));
+        let content = content(ns, part)?;
+        ns.put_part(&op, "golden", b"in parts", &upload, number, content, etag.clone(), BTreeMap::new())?;
+        listed.push((number, etag));
+    }
+    ns.complete_upload(&op, "golden", b"in parts", &upload, &listed, &Condition::default())?;
+    let upload = ns.create_upload(&op, "golden", b"interrupted", meta)?.id;
+    let part = content(ns, &rng.bytes(5_000))?;
+    ns.put_part(&op, "golden", b"interrupted", &upload, 3, part, "0".repeat(32), BTreeMap::new())?;
+
+    // Files: written, linked, with attributes, with a hole, of other kinds, removed.
+    let bucket = ns.resolve(&op, b"/golden")?.ino;
+    let dir = ns.mkdir(&op, bucket, b"dir", 0o750)?.ino;
+    let file = ns.create(&op, dir, b"file", 0o640, RW, true, false)?.ino;
+    ns.write(&op, file, 0, &rng.bytes(100_000))?;
+    ns.write(&op, file, 50_000, b"written into the middle")?;
+    ns.close(&op, file, true)?;
+    ns.link(&op, file, dir, b"linked")?;
+    ns.set_xattr(&op, file, b"user.colour", b"green", XattrMode::Any)?;
+    ns.set_property(&op, file, "urn:example", "mood", Some(b"<mood>calm</mood>"))?;
+    ns.setattr(&op, file, &SetAttr { uid: Some(1000), gid: Some(1001), ..SetAttr::default() })?;
+    ns.symlink(&op, dir, b"symbolic", b"../a/hello")?;
+    ns.mknod(&op, dir, b"pipe", NewNode { kind: NodeKind::Fifo, mode: 0o600, rdev: 0 })?;
+    let hole = ns.create(&op, dir, b"hole", 0o600, RW, true, false)?.ino;
+    ns.write(&op, hole, HOLE, b"behind the hole")?;
+    ns.setattr(&op, hole, &SetAttr { size: Some(3 * HOLE), ..SetAttr::default() })?;
+    ns.close(&op, hole, true)?;
+    let removed = ns.create(&op, dir, b"removed", 0o600, RW, true, false)?.ino;
+    ns.write(&op, removed, 0, &rng.bytes(3_000))?;
+    ns.close(&op, removed, true)?;
+    ns.unlink(&op, dir, b"removed")?;
+    ns.put_lock(
+        &op,
+        &LockRecord {
+            token: "urn:uuid:00000000-0000-0000-0000-000000000001".to_owned(),
+            path: b"/golden/dir/file".to_vec(),
+            deep: false,
+            shared: false,
+            principal: "admin".to_owned(),
+            owner_xml: b"<owner/>".to_vec(),
+            expires: Some(Timestamp(0)),
+        },
+    )?;
+
+    // Open when the process dies: one synced and written on, one removed.
+    let open = ns.create(&op, dir, b"synced", 0o600, RW, true, false)?.ino;
+    ns.write(&op, open, 0, &rng.bytes(12_000))?;
+    let orphan = ns.create(&op, dir, b"orphan", 0o600, RW, true, false)?.ino;
+    ns.write(&op, orphan, 0, &rng.bytes(2_000))?;
+    ns.fsync(&op, orphan)?;
+    ns.unlink(&op, dir, b"orphan")?;
+    ns.fsync(&op, open)?;
+    ns.settle_blocking(&op)?;
+    ns.write(&op, open, 12_000, b"never synced")?;
+    Ok(())
+}
+
+fn repeated(word: &str, len: usize) -> Vec<u8> {
+    word.bytes().cycle().take(len).collect()
+}
+
+fn content(ns: &Namespace, bytes: &[u8]) -> Result<Content> {
+    let mut ingest = ns.ingest(&root(), "golden")?;
+    ingest.push(bytes)?;
+    Ok(ingest.finish()?)
+}
+
+fn put(ns: &Namespace, key: &str, bytes: &[u8], meta: &ObjectMeta) -> Result<()> {
+    let etag = Some(hex::encode(<md5::Md5 as md5::Digest>::digest(bytes)));
+    let content = content(ns, bytes)?;
+    let op = root();
+    ns.put_object(&op, "golden", key.as_bytes(), content, etag, meta.clone(), &Condition::default())?;
+    Ok(ns.settle_blocking(&op)?)
+}
