@@ -49,8 +49,9 @@ pub(crate) fn worker(worker: &mut Worker, clients: &mut Clients, rng: &mut Rng) 
         let told = nearest.map(|(_, told)| told).unwrap_or_default();
         let count = possible.len();
         return Err(Trouble::Violation(format!(
-            "worker {}: its directory is in none of the {count} states it may be in; nearest: {told}",
-            worker.id
+            "worker {}: its directory is in none of the {count} states it may be in; nearest: {told}; its last changes: {}",
+            worker.id,
+            worker.recent()
         )));
     };
     let mut settled = state.clone();

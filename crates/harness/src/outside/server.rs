@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::options::Options;
@@ -183,6 +184,14 @@ impl Server {
     /// Whether it still runs.
     pub(crate) fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Stops all its threads where they are; what they asked of the kernel goes on.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::STOP)?)
     }
 
     /// Kills it as a crash would, and waits until it is gone.

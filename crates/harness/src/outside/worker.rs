@@ -1,5 +1,6 @@
 //! A client under load: random changes to a directory of its own, through any door, and what was acknowledged of them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,6 +19,11 @@ const FOLDERS_MAX: u64 = 3;
 const LEN_MAX: u64 = 96 << 10;
 /// How long the kernel's cache of the drive may take to hear of what another door did.
 const DRIVE_PATIENCE: Duration = Duration::from_secs(2);
+/// After a change elsewhere the drive is left alone for so long: until the kernel has heard of it, a name may lead it to the
+/// file that was there before (docs/semantics/mount.md, "Other doors").
+const DRIVE_PAUSE: Duration = Duration::from_millis(20);
+/// Changes remembered for a report.
+const RECENT_MAX: usize = 40;
 
 /// What all workers of a server count.
 #[derive(Debug, Default)]
@@ -66,12 +72,16 @@ pub(crate) struct Worker {
     rng: Rng,
     /// Contents written so far, which makes each one different.
     serial: u64,
+    /// The last changes, for whoever looks for the cause of a violation.
+    recent: VecDeque<String>,
+    /// When another door than the drive was last asked for a change.
+    elsewhere: Option<Moment>,
 }
 
 impl Worker {
     /// A worker whose directory does not exist yet.
     pub(crate) fn new(id: usize, rng: Rng) -> Self {
-        Self { id, history: History::new(State::new()), rng, serial: 0 }
+        Self { id, history: History::new(State::new()), rng, serial: 0, recent: VecDeque::new(), elsewhere: None }
     }
 
     /// Its directory, as a path from the root.
@@ -148,6 +158,11 @@ impl Worker {
             return Ok(());
         }
         let base = self.base();
+        if way.door != Door::Drive {
+            self.elsewhere = Some(Moment::now());
+        } else if let Some(pause) = self.elsewhere.take().and_then(|since| DRIVE_PAUSE.checked_sub(since.elapsed())) {
+            std::thread::sleep(pause);
+        }
         let mut result = clients.change(way, &base, &change);
         let begun = Moment::now();
         while way.door == Door::Drive
@@ -159,6 +174,7 @@ impl Worker {
             std::thread::sleep(Duration::from_millis(5));
             result = clients.change(way, &base, &change);
         }
+        self.remember(way, &change, result.is_ok());
         match result {
             Ok(()) => {
                 load.tally.acknowledged.fetch_add(1, Ordering::Relaxed);
@@ -174,6 +190,20 @@ impl Worker {
                 self.judge(failure, load, || format!("{way:?} {}", describe(&change)))
             }
         }
+    }
+
+    fn remember(&mut self, way: Way, change: &Change, done: bool) {
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        let firm = if way.firm { "" } else { " softly" };
+        let ended = if done { "" } else { " (no answer)" };
+        self.recent.push_back(format!("{:?}{firm} {}{ended}", way.door, describe(change)));
+    }
+
+    /// Its last changes, oldest first.
+    pub(crate) fn recent(&self) -> String {
+        self.recent.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
     }
 
     /// Lets another door tell what `change`, durable only soon, did: from then on no crash may take it back (SEEN).
@@ -223,10 +253,11 @@ impl Worker {
                 continue;
             }
             return Err(Ended::Violation(format!(
-                "worker {}: {door:?} read of {path} gave {}, where {} was acknowledged",
+                "worker {}: {door:?} read of {path} gave {}, where {} was acknowledged; its last changes: {}",
                 self.id,
                 brief(seen.as_deref()),
-                brief(expected)
+                brief(expected),
+                self.recent()
             )));
         }
     }
