@@ -129,6 +129,8 @@ pub(crate) struct Source {
     buffer: Vec<u8>,
     at: usize,
     stamps: Random,
+    /// Bytes until the one that is to be changed.
+    change: Option<u64>,
 }
 
 impl Source {
@@ -141,7 +143,7 @@ impl Source {
             Kind::Text => corpus.fill(&mut buffer, stamps.next() as usize),
             Kind::Same => Random::new(0).fill(&mut buffer),
         }
-        Self { kind, buffer, at: 0, stamps }
+        Self { kind, buffer, at: 0, stamps, change: None }
     }
 
     /// Begins an object.
@@ -149,6 +151,11 @@ impl Source {
         if self.kind == Kind::Same || self.at == self.buffer.len() {
             self.at = 0;
         }
+    }
+
+    /// Changes the byte at `offset` of the next object, a multiple of [`STAMP_EVERY`] and short of a buffer's end.
+    pub(crate) fn change_at(&mut self, offset: u64) {
+        self.change = Some(offset);
     }
 
     /// The next bytes of the object, of which `left` remain: as many as are handed out at once, none when `left` is zero.
@@ -163,6 +170,16 @@ impl Source {
             let number = self.stamps.next();
             if self.kind != Kind::Same && place.len() >= STAMP_BYTES {
                 stamp(&mut place[..STAMP_BYTES], number, self.kind);
+            }
+        }
+        if let Some(offset) = &mut self.change {
+            match usize::try_from(*offset) {
+                // The byte is part of a stamp, which is written anew in the next round.
+                Ok(place) if place < length => {
+                    piece[place] ^= 1;
+                    self.change = None;
+                }
+                _ => *offset -= length as u64,
             }
         }
         // The next piece starts on a stamp again.
@@ -215,6 +232,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_change_is_one_byte_of_one_object() {
+        let corpus = Corpus(vec![b' '; 10]);
+        let source = || Source::new(Kind::Random, &corpus, 1, 1);
+        let (mut one, mut other) = (source(), source());
+        other.change_at(5 << 20);
+        let (plain, changed) = (one.object(9 << 20), other.object(9 << 20));
+        let differ: Vec<usize> = (0..plain.len()).filter(|at| plain[*at] != changed[*at]).collect();
+        assert_eq!(differ, [5 << 20]);
+        assert_eq!(one.object(9 << 20), other.object(9 << 20));
     }
 
     #[test]

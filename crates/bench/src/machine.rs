@@ -50,10 +50,19 @@ pub(crate) fn describe(options: &Options, below: &Path) -> Value {
 }
 
 /// The same for people.
-pub(crate) fn print(about: &Value) {
+pub(crate) fn words(about: &Value) -> String {
     let word = |field: &str| about[field].as_str().map_or_else(|| about[field].to_string(), str::to_owned);
-    println!(
-        "{}, {} cores, {} GiB, Linux {}, {}; load {} at the start, {}",
+    let quick = if about["quick"] == true {
+        "--quick: one short repetition, good to see that everything works and for nothing else\n"
+    } else {
+        ""
+    };
+    format!(
+        "{}, {} cores, {} GiB, Linux {}, {}; load {} at the start, {}\n\
+         layout {}, durability {} unless a subject's name says otherwise; median of {}; peers run with their defaults, which \
+         do not sync\n\
+         generator and servers share the cores; times of CPU come in ticks of 10 ms; ratios above 1 are better than what \
+         they compare with\n{quick}",
         word("cpu"),
         word("cores"),
         word("memory_gib"),
@@ -61,20 +70,8 @@ pub(crate) fn print(about: &Value) {
         word("file_system"),
         word("load"),
         word("date"),
-    );
-    println!(
-        "layout {}, durability {} unless a subject's name says otherwise; median of {}; peers run with their defaults, which \
-         do not sync",
         word("layout"),
         word("durability"),
         word("repetitions"),
-    );
-    println!(
-        "generator and servers share the cores; times of CPU come in ticks of 10 ms; ratios above 1 are better than what they \
-         compare with"
-    );
-    if about["quick"] == true {
-        println!("--quick: one short repetition, good to see that everything works and for nothing else");
-    }
-    println!();
+    )
 }

@@ -18,6 +18,7 @@ mod s3;
 mod subject;
 mod suite;
 mod tree;
+mod watchdog;
 
 use std::process::ExitCode;
 
@@ -51,8 +52,7 @@ async fn measure(options: Options) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("strata-bench-").tempdir_in(&place);
     let folder = folder.with_context(|| format!("{} takes no folder for the data", place.display()))?;
     let about = machine::describe(&options, folder.path());
-    machine::print(&about);
-    let json = options.json.clone();
+    println!("{}", machine::words(&about));
     let mut bench = Bench::new(options, Report::new(about), folder.path());
     let mut terminated = signal(SignalKind::terminate())?;
     let ended = tokio::select! {
@@ -60,10 +60,8 @@ async fn measure(options: Options) -> Result<()> {
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; what was measured so far is above")),
         _ = terminated.recv() => Err(anyhow::anyhow!("interrupted; what was measured so far is above")),
     };
-    bench.report.show();
-    if let Some(path) = json {
-        bench.report.write_json(&path)?;
-    }
+    // What was measured before an interruption is shown too.
+    bench.keep_figures()?;
     ended
 }
 
@@ -79,10 +77,11 @@ async fn suites(bench: &mut Bench) -> Result<()> {
             SuiteName::Webdav => suite::webdav::run(bench).await,
             SuiteName::Nfs => suite::nfs::run(bench).await,
             SuiteName::Dedup => suite::dedup::run(bench).await,
+            SuiteName::Growth => suite::growth::run(bench).await,
             SuiteName::Restart => suite::restart::run(bench).await,
             SuiteName::Memory => suite::memory::run(bench).await,
         };
-        bench.report.show();
+        bench.keep_figures()?;
         if let Err(error) = ended {
             eprintln!("{suite:?} failed: {error:#}");
             failed.push(suite);

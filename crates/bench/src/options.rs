@@ -32,6 +32,14 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value = "strict")]
     pub(crate) durability: Durability,
 
+    /// Only lines with TEXT in their name, in s3, webdav and nfs; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Vec<String>,
+
+    /// Write all figures to FILE as tables in Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+
     /// Write all figures to FILE, as one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -68,6 +76,8 @@ pub(crate) enum SuiteName {
     Nfs,
     /// Space and CPU for five versions of a source tree, a database and a disk image, beside restic
     Dedup,
+    /// What the same gigabyte again, and one changed byte of it, add to the store
+    Growth,
     /// Time from kill -9 to serving
     Restart,
     /// Peak memory while eight clients move 1 GiB each
@@ -132,6 +142,11 @@ impl Options {
         wanted.sort_unstable();
         wanted.dedup();
         wanted
+    }
+
+    /// Whether the line `name` is wanted.
+    pub(crate) fn wants_line(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|text| name.contains(text.as_str()))
     }
 
     /// How often each measurement is made; the median counts.

@@ -44,6 +44,9 @@ pub(crate) enum Unit {
     /// Bytes given per byte stored.
     #[serde(rename = "x")]
     Times,
+    /// Per cent, less is better.
+    #[serde(rename = "%")]
+    PerCent,
     /// MiB taken in per CPU second.
     #[serde(rename = "MiB/cpu-s")]
     PerCpuSecond,
@@ -57,6 +60,7 @@ impl Unit {
             Self::Seconds => "s",
             Self::Mebibytes => "MiB",
             Self::Times => "x",
+            Self::PerCent => "%",
             Self::PerCpuSecond => "MiB/cpu-s",
         }
     }
@@ -64,7 +68,7 @@ impl Unit {
     /// How many times better `value` is than `other`.
     fn ratio(self, value: f64, other: f64) -> f64 {
         match self {
-            Self::Seconds | Self::Mebibytes => other / value,
+            Self::Seconds | Self::Mebibytes | Self::PerCent => other / value,
             _ => value / other,
         }
     }
@@ -120,6 +124,9 @@ struct Line {
     #[serde(flatten)]
     figure: Figure,
     repetitions: usize,
+    /// What the value has to stay below, where that is promised.
+    below: Option<f64>,
+    met: Option<bool>,
     of_machine: Option<f64>,
     of_reference: Option<f64>,
     of_best_peer: Option<f64>,
@@ -159,10 +166,28 @@ impl Report {
             unit,
             figure: median.clone(),
             repetitions: repetitions.len(),
+            below: None,
+            met: None,
             of_machine: None,
             of_reference: None,
             of_best_peer: None,
         });
+    }
+
+    /// As [`Report::add`], for what is promised to stay below `below`.
+    pub(crate) fn add_promised(
+        &mut self,
+        suite: &'static str,
+        what: &str,
+        who: (&str, Role),
+        unit: Unit,
+        repetitions: Vec<Figure>,
+        below: f64,
+    ) {
+        self.add(suite, what, who, unit, repetitions);
+        if let Some(line) = self.lines.last_mut() {
+            (line.below, line.met) = (Some(below), Some(line.figure.value < below));
+        }
     }
 
     /// Fills in the ratios of every line that was not shown yet and prints them as a table.
@@ -193,6 +218,27 @@ impl Report {
         self.shown = self.lines.len();
     }
 
+    /// Writes everything that was shown as one table per suite, `words` before them.
+    ///
+    /// # Errors
+    /// That the file could not be written.
+    pub(crate) fn write_markdown(&self, path: &Path, words: &str) -> Result<()> {
+        let mut text = String::from("# Figures\n");
+        for line in words.lines() {
+            text.push_str(&format!("\n- {line}"));
+        }
+        text.push('\n');
+        for of_suite in self.lines[..self.shown].chunk_by(|one, other| one.suite == other.suite) {
+            text.push_str(&format!("\n## {}\n\n{}\n", of_suite[0].suite, table(of_suite)));
+        }
+        std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
+    }
+
+    /// The small print.
+    pub(crate) fn header(&self) -> &serde_json::Value {
+        &self.header
+    }
+
     /// Writes everything as JSON lines, the header first.
     ///
     /// # Errors
@@ -206,6 +252,14 @@ impl Report {
         }
         let mut file = std::fs::File::create(path).with_context(|| format!("{} cannot be made", path.display()))?;
         Ok(file.write_all(&text)?)
+    }
+}
+
+/// Whether a promise was kept, in words.
+fn kept(line: &Line) -> String {
+    match (line.below, line.met) {
+        (Some(below), Some(met)) => format!("below {}: {}", number(Some(below)), if met { "met" } else { "MISSED" }),
+        _ => String::new(),
     }
 }
 
@@ -224,6 +278,7 @@ fn table(lines: &[Line]) -> Table {
         "x file system",
         "x reference",
         "x best peer",
+        "target",
     ]);
     let mut last = "";
     for line in lines {
@@ -242,6 +297,7 @@ fn table(lines: &[Line]) -> Table {
             number(line.of_machine),
             number(line.of_reference),
             number(line.of_best_peer),
+            kept(line),
         ]);
     }
     table
@@ -277,6 +333,32 @@ mod tests {
         let ours: Vec<_> = report.lines.iter().filter(|line| line.role == Role::Ours).collect();
         assert_eq!((ours[0].of_reference, ours[0].of_best_peer), (Some(0.4), Some(2.0)));
         assert_eq!((ours[1].of_reference, ours[1].of_best_peer), (Some(0.5), Some(2.0)));
+    }
+
+    #[test]
+    fn a_promise_is_met_below_its_limit_only() {
+        let mut report = Report::new(serde_json::json!({}));
+        for value in [0.9, 1.0] {
+            let figures = vec![Figure::value(value)];
+            report.add_promised("growth", "again", ("x", Role::Ours), Unit::PerCent, figures, 1.0);
+        }
+        let said: Vec<String> = report.lines.iter().map(kept).collect();
+        assert_eq!(said, ["below 1.00: met", "below 1.00: MISSED"]);
+    }
+
+    #[test]
+    fn the_markdown_has_a_table_per_suite() {
+        let mut report = Report::new(serde_json::json!({}));
+        for suite in ["s3", "nfs"] {
+            report.add(suite, "put", ("x", Role::Ours), Unit::PerSecond, vec![Figure::value(1.0)]);
+            report.show();
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        report.write_markdown(file.path(), "two cores\nmedian of 3").unwrap();
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert!(text.contains("- two cores\n- median of 3\n"), "{text}");
+        let (s3, nfs) = (text.find("## s3\n\n|").unwrap(), text.find("## nfs\n\n|").unwrap());
+        assert!(s3 < nfs && text.matches("| put ").count() == 2, "{text}");
     }
 
     #[test]

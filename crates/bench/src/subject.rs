@@ -7,8 +7,10 @@ mod strata;
 pub(crate) use strata::reclaim;
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::clock::Moment;
 use crate::options::{Durability, Options};
 use crate::report::Role;
-use crate::{process, s3};
+use crate::{process, s3, watchdog};
 
 /// How long a server may take to come up, and to go.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -129,6 +131,7 @@ fn reference(below: &Path) -> Result<Subject> {
     let mut server = Command::new(program)
         .arg("--serve-reference")
         .stdout(Stdio::piped())
+        .process_group(0)
         .spawn()
         .context("the reference server cannot be started")?;
     let stdout = server.stdout.take();
@@ -170,7 +173,8 @@ impl Subject {
     /// Runs `command` as a server of this subject, its output going to a file.
     fn spawn(&mut self, command: &mut Command) -> Result<()> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log())?;
-        let server = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
+        // A group of its own, so that what it starts goes with it.
+        let server = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0).spawn();
         self.servers.push(server.with_context(|| format!("{:?} cannot be started", command.get_program()))?);
         Ok(())
     }
@@ -211,6 +215,7 @@ impl Subject {
 
     /// Kills it as a loss of the process would.
     pub(crate) fn kill(&mut self) {
+        watchdog::kill_groups(&self.pids());
         for mut server in self.servers.drain(..) {
             // One that is gone already is as dead as one that is killed here.
             let _ = server.kill();
@@ -262,9 +267,25 @@ impl Drop for Subject {
     }
 }
 
-/// A free TCP port for a program that cannot choose one itself.
+/// Ports for programs that cannot choose one themselves: below those that the kernel gives to connections going out, so
+/// that none is taken between here and there.
+const PORTS: std::ops::Range<u16> = 11_000..20_000;
+/// SeaweedFS serves gRPC this far above each of its ports.
+const GRPC_ABOVE: u16 = 10_000;
+
+/// A TCP port that is free, as is the one [`GRPC_ABOVE`] it, and that this run has not given out before.
 fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    for _ in PORTS {
+        // Runs side by side start at different places.
+        let next = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(next % PORTS.len() as u32)?;
+        if free(port) && free(port + GRPC_ABOVE) {
+            return Ok(port);
+        }
+    }
+    bail!("no port from {} to {} is free", PORTS.start, PORTS.end)
 }
 
 /// Whether something listens at `address`.

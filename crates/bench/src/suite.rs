@@ -4,6 +4,7 @@
 //! in the machine's mood meets all of them.
 
 pub(crate) mod dedup;
+pub(crate) mod growth;
 pub(crate) mod list;
 pub(crate) mod memory;
 pub(crate) mod mount;
@@ -15,16 +16,26 @@ pub(crate) mod webdav;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::content::{Corpus, Kind, Source};
+use crate::machine;
 use crate::options::Options;
-use crate::report::{Report, Unit};
+use crate::report::{Report, Role, Unit};
 use crate::subject::{Door, Recipe, Subject};
+use crate::watchdog::Watchdog;
 
 /// Bytes that all subjects of a suite may hold together before they start anew with an empty store.
-const HELD_BYTES_MAX: u64 = 8 << 30;
+const HELD_BYTES_MAX: u64 = 10 << 30;
+
+/// Longest that one measurement may take, warming included: ten times what the slowest takes on a busy machine of two cores.
+const MEASUREMENT_MAX: Duration = Duration::from_secs(90);
+/// As [`MEASUREMENT_MAX`], for measurements that are a whole programme: thousands of files, gigabytes, trees.
+const PROGRAMME_MAX: Duration = Duration::from_secs(600);
+/// How often in a suite a peer that failed gets a fresh start; after that it is left out.
+const PEER_STARTS_MAX: u32 = 2;
 
 /// What every suite gets.
 pub(crate) struct Bench {
@@ -66,6 +77,8 @@ impl Bench {
                     doors: doors.to_vec(),
                     subject,
                     held: 0,
+                    starts_left: PEER_STARTS_MAX,
+                    is_out: false,
                     share: HELD_BYTES_MAX / recipes.len() as u64,
                 }),
                 Err(error) if matches!(recipe, Recipe::SeaweedFs | Recipe::JuiceFs | Recipe::Rclone) => {
@@ -77,9 +90,24 @@ impl Bench {
         Ok(field)
     }
 
+    /// Shows what is new, and writes everything so far to the files that the options name.
+    ///
+    /// # Errors
+    /// That a file could not be written.
+    pub(crate) fn keep_figures(&mut self) -> Result<()> {
+        self.report.show();
+        if let Some(path) = &self.options.markdown {
+            self.report.write_markdown(path, &machine::words(self.report.header()))?;
+        }
+        if let Some(path) = &self.options.json {
+            self.report.write_json(path)?;
+        }
+        Ok(())
+    }
+
     /// Adds the peak memory of every entrant as a line of its own.
     pub(crate) fn add_peaks(&mut self, suite: &'static str, field: &[Entrant]) {
-        for entrant in field {
+        for entrant in field.iter().filter(|entrant| !entrant.is_out) {
             let peak = crate::report::Figure::value(entrant.subject.peak_rss_mib());
             self.report.add(suite, "peak memory", entrant.subject.who(), Unit::Mebibytes, vec![peak]);
         }
@@ -94,9 +122,61 @@ pub(crate) struct Entrant {
     pub(crate) subject: Subject,
     held: u64,
     share: u64,
+    starts_left: u32,
+    /// A peer that failed too often.
+    pub(crate) is_out: bool,
 }
 
 impl Entrant {
+    /// Watches one measurement of this entrant.
+    pub(crate) fn watch(&self) -> Watchdog {
+        Watchdog::over(self.subject.pids(), MEASUREMENT_MAX)
+    }
+
+    /// Watches a programme of this entrant.
+    pub(crate) fn watch_long(&self) -> Watchdog {
+        Watchdog::over(self.subject.pids(), PROGRAMME_MAX)
+    }
+
+    /// Takes note of what went wrong. What a peer cannot do is its own affair, and a line without a figure says so; ours
+    /// is an error.
+    ///
+    /// # Errors
+    /// `error`, if it is not a peer's.
+    pub(crate) fn excuse(&self, error: anyhow::Error, watchdog: &Watchdog) -> Result<()> {
+        let error = if watchdog.has_bitten() { error.context("it took too long and was killed") } else { error };
+        if self.subject.role != Role::Peer {
+            return Err(error);
+        }
+        eprintln!("{error:#}");
+        Ok(())
+    }
+
+    /// Starts a peer that failed anew, with nothing stored, or leaves it out. Says whether it runs.
+    pub(crate) async fn revive(&mut self, bench: &Bench) -> bool {
+        self.subject.kill();
+        if self.starts_left > 0 {
+            self.starts_left -= 1;
+            self.held = 0;
+            match self.recipe.start(&bench.options, &bench.below, &self.doors).await {
+                Ok(fresh) => {
+                    self.subject = fresh;
+                    return true;
+                }
+                Err(error) => eprintln!("{error:#}"),
+            }
+        }
+        self.leave_out();
+        false
+    }
+
+    /// Ends a peer for the rest of the suite.
+    pub(crate) fn leave_out(&mut self) {
+        eprintln!("{} is left out from here on", self.subject.name);
+        self.subject.kill();
+        self.is_out = true;
+    }
+
     /// Takes note of `bytes` written. Says whether that was a fresh start: what was stored is then gone.
     ///
     /// # Errors

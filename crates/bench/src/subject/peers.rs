@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{Door, Recipe, Subject, WebDav, free_port, listens};
 use crate::options::Options;
@@ -65,19 +65,6 @@ impl Subject {
     }
 }
 
-/// A port that is free and whose neighbour 10000 above is free too: SeaweedFS serves gRPC there.
-fn paired_port() -> Result<u16> {
-    for _ in 0..100 {
-        let port = free_port()?;
-        let low = 10_000 + port % 20_000;
-        let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if free(low) && free(low + 10_000) {
-            return Ok(low);
-        }
-    }
-    bail!("no pair of free ports was found")
-}
-
 async fn seaweedfs(subject: &mut Subject, program: &Path, doors: &[Door]) -> Result<()> {
     let config = subject.folder().join("s3.json");
     let identities = serde_json::json!({"identities": [{
@@ -86,8 +73,7 @@ async fn seaweedfs(subject: &mut Subject, program: &Path, doors: &[Door]) -> Res
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }]});
     std::fs::write(&config, serde_json::to_vec(&identities)?)?;
-    let (master, volume, filer, s3, dav_port) =
-        (paired_port()?, paired_port()?, paired_port()?, paired_port()?, paired_port()?);
+    let (master, volume, filer, s3, dav_port) = (free_port()?, free_port()?, free_port()?, free_port()?, free_port()?);
     let mut command = Command::new(program);
     command.current_dir(subject.folder());
     command.arg("server").arg(format!("-dir={}", subject.data.display()));

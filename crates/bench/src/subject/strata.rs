@@ -97,10 +97,13 @@ impl Subject {
         Ok(())
     }
 
-    /// Starts the killed server on the data it left and waits until it answers again.
+    /// Starts the server again on the data it left, killed or ended, and waits until it answers.
     pub(crate) async fn start_again(&mut self, options: &Options, doors: &[Door]) -> Result<()> {
         // What the dead server left there would be taken for the word of the new one.
-        std::fs::remove_file(self.data.join("doors.json"))?;
+        let stale = self.data.join("doors.json");
+        if stale.exists() {
+            std::fs::remove_file(stale)?;
+        }
         self.serve(options, doors, options.durability)?;
         self.doors_open(doors).await
     }

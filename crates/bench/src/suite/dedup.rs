@@ -215,6 +215,15 @@ fn subject_ended(mut field: Vec<crate::suite::Entrant>, data: &Path, layout: Lay
     for entrant in &mut field {
         entrant.subject.end();
     }
+    let disks = on_disks(data)?;
+    Ok(match layout {
+        Layout::One => disks,
+        Layout::Six => disks * 4 / 6,
+    })
+}
+
+/// Bytes on all disks below `data`, parity included, the index not.
+pub(super) fn on_disks(data: &Path) -> Result<u64> {
     let mut disks = 0;
     for entry in std::fs::read_dir(data)? {
         let entry = entry?;
@@ -222,10 +231,7 @@ fn subject_ended(mut field: Vec<crate::suite::Entrant>, data: &Path, layout: Lay
             disks += in_use(&entry.path())?;
         }
     }
-    Ok(match layout {
-        Layout::One => disks,
-        Layout::Six => disks * 4 / 6,
-    })
+    Ok(disks)
 }
 
 /// Bytes below `folder` in pages that are not all zero.

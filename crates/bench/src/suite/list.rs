@@ -51,28 +51,35 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     let recipes = Recipe::wanted(&bench.options, false);
     let field = bench.field(&recipes, &[Door::S3]).await?;
     for entrant in &field {
-        let subject = &entrant.subject;
-        let endpoint = subject.s3.as_ref().context("the subject has no S3 door")?;
-        Client::new(endpoint).make_bucket(BUCKET).await?;
-        // A store that has just started makes its files first.
-        for_each(bench, subject, keys / 20, true).await?;
-        for_each(bench, subject, keys / 20, false).await?;
-        let put = for_each(bench, subject, keys, true).await?;
-        let mut lists = Vec::new();
-        for _ in 0..bench.options.repetitions() {
-            lists.push(Figure::of(&list(subject, keys).await?, Unit::PerSecond, 0));
-        }
-        let deleted = for_each(bench, subject, keys, false).await?;
-        let figures = [
-            (format!("PUT {OBJECT_BYTES} B c{CLIENTS} of {keys}"), one(&put)),
-            (format!("LIST {keys} keys, pages of 1000"), lists),
-            (format!("DELETE c{CLIENTS} of {keys}"), one(&deleted)),
-        ];
-        for (what, figures) in figures {
-            bench.report.add(SUITE, &what, subject.who(), Unit::PerSecond, figures);
+        let watchdog = entrant.watch_long();
+        if let Err(error) = measure(bench, &entrant.subject, keys).await {
+            entrant.excuse(error.context(format!("the keys of {}", entrant.subject.name)), &watchdog)?;
         }
     }
     bench.add_peaks(SUITE, &field);
+    Ok(())
+}
+
+async fn measure(bench: &mut Bench, subject: &Subject, keys: u64) -> Result<()> {
+    let endpoint = subject.s3.as_ref().context("the subject has no S3 door")?;
+    Client::new(endpoint).make_bucket(BUCKET).await?;
+    // A store that has just started makes its files first.
+    for_each(bench, subject, keys / 20, true).await?;
+    for_each(bench, subject, keys / 20, false).await?;
+    let put = for_each(bench, subject, keys, true).await?;
+    let mut lists = Vec::new();
+    for _ in 0..bench.options.repetitions() {
+        lists.push(Figure::of(&list(subject, keys).await?, Unit::PerSecond, 0));
+    }
+    let deleted = for_each(bench, subject, keys, false).await?;
+    let figures = [
+        (format!("PUT {OBJECT_BYTES} B c{CLIENTS} of {keys}"), one(&put)),
+        (format!("LIST {keys} keys, pages of 1000"), lists),
+        (format!("DELETE c{CLIENTS} of {keys}"), one(&deleted)),
+    ];
+    for (what, figures) in figures {
+        bench.report.add(SUITE, &what, subject.who(), Unit::PerSecond, figures);
+    }
     Ok(())
 }
 

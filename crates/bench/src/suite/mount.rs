@@ -16,7 +16,7 @@ use rustix::fs::{Advice, fadvise};
 use crate::clock::Moment;
 use crate::content::{Kind, Random, Source};
 use crate::load::{Outcome, timed};
-use crate::report::{Figure, Role, Unit};
+use crate::report::{Figure, Unit};
 use crate::subject::{Door, Recipe, Subject};
 use crate::suite::{Bench, objects};
 use crate::tree::{self, git, run as run_program};
@@ -40,7 +40,7 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     let sizes = if bench.options.quick {
         Sizes { file_bytes: 64 * MIB, small_files: 500, tree_files: 300 }
     } else {
-        Sizes { file_bytes: 512 * MIB, small_files: 10_000, tree_files: 3_000 }
+        Sizes { file_bytes: 512 * MIB, small_files: 4_000, tree_files: 3_000 }
     };
     let material = tempfile::Builder::new().prefix("material").tempdir_in(&bench.below)?;
     prepare(bench, material.path(), &sizes)?;
@@ -52,11 +52,11 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
         let field = bench.field(&[recipe], &[Door::Mount]).await?;
         let Some(entrant) = field.first() else { continue };
         for _ in 0..bench.options.repetitions() {
-            let measured = measure(bench, &entrant.subject, material.path(), &sizes, &mut lines);
-            let measured = measured.with_context(|| format!("the mount of {}", entrant.subject.name));
-            match measured {
-                Err(error) if entrant.subject.role == Role::Peer => eprintln!("{error:#}"),
-                other => other?,
+            let watchdog = entrant.watch_long();
+            if let Err(error) = measure(bench, &entrant.subject, material.path(), &sizes, &mut lines) {
+                entrant.excuse(error.context(format!("the mount of {}", entrant.subject.name)), &watchdog)?;
+                // What it left behind is in the way of another repetition.
+                break;
             }
         }
         for (what, unit, figures) in lines.0 {

@@ -42,11 +42,14 @@ impl objects::ObjectClient for Client {
 /// As [`objects::run`].
 pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     let (sizes, files): (&[u64], u64) =
-        if bench.options.quick { (&[4 << 10, 1 << 20], 500) } else { (&[4 << 10, 1 << 20, 256 << 20], 10_000) };
+        if bench.options.quick { (&[4 << 10, 1 << 20], 500) } else { (&[4 << 10, 1 << 20, 256 << 20], 4_000) };
     let lines = objects::lines(sizes, &[1, 8], &[Kind::Random]);
     let field = objects::run::<Client>(bench, SUITE, &lines).await?;
-    for entrant in &field {
-        names(bench, &entrant.subject, files).await?;
+    for entrant in field.iter().filter(|_| bench.options.only.is_empty()).collect::<Vec<_>>() {
+        let watchdog = entrant.watch_long();
+        if let Err(error) = names(bench, &entrant.subject, files).await {
+            entrant.excuse(error.context(format!("the names of {}", entrant.subject.name)), &watchdog)?;
+        }
     }
     Ok(())
 }

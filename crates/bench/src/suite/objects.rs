@@ -105,20 +105,34 @@ pub(crate) async fn run<C: ObjectClient>(
         recipes.retain(|recipe| matches!(recipe, Recipe::Strata(_) | Recipe::Rclone));
     }
     let mut field = bench.field(&recipes, &[C::DOOR]).await?;
-    for entrant in &field {
-        let prepared = prepare::<C>(bench, entrant).await;
-        prepared.with_context(|| format!("{} is not ready", entrant.subject.name))?;
+    for entrant in &mut field {
+        let watchdog = entrant.watch();
+        if let Err(error) = prepare::<C>(bench, entrant).await {
+            entrant.excuse(error.context(format!("{} is not ready", entrant.subject.name)), &watchdog)?;
+            entrant.leave_out();
+        }
     }
-    for &line in lines {
+    for &line in lines.iter().filter(|line| bench.options.wants_line(&line.name())).collect::<Vec<_>>() {
         let mut figures: Vec<Vec<Figure>> = field.iter().map(|_| Vec::new()).collect();
         for _ in 0..bench.options.repetitions() {
             for (entrant, figures) in field.iter_mut().zip(&mut figures) {
-                let outcome = measure::<C>(bench, entrant, line).await;
-                match outcome.with_context(|| format!("{} of {}", line.name(), entrant.subject.name)) {
+                if entrant.is_out {
+                    continue;
+                }
+                let watchdog = entrant.watch();
+                match measure::<C>(bench, entrant, line).await {
                     Ok(outcome) => figures.push(Figure::of(&outcome, line.unit(), line.bytes)),
-                    // What a peer cannot do is its own affair, and a line without a figure says so.
-                    Err(error) if entrant.subject.role == Role::Peer => eprintln!("{error:#}"),
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        let error = error.context(format!("{} of {}", line.name(), entrant.subject.name));
+                        entrant.excuse(error, &watchdog)?;
+                        if entrant.revive(bench).await {
+                            let watchdog = entrant.watch();
+                            if let Err(error) = prepare::<C>(bench, entrant).await {
+                                entrant.excuse(error, &watchdog)?;
+                                entrant.leave_out();
+                            }
+                        }
+                    }
                 }
             }
         }
@@ -127,6 +141,7 @@ pub(crate) async fn run<C: ObjectClient>(
         }
     }
     bench.add_peaks(suite, &field);
+    field.retain(|entrant| !entrant.is_out);
     Ok(field)
 }
 
@@ -235,5 +250,5 @@ async fn measure<C: ObjectClient>(bench: &mut Bench, entrant: &mut Entrant, line
 
 /// How long one measurement of a rate takes.
 pub(crate) fn pace(options: &Options) -> Duration {
-    Duration::from_millis(if options.quick { 400 } else { 2000 })
+    Duration::from_millis(if options.quick { 400 } else { 1000 })
 }

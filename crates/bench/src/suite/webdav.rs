@@ -67,8 +67,18 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     let lines = objects::lines(sizes, &[1, 8], &[Kind::Random]);
     let field = objects::run::<Client>(bench, SUITE, &lines).await?;
     for entrant in field.iter().filter(|entrant| entrant.subject.role != Role::Reference) {
-        let figures = propfind(bench, &entrant.subject).await?;
         let what = format!("PROPFIND depth 1 of {MEMBERS}");
+        if !bench.options.wants_line(&what) {
+            continue;
+        }
+        let watchdog = entrant.watch_long();
+        let figures = match propfind(bench, &entrant.subject).await {
+            Ok(figures) => figures,
+            Err(error) => {
+                entrant.excuse(error.context(format!("{what} of {}", entrant.subject.name)), &watchdog)?;
+                continue;
+            }
+        };
         bench.report.add(SUITE, &what, entrant.subject.who(), Unit::PerSecond, figures);
     }
     Ok(())
