@@ -4,6 +4,8 @@
 //! Invariants: one pass at a time, and a heal goes before a scrub. A scrub's place is kept in the store, so a restart goes
 //! on where it was. Nothing here decides what a disk is: that is the ledger's.
 
+#![allow(clippy::disallowed_methods, reason = "people and media wait by real time; nothing stored depends on it")]
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -13,8 +13,8 @@ use crate::config::{Config, StoreConfig};
 use crate::control::{Answer, Request};
 use crate::disks::Disks;
 use crate::doors_file::Doors;
-use crate::reclaim::Reclaim;
 use crate::keeper::Keeper;
+use crate::reclaim::Reclaim;
 use crate::store::OpenStore;
 
 const STARTING: u8 = 0;

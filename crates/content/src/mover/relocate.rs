@@ -66,13 +66,17 @@ impl<'a> Packer<'a> {
             let read = self.store.ledger.read(&place.location).map_err(Into::into);
             match read.and_then(|stored| decode_block(id, &place, stored)) {
                 Ok(plain) => self.block = Some((place.location, plain)),
-                Err(error) => return Ok(self.note(id, segment, &error.to_string(), report)),
+                Err(error) => {
+                    self.note(id, segment, &error.to_string(), report);
+                    return Ok(());
+                }
             }
         }
         let plain = self.block.as_ref().map(|(_, plain)| plain.clone()).unwrap_or_default();
         let (from, to) = (place.offset as usize, place.offset as usize + place.len as usize);
         let Some(bytes) = plain.get(from..to).filter(|bytes| chunk_id(bytes) == *id) else {
-            return Ok(self.note(id, segment, "its bytes are not what its name says", report));
+            self.note(id, segment, "its bytes are not what its name says", report);
+            return Ok(());
         };
         let full = self.raw.len() + bytes.len() > self.len_max
             || self.entries.len() == BLOCK_CHUNKS_MAX

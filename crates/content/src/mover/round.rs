@@ -29,8 +29,7 @@ pub(super) fn reclaim(store: &Arc<Store>, choice: Choice, host: &mut dyn Host) -
     let mut left = BTreeSet::new();
     // What is moved goes behind: it is not taken up again.
     let end = store.ledger.writing();
-    loop {
-        let Some(census) = store.census(host, &report)? else { break };
+    while let Some(census) = store.census(host, &report)? {
         let mut chosen = census.chosen(choice);
         chosen.retain(|segment| segment.segment < end && !left.contains(&segment.segment));
         if chosen.is_empty() {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use strata_disk::FileDisk;
-use strata_ledger::{Geometry, Options as LedgerOptions};
+use strata_ledger::{Geometry, Options as LedgerOptions, PassOptions};
 use strata_namespace::{ContentSettings, Durability, OpenStore, StoreConfig, check_store};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 
@@ -173,8 +173,8 @@ impl Golden {
             }
             let store = open(&disks, None)?;
             let ledger = Arc::clone(store.namespace().store().ledger());
-            ledger.heal(&mut |_| true)?;
-            let report = ledger.verify(&mut |_| true)?;
+            ledger.heal(&PassOptions::default(), &mut |_| true)?;
+            let report = ledger.verify(&PassOptions::default(), &mut |_| true)?;
             let wrong: u64 = report.disks.iter().map(|disk| disk.damaged + disk.missing).sum();
             ensure!(
                 wrong == 0 && report.unreadable_count == 0,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use strata_ledger::DiskState;
+use strata_ledger::{DiskState, PassOptions};
 use strata_seam::sim::{DiskImage, SimRng, SimWorld};
 
 use super::layout::{Target, frames, superblock};
@@ -216,11 +216,15 @@ impl Batch {
             store = opened?;
         }
         let ledger = store.namespace().store().ledger();
-        let report = ledger.heal(&mut |_| true).map_err(|error| format!("it cannot be healed: {error:?}"))?;
+        let report = ledger
+            .heal(&PassOptions::default(), &mut |_| true)
+            .map_err(|error| format!("it cannot be healed: {error:?}"))?;
         if !report.is_whole() {
             return Err(format!("a heal leaves {report:?}"));
         }
-        let scrub = ledger.verify(&mut |_| true).map_err(|error| format!("it cannot be scrubbed: {error:?}"))?;
+        let scrub = ledger
+            .verify(&PassOptions::default(), &mut |_| true)
+            .map_err(|error| format!("it cannot be scrubbed: {error:?}"))?;
         if scrub.unreadable_count > 0 || scrub.disks.iter().any(|disk| disk.damaged + disk.missing > 0) {
             return Err(format!("a scrub after the heal finds {scrub:?}"));
         }

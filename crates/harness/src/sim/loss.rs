@@ -4,6 +4,7 @@
 //! parity nothing is wrong or missing. Beyond it the answer names the loss, or is right: never wrong in silence.
 
 use anyhow::Result;
+use strata_ledger::PassOptions;
 use strata_namespace::OpenStore;
 use strata_seam::sim::{DiskImage, SimRng, SimWorld};
 
@@ -138,7 +139,7 @@ fn lose((layout, phase, lost): &Case, seed: u64, tally: &mut Tally) -> Result<()
                 Rig { ledger: strata_ledger::Options { adopt_blank: true, ..rig.ledger.clone() }, ..rig.clone() };
             let store = adopting.open(world).map_err(|error| format!("it does not open: {error:?}"))?;
             let mut stripes = 0;
-            let healed = store.namespace().store().ledger().heal(&mut |_| {
+            let healed = store.namespace().store().ledger().heal(&PassOptions::default(), &mut |_| {
                 stripes += 1;
                 if stripes == 3 {
                     go();

@@ -2,6 +2,7 @@
 //! heal of another. Nothing is lost, and every heal ends with every frame in its place.
 
 use anyhow::Result;
+use strata_ledger::PassOptions;
 use strata_namespace::OpenStore;
 use strata_seam::sim::{DiskImage, SimRng};
 use strata_seam::{Clock, SystemClock};
@@ -92,7 +93,7 @@ fn one(seed: u64, tally: &mut Tally) -> Result<(), String> {
             let mut stripes = 0;
             let at = 1 + rng.below(8);
             let second = Rig::disk_name(bad[1]);
-            drop(store.namespace().store().ledger().heal(&mut |_| {
+            drop(store.namespace().store().ledger().heal(&PassOptions::default(), &mut |_| {
                 stripes += 1;
                 if stripes == at {
                     world.vanish(&second);
@@ -149,7 +150,9 @@ fn check(store: &OpenStore, possible: &mut Possible, started: bool) -> Result<()
 fn heal(store: &OpenStore, tally: &mut Tally) -> Result<(), String> {
     let ledger = store.namespace().store().ledger();
     let clock = SystemClock::new();
-    let report = ledger.heal(&mut |_| true).map_err(|error| format!("it cannot be healed: {error:?}"))?;
+    let report = ledger
+        .heal(&PassOptions::default(), &mut |_| true)
+        .map_err(|error| format!("it cannot be healed: {error:?}"))?;
     let nanos = clock.monotonic_nanos();
     if !report.is_whole() {
         return Err(format!("a heal leaves {report:?}"));
@@ -161,7 +164,9 @@ fn heal(store: &OpenStore, tally: &mut Tally) -> Result<(), String> {
         let position = ledger.status().position;
         tally.count("bytes healed", position.offset * healed / report.stripes.max(1));
     }
-    let scrub = ledger.verify(&mut |_| true).map_err(|error| format!("it cannot be scrubbed: {error:?}"))?;
+    let scrub = ledger
+        .verify(&PassOptions::default(), &mut |_| true)
+        .map_err(|error| format!("it cannot be scrubbed: {error:?}"))?;
     if scrub.unreadable_count > 0 || scrub.disks.iter().any(|disk| disk.damaged + disk.missing > 0) {
         return Err(format!("a scrub after the heal finds {scrub:?}"));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use strata_ledger::PassOptions;
 use strata_namespace::{
     Access, Condition, ContentSettings, Namespace, NewNode, NodeKind, ObjectMeta, Op, RenameMode, Result, SetAttr,
 };
@@ -191,7 +192,7 @@ impl Step {
                 ns.seal_idle()?;
                 Ok(ns.store().collect().map(|_| ())?)
             }
-            Self::Heal => Ok(ns.store().ledger().heal(&mut |_| true).map(|_| ())?),
+            Self::Heal => Ok(ns.store().ledger().heal(&PassOptions::default(), &mut |_| true).map(|_| ())?),
         }
     }
 }
@@ -223,5 +224,5 @@ pub(crate) fn split(path: &str) -> (&str, &str) {
 /// Content cut so finely that a few kilobytes have pages.
 pub(crate) fn fine(cache_bytes: u64) -> ContentSettings {
     let chunks = strata_chunk::ChunkParams::new(128, 512, 2048).expect("sizes within their limits");
-    ContentSettings { chunks, cache_bytes }
+    ContentSettings { chunks, cache_bytes, ..ContentSettings::default() }
 }

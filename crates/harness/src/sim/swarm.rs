@@ -8,7 +8,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use anyhow::Result;
-use strata_ledger::DiskState;
+use strata_ledger::{DiskState, PassOptions};
 use strata_namespace::{Durability, OpenStore};
 use strata_seam::Timestamp;
 use strata_seam::sim::{DiskImage, SimRng, SimWorld, Snapshot};
@@ -311,11 +311,15 @@ impl Swarm {
         self.rig.ledger.adopt_blank = false;
         tally.count("heals", 1);
         let ledger = store.namespace().store().ledger();
-        let report = ledger.heal(&mut |_| true).map_err(|error| format!("it cannot be healed: {error:?}"))?;
+        let report = ledger
+            .heal(&PassOptions::default(), &mut |_| true)
+            .map_err(|error| format!("it cannot be healed: {error:?}"))?;
         if !report.is_whole() {
             return Err(format!("a heal with every disk in place leaves {report:?}"));
         }
-        let scrub = ledger.verify(&mut |_| true).map_err(|error| format!("it cannot be scrubbed: {error:?}"))?;
+        let scrub = ledger
+            .verify(&PassOptions::default(), &mut |_| true)
+            .map_err(|error| format!("it cannot be scrubbed: {error:?}"))?;
         let bad: u64 = scrub.disks.iter().map(|disk| disk.damaged + disk.missing).sum();
         if bad + scrub.unreadable_count > 0 {
             return Err(format!("a scrub after the heal finds {scrub:?}"));

@@ -115,7 +115,7 @@ fn a_disk_deleted_under_a_running_server_is_replaced_and_then_two_others_may_go(
     for (number, folder) in [(0, "disk0"), (5, "disk5")] {
         let folder = place.data().join(folder).display().to_string();
         let (_, healed) = told(&place, &["disk", "replace", &number.to_string(), &folder]);
-        assert_eq!(healed["disks"][number]["healed"].as_u64() > Some(0), true, "{healed}");
+        assert!(healed["disks"][number]["healed"].as_u64() > Some(0), "{healed}");
     }
     assert_eq!(states(&place), ["active"; 6]);
     let (code, healed) = told(&place, &["heal"]);
