@@ -29,6 +29,9 @@ pub(crate) struct Supers {
     pub(crate) newest: Superblock,
     /// By disk: the slot that does not hold this disk's newest state.
     next_slot: Vec<usize>,
+    /// A change that a crash kept from some disks, as the others hold it, and a bit for each of those disks. They are
+    /// told before the next change: more than one behind, a disk would look like an older image of itself.
+    unheard: Option<(Box<Superblock>, u32)>,
 }
 
 /// What one disk says about itself.
@@ -254,7 +257,13 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options, clock: Arc<
         rest.iter().for_each(|(disk, ..)| given.strange(disk, StrangerKind::Duplicate(index)));
         places.push(rivals.pop());
     }
+    let as_told = newest.clone();
     let current = take_stock(&mut newest, &places);
+    let behind = places.iter().enumerate().filter(|(index, place)| {
+        newest.active >> index & 1 == 1 && place.as_ref().is_some_and(|(_, own, _)| own.generation < newest.generation)
+    });
+    let behind = behind.fold(0, |mask, (index, _)| mask | 1 << index);
+    let unheard = (behind != 0).then_some((as_told, behind));
     let data = usize::from(newest.geometry.data_shards);
     if current < data {
         let mut aside: Vec<String> =
@@ -300,7 +309,7 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options, clock: Arc<
         freeing: RwLock::new(()),
         making: Mutex::new(()),
     };
-    Ok(Identified { set, supers: Supers { newest: *newest, next_slot }, strangers: given.strangers })
+    Ok(Identified { set, supers: Supers { newest: *newest, next_slot, unheard }, strangers: given.strangers })
 }
 
 /// Takes the disks that are missing, or were left behind by the last writes, out of `newest`. Returns how many are left:
@@ -337,8 +346,11 @@ pub(crate) fn adopt(disk: &dyn Disk, newest: &Superblock, place: usize) -> Resul
         return Ok(false);
     }
     let index = DiskIndex(place as u8);
-    let superblock =
+    let mut superblock =
         Superblock { index, generation: 0, appending: false, history: History::default(), ..newest.clone() };
+    // It says itself that it holds nothing: a crash may come before the others know.
+    superblock.whole &= !(1 << place);
+    superblock.sound[place] = Lsn(0);
     let mut slot = AlignedBuf::zeroed(SLOT_LEN);
     superblock.encode(&mut slot);
     disk.create(FILE, 2 * SLOT_LEN as u64, true)?.write_at(0, &slot, WriteMode::Durable)?;
@@ -369,6 +381,13 @@ impl Supers {
     /// [`LedgerError::QuorumLost`] when too few are left; the disks then say what was last agreed on, or what the first
     /// of them were told in that attempt: that at least a write quorum takes part.
     pub(crate) fn store(&mut self, set: &Set, sound: Lsn, change: impl FnOnce(&mut Superblock)) -> Result<()> {
+        if let Some((mut told, behind)) = self.unheard.take() {
+            for (index, member) in set.members.iter().enumerate().filter(|(index, _)| behind >> index & 1 == 1) {
+                if let Err(error) = self.tell(index, member, &mut told) {
+                    member.fail(&error);
+                }
+            }
+        }
         change(&mut self.newest);
         loop {
             set.check_quorum()?;
@@ -381,25 +400,35 @@ impl Supers {
             self.newest.whole &= self.newest.active;
             self.newest.generation += 1;
             let mut agreed = true;
+            let mut state = self.newest.clone();
             for (index, member) in set.members.iter().enumerate().filter(|(_, member)| member.writable()) {
-                self.newest.index = DiskIndex(index as u8);
-                let mut slot = AlignedBuf::zeroed(SLOT_LEN);
-                self.newest.encode(&mut slot);
-                let offset = (self.next_slot[index] * SLOT_LEN) as u64;
-                let mode = if planted(Bug::SuperblockNotSynced) { WriteMode::Buffered } else { WriteMode::Durable };
-                let written = member.disk().and_then(|disk| disk.open(FILE)?.write_at(offset, &slot, mode));
-                match written {
-                    Ok(()) if planted(Bug::SuperblockSameSlot) => {}
-                    Ok(()) => self.next_slot[index] = 1 - self.next_slot[index],
-                    Err(error) => {
-                        member.fail(&error);
-                        agreed = false;
-                    }
+                if let Err(error) = self.tell(index, member, &mut state) {
+                    member.fail(&error);
+                    agreed = false;
                 }
             }
             if agreed {
                 return Ok(());
             }
         }
+    }
+
+    /// Writes `state` to one disk, over the older of its two.
+    fn tell(
+        &mut self,
+        index: usize,
+        member: &Member,
+        state: &mut Superblock,
+    ) -> std::result::Result<(), strata_seam::DiskError> {
+        state.index = DiskIndex(index as u8);
+        let mut slot = AlignedBuf::zeroed(SLOT_LEN);
+        state.encode(&mut slot);
+        let offset = (self.next_slot[index] * SLOT_LEN) as u64;
+        let mode = if planted(Bug::SuperblockNotSynced) { WriteMode::Buffered } else { WriteMode::Durable };
+        member.disk()?.open(FILE)?.write_at(offset, &slot, mode)?;
+        if !planted(Bug::SuperblockSameSlot) {
+            self.next_slot[index] = 1 - self.next_slot[index];
+        }
+        Ok(())
     }
 }

@@ -208,6 +208,9 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
         if !changes {
             return show_list(&shown, json);
         }
+        if shown["read_only"].is_string() {
+            return show_waiting(&shown, json);
+        }
         return heal(config, json);
     }
     let mut lock = StoreLock::of_existing(&config.data)?;
@@ -220,14 +223,29 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
     let store = OpenStore::open_existing(config, &mut lock)?;
     let disks = Disks::new(lock, &config.data);
     let folders = config.disks.clone();
-    match request {
-        DiskRequest::List => {}
-        DiskRequest::Add { folder } => _ = disks.add(store.ledger(), folders, &folder)?,
-        DiskRequest::Replace { place, folder } => _ = disks.replace(store.ledger(), folders, place, &folder)?,
+    let folders = match request {
+        DiskRequest::List => folders,
+        DiskRequest::Add { folder } => disks.add(store.ledger(), folders, &folder)?,
+        DiskRequest::Replace { place, folder } => disks.replace(store.ledger(), folders, place, &folder)?,
+    };
+    let shown = list(&store.ledger().status(), &folders);
+    if shown["read_only"].is_string() {
+        store.close()?;
+        return show_waiting(&shown, json);
     }
     let value = pass_here(&store, Kind::Heal, 0, json)?;
     store.close()?;
     show_outcome(&value, json)
+}
+
+/// A disk was put into a set that takes no writes: whether there are enough of them now is seen when it is opened.
+fn show_waiting(shown: &Value, json: bool) -> anyhow::Result<ExitCode> {
+    let code = show_list(shown, json)?;
+    if !json {
+        say("the disk has its place; put back or replace the others that are missing, then start the server again: it \
+             heals what they lack\n");
+    }
+    Ok(code)
 }
 
 /// `strata heal`: everything that disks lack, and the proof for every object.

@@ -239,8 +239,8 @@ fn what_a_full_ledger_refused_is_stored_when_it_comes_again_with_room() {
     let world = SimWorld::new(7);
     let geometry = Geometry { data_shards: 2, parity_shards: 1 };
     let tight = Options {
-        segment_len: 256 << 10,
-        shard_payload_max: 32 << 10,
+        segment_len: 512 << 10,
+        shard_payload_max: 128 << 10,
         queue_bytes_max: 128 << 10,
         flush_bytes: 32 << 10,
         reserve_segments: 0,
@@ -256,7 +256,7 @@ fn what_a_full_ledger_refused_is_stored_when_it_comes_again_with_room() {
         world.set_capacity(name, used + 1000);
     }
     let mut refused = None;
-    for seed in 2..200 {
+    for seed in 2..400 {
         let data = noise(seed, 30_000);
         let mut ingest = store.ingest(false);
         let result = ingest.push(&data).and_then(|()| ingest.finish());

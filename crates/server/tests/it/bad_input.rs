@@ -45,7 +45,8 @@ fn a_second_server_on_a_store_is_refused_with_the_first_ones_number() {
     let server = place.serve(1, &[]);
     let pid = format!("another strata server (pid {}) holds this store", server.pid());
     refused(&serve(&place.data_arg(), &[]), 3, &[&pid]);
-    refused(&["fsck", "--data", &place.data_arg()], 1, &["stop the server first", &server.pid().to_string()]);
+    let repair = ["fsck", "--repair", "--yes", "--data", &place.data_arg()];
+    refused(&repair, 1, &["stop the server first", &server.pid().to_string()]);
     assert_eq!(S3::of(&server).send("GET", "/", "", &[], b"").status, 200, "the first one is not disturbed");
     assert!(place.data().join("doors.json").exists());
 }
