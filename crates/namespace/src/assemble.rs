@@ -57,6 +57,8 @@ pub struct OpenStore {
     namespace: Arc<Namespace>,
     worker: Option<(Arc<Stop>, Vec<JoinHandle<()>>)>,
     mover: Option<(Arc<MoverStop>, JoinHandle<()>)>,
+    /// Too few disks were there to write when it was opened: nothing was accepted since, so nothing is to be closed.
+    read_only: bool,
     /// How the index was found.
     pub index_opened: Opened,
     /// Appends replayed from the log.
@@ -93,6 +95,7 @@ impl OpenStore {
         let Recovered { ledger, index, replayed, restored, checkpoint } = recover(&config, set_id, &clock, entropy)?;
         let (ledger, index) = (Arc::new(ledger), Arc::new(index));
         let index_opened = index.opened().clone();
+        let read_only = ledger.status().read_only.is_some();
         // What was replayed may be drained without waiting for the first new stripe.
         index.note_written(ledger.status().position);
         if replayed >= FREEZE_REPLAYED {
@@ -122,7 +125,7 @@ impl OpenStore {
             .then(|| spawn_mover(&namespace))
             .transpose()
             .map_err(|error| fail(ErrorKind::Io, format!("thread strata-mover could not be started: {error}")))?;
-        Ok(Self { namespace, worker, mover, index_opened, replayed, restored })
+        Ok(Self { namespace, worker, mover, read_only, index_opened, replayed, restored })
     }
 
     /// The name space.
@@ -145,6 +148,9 @@ impl OpenStore {
     /// What could not be made durable; the next start replays what was.
     pub fn close(mut self) -> Result<()> {
         self.end_worker();
+        if self.read_only {
+            return Ok(());
+        }
         let op = crate::Op::new(crate::Caller::root(crate::Door::Admin));
         self.namespace.sync_all(&op)?;
         self.namespace.settle_blocking(&op)?;

@@ -242,8 +242,10 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
 fn show_waiting(shown: &Value, json: bool) -> anyhow::Result<ExitCode> {
     let code = show_list(shown, json)?;
     if !json {
-        say("the disk has its place; put back or replace the others that are missing, then start the server again: it \
-             heals what they lack\n");
+        say(
+            "the disk has its place; put back or replace the others that are missing, then start the server again: it \
+             heals what they lack\n",
+        );
     }
     Ok(code)
 }
