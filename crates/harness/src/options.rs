@@ -39,6 +39,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
+    /// Add this run to the result in DIR, made with other seeds: counts are added up, and goals are for all together
+    #[arg(long, requires = "out")]
+    pub(crate) add: bool,
+
     /// Run this one case only, as printed with a violation
     #[arg(long, value_name = "CASE")]
     pub(crate) case: Option<String>,

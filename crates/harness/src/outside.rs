@@ -26,6 +26,9 @@ use crate::row::Row;
 /// The rows, in the order of the table.
 pub(crate) const ROWS: &[Row] = &[kill::ROW, power::ROW, golden::ROW];
 
+/// The names of those that go on for as long as they are let, so that runs may be added up.
+pub(crate) const SAMPLED: &[&str] = &[kill::ROW.name, power::ROW.name];
+
 /// A folder for the stores of a row; it goes away at the end.
 fn folder(options: &Options, row: &str) -> Result<TempDir> {
     let below = options.dir.clone().unwrap_or_else(std::env::temp_dir);

@@ -1,14 +1,23 @@
 //! What a row found: figures, violations and the time it took; printed, and kept as one JSON file per row.
+//!
+//! `earlier` adds a run to what others found before; `times` holds measured times so that they can be added up.
+
+mod earlier;
+mod times;
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use strata_seam::{Clock, SystemClock};
 
+use self::earlier::Earlier;
+pub(crate) use self::earlier::Run;
+pub(crate) use self::times::Times;
 use crate::options::Options;
 use crate::row::Row;
 
@@ -16,7 +25,7 @@ use crate::row::Row;
 const VIOLATIONS_KEPT_MAX: usize = 20;
 
 /// One figure of a row.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
     /// What was counted or measured, with its unit last.
     pub(crate) name: String,
@@ -24,10 +33,23 @@ pub(crate) struct Figure {
     pub(crate) value: f64,
     /// What a full run has to reach.
     pub(crate) at_least: Option<f64>,
+    /// What a full run may not exceed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at_most: Option<f64>,
+    /// Whether it is computed from others, and so never added up over runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) computed: bool,
+}
+
+impl Figure {
+    /// Whether it is what a full run has to reach.
+    fn reaches_its_goal(&self) -> bool {
+        self.at_least.is_none_or(|goal| self.value >= goal) && self.at_most.is_none_or(|goal| self.value <= goal)
+    }
 }
 
 /// A promise that was broken.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Violation {
     /// What was expected and what was seen.
     pub(crate) text: String,
@@ -56,8 +78,19 @@ pub(crate) struct Report {
     pub(crate) violation_count: u64,
     /// Whether `--seconds` ended the row early.
     pub(crate) cut_short: bool,
-    /// How long it took.
+    /// How long it took; of all runs together.
     pub(crate) seconds: f64,
+    /// Measured times in milliseconds, by what took them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) times: BTreeMap<String, Times>,
+    /// The runs that were added up, if any were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) runs: Vec<Run>,
+    /// The program that is driven, in the words of [`Run::program`].
+    #[serde(skip)]
+    pub(crate) program: String,
+    #[serde(skip)]
+    earlier: Earlier,
     #[serde(skip)]
     clock: SystemClock,
     #[serde(skip)]
@@ -80,10 +113,33 @@ impl Report {
             violation_count: 0,
             cut_short: false,
             seconds: 0.0,
+            times: BTreeMap::new(),
+            runs: Vec::new(),
+            program: String::new(),
+            earlier: Earlier::default(),
             clock: SystemClock::new(),
             deadline: options.seconds.map(|seconds| seconds as f64),
             first_only: options.plant.is_some(),
         }
+    }
+
+    /// Adds this run to what the result file in `folder` holds. To be called before anything is found.
+    ///
+    /// # Errors
+    /// That file cannot be added to.
+    pub(crate) fn add_to(&mut self, folder: &Path) -> Result<()> {
+        self.earlier = Earlier::read(&self.path(folder), self.seed)?;
+        self.violations.clone_from(&self.earlier.violations);
+        self.violation_count = self.earlier.violation_count;
+        self.times.clone_from(&self.earlier.times);
+        self.runs.clone_from(&self.earlier.runs);
+        self.runs.push(Run { seed: self.seed, seconds: 0.0, program: String::new() });
+        Ok(())
+    }
+
+    /// What the figure of this name came to in earlier runs.
+    pub(crate) fn before(&self, name: &str) -> f64 {
+        self.earlier.figure(name)
     }
 
     /// Seconds since the row began.
@@ -104,12 +160,32 @@ impl Report {
 
     /// Adds a figure.
     pub(crate) fn figure(&mut self, name: impl Into<String>, value: f64) {
-        self.figures.push(Figure { name: name.into(), value, at_least: None });
+        self.count(name.into(), value, None);
     }
 
     /// Adds a figure with what a full run has to reach.
     pub(crate) fn goal(&mut self, name: impl Into<String>, value: f64, at_least: f64) {
-        self.figures.push(Figure { name: name.into(), value, at_least: Some(at_least) });
+        self.count(name.into(), value, Some(at_least));
+    }
+
+    fn count(&mut self, name: String, value: f64, at_least: Option<f64>) {
+        let value = value + self.earlier.figure(&name);
+        self.figures.push(Figure { name, value, at_least, at_most: None, computed: false });
+    }
+
+    /// Adds a figure that is computed from others.
+    pub(crate) fn computed(&mut self, name: impl Into<String>, value: f64, at_most: Option<f64>) {
+        self.figures.push(Figure { name: name.into(), value, at_least: None, at_most, computed: true });
+    }
+
+    /// Adds measured times: their median, 99th percentile (with what it may not exceed) and the longest.
+    pub(crate) fn times(&mut self, what: &str, times: &Times, p99_at_most: Option<f64>) {
+        let all = self.times.entry(what.to_owned()).or_default();
+        all.merge(times);
+        let all = all.clone();
+        for (word, share, at_most) in [("median", 0.5, None), ("p99", 0.99, p99_at_most), ("longest", 1.0, None)] {
+            self.computed(format!("ms {what}, {word}"), all.at(share).round(), at_most);
+        }
     }
 
     /// Adds a broken promise, with the arguments that show it again (`crash --case ...`). Said at once on stderr.
@@ -133,12 +209,22 @@ impl Report {
 
     /// Whether every figure is what a full run has to reach.
     pub(crate) fn goals_reached(&self) -> bool {
-        self.figures.iter().all(|figure| figure.at_least.is_none_or(|goal| figure.value >= goal))
+        self.figures.iter().all(Figure::reaches_its_goal)
     }
 
     /// Takes the time.
     pub(crate) fn close(&mut self) {
         self.seconds = self.elapsed();
+        if let Some(run) = self.runs.last_mut() {
+            run.seconds = self.seconds;
+            run.program.clone_from(&self.program);
+            self.seconds = self.runs.iter().map(|run| run.seconds).sum();
+        }
+    }
+
+    /// Seconds that this run and all it is added to have taken until now.
+    pub(crate) fn seconds_so_far(&self) -> f64 {
+        self.elapsed() + self.runs.iter().map(|run| run.seconds).sum::<f64>()
     }
 
     /// One word on how it ended.
@@ -159,6 +245,9 @@ impl Report {
             if let Some(goal) = figure.at_least.filter(|goal| figure.value < *goal) {
                 let _ = write!(line, " (of {})", grouped(goal));
             }
+            if let Some(goal) = figure.at_most.filter(|goal| figure.value > *goal) {
+                let _ = write!(line, " (above {})", grouped(goal));
+            }
         }
         line
     }
@@ -170,13 +259,19 @@ impl Report {
         println!("  {}: {} violations in {:.1} s{cut}", self.verdict(), self.violation_count, self.seconds);
     }
 
-    /// Writes `<row>-<size>.json` into `folder`.
+    fn path(&self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}-{}.json", self.row, self.size))
+    }
+
+    /// Writes `<row>-<size>.json` into `folder`; a result that is there stays whole until the new one is.
     pub(crate) fn write_json(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(format!("{}-{}.json", self.row, self.size));
+        let path = self.path(folder);
         fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
-        fs::write(&path, text).with_context(|| format!("{} takes no result", path.display()))
+        let draft = path.with_extension("json.new");
+        let written = fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path));
+        written.with_context(|| format!("{} takes no result", path.display()))
     }
 }
 

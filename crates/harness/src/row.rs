@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::options::Options;
 use crate::report::Report;
@@ -50,6 +50,14 @@ pub(crate) fn run(row: &Row, options: &Options) -> Result<bool> {
 pub(crate) fn report_of(row: &Row, options: &Options) -> Result<Report> {
     println!("{} {} --{} --seed {}: {}", row.id, row.name, options.size_word(), options.seed, row.about);
     let mut report = Report::new(row, options);
+    if let Some(folder) = options.out.as_deref().filter(|_| options.add) {
+        ensure!(
+            outside::SAMPLED.contains(&row.name),
+            "row {} runs all of its cases at once: there is nothing to add to",
+            row.name
+        );
+        report.add_to(folder)?;
+    }
     let ended = catch_unwind(AssertUnwindSafe(|| (row.run)(options, &mut report)));
     match ended {
         Ok(ended) => ended.with_context(|| format!("row {} could not be run", row.name))?,

@@ -205,6 +205,21 @@ impl Clients {
         if firm { drive.sync_directory(&at(path)) } else { Ok(()) }
     }
 
+    /// Whether the drive leads `path` to the inode it leads to elsewhere, and tells the same length of a file.
+    ///
+    /// Until the kernel has heard of what another door did, a name may lead it to the file that was there before
+    /// (docs/semantics/mount.md, "Other doors").
+    pub(crate) fn drive_has_heard(&mut self, path: &str) -> Reply<bool> {
+        let Some(drive) = &self.drive else { return Ok(true) };
+        let here = drive.identity(path);
+        match (here, self.nfs.getattr(path)) {
+            (Ok((ino, len)), Ok(there)) => Ok(ino == there.ino && len.is_none_or(|len| len == there.size)),
+            (Err(here), Err(there)) if here.is_absent() && there.is_absent() => Ok(true),
+            (Err(failure @ Failure::Lost(_)), _) | (_, Err(failure @ Failure::Lost(_))) => Err(failure),
+            _ => Ok(false),
+        }
+    }
+
     /// Reads a file with everything else this door tells of it; `None` if there is none.
     pub(crate) fn read(&mut self, door: Door, path: &str) -> Reply<Option<Seen>> {
         let seen = match (door, &self.drive) {

@@ -103,6 +103,21 @@ fn file<'a>(state: &'a State, path: &str) -> Option<&'a File> {
 }
 
 impl Change {
+    /// The paths it changes.
+    pub(crate) fn paths(&self) -> Vec<&str> {
+        match self {
+            Self::Rename { from, to } => vec![from, to],
+            Self::Copy { to: path, .. }
+            | Self::Put { path, .. }
+            | Self::Remove { path }
+            | Self::Write { path, .. }
+            | Self::Truncate { path, .. }
+            | Self::Chmod { path, .. }
+            | Self::Mkdir { path }
+            | Self::Rmdir { path } => vec![path],
+        }
+    }
+
     /// The states that carrying this out in `manner` goes through, the last one last. A change that makes no sense in
     /// `state` goes through none.
     pub(crate) fn steps(&self, state: &State, manner: Manner) -> Vec<Step> {

@@ -21,7 +21,7 @@ use crate::outside::check::{self, Trouble};
 use crate::outside::lane::Lane;
 use crate::outside::power::medium::{Kind, Medium};
 use crate::outside::rng::Rng;
-use crate::outside::server::{Place, program};
+use crate::outside::server::{Place, fingerprint, program};
 use crate::outside::worker::Tally;
 use crate::report::Report;
 use crate::row::Row;
@@ -65,6 +65,7 @@ struct Counts {
 
 fn run(options: &Options, report: &mut Report) -> Result<()> {
     let program = program(options)?;
+    report.program = fingerprint(&program)?;
     let goal = options.sized(CUTS_SHORT, CUTS_FULL);
     // In memory where there is room: what is tried lies above the block device, and syncs are then quick.
     let memory = Path::new("/dev/shm");

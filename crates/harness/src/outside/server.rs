@@ -31,6 +31,16 @@ pub(crate) fn program(options: &Options) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// The first bytes of the program's hash, which tell in a result what was tried.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn fingerprint(program: &Path) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(program)?)?;
+    Ok(hasher.finalize().to_hex()[..16].to_owned())
+}
+
 /// Whether this process may mount: root, with the kernel's device there.
 pub(crate) fn can_mount() -> bool {
     rustix::process::geteuid().is_root() && Path::new("/dev/fuse").exists()

@@ -1,6 +1,6 @@
 //! A client under load: random changes to a directory of its own, through any door, and what was acknowledged of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,11 +17,9 @@ const FILES_MAX: u64 = 10;
 const FOLDERS_MAX: u64 = 3;
 /// Longest content, but for uploads in parts.
 const LEN_MAX: u64 = 96 << 10;
-/// How long the kernel's cache of the drive may take to hear of what another door did.
-const DRIVE_PATIENCE: Duration = Duration::from_secs(2);
-/// After a change elsewhere the drive is left alone for so long: until the kernel has heard of it, a name may lead it to the
-/// file that was there before (docs/semantics/mount.md, "Other doors").
-const DRIVE_PAUSE: Duration = Duration::from_millis(20);
+/// How long the kernel's cache of the drive may take to hear of what another door did: as a rule a millisecond, but the
+/// machine may be busy.
+const DRIVE_PATIENCE: Duration = Duration::from_secs(5);
 /// Changes remembered for a report.
 const RECENT_MAX: usize = 40;
 
@@ -74,14 +72,21 @@ pub(crate) struct Worker {
     serial: u64,
     /// The last changes, for whoever looks for the cause of a violation.
     recent: VecDeque<String>,
-    /// When another door than the drive was last asked for a change.
-    elsewhere: Option<Moment>,
+    /// Paths that other doors than the drive changed since the drive was last seen to have heard of it.
+    elsewhere: BTreeSet<String>,
 }
 
 impl Worker {
     /// A worker whose directory does not exist yet.
     pub(crate) fn new(id: usize, rng: Rng) -> Self {
-        Self { id, history: History::new(State::new()), rng, serial: 0, recent: VecDeque::new(), elsewhere: None }
+        Self {
+            id,
+            history: History::new(State::new()),
+            rng,
+            serial: 0,
+            recent: VecDeque::new(),
+            elsewhere: BTreeSet::new(),
+        }
     }
 
     /// Its directory, as a path from the root.
@@ -158,10 +163,10 @@ impl Worker {
             return Ok(());
         }
         let base = self.base();
-        if way.door != Door::Drive {
-            self.elsewhere = Some(Moment::now());
-        } else if let Some(pause) = self.elsewhere.take().and_then(|since| DRIVE_PAUSE.checked_sub(since.elapsed())) {
-            std::thread::sleep(pause);
+        if way.door == Door::Drive {
+            self.await_drive(clients, load)?;
+        } else {
+            self.elsewhere.extend(change.paths().into_iter().map(str::to_owned));
         }
         let mut result = clients.change(way, &base, &change);
         let begun = Moment::now();
@@ -190,6 +195,32 @@ impl Worker {
                 self.judge(failure, load, || format!("{way:?} {}", describe(&change)))
             }
         }
+    }
+
+    /// Waits until the drive shows what other doors did to the paths of this worker.
+    fn await_drive(&mut self, clients: &mut Clients, load: &Load<'_>) -> Result<(), Ended> {
+        let begun = Moment::now();
+        while let Some(path) = self.elsewhere.first().cloned() {
+            // From the top: a directory that was moved leads everything below it astray.
+            let full = format!("{}/{path}", self.base());
+            match clients.drive_has_heard(&full) {
+                Ok(true) => drop(self.elsewhere.pop_first()),
+                Ok(false) if load.over.load(Ordering::Relaxed) => return Err(Ended::InOrder),
+                Ok(false) if begun.elapsed() < DRIVE_PATIENCE => {
+                    load.tally.repeated.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(false) => {
+                    return Err(Ended::Violation(format!(
+                        "worker {}: after {DRIVE_PATIENCE:?} the drive has not heard what became of {path}; its last changes: {}",
+                        self.id,
+                        self.recent()
+                    )));
+                }
+                Err(failure) => return self.judge(failure, load, || format!("the drive shows {path}")),
+            }
+        }
+        Ok(())
     }
 
     fn remember(&mut self, way: Way, change: &Change, done: bool) {

@@ -48,6 +48,13 @@ impl Drive {
         fs::metadata(self.at(path)).map(|found| (found.mode() & 0o7777, found.len())).map_err(lost)
     }
 
+    /// Number of the inode at `path`, and the length if it is a file.
+    pub(crate) fn identity(&self, path: &str) -> Reply<(u64, Option<u64>)> {
+        fs::symlink_metadata(self.at(path))
+            .map(|found| (found.ino(), found.is_file().then_some(found.len())))
+            .map_err(lost)
+    }
+
     /// Names below `path`, at any depth, directories with a `/` behind, without `path` itself.
     pub(crate) fn walk(&self, path: &str) -> Reply<Vec<String>> {
         let root = self.at(path);

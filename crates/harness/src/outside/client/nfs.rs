@@ -29,6 +29,8 @@ pub(crate) struct Attr {
     pub(crate) mode: u32,
     /// Length in bytes.
     pub(crate) size: u64,
+    /// Number of the inode.
+    pub(crate) ino: u64,
 }
 
 /// A mounted export.
@@ -113,7 +115,10 @@ impl Nfs {
         attr.take(4)?;
         let mode = attr.u32()? & 0o7777;
         attr.take(12)?;
-        Ok(Attr { mode, size: attr.u64()? })
+        let size = attr.u64()?;
+        // Bytes used, the device's two numbers, the number of the file system.
+        attr.take(24)?;
+        Ok(Attr { mode, size, ino: attr.u64()? })
     }
 
     /// Walks `/`-separated names from the root.
