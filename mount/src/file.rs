@@ -366,8 +366,11 @@ impl MountDoor {
             self.joins_present(&file);
             file.note_wrote();
         }
-        let source = self.files.get(from.1).map_or(ino_of(from.0), |file| file.pin.source());
-        let copied = self.ns.copy_range(&op, (source, from.2), (ino_of(to.0), to.2), len.min(COPY_LEN_MAX))?;
+        let (target, len) = ((ino_of(to.0), to.2), len.min(COPY_LEN_MAX));
+        let copied = match self.files.get(from.1) {
+            Some(file) => self.ns.copy_range_pinned(&op, &file.pin, from.2, target, len)?,
+            None => self.ns.copy_range(&op, (ino_of(from.0), from.2), target, len)?,
+        };
         self.refresh(who, to.0)?;
         u32::try_from(copied).map_err(|_| Refusal(libc::EIO))
     }

@@ -227,13 +227,14 @@ impl Namespace {
     /// Runs a change, notes in `op` what the answer depends on, and tells the feed. The closure returns its value, the
     /// changes to announce, and whether it happened in a relaxed bucket.
     pub(crate) fn change<T>(&self, op: &Op, run: impl FnOnce(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
-        let mut effects = Effects::default();
+        let mut settling = Settling { ns: self, op, effects: Effects::default(), done: false };
+        let effects = &mut settling.effects;
         let watching = op.watching();
         let mut watched = Vec::new();
         let mut seen_so_far = Lsn(0);
         let done = self.store.transact(false, |tx| {
             let found = self.attrs_now(tx, &watching)?;
-            let ran = self.uphold(tx, op).and_then(|()| run(tx, &mut effects));
+            let ran = self.uphold(tx, op).and_then(|()| run(tx, effects));
             seen_so_far = tx.seen();
             let value = ran?;
             tx.set_relaxed(effects.relaxed);
@@ -244,7 +245,8 @@ impl Namespace {
             // A refusal says what is there, too ("exists already"), and must not be taken back either.
             op.note(seen_so_far, !effects.relaxed);
         }
-        self.settle_pins(op, &mut effects, done.is_ok());
+        settling.done = done.is_ok();
+        let Effects { changes, relaxed, .. } = settling.end();
         let Done { value, lsn, seen } = done?;
         // It held in this commit; see `guard`.
         *op.guard.lock() = None;
@@ -252,12 +254,35 @@ impl Namespace {
             op.note_watched(ino, found, left);
         }
         if let Some(lsn) = lsn {
-            op.note(lsn, !effects.relaxed);
+            op.note(lsn, !relaxed);
         } else if seen > self.store.durable() {
-            op.note(seen, !effects.relaxed);
+            op.note(seen, !relaxed);
         }
-        self.feed.publish(op.caller.door, effects.changes);
+        self.feed.publish(op.caller.door, changes);
         Ok(value)
+    }
+}
+
+/// Settles the pins of a change whatever becomes of it: a panic in a change must neither leave readers on content that
+/// was never kept nor stop those who wait for the replacement to show.
+struct Settling<'a> {
+    ns: &'a Namespace,
+    op: &'a Op,
+    effects: Effects,
+    /// Whether the change was committed.
+    done: bool,
+}
+
+impl Settling<'_> {
+    fn end(mut self) -> Effects {
+        self.ns.settle_pins(self.op, &mut self.effects, self.done);
+        std::mem::take(&mut self.effects)
+    }
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        self.ns.settle_pins(self.op, &mut self.effects, self.done);
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use strata_content::Tx;
 use strata_seam::Ino;
 
@@ -24,6 +24,7 @@ use crate::file::Opens;
 use crate::key;
 use crate::namespace::{Effects, Namespace};
 use crate::record::Inode;
+use crate::setattr::refuse_overlap;
 use crate::types::Op;
 use crate::view::View;
 
@@ -42,7 +43,8 @@ pub struct Pin {
 #[derive(Default)]
 pub(crate) struct Pinned(Mutex<Vec<Weak<Pin>>>);
 
-/// Files whose content is being replaced at this moment: one for each change in progress, so one or none.
+/// Files whose content is being replaced at this moment, one for each change in progress. A file can be here more than
+/// once: the next change may begin while the one before it, which shows already, still settles its pins.
 #[derive(Default)]
 pub(crate) struct Replacements {
     inos: Mutex<Vec<Ino>>,
@@ -55,9 +57,34 @@ pub(crate) struct Replacing {
     ino: Ino,
 }
 
+impl Replacements {
+    /// Notes a replacement; from here on nobody pins the file until what is returned is dropped.
+    fn begin(self: &Arc<Self>, ino: Ino) -> Replacing {
+        self.inos.lock().push(ino);
+        Replacing { all: Arc::clone(self), ino }
+    }
+
+    /// Waits until nobody replaces the file's content. While the guard lives no replacement begins.
+    ///
+    /// The wait ends: whoever replaces holds the writer's lock and waits for the ledger alone, and a change that fails or
+    /// panics drops its [`Replacing`] as well. The caller holds no lock that a change takes.
+    fn none_of(&self, ino: Ino) -> MutexGuard<'_, Vec<Ino>> {
+        let mut inos = self.inos.lock();
+        while inos.contains(&ino) {
+            self.ended.wait(&mut inos);
+        }
+        inos
+    }
+}
+
 impl Drop for Replacing {
     fn drop(&mut self) {
-        self.all.inos.lock().retain(|ino| *ino != self.ino);
+        let mut inos = self.all.inos.lock();
+        // Its own note alone: another change may be replacing the same file by now.
+        if let Some(at) = inos.iter().position(|ino| *ino == self.ino) {
+            inos.swap_remove(at);
+        }
+        drop(inos);
         self.all.ended.notify_all();
     }
 }
@@ -91,10 +118,7 @@ impl Namespace {
     pub fn pin(&self, ino: Ino) -> Arc<Pin> {
         let fresh = || Arc::new(Pin { ino, kept: AtomicU64::new(0), following: AtomicBool::new(false) });
         let Some(file) = self.opens.get(ino) else { return fresh() };
-        let mut replacing = self.opens.replacements.inos.lock();
-        while replacing.contains(&ino) {
-            self.opens.replacements.ended.wait(&mut replacing);
-        }
+        let _none = self.opens.replacements.none_of(ino);
         let mut present = file.pinned.0.lock();
         present.retain(|pin| pin.strong_count() > 0);
         present.iter().find_map(Weak::upgrade).unwrap_or_else(|| {
@@ -131,6 +155,18 @@ impl Namespace {
         self.of_pinned(op, pin, |ino| self.seek(op, ino, offset, data))
     }
 
+    /// [`Namespace::copy_range`] from the pinned content at `from` bytes.
+    ///
+    /// # Errors
+    /// Those of [`Namespace::copy_range`].
+    pub fn copy_range_pinned(&self, op: &Op, pin: &Pin, from: u64, to: (Ino, u64), len: u64) -> Result<u64> {
+        if pin.kept().is_none() {
+            refuse_overlap((pin.ino, from), to, len)?;
+        }
+        let source = self.of_pinned(op, pin, |ino| self.source_of_copy(op, ino))?;
+        self.copy_from(op, &source, from, to, len)
+    }
+
     /// What `get` answers of the inode that has the pinned content.
     fn of_pinned<T>(&self, op: &Op, pin: &Pin, get: impl Fn(Ino) -> Result<T>) -> Result<T> {
         loop {
@@ -154,9 +190,7 @@ impl Namespace {
     /// whether anybody has.
     pub(crate) fn keep_pinned(&self, tx: &mut Tx<'_>, effects: &mut Effects, inode: &Inode) -> Result<bool> {
         let ino = inode.attr.ino;
-        let all = Arc::clone(&self.opens.replacements);
-        all.inos.lock().push(ino);
-        effects.replacing.push(Replacing { all, ino });
+        effects.replacing.push(self.opens.replacements.begin(ino));
         let Some(file) = self.opens.get(ino) else { return Ok(false) };
         let mut present = file.pinned.0.lock();
         let pins: Vec<Arc<Pin>> = present.iter().filter_map(Weak::upgrade).collect();
@@ -180,7 +214,8 @@ impl Namespace {
         Ok(true)
     }
 
-    /// After the change: on failure the content was not replaced and the pins lead to the file again.
+    /// After the change, and also when it panicked: where it was not done the content was not replaced and the pins lead to
+    /// the file again. Only where it was done there may be something to commit.
     pub(crate) fn settle_pins(&self, op: &Op, effects: &mut Effects, done: bool) {
         let kept = std::mem::take(&mut effects.kept);
         for pin in &kept {
@@ -217,3 +252,7 @@ impl Opens {
         self.forget_if_idle(ino);
     }
 }
+
+#[cfg(test)]
+#[path = "pin/tests.rs"]
+mod tests;

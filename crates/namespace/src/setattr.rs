@@ -136,20 +136,27 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Invalid`] for overlapping ranges of one file.
     pub fn copy_range(&self, op: &Op, from: (Ino, u64), to: (Ino, u64), len: u64) -> Result<u64> {
-        if from.0 == to.0 && from.1 < to.1.saturating_add(len) && to.1 < from.1.saturating_add(len) {
-            return Err(fail(ErrorKind::Invalid, "the ranges overlap"));
-        }
-        self.seal_if_dirty(op, from.0)?;
-        let source: Reader = self.reader(op, from.0)?;
-        let end = from.1.saturating_add(len).min(source.len());
-        let len = end.saturating_sub(from.1);
+        refuse_overlap(from, to, len)?;
+        let source = self.source_of_copy(op, from.0)?;
+        self.copy_from(op, &source, from.1, to, len)
+    }
+
+    /// The content of a file as it is now, for a copy by reference.
+    pub(crate) fn source_of_copy(&self, op: &Op, ino: Ino) -> Result<Reader> {
+        self.seal_if_dirty(op, ino)?;
+        self.reader(op, ino)
+    }
+
+    pub(crate) fn copy_from(&self, op: &Op, source: &Reader, from: u64, to: (Ino, u64), len: u64) -> Result<u64> {
+        let end = from.saturating_add(len).min(source.len());
+        let len = end.saturating_sub(from);
         if len == 0 {
             return Ok(0);
         }
         if to.1.saturating_add(len) > FILE_LEN_MAX {
             return Err(fail(ErrorKind::TooLarge, format!("a file may have {FILE_LEN_MAX} bytes at most")));
         }
-        let copied = self.store.slice(source.items(), from.1..end)?;
+        let copied = self.store.slice(source.items(), from..end)?;
         self.edit(op, to.0, |ns, inode| {
             let size = items_len(&inode.items);
             let replaced = to.1..(to.1 + len).min(size).max(to.1);
@@ -260,6 +267,14 @@ impl Namespace {
             Ok(())
         })
     }
+}
+
+/// Refuses a copy between overlapping ranges of one file.
+pub(crate) fn refuse_overlap(from: (Ino, u64), to: (Ino, u64), len: u64) -> Result<()> {
+    if from.0 == to.0 && from.1 < to.1.saturating_add(len) && to.1 < from.1.saturating_add(len) {
+        return Err(fail(ErrorKind::Invalid, "the ranges overlap"));
+    }
+    Ok(())
 }
 
 /// ctime never stands still across a change, even when the clock does.

@@ -144,3 +144,65 @@ fn readers_beside_a_writer_that_replaces_never_see_two_contents() {
     });
     sound(ns);
 }
+
+#[test]
+fn two_writers_that_replace_one_file_never_show_a_pinned_reader_two_contents() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let text = |n: u16| n.to_le_bytes().repeat(10 + usize::from(n) * 7 % 900);
+    put(ns, "f", &text(0));
+    let ino = file(ns, b"f");
+    let before = inodes(ns);
+    let busy = std::sync::atomic::AtomicUsize::new(2);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while busy.load(std::sync::atomic::Ordering::Acquire) > 0 {
+                    ns.open(&root(), ino, R, false).expect("opened");
+                    let pin = ns.pin(ino);
+                    let first = ns.read_pinned(&root(), &pin, 0, 1 << 20).expect("read");
+                    for _ in 0..4 {
+                        let again = ns.read_pinned(&root(), &pin, 0, 1 << 20).expect("read");
+                        assert!(first == again, "{} bytes became {}", first.len(), again.len());
+                    }
+                    assert!(first == text(u16::from_le_bytes([first[0], first[1]])));
+                    ns.unpin(&root(), pin).expect("given back");
+                    ns.close(&root(), ino, false).expect("closed");
+                }
+            });
+        }
+        for writer in 0..2_u16 {
+            let (busy, text) = (&busy, &text);
+            scope.spawn(move || {
+                for round in 0..600 {
+                    let content = content(ns, &text(round * 2 + writer));
+                    let (meta, always) =
+                        (strata_namespace::ObjectMeta::default(), strata_namespace::Condition::default());
+                    ns.put_object(&root(), "bkt", b"f", content, None, meta, &always).expect("put");
+                }
+                busy.fetch_sub(1, std::sync::atomic::Ordering::AcqRel);
+            });
+        }
+    });
+    assert_eq!(inodes(ns), before);
+    sound(ns);
+}
+
+#[test]
+fn a_copy_by_reference_through_a_pin_takes_the_pinned_content() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    put(ns, "f", b"old old old");
+    put(ns, "copy", b"");
+    let (ino, copy) = (file(ns, b"f"), file(ns, b"copy"));
+    ns.open(&root(), ino, R, false).expect("opened");
+    let pin = ns.pin(ino);
+    let overlapping = ns.copy_range_pinned(&root(), &pin, 0, (ino, 2), 5).expect_err("refused");
+    assert_eq!(overlapping.kind, strata_namespace::ErrorKind::Invalid);
+    put(ns, "f", b"n");
+    assert_eq!(ns.copy_range_pinned(&root(), &pin, 4, (copy, 0), 100).expect("copied"), 7);
+    assert_eq!(get(ns, "copy").expect("read"), b"old old");
+    ns.unpin(&root(), pin).expect("given back");
+    ns.close(&root(), ino, false).expect("closed");
+    sound(ns);
+}
