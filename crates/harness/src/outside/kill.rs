@@ -1,14 +1,16 @@
 //! R5: the real program is killed, thousands of times, under load through every door, on the same data.
 //!
 //! One cycle: start a server (and now and then kill it while it starts), look through everything that clients were told,
-//! put it under load for a few milliseconds to a second, SIGKILL; now and then check the resting store with fsck, take its
-//! index away, or take away or damage as many of its disks as it has parity. Several stores run side by side; all but
-//! one are made anew now and then, so that they stay small.
+//! put it under load for a few milliseconds to a second, often with a checkpoint, the mover or a heal under way, SIGKILL; now
+//! and then check the resting store with fsck, take its index away, or take away or damage as many of its disks as it
+//! has parity. Some servers live long enough for the index to be drained, and are killed about then. Several stores run side
+//! by side; all but one are made anew now and then, so that they stay small.
 
 mod disturb;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,6 +46,11 @@ const STORES_KEPT_MAX: usize = 3;
 const WORKERS: usize = 4;
 /// Longest time under load.
 const LOAD_MS_MAX: u64 = 1000;
+/// Milliseconds that a server lives that is to be killed while it drains its index, which begins ten seconds after the first
+/// change of a replay.
+const DRAIN_MS: Range<u64> = 9_500..12_000;
+/// What may be under way when a server is killed.
+const BESIDE: [&str; 3] = ["reclaim", "heal", "scrub"];
 /// A store is made anew after so many kills or bytes, whichever comes first ...
 const KILLS_PER_STORE: u64 = 300;
 const STORE_BYTES_MAX: u64 = 1 << 30;
@@ -62,8 +69,14 @@ struct Counts {
     restarts: Mutex<Times>,
     /// Those that had to rebuild the index.
     rebuilds: Mutex<Times>,
-    disturbed: Mutex<BTreeMap<&'static str, u64>>,
+    done: Mutex<BTreeMap<&'static str, u64>>,
     tally: Tally,
+}
+
+impl Counts {
+    fn done(&self, what: &'static str) {
+        *self.done.lock().entry(what).or_default() += 1;
+    }
 }
 
 fn run(options: &Options, report: &mut Report) -> Result<()> {
@@ -150,7 +163,7 @@ fn figures(counts: &Counts, goal: u64, report: &mut Report) {
     report.figure("reads compared under load", of(&counts.tally.reads));
     report.figure("requests repeated at the drive", of(&counts.tally.repeated));
     report.figure("checks by fsck", of(&counts.checks));
-    for (what, count) in &*counts.disturbed.lock() {
+    for (what, count) in &*counts.done.lock() {
         report.figure(*what, *count as f64);
     }
     report.times("from start to all doors", &counts.restarts.lock(), Some(RESTART_P99_MS));
@@ -188,13 +201,23 @@ fn one_store(
             Trouble::Lost(told) => Trouble::Violation(format!("the server went away: {told}: {}", server.last_words())),
             violation => violation,
         })?;
+        if rng.one_in(60) {
+            std::thread::sleep(Duration::from_millis(rng.within(DRAIN_MS)));
+            counts.done("servers that lived to drain their index");
+        }
         let time = Duration::from_millis(2 + rng.magnitude(LOAD_MS_MAX));
+        let command = if rng.one_in(6) { rng.choose(&BESIDE) } else { None };
+        let beside = command.map(|command| place.beside(command)).transpose().map_err(lost)?;
         let read_only = place.disks.len() - disturber.away().len() < place.write_quorum();
         lane.load(&mut server, &doors, (time, read_only), &counts.tally, |server| {
             server.kill();
             Ok(())
         })?;
         drop(server);
+        if let Some(beside) = beside {
+            beside.ends().map_err(|error| Trouble::Violation(error.to_string()))?;
+            counts.done("kills with a checkpoint, the mover, a heal or a scrub under way");
+        }
         kills += 1;
         counts.kills.fetch_add(1, Ordering::Relaxed);
         if rng.one_in(25) && disturber.away().is_empty() {
@@ -211,7 +234,7 @@ fn one_store(
                 Done::SegmentDamaged => "disks with a damaged segment",
                 Done::DiskAway => "disks away for a cycle",
             };
-            *counts.disturbed.lock().entry(what).or_default() += 1;
+            counts.done(what);
         }
         let bytes = bytes_below(&place.data());
         if bytes > GROWING_BYTES_MAX || (!grows && (kills >= KILLS_PER_STORE || bytes > STORE_BYTES_MAX)) {

@@ -147,10 +147,48 @@ impl Place {
         command.output()
     }
 
+    /// Starts another command of the program on the store, which goes on while its server is killed.
+    pub(crate) fn beside(&self, command: &'static str) -> Result<Beside> {
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let mut strata = self.strata();
+        strata.arg(command).arg("--data").arg(self.data()).stdout(Stdio::null()).stderr(log);
+        Ok(Beside { command, child: strata.spawn()? })
+    }
+
     /// Takes away a mount that a killed server left.
     pub(crate) fn unmount(&self) {
         let at = self.folder.join("mnt");
         while self.mount && rustix::mount::unmount(&at, rustix::mount::UnmountFlags::DETACH).is_ok() {}
+    }
+}
+
+/// A command beside a server. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    command: &'static str,
+    child: Child,
+}
+
+impl Beside {
+    /// Waits until it is gone, as it must be soon after its server.
+    ///
+    /// # Errors
+    /// It hangs.
+    pub(crate) fn ends(mut self) -> Result<()> {
+        let begun = Moment::now();
+        while self.child.try_wait()?.is_none() {
+            ensure!(begun.elapsed() < START_PATIENCE, "strata {} hangs after its server was killed", self.command);
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
