@@ -24,13 +24,21 @@ impl Store {
             let keep = abandoned.len().saturating_sub(STEP);
             abandoned.split_off(keep)
         };
-        keys.extend(self.range(&[TABLE_GARBAGE], &[TABLE_GARBAGE + 1], STEP)?.into_iter().map(|(key, _)| key));
+        // Numbers are given out under the writer's lock, so what is queued later lies behind what is queued now. Everything
+        // before this place was let go: looking there would only meet the traces of removals, ever more of them.
+        let mut from = self.garbage_from.lock();
+        keys.extend(self.range(&from, &[TABLE_GARBAGE + 1], STEP)?.into_iter().map(|(key, _)| key));
         // One page that cannot be read must not hold up the others; it stays queued and is reported every time.
         let mut failed = None;
         let mut done = 0;
         for key in &keys {
             match self.let_go(key) {
-                Ok(()) => done += 1,
+                Ok(()) => {
+                    done += 1;
+                    if failed.is_none() && key.first() == Some(&TABLE_GARBAGE) {
+                        from.clone_from(key);
+                    }
+                }
                 Err(error) => failed = Some(error),
             }
         }

@@ -77,6 +77,8 @@ pub struct Store {
     pub(crate) numbers: AtomicU64,
     /// Keys of provisional pages whose ingest was dropped; the collector lets them go.
     pub(crate) abandoned: Mutex<Vec<Vec<u8>>>,
+    /// Key from which the queue of pages to let go is looked at; see [`Store::collect`].
+    pub(crate) garbage_from: Mutex<Vec<u8>>,
     pub(crate) guards: Arc<Guards>,
     /// Chunks about to be forgotten: see [`crate::mover`].
     pub(crate) condemned: RwLock<HashSet<ChunkId>>,
@@ -121,6 +123,7 @@ impl Store {
             last_commit: AtomicU64::new(0),
             numbers: AtomicU64::new(first_number),
             abandoned: Mutex::default(),
+            garbage_from: Mutex::new(vec![cell::TABLE_GARBAGE]),
             guards: Arc::default(),
             condemned: RwLock::default(),
             appending: RwLock::new(()),

@@ -569,7 +569,7 @@ impl Namespace {
         if let Some(file) = self.opens.get(ino).filter(dirty) {
             self.seal_in_place(op, ino, &file)?;
         }
-        let relaxed = self.snap(op).find_inode(ino)?.is_some_and(|inode| inode.relaxed);
+        let relaxed = self.find_inode_alone(op, ino)?.is_some_and(|inode| inode.relaxed);
         op.note(self.store.last_commit(), !relaxed);
         Ok(())
     }

@@ -81,7 +81,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Stale`].
     pub fn access(&self, op: &Op, ino: Ino, asked: Access) -> Result<Access> {
-        let have = permission::granted(&op.caller, &self.snap(op).inode(ino)?.attr);
+        let have = permission::granted(&op.caller, &self.inode_alone(op, ino)?.attr);
         Ok(Access { read: asked.read && have.read, write: asked.write && have.write, exec: asked.exec && have.exec })
     }
 
@@ -90,7 +90,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Invalid`] for anything else.
     pub fn readlink(&self, op: &Op, ino: Ino) -> Result<Vec<u8>> {
-        let inode = self.snap(op).inode(ino)?;
+        let inode = self.inode_alone(op, ino)?;
         if inode.attr.kind != NodeKind::Symlink {
             return Err(fail(ErrorKind::Invalid, format!("inode {ino} is not a symbolic link")));
         }

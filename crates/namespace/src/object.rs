@@ -459,8 +459,9 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::NoSuchBucket`].
     pub fn ingest(&self, op: &Op, bucket: &str) -> Result<strata_content::Ingest> {
-        let relaxed = self.snap(op).bucket(bucket.as_bytes())?.relaxed;
-        Ok(self.store.ingest(relaxed))
+        let mut snap = self.snap(op);
+        snap.relaxed = snap.bucket(bucket.as_bytes())?.relaxed;
+        Ok(self.store.ingest(snap.relaxed))
     }
 }
 

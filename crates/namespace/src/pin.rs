@@ -26,7 +26,6 @@ use crate::namespace::{Effects, Namespace};
 use crate::record::Inode;
 use crate::setattr::refuse_overlap;
 use crate::types::Op;
-use crate::view::View;
 
 /// Keeps the readers of one open file on one content. All handles that were opened between two replacements share it;
 /// each gives its share back with [`Namespace::unpin`].
@@ -176,7 +175,7 @@ impl Namespace {
                 // The replacement is on its way. It shows all at once, so as long as the kept content is not there, the
                 // file still has it.
                 got = get(pin.ino);
-                if self.snap(op).find_inode(source)?.is_some() {
+                if self.find_inode_alone(op, source)?.is_some() {
                     continue;
                 }
             }

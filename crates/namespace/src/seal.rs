@@ -124,7 +124,7 @@ impl Namespace {
     /// them any more.
     fn seal_task(&self, op: &Op, ino: Ino, file: &OpenFile, task: &Task) -> Result<Option<u64>> {
         loop {
-            let Some(inode) = self.snap(op).find_inode(ino)? else { return Ok(None) };
+            let Some(inode) = self.find_inode_alone(op, ino)? else { return Ok(None) };
             let (content, rest) = self.rebuild(&inode, task)?;
             let end = if rest > 0 { content.len() } else { u64::MAX };
             if self.replace_sealed(op, &inode, content, file, task)? {
@@ -264,7 +264,7 @@ impl Namespace {
     ) -> Result<crate::types::Attr> {
         loop {
             self.seal_if_dirty(op, ino)?;
-            let inode = self.snap(op).inode(ino)?;
+            let inode = self.inode_alone(op, ino)?;
             if inode.attr.kind != NodeKind::File {
                 return Err(crate::error::fail(
                     crate::error::ErrorKind::Invalid,

@@ -28,7 +28,7 @@ impl Namespace {
             if size > FILE_LEN_MAX {
                 return Err(fail(ErrorKind::TooLarge, format!("a file may have {FILE_LEN_MAX} bytes at most")));
             }
-            let inode = self.snap(op).inode(ino)?;
+            let inode = self.inode_alone(op, ino)?;
             if inode.attr.kind == crate::types::NodeKind::Directory {
                 return Err(fail(ErrorKind::IsDirectory, format!("inode {ino} is a directory")));
             }

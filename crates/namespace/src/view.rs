@@ -35,7 +35,7 @@ pub(crate) trait View {
 
     /// The inode; gone is [`ErrorKind::Stale`], since whoever asks by number once had it.
     fn inode(&mut self, ino: Ino) -> Result<Inode> {
-        self.find_inode(ino)?.ok_or_else(|| fail(ErrorKind::Stale, format!("inode {ino} no longer exists")))
+        self.find_inode(ino)?.ok_or_else(|| gone(ino))
     }
 
     /// The inode of a directory.
@@ -148,6 +148,25 @@ impl<'a> Snap<'a> {
     pub(crate) fn new(ns: &'a Namespace, op: &'a Op) -> Self {
         Self { ns, op, seen: Lsn(0), relaxed: false }
     }
+}
+
+impl Namespace {
+    /// The inode, for an operation that reads nothing else: what it promises is what the file's bucket promises.
+    pub(crate) fn find_inode_alone(&self, op: &Op, ino: Ino) -> Result<Option<Inode>> {
+        let mut snap = self.snap(op);
+        let found = snap.find_inode(ino)?;
+        snap.relaxed = found.as_ref().is_some_and(|inode| inode.relaxed);
+        Ok(found)
+    }
+
+    /// The same where it must exist.
+    pub(crate) fn inode_alone(&self, op: &Op, ino: Ino) -> Result<Inode> {
+        self.find_inode_alone(op, ino)?.ok_or_else(|| gone(ino))
+    }
+}
+
+fn gone(ino: Ino) -> crate::Error {
+    fail(ErrorKind::Stale, format!("inode {ino} no longer exists"))
 }
 
 impl Drop for Snap<'_> {

@@ -259,7 +259,14 @@ fn what_a_full_ledger_refused_is_stored_when_it_comes_again_with_room() {
     for seed in 2..400 {
         let data = noise(seed, 30_000);
         let mut ingest = store.ingest(false);
-        let result = ingest.push(&data).and_then(|()| ingest.finish());
+        // The blocks of content this small travel with its commit.
+        let result = ingest.push(&data).and_then(|()| ingest.finish()).and_then(|content| {
+            store.transact(false, |tx| {
+                let _items = tx.attach(content)?;
+                tx.put(format!("owner {seed}").as_bytes(), b"owner".to_vec());
+                Ok(())
+            })
+        });
         let written = store.ledger().sync();
         match result {
             Ok(_) => written.unwrap(),

@@ -12,6 +12,7 @@ use strata_seam::{Clock, Disk};
 use super::*;
 use crate::error::fail;
 use crate::types::{Access, Caller, Condition, Door, Durability, ObjectMeta};
+use crate::view::View;
 use crate::{OpenStore, StoreConfig};
 
 /// Long enough for a thread that does not wait to be through.

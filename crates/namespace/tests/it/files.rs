@@ -1,6 +1,6 @@
 //! Files and directories: the POSIX side, and how it meets the object side.
 
-use strata_namespace::{Access, ErrorKind, NewNode, NodeKind, RenameMode, SetAttr, XattrMode};
+use strata_namespace::{Access, Durability, ErrorKind, NewNode, NodeKind, RenameMode, SetAttr, XattrMode};
 
 use crate::support::*;
 
@@ -374,7 +374,7 @@ fn a_file_moved_into_a_strict_bucket_is_synced_like_its_neighbours() {
     let (_world, store) = store();
     let ns = store.namespace();
     let op = root();
-    ns.create_bucket(&op, "loose", Some(strata_namespace::Durability::Relaxed)).unwrap();
+    ns.create_bucket(&op, "loose", Some(Durability::Relaxed)).unwrap();
     let loose = ns.resolve(&op, b"/loose").unwrap().ino;
     let strict = ns.resolve(&op, b"/bkt").unwrap().ino;
     let file = ns.create(&op, loose, b"f", 0o644, RW, true, false).unwrap().ino;
@@ -387,5 +387,34 @@ fn a_file_moved_into_a_strict_bucket_is_synced_like_its_neighbours() {
     let moved = ns.rename(&op, (loose, b"d"), (strict, b"d"), RenameMode::Replace);
     assert_eq!(moved.unwrap_err().kind, ErrorKind::NotPermitted);
     ns.close(&op, file, true).unwrap();
+    sound(ns);
+}
+
+#[test]
+fn a_sync_in_a_relaxed_bucket_waits_for_the_write_alone_and_elsewhere_for_the_disks() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    for (bucket, durability) in [("loose", Durability::Relaxed), ("tight", Durability::Strict)] {
+        ns.create_bucket(&root(), bucket, Some(durability)).unwrap();
+        let top = ns.bucket(&root(), bucket).unwrap().root;
+        let file = ns.create(&root(), top, b"f", 0o644, RW, true, false).unwrap().ino;
+        ns.write(&root(), file, 0, &noise(1, 100_000)).unwrap();
+        // What the bucket is made of was promised without conditions.
+        let op = root();
+        ns.fsync(&op, file).unwrap();
+        ns.settle_blocking(&op).unwrap();
+        for n in 0..5_u64 {
+            ns.write(&root(), file, n * 9000, b"small").unwrap();
+            let op = root();
+            ns.fsync(&op, file).unwrap();
+            ns.settle_blocking(&op).unwrap();
+            let (written, durable) = (ns.store().ledger().written(), ns.store().durable());
+            assert!(written >= ns.store().last_commit(), "round {n}: what was synced is on its way no longer");
+            assert_eq!(durable >= ns.store().last_commit(), durability == Durability::Strict, "round {n}");
+        }
+        ns.setattr(&root(), file, &SetAttr { size: Some(50_000), ..SetAttr::default() }).unwrap();
+        assert_eq!(ns.getattr(&root(), file).unwrap().size, 50_000);
+        ns.close(&root(), file, true).unwrap();
+    }
     sound(ns);
 }
