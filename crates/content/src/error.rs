@@ -52,6 +52,9 @@ pub enum ContentError {
         /// Which one.
         what: String,
     },
+    /// A stream lost the thread that took it in, or ended without its last piece.
+    #[error("the stream was given up before its end; nothing of it was stored; send it again")]
+    Abandoned,
     /// Content or a commit beyond a limit.
     #[error("{0}")]
     TooLarge(String),
@@ -69,7 +72,7 @@ impl ContentError {
                 LedgerError::TooLarge { .. } => ContentErrorKind::TooLarge,
                 _ => ContentErrorKind::Io,
             },
-            Self::Index(_) => ContentErrorKind::Io,
+            Self::Index(_) | Self::Abandoned => ContentErrorKind::Io,
             Self::MissingChunk(_) | Self::Block { .. } | Self::Record { .. } => ContentErrorKind::Corrupt,
             Self::TooLarge(_) => ContentErrorKind::TooLarge,
             Self::Gone(_) => ContentErrorKind::Gone,

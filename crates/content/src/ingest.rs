@@ -1,21 +1,22 @@
 //! Taking a stream in: cut, name, leave out what is known, compress, hand to the ledger.
 //!
-//! **Invariant BOUND**: an ingest holds at most one block, one uncut piece and one unfinished page per level of its
-//! manifest, whatever the length of the stream.
+//! **Invariant BOUND**: an ingest holds at most [`BLOCKS_ON_THEIR_WAY_MAX`] closed blocks, an open one, one uncut piece and
+//! one unfinished page per level of its manifest, whatever the length of the stream.
+//! **Invariant PREFIX**: blocks reach the ledger in the order of the stream, and all of them before any commit that
+//! refers to them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
-use strata_chunk::{
-    BlockDirectory, BlockEntry, Chunker, CompressPolicy, Item, Node, Source, chunk_id, compress, is_zero,
-};
-use strata_ledger::BlockRecord;
+use strata_chunk::{BlockEntry, Chunker, CompressPolicy, Item, Node, Source, chunk_id, is_zero};
 use strata_seam::ChunkId;
 
 use crate::cell;
 use crate::error::{ContentError, Result};
 use crate::guard::Guard;
+use crate::prepare::{PreparedBlock, Task, prepare};
 use crate::store::Store;
 
 /// Items kept in the owner's own record; longer manifests become pages. 16 items of about 37 bytes stay below 640.
@@ -32,15 +33,12 @@ const PAGE_ITEMS: usize = 256;
 /// Blocks that travel with the commit of their content; each is at most a block or a page.
 const BLOCKS_WITH_COMMIT_MAX: usize = 2;
 
+/// Closed blocks of one stream that are being compressed or wait for their turn to be appended: as many as keep a few
+/// cores busy.
+const BLOCKS_ON_THEIR_WAY_MAX: usize = 4;
+
 /// Input is taken in steps of at most this size, so that leaving out a known chunk moves little.
 const STEP: usize = 64 << 10;
-
-/// A block ready for the ledger, with the plain chunks in it.
-#[derive(Clone, Debug)]
-pub(crate) struct PreparedBlock {
-    pub(crate) record: BlockRecord,
-    pub(crate) chunks: Vec<(ChunkId, Bytes)>,
-}
 
 /// Takes a stream of bytes in and turns it into content. Dropping it unfinished leaves nothing but reclaimable chunks.
 pub struct Ingest {
@@ -52,7 +50,10 @@ pub struct Ingest {
     /// Bytes of `buffer` that are accepted chunks.
     accepted: usize,
     chunks: Vec<BlockEntry>,
-    in_block: HashSet<ChunkId>,
+    /// Chunks of the open block and of those on their way, which the store does not know yet.
+    taken: HashSet<ChunkId>,
+    /// Closed blocks, in order.
+    on_their_way: VecDeque<Arc<Task>>,
     tree: Tree,
     len: u64,
     /// What it found present stays until it, and the content made of it, are gone.
@@ -97,7 +98,8 @@ impl Ingest {
             buffer: Vec::new(),
             accepted: 0,
             chunks: Vec::new(),
-            in_block: HashSet::new(),
+            taken: HashSet::new(),
+            on_their_way: VecDeque::new(),
             tree: Tree { ingest, sequence: 0, levels: vec![Level::default()] },
             len: 0,
             guard,
@@ -105,7 +107,7 @@ impl Ingest {
     }
 
     /// Appends bytes. CPU-bound (about 2 ms per MiB) and may wait for the ledger: call it on a blocking thread for
-    /// anything above 64 KiB. Memory held is bounded (about 2 MiB).
+    /// anything above 64 KiB. Memory held is bounded (about 4 MiB).
     ///
     /// # Errors
     /// Those of the ledger and the index; the ingest is then of no more use.
@@ -116,6 +118,11 @@ impl Ingest {
             self.cut(false)?;
         }
         Ok(())
+    }
+
+    /// How many streams of this store are being taken in by an intake at this moment.
+    pub(crate) fn streams_at_work(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.store.streams_at_work)
     }
 
     /// Bytes taken so far.
@@ -171,7 +178,10 @@ impl Ingest {
     }
 
     fn finish_cut(&mut self) -> Result<Content> {
-        let blocks = self.take_block()?.into_iter().collect();
+        // The last block travels with the commit. It is prepared here while helpers are at those before it.
+        let last = self.take_block().map(|(raw, entries)| prepare(&raw, entries, CompressPolicy::HOT)).transpose()?;
+        self.append_all()?;
+        let blocks = last.into_iter().collect();
         let mut content = Content {
             store: Arc::clone(&self.store),
             len: self.len,
@@ -208,16 +218,14 @@ impl Ingest {
                 continue;
             }
             let id = chunk_id(chunk);
-            if self.in_block.contains(&id) || self.store.has_chunk(&id)? {
+            if self.taken.contains(&id) || self.store.has_chunk(&id)? {
                 self.leave_out(len);
             } else {
                 self.accepted += len;
                 self.chunks.push(BlockEntry { id, len: entry_len(len) });
-                self.in_block.insert(id);
-                if self.accepted >= BLOCK_LEN_TARGET
-                    && let Some(block) = self.take_block()?
-                {
-                    self.store.append_blocks(vec![block], self.relaxed)?;
+                self.taken.insert(id);
+                if self.accepted >= BLOCK_LEN_TARGET {
+                    self.close_block()?;
                 }
             }
             self.add_item(Item { len: item_len, source: Source::Chunk { id, offset: 0 } })?;
@@ -230,10 +238,52 @@ impl Ingest {
         self.buffer.truncate(self.buffer.len() - len);
     }
 
-    /// The open block, compressed; the uncut bytes stay.
-    fn take_block(&mut self) -> Result<Option<PreparedBlock>> {
+    /// Sends the open block on its way: to a helper with nothing to do, or else through the work here and now.
+    fn close_block(&mut self) -> Result<()> {
+        let Some((raw, entries)) = self.take_block() else { return Ok(()) };
+        let task = Task::new(raw, entries);
+        if !self.store.helpers.offer(&task) {
+            task.work();
+        }
+        self.on_their_way.push_back(task);
+        while self.on_their_way.len() > BLOCKS_ON_THEIR_WAY_MAX
+            || self.on_their_way.front().is_some_and(|first| first.is_done())
+        {
+            self.append_first()?;
+        }
+        Ok(())
+    }
+
+    /// Appends all blocks on their way.
+    fn append_all(&mut self) -> Result<()> {
+        while !self.on_their_way.is_empty() {
+            self.append_first()?;
+        }
+        Ok(())
+    }
+
+    /// Appends the first block on its way. While a helper is still at it, others that nobody has begun are prepared here.
+    fn append_first(&mut self) -> Result<()> {
+        while let Some(other) = self.on_their_way.iter().find(|task| task.is_waiting())
+            && !self.on_their_way[0].is_done()
+        {
+            other.work();
+        }
+        let Some(task) = self.on_their_way.pop_front() else { return Ok(()) };
+        let block = task.take()?;
+        let ids: Vec<ChunkId> = block.chunks.iter().map(|(id, _)| *id).collect();
+        self.store.append_blocks(vec![block], self.relaxed)?;
+        // From here on the store knows them.
+        ids.iter().for_each(|id| {
+            self.taken.remove(id);
+        });
+        Ok(())
+    }
+
+    /// The open block; the uncut bytes stay.
+    fn take_block(&mut self) -> Option<(Bytes, Vec<BlockEntry>)> {
         if self.chunks.is_empty() {
-            return Ok(None);
+            return None;
         }
         // The next block will need about as much room as this one; growing step by step would copy it several times.
         let mut next = Vec::with_capacity(self.buffer.capacity());
@@ -242,8 +292,7 @@ impl Ingest {
         raw.truncate(self.accepted);
         let raw = Bytes::from(raw);
         self.accepted = 0;
-        self.in_block.clear();
-        prepare(raw, std::mem::take(&mut self.chunks), CompressPolicy::HOT).map(Some)
+        Some((raw, std::mem::take(&mut self.chunks)))
     }
 
     fn add_item(&mut self, item: Item) -> Result<()> {
@@ -258,9 +307,8 @@ impl Ingest {
     /// Turns the full level into a page, held by a provisional record until the content has an owner: so the commit
     /// of a long stream stays small, and a crash leaves a list of what to let go.
     fn page_out(&mut self, at: usize) -> Result<()> {
-        if let Some(block) = self.take_block()? {
-            self.store.append_blocks(vec![block], self.relaxed)?;
-        }
+        self.close_block()?;
+        self.append_all()?;
         let Level { items, provisional } = std::mem::take(&mut self.tree.levels[at]);
         let page = Page::of(&items)?;
         let Page { id, len, height, .. } = page;
@@ -422,7 +470,7 @@ impl Page {
             id,
             len: node.len(),
             height,
-            block: prepare(bytes, vec![BlockEntry { id, len }], CompressPolicy::HOT)?,
+            block: prepare(&bytes, vec![BlockEntry { id, len }], CompressPolicy::HOT)?,
             node,
         })
     }
@@ -439,22 +487,6 @@ fn push_joined(items: &mut Vec<Item>, item: Item) {
 /// Chunks and pages are far below 4 GiB.
 fn entry_len(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
-}
-
-/// A block of these chunks, compressed as `policy` says.
-pub(crate) fn prepare(raw: Bytes, entries: Vec<BlockEntry>, policy: CompressPolicy) -> Result<PreparedBlock> {
-    let (codec, data) = compress(&raw, policy);
-    let data = match data {
-        std::borrow::Cow::Borrowed(_) => raw.clone(),
-        std::borrow::Cow::Owned(data) => Bytes::from(data),
-    };
-    let directory = BlockDirectory::new(codec, entries)
-        .map_err(|error| ContentError::TooLarge(format!("a block beyond its format: {error}")))?;
-    let chunks = directory
-        .placed()
-        .map(|(offset, entry)| (entry.id, raw.slice(offset as usize..offset as usize + entry.len as usize)))
-        .collect();
-    Ok(PreparedBlock { record: BlockRecord { directory: directory.encode(), data }, chunks })
 }
 
 impl Store {

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -21,6 +21,7 @@ use crate::error::{ContentError, Result};
 use crate::guard::Guards;
 use crate::mover::Mover;
 use crate::pages::Pages;
+use crate::prepare::Helpers;
 use crate::watch::Watchers;
 
 /// Bytes of decoded blocks kept in memory unless told otherwise. A quarter of the 512 MiB a busy server may take.
@@ -69,6 +70,9 @@ pub struct Store {
     cache: BlockCache,
     pub(crate) pages: Pages,
     pub(crate) settings: StoreSettings,
+    pub(crate) helpers: Arc<Helpers>,
+    /// Streams that threads work for; see [`crate::Intake`].
+    pub(crate) streams_at_work: Arc<AtomicUsize>,
     /// The single writer's lock; see [`Store::transact`].
     pub(crate) writer: Mutex<()>,
     /// Sequence number of the newest commit of this process; zero before the first.
@@ -119,6 +123,8 @@ impl Store {
             cache: BlockCache::new(settings.cache_bytes),
             pages: Pages::default(),
             settings,
+            helpers: Arc::default(),
+            streams_at_work: Arc::default(),
             writer: Mutex::new(()),
             last_commit: AtomicU64::new(0),
             numbers: AtomicU64::new(first_number),
@@ -132,6 +138,12 @@ impl Store {
             checkpoint_places,
             watchers: Watchers::default(),
         })
+    }
+
+    /// Where threads may help to prepare the blocks of streams; none have to.
+    #[must_use]
+    pub fn helpers(&self) -> &Arc<Helpers> {
+        &self.helpers
     }
 
     /// The ledger below.

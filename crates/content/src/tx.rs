@@ -20,7 +20,8 @@ use strata_seam::{ChunkId, Lsn};
 
 use crate::cell;
 use crate::error::{ContentError, Result};
-use crate::ingest::{Content, PreparedBlock};
+use crate::ingest::Content;
+use crate::prepare::PreparedBlock;
 use crate::store::Store;
 
 /// Largest encoded commit; what is larger has to be split into several by the caller.

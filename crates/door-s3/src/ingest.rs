@@ -1,9 +1,10 @@
-//! From the body of a request to content of the store: bounded windows, hashed and chunked in parallel.
+//! From the body of a request to content of the store, hashed and chunked in parallel.
 //!
 //! Small bodies stay on the thread that received them, because handing them over would cost more than the work.
-//! Larger ones are gathered into windows of about 1 MiB; while one window is chunked on one blocking thread and hashed
-//! on others (the MD5 together with those of other requests: `lanes`), the next is gathered. So a request holds two
-//! windows and what the content layer holds, whatever its length, and the client is slowed down by not being read from.
+//! Of larger ones every piece goes to an [`Intake`], which chunks on one blocking thread from the first piece on. For the
+//! hashes pieces are gathered into windows of about 1 MiB; while one is hashed on other blocking threads (the MD5 together
+//! with those of other requests: `lanes`), the next is gathered. So a request holds two windows and what the content
+//! layer holds, whatever its length, and the client is slowed down by not being read from.
 //!
 //! Content comes out only if the body was whole and every promised hash was right.
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use s3s::{S3Error, S3ErrorCode};
 use sha2::{Digest, Sha256};
-use strata_namespace::{Content, ContentError, Ingest};
+use strata_namespace::{Content, ContentError, Ingest, Intake};
 use subtle::ConstantTimeEq;
 use tokio::task::JoinHandle;
 
@@ -26,8 +27,10 @@ use crate::lanes::{Died, Stream, Window};
 
 /// Bodies up to this many bytes are taken in on the thread that received them: about 0.2 ms of work.
 const INLINE_LEN_MAX: u64 = 64 * 1024;
-/// Bytes gathered before they are handed to the blocking threads.
+/// Bytes gathered before they are handed to the threads that hash.
 const WINDOW_LEN: u64 = 1024 * 1024;
+/// The first window of a lone body is shorter, so that hashing starts while the rest is on its way.
+const FIRST_WINDOW_LEN: u64 = 256 * 1024;
 
 /// Content that was received whole, not yet part of the name space.
 pub(crate) struct Taken {
@@ -163,39 +166,33 @@ async fn windowed(ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> {
     let (demands, mut left) = (Demands::of_body(&body), body.len());
     let (mut etag, mut hashes) = (Stream::open(), Stage::Idle(Hashes::for_body(&body)));
     let hashing = body.sha256.is_some() || body.promise.algorithm.is_some();
-    let mut ingest = Stage::Idle(ingest);
-    // Each stage takes a window as soon as it is through with the one before; all work at the same time.
-    let content = loop {
-        let (window, len) = gather(&mut body, left).await?;
-        left -= len.min(left);
-        let last = left == 0 || len == 0;
-        let pushed = Arc::clone(&window);
-        let push = move |mut ingest: Ingest| {
-            pushed.iter().try_for_each(|piece| ingest.push(piece))?;
-            Ok(ingest)
-        };
-        let start = ingest.idle().await?;
-        // The end of the content is prepared in the same hop as its last window.
-        let next =
-            if last { Err(Stage::of(move || push(start)?.finish())) } else { Ok(Stage::of(move || push(start))) };
-        if hashing {
-            let (hashed, mut state) = (Arc::clone(&window), hashes.idle().await?);
-            hashes = Stage::of(move || {
-                hashed.iter().for_each(|piece| state.update(piece));
-                Ok(state)
-            });
+    let mut intake = Intake::new(ingest, |job| drop(tokio::task::spawn_blocking(job)));
+    let full = if etag.is_alone() { FIRST_WINDOW_LEN } else { WINDOW_LEN };
+    let mut window = Gathered { pieces: Vec::new(), len: 0, full };
+    // A body that ends early leaves bytes behind, of which `finish` below complains.
+    while left > 0
+        && let Some(piece) = body.next().await?
+    {
+        left = left.saturating_sub(piece.len() as u64);
+        window.add(piece.clone());
+        intake.push(piece, left == 0).await.map_err(from_content)?;
+        if left == 0 || window.is_full() {
+            let window = window.take();
+            if hashing {
+                let (hashed, mut state) = (Arc::clone(&window), hashes.idle().await?);
+                hashes = Stage::of(move || {
+                    hashed.iter().for_each(|piece| state.update(piece));
+                    Ok(state)
+                });
+            }
+            etag = etag.start(window).await.map_err(lost)?;
         }
-        etag = etag.start(window).await.map_err(lost)?;
-        match next {
-            Ok(next) => ingest = next,
-            Err(content) => break content,
-        }
-    };
+    }
     // Behind the last byte a trailer may follow; anything more is an error of the body's own.
     while body.next().await?.is_some() {}
     let trailer = body.finish()?;
     let (md5, hashes) = (etag.finish().await.map_err(lost)?, hashes.idle().await?);
-    let content = content.idle().await?;
+    let content = intake.finish().await.map_err(from_content)?;
     let (etag, checksums) = demands.verify(md5, hashes, &trailer)?;
     Ok(Taken { content, etag, checksums })
 }
@@ -205,15 +202,25 @@ fn lost(err: Died) -> S3Error {
     refuse(S3ErrorCode::InternalError, "the store failed inside; nothing was stored")
 }
 
-/// The next window and its length, of at most `left` bytes and a piece; empty at the end of the body.
-async fn gather(body: &mut Upload, left: u64) -> Result<(Window, u64), S3Error> {
-    let (mut pieces, mut len) = (Vec::new(), 0);
-    while len < left.min(WINDOW_LEN) {
-        let Some(piece) = body.next().await? else { break };
-        len += piece.len() as u64;
-        pieces.push(piece);
+/// Pieces on their way to be hashed.
+struct Gathered {
+    pieces: Vec<Bytes>,
+    len: u64,
+    full: u64,
+}
+
+impl Gathered {
+    fn add(&mut self, piece: Bytes) {
+        self.len += piece.len() as u64;
+        self.pieces.push(piece);
     }
-    Ok((Arc::new(pieces), len))
+    fn is_full(&self) -> bool {
+        self.len >= self.full
+    }
+    fn take(&mut self) -> Window {
+        (self.len, self.full) = (0, WINDOW_LEN);
+        Arc::new(std::mem::take(&mut self.pieces))
+    }
 }
 
 /// A stage of the pipeline: its state rests here or is on a blocking thread with a window.

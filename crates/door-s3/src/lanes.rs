@@ -108,6 +108,11 @@ impl Stream {
         Self { lanes: Arc::clone(lanes), id, stage: Stage::Idle(lanes.engine.state()) }
     }
 
+    /// Whether so few streams are open that each is hashed by itself.
+    pub(crate) fn is_alone(&self) -> bool {
+        !self.lanes.pays(self.lanes.queue.lock().hot.len())
+    }
+
     /// Hands in the next window, as soon as the one before is hashed. Returns without waiting for this one.
     ///
     /// # Errors

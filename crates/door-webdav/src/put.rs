@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG};
 use http::{HeaderValue, StatusCode};
 use hyper::body::Incoming;
-use strata_namespace::{Access, Attr, Content, Ingest, ObjectMeta, SetAttr, SetTime};
+use strata_namespace::{Access, Attr, Content, Intake, ObjectMeta, SetAttr, SetTime};
 use strata_seam::Timestamp;
 
 use crate::ask::{Ask, Found, Reply, is_dir, quoted};
@@ -152,31 +152,20 @@ fn oc_mtime(ask: &Ask) -> Result<Option<Timestamp>> {
     Ok(Some(Timestamp::from_parts(secs, 0)))
 }
 
-/// Turns a body into content. While one window is being chunked and hashed, the next is read from the connection.
+/// Turns a body into content. It is chunked and hashed on another thread while it is read from the connection.
 async fn ingest(ask: &Arc<Ask>, mut upload: Upload<'_>) -> Result<Content> {
     let bucket = ask.path.bucket().ok_or_else(|| Refusal::not_found("there is no such bucket"))?;
     let mut ingest = ask.ns().ingest(&ask.op, bucket)?;
     if upload.expected().is_some_and(|len| len <= INLINE_LEN_MAX) {
         while !upload.ended() {
-            push(&mut ingest, &upload.window().await?)?;
+            ingest.push(&upload.piece().await?)?;
         }
         return Ok(ingest.finish()?);
     }
-    let mut window = upload.window().await?;
+    let mut intake = Intake::new(ingest, |job| drop(tokio::task::spawn_blocking(job)));
     while !upload.ended() {
-        let work = tokio::task::spawn_blocking(move || push(&mut ingest, &window).map(|()| ingest));
-        let next = upload.window().await;
-        // The work is awaited even if the body failed: it must not outlive the request.
-        ingest = work.await.map_err(|error| Refusal::task(&error))??;
-        window = next?;
+        let piece = upload.piece().await?;
+        intake.push(piece, upload.ended()).await?;
     }
-    let finish = move || push(&mut ingest, &window).and_then(|()| Ok(ingest.finish()?));
-    tokio::task::spawn_blocking(finish).await.map_err(|error| Refusal::task(&error))?
-}
-
-fn push(ingest: &mut Ingest, pieces: &[bytes::Bytes]) -> Result<()> {
-    for piece in pieces {
-        ingest.push(piece)?;
-    }
-    Ok(())
+    Ok(intake.finish().await?)
 }

@@ -186,6 +186,7 @@ impl OpenStore {
         if let Some((stop, threads)) = self.worker.take() {
             stop.asked.store(true, Ordering::Release);
             stop.wake.notify_all();
+            self.namespace.store().helpers().end();
             for thread in threads {
                 if thread.join().is_err() {
                     tracing::error!("a background thread panicked");
@@ -201,13 +202,18 @@ impl Drop for OpenStore {
     }
 }
 
-/// Starts the worker and the sealers.
+/// Starts the worker, the sealers, and as many helpers as there are cores beside the one a stream is taken in on.
 fn spawn_workers(namespace: &Arc<Namespace>) -> Result<(Arc<Stop>, Vec<JoinHandle<()>>)> {
     let stop = Arc::new(Stop::default());
     let mut threads = vec![spawn("strata-worker", worker(Arc::clone(namespace), Arc::clone(&stop)))?];
     for _ in 0..SEALERS {
         let (namespace, stop) = (Arc::clone(namespace), Arc::clone(&stop));
         threads.push(spawn("strata-sealer", move || namespace.run_sealer(&stop.asked))?);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    for _ in 1..cores.max(2) {
+        let helpers = Arc::clone(namespace.store().helpers());
+        threads.push(spawn("strata-helper", move || helpers.help())?);
     }
     Ok((stop, threads))
 }

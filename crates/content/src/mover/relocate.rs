@@ -9,7 +9,7 @@ use strata_seam::{ChunkId, Lsn, SegmentId};
 
 use super::MoverReport;
 use crate::error::Result;
-use crate::ingest::prepare;
+use crate::prepare::prepare;
 use crate::store::{Store, decode_block};
 
 /// Plain bytes of a packed block: a chunk in one costs reading and decoding up to this much, and longer ones compress
@@ -106,7 +106,7 @@ impl<'a> Packer<'a> {
         }
         let (raw, entries) = (std::mem::take(&mut self.raw), std::mem::take(&mut self.entries));
         report.chunks_moved += entries.len() as u64;
-        let block = prepare(Bytes::from(raw), entries, CompressPolicy::COLD)?;
+        let block = prepare(&Bytes::from(raw), entries, CompressPolicy::COLD)?;
         report.bytes_moved += block.record.data.len() as u64;
         self.last = self.store.append_moved(block)?;
         Ok(())

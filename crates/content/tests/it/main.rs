@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
+mod streams;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

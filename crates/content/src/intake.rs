@@ -1,0 +1,213 @@
+//! A stream that arrives on one thread, piece by piece, and is taken in on another.
+//!
+//! Pieces wait in a short queue. Once enough of them do, an [`Ingest`] is set to work on a thread of the caller's choice,
+//! and it works until nothing is left; while pieces come faster than they are chunked, a whole body costs one hand-over,
+//! and while a slow client sends nothing, no thread is held. Once there is a stream at work for every core, more is
+//! gathered first: starting early gains nothing then, and costs hand-overs and the warmth of caches.
+//!
+//! It is written over [`std::task`] alone and knows no runtime.
+//!
+//! Invariants:
+//! - **BOUND**: at most [`QUEUED_LEN_MAX`] bytes and a piece wait.
+//! - At most one thread works for an intake, and pieces are taken in their order.
+//! - A stream counts as ended only if its last piece was pushed as such; one that is dropped leaves nothing.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::error::{ContentError, Result};
+use crate::ingest::{Content, Ingest};
+
+/// Bytes that wait before a thread is set to work, unless the stream ends: a quarter of a millisecond of work, more than
+/// waking a thread costs.
+const START_LEN: usize = 256 << 10;
+/// Bytes that wait before a thread is set to work when there is one for every core already, unless the stream ends.
+const START_LEN_BUSY: usize = 1 << 20;
+/// Bytes that may wait before the sender has to.
+const QUEUED_LEN_MAX: usize = 1 << 20;
+
+/// Work for a thread that may block.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// The sending side. Dropping it gives the stream up.
+pub struct Intake {
+    shared: Arc<Shared>,
+    /// Runs a job on a thread that may block.
+    spawn: fn(Job),
+    /// Streams at work, of all intakes of the store.
+    at_work: Arc<AtomicUsize>,
+    cores: usize,
+}
+
+struct Shared {
+    state: Mutex<State>,
+}
+
+struct State {
+    queue: Vec<Bytes>,
+    len: usize,
+    /// The last piece is in the queue or behind it.
+    last: bool,
+    stage: Stage,
+    /// Whoever waits for room or for the end.
+    waiting: Option<Waker>,
+}
+
+enum Stage {
+    Idle(Box<Ingest>),
+    Busy,
+    Ended(Result<Content>),
+    Gone,
+}
+
+impl Intake {
+    /// An intake of `ingest`, which `spawn` gets a blocking thread for.
+    #[must_use]
+    pub fn new(ingest: Ingest, spawn: fn(Job)) -> Self {
+        let at_work = ingest.streams_at_work();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let stage = Stage::Idle(Box::new(ingest));
+        let state = State { queue: Vec::new(), len: 0, last: false, stage, waiting: None };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state) }), spawn, at_work, cores }
+    }
+
+    /// Appends a piece, `last` if none follows; waits while too much is queued.
+    ///
+    /// Cancel-safe as far as the piece is concerned: it is queued before anything is waited for.
+    ///
+    /// # Errors
+    /// Those of [`Ingest::push`] for anything pushed so far; the stream is then lost.
+    pub async fn push(&mut self, piece: Bytes, last: bool) -> Result<()> {
+        let busy = self.at_work.load(Ordering::Relaxed) >= self.cores;
+        let start_len = if busy { START_LEN_BUSY } else { START_LEN };
+        let start = {
+            let mut state = self.shared.state.lock();
+            state.len += piece.len();
+            state.last |= last;
+            state.queue.push(piece);
+            if last || state.len >= start_len { state.begin() } else { None }
+        };
+        if let Some(ingest) = start {
+            self.at_work.fetch_add(1, Ordering::Relaxed);
+            let worker = Worker { shared: Arc::clone(&self.shared), at_work: Arc::clone(&self.at_work), ended: false };
+            (self.spawn)(Box::new(move || worker.work(*ingest)));
+        }
+        if last {
+            return Ok(());
+        }
+        poll_fn(|context| {
+            let mut state = self.shared.state.lock();
+            match &state.stage {
+                Stage::Busy if state.len > QUEUED_LEN_MAX => {
+                    state.waiting = Some(context.waker().clone());
+                    Poll::Pending
+                }
+                Stage::Ended(_) | Stage::Gone => Poll::Ready(state.take_end().map(drop)),
+                Stage::Idle(_) | Stage::Busy => Poll::Ready(Ok(())),
+            }
+        })
+        .await
+    }
+
+    /// The content, once all of it is taken in.
+    ///
+    /// # Errors
+    /// As [`Intake::push`]; [`ContentError::Abandoned`] if no last piece was pushed.
+    pub async fn finish(self) -> Result<Content> {
+        poll_fn(|context| {
+            let mut state = self.shared.state.lock();
+            match &state.stage {
+                Stage::Busy => {
+                    state.waiting = Some(context.waker().clone());
+                    Poll::Pending
+                }
+                Stage::Idle(_) | Stage::Ended(_) | Stage::Gone => Poll::Ready(state.take_end()),
+            }
+        })
+        .await
+    }
+}
+
+impl State {
+    /// The ingest, to be set to work, if it is not at work already.
+    fn begin(&mut self) -> Option<Box<Ingest>> {
+        match std::mem::replace(&mut self.stage, Stage::Busy) {
+            Stage::Idle(ingest) => Some(ingest),
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
+
+    fn take_end(&mut self) -> Result<Content> {
+        match std::mem::replace(&mut self.stage, Stage::Gone) {
+            Stage::Ended(end) => end,
+            Stage::Idle(_) | Stage::Busy | Stage::Gone => Err(ContentError::Abandoned),
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The working side. Dropped without having ended properly (a panic, a runtime that shuts down) it ends the stream, so that
+/// nobody waits for what cannot come.
+struct Worker {
+    shared: Arc<Shared>,
+    at_work: Arc<AtomicUsize>,
+    ended: bool,
+}
+
+impl Worker {
+    fn work(mut self, mut ingest: Ingest) {
+        let end = loop {
+            let pieces = {
+                let mut state = self.shared.state.lock();
+                if state.queue.is_empty() && !state.last {
+                    state.stage = Stage::Idle(Box::new(ingest));
+                    state.wake();
+                    self.ended = true;
+                    return;
+                }
+                if state.queue.is_empty() {
+                    break None;
+                }
+                state.len = 0;
+                state.wake();
+                std::mem::take(&mut state.queue)
+            };
+            if let Err(error) = pieces.iter().try_for_each(|piece| ingest.push(piece)) {
+                break Some(error);
+            }
+        };
+        let end = match end {
+            None => ingest.finish(),
+            Some(error) => Err(error),
+        };
+        let mut state = self.shared.state.lock();
+        state.stage = Stage::Ended(end);
+        state.wake();
+        drop(state);
+        self.ended = true;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.at_work.fetch_sub(1, Ordering::Relaxed);
+        if !self.ended {
+            let mut state = self.shared.state.lock();
+            state.stage = Stage::Gone;
+            state.wake();
+        }
+    }
+}
