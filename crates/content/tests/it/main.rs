@@ -258,8 +258,8 @@ fn what_a_full_ledger_refused_is_stored_when_it_comes_again_with_room() {
         world.set_capacity(name, used + 1000);
     }
     let mut refused = None;
-    for seed in 2..400 {
-        let data = noise(seed, 30_000);
+    for seed in 2..20 {
+        let data = noise(seed, 1_500_000);
         let mut ingest = store.ingest(false);
         // The blocks of content this small travel with its commit.
         let result = ingest.push(&data).and_then(|()| ingest.finish()).and_then(|content| {
