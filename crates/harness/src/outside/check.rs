@@ -7,7 +7,7 @@ use md5::{Digest, Md5};
 
 use crate::outside::client::Failure;
 use crate::outside::door::{BUCKET, Clients, Door, Seen};
-use crate::outside::model::{File, History, Node, State};
+use crate::outside::model::{File, Node, State};
 use crate::outside::rng::Rng;
 use crate::outside::shared::SharedKeys;
 use crate::outside::worker::{Worker, brief};
@@ -37,24 +37,30 @@ impl From<Failure> for Trouble {
     }
 }
 
-/// Looks at everything a worker may have, and takes it for its state from now on.
+/// Looks at everything a worker may have, and takes it for its state from now on; not for the last word of a store that
+/// takes no writes (`undecided`).
 ///
 /// # Errors
 /// [`Trouble::Violation`] says how what is there differs from the nearest state that may be.
-pub(crate) fn worker(worker: &mut Worker, clients: &mut Clients, rng: &mut Rng) -> Result<(), Trouble> {
+pub(crate) fn worker(
+    worker: &mut Worker,
+    clients: &mut Clients,
+    rng: &mut Rng,
+    undecided: bool,
+) -> Result<(), Trouble> {
     let found = look(worker, clients, rng)?;
-    let possible = worker.history.possible();
-    let Some(state) = possible.iter().rev().find(|state| mismatch(state, &found).is_none()) else {
-        let nearest = possible.iter().filter_map(|state| mismatch(state, &found)).min_by_key(|(wrong, _)| *wrong);
+    let possible = || worker.history.possible();
+    let matching = possible().enumerate().rev().find(|(_, state)| mismatch(state, &found).is_none());
+    let Some((at, mut settled)) = matching.map(|(at, state)| (at, state.clone())) else {
+        let nearest = possible().filter_map(|state| mismatch(state, &found)).min_by_key(|(wrong, _)| *wrong);
         let told = nearest.map(|(_, told)| told).unwrap_or_default();
-        let count = possible.len();
+        let count = possible().len();
         return Err(Trouble::Violation(format!(
             "worker {}: its directory is in none of the {count} states it may be in; nearest: {told}; its last changes: {}",
             worker.id,
             worker.recent()
         )));
     };
-    let mut settled = state.clone();
     for (path, node) in &mut settled {
         if let (Node::File(file), Some(Found::File(seen))) = (node, found.get(path))
             && file.torn.take().is_some()
@@ -62,7 +68,7 @@ pub(crate) fn worker(worker: &mut Worker, clients: &mut Clients, rng: &mut Rng) 
             *file = File { mode: file.mode, ..File::plain(seen.bytes.clone().into()) };
         }
     }
-    worker.history = History::new(settled);
+    worker.history.found(at, settled, undecided);
     Ok(())
 }
 
@@ -70,12 +76,19 @@ pub(crate) fn worker(worker: &mut Worker, clients: &mut Clients, rng: &mut Rng) 
 ///
 /// # Errors
 /// As [`worker`].
-pub(crate) fn shared(shared: &SharedKeys, clients: &mut Clients, rng: &mut Rng) -> Result<(), Trouble> {
+pub(crate) fn shared(
+    shared: &SharedKeys,
+    clients: &mut Clients,
+    rng: &mut Rng,
+    undecided: bool,
+) -> Result<(), Trouble> {
     for key in 0..shared.len() {
         let door = *rng.choose(clients.doors()).unwrap_or(&Door::S3);
         let seen = clients.read(door, &format!("/{BUCKET}/{}", shared.path(key)))?;
         let seen = seen.map(|seen| seen.bytes);
-        shared.found(key, seen.as_deref()).map_err(|told| Trouble::Violation(format!("{told} (through {door:?})")))?;
+        shared
+            .found(key, seen.as_deref(), undecided)
+            .map_err(|told| Trouble::Violation(format!("{told} (through {door:?})")))?;
     }
     Ok(())
 }
@@ -93,11 +106,11 @@ fn look(worker: &Worker, clients: &mut Clients, rng: &mut Rng) -> Result<BTreeMa
         }
         let door = *rng.choose(clients.doors()).unwrap_or(&Door::S3);
         let mut seen = read(clients, door, &base, path)?;
-        let wants_tag = worker.history.possible().iter().any(|state| is_file(state, path, |file| file.tag.is_some()));
+        let wants_tag = worker.history.possible().any(|state| is_file(state, path, |file| file.tag.is_some()));
         if wants_tag && seen.tag.is_none() {
             seen.tag = read(clients, Door::S3, &base, path)?.tag;
         }
-        let wants_mode = worker.history.possible().iter().any(|state| is_file(state, path, |file| file.mode.is_some()));
+        let wants_mode = worker.history.possible().any(|state| is_file(state, path, |file| file.mode.is_some()));
         if wants_mode && seen.mode.is_none() {
             seen.mode = read(clients, Door::Nfs, &base, path)?.mode;
         }

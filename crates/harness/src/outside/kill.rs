@@ -197,7 +197,8 @@ fn one_store(
         let (mut server, doors, took) = lane.start()?;
         let times = if disturber.index_gone { &counts.rebuilds } else { &counts.restarts };
         times.lock().add(took.as_secs_f64() * 1e3);
-        lane.check(&doors).map_err(|trouble| match trouble {
+        let read_only = place.disks.len() - disturber.away().len() < place.write_quorum();
+        lane.check(&doors, read_only).map_err(|trouble| match trouble {
             Trouble::Lost(told) => Trouble::Violation(format!("the server went away: {told}: {}", server.last_words())),
             violation => violation,
         })?;
@@ -208,7 +209,6 @@ fn one_store(
         let time = Duration::from_millis(2 + rng.magnitude(LOAD_MS_MAX));
         let command = if rng.one_in(6) { rng.choose(&BESIDE) } else { None };
         let beside = command.map(|command| place.beside(command)).transpose().map_err(lost)?;
-        let read_only = place.disks.len() - disturber.away().len() < place.write_quorum();
         lane.load(&mut server, &doors, (time, read_only), &counts.tally, |server| {
             server.kill();
             Ok(())

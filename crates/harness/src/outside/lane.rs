@@ -61,16 +61,16 @@ impl Lane {
         }
     }
 
-    /// Looks through everything the clients know of.
+    /// Looks through everything the clients know of; `undecided` where the store takes no writes.
     ///
     /// # Errors
     /// What is not as it must be, or that the server went away meanwhile.
-    pub(crate) fn check(&mut self, doors: &Doors) -> Result<(), Trouble> {
+    pub(crate) fn check(&mut self, doors: &Doors, undecided: bool) -> Result<(), Trouble> {
         let mut clients = Clients::new(doors)?;
         for worker in &mut self.workers {
-            check::worker(worker, &mut clients, &mut self.rng)?;
+            check::worker(worker, &mut clients, &mut self.rng, undecided)?;
         }
-        check::shared(&self.shared, &mut clients, &mut self.rng)
+        check::shared(&self.shared, &mut clients, &mut self.rng, undecided)
     }
 
     /// Puts the server under load for `time`, then cuts it off with `cut`, which leaves no server behind or one that

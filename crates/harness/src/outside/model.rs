@@ -206,12 +206,15 @@ impl Change {
 pub(crate) struct History {
     /// In order; the first is the last one acknowledged as durable.
     possible: Vec<State>,
+    /// States that changes without an answer from before may still lead to: a store below its write quorum shows what its
+    /// disks tell, but cannot decide about the end of its log before the others are back.
+    later: Vec<State>,
 }
 
 impl History {
     /// Everything in `state` is durable.
     pub(crate) fn new(state: State) -> Self {
-        Self { possible: vec![state] }
+        Self { possible: vec![state], later: Vec::new() }
     }
 
     /// What every reader sees now.
@@ -221,8 +224,17 @@ impl History {
     }
 
     /// States that a crash may leave; the last acknowledged one first.
-    pub(crate) fn possible(&self) -> &[State] {
-        &self.possible
+    pub(crate) fn possible(&self) -> impl DoubleEndedIterator<Item = &State> + ExactSizeIterator + Clone {
+        (0..self.possible.len() + self.later.len())
+            .map(|at| self.possible.get(at).unwrap_or_else(|| &self.later[at - self.possible.len()]))
+    }
+
+    /// After a crash the one numbered `at` was found, and is `state` in full. A store that takes no writes
+    /// (`undecided`) may show a later one when it does.
+    pub(crate) fn found(&mut self, at: usize, state: State, undecided: bool) {
+        let later = self.possible().skip(at + 1).cloned().collect();
+        self.later = if undecided { later } else { Vec::new() };
+        self.possible = vec![state];
     }
 
     /// These steps were acknowledged.
@@ -272,8 +284,25 @@ mod tests {
         history.acknowledged(put("a", b"1").steps(history.now(), WHOLE));
         assert_eq!(history.possible().len(), 1);
         history.under_way(put("a", b"2").steps(history.now(), WHOLE));
-        let found: Vec<&[u8]> = history.possible().iter().map(|state| content(state, "a")).collect();
+        let found: Vec<&[u8]> = history.possible().map(|state| content(state, "a")).collect();
         assert_eq!(found, [b"1", b"2"]);
+    }
+
+    #[test]
+    fn a_store_that_takes_no_writes_decides_nothing_about_changes_without_an_answer() {
+        let mut history = History::new(State::new());
+        history.acknowledged(put("a", b"1").steps(history.now(), WHOLE));
+        history.under_way(put("a", b"2").steps(history.now(), WHOLE));
+        let first = history.now().clone();
+        let old = history.possible().next().cloned().unwrap();
+        let mut decided = history.clone();
+        history.found(0, old.clone(), true);
+        assert_eq!(content(history.now(), "a"), b"1");
+        assert!(history.possible().any(|state| *state == first));
+        history.found(1, first, false);
+        assert_eq!((history.possible().len(), content(history.now(), "a")), (1, b"2".as_slice()));
+        decided.found(0, old, false);
+        assert_eq!(decided.possible().len(), 1);
     }
 
     #[test]
@@ -296,7 +325,7 @@ mod tests {
             Change::Write { path: "a".to_owned(), offset: 4, bytes: Arc::new(b"CONTENT AND MORE".to_vec()) }
                 .steps(history.now(), FILE),
         );
-        let admitted = |found: &[u8]| history.possible().iter().any(|state| file(state, "a").unwrap().admits(found));
+        let admitted = |found: &[u8]| history.possible().any(|state| file(state, "a").unwrap().admits(found));
         assert!(admitted(b"old content") && admitted(b"old CONtent") && admitted(b"old CONTENT AND MORE"));
         assert!(admitted(b"old CONTENT AND"));
         assert!(!admitted(b"old CONxent") && !admitted(b"OLD content") && !admitted(b"old CONT") && !admitted(b"old"));

@@ -179,7 +179,7 @@ fn one_store(
             break;
         }
         let (mut server, doors, _) = lane.start()?;
-        lane.check(&doors).map_err(|trouble| match trouble {
+        lane.check(&doors, false).map_err(|trouble| match trouble {
             Trouble::Lost(told) => Trouble::Violation(format!("the server went away: {told}: {}", server.last_words())),
             violation => violation,
         })?;

@@ -55,11 +55,12 @@ impl SharedKeys {
         self.writes[key].lock().push(Write { value, begun, ended: None });
     }
 
-    /// Takes what was found after a crash for what is there now.
+    /// Takes what was found after a crash for what is there now; a store that takes no writes (`undecided`) may still show
+    /// another write without an answer when it does.
     ///
     /// # Errors
     /// It may not be there: what it is, in words.
-    pub(crate) fn found(&self, key: usize, found: Option<&[u8]>) -> Result<(), String> {
+    pub(crate) fn found(&self, key: usize, found: Option<&[u8]>, undecided: bool) -> Result<(), String> {
         let mut writes = self.writes[key].lock();
         let last_begun = writes.iter().filter(|write| write.ended.is_some()).map(|write| write.begun).max();
         let admitted = |write: &&Write| {
@@ -67,6 +68,7 @@ impl SharedKeys {
             !overtaken && write.value.as_ref().map(|value| &***value) == found
         };
         match writes.iter().find(admitted) {
+            Some(_) if undecided => Ok(()),
             Some(write) => {
                 let now = Moment::now();
                 let settled = Write { value: write.value.clone(), begun: now, ended: Some(now) };
@@ -99,10 +101,10 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(1));
         let begun = Moment::now();
         keys.ended(0, begun, value("2"));
-        assert!(keys.found(0, Some(b"1")).is_err());
-        assert!(keys.found(0, None).is_err());
-        assert!(keys.found(0, Some(b"3")).is_err());
-        keys.found(0, Some(b"2")).unwrap();
+        assert!(keys.found(0, Some(b"1"), false).is_err());
+        assert!(keys.found(0, None, false).is_err());
+        assert!(keys.found(0, Some(b"3"), false).is_err());
+        keys.found(0, Some(b"2"), false).unwrap();
     }
 
     #[test]
@@ -114,7 +116,7 @@ mod tests {
         keys.under_way(0, begun, None);
         for found in [Some(b"1".as_slice()), Some(b"2"), None] {
             let keys = SharedKeys { writes: vec![Mutex::new(keys.writes[0].lock().clone())] };
-            keys.found(0, found).unwrap();
+            keys.found(0, found, false).unwrap();
         }
     }
 }
