@@ -196,7 +196,8 @@ impl Store {
     /// # Errors
     /// [`ContentError::Index`].
     pub fn has_chunk(&self, id: &ChunkId) -> Result<bool> {
-        Ok(self.is_there(id)? && (!self.is_condemned(id) || self.pending.lock().chunks.contains_key(id)))
+        let condemned = self.is_condemned(id) && !planted(Bug::CondemnedStillOffered);
+        Ok(self.is_there(id)? && (!condemned || self.pending.lock().chunks.contains_key(id)))
     }
 
     /// Whether the chunk is in the ledger or on its way there.
@@ -267,8 +268,8 @@ impl Store {
 
     /// The chunk at a place.
     fn chunk_at(&self, id: &ChunkId, place: &Place, memory_only: bool) -> Result<Option<Bytes>> {
-        let key =
-            BlockKey { segment: place.location.segment, sector: place.location.sector, offset: place.location.offset };
+        let offset = if planted(Bug::CacheKeyTooShort) { 0 } else { place.location.offset };
+        let key = BlockKey { segment: place.location.segment, sector: place.location.sector, offset };
         let block = match self.cache.get(&key) {
             Some(block) => block,
             None if memory_only => return Ok(None),

@@ -7,6 +7,7 @@ mod layout;
 mod log;
 mod loss;
 mod model;
+mod mover;
 mod replace;
 mod rig;
 mod sled;

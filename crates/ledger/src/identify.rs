@@ -306,7 +306,7 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options, clock: Arc<
         members,
         codec: Mutex::new(codec),
         clock,
-        freeing: RwLock::new(()),
+        freeing: RwLock::default(),
         making: Mutex::new(()),
     };
     Ok(Identified { set, supers: Supers { newest: *newest, next_slot, unheard }, strangers: given.strangers })
@@ -411,6 +411,28 @@ impl Supers {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads what every disk that takes writes says of itself, and says it anew where one does not say what it was told
+    /// last. Returns how many did not.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    pub(crate) fn mend(&mut self, set: &Set, durable: Lsn) -> Result<u64> {
+        let says = |index: usize, member: &Member| -> std::result::Result<bool, strata_seam::DiskError> {
+            let mut bytes = vec![0; SLOT_LEN];
+            let offset = ((1 - self.next_slot[index]) * SLOT_LEN) as u64;
+            member.disk()?.open(FILE)?.read_at(offset, &mut bytes)?;
+            let told = self.newest.generation;
+            Ok(matches!(Superblock::decode(&bytes), Slot::Valid(found) if found.generation == told))
+        };
+        let written = set.members.iter().enumerate().filter(|(_, member)| member.writable());
+        let damaged = written.filter(|(index, member)| !says(*index, member).unwrap_or(false)).count();
+        if damaged > 0 {
+            tracing::warn!(disks = damaged, "disks do not say any more which they are: they are told again");
+            self.store(set, durable, |_| ())?;
+        }
+        Ok(damaged as u64)
     }
 
     /// Writes `state` to one disk, over the older of its two.

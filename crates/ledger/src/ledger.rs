@@ -370,8 +370,8 @@ impl Ledger {
         self.shared.set.read(location)
     }
 
-    /// Every segment that some disk has a file of, the one being written and one made ahead included; also one that was
-    /// given back while a disk was away that still has it.
+    /// Every segment that some disk has a file of, the one being written and one made ahead included, but for those that
+    /// [`free_all_but`](Self::free_all_but) gave back last.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentId> {
         self.shared.set.listed().0.into_keys().collect()

@@ -4,6 +4,9 @@
 //! reads, and so holds up no append. It never truncates and never gives anything up: what cannot be rebuilt stays as it
 //! is and is named.
 //!
+//! A repairing pass begins with the superblocks: a disk whose own word is lost would be no disk of the set at the next
+//! opening, whatever else is on it.
+//!
 //! A disk that came back or was replaced is healed the same way as rot: it lacks frames, and they are rebuilt from the
 //! others. One thing is particular to it: what it was given and failed to sync may be shown by the operating system
 //! without being on the medium, so between the number up to which it is known to be sound and the one from which it
@@ -160,6 +163,11 @@ impl<'a> Pass<'a> {
     }
 
     fn run(mut self, options: &PassOptions, from: Option<Position>, tell: Tell<'_>) -> Result<Report> {
+        if self.repair {
+            let writer = self.shared.writer.lock();
+            self.report.superblocks = self.shared.supers.lock().mend(&self.shared.set, self.shared.durable())?;
+            drop(writer);
+        }
         let history = self.history();
         let set = &self.shared.set;
         let mut walker = Walker::new(set, &history);
@@ -281,7 +289,10 @@ impl<'a> Pass<'a> {
         let (mut lost, mut written) = (present < set.data_shards(), 0);
         let doubted =
             self.lagging.iter().filter(|lagging| head.last_lsn > lagging.sound && head.first_lsn < lagging.joined);
-        let doubted = doubted.fold(0, |mask, lagging| mask | 1_u32 << lagging.disk);
+        let mut doubted = doubted.fold(0, |mask, lagging| mask | 1_u32 << lagging.disk);
+        if planted(Bug::DoubtedFramesTrusted) {
+            doubted = 0;
+        }
         let missed = planted(Bug::HealMissesDamage) && stripe.present() == set.disks();
         if !lost && self.repair && (present < set.disks() || doubted != 0) && !missed {
             match set.heal(stripe, &loaded, doubted, WriteMode::Durable) {
@@ -341,7 +352,8 @@ impl<'a> Pass<'a> {
             .filter(|lagging| lagging.reached > supers.newest.sound[lagging.disk])
             .map(|lagging| (lagging.disk, lagging.reached))
             .collect();
-        let whole = self.lagging.iter().filter(unchanged).filter(|lagging| finished && lagging.unbroken);
+        let proved = |lagging: &&Lagging| (finished && lagging.unbroken) || planted(Bug::HealClaimsTooMuch);
+        let whole = self.lagging.iter().filter(unchanged).filter(proved);
         let whole = whole.fold(0, |mask, lagging| mask | 1_u32 << lagging.disk);
         if risen.is_empty() && whole == 0 {
             return Ok(());

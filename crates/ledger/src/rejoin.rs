@@ -3,10 +3,11 @@
 //!
 //! Invariants: a disk is known by its superblock, never by where it was found. It takes part from a point at which all
 //! before is durable, and the superblocks say so before a stripe is written to it. What it lacks from before keeps it
-//! out of `whole` until a heal has written it.
+//! out of `whole` until a heal has written it; what was given back while it was away it gives up first.
 
 use std::sync::Arc;
 
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{Disk, DiskIndex, Lsn};
 
 use crate::error::{LedgerError, Result};
@@ -171,12 +172,18 @@ impl Shared {
         let halted = self.queue.lock().halt.is_some();
         if !halted {
             // Nothing that waits for a sync may be missing on a disk that is said to take part.
-            self.sync(writer)?;
+            if !planted(Bug::ReturnWithoutSync) {
+                self.sync(writer)?;
+            }
         }
         member.put_in(disk);
         self.strangers.lock().retain(|stranger: &Stranger| stranger.label != label);
         if halted {
             return Ok(Rejoined { place: index, written: false });
+        }
+        // A disk that cannot do even this fails below, and else keeps some room until the next opening.
+        if let Err(error) = member.remove_given_back(&self.set.freeing.write()) {
+            tracing::warn!(disk = label, %error, "segments that were given back while the disk was away stay on it");
         }
         let durable = self.durable();
         let stored = writer.join(&self.set, place).map_err(LedgerError::from).and_then(|()| {
@@ -184,8 +191,13 @@ impl Shared {
             member.admit();
             let mut supers = self.supers.lock();
             supers.put_in(place, slot);
-            supers.newest.whole &= !(1 << place);
-            supers.newest.sound[place] = sound;
+            if !planted(Bug::ReturnedDiskTrusted) {
+                supers.newest.whole &= !(1 << place);
+            }
+            supers.newest.sound[place] = if planted(Bug::ReturnedDiskSoundTooFar) { durable } else { sound };
+            if planted(Bug::ReturnNotTold) {
+                return Ok(());
+            }
             supers.store(&self.set, durable, |superblock: &mut Superblock| superblock.durable_lsn = durable)
         });
         match stored {

@@ -85,6 +85,8 @@ pub struct Report {
     pub unreadable_count: u64,
     /// The first of them, at most [`UNREADABLE_NAMED_MAX`].
     pub unreadable: Vec<Unreadable>,
+    /// Disks whose superblock did not say what it should, and was written anew.
+    pub superblocks: u64,
     /// Whether the pass came to the end of what was written when it began.
     pub finished: bool,
     /// Where a further pass may go on; may be stored.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use strata_erasure::{Codec, CodecId};
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{Clock, DiskError, SegmentId, SetId};
 
 use crate::api::Geometry;
@@ -12,6 +13,19 @@ use crate::error::{LedgerError, Result};
 use crate::layout;
 use crate::member::Member;
 use crate::meter::median;
+
+/// Everything before `end` that is not among `kept` was given back.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GivenBack {
+    pub(crate) end: SegmentId,
+    pub(crate) kept: BTreeSet<SegmentId>,
+}
+
+impl GivenBack {
+    pub(crate) fn has(&self, segment: SegmentId) -> bool {
+        segment < self.end && !self.kept.contains(&segment)
+    }
+}
 
 /// An erasure set.
 pub(crate) struct Set {
@@ -24,9 +38,9 @@ pub(crate) struct Set {
     /// For rebuilding; the writer has its own.
     pub(crate) codec: Mutex<Codec>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Held for reading while a frame is healed, and for writing while a segment is given back: a heal must not make a
-    /// file anew that was just removed.
-    pub(crate) freeing: RwLock<()>,
+    /// Held for reading while a frame is healed, and for writing while segments are given back: a heal must not make a
+    /// file anew that was just removed. What it guards is what was given back last.
+    pub(crate) freeing: RwLock<GivenBack>,
     /// Held while a missing segment file is made to be healed.
     pub(crate) making: Mutex<()>,
 }
@@ -43,7 +57,8 @@ impl Set {
     /// Disks that must take a write before it is acknowledged: one more than are needed to read it where the parity
     /// allows, so that an acknowledged stripe survives the loss of a disk at once.
     pub(crate) fn write_quorum(&self) -> usize {
-        self.data_shards() + usize::from(self.geometry.parity_shards >= 2)
+        let quorum = self.data_shards() + usize::from(self.geometry.parity_shards >= 2);
+        quorum - usize::from(planted(Bug::QuorumIgnored))
     }
 
     /// Disks that take writes now.
@@ -68,7 +83,7 @@ impl Set {
     }
 
     /// Every segment that some disk has a file of, with a bit per disk that has one, and a bit per disk that could not
-    /// be asked.
+    /// be asked. What is known to have been given back is not among them, whoever still has a file of it.
     pub(crate) fn listed(&self) -> (BTreeMap<SegmentId, u32>, u32) {
         let mut segments: BTreeMap<SegmentId, u32> = BTreeMap::new();
         let mut silent = 0;
@@ -82,6 +97,9 @@ impl Set {
                 Err(_) => silent |= 1 << index,
             }
         }
+        let given_back = self.freeing.read();
+        segments.retain(|segment, _| !given_back.has(*segment));
+        drop(given_back);
         (segments, silent)
     }
 

@@ -242,7 +242,7 @@ impl Shared {
                 }
             }
         }
-        let needed = self.set.write_quorum() - usize::from(planted(Bug::QuorumIgnored));
+        let needed = self.set.write_quorum();
         if answered < needed {
             let halt = Halt::QuorumLost { answered, needed };
             self.halt(halt);

@@ -349,6 +349,48 @@ fn a_crash_at_any_io_of_a_return_loses_nothing_and_trusts_nothing_too_early() {
     }
 }
 
+/// Files of segments that were freed while their disk was away would be stripes that every other disk lacks.
+#[test]
+fn what_was_given_back_while_a_disk_was_away_goes_before_it_is_taken_back() {
+    for trouble in [Trouble::Vanishes, Trouble::ReadOnly, Trouble::OldContent] {
+        let mut live = Live::new(2, 1);
+        let image = live.rig.world.disk_image("d01");
+        trouble.begins(&live, "d01");
+        live.append(60);
+        live.ledger.begin_segment().unwrap();
+        let segments = live.ledger.segments();
+        let (kept, position) = (segments[segments.len() / 2], live.ledger.status().position);
+        assert!(live.ledger.free_all_but(&[kept].into(), position).unwrap() > 0);
+        trouble.ends(&live, 1, &image);
+        let files = live.rig.world.files("d01");
+        let number =
+            |name: &str| Some(strata_seam::SegmentId(u32::from_str_radix(name.strip_prefix("seg-")?, 16).ok()?));
+        let segments = files.iter().filter_map(|file| number(&file.name));
+        let stale: Vec<_> = segments.filter(|segment| *segment < position.segment && *segment != kept).collect();
+        assert_eq!(stale, [], "{trouble:?}");
+        let healed = live.heal();
+        let found = live.ledger.verify(&PassOptions::default(), &mut |_| true).unwrap();
+        assert_eq!((healed.degraded(), found.degraded()), (0, 0), "{trouble:?}");
+    }
+}
+
+/// Else the next checkpoint would name it among those that are kept, and a heal would give every disk a file of it again.
+#[test]
+fn a_segment_given_back_is_none_of_the_set_although_a_disk_cannot_remove_it() {
+    let mut live = Live::new(2, 1);
+    live.append(60);
+    live.ledger.begin_segment().unwrap();
+    live.rig.world.set_read_only("d01", true);
+    let position = live.ledger.status().position;
+    drop(live.ledger.free_all_but(&[].into(), position));
+    assert!(live.rig.world.files("d01").iter().any(|file| file.name == "seg-00000000"));
+    assert!(live.ledger.segments().iter().all(|segment| *segment >= position.segment));
+    live.append(5);
+    assert_eq!(live.state(1), DiskState::ReadOnly);
+    let found = live.ledger.verify(&PassOptions::default(), &mut |_| true).unwrap();
+    assert_eq!((found.unreadable_count, found.stripes), (0, 5), "{found:?}");
+}
+
 #[test]
 fn a_disk_handed_in_is_known_by_its_identity_alone() {
     let mut live = Live::new(2, 2);

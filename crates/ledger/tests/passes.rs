@@ -173,6 +173,27 @@ fn a_pass_keeps_to_its_pace_hears_of_a_change_and_can_be_stopped() {
 
 /// One old stripe is beyond repair, in its data or in all of it: it is named, at run time and after a restart, and every
 /// other block is read.
+/// Rot in the superblock alone: nothing reads it while the set runs, and the next opening would not know the disk.
+#[test]
+fn a_repairing_pass_tells_a_disk_again_which_it_is() {
+    for heal in [false, true] {
+        let (mut rig, ledger, _) = filled(2, 1, 20);
+        for slot in 0..2 {
+            rig.world.flip_bit("d01", "superblock", slot * 4096 + 60, 3);
+        }
+        let found = ledger.verify(&PassOptions::default(), &mut |_| true).unwrap();
+        assert!(found.is_whole(), "every frame is there");
+        let options = PassOptions::default();
+        let report = if heal { ledger.heal(&options, &mut |_| true) } else { ledger.scrub(&options, &mut |_| true) };
+        assert_eq!(report.unwrap().superblocks, 1);
+        assert_eq!(ledger.scrub(&options, &mut |_| true).unwrap().superblocks, 0, "it says so from now on");
+        drop(ledger);
+        rig.world.kill_process();
+        let (ledger, _) = rig.open();
+        assert_eq!(ledger.status().disks[1].state, DiskState::Active, "known by its own word");
+    }
+}
+
 #[test]
 fn one_stripe_beyond_repair_is_named_and_everything_else_is_served() {
     for header in [false, true] {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use strata_content::{Checkpoint, ContentError, Restored, place_blocks};
 use strata_index::{Batch, Index, IndexOptions, Opened};
 use strata_ledger::{Ledger, LedgerError, Peek, Replayed};
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{Clock, Entropy, SegmentId, SetId};
 
 use crate::assemble::StoreConfig;
@@ -115,7 +116,8 @@ pub(crate) fn recover(
 fn usable(index: &Index, peek: &Peek, found: Option<&Restored<'_>>) -> bool {
     match (index.applied(), found) {
         (Some((applied, position)), Some(found)) => {
-            applied >= found.checkpoint().applied() || peek.reaches_back_to(position.segment)
+            let reached = applied >= found.checkpoint().applied() || peek.reaches_back_to(position.segment);
+            reached || planted(Bug::IndexBeforeLogTaken)
         }
         (Some(_), None) => true,
         (None, found) => found.is_none(),

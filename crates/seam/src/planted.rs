@@ -94,6 +94,21 @@ bugs! {
     HeaderUnchecked,
     /// A frame is taken wherever it lies
     MisplacedFrameTaken,
+    /// A heal says that a disk lacks nothing although it found gaps
+    HealClaimsTooMuch,
+    /// Frames that a disk failed to sync are trusted because they can be read
+    DoubtedFramesTrusted,
+    // The ledger: disks taken back, segments given back
+    /// A disk taken back counts as complete
+    ReturnedDiskTrusted,
+    /// A disk taken back counts as sound up to now
+    ReturnedDiskSoundTooFar,
+    /// The disks are not told that one takes part again
+    ReturnNotTold,
+    /// What waits for a sync is not synced before a disk is taken back
+    ReturnWithoutSync,
+    /// Files of segments that were given back stay
+    FreedFilesKept,
     // The index
     /// An engine's fingerprint is not compared when it is opened
     FingerprintUnchecked,
@@ -120,6 +135,27 @@ bugs! {
     ChunkOffsetLost,
     /// Pages of unfinished ingests are not let go after a start
     UnfinishedKept,
+    // Content: the mover and checkpoints
+    /// The mover forgets a chunk without looking again whether it is counted
+    ReferenceNotRechecked,
+    /// The mover does not wait for those who may rely on what it forgets
+    HoldersNotWaitedFor,
+    /// Chunks about to be forgotten count as present
+    CondemnedStillOffered,
+    /// The mover forgets a chunk that is being written anew
+    PendingForgotten,
+    /// Segments are given back before the checkpoint that does without them
+    FreedBeforeCheckpoint,
+    /// The log behind a checkpoint is given back with what is before it
+    LogFreedBehindCheckpoint,
+    /// A checkpoint's root is stored before its pieces are durable
+    CheckpointNotDurable,
+    /// A checkpoint shares a piece in a segment that is given back
+    PieceSharedInFreedSegment,
+    /// A checkpoint does not say which segments before it are wanted
+    KeptSegmentsForgotten,
+    /// An index from before the log's start is taken
+    IndexBeforeLogTaken,
     // The name space
     /// A rename is two commits
     RenameInTwoCommits,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use strata_chunk::{CompressPolicy, compress};
 use strata_index::{Drained, Dump, Fingerprint, Pair, PieceCutter, engine_cell};
 use strata_ledger::{Append, BlockRecord, Class};
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{Lsn, SegmentId};
 
 use super::format::{self, BlockRef, Hash, NODE_REFS_MAX, Node, Root};
@@ -186,7 +187,7 @@ impl Taking<'_> {
         let hash = *blake3::hash(&raw).as_bytes();
         self.report.pieces += 1;
         if let Some(known) = self.known.get(&hash).copied()
-            && !self.leave.contains(&known.location.segment)
+            && (!self.leave.contains(&known.location.segment) || planted(Bug::PieceSharedInFreedSegment))
             && read_block(&|at| self.store.ledger.read(at), &known).is_ok()
         {
             self.report.shared += 1;
@@ -205,7 +206,8 @@ impl Taking<'_> {
         let data = Bytes::copy_from_slice(&stored);
         self.report.bytes_written += data.len() as u64;
         let record = BlockRecord { directory: format::directory(&hash, codec.as_u8(), raw_len), data };
-        let append = Append { blocks: vec![record], commit: None, relaxed: false };
+        let relaxed = planted(Bug::CheckpointNotDurable);
+        let append = Append { blocks: vec![record], commit: None, relaxed };
         self.last = self.store.ledger.append_reserved(append)?;
         let nowhere =
             strata_ledger::Location { segment: SegmentId(0), sector: 0, shard_len: 0, offset: 0, len: 0, crc: 0 };
@@ -214,7 +216,8 @@ impl Taking<'_> {
 
     /// Waits until all that was handed over is durable, and fills its places in.
     fn place(&self, blocks: &mut [BlockRef]) -> Result<()> {
-        self.store.ledger.wait(self.last, Class::Durable)?;
+        let class = if planted(Bug::CheckpointNotDurable) { Class::Written } else { Class::Durable };
+        self.store.ledger.wait(self.last, class)?;
         let places = self.store.checkpoint_places.lock();
         for block in blocks.iter_mut().filter(|block| block.location.shard_len == 0) {
             block.location = *places
@@ -233,7 +236,10 @@ impl Taking<'_> {
         let before = |segment: &SegmentId| {
             *segment < stamp.position.segment && (!self.leave.contains(segment) || self.held.contains(segment))
         };
-        let kept: BTreeSet<SegmentId> = ledger.segments().into_iter().filter(before).collect();
+        let mut kept: BTreeSet<SegmentId> = ledger.segments().into_iter().filter(before).collect();
+        if planted(Bug::KeptSegmentsForgotten) {
+            kept.clear();
+        }
         let mut nodes = Vec::new();
         let mut top = Node { level: 0, refs: pieces.clone(), kept: kept.clone() };
         if top.refs.len() > refs_max {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use strata_chunk::BlockDirectory;
 use strata_ledger::Class;
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, Lsn, SegmentId};
 
 use super::relocate::Packer;
@@ -203,7 +204,7 @@ impl Round<'_> {
     }
 
     fn wait_for(&mut self, epoch: u64) -> bool {
-        if self.condemned.is_empty() {
+        if self.condemned.is_empty() || planted(Bug::HoldersNotWaitedFor) {
             return true;
         }
         loop {
@@ -227,7 +228,7 @@ impl Round<'_> {
             let dropped = self.store.transact(false, |tx| {
                 let mut dropped = 0;
                 for (id, segment) in step {
-                    if tx.store().idle_in(id, *segment)? {
+                    if tx.store().idle_in(id, *segment)? || planted(Bug::ReferenceNotRechecked) {
                         tx.delete(cell::chunk_key(id));
                         dropped += 1;
                     } else {
@@ -249,6 +250,9 @@ impl Round<'_> {
 
     fn free(&mut self, leave: &BTreeSet<SegmentId>, full: bool) -> Result<bool> {
         self.phase(Phase::Checkpoint);
+        if planted(Bug::FreedBeforeCheckpoint) {
+            leave.iter().try_for_each(|segment| self.store.ledger.free_segment(*segment))?;
+        }
         let (host, report) = (&mut *self.host, &self.report);
         // In a full set the last room is being used: quickly through.
         let taken = self.store.take_checkpoint(leave, &mut |bytes| full || host.pace(bytes, report))?;
@@ -262,7 +266,11 @@ impl Round<'_> {
             |segment: &&SegmentId| **segment < checkpoint.position().segment && !checkpoint.kept().contains(*segment);
         let freed = leave.iter().filter(freed).count() as u64;
         // Also what disks still have that came back since: the checkpoint says what is wanted.
-        self.store.ledger.free_all_but(checkpoint.kept(), checkpoint.position())?;
+        let mut position = checkpoint.position();
+        if planted(Bug::LogFreedBehindCheckpoint) {
+            position.segment = self.store.ledger.writing();
+        }
+        self.store.ledger.free_all_but(checkpoint.kept(), position)?;
         self.report.segments_freed += freed;
         self.report.bytes_freed += freed * capacity;
         Ok(true)
@@ -279,7 +287,7 @@ impl Round<'_> {
 impl Store {
     /// Whether nobody counts the chunk, its place is in `segment`, and it is not on its way to another.
     fn idle_in(&self, id: &ChunkId, segment: SegmentId) -> Result<bool> {
-        if self.pending.lock().chunks.contains_key(id) {
+        if self.pending.lock().chunks.contains_key(id) && !planted(Bug::PendingForgotten) {
             return Ok(false);
         }
         let Some(entry) = self.index.get(&cell::chunk_key(id))? else { return Ok(false) };

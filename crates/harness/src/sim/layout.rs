@@ -21,7 +21,7 @@ pub(crate) struct Target {
 }
 
 /// Fields of a superblock's slot.
-const SUPERBLOCK: [(&str, u64, u64); 16] = [
+const SUPERBLOCK: [(&str, u64, u64); 19] = [
     ("superblock magic", 0, 8),
     ("superblock incompat", 8, 4),
     ("superblock ro_compat", 12, 4),
@@ -36,7 +36,10 @@ const SUPERBLOCK: [(&str, u64, u64); 16] = [
     ("superblock durable_lsn", 64, 8),
     ("superblock active and whole", 72, 8),
     ("superblock checkpoint", 80, 128),
-    ("superblock history", 208, 96),
+    ("superblock history_count", 208, 2),
+    ("superblock appending", 210, 1),
+    ("superblock history", 256, 96),
+    ("superblock sound", 3328, 96),
     ("superblock checksum", 4092, 4),
 ];
 

@@ -10,6 +10,7 @@ use strata_seam::sim::{DiskImage, SimRng, SimWorld};
 
 use super::corrupt::names_the_loss;
 use super::model::{Model, Possible, difference, seen};
+use super::mover::reclaim;
 use super::rig::{Layout, Rig, violations};
 use super::step::Step;
 use super::workload::{Workload, run as run_step};
@@ -32,11 +33,11 @@ enum Phase {
     Put,
     Delete,
     Heal,
-    Replay,
+    Move,
     Recovery,
 }
 
-const PHASES: [Phase; 6] = [Phase::Idle, Phase::Put, Phase::Delete, Phase::Heal, Phase::Replay, Phase::Recovery];
+const PHASES: [Phase; 6] = [Phase::Idle, Phase::Put, Phase::Delete, Phase::Heal, Phase::Move, Phase::Recovery];
 
 /// Layout, phase, and the disks that are lost.
 type Case = (Layout, Phase, Vec<usize>);
@@ -124,7 +125,8 @@ fn lose((layout, phase, lost): &Case, seed: u64, tally: &mut Tally) -> Result<()
                 .map(|n| match phase {
                     Phase::Put => Step::Put(key(n), 8 * (n + seed)),
                     _ if n % 2 == 0 => Step::Delete(["d0/f1", "f0"][n as usize / 2].to_owned()),
-                    _ => Step::Collect,
+                    _ if n == 1 => Step::Collect,
+                    _ => Step::Reclaim,
                 })
                 .collect();
             during(&store, world, &mut possible, lost, &steps)?;
@@ -152,9 +154,29 @@ fn lose((layout, phase, lost): &Case, seed: u64, tally: &mut Tally) -> Result<()
             go();
             Ok(store)
         }
-        Phase::Replay => {
+        Phase::Move => {
+            // Everything is moved to new segments, the old ones are freed, and the disks go in the middle of that.
+            let store = opened()?;
+            let at = 2 + lost.iter().sum::<usize>() as u64 % 24;
+            let mut steps = 0;
+            let moved = reclaim(
+                store.namespace(),
+                &mut |_| {
+                    steps += 1;
+                    if steps == at {
+                        go();
+                    }
+                    true
+                },
+                &mut || true,
+            );
+            if lost.is_empty()
+                && moved.map_err(|error| format!("a reclaim with every disk there: {error:?}"))?.segments_freed == 0
+            {
+                return Err("a reclaim of everything frees nothing".to_owned());
+            }
             go();
-            open()
+            Ok(store)
         }
         Phase::Recovery => {
             // The power goes during a put, the disks while recovery reads and writes.

@@ -59,14 +59,17 @@ impl Model {
     /// Does the step; whether it succeeds.
     pub(crate) fn apply(&mut self, step: &Step) -> bool {
         match step {
-            Step::Put(key, seed) | Step::Multipart(key, seed) => self.put(key, bytes(*seed)),
+            Step::Put(key, seed) | Step::Multipart(key, seed) | Step::PutAcross(key, seed, _) => {
+                self.put(key, bytes(*seed));
+            }
             Step::PutAbsent(key, seed) => {
                 if self.files.contains_key(key) {
                     return false;
                 }
                 self.put(key, bytes(*seed));
             }
-            Step::Abort(..) | Step::Abandon(_) | Step::Collect | Step::Tend | Step::Heal => {}
+            Step::Abort(..) | Step::Abandon(_) | Step::Collect | Step::Tend => {}
+            Step::Heal | Step::Scrub | Step::Checkpoint | Step::Reclaim => {}
             Step::Delete(key) => {
                 if self.files.remove(key).is_some() {
                     let mut at = split(key).0;
@@ -289,6 +292,14 @@ impl Possible {
     pub(crate) fn check_after_crash(&mut self, found: &Seen) -> Result<(), String> {
         narrow(&mut self.after_crash, found, "no state since the last acknowledgement was left")?;
         self.now.clone_from(&self.after_crash);
+        Ok(())
+    }
+
+    /// Checks what a store shows that was opened with too few disks to write: another opening may decide otherwise.
+    pub(crate) fn check_undecided(&mut self, found: &Seen) -> Result<(), String> {
+        let mut open = self.after_crash.clone();
+        narrow(&mut open, found, "no state since the last acknowledgement was left")?;
+        self.now = open;
         Ok(())
     }
 

@@ -8,10 +8,12 @@ use strata_namespace::{
     Caller, ContentSettings, Door, Durability, Namespace, Op, OpenStore, Result, StoreConfig, check_store,
 };
 use strata_seam::sim::{SimEntropy, SimWorld};
-use strata_seam::{Clock, Disk};
+use strata_seam::{Clock, Disk, SegmentId};
 
 /// The bucket every row works in.
 pub(crate) const BUCKET: &str = "bkt";
+/// Beside the tree that is compared: what becomes garbage for the mover passes through it.
+pub(crate) const ASIDE: &str = "aside";
 
 /// Disks of a set by data and parity.
 pub(crate) type Layout = (u8, u8);
@@ -34,10 +36,10 @@ pub(crate) struct Rig {
 impl Rig {
     /// Small segments and stripes, so that little data crosses many borders.
     pub(crate) fn small(layout: Layout) -> Self {
-        let shard = (1 << 20) / u32::from(layout.0);
+        let shard = (512 << 10) / u32::from(layout.0);
         let ledger = Options {
-            segment_len: 1280 << 10,
-            shard_payload_max: shard.next_multiple_of(4096).max(128 << 10),
+            segment_len: 640 << 10,
+            shard_payload_max: shard.next_multiple_of(4096).max(64 << 10),
             ..Options::default()
         };
         Self { layout, ledger, content: super::step::fine(0), durability: Durability::Strict, index_dir: None }
@@ -74,10 +76,12 @@ impl Rig {
         OpenStore::open(self.config(world), clock, &SimEntropy::new(world.io_count() + 1))
     }
 
-    /// A new store with its bucket.
+    /// A new store with its buckets.
     pub(crate) fn make(&self, world: &SimWorld) -> Result<OpenStore> {
         let store = self.open(world)?;
-        store.namespace().create_bucket(&root(), BUCKET, None)?;
+        for bucket in [BUCKET, ASIDE] {
+            store.namespace().create_bucket(&root(), bucket, None)?;
+        }
         Ok(store)
     }
 }
@@ -113,6 +117,20 @@ pub(crate) fn leftovers(ns: &Namespace) -> Vec<String> {
     let left = |table: u8| ns.store().range(&[table], &[table + 1], 1).map_or(true, |found| !found.is_empty());
     let found = TRANSIENT.iter().filter(|(table, _)| left(*table));
     found.map(|(_, what)| format!("{what} outlived the process that had it")).collect()
+}
+
+/// Segment files that the checkpoint says were given back, on any disk: an opening removes them.
+pub(crate) fn given_back_and_there(ns: &Namespace, world: &SimWorld, disks: usize) -> Option<String> {
+    let checkpoint = ns.store().checkpoint()?;
+    (0..disks).map(Rig::disk_name).find_map(|disk| {
+        let files = world.files(&disk).into_iter();
+        let mut segments = files.filter_map(|file| u32::from_str_radix(file.name.strip_prefix("seg-")?, 16).ok());
+        let stale = segments.find(|segment| {
+            let segment = SegmentId(*segment);
+            segment < checkpoint.position().segment && !checkpoint.kept().contains(&segment)
+        })?;
+        Some(format!("{disk} still has segment {stale}, which was given back"))
+    })
 }
 
 /// Bytes that neither compress nor repeat.

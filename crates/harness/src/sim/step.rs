@@ -1,6 +1,6 @@
 //! What is done to a store, one call of a door at a time: each step is one visible change or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use strata_ledger::PassOptions;
 use strata_namespace::{
@@ -9,6 +9,7 @@ use strata_namespace::{
 use strata_seam::Ino;
 use strata_seam::sim::SimRng;
 
+use super::mover::{Across, put_across, reclaim};
 use super::rig::{BUCKET, noise};
 
 /// A change, by the names of the tree in the bucket.
@@ -58,6 +59,14 @@ pub(crate) enum Step {
     Tend,
     /// Heal every frame.
     Heal,
+    /// Read and verify every frame, and repair.
+    Scrub,
+    /// Write the index down, so that the log's start is no longer needed.
+    Checkpoint,
+    /// One reclaim of every segment: move what is wanted, take a checkpoint, free the rest.
+    Reclaim,
+    /// S3 PUT around a reclaim that finds its bytes idle: see [`Across`].
+    PutAcross(String, u64, Across),
 }
 
 /// Paths of up to three levels; directories and files have names of their own, so that none is an alias.
@@ -76,7 +85,7 @@ impl Step {
         let below = |rng: &mut SimRng| format!("{}d{}", dir(rng), rng.below(3));
         // Few different contents, so that chunks and pages are shared, let go and come back.
         let bytes = |rng: &mut SimRng| if rng.one_in(2) { rng.below(12) } else { rng.below(1 << 30) };
-        match rng.below(30) {
+        match rng.below(33) {
             0..=4 => Self::Put(file(rng), bytes(rng)),
             5 => Self::PutAbsent(file(rng), bytes(rng)),
             6 => Self::Multipart(file(rng), bytes(rng)),
@@ -97,8 +106,13 @@ impl Step {
             26 => Self::Exchange(file(rng), file(rng)),
             27 => Self::Link(file(rng), file(rng)),
             28 => Self::Chmod(file(rng), 0o600 + (rng.below(64) as u32)),
-            _ if rng.one_in(2) => Self::Collect,
-            _ => Self::Tend,
+            29 if rng.one_in(2) => Self::Collect,
+            29 => Self::Tend,
+            30 if rng.one_in(3) => Self::Scrub,
+            30 => Self::Checkpoint,
+            31 => Self::Reclaim,
+            _ if rng.one_in(2) => Self::PutAcross(file(rng), bytes(rng), Across::Early),
+            _ => Self::PutAcross(file(rng), bytes(rng), Across::Fresh),
         }
     }
 
@@ -193,6 +207,10 @@ impl Step {
                 Ok(ns.store().collect().map(|_| ())?)
             }
             Self::Heal => Ok(ns.store().ledger().heal(&PassOptions::default(), &mut |_| true).map(|_| ())?),
+            Self::Scrub => Ok(ns.store().ledger().scrub(&PassOptions::default(), &mut |_| true).map(|_| ())?),
+            Self::Checkpoint => Ok(ns.store().take_checkpoint(&BTreeSet::new(), &mut |_| true).map(|_| ())?),
+            Self::Reclaim => reclaim(ns, &mut |_| true, &mut || false).map(|_| ()),
+            Self::PutAcross(key, seed, across) => put_across(ns, op, key, *seed, *across),
         }
     }
 }

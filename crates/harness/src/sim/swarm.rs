@@ -6,20 +6,21 @@
 //! is compared with a model after every start and every heal, and every invariant is checked at the end.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use anyhow::Result;
-use strata_ledger::{DiskState, PassOptions};
+use strata_ledger::{DiskState, Ledger, PassOptions, Progress, Report};
 use strata_namespace::{Durability, OpenStore};
-use strata_seam::Timestamp;
 use strata_seam::sim::{DiskImage, SimRng, SimWorld, Snapshot};
+use strata_seam::{DiskIndex, Timestamp};
 
 use super::model::{Model, Possible, listed_alike, seen};
-use super::rig::{Layout, Rig, leftovers, root, violations};
+use super::rig::{Layout, Rig, given_back_and_there, leftovers, root, violations};
 use super::step::{Step, fine};
 use super::trouble::Trouble;
 use crate::cases::{self, Tally};
 use crate::options::Options;
-use crate::report::Report;
+use crate::report::Report as RowReport;
 use crate::row::Row;
 
 /// The row.
@@ -33,20 +34,33 @@ pub(crate) const ROW: Row = Row {
 const LAYOUTS: [Layout; 9] = [(1, 1), (2, 1), (3, 1), (2, 2), (3, 2), (4, 2), (1, 2), (6, 3), (8, 4)];
 /// One seed in so many runs twice and must end alike.
 const TWICE: u64 = 100;
+/// What is counted besides.
+const FIGURES: [&str; 10] = [
+    "steps",
+    "power cuts",
+    "killed processes",
+    "disk faults",
+    "heals",
+    "disks taken back",
+    "disks replaced",
+    "reclaims",
+    "clock steps",
+    "checks",
+];
 /// Nanoseconds of a year.
 const YEAR: f64 = 365.25 * 86_400.0 * 1e9;
 /// Failures of a disk per year: a hundred times an annual failure rate of 1.5 %.
 const FAILURES_A_YEAR: f64 = 1.5;
 
-fn run(options: &Options, report: &mut Report) -> Result<()> {
+fn run(options: &Options, report: &mut RowReport) -> Result<()> {
     let count = options.sized(200, 20_000);
     let name = |number: u64| format!("seed-{}", options.seed.wrapping_add(number));
     let tally = cases::run(options, report, count, name, |number, tally| {
         let seed = options.seed.wrapping_add(number);
-        let hash = one(seed, tally);
+        let hash = one(seed, options.case.is_some(), tally);
         if number.is_multiple_of(TWICE) && hash.is_some() {
             tally.count("twice", 1);
-            if one(seed, &mut Tally::default()) != hash {
+            if one(seed, false, &mut Tally::default()) != hash {
                 tally.broken(format!("seed {seed} run twice ends in two different ways"));
             }
         }
@@ -54,16 +68,14 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.goal("seeds", tally.of("seeds"), 20_000.0);
     report.goal("simulated disk-set years", tally.of("days") / 365.25, 1000.0);
     report.figure("seeds run twice", tally.of("twice"));
-    for what in
-        ["steps", "power cuts", "killed processes", "disk faults", "heals", "disks replaced", "clock steps", "checks"]
-    {
+    for what in FIGURES {
         report.figure(what, tally.of(what));
     }
     Ok(())
 }
 
 /// A run of one seed; the hash of everything that happened, `None` after a violation.
-fn one(seed: u64, tally: &mut Tally) -> Option<u64> {
+fn one(seed: u64, told: bool, tally: &mut Tally) -> Option<u64> {
     let mut swarm = Swarm::new(seed);
     let ended = swarm.live(tally);
     tally.count("seeds", 1);
@@ -71,10 +83,31 @@ fn one(seed: u64, tally: &mut Tally) -> Option<u64> {
     match ended {
         Ok(()) => Some(swarm.events.finish() ^ swarm.world.change_hash(&swarm.blank)),
         Err(wrong) => {
-            tally.broken(format!("seed {seed}, {:?}, after {}: {wrong}", swarm.rig.layout, swarm.last));
+            if told {
+                swarm.trail.iter().for_each(|what| eprintln!("  {what}"));
+            }
+            tally.broken(format!("seed {seed}, {:?}, after {}: {wrong}", swarm.rig.layout, swarm.last()));
             None
         }
     }
+}
+
+/// Places and labels of the disks that are not written.
+fn aside(ledger: &Ledger) -> Vec<(usize, String)> {
+    let disks = ledger.status().disks.into_iter().enumerate();
+    disks.filter(|(_, disk)| !disk.state.is_written()).map(|(place, disk)| (place, disk.label)).collect()
+}
+
+fn heal(store: &OpenStore) -> Result<Report, String> {
+    let healed = store.namespace().store().ledger().heal(&PassOptions::default(), &mut |_| true);
+    healed.map_err(|error| format!("it cannot be healed: {error:?}"))
+}
+
+/// What ails the disks, in words.
+fn states(ledger: &Ledger) -> String {
+    let disks = ledger.status().disks.into_iter();
+    let said = disks.map(|disk| format!("{} is {} {}", disk.label, disk.state.word(), disk.why.unwrap_or_default()));
+    said.collect::<Vec<_>>().join(", ")
 }
 
 struct Swarm {
@@ -89,7 +122,8 @@ struct Swarm {
     /// Simulated time that passed.
     nanos: f64,
     events: DefaultHasher,
-    last: String,
+    /// Everything that was done.
+    trail: Vec<String>,
 }
 
 impl Swarm {
@@ -97,7 +131,8 @@ impl Swarm {
         let mut rng = SimRng::new(seed);
         let layout = LAYOUTS[rng.below(LAYOUTS.len() as u64) as usize];
         let mut rig = Rig::small(layout);
-        rig.ledger.segment_len += rng.below(3) << 20;
+        rig.ledger.segment_len += rng.below(3) << 19;
+        rig.ledger.zero_ahead = rng.one_in(2);
         rig.content = fine(if rng.one_in(2) { 1 << 20 } else { 0 });
         rig.durability = Durability::Strict;
         let world = SimWorld::new(seed);
@@ -111,7 +146,7 @@ impl Swarm {
             possible: Possible::known(Model::default()),
             nanos: 0.0,
             events: DefaultHasher::new(),
-            last: "the start".to_owned(),
+            trail: vec!["the start".to_owned()],
         }
     }
 
@@ -129,8 +164,8 @@ impl Swarm {
                     0 => store = Some(self.crash(store.take(), tally)?),
                     1 => store = Some(self.restart(store.take(), tally)?),
                     2..=4 => {
-                        self.last = self.trouble.strike(&self.world, &mut self.rng);
-                        self.last.hash(&mut self.events);
+                        let what = self.trouble.strike(&self.world, &mut self.rng);
+                        self.now(what);
                         tally.count("disk faults", 1);
                         if self.trouble.needs_reopening() {
                             store = Some(self.restart(store.take(), tally)?);
@@ -147,6 +182,15 @@ impl Swarm {
         }
         let store = store.ok_or("the store is gone")?;
         self.check(&store, tally)
+    }
+
+    fn now(&mut self, what: String) {
+        what.hash(&mut self.events);
+        self.trail.push(what);
+    }
+
+    fn last(&self) -> &str {
+        self.trail.last().map_or("", String::as_str)
     }
 
     /// Failures are rare: months lie between two episodes. The clock may also be set.
@@ -167,7 +211,8 @@ impl Swarm {
         let step = Step::any(&mut self.rng);
         self.world.clock().advance(self.rng.below(3_000_000_000));
         tally.count("steps", 1);
-        self.last = format!("{step:?}");
+        tally.count("reclaims", u64::from(matches!(step, Step::Reclaim | Step::PutAcross(..))));
+        self.now(format!("{step:?}"));
         let ns = store.namespace();
         let op = root();
         let mut answer = step.apply(ns, &op);
@@ -178,7 +223,7 @@ impl Swarm {
             // What an answer rests on is durable; a step that changed nothing may rest on less than all before it.
             durable = answer.is_ok() && op.lsn() == ns.store().last_commit();
         }
-        (&self.last, answer.is_ok(), waits).hash(&mut self.events);
+        (answer.is_ok(), waits).hash(&mut self.events);
         if let Err(error) = &answer
             && !self.trouble.is_on()
             && self.possible.is_known()
@@ -192,6 +237,9 @@ impl Swarm {
         }
         if self.rng.one_in(12) {
             drop(store.tend());
+            // A disk that was slow, full or read-only and is not any more is taken back.
+            let back = ns.store().ledger().tend().map_or(0, |back| back.len() as u64);
+            tally.count("disks taken back", back);
         }
         Ok(())
     }
@@ -217,15 +265,21 @@ impl Swarm {
     fn open(&mut self, crashed: bool, tally: &mut Tally) -> Result<OpenStore, String> {
         let store = self.rig.open(&self.world).map_err(|error| format!("it does not open: {error:?}"))?;
         let found = seen(store.namespace()).map_err(|error| format!("it cannot be read: {error:?}"))?;
-        self.possible.check_after_crash(&found)?;
         let (read_only, troubled) =
             (store.namespace().store().ledger().status().read_only.is_some(), self.trouble.is_on());
+        if read_only {
+            // Too few disks to decide anything: what a crash left of changes that nobody was promised may be on others.
+            self.possible.check_undecided(&found)?;
+        } else {
+            self.possible.check_after_crash(&found)?;
+        }
         if read_only && !troubled {
             return Err("it opens read-only although every disk is well".to_owned());
         }
         if !read_only && !troubled {
-            let left = leftovers(store.namespace());
-            if let Some(first) = left.into_iter().next() {
+            let (ns, disks) = (store.namespace(), self.rig.disk_count());
+            let left = leftovers(ns).into_iter().next().or_else(|| given_back_and_there(ns, &self.world, disks));
+            if let Some(first) = left {
                 return Err(first);
             }
         }
@@ -248,8 +302,8 @@ impl Swarm {
                 let answer =
                     if waits { applied.and_then(|()| store.namespace().settle_blocking(&op)) } else { applied };
                 let durable = waits && answer.is_ok() && op.lsn() == store.namespace().store().last_commit();
-                self.last = format!("a power cut around {step:?}");
-                (&self.last, answer.is_ok()).hash(&mut self.events);
+                self.now(format!("a power cut around {step:?}"));
+                answer.is_ok().hash(&mut self.events);
                 self.possible.note(&step, &answer, durable)?;
                 if self.world.is_crashed() {
                     break;
@@ -269,10 +323,11 @@ impl Swarm {
     /// The process ends, in good order or not, and starts again.
     fn restart(&mut self, store: Option<OpenStore>, tally: &mut Tally) -> Result<OpenStore, String> {
         tally.count("killed processes", 1);
-        self.last = format!("a restart after {}", self.last);
+        self.now(format!("a restart after {}", self.last()));
         match store {
             Some(store) if self.rng.one_in(2) => {
-                if store.close().is_ok() {
+                let read_only = store.namespace().store().ledger().status().read_only.is_some();
+                if store.close().is_ok() && !read_only {
                     self.possible.all_durable();
                 }
             }
@@ -292,10 +347,87 @@ impl Swarm {
 
     /// The troubled disks are mended or replaced, and the set is healed: from here on any others may fail.
     fn heal(&mut self, store: Option<OpenStore>, tally: &mut Tally) -> Result<OpenStore, String> {
-        drop(store);
+        self.now(format!("healing after {}", self.last()));
+        let running = match store {
+            Some(store) if self.rng.one_in(2) => self.mend_running(store, tally),
+            other => {
+                drop(other);
+                None
+            }
+        };
+        let mut store = match running {
+            Some(store) => store,
+            None => self.mend_stopped(tally)?,
+        };
+        tally.count("heals", 1);
+        let mut report = heal(&store)?;
+        if !aside(store.namespace().store().ledger()).is_empty() {
+            // That an open file is from before its disk was pulled shows when it is used.
+            if !self.take_back(store.namespace().store().ledger(), &[], tally) {
+                drop(store);
+                store = self.mend_stopped(tally)?;
+            }
+            report = heal(&store)?;
+        }
+        let ledger = store.namespace().store().ledger();
+        let pass = |repair: bool| {
+            let (options, on) = (PassOptions::default(), &mut |_: &Progress<'_>| true);
+            let report = if repair { ledger.scrub(&options, on) } else { ledger.verify(&options, on) };
+            report.map_err(|error| format!("it cannot be scrubbed: {error:?}"))
+        };
+        if !report.is_whole() {
+            return Err(format!("a heal with every disk in place leaves {report:?}; {}", states(ledger)));
+        }
+        if self.trouble.was_silent() {
+            // A heal does what is known to be lacking; what nobody could know of is a scrub's.
+            let report = pass(true)?;
+            if !report.is_whole() {
+                return Err(format!("a scrub with every disk in place leaves {report:?}; {}", states(ledger)));
+            }
+        }
+        let scrub = pass(false)?;
+        let bad: u64 = scrub.disks.iter().map(|disk| disk.damaged + disk.missing).sum();
+        if bad + scrub.unreadable_count > 0 {
+            return Err(format!("a scrub after the heal finds {scrub:?}; {}", states(ledger)));
+        }
+        if let Some(disk) = ledger.status().disks.iter().find(|disk| disk.state != DiskState::Active) {
+            return Err(format!("after the heal {} is {}", disk.label, disk.state.word()));
+        }
+        self.trouble.healed();
+        self.check(&store, tally)?;
+        Ok(store)
+    }
+
+    /// Mends the disks under the running store, which takes each of them back; `None` where it has to be stopped for that.
+    fn mend_running(&mut self, store: OpenStore, tally: &mut Tally) -> Option<OpenStore> {
+        let ledger = Arc::clone(store.namespace().store().ledger());
+        let out: Vec<String> = aside(&ledger).into_iter().map(|(_, label)| label).collect();
+        let blank = self.trouble.mend(&self.world, &mut self.rng, Some(&out));
+        (self.take_back(&ledger, &blank, tally) && ledger.status().read_only.is_none()).then_some(store)
+    }
+
+    /// Hands every disk that was set aside in again; whether all of them take part now.
+    fn take_back(&self, ledger: &Ledger, blank: &[String], tally: &mut Tally) -> bool {
+        let known = |label: &String| (0..self.rig.disk_count()).any(|disk| Rig::disk_name(disk) == *label);
+        aside(ledger).into_iter().all(|(place, label)| {
+            let joined = if blank.contains(&label) {
+                ledger.replace_disk(DiskIndex(place as u8), self.world.disk(&label))
+            } else if known(&label) {
+                ledger.rejoin(self.world.disk(&label))
+            } else {
+                // Never seen by this process: a start finds which disk is the one.
+                return false;
+            };
+            tally.count("disks taken back", u64::from(joined.is_ok()));
+            // Else nothing on it says which it is, or the set takes no changes any more.
+            joined.is_ok_and(|joined| joined.written)
+        })
+    }
+
+    /// Mends them while nothing runs, and starts again.
+    fn mend_stopped(&mut self, tally: &mut Tally) -> Result<OpenStore, String> {
         self.world.kill_process();
-        self.last = format!("healing after {}", self.last);
-        self.rig.ledger.adopt_blank = self.trouble.mend(&self.world, &mut self.rng);
+        self.rig.ledger.adopt_blank = !self.trouble.mend(&self.world, &mut self.rng, None).is_empty();
         let mut store = self.open(false, tally)?;
         let missing = self.missing(&store);
         if !missing.is_empty() {
@@ -309,23 +441,6 @@ impl Swarm {
             store = self.open(false, tally)?;
         }
         self.rig.ledger.adopt_blank = false;
-        tally.count("heals", 1);
-        let ledger = store.namespace().store().ledger();
-        let report = ledger
-            .heal(&PassOptions::default(), &mut |_| true)
-            .map_err(|error| format!("it cannot be healed: {error:?}"))?;
-        if !report.is_whole() {
-            return Err(format!("a heal with every disk in place leaves {report:?}"));
-        }
-        let scrub = ledger
-            .verify(&PassOptions::default(), &mut |_| true)
-            .map_err(|error| format!("it cannot be scrubbed: {error:?}"))?;
-        let bad: u64 = scrub.disks.iter().map(|disk| disk.damaged + disk.missing).sum();
-        if bad + scrub.unreadable_count > 0 {
-            return Err(format!("a scrub after the heal finds {scrub:?}"));
-        }
-        self.trouble.healed();
-        self.check(&store, tally)?;
         Ok(store)
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Trouble {
     /// Disks that may be struck until the next heal, at most parity.
     bad: Vec<String>,
     struck: bool,
+    /// Whether something was lost or changed without anybody being told.
+    silent: bool,
     reopen: bool,
     /// Taken earlier, to come back with.
     image: Option<(String, DiskImage)>,
@@ -27,6 +29,7 @@ impl Trouble {
             rng: SimRng::new(seed),
             bad: Vec::new(),
             struck: false,
+            silent: false,
             reopen: false,
             image: None,
             gone: Vec::new(),
@@ -53,6 +56,11 @@ impl Trouble {
         self.struck
     }
 
+    /// Whether some of that could not be known of before every byte is read.
+    pub(crate) fn was_silent(&self) -> bool {
+        self.silent
+    }
+
     /// Whether the last blow shows only after a restart.
     pub(crate) fn needs_reopening(&self) -> bool {
         self.reopen
@@ -65,6 +73,7 @@ impl Trouble {
         let fault = |kind: FaultKind| Fault::new(kind).on(&disk);
         let times = When::Next(1 + rng.below(6));
         let kind = rng.below(18);
+        self.silent |= matches!(kind, 6..=8 | 14);
         let what = match kind {
             0 => planned(world, fault(FaultKind::Fail(DiskErrorKind::Medium)).when(times)),
             1 => planned(world, fault(FaultKind::Fail(DiskErrorKind::Medium)).of(IoOp::Read)),
@@ -127,8 +136,9 @@ impl Trouble {
         }
     }
 
-    /// The operator mends every disk, or puts a blank one in the place of one; whether there is such a one.
-    pub(crate) fn mend(&mut self, world: &SimWorld, rng: &mut SimRng) -> bool {
+    /// The operator mends every disk, or puts a blank one in the place of one: these. Under a running store (`out`: the
+    /// disks it has set aside) only in the place of one that it has no use for.
+    pub(crate) fn mend(&mut self, world: &SimWorld, rng: &mut SimRng, out: Option<&[String]>) -> Vec<String> {
         world.clear_faults();
         let (data, parity) = self.layout;
         for disk in (0..usize::from(data + parity)).map(Rig::disk_name) {
@@ -137,11 +147,11 @@ impl Trouble {
             world.bring_back(&disk);
         }
         self.gone.clear();
-        let mut blank = false;
+        let mut blank = Vec::new();
         for disk in &self.bad {
-            if self.struck && rng.one_in(4) {
+            if self.struck && rng.one_in(4) && out.is_none_or(|out| out.contains(disk)) {
                 world.bring_back_with(disk, &DiskImage::default());
-                blank = true;
+                blank.push(disk.clone());
             }
         }
         blank
@@ -149,7 +159,7 @@ impl Trouble {
 
     /// The set is whole: the next episode strikes others.
     pub(crate) fn healed(&mut self) {
-        self.struck = false;
+        (self.struck, self.silent) = (false, false);
         self.image = None;
         self.draw();
     }

@@ -4,6 +4,7 @@ use strata_namespace::OpenStore;
 use strata_seam::sim::{SimRng, SimWorld, Snapshot};
 
 use super::model::{Model, Seen, seen};
+use super::mover::Across;
 use super::rig::{Layout, Rig, root};
 use super::step::Step;
 
@@ -34,6 +35,11 @@ pub(crate) fn kinds() -> Vec<Step> {
         Step::Chmod(s("f0"), 0o600),
         Step::Collect,
         Step::Heal,
+        Step::Scrub,
+        Step::Checkpoint,
+        Step::Reclaim,
+        Step::PutAcross(s("d1/f0"), 1007, Across::Early),
+        Step::PutAcross(s("f0"), 2011, Across::Fresh),
     ]
 }
 

@@ -1,0 +1,89 @@
+//! The mover as a step of a workload: reclaims of everything, and writers that meet one at its two delicate moments.
+
+use strata_content::{Choice, Content, ContentError, Host, MoverReport};
+use strata_namespace::{Condition, Namespace, ObjectMeta, Op, Result};
+
+use super::rig::{ASIDE, BUCKET};
+use super::step::bytes;
+
+/// When a put whose bytes are in the store already, counted by nobody, meets a reclaim.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Across {
+    /// It found them present before they were condemned, and counts them while the reclaim waits for it.
+    Early,
+    /// It begins after they were condemned, and counts them when they are gone.
+    Fresh,
+}
+
+/// Calls back after each step and while holders from before are there.
+struct Acting<'a> {
+    pace: &'a mut dyn FnMut(&MoverReport) -> bool,
+    wait: &'a mut dyn FnMut() -> bool,
+}
+
+impl Host for Acting<'_> {
+    fn pace(&mut self, _bytes: u64, report: &MoverReport) -> bool {
+        (self.pace)(report)
+    }
+
+    fn wait(&mut self, _holders: usize, _report: &MoverReport) -> bool {
+        (self.wait)()
+    }
+}
+
+/// Ends the segment being written and takes up every one. `pace` may call it off; `wait` is asked while ingests and
+/// readers from before are there.
+pub(crate) fn reclaim(
+    ns: &Namespace,
+    pace: &mut dyn FnMut(&MoverReport) -> bool,
+    wait: &mut dyn FnMut() -> bool,
+) -> Result<MoverReport> {
+    let store = ns.store();
+    store.ledger().begin_segment().map_err(ContentError::from)?;
+    Ok(store.reclaim(Choice::All, &mut Acting { pace, wait })?)
+}
+
+/// See [`Across`]. Whatever becomes of the reclaim, the put is made.
+pub(crate) fn put_across(ns: &Namespace, op: &Op, key: &str, seed: u64, across: Across) -> Result<()> {
+    let content = || -> Result<Content> {
+        let mut ingest = ns.ingest(op, BUCKET)?;
+        ingest.push(&bytes(seed))?;
+        Ok(ingest.finish()?)
+    };
+    let put = |bucket: &str, key: &str, content: Content| -> Result<()> {
+        let (meta, always) = (ObjectMeta::default(), Condition::default());
+        ns.put_object(op, bucket, key.as_bytes(), content, None, meta, &always).map(|_| ())
+    };
+    // The bytes are stored, and nobody counts them any more (unless the tree has them, too).
+    put(ASIDE, "garbage", content()?)?;
+    ns.delete_object(op, ASIDE, b"garbage", &Condition::default())?;
+    while ns.store().collect()? > 0 {}
+    let mut made = None;
+    let mut done = None;
+    let reclaimed = match across {
+        Across::Early => {
+            made = Some(content()?);
+            reclaim(ns, &mut |_| true, &mut || {
+                done = made.take().map(|content| put(BUCKET, key, content));
+                true
+            })
+        }
+        Across::Fresh => {
+            // Somebody from before makes the reclaim wait at the moment when everything is condemned.
+            let mut older = Some(ns.ingest(op, BUCKET)?);
+            let reclaimed = reclaim(ns, &mut |_| true, &mut || {
+                made = content().ok();
+                older = None;
+                true
+            });
+            drop(older.take());
+            reclaimed
+        }
+    };
+    let done = match (done, made) {
+        (Some(done), _) => done,
+        (None, Some(made)) => put(BUCKET, key, made),
+        (None, None) => put(BUCKET, key, content()?),
+    };
+    done.and(reclaimed.map(|_| ()))
+}
