@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use strata_namespace::{Attr, Op, Pin};
+use strata_namespace::{Attr, Op, Pin, ReadAhead};
 use strata_seam::Ino;
 
 use crate::attr::{access_of_open, is_sync};
@@ -28,6 +28,8 @@ pub(crate) struct OpenFile {
     node: Option<Arc<Node>>,
     /// Keeps it on its content.
     pin: Arc<Pin>,
+    /// What it read so far, for reading ahead.
+    ahead: ReadAhead,
 }
 
 impl OpenFile {
@@ -126,7 +128,15 @@ impl MountDoor {
             }
         };
         let writable = access_of_open(flags).write;
-        let file = OpenFile { ino, who, writable, wrote: AtomicBool::new(made || truncated), node, pin };
+        let file = OpenFile {
+            ino,
+            who,
+            writable,
+            wrote: AtomicBool::new(made || truncated),
+            node,
+            pin,
+            ahead: ReadAhead::default(),
+        };
         Ok(Some(Opened { handle: self.files.insert(file), keep_cache, attr_stale, direct: false }))
     }
 
@@ -134,7 +144,15 @@ impl MountDoor {
     fn direct_handle(&self, who: Identity, ino: Ino, flags: i32, truncated: bool) -> Opened {
         let writable = access_of_open(flags).write;
         let pin = self.ns.pin(ino);
-        let file = OpenFile { ino, who, writable, wrote: AtomicBool::new(truncated), node: None, pin };
+        let file = OpenFile {
+            ino,
+            who,
+            writable,
+            wrote: AtomicBool::new(truncated),
+            node: None,
+            pin,
+            ahead: ReadAhead::default(),
+        };
         Opened { handle: self.files.insert(file), keep_cache: true, attr_stale: false, direct: true }
     }
 
@@ -210,7 +228,7 @@ impl MountDoor {
         len: usize,
     ) -> Result<impl AsRef<[u8]> + use<>, Refusal> {
         let file = self.files.get(handle).ok_or(Refusal(libc::EBADF))?;
-        let data = self.ns.read_pinned(&self.callers.op(who), &file.pin, offset, len)?;
+        let data = self.ns.read_pinned_ahead(&self.callers.op(who), &file.pin, &file.ahead, offset, len)?;
         self.metrics.read(data.len());
         Ok(data)
     }

@@ -44,6 +44,12 @@ impl BlockCache {
         self.blocks.get(key)
     }
 
+    /// Whether the block is here; counts as no use of it.
+    #[must_use]
+    pub fn contains(&self, key: &BlockKey) -> bool {
+        self.blocks.contains_key(key)
+    }
+
     /// Offers a block; the cache may decline it.
     pub fn insert(&self, key: BlockKey, block: Bytes) {
         self.blocks.insert(key, block);

@@ -3,6 +3,7 @@
 //! Start with [`Store`]: reading needs no lock, writing goes through [`Store::transact`]. A stream comes in through
 //! [`Ingest`], becomes [`Content`], gets an owner by [`Tx::attach`], and is read back by a [`Reader`].
 
+mod ahead;
 mod audit;
 mod cell;
 mod checkpoint;
@@ -20,6 +21,7 @@ mod tree;
 mod tx;
 mod watch;
 
+pub use ahead::ReadAhead;
 pub use audit::{Audit, ChunkFault, FAULTS_MAX, Scope, Tallies};
 pub use cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
 pub use checkpoint::{Checkpoint, CheckpointReport, RestoreError, Restored, Taken};

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use strata_chunk::{Item, Node, Source};
+use strata_ledger::Location;
 use strata_seam::ChunkId;
 
+use crate::ahead::ReadAhead;
 use crate::error::{ContentError, Result};
 use crate::guard::Guard;
 use crate::store::Store;
@@ -80,6 +82,43 @@ impl Reader {
         let range = self.clip(offset, len);
         let complete = self.gather(&self.items, range, true, &mut out, 0).ok()?;
         complete.then(|| join(out))
+    }
+
+    /// Before a read of this range: where `ahead` finds the reader going on in sequence, the disks begin to bring in what
+    /// it will ask for next.
+    pub fn look_ahead(&self, ahead: &ReadAhead, offset: u64, len: usize) {
+        let Some(range) = ahead.note(offset, len as u64) else { return };
+        let range = range.start.min(self.len)..range.end.min(self.len);
+        // A hint: what is damaged or gone tells the read.
+        let _ = self.announce(&self.items, range, &mut None, 0);
+    }
+
+    /// Announces the blocks of `range` that are not in memory, each once; `last` is the one announced before.
+    fn announce(&self, items: &[Item], range: Range<u64>, last: &mut Option<Location>, depth: usize) -> Result<()> {
+        let mut start = 0;
+        for item in items {
+            let end = start + item.len;
+            let (from, to) = (range.start.max(start), range.end.min(end));
+            if from < to {
+                match item.source {
+                    Source::Chunk { id, .. } => {
+                        let cold = self.store.cold_location(&id).filter(|location| *last != Some(*location));
+                        if let Some(location) = cold {
+                            self.store.ledger.will_read(&location);
+                            *last = Some(location);
+                        }
+                    }
+                    Source::Page { id, .. } if depth < DEPTH_MAX => {
+                        if let Some(node) = self.page(&id, false)? {
+                            self.announce(node.items(), from - start..to - start, last, depth + 1)?;
+                        }
+                    }
+                    Source::Page { .. } | Source::Hole => {}
+                }
+            }
+            start = end;
+        }
+        Ok(())
     }
 
     /// The next data (`true`) or hole (`false`) at or behind `offset`, for `SEEK_DATA` and `SEEK_HOLE`; the end of the

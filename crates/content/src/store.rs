@@ -266,10 +266,15 @@ impl Store {
         }
     }
 
+    /// Where the block of a chunk would be read from, if it is neither in memory nor on its way to the ledger.
+    pub(crate) fn cold_location(&self, id: &ChunkId) -> Option<strata_ledger::Location> {
+        let location = self.place(id).ok()??.location;
+        (!self.cache.contains(&block_key(&location))).then_some(location)
+    }
+
     /// The chunk at a place.
     fn chunk_at(&self, id: &ChunkId, place: &Place, memory_only: bool) -> Result<Option<Bytes>> {
-        let offset = if planted(Bug::CacheKeyTooShort) { 0 } else { place.location.offset };
-        let key = BlockKey { segment: place.location.segment, sector: place.location.sector, offset };
+        let key = block_key(&place.location);
         let block = match self.cache.get(&key) {
             Some(block) => block,
             None if memory_only => return Ok(None),
@@ -307,6 +312,11 @@ impl Store {
     pub fn durable(&self) -> Lsn {
         self.ledger.durable()
     }
+}
+
+fn block_key(location: &strata_ledger::Location) -> BlockKey {
+    let offset = if planted(Bug::CacheKeyTooShort) { 0 } else { location.offset };
+    BlockKey { segment: location.segment, sector: location.sector, offset }
 }
 
 /// The plain bytes of a block as it was stored.

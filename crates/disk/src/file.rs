@@ -5,10 +5,11 @@
 //! Where the file system refuses direct I/O the descriptor is `O_DSYNC` alone. The kernel keeps both coherent: a direct
 //! write first writes back and then drops the cached pages of its range.
 
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{Mode, OFlags, Stat};
+use rustix::fs::{Advice, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 use strata_seam::{DiskError, DiskErrorKind, DiskFile, SECTOR_LEN, WriteMode};
 
@@ -136,6 +137,13 @@ impl DiskFile for OpenFile {
             }
         }
         Ok(())
+    }
+
+    fn will_read(&self, offset: u64, len: u64) {
+        // A hint: a file system that does not take it reads later.
+        if let Some(len) = NonZeroU64::new(len) {
+            let _ = rustix::fs::fadvise(&self.buffered, offset, Some(len), Advice::WillNeed);
+        }
     }
 
     fn write_at(&self, offset: u64, data: &[u8], mode: WriteMode) -> Result<(), DiskError> {

@@ -370,6 +370,12 @@ impl Ledger {
         self.shared.set.read(location)
     }
 
+    /// Says that [`Ledger::read`] of `location` will follow soon: the disks begin to bring it in meanwhile. Waits for
+    /// nothing.
+    pub fn will_read(&self, location: &Location) {
+        self.shared.set.will_read(location);
+    }
+
     /// Every segment that some disk has a file of, the one being written and one made ahead included, but for those that
     /// [`free_all_but`](Self::free_all_but) gave back last.
     #[must_use]

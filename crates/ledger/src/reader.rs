@@ -46,6 +46,22 @@ impl Set {
         Err(corrupt("a block fails its check and too few of the other disks have what it could be rebuilt from"))
     }
 
+    /// Lets the disks bring in the bytes at `location`, as far as they are to be read from there.
+    pub(crate) fn will_read(&self, location: &Location) {
+        if location.shard_len == 0 {
+            return;
+        }
+        let base = layout::byte_of(location.sector) + u64::from(layout::header_len(location.shard_len));
+        for (shard, columns, _) in Self::parts(location) {
+            let disk = layout::disk_of(shard, location.segment, location.sector, self.disks());
+            // Locations come from the index; one that no stripe can have is refused when it is read.
+            let Some(member) = self.members.get(disk).filter(|member| !member.meter.is_around()) else { return };
+            if let Ok(file) = member.file(location.segment) {
+                file.will_read(base + u64::from(columns.start), u64::from(columns.end - columns.start));
+            }
+        }
+    }
+
     /// The parts of the location by shard: shard, columns, where they go.
     fn parts(location: &Location) -> impl Iterator<Item = (usize, Range<u32>, Range<usize>)> {
         let (shard_len, from, len) = (location.shard_len, location.offset, location.len);

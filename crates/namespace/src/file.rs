@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Condvar, Mutex};
-use strata_content::Reader;
+use strata_content::{ReadAhead, Reader};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Timestamp};
 
@@ -362,12 +362,32 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Stale`], [`ErrorKind::Corrupt`] and those of the disks; never wrong bytes.
     pub fn read(&self, op: &Op, ino: Ino, offset: u64, len: usize) -> Result<Bytes> {
+        self.read_in_sequence(op, ino, None, offset, len)
+    }
+
+    /// [`Namespace::read`] for a handle that knows what it read before, if it does.
+    pub(crate) fn read_in_sequence(
+        &self,
+        op: &Op,
+        ino: Ino,
+        ahead: Option<&ReadAhead>,
+        offset: u64,
+        len: usize,
+    ) -> Result<Bytes> {
         let len = len.min(READ_LEN_MAX);
+        let look_ahead = |reader: &Reader| {
+            if let Some(ahead) = ahead {
+                reader.look_ahead(ahead, offset, len);
+            }
+        };
         let Some(file) = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire)) else {
-            return Ok(self.reader(op, ino)?.read(offset, len)?);
+            let reader = self.reader(op, ino)?;
+            look_ahead(&reader);
+            return Ok(reader.read(offset, len)?);
         };
         let state = file.state.lock();
         let reader = self.reader(op, ino)?;
+        look_ahead(&reader);
         state.read(&reader, offset, len, |offset, len| Ok(reader.read(offset, len)?))
     }
 

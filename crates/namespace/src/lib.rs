@@ -55,7 +55,8 @@ pub use pin::Pin;
 pub use repair::{LOST_AND_FOUND, RepairStep, Repaired, repair, repair_plan, unreadable_chunks};
 pub use service::{Health, LOCKS_MAX};
 pub use strata_content::{
-    Content, ContentError, Ingest, Intake, MoverReport, MoverStatus, Phase, Reader, StoreSettings as ContentSettings,
+    Content, ContentError, Ingest, Intake, MoverReport, MoverStatus, Phase, ReadAhead, Reader,
+    StoreSettings as ContentSettings,
 };
 pub use truth::{TruthReport, compare_index};
 pub use types::*;

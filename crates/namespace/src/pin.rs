@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use strata_content::Tx;
+use strata_content::{ReadAhead, Tx};
 use strata_seam::Ino;
 
 use crate::error::{ErrorKind, Result};
@@ -144,6 +144,15 @@ impl Namespace {
     /// Those of [`Namespace::read`].
     pub fn read_pinned(&self, op: &Op, pin: &Pin, offset: u64, len: usize) -> Result<Bytes> {
         self.of_pinned(op, pin, |ino| self.read(op, ino, offset, len))
+    }
+
+    /// The same through a handle, whose earlier reads are in `ahead`: while they follow one another, the disks bring in
+    /// what comes next.
+    ///
+    /// # Errors
+    /// Those of [`Namespace::read`].
+    pub fn read_pinned_ahead(&self, op: &Op, pin: &Pin, ahead: &ReadAhead, offset: u64, len: usize) -> Result<Bytes> {
+        self.of_pinned(op, pin, |ino| self.read_in_sequence(op, ino, Some(ahead), offset, len))
     }
 
     /// [`Namespace::seek`] in the pinned content.

@@ -145,6 +145,10 @@ pub trait DiskFile: Send + Sync {
     /// [`DiskErrorKind::ShortRead`] when the file ends before `offset + buf.len()`, and the general ones.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DiskError>;
 
+    /// Says that a range will be read soon, so that the device can begin to bring it in. Waits for nothing and promises
+    /// nothing; reads of what was never announced are as good.
+    fn will_read(&self, _offset: u64, _len: u64) {}
+
     /// Writes all of `data` at `offset`, within the file's length.
     ///
     /// # Errors
