@@ -10,11 +10,15 @@ use crate::content::{Corpus, Random};
 /// Files in one folder of the tree.
 const FILES_PER_FOLDER: usize = 40;
 
-/// Makes a tree of `files` files of program text in `at`: mostly small, a few of 100 KiB and more, 12 KiB on average.
+/// Mean size of a file where none is asked for, in bytes: what the mix below comes to.
+pub(crate) const MEAN_BYTES: u64 = 11_287;
+
+/// Makes a tree of `files` files of program text in `at`: mostly small, one in 40 about thirteen times the mean, `mean_bytes`
+/// on average.
 ///
 /// # Errors
 /// That something could not be written.
-pub(crate) fn make(at: &Path, files: usize, corpus: &Corpus) -> Result<()> {
+pub(crate) fn make(at: &Path, files: usize, mean_bytes: u64, corpus: &Corpus) -> Result<()> {
     let mut random = Random::new(1);
     for number in 0..files {
         let folder = at.join(format!("folder{:03}", number / FILES_PER_FOLDER));
@@ -26,7 +30,7 @@ pub(crate) fn make(at: &Path, files: usize, corpus: &Corpus) -> Result<()> {
             1..=10 => 10_000 + random.below(20_000),
             _ => 500 + random.below(6_000),
         };
-        let mut text = vec![0; bytes as usize];
+        let mut text = vec![0; (bytes * mean_bytes / MEAN_BYTES) as usize];
         corpus.fill(&mut text, random.next() as usize);
         std::fs::write(folder.join(format!("source{number:05}.rs")), text)?;
     }

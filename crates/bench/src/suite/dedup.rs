@@ -53,7 +53,7 @@ impl Thing {
         std::fs::create_dir_all(at)?;
         let bytes = if quick { 4 * MIB } else { 128 * MIB };
         match self {
-            Self::SourceTree => tree::make(at, if quick { 300 } else { 6_000 }, corpus),
+            Self::SourceTree => tree::make(at, if quick { 300 } else { 6_000 }, tree::MEAN_BYTES, corpus),
             Self::TarFile => {
                 Self::SourceTree.make(&at.with_file_name("tree"), quick, corpus)?;
                 pack(at)
