@@ -5,7 +5,7 @@ DISKS ?= 6
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && echo 'sudo -E env PATH="$$PATH"'; })
 
-.PHONY: run build test test-plain test-root test-clients lint
+.PHONY: run build test test-plain test-root test-clients prove prove-full lint
 
 # Serves six folders below ./data as a 4+2 set, mounts them on ./data/mnt and prints the doors.
 run: build
@@ -43,6 +43,19 @@ ifeq ($(NEXTEST),yes)
 else
 	cargo test --package strata-server --locked -- --nocapture clients::
 endif
+
+# The rows of docs/reliability.md: a sample of each in about three minutes, and all that a release must pass in hours.
+# Results are left in target/prove. A full run that was stopped goes on where it ended when it is called again.
+PROVE := cargo run --release --locked --quiet --package strata-harness --features planted-bugs --
+ROWS ?= loss crash iofail swarm corrupt sled replace planted
+
+prove:
+	cargo build --release --locked --bin strata
+	$(PROVE) all --short --out target/prove
+
+prove-full:
+	for row in $(filter-out planted,$(ROWS)); do $(PROVE) $$row --full --add --out target/prove || exit 1; done
+	$(PROVE) planted --full --out target/prove
 
 lint:
 	cargo fmt --all --check

@@ -1,4 +1,7 @@
 //! Many independent cases on a few threads: counted, timed, and every panic turned into a violation.
+//!
+//! Cases are taken in the order of their numbers, so a run that its time ended can be gone on with at the first case that
+//! was not run.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,10 +36,14 @@ impl Tally {
     }
 }
 
-/// Runs the cases `0 .. count` on the row's threads until all are done or its time is over, and returns what they
-/// counted. A violation is replayed by the row's name and what `replay` says of the case.
-///
-/// With `--case`, that one case runs alone.
+/// Which cases `--case` asks for: one by its name, or all whose name begins so.
+fn wanted(case: Option<&str>, name: &str) -> bool {
+    case.is_none_or(|case| case.strip_suffix('*').map_or(case == name, |start| name.starts_with(start)))
+}
+
+/// Runs the cases `0 .. count` on the row's threads (from where the run before ended, if this one adds to it) until all
+/// are done or its time is over, and returns what they counted. A violation is replayed by the row's name and what
+/// `replay` says of the case.
 pub(crate) fn run(
     options: &Options,
     report: &mut Report,
@@ -44,9 +51,8 @@ pub(crate) fn run(
     replay: impl Fn(u64) -> String + Sync,
     case: impl Fn(u64, &mut Tally) + Sync,
 ) -> Tally {
-    let only = options.case.as_deref().and_then(|case| (0..count).find(|number| replay(*number) == case));
-    let (first, count) = only.map_or((0, count), |number| (number, number + 1));
-    let (next, total, shared) = (AtomicU64::new(first), Mutex::new(Tally::default()), Mutex::new(report));
+    let (next, left) = (AtomicU64::new(report.first_case), AtomicU64::new(count.max(report.first_case)));
+    let (total, shared) = (Mutex::new(Tally::default()), Mutex::new(report));
     let work = || {
         let mut tally = Tally::default();
         loop {
@@ -54,8 +60,12 @@ pub(crate) fn run(
             if number >= count {
                 break;
             }
+            if options.case.is_some() && !wanted(options.case.as_deref(), &replay(number)) {
+                continue;
+            }
             if shared.lock().out_of_time() {
                 shared.lock().set_cut_short();
+                left.fetch_min(number, Ordering::Relaxed);
                 break;
             }
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| case(number, &mut tally))) {
@@ -71,5 +81,17 @@ pub(crate) fn run(
         tally.counts.into_iter().for_each(|(what, by)| total.count(what, by));
     };
     std::thread::scope(|scope| (0..options.threads()).for_each(|_| drop(scope.spawn(work))));
+    shared.into_inner().next_case = left.into_inner();
     total.into_inner()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_asked_for_by_its_name_or_by_how_its_name_begins() {
+        assert!(wanted(None, "log-3") && wanted(Some("log-3"), "log-3") && wanted(Some("log-*"), "log-3"));
+        assert!(!wanted(Some("log-3"), "log-31") && !wanted(Some("log-*"), "store-3"));
+    }
 }

@@ -39,12 +39,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Add this run to the result in DIR, made with other seeds: counts are added up, and goals are for all together
+    /// Add this run to the result in DIR: counts are added up, and goals are for all together. An outside row takes
+    /// another seed; a simulated one the same, and goes on with the case at which it ended
     #[arg(long, requires = "out")]
     pub(crate) add: bool,
 
-    /// Run this one case only, as printed with a violation
-    #[arg(long, value_name = "CASE")]
+    /// Run this one case only, as printed with a violation; `log-*` runs all whose name begins so
+    #[arg(long, value_name = "CASE", conflicts_with = "add")]
     pub(crate) case: Option<String>,
 
     /// Switch this bug on, and end at the first violation (used by row `planted`)

@@ -36,8 +36,19 @@ mod on {
     use crate::options::Options;
     use crate::report::Report;
 
-    /// Rows that look for a bug, the quickest first, and how many seconds each may take.
-    const ROWS: [(&str, u64); 5] = [("swarm", 40), ("crash", 60), ("corrupt", 40), ("iofail", 60), ("loss", 60)];
+    /// What looks for a bug: a row, which of its cases, and the seconds it may take. What is quick to find most comes
+    /// first; each then goes deeper into what only it can see.
+    const HUNTS: [(&str, Option<&str>, u64); 9] = [
+        ("swarm", None, 8),
+        ("crash", Some("log-*"), 15),
+        ("sled", None, 8),
+        ("replace", None, 10),
+        ("corrupt", None, 20),
+        ("iofail", None, 30),
+        ("crash", Some("store-*"), 40),
+        ("loss", None, 30),
+        ("swarm", None, 120),
+    ];
 
     pub(crate) fn plant(name: &str) -> Result<()> {
         let bug = Bug::ALL.iter().find(|bug| bug.name() == name);
@@ -83,10 +94,11 @@ mod on {
 
     /// The row that notices the bug, and what it says.
     fn hunt(options: &Options, bug: Bug) -> Result<Option<(&'static str, String)>> {
-        for (row, seconds) in ROWS {
+        for (row, case, seconds) in HUNTS {
             let program = std::env::current_exe().context("where this program is")?;
             let mut child = Command::new(program);
-            child.args([row, "--short", "--plant", bug.name(), "--seconds", &seconds.to_string()]);
+            child.args([row, "--full", "--plant", bug.name(), "--seconds", &seconds.to_string()]);
+            child.args(case.iter().flat_map(|case| ["--case", *case]));
             child.args(["--seed", &options.seed.to_string(), "--threads", &options.threads().to_string()]);
             let ended = child.stdin(Stdio::null()).output().context("a process for the planted bug")?;
             let said = String::from_utf8_lossy(&ended.stderr).into_owned();

@@ -89,6 +89,12 @@ pub(crate) struct Report {
     /// The program that is driven, in the words of [`Run::program`].
     #[serde(skip)]
     pub(crate) program: String,
+    /// Where this run begins, in a row of numbered cases.
+    #[serde(skip)]
+    pub(crate) first_case: u64,
+    /// The first case that was not run.
+    #[serde(skip)]
+    pub(crate) next_case: u64,
     #[serde(skip)]
     earlier: Earlier,
     #[serde(skip)]
@@ -116,6 +122,8 @@ impl Report {
             times: BTreeMap::new(),
             runs: Vec::new(),
             program: String::new(),
+            first_case: 0,
+            next_case: 0,
             earlier: Earlier::default(),
             clock: SystemClock::new(),
             deadline: options.seconds.map(|seconds| seconds as f64),
@@ -123,17 +131,19 @@ impl Report {
         }
     }
 
-    /// Adds this run to what the result file in `folder` holds. To be called before anything is found.
+    /// Adds this run to what the result file in `folder` holds: one of other seeds, or of `numbered` cases of the same
+    /// seed, which it then goes on with. To be called before anything is found.
     ///
     /// # Errors
     /// That file cannot be added to.
-    pub(crate) fn add_to(&mut self, folder: &Path) -> Result<()> {
-        self.earlier = Earlier::read(&self.path(folder), self.seed)?;
+    pub(crate) fn add_to(&mut self, folder: &Path, numbered: bool) -> Result<()> {
+        self.earlier = Earlier::read(&self.path(folder), self.seed, numbered)?;
+        self.first_case = self.earlier.runs.last().map_or(0, |run| run.next_case);
         self.violations.clone_from(&self.earlier.violations);
         self.violation_count = self.earlier.violation_count;
         self.times.clone_from(&self.earlier.times);
         self.runs.clone_from(&self.earlier.runs);
-        self.runs.push(Run { seed: self.seed, seconds: 0.0, program: String::new() });
+        self.runs.push(Run { seed: self.seed, seconds: 0.0, program: String::new(), next_case: self.first_case });
         Ok(())
     }
 
@@ -218,6 +228,7 @@ impl Report {
         if let Some(run) = self.runs.last_mut() {
             run.seconds = self.seconds;
             run.program.clone_from(&self.program);
+            run.next_case = self.next_case;
             self.seconds = self.runs.iter().map(|run| run.seconds).sum();
         }
     }

@@ -51,12 +51,13 @@ pub(crate) fn report_of(row: &Row, options: &Options) -> Result<Report> {
     println!("{} {} --{} --seed {}: {}", row.id, row.name, options.size_word(), options.seed, row.about);
     let mut report = Report::new(row, options);
     if let Some(folder) = options.out.as_deref().filter(|_| options.add) {
+        let numbered = sim::ROWS.iter().any(|known| known.name == row.name);
         ensure!(
-            outside::SAMPLED.contains(&row.name),
+            numbered || outside::SAMPLED.contains(&row.name),
             "row {} runs all of its cases at once: there is nothing to add to",
             row.name
         );
-        report.add_to(folder)?;
+        report.add_to(folder, numbered)?;
     }
     let ended = catch_unwind(AssertUnwindSafe(|| (row.run)(options, &mut report)));
     match ended {

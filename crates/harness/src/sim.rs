@@ -11,6 +11,7 @@ mod mover;
 mod replace;
 mod rig;
 mod sled;
+mod states;
 mod step;
 mod swarm;
 mod trouble;
@@ -21,3 +22,70 @@ use crate::row::Row;
 /// The rows, in the order of the table.
 pub(crate) const ROWS: &[Row] =
     &[loss::ROW, crash::ROW, iofail::ROW, swarm::ROW, corrupt::ROW, sled::ROW, replace::ROW];
+
+#[cfg(test)]
+mod tests {
+    //! Each row in a form that takes seconds: that it runs, finds something to do and finds nothing wrong.
+
+    use clap::Parser;
+
+    use crate::options::Options;
+    use crate::row;
+
+    fn kept(name: &str) {
+        let options = Options::parse_from(["strata-harness", name, "--short", "--seconds", "4", "--threads", "1"]);
+        let report = row::named(name).and_then(|row| row::report_of(row, &options)).expect("it runs");
+        assert!(report.kept(), "{:?}", report.violations);
+        assert!(report.figures.first().is_some_and(|figure| figure.value > 0.0), "{:?}", report.figures);
+    }
+
+    #[test]
+    fn loss_of_disks() {
+        kept("loss");
+    }
+
+    #[test]
+    fn power_cuts() {
+        kept("crash");
+    }
+
+    #[test]
+    fn failing_io() {
+        kept("iofail");
+    }
+
+    #[test]
+    fn simulated_stores() {
+        kept("swarm");
+    }
+
+    #[test]
+    fn corruption() {
+        kept("corrupt");
+    }
+
+    #[test]
+    fn damaged_indexes() {
+        kept("sled");
+    }
+
+    #[test]
+    fn replaced_disks() {
+        kept("replace");
+    }
+
+    #[test]
+    fn a_run_that_adds_to_another_goes_on_where_it_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().to_str().expect("a name");
+        let run = |seconds: &str| {
+            let options = ["strata-harness", "crash", "--add", "--out", out, "--threads", "1", "--seconds", seconds];
+            row::named("crash").and_then(|row| row::report_of(row, &Options::parse_from(options))).expect("it runs")
+        };
+        let first = run("1");
+        let second = run("2");
+        assert!(first.next_case > 0 && second.first_case == first.next_case && second.next_case > first.next_case);
+        assert!(second.figures[0].value > first.figures[0].value, "{:?} {:?}", first.figures, second.figures);
+        assert_eq!(second.runs.len(), 2);
+    }
+}

@@ -22,6 +22,9 @@ pub(crate) struct Run {
     pub(crate) seconds: f64,
     /// The program that was driven: the first bytes of its BLAKE3 hash; empty where none was.
     pub(crate) program: String,
+    /// In a row of numbered cases the first one that was not run; zero in others.
+    #[serde(default)]
+    pub(crate) next_case: u64,
 }
 
 /// The part of a result file that runs add to.
@@ -40,8 +43,9 @@ impl Earlier {
     /// What is in the result file at `path`; nothing where there is none.
     ///
     /// # Errors
-    /// It cannot be read, was not made to be added to, or already holds the run of `seed`.
-    pub(super) fn read(path: &Path, seed: u64) -> Result<Self> {
+    /// It cannot be read, was not made to be added to, or already holds the run of `seed`; where cases are `numbered`, one
+    /// of another seed.
+    pub(super) fn read(path: &Path, seed: u64, numbered: bool) -> Result<Self> {
         let text = match fs::read_to_string(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             other => other.with_context(|| format!("{} cannot be read", path.display()))?,
@@ -49,6 +53,15 @@ impl Earlier {
         let earlier: Self =
             serde_json::from_str(&text).with_context(|| format!("{} is no result to add to", path.display()))?;
         ensure!(!earlier.runs.is_empty(), "{} was not made with --add; move it away first", path.display());
+        if numbered {
+            let alike = earlier.runs.iter().all(|run| run.seed == seed);
+            ensure!(
+                alike,
+                "{} is of another seed than {seed}; cases are gone on with under the same one",
+                path.display()
+            );
+            return Ok(earlier);
+        }
         let known = earlier.runs.iter().any(|run| run.seed == seed);
         ensure!(!known, "{} already holds a run of seed {seed}; give another with --seed", path.display());
         Ok(earlier)

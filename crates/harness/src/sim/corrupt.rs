@@ -7,7 +7,7 @@ use anyhow::Result;
 use strata_ledger::{DiskState, PassOptions};
 use strata_seam::sim::{DiskImage, SimRng, SimWorld};
 
-use super::layout::{Target, frames, superblock};
+use super::layout::{Target, WHOLE_FRAME, frames, superblock};
 use super::model::{Seen, difference, seen};
 use super::mover::reclaim;
 use super::rig::{Layout, Rig, violations};
@@ -123,6 +123,8 @@ impl Batch {
             chosen.insert(self.below(disks));
         }
         let mut hit: Vec<(usize, Target, Vec<u8>)> = Vec::new();
+        // Of more than parity covers, one may also be away.
+        let away = if beyond && count > 1 && self.rng.one_in(3) { chosen.pop_first() } else { None };
         for disk in chosen {
             let fields = &self.structures[disk][structure.min(self.structures[disk].len() - 1)];
             // A small field is as likely as a large one.
@@ -134,13 +136,14 @@ impl Batch {
         if hit.is_empty() {
             return;
         }
+        let beyond = beyond && hit.len() + usize::from(away.is_some()) > parity;
+        if let Some(disk) = away.filter(|_| beyond) {
+            world.vanish(&Rig::disk_name(disk));
+        }
         tally.count("corruptions", 1);
         tally.count("places", hit.len() as u64);
-        let checked = if beyond && hit.len() > parity {
-            self.check_beyond(&world, &hit, tally)
-        } else {
-            self.check(&world, &hit, damage, tally)
-        };
+        let checked =
+            if beyond { self.check_beyond(&world, &hit, tally) } else { self.check(&world, &hit, damage, tally) };
         if let Err(wrong) = checked {
             let places =
                 hit.iter().map(|(disk, target, _)| format!("disk {disk} {} at {}", target.what, target.offset));
@@ -153,13 +156,25 @@ impl Batch {
     fn damage(&mut self, world: &SimWorld, disk: usize, target: &Target, damage: Damage) -> Option<Vec<u8>> {
         let name = Rig::disk_name(disk);
         let file = world.peek(&name, &target.file)?;
-        let len = (target.len as usize).min(4096);
+        let whole = target.what == WHOLE_FRAME && target.len <= 64 << 10;
+        let len = if whole { target.len as usize } else { (target.len as usize).min(4096) };
         // Anywhere in a long place.
         let from = target.offset as usize + self.below(target.len as usize - len + 1);
         let before = file[from..from + len].to_vec();
         let other = {
+            // A frame changes places with another of its length, anything else with what lies some sectors apart.
+            let alike = self.structures[disk].iter().filter_map(|fields| fields.first());
+            let alike = alike.filter(|other| other.what == WHOLE_FRAME && other.len == target.len);
+            let alike: Vec<usize> = alike
+                .filter(|other| whole && other.file == target.file && other.offset != target.offset)
+                .map(|other| other.offset as usize)
+                .collect();
             let shift = 4096 * (1 + self.below(8));
-            let place = if from >= shift { from - shift } else { (from + shift).min(file.len() - len) };
+            let place = match alike.len() {
+                0 if from >= shift => from - shift,
+                0 => (from + shift).min(file.len() - len),
+                count => alike[self.below(count)],
+            };
             (place, file[place..place + len].to_vec())
         };
         match damage {

@@ -7,6 +7,9 @@ const SECTOR: usize = 4096;
 /// The first bytes of a frame.
 const MAGIC: [u8; 8] = [0x67, 0x4f, 0x5d, 0x0a, 0xde, 0x35, 0x1b, 0xb3];
 
+/// Name of a frame in all its length.
+pub(crate) const WHOLE_FRAME: &str = "whole frame";
+
 /// A place on a disk that means something.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Target {
@@ -111,7 +114,9 @@ fn frame(file: &str, bytes: &[u8], at: usize) -> (Vec<Target>, usize) {
     let table_len = 4 * shard_len.div_ceil(4096);
     let head = 128 + table_len.next_multiple_of(64);
     let target = |what, offset: u64, len| Target { what, file: file.to_owned(), offset: at as u64 + offset, len };
-    let mut targets: Vec<_> = HEADER.iter().map(|(what, offset, len)| target(what, *offset, *len)).collect();
+    let whole_len = (head + shard_len).next_multiple_of(SECTOR as u64);
+    let mut targets = vec![target(WHOLE_FRAME, 0, whole_len)];
+    targets.extend(HEADER.iter().map(|(what, offset, len)| target(what, *offset, *len)));
     targets.push(target("frame table", 128, table_len));
     if shard >= data {
         targets.push(target("parity", head, shard_len));
@@ -130,5 +135,5 @@ fn frame(file: &str, bytes: &[u8], at: usize) -> (Vec<Target>, usize) {
             }
         }
     }
-    (targets, ((head + shard_len) as usize).next_multiple_of(SECTOR))
+    (targets, whole_len as usize)
 }

@@ -1,7 +1,8 @@
 //! The ledger alone under power cuts: appends of all sizes and classes, waits, syncs and rolls over tiny segments.
 //!
 //! Far more states a second than a whole store gives, with a check to the point: what is replayed is a prefix of what was
-//! appended, byte for byte, with everything acknowledged in it.
+//! appended, byte for byte, with everything acknowledged in it. In half of the workloads the process is killed before and
+//! whoever reads the log then was told it; and lost disks come back after others went on without them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -55,8 +56,9 @@ fn sample(seed: u64, number: u64) -> Append {
     Append { blocks, commit, relaxed: rng.one_in(2) }
 }
 
-/// Appends and waits until done or until the ledger fails; the last number known to be durable.
-fn work(ledger: &Ledger, seed: u64, from: u64) -> Lsn {
+/// Appends and waits until done or until the ledger fails; the last number known to be durable. `settle` says whether it
+/// may end by a sync.
+fn work(ledger: &Ledger, seed: u64, from: u64, settle: bool) -> Lsn {
     let mut rng = SimRng::new(seed ^ from << 40);
     let mut durable = Lsn(0);
     for number in from..from + APPENDS {
@@ -77,7 +79,7 @@ fn work(ledger: &Ledger, seed: u64, from: u64) -> Lsn {
         }
         durable = durable.max(ledger.durable());
     }
-    if rng.one_in(2) && ledger.sync().is_ok() {
+    if settle && rng.one_in(2) && ledger.sync().is_ok() {
         durable = ledger.durable();
     }
     durable
@@ -99,7 +101,23 @@ pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, t
     let mut done: HashSet<(u64, Lsn)> = HashSet::new();
     let run = |world: &SimWorld| match open(layout, world) {
         Err(_) => Lsn(base),
-        Ok((ledger, _)) => work(&ledger, seed, base + 1).max(Lsn(base)),
+        Ok((ledger, _)) if seed.is_multiple_of(2) => work(&ledger, seed, base + 1, true).max(Lsn(base)),
+        Ok((ledger, _)) => {
+            let durable = work(&ledger, seed, base + 1, false).max(Lsn(base));
+            drop(ledger);
+            if world.is_crashed() {
+                return durable;
+            }
+            // Nothing of what the operating system has is lost, and the next process takes it for what it is.
+            world.kill_process();
+            // A set that takes no writes decides nothing: what it shows may be less later.
+            match open(layout, world) {
+                Ok((ledger, replayed)) if ledger.status().read_only.is_none() => {
+                    durable.max(Lsn(replayed.len() as u64))
+                }
+                _ => durable,
+            }
+        }
     };
     let cuts = explore_crashes(&world, Submission::DisksInParallel, 0..choices, run, |world, durable, state| {
         let lost = lost_disks(layout, &state);
@@ -110,13 +128,13 @@ pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, t
         }
         distinct.lock().insert(hash ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         tally.count("lost", u64::from(!lost.is_empty()));
-        let checked = check(layout, world, seed, *durable).and_then(|end| {
+        let checked = check(layout, world, &|number| sample(seed, number), *durable).and_then(|end| {
             if state.choices % 2 == 0 {
-                return Ok(());
+                return if lost.is_empty() { Ok(()) } else { go_on(layout, world, (seed, end), &lost, tally) };
             }
             tally.count("again", 1);
             world.restart(state.choices.wrapping_mul(3));
-            let again = check(layout, world, seed, end)?;
+            let again = check(layout, world, &|number| sample(seed, number), end)?;
             if again == end { Ok(()) } else { Err(format!("recovering again ends at {again}, not at {end}")) }
         });
         if let Err(wrong) = checked {
@@ -126,11 +144,52 @@ pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, t
     tally.count("cuts", cuts);
 }
 
+/// The set goes on without the lost disks, they come back, and what they say of the time before counts no more.
+fn go_on(
+    layout: Layout,
+    world: &SimWorld,
+    (seed, end): (u64, Lsn),
+    lost: &[String],
+    tally: &mut Tally,
+) -> Result<(), String> {
+    world.kill_process();
+    let (ledger, _) = open(layout, world).map_err(|error| format!("it does not open again: {error:?}"))?;
+    if ledger.status().read_only.is_some() {
+        return Ok(());
+    }
+    tally.count("returned", 1);
+    let mark = seed ^ 0xa5a5_0000;
+    for number in end.0 + 1..=end.0 + 3 {
+        let append = Append { relaxed: false, ..sample(mark, number) };
+        let taken = ledger.append(append).and_then(|lsn| ledger.wait(lsn, Class::Durable));
+        taken.map_err(|error| format!("it takes no append without {lost:?}: {error:?}"))?;
+    }
+    drop(ledger);
+    world.restart(seed % 3);
+    lost.iter().for_each(|disk| world.bring_back(disk));
+    // Of those that went on, so many are lost now that the others are too few without them: they cannot stand in.
+    let before = world.snapshot();
+    let others = (0..usize::from(layout.0 + layout.1)).map(Rig::disk_name).filter(|disk| !lost.contains(disk));
+    others.take(usize::from(layout.1) + 1 - lost.len()).for_each(|disk| world.vanish(&disk));
+    // With one data shard nobody would be left who knows of what they missed.
+    if layout.0 > 1
+        && let Ok((_, replayed)) = open(layout, world)
+        && (replayed.len() as u64) < end.0 + 3
+    {
+        return Err(format!("{lost:?}, which were away, stand in for others: the log ends at {}", replayed.len()));
+    }
+    world.restore(&before);
+    let expected = |number| if number <= end.0 { sample(seed, number) } else { sample(mark, number) };
+    let found =
+        check(layout, world, &expected, Lsn(end.0 + 3)).map_err(|wrong| format!("with {lost:?} back: {wrong}"))?;
+    if found == Lsn(end.0 + 3) { Ok(()) } else { Err(format!("with {lost:?} back the log ends at {found}")) }
+}
+
 /// Opens what a crash left and compares; the last number there.
-fn check(layout: Layout, world: &SimWorld, seed: u64, least: Lsn) -> Result<Lsn, String> {
+fn check(layout: Layout, world: &SimWorld, expected: &dyn Fn(u64) -> Append, least: Lsn) -> Result<Lsn, String> {
     let (ledger, replayed) = open(layout, world).map_err(|error| format!("it does not open: {error:?}"))?;
     for (number, append) in (1..).zip(&replayed) {
-        let expected = sample(seed, number);
+        let expected = expected(number);
         if append.lsn != Lsn(number) || append.commit != expected.commit || append.blocks.len() != expected.blocks.len()
         {
             return Err(format!("append {number} is replayed as {} {:?}", append.lsn, append.commit));

@@ -6,7 +6,8 @@
 use anyhow::Result;
 use strata_ledger::PassOptions;
 use strata_namespace::OpenStore;
-use strata_seam::sim::{DiskImage, SimRng, SimWorld};
+use strata_seam::DiskErrorKind;
+use strata_seam::sim::{DiskImage, Fault, FaultKind, SimRng, SimWorld, When};
 
 use super::corrupt::names_the_loss;
 use super::model::{Model, Possible, difference, seen};
@@ -193,7 +194,16 @@ fn lose((layout, phase, lost): &Case, seed: u64, tally: &mut Tally) -> Result<()
             world.crash_at(mid);
             drop(open());
             world.restart(2);
-            go();
+            if within {
+                go();
+            } else {
+                // More than parity covers cease to answer in the middle of it: silence is no proof of anything.
+                let from = world.io_count() + 1 + lost.iter().sum::<usize>() as u64 * 7 % 90;
+                for disk in lost {
+                    let gone = Fault::new(FaultKind::Fail(DiskErrorKind::Gone)).on(&Rig::disk_name(*disk));
+                    world.set_fault(gone.when(When::From(from)));
+                }
+            }
             open()
         }
     };

@@ -1,11 +1,13 @@
 //! Row `replace`: disks are replaced by blank ones, return with old content, change places, and fail in the middle of the
 //! heal of another. Nothing is lost, and every heal ends with every frame in its place.
 
+use std::sync::Arc;
+
 use anyhow::Result;
-use strata_ledger::PassOptions;
+use strata_ledger::{DiskState, PassOptions};
 use strata_namespace::OpenStore;
-use strata_seam::sim::{DiskImage, SimRng};
-use strata_seam::{Clock, SystemClock};
+use strata_seam::sim::{DiskImage, SimRng, SimWorld};
+use strata_seam::{Clock, DiskIndex, SystemClock};
 
 use super::model::{Possible, seen};
 use super::rig::{Layout, Rig, violations};
@@ -26,6 +28,16 @@ pub(crate) const ROW: Row = Row {
 
 const LAYOUTS: [Layout; 6] = [(2, 1), (2, 2), (4, 2), (3, 2), (6, 3), (1, 1)];
 
+/// What is counted besides.
+const FIGURES: [&str; 6] = [
+    "disks replaced",
+    "stale disks",
+    "disks swapped",
+    "disks taken back by a running set",
+    "second failures mid-heal",
+    "frames healed",
+];
+
 fn run(options: &Options, report: &mut Report) -> Result<()> {
     let name = |number: u64| format!("run-{number}");
     let tally = cases::run(options, report, options.sized(60, 1000), name, |number, tally| {
@@ -34,12 +46,13 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
         }
     });
     report.goal("runs", tally.of("runs"), 1000.0);
-    for what in ["disks replaced", "stale disks", "disks swapped", "second failures mid-heal", "frames healed"] {
+    for what in FIGURES {
         report.figure(what, tally.of(what));
     }
     let mib = tally.of("bytes healed") / f64::from(1 << 20);
     report.figure("MiB healed", mib);
-    report.figure("MiB/s healed per thread, small frames", mib / (tally.of("heal nanos") / 1e9).max(1e-9));
+    let rate = mib / (tally.of("heal nanos") / 1e9).max(1e-9);
+    report.computed("MiB/s healed per thread, small frames", rate, None);
     Ok(())
 }
 
@@ -87,7 +100,11 @@ fn one(seed: u64, tally: &mut Tally) -> Result<(), String> {
         }
         store = open(rig, world)?;
         check(&store, &mut possible, true)?;
+        complete_is_complete(&store)?;
         work(&store, &mut rng, &mut possible)?;
+        if rng.one_in(2) {
+            store = back_while_running(store, rig, world, &first, &mut rng, &mut possible, tally)?;
+        }
         if bad.len() > 1 && rng.one_in(2) {
             tally.count("second failures mid-heal", 1);
             let mut stripes = 0;
@@ -123,8 +140,73 @@ fn one(seed: u64, tally: &mut Tally) -> Result<(), String> {
     Ok(())
 }
 
-fn open(rig: &Rig, world: &strata_seam::sim::SimWorld) -> Result<OpenStore, String> {
+fn open(rig: &Rig, world: &SimWorld) -> Result<OpenStore, String> {
     rig.open(world).map_err(|error| format!("it does not open: {error:?}"))
+}
+
+/// A disk that counts as complete lacks nothing.
+fn complete_is_complete(store: &OpenStore) -> Result<(), String> {
+    let ledger = store.namespace().store().ledger();
+    let found = ledger
+        .verify(&PassOptions::default(), &mut |_| true)
+        .map_err(|error| format!("it cannot be verified: {error:?}"))?;
+    for (disk, frames) in ledger.status().disks.iter().zip(&found.disks) {
+        if disk.state == DiskState::Active && frames.damaged + frames.missing > 0 {
+            return Err(format!("{} counts as complete and lacks frames: {frames:?}", disk.label));
+        }
+    }
+    Ok(())
+}
+
+/// The disk is pulled from the running set, some is written, and it or an empty one is taken in.
+fn back_while_running(
+    store: OpenStore,
+    rig: &Rig,
+    world: &SimWorld,
+    disk: &str,
+    rng: &mut SimRng,
+    possible: &mut Possible,
+    tally: &mut Tally,
+) -> Result<OpenStore, String> {
+    let ledger = Arc::clone(store.namespace().store().ledger());
+    let place = ledger.status().disks.iter().position(|known| known.label == disk);
+    world.vanish(disk);
+    for _ in 0..2 + rng.below(4) {
+        let step = Step::Put(format!("while-away-{}", rng.below(3)), rng.below(1 << 20));
+        let answer = run_step(&store, &step);
+        possible.note(&step, &answer, answer.is_ok())?;
+    }
+    let away = place.filter(|place| ledger.status().disks[*place].state == DiskState::Gone);
+    let blank = away.is_some() && rng.one_in(2);
+    world.bring_back(disk);
+    if blank {
+        world.bring_back_with(disk, &DiskImage::default());
+    }
+    let taken = match away {
+        Some(place) if blank => {
+            ledger.replace_disk(DiskIndex(place as u8), world.disk(disk)).map(|joined| joined.written)
+        }
+        Some(_) => ledger.rejoin(world.disk(disk)).map(|joined| joined.written),
+        // Nobody noticed: as after any start.
+        None => Ok(false),
+    };
+    if !taken.map_err(|error| format!("{disk} is not taken back: {error:?}"))? {
+        drop(store);
+        world.kill_process();
+        let store = open(rig, world)?;
+        check(&store, possible, true)?;
+        return Ok(store);
+    }
+    tally.count("disks taken back by a running set", 1);
+    check(&store, possible, false)?;
+    complete_is_complete(&store)?;
+    // The power goes, and what is said of that disk must be so.
+    drop(store);
+    world.restart(rng.below(3));
+    let store = open(rig, world)?;
+    check(&store, possible, true)?;
+    complete_is_complete(&store)?;
+    Ok(store)
 }
 
 fn work(store: &OpenStore, rng: &mut SimRng, possible: &mut Possible) -> Result<(), String> {

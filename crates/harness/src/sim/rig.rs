@@ -29,6 +29,8 @@ pub(crate) struct Rig {
     pub(crate) content: ContentSettings,
     /// Class of the buckets.
     pub(crate) durability: Durability,
+    /// Makes the identities that this rig draws other than those of its like.
+    pub(crate) salt: u64,
     /// Folder of the index; `None` keeps it in memory.
     pub(crate) index_dir: Option<PathBuf>,
 }
@@ -42,7 +44,7 @@ impl Rig {
             shard_payload_max: shard.next_multiple_of(4096).max(64 << 10),
             ..Options::default()
         };
-        Self { layout, ledger, content: super::step::fine(0), durability: Durability::Strict, index_dir: None }
+        Self { layout, ledger, content: super::step::fine(0), durability: Durability::Strict, salt: 0, index_dir: None }
     }
 
     /// Number of disks.
@@ -73,7 +75,7 @@ impl Rig {
     /// Opens the store on the world's disks, or makes it on blank ones.
     pub(crate) fn open(&self, world: &SimWorld) -> Result<OpenStore> {
         let clock: Arc<dyn Clock> = world.clock();
-        OpenStore::open(self.config(world), clock, &SimEntropy::new(world.io_count() + 1))
+        OpenStore::open(self.config(world), clock, &SimEntropy::new((world.io_count() + 1) ^ self.salt << 32))
     }
 
     /// A new store with its buckets.

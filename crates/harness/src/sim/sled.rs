@@ -50,7 +50,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.figure("resumed", tally.of("resumed"));
     report.figure("stores whose log begins at a checkpoint", tally.of("reclaimed"));
     report.figure("records rebuilt", tally.of("entries"));
-    report.figure("records/s rebuilt", tally.of("entries") / (tally.of("nanos") / 1e9).max(1e-9));
+    report.computed("records/s rebuilt", tally.of("entries") / (tally.of("nanos") / 1e9).max(1e-9), None);
     Ok(())
 }
 
@@ -135,6 +135,7 @@ fn batch(dir: &Path, seed: u64, tally: &mut Tally) -> Result<(), String> {
     store.namespace().store().ledger().sync().map_err(|error| format!("{error:?}"))?;
     drop(store);
     world.kill_process();
+    copies.push(foreign(dir, seed).map_err(|error| format!("{error:?}"))?);
     // What a start without any index comes to is what every other must come to.
     let start = world.snapshot();
     fs::remove_dir_all(&live).map_err(io)?;
@@ -170,6 +171,18 @@ fn batch(dir: &Path, seed: u64, tally: &mut Tally) -> Result<(), String> {
         world.kill_process();
     }
     Ok(())
+}
+
+/// The index of another store.
+fn foreign(dir: &Path, seed: u64) -> strata_namespace::Result<PathBuf> {
+    let live = dir.join("foreign");
+    let rig = Rig { index_dir: Some(live.clone()), salt: 1, ..Rig::small((2, 1)) };
+    let store = rig.make(&SimWorld::new(seed ^ 1))?;
+    for n in 0..12 {
+        Step::Put(format!("f{n}"), n).apply(store.namespace(), &root())?;
+    }
+    store.close()?;
+    Ok(live)
 }
 
 /// One damage; what it was.
