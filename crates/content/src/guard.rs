@@ -12,6 +12,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+#[cfg(scheduled)]
+#[doc(hidden)]
+pub mod scheduled;
+
 #[derive(Debug, Default)]
 struct State {
     epoch: u64,

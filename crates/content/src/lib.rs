@@ -26,6 +26,8 @@ pub use audit::{Audit, ChunkFault, FAULTS_MAX, Scope, Tallies};
 pub use cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
 pub use checkpoint::{Checkpoint, CheckpointReport, RestoreError, Restored, Taken};
 pub use error::{ContentError, ContentErrorKind, Result};
+#[cfg(scheduled)]
+pub use guard::scheduled;
 pub use ingest::{Content, INLINE_ITEMS_MAX, Ingest};
 pub use intake::{Intake, Job};
 pub use mover::{Census, Choice, Host, MoverReport, MoverStatus, Phase, SegmentUse, Unpaced};

@@ -11,6 +11,7 @@ mod outside;
 mod planted;
 mod report;
 mod row;
+mod schedules;
 mod sim;
 
 use std::process::ExitCode;

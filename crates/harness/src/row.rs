@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::options::Options;
 use crate::report::Report;
-use crate::{outside, planted, sim};
+use crate::{outside, planted, schedules, sim};
 
 /// One row of the reliability table.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Row {
 
 /// All rows, in the order of the table.
 fn rows() -> impl Iterator<Item = &'static Row> {
-    sim::ROWS.iter().chain(outside::ROWS).chain(std::iter::once(&planted::ROW))
+    sim::ROWS.iter().chain(outside::ROWS).chain([&schedules::ROW, &planted::ROW])
 }
 
 /// The names of all rows.

@@ -1,8 +1,8 @@
 //! The ledger as callers see it.
 
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::{self, JoinHandle};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -175,7 +175,7 @@ impl Ledger {
         shared.prepare.reset();
         let spawn = |name: &str, body: fn(&Shared)| {
             let shared = Arc::clone(shared);
-            std::thread::Builder::new().name(name.to_owned()).spawn(move || body(&shared)).map_err(LedgerError::Thread)
+            thread::Builder::new().name(name.to_owned()).spawn(move || body(&shared)).map_err(LedgerError::Thread)
         };
         threads.push(spawn("ledger-prepare", |shared| shared.prepare.serve(shared))?);
         match spawn("ledger-writer", Shared::write_until_closed) {

@@ -37,6 +37,7 @@ mod shared;
 mod status;
 mod stripe;
 mod superblock;
+mod sync;
 mod thread;
 mod walk;
 mod whole;

@@ -5,9 +5,9 @@
 //! ([`rejoin`](crate::Ledger::rejoin)). What an operating system holds after a failed sync is unknown, so trying again
 //! proves nothing.
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use strata_seam::{Disk, DiskError, DiskErrorKind, DiskFile, Lsn, SegmentId};

@@ -5,7 +5,7 @@
 //! machine or a slow kind of disk slows all alike. Only a call that is slow by both measures ([`FLOOR_NANOS`],
 //! [`RATIO`]) counts, and only several in a row decide, so that one pause of a file system decides nothing.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// No call quicker than this is slow, in nanoseconds: 5 ms, a seek of a healthy hard disk.
 pub(crate) const FLOOR_NANOS: u64 = 5_000_000;

@@ -1,6 +1,6 @@
 //! How fast a pass over the log may read, to be changed and stopped while it runs.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};

@@ -3,8 +3,8 @@
 //! Lock order: `writer`, then `supers`, then `queue`. No lock is held while wakers or condition variables wake others,
 //! and `queue` is never held during I/O.
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use strata_seam::{Clock, Lsn};

@@ -3,8 +3,8 @@
 //! A hand-over is a slot under a lock: the job goes in, the buffer and the result come out. The caller writes one disk
 //! itself, which saves the most expensive part, waking another core.
 
+use crate::sync::thread::{self, JoinHandle};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 use strata_seam::{AlignedBuf, Clock, DiskError, DiskErrorKind, DiskFile, WriteMode};
@@ -76,7 +76,7 @@ impl Workers {
         for disk in 0..disks {
             let slot = Arc::new(Slot { state: Mutex::new(State::Idle), changed: Condvar::new() });
             let (theirs, clock) = (Arc::clone(&slot), Arc::clone(clock));
-            let thread = std::thread::Builder::new()
+            let thread = thread::Builder::new()
                 .name(format!("ledger-disk-{disk}"))
                 .spawn(move || theirs.serve(disk, &*clock))?;
             workers.threads.push(Worker { slot, thread: Some(thread) });

@@ -1,7 +1,7 @@
 //! R14: stores that earlier versions wrote are opened, read and healed for ever; newer ones are refused in good order.
 //!
-//! `golden/stores/` in this crate holds, per format version and layout, a small store in which there is a little of everything, left
-//! by a process that died, and a manifest that tells all of it. `golden --case make` makes those that are missing with
+//! `golden/stores/` in this crate holds, per format version, layout and past, a small store in which there is a little of everything,
+//! left by a process that died, and a manifest that tells all of it. `golden --case make` makes those that are missing with
 //! the present code: to be done, and committed, by the change that introduces a format version. Those that are there are
 //! never made anew.
 
@@ -18,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use strata_disk::FileDisk;
 use strata_ledger::{Geometry, Options as LedgerOptions, PassOptions};
-use strata_namespace::{ContentSettings, Durability, OpenStore, StoreConfig, check_store};
+use strata_namespace::{ContentSettings, Durability, Namespace, OpenStore, StoreConfig, check_store};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 
 use crate::options::Options;
@@ -37,8 +37,13 @@ pub(crate) const ROW: Row = Row {
 const VERSION: u32 = 1;
 /// Layouts of the golden stores: data and parity.
 const LAYOUTS: [(u8, u8); 3] = [(1, 0), (2, 1), (4, 2)];
-const SEGMENT_LEN: u64 = 8 << 20;
+/// Pasts of the golden stores, as in their names, with the length of their segments: what was filled once; and what has had
+/// a checkpoint, segments given back, and changes behind that.
+const PASTS: [(&str, u64, Fill); 2] = [("", 8 << 20, make::fill), ("-reclaimed", 2 << 20, make::fill_and_reclaim)];
 const CACHE_BYTES: u64 = 4 << 20;
+
+/// Makes a past.
+type Fill = fn(&Namespace) -> Result<()>;
 
 /// Where the golden stores are.
 fn stores() -> PathBuf {
@@ -63,15 +68,16 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
             report.violation(format!("{name}: {error:#}"), Some("golden".to_owned()));
         }
     }
-    report.goal("golden stores", found.len() as f64, LAYOUTS.len() as f64 * f64::from(VERSION));
+    report.goal("golden stores", found.len() as f64, (LAYOUTS.len() * PASTS.len()) as f64 * f64::from(VERSION));
     Ok(())
 }
 
 fn make_missing(report: &mut Report) -> Result<()> {
     fs::create_dir_all(stores())?;
     let mut made = 0.0;
-    for (data, parity) in LAYOUTS {
-        let path = stores().join(format!("v{VERSION}-{data}+{parity}.zst"));
+    let layouts = |past| LAYOUTS.map(|layout| (layout, past));
+    for ((data, parity), (past, segment_len, fill)) in PASTS.into_iter().flat_map(layouts) {
+        let path = stores().join(format!("v{VERSION}-{data}+{parity}{past}.zst"));
         if path.exists() {
             continue;
         }
@@ -80,12 +86,14 @@ fn make_missing(report: &mut Report) -> Result<()> {
         for disk in &disks {
             fs::create_dir(disk)?;
         }
-        let store = open(&disks, Some(Geometry { data_shards: data, parity_shards: parity }))?;
-        make::fill(store.namespace())?;
+        let geometry = Geometry { data_shards: data, parity_shards: parity };
+        let ledger = LedgerOptions { segment_len, ..LedgerOptions::default() };
+        let store = open_with(&disks, Some(geometry), ledger)?;
+        fill(store.namespace())?;
         // Not closed: the process dies here.
         drop(store);
         let packed = archive::pack(folder.path())?;
-        let told = describe::describe(open(&disks, None)?.namespace())?;
+        let told = describe::describe(open(&disks)?.namespace())?;
         fs::write(&path, packed)?;
         fs::write(path.with_extension("json"), format!("{}\n", serde_json::to_string_pretty(&told)?))?;
         made += 1.0;
@@ -95,14 +103,18 @@ fn make_missing(report: &mut Report) -> Result<()> {
 }
 
 /// Opens the store on these disks, single-threaded and with its index in memory.
-fn open(disks: &[PathBuf], create: Option<Geometry>) -> Result<OpenStore> {
+fn open(disks: &[PathBuf]) -> Result<OpenStore> {
+    open_with(disks, None, LedgerOptions::default())
+}
+
+fn open_with(disks: &[PathBuf], create: Option<Geometry>, ledger: LedgerOptions) -> Result<OpenStore> {
     let disks = disks.iter().map(|disk| Ok(Arc::new(FileDisk::open_buffered(disk)?) as Arc<dyn Disk>));
     let config = StoreConfig {
         disks: disks.collect::<Result<_>>()?,
         create,
         index_dir: None,
         index_cache_bytes: CACHE_BYTES,
-        ledger: LedgerOptions { segment_len: SEGMENT_LEN, ..LedgerOptions::default() },
+        ledger,
         content: ContentSettings { cache_bytes: CACHE_BYTES, ..ContentSettings::default() },
         owner: (0, 0),
         durability: Durability::Strict,
@@ -122,7 +134,7 @@ struct Golden {
 impl Golden {
     fn load(path: &Path) -> Result<Self> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let (data, parity) = name.split_once('-').and_then(|(_, layout)| layout.split_once('+')).context("its name")?;
+        let (data, parity) = name.split('-').nth(1).and_then(|layout| layout.split_once('+')).context("its name")?;
         let (data, parity): (usize, usize) = (data.parse()?, parity.parse()?);
         let manifest = serde_json::from_slice(&fs::read(path.with_extension("json"))?)?;
         Ok(Self { packed: fs::read(path)?, manifest, disks: data + parity, parity })
@@ -141,7 +153,7 @@ impl Golden {
             let disks = self.unpacked(folder.path())?;
             let left = disks.iter().enumerate().filter(|(disk, _)| !lost.contains(disk)).map(|(_, disk)| disk.clone());
             let left: Vec<PathBuf> = left.collect();
-            self.holds(&open(&left, None)?).with_context(|| format!("without the disks {lost:?}"))?;
+            self.holds(&open(&left)?).with_context(|| format!("without the disks {lost:?}"))?;
             opened += 1.0;
         }
         report.figure(format!("sets of disks that told all of {}+{}", self.disks - self.parity, self.parity), opened);
@@ -171,7 +183,7 @@ impl Golden {
                     }
                 }
             }
-            let store = open(&disks, None)?;
+            let store = open(&disks)?;
             let ledger = Arc::clone(store.namespace().store().ledger());
             ledger.heal(&PassOptions::default(), &mut |_| true)?;
             let report = ledger.verify(&PassOptions::default(), &mut |_| true)?;
@@ -186,7 +198,7 @@ impl Golden {
             let left =
                 disks.iter().enumerate().filter(|(disk, _)| !others.contains(disk)).map(|(_, disk)| disk.clone());
             let left: Vec<PathBuf> = left.collect();
-            self.holds(&open(&left, None)?).with_context(|| format!("after a heal of {lost:?}, without {others:?}"))?;
+            self.holds(&open(&left)?).with_context(|| format!("after a heal of {lost:?}, without {others:?}"))?;
         }
         Ok(())
     }
@@ -198,7 +210,7 @@ impl Golden {
             let disks = self.unpacked(folder.path())?;
             flags::mark(&disks, flag)?;
             let before = archive::pack(folder.path())?;
-            let opened = open(&disks, None);
+            let opened = open(&disks);
             Ok((folder, before, opened))
         };
         let (folder, before, opened) = marked(flags::Flag::Incompatible)?;

@@ -209,7 +209,7 @@ fn one_store(
         let time = Duration::from_millis(2 + rng.magnitude(LOAD_MS_MAX));
         let command = if rng.one_in(6) { rng.choose(&BESIDE) } else { None };
         let beside = command.map(|command| place.beside(command)).transpose().map_err(lost)?;
-        lane.load(&mut server, &doors, (time, read_only), &counts.tally, |server| {
+        lane.load(&mut server, &doors, (time, read_only), &counts.tally, |server, _| {
             server.kill();
             Ok(())
         })?;

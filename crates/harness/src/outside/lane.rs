@@ -74,7 +74,7 @@ impl Lane {
     }
 
     /// Puts the server under load for `time`, then cuts it off with `cut`, which leaves no server behind or one that
-    /// fails.
+    /// fails. It is given a flag to set where nothing counts that the server says from then on.
     ///
     /// # Errors
     /// A client was told something wrong, or the server died before it was cut off.
@@ -84,11 +84,11 @@ impl Lane {
         doors: &Doors,
         (time, may_refuse): (Duration, bool),
         tally: &Tally,
-        cut: impl FnOnce(&mut Server) -> Result<(), Trouble>,
+        cut: impl FnOnce(&mut Server, &AtomicBool) -> Result<(), Trouble>,
     ) -> Result<(), Trouble> {
-        let over = AtomicBool::new(false);
+        let (over, void) = (AtomicBool::new(false), AtomicBool::new(false));
         let shared = &self.shared;
-        let load = &Load { over: &over, tally, shared, may_refuse };
+        let load = &Load { over: &over, tally, shared, may_refuse, void: &void };
         let mut died = false;
         let mut cut_off = Ok(());
         let violations: Vec<String> = std::thread::scope(|scope| {
@@ -99,7 +99,7 @@ impl Lane {
             let running: Vec<_> = self.workers.iter_mut().map(|worker| scope.spawn(move || clients(worker))).collect();
             std::thread::sleep(time);
             died = !server.runs();
-            cut_off = cut(server);
+            cut_off = cut(server, &void);
             over.store(true, Ordering::Relaxed);
             let ended = running.into_iter().map(|worker| worker.join());
             ended

@@ -34,6 +34,8 @@ pub(crate) struct Tally {
     pub(crate) reads: AtomicU64,
     /// Requests through the drive that had to be repeated because the kernel had not heard yet.
     pub(crate) repeated: AtomicU64,
+    /// Replies that came when the disks were being cut off, which promise nothing.
+    pub(crate) late: AtomicU64,
     /// Changes refused because the disks failed, where that was expected.
     pub(crate) refused: AtomicU64,
 }
@@ -58,6 +60,19 @@ pub(crate) struct Load<'a> {
     pub(crate) shared: &'a SharedKeys,
     /// Whether the server may refuse changes: its disks are failing.
     pub(crate) may_refuse: bool,
+    /// Set before its disks are cut off in a way that takes the worth from whatever the server says from then on.
+    pub(crate) void: &'a AtomicBool,
+}
+
+impl Load<'_> {
+    /// Whether a reply that has just come still counts.
+    fn counts(&self) -> bool {
+        let counts = !self.void.load(Ordering::SeqCst);
+        if !counts {
+            self.tally.late.fetch_add(1, Ordering::Relaxed);
+        }
+        counts
+    }
 }
 
 /// A client with a directory of its own. It outlives the servers.
@@ -126,7 +141,11 @@ impl Worker {
         let begun = Moment::now();
         let result = clients.change(Way { door, firm: true }, &format!("/{BUCKET}"), &change);
         match result {
-            Ok(()) => load.shared.ended(key, begun, bytes),
+            Ok(()) if load.counts() => load.shared.ended(key, begun, bytes),
+            Ok(()) => {
+                load.shared.under_way(key, begun, bytes);
+                return Err(Ended::InOrder);
+            }
             // Somebody else removed it first.
             Err(failure) if remove && failure.is_absent() => {}
             Err(failure) => {
@@ -181,6 +200,10 @@ impl Worker {
         }
         self.remember(way, &change, result.is_ok());
         match result {
+            Ok(()) if !load.counts() => {
+                self.history.under_way(steps);
+                Err(Ended::InOrder)
+            }
             Ok(()) => {
                 load.tally.acknowledged.fetch_add(1, Ordering::Relaxed);
                 self.history.acknowledged(steps);
@@ -247,6 +270,9 @@ impl Worker {
         let door = *self.rng.choose(&[Door::S3, Door::WebDav, Door::Nfs]).unwrap_or(&Door::S3);
         let path = path.clone();
         self.look(clients, door, &path, load)?;
+        if !load.counts() {
+            return Err(Ended::InOrder);
+        }
         self.history.told();
         Ok(())
     }
@@ -274,6 +300,9 @@ impl Worker {
                 Some(Node::File(file)) => Some(&**file.bytes),
                 _ => None,
             };
+            if load.void.load(Ordering::SeqCst) {
+                return Err(Ended::InOrder);
+            }
             if seen.as_deref() == expected {
                 load.tally.reads.fetch_add(1, Ordering::Relaxed);
                 return Ok(());

@@ -1,8 +1,9 @@
 //! Makes a golden store: a little of everything that a store may hold, and then its process dies.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use strata_namespace::{
     Access, Condition, Content, Durability, LockRecord, Namespace, NewNode, NodeKind, ObjectMeta, SetAttr, XattrMode,
 };
@@ -14,6 +15,8 @@ use crate::outside::rng::Rng;
 const RW: Access = Access { read: true, write: true, exec: false };
 /// The least that S3 allows for a part that is not the last.
 const PART_LEN: usize = 5 << 20;
+/// Objects that come and go in a store that is reclaimed: several segments of the widest layout.
+const PASSING: u32 = 24;
 /// Where the only data of a file with a hole lie.
 const HOLE: u64 = 1 << 20;
 
@@ -100,6 +103,28 @@ pub(super) fn fill(ns: &Namespace) -> Result<()> {
     ns.settle_blocking(&op)?;
     ns.write(&op, open, 12_000, b"never synced")?;
     Ok(())
+}
+
+/// The same; then much is written and removed, the space is given back, which takes a checkpoint, and a little more happens.
+pub(super) fn fill_and_reclaim(ns: &Namespace) -> Result<()> {
+    fill(ns)?;
+    let op = root();
+    let mut rng = Rng::new(15);
+    let passing = |number: u32| format!("passing {number}");
+    for number in 0..PASSING {
+        put(ns, &passing(number), &rng.bytes(900_000), &ObjectMeta::default())?;
+        // Between what goes there is what stays and has to be moved.
+        put(ns, &format!("staying {number}"), &rng.bytes(2_000), &ObjectMeta::default())?;
+    }
+    for number in 0..PASSING {
+        ns.delete_object(&op, "golden", passing(number).as_bytes(), &Condition::default())?;
+    }
+    ns.settle_blocking(&op)?;
+    let report = ns.reclaim(Duration::ZERO, &mut |_| true)?;
+    ensure!(report.segments_freed > 0, "no segment was given back: {report:?}");
+    put(ns, "behind the checkpoint", &rng.bytes(3_000), &ObjectMeta::default())?;
+    ns.delete_object(&op, "golden", b"staying 3", &Condition::default())?;
+    Ok(ns.settle_blocking(&op)?)
 }
 
 fn repeated(word: &str, len: usize) -> Vec<u8> {

@@ -3,13 +3,17 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::shutdown;
+use crate::outside::clock::Moment;
 
 /// Length of each file system; XFS makes none below 300 MiB. The file is sparse.
 const LEN: u64 = 320 << 20;
+/// How long somebody else may keep it busy.
+const BUSY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is tried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,9 +86,16 @@ impl Medium {
         shutdown::cut(&self.at).with_context(|| format!("{} cannot be cut off", self.at.display()))
     }
 
-    /// Unmounts it; nobody may use it any more.
+    /// Unmounts it; nobody may use it any more, but for a moment: whoever looks over all file systems of the machine.
     pub(super) fn unmount(&mut self) -> Result<()> {
-        run(Command::new("umount").arg(&self.at))?;
+        let begun = Moment::now();
+        loop {
+            match run(Command::new("umount").arg(&self.at)) {
+                Ok(()) => break,
+                Err(error) if begun.elapsed() > BUSY_PATIENCE => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
         self.mounted = false;
         Ok(())
     }

@@ -1,0 +1,6 @@
+//! Build script of the crates that are compiled under the scheduler: tells their sources so (`cfg(scheduled)`).
+
+fn main() {
+    println!("cargo::rustc-cfg=scheduled");
+    println!("cargo::rerun-if-changed=build.rs");
+}
