@@ -322,9 +322,12 @@ impl<'a> Tx<'a> {
                 encoded.len()
             )));
         }
+        // The ledger may have written it, and say so, before it is in the index.
+        let committing = store.index.begin_commit();
         let lsn = store.append(blocks, Some(Bytes::from(encoded)), relaxed, false)?;
         store.watchers.tell(&batch);
         store.index.apply(lsn, &batch);
+        drop(committing);
         store.last_commit.store(lsn.0, Ordering::Release);
         Ok(Some(lsn))
     }

@@ -119,6 +119,12 @@ impl Index {
     pub fn freeze(&self) -> bool {
         let mut state = self.drain.lock();
         state.first_seen = None;
+        self.freeze_between_commits()
+    }
+
+    /// Freezes while no batch has a number and is not yet applied.
+    fn freeze_between_commits(&self) -> bool {
+        let _none = self.commits.lock();
         self.overlay.write().freeze()
     }
 
@@ -141,7 +147,7 @@ impl Index {
         let due = bytes >= options.freeze_bytes
             || age >= options.freeze_age_max.as_nanos()
             || (age >= options.freeze_age.as_nanos() && quiet >= options.freeze_quiet.as_nanos());
-        if due && self.overlay.write().freeze() {
+        if due && self.freeze_between_commits() {
             state.first_seen = None;
             Drained::Frozen
         } else {

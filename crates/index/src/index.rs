@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Lsn, Position, SetId};
 
@@ -117,6 +117,9 @@ pub struct Index {
     pub(crate) overlay: RwLock<Overlay>,
     pub(crate) status: Mutex<Status>,
     pub(crate) drain: Mutex<DrainState>,
+    /// Held from before the ledger numbers a batch until the batch is applied, and while a generation is frozen.
+    /// Taken after `drain` and before `overlay`.
+    pub(crate) commits: Mutex<()>,
     pub(crate) room: (Mutex<()>, Condvar),
     broken: AtomicBool,
     opened: Opened,
@@ -212,6 +215,7 @@ impl Index {
             overlay: RwLock::new(overlay),
             status: Mutex::new(status),
             drain: Mutex::default(),
+            commits: Mutex::default(),
             room: (Mutex::new(()), Condvar::new()),
             broken: AtomicBool::new(false),
             opened,
@@ -414,7 +418,16 @@ impl Index {
         batch.0.iter().for_each(|mutation| generation.make(lsn, mutation));
     }
 
-    /// Tells that every append below `position.next_lsn` has had all its changes applied, late ones included.
+    /// To be held from before the ledger numbers a batch until the batch is applied. In between the ledger may write it and
+    /// tell [`Index::note_written`]: a generation frozen then would be bounded by a number whose batch is not in it, and
+    /// drained without it.
+    #[must_use]
+    pub fn begin_commit(&self) -> Committing<'_> {
+        Committing { _held: self.commits.lock() }
+    }
+
+    /// Tells that every append below `position.next_lsn` has had all its changes applied, late ones included, or is under
+    /// [`Index::begin_commit`].
     pub fn note_written(&self, position: Position) {
         self.overlay.write().note(position);
     }
@@ -452,6 +465,11 @@ impl Index {
     pub fn flush(&self) -> Result<(), IndexError> {
         self.engine.flush().map_err(|error| self.engine_failed(error))
     }
+}
+
+/// A batch is on its way from the ledger's numbers to the overlay; see [`Index::begin_commit`].
+pub struct Committing<'a> {
+    _held: MutexGuard<'a, ()>,
 }
 
 enum Found {

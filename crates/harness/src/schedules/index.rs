@@ -1,4 +1,5 @@
-//! The index: one writer, a drain that freezes and moves what was written, and readers.
+//! The index: one writer, a ledger that tells how far it has written, also before the writer has applied what it was given
+//! a number for, a drain that freezes and moves what was written, and readers.
 //!
 //! What is claimed: a reader sees all of a batch or nothing, never something older than what it saw before, and everything the
 //! writer had finished before the read began.
@@ -47,7 +48,7 @@ pub(super) fn drain() {
     };
     let index = Index::with_engine(Arc::new(MemoryEngine::default()), options).expect("an index");
     let index = Arc::new(index);
-    let written = Arc::new(AtomicU64::new(0));
+    let (given, written) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let over = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..READERS)
         .map(|_| {
@@ -55,26 +56,37 @@ pub(super) fn drain() {
             thread::spawn(move || read(&index, &written))
         })
         .collect();
-    let drainer = {
-        let (index, written, over) = (Arc::clone(&index), Arc::clone(&written), Arc::clone(&over));
+    let beside = |step: fn(&Index, u64)| {
+        let (index, given, over) = (Arc::clone(&index), Arc::clone(&given), Arc::clone(&over));
         thread::spawn(move || {
             while !over.load(Ordering::SeqCst) {
-                index.drain_step(0, Lsn(written.load(Ordering::SeqCst))).expect("a step");
+                step(&index, given.load(Ordering::SeqCst));
                 thread::yield_now();
             }
         })
     };
+    let ledger = beside(|index, given| {
+        index.note_written(Position { segment: SegmentId(1), offset: given, next_lsn: Lsn(given + 1) });
+    });
+    let drainer = beside(|index, given| {
+        index.drain_step(0, Lsn(given)).expect("a step");
+    });
     for number in 1..=BATCHES {
         while !index.wait_for_room(Duration::from_millis(1)) {
             thread::yield_now();
         }
+        let committing = index.begin_commit();
+        given.store(number, Ordering::SeqCst);
+        thread::yield_now();
         index.apply(Lsn(number), &batch(number));
+        drop(committing);
         written.store(number, Ordering::SeqCst);
-        index.note_written(Position { segment: SegmentId(1), offset: number, next_lsn: Lsn(number + 1) });
     }
     readers.into_iter().for_each(|reader| reader.join().expect("a reader"));
     over.store(true, Ordering::SeqCst);
     drainer.join().expect("the drain");
+    ledger.join().expect("the ledger");
+    index.note_written(Position { segment: SegmentId(1), offset: BATCHES, next_lsn: Lsn(BATCHES + 1) });
     // What was frozen before, and then the rest.
     for _ in 0..2 {
         while index.drain_frozen(Lsn(BATCHES)).expect("a step") != Drained::Idle {}

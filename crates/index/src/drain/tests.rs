@@ -220,6 +220,31 @@ fn a_drain_waits_until_its_bound_is_written_and_durable() {
 }
 
 #[test]
+fn a_batch_that_is_written_before_it_is_applied_is_not_left_out_of_a_drain() {
+    let index = Arc::new(Index::in_memory());
+    let batch_of = |key: &str| {
+        let mut batch = Batch::new();
+        batch.put(key, "1");
+        batch
+    };
+    index.apply(Lsn(1), &batch_of("a"));
+    // The ledger numbers the next batch, writes it and says so; whoever appended it gets no time to apply it.
+    let committing = index.begin_commit();
+    index.note_written(position(3));
+    let drained = {
+        let index = Arc::clone(&index);
+        std::thread::spawn(move || drain_all(&index, Lsn(2)))
+    };
+    // Time for a drain that does not wait to be through.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    index.apply(Lsn(2), &batch_of("b"));
+    drop(committing);
+    drained.join().unwrap();
+    assert!(index.get(b"b").unwrap().is_some(), "a batch got lost between its number and the overlay");
+    assert_eq!(index.applied(), Some((Lsn(2), position(3))));
+}
+
+#[test]
 fn a_change_that_comes_again_once_it_is_being_drained_is_passed_over() {
     let index = Index::with_engine(Arc::new(CrashEngine::default()), options(1)).unwrap();
     let mut batch = Batch::new();
