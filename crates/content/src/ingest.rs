@@ -37,6 +37,9 @@ const BLOCKS_WITH_COMMIT_MAX: usize = 2;
 /// cores busy.
 const BLOCKS_ON_THEIR_WAY_MAX: usize = 4;
 
+/// Highest page that is kept as it is: half-full pages reach 2^42 items at this height. The format allows twice as much.
+const HEIGHT_MAX: u8 = 6;
+
 /// Input is taken in steps of at most this size, so that leaving out a known chunk moves little.
 const STEP: usize = 64 << 10;
 
@@ -295,22 +298,52 @@ impl Ingest {
         Some((raw, std::mem::take(&mut self.chunks)))
     }
 
+    /// Adds an item to the level of its height. All that is lower lies before it and ends here, so it becomes pages up to that
+    /// level: no page ever holds items of several heights, which would make the tree higher with every few edits.
     fn add_item(&mut self, item: Item) -> Result<()> {
-        let items = &mut self.tree.levels[0].items;
-        let full = {
-            push_joined(items, item);
-            items.len() >= PAGE_ITEMS
-        };
-        if full { self.page_out(0) } else { Ok(()) }
+        let at = usize::from(item.height());
+        for lower in 0..at.min(self.tree.levels.len()) {
+            self.page_out(lower)?;
+        }
+        if self.tree.levels.len() <= at {
+            self.tree.levels.resize_with(at + 1, Level::default);
+        }
+        push_joined(&mut self.tree.levels[at].items, item);
+        self.page_out_if_full(at)
     }
 
-    /// Turns the full level into a page, held by a provisional record until the content has an owner: so the commit
-    /// of a long stream stays small, and a crash leaves a list of what to let go.
+    /// A level holds up to two pages: what lies between two higher items is then split evenly, and not into a full page and
+    /// a crumb.
+    fn page_out_if_full(&mut self, at: usize) -> Result<()> {
+        if self.tree.levels[at].items.len() >= 2 * PAGE_ITEMS { self.page_out(at) } else { Ok(()) }
+    }
+
+    /// Turns a level into pages of the level above.
     fn page_out(&mut self, at: usize) -> Result<()> {
+        let Level { items, mut provisional } = std::mem::take(&mut self.tree.levels[at]);
+        let mut behind = items.as_slice();
+        while !behind.is_empty() {
+            let (part, rest) = behind.split_at(behind.len().div_ceil(behind.len().div_ceil(PAGE_ITEMS)));
+            behind = rest;
+            // Pages that are needed further behind stay held on their own.
+            let held = |(_, id): &mut (Vec<u8>, ChunkId)| {
+                !behind.iter().any(|item| matches!(item.source, Source::Page { id: other, .. } if other == *id))
+            };
+            let held = provisional.extract_if(.., held).collect();
+            if let Err(error) = self.store_page(at, part, held) {
+                self.tree.levels[at].provisional.append(&mut provisional);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a page of the level `at`, held by a provisional record until the content has an owner: so the commit of a long
+    /// stream stays small, and a crash leaves a list of what to let go. `provisional` are the records that hold what is in it.
+    fn store_page(&mut self, at: usize, items: &[Item], provisional: Vec<(Vec<u8>, ChunkId)>) -> Result<()> {
         self.close_block()?;
         self.append_all()?;
-        let Level { items, provisional } = std::mem::take(&mut self.tree.levels[at]);
-        let page = Page::of(&items)?;
+        let page = Page::of(items)?;
         let Page { id, len, height, .. } = page;
         self.tree.sequence += 1;
         let level = u8::try_from(at).unwrap_or(u8::MAX);
@@ -336,7 +369,7 @@ impl Ingest {
         let above = &mut self.tree.levels[at + 1];
         above.provisional.push((key, id));
         above.items.push(Item::page(id, height, len));
-        if above.items.len() >= PAGE_ITEMS { self.page_out(at + 1) } else { Ok(()) }
+        self.page_out_if_full(at + 1)
     }
 }
 
@@ -387,12 +420,16 @@ impl Content {
     }
 
     /// Brings the list of items down to what a record may hold, the lowest level first, so that pages stay of even
-    /// height however often content is spliced.
+    /// height however often content is spliced: a page's children are all one level below it, even if it has but one.
+    /// Pages over children of several heights would make the tree higher with every few splices, up to what no record can
+    /// name. It ends: each turn either raises the lowest level or, where all are level, leaves at most half of the items.
     fn shorten(&mut self) -> Result<()> {
-        if self.items.len() <= INLINE_ITEMS_MAX {
+        let too_high = self.items.iter().any(|item| item.height() > HEIGHT_MAX);
+        if self.items.len() <= INLINE_ITEMS_MAX && !too_high {
             return Ok(());
         }
-        let mut items = std::mem::take(&mut self.items);
+        let items = std::mem::take(&mut self.items);
+        let mut items = if too_high { self.lowered(items)? } else { items };
         while items.len() > INLINE_ITEMS_MAX {
             let lowest = items.iter().map(Item::height).min().unwrap_or(0);
             let mut shorter = Vec::new();
@@ -403,15 +440,29 @@ impl Content {
                     shorter.extend_from_slice(run);
                 }
             }
-            if shorter.len() == items.len() {
-                // Every lowest item stood alone between higher ones: a page over all of them, whatever their heights.
-                shorter.clear();
-                self.page_evenly(&items, &mut shorter)?;
-            }
             items = shorter;
         }
         self.items = items;
         Ok(())
+    }
+
+    /// The items with the children of higher pages than any content needs in their place: trees once grew too high.
+    fn lowered(&self, items: Vec<Item>) -> Result<Vec<Item>> {
+        let mut lowered = Vec::with_capacity(items.len());
+        let mut rest: Vec<Item> = items.into_iter().rev().collect();
+        while let Some(item) = rest.pop() {
+            match item.source {
+                Source::Page { id, height } if height > HEIGHT_MAX => {
+                    let page = match self.pages.get(&id) {
+                        Some(page) => page.clone(),
+                        None => self.store.page(&id)?,
+                    };
+                    rest.extend(page.into_items().into_iter().rev());
+                }
+                _ => lowered.push(item),
+            }
+        }
+        Ok(lowered)
     }
 
     /// Splits `items` evenly over as few pages as hold them.

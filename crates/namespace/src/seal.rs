@@ -83,6 +83,11 @@ impl Namespace {
         let _sealing = file.seal.lock();
         let task = {
             let mut state = file.state.lock();
+            if let Some(left) = state.sealing.take() {
+                // A seal before this one panicked. What it had taken is staged again, or it would be forgotten now.
+                let kept = state.staging.write_below(&left, 0);
+                self.opens.staged_bytes.fetch_sub(left.bytes() - kept, Ordering::AcqRel);
+            }
             if state.staging.is_empty() && (how != How::Whole || state.fragments.is_empty()) {
                 return Ok(());
             }

@@ -288,3 +288,46 @@ fn what_a_full_ledger_refused_is_stored_when_it_comes_again_with_room() {
     world.kill_process();
     assert!(read(&open_with(&world, tight), &items) == refused, "it is on the disks, not only in memory");
 }
+
+/// A database that writes here and there and syncs each time splices its file thousands of times: its manifest must stay as
+/// flat as that of a file written in one go.
+#[test]
+fn thousands_of_small_writes_in_place_leave_a_flat_manifest() {
+    let (_world, store) = create();
+    const LEN: u64 = 1 << 26;
+    const WRITE: u64 = 512;
+    let mut items = vec![Item::hole(LEN)];
+    let mut model = std::collections::BTreeMap::new();
+    let mut at = 0_u64;
+    for n in 0..4000_u64 {
+        // Here and there, and now and then the very next page.
+        at =
+            if n % 7 == 0 { (at + WRITE) % LEN } else { n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (LEN / WRITE) * WRITE };
+        let mut ingest = store.ingest(true);
+        ingest.push_items(&store.slice(&items, 0..at).unwrap()).unwrap();
+        ingest.push(&noise(n + 1, WRITE as usize)).unwrap();
+        ingest.push_items(&store.slice(&items, at + WRITE..LEN).unwrap()).unwrap();
+        let content = ingest.finish().unwrap();
+        let old = std::mem::take(&mut items);
+        items = store
+            .transact(true, |tx| {
+                let items = tx.attach(content)?;
+                tx.release(&old)?;
+                Ok::<_, ContentError>(items)
+            })
+            .unwrap()
+            .value;
+        model.insert(at, n + 1);
+        let highest = items.iter().map(Item::height).max();
+        assert!(highest <= Some(3) && items.len() <= INLINE_ITEMS_MAX, "write {n}: {highest:?}");
+        if n % 50 == 0 {
+            while store.collect().unwrap() > 0 {}
+            store.ledger().sync().unwrap();
+        }
+    }
+    let reader = Reader::new(&store, &items);
+    assert_eq!(reader.len(), LEN);
+    for (at, seed) in model {
+        assert!(reader.read(at, WRITE as usize).unwrap() == noise(seed, WRITE as usize), "the write at {at}");
+    }
+}
