@@ -2,7 +2,7 @@
 //!
 //! A round chooses segments, walks their frames, moves the chunks that are counted, forgets those that nobody counts, takes a
 //! checkpoint and frees the files. Reclaiming, packing of small commits and recompression of cold data are this one thing
-//! with the present choice of segments ([`Choice`]); emptying a set or changing its layout would be the same with another.
+//! with a choice of segments ([`Choice`]); emptying a set, and so changing the layout, is the same with another.
 //!
 //! **Invariant REF**: a chunk's cell is removed only under the writer's lock, in a commit that finds its count at zero and its place still
 //! where the round saw it; and no commit counts a chunk that has no place ([`ContentError::Gone`]). So whichever of the two comes
@@ -55,6 +55,14 @@ pub enum Choice {
     Below(u8),
     /// All that are complete: repacks the whole store.
     All,
+    /// Those that lie on the set of this number, up to so many bytes that are still wanted: empties it, or makes it emptier.
+    /// What is moved goes wherever the ledger makes new segments.
+    OnSet {
+        /// The set.
+        set: u16,
+        /// Bytes to move at most, beside the first segment.
+        bytes: u64,
+    },
 }
 
 /// What a mover needs from whoever runs it.

@@ -4,10 +4,11 @@
 //! goes there with the superblock's own crash argument (`docs/format/superblock.md`): an opening finds the old root or the
 //! new one, and the new one if the call that stored it returned.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use strata_seam::{Clock, Disk, SegmentId, SetId, Timestamp};
+use strata_seam::{Clock, Disk, Lsn, SegmentId, SetId, Timestamp};
 
 use crate::api::Location;
 use crate::error::{LedgerError, Result};
@@ -15,6 +16,7 @@ use crate::identify::{self, Identified};
 use crate::ledger::Ledger;
 use crate::options::Options;
 use crate::set::Set;
+use crate::sets::{Homes, Sets, find_homes};
 
 /// Bytes of a root; one of zeros is none.
 pub const CHECKPOINT_ROOT_LEN: usize = 128;
@@ -23,10 +25,10 @@ impl Ledger {
     /// The root last stored, if there is one.
     #[must_use]
     pub fn checkpoint_root(&self) -> Option<[u8; CHECKPOINT_ROOT_LEN]> {
-        known(self.shared.supers.lock().newest.checkpoint)
+        newest_root(&self.shared.sets.all())
     }
 
-    /// Makes `root` the set's checkpoint on every disk that takes writes. What it refers to must be durable before.
+    /// Makes `root` the store's checkpoint on every disk that takes writes. What it refers to must be durable before.
     ///
     /// # Errors
     /// [`LedgerError::QuorumLost`], [`LedgerError::Closed`]: the next opening finds this root or the one before.
@@ -37,9 +39,14 @@ impl Ledger {
             return Err(halt.error());
         }
         let durable = self.shared.durable();
-        let stored = self.shared.tell_superblocks(|superblock| {
+        let versions = self.shared.sets.all().into_iter().map(|set| set.supers.lock().newest.checkpoint_version);
+        let version = versions.max().unwrap_or(0) + 1;
+        let stored = self.shared.tell_all(|superblock| {
             superblock.durable_lsn = superblock.durable_lsn.max(durable);
             superblock.checkpoint = root;
+            if superblock.roster.is_some() {
+                superblock.checkpoint_version = version;
+            }
         });
         drop(writer);
         stored
@@ -50,12 +57,21 @@ fn known(root: [u8; CHECKPOINT_ROOT_LEN]) -> Option<[u8; CHECKPOINT_ROOT_LEN]> {
     (root != [0; CHECKPOINT_ROOT_LEN]).then_some(root)
 }
 
-/// A set whose blocks can be read although its log was not opened. Nothing is written, and no disk is adopted.
+/// The root last stored: that of the highest version, where there are several sets.
+fn newest_root(sets: &[Arc<Set>]) -> Option<[u8; CHECKPOINT_ROOT_LEN]> {
+    let roots = sets.iter().map(|set| {
+        let supers = set.supers.lock();
+        (supers.newest.checkpoint_version, supers.newest.checkpoint)
+    });
+    roots.max_by_key(|(version, _)| *version).and_then(|(_, root)| known(root))
+}
+
+/// A store whose blocks can be read although its log was not opened. Nothing is written, and no disk is adopted.
 pub struct Peek {
-    set: Set,
+    store: SetId,
+    sets: Sets,
+    homes: Homes,
     root: Option<[u8; CHECKPOINT_ROOT_LEN]>,
-    /// A bit per disk that is complete.
-    whole: u32,
 }
 
 /// A clock that does not move.
@@ -79,14 +95,16 @@ impl Peek {
         let options = Options { adopt_blank: false, ..options.clone() };
         // Nothing is judged by its time here.
         let clock = Arc::new(Standstill);
-        let Identified { set, supers, .. } = identify::identify(disks.to_vec(), &options, clock)?;
-        Ok(Self { set, root: known(supers.newest.checkpoint), whole: supers.newest.whole })
+        let Identified { sets, roster, history, .. } = identify::identify(disks.to_vec(), &options, clock)?;
+        let (homes, _) = find_homes(&sets, &history);
+        let root = newest_root(&sets);
+        Ok(Self { store: roster.store, sets: Sets::new(sets, homes.clone(), roster), homes, root })
     }
 
-    /// The set's identity.
+    /// The store's identity.
     #[must_use]
     pub fn set_id(&self) -> SetId {
-        self.set.id
+        self.store
     }
 
     /// The root of the newest checkpoint, if there is one.
@@ -100,24 +118,27 @@ impl Peek {
     /// # Errors
     /// [`LedgerError::Corrupt`].
     pub fn read(&self, location: &Location) -> Result<Bytes> {
-        self.set.read(location)
+        match self.sets.of(location.segment) {
+            Some(set) => set.read(location),
+            None => Err(LedgerError::corrupt(location.segment, location.sector, Lsn(0), "no set has this segment")),
+        }
     }
 
     /// Every segment that some disk has a file of.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentId> {
-        self.set.listed().0.into_keys().collect()
+        let listed = self.sets.all().into_iter().flat_map(|set| set.listed().0.into_keys());
+        listed.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Whether the log can be replayed from the start of this segment: it and all later ones are there.
     #[must_use]
     pub fn reaches_back_to(&self, segment: SegmentId) -> bool {
-        let (segments, _) = self.set.segments(self.whole);
-        let last = segments.last().copied().unwrap_or_default();
-        // A set that never wrote anything has no segment and a whole log.
+        let last = self.homes.keys().next_back().copied().unwrap_or_default();
+        // A store that never wrote anything has no segment and a whole log.
         last < segment
-            || (segment.0..=last.0).all(|number| segments.contains(&SegmentId(number)))
-            || segments.is_empty()
+            || (segment.0..=last.0).all(|number| self.homes.contains_key(&SegmentId(number)))
+            || self.homes.is_empty()
     }
 }
 

@@ -18,17 +18,17 @@ pub struct StoreRoom {
 }
 
 impl Ledger {
-    /// The set that these disks, or most of them, hold; `None` if every one of them is blank. Changes nothing.
+    /// The store, named by its first set, that these disks, or most of them, hold a part of; `None` if every one of them is blank. Changes nothing.
     ///
     /// # Errors
-    /// [`LedgerError::NewerFormat`], [`LedgerError::ForeignDisk`] where two sets have as many disks each, and where no disk tells: the error of the first that cannot be read, or
+    /// [`LedgerError::NewerFormat`], [`LedgerError::ForeignDisk`] where two stores have as many disks each, and where no disk tells: the error of the first that cannot be read, or
     /// [`LedgerError::Inconsistent`] for one that holds segments. A disk in doubt is never taken for a blank one.
     pub fn find(disks: &[Arc<dyn Disk>]) -> Result<Option<SetId>> {
         let mut doubt = None;
         let mut found = Vec::new();
         for disk in disks {
             match look(&**disk) {
-                Ok(Found::Formatted(superblock, _)) => found.push((disk.label(), superblock.set)),
+                Ok(Found::Formatted(superblock, _)) => found.push((disk.label(), superblock.roster().store)),
                 Ok(Found::Blank) => {
                     if let Err(error) = check_empty(&**disk) {
                         doubt = doubt.or(Some(error));
@@ -50,20 +50,25 @@ impl Ledger {
         self.shared.started()
     }
 
-    /// Bytes of content the set can hold and still has room for: what the fullest disk allows, parity taken off.
+    /// Bytes of content the store can hold and still has room for: by set what its fullest disk allows, parity taken off.
+    /// A set that takes no new segments has no room.
     #[must_use]
     pub fn space(&self) -> StoreRoom {
-        let spaces: Vec<DiskSpace> = self.status().disks.iter().filter_map(|disk| disk.space).collect();
-        // Folders of one file system, as in a trial set-up, have only a part of it each.
-        let share = |bytes: u64, volume: u64| {
-            bytes / spaces.iter().filter(|other| other.volume == volume).count().max(1) as u64
-        };
-        let least =
-            |of: fn(&DiskSpace) -> u64| spaces.iter().map(|space| share(of(space), space.volume)).min().unwrap_or(0);
-        let data = u64::from(self.geometry().data_shards);
-        StoreRoom {
-            total: least(|space| space.total).saturating_mul(data),
-            free: least(|space| space.free).saturating_mul(data),
-        }
+        let sets = self.status().sets;
+        let free = sets.iter().filter(|set| set.is_written).map(|set| set.room.free);
+        StoreRoom { total: sets.iter().map(|set| set.room.total).sum(), free: free.sum() }
+    }
+}
+
+/// The room of a set of `data` data disks, `spaces` of which tell theirs; `all` are those of the whole store.
+pub(crate) fn room_of(spaces: &[DiskSpace], all: &[DiskSpace], data: u8) -> StoreRoom {
+    // Folders of one file system, as in a trial set-up, have only a part of it each.
+    let share =
+        |bytes: u64, volume: u64| bytes / all.iter().filter(|other| other.volume == volume).count().max(1) as u64;
+    let least =
+        |of: fn(&DiskSpace) -> u64| spaces.iter().map(|space| share(of(space), space.volume)).min().unwrap_or(0);
+    StoreRoom {
+        total: least(|space| space.total).saturating_mul(u64::from(data)),
+        free: least(|space| space.free).saturating_mul(u64::from(data)),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::{Mutex, RwLock};
 use strata_erasure::{Codec, CodecId};
@@ -13,13 +14,17 @@ use crate::error::{LedgerError, Result};
 use crate::history::History;
 use crate::member::Member;
 use crate::options::Options;
+use crate::roster::Roster;
 use crate::set::Set;
 use crate::superblock::{FILE, SLOT_LEN, Slot, Superblock};
 
-/// A set put together from its disks.
+/// The sets of a store put together from their disks.
 pub(crate) struct Identified {
-    pub(crate) set: Set,
-    pub(crate) supers: Supers,
+    /// In order of joining.
+    pub(crate) sets: Vec<Arc<Set>>,
+    pub(crate) roster: Roster,
+    /// The newest that any of them knows.
+    pub(crate) history: History,
     /// Disks given that have no place in it.
     pub(crate) strangers: Vec<Stranger>,
 }
@@ -102,6 +107,8 @@ pub enum StrangerKind {
     Blank,
     /// It holds a disk of this other set.
     Foreign(SetId),
+    /// It holds a disk of this set, which was to join the store and did not, or was emptied and taken out of it.
+    Unlisted(SetId),
     /// Another disk has its place and is newer, or looks just the same: then neither is used.
     Duplicate(DiskIndex),
     /// It cannot be read, as the text says.
@@ -113,6 +120,10 @@ impl fmt::Display for StrangerKind {
         match self {
             Self::Blank => f.write_str("is blank"),
             Self::Foreign(set) => write!(f, "belongs to set {set}"),
+            Self::Unlisted(set) => write!(
+                f,
+                "belongs to set {set}, which is not one of the store: it was emptied and taken out, or its joining was cut off"
+            ),
             Self::Duplicate(place) => write!(f, "is an older image or a copy of the disk in place {place}"),
             Self::Unreadable(what) => write!(f, "cannot be read ({what})"),
         }
@@ -146,29 +157,56 @@ impl Given {
         self.strangers.push(Stranger { label: disk.label().to_owned(), kind });
     }
 
-    /// Sets the disks of all sets aside but those of the set most of them belong to.
-    fn keep_one_set(&mut self) -> Result<()> {
-        let Some(set) = majority(self.formatted.iter().map(|(disk, superblock, _)| (disk.label(), superblock.set)))?
-        else {
+    /// Sets the disks of all stores aside but those of the store most of them belong to.
+    fn keep_one_store(&mut self) -> Result<()> {
+        let stores = self.formatted.iter().map(|(disk, superblock, _)| (disk.label(), superblock.roster().store));
+        let Some(store) = majority(stores)? else {
             let mut why: Vec<String> =
                 self.strangers.iter().map(|stranger| format!("{} {}", stranger.label, stranger.kind)).collect();
             why.extend(self.blank.iter().map(|disk| format!("{} is blank", disk.label())));
             let what = format!("no disk holds a superblock; {}", why.join(", "));
             return Err(LedgerError::TooFewDisks { present: 0, needed: 1, what });
         };
-        let (ours, theirs) =
-            std::mem::take(&mut self.formatted).into_iter().partition(|(_, found, _)| found.set == set);
-        self.formatted = ours;
-        let theirs: Vec<Formatted> = theirs;
-        theirs.iter().for_each(|(disk, found, _)| self.strange(disk, StrangerKind::Foreign(found.set)));
+        for (disk, found, _) in self.keep(|found| found.roster().store == store) {
+            self.strange(&disk, StrangerKind::Foreign(found.set));
+        }
         Ok(())
+    }
+
+    /// Keeps the disks whose superblock passes and gives the others.
+    fn keep(&mut self, test: impl Fn(&Superblock) -> bool) -> Vec<Formatted> {
+        let (kept, others) = std::mem::take(&mut self.formatted).into_iter().partition(|(_, found, _)| test(found));
+        self.formatted = kept;
+        others
+    }
+
+    /// The list of sets that counts; sets the disks of others aside.
+    fn keep_listed(&mut self) -> Result<Roster> {
+        let mut newest: Vec<&Superblock> = Vec::new();
+        for (_, found, _) in &self.formatted {
+            match newest.iter_mut().find(|other| other.set == found.set) {
+                Some(other) if other.rank() < found.rank() => *other = found,
+                Some(_) => {}
+                None => newest.push(found),
+            }
+        }
+        let lists = newest.iter().map(|found| (found.set, found.roster()));
+        let counting = lists.filter(|(set, roster)| roster.counts_for(*set)).map(|(_, roster)| roster);
+        let Some(roster) = counting.max_by_key(|roster| roster.version) else {
+            let what = "the disks given were to join a store and none of that store is here".to_owned();
+            return Err(LedgerError::TooFewDisks { present: 0, needed: 1, what });
+        };
+        for (disk, found, _) in self.keep(|found| roster.get(found.set).is_some()) {
+            self.strange(&disk, StrangerKind::Unlisted(found.set));
+        }
+        Ok(roster)
     }
 }
 
-/// The set that most of these disks belong to; `None` where there is no disk.
+/// The store, named by its first set, that most of these disks belong to; `None` where there is no disk.
 ///
 /// # Errors
-/// [`LedgerError::ForeignDisk`] where no set has more of them than every other.
+/// [`LedgerError::ForeignDisk`] where no store has more of them than every other.
 pub(crate) fn majority<'a>(disks: impl Iterator<Item = (&'a str, SetId)>) -> Result<Option<SetId>> {
     let mut sets: Vec<(SetId, usize, &str)> = Vec::new();
     for (label, set) in disks {
@@ -225,20 +263,64 @@ pub(crate) fn check_empty(disk: &dyn Disk) -> Result<()> {
     Ok(())
 }
 
-/// Puts the set together. Disks that have no place in it count as missing and are named in a warning.
+/// Puts the store together. Disks that have no place in it count as missing and are named in a warning.
 ///
 /// # Errors
-/// [`LedgerError::ForeignDisk`], [`LedgerError::NewerFormat`], [`LedgerError::TooFewDisks`],
-/// [`LedgerError::Inconsistent`] where the set was opened in two halves.
+/// [`LedgerError::ForeignDisk`], [`LedgerError::NewerFormat`], [`LedgerError::TooFewDisks`] also where a set of the store is
+/// not here, [`LedgerError::Inconsistent`] where a set was opened in two halves.
 pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options, clock: Arc<dyn Clock>) -> Result<Identified> {
     let mut given = Given::look_at(disks)?;
-    given.keep_one_set()?;
-    let Some(mut newest) = given.formatted.iter().map(|(_, found, _)| found).max_by_key(|found| found.rank()).cloned()
-    else {
+    given.keep_one_store()?;
+    let roster = given.keep_listed()?;
+    let mut sets: Vec<Arc<Set>> = Vec::new();
+    for entry in &roster.entries {
+        let others = given.keep(|found| found.set == entry.set);
+        let ours = std::mem::replace(&mut given.formatted, others);
+        if ours.is_empty() {
+            let what = format!("none of the disks of set {} of the store ({}) is here", entry.number, entry.set);
+            return Err(LedgerError::TooFewDisks { present: 0, needed: 1, what });
+        }
+        sets.push(Arc::new(identify_one(ours, entry.number, &mut given, options, &clock)?));
+    }
+    for disk in std::mem::take(&mut given.blank) {
+        given.strange(&disk, StrangerKind::Blank);
+    }
+    let history = newest_history(&sets)?;
+    Ok(Identified { sets, roster, history, strangers: given.strangers })
+}
+
+/// The newest history that any of the sets knows. One that took no writes for a while does not know the last openings.
+fn newest_history(sets: &[Arc<Set>]) -> Result<History> {
+    let all: Vec<Superblock> = sets.iter().map(|set| set.supers.lock().newest.clone()).collect();
+    let rank = |superblock: &&Superblock| {
+        let (epoch, appending, _) = superblock.rank();
+        (epoch, appending)
+    };
+    let Some(newest) = all.iter().max_by_key(rank) else { return Ok(History::default()) };
+    if let Some(other) = all.iter().find(|other| is_apart(other, newest)) {
+        let what = format!(
+            "sets {} and {} of the store were each written while the other was away; keep the disks with the wanted content \
+             and remove the others",
+            newest.set, other.set
+        );
+        return Err(LedgerError::Inconsistent { what });
+    }
+    Ok(newest.history.clone())
+}
+
+/// Puts one set together from the disks that say they belong to it.
+fn identify_one(
+    ours: Vec<Formatted>,
+    number: u16,
+    given: &mut Given,
+    options: &Options,
+    clock: &Arc<dyn Clock>,
+) -> Result<Set> {
+    let Some(mut newest) = ours.iter().map(|(_, found, _)| found).max_by_key(|found| found.rank()).cloned() else {
         return Err(LedgerError::TooFewDisks { present: 0, needed: 1, what: "no disk holds a superblock".to_owned() });
     };
     let mut candidates: Vec<Vec<Formatted>> = (0..newest.disks()).map(|_| Vec::new()).collect();
-    for (disk, superblock, slot) in std::mem::take(&mut given.formatted) {
+    for (disk, superblock, slot) in ours {
         if !is_alike(&superblock, &newest) {
             let what = "its superblock describes the set differently from the others".to_owned();
             return Err(LedgerError::ForeignDisk { disk: disk.label().to_owned(), what });
@@ -268,6 +350,7 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options, clock: Arc<
     if current < data {
         let mut aside: Vec<String> =
             given.strangers.iter().map(|stranger| format!("{} {}", stranger.label, stranger.kind)).collect();
+        aside.extend(given.blank.iter().map(|disk| format!("{} {}", disk.label(), StrangerKind::Blank)));
         for (index, place) in places.iter().enumerate() {
             match place {
                 None => aside.push(format!("place {index} is missing")),
@@ -277,10 +360,9 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options, clock: Arc<
                 Some(_) => {}
             }
         }
-        return Err(LedgerError::TooFewDisks { present: current, needed: data, what: aside.join(", ") });
+        let what = if number == 0 { aside.join(", ") } else { format!("set {number}: {}", aside.join(", ")) };
+        return Err(LedgerError::TooFewDisks { present: current, needed: data, what });
     }
-    let codec_id = CodecId::from_stored(newest.codec).unwrap_or(CodecId::Leopard16);
-    let codec = codec(codec_id, newest.geometry)?;
     let mut next_slot: Vec<usize> =
         places.iter().map(|place| place.as_ref().map_or(0, |(_, _, slot)| 1 - slot)).collect();
     let mut disks: Vec<Option<Arc<dyn Disk>>> = places.into_iter().map(|place| place.map(|(disk, ..)| disk)).collect();
@@ -293,23 +375,11 @@ pub(crate) fn identify(disks: Vec<Arc<dyn Disk>>, options: &Options, clock: Arc<
                 next_slot[place] = 1;
                 disks[place] = Some(disk);
             }
-            _ => given.strange(&disk, StrangerKind::Blank),
+            _ => given.blank.push(disk),
         }
     }
-    let member = |(index, disk)| Member::new(index, disk, options.open_files_max);
-    let members = disks.into_iter().enumerate().map(member).collect();
-    let set = Set {
-        id: newest.set,
-        geometry: newest.geometry,
-        segment_len: newest.segment_len,
-        codec_id,
-        members,
-        codec: Mutex::new(codec),
-        clock,
-        freeing: RwLock::default(),
-        making: Mutex::new(()),
-    };
-    Ok(Identified { set, supers: Supers { newest: *newest, next_slot, unheard }, strangers: given.strangers })
+    let supers = Supers { newest: *newest, next_slot, unheard };
+    Set::new(number, disks, supers, options, clock)
 }
 
 /// Takes the disks that are missing, or were left behind by the last writes, out of `newest`. Returns how many are left:
@@ -363,7 +433,42 @@ pub(crate) fn codec(id: CodecId, geometry: crate::api::Geometry) -> Result<Codec
         .map_err(|error| LedgerError::Setting { name: "geometry", what: error.to_string() })
 }
 
+impl Set {
+    /// A set of these disks, in order of their places, as its superblocks describe it.
+    pub(crate) fn new(
+        number: u16,
+        disks: Vec<Option<Arc<dyn Disk>>>,
+        supers: Supers,
+        options: &Options,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let newest = &supers.newest;
+        let codec_id = CodecId::from_stored(newest.codec).unwrap_or(CodecId::Leopard16);
+        let member = |(index, disk)| Member::new(index, disk, options.open_files_max);
+        Ok(Self {
+            id: newest.set,
+            number,
+            geometry: newest.geometry,
+            segment_len: newest.segment_len,
+            codec_id,
+            members: disks.into_iter().enumerate().map(member).collect(),
+            codec: Mutex::new(codec(codec_id, newest.geometry)?),
+            clock: Arc::clone(clock),
+            freeing: RwLock::default(),
+            making: Mutex::new(()),
+            supers: Mutex::new(supers),
+            halted: AtomicBool::new(false),
+        })
+    }
+}
+
 impl Supers {
+    /// Those of a set just made, whose first slots hold `newest`.
+    pub(crate) fn of_new(newest: Superblock) -> Self {
+        let next_slot = vec![1; newest.disks()];
+        Self { newest, next_slot, unheard: None }
+    }
+
     /// Notes which slot holds the newest superblock of the disk that was put into a place.
     pub(crate) fn put_in(&mut self, disk: usize, slot: usize) {
         self.next_slot[disk] = 1 - slot;

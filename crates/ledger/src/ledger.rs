@@ -18,6 +18,9 @@ use crate::meta;
 use crate::options::{COMMIT_LEN_MAX, Options};
 use crate::queue::{Halt, Queue, Queued};
 use crate::recover;
+use crate::roster::Roster;
+use crate::set::Set;
+use crate::sets::Sets;
 use crate::settled::Settled;
 use crate::shared::Shared;
 use crate::stripe::{Frames, Identity};
@@ -50,11 +53,7 @@ impl Ledger {
         entropy: &dyn Entropy,
     ) -> Result<SetId> {
         options.check(geometry)?;
-        let count = usize::from(geometry.data_shards) + usize::from(geometry.parity_shards);
-        if disks.len() != count {
-            let what = format!("{count} disks make this layout, {} were given", disks.len());
-            return Err(LedgerError::Setting { name: "geometry", what });
-        }
+        let count = check_count(disks, geometry)?;
         for disk in disks {
             if let Found::Formatted(superblock, _) = identify::look(&**disk)? {
                 let what = format!("already holds a disk of set {}", superblock.set);
@@ -82,13 +81,10 @@ impl Ledger {
             appending: false,
             history: History::default(),
             sound: [Lsn(0); DISKS_MAX],
+            roster: None,
+            checkpoint_version: 0,
         };
-        for (index, disk) in disks.iter().enumerate() {
-            superblock.index = DiskIndex(index as u8);
-            let mut slot = AlignedBuf::zeroed(SLOT_LEN);
-            superblock.encode(&mut slot);
-            disk.create(FILE, 2 * SLOT_LEN as u64, true)?.write_at(0, &slot, WriteMode::Durable)?;
-        }
+        write_new(disks, &mut superblock)?;
         Ok(superblock.set)
     }
 
@@ -109,50 +105,56 @@ impl Ledger {
         from: Option<Position>,
         replay: &mut dyn FnMut(Replayed) -> Result<()>,
     ) -> Result<Self> {
-        let Identified { set, mut supers, strangers } = identify::identify(disks, &options, Arc::clone(&clock))?;
-        let options = Options { segment_len: set.segment_len, ..options };
-        options.check(set.geometry)?;
-        let unknown = supers.newest.unknown_ro_compat();
-        if unknown != 0 {
-            tracing::warn!(set = %set.id, flags = unknown, "the set has features this version does not know: it opens read-only");
-        }
-        let mut writable = unknown == 0 && set.check_quorum().is_ok();
-        let end = recover::recover(&set, &supers.newest, from, writable, replay)?.end;
-        let mut last = Opening { epoch: Epoch(0), opening: 0, first_lsn: end.next_lsn };
-        if writable {
-            let epoch = supers.newest.history.last().map_or(0, |last| last.epoch.0) + 1;
-            last = Opening { epoch: Epoch(epoch), opening: entropy.next_u64(), first_lsn: end.next_lsn };
-            let durable_lsn = Lsn(end.next_lsn.0 - 1);
-            // A disk that failed while the end of the log was mended holds what was known before to be durable.
-            let sound = supers.newest.durable_lsn;
-            let stored = supers.store(&set, sound, |superblock| {
-                superblock.durable_lsn = superblock.durable_lsn.max(durable_lsn);
-                if !planted(Bug::OpeningNotStored) {
-                    superblock.history.push(last);
-                }
-                superblock.appending = false;
-            });
-            // Only when a quorum knows this opening may anybody be told what it found.
-            let stored = stored.and_then(|()| supers.store(&set, sound, |superblock| superblock.appending = true));
-            writable = stored.is_ok();
-        }
-        let frames = Frames::new(identify::codec(set.codec_id, set.geometry)?);
-        let identity = Identity { set: set.id, geometry: set.geometry, epoch: last.epoch, opening: last.opening };
-        let mut writer = Writer::new(end, frames, identity);
-        let mut full = false;
-        if writable {
-            match writer.open_files(&set) {
-                Ok(()) => {}
-                Err(LedgerError::Full) => full = true,
-                Err(_) => writable = false,
+        let Identified { sets, roster, history, strangers } = identify::identify(disks, &options, Arc::clone(&clock))?;
+        let mut unknown = 0;
+        for set in &sets {
+            Options { segment_len: set.segment_len, ..options.clone() }.check(set.geometry)?;
+            unknown |= set.supers.lock().newest.unknown_ro_compat();
+            if set.check_quorum().is_err() {
+                set.halt();
             }
         }
-        let halt = (!writable).then(|| Halt::QuorumLost { answered: set.writable(), needed: set.write_quorum() });
-        let mut queue = Queue::new(end.next_lsn, halt);
-        queue.full = full;
-        let recovered = Lsn(end.next_lsn.0 - 1);
-        set.members.iter().for_each(|member| member.join_at(end.next_lsn));
-        let shared = Shared::new(set, options, clock, queue, recovered, writer, supers, strangers);
+        if unknown != 0 {
+            tracing::warn!(store = %roster.store, flags = unknown, "the store has features this version does not know: it opens read-only");
+        }
+        let mut writable = unknown == 0 && sets.iter().any(|set| set.is_open());
+        let recovered = recover::recover(&sets, &history, from, writable, replay)?;
+        let end = recovered.end;
+        let mut history = history;
+        let mut last = Opening { epoch: Epoch(0), opening: 0, first_lsn: end.next_lsn };
+        if writable {
+            let epoch = history.last().map_or(0, |last| last.epoch.0) + 1;
+            last = Opening { epoch: Epoch(epoch), opening: entropy.next_u64(), first_lsn: end.next_lsn };
+            if !planted(Bug::OpeningNotStored) {
+                history.push(last);
+            }
+            begin_opening(&sets, &history, &roster, Lsn(end.next_lsn.0 - 1));
+            // What is kept without proof of having been durable is so only where a set that takes writes was mended.
+            let settled = |segment: &SegmentId| recovered.homes.get(segment).is_none_or(|set| set.is_open());
+            writable = sets.iter().any(|set| set.is_open()) && recovered.tail.iter().all(settled);
+        }
+        let home = recovered.homes.get(&end.segment).unwrap_or(&sets[0]);
+        let frames = Frames::new(identify::codec(home.codec_id, home.geometry)?);
+        let identity = Identity { set: home.id, geometry: home.geometry, epoch: last.epoch, opening: last.opening };
+        let writer = Writer::new(end, Arc::clone(home), frames, identity);
+        let halt = (!writable).then(|| Halt::QuorumLost { answered: home.writable(), needed: home.write_quorum() });
+        let limit = append_limit(&sets, &options);
+        let queue = Queue::new(end.next_lsn, halt, limit);
+        let recovered_to = Lsn(end.next_lsn.0 - 1);
+        sets.iter().flat_map(|set| &set.members).for_each(|member| member.join_at(end.next_lsn));
+        let sets = Sets::new(sets, recovered.homes, roster);
+        let shared = Shared::new(sets, options, clock, queue, recovered_to, writer, history, strangers);
+        if writable {
+            let mut writer = shared.writer.lock();
+            match shared.go_on(&mut writer) {
+                Ok(()) => {}
+                Err(LedgerError::Full) => shared.queue.lock().full = true,
+                Err(_) => {
+                    let (answered, needed) = (writer.set.writable(), writer.set.write_quorum());
+                    shared.queue.lock().halt.get_or_insert(Halt::QuorumLost { answered, needed });
+                }
+            }
+        }
         Ok(Self { shared: Arc::new(shared), threads: Mutex::default() })
     }
 
@@ -171,7 +173,7 @@ impl Ledger {
         if shared.started() {
             return Ok(());
         }
-        let workers = Workers::start(shared.set.disks(), &shared.clock).map_err(LedgerError::Thread)?;
+        let workers = Workers::start(shared.most_disks(), &shared.clock).map_err(LedgerError::Thread)?;
         shared.prepare.reset();
         let spawn = |name: &str, body: fn(&Shared)| {
             let shared = Arc::clone(shared);
@@ -220,7 +222,7 @@ impl Ledger {
         };
         let drained = drained.and_then(|()| {
             let durable = shared.durable();
-            shared.supers.lock().store(&shared.set, durable, |superblock| superblock.durable_lsn = durable)
+            shared.tell_all(|superblock| superblock.durable_lsn = durable)
         });
         shared.halt(Halt::Closed);
         drained
@@ -247,10 +249,6 @@ impl Ledger {
         }
         let has_data = !append.blocks.is_empty() && !reserved;
         let queued = Queued::new(append);
-        let limit = self.append_len_max();
-        if queued.len() > limit {
-            return Err(too_large(queued.len(), limit));
-        }
         let now = shared.clock.monotonic_nanos();
         let mut tried = false;
         let mut queue = shared.queue.lock();
@@ -260,6 +258,9 @@ impl Ledger {
             }
             if queue.closing {
                 return Err(LedgerError::Closed);
+            }
+            if queued.len() > queue.append_len_max {
+                return Err(too_large(queued.len(), queue.append_len_max));
             }
             if queue.stuck || (queue.full && has_data) {
                 if tried {
@@ -295,10 +296,10 @@ impl Ledger {
     }
 
     /// Most bytes an append may take: the data of its blocks, 16 bytes and the directory per block, its commit, and 16
-    /// bytes.
+    /// bytes. Less from the moment a set of fewer data disks joins.
     #[must_use]
     pub fn append_len_max(&self) -> usize {
-        self.shared.options.payload_max(self.shared.set.geometry) as usize - meta::PREFIX_LEN
+        self.shared.queue.lock().append_len_max
     }
 
     /// Does one group commit on the calling thread; false if nothing had to be done.
@@ -367,7 +368,10 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Corrupt`].
     pub fn read(&self, location: &Location) -> Result<Bytes> {
-        self.shared.set.read(location)
+        let Some(set) = self.shared.sets.of(location.segment) else {
+            return Err(LedgerError::corrupt(location.segment, location.sector, Lsn(0), "no set has this segment"));
+        };
+        set.read(location)
     }
 
     /// Says that [`Ledger::read`] of `location` will follow soon: the disks begin to bring it in meanwhile. Waits for
@@ -380,7 +384,8 @@ impl Ledger {
     /// [`free_all_but`](Self::free_all_but) gave back last.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentId> {
-        self.shared.set.listed().0.into_keys().collect()
+        let listed = self.shared.sets.all().into_iter().flat_map(|set| set.listed().0.into_keys());
+        listed.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 
     /// Everything up to here was handed to the operating system.
@@ -401,16 +406,79 @@ impl Ledger {
         self.shared.queue.lock().next_lsn
     }
 
-    /// The set's identity.
+    /// The store's identity: that of its first set.
     #[must_use]
     pub fn set_id(&self) -> SetId {
-        self.shared.set.id
+        self.shared.sets.roster().store
     }
 
-    /// The set's layout.
+    /// The layout of the set that joined first of those that are left.
     #[must_use]
     pub fn geometry(&self) -> Geometry {
-        self.shared.set.geometry
+        self.shared.sets.first().geometry
+    }
+}
+
+/// Checks that there are as many disks as the layout has.
+pub(crate) fn check_count(disks: &[Arc<dyn Disk>], geometry: Geometry) -> Result<usize> {
+    let count = usize::from(geometry.data_shards) + usize::from(geometry.parity_shards);
+    if disks.len() == count {
+        return Ok(count);
+    }
+    let what = format!("{count} disks make this layout, {} were given", disks.len());
+    Err(LedgerError::Setting { name: "geometry", what })
+}
+
+/// Writes the first superblock of each disk of a new set.
+pub(crate) fn write_new(disks: &[Arc<dyn Disk>], superblock: &mut Superblock) -> Result<()> {
+    for (index, disk) in disks.iter().enumerate() {
+        superblock.index = DiskIndex(index as u8);
+        let mut slot = AlignedBuf::zeroed(SLOT_LEN);
+        superblock.encode(&mut slot);
+        disk.create(FILE, 2 * SLOT_LEN as u64, true)?.write_at(0, &slot, WriteMode::Durable)?;
+    }
+    Ok(())
+}
+
+/// Most bytes an append may take, so that it fits into a stripe of every set.
+pub(crate) fn append_limit(sets: &[Arc<Set>], options: &Options) -> usize {
+    let limits = sets.iter().map(|set| options.payload_max(set.geometry) as usize - meta::PREFIX_LEN);
+    limits.min().unwrap_or_default()
+}
+
+/// Tells the sets that take writes of an opening that begins behind `durable`: first all of them that there is one, then
+/// all of them that it may append. Only when a quorum of each knows that may anybody be told what the opening found. A
+/// set that loses its quorum by it takes no writes.
+///
+/// Along with it those sets learn the list of sets and the checkpoint that count, where they were not told when these
+/// were changed.
+fn begin_opening(sets: &[Arc<Set>], history: &History, roster: &Roster, durable: Lsn) {
+    let newest = sets.iter().map(|set| {
+        let supers = set.supers.lock();
+        (supers.newest.checkpoint_version, supers.newest.checkpoint)
+    });
+    let (version, checkpoint) = newest.max_by_key(|(version, _)| *version).unwrap_or((0, [0; 128]));
+    let several = roster.version > 0;
+    // A disk that failed while the end of the log was mended holds what was known before to be durable.
+    let sounds: Vec<Lsn> = sets.iter().map(|set| set.supers.lock().newest.durable_lsn).collect();
+    for appending in [false, true] {
+        for (set, sound) in sets.iter().zip(&sounds).filter(|(set, _)| !set.is_halted()) {
+            let stored = set.supers.lock().store(set, *sound, |superblock| {
+                superblock.appending = appending;
+                if appending {
+                    return;
+                }
+                superblock.durable_lsn = superblock.durable_lsn.max(durable);
+                superblock.history = history.clone();
+                if several {
+                    superblock.roster = Some(roster.clone());
+                    (superblock.checkpoint_version, superblock.checkpoint) = (version, checkpoint);
+                }
+            });
+            if stored.is_err() {
+                set.halt();
+            }
+        }
     }
 }
 

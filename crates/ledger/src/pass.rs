@@ -12,6 +12,8 @@
 //! without being on the medium, so between the number up to which it is known to be sound and the one from which it
 //! takes part again, valid frames are written anew as well.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use strata_seam::planted::{Bug, planted};
@@ -23,6 +25,7 @@ use crate::layout;
 use crate::ledger::Ledger;
 use crate::pace::Debt;
 use crate::report::{DiskFrames, PassOptions, Progress, Report, StripeProof, UNREADABLE_NAMED_MAX, Unreadable};
+use crate::set::Set;
 use crate::shared::Shared;
 use crate::walk::{Stripe, Walker};
 use crate::whole::FrameState;
@@ -35,6 +38,7 @@ type Tell<'t> = &'t mut dyn FnMut(&Progress<'_>) -> bool;
 
 /// A disk that lacks frames and takes part, as it was when the pass began.
 struct Lagging {
+    set: Arc<Set>,
     disk: usize,
     /// How often its taking part had changed: if it changes again, what this pass found says nothing any more.
     changes: u64,
@@ -50,6 +54,8 @@ struct Lagging {
 
 struct Pass<'a> {
     shared: &'a Shared,
+    /// The sets of the store when it began; a set that joins later is looked at by the next pass.
+    sets: Vec<Arc<Set>>,
     repair: bool,
     report: Report,
     lagging: Vec<Lagging>,
@@ -77,9 +83,10 @@ impl Ledger {
     /// As [`verify`](Self::verify), and writes damaged and missing frames anew on every disk that takes writes.
     ///
     /// # Errors
-    /// [`LedgerError::QuorumLost`](crate::LedgerError::QuorumLost) in a set that is read-only.
+    /// [`LedgerError::QuorumLost`](crate::LedgerError::QuorumLost) in a store that is read-only. Of several sets those that
+    /// take writes are repaired.
     pub fn scrub(&self, options: &PassOptions, progress: &mut dyn FnMut(&Progress<'_>) -> bool) -> Result<Report> {
-        self.shared.set.check_quorum()?;
+        self.shared.check_quorum()?;
         let from = options.from;
         Pass::new(&self.shared, true).run(options, from, progress)
     }
@@ -91,87 +98,126 @@ impl Ledger {
     /// # Errors
     /// As for [`scrub`](Self::scrub).
     pub fn heal(&self, options: &PassOptions, progress: &mut dyn FnMut(&Progress<'_>) -> bool) -> Result<Report> {
-        self.shared.set.check_quorum()?;
+        self.shared.check_quorum()?;
         let pass = Pass::new(&self.shared, true);
         let from = options.from.or_else(|| pass.first_lack());
         pass.run(options, from, progress)
     }
 }
 
+impl Shared {
+    /// Refuses where no set takes writes.
+    fn check_quorum(&self) -> Result<()> {
+        let sets = self.sets.all();
+        if sets.iter().any(|set| set.check_quorum().is_ok()) { Ok(()) } else { sets[0].check_quorum() }
+    }
+}
+
 impl<'a> Pass<'a> {
     fn new(shared: &'a Shared, repair: bool) -> Self {
-        let set = &shared.set;
-        let disks =
-            set.members.iter().map(|member| DiskFrames { label: member.label().to_string(), ..Default::default() });
-        let report = Report { disks: disks.collect(), by_present: vec![0; set.disks() + 1], ..Report::default() };
+        let sets = shared.sets.all();
+        let members = sets.iter().flat_map(|set| &set.members);
+        let disks = members.map(|member| DiskFrames { label: member.label().to_string(), ..Default::default() });
+        let most = shared.most_disks();
+        let report = Report { disks: disks.collect(), by_present: vec![0; most + 1], ..Report::default() };
         let writer = shared.writer.lock();
         let end = (writer.segment, writer.sector, shared.written().next());
-        let supers = shared.supers.lock();
-        let lagging = |(disk, member): (usize, &crate::member::Member)| Lagging {
-            disk,
-            changes: member.changes(),
-            sound: supers.newest.sound[disk],
-            joined: member.joined(),
-            reached: Lsn(0),
-            unbroken: false,
-        };
-        let behind = set.members.iter().enumerate();
-        let behind = behind.filter(|(disk, member)| member.writable() && supers.newest.whole >> disk & 1 == 0);
-        let lagging = if repair { behind.map(lagging).collect() } else { Vec::new() };
-        drop(supers);
+        let mut lagging = Vec::new();
+        for set in sets.iter().filter(|_| repair) {
+            let supers = set.supers.lock();
+            for (disk, member) in set.members.iter().enumerate() {
+                if member.writable() && supers.newest.whole >> disk & 1 == 0 {
+                    lagging.push(Lagging {
+                        set: Arc::clone(set),
+                        disk,
+                        changes: member.changes(),
+                        sound: supers.newest.sound[disk],
+                        joined: member.joined(),
+                        reached: Lsn(0),
+                        unbroken: false,
+                    });
+                }
+            }
+        }
         drop(writer);
         let now = shared.clock.monotonic_nanos();
         let debt = Debt::default();
-        Self { shared, repair, report, lagging, end, debt, started: now, lap: now, done_bytes: 0, total_bytes: 0 }
+        Self { shared, sets, repair, report, lagging, end, debt, started: now, lap: now, done_bytes: 0, total_bytes: 0 }
     }
 
     fn history(&self) -> History {
-        self.shared.supers.lock().newest.history.clone()
+        self.shared.history.lock().clone()
     }
 
-    fn segments(&self) -> Vec<SegmentId> {
-        let whole = self.shared.supers.lock().newest.whole;
-        self.shared.set.segments(whole).0.into_iter().filter(|segment| *segment <= self.end.0).collect()
+    /// The segments of the log, of one set or of all.
+    fn segments(&self, of: Option<&Arc<Set>>) -> Vec<SegmentId> {
+        let mut segments = BTreeSet::new();
+        for set in self.sets.iter().filter(|set| of.is_none_or(|of| of.id == set.id)) {
+            let whole = set.supers.lock().newest.whole;
+            segments.extend(set.segments(whole).0.into_iter().filter(|segment| self.home(*segment) == self.index(set)));
+        }
+        segments.into_iter().filter(|segment| *segment <= self.end.0).collect()
+    }
+
+    fn index(&self, set: &Set) -> usize {
+        self.sets.iter().position(|other| other.id == set.id).unwrap_or(0)
+    }
+
+    /// The set that a segment lies on, by its place in the list.
+    fn home(&self, segment: SegmentId) -> usize {
+        self.shared.sets.of(segment).map_or(0, |set| self.index(&set))
     }
 
     /// The first segment that a disk which lacks frames may lack something of: segments are in the order of numbers, so
     /// the first stripe of each tells. `None` for the whole log.
     fn first_lack(&self) -> Option<Position> {
-        let sound = self.lagging.iter().map(|lagging| lagging.sound).min().filter(|sound| sound.0 > 0)?;
         let history = self.history();
-        let segments = self.segments();
-        let first_lsn = |segment: SegmentId| {
-            let mut walker = Walker::new(&self.shared.set, &history);
-            walker.stripe_at(segment, 0, None).map(|(stripe, _)| stripe.head.first_lsn)
+        let first_of = |set: &Arc<Set>| {
+            let lagging = self.lagging.iter().filter(|lagging| lagging.set.id == set.id);
+            let Some(sound) = lagging.map(|lagging| lagging.sound).min() else { return Some(None) };
+            let segments = self.segments(Some(set));
+            let first_lsn = |segment: SegmentId| {
+                let mut walker = Walker::new(set, &history);
+                walker.stripe_at(segment, 0, None).map(|(stripe, _)| stripe.head.first_lsn)
+            };
+            // A segment whose first stripe cannot be told counts as too late: beginning too early costs time alone.
+            let late = segments.partition_point(|segment| first_lsn(*segment).is_some_and(|lsn| lsn <= sound.next()));
+            let segment = *segments.get(late.checked_sub(1)?).filter(|_| sound.0 > 0)?;
+            Some(Some(Position { segment, offset: 0, next_lsn: first_lsn(segment)? }))
         };
-        // A segment whose first stripe cannot be told counts as too late: beginning too early costs time alone.
-        let late = segments.partition_point(|segment| first_lsn(*segment).is_some_and(|lsn| lsn <= sound.next()));
-        let segment = *segments.get(late.checked_sub(1)?)?;
-        Some(Position { segment, offset: 0, next_lsn: first_lsn(segment)? })
+        // The whole log where that holds for any of the sets.
+        let firsts: Vec<Option<Position>> = self.sets.iter().map(first_of).collect::<Option<_>>()?;
+        firsts.into_iter().flatten().min_by_key(|position| position.segment)
     }
 
     /// Bytes of the log in `segments` from a place on, over all disks.
     fn bytes_of(&self, segments: &[SegmentId], sector: u32) -> u64 {
-        let set = &self.shared.set;
-        let sectors: u64 = segments.iter().map(|segment| u64::from(self.limit(*segment))).sum();
-        layout::byte_of(1) * sectors.saturating_sub(u64::from(sector)) * set.disks() as u64
+        let bytes = |segment: &SegmentId, from: u32| {
+            let disks = self.sets[self.home(*segment)].disks() as u64;
+            layout::byte_of(self.limit(*segment).saturating_sub(from)) * disks
+        };
+        let all: u64 = segments.iter().map(|segment| bytes(segment, 0)).sum();
+        let before = segments.first().map_or(0, |first| bytes(first, 0) - bytes(first, sector));
+        all - before
     }
 
     /// Where to stop in a segment.
     fn limit(&self, segment: SegmentId) -> u32 {
-        if segment == self.end.0 { self.end.1 } else { self.shared.set.segment_sectors() }
+        if segment == self.end.0 { self.end.1 } else { self.sets[self.home(segment)].segment_sectors() }
     }
 
     fn run(mut self, options: &PassOptions, from: Option<Position>, tell: Tell<'_>) -> Result<Report> {
         if self.repair {
             let writer = self.shared.writer.lock();
-            self.report.superblocks = self.shared.supers.lock().mend(&self.shared.set, self.shared.durable())?;
+            for set in self.sets.iter().filter(|set| set.is_open()) {
+                self.report.superblocks += set.supers.lock().mend(set, self.shared.durable())?;
+            }
             drop(writer);
         }
         let history = self.history();
-        let set = &self.shared.set;
-        let mut walker = Walker::new(set, &history);
-        let mut segments = self.segments();
+        let sets = self.sets.clone();
+        let mut walkers: Vec<Walker<'_>> = sets.iter().map(|set| Walker::new(set, &history)).collect();
+        let mut segments = self.segments(None);
         let (mut expected, mut sector, mut following) = (Some(Lsn(1)), 0, SegmentId(0));
         if let Some(from) = from {
             segments.retain(|segment| *segment >= from.segment);
@@ -195,6 +241,8 @@ impl<'a> Pass<'a> {
             }
             following = SegmentId(segment.0.saturating_add(1));
             let limit = self.limit(segment);
+            let home = self.home(segment);
+            let walker = &mut walkers[home];
             while sector < limit {
                 let found = walker.stripe_at(segment, sector, expected);
                 let next = match found {
@@ -215,7 +263,7 @@ impl<'a> Pass<'a> {
                 {
                     self.lost(segment, sector, expected.unwrap_or_default(), stripe.head.first_lsn);
                 }
-                let proof = self.stripe(&stripe);
+                let proof = self.stripe(home, &stripe);
                 sector = stripe.head.end_sector();
                 expected = Some(stripe.head.last_lsn.next());
                 self.report.next =
@@ -257,8 +305,7 @@ impl<'a> Pass<'a> {
 
     /// Whether any disk still has a file of the segment: it may have been given back while it was read.
     fn is_listed(&self, segment: SegmentId) -> bool {
-        self.shared
-            .set
+        self.sets[self.home(segment)]
             .members
             .iter()
             .any(|member| member.disk().is_ok_and(|disk| disk.open(&layout::segment_name(segment)).is_ok()))
@@ -269,8 +316,8 @@ impl<'a> Pass<'a> {
             return;
         }
         // What a missing disk may still have is not lost for the others; what nobody has is no lack of theirs.
-        if !self.shared.set.members.iter().all(crate::member::Member::present) {
-            self.lagging.iter_mut().for_each(|lagging| lagging.unbroken = false);
+        for lagging in &mut self.lagging {
+            lagging.unbroken &= lagging.set.members.iter().all(crate::member::Member::present);
         }
         self.report.unreadable_count += 1;
         if self.report.unreadable.len() < UNREADABLE_NAMED_MAX {
@@ -278,8 +325,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn stripe(&mut self, stripe: &Stripe) -> StripeProof {
-        let set = &self.shared.set;
+    fn stripe(&mut self, home: usize, stripe: &Stripe) -> StripeProof {
+        let set = Arc::clone(&self.sets[home]);
         let head = &stripe.head;
         self.report.stripes += 1;
         self.debt.bytes += layout::frame_len(head.shard_len) * set.disks() as u64;
@@ -287,20 +334,22 @@ impl<'a> Pass<'a> {
         let states = set.frame_states(stripe, &loaded);
         let mut present = loaded.valid();
         let (mut lost, mut written) = (present < set.data_shards(), 0);
-        let doubted =
-            self.lagging.iter().filter(|lagging| head.last_lsn > lagging.sound && head.first_lsn < lagging.joined);
+        let ours = |lagging: &&Lagging| lagging.set.id == set.id;
+        let doubted = (self.lagging.iter().filter(ours))
+            .filter(|lagging| head.last_lsn > lagging.sound && head.first_lsn < lagging.joined);
         let mut doubted = doubted.fold(0, |mask, lagging| mask | 1_u32 << lagging.disk);
         if planted(Bug::DoubtedFramesTrusted) {
             doubted = 0;
         }
         let missed = planted(Bug::HealMissesDamage) && stripe.present() == set.disks();
-        if !lost && self.repair && (present < set.disks() || doubted != 0) && !missed {
+        if !lost && self.repair && set.is_open() && (present < set.disks() || doubted != 0) && !missed {
             match set.heal(stripe, &loaded, doubted, WriteMode::Durable) {
                 Some(healed) => written = healed,
                 None => lost = true,
             }
         }
-        for (index, (disk, state)) in self.report.disks.iter_mut().zip(&states).enumerate() {
+        let base: usize = self.sets[..home].iter().map(|set| set.disks()).sum();
+        for (index, (disk, state)) in self.report.disks[base..].iter_mut().zip(&states).enumerate() {
             let anew = written >> index & 1;
             match state {
                 FrameState::Good => {
@@ -318,7 +367,7 @@ impl<'a> Pass<'a> {
         if lost {
             self.lost(head.segment, head.sector, head.first_lsn, head.last_lsn.next());
         }
-        for lagging in &mut self.lagging {
+        for lagging in self.lagging.iter_mut().filter(|lagging| lagging.set.id == set.id) {
             let anew = written >> lagging.disk & 1 == 1;
             let trusted = doubted >> lagging.disk & 1 == 0;
             lagging.unbroken &= anew || lost || (states[lagging.disk] == FrameState::Good && trusted);
@@ -326,7 +375,9 @@ impl<'a> Pass<'a> {
                 lagging.reached = head.last_lsn;
             }
         }
-        self.report.by_present[present] += 1;
+        let lacking = set.disks() - present.min(set.disks());
+        let last = self.report.by_present.len() - 1;
+        self.report.by_present[last - lacking] += 1;
         StripeProof {
             segment: head.segment,
             offset: layout::byte_of(head.sector),
@@ -340,20 +391,30 @@ impl<'a> Pass<'a> {
 
     /// Writes down how far the disks that lacked frames are sound now, and after a whole pass that they lack nothing.
     fn note(&mut self) -> Result<()> {
-        let finished = self.report.finished;
-        let set = &self.shared.set;
         let writer = self.shared.writer.lock();
-        let mut supers = self.shared.supers.lock();
+        for set in self.sets.iter().filter(|set| set.is_open()) {
+            self.note_in(set)?;
+        }
+        drop(writer);
+        Ok(())
+    }
+
+    /// The same in the superblocks of one set.
+    fn note_in(&self, set: &Set) -> Result<()> {
+        let finished = self.report.finished;
+        let mut supers = set.supers.lock();
         let unchanged = |lagging: &&Lagging| {
             let member = &set.members[lagging.disk];
             member.writable() && member.changes() == lagging.changes
         };
-        let risen: Vec<(usize, Lsn)> = (self.lagging.iter().filter(unchanged))
+        let ours: Vec<&Lagging> =
+            self.lagging.iter().filter(|lagging| lagging.set.id == set.id).filter(unchanged).collect();
+        let risen: Vec<(usize, Lsn)> = (ours.iter())
             .filter(|lagging| lagging.reached > supers.newest.sound[lagging.disk])
             .map(|lagging| (lagging.disk, lagging.reached))
             .collect();
-        let proved = |lagging: &&Lagging| (finished && lagging.unbroken) || planted(Bug::HealClaimsTooMuch);
-        let whole = self.lagging.iter().filter(unchanged).filter(proved);
+        let proved = |lagging: &&&Lagging| (finished && lagging.unbroken) || planted(Bug::HealClaimsTooMuch);
+        let whole = ours.iter().filter(proved);
         let whole = whole.fold(0, |mask, lagging| mask | 1_u32 << lagging.disk);
         if risen.is_empty() && whole == 0 {
             return Ok(());
@@ -361,8 +422,6 @@ impl<'a> Pass<'a> {
         supers.store(set, self.shared.durable(), |superblock| {
             risen.iter().for_each(|(disk, sound)| superblock.sound[*disk] = *sound);
             superblock.whole |= whole;
-        })?;
-        drop(writer);
-        Ok(())
+        })
     }
 }

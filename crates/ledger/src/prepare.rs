@@ -3,6 +3,8 @@
 //! A thread creates the files, filled with zeros where commits are small, while the writer uses the segment before.
 //! Without the thread the writer does it itself at the same moment, only reserving the room.
 
+use std::sync::Arc;
+
 use parking_lot::{Condvar, Mutex};
 use strata_seam::{DiskErrorKind, SegmentId};
 
@@ -23,7 +25,7 @@ enum State {
     Idle,
     Asked(SegmentId, bool),
     Busy,
-    Done(SegmentId, Result<()>),
+    Done(SegmentId, Result<Arc<Set>>),
     Stop,
 }
 
@@ -57,8 +59,8 @@ impl Prepare {
         self.changed.notify_all();
     }
 
-    /// The result for `segment`, if it was asked for and not yet taken; waits while it is being made.
-    pub(crate) fn take(&self, segment: SegmentId) -> Option<Result<()>> {
+    /// The set that `segment` was made on, if it was asked for and not yet taken; waits while it is being made.
+    pub(crate) fn take(&self, segment: SegmentId) -> Option<Result<Arc<Set>>> {
         let mut state = self.state.lock();
         loop {
             match std::mem::take(&mut *state) {
@@ -103,7 +105,7 @@ impl Prepare {
             };
             *state = State::Busy;
             drop(state);
-            let result = shared.set.create_segment(segment, zeroed, shared.options.reserve_segments);
+            let result = shared.make_segment(segment, zeroed, shared.options.reserve_segments);
             shared.queue.lock().full = matches!(result, Err(LedgerError::Full));
             *self.state.lock() = State::Done(segment, result);
             self.changed.notify_all();

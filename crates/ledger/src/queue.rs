@@ -73,12 +73,14 @@ pub(crate) struct Queue {
     pub(crate) stuck: bool,
     pub(crate) closing: bool,
     pub(crate) halt: Option<Halt>,
+    /// Most bytes of one append: it fits into a stripe of whatever set is written next.
+    pub(crate) append_len_max: usize,
     wakers: BTreeMap<u64, (Lsn, Class, Waker)>,
     next_waker: u64,
 }
 
 impl Queue {
-    pub(crate) fn new(next_lsn: Lsn, halt: Option<Halt>) -> Self {
+    pub(crate) fn new(next_lsn: Lsn, halt: Option<Halt>, append_len_max: usize) -> Self {
         Self {
             items: VecDeque::new(),
             bytes: 0,
@@ -91,6 +93,7 @@ impl Queue {
             stuck: false,
             closing: false,
             halt,
+            append_len_max,
             wakers: BTreeMap::new(),
             next_waker: 0,
         }

@@ -6,6 +6,7 @@
 //! enough valid frames is kept and its other frames are written again, and at the first without the log ends.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Lsn, Position, SegmentId, WriteMode};
@@ -14,10 +15,11 @@ use crate::api::Replayed;
 use crate::checkpoint::start_is_gone;
 use crate::error::{LedgerError, Result};
 use crate::frame::StripeHead;
+use crate::history::History;
 use crate::layout;
 use crate::meta;
 use crate::set::Set;
-use crate::superblock::Superblock;
+use crate::sets::{Homes, find_homes};
 use crate::walk::{Stripe, Walker, describe};
 
 /// How far past a break the segment after it is searched for proof that more was durable, in sectors (4 MiB).
@@ -26,16 +28,23 @@ const NEXT_SEGMENT_SCAN: u32 = 1024;
 /// Where the log ends.
 pub(crate) struct Recovered {
     pub(crate) end: Position,
+    /// Where the segments lie.
+    pub(crate) homes: Homes,
+    /// Segments of which stripes were kept that nothing proves to have been durable. Nothing may be written behind them
+    /// but where they were mended.
+    pub(crate) tail: BTreeSet<SegmentId>,
 }
 
 /// What a replay is told.
 pub(crate) type Replay<'a> = &'a mut dyn FnMut(Replayed) -> Result<()>;
 
 struct Recovery<'a> {
-    set: &'a Set,
-    superblock: &'a Superblock,
-    walker: Walker<'a>,
-    segments: BTreeSet<SegmentId>,
+    sets: &'a [Arc<Set>],
+    /// A walker for each of them.
+    walkers: Vec<Walker<'a>>,
+    homes: &'a Homes,
+    /// What the superblocks say to have been durable.
+    told_durable: Lsn,
     from: Option<Position>,
     replay: Replay<'a>,
     /// Whether stripes at the cursor are wanted by the caller.
@@ -54,19 +63,20 @@ struct Cursor {
     expected: Option<Lsn>,
 }
 
-/// Replays the log from `from` on and returns its end. With `mend` the tail is made durable and its frames are healed.
+/// Replays the log from `from` on and returns its end. With `mend` the tail is made durable and its frames are healed, on
+/// the sets that take writes.
 pub(crate) fn recover(
-    set: &Set,
-    superblock: &Superblock,
+    sets: &[Arc<Set>],
+    history: &History,
     from: Option<Position>,
     mend: bool,
     replay: Replay<'_>,
 ) -> Result<Recovered> {
-    let (segments, silent) = set.segments(superblock.whole);
-    check_answers(set, superblock, silent)?;
+    let (homes, silent) = find_homes(sets, history);
+    sets.iter().zip(silent).try_for_each(|(set, silent)| check_answers(set, silent))?;
     let cursor = match from {
         None => {
-            let segment = segments.first().copied().unwrap_or_default();
+            let segment = homes.keys().next().copied().unwrap_or_default();
             if segment.0 > 0 {
                 return Err(start_is_gone(segment));
             }
@@ -77,31 +87,56 @@ pub(crate) fn recover(
             Cursor { segment: position.segment, sector: 0, expected }
         }
     };
+    let told_durable = sets.iter().map(|set| set.supers.lock().newest.durable_lsn).max().unwrap_or_default();
     let mut recovery = Recovery {
-        set,
-        superblock,
-        walker: Walker::new(set, &superblock.history),
-        segments,
+        sets,
+        walkers: sets.iter().map(|set| Walker::new(set, history)).collect(),
+        homes: &homes,
+        told_durable,
         from,
         replay,
         reached: from.is_none(),
         cursor,
         tail: VecDeque::new(),
-        proven: superblock.durable_lsn,
+        proven: told_durable,
     };
     recovery.walk()?;
     recovery.check_end()?;
-    recovery.finish_tail(mend)
+    let (end, tail) = recovery.finish_tail(mend)?;
+    Ok(Recovered { end, homes, tail })
 }
 
 impl Recovery<'_> {
+    /// The set that a segment lies on, by its place in the list. One that no set has files of can be asked of any.
+    fn home(&self, segment: SegmentId) -> usize {
+        let home = self.homes.get(&segment);
+        home.and_then(|home| self.sets.iter().position(|set| set.id == home.id)).unwrap_or(0)
+    }
+
+    fn set_of(&self, segment: SegmentId) -> &Set {
+        &self.sets[self.home(segment)]
+    }
+
+    fn stripe_at(&mut self, segment: SegmentId, sector: u32, expected: Option<Lsn>) -> Option<(Stripe, bool)> {
+        let home = self.home(segment);
+        self.walkers[home].stripe_at(segment, sector, expected)
+    }
+
+    fn forget_silence(&mut self) {
+        self.walkers.iter_mut().for_each(|walker| walker.silent = 0);
+    }
+
+    /// Refuses where a disk that was asked since the last [`Recovery::forget_silence`] did not answer, and too few did.
+    fn check_answers(&self) -> Result<()> {
+        self.sets.iter().zip(&self.walkers).try_for_each(|(set, walker)| check_answers(set, walker.silent))
+    }
+
     /// Walks forward as far as stripes can be found.
     fn walk(&mut self) -> Result<()> {
         loop {
             self.check_reached();
-            self.walker.silent = 0;
-            if let Some((stripe, true)) =
-                self.walker.stripe_at(self.cursor.segment, self.cursor.sector, self.cursor.expected)
+            self.forget_silence();
+            if let Some((stripe, true)) = self.stripe_at(self.cursor.segment, self.cursor.sector, self.cursor.expected)
             {
                 self.take(&stripe)?;
                 continue;
@@ -145,10 +180,10 @@ impl Recovery<'_> {
     /// Whether the log goes on at the start of the next segment.
     fn enter_next_segment(&mut self) -> bool {
         let next = SegmentId(self.cursor.segment.0.wrapping_add(1));
-        if self.cursor.expected.is_none() || self.cursor.sector == 0 || !self.segments.contains(&next) {
+        if self.cursor.expected.is_none() || self.cursor.sector == 0 || !self.homes.contains_key(&next) {
             return false;
         }
-        let goes_on = matches!(self.walker.stripe_at(next, 0, self.cursor.expected), Some((_, true)));
+        let goes_on = matches!(self.stripe_at(next, 0, self.cursor.expected), Some((_, true)));
         if goes_on {
             (self.cursor.segment, self.cursor.sector) = (next, 0);
         }
@@ -163,8 +198,8 @@ impl Recovery<'_> {
         let Ok(sector) = u32::try_from(from.offset / layout::byte_of(1)) else {
             return false;
         };
-        let known = from.next_lsn.0 <= self.superblock.durable_lsn.0.saturating_add(1)
-            || matches!(self.walker.stripe_at(from.segment, sector, Some(from.next_lsn)), Some((_, true)));
+        let known = from.next_lsn.0 <= self.told_durable.0.saturating_add(1)
+            || matches!(self.stripe_at(from.segment, sector, Some(from.next_lsn)), Some((_, true)));
         if known {
             self.cursor = Cursor { segment: from.segment, sector, expected: Some(from.next_lsn) };
             self.tail.clear();
@@ -176,7 +211,7 @@ impl Recovery<'_> {
     /// Refuses where the walk broke off before the end of what was acknowledged.
     fn check_end(&mut self) -> Result<()> {
         let Cursor { segment, sector, expected } = self.cursor;
-        check_answers(self.set, self.superblock, self.walker.silent)?;
+        self.check_answers()?;
         if let Some(from) = self.from
             && !self.reached
         {
@@ -192,8 +227,8 @@ impl Recovery<'_> {
         if self.proven < expected || planted(Bug::TruncatedInsteadOfRefused) {
             return Ok(());
         }
-        let what = match self.walker.stripe_at(segment, sector, Some(expected)) {
-            Some((stripe, _)) => describe(&stripe, self.set.data_shards()),
+        let what = match self.stripe_at(segment, sector, Some(expected)) {
+            Some((stripe, _)) => describe(&stripe, self.set_of(segment).data_shards()),
             None => "no valid frame is left of it".to_owned(),
         };
         Err(self.lost(segment, sector, expected, &what))
@@ -208,20 +243,23 @@ impl Recovery<'_> {
     /// What a frame behind the break proves to have been durable, if that is more than is known. A frame left over from
     /// a truncated tail proves nothing new: what it says was durable was so, hence lies before any truncation.
     fn find_proof(&self, segment: SegmentId, sector: u32) -> Option<Lsn> {
-        let sectors = self.set.segment_sectors();
+        let sectors = |segment| self.set_of(segment).segment_sectors();
+        let scan = |segment, from, to, test: &dyn Fn(&StripeHead) -> bool| {
+            self.walkers[self.home(segment)].scan(segment, from, to, test)
+        };
         let test = |head: &StripeHead| head.durable_lsn > self.proven;
-        let here = self.walker.scan(segment, sector, sectors, test);
+        let here = scan(segment, sector, sectors(segment), &test);
         let later = || {
-            self.segments.range(SegmentId(segment.0.saturating_add(1))..).find_map(|later| {
-                let to = if later.0 == segment.0 + 1 { NEXT_SEGMENT_SCAN.min(sectors) } else { 1 };
-                self.walker.scan(*later, 0, to, test)
+            self.homes.range(SegmentId(segment.0.saturating_add(1))..).find_map(|(later, _)| {
+                let to = if later.0 == segment.0 + 1 { NEXT_SEGMENT_SCAN.min(sectors(*later)) } else { 1 };
+                scan(*later, 0, to, &test)
             })
         };
         here.or_else(later).map(|head| head.durable_lsn)
     }
 
     /// Checks the unproven stripes byte by byte, keeps and mends what is whole, ends the log at the first that is not.
-    fn finish_tail(&mut self, mend: bool) -> Result<Recovered> {
+    fn finish_tail(&mut self, mend: bool) -> Result<(Position, BTreeSet<SegmentId>)> {
         let mut end = self.cursor;
         let mut touched = BTreeSet::new();
         for (head, wanted) in std::mem::take(&mut self.tail) {
@@ -252,36 +290,39 @@ impl Recovery<'_> {
         if mend && !planted(Bug::TailNotSynced) {
             self.sync(&touched);
         }
-        Ok(Recovered { end })
+        Ok((end, touched))
     }
 
     /// Whether a stripe of the tail can be kept; its other frames are then written again.
     fn keep(&mut self, head: &StripeHead, mend: bool) -> Result<bool> {
-        self.walker.silent = 0;
-        let found = self.walker.stripe_at(head.segment, head.sector, Some(head.first_lsn));
+        self.forget_silence();
+        let found = self.stripe_at(head.segment, head.sector, Some(head.first_lsn));
         let Some((stripe, _)) = found.filter(|(stripe, _)| stripe.head == *head) else {
-            check_answers(self.set, self.superblock, self.walker.silent)?;
+            self.check_answers()?;
             return Ok(false);
         };
-        let loaded = self.set.load(&stripe);
+        let home = self.home(head.segment);
+        let set = &self.sets[home];
+        let loaded = set.load(&stripe);
         if planted(Bug::TailUnchecked) {
             return Ok(true);
         }
-        if loaded.valid() < self.set.data_shards() {
-            check_answers(self.set, self.superblock, self.walker.silent | loaded.silent)?;
+        if loaded.valid() < set.data_shards() {
+            check_answers(set, self.walkers[home].silent | loaded.silent)?;
             return Ok(false);
         }
         let also = if planted(Bug::TailPartlyRewritten) { 0 } else { u32::MAX };
-        let mend = mend && !planted(Bug::TailNotMended);
-        Ok(!mend || self.set.heal(&stripe, &loaded, also, WriteMode::Buffered).is_some())
+        let mend = mend && !set.is_halted() && !planted(Bug::TailNotMended);
+        Ok(!mend || set.heal(&stripe, &loaded, also, WriteMode::Buffered).is_some())
     }
 
     /// Valid frames may have been read from memory only: a process may have died before its sync, or the sync may have
     /// failed. After a failed one the operating system shows what it did not write and takes it for written, so that
     /// another sync proves nothing (fsyncgate); the frames were written again for that reason.
     fn sync(&self, touched: &BTreeSet<SegmentId>) {
-        for member in self.set.members.iter().filter(|member| member.writable()) {
-            for segment in touched {
+        for segment in touched {
+            let set = self.set_of(*segment);
+            for member in set.members.iter().filter(|member| member.writable() && !set.is_halted()) {
                 if let Err(error) = member.file(*segment).and_then(|file| file.sync()) {
                     member.fail(&error);
                 }
@@ -293,7 +334,7 @@ impl Recovery<'_> {
     fn deliver(&mut self, head: &StripeHead) -> Result<()> {
         let corrupt = |what: &str| LedgerError::corrupt(head.segment, head.sector, head.first_lsn, what);
         let bytes = self
-            .set
+            .set_of(head.segment)
             .read(&head.meta_location())
             .map_err(|_| corrupt("the description of a stripe cannot be read or rebuilt"))?;
         let appends =
@@ -308,8 +349,9 @@ impl Recovery<'_> {
 /// Whether the log may be said to end where too few frames are found. What was acknowledged lies on every disk that
 /// took part, so that many of those that can be read lack it only if it never was, or if more is broken than parity
 /// covers; but a disk that does not answer lacks nothing for sure.
-fn check_answers(set: &Set, superblock: &Superblock, silent: u32) -> Result<()> {
-    let (present, needed) = ((superblock.active & !silent).count_ones() as usize, set.data_shards());
+fn check_answers(set: &Set, silent: u32) -> Result<()> {
+    let active = set.supers.lock().newest.active;
+    let (present, needed) = ((active & !silent).count_ones() as usize, set.data_shards());
     if present >= needed || planted(Bug::SilenceTakenForAbsence) {
         return Ok(());
     }

@@ -11,10 +11,11 @@ use strata_seam::planted::{Bug, planted};
 use strata_seam::{Disk, DiskIndex, Lsn};
 
 use crate::error::{LedgerError, Result};
-use crate::identify::{Found, Stranger, adopt, apart, is_alike, is_apart, look};
+use crate::identify::{Found, Stranger, StrangerKind, adopt, apart, is_alike, is_apart, look};
 use crate::ledger::Ledger;
 use crate::member::Why;
 use crate::meter::{FLOOR_NANOS, RATIO, median};
+use crate::set::Set;
 use crate::shared::Shared;
 use crate::superblock::Superblock;
 use crate::writer::Writer;
@@ -31,7 +32,7 @@ const QUICK_TRIES: u32 = 3;
 /// What became of a disk that was handed in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rejoined {
-    /// Its place in the set.
+    /// Its place in the store: the disks of its sets one after the other.
     pub place: DiskIndex,
     /// Whether it takes writes from now on; in a set that is read-only it is read alone.
     pub written: bool,
@@ -56,16 +57,19 @@ impl Ledger {
         };
         let mut writer = self.shared.writer.lock();
         let place = usize::from(own.index.0);
+        let Some(set) = self.shared.sets.by_id(own.set) else {
+            let roster = self.shared.sets.roster();
+            return Err(foreign(if own.roster().store == roster.store {
+                StrangerKind::Unlisted(own.set).to_string()
+            } else {
+                format!("belongs to set {}, not to {}", own.set, roster.store)
+            }));
+        };
         let sound = {
-            let supers = self.shared.supers.lock();
+            let supers = set.supers.lock();
             let newest = &supers.newest;
             if !is_alike(&own, newest) {
-                let what = if own.set == newest.set {
-                    "its superblock describes the set differently from the others".to_owned()
-                } else {
-                    format!("belongs to set {}, not to {}", own.set, newest.set)
-                };
-                return Err(foreign(what));
+                return Err(foreign("its superblock describes the set differently from the others".to_owned()));
             }
             // The set runs: no disk of it can have been told of a later opening, unless elsewhere.
             if is_apart(&own, newest) || own.rank() > newest.rank() {
@@ -79,7 +83,7 @@ impl Ledger {
             };
             known.min(own.own_sound())
         };
-        self.shared.take_in(&mut writer, place, disk, (slot, sound))
+        self.shared.take_in(&mut writer, (&set, place), disk, (slot, sound))
     }
 
     /// Gives an empty disk a place whose disk is missing or was set aside. Otherwise as [`rejoin`](Self::rejoin).
@@ -89,21 +93,20 @@ impl Ledger {
     /// place that the set does not have, and the disk's own.
     pub fn replace_disk(&self, place: DiskIndex, disk: Arc<dyn Disk>) -> Result<Rejoined> {
         let foreign = |what: String| LedgerError::ForeignDisk { disk: disk.label().to_owned(), what };
-        let index = usize::from(place.0);
-        if index >= self.shared.set.disks() {
-            let what = format!("the set has the places 0 to {}", self.shared.set.disks() - 1);
+        let Some((set, index)) = self.shared.sets.disk_at(usize::from(place.0)) else {
+            let what = format!("the set has the places 0 to {}", self.shared.sets.disks() - 1);
             return Err(LedgerError::Setting { name: "place", what });
-        }
+        };
         if let Found::Formatted(own, _) = look(&*disk)? {
             return Err(foreign(format!("is not empty: it holds place {} of set {}", own.index, own.set)));
         }
         let mut writer = self.shared.writer.lock();
-        self.shared.check_place(index, &disk)?;
-        let newest = self.shared.supers.lock().newest.clone();
+        self.shared.check_place(&set, index, &disk)?;
+        let newest = set.supers.lock().newest.clone();
         if !adopt(&*disk, &newest, index)? {
             return Err(foreign("is not empty: it has segments, but no superblock".to_owned()));
         }
-        self.shared.take_in(&mut writer, index, disk, (0, Lsn(0)))
+        self.shared.take_in(&mut writer, (&set, index), disk, (0, Lsn(0)))
     }
 
     /// Looks after the disks that are set aside for a reason that may pass: takes back one that was slow and is quick
@@ -117,18 +120,20 @@ impl Ledger {
     /// None for a disk that stays aside; [`LedgerError::QuorumLost`] and the like for the set.
     pub fn tend(&self) -> Result<Vec<DiskIndex>> {
         let mut back = Vec::new();
-        for (place, member) in self.shared.set.members.iter().enumerate() {
+        let sets = self.shared.sets.all();
+        let members = sets.iter().flat_map(|set| set.members.iter().enumerate().map(move |at| (set, at)));
+        for (set, (place, member)) in members {
             let (Some(aside), Ok(disk)) = (member.aside(), member.disk()) else { continue };
             let ready = match aside.why {
                 Why::Failed | Why::Gone => false,
                 Why::Full => {
-                    let wanted = ROOM_SEGMENTS.saturating_mul(self.shared.set.segment_len);
+                    let wanted = ROOM_SEGMENTS.saturating_mul(set.segment_len);
                     disk.space().is_ok_and(|space| space.free >= wanted)
                 }
                 Why::ReadOnly => self.shared.try_write(&*disk).is_some(),
-                Why::Slow => self.shared.is_quick_again(place, &*disk),
+                Why::Slow => self.shared.is_quick_again(set, place, &*disk),
             };
-            if !ready || self.is_read_only() {
+            if !ready || set.is_halted() || self.is_read_only() {
                 continue;
             }
             match self.rejoin(disk) {
@@ -152,8 +157,8 @@ impl Ledger {
 
 impl Shared {
     /// Refuses where a disk that takes writes is in the place, or the disk is there under another handle.
-    fn check_place(&self, place: usize, disk: &Arc<dyn Disk>) -> Result<()> {
-        let member = &self.set.members[place];
+    fn check_place(&self, set: &Set, place: usize, disk: &Arc<dyn Disk>) -> Result<()> {
+        let member = &set.members[place];
         if member.writable() {
             let what = format!("place {place} of the set is taken by {}, which is in order", member.label());
             return Err(LedgerError::ForeignDisk { disk: disk.label().to_owned(), what });
@@ -163,13 +168,21 @@ impl Shared {
 
     /// Puts a disk into its place and lets it take part. `from` is the slot of its newest superblock, and up to where it
     /// holds everything.
-    fn take_in(&self, writer: &mut Writer, place: usize, disk: Arc<dyn Disk>, from: (usize, Lsn)) -> Result<Rejoined> {
-        self.check_place(place, &disk)?;
+    fn take_in(
+        &self,
+        writer: &mut Writer,
+        at: (&Arc<Set>, usize),
+        disk: Arc<dyn Disk>,
+        from: (usize, Lsn),
+    ) -> Result<Rejoined> {
+        let (set, place) = at;
+        self.check_place(set, place, &disk)?;
         let (slot, sound) = from;
-        let index = DiskIndex(place as u8);
-        let member = &self.set.members[place];
+        // At most 12 sets of 20 disks.
+        let index = DiskIndex((self.sets.base_of(set.id) + place) as u8);
+        let member = &set.members[place];
         let label = disk.label().to_owned();
-        let halted = self.queue.lock().halt.is_some();
+        let halted = set.is_halted() || self.queue.lock().halt.is_some();
         if !halted {
             // Nothing that waits for a sync may be missing on a disk that is said to take part.
             if !planted(Bug::ReturnWithoutSync) {
@@ -182,14 +195,14 @@ impl Shared {
             return Ok(Rejoined { place: index, written: false });
         }
         // A disk that cannot do even this fails below, and else keeps some room until the next opening.
-        if let Err(error) = member.remove_given_back(&self.set.freeing.write()) {
+        if let Err(error) = member.remove_given_back(&set.freeing.write()) {
             tracing::warn!(disk = label, %error, "segments that were given back while the disk was away stay on it");
         }
         let durable = self.durable();
-        let stored = writer.join(&self.set, place).map_err(LedgerError::from).and_then(|()| {
+        let stored = writer.join(set, place).map_err(LedgerError::from).and_then(|()| {
             member.join_at(durable.next());
             member.admit();
-            let mut supers = self.supers.lock();
+            let mut supers = set.supers.lock();
             supers.put_in(place, slot);
             if !planted(Bug::ReturnedDiskTrusted) {
                 supers.newest.whole &= !(1 << place);
@@ -198,12 +211,12 @@ impl Shared {
             if planted(Bug::ReturnNotTold) {
                 return Ok(());
             }
-            supers.store(&self.set, durable, |superblock: &mut Superblock| superblock.durable_lsn = durable)
+            supers.store(set, durable, |superblock: &mut Superblock| superblock.durable_lsn = durable)
         });
         match stored {
             Ok(()) if member.writable() => {}
             Ok(()) => {
-                writer.leave(place);
+                writer.leave(set, place);
                 let what = member.aside().map(|aside| aside.what).unwrap_or_default();
                 return Err(LedgerError::ForeignDisk { disk: label, what: format!("failed again: {what}") });
             }
@@ -212,7 +225,10 @@ impl Shared {
                 return Err(error.into());
             }
             Err(error) => {
-                if let LedgerError::QuorumLost { answered, needed } = error {
+                set.halt();
+                if let LedgerError::QuorumLost { answered, needed } = error
+                    && !self.sets.all().iter().any(|set| set.is_open())
+                {
                     self.halt(crate::queue::Halt::QuorumLost { answered, needed });
                 }
                 return Err(error);
@@ -229,8 +245,8 @@ impl Shared {
         tried.ok().map(|()| self.clock.monotonic_nanos().saturating_sub(started))
     }
 
-    fn is_quick_again(&self, place: usize, disk: &dyn Disk) -> bool {
-        let others = self.set.members.iter().enumerate().filter(|(index, member)| *index != place && member.writable());
+    fn is_quick_again(&self, set: &Set, place: usize, disk: &dyn Disk) -> bool {
+        let others = set.members.iter().enumerate().filter(|(index, member)| *index != place && member.writable());
         let others = others.filter_map(|(_, member)| member.disk().ok());
         let usual = median(others.filter_map(|other| self.try_write(&*other)).collect());
         (0..QUICK_TRIES).all(|_| {

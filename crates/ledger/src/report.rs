@@ -76,10 +76,11 @@ pub struct Report {
     pub segments: u64,
     /// Stripes found.
     pub stripes: u64,
-    /// By place in the set.
+    /// By place in the store.
     pub disks: Vec<DiskFrames>,
     /// Stripes by the number of their frames that are valid at the end: entry `n` counts those with `n`. The last entry
-    /// counts the stripes that are whole.
+    /// counts the stripes that are whole, and in a store of several sets each one before it those that lack one frame more,
+    /// whatever their set.
     pub by_present: Vec<u64>,
     /// Places that cannot be read or rebuilt: all of them.
     pub unreadable_count: u64,

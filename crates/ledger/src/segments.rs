@@ -33,15 +33,18 @@ impl Ledger {
             return Err(LedgerError::Inconsistent { what: format!("segment {segment} is still being written") });
         }
         let mut result = Ok(());
-        let freeing = shared.set.freeing.write();
-        for member in shared.set.members.iter().filter(|member| member.present()) {
-            match member.remove(segment) {
-                // One that is set aside keeps its file like one that is away.
-                Err(error) if member.writable() => result = Err(error.into()),
-                _ => {}
+        if let Some(set) = shared.sets.of(segment) {
+            let freeing = set.freeing.write();
+            for member in set.members.iter().filter(|member| member.present()) {
+                match member.remove(segment) {
+                    // One that is set aside keeps its file like one that is away.
+                    Err(error) if member.writable() => result = Err(error.into()),
+                    _ => {}
+                }
             }
+            drop(freeing);
         }
-        drop(freeing);
+        shared.sets.forget(|gone| gone == segment);
         self.look_for_room();
         result
     }
@@ -55,17 +58,20 @@ impl Ledger {
         let mut removed = 0;
         let mut result = Ok(());
         let end = position.segment.min(self.shared.writer.lock().segment);
-        let mut freeing = self.shared.set.freeing.write();
-        *freeing = GivenBack { end, kept: kept.clone() };
-        for member in self.shared.set.members.iter().filter(|member| member.present()) {
-            match member.remove_given_back(&freeing) {
-                Ok(files) => removed += files,
-                Err(error) if member.writable() => result = Err(error.into()),
-                // One that is set aside keeps its files like one that is away.
-                Err(_) => {}
+        for set in self.shared.sets.all() {
+            let mut freeing = set.freeing.write();
+            *freeing = GivenBack { end, kept: kept.clone() };
+            for member in set.members.iter().filter(|member| member.present()) {
+                match member.remove_given_back(&freeing) {
+                    Ok(files) => removed += files,
+                    Err(error) if member.writable() => result = Err(error.into()),
+                    // One that is set aside keeps its files like one that is away.
+                    Err(_) => {}
+                }
             }
+            drop(freeing);
         }
-        drop(freeing);
+        self.shared.sets.forget(|segment| segment < end && !kept.contains(&segment));
         if removed > 0 {
             self.look_for_room();
         }
@@ -88,7 +94,7 @@ impl Ledger {
         let shared = &self.shared;
         let mut writer = shared.writer.lock();
         while shared.pump(&mut writer)? {}
-        if writer.sector > 0 { shared.roll(&mut writer) } else { Ok(()) }
+        if writer.sector > 0 || !shared.may_take(&writer.set) { shared.roll(&mut writer) } else { Ok(()) }
     }
 
     /// The segment being written. It and all later ones cannot be freed.
@@ -97,19 +103,26 @@ impl Ledger {
         self.shared.writer.lock().segment
     }
 
-    /// Bytes that the payloads of one segment may take: its length on the disks that hold data.
+    /// Bytes that the payloads of one segment may take at most: its length on the disks that hold data, of the set where
+    /// that is most.
     #[must_use]
     pub fn segment_capacity(&self) -> u64 {
-        self.shared.set.segment_len * self.shared.set.data_shards() as u64
+        self.shared.sets.all().iter().map(|set| set.segment_capacity()).max().unwrap_or(0)
+    }
+
+    /// The same of one segment.
+    #[must_use]
+    pub fn capacity_of(&self, segment: SegmentId) -> u64 {
+        self.shared.sets.of(segment).map_or(0, |set| set.segment_capacity())
     }
 
     /// Every append of a segment that is no longer written, in order, as a replay would give it. Appends that cannot be
     /// read are counted and passed over: the second number returned. The first is the bytes that frames take on each
     /// disk.
     pub fn walk_segment(&self, segment: SegmentId, each: &mut dyn FnMut(Replayed)) -> (u64, u64) {
-        let set = &self.shared.set;
-        let history = self.shared.supers.lock().newest.history.clone();
-        let mut walker = Walker::new(set, &history);
+        let Some(set) = self.shared.sets.of(segment) else { return (0, 0) };
+        let history = self.shared.history.lock().clone();
+        let mut walker = Walker::new(&set, &history);
         let (mut sector, mut expected, mut used, mut unreadable) = (0, None, 0, 0);
         loop {
             let stripe = match walker.stripe_at(segment, sector, expected) {
@@ -166,6 +179,11 @@ impl Member {
 }
 
 impl Set {
+    /// Bytes that the payloads of one segment may take: its length on the disks that hold data.
+    pub(crate) fn segment_capacity(&self) -> u64 {
+        self.segment_len * self.data_shards() as u64
+    }
+
     /// Whether every disk that takes writes has room for `segments` more segment files. One that has not is set aside
     /// where the others have plenty.
     ///

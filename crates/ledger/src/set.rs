@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use strata_erasure::{Codec, CodecId};
@@ -10,6 +11,7 @@ use strata_seam::{Clock, DiskError, SegmentId, SetId};
 
 use crate::api::Geometry;
 use crate::error::{LedgerError, Result};
+use crate::identify::Supers;
 use crate::layout;
 use crate::member::Member;
 use crate::meter::median;
@@ -30,6 +32,8 @@ impl GivenBack {
 /// An erasure set.
 pub(crate) struct Set {
     pub(crate) id: SetId,
+    /// What operators call it.
+    pub(crate) number: u16,
     pub(crate) geometry: Geometry,
     pub(crate) segment_len: u64,
     pub(crate) codec_id: CodecId,
@@ -43,6 +47,9 @@ pub(crate) struct Set {
     pub(crate) freeing: RwLock<GivenBack>,
     /// Held while a missing segment file is made to be healed.
     pub(crate) making: Mutex<()>,
+    pub(crate) supers: Mutex<Supers>,
+    /// Whether it lost its write quorum: nothing is written to it until the store is opened again.
+    pub(crate) halted: AtomicBool,
 }
 
 impl Set {
@@ -75,6 +82,24 @@ impl Set {
     pub(crate) fn check_quorum(&self) -> Result<()> {
         let (answered, needed) = (self.writable(), self.write_quorum());
         if answered < needed { Err(LedgerError::QuorumLost { answered, needed }) } else { Ok(()) }
+    }
+
+    /// Whether stripes may be written to it.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.is_halted() && self.check_quorum().is_ok()
+    }
+
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
+    }
+
+    /// Writes nothing more to it, and says so once. The store goes on with its other sets, if there are any.
+    pub(crate) fn halt(&self) {
+        if !self.halted.swap(true, Ordering::AcqRel) {
+            let (answered, needed) = (self.writable(), self.write_quorum());
+            tracing::error!(set = %self.id, number = self.number, answered, needed,
+                "write quorum lost: nothing is written to the set until the store is opened again");
+        }
     }
 
     /// Sectors of a segment.

@@ -1,6 +1,6 @@
 //! The state that callers, the writer and the helper threads share, and how progress is told.
 //!
-//! Lock order: `writer`, then `supers`, then `queue`. No lock is held while wakers or condition variables wake others,
+//! Lock order: `writer`, then the `supers` of one set, then `queue`. No lock is held while wakers or condition variables wake others,
 //! and `queue` is never held during I/O.
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,15 +11,16 @@ use strata_seam::{Clock, Lsn};
 
 use crate::api::{Class, Sink};
 use crate::error::{LedgerError, Result};
-use crate::identify::{Stranger, Supers};
+use crate::history::History;
+use crate::identify::Stranger;
 use crate::options::Options;
 use crate::prepare::Prepare;
 use crate::queue::{Halt, Queue};
-use crate::set::Set;
+use crate::sets::Sets;
 use crate::writer::Writer;
 
 pub(crate) struct Shared {
-    pub(crate) set: Set,
+    pub(crate) sets: Sets,
     pub(crate) options: Options,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) queue: Mutex<Queue>,
@@ -32,7 +33,8 @@ pub(crate) struct Shared {
     written: AtomicU64,
     durable: AtomicU64,
     pub(crate) writer: Mutex<Writer>,
-    pub(crate) supers: Mutex<Supers>,
+    /// Which opening may have written which numbers: as the superblocks of the sets that take writes have it.
+    pub(crate) history: Mutex<History>,
     /// Disks given that have no place in the set.
     pub(crate) strangers: Mutex<Vec<Stranger>>,
     pub(crate) sink: RwLock<Option<Arc<dyn Sink>>>,
@@ -44,17 +46,17 @@ pub(crate) struct Shared {
 impl Shared {
     #[expect(clippy::too_many_arguments, reason = "the one place where a ledger is put together")]
     pub(crate) fn new(
-        set: Set,
+        sets: Sets,
         options: Options,
         clock: Arc<dyn Clock>,
         queue: Queue,
         durable: Lsn,
         writer: Writer,
-        supers: Supers,
+        history: History,
         strangers: Vec<Stranger>,
     ) -> Self {
         Self {
-            set,
+            sets,
             options,
             clock,
             queue: Mutex::new(queue),
@@ -64,7 +66,7 @@ impl Shared {
             written: AtomicU64::new(durable.0),
             durable: AtomicU64::new(durable.0),
             writer: Mutex::new(writer),
-            supers: Mutex::new(supers),
+            history: Mutex::new(history),
             strangers: Mutex::new(strangers),
             sink: RwLock::new(None),
             started: AtomicBool::new(false),
@@ -101,7 +103,7 @@ impl Shared {
         if queue.halt.is_none() {
             queue.halt = Some(halt);
             if let Halt::QuorumLost { answered, needed } = halt {
-                tracing::error!(set = %self.set.id, answered, needed, "write quorum lost: the set is read-only until it is opened again");
+                tracing::error!(answered, needed, "write quorum lost: the store is read-only until it is opened again");
             }
         }
         self.wake(queue);

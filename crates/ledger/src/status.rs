@@ -1,12 +1,15 @@
-//! What an operator is told about a set.
+//! What an operator is told about a store and its sets.
 
 use strata_seam::{DiskSpace, Epoch, Lsn, Position, SetId, Timestamp};
 
 use crate::api::Geometry;
+use crate::find::{StoreRoom, room_of};
 use crate::identify::Stranger;
 use crate::ledger::Ledger;
 use crate::member::{Member, Why};
 use crate::meter::DiskCounters;
+use crate::roster::SetState;
+use crate::set::Set;
 
 /// How a disk takes part.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -56,9 +59,36 @@ impl DiskState {
     }
 }
 
-/// One disk of the set.
+/// One set of the store.
+#[derive(Clone, Debug)]
+pub struct SetStatus {
+    /// What operators call it; it never changes.
+    pub number: u16,
+    /// Its identity.
+    pub set: SetId,
+    /// Its layout.
+    pub geometry: Geometry,
+    /// What becomes of it.
+    pub state: SetState,
+    /// Whether new segments are made on it: it is active and has its write quorum.
+    pub is_written: bool,
+    /// Whether it lost its write quorum: it takes no writes until the store is opened again.
+    pub is_halted: bool,
+    /// Its disks, among those of the store.
+    pub disks: std::ops::Range<usize>,
+    /// Segments on it.
+    pub segments: u64,
+    /// Bytes of a segment on each of its disks.
+    pub segment_len: u64,
+    /// Room for content on it.
+    pub room: StoreRoom,
+}
+
+/// One disk of the store.
 #[derive(Clone, Debug)]
 pub struct DiskStatus {
+    /// Number of its set.
+    pub set: u16,
     /// Its label, or the number of its place while it is missing.
     pub label: String,
     /// How it takes part.
@@ -80,19 +110,21 @@ pub struct DiskStatus {
 /// The state of a ledger.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// The set's identity.
+    /// The store's identity: that of its first set.
     pub set: SetId,
-    /// When it was made.
+    /// When the first of its sets that are left was made.
     pub created: Timestamp,
-    /// Its layout.
+    /// The layout of that set.
     pub geometry: Geometry,
-    /// This opening's number; zero in a set opened read-only.
+    /// This opening's number; zero in a store opened read-only.
     pub epoch: Epoch,
-    /// By place in the set.
+    /// In order of joining.
+    pub sets: Vec<SetStatus>,
+    /// By place in the store: the disks of its sets, one set after the other.
     pub disks: Vec<DiskStatus>,
     /// Disks that were given and have no place in it: blank, foreign, copies, unreadable.
     pub strangers: Vec<Stranger>,
-    /// Bytes of a segment on each disk.
+    /// Bytes of a segment on each disk of the first set.
     pub segment_len: u64,
     /// Segments that have a file.
     pub segments: u64,
@@ -120,8 +152,30 @@ fn state_of(why: Why) -> DiskState {
     }
 }
 
+fn disk_status(set: &Set, member: &Member, sound: Option<Lsn>) -> DiskStatus {
+    let aside = member.aside();
+    let state = match &aside {
+        _ if !member.present() => DiskState::Missing,
+        Some(aside) => state_of(aside.why),
+        None if sound.is_none() => DiskState::Active,
+        None => DiskState::Stale,
+    };
+    let counters = member.meter.counters();
+    DiskStatus {
+        set: set.number,
+        label: member.label().to_string(),
+        state,
+        why: aside.map(|aside| aside.what),
+        read_around: member.meter.is_around(),
+        space: member.disk().and_then(|disk| disk.space()).ok(),
+        read_errors: counters.read_errors + counters.checksum_failures,
+        counters,
+        sound,
+    }
+}
+
 impl Ledger {
-    /// The state of the set. Asks every disk for its files and room; not for a hot path.
+    /// The state of the store. Asks every disk for its files and room; not for a hot path.
     #[must_use]
     pub fn status(&self) -> Status {
         let shared = &self.shared;
@@ -129,42 +183,51 @@ impl Ledger {
             let writer = shared.writer.lock();
             (writer.position(shared.written().next()), writer.epoch())
         };
-        let (whole, sound, created) = {
-            let supers = shared.supers.lock();
-            (supers.newest.whole, supers.newest.sound, supers.newest.created)
-        };
-        let disk = |(index, member): (usize, &Member)| {
-            let (aside, complete) = (member.aside(), whole >> index & 1 == 1);
-            let state = match &aside {
-                _ if !member.present() => DiskState::Missing,
-                Some(aside) => state_of(aside.why),
-                None if complete => DiskState::Active,
-                None => DiskState::Stale,
+        let roster = shared.sets.roster();
+        let sets = shared.sets.all();
+        let created = sets[0].supers.lock().newest.created;
+        let (mut disks, mut shown) = (Vec::new(), Vec::new());
+        for set in &sets {
+            let first = disks.len();
+            let (whole, sound) = {
+                let supers = set.supers.lock();
+                (supers.newest.whole, supers.newest.sound)
             };
-            let counters = member.meter.counters();
-            DiskStatus {
-                label: member.label().to_string(),
+            let of_set = |(index, member)| disk_status(set, member, (whole >> index & 1 == 0).then(|| sound[index]));
+            disks.extend(set.members.iter().enumerate().map(of_set));
+            let state = roster.get(set.id).map_or(SetState::Joining, |entry| entry.state);
+            shown.push(SetStatus {
+                number: set.number,
+                set: set.id,
+                geometry: set.geometry,
                 state,
-                why: aside.map(|aside| aside.what),
-                read_around: member.meter.is_around(),
-                space: member.disk().and_then(|disk| disk.space()).ok(),
-                read_errors: counters.read_errors + counters.checksum_failures,
-                counters,
-                sound: (!complete).then_some(sound[index]),
-            }
-        };
-        let disks = shared.set.members.iter().enumerate().map(disk).collect();
-        let segments = shared.set.segments(whole).0.len() as u64;
+                is_written: state == SetState::Active && set.is_open(),
+                is_halted: set.is_halted(),
+                disks: first..disks.len(),
+                segments: match sets.len() {
+                    1 => set.segments(whole).0.len() as u64,
+                    _ => shared.sets.segments_on(set.id).len() as u64,
+                },
+                segment_len: set.segment_len,
+                room: StoreRoom { total: 0, free: 0 },
+            });
+        }
+        let all: Vec<_> = disks.iter().filter_map(|disk| disk.space).collect();
+        for set in &mut shown {
+            let spaces: Vec<_> = disks[set.disks.clone()].iter().filter_map(|disk| disk.space).collect();
+            set.room = room_of(&spaces, &all, set.geometry.data_shards);
+        }
         let queue = shared.queue.lock();
         Status {
-            set: shared.set.id,
+            set: roster.store,
             created,
-            geometry: shared.set.geometry,
+            geometry: sets[0].geometry,
             epoch,
             disks,
             strangers: shared.strangers.lock().clone(),
-            segment_len: shared.set.segment_len,
-            segments,
+            segment_len: sets[0].segment_len,
+            segments: shown.iter().map(|set| set.segments).sum(),
+            sets: shown,
             position,
             written: shared.written(),
             durable: shared.durable(),

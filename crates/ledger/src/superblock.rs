@@ -9,6 +9,7 @@ use strata_seam::{DiskIndex, Epoch, Lsn, SetId, Timestamp};
 
 use crate::api::Geometry;
 use crate::history::{ENTRIES_MAX, History, Opening};
+use crate::roster::{Roster, RosterEntry, SETS_MAX, SetState};
 use crate::wire::{array, crc32c, get_u16, get_u32, get_u64, put, put_u16, put_u32, put_u64};
 
 /// Name of the file.
@@ -22,8 +23,11 @@ pub(crate) const DISKS_MAX: usize = 20;
 /// Incompatible feature: there is a checkpoint, so the start of the log may be gone, and blocks of the log may be pieces of it.
 /// Whoever does not know would replay a part of the log and take it for everything.
 const INCOMPAT_CHECKPOINT: u32 = 1;
+/// Incompatible feature: the store has, or had, more sets than this one. Whoever does not know would take a part of the log
+/// for the whole.
+const INCOMPAT_SETS: u32 = 2;
 /// Features without which a set must not even be read.
-const INCOMPAT_KNOWN: u32 = INCOMPAT_CHECKPOINT;
+const INCOMPAT_KNOWN: u32 = INCOMPAT_CHECKPOINT | INCOMPAT_SETS;
 /// Features without which a set must not be written; this version knows none.
 const RO_COMPAT_KNOWN: u32 = 0;
 
@@ -50,10 +54,19 @@ mod at {
     pub(super) const HISTORY: usize = 256;
     pub(super) const HISTORY_ENTRY_LEN: usize = 24;
     pub(super) const SOUND: usize = HISTORY + HISTORY_ENTRY_LEN * super::ENTRIES_MAX;
+    // The rest is zero unless `INCOMPAT_SETS` is set.
+    pub(super) const STORE: usize = 3488;
+    pub(super) const ROSTER_VERSION: usize = 3504;
+    pub(super) const CHECKPOINT_VERSION: usize = 3512;
+    pub(super) const NEXT_NUMBER: usize = 3520;
+    pub(super) const SETS_COUNT: usize = 3522;
+    pub(super) const SETS: usize = 3528;
+    pub(super) const SETS_ENTRY_LEN: usize = 24;
     pub(super) const CRC: usize = super::SLOT_LEN - 4;
 }
 const _: () = assert!(at::CHECKPOINT + at::CHECKPOINT_LEN == at::HISTORY_COUNT);
-const _: () = assert!(at::SOUND == 3328 && at::SOUND + 8 * DISKS_MAX <= at::CRC);
+const _: () = assert!(at::SOUND == 3328 && at::SOUND + 8 * DISKS_MAX == at::STORE);
+const _: () = assert!(at::SETS + at::SETS_ENTRY_LEN * SETS_MAX <= at::CRC);
 
 /// The state in one slot. Everything but `index` is alike on all disks of the same generation.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -83,6 +96,10 @@ pub(crate) struct Superblock {
     /// By disk, of those that are not `whole`: everything up to this number was synced on it, or made good since. What
     /// it shows of later stripes may never have reached its medium.
     pub(crate) sound: [Lsn; DISKS_MAX],
+    /// The sets of the store; `None` while it never had another than this.
+    pub(crate) roster: Option<Roster>,
+    /// Counts the checkpoints of a store of several sets: the highest tells which of their roots is the newest.
+    pub(crate) checkpoint_version: u64,
 }
 
 /// What a slot holds.
@@ -103,7 +120,8 @@ impl Superblock {
         slot.fill(0);
         put(slot, at::MAGIC, &MAGIC);
         let checkpoint = self.checkpoint.iter().any(|byte| *byte != 0);
-        put_u32(slot, at::INCOMPAT, if checkpoint { INCOMPAT_CHECKPOINT } else { 0 });
+        let sets = if self.roster.is_some() { INCOMPAT_SETS } else { 0 };
+        put_u32(slot, at::INCOMPAT, sets | if checkpoint { INCOMPAT_CHECKPOINT } else { 0 });
         put_u32(slot, at::RO_COMPAT, self.ro_compat);
         put_u32(slot, at::COMPAT, self.compat);
         slot[at::CODEC] = self.codec;
@@ -130,6 +148,10 @@ impl Superblock {
         for (index, sound) in self.sound.iter().enumerate() {
             put_u64(slot, at::SOUND + 8 * index, sound.0);
         }
+        if let Some(roster) = &self.roster {
+            put_roster(slot, roster);
+            put_u64(slot, at::CHECKPOINT_VERSION, self.checkpoint_version);
+        }
         let crc = crc32c(&slot[..at::CRC]);
         put_u32(slot, at::CRC, crc);
     }
@@ -141,7 +163,8 @@ impl Superblock {
         if !proven || slot[..MAGIC.len()] != MAGIC {
             return Slot::Blank;
         }
-        let unknown = get_u32(slot, at::INCOMPAT) & !INCOMPAT_KNOWN;
+        let incompat = get_u32(slot, at::INCOMPAT);
+        let unknown = incompat & !INCOMPAT_KNOWN;
         if unknown != 0 {
             return Slot::Newer(unknown);
         }
@@ -167,13 +190,23 @@ impl Superblock {
         let Some(history) = History::from_stored(entries.collect()) else {
             return Slot::Blank;
         };
+        let set = SetId(array(slot, at::SET));
+        let (roster, checkpoint_version) = if incompat & INCOMPAT_SETS == 0 {
+            (None, 0)
+        } else {
+            let roster = get_roster(slot).filter(|roster| roster.get(set).is_some());
+            if roster.is_none() {
+                return Slot::Blank;
+            }
+            (roster, get_u64(slot, at::CHECKPOINT_VERSION))
+        };
         Slot::Valid(Box::new(Self {
             ro_compat: get_u32(slot, at::RO_COMPAT),
             compat: get_u32(slot, at::COMPAT),
             codec,
             index,
             geometry,
-            set: SetId(array(slot, at::SET)),
+            set,
             created: Timestamp(i64::from_le_bytes(array(slot, at::CREATED))),
             segment_len: get_u64(slot, at::SEGMENT_LEN),
             generation: get_u64(slot, at::GENERATION),
@@ -184,6 +217,8 @@ impl Superblock {
             appending: slot[at::APPENDING] != 0,
             history,
             sound: std::array::from_fn(|index| Lsn(get_u64(slot, at::SOUND + 8 * index))),
+            roster,
+            checkpoint_version,
         }))
     }
 
@@ -191,6 +226,11 @@ impl Superblock {
     pub(crate) fn own_sound(&self) -> Lsn {
         let index = usize::from(self.index.0);
         if self.whole >> index & 1 == 1 { self.durable_lsn } else { self.sound[index].min(self.durable_lsn) }
+    }
+
+    /// The sets of the store, as this superblock has them.
+    pub(crate) fn roster(&self) -> Roster {
+        self.roster.clone().unwrap_or_else(|| Roster::alone(self.set))
     }
 
     /// Orders superblocks of a set: the highest describes it.
@@ -207,6 +247,39 @@ impl Superblock {
     pub(crate) fn disks(&self) -> usize {
         usize::from(self.geometry.data_shards) + usize::from(self.geometry.parity_shards)
     }
+}
+
+fn put_roster(slot: &mut [u8], roster: &Roster) {
+    put(slot, at::STORE, &roster.store.0);
+    put_u64(slot, at::ROSTER_VERSION, roster.version);
+    put_u16(slot, at::NEXT_NUMBER, roster.next_number);
+    put_u16(slot, at::SETS_COUNT, roster.entries.len() as u16);
+    for (index, entry) in roster.entries.iter().enumerate() {
+        let start = at::SETS + at::SETS_ENTRY_LEN * index;
+        put(slot, start, &entry.set.0);
+        put_u16(slot, start + 16, entry.number);
+        slot[start + 18] = entry.state.stored();
+    }
+}
+
+/// `None` where it contradicts itself.
+fn get_roster(slot: &[u8]) -> Option<Roster> {
+    let count = usize::from(get_u16(slot, at::SETS_COUNT));
+    if count > SETS_MAX {
+        return None;
+    }
+    let entries = (0..count).map(|index| {
+        let start = at::SETS + at::SETS_ENTRY_LEN * index;
+        let state = SetState::from_stored(slot[start + 18])?;
+        Some(RosterEntry { set: SetId(array(slot, start)), number: get_u16(slot, start + 16), state })
+    });
+    let roster = Roster {
+        store: SetId(array(slot, at::STORE)),
+        version: get_u64(slot, at::ROSTER_VERSION),
+        next_number: get_u16(slot, at::NEXT_NUMBER),
+        entries: entries.collect::<Option<_>>()?,
+    };
+    roster.is_sound().then_some(roster)
 }
 
 #[cfg(test)]

@@ -73,15 +73,21 @@ impl Workers {
     /// Starts a thread per disk.
     pub(crate) fn start(disks: usize, clock: &Arc<dyn Clock>) -> std::io::Result<Self> {
         let mut workers = Self::default();
-        for disk in 0..disks {
+        workers.grow(disks, clock)?;
+        Ok(workers)
+    }
+
+    /// Starts more, up to a thread for each of so many disks.
+    pub(crate) fn grow(&mut self, disks: usize, clock: &Arc<dyn Clock>) -> std::io::Result<()> {
+        for disk in self.threads.len()..disks {
             let slot = Arc::new(Slot { state: Mutex::new(State::Idle), changed: Condvar::new() });
             let (theirs, clock) = (Arc::clone(&slot), Arc::clone(clock));
             let thread = thread::Builder::new()
                 .name(format!("ledger-disk-{disk}"))
                 .spawn(move || theirs.serve(disk, &*clock))?;
-            workers.threads.push(Worker { slot, thread: Some(thread) });
+            self.threads.push(Worker { slot, thread: Some(thread) });
         }
-        Ok(workers)
+        Ok(())
     }
 
     /// Runs all jobs and returns when the last one is done. `inline` says that handing them over costs more than it
@@ -90,14 +96,16 @@ impl Workers {
         if inline || self.threads.is_empty() || jobs.len() <= 1 {
             return jobs.into_iter().map(|job| run(job, clock)).collect();
         }
-        let own = jobs.pop();
+        // Those for which no thread could be started are the caller's, too.
+        let beyond = jobs.iter().position(|job| job.disk >= self.threads.len());
+        let own = jobs.split_off(beyond.unwrap_or(jobs.len() - 1).min(jobs.len() - 1));
         let disks: Vec<usize> = jobs.iter().map(|job| job.disk).collect();
         for job in jobs {
             let slot = &self.threads[job.disk].slot;
             *slot.state.lock() = State::Todo(job);
             slot.changed.notify_all();
         }
-        let mut done: Vec<Done> = own.map(|job| run(job, clock)).into_iter().collect();
+        let mut done: Vec<Done> = own.into_iter().map(|job| run(job, clock)).collect();
         done.extend(disks.into_iter().map(|disk| self.threads[disk].slot.result()));
         done
     }

@@ -1,6 +1,6 @@
 //! The single writer: takes a batch from the queue, writes it as a stripe, tells who waits.
 //!
-//! Invariants: one stripe is in flight at a time; `written` and `durable` rise only after a write quorum took the frames
+//! Which set a segment is made on is decided in `placing.rs`. Invariants: one stripe is in flight at a time; `written` and `durable` rise only after a write quorum took the frames
 //! and, where a disk was lost by this stripe, after the superblocks of the others say so; buffered stripes not yet
 //! synced all lie in the current segment.
 
@@ -16,7 +16,6 @@ use crate::queue::{Halt, Queued};
 use crate::set::Set;
 use crate::shared::Shared;
 use crate::stripe::{Frames, Identity};
-use crate::superblock::Superblock;
 use crate::workers::{Job, Workers};
 
 /// Frames of at least this many bytes are written past the operating system's memory also where nobody asked for it:
@@ -26,31 +25,32 @@ const DIRECT_MIN: usize = 64 << 10;
 /// Bytes of a stripe that are written one disk after the other where only the operating system's memory is meant: that
 /// takes a few microseconds a disk, less than waking a thread.
 const INLINE_MAX: usize = 256 << 10;
-/// Stripes up to this many sectors per frame on average make a segment of small commits, worth filling with zeros.
-const SMALL_SECTORS: u64 = 16;
 
 /// What only the writer touches.
 pub(crate) struct Writer {
+    /// The set that the current segment lies on.
+    pub(crate) set: Arc<Set>,
     pub(crate) segment: SegmentId,
     /// Where the next stripe goes.
     pub(crate) sector: u32,
     /// Of the current segment, by disk; `None` for disks that do not take writes.
     files: Vec<Option<Arc<dyn DiskFile>>>,
-    frames: Frames,
-    identity: Identity,
+    pub(crate) frames: Frames,
+    pub(crate) identity: Identity,
     /// Whether stripes of the current segment wait for a sync.
-    unsynced: bool,
+    pub(crate) unsynced: bool,
     /// Stripes written to the current segment.
-    stripes: u64,
-    /// The segment that was asked for or made ahead.
-    ahead: Option<SegmentId>,
+    pub(crate) stripes: u64,
+    /// The segment that was asked for or made ahead, and the set it was made on where that is known.
+    pub(crate) ahead: Option<(SegmentId, Option<Arc<Set>>)>,
     pub(crate) workers: Workers,
 }
 
 impl Writer {
-    /// A writer that goes on at `end`.
-    pub(crate) fn new(end: Position, frames: Frames, identity: Identity) -> Self {
+    /// A writer that goes on at `end`, in a segment on `set`.
+    pub(crate) fn new(end: Position, set: Arc<Set>, frames: Frames, identity: Identity) -> Self {
         Self {
+            set,
             segment: end.segment,
             // The end comes from sectors counted in 32 bits.
             sector: u32::try_from(end.offset / layout::byte_of(1)).unwrap_or(u32::MAX),
@@ -65,11 +65,12 @@ impl Writer {
     }
 
     /// Opens the files of the current segment, creating them where a disk has none.
-    pub(crate) fn open_files(&mut self, set: &Set) -> Result<()> {
+    pub(crate) fn open_files(&mut self) -> Result<()> {
+        let set = Arc::clone(&self.set);
         self.files = vec![None; set.disks()];
         let mut full = Vec::new();
         for (index, member) in set.members.iter().enumerate().filter(|(_, member)| member.writable()) {
-            match self.open_file(set, member) {
+            match self.open_file(&set, member) {
                 Ok(file) => self.files[index] = Some(file),
                 Err(error) if error.kind == DiskErrorKind::Full => full.push((index, error)),
                 Err(error) => member.fail(&error),
@@ -100,8 +101,12 @@ impl Writer {
         }
     }
 
-    /// Lets a disk take part from the next stripe on; what it lacks of the segment is healed.
+    /// Lets a disk take part from the next stripe on; what it lacks of the segment is healed. Does nothing for a disk of
+    /// a set that is not being written.
     pub(crate) fn join(&mut self, set: &Set, disk: usize) -> Result<(), DiskError> {
+        if set.id != self.set.id {
+            return Ok(());
+        }
         let member = &set.members[disk];
         let file = match self.open_file(set, member) {
             // An old file of this number, cut short: nothing in it is relied on.
@@ -115,7 +120,10 @@ impl Writer {
     }
 
     /// Lets a disk take part no longer.
-    pub(crate) fn leave(&mut self, disk: usize) {
+    pub(crate) fn leave(&mut self, set: &Set, disk: usize) {
+        if set.id != self.set.id {
+            return;
+        }
         if let Some(place) = self.files.get_mut(disk) {
             *place = None;
         }
@@ -133,40 +141,65 @@ impl Writer {
 impl Shared {
     /// Writes one batch, or syncs what somebody waits for. False if there was nothing to do.
     pub(crate) fn pump(&self, writer: &mut Writer) -> Result<bool> {
-        let mut queue = self.queue.lock();
-        if let Some(halt) = queue.halt {
-            return Err(halt.error());
-        }
-        let wanted_durable = queue.wanted_durable;
-        let batch = queue.take(self.options.payload_max(self.set.geometry) as usize);
-        drop(queue);
-        let (Some(first), Some(last)) = (batch.first().map(|queued| queued.lsn), batch.last().map(|queued| queued.lsn))
-        else {
-            if wanted_durable <= self.durable() || !writer.unsynced {
-                return Ok(false);
-            }
-            self.sync(writer)?;
-            return Ok(true);
-        };
-        let shard_len = Frames::shard_len(&batch, self.set.geometry.data_shards);
-        if writer.sector + layout::frame_sectors(shard_len) > self.set.segment_sectors()
-            && let Err(error) = self.roll(writer)
-        {
+        loop {
             let mut queue = self.queue.lock();
-            queue.put_back(batch);
-            if matches!(error, LedgerError::Full) {
-                (queue.full, queue.stuck) = (true, true);
+            if let Some(halt) = queue.halt {
+                return Err(halt.error());
             }
-            self.wake(queue);
-            return Err(error);
+            if writer.set.is_halted() && !queue.items.is_empty() {
+                // It lost its quorum over something else than a stripe.
+                drop(queue);
+                self.roll(writer).inspect_err(|error| self.stick(error))?;
+                continue;
+            }
+            let wanted_durable = queue.wanted_durable;
+            let batch = queue.take(self.options.payload_max(writer.set.geometry) as usize);
+            drop(queue);
+            let (Some(first), Some(last)) =
+                (batch.first().map(|queued| queued.lsn), batch.last().map(|queued| queued.lsn))
+            else {
+                if wanted_durable <= self.durable() || !writer.unsynced {
+                    return Ok(false);
+                }
+                self.sync(writer)?;
+                return Ok(true);
+            };
+            let shard_len = Frames::shard_len(&batch, writer.set.geometry.data_shards);
+            if writer.sector + layout::frame_sectors(shard_len) > writer.set.segment_sectors() {
+                // The next segment may lie on a set of another layout, where a stripe holds more or less.
+                self.queue.lock().put_back(batch);
+                self.roll(writer).inspect_err(|error| self.stick(error))?;
+                continue;
+            }
+            let durable = wanted_durable >= first || batch.iter().any(|queued| !queued.append.relaxed);
+            if planted(Bug::AcknowledgedEarly) {
+                self.advance(0, last, last);
+            }
+            match self.write(writer, &batch, last, durable) {
+                Ok(()) => {}
+                Err(LedgerError::QuorumLost { answered, needed }) => {
+                    self.queue.lock().put_back(batch);
+                    if !self.go_elsewhere(writer, first).inspect_err(|error| self.stick(error))? {
+                        let halt = Halt::QuorumLost { answered, needed };
+                        self.halt(halt);
+                        return Err(halt.error());
+                    }
+                    continue;
+                }
+                Err(other) => return Err(other),
+            }
+            self.look_ahead(writer);
+            return Ok(true);
         }
-        let durable = wanted_durable >= first || batch.iter().any(|queued| !queued.append.relaxed);
-        if planted(Bug::AcknowledgedEarly) {
-            self.advance(0, last, last);
+    }
+
+    /// Tells whoever waits that what is queued cannot be written for now, if that is what `error` says.
+    fn stick(&self, error: &LedgerError) {
+        let mut queue = self.queue.lock();
+        if matches!(error, LedgerError::Full) {
+            (queue.full, queue.stuck) = (true, true);
         }
-        self.write(writer, &batch, last, durable)?;
-        self.look_ahead(writer);
-        Ok(true)
+        self.wake(queue);
     }
 
     fn write(&self, writer: &mut Writer, batch: &[Queued], last: Lsn, durable: bool) -> Result<()> {
@@ -175,7 +208,7 @@ impl Shared {
             Ok(laid) => laid,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a stripe cannot be coded");
-                let halt = Halt::QuorumLost { answered: 0, needed: self.set.write_quorum() };
+                let halt = Halt::QuorumLost { answered: 0, needed: writer.set.write_quorum() };
                 self.halt(halt);
                 return Err(halt.error());
             }
@@ -201,10 +234,11 @@ impl Shared {
     /// Writes the laid frames and syncs, on all disks that take writes; `frame_len` of zero only syncs.
     fn each_disk(&self, writer: &mut Writer, frame_len: usize, mode: WriteMode, sync: bool) -> Result<()> {
         let (segment, sector) = (writer.segment, writer.sector);
-        let disks = self.set.disks();
+        let set = Arc::clone(&writer.set);
+        let disks = set.disks();
         let mut jobs = Vec::with_capacity(disks);
         for (disk, file) in writer.files.iter().enumerate() {
-            let Some(file) = file.as_ref().filter(|_| self.set.members[disk].writable()) else {
+            let Some(file) = file.as_ref().filter(|_| set.members[disk].writable()) else {
                 continue;
             };
             let buf = if frame_len > 0 {
@@ -237,109 +271,42 @@ impl Shared {
                 }
                 Err(_) if planted(Bug::FailedDiskKept) => took |= 1 << done.disk,
                 Err(error) => {
-                    self.set.members[done.disk].fail(&error);
+                    set.members[done.disk].fail(&error);
                     writer.files[done.disk] = None;
                 }
             }
         }
-        let needed = self.set.write_quorum();
+        let needed = set.write_quorum();
         if answered < needed {
-            let halt = Halt::QuorumLost { answered, needed };
-            self.halt(halt);
-            return Err(halt.error());
+            return Err(LedgerError::QuorumLost { answered, needed });
         }
-        if let Some(slow) = self.set.judge_writes(&times) {
+        if let Some(slow) = set.judge_writes(&times) {
             writer.files[slow] = None;
             took &= !(1 << slow);
         }
-        if self.supers.lock().newest.active & !took != 0 && !planted(Bug::LostDiskNotTold) {
+        let mut supers = set.supers.lock();
+        if supers.newest.active & !took != 0 && !planted(Bug::LostDiskNotTold) {
             // Before anything is acknowledged that a disk lacks, the others must know that it lacks it. It may have been
             // set aside by this stripe, or before it by whoever made a segment or healed.
             let durable = self.durable();
-            self.tell_superblocks(|superblock| superblock.durable_lsn = durable)?;
+            supers.store(&set, durable, |superblock| superblock.durable_lsn = durable)?;
         }
         Ok(())
-    }
-
-    /// Changes the superblocks; halts where too few disks take that.
-    pub(crate) fn tell_superblocks(&self, change: impl FnOnce(&mut Superblock)) -> Result<()> {
-        let stored = self.supers.lock().store(&self.set, self.durable(), change);
-        if let Err(LedgerError::QuorumLost { answered, needed }) = stored {
-            self.halt(Halt::QuorumLost { answered, needed });
-        }
-        stored
     }
 
     /// Syncs the current segment on all disks; everything written is then durable.
     pub(crate) fn sync(&self, writer: &mut Writer) -> Result<()> {
         if writer.unsynced && !planted(Bug::SyncSkipped) {
-            self.each_disk(writer, 0, WriteMode::Buffered, true)?;
+            self.each_disk(writer, 0, WriteMode::Buffered, true).inspect_err(|error| {
+                // What was written before is told of already: no other set can stand in for it.
+                if let LedgerError::QuorumLost { answered, needed } = *error {
+                    self.halt(Halt::QuorumLost { answered, needed });
+                }
+            })?;
             writer.unsynced = false;
         }
         self.advance(0, Lsn(0), self.written());
         Ok(())
-    }
-
-    /// Goes on to the next segment.
-    pub(crate) fn roll(&self, writer: &mut Writer) -> Result<()> {
-        if writer.unsynced && !planted(Bug::RollWithoutSync) {
-            self.sync(writer)?;
-        }
-        let next = SegmentId(writer.segment.0.checked_add(1).ok_or(LedgerError::Full)?);
-        let reserve = self.options.reserve_segments;
-        let ready = match self.prepare.take(next) {
-            Some(Ok(())) => true,
-            Some(Err(_)) | None => !self.started() && writer.ahead == Some(next),
-        };
-        let mut full = false;
-        if !ready {
-            let mut made = self.set.create_segment(next, false, reserve);
-            if matches!(made, Err(LedgerError::Full)) {
-                // What was kept back is for those that are let through now: removals, and whoever makes room.
-                full = true;
-                made = self.set.create_segment(next, false, 0);
-            }
-            if let Err(LedgerError::QuorumLost { answered, needed }) = made {
-                self.halt(Halt::QuorumLost { answered, needed });
-            }
-            made?;
-        }
-        self.queue.lock().full = full;
-        (writer.segment, writer.sector, writer.stripes, writer.ahead) = (next, 0, 0, None);
-        if let Err(error) = writer.open_files(&self.set) {
-            if let LedgerError::QuorumLost { answered, needed } = error {
-                self.halt(Halt::QuorumLost { answered, needed });
-            }
-            return Err(error);
-        }
-        // Each disk then says itself up to where it has everything, at most a segment behind: what is healed when it was
-        // away, and by what an older image of it is told from it.
-        let durable = self.durable();
-        self.tell_superblocks(|superblock| superblock.durable_lsn = durable)
-    }
-
-    /// Has the next segment made once half of this one is used.
-    fn look_ahead(&self, writer: &mut Writer) {
-        let next = SegmentId(writer.segment.0.saturating_add(1));
-        if writer.sector < self.set.segment_sectors() / 2 || writer.ahead == Some(next) {
-            return;
-        }
-        writer.ahead = Some(next);
-        if self.started() {
-            let small = u64::from(writer.sector) / writer.stripes.max(1) <= SMALL_SECTORS;
-            self.prepare.ask(next, small && self.options.zero_ahead);
-        } else {
-            self.make_ahead(writer, next);
-        }
-    }
-
-    fn make_ahead(&self, writer: &mut Writer, next: SegmentId) {
-        let made = self.set.create_segment(next, false, self.options.reserve_segments);
-        if made.is_err() {
-            writer.ahead = None;
-        }
-        // A quorum lost here shows with the next stripe.
-        self.queue.lock().full = matches!(made, Err(LedgerError::Full));
     }
 
     /// Makes the first segment of a new set anew, filled with zeros, before anything is in it.
@@ -347,18 +314,8 @@ impl Shared {
         let untouched = writer.segment.0 == 0 && writer.sector == 0 && self.queue.lock().halt.is_none();
         if untouched && self.options.zero_ahead {
             // A lack of room or of disks shows with the first stripe.
-            drop(self.set.create_segment(writer.segment, true, 0));
-            drop(writer.open_files(&self.set));
-        }
-    }
-
-    /// Looks again whether there is room for another segment.
-    pub(crate) fn retry_full(&self, writer: &mut Writer) {
-        let next = SegmentId(writer.segment.0.saturating_add(1));
-        self.make_ahead(writer, next);
-        let mut queue = self.queue.lock();
-        if !queue.full {
-            queue.stuck = false;
+            drop(writer.set.create_segment(writer.segment, true, 0));
+            drop(writer.open_files());
         }
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them; `lookup`,
 //! `create`, `rename`, `setattr` are the tree; `file`, `pin`, `staging` and `seal` are open files; `object`, `list` and
-//! `upload` are S3's view; `trees` and `service` serve single doors; `check` holds the invariants, `repair`
+//! `upload` are S3's view; `trees` and `service` serve single doors; `reclaim` and `drain` drive the
+//! mover; `check` holds the invariants, `repair`
 //! mends what breaks them.
 
 mod assemble;
@@ -14,6 +15,7 @@ mod bucket;
 mod changes;
 mod check;
 mod create;
+mod drain;
 mod entries;
 mod error;
 mod file;
@@ -45,6 +47,7 @@ pub use assemble::{OpenStore, StoreConfig};
 pub use check::{
     AT_ONCE_DEFAULT, Affected, CheckOptions, CheckProgress, CheckReport, Finding, Owner, check, check_store,
 };
+pub use drain::{DrainStatus, DrainStep};
 pub use error::{Error, ErrorKind, Result};
 pub use file::{READ_LEN_MAX, STAGED_BYTES_MAX};
 pub use guard::Guard;

@@ -15,6 +15,7 @@ use strata_seam::planted::{Bug, planted};
 use strata_seam::{Clock, Ino, Lsn, Timestamp};
 
 use crate::changes::Feed;
+use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::file::Opens;
 use crate::key;
@@ -37,6 +38,7 @@ pub struct Namespace {
     pub(crate) feed: Feed,
     /// WebDAV locks in the store, once they were counted. Taken under the writer's lock.
     pub(crate) locks_held: Mutex<Option<usize>>,
+    pub(crate) drain: Drain,
     numbers: Numbers,
     store_id: [u8; 16],
     boot_id: u64,
@@ -108,6 +110,7 @@ impl Namespace {
             opens: Opens::default(),
             locks_held: Mutex::default(),
             feed: Feed::default(),
+            drain: Drain::default(),
             numbers: Numbers { next: AtomicU64::new(next), reserved: Mutex::new(next) },
             store_id: identity.store_id,
             boot_id: identity.boot_id,

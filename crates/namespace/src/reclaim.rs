@@ -12,7 +12,8 @@ use parking_lot::{Condvar, Mutex};
 use strata_content::{Choice, Host, MoverReport, Taken, Unpaced};
 use strata_seam::Clock;
 
-use crate::error::Result;
+use crate::drain::DrainStep;
+use crate::error::{ErrorKind, Result};
 use crate::namespace::Namespace;
 
 /// How often the background looks whether something is due.
@@ -174,6 +175,11 @@ impl Namespace {
                 tracing::info!(pairs = done.pairs, pieces = done.pieces, shared = done.shared, "checkpoint taken");
             }
         }
+        if let Some(set) = self.draining()
+            && !self.drain_in_background(set.number, &mut host)?
+        {
+            return Ok(());
+        }
         let now = self.clock.monotonic_nanos();
         let room = ledger.space();
         let crowded = ledger.status().full || room.free.saturating_mul(100) < room.total * (100 - CROWDED_PERCENT);
@@ -204,6 +210,28 @@ impl Namespace {
         );
         counted.at = store.last_commit().0;
         Ok(())
+    }
+}
+
+impl Namespace {
+    /// One step of emptying a set; `false` where the host is to end.
+    fn drain_in_background(&self, number: u16, host: &mut Paced<'_>) -> Result<bool> {
+        match self.drain_step(number, host) {
+            Ok(DrainStep::Released(unwiped)) => {
+                tracing::info!(number, ?unwiped, "a set was emptied and has left the store")
+            }
+            Ok(DrainStep::Stuck(why)) => {
+                tracing::warn!(number, why, "a set cannot be emptied for now; it is tried again")
+            }
+            Ok(DrainStep::More) => {}
+            Ok(DrainStep::Ended) => return Ok(false),
+            // Where the other sets are full, making room on them comes first.
+            Err(error) if error.kind == ErrorKind::NoSpace => {
+                tracing::warn!(number, %error, "a set cannot be emptied for now; it is tried again");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(true)
     }
 }
 

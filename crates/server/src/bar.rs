@@ -46,3 +46,21 @@ pub(crate) fn show_pass(bar: &ProgressBar, progress: &Value) {
         None => "no estimate yet".to_owned(),
     });
 }
+
+/// Shows what [`crate::sets::progress`] says.
+pub(crate) fn show_drain(bar: &ProgressBar, progress: &Value) {
+    let number = |name: &str| progress[name].as_u64();
+    if let Some(total) = number("total_bytes") {
+        bar.set_length(total);
+    }
+    bar.set_position(number("done_bytes").unwrap_or(0));
+    bar.set_message(match progress["trouble"].as_str() {
+        Some(trouble) => trouble.to_owned(),
+        None if progress.is_null() => "waiting".to_owned(),
+        None => format!("emptying set {}", progress["number"]),
+    });
+    bar.set_prefix(match number("seconds_left") {
+        Some(seconds) => format!("{} left", indicatif::HumanDuration(Duration::from_secs(seconds))),
+        None => "no estimate yet".to_owned(),
+    });
+}

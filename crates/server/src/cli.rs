@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{ByteSize, Config, ConfigError, DoorSettings, StoreConfig, StoreSettings};
+use crate::config::{ByteSize, Config, ConfigError, DoorSettings, Layout, StoreConfig, StoreSettings};
 use crate::fsck::FsckOptions;
 use crate::keeper::ScrubAction;
 use crate::lock::InUse;
@@ -115,6 +115,19 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: DiskAction,
     },
+    /// List the erasure sets of a store, add one, empty one and take it away
+    #[command(mut_args = |argument| argument.global(true))]
+    Set {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// What to do
+        #[command(subcommand)]
+        action: SetAction,
+    },
     /// Write what disks lack, and prove for every object that it is whole
     Heal {
         /// Read settings from this TOML file
@@ -192,6 +205,40 @@ pub(crate) enum DiskAction {
     },
 }
 
+/// What to do with sets.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum SetAction {
+    /// Show number, layout, state and room of each set
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a set of empty folders, one per disk, and write new content to it as well
+    Add {
+        /// The folders of its disks; made if they are not there
+        #[arg(required = true, value_name = "FOLDER")]
+        folders: Vec<PathBuf>,
+        /// Disks with data and with parity, as in 4+2 [default: by the number of folders]
+        #[arg(long, value_name = "D+P")]
+        layout: Option<Layout>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Move everything that is on a set to the others and take its disks out of the store
+    Drain {
+        /// The set, as `strata set list` shows it
+        number: u16,
+        /// Take it back: leave what is there, and write to the set again
+        #[arg(long)]
+        cancel: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// What to do with users.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum UserAction {
@@ -253,6 +300,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Disk { config, store, action } => {
             crate::disks::run(&StoreConfig::load(config.as_deref(), store)?, action)
+        }
+        Command::Set { config, store, action } => {
+            crate::sets::run(&StoreConfig::load(config.as_deref(), store)?, action)
         }
         Command::Heal { config, store, json } => {
             crate::disks::heal(&StoreConfig::load(config.as_deref(), store)?, json)

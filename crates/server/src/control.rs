@@ -21,6 +21,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::disks::DiskRequest;
 use crate::keeper::ScrubRequest;
+use crate::sets::SetRequest;
 use crate::user::UserRequest;
 
 /// Longest line either way, in bytes.
@@ -53,6 +54,8 @@ pub(crate) enum Request {
     },
     /// What `strata disk` does.
     Disk(DiskRequest),
+    /// What `strata set` does.
+    Set(SetRequest),
     /// What `strata heal` does.
     Heal,
     /// What `strata scrub` does.

@@ -12,12 +12,12 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use strata_disk::FileDisk;
-use strata_ledger::{DiskState, Ledger, Pace, Status};
+use strata_ledger::{DiskState, Ledger, Pace, SetStatus, Status};
 use strata_seam::{Disk, DiskIndex};
 
 use crate::bar;
 use crate::cli::DiskAction;
-use crate::config::{ByteSize, Layout, Remembered, StoreConfig};
+use crate::config::{ByteSize, Remembered, StoreConfig};
 use crate::control::{self, Request};
 use crate::greeting::{plain_table, say};
 use crate::keeper::{Keeper, ScrubAction, ScrubRequest};
@@ -123,7 +123,13 @@ impl Disks {
         self.remember(ledger, &before, folders, place, folder)
     }
 
-    fn open(&self, folder: &Path) -> anyhow::Result<Arc<dyn Disk>> {
+    /// The store's folder.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The disk in a folder, locked.
+    pub(crate) fn open(&self, folder: &Path) -> anyhow::Result<Arc<dyn Disk>> {
         self.lock.lock().renew_disk(folder)?;
         Ok(Arc::new(FileDisk::open(folder)?))
     }
@@ -149,9 +155,7 @@ impl Disks {
                 None => tracing::warn!(folder = %folder.display(), "name this disk at the next start"),
             }
         }
-        let geometry = ledger.geometry();
-        let layout = Layout { data: geometry.data_shards, parity: geometry.parity_shards };
-        Remembered { layout, disks: folders.clone() }.save(&self.data)?;
+        Remembered::of(ledger, folders.clone(), &self.data)?.save(&self.data)?;
         Ok(folders)
     }
 }
@@ -161,12 +165,19 @@ fn places_without_disk(status: &Status) -> Vec<usize> {
     places.filter(|(_, disk)| !disk.state.is_written()).map(|(place, _)| place).collect()
 }
 
+/// The layouts of the sets, as in `2+1, 4+2`.
+pub(crate) fn layouts(status: &Status) -> String {
+    let layout = |set: &SetStatus| format!("{}+{}", set.geometry.data_shards, set.geometry.parity_shards);
+    status.sets.iter().map(layout).collect::<Vec<_>>().join(", ")
+}
+
 /// The disks for tables, JSON and the status.
 pub(crate) fn list(status: &Status, folders: &[PathBuf]) -> Value {
     let disks = status.disks.iter().enumerate().map(|(place, disk)| {
         let counters = &disk.counters;
         json!({
             "place": place,
+            "set": disk.set,
             "disk": disk.label,
             "state": disk.state.word(),
             "why": disk.why,
@@ -182,7 +193,7 @@ pub(crate) fn list(status: &Status, folders: &[PathBuf]) -> Value {
     let strangers =
         status.strangers.iter().map(|stranger| json!({ "disk": stranger.label, "why": stranger.kind.to_string() }));
     json!({
-        "layout": format!("{}+{}", status.geometry.data_shards, status.geometry.parity_shards),
+        "layout": layouts(status),
         "read_only": status.read_only,
         "disks": disks.collect::<Vec<_>>(),
         "strangers": strangers.collect::<Vec<_>>(),
@@ -331,11 +342,12 @@ fn show_list(list: &Value, json: bool) -> anyhow::Result<ExitCode> {
     }
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let size = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string());
-    let mut table = plain_table(&["place", "disk", "state", "free", "total", "read errors", "why"]);
+    let mut table = plain_table(&["place", "set", "disk", "state", "free", "total", "read errors", "why"]);
     for disk in list["disks"].as_array().into_iter().flatten() {
         let around = if disk["read_around"] == true { ", read around" } else { "" };
         table.add_row([
             disk["place"].to_string(),
+            disk["set"].to_string(),
             text(&disk["disk"]),
             format!("{}{around}", text(&disk["state"])),
             size(&disk["free"]),

@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "people and media wait by real time; nothing stored depends on it")]
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,11 +17,11 @@ use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use strata_disk::FileDisk;
-use strata_ledger::{DiskState, Ledger, Pace, Report};
+use strata_ledger::{DiskState, Ledger, Pace, Report, Status};
 use strata_namespace::{Caller, Door, Namespace, Op};
 use strata_seam::{Disk, Lsn, Position, SegmentId};
 
-use crate::config::ScrubSettings;
+use crate::config::{Remembered, ScrubSettings};
 use crate::control::Progress;
 use crate::passes::{self, BEGINNING, Kind};
 
@@ -99,6 +99,10 @@ pub(crate) struct Keeper {
     namespace: Arc<Namespace>,
     settings: ScrubSettings,
     folders: Mutex<Vec<PathBuf>>,
+    /// The store's folder.
+    data: PathBuf,
+    /// The sets and their disks at the last look.
+    seen: Mutex<Option<Status>>,
     state: Mutex<State>,
     wake: Condvar,
     stopping: AtomicBool,
@@ -108,11 +112,18 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// A keeper of the disks in `folders`; [`Keeper::start`] sets it to work.
-    pub(crate) fn new(namespace: &Arc<Namespace>, settings: ScrubSettings, folders: Vec<PathBuf>) -> Arc<Self> {
+    pub(crate) fn new(
+        namespace: &Arc<Namespace>,
+        settings: ScrubSettings,
+        folders: Vec<PathBuf>,
+        data: &Path,
+    ) -> Arc<Self> {
         let keeper = Self {
             namespace: Arc::clone(namespace),
             settings,
             folders: Mutex::new(folders),
+            data: data.to_owned(),
+            seen: Mutex::default(),
             state: Mutex::default(),
             wake: Condvar::new(),
             stopping: AtomicBool::new(false),
@@ -322,8 +333,24 @@ impl Keeper {
         })
     }
 
+    /// Forgets where the disks of sets are that have left the store since the last look.
+    fn forget_released(&self) {
+        let now = self.ledger().status();
+        let Some(before) = self.seen.lock().replace(now.clone()) else { return };
+        if before.sets.iter().all(|set| now.sets.iter().any(|other| other.set == set.set)) {
+            return;
+        }
+        let folders = crate::sets::without_released(&before, &now, self.folders());
+        let kept = Remembered::of(self.ledger(), folders.clone(), &self.data).map_err(anyhow::Error::from);
+        if let Err(error) = kept.and_then(|kept| kept.save(&self.data)) {
+            tracing::warn!(error = format!("{error:#}"), "the folders of a set that left could not be forgotten");
+        }
+        self.set_folders(folders);
+    }
+
     /// Takes back disks that are well again, and such as have returned.
     fn look_after_disks(&self) {
+        self.forget_released();
         let ledger = self.ledger();
         match ledger.tend() {
             Ok(back) if !back.is_empty() => tracing::info!(places = ?back, "disks that were set aside take part again"),

@@ -25,6 +25,7 @@ mod reclaim;
 mod running;
 mod scratch;
 mod serve;
+mod sets;
 mod status;
 mod store;
 mod user;

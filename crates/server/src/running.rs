@@ -122,6 +122,10 @@ impl Running {
             }
             Request::User(request) => crate::user::apply(&self.namespace, &self.users, request),
             Request::Disk(request) => self.disks.apply(self.namespace.store().ledger(), &self.keeper, request),
+            Request::Set(request) => {
+                let stopping = || self.phase.load(Ordering::Acquire) == DRAINING;
+                crate::sets::apply(&self.namespace, &self.keeper, &self.disks, request, progress, &stopping)
+            }
             Request::Heal => self.keeper.heal(progress),
             Request::Scrub(request) => self.keeper.scrub(request, progress),
             Request::Fsck { contents } => {

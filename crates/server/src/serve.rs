@@ -76,7 +76,7 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         () = signals.next() => return Ok(leave_at_once(config)),
     };
     let disks = Arc::new(Disks::new(lock, data));
-    let keeper = Keeper::new(store.namespace(), config.scrub, config.store.disks.clone());
+    let keeper = Keeper::new(store.namespace(), config.scrub, config.store.disks.clone(), data);
     let keeping = keeper.start()?;
     let served = serve_store(config, listeners, &store, (&keeper, &disks), &mut signals).await;
     Doors::withdraw(data);

@@ -41,7 +41,9 @@ pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
     json!({
         "data": config.data,
         "set": ledger.set.to_string(),
-        "layout": format!("{}+{}", ledger.geometry.data_shards, ledger.geometry.parity_shards),
+        "layout": crate::disks::layouts(&ledger),
+        "sets": crate::sets::list(&ledger),
+        "drain": namespace.drain_status().as_ref().map(crate::sets::progress),
         "durability": config.durability.word(),
         "read_only": ledger.read_only,
         "full": ledger.full,
@@ -73,6 +75,12 @@ fn in_words(status: &Value) -> String {
     }
     if status["full"] == true {
         words.push_str("takes no new content: the disks are full\n");
+    }
+    if status["sets"].as_array().is_some_and(|sets| sets.len() > 1) {
+        words.push_str(&format!("\n{}", crate::sets::table(&status["sets"])));
+    }
+    if !status["drain"].is_null() {
+        words.push_str(&format!("\n{}\n", crate::sets::progress_in_words(&status["drain"])));
     }
     let mut table = plain_table(&["place", "disk", "state", "free", "total", "read errors"]);
     for disk in status["disks"].as_array().into_iter().flatten() {

@@ -10,7 +10,7 @@ use strata_ledger::{Geometry, Ledger, Options};
 use strata_namespace::{Durability, Namespace};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 
-use crate::config::{DurabilityClass, Layout, Remembered, StoreConfig};
+use crate::config::{DurabilityClass, Remembered, StoreConfig};
 use crate::lock::StoreLock;
 use crate::scratch::ScratchDisk;
 
@@ -138,15 +138,15 @@ impl OpenStore {
         let store = Self { inner, access };
         if access == Access::Create {
             tracing::info!(replayed = store.inner.replayed, "store opened");
-            let Geometry { data_shards: data, parity_shards: parity } = store.ledger().geometry();
-            let layout = Layout { data, parity };
+            let remembered = Remembered::of(store.ledger(), config.disks.clone(), &config.data)?;
+            let layout = remembered.layout;
+            let count = usize::from(layout.data + layout.parity);
             ensure!(
-                config.disks.len() == usize::from(data + parity),
-                "the disks are of a set of {} ({layout}) and {} were named; name all of them, the missing ones too",
-                data + parity,
+                remembered.several || config.disks.len() == count,
+                "the disks are of a set of {count} ({layout}) and {} were named; name all of them, the missing ones too",
                 config.disks.len()
             );
-            Remembered { layout, disks: config.disks.clone() }.save(&config.data)?;
+            remembered.save(&config.data)?;
         }
         Ok(store)
     }

@@ -19,6 +19,10 @@ const CELL_BYTES: u64 = 100;
 pub struct SegmentUse {
     /// Which.
     pub segment: SegmentId,
+    /// Number of the set it lies on.
+    pub set: u16,
+    /// Bytes that it takes on the disks that hold data.
+    pub capacity: u64,
     /// Stored bytes of chunks that are counted, and of the checkpoint.
     pub live: u64,
 }
@@ -28,7 +32,7 @@ pub struct SegmentUse {
 pub struct Census {
     /// In order of number. The segment being written and later ones are not among them.
     pub segments: Vec<SegmentUse>,
-    /// Bytes that each of them takes on the disks that hold data.
+    /// Bytes that one of them takes on the disks that hold data, at most.
     pub capacity: u64,
 }
 
@@ -36,7 +40,7 @@ impl Census {
     /// Bytes of all of them.
     #[must_use]
     pub fn occupied(&self) -> u64 {
-        self.segments.len() as u64 * self.capacity
+        self.segments.iter().map(|segment| segment.capacity).sum()
     }
 
     /// Bytes still wanted.
@@ -48,13 +52,15 @@ impl Census {
     /// The segments of a choice, the emptiest first, the oldest first among equals.
     #[must_use]
     pub fn chosen(&self, choice: Choice) -> Vec<SegmentUse> {
-        let capacity = self.capacity;
         let mut chosen: Vec<_> = self
             .segments
             .iter()
             .filter(|segment| match choice {
-                Choice::Below(percent) => segment.live.saturating_mul(100) <= capacity.saturating_mul(percent.into()),
+                Choice::Below(percent) => {
+                    segment.live.saturating_mul(100) <= segment.capacity.saturating_mul(percent.into())
+                }
                 Choice::All => true,
+                Choice::OnSet { set, .. } => segment.set == set,
             })
             .copied()
             .collect();
@@ -65,7 +71,7 @@ impl Census {
     /// Bytes that a reclaim of this choice would give back.
     #[must_use]
     pub fn garbage(&self, choice: Choice) -> u64 {
-        self.chosen(choice).iter().map(|segment| self.capacity.saturating_sub(segment.live)).sum()
+        self.chosen(choice).iter().map(|segment| segment.capacity.saturating_sub(segment.live)).sum()
     }
 }
 
@@ -110,7 +116,12 @@ impl Store {
                 }
             }
         }
-        let segments = live.into_iter().map(|(segment, live)| SegmentUse { segment, live }).collect();
+        let used = |(segment, live)| {
+            let set = self.ledger.set_of(segment)?;
+            Some(SegmentUse { segment, set, capacity: self.ledger.capacity_of(segment), live })
+        };
+        // One that lies nowhere any more was given back meanwhile.
+        let segments = live.into_iter().filter_map(used).collect();
         let census = Census { segments, capacity: self.ledger.segment_capacity() };
         let mut status = self.mover.status.lock();
         (status.occupied, status.live) = (census.occupied(), census.live());

@@ -19,6 +19,8 @@ use crate::store::Store;
 const DROP_STEP: usize = 1024;
 /// Chunks looked at between two calls of the host.
 const LOOK_STEP: usize = 4096;
+/// Live bytes moved in one round while a set is emptied, at most: how far apart its progress shows.
+const SET_ROUND_BYTES_MAX: u64 = 1 << 30;
 /// Share of the room kept back in a full set that one round may fill, so that its checkpoint has room too.
 const RESERVE_SHARE: u64 = 4;
 
@@ -37,7 +39,14 @@ pub(super) fn reclaim(store: &Arc<Store>, choice: Choice, host: &mut dyn Host) -
             break;
         }
         let full = store.ledger.status().full;
-        let limit = if full { census.capacity * 2 / RESERVE_SHARE } else { ROUND_BYTES_MAX };
+        let limit = match choice {
+            _ if full => census.capacity * 2 / RESERVE_SHARE,
+            Choice::OnSet { bytes, .. } => bytes.saturating_sub(report.bytes_moved).min(SET_ROUND_BYTES_MAX),
+            Choice::Below(_) | Choice::All => ROUND_BYTES_MAX,
+        };
+        if limit == 0 {
+            break;
+        }
         let mut bytes = 0;
         let victims: Vec<SegmentId> = chosen
             .iter()
@@ -261,18 +270,18 @@ impl Round<'_> {
         self.report.bytes_moved += done.bytes_written;
         self.phase(Phase::Freeing);
         let Some(checkpoint) = self.store.checkpoint() else { return Ok(true) };
-        let capacity = self.store.ledger.segment_capacity();
         let freed =
             |segment: &&SegmentId| **segment < checkpoint.position().segment && !checkpoint.kept().contains(*segment);
-        let freed = leave.iter().filter(freed).count() as u64;
+        let freed: Vec<u64> =
+            leave.iter().filter(freed).map(|segment| self.store.ledger.capacity_of(*segment)).collect();
         // Also what disks still have that came back since: the checkpoint says what is wanted.
         let mut position = checkpoint.position();
         if planted(Bug::LogFreedBehindCheckpoint) {
             position.segment = self.store.ledger.writing();
         }
         self.store.ledger.free_all_but(checkpoint.kept(), position)?;
-        self.report.segments_freed += freed;
-        self.report.bytes_freed += freed * capacity;
+        self.report.segments_freed += freed.len() as u64;
+        self.report.bytes_freed += freed.iter().sum::<u64>();
         Ok(true)
     }
 

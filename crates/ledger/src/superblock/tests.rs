@@ -25,6 +25,8 @@ fn sample() -> Superblock {
         appending: true,
         history,
         sound: [Lsn(0); DISKS_MAX],
+        roster: None,
+        checkpoint_version: 0,
     }
 }
 
@@ -64,6 +66,27 @@ fn what_a_disk_holds_soundly_is_kept_behind_the_history() {
     assert_eq!(superblock.own_sound(), Lsn(0x0202).min(superblock.durable_lsn));
     superblock.whole |= 1 << 2;
     assert_eq!(superblock.own_sound(), superblock.durable_lsn);
+}
+
+#[test]
+fn the_sets_of_a_store_lie_behind_what_the_disks_hold_and_are_flagged() {
+    let mut superblock = sample();
+    let alone = superblock.roster();
+    let both = alone.with(SetId(*b"the second one.."), SetState::Active);
+    superblock.roster = Some(both.with_state(superblock.set, SetState::Draining));
+    superblock.checkpoint_version = 7;
+    let mut slot = vec![0; SLOT_LEN];
+    superblock.encode(&mut slot);
+    assert_eq!(slot[8], 2, "a version that does not know sets refuses it");
+    assert_eq!(slot[3488..3504], superblock.set.0);
+    assert_eq!((slot[3504], slot[3512], slot[3520], slot[3522]), (2, 7, 2, 2));
+    assert_eq!(slot[3528..3552], *b"0123456789abcdef\0\0\x02\0\0\0\0\0");
+    assert_eq!(slot[3552..3576], *b"the second one..\x01\0\x01\0\0\0\0\0");
+    assert_eq!(Superblock::decode(&slot), Slot::Valid(Box::new(superblock.clone())));
+    // A list without the set it is found in proves nothing.
+    superblock.roster = superblock.roster.map(|roster| roster.without(superblock.set));
+    superblock.encode(&mut slot);
+    assert_eq!(Superblock::decode(&slot), Slot::Blank);
 }
 
 #[test]

@@ -15,5 +15,6 @@ mod objects;
 mod pins;
 mod random;
 mod reclaim;
+mod sets;
 mod stress;
 mod support;

@@ -58,6 +58,22 @@ impl Layout {
     }
 }
 
+impl std::str::FromStr for Layout {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let parts = text.split_once('+').and_then(|(data, parity)| Some((data.parse().ok()?, parity.parse().ok()?)));
+        let Some((data, parity)) = parts else {
+            return Err(ConfigError(format!("`{text}` is no layout; one is written as in 4+2")));
+        };
+        let data: u8 = data;
+        match data {
+            0 => Err(ConfigError("a layout has at least one disk with data".to_owned())),
+            _ => Self::for_disks(data.saturating_add(parity), Some(parity)),
+        }
+    }
+}
+
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}+{}", self.data, self.parity)
@@ -90,6 +106,16 @@ mod tests {
         for disks in 1..=DISKS_MAX {
             let layout = Layout::for_disks(disks, None).unwrap();
             assert_eq!(layout.data + layout.parity, disks);
+        }
+    }
+
+    #[test]
+    fn a_layout_is_read_as_it_is_shown() {
+        for text in ["1+0", "1+1", "4+2", "16+4"] {
+            assert_eq!(text.parse::<Layout>().unwrap().to_string(), text);
+        }
+        for text in ["", "4", "4+", "0+2", "4-2", "17+4", "2+5", "300+1", "4+2+1"] {
+            assert!(text.parse::<Layout>().is_err(), "{text}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use strata_ledger::{Geometry, Ledger};
 
 use super::{ConfigError, Layout};
 
@@ -15,9 +16,12 @@ const LEN_MAX: u64 = 256 << 10;
 /// A store as it was last opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Remembered {
-    /// Layout of its set.
+    /// Layout of its set; of the first of them, where there are several.
     pub(crate) layout: Layout,
-    /// Folders of its disks; those below the store's folder are kept relative to it, so that it can be moved.
+    /// Whether sets were added to it since it was made. Then neither the number of its disks nor its layout follow from how
+    /// it was made.
+    pub(crate) several: bool,
+    /// Folders of its disks, of all of its sets; those below the store's folder are kept relative to it, so that it can be moved.
     pub(crate) disks: Vec<PathBuf>,
 }
 
@@ -26,6 +30,8 @@ pub(crate) struct Remembered {
 struct Stored {
     data_disks: u8,
     parity_disks: u8,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    several_sets: bool,
     disks: Vec<PathBuf>,
 }
 
@@ -59,10 +65,22 @@ impl Remembered {
         let stored: Stored = serde_json::from_slice(&text).map_err(|error| refuse(&error))?;
         let count = stored.data_disks.saturating_add(stored.parity_disks);
         let layout = Layout::for_disks(count, Some(stored.parity_disks)).map_err(|ConfigError(what)| refuse(&what))?;
-        if stored.disks.len() != usize::from(count) {
+        let several = stored.several_sets;
+        if stored.disks.is_empty() || (!several && stored.disks.len() != usize::from(count)) {
             return Err(refuse(&"its disks are not as many as its layout has"));
         }
-        Ok(Some(Self { layout, disks: stored.disks.into_iter().map(|disk| data.join(disk)).collect() }))
+        Ok(Some(Self { layout, several, disks: stored.disks.into_iter().map(|disk| data.join(disk)).collect() }))
+    }
+
+    /// What there is to be remembered of a running store in `data`, whose disks are in `folders`.
+    ///
+    /// # Errors
+    /// As for [`Remembered::load`].
+    pub(crate) fn of(ledger: &Ledger, folders: Vec<PathBuf>, data: &Path) -> Result<Self, ConfigError> {
+        let before = Self::load(data)?.is_some_and(|kept| kept.several);
+        let Geometry { data_shards: data, parity_shards: parity } = ledger.geometry();
+        let several = before || ledger.status().sets.len() > 1;
+        Ok(Self { layout: Layout { data, parity }, several, disks: folders })
     }
 
     /// Keeps it, unless it is kept already.
@@ -81,6 +99,7 @@ impl Remembered {
         let stored = Stored {
             data_disks: self.layout.data,
             parity_disks: self.layout.parity,
+            several_sets: self.several,
             disks: self.disks.iter().map(anchored).collect::<Result<_, _>>().context("a disk's path has no meaning")?,
         };
         crate::doors_file::write_private(&path(data), &serde_json::to_vec_pretty(&stored)?)
@@ -97,12 +116,21 @@ mod tests {
         let (old, new) = (folder.path().join("old"), folder.path().join("new"));
         std::fs::create_dir(&old).unwrap();
         let layout = Layout { data: 1, parity: 1 };
-        let kept = Remembered { layout, disks: vec![old.join("disk0"), "/mnt/b".into()] };
+        let kept = Remembered { layout, several: false, disks: vec![old.join("disk0"), "/mnt/b".into()] };
         kept.save(&old).unwrap();
         assert_eq!(Remembered::load(&old).unwrap(), Some(kept));
         std::fs::rename(&old, &new).unwrap();
-        let moved = Remembered { layout, disks: vec![new.join("disk0"), "/mnt/b".into()] };
+        let moved = Remembered { layout, several: false, disks: vec![new.join("disk0"), "/mnt/b".into()] };
         assert_eq!(Remembered::load(&new).unwrap(), Some(moved));
+    }
+
+    #[test]
+    fn a_store_of_several_sets_has_as_many_disks_as_they_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let disks: Vec<PathBuf> = ["/mnt/a", "/mnt/b", "/mnt/c"].map(PathBuf::from).into();
+        let kept = Remembered { layout: Layout { data: 1, parity: 1 }, several: true, disks };
+        kept.save(folder.path()).unwrap();
+        assert_eq!(Remembered::load(folder.path()).unwrap(), Some(kept));
     }
 
     #[test]

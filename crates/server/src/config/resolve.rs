@@ -111,12 +111,19 @@ impl StoreConfig {
         let remembered = Remembered::load(&data)?;
         let asked = settings.disk.as_ref().map(Vec::len).or(settings.disks.map(usize::from));
         let disks = match (settings.disk, &remembered) {
+            (Some(mut disks), Some(Remembered { several: true, disks: known, .. })) => {
+                let more: Vec<_> = known.iter().filter(|disk| !disks.contains(disk)).cloned().collect();
+                disks.extend(more);
+                disks
+            }
             (Some(disks), _) => disks,
             (None, Some(remembered)) => remembered.disks.clone(),
             (None, None) => numbered_disks(&data, settings.disks),
         };
         check_distinct(&disks)?;
         let layout = match remembered {
+            // How it was made says nothing about it any more.
+            Some(Remembered { layout, several: true, .. }) => layout,
             Some(Remembered { layout, .. }) => {
                 check_unchanged(&data, layout, asked, settings.parity)?;
                 layout

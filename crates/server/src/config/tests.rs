@@ -172,11 +172,26 @@ fn the_defaults_that_are_shown_are_the_ones_that_hold() {
 fn a_store_keeps_the_layout_it_was_made_with() {
     let folder = tempfile::tempdir().unwrap();
     let disks: Vec<_> = ["/mnt/a", "/mnt/b", "/mnt/c"].map(PathBuf::from).into();
-    Remembered { layout: Layout::for_disks(3, None).unwrap(), disks: disks.clone() }.save(folder.path()).unwrap();
+    Remembered { layout: Layout::for_disks(3, None).unwrap(), several: false, disks: disks.clone() }
+        .save(folder.path())
+        .unwrap();
     let data = format!("--data {}", folder.path().display());
     let config = check(&data, "").unwrap();
     assert_eq!((config.store.disks, config.store.layout.to_string()), (disks, "2+1".into()));
     assert!(check(&format!("{data} --disk /x --disk /y --disk /z"), "").is_ok());
     assert!(refusal(&format!("{data} --disks 2"), "").contains("has 3 disks (2+1), not 2; name all of them"));
     assert!(refusal(&format!("{data} --parity 2"), "").contains("was made with parity 1, not 2"));
+}
+
+#[test]
+fn what_a_store_was_made_with_says_nothing_once_sets_were_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let disks: Vec<PathBuf> = ["/mnt/a", "/mnt/b", "/mnt/c", "/mnt/d"].map(PathBuf::from).into();
+    let kept = Remembered { layout: Layout { data: 1, parity: 1 }, several: true, disks: disks.clone() };
+    kept.save(folder.path()).unwrap();
+    let data = format!("--data {}", folder.path().display());
+    assert_eq!(check(&format!("{data} --disks 6"), "").unwrap().store.disks, disks);
+    // Disks that are named come first, and those of the sets that joined are found all the same.
+    let all = check(&format!("{data} --disk /mnt/b --disk /mnt/e"), "").unwrap().store.disks;
+    assert_eq!(all, ["/mnt/b", "/mnt/e", "/mnt/a", "/mnt/c", "/mnt/d"].map(PathBuf::from));
 }

@@ -1,0 +1,297 @@
+//! A store over several sets: one log that goes from set to set, sets that join, lose their quorum and are missing, and a
+//! crash at every I/O of all that.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use strata_ledger::{Class, Geometry, Ledger, LedgerError, Options, PassOptions, SetState, StrangerKind};
+use strata_seam::sim::{SimEntropy, SimRng};
+use strata_seam::{Disk, Lsn};
+use support::{Model, Rig};
+
+fn tiny() -> Options {
+    Options { segment_len: 64 << 10, shard_payload_max: 20 << 10, queue_bytes_max: 48 << 10, ..support::small() }
+}
+
+fn names(prefix: &str, layout: (u8, u8)) -> Vec<String> {
+    (0..layout.0 + layout.1).map(|index| format!("{prefix}{index:02}")).collect()
+}
+
+fn geometry((data_shards, parity_shards): (u8, u8)) -> Geometry {
+    Geometry { data_shards, parity_shards }
+}
+
+/// Adds a set of new disks and has them given at the next opening.
+fn add(rig: &mut Rig, ledger: &Ledger, prefix: &str, layout: (u8, u8)) -> Result<u16, LedgerError> {
+    let names = names(prefix, layout);
+    let disks: Vec<Arc<dyn Disk>> = names.iter().map(|name| rig.world.disk(name) as Arc<dyn Disk>).collect();
+    names.into_iter().filter(|name| !rig.names.contains(name)).collect::<Vec<_>>().into_iter().for_each(|name| {
+        rig.names.push(name);
+    });
+    ledger.add_set(&disks, geometry(layout), &SimEntropy::new(prefix.bytes().map(u64::from).sum()))
+}
+
+fn sets_written(ledger: &Ledger) -> BTreeSet<u16> {
+    ledger.segments().into_iter().filter_map(|segment| ledger.set_of(segment)).collect()
+}
+
+#[test]
+fn one_log_goes_over_sets_of_several_layouts() {
+    for (first, second) in [((1, 0), (1, 0)), ((2, 1), (4, 2)), ((4, 2), (1, 1)), ((2, 2), (3, 2))] {
+        let mut rig = Rig::new(first.0, first.1, tiny());
+        let (ledger, _) = rig.open();
+        let (mut model, mut rng) = (Model::default(), SimRng::new(5));
+        model.fill(&ledger, &mut rng, 30);
+        assert_eq!(add(&mut rig, &ledger, "e", second).unwrap(), 1);
+        let before = ledger.append_len_max();
+        model.fill(&ledger, &mut rng, 120);
+        assert_eq!(sets_written(&ledger), [0, 1].into(), "both sets hold segments");
+        let (ledger, replayed) = rig.reopen(ledger);
+        model.check_prefix(&replayed, Lsn(150), Some(&ledger));
+        assert_eq!(ledger.append_len_max(), before, "an append fits into a stripe of every set");
+        model.fill(&ledger, &mut rng, 30);
+        let report = ledger.scrub(&PassOptions::default(), &mut |_| true).unwrap();
+        assert!(report.is_whole() && report.finished && report.degraded() == 0, "{report:?}");
+        ledger.stop().unwrap();
+        let (ledger, replayed) = rig.reopen(ledger);
+        model.check_prefix(&replayed, Lsn(180), Some(&ledger));
+        let status = ledger.status();
+        assert_eq!(
+            status.sets.iter().map(|set| (set.number, set.state)).collect::<Vec<_>>(),
+            [(0, SetState::Active), (1, SetState::Active)]
+        );
+        assert_eq!(status.disks.len(), rig.names.len());
+    }
+}
+
+#[test]
+fn every_set_may_lose_as_many_disks_as_its_parity_at_once_and_is_healed() {
+    let mut rig = Rig::new(2, 1, tiny());
+    let (ledger, _) = rig.open();
+    let (mut model, mut rng) = (Model::default(), SimRng::new(6));
+    add(&mut rig, &ledger, "e", (3, 2)).unwrap();
+    add(&mut rig, &ledger, "f", (1, 1)).unwrap();
+    model.fill(&ledger, &mut rng, 150);
+    assert_eq!(sets_written(&ledger), [0, 1, 2].into());
+    drop(ledger);
+    let lost = ["d01", "e00", "e04", "f01"];
+    lost.iter().for_each(|name| rig.world.vanish(name));
+    let (ledger, replayed) = rig.open();
+    model.check_prefix(&replayed, Lsn(150), Some(&ledger));
+    // Set 1 has fewer disks than its quorum: the others are written.
+    let written: Vec<bool> = ledger.status().sets.iter().map(|set| set.is_written).collect();
+    assert_eq!((ledger.status().read_only, written), (None, vec![true, false, true]));
+    model.fill(&ledger, &mut rng, 60);
+    drop(ledger);
+    rig.world.kill_process();
+    lost.iter().for_each(|name| rig.world.bring_back(name));
+    let (ledger, replayed) = rig.open();
+    model.check_prefix(&replayed, Lsn(210), Some(&ledger));
+    assert!(ledger.status().sets.iter().all(|set| set.is_written));
+    let report = ledger.heal(&PassOptions::default(), &mut |_| true).unwrap();
+    assert!(report.is_whole(), "{report:?}");
+    // Now the others may go.
+    model.fill(&ledger, &mut rng, 20);
+    drop(ledger);
+    ["d00", "e01", "e02", "f00"].iter().for_each(|name| rig.world.vanish(name));
+    let (ledger, replayed) = rig.open();
+    model.check_prefix(&replayed, Lsn(230), Some(&ledger));
+}
+
+#[test]
+fn a_set_that_loses_its_quorum_in_the_midst_of_a_stripe_is_passed_over() {
+    let mut halted = 0;
+    for seed in 0..12 {
+        let mut rig = Rig::new(1, 1, tiny());
+        let (ledger, _) = rig.open();
+        let (mut model, mut rng) = (Model::default(), SimRng::new(seed));
+        add(&mut rig, &ledger, "e", (2, 2)).unwrap();
+        model.fill(&ledger, &mut rng, 10 + seed * 4);
+        // The set being written goes, disk by disk, under the next writes; a stripe may be on some of its disks.
+        let on = ledger.set_of(ledger.writing()).unwrap();
+        let disks = if on == 0 { vec!["d00", "d01"] } else { vec!["e00", "e01"] };
+        for (nth, name) in disks.iter().enumerate() {
+            rig.world.vanish(name);
+            let tag = rng.next_u64();
+            let lsn = model.append(&ledger, support::sample(&mut rng, tag, 6000)).unwrap();
+            ledger.wait(lsn, Class::Durable).unwrap_or_else(|error| panic!("seed {seed}, disk {nth}: {error}"));
+        }
+        assert_ne!(ledger.set_of(ledger.writing()), Some(on));
+        let last = model.append(&ledger, support::sample(&mut rng, 1, 6000)).unwrap();
+        ledger.wait(last, Class::Durable).unwrap();
+        halted += usize::from(ledger.status().sets[usize::from(on)].is_halted);
+        drop(ledger);
+        // Its disks come back with what they had; the power was lost on top.
+        rig.world.restart(rng.next_u64());
+        disks.iter().for_each(|name| rig.world.bring_back(name));
+        let (ledger, replayed) = rig.open();
+        model.check_prefix(&replayed, last, Some(&ledger));
+        assert_eq!(ledger.next_lsn(), last.next());
+        assert!(ledger.status().sets.iter().all(|set| set.is_written), "it is written again");
+        model.fill(&ledger, &mut rng, 40);
+        let (ledger, replayed) = rig.reopen(ledger);
+        model.check_prefix(&replayed, Lsn(last.0 + 40), Some(&ledger));
+    }
+    assert!(halted > 6, "in {halted} of 12 runs the set lost its quorum while it was written");
+}
+
+#[test]
+fn a_store_without_one_of_its_sets_is_refused_by_its_number_and_nothing_is_changed() {
+    let mut rig = Rig::new(2, 1, tiny());
+    let (ledger, _) = rig.open();
+    let (mut model, mut rng) = (Model::default(), SimRng::new(8));
+    add(&mut rig, &ledger, "e", (2, 1)).unwrap();
+    model.fill(&ledger, &mut rng, 60);
+    ledger.stop().unwrap();
+    drop(ledger);
+    for part in [0..3, 3..6] {
+        let disks = rig.names[part.clone()].iter().map(|name| rig.world.disk(name) as Arc<dyn Disk>).collect();
+        let error = rig.open_on(disks, None, &mut |_| Ok(())).err().unwrap();
+        let number = if part.start == 0 { 1 } else { 0 };
+        assert!(matches!(error, LedgerError::TooFewDisks { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("set {number} of the store")), "{error}");
+    }
+    let (ledger, replayed) = rig.open();
+    model.check_prefix(&replayed, Lsn(60), Some(&ledger));
+}
+
+#[test]
+fn disks_that_hold_something_do_not_join() {
+    let mut rig = Rig::new(1, 1, tiny());
+    let (ledger, _) = rig.open();
+    let used: Vec<Arc<dyn Disk>> = rig.disks();
+    let again = ledger.add_set(&used, geometry((1, 1)), &SimEntropy::new(5));
+    assert!(matches!(again, Err(LedgerError::ForeignDisk { .. })), "{again:?}");
+    let one = rig.world.disk("x") as Arc<dyn Disk>;
+    let twice = ledger.add_set(&[Arc::clone(&one), Arc::clone(&one)], geometry((1, 1)), &SimEntropy::new(5));
+    assert!(matches!(twice, Err(LedgerError::ForeignDisk { .. })), "{twice:?}");
+    let few = ledger.add_set(&[one], geometry((1, 1)), &SimEntropy::new(5));
+    assert!(matches!(few, Err(LedgerError::Setting { .. })), "{few:?}");
+    assert_eq!(ledger.status().sets.len(), 1);
+}
+
+#[test]
+fn the_last_set_that_takes_writes_is_not_drained_and_an_empty_one_leaves() {
+    let mut rig = Rig::new(1, 1, tiny());
+    let (ledger, _) = rig.open();
+    let (mut model, mut rng) = (Model::default(), SimRng::new(9));
+    assert!(matches!(ledger.set_draining(0, true), Err(LedgerError::Setting { .. })));
+    assert!(matches!(ledger.set_draining(7, true), Err(LedgerError::Setting { .. })));
+    add(&mut rig, &ledger, "e", (2, 1)).unwrap();
+    // Nothing was written to it yet, or a segment made ahead at most.
+    ledger.set_draining(1, true).unwrap();
+    model.fill(&ledger, &mut rng, 60);
+    assert_eq!(sets_written(&ledger), [0].into());
+    assert!(matches!(ledger.set_draining(0, true), Err(LedgerError::Setting { .. })));
+    assert!(matches!(ledger.release_set(0), Err(LedgerError::Setting { .. })));
+    let (ledger, _) = rig.reopen(ledger);
+    assert_eq!(ledger.status().sets[1].state, SetState::Draining);
+    assert_eq!(ledger.release_set(1).unwrap(), Vec::<String>::new());
+    for name in ["e00", "e01", "e02"] {
+        assert_eq!(rig.world.disk(name).list().unwrap(), [], "{name}");
+    }
+    model.fill(&ledger, &mut rng, 20);
+    drop(ledger);
+    rig.names.truncate(2);
+    let (ledger, replayed) = rig.open();
+    model.check_prefix(&replayed, Lsn(80), Some(&ledger));
+    // Its number is not given out again.
+    assert_eq!(add(&mut rig, &ledger, "f", (1, 0)).unwrap(), 2);
+    // A set that holds segments does not leave.
+    model.fill(&ledger, &mut rng, 60);
+    ledger.set_draining(2, true).unwrap();
+    assert!(matches!(ledger.release_set(2), Err(LedgerError::Inconsistent { .. })));
+}
+
+/// Adds a set, appends over both, and drains the second as far as the ledger alone can.
+fn workload(rig: &mut Rig, model: &mut Model, seed: u64) -> (Lsn, bool) {
+    let mut rng = SimRng::new(seed);
+    let Ok((ledger, _)) = rig.try_open() else { return (Lsn(0), false) };
+    let mut durable = ledger.durable();
+    let mut append = |model: &mut Model, count: u64| {
+        for _ in 0..count {
+            let tag = rng.next_u64();
+            let mut append = support::sample(&mut rng, tag, 2500);
+            append.relaxed = rng.one_in(3);
+            let Ok(lsn) = model.append(&ledger, append) else { return false };
+            if rng.one_in(3) && ledger.wait(lsn, Class::Durable).is_err() {
+                return false;
+            }
+            durable = durable.max(ledger.durable());
+        }
+        true
+    };
+    let mut added = false;
+    if append(model, 6) {
+        added = add(rig, &ledger, "e", (1, 1)).is_ok();
+        if added && append(model, 30) && ledger.set_draining(0, true).is_ok() && append(model, 10) {
+            drop(ledger.set_draining(0, false));
+            append(model, 12);
+        }
+    }
+    if ledger.sync().is_ok() {
+        durable = ledger.durable();
+    }
+    drop(ledger.stop());
+    (durable, added)
+}
+
+#[test]
+fn a_crash_at_any_moment_leaves_a_set_in_the_store_or_outside_and_loses_nothing() {
+    for layout in [(1, 0), (2, 1)] {
+        let mut rig = Rig::new(layout.0, layout.1, tiny());
+        names("e", (1, 1)).into_iter().for_each(|name| rig.names.push(name));
+        let (ledger, _) = rig.open();
+        let mut prepared = Model::default();
+        prepared.fill(&ledger, &mut SimRng::new(4), 4);
+        drop(ledger);
+        rig.world.kill_process();
+        let start = rig.world.snapshot();
+        let first = rig.world.io_count() + 1;
+        workload(&mut rig, &mut prepared.clone(), 11);
+        let last = rig.world.io_count();
+        assert!(last - first > 100);
+        let mut rng = SimRng::new(3);
+        let (mut inside, mut outside) = (0, 0);
+        for io in first..=last {
+            for choices in [0, 1, rng.next_u64() | 2] {
+                rig.world.restore(&start);
+                rig.world.crash_during(io, 1 + rng.below(3));
+                let mut model = prepared.clone();
+                let (durable, added) = workload(&mut rig, &mut model, 11);
+                rig.world.restart(choices);
+                if rng.one_in(3) {
+                    rig.world.crash_at(rig.world.io_count() + 1 + rng.below(60));
+                    drop(rig.try_open());
+                    rig.world.restart(rng.next_u64());
+                }
+                let (ledger, replayed) = rig.try_open().unwrap_or_else(|error| panic!("I/O {io}, {choices}: {error}"));
+                model.check_prefix(&replayed, durable, Some(&ledger));
+                model.cut(ledger.next_lsn());
+                let sets = ledger.status().sets.len();
+                assert!(sets == 2 || !added, "a set that joined stays");
+                if sets == 1 {
+                    outside += 1;
+                    let unlisted =
+                        |kind: &StrangerKind| matches!(kind, StrangerKind::Unlisted(_) | StrangerKind::Blank);
+                    assert!(ledger.status().strangers.iter().all(|stranger| unlisted(&stranger.kind)));
+                    // Its disks may be used for another try at once.
+                    add(&mut rig, &ledger, "e", (1, 1)).unwrap();
+                } else {
+                    inside += 1;
+                }
+                model.fill(&ledger, &mut rng, 25);
+                let end = ledger.next_lsn();
+                drop(ledger);
+                rig.world.restart(rng.next_u64());
+                let (ledger, replayed) = rig.open();
+                model.check_prefix(&replayed, Lsn(end.0 - 1), Some(&ledger));
+                assert_eq!(ledger.status().sets.len(), 2);
+            }
+        }
+        assert!(inside > 100 && outside > 10, "{inside} inside, {outside} outside");
+    }
+}

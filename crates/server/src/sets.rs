@@ -1,0 +1,292 @@
+//! `strata set`: the erasure sets of a store, through the running server or on a resting store.
+//!
+//! What becomes of a set is written on its disks and on those of the others; here it is only asked for and watched. Where
+//! the disks of a new set are is remembered before the set joins: a store is not opened without one of its sets.
+
+#![allow(clippy::disallowed_methods, reason = "people wait by real time; nothing stored depends on it")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use strata_ledger::{Geometry, Ledger, LedgerError, Status};
+use strata_namespace::{DrainStatus, Namespace};
+use strata_seam::{Disk, SystemEntropy};
+
+use crate::bar;
+use crate::cli::SetAction;
+use crate::config::{ByteSize, Layout, Remembered, StoreConfig};
+use crate::control::{self, Progress, Request};
+use crate::disks::Disks;
+use crate::greeting::{plain_table, say};
+use crate::keeper::Keeper;
+use crate::lock::StoreLock;
+use crate::store::OpenStore;
+
+/// Pause between two looks at how a drain goes.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What `strata set` asks of the server.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SetRequest {
+    /// The sets and their states.
+    List,
+    /// Make a set and take it in.
+    Add {
+        /// The folders of its disks.
+        folders: Vec<PathBuf>,
+        /// Of them with data.
+        data: u8,
+        /// And with parity.
+        parity: u8,
+    },
+    /// Empty a set and let it go.
+    Drain {
+        /// Its number.
+        number: u16,
+        /// Or take that back.
+        cancel: bool,
+    },
+}
+
+/// Carries out a request on a running store.
+///
+/// # Errors
+/// The store's refusals; it goes on as before.
+pub(crate) fn apply(
+    namespace: &Namespace,
+    keeper: &Keeper,
+    disks: &Disks,
+    request: SetRequest,
+    progress: Progress<'_>,
+    stopping: &dyn Fn() -> bool,
+) -> anyhow::Result<Value> {
+    let ledger = namespace.store().ledger();
+    match request {
+        SetRequest::List => {}
+        SetRequest::Add { folders, data, parity } => {
+            keeper.set_folders(add(ledger, disks, keeper.folders(), &folders, Layout { data, parity })?);
+        }
+        SetRequest::Drain { number, cancel: true } => namespace.cancel_drain(number)?,
+        SetRequest::Drain { number, cancel: false } => {
+            namespace.begin_drain(number)?;
+            watch(namespace, number, progress, stopping)?;
+        }
+    }
+    Ok(list(&ledger.status()))
+}
+
+/// Adds a set; returns where all disks of the store are then.
+fn add(
+    ledger: &Ledger,
+    disks: &Disks,
+    known: Vec<PathBuf>,
+    folders: &[PathBuf],
+    layout: Layout,
+) -> anyhow::Result<Vec<PathBuf>> {
+    ensure!(
+        folders.len() == usize::from(layout.data + layout.parity),
+        "the layout {layout} has {} disks and {} folders were named; nothing was changed",
+        layout.data + layout.parity,
+        folders.len()
+    );
+    let in_use = ledger.status();
+    if let Some(folder) =
+        folders.iter().find(|folder| in_use.disks.iter().any(|disk| Path::new(&disk.label) == **folder))
+    {
+        bail!("{} is a disk of this store already; give new folders", folder.display());
+    }
+    for folder in folders.iter().filter(|folder| !folder.exists()) {
+        std::fs::create_dir(folder)
+            .with_context(|| format!("the folder {} cannot be made; mount the disk first", folder.display()))?;
+    }
+    let opened = folders.iter().map(|folder| disks.open(folder)).collect::<anyhow::Result<Vec<Arc<dyn Disk>>>>()?;
+    let before = Remembered::of(ledger, known.clone(), disks.data())?;
+    let mut all = known;
+    all.extend(folders.iter().filter(|folder| !before.disks.contains(folder)).cloned());
+    Remembered { several: true, disks: all.clone(), ..before.clone() }.save(disks.data())?;
+    let geometry = Geometry { data_shards: layout.data, parity_shards: layout.parity };
+    match ledger.add_set(&opened, geometry, &SystemEntropy) {
+        Ok(_) => Ok(all),
+        // Whether the set is one of the store is for the next opening to find out: its disks stay known.
+        Err(error @ LedgerError::QuorumLost { .. }) => Err(error.into()),
+        Err(error) => {
+            before.save(disks.data())?;
+            Err(error.into())
+        }
+    }
+}
+
+/// Waits until a set that is being drained has left, and tells how it goes.
+fn watch(namespace: &Namespace, number: u16, told: Progress<'_>, stopping: &dyn Fn() -> bool) -> anyhow::Result<()> {
+    loop {
+        let Some(status) = namespace.drain_status().filter(|status| status.number == number) else {
+            let sets = namespace.store().ledger().status().sets;
+            match sets.iter().find(|set| set.number == number) {
+                None => return Ok(()),
+                Some(set) if set.state == strata_ledger::SetState::Active => bail!("the drain was taken back"),
+                // Another set is emptied first.
+                Some(_) => {
+                    ensure!(told(Value::Null), "nobody watches any more; the drain goes on");
+                    std::thread::sleep(LOOK_EVERY);
+                    continue;
+                }
+            }
+        };
+        ensure!(!stopping(), "the server is stopping; the drain goes on when it runs again");
+        ensure!(told(progress(&status)), "nobody watches any more; the drain goes on");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// The sets for tables, JSON and the status.
+pub(crate) fn list(status: &Status) -> Value {
+    let sets = status.sets.iter().map(|set| {
+        json!({
+            "number": set.number,
+            "set": set.set.to_string(),
+            "layout": Layout { data: set.geometry.data_shards, parity: set.geometry.parity_shards }.to_string(),
+            "state": set.state.word(),
+            "written": set.is_written,
+            "segments": set.segments,
+            "segment_len": set.segment_len,
+            "free": set.room.free,
+            "total": set.room.total,
+            "disks": status.disks[set.disks.clone()].iter().map(|disk| &disk.label).collect::<Vec<_>>(),
+        })
+    });
+    sets.collect()
+}
+
+/// How a drain goes, for a bar, JSON and the status.
+pub(crate) fn progress(status: &DrainStatus) -> Value {
+    let done = status.total.saturating_sub(status.left);
+    let seconds = status.elapsed.as_secs_f64();
+    json!({
+        "number": status.number,
+        "left_bytes": status.left,
+        "done_bytes": done,
+        "total_bytes": status.total,
+        "bytes_per_second": if seconds > 0.0 { Some((done as f64 / seconds) as u64) } else { None },
+        "seconds_left": status.remaining().map(|left| left.as_secs()),
+        "trouble": status.trouble,
+    })
+}
+
+/// The same as a sentence.
+pub(crate) fn progress_in_words(drain: &Value) -> String {
+    let size = |name: &str| ByteSize(drain[name].as_u64().unwrap_or(0)).to_string();
+    let mut words =
+        format!("set {} is being emptied: {} of {} left", drain["number"], size("left_bytes"), size("total_bytes"));
+    if let Some(seconds) = drain["seconds_left"].as_u64() {
+        words.push_str(&format!(", {} a second, about {seconds} s left", size("bytes_per_second")));
+    }
+    if let Some(trouble) = drain["trouble"].as_str() {
+        words.push_str(&format!("; {trouble}"));
+    }
+    words
+}
+
+/// The sets as people read them.
+pub(crate) fn table(sets: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let size = |value: &Value| ByteSize(value.as_u64().unwrap_or(0)).to_string();
+    let mut table = plain_table(&["set", "layout", "state", "segments", "free", "total", "disks"]);
+    for set in sets.as_array().into_iter().flatten() {
+        let quorum = if set["state"] == "active" && set["written"] != true { ", below its write quorum" } else { "" };
+        let disks: Vec<&str> = set["disks"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        table.add_row([
+            set["number"].to_string(),
+            text(&set["layout"]),
+            format!("{}{quorum}", text(&set["state"])),
+            set["segments"].to_string(),
+            size(&set["free"]),
+            size(&set["total"]),
+            disks.join(" "),
+        ]);
+    }
+    format!("{table}\n")
+}
+
+/// `strata set`.
+///
+/// # Errors
+/// The store's refusals; nothing was changed then.
+pub(crate) fn run(config: &StoreConfig, action: SetAction) -> anyhow::Result<ExitCode> {
+    let (request, json) = match action {
+        SetAction::List { json } => (SetRequest::List, json),
+        SetAction::Add { folders, layout, json } => {
+            let absolute = |folder: PathBuf| std::path::absolute(folder).context("the folder's path has no meaning");
+            let folders = folders.into_iter().map(absolute).collect::<anyhow::Result<Vec<_>>>()?;
+            let count = u8::try_from(folders.len()).unwrap_or(u8::MAX);
+            let Layout { data, parity } = layout.map_or_else(|| Layout::for_disks(count, None), Ok)?;
+            (SetRequest::Add { folders, data, parity }, json)
+        }
+        SetAction::Drain { number, cancel, json } => (SetRequest::Drain { number, cancel }, json),
+    };
+    let shown = if StoreLock::holder(&config.data).is_some() {
+        let bar = bar::bytes(json);
+        let answer = control::ask_watching(&config.data, &Request::Set(request), &mut |progress| {
+            bar::show_drain(&bar, progress)
+        });
+        bar.finish_and_clear();
+        answer?
+    } else {
+        at_rest(config, request, json)?
+    };
+    say(&if json { format!("{}\n", serde_json::to_string_pretty(&shown)?) } else { table(&shown) });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// On a store that no server has.
+fn at_rest(config: &StoreConfig, request: SetRequest, json: bool) -> anyhow::Result<Value> {
+    let mut lock = StoreLock::of_existing(&config.data)?;
+    if matches!(request, SetRequest::List) {
+        let store = OpenStore::open_to_look(config, &mut lock)?;
+        let shown = list(&store.ledger().status());
+        store.close()?;
+        return Ok(shown);
+    }
+    let store = OpenStore::open_existing(config, &mut lock)?;
+    let disks = Disks::new(lock, &config.data);
+    let namespace = store.namespace();
+    match request {
+        SetRequest::List => {}
+        SetRequest::Add { folders, data, parity } => {
+            add(store.ledger(), &disks, config.disks.clone(), &folders, Layout { data, parity })?;
+        }
+        SetRequest::Drain { number, cancel: true } => namespace.cancel_drain(number)?,
+        SetRequest::Drain { number, cancel: false } => {
+            let before = store.ledger().status();
+            // Nobody else wants the disks.
+            namespace.store().set_mover_rate(0);
+            namespace.begin_drain(number)?;
+            let bar = bar::bytes(json);
+            let mut show = |value: Value| {
+                bar::show_drain(&bar, &value);
+                true
+            };
+            watch(namespace, number, &mut show, &|| false)?;
+            bar.finish_and_clear();
+            let folders = without_released(&before, &store.ledger().status(), config.disks.clone());
+            Remembered::of(store.ledger(), folders, &config.data)?.save(&config.data)?;
+        }
+    }
+    let shown = list(&store.ledger().status());
+    store.close()?;
+    Ok(shown)
+}
+
+/// `folders` without those of sets that left the store between two looks at it.
+pub(crate) fn without_released(before: &Status, now: &Status, mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
+    let gone = before.sets.iter().filter(|set| now.sets.iter().all(|other| other.set != set.set));
+    let gone: Vec<&str> =
+        gone.flat_map(|set| &before.disks[set.disks.clone()]).map(|disk| disk.label.as_str()).collect();
+    folders.retain(|folder| gone.iter().all(|label| Path::new(label) != folder));
+    folders
+}
