@@ -295,3 +295,76 @@ fn a_crash_at_any_moment_leaves_a_set_in_the_store_or_outside_and_loses_nothing(
         assert!(inside > 100 && outside > 10, "{inside} inside, {outside} outside");
     }
 }
+
+/// Appends, takes disks away from the set that is being written, so that it loses its quorum, and goes on.
+fn lose_a_set(rig: &mut Rig, model: &mut Model, seed: u64) -> (Lsn, Vec<&'static str>) {
+    let mut rng = SimRng::new(seed);
+    let Ok((ledger, _)) = rig.try_open() else { return (Lsn(0), Vec::new()) };
+    let mut durable = ledger.durable();
+    let mut gone = Vec::new();
+    for nth in 0..40 {
+        if nth == 12 {
+            gone = if ledger.set_of(ledger.writing()) == Some(0) { vec!["d00", "d01"] } else { vec!["e01", "e02"] };
+            gone.iter().for_each(|name| rig.world.vanish(name));
+        }
+        let tag = rng.next_u64();
+        let Ok(lsn) = model.append(&ledger, support::sample(&mut rng, tag, 2500)) else { break };
+        if rng.one_in(2) && ledger.wait(lsn, Class::Durable).is_err() {
+            break;
+        }
+        durable = durable.max(ledger.durable());
+    }
+    drop(ledger.stop());
+    (durable.max(ledger.durable()), gone)
+}
+
+#[test]
+fn a_crash_while_a_set_loses_its_quorum_and_another_takes_over_loses_nothing() {
+    for first in [0, 1] {
+        let mut rig = Rig::new(2, 2, tiny());
+        let (ledger, _) = rig.open();
+        let (mut prepared, mut rng) = (Model::default(), SimRng::new(21));
+        add(&mut rig, &ledger, "e", (2, 2)).unwrap();
+        prepared.fill(&ledger, &mut rng, 10);
+        while ledger.set_of(ledger.writing()) != Some(first) {
+            prepared.fill(&ledger, &mut rng, 1);
+        }
+        drop(ledger);
+        rig.world.kill_process();
+        let start = rig.world.snapshot();
+        let from = rig.world.io_count() + 1;
+        let (durable, gone) = lose_a_set(&mut rig, &mut prepared.clone(), 31);
+        assert!(gone.len() == 2 && durable.0 >= prepared.appends.len() as u64 + 40, "all was taken: {durable:?}");
+        let to = rig.world.io_count();
+        for io in from..=to {
+            for choices in [0, 1, rng.next_u64() | 2] {
+                rig.world.restore(&start);
+                rig.names.iter().for_each(|name| rig.world.bring_back(name));
+                rig.world.crash_during(io, 1 + rng.below(4));
+                let mut model = prepared.clone();
+                let (durable, gone) = lose_a_set(&mut rig, &mut model, 31);
+                rig.world.restart(choices);
+                // The disks may stay away for an opening or two: there are still enough of them to read.
+                for _ in 0..rng.below(3) {
+                    let (ledger, replayed) = rig.try_open().unwrap_or_else(|error| panic!("I/O {io}: {error}"));
+                    model.check_prefix(&replayed, durable, Some(&ledger));
+                    drop(ledger);
+                    rig.world.restart(rng.next_u64());
+                }
+                gone.iter().for_each(|name| rig.world.bring_back(name));
+                let (ledger, replayed) = rig.try_open().unwrap_or_else(|error| panic!("I/O {io}, {choices}: {error}"));
+                model.check_prefix(&replayed, durable, Some(&ledger));
+                assert_eq!(ledger.status().read_only, None);
+                model.cut(ledger.next_lsn());
+                model.fill(&ledger, &mut rng, 20);
+                let report = ledger.heal(&PassOptions::default(), &mut |_| true).unwrap();
+                assert!(report.is_whole(), "I/O {io}: {report:?}");
+                let end = ledger.next_lsn();
+                drop(ledger);
+                rig.world.restart(rng.next_u64());
+                let (ledger, replayed) = rig.open();
+                model.check_prefix(&replayed, Lsn(end.0 - 1), Some(&ledger));
+            }
+        }
+    }
+}

@@ -182,10 +182,11 @@ impl Namespace {
                         report.unreadable
                     )),
                     () if left < before => DrainStep::More,
-                    () => DrainStep::Stuck(format!(
+                    () if report.segments_waiting > 0 => DrainStep::Stuck(format!(
                         "nothing could be given back: readers and uploads from before hold {} segments",
                         report.segments_waiting
                     )),
+                    () => DrainStep::Stuck("nothing could be given back this time".to_owned()),
                 });
             }
         }

@@ -10,12 +10,12 @@ use crate::s3::S3;
 use crate::server::{Place, Server, complaint, run};
 
 /// Objects put by each test, with content that does not compress.
-const OBJECTS: u64 = 12;
+pub(crate) const OBJECTS: u64 = 12;
 const OBJECT_LEN: usize = 300_000;
 /// How long the keeper may take to notice something.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn noise(seed: u64) -> Vec<u8> {
+pub(crate) fn noise(seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -26,7 +26,7 @@ fn noise(seed: u64) -> Vec<u8> {
     std::iter::repeat_with(&mut next).take(OBJECT_LEN / 8).flatten().collect()
 }
 
-fn put_all(server: &Server<'_>, from: u64) {
+pub(crate) fn put_all(server: &Server<'_>, from: u64) {
     let s3 = S3::of(server);
     if from == 0 {
         s3.make_bucket("box");
@@ -36,7 +36,7 @@ fn put_all(server: &Server<'_>, from: u64) {
     }
 }
 
-fn all_are_there(server: &Server<'_>, count: u64) {
+pub(crate) fn all_are_there(server: &Server<'_>, count: u64) {
     let s3 = S3::of(server);
     for n in 0..count {
         let got = s3.send("GET", &format!("/box/o{n}"), "", &[], b"");
@@ -45,7 +45,7 @@ fn all_are_there(server: &Server<'_>, count: u64) {
 }
 
 /// Runs a command on the store with `--json`; its exit code and what it said.
-fn told(place: &Place, arguments: &[&str]) -> (i32, Value) {
+pub(crate) fn told(place: &Place, arguments: &[&str]) -> (i32, Value) {
     let data = place.data_arg();
     let arguments: Vec<&str> = arguments.iter().copied().chain(["--data", &data, "--json"]).collect();
     let output = run(&arguments);
@@ -53,12 +53,12 @@ fn told(place: &Place, arguments: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap_or(-1), said.unwrap_or_else(|_| panic!("{arguments:?}: {}", complaint(&output))))
 }
 
-fn states(place: &Place) -> Vec<String> {
+pub(crate) fn states(place: &Place) -> Vec<String> {
     let (_, list) = told(place, &["disk", "list"]);
     list["disks"].as_array().unwrap().iter().map(|disk| disk["state"].as_str().unwrap().to_owned()).collect()
 }
 
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let pause = Duration::from_millis(100);
     for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
         if is() {

@@ -19,5 +19,6 @@ mod matrix;
 mod nfs;
 mod s3;
 mod server;
+mod sets;
 mod webdav;
 mod xdr;
