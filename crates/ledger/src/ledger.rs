@@ -120,6 +120,10 @@ impl Ledger {
         let mut writable = unknown == 0 && sets.iter().any(|set| set.is_open());
         let recovered = recover::recover(&sets, &history, from, writable, replay)?;
         let end = recovered.end;
+        // What is kept without proof of having been durable is so only where a set that takes writes was mended. To tell
+        // anybody otherwise would turn its loss, which nobody was promised to be spared, into damage.
+        let settled = |segment: &SegmentId| recovered.homes.get(segment).is_none_or(|set| set.is_open());
+        writable &= sets.iter().any(|set| set.is_open()) && recovered.tail.iter().all(settled);
         let mut history = history;
         let mut last = Opening { epoch: Epoch(0), opening: 0, first_lsn: end.next_lsn };
         if writable {
@@ -129,9 +133,7 @@ impl Ledger {
                 history.push(last);
             }
             begin_opening(&sets, &history, &roster, Lsn(end.next_lsn.0 - 1));
-            // What is kept without proof of having been durable is so only where a set that takes writes was mended.
-            let settled = |segment: &SegmentId| recovered.homes.get(segment).is_none_or(|set| set.is_open());
-            writable = sets.iter().any(|set| set.is_open()) && recovered.tail.iter().all(settled);
+            writable = sets.iter().any(|set| set.is_open());
         }
         let home = recovered.homes.get(&end.segment).unwrap_or(&sets[0]);
         let frames = Frames::new(identify::codec(home.codec_id, home.geometry)?);
@@ -377,7 +379,9 @@ impl Ledger {
     /// Says that [`Ledger::read`] of `location` will follow soon: the disks begin to bring it in meanwhile. Waits for
     /// nothing.
     pub fn will_read(&self, location: &Location) {
-        self.shared.set.will_read(location);
+        if let Some(set) = self.shared.sets.of(location.segment) {
+            set.will_read(location);
+        }
     }
 
     /// Every segment that some disk has a file of, the one being written and one made ahead included, but for those that
