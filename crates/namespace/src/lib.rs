@@ -6,11 +6,12 @@
 //!
 //! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them; `lookup`,
 //! `create`, `rename`, `setattr` are the tree; `file`, `pin`, `staging` and `seal` are open files; `object`, `list` and
-//! `upload` are S3's view; `trees` and `service` serve single doors; `reclaim` and `drain` drive the
+//! `upload` are S3's view; `trees` and `service` serve single doors; `reclaim`, `drain` and `balance` drive the
 //! mover; `check` holds the invariants, `repair`
 //! mends what breaks them.
 
 mod assemble;
+mod balance;
 mod bucket;
 mod changes;
 mod check;
@@ -44,6 +45,7 @@ mod upload;
 mod view;
 
 pub use assemble::{OpenStore, StoreConfig};
+pub use balance::Imbalance;
 pub use check::{
     AT_ONCE_DEFAULT, Affected, CheckOptions, CheckProgress, CheckReport, Finding, Owner, check, check_store,
 };

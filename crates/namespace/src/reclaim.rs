@@ -120,22 +120,24 @@ impl Namespace {
     pub fn reclaim(&self, patience: Duration, progress: &mut dyn FnMut(&MoverReport) -> bool) -> Result<MoverReport> {
         while self.store.collect()? > 0 {}
         self.store.ledger().begin_segment().map_err(strata_content::ContentError::from)?;
-        let choice = Choice::Below(BELOW_ON_DEMAND);
+        self.reclaim_as(Choice::Below(BELOW_ON_DEMAND), patience, &MoverStop::default(), true, progress)
+    }
+
+    /// A reclaim on demand: as fast as it can with `hurry`, else at the mover's pace.
+    pub(crate) fn reclaim_as(
+        &self,
+        choice: Choice,
+        patience: Duration,
+        stop: &MoverStop,
+        hurry: bool,
+        progress: &mut dyn FnMut(&MoverReport) -> bool,
+    ) -> Result<MoverReport> {
         if !self.store.ledger().is_started() {
             // Nobody could end meanwhile, and nothing may sleep.
             return Ok(self.store.reclaim(choice, &mut Unpaced)?);
         }
-        let stop = MoverStop::default();
         let wait_nanos = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
-        let mut host = Paced {
-            namespace: self,
-            stop: &stop,
-            progress,
-            not_before: 0,
-            hurry: true,
-            waiting_since: None,
-            wait_nanos,
-        };
+        let mut host = Paced { namespace: self, stop, progress, not_before: 0, hurry, waiting_since: None, wait_nanos };
         Ok(self.store.reclaim(choice, &mut host)?)
     }
 

@@ -57,7 +57,7 @@ pub(crate) fn show_drain(bar: &ProgressBar, progress: &Value) {
     bar.set_message(match progress["trouble"].as_str() {
         Some(trouble) => trouble.to_owned(),
         None if progress.is_null() => "waiting".to_owned(),
-        None => format!("emptying set {}", progress["number"]),
+        None => format!("moving from set {}", progress["number"]),
     });
     bar.set_prefix(match number("seconds_left") {
         Some(seconds) => format!("{} left", indicatif::HumanDuration(Duration::from_secs(seconds))),

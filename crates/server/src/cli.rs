@@ -237,6 +237,12 @@ pub(crate) enum SetAction {
         #[arg(long)]
         json: bool,
     },
+    /// Move content from the fullest set to the others until they are about equally full; ends with the command
+    Rebalance {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What to do with users.

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ use crate::keeper::Keeper;
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
 
+/// How long segments wait for readers and uploads that began before, before they are left where they are.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two looks at how a drain goes.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -52,6 +54,8 @@ pub(crate) enum SetRequest {
         /// Or take that back.
         cancel: bool,
     },
+    /// Make the sets about equally full.
+    Rebalance,
 }
 
 /// Carries out a request on a running store.
@@ -77,6 +81,7 @@ pub(crate) fn apply(
             namespace.begin_drain(number)?;
             watch(namespace, number, progress, stopping)?;
         }
+        SetRequest::Rebalance => rebalance(namespace, &mut |value| !stopping() && progress(value))?,
     }
     Ok(list(&ledger.status()))
 }
@@ -142,6 +147,28 @@ fn watch(namespace: &Namespace, number: u16, told: Progress<'_>, stopping: &dyn 
         ensure!(told(progress(&status)), "nobody watches any more; the drain goes on");
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+/// Moves until the sets are about equally full, or nobody wants to know any more.
+fn rebalance(namespace: &Namespace, tell: Progress<'_>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let mut total = 0;
+    namespace.rebalance(PATIENCE, &mut |apart, report| {
+        // What is moved in one step is part of the surplus it began with.
+        total = total.max(report.bytes_moved + apart.surplus);
+        let seconds = began.elapsed().as_secs_f64();
+        let rate = if seconds > 0.0 { (report.bytes_moved as f64 / seconds) as u64 } else { 0 };
+        let left = total.saturating_sub(report.bytes_moved);
+        tell(json!({
+            "number": apart.from,
+            "left_bytes": left,
+            "done_bytes": report.bytes_moved,
+            "total_bytes": total,
+            "bytes_per_second": rate,
+            "seconds_left": left.checked_div(rate),
+        }))
+    })?;
+    Ok(())
 }
 
 /// The sets for tables, JSON and the status.
@@ -228,6 +255,7 @@ pub(crate) fn run(config: &StoreConfig, action: SetAction) -> anyhow::Result<Exi
             (SetRequest::Add { folders, data, parity }, json)
         }
         SetAction::Drain { number, cancel, json } => (SetRequest::Drain { number, cancel }, json),
+        SetAction::Rebalance { json } => (SetRequest::Rebalance, json),
     };
     let shown = if StoreLock::holder(&config.data).is_some() {
         let bar = bar::bytes(json);
@@ -261,6 +289,15 @@ fn at_rest(config: &StoreConfig, request: SetRequest, json: bool) -> anyhow::Res
             add(store.ledger(), &disks, config.disks.clone(), &folders, Layout { data, parity })?;
         }
         SetRequest::Drain { number, cancel: true } => namespace.cancel_drain(number)?,
+        SetRequest::Rebalance => {
+            namespace.store().set_mover_rate(0);
+            let bar = bar::bytes(json);
+            rebalance(namespace, &mut |value| {
+                bar::show_drain(&bar, &value);
+                true
+            })?;
+            bar.finish_and_clear();
+        }
         SetRequest::Drain { number, cancel: false } => {
             let before = store.ledger().status();
             // Nobody else wants the disks.

@@ -2,6 +2,7 @@
 //! every object reads afterwards, from the disks that are left alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use strata_content::{Host, MoverReport, Unpaced};
 use strata_ledger::{Geometry, SetState};
@@ -175,4 +176,29 @@ fn a_drain_tells_what_is_left_can_be_taken_back_and_goes_on() {
     let store = try_open_on(&world, &OLD).expect("the store opens");
     assert!(objects(store.namespace()) == wanted);
     sound(store.namespace());
+}
+
+#[test]
+fn a_full_store_is_spread_over_a_set_that_joins_until_both_are_about_equally_full() {
+    let (world, store) = filled(120);
+    let ns = store.namespace();
+    let wanted = objects(ns);
+    assert_eq!(ns.imbalance(), None, "one set is as full as all");
+    let used: u64 = world.files("disk0").iter().map(|file| file.len).sum();
+    OLD.iter().chain(&NEW).for_each(|name| world.set_capacity(name, used + (4 << 20)));
+    add(&world, &store);
+    let apart = ns.imbalance().expect("the new one is empty");
+    assert_eq!(apart.from, 0);
+    let before = ns.store().ledger().segments_on(0).len();
+    let report = ns.rebalance(Duration::ZERO, &mut |_, _| true).expect("moved");
+    assert!(report.bytes_moved > 0 && report.segments_freed > 0, "{report:?}");
+    let (left, moved) = (ns.store().ledger().segments_on(0).len(), ns.store().ledger().segments_on(1).len());
+    assert!(left < before && moved > 0, "{before} segments, then {left} and {moved}");
+    let after = ns.imbalance().map_or(0, |apart| apart.surplus);
+    assert!(after < apart.surplus / 2, "{} bytes too many before, {after} after", apart.surplus);
+    assert!(objects(ns) == wanted);
+    sound(ns);
+    drop(store);
+    world.kill_process();
+    assert!(objects(try_open_all(&world).expect("the store opens").namespace()) == wanted);
 }
