@@ -340,7 +340,7 @@ fn a_crash_while_a_set_loses_its_quorum_and_another_takes_over_loses_nothing() {
         // Where stripes were only written, nothing can stand in for them, and the store stops.
         assert!(gone.len() == 2 && (relaxed || durable.0 >= prepared.appends.len() as u64 + 40), "all was taken");
         let to = rig.world.io_count();
-        for io in (from..=to).step_by(2) {
+        for io in (from..=to).step_by(5) {
             for choices in [0, 1, rng.next_u64() | 2] {
                 rig.world.restore(&start);
                 rig.names.iter().for_each(|name| rig.world.bring_back(name));
