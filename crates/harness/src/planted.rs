@@ -44,10 +44,10 @@ mod on {
         ("sled", None, 8),
         ("replace", None, 10),
         ("corrupt", None, 20),
-        ("iofail", None, 30),
-        ("crash", Some("store-*"), 40),
-        ("loss", None, 30),
-        ("swarm", None, 120),
+        ("crash", Some("store-*"), 30),
+        ("loss", None, 15),
+        ("iofail", None, 20),
+        ("swarm", None, 60),
     ];
 
     pub(crate) fn plant(name: &str) -> Result<()> {

@@ -299,7 +299,7 @@ impl Batch {
 
 /// Whether an error says that data is lost or disks are missing, and which.
 pub(crate) fn names_the_loss(error: &str) -> bool {
-    ["Corrupt", "TooFewDisks", "ForeignDisk", "MissingChunk", "Inconsistent", "NewerFormat", "QuorumLost"]
+    ["Corrupt", "TooFewDisks", "ForeignDisk", "MissingChunk", "Inconsistent", "NewerFormat", "QuorumLost", "Gone"]
         .iter()
         .any(|name| error.contains(name))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use strata_ledger::{Append, BlockRecord, Class, Geometry, Ledger, Options, Replayed};
+use strata_ledger::{Append, BlockRecord, Class, DiskState, Geometry, Ledger, LedgerError, Options, Replayed};
 use strata_seam::sim::{SimEntropy, SimRng, SimWorld, Submission, explore_crashes};
 use strata_seam::{Disk, Lsn};
 
@@ -90,7 +90,7 @@ pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, t
     let layout = LAYOUTS[(seed % LAYOUTS.len() as u64) as usize];
     let world = SimWorld::new(seed);
     let (ledger, _) = open(layout, &world).expect("blank disks take a ledger");
-    let base = (1 + seed % 12).max(1);
+    let base = 1 + seed % 6;
     for number in 1..=base {
         ledger.append(sample(seed, number)).expect("a healthy ledger takes an append");
     }
@@ -130,7 +130,8 @@ pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, t
         tally.count("lost", u64::from(!lost.is_empty()));
         let checked = check(layout, world, &|number| sample(seed, number), *durable).and_then(|end| {
             if state.choices % 2 == 0 {
-                return if lost.is_empty() { Ok(()) } else { go_on(layout, world, (seed, end), &lost, tally) };
+                let more = state.choices / 2 % 3;
+                return if lost.is_empty() { Ok(()) } else { go_on(layout, world, (seed, end), more, &lost, tally) };
             }
             tally.count("again", 1);
             world.restart(state.choices.wrapping_mul(3));
@@ -144,11 +145,12 @@ pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, t
     tally.count("cuts", cuts);
 }
 
-/// The set goes on without the lost disks, they come back, and what they say of the time before counts no more.
+/// The set goes on without the lost disks and takes `more` appends, they come back, and what they say of the time before counts no more.
 fn go_on(
     layout: Layout,
     world: &SimWorld,
     (seed, end): (u64, Lsn),
+    more: u64,
     lost: &[String],
     tally: &mut Tally,
 ) -> Result<(), String> {
@@ -159,7 +161,7 @@ fn go_on(
     }
     tally.count("returned", 1);
     let mark = seed ^ 0xa5a5_0000;
-    for number in end.0 + 1..=end.0 + 3 {
+    for number in end.0 + 1..=end.0 + more {
         let append = Append { relaxed: false, ..sample(mark, number) };
         let taken = ledger.append(append).and_then(|lsn| ledger.wait(lsn, Class::Durable));
         taken.map_err(|error| format!("it takes no append without {lost:?}: {error:?}"))?;
@@ -172,27 +174,36 @@ fn go_on(
     let others = (0..usize::from(layout.0 + layout.1)).map(Rig::disk_name).filter(|disk| !lost.contains(disk));
     others.take(usize::from(layout.1) + 1 - lost.len()).for_each(|disk| world.vanish(&disk));
     // With one data shard nobody would be left who knows of what they missed.
-    if layout.0 > 1
-        && let Ok((_, replayed)) = open(layout, world)
-        && (replayed.len() as u64) < end.0 + 3
-    {
-        return Err(format!("{lost:?}, which were away, stand in for others: the log ends at {}", replayed.len()));
+    if layout.0 > 1 {
+        match open(layout, world) {
+            Ok((_, replayed)) if replayed.len() as u64 == end.0 + more => {}
+            Ok((_, replayed)) => {
+                return Err(format!("{lost:?} stand in for others: the log ends at {}", replayed.len()));
+            }
+            Err(LedgerError::TooFewDisks { .. }) => {}
+            Err(error) => return Err(format!("disks are away, and it says {error:?}")),
+        }
     }
     world.restore(&before);
     let expected = |number| if number <= end.0 { sample(seed, number) } else { sample(mark, number) };
-    let found =
-        check(layout, world, &expected, Lsn(end.0 + 3)).map_err(|wrong| format!("with {lost:?} back: {wrong}"))?;
-    if found == Lsn(end.0 + 3) { Ok(()) } else { Err(format!("with {lost:?} back the log ends at {found}")) }
+    let least = Lsn(end.0 + more);
+    let found = check(layout, world, &expected, least).map_err(|wrong| format!("with {lost:?} back: {wrong}"))?;
+    if found == least { Ok(()) } else { Err(format!("with {lost:?} back the log ends at {found}")) }
 }
 
 /// Opens what a crash left and compares; the last number there.
 fn check(layout: Layout, world: &SimWorld, expected: &dyn Fn(u64) -> Append, least: Lsn) -> Result<Lsn, String> {
     let (ledger, replayed) = open(layout, world).map_err(|error| format!("it does not open: {error:?}"))?;
+    let missing = ledger.status().disks.iter().any(|disk| disk.state == DiskState::Missing);
     for (number, append) in (1..).zip(&replayed) {
         let expected = expected(number);
         if append.lsn != Lsn(number) || append.commit != expected.commit || append.blocks.len() != expected.blocks.len()
         {
             return Err(format!("append {number} is replayed as {} {:?}", append.lsn, append.commit));
+        }
+        // What was there long before is rebuilt over and over in row `loss`; here the end of the log matters.
+        if missing && number + 6 < least.0 && !number.is_multiple_of(4) {
+            continue;
         }
         for (placed, block) in append.blocks.iter().zip(&expected.blocks) {
             match ledger.read(&placed.location) {

@@ -3,7 +3,7 @@
 use strata_content::{Choice, Content, ContentError, Host, MoverReport};
 use strata_namespace::{Condition, Namespace, ObjectMeta, Op, Result};
 
-use super::rig::{ASIDE, BUCKET};
+use super::rig::{ASIDE, BUCKET, noise};
 use super::step::bytes;
 
 /// When a put whose bytes are in the store already, counted by nobody, meets a reclaim.
@@ -14,6 +14,10 @@ pub(crate) enum Across {
     /// It begins after they were condemned, and counts them when they are gone.
     Fresh,
 }
+
+/// One in so many puts has something long beside it, of so many bytes: more than travels with a commit.
+const LONG_ONE_IN: u64 = 6;
+const LONG: usize = 700_000;
 
 /// Calls back after each step and while holders from before are there.
 struct Acting<'a> {
@@ -45,11 +49,12 @@ pub(crate) fn reclaim(
 
 /// See [`Across`]. Whatever becomes of the reclaim, the put is made.
 pub(crate) fn put_across(ns: &Namespace, op: &Op, key: &str, seed: u64, across: Across) -> Result<()> {
-    let content = || -> Result<Content> {
+    let take = |bytes: &[u8]| -> Result<Content> {
         let mut ingest = ns.ingest(op, BUCKET)?;
-        ingest.push(&bytes(seed))?;
+        ingest.push(bytes)?;
         Ok(ingest.finish()?)
     };
+    let content = || take(&bytes(seed));
     let put = |bucket: &str, key: &str, content: Content| -> Result<()> {
         let (meta, always) = (ObjectMeta::default(), Condition::default());
         ns.put_object(op, bucket, key.as_bytes(), content, None, meta, &always).map(|_| ())
@@ -57,7 +62,14 @@ pub(crate) fn put_across(ns: &Namespace, op: &Op, key: &str, seed: u64, across: 
     // The bytes are stored, and nobody counts them any more (unless the tree has them, too).
     put(ASIDE, "garbage", content()?)?;
     ns.delete_object(op, ASIDE, b"garbage", &Condition::default())?;
+    // So long that its blocks are on their way to the disks before anybody owns it.
+    let long = (across == Across::Fresh && seed.is_multiple_of(LONG_ONE_IN)).then(|| noise(seed, LONG));
+    if let Some(long) = &long {
+        put(ASIDE, "long", take(long)?)?;
+        ns.delete_object(op, ASIDE, b"long", &Condition::default())?;
+    }
     while ns.store().collect()? > 0 {}
+    let mut made_long = None;
     let mut made = None;
     let mut done = None;
     let reclaimed = match across {
@@ -73,6 +85,7 @@ pub(crate) fn put_across(ns: &Namespace, op: &Op, key: &str, seed: u64, across: 
             let mut older = Some(ns.ingest(op, BUCKET)?);
             let reclaimed = reclaim(ns, &mut |_| true, &mut || {
                 made = content().ok();
+                made_long = long.as_deref().and_then(|long| take(long).ok());
                 older = None;
                 true
             });
@@ -85,5 +98,9 @@ pub(crate) fn put_across(ns: &Namespace, op: &Op, key: &str, seed: u64, across: 
         (None, Some(made)) => put(BUCKET, key, made),
         (None, None) => put(BUCKET, key, content()?),
     };
-    done.and(reclaimed.map(|_| ()))
+    let done = done.and(reclaimed.map(|_| ()));
+    match made_long {
+        Some(long) => done.and(put(ASIDE, "long", long)),
+        None => done,
+    }
 }

@@ -291,7 +291,9 @@ impl Swarm {
     /// The power goes during one of the next steps.
     fn crash(&mut self, store: Option<OpenStore>, tally: &mut Tally) -> Result<OpenStore, String> {
         tally.count("power cuts", 1);
-        let at = self.world.io_count() + 1 + self.rng.below(40);
+        // A reclaim alone is hundreds of I/Os.
+        let within = if self.rng.one_in(3) { 400 } else { 40 };
+        let at = self.world.io_count() + 1 + self.rng.below(within);
         self.world.crash_during(at, 1 + self.rng.below(self.rig.disk_count() as u64));
         if let Some(store) = store {
             for _ in 0..8 {

@@ -12,6 +12,10 @@ use super::step::Step;
 pub(crate) fn kinds() -> Vec<Step> {
     let s = str::to_owned;
     vec![
+        Step::Checkpoint,
+        Step::Reclaim,
+        Step::PutAcross(s("d1/f0"), 1007, Across::Early),
+        Step::PutAcross(s("f0"), 2011, Across::Fresh),
         Step::Put(s("d2/d0/f0"), 17),
         Step::Put(s("f0"), 24),
         Step::PutAbsent(s("d0/f2"), 9),
@@ -36,10 +40,6 @@ pub(crate) fn kinds() -> Vec<Step> {
         Step::Collect,
         Step::Heal,
         Step::Scrub,
-        Step::Checkpoint,
-        Step::Reclaim,
-        Step::PutAcross(s("d1/f0"), 1007, Across::Early),
-        Step::PutAcross(s("f0"), 2011, Across::Fresh),
     ]
 }
 
