@@ -32,7 +32,7 @@ pub use ingest::{Content, INLINE_ITEMS_MAX, Ingest};
 pub use intake::{Intake, Job};
 pub use mover::{Census, Choice, Host, MoverReport, MoverStatus, Phase, SegmentUse, Unpaced};
 pub use prepare::Helpers;
-pub use reader::Reader;
+pub use reader::{Hold, Reader};
 pub use store::{CACHE_BYTES_DEFAULT, Store, StoreSettings, place_blocks};
 pub use strata_chunk::{Item, Source};
 pub use tree::items_len;

@@ -27,12 +27,32 @@ pub struct Reader {
     _guard: Guard,
 }
 
-impl Reader {
+/// What is looked up while this lives can be read for as long as the reader lives that it becomes: to be taken before the
+/// manifest is looked up. Else its chunks may lose their last owner, and go, before there is a reader that holds them.
+pub struct Hold {
+    store: Arc<Store>,
+    guard: Guard,
+}
+
+impl Hold {
+    /// From now on.
+    #[must_use]
+    pub fn begin(store: &Arc<Store>) -> Self {
+        Self { store: Arc::clone(store), guard: store.guards.hold() }
+    }
+
     /// A reader of the content described by `items`.
     #[must_use]
+    pub fn read(self, items: &[Item]) -> Reader {
+        Reader { store: self.store, items: Arc::from(items), len: items_len(items), _guard: self.guard }
+    }
+}
+
+impl Reader {
+    /// A reader of the content described by `items`, which somebody owns or holds.
+    #[must_use]
     pub fn new(store: &Arc<Store>, items: &[Item]) -> Self {
-        let _guard = store.guards.hold();
-        Self { store: Arc::clone(store), items: Arc::from(items), len: items_len(items), _guard }
+        Hold::begin(store).read(items)
     }
 
     /// Bytes.

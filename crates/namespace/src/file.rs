@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Condvar, Mutex};
-use strata_content::{ReadAhead, Reader};
+use strata_content::{Hold, ReadAhead, Reader};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Timestamp};
 
@@ -414,13 +414,14 @@ impl Namespace {
 
     /// A reader of the sealed content of a file.
     pub(crate) fn reader(&self, op: &Op, ino: Ino) -> Result<Reader> {
+        let hold = Hold::begin(&self.store);
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
         snap.relaxed = inode.relaxed;
         if inode.attr.kind != NodeKind::File {
             return Err(fail(ErrorKind::Invalid, format!("inode {ino} is not a regular file")));
         }
-        Ok(Reader::new(&self.store, &inode.items))
+        Ok(hold.read(&inode.items))
     }
 
     /// Writes into the file's staging; visible to every door at once, durable after [`Namespace::fsync`] or soon

@@ -1,6 +1,6 @@
 //! Objects by bucket and key, as S3 sees them; and files replaced whole, as WebDAV does.
 
-use strata_content::{Content, Reader, Tx};
+use strata_content::{Content, Hold, Reader, Tx};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
@@ -289,6 +289,7 @@ impl Namespace {
     /// [`ErrorKind::AccessDenied`], [`ErrorKind::IsDirectory`], [`ErrorKind::Stale`].
     pub fn open_object(&self, op: &Op, ino: Ino) -> Result<(ObjectInfo, Reader)> {
         self.seal_if_dirty(op, ino)?;
+        let hold = Hold::begin(&self.store);
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
         snap.relaxed = inode.relaxed;
@@ -298,7 +299,7 @@ impl Namespace {
             NodeKind::Directory => return Err(fail(ErrorKind::IsDirectory, format!("inode {ino} is a directory"))),
             _ => return Err(fail(ErrorKind::NotSupported, format!("inode {ino} is not a regular file"))),
         }
-        let reader = Reader::new(&self.store, &inode.items);
+        let reader = hold.read(&inode.items);
         Ok((self.info(inode), reader))
     }
 
@@ -327,14 +328,16 @@ impl Namespace {
     /// # Errors
     /// As [`Namespace::head_object`].
     pub fn get_object(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<(ObjectInfo, Reader)> {
+        let mut hold = Hold::begin(&self.store);
         let mut inode = self.readable(op, bucket, key)?;
         if let Some(file) = self.opens.get(inode.attr.ino)
             && file.dirty.load(std::sync::atomic::Ordering::Acquire)
         {
             self.seal_whole(op, inode.attr.ino, &file)?;
+            hold = Hold::begin(&self.store);
             inode = self.readable(op, bucket, key)?;
         }
-        let reader = Reader::new(&self.store, &inode.items);
+        let reader = hold.read(&inode.items);
         Ok((self.info(inode), reader))
     }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use strata_content::{Content, Ingest, Reader, items_len};
+use strata_content::{Content, Hold, Ingest, Reader, items_len};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
@@ -129,8 +129,9 @@ impl Namespace {
     /// them any more.
     fn seal_task(&self, op: &Op, ino: Ino, file: &OpenFile, task: &Task) -> Result<Option<u64>> {
         loop {
+            let hold = Hold::begin(&self.store);
             let Some(inode) = self.find_inode_alone(op, ino)? else { return Ok(None) };
-            let (content, rest) = self.rebuild(&inode, task)?;
+            let (content, rest) = self.rebuild(hold, &inode, task)?;
             let end = if rest > 0 { content.len() } else { u64::MAX };
             if self.replace_sealed(op, &inode, content, file, task)? {
                 return Ok(Some(end));
@@ -172,10 +173,10 @@ impl Namespace {
     }
 
     /// The content with the staged bytes in it; and how many bytes at the end were left out (`How::Front`).
-    fn rebuild(&self, inode: &Inode, task: &Task) -> Result<(Content, usize)> {
+    fn rebuild(&self, hold: Hold, inode: &Inode, task: &Task) -> Result<(Content, usize)> {
         let items = &inode.items;
         let size = items_len(items);
-        let reader = Reader::new(&self.store, items);
+        let reader = hold.read(items);
         let mut ingest = self.store.ingest(inode.relaxed);
         let mut at = 0;
         for Region { range } in self.regions(inode, task, size)? {

@@ -234,12 +234,31 @@ impl Server {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Stops all its threads where they are; what they asked of the kernel goes on.
+    /// Stops all its threads where they are; what they asked of the kernel goes on, and none of them hears of it.
     ///
     /// # Errors
-    /// It is gone.
+    /// It is gone, or does not stand still.
     pub(crate) fn freeze(&self) -> Result<()> {
-        Ok(kill_process(Pid::from_child(&self.child), Signal::STOP)?)
+        let begun = Moment::now();
+        kill_process(Pid::from_child(&self.child), Signal::STOP)?;
+        // The call only asks for it. Who waits for a disk (D) stops before it comes back from there.
+        while self.threads()?.iter().any(|state| !['T', 't', 'D', 'Z', 'X'].contains(state)) {
+            ensure!(begun.elapsed() < START_PATIENCE, "a server that was told to stand still runs on");
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// What the kernel says that its threads do, one letter each.
+    fn threads(&self) -> Result<Vec<char>> {
+        let mut states = Vec::new();
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread may end while we look.
+            let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else { continue };
+            // Behind the name, which may hold anything but is closed by the last parenthesis.
+            states.extend(stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next()));
+        }
+        Ok(states)
     }
 
     /// Kills it as a crash would, and waits until it is gone.
