@@ -193,7 +193,7 @@ fn one_store(
         let degraded = Duration::from_millis(rng.magnitude(DEGRADED_MS_MAX));
         let linger = Duration::from_millis(rng.magnitude(8));
         // A power cut stops the processor, too. It must where XFS is cut off, which lets synchronous writes under way come
-        // back as done although they are lost (docs/reliability.md, "Cutting off XFS"): one disk may do that to a server,
+        // back as done although they are lost (docs/decisions/0017-segments-on-xfs.md): one disk may do that to a server,
         // not all of them at once. Elsewhere what a server says about dead disks is held against it.
         let void = !alone && kind == Kind::Xfs;
         let frozen = void || (!alone && rng.one_in(2));
