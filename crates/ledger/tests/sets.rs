@@ -372,3 +372,73 @@ fn a_crash_while_a_set_loses_its_quorum_and_another_takes_over_loses_nothing() {
         }
     }
 }
+
+#[test]
+fn what_only_the_operating_system_has_of_a_set_below_its_quorum_is_told_of_as_durable_to_nobody() {
+    let mut rig = Rig::new(2, 2, tiny());
+    let (ledger, _) = rig.open();
+    let (mut model, mut rng) = (Model::default(), SimRng::new(12));
+    add(&mut rig, &ledger, "e", (1, 1)).unwrap();
+    model.fill(&ledger, &mut rng, 20);
+    while ledger.set_of(ledger.writing()) != Some(0) {
+        model.fill(&ledger, &mut rng, 1);
+    }
+    let durable = ledger.durable();
+    let mut append = support::sample(&mut rng, 5, 300);
+    append.relaxed = true;
+    let written = model.append(&ledger, append).unwrap();
+    ledger.wait(written, Class::Written).unwrap();
+    assert!(ledger.durable() < written);
+    drop(ledger);
+    // The process dies, two disks are not there at the next start, and then the power goes.
+    rig.world.kill_process();
+    ["d01", "d02"].iter().for_each(|name| rig.world.vanish(name));
+    let (ledger, replayed) = rig.open();
+    model.check_prefix(&replayed, durable, Some(&ledger));
+    drop(ledger.sync());
+    drop(ledger);
+    rig.world.restart(0);
+    ["d01", "d02"].iter().for_each(|name| rig.world.bring_back(name));
+    let (ledger, replayed) = rig.open();
+    model.check_prefix(&replayed, durable, Some(&ledger));
+    assert_eq!(ledger.status().read_only, None);
+}
+
+#[test]
+fn a_segment_that_was_made_on_one_set_and_written_on_another_lies_where_it_was_written() {
+    for on in [0, 1] {
+        let mut rig = Rig::new(2, 2, tiny());
+        let (ledger, _) = rig.open();
+        let (mut model, mut rng) = (Model::default(), SimRng::new(13));
+        add(&mut rig, &ledger, "e", (2, 2)).unwrap();
+        // The segment being written is empty, and lies on the set that then loses its quorum.
+        loop {
+            model.fill(&ledger, &mut rng, 1);
+            ledger.begin_segment().unwrap();
+            if ledger.set_of(ledger.writing()) == Some(on) {
+                break;
+            }
+        }
+        let (number, gone) = (ledger.writing(), if on == 0 { ["d00", "d01"] } else { ["e00", "e01"] });
+        gone.iter().for_each(|name| rig.world.vanish(name));
+        model.fill(&ledger, &mut rng, 5);
+        assert_eq!(ledger.set_of(number), Some(1 - on), "it was made anew elsewhere");
+        let end = ledger.next_lsn();
+        drop(ledger);
+        rig.world.kill_process();
+        gone.iter().for_each(|name| rig.world.bring_back(name));
+        for name in gone {
+            let file = format!("seg-{:08x}", number.0);
+            assert!(
+                rig.world.files(name).iter().any(|found| found.name == file),
+                "{name} still has a file of that number"
+            );
+        }
+        let (ledger, replayed) = rig.open();
+        model.check_prefix(&replayed, Lsn(end.0 - 1), Some(&ledger));
+        assert_eq!(ledger.set_of(number), Some(1 - on));
+        model.fill(&ledger, &mut rng, 20);
+        let (ledger, replayed) = rig.reopen(ledger);
+        model.check_prefix(&replayed, Lsn(end.0 + 19), Some(&ledger));
+    }
+}
