@@ -12,7 +12,7 @@ use strata_seam::{Disk, DiskIndex, Entropy, SegmentId, SetId};
 
 use crate::api::Geometry;
 use crate::error::{LedgerError, Result};
-use crate::identify::{Found, Supers, check_empty, look};
+use crate::identify::{Found, check_empty, look};
 use crate::layout;
 use crate::ledger::{Ledger, append_limit, check_count, write_new};
 use crate::options::Options;
@@ -20,6 +20,7 @@ use crate::queue::Halt;
 use crate::roster::{Roster, SETS_MAX, SetState};
 use crate::set::Set;
 use crate::superblock::{FILE, Superblock};
+use crate::supers::Supers;
 use crate::writer::Writer;
 
 impl Ledger {

@@ -41,6 +41,7 @@ mod shared;
 mod status;
 mod stripe;
 mod superblock;
+mod supers;
 mod sync;
 mod thread;
 mod walk;

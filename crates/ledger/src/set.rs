@@ -11,10 +11,10 @@ use strata_seam::{Clock, DiskError, SegmentId, SetId};
 
 use crate::api::Geometry;
 use crate::error::{LedgerError, Result};
-use crate::identify::Supers;
 use crate::layout;
 use crate::member::Member;
 use crate::meter::median;
+use crate::supers::Supers;
 
 /// Everything before `end` that is not among `kept` was given back.
 #[derive(Clone, Debug, Default)]
