@@ -35,3 +35,40 @@ fn folder(options: &Options, row: &str) -> Result<TempDir> {
     let folder = tempfile::Builder::new().prefix(&format!("strata-{row}-")).tempdir_in(&below);
     folder.with_context(|| format!("{} takes no folder for the stores", below.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::options::Options;
+    use crate::report::Report;
+    use crate::row::Row;
+
+    /// Runs the short form of a row with the program that was built beside this test.
+    fn short(row: &Row) {
+        let test = std::env::current_exe().unwrap();
+        let strata = test.parent().and_then(|deps| deps.parent()).unwrap().join("strata");
+        if !strata.is_file() {
+            eprintln!("skipped: {} is not built", strata.display());
+            return;
+        }
+        let strata = strata.to_str().unwrap();
+        let options = Options::parse_from(["strata-harness", row.name, "--seconds", "30", "--strata", strata]);
+        let mut report = Report::new(row, &options);
+        (row.run)(&options, &mut report).unwrap();
+        assert!(report.kept(), "{:?}", report.violations);
+        println!("{}", report.line());
+    }
+
+    #[test]
+    fn a_server_that_is_killed_now_and_then_loses_nothing() {
+        short(&super::kill::ROW);
+    }
+
+    mod root {
+        #[test]
+        fn file_systems_that_are_cut_off_now_and_then_lose_nothing_acknowledged() {
+            super::short(&super::super::power::ROW);
+        }
+    }
+}
