@@ -40,7 +40,7 @@ fn open(layout: Layout, world: &SimWorld) -> strata_ledger::Result<(Ledger, Vec<
 }
 
 fn options() -> Options {
-    Options { segment_len: 64 << 10, shard_payload_max: 8 << 10, queue_bytes_max: 32 << 10, ..Options::default() }
+    Options { segment_len: 32 << 10, shard_payload_max: 8 << 10, queue_bytes_max: 32 << 10, ..Options::default() }
 }
 
 /// Append `number` of the workload `seed`: can be told from every other.
