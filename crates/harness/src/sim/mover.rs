@@ -15,8 +15,8 @@ pub(crate) enum Across {
     Fresh,
 }
 
-/// One in so many of them has something long beside it, of so many bytes: more than travels with a commit.
-const LONG_ONE_IN: u64 = 2;
+/// One in so many puts has something long beside it, of so many bytes: more than travels with a commit.
+const LONG_ONE_IN: u64 = 6;
 const LONG: usize = 700_000;
 
 /// Calls back after each step and while holders from before are there.
