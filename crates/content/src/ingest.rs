@@ -302,8 +302,11 @@ impl Ingest {
     /// level: no page ever holds items of several heights, which would make the tree higher with every few edits.
     fn add_item(&mut self, item: Item) -> Result<()> {
         let at = usize::from(item.height());
-        for lower in 0..at.min(self.tree.levels.len()) {
-            self.page_out(lower)?;
+        for lower in 0..at {
+            // Paging out a level may have made the next one.
+            if lower < self.tree.levels.len() {
+                self.page_out(lower)?;
+            }
         }
         if self.tree.levels.len() <= at {
             self.tree.levels.resize_with(at + 1, Level::default);

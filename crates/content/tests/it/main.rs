@@ -331,3 +331,29 @@ fn thousands_of_small_writes_in_place_leave_a_flat_manifest() {
         assert!(reader.read(at, WRITE as usize).unwrap() == noise(seed, WRITE as usize), "the write at {at}");
     }
 }
+
+/// Low items lie before a page two levels higher and stay there: the level between them is made on the way.
+#[test]
+fn bytes_before_a_high_page_stay_before_it() {
+    let (_world, store) = create();
+    let once = own(&store, "once", &noise(1, 20_000));
+    let mut ingest = store.ingest(false);
+    for _ in 0..10_000 {
+        ingest.push_items(&once).unwrap();
+    }
+    let high = ingest.finish().unwrap();
+    let high = store.transact(false, |tx| tx.attach(high)).unwrap().value;
+    assert!(high[0].height() >= 2, "{:?}", high[0]);
+
+    let mut ingest = store.ingest(false);
+    ingest.push(&noise(2, 5_000)).unwrap();
+    ingest.push_items(&high).unwrap();
+    ingest.push(&noise(3, 5_000)).unwrap();
+    let content = ingest.finish().unwrap();
+    let items = store.transact(false, |tx| tx.attach(content)).unwrap().value;
+    let reader = Reader::new(&store, &items);
+    assert_eq!(reader.len(), 10_000 + 10_000 * 20_000);
+    assert!(reader.read(0, 5_000).unwrap() == noise(2, 5_000));
+    assert!(reader.read(5_000, 20_000).unwrap() == noise(1, 20_000));
+    assert!(reader.read(reader.len() - 5_000, 5_000).unwrap() == noise(3, 5_000));
+}
