@@ -25,7 +25,7 @@ impl Ledger {
     /// The root last stored, if there is one.
     #[must_use]
     pub fn checkpoint_root(&self) -> Option<[u8; CHECKPOINT_ROOT_LEN]> {
-        newest_root(&self.shared.sets.all())
+        known(newest(&self.shared.sets.all()).1)
     }
 
     /// Makes `root` the store's checkpoint on every disk that takes writes. What it refers to must be durable before.
@@ -39,8 +39,7 @@ impl Ledger {
             return Err(halt.error());
         }
         let durable = self.shared.durable();
-        let versions = self.shared.sets.all().into_iter().map(|set| set.supers.lock().newest.checkpoint_version);
-        let version = versions.max().unwrap_or(0) + 1;
+        let version = newest(&self.shared.sets.all()).0 + 1;
         let stored = self.shared.tell_all(|superblock| {
             superblock.durable_lsn = superblock.durable_lsn.max(durable);
             superblock.checkpoint = root;
@@ -57,13 +56,13 @@ fn known(root: [u8; CHECKPOINT_ROOT_LEN]) -> Option<[u8; CHECKPOINT_ROOT_LEN]> {
     (root != [0; CHECKPOINT_ROOT_LEN]).then_some(root)
 }
 
-/// The root last stored: that of the highest version, where there are several sets.
-fn newest_root(sets: &[Arc<Set>]) -> Option<[u8; CHECKPOINT_ROOT_LEN]> {
+/// The root last stored and its version: the highest, where there are several sets. Zeros are none.
+pub(crate) fn newest(sets: &[Arc<Set>]) -> (u64, [u8; CHECKPOINT_ROOT_LEN]) {
     let roots = sets.iter().map(|set| {
         let supers = set.supers.lock();
         (supers.newest.checkpoint_version, supers.newest.checkpoint)
     });
-    roots.max_by_key(|(version, _)| *version).and_then(|(_, root)| known(root))
+    roots.max_by_key(|(version, _)| *version).unwrap_or((0, [0; CHECKPOINT_ROOT_LEN]))
 }
 
 /// A store whose blocks can be read although its log was not opened. Nothing is written, and no disk is adopted.
@@ -97,7 +96,7 @@ impl Peek {
         let clock = Arc::new(Standstill);
         let Identified { sets, roster, history, .. } = identify::identify(disks.to_vec(), &options, clock)?;
         let (homes, _) = find_homes(&sets, &history);
-        let root = newest_root(&sets);
+        let root = known(newest(&sets).1);
         Ok(Self { store: roster.store, sets: Sets::new(sets, homes.clone(), roster), homes, root })
     }
 

@@ -18,11 +18,12 @@ pub struct StoreRoom {
 }
 
 impl Ledger {
-    /// The store, named by its first set, that these disks, or most of them, hold a part of; `None` if every one of them is blank. Changes nothing.
+    /// The store, named by its first set, that these disks, or most of them, hold a part of; `None` if every one of them is
+    /// blank. Changes nothing.
     ///
     /// # Errors
-    /// [`LedgerError::NewerFormat`], [`LedgerError::ForeignDisk`] where two stores have as many disks each, and where no disk tells: the error of the first that cannot be read, or
-    /// [`LedgerError::Inconsistent`] for one that holds segments. A disk in doubt is never taken for a blank one.
+    /// [`LedgerError::NewerFormat`], [`LedgerError::ForeignDisk`] where two stores have as many disks each, and where no disk
+    /// tells: the error of the first that cannot be read, or [`LedgerError::Inconsistent`] for one that holds segments. A disk in doubt is never taken for a blank one.
     pub fn find(disks: &[Arc<dyn Disk>]) -> Result<Option<SetId>> {
         let mut doubt = None;
         let mut found = Vec::new();

@@ -51,7 +51,7 @@ impl Ledger {
         let (id, number) = (SetId(id), roster.next_number);
         let all = (1_u32 << count) - 1;
         let known = first.supers.lock().newest.clone();
-        let (checkpoint_version, checkpoint) = self.newest_checkpoint();
+        let (checkpoint_version, checkpoint) = crate::checkpoint::newest(&self.shared.sets.all());
         let mut superblock = Superblock {
             ro_compat: 0,
             index: DiskIndex(0),
@@ -229,15 +229,6 @@ impl Ledger {
             Some(error) => Err(error),
             None => Err(LedgerError::QuorumLost { answered: 0, needed: 1 }),
         }
-    }
-
-    fn newest_checkpoint(&self) -> (u64, [u8; 128]) {
-        let sets = self.shared.sets.all();
-        let known = sets.iter().map(|set| {
-            let supers = set.supers.lock();
-            (supers.newest.checkpoint_version, supers.newest.checkpoint)
-        });
-        known.max_by_key(|(version, _)| *version).unwrap_or((0, [0; 128]))
     }
 
     /// Refuses disks that hold something, but for those of a set that was to join this store and did not.
