@@ -44,7 +44,7 @@ else
 	cargo test --package strata-server --locked -- --nocapture clients::
 endif
 
-# The rows of docs/reliability.md: a sample of each in about three minutes, and all that a release must pass in hours.
+# The rows of docs/reliability.md: a sample of each, and the full simulated rows, which take hours.
 # Results are left in target/prove. A full run that was stopped goes on where it ended when it is called again.
 PROVE := cargo run --release --locked --quiet --package strata-harness --features planted-bugs --
 ROWS ?= loss crash iofail swarm corrupt sled replace planted
