@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use strata_ledger::{DiskState, Ledger, PassOptions, Progress, Report};
-use strata_namespace::{Durability, OpenStore};
+use strata_namespace::{Durability, Namespace, Op, OpenStore};
 use strata_seam::sim::{DiskImage, SimRng, SimWorld, Snapshot};
 use strata_seam::{DiskIndex, Timestamp};
 
@@ -116,6 +116,8 @@ struct Swarm {
     world: SimWorld,
     blank: Snapshot,
     possible: Possible,
+    /// The store was opened with too few disks to decide what is there: nothing it says makes that durable.
+    undecided: bool,
     trouble: Trouble,
     /// Of eight answers, how many are waited for.
     settle_of_8: u64,
@@ -144,6 +146,7 @@ impl Swarm {
             blank: world.snapshot(),
             world,
             possible: Possible::known(Model::default()),
+            undecided: false,
             nanos: 0.0,
             events: DefaultHasher::new(),
             trail: vec!["the start".to_owned()],
@@ -220,8 +223,7 @@ impl Swarm {
         let mut durable = false;
         if waits && answer.is_ok() {
             answer = ns.settle_blocking(&op);
-            // What an answer rests on is durable; a step that changed nothing may rest on less than all before it.
-            durable = answer.is_ok() && op.lsn() == ns.store().last_commit();
+            durable = answer.is_ok() && self.settles_all(ns, &op);
         }
         (answer.is_ok(), waits).hash(&mut self.events);
         if let Err(error) = &answer
@@ -242,6 +244,12 @@ impl Swarm {
             tally.count("disks taken back", back);
         }
         Ok(())
+    }
+
+    /// Whether with this answer all before it is durable: what an answer rests on is, and a step that changed nothing may
+    /// rest on less.
+    fn settles_all(&self, ns: &Namespace, op: &Op) -> bool {
+        op.lsn() == ns.store().last_commit() && !self.undecided
     }
 
     /// What the store shows is what it must show.
@@ -273,6 +281,7 @@ impl Swarm {
         } else {
             self.possible.check_after_crash(&found)?;
         }
+        self.undecided = read_only;
         if read_only && !troubled {
             return Err("it opens read-only although every disk is well".to_owned());
         }
@@ -303,7 +312,7 @@ impl Swarm {
                 let waits = self.rng.one_in(2);
                 let answer =
                     if waits { applied.and_then(|()| store.namespace().settle_blocking(&op)) } else { applied };
-                let durable = waits && answer.is_ok() && op.lsn() == store.namespace().store().last_commit();
+                let durable = waits && answer.is_ok() && self.settles_all(store.namespace(), &op);
                 self.now(format!("a power cut around {step:?}"));
                 answer.is_ok().hash(&mut self.events);
                 self.possible.note(&step, &answer, durable)?;

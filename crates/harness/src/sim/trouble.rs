@@ -19,6 +19,8 @@ pub(crate) struct Trouble {
     /// Taken earlier, to come back with.
     image: Option<(String, DiskImage)>,
     gone: Vec<String>,
+    /// Disks that said to have synced and had not.
+    lied: Vec<String>,
 }
 
 impl Trouble {
@@ -33,6 +35,7 @@ impl Trouble {
             reopen: false,
             image: None,
             gone: Vec::new(),
+            lied: Vec::new(),
         };
         trouble.draw();
         trouble
@@ -86,7 +89,10 @@ impl Trouble {
                 let offset = rng.below(200) * 4096;
                 planned(world, fault(FaultKind::Misdirected { file: None, offset }).when(times))
             }
-            8 => planned(world, fault(FaultKind::Lie).when(times)),
+            8 => {
+                self.lied.push(disk.clone());
+                planned(world, fault(FaultKind::Lie).when(times))
+            }
             9 => planned(world, fault(FaultKind::StaleRead).when(times)),
             10 => planned(world, fault(FaultKind::DamagedRead)),
             11 => planned(world, fault(FaultKind::Slow(30_000_000_000)).when(times)),
@@ -140,6 +146,9 @@ impl Trouble {
     /// disks it has set aside) only in the place of one that it has no use for.
     pub(crate) fn mend(&mut self, world: &SimWorld, rng: &mut SimRng, out: Option<&[String]>) -> Vec<String> {
         world.clear_faults();
+        // What such a disk lacks can be read until it loses its memory: later than this it would be a fault of the next
+        // episode, on top of others.
+        self.lied.drain(..).for_each(|disk| world.vanish(&disk));
         let (data, parity) = self.layout;
         for disk in (0..usize::from(data + parity)).map(Rig::disk_name) {
             world.set_read_only(&disk, false);
