@@ -27,7 +27,42 @@ const WRITE_BYTES_MAX: u32 = 1 << 20;
 enum Body {
     File(Vec<u8>),
     Link(Vec<u8>),
-    Folder(BTreeMap<OsString, u64>),
+    Folder(Entries),
+}
+
+/// The entries of a folder, each at a place of its own for as long as it lives: whoever lists a folder while removing what
+/// is in it misses nothing.
+#[derive(Default)]
+struct Entries {
+    /// Place and number by name.
+    names: HashMap<OsString, (u64, u64)>,
+    order: BTreeMap<u64, OsString>,
+    last: u64,
+}
+
+impl Entries {
+    fn get(&self, name: &OsStr) -> Option<u64> {
+        self.names.get(name).map(|(_, ino)| *ino)
+    }
+
+    fn insert(&mut self, name: &OsStr, ino: u64) {
+        self.remove(name);
+        self.last += 1;
+        self.names.insert(name.to_owned(), (self.last, ino));
+        self.order.insert(self.last, name.to_owned());
+    }
+
+    fn remove(&mut self, name: &OsStr) {
+        if let Some((place, _)) = self.names.remove(name) {
+            self.order.remove(&place);
+        }
+    }
+
+    /// Place, name and number of those behind a place, in order.
+    fn after(&self, place: u64) -> impl Iterator<Item = (u64, &OsStr, u64)> {
+        let behind = self.order.range(place + 1..);
+        behind.filter_map(|(place, name)| self.get(name).map(|ino| (*place, name.as_os_str(), ino)))
+    }
 }
 
 struct Node {
@@ -79,7 +114,7 @@ impl Nodes {
         })
     }
 
-    fn folder(&mut self, ino: INodeNo) -> Result<&mut BTreeMap<OsString, u64>, Errno> {
+    fn folder(&mut self, ino: INodeNo) -> Result<&mut Entries, Errno> {
         match self.all.get_mut(&ino.0).map(|node| &mut node.body) {
             Some(Body::Folder(entries)) => Ok(entries),
             Some(_) => Err(Errno::ENOTDIR),
@@ -93,7 +128,7 @@ impl Nodes {
     }
 
     fn find(&mut self, parent: INodeNo, name: &OsStr) -> Result<u64, Errno> {
-        self.folder(parent)?.get(name).copied().ok_or(Errno::ENOENT)
+        self.folder(parent)?.get(name).ok_or(Errno::ENOENT)
     }
 
     fn make(
@@ -106,10 +141,10 @@ impl Nodes {
     ) -> Result<FileAttr, Errno> {
         let ino = self.next;
         let entries = self.folder(parent)?;
-        if entries.contains_key(name) {
+        if entries.get(name).is_some() {
             return Err(Errno::EEXIST);
         }
-        entries.insert(name.to_owned(), ino);
+        entries.insert(name, ino);
         self.next += 1;
         let links = if matches!(body, Body::Folder(_)) { 2 } else { 1 };
         self.all.insert(
@@ -131,7 +166,7 @@ impl Nodes {
     fn unname(&mut self, parent: INodeNo, name: &OsStr) -> Result<(), Errno> {
         let ino = self.find(parent, name)?;
         if let Some(Body::Folder(entries)) = self.all.get(&ino).map(|node| &node.body)
-            && !entries.is_empty()
+            && !entries.order.is_empty()
         {
             return Err(Errno::ENOTEMPTY);
         }
@@ -160,16 +195,18 @@ impl Nodes {
             Err(_) => {}
         }
         self.folder(from.0)?.remove(from.1);
-        self.folder(to.0)?.insert(to.1.to_owned(), ino);
+        self.folder(to.0)?.insert(to.1, ino);
         Ok(())
     }
 
-    /// The entries of a folder after the first `skip`, `.` and `..` included.
-    fn entries(&mut self, ino: INodeNo, skip: u64) -> Result<Vec<(u64, u64, OsString)>, Errno> {
-        let entries = self.folder(ino)?.iter().map(|(name, of)| (*of, name.as_os_str()));
-        let dots = [(ino.0, OsStr::new(".")), (ino.0, OsStr::new(".."))];
-        let wanted = dots.into_iter().chain(entries).zip(1..).skip(skip as usize).take(PAGE_ENTRIES);
-        Ok(wanted.map(|((of, name), place)| (place, of, name.to_owned())).collect())
+    /// The entries of a folder behind the place `offset`, `.` and `..` first.
+    fn entries(&mut self, ino: INodeNo, offset: u64) -> Result<Vec<(u64, u64, OsString)>, Errno> {
+        const DOTS: [&str; 2] = [".", ".."];
+        let folder = self.folder(ino)?;
+        let dots = DOTS.iter().zip(1..).map(|(name, place)| (place, ino.0, OsString::from(name)));
+        let behind = folder.after(offset.saturating_sub(DOTS.len() as u64));
+        let entries = behind.map(|(place, name, of)| (place + DOTS.len() as u64, of, name.to_owned()));
+        Ok(dots.filter(|(place, ..)| *place > offset).chain(entries).take(PAGE_ENTRIES).collect())
     }
 }
 
@@ -246,7 +283,7 @@ impl Filesystem for MemoryFs {
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
-        let made = self.0.lock().make(request, parent, name, mode & !umask, Body::Folder(BTreeMap::new()));
+        let made = self.0.lock().make(request, parent, name, mode & !umask, Body::Folder(Entries::default()));
         answer!(reply, made, attr => reply.entry(&TTL, &attr, Generation(0)));
     }
 
@@ -258,9 +295,9 @@ impl Filesystem for MemoryFs {
 
     fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let mut nodes = self.0.lock();
-        let linked = nodes.folder(parent).and_then(|entries| match entries.contains_key(name) {
+        let linked = nodes.folder(parent).and_then(|entries| match entries.get(name).is_some() {
             true => Err(Errno::EEXIST),
-            false => Ok(entries.insert(name.to_owned(), ino.0)),
+            false => Ok(entries.insert(name, ino.0)),
         });
         if let (Ok(_), Some(node)) = (&linked, nodes.all.get_mut(&ino.0)) {
             node.links += 1;
@@ -420,7 +457,7 @@ fn main() -> std::io::Result<()> {
         return Err(std::io::Error::other("usage: memory_fs DIR"));
     };
     let root = Node {
-        body: Body::Folder(BTreeMap::new()),
+        body: Body::Folder(Entries::default()),
         mode: 0o755,
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
