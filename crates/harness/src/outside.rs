@@ -12,6 +12,7 @@ mod kill;
 mod lane;
 mod model;
 mod power;
+mod renew;
 mod rng;
 mod server;
 mod shared;
@@ -24,7 +25,7 @@ use crate::options::Options;
 use crate::row::Row;
 
 /// The rows, in the order of the table.
-pub(crate) const ROWS: &[Row] = &[kill::ROW, power::ROW, golden::ROW];
+pub(crate) const ROWS: &[Row] = &[kill::ROW, power::ROW, renew::ROW, golden::ROW];
 
 /// The names of those that go on for as long as they are let, so that runs may be added up.
 pub(crate) const SAMPLED: &[&str] = &[kill::ROW.name, power::ROW.name];
@@ -63,6 +64,11 @@ mod tests {
     #[test]
     fn a_server_that_is_killed_now_and_then_loses_nothing() {
         short(&super::kill::ROW);
+    }
+
+    #[test]
+    fn disks_that_are_replaced_under_a_running_server_are_whole_afterwards() {
+        short(&super::renew::ROW);
     }
 
     mod root {

@@ -38,9 +38,10 @@ mod on {
 
     /// What looks for a bug: a row, which of its cases, and the seconds it may take. What is quick to find most comes
     /// first; each then goes deeper into what only it can see.
-    const HUNTS: [(&str, Option<&str>, u64); 9] = [
+    const HUNTS: [(&str, Option<&str>, u64); 10] = [
         ("swarm", None, 8),
-        ("crash", Some("log-*"), 15),
+        ("crash", Some("log-*"), 30),
+        ("iofail", Some("log-*"), 20),
         ("sled", None, 8),
         ("replace", None, 10),
         ("corrupt", None, 20),

@@ -147,6 +147,11 @@ impl Place {
         command.output()
     }
 
+    /// Runs a command of the program beside the server to its end.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> io::Result<Output> {
+        self.strata().args(arguments).arg("--data").arg(self.data()).output()
+    }
+
     /// Starts another command of the program on the store, which goes on while its server is killed.
     pub(crate) fn beside(&self, command: &'static str) -> Result<Beside> {
         let log = File::options().create(true).append(true).open(self.log())?;

@@ -1,10 +1,13 @@
 //! Row `iofail`: every I/O of every small workload fails once, in every way, alone and from then on, on one disk and on
 //! all. Nothing panics, nothing is acknowledged that is not kept, and the store opens again.
+//!
+//! Whole stores wait for the disks with every answer; the ledger alone also has what is acknowledged before it is synced.
 
 use anyhow::Result;
 use strata_seam::DiskErrorKind;
 use strata_seam::sim::{Fault, FaultKind, IoOp, SimWorld, sweep_failures};
 
+use super::log;
 use super::model::{Possible, seen};
 use super::rig::{Layout, Rig, root, violations};
 use super::step::Step;
@@ -34,16 +37,35 @@ fn faults() -> [Fault; 6] {
 
 fn run(options: &Options, report: &mut Report) -> Result<()> {
     let all = sequences(options.seed, options.sized(0, 300), 0);
-    let name = |number: u64| format!("sequence-{number}");
-    let short = options.sized(10, usize::MAX);
-    let count = all.len().min(short) as u64;
-    let tally = cases::run(options, report, count, name, |number, tally| {
-        let number = number as usize;
-        sweep(LAYOUTS[number % LAYOUTS.len()], options, &all[number], number, tally);
+    let stores = all.len().min(options.sized(8, usize::MAX)) as u64;
+    let count = stores + options.sized(8, 400);
+    // One of each kind in turn, so that a run that is cut short has some of both.
+    let turn = |number: u64| {
+        if number < 2 * stores { (number / 2, number.is_multiple_of(2)) } else { (number - stores, false) }
+    };
+    let name = |number: u64| match turn(number) {
+        (number, true) => format!("sequence-{number}"),
+        (number, false) => format!("log-{number}"),
+    };
+    let tally = cases::run(options, report, count, name, |number, tally| match turn(number) {
+        (number, true) => {
+            let number = number as usize;
+            sweep(LAYOUTS[number % LAYOUTS.len()], options, &all[number], number, tally);
+        }
+        (number, false) => {
+            tally.count("workloads", 1);
+            for one_disk in [true, false] {
+                let faults = faults();
+                let some = (number + u64::from(one_disk)) as usize % faults.len();
+                let faults = if options.full { &faults[..] } else { &faults[some..=some] };
+                log::fail(options.seed.wrapping_add(number), faults, one_disk, tally);
+            }
+        }
     });
     report.goal("runs", tally.of("runs"), 200_000.0);
     report.goal("workloads", tally.of("workloads"), 30.0);
     report.figure("stores opened again", tally.of("opened"));
+    report.figure("disks taken back, healed and relied on", tally.of("disks taken back and relied on"));
     report.figure("refused by name, more disks failing than parity covers", tally.of("refused"));
     Ok(())
 }

@@ -1,4 +1,6 @@
-//! The ledger alone under power cuts: appends of all sizes and classes, waits, syncs and rolls over tiny segments.
+//! The ledger alone under power cuts and failing I/O: appends of all sizes and classes, waits, syncs and rolls over tiny segments.
+//!
+//! Row `iofail` lets every I/O of the same workloads fail.
 //!
 //! Far more states a second than a whole store gives, with a check to the point: what is replayed is a prefix of what was
 //! appended, byte for byte, with everything acknowledged in it. In half of the workloads the process is killed before and
@@ -9,8 +11,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use strata_ledger::{Append, BlockRecord, Class, DiskState, Geometry, Ledger, LedgerError, Options, Replayed};
-use strata_seam::sim::{SimEntropy, SimRng, SimWorld, Submission, explore_crashes};
+use strata_ledger::{
+    Append, BlockRecord, Class, DiskState, Geometry, Ledger, LedgerError, Options, PassOptions, Replayed,
+};
+use strata_seam::sim::{Fault, SimEntropy, SimRng, SimWorld, Submission, explore_crashes, sweep_failures};
 use strata_seam::{Disk, Lsn};
 
 use super::crash::lost_disks;
@@ -85,9 +89,8 @@ fn work(ledger: &Ledger, seed: u64, from: u64, settle: bool) -> Lsn {
     durable
 }
 
-/// Explores one workload.
-pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, tally: &mut Tally) {
-    let layout = LAYOUTS[(seed % LAYOUTS.len() as u64) as usize];
+/// A ledger with a few appends, at rest; how many.
+fn prepared(layout: Layout, seed: u64) -> (SimWorld, u64) {
     let world = SimWorld::new(seed);
     let (ledger, _) = open(layout, &world).expect("blank disks take a ledger");
     let base = 1 + seed % 6;
@@ -97,6 +100,84 @@ pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, t
     ledger.sync().expect("and syncs it");
     drop(ledger);
     world.kill_process();
+    (world, base)
+}
+
+fn layout_of(seed: u64) -> Layout {
+    LAYOUTS[(seed % LAYOUTS.len() as u64) as usize]
+}
+
+/// Lets every I/O of one workload fail in the ways of `faults`, on the disk `bad` or on all. What was acknowledged is
+/// kept, what the next process showed stays, and a disk that failed, was taken back and healed carries what it says.
+pub(crate) fn fail(seed: u64, faults: &[Fault], one_disk: bool, tally: &mut Tally) {
+    let layout = layout_of(seed);
+    let (world, base) = prepared(layout, seed);
+    let disks = usize::from(layout.0 + layout.1);
+    let bad = one_disk.then(|| Rig::disk_name((seed / 7) as usize % disks));
+    let on_bad = |fault: &Fault| bad.iter().fold(fault.clone(), |fault, bad| fault.on(bad));
+    let faults: Vec<Fault> = faults.iter().map(on_bad).collect();
+    let run = |world: &SimWorld| match open(layout, world) {
+        Err(_) => (Lsn(base), false),
+        Ok((ledger, _)) => {
+            let durable = work(&ledger, seed, base + 1, true).max(Lsn(base));
+            (durable, bad.as_ref().is_some_and(|bad| taken_back(&ledger, world, bad)))
+        }
+    };
+    let mut number = 0_u64;
+    let runs = sweep_failures(&world, &faults, run, |world, (durable, relied), fault| {
+        number += 1;
+        tally.count("disks taken back and relied on", u64::from(*relied));
+        let checked = after_failure(layout, world, seed, (*durable, number % 3));
+        let checked = checked.and_then(|()| {
+            let Some(bad) = bad.as_ref().filter(|_| *relied) else { return Ok(()) };
+            // Healed, it may stand in for any others.
+            let others = (0..disks).map(Rig::disk_name).filter(|disk| disk != bad);
+            others.take(usize::from(layout.1)).for_each(|disk| world.vanish(&disk));
+            check(layout, world, &|number| sample(seed, number), *durable).map(|_| ())
+        });
+        match checked {
+            Err(wrong) if bad.is_none() && wrong.contains("TooFewDisks") => tally.count("refused", 1),
+            Err(wrong) => tally.broken(format!("ledger {layout:?}, {durable} durable, {fault:?}: {wrong}")),
+            Ok(()) => tally.count("opened", 1),
+        }
+    });
+    tally.count("runs", runs);
+}
+
+/// Hands the disk that was set aside in again and heals it; whether it says to hold everything now.
+fn taken_back(ledger: &Ledger, world: &SimWorld, bad: &str) -> bool {
+    let status = ledger.status();
+    let aside = status.disks.iter().any(|disk| disk.label == bad && !disk.state.is_written());
+    aside
+        && status.read_only.is_none()
+        && ledger.rejoin(world.disk(bad)).is_ok_and(|joined| joined.written)
+        && ledger.heal(&PassOptions::default(), &mut |_| true).is_ok_and(|report| report.is_whole())
+}
+
+/// What a failure left: after the loss of everything that was not synced, or also after another process showed it before.
+fn after_failure(layout: Layout, world: &SimWorld, seed: u64, (durable, how): (Lsn, u64)) -> Result<(), String> {
+    let expected = |number| sample(seed, number);
+    let mut told = None;
+    if how == 1 {
+        world.kill_process();
+        if let Ok((ledger, replayed)) = open(layout, world)
+            && ledger.status().read_only.is_none()
+        {
+            told = Some(Lsn(replayed.len() as u64));
+        }
+    }
+    world.restart(if how == 2 { seed | 2 } else { 0 });
+    let end = check(layout, world, &expected, durable.max(told.unwrap_or_default()))?;
+    match told {
+        Some(told) if told != end => Err(format!("the log ended at {told}, and ends at {end} after another power cut")),
+        _ => Ok(()),
+    }
+}
+
+/// Explores one workload.
+pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, tally: &mut Tally) {
+    let layout = layout_of(seed);
+    let (world, base) = prepared(layout, seed);
     let start = world.snapshot();
     let mut done: HashSet<(u64, Lsn)> = HashSet::new();
     let run = |world: &SimWorld| match open(layout, world) {

@@ -29,11 +29,12 @@ pub(crate) const ROW: Row = Row {
 const LAYOUTS: [Layout; 6] = [(2, 1), (2, 2), (4, 2), (3, 2), (6, 3), (1, 1)];
 
 /// What is counted besides.
-const FIGURES: [&str; 6] = [
+const FIGURES: [&str; 7] = [
     "disks replaced",
     "stale disks",
     "disks swapped",
     "disks taken back by a running set",
+    "heals called off",
     "second failures mid-heal",
     "frames healed",
 ];
@@ -104,6 +105,17 @@ fn one(seed: u64, tally: &mut Tally) -> Result<(), String> {
         work(&store, &mut rng, &mut possible)?;
         if rng.one_in(2) {
             store = back_while_running(store, rig, world, &first, &mut rng, &mut possible, tally)?;
+        }
+        if rng.one_in(3) {
+            // Called off in the middle, a heal claims no more than it did.
+            tally.count("heals called off", 1);
+            let (mut stripes, at) = (0, 1 + rng.below(12));
+            let called_off = store.namespace().store().ledger().heal(&PassOptions::default(), &mut |_| {
+                stripes += 1;
+                stripes < at
+            });
+            called_off.map_err(|error| format!("it cannot be healed: {error:?}"))?;
+            complete_is_complete(&store)?;
         }
         if bad.len() > 1 && rng.one_in(2) {
             tally.count("second failures mid-heal", 1);
