@@ -1,7 +1,7 @@
 //! `strata-bench`: one command that measures the `strata` program through its doors beside what the machine can do and,
 //! with `--peers`, beside other stores. docs/benchmarks.md says what each suite measures and how to read it.
 //!
-//! Data stays under 20 GB in one temporary folder, which goes away at the end, also after an interruption.
+//! Data stays under 30 GB in one temporary folder, which goes away at the end, also after an interruption.
 
 mod clock;
 mod content;

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pub(crate) strata: Option<PathBuf>,
 
-    /// Folder for all data, up to 20 GB, on the file system to measure; emptied at the end
+    /// Folder for all data, up to 30 GB, on the file system to measure; emptied at the end
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 

@@ -44,11 +44,11 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     // Small bodies cost the same whatever is in them.
     lines.extend(objects::lines(&small, &[1, 8, 32], &[Kind::Random]));
     if !bench.options.quick {
-        lines.extend(objects::lines(&[128 << 10], &[8], &[Kind::Random, Kind::Text]));
+        lines.extend(objects::lines(&[128 << 10], &[1, 8, 32], &[Kind::Random, Kind::Text]));
     }
     lines.extend(objects::lines(&large, &[1, 8, 32], &[Kind::Random, Kind::Text]));
     if !bench.options.quick {
-        lines.extend(objects::lines(&[256 << 20], &[1], &[Kind::Random, Kind::Text]));
+        lines.extend(objects::lines(&[256 << 20], &[1, 8, 32], &[Kind::Random, Kind::Text]));
     }
     lines.push(objects::same_again());
     objects::run::<Client>(bench, "s3", &lines).await?;
