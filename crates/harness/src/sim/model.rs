@@ -244,25 +244,33 @@ pub(crate) struct Possible {
     now: Vec<Model>,
     /// What a crash may leave: every state since the last acknowledgement.
     after_crash: Vec<Model>,
+    /// What it shows now without a write whose sync failed: such bytes stay staged and are shown, and nothing but a sync of
+    /// their own file makes them durable.
+    unstaged: Vec<Model>,
 }
 
 impl Possible {
     /// A store in a known, durable state.
     pub(crate) fn known(model: Model) -> Self {
-        Self { now: vec![model.clone()], after_crash: vec![model] }
+        Self { now: vec![model.clone()], after_crash: vec![model], unstaged: Vec::new() }
     }
 
     /// Notes a step and its answer; `durable` if everything up to it was acknowledged as durable. Says so where the
     /// answer is one that no state allows.
     pub(crate) fn note(&mut self, step: &Step, answer: &Result<()>, durable: bool) -> Result<(), String> {
-        let applied: Vec<Model> = self
-            .now
-            .iter()
-            .filter_map(|model| {
-                let mut model = model.clone();
-                model.apply(step).then_some(model)
-            })
-            .collect();
+        let apply = |models: &[Model]| -> Vec<Model> {
+            let applied = models.iter().cloned().map(|mut model| model.apply(step).then_some(model));
+            applied.flatten().collect()
+        };
+        let (applied, mut unstaged) = (apply(&self.now), apply(&self.unstaged));
+        if answer.is_err() {
+            unstaged.extend(std::mem::take(&mut self.unstaged));
+            if step.stages() && !applied.is_empty() {
+                unstaged.extend(self.now.iter().cloned());
+            }
+        }
+        self.unstaged.clear();
+        unstaged.into_iter().for_each(|model| add(&mut self.unstaged, model));
         match answer {
             Ok(()) if applied.is_empty() => return Err(format!("{step:?} succeeded and should have been refused")),
             Ok(()) => self.now = applied,
@@ -274,6 +282,9 @@ impl Possible {
             for model in &self.now {
                 add(&mut self.after_crash, model.clone());
             }
+        }
+        for model in &self.unstaged {
+            add(&mut self.after_crash, model.clone());
         }
         Ok(())
     }
@@ -291,6 +302,7 @@ impl Possible {
     /// Checks what a crash left; that is the state from here on.
     pub(crate) fn check_after_crash(&mut self, found: &Seen) -> Result<(), String> {
         narrow(&mut self.after_crash, found, "no state since the last acknowledgement was left")?;
+        self.unstaged.clear();
         self.now.clone_from(&self.after_crash);
         Ok(())
     }
@@ -299,6 +311,7 @@ impl Possible {
     pub(crate) fn check_undecided(&mut self, found: &Seen) -> Result<(), String> {
         let mut open = self.after_crash.clone();
         narrow(&mut open, found, "no state since the last acknowledgement was left")?;
+        self.unstaged.clear();
         self.now = open;
         Ok(())
     }

@@ -116,6 +116,11 @@ impl Step {
         }
     }
 
+    /// Whether its bytes are staged first, and stay so where they cannot be synced.
+    pub(crate) fn stages(&self) -> bool {
+        matches!(self, Self::Write(..) | Self::Append(..))
+    }
+
     /// Does it. What it depends on is noted in `op`.
     pub(crate) fn apply(&self, ns: &Namespace, op: &Op) -> Result<()> {
         let at = |path: &str| ns.resolve(op, format!("/{BUCKET}/{path}").as_bytes()).map(|attr| attr.ino);
