@@ -70,6 +70,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.figure("recoveries repeated", tally.of("again"));
     report.figure("lost disks that came back after others went on", tally.of("returned"));
     report.figure("recoveries cut", tally.of("recut"));
+    report.figure("recoveries with more disks silent than parity covers", tally.of("silence"));
     Ok(())
 }
 

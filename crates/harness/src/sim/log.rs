@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use strata_ledger::{
     Append, BlockRecord, Class, DiskState, Geometry, Ledger, LedgerError, Options, PassOptions, Replayed,
 };
-use strata_seam::sim::{Fault, SimEntropy, SimRng, SimWorld, Submission, explore_crashes, sweep_failures};
+use strata_seam::sim::{Fault, IoOp, SimEntropy, SimRng, SimWorld, Submission, explore_crashes, sweep_failures};
 use strata_seam::{Disk, Lsn};
 
 use super::crash::lost_disks;
@@ -212,7 +212,11 @@ pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, t
         let checked = check(layout, world, &|number| sample(seed, number), *durable).and_then(|end| {
             if state.choices % 2 == 0 {
                 let more = state.choices / 2 % 3;
-                return if lost.is_empty() { Ok(()) } else { go_on(layout, world, (seed, end), more, &lost, tally) };
+                return match lost.is_empty() {
+                    false => go_on(layout, world, (seed, end), more, &lost, tally),
+                    true if state.choices % 4 == 0 => silence(layout, world, seed, end, tally),
+                    true => Ok(()),
+                };
             }
             tally.count("again", 1);
             world.restart(state.choices.wrapping_mul(3));
@@ -224,6 +228,34 @@ pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, t
         }
     });
     tally.count("cuts", cuts);
+}
+
+/// While the log is read again, more disks than parity covers cannot read what they have: nothing follows from that.
+fn silence(layout: Layout, world: &SimWorld, seed: u64, end: Lsn, tally: &mut Tally) -> Result<(), String> {
+    world.kill_process();
+    let disks = usize::from(layout.0 + layout.1);
+    let silent = (0..=usize::from(layout.1)).map(|disk| Rig::disk_name((disk + seed as usize) % disks));
+    for disk in silent {
+        for file in world.files(&disk).into_iter().filter(|file| file.name.starts_with("seg-")) {
+            let fault = Fault::medium().of(IoOp::Read).on(&disk).file(&file.name);
+            world.set_fault(fault);
+        }
+    }
+    tally.count("silence", 1);
+    if let Ok((ledger, replayed)) = open(layout, world)
+        && (replayed.len() as u64) < end.0
+    {
+        let read_only = ledger.status().read_only.is_some();
+        return Err(format!("disks that cannot be read make the log end at {}, read-only {read_only}", replayed.len()));
+    }
+    world.clear_faults();
+    world.kill_process();
+    let again = check(layout, world, &|number| sample(seed, number), end)?;
+    if again == end {
+        Ok(())
+    } else {
+        Err(format!("when disks can be read again the log ends at {again}, not at {end}"))
+    }
 }
 
 /// The set goes on without the lost disks and takes `more` appends, they come back, and what they say of the time before counts no more.
