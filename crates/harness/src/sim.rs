@@ -10,6 +10,7 @@ mod model;
 mod mover;
 mod replace;
 mod rig;
+mod sets;
 mod sled;
 mod states;
 mod step;

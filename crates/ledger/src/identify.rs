@@ -183,7 +183,11 @@ impl Given {
         }
         let lists = newest.iter().map(|found| (found.set, found.roster()));
         let counting = lists.filter(|(set, roster)| roster.counts_for(*set)).map(|(_, roster)| roster);
-        let Some(roster) = counting.max_by_key(|roster| roster.version) else {
+        let rank = |roster: &Roster| match planted(Bug::OldListOfSetsCounts) {
+            true => u64::MAX - roster.version,
+            false => roster.version,
+        };
+        let Some(roster) = counting.max_by_key(rank) else {
             let what = "the disks given were to join a store and none of that store is here".to_owned();
             return Err(LedgerError::TooFewDisks { present: 0, needed: 1, what });
         };

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{Disk, DiskIndex, Entropy, SegmentId, SetId};
 
 use crate::api::Geometry;
@@ -71,6 +72,9 @@ impl Ledger {
             checkpoint_version,
             ..known
         };
+        if planted(Bug::JoinToldTooEarly) {
+            self.tell_roster(&roster.with(id, SetState::Active), None)?;
+        }
         write_new(disks, &mut superblock)?;
         let places = disks.iter().map(|disk| Some(Arc::clone(disk))).collect();
         let set = Set::new(number, places, Supers::of_new(superblock), &options, &shared.clock)?;
@@ -82,14 +86,18 @@ impl Ledger {
         shared.queue.lock().append_len_max = append_limit(&sets, &options);
         let drained = std::iter::repeat_with(|| shared.pump(&mut writer)).find(|pumped| !matches!(pumped, Ok(true)));
         let next = roster.with(id, SetState::Active);
-        let told = drained.unwrap_or(Ok(false)).and_then(|_| self.tell_roster(&next, None));
+        let told = drained.unwrap_or(Ok(false)).and_then(|_| match planted(Bug::JoinNotTold) {
+            true => Ok(()),
+            false => self.tell_roster(&next, None),
+        });
         if let Err(error) = told {
             shared.queue.lock().append_len_max = limit;
             return Err(error);
         }
         let from = shared.written().next();
         set.members.iter().for_each(|member| member.join_at(from));
-        if shared.tell(&set, |superblock| superblock.roster = Some(next.clone())).is_err() {
+        if !planted(Bug::JoinNotTold) && shared.tell(&set, |superblock| superblock.roster = Some(next.clone())).is_err()
+        {
             set.halt();
         }
         shared.sets.join(set, next);
@@ -142,12 +150,17 @@ impl Ledger {
             return Err(LedgerError::Setting { name: "set", what });
         }
         self.move_off(&mut writer, &set)?;
-        let left = shared.sets.segments_on(set.id);
+        let left = self.segments_on(number);
         if !left.is_empty() {
             return Err(LedgerError::Inconsistent { what: format!("{} segments lie on set {number}", left.len()) });
         }
         let next = roster.without(set.id);
-        self.tell_roster(&next, Some(set.id))?;
+        if planted(Bug::WipedBeforeTold) {
+            set.wipe();
+        }
+        if !planted(Bug::LeaveNotTold) {
+            self.tell_roster(&next, Some(set.id))?;
+        }
         shared.sets.leave(set.id, next);
         shared.queue.lock().append_len_max = append_limit(&shared.sets.all(), &shared.options);
         tracing::info!(set = %set.id, number, "a set left the store");
@@ -158,6 +171,9 @@ impl Ledger {
     /// The segments that lie on a set. One that is still being written, and one made ahead, are among them.
     #[must_use]
     pub fn segments_on(&self, number: u16) -> Vec<SegmentId> {
+        if planted(Bug::SetTakenForEmpty) {
+            return Vec::new();
+        }
         self.shared.sets.by_number(number).map(|set| self.shared.sets.segments_on(set.id)).unwrap_or_default()
     }
 

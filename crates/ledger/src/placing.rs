@@ -32,7 +32,7 @@ impl Shared {
 
     /// Whether new segments may be made on the set.
     pub(crate) fn may_take(&self, set: &Set) -> bool {
-        set.is_open() && self.sets.roster().is_active(set.id)
+        set.is_open() && (self.sets.roster().is_active(set.id) || planted(Bug::DrainingSetWritten))
     }
 
     /// The sets that a segment may be made on, the one to be preferred first.
@@ -92,7 +92,9 @@ impl Shared {
     /// Goes on to the next segment. A segment that nothing was written to is not left behind: it is made anew under its
     /// number.
     pub(crate) fn roll(&self, writer: &mut Writer) -> Result<()> {
-        if writer.unsynced && !planted(Bug::RollWithoutSync) {
+        let elsewhere = || self.candidates().first().is_some_and(|set| set.id != writer.set.id);
+        let left_out = planted(Bug::RollWithoutSync) || (planted(Bug::SetChangedWithoutSync) && elsewhere());
+        if writer.unsynced && !left_out {
             self.sync(writer)?;
         }
         let number = writer.segment.0.checked_add(u32::from(writer.sector > 0)).ok_or(LedgerError::Full)?;

@@ -109,6 +109,23 @@ bugs! {
     ReturnWithoutSync,
     /// Files of segments that were given back stay
     FreedFilesKept,
+    // The ledger: several sets
+    /// The log goes on on another set without syncing what it wrote on the one before
+    SetChangedWithoutSync,
+    /// The others are told of a set before it is made
+    JoinToldTooEarly,
+    /// A set that joins is written, and no disk was told that it is one of the store
+    JoinNotTold,
+    /// A set that is being emptied goes on being written
+    DrainingSetWritten,
+    /// A set counts as empty while segments lie on it
+    SetTakenForEmpty,
+    /// A set that leaves is wiped before the others are told
+    WipedBeforeTold,
+    /// The sets that stay are not told that one left
+    LeaveNotTold,
+    /// The oldest list of sets counts, not the newest
+    OldListOfSetsCounts,
     // The index
     /// An engine's fingerprint is not compared when it is opened
     FingerprintUnchecked,

@@ -294,6 +294,14 @@ impl Possible {
         self.after_crash.clone_from(&self.now);
     }
 
+    /// Everything that was committed so far is durable; what is only staged is not.
+    pub(crate) fn commits_durable(&mut self) {
+        self.after_crash.clone_from(&self.now);
+        for model in &self.unstaged {
+            add(&mut self.after_crash, model.clone());
+        }
+    }
+
     /// Checks what a running store shows, which also decides what was open.
     pub(crate) fn check_now(&mut self, found: &Seen) -> Result<(), String> {
         narrow(&mut self.now, found, "the store shows no state that it can be in")

@@ -21,8 +21,10 @@ pub(crate) type Layout = (u8, u8);
 /// What a store is made with; the world holds everything else.
 #[derive(Clone, Debug)]
 pub(crate) struct Rig {
-    /// Data and parity disks.
+    /// Data and parity disks of the set that it is made with.
     pub(crate) layout: Layout,
+    /// Names of the disks that an opening is given.
+    pub(crate) disks: Vec<String>,
     /// Settings of the ledger.
     pub(crate) ledger: Options,
     /// Settings of the content layer.
@@ -44,23 +46,31 @@ impl Rig {
             shard_payload_max: shard.next_multiple_of(4096).max(64 << 10),
             ..Options::default()
         };
-        Self { layout, ledger, content: super::step::fine(0), durability: Durability::Strict, salt: 0, index_dir: None }
+        Self {
+            layout,
+            disks: (0..usize::from(layout.0 + layout.1)).map(Self::disk_name).collect(),
+            ledger,
+            content: super::step::fine(0),
+            durability: Durability::Strict,
+            salt: 0,
+            index_dir: None,
+        }
     }
 
-    /// Number of disks.
+    /// Number of disks of the first set.
     pub(crate) fn disk_count(&self) -> usize {
         usize::from(self.layout.0) + usize::from(self.layout.1)
     }
 
-    /// The disk's name in the world.
+    /// The name in the world of a disk of the first set.
     pub(crate) fn disk_name(index: usize) -> String {
         format!("d{index:02}")
     }
 
     fn config(&self, world: &SimWorld) -> StoreConfig {
-        let disk = |index| -> Arc<dyn Disk> { world.disk(&Self::disk_name(index)) };
+        let disk = |name: &String| -> Arc<dyn Disk> { world.disk(name) };
         StoreConfig {
-            disks: (0..self.disk_count()).map(disk).collect(),
+            disks: self.disks.iter().map(disk).collect(),
             create: Some(Geometry { data_shards: self.layout.0, parity_shards: self.layout.1 }),
             index_dir: self.index_dir.clone(),
             index_cache_bytes: 1 << 20,
@@ -121,16 +131,19 @@ pub(crate) fn leftovers(ns: &Namespace) -> Vec<String> {
     found.map(|(_, what)| format!("{what} outlived the process that had it")).collect()
 }
 
-/// Segment files that the checkpoint says were given back, on any disk: an opening removes them.
-pub(crate) fn given_back_and_there(ns: &Namespace, world: &SimWorld, disks: usize) -> Option<String> {
+/// The segments that a disk has files of.
+pub(crate) fn segments_of(world: &SimWorld, disk: &str) -> Vec<SegmentId> {
+    let files = world.files(disk).into_iter();
+    files.filter_map(|file| u32::from_str_radix(file.name.strip_prefix("seg-")?, 16).ok()).map(SegmentId).collect()
+}
+
+/// Segment files that the checkpoint says were given back, on any of the disks: an opening removes them.
+pub(crate) fn given_back_and_there(ns: &Namespace, world: &SimWorld, disks: &[String]) -> Option<String> {
     let checkpoint = ns.store().checkpoint()?;
-    (0..disks).map(Rig::disk_name).find_map(|disk| {
-        let files = world.files(&disk).into_iter();
-        let mut segments = files.filter_map(|file| u32::from_str_radix(file.name.strip_prefix("seg-")?, 16).ok());
-        let stale = segments.find(|segment| {
-            let segment = SegmentId(*segment);
-            segment < checkpoint.position().segment && !checkpoint.kept().contains(&segment)
-        })?;
+    disks.iter().find_map(|disk| {
+        let stale = segments_of(world, disk)
+            .into_iter()
+            .find(|segment| *segment < checkpoint.position().segment && !checkpoint.kept().contains(segment))?;
         Some(format!("{disk} still has segment {stale}, which was given back"))
     })
 }

@@ -1,21 +1,24 @@
 //! Row `swarm`: whole stores, each with its own layout, settings, mix of calls and mix of troubles, run for simulated months.
 //!
 //! One thread, one seed, one store: steps of every door, disks that rot, lie, vanish, return with old content, fill up or
-//! fail, power cuts, killed processes, a clock that jumps, heals and scrubs. At most `parity` disks are in trouble until a
-//! heal has made the set whole; that is the promise's border and is kept by the generator, not by the checks. The tree
-//! is compared with a model after every start and every heal, and every invariant is checked at the end.
+//! fail, power cuts, killed processes, a clock that jumps, heals and scrubs. One store in three has several sets in its
+//! life: they join, are emptied and leave, and are made equally full in between. At most `parity` disks of each set are in
+//! trouble until a heal has made the store whole; that is the promise's border and is kept by the generator, not by the
+//! checks. The tree is compared with a model after every start and every heal, and every invariant is checked at the end.
+
+mod deeds;
+mod mend;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 
 use anyhow::Result;
-use strata_ledger::{DiskState, Ledger, PassOptions, Progress, Report};
 use strata_namespace::{Durability, Namespace, Op, OpenStore};
-use strata_seam::sim::{DiskImage, SimRng, SimWorld, Snapshot};
-use strata_seam::{DiskIndex, Timestamp};
+use strata_seam::Timestamp;
+use strata_seam::sim::{SimRng, SimWorld, Snapshot};
 
 use super::model::{Model, Possible, listed_alike, seen};
 use super::rig::{Layout, Rig, given_back_and_there, leftovers, root, violations};
+use super::sets::{Sets, View, misplaced};
 use super::step::{Step, fine};
 use super::trouble::Trouble;
 use crate::cases::{self, Tally};
@@ -34,8 +37,13 @@ pub(crate) const ROW: Row = Row {
 const LAYOUTS: [Layout; 9] = [(1, 1), (2, 1), (3, 1), (2, 2), (3, 2), (4, 2), (1, 2), (6, 3), (8, 4)];
 /// One seed in so many runs twice and must end alike.
 const TWICE: u64 = 100;
+/// One step in so many is done to the sets, where there may be several.
+const DEED_ONE_IN: u64 = 6;
+/// A bucket beside the tree that is compared, where there may be several sets: what is put there is only written, so that
+/// the log goes from set to set with something to be synced.
+const RELAXED: &str = "relaxed";
 /// What is counted besides.
-const FIGURES: [&str; 10] = [
+const FIGURES: [&str; 15] = [
     "steps",
     "power cuts",
     "killed processes",
@@ -46,6 +54,11 @@ const FIGURES: [&str; 10] = [
     "reclaims",
     "clock steps",
     "checks",
+    "stores of several sets",
+    "sets added",
+    "sets released",
+    "drains cut off",
+    "rebalances",
 ];
 /// Nanoseconds of a year.
 const YEAR: f64 = 365.25 * 86_400.0 * 1e9;
@@ -92,28 +105,11 @@ fn one(seed: u64, told: bool, tally: &mut Tally) -> Option<u64> {
     }
 }
 
-/// Places and labels of the disks that are not written.
-fn aside(ledger: &Ledger) -> Vec<(usize, String)> {
-    let disks = ledger.status().disks.into_iter().enumerate();
-    disks.filter(|(_, disk)| !disk.state.is_written()).map(|(place, disk)| (place, disk.label)).collect()
-}
-
-fn heal(store: &OpenStore) -> Result<Report, String> {
-    let healed = store.namespace().store().ledger().heal(&PassOptions::default(), &mut |_| true);
-    healed.map_err(|error| format!("it cannot be healed: {error:?}"))
-}
-
-/// What ails the disks, in words.
-fn states(ledger: &Ledger) -> String {
-    let disks = ledger.status().disks.into_iter();
-    let said = disks.map(|disk| format!("{} is {} {}", disk.label, disk.state.word(), disk.why.unwrap_or_default()));
-    said.collect::<Vec<_>>().join(", ")
-}
-
 struct Swarm {
     rng: SimRng,
     rig: Rig,
     world: SimWorld,
+    sets: Sets,
     blank: Snapshot,
     possible: Possible,
     /// The store was opened with too few disks to decide what is there: nothing it says makes that durable.
@@ -138,8 +134,14 @@ impl Swarm {
         rig.content = fine(if rng.one_in(2) { 1 << 20 } else { 0 });
         rig.durability = Durability::Strict;
         let world = SimWorld::new(seed);
+        let sets = Sets::new(seed, layout);
+        if sets.are_several() {
+            // A block of content must fit into a stripe of a set of one data disk.
+            rig.ledger.shard_payload_max = 512 << 10;
+        }
         Self {
-            trouble: Trouble::new(layout, rng.next_u64()),
+            trouble: Trouble::new(sets.struck(), rng.next_u64()),
+            sets,
             settle_of_8: 2 + rng.below(7),
             rng,
             rig,
@@ -157,9 +159,18 @@ impl Swarm {
     fn live(&mut self, tally: &mut Tally) -> Result<(), String> {
         let mut store = Some(self.rig.make(&self.world).map_err(|error| format!("it cannot be made: {error:?}"))?);
         let op = root();
-        let made =
-            store.as_ref().map(|store| store.namespace().sync_all(&op).and(store.namespace().settle_blocking(&op)));
-        made.transpose().map_err(|error| format!("it cannot be synced: {error:?}"))?;
+        if let Some(store) = &store {
+            let ns = store.namespace();
+            let mut made = Ok(());
+            if self.sets.are_several() {
+                made = ns.create_bucket(&op, RELAXED, Some(Durability::Relaxed)).map(|_| ());
+            }
+            let made = made.and_then(|()| ns.sync_all(&op)).and_then(|()| ns.settle_blocking(&op));
+            made.and_then(|()| Ok(ns.store().ledger().sync().map_err(strata_content::ContentError::from)?))
+                .map_err(|error| format!("it cannot be synced: {error:?}"))?;
+            self.sets.settle(&ns.store().ledger().status(), View::Opened)?;
+        }
+        tally.count("stores of several sets", u64::from(self.sets.are_several()));
         for _ in 0..2 + self.rng.below(4) {
             self.pass_time(tally);
             for _ in 0..6 + self.rng.below(20) {
@@ -174,6 +185,9 @@ impl Swarm {
                             store = Some(self.restart(store.take(), tally)?);
                         }
                     }
+                    _ if self.sets.are_several() && self.sets.rng.one_in(DEED_ONE_IN) => {
+                        store = self.deed_between(store.take(), tally)?;
+                    }
                     _ => {
                         if let Some(store) = &store {
                             self.step(store, tally)?;
@@ -183,7 +197,10 @@ impl Swarm {
             }
             store = Some(self.heal(store.take(), tally)?);
         }
-        let store = store.ok_or("the store is gone")?;
+        let mut store = store.ok_or("the store is gone")?;
+        if self.sets.is_draining() {
+            store = self.end_drain(store, tally)?;
+        }
         self.check(&store, tally)
     }
 
@@ -199,7 +216,7 @@ impl Swarm {
     /// Failures are rare: months lie between two episodes. The clock may also be set.
     fn pass_time(&mut self, tally: &mut Tally) {
         let uniform = (self.rng.below(1 << 30) + 1) as f64 / f64::from(1 << 30);
-        let mean = YEAR / (FAILURES_A_YEAR * self.rig.disk_count() as f64);
+        let mean = YEAR / (FAILURES_A_YEAR * self.sets.disks().len() as f64);
         let nanos = -uniform.ln() * mean;
         self.nanos += nanos;
         self.world.clock().advance(nanos as u64);
@@ -271,10 +288,11 @@ impl Swarm {
 
     /// Opens what is there; the promise is that it opens.
     fn open(&mut self, crashed: bool, tally: &mut Tally) -> Result<OpenStore, String> {
+        self.rig.disks = self.sets.offered();
         let store = self.rig.open(&self.world).map_err(|error| format!("it does not open: {error:?}"))?;
         let found = seen(store.namespace()).map_err(|error| format!("it cannot be read: {error:?}"))?;
-        let (read_only, troubled) =
-            (store.namespace().store().ledger().status().read_only.is_some(), self.trouble.is_on());
+        let status = store.namespace().store().ledger().status();
+        let (read_only, troubled) = (status.read_only.is_some(), self.trouble.is_on());
         if read_only {
             // Too few disks to decide anything: what a crash left of changes that nobody was promised may be on others.
             self.possible.check_undecided(&found)?;
@@ -286,14 +304,22 @@ impl Swarm {
             return Err("it opens read-only although every disk is well".to_owned());
         }
         if !read_only && !troubled {
-            let (ns, disks) = (store.namespace(), self.rig.disk_count());
+            let (ns, disks) = (store.namespace(), &self.rig.disks);
             let left = leftovers(ns).into_iter().next().or_else(|| given_back_and_there(ns, &self.world, disks));
+            let left = left.or_else(|| misplaced(ns.store().ledger(), &status, &self.world));
             if let Some(first) = left {
                 return Err(first);
             }
         }
         (crashed, read_only).hash(&mut self.events);
+        let left = self.settle_sets(&status, if read_only { View::Undecided } else { View::Opened }, tally)?;
         self.check(&store, tally)?;
+        if left {
+            // It left before a crash: without its disks the store is what it was.
+            drop(store);
+            self.world.kill_process();
+            return self.open(false, tally);
+        }
         Ok(store)
     }
 
@@ -303,9 +329,23 @@ impl Swarm {
         // A reclaim alone is hundreds of I/Os.
         let within = if self.rng.one_in(3) { 400 } else { 40 };
         let at = self.world.io_count() + 1 + self.rng.below(within);
-        self.world.crash_during(at, 1 + self.rng.below(self.rig.disk_count() as u64));
+        let width = 1 + self.rng.below(self.sets.narrowest());
+        let deeds = self.sets.are_several() && self.sets.rng.one_in(2);
+        if deeds {
+            // What is done to the sets is done one disk after the other, and is more.
+            self.world.crash_at(at + self.sets.rng.below(600));
+        } else {
+            self.world.crash_during(at, width);
+        }
         if let Some(store) = store {
             for _ in 0..8 {
+                if deeds && self.sets.rng.one_in(2) {
+                    self.deed(&store, true, tally)?;
+                    if self.world.is_crashed() {
+                        break;
+                    }
+                    continue;
+                }
                 let step = Step::any(&mut self.rng);
                 let op = root();
                 let applied = step.apply(store.namespace(), &op);
@@ -321,6 +361,8 @@ impl Swarm {
                 }
             }
         }
+        tally.count("drains cut off", u64::from(self.sets.is_draining()));
+        self.rig.disks = self.sets.offered();
         self.world.restart(self.rng.next_u64());
         if self.rng.one_in(3) {
             // Recovery meets a cut of its own.
@@ -334,6 +376,7 @@ impl Swarm {
     /// The process ends, in good order or not, and starts again.
     fn restart(&mut self, store: Option<OpenStore>, tally: &mut Tally) -> Result<OpenStore, String> {
         tally.count("killed processes", 1);
+        tally.count("drains cut off", u64::from(self.sets.is_draining()));
         self.now(format!("a restart after {}", self.last()));
         match store {
             Some(store) if self.rng.one_in(2) => {
@@ -347,111 +390,5 @@ impl Swarm {
         self.world.kill_process();
         self.trouble.reopened(&self.world);
         self.open(false, tally)
-    }
-
-    /// The disks that the store has no use for: the place of a disk in the set is not always that in the list.
-    fn missing(&self, store: &OpenStore) -> Vec<String> {
-        let disks = store.namespace().store().ledger().status().disks;
-        let used = |name: &String| disks.iter().any(|disk| disk.label == *name && disk.state != DiskState::Missing);
-        (0..self.rig.disk_count()).map(Rig::disk_name).filter(|name| !used(name)).collect()
-    }
-
-    /// The troubled disks are mended or replaced, and the set is healed: from here on any others may fail.
-    fn heal(&mut self, store: Option<OpenStore>, tally: &mut Tally) -> Result<OpenStore, String> {
-        self.now(format!("healing after {}", self.last()));
-        let running = match store {
-            Some(store) if self.rng.one_in(2) => self.mend_running(store, tally),
-            other => {
-                drop(other);
-                None
-            }
-        };
-        let mut store = match running {
-            Some(store) => store,
-            None => self.mend_stopped(tally)?,
-        };
-        tally.count("heals", 1);
-        let mut report = heal(&store)?;
-        if !aside(store.namespace().store().ledger()).is_empty() {
-            // That an open file is from before its disk was pulled shows when it is used.
-            if !self.take_back(store.namespace().store().ledger(), &[], tally) {
-                drop(store);
-                store = self.mend_stopped(tally)?;
-            }
-            report = heal(&store)?;
-        }
-        let ledger = store.namespace().store().ledger();
-        let pass = |repair: bool| {
-            let (options, on) = (PassOptions::default(), &mut |_: &Progress<'_>| true);
-            let report = if repair { ledger.scrub(&options, on) } else { ledger.verify(&options, on) };
-            report.map_err(|error| format!("it cannot be scrubbed: {error:?}"))
-        };
-        if !report.is_whole() {
-            return Err(format!("a heal with every disk in place leaves {report:?}; {}", states(ledger)));
-        }
-        if self.trouble.was_silent() {
-            // A heal does what is known to be lacking; what nobody could know of is a scrub's.
-            let report = pass(true)?;
-            if !report.is_whole() {
-                return Err(format!("a scrub with every disk in place leaves {report:?}; {}", states(ledger)));
-            }
-        }
-        let scrub = pass(false)?;
-        let bad: u64 = scrub.disks.iter().map(|disk| disk.damaged + disk.missing).sum();
-        if bad + scrub.unreadable_count > 0 {
-            return Err(format!("a scrub after the heal finds {scrub:?}; {}", states(ledger)));
-        }
-        if let Some(disk) = ledger.status().disks.iter().find(|disk| disk.state != DiskState::Active) {
-            return Err(format!("after the heal {} is {}", disk.label, disk.state.word()));
-        }
-        self.trouble.healed();
-        self.check(&store, tally)?;
-        Ok(store)
-    }
-
-    /// Mends the disks under the running store, which takes each of them back; `None` where it has to be stopped for that.
-    fn mend_running(&mut self, store: OpenStore, tally: &mut Tally) -> Option<OpenStore> {
-        let ledger = Arc::clone(store.namespace().store().ledger());
-        let out: Vec<String> = aside(&ledger).into_iter().map(|(_, label)| label).collect();
-        let blank = self.trouble.mend(&self.world, &mut self.rng, Some(&out));
-        (self.take_back(&ledger, &blank, tally) && ledger.status().read_only.is_none()).then_some(store)
-    }
-
-    /// Hands every disk that was set aside in again; whether all of them take part now.
-    fn take_back(&self, ledger: &Ledger, blank: &[String], tally: &mut Tally) -> bool {
-        let known = |label: &String| (0..self.rig.disk_count()).any(|disk| Rig::disk_name(disk) == *label);
-        aside(ledger).into_iter().all(|(place, label)| {
-            let joined = if blank.contains(&label) {
-                ledger.replace_disk(DiskIndex(place as u8), self.world.disk(&label))
-            } else if known(&label) {
-                ledger.rejoin(self.world.disk(&label))
-            } else {
-                // Never seen by this process: a start finds which disk is the one.
-                return false;
-            };
-            tally.count("disks taken back", u64::from(joined.is_ok()));
-            // Else nothing on it says which it is, or the set takes no changes any more.
-            joined.is_ok_and(|joined| joined.written)
-        })
-    }
-
-    /// Mends them while nothing runs, and starts again.
-    fn mend_stopped(&mut self, tally: &mut Tally) -> Result<OpenStore, String> {
-        self.world.kill_process();
-        self.rig.ledger.adopt_blank = !self.trouble.mend(&self.world, &mut self.rng, None).is_empty();
-        let mut store = self.open(false, tally)?;
-        let missing = self.missing(&store);
-        if !missing.is_empty() {
-            // Nothing on such a disk says any more which it is: the operator puts an empty one in its place.
-            tally.count("disks replaced", missing.len() as u64);
-            drop(store);
-            self.world.kill_process();
-            let blank = DiskImage::default();
-            missing.iter().for_each(|disk| self.world.bring_back_with(disk, &blank));
-            self.rig.ledger.adopt_blank = true;
-            store = self.open(false, tally)?;
-        }
-        self.rig.ledger.adopt_blank = false;
-        Ok(store)
     }
 }

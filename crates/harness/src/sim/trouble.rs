@@ -1,16 +1,20 @@
-//! What befalls the disks of a simulated set: every fault of the catalogue, on at most `parity` disks at a time.
+//! What befalls the disks of a simulated store: every fault of the catalogue, on at most `parity` disks of each set at a time.
 
 use strata_seam::DiskErrorKind;
 use strata_seam::sim::{DiskImage, Fault, FaultKind, IoOp, SimRng, SimWorld, When};
 
-use super::rig::{Layout, Rig};
+/// Bytes of a disk that is not full.
+pub(crate) const CAPACITY: u64 = 1 << 40;
+
+/// A set whose disks may be struck: how many of them until the next heal, and all of them.
+pub(crate) type Struck = (u8, Vec<String>);
 
 /// The disks in trouble, and what has to be undone before a heal.
 #[derive(Debug)]
 pub(crate) struct Trouble {
-    layout: Layout,
+    sets: Vec<Struck>,
     rng: SimRng,
-    /// Disks that may be struck until the next heal, at most parity.
+    /// Disks that may be struck until the next heal, at most parity of each set.
     bad: Vec<String>,
     struck: bool,
     /// Whether something was lost or changed without anybody being told.
@@ -25,9 +29,9 @@ pub(crate) struct Trouble {
 
 impl Trouble {
     /// No trouble yet.
-    pub(crate) fn new(layout: Layout, seed: u64) -> Self {
+    pub(crate) fn new(sets: Vec<Struck>, seed: u64) -> Self {
         let mut trouble = Self {
-            layout,
+            sets,
             rng: SimRng::new(seed),
             bad: Vec::new(),
             struck: false,
@@ -43,15 +47,42 @@ impl Trouble {
 
     /// Draws the disks of the next episode.
     fn draw(&mut self) {
-        let (data, parity) = self.layout;
-        let count = 1 + self.rng.below(u64::from(parity)) as usize;
         self.bad.clear();
+        for nth in 0..self.sets.len() {
+            self.draw_of(nth);
+        }
+    }
+
+    fn draw_of(&mut self, nth: usize) {
+        let (parity, disks) = &self.sets[nth];
+        let count = self.bad.len() + 1 + self.rng.below(u64::from(*parity)) as usize;
         while self.bad.len() < count {
-            let name = Rig::disk_name(self.rng.below(u64::from(data + parity)) as usize);
-            if !self.bad.contains(&name) {
-                self.bad.push(name);
+            let name = &disks[self.rng.below(disks.len() as u64) as usize];
+            if !self.bad.contains(name) {
+                self.bad.push(name.clone());
             }
         }
+    }
+
+    /// A set is to join the store: its disks fail like the others.
+    pub(crate) fn joins(&mut self, set: Struck) {
+        if !self.sets.contains(&set) {
+            self.sets.push(set);
+            self.draw_of(self.sets.len() - 1);
+        }
+    }
+
+    /// These disks are none of the store any more.
+    pub(crate) fn leave(&mut self, disks: &[String]) {
+        self.sets.retain(|(_, own)| !own.iter().any(|disk| disks.contains(disk)));
+        for names in [&mut self.bad, &mut self.gone, &mut self.lied] {
+            names.retain(|disk| !disks.contains(disk));
+        }
+    }
+
+    /// Whether the disk may be struck.
+    pub(crate) fn may_strike(&self, disk: &str) -> bool {
+        self.bad.iter().any(|bad| bad == disk)
     }
 
     /// Whether anything has happened since the last heal.
@@ -146,14 +177,15 @@ impl Trouble {
     /// disks it has set aside) only in the place of one that it has no use for.
     pub(crate) fn mend(&mut self, world: &SimWorld, rng: &mut SimRng, out: Option<&[String]>) -> Vec<String> {
         world.clear_faults();
+        // Files that a running store has open on a disk that was away are dead, and it notices when it uses them.
+        self.silent |= out.is_some_and(|out| self.gone.iter().any(|disk| !out.contains(disk)));
         // What such a disk lacks can be read until it loses its memory: later than this it would be a fault of the next
         // episode, on top of others.
         self.lied.drain(..).for_each(|disk| world.vanish(&disk));
-        let (data, parity) = self.layout;
-        for disk in (0..usize::from(data + parity)).map(Rig::disk_name) {
-            world.set_read_only(&disk, false);
-            world.set_capacity(&disk, 1 << 40);
-            world.bring_back(&disk);
+        for disk in self.sets.iter().flat_map(|(_, disks)| disks) {
+            world.set_read_only(disk, false);
+            world.set_capacity(disk, CAPACITY);
+            world.bring_back(disk);
         }
         self.gone.clear();
         let mut blank = Vec::new();
@@ -166,10 +198,11 @@ impl Trouble {
         blank
     }
 
-    /// The set is whole: the next episode strikes others.
-    pub(crate) fn healed(&mut self) {
+    /// These sets are whole: the next episode strikes others of their disks.
+    pub(crate) fn healed(&mut self, sets: Vec<Struck>) {
         (self.struck, self.silent) = (false, false);
         self.image = None;
+        self.sets = sets;
         self.draw();
     }
 }
