@@ -297,7 +297,10 @@ impl Filesystem for MemoryFs {
         let mut nodes = self.0.lock();
         let linked = nodes.folder(parent).and_then(|entries| match entries.get(name).is_some() {
             true => Err(Errno::EEXIST),
-            false => Ok(entries.insert(name, ino.0)),
+            false => {
+                entries.insert(name, ino.0);
+                Ok(())
+            }
         });
         if let (Ok(_), Some(node)) = (&linked, nodes.all.get_mut(&ino.0)) {
             node.links += 1;
