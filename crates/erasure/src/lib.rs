@@ -7,5 +7,6 @@
 //! The number of a codec is part of the on-disk format ([`CodecId`]): its bytes are pinned by golden vectors.
 
 mod codec;
+mod combine;
 
 pub use codec::{Codec, CodecId, DATA_SHARDS_MAX, ErasureError, PARITY_SHARDS_MAX, SHARD_UNIT};

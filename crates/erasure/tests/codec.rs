@@ -129,7 +129,7 @@ fn parity_bytes_are_pinned() {
 
 proptest! {
     #[test]
-    fn any_loss_within_parity_comes_back(layout in 0..LAYOUTS.len(), units in 1_usize..40, seed: u64, mask: u32) {
+    fn any_loss_within_parity_comes_back(layout in 0..LAYOUTS.len(), units in 1_usize..140, seed: u64, mask: u32) {
         let (data, parity) = LAYOUTS[layout];
         let (mut codec, shards) = stripe(data, parity, units * 64, seed);
         check(&mut codec, &shards, mask & ((1 << (data + parity)) - 1));
