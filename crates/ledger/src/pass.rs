@@ -242,14 +242,16 @@ impl<'a> Pass<'a> {
             following = SegmentId(segment.0.saturating_add(1));
             let limit = self.limit(segment);
             let home = self.home(segment);
+            let next_on = self.shared.sets.of(following);
             let walker = &mut walkers[home];
+            walker.enter(segment, next_on.as_deref());
             while sector < limit {
                 let found = walker.stripe_at(segment, sector, expected);
                 let next = match found {
                     Some((stripe, _)) => Some(stripe),
                     None => walker
                         .scan(segment, sector, limit, |head| {
-                            history.admits(head.epoch, head.opening, head.first_lsn)
+                            walker.admits(head)
                                 && expected.is_none_or(|lsn| head.first_lsn >= lsn)
                                 && head.last_lsn < self.end.2
                         })

@@ -122,6 +122,14 @@ impl Recovery<'_> {
         self.walkers[home].stripe_at(segment, sector, expected)
     }
 
+    /// Tells the walkers where the log goes on behind the segment that is walked.
+    fn enter(&mut self, segment: SegmentId) {
+        let next = SegmentId(segment.0.wrapping_add(1));
+        let next_on = self.homes.get(&next).map(|set| &**set);
+        let home = self.home(segment);
+        self.walkers[home].enter(segment, next_on);
+    }
+
     fn forget_silence(&mut self) {
         self.walkers.iter_mut().for_each(|walker| walker.silent = 0);
     }
@@ -136,6 +144,7 @@ impl Recovery<'_> {
         loop {
             self.check_reached();
             self.forget_silence();
+            self.enter(self.cursor.segment);
             if let Some((stripe, true)) = self.stripe_at(self.cursor.segment, self.cursor.sector, self.cursor.expected)
             {
                 self.take(&stripe)?;

@@ -204,8 +204,9 @@ impl Shared {
             member.admit();
             let mut supers = set.supers.lock();
             supers.put_in(place, slot);
-            if !planted(Bug::ReturnedDiskTrusted) {
-                supers.newest.whole &= !(1 << place);
+            supers.newest.whole &= !(1 << place);
+            if planted(Bug::ReturnedDiskTrusted) {
+                supers.newest.whole |= 1 << place;
             }
             supers.newest.sound[place] = if planted(Bug::ReturnedDiskSoundTooFar) { durable } else { sound };
             if planted(Bug::ReturnNotTold) {

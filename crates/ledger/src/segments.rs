@@ -123,14 +123,14 @@ impl Ledger {
         let Some(set) = self.shared.sets.of(segment) else { return (0, 0) };
         let history = self.shared.history.lock().clone();
         let mut walker = Walker::new(&set, &history);
+        walker.enter(segment, self.shared.sets.of(SegmentId(segment.0.saturating_add(1))).as_deref());
         let (mut sector, mut expected, mut used, mut unreadable) = (0, None, 0, 0);
         loop {
             let stripe = match walker.stripe_at(segment, sector, expected) {
                 Some((stripe, _)) => stripe,
                 None => {
                     let head = walker.scan(segment, sector, set.segment_sectors(), |head| {
-                        history.admits(head.epoch, head.opening, head.first_lsn)
-                            && expected.is_none_or(|lsn: Lsn| head.first_lsn >= lsn)
+                        walker.admits(head) && expected.is_none_or(|lsn: Lsn| head.first_lsn >= lsn)
                     });
                     let found = head.and_then(|head| walker.stripe_at(segment, head.sector, Some(head.first_lsn)));
                     let Some((stripe, _)) = found else { break };

@@ -4,7 +4,6 @@
 //! hold; so a misdirected write or a frame of another set is as good as nothing. Headers are read from all disks, since
 //! a single one may be left over from a truncated end of the log.
 
-use strata_seam::planted::{Bug, planted};
 use strata_seam::{DiskError, DiskErrorKind, DiskFile, Epoch, Lsn, SECTOR_LEN, SegmentId};
 
 use crate::frame::{self, FrameHead, MAGIC, StripeHead};
@@ -38,7 +37,8 @@ impl Set {
     fn belongs(&self, head: &FrameHead, disk: usize, segment: SegmentId, sector: u32) -> bool {
         let stripe = &head.stripe;
         stripe.set == self.id
-            && ((stripe.segment == segment && stripe.sector == sector) || planted(Bug::MisplacedFrameTaken))
+            && stripe.segment == segment
+            && stripe.sector == sector
             && stripe.geometry == self.geometry
             && stripe.codec == self.codec_id.stored()
             && usize::from(head.shard) == layout::shard_on(disk, segment, sector, self.disks())
@@ -112,13 +112,42 @@ pub(crate) struct Walker<'a> {
     set: &'a Set,
     history: &'a History,
     windows: Vec<Window>,
+    /// A segment, and the epoch and first number of the log that its successor begins with.
+    goes_on: Option<(SegmentId, Epoch, Lsn)>,
     /// A bit per disk that could not be read at some place asked for since this was last cleared.
     pub(crate) silent: u32,
 }
 
 impl<'a> Walker<'a> {
     pub(crate) fn new(set: &'a Set, history: &'a History) -> Self {
-        Self { set, history, windows: (0..set.disks()).map(|_| Window::default()).collect(), silent: 0 }
+        let windows = (0..set.disks()).map(|_| Window::default()).collect();
+        Self { set, history, windows, goes_on: None, silent: 0 }
+    }
+
+    /// Says, before `segment` is walked, what the one behind it begins with, on the set that it lies on. An opening that
+    /// ended the segment without writing to it may have left frames of one before it there, which it disowned; the history
+    /// says so only as long as it remembers that opening, the place where that one went on says so for ever.
+    pub(crate) fn enter(&mut self, segment: SegmentId, next_on: Option<&Set>) {
+        if self.goes_on.is_some_and(|(known, ..)| known == segment) {
+            return;
+        }
+        let next = SegmentId(segment.0.wrapping_add(1));
+        let begins = next_on.and_then(|set| Walker::new(set, self.history).stripe_at(next, 0, None));
+        // Where nothing is known, nothing is disowned: no number is above this one.
+        let (epoch, lsn) =
+            begins.map_or((Epoch(0), Lsn(u64::MAX)), |(stripe, _)| (stripe.head.epoch, stripe.head.first_lsn));
+        self.goes_on = Some((segment, epoch, lsn));
+    }
+
+    /// Whether a later opening took this number over in the segment behind.
+    fn is_disowned(&self, head: &StripeHead) -> bool {
+        self.goes_on
+            .is_some_and(|(segment, epoch, lsn)| head.segment == segment && head.epoch < epoch && head.first_lsn >= lsn)
+    }
+
+    /// Whether a stripe is one of the log.
+    pub(crate) fn admits(&self, head: &StripeHead) -> bool {
+        self.history.admits(head.epoch, head.opening, head.first_lsn) && !self.is_disowned(head)
     }
 
     /// The stripe of the log at this place: admitted by the history, with the expected first number if there is one,
@@ -132,7 +161,7 @@ impl<'a> Walker<'a> {
         if sector >= self.set.segment_sectors() {
             return None;
         }
-        let (set, history, windows) = (self.set, self.history, &mut self.windows);
+        let (set, windows) = (self.set, &mut self.windows);
         let mut silent = 0;
         let mut stripes = set.gather(segment, sector, |disk| {
             set.head_at(disk, segment, sector, Some(&mut windows[disk])).unwrap_or_else(|_| {
@@ -144,13 +173,13 @@ impl<'a> Walker<'a> {
         self.silent |= silent;
         stripes.retain(|stripe| {
             let head = &stripe.head;
-            expected.is_none_or(|lsn| lsn == head.first_lsn) && history.admits(head.epoch, head.opening, head.first_lsn)
+            expected.is_none_or(|lsn| lsn == head.first_lsn) && self.admits(head)
         });
         let enough = stripes.iter().position(|stripe| stripe.present() >= set.data_shards());
         let found = enough.or((!stripes.is_empty()).then_some(0))?;
         let stripe = stripes.swap_remove(found);
         let small = stripe.head.end_sector() - sector <= SMALL_SECTORS;
-        windows.iter_mut().for_each(|window| window.len = if small { WINDOW_LEN } else { SECTOR_LEN });
+        self.windows.iter_mut().for_each(|window| window.len = if small { WINDOW_LEN } else { SECTOR_LEN });
         Some((stripe, enough.is_some()))
     }
 

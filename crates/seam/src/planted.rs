@@ -92,8 +92,6 @@ bugs! {
     HealMissesDamage,
     /// A frame header's checksum is not checked
     HeaderUnchecked,
-    /// A frame is taken wherever it lies
-    MisplacedFrameTaken,
     /// A heal says that a disk lacks nothing although it found gaps
     HealClaimsTooMuch,
     /// Frames that a disk failed to sync are trusted because they can be read
