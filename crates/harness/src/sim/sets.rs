@@ -8,7 +8,7 @@ use strata_seam::SetId;
 use strata_seam::sim::{SimRng, SimWorld};
 
 use super::layout::frames;
-use super::rig::{Layout, segments_of};
+use super::rig::{Layout, Rig, segments_of};
 use super::trouble::Struck;
 
 /// One store in so many has several sets in its life.
@@ -38,9 +38,12 @@ struct Group {
 
 impl Group {
     fn new(nth: u8, layout: Layout) -> Self {
-        // Those of the first set are named as in a store that has only one.
-        let prefix = char::from(b'd' + nth % 20);
-        let disks = (0..layout.0 + layout.1).map(|index| format!("{prefix}{index:02}")).collect();
+        let disks = (0..layout.0 + layout.1).map(|index| match nth {
+            // As in a store that only ever has one.
+            0 => Rig::disk_name(usize::from(index)),
+            _ => format!("s{nth}d{index:02}"),
+        });
+        let disks = disks.collect();
         Self { layout, disks, standing: Standing::Outside }
     }
 
@@ -272,7 +275,6 @@ fn newest_epoch(world: &SimWorld, disk: &str, file: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::rig::Rig;
 
     #[test]
     fn a_third_of_the_stores_has_several_sets_and_the_names_of_their_disks_differ() {
