@@ -185,9 +185,7 @@ impl Shared {
         let halted = set.is_halted() || self.queue.lock().halt.is_some();
         if !halted {
             // Nothing that waits for a sync may be missing on a disk that is said to take part.
-            if !planted(Bug::ReturnWithoutSync) {
-                self.sync(writer)?;
-            }
+            self.sync(writer)?;
         }
         member.put_in(disk);
         self.strangers.lock().retain(|stranger: &Stranger| stranger.label != label);
@@ -209,9 +207,6 @@ impl Shared {
                 supers.newest.whole |= 1 << place;
             }
             supers.newest.sound[place] = if planted(Bug::ReturnedDiskSoundTooFar) { durable } else { sound };
-            if planted(Bug::ReturnNotTold) {
-                return Ok(());
-            }
             supers.store(set, durable, |superblock: &mut Superblock| superblock.durable_lsn = durable)
         });
         match stored {

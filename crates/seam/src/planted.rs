@@ -101,10 +101,6 @@ bugs! {
     ReturnedDiskTrusted,
     /// A disk taken back counts as sound up to now
     ReturnedDiskSoundTooFar,
-    /// The disks are not told that one takes part again
-    ReturnNotTold,
-    /// What waits for a sync is not synced before a disk is taken back
-    ReturnWithoutSync,
     /// Files of segments that were given back stay
     FreedFilesKept,
     // The ledger: several sets
