@@ -27,7 +27,9 @@ use on::run;
 
 #[cfg(feature = "planted-bugs")]
 mod on {
+    use std::io::Read;
     use std::process::{Command, Stdio};
+    use std::time::Duration;
 
     use anyhow::{Context, Result};
     use strata_seam::planted::Bug;
@@ -38,10 +40,11 @@ mod on {
 
     /// What looks for a bug: a row, which of its cases, and the seconds it may take. What is quick to find most comes
     /// first; each then goes deeper into what only it can see.
-    const HUNTS: [(&str, Option<&str>, u64); 10] = [
+    const HUNTS: [(&str, Option<&str>, u64); 11] = [
         ("swarm", None, 8),
         ("crash", Some("log-*"), 30),
         ("iofail", Some("log-*"), 20),
+        ("iofail", Some("full-*"), 5),
         ("sled", None, 8),
         ("replace", None, 10),
         ("corrupt", None, 20),
@@ -50,6 +53,9 @@ mod on {
         ("iofail", None, 20),
         ("swarm", None, 60),
     ];
+
+    /// Seconds that a process gets to end by itself, beside four times its own.
+    const PATIENCE_SECONDS: u64 = 30;
 
     pub(crate) fn plant(name: &str) -> Result<()> {
         let bug = Bug::ALL.iter().find(|bug| bug.name() == name);
@@ -101,19 +107,42 @@ mod on {
             child.args([row, "--full", "--plant", bug.name(), "--seconds", &seconds.to_string()]);
             child.args(case.iter().flat_map(|case| ["--case", *case]));
             child.args(["--seed", &options.seed.to_string(), "--threads", &options.threads().to_string()]);
-            let ended = child.stdin(Stdio::null()).output().context("a process for the planted bug")?;
-            let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+            child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            let (success, said) = ended(child, seconds).context("a process for the planted bug")?;
             let noticed = said.lines().find_map(|line| line.split_once("VIOLATION in "));
             match noticed {
                 Some((_, text)) => return Ok(Some((row, text.to_owned()))),
                 // A process that does not even come to its end has noticed, too.
-                None if !ended.status.success() => {
-                    return Ok(Some((row, said.lines().next().unwrap_or("it ended without a word").to_owned())));
+                None if !success => {
+                    return Ok(Some((row, said.lines().next().unwrap_or("it came to no end").to_owned())));
                 }
                 None => {}
             }
         }
         Ok(None)
+    }
+
+    /// Runs a process to its end, or ends it where it hangs: whether it came to a good end, and what it said.
+    fn ended(mut command: Command, seconds: u64) -> std::io::Result<(bool, String)> {
+        let mut child = command.spawn()?;
+        let mut said = String::new();
+        let Some(mut stderr) = child.stderr.take() else { return Ok((false, said)) };
+        let clock = SystemClock::new();
+        let patience = (seconds * 4 + PATIENCE_SECONDS) * 1_000_000_000;
+        let mut child = std::thread::scope(|scope| {
+            let waiting = scope.spawn(move || {
+                while child.try_wait()?.is_none() {
+                    if clock.monotonic_nanos() > patience {
+                        child.kill()?;
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Ok::<_, std::io::Error>(child)
+            });
+            stderr.read_to_string(&mut said)?;
+            waiting.join().unwrap_or_else(|_| Err(std::io::Error::other("nobody waits for the process")))
+        })?;
+        Ok((child.wait()?.success(), said))
     }
 
     fn first_words(text: &str) -> String {

@@ -2,6 +2,7 @@
 
 mod corrupt;
 mod crash;
+mod full;
 mod iofail;
 mod layout;
 mod log;

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 
-use strata_seam::planted::{Bug, planted};
 use strata_seam::{Lsn, Position};
 
 use crate::mutation::{Cell, Mutation};
@@ -91,7 +90,7 @@ impl Change {
             Some((_, Some(value))) => Stored::Plain(value.to_vec()),
             Some((_, None)) => Stored::Absent,
             None => match below {
-                Stored::Cell { through, .. } if through >= self.lsn && !planted(Bug::CountsTwice) => return below,
+                Stored::Cell { through, .. } if through >= self.lsn => return below,
                 below => below,
             },
         };

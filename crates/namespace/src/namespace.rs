@@ -210,8 +210,12 @@ impl Namespace {
             }
             if number >= *reserved {
                 let mut mark = Encoder::new();
-                mark.uvarint(if planted(Bug::NumbersNotReserved) { number } else { number + NUMBERS_STEP });
-                tx.put(key::KEY_NUMBERS, mark.finish());
+                mark.uvarint(number + NUMBERS_STEP);
+                if planted(Bug::NumbersNotReserved) {
+                    *reserved = number + NUMBERS_STEP;
+                } else {
+                    tx.put(key::KEY_NUMBERS, mark.finish());
+                }
             }
         }
         number

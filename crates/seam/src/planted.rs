@@ -121,14 +121,10 @@ bugs! {
     /// The oldest list of sets counts, not the newest
     OldListOfSetsCounts,
     // The index
-    /// An engine's fingerprint is not compared when it is opened
-    FingerprintUnchecked,
     /// An engine of another store is taken
     ForeignIndexTaken,
     /// The engine claims to be one change further than it is
     IndexClaimsMore,
-    /// Counts of a drain that was cut off are added twice
-    CountsTwice,
     // Content
     /// A reference is counted only when it is the first
     SecondReferenceNotCounted,
@@ -153,16 +149,12 @@ bugs! {
     HoldersNotWaitedFor,
     /// Chunks about to be forgotten count as present
     CondemnedStillOffered,
-    /// The mover forgets a chunk that is being written anew
-    PendingForgotten,
     /// Segments are given back before the checkpoint that does without them
     FreedBeforeCheckpoint,
     /// The log behind a checkpoint is given back with what is before it
     LogFreedBehindCheckpoint,
     /// A checkpoint's root is stored before its pieces are durable
     CheckpointNotDurable,
-    /// A checkpoint shares a piece in a segment that is given back
-    PieceSharedInFreedSegment,
     /// A checkpoint does not say which segments before it are wanted
     KeptSegmentsForgotten,
     /// An index from before the log's start is taken

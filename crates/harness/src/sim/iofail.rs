@@ -7,6 +7,7 @@ use anyhow::Result;
 use strata_seam::DiskErrorKind;
 use strata_seam::sim::{Fault, FaultKind, IoOp, SimWorld, sweep_failures};
 
+use super::full;
 use super::log;
 use super::model::{Possible, seen};
 use super::rig::{Layout, Rig, root, violations};
@@ -23,6 +24,17 @@ pub(crate) const ROW: Row =
 
 const LAYOUTS: [Layout; 4] = [(2, 1), (2, 2), (1, 1), (4, 2)];
 
+/// What is run, each kind by its own numbers.
+#[derive(Clone, Copy, Debug)]
+enum Case {
+    /// Steps of a whole store.
+    Store(u64),
+    /// Appends to the ledger alone.
+    Log(u64),
+    /// A set without room.
+    Full(u64),
+}
+
 /// The ways in which an I/O fails.
 fn faults() -> [Fault; 6] {
     [
@@ -38,33 +50,43 @@ fn faults() -> [Fault; 6] {
 fn run(options: &Options, report: &mut Report) -> Result<()> {
     let all = sequences(options.seed, options.sized(0, 300), 0);
     let stores = all.len().min(options.sized(8, usize::MAX)) as u64;
-    let count = stores + options.sized(8, 400);
+    let logs = options.sized(8, 400);
+    let mut all_cases: Vec<Case> = (0..options.sized(8, 200)).map(Case::Full).collect();
     // One of each kind in turn, so that a run that is cut short has some of both.
-    let turn = |number: u64| {
-        if number < 2 * stores { (number / 2, number.is_multiple_of(2)) } else { (number - stores, false) }
+    for number in 0..stores.max(logs) {
+        all_cases.extend((number < stores).then_some(Case::Store(number)));
+        all_cases.extend((number < logs).then_some(Case::Log(number)));
+    }
+    let name = |number: u64| match all_cases[number as usize] {
+        Case::Store(number) => format!("sequence-{number}"),
+        Case::Log(number) => format!("log-{number}"),
+        Case::Full(number) => format!("full-{number}"),
     };
-    let name = |number: u64| match turn(number) {
-        (number, true) => format!("sequence-{number}"),
-        (number, false) => format!("log-{number}"),
-    };
-    let tally = cases::run(options, report, count, name, |number, tally| match turn(number) {
-        (number, true) => {
-            let number = number as usize;
-            sweep(LAYOUTS[number % LAYOUTS.len()], options, &all[number], number, tally);
-        }
-        (number, false) => {
-            tally.count("workloads", 1);
-            for one_disk in [true, false] {
-                let faults = faults();
-                let some = (number + u64::from(one_disk)) as usize % faults.len();
-                let faults = if options.full { &faults[..] } else { &faults[some..=some] };
-                log::fail(options.seed.wrapping_add(number), faults, one_disk, tally);
+    let tally =
+        cases::run(options, report, all_cases.len() as u64, name, |number, tally| match all_cases[number as usize] {
+            Case::Store(number) => {
+                let number = number as usize;
+                sweep(LAYOUTS[number % LAYOUTS.len()], options, &all[number], number, tally);
             }
-        }
-    });
+            Case::Log(number) => {
+                tally.count("workloads", 1);
+                for one_disk in [true, false] {
+                    let faults = faults();
+                    let some = (number + u64::from(one_disk)) as usize % faults.len();
+                    let faults = if options.full { &faults[..] } else { &faults[some..=some] };
+                    log::fail(options.seed.wrapping_add(number), faults, one_disk, tally);
+                }
+            }
+            Case::Full(number) => {
+                if let Err(wrong) = full::fill(options.seed.wrapping_add(number), tally) {
+                    tally.broken(wrong);
+                }
+            }
+        });
     report.goal("runs", tally.of("runs"), 200_000.0);
     report.goal("workloads", tally.of("workloads"), 30.0);
     report.figure("stores opened again", tally.of("opened"));
+    report.figure("puts refused by full sets, stored when they came again", tally.of("refused by a full set"));
     report.figure("disks taken back, healed and relied on", tally.of("disks taken back and relied on"));
     report.figure("refused by name, more disks failing than parity covers", tally.of("refused"));
     Ok(())
