@@ -82,6 +82,18 @@ pub(crate) fn look(disk: &dyn Disk) -> Result<Found> {
     }
 }
 
+/// The file on a disk that somebody took out of its set.
+pub(crate) const REMOVED_FILE: &str = "removed";
+
+/// Whether somebody took this disk out of its set.
+pub(crate) fn is_removed(disk: &dyn Disk) -> Result<bool> {
+    match disk.open(REMOVED_FILE) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind == DiskErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// A disk that was given and has no place in the set: it is neither read nor written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stranger {
@@ -102,6 +114,8 @@ pub enum StrangerKind {
     Unlisted(SetId),
     /// Another disk has its place and is newer, or looks just the same: then neither is used.
     Duplicate(DiskIndex),
+    /// It was taken out of its set ([`remove_disk`](crate::Ledger::remove_disk)).
+    Removed,
     /// It cannot be read, as the text says.
     Unreadable(String),
 }
@@ -116,6 +130,7 @@ impl fmt::Display for StrangerKind {
                 "belongs to set {set}, which is not one of the store: it was emptied and taken out, or its joining was cut off"
             ),
             Self::Duplicate(place) => write!(f, "is an older image or a copy of the disk in place {place}"),
+            Self::Removed => f.write_str("was taken out of its set; `strata disk add` takes it back"),
             Self::Unreadable(what) => write!(f, "cannot be read ({what})"),
         }
     }
@@ -134,7 +149,11 @@ impl Given {
         let mut given = Self::default();
         for disk in disks {
             match look(&*disk) {
-                Ok(Found::Formatted(superblock, slot)) => given.formatted.push((disk, superblock, slot)),
+                Ok(Found::Formatted(superblock, slot)) => match is_removed(&*disk) {
+                    Ok(false) => given.formatted.push((disk, superblock, slot)),
+                    Ok(true) => given.strange(&disk, StrangerKind::Removed),
+                    Err(error) => given.strange(&disk, StrangerKind::Unreadable(error.to_string())),
+                },
                 Ok(Found::Blank) => given.blank.push(disk),
                 Err(LedgerError::Disk(error)) => given.strange(&disk, StrangerKind::Unreadable(error.to_string())),
                 Err(other) => return Err(other),

@@ -192,7 +192,7 @@ impl Ledger {
     }
 
     /// The writer's lock, so that nothing is acknowledged while the list of sets changes.
-    fn lock_for_change(&self) -> Result<parking_lot::MutexGuard<'_, Writer>> {
+    pub(crate) fn lock_for_change(&self) -> Result<parking_lot::MutexGuard<'_, Writer>> {
         let writer = self.shared.writer.lock();
         let queue = self.shared.queue.lock();
         match queue.halt {

@@ -31,6 +31,7 @@ mod queue;
 mod reader;
 mod recover;
 mod rejoin;
+mod remove;
 mod report;
 mod roster;
 mod segments;

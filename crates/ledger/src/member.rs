@@ -158,6 +158,14 @@ impl Member {
         mount.generation += 1;
     }
 
+    /// Lets go of a disk that was set aside: it is not read either, and its files are closed.
+    pub(crate) fn take_out(&self) {
+        let mut mount = self.mount.lock();
+        mount.disk = None;
+        mount.open.clear();
+        mount.generation += 1;
+    }
+
     /// Lets the disk take writes again.
     pub(crate) fn admit(&self) {
         *self.aside.lock() = None;

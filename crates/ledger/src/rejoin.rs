@@ -11,7 +11,7 @@ use strata_seam::planted::{Bug, planted};
 use strata_seam::{Disk, DiskIndex, Lsn};
 
 use crate::error::{LedgerError, Result};
-use crate::identify::{Found, Stranger, StrangerKind, adopt, apart, is_alike, is_apart, look};
+use crate::identify::{Found, Stranger, StrangerKind, adopt, apart, is_alike, is_apart, is_removed, look};
 use crate::ledger::Ledger;
 use crate::member::Why;
 use crate::meter::{FLOOR_NANOS, RATIO, median};
@@ -55,6 +55,9 @@ impl Ledger {
         let Found::Formatted(own, slot) = look(&*disk)? else {
             return Err(foreign("is blank; name the place it shall take".to_owned()));
         };
+        if is_removed(&*disk)? {
+            return Err(foreign(StrangerKind::Removed.to_string()));
+        }
         let mut writer = self.shared.writer.lock();
         let place = usize::from(own.index.0);
         let Some(set) = self.shared.sets.by_id(own.set) else {

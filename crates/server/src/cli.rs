@@ -193,6 +193,14 @@ pub(crate) enum DiskAction {
         #[arg(long)]
         json: bool,
     },
+    /// Take a disk out of its set, so that it can be pulled; what it holds stays on it
+    Remove {
+        /// The place, as `strata disk list` shows it
+        place: u8,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Put an empty disk in the place of a lost one, and heal onto it
     Replace {
         /// The place, as `strata disk list` shows it

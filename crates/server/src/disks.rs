@@ -36,6 +36,11 @@ pub(crate) enum DiskRequest {
         /// Its folder.
         folder: PathBuf,
     },
+    /// Take a disk out of its set.
+    Remove {
+        /// Its place.
+        place: u8,
+    },
     /// Give an empty disk the place of one that is lost.
     Replace {
         /// The place.
@@ -65,6 +70,7 @@ impl Disks {
         match request {
             DiskRequest::List => {}
             DiskRequest::Add { folder } => keeper.set_folders(self.add(ledger, keeper.folders(), &folder)?),
+            DiskRequest::Remove { place } => self.remove(ledger, place)?,
             DiskRequest::Replace { place, folder } => {
                 keeper.set_folders(self.replace(ledger, keeper.folders(), place, &folder)?);
             }
@@ -88,8 +94,15 @@ impl Disks {
                 if names.is_empty() { "none".to_owned() } else { names.join(", ") }
             );
         }
-        let joined = ledger.rejoin(disk)?;
+        let joined = ledger.add_disk(disk)?;
         self.remember(ledger, &before, folders, joined.place.0, folder)
+    }
+
+    /// Takes a disk out. Its folder stays known: the disk itself says that it is out.
+    fn remove(&self, ledger: &Ledger, place: u8) -> anyhow::Result<()> {
+        let label = ledger.remove_disk(DiskIndex(place))?;
+        self.lock.lock().let_go(Path::new(&label));
+        Ok(())
     }
 
     fn replace(
@@ -210,13 +223,16 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
     let (request, json, changes) = match action {
         DiskAction::List { json } => (DiskRequest::List, json, false),
         DiskAction::Add { folder, json } => (DiskRequest::Add { folder: absolute(&folder)? }, json, true),
+        DiskAction::Remove { place, json } => (DiskRequest::Remove { place }, json, true),
         DiskAction::Replace { place, folder, json } => {
             (DiskRequest::Replace { place, folder: absolute(&folder)? }, json, true)
         }
     };
+    // Where a disk comes in, something is to be healed.
+    let heals = changes && !matches!(request, DiskRequest::Remove { .. });
     if StoreLock::holder(&config.data).is_some() {
         let shown = control::ask(&config.data, &Request::Disk(request))?;
-        if !changes {
+        if !heals {
             return show_list(&shown, json);
         }
         if shown["read_only"].is_string() {
@@ -236,10 +252,15 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
     let folders = config.disks.clone();
     let folders = match request {
         DiskRequest::List => folders,
+        DiskRequest::Remove { place } => disks.remove(store.ledger(), place).map(|()| folders)?,
         DiskRequest::Add { folder } => disks.add(store.ledger(), folders, &folder)?,
         DiskRequest::Replace { place, folder } => disks.replace(store.ledger(), folders, place, &folder)?,
     };
     let shown = list(&store.ledger().status(), &folders);
+    if !heals {
+        store.close()?;
+        return show_list(&shown, json);
+    }
     if shown["read_only"].is_string() {
         store.close()?;
         return show_waiting(&shown, json);

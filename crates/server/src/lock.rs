@@ -112,6 +112,11 @@ impl StoreLock {
         self.take_disks(&[disk.to_owned()])
     }
 
+    /// Gives up the lock on one disk's folder, so that it can be unmounted.
+    pub(crate) fn let_go(&mut self, disk: &Path) {
+        self.disks.retain(|(locked, _)| locked != disk);
+    }
+
     /// The process that has the store in `data` open, if any.
     pub(crate) fn holder(data: &Path) -> Option<u32> {
         let mut file = OpenOptions::new().read(true).open(data.join("lock")).ok()?;

@@ -86,6 +86,33 @@ fn rot(disk: &Path) {
 }
 
 #[test]
+fn a_disk_is_taken_out_under_a_running_server_stays_out_over_a_restart_and_is_given_back() {
+    let place = Place::new();
+    let server = place.serve(6, &[]);
+    put_all(&server, 0);
+    let (code, list) = told(&place, &["disk", "remove", "2"]);
+    assert_eq!((code, &list["disks"][2]["state"]), (0, &Value::from("missing")), "{list}");
+    let disk = place.data().join("disk2");
+    // It may be pulled: nobody has anything on it open.
+    let held = std::fs::read_dir("/proc/self/fd").is_ok() && {
+        let open = format!("/proc/{}/fd", server.pid());
+        let links = std::fs::read_dir(open).unwrap().flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        links.into_iter().any(|target| target.starts_with(&disk) && target != disk)
+    };
+    assert!(!held, "files of a disk that was taken out are open");
+    put_all(&server, OBJECTS);
+    all_are_there(&server, 2 * OBJECTS);
+    assert!(server.stop().success());
+    let server = place.serve(6, &[]);
+    assert_eq!(states(&place)[2], "missing");
+    all_are_there(&server, 2 * OBJECTS);
+    let (code, outcome) = told(&place, &["disk", "add", disk.to_str().unwrap()]);
+    assert_eq!(code, 0, "{outcome}");
+    proves(&outcome["proof"], 2 * OBJECTS);
+    assert!(states(&place).iter().all(|state| state == "active"), "{:?}", states(&place));
+}
+
+#[test]
 fn a_disk_deleted_under_a_running_server_is_replaced_and_then_two_others_may_go() {
     let place = Place::new();
     let server = place.serve(6, &[]);
