@@ -45,13 +45,13 @@ mod on {
         ("crash", Some("log-*"), 30),
         ("iofail", Some("log-*"), 20),
         ("iofail", Some("full-*"), 5),
-        ("sled", None, 8),
+        ("sled", None, 25),
         ("replace", None, 10),
         ("corrupt", None, 20),
         ("crash", Some("store-*"), 30),
         ("loss", None, 15),
         ("iofail", None, 20),
-        ("swarm", None, 60),
+        ("swarm", None, 240),
     ];
 
     /// Seconds that a process gets to end by itself, beside four times its own.
