@@ -93,13 +93,12 @@ fn a_disk_is_taken_out_under_a_running_server_stays_out_over_a_restart_and_is_gi
     let (code, list) = told(&place, &["disk", "remove", "2"]);
     assert_eq!((code, &list["disks"][2]["state"]), (0, &Value::from("missing")), "{list}");
     let disk = place.data().join("disk2");
-    // It may be pulled: nobody has anything on it open.
-    let held = std::fs::read_dir("/proc/self/fd").is_ok() && {
-        let open = format!("/proc/{}/fd", server.pid());
-        let links = std::fs::read_dir(open).unwrap().flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
-        links.into_iter().any(|target| target.starts_with(&disk) && target != disk)
-    };
-    assert!(!held, "files of a disk that was taken out are open");
+    // It may be pulled: nobody has anything on it open, once who was reading it is through.
+    eventually("no file of a disk that was taken out is open", || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().flatten();
+        let mut targets = open.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        !targets.any(|target| target.starts_with(&disk) && target != disk)
+    });
     put_all(&server, OBJECTS);
     all_are_there(&server, 2 * OBJECTS);
     assert!(server.stop().success());
