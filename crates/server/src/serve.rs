@@ -122,7 +122,13 @@ async fn serve_store(
     let ready = tokio::select! {
         ready = answer_all(&addresses, mounted.as_ref()) => ready,
         ended = doors.one_ended() => Err(ended),
-        () = signals.next() => return Ok(leave_at_once(config)),
+        // The doors are open already, and somebody may be through them.
+        () = signals.next() => {
+            drop(control);
+            ControlSocket::withdraw(&config.store.data);
+            let in_time = end(config, doors, mounted, signals).await;
+            return Ok(if in_time { ExitCode::SUCCESS } else { ExitCode::from(CUT_SHORT) });
+        }
     };
     if let Err(error) = ready {
         end(config, doors, mounted, signals).await;
