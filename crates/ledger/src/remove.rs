@@ -11,7 +11,7 @@ use strata_seam::{Disk, DiskIndex};
 use crate::error::{LedgerError, Result};
 use crate::identify::{REMOVED_FILE, is_removed};
 use crate::ledger::Ledger;
-use crate::member::Why;
+use crate::member::{Member, Why};
 use crate::rejoin::Rejoined;
 
 /// What is in the file.
@@ -24,7 +24,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Setting`] for a place that the set does not have, one whose disk is not there, and where too few disks
-    /// would remain for the set to be written: nothing was changed then. [`LedgerError::Disk`] where the disk takes no mark:
+    /// would remain for the set to be written, or that hold everything: nothing was changed then. [`LedgerError::Disk`] where the disk takes no mark:
     /// it stays as it is. [`LedgerError::QuorumLost`] where the others could not be told: it is out after the next opening.
     pub fn remove_disk(&self, place: DiskIndex) -> Result<String> {
         let shared = &self.shared;
@@ -44,6 +44,16 @@ impl Ledger {
                 "without {label} the set would have {} disks that take writes and needs {}; put another disk in order first",
                 set.writable() - 1,
                 set.write_quorum()
+            );
+            return Err(refuse(what));
+        }
+        // What others lack may be on this disk alone.
+        let whole = set.supers.lock().newest.whole & set.mask(Member::writable) & !(1 << index);
+        if (whole.count_ones() as usize) < set.data_shards() {
+            let what = format!(
+                "without {label} the set would have {} disks that hold everything and needs {}; heal it first",
+                whole.count_ones(),
+                set.data_shards()
             );
             return Err(refuse(what));
         }

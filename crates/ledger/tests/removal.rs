@@ -66,6 +66,24 @@ fn a_disk_that_was_taken_out_is_left_alone_until_it_is_added_again_and_healed() 
 }
 
 #[test]
+fn a_disk_is_not_taken_out_while_others_lack_what_it_holds() {
+    let mut rig = Rig::new(2, 2, support::small());
+    let (mut model, mut rng) = (Model::default(), SimRng::new(8));
+    let (ledger, _) = rig.open();
+    append(&ledger, &mut model, &mut rng, 8);
+    for disk in [2, 3] {
+        ledger.remove_disk(DiskIndex(disk)).unwrap();
+        ledger.replace_disk(DiskIndex(disk), rig.world.disk(&format!("new{disk}"))).unwrap();
+    }
+    // Two disks hold everything, which is as many as are needed to read it, and all four take writes.
+    assert!(ledger.status().disks.iter().all(|disk| disk.state.is_written()));
+    let refused = ledger.remove_disk(DiskIndex(0)).unwrap_err();
+    assert!(refused.to_string().contains("heal it first"), "{refused}");
+    assert!(ledger.heal(&PassOptions::default(), &mut |_| true).unwrap().is_whole());
+    ledger.remove_disk(DiskIndex(0)).unwrap();
+}
+
+#[test]
 fn a_place_whose_disk_was_taken_out_takes_another() {
     let mut rig = Rig::new(2, 1, support::small());
     let (mut model, mut rng) = (Model::default(), SimRng::new(6));
