@@ -19,7 +19,7 @@ pub struct StoreRoom {
 
 impl Ledger {
     /// The store, named by its first set, that these disks, or most of them, hold a part of; `None` if every one of them is
-    /// blank. Changes nothing.
+    /// blank, or was to be one of a set that was never made. Changes nothing.
     ///
     /// # Errors
     /// [`LedgerError::NewerFormat`], [`LedgerError::ForeignDisk`] where two stores have as many disks each, and where no disk
@@ -29,8 +29,10 @@ impl Ledger {
         let mut found = Vec::new();
         for disk in disks {
             match look(&**disk) {
-                Ok(Found::Formatted(superblock, _)) => found.push((disk.label(), superblock.roster().store)),
-                Ok(Found::Blank) => {
+                Ok(Found::Formatted(superblock, _)) if !superblock.is_unmade() => {
+                    found.push((disk.label(), superblock.roster().store))
+                }
+                Ok(Found::Blank | Found::Formatted(..)) => {
                     if let Err(error) = check_empty(&**disk) {
                         doubt = doubt.or(Some(error));
                     }
@@ -43,6 +45,23 @@ impl Ledger {
             (None, Some(error)) => Err(error),
             (found, _) => Ok(found),
         }
+    }
+
+    /// Whether each of these disks, looked at together, holds something: a part of a store, or what cannot be read. One that
+    /// was to be of a set that was never made holds nothing. Changes nothing.
+    #[must_use]
+    pub fn in_use(disks: &[Arc<dyn Disk>]) -> Vec<bool> {
+        let looks: Vec<_> = disks.iter().map(|disk| look(&**disk)).collect();
+        let made = |set: SetId| {
+            let mut found = looks.iter().filter_map(|look| look.as_ref().ok());
+            found.any(|found| matches!(found, Found::Formatted(other, _) if other.set == set && !other.is_unmade()))
+        };
+        let in_use = |(disk, look): (&Arc<dyn Disk>, &Result<Found>)| match look {
+            Err(_) => true,
+            Ok(Found::Formatted(superblock, _)) if !superblock.is_unmade() || made(superblock.set) => true,
+            Ok(Found::Blank | Found::Formatted(..)) => check_empty(&**disk).is_err(),
+        };
+        disks.iter().zip(&looks).map(in_use).collect()
     }
 
     /// Whether the ledger has threads of its own, so that waiting for it makes sense.

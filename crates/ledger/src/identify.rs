@@ -41,6 +41,10 @@ pub(crate) enum Found {
 /// A disk with its newest superblock and the slot that one is in.
 type Formatted = (Arc<dyn Disk>, Box<Superblock>, usize);
 
+fn set_of((_, superblock, _): &Formatted) -> SetId {
+    superblock.set
+}
+
 /// Reads the superblock of a disk.
 pub(crate) fn look(disk: &dyn Disk) -> Result<Found> {
     let file = match disk.open(FILE) {
@@ -159,6 +163,9 @@ impl Given {
                 Err(other) => return Err(other),
             }
         }
+        let made: Vec<SetId> = given.formatted.iter().filter(|(_, found, _)| !found.is_unmade()).map(set_of).collect();
+        let unmade = given.keep(|found| !found.is_unmade() || made.contains(&found.set));
+        given.blank.extend(unmade.into_iter().map(|(disk, ..)| disk));
         Ok(given)
     }
 
@@ -405,8 +412,9 @@ fn take_stock(newest: &mut Superblock, places: &[Option<Formatted>]) -> usize {
         let own = place.as_ref().map(|(_, superblock, _)| superblock);
         // Every disk that took part was told of the opening before that was complete, and of each change before the next
         // one was begun. An older image of one was not.
+        // One of a set that was just made lacks nothing: nothing was written yet.
         let told = own.is_some_and(|own| {
-            own.generation > 0
+            (own.generation > 0 || own.is_unmade())
                 && own.generation + 1 >= newest.generation
                 && (!newest.appending || own.history.last() == newest.history.last())
         });

@@ -254,7 +254,9 @@ impl Ledger {
             if disks[..index].iter().any(|other| other.label() == disk.label()) {
                 return Err(foreign("is given twice".to_owned()));
             }
-            if let Found::Formatted(found, _) = look(&**disk)? {
+            if let Found::Formatted(found, _) = look(&**disk)?
+                && !found.is_unmade()
+            {
                 let own = found.roster();
                 let left_behind = own.store == roster.store
                     && roster.get(found.set).is_none()

@@ -41,10 +41,13 @@ pub struct Ledger {
 impl Ledger {
     /// Makes a new set of blank disks, in the order of their places. Creates one small file on each.
     ///
+    /// All or nothing: cut off before the last disk has its file there is no set, and the disks count as blank; cut off
+    /// behind that there is one, and the next opening tells the disks that were not told.
+    ///
     /// # Errors
     /// [`LedgerError::Setting`], [`LedgerError::ForeignDisk`] where a disk already belongs to a set,
     /// [`LedgerError::Inconsistent`] where it holds segments without saying of which, and disk errors: the set is then
-    /// not made.
+    /// not made, unless the error came after the last disk had its file.
     pub fn format(
         disks: &[Arc<dyn Disk>],
         geometry: Geometry,
@@ -55,7 +58,9 @@ impl Ledger {
         options.check(geometry)?;
         let count = check_count(disks, geometry)?;
         for disk in disks {
-            if let Found::Formatted(superblock, _) = identify::look(&**disk)? {
+            if let Found::Formatted(superblock, _) = identify::look(&**disk)?
+                && !superblock.is_unmade()
+            {
                 let what = format!("already holds a disk of set {}", superblock.set);
                 return Err(LedgerError::ForeignDisk { disk: disk.label().to_owned(), what });
             }
@@ -73,7 +78,7 @@ impl Ledger {
             set: SetId(set),
             created: clock.now(),
             segment_len: options.segment_len,
-            generation: 1,
+            generation: u64::from(planted(Bug::MadeByItsFirstDisk)),
             durable_lsn: Lsn(0),
             active: all,
             whole: all,
@@ -85,6 +90,14 @@ impl Ledger {
             checkpoint_version: 0,
         };
         write_new(disks, &mut superblock)?;
+        // From the first disk that is told on, there is a set, and it is whole: each of its disks knows of it.
+        superblock.generation = 1;
+        for (index, disk) in disks.iter().enumerate() {
+            superblock.index = DiskIndex(index as u8);
+            let mut slot = AlignedBuf::zeroed(SLOT_LEN);
+            superblock.encode(&mut slot);
+            disk.open(FILE)?.write_at(SLOT_LEN as u64, &slot, WriteMode::Durable)?;
+        }
         Ok(superblock.set)
     }
 

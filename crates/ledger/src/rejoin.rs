@@ -100,7 +100,9 @@ impl Ledger {
             let what = format!("the set has the places 0 to {}", self.shared.sets.disks() - 1);
             return Err(LedgerError::Setting { name: "place", what });
         };
-        if let Found::Formatted(own, _) = look(&*disk)? {
+        if let Found::Formatted(own, _) = look(&*disk)?
+            && !own.is_unmade()
+        {
             return Err(foreign(format!("is not empty: it holds place {} of set {}", own.index, own.set)));
         }
         let mut writer = self.shared.writer.lock();

@@ -228,6 +228,12 @@ impl Superblock {
         if self.whole >> index & 1 == 1 { self.durable_lsn } else { self.sound[index].min(self.durable_lsn) }
     }
 
+    /// Whether this disk was told of a set that is being made, and not yet that all of its disks were. Where every disk says
+    /// so, there is no set. A disk that takes the place of another begins with generation 0 as well, and is not `whole`.
+    pub(crate) fn is_unmade(&self) -> bool {
+        self.generation == 0 && self.history.last().is_none() && self.whole >> self.index.0 & 1 == 1
+    }
+
     /// The sets of the store, as this superblock has them.
     pub(crate) fn roster(&self) -> Roster {
         self.roster.clone().unwrap_or_else(|| Roster::alone(self.set))

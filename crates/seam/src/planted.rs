@@ -52,6 +52,8 @@ bugs! {
     /// A block's place is remembered one byte late
     LocationOffByOne,
     // The ledger: superblocks
+    /// A new set counts as made as soon as its first disk was told of it
+    MadeByItsFirstDisk,
     /// A superblock is written over the slot that holds the newest state
     SuperblockSameSlot,
     /// A superblock is not synced
