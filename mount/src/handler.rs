@@ -18,6 +18,7 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use strata_namespace::{Attr, NAME_LEN_MAX, NewNode, SetAttr};
+use strata_seam::Stopwatch;
 
 use crate::attr::{access_of_mask, ino, kind_of_mode, kind_to_fuse, negative, set_time, to_fuse};
 use crate::caller::Identity;
@@ -71,10 +72,12 @@ impl Handler {
 /// Counts the request, runs it, and turns a panic into EIO.
 fn attempt<T>(door: &MountDoor, kind: OpKind, call: impl FnOnce(&MountDoor) -> Result<T, Refusal>) -> Result<T, Errno> {
     door.metrics.op(kind);
+    let begun = Stopwatch::start();
     let outcome = catch_unwind(AssertUnwindSafe(|| call(door))).unwrap_or_else(|_| {
         tracing::error!(op = kind.label(), "a request failed by a bug in this program; it was answered with EIO");
         Err(Refusal(libc::EIO))
     });
+    door.metrics.took(kind, begun.elapsed());
     outcome.map_err(|refusal| {
         door.metrics.error(kind);
         refusal.into()

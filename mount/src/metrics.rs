@@ -1,6 +1,9 @@
 //! Counters of the mount: atomics without locks, read by whoever exports them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use strata_seam::{Latencies, LatencyCounts};
 
 macro_rules! op_kinds {
     ($($(#[$doc:meta])* $kind:ident => $label:literal,)*) => {
@@ -83,6 +86,7 @@ const KINDS: usize = OpKind::ALL.len();
 pub struct MountMetrics {
     ops: [AtomicU64; KINDS],
     errors: [AtomicU64; KINDS],
+    latencies: [Latencies; KINDS],
     read_bytes: AtomicU64,
     written_bytes: AtomicU64,
     invalidations: AtomicU64,
@@ -94,6 +98,7 @@ impl Default for MountMetrics {
         Self {
             ops: std::array::from_fn(|_| AtomicU64::new(0)),
             errors: std::array::from_fn(|_| AtomicU64::new(0)),
+            latencies: std::array::from_fn(|_| Latencies::default()),
             read_bytes: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             invalidations: AtomicU64::new(0),
@@ -112,6 +117,11 @@ impl MountMetrics {
     #[must_use]
     pub fn errors(&self, kind: OpKind) -> u64 {
         self.errors[kind as usize].load(Ordering::Relaxed)
+    }
+    /// Times that requests of this kind were worked on.
+    #[must_use]
+    pub fn latencies(&self, kind: OpKind) -> LatencyCounts {
+        self.latencies[kind as usize].counts()
     }
     /// Bytes sent to the kernel by reads.
     #[must_use]
@@ -136,6 +146,9 @@ impl MountMetrics {
 
     pub(crate) fn op(&self, kind: OpKind) {
         self.ops[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+    pub(crate) fn took(&self, kind: OpKind, took: Duration) {
+        self.latencies[kind as usize].note(took);
     }
     pub(crate) fn error(&self, kind: OpKind) {
         self.errors[kind as usize].fetch_add(1, Ordering::Relaxed);

@@ -184,6 +184,7 @@ impl Ingest {
         // The last block travels with the commit. It is prepared here while helpers are at those before it.
         let last = self.take_block().map(|(raw, entries)| prepare(&raw, entries, CompressPolicy::HOT)).transpose()?;
         self.append_all()?;
+        last.iter().for_each(|last| self.store.traffic.block(last));
         let blocks = last.into_iter().collect();
         let mut content = Content {
             store: Arc::clone(&self.store),
@@ -216,12 +217,14 @@ impl Ingest {
             let chunk = &uncut[..len];
             let item_len = len as u64;
             if is_zero(chunk) {
+                self.store.traffic.zeros(len);
                 self.leave_out(len);
                 self.add_item(Item { len: item_len, source: Source::Hole })?;
                 continue;
             }
             let id = chunk_id(chunk);
             if self.taken.contains(&id) || self.store.has_chunk(&id)? {
+                self.store.traffic.known(len);
                 self.leave_out(len);
             } else {
                 self.accepted += len;
@@ -274,6 +277,7 @@ impl Ingest {
         }
         let Some(task) = self.on_their_way.pop_front() else { return Ok(()) };
         let block = task.take()?;
+        self.store.traffic.block(&block);
         let ids: Vec<ChunkId> = block.chunks.iter().map(|(id, _)| *id).collect();
         self.store.append_blocks(vec![block], self.relaxed)?;
         // From here on the store knows them.

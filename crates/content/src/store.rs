@@ -22,6 +22,7 @@ use crate::guard::Guards;
 use crate::mover::Mover;
 use crate::pages::Pages;
 use crate::prepare::Helpers;
+use crate::traffic::{Traffic, TrafficCounts};
 use crate::watch::Watchers;
 
 /// Bytes of decoded blocks kept in memory unless told otherwise. A quarter of the 512 MiB a busy server may take.
@@ -93,6 +94,7 @@ pub struct Store {
     pub(crate) checkpoint_places: Arc<CheckpointPlaces>,
     /// Told of every commit.
     pub(crate) watchers: Watchers,
+    pub(crate) traffic: Traffic,
 }
 
 /// Told by the ledger where blocks went; moves that into the index.
@@ -137,6 +139,7 @@ impl Store {
             checkpoints: Checkpoints::default(),
             checkpoint_places,
             watchers: Watchers::default(),
+            traffic: Traffic::default(),
         })
     }
 
@@ -162,6 +165,12 @@ impl Store {
     #[must_use]
     pub fn settings(&self) -> &StoreSettings {
         &self.settings
+    }
+
+    /// What was taken in, and what of it had to be stored.
+    #[must_use]
+    pub fn traffic(&self) -> TrafficCounts {
+        self.traffic.counts()
     }
 
     /// A number never given out before by this store.

@@ -1,7 +1,5 @@
-//! The routes, who may use them, and the server loop.
+//! The routes, and who may use them.
 
-use std::future::IntoFuture;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +12,15 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use subtle::ConstantTimeEq;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::metrics::{READY, Samples, Source};
-use crate::render;
+use crate::{peer, render};
 
 /// Most requests in progress; further ones get 503. Scrapes and health checks are few and short.
 const IN_FLIGHT_MAX: usize = 32;
 /// Longest a request may take.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
-/// How long requests in progress may go on after a shutdown was asked for.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Shortest token that is accepted, in bytes.
 const TOKEN_LEN_MIN: usize = 16;
 
@@ -108,39 +103,20 @@ impl std::fmt::Debug for AdminDoor {
     }
 }
 
-/// Serves until `shutdown` resolves; then requests in progress have five seconds to finish.
-///
-/// # Errors
-/// If the listener fails for good.
-pub async fn serve(
-    listener: TcpListener,
-    door: AdminDoor,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let (stop, mut stopping) = watch::channel(false);
-    let service = router(door).into_make_service_with_connect_info::<SocketAddr>();
-    let graceful = async move {
-        shutdown.await;
-        let _ = stop.send(true);
-    };
-    let serving = axum::serve(listener, service).with_graceful_shutdown(graceful).into_future();
-    let deadline = async {
-        if stopping.wait_for(|stop| *stop).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(DRAIN_TIME_MAX).await;
-    };
-    tokio::select! {
-        ended = serving => ended,
-        () = deadline => Ok(()),
-    }
-}
-
-fn router(door: AdminDoor) -> Router {
+/// Every path of the door.
+pub(crate) fn router(door: AdminDoor) -> Router {
     Router::new()
-        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/metrics", get(scrape))
+        // Where probes and dashboards made for other S3 stores look.
+        .route("/minio/health/live", get(live))
+        .route("/minio/health/ready", get(ready))
+        .route("/minio/health/cluster", get(ready))
+        .route("/metrics/storage-v2/health", get(ready))
+        .route("/minio/v2/metrics/cluster", get(scrape_as_peer))
+        .route("/minio/v2/metrics/node", get(scrape_as_peer))
+        .route("/metrics/storage-v2", get(scrape_as_peer))
         .route("/v1/status", get(status))
         .layer(middleware::from_fn_with_state(door.clone(), limits))
         .layer(DefaultBodyLimit::max(0))
@@ -172,6 +148,10 @@ async fn ask<T: Send + 'static>(question: impl FnOnce() -> T + Send + 'static) -
     })
 }
 
+async fn live() -> &'static str {
+    "live\n"
+}
+
 async fn ready(State(door): State<AdminDoor>) -> Result<Response, Response> {
     Ok(match ask(move || (door.ready)()).await? {
         Readiness::Ready => "ready\n".into_response(),
@@ -179,21 +159,35 @@ async fn ready(State(door): State<AdminDoor>) -> Result<Response, Response> {
     })
 }
 
+/// The numbers of this moment, for who may see them.
+async fn collect(door: AdminDoor, peer: SocketAddr, headers: &HeaderMap) -> Result<Samples, Response> {
+    if !peer.ip().to_canonical().is_loopback() && !door.permits(headers) {
+        return Err(unauthorized());
+    }
+    ask(move || {
+        let mut samples = Samples::default();
+        samples.put(&READY, &[], u64::from((door.ready)() == Readiness::Ready));
+        door.sources.iter().for_each(|source| source.collect(&mut samples));
+        samples
+    })
+    .await
+}
+
+async fn scrape_as_peer(
+    State(door): State<AdminDoor>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    let text = peer::text(&collect(door, peer, &headers).await?);
+    Ok(([(CONTENT_TYPE, peer::PROMETHEUS_TEXT)], text).into_response())
+}
+
 async fn scrape(
     State(door): State<AdminDoor>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<Response, Response> {
-    if !peer.ip().to_canonical().is_loopback() && !door.permits(&headers) {
-        return Err(unauthorized());
-    }
-    let text = ask(move || {
-        let mut samples = Samples::default();
-        samples.put(&READY, &[], u64::from((door.ready)() == Readiness::Ready));
-        door.sources.iter().for_each(|source| source.collect(&mut samples));
-        render::text(samples)
-    })
-    .await?;
+    let text = render::text(collect(door, peer, &headers).await?);
     let text = text.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
     Ok(([(CONTENT_TYPE, render::OPENMETRICS)], text).into_response())
 }

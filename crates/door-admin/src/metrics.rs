@@ -4,6 +4,8 @@
 //! Names are `strata_<area>_<what>_<unit>`; counters get `_total` when they are written. Bytes and seconds, never
 //! multiples of them. Labels have few values: methods, doors, status classes, never users, buckets or paths.
 
+use strata_seam::LatencyCounts;
+
 /// How a metric behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -11,6 +13,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Durations in seconds, counted by ranges.
+    Histogram,
 }
 
 /// One metric.
@@ -40,6 +44,22 @@ metrics! {
     DOOR_REQUESTS = Counter "strata_door_requests" ["door", "method"];
     /// Answers, by door and class of status (2xx, 4xx, ...; ok and error where a protocol has no classes).
     DOOR_ANSWERS = Counter "strata_door_answers" ["door", "class"];
+    /// Seconds from a request to its answer (its head, where a body is streamed), by door and operation.
+    DOOR_LATENCY = Histogram "strata_door_latency_seconds" ["door", "operation"];
+    /// Requests answered per second, over the last seconds.
+    DOOR_REQUEST_RATE = Gauge "strata_door_requests_per_second" ["door"];
+    /// Bytes of request bodies taken in per second, over the last seconds.
+    DOOR_RECEIVED_RATE = Gauge "strata_door_received_bytes_per_second" ["door"];
+    /// Bytes of reply bodies sent per second, over the last seconds.
+    DOOR_SENT_RATE = Gauge "strata_door_sent_bytes_per_second" ["door"];
+    /// Bytes of content taken in by every door since the start.
+    CONTENT_WRITTEN_BYTES = Counter "strata_content_written_bytes" [];
+    /// Bytes of it that were not stored because the store had them already, or because they are zeros.
+    CONTENT_DEDUPLICATED_BYTES = Counter "strata_content_deduplicated_bytes" [];
+    /// Bytes of it that compression took off the rest.
+    CONTENT_COMPRESSED_BYTES = Counter "strata_content_compressed_bytes" [];
+    /// Bytes of it that were stored, parity not counted.
+    CONTENT_STORED_BYTES = Counter "strata_content_stored_bytes" [];
     /// Bytes of request bodies taken in.
     DOOR_RECEIVED_BYTES = Counter "strata_door_received_bytes" ["door"];
     /// Bytes of reply bodies sent.
@@ -70,6 +90,10 @@ metrics! {
     SET_DISKS = Gauge "strata_set_disks" [];
     /// Disks of the set by their state (active, stale, failed, gone, full, read-only, slow, missing).
     SET_DISKS_BY_STATE = Gauge "strata_set_disks_by_state" ["state"];
+    /// Bytes of a disk's file system, by its place in the set.
+    DISK_TOTAL_BYTES = Gauge "strata_disk_total_bytes" ["place"];
+    /// Bytes of it that are free.
+    DISK_FREE_BYTES = Gauge "strata_disk_free_bytes" ["place"];
     /// Reads of a disk that failed or did not pass their check, by its place in the set; answered from the others.
     DISK_READ_ERRORS = Counter "strata_disk_read_errors" ["place"];
     /// Writes and syncs of a disk that failed.
@@ -114,6 +138,14 @@ metrics! {
     CACHE_BYTES = Gauge "strata_cache_bytes" [];
     /// Bytes written to open files and not yet content.
     STAGED_BYTES = Gauge "strata_staged_bytes" [];
+    /// When the process started, in seconds since 1970.
+    PROCESS_STARTED_SECONDS = Gauge "strata_process_start_timestamp_seconds" [];
+    /// Bytes of memory that the process has.
+    PROCESS_RESIDENT_BYTES = Gauge "strata_process_resident_bytes" [];
+    /// Descriptors that it has open.
+    PROCESS_DESCRIPTORS = Gauge "strata_process_open_descriptors" [];
+    /// Descriptors that it may have open.
+    PROCESS_DESCRIPTORS_MAX = Gauge "strata_process_open_descriptors_limit" [];
     /// 1 while the store serves requests as promised, else 0.
     READY = Gauge "strata_ready" [];
 }
@@ -129,7 +161,16 @@ pub trait Source: Send + Sync {
 pub(crate) struct Sample {
     pub(crate) metric: &'static Metric,
     pub(crate) labels: Vec<String>,
-    pub(crate) value: u64,
+    pub(crate) value: Value,
+}
+
+/// What a sample says.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Value {
+    /// Of a counter or a gauge.
+    Number(u64),
+    /// Of a histogram.
+    Latencies(Box<LatencyCounts>),
 }
 
 /// The numbers of one scrape.
@@ -139,6 +180,24 @@ pub struct Samples {
 }
 
 impl Samples {
+    /// The numbers of a metric with their labels' values. Of a histogram there are none.
+    pub fn numbers(&self, metric: &'static Metric) -> impl Iterator<Item = (&[String], u64)> {
+        let of_metric = self.samples.iter().filter(move |sample| sample.metric == metric);
+        of_metric.filter_map(|sample| match sample.value {
+            Value::Number(number) => Some((sample.labels.as_slice(), number)),
+            Value::Latencies(_) => None,
+        })
+    }
+
+    /// The sum of a metric's numbers whose first label has this value.
+    #[must_use]
+    pub fn total(&self, metric: &'static Metric, first: &str) -> u64 {
+        self.numbers(metric)
+            .filter(|(labels, _)| labels.first().is_some_and(|label| label == first))
+            .map(|(_, n)| n)
+            .sum()
+    }
+
     /// Most numbers in one scrape; more are left out.
     pub const MAX: usize = 10_000;
 
@@ -147,6 +206,19 @@ impl Samples {
     /// # Panics
     /// In debug builds, if there are more or fewer values than labels.
     pub fn put(&mut self, metric: &'static Metric, labels: &[&str], value: u64) {
+        self.add(metric, labels, Value::Number(value));
+    }
+
+    /// Adds durations. `labels` as for [`Samples::put`].
+    ///
+    /// # Panics
+    /// As for [`Samples::put`].
+    pub fn put_latencies(&mut self, metric: &'static Metric, labels: &[&str], counts: LatencyCounts) {
+        self.add(metric, labels, Value::Latencies(Box::new(counts)));
+    }
+
+    fn add(&mut self, metric: &'static Metric, labels: &[&str], value: Value) {
+        debug_assert_eq!(metric.kind == Kind::Histogram, matches!(value, Value::Latencies(_)), "{}", metric.name);
         debug_assert_eq!(labels.len(), metric.labels.len(), "labels of {}", metric.name);
         if self.samples.len() < Self::MAX {
             self.samples.push(Sample { metric, labels: labels.iter().map(|&label| label.to_owned()).collect(), value });

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use strata_namespace::{Caller, Door, Namespace, Op};
 
 use crate::metrics::{
-    CACHE_BYTES, INDEX_BROKEN, INDEX_OVERLAY_BYTES, LEDGER_DURABLE, LEDGER_QUEUED_BYTES, LEDGER_WRITTEN, SET_DISKS,
+    CACHE_BYTES, CONTENT_COMPRESSED_BYTES, CONTENT_DEDUPLICATED_BYTES, CONTENT_STORED_BYTES, CONTENT_WRITTEN_BYTES,
+    INDEX_BROKEN, INDEX_OVERLAY_BYTES, LEDGER_DURABLE, LEDGER_QUEUED_BYTES, LEDGER_WRITTEN, SET_DISKS,
     SET_DISKS_ACTIVE, SET_FULL, SET_READ_ONLY, SPACE_FREE_BYTES, SPACE_INODES, SPACE_TOTAL_BYTES, STAGED_BYTES,
     Samples, Source,
 };
@@ -23,6 +24,11 @@ impl Source for SpaceSource {
             }
             Err(error) => tracing::warn!(%error, "the space of the store could not be read for a scrape"),
         }
+        let traffic = self.0.store().traffic();
+        out.put(&CONTENT_WRITTEN_BYTES, &[], traffic.written());
+        out.put(&CONTENT_DEDUPLICATED_BYTES, &[], traffic.known + traffic.zeros);
+        out.put(&CONTENT_COMPRESSED_BYTES, &[], traffic.compressed());
+        out.put(&CONTENT_STORED_BYTES, &[], traffic.stored);
         let health = self.0.health();
         out.put(&SET_DISKS_ACTIVE, &[], health.disks_active);
         out.put(&SET_DISKS, &[], health.disks);

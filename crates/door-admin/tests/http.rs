@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use strata_door_admin::metrics::DOOR_REQUESTS;
 use strata_door_admin::{AdminDoor, Readiness, Samples, Source, Token, serve};
@@ -81,6 +82,21 @@ async fn a_scrape_from_loopback_gets_the_metrics_of_all_sources() {
 }
 
 #[tokio::test]
+async fn probes_and_dashboards_of_other_stores_find_what_they_ask_for() {
+    let server = start().await;
+    for path in ["/minio/v2/metrics/cluster", "/minio/v2/metrics/node", "/metrics/storage-v2"] {
+        let reply = server.get(path, "").await;
+        assert!(reply.contains("content-type: text/plain; version=0.0.4"), "{reply}");
+        assert!(reply.contains("\nminio_cluster_health_status{server=\"strata\"} 1\n"), "{reply}");
+    }
+    server.ready.store(false, Ordering::Relaxed);
+    assert!(server.get("/minio/health/live", "").await.starts_with("HTTP/1.1 200"));
+    for path in ["/minio/health/ready", "/minio/health/cluster", "/metrics/storage-v2/health"] {
+        assert!(server.get(path, "").await.starts_with("HTTP/1.1 503"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_status_is_given_to_the_holder_of_the_token_only() {
     let server = start().await;
     assert!(server.get("/v1/status", "").await.starts_with("HTTP/1.1 401"));
@@ -103,4 +119,31 @@ async fn it_stops_when_told_although_a_connection_is_idle() {
     let _idle = TcpStream::connect(server.address).await.unwrap();
     server.stop.send(()).unwrap();
     server.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn silent_clients_without_number_keep_nobody_from_an_answer() {
+    let server = start().await;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    let answer = tokio::time::timeout(Duration::from_secs(5), server.get("/health/live", "")).await;
+    assert!(answer.expect("an answer comes at once").starts_with("HTTP/1.1 200"));
+    // All but a few of them were told to go: they hold no descriptors of the process.
+    let mut closed = 0;
+    for mut stream in silent {
+        let read = tokio::time::timeout(Duration::from_millis(20), stream.read(&mut [0; 1])).await;
+        closed += u32::from(matches!(read, Ok(Ok(0) | Err(_))));
+    }
+    assert!(closed >= 300 - 64, "{closed} of 300 were closed");
+}
+
+#[tokio::test]
+async fn a_client_that_never_finishes_its_request_is_let_go() {
+    let server = start().await;
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    slow.write_all(b"GET /health/live HTTP/1.1\r\nHost").await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), slow.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "it is still open after 20 s");
 }

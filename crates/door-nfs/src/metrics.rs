@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use strata_seam::Latencies;
+
 /// The procedures of NFS version 3, by number.
 pub const PROCEDURES: [&str; 22] = [
     "null",
@@ -35,6 +37,8 @@ pub struct NfsMetrics {
     pub calls: [AtomicU64; 22],
     /// Calls answered with a status other than NFS3_OK, by procedure.
     pub errors: [AtomicU64; 22],
+    /// Times from a call's arrival to its reply, by procedure.
+    pub latencies: [Latencies; 22],
     /// Calls of MOUNT.
     pub mount_calls: AtomicU64,
     /// Calls of portmap.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nfsserve::nfs::nfsstat3;
+use strata_seam::Stopwatch;
 use tokio::time::Instant;
 
 use self::args::{Arguments, Request, Stable};
@@ -36,10 +37,18 @@ const INLINE_LEN_MAX: u32 = 256 << 10;
 /// Room for the reply of any procedure that returns no list and no data: attributes, handle, weak cache data.
 const REPLY_CAPACITY: usize = 512;
 
-/// Answers a call.
+/// Answers a call, and notes how long that took.
 pub(crate) async fn call(door: Arc<NfsDoor>, peer: &Peer, call: Call) -> Result<Answer, Refusal> {
-    let calls = door.metrics().calls.get(call.procedure as usize).ok_or(Refusal::ProcedureUnavailable)?;
-    count(calls);
+    let begun = Stopwatch::start();
+    let procedure = call.procedure as usize;
+    let metrics = Arc::clone(door.metrics());
+    count(metrics.calls.get(procedure).ok_or(Refusal::ProcedureUnavailable)?);
+    let answered = answer(door, peer, call).await;
+    metrics.latencies[procedure].note(begun.elapsed());
+    answered
+}
+
+async fn answer(door: Arc<NfsDoor>, peer: &Peer, call: Call) -> Result<Answer, Refusal> {
     if call.procedure == 0 {
         return Ok(Reply::finish(accepted(call.xid, REPLY_CAPACITY), Bytes::new()).into());
     }

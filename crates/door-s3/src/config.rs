@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::host::Domains;
+
 /// Settings of the door.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct S3Config {
@@ -45,7 +47,11 @@ pub enum S3ConfigError {
 }
 
 impl S3Config {
-    pub(crate) fn check(&self) -> Result<(), S3ConfigError> {
+    /// Whether a door can be made with it.
+    ///
+    /// # Errors
+    /// The setting that cannot be used.
+    pub fn check(&self) -> Result<(), S3ConfigError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
         if self.region.is_empty() || !self.region.chars().all(plain) {
             return Err(S3ConfigError::Region(self.region.clone()));
@@ -55,6 +61,6 @@ impl S3Config {
                 return Err(S3ConfigError::Limit(name));
             }
         }
-        Ok(())
+        Domains::new(&self.domains).map(|_| ())
     }
 }

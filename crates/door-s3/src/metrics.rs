@@ -1,6 +1,9 @@
 //! Counters of the door: plain atomics, read by whoever exports them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use strata_seam::{Latencies, LatencyCounts};
 
 macro_rules! operations {
     ($($name:ident),* $(,)?) => {
@@ -59,6 +62,7 @@ const STATUS_CLASSES: usize = 5;
 #[derive(Debug)]
 pub struct S3Metrics {
     requests: Vec<[AtomicU64; STATUS_CLASSES]>,
+    latencies: Vec<Latencies>,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     connections: AtomicU64,
@@ -70,6 +74,7 @@ impl Default for S3Metrics {
     fn default() -> Self {
         Self {
             requests: OPERATIONS.iter().map(|_| Default::default()).collect(),
+            latencies: OPERATIONS.iter().map(|_| Latencies::default()).collect(),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             connections: AtomicU64::new(0),
@@ -87,6 +92,11 @@ impl S3Metrics {
                 classes.iter().enumerate().map(|(i, count)| (*operation, i + 1, count.load(Ordering::Relaxed)));
             counted.filter(|(_, _, count)| *count > 0)
         })
+    }
+    /// Times from a request's head to the head of its answer, by operation, without operations never asked for.
+    pub fn latencies(&self) -> impl Iterator<Item = (Operation, LatencyCounts)> + '_ {
+        let counts = OPERATIONS.iter().zip(&self.latencies).map(|(operation, took)| (*operation, took.counts()));
+        counts.filter(|(_, counts)| counts.count() > 0)
     }
     /// Bytes of request bodies received, as sent (with their chunked encoding).
     #[must_use]
@@ -114,7 +124,10 @@ impl S3Metrics {
         self.shed.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn answered(&self, operation: Operation, status: u16) {
+    pub(crate) fn answered(&self, operation: Operation, status: u16, took: Duration) {
+        if let Some(latencies) = self.latencies.get(operation as usize) {
+            latencies.note(took);
+        }
         let class = usize::from(status / 100).clamp(1, STATUS_CLASSES) - 1;
         if let Some(classes) = self.requests.get(operation as usize) {
             classes[class].fetch_add(1, Ordering::Relaxed);
@@ -161,8 +174,10 @@ mod tests {
     fn requests_are_counted_by_operation_and_status_class() {
         let metrics = S3Metrics::default();
         for status in [200, 206, 404] {
-            metrics.answered(Operation::GetObject, status);
+            metrics.answered(Operation::GetObject, status, Duration::from_millis(3));
         }
+        let took: Vec<_> = metrics.latencies().map(|(operation, took)| (operation.name(), took.count())).collect();
+        assert_eq!(took, [("GetObject", 3)]);
         let counted: Vec<_> =
             metrics.requests().map(|(operation, class, count)| (operation.name(), class, count)).collect();
         assert_eq!(counted, [("GetObject", 2, 2), ("GetObject", 4, 1)]);

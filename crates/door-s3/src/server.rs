@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::S3ErrorCode;
+use strata_seam::Stopwatch;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -118,6 +119,7 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mu
 
 impl Server {
     async fn answer(&self, request: Request<Incoming>) -> Response<ReplyBody> {
+        let begun = Stopwatch::start();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let asked = Asked {
             method: request.method().clone(),
@@ -141,7 +143,7 @@ impl Server {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         tracing::debug!(id = %asked.request_id, method = %asked.method, operation = operation.name(), status = status.as_u16(), "answered");
-        metrics.answered(operation, status.as_u16());
+        metrics.answered(operation, status.as_u16(), begun.elapsed());
         response.map(|body| ReplyBody::new(body, Arc::clone(metrics), held))
     }
 }

@@ -8,6 +8,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, RETRY_AFTER, USER_AGENT, WW
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use strata_namespace::{Door, Op};
+use strata_seam::Stopwatch;
 use tracing::Instrument;
 
 use crate::ask::{Ask, Reply};
@@ -29,6 +30,7 @@ pub(crate) async fn handle(
     door: Arc<WebDavDoor>,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
+    let begun = Stopwatch::start();
     let method = request.method().clone();
     let reply = match door.in_flight.clone().try_acquire_owned() {
         Ok(permit) => {
@@ -50,7 +52,7 @@ pub(crate) async fn handle(
             )
         }
     };
-    door.metrics.answered(&method, reply.status());
+    door.metrics.answered(&method, reply.status(), begun.elapsed());
     Ok(reply)
 }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
+use strata_seam::Latencies;
 
 /// Names of the methods counted one by one; all others are counted as the last.
 pub const METHODS: [&str; 14] = [
@@ -28,6 +30,8 @@ pub const METHODS: [&str; 14] = [
 pub struct DavMetrics {
     /// Requests answered, in the order of [`METHODS`].
     pub requests: [AtomicU64; METHODS.len()],
+    /// Times from a request's head to the head of its answer, in the order of [`METHODS`].
+    pub latencies: [Latencies; METHODS.len()],
     /// Answers by the first digit of their status: 1xx to 5xx.
     pub statuses: [AtomicU64; 5],
     /// Bytes of request bodies taken in.
@@ -51,9 +55,10 @@ pub struct DavMetrics {
 }
 
 impl DavMetrics {
-    pub(crate) fn answered(&self, method: &Method, status: StatusCode) {
+    pub(crate) fn answered(&self, method: &Method, status: StatusCode, took: Duration) {
         let at = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
         self.requests[at].fetch_add(1, Ordering::Relaxed);
+        self.latencies[at].note(took);
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.statuses[class].fetch_add(1, Ordering::Relaxed);
     }

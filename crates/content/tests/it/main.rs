@@ -127,6 +127,26 @@ fn sound(store: &Arc<Store>, owners: &[&[Item]]) {
 }
 
 #[test]
+fn what_was_taken_in_is_known_zero_or_new_and_stored_smaller_where_it_shrinks() {
+    let (_world, store) = create();
+    let (fresh, text) = (noise(1, 1 << 20), b"all work and no play makes jack a dull boy ".repeat(20_000));
+    own(&store, "fresh", &fresh);
+    let first = store.traffic();
+    assert_eq!((first.written(), first.new, first.known, first.zeros), (1 << 20, 1 << 20, 0, 0));
+    assert!((1 << 20..(1 << 20) + 1000).contains(&first.stored), "noise does not shrink: {first:?}");
+    own(&store, "again", &fresh);
+    let again = store.traffic();
+    assert_eq!((again.known, again.new, again.stored), (1 << 20, first.new, first.stored));
+    own(&store, "text", &text);
+    let shrunk = store.traffic();
+    assert!(shrunk.stored - again.stored < (shrunk.new - again.new) / 2, "text shrinks: {shrunk:?}");
+    own(&store, "hole", &vec![0; 4 << 20]);
+    let hole = store.traffic();
+    assert_eq!((hole.zeros, hole.stored), (4 << 20, shrunk.stored));
+    assert_eq!(hole.written(), (6 << 20) + text.len() as u64);
+}
+
+#[test]
 fn content_of_any_length_has_a_short_record_and_reads_back() {
     let (_world, store) = create();
     let mut owners = Vec::new();
