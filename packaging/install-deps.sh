@@ -35,6 +35,7 @@ find_missing() {
         need rclone rclone
         need rsync rsync
         need sqlite3 sqlite3
+        need strace strace
     fi
     echo "$missing"
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{ByteSize, Config, ConfigError, DoorSettings, Layout, StoreConfig, StoreSettings};
@@ -288,6 +288,39 @@ pub(crate) enum UserAction {
     },
 }
 
+/// Reads the command line. Ends the process where it asks for help or cannot be understood.
+pub(crate) fn parse() -> Cli {
+    Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+/// The command line with its help as people see it: the settings by which a store is made and opened are shown where it is
+/// served; elsewhere they are one line, and understood all the same.
+fn command() -> clap::Command {
+    let store = StoreSettings::augment_args(clap::Command::new("settings"));
+    let mut settings: Vec<clap::Id> = store.get_arguments().map(|argument| argument.get_id().clone()).collect();
+    settings.retain(|id| id != "data");
+    settings.push("config".into());
+    Cli::command().mut_subcommands(|command| {
+        if OPENS_A_STORE.contains(&command.get_name()) {
+            return command;
+        }
+        let hidden = |argument: clap::Arg| {
+            let hide = settings.contains(argument.get_id());
+            argument.hide(hide)
+        };
+        brief(command.mut_args(hidden))
+    })
+}
+
+/// Commands whose help shows how a store is made and opened.
+const OPENS_A_STORE: [&str; 2] = ["serve", "mount"];
+const STORE_IN_ONE_LINE: &str =
+    "Store: --data DIR, or the settings of `strata serve` (see its --help) for one at rest whose disks lie elsewhere.";
+
+fn brief(command: clap::Command) -> clap::Command {
+    command.after_help(STORE_IN_ONE_LINE).mut_subcommands(brief)
+}
+
 /// Runs one command to its end.
 ///
 /// # Errors
@@ -364,11 +397,41 @@ pub(crate) fn log_to_stderr(filter: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    /// The help of a command, and of those below it.
+    fn helps(command: &clap::Command, name: &str, found: &mut Vec<(String, String)>) {
+        found.push((name.to_owned(), command.clone().render_help().to_string()));
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+            helps(below, &format!("{name} {}", below.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn the_help_of_a_command_shows_its_own_options_and_the_store_in_one_line() {
+        let mut whole = command();
+        whole.build();
+        let mut found = Vec::new();
+        helps(&whole, "strata", &mut found);
+        let help = |name: &str| &found.iter().find(|(command, _)| command == name).unwrap().1;
+        for (name, text) in found.iter().filter(|(name, _)| name != "strata") {
+            let opens = OPENS_A_STORE.iter().any(|opens| name.ends_with(opens));
+            for setting in ["--parity", "--segment-size", "--cache-size", "--durability", "--disks"] {
+                assert_eq!(text.contains(setting), opens, "{name}: {text}");
+            }
+            if !opens {
+                assert!(text.contains("--data <DIR>") && text.contains(STORE_IN_ONE_LINE), "{name}: {text}");
+            }
+        }
+        assert!(help("strata user add").contains("--uid <UID>") && help("strata fsck").contains("--repair"));
+        assert!(help("strata scrub").contains("--pace <RATE>") && help("strata set drain").contains("--cancel"));
+        // Not shown, and understood.
+        let line = "strata status --data d --disk a --cache-size 64MiB --config f";
+        command().try_get_matches_from(line.split(' ')).unwrap();
     }
 
     #[test]

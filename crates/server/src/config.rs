@@ -161,6 +161,20 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_REGION", value_name = "NAME")]
     pub(crate) region: Option<String>,
 
+    /// A domain below which S3 clients may name a bucket as a host, as in BUCKET.s3.example.com; repeat it for several
+    /// [default: none, buckets are the first part of the path]
+    #[arg(long, env = "STRATA_DOMAIN", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) domain: Option<Vec<String>>,
+
+    /// Connections that each of the S3, WebDAV and NFS doors takes at a time; further ones wait, at NFS they are closed
+    /// [default: 1024]
+    #[arg(long, env = "STRATA_CONNECTIONS", value_name = "N")]
+    pub(crate) connections: Option<u32>,
+
+    /// Requests that the S3 and WebDAV doors each work on at a time; further ones are told to slow down [default: 256]
+    #[arg(long, env = "STRATA_REQUESTS", value_name = "N")]
+    pub(crate) requests: Option<u32>,
+
     /// Threads that serve network requests [default: the number of cores, at least 4]
     #[arg(long, env = "STRATA_THREADS", value_name = "N")]
     pub(crate) threads: Option<u16>,
@@ -212,6 +226,9 @@ impl DoorSettings {
             nfs_squash,
             admin_listen,
             region,
+            domain,
+            connections,
+            requests,
             threads,
             drain_seconds,
             scrub_interval,
@@ -228,6 +245,9 @@ impl DoorSettings {
             nfs_squash: nfs_squash.or(below.nfs_squash),
             admin_listen: admin_listen.or(below.admin_listen),
             region: region.or(below.region),
+            domain: domain.or(below.domain),
+            connections: connections.or(below.connections),
+            requests: requests.or(below.requests),
             threads: threads.or(below.threads),
             drain_seconds: drain_seconds.or(below.drain_seconds),
             scrub_interval: scrub_interval.or(below.scrub_interval),

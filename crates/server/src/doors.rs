@@ -11,18 +11,23 @@ use strata_door_s3::{S3Config, S3Door};
 use strata_door_webdav::{DavConfig, WebDavDoor};
 use strata_iam::{User, Users};
 use strata_namespace::{Caller, Door, Namespace, Op};
-use strata_seam::{Entropy, SystemEntropy};
+use strata_seam::{Clock, Entropy, SystemClock, SystemEntropy};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::{Config, Listen, NfsSquash};
 use crate::doors_file::{self, Doors};
+use crate::lock::{self, StoreLock};
 use crate::metrics::{NfsSource, S3Source, WebDavSource};
+use crate::process::ProcessSource;
+use crate::rates::{self, Rates};
 use crate::ready::Protocol;
 use crate::running::Running;
 use crate::store::OpenStore;
 
+/// How often a port is tried after the process that had the store has let go of it.
+const AFTER_LOCK_LOOKS: u8 = 10;
 /// Path of the NFS export: the root of the name space.
 const NFS_EXPORT: &str = "/";
 /// Setting of the store that holds the secret behind NFS file handles.
@@ -39,11 +44,33 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Takes the port of every door that is not off. Those taken are given back if one of them cannot be.
+    /// Takes the port of every door that is not off. Those taken are given back if one of them cannot be. Where a process
+    /// that has the store has the port too, it may be one that is ending, and is waited for as the lock does.
     ///
     /// # Errors
     /// A port in use, an address that is not this machine's, a port that needs more rights.
     pub(crate) async fn bind(config: &Config) -> anyhow::Result<Self> {
+        // The kernel closes what a killed process had open in an order of its own: the lock may go before a port.
+        let mut looks_at_free_store = AFTER_LOCK_LOOKS;
+        for look in 0..lock::PATIENCE.as_millis() / lock::LOOK_EVERY.as_millis() {
+            let bound = Self::bind_once(config).await;
+            let cause = bound.as_ref().err().and_then(|error| error.downcast_ref::<std::io::Error>());
+            let in_use = cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::AddrInUse);
+            if !in_use {
+                return bound;
+            }
+            if StoreLock::holder(&config.store.data).is_none() {
+                if look == 0 || looks_at_free_store == 0 {
+                    return bound;
+                }
+                looks_at_free_store -= 1;
+            }
+            tokio::time::sleep(lock::LOOK_EVERY).await;
+        }
+        Self::bind_once(config).await
+    }
+
+    async fn bind_once(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
             s3: bind("s3", config.s3).await?,
             webdav: bind("webdav", config.webdav).await?,
@@ -116,12 +143,14 @@ pub(crate) type OpenDoor = (&'static str, SocketAddr, Protocol);
 pub(crate) struct OpenDoors {
     addresses: Vec<OpenDoor>,
     tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
+    /// What goes on beside the doors as long as they are open; ends with this.
+    helpers: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
 impl OpenDoors {
-    /// Starts every door that has a port. Also says how to get in. `sources` are numbers that the admin door publishes
-    /// beside those of the other doors.
+    /// Starts every door that has a port. Also says how to get in. `sources` are numbers of doors that are open already,
+    /// `others` those of the rest of the store, which the admin door publishes beside them.
     ///
     /// # Errors
     /// A door that refuses its settings, or cannot read what it keeps in the store.
@@ -132,11 +161,16 @@ impl OpenDoors {
         credentials: &Credentials,
         running: &Arc<Running>,
         mut sources: Vec<Arc<dyn Source>>,
+        others: Vec<Arc<dyn Source>>,
     ) -> anyhow::Result<(Self, Doors)> {
-        let mut doors = Self { addresses: Vec::new(), tasks: JoinSet::new(), stop: watch::Sender::new(false) };
+        let mut doors = Self {
+            addresses: Vec::new(),
+            tasks: JoinSet::new(),
+            helpers: JoinSet::new(),
+            stop: watch::Sender::new(false),
+        };
         let mut announced = Doors::default();
         let admin = &credentials.admin;
-        sources.push(Arc::new(SpaceSource(Arc::clone(store.namespace()))));
         if let Some(listener) = listeners.s3 {
             let address = doors.note("s3", &listener, Protocol::Http)?;
             announced.s3 = Some(doors_file::S3 {
@@ -181,6 +215,13 @@ impl OpenDoors {
                 Ok(())
             });
         }
+        let rates = Arc::new(Rates::of(sources.clone()));
+        running.set_rates(Arc::clone(&rates));
+        sources.push(Arc::clone(&rates) as Arc<dyn Source>);
+        sources.extend(others);
+        sources.push(Arc::new(ProcessSource::new()));
+        sources.push(Arc::new(SpaceSource(Arc::clone(store.namespace()))));
+        doors.helpers.spawn(watch_rates(rates));
         if let Some(listener) = listeners.admin {
             let address = doors.note("admin", &listener, Protocol::Http)?;
             announced.admin = Some(doors_file::Admin { url: format!("http://{address}") });
@@ -250,13 +291,37 @@ impl OpenDoors {
     }
 }
 
+/// Looks at the doors' counters every second.
+async fn watch_rates(rates: Arc<Rates>) {
+    let clock = SystemClock::new();
+    let mut ticks = tokio::time::interval(rates::LOOK_EVERY);
+    loop {
+        ticks.tick().await;
+        rates.look(clock.monotonic_nanos());
+    }
+}
+
 fn s3(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::Result<S3Door> {
-    let settings = S3Config { region: config.region.clone(), drain: config.drain, ..S3Config::default() };
+    let usual = S3Config::default();
+    let settings = S3Config {
+        region: config.region.clone(),
+        domains: config.domains.clone(),
+        connections_max: config.connections.unwrap_or(usual.connections_max),
+        in_flight_max: config.requests,
+        drain: config.drain,
+        ..usual
+    };
     Ok(S3Door::new(Arc::clone(store.namespace()), Arc::clone(&credentials.users), settings)?)
 }
 
 fn webdav(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::Result<Arc<WebDavDoor>> {
-    let settings = DavConfig { drain_timeout: config.drain, ..DavConfig::default() };
+    let usual = DavConfig::default();
+    let settings = DavConfig {
+        connections_max: config.connections.unwrap_or(usual.connections_max),
+        in_flight_max: config.requests,
+        drain_timeout: config.drain,
+        ..usual
+    };
     let (namespace, users) = (Arc::clone(store.namespace()), Arc::clone(&credentials.users));
     WebDavDoor::new(namespace, users, Arc::new(SystemEntropy), settings).context("the webdav door cannot be opened")
 }
@@ -280,7 +345,12 @@ fn nfs(config: &Config, store: &OpenStore) -> anyhow::Result<Arc<NfsDoor>> {
         // Where a claim to be root is believed, it must at least come from a root.
         privileged_port: squash == NfsSquash::None,
     };
-    let limits = NfsLimits { drain_timeout: config.drain, ..NfsLimits::default() };
+    let usual = NfsLimits::default();
+    let limits = NfsLimits {
+        connections_max: config.connections.unwrap_or(usual.connections_max),
+        drain_timeout: config.drain,
+        ..usual
+    };
     let handle_secret = handle_secret(store.namespace())?;
     let door = NfsDoor::new(Arc::clone(store.namespace()), NfsConfig { exports: vec![export], handle_secret, limits });
     door.context("the nfs door cannot be opened")

@@ -102,9 +102,34 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
         file.write_all(content)?;
         file.sync_all()?;
-        std::fs::rename(&fresh, path)
+        std::fs::rename(&fresh, path)?;
+        // Without it a power cut may take the name away again.
+        path.parent().map_or(Ok(()), sync_folder)
     };
     write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// Those of the file system.
+pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()
+}
+
+/// Makes the way to a folder durable: its name, and those of the folders above it as far up as this user may look, since any
+/// of them may be new.
+///
+/// # Errors
+/// Those of the file system, but that a folder above may not be opened: then it was not this user who made it.
+pub(crate) fn sync_ways_to(folder: &Path) -> std::io::Result<()> {
+    for above in std::path::absolute(folder)?.ancestors().skip(1) {
+        match sync_folder(above) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => break,
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 impl Doors {

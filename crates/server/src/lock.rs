@@ -4,15 +4,24 @@
 //! Each disk's folder is locked too, so that two stores cannot be started on one disk. The kernel drops the locks when
 //! the process ends in whatever way; the file stays, because removing it would let two processes lock two files of
 //! the same name.
+//!
+//! A process that was killed holds its locks until the kernel has taken it down, and one whose mount was taken away until it
+//! has closed the store. So whoever begins waits [`PATIENCE`] for them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+
+/// How long a process that begins waits for one that is ending.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Somebody else has the store open. Nothing has been changed.
 #[derive(Debug)]
@@ -40,13 +49,15 @@ impl std::error::Error for InUse {}
 pub(crate) struct StoreLock {
     file: File,
     disks: Vec<(PathBuf, File)>,
+    /// What is left of [`PATIENCE`].
+    patience: Duration,
 }
 
 impl StoreLock {
-    /// Locks the store in the folder `data`, which must exist.
+    /// Locks the store in the folder `data`, which must exist. Waits up to five seconds for a process that has it.
     ///
     /// # Errors
-    /// [`InUse`] if another process has it, or that the lock file cannot be made.
+    /// [`InUse`] if another process has it and keeps it, or that the lock file cannot be made.
     pub(crate) fn take(data: &Path) -> anyhow::Result<Self> {
         let path = data.join("lock");
         let mut file = OpenOptions::new()
@@ -57,7 +68,8 @@ impl StoreLock {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("the lock file {} cannot be opened", path.display()))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        let mut patience = PATIENCE;
+        match lock_within(&file, &mut patience) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 return Err(InUse { pid: read_pid(&mut file), what: data.to_owned() }.into());
@@ -66,7 +78,7 @@ impl StoreLock {
         }
         write_pid(&mut file, Some(std::process::id()))
             .with_context(|| format!("the process id cannot be written to {}", path.display()))?;
-        Ok(Self { file, disks: Vec::new() })
+        Ok(Self { file, disks: Vec::new(), patience })
     }
 
     /// As [`StoreLock::take`], for commands that must not make a store.
@@ -82,7 +94,8 @@ impl StoreLock {
         Self::take(data)
     }
 
-    /// Locks the folders of the disks as well; those that are missing or locked already are left out.
+    /// Locks the folders of the disks as well; those that are missing or locked already are left out. Waits for what is left
+    /// of the five seconds.
     ///
     /// # Errors
     /// [`InUse`] if another process has one of them; those locked before it stay locked until `self` is dropped.
@@ -92,7 +105,7 @@ impl StoreLock {
                 continue;
             }
             let Ok(folder) = File::open(disk) else { continue };
-            match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            match lock_within(&folder, &mut self.patience) {
                 Ok(()) => self.disks.push((disk.clone(), folder)),
                 Err(Errno::WOULDBLOCK) => {
                     return Err(InUse { pid: None, what: disk.clone() }.into());
@@ -135,6 +148,22 @@ impl Drop for StoreLock {
     }
 }
 
+/// Locks a file; waits for whoever has it as long as there is `patience` left, and takes that off it.
+fn lock_within(file: &File, patience: &mut Duration) -> Result<(), Errno> {
+    let mut told = false;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if !patience.is_zero() => {}
+            locked => return locked,
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!(seconds = patience.as_secs(), "waiting for another process to let go of the store");
+        }
+        std::thread::sleep(LOOK_EVERY);
+        *patience = patience.saturating_sub(LOOK_EVERY);
+    }
+}
+
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
@@ -153,6 +182,22 @@ fn write_pid(file: &mut File, pid: Option<u32>) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_begins_waits_for_one_that_is_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, disk) = (folder.path().join("store"), folder.path().join("disk"));
+        std::fs::create_dir(&store).unwrap();
+        std::fs::create_dir(&disk).unwrap();
+        let mut first = StoreLock::take(&store).unwrap();
+        first.take_disks(std::slice::from_ref(&disk)).unwrap();
+        let ending = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(first);
+        });
+        StoreLock::take(&store).unwrap().take_disks(std::slice::from_ref(&disk)).unwrap();
+        ending.join().unwrap();
+    }
 
     #[test]
     fn a_second_lock_is_refused_with_the_holder_and_free_again_afterwards() {

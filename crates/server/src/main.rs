@@ -20,6 +20,8 @@ mod metrics;
 mod mount;
 mod notify;
 mod passes;
+mod process;
+mod rates;
 mod ready;
 mod reclaim;
 mod running;
@@ -32,15 +34,13 @@ mod user;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// Blocks of a few hundred KiB are allocated on one thread and freed on another all day. This allocator gives their
 /// memory back; with mimalloc the process grew to several times what its caches hold (docs/decisions/0012-allocator.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::parse();
     cli::log_to_stderr(cli.log.as_deref());
     match cli::run(cli.command) {
         Ok(code) => code,

@@ -4,22 +4,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use strata_door_admin::metrics::{
-    DISK_CHECKSUM_FAILURES, DISK_READ_AROUND, DISK_READ_ERRORS, DISK_REBUILT_READS, DISK_WRITE_ERRORS,
-    DOOR_ABORTED_UPLOADS, DOOR_ANSWERS, DOOR_AUTH_FAILURES, DOOR_BROKEN_DOWNLOADS, DOOR_CONNECTIONS, DOOR_IN_FLIGHT,
-    DOOR_LOCKS, DOOR_RECEIVED_BYTES, DOOR_REFUSED_BUSY, DOOR_REQUESTS, DOOR_SENT_BYTES, PASS_DONE_BYTES, PASS_RUNNING,
-    PASS_TOTAL_BYTES, SCRUB_DAMAGED_FRAMES, SCRUB_ENDED_SECONDS, SCRUB_HEALED_FRAMES, SCRUB_PAUSED, SCRUB_UNREADABLE,
-    SET_DISKS_BY_STATE, Samples, Source,
+    DISK_CHECKSUM_FAILURES, DISK_FREE_BYTES, DISK_READ_AROUND, DISK_READ_ERRORS, DISK_REBUILT_READS, DISK_TOTAL_BYTES,
+    DISK_WRITE_ERRORS, DOOR_ABORTED_UPLOADS, DOOR_ANSWERS, DOOR_AUTH_FAILURES, DOOR_BROKEN_DOWNLOADS, DOOR_CONNECTIONS,
+    DOOR_IN_FLIGHT, DOOR_LATENCY, DOOR_LOCKS, DOOR_RECEIVED_BYTES, DOOR_REFUSED_BUSY, DOOR_REQUESTS, DOOR_SENT_BYTES,
+    PASS_DONE_BYTES, PASS_RUNNING, PASS_TOTAL_BYTES, SCRUB_DAMAGED_FRAMES, SCRUB_ENDED_SECONDS, SCRUB_HEALED_FRAMES,
+    SCRUB_PAUSED, SCRUB_UNREADABLE, SET_DISKS_BY_STATE, Samples, Source,
 };
 use strata_door_nfs::NfsDoor;
 use strata_door_s3::{S3Door, S3Metrics};
 use strata_door_webdav::WebDavDoor;
 use strata_mount::{MountMetrics, OpKind};
 use strata_namespace::Namespace;
+use strata_seam::Latencies;
 
 use crate::keeper::Keeper;
 
 /// Classes of HTTP status by their first digit.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The latencies of a door, without operations never asked for.
+fn put_latencies<'a>(out: &mut Samples, door: &str, operations: impl Iterator<Item = (&'static str, &'a Latencies)>) {
+    for (operation, took) in operations {
+        let took = took.counts();
+        if took.count() > 0 {
+            out.put_latencies(&DOOR_LATENCY, &[door, operation], took);
+        }
+    }
+}
 
 fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
@@ -49,6 +60,9 @@ impl Source for S3Source {
         }
         requests.iter().for_each(|(name, count)| out.put(&DOOR_REQUESTS, &["s3", name], *count));
         CLASSES.iter().zip(answers).for_each(|(class, count)| out.put(&DOOR_ANSWERS, &["s3", class], count));
+        for (operation, took) in metrics.latencies() {
+            out.put_latencies(&DOOR_LATENCY, &["s3", operation.name()], took);
+        }
         out.put(&DOOR_RECEIVED_BYTES, &["s3"], metrics.bytes_in());
         out.put(&DOOR_SENT_BYTES, &["s3"], metrics.bytes_out());
         out.put(&DOOR_CONNECTIONS, &["s3"], metrics.connections());
@@ -66,6 +80,7 @@ impl Source for WebDavSource {
         for (method, count) in strata_door_webdav::METHODS.iter().zip(&metrics.requests) {
             out.put(&DOOR_REQUESTS, &["webdav", method], read(count));
         }
+        put_latencies(out, "webdav", strata_door_webdav::METHODS.iter().copied().zip(&metrics.latencies));
         for (class, count) in CLASSES.iter().zip(&metrics.statuses) {
             out.put(&DOOR_ANSWERS, &["webdav", class], read(count));
         }
@@ -98,6 +113,7 @@ impl Source for NfsSource {
             calls += read(called);
             errors += read(failed);
         }
+        put_latencies(out, "nfs", strata_door_nfs::PROCEDURES.iter().copied().zip(&metrics.latencies));
         // The two are read one after the other, so that errors may be ahead for a moment.
         out.put(&DOOR_ANSWERS, &["nfs", "ok"], calls.saturating_sub(errors));
         out.put(&DOOR_ANSWERS, &["nfs", "error"], errors);
@@ -119,6 +135,10 @@ impl Source for MountSource {
             out.put(&DOOR_REQUESTS, &["mount", kind.label()], self.0.ops(*kind));
             ops += self.0.ops(*kind);
             errors += self.0.errors(*kind);
+            let took = self.0.latencies(*kind);
+            if took.count() > 0 {
+                out.put_latencies(&DOOR_LATENCY, &["mount", kind.label()], took);
+            }
         }
         out.put(&DOOR_ANSWERS, &["mount", "ok"], ops.saturating_sub(errors));
         out.put(&DOOR_ANSWERS, &["mount", "error"], errors);
@@ -144,6 +164,8 @@ impl Source for DiskSource {
         for (place, disk) in status.disks.iter().enumerate() {
             let place = place.to_string();
             for (metric, value) in [
+                (&DISK_TOTAL_BYTES, disk.space.map_or(0, |space| space.total)),
+                (&DISK_FREE_BYTES, disk.space.map_or(0, |space| space.free)),
                 (&DISK_READ_ERRORS, disk.read_errors),
                 (&DISK_WRITE_ERRORS, disk.counters.write_errors),
                 (&DISK_CHECKSUM_FAILURES, disk.counters.checksum_failures),

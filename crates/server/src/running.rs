@@ -1,7 +1,7 @@
 //! What a serving process knows of itself: for the health check, `strata status` and the control socket.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use crate::control::{Answer, Request};
 use crate::disks::Disks;
 use crate::doors_file::Doors;
 use crate::keeper::Keeper;
+use crate::rates::Rates;
 use crate::reclaim::Reclaim;
 use crate::store::OpenStore;
 
@@ -34,6 +35,8 @@ pub(crate) struct Running {
     /// Addresses of the doors, without their secrets.
     doors: Mutex<Value>,
     reclaim: Arc<Reclaim>,
+    /// Those of the doors, once they are open.
+    rates: OnceLock<Arc<Rates>>,
 }
 
 impl Running {
@@ -55,7 +58,14 @@ impl Running {
             checking: Mutex::default(),
             doors: Mutex::new(json!({})),
             reclaim: Arc::default(),
+            rates: OnceLock::new(),
         }
+    }
+
+    /// How busy the doors are.
+    pub(crate) fn set_rates(&self, rates: Arc<Rates>) {
+        // Doors are opened once.
+        let _ = self.rates.set(rates);
     }
 
     /// The doors are open.
@@ -107,6 +117,7 @@ impl Running {
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
             "doors": *self.doors.lock(),
+            "per_second": self.rates.get().map(|rates| rates.shown()),
         });
         status
     }

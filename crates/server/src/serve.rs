@@ -63,7 +63,14 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let listeners = Listeners::bind(config).await?;
     let data = &config.store.data;
     make_private_folder(data)?;
-    let mut lock = StoreLock::take(data)?;
+    let taking = {
+        let data = data.clone();
+        tokio::task::spawn_blocking(move || StoreLock::take(&data))
+    };
+    let mut lock = tokio::select! {
+        taken = taking => taken.context("taking the store's lock was interrupted")??,
+        () = signals.next() => return Ok(leave_at_once(config)),
+    };
     Doors::withdraw(data);
     warn_about_open_addresses(config);
 
@@ -103,8 +110,9 @@ async fn serve_store(
     let credentials = Credentials::of(config, store).context("the users cannot be read")?;
     let users = Arc::clone(&credentials.users);
     let running = Arc::new(Running::new(config, store, users, Arc::clone(keeper), Arc::clone(disks)));
-    let mut sources: Vec<Arc<dyn Source>> =
-        vec![Arc::new(DiskSource { namespace: Arc::clone(store.namespace()), keeper: Arc::clone(keeper) })];
+    let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+    let disk_source = DiskSource { namespace: Arc::clone(store.namespace()), keeper: Arc::clone(keeper) };
+    let others: Vec<Arc<dyn Source>> = vec![Arc::new(disk_source)];
     let mounted = match &config.mount {
         Some(path) => {
             let options = MountOptions { allow_other: config.allow_other, ..MountOptions::default() };
@@ -114,7 +122,8 @@ async fn serve_store(
         }
         None => None,
     };
-    let (mut doors, mut announced) = OpenDoors::start(config, listeners, store, &credentials, &running, sources)?;
+    let (mut doors, mut announced) =
+        OpenDoors::start(config, listeners, store, &credentials, &running, sources, others)?;
     announced.mount = mounted.as_ref().map(|mounted| crate::doors_file::Mount { path: mounted.path() });
     let control = ControlSocket::make(&config.store.data)?;
     let control = AbortOnDrop(tokio::spawn(control.serve(running.clone().answer())));

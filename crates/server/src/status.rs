@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
+use strata_content::TrafficCounts;
 use strata_namespace::{Caller, Door, Namespace, Op};
 
 use crate::config::{ByteSize, StoreConfig};
@@ -52,11 +53,23 @@ pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
         "durable": ledger.durable.0,
         "mover": crate::reclaim::of_mover(&namespace.store().mover_status()),
         "log_since_checkpoint": namespace.store().log_since_checkpoint(),
+        "content": of_content(&namespace.store().traffic()),
         "disks": disks,
         "space": match space {
             Ok(space) => json!({ "total": space.total, "free": space.free, "inodes": space.inodes }),
             Err(error) => json!({ "error": error.to_string() }),
         },
+    })
+}
+
+/// What was taken in since the store was opened, and what of it had to be stored.
+fn of_content(traffic: &TrafficCounts) -> Value {
+    json!({
+        "written": traffic.written(),
+        "deduplicated": traffic.known + traffic.zeros,
+        "compressed": traffic.compressed(),
+        "stored": traffic.stored,
+        "ratio": (traffic.stored > 0).then(|| traffic.written() as f64 / traffic.stored as f64),
     })
 }
 
@@ -70,6 +83,18 @@ fn in_words(status: &Value) -> String {
         Some(error) => format!("space cannot be read: {error}\n"),
         None => format!("{} of {} free, {} inodes\n", size(&space["free"]), size(&space["total"]), space["inodes"]),
     });
+    let content = &status["content"];
+    if content["written"].as_u64().is_some_and(|written| written > 0) && !status["server"].is_null() {
+        let ratio =
+            content["ratio"].as_f64().map_or_else(|| "all of it known".to_owned(), |ratio| format!("{ratio:.2} : 1"));
+        words.push_str(&format!(
+            "since its start {} written, {} stored ({ratio}): saved {} known already or zero, {} by compression\n",
+            size(&content["written"]),
+            size(&content["stored"]),
+            size(&content["deduplicated"]),
+            size(&content["compressed"]),
+        ));
+    }
     if let Some(why) = status["read_only"].as_str() {
         words.push_str(&format!("takes no writes: {why}\n"));
     }
@@ -99,9 +124,11 @@ fn in_words(status: &Value) -> String {
         None => words.push_str("\nno server runs on it\n"),
         Some(server) => {
             words.push_str(&format!("\n{} by process {}\n", text(&server["phase"]), server["pid"]));
-            let mut table = plain_table(&["door", "address"]);
+            let mut table = plain_table(&["door", "address", "requests/s", "received/s", "sent/s"]);
             for (door, address) in server["doors"].as_object().into_iter().flatten().filter(|(_, at)| !at.is_null()) {
-                table.add_row([door.clone(), text(address)]);
+                let rates = &server["per_second"][door.as_str()];
+                let requests = rates["requests"].as_u64().map_or_else(|| "-".to_owned(), |rate| rate.to_string());
+                table.add_row([door.clone(), text(address), requests, size(&rates["received"]), size(&rates["sent"])]);
             }
             words.push_str(&format!("\n{table}\n"));
         }

@@ -11,6 +11,7 @@ use strata_namespace::{Durability, Namespace};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 
 use crate::config::{DurabilityClass, Remembered, StoreConfig};
+use crate::doors_file::{sync_folder, sync_ways_to};
 use crate::lock::StoreLock;
 use crate::scratch::ScratchDisk;
 
@@ -177,7 +178,7 @@ impl OpenStore {
 /// elsewhere is usually a missing mount.
 fn find_disks(config: &StoreConfig, access: Access, lock: &mut StoreLock) -> anyhow::Result<Vec<Arc<dyn Disk>>> {
     lock.take_disks(&config.disks)?;
-    let known = Remembered::load(&config.data)?.is_some() || config.data.join("index").exists();
+    let known = Remembered::load(&config.data)?.is_some_and(|kept| kept.made) || config.data.join("index").exists();
     let (present, missing): (Vec<&PathBuf>, Vec<&PathBuf>) = config.disks.iter().partition(|disk| disk.is_dir());
     if let (Some(first), true, true) = (missing.first(), present.is_empty(), known) {
         bail!(
@@ -191,16 +192,15 @@ fn find_disks(config: &StoreConfig, access: Access, lock: &mut StoreLock) -> any
         "there is no store in {}; `strata serve --data {0}` makes one",
         config.data.display()
     );
-    let mut disks: Vec<Arc<dyn Disk>> = Vec::new();
-    let (mut used, mut blank) = (None, None);
+    let mut disks = Vec::new();
     for path in &present {
-        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(path)?);
-        // A disk that cannot tell is the ledger's to judge, which sees them all.
-        match Ledger::find(std::slice::from_ref(&disk)) {
-            Ok(None) => blank = blank.or(Some(path)),
-            Ok(Some(_)) | Err(_) => used = used.or(Some(path)),
-        }
-        disks.push(if access == Access::Look { Arc::new(ScratchDisk::over(disk)) } else { disk });
+        disks.push(Arc::new(FileDisk::open(path)?) as Arc<dyn Disk>);
+    }
+    let in_use = Ledger::in_use(&disks);
+    let first = |wanted| present.iter().zip(&in_use).find(|(_, used)| **used == wanted).map(|(path, _)| path);
+    let (used, blank) = (first(true), first(false));
+    if access == Access::Look {
+        disks = disks.into_iter().map(|disk| Arc::new(ScratchDisk::over(disk)) as Arc<dyn Disk>).collect();
     }
     match (used, blank) {
         (Some(used), Some(blank)) if !known => bail!(
@@ -228,9 +228,24 @@ fn find_disks(config: &StoreConfig, access: Access, lock: &mut StoreLock) -> any
             path.display()
         );
     }
+    make_folders(config, &missing)?;
+    lock.take_disks(&config.disks)?;
+    config.disks.iter().map(|path| Ok(Arc::new(FileDisk::open(path)?) as Arc<dyn Disk>)).collect()
+}
+
+/// Makes the folders of a new store's disks that are missing. Before that it is written down how the store is to be made, so
+/// that the next start goes on in the same way if this one is cut off; and a power cut takes away nothing of it that later
+/// steps build on.
+fn make_folders(config: &StoreConfig, missing: &[&PathBuf]) -> anyhow::Result<()> {
+    Remembered { layout: config.layout, several: false, made: false, disks: config.disks.clone() }
+        .save(&config.data)?;
     for path in missing {
         std::fs::create_dir(path).with_context(|| format!("the disk's folder {} cannot be made", path.display()))?;
     }
-    lock.take_disks(&config.disks)?;
-    config.disks.iter().map(|path| Ok(Arc::new(FileDisk::open(path)?) as Arc<dyn Disk>)).collect()
+    let sync = || {
+        let below = config.disks.iter().filter(|disk| disk.starts_with(&config.data));
+        below.filter_map(|disk| disk.parent()).try_for_each(sync_folder)?;
+        sync_ways_to(&config.data)
+    };
+    sync().with_context(|| format!("the folders in {} cannot be made durable", config.data.display()))
 }

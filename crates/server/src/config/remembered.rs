@@ -21,6 +21,8 @@ pub(crate) struct Remembered {
     /// Whether sets were added to it since it was made. Then neither the number of its disks nor its layout follow from how
     /// it was made.
     pub(crate) several: bool,
+    /// Whether it was ever opened. If not, this is how it was to be made when that was cut off.
+    pub(crate) made: bool,
     /// Folders of its disks, of all of its sets; those below the store's folder are kept relative to it, so that it can be moved.
     pub(crate) disks: Vec<PathBuf>,
 }
@@ -32,6 +34,8 @@ struct Stored {
     parity_disks: u8,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     several_sets: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unmade: bool,
     disks: Vec<PathBuf>,
 }
 
@@ -69,7 +73,8 @@ impl Remembered {
         if stored.disks.is_empty() || (!several && stored.disks.len() != usize::from(count)) {
             return Err(refuse(&"its disks are not as many as its layout has"));
         }
-        Ok(Some(Self { layout, several, disks: stored.disks.into_iter().map(|disk| data.join(disk)).collect() }))
+        let made = !stored.unmade;
+        Ok(Some(Self { layout, several, made, disks: stored.disks.into_iter().map(|disk| data.join(disk)).collect() }))
     }
 
     /// What there is to be remembered of a running store in `data`, whose disks are in `folders`.
@@ -80,7 +85,7 @@ impl Remembered {
         let before = Self::load(data)?.is_some_and(|kept| kept.several);
         let Geometry { data_shards: data, parity_shards: parity } = ledger.geometry();
         let several = before || ledger.status().sets.len() > 1;
-        Ok(Self { layout: Layout { data, parity }, several, disks: folders })
+        Ok(Self { layout: Layout { data, parity }, several, made: true, disks: folders })
     }
 
     /// Keeps it, unless it is kept already.
@@ -100,6 +105,7 @@ impl Remembered {
             data_disks: self.layout.data,
             parity_disks: self.layout.parity,
             several_sets: self.several,
+            unmade: !self.made,
             disks: self.disks.iter().map(anchored).collect::<Result<_, _>>().context("a disk's path has no meaning")?,
         };
         crate::doors_file::write_private(&path(data), &serde_json::to_vec_pretty(&stored)?)
@@ -116,11 +122,11 @@ mod tests {
         let (old, new) = (folder.path().join("old"), folder.path().join("new"));
         std::fs::create_dir(&old).unwrap();
         let layout = Layout { data: 1, parity: 1 };
-        let kept = Remembered { layout, several: false, disks: vec![old.join("disk0"), "/mnt/b".into()] };
+        let kept = Remembered { layout, several: false, made: true, disks: vec![old.join("disk0"), "/mnt/b".into()] };
         kept.save(&old).unwrap();
         assert_eq!(Remembered::load(&old).unwrap(), Some(kept));
         std::fs::rename(&old, &new).unwrap();
-        let moved = Remembered { layout, several: false, disks: vec![new.join("disk0"), "/mnt/b".into()] };
+        let moved = Remembered { layout, several: false, made: true, disks: vec![new.join("disk0"), "/mnt/b".into()] };
         assert_eq!(Remembered::load(&new).unwrap(), Some(moved));
     }
 
@@ -128,7 +134,7 @@ mod tests {
     fn a_store_of_several_sets_has_as_many_disks_as_they_have() {
         let folder = tempfile::tempdir().unwrap();
         let disks: Vec<PathBuf> = ["/mnt/a", "/mnt/b", "/mnt/c"].map(PathBuf::from).into();
-        let kept = Remembered { layout: Layout { data: 1, parity: 1 }, several: true, disks };
+        let kept = Remembered { layout: Layout { data: 1, parity: 1 }, several: true, made: true, disks };
         kept.save(folder.path()).unwrap();
         assert_eq!(Remembered::load(folder.path()).unwrap(), Some(kept));
     }

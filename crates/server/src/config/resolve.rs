@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use strata_door_nfs::Cidr;
+use strata_door_s3::S3Config;
 
 use super::{
     ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Interval, Layout, Listen, NfsSquash, Ports,
@@ -21,6 +22,9 @@ const SEGMENT_DEFAULT: ByteSize = ByteSize::mib(64);
 /// Threads that serve network requests.
 const THREADS_MIN: u16 = 4;
 const THREADS_MAX: u16 = 512;
+/// Connections and requests at a door: above, a slip.
+const CONNECTIONS_MAX: u32 = 1 << 20;
+const REQUESTS_MAX: u32 = 1 << 16;
 /// Clients the NFS door lets in unless told otherwise: programs of this machine.
 const NFS_CLIENTS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
 /// Seconds for running requests at shutdown.
@@ -81,6 +85,12 @@ pub(crate) struct Config {
     pub(crate) admin: Listen,
     /// Region that S3 clients sign for.
     pub(crate) region: String,
+    /// Domains below which a host name names a bucket.
+    pub(crate) domains: Vec<String>,
+    /// Connections of each door at a time, where that was set.
+    pub(crate) connections: Option<usize>,
+    /// Requests in progress at the S3 and WebDAV doors each.
+    pub(crate) requests: usize,
     /// Threads that serve network requests.
     pub(crate) threads: u16,
     /// Time that running requests are given at shutdown.
@@ -108,7 +118,9 @@ impl StoreConfig {
         if data.as_os_str().is_empty() {
             return Err(ConfigError("`data` is empty; name the folder of the store".into()));
         }
-        let remembered = Remembered::load(&data)?;
+        let mut remembered = Remembered::load(&data)?;
+        // How a store was to be made counts where nothing else is asked for now.
+        let begun = remembered.take_if(|kept| !kept.made);
         let asked = settings.disk.as_ref().map(Vec::len).or(settings.disks.map(usize::from));
         let disks = match (settings.disk, &remembered) {
             (Some(mut disks), Some(Remembered { several: true, disks: known, .. })) => {
@@ -118,7 +130,10 @@ impl StoreConfig {
             }
             (Some(disks), _) => disks,
             (None, Some(remembered)) => remembered.disks.clone(),
-            (None, None) => numbered_disks(&data, settings.disks),
+            (None, None) => match (&begun, settings.disks) {
+                (Some(begun), None) => begun.disks.clone(),
+                (_, asked) => numbered_disks(&data, asked),
+            },
         };
         check_distinct(&disks)?;
         let layout = match remembered {
@@ -128,7 +143,10 @@ impl StoreConfig {
                 check_unchanged(&data, layout, asked, settings.parity)?;
                 layout
             }
-            None => Layout::for_disks(u8::try_from(disks.len()).unwrap_or(u8::MAX), settings.parity)?,
+            None => {
+                let begun = begun.filter(|begun| begun.disks == disks).map(|begun| begun.layout.parity);
+                Layout::for_disks(u8::try_from(disks.len()).unwrap_or(u8::MAX), settings.parity.or(begun))?
+            }
         };
         let memory = machine_memory();
         let cache = settings.cache_size.unwrap_or(CACHE_DEFAULT);
@@ -192,9 +210,12 @@ impl Config {
             return Err(ConfigError(format!("drain-seconds {drain_seconds} is more than an hour")));
         }
         let region = doors.region.unwrap_or_else(|| "us-east-1".to_owned());
-        if region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return Err(ConfigError(format!("region `{region}` is not made of letters, digits and dashes")));
-        }
+        let domains = doors.domain.unwrap_or_default();
+        S3Config { region: region.clone(), domains: domains.clone(), ..S3Config::default() }
+            .check()
+            .map_err(|error| ConfigError(error.to_string()))?;
+        let connections = limit("connections", doors.connections, CONNECTIONS_MAX)?;
+        let requests = limit("requests", doors.requests, REQUESTS_MAX)?.unwrap_or(S3Config::default().in_flight_max);
         let nfs_clients = doors.nfs_clients.unwrap_or_else(|| NFS_CLIENTS_DEFAULT.map(str::to_owned).into());
         let nfs_clients = nfs_clients
             .iter()
@@ -210,6 +231,9 @@ impl Config {
             nfs: listen(doors.nfs_listen, 12049),
             admin: listen(doors.admin_listen, 9002),
             region,
+            domains,
+            connections,
+            requests,
             threads,
             drain: Duration::from_secs(drain_seconds.into()),
             scrub: ScrubSettings {
@@ -302,6 +326,15 @@ fn check_distinct(disks: &[PathBuf]) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn limit(key: &str, given: Option<u32>, max: u32) -> Result<Option<usize>, ConfigError> {
+    match given {
+        Some(number) if !(1..=max).contains(&number) => {
+            Err(ConfigError(format!("{key} {number} is outside 1 to {max}")))
+        }
+        given => Ok(given.and_then(|number| usize::try_from(number).ok())),
+    }
 }
 
 fn in_range(key: &str, size: ByteSize, min: ByteSize, max: ByteSize) -> Result<(), ConfigError> {

@@ -57,6 +57,13 @@ fn a_flag_beats_the_file_and_the_file_beats_the_default() {
 }
 
 #[test]
+fn domains_and_limits_of_the_doors_can_be_set() {
+    let config = check("--data /a --domain s3.example.com,store.lan --connections 50", "requests = 7").unwrap();
+    assert_eq!(config.domains, ["s3.example.com", "store.lan"]);
+    assert_eq!((config.connections, config.requests), (Some(50), 7));
+}
+
+#[test]
 fn named_disks_on_the_command_line_replace_a_number_in_the_file() {
     let config = check("--data /a --disk /x --disk /y", "disks = 6").unwrap();
     assert_eq!(config.store.disks, [PathBuf::from("/x"), PathBuf::from("/y")]);
@@ -110,6 +117,10 @@ fn settings_that_make_no_sense_are_refused_in_words() {
         ("--data /a --region US_EAST", "", "letters, digits and dashes"),
         ("--data /a --nfs-clients 10.0.0.0/40", "", "nfs-clients: `10.0.0.0/40` is no address range"),
         ("--data /a --threads 0", "", "outside 1 to 512"),
+        ("--data /a --connections 0", "", "connections 0 is outside 1 to"),
+        ("--data /a", "requests = 70000", "requests 70000 is outside 1 to 65536"),
+        ("--data /a --domain s3.example.com:9000", "", "distinct host names without a port"),
+        ("--data /a", "domain = ['a.example', 'b.a.example']", "distinct host names"),
         ("--data /a", "data = [", "TOML parse error at line 1"),
     ] {
         let what = refusal(flags, toml);
@@ -151,7 +162,8 @@ fn the_shipped_example_shows_every_key_and_is_valid_as_it_is_and_in_full() {
 fn the_defaults_that_are_shown_are_the_ones_that_hold() {
     let (text, full) = example();
     // Settings whose shown value is a choice; the others show their default.
-    let choices = ["disk ", "disks ", "parity ", "mount ", "allow-other ", "threads ", "nfs-squash "];
+    let choices =
+        ["disk ", "disks ", "parity ", "mount ", "allow-other ", "threads ", "nfs-squash ", "domain ", "connections "];
     let shown = full.lines().filter(|line| !choices.iter().any(|key| line.starts_with(key)));
     let shown: String = shown.map(|line| format!("{line}\n")).collect();
     assert_eq!(check("", &shown).unwrap(), check("", text).unwrap());
@@ -172,7 +184,7 @@ fn the_defaults_that_are_shown_are_the_ones_that_hold() {
 fn a_store_keeps_the_layout_it_was_made_with() {
     let folder = tempfile::tempdir().unwrap();
     let disks: Vec<_> = ["/mnt/a", "/mnt/b", "/mnt/c"].map(PathBuf::from).into();
-    Remembered { layout: Layout::for_disks(3, None).unwrap(), several: false, disks: disks.clone() }
+    Remembered { layout: Layout::for_disks(3, None).unwrap(), several: false, made: true, disks: disks.clone() }
         .save(folder.path())
         .unwrap();
     let data = format!("--data {}", folder.path().display());
@@ -187,7 +199,7 @@ fn a_store_keeps_the_layout_it_was_made_with() {
 fn what_a_store_was_made_with_says_nothing_once_sets_were_added() {
     let folder = tempfile::tempdir().unwrap();
     let disks: Vec<PathBuf> = ["/mnt/a", "/mnt/b", "/mnt/c", "/mnt/d"].map(PathBuf::from).into();
-    let kept = Remembered { layout: Layout { data: 1, parity: 1 }, several: true, disks: disks.clone() };
+    let kept = Remembered { layout: Layout { data: 1, parity: 1 }, several: true, made: true, disks: disks.clone() };
     kept.save(folder.path()).unwrap();
     let data = format!("--data {}", folder.path().display());
     assert_eq!(check(&format!("{data} --disks 6"), "").unwrap().store.disks, disks);

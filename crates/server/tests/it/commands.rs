@@ -47,6 +47,18 @@ fn status_tells_the_same_of_a_running_server_and_of_a_resting_store() {
 }
 
 #[test]
+fn a_bucket_is_a_host_name_below_a_domain_that_is_set() {
+    let place = Place::new();
+    let server = place.serve(1, &["--domain", "s3.example.com"]);
+    let s3 = S3::of(&server);
+    s3.make_bucket("pictures");
+    let named = s3.at_host("pictures.s3.example.com");
+    assert_eq!(named.send("PUT", "/cat", "", &[], b"meow").status, 200);
+    assert_eq!(s3.send("GET", "/pictures/cat", "", &[], b"").body, b"meow");
+    assert!(server.stop().success());
+}
+
+#[test]
 fn users_are_managed_through_a_running_server_and_on_a_resting_store() {
     let place = Place::new();
     let data = place.data_arg();

@@ -8,7 +8,7 @@ use crate::doors;
 use crate::drive::Drive;
 use crate::http;
 use crate::s3::S3;
-use crate::server::{Place, can_mount};
+use crate::server::{Place, can_mount, noise};
 
 #[test]
 fn a_started_server_publishes_its_doors_privately_and_withdraws_them_at_its_end() {
@@ -77,6 +77,26 @@ fn what_was_acknowledged_survives_a_kill_and_the_keys_stay() {
             let data = reader.get(&format!("/box/{}", writer.name())).expect("it was acknowledged");
             assert!(data == vec![u8::try_from(number).unwrap(); 100_000], "{} reads {}", reader.name(), writer.name());
         }
+    }
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_server_starts_at_once_after_its_predecessor_was_killed() {
+    let place = Place::new();
+    let mut server = place.serve(6, &[]);
+    let s3 = S3::of(&server);
+    s3.make_bucket("box");
+    for number in 0..8 {
+        // Memory that the kernel has to take down takes it time.
+        s3.send("PUT", &format!("/box/{number}"), "", &[], &noise(16 << 20, number));
+    }
+    for _ in 0..3 {
+        // On the same port: that too is free only when the process is gone.
+        let port = http::authority(&server.door("s3", "endpoint")).to_owned();
+        server.signal(Signal::KILL);
+        let next = place.serve(6, &["--s3-listen", &port]);
+        server = next;
     }
     assert!(server.stop().success());
 }

@@ -13,6 +13,7 @@ mod commands;
 mod disks;
 mod doors;
 mod drive;
+mod first_start;
 mod http;
 mod life;
 mod matrix;

@@ -6,8 +6,11 @@ use crate::http::{self, Answer};
 use crate::server::Server;
 
 /// An S3 endpoint and somebody's keys.
+#[derive(Clone)]
 pub(crate) struct S3 {
     authority: String,
+    /// What its requests name as the host.
+    host: String,
     region: String,
     access_key: String,
     secret_key: String,
@@ -18,6 +21,7 @@ impl S3 {
     pub(crate) fn of(server: &Server<'_>) -> Self {
         Self {
             authority: http::authority(&server.door("s3", "endpoint")).to_owned(),
+            host: http::authority(&server.door("s3", "endpoint")).to_owned(),
             region: server.door("s3", "region"),
             access_key: server.door("s3", "access_key"),
             secret_key: server.door("s3", "secret_key"),
@@ -26,8 +30,12 @@ impl S3 {
 
     /// The same endpoint with other keys.
     pub(crate) fn with_keys(&self, access_key: &str, secret_key: &str) -> Self {
-        let (authority, region) = (self.authority.clone(), self.region.clone());
-        Self { authority, region, access_key: access_key.to_owned(), secret_key: secret_key.to_owned() }
+        Self { access_key: access_key.to_owned(), secret_key: secret_key.to_owned(), ..self.clone() }
+    }
+
+    /// The same reached under another name.
+    pub(crate) fn at_host(&self, host: &str) -> Self {
+        Self { host: host.to_owned(), ..self.clone() }
     }
 
     /// Sends a signed request. `path` is `/bucket/key`, not encoded; `query` is in canonical form.
@@ -36,7 +44,7 @@ impl S3 {
         let digest = hex::encode(Sha256::digest(body));
         let path = http::encode_path(path);
         let mut signed: Vec<(&str, &str)> =
-            vec![("host", &self.authority), ("x-amz-content-sha256", &digest), ("x-amz-date", &now)];
+            vec![("host", &self.host), ("x-amz-content-sha256", &digest), ("x-amz-date", &now)];
         signed.extend_from_slice(headers);
         signed.sort_unstable();
         let names = signed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
@@ -53,7 +61,6 @@ impl S3 {
             "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
             self.access_key
         );
-        signed.retain(|(name, _)| *name != "host");
         signed.push(("authorization", &authorization));
         let target = if query.is_empty() { path } else { format!("{path}?{query}") };
         http::request(&self.authority, method, &target, &signed, body)

@@ -79,6 +79,12 @@ impl Place {
         }
     }
 
+    /// Starts a server again, which finds out by itself how many disks there are.
+    pub(crate) fn serve_again(&self, more: &[&str]) -> Server<'_> {
+        let more: Vec<String> = more.iter().map(|&argument| argument.to_owned()).collect();
+        self.spawn(&more).wait_for_doors()
+    }
+
     /// Starts a server on disks of their own; returns once its doors are open.
     pub(crate) fn serve_on(&self, disks: &[&Path], more: &[&str]) -> Server<'_> {
         let mut arguments: Vec<String> = Vec::new();
