@@ -37,7 +37,7 @@ pub(crate) enum Command {
         store: StoreSettings,
         /// The doors
         #[command(flatten)]
-        doors: DoorSettings,
+        doors: Box<DoorSettings>,
     },
     /// Only mount a store that nobody serves; runs until it is unmounted or interrupted
     Mount {
@@ -328,7 +328,7 @@ fn brief(command: clap::Command) -> clap::Command {
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve { config, store, doors } => {
-            let config = Config::load(config.as_deref(), store, doors)?;
+            let config = Config::load(config.as_deref(), store, *doors)?;
             crate::serve::run(&config)
         }
         Command::Mount { config, store, path, allow_other } => {

@@ -302,14 +302,12 @@ async fn watch_rates(rates: Arc<Rates>) {
 }
 
 fn s3(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::Result<S3Door> {
-    let usual = S3Config::default();
     let settings = S3Config {
         region: config.region.clone(),
         domains: config.domains.clone(),
-        connections_max: config.connections.unwrap_or(usual.connections_max),
+        connections_max: config.connections.unwrap_or(S3Config::default().connections_max),
         in_flight_max: config.requests,
         drain: config.drain,
-        ..usual
     };
     Ok(S3Door::new(Arc::clone(store.namespace()), Arc::clone(&credentials.users), settings)?)
 }
