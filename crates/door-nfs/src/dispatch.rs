@@ -62,7 +62,7 @@ pub(crate) async fn dispatch(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) ->
     let result = match call.program {
         nfs::PROGRAM => nfs::call(door, &peer, call).await,
         mount::PROGRAM => mount::call(&door, &peer, &call).await.map(Answer::from),
-        _ => portmap::call(&door, &peer, &call).map(Answer::from),
+        _ => portmap::call(&door, peer.nfs_port, !all, &call).map(Answer::from),
     };
     result.unwrap_or_else(|refusal| {
         count(match refusal {

@@ -3,83 +3,17 @@
 //! Invariants: what no rule admits is denied; among rules of one path the first that contains the client's address
 //! decides; squashing is applied to the credentials of every call, never stored.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use strata_namespace::{Caller, Door};
+use strata_seam::Cidr;
 
 use crate::config::ConfigError;
 use crate::rpc::Credential;
 
 /// First port a client needs no privilege for.
 const PORT_UNPRIVILEGED: u16 = 1024;
-
-/// A range of addresses: an address and the number of its leading bits that count.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Cidr {
-    network: IpAddr,
-    prefix_bits: u8,
-}
-
-/// Why a text is no [`Cidr`].
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{text}` is no address range; write an address, or an address and a prefix length as in `192.168.1.0/24`")]
-pub struct CidrError {
-    text: String,
-}
-
-impl Cidr {
-    /// The range of all addresses that share the first `prefix_bits` bits with `network`; `None` if the address has
-    /// fewer bits.
-    #[must_use]
-    pub fn new(network: IpAddr, prefix_bits: u8) -> Option<Self> {
-        let bits = if network.is_ipv4() { 32 } else { 128 };
-        (prefix_bits <= bits).then_some(Self { network, prefix_bits })
-    }
-
-    /// Whether `address` lies in the range. An IPv4 address mapped into IPv6 counts as IPv4.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.network, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_bits)).unwrap_or(0);
-                (network.to_bits() ^ address.to_bits()) & mask == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix_bits)).unwrap_or(0);
-                (network.to_bits() ^ address.to_bits()) & mask == 0
-            }
-            _ => false,
-        }
-    }
-}
-
-impl FromStr for Cidr {
-    type Err = CidrError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || CidrError { text: text.to_owned() };
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| error())?;
-        let bits = match bits {
-            Some(bits) => bits.parse().map_err(|_| error())?,
-            None if address.is_ipv4() => 32,
-            None => 128,
-        };
-        Self::new(address, bits).ok_or_else(error)
-    }
-}
-
-impl fmt::Display for Cidr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.prefix_bits)
-    }
-}
 
 /// Whose identity is replaced by the anonymous one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

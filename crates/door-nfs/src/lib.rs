@@ -15,6 +15,7 @@
 mod attr;
 mod config;
 mod connection;
+mod datagram;
 mod cookie;
 mod dispatch;
 mod door;
@@ -33,6 +34,7 @@ mod xdr;
 
 pub use config::{ConfigError, NfsConfig, NfsLimits};
 pub use door::NfsDoor;
-pub use export::{Cidr, CidrError, Export, Squash};
+pub use export::{Export, Squash};
 pub use metrics::{NfsMetrics, PROCEDURES};
+pub use datagram::serve_portmap_datagrams;
 pub use server::{serve, serve_portmap};

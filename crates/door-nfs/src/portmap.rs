@@ -1,7 +1,6 @@
 //! Portmap version 2 (RFC 1833, section 3): tells clients that ask where NFS and MOUNT are. Both are on the door's own
 //! port, so that no rpcbind is needed. Registrations from outside are refused.
 
-use crate::dispatch::Peer;
 use crate::door::NfsDoor;
 use crate::metrics::count;
 use crate::rpc::{Call, Refusal, Reply, accepted};
@@ -12,16 +11,19 @@ pub(crate) const PROGRAM: u32 = 100_000;
 pub(crate) const VERSION: u32 = 2;
 
 const PROTOCOL_TCP: u32 = 6;
+const PROTOCOL_UDP: u32 = 17;
 const PORTMAP_PORT: u16 = 111;
 
-/// Answers a call.
-pub(crate) fn call(door: &NfsDoor, peer: &Peer, call: &Call) -> Result<Reply, Refusal> {
+/// Answers a call. `nfs_port` is told for NFS and MOUNT; `registry` says whether this is port 111, over UDP too.
+pub(crate) fn call(door: &NfsDoor, nfs_port: u16, registry: bool, call: &Call) -> Result<Reply, Refusal> {
     count(&door.metrics().portmap_calls);
     let services = [
-        (nfs::PROGRAM, nfs::VERSION, peer.nfs_port),
-        (mount::PROGRAM, mount::VERSION, peer.nfs_port),
-        (PROGRAM, VERSION, PORTMAP_PORT),
+        (nfs::PROGRAM, nfs::VERSION, PROTOCOL_TCP, nfs_port),
+        (mount::PROGRAM, mount::VERSION, PROTOCOL_TCP, nfs_port),
+        (PROGRAM, VERSION, PROTOCOL_TCP, PORTMAP_PORT),
+        (PROGRAM, VERSION, PROTOCOL_UDP, PORTMAP_PORT),
     ];
+    let services = if registry { &services[..] } else { &services[..3] };
     let mut out = accepted(call.xid, 128);
     match call.procedure {
         0 => {}
@@ -35,17 +37,17 @@ pub(crate) fn call(door: &NfsDoor, peer: &Peer, call: &Call) -> Result<Reply, Re
             // The version is not looked at: a client of another version then learns the right one from PROG_MISMATCH.
             let port = services
                 .iter()
-                .find(|(offered, ..)| *offered == program && protocol == PROTOCOL_TCP)
+                .find(|(offered, _, over, _)| *offered == program && *over == protocol)
                 .map_or(0, |(.., port)| *port);
             out.u32(u32::from(port));
         }
         4 => {
-            for (program, version, port) in services {
+            for (program, version, protocol, port) in services {
                 out.bool(true);
-                out.u32(program);
-                out.u32(version);
-                out.u32(PROTOCOL_TCP);
-                out.u32(u32::from(port));
+                out.u32(*program);
+                out.u32(*version);
+                out.u32(*protocol);
+                out.u32(u32::from(*port));
             }
             out.bool(false);
         }

@@ -42,7 +42,7 @@ pub(crate) enum RecordError {
         limit: usize,
     },
     /// A record in more fragments than anybody needs.
-    #[error("a record has too many fragments, or empty ones")]
+    #[error("a record has more than {FRAGMENTS_MAX} fragments")]
     Fragments,
 }
 
@@ -119,9 +119,6 @@ impl<S: AsyncRead + Unpin> RecordReader<S> {
         let limit = self.limits.len_max;
         if len > limit - before {
             return Err(RecordError::TooLong { len: before.saturating_add(len), limit });
-        }
-        if len == 0 && !last {
-            return Err(RecordError::Fragments);
         }
         Ok((len, last))
     }

@@ -144,6 +144,9 @@ fn auth_sys(body: Bytes) -> Result<Credential, XdrError> {
     Ok(Credential::Sys { uid, gid, groups })
 }
 
+/// Bytes before a reply of a stream that a datagram does without.
+pub(crate) const RECORD_MARK_LEN: usize = 4;
+
 /// A finished reply: `head`, then `data`, then zero bytes up to a multiple of four.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {

@@ -11,7 +11,7 @@ use crate::body::ReplyBody;
 use crate::conditions::{Conditions, Present, Verdict};
 use crate::door::WebDavDoor;
 use crate::error::{Refusal, Result};
-use crate::headers;
+use crate::here::Here;
 use crate::if_header::{IfHeader, State};
 use crate::locks::Holder;
 use crate::path::UrlPath;
@@ -30,6 +30,7 @@ pub(crate) struct Ask {
     pub(crate) method: Method,
     pub(crate) path: UrlPath,
     pub(crate) headers: HeaderMap,
+    pub(crate) here: Here,
     pub(crate) if_header: Option<IfHeader>,
 }
 
@@ -74,6 +75,39 @@ pub(crate) fn is_dir(attr: &Attr) -> bool {
     attr.kind == NodeKind::Directory
 }
 
+/// What is at a path now, as the caller of `op` sees it. `key` is as [`UrlPath::key`].
+///
+/// # Errors
+/// Whatever keeps the caller from knowing.
+pub(crate) fn look(ns: &Namespace, op: &Op, key: &[u8]) -> Result<Found> {
+    let (mut end, mut found) = walk(ns, op, key)?;
+    // A walk takes a step at a time: while it runs, a MOVE may put another tree under the path and remove the one the
+    // walk is in. Nothing is there only if two walks come to the same end.
+    for _ in 0..WALKS_MAX {
+        if !matches!(found, Found::Nothing) {
+            break;
+        }
+        let (again_end, again) = walk(ns, op, key)?;
+        if matches!(again, Found::Nothing) && again_end == end {
+            break;
+        }
+        (end, found) = (again_end, again);
+    }
+    Ok(found)
+}
+
+/// One walk from the root: the directory it came to, and what it found.
+fn walk(ns: &Namespace, op: &Op, key: &[u8]) -> Result<(Ino, Found)> {
+    let mut dir = ROOT_INO;
+    let mut looked = ns.getattr(op, ROOT_INO);
+    for name in key.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+        let Ok(attr) = &looked else { break };
+        dir = attr.ino;
+        looked = ns.lookup(op, dir, name);
+    }
+    Ok((dir, Found::of(looked)?))
+}
+
 impl Ask {
     pub(crate) fn ns(&self) -> &Namespace {
         &self.door.ns
@@ -84,32 +118,7 @@ impl Ask {
     /// # Errors
     /// Whatever keeps the caller from knowing.
     pub(crate) fn look(&self, path: &UrlPath) -> Result<Found> {
-        let (mut end, mut found) = self.walk(path)?;
-        // A walk takes a step at a time: while it runs, a MOVE may put another tree under the path and remove the one the
-        // walk is in. Nothing is there only if two walks come to the same end.
-        for _ in 0..WALKS_MAX {
-            if !matches!(found, Found::Nothing) {
-                break;
-            }
-            let (again_end, again) = self.walk(path)?;
-            if matches!(again, Found::Nothing) && again_end == end {
-                break;
-            }
-            (end, found) = (again_end, again);
-        }
-        Ok(found)
-    }
-
-    /// One walk from the root: the directory it came to, and what it found.
-    fn walk(&self, path: &UrlPath) -> Result<(Ino, Found)> {
-        let mut dir = ROOT_INO;
-        let mut looked = self.ns().getattr(&self.op, ROOT_INO);
-        for name in path.names() {
-            let Ok(attr) = &looked else { break };
-            dir = attr.ino;
-            looked = self.ns().lookup(&self.op, dir, name);
-        }
-        Ok((dir, Found::of(looked)?))
+        look(self.ns(), &self.op, path.key())
     }
 
     /// What is at a name in a collection now: the walk from the root is spared.
@@ -229,7 +238,7 @@ struct Now<'a> {
 
 impl Now<'_> {
     fn path(&self, resource: Option<&str>) -> Option<UrlPath> {
-        resource.map_or_else(|| Some(self.ask.path.clone()), |tag| headers::local_path(tag, &self.ask.headers).ok())
+        resource.map_or_else(|| Some(self.ask.path.clone()), |tag| self.ask.here.path_of(tag).ok())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use strata_iam::Users;
 use strata_namespace::Namespace;
-use strata_seam::Entropy;
+use strata_seam::{Cidr, Entropy};
 use tokio::sync::Semaphore;
 
 use crate::locks::Locks;
@@ -26,6 +26,10 @@ pub struct DavConfig {
     pub write_timeout: Duration,
     /// How long requests in progress may go on after a shutdown was asked for.
     pub drain_timeout: Duration,
+    /// Host, and port if it has one, of the URL by which clients know the share where a proxy stands in between.
+    pub url_authority: Option<String>,
+    /// Proxies whose word counts about what clients call the share.
+    pub trusted_proxies: Vec<Cidr>,
 }
 
 impl Default for DavConfig {
@@ -37,6 +41,8 @@ impl Default for DavConfig {
             body_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
+            url_authority: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }

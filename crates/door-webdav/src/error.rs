@@ -16,6 +16,8 @@ pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     /// Local name of a precondition element in the `DAV:` name space (RFC 4918 section 16).
     pub(crate) condition: Option<&'static str>,
+    /// The resource that the precondition element names: the root of a lock that is in the way, percent-encoded.
+    pub(crate) href: Option<String>,
     /// What happened, in words.
     pub(crate) what: String,
     /// Whether the rest of the request body is of no use, so that the connection is closed.
@@ -24,12 +26,18 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, what: impl Into<String>) -> Self {
-        Self { status, condition: None, what: what.into(), close: false }
+        Self { status, condition: None, href: None, what: what.into(), close: false }
     }
 
     /// With a precondition element in the reply's body.
     pub(crate) fn because(mut self, condition: &'static str) -> Self {
         self.condition = Some(condition);
+        self
+    }
+
+    /// With a resource in the precondition element, percent-encoded.
+    pub(crate) fn at(mut self, href: String) -> Self {
+        self.href = Some(href);
         self
     }
 
@@ -54,12 +62,13 @@ impl Refusal {
     pub(crate) fn precondition(what: impl Into<String>) -> Self {
         Self::new(StatusCode::PRECONDITION_FAILED, what)
     }
-    pub(crate) fn locked(root: &str) -> Self {
+    pub(crate) fn locked(root: String) -> Self {
         Self::new(
             StatusCode::LOCKED,
             format!("{root} is locked and its token was not submitted by the lock's owner; nothing changed"),
         )
         .because("lock-token-submitted")
+        .at(root)
     }
     /// A task of ours died: a bug, reported as such.
     pub(crate) fn task(error: &tokio::task::JoinError) -> Self {

@@ -2,6 +2,7 @@
 //! and held back until everything it depends on is durable (invariants ACK and SEEN).
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
@@ -16,9 +17,11 @@ use crate::body::ReplyBody;
 use crate::door::WebDavDoor;
 use crate::error::{Refusal, Result};
 use crate::headers;
+use crate::here::Here;
 use crate::if_header::IfHeader;
 use crate::metrics::{Raised, add};
 use crate::path::UrlPath;
+use crate::request_line::RequestLine;
 use crate::{auth, get, locking, props, put, range_write, tree, upload};
 
 /// Compliance classes, and SabreDAV's partial update.
@@ -29,14 +32,24 @@ const METHODS: &str = "OPTIONS, GET, HEAD, PUT, PATCH, DELETE, MKCOL, COPY, MOVE
 pub(crate) async fn handle(
     door: Arc<WebDavDoor>,
     request: Request<Incoming>,
+    peer: IpAddr,
+    line: RequestLine,
 ) -> Result<Response<ReplyBody>, Infallible> {
     let begun = Stopwatch::start();
     let method = request.method().clone();
+    let fragment = line.had_fragment(&method, request.uri());
     let reply = match door.in_flight.clone().try_acquire_owned() {
         Ok(permit) => {
             let gauge = Raised::new(&door.metrics, |metrics| &metrics.in_flight);
             let span = tracing::debug_span!("webdav", %method, path = %request.uri().path());
-            let reply = admitted(&door, request).instrument(span).await;
+            let reply = if fragment {
+                let refusal = Refusal::bad_request(
+                    "the request line has a fragment; in a name, write # as %23; nothing was changed",
+                );
+                after_draining(&door, refuse(&door, &refusal, false), request.into_body()).await
+            } else {
+                admitted(&door, request, peer).instrument(span).await
+            };
             reply.map(|body| body.holding(permit, gauge))
         }
         Err(_) => {
@@ -53,16 +66,17 @@ pub(crate) async fn handle(
         }
     };
     door.metrics.answered(&method, reply.status(), begun.elapsed());
+    line.comes_next();
     Ok(reply)
 }
 
-async fn admitted(door: &Arc<WebDavDoor>, request: Request<Incoming>) -> Reply {
+async fn admitted(door: &Arc<WebDavDoor>, request: Request<Incoming>, peer: IpAddr) -> Reply {
     let windows = request.headers().get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Microsoft"));
     // Windows and macOS ask for the options before they log in. The answer is the same for every path and everybody.
     if request.method() == Method::OPTIONS {
         return options(door, request.into_body()).await;
     }
-    let (ask, body) = match accept(door, request).await {
+    let (ask, body) = match accept(door, request, peer).await {
         Ok(accepted) => accepted,
         Err(reply) => return *reply,
     };
@@ -97,6 +111,7 @@ async fn answer(ask: &Arc<Ask>, body: Option<Incoming>) -> Result<Reply> {
 async fn accept(
     door: &Arc<WebDavDoor>,
     request: Request<Incoming>,
+    peer: IpAddr,
 ) -> Result<(Arc<Ask>, Option<Incoming>), Box<Reply>> {
     let (head, body) = request.into_parts();
     let given = auth::basic(&head.headers);
@@ -115,7 +130,7 @@ async fn accept(
     };
     let read = || -> Result<(UrlPath, Option<IfHeader>)> {
         let path = UrlPath::parse(head.uri.path())?;
-        let if_header = match headers::text(&head.headers, "if")? {
+        let if_header = match headers::utf8(&head.headers, "if")? {
             Some(text) => Some(IfHeader::parse(text).map_err(|error| Refusal::bad_request(error.to_string()))?),
             None => None,
         };
@@ -127,7 +142,8 @@ async fn accept(
     };
     let reading = matches!(head.method, Method::GET | Method::HEAD);
     let op = Arc::new(Op::new(user.caller(Door::WebDav)));
-    let ask = Ask { door: door.clone(), op, user, method: head.method, path, headers: head.headers, if_header };
+    let here = Here::of(&head.headers, &head.uri, peer, &door.config);
+    let ask = Ask { door: door.clone(), op, user, method: head.method, path, headers: head.headers, here, if_header };
     Ok((Arc::new(ask), (!reading).then_some(body)))
 }
 
@@ -154,7 +170,14 @@ async fn after_draining(door: &Arc<WebDavDoor>, mut reply: Reply, body: Incoming
 fn refuse(door: &WebDavDoor, refusal: &Refusal, windows: bool) -> Reply {
     let (kind, body) = match refusal.condition {
         Some(condition) => {
-            let mut out = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:error xmlns:D=\"DAV:\"><D:{condition}/></D:error>\n<!-- ").into_bytes();
+            let inner = match &refusal.href {
+                Some(href) => format!("<D:{condition}><D:href>{href}</D:href></D:{condition}>"),
+                None => format!("<D:{condition}/>"),
+            };
+            let mut out = format!(
+                "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:error xmlns:D=\"DAV:\">{inner}</D:error>\n<!-- "
+            )
+            .into_bytes();
             crate::xml::push_text(&mut out, &refusal.what.replace("--", "- -"));
             out.extend_from_slice(b" -->\n");
             (props::find::XML, out)

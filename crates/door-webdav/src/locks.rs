@@ -1,6 +1,6 @@
 //! The table of WebDAV locks: kept in the store, held in memory, and asked before every change through this door.
 //!
-//! Invariants: the memory copy equals what the store holds, save for expired locks that were not yet swept; a lock is
+//! Invariants: the memory copy equals what the store holds, save for locks that ended and were not yet swept; a lock is
 //! granted only while no conflicting one is held; and [`Locks::guarded`] runs a change while no lock can be granted, so
 //! that a lock never comes between the question and the change it was asked for. Changes of whole trees take too long for
 //! that: they claim what they touch, and no lock is granted there until the claim is dropped.
@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use strata_namespace::{Caller, Door, LockRecord, Namespace, Op};
-use strata_seam::{Entropy, Timestamp};
+use strata_seam::{Entropy, Ino, Timestamp};
 
+use crate::ask::{Found, look};
 use crate::error::{Refusal, Result};
 use crate::path::{self, UrlPath};
 
@@ -137,8 +138,8 @@ impl Locks {
         if !table.is_empty() {
             let now = self.ns.now();
             for touch in touches {
-                if let Some(lock) = conflict_with_change(&table, touch, holder, now) {
-                    return Err(Refusal::locked(&path::href(&lock.path, false)));
+                if let Some(lock) = conflict_with_change(&table, touch, holder, &|lock| self.stands(lock, now)) {
+                    return Err(Refusal::locked(path::href(&lock.path, false)));
                 }
             }
         }
@@ -170,7 +171,7 @@ impl Locks {
         }
         let now = self.ns.now();
         let table = self.table.read();
-        covering(&table, path.key()).filter(|lock| live(lock, now)).cloned().collect()
+        covering(&table, path.key()).filter(|lock| self.stands(lock, now)).cloned().collect()
     }
 
     /// Grants a lock, keeps it in the store, and notes the commit in `op`. `wanted` has no token yet.
@@ -193,15 +194,16 @@ impl Locks {
             )
             .because("no-conflicting-lock"));
         }
-        let above = covering(&table, &wanted.path).find(|lock| !(lock.shared && wanted.shared));
-        let below =
-            || wanted.deep.then(|| below(&table, &wanted.path).find(|lock| !(lock.shared && wanted.shared))).flatten();
+        let in_the_way = |lock: &&LockRecord| !(lock.shared && wanted.shared) && self.stands(lock, now);
+        let above = covering(&table, &wanted.path).find(in_the_way);
+        let below = || wanted.deep.then(|| below(&table, &wanted.path).find(in_the_way)).flatten();
         if let Some(lock) = above.or_else(below) {
             return Err(Refusal::new(
                 http::StatusCode::LOCKED,
                 format!("{} is locked already; nothing was locked", path::href(&lock.path, false)),
             )
-            .because("no-conflicting-lock"));
+            .because("no-conflicting-lock")
+            .at(path::href(&lock.path, false)));
         }
         let mine = table.values().flatten().filter(|lock| lock.principal == wanted.principal).count();
         if self.len() >= LOCKS_MAX || mine >= LOCKS_PER_USER_MAX {
@@ -233,7 +235,7 @@ impl Locks {
     ) -> Result<LockRecord> {
         let now = self.ns.now();
         let mut table = self.table.write();
-        let found = table.values_mut().flatten().find(|lock| lock.token == token && live(lock, now));
+        let found = table.values_mut().flatten().find(|lock| lock.token == token && self.stands(lock, now));
         match found {
             Some(lock) if lock.principal == principal && reaches(lock, path.key()) => {
                 let renewed = LockRecord { expires: Some(expires), ..lock.clone() };
@@ -248,6 +250,20 @@ impl Locks {
         }
     }
 
+    /// Notes which inode the locks of `path` are taken on, now that it was made for one of them.
+    ///
+    /// # Errors
+    /// What the store says; the lock then lasts until it expires, whatever becomes of the resource.
+    pub(crate) fn made(&self, op: &Op, path: &UrlPath, ino: Ino) -> Result<()> {
+        let mut table = self.table.write();
+        for lock in table.get_mut(path.key()).into_iter().flatten().filter(|lock| lock.ino.is_none()) {
+            let bound = LockRecord { ino: Some(ino), ..lock.clone() };
+            self.ns.put_lock(op, &bound)?;
+            *lock = bound;
+        }
+        Ok(())
+    }
+
     /// Ends a lock that covers `path`.
     ///
     /// # Errors
@@ -255,8 +271,10 @@ impl Locks {
     pub(crate) fn release(&self, op: &Op, path: &UrlPath, token: &str, principal: &str, any: bool) -> Result<()> {
         let now = self.ns.now();
         let mut table = self.table.write();
-        let found =
-            table.values().flatten().find(|lock| lock.token == token && live(lock, now) && reaches(lock, path.key()));
+        let found = table
+            .values()
+            .flatten()
+            .find(|lock| lock.token == token && self.stands(lock, now) && reaches(lock, path.key()));
         let Some(lock) = found else {
             return Err(Refusal::conflict("no lock with this token covers the resource; nothing was unlocked")
                 .because("lock-token-matches-request-uri"));
@@ -288,12 +306,14 @@ impl Locks {
         Ok(())
     }
 
-    /// Removes what has expired. The table is bounded, so a full walk is too; it runs when a lock is granted.
+    /// Removes what has expired, and near a limit also what stands no more. The table is bounded, so a full walk is too; it
+    /// runs when a lock is granted.
     fn sweep(&self, op: &Op, table: &mut Table, now: Timestamp) -> Result<()> {
+        let full = table.len() >= LOCKS_PER_USER_MAX;
         let dead: Vec<(Vec<u8>, String)> = table
             .values()
             .flatten()
-            .filter(|lock| !live(lock, now))
+            .filter(|lock| if full { !self.stands(lock, now) } else { !live(lock, now) })
             .map(|lock| (lock.path.clone(), lock.token.clone()))
             .collect();
         for (path, token) in dead {
@@ -301,6 +321,18 @@ impl Locks {
             self.drop_from(table, &path, |lock| lock.token == token);
         }
         Ok(())
+    }
+
+    /// Whether a lock still holds: it has not expired, and its path leads to what was locked. A resource that was removed,
+    /// renamed or replaced by another, through whatever door, took the lock with it.
+    fn stands(&self, lock: &LockRecord, now: Timestamp) -> bool {
+        live(lock, now)
+            && lock.ino.is_none_or(|ino| match look(&self.ns, &Op::new(Caller::root(Door::WebDav)), &lock.path) {
+                Ok(Found::Node(attr)) => attr.ino == ino,
+                Ok(Found::Nothing | Found::Hidden) => false,
+                // What cannot be known now is not given up.
+                Err(_) => true,
+            })
     }
 
     fn drop_from(&self, table: &mut Table, key: &[u8], which: impl Fn(&LockRecord) -> bool) {
@@ -372,13 +404,13 @@ fn conflict_with_change<'a>(
     table: &'a Table,
     touch: &Touch,
     holder: &Holder,
-    now: Timestamp,
+    stands: &dyn Fn(&LockRecord) -> bool,
 ) -> Option<&'a LockRecord> {
     let held = |lock: &LockRecord| lock.principal == holder.principal && holder.tokens.contains(&lock.token);
     let mut shared: Option<&LockRecord> = None;
     let mut holds_one = false;
     for lock in lineage(touch.path.key()).filter_map(|at| table.get(at)).flatten() {
-        if !live(lock, now) || !reaches(lock, touch.path.key()) {
+        if !reaches(lock, touch.path.key()) || !stands(lock) {
             continue;
         }
         if held(lock) {
@@ -396,7 +428,7 @@ fn conflict_with_change<'a>(
         return None;
     }
     // A shared lock below that is not held is in the way only if no other on the same resource is held.
-    let mut below = below(table, touch.path.key()).filter(|lock| live(lock, now)).peekable();
+    let mut below = below(table, touch.path.key()).filter(|lock| stands(lock)).peekable();
     while let Some(first) = below.next() {
         let mut group = vec![first];
         while let Some(next) = below.next_if(|next| next.path == first.path) {

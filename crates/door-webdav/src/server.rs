@@ -1,6 +1,7 @@
 //! The server loop: connections within a limit, each with its timeouts, and a shutdown that lets requests finish.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +12,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_util::io::InspectReader;
 
 use crate::door::WebDavDoor;
 use crate::front;
 use crate::metrics::Raised;
+use crate::request_line::RequestLine;
 use crate::stall::WriteTimeout;
 
 /// Largest request head in bytes; also how much of a body is read at a time.
@@ -39,16 +42,16 @@ pub async fn serve(
         // The slot is taken before the connection: beyond the limit, clients wait in the listener's queue.
         let accepted = async {
             let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|(stream, _)| (stream, slot))
+            listener.accept().await.map(|(stream, peer)| (stream, peer, slot))
         };
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             accepted = accepted => match accepted {
-                Ok((stream, slot)) => {
+                Ok((stream, peer, slot)) => {
                     let (door, stopping) = (door.clone(), stopping.clone());
                     connections.spawn(async move {
-                        connection(door, stream, stopping).await;
+                        connection(door, stream, peer.ip(), stopping).await;
                         drop(slot);
                     });
                 }
@@ -71,15 +74,20 @@ pub async fn serve(
     Ok(())
 }
 
-async fn connection(door: Arc<WebDavDoor>, stream: TcpStream, mut stopping: watch::Receiver<bool>) {
+async fn connection(door: Arc<WebDavDoor>, stream: TcpStream, peer: IpAddr, mut stopping: watch::Receiver<bool>) {
     let _open = Raised::new(&door.metrics, |metrics| &metrics.connections);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a webdav connection could not be set to send at once");
     }
-    let io = TokioIo::new(WriteTimeout::new(stream, door.config.write_timeout));
+    let line = RequestLine::new();
+    let read_along = {
+        let line = line.clone();
+        move |bytes: &[u8]| line.read_along(bytes)
+    };
+    let io = TokioIo::new(InspectReader::new(WriteTimeout::new(stream, door.config.write_timeout), read_along));
     let service = {
         let door = door.clone();
-        service_fn(move |request| front::handle(door.clone(), request))
+        service_fn(move |request| front::handle(door.clone(), request, peer, line.clone()))
     };
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -95,7 +95,7 @@ struct Ends {
 
 async fn ends(ask: &Arc<Ask>, body: Incoming) -> Result<Ends> {
     refuse_body(ask, body).await?;
-    let destination = headers::destination(&ask.headers)?;
+    let destination = ask.here.path_of(headers::destination(&ask.headers)?)?;
     let overwrite = headers::overwrite(&ask.headers)?;
     let path = &ask.path;
     let source = ask.node()?;
@@ -133,6 +133,8 @@ pub(crate) async fn copy(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     let deep = match headers::depth(&ask.headers)? {
         None | Some(Depth::Infinity) => true,
         Some(Depth::Zero) => false,
+        // Nothing is below a file, so every depth means the same there (RFC 4918 section 10.2).
+        Some(Depth::One) if !is_dir(&ends.source) => true,
         Some(Depth::One) => return Err(Refusal::bad_request("COPY takes Depth 0 or infinity; nothing was changed")),
     };
     ask.require(&ends.source, Access { read: true, ..Access::default() })?;
@@ -162,8 +164,8 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     if path.is_bucket() {
         return Err(Refusal::forbidden("buckets are not moved; nothing was changed"));
     }
-    if !matches!(headers::depth(&ask.headers)?, None | Some(Depth::Infinity)) {
-        return Err(Refusal::bad_request("MOVE takes Depth infinity only; nothing was changed"));
+    if is_dir(&ends.source) && !matches!(headers::depth(&ask.headers)?, None | Some(Depth::Infinity)) {
+        return Err(Refusal::bad_request("a collection is moved with Depth infinity; nothing was changed"));
     }
     ask.require(&ends.from, WRITE)?;
     let destination = &ends.destination;

@@ -311,6 +311,9 @@ pub(crate) fn encode_lock(lock: &LockRecord) -> Vec<u8> {
         Some(expires) => out.u8(1).ivarint(expires.0),
         None => out.u8(0),
     };
+    if let Some(ino) = lock.ino {
+        out.uvarint(ino.0);
+    }
     out.finish()
 }
 
@@ -322,8 +325,10 @@ pub(crate) fn decode_lock(token: String, bytes: &[u8]) -> Result<LockRecord, Wir
     let principal = text(&mut input)?;
     let owner_xml = input.bytes(TEXT_MAX)?.to_vec();
     let expires = if flag(input.u8()?)? { Some(Timestamp(input.ivarint()?)) } else { None };
+    // Written last and left out where there is none: the first releases did not know it.
+    let ino = if input.remaining() == 0 { None } else { Some(Ino(input.uvarint()?)) };
     input.finish()?;
-    Ok(LockRecord { token, path, deep, shared, principal, owner_xml, expires })
+    Ok(LockRecord { token, path, ino, deep, shared, principal, owner_xml, expires })
 }
 
 fn encode_items(out: &mut Encoder, items: &[Item]) {

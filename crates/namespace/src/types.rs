@@ -452,6 +452,9 @@ pub struct LockRecord {
     pub token: String,
     /// Path from the root of the name space, `/bucket/dir/file`, percent-decoded bytes.
     pub path: Vec<u8>,
+    /// The inode it was taken on: the lock ends once its path leads elsewhere. `None` until a resource that the lock makes
+    /// is there, and in locks of older stores.
+    pub ino: Option<Ino>,
     /// Whether it covers everything below.
     pub deep: bool,
     /// Whether others may hold a shared lock too.

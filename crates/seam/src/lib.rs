@@ -5,6 +5,7 @@
 //! replay any failure. Nothing here does I/O of its own.
 
 mod aligned;
+mod cidr;
 mod clock;
 mod disk;
 mod entropy;
@@ -15,6 +16,7 @@ pub mod planted;
 pub mod sim;
 
 pub use aligned::AlignedBuf;
+pub use cidr::{Cidr, CidrError};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use disk::{Disk, DiskError, DiskErrorKind, DiskFile, DiskSpace, FileInfo, SECTOR_LEN, WriteMode};
 pub use entropy::{Entropy, SystemEntropy};

@@ -141,6 +141,14 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_WEBDAV_LISTEN", value_name = "ADDR")]
     pub(crate) webdav_listen: Option<Listen>,
 
+    /// URL by which clients know the WebDAV share where a proxy gives it another name, such as https://files.example/
+    #[arg(long, env = "STRATA_WEBDAV_URL", value_name = "URL")]
+    pub(crate) webdav_url: Option<String>,
+
+    /// Proxies whose Forwarded and X-Forwarded headers count: addresses, or ranges [default: this machine]
+    #[arg(long, env = "STRATA_TRUSTED_PROXIES", value_name = "RANGE", value_delimiter = ',')]
+    pub(crate) trusted_proxies: Option<Vec<String>>,
+
     /// Address of the NFS door, or off [default: 127.0.0.1:12049]
     #[arg(long, env = "STRATA_NFS_LISTEN", value_name = "ADDR")]
     pub(crate) nfs_listen: Option<Listen>,
@@ -148,6 +156,10 @@ pub(crate) struct DoorSettings {
     /// Clients the NFS door lets in: addresses, or ranges as in 192.168.1.0/24 [default: this machine]
     #[arg(long, env = "STRATA_NFS_CLIENTS", value_name = "RANGE", value_delimiter = ',')]
     pub(crate) nfs_clients: Option<Vec<String>>,
+
+    /// Answer portmap on port 111 of the NFS door's address, TCP and UDP, for clients that ask there [default: no]
+    #[arg(long, env = "STRATA_NFS_PORTMAP", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) nfs_portmap: Option<bool>,
 
     /// Whose identity the NFS door replaces [default: none if root serves this machine alone, else root]
     #[arg(long, env = "STRATA_NFS_SQUASH", value_name = "WHO")]
@@ -221,8 +233,11 @@ impl DoorSettings {
             ports,
             s3_listen,
             webdav_listen,
+            webdav_url,
+            trusted_proxies,
             nfs_listen,
             nfs_clients,
+            nfs_portmap,
             nfs_squash,
             admin_listen,
             region,
@@ -240,8 +255,11 @@ impl DoorSettings {
             ports: ports.or(below.ports),
             s3_listen: s3_listen.or(below.s3_listen),
             webdav_listen: webdav_listen.or(below.webdav_listen),
+            webdav_url: webdav_url.or(below.webdav_url),
+            trusted_proxies: trusted_proxies.or(below.trusted_proxies),
             nfs_listen: nfs_listen.or(below.nfs_listen),
             nfs_clients: nfs_clients.or(below.nfs_clients),
+            nfs_portmap: nfs_portmap.or(below.nfs_portmap),
             nfs_squash: nfs_squash.or(below.nfs_squash),
             admin_listen: admin_listen.or(below.admin_listen),
             region: region.or(below.region),

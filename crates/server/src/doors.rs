@@ -12,7 +12,7 @@ use strata_door_webdav::{DavConfig, WebDavDoor};
 use strata_iam::{User, Users};
 use strata_namespace::{Caller, Door, Namespace, Op};
 use strata_seam::{Clock, Entropy, SystemClock, SystemEntropy};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -30,6 +30,8 @@ use crate::store::OpenStore;
 const AFTER_LOCK_LOOKS: u8 = 10;
 /// Path of the NFS export: the root of the name space.
 const NFS_EXPORT: &str = "/";
+/// Where clients ask for the ports of NFS and MOUNT (RFC 1833).
+const PORTMAP_PORT: u16 = 111;
 /// Setting of the store that holds the secret behind NFS file handles.
 const HANDLE_SECRET_KEY: &str = "nfs/handle-secret";
 /// Who a squashed NFS user is where root runs the server.
@@ -40,6 +42,7 @@ pub(crate) struct Listeners {
     s3: Option<TcpListener>,
     webdav: Option<TcpListener>,
     nfs: Option<TcpListener>,
+    portmap: Option<Portmap>,
     admin: Option<TcpListener>,
 }
 
@@ -75,9 +78,32 @@ impl Listeners {
             s3: bind("s3", config.s3).await?,
             webdav: bind("webdav", config.webdav).await?,
             nfs: bind("nfs", config.nfs).await?,
+            portmap: portmap(config).await?,
             admin: bind("admin", config.admin).await?,
         })
     }
+}
+
+/// Port 111 over both protocols.
+struct Portmap {
+    streams: TcpListener,
+    datagrams: UdpSocket,
+}
+
+/// Takes port 111 of the NFS door's address, if it is asked for.
+async fn portmap(config: &Config) -> anyhow::Result<Option<Portmap>> {
+    let (true, Listen::At(nfs)) = (config.nfs_portmap, config.nfs) else { return Ok(None) };
+    let address = SocketAddr::new(nfs.ip(), PORTMAP_PORT);
+    let taken = || {
+        format!(
+            "portmap cannot be answered on {address}, which is privileged and rpcbind's where that runs; leave \
+             --nfs-portmap away and give clients the ports, as in port=12049,mountport=12049"
+        )
+    };
+    Ok(Some(Portmap {
+        streams: TcpListener::bind(address).await.with_context(taken)?,
+        datagrams: UdpSocket::bind(address).await.with_context(taken)?,
+    }))
 }
 
 async fn bind(door: &str, listen: Listen) -> anyhow::Result<Option<TcpListener>> {
@@ -209,6 +235,17 @@ impl OpenDoors {
             });
             let door = nfs(config, store)?;
             sources.push(Arc::new(NfsSource(Arc::clone(&door))));
+            if let Some(Portmap { streams, datagrams }) = listeners.portmap {
+                let (over_tcp, over_udp) = (Arc::clone(&door), Arc::clone(&door));
+                let (tcp_stop, udp_stop) = (doors.told_to_stop(), doors.told_to_stop());
+                doors.spawn("portmap", async move {
+                    tokio::join!(
+                        strata_door_nfs::serve_portmap(streams, over_tcp, address.port(), tcp_stop),
+                        strata_door_nfs::serve_portmap_datagrams(datagrams, over_udp, address.port(), udp_stop),
+                    );
+                    Ok(())
+                });
+            }
             let stop = doors.told_to_stop();
             doors.spawn("nfs", async move {
                 strata_door_nfs::serve(listener, door, stop).await;
@@ -318,6 +355,8 @@ fn webdav(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyh
         connections_max: config.connections.unwrap_or(usual.connections_max),
         in_flight_max: config.requests,
         drain_timeout: config.drain,
+        url_authority: config.webdav_authority.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
         ..usual
     };
     let (namespace, users) = (Arc::clone(store.namespace()), Arc::clone(&credentials.users));

@@ -27,35 +27,6 @@ fn identity(caller: &Caller) -> (u32, u32, Vec<u32>) {
 }
 
 #[test]
-fn ranges_are_read_and_written_as_text() {
-    for (text, shown) in
-        [("10.0.0.0/8", "10.0.0.0/8"), ("10.1.2.3", "10.1.2.3/32"), ("::1", "::1/128"), ("fe80::/10", "fe80::/10")]
-    {
-        assert_eq!(text.parse::<Cidr>().unwrap().to_string(), shown);
-    }
-    for text in ["", "10.0.0.0/33", "::/129", "host", "10.0.0.0/", "10.0.0.0/-1", "10.0.0/8"] {
-        assert!(text.parse::<Cidr>().is_err(), "{text}");
-    }
-}
-
-#[test]
-fn a_range_contains_what_shares_its_prefix() {
-    let cases = [
-        ("10.1.0.0/16", "10.1.255.7", true),
-        ("10.1.0.0/16", "10.2.0.1", false),
-        ("0.0.0.0/0", "203.0.113.9", true),
-        ("0.0.0.0/0", "2001:db8::1", false),
-        ("::/0", "2001:db8::1", true),
-        ("127.0.0.1", "::ffff:127.0.0.1", true),
-        ("2001:db8::/33", "2001:db8:8000::1", false),
-        ("10.1.2.3/32", "10.1.2.2", false),
-    ];
-    for (range, address, expected) in cases {
-        assert_eq!(range.parse::<Cidr>().unwrap().contains(address.parse().unwrap()), expected, "{range} {address}");
-    }
-}
-
-#[test]
 fn what_no_rule_admits_is_denied() {
     let table = ExportTable::new(vec![export("/photos", &["10.0.0.0/8"]), export("/empty", &[])]).unwrap();
     assert_eq!(table.mount(b"/photos", peer("192.0.2.1:900")).unwrap_err(), Refused::NotExported);

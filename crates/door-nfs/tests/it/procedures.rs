@@ -1,9 +1,14 @@
 //! Every procedure once, with what its reply must hold, and its refusals.
 
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
 use super::client::{
     ACCES, Args, BADHANDLE, Cred, EXIST, INVAL, ISDIR, MOUNT, NAMETOOLONG, NFS, NOENT, NOT_SYNC, NOTDIR, NOTEMPTY,
     PORTMAP, ROFS, STALE, Set, XDEV,
 };
+use strata_door_nfs::Export;
+
 use super::nfs::{FILE_SYNC, UNSTABLE};
 use super::support::{Served, config, export};
 
@@ -28,6 +33,41 @@ fn portmap_tells_the_door_s_own_port_and_takes_no_registrations() {
     assert_eq!([port(NFS.0, 6), port(MOUNT.0, 6), port(NFS.0, 17), port(99, 6)], [own, own, 0, 0]);
     let args = Args::default().u32(NFS.0).u32(3).u32(6).u32(1);
     assert_eq!(client.call(PORTMAP, 1, &args).unwrap().u32().unwrap(), 0);
+}
+
+/// Calls portmap over UDP; `None` if no answer came.
+fn ask_datagram(address: SocketAddr, xid: u32, program: u32, version: u32, procedure: u32, args: &[u32]) -> Option<Vec<u32>> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let header = [xid, 0, 2, program, version, procedure, 0, 0, 0, 0];
+    let call: Vec<u8> = header.iter().chain(args).flat_map(|word| word.to_be_bytes()).collect();
+    socket.send_to(&call, address).unwrap();
+    let mut buf = [0; 1024];
+    let len = socket.recv(&mut buf).ok()?;
+    Some(buf[..len].chunks(4).map(|word| u32::from_be_bytes(word.try_into().unwrap())).collect())
+}
+
+#[test]
+fn portmap_over_udp_tells_the_same_to_those_whom_an_export_admits() {
+    let served = Served::start();
+    let (address, _stop) = served.portmap_datagrams();
+    let port = u32::from(served.address.port());
+    // xid, reply, accepted, no verifier, success, and the port.
+    let accepted = |xid: u32, result: &[u32]| Some([&[xid, 1, 0, 0, 0, 0], result].concat());
+    assert_eq!(ask_datagram(address, 7, PORTMAP.0, 2, 3, &[NFS.0, 3, 6, 0]), accepted(7, &[port]));
+    assert_eq!(ask_datagram(address, 8, PORTMAP.0, 2, 3, &[NFS.0, 3, 17, 0]), accepted(8, &[0]));
+    assert_eq!(ask_datagram(address, 9, PORTMAP.0, 2, 3, &[PORTMAP.0, 2, 17, 0]), accepted(9, &[111]));
+    // Newer versions are told the one there is, so that clients ask again with it.
+    assert_eq!(ask_datagram(address, 10, PORTMAP.0, 4, 3, &[]), Some(vec![10, 1, 0, 0, 0, 2, 2, 2]));
+    // NFS itself is on TCP alone; what is no call gets no answer.
+    assert_eq!(ask_datagram(address, 11, NFS.0, 3, 0, &[]), Some(vec![11, 1, 0, 0, 0, 1]));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    socket.send_to(b"no call", address).unwrap();
+    assert!(socket.recv(&mut [0; 16]).is_err());
+    let strangers = Served::with(config(vec![Export { clients: vec!["192.0.2.0/24".parse().unwrap()], ..export("/") }]));
+    let (address, _stop) = strangers.portmap_datagrams();
+    assert_eq!(ask_datagram(address, 12, PORTMAP.0, 2, 4, &[]), None);
 }
 
 #[test]

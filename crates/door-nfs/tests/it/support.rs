@@ -115,6 +115,19 @@ impl Served {
         (self.door, self.stop, self.runtime) = (Some(door), Some(stop), Some(runtime));
     }
 
+    /// Serves portmap over UDP too, until what is returned is dropped.
+    pub(crate) fn portmap_datagrams(&self) -> (SocketAddr, oneshot::Sender<()>) {
+        let runtime = self.runtime.as_ref().unwrap();
+        let socket = runtime.block_on(tokio::net::UdpSocket::bind("127.0.0.1:0")).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (door, port) = (Arc::clone(self.door.as_ref().unwrap()), self.address.port());
+        runtime.spawn(strata_door_nfs::serve_portmap_datagrams(socket, door, port, async {
+            let _ = stopped.await;
+        }));
+        (address, stop)
+    }
+
     /// Ends the door and the store without a word to clients, and starts both again over the same disks.
     pub(crate) fn restart(&mut self) {
         self.end();

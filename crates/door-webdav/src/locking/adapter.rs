@@ -121,6 +121,7 @@ impl DavLockSystem for LockSystem {
             let wanted = LockRecord {
                 token: String::new(),
                 path: context.path().key().to_vec(),
+                ino: context.ask.look(context.path())?.visible().map(|attr| attr.ino),
                 deep,
                 shared,
                 principal: principal.unwrap_or_default().to_owned(),
@@ -265,8 +266,9 @@ fn make_empty(context: &Context) -> Result<()> {
     let bucket = ask.path.bucket().ok_or_else(|| Refusal::conflict("there is no such bucket; nothing was locked"))?;
     let content = ask.ns().ingest(&ask.op, bucket)?.finish()?;
     let absent = Condition { absent: true, ..Condition::default() };
-    ask.ns().put_file(&ask.op, parent.ino, ask.path.name(), content, None, ObjectMeta::default(), &absent)?;
-    Ok(())
+    let (made, _) =
+        ask.ns().put_file(&ask.op, parent.ino, ask.path.name(), content, None, ObjectMeta::default(), &absent)?;
+    ask.door.locks.made(&ask.op, &ask.path, made.attr.ino)
 }
 
 impl GuardedFileSystem<Arc<Context>> for Store {

@@ -9,6 +9,7 @@ fn lock(path: &str, token: &str, deep: bool, shared: bool) -> LockRecord {
     LockRecord {
         token: token.into(),
         path: path.into(),
+        ino: None,
         deep,
         shared,
         principal: "alice".into(),
@@ -29,7 +30,7 @@ fn refused(locks: &[LockRecord], path: &str, deep: bool, principal: &str, tokens
     let holder =
         Holder { principal: principal.into(), tokens: tokens.iter().map(|token| (*token).to_owned()).collect() };
     let touch = Touch { path: UrlPath::parse(path).unwrap(), deep };
-    conflict_with_change(&table(locks), &touch, &holder, NOW).is_some()
+    conflict_with_change(&table(locks), &touch, &holder, &|lock| live(lock, NOW)).is_some()
 }
 
 #[test]

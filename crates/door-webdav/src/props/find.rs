@@ -33,10 +33,10 @@ pub(crate) async fn propfind(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     let body = upload::small(body, xml::BODY_LEN_MAX, &ask.door.metrics, ask.door.config.body_timeout).await?;
     // Without the header the client asks for everything below (RFC 4918 section 9.1), which is not given.
     let depth = headers::depth(&ask.headers)?.unwrap_or(Depth::Infinity);
-    if depth == Depth::Infinity {
+    let attr = ask.node()?;
+    if depth == Depth::Infinity && is_dir(&attr) {
         return Err(Refusal::forbidden("PROPFIND is answered with Depth 0 and 1 only").because("propfind-finite-depth"));
     }
-    let attr = ask.node()?;
     let find = xml::propfind(&body)?;
     ask.conditions_hold(Some(&attr))?;
     let list = depth == Depth::One && is_dir(&attr);

@@ -227,3 +227,58 @@ fn malformed_lock_requests_are_refused() {
     }
     assert_eq!(client.ask("PUT", "/bkt/file", &[], b"y").status, 204);
 }
+
+#[test]
+fn a_lock_of_a_file_that_another_door_removed_ends_with_it() {
+    let server = Server::start();
+    let mut client = server.client();
+    let root = root();
+    let file = |name: &[u8]| {
+        let bucket = server.ns().lookup(&root, strata_namespace::ROOT_INO, b"bkt").unwrap();
+        (bucket.ino, name.to_vec())
+    };
+    // One that was there before, and one that its lock made.
+    client.put("/bkt/old", b"x");
+    for path in ["/bkt/old", "/bkt/new"] {
+        let token = lock(&mut client, path);
+        assert_eq!(client.ask("PUT", path, &[], b"y").status, 423, "{path}");
+        let (bucket, name) = file(path.rsplit('/').next().unwrap().as_bytes());
+        server.ns().unlink(&root, bucket, &name).unwrap();
+        assert_eq!(client.ask("PUT", path, &[], b"y").status, 201, "{path}");
+        // What has its name now is not locked, for nobody.
+        assert_eq!(client.ask("PUT", path, &[("if", &with(&token))], b"z").status, 412, "{path}");
+        assert!(!client.property(path, "DAV:", "lockdiscovery").unwrap().contains(&token), "{path}");
+        let again = lock(&mut client, path);
+        assert_ne!(again, token);
+    }
+}
+
+#[test]
+fn a_lock_outlives_new_content_and_ends_when_its_file_is_renamed_at_another_door() {
+    let server = Server::start();
+    let mut client = server.client();
+    let root = root();
+    client.put("/bkt/file", b"x");
+    let token = lock(&mut client, "/bkt/file");
+    assert_eq!(client.ask("PUT", "/bkt/file", &[("if", &with(&token))], b"new content").status, 204);
+    assert_eq!(client.ask("PUT", "/bkt/file", &[], b"y").status, 423);
+    let bucket = server.ns().lookup(&root, strata_namespace::ROOT_INO, b"bkt").unwrap().ino;
+    server.ns().rename(&root, (bucket, b"file"), (bucket, b"away"), strata_namespace::RenameMode::Replace).unwrap();
+    assert_eq!(client.ask("PUT", "/bkt/file", &[], b"y").status, 201);
+    assert_eq!(client.ask("PUT", "/bkt/away", &[], b"y").status, 204);
+}
+
+#[test]
+fn who_is_refused_by_a_lock_is_told_where_it_is() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.ok("MKCOL", "/bkt/d%20ir");
+    lock(&mut client, "/bkt/d%20ir");
+    let reply = client.ask("PUT", "/bkt/d%20ir/file", &[], b"y");
+    assert_eq!(reply.status, 423);
+    let element = "<D:lock-token-submitted><D:href>/bkt/d%20ir</D:href></D:lock-token-submitted>";
+    assert!(reply.text().contains(element), "{}", reply.text());
+    let reply = try_lock(&mut client, "/bkt/d%20ir", "exclusive", &[]);
+    assert_eq!(reply.status, 423);
+    assert!(reply.text().contains("<D:no-conflicting-lock><D:href>/bkt/d%20ir</D:href>"), "{}", reply.text());
+}

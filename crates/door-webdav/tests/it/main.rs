@@ -10,6 +10,7 @@ mod locks;
 mod names;
 mod partial;
 mod properties;
+mod proxies;
 mod support;
 mod trees;
 mod uploads;

@@ -70,6 +70,7 @@ fn the_store_keeps_so_many_locks_and_no_more_whoever_counts() {
     let (_world, store) = store();
     let ns = store.namespace();
     let lock = |number: usize| LockRecord {
+        ino: None,
         token: format!("urn:{number}"),
         path: b"/bkt/f".to_vec(),
         deep: false,

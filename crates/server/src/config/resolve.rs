@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use strata_door_nfs::Cidr;
 use strata_door_s3::S3Config;
+use strata_seam::Cidr;
 
 use super::{
     ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Interval, Layout, Listen, NfsSquash, Ports,
@@ -26,7 +26,10 @@ const THREADS_MAX: u16 = 512;
 const CONNECTIONS_MAX: u32 = 1 << 20;
 const REQUESTS_MAX: u32 = 1 << 16;
 /// Clients the NFS door lets in unless told otherwise: programs of this machine.
-const NFS_CLIENTS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
+const NFS_CLIENTS_DEFAULT: [&str; 2] = THIS_MACHINE;
+/// Proxies that are believed unless told otherwise.
+const TRUSTED_PROXIES_DEFAULT: [&str; 2] = THIS_MACHINE;
+const THIS_MACHINE: [&str; 2] = ["127.0.0.0/8", "::1"];
 /// Seconds for running requests at shutdown.
 const DRAIN_SECONDS_DEFAULT: u16 = 10;
 const DRAIN_SECONDS_MAX: u16 = 3600;
@@ -75,10 +78,16 @@ pub(crate) struct Config {
     pub(crate) s3: Listen,
     /// Address of the WebDAV door.
     pub(crate) webdav: Listen,
+    /// Host, and port if it has one, of the URL by which clients know the WebDAV share.
+    pub(crate) webdav_authority: Option<String>,
+    /// Proxies whose word about clients counts.
+    pub(crate) trusted_proxies: Vec<Cidr>,
     /// Address of the NFS door.
     pub(crate) nfs: Listen,
     /// Clients the NFS door lets in.
     pub(crate) nfs_clients: Vec<Cidr>,
+    /// Whether portmap is answered on port 111 of the NFS door's address.
+    pub(crate) nfs_portmap: bool,
     /// Whose identity the NFS door replaces; without it, the default for who runs the server.
     pub(crate) nfs_squash: Option<NfsSquash>,
     /// Address of the admin door.
@@ -97,6 +106,31 @@ pub(crate) struct Config {
     pub(crate) drain: Duration,
     /// When it scrubs by itself.
     pub(crate) scrub: ScrubSettings,
+}
+
+/// Ranges of addresses, as a setting lists them.
+fn ranges(name: &str, given: Option<Vec<String>>, default: [&str; 2]) -> Result<Vec<Cidr>, ConfigError> {
+    given
+        .unwrap_or_else(|| default.map(str::to_owned).into())
+        .iter()
+        .map(|range| range.trim().parse::<Cidr>().map_err(|error| ConfigError(format!("{name}: {error}"))))
+        .collect()
+}
+
+/// The host, and port if it has one, of the URL of the WebDAV share.
+fn url_authority(url: &str) -> Result<String, ConfigError> {
+    let refuse = |why: &str| Err(ConfigError(format!("webdav-url `{url}` {why}; write it as in https://files.example/")));
+    let Some(rest) = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) else {
+        return refuse("does not begin with http:// or https://");
+    };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if !path.is_empty() {
+        return refuse("has a path: the proxy has to pass the share's paths on as they are");
+    }
+    if authority.is_empty() || !authority.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte)) {
+        return refuse("has no host name, or one with characters that no host name has");
+    }
+    Ok(authority.to_owned())
 }
 
 impl StoreConfig {
@@ -216,13 +250,11 @@ impl Config {
             .map_err(|error| ConfigError(error.to_string()))?;
         let connections = limit("connections", doors.connections, CONNECTIONS_MAX)?;
         let requests = limit("requests", doors.requests, REQUESTS_MAX)?.unwrap_or(S3Config::default().in_flight_max);
-        let nfs_clients = doors.nfs_clients.unwrap_or_else(|| NFS_CLIENTS_DEFAULT.map(str::to_owned).into());
-        let nfs_clients = nfs_clients
-            .iter()
-            .map(|range| range.trim().parse::<Cidr>().map_err(|error| ConfigError(format!("nfs-clients: {error}"))))
-            .collect::<Result<Vec<_>, _>>()?;
         let config = Self {
-            nfs_clients,
+            nfs_clients: ranges("nfs-clients", doors.nfs_clients, NFS_CLIENTS_DEFAULT)?,
+            trusted_proxies: ranges("trusted-proxies", doors.trusted_proxies, TRUSTED_PROXIES_DEFAULT)?,
+            webdav_authority: doors.webdav_url.as_deref().map(url_authority).transpose()?,
+            nfs_portmap: doors.nfs_portmap.unwrap_or(false),
             nfs_squash: doors.nfs_squash,
             mount: doors.mount,
             allow_other: doors.allow_other,

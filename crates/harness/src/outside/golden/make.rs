@@ -82,6 +82,7 @@ pub(super) fn fill(ns: &Namespace) -> Result<()> {
     ns.put_lock(
         &op,
         &LockRecord {
+            ino: None,
             token: "urn:uuid:00000000-0000-0000-0000-000000000001".to_owned(),
             path: b"/golden/dir/file".to_vec(),
             deep: false,
