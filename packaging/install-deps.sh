@@ -28,6 +28,7 @@ find_missing() {
         need cadaver cadaver
         need e2fsprogs chattr
         need git git
+        need iproute2 ip
         need litmus litmus
         need python3 python3
         # Python's own part of it lies in a package of its own on Debian.

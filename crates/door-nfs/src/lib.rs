@@ -15,8 +15,8 @@
 mod attr;
 mod config;
 mod connection;
-mod datagram;
 mod cookie;
+mod datagram;
 mod dispatch;
 mod door;
 mod export;
@@ -33,8 +33,8 @@ mod status;
 mod xdr;
 
 pub use config::{ConfigError, NfsConfig, NfsLimits};
+pub use datagram::serve_portmap_datagrams;
 pub use door::NfsDoor;
 pub use export::{Export, Squash};
 pub use metrics::{NfsMetrics, PROCEDURES};
-pub use datagram::serve_portmap_datagrams;
 pub use server::{serve, serve_portmap};

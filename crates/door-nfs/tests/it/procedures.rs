@@ -36,7 +36,14 @@ fn portmap_tells_the_door_s_own_port_and_takes_no_registrations() {
 }
 
 /// Calls portmap over UDP; `None` if no answer came.
-fn ask_datagram(address: SocketAddr, xid: u32, program: u32, version: u32, procedure: u32, args: &[u32]) -> Option<Vec<u32>> {
+fn ask_datagram(
+    address: SocketAddr,
+    xid: u32,
+    program: u32,
+    version: u32,
+    procedure: u32,
+    args: &[u32],
+) -> Option<Vec<u32>> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let header = [xid, 0, 2, program, version, procedure, 0, 0, 0, 0];
@@ -65,7 +72,8 @@ fn portmap_over_udp_tells_the_same_to_those_whom_an_export_admits() {
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     socket.send_to(b"no call", address).unwrap();
     assert!(socket.recv(&mut [0; 16]).is_err());
-    let strangers = Served::with(config(vec![Export { clients: vec!["192.0.2.0/24".parse().unwrap()], ..export("/") }]));
+    let strangers =
+        Served::with(config(vec![Export { clients: vec!["192.0.2.0/24".parse().unwrap()], ..export("/") }]));
     let (address, _stop) = strangers.portmap_datagrams();
     assert_eq!(ask_datagram(address, 12, PORTMAP.0, 2, 4, &[]), None);
 }

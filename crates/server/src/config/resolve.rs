@@ -119,7 +119,8 @@ fn ranges(name: &str, given: Option<Vec<String>>, default: [&str; 2]) -> Result<
 
 /// The host, and port if it has one, of the URL of the WebDAV share.
 fn url_authority(url: &str) -> Result<String, ConfigError> {
-    let refuse = |why: &str| Err(ConfigError(format!("webdav-url `{url}` {why}; write it as in https://files.example/")));
+    let refuse =
+        |why: &str| Err(ConfigError(format!("webdav-url `{url}` {why}; write it as in https://files.example/")));
     let Some(rest) = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) else {
         return refuse("does not begin with http:// or https://");
     };
@@ -127,7 +128,8 @@ fn url_authority(url: &str) -> Result<String, ConfigError> {
     if !path.is_empty() {
         return refuse("has a path: the proxy has to pass the share's paths on as they are");
     }
-    if authority.is_empty() || !authority.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte)) {
+    if authority.is_empty() || !authority.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte))
+    {
         return refuse("has no host name, or one with characters that no host name has");
     }
     Ok(authority.to_owned())

@@ -64,6 +64,13 @@ fn domains_and_limits_of_the_doors_can_be_set() {
 }
 
 #[test]
+fn the_share_may_have_another_name_behind_a_proxy() {
+    let config = check("--data /a --webdav-url https://files.example:8443/", "trusted-proxies = ['10.0.0.1']").unwrap();
+    assert_eq!(config.webdav_authority.as_deref(), Some("files.example:8443"));
+    assert_eq!(config.trusted_proxies, ["10.0.0.1".parse().unwrap()]);
+}
+
+#[test]
 fn named_disks_on_the_command_line_replace_a_number_in_the_file() {
     let config = check("--data /a --disk /x --disk /y", "disks = 6").unwrap();
     assert_eq!(config.store.disks, [PathBuf::from("/x"), PathBuf::from("/y")]);
@@ -115,6 +122,10 @@ fn settings_that_make_no_sense_are_refused_in_words() {
         ("--data /a --disks 2 --disk /x", "", "cannot be used with"),
         ("--data /a", "disk = ['/x']\ndisks = 1", "give one of the two"),
         ("--data /a --region US_EAST", "", "letters, digits and dashes"),
+        ("--data /a --trusted-proxies here", "", "trusted-proxies: `here` is no address range"),
+        ("--data /a --webdav-url files.example", "", "does not begin with http:// or https://"),
+        ("--data /a --webdav-url https://files.example/dav/", "", "has a path"),
+        ("--data /a --webdav-url https:///", "", "has no host name"),
         ("--data /a --nfs-clients 10.0.0.0/40", "", "nfs-clients: `10.0.0.0/40` is no address range"),
         ("--data /a --threads 0", "", "outside 1 to 512"),
         ("--data /a --connections 0", "", "connections 0 is outside 1 to"),

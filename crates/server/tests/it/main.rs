@@ -18,6 +18,7 @@ mod http;
 mod life;
 mod matrix;
 mod nfs;
+mod portmap;
 mod s3;
 mod server;
 mod sets;
