@@ -157,7 +157,7 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_NFS_CLIENTS", value_name = "RANGE", value_delimiter = ',')]
     pub(crate) nfs_clients: Option<Vec<String>>,
 
-    /// Answer portmap on port 111 of the NFS door's address, TCP and UDP, for clients that ask there [default: no]
+    /// Answer portmap on port 111 of the NFS door's address, TCP and UDP, for clients that ask there [default: false]
     #[arg(long, env = "STRATA_NFS_PORTMAP", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) nfs_portmap: Option<bool>,
 

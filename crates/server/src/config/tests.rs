@@ -173,8 +173,18 @@ fn the_shipped_example_shows_every_key_and_is_valid_as_it_is_and_in_full() {
 fn the_defaults_that_are_shown_are_the_ones_that_hold() {
     let (text, full) = example();
     // Settings whose shown value is a choice; the others show their default.
-    let choices =
-        ["disk ", "disks ", "parity ", "mount ", "allow-other ", "threads ", "nfs-squash ", "domain ", "connections "];
+    let choices = [
+        "disk ",
+        "disks ",
+        "parity ",
+        "mount ",
+        "allow-other ",
+        "threads ",
+        "nfs-squash ",
+        "domain ",
+        "connections ",
+        "webdav-url ",
+    ];
     let shown = full.lines().filter(|line| !choices.iter().any(|key| line.starts_with(key)));
     let shown: String = shown.map(|line| format!("{line}\n")).collect();
     assert_eq!(check("", &shown).unwrap(), check("", text).unwrap());
