@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use strata_namespace::{Door, Op};
 use strata_seam::Stopwatch;
@@ -42,13 +42,9 @@ pub(crate) async fn handle(
         Ok(permit) => {
             let gauge = Raised::new(&door.metrics, |metrics| &metrics.in_flight);
             let span = tracing::debug_span!("webdav", %method, path = %request.uri().path());
-            let reply = if fragment {
-                let refusal = Refusal::bad_request(
-                    "the request line has a fragment; in a name, write # as %23; nothing was changed",
-                );
-                after_draining(&door, refuse(&door, &refusal, false), request.into_body()).await
-            } else {
-                admitted(&door, request, peer).instrument(span).await
+            let reply = match refuse_head(&request, fragment) {
+                Some(refusal) => after_draining(&door, refuse(&door, &refusal, false), request.into_body()).await,
+                None => admitted(&door, request, peer).instrument(span).await,
             };
             reply.map(|body| body.holding(permit, gauge))
         }
@@ -68,6 +64,20 @@ pub(crate) async fn handle(
     door.metrics.answered(&method, reply.status(), begun.elapsed());
     line.comes_next();
     Ok(reply)
+}
+
+/// What is wrong with a request before anybody looks at what it asks for.
+fn refuse_head(request: &Request<Incoming>, fragment: bool) -> Option<Refusal> {
+    if fragment {
+        let what = "the request line has a fragment; in a name, write # as %23; nothing was changed";
+        return Some(Refusal::bad_request(what));
+    }
+    let hosts = request.headers().get_all(HOST).iter().count();
+    // RFC 9112 section 3.2: which server is meant must be said once.
+    if hosts > 1 || hosts == 0 && request.version() >= Version::HTTP_11 {
+        return Some(Refusal::bad_request("the request has no Host header, or more than one; nothing was changed"));
+    }
+    None
 }
 
 async fn admitted(door: &Arc<WebDavDoor>, request: Request<Incoming>, peer: IpAddr) -> Reply {
@@ -103,7 +113,10 @@ async fn answer(ask: &Arc<Ask>, body: Option<Incoming>) -> Result<Reply> {
         "PROPPATCH" => props::patch::proppatch(ask, body).await,
         "LOCK" => locking::lock(ask, body).await,
         "UNLOCK" => locking::unlock(ask, body).await,
-        _ => Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "this method is not offered").closing()),
+        "POST" | "TRACE" | "CONNECT" => {
+            Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "the share has no use for this method").closing())
+        }
+        _ => Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "this method is not known").closing()),
     }
 }
 
@@ -190,6 +203,9 @@ fn refuse(door: &WebDavDoor, refusal: &Refusal, windows: bool) -> Reply {
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(kind));
     if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static(METHODS));
     }
     if refusal.close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -18,6 +18,7 @@ use crate::headers;
 use crate::if_header::Matcher;
 use crate::locks::Touch;
 use crate::metrics::add;
+use crate::range;
 use crate::range_write;
 use crate::upload::{INLINE_LEN_MAX, Upload};
 
@@ -32,7 +33,7 @@ pub(crate) struct Target {
 /// Answers PUT.
 pub(crate) async fn put(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     if let Some(range) = headers::text(&ask.headers, "content-range")? {
-        let at = crate::range::content_range(range)?;
+        let at = range::content_range(range)?;
         return range_write::write(ask, body, at, true).await;
     }
     let target = target(ask)?;
@@ -146,10 +147,16 @@ fn meta(ask: &Ask) -> ObjectMeta {
 /// `X-OC-Mtime`: seconds since 1970, the way ownCloud clients and rclone keep modification times.
 fn oc_mtime(ask: &Ask) -> Result<Option<Timestamp>> {
     let Some(text) = headers::text(&ask.headers, "x-oc-mtime")? else { return Ok(None) };
-    let secs = text.trim().split('.').next().unwrap_or_default();
-    let secs: i64 =
-        secs.parse().map_err(|_| Refusal::bad_request("X-OC-Mtime is not a number of seconds; nothing was changed"))?;
-    Ok(Some(Timestamp::from_parts(secs, 0)))
+    let refuse = || Refusal::bad_request("X-OC-Mtime is not a number of seconds; nothing was changed");
+    let text = text.trim();
+    // A fraction is allowed and dropped.
+    let (secs, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let (sign, digits) = secs.strip_prefix('-').map_or((1, secs), |digits| (-1, digits));
+    let secs = range::number(digits).and_then(|secs| i64::try_from(secs).ok()).ok_or_else(refuse)?;
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(refuse());
+    }
+    Ok(Some(Timestamp::from_parts(sign * secs, 0)))
 }
 
 /// Turns a body into content. It is chunked and hashed on another thread while it is read from the connection.

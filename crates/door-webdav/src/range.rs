@@ -18,25 +18,29 @@ pub(crate) enum Wanted {
 
 /// Reads a `Range` header against a length. What cannot be read is ignored, as RFC 9110 allows.
 pub(crate) fn wanted(header: &str, len: u64) -> Wanted {
-    let Some(specs) = header.trim().strip_prefix("bytes=") else { return Wanted::Whole };
+    let Some(specs) = after_unit(header).and_then(|specs| specs.strip_prefix('=')) else { return Wanted::Whole };
     let mut parts = Vec::new();
-    for (count, spec) in specs.split(',').map(str::trim).enumerate() {
+    let mut any = false;
+    // Empty elements of a list are passed over (RFC 9110 section 5.6.1).
+    let specs = specs.split(',').map(str::trim).filter(|spec| !spec.is_empty());
+    for (count, spec) in specs.enumerate() {
         let Some((first, last)) = spec.split_once('-') else { return Wanted::Whole };
         if count >= RANGES_MAX {
             return Wanted::Whole;
         }
         let range = match (number(first), number(last)) {
             (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(len),
-            (Some(first), None) if last.trim().is_empty() => first..len,
-            (None, Some(suffix)) if first.trim().is_empty() => len.saturating_sub(suffix)..len,
+            (Some(first), None) if last.is_empty() => first..len,
+            (None, Some(suffix)) if first.is_empty() => len.saturating_sub(suffix)..len,
             _ => return Wanted::Whole,
         };
+        any = true;
         if range.start < range.end {
             parts.push(range);
         }
     }
     if parts.is_empty() {
-        return Wanted::Nothing;
+        return if any { Wanted::Nothing } else { Wanted::Whole };
     }
     let mut sorted: Vec<_> = parts.iter().collect();
     sorted.sort_by_key(|range| range.start);
@@ -46,9 +50,15 @@ pub(crate) fn wanted(header: &str, len: u64) -> Wanted {
     Wanted::Parts(parts)
 }
 
+/// What follows the unit `bytes`, whose case does not matter (RFC 9110 section 14.1).
+fn after_unit(header: &str) -> Option<&str> {
+    let header = header.trim();
+    let (unit, rest) = (header.get(..5)?, header.get(5..)?);
+    unit.eq_ignore_ascii_case("bytes").then_some(rest)
+}
+
 /// Decimal digits and nothing else; what is beyond 64 bits counts as the largest number.
-fn number(text: &str) -> Option<u64> {
-    let text = text.trim();
+pub(crate) fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
@@ -71,11 +81,12 @@ pub(crate) enum WriteAt {
 pub(crate) fn content_range(header: &str) -> Result<WriteAt> {
     let refuse =
         || Refusal::bad_request("Content-Range of a PUT must be `bytes first-last/total`; nothing was changed");
-    let spec = header.trim().strip_prefix("bytes").ok_or_else(refuse)?;
-    let (span, total) = spec.trim_start_matches([' ', '=']).split_once('/').ok_or_else(refuse)?;
+    // Some clients write `=` for the space.
+    let spec = after_unit(header).and_then(|spec| spec.strip_prefix([' ', '='])).ok_or_else(refuse)?;
+    let (span, total) = spec.split_once('/').ok_or_else(refuse)?;
     let (first, last) = span.split_once('-').ok_or_else(refuse)?;
     let (first, last) = (number(first).ok_or_else(refuse)?, number(last).ok_or_else(refuse)?);
-    let total_fits = total.trim() == "*" || number(total).is_some_and(|total| last < total);
+    let total_fits = total == "*" || number(total).is_some_and(|total| last < total);
     if first > last || last == u64::MAX || !total_fits {
         return Err(refuse());
     }
@@ -96,13 +107,14 @@ pub(crate) fn update_range(header: &str) -> Result<WriteAt> {
     if header.eq_ignore_ascii_case("append") {
         return Ok(WriteAt::Append);
     }
-    let (first, last) = header.strip_prefix("bytes=").and_then(|spec| spec.split_once('-')).ok_or_else(refuse)?;
+    let spec = after_unit(header).and_then(|spec| spec.strip_prefix('='));
+    let (first, last) = spec.and_then(|spec| spec.split_once('-')).ok_or_else(refuse)?;
     match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last && last < u64::MAX => {
             Ok(WriteAt::Offset(first, Some(last - first + 1)))
         }
-        (Some(first), None) if last.trim().is_empty() => Ok(WriteAt::Offset(first, None)),
-        (None, Some(count)) if first.trim().is_empty() => Ok(WriteAt::FromEnd(count)),
+        (Some(first), None) if last.is_empty() => Ok(WriteAt::Offset(first, None)),
+        (None, Some(count)) if first.is_empty() => Ok(WriteAt::FromEnd(count)),
         _ => Err(refuse()),
     }
 }
@@ -120,6 +132,7 @@ mod tests {
         assert_eq!(wanted("bytes=-3", 10), Wanted::Parts(vec![7..10]));
         assert_eq!(wanted("bytes=-30", 10), Wanted::Parts(vec![0..10]));
         assert_eq!(wanted("bytes=0-0, 5-99", 10), Wanted::Parts(vec![0..1, 5..10]));
+        assert_eq!(wanted("Bytes=0-0,, 5-99,", 10), Wanted::Parts(vec![0..1, 5..10]));
         assert_eq!(wanted("bytes=4-99999999999999999999999", 10), Wanted::Parts(vec![4..10]));
     }
 
@@ -132,7 +145,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_or_asks_too_much_gets_the_whole() {
-        for header in ["lines=1-2", "bytes=3-1", "bytes=a-b", "bytes=", "bytes=0-5,3-8"] {
+        for header in [
+            "lines=1-2",
+            "bytes=3-1",
+            "bytes=a-b",
+            "bytes=",
+            "bytes=,",
+            "bytes=0-5,3-8",
+            "bytes=0 - 3",
+            "bytes =0-3",
+            "bytes=+1-3",
+        ] {
             assert_eq!(wanted(header, 10), Wanted::Whole, "{header}");
         }
         let many = (0..=RANGES_MAX).map(|at| format!("{0}-{0}", at * 2)).collect::<Vec<_>>().join(",");
@@ -146,7 +169,19 @@ mod tests {
         assert_eq!(update_range("bytes=2-").unwrap(), WriteAt::Offset(2, None));
         assert_eq!(update_range("bytes=-2").unwrap(), WriteAt::FromEnd(2));
         assert_eq!(update_range("append").unwrap(), WriteAt::Append);
-        for header in ["bytes 5-2/10", "bytes 2-10/10", "bytes */10", "items 1-2/3", "bytes 1-2"] {
+        assert_eq!(content_range("Bytes=2-5/10").unwrap(), WriteAt::Offset(2, Some(4)));
+        for header in [
+            "bytes  2-5/10",
+            "bytes==2-5/10",
+            "bytes2-5/10",
+            "bytes 2 - 5/10",
+            "bytes 2-5/ 10",
+            "bytes 5-2/10",
+            "bytes 2-10/10",
+            "bytes */10",
+            "items 1-2/3",
+            "bytes 1-2",
+        ] {
             assert!(content_range(header).is_err(), "{header}");
         }
     }

@@ -14,6 +14,7 @@ use hyper::body::{Body, Incoming};
 use crate::error::{Refusal, Result};
 use crate::headers;
 use crate::metrics::{DavMetrics, add};
+use crate::range;
 
 /// Bytes gathered before they are written into the middle of a file.
 const WINDOW_LEN: usize = 1024 * 1024;
@@ -42,13 +43,12 @@ impl<'a> Upload<'a> {
         metrics: &'a DavMetrics,
         silence_max: Duration,
     ) -> Result<Self> {
-        let announced =
-            match headers::text(request, "x-expected-entity-length")? {
-                Some(text) => Some(text.trim().parse::<u64>().map_err(|_| {
-                    Refusal::bad_request("X-Expected-Entity-Length is not a number; nothing was changed")
-                })?),
-                None => None,
-            };
+        let announced = match headers::text(request, "x-expected-entity-length")? {
+            Some(text) => Some(range::number(text.trim()).ok_or_else(|| {
+                Refusal::bad_request("X-Expected-Entity-Length is not a number; nothing was changed")
+            })?),
+            None => None,
+        };
         let exact = body.size_hint().exact();
         if let (Some(exact), Some(announced)) = (exact, announced)
             && exact != announced

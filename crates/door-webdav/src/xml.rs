@@ -5,6 +5,8 @@
 
 use std::io::Cursor;
 
+use xml::attribute::OwnedAttribute;
+use xml::name::OwnedName;
 use xml::reader::{EventReader, ParserConfig, XmlEvent};
 use xml::writer::{EmitterConfig, EventWriter};
 
@@ -14,6 +16,8 @@ use crate::error::{Refusal, Result};
 pub(crate) const BODY_LEN_MAX: usize = 64 * 1024;
 /// Deepest nesting of elements.
 const DEPTH_MAX: usize = 64;
+/// What the prefix `xml` always stands for.
+const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
 /// Most properties named in one request.
 pub(crate) const PROPERTIES_MAX: usize = 256;
 
@@ -107,11 +111,15 @@ pub(crate) fn check(body: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn name_of(name: &xml::name::OwnedName) -> Name {
+fn name_of(name: &OwnedName) -> Name {
     Name { ns: name.namespace.clone().unwrap_or_default(), local: name.local_name.clone() }
 }
 
-fn is_dav(name: &xml::name::OwnedName, local: &str) -> bool {
+fn is_language(name: &OwnedName) -> bool {
+    name.local_name == "lang" && name.namespace.as_deref() == Some(XML_NAMESPACE)
+}
+
+fn is_dav(name: &OwnedName, local: &str) -> bool {
     name.local_name == local && name.namespace.as_deref() == Some("DAV:")
 }
 
@@ -173,8 +181,27 @@ pub(crate) fn propertyupdate(body: &[u8]) -> Result<Vec<Patch>> {
     let mut patches = Vec::new();
     let mut set = None;
     let mut in_prop = false;
+    // The language of a property is kept with it, also where an element around it names it (RFC 4918 section 4.3).
+    let mut languages: [Option<String>; 3] = [None, None, None];
     loop {
-        match events.next()? {
+        let (depth, mut event) = events.next()?;
+        if let XmlEvent::StartElement { attributes, .. } = &mut event {
+            let own = attributes.iter().find(|attribute| is_language(&attribute.name));
+            match (depth, own) {
+                (1..=3, own) => {
+                    languages[depth - 1] = own.map(|attribute| attribute.value.clone());
+                    languages[depth..].fill(None);
+                }
+                (4, None) => {
+                    if let Some(value) = languages.iter().rev().flatten().next() {
+                        let name = OwnedName::qualified("lang", XML_NAMESPACE, Some("xml"));
+                        attributes.push(OwnedAttribute::new(name, value.clone()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        match (depth, event) {
             (1, XmlEvent::StartElement { name, .. }) if !is_dav(&name, "propertyupdate") => {
                 return Err(malformed("the root is not DAV:propertyupdate"));
             }

@@ -1,7 +1,9 @@
 //! Arguments of the procedures, decoded. Names, targets and data are slices of the record.
 
 use bytes::Bytes;
-use nfsserve::nfs::{NFS3_FHSIZE, nfsstat3, nfstime3, sattr3, specdata3};
+use nfsserve::nfs::{
+    NFS3_FHSIZE, nfsstat3, nfstime3, sattr3, set_atime, set_gid3, set_mode3, set_mtime, set_size3, set_uid3, specdata3,
+};
 use strata_namespace::Attr;
 
 use crate::attr::{post_op, wcc};
@@ -84,7 +86,7 @@ impl Arguments {
         let request = match procedure {
             1 => Request::Getattr,
             2 => {
-                let attributes = from.fixed_type()?;
+                let attributes = sattr(from)?;
                 let guard = if from.bool()? { Some(from.fixed_type()?) } else { None };
                 Request::Setattr { attributes, guard }
             }
@@ -96,15 +98,15 @@ impl Arguments {
             8 => {
                 let name = name(from)?;
                 let how = match from.u32()? {
-                    0 => CreateHow::Unchecked(from.fixed_type()?),
-                    1 => CreateHow::Guarded(from.fixed_type()?),
+                    0 => CreateHow::Unchecked(sattr(from)?),
+                    1 => CreateHow::Guarded(sattr(from)?),
                     2 => CreateHow::Exclusive(from.fixed()?),
                     _ => return Err(XdrError::BadValue),
                 };
                 Request::Create { name, how }
             }
-            9 => Request::Mkdir { name: name(from)?, attributes: from.fixed_type()? },
-            10 => Request::Symlink { name: name(from)?, attributes: from.fixed_type()?, target: name(from)? },
+            9 => Request::Mkdir { name: name(from)?, attributes: sattr(from)? },
+            10 => Request::Symlink { name: name(from)?, attributes: sattr(from)?, target: name(from)? },
             11 => Request::Mknod { name: name(from)?, what: special(from)? },
             12 => Request::Remove { name: name(from)? },
             13 => Request::Rmdir { name: name(from)? },
@@ -141,6 +143,28 @@ fn name(from: &mut Decoder) -> Result<Bytes, XdrError> {
     from.opaque(RECORD_LEN_MAX)
 }
 
+/// Attributes to set, strictly: the library takes any number for true.
+fn sattr(from: &mut Decoder) -> Result<sattr3, XdrError> {
+    Ok(sattr3 {
+        mode: if from.bool()? { set_mode3::mode(from.u32()?) } else { set_mode3::Void },
+        uid: if from.bool()? { set_uid3::uid(from.u32()?) } else { set_uid3::Void },
+        gid: if from.bool()? { set_gid3::gid(from.u32()?) } else { set_gid3::Void },
+        size: if from.bool()? { set_size3::size(from.u64()?) } else { set_size3::Void },
+        atime: match from.u32()? {
+            0 => set_atime::DONT_CHANGE,
+            1 => set_atime::SET_TO_SERVER_TIME,
+            2 => set_atime::SET_TO_CLIENT_TIME(from.fixed_type()?),
+            _ => return Err(XdrError::BadValue),
+        },
+        mtime: match from.u32()? {
+            0 => set_mtime::DONT_CHANGE,
+            1 => set_mtime::SET_TO_SERVER_TIME,
+            2 => set_mtime::SET_TO_CLIENT_TIME(from.fixed_type()?),
+            _ => return Err(XdrError::BadValue),
+        },
+    })
+}
+
 fn write(from: &mut Decoder) -> Result<Request, XdrError> {
     let offset = from.u64()?;
     let count = from.u32()?;
@@ -162,10 +186,10 @@ fn write(from: &mut Decoder) -> Result<Request, XdrError> {
 
 fn special(from: &mut Decoder) -> Result<Special, XdrError> {
     Ok(match from.u32()? {
-        3 => Special::BlockDevice(from.fixed_type()?, from.fixed_type()?),
-        4 => Special::CharDevice(from.fixed_type()?, from.fixed_type()?),
-        6 => Special::Socket(from.fixed_type()?),
-        7 => Special::Fifo(from.fixed_type()?),
+        3 => Special::BlockDevice(sattr(from)?, from.fixed_type()?),
+        4 => Special::CharDevice(sattr(from)?, from.fixed_type()?),
+        6 => Special::Socket(sattr(from)?),
+        7 => Special::Fifo(sattr(from)?),
         1 | 2 | 5 => Special::Other,
         _ => return Err(XdrError::BadValue),
     })

@@ -44,6 +44,11 @@ fn calls_that_are_not_offered_are_refused_by_the_right_name() {
     assert_eq!(answer(&mut client, &procedure), [1, 0, 0, 0, 3], "PROC_UNAVAIL");
     let garbage = client.record(1, NFS, 1, &Args::default().u32(1000));
     assert_eq!(answer(&mut client, &garbage), [1, 0, 0, 0, 4], "GARBAGE_ARGS");
+    // A boolean is 0 or 1: whether the mode 0o777 is meant cannot be known.
+    let (_, data) = served.root();
+    let mode = Args::default().opaque(&data).u32(7).u32(0o777).u32(0).u32(0).u32(0).u32(0).u32(0).u32(0);
+    let mode = client.record(1, NFS, 2, &mode);
+    assert_eq!(answer(&mut client, &mode), [1, 0, 0, 0, 4], "a boolean that is none");
     let path = client.record(1, MOUNT, 1, &Args::default().u32(u32::MAX));
     assert_eq!(answer(&mut client, &path), [1, 0, 0, 0, 4]);
     let rpc_version = framed(&[1, 0, 3, NFS.0, 3, 0, 0, 0, 0, 0]);

@@ -52,6 +52,23 @@ fn what_is_not_a_propfind_is_refused() {
 }
 
 #[test]
+fn the_language_in_scope_of_a_property_is_kept_with_it() {
+    let body = br#"<D:propertyupdate xmlns:D="DAV:" xmlns:x="urn:x" xml:lang="de"><D:set><D:prop xml:lang="fr"><x:a/><x:b xml:lang="en"/></D:prop></D:set><D:set><D:prop><x:c/></D:prop></D:set></D:propertyupdate>"#;
+    let patches = propertyupdate(body).unwrap();
+    let languages = patches.iter().map(|patch| {
+        let fragment = String::from_utf8(patch.value.as_ref().unwrap().fragment.clone()).unwrap();
+        propertyupdate(
+            format!("<p:propertyupdate xmlns:p='DAV:'><p:set><p:prop>{fragment}</p:prop></p:set></p:propertyupdate>")
+                .as_bytes(),
+        )
+        .unwrap();
+        let (_, rest) = fragment.split_once("xml:lang=\"").unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    });
+    assert_eq!(languages.collect::<Vec<_>>(), ["fr", "en", "de"]);
+}
+
+#[test]
 fn a_captured_value_carries_the_name_spaces_it_needs() {
     let body = br#"<D:propertyupdate xmlns:D="DAV:" xmlns:x="urn:x"><D:set><D:prop><x:a x:k="1"> v<x:b>w</x:b>&amp;</x:a></D:prop></D:set></D:propertyupdate>"#;
     let patches = propertyupdate(body).unwrap();

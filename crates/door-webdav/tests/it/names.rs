@@ -147,3 +147,24 @@ fn objects_that_posix_cannot_name_are_listed_and_read_under_their_aliases() {
     found.sort_unstable();
     assert_eq!(found, [b"a//b".as_slice(), b"dir", b"dir/", b"x/../y"]);
 }
+
+#[test]
+fn a_request_says_once_which_server_it_means() {
+    let server = Server::start();
+    for hosts in ["", "host: a\r\nhost: a\r\n"] {
+        let mut client = server.client();
+        client.put("/bkt/file", b"x");
+        client.write(format!("DELETE /bkt/file HTTP/1.1\r\n{hosts}\r\n").as_bytes()).unwrap();
+        assert_eq!(client.reply(false).unwrap().status, 400, "{hosts}");
+        assert_eq!(client.get("/bkt/file"), b"x");
+    }
+}
+
+#[test]
+fn methods_that_are_known_and_not_offered_are_told_apart_from_unknown_ones() {
+    let server = Server::start();
+    let reply = server.client().ask("POST", "/bkt/", &[], b"");
+    assert_eq!(reply.status, 405);
+    assert!(reply.expect("allow").contains("PROPFIND"));
+    assert_eq!(server.client().status("BREW", "/bkt/", &[]), 501);
+}

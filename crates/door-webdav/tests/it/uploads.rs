@@ -182,7 +182,9 @@ fn the_modification_time_of_owncloud_clients_is_kept() {
     let reply = client.ask("PUT", "/bkt/file", &[("x-oc-mtime", "1000000000.5")], b"x");
     assert_eq!(reply.expect("x-oc-mtime"), "accepted");
     assert_eq!(client.ok("HEAD", "/bkt/file").expect("last-modified"), "Sun, 09 Sep 2001 01:46:40 GMT");
-    assert_eq!(client.ask("PUT", "/bkt/file", &[("x-oc-mtime", "soon")], b"y").status, 400);
+    for time in ["soon", "+5", "5.x", "5 6", ""] {
+        assert_eq!(client.ask("PUT", "/bkt/file", &[("x-oc-mtime", time)], b"y").status, 400, "{time}");
+    }
     assert_eq!(client.get("/bkt/file"), b"x");
 }
 
