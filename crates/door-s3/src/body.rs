@@ -18,6 +18,7 @@ use crate::auth::Payload;
 use crate::checksum::Promise;
 use crate::chunked::{ChunkedError, Decoder, Proof};
 use crate::error::refuse;
+use crate::headers::is_chunked;
 use crate::metrics::S3Metrics;
 
 /// Longest body of one request in bytes: the largest object S3 knows.
@@ -48,6 +49,29 @@ pub(crate) struct Upload {
     pub(crate) md5: Option<[u8; 16]>,
     /// Which checksum it must have, where the client says so.
     pub(crate) promise: Promise,
+}
+
+/// How the body is framed. Clients that do not sign their chunks may say so by the content coding alone.
+///
+/// # Errors
+/// `InvalidRequest` where the length of the body and that of what is in it cannot both be right.
+pub(crate) fn framing(headers: &HeaderMap, payload: Payload) -> Result<Payload, S3Error> {
+    let Some(decoded) = headers.get("x-amz-decoded-content-length") else { return Ok(payload) };
+    // Framing always adds bytes: where the lengths are equal, there is none.
+    if matches!(payload, Payload::SignedChunks { .. } | Payload::UnsignedChunks)
+        || headers.get(http::header::CONTENT_LENGTH) == Some(decoded)
+    {
+        return Ok(payload);
+    }
+    let codings = headers.get_all(http::header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let chunked = codings.flat_map(|codings| codings.split(',')).any(is_chunked);
+    match payload {
+        Payload::Unsigned if chunked => Ok(Payload::UnsignedChunks),
+        _ => Err(refuse(
+            S3ErrorCode::InvalidRequest,
+            "x-amz-decoded-content-length is not the length of the body, and the body is not said to be chunks that are not signed; nothing was stored; send x-amz-content-sha256 with a STREAMING- form",
+        )),
+    }
 }
 
 /// What a body's headers promise, before any of it is read.

@@ -14,10 +14,21 @@ use crate::headers;
 /// The four headers of one set of conditions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conditions {
-    matches: Option<Vec<String>>,
-    none_matches: Option<Vec<String>>,
+    matches: Option<Tags>,
+    none_matches: Option<Tags>,
     modified_since: Option<SystemTime>,
     unmodified_since: Option<SystemTime>,
+    /// A header that is there and cannot be read.
+    malformed: Option<&'static str>,
+}
+
+/// A list of ETags.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Tags {
+    /// `*`, which stands for any object.
+    any: bool,
+    strong: Vec<String>,
+    weak: Vec<String>,
 }
 
 /// What the conditions say about an object.
@@ -37,7 +48,10 @@ impl Conditions {
         Self::read(map, ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"])
     }
     /// Of a copy's source.
-    pub(crate) fn of_copy_source(map: &HeaderMap) -> Self {
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what cannot be read.
+    pub(crate) fn of_copy_source(map: &HeaderMap) -> Result<Self, S3Error> {
         Self::read(
             map,
             [
@@ -47,29 +61,53 @@ impl Conditions {
                 "x-amz-copy-source-if-unmodified-since",
             ],
         )
+        .readable()
     }
 
-    /// A date that is none is ignored, as RFC 9110 says.
-    fn read(map: &HeaderMap, [matches, none_matches, modified, unmodified]: [&str; 4]) -> Self {
-        let date = |name| {
-            map.get(name).and_then(|value| value.to_str().ok()).and_then(|text| httpdate::parse_http_date(text).ok())
+    fn read(map: &HeaderMap, [matches, none_matches, modified, unmodified]: [&'static str; 4]) -> Self {
+        let mut malformed = None;
+        let mut tags = |name| match tags(map, name) {
+            Some(Err(readable)) => {
+                malformed = Some(name);
+                Some(readable)
+            }
+            Some(Ok(tags)) => Some(tags),
+            None => None,
         };
-        Self {
-            matches: tags(map, matches),
-            none_matches: tags(map, none_matches),
-            modified_since: date(modified),
-            unmodified_since: date(unmodified),
+        let (matches, none_matches) = (tags(matches), tags(none_matches));
+        // As RFC 9110 says, a date that is none, or given twice, is ignored by those who only read.
+        let mut date = |name| {
+            let mut values = map.get_all(name).iter();
+            let first = values.next()?;
+            let text = first.to_str().ok().filter(|_| values.next().is_none());
+            let date = text.and_then(|text| httpdate::parse_http_date(text.trim()).ok());
+            if date.is_none() {
+                malformed = Some(name);
+            }
+            date
+        };
+        let (modified_since, unmodified_since) = (date(modified), date(unmodified));
+        Self { matches, none_matches, modified_since, unmodified_since, malformed }
+    }
+
+    /// Refuses conditions of a change that cannot be read: ignoring one would change what the client meant to keep.
+    fn readable(self) -> Result<Self, S3Error> {
+        match self.malformed {
+            Some(name) => Err(refuse(
+                S3ErrorCode::InvalidArgument,
+                format!("the condition {name} cannot be read; nothing was changed"),
+            )),
+            None => Ok(self),
         }
     }
 
     /// Decides by the order of RFC 9110, section 13.2.2: `If-Match` before `If-Unmodified-Since`, which it makes void;
     /// then `If-None-Match` before `If-Modified-Since` likewise.
     pub(crate) fn judge(&self, etag: &str, modified: SystemTime) -> Verdict {
-        let among = |tags: &[String]| tags.iter().any(|tag| tag == "*" || tag == etag);
         // HTTP dates have whole seconds: an object changed within the second of the date counts as unmodified.
         let modified = whole_seconds(modified);
         let kept = match (&self.matches, self.unmodified_since) {
-            (Some(tags), _) => among(tags),
+            (Some(tags), _) => tags.any || tags.strong.iter().any(|tag| tag == etag),
             (None, Some(since)) => modified <= since,
             (None, None) => true,
         };
@@ -77,7 +115,7 @@ impl Conditions {
             return Verdict::Failed;
         }
         let changed = match (&self.none_matches, self.modified_since) {
-            (Some(tags), _) => !among(tags),
+            (Some(tags), _) => !(tags.any || tags.strong.iter().chain(&tags.weak).any(|tag| tag == etag)),
             (None, Some(since)) => modified > since,
             (None, None) => true,
         };
@@ -114,25 +152,27 @@ impl Conditions {
 
     /// The ETag conditions, for the name space to hold in its commit.
     pub(crate) fn etags(&self) -> Condition {
-        let none = self.none_matches.clone().unwrap_or_default();
-        let absent = none.iter().any(|tag| tag == "*");
+        let etag_in = self.matches.as_ref().map(|tags| match tags.any {
+            true => vec!["*".to_owned()],
+            // A weak ETag never proves that bytes are the same: as it stands here, it is no object's.
+            false => tags.strong.iter().cloned().chain(tags.weak.iter().map(|tag| format!("W/\"{tag}\""))).collect(),
+        });
+        let none = self.none_matches.as_ref();
         Condition {
-            absent,
-            etag_in: self.matches.clone().unwrap_or_default(),
-            etag_not_in: if absent { Vec::new() } else { none },
+            absent: none.is_some_and(|tags| tags.any),
+            etag_in: etag_in.unwrap_or_default(),
+            etag_not_in: none.into_iter().flat_map(|tags| tags.strong.iter().chain(&tags.weak)).cloned().collect(),
         }
     }
 
     /// The conditions of a write. S3 knows `If-Match` with an ETag and `If-None-Match: *`.
     ///
     /// # Errors
-    /// `NotImplemented` for the others: ignoring one would overwrite what the client meant to keep.
+    /// `NotImplemented` for `If-None-Match` with an ETag, `InvalidArgument` for what cannot be read: ignoring one would
+    /// overwrite what the client meant to keep.
     pub(crate) fn for_write(map: &HeaderMap) -> Result<Condition, S3Error> {
-        let this = Self::of_request(map);
-        if map.contains_key("if-modified-since") || map.contains_key("if-unmodified-since") {
-            return Err(not_offered("a date as the condition of a write"));
-        }
-        if this.none_matches.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag != "*")) {
+        let this = Self::of_request(map).readable()?;
+        if this.none_matches.as_ref().is_some_and(|tags| !tags.strong.is_empty() || !tags.weak.is_empty()) {
             return Err(not_offered("If-None-Match with an ETag as the condition of a write"));
         }
         Ok(this.etags())
@@ -160,18 +200,49 @@ fn whole_seconds(time: SystemTime) -> SystemTime {
     time.checked_sub(Duration::from_nanos(u64::from(nanos))).unwrap_or(time)
 }
 
-/// All ETags of a header that may come as a list and more than once.
-fn tags(map: &HeaderMap, name: &str) -> Option<Vec<String>> {
+/// All ETags of a header that may come as a list and more than once; `Err` has those that could be read of a header that
+/// is malformed or lists nothing. S3 also takes ETags without quotes.
+fn tags(map: &HeaderMap, name: &str) -> Option<Result<Tags, Tags>> {
     let mut values = map.get_all(name).iter().peekable();
     values.peek()?;
-    let texts = values.filter_map(|value| value.to_str().ok());
-    Some(
-        texts
-            .flat_map(|text| text.split(','))
-            .map(|tag| unquoted(tag).to_owned())
-            .filter(|tag| !tag.is_empty())
-            .collect(),
-    )
+    let (mut tags, mut well_formed) = (Tags::default(), true);
+    for value in values {
+        let mut rest = value.to_str().unwrap_or("\"");
+        loop {
+            rest = rest.trim_start_matches([' ', '\t', ',']);
+            if rest.is_empty() {
+                break;
+            }
+            let weak = rest.strip_prefix("W/\"").map(|inside| (inside, &mut tags.weak));
+            let quoted = weak.or_else(|| rest.strip_prefix('"').map(|inside| (inside, &mut tags.strong)));
+            let tail;
+            match quoted {
+                Some((inside, list)) => {
+                    let Some((tag, behind)) = inside.split_once('"') else {
+                        well_formed = false;
+                        break;
+                    };
+                    // With its quotes, this is a tag that no object has, and not the sign for any.
+                    list.push(if tag == "*" { "\"*\"".to_owned() } else { tag.to_owned() });
+                    (rest, tail) = behind
+                        .trim_start()
+                        .split_once(',')
+                        .map_or(("", behind.trim()), |(gap, rest)| (rest, gap.trim()));
+                }
+                None => {
+                    let (tag, behind) = rest.split_once(',').unwrap_or((rest, ""));
+                    match tag.trim() {
+                        "*" => tags.any = true,
+                        tag => tags.strong.push(tag.to_owned()),
+                    }
+                    (rest, tail) = (behind, "");
+                }
+            }
+            well_formed &= tail.is_empty();
+        }
+    }
+    well_formed &= tags != Tags::default();
+    Some(if well_formed { Ok(tags) } else { Err(tags) })
 }
 
 #[cfg(test)]
@@ -199,6 +270,14 @@ mod tests {
             ("if-match", "\"x\", \"abc\"", Verdict::Proceed),
             ("if-match", "*", Verdict::Proceed),
             ("if-match", "\"x\"", Verdict::Failed),
+            ("if-match", "abc", Verdict::Proceed),
+            // Only If-None-Match compares weakly.
+            ("if-match", "W/\"abc\"", Verdict::Failed),
+            // One tag with a comma in it, and one that looks like the sign for any.
+            ("if-match", "\"x,abc\"", Verdict::Failed),
+            ("if-match", "\"*\"", Verdict::Failed),
+            ("if-match", "", Verdict::Failed),
+            ("if-match", "\"abc", Verdict::Failed),
             ("if-none-match", "\"abc\"", Verdict::NotModified),
             ("if-none-match", "W/\"abc\"", Verdict::NotModified),
             ("if-none-match", "*", Verdict::NotModified),
@@ -231,8 +310,25 @@ mod tests {
         };
         assert!(Conditions::for_write(&map("if-none-match", "*")).unwrap().absent);
         assert_eq!(Conditions::for_write(&map("if-match", "\"abc\"")).unwrap().etag_in, ["abc"]);
-        for (name, value) in [("if-none-match", "\"abc\""), ("if-modified-since", AT)] {
-            assert_eq!(Conditions::for_write(&map(name, value)).unwrap_err().code(), &S3ErrorCode::NotImplemented);
+        for value in ["\"abc\"", "*, \"abc\"", "W/\"abc\""] {
+            let refused = Conditions::for_write(&map("if-none-match", value)).unwrap_err();
+            assert_eq!(refused.code(), &S3ErrorCode::NotImplemented, "{value}");
+        }
+        // A condition of which nothing is left would be none.
+        for name in ["if-match", "if-none-match"] {
+            for value in ["", " ", ",", "\"abc", "\"a\" b", "\"a\"\"b\""] {
+                let refused = Conditions::for_write(&map(name, value)).unwrap_err();
+                assert_eq!(refused.code(), &S3ErrorCode::InvalidArgument, "{name}: {value}");
+            }
+        }
+        let weak = Conditions::for_write(&map("if-match", "W/\"abc\"")).unwrap();
+        assert!(!weak.etag_in.is_empty() && !weak.etag_in.contains(&"abc".to_owned()));
+        for value in ["yesterday", ""] {
+            let name = "x-amz-copy-source-if-unmodified-since";
+            assert_eq!(
+                Conditions::of_copy_source(&map(name, value)).unwrap_err().code(),
+                &S3ErrorCode::InvalidArgument
+            );
         }
     }
 }

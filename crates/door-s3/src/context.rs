@@ -34,6 +34,8 @@ impl Marks {
 pub(crate) struct Context {
     /// Who sent it.
     pub(crate) user: Arc<User>,
+    /// What it asks for.
+    pub(crate) operation: Operation,
     /// What the name space notes about it: who asks, and what must be durable before the answer leaves.
     pub(crate) op: Op,
     /// All its headers, as they came.
@@ -44,9 +46,15 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(user: Arc<User>, headers: HeaderMap, query: Vec<(String, String)>, body: Option<Upload>) -> Self {
+    pub(crate) fn new(
+        user: Arc<User>,
+        operation: Operation,
+        headers: HeaderMap,
+        query: Vec<(String, String)>,
+        body: Option<Upload>,
+    ) -> Self {
         let op = Op::new(user.caller(Door::S3));
-        Self { user, op, headers, query, body: Mutex::new(body) }
+        Self { user, operation, op, headers, query, body: Mutex::new(body) }
     }
 
     /// The body of an operation that stores one; there is one for exactly one taker.

@@ -77,6 +77,18 @@ impl Operations {
                 "the request was not proven to come from a user of this store",
             ));
         };
+        if cx.operation != operation {
+            // The library reads requests once more: what it finds must be what was judged.
+            tracing::error!(
+                judged = cx.operation.name(),
+                found = operation.name(),
+                "two readings of one request differ"
+            );
+            return Err(refuse(
+                S3ErrorCode::InternalError,
+                "the request was understood in two ways; nothing was changed",
+            ));
+        }
         let result = work(Arc::clone(&self.door), Arc::clone(&cx), req.input).await;
         // Also an error tells what was read: a key that is gone, a condition that does not hold.
         self.door.ns.settle(&cx.op).await.map_err(from_namespace)?;

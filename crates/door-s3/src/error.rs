@@ -27,7 +27,11 @@ pub(crate) fn from_namespace(err: Error) -> S3Error {
             "the store failed inside; the operator finds the cause in its log; what was stored before is untouched",
         );
     }
-    refuse(code, err.what)
+    let mut refused = refuse(code, err.what);
+    if refused.status_code().is_none() {
+        refused.set_status_code(http::StatusCode::CONFLICT);
+    }
+    refused
 }
 
 fn chain(err: &dyn std::error::Error) -> String {
@@ -66,9 +70,10 @@ fn code_of(kind: ErrorKind) -> S3ErrorCode {
         ErrorKind::InvalidRange => S3ErrorCode::InvalidRange,
         ErrorKind::PreconditionFailed => S3ErrorCode::PreconditionFailed,
         ErrorKind::BadBody => S3ErrorCode::BadDigest,
+        // S3 has no such case and so no such code. The ones it has for 409 ask clients to try again.
+        ErrorKind::Exists => S3ErrorCode::Custom("NameIsNoObject".into()),
         // The name space changed under the request in a way that asking again resolves.
-        ErrorKind::Exists
-        | ErrorKind::NotDirectory
+        ErrorKind::NotDirectory
         | ErrorKind::IsDirectory
         | ErrorKind::Stale
         | ErrorKind::Locked

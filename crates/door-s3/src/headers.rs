@@ -66,10 +66,15 @@ fn joined(headers: &HeaderMap, name: &str) -> Result<String, S3Error> {
         .map_err(|_| refuse(S3ErrorCode::InvalidArgument, format!("the header {name} is no UTF-8")))
 }
 
+/// Whether a content coding is the one that S3 clients send bodies in.
+pub(crate) fn is_chunked(coding: &str) -> bool {
+    coding.trim().eq_ignore_ascii_case("aws-chunked")
+}
+
 /// `aws-chunked` is how the request was sent, not what the object is.
 fn without_aws_chunked(value: &str) -> Option<String> {
     let kept: Vec<_> =
-        value.split(',').map(str::trim).filter(|coding| !coding.is_empty() && *coding != "aws-chunked").collect();
+        value.split(',').map(str::trim).filter(|coding| !coding.is_empty() && !is_chunked(coding)).collect();
     (!kept.is_empty()).then(|| kept.join(","))
 }
 
@@ -215,6 +220,7 @@ mod tests {
         let coding =
             |value| object_meta(&map(&[("content-encoding", value)])).unwrap().system.remove("content-encoding");
         assert_eq!(coding("aws-chunked"), None);
+        assert_eq!(coding("AWS-Chunked"), None);
         assert_eq!(coding("gzip, aws-chunked"), Some("gzip".to_owned()));
         assert_eq!(coding("gzip"), Some("gzip".to_owned()));
     }

@@ -24,13 +24,25 @@ impl Domains {
 
     /// The bucket a `Host` header names, if any. Hosts outside the domains name none.
     pub(crate) fn bucket(&self, host: &str) -> Option<String> {
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|c| c.is_ascii_digit()) => name,
-            _ => host,
-        };
-        let name = name.to_ascii_lowercase();
+        let name = without_port(host).to_ascii_lowercase();
         let bucket = self.0.iter().find_map(|domain| name.strip_suffix(domain.as_str())?.strip_suffix('.'))?;
         (!bucket.is_empty()).then(|| bucket.to_owned())
+    }
+
+    /// What would be the bucket in a `Host` header that no domain covers, if its client took this server for one that
+    /// knows its name: every start of it that ends before a dot.
+    pub(crate) fn perhaps_buckets<'a>(&self, host: &'a str) -> impl Iterator<Item = &'a str> {
+        let name = without_port(host);
+        let covered = self.0.iter().any(|domain| name.eq_ignore_ascii_case(domain)) || self.bucket(host).is_some();
+        let is_name = !covered && name.parse::<std::net::IpAddr>().is_err() && !name.starts_with('[');
+        name.match_indices('.').map(|(at, _)| &name[..at]).filter(move |start| is_name && !start.is_empty())
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|c| c.is_ascii_digit()) => name,
+        _ => host,
     }
 }
 
@@ -67,6 +79,18 @@ mod tests {
             ("xs3.example.com", None),
         ] {
             assert_eq!(domains.bucket(host).as_deref(), bucket, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_host_outside_the_domains_may_still_start_with_a_bucket() {
+        let domains = domains(&["s3.example.com"]).unwrap();
+        let perhaps = |host| domains.perhaps_buckets(host).collect::<Vec<_>>();
+        assert_eq!(perhaps("my.photos.lan:9000"), ["my", "my.photos"]);
+        for host in
+            ["s3.example.com", "photos.s3.example.com", "localhost:9000", "127.0.0.1:9000", "[::1]:9000", ".lan"]
+        {
+            assert!(perhaps(host).is_empty(), "{host}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! Layer 7: the S3 door. Translates S3 over HTTP to the name space and back, and decides nothing itself.
 //!
 //! Where to start reading: [`serve`] (connections and limits), `front` (one request from the wire to an operation),
-//! `auth` (who sends it), `ops` (the operations), `ingest` and `ops::read` (bytes in and out).
+//! `auth` (who sends it), `route` (what it asks for), `request_headers` (what else it may say), `ops` (the operations),
+//! `ingest` and `ops::read` (bytes in and out).
 //!
 //! Invariants:
 //! - No operation runs for a request that was not proven to come from a user of the store (`auth::Verified`).
@@ -18,6 +19,7 @@ mod chunked;
 mod conditions;
 mod config;
 mod context;
+mod document;
 mod door;
 mod error;
 mod etag;
@@ -32,8 +34,9 @@ mod ops;
 mod post_form;
 mod range;
 mod reply;
+mod request_headers;
+mod route;
 mod server;
-mod unsupported;
 
 pub use config::{S3Config, S3ConfigError};
 pub use door::S3Door;

@@ -19,7 +19,8 @@ use crate::context::Context;
 use crate::door::Shared;
 use crate::error::{not_offered, refuse};
 use crate::headers;
-use crate::unsupported::refuse_unsupported;
+use crate::metrics::Operation;
+use crate::request_headers::refuse_unsupported;
 
 /// Largest file of a form in bytes.
 pub(crate) const FORM_FILE_LEN_MAX: u64 = 64 << 20;
@@ -109,7 +110,7 @@ pub(crate) fn admit(door: &Shared, req: &mut S3Request<PostObjectInput>) -> S3Re
         .ok_or_else(|| refuse(S3ErrorCode::IncorrectNumberOfFilesInPostRequest, "a form needs exactly one file"))?;
     let promised = Promised::of_headers(&fields, &Payload::Unsigned, true)?;
     let upload = Upload::of_form(Box::pin(body), len, promised, Arc::clone(&door.metrics));
-    req.extensions.insert(Arc::new(Context::new(user, fields, Vec::new(), Some(upload))));
+    req.extensions.insert(Arc::new(Context::new(user, Operation::PostObject, fields, Vec::new(), Some(upload))));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Payload, Running, md5_hex, noise};
+use strata_namespace::{Caller, Door, NewNode, NodeKind, Op};
 
 #[tokio::test]
 async fn an_object_comes_back_as_it_was_put_whatever_its_length() {
@@ -353,5 +354,46 @@ async fn attributes_acl_and_tagging_are_answered_and_what_is_not_there_is_refuse
         .expect_error(501, "NotImplemented");
     client.get("/bucket/k?versionId=77").await.expect_error(404, "NoSuchVersion");
     client.get("/bucket/k?versionId=null").await.expect(200);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_object_is_neither_replaced_nor_walked_through() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let op = Op::new(Caller::root(Door::Mount));
+    let bucket = door.ns.resolve(&op, b"bucket").unwrap().ino;
+    door.ns.symlink(&op, bucket, b"link", b"target").unwrap();
+    door.ns.mknod(&op, bucket, b"fifo", NewNode { kind: NodeKind::Fifo, mode: 0o600, rdev: 0 }).unwrap();
+    client.put("/bucket/source", "data").await.expect(200);
+    for name in ["link", "fifo"] {
+        for key in [format!("/bucket/{name}"), format!("/bucket/{name}/below"), format!("/bucket/{name}/")] {
+            let refused = client.put(&key, "x").await.expect_error(409, "NameIsNoObject");
+            assert!(refused.text().contains("nothing was changed"), "{}", refused.text());
+            let condition = client.request("PUT", &key).header("if-none-match", "*").body("x");
+            condition.send().await.expect_error(409, "NameIsNoObject");
+            let copy = client.request("PUT", &key).header("x-amz-copy-source", "bucket/source");
+            copy.send().await.expect_error(409, "NameIsNoObject");
+            client.get(&key).await.expect_error(404, "NoSuchKey");
+            client.delete(&key).await.expect(204);
+            let id = client.post(&format!("{key}?uploads"), "").await.expect(200).element("UploadId").unwrap();
+            let part = client.put(&format!("{key}?partNumber=1&uploadId={id}"), "x").await.expect(200);
+            let etag = part.header("etag").trim_matches('"').to_owned();
+            let listed = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
+            let document = format!("<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>");
+            let completed = client.post(&format!("{key}?uploadId={id}"), document).await;
+            completed.expect_error(409, "NameIsNoObject");
+        }
+    }
+    client.delete("/bucket/source").await.expect(204);
+    assert!(client.get("/bucket?list-type=2").await.expect(200).elements("Key").is_empty());
+    let kept = client.delete("/bucket").await.expect_error(409, "BucketNotEmpty");
+    assert!(kept.text().contains("fifo"), "{}", kept.text());
+    for (name, kind) in [("link", NodeKind::Symlink), ("fifo", NodeKind::Fifo)] {
+        assert_eq!(door.ns.lookup(&op, bucket, name.as_bytes()).unwrap().kind, kind);
+        door.ns.unlink(&op, bucket, name.as_bytes()).unwrap();
+    }
+    client.delete("/bucket").await.expect(204);
     door.stop().await;
 }

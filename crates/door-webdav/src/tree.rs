@@ -27,6 +27,9 @@ pub(crate) async fn mkcol(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     let taken = || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this name is taken; nothing was changed");
     let path = &ask.path;
     let existing = ask.look(path)?;
+    if matches!(existing, Found::Hidden) {
+        return Err(Refusal::conflict("something that WebDAV cannot show has this name; nothing was changed"));
+    }
     if path.is_root() || !matches!(existing, Found::Nothing) {
         return Err(taken());
     }
@@ -61,9 +64,10 @@ pub(crate) async fn delete(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
         let bucket = path.bucket().unwrap_or_default();
         ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().delete_bucket(&ask.op, bucket))?.map_err(
             |error| match error.kind {
-                ErrorKind::NotEmpty => Refusal::conflict(
-                    "a bucket is deleted when it is empty; delete what is in it first; nothing was changed",
-                ),
+                ErrorKind::NotEmpty => Refusal::conflict(format!(
+                    "{}; a bucket is deleted when it is empty; nothing was changed",
+                    error.what
+                )),
                 _ => error.into(),
             },
         )?;

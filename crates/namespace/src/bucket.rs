@@ -68,8 +68,13 @@ impl Namespace {
 
     /// Removes the record of a bucket that is about to be removed, and its uploads.
     pub(crate) fn forget_bucket(&self, tx: &mut Tx<'_>, name: &[u8], root: &Inode) -> Result<()> {
-        if tx.has_entries(root.attr.ino)? {
-            return Err(fail(ErrorKind::NotEmpty, format!("bucket '{}' is not empty", name.escape_ascii())));
+        if let Some((first, kind)) = tx.first_entry(root.attr.ino)? {
+            let (name, first, words) = (name.escape_ascii(), first.escape_ascii(), kind.words());
+            let hint = if kind.has_object() { "" } else { ", which no object shows; remove it at the mount or NFS" };
+            return Err(fail(
+                ErrorKind::NotEmpty,
+                format!("bucket '{name}' is not empty: it holds '{first}', {words}{hint}"),
+            ));
         }
         let ino = root.attr.ino;
         let uploads = (key::under(key::TABLE_UPLOAD, ino, &[]), key::behind(key::TABLE_UPLOAD, ino));

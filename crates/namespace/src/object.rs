@@ -79,7 +79,8 @@ impl Namespace {
     /// Creates or replaces an object. Replacing keeps inode, owner and mode. One commit.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::PreconditionFailed`], [`ErrorKind::AccessDenied`], and those of names.
+    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::PreconditionFailed`], [`ErrorKind::AccessDenied`], [`ErrorKind::Exists`]
+    /// where something that is no object has the name or is in the path, and those of names.
     #[allow(clippy::too_many_arguments, reason = "what a PUT consists of")]
     pub fn put_object(
         &self,
@@ -153,6 +154,9 @@ impl Namespace {
         if let Some(dirent) = tx.entry(dir.attr.ino, &entry_name)? {
             return tx.dir(dirent.ino);
         }
+        if let Some(dirent) = tx.entry(dir.attr.ino, part)? {
+            keep_hidden(part, dirent.kind)?;
+        }
         permission::change_entries(&op.caller, &dir.attr)?;
         let now = self.clock.now();
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, DIR_MODE);
@@ -185,6 +189,9 @@ impl Namespace {
             Some(dirent) => Some(tx.inode(dirent.ino)?),
             None => None,
         };
+        if let Some(inode) = &present {
+            keep_hidden(entry_name, inode.attr.kind)?;
+        }
         if !planted(Bug::ConditionUnchecked) {
             check(cond, present.as_ref().filter(|inode| inode.attr.kind == NodeKind::File))?;
         }
@@ -209,22 +216,15 @@ impl Namespace {
                 effects.content(inode.attr.ino);
                 Ok(inode)
             }
-            other => {
+            _ => {
                 permission::change_entries(&op.caller, &dir.attr)?;
-                let mut replaced = None;
-                if let Some(mut old) = other {
-                    permission::remove_entry(&op.caller, &dir.attr, &old.attr)?;
-                    self.remove_entry(tx, &mut dir, entry_name, now)?;
-                    self.drop_link(tx, &mut old, now)?;
-                    replaced = Some(old.attr.ino);
-                }
                 let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, FILE_MODE);
                 let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now);
                 self.fill(tx, &mut inode, new)?;
                 self.put_inode(tx, &mut inode);
                 self.add_entry(tx, &mut dir, entry_name, &inode, now)?;
                 let shown = shown(tx)?;
-                effects.entry(parent, &shown, replaced);
+                effects.entry(parent, &shown, None);
                 effects.attr(parent);
                 Ok(inode)
             }
@@ -428,7 +428,8 @@ impl Namespace {
         Ok(true)
     }
 
-    /// Copies an object by reference: no data moves. `meta`: `None` copies the source's. `from_cond` guards the source.
+    /// Copies an object by reference: no data moves. `meta`: `None` copies the source's. `from_cond` guards the
+    /// source, `to_cond` what is replaced.
     ///
     /// # Errors
     /// As [`Namespace::get_object`] and [`Namespace::put_object`].
@@ -438,6 +439,7 @@ impl Namespace {
         from: (&str, &[u8]),
         from_cond: &Condition,
         to: (&str, &[u8]),
+        to_cond: &Condition,
         meta: Option<ObjectMeta>,
     ) -> Result<ObjectInfo> {
         let (source, _) = self.get_object(op, from.0, from.1)?;
@@ -453,7 +455,7 @@ impl Namespace {
                 parts: Vec::new(),
                 allocated: inode.attr.allocated,
             };
-            self.put_at(tx, effects, op, to.0, to.1, new, &Condition::default())
+            self.put_at(tx, effects, op, to.0, to.1, new, to_cond)
         })
     }
 
@@ -466,6 +468,21 @@ impl Namespace {
         snap.relaxed = snap.bucket(bucket.as_bytes())?.relaxed;
         Ok(self.store.ingest(snap.relaxed))
     }
+}
+
+/// Keeps what has a name and no object: a symbolic link, a FIFO, a socket, a device. Neither an object nor its directories
+/// replace one, whoever asks and under whatever condition.
+fn keep_hidden(name: &[u8], kind: NodeKind) -> Result<()> {
+    if kind.has_object() {
+        return Ok(());
+    }
+    let (name, words) = (name.escape_ascii(), kind.words());
+    Err(fail(
+        ErrorKind::Exists,
+        format!(
+            "'{name}' is {words}, made at a file door; no object can have its name or lie below it; nothing was changed; rename or remove it at the mount or NFS"
+        ),
+    ))
 }
 
 /// Content about to be put somewhere.

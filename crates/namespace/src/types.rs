@@ -175,6 +175,28 @@ pub enum NodeKind {
     BlockDevice = 7,
 }
 
+impl NodeKind {
+    /// Its name in a sentence.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::File => "a file",
+            Self::Directory => "a directory",
+            Self::Symlink => "a symbolic link",
+            Self::Fifo => "a FIFO",
+            Self::Socket => "a socket",
+            Self::CharDevice => "a character device",
+            Self::BlockDevice => "a block device",
+        }
+    }
+
+    /// Whether objects and collections show it: S3 and WebDAV know files and directories only.
+    #[must_use]
+    pub fn has_object(self) -> bool {
+        matches!(self, Self::File | Self::Directory)
+    }
+}
+
 /// Attributes of an inode.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Attr {

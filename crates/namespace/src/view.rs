@@ -8,7 +8,7 @@ use crate::key;
 use crate::name::{self, Named};
 use crate::namespace::Namespace;
 use crate::record::{Bucket, Dirent, Inode};
-use crate::types::Op;
+use crate::types::{NodeKind, Op};
 
 /// Entries read per step when a directory is scanned for an alias.
 const SCAN_STEP: usize = 256;
@@ -107,16 +107,18 @@ pub(crate) trait View {
 
     /// Whether the directory has entries a file door sees; the empty marker `dir/` that S3 clients put is none.
     fn has_entries(&mut self, dir: Ino) -> Result<bool> {
+        Ok(self.first_entry(dir)?.is_some())
+    }
+
+    /// The first of those, under the name that file doors show, and what it is.
+    fn first_entry(&mut self, dir: Ino) -> Result<Option<(Vec<u8>, NodeKind)>> {
         for (key, value) in self.records(&key::entry(dir, &[]), &key::behind(key::TABLE_ENTRY, dir), 2)? {
-            if key.len() > 9 {
-                return Ok(true);
-            }
             let dirent = decode_dirent(dir, &value)?;
-            if !self.inode(dirent.ino)?.is_marker() {
-                return Ok(true);
+            if key.len() > 9 || !self.inode(dirent.ino)?.is_marker() {
+                return Ok(Some((name::shown(&key[9..], dirent.shadowed), dirent.kind)));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 

@@ -27,13 +27,14 @@ impl Shared {
         }
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
         self.expect_owner(cx, &from_bucket, "x-amz-source-expected-bucket-owner")?;
-        let conditions = Conditions::of_copy_source(&cx.headers);
+        let conditions = Conditions::of_copy_source(&cx.headers)?;
+        let target = Conditions::for_write(&cx.headers)?;
         // Dates are judged here; the ETags again in the commit, so that the source cannot change in between.
         let source = self.ns.head_object(&cx.op, &from_bucket, from_key.as_bytes()).map_err(from_namespace)?;
         conditions.allow_copy(&source)?;
         let meta = meta.map(|meta| strata_namespace::ObjectMeta { checksums: source.meta.checksums.clone(), ..meta });
         let (from, to) = ((from_bucket.as_str(), from_key.as_bytes()), (input.bucket.as_str(), input.key.as_bytes()));
-        let info = self.ns.copy_object(&cx.op, from, &conditions.etags(), to, meta).map_err(from_namespace)?;
+        let info = self.ns.copy_object(&cx.op, from, &conditions.etags(), to, &target, meta).map_err(from_namespace)?;
         let sums = ChecksumFields::of(&info.meta.checksums);
         Ok(CopyObjectResult {
             e_tag: Some(ETag::Strong(info.etag)),

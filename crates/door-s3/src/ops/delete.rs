@@ -15,11 +15,6 @@ const DELETE_KEYS_MAX: usize = 1000;
 impl Shared {
     pub(super) fn delete(&self, cx: &Context, bucket: &str, key: &str, version: Option<&str>) -> S3Result<()> {
         only_present_version(version)?;
-        if cx.headers.contains_key("x-amz-if-match-size")
-            || cx.headers.contains_key("x-amz-if-match-last-modified-time")
-        {
-            return Err(not_offered("size or time as the condition of a delete"));
-        }
         let cond = Conditions::for_write(&cx.headers)?;
         self.expect_owner(cx, bucket, "x-amz-expected-bucket-owner")?;
         self.ns.delete_object(&cx.op, bucket, key.as_bytes(), &cond).map_err(from_namespace)?;

@@ -140,7 +140,7 @@ impl Shared {
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
         self.expect_owner(cx, &from_bucket, "x-amz-source-expected-bucket-owner")?;
         let (info, reader) = self.ns.get_object(&cx.op, &from_bucket, from_key.as_bytes()).map_err(from_namespace)?;
-        Conditions::of_copy_source(&cx.headers).allow_copy(&info)?;
+        Conditions::of_copy_source(&cx.headers)?.allow_copy(&info)?;
         let range = range::of_copy(input.copy_source_range.as_deref(), info.attr.size)?;
         if range.end - range.start > PART_LEN_MAX {
             return Err(refuse(S3ErrorCode::EntityTooLarge, "a part may have at most 5 GiB"));

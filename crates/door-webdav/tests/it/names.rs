@@ -118,10 +118,19 @@ fn what_webdav_cannot_show_is_not_shown_but_keeps_its_name() {
     assert_eq!(client.status("GET", "/bkt/dir/link", &[]), 404);
     assert_eq!(client.ask("PUT", "/bkt/dir/link", &[], b"y").status, 409);
     assert_eq!(client.to("MOVE", "/bkt/file", "/bkt/dir/link", &[]), 409);
-    assert_eq!(client.status("MKCOL", "/bkt/dir/link", &[]), 405);
+    for (method, path) in [("MKCOL", "/bkt/dir/link"), ("MKCOL", "/bkt/dir/link/sub"), ("PUT", "/bkt/dir/link/file")] {
+        assert_eq!(client.status(method, path, &[]), 409, "{method} {path}");
+    }
     assert_eq!(server.ns().lookup(&op, dir.ino, b"link").unwrap().kind, NodeKind::Symlink);
     client.ok("DELETE", "/bkt/dir");
     assert_eq!(client.status("PROPFIND", "/bkt/dir", &[("depth", "0")]), 404);
+    // A bucket says what keeps it.
+    client.ok("MKCOL", "/second");
+    let second = server.ns().resolve(&op, b"second").unwrap();
+    server.ns().symlink(&op, second.ino, b"link", b"/etc/passwd").unwrap();
+    let kept = client.ask("DELETE", "/second", &[], b"");
+    let words = String::from_utf8_lossy(&kept.body).into_owned();
+    assert!(kept.status == 409 && words.contains("link") && words.contains("symbolic link"), "{words}");
     server.sound();
 }
 

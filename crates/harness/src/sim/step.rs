@@ -175,7 +175,7 @@ impl Step {
             Self::Delete(key) => ns.delete_object(op, BUCKET, key.as_bytes(), &Condition::default()).map(|_| ()),
             Self::Copy(from, to) => {
                 let (from, to) = ((BUCKET, from.as_bytes()), (BUCKET, to.as_bytes()));
-                ns.copy_object(op, from, &Condition::default(), to, None).map(|_| ())
+                ns.copy_object(op, from, &Condition::default(), to, &Condition::default(), None).map(|_| ())
             }
             Self::Mkdir(path) => place(path).and_then(|(dir, name)| ns.mkdir(op, dir, &name, 0o755)).map(|_| ()),
             Self::Create(path) => {

@@ -37,7 +37,8 @@ fn numbers_are_not_given_out_twice_when_the_change_that_reserved_them_failed() {
     let ns = store.namespace();
     // The first change of a start reserves numbers; this one draws one and fails.
     let key = vec![b'k'; 900];
-    let missing = ns.copy_object(&root(), ("bkt", b"missing"), &Condition::default(), ("bkt", &key), None);
+    let missing =
+        ns.copy_object(&root(), ("bkt", b"missing"), &Condition::default(), ("bkt", &key), &Condition::default(), None);
     assert!(missing.is_err());
     let wrong = Condition { etag_in: vec!["none".to_owned()], ..Condition::default() };
     let refused =
@@ -97,7 +98,8 @@ fn a_put_replaces_what_was_written_and_not_yet_synced() {
     assert_eq!(get(ns, "d/f").unwrap(), b"webdav");
     put(ns, "other", b"copied");
     write();
-    ns.copy_object(&root(), ("bkt", b"other"), &Condition::default(), ("bkt", b"d/f"), None).unwrap();
+    ns.copy_object(&root(), ("bkt", b"other"), &Condition::default(), ("bkt", b"d/f"), &Condition::default(), None)
+        .unwrap();
     assert_eq!(get(ns, "d/f").unwrap(), b"copied");
     write();
     ns.copy_tree(&root(), (bucket(&store), b"other"), (dir, b"f"), true, true).unwrap();

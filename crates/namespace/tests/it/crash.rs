@@ -79,7 +79,14 @@ const STEPS: [(&str, StepFn); 8] = [
     }),
     ("copy", |ns| {
         let op = root();
-        ns.copy_object(&op, ("bkt", b"keep"), &Condition::default(), ("bkt", b"copies/keep"), None)?;
+        ns.copy_object(
+            &op,
+            ("bkt", b"keep"),
+            &Condition::default(),
+            ("bkt", b"copies/keep"),
+            &Condition::default(),
+            None,
+        )?;
         settle(ns, &op)
     }),
 ];

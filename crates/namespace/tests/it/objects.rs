@@ -1,6 +1,6 @@
 //! Buckets, keys, listings, multipart: the object side.
 
-use strata_namespace::{Caller, Condition, Door, ErrorKind, ObjectMeta, Op};
+use strata_namespace::{Caller, Condition, Door, ErrorKind, NewNode, NodeKind, ObjectMeta, Op};
 
 use crate::support::*;
 
@@ -135,7 +135,16 @@ fn a_copy_moves_no_data_and_outlives_its_source() {
     let ns = store.namespace();
     let data = noise(3, 3_000_000);
     put(ns, "source", &data);
-    let info = ns.copy_object(&root(), ("bkt", b"source"), &Condition::default(), ("bkt", b"x/copy"), None).unwrap();
+    let info = ns
+        .copy_object(
+            &root(),
+            ("bkt", b"source"),
+            &Condition::default(),
+            ("bkt", b"x/copy"),
+            &Condition::default(),
+            None,
+        )
+        .unwrap();
     assert_eq!(info.attr.size, 3_000_000);
     ns.delete_object(&root(), "bkt", b"source", &Condition::default()).unwrap();
     assert!(get(ns, "x/copy").unwrap() == data);
@@ -219,4 +228,48 @@ fn mode_bits_hold_for_s3_callers_too() {
     let refused =
         ns.put_object(&stranger, "bkt", b"n", content(ns, b""), None, ObjectMeta::default(), &Condition::default());
     assert_eq!(refused.unwrap_err().kind, ErrorKind::AccessDenied);
+}
+
+#[test]
+fn what_is_no_object_is_neither_replaced_nor_walked_through() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let op = root();
+    let bucket = ns.resolve(&op, b"/bkt").unwrap().ino;
+    ns.symlink(&op, bucket, b"link", b"target").unwrap();
+    for (name, kind) in [(&b"fifo"[..], NodeKind::Fifo), (b"socket", NodeKind::Socket), (b"null", NodeKind::CharDevice)]
+    {
+        ns.mknod(&op, bucket, name, NewNode { kind, mode: 0o600, rdev: 0 }).unwrap();
+    }
+    put(ns, "source", b"data");
+    let before = ns.readdir(&op, bucket, &[], 100).unwrap().entries;
+    let absent = Condition { absent: true, ..Condition::default() };
+    for name in ["link", "fifo", "socket", "null"] {
+        for key in [name.to_owned(), format!("{name}/below"), format!("{name}/"), format!("{name}/a/b")] {
+            for cond in [&Condition::default(), &absent] {
+                let new = content(ns, b"new");
+                let refused =
+                    ns.put_object(&op, "bkt", key.as_bytes(), new, None, ObjectMeta::default(), cond).unwrap_err();
+                assert_eq!(refused.kind, ErrorKind::Exists, "{key}");
+                assert!(
+                    refused.what.contains(name) && refused.what.contains("nothing was changed"),
+                    "{}",
+                    refused.what
+                );
+                let to = ("bkt", key.as_bytes());
+                let copied = ns.copy_object(&op, ("bkt", b"source"), &Condition::default(), to, cond, None);
+                assert_eq!(copied.unwrap_err().kind, ErrorKind::Exists, "{key}");
+            }
+            assert_eq!(get(ns, &key).unwrap_err().kind, ErrorKind::NotFound, "{key}");
+            assert!(!ns.delete_object(&op, "bkt", key.as_bytes(), &Condition::default()).unwrap(), "{key}");
+        }
+        let file = ns.put_file(&op, bucket, name.as_bytes(), content(ns, b"n"), None, ObjectMeta::default(), &absent);
+        assert_eq!(file.unwrap_err().kind, ErrorKind::Exists, "{name}");
+    }
+    assert_eq!(ns.readdir(&op, bucket, &[], 100).unwrap().entries, before);
+    ns.delete_object(&op, "bkt", b"source", &Condition::default()).unwrap();
+    let kept = ns.delete_bucket(&op, "bkt").unwrap_err();
+    assert_eq!(kept.kind, ErrorKind::NotEmpty);
+    assert!(kept.what.contains("'fifo', a FIFO"), "{}", kept.what);
+    sound(ns);
 }

@@ -77,7 +77,7 @@ fn apply(ns: &Namespace, op: &Op, step: &Step) -> Result<()> {
         Step::Delete(key) => ns.delete_object(op, "bkt", key.as_bytes(), &Condition::default()).map(|_| ()),
         Step::Copy(from, to) => {
             let (from, to) = (("bkt", from.as_bytes()), ("bkt", to.as_bytes()));
-            ns.copy_object(op, from, &Condition::default(), to, None).map(|_| ())
+            ns.copy_object(op, from, &Condition::default(), to, &Condition::default(), None).map(|_| ())
         }
         Step::Mkdir(path) => place(path).and_then(|(dir, name)| ns.mkdir(op, dir, &name, 0o755)).map(|_| ()),
         Step::Create(path) => {

@@ -41,7 +41,14 @@ pub(super) fn fill(ns: &Namespace) -> Result<()> {
     }
     let long = rng.bytes(90_000);
     put(ns, "long", &[&long[..], &[7; 400_000], &long].concat(), &ObjectMeta::default())?;
-    ns.copy_object(&op, ("golden", b"long"), &Condition::default(), ("golden", b"copied"), None)?;
+    ns.copy_object(
+        &op,
+        ("golden", b"long"),
+        &Condition::default(),
+        ("golden", b"copied"),
+        &Condition::default(),
+        None,
+    )?;
     put(ns, "gone", &rng.bytes(10_000), &ObjectMeta::default())?;
     ns.delete_object(&op, "golden", b"gone", &Condition::default())?;
     let parts = [repeated("first part ", PART_LEN), rng.bytes(9_000)];
