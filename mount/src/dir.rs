@@ -1,103 +1,28 @@
 //! Open directories: the kernel's numeric offsets on top of the name space's opaque cursors.
 //!
-//! Every entry handed out gets the next number; the handle remembers the cursor behind it, so `telldir`/`seekdir`
-//! return to exactly that entry, whatever was added or removed meanwhile. Entries are always read afresh, never kept:
-//! attributes that waited here could overtake an invalidation. Memory per handle is bounded by [`CURSOR_BYTES_MAX`]:
-//! beyond it cursors are thinned out, and a seek far back counts on from the nearest one that was kept.
-//!
-//! Offsets are valid within their handle only. For that reason the kernel is not asked to cache listings
-//! (FOPEN_CACHE_DIR): it would continue a listing cached from one handle with requests on another.
+//! The offset behind an entry is its position's number (see [`strata_namespace::Positions`]), so `telldir`/`seekdir`
+//! return to exactly that entry, whatever was added or removed meanwhile, through whichever descriptor: an open directory
+//! keeps nothing. Entries are always read afresh: attributes that waited here could overtake an invalidation.
 
-use std::collections::VecDeque;
-
-use parking_lot::Mutex;
-use strata_namespace::{Attr, ErrorKind, NodeKind};
+use strata_namespace::{Attr, ErrorKind, NodeKind, Page};
 use strata_seam::Ino;
 
 use crate::caller::Identity;
 use crate::door::MountDoor;
 use crate::errno::Refusal;
 
-/// Most bytes of cursors kept per open directory (about 60,000 entries of ordinary names).
-pub(crate) const CURSOR_BYTES_MAX: usize = 4 << 20;
-/// What a kept cursor costs beside its bytes.
-const CURSOR_OVERHEAD: usize = 40;
-/// The most recent cursors are never thinned out: programs that delete what they read seek back a little.
-const RECENT: u64 = 4096;
+/// Most bytes spent on finding offsets again, for all directories.
+pub(crate) const POSITION_BYTES_MAX: usize = 8 << 20;
 /// Offset behind `.`.
 const DOT: u64 = 1;
 /// Offset behind `..`, and so the offset before the first entry of the name space.
-const DOT_DOT: u64 = 2;
-
-/// Where to continue: behind `after`, leaving out `skip` entries.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Position {
-    pub(crate) after: Vec<u8>,
-    pub(crate) skip: u64,
-}
-
-/// Offsets of one open directory and the cursors behind them.
-#[derive(Debug)]
-pub(crate) struct Positions {
-    next: u64,
-    kept: VecDeque<(u64, Vec<u8>)>,
-    bytes: usize,
-    stride: u64,
-}
-
-impl Positions {
-    pub(crate) fn new() -> Self {
-        Self { next: DOT_DOT + 1, kept: VecDeque::new(), bytes: 0, stride: 1 }
-    }
-
-    /// `rewinddir`: positions told before it mean nothing any more (POSIX), so numbering starts over.
-    pub(crate) fn rewind(&mut self) {
-        *self = Self::new();
-    }
-
-    /// The offset the next entry will have.
-    pub(crate) fn next(&self) -> u64 {
-        self.next
-    }
-
-    /// Remembers that the entry with offset [`Self::next`] was handed out and that `cursor` continues behind it.
-    pub(crate) fn push(&mut self, cursor: Vec<u8>) {
-        self.bytes += cursor.len() + CURSOR_OVERHEAD;
-        self.kept.push_back((self.next, cursor));
-        self.next += 1;
-        while self.bytes > CURSOR_BYTES_MAX {
-            self.thin_out();
-        }
-    }
-
-    fn thin_out(&mut self) {
-        self.stride *= 2;
-        let (stride, next) = (self.stride, self.next);
-        // Once the stride is beyond all that was numbered only the recent ones remain, and then those go too.
-        let recent = if stride > next { RECENT.min(self.kept.len() as u64 / 2) } else { RECENT };
-        self.kept.retain(|(offset, _)| offset % stride == 0 || offset + recent >= next);
-        self.bytes = self.kept.iter().map(|(_, cursor)| cursor.len() + CURSOR_OVERHEAD).sum();
-    }
-
-    /// Where `offset` leads; `None` if this handle never gave it out.
-    pub(crate) fn resolve(&self, offset: u64) -> Option<Position> {
-        if offset >= self.next {
-            return None;
-        }
-        let behind = self.kept.partition_point(|(kept, _)| *kept <= offset);
-        Some(match behind.checked_sub(1).and_then(|index| self.kept.get(index)) {
-            Some((kept, cursor)) => Position { after: cursor.clone(), skip: offset - kept },
-            None => Position { after: Vec::new(), skip: offset.saturating_sub(DOT_DOT) },
-        })
-    }
-}
+const DOT_DOT: u64 = strata_namespace::POSITIONS_RESERVED;
 
 /// An open directory.
 pub(crate) struct OpenDir {
     ino: Ino,
     /// Who opened it: later reads are judged by the right to open, not by who happens to hold the descriptor.
     who: Identity,
-    positions: Mutex<Positions>,
 }
 
 /// An entry on its way to the kernel.
@@ -117,12 +42,25 @@ pub(crate) struct Item<'a> {
 impl MountDoor {
     /// Opens a directory for listing.
     pub(crate) fn open_dir(&self, who: Identity, ino: Ino) -> u64 {
-        self.dirs.insert(OpenDir { ino, who, positions: Mutex::new(Positions::new()) })
+        self.dirs.insert(OpenDir { ino, who })
     }
 
     /// Gives an open directory up.
     pub(crate) fn close_dir(&self, handle: u64) {
         self.dirs.remove(handle);
+    }
+
+    /// The cursor behind `offset`. EINVAL if it leads nowhere: never given out, or so long ago that the entry before it,
+    /// which was removed since, is not remembered.
+    fn cursor(&self, dir: &OpenDir, offset: u64) -> Result<Vec<u8>, Refusal> {
+        if offset <= DOT_DOT {
+            return Ok(Vec::new());
+        }
+        if let Some(cursor) = self.positions.find(dir.ino, offset) {
+            return Ok(cursor);
+        }
+        let found = self.ns.find_position(&self.callers.op(dir.who), dir.ino, &self.positions, offset)?;
+        found.ok_or(Refusal(libc::EINVAL))
     }
 
     /// Hands entries behind `offset` to `emit` until it answers that the reply is full, or the directory ends.
@@ -135,17 +73,27 @@ impl MountDoor {
         emit: &mut dyn FnMut(&Item<'_>) -> bool,
     ) -> Result<(), Refusal> {
         let dir = self.dirs.get(handle).ok_or(Refusal(libc::EBADF))?;
-        let mut positions = dir.positions.lock();
-        if offset == 0 {
-            positions.rewind();
-        }
         if self.list_dots(&dir, offset, emit) {
             return Ok(());
         }
-        let mut at = positions.resolve(offset.max(DOT_DOT)).ok_or(Refusal(libc::EINVAL))?;
+        let mut told = Page::new(dir.ino);
+        let listed = self.list_entries(&dir, offset, page, &mut told, emit);
+        self.positions.keep(told);
+        listed
+    }
+
+    fn list_entries(
+        &self,
+        dir: &OpenDir,
+        offset: u64,
+        page: usize,
+        told: &mut Page,
+        emit: &mut dyn FnMut(&Item<'_>) -> bool,
+    ) -> Result<(), Refusal> {
+        let mut after = self.cursor(dir, offset)?;
         let mut told_any = offset < DOT_DOT;
         loop {
-            let listed = self.callers.run(&self.ns, dir.who, |op| self.ns.readdir(op, dir.ino, &at.after, page));
+            let listed = self.callers.run(&self.ns, dir.who, |op| self.ns.readdir(op, dir.ino, &after, page));
             let listed = match listed {
                 Ok(listed) => listed,
                 // A removed directory that is still open is empty.
@@ -154,17 +102,9 @@ impl MountDoor {
                 Err(_) if told_any => return Ok(()),
                 Err(e) => return Err(e.into()),
             };
-            let Some(last) = listed.entries.last() else {
-                return Ok(());
-            };
-            let behind = last.cursor.clone();
-            for entry in listed.entries {
-                if at.skip > 0 {
-                    at.skip -= 1;
-                    continue;
-                }
+            for entry in &listed.entries {
                 let item = Item {
-                    offset: positions.next(),
+                    offset: self.positions.of(dir.ino, &entry.cursor),
                     ino: entry.attr.ino.0,
                     kind: entry.attr.kind,
                     name: &entry.name,
@@ -174,12 +114,12 @@ impl MountDoor {
                     return Ok(());
                 }
                 told_any = true;
-                positions.push(entry.cursor);
+                told.push(item.offset, &entry.cursor);
             }
-            if listed.end {
-                return Ok(());
+            match listed.entries.into_iter().next_back() {
+                Some(last) if !listed.end => after = last.cursor,
+                _ => return Ok(()),
             }
-            at.after = behind;
         }
     }
 
@@ -197,7 +137,3 @@ impl MountDoor {
         false
     }
 }
-
-#[cfg(test)]
-#[path = "dir/tests.rs"]
-mod tests;

@@ -3,18 +3,20 @@
 //! Metadata changes are visible at once and durable soon after; nothing here waits for a disk but [`MountDoor::sync`].
 
 use std::ffi::OsStr;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use strata_namespace::{
-    Access, Attr, ErrorKind, Namespace, NewNode, NodeKind, Op, RenameMode, SYMLINK_LEN_MAX, SetAttr, StoreSpace,
+    Access, Attr, ErrorKind, Namespace, NewNode, NodeKind, Op, Positions, RenameMode, SYMLINK_LEN_MAX, SetAttr,
+    StoreSpace,
 };
 use strata_seam::Ino;
 
 use crate::attr::without_set_id;
 use crate::blocking::Pool;
 use crate::caller::{Callers, Identity};
-use crate::dir::OpenDir;
+use crate::dir::{OpenDir, POSITION_BYTES_MAX};
 use crate::errno::Refusal;
 use crate::file::OpenFile;
 use crate::metrics::MountMetrics;
@@ -36,6 +38,8 @@ pub(crate) struct MountDoor {
     pub(crate) files: Slots<OpenFile>,
     pub(crate) refusals: Refusals,
     pub(crate) dirs: Slots<OpenDir>,
+    /// Offsets in directories.
+    pub(crate) positions: Positions,
     pub(crate) metrics: Arc<MountMetrics>,
     pub(crate) pool: Pool,
     pub(crate) feed: Arc<Feed>,
@@ -43,13 +47,17 @@ pub(crate) struct MountDoor {
 
 impl MountDoor {
     pub(crate) fn new(ns: Arc<Namespace>, options: MountOptions) -> std::io::Result<Self> {
+        let nodes = Arc::new(Nodes::new());
+        let known = Arc::downgrade(&nodes);
+        ns.remember_removed(move |ino| known.upgrade().is_some_and(|nodes| nodes.refers(ino)));
         Ok(Self {
             ns,
             callers: Callers::new(),
-            nodes: Arc::new(Nodes::new()),
+            nodes,
             files: Slots::new(),
             refusals: Refusals::default(),
             dirs: Slots::new(),
+            positions: Positions::new(secret(), POSITION_BYTES_MAX),
             metrics: Arc::new(MountMetrics::default()),
             pool: Pool::start(options.threads())?,
             feed: Arc::new(Feed::default()),
@@ -80,13 +88,39 @@ impl MountDoor {
         match found {
             Ok(attr) => Ok(Some(attr)),
             Err(e) if e.kind == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e.into()),
+            Err(e) => match self.refuse_in(parent, e) {
+                Refusal(libc::ENOENT) => Ok(None),
+                refusal => Err(refusal),
+            },
         }
     }
 
     pub(crate) fn getattr(&self, who: Identity, number: u64) -> Result<Shown, Refusal> {
-        let attr = self.callers.run(&self.ns, who, |op| self.ns.getattr(op, ino_of(number)))?;
-        self.shown(number, attr)
+        let ino = ino_of(number);
+        match self.callers.run(&self.ns, who, |op| self.ns.getattr(op, ino)) {
+            Ok(attr) => self.shown(number, attr),
+            // A working directory, or a descriptor that does not hold the file open.
+            Err(e) if e.kind == ErrorKind::Stale => match self.ns.removed(ino) {
+                Some(attr) => Ok(Shown { number, attr, lasting: true }),
+                None => Err(e.into()),
+            },
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// The kernel gives `count` references to an inode back.
+    pub(crate) fn forget(&self, number: u64, count: u64) {
+        if self.nodes.forget(number, count) {
+            self.ns.forget_removed(ino_of(number));
+        }
+    }
+
+    /// What a call in directory `parent` failed with: in one that was removed there are no names, and none can be made.
+    pub(crate) fn refuse_in(&self, parent: Ino, error: strata_namespace::Error) -> Refusal {
+        if error.kind == ErrorKind::Stale && self.ns.removed(parent).is_some() {
+            return Refusal(libc::ENOENT);
+        }
+        error.into()
     }
 
     /// The file's attributes as an inode of the kernel is to have them. Read before the node is looked at, so that
@@ -190,24 +224,29 @@ impl MountDoor {
     pub(crate) fn mknod(&self, who: Identity, parent: Ino, name: &OsStr, node: NewNode) -> Result<Attr, Refusal> {
         let name = name.as_bytes();
         if node.mode & SGID != 0 {
-            return Ok(self.ns.mknod(&self.callers.full_op(&self.ns, who), parent, name, node)?);
+            let op = self.callers.full_op(&self.ns, who);
+            return self.ns.mknod(&op, parent, name, node).map_err(|e| self.refuse_in(parent, e));
         }
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.mknod(op, parent, name, node))?)
+        let made = self.callers.run(&self.ns, who, |op| self.ns.mknod(op, parent, name, node));
+        made.map_err(|e| self.refuse_in(parent, e))
     }
 
     pub(crate) fn mkdir(&self, who: Identity, parent: Ino, name: &OsStr, mode: u32) -> Result<Attr, Refusal> {
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.mkdir(op, parent, name.as_bytes(), mode))?)
+        let made = self.callers.run(&self.ns, who, |op| self.ns.mkdir(op, parent, name.as_bytes(), mode));
+        made.map_err(|e| self.refuse_in(parent, e))
     }
 
     pub(crate) fn symlink(&self, who: Identity, parent: Ino, name: &OsStr, target: &[u8]) -> Result<Attr, Refusal> {
         if target.len() > SYMLINK_LEN_MAX {
             return Err(Refusal(libc::ENAMETOOLONG));
         }
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.symlink(op, parent, name.as_bytes(), target))?)
+        let made = self.callers.run(&self.ns, who, |op| self.ns.symlink(op, parent, name.as_bytes(), target));
+        made.map_err(|e| self.refuse_in(parent, e))
     }
 
     pub(crate) fn link(&self, who: Identity, ino: Ino, parent: Ino, name: &OsStr) -> Result<Attr, Refusal> {
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.link(op, ino, parent, name.as_bytes()))?)
+        let made = self.callers.run(&self.ns, who, |op| self.ns.link(op, ino, parent, name.as_bytes()));
+        made.map_err(|e| self.refuse_in(parent, e))
     }
 
     pub(crate) fn unlink(&self, who: Identity, parent: Ino, name: &OsStr) -> Result<(), Refusal> {
@@ -239,6 +278,15 @@ impl MountDoor {
         self.ns.fsync(&op, ino)?;
         Ok(self.ns.settle_blocking(&op)?)
     }
+}
+
+/// A key nobody outside knows; offsets in directories need not outlive the mount.
+fn secret() -> [u8; 32] {
+    let mut key = [0; 32];
+    for part in key.chunks_mut(8) {
+        part.copy_from_slice(&RandomState::new().build_hasher().finish().to_le_bytes());
+    }
+    key
 }
 
 /// How a `renameat2` treats an existing target; `None` for combinations this door refuses with EINVAL, RENAME_WHITEOUT

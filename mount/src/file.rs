@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use strata_namespace::{Attr, Op, Pin, ReadAhead};
+use strata_namespace::{Attr, ErrorKind, Op, Pin, ReadAhead};
 use strata_seam::Ino;
 
 use crate::attr::{access_of_open, is_sync};
@@ -69,6 +69,17 @@ pub(crate) struct WriteHow {
     pub(crate) from_cache: bool,
     /// The writer lacks the privilege to keep set-id bits.
     pub(crate) clear_set_id: bool,
+    /// The kernel's pages do not have the bytes.
+    pub(crate) past_pages: bool,
+}
+
+/// What the kernel does not know of a write.
+#[derive(Clone, Copy)]
+pub(crate) struct Wrote {
+    /// Whether the kernel may have pages of before the write.
+    pub(crate) pages_stale: bool,
+    /// Whether set-id bits are gone.
+    pub(crate) mode_changed: bool,
 }
 
 /// What `fallocate` asks for.
@@ -164,7 +175,15 @@ impl MountDoor {
         if past && self.refusals.may_refuse(who.pid, ino) {
             return Err(Refusal(libc::ESTALE));
         }
-        let attr = self.callers.run(&self.ns, who, |op| self.ns.open(op, ino, access_of_open(flags), truncate))?;
+        let access = access_of_open(flags);
+        let opened = self.callers.run(&self.ns, who, |op| self.ns.open(op, ino, access, truncate));
+        let attr = match opened {
+            // Removed since the kernel walked the path: what it found there is opened.
+            Err(e) if e.kind == ErrorKind::Stale => {
+                self.callers.run(&self.ns, who, |op| self.ns.open_removed(op, ino, access, truncate))?
+            }
+            attr => attr?,
+        };
         let opened = self.open_pinned(who, (!past).then_some(number), attr, flags);
         if opened.is_err() {
             self.ns.close(&self.callers.op(who), ino, truncate)?;
@@ -180,8 +199,10 @@ impl MountDoor {
         }
         let Some(number) = number else { return Ok(self.direct_handle(who, ino, flags, truncate)) };
         match self.handle(who, number, ino, flags, false)? {
-            Some(opened) => {
+            Some(mut opened) => {
                 self.refusals.met(who.pid, ino);
+                // A truncation may have cleared set-id bits, of which the kernel knows nothing.
+                opened.attr_stale |= truncate && who.uid != 0;
                 Ok(opened)
             }
             None if self.refusals.may_refuse(who.pid, ino) => Err(Refusal(libc::ESTALE)),
@@ -203,7 +224,8 @@ impl MountDoor {
         // The mode bounds what others may do; the creator gets what it asked for, even with mode 0.
         let attr = self.callers.run(&self.ns, who, |op| {
             self.ns.create(op, parent, name.as_bytes(), mode & 0o7777, access_of_open(flags), exclusive, truncate)
-        })?;
+        });
+        let attr = attr.map_err(|e| self.refuse_in(parent, e))?;
         let ino = attr.ino;
         let shown = self.nodes.enter(attr);
         let opened = self.handle(who, shown.number, ino, flags, true);
@@ -212,22 +234,29 @@ impl MountDoor {
             // Somebody replaced the file that was here already.
             Ok(None) => Ok((shown, self.direct_handle(who, ino, flags, true))),
             Err(refusal) => {
-                self.nodes.forget(shown.number, 1);
+                self.forget(shown.number, 1);
                 self.ns.close(&self.callers.op(who), ino, true)?;
                 Err(refusal)
             }
         }
     }
 
-    /// Reads what was opened, through staged writes. Permission was checked at open.
+    /// Reads what was opened, through staged writes. Permission was checked at open. `pages`: the kernel's inode whose
+    /// pages it fills, if it does.
     pub(crate) fn read(
         &self,
         who: Identity,
         handle: u64,
+        pages: Option<u64>,
         offset: u64,
         len: usize,
     ) -> Result<impl AsRef<[u8]> + use<>, Refusal> {
         let file = self.files.get(handle).ok_or(Refusal(libc::EBADF))?;
+        if let Some(number) = pages
+            && let Some(node) = file.node.clone().or_else(|| self.nodes.get(number))
+        {
+            node.note_pages();
+        }
         let data = self.ns.read_pinned_ahead(&self.callers.op(who), &file.pin, &file.ahead, offset, len)?;
         self.metrics.read(data.len());
         Ok(data)
@@ -242,13 +271,18 @@ impl MountDoor {
         offset: u64,
         data: &[u8],
         how: WriteHow,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Wrote, Refusal> {
         let op = self.callers.op(who);
         let (ino, file) = (ino_of(number), self.files.get(handle));
         // Written back from the cache through a descriptor that is closed already: the node is known by its number.
         let node = file.as_ref().and_then(|file| file.node.clone()).or_else(|| self.nodes.get(number));
         if let Some(file) = &file {
             self.joins_present(file);
+        }
+        if let Some(node) = &node
+            && !how.past_pages
+        {
+            node.note_pages();
         }
         // The kernel appends at the end it knows. Another door may have moved the end, so the name space decides.
         let append = how.flags & libc::O_APPEND != 0 && !how.from_cache && !self.options.writeback;
@@ -266,13 +300,17 @@ impl MountDoor {
         } else {
             self.ns.write(&op, ino, offset, data)?
         };
+        let watched = op.watched(ino);
+        let mut mode_changed = watched.as_ref().is_some_and(|(found, left)| found.mode != left.mode);
         // An append tells nothing of what it found; the name space chose the place, and the kernel learns it.
-        let found = match op.watched(ino) {
+        let found = match watched {
             _ if append => node.as_ref().and_then(|node| node.told()),
             Some((found, _)) => Some(validator(&found)),
             None => None,
         };
+        let mode = attr.mode;
         let attr = if how.clear_set_id { self.clear_set_id(attr)? } else { attr };
+        mode_changed |= attr.mode != mode;
         if let Some(file) = &file {
             file.note_wrote();
         }
@@ -281,7 +319,9 @@ impl MountDoor {
         if is_sync(how.flags) {
             self.sync(who, ino)?;
         }
-        Ok(())
+        // Asked after the write: who fills a page from here on fills it with what was written.
+        let pages_stale = how.past_pages && node.is_some_and(|node| node.may_have_pages());
+        Ok(Wrote { pages_stale, mode_changed })
     }
 
     /// Before a change through a handle: if its content was replaced meanwhile, the change goes into the new content,
@@ -333,6 +373,7 @@ impl MountDoor {
         Ok(closed?)
     }
 
+    /// Answers whether set-id bits were cleared.
     pub(crate) fn fallocate(
         &self,
         who: Identity,
@@ -341,8 +382,9 @@ impl MountDoor {
         offset: u64,
         len: u64,
         what: Fallocate,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         let (op, ino) = (self.callers.op(who), ino_of(number));
+        let mode = self.ns.getattr(&op, ino)?.mode;
         if let Some(file) = self.files.get(handle) {
             self.joins_present(&file);
             file.note_wrote();
@@ -355,7 +397,7 @@ impl MountDoor {
                 self.ns.fallocate(&op, ino, offset, len, false, !keep_size)?;
             }
         }
-        self.refresh(who, number)
+        Ok(self.refresh(who, number)?.mode != mode)
     }
 
     /// `SEEK_DATA` and `SEEK_HOLE`; the kernel answers the others itself.
@@ -371,15 +413,17 @@ impl MountDoor {
         i64::try_from(found).map_err(|_| Refusal(libc::EOVERFLOW))
     }
 
-    /// Copies by reference between open files, each given as number, handle and offset; answers how many bytes.
+    /// Copies by reference between open files, each given as number, handle and offset; answers how many bytes, and
+    /// whether set-id bits of the target were cleared.
     pub(crate) fn copy_range(
         &self,
         who: Identity,
         from: (u64, u64, u64),
         to: (u64, u64, u64),
         len: u64,
-    ) -> Result<u32, Refusal> {
+    ) -> Result<(u32, bool), Refusal> {
         let op = self.callers.op(who);
+        let mode = self.ns.getattr(&op, ino_of(to.0))?.mode;
         if let Some(file) = self.files.get(to.1) {
             self.joins_present(&file);
             file.note_wrote();
@@ -389,16 +433,16 @@ impl MountDoor {
             Some(file) => self.ns.copy_range_pinned(&op, &file.pin, from.2, target, len)?,
             None => self.ns.copy_range(&op, (ino_of(from.0), from.2), target, len)?,
         };
-        self.refresh(who, to.0)?;
-        u32::try_from(copied).map_err(|_| Refusal(libc::EIO))
+        let mode_changed = self.refresh(who, to.0)?.mode != mode;
+        Ok((u32::try_from(copied).map_err(|_| Refusal(libc::EIO))?, mode_changed))
     }
 
     /// After a change of ours that the kernel knows of but whose new times it has not been told.
-    fn refresh(&self, who: Identity, number: u64) -> Result<(), Refusal> {
+    fn refresh(&self, who: Identity, number: u64) -> Result<Attr, Refusal> {
         let attr = self.ns.getattr(&self.callers.op(who), ino_of(number))?;
         let node = self.nodes.get(number);
         self.changed_here(number, node.as_deref(), node.as_ref().and_then(|node| node.told()), &attr);
-        Ok(())
+        Ok(attr)
     }
 }
 

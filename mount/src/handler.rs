@@ -22,6 +22,7 @@ use strata_seam::Stopwatch;
 
 use crate::attr::{access_of_mask, ino, kind_of_mode, kind_to_fuse, negative, set_time, to_fuse};
 use crate::caller::Identity;
+use crate::direct::{DirectWrites, Written};
 use crate::door::{MountDoor, rename_mode};
 use crate::errno::Refusal;
 use crate::file::{Fallocate, Opened, WriteHow};
@@ -44,11 +45,22 @@ pub(crate) struct Handler {
     door: Arc<MountDoor>,
     /// Set once the session exists, before its first request is served.
     notifier: Arc<OnceLock<Notifier>>,
+    direct: DirectWrites,
 }
 
 impl Handler {
     pub(crate) fn new(door: Arc<MountDoor>, notifier: Arc<OnceLock<Notifier>>) -> Self {
-        Self { door, notifier }
+        let direct = DirectWrites::new(Arc::clone(&notifier));
+        Self { door, notifier, direct }
+    }
+
+    /// Has the kernel ask for attributes again that this very request changed without its knowledge. Rule 3 in
+    /// `notify.rs` has this one exception: attributes alone, of an inode the request holds, so there is nothing in the
+    /// kernel the call could wait for.
+    fn drop_attributes(&self, number: INodeNo) {
+        if let Some(Err(error)) = self.notifier.get().map(|notifier| notifier.inval_inode(number, -1, 0)) {
+            tracing::debug!(%error, "attributes were not dropped");
+        }
     }
 
     fn attempt<T>(&self, kind: OpKind, call: impl FnOnce(&MountDoor) -> Result<T, Refusal>) -> Result<T, Errno> {
@@ -178,7 +190,7 @@ impl Filesystem for Handler {
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
-        self.door.nodes.forget(ino.0, nlookup);
+        self.door.forget(ino.0, nlookup);
     }
 
     fn getattr(&self, req: &Request, number: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
@@ -290,14 +302,8 @@ impl Filesystem for Handler {
     fn open(&self, req: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         match self.attempt(OpKind::Open, |door| door.open(identity(req), number.0, flags.0)) {
             Ok(opened) => {
-                if opened.attr_stale
-                    && let Some(notifier) = self.notifier.get()
-                {
-                    // Rule 3 in `notify.rs` has this one exception: attributes alone, of an inode this very request
-                    // holds, so there is nothing in the kernel the call could wait for.
-                    if let Err(error) = notifier.inval_inode(number, -1, 0) {
-                        tracing::debug!(%error, "attributes were not dropped at open");
-                    }
+                if opened.attr_stale {
+                    self.drop_attributes(number);
                 }
                 reply.opened(FileHandle(opened.handle), open_flags(&opened));
             }
@@ -327,15 +333,17 @@ impl Filesystem for Handler {
     fn read(
         &self,
         req: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         fh: FileHandle,
         offset: u64,
         size: u32,
         _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
+        lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.attempt(OpKind::Read, |door| door.read(identity(req), fh.0, offset, size as usize)) {
+        // A read that fills pages of the kernel names no owner of locks.
+        let pages = lock_owner.is_none().then_some(number.0);
+        match self.attempt(OpKind::Read, |door| door.read(identity(req), fh.0, pages, offset, size as usize)) {
             Ok(data) => reply.data(data.as_ref()),
             Err(errno) => reply.error(errno),
         }
@@ -350,17 +358,29 @@ impl Filesystem for Handler {
         data: &[u8],
         write_flags: WriteFlags,
         flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
+        lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let how = WriteHow {
             flags: flags.0,
             from_cache: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
             clear_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+            // A write through pages of the kernel names no owner of locks.
+            past_pages: lock_owner.is_some(),
         };
         match self.attempt(OpKind::Write, |door| door.write(identity(req), fh.0, number.0, offset, data, how)) {
-            // A request carries at most WRITE_LEN_MAX bytes.
-            Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
+            Ok(wrote) => {
+                if wrote.mode_changed {
+                    self.drop_attributes(number);
+                }
+                // A request carries at most WRITE_LEN_MAX bytes.
+                let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
+                if wrote.pages_stale {
+                    self.direct.answer(Written { number, offset, len, reply });
+                } else {
+                    reply.written(len);
+                }
+            }
             Err(errno) => reply.error(errno),
         }
     }
@@ -433,7 +453,7 @@ impl Filesystem for Handler {
                 let (entry, ttl) = entry_of(&shown, ttl);
                 let full = reply.add(INodeNo(item.ino), item.offset, name, &ttl, &entry, GENERATION);
                 if full {
-                    door.nodes.forget(shown.number, 1);
+                    door.forget(shown.number, 1);
                 }
                 full
             })
@@ -533,7 +553,10 @@ impl Filesystem for Handler {
             let what = Fallocate::from_mode(mode).ok_or(Refusal(libc::EOPNOTSUPP))?;
             door.fallocate(identity(req), fh.0, number.0, offset, length, what)
         });
-        reply_empty(reply, done);
+        if done == Ok(true) {
+            self.drop_attributes(number);
+        }
+        reply_empty(reply, done.map(|_| ()));
     }
 
     fn lseek(&self, req: &Request, _number: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
@@ -560,7 +583,12 @@ impl Filesystem for Handler {
             door.copy_range(identity(req), (ino_in.0, fh_in.0, offset_in), (ino_out.0, fh_out.0, offset_out), len)
         });
         match copied {
-            Ok(copied) => reply.written(copied),
+            Ok((copied, mode_changed)) => {
+                if mode_changed {
+                    self.drop_attributes(ino_out);
+                }
+                reply.written(copied);
+            }
             Err(errno) => reply.error(errno),
         }
     }

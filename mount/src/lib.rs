@@ -21,6 +21,7 @@ mod attr;
 mod blocking;
 mod caller;
 mod dir;
+mod direct;
 mod door;
 mod errno;
 mod error;

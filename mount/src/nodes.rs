@@ -22,7 +22,7 @@
 //! its bound. Invalidation of an inode that is not here would be a system call for nothing.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -53,6 +53,8 @@ pub(crate) fn validator(attr: &Attr) -> Validator {
 #[derive(Debug)]
 pub(crate) struct Node {
     number: u64,
+    /// Whether a request filled pages since the kernel knows the inode.
+    pages: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -125,7 +127,22 @@ impl State {
 
 impl Node {
     fn new(number: u64) -> Arc<Self> {
-        Arc::new(Self { number, state: Mutex::default() })
+        Arc::new(Self { number, pages: AtomicBool::new(false), state: Mutex::default() })
+    }
+
+    /// Before the bytes of a request that fills pages are looked up.
+    pub(crate) fn note_pages(&self) {
+        if !self.pages.load(Ordering::Relaxed) {
+            self.pages.store(true, Ordering::Relaxed);
+        }
+        // Either the bytes looked up next are those of a write, or that write sees this.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether the kernel may have pages of it that do not have a write done before this call.
+    pub(crate) fn may_have_pages(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.pages.load(Ordering::Relaxed)
     }
 
     /// The number the kernel knows it by.
@@ -242,6 +259,11 @@ impl Shard {
         std::iter::once(ino).chain(self.marked.get(&ino).into_iter().flatten().copied())
     }
 
+    /// Whether the kernel knows any of them.
+    fn refers(&self, ino: u64) -> bool {
+        self.numbers(ino).any(|number| self.known.contains_key(&number))
+    }
+
     fn enter(&mut self, number: u64) -> Arc<Node> {
         let known = self.known.entry(number).or_insert_with(|| Known { lookups: 0, node: Node::new(number) });
         known.lookups += 1;
@@ -286,16 +308,16 @@ impl Nodes {
         node.show(attr, None)
     }
 
-    /// The kernel gives `count` references back.
-    pub(crate) fn forget(&self, number: u64, count: u64) {
+    /// The kernel gives `count` references back. Answers whether it has none to that file any more.
+    pub(crate) fn forget(&self, number: u64, count: u64) -> bool {
         if number == ROOT_INO.0 {
-            return;
+            return false;
         }
         let mut shard = self.shard(number).lock();
-        let Some(known) = shard.known.get_mut(&number) else { return };
+        let Some(known) = shard.known.get_mut(&number) else { return false };
         known.lookups = known.lookups.saturating_sub(count);
         if known.lookups > 0 {
-            return;
+            return false;
         }
         shard.known.remove(&number);
         let ino = ino_of(number).0;
@@ -305,6 +327,7 @@ impl Nodes {
                 shard.marked.remove(&ino);
             }
         }
+        !shard.refers(ino)
     }
 
     /// The node, if the kernel knows it.
@@ -327,6 +350,11 @@ impl Nodes {
             return Vec::new();
         }
         shard.numbers(ino).filter(|other| *other != number && shard.known.contains_key(other)).collect()
+    }
+
+    /// Whether the kernel refers to the file by any number.
+    pub(crate) fn refers(&self, ino: Ino) -> bool {
+        self.shard(ino.0).lock().refers(ino.0)
     }
 
     /// Whether the kernel knows it.

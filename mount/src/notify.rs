@@ -9,9 +9,10 @@
 //! 4. the new state is in the name space before the change is in the feed, so what the kernel then asks is new;
 //! 5. it is stopped before the mount is unmounted.
 //!
-//! One invalidation is sent by a request thread: an open of a file that is open already and was changed in place (the
-//! change is on its way here) drops the attributes of the file it opens, else reads through the new descriptor would end
-//! at the old size. Attributes alone wait for nothing but the inode, which that very open holds.
+//! Attributes alone are dropped by request threads too, those of the inode that the request holds: they wait for nothing
+//! but that inode. An open of a file that is open already and was changed in place (the change is on its way here) does
+//! so, else reads through the new descriptor would end at the old size; a write that cleared set-id bits does so, of
+//! which the kernel knows nothing. Pages behind direct writes have their own thread, see `direct.rs`.
 //!
 //! With these, invalidating content is safe even under reads and writes in flight: it waits for their pages, and the
 //! threads that answer them do not wait for it. Content changed in place elsewhere is invalidated with its pages, so the

@@ -125,6 +125,7 @@ fn connect(at: &Path, options: &MountOptions, door: &Arc<MountDoor>) -> Result<(
         MountOption::FSName(options.source.clone()),
         MountOption::Subtype(String::from("strata")),
         MountOption::DefaultPermissions,
+        MountOption::NoAtime,
         if options.read_only { MountOption::RO } else { MountOption::RW },
     ];
     let mut session = Session::new(handler, at, &config).map_err(|source| match source.kind() {

@@ -142,22 +142,42 @@ impl Reader {
     }
 
     /// The next data (`true`) or hole (`false`) at or behind `offset`, for `SEEK_DATA` and `SEEK_HOLE`; the end of the
-    /// content counts as a hole. `None` where there is none, or where a page cannot be read.
-    #[must_use]
-    pub fn seek(&self, offset: u64, data: bool) -> Option<u64> {
+    /// content counts as a hole. `None` where there is none.
+    ///
+    /// # Errors
+    /// Reading a page of the manifest. (An answer of "no data" would make a backup leave out what it could not see.)
+    pub fn seek(&self, offset: u64, data: bool) -> Result<Option<u64>> {
         if offset >= self.len {
-            return None;
+            return Ok(None);
         }
-        let mut at = offset;
-        while at < self.len {
-            let bounds = self.store.item_bounds(&self.items, at).ok()??;
-            let hole = matches!(self.store.slice(&self.items, at..at + 1).ok()?.first()?.source, Source::Hole);
-            if hole != data {
-                return Some(at);
+        let found = self.seek_in(&self.items, 0, offset, data, 0)?;
+        Ok(if data { found } else { found.or(Some(self.len)) })
+    }
+
+    /// The same among `items`, which begin at `start`.
+    fn seek_in(&self, items: &[Item], mut start: u64, offset: u64, data: bool, depth: usize) -> Result<Option<u64>> {
+        if depth > DEPTH_MAX {
+            return Err(ContentError::Record { what: "a manifest deeper than any we write".to_owned() });
+        }
+        for item in items {
+            let end = start + item.len;
+            if end > offset {
+                match item.source {
+                    Source::Hole if !data => return Ok(Some(offset.max(start))),
+                    Source::Chunk { .. } if data => return Ok(Some(offset.max(start))),
+                    Source::Page { id, .. } => {
+                        if let Some(node) = self.page(&id, false)?
+                            && let Some(found) = self.seek_in(node.items(), start, offset, data, depth + 1)?
+                        {
+                            return Ok(Some(found));
+                        }
+                    }
+                    Source::Hole | Source::Chunk { .. } => {}
+                }
             }
-            at = bounds.end;
+            start = end;
         }
-        (!data).then_some(self.len)
+        Ok(None)
     }
 
     /// A page of the manifest; `None` if `memory_only` and it is not in memory.

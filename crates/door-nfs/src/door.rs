@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
-use strata_namespace::{Attr, Namespace};
+use strata_namespace::{Attr, Namespace, Positions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{ConfigError, NfsConfig, NfsLimits};
-use crate::cookie::Cookies;
 use crate::export::{Export, ExportId, ExportTable};
 use crate::handle::{HANDLE_LEN, Handle, HandleCodec};
 use crate::metrics::NfsMetrics;
@@ -21,7 +20,8 @@ pub struct NfsDoor {
     pub(crate) ns: Arc<Namespace>,
     pub(crate) limits: NfsLimits,
     pub(crate) handles: HandleCodec,
-    pub(crate) cookies: Cookies,
+    /// READDIR cookies.
+    pub(crate) cookies: Positions,
     /// Replies of procedures that change names or attributes.
     pub(crate) replies: Arc<ReplyCache>,
     /// Replies of WRITE, which would push the others out.
@@ -54,7 +54,10 @@ impl NfsDoor {
         let store_id = ns.store_id();
         Ok(Arc::new(Self {
             handles: HandleCodec::new(&handle_secret, store_id),
-            cookies: Cookies::new(&handle_secret, limits.cookie_cache_bytes_max),
+            cookies: Positions::new(
+                blake3::derive_key("strata nfs directory cookie v1", &handle_secret),
+                limits.cookie_cache_bytes_max,
+            ),
             replies: reply_cache(),
             write_replies: reply_cache(),
             mounts: MountList::new(limits.mount_list_max),

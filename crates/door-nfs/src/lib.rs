@@ -6,7 +6,7 @@
 //! [`nfs`] runs a procedure against the name space, and [`connection`] sends the replies in the order they are ready.
 //!
 //! Invariants of this crate:
-//! * The door keeps no state the store depends on: the reply cache, the cookie cache and the mount list may be lost.
+//! * The door keeps no state the store depends on: the reply cache, the positions of listings and the mount list may be lost.
 //! * No reply leaves before what it says is durable, except that of an unstable WRITE (invariants ACK and SEEN).
 //! * A file handle is accepted only with a valid MAC, and only from a client its export admits; the export's squashing
 //!   is applied to every single call.
@@ -15,7 +15,6 @@
 mod attr;
 mod config;
 mod connection;
-mod cookie;
 mod datagram;
 mod dispatch;
 mod door;

@@ -89,6 +89,7 @@ impl Namespace {
     /// Removes everything an inode has. Attributes and properties are bounded per inode by the doors' limits.
     pub(crate) fn erase(&self, tx: &mut Tx<'_>, inode: &Inode) -> Result<()> {
         let ino = inode.attr.ino;
+        self.remember_if_referred(inode);
         tx.release(&inode.items)?;
         tx.delete(key::inode(ino));
         tx.tally(key::KEY_INODES, -1);

@@ -23,6 +23,7 @@ use crate::key;
 use crate::namespace::{Namespace, Table};
 use crate::permission;
 use crate::pin::{Pinned, Replacements};
+use crate::record::Inode;
 use crate::staging::Staging;
 use crate::types::{Access, Attr, Change, Door, FILE_LEN_MAX, NodeKind, Op};
 use crate::view::View;
@@ -37,6 +38,8 @@ pub const STAGED_BYTES_MAX: usize = 128 << 20;
 const IDLE_NANOS: u64 = 1_000_000_000;
 /// How long a sealer sleeps at most.
 const SEALER_PAUSE: Duration = Duration::from_millis(200);
+/// How often a create starts over because the name was removed or replaced under it.
+const CREATE_TRIES_MAX: usize = 100;
 /// Most bytes one read returns.
 pub const READ_LEN_MAX: usize = 1 << 20;
 
@@ -69,6 +72,7 @@ pub(crate) struct OpenFile {
     /// What other threads may see without the lock, valid while `dirty`.
     pub(crate) dirty: AtomicBool,
     staged_end: AtomicU64,
+    staged_allocated: AtomicU64,
     staged_mtime: AtomicI64,
     staged_change: AtomicU64,
     last_write_nanos: AtomicU64,
@@ -95,6 +99,9 @@ pub(crate) struct State {
     pub(crate) fragments: Vec<(u64, u64)>,
     /// Who wrote last.
     pub(crate) door: Option<Door>,
+    /// Bytes allocated, counted while something is staged; and upon which version of the content.
+    pub(crate) allocated: u64,
+    pub(crate) counted: u64,
 }
 
 impl Opens {
@@ -147,8 +154,7 @@ impl State {
         len: usize,
         sealed: impl FnOnce(u64, usize) -> Result<Bytes>,
     ) -> Result<Bytes> {
-        let sealing = self.sealing.as_deref();
-        let size = reader.len().max(self.staging.end()).max(sealing.map_or(0, Staging::end));
+        let size = self.end(reader.len());
         if offset >= size {
             return Ok(Bytes::new());
         }
@@ -158,7 +164,7 @@ impl State {
             buf.extend_from_slice(&sealed(offset, len)?);
         }
         buf.resize(len, 0);
-        if let Some(sealing) = sealing {
+        if let Some(sealing) = &self.sealing {
             sealing.overlay(offset, &mut buf);
         }
         self.staging.overlay(offset, &mut buf);
@@ -169,13 +175,13 @@ impl State {
 impl OpenFile {
     /// After the staging was changed under its lock.
     pub(crate) fn publish(&self, state: &State) {
-        let sealing_end = state.sealing.as_ref().map_or(0, |sealing| sealing.end());
-        let end = state.staging.end().max(sealing_end);
+        let end = state.end(0);
         let dirty = !state.staging.is_empty() || state.sealing.is_some();
         if self.dirty.load(Ordering::Acquire) && (!dirty || end < self.staged_end.load(Ordering::Acquire)) {
             self.moved.fetch_add(1, Ordering::AcqRel);
         }
         self.staged_end.store(end, Ordering::Release);
+        self.staged_allocated.store(state.allocated, Ordering::Release);
         self.dirty.store(dirty, Ordering::Release);
     }
 
@@ -192,6 +198,7 @@ impl Namespace {
             && file.dirty.load(Ordering::Acquire)
         {
             attr.size = attr.size.max(file.staged_end.load(Ordering::Acquire));
+            attr.allocated = attr.allocated.max(file.staged_allocated.load(Ordering::Acquire));
             attr.mtime = attr.mtime.max(file.mtime());
             attr.ctime = attr.ctime.max(file.mtime());
             attr.change = attr.change.max(file.staged_change.load(Ordering::Acquire));
@@ -260,20 +267,27 @@ impl Namespace {
         exclusive: bool,
         truncate: bool,
     ) -> Result<Attr> {
-        let made = self.change(op, |tx, effects| {
-            if !exclusive && tx.find(parent, name)?.is_some() {
-                return Ok(None);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let made = self.change(op, |tx, effects| {
+                if !exclusive && tx.find(parent, name)?.is_some() {
+                    return Ok(None);
+                }
+                let inode = self.make(tx, effects, op, parent, name, NodeKind::File, mode, |_| Ok(()))?;
+                // Counted within the change, so that nobody can remove the file before it is pinned.
+                self.opens.get_or_insert(inode.attr.ino).handles.fetch_add(1, Ordering::AcqRel);
+                Ok(Some(inode.attr))
+            })?;
+            if let Some(attr) = made {
+                return Ok(attr);
             }
-            let inode = self.make(tx, effects, op, parent, name, NodeKind::File, mode, |_| Ok(()))?;
-            // Counted within the change, so that nobody can remove the file before it is pinned.
-            self.opens.get_or_insert(inode.attr.ino).handles.fetch_add(1, Ordering::AcqRel);
-            Ok(Some(inode.attr))
-        })?;
-        match made {
-            Some(attr) => Ok(attr),
-            None => {
-                let attr = self.lookup(op, parent, name)?;
-                self.open(op, attr.ino, access, truncate)
+            let opened = self.lookup(op, parent, name).and_then(|attr| self.open(op, attr.ino, access, truncate));
+            match opened {
+                // Removed or replaced since it was found: made anew, or what is there now is opened.
+                Err(error)
+                    if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Stale) && tries < CREATE_TRIES_MAX => {}
+                opened => return opened,
             }
         }
     }
@@ -437,10 +451,10 @@ impl Namespace {
         let written = {
             // Looked at under the lock: what is being sealed is then either still staged or content already.
             let mut state = file.state.lock();
-            self.written_attr(op, ino).map(|attr| {
-                let found = self.with_staged(attr.clone());
-                let pressure = self.stage(op, ino, &file, &mut state, offset, data);
-                let left = self.with_staged(attr);
+            self.written_inode(op, ino).map(|inode| {
+                let found = self.with_staged(inode.attr.clone());
+                let pressure = self.stage(op, &inode, &file, &mut state, offset, data);
+                let left = self.with_staged(inode.attr);
                 op.note_watched(ino, Some(found), Some(left.clone()));
                 (left, pressure)
             })
@@ -479,10 +493,9 @@ impl Namespace {
         let file = self.opens.get_or_insert(ino);
         let staged = {
             let mut state = file.state.lock();
-            let sealing_end = state.sealing.as_ref().map_or(0, |sealing| sealing.end());
-            self.written_attr(op, ino).map(|attr| {
-                let offset = attr.size.max(state.staging.end()).max(sealing_end);
-                (offset, self.stage(op, ino, &file, &mut state, offset, data))
+            self.written_inode(op, ino).map(|inode| {
+                let offset = state.end(inode.attr.size);
+                (offset, self.stage(op, &inode, &file, &mut state, offset, data))
             })
         };
         let (offset, staged) = match staged {
@@ -497,8 +510,8 @@ impl Namespace {
         Ok(offset)
     }
 
-    /// The inode's attributes, after checking that it can be written and taking away set-id bits.
-    fn written_attr(&self, op: &Op, ino: Ino) -> Result<Attr> {
+    /// The inode, after checking that it can be written and taking away set-id bits.
+    fn written_inode(&self, op: &Op, ino: Ino) -> Result<Inode> {
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
         // A write does not depend on what it has just read: its own durability is asked for by a sync.
@@ -508,19 +521,21 @@ impl Namespace {
         }
         if !op.caller.superuser && inode.attr.mode & 0o6000 != 0 {
             drop(snap);
-            self.change(op, |tx, effects| {
+            return self.change(op, |tx, effects| {
                 let mut inode = tx.inode(ino)?;
                 permission::drop_set_id(&op.caller, &mut inode);
                 effects.relaxed = inode.relaxed;
                 effects.attr(ino);
                 self.put_inode(tx, &mut inode);
-                Ok(())
-            })?;
+                Ok(inode)
+            });
         }
-        Ok(inode.attr)
+        Ok(inode)
     }
 
-    fn stage(&self, op: &Op, ino: Ino, file: &OpenFile, state: &mut State, offset: u64, data: &[u8]) -> Pressure {
+    fn stage(&self, op: &Op, inode: &Inode, file: &OpenFile, state: &mut State, offset: u64, data: &[u8]) -> Pressure {
+        let ino = inode.attr.ino;
+        state.count_write(inode, offset..offset + data.len() as u64, || self.reader(op, ino));
         let before = state.staging.bytes();
         state.staging.write(offset, data);
         let added = state.staging.bytes() - before;
@@ -612,6 +627,7 @@ impl Namespace {
     /// # Errors
     /// The first failure, after trying all.
     pub fn seal_idle(&self) -> Result<usize> {
+        self.expire_removed();
         let now = self.clock.monotonic_nanos();
         let op = Op::new(crate::types::Caller::root(Door::Admin));
         let (mut count, mut failed) = (0, None);

@@ -5,7 +5,8 @@
 //! depends on. [`OpenStore`] puts a whole store together.
 //!
 //! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them; `lookup`,
-//! `create`, `rename`, `setattr` are the tree; `file`, `pin`, `staging` and `seal` are open files; `object`, `list` and
+//! `positions`, `create`, `rename`, `setattr` are the tree; `file`, `pin`, `staging`, `extents` and `seal`
+//! are open files, `removed` those that are open no longer; `object`, `list` and
 //! `upload` are S3's view; `trees` and `service` serve single doors; `reclaim`, `drain` and `balance` drive the
 //! mover; `check` holds the invariants, `repair`
 //! mends what breaks them.
@@ -19,6 +20,7 @@ mod create;
 mod drain;
 mod entries;
 mod error;
+mod extents;
 mod file;
 mod guard;
 mod key;
@@ -29,9 +31,11 @@ mod namespace;
 mod object;
 mod permission;
 mod pin;
+mod positions;
 mod reclaim;
 mod record;
 mod recover;
+mod removed;
 mod rename;
 mod repair;
 mod seal;
@@ -57,6 +61,7 @@ pub use list::LIST_LIMIT_MAX;
 pub use name::{ALIAS_PREFIX, check_bucket};
 pub use namespace::{Identity, Namespace, Settle};
 pub use pin::Pin;
+pub use positions::{Page, Positions, RESERVED as POSITIONS_RESERVED};
 pub use repair::{LOST_AND_FOUND, RepairStep, Repaired, repair, repair_plan, unreadable_chunks};
 pub use service::{Health, LOCKS_MAX};
 pub use strata_content::{

@@ -7,6 +7,7 @@ use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
+use crate::record::{Dirent, Inode};
 use crate::types::{Access, ListPage, ListQuery, NodeKind, ObjectInfo, Op};
 use crate::view::{View, decode_dirent};
 
@@ -136,8 +137,7 @@ impl Namespace {
         let cut = prefix.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let (mut at, mut path) = (root, Vec::new());
         for part in prefix[..cut].split_inclusive(|byte| *byte == b'/') {
-            let Some(dirent) = snap.entry(at.attr.ino, part)? else { return Ok(Vec::new()) };
-            let Some(dir) = snap.find_inode(dirent.ino)? else { return Ok(Vec::new()) };
+            let Some((_, dir)) = snap.entry_inode(at.attr.ino, part)? else { return Ok(Vec::new()) };
             permission::search(&op.caller, &dir.attr)?;
             path.extend_from_slice(part);
             at = dir;
@@ -147,7 +147,9 @@ impl Namespace {
             self.marker(&mut snap, &at, &path, after, &mut hits)?;
         }
         let mut levels = vec![Level::new(at.attr.ino, path, &prefix[cut..], after)];
-        while let Some(level) = levels.last_mut() {
+        loop {
+            let depth = levels.len();
+            let Some(level) = levels.last_mut() else { break };
             if hits.len() >= wanted {
                 break;
             }
@@ -168,19 +170,20 @@ impl Namespace {
                 continue;
             }
             if directory {
-                if after.is_some_and(|after| !after.starts_with(&full) && full[..] < *after)
-                    || levels.len() >= DEPTH_MAX
-                {
+                if after.is_some_and(|after| !after.starts_with(&full) && full[..] < *after) || depth >= DEPTH_MAX {
                     continue;
                 }
-                let Some(dir) = snap.find_inode(dirent.ino)? else { continue };
+                let Some((_, dir)) = found(&mut snap, level.ino, entry_name, dirent)? else { continue };
                 if !permission::granted(&op.caller, &dir.attr).read {
                     continue;
                 }
                 self.marker(&mut snap, &dir, &full, after, &mut hits)?;
                 levels.push(Level::new(dir.attr.ino, full, b"", after));
             } else if dirent.kind == NodeKind::File && after.is_none_or(|after| full[..] > *after) {
-                let Some(inode) = snap.find_inode(dirent.ino)? else { continue };
+                let Some((dirent, inode)) = found(&mut snap, level.ino, entry_name, dirent)? else { continue };
+                if dirent.kind != NodeKind::File {
+                    continue;
+                }
                 hits.push(Hit::Object(full, Box::new(self.info(inode))));
             }
         }
@@ -225,6 +228,14 @@ impl Namespace {
             Some(after) => Ok(common > after),
             None => Ok(true),
         }
+    }
+}
+
+/// The inode of an entry that was listed; where it was replaced since, that of the entry as it is now.
+fn found(view: &mut impl View, parent: Ino, entry_name: &[u8], dirent: Dirent) -> Result<Option<(Dirent, Inode)>> {
+    match view.find_inode(dirent.ino)? {
+        Some(inode) => Ok(Some((dirent, inode))),
+        None => view.entry_inode(parent, entry_name),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
+use crate::record::Dirent;
 use crate::types::{Access, Attr, DirEntry, DirPage, NodeKind, Op, StoreSpace};
 use crate::view::{Snap, View, decode_dirent};
 
@@ -26,19 +27,30 @@ impl Namespace {
         let mut snap = self.snap(op);
         let dir = snap.dir(parent)?;
         permission::search(&op.caller, &dir.attr)?;
-        let ino = match name {
+        let one_moment = |snap: &mut Snap<'_>, ino| {
+            self.attr_of_one_moment(ino, || {
+                let inode = snap.inode(ino)?;
+                snap.relaxed = inode.relaxed;
+                Ok(inode.attr)
+            })
+        };
+        match name {
             b"." => return Ok(dir.attr),
-            b".." => dir.parent,
+            b".." => return one_moment(&mut snap, dir.parent),
             _ if name.len() > crate::types::NAME_LEN_MAX => {
                 return Err(fail(ErrorKind::NameTooLong, format!("a name of {} bytes", name.len())));
             }
-            _ => snap.found(parent, name)?.dirent.ino,
-        };
-        self.attr_of_one_moment(ino, || {
-            let inode = snap.inode(ino)?;
-            snap.relaxed = inode.relaxed;
-            Ok(inode.attr)
-        })
+            _ => {}
+        }
+        let mut before = None;
+        loop {
+            let ino = snap.found(parent, name)?.dirent.ino;
+            match one_moment(&mut snap, ino) {
+                // Replaced between the two reads: the name leads elsewhere by now.
+                Err(error) if error.kind == ErrorKind::Stale && before.replace(ino) != Some(ino) => {}
+                attr => return attr,
+            }
+        }
     }
 
     /// The directory that holds a directory (the root's is itself).
@@ -125,14 +137,10 @@ impl Namespace {
             for (key, value) in &records {
                 let entry_name = &key[9..];
                 let dirent = decode_dirent(dir, value)?;
-                // An entry whose inode vanished between the two reads is gone.
-                let Some(inode) = snap.find_inode(dirent.ino)? else { continue };
-                if entry_name.is_empty() && inode.is_marker() {
-                    continue;
-                }
+                let Some((dirent, attr)) = self.listed(&mut snap, dir, entry_name, dirent)? else { continue };
                 page.entries.push(DirEntry {
                     name: name::shown(entry_name, dirent.shadowed),
-                    attr: self.with_staged(inode.attr),
+                    attr,
                     cursor: [&[0], entry_name].concat(),
                 });
             }
@@ -141,6 +149,34 @@ impl Namespace {
             }
         }
         Ok(page)
+    }
+
+    /// The attributes of an entry that was listed; where it was replaced since, those of what it leads to now. `None` if
+    /// it is gone, or only the mark of a folder.
+    fn listed(
+        &self,
+        snap: &mut Snap<'_>,
+        dir: Ino,
+        entry_name: &[u8],
+        mut dirent: Dirent,
+    ) -> Result<Option<(Dirent, Attr)>> {
+        loop {
+            let mut marker = false;
+            let attr = self.attr_of_one_moment(dirent.ino, || {
+                let inode = snap.inode(dirent.ino)?;
+                marker = entry_name.is_empty() && inode.is_marker();
+                Ok(inode.attr)
+            });
+            match attr {
+                Ok(_) if marker => return Ok(None),
+                Ok(attr) => return Ok(Some((dirent, attr))),
+                Err(error) if error.kind == ErrorKind::Stale => match snap.entry(dir, entry_name)? {
+                    Some(now) if now.ino != dirent.ino => dirent = now,
+                    _ => return Ok(None),
+                },
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Totals of the file systems below, parity taken off, and of inodes.

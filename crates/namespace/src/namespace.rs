@@ -35,6 +35,7 @@ pub struct Namespace {
     pub(crate) store: Arc<Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) opens: Opens,
+    pub(crate) removed: crate::removed::Removed,
     pub(crate) feed: Feed,
     /// WebDAV locks in the store, once they were counted. Taken under the writer's lock.
     pub(crate) locks_held: Mutex<Option<usize>>,
@@ -108,6 +109,7 @@ impl Namespace {
             store,
             clock,
             opens: Opens::default(),
+            removed: crate::removed::Removed::default(),
             locks_held: Mutex::default(),
             feed: Feed::default(),
             drain: Drain::default(),

@@ -50,8 +50,7 @@ impl Namespace {
         let mut path = Vec::with_capacity(dirs.len());
         for part in dirs {
             let entry_name = [part, b"/"].concat();
-            let Some(dirent) = view.entry(dir.attr.ino, &entry_name)? else { return Ok(None) };
-            let Some(next) = view.find_inode(dirent.ino)? else { return Ok(None) };
+            let Some((_, next)) = view.entry_inode(dir.attr.ino, &entry_name)? else { return Ok(None) };
             dir = next;
             permission::search(&op.caller, &dir.attr)?;
             path.push(entry_name);
@@ -63,9 +62,8 @@ impl Namespace {
     pub(crate) fn find_object(&self, view: &mut impl View, op: &Op, bucket: &str, key: &[u8]) -> Result<Inode> {
         let missing = || fail(ErrorKind::NotFound, format!("there is no object '{}'", key.escape_ascii()));
         let place = self.find_place(view, op, bucket, key)?.ok_or_else(missing)?;
-        if let Some(dirent) = view.entry(place.dir.attr.ino, &place.name)?
+        if let Some((dirent, inode)) = view.entry_inode(place.dir.attr.ino, &place.name)?
             && dirent.kind == NodeKind::File
-            && let Some(inode) = view.find_inode(dirent.ino)?
         {
             return Ok(inode);
         }

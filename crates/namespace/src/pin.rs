@@ -248,12 +248,12 @@ impl Namespace {
 
 impl Opens {
     /// Pins an inode that is about to be made.
-    fn hold(&self, ino: Ino) {
+    pub(crate) fn hold(&self, ino: Ino) {
         self.get_or_insert(ino).handles.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Undoes [`Opens::hold`] where the inode was not made after all.
-    fn let_go(&self, ino: Ino) {
+    pub(crate) fn let_go(&self, ino: Ino) {
         if let Some(file) = self.get(ino) {
             file.handles.fetch_sub(1, Ordering::AcqRel);
         }

@@ -52,6 +52,14 @@ struct Task {
     how: How,
 }
 
+/// What became of it.
+struct Sealed {
+    /// Up to where the staged bytes are content now.
+    end: u64,
+    /// Bytes the content has allocated.
+    allocated: u64,
+}
+
 impl Namespace {
     /// Seals everything staged of a file.
     pub(crate) fn seal_whole(&self, op: &Op, ino: Ino, file: &OpenFile) -> Result<()> {
@@ -99,8 +107,9 @@ impl Namespace {
         let sealed = self.seal_task(op, ino, file, &task);
         let mut state = file.state.lock();
         state.sealing = None;
+        let allocated = sealed.as_ref().ok().and_then(Option::as_ref).map(|sealed| sealed.allocated);
         let kept = match sealed {
-            Ok(Some(end)) => {
+            Ok(Some(Sealed { end, .. })) => {
                 // The bytes behind the last cut are taken up again with what follows them.
                 let kept = state.staging.write_below(&task.staging, end);
                 state.natural_end = (how == How::Front && kept > 0).then_some(end);
@@ -121,28 +130,40 @@ impl Namespace {
             }
         };
         self.opens.staged_bytes.fetch_sub(task.staging.bytes() - kept.as_ref().copied().unwrap_or(0), Ordering::AcqRel);
+        let differs = allocated.is_some_and(|allocated| self.recount(op, ino, &mut state, allocated));
         file.publish(&state);
+        if differs {
+            // To the door that wrote as well: it was told what the write seemed to allocate.
+            self.feed.publish(Door::Admin, vec![Change::Attr(ino)]);
+        }
         kept.map(|_| ())
     }
 
-    /// Returns up to where the staged bytes have become content; `None` where the file is gone and nobody can ask for
-    /// them any more.
-    fn seal_task(&self, op: &Op, ino: Ino, file: &OpenFile, task: &Task) -> Result<Option<u64>> {
+    /// `None` where the file is gone and nobody can ask for its bytes any more.
+    fn seal_task(&self, op: &Op, ino: Ino, file: &OpenFile, task: &Task) -> Result<Option<Sealed>> {
         loop {
             let hold = Hold::begin(&self.store);
             let Some(inode) = self.find_inode_alone(op, ino)? else { return Ok(None) };
             let (content, rest) = self.rebuild(hold, &inode, task)?;
             let end = if rest > 0 { content.len() } else { u64::MAX };
-            if self.replace_sealed(op, &inode, content, file, task)? {
-                return Ok(Some(end));
+            let allocated = self.store.allocated_of(&content)?;
+            if self.replace_sealed(op, &inode, content, allocated, file, task)? {
+                return Ok(Some(Sealed { end, allocated }));
             }
             // Somebody replaced the content in between: build upon theirs.
         }
     }
 
     /// Commits the new content unless the file's content is no longer `inode`'s.
-    fn replace_sealed(&self, op: &Op, inode: &Inode, content: Content, file: &OpenFile, task: &Task) -> Result<bool> {
-        let allocated = self.store.allocated_of(&content)?;
+    fn replace_sealed(
+        &self,
+        op: &Op,
+        inode: &Inode,
+        content: Content,
+        allocated: u64,
+        file: &OpenFile,
+        task: &Task,
+    ) -> Result<bool> {
         let mtime = file.mtime();
         let door = task.door.unwrap_or(op.caller.door);
         let writer = Op::new(crate::types::Caller { door, ..op.caller.clone() });

@@ -122,15 +122,6 @@ impl Namespace {
         Ok(())
     }
 
-    /// The next data (`true`) or hole at or behind `offset`; `None` beyond the end.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Stale`] and those of sealing.
-    pub fn seek(&self, op: &Op, ino: Ino, offset: u64, data: bool) -> Result<Option<u64>> {
-        self.seal_if_dirty(op, ino)?;
-        Ok(self.reader(op, ino)?.seek(offset, data))
-    }
-
     /// Copies a range by reference. Returns the bytes copied, fewer at the source's end.
     ///
     /// # Errors

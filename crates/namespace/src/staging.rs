@@ -1,6 +1,7 @@
 //! Bytes written to a file and not yet part of its content: extents in memory, newest wins.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Extents grow by appending up to this many bytes; longer runs become several. Bounds what one insert may copy.
 const EXTENT_MAX: usize = 4 << 20;
@@ -30,6 +31,13 @@ impl Staging {
     /// Extents in order, neighbours not joined.
     pub(crate) fn extents(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.extents.iter().map(|(start, data)| (*start, data.as_slice()))
+    }
+
+    /// The first written range that ends behind `at`.
+    pub(crate) fn next(&self, at: u64) -> Option<Range<u64>> {
+        let range = |(start, data): (&u64, &Vec<u8>)| *start..*start + data.len() as u64;
+        let before = self.extents.range(..=at).next_back().map(range).filter(|range| range.end > at);
+        before.or_else(|| self.extents.range(at..).next().map(range))
     }
 
     /// Writes `data` at `offset`.
@@ -161,6 +169,9 @@ mod tests {
                 for (n, expected) in model.iter().enumerate() {
                     prop_assert_eq!(read[n], expected.unwrap_or(0xAA));
                     prop_assert_eq!(staging.covers(n as u64, n as u64 + 1), expected.is_some());
+                    let next = staging.next(n as u64).map(|range| range.start.max(n as u64));
+                    let later = model[n..].iter().position(Option::is_some).map(|after| (n + after) as u64);
+                    prop_assert_eq!(next, later);
                 }
                 prop_assert_eq!(staging.bytes(), model.iter().flatten().count());
             }

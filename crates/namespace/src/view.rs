@@ -62,6 +62,21 @@ pub(crate) trait View {
         }
     }
 
+    /// The entry of exactly this entry name and its inode. Outside of a change somebody may replace the entry, and erase
+    /// the inode it led to, between the two reads; the name then leads to another inode and was there all the time.
+    fn entry_inode(&mut self, parent: Ino, entry_name: &[u8]) -> Result<Option<(Dirent, Inode)>> {
+        let mut before = None;
+        loop {
+            let Some(dirent) = self.entry(parent, entry_name)? else { return Ok(None) };
+            if let Some(inode) = self.find_inode(dirent.ino)? {
+                return Ok(Some((dirent, inode)));
+            }
+            if before.replace(dirent.ino) == Some(dirent.ino) {
+                return Ok(None);
+            }
+        }
+    }
+
     /// What a file door means by `name`.
     fn find(&mut self, parent: Ino, name: &[u8]) -> Result<Option<Found>> {
         match name::parse(name) {

@@ -4,12 +4,11 @@
 //! NFS3ERR_TOOSMALL; so a listing always comes to its end.
 
 use nfsserve::nfs::nfsstat3;
-use strata_namespace::{Access, Attr};
+use strata_namespace::{Access, Attr, POSITIONS_RESERVED, Page};
 use strata_seam::Ino;
 
 use super::args::LIST_LEN_MAX;
 use super::context::Context;
-use crate::cookie::{COOKIE_DOT, COOKIE_DOT_DOT, Page};
 use crate::handle::HANDLE_LEN;
 use crate::metrics::count;
 use crate::status::Fail;
@@ -23,8 +22,10 @@ const ENTRY_LEN: usize = 4 + 8 + 4 + 8;
 const PLUS_LEN: usize = 4 + 84 + 4 + 4 + HANDLE_LEN;
 /// A usual name's length, to guess how many entries fit.
 const NAME_LEN_USUAL: usize = 20;
-/// Entries asked of the name space at a time while a position is searched.
-const SCAN_PAGE: usize = 1024;
+/// The cookie of `.`.
+const COOKIE_DOT: u64 = 1;
+/// The cookie of `..`.
+const COOKIE_DOT_DOT: u64 = POSITIONS_RESERVED;
 
 /// What fits into a reply.
 struct Room {
@@ -119,7 +120,7 @@ impl Context {
                     if !room.take(&entry.name) {
                         break 'list false;
                     }
-                    let cookie = cookies.of(&entry.cursor);
+                    let cookie = cookies.of(self.ino, &entry.cursor);
                     self.put_entry(entry.attr.ino, &entry.name, cookie, plus, Some(&entry.attr), out);
                     page.push(cookie, &entry.cursor);
                 }
@@ -160,18 +161,9 @@ impl Context {
         }
         let _place = self.door.begin_scan().ok_or(Fail(nfsstat3::NFS3ERR_JUKEBOX))?;
         count(&self.door.metrics().cookie_scans);
-        let mut after = Vec::new();
-        loop {
-            let listed = self.door.ns.readdir(&self.op, self.ino, &after, SCAN_PAGE).map_err(Fail::of_inode)?;
-            if let Some(entry) = listed.entries.iter().find(|entry| cookies.of(&entry.cursor) == cookie) {
-                return Ok(entry.cursor.clone());
-            }
-            match listed.entries.into_iter().next_back() {
-                Some(last) if !listed.end => after = last.cursor,
-                // Removed since, and too long ago to be remembered: the client begins the listing anew.
-                _ => return Err(Fail(nfsstat3::NFS3ERR_BAD_COOKIE)),
-            }
-        }
+        let found = self.door.ns.find_position(&self.op, self.ino, cookies, cookie).map_err(Fail::of_inode)?;
+        // Removed since, and too long ago to be remembered: the client begins the listing anew.
+        found.ok_or(Fail(nfsstat3::NFS3ERR_BAD_COOKIE))
     }
 }
 

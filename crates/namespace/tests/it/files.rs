@@ -118,6 +118,93 @@ fn holes_truncation_and_extension_read_as_zeros() {
 }
 
 #[test]
+fn written_bytes_are_allocated_data_before_and_after_they_are_stored() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let bucket = ns.resolve(&root(), b"/bkt").unwrap().ino;
+    let file = ns.create(&root(), bucket, b"f", 0o644, RW, true, false).unwrap().ino;
+    let told = || {
+        let listed = ns.readdir(&root(), bucket, b"", 10).unwrap().entries.remove(0).attr;
+        assert_eq!(listed, ns.getattr(&root(), file).unwrap());
+        listed.allocated
+    };
+    let at = 1 << 20;
+    ns.write(&root(), file, at, &noise(1, 5000)).unwrap();
+    for stored in [false, true] {
+        assert_eq!(told(), 5000, "stored: {stored}");
+        assert_eq!(ns.seek(&root(), file, 0, true).unwrap(), Some(at));
+        assert_eq!(ns.seek(&root(), file, 0, false).unwrap(), Some(0));
+        assert_eq!(ns.seek(&root(), file, at + 17, false).unwrap(), Some(at + 5000), "the end is a hole");
+        assert_eq!(ns.seek(&root(), file, at + 5000, true).unwrap(), None);
+        ns.fsync(&root(), file).unwrap();
+    }
+    ns.write(&root(), file, at + 2500, &noise(2, 5000)).unwrap();
+    ns.write(&root(), file, 10, &noise(3, 90)).unwrap();
+    for stored in [false, true] {
+        assert_eq!(told(), 7590, "stored: {stored}");
+        assert_eq!(ns.seek(&root(), file, 0, true).unwrap(), Some(10));
+        assert_eq!(ns.seek(&root(), file, 10, false).unwrap(), Some(100));
+        assert_eq!(ns.seek(&root(), file, 100, true).unwrap(), Some(at));
+        ns.close(&root(), file, true).unwrap();
+        ns.open(&root(), file, RW, false).unwrap();
+    }
+    // What turns out to be a hole only when it is stored is told again, to the door that wrote it too.
+    let changes = ns.changes(64, Some(strata_namespace::Door::S3));
+    ns.write(&root(), file, 2 * at, &vec![0; 3 << 20]).unwrap();
+    assert_eq!(told(), 7590 + (3 << 20));
+    ns.fsync(&root(), file).unwrap();
+    assert!(told() < 1 << 20);
+    assert!(changes.try_iter().any(|change| change == strata_namespace::Change::Attr(file)));
+    ns.close(&root(), file, true).unwrap();
+    sound(ns);
+}
+
+#[test]
+fn allocated_size_and_seeks_agree_with_a_model_at_every_moment() {
+    const LEN: usize = 400;
+    const UNIT: usize = 1000;
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let bucket = ns.resolve(&root(), b"/bkt").unwrap().ino;
+    let file = ns.create(&root(), bucket, b"f", 0o644, RW, true, false).unwrap().ino;
+    let mut model: Vec<bool> = Vec::new();
+    let mut numbers = noise(5, 3000).into_iter().map(usize::from);
+    let mut next = |below: usize| (numbers.next().unwrap() * 256 + numbers.next().unwrap()) % below;
+    for step in 0..250 {
+        match next(12) {
+            0 => ns.fsync(&root(), file).unwrap(),
+            1 => {
+                ns.close(&root(), file, true).unwrap();
+                ns.open(&root(), file, RW, false).unwrap();
+            }
+            2 => {
+                let len = next(LEN);
+                let size = SetAttr { size: Some((len * UNIT) as u64), ..SetAttr::default() };
+                ns.setattr(&root(), file, &size).unwrap();
+                model.resize(len, false);
+            }
+            _ => {
+                let (at, len) = (next(LEN), 1 + next(9));
+                ns.write(&root(), file, (at * UNIT) as u64, &noise(step, len * UNIT)).unwrap();
+                model.resize(model.len().max(at + len), false);
+                model[at..at + len].fill(true);
+            }
+        }
+        let data = model.iter().filter(|data| **data).count() * UNIT;
+        assert_eq!(ns.getattr(&root(), file).unwrap().allocated, data as u64, "step {step}");
+        let from = next(LEN);
+        for wanted in [true, false] {
+            let found = model.iter().skip(from).position(|data| *data == wanted).map(|after| from + after);
+            let expected = if from < model.len() && !wanted { found.or(Some(model.len())) } else { found };
+            let expected = expected.map(|at| (at * UNIT) as u64);
+            assert_eq!(ns.seek(&root(), file, (from * UNIT) as u64, wanted).unwrap(), expected, "step {step}");
+        }
+    }
+    ns.close(&root(), file, true).unwrap();
+    sound(ns);
+}
+
+#[test]
 fn an_unlinked_file_lives_until_it_is_closed() {
     let (world, store) = store();
     let ns = store.namespace();

@@ -42,6 +42,35 @@ fn a_hole_costs_nothing_reads_as_zeros_and_is_found() {
 }
 
 #[test]
+fn what_was_just_written_is_no_hole_to_du_and_tar() {
+    let Some(drive) = Drive::new() else { return };
+    let data = Numbers(17).bytes(300_000);
+    let file = open(&drive, "sparse");
+    file.write_all_at(&data, 10 << 20).expect("written");
+    file.write_all_at(&data, 30 << 20).expect("written");
+    let blocks = || fs::metadata(drive.at("sparse")).expect("there").blocks();
+    assert_eq!(blocks(), 600_000_u64.div_ceil(512));
+    assert_eq!(rustix::fs::seek(&file, Whence::Data(0)), Ok(10 << 20));
+    assert_eq!(rustix::fs::seek(&file, Whence::Hole(10 << 20)), Ok((10 << 20) + 300_000));
+    let expected = fs::read(drive.at("sparse")).expect("read");
+    if !have("tar") {
+        return;
+    }
+    let outside = tempfile::tempdir().expect("a temporary directory");
+    let archived = || {
+        let archive = outside.path().join("archive.tar");
+        run(drive.top(), "tar", &["-S", "-cf", archive.to_str().expect("text"), "sparse"]);
+        assert!(fs::metadata(&archive).expect("there").len() < 2 << 20, "holes are left out");
+        run(outside.path(), "tar", &["-xf", "archive.tar"]);
+        fs::read(outside.path().join("sparse")).expect("read")
+    };
+    assert!(archived() == expected, "while it is written");
+    drop(file);
+    assert!(archived() == expected, "once it is closed");
+    assert_eq!(blocks(), 600_000_u64.div_ceil(512), "and stored");
+}
+
+#[test]
 fn ranges_are_punched_zeroed_and_reserved() {
     let Some(drive) = Drive::new() else { return };
     let mut data = Numbers(2).bytes(200_000);
@@ -157,6 +186,62 @@ fn direct_writes_and_reads_of_any_size_agree_with_cached_ones() {
         direct(false).read_to_end(&mut back).expect("read");
         assert!(back == data, "steps of {step} bytes, read directly");
         assert!(fs::read(drive.at("file")).expect("read") == data, "steps of {step} bytes, read through the cache");
+    }
+}
+
+/// Writes a file over and over by asynchronous direct writes, while others read it through the cache; what is read
+/// through the cache after a round is complete must be that round's.
+const DIRECT_BESIDE_CACHED: &str = r#"
+import ctypes, mmap, os, platform, signal, sys
+SETUP, SUBMIT, GETEVENTS = (206, 209, 208) if platform.machine() == 'x86_64' else (0, 2, 4)
+LEN, PIECE = 640 * 1024, 64 * 1024
+system = ctypes.CDLL(None, use_errno=True).syscall
+class Iocb(ctypes.Structure):
+    _fields_ = [('data', ctypes.c_uint64), ('key', ctypes.c_uint32), ('rw_flags', ctypes.c_uint32), ('opcode', ctypes.c_uint16),
+        ('prio', ctypes.c_int16), ('fd', ctypes.c_uint32), ('buf', ctypes.c_uint64), ('nbytes', ctypes.c_uint64),
+        ('offset', ctypes.c_int64), ('reserved', ctypes.c_uint64), ('flags', ctypes.c_uint32), ('resfd', ctypes.c_uint32)]
+class Event(ctypes.Structure):
+    _fields_ = [('data', ctypes.c_uint64), ('obj', ctypes.c_uint64), ('res', ctypes.c_int64), ('res2', ctypes.c_int64)]
+def check(done):
+    if done < 0: raise OSError(ctypes.get_errno(), 'aio')
+    return done
+with open('file', 'wb') as file: file.write(bytes(LEN))
+readers = []
+for _ in range(3):
+    reader = os.fork()
+    if reader == 0:
+        cached = os.open('file', os.O_RDONLY)
+        while True: os.pread(cached, LEN, 0)
+    readers.append(reader)
+context = ctypes.c_uint64(0)
+check(system(ctypes.c_long(SETUP), 32, ctypes.byref(context)))
+direct, cached = os.open('file', os.O_WRONLY | os.O_DIRECT), os.open('file', os.O_RDONLY)
+buffer = mmap.mmap(-1, LEN)
+address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+stale = 0
+for round in range(60):
+    fill = 1 + round % 250
+    buffer[:] = bytes([fill]) * LEN
+    pieces = [Iocb(opcode=1, fd=direct, buf=address + at, nbytes=PIECE, offset=at) for at in range(0, LEN, PIECE)]
+    for iocb in pieces:
+        check(system(ctypes.c_long(SUBMIT), context, ctypes.c_long(1), ctypes.byref(ctypes.pointer(iocb))))
+    events = (Event * len(pieces))()
+    got = 0
+    while got < len(pieces):
+        got += check(system(ctypes.c_long(GETEVENTS), context, ctypes.c_long(1), ctypes.c_long(len(pieces)), events, None))
+    stale += sum(byte != fill for byte in os.pread(cached, LEN, 0))
+for reader in readers:
+    os.kill(reader, signal.SIGKILL)
+    os.waitpid(reader, 0)
+sys.exit(f'{stale} stale bytes' if stale else 0)
+"#;
+
+#[test]
+fn asynchronous_direct_writes_leave_no_old_bytes_in_the_cache() {
+    let Some(drive) = Drive::new() else { return };
+    if have("python3") {
+        run(drive.top(), "timeout", &["100", "python3", "-c", DIRECT_BESIDE_CACHED]);
+        assert!(fs::read(drive.at("file")).expect("read") == drive.get("file"), "here and at another door");
     }
 }
 

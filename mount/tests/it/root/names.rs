@@ -1,13 +1,17 @@
 //! Names: creating, renaming, linking, listing, permission.
 
 use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::support::{Drive, errno};
+use strata_namespace::{NewNode, NodeKind};
+
+use crate::support::{BUCKET, Drive, Numbers, errno, other_door, run, soon};
 
 #[test]
 fn a_file_keeps_its_number_across_renames_and_links() {
@@ -156,6 +160,129 @@ fn a_writer_without_privilege_clears_the_set_user_id_bit() {
     fs::set_permissions(drive.at("program"), fs::Permissions::from_mode(0o6777)).expect("set");
     assert!(as_user(&drive, 4711, "echo y >> program"));
     assert_eq!(fs::metadata(drive.at("program")).expect("there").mode() & 0o7777, 0o777);
+}
+
+#[test]
+fn set_id_bits_cleared_by_a_write_show_cleared_at_once() {
+    let Some(drive) = Drive::new() else { return };
+    fs::set_permissions(drive.top(), fs::Permissions::from_mode(0o777)).expect("set");
+    // `stat` asks for the mode alone here, which the kernel would answer from its cache.
+    let calls = [
+        "dd of=program conv=notrunc status=none",
+        "dd of=program conv=notrunc oflag=direct status=none",
+        "dd of=program conv=notrunc oflag=append status=none",
+        "fallocate -p -o 0 -l 1 program; true",
+        ": > program; true",
+    ];
+    for call in calls {
+        fs::write(drive.at("program"), "some text").expect("written");
+        fs::set_permissions(drive.at("program"), fs::Permissions::from_mode(0o6777)).expect("set");
+        let script = format!("stat -c %a program; echo y | {call} && stat -c %a program");
+        let told =
+            run(drive.top(), "setpriv", &["--reuid", "4711", "--regid", "4711", "--clear-groups", "sh", "-c", &script]);
+        assert_eq!(told, "6777\n777\n", "{call}");
+    }
+}
+
+#[test]
+fn an_open_always_finds_the_file_that_others_replace_by_rename() {
+    let Some(drive) = Drive::new() else { return };
+    fs::write(drive.at("file"), "0").expect("written");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut numbers = 0..;
+                while !done.load(Ordering::Relaxed) {
+                    let new = drive.at(&format!("new-{:?}", std::thread::current().id()));
+                    fs::write(&new, format!("{}", numbers.next().expect("more"))).expect("written");
+                    fs::rename(&new, drive.at("file")).expect("renamed");
+                }
+            });
+        }
+        let read = (0..6000).try_for_each(|n| {
+            let opened = match n % 3 {
+                0 => File::open(drive.at("file")),
+                1 => OpenOptions::new().read(true).append(true).create(true).open(drive.at("file")),
+                _ => {
+                    let info = drive.ns().get_object(&other_door(), BUCKET, b"file");
+                    return info.map(|_| ()).map_err(|error| format!("{n}: {error} at another door"));
+                }
+            };
+            let text = opened.and_then(std::io::read_to_string).map_err(|error| format!("{n}: {error}"))?;
+            let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            if good { Ok(()) } else { Err(format!("{n}: {text:?}")) }
+        });
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(read, Ok(()));
+    });
+}
+
+#[test]
+fn what_is_removed_can_be_asked_about_as_long_as_somebody_refers_to_it() {
+    let Some(drive) = Drive::new() else { return };
+    fs::create_dir(drive.at("dir")).expect("made");
+    let script = "cd dir && rmdir ../dir && stat -c %h . && ls -a . && ! mkdir new 2>/dev/null && cd .. && ls";
+    assert_eq!(run(drive.top(), "sh", &["-c", script]), "0\n");
+    fs::create_dir(drive.at("dir")).expect("made");
+    let open = File::open(drive.at("dir")).expect("opened");
+    fs::create_dir(drive.at("over")).expect("made");
+    fs::rename(drive.at("over"), drive.at("dir")).expect("replaced");
+    assert_eq!(open.metadata().expect("there").nlink(), 0);
+    fs::write(drive.at("file"), "text").expect("written");
+    let path = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(drive.at("file")).expect("opened");
+    let number = path.metadata().expect("there").ino();
+    // By another door, so that the kernel has to ask.
+    drive.ns().unlink(&other_door(), drive.attr("").ino, b"file").expect("removed");
+    soon("the removal", || path.metadata().expect("there").nlink() == 0);
+    assert_eq!(path.metadata().expect("there").ino(), number);
+    // Whoever refers to it can still open it for a while.
+    let reopened = fs::read_to_string(format!("/proc/self/fd/{}", path.as_raw_fd()));
+    assert_eq!(reopened.expect("opened and read"), "text");
+    assert_eq!(errno(fs::metadata(drive.at("file"))), libc::ENOENT);
+}
+
+#[test]
+fn positions_in_a_directory_hold_for_thousands_of_seeks_and_for_other_descriptors() {
+    use rustix::fs::{SeekFrom, seek};
+    let Some(drive) = Drive::new() else { return };
+    let dir = drive.attr("").ino;
+    for n in 0..6000 {
+        let node = NewNode { kind: NodeKind::File, mode: 0o644, rdev: 0 };
+        drive.ns().mknod(&other_door(), dir, format!("{n:05}-{}", "n".repeat(200)).as_bytes(), node).expect("made");
+    }
+    let open = || File::open(drive.top()).expect("opened");
+    let mut buffer = vec![std::mem::MaybeUninit::uninit(); 4096];
+    // The first name behind a position, and the positions behind the names that follow.
+    let mut names = |dir: &File, at: u64, count: usize| {
+        seek(dir, SeekFrom::Start(at)).expect("sought");
+        let mut entries = rustix::fs::RawDir::new(dir, &mut buffer);
+        let mut out = Vec::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry.expect("an entry");
+            out.push((entry.next_entry_cookie(), entry.file_name().to_bytes().to_vec()));
+            if out.len() == count {
+                break;
+            }
+        }
+        out
+    };
+    let (one, two) = (open(), open());
+    let all = names(&one, 0, usize::MAX);
+    assert_eq!(all.len(), 6002);
+    let mut numbers = Numbers(3);
+    for n in 0..1700 {
+        let at = 2 + usize::try_from(numbers.below(5990)).expect("small");
+        let found = names(if n % 2 == 0 { &one } else { &two }, all[at].0, 2);
+        assert!(found.iter().map(|(_, name)| name).eq(all[at + 1..at + 3].iter().map(|(_, name)| name)), "behind {at}");
+    }
+    // What was removed since is not missed.
+    assert_eq!(names(&two, all[5989].0, 1)[0].1, all[5990].1);
+    fs::remove_file(drive.at(std::str::from_utf8(&all[5990].1).expect("text"))).expect("removed");
+    assert_eq!(names(&two, all[5990].0, 1)[0].1, all[5991].1);
+    seek(&one, SeekFrom::Start(12_345)).expect("sought");
+    let mut entries = rustix::fs::RawDir::new(&one, &mut buffer);
+    assert_eq!(entries.next().expect("an answer").err(), Some(rustix::io::Errno::INVAL), "never given out");
 }
 
 #[test]

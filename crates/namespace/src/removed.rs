@@ -1,0 +1,175 @@
+//! Inodes that are gone from the tree and that a kernel still refers to.
+//!
+//! On a local file system an inode lives as long as anybody refers to it: a working directory, a descriptor opened with
+//! `O_PATH`, or a program between its walk of the path and its `open`, while another replaces the file by a rename. The
+//! mount's kernel refers to inodes by number, so what it knows is remembered here when it is erased: attributes, told
+//! with a link count of zero, and for a moment the content, so that an open that comes late still gets it.
+//!
+//! Nothing of this is in the store: a crash forgets it, as it forgets files that were unlinked while open. A file that is
+//! opened late becomes such a file.
+//!
+//! Invariant BOUND: at most [`REMEMBERED_MAX`] inodes, of which at most [`CONTENT_MAX`] have their content, each for
+//! [`CONTENT_NANOS`] at most, since what is held cannot be reclaimed.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use strata_content::Hold;
+use strata_seam::Ino;
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::namespace::Namespace;
+use crate::permission;
+use crate::record::Inode;
+use crate::types::{Access, Attr, NodeKind, Op};
+use crate::view::View;
+
+/// Removed inodes that are remembered; beyond, the oldest is forgotten.
+const REMEMBERED_MAX: usize = 16 * 1024;
+/// Removed files whose content is held.
+const CONTENT_MAX: usize = 1024;
+/// How long it is held.
+const CONTENT_NANOS: u64 = 10_000_000_000;
+
+/// Says whether somebody refers to an inode.
+type Refers = Arc<dyn Fn(Ino) -> bool + Send + Sync>;
+
+/// What is remembered.
+#[derive(Default)]
+pub(crate) struct Removed(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    refers: Option<Refers>,
+    known: HashMap<Ino, Remnant>,
+    /// By age, oldest first.
+    order: BTreeMap<u64, Ino>,
+    /// Until when content is held, oldest first; of inodes that are forgotten by now, too.
+    held: VecDeque<(u64, u64, Ino)>,
+    count: u64,
+}
+
+struct Remnant {
+    number: u64,
+    inode: Inode,
+    hold: Option<Hold>,
+}
+
+impl State {
+    fn forget(&mut self, ino: Ino) {
+        if let Some(remnant) = self.known.remove(&ino) {
+            self.order.remove(&remnant.number);
+        }
+    }
+
+    fn keep(&mut self, inode: Inode, hold: Option<Hold>, now: u64) {
+        let ino = inode.attr.ino;
+        self.forget(ino);
+        self.count += 1;
+        self.order.insert(self.count, ino);
+        if hold.is_some() {
+            self.held.push_back((now + CONTENT_NANOS, self.count, ino));
+        }
+        self.known.insert(ino, Remnant { number: self.count, inode, hold });
+        self.expire(now);
+        while self.known.len() > REMEMBERED_MAX {
+            let Some((_, oldest)) = self.order.pop_first() else { break };
+            self.known.remove(&oldest);
+        }
+    }
+
+    fn expire(&mut self, now: u64) {
+        while self.held.len() > CONTENT_MAX || self.held.front().is_some_and(|(until, _, _)| *until <= now) {
+            let Some((_, number, ino)) = self.held.pop_front() else { break };
+            if let Some(remnant) = self.known.get_mut(&ino).filter(|remnant| remnant.number == number) {
+                remnant.hold = None;
+                remnant.inode.items = Vec::new();
+            }
+        }
+    }
+}
+
+impl Namespace {
+    /// From now on removed inodes to which `refers` says somebody refers are remembered until
+    /// [`Namespace::forget_removed`]. One such keeper at a time; it is asked within changes, so it must be quick.
+    pub fn remember_removed(&self, refers: impl Fn(Ino) -> bool + Send + Sync + 'static) {
+        *self.removed.0.lock() = State { refers: Some(Arc::new(refers)), ..State::default() };
+    }
+
+    /// Nobody refers to the inode any more.
+    pub fn forget_removed(&self, ino: Ino) {
+        let mut state = self.removed.0.lock();
+        if !state.known.is_empty() {
+            state.forget(ino);
+        }
+    }
+
+    /// The attributes of a removed inode that somebody refers to: as they were, and no link.
+    #[must_use]
+    pub fn removed(&self, ino: Ino) -> Option<Attr> {
+        self.removed.0.lock().known.get(&ino).map(|remnant| remnant.inode.attr.clone())
+    }
+
+    /// Lets go of content that was held long enough.
+    pub(crate) fn expire_removed(&self) {
+        self.removed.0.lock().expire(self.clock.monotonic_nanos());
+    }
+
+    /// Within the change that erases `inode`.
+    pub(crate) fn remember_if_referred(&self, inode: &Inode) {
+        let refers = self.removed.0.lock().refers.clone();
+        if !refers.is_some_and(|refers| refers(inode.attr.ino)) {
+            return;
+        }
+        let mut inode = inode.clone();
+        inode.attr.nlink = 0;
+        inode.attr.ctime = inode.attr.ctime.max(self.clock.now());
+        inode.parts = Vec::new();
+        let hold = (inode.attr.kind == NodeKind::File).then(|| Hold::begin(&self.store));
+        self.removed.0.lock().keep(inode, hold, self.clock.monotonic_nanos());
+    }
+
+    /// [`Namespace::open`] of a file that was removed a moment ago: it is put back without a name, as if it had been open
+    /// when it was removed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] if it is not remembered, and those of [`Namespace::open`].
+    pub fn open_removed(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Attr> {
+        let gone = || fail(ErrorKind::Stale, format!("inode {ino} no longer exists"));
+        let (mut inode, _hold) = {
+            let state = self.removed.0.lock();
+            let remnant = state.known.get(&ino).ok_or_else(gone)?;
+            // The content stays while it is taken over.
+            let hold = remnant.hold.as_ref().map(|_| Hold::begin(&self.store)).ok_or_else(gone)?;
+            (remnant.inode.clone(), hold)
+        };
+        permission::require(&op.caller, &inode.attr, access)?;
+        let mut content = Some(self.store.content(std::mem::take(&mut inode.items))?);
+        let file = self.opens.get_or_insert(ino);
+        self.opens.hold(ino);
+        let opened = self.change(op, |tx, effects| {
+            // Another open of it may have come first.
+            if tx.find_inode(ino)?.is_none()
+                && let Some(content) = content.take()
+            {
+                let allocated = inode.attr.allocated;
+                self.set_content(tx, &mut inode, content, allocated)?;
+                self.put_inode(tx, &mut inode);
+                tx.put(key::under(key::TABLE_UNLINKED, ino, &[]), Vec::new());
+                tx.tally(key::KEY_INODES, 1);
+            }
+            effects.relaxed = inode.relaxed;
+            Ok(())
+        });
+        let opened = opened.and_then(|()| self.open(op, ino, access, truncate));
+        drop(file);
+        self.opens.let_go(ino);
+        opened
+    }
+}
+
+#[cfg(test)]
+#[path = "removed/tests.rs"]
+mod tests;

@@ -1,0 +1,68 @@
+//! Answers to writes that went past the kernel's pages (`O_DIRECT`) in files of which the kernel has pages.
+//!
+//! The kernel drops the pages of the written range before such a write and, if the program waits for it, once more
+//! behind it. For asynchronous writes (`io_submit`, `io_uring`) it leaves the second out: a page that somebody read in
+//! between is that of before the write, and stays. So those writes are answered only after the range has been dropped by
+//! us: what is read after the answer is new.
+//!
+//! The drop waits for reads of these pages that are on their way, so it must not happen on a thread that serves requests
+//! (rules 1 to 3 in `notify.rs`), and it has a thread of its own, since the one that tells of foreign changes may be
+//! busy. What waits for it is one request of the kernel each, of which there are as many as the kernel lets run.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+
+use fuser::{INodeNo, Notifier, ReplyWrite};
+
+/// A write that was done.
+pub(crate) struct Written {
+    /// The kernel's inode.
+    pub(crate) number: INodeNo,
+    /// Where.
+    pub(crate) offset: u64,
+    /// How much.
+    pub(crate) len: u32,
+    /// Who waits for it.
+    pub(crate) reply: ReplyWrite,
+}
+
+/// The thread that answers them, started by the first one. It ends with the session.
+pub(crate) struct DirectWrites {
+    notifier: Arc<OnceLock<Notifier>>,
+    queue: OnceLock<Sender<Written>>,
+}
+
+impl DirectWrites {
+    pub(crate) fn new(notifier: Arc<OnceLock<Notifier>>) -> Self {
+        Self { notifier, queue: OnceLock::new() }
+    }
+
+    /// Drops the pages of what was written, then answers.
+    pub(crate) fn answer(&self, written: Written) {
+        let queue = self.queue.get_or_init(|| {
+            let (send, receive) = channel();
+            let notifier = Arc::clone(&self.notifier);
+            let thread = std::thread::Builder::new().name(String::from("strata-fuse-direct"));
+            if let Err(error) = thread.spawn(move || answer_all(&receive, &notifier)) {
+                tracing::error!(%error, "no thread for direct writes; they are answered as errors");
+            }
+            send
+        });
+        if let Err(refused) = queue.send(written) {
+            refused.0.reply.error(fuser::Errno::EIO);
+        }
+    }
+}
+
+fn answer_all(queue: &Receiver<Written>, notifier: &OnceLock<Notifier>) {
+    for Written { number, offset, len, reply } in queue {
+        let dropped = notifier
+            .get()
+            .map(|notifier| notifier.inval_inode(number, i64::try_from(offset).unwrap_or(i64::MAX), i64::from(len)));
+        if let Some(Err(error)) = dropped {
+            // The mount is going away, or the kernel gave the inode up and has no pages of it.
+            tracing::debug!(%error, "pages were not dropped behind a direct write");
+        }
+        reply.written(len);
+    }
+}
