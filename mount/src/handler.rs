@@ -12,10 +12,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use strata_namespace::{Attr, NAME_LEN_MAX, NewNode, SetAttr};
 use strata_seam::Stopwatch;
@@ -28,7 +28,7 @@ use crate::errno::Refusal;
 use crate::file::{Fallocate, Opened, WriteHow};
 use crate::metrics::OpKind;
 use crate::nodes::Shown;
-use crate::options::WRITE_LEN_MAX;
+use crate::options::{MountOptions, WRITE_LEN_MAX};
 use crate::xattr::Answer;
 
 /// Inode numbers are never used again, so one generation serves for ever.
@@ -73,7 +73,7 @@ impl Handler {
                 // Counted before the kernel can send an invalidation or a forget for it.
                 let shown = self.door.nodes.enter(attr);
                 let options = &self.door.options;
-                let (entry, ttl) = entry_of(&shown, options.attr_ttl);
+                let (entry, ttl) = entry_of(&shown, options, options.attr_ttl);
                 reply.entry_with_ttls(&ttl, &options.entry_ttl, &entry, GENERATION);
             }
             Err(errno) => reply.error(errno),
@@ -99,10 +99,20 @@ fn attempt<T>(door: &MountDoor, kind: OpKind, call: impl FnOnce(&MountDoor) -> R
 /// A file as an entry reply tells of it, and how long its attributes may be answered from a cache. The library calls the
 /// kernel's inode by the number in the attributes. Where the two differ, the attributes are void at once and the kernel
 /// asks for those that carry the file's own number.
-fn entry_of(shown: &Shown, ttl: Duration) -> (FileAttr, Duration) {
+fn entry_of(shown: &Shown, options: &MountOptions, ttl: Duration) -> (FileAttr, Duration) {
     let own = shown.number == shown.attr.ino.0;
-    let attr = FileAttr { ino: INodeNo(shown.number), ..to_fuse(&shown.attr) };
-    (attr, if own { lasting(shown, ttl) } else { Duration::ZERO })
+    let (attr, ttl) = attr_of(shown, options, ttl);
+    (FileAttr { ino: INodeNo(shown.number), ..attr }, if own { ttl } else { Duration::ZERO })
+}
+
+/// A file's attributes, and how long they may be answered from a cache. A kernel that gathers writes may have bytes of a
+/// file that seems to have none; one block keeps programs from taking all of it for a hole.
+fn attr_of(shown: &Shown, options: &MountOptions, ttl: Duration) -> (FileAttr, Duration) {
+    let attr = to_fuse(&shown.attr);
+    if options.writeback && attr.kind == FileType::RegularFile && attr.blocks == 0 {
+        return (FileAttr { blocks: 1, ..attr }, Duration::ZERO);
+    }
+    (attr, lasting(shown, ttl))
 }
 
 fn lasting(shown: &Shown, ttl: Duration) -> Duration {
@@ -116,9 +126,12 @@ fn open_flags(opened: &Opened) -> FopenFlags {
     flags
 }
 
-fn reply_attr(reply: ReplyAttr, outcome: Result<Shown, Errno>, ttl: Duration) {
+fn reply_attr(reply: ReplyAttr, outcome: Result<Shown, Errno>, options: &MountOptions) {
     match outcome {
-        Ok(shown) => reply.attr(&lasting(&shown, ttl), &to_fuse(&shown.attr)),
+        Ok(shown) => {
+            let (attr, ttl) = attr_of(&shown, options, options.attr_ttl);
+            reply.attr(&ttl, &attr);
+        }
         Err(errno) => reply.error(errno),
     }
 }
@@ -195,7 +208,7 @@ impl Filesystem for Handler {
 
     fn getattr(&self, req: &Request, number: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let got = self.attempt(OpKind::Getattr, |door| door.getattr(identity(req), number.0));
-        reply_attr(reply, got, self.door.options.attr_ttl);
+        reply_attr(reply, got, &self.door.options);
     }
 
     fn setattr(
@@ -230,7 +243,7 @@ impl Filesystem for Handler {
         let by_kernel = self.door.options.writeback && ctime.is_some() && times_only;
         let handle = fh.map(|fh| fh.0);
         let done = self.attempt(OpKind::Setattr, |door| door.setattr(identity(req), number.0, set, handle, by_kernel));
-        reply_attr(reply, done, self.door.options.attr_ttl);
+        reply_attr(reply, done, &self.door.options);
     }
 
     fn readlink(&self, req: &Request, number: INodeNo, reply: ReplyData) {
@@ -323,7 +336,8 @@ impl Filesystem for Handler {
     ) {
         match self.attempt(OpKind::Create, |door| door.create(identity(req), ino(parent), name, mode, flags)) {
             Ok((shown, opened)) => {
-                let (entry, ttl) = entry_of(&shown, self.door.options.attr_ttl.min(self.door.options.entry_ttl));
+                let options = &self.door.options;
+                let (entry, ttl) = entry_of(&shown, options, options.attr_ttl.min(options.entry_ttl));
                 reply.created(&ttl, &entry, GENERATION, FileHandle(opened.handle), open_flags(&opened));
             }
             Err(errno) => reply.error(errno),
@@ -450,7 +464,7 @@ impl Filesystem for Handler {
                 };
                 // As with a lookup, but for `.` and `..`, which the kernel does not count.
                 let shown = door.nodes.enter(attr.clone());
-                let (entry, ttl) = entry_of(&shown, ttl);
+                let (entry, ttl) = entry_of(&shown, &door.options, ttl);
                 let full = reply.add(INodeNo(item.ino), item.offset, name, &ttl, &entry, GENERATION);
                 if full {
                     door.forget(shown.number, 1);
@@ -560,6 +574,10 @@ impl Filesystem for Handler {
     }
 
     fn lseek(&self, req: &Request, _number: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        if self.door.options.writeback {
+            // The kernel may have gathered data where this side sees a hole. It then takes the whole file for data.
+            return reply.error(Errno::ENOSYS);
+        }
         match self.attempt(OpKind::Lseek, |door| door.lseek(identity(req), fh.0, offset, whence)) {
             Ok(found) => reply.offset(found),
             Err(errno) => reply.error(errno),

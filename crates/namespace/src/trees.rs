@@ -37,16 +37,26 @@ impl Namespace {
             return Err(fail(ErrorKind::Loop, format!("a tree deeper than {DEPTH_MAX} levels")));
         }
         loop {
-            let page = self.readdir(op, dir, &[], STEP)?;
-            for entry in &page.entries {
-                if entry.attr.kind == NodeKind::Directory {
-                    self.empty_dir(op, entry.attr.ino, depth + 1)?;
-                    self.rmdir(op, dir, &entry.name)?;
-                } else {
-                    self.unlink(op, dir, &entry.name)?;
+            // Goes on behind what it has removed, which the index may still have to step over, and looks once more from the
+            // start for what was made meanwhile.
+            let (mut cursor, mut found) = (Vec::new(), false);
+            loop {
+                let page = self.readdir(op, dir, &cursor, STEP)?;
+                for entry in &page.entries {
+                    found = true;
+                    if entry.attr.kind == NodeKind::Directory {
+                        self.empty_dir(op, entry.attr.ino, depth + 1)?;
+                        self.rmdir(op, dir, &entry.name)?;
+                    } else {
+                        self.unlink(op, dir, &entry.name)?;
+                    }
+                }
+                match page.entries.into_iter().next_back() {
+                    Some(last) if !page.end => cursor = last.cursor,
+                    _ => break,
                 }
             }
-            if page.entries.is_empty() {
+            if !found {
                 return Ok(());
             }
         }

@@ -7,6 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{FallocateFlags, SeekFrom as Whence, copy_file_range, fallocate};
 
+use strata_mount::MountOptions;
+
 use crate::support::{Drive, Numbers, have, run};
 
 fn open(drive: &Drive, name: &str) -> File {
@@ -68,6 +70,24 @@ fn what_was_just_written_is_no_hole_to_du_and_tar() {
     drop(file);
     assert!(archived() == expected, "once it is closed");
     assert_eq!(blocks(), 600_000_u64.div_ceil(512), "and stored");
+}
+
+#[test]
+fn what_the_kernel_gathers_is_no_hole_to_tar_either() {
+    let Some(drive) = Drive::with(MountOptions { writeback: true, ..MountOptions::default() }) else { return };
+    let data = Numbers(18).bytes(300_000);
+    let file = open(&drive, "sparse");
+    file.write_all_at(&data, 3 << 20).expect("written");
+    assert_eq!(drive.attr("sparse").allocated, 0, "the kernel has it");
+    assert!(file.metadata().expect("there").blocks() > 0);
+    assert_eq!(rustix::fs::seek(&file, Whence::Data(0)), Ok(0));
+    if have("tar") {
+        let outside = tempfile::tempdir().expect("a temporary directory");
+        let archive = outside.path().join("archive.tar");
+        run(drive.top(), "tar", &["-S", "-cf", archive.to_str().expect("text"), "sparse"]);
+        run(outside.path(), "tar", &["-xf", "archive.tar"]);
+        assert_eq!(fs::read(outside.path().join("sparse")).expect("read")[3 << 20..], data);
+    }
 }
 
 #[test]
