@@ -22,6 +22,9 @@ use strata_seam::{Disk, Ino, SystemClock, SystemEntropy};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// Positions, each with the name that a seek to it has to find.
+type Told = Vec<(u64, Vec<u8>)>;
+
 /// How often a position is sought.
 const SEEKS: usize = 200;
 
@@ -110,7 +113,7 @@ fn list_all(ns: &Namespace) -> Result<usize> {
 }
 
 /// Goes through a directory by the kernel; every `every`th name with the position behind it.
-fn read_mounted(dir: &File, every: usize) -> Result<(usize, Vec<(u64, Vec<u8>)>)> {
+fn read_mounted(dir: &File, every: usize) -> Result<(usize, Told)> {
     let mut buffer = vec![MaybeUninit::uninit(); 64 << 10];
     let (mut count, mut told, mut last) = (0, Vec::new(), None);
     seek(dir, SeekFrom::Start(0))?;
@@ -118,7 +121,6 @@ fn read_mounted(dir: &File, every: usize) -> Result<(usize, Vec<(u64, Vec<u8>)>)
     while let Some(entry) = entries.next() {
         let entry = entry?;
         if let Some(at) = last.take() {
-            // What a seek to the position before it has to find.
             told.push((at, entry.file_name().to_bytes().to_vec()));
         }
         count += 1;
@@ -129,7 +131,7 @@ fn read_mounted(dir: &File, every: usize) -> Result<(usize, Vec<(u64, Vec<u8>)>)
     Ok((count, told))
 }
 
-fn seek_mounted(dir: &File, told: &[(u64, Vec<u8>)]) -> Result<()> {
+fn seek_mounted(dir: &File, told: &Told) -> Result<()> {
     let mut buffer = vec![MaybeUninit::uninit(); 4096];
     for n in 0..SEEKS {
         let (at, expected) = &told[n * 7919 % told.len()];
