@@ -33,7 +33,7 @@ const PART_MAX: u64 = (1 << (63 - HASH_BITS)) - 1;
 /// Entries of a part, before parts are joined.
 const PART_LEN: u64 = 1024;
 /// Parts remembered of one directory; beyond, neighbours are joined.
-const PARTS_MAX: usize = 4096;
+const PARTS_MAX: usize = if cfg!(test) { 64 } else { 4096 };
 /// Pages kept of one directory, so that looking a number up stays within a few microseconds.
 const PAGES_PER_DIRECTORY_MAX: usize = 64;
 /// What a page costs beside its cursors, bytes.
