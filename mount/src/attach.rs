@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -89,7 +90,7 @@ pub(crate) fn prepare(at: &Path) -> Result<PathBuf, MountError> {
     match fs::metadata(at) {
         Ok(meta) if !meta.is_dir() => return Err(MountError::NotDirectory { at: at.to_path_buf() }),
         Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(at).map_err(fail)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_folder(at).map_err(fail)?,
         Err(error) => return Err(fail(error)),
     }
     let at = fs::canonicalize(at).map_err(fail)?;
@@ -97,6 +98,16 @@ pub(crate) fn prepare(at: &Path) -> Result<PathBuf, MountError> {
         Some(line) => Err(MountError::AlreadyMounted { at, kind: line.kind }),
         None => Ok(at),
     }
+}
+
+/// Makes a folder, and those above it that are missing, for everybody to pass through, whatever the process makes of its other
+/// files: who is let in is the mount's matter.
+fn make_folder(at: &Path) -> io::Result<()> {
+    if let Some(above) = at.parent().filter(|above| !above.as_os_str().is_empty() && !above.exists()) {
+        make_folder(above)?;
+    }
+    fs::create_dir(at)?;
+    fs::set_permissions(at, fs::Permissions::from_mode(0o755))
 }
 
 /// Whether a FUSE mount whose server is gone lies at `at`. Its attributes may still come from the kernel's cache for as

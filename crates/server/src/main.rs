@@ -20,6 +20,7 @@ mod metrics;
 mod mount;
 mod notify;
 mod passes;
+mod private;
 mod process;
 mod rates;
 mod ready;
@@ -41,6 +42,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = cli::parse();
+    private::by_default();
+    let cli = cli::Cli::parse();
     cli::log_to_stderr(cli.log.as_deref());
     match cli::run(cli.command) {
         Ok(code) => code,

@@ -13,6 +13,7 @@ use strata_seam::{Disk, SystemClock, SystemEntropy};
 use crate::config::{DurabilityClass, Remembered, StoreConfig};
 use crate::doors_file::{sync_folder, sync_ways_to};
 use crate::lock::StoreLock;
+use crate::private;
 use crate::scratch::ScratchDisk;
 
 /// Share of the cache setting that goes to the index's engine, whose memory grows to several times what it is told.
@@ -129,6 +130,9 @@ impl OpenStore {
         index: Option<PathBuf>,
         lock: &mut StoreLock,
     ) -> anyhow::Result<Self> {
+        if access != Access::Look {
+            private::mend(&config.data, &config.disks);
+        }
         let inner = strata_namespace::OpenStore::open(
             Self::settings(config, access, index, lock)?,
             Arc::new(SystemClock::new()),

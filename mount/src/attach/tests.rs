@@ -30,6 +30,10 @@ fn a_missing_mount_point_is_created() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = dir.path().join("a/b");
     assert_eq!(prepare(&at).expect("prepared"), fs::canonicalize(&at).expect("exists"));
+    for made in [at.as_path(), &dir.path().join("a")] {
+        let mode = fs::metadata(made).expect("made").permissions().mode();
+        assert_eq!(mode & 0o777, 0o755, "others pass through {}", made.display());
+    }
 }
 
 #[test]

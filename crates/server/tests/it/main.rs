@@ -19,6 +19,7 @@ mod life;
 mod matrix;
 mod nfs;
 mod portmap;
+mod private;
 mod s3;
 mod server;
 mod sets;
