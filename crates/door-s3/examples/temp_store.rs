@@ -28,8 +28,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let store = OpenStore::open(config, Arc::new(SystemClock::new()), &SystemEntropy)?;
     let ns = Arc::clone(store.namespace());
-    let users = Arc::new(Users::open(Arc::clone(&ns))?);
     let op = Op::new(Caller::root(Door::Admin));
+    let users = Arc::new(Users::open(&op, Arc::clone(&ns))?);
     let admin = users.ensure_admin(&op, 1000, 1000, &SystemEntropy)?.ok_or("the store is not new")?;
     let door = S3Door::new(ns, users, S3Config::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

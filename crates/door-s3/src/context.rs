@@ -54,6 +54,9 @@ impl Context {
         body: Option<Upload>,
     ) -> Self {
         let op = Op::new(user.caller(Door::S3));
+        if headers.get("x-amz-acl").is_some_and(|acl| acl == "private") {
+            op.keep_private();
+        }
         Self { user, operation, op, headers, query, body: Mutex::new(body) }
     }
 

@@ -5,6 +5,7 @@ mod common;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use common::{Client, Payload, Reply, Running, noise, send};
+use strata_namespace::{Caller, Door, Op, ROOT_INO, SetAttr};
 
 #[tokio::test]
 async fn nobody_gets_in_without_a_right_signature() {
@@ -66,6 +67,83 @@ async fn a_user_who_is_no_administrator_cannot_touch_what_belongs_to_others() {
         .await
         .expect_error(403, "AccessDenied");
     assert_eq!(door.client().get("/bucket/k").await.text(), "data");
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_put_is_its_owners_alone_and_the_mode_of_the_bucket_opens_it() {
+    let door = Running::start().await;
+    let (client, ada) = (door.client(), door.user("ada", 2001));
+    let ada = door.client_of(&ada);
+    let op = Op::new(Caller::root(Door::Admin));
+    client.put("/bucket", "").await.expect(200);
+    client.put("/bucket/dir/k", "data").await.expect(200);
+    ada.get("/bucket/dir/k").await.expect_error(403, "AccessDenied");
+    ada.get("/bucket").await.expect_error(403, "AccessDenied");
+    door.ns.set_bucket_mode(&op, "bucket", 0o644).unwrap();
+    ada.get("/bucket/dir/k").await.expect_error(403, "AccessDenied");
+    client.put("/bucket/shared/k", "data").await.expect(200);
+    assert_eq!(ada.get("/bucket/shared/k").await.expect(200).text(), "data");
+    ada.put("/bucket/shared/k", "x").await.expect_error(403, "AccessDenied");
+    // Who asks for a private object gets one, new or replaced, also where the bucket says otherwise.
+    let private = async |method: &str, target: &str, body: &'static str| {
+        client.request(method, target).header("x-amz-acl", "private").body(body).send().await.expect(200)
+    };
+    private("PUT", "/bucket/shared/secret", "data").await;
+    private("PUT", "/bucket/shared/k", "data").await;
+    client
+        .request("PUT", "/bucket/shared/copy")
+        .header("x-amz-copy-source", "bucket/shared/k")
+        .header("x-amz-acl", "private")
+        .send()
+        .await
+        .expect(200);
+    let upload = private("POST", "/bucket/shared/parts?uploads", "").await.element("UploadId").unwrap();
+    let part = client.put(&format!("/bucket/shared/parts?partNumber=1&uploadId={upload}"), "x").await.expect(200);
+    let list = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+        part.header("etag")
+    );
+    client.post(&format!("/bucket/shared/parts?uploadId={upload}"), list).await.expect(200);
+    for key in ["secret", "k", "copy", "parts"] {
+        ada.get(&format!("/bucket/shared/{key}")).await.expect_error(403, "AccessDenied");
+        client.get(&format!("/bucket/shared/{key}")).await.expect(200);
+    }
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn uid_0_alone_makes_no_administrator() {
+    let door = Running::start().await;
+    let (client, zero) = (door.client(), door.user("zero", 0));
+    let zero = door.client_of(&zero);
+    client.put("/bucket", "").await.expect(200);
+    client.put("/bucket/k", "data").await.expect(200);
+    zero.get("/bucket/k").await.expect_error(403, "AccessDenied");
+    zero.delete("/bucket/k").await.expect_error(403, "AccessDenied");
+    zero.put("/zero-bucket", "").await.expect_error(403, "AccessDenied");
+    assert_eq!(client.get("/bucket/k").await.text(), "data");
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_make_buckets_is_a_right_of_the_user_and_their_owner_removes_them() {
+    let door = Running::start().await;
+    let (ada, eve) = (door.user("ada", 2001), door.user("eve", 2002));
+    let op = Op::new(Caller::root(Door::Admin));
+    let open = SetAttr { mode: Some(0o777), ..SetAttr::default() };
+    door.ns.setattr(&op, ROOT_INO, &open).unwrap();
+    let refused = door.client_of(&ada).put("/adas", "").await.expect_error(403, "AccessDenied");
+    let told = refused.element("Message").unwrap();
+    assert!(told.contains("--may-make-buckets") && !told.contains("inode"), "{told}");
+    let ada = door.users.set_may_make_buckets(&op, "ada", true).unwrap();
+    let ada = door.client_of(&ada);
+    ada.put("/adas", "").await.expect(200);
+    ada.put("/adas/k", "x").await.expect(200);
+    ada.delete("/adas/k").await.expect(204);
+    let eve = door.users.set_may_make_buckets(&op, &eve.name, true).unwrap();
+    door.client_of(&eve).delete("/adas").await.expect_error(403, "AccessDenied");
+    ada.delete("/adas").await.expect(204);
     door.stop().await;
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use strata_iam::User;
-use strata_namespace::{Access, Attr, Condition, ErrorKind, Guard, Namespace, NodeKind, Op, ROOT_INO};
+use strata_namespace::{Access, Attr, BucketInfo, Condition, ErrorKind, Guard, Namespace, NodeKind, Op, ROOT_INO};
 use strata_seam::Ino;
 
 use crate::body::ReplyBody;
@@ -111,6 +111,14 @@ fn walk(ns: &Namespace, op: &Op, key: &[u8]) -> Result<(Ino, Found)> {
 impl Ask {
     pub(crate) fn ns(&self) -> &Namespace {
         &self.door.ns
+    }
+
+    /// The bucket that the request's path leads into.
+    ///
+    /// # Errors
+    /// There is none; those of the store.
+    pub(crate) fn bucket(&self) -> strata_namespace::Result<BucketInfo> {
+        self.ns().bucket(&self.op, self.path.bucket().unwrap_or_default())
     }
 
     /// What is at a path now.

@@ -9,6 +9,10 @@ use strata_namespace::{ContentError, Error, ErrorKind};
 /// Shorthand for results inside the door.
 pub(crate) type Result<T, E = Refusal> = std::result::Result<T, E>;
 
+/// Said of a failure inside the store: what it was is the operator's to know.
+const INSIDE: &str =
+    "the store failed inside; the operator finds the cause in its log; what was stored before is untouched";
+
 /// A request that is not carried out. What is true of the data is said in `what`; unless it says otherwise, nothing changed.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -86,14 +90,17 @@ impl From<Error> for Refusal {
         if status.is_server_error() {
             tracing::warn!(kind = ?error.kind, error = %error, cause = ?error.source, "the name space refused a webdav request");
         }
-        Self::new(status, error.what)
+        match status {
+            StatusCode::INTERNAL_SERVER_ERROR => Self::new(status, INSIDE),
+            _ => Self::new(status, error.what),
+        }
     }
 }
 
 impl From<ContentError> for Refusal {
     fn from(error: ContentError) -> Self {
         tracing::warn!(%error, "content could not be read or written for a webdav request");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, INSIDE)
     }
 }
 

@@ -49,7 +49,10 @@ pub(crate) async fn write(ask: &Arc<Ask>, body: Incoming, at: WriteAt, create: b
     let access = Access { write: true, ..Access::default() };
     let open = || match &target.existing {
         Some(attr) => ask.ns().open(&ask.op, attr.ino, access, false),
-        None => ask.ns().create(&ask.op, target.parent.ino, ask.path.name(), 0o644, access, false, false),
+        None => {
+            let mode = ask.bucket()?.mode;
+            ask.ns().create(&ask.op, target.parent.ino, ask.path.name(), mode, access, false, false)
+        }
     };
     if target.existing.is_none() && !create {
         return Err(Refusal::not_found("there is no such file to update"));

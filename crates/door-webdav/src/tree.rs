@@ -16,6 +16,8 @@ use crate::locks::Touch;
 use crate::path::UrlPath;
 use crate::upload;
 
+/// Mode of a new bucket: its owner's alone.
+const BUCKET_MODE: u32 = 0o700;
 const WRITE: Access = Access { read: false, write: true, exec: true };
 
 /// Answers MKCOL: 201; 405 if the name is taken, 409 without a parent, 415 with a body.
@@ -36,8 +38,9 @@ pub(crate) async fn mkcol(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     let parent = ask.parent_of(path)?;
     ask.conditions_hold(None)?;
     let touches = [Touch::one(path), Touch::one(&path.parent())];
+    let mode = if path.is_bucket() { BUCKET_MODE } else { ask.bucket()?.dir_mode() };
     let made =
-        ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().mkdir(&ask.op, parent.ino, path.name(), 0o755))?;
+        ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().mkdir(&ask.op, parent.ino, path.name(), mode))?;
     match made {
         Ok(_) => Ok(ask.empty(StatusCode::CREATED)),
         Err(error) if matches!(error.kind, ErrorKind::Exists | ErrorKind::BucketExists) => Err(taken()),
@@ -153,8 +156,9 @@ pub(crate) async fn copy(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
         let _claim = claim;
         let from = (ends.from.ino, tree.path.name());
         let to = (ends.to.ino, ends.destination.name());
+        let bucket = ends.destination.bucket().unwrap_or_default();
         tree.ns()
-            .copy_tree(&tree.op, from, to, deep, ends.overwrite)
+            .copy_tree(&tree.op, from, bucket, to, deep, ends.overwrite)
             .map_err(|error| target_error(error, &ends.destination))
     };
     on_blocking_thread(work).await?;

@@ -27,6 +27,15 @@ pub enum IamError {
         /// The administrator's name.
         name: String,
     },
+    /// An administrator may make buckets in any case.
+    #[error("{name:?} is an administrator, who may make buckets in any case; nothing was changed")]
+    AdminsMay {
+        /// The administrator's name.
+        name: String,
+    },
+    /// No uid is left to give.
+    #[error("the store has no user id left to give; nothing was changed; name one with --uid")]
+    NoUid,
     /// A field that cannot be held.
     #[error("the {field} is not acceptable: {rule}; nothing was changed")]
     Invalid {

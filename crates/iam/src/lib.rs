@@ -17,4 +17,4 @@ mod users;
 pub use error::IamError;
 pub use secret::SecretKey;
 pub use user::{NewUser, User};
-pub use users::Users;
+pub use users::{Renumbered, Users};

@@ -1,6 +1,6 @@
 //! The little that users need of the name space, so that their rules can be tested without one.
 
-use strata_namespace::{Namespace, Op, Result};
+use strata_namespace::{Access, Namespace, Op, ROOT_INO, Result};
 
 /// Named records that change one at a time.
 pub(crate) trait Records: Send + Sync {
@@ -8,6 +8,8 @@ pub(crate) trait Records: Send + Sync {
     fn load(&self, op: &Op, prefix: &str) -> Result<Vec<(String, Vec<u8>)>>;
     /// Writes a record, or removes it.
     fn put(&self, op: &Op, key: &str, value: Option<&[u8]>) -> Result<()>;
+    /// Whether the mode of the root lets the caller add entries to it.
+    fn root_lets_in(&self, op: &Op) -> Result<bool>;
 }
 
 impl Records for Namespace {
@@ -16,5 +18,9 @@ impl Records for Namespace {
     }
     fn put(&self, op: &Op, key: &str, value: Option<&[u8]>) -> Result<()> {
         self.put_setting(op, key, value)
+    }
+    fn root_lets_in(&self, op: &Op) -> Result<bool> {
+        let asked = Access { read: false, write: true, exec: true };
+        Ok(self.access(op, ROOT_INO, asked)? == asked)
     }
 }

@@ -32,15 +32,17 @@ pub struct User {
     pub groups: Vec<u32>,
     /// Whether the user passes every check and may manage other users.
     pub admin: bool,
+    /// Whether the user may make buckets; an administrator may in any case.
+    pub may_make_buckets: bool,
 }
 
 impl User {
     /// Who the name space sees behind a request of this user. An administrator passes every mode check and owns what they
-    /// make like anybody else.
+    /// make like anybody else. The uid says who owns what, and nothing else: 0 is a number like others.
     #[must_use]
     pub fn caller(&self, door: Door) -> Caller {
         let caller = Caller::new(self.uid, self.gid, Arc::from(self.groups.as_slice()), door);
-        Caller { superuser: caller.superuser || self.admin, ..caller }
+        Caller { superuser: self.admin, may_make_buckets: self.admin || self.may_make_buckets, ..caller }
     }
 }
 
@@ -53,14 +55,16 @@ pub struct NewUser {
     pub access_key: Option<String>,
     /// Secret key: 8 to 128 printable ASCII characters without spaces.
     pub secret_key: Option<SecretKey>,
-    /// User id.
-    pub uid: u32,
-    /// Primary group.
-    pub gid: u32,
+    /// User id; one that nobody has or had, from 100000, if none is given.
+    pub uid: Option<u32>,
+    /// Primary group; the user's own, of the same number as the uid, if none is given.
+    pub gid: Option<u32>,
     /// Supplementary groups, at most 16.
     pub groups: Vec<u32>,
     /// Whether the user is an administrator.
     pub admin: bool,
+    /// Whether the user may make buckets.
+    pub may_make_buckets: bool,
 }
 
 /// Checks every field of a user about to be stored or just read.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_namespace::{Caller, Door, ErrorKind, Namespace, Op};
 use strata_seam::Entropy;
 
 use crate::secret::draw_access_key;
@@ -19,6 +19,10 @@ use crate::{IamError, NewUser, SecretKey, User, record};
 const USERS_MAX: usize = 10_000;
 /// Name of the user created at first start.
 const FIRST_ADMIN: &str = "admin";
+/// The first uid given to a user who asks for none: above those of people and services on common systems.
+const UID_MIN: u32 = 100_000;
+/// Above these there is room for what clients take for negative numbers.
+const UID_MAX: u32 = i32::MAX as u32;
 
 #[derive(Clone, Default)]
 struct Known {
@@ -49,9 +53,20 @@ impl Known {
     }
 }
 
+/// A user who had uid 0 without being an administrator, as earlier releases made them, and has another one now. What was made
+/// until then belongs to uid 0, and so to the administrator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Renumbered {
+    /// The user's name.
+    pub name: String,
+    /// The uid from now on.
+    pub uid: u32,
+}
+
 /// The users of a store.
 pub struct Users {
     records: Arc<dyn Records>,
+    renumbered: Vec<Renumbered>,
     known: RwLock<Arc<Known>>,
     changing: Mutex<()>,
     /// Compared against when the name is unknown, so that a wrong name costs what a wrong password costs.
@@ -59,25 +74,89 @@ pub struct Users {
 }
 
 impl Users {
-    /// Reads all users of the store.
+    /// Reads all users of the store. Records of earlier releases are written anew where the store takes changes; durable once
+    /// `op` is settled.
     ///
     /// # Errors
     /// [`IamError::Record`] if a record cannot be read: starting without one of the users, or with a restriction
     /// misread, would be worse than not starting. [`IamError::Store`] if the store cannot be read.
-    pub fn open(ns: Arc<Namespace>) -> Result<Self, IamError> {
-        Self::from_records(ns)
+    pub fn open(op: &Op, ns: Arc<Namespace>) -> Result<Self, IamError> {
+        Self::from_records(op, ns)
     }
 
-    fn from_records(records: Arc<dyn Records>) -> Result<Self, IamError> {
-        let op = Op::new(Caller::root(Door::Admin));
-        let mut known = Known::default();
-        for (key, value) in records.load(&op, record::PREFIX).map_err(IamError::Store)? {
-            let user = record::decode(&key, &value)?;
-            known.check_free(&user).map_err(|err| IamError::Record { key, why: err.to_string() })?;
-            known.insert(Arc::new(user));
+    fn from_records(op: &Op, records: Arc<dyn Records>) -> Result<Self, IamError> {
+        let (mut known, mut old) = (Known::default(), Vec::new());
+        for (key, value) in records.load(op, record::PREFIX).map_err(IamError::Store)? {
+            let stored = record::decode(&key, &value)?;
+            known.check_free(&stored.user).map_err(|err| IamError::Record { key, why: err.to_string() })?;
+            if stored.before_rights {
+                old.push(stored.user.clone());
+            }
+            known.insert(Arc::new(stored.user));
         }
         let nobody = SecretKey::new("the secret of nobody");
-        Ok(Self { records, known: RwLock::new(Arc::new(known)), changing: Mutex::new(()), nobody })
+        let known = RwLock::new(Arc::new(known));
+        let mut users = Self { records, renumbered: Vec::new(), known, changing: Mutex::new(()), nobody };
+        for user in old {
+            users.upgrade(op, user)?;
+        }
+        Ok(users)
+    }
+
+    /// Gives a user of an earlier release the rights they had there, but for those that came with uid 0 alone.
+    fn upgrade(&mut self, op: &Op, mut user: User) -> Result<(), IamError> {
+        let as_there = Op::new(Caller::new(user.uid, user.gid, Arc::from(user.groups.as_slice()), Door::Nfs));
+        user.may_make_buckets = user.admin || self.records.root_lets_in(&as_there).map_err(IamError::Store)?;
+        let renumbered = user.uid == 0 && !user.admin;
+        let written = if renumbered { self.draw_uid(op) } else { Ok(0) };
+        if renumbered {
+            user.uid = written.as_ref().map_or_else(|_| self.free_uid(UID_MIN), |uid| Ok(*uid))?;
+            if user.gid == 0 {
+                user.gid = user.uid;
+            }
+            self.renumbered.push(Renumbered { name: user.name.clone(), uid: user.uid });
+        }
+        let name = user.name.clone();
+        match written.and_then(|_| self.store(op, user.clone())) {
+            Ok(_) => Ok(()),
+            // Whoever is let in is let in by the new rules all the same; the next start that may write keeps them.
+            Err(IamError::Store(error)) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
+                tracing::warn!(user = name, %error, "a user's record of an earlier release cannot be written anew now");
+                self.learn(Arc::new(user));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Users who had uid 0 without being administrators until now.
+    #[must_use]
+    pub fn renumbered(&self) -> &[Renumbered] {
+        &self.renumbered
+    }
+
+    /// A uid that no user of the store has or was given before. The caller holds `changing`, or is alone.
+    fn draw_uid(&self, op: &Op) -> Result<u32, IamError> {
+        let stored = self.records.load(op, record::NEXT_UID).map_err(IamError::Store)?;
+        let next = match stored.first() {
+            None => UID_MIN,
+            Some((key, value)) => std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .ok_or_else(|| IamError::Record { key: key.clone(), why: "it is no number".to_owned() })?,
+        };
+        let uid = self.free_uid(next)?;
+        // Before the user who gets it: should that fail, a number is left out, and none is given twice.
+        let behind = (uid + 1).to_string();
+        self.records.put(op, record::NEXT_UID, Some(behind.as_bytes())).map_err(IamError::Store)?;
+        Ok(uid)
+    }
+
+    fn free_uid(&self, from: u32) -> Result<u32, IamError> {
+        let known = self.known();
+        let highest = known.by_name.values().map(|user| user.uid).filter(|uid| (UID_MIN..UID_MAX).contains(uid)).max();
+        let uid = highest.map_or(UID_MIN, |highest| highest + 1).max(from);
+        if uid < UID_MAX { Ok(uid) } else { Err(IamError::NoUid) }
     }
 
     fn known(&self) -> Arc<Known> {
@@ -121,17 +200,22 @@ impl Users {
     /// [`IamError::Store`] if the store refused, in which case nothing changed.
     pub fn create(&self, op: &Op, new: NewUser, entropy: &dyn Entropy) -> Result<Arc<User>, IamError> {
         let _one_at_a_time = self.changing.lock();
-        let user = User {
+        let mut user = User {
             name: new.name,
             access_key: new.access_key.unwrap_or_else(|| draw_access_key(entropy)),
             secret_key: new.secret_key.unwrap_or_else(|| SecretKey::draw(entropy)),
-            uid: new.uid,
-            gid: new.gid,
+            uid: new.uid.unwrap_or(UID_MIN),
+            gid: 0,
             groups: new.groups,
             admin: new.admin,
+            may_make_buckets: new.admin || new.may_make_buckets,
         };
         check(&user)?;
         self.known().check_free(&user)?;
+        if new.uid.is_none() {
+            user.uid = self.draw_uid(op)?;
+        }
+        user.gid = new.gid.unwrap_or(user.uid);
         self.store(op, user)
     }
 
@@ -163,6 +247,19 @@ impl Users {
         self.store(op, User { secret_key: SecretKey::draw(entropy), ..User::clone(&old) })
     }
 
+    /// Gives a user the right to make buckets, or takes it. Durable once `op` is settled.
+    ///
+    /// # Errors
+    /// [`IamError::NoSuchUser`]; [`IamError::AdminsMay`]; [`IamError::Store`], in which case nothing changed.
+    pub fn set_may_make_buckets(&self, op: &Op, name: &str, may: bool) -> Result<Arc<User>, IamError> {
+        let _one_at_a_time = self.changing.lock();
+        let old = self.by_name(name).ok_or_else(|| IamError::NoSuchUser { name: name.to_owned() })?;
+        if old.admin && !may {
+            return Err(IamError::AdminsMay { name: name.to_owned() });
+        }
+        self.store(op, User { may_make_buckets: may, ..User::clone(&old) })
+    }
+
     /// Creates the first administrator, named `admin`, if the store has no users yet. Returns it then, so that its
     /// secret can be shown once; `None` if there are users already. Durable once `op` is settled.
     ///
@@ -178,6 +275,7 @@ impl Users {
         if !self.known.read().by_name.is_empty() {
             return Ok(None);
         }
+        let (uid, gid) = (Some(uid), Some(gid));
         let new = NewUser { name: FIRST_ADMIN.to_owned(), uid, gid, admin: true, ..NewUser::default() };
         self.create(op, new, entropy).map(Some)
     }
@@ -187,10 +285,14 @@ impl Users {
         let value = record::encode(&user)?;
         self.records.put(op, &record::key(&user.name), Some(&value)).map_err(IamError::Store)?;
         let user = Arc::new(user);
-        let mut next = Known::clone(&self.known());
-        next.insert(Arc::clone(&user));
-        *self.known.write() = Arc::new(next);
+        self.learn(Arc::clone(&user));
         Ok(user)
+    }
+
+    fn learn(&self, user: Arc<User>) {
+        let mut next = Known::clone(&self.known());
+        next.insert(user);
+        *self.known.write() = Arc::new(next);
     }
 }
 

@@ -1,4 +1,6 @@
 //! Buckets: directories at the root with a record of their own.
+//!
+//! A bucket's mode is that of the objects which S3 and WebDAV make in it; file doors bring the modes of what they make.
 
 use strata_content::Tx;
 use strata_seam::Ino;
@@ -6,11 +8,20 @@ use strata_seam::Ino;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
-use crate::namespace::{Effects, Namespace};
+use crate::namespace::{Effects, Namespace, mark_format};
 use crate::permission;
 use crate::record::{Bucket, Inode};
-use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO};
+use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, damaged};
+
+/// Mode of objects in a new bucket: their owner's alone.
+pub(crate) const MODE: u32 = 0o600;
+
+/// Writes the record of a bucket.
+pub(crate) fn put(tx: &mut Tx<'_>, name: &[u8], bucket: &Bucket) {
+    mark_format(tx);
+    tx.put(key::plain(key::TABLE_BUCKET, name), bucket.encode());
+}
 
 impl Namespace {
     /// Creates a bucket; without a class of its own it gets the store's default.
@@ -24,7 +35,7 @@ impl Namespace {
                 return Err(fail(ErrorKind::BucketExists, format!("bucket '{name}' exists already")));
             }
             let relaxed = durability.unwrap_or(self.durability) == Durability::Relaxed;
-            let (_, bucket) = self.make_bucket(tx, effects, op, name.as_bytes(), 0o755, relaxed)?;
+            let (_, bucket) = self.make_bucket(tx, effects, op, name.as_bytes(), dir_mode(MODE), relaxed)?;
             Ok(bucket.info(name))
         })
     }
@@ -43,9 +54,9 @@ impl Namespace {
             root.relaxed = relaxed;
             Ok(())
         })?;
-        let bucket =
-            Bucket { root: root.attr.ino, created: root.attr.btime, uid: op.caller.uid, relaxed, versioned: false };
-        tx.put(key::plain(key::TABLE_BUCKET, name), bucket.encode());
+        let (root_ino, created, uid) = (root.attr.ino, root.attr.btime, op.caller.uid);
+        let bucket = Bucket { root: root_ino, created, uid, relaxed, versioned: false, mode: MODE };
+        put(tx, name, &bucket);
         Ok((root, bucket))
     }
 
@@ -58,7 +69,7 @@ impl Namespace {
             let bucket = tx.bucket(name.as_bytes())?;
             let mut root = tx.dir(ROOT_INO)?;
             let inode = tx.dir(bucket.root)?;
-            permission::remove_entry(&op.caller, &root.attr, &inode.attr)?;
+            permission::remove_bucket(&op.caller, &root.attr, &inode.attr)?;
             self.forget_bucket(tx, name.as_bytes(), &inode)?;
             self.remove_dir(tx, &mut root, &[name.as_bytes(), b"/"].concat(), &inode)?;
             effects.entry(ROOT_INO, name.as_bytes(), Some(bucket.root));
@@ -126,8 +137,39 @@ impl Namespace {
             let mut bucket = tx.bucket(name.as_bytes())?;
             permission::own(&op.caller, &tx.dir(bucket.root)?.attr)?;
             bucket.versioned = versioned;
-            tx.put(key::plain(key::TABLE_BUCKET, name.as_bytes()), bucket.encode());
+            put(tx, name.as_bytes(), &bucket);
             Ok(())
+        })
+    }
+
+    /// Gives the objects that S3 and WebDAV make in this bucket from now on another mode, and its directory the one that
+    /// goes with it. What is in it stays as it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a mode by which the owner could not read and write, or others write what they cannot read;
+    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotPermitted`].
+    pub fn set_bucket_mode(&self, op: &Op, name: &str, mode: u32) -> Result<BucketInfo> {
+        let known = |digit: u32| matches!(digit, 0 | 4 | 6);
+        if mode >> 6 != 6 || !known(mode >> 3 & 7) || !known(mode & 7) {
+            return Err(fail(
+                ErrorKind::Invalid,
+                format!(
+                    "{mode:o} is no mode of objects: it is 6 for the owner, then 0, 4 or 6 each for group and others"
+                ),
+            ));
+        }
+        self.change(op, |tx, effects| {
+            let mut bucket = tx.bucket(name.as_bytes())?;
+            let mut root = tx.dir(bucket.root)?;
+            permission::own(&op.caller, &root.attr)?;
+            effects.relaxed = bucket.relaxed;
+            bucket.mode = mode;
+            put(tx, name.as_bytes(), &bucket);
+            root.attr.mode = root.attr.mode & 0o7000 | dir_mode(mode);
+            root.attr.ctime = self.clock.now();
+            self.put_inode(tx, &mut root);
+            effects.attr(bucket.root);
+            Ok(bucket.info(name))
         })
     }
 

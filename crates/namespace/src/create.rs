@@ -86,7 +86,11 @@ impl Namespace {
         if tx.find(parent, name)?.is_some() {
             return Err(fail(ErrorKind::Exists, format!("'{}' exists already", name.escape_ascii())));
         }
-        permission::change_entries(&op.caller, &dir.attr)?;
+        if parent == ROOT_INO {
+            permission::make_bucket(&op.caller, &dir.attr)?;
+        } else {
+            permission::change_entries(&op.caller, &dir.attr)?;
+        }
         if parent == ROOT_INO && kind != NodeKind::Directory {
             return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only; make a directory first"));
         }
@@ -126,7 +130,7 @@ impl Namespace {
             if inode.attr.nlink >= LINK_MAX {
                 return Err(fail(
                     ErrorKind::TooManyLinks,
-                    format!("inode {ino} has {LINK_MAX} names, the most there may be"),
+                    format!("this file has {LINK_MAX} names, the most there may be"),
                 ));
             }
             let now = self.clock.now();
@@ -195,7 +199,11 @@ impl Namespace {
             }
             let found = tx.found(parent, name)?;
             let inode = tx.inode(found.dirent.ino)?;
-            permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
+            if parent == ROOT_INO {
+                permission::remove_bucket(&op.caller, &dir.attr, &inode.attr)?;
+            } else {
+                permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
+            }
             if inode.attr.kind != NodeKind::Directory {
                 return Err(fail(ErrorKind::NotDirectory, format!("'{}' is not a directory", name.escape_ascii())));
             }

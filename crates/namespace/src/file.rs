@@ -243,7 +243,7 @@ impl Namespace {
         snap.relaxed = inode.relaxed;
         drop(snap);
         if inode.attr.kind == NodeKind::Directory {
-            return Err(fail(ErrorKind::IsDirectory, format!("inode {ino} is a directory")));
+            return Err(fail(ErrorKind::IsDirectory, "this is a directory"));
         }
         permission::require(&op.caller, &inode.attr, access)?;
         if truncate && access.write && self.with_staged(inode.attr.clone()).size > 0 {
@@ -433,7 +433,7 @@ impl Namespace {
         let inode = snap.inode(ino)?;
         snap.relaxed = inode.relaxed;
         if inode.attr.kind != NodeKind::File {
-            return Err(fail(ErrorKind::Invalid, format!("inode {ino} is not a regular file")));
+            return Err(fail(ErrorKind::Invalid, "this is no regular file"));
         }
         Ok(hold.read(&inode.items))
     }
@@ -517,7 +517,7 @@ impl Namespace {
         // A write does not depend on what it has just read: its own durability is asked for by a sync.
         snap.relaxed = inode.relaxed;
         if inode.attr.kind != NodeKind::File {
-            return Err(fail(ErrorKind::Invalid, format!("inode {ino} is not a regular file")));
+            return Err(fail(ErrorKind::Invalid, "this is no regular file"));
         }
         if !op.caller.superuser && inode.attr.mode & 0o6000 != 0 {
             drop(snap);

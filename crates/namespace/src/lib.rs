@@ -29,6 +29,7 @@ mod lookup;
 mod name;
 mod namespace;
 mod object;
+mod owned;
 mod permission;
 mod pin;
 mod positions;

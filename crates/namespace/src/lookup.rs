@@ -104,7 +104,7 @@ impl Namespace {
     pub fn readlink(&self, op: &Op, ino: Ino) -> Result<Vec<u8>> {
         let inode = self.inode_alone(op, ino)?;
         if inode.attr.kind != NodeKind::Symlink {
-            return Err(fail(ErrorKind::Invalid, format!("inode {ino} is not a symbolic link")));
+            return Err(fail(ErrorKind::Invalid, "this is no symbolic link"));
         }
         Ok(inode.target)
     }

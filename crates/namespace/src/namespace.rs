@@ -27,7 +27,7 @@ use crate::view::{View, damaged};
 const NUMBERS_STEP: u64 = 1 << 16;
 
 /// Format of the records, in the store's own table.
-const RECORD_FORMAT: u64 = 1;
+const RECORD_FORMAT: u64 = 2;
 
 /// The name space. Shared as `Arc<Namespace>`; every call may run on any thread. All calls are synchronous; metadata
 /// calls take microseconds to tens of microseconds unless the index must read its disk.
@@ -83,6 +83,13 @@ impl Future for Settle {
     }
 }
 
+/// Says, together with the first record of a present format, that an earlier version does not know all formats.
+pub(crate) fn mark_format(tx: &mut Tx<'_>) {
+    let mut format = Encoder::new();
+    format.uvarint(RECORD_FORMAT);
+    tx.put(key::KEY_FORMAT, format.finish());
+}
+
 impl Namespace {
     /// The name space over a store; creates the root directory in an empty one.
     ///
@@ -94,7 +101,7 @@ impl Namespace {
         let number =
             |bytes: &[u8]| Decoder::new(bytes).uvarint().map_err(|_| damaged("a counter of the store".to_owned()));
         if let Some(format) = &format
-            && number(&format.value)? != RECORD_FORMAT
+            && !(1..=RECORD_FORMAT).contains(&number(&format.value)?)
         {
             return Err(fail(
                 ErrorKind::NotSupported,
@@ -142,9 +149,7 @@ impl Namespace {
         let mut root = Inode::new(ROOT_INO, NodeKind::Directory, 0o755, (uid, gid), now);
         root.parent = ROOT_INO;
         self.store.transact(false, |tx| {
-            let mut format = Encoder::new();
-            format.uvarint(RECORD_FORMAT);
-            tx.put(key::KEY_FORMAT, format.finish());
+            mark_format(tx);
             tx.put(key::inode(ROOT_INO), root.encode());
             Ok::<_, Error>(())
         })?;

@@ -9,17 +9,15 @@ use crate::name;
 use crate::namespace::{Effects, Namespace};
 use crate::permission;
 use crate::record::{Bucket, Inode};
-use crate::types::{Access, Condition, NodeKind, ObjectInfo, ObjectMeta, Op, ROOT_INO};
+use crate::types::{Access, Condition, NodeKind, ObjectInfo, ObjectMeta, Op, ROOT_INO, dir_mode};
 use crate::view::View;
 
 /// MD5 of nothing: the ETag of a directory shown as the object `dir/`.
 pub(crate) const EMPTY_ETAG: &str = "d41d8cd98f00b204e9800998ecf8427e";
-/// Permission bits of files made through S3 and WebDAV.
-const FILE_MODE: u32 = 0o644;
 /// Objects removed in one commit, where that is not too much for it.
 const DELETE_STEP: usize = 128;
-/// Permission bits of directories made by keys.
-const DIR_MODE: u32 = 0o755;
+/// What is left of the mode of an object that is private.
+const PRIVATE: u32 = 0o7700;
 
 /// Where a key leads.
 pub(crate) struct Place {
@@ -133,7 +131,7 @@ impl Namespace {
         effects.relaxed = record.relaxed;
         let (dirs, name) = name::split_key(key)?;
         for part in dirs {
-            dir = self.enter_or_make(tx, effects, op, dir, part)?;
+            dir = self.enter_or_make(tx, effects, op, dir, part, &record)?;
             permission::search(&op.caller, &dir.attr)?;
         }
         let inode = self.put_in(tx, effects, op, dir, name, new, cond, &record)?;
@@ -147,6 +145,7 @@ impl Namespace {
         op: &Op,
         mut dir: Inode,
         part: &[u8],
+        bucket: &Bucket,
     ) -> Result<Inode> {
         let entry_name = [part, b"/"].concat();
         if let Some(dirent) = tx.entry(dir.attr.ino, &entry_name)? {
@@ -157,7 +156,7 @@ impl Namespace {
         }
         permission::change_entries(&op.caller, &dir.attr)?;
         let now = self.clock.now();
-        let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, DIR_MODE);
+        let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, dir_mode(bucket.mode));
         let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now);
         made.implicit = true;
         self.put_inode(tx, &mut made);
@@ -210,13 +209,17 @@ impl Namespace {
                 self.fill(tx, &mut inode, new)?;
                 (inode.attr.mtime, inode.attr.ctime) = (now, now);
                 permission::drop_set_id(&op.caller, &mut inode);
+                if op.is_private() {
+                    inode.attr.mode &= PRIVATE;
+                }
                 self.put_inode(tx, &mut inode);
                 effects.content(inode.attr.ino);
                 Ok(inode)
             }
             _ => {
                 permission::change_entries(&op.caller, &dir.attr)?;
-                let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, FILE_MODE);
+                let mode = if op.is_private() { bucket.mode & PRIVATE } else { bucket.mode };
+                let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, mode);
                 let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now);
                 self.fill(tx, &mut inode, new)?;
                 self.put_inode(tx, &mut inode);
@@ -237,15 +240,17 @@ impl Namespace {
         Ok(())
     }
 
-    /// Creates or replaces the file `name` in `parent` with finished content, keeping inode, owner and mode of a
-    /// replaced one (WebDAV PUT). Returns the object and whether it was created.
+    /// Creates or replaces the file `name` in `parent`, which is in `bucket`, with finished content, keeping inode, owner and
+    /// mode of a replaced one (WebDAV PUT). Returns the object and whether it was created.
     ///
     /// # Errors
-    /// [`ErrorKind::IsDirectory`], [`ErrorKind::PreconditionFailed`], and those of names and permission.
+    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::IsDirectory`], [`ErrorKind::PreconditionFailed`], and those of names and
+    /// permission.
     #[allow(clippy::too_many_arguments, reason = "what a PUT consists of")]
     pub fn put_file(
         &self,
         op: &Op,
+        bucket: &str,
         parent: Ino,
         name: &[u8],
         content: Content,
@@ -274,8 +279,7 @@ impl Namespace {
                 }
             };
             effects.relaxed = dir.relaxed;
-            let bucket =
-                Bucket { root: parent, created: dir.attr.btime, uid: 0, relaxed: dir.relaxed, versioned: false };
+            let bucket = tx.bucket(bucket.as_bytes())?;
             let inode = self.put_in(tx, effects, op, dir, &entry_name, new, cond, &bucket)?;
             Ok((self.info(inode), found.is_none()))
         })
@@ -294,8 +298,8 @@ impl Namespace {
         permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
         match inode.attr.kind {
             NodeKind::File => {}
-            NodeKind::Directory => return Err(fail(ErrorKind::IsDirectory, format!("inode {ino} is a directory"))),
-            _ => return Err(fail(ErrorKind::NotSupported, format!("inode {ino} is not a regular file"))),
+            NodeKind::Directory => return Err(fail(ErrorKind::IsDirectory, "this is a directory")),
+            _ => return Err(fail(ErrorKind::NotSupported, "this is no regular file")),
         }
         let reader = hold.read(&inode.items);
         Ok((self.info(inode), reader))

@@ -160,25 +160,42 @@ pub(crate) struct Bucket {
     pub(crate) relaxed: bool,
     /// Earlier versions are kept.
     pub(crate) versioned: bool,
+    /// Mode of the objects that S3 and WebDAV make in it.
+    pub(crate) mode: u32,
+}
+
+/// Format of a bucket with a mode of its own, and of an upload that may be private. Before there was such a choice everything was open
+/// to readers.
+const FORMAT_WITH_MODE: u8 = 2;
+const MODE_BEFORE: u32 = 0o644;
+
+/// Whether a record has the fields of [`FORMAT_WITH_MODE`].
+fn with_mode(input: &mut Decoder<'_>, what: &'static str) -> Result<bool, WireError> {
+    match input.u8()? {
+        FORMAT => Ok(false),
+        FORMAT_WITH_MODE => Ok(true),
+        found => Err(WireError::Version { what, found, known: FORMAT_WITH_MODE }),
+    }
 }
 
 impl Bucket {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::with_capacity(32);
-        out.u8(FORMAT).uvarint(self.root.0).ivarint(self.created.0).uvarint(u64::from(self.uid));
-        out.u8(u8::from(self.relaxed)).u8(u8::from(self.versioned));
+        out.u8(FORMAT_WITH_MODE).uvarint(self.root.0).ivarint(self.created.0).uvarint(u64::from(self.uid));
+        out.u8(u8::from(self.relaxed)).u8(u8::from(self.versioned)).uvarint(u64::from(self.mode));
         out.finish()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut input = Decoder::new(bytes);
-        input.version("a bucket", FORMAT)?;
+        let with_mode = with_mode(&mut input, "a bucket")?;
         let bucket = Self {
             root: Ino(input.uvarint()?),
             created: Timestamp(input.ivarint()?),
             uid: input.uvarint32()?,
             relaxed: flag(input.u8()?)?,
             versioned: flag(input.u8()?)?,
+            mode: if with_mode { input.uvarint32()? } else { MODE_BEFORE },
         };
         input.finish()?;
         Ok(bucket)
@@ -186,7 +203,8 @@ impl Bucket {
 
     pub(crate) fn info(&self, name: &str) -> BucketInfo {
         let durability = if self.relaxed { Durability::Relaxed } else { Durability::Strict };
-        BucketInfo { name: name.to_owned(), root: self.root, created: self.created, uid: self.uid, durability }
+        let Self { root, created, uid, mode, .. } = *self;
+        BucketInfo { name: name.to_owned(), root, created, uid, durability, mode }
     }
 }
 
@@ -196,13 +214,16 @@ pub(crate) struct Upload {
     pub(crate) created: Timestamp,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// The object is for its owner alone.
+    pub(crate) private: bool,
     pub(crate) meta: ObjectMeta,
 }
 
 impl Upload {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::with_capacity(64);
-        out.u8(FORMAT).ivarint(self.created.0).uvarint(u64::from(self.uid)).uvarint(u64::from(self.gid));
+        out.u8(FORMAT_WITH_MODE).ivarint(self.created.0).uvarint(u64::from(self.uid)).uvarint(u64::from(self.gid));
+        out.u8(u8::from(self.private));
         for map in [&self.meta.system, &self.meta.user, &self.meta.checksums] {
             encode_map(&mut out, map);
         }
@@ -211,11 +232,12 @@ impl Upload {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut input = Decoder::new(bytes);
-        input.version("an upload", FORMAT)?;
+        let with_mode = with_mode(&mut input, "an upload")?;
         let upload = Self {
             created: Timestamp(input.ivarint()?),
             uid: input.uvarint32()?,
             gid: input.uvarint32()?,
+            private: with_mode && flag(input.u8()?)?,
             meta: ObjectMeta {
                 system: decode_map(&mut input)?,
                 user: decode_map(&mut input)?,

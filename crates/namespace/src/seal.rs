@@ -293,10 +293,7 @@ impl Namespace {
             self.seal_if_dirty(op, ino)?;
             let inode = self.inode_alone(op, ino)?;
             if inode.attr.kind != NodeKind::File {
-                return Err(crate::error::fail(
-                    crate::error::ErrorKind::Invalid,
-                    format!("inode {ino} is not a regular file"),
-                ));
+                return Err(crate::error::fail(crate::error::ErrorKind::Invalid, "this is no regular file"));
             }
             let content = build(self, &inode)?;
             let allocated = self.store.allocated_of(&content)?;

@@ -30,7 +30,7 @@ impl Namespace {
             }
             let inode = self.inode_alone(op, ino)?;
             if inode.attr.kind == crate::types::NodeKind::Directory {
-                return Err(fail(ErrorKind::IsDirectory, format!("inode {ino} is a directory")));
+                return Err(fail(ErrorKind::IsDirectory, "this is a directory"));
             }
             if !set.by_handle {
                 permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
@@ -56,10 +56,7 @@ impl Namespace {
                         && uid == inode.attr.uid
                         && (gid == inode.attr.gid || caller.in_group(gid)));
                 if !may {
-                    return Err(fail(
-                        ErrorKind::NotPermitted,
-                        format!("uid {} may not give inode {ino} away", caller.uid),
-                    ));
+                    return Err(fail(ErrorKind::NotPermitted, format!("uid {} may not give this away", caller.uid)));
                 }
                 // Whoever changes the owner, the superuser included (Linux, chown(2)).
                 permission::clear_set_id(&mut inode);

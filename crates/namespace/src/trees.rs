@@ -9,7 +9,7 @@ use crate::namespace::Namespace;
 use crate::object::{NewContent, etag};
 use crate::permission;
 use crate::record::Bucket;
-use crate::types::{Access, Condition, NodeKind, Op, ROOT_INO};
+use crate::types::{Access, Condition, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::View;
 
 /// Deepest tree followed.
@@ -73,10 +73,12 @@ impl Namespace {
         &self,
         op: &Op,
         from: (Ino, &[u8]),
+        bucket: &str,
         to: (Ino, &[u8]),
         deep: bool,
         overwrite: bool,
     ) -> Result<bool> {
+        let bucket = self.snap(op).bucket(bucket.as_bytes())?;
         let source = self.lookup(op, from.0, from.1)?;
         let mut at = to.0;
         while at != ROOT_INO {
@@ -100,7 +102,7 @@ impl Namespace {
             Err(error) if error.kind == ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };
-        self.copy_entry(op, &source, to, deep, 0)?;
+        self.copy_entry(op, &source, &bucket, to, deep, 0)?;
         Ok(replaced)
     }
 
@@ -108,6 +110,7 @@ impl Namespace {
         &self,
         op: &Op,
         source: &crate::types::Attr,
+        bucket: &Bucket,
         to: (Ino, &[u8]),
         deep: bool,
         depth: usize,
@@ -117,7 +120,7 @@ impl Namespace {
         }
         match source.kind {
             NodeKind::Directory => {
-                let made = self.mkdir(op, to.0, to.1, source.mode)?;
+                let made = self.mkdir(op, to.0, to.1, dir_mode(bucket.mode))?;
                 self.copy_properties(op, source.ino, made.ino)?;
                 if !deep {
                     return Ok(());
@@ -126,7 +129,7 @@ impl Namespace {
                 loop {
                     let page = self.readdir(op, source.ino, &cursor, STEP)?;
                     for entry in &page.entries {
-                        self.copy_entry(op, &entry.attr, (made.ino, &entry.name), deep, depth + 1)?;
+                        self.copy_entry(op, &entry.attr, bucket, (made.ino, &entry.name), deep, depth + 1)?;
                     }
                     match page.entries.last() {
                         Some(last) if !page.end => cursor.clone_from(&last.cursor),
@@ -134,7 +137,7 @@ impl Namespace {
                     }
                 }
             }
-            NodeKind::File => self.copy_file(op, source.ino, to),
+            NodeKind::File => self.copy_file(op, source.ino, bucket, to),
             NodeKind::Symlink => {
                 let target = self.readlink(op, source.ino)?;
                 self.symlink(op, to.0, to.1, &target).map(|_| ())
@@ -146,7 +149,7 @@ impl Namespace {
         }
     }
 
-    fn copy_file(&self, op: &Op, source: Ino, to: (Ino, &[u8])) -> Result<()> {
+    fn copy_file(&self, op: &Op, source: Ino, bucket: &Bucket, to: (Ino, &[u8])) -> Result<()> {
         self.seal_if_dirty(op, source)?;
         self.seal_named(op, to.0, to.1)?;
         let made = self.change(op, |tx, effects| {
@@ -178,8 +181,7 @@ impl Namespace {
                 parts: Vec::new(),
                 allocated: inode.attr.allocated,
             };
-            let bucket = Bucket { root: to.0, created: dir.attr.btime, uid: 0, relaxed: dir.relaxed, versioned: false };
-            let made = self.put_in(tx, effects, op, dir, &entry_name, new, &Condition::default(), &bucket)?;
+            let made = self.put_in(tx, effects, op, dir, &entry_name, new, &Condition::default(), bucket)?;
             Ok(made.attr.ino)
         })?;
         self.copy_properties(op, source, made)

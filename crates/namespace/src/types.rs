@@ -49,15 +49,18 @@ pub struct Caller {
     pub groups: Arc<[u32]>,
     /// Where the request came in.
     pub door: Door,
-    /// Passes every mode check. uid 0 does; an administrator of S3 and WebDAV does too, and still owns what they make.
+    /// Passes every mode check. uid 0 of a file door does; at S3 and WebDAV an administrator does, whatever the uid, and
+    /// still owns what they make.
     pub superuser: bool,
+    /// May make buckets. Counts at S3 and WebDAV, where it is a right of the user; at file doors the mode of the root says who.
+    pub may_make_buckets: bool,
 }
 
 impl Caller {
-    /// An ordinary caller; uid 0 is the superuser.
+    /// An ordinary caller of a file door; uid 0 is the superuser.
     #[must_use]
     pub fn new(uid: u32, gid: u32, groups: Arc<[u32]>, door: Door) -> Self {
-        Self { uid, gid, groups, door, superuser: uid == 0 }
+        Self { uid, gid, groups, door, superuser: uid == 0, may_make_buckets: uid == 0 }
     }
     /// The superuser at `door`.
     #[must_use]
@@ -81,6 +84,7 @@ pub struct Op {
     pub caller: Caller,
     lsn: AtomicU64,
     strict: AtomicBool,
+    private: AtomicBool,
     watched: Mutex<Vec<Watched>>,
     pub(crate) guard: Mutex<Option<crate::guard::Guard>>,
 }
@@ -102,6 +106,7 @@ impl Op {
             caller,
             lsn: AtomicU64::new(0),
             strict: AtomicBool::new(false),
+            private: AtomicBool::new(false),
             watched: Mutex::default(),
             guard: Mutex::default(),
         }
@@ -115,6 +120,13 @@ impl Op {
     #[must_use]
     pub fn strict(&self) -> bool {
         self.strict.load(Ordering::Acquire)
+    }
+    /// Objects that this request puts are for their owner alone, whatever the mode of their bucket.
+    pub fn keep_private(&self) {
+        self.private.store(true, Ordering::Relaxed);
+    }
+    pub(crate) fn is_private(&self) -> bool {
+        self.private.load(Ordering::Relaxed)
     }
     /// Has the changes that follow note the inode's attributes before and after, in the same moment as the change.
     pub fn watch(&self, ino: Ino) {
@@ -384,6 +396,21 @@ pub struct BucketInfo {
     pub uid: u32,
     /// Its durability class.
     pub durability: Durability,
+    /// Mode of the objects that S3 and WebDAV make in it.
+    pub mode: u32,
+}
+
+impl BucketInfo {
+    /// Mode of the directories that S3 and WebDAV make in it.
+    #[must_use]
+    pub fn dir_mode(&self) -> u32 {
+        dir_mode(self.mode)
+    }
+}
+
+/// The mode of directories beside files of this mode: whoever may read may search.
+pub(crate) fn dir_mode(file_mode: u32) -> u32 {
+    file_mode | (file_mode & 0o444) >> 2
 }
 
 /// What to list.

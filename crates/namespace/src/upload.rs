@@ -10,7 +10,7 @@ use strata_seam::planted::{Bug, planted};
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, mark_format};
 use crate::object::NewContent;
 use crate::permission;
 use crate::record::{Part, Upload};
@@ -55,7 +55,8 @@ impl Namespace {
             effects.relaxed = record.relaxed;
             let id = self.number(tx).to_be_bytes();
             let created = self.clock.now();
-            let upload = Upload { created, uid: op.caller.uid, gid: op.caller.gid, meta };
+            let upload = Upload { created, uid: op.caller.uid, gid: op.caller.gid, private: op.is_private(), meta };
+            mark_format(tx);
             tx.put(upload_key(record.root, key, id), upload.encode());
             Ok(UploadInfo { id: format!("{:016x}", u64::from_be_bytes(id)), key: key.to_vec(), created })
         })
@@ -284,6 +285,9 @@ impl Namespace {
             }
             let sizes = found.iter().map(|part| part.size).collect();
             let new = NewContent { content, etag: Some(etag), meta: record.meta, parts: sizes, allocated };
+            if record.private {
+                op.keep_private();
+            }
             let object = self.put_at(tx, effects, op, bucket, key, new, cond)?;
             let unused = key::behind(key::TABLE_PART, Ino(u64::from_be_bytes(id)));
             for (part_at, value) in tx.records(&part_key(id, 0), &unused, PART_NUMBER_MAX as usize)? {

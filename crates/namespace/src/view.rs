@@ -35,14 +35,14 @@ pub(crate) trait View {
 
     /// The inode; gone is [`ErrorKind::Stale`], since whoever asks by number once had it.
     fn inode(&mut self, ino: Ino) -> Result<Inode> {
-        self.find_inode(ino)?.ok_or_else(|| gone(ino))
+        self.find_inode(ino)?.ok_or_else(gone)
     }
 
     /// The inode of a directory.
     fn dir(&mut self, ino: Ino) -> Result<Inode> {
         let inode = self.inode(ino)?;
         if inode.attr.kind != crate::types::NodeKind::Directory {
-            return Err(fail(ErrorKind::NotDirectory, format!("inode {ino} is not a directory")));
+            return Err(fail(ErrorKind::NotDirectory, "this is no directory"));
         }
         Ok(inode)
     }
@@ -178,12 +178,12 @@ impl Namespace {
 
     /// The same where it must exist.
     pub(crate) fn inode_alone(&self, op: &Op, ino: Ino) -> Result<Inode> {
-        self.find_inode_alone(op, ino)?.ok_or_else(|| gone(ino))
+        self.find_inode_alone(op, ino)?.ok_or_else(gone)
     }
 }
 
-fn gone(ino: Ino) -> crate::Error {
-    fail(ErrorKind::Stale, format!("inode {ino} no longer exists"))
+fn gone() -> crate::Error {
+    fail(ErrorKind::Stale, "what was asked for no longer exists")
 }
 
 impl Drop for Snap<'_> {

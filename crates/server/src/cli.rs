@@ -161,7 +161,20 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Add, list and remove users, and renew their secrets
+    /// List buckets, and change the mode of what is made in one
+    #[command(mut_args = |argument| argument.global(true))]
+    Bucket {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// What to do
+        #[command(subcommand)]
+        action: BucketAction,
+    },
+    /// Add, list and remove users, set their rights, and renew their secrets
     #[command(mut_args = |argument| argument.global(true))]
     User {
         /// Read settings from this TOML file
@@ -253,6 +266,37 @@ pub(crate) enum SetAction {
     },
 }
 
+/// What to do with buckets.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum BucketAction {
+    /// List the buckets
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one bucket
+    Show {
+        /// Its name
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a bucket; what is in it stays as it is
+    Set {
+        /// Its name
+        name: String,
+        /// Mode of the objects that S3 and WebDAV make in it from now on: 600 for their owner alone, 644 for everybody to
+        /// read; directories, and the bucket itself, may then be searched as well
+        #[arg(long, value_name = "MODE", value_parser = crate::buckets::parse_mode)]
+        mode: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// What to do with users.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum UserAction {
@@ -260,15 +304,27 @@ pub(crate) enum UserAction {
     Add {
         /// Name, also for WebDAV; letters, digits and . _ @ -
         name: String,
-        /// Owner of what the user makes [default: the one who runs this command]
+        /// Owner of what the user makes, as the mount and NFS see it [default: a new number, from 100000]
         #[arg(long)]
         uid: Option<u32>,
-        /// Group of what the user makes [default: that of the one who runs this command]
+        /// Group of what the user makes [default: one of the user's own, of the same number as the uid]
         #[arg(long)]
         gid: Option<u32>,
         /// The user passes every check and manages other users
         #[arg(long)]
         admin: bool,
+        /// The user may make buckets, as an administrator may in any case
+        #[arg(long)]
+        may_make_buckets: bool,
+    },
+    /// Give a user a right, or take it
+    Set {
+        /// Name of the user
+        name: String,
+        /// Whether the user may make buckets
+        #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+        #[arg(required = true, action = clap::ArgAction::Set)]
+        may_make_buckets: bool,
     },
     /// List the users, without secrets
     List {
@@ -361,6 +417,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
                 _ => ScrubAction::Run,
             };
             crate::disks::scrub(&StoreConfig::load(config.as_deref(), store)?, pace, action, json)
+        }
+        Command::Bucket { config, store, action } => {
+            crate::buckets::run(&StoreConfig::load(config.as_deref(), store)?, action)
         }
         Command::User { config, store, action } => {
             crate::user::run(&StoreConfig::load(config.as_deref(), store)?, action)

@@ -19,6 +19,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::buckets::BucketRequest;
 use crate::disks::DiskRequest;
 use crate::keeper::ScrubRequest;
 use crate::sets::SetRequest;
@@ -47,6 +48,8 @@ pub(crate) enum Request {
     Reclaim(crate::reclaim::ReclaimRequest),
     /// What `strata user` does.
     User(UserRequest),
+    /// What `strata bucket` does.
+    Bucket(BucketRequest),
     /// What `strata fsck` does beside writers.
     Fsck {
         /// Whether every chunk is read.

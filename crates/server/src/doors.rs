@@ -135,7 +135,7 @@ impl Credentials {
     /// # Errors
     /// Users that cannot be read or stored, a token that cannot be written.
     pub(crate) fn of(config: &Config, store: &OpenStore) -> anyhow::Result<Self> {
-        let users = Users::open(Arc::clone(store.namespace()))?;
+        let users = crate::user::open(store.namespace())?;
         let op = Op::new(Caller::root(Door::Admin));
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let first = users.ensure_admin(&op, uid, gid, &SystemEntropy)?;
@@ -145,7 +145,7 @@ impl Credentials {
             None => users.list().into_iter().find(|user| user.admin).context("the store has no administrator")?,
         };
         let token = draw_token(&config.store.data)?;
-        Ok(Self { users: Arc::new(users), admin, token })
+        Ok(Self { users, admin, token })
     }
 }
 

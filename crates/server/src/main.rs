@@ -6,6 +6,7 @@
 //! was acknowledged is safe all the same); 5 a check was ended before it was through.
 
 mod bar;
+mod buckets;
 mod cli;
 mod config;
 mod control;
@@ -43,7 +44,6 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let cli = cli::parse();
     private::by_default();
-    let cli = cli::Cli::parse();
     cli::log_to_stderr(cli.log.as_deref());
     match cli::run(cli.command) {
         Ok(code) => code,

@@ -156,6 +156,20 @@ impl OpenStore {
         Ok(store)
     }
 
+    /// Opens an existing store that nobody serves, does something with it, and closes it.
+    ///
+    /// # Errors
+    /// It is in use, cannot be opened or closed, or what was done failed.
+    pub(crate) fn at_rest<T>(config: &StoreConfig, act: impl FnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let mut lock = StoreLock::of_existing(&config.data)?;
+        let store = Self::open_existing(config, &mut lock)?;
+        let done = act(&store);
+        let closed = store.close();
+        let done = done?;
+        closed?;
+        Ok(done)
+    }
+
     /// The name space.
     pub(crate) fn namespace(&self) -> &Arc<Namespace> {
         self.inner.namespace()

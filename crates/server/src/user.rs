@@ -17,6 +17,9 @@ use crate::greeting::{plain_table, say};
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
 
+/// Of what belongs to uid 0, this many names are shown per bucket.
+const OWNED_SHOWN: usize = 20;
+
 /// A change or question about users, as it goes to the server.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -25,12 +28,21 @@ pub(crate) enum UserRequest {
     Add {
         /// Its name.
         name: String,
-        /// Who owns what it makes.
-        uid: u32,
-        /// The group of what it makes.
-        gid: u32,
+        /// Who owns what it makes; a number of its own if not said.
+        uid: Option<u32>,
+        /// The group of what it makes; one of its own if not said.
+        gid: Option<u32>,
         /// Whether it passes every check and manages users.
         admin: bool,
+        /// Whether it may make buckets.
+        may_make_buckets: bool,
+    },
+    /// Another right.
+    Set {
+        /// Its name.
+        name: String,
+        /// Whether it may make buckets.
+        may_make_buckets: bool,
     },
     /// Everybody, without secrets.
     List,
@@ -54,6 +66,7 @@ struct Shown {
     uid: u32,
     gid: u32,
     admin: bool,
+    may_make_buckets: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret_key: Option<String>,
 }
@@ -66,6 +79,7 @@ impl Shown {
             uid: user.uid,
             gid: user.gid,
             admin: user.admin,
+            may_make_buckets: user.may_make_buckets,
             secret_key: with_secret.then(|| user.secret_key.expose().to_owned()),
         }
     }
@@ -78,8 +92,8 @@ impl Shown {
 pub(crate) fn apply(namespace: &Namespace, users: &Users, request: UserRequest) -> anyhow::Result<Value> {
     let op = Op::new(Caller::root(Door::Admin));
     let answer = match request {
-        UserRequest::Add { name, uid, gid, admin } => {
-            let new = NewUser { name, uid, gid, admin, ..NewUser::default() };
+        UserRequest::Add { name, uid, gid, admin, may_make_buckets } => {
+            let new = NewUser { name, uid, gid, admin, may_make_buckets, ..NewUser::default() };
             json!(Shown::of(&*users.create(&op, new, &SystemEntropy)?, true))
         }
         UserRequest::List => {
@@ -88,6 +102,9 @@ pub(crate) fn apply(namespace: &Namespace, users: &Users, request: UserRequest) 
         UserRequest::Remove { name } => {
             users.remove(&op, &name)?;
             json!({ "removed": name })
+        }
+        UserRequest::Set { name, may_make_buckets } => {
+            json!(Shown::of(&*users.set_may_make_buckets(&op, &name, may_make_buckets)?, false))
         }
         UserRequest::Rotate { name } => json!(Shown::of(&*users.rotate_secret(&op, &name, &SystemEntropy)?, true)),
     };
@@ -101,11 +118,10 @@ pub(crate) fn apply(namespace: &Namespace, users: &Users, request: UserRequest) 
 /// No store, no right to it, or the users' own refusals.
 pub(crate) fn run(config: &StoreConfig, action: UserAction) -> anyhow::Result<ExitCode> {
     let (request, json) = match action {
-        UserAction::Add { name, uid, gid, admin } => {
-            let uid = uid.unwrap_or_else(|| rustix::process::getuid().as_raw());
-            let gid = gid.unwrap_or_else(|| rustix::process::getgid().as_raw());
-            (UserRequest::Add { name, uid, gid, admin }, false)
+        UserAction::Add { name, uid, gid, admin, may_make_buckets } => {
+            (UserRequest::Add { name, uid, gid, admin, may_make_buckets }, false)
         }
+        UserAction::Set { name, may_make_buckets } => (UserRequest::Set { name, may_make_buckets }, false),
         UserAction::List { json } => (UserRequest::List, json),
         UserAction::Remove { name } => (UserRequest::Remove { name }, false),
         UserAction::Rotate { name } => (UserRequest::Rotate { name }, false),
@@ -113,7 +129,7 @@ pub(crate) fn run(config: &StoreConfig, action: UserAction) -> anyhow::Result<Ex
     let answer = if StoreLock::holder(&config.data).is_some() {
         control::ask(&config.data, &control::Request::User(request))?
     } else {
-        on_store(config, request)?
+        OpenStore::at_rest(config, |store| apply(store.namespace(), &*open(store.namespace())?, request))?
     };
     if json {
         say(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
@@ -123,17 +139,28 @@ pub(crate) fn run(config: &StoreConfig, action: UserAction) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// The same on a store that nobody serves.
-fn on_store(config: &StoreConfig, request: UserRequest) -> anyhow::Result<Value> {
-    let mut lock = StoreLock::of_existing(&config.data)?;
-    let store = OpenStore::open_existing(config, &mut lock)?;
-    let answer = Users::open(Arc::clone(store.namespace()))
-        .map_err(anyhow::Error::from)
-        .and_then(|users| apply(store.namespace(), &users, request));
-    let closed = store.close();
-    let answer = answer?;
-    closed?;
-    Ok(answer)
+/// Reads the users of an open store, and tells what became of those of an earlier release.
+///
+/// # Errors
+/// Users that cannot be read, or whose new records are not known to be durable.
+pub(crate) fn open(namespace: &Arc<Namespace>) -> anyhow::Result<Arc<Users>> {
+    let op = Op::new(Caller::root(Door::Admin));
+    let users = Users::open(&op, Arc::clone(namespace))?;
+    namespace.settle_blocking(&op)?;
+    if !users.renumbered().is_empty() {
+        for user in users.renumbered() {
+            tracing::warn!(
+                user = user.name,
+                uid = user.uid,
+                "this user had uid 0, which made an administrator of everybody; the user has a uid of their own now. What was \
+                 made with uid 0 stays the administrator's; `chown` at the mount gives it back"
+            );
+        }
+        for owned in namespace.owned_by(&op, 0, OWNED_SHOWN)? {
+            tracing::warn!(bucket = owned.bucket, things = owned.count, first = ?owned.first, "what belongs to uid 0");
+        }
+    }
+    Ok(Arc::new(users))
 }
 
 fn in_words(answer: Value) -> anyhow::Result<String> {
@@ -142,18 +169,21 @@ fn in_words(answer: Value) -> anyhow::Result<String> {
     }
     if answer.is_array() {
         let users: Vec<Shown> = serde_json::from_value(answer)?;
-        let mut table = plain_table(&["user", "access key", "uid", "gid", "admin"]);
+        let mut table = plain_table(&["user", "access key", "uid", "gid", "admin", "may make buckets"]);
         for user in users {
-            let admin = if user.admin { "yes" } else { "no" };
-            table.add_row([user.name, user.access_key, user.uid.to_string(), user.gid.to_string(), admin.to_owned()]);
+            let yes = |yes| if yes { "yes" } else { "no" }.to_owned();
+            let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
+            table.add_row([user.name, user.access_key, uid, gid, yes(user.admin), yes(user.may_make_buckets)]);
         }
         return Ok(format!("{table}\n"));
     }
     let user: Shown = serde_json::from_value(answer)?;
+    let Some(secret_key) = user.secret_key else {
+        let may = if user.may_make_buckets { "may" } else { "may not" };
+        return Ok(format!("user {} {may} make buckets\n", user.name));
+    };
     Ok(format!(
-        "user        {}\naccess key  {}\nsecret key  {}\n\nThe secret is also the WebDAV password. It is shown only now.\n",
-        user.name,
-        user.access_key,
-        user.secret_key.unwrap_or_default()
+        "user        {}\naccess key  {}\nsecret key  {secret_key}\nuid         {}\n\nThe secret is also the WebDAV password. It is shown only now.\n",
+        user.name, user.access_key, user.uid,
     ))
 }

@@ -25,6 +25,7 @@ fn verifier() -> Verifier {
         gid: 1000,
         groups: Vec::new(),
         admin: false,
+        may_make_buckets: false,
     });
     Verifier::new(Box::new(move |key| (key == user.access_key).then(|| Arc::clone(&user))), "us-east-1".to_owned())
 }

@@ -58,8 +58,8 @@ impl Running {
         };
         let store = OpenStore::open(store, Arc::new(SystemClock::new()), &SystemEntropy).unwrap();
         let ns = Arc::clone(store.namespace());
-        let users = Arc::new(Users::open(Arc::clone(&ns)).unwrap());
         let op = Op::new(Caller::root(Door::Admin));
+        let users = Arc::new(Users::open(&op, Arc::clone(&ns)).unwrap());
         let admin = users.ensure_admin(&op, 1000, 1000, &SystemEntropy).unwrap().unwrap();
         let door = S3Door::new(Arc::clone(&ns), Arc::clone(&users), config).unwrap();
         let metrics = door.metrics();
@@ -94,7 +94,7 @@ impl Running {
     /// Creates a user who is no administrator.
     pub(crate) fn user(&self, name: &str, uid: u32) -> Arc<User> {
         let op = Op::new(Caller::root(Door::Admin));
-        let new = NewUser { name: name.to_owned(), uid, gid: uid, ..NewUser::default() };
+        let new = NewUser { name: name.to_owned(), uid: Some(uid), ..NewUser::default() };
         self.users.create(&op, new, &SystemEntropy).unwrap()
     }
 

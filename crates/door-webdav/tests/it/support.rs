@@ -74,7 +74,7 @@ impl Server {
 
     pub(crate) fn over(store: OpenStore, dir: Arc<TempDir>, config: DavConfig) -> Self {
         let ns = store.namespace().clone();
-        let users = Arc::new(Users::open(ns.clone()).expect("users"));
+        let users = Arc::new(Users::open(&root(), ns.clone()).expect("users"));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
@@ -94,7 +94,7 @@ impl Server {
     pub(crate) fn add_user(&self, name: &str, uid: u32, admin: bool) {
         let op = Op::new(Caller::root(Door::Admin));
         let secret_key = Some(SecretKey::new(PASSWORD));
-        let new = NewUser { name: name.into(), secret_key, uid, gid: uid, admin, ..NewUser::default() };
+        let new = NewUser { name: name.into(), secret_key, uid: Some(uid), admin, ..NewUser::default() };
         self.users().create(&op, new, &SystemEntropy).expect("a user");
         self.ns().settle_blocking(&op).expect("settled");
     }

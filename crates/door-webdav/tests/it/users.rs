@@ -45,9 +45,10 @@ fn mode_bits_decide_for_users_that_are_no_administrators() {
     let server = Server::start();
     let mut admin = server.client();
     let mut ann = server.user("ann", 1001);
+    let op = root();
+    server.ns().set_bucket_mode(&op, "bkt", 0o644).unwrap();
     admin.put("/bkt/file", b"x");
     admin.ok("MKCOL", "/bkt/ann");
-    let op = root();
     let home = server.ns().resolve(&op, b"bkt/ann").unwrap();
     server.ns().setattr(&op, home.ino, &SetAttr { uid: Some(1001), mode: Some(0o700), ..SetAttr::default() }).unwrap();
     // Others may read what root made, no more.
@@ -74,6 +75,55 @@ fn mode_bits_decide_for_users_that_are_no_administrators() {
     assert_eq!(bob.status("GET", "/bkt/ann/file", &[]), 403);
     assert_eq!(bob.status("PROPFIND", "/bkt/ann", &[("depth", "1")]), 403);
     assert_eq!(admin.get("/bkt/file"), b"x");
+}
+
+#[test]
+fn what_is_made_is_its_owners_alone_unless_the_bucket_says_otherwise() {
+    let server = Server::start();
+    let (mut admin, mut ann) = (server.client(), server.user("ann", 1001));
+    let op = root();
+    let mode = |path: &str| server.ns().resolve(&op, path.as_bytes()).unwrap().mode;
+    let make = |admin: &mut crate::client::Client, suffix: &str| {
+        admin.ok("MKCOL", &format!("/bkt/dir{suffix}"));
+        admin.put(&format!("/bkt/dir{suffix}/file"), b"x");
+        let part = [("content-range", "bytes 0-0/1"), ("content-length", "1")];
+        assert_eq!(admin.ask("PUT", &format!("/bkt/part{suffix}"), &part[..1], b"x").status, 201);
+        let lock =
+            b"<lockinfo xmlns='DAV:'><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>";
+        assert_eq!(admin.ask("LOCK", &format!("/bkt/locked{suffix}"), &[], lock).status, 201);
+        assert_eq!(admin.to("COPY", &format!("/bkt/dir{suffix}"), &format!("/bkt/copy{suffix}"), &[]), 201);
+        ["dir", "dir*/file", "part", "locked", "copy", "copy*/file"].map(|name| {
+            let name = if name.contains('*') { name.replace('*', suffix) } else { format!("{name}{suffix}") };
+            mode(&format!("bkt/{name}"))
+        })
+    };
+    assert_eq!(mode("bkt"), 0o700);
+    assert_eq!(make(&mut admin, "1"), [0o700, 0o600, 0o600, 0o600, 0o700, 0o600]);
+    assert_eq!(ann.status("GET", "/bkt/dir1/file", &[]), 403);
+    server.ns().set_bucket_mode(&op, "bkt", 0o640).unwrap();
+    assert_eq!(mode("bkt"), 0o750);
+    assert_eq!(make(&mut admin, "2"), [0o750, 0o640, 0o640, 0o640, 0o750, 0o640]);
+    assert_eq!(mode("bkt/dir1/file"), 0o600, "what was there stays");
+}
+
+#[test]
+fn who_may_make_buckets_is_a_right_of_the_user_and_their_owner_removes_them() {
+    let server = Server::start();
+    let mut ann = server.user("ann", 1001);
+    // The mode of the root is that of file doors.
+    let open = SetAttr { mode: Some(0o777), ..SetAttr::default() };
+    server.ns().setattr(&root(), strata_namespace::ROOT_INO, &open).unwrap();
+    let refused = ann.ask("MKCOL", "/anns", &[], b"");
+    assert_eq!(refused.status, 403);
+    assert!(refused.text().contains("strata user set NAME --may-make-buckets"), "{}", refused.text());
+    server.users().set_may_make_buckets(&root(), "ann", true).unwrap();
+    ann.ok("MKCOL", "/anns");
+    ann.put("/anns/file", b"x");
+    let mut bob = server.user("bob", 1002);
+    assert_eq!(bob.status("GET", "/anns/file", &[]), 403);
+    assert_eq!(bob.status("DELETE", "/anns", &[]), 403);
+    ann.ok("DELETE", "/anns/file");
+    ann.ok("DELETE", "/anns");
 }
 
 #[test]

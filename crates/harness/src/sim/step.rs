@@ -225,7 +225,7 @@ fn rename(ns: &Namespace, op: &Op, from: (Ino, Vec<u8>), to: (Ino, Vec<u8>), mod
 }
 
 /// Mode of files that nobody gave another.
-pub(crate) const MODE: u32 = 0o644;
+pub(crate) const MODE: u32 = 0o600;
 /// Long enough for pages of pages while it is taken in.
 const LONG: usize = 200_000;
 

@@ -28,6 +28,9 @@ impl Records for Memory {
         };
         Ok(())
     }
+    fn root_lets_in(&self, op: &Op) -> strata_namespace::Result<bool> {
+        Ok(op.caller.uid == 0 || op.caller.uid == 1000)
+    }
 }
 
 fn op() -> Op {
@@ -35,12 +38,12 @@ fn op() -> Op {
 }
 
 fn named(name: &str) -> NewUser {
-    NewUser { name: name.to_owned(), uid: 1000, gid: 100, ..NewUser::default() }
+    NewUser { name: name.to_owned(), uid: Some(1000), gid: Some(100), ..NewUser::default() }
 }
 
 fn fresh() -> (Arc<Memory>, Users) {
     let memory = Arc::new(Memory::default());
-    let users = Users::from_records(Arc::clone(&memory) as Arc<dyn Records>).unwrap();
+    let users = Users::from_records(&op(), Arc::clone(&memory) as Arc<dyn Records>).unwrap();
     (memory, users)
 }
 
@@ -51,7 +54,7 @@ fn the_first_start_draws_an_administrator_and_later_ones_do_not() {
     assert!(admin.admin && admin.name == "admin" && admin.uid == 1000);
     assert!((admin.access_key.len(), admin.secret_key.expose().len()) == (20, 40));
     assert!(users.ensure_admin(&op(), 1000, 100, &SystemEntropy).unwrap().is_none());
-    let again = Users::from_records(memory).unwrap();
+    let again = Users::from_records(&op(), memory).unwrap();
     assert!(again.ensure_admin(&op(), 1, 1, &SystemEntropy).unwrap().is_none());
     assert!(again.by_password("admin", admin.secret_key.expose()).is_some());
 }
@@ -99,7 +102,7 @@ fn a_rotated_secret_replaces_the_old_one_at_once_and_for_good() {
     assert!(users.by_password("ada", old.secret_key.expose()).is_none());
     assert!(users.by_password("ada", new.secret_key.expose()).is_some());
     assert!(users.by_access_key(&old.access_key).unwrap().secret_key.matches(new.secret_key.expose()));
-    let again = Users::from_records(memory).unwrap();
+    let again = Users::from_records(&op(), memory).unwrap();
     assert!(again.by_password("ada", new.secret_key.expose()).is_some());
 }
 
@@ -140,4 +143,86 @@ fn an_administrator_passes_every_check_and_others_act_as_themselves() {
             && caller.in_group(7)
             && caller.door == Door::WebDav
     );
+}
+
+#[test]
+fn new_users_get_numbers_of_their_own_that_nobody_had_before() {
+    let (memory, users) = fresh();
+    users.ensure_admin(&op(), 0, 0, &SystemEntropy).unwrap();
+    let by_name = |name: &str| NewUser { name: name.to_owned(), ..NewUser::default() };
+    let ada = users.create(&op(), by_name("ada"), &SystemEntropy).unwrap();
+    let eve = users.create(&op(), by_name("eve"), &SystemEntropy).unwrap();
+    assert_eq!([(ada.uid, ada.gid), (eve.uid, eve.gid)], [(100_000, 100_000), (100_001, 100_001)]);
+    assert!(!ada.caller(Door::S3).superuser && !ada.caller(Door::S3).may_make_buckets);
+    // What eve made is still hers when she is gone, and nobody else's.
+    users.remove(&op(), "eve").unwrap();
+    let again = Users::from_records(&op(), memory).unwrap();
+    assert_eq!(again.create(&op(), by_name("bob"), &SystemEntropy).unwrap().uid, 100_002);
+    let far = NewUser { uid: Some(100_010), ..by_name("far") };
+    again.create(&op(), far, &SystemEntropy).unwrap();
+    assert_eq!(again.create(&op(), by_name("next"), &SystemEntropy).unwrap().uid, 100_011);
+}
+
+#[test]
+fn uid_0_is_given_on_demand_only_and_makes_nobody_an_administrator() {
+    let (_, users) = fresh();
+    let zero = NewUser { name: "zero".to_owned(), uid: Some(0), ..NewUser::default() };
+    let zero = users.create(&op(), zero, &SystemEntropy).unwrap();
+    let caller = zero.caller(Door::S3);
+    assert!(caller.uid == 0 && !caller.superuser && !caller.may_make_buckets, "{caller:?}");
+}
+
+#[test]
+fn users_of_an_earlier_release_keep_their_rights_but_those_of_uid_0() {
+    let memory = Arc::new(Memory::default());
+    let old = |name: &str, uid: u32, admin: bool| {
+        let text = format!(
+            r#"{{"version":1,"name":"{name}","access_key":"{name}KEY","secret_key":"secret-of-{name}","uid":{uid},"gid":{uid},"groups":[],"admin":{admin}}}"#
+        );
+        memory.records.lock().insert(record::key(name), text.into_bytes());
+    };
+    old("admin", 0, true);
+    old("eve", 0, false);
+    old("mia", 1000, false);
+    old("tom", 1001, false);
+    for start in 0..2 {
+        let users = Users::from_records(&op(), Arc::clone(&memory) as Arc<dyn Records>).unwrap();
+        let renumbered = [Renumbered { name: "eve".to_owned(), uid: 100_000 }];
+        assert_eq!(users.renumbered(), if start == 0 { &renumbered[..] } else { &[] }, "told once");
+        let seen = |name| users.by_name(name).map(|user| (user.uid, user.gid, user.admin, user.may_make_buckets));
+        assert_eq!(seen("admin"), Some((0, 0, true, true)));
+        assert_eq!(seen("eve"), Some((100_000, 100_000, false, true)));
+        assert_eq!(seen("mia"), Some((1000, 1000, false, true)));
+        assert_eq!(seen("tom"), Some((1001, 1001, false, false)));
+        assert!(users.by_password("eve", "secret-of-eve").is_some());
+        assert!(!users.by_name("eve").unwrap().caller(Door::S3).superuser);
+    }
+}
+
+#[test]
+fn a_user_of_an_earlier_release_is_no_superuser_of_a_store_that_takes_no_changes_either() {
+    let memory = Arc::new(Memory::default());
+    let text = r#"{"version":1,"name":"eve","access_key":"EVE","secret_key":"secret-of-eve","uid":0,"gid":0,"groups":[],"admin":false}"#;
+    memory.records.lock().insert(record::key("eve"), text.into());
+    memory.refuse.store(true, std::sync::atomic::Ordering::Relaxed);
+    let users = Users::from_records(&op(), Arc::clone(&memory) as Arc<dyn Records>).unwrap();
+    let eve = users.by_name("eve").unwrap();
+    assert!(eve.uid == 100_000 && !eve.caller(Door::S3).superuser);
+    assert_eq!(memory.records.lock()["user/eve"], text.as_bytes());
+}
+
+#[test]
+fn the_right_to_make_buckets_is_given_and_taken_and_administrators_have_it() {
+    let (memory, users) = fresh();
+    users.ensure_admin(&op(), 0, 0, &SystemEntropy).unwrap();
+    users.create(&op(), named("ada"), &SystemEntropy).unwrap();
+    let may = |users: &Users| users.by_name("ada").unwrap().caller(Door::S3).may_make_buckets;
+    assert!(!may(&users));
+    users.set_may_make_buckets(&op(), "ada", true).unwrap();
+    assert!(may(&users));
+    assert!(may(&Users::from_records(&op(), memory).unwrap()));
+    users.set_may_make_buckets(&op(), "ada", false).unwrap();
+    assert!(!may(&users));
+    assert!(matches!(users.set_may_make_buckets(&op(), "eve", true), Err(IamError::NoSuchUser { .. })));
+    assert!(matches!(users.set_may_make_buckets(&op(), "admin", false), Err(IamError::AdminsMay { .. })));
 }

@@ -36,6 +36,23 @@ fn a_record_cut_anywhere_or_continued_is_refused() {
     assert!(Inode::decode(Ino(7), &[&bytes[..], &[0]].concat()).is_err());
 }
 
+#[test]
+fn buckets_and_uploads_of_before_there_were_modes_are_as_open_as_they_were() {
+    let bucket =
+        Bucket { root: Ino(5), created: Timestamp(9), uid: 1000, relaxed: true, versioned: false, mode: MODE_BEFORE };
+    let mut old = Encoder::new();
+    old.u8(1).uvarint(5).ivarint(9).uvarint(1000).u8(1).u8(0);
+    assert_eq!(Bucket::decode(&old.finish()).unwrap(), bucket);
+    let bucket = Bucket { mode: 0o600, ..bucket };
+    assert_eq!(Bucket::decode(&bucket.encode()).unwrap(), bucket);
+    let upload = Upload { created: Timestamp(9), uid: 1000, gid: 7, private: false, meta: ObjectMeta::default() };
+    let mut old = Encoder::new();
+    old.u8(1).ivarint(9).uvarint(1000).uvarint(7).uvarint(0).uvarint(0).uvarint(0);
+    assert_eq!(Upload::decode(&old.finish()).unwrap(), upload);
+    let upload = Upload { private: true, ..upload };
+    assert_eq!(Upload::decode(&upload.encode()).unwrap(), upload);
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_a_decoder_panic(bytes: Vec<u8>) {

@@ -4,6 +4,7 @@ use strata_content::Tx;
 use strata_seam::Ino;
 
 use super::Repaired;
+use crate::bucket;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
@@ -35,8 +36,9 @@ pub(super) fn directory(ns: &Namespace, tx: &mut Tx<'_>) -> Result<Inode> {
     let mut dir = ns.new_inode(tx, NodeKind::Directory, MODE, owner, &root, now);
     ns.put_inode(tx, &mut dir);
     ns.add_entry(tx, &mut root, format!("{LOST_AND_FOUND}/").as_bytes(), &dir, now)?;
-    let bucket = Bucket { root: dir.attr.ino, created: now, uid: owner.0, relaxed: false, versioned: false };
-    tx.put(record, bucket.encode());
+    let (root, mode) = (dir.attr.ino, bucket::MODE);
+    let record = Bucket { root, created: now, uid: owner.0, relaxed: false, versioned: false, mode };
+    bucket::put(tx, LOST_AND_FOUND.as_bytes(), &record);
     Ok(dir)
 }
 

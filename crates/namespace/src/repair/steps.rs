@@ -226,7 +226,7 @@ fn bucket(ns: &Namespace, tx: &mut Tx<'_>, bucket_name: &[u8]) -> Result<String>
             let inode = tx.inode(entry.ino)?;
             let fresh = fresh_bucket(&inode);
             let bucket = record.map_or(fresh, |record| Bucket { root: entry.ino, ..record });
-            tx.put(record_key, bucket.encode());
+            crate::bucket::put(tx, bucket_name, &bucket);
             Ok(format!("leads to inode {} now, as the root's entry does", entry.ino))
         }
         (Some(bucket), None) => {
@@ -261,6 +261,7 @@ fn fresh_bucket(root: &Inode) -> Bucket {
         uid: root.attr.uid,
         relaxed: root.relaxed,
         versioned: false,
+        mode: crate::bucket::MODE,
     }
 }
 
@@ -274,7 +275,7 @@ fn stray(ns: &Namespace, tx: &mut Tx<'_>, entry_name: &[u8]) -> Result<String> {
         let key = key::plain(key::TABLE_BUCKET, name::raw(entry_name));
         // One that leads elsewhere is the other finding's to settle.
         if tx.record(&key)?.and_then(|bytes| Bucket::decode(&bytes).ok()).is_none() {
-            tx.put(key, fresh_bucket(&inode).encode());
+            crate::bucket::put(tx, name::raw(entry_name), &fresh_bucket(&inode));
         }
         return Ok("is a bucket now".to_owned());
     }

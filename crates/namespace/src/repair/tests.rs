@@ -343,8 +343,14 @@ fn bucket_records_and_the_roots_entries_are_made_to_agree() {
         ("the root's entry disagree", |tx, _| tx.delete(key::entry(ROOT_INO, b"bkt/"))),
         ("the root's entry disagree", |tx, _| tx.put(key::plain(key::TABLE_BUCKET, b"bkt"), b"rubbish".to_vec())),
         ("the root's entry disagree", |tx, root| {
-            let mut bucket =
-                Bucket { root, created: strata_seam::Timestamp(0), uid: 0, relaxed: false, versioned: false };
+            let mut bucket = Bucket {
+                root,
+                created: strata_seam::Timestamp(0),
+                uid: 0,
+                relaxed: false,
+                versioned: false,
+                mode: 0o600,
+            };
             bucket.root = Ino(424_242);
             tx.put(key::plain(key::TABLE_BUCKET, b"bkt"), bucket.encode());
         }),

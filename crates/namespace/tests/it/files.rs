@@ -361,14 +361,14 @@ fn trees_are_copied_without_data_and_removed_whole() {
     let data = noise(6, 600_000);
     put(ns, "t/a", &data);
     put(ns, "t/u/b", b"b");
-    assert!(!ns.copy_tree(&op, (bucket, b"t"), (bucket, b"v"), true, false).unwrap());
+    assert!(!ns.copy_tree(&op, (bucket, b"t"), "bkt", (bucket, b"v"), true, false).unwrap());
     assert!(get(ns, "v/a").unwrap() == data);
     assert_eq!(
-        ns.copy_tree(&op, (bucket, b"t"), (bucket, b"v"), true, false).unwrap_err().kind,
+        ns.copy_tree(&op, (bucket, b"t"), "bkt", (bucket, b"v"), true, false).unwrap_err().kind,
         ErrorKind::PreconditionFailed
     );
     let t = ns.lookup(&op, bucket, b"t").unwrap().ino;
-    assert_eq!(ns.copy_tree(&op, (bucket, b"t"), (t, b"w"), true, true).unwrap_err().kind, ErrorKind::Loop);
+    assert_eq!(ns.copy_tree(&op, (bucket, b"t"), "bkt", (t, b"w"), true, true).unwrap_err().kind, ErrorKind::Loop);
     ns.remove_tree(&op, bucket, b"t").unwrap();
     assert!(get(ns, "v/u/b").is_ok());
     assert!(get(ns, "t/a").is_err());

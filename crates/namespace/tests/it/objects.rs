@@ -263,7 +263,8 @@ fn what_is_no_object_is_neither_replaced_nor_walked_through() {
             assert_eq!(get(ns, &key).unwrap_err().kind, ErrorKind::NotFound, "{key}");
             assert!(!ns.delete_object(&op, "bkt", key.as_bytes(), &Condition::default()).unwrap(), "{key}");
         }
-        let file = ns.put_file(&op, bucket, name.as_bytes(), content(ns, b"n"), None, ObjectMeta::default(), &absent);
+        let file =
+            ns.put_file(&op, "bkt", bucket, name.as_bytes(), content(ns, b"n"), None, ObjectMeta::default(), &absent);
         assert_eq!(file.unwrap_err().kind, ErrorKind::Exists, "{name}");
     }
     assert_eq!(ns.readdir(&op, bucket, &[], 100).unwrap().entries, before);
@@ -272,4 +273,74 @@ fn what_is_no_object_is_neither_replaced_nor_walked_through() {
     assert_eq!(kept.kind, ErrorKind::NotEmpty);
     assert!(kept.what.contains("'fifo', a FIFO"), "{}", kept.what);
     sound(ns);
+}
+
+#[test]
+fn a_bucket_takes_modes_of_objects_only() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    for mode in [0o600, 0o640, 0o644, 0o660, 0o664, 0o666] {
+        assert_eq!(ns.set_bucket_mode(&root(), "bkt", mode).unwrap().mode, mode);
+        let dir = ns.resolve(&root(), b"/bkt").unwrap();
+        assert_eq!(dir.mode, mode | (mode & 0o444) >> 2, "{mode:o}");
+    }
+    for mode in [0, 0o400, 0o620, 0o602, 0o755, 0o4644, 0o10644] {
+        assert_eq!(ns.set_bucket_mode(&root(), "bkt", mode).unwrap_err().kind, ErrorKind::Invalid, "{mode:o}");
+    }
+    assert_eq!(ns.set_bucket_mode(&root(), "none", 0o600).unwrap_err().kind, ErrorKind::NoSuchBucket);
+    let stranger = Op::new(Caller::new(1000, 1000, [].into(), Door::S3));
+    assert_eq!(ns.set_bucket_mode(&stranger, "bkt", 0o666).unwrap_err().kind, ErrorKind::NotPermitted);
+    sound(ns);
+}
+
+#[test]
+fn what_somebody_owns_is_found_with_its_path() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    for key in ["a", "d/b", "d/c"] {
+        put(ns, key, b"x");
+    }
+    let ino = ns.resolve(&root(), b"/bkt/d/b").unwrap().ino;
+    let give = strata_namespace::SetAttr { uid: Some(7), ..Default::default() };
+    ns.setattr(&root(), ino, &give).unwrap();
+    let theirs = ns.owned_by(&root(), 7, 9).unwrap();
+    assert_eq!(theirs.len(), 1);
+    assert_eq!(
+        (theirs[0].bucket.as_str(), theirs[0].count, &theirs[0].first[..]),
+        ("bkt", 1, &["/bkt/d/b".to_owned()][..])
+    );
+    let roots = ns.owned_by(&root(), 0, 2).unwrap();
+    assert_eq!((roots[0].count, roots[0].first.len()), (4, 2), "the bucket, a, d and d/c");
+}
+
+#[test]
+fn no_refusal_shows_an_inode_number() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    put(ns, "f", b"x");
+    let (bucket, file) = (ns.resolve(&root(), b"/bkt").unwrap().ino, ns.resolve(&root(), b"/bkt/f").unwrap().ino);
+    let eve = Op::new(Caller::new(1000, 1000, [].into(), Door::Mount));
+    let gone = strata_seam::Ino(424_242);
+    let chown = strata_namespace::SetAttr { uid: Some(7), ..Default::default() };
+    let chmod = strata_namespace::SetAttr { mode: Some(0o777), ..Default::default() };
+    let cut = strata_namespace::SetAttr { size: Some(0), ..Default::default() };
+    let refusals = [
+        ns.lookup(&eve, bucket, b"f").unwrap_err(),
+        ns.getattr(&eve, gone).unwrap_err(),
+        ns.setattr(&eve, file, &chown).unwrap_err(),
+        ns.setattr(&eve, file, &chmod).unwrap_err(),
+        ns.setattr(&eve, file, &cut).unwrap_err(),
+        ns.setattr(&root(), bucket, &cut).unwrap_err(),
+        ns.readdir(&root(), file, b"", 9).unwrap_err(),
+        ns.readlink(&root(), file).unwrap_err(),
+        ns.read(&root(), bucket, 0, 9).unwrap_err(),
+        ns.open_object(&root(), bucket).err().unwrap(),
+        ns.get_object(&eve, "bkt", b"f").err().unwrap(),
+        ns.rmdir(&root(), bucket, b"f").unwrap_err(),
+        ns.link(&root(), bucket, bucket, b"l").unwrap_err(),
+    ];
+    for refusal in refusals {
+        let told = refusal.to_string();
+        assert!(!told.contains("inode") && !told.contains("424242"), "{told}");
+    }
 }

@@ -97,6 +97,51 @@ fn users_are_managed_through_a_running_server_and_on_a_resting_store() {
 }
 
 #[test]
+fn a_new_user_is_nobody_else_and_the_mode_of_a_bucket_says_what_others_see_of_it() {
+    let place = Place::new();
+    let data = place.data_arg();
+    let server = place.serve(1, &[]);
+    let made = succeed(&["user", "add", "eve", "--data", &data]);
+    assert_eq!(field(&made, "uid"), "100000");
+    let s3 = S3::of(&server);
+    let eve = s3.with_keys(field(&made, "access key"), field(&made, "secret key"));
+    s3.make_bucket("box");
+    assert_eq!(s3.send("PUT", "/box/private", "", &[], b"x").status, 200);
+    let bucket = |arguments: &[&str]| -> Value {
+        let all = [&["bucket"], arguments, &["--data", &data, "--json"]].concat();
+        serde_json::from_str(&succeed(&all)).unwrap()
+    };
+    assert_eq!(bucket(&["show", "box"])["mode"], "600");
+    assert_eq!(bucket(&["set", "box", "--mode", "644"])["mode"], "644");
+    assert_eq!(s3.send("PUT", "/box/shared", "", &[], b"y").status, 200);
+    assert_eq!(eve.send("GET", "/box/private", "", &[], b"").status, 403);
+    assert_eq!(eve.send("GET", "/box/shared", "", &[], b"").body, b"y");
+    assert_eq!(eve.send("DELETE", "/box/shared", "", &[], b"").status, 403);
+    for mode in ["755", "600x", "20"] {
+        let refused = run(&["bucket", "set", "box", "--mode", mode, "--data", &data]);
+        assert!(!refused.status.success(), "{mode}");
+    }
+
+    assert_eq!(eve.send("PUT", "/of-eve", "", &[], b"").status, 403);
+    succeed(&["user", "set", "eve", "--may-make-buckets", "--data", &data]);
+    assert_eq!(eve.send("PUT", "/of-eve", "", &[], b"").status, 200);
+    assert!(server.stop().success());
+    succeed(&["user", "set", "eve", "--may-make-buckets=false", "--data", &data]);
+    assert_eq!(bucket(&["set", "of-eve", "--mode", "640"])["mode"], "640");
+    let listed = bucket(&["list"]);
+    let listed: Vec<(&str, &str)> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bucket| (bucket["name"].as_str().unwrap(), bucket["mode"].as_str().unwrap()))
+        .collect();
+    assert_eq!(listed, [("box", "644"), ("of-eve", "640")]);
+    assert!(succeed(&["bucket", "list", "--data", &data]).contains("of-eve"));
+    let users: Vec<Value> = serde_json::from_str(&succeed(&["user", "list", "--data", &data, "--json"])).unwrap();
+    assert_eq!(users.iter().find(|user| user["name"] == "eve").unwrap()["may_make_buckets"], false);
+}
+
+#[test]
 fn fsck_finds_nothing_wrong_in_a_sound_store_and_changes_not_a_byte() {
     let place = Place::new();
     let server = place.serve(3, &[]);

@@ -13,6 +13,7 @@ mod commands;
 mod disks;
 mod doors;
 mod drive;
+mod earlier;
 mod first_start;
 mod http;
 mod life;
