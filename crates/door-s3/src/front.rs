@@ -22,7 +22,7 @@ use crate::body::{Promised, Upload, framing};
 use crate::context::{Context, Marks};
 use crate::document;
 use crate::door::{Operations, Shared};
-use crate::error::{from_namespace, refuse};
+use crate::error::{from_namespace, not_offered, refuse};
 use crate::ingest::collect;
 use crate::metrics::Operation;
 use crate::post_form::{
@@ -235,6 +235,11 @@ fn refuse_ambiguous(parts: &Parts) -> Result<(), S3Error> {
         || several(&TRANSFER_ENCODING)
     {
         return Err(refuse(S3ErrorCode::InvalidRequest, "the length of the request is given twice"));
+    }
+    // What is coded besides being cut into chunks would be stored coded (RFC 9112 section 6.1).
+    let coding = parts.headers.get(TRANSFER_ENCODING);
+    if coding.is_some_and(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        return Err(not_offered("a transfer coding other than chunked"));
     }
     if parts.headers.get_all(HOST).iter().count() != 1 {
         return Err(refuse(S3ErrorCode::InvalidRequest, "the request needs exactly one Host header"));

@@ -5,7 +5,9 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, HOST, RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use strata_namespace::{Door, Op};
@@ -71,6 +73,12 @@ fn refuse_head(request: &Request<Incoming>, fragment: bool) -> Option<Refusal> {
     if fragment {
         let what = "the request line has a fragment; in a name, write # as %23; nothing was changed";
         return Some(Refusal::bad_request(what));
+    }
+    // What is coded besides being cut into chunks would be stored coded (RFC 9112 section 6.1).
+    let codings = request.headers().get_all(TRANSFER_ENCODING);
+    if codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        let what = "the only transfer coding that is understood is chunked; nothing was changed";
+        return Some(Refusal::new(StatusCode::NOT_IMPLEMENTED, what).closing());
     }
     let hosts = request.headers().get_all(HOST).iter().count();
     // RFC 9112 section 3.2: which server is meant must be said once.

@@ -170,6 +170,17 @@ fn a_request_says_once_which_server_it_means() {
 }
 
 #[test]
+fn a_body_in_a_transfer_coding_that_is_not_undone_is_not_stored() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.put("/bkt/file", b"x");
+    let head = client.head("PUT", "/bkt/file", &[("transfer-encoding", "gzip, chunked")]);
+    client.write(format!("{head}\r\n5\r\nhello\r\n0\r\n\r\n").as_bytes()).unwrap();
+    assert_eq!(client.reply(false).unwrap().status, 501);
+    assert_eq!(server.client().get("/bkt/file"), b"x");
+}
+
+#[test]
 fn methods_that_are_known_and_not_offered_are_told_apart_from_unknown_ones() {
     let server = Server::start();
     let reply = server.client().ask("POST", "/bkt/", &[], b"");
