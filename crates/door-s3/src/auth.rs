@@ -1,13 +1,14 @@
 //! Who sends a request, proven. Everything here runs before any S3 type is built, and a request that was not proven
 //! never reaches an operation: they demand a `Verified` identity.
 //!
-//! Signature Version 4 only, with its payload forms (signed, unsigned, chunked with and without signatures and
-//! trailers) and as presigned query. POST forms carry their signature inside the body and are proven in
-//! [`crate::post_form`].
+//! Signature Version 4, with its payload forms (signed, unsigned, chunked with and without signatures and trailers) and as
+//! presigned query; and the older Version 2 in header and query, unless it is switched off. POST forms carry their
+//! signature inside the body and are proven in [`crate::post_form`].
 
 mod front;
 mod hmac;
 mod presence;
+mod sigv2;
 mod sigv4;
 mod timestamp;
 

@@ -3,13 +3,15 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
-use http::HeaderMap;
+use http::{HeaderMap, Request};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use s3s::{S3Error, S3ErrorCode};
@@ -17,22 +19,54 @@ use s3s::{S3Error, S3ErrorCode};
 use crate::auth::Payload;
 use crate::checksum::Promise;
 use crate::chunked::{ChunkedError, Decoder, Proof};
+use crate::door::Shared;
 use crate::error::refuse;
 use crate::headers::is_chunked;
 use crate::metrics::S3Metrics;
+use crate::post_form::FormFile;
 
 /// Longest body of one request in bytes: the largest object S3 knows.
 const BODY_LEN_MAX: u64 = 5 << 40;
 /// How long a client may send nothing in the middle of a body.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// A body that is in memory already, piece by piece.
-pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, s3s::StdError>> + Send + Sync>>;
+/// The body of a request as it arrives, which tells whether it arrived whole.
+pub(crate) struct Received {
+    inner: Incoming,
+    whole: Arc<AtomicBool>,
+}
+
+impl Received {
+    /// A request, and what tells, also when its body is gone, whether all of it was received.
+    pub(crate) fn of(request: Request<Incoming>) -> (Request<Self>, Arc<AtomicBool>) {
+        let whole = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+        (request.map(|inner| Self { inner, whole: Arc::clone(&whole) }), whole)
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(task);
+        if matches!(polled, Poll::Ready(None)) || self.inner.is_end_stream() {
+            self.whole.store(true, Ordering::Release);
+        }
+        polled
+    }
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
 
 enum Source {
-    Wire(Incoming),
-    /// A POST form's file, already in memory.
-    Form(Pieces),
+    Wire(Received),
+    /// A POST form's file.
+    Form(Box<FormFile>),
 }
 
 /// A body being received.
@@ -128,7 +162,7 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; 16]>, S3Error> {
 
 impl Upload {
     /// The body of a proven request.
-    pub(crate) fn of_wire(body: Incoming, payload: Payload, promised: Promised, metrics: Arc<S3Metrics>) -> Self {
+    pub(crate) fn of_wire(body: Received, payload: Payload, promised: Promised, metrics: Arc<S3Metrics>) -> Self {
         let (decoder, sha256) = match payload {
             Payload::Unsigned => (None, None),
             Payload::Sha256(hash) => (None, Some(hash)),
@@ -151,15 +185,22 @@ impl Upload {
         }
     }
 
-    /// The file of a POST form, `len` bytes; the length in `promised` is the form's own.
-    pub(crate) fn of_form(pieces: Pieces, len: u64, promised: Promised, metrics: Arc<S3Metrics>) -> Self {
-        let (source, Promised { md5, checksum: promise, .. }) = (Source::Form(pieces), promised);
+    /// The file of a POST form, at most `len` bytes; the length in `promised` is the form's own.
+    pub(crate) fn of_form(file: FormFile, len: u64, promised: Promised, door: &Shared) -> Self {
+        let (metrics, Promised { md5, checksum: promise, .. }) = (Arc::clone(&door.metrics), promised);
+        let len = if file.ended() { 0 } else { len.min(BODY_LEN_MAX) };
+        let source = Source::Form(Box::new(file));
         Self { source, decoder: None, pending: Bytes::new(), len, taken: 0, metrics, sha256: None, md5, promise }
     }
 
-    /// Bytes the client promised.
+    /// Bytes the client promised; of a form's file, the most it can have.
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Whether it is known by now that nothing follows, although fewer bytes came than [`Self::len`] says.
+    pub(crate) fn ended_early(&self) -> bool {
+        matches!(&self.source, Source::Form(file) if file.ended())
     }
 
     /// The next piece; `None` at the end, after which [`Self::finish`] says whether the body was whole.
@@ -196,7 +237,7 @@ impl Upload {
                     self.metrics.received(data.len());
                     self.pending = data;
                 }
-                Some(Err(())) => return Err(incomplete()),
+                Some(Err(err)) => return Err(err),
                 None => return Ok(None),
             }
         }
@@ -209,14 +250,14 @@ impl Upload {
     pub(crate) fn finish(self) -> Result<Vec<(String, String)>, S3Error> {
         match self.decoder {
             Some(decoder) => decoder.finish().map_err(chunked_error),
-            None if self.taken == self.len => Ok(Vec::new()),
+            None if self.taken == self.len || self.ended_early() => Ok(Vec::new()),
             None => Err(incomplete()),
         }
     }
 }
 
 impl Source {
-    async fn next(&mut self) -> Option<Result<Bytes, ()>> {
+    async fn next(&mut self) -> Option<Result<Bytes, S3Error>> {
         match self {
             Self::Wire(body) => loop {
                 match body.frame().await? {
@@ -227,11 +268,11 @@ impl Source {
                     },
                     Err(err) => {
                         tracing::debug!(error = %err, "a request body broke off");
-                        return Some(Err(()));
+                        return Some(Err(incomplete()));
                     }
                 }
             },
-            Self::Form(pieces) => pieces.next().await.map(|piece| piece.map_err(|_| ())),
+            Self::Form(file) => file.next().await.transpose(),
         }
     }
 }

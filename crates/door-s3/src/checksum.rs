@@ -103,6 +103,10 @@ impl Hasher {
             Self::Sha256(sha) => sha.finalize().to_vec(),
         }
     }
+    /// The digest as S3 writes it.
+    pub(crate) fn text(self) -> String {
+        BASE64.encode(self.finish())
+    }
 }
 
 fn crc_bytes(algorithm: Algorithm, value: u64) -> Vec<u8> {

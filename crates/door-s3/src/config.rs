@@ -11,6 +11,8 @@ pub struct S3Config {
     pub region: String,
     /// Domains below which a bucket may be addressed as a host name (`bucket.domain`); none by default.
     pub domains: Vec<String>,
+    /// Whether requests may be signed with Signature Version 2. Clients of today presign with it unless told otherwise.
+    pub sigv2: bool,
     /// Most connections open at a time; further ones wait in the kernel's queue.
     pub connections_max: usize,
     /// Most requests worked on at a time; further ones are answered with `SlowDown`. A request holds at most about
@@ -25,6 +27,7 @@ impl Default for S3Config {
         Self {
             region: "us-east-1".to_owned(),
             domains: Vec::new(),
+            sigv2: true,
             connections_max: 1024,
             in_flight_max: 256,
             drain: Duration::from_secs(20),

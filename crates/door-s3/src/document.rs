@@ -244,8 +244,10 @@ impl<'a> Rewriter<'a> {
         let mut out = String::new();
         loop {
             match self.next()? {
-                Event::Text(text) => out.push_str(&line_ends(utf8(&text)?)),
-                Event::CData(text) => out.push_str(&line_ends(utf8(&text)?)),
+                // Line ends stay as they are, although XML would make line feeds of carriage returns: what is sent raw, as
+                // s3cmd does, is the key that is meant.
+                Event::Text(text) => out.push_str(utf8(&text)?),
+                Event::CData(text) => out.push_str(utf8(&text)?),
                 Event::GeneralRef(name) => {
                     let name = utf8(&name)?;
                     match (resolve_xml_entity(name), character(name)) {
@@ -283,13 +285,6 @@ fn is_blank(text: &[u8]) -> bool {
 /// The name without its prefix.
 fn local(name: QName<'_>) -> Result<&str, S3Error> {
     utf8(name.local_name().into_inner())
-}
-
-fn line_ends(text: &str) -> std::borrow::Cow<'_, str> {
-    match text.contains('\r') {
-        true => text.replace("\r\n", "\n").replace('\r', "\n").into(),
-        false => text.into(),
-    }
 }
 
 /// A character reference. Control characters are no characters of XML 1.0; keys may hold them, and lists show them so.

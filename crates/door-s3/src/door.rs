@@ -39,7 +39,12 @@ impl S3Door {
         crate::lanes::prepare();
         let domains = Domains::new(&config.domains)?;
         let known = Arc::clone(&users);
-        let verifier = Verifier::new(Box::new(move |key| known.by_access_key(key)), config.region.clone());
+        let verifier = Verifier::new(
+            Box::new(move |key| known.by_access_key(key)),
+            config.region.clone(),
+            domains.clone(),
+            config.sigv2,
+        );
         let metrics = Arc::new(S3Metrics::default());
         Ok(Self { shared: Arc::new(Shared { ns, users, verifier, config, domains, metrics }) })
     }
@@ -146,13 +151,19 @@ pub(crate) fn canonical_id(uid: u32) -> String {
     format!("{uid:064x}")
 }
 
-/// Versions do not exist here yet: only the present one, which S3 calls `null`, can be named.
+/// The oldest region of S3, which answers some requests in its own way.
+pub(crate) const FIRST_REGION: &str = "us-east-1";
+
+/// What S3 calls the version of an object in a bucket that keeps no others.
+pub(crate) const PRESENT_VERSION: &str = "null";
+
+/// Versions do not exist here yet: only the present one can be named.
 ///
 /// # Errors
 /// `NoSuchVersion` for any other.
 pub(crate) fn only_present_version(version: Option<&str>) -> Result<(), S3Error> {
     match version {
-        None | Some("null") => Ok(()),
+        None | Some(PRESENT_VERSION) => Ok(()),
         Some(_) => Err(refuse(S3ErrorCode::NoSuchVersion, "the specified version does not exist")),
     }
 }

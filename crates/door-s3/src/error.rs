@@ -85,32 +85,60 @@ fn code_of(kind: ErrorKind) -> S3ErrorCode {
     }
 }
 
-/// Adds what the library leaves out of an error document: the request's id and the resource, which people paste into
-/// reports. A document that has them already stays as it is.
-pub(crate) fn complete_document(xml: &Bytes, request_id: &str, resource: &str, region: Option<&str>) -> Bytes {
+/// What an error document says about the request, beside the error.
+pub(crate) struct About<'a> {
+    pub(crate) request_id: &'a str,
+    pub(crate) host_id: &'a str,
+    pub(crate) resource: &'a str,
+    pub(crate) region: Option<&'a str>,
+}
+
+/// Adds what the library leaves out of an error document: words, the resource, and the ids of request and store, which
+/// people paste into reports. A document that has them already stays as it is.
+pub(crate) fn complete_document(xml: &Bytes, about: &About<'_>) -> Bytes {
     const END: &[u8] = b"</Error>";
     let Some(body) = xml.strip_suffix(END).filter(|body| !find(body, b"<RequestId>")) else {
         return xml.clone();
     };
-    let mut out = Vec::with_capacity(xml.len() + 128 + resource.len());
+    let mut out = Vec::with_capacity(xml.len() + 256 + about.resource.len());
     out.extend_from_slice(body);
     let mut element = |name: &str, text: &str| {
         out.extend_from_slice(format!("<{name}>{}</{name}>", escape(text)).as_bytes());
     };
-    element("Resource", resource);
-    if let Some(region) = region {
+    if !find(body, b"<Message>") {
+        element("Message", &words(body));
+    }
+    element("Resource", about.resource);
+    if let Some(region) = about.region {
         element("Region", region);
     }
-    element("RequestId", request_id);
+    element("RequestId", about.request_id);
+    element("HostId", about.host_id);
     out.extend_from_slice(END);
     out.into()
+}
+
+/// The code of an error document in words: `MethodNotAllowed` is "method not allowed".
+fn words(document: &[u8]) -> String {
+    let text = String::from_utf8_lossy(document);
+    let code =
+        text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("error", |(code, _)| code);
+    let mut out = String::with_capacity(code.len() + 8);
+    for (at, c) in code.char_indices() {
+        if c.is_ascii_uppercase() && at > 0 {
+            out.push(' ');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-fn escape(text: &str) -> String {
+/// Text of an XML element.
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -130,14 +158,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_document_gets_its_request_id_and_its_resource_escaped() {
-        let xml = Bytes::from_static(b"<Error><Code>NoSuchKey</Code></Error>");
-        let text = complete_document(&xml, "00AB", "/b/<k>&\u{1}", None);
+    fn an_error_document_gets_words_its_ids_and_its_resource_escaped() {
+        let xml = Bytes::from_static(b"<Error><Code>MethodNotAllowed</Code></Error>");
+        let about = About { request_id: "00AB", host_id: "77", resource: "/b/<k>&\u{1}", region: None };
+        let text = complete_document(&xml, &about);
         assert_eq!(
-            &text[..],
-            b"<Error><Code>NoSuchKey</Code><Resource>/b/&lt;k&gt;&amp;</Resource><RequestId>00AB</RequestId></Error>"
+            String::from_utf8_lossy(&text),
+            "<Error><Code>MethodNotAllowed</Code><Message>method not allowed</Message>\
+             <Resource>/b/&lt;k&gt;&amp;</Resource><RequestId>00AB</RequestId><HostId>77</HostId></Error>"
         );
-        assert_eq!(complete_document(&text, "00CD", "/", None), text);
+        assert_eq!(complete_document(&text, &About { request_id: "00CD", ..about }), text);
+        let said = Bytes::from_static(b"<Error><Code>NoSuchKey</Code><Message>gone</Message></Error>");
+        let about = About { request_id: "", host_id: "", resource: "", region: None };
+        assert_eq!(complete_document(&said, &about).windows(9).filter(|at| at == b"<Message>").count(), 1);
     }
 
     #[test]

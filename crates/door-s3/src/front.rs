@@ -10,25 +10,20 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderName, Request};
-use hyper::body::Incoming;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpResponse, S3Error, S3ErrorCode};
 use strata_iam::User;
 use strata_namespace::{Door, ErrorKind, Op};
-use tokio::sync::Semaphore;
 
 use crate::auth::{query_pairs, strip_credentials};
-use crate::body::{Promised, Upload, framing};
+use crate::body::{Promised, Received, Upload, framing};
 use crate::context::{Context, Marks};
 use crate::document;
 use crate::door::{Operations, Shared};
 use crate::error::{from_namespace, not_offered, refuse};
 use crate::ingest::collect;
 use crate::metrics::Operation;
-use crate::post_form::{
-    FORM_FIELD_LEN_MAX, FORM_FIELDS_LEN_MAX, FORM_FIELDS_MAX, FORM_FILE_LEN_MAX, FORMS_MAX, FormAuth, FormHead,
-    FormRequest, Kept, is_form,
-};
+use crate::post_form::{self, is_form};
 use crate::request_headers::{refuse_object_headers, refuse_unheld, refuse_unsupported};
 use crate::route::{self, Level};
 
@@ -54,49 +49,36 @@ const READ_HERE: [HeaderName; 10] = [
 pub(crate) struct Front {
     door: Arc<Shared>,
     service: S3Service,
-    form_service: S3Service,
-    forms: Semaphore,
 }
 
 impl Front {
     pub(crate) fn new(door: Arc<Shared>) -> Self {
-        let config = || {
-            let mut config = s3s::config::S3Config::default();
-            config.xml_max_body_size = DOCUMENT_LEN_MAX;
-            config.post_object_max_file_size = FORM_FILE_LEN_MAX;
-            config.form_max_field_size = FORM_FIELD_LEN_MAX;
-            config.form_max_fields_size = FORM_FIELDS_LEN_MAX;
-            config.form_max_parts = FORM_FIELDS_MAX;
-            Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config)))
-        };
-        let builder = || {
-            let mut builder = S3ServiceBuilder::new(Operations { door: Arc::clone(&door) });
-            builder.set_config(config());
-            builder.set_host(door.domains.clone());
-            builder
-        };
-        let mut forms = builder();
-        forms.set_auth(FormAuth(Arc::clone(&door.users)));
-        Self { service: builder().build(), form_service: forms.build(), forms: Semaphore::new(FORMS_MAX), door }
+        let mut config = s3s::config::S3Config::default();
+        config.xml_max_body_size = DOCUMENT_LEN_MAX;
+        let mut builder = S3ServiceBuilder::new(Operations { door: Arc::clone(&door) });
+        builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
+        builder.set_host(door.domains.clone());
+        Self { service: builder.build(), door }
     }
 
     /// Answers a request.
     ///
     /// # Errors
     /// The S3 error of a request that did not get as far as an operation.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, marks: &Arc<Marks>) -> Result<HttpResponse, S3Error> {
+    pub(crate) async fn answer(&self, request: Request<Received>, marks: &Arc<Marks>) -> Result<HttpResponse, S3Error> {
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(Arc::clone(marks));
         refuse_ambiguous(&parts)?;
         refuse_unsupported(&parts.headers)?;
         if is_form(&parts.method, &parts.headers) {
-            return self.answer_form(parts, body).await;
+            marks.enter(Operation::PostObject);
+            return self.answer_form(&parts, body).await;
         }
         let now_secs = self.door.ns.now().secs();
         let verified = self.door.verifier.verify(&parts, now_secs)?;
-        hoist(&mut parts);
+        hoist(&mut parts, verified.old);
         refuse_unsupported(&parts.headers)?;
-        strip_credentials(&mut parts)?;
+        strip_credentials(&mut parts, verified.old)?;
         let operation = self.route(&mut parts, &verified.user).await?;
         refuse_unheld(operation, &parts.headers)?;
         let headers = parts.headers.clone();
@@ -109,9 +91,16 @@ impl Front {
         for name in READ_HERE {
             parts.headers.remove(name);
         }
-        parts.headers.remove(TRANSFER_ENCODING);
+        let sent_in_chunks = parts.headers.remove(TRANSFER_ENCODING).is_some();
         // The body is an object's data, to be streamed, or a document.
         let (stashed, document) = if matches!(operation, Operation::PutObject | Operation::UploadPart) {
+            // Of a document that is not there nothing can get lost.
+            if !headers.contains_key(CONTENT_LENGTH) && !sent_in_chunks {
+                return Err(refuse(
+                    S3ErrorCode::MissingContentLength,
+                    "you must provide the Content-Length HTTP header; nothing was stored",
+                ));
+            }
             (Some(upload), Bytes::new())
         } else {
             (None, document::plain(operation, collect(upload, DOCUMENT_LEN_MAX as u64).await?)?)
@@ -121,17 +110,15 @@ impl Front {
         call(&self.service, Request::from_parts(parts, Body::from(document))).await
     }
 
-    async fn answer_form(&self, mut parts: Parts, body: Incoming) -> Result<HttpResponse, S3Error> {
+    async fn answer_form(&self, parts: &Parts, body: Received) -> Result<HttpResponse, S3Error> {
         // Credentials belong into the form: any others would be a second set.
-        let query = query_pairs(parts.uri.query().unwrap_or_default());
-        if parts.headers.contains_key(http::header::AUTHORIZATION)
-            || query.iter().any(|(name, _)| name.starts_with("X-Amz-") || name == "Signature")
-        {
+        if parts.headers.contains_key(http::header::AUTHORIZATION) {
             return Err(refuse(
                 S3ErrorCode::InvalidArgument,
                 "only one set of credentials is allowed: a form carries them in its fields",
             ));
         }
+        let query = query_pairs(parts.uri.query().unwrap_or_default());
         if let Some((key, _)) = query.iter().find(|(key, _)| !route::is_ignored(key)) {
             return Err(refuse(
                 S3ErrorCode::InvalidArgument,
@@ -139,16 +126,7 @@ impl Front {
             ));
         }
         refuse_unheld(Operation::PostObject, &parts.headers)?;
-        let _permit = self.forms.try_acquire().map_err(|_| {
-            refuse(S3ErrorCode::SlowDown, "too many forms are being uploaded; reduce your request rate")
-        })?;
-        for name in READ_HERE {
-            parts.headers.remove(name);
-        }
-        let head = FormHead::of_headers(&parts.headers);
-        let body = Body::http_body(Kept { inner: body, head: head.clone() });
-        parts.extensions.insert(FormRequest(head));
-        call(&self.form_service, Request::from_parts(parts, body)).await
+        post_form::answer(&self.door, parts, body).await
     }
 
     /// Finds the operation, and leaves the request with what that operation knows.
@@ -198,22 +176,24 @@ impl Front {
 
 /// Some clients sign headers of a presigned request by moving them into its query; they count as headers again. Their
 /// checksums do not: they were computed before there was a body.
-fn hoist(parts: &mut Parts) {
+fn hoist(parts: &mut Parts, old: bool) {
     for (name, value) in query_pairs(parts.uri.query().unwrap_or_default()) {
         let name = name.to_ascii_lowercase();
-        let kept = name.strip_prefix("x-amz-").is_some_and(|rest| {
-            const SIGNATURE: [&str; 8] = [
-                "algorithm",
-                "credential",
-                "date",
-                "expires",
-                "signedheaders",
-                "signature",
-                "content-sha256",
-                "security-token",
-            ];
-            !SIGNATURE.contains(&rest) && !rest.starts_with("checksum-") && !rest.starts_with("sdk-")
-        });
+        let typed = old && (name == "content-type" || name == "content-md5");
+        let kept = typed
+            || name.strip_prefix("x-amz-").is_some_and(|rest| {
+                const SIGNATURE: [&str; 8] = [
+                    "algorithm",
+                    "credential",
+                    "date",
+                    "expires",
+                    "signedheaders",
+                    "signature",
+                    "content-sha256",
+                    "security-token",
+                ];
+                !SIGNATURE.contains(&rest) && !rest.starts_with("checksum-") && !rest.starts_with("sdk-")
+            });
         if let (true, Ok(name), Ok(value)) = (kept, HeaderName::from_bytes(name.as_bytes()), value.parse()) {
             parts.headers.entry(name).or_insert(value);
         }

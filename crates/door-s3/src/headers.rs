@@ -1,5 +1,10 @@
-//! Object properties as HTTP headers, in both directions. What a client stored comes back byte for byte.
+//! Object properties as HTTP headers, in both directions. What a client stored comes back byte for
+//! byte; only user metadata beyond ASCII comes back encoded.
 
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s3s::{S3Error, S3ErrorCode};
@@ -71,11 +76,17 @@ pub(crate) fn is_chunked(coding: &str) -> bool {
     coding.trim().eq_ignore_ascii_case("aws-chunked")
 }
 
-/// `aws-chunked` is how the request was sent, not what the object is.
+/// `aws-chunked` is how the request was sent, not what the object is; the rest stays as it is written.
 fn without_aws_chunked(value: &str) -> Option<String> {
-    let kept: Vec<_> =
-        value.split(',').map(str::trim).filter(|coding| !coding.is_empty() && !is_chunked(coding)).collect();
-    (!kept.is_empty()).then(|| kept.join(","))
+    let kept = value.split(',').filter(|coding| !is_chunked(coding));
+    let kept = kept.collect::<Vec<_>>().join(",");
+    let kept = kept.trim();
+    (!kept.is_empty()).then(|| kept.to_owned())
+}
+
+/// User metadata as a header: HTTP's values are no Unicode, so text beyond ASCII is written as RFC 2047 has it, as in S3.
+fn mail_safe(value: &str) -> Cow<'_, str> {
+    if value.is_ascii() { value.into() } else { format!("=?UTF-8?B?{}?=", BASE64.encode(value)).into() }
 }
 
 /// ETag and modification time: what a cache compares.
@@ -107,7 +118,7 @@ pub(crate) fn of_object(info: &ObjectInfo, range: Option<&std::ops::Range<u64>>)
         }
     }
     for (name, value) in &info.meta.user {
-        insert(&mut map, &format!("{USER_PREFIX}{name}"), value);
+        insert(&mut map, &format!("{USER_PREFIX}{name}"), &mail_safe(value));
     }
     let len = range.map_or(info.attr.size, |range| range.end - range.start);
     map.insert(CONTENT_LENGTH, HeaderValue::from(len));
@@ -222,7 +233,10 @@ mod tests {
         assert_eq!(coding("aws-chunked"), None);
         assert_eq!(coding("AWS-Chunked"), None);
         assert_eq!(coding("gzip, aws-chunked"), Some("gzip".to_owned()));
-        assert_eq!(coding("gzip"), Some("gzip".to_owned()));
+        assert_eq!(coding("AWS-Chunked, gzip"), Some("gzip".to_owned()));
+        for kept in ["gzip", "deflate, gzip", "deflate,gzip"] {
+            assert_eq!(coding(kept).as_deref(), Some(kept));
+        }
     }
 
     #[test]

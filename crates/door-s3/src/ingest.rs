@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::blocking::died;
 use crate::body::Upload;
-use crate::checksum::{Hasher, Promise};
+use crate::checksum::{Algorithm, Hasher, Promise};
 use crate::error::{from_content, refuse};
 use crate::etag::Etag;
 use crate::lanes::{Died, Stream, Window};
@@ -38,7 +38,7 @@ pub(crate) struct Taken {
     pub(crate) content: Content,
     /// Its MD5 in hex.
     pub(crate) etag: String,
-    /// Checksums the client sent, verified.
+    /// Checksums: the one the client sent, verified, and the one that was wanted here.
     pub(crate) checksums: BTreeMap<String, String>,
 }
 
@@ -107,12 +107,31 @@ fn sha256_mismatch() -> S3Error {
     err
 }
 
-/// Takes a body in.
+/// A checksum that is wanted of every body, whatever its client promised. CRCs only: 0.04 ns a byte, done where the
+/// bytes go by.
+struct Own(Option<(Algorithm, Hasher)>);
+
+impl Own {
+    fn update(&mut self, data: &[u8]) {
+        if let Some((_, hasher)) = &mut self.0 {
+            hasher.update(data);
+        }
+    }
+    fn add_to(self, checksums: &mut BTreeMap<String, String>) {
+        if let Some((algorithm, hasher)) = self.0 {
+            checksums.insert(algorithm.name().to_owned(), hasher.text());
+        }
+    }
+}
+
+/// Takes a body in, and computes the checksum `own` beside the one its client promised.
 ///
 /// # Errors
 /// The S3 error to answer with. Nothing is visible then; chunks already written are reclaimed by the store.
-pub(crate) async fn take_in(ingest: Ingest, body: Upload) -> Result<Taken, S3Error> {
-    if body.len() <= INLINE_LEN_MAX { inline(ingest, body).await } else { windowed(ingest, body).await }
+pub(crate) async fn take_in(ingest: Ingest, body: Upload, own: Option<Algorithm>) -> Result<Taken, S3Error> {
+    let own = own.filter(|own| body.promise.algorithm != Some(*own));
+    let own = Own(own.map(|own| (own, Hasher::new(own))));
+    if body.len() <= INLINE_LEN_MAX { inline(ingest, body, own).await } else { windowed(ingest, body, own).await }
 }
 
 /// Receives a small body whole and verifies it: documents, and what [`take_in`] takes in without a hop.
@@ -152,9 +171,11 @@ async fn gather_all(body: &mut Upload) -> Result<(Bytes, [u8; 16], Hashes, Deman
     Ok((data, etag.finish(), hashes, demands))
 }
 
-async fn inline(mut ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> {
+async fn inline(mut ingest: Ingest, mut body: Upload, mut own: Own) -> Result<Taken, S3Error> {
     let (data, md5, hashes, demands) = gather_all(&mut body).await?;
-    let (etag, checksums) = demands.verify(md5, hashes, &body.finish()?)?;
+    let (etag, mut checksums) = demands.verify(md5, hashes, &body.finish()?)?;
+    own.update(&data);
+    own.add_to(&mut checksums);
     if !data.is_empty() {
         ingest.push(&data).map_err(from_content)?;
     }
@@ -162,7 +183,7 @@ async fn inline(mut ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> 
     Ok(Taken { content, etag, checksums })
 }
 
-async fn windowed(ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> {
+async fn windowed(ingest: Ingest, mut body: Upload, mut own: Own) -> Result<Taken, S3Error> {
     let (demands, mut left) = (Demands::of_body(&body), body.len());
     let (mut etag, mut hashes) = (Stream::open(), Stage::Idle(Hashes::for_body(&body)));
     let hashing = body.sha256.is_some() || body.promise.algorithm.is_some();
@@ -174,9 +195,11 @@ async fn windowed(ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> {
         && let Some(piece) = body.next().await?
     {
         left = left.saturating_sub(piece.len() as u64);
+        own.update(&piece);
         window.add(piece.clone());
-        intake.push(piece, left == 0).await.map_err(from_content)?;
-        if left == 0 || window.is_full() {
+        let last = left == 0 || body.ended_early();
+        intake.push(piece, last).await.map_err(from_content)?;
+        if last || window.is_full() {
             let window = window.take();
             if hashing {
                 let (hashed, mut state) = (Arc::clone(&window), hashes.idle().await?);
@@ -193,7 +216,8 @@ async fn windowed(ingest: Ingest, mut body: Upload) -> Result<Taken, S3Error> {
     let trailer = body.finish()?;
     let (md5, hashes) = (etag.finish().await.map_err(lost)?, hashes.idle().await?);
     let content = intake.finish().await.map_err(from_content)?;
-    let (etag, checksums) = demands.verify(md5, hashes, &trailer)?;
+    let (etag, mut checksums) = demands.verify(md5, hashes, &trailer)?;
+    own.add_to(&mut checksums);
     Ok(Taken { content, etag, checksums })
 }
 

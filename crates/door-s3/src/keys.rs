@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use s3s::{S3Error, S3ErrorCode};
 
@@ -13,8 +14,8 @@ const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').
 
 /// First byte of a continuation token, so that another kind may come later.
 const TOKEN_VERSION: u8 = 1;
-/// Longest place in a listing: a key, and what the name space may add to it.
-const PLACE_LEN_MAX: usize = 1100;
+/// Longest place in a listing. Paths made at file doors may be longer than a key can be.
+const PLACE_LEN_MAX: usize = strata_namespace::LISTED_LEN_MAX;
 
 /// How keys are written into a list document.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +45,25 @@ impl Encoding {
             Self::Url => percent_encode(key, URL).to_string(),
         }
     }
+}
+
+/// A document whose control characters are written as references: raw, a carriage return is read as a line feed, and
+/// whoever deletes what was listed deletes something else. XML 1.0 has no form at all for the other ones; as in S3, a
+/// parser then complains, and `encoding-type=url` carries them.
+pub(crate) fn without_raw_controls(document: Bytes) -> Bytes {
+    let raw = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\t' | b'\n');
+    if !document.iter().any(raw) {
+        return document;
+    }
+    let mut out = Vec::with_capacity(document.len() + 64);
+    for byte in &document {
+        if raw(byte) {
+            out.extend_from_slice(format!("&#x{byte:X};").as_bytes());
+        } else {
+            out.push(*byte);
+        }
+    }
+    out.into()
 }
 
 /// The token that continues a listing behind `place`.
@@ -87,6 +107,13 @@ mod tests {
     fn url_encoding_carries_what_a_document_cannot() {
         assert_eq!(Encoding::Url.write(b"a/b c+d\x1f\xff~"), "a/b%20c%2Bd%1F%FF~");
         assert_eq!(Encoding::Plain.write("ø/ b".as_bytes()), "ø/ b");
+    }
+
+    #[test]
+    fn a_document_has_no_control_characters_but_tabs_and_line_feeds() {
+        let written = |text: &'static str| without_raw_controls(Bytes::from_static(text.as_bytes()));
+        assert_eq!(&written("<Key>Icon\r</Key>")[..], b"<Key>Icon&#xD;</Key>");
+        assert_eq!(&written("<?xml?>\n<Key>\t\u{1}\u{1f}\u{7f}</Key>")[..], b"<?xml?>\n<Key>\t&#x1;&#x1F;\x7f</Key>");
     }
 
     #[test]

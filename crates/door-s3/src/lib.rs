@@ -18,6 +18,7 @@ mod checksum;
 mod chunked;
 mod conditions;
 mod config;
+mod connection;
 mod context;
 mod document;
 mod door;

@@ -10,6 +10,7 @@ mod multipart;
 mod multipart_list;
 mod read;
 mod service;
+mod unset;
 mod write;
 
 pub(crate) use read::Status;

@@ -1,61 +1,48 @@
-//! Uploads by HTML form (POST policy). Their credentials are fields of the body, so the S3 library reads the form, checks
-//! signature and policy, and the operation comes here to close what it leaves open: Signature Version 2, other regions,
-//! forms without credentials, and the checksums of the file.
+//! Uploads by HTML form (POST policy). Their credentials are fields of the body, so a form is proven here, before its file
+//! is read: the signature over its policy, then the policy against its fields. The file is streamed like any other body.
 //!
-//! The library holds the file in memory; [`FORM_FILE_LEN_MAX`] and [`FORMS_MAX`] bound that.
+//! Source: "Browser-Based Uploads Using POST", Amazon S3 API Reference, in both signature versions.
 
-use std::sync::Arc;
-
-use http::{HeaderMap, HeaderName, HeaderValue};
-use s3s::auth::{S3Auth, SecretKey};
-use s3s::dto::PostObjectInput;
-use s3s::{S3ErrorCode, S3Request, S3Result};
-use strata_iam::Users;
-use strata_namespace::{KEY_LEN_MAX, ObjectMeta};
+use http::header::{ETAG, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use s3s::{Body, HttpResponse, S3Error, S3ErrorCode};
+use strata_namespace::{KEY_LEN_MAX, ObjectInfo};
 
 use crate::auth::Payload;
-use crate::body::{Promised, Upload};
+use crate::body::{Promised, Received, Upload};
 use crate::context::Context;
 use crate::door::Shared;
-use crate::error::{not_offered, refuse};
-use crate::headers;
+use crate::error::{from_namespace, refuse};
+use crate::etag::quoted;
+use crate::headers::object_meta;
+use crate::keys::Encoding;
 use crate::metrics::Operation;
-use crate::request_headers::refuse_unsupported;
+use crate::request_headers::{refuse_unheld, refuse_unsupported};
 
-/// Largest file of a form in bytes.
-pub(crate) const FORM_FILE_LEN_MAX: u64 = 64 << 20;
-/// Most bytes of one field of a form beside the file.
-pub(crate) const FORM_FIELD_LEN_MAX: usize = 64 << 10;
-/// Most bytes of all fields of a form beside the file.
-pub(crate) const FORM_FIELDS_LEN_MAX: usize = 256 << 10;
-/// Most fields of a form.
-pub(crate) const FORM_FIELDS_MAX: usize = 100;
-/// Most forms received at a time: together at most 256 MiB.
-pub(crate) const FORMS_MAX: usize = 4;
+mod file;
+mod policy;
+mod reader;
 
-mod filename;
+pub(crate) use file::FormFile;
+pub(crate) use reader::Fields;
 
-pub(crate) use filename::{FormHead, Kept};
-
-/// What a key may contain to mean the name of the file.
+/// What a key, or a redirection, may contain to mean the name of the file.
 const FILENAME: &str = "${filename}";
 
-/// Marks a request that came through the door for forms: only such a one may bring its credentials in the body.
-#[derive(Clone, Debug)]
-pub(crate) struct FormRequest(pub(crate) FormHead);
+/// Fields that stand for headers of the same name, beside those that begin with `x-amz-`.
+const HEADERS: [&str; 7] = [
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-md5",
+    "content-type",
+    "expires",
+];
 
-/// Gives the library the secret keys it needs to check a form's signature.
-pub(crate) struct FormAuth(pub(crate) Arc<Users>);
-
-#[async_trait::async_trait]
-impl S3Auth for FormAuth {
-    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        match self.0.by_access_key(access_key) {
-            Some(user) => Ok(SecretKey::from(user.secret_key.expose())),
-            None => Err(refuse(S3ErrorCode::InvalidAccessKeyId, "the access key does not exist in this store")),
-        }
-    }
-}
+/// Fields that carry the signature and begin like headers.
+const SIGNING: [&str; 4] = ["x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature"];
 
 /// Whether a request is a form.
 pub(crate) fn is_form(method: &http::Method, headers: &HeaderMap) -> bool {
@@ -64,112 +51,157 @@ pub(crate) fn is_form(method: &http::Method, headers: &HeaderMap) -> bool {
     method == http::Method::POST && kind.eq_ignore_ascii_case("multipart/form-data")
 }
 
-/// Lets a form's operation go on: gives it the context that other requests get at the front.
-pub(crate) fn admit(door: &Shared, req: &mut S3Request<PostObjectInput>) -> S3Result<()> {
-    let denied = |what: &'static str| refuse(S3ErrorCode::AccessDenied, what);
-    // Credentials are there only where the library found a policy, its signature right and its conditions met.
-    let signed = req.credentials.as_ref().filter(|_| req.extensions.get::<FormRequest>().is_some());
-    let credentials = signed.ok_or_else(|| denied("anonymous uploads are refused; sign the form's policy"))?;
-    // The older signature carries no scope, and so no region.
-    let region = req.region.as_ref().ok_or_else(|| {
-        refuse(S3ErrorCode::InvalidRequest, "this authorization mechanism is not supported; use AWS4-HMAC-SHA256")
+/// Answers a form.
+///
+/// # Errors
+/// The S3 error to answer with; nothing is stored then.
+pub(crate) async fn answer(door: &Shared, parts: &Parts, body: Received) -> Result<HttpResponse, S3Error> {
+    let header = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let host = header(http::header::HOST);
+    let (bucket, in_host) = bucket_of(door, host, parts.uri.path())?;
+    // The file is shorter than the form.
+    let len = header(http::header::CONTENT_LENGTH).parse().map_err(|_| {
+        refuse(S3ErrorCode::MissingContentLength, "you must provide the Content-Length HTTP header; nothing was stored")
     })?;
-    if region.as_str() != door.config.region || req.service.as_deref() != Some("s3") {
-        return Err(refuse(
-            S3ErrorCode::AuthorizationHeaderMalformed,
-            format!("the form's credential scope is wrong; expecting region '{}' and service 's3'", door.config.region),
-        ));
+    let mut reader = reader::FormReader::new(header(http::header::CONTENT_TYPE), body)?;
+    let fields = file::in_time(reader.fields()).await?;
+    let now_secs = door.ns.now().secs();
+    let user = door.verifier.verify_form(&fields, now_secs)?;
+    let sizes = policy::check(&fields, fields.get("policy").unwrap_or_default(), &bucket, now_secs)?;
+    let key = key_of(&fields)?;
+    let reply = Answer::of_fields(&fields)?;
+    let headers = headers_of(&fields)?;
+    refuse_unsupported(&headers)?;
+    refuse_unheld(Operation::PostObject, &headers)?;
+    let meta = object_meta(&headers)?;
+    let promised = Promised::of_headers(&headers, &Payload::Unsigned, true)?;
+    let cx = Context::new(user, Operation::PostObject, headers, Vec::new(), None);
+    let file = FormFile::open(reader, sizes).await?;
+    let stored = door.store(&cx, &bucket, &key, meta, Upload::of_form(file, len, promised, door)).await;
+    // Also an error tells what was read.
+    door.ns.settle(&cx.op).await.map_err(from_namespace)?;
+    let path = Encoding::Url.write(key.as_bytes());
+    let location = if in_host { format!("http://{host}/{path}") } else { format!("http://{host}/{bucket}/{path}") };
+    Ok(reply.of(&bucket, &key, &location, &stored?))
+}
+
+/// The bucket that a form is sent to, and whether the host names it.
+fn bucket_of(door: &Shared, host: &str, path: &str) -> Result<(String, bool), S3Error> {
+    let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    let path = path.trim_matches('/');
+    match door.domains.bucket(host) {
+        Some(bucket) if path.is_empty() => Ok((bucket, true)),
+        None if !path.is_empty() && !path.contains('/') => Ok((path.to_owned(), false)),
+        _ => Err(refuse(S3ErrorCode::MethodNotAllowed, "a form is sent to a bucket, and names its key in a field")),
     }
-    let user =
-        door.users.by_access_key(&credentials.access_key).ok_or_else(|| denied("the form's user was removed"))?;
-    if req.input.key.contains(FILENAME) {
-        let name = req.extensions.get::<FormRequest>().and_then(|form| form.0.filename());
-        let name = name.ok_or_else(|| {
-            refuse(S3ErrorCode::InvalidArgument, "the key asks for the file's name, and the file has none")
-        })?;
-        req.input.key = req.input.key.replace(FILENAME, &name);
+}
+
+fn key_of(fields: &Fields) -> Result<String, S3Error> {
+    let key = fields.get("key").filter(|key| !key.is_empty());
+    let key = key.ok_or_else(|| {
+        refuse(
+            S3ErrorCode::InvalidArgument,
+            "bucket POST must contain a field named 'key'; if it is, put it before the file",
+        )
+    })?;
+    let key = match (key.contains(FILENAME), &fields.filename) {
+        (false, _) => key.to_owned(),
+        (true, Some(name)) => key.replace(FILENAME, name),
+        (true, None) => {
+            return Err(refuse(
+                S3ErrorCode::InvalidArgument,
+                "the key asks for the file's name, and the file has none",
+            ));
+        }
+    };
+    match key.len() {
+        1..=KEY_LEN_MAX => Ok(key),
+        _ => Err(refuse(S3ErrorCode::KeyTooLongError, "a key has 1 to 1024 bytes")),
     }
-    if req.input.key.is_empty() || req.input.key.len() > KEY_LEN_MAX {
-        return Err(refuse(S3ErrorCode::KeyTooLongError, "a key has 1 to 1024 bytes"));
-    }
-    let fields = field_headers(&req.input)?;
-    refuse_unsupported(&fields)?;
-    if let Some(target) = &req.input.success_action_redirect {
-        // After the file is stored would be too late to find that the answer cannot be given.
-        target
-            .parse::<http::Uri>()
-            .ok()
-            .filter(|uri| uri.scheme().is_some())
-            .ok_or_else(|| refuse(S3ErrorCode::InvalidArgument, "success_action_redirect is no URL"))?;
-    }
-    let len = u64::try_from(req.input.content_length.unwrap_or(0)).unwrap_or(0);
-    let body = req
-        .input
-        .body
-        .take()
-        .ok_or_else(|| refuse(S3ErrorCode::IncorrectNumberOfFilesInPostRequest, "a form needs exactly one file"))?;
-    let promised = Promised::of_headers(&fields, &Payload::Unsigned, true)?;
-    let upload = Upload::of_form(Box::pin(body), len, promised, Arc::clone(&door.metrics));
-    req.extensions.insert(Arc::new(Context::new(user, Operation::PostObject, fields, Vec::new(), Some(upload))));
-    Ok(())
 }
 
 /// The fields of a form that stand for headers, as headers.
-fn field_headers(input: &PostObjectInput) -> S3Result<HeaderMap> {
-    let enumerated = |value: Option<&str>| value.map(ToOwned::to_owned);
-    let pairs = [
-        ("content-md5", input.content_md5.clone()),
-        ("x-amz-checksum-crc32", input.checksum_crc32.clone()),
-        ("x-amz-checksum-crc32c", input.checksum_crc32c.clone()),
-        ("x-amz-checksum-crc64nvme", input.checksum_crc64nvme.clone()),
-        ("x-amz-checksum-sha1", input.checksum_sha1.clone()),
-        ("x-amz-checksum-sha256", input.checksum_sha256.clone()),
-        ("x-amz-acl", enumerated(input.acl.as_ref().map(|acl| acl.as_str()))),
-        ("x-amz-storage-class", enumerated(input.storage_class.as_ref().map(|class| class.as_str()))),
-        ("x-amz-server-side-encryption", enumerated(input.server_side_encryption.as_ref().map(|kind| kind.as_str()))),
-        ("x-amz-server-side-encryption-customer-algorithm", input.sse_customer_algorithm.clone()),
-        ("x-amz-tagging", input.tagging.clone()),
-        ("x-amz-website-redirect-location", input.website_redirect_location.clone()),
-        ("x-amz-object-lock-mode", enumerated(input.object_lock_mode.as_ref().map(|mode| mode.as_str()))),
-    ];
+fn headers_of(fields: &Fields) -> Result<HeaderMap, S3Error> {
     let mut map = HeaderMap::new();
-    for (name, value) in pairs {
-        let Some(value) = value else { continue };
-        let value = HeaderValue::from_str(&value)
-            .map_err(|_| refuse(S3ErrorCode::InvalidArgument, format!("the form's field {name} cannot be used")))?;
-        map.insert(HeaderName::from_static(name), value);
+    for (field, value) in fields.iter() {
+        let name = match field {
+            // By these names alone forms have what is a header elsewhere.
+            "acl" => "x-amz-acl",
+            "tagging" => "x-amz-tagging",
+            _ => field,
+        };
+        if SIGNING.contains(&name) || !(name.starts_with("x-amz-") || HEADERS.contains(&name)) {
+            continue;
+        }
+        let unusable =
+            || refuse(S3ErrorCode::InvalidArgument, format!("the form's field {field} cannot be used as a header"));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+        map.insert(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| unusable())?);
     }
     Ok(map)
 }
 
-/// The properties that a form stores with its object.
-///
-/// # Errors
-/// As for a PUT; `NotImplemented` for an expiry date, which the library does not hand on as it was written.
-pub(crate) fn object_meta(input: &PostObjectInput) -> S3Result<ObjectMeta> {
-    if input.expires.is_some() {
-        return Err(not_offered("the field Expires of a form"));
+/// What a form asks to be answered with, known to be possible before anything is stored.
+enum Answer {
+    Status(StatusCode),
+    Redirect(String),
+}
+
+impl Answer {
+    /// # Errors
+    /// `InvalidArgument` for a redirection that is no URL.
+    fn of_fields(fields: &Fields) -> Result<Self, S3Error> {
+        let target =
+            fields.get("success_action_redirect").or(fields.get("redirect")).filter(|target| !target.is_empty());
+        if let Some(target) = target {
+            let valid = target.parse::<http::Uri>().is_ok_and(|uri| uri.scheme().is_some());
+            return match valid {
+                true => Ok(Self::Redirect(target.to_owned())),
+                false => Err(refuse(S3ErrorCode::InvalidArgument, "success_action_redirect is no URL")),
+            };
+        }
+        Ok(Self::Status(match fields.get("success_action_status") {
+            Some("200") => StatusCode::OK,
+            Some("201") => StatusCode::CREATED,
+            _ => StatusCode::NO_CONTENT,
+        }))
     }
-    let system = [
-        ("content-type", &input.content_type),
-        ("cache-control", &input.cache_control),
-        ("content-disposition", &input.content_disposition),
-        ("content-encoding", &input.content_encoding),
-        ("content-language", &input.content_language),
-    ];
-    let system = system.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
-    let user = input
-        .metadata
-        .iter()
-        .flatten()
-        .map(|(name, value)| (format!("x-amz-meta-{}", name.to_lowercase()), value.clone()));
-    let mut map = HeaderMap::new();
-    for (name, value) in system.chain(user) {
-        let unusable = |_| refuse(S3ErrorCode::InvalidArgument, "a field of the form cannot be kept as a header");
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable(()))?;
-        map.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| unusable(()))?);
+
+    fn of(self, bucket: &str, key: &str, location: &str, info: &ObjectInfo) -> HttpResponse {
+        let etag = quoted(&info.etag);
+        let mut response = HttpResponse::new(Body::empty());
+        let location = match self {
+            Self::Redirect(target) => {
+                *response.status_mut() = StatusCode::SEE_OTHER;
+                let joint = if target.contains('?') { '&' } else { '?' };
+                let encode = |text: &str| Encoding::Url.write(text.as_bytes());
+                format!("{target}{joint}bucket={}&key={}&etag={}", encode(bucket), encode(key), encode(&etag))
+            }
+            Self::Status(status) => {
+                *response.status_mut() = status;
+                if status == StatusCode::CREATED {
+                    let escape = crate::error::escape;
+                    let document = format!(
+                        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><PostResponse><Location>{}</Location><Bucket>{}</Bucket><Key>{}</Key><ETag>{}</ETag></PostResponse>",
+                        escape(location),
+                        escape(bucket),
+                        escape(key),
+                        escape(&etag)
+                    );
+                    *response.body_mut() = Body::from(document);
+                    let kind = HeaderValue::from_static("application/xml");
+                    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+                }
+                location.to_owned()
+            }
+        };
+        for (name, value) in [(ETAG, &etag), (LOCATION, &location)] {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
     }
-    headers::object_meta(&map)
 }
 
 #[cfg(test)]
@@ -182,5 +214,33 @@ mod tests {
         assert!(is_form(&http::Method::POST, &map("Multipart/Form-Data; boundary=x")));
         assert!(!is_form(&http::Method::PUT, &map("multipart/form-data; boundary=x")));
         assert!(!is_form(&http::Method::POST, &map("application/xml")));
+    }
+
+    #[test]
+    fn fields_that_stand_for_headers_become_headers_and_the_signature_does_not() {
+        let fields = Fields::of(&[
+            ("Content-Type", "text/a"),
+            ("acl", "private"),
+            ("x-amz-meta-a", "1"),
+            ("x-amz-date", "20130524T000000Z"),
+            ("success_action_status", "201"),
+            ("key", "k"),
+        ]);
+        let map = headers_of(&fields).unwrap();
+        let mut names: Vec<_> = map.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-type", "x-amz-acl", "x-amz-meta-a"]);
+        assert!(headers_of(&Fields::of(&[("content-type", "a\nb")])).is_err());
+    }
+
+    #[test]
+    fn the_name_of_the_file_stands_in_the_key_where_the_key_asks_for_it() {
+        let mut fields = Fields::of(&[("key", "up/${filename}")]);
+        assert!(key_of(&fields).is_err());
+        fields.filename = Some("a.txt".to_owned());
+        assert_eq!(key_of(&fields).unwrap(), "up/a.txt");
+        fields.filename = Some("x".repeat(KEY_LEN_MAX));
+        assert_eq!(key_of(&fields).unwrap_err().code(), &S3ErrorCode::KeyTooLongError);
+        assert!(key_of(&Fields::of(&[("key", "")])).is_err());
     }
 }

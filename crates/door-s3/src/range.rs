@@ -35,12 +35,13 @@ impl Asked {
         }
     }
 
-    /// The bytes of an object of `len` bytes.
+    /// The bytes of an object of `len` bytes. The last so many of an empty one are all it has, none (RFC 9110, 14.1.2).
     ///
     /// # Errors
     /// `InvalidRange` if there are none.
     pub(crate) fn resolve(self, len: u64) -> Result<Range<u64>, S3Error> {
         let range = match self {
+            Self::Last(1..) if len == 0 => return Ok(0..0),
             Self::FromTo(first, last) => first..last.saturating_add(1).min(len),
             Self::From(first) => first..len,
             Self::Last(count) => len.saturating_sub(count)..len,
@@ -124,11 +125,21 @@ mod tests {
 
     #[test]
     fn ranges_outside_the_object_cannot_be_satisfied() {
-        for (header, len) in
-            [("bytes=10-", 10), ("bytes=10-12", 10), ("bytes=-0", 10), ("bytes=0-0", 0), ("bytes=-5", 0)]
-        {
+        for (header, len) in [
+            ("bytes=10-", 10),
+            ("bytes=10-12", 10),
+            ("bytes=-0", 10),
+            ("bytes=-0", 0),
+            ("bytes=0-0", 0),
+            ("bytes=0-", 0),
+        ] {
             assert_eq!(resolved(header, len), Some(Err(S3ErrorCode::InvalidRange)), "{header}");
         }
+    }
+
+    #[test]
+    fn the_last_bytes_of_an_empty_object_are_none() {
+        assert_eq!(resolved("bytes=-5", 0), Some(Ok(0..0)));
     }
 
     #[test]
@@ -158,9 +169,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_resolved_range_is_never_empty_and_never_outside(header in "bytes=[0-9]{0,20}-[0-9]{0,20}", len in 0u64..1000) {
+        fn a_resolved_range_is_outside_of_no_object_and_empty_in_an_empty_one_only(
+            header in "bytes=[0-9]{0,20}-[0-9]{0,20}", len in 0u64..1000
+        ) {
             if let Some(Ok(range)) = resolved(&header, len) {
-                prop_assert!(range.start < range.end && range.end <= len);
+                prop_assert!((range.start < range.end || len == 0) && range.end <= len);
             }
         }
     }

@@ -15,7 +15,9 @@ use s3s::{Body, HttpResponse, S3Error, StdError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::auth::REGION_HEADER;
-use crate::error::complete_document;
+use crate::connection::Busy;
+use crate::error::{About, complete_document};
+use crate::keys::without_raw_controls;
 use crate::metrics::{Gauge, Operation, S3Metrics};
 use crate::ops::Status;
 
@@ -25,6 +27,8 @@ pub(crate) struct Asked {
     /// The path as sent, for error documents.
     pub(crate) resource: String,
     pub(crate) request_id: String,
+    /// Names the store, for error documents.
+    pub(crate) host_id: String,
 }
 
 /// The answer to a request that ended with an error before it was an operation.
@@ -55,13 +59,14 @@ pub(crate) fn complete(mut response: HttpResponse, asked: &Asked, operation: Ope
         let document = match operation {
             _ if failed => {
                 let region = response.headers().get(REGION_HEADER).and_then(|region| region.to_str().ok());
-                complete_document(&document, &asked.request_id, &asked.resource, region)
+                let Asked { resource, request_id, host_id, .. } = asked;
+                complete_document(&document, &About { request_id, host_id, resource, region })
             }
             Operation::GetObjectAttributes => unquote_etag(&document),
             _ => document,
         };
         if is_xml(response.headers()) {
-            *response.body_mut() = Body::from(document);
+            *response.body_mut() = Body::from(without_raw_controls(document));
         }
     }
     let headers = response.headers_mut();
@@ -71,6 +76,9 @@ pub(crate) fn complete(mut response: HttpResponse, asked: &Asked, operation: Ope
     headers.insert(SERVER, HeaderValue::from_static("StrataFS"));
     if let Ok(id) = HeaderValue::from_str(&asked.request_id) {
         headers.insert("x-amz-request-id", id);
+    }
+    if let Ok(id) = HeaderValue::from_str(&asked.host_id) {
+        headers.insert("x-amz-id-2", id);
     }
     response
 }
@@ -101,6 +109,7 @@ fn unquote_etag(document: &Bytes) -> Bytes {
 pub(crate) struct Held {
     pub(crate) _permit: Option<OwnedSemaphorePermit>,
     pub(crate) _gauge: Gauge,
+    pub(crate) _busy: Busy,
 }
 
 /// The body of an answer.
@@ -145,7 +154,7 @@ mod tests {
     use s3s::S3ErrorCode;
 
     fn asked(method: Method) -> Asked {
-        Asked { method, resource: "/b/k".to_owned(), request_id: "00AB".to_owned() }
+        Asked { method, resource: "/b/k".to_owned(), request_id: "00AB".to_owned(), host_id: "77".to_owned() }
     }
 
     #[test]
@@ -156,6 +165,7 @@ mod tests {
         assert!(
             text.contains("<Code>NoSuchKey</Code>")
                 && text.contains("<RequestId>00AB</RequestId>")
+                && text.contains("<HostId>77</HostId>")
                 && text.contains("<Resource>/b/k</Resource>"),
             "{text}"
         );

@@ -20,14 +20,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::body::Received;
+use crate::connection::{Connection, Phase};
 use crate::context::Marks;
 use crate::door::{S3Door, Shared};
 use crate::error::refuse;
 use crate::front::Front;
 use crate::reply::{Asked, Held, ReplyBody, complete, of_error};
 
-/// How long a client may take to send the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most headers of a request.
 const HEADERS_MAX: usize = 100;
 /// Most bytes read from a connection at a time; with it, the longest head of a request.
@@ -38,8 +38,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 struct Server {
     door: Arc<Shared>,
     front: Front,
+    connections: Arc<Semaphore>,
     in_flight: Arc<Semaphore>,
     next_id: AtomicU64,
+    /// The store's id, by which answers of different stores are told apart.
+    host_id: String,
 }
 
 /// Serves the door on `listener` until `shutdown` resolves; then no connection is accepted any more, requests under way
@@ -51,7 +54,15 @@ pub async fn serve(listener: TcpListener, door: S3Door, shutdown: impl Future<Ou
     let drain = door.config.drain;
     // Request ids of different starts differ, so that an id pasted into a report means one request.
     let next_id = AtomicU64::new(door.ns.boot_id() << 32);
-    let server = Arc::new(Server { front: Front::new(Arc::clone(&door)), door, in_flight, next_id });
+    let host_id = hex::encode(door.ns.store_id());
+    let server = Arc::new(Server {
+        front: Front::new(Arc::clone(&door)),
+        door,
+        connections: Arc::clone(&connections),
+        in_flight,
+        next_id,
+        host_id,
+    });
     let (stop, stopped) = watch::channel(false);
     let mut running = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -94,13 +105,16 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mu
     if let Err(err) = stream.set_nodelay(true) {
         tracing::debug!(%peer, error = %err, "cannot turn off Nagle's algorithm");
     }
+    let phase = Arc::new(Phase::default());
+    let stream = Connection::new(stream, Arc::clone(&phase), Arc::clone(&server.connections));
     let service = service_fn(|request| {
-        let server = Arc::clone(&server);
-        async move { Ok::<_, Infallible>(server.answer(request).await) }
+        let (server, phase) = (Arc::clone(&server), Arc::clone(&phase));
+        async move { Ok::<_, Infallible>(server.answer(request, &phase).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        // The stream itself tells a slow head from an idle client.
+        .header_read_timeout(None)
         .max_headers(HEADERS_MAX)
         .max_buf_size(READ_BUFFER_LEN_MAX)
         .serve_connection(TokioIo::new(stream), service);
@@ -118,17 +132,23 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mu
 }
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>) -> Response<ReplyBody> {
-        let begun = Stopwatch::start();
+    async fn answer(&self, request: Request<Incoming>, phase: &Arc<Phase>) -> Response<ReplyBody> {
+        let (begun, busy) = (Stopwatch::start(), phase.busy());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let asked = Asked {
             method: request.method().clone(),
             resource: request.uri().path().to_owned(),
             request_id: format!("{id:016X}"),
+            host_id: self.host_id.clone(),
         };
         let unasked = ends_unasked(&request);
+        let (request, received) = Received::of(request);
         let metrics = &self.door.metrics;
-        let held = Held { _permit: Arc::clone(&self.in_flight).try_acquire_owned().ok(), _gauge: metrics.request() };
+        let held = Held {
+            _permit: Arc::clone(&self.in_flight).try_acquire_owned().ok(),
+            _gauge: metrics.request(),
+            _busy: busy,
+        };
         let marks = Arc::new(Marks::default());
         let answered = if held._permit.is_some() {
             self.front.answer(request, &marks).await
@@ -139,7 +159,12 @@ impl Server {
         let operation = marks.operation();
         let mut response = complete(answered.unwrap_or_else(of_error), &asked, operation);
         let status = response.status();
-        if unasked.is_some_and(|bodiless| bodiless || !status.is_success()) {
+        let unread = !received.load(Ordering::Acquire);
+        if unread {
+            phase.leave_unread();
+        }
+        // Where the body was not read the library ends the connection: what follows on it could be anything.
+        if unread || unasked {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         tracing::debug!(id = %asked.request_id, method = %asked.method, operation = operation.name(), status = status.as_u16(), "answered");
@@ -148,12 +173,12 @@ impl Server {
     }
 }
 
-/// `Some` if the client waits for `100 Continue`; whether it then has no body to send.
+/// Whether the client waits for `100 Continue` although it has no body to send.
 ///
 /// A final answer without that interim one is right, but botocore (seen with 1.43) keeps the state of having had it for the
 /// next request on the same connection, takes that one's answer apart wrongly, and waits for more until the connection
 /// ends. So after such an answer the connection is closed. Bodies that are read are asked for by hyper.
-fn ends_unasked(request: &Request<Incoming>) -> Option<bool> {
-    let expects = request.headers().get(EXPECT)?.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    expects.then(|| request.body().is_end_stream())
+fn ends_unasked(request: &Request<Incoming>) -> bool {
+    let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    request.headers().get(EXPECT).is_some_and(expects) && request.body().is_end_stream()
 }

@@ -5,6 +5,7 @@ mod common;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use common::{Client, Payload, Reply, Running, noise, send};
+use strata_door_s3::S3Config;
 use strata_namespace::{Caller, Door, Op, ROOT_INO, SetAttr};
 
 #[tokio::test]
@@ -261,6 +262,24 @@ fn form(client: &Client, fields: &[(&str, &str)], policy: &str, file: &[u8]) -> 
 const POLICY: &str = r#"{"expiration":"2999-01-01T00:00:00Z","conditions":[{"bucket":"bucket"},["starts-with","$key","up/"],["content-length-range",1,1000],
 {"x-amz-algorithm":"AWS4-HMAC-SHA256"},{"x-amz-credential":"$CREDENTIAL"},{"x-amz-date":"$DATE"}]}"#;
 
+/// The old signature: HMAC-SHA1 of the policy.
+fn old_form(client: &Client, key: &str, file: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
+    use hmac::{Hmac, KeyInit, Mac};
+    let policy = BASE64.encode(
+        r#"{"expiration":"2999-01-01T00:00:00Z","conditions":[{"bucket":"bucket"},["starts-with","$key","up/"]]}"#,
+    );
+    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(client.signer.secret_key.as_bytes()).expect("any key");
+    mac.update(policy.as_bytes());
+    let signature = BASE64.encode(mac.finalize().into_bytes());
+    let access_key = client.signer.access_key.as_str();
+    form(
+        client,
+        &[("key", key), ("AWSAccessKeyId", access_key), ("policy", &policy), ("signature", &signature)],
+        "",
+        file,
+    )
+}
+
 #[tokio::test]
 async fn forms_are_bound_by_their_signed_policy() {
     let door = Running::start().await;
@@ -270,52 +289,120 @@ async fn forms_are_bound_by_their_signed_policy() {
         let (headers, body) = form(&client, fields, policy, file);
         send(door.addr, "POST", "/bucket", &headers, body.into()).await
     };
-    post(&[("key", "up/${filename}")], POLICY, b"data").await.expect(204);
+    let done = post(&[("key", "up/${filename}")], POLICY, b"data").await.expect(204);
+    assert_eq!(done.header("location"), format!("http://{}/bucket/up/a.txt", door.addr));
+    assert_eq!(done.header("etag"), format!("\"{}\"", common::md5_hex(b"data")));
     assert_eq!(client.get("/bucket/up/a.txt").await.text(), "data");
-    post(&[("key", "elsewhere")], POLICY, b"data").await.expect_error(400, "InvalidPolicyDocument");
-    post(&[("key", "up/long")], POLICY, &[b'x'; 1001]).await.expect(400);
+    post(&[("key", "elsewhere")], POLICY, b"data").await.expect_error(403, "AccessDenied");
+    post(&[("key", "up/long")], POLICY, &[b'x'; 1001]).await.expect_error(400, "EntityTooLarge");
+    post(&[("key", "up/short")], POLICY, b"").await.expect_error(400, "EntityTooSmall");
+    post(&[("key", "up/more"), ("acl", "private")], POLICY, b"data").await.expect_error(403, "AccessDenied");
     post(&[("key", "up/old")], &POLICY.replace("2999", "2020"), b"data").await.expect_error(403, "AccessDenied");
     post(&[("key", "up/anonymous")], "", b"data").await.expect_error(403, "AccessDenied");
-    post(&[("key", "up/v2"), ("AWSAccessKeyId", "x"), ("signature", "y")], "", b"data").await;
-    for key in ["elsewhere", "up/long", "up/old", "up/anonymous", "up/v2"] {
+    post(&[("key", "up/v2"), ("AWSAccessKeyId", "x"), ("signature", "y")], "", b"data")
+        .await
+        .expect_error(403, "AccessDenied");
+    for key in ["elsewhere", "up/long", "up/short", "up/more", "up/old", "up/anonymous", "up/v2"] {
         client.get(&format!("/bucket/{key}")).await.expect_error(404, "NoSuchKey");
     }
     let (mut headers, body) = form(&client, &[("key", "up/b")], POLICY, b"data");
+    send(door.addr, "POST", "/bucket?acl", &headers, body.clone().into()).await.expect_error(400, "InvalidArgument");
+    send(door.addr, "POST", "/bucket/key", &headers, body.clone().into()).await.expect_error(405, "MethodNotAllowed");
+    send(door.addr, "POST", "/absent", &headers, body.clone().into()).await.expect_error(403, "AccessDenied");
     headers.push(("authorization".to_owned(), "AWS4-HMAC-SHA256 x".to_owned()));
     send(door.addr, "POST", "/bucket", &headers, body.into()).await.expect_error(400, "InvalidArgument");
     door.stop().await;
 }
 
 #[tokio::test]
-async fn a_form_for_another_region_or_in_the_old_signature_is_refused() {
+async fn a_form_is_answered_as_it_asks_and_its_properties_are_kept() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let post = async |fields: &[(&str, &str)]| -> Reply {
+        let more: String = fields.iter().map(|(name, _)| format!(r#"["starts-with","${name}",""],"#)).collect();
+        let policy = POLICY.replace(r#""conditions":["#, &format!(r#""conditions":[{more}"#));
+        let (headers, body) = form(&client, fields, &policy, b"data");
+        send(door.addr, "POST", "/bucket", &headers, body.into()).await
+    };
+    let etag = format!("\"{}\"", common::md5_hex(b"data"));
+    let created = post(&[("key", "up/<${filename}>"), ("success_action_status", "201")]).await.expect(201);
+    let location = format!("http://{}/bucket/up/%3Ca.txt%3E", door.addr);
+    assert_eq!(
+        (created.element("Key").as_deref(), created.element("Location"), created.element("Bucket").as_deref()),
+        (Some("up/&lt;a.txt&gt;"), Some(location), Some("bucket"))
+    );
+    assert_eq!(created.element("ETag").map(|text| text.replace("&quot;", "\"")), Some(etag.clone()));
+    let redirected =
+        post(&[("key", "up/r"), ("success_action_redirect", "http://example.com/done?a=b")]).await.expect(303);
+    assert_eq!(
+        redirected.header("location"),
+        format!("http://example.com/done?a=b&bucket=bucket&key=up/r&etag=%22{}%22", etag.replace('"', ""))
+    );
+    post(&[("key", "up/x"), ("success_action_redirect", "nowhere")]).await.expect_error(400, "InvalidArgument");
+    let fields = [
+        ("key", "up/properties"),
+        ("Content-Type", "text/x"),
+        ("Expires", "when it pleases"),
+        ("x-amz-meta-color", "blue"),
+        ("x-amz-checksum-crc32", "rfPzYw=="),
+    ];
+    post(&fields).await.expect(204);
+    let head = client.request("HEAD", "/bucket/up/properties").header("x-amz-checksum-mode", "ENABLED").send().await;
+    for (name, value) in [
+        ("content-type", "text/x"),
+        ("expires", "when it pleases"),
+        ("x-amz-meta-color", "blue"),
+        ("x-amz-checksum-crc32", "rfPzYw=="),
+    ] {
+        assert_eq!(head.header(name), value, "{name}");
+    }
+    post(&[("key", "up/bad"), ("x-amz-checksum-crc32", "AAAAAA==")]).await.expect_error(400, "BadDigest");
+    post(&[("key", "up/public"), ("acl", "public-read")]).await.expect_error(501, "NotImplemented");
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn a_form_may_carry_a_file_of_any_length_and_one_that_breaks_off_leaves_nothing() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let policy = POLICY.replace("1,1000", "0,100000000");
+    for len in [0, 1, 65_000, 66_000, 3_000_000] {
+        let data = noise(len, 3);
+        let (headers, body) = form(&client, &[("key", &format!("up/{len}"))], &policy, &data);
+        let posted = send(door.addr, "POST", "/bucket", &headers, body.into()).await.expect(204);
+        assert_eq!(posted.header("etag"), format!("\"{}\"", common::md5_hex(&data)), "{len}");
+        assert!(client.get(&format!("/bucket/up/{len}")).await.expect(200).body == data, "{len}");
+    }
+    let (headers, body) = form(&client, &[("key", "up/cut")], &policy, &noise(3_000_000, 3));
+    let cut = body[..body.len() - 4].to_vec();
+    send(door.addr, "POST", "/bucket", &headers, cut.into()).await.expect_error(400, "IncompleteBody");
+    client.get("/bucket/up/cut").await.expect_error(404, "NoSuchKey");
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn a_form_for_another_region_is_refused_and_one_in_the_old_signature_where_it_is_switched_off() {
     let door = Running::start().await;
     let mut client = door.client();
     client.put("/bucket", "").await.expect(200);
+    let (headers, body) = old_form(&client, "up/old", b"data");
+    send(door.addr, "POST", "/bucket", &headers, body.clone().into()).await.expect(204);
+    assert_eq!(client.get("/bucket/up/old").await.text(), "data");
+    let forged = String::from_utf8(body.clone()).unwrap().replace("\"signature\"\r\n\r\n", "\"signature\"\r\n\r\nA");
+    send(door.addr, "POST", "/bucket", &headers, forged.into()).await.expect_error(403, "SignatureDoesNotMatch");
+    let both = form(&client, &[("key", "up/two"), ("signature", "x"), ("AWSAccessKeyId", "y")], POLICY, b"data");
+    send(door.addr, "POST", "/bucket", &both.0, both.1.into()).await.expect_error(400, "InvalidArgument");
     client.signer.region = "eu-west-1".to_owned();
     let (headers, body) = form(&client, &[("key", "up/r")], POLICY, b"data");
     send(door.addr, "POST", "/bucket", &headers, body.into()).await.expect_error(400, "AuthorizationHeaderMalformed");
-    // A right signature of the old kind, HMAC-SHA1 of the policy.
-    use hmac::{Hmac, KeyInit, Mac};
-    let policy = BASE64.encode(r#"{"expiration":"2999-01-01T00:00:00Z","conditions":[{"bucket":"bucket"},["starts-with","$key","up/"],{"AWSAccessKeyId":"KEY"}]}"#.replace("KEY", &client.signer.access_key));
-    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(client.signer.secret_key.as_bytes()).unwrap();
-    mac.update(policy.as_bytes());
-    let signature = BASE64.encode(mac.finalize().into_bytes());
-    let fields = [
-        ("key", "up/old"),
-        ("AWSAccessKeyId", client.signer.access_key.as_str()),
-        ("policy", &policy),
-        ("signature", &signature),
-    ];
-    let mut body = Vec::new();
-    for (name, value) in fields {
-        body.extend_from_slice(
-            format!("--XYZ\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").as_bytes(),
-        );
-    }
-    body.extend_from_slice(
-        b"--XYZ\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\ndata\r\n--XYZ--\r\n",
-    );
+    door.stop().await;
+    let door = Running::with(S3Config { sigv2: false, ..S3Config::default() }).await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let (headers, body) = old_form(&client, "up/old", b"data");
     send(door.addr, "POST", "/bucket", &headers, body.into()).await.expect_error(400, "InvalidRequest");
-    door.client().get("/bucket/up/old").await.expect_error(404, "NoSuchKey");
+    client.get("/bucket/up/old").await.expect_error(404, "NoSuchKey");
     door.stop().await;
 }

@@ -3,6 +3,8 @@
 mod common;
 
 use common::Running;
+use strata_door_s3::S3Config;
+use strata_namespace::{Caller, Door, NewNode, NodeKind, Op};
 
 #[tokio::test]
 async fn buckets_are_created_listed_found_and_removed() {
@@ -11,7 +13,11 @@ async fn buckets_are_created_listed_found_and_removed() {
     for name in ["charlie", "alpha", "bravo"] {
         assert_eq!(client.put(&format!("/{name}"), "").await.expect(200).header("location"), format!("/{name}"));
     }
-    client.put("/alpha", "").await.expect_error(409, "BucketAlreadyOwnedByYou");
+    client.put("/alpha/kept", "x").await.expect(200);
+    client.put("/alpha", "").await.expect(200);
+    client.delete("/alpha/kept").await.expect(204);
+    let other = door.user("other", 2000);
+    door.client_of(&other).put("/alpha", "").await.expect_error(409, "BucketAlreadyExists");
     client.put("/Not_A_Bucket", "").await.expect_error(400, "InvalidBucketName");
     let elsewhere =
         "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>";
@@ -112,5 +118,190 @@ async fn markers_start_behind_a_key_and_url_encoding_carries_every_key() {
         (owners.elements("Owner").len(), client.get("/bucket?list-type=2").await.elements("Owner").len()),
         (4, 0)
     );
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn paths_longer_than_any_key_are_listed_page_by_page_up_to_sixteen_kibibytes() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let op = Op::new(Caller::root(Door::Mount));
+    let mut dir = door.ns.resolve(&op, b"bucket").unwrap().ino;
+    // Escaped, every byte of them takes three.
+    let (name, escaped) = ("ü".repeat(125), "%C3%BC".repeat(125));
+    let (mut path, mut expected) = (String::new(), Vec::new());
+    for depth in 1..=70 {
+        dir = door.ns.mkdir(&op, dir, name.as_bytes(), 0o755).unwrap().ino;
+        path = format!("{path}{escaped}/");
+        if depth * 251 <= 16 << 10 {
+            expected.push(path.clone());
+        }
+        if depth == 5 {
+            for name in ["one", "three", "two"] {
+                let file = NewNode { kind: NodeKind::File, mode: 0o644, rdev: 0 };
+                door.ns.mknod(&op, dir, name.as_bytes(), file).unwrap();
+                expected.push(format!("{path}{name}"));
+            }
+        }
+    }
+    assert!(expected[4].len() > 1100 && expected.len() == 68);
+    expected.sort();
+    client.put("/bucket/%C3%BD", "x").await.expect(200);
+    expected.push("%C3%BD".to_owned());
+    for (first, next, of_page) in [
+        ("list-type=2", "list-type=2&continuation-token=", "NextContinuationToken"),
+        ("", "marker=", "Key"),
+        ("versions", "versions&key-marker=", "NextKeyMarker"),
+    ] {
+        let (mut found, mut query) = (Vec::new(), first.to_owned());
+        loop {
+            let page = client.get(&format!("/bucket?{query}&max-keys=3&encoding-type=url")).await.expect(200);
+            found.extend(page.elements("Key"));
+            if page.element("IsTruncated").as_deref() != Some("true") {
+                break;
+            }
+            query = format!("{next}{}", page.elements(of_page).last().unwrap());
+        }
+        // Of escaped letters the order is another one.
+        found.sort();
+        assert_eq!(found, expected, "{first}");
+    }
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn control_characters_of_keys_are_written_so_that_a_parser_reads_them_back() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    for key in ["Icon%0D", "dir%0D/x", "bell%07"] {
+        client.put(&format!("/bucket/{key}"), "x").await.expect(200);
+    }
+    for query in ["list-type=2", "", "versions"] {
+        let page = client.get(&format!("/bucket?{query}")).await.expect(200);
+        assert_eq!(page.elements("Key"), ["Icon&#xD;", "bell&#x7;", "dir&#xD;/x"], "{query}");
+        let rolled = client.get(&format!("/bucket?{query}&delimiter=/&prefix=d")).await.expect(200);
+        assert_eq!(rolled.elements("CommonPrefixes"), ["<Prefix>dir&#xD;/</Prefix>"], "{query}");
+    }
+    client.post("/bucket/Icon%0D?uploads", "").await.expect(200);
+    assert_eq!(client.get("/bucket?uploads").await.expect(200).elements("Key"), ["Icon&#xD;"]);
+    let list = "<Delete><Object><Key>Icon&#xD;</Key></Object></Delete>";
+    let deleted = client.post("/bucket?delete", list).await.expect(200);
+    assert_eq!(deleted.elements("Key"), ["Icon&#xD;"]);
+    assert_eq!(client.get("/bucket").await.expect(200).elements("Key"), ["bell&#x7;", "dir&#xD;/x"]);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn every_object_is_listed_as_its_only_version_by_every_page_length() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    for key in ["a", "a/b", "a/c", "b"] {
+        client.put(&format!("/bucket/{key}"), "12").await.expect(200);
+    }
+    let whole = client.get("/bucket?versions").await.expect(200);
+    assert_eq!(whole.elements("Key"), ["a", "a/b", "a/c", "b"]);
+    assert_eq!(whole.elements("VersionId"), ["null"; 4]);
+    assert_eq!((whole.elements("IsLatest"), whole.elements("Size")), (vec!["true".into(); 4], vec!["2".into(); 4]));
+    assert!(whole.elements("Owner").len() == 4 && whole.elements("DeleteMarker").is_empty());
+    for (query, expected) in
+        [("", &["a", "a/b", "a/c", "b"][..]), ("&delimiter=/", &["a", "a/", "b"]), ("&prefix=a/", &["a/b", "a/c"])]
+    {
+        for len in 1..=4 {
+            let (mut found, mut marker) = (Vec::new(), String::new());
+            loop {
+                let page = client.get(&format!("/bucket?versions&max-keys={len}{query}{marker}")).await.expect(200);
+                found.extend(page.elements("Key"));
+                let prefixes = page.elements("CommonPrefixes");
+                found.extend(prefixes.iter().map(|text| text.replace("<Prefix>", "").replace("</Prefix>", "")));
+                let Some(next) = page.element("NextKeyMarker") else {
+                    assert_eq!(page.element("IsTruncated").as_deref(), Some("false"));
+                    break;
+                };
+                let version = page.element("NextVersionIdMarker");
+                assert_eq!(version.is_some(), !next.ends_with('/'), "{next}");
+                marker = format!("&key-marker={next}&version-id-marker={}", version.unwrap_or_default());
+            }
+            found.sort();
+            assert_eq!(found, expected, "{query} by {len}");
+        }
+    }
+    let encoded = client.get("/bucket?versions&encoding-type=url&prefix=a/").await.expect(200);
+    assert_eq!(encoded.element("EncodingType").as_deref(), Some("url"));
+    let none = client.get("/bucket?versions&max-keys=0").await.expect(200);
+    assert_eq!((none.elements("Key").len(), none.element("IsTruncated").as_deref()), (0, Some("false")));
+    client.get("/bucket?versions&version-id-marker=null").await.expect_error(400, "InvalidArgument");
+    client.get("/bucket?versions&key-marker=a&version-id-marker=x").await.expect_error(400, "InvalidArgument");
+    client.get("/absent?versions").await.expect_error(404, "NoSuchBucket");
+    // What is listed can be read and removed by its version.
+    assert_eq!(client.get("/bucket/a?versionId=null").await.expect(200).text(), "12");
+    let list = "<Delete><Object><Key>a/b</Key><VersionId>null</VersionId></Object></Delete>";
+    client.post("/bucket?delete", list).await.expect(200);
+    client.delete("/bucket/a?versionId=null").await.expect(204);
+    assert_eq!(client.get("/bucket?versions").await.expect(200).elements("Key"), ["a/c", "b"]);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn settings_that_were_never_set_read_as_they_do_at_s3() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    client.put("/bucket/k", "x").await.expect(200);
+    for (query, code) in [
+        ("cors", "NoSuchCORSConfiguration"),
+        ("encryption", "ServerSideEncryptionConfigurationNotFoundError"),
+        ("lifecycle", "NoSuchLifecycleConfiguration"),
+        ("metadataTable", "MetadataConfigurationNotFound"),
+        ("object-lock", "ObjectLockConfigurationNotFoundError"),
+        ("policy", "NoSuchBucketPolicy"),
+        ("policyStatus", "NoSuchBucketPolicy"),
+        ("publicAccessBlock", "NoSuchPublicAccessBlockConfiguration"),
+        ("replication", "ReplicationConfigurationNotFoundError"),
+        ("tagging", "NoSuchTagSet"),
+        ("website", "NoSuchWebsiteConfiguration"),
+        ("analytics&id=a", "NoSuchConfiguration"),
+        ("intelligent-tiering&id=a", "NoSuchConfiguration"),
+        ("inventory&id=a", "NoSuchConfiguration"),
+        ("metrics&id=a", "NoSuchConfiguration"),
+    ] {
+        client.get(&format!("/bucket?{query}")).await.expect_error(404, code);
+        client.get(&format!("/absent?{query}")).await.expect_error(404, "NoSuchBucket");
+    }
+    for (query, root) in [
+        ("accelerate", "AccelerateConfiguration"),
+        ("logging", "BucketLoggingStatus"),
+        ("notification", "NotificationConfiguration"),
+        ("ownershipControls", "OwnershipControls"),
+        ("requestPayment", "RequestPaymentConfiguration"),
+        ("versioning", "VersioningConfiguration"),
+        ("analytics", "ListBucketAnalyticsConfigurationResult"),
+        ("intelligent-tiering", "ListBucketIntelligentTieringConfigurationsOutput"),
+        ("inventory", "ListInventoryConfigurationsResult"),
+        ("metrics", "ListMetricsConfigurationsResult"),
+    ] {
+        let text = client.get(&format!("/bucket?{query}")).await.expect(200).text();
+        assert!(text.contains(&format!("<{root}")), "{query}: {text}");
+        client.get(&format!("/absent?{query}")).await.expect_error(404, "NoSuchBucket");
+    }
+    let payer = client.get("/bucket?requestPayment").await.element("Payer");
+    let owner = client.get("/bucket?ownershipControls").await.element("ObjectOwnership");
+    assert_eq!((payer.as_deref(), owner.as_deref()), (Some("BucketOwner"), Some("BucketOwnerEnforced")));
+    for query in ["retention", "legal-hold"] {
+        client.get(&format!("/bucket/k?{query}")).await.expect_error(400, "InvalidRequest");
+        client.get(&format!("/bucket/absent?{query}")).await.expect_error(404, "NoSuchKey");
+    }
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn a_bucket_created_again_is_refused_outside_of_the_first_region() {
+    let door = Running::with(S3Config { region: "eu-1".to_owned(), ..S3Config::default() }).await;
+    let mut client = door.client();
+    client.signer.region = "eu-1".to_owned();
+    client.put("/alpha", "").await.expect(200);
+    client.put("/alpha", "").await.expect_error(409, "BucketAlreadyOwnedByYou");
     door.stop().await;
 }

@@ -57,6 +57,11 @@ async fn parts_become_one_object_and_can_be_read_by_number() {
         ),
         (vec!["1".into(), "2".into()], Some("true"), Some("2"))
     );
+    let none = client.get(&format!("/bucket/k?uploadId={upload}&max-parts=0")).await.expect(200);
+    assert_eq!(
+        (none.element("IsTruncated").as_deref(), none.element("NextPartNumberMarker"), none.elements("Part").len()),
+        (Some("false"), None, 0)
+    );
     assert_eq!(client.get("/bucket?uploads").await.expect(200).elements("UploadId"), std::slice::from_ref(&upload));
     client.head("/bucket/k").await.expect(404);
     let body = list(&[(1, &etag1), (2, &etag2), (3, &etag3)]);
@@ -70,6 +75,18 @@ async fn parts_become_one_object_and_can_be_read_by_number() {
     let part = client.get("/bucket/k?partNumber=2").await.expect(206);
     assert!(part.body == two && part.header("x-amz-mp-parts-count") == "3");
     client.get("/bucket/k?partNumber=4").await.expect_error(416, "InvalidPartNumber");
+    // A copy has the parts that its ETag counts.
+    client.request("PUT", "/bucket/copy").header("x-amz-copy-source", "/bucket/k").send().await.expect(200);
+    let part = client.get("/bucket/copy?partNumber=2").await.expect(206);
+    assert!(part.body == two && part.header("x-amz-mp-parts-count") == "3");
+    let none = client
+        .request("GET", "/bucket/k?attributes")
+        .header("x-amz-object-attributes", "ObjectParts")
+        .header("x-amz-max-parts", "0")
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(none.element("IsTruncated").as_deref(), Some("false"));
     // The answer may have got lost: asking again gives the same.
     client.post(&format!("/bucket/k?uploadId={upload}"), body).await.expect(200);
     assert!(client.get("/bucket?uploads").await.elements("UploadId").is_empty());
@@ -189,5 +206,169 @@ async fn uploads_are_listed_by_key_in_pages_and_rolled_up() {
         .await
         .expect(200);
     assert_eq!((rest.elements("Key"), rest.elements("CommonPrefixes").len()), (vec!["c".into()], 0));
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn completions_repeated_at_once_all_answer_the_same_object() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    for round in 0..10 {
+        let key = format!("k{round}");
+        let upload = begin(&client, &key).await;
+        let target = format!("/bucket/{key}?uploadId={upload}");
+        let put = client.put(&format!("{target}&partNumber=1"), "a part").await.expect(200);
+        let body = list(&[(1, put.header("etag"))]);
+        let many = (0..12).map(|_| {
+            let (client, target, body) = (client.clone(), target.clone(), body.clone());
+            tokio::spawn(async move { client.post(&target, body).await })
+        });
+        for reply in futures_util::future::join_all(many).await {
+            let reply = reply.unwrap().expect(200);
+            assert_eq!(reply.element("ETag").map(|etag| etag.contains("-1")), Some(true));
+        }
+    }
+    door.stop().await;
+}
+
+/// CRC-32C of "123456789" and of it twice, CRC-64/NVME of it, from the catalogue and from `crc-fast`.
+const DIGITS_CRC32C: &str = "4waSgw==";
+
+fn crc64(data: &[u8]) -> String {
+    use base64::Engine;
+    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, data);
+    base64::engine::general_purpose::STANDARD.encode(sum.to_be_bytes())
+}
+
+#[tokio::test]
+async fn checksums_of_uploads_are_kept_and_told_again_also_by_a_second_completion() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    client.put("/bucket/source", "123456789").await.expect(200);
+    let (one, two) = (noise(5 * MIB, 1), "123456789");
+    let whole = [&one[..], two.as_bytes()].concat();
+    // The algorithm an upload is begun with, whether it sums up the whole, and what its parts are sent with.
+    for (key, algorithm, kind, element, header) in [
+        ("plain", None, "FULL_OBJECT", "ChecksumCRC64NVME", "x-amz-checksum-crc64nvme"),
+        ("crc64", Some("CRC64NVME"), "FULL_OBJECT", "ChecksumCRC64NVME", "x-amz-checksum-crc64nvme"),
+        ("crc32c", Some("CRC32C"), "FULL_OBJECT", "ChecksumCRC32C", "x-amz-checksum-crc32c"),
+        ("sha256", Some("SHA256"), "COMPOSITE", "ChecksumSHA256", "x-amz-checksum-sha256"),
+    ] {
+        let mut call = client.request("POST", &format!("/bucket/{key}?uploads"));
+        if let Some(algorithm) = algorithm {
+            call = call.header("x-amz-checksum-algorithm", algorithm).header("x-amz-checksum-type", kind);
+        }
+        let upload = call.send().await.expect(200).element("UploadId").unwrap();
+        let target = format!("/bucket/{key}?uploadId={upload}");
+        // Neither part carries a checksum; one is sent and one copied.
+        let etag1 = client.put(&format!("{target}&partNumber=1"), one.clone()).await.expect(200);
+        assert_eq!(etag1.headers.contains_key(header), algorithm.is_some(), "{key}");
+        let etag2 = client
+            .request("PUT", &format!("{target}&partNumber=2"))
+            .header("x-amz-copy-source", "/bucket/source")
+            .send()
+            .await
+            .expect(200);
+        assert_eq!(etag2.element(element).is_some(), algorithm.is_some(), "{key}");
+        let body = list(&[(1, etag1.header("etag")), (2, &etag2.element("ETag").unwrap())]);
+        let other = if kind == "COMPOSITE" { "FULL_OBJECT" } else { "COMPOSITE" };
+        client
+            .request("POST", &target)
+            .header("x-amz-checksum-type", other)
+            .body(body.clone())
+            .send()
+            .await
+            .expect_error(400, "InvalidRequest");
+        let done = client
+            .request("POST", &target)
+            .header("x-amz-checksum-type", kind)
+            .body(body.clone())
+            .send()
+            .await
+            .expect(200);
+        let value = done.element(element).expect(key);
+        assert_eq!((done.element("ChecksumType").as_deref(), value.ends_with("-2")), (Some(kind), kind == "COMPOSITE"));
+        if header.ends_with("crc64nvme") {
+            assert_eq!(value, crc64(&whole));
+        }
+        let again = client.post(&target, body).await.expect(200);
+        assert_eq!(
+            (again.element(element), again.element("ChecksumType").as_deref()),
+            (Some(value.clone()), Some(kind))
+        );
+        let head =
+            client.request("HEAD", &format!("/bucket/{key}")).header("x-amz-checksum-mode", "ENABLED").send().await;
+        assert_eq!((head.header(header), head.header("x-amz-checksum-type")), (value.as_str(), kind));
+        let attributes = client
+            .request("GET", &format!("/bucket/{key}?attributes"))
+            .header("x-amz-object-attributes", "Checksum")
+            .send()
+            .await
+            .expect(200);
+        assert_eq!(attributes.element(element), Some(value.clone()));
+        // A copy has the same content, and so the same checksum.
+        let copy = client.request("PUT", "/bucket/copy").header("x-amz-copy-source", &format!("/bucket/{key}"));
+        assert_eq!(copy.send().await.expect(200).element(element), Some(value));
+    }
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn a_whole_checksum_is_compared_although_no_part_carried_one() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let begin = client
+        .request("POST", "/bucket/k?uploads")
+        .header("x-amz-checksum-algorithm", "CRC32C")
+        .header("x-amz-checksum-type", "FULL_OBJECT")
+        .send()
+        .await
+        .expect(200);
+    let target = format!("/bucket/k?uploadId={}", begin.element("UploadId").unwrap());
+    let etag = client.put(&format!("{target}&partNumber=1"), "123456789").await.expect(200);
+    let complete = |value: &str| {
+        client
+            .request("POST", &target)
+            .body(list(&[(1, etag.header("etag"))]))
+            .header("x-amz-checksum-crc32c", value)
+            .send()
+    };
+    complete("AAAAAA==").await.expect_error(400, "BadDigest");
+    assert_eq!(complete(DIGITS_CRC32C).await.expect(200).element("ChecksumCRC32C").as_deref(), Some(DIGITS_CRC32C));
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn parts_and_completions_of_another_algorithm_than_the_upload_began_with_are_refused() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let begin = client
+        .request("POST", "/bucket/k?uploads")
+        .header("x-amz-checksum-algorithm", "CRC32")
+        .send()
+        .await
+        .expect(200);
+    let target = format!("/bucket/k?uploadId={}", begin.element("UploadId").unwrap());
+    client
+        .request("PUT", &format!("{target}&partNumber=1"))
+        .header("x-amz-checksum-crc32c", DIGITS_CRC32C)
+        .body("123456789")
+        .send()
+        .await
+        .expect_error(400, "InvalidRequest");
+    let etag = client.put(&format!("{target}&partNumber=1"), "123456789").await.expect(200);
+    let etag = etag.header("etag");
+    client
+        .request("POST", &target)
+        .header("x-amz-checksum-crc32c", DIGITS_CRC32C)
+        .body(list(&[(1, etag)]))
+        .send()
+        .await
+        .expect_error(400, "InvalidRequest");
+    client.post(&target, list(&[(1, etag)])).await.expect(200);
     door.stop().await;
 }

@@ -112,6 +112,93 @@ async fn a_connection_ends_with_an_answer_that_skips_the_interim_one_its_client_
     door.stop().await;
 }
 
+/// Sends a request without waiting for anything, and reads what comes until the connection ends or nothing comes.
+async fn send_whole(door: &Running, head: &str, body: &[u8]) -> (String, bool) {
+    let mut stream = door.connect().await;
+    stream
+        .write_all(format!("{head}host: {}\r\ncontent-length: {}\r\n\r\n", door.addr, body.len()).as_bytes())
+        .await
+        .expect("what was sent is taken");
+    stream.write_all(body).await.expect("what was sent is taken");
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(2), async {
+        while stream.read_buf(&mut answer).await.expect("the answer is not taken back") > 0 {}
+    });
+    let closed = ended.await.is_ok();
+    (String::from_utf8_lossy(&answer).into_owned(), closed)
+}
+
+#[tokio::test]
+async fn an_error_arrives_whole_although_its_client_was_still_sending_and_says_that_the_connection_ends() {
+    let door = Running::start().await;
+    let body = vec![7; 8 << 20];
+    for head in
+        ["PUT /bucket/k HTTP/1.1\r\n", "POST /bucket HTTP/1.1\r\ncontent-type: multipart/form-data; boundary=X\r\n"]
+    {
+        let (answer, closed) = send_whole(&door, head, &body).await;
+        assert!(closed && answer.contains("\r\nconnection: close\r\n") && answer.ends_with("</Error>"), "{answer}");
+    }
+    // Where all was received the connection goes on, and nothing else is said.
+    let (answer, closed) = send_whole(&door, "GET /bucket/k HTTP/1.1\r\n", b"").await;
+    assert!(!closed && !answer.contains("connection: close") && answer.ends_with("</Error>"), "{answer}");
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn every_error_has_a_message_and_the_ids_of_request_and_store() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let mut hosts = std::collections::BTreeSet::new();
+    for (method, target, body) in [
+        ("GET", "/absent", ""),
+        ("GET", "/bucket/absent", ""),
+        ("GET", "/bucket?cors", ""),
+        ("POST", "/bucket?delete", "<Delete>"),
+        ("POST", "/bucket?delete", "no document"),
+        ("PUT", "/bucket?versioning", "<VersioningConfiguration/>"),
+        ("PATCH", "/bucket/k", ""),
+        ("PUT", "/Not_A_Bucket", ""),
+        ("GET", "/bucket?max-keys=x", ""),
+    ] {
+        let reply = client.request(method, target).body(body).send().await;
+        assert!(reply.status.as_u16() >= 400, "{method} {target}: {}", reply.text());
+        assert!(
+            !reply.code().is_empty() && reply.element("Message").is_some_and(|text| !text.is_empty()),
+            "{}",
+            reply.text()
+        );
+        assert_eq!(reply.element("RequestId").as_deref(), Some(reply.header("x-amz-request-id")), "{}", reply.text());
+        assert_eq!(reply.element("HostId").as_deref(), Some(reply.header("x-amz-id-2")), "{}", reply.text());
+        hosts.insert(reply.element("HostId"));
+    }
+    assert_eq!(hosts.len(), 1);
+    client.get("/bucket/absent").await.expect_error(404, "NoSuchKey");
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn an_object_without_a_length_is_refused_and_one_in_chunks_of_http_is_not_guessed() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    client.put("/bucket/k", "old").await.expect(200);
+    for more in ["", "transfer-encoding: chunked\r\n"] {
+        let mut headers = vec![("host".to_owned(), door.addr.to_string())];
+        client.signer.sign("PUT", "/bucket/k", &mut headers, &"".into(), common::Payload::Unsigned);
+        let mut head = format!("PUT /bucket/k HTTP/1.1\r\n{more}");
+        headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        let end = if more.is_empty() { "" } else { "0\r\n\r\n" };
+        let mut stream = door.connect().await;
+        stream.write_all(format!("{head}\r\n{end}").as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 411");
+    }
+    assert_eq!(client.get("/bucket/k").await.text(), "old");
+    door.stop().await;
+}
+
 #[tokio::test]
 async fn malformed_http_is_refused_and_the_door_serves_on() {
     let door = Running::start().await;

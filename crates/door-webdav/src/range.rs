@@ -31,6 +31,8 @@ pub(crate) fn wanted(header: &str, len: u64) -> Wanted {
         let range = match (number(first), number(last)) {
             (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(len),
             (Some(first), None) if last.is_empty() => first..len,
+            // The last so many bytes of an empty resource are all it has, and no `Content-Range` can say so.
+            (None, Some(1..)) if first.is_empty() && len == 0 => return Wanted::Whole,
             (None, Some(suffix)) if first.is_empty() => len.saturating_sub(suffix)..len,
             _ => return Wanted::Whole,
         };
@@ -141,6 +143,12 @@ mod tests {
         assert_eq!(wanted("bytes=10-", 10), Wanted::Nothing);
         assert_eq!(wanted("bytes=-0", 10), Wanted::Nothing);
         assert_eq!(wanted("bytes=0-", 0), Wanted::Nothing);
+        assert_eq!(wanted("bytes=-0", 0), Wanted::Nothing);
+    }
+
+    #[test]
+    fn the_last_bytes_of_an_empty_resource_are_the_whole() {
+        assert_eq!(wanted("bytes=-5", 0), Wanted::Whole);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub use drain::{DrainStatus, DrainStep};
 pub use error::{Error, ErrorKind, Result};
 pub use file::{READ_LEN_MAX, STAGED_BYTES_MAX};
 pub use guard::Guard;
-pub use list::LIST_LIMIT_MAX;
+pub use list::{LIST_LIMIT_MAX, LISTED_LEN_MAX};
 pub use name::{ALIAS_PREFIX, check_bucket};
 pub use namespace::{Identity, Namespace, Settle};
 pub use pin::Pin;

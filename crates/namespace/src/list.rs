@@ -15,6 +15,10 @@ use crate::view::{View, decode_dirent};
 pub const LIST_LIMIT_MAX: usize = 1000;
 /// Deepest nesting a key of 1024 bytes can have, and one for the bucket.
 const DEPTH_MAX: usize = 1026;
+/// Longest path that is listed, in bytes. File doors can make longer ones than any key may be, by changing into one
+/// directory after the other; whoever lists has to say a path in the head of the next request, escaped three bytes for
+/// one, and heads end at 64 KiB.
+pub const LISTED_LEN_MAX: usize = 16 << 10;
 /// Entries read at once.
 const STEP: usize = 256;
 
@@ -97,7 +101,7 @@ impl Namespace {
     /// Keys of a bucket in byte order, with common prefixes rolled up. At most [`LIST_LIMIT_MAX`] results.
     ///
     /// Directories that somebody made appear as the key `dir/`. Symbolic links and devices are not objects. Directories
-    /// the caller may not read are left out.
+    /// the caller may not read are left out, and so are paths longer than [`LISTED_LEN_MAX`].
     ///
     /// # Errors
     /// [`crate::ErrorKind::NoSuchBucket`], [`crate::ErrorKind::AccessDenied`] on the bucket itself.
@@ -159,6 +163,9 @@ impl Namespace {
             };
             let entry_name = &record_key[9..];
             let full = [&level.path[..], entry_name].concat();
+            if full.len() > LISTED_LEN_MAX {
+                continue;
+            }
             let dirent = decode_dirent(level.ino, &value)?;
             let directory = name::is_dir(entry_name);
             if let Some(common) = delimiter.and_then(|delimiter| common_prefix(&full, prefix.len(), delimiter)) {

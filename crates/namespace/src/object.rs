@@ -430,8 +430,8 @@ impl Namespace {
         Ok(true)
     }
 
-    /// Copies an object by reference: no data moves. `meta`: `None` copies the source's. `from_cond` guards the
-    /// source, `to_cond` what is replaced.
+    /// Copies an object by reference: no data moves. `meta`: `None` copies the source's; checksums are always the source's.
+    /// `from_cond` guards the source, `to_cond` what is replaced.
     ///
     /// # Errors
     /// As [`Namespace::get_object`] and [`Namespace::put_object`].
@@ -444,7 +444,8 @@ impl Namespace {
         to_cond: &Condition,
         meta: Option<ObjectMeta>,
     ) -> Result<ObjectInfo> {
-        let (source, _) = self.get_object(op, from.0, from.1)?;
+        // Seals what is staged.
+        self.get_object(op, from.0, from.1)?;
         self.seal_before_replacing(op, to.0, to.1)?;
         self.change(op, |tx, effects| {
             let inode = self.find_object(tx, op, from.0, from.1)?;
@@ -453,8 +454,13 @@ impl Namespace {
             let new = NewContent {
                 content: self.store.content(inode.items.clone())?,
                 etag: Some(etag(&inode)),
-                meta: meta.unwrap_or_else(|| source.meta.clone()),
-                parts: Vec::new(),
+                // Checksums are those of this content, whatever happened since the source was looked at.
+                meta: match meta {
+                    Some(meta) => ObjectMeta { checksums: inode.meta.checksums.clone(), ..meta },
+                    None => inode.meta.clone(),
+                },
+                // They belong to the ETag, which says how many there are.
+                parts: inode.parts.clone(),
                 allocated: inode.attr.allocated,
             };
             self.put_at(tx, effects, op, to.0, to.1, new, to_cond)

@@ -178,7 +178,7 @@ impl Namespace {
                 content: self.store.content(inode.items.clone())?,
                 etag: Some(etag(&inode)),
                 meta: inode.meta.clone(),
-                parts: Vec::new(),
+                parts: inode.parts.clone(),
                 allocated: inode.attr.allocated,
             };
             let made = self.put_in(tx, effects, op, dir, &entry_name, new, &Condition::default(), bucket)?;

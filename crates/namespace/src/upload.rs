@@ -142,13 +142,14 @@ impl Namespace {
         upload: &str,
         number: u32,
         etag: String,
+        checksums: BTreeMap<String, String>,
     ) -> Result<PartInfo> {
         if range.start > range.end || range.end > from.len() {
             return Err(fail(ErrorKind::InvalidRange, "the range lies outside the source"));
         }
         let items = self.store.slice(from.items(), range)?;
         let content = self.store.content(items)?;
-        self.put_part(op, to.0, to.1, upload, number, content, etag, BTreeMap::new())
+        self.put_part(op, to.0, to.1, upload, number, content, etag, checksums)
     }
 
     /// Parts behind number `after`, at most `limit`; and whether more follow.
@@ -214,12 +215,14 @@ impl Namespace {
         Ok((uploads.collect::<Result<_>>()?, more))
     }
 
-    /// Makes the object of the listed parts (number and ETag, in the client's order). One commit, no data moves.
-    /// Completing again with the same parts answers the same object.
+    /// Makes the object of the listed parts (number and ETag, in the client's order), with these checksums of the whole.
+    /// One commit, no data moves. Completing again with the same parts answers the same object, also where both are
+    /// under way at once.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchUpload`], [`ErrorKind::InvalidPart`], [`ErrorKind::InvalidPartOrder`],
     /// [`ErrorKind::PartTooSmall`], [`ErrorKind::PreconditionFailed`].
+    #[allow(clippy::too_many_arguments, reason = "what a completion consists of")]
     pub fn complete_upload(
         &self,
         op: &Op,
@@ -227,6 +230,30 @@ impl Namespace {
         key: &[u8],
         upload: &str,
         parts: &[(u32, String)],
+        checksums: BTreeMap<String, String>,
+        cond: &Condition,
+    ) -> Result<ObjectInfo> {
+        match self.join_parts(op, bucket, key, upload, parts, checksums, cond) {
+            // Completed by another call in the middle of this one, an upload may still be found and its parts not.
+            Err(error)
+                if matches!(error.kind, ErrorKind::NoSuchUpload | ErrorKind::InvalidPart)
+                    && self.upload(op, bucket, key, upload).is_err() =>
+            {
+                self.completed_before(op, bucket, key, parts, error)
+            }
+            done => done,
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what a completion consists of")]
+    fn join_parts(
+        &self,
+        op: &Op,
+        bucket: &str,
+        key: &[u8],
+        upload: &str,
+        parts: &[(u32, String)],
+        checksums: BTreeMap<String, String>,
         cond: &Condition,
     ) -> Result<ObjectInfo> {
         if parts.is_empty() || parts.len() > PART_NUMBER_MAX as usize {
@@ -238,14 +265,7 @@ impl Namespace {
         let mut found = Vec::with_capacity(parts.len());
         let id = {
             let mut snap = self.snap(op);
-            let (_, id, _, _) = match self.find_upload(&mut snap, op, bucket, key, upload) {
-                Ok(found) => found,
-                Err(error) if error.kind == ErrorKind::NoSuchUpload => {
-                    drop(snap);
-                    return self.completed_before(op, bucket, key, parts, error);
-                }
-                Err(error) => return Err(error),
-            };
+            let (_, id, _, _) = self.find_upload(&mut snap, op, bucket, key, upload)?;
             for (number, wanted) in parts {
                 let invalid = || fail(ErrorKind::InvalidPart, format!("part {number} was not uploaded as listed"));
                 let part = decode_part(&snap.record(&part_key(id, *number))?.ok_or_else(invalid)?)?;
@@ -284,7 +304,8 @@ impl Namespace {
                 }
             }
             let sizes = found.iter().map(|part| part.size).collect();
-            let new = NewContent { content, etag: Some(etag), meta: record.meta, parts: sizes, allocated };
+            let meta = ObjectMeta { checksums, ..record.meta };
+            let new = NewContent { content, etag: Some(etag), meta, parts: sizes, allocated };
             if record.private {
                 op.keep_private();
             }

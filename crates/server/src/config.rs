@@ -72,6 +72,16 @@ pub(crate) enum Ports {
     Auto,
 }
 
+/// Whether something is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
 /// Whose identity the NFS door replaces by that of the user who runs the server (or nobody, where root does).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -187,6 +197,11 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_REQUESTS", value_name = "N")]
     pub(crate) requests: Option<u32>,
 
+    /// Whether S3 requests may be signed with Signature Version 2, as boto3, `aws s3 presign` and `s3cmd signurl` presign
+    /// unless told otherwise [default: on]
+    #[arg(long, env = "STRATA_S3_SIGV2", value_name = "on|off")]
+    pub(crate) s3_sigv2: Option<Switch>,
+
     /// Threads that serve network requests [default: the number of cores, at least 4]
     #[arg(long, env = "STRATA_THREADS", value_name = "N")]
     pub(crate) threads: Option<u16>,
@@ -244,6 +259,7 @@ impl DoorSettings {
             domain,
             connections,
             requests,
+            s3_sigv2,
             threads,
             drain_seconds,
             scrub_interval,
@@ -266,6 +282,7 @@ impl DoorSettings {
             domain: domain.or(below.domain),
             connections: connections.or(below.connections),
             requests: requests.or(below.requests),
+            s3_sigv2: s3_sigv2.or(below.s3_sigv2),
             threads: threads.or(below.threads),
             drain_seconds: drain_seconds.or(below.drain_seconds),
             scrub_interval: scrub_interval.or(below.scrub_interval),

@@ -342,6 +342,7 @@ fn s3(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::
     let settings = S3Config {
         region: config.region.clone(),
         domains: config.domains.clone(),
+        sigv2: config.s3_sigv2,
         connections_max: config.connections.unwrap_or(S3Config::default().connections_max),
         in_flight_max: config.requests,
         drain: config.drain,

@@ -2,7 +2,7 @@
 //! signature itself.
 //!
 //! What is checked here and nowhere else (the S3 library behind leaves each of these open, or did):
-//! credentials in the header or in the query but never both; Signature Version 4 only; the scope's date, region and
+//! credentials in the header or in the query but never both; the scope's date, region and
 //! service; a clock at most 15 minutes off; presigned requests valid for 1 s to 7 days; `host` and every `x-amz-*`
 //! header signed; every header listed as signed present; comparison in constant time, and for unknown access keys the
 //! same work as for known ones.
@@ -15,11 +15,14 @@ use strata_iam::User;
 
 use super::hmac::signatures_match;
 use super::presence::{Credentials, find};
+use super::sigv2;
 use super::sigv4::{
     Canonical, ChunkChain, PathForm, Scope, SigningKey, canonical_headers, canonical_path, canonical_query, query_pairs,
 };
 use super::timestamp::AmzDate;
 use crate::error::refuse;
+use crate::host::Domains;
+use crate::post_form::Fields;
 
 /// How far a client's clock may be off, in seconds: the value S3 uses.
 const SKEW_SECS_MAX: i64 = 15 * 60;
@@ -56,6 +59,8 @@ pub(crate) struct Verified {
     pub(crate) user: Arc<User>,
     /// How its body is protected.
     pub(crate) payload: Payload,
+    /// Whether by Signature Version 2.
+    pub(crate) old: bool,
 }
 
 /// Finds the user of an access key.
@@ -65,6 +70,9 @@ pub(crate) type Lookup = Box<dyn Fn(&str) -> Option<Arc<User>> + Send + Sync>;
 pub(crate) struct Verifier {
     user_of: Lookup,
     region: String,
+    domains: Domains,
+    /// Whether Signature Version 2 is taken.
+    sigv2: bool,
 }
 
 struct Claim {
@@ -77,8 +85,8 @@ struct Claim {
 }
 
 impl Verifier {
-    pub(crate) fn new(user_of: Lookup, region: String) -> Self {
-        Self { user_of, region }
+    pub(crate) fn new(user_of: Lookup, region: String, domains: Domains, sigv2: bool) -> Self {
+        Self { user_of, region, domains, sigv2 }
     }
 
     /// Proves who sent the request. `now_secs` is the store's clock in seconds since 1970.
@@ -90,24 +98,158 @@ impl Verifier {
         let claim = match find(&parts.headers, &pairs)? {
             Credentials::Header(value) => self.claim_of_header(value, &parts.headers, now_secs)?,
             Credentials::Query(values) => self.claim_of_query(values, &parts.headers, &pairs, now_secs)?,
+            Credentials::OldHeader([access_key, signature]) => {
+                return self.verify_old(parts, &pairs, access_key, signature, None, now_secs);
+            }
+            Credentials::OldQuery([access_key, expires, signature]) => {
+                return self.verify_old(parts, &pairs, access_key, signature, Some(expires), now_secs);
+            }
         };
         let headers = check_signed_headers(&claim, &parts.headers)?;
-        let user = (self.user_of)(&claim.access_key);
+        let (user, key) = self.prove(&claim.access_key, |secret| {
+            let key = SigningKey::derive(secret, &claim.scope);
+            prove(&claim, parts, &pairs, &headers, &key).then_some(key)
+        })?;
+        let payload = payload_of(&claim, key)?;
+        Ok(Verified { user, payload, old: false })
+    }
+
+    /// The user of an access key, if `proof` holds with the secret key.
+    ///
+    /// # Errors
+    /// `InvalidAccessKeyId`, `SignatureDoesNotMatch`.
+    fn prove<T>(&self, access_key: &str, proof: impl FnOnce(&str) -> Option<T>) -> Result<(Arc<User>, T), S3Error> {
+        let user = (self.user_of)(access_key);
         // An unknown key is measured against a secret nobody has, so that it costs what a known one costs.
-        let secret = user.as_ref().map_or("", |user| user.secret_key.expose());
-        let key = SigningKey::derive(secret, &claim.scope);
-        let proven = prove(&claim, parts, &pairs, &headers, &key);
+        let proven = proof(user.as_ref().map_or("", |user| user.secret_key.expose()));
         let Some(user) = user else {
             return Err(refuse(S3ErrorCode::InvalidAccessKeyId, "the access key does not exist in this store"));
         };
-        if !proven {
-            return Err(refuse(
+        let proven = proven.ok_or_else(|| {
+            refuse(
                 S3ErrorCode::SignatureDoesNotMatch,
                 "the signature does not match; check the secret key and the signing method",
-            ));
+            )
+        })?;
+        Ok((user, proven))
+    }
+
+    /// Proves a request by Signature Version 2; `expires` is the end of a presigned one.
+    fn verify_old(
+        &self,
+        parts: &Parts,
+        pairs: &[(String, String)],
+        access_key: &str,
+        signature: &str,
+        expires: Option<&str>,
+        now_secs: i64,
+    ) -> Result<Verified, S3Error> {
+        self.allow_old()?;
+        sigv2::refuse_unsigned(pairs, expires.is_some())?;
+        let (headers, date) = match expires {
+            Some(expires) => {
+                let digits = !expires.is_empty() && expires.bytes().all(|c| c.is_ascii_digit());
+                let end: i64 = expires.parse().ok().filter(|_| digits).ok_or_else(|| {
+                    refuse(S3ErrorCode::AccessDenied, "Expires must be a moment in seconds since 1970")
+                })?;
+                if now_secs > end {
+                    return Err(refuse(S3ErrorCode::AccessDenied, "the request has expired"));
+                }
+                (sigv2::with_query_headers(&parts.headers, pairs)?, expires)
+            }
+            None => {
+                let amz_date = single(&parts.headers, "x-amz-date")?;
+                let header = single(&parts.headers, "date")?;
+                let date = amz_date.or(header).and_then(AmzDate::of_header).ok_or_else(|| {
+                    refuse(S3ErrorCode::AccessDenied, "a signed request needs one valid Date or x-amz-date header")
+                })?;
+                check_skew(&date, now_secs)?;
+                (parts.headers.clone(), if amz_date.is_some() { "" } else { header.unwrap_or_default() })
+            }
+        };
+        let payload = match single(&headers, "x-amz-content-sha256")? {
+            None | Some("UNSIGNED-PAYLOAD") => Payload::Unsigned,
+            Some(hash) if hash.starts_with("STREAMING-") => {
+                return Err(refuse(
+                    S3ErrorCode::InvalidRequest,
+                    "a body in chunks needs Signature Version 4; use AWS4-HMAC-SHA256",
+                ));
+            }
+            Some(hash) => Payload::Sha256(sha256_of(hash)?),
+        };
+        let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let bucket = host.and_then(|host| self.domains.bucket(host));
+        let signable = sigv2::Signable {
+            method: parts.method.as_str(),
+            bucket: bucket.as_deref(),
+            path: parts.uri.path(),
+            pairs,
+            headers: &headers,
+            date,
+        };
+        let text = signable
+            .string_to_sign()
+            .ok_or_else(|| refuse(S3ErrorCode::SignatureDoesNotMatch, "a header that is signed is no text"))?;
+        let (user, ()) =
+            self.prove(access_key, |secret| signatures_match(&sigv2::sign(secret, &text), signature).then_some(()))?;
+        Ok(Verified { user, payload, old: true })
+    }
+
+    /// Proves who signed a form: both versions sign its policy as it was sent.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub(crate) fn verify_form(&self, fields: &Fields, now_secs: i64) -> Result<Arc<User>, S3Error> {
+        let malformed = |what: &str| {
+            refuse(S3ErrorCode::AuthorizationHeaderMalformed, format!("the form's credentials are malformed: {what}"))
+        };
+        if fields.get("x-amz-security-token").is_some() {
+            return Err(refuse(S3ErrorCode::InvalidToken, "this store issues no session tokens"));
         }
-        let payload = payload_of(&claim, key)?;
-        Ok(Verified { user, payload })
+        let [policy, signature, old] = ["policy", "x-amz-signature", "signature"].map(|name| fields.get(name));
+        match (policy, signature, old) {
+            (Some(policy), Some(signature), None) => {
+                let field = |name| fields.get(name).ok_or_else(|| malformed(&format!("there is no field {name}")));
+                if field("x-amz-algorithm")? != "AWS4-HMAC-SHA256" {
+                    return Err(malformed("the algorithm is not AWS4-HMAC-SHA256"));
+                }
+                let date =
+                    AmzDate::parse(field("x-amz-date")?).ok_or_else(|| malformed("x-amz-date is no timestamp"))?;
+                // How long it may be used is the policy's matter, as far as a key of one day is good for.
+                if date.secs() - now_secs > SKEW_SECS_MAX || now_secs - date.secs() > EXPIRES_SECS_MAX {
+                    return Err(refuse(
+                        S3ErrorCode::AccessDenied,
+                        "the form was signed more than 7 days ago, or is not valid yet",
+                    ));
+                }
+                let (access_key, scope) = self.scope(field("x-amz-credential")?, &date, &malformed)?;
+                let proof = |secret: &str| {
+                    signatures_match(&SigningKey::derive(secret, &scope).sign(policy), signature).then_some(())
+                };
+                self.prove(&access_key, proof).map(|(user, ())| user)
+            }
+            (Some(policy), None, Some(signature)) => {
+                self.allow_old()?;
+                let access_key =
+                    fields.get("awsaccesskeyid").ok_or_else(|| malformed("there is no field AWSAccessKeyId"))?;
+                let proof = |secret: &str| signatures_match(&sigv2::sign(secret, policy), signature).then_some(());
+                self.prove(access_key, proof).map(|(user, ())| user)
+            }
+            (_, Some(_), Some(_)) => {
+                Err(refuse(S3ErrorCode::InvalidArgument, "only one set of credentials is allowed: a form has two"))
+            }
+            _ => Err(refuse(S3ErrorCode::AccessDenied, "anonymous uploads are refused; sign the form's policy")),
+        }
+    }
+
+    fn allow_old(&self) -> Result<(), S3Error> {
+        match self.sigv2 {
+            true => Ok(()),
+            false => Err(refuse(
+                S3ErrorCode::InvalidRequest,
+                "this authorization mechanism is not supported; use AWS4-HMAC-SHA256",
+            )),
+        }
     }
 
     fn claim_of_header(&self, value: &str, headers: &HeaderMap, now_secs: i64) -> Result<Claim, S3Error> {
@@ -131,27 +273,25 @@ impl Verifier {
         let [Some(credential), Some(signed), Some(signature)] = fields else {
             return Err(malformed("it needs Credential, SignedHeaders and Signature"));
         };
-        let date = single(headers, "x-amz-date")?
-            .and_then(AmzDate::parse)
-            .ok_or_else(|| refuse(S3ErrorCode::AccessDenied, "a signed request needs one valid x-amz-date header"))?;
-        if (now_secs - date.secs()).abs() > SKEW_SECS_MAX {
-            return Err(refuse(
-                S3ErrorCode::RequestTimeTooSkewed,
-                "the request's time and the server's differ by more than 15 minutes; set the clock",
-            ));
-        }
+        let signed = signed_list(signed, &malformed)?;
+        let date = match single(headers, "x-amz-date")? {
+            Some(date) => AmzDate::parse(date),
+            // As the standard header of the same meaning, if it is signed.
+            None if signed.iter().any(|name| name == "date") => single(headers, "date")?.and_then(AmzDate::of_header),
+            None => None,
+        };
+        let date = date.ok_or_else(|| {
+            refuse(
+                S3ErrorCode::AccessDenied,
+                "a signed request needs one valid x-amz-date header, or a signed Date header",
+            )
+        })?;
+        check_skew(&date, now_secs)?;
         let (access_key, scope) = self.scope(credential, &date, &malformed)?;
         let payload_hash = single(headers, "x-amz-content-sha256")?
             .ok_or_else(|| refuse(S3ErrorCode::InvalidRequest, "missing required header: x-amz-content-sha256"))?
             .to_owned();
-        Ok(Claim {
-            access_key,
-            scope,
-            date,
-            signed: signed_list(signed, &malformed)?,
-            signature: signature.to_owned(),
-            payload_hash,
-        })
+        Ok(Claim { access_key, scope, date, signed, signature: signature.to_owned(), payload_hash })
     }
 
     fn claim_of_query(
@@ -222,6 +362,16 @@ impl Verifier {
         }
         Ok((access_key.to_owned(), Scope { date: day.to_owned(), region: region.to_owned() }))
     }
+}
+
+fn check_skew(date: &AmzDate, now_secs: i64) -> Result<(), S3Error> {
+    if (now_secs - date.secs()).abs() > SKEW_SECS_MAX {
+        return Err(refuse(
+            S3ErrorCode::RequestTimeTooSkewed,
+            "the request's time and the server's differ by more than 15 minutes; set the clock",
+        ));
+    }
+    Ok(())
 }
 
 /// A header that may appear once.
@@ -298,22 +448,24 @@ fn payload_of(claim: &Claim, key: SigningKey) -> Result<Payload, S3Error> {
         "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Payload::UnsignedChunks,
         "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => Payload::SignedChunks { chain: chain(key), trailer: false },
         "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Payload::SignedChunks { chain: chain(key), trailer: true },
-        hash => {
-            let mut sha256 = [0; 32];
-            let lower = !hash.bytes().any(|c| c.is_ascii_uppercase());
-            hex::decode_to_slice(hash, &mut sha256).ok().filter(|()| lower).ok_or_else(|| {
-                refuse(
-                    S3ErrorCode::InvalidArgument,
-                    "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING- form or a SHA-256 in lower-case hex",
-                )
-            })?;
-            Payload::Sha256(sha256)
-        }
+        hash => Payload::Sha256(sha256_of(hash)?),
     })
 }
 
+fn sha256_of(hash: &str) -> Result<[u8; 32], S3Error> {
+    let mut sha256 = [0; 32];
+    let lower = !hash.bytes().any(|c| c.is_ascii_uppercase());
+    hex::decode_to_slice(hash, &mut sha256).ok().filter(|()| lower).ok_or_else(|| {
+        refuse(
+            S3ErrorCode::InvalidArgument,
+            "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING- form or a SHA-256 in lower-case hex",
+        )
+    })?;
+    Ok(sha256)
+}
+
 /// The request as the S3 library may see it: proven, so without anything it would take for credentials.
-pub(crate) fn strip_credentials(parts: &mut Parts) -> Result<(), S3Error> {
+pub(crate) fn strip_credentials(parts: &mut Parts, old: bool) -> Result<(), S3Error> {
     parts.headers.remove(http::header::AUTHORIZATION);
     let Some(query) = parts.uri.query() else { return Ok(()) };
     let kept: Vec<&str> = query
@@ -321,7 +473,8 @@ pub(crate) fn strip_credentials(parts: &mut Parts) -> Result<(), S3Error> {
         .filter(|pair| {
             let name = pair.split('=').next().unwrap_or_default();
             let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-            !name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("X-Amz-"))
+            let of_old = old && (sigv2::CREDENTIALS.contains(&&*name) || sigv2::is_header(&name));
+            !of_old && !name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("X-Amz-"))
         })
         .collect();
     let path = parts.uri.path();

@@ -1,6 +1,7 @@
-//! The two primitives of Signature Version 4, and the only comparison signatures go through.
+//! The primitives of signatures, and the only comparison signatures go through.
 
 use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -9,6 +10,16 @@ pub(super) fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
     // HMAC takes keys of every length; were that to change, the empty tag of the fallback would match nothing.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return [0; 32];
+    };
+    mac.update(data);
+    mac.finalize().into_bytes().into()
+}
+
+/// HMAC-SHA1 of `data`, for Signature Version 2.
+pub(super) fn hmac_sha1(key: &[u8], data: &[u8]) -> [u8; 20] {
+    // As above.
+    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(key) else {
+        return [0; 20];
     };
     mac.update(data);
     mac.finalize().into_bytes().into()

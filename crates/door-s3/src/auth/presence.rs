@@ -4,6 +4,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use s3s::{S3Error, S3ErrorCode};
 
+use super::sigv2::CREDENTIALS;
 use crate::error::refuse;
 
 /// The query parameters of a presigned request, each of which may appear once.
@@ -16,13 +17,17 @@ pub(super) enum Credentials<'a> {
     Header(&'a str),
     /// In the query: the values of [`PRESIGNED`], in that order.
     Query([&'a str; 6]),
+    /// Of Signature Version 2, in the `Authorization` header: access key and signature.
+    OldHeader([&'a str; 2]),
+    /// Of Signature Version 2, in the query: access key, end and signature.
+    OldQuery([&'a str; 3]),
 }
 
 /// Finds the one set of credentials.
 ///
 /// # Errors
-/// `AccessDenied` without any; `InvalidArgument` with two; `InvalidRequest` for other mechanisms than Signature
-/// Version 4, the old Signature Version 2 among them.
+/// `AccessDenied` without any; `InvalidArgument` with two; `InvalidRequest` for other mechanisms than the Signature
+/// Versions 4 and 2.
 pub(super) fn find<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) -> Result<Credentials<'a>, S3Error> {
     let unsupported =
         || refuse(S3ErrorCode::InvalidRequest, "this authorization mechanism is not supported; use AWS4-HMAC-SHA256");
@@ -38,38 +43,52 @@ pub(super) fn find<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) ->
             "only one set of credentials is allowed: a header or a query, not both",
         ));
     }
-    if old {
-        return Err(unsupported());
-    }
     // Temporary credentials are not issued here, so a session token can only be someone else's.
     if headers.contains_key("x-amz-security-token") || has("X-Amz-Security-Token") {
         return Err(refuse(S3ErrorCode::InvalidToken, "this store issues no session tokens"));
     }
     if let Some(value) = first {
         let value = value.to_str().map_err(|_| unsupported())?;
+        if let Some(old) = value.strip_prefix("AWS ") {
+            let (access_key, signature) = old.trim().split_once(':').ok_or_else(|| {
+                refuse(
+                    S3ErrorCode::InvalidArgument,
+                    "AWS authorization header is invalid; expected AccessKeyId:signature",
+                )
+            })?;
+            return Ok(Credentials::OldHeader([access_key, signature]));
+        }
         if !value.starts_with("AWS4-HMAC-SHA256 ") {
             return Err(unsupported());
         }
         return Ok(Credentials::Header(value));
     }
+    if old {
+        return Ok(Credentials::OldQuery(each_once(query, CREDENTIALS, S3ErrorCode::AccessDenied)?));
+    }
     if in_query {
-        let mut values = [""; 6];
-        for (slot, name) in values.iter_mut().zip(PRESIGNED) {
-            let mut given = query.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
-            match (given.next(), given.next()) {
-                (Some(value), None) => *slot = value,
-                _ => {
-                    return Err(refuse(
-                        S3ErrorCode::AuthorizationQueryParametersError,
-                        format!("a presigned request needs {name} exactly once"),
-                    ));
-                }
-            }
-        }
+        let values = each_once(query, PRESIGNED, S3ErrorCode::AuthorizationQueryParametersError)?;
         if values[0] != "AWS4-HMAC-SHA256" {
             return Err(unsupported());
         }
         return Ok(Credentials::Query(values));
     }
     Err(refuse(S3ErrorCode::AccessDenied, "anonymous requests are refused; sign the request"))
+}
+
+/// The values of parameters that a presigned request has once each.
+fn each_once<'a, const N: usize>(
+    query: &'a [(String, String)],
+    names: [&str; N],
+    code: S3ErrorCode,
+) -> Result<[&'a str; N], S3Error> {
+    let mut values = [""; N];
+    for (slot, name) in values.iter_mut().zip(names) {
+        let mut given = query.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
+        match (given.next(), given.next()) {
+            (Some(value), None) => *slot = value,
+            _ => return Err(refuse(code, format!("a presigned request needs {name} exactly once"))),
+        }
+    }
+    Ok(values)
 }

@@ -1,4 +1,6 @@
-//! The timestamp of Signature Version 4: `YYYYMMDDThhmmssZ`.
+//! The timestamps of signatures: `YYYYMMDDThhmmssZ`, and what a `Date` header may hold instead.
+
+use std::borrow::Cow;
 
 /// A moment in seconds since 1970, with the text it was given as.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,7 +36,20 @@ impl AmzDate {
         Some(Self { text: text.to_owned(), secs })
     }
 
-    /// The timestamp as it was given.
+    /// Reads a `Date` header: a date of HTTP, also as mails have it, or the format above.
+    pub(super) fn of_header(text: &str) -> Option<Self> {
+        let text = text.strip_suffix("+0000").map_or_else(|| text.into(), |date| Cow::from(format!("{date}GMT")));
+        let text = text.as_ref();
+        let Ok(time) = httpdate::parse_http_date(text) else { return Self::parse(text) };
+        // Of the fixed form `Sun, 06 Nov 1994 08:49:37 GMT`.
+        let fixed = httpdate::fmt_http_date(time);
+        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let month = 1 + months.iter().position(|month| Some(*month) == fixed.get(8..11))?;
+        let (day, year, clock) = (fixed.get(5..7)?, fixed.get(12..16)?, fixed.get(17..25)?.replace(':', ""));
+        Self::parse(&format!("{year}{month:02}{day}T{clock}Z"))
+    }
+
+    /// The timestamp as it goes into the string to sign.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -72,6 +87,17 @@ mod tests {
     }
 
     #[test]
+    fn a_date_header_holds_a_date_of_http_or_a_timestamp() {
+        for text in ["Fri, 24 May 2013 00:00:00 GMT", "Fri, 24 May 2013 00:00:00 +0000", "20130524T000000Z"] {
+            let date = AmzDate::of_header(text).map(|date| (date.text().to_owned(), date.secs()));
+            assert_eq!(date, Some(("20130524T000000Z".to_owned(), 1_369_353_600)), "{text}");
+        }
+        for text in ["", "today", "2013-05-24"] {
+            assert_eq!(AmzDate::of_header(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_moment_is_refused() {
         for text in [
             "",
@@ -89,7 +115,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_or_refused_without_panic(text in ".{0,24}") {
-            let _ = AmzDate::parse(&text);
+            let _ = (AmzDate::parse(&text), AmzDate::of_header(&text));
         }
     }
 }

@@ -29,7 +29,7 @@ fn the_text_of_a_key_is_what_xml_says_it_is() {
         ("&#x1F600;", "\u{1F600}"),
         ("Icon&#13;", "Icon\r"),
         ("&#x1;", "\u{1}"),
-        ("a\r\nb\rc", "a\nb\nc"),
+        ("a\r\nb\rc", "a\r\nb\rc"),
         (" a ", " a "),
         ("", ""),
     ] {

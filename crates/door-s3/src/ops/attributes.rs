@@ -87,7 +87,8 @@ fn parts(info: &ObjectInfo, input: &GetObjectAttributesInput) -> S3Result<Option
     });
     let page: Vec<_> = page.collect();
     Ok(Some(GetObjectAttributesParts {
-        is_truncated: Some(skip + page.len() < info.parts.len()),
+        // As in S3, a page of nothing is the last one.
+        is_truncated: Some(limit > 0 && skip + page.len() < info.parts.len()),
         max_parts: Some(number(limit)),
         next_part_number_marker: Some(page.last().and_then(|part| part.part_number).unwrap_or(marker)),
         part_number_marker: Some(marker),

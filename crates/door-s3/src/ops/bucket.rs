@@ -5,7 +5,7 @@ use s3s::{S3ErrorCode, S3Result};
 use strata_namespace::ErrorKind;
 
 use crate::context::Context;
-use crate::door::{Shared, timestamp};
+use crate::door::{FIRST_REGION, Shared, timestamp};
 use crate::error::{from_namespace, refuse};
 use crate::keys;
 
@@ -25,13 +25,15 @@ impl Shared {
             Err(err) if err.kind == ErrorKind::BucketExists => {
                 // An administrator acts with the rights of every user, but owns only what is the administrator's.
                 let owned = self.ns.bucket(&cx.op, &input.bucket).is_ok_and(|info| info.uid == cx.op.caller.uid);
-                Err(match owned {
-                    true => refuse(
+                match owned {
+                    // The oldest region answers so to this day.
+                    true if self.config.region == FIRST_REGION => Ok(()),
+                    true => Err(refuse(
                         S3ErrorCode::BucketAlreadyOwnedByYou,
                         "your previous request to create the named bucket succeeded and you already own it",
-                    ),
-                    false => from_namespace(err),
-                })
+                    )),
+                    false => Err(from_namespace(err)),
+                }
             }
             Err(err) => Err(from_namespace(err)),
         }

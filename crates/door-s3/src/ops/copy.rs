@@ -32,7 +32,6 @@ impl Shared {
         // Dates are judged here; the ETags again in the commit, so that the source cannot change in between.
         let source = self.ns.head_object(&cx.op, &from_bucket, from_key.as_bytes()).map_err(from_namespace)?;
         conditions.allow_copy(&source)?;
-        let meta = meta.map(|meta| strata_namespace::ObjectMeta { checksums: source.meta.checksums.clone(), ..meta });
         let (from, to) = ((from_bucket.as_str(), from_key.as_bytes()), (input.bucket.as_str(), input.key.as_bytes()));
         let info = self.ns.copy_object(&cx.op, from, &conditions.etags(), to, &target, meta).map_err(from_namespace)?;
         let sums = ChecksumFields::of(&info.meta.checksums);

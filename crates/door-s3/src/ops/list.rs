@@ -1,15 +1,16 @@
-//! ListObjects in both versions: one walk over the name space, two documents.
+//! ListObjects in both versions and ListObjectVersions: one walk over the name space, three documents.
 
-use s3s::S3Result;
 use s3s::dto::{
-    CommonPrefix, ETag, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
-    Object, ObjectStorageClass,
+    CommonPrefix, ETag, EncodingType, ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput,
+    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object, ObjectStorageClass, ObjectVersion,
+    ObjectVersionStorageClass,
 };
+use s3s::{S3ErrorCode, S3Result};
 use strata_namespace::{ListPage, ListQuery};
 
 use crate::context::Context;
-use crate::door::{Shared, timestamp};
-use crate::error::from_namespace;
+use crate::door::{PRESENT_VERSION, Shared, timestamp};
+use crate::error::{from_namespace, refuse};
 use crate::keys::{self, Encoding};
 
 /// The entries of a page as both documents show them.
@@ -72,6 +73,64 @@ impl Shared {
             encoding_type: input.encoding_type,
             start_after: start_after.map(write),
             ..ListObjectsV2Output::default()
+        })
+    }
+
+    /// Every object has one version, the present one.
+    pub(super) fn list_versions(
+        &self,
+        cx: &Context,
+        input: ListObjectVersionsInput,
+    ) -> S3Result<ListObjectVersionsOutput> {
+        let encoding = Encoding::of_parameter(input.encoding_type.as_ref().map(EncodingType::as_str))?;
+        let marker = input.key_marker.filter(|marker| !marker.is_empty());
+        let version = input.version_id_marker.filter(|version| !version.is_empty());
+        if version.is_some() && marker.is_none() {
+            return Err(refuse(
+                S3ErrorCode::InvalidArgument,
+                "a version-id marker cannot be specified without a key marker",
+            ));
+        }
+        if version.as_ref().is_some_and(|version| version != PRESENT_VERSION) {
+            return Err(refuse(S3ErrorCode::InvalidArgument, "invalid version id specified"));
+        }
+        // With or without the version: nothing of the marked key comes behind it.
+        let after = marker.as_ref().map(|marker| marker.as_bytes().to_vec());
+        let page =
+            self.page(cx, &input.bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, input.max_keys)?;
+        let write = |text: String| encoding.write(text.as_bytes());
+        let next_key_marker = page.next.as_deref().map(|next| encoding.write(next));
+        // A page that ends with a common prefix goes on behind all versions below it.
+        let ends_with_object = page.objects.last().is_some_and(|(key, _)| page.next.as_ref() == Some(key));
+        let Shown { objects, prefixes } = self.show(page, encoding, true);
+        let versions = objects.into_iter().map(|object| ObjectVersion {
+            e_tag: object.e_tag,
+            is_latest: Some(true),
+            key: object.key,
+            last_modified: object.last_modified,
+            owner: object.owner,
+            size: object.size,
+            storage_class: Some(ObjectVersionStorageClass::from_static(ObjectVersionStorageClass::STANDARD)),
+            version_id: Some(PRESENT_VERSION.to_owned()),
+            ..ObjectVersion::default()
+        });
+        Ok(ListObjectVersionsOutput {
+            name: Some(input.bucket),
+            prefix: Some(write(input.prefix.unwrap_or_default())),
+            key_marker: Some(write(marker.unwrap_or_default())),
+            version_id_marker: Some(version.unwrap_or_default()),
+            max_keys: Some(capped(input.max_keys)),
+            is_truncated: Some(next_key_marker.is_some()),
+            next_version_id_marker: next_key_marker
+                .as_ref()
+                .filter(|_| ends_with_object)
+                .map(|_| PRESENT_VERSION.to_owned()),
+            next_key_marker,
+            versions: Some(versions.collect()),
+            common_prefixes: Some(prefixes),
+            delimiter: input.delimiter.filter(|delimiter| !delimiter.is_empty()).map(write),
+            encoding_type: input.encoding_type,
+            ..ListObjectVersionsOutput::default()
         })
     }
 

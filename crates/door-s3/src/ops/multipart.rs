@@ -1,5 +1,6 @@
 //! Multipart uploads: create, parts sent or copied, complete, abort.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,9 +11,9 @@ use s3s::dto::{
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use strata_namespace::{ObjectInfo, ObjectMeta, PartInfo, Reader, UploadInfo};
 
-use super::write::copy_source;
+use super::write::{ChecksumFields, copy_source};
 use crate::blocking::blocking;
-use crate::checksum::{ALGORITHMS, Algorithm, check_form, combine, composite};
+use crate::checksum::{ALGORITHMS, Algorithm, Hasher, check_form, combine, composite};
 use crate::conditions::Conditions;
 use crate::context::Context;
 use crate::door::{Shared, timestamp};
@@ -28,7 +29,7 @@ const PARTS_MAX: usize = 10_000;
 const PARTS_PAGE_LEN: usize = 1000;
 /// Largest part in bytes: the limit of S3.
 const PART_LEN_MAX: u64 = 5 << 30;
-/// Bytes read at a time to compute the ETag of a copied part.
+/// Bytes read at a time to hash a copied part.
 const PIECE_LEN: u64 = 1024 * 1024;
 
 /// Under these names an upload remembers which checksum its client asked for. They are no headers of the object.
@@ -44,6 +45,9 @@ pub(super) struct UploadChecksum {
 }
 
 impl UploadChecksum {
+    /// That of an upload whose client asked for none, as in S3.
+    const DEFAULT: Self = Self { algorithm: Algorithm::Crc64Nvme, whole: true };
+
     /// # Errors
     /// `InvalidRequest` for unknown algorithms and combinations that S3 does not have.
     fn of_request(cx: &Context) -> S3Result<Option<Self>> {
@@ -77,18 +81,30 @@ impl UploadChecksum {
         if self.whole { "FULL_OBJECT" } else { "COMPOSITE" }
     }
 
+    /// Lets a part or a completion through that names the algorithm of its upload, or none.
+    ///
+    /// # Errors
+    /// `InvalidRequest` for another one, as in S3.
+    fn demand(self, given: Option<Algorithm>) -> S3Result<()> {
+        match given {
+            Some(given) if given != self.algorithm => Err(refuse(
+                S3ErrorCode::InvalidRequest,
+                format!(
+                    "checksum type mismatch occurred, expected checksum type: {}, actual checksum type: {}",
+                    self.algorithm.name(),
+                    given.name()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The checksum of the whole from its parts; `None` if a part has none.
     fn of_parts(self, parts: &[PartInfo]) -> Option<String> {
         let values: Option<Vec<_>> =
             parts.iter().map(|part| Some((part.checksums.get(self.algorithm.name())?.clone(), part.size))).collect();
         if self.whole { combine(self.algorithm, &values?) } else { composite(self.algorithm, &values?) }
     }
-}
-
-/// A completed upload, with the checksum of the whole where the client asked for one.
-pub(super) struct Completed {
-    pub(super) info: ObjectInfo,
-    pub(super) checksum: Option<(UploadChecksum, String)>,
 }
 
 impl Shared {
@@ -117,10 +133,17 @@ impl Shared {
         }
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
         // Before the client sends it all: is there such an upload?
-        self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id).map_err(from_namespace)?;
+        let (_, meta) =
+            self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id).map_err(from_namespace)?;
+        let begun = UploadChecksum::of_meta(&meta);
+        let given = body.promise.algorithm;
+        if let Some(begun) = begun {
+            begun.demand(given)?;
+        }
         let ingest = self.ns.ingest(&cx.op, &input.bucket).map_err(from_namespace)?;
-        let taken = take_in(ingest, body).await?;
-        self.ns
+        let taken = take_in(ingest, body, Some(begun.unwrap_or(UploadChecksum::DEFAULT).algorithm)).await?;
+        let mut part = self
+            .ns
             .put_part(
                 &cx.op,
                 &input.bucket,
@@ -131,7 +154,11 @@ impl Shared {
                 taken.etag,
                 taken.checksums,
             )
-            .map_err(from_namespace)
+            .map_err(from_namespace)?;
+        // What nobody asked for is kept for the whole, and not told.
+        let told = given.or(begun.map(|begun| begun.algorithm));
+        part.checksums.retain(|name, _| told.is_some_and(|told| told.name() == name));
+        Ok(part)
     }
 
     pub(super) async fn copy_part(&self, cx: &Context, input: &UploadPartCopyInput) -> S3Result<CopyPartResult> {
@@ -145,22 +172,35 @@ impl Shared {
         if range.end - range.start > PART_LEN_MAX {
             return Err(refuse(S3ErrorCode::EntityTooLarge, "a part may have at most 5 GiB"));
         }
-        let reader = Arc::new(reader);
-        let etag = {
-            let (reader, range) = (Arc::clone(&reader), range.clone());
-            blocking(move || etag_of(&reader, range)).await?
-        };
         let to = (input.bucket.as_str(), input.key.as_bytes());
-        let part =
-            self.ns.copy_part(&cx.op, &reader, range, to, &input.upload_id, number, etag).map_err(from_namespace)?;
+        let (_, meta) = self.ns.upload(&cx.op, to.0, to.1, &input.upload_id).map_err(from_namespace)?;
+        let begun = UploadChecksum::of_meta(&meta);
+        let algorithm = begun.unwrap_or(UploadChecksum::DEFAULT).algorithm;
+        let reader = Arc::new(reader);
+        let (etag, checksum) = {
+            let (reader, range) = (Arc::clone(&reader), range.clone());
+            blocking(move || hashes_of(&reader, range, algorithm)).await?
+        };
+        let checksums = BTreeMap::from([(algorithm.name().to_owned(), checksum)]);
+        let part = self
+            .ns
+            .copy_part(&cx.op, &reader, range, to, &input.upload_id, number, etag, checksums)
+            .map_err(from_namespace)?;
+        // What nobody asked for is kept for the whole, and not told.
+        let told = if begun.is_some() { part.checksums } else { BTreeMap::new() };
+        let sums = ChecksumFields::of(&told);
         Ok(CopyPartResult {
             e_tag: Some(ETag::Strong(part.etag)),
             last_modified: Some(timestamp(part.modified)),
-            ..CopyPartResult::default()
+            checksum_crc32: sums.crc32,
+            checksum_crc32c: sums.crc32c,
+            checksum_crc64nvme: sums.crc64nvme,
+            checksum_sha1: sums.sha1,
+            checksum_sha256: sums.sha256,
         })
     }
 
-    pub(super) fn complete_upload(&self, cx: &Context, input: &CompleteMultipartUploadInput) -> S3Result<Completed> {
+    pub(super) fn complete_upload(&self, cx: &Context, input: &CompleteMultipartUploadInput) -> S3Result<ObjectInfo> {
         let listed = input.multipart_upload.as_ref().and_then(|upload| upload.parts.as_deref()).unwrap_or_default();
         if listed.is_empty() || listed.len() > PARTS_MAX {
             return Err(refuse(S3ErrorCode::MalformedXML, "between 1 and 10000 parts must be listed"));
@@ -174,46 +214,57 @@ impl Shared {
         }
         let cond = Conditions::for_write(&cx.headers)?;
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
-        let checksum = match self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id) {
-            Ok((_, meta)) => self.check_parts(cx, input, listed, UploadChecksum::of_meta(&meta))?,
-            // Perhaps it was completed already and the answer got lost: the name space knows.
-            Err(_) => None,
+        let checksums = match self.check_parts(cx, input, listed) {
+            Ok(checksums) => checksums,
+            // Perhaps it was completed already and the answer got lost, or is at this moment: the name space knows.
+            Err(_) if self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id).is_err() => {
+                BTreeMap::new()
+            }
+            Err(err) => return Err(err),
         };
-        let info = self
-            .ns
-            .complete_upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id, &parts, &cond)
-            .map_err(from_namespace)?;
-        Ok(Completed { info, checksum })
+        self.ns
+            .complete_upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id, &parts, checksums, &cond)
+            .map_err(from_namespace)
     }
 
-    /// Holds what the client says about size and checksums against what was uploaded.
+    /// Holds what the client says about size and checksums against what was uploaded. Returns the checksum of the whole.
     fn check_parts(
         &self,
         cx: &Context,
         input: &CompleteMultipartUploadInput,
         listed: &[CompletedPart],
-        kept: Option<UploadChecksum>,
-    ) -> S3Result<Option<(UploadChecksum, String)>> {
+    ) -> S3Result<BTreeMap<String, String>> {
+        let (_, meta) =
+            self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id).map_err(from_namespace)?;
+        let begun = UploadChecksum::of_meta(&meta);
+        let mut kept = begun.unwrap_or(UploadChecksum::DEFAULT);
+        if let Some(kind) = cx.header(KIND).filter(|kind| *kind != kept.kind()) {
+            return Err(refuse(
+                S3ErrorCode::InvalidRequest,
+                format!(
+                    "the upload was begun with the checksum type {}; the complete request says {kind}; nothing was changed",
+                    kept.kind()
+                ),
+            ));
+        }
         let said = said_checksum(cx)?;
-        let per_part =
-            listed.iter().any(|part| ALGORITHMS.into_iter().any(|algorithm| part_value(part, algorithm).is_some()));
-        if kept.is_none() && said.is_none() && !per_part && input.mpu_object_size.is_none() {
-            return Ok(None);
+        if let Some((algorithm, _)) = said {
+            match begun {
+                Some(begun) => begun.demand(Some(algorithm))?,
+                None => kept.algorithm = algorithm,
+            }
         }
         let stored = self.listed_parts(cx, input, listed)?;
-        let mismatch = |part: &PartInfo| {
-            refuse(
-                S3ErrorCode::InvalidPart,
-                format!("part {} was not found, or its checksum differs from the one listed", part.number),
-            )
-        };
         for (part, listed) in stored.iter().zip(listed) {
             for algorithm in ALGORITHMS {
                 let Some(said) = part_value(listed, algorithm) else {
                     continue;
                 };
                 if part.checksums.get(algorithm.name()) != Some(said) {
-                    return Err(mismatch(part));
+                    return Err(refuse(
+                        S3ErrorCode::InvalidPart,
+                        format!("part {} was not found, or its checksum differs from the one listed", part.number),
+                    ));
                 }
             }
         }
@@ -226,10 +277,12 @@ impl Shared {
                 ));
             }
         }
-        let whole = kept.and_then(|checksum| Some((checksum, checksum.of_parts(&stored)?)));
+        let whole = kept.of_parts(&stored);
         if let Some((algorithm, said)) = said {
-            let matches =
-                whole.as_ref().is_some_and(|(checksum, value)| checksum.algorithm == algorithm && *value == said);
+            // The number of parts behind a composite checksum may be left out.
+            let matches = whole
+                .as_ref()
+                .is_some_and(|whole| *whole == said || whole.split_once('-').is_some_and(|(digest, _)| digest == said));
             if !matches {
                 return Err(refuse(
                     S3ErrorCode::BadDigest,
@@ -240,7 +293,7 @@ impl Shared {
                 ));
             }
         }
-        Ok(whole)
+        Ok(whole.map(|whole| (kept.algorithm.name().to_owned(), whole)).into_iter().collect())
     }
 
     /// The stored parts that the client listed, in its order.
@@ -324,8 +377,9 @@ fn said_checksum(cx: &Context) -> S3Result<Option<(Algorithm, String)>> {
     Ok(said)
 }
 
-fn etag_of(reader: &Reader, range: Range<u64>) -> S3Result<String> {
-    let mut etag = Etag::new();
+/// The ETag and a checksum of a range.
+fn hashes_of(reader: &Reader, range: Range<u64>, algorithm: Algorithm) -> S3Result<(String, String)> {
+    let (mut etag, mut checksum) = (Etag::new(), Hasher::new(algorithm));
     let mut offset = range.start;
     while offset < range.end {
         let len = usize::try_from(PIECE_LEN.min(range.end - offset)).unwrap_or(usize::MAX);
@@ -334,7 +388,8 @@ fn etag_of(reader: &Reader, range: Range<u64>) -> S3Result<String> {
             return Err(refuse(S3ErrorCode::InternalError, "the source ended before its length; nothing was copied"));
         }
         etag.update(&piece);
+        checksum.update(&piece);
         offset += piece.len() as u64;
     }
-    Ok(hex::encode(etag.finish()))
+    Ok((hex::encode(etag.finish()), checksum.text()))
 }

@@ -28,6 +28,8 @@ impl Shared {
         let (_, meta) = self.ns.upload(&cx.op, &input.bucket, key, &input.upload_id).map_err(from_namespace)?;
         let (parts, more) =
             self.ns.parts(&cx.op, &input.bucket, key, &input.upload_id, after, limit).map_err(from_namespace)?;
+        // As in S3, a page of nothing is the last one.
+        let more = more && limit > 0;
         let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let next = parts.last().map(|part| number(part.number));
         let checksum = UploadChecksum::of_meta(&meta);

@@ -3,19 +3,19 @@
 //! Calls that touch one entry run where they are: they take microseconds. Calls that walk over many run on a blocking
 //! thread. Every method that is missing here answers `NotImplemented`.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use super::read::{Head, Status, Wanted};
+use super::unset;
 use super::write::ChecksumFields;
 use crate::blocking::blocking;
-use crate::checksum::Algorithm;
-use crate::door::{Operations, Shared, only_present_version};
+use crate::door::{FIRST_REGION, Operations, Shared, only_present_version};
 use crate::error::from_namespace;
 use crate::metrics::Operation;
-use crate::post_form;
 
 /// Runs work over many entries on a blocking thread.
 macro_rules! on_blocking_thread {
@@ -26,21 +26,31 @@ macro_rules! on_blocking_thread {
     }};
 }
 
+/// Methods that read a setting of a bucket which cannot be set here: what S3 answers where it never was.
+macro_rules! unset {
+    ($($method:ident, $operation:ident: $input:ty => $output:ty, $answer:expr;)*) => {$(
+        // As `async_trait` writes methods out, which does not look into macros.
+        fn $method<'a, 'f>(
+            &'a self,
+            req: S3Request<$input>,
+        ) -> Pin<Box<dyn Future<Output = S3Result<S3Response<$output>>> + Send + 'f>>
+        where
+            'a: 'f,
+            Self: 'f,
+        {
+            Box::pin(self.run(req, Operation::$operation, |door, cx, input| async move {
+                door.bucket(&cx, &input.bucket)?;
+                let answer: S3Result<$output> = $answer;
+                answer.map(S3Response::new)
+            }))
+        }
+    )*};
+}
+
 fn with_head<T>(output: T, head: Head) -> S3Response<T> {
     let mut response = S3Response::with_headers(output, head.headers);
     response.extensions.insert(Status(head.status));
     response
-}
-
-fn set_checksum(algorithm: Algorithm, value: String, output: &mut CompleteMultipartUploadOutput) {
-    let field = match algorithm {
-        Algorithm::Crc32 => &mut output.checksum_crc32,
-        Algorithm::Crc32c => &mut output.checksum_crc32c,
-        Algorithm::Crc64Nvme => &mut output.checksum_crc64nvme,
-        Algorithm::Sha1 => &mut output.checksum_sha1,
-        Algorithm::Sha256 => &mut output.checksum_sha256,
-    };
-    *field = Some(value);
 }
 
 #[async_trait::async_trait]
@@ -87,7 +97,7 @@ impl S3 for Operations {
         self.run(req, Operation::GetBucketLocation, |door, cx, input| async move {
             door.bucket(&cx, &input.bucket)?;
             // The oldest region is written as nothing.
-            let region = Some(&door.config.region).filter(|region| *region != "us-east-1");
+            let region = Some(&door.config.region).filter(|region| *region != FIRST_REGION);
             Ok(S3Response::new(GetBucketLocationOutput {
                 location_constraint: region.map(|region| region.clone().into()),
             }))
@@ -190,20 +200,6 @@ impl S3 for Operations {
         .await
     }
 
-    async fn post_object(&self, mut req: S3Request<PostObjectInput>) -> S3Result<S3Response<PostObjectOutput>> {
-        // The form's signature lies in its body, so the library has just checked it; what it leaves open is checked here.
-        post_form::admit(&self.door, &mut req)?;
-        self.run(req, Operation::PostObject, |door, cx, input| async move {
-            let body = cx.take_body()?;
-            let info = door.store(&cx, &input.bucket, &input.key, post_form::object_meta(&input)?, body).await?;
-            Ok(S3Response::new(PostObjectOutput {
-                e_tag: Some(ETag::Strong(info.etag)),
-                ..PostObjectOutput::default()
-            }))
-        })
-        .await
-    }
-
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
         self.run(req, Operation::CopyObject, |door, cx, input| async move {
             let result = door.copy(&cx, &input)?;
@@ -243,6 +239,17 @@ impl S3 for Operations {
     async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
         self.run(req, Operation::ListObjectsV2, |door, cx, input| async move {
             on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_v2(cx, input))
+                .map(S3Response::new)
+        })
+        .await
+    }
+
+    async fn list_object_versions(
+        &self,
+        req: S3Request<ListObjectVersionsInput>,
+    ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
+        self.run(req, Operation::ListObjectVersions, |door, cx, input| async move {
+            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_versions(cx, input))
                 .map(S3Response::new)
         })
         .await
@@ -304,20 +311,22 @@ impl S3 for Operations {
         self.run(req, Operation::CompleteMultipartUpload, |door, cx, input| async move {
             let (bucket, key) = (input.bucket.clone(), input.key.clone());
             let host = cx.header("host").unwrap_or_default().to_owned();
-            let completed =
+            let info =
                 on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.complete_upload(cx, &input))?;
-            let mut output = CompleteMultipartUploadOutput {
+            let sums = ChecksumFields::of(&info.meta.checksums);
+            Ok(S3Response::new(CompleteMultipartUploadOutput {
                 location: Some(format!("http://{host}/{bucket}/{}", crate::keys::Encoding::Url.write(key.as_bytes()))),
                 bucket: Some(bucket),
                 key: Some(key),
-                e_tag: Some(ETag::Strong(completed.info.etag)),
+                e_tag: Some(ETag::Strong(info.etag)),
+                checksum_crc32: sums.crc32,
+                checksum_crc32c: sums.crc32c,
+                checksum_crc64nvme: sums.crc64nvme,
+                checksum_sha1: sums.sha1,
+                checksum_sha256: sums.sha256,
+                checksum_type: sums.kind.map(Into::into),
                 ..CompleteMultipartUploadOutput::default()
-            };
-            if let Some((checksum, value)) = completed.checksum {
-                output.checksum_type = Some(ChecksumType::from_static(checksum.kind()));
-                set_checksum(checksum.algorithm, value, &mut output);
-            }
-            Ok(S3Response::new(output))
+            }))
         })
         .await
     }
@@ -348,6 +357,77 @@ impl S3 for Operations {
         self.run(req, Operation::ListMultipartUploads, |door, cx, input| async move {
             on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.list_uploads(cx, input))
                 .map(S3Response::new)
+        })
+        .await
+    }
+
+    unset! {
+        get_bucket_accelerate_configuration, GetBucketAccelerateConfiguration: GetBucketAccelerateConfigurationInput
+            => GetBucketAccelerateConfigurationOutput, Ok(Default::default());
+        get_bucket_analytics_configuration, GetBucketAnalyticsConfiguration: GetBucketAnalyticsConfigurationInput
+            => GetBucketAnalyticsConfigurationOutput, Err(unset::no_such_configuration());
+        get_bucket_cors, GetBucketCors: GetBucketCorsInput => GetBucketCorsOutput, Err(unset::cors());
+        get_bucket_encryption, GetBucketEncryption: GetBucketEncryptionInput => GetBucketEncryptionOutput, Err(unset::encryption());
+        get_bucket_intelligent_tiering_configuration, GetBucketIntelligentTieringConfiguration: GetBucketIntelligentTieringConfigurationInput
+            => GetBucketIntelligentTieringConfigurationOutput, Err(unset::no_such_configuration());
+        get_bucket_inventory_configuration, GetBucketInventoryConfiguration: GetBucketInventoryConfigurationInput
+            => GetBucketInventoryConfigurationOutput, Err(unset::no_such_configuration());
+        get_bucket_lifecycle_configuration, GetBucketLifecycleConfiguration: GetBucketLifecycleConfigurationInput
+            => GetBucketLifecycleConfigurationOutput, Err(unset::lifecycle());
+        get_bucket_logging, GetBucketLogging: GetBucketLoggingInput => GetBucketLoggingOutput, Ok(Default::default());
+        get_bucket_metadata_table_configuration, GetBucketMetadataTableConfiguration: GetBucketMetadataTableConfigurationInput
+            => GetBucketMetadataTableConfigurationOutput, Err(unset::metadata_table());
+        get_bucket_metrics_configuration, GetBucketMetricsConfiguration: GetBucketMetricsConfigurationInput
+            => GetBucketMetricsConfigurationOutput, Err(unset::no_such_configuration());
+        get_bucket_notification_configuration, GetBucketNotificationConfiguration: GetBucketNotificationConfigurationInput
+            => GetBucketNotificationConfigurationOutput, Ok(Default::default());
+        get_bucket_ownership_controls, GetBucketOwnershipControls: GetBucketOwnershipControlsInput
+            => GetBucketOwnershipControlsOutput, Ok(unset::ownership_controls());
+        get_bucket_policy, GetBucketPolicy: GetBucketPolicyInput => GetBucketPolicyOutput, Err(unset::policy());
+        get_bucket_policy_status, GetBucketPolicyStatus: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput, Err(unset::policy());
+        get_bucket_replication, GetBucketReplication: GetBucketReplicationInput => GetBucketReplicationOutput, Err(unset::replication());
+        get_bucket_request_payment, GetBucketRequestPayment: GetBucketRequestPaymentInput
+            => GetBucketRequestPaymentOutput, Ok(unset::request_payment());
+        get_bucket_tagging, GetBucketTagging: GetBucketTaggingInput => GetBucketTaggingOutput, Err(unset::tagging());
+        get_bucket_website, GetBucketWebsite: GetBucketWebsiteInput => GetBucketWebsiteOutput, Err(unset::website());
+        get_object_lock_configuration, GetObjectLockConfiguration: GetObjectLockConfigurationInput
+            => GetObjectLockConfigurationOutput, Err(unset::object_lock());
+        get_public_access_block, GetPublicAccessBlock: GetPublicAccessBlockInput
+            => GetPublicAccessBlockOutput, Err(unset::public_access_block());
+        list_bucket_analytics_configurations, ListBucketAnalyticsConfigurations: ListBucketAnalyticsConfigurationsInput
+            => ListBucketAnalyticsConfigurationsOutput, Ok(ListBucketAnalyticsConfigurationsOutput {
+                is_truncated: Some(false), ..Default::default()
+            });
+        list_bucket_intelligent_tiering_configurations, ListBucketIntelligentTieringConfigurations: ListBucketIntelligentTieringConfigurationsInput
+            => ListBucketIntelligentTieringConfigurationsOutput, Ok(ListBucketIntelligentTieringConfigurationsOutput {
+                is_truncated: Some(false), ..Default::default()
+            });
+        list_bucket_inventory_configurations, ListBucketInventoryConfigurations: ListBucketInventoryConfigurationsInput
+            => ListBucketInventoryConfigurationsOutput, Ok(ListBucketInventoryConfigurationsOutput {
+                is_truncated: Some(false), ..Default::default()
+            });
+        list_bucket_metrics_configurations, ListBucketMetricsConfigurations: ListBucketMetricsConfigurationsInput
+            => ListBucketMetricsConfigurationsOutput, Ok(ListBucketMetricsConfigurationsOutput {
+                is_truncated: Some(false), ..Default::default()
+            });
+    }
+
+    async fn get_object_legal_hold(
+        &self,
+        req: S3Request<GetObjectLegalHoldInput>,
+    ) -> S3Result<S3Response<GetObjectLegalHoldOutput>> {
+        self.run(req, Operation::GetObjectLegalHold, |door, cx, input| async move {
+            Err(door.without_object_lock(&cx, &input.bucket, &input.key, input.version_id.as_deref()))
+        })
+        .await
+    }
+
+    async fn get_object_retention(
+        &self,
+        req: S3Request<GetObjectRetentionInput>,
+    ) -> S3Result<S3Response<GetObjectRetentionOutput>> {
+        self.run(req, Operation::GetObjectRetention, |door, cx, input| async move {
+            Err(door.without_object_lock(&cx, &input.bucket, &input.key, input.version_id.as_deref()))
         })
         .await
     }

@@ -1,4 +1,4 @@
-//! PutObject, and PostObject whose body comes out of a form.
+//! PutObject, and what PostObject stores.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use s3s::{S3ErrorCode, S3Result};
 use strata_namespace::{ObjectInfo, ObjectMeta};
 
 use crate::body::Upload;
+use crate::checksum::Algorithm;
 use crate::conditions::Conditions;
 use crate::context::Context;
 use crate::door::Shared;
@@ -21,7 +22,7 @@ impl Shared {
     }
 
     /// Takes a body in and makes it the object `key`. Fails early where it can: before the client has sent it all.
-    pub(super) async fn store(
+    pub(crate) async fn store(
         &self,
         cx: &Context,
         bucket: &str,
@@ -32,7 +33,9 @@ impl Shared {
         let cond = Conditions::for_write(&cx.headers)?;
         self.expect_owner(cx, bucket, "x-amz-expected-bucket-owner")?;
         let ingest = self.ns.ingest(&cx.op, bucket).map_err(from_namespace)?;
-        let taken = take_in(ingest, body).await?;
+        // As in S3, an object has a checksum of its whole whatever its client sent.
+        let own = body.promise.algorithm.is_none().then_some(Algorithm::Crc64Nvme);
+        let taken = take_in(ingest, body, own).await?;
         meta.checksums = taken.checksums;
         self.ns
             .put_object(&cx.op, bucket, key.as_bytes(), taken.content, Some(taken.etag), meta, &cond)

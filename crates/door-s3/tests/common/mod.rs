@@ -243,7 +243,12 @@ pub(crate) async fn send(
     let connection = tokio::spawn(connection);
     let mut request = http::Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(target);
     for (name, value) in headers {
-        request = request.header(name, value);
+        request = request.header(name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    // Clients of S3 say also of nothing how long it is; this library does not.
+    let framed = headers.iter().any(|(name, _)| matches!(name.as_str(), "content-length" | "transfer-encoding"));
+    if body.is_empty() && !framed && matches!(method, "PUT" | "POST") {
+        request = request.header("content-length", "0");
     }
     let response = sender.send_request(request.body(Full::new(body)).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();

@@ -162,7 +162,8 @@ impl Step {
             Self::Multipart(key, seed) => {
                 let (id, etag) = part(key, *seed)?;
                 let condition = Condition::default();
-                ns.complete_upload(op, BUCKET, key.as_bytes(), &id, &[(1, etag)], &condition).map(|_| ())
+                ns.complete_upload(op, BUCKET, key.as_bytes(), &id, &[(1, etag)], Default::default(), &condition)
+                    .map(|_| ())
             }
             Self::Abort(key, seed) => {
                 let (id, _) = part(key, *seed)?;

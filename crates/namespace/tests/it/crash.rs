@@ -50,7 +50,7 @@ const STEPS: [(&str, StepFn); 8] = [
             ns.put_part(&op, "bkt", b"joined", &upload.id, number, ingest.finish()?, etag.clone(), Default::default())?;
             parts.push((number, etag));
         }
-        ns.complete_upload(&op, "bkt", b"joined", &upload.id, &parts, &Condition::default())?;
+        ns.complete_upload(&op, "bkt", b"joined", &upload.id, &parts, Default::default(), &Condition::default())?;
         settle(ns, &op)
     }),
     ("rename", |ns| {

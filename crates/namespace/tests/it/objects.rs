@@ -178,7 +178,7 @@ fn parts_become_one_object_in_their_order_and_unlisted_ones_are_let_go() {
     }
     assert_eq!(ns.parts(&root(), "bkt", b"joined", &upload.id, 0, 2).unwrap().0.len(), 2);
     let complete = |parts: &[(u32, String)]| {
-        ns.complete_upload(&root(), "bkt", b"joined", &upload.id, parts, &Condition::default())
+        ns.complete_upload(&root(), "bkt", b"joined", &upload.id, parts, Default::default(), &Condition::default())
     };
     assert_eq!(complete(&listed).unwrap_err().kind, ErrorKind::InvalidPartOrder);
     listed.sort();

@@ -265,7 +265,8 @@ fn parts_of_an_upload_stay_until_it_is_completed_or_aborted() {
     reclaim_acting(&store, |_| true, |_| true);
     let store = reopened(&world, store);
     let ns = store.namespace();
-    ns.complete_upload(&op, "bkt", b"joined", &upload.id, &[(1, etag)], &Condition::default()).expect("completed");
+    ns.complete_upload(&op, "bkt", b"joined", &upload.id, &[(1, etag)], Default::default(), &Condition::default())
+        .expect("completed");
     assert_eq!(get(ns, "joined").expect("there"), data);
     sound(ns);
 }

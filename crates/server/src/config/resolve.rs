@@ -9,7 +9,7 @@ use strata_seam::Cidr;
 
 use super::{
     ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Interval, Layout, Listen, NfsSquash, Ports,
-    Remembered, StoreSettings, file,
+    Remembered, StoreSettings, Switch, file,
 };
 
 /// Memory for decoded chunks: below, a few readers of one large object would push each other out.
@@ -100,6 +100,8 @@ pub(crate) struct Config {
     pub(crate) connections: Option<usize>,
     /// Requests in progress at the S3 and WebDAV doors each.
     pub(crate) requests: usize,
+    /// Whether Signature Version 2 is taken.
+    pub(crate) s3_sigv2: bool,
     /// Threads that serve network requests.
     pub(crate) threads: u16,
     /// Time that running requests are given at shutdown.
@@ -268,6 +270,7 @@ impl Config {
             domains,
             connections,
             requests,
+            s3_sigv2: doors.s3_sigv2 != Some(Switch::Off),
             threads,
             drain: Duration::from_secs(drain_seconds.into()),
             scrub: ScrubSettings {

@@ -53,6 +53,8 @@ fn a_flag_beats_the_file_and_the_file_beats_the_default() {
         check("--data /a --region eu-flag-1", "data = '/b'\nregion = 'eu-file-1'\nparity = 1\ndisks = 6").unwrap();
     assert_eq!(config.store.data, Path::new("/a"));
     assert_eq!(config.region, "eu-flag-1");
+    assert!(config.s3_sigv2 && !check("--data /a --s3-sigv2 off", "").unwrap().s3_sigv2);
+    assert!(!check("--data /a", "s3-sigv2 = 'off'").unwrap().s3_sigv2);
     assert_eq!(config.store.layout.to_string(), "5+1");
 }
 

@@ -72,3 +72,16 @@ fn boto3_finds_everything_that_the_s3_page_promises() {
         ["endpoint", "access_key", "secret_key"].iter().map(|field| server.door("s3", field).into()).collect();
     drive(&python, "s3_boto3.py", &arguments, server);
 }
+
+#[test]
+fn programs_that_presign_list_and_remove_at_s3_do_what_they_say() {
+    let Some(python) = python() else { return };
+    let place = Place::new();
+    let server = place.serve(6, &[]);
+    let mut arguments: Vec<OsString> =
+        ["endpoint", "access_key", "secret_key"].iter().map(|field| server.door("s3", field).into()).collect();
+    if nothing_may_be_left_out() {
+        arguments.push("--all".into());
+    }
+    drive(&python, "s3_programs.py", &arguments, server);
+}

@@ -60,7 +60,7 @@ pub(super) fn fill(ns: &Namespace) -> Result<()> {
         ns.put_part(&op, "golden", b"in parts", &upload, number, content, etag.clone(), BTreeMap::new())?;
         listed.push((number, etag));
     }
-    ns.complete_upload(&op, "golden", b"in parts", &upload, &listed, &Condition::default())?;
+    ns.complete_upload(&op, "golden", b"in parts", &upload, &listed, Default::default(), &Condition::default())?;
     let upload = ns.create_upload(&op, "golden", b"interrupted", meta)?.id;
     let part = content(ns, &rng.bytes(5_000))?;
     ns.put_part(&op, "golden", b"interrupted", &upload, 3, part, "0".repeat(32), BTreeMap::new())?;

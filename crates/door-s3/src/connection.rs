@@ -1,0 +1,250 @@
+//! One connection, beside what the HTTP library does with it: how long it may be idle and a head may take, and an end that
+//! lets a client read the answer it was given while it was still sending.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a client may take to send the head of a request, and be idle where every connection is taken.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may be idle while there are connections left for others. Pools of clients keep theirs for a minute.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long is read on behind the last answer, where the client has not sent all of its request, and how many bytes.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
+const LINGER_LEN_MAX: usize = 64 << 20;
+
+/// A head is being received; so begins a connection.
+const HEAD: u8 = 0;
+/// A request is worked on, or its answer is leaving.
+const BUSY: u8 = 1;
+/// Nothing happens.
+const IDLE: u8 = 2;
+
+/// Where a connection is between two requests, told by whoever answers them.
+#[derive(Debug, Default)]
+pub(crate) struct Phase {
+    now: AtomicU8,
+    /// The last answer ends the connection before its request was received whole.
+    unread: AtomicU8,
+}
+
+impl Phase {
+    /// Notes that a request is worked on, until what is returned is dropped.
+    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
+        self.now.store(BUSY, Ordering::Release);
+        Busy(Arc::clone(self))
+    }
+    /// Notes that the client may still be sending when the connection ends.
+    pub(crate) fn leave_unread(&self) {
+        self.unread.store(1, Ordering::Release);
+    }
+}
+
+/// A request that is worked on.
+pub(crate) struct Busy(Arc<Phase>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.now.store(IDLE, Ordering::Release);
+    }
+}
+
+/// The stream of a connection.
+pub(crate) struct Connection<S> {
+    stream: S,
+    phase: Arc<Phase>,
+    /// Connections that others may still make.
+    free: Arc<Semaphore>,
+    timer: Pin<Box<Sleep>>,
+    /// The phase that the timer was set in, and when it began.
+    timed: (u8, Instant),
+    /// Bytes that may still be read behind the last answer; `None` before.
+    lingering: Option<usize>,
+}
+
+impl<S> Connection<S> {
+    pub(crate) fn new(stream: S, phase: Arc<Phase>, free: Arc<Semaphore>) -> Self {
+        let now = Instant::now();
+        let timer = Box::pin(sleep_until(now + HEAD_TIMEOUT));
+        Self { stream, phase, free, timer, timed: (HEAD, now), lingering: None }
+    }
+
+    fn set_timer(&mut self, phase: u8, began: Instant, end: Instant) {
+        self.timed = (phase, began);
+        self.timer.as_mut().reset(end);
+    }
+
+    /// Ready when the client was waited for long enough.
+    fn poll_patience(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        let phase = self.phase.now.load(Ordering::Acquire);
+        if phase == BUSY {
+            self.timed.0 = BUSY;
+            return Poll::Pending;
+        }
+        if phase != self.timed.0 {
+            let now = Instant::now();
+            self.set_timer(phase, now, now + HEAD_TIMEOUT);
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(task));
+            let (phase, began) = self.timed;
+            let end = began + IDLE_TIMEOUT;
+            let now = Instant::now();
+            if phase == HEAD || now >= end || self.free.available_permits() == 0 {
+                return Poll::Ready(());
+            }
+            self.set_timer(phase, began, end.min(now + HEAD_TIMEOUT));
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        match Pin::new(&mut self.stream).poll_read(task, into) {
+            Poll::Pending => match self.poll_patience(task) {
+                // As if the client had ended the connection.
+                Poll::Ready(()) => Poll::Ready(Ok(())),
+                Poll::Pending => Poll::Pending,
+            },
+            done => {
+                if into.filled().len() > before {
+                    let idle = IDLE;
+                    let _ = self.phase.now.compare_exchange(idle, HEAD, Ordering::AcqRel, Ordering::Acquire);
+                }
+                done
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(task, data)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(task, data)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(task)
+    }
+
+    /// Ends the connection for writing; where the client may still be sending, reads on for a while. Closing at once would
+    /// answer what it sends with a reset, which takes the answer from it before it is read.
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(task))?;
+            if self.phase.unread.load(Ordering::Acquire) == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            self.lingering = Some(LINGER_LEN_MAX);
+            let now = Instant::now();
+            self.set_timer(BUSY, now, now + LINGER_TIMEOUT);
+        }
+        let mut scrap = [0; 16 << 10];
+        loop {
+            if self.timer.as_mut().poll(task).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut into = ReadBuf::new(&mut scrap);
+            // An error is an end as well.
+            let read = ready!(Pin::new(&mut self.stream).poll_read(task, &mut into)).map(|()| into.filled().len());
+            let left = self.lingering.unwrap_or(0).saturating_sub(read.unwrap_or(0));
+            if left == 0 || into.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.lingering = Some(left);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    fn connection(free: usize) -> (Connection<DuplexStream>, DuplexStream, Arc<Phase>) {
+        let (server, client) = duplex(1 << 10);
+        let phase = Arc::new(Phase::default());
+        (Connection::new(server, Arc::clone(&phase), Arc::new(Semaphore::new(free))), client, phase)
+    }
+
+    /// Seconds until a read ends without a byte.
+    async fn patience(connection: &mut Connection<DuplexStream>) -> u64 {
+        let began = Instant::now();
+        assert_eq!(connection.read(&mut [0; 10]).await.unwrap(), 0);
+        began.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_ten_seconds_and_an_idle_client_more_than_a_minute_where_there_is_room() {
+        let (mut connection, _client, _) = self::connection(1);
+        assert_eq!(patience(&mut connection).await, 10);
+        for (free, expected) in [(1, 75), (0, 10)] {
+            let (mut connection, _client, phase) = self::connection(free);
+            drop(phase.busy());
+            assert_eq!(patience(&mut connection).await, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_head_of_a_later_request_has_ten_seconds_from_its_first_byte() {
+        let (mut connection, mut client, phase) = self::connection(1);
+        drop(phase.busy());
+        let sent = async {
+            tokio::time::sleep(Duration::from_secs(40)).await;
+            client.write_all(b"G").await.unwrap();
+        };
+        let (first, ()) = tokio::join!(connection.read_u8(), sent);
+        assert_eq!(first.unwrap(), b'G');
+        assert_eq!(patience(&mut connection).await, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_worked_for_is_not_timed() {
+        let (mut connection, _client, phase) = self::connection(1);
+        let _busy = phase.busy();
+        let waited = tokio::time::timeout(Duration::from_secs(1000), patience(&mut connection)).await;
+        assert!(waited.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_reads_on_only_where_the_client_may_still_be_sending() {
+        let (mut connection, mut client, _) = self::connection(1);
+        client.write_all(b"rest").await.unwrap();
+        connection.shutdown().await.unwrap();
+        for (len, silent) in [(100_000, false), (LINGER_LEN_MAX + (1 << 20), false), (10, true)] {
+            let (mut connection, mut client, phase) = self::connection(1);
+            phase.leave_unread();
+            let sending = tokio::spawn(async move {
+                let sent = client.write_all(&vec![0; len]).await;
+                if silent {
+                    tokio::time::sleep(Duration::from_secs(1000)).await;
+                }
+                sent.is_ok()
+            });
+            let began = Instant::now();
+            connection.shutdown().await.unwrap();
+            drop(connection);
+            assert_eq!(began.elapsed() >= LINGER_TIMEOUT, silent);
+            if !silent {
+                assert_eq!(sending.await.unwrap(), len < LINGER_LEN_MAX, "{len}");
+            }
+        }
+    }
+}
