@@ -9,7 +9,7 @@ use http::header::{
     TRANSFER_ENCODING,
 };
 use http::request::Parts;
-use http::{HeaderName, Request};
+use http::{HeaderName, HeaderValue, Request};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpResponse, S3Error, S3ErrorCode};
 use strata_iam::User;
@@ -76,7 +76,7 @@ impl Front {
         }
         let now_secs = self.door.ns.now().secs();
         let verified = self.door.verifier.verify(&parts, now_secs)?;
-        hoist(&mut parts, verified.old);
+        hoist(&mut parts, verified.old)?;
         refuse_unsupported(&parts.headers)?;
         strip_credentials(&mut parts, verified.old)?;
         let operation = self.route(&mut parts, &verified.user).await?;
@@ -139,7 +139,7 @@ impl Front {
             Ok((operation, _)) => {
                 matches!(operation, Operation::ListBuckets | Operation::CreateBucket | Operation::DeleteBucket)
             }
-            Err(_) => level != Level::Object,
+            Err(_) => level == Level::Root,
         };
         if suspect {
             self.refuse_bucket_in_host(&host.to_ascii_lowercase(), user).await?;
@@ -176,7 +176,10 @@ impl Front {
 
 /// Some clients sign headers of a presigned request by moving them into its query; they count as headers again. Their
 /// checksums do not: they were computed before there was a body.
-fn hoist(parts: &mut Parts, old: bool) {
+///
+/// # Errors
+/// `InvalidArgument` for what no header can carry: left out, it would be ignored.
+fn hoist(parts: &mut Parts, old: bool) -> Result<(), S3Error> {
     for (name, value) in query_pairs(parts.uri.query().unwrap_or_default()) {
         let name = name.to_ascii_lowercase();
         let typed = old && (name == "content-type" || name == "content-md5");
@@ -194,10 +197,21 @@ fn hoist(parts: &mut Parts, old: bool) {
                 ];
                 !SIGNATURE.contains(&rest) && !rest.starts_with("checksum-") && !rest.starts_with("sdk-")
             });
-        if let (true, Ok(name), Ok(value)) = (kept, HeaderName::from_bytes(name.as_bytes()), value.parse()) {
+        if !kept {
+            continue;
+        }
+        let unusable =
+            || refuse(S3ErrorCode::InvalidArgument, format!("the query parameter {name} cannot be a header"));
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| unusable())?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+        // Another value beside the header's is not chosen from: whoever takes one only refuses two.
+        if typed {
             parts.headers.entry(name).or_insert(value);
+        } else if parts.headers.get(&name) != Some(&value) {
+            parts.headers.append(name, value);
         }
     }
+    Ok(())
 }
 
 async fn call(service: &S3Service, request: Request<Body>) -> Result<HttpResponse, S3Error> {

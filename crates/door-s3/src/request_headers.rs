@@ -4,6 +4,9 @@
 //! access must not believe that it got it. A condition is held by the operation or refused, never ignored: ignoring one
 //! destroys what the client meant to keep.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use http::HeaderMap;
 use s3s::{S3Error, S3ErrorCode};
 
@@ -18,6 +21,8 @@ const HEADERS_LEN_MAX: usize = 16 * 1024;
 pub(crate) enum Rule {
     /// The operations that know it read it.
     Read,
+    /// The same, and it is nothing but digits.
+    Number,
     /// A condition: held by the operations of [`holds`], refused by all others.
     Condition,
     /// It has no effect here, for this reason.
@@ -28,7 +33,7 @@ pub(crate) enum Rule {
     Only(&'static [&'static str], &'static str),
 }
 
-use Rule::{Condition, Nothing, Only, Read, Refused};
+use Rule::{Condition, Nothing, Number, Only, Read, Refused};
 
 /// Every header that an operation of S3 knows. A name that ends with a hyphen stands for all that start so.
 const RULES: &[(&str, Rule)] = &[
@@ -82,20 +87,21 @@ const RULES: &[(&str, Rule)] = &[
     ("x-amz-copy-source-range", Read),
     ("x-amz-copy-source-server-side-encryption", Refused("server-side encryption")),
     ("x-amz-copy-source-server-side-encryption-", Refused("server-side encryption")),
+    ("x-amz-decoded-content-length", Number),
     ("x-amz-expected-bucket-owner", Read),
     ("x-amz-fwd-", Refused("object lambda")),
     ("x-amz-grant-", Refused("access control lists")),
-    ("x-amz-max-parts", Read),
+    ("x-amz-max-parts", Number),
     ("x-amz-meta-", Read),
     ("x-amz-metadata-directive", Read),
     ("x-amz-mfa", Refused("multi-factor authentication")),
-    ("x-amz-mp-object-size", Read),
+    ("x-amz-mp-object-size", Number),
     ("x-amz-object-annotation-directive", Only(&["COPY", "EXCLUDE"], "this annotation directive")),
     ("x-amz-object-attributes", Read),
     ("x-amz-object-lock-", Refused("object lock")),
     ("x-amz-object-ownership", Only(&["BucketOwnerEnforced"], "object ownership by writer")),
     ("x-amz-optional-object-attributes", Nothing("no object is archived, so none has a restore status")),
-    ("x-amz-part-number-marker", Read),
+    ("x-amz-part-number-marker", Number),
     ("x-amz-rename-source", Refused("renaming an object")),
     ("x-amz-request-payer", Nothing("nobody is billed")),
     ("x-amz-request-route", Refused("object lambda")),
@@ -110,22 +116,35 @@ const RULES: &[(&str, Rule)] = &[
     ("x-amz-write-offset-bytes", Refused("appending to an object")),
 ];
 
+/// Headers that may come more than once: lists, and metadata, whose values are joined.
+const LISTS: &[&str] = &[
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "x-amz-object-attributes",
+    "x-amz-optional-object-attributes",
+];
+
+/// The rules by name: they are asked for every header of every request.
+static BY_NAME: LazyLock<HashMap<&str, Rule>> = LazyLock::new(|| RULES.iter().copied().collect());
+
 /// The rule for a header, if S3 knows it.
 pub(crate) fn rule(name: &str) -> Option<Rule> {
-    let exact = RULES.iter().find(|(known, _)| *known == name);
-    let by_start = || RULES.iter().find(|(known, _)| known.ends_with('-') && name.starts_with(known));
-    let unknown_condition = || {
-        // Conditions to come are refused by their form.
-        let looks_so = name.strip_prefix("x-amz-").is_some_and(|rest| rest.starts_with("if-") || rest.contains("-if-"));
-        looks_so.then_some(Condition)
-    };
-    exact.or_else(by_start).map(|(_, rule)| *rule).or_else(unknown_condition)
+    if let Some(rule) = BY_NAME.get(name) {
+        return Some(*rule);
+    }
+    let rest = name.strip_prefix("x-amz-")?;
+    let by_start = RULES.iter().find(|(known, _)| known.ends_with('-') && name.starts_with(known));
+    // Conditions to come are refused by their form.
+    let looks_so = rest.starts_with("if-") || rest.contains("-if-");
+    by_start.map(|(_, rule)| *rule).or(looks_so.then_some(Condition))
 }
 
 /// Refuses a request whose headers ask for what is not there, whatever the operation.
 ///
 /// # Errors
-/// `NotImplemented`, `InvalidStorageClass`, `RequestHeaderSectionTooLarge`.
+/// `NotImplemented`, `InvalidStorageClass`, `InvalidArgument`, `InvalidRequest`, `RequestHeaderSectionTooLarge`.
 pub(crate) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
     let mut len = 0;
     for (name, value) in headers {
@@ -142,7 +161,21 @@ pub(crate) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
                     _ => not_offered(what),
                 });
             }
+            Some(Number) if value.is_empty() || !value.as_bytes().iter().all(u8::is_ascii_digit) => {
+                return Err(refuse(S3ErrorCode::InvalidArgument, format!("the header {name} is no number")));
+            }
             _ => {}
+        }
+    }
+    // Two readers could take different ones of them. Conditions have a rule of their own.
+    let single = |name: &&str| match rule(name) {
+        None | Some(Condition) => false,
+        Some(_) => !LISTS.contains(name) && !name.starts_with("x-amz-meta-"),
+    };
+    if headers.len() > headers.keys_len() {
+        let mut names = headers.keys().map(http::HeaderName::as_str).filter(single);
+        if let Some(name) = names.find(|name| headers.get_all(*name).iter().count() > 1) {
+            return Err(refuse(S3ErrorCode::InvalidRequest, format!("the header {name} is given twice")));
         }
     }
     if len > HEADERS_LEN_MAX {
@@ -270,6 +303,26 @@ mod tests {
         }
         assert_eq!(refused("x-amz-storage-class", "GLACIER"), Some(S3ErrorCode::InvalidStorageClass));
         assert_eq!(refused("x-custom", &"x".repeat(17_000)), Some(S3ErrorCode::RequestHeaderSectionTooLarge));
+    }
+
+    #[test]
+    fn numbers_are_digits_and_one_value_is_enough() {
+        for value in ["", "-1", "+1", "1x", "0x1", "1 2"] {
+            assert_eq!(refused("x-amz-mp-object-size", value), Some(S3ErrorCode::InvalidArgument), "{value}");
+        }
+        assert_eq!(refused("x-amz-mp-object-size", "12"), None);
+        let twice = |name: &'static str| {
+            let mut map = HeaderMap::new();
+            map.append(name, "a".parse().unwrap());
+            map.append(name, "b".parse().unwrap());
+            refuse_unsupported(&map).is_err()
+        };
+        for name in ["range", "content-md5", "x-amz-copy-source", "x-amz-metadata-directive", "content-type"] {
+            assert!(twice(name), "{name}");
+        }
+        for name in ["if-match", "x-amz-meta-a", "cache-control", "x-amz-object-attributes", "x-forwarded-for"] {
+            assert!(!twice(name), "{name}");
+        }
     }
 
     #[test]

@@ -117,13 +117,20 @@ pub(crate) fn level_of(path: &str, in_host: bool) -> Level {
 ///
 /// # Errors
 /// `NotImplemented` for an operation this store does not have; `MethodNotAllowed` where S3 has none; `InvalidArgument` for
-/// keys that contradict each other, that come twice, or that a changing operation does not know.
+/// keys that contradict each other, that come twice, or that a changing operation does not know; `InvalidURI`.
 pub(crate) fn resolve(
     method: &Method,
     level: Level,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<(Operation, Uri), S3Error> {
+    let escaped = well_escaped(uri.path()) && well_escaped(uri.query().unwrap_or_default());
+    if !escaped {
+        return Err(refuse(
+            S3ErrorCode::InvalidURI,
+            "the request target is not percent-encoded UTF-8: a percent sign is followed by two hex digits",
+        ));
+    }
     let raw: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).collect();
     let pairs: Vec<(&str, (String, String))> =
         raw.into_iter().filter_map(|raw| Some((raw, query_pairs(raw).into_iter().next()?))).collect();
@@ -162,6 +169,12 @@ pub(crate) fn resolve(
     }
     let kept: Vec<&str> = pairs.iter().filter(|(_, (key, _))| found.takes(key)).map(|(raw, _)| *raw).collect();
     Ok((operation, with_query(uri, &kept)?))
+}
+
+/// Whether every percent sign is that of an escape, and the whole is UTF-8: anything else two readers take for two things.
+fn well_escaped(text: &str) -> bool {
+    let digits = |rest: &str| rest.len() > 1 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit);
+    text.split('%').skip(1).all(digits) && percent_decode_str(text).decode_utf8().is_ok()
 }
 
 /// Keys that clients add for logs and proxies; S3 ignores them.

@@ -142,6 +142,27 @@ async fn a_condition_that_cannot_be_read_is_not_taken_for_none() {
 }
 
 #[tokio::test]
+async fn a_condition_in_the_query_of_a_presigned_request_is_held_too() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    client.put("/bucket/key", "data").await.expect(200);
+    let ask = async |method: &str, target: &str| {
+        let target = client.request(method, target).presigned(60);
+        client.request(method, &target).send_unsigned().await
+    };
+    ask("DELETE", "/bucket/key?x-amz-if-match-size=9").await.expect_error(501, "NotImplemented");
+    let copy = "/bucket/new?X-Amz-Copy-Source=bucket%2Fkey";
+    let (failing, unusable) = ("&X-Amz-Copy-Source-If-Match=%22x%22", "&X-Amz-Copy-Source-If-Match=%00");
+    ask("PUT", &format!("{copy}{failing}")).await.expect_error(412, "PreconditionFailed");
+    ask("PUT", &format!("{copy}{unusable}")).await.expect_error(400, "InvalidArgument");
+    client.get("/bucket/new").await.expect(404);
+    ask("PUT", copy).await.expect(200);
+    assert_eq!(client.get("/bucket/new").await.text(), "data");
+    door.stop().await;
+}
+
+#[tokio::test]
 async fn part_of_a_body_never_replaces_the_whole() {
     let door = Running::start().await;
     let client = door.client();

@@ -82,6 +82,11 @@ fn what_selects_nothing_here_is_refused_and_never_falls_through() {
         ("DELETE", "/b/k?versionId=null&versionId=1", "InvalidArgument"),
         ("GET", "/b?list-type=2&list-type=2", "InvalidArgument"),
         ("GET", "/b?list-type=1", "InvalidArgument"),
+        ("DELETE", "/b/100%", "InvalidURI"),
+        ("DELETE", "/b/%zz", "InvalidURI"),
+        ("DELETE", "/b/%ff", "InvalidURI"),
+        ("DELETE", "/b/k?versionId=%", "InvalidURI"),
+        ("GET", "/b?prefix=%ff", "InvalidURI"),
     ] {
         let refused = route(method, target, &[]).expect_err(target);
         assert!(code.split(' ').any(|code| code == refused.code().as_str()), "{method} {target}: {refused:?}");
