@@ -56,8 +56,12 @@ mod tests {
             prop_assert_eq!(parse(&header), Some((name, password)));
         }
         #[test]
-        fn reading_any_text_never_panics(text in ".{0,40}") {
-            let _ = parse(&text);
+        fn any_text_that_is_read_as_a_credential_is_that_one_encoded(text in "[Bb]asic +[A-Za-z0-9+/]{0,40}={0,2}|.{0,40}") {
+            if let Some((name, password)) = parse(&text) {
+                prop_assert!(!name.contains(':'));
+                let encoded = STANDARD.encode(format!("{name}:{password}"));
+                prop_assert_eq!(text.trim().split_once(' ').map(|(_, rest)| rest.trim()), Some(encoded.as_str()));
+            }
         }
     }
 }

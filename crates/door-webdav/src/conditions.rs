@@ -220,8 +220,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_any_text_never_panics(text in "[\"W/,* a-zé]{0,40}") {
-            let _ = parse_tags(&text);
+        fn any_text_that_is_read_as_tags_is_read_alike_when_these_are_quoted(text in "[\"W/,* a-zé]{0,40}") {
+            let Some(Tags::List(tags)) = parse_tags(&text) else { return Ok(()) };
+            prop_assert!(!tags.is_empty());
+            // A tag without quotes may have one in it.
+            prop_assume!(tags.iter().all(|(_, tag)| !tag.contains('"')));
+            let quoted: Vec<String> = tags.iter().map(|(weak, tag)| format!("{}\"{tag}\"", if *weak { "W/" } else { "" })).collect();
+            prop_assert_eq!(parse_tags(&quoted.join(",")), Some(Tags::List(tags)));
         }
         #[test]
         fn quoted_tags_are_read_back(tags in prop::collection::vec((any::<bool>(), "[!#-~]{0,10}"), 1..5)) {

@@ -127,8 +127,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_any_timeout_never_panics(text in "[A-Za-z0-9, -]{0,40}") {
-            let _ = timeout_secs(&map(&[("timeout", &text)]));
+        fn of_the_proposals_for_a_timeout_the_first_that_is_understood_counts(
+            before in prop::collection::vec("[a-z]{1,8}|Second-[a-z]{0,3}|Minute-[0-9]{1,3}", 0..3),
+            secs in proptest::option::of(any::<u32>()),
+            behind in "[A-Za-z0-9, -]{0,20}",
+        ) {
+            prop_assume!(!before.iter().any(|word| word.eq_ignore_ascii_case("infinite")));
+            let counts = secs.map_or_else(|| "Infinite".to_owned(), |secs| format!("Second-{secs}"));
+            let text = [before, vec![counts, behind]].concat().join(", ");
+            prop_assert_eq!(timeout_secs(&map(&[("timeout", &text)])), secs.map(u64::from), "{}", text);
         }
     }
 }

@@ -187,8 +187,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_any_text_never_panics(text in ".*") {
-            let _ = UrlPath::parse(&text);
+        fn any_text_that_is_a_path_keeps_the_invariants_and_its_href_leads_back(text in "/([a-z./é]|%[0-7][0-9a-fA-F]|%[a-z]?){0,30}|.*") {
+            if let Ok(path) = UrlPath::parse(&text) {
+                for name in path.names() {
+                    prop_assert!(!name.is_empty() && name != b"." && name != b"..", "{text}");
+                    prop_assert!(!name.contains(&0) && !name.contains(&b'/') && name.len() <= NAME_LEN_MAX, "{text}");
+                }
+                prop_assert_eq!(&UrlPath::parse(&path.href(path.has_slash())).unwrap(), &path);
+            }
         }
 
         #[test]

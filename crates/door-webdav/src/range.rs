@@ -205,8 +205,26 @@ mod tests {
             }
         }
         #[test]
-        fn reading_any_text_never_panics(text in ".{0,40}") {
-            let _ = (wanted(&text, 7), content_range(&text), update_range(&text));
+        fn a_partial_write_goes_where_it_says_and_nowhere_else(first: u32, more in 0..1000_u32, beyond in 0..3_u64) {
+            let (first, last) = (u64::from(first), u64::from(first) + u64::from(more));
+            let there = WriteAt::Offset(first, Some(u64::from(more) + 1));
+            prop_assert_eq!(update_range(&format!("bytes={first}-{last}")).unwrap(), there);
+            prop_assert_eq!(content_range(&format!("bytes {first}-{last}/*")).unwrap(), there);
+            let with_total = content_range(&format!("bytes {first}-{last}/{}", last + beyond));
+            prop_assert_eq!(with_total.is_ok(), beyond > 0);
+            if more > 0 {
+                let backwards = [format!("bytes {last}-{first}/*"), format!("bytes={last}-{first}")];
+                prop_assert!(content_range(&backwards[0]).is_err());
+                prop_assert!(update_range(&backwards[1]).is_err());
+            }
+        }
+        #[test]
+        fn any_text_that_is_read_as_a_partial_write_has_a_span_of_bytes(text in "bytes[= ]?[0-9]{0,21}-[0-9]{0,21}(/[0-9*]{0,21})?|.{0,40}") {
+            for read in [content_range(&text), update_range(&text)].into_iter().flatten() {
+                if let WriteAt::Offset(at, Some(len)) = read {
+                    prop_assert!(len > 0 && at.checked_add(len).is_some(), "{text}: {read:?}");
+                }
+            }
         }
     }
 }

@@ -124,12 +124,18 @@ fn a_future_dropped_before_it_is_done_takes_nothing_back() {
     let mut rig = Rig::new(1, 0, roomy());
     let (ledger, _) = rig.open();
     ledger.start().unwrap();
-    let lsn = ledger.append(Append::default()).unwrap();
+    let (mut model, mut rng) = (Model::default(), SimRng::new(2));
+    let lsn = model.append(&ledger, support::sample(&mut rng, 1, 3000)).unwrap();
     let mut future = Box::pin(ledger.settled(lsn, Class::Durable));
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     drop(future.as_mut().poll(&mut Context::from_waker(&waker)));
     drop(future);
     ledger.wait(lsn, Class::Durable).unwrap();
+    assert!(ledger.durable() >= lsn);
+    drop(ledger);
+    rig.world.restart(0);
+    let (ledger, replayed) = rig.open();
+    model.check_prefix(&replayed, lsn, Some(&ledger));
 }
 
 #[test]

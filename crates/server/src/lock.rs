@@ -130,13 +130,20 @@ impl StoreLock {
         self.disks.retain(|(locked, _)| locked != disk);
     }
 
-    /// The process that has the store in `data` open, if any.
+    /// The process that has the store in `data` open, if any. One that the kernel is taking down is waited for: it answers
+    /// nobody any more.
     pub(crate) fn holder(data: &Path) -> Option<u32> {
         let mut file = OpenOptions::new().read(true).open(data.join("lock")).ok()?;
-        // A shared lock is refused only while somebody holds the exclusive one; ours ends with `file`.
-        match flock(&file, FlockOperation::NonBlockingLockShared) {
-            Err(Errno::WOULDBLOCK) => Some(read_pid(&mut file).unwrap_or(0)),
-            _ => None,
+        let mut patience = PATIENCE;
+        loop {
+            // A shared lock is refused only while somebody holds the exclusive one; ours ends with `file`.
+            let Err(Errno::WOULDBLOCK) = flock(&file, FlockOperation::NonBlockingLockShared) else { return None };
+            let pid = read_pid(&mut file);
+            if patience.is_zero() || !pid.is_some_and(is_ending) {
+                return Some(pid.unwrap_or(0));
+            }
+            std::thread::sleep(LOOK_EVERY);
+            patience = patience.saturating_sub(LOOK_EVERY);
         }
     }
 }
@@ -164,8 +171,22 @@ fn lock_within(file: &File, patience: &mut Duration) -> Result<(), Errno> {
     }
 }
 
+/// Whether a process was killed, or ended, and only what it had open is still there.
+fn is_ending(pid: u32) -> bool {
+    /// The kernel's flag of a task that is ending (`PF_EXITING`, include/linux/sched.h).
+    const EXITING: u32 = 4;
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // pid (name) state ppid pgrp session tty tpgid flags; the name may have anything in it.
+    let Some((_, behind)) = stat.rsplit_once(')') else { return false };
+    let mut fields = behind.split_whitespace();
+    let state = fields.next();
+    let flags = fields.nth(5).and_then(|flags| flags.parse::<u32>().ok()).unwrap_or(0);
+    matches!(state, Some("Z" | "X")) || flags & EXITING != 0
+}
+
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
+    file.rewind().ok()?;
     file.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
 }
@@ -197,6 +218,21 @@ mod tests {
         });
         StoreLock::take(&store).unwrap().take_disks(std::slice::from_ref(&disk)).unwrap();
         ending.join().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_ended_is_told_from_one_that_runs() {
+        assert!(!is_ending(std::process::id()));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(!is_ending(child.id()));
+        child.kill().unwrap();
+        // Not waited for, it stays.
+        let gone = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            is_ending(child.id())
+        });
+        child.wait().unwrap();
+        assert!(gone);
     }
 
     #[test]

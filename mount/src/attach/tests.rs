@@ -59,8 +59,21 @@ fn only_our_own_device_is_ever_unmounted() {
 
 proptest! {
     #[test]
-    fn any_bytes_for_a_mount_table_are_read_without_panic(text in prop::collection::vec(any::<u8>(), 0..300)) {
-        parse_mountinfo(&text);
+    fn a_mount_table_with_any_bytes_in_place_of_others_keeps_its_other_lines(
+        at: prop::sample::Index,
+        taken in 0_usize..30,
+        given in prop::collection::vec(any::<u8>(), 0..30),
+    ) {
+        // In the third line and nowhere else.
+        let lines: Vec<&[u8]> = TABLE.split_inclusive(|&byte| byte == b'\n').collect();
+        let mut changed = lines[2].to_vec();
+        let from = at.index(changed.len() - 1);
+        changed.splice(from..(from + taken).min(lines[2].len() - 1), given);
+        let text = [&lines[..2].concat(), &changed[..], &lines[3..].concat()].concat();
+        let (read, sound) = (parse_mountinfo(&text), parse_mountinfo(TABLE));
+        prop_assert_eq!(&read[..2], &sound[..2]);
+        prop_assert_eq!(read.last(), sound.last());
+        prop_assert!(read.len() <= text.split(|&byte| byte == b'\n').count());
     }
 
     #[test]

@@ -130,11 +130,27 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_streams_never_panic(stream in proptest::collection::vec(any::<u8>(), 0..2000)) {
+    fn records_of_a_stream_of_any_bytes_are_parts_of_it_and_never_ask_for_more_than_the_limit(
+        pieces in proptest::collection::vec((any::<bool>(), prop_oneof![0usize..40, any::<usize>()], 0usize..40), 0..40),
+    ) {
+        let mut stream = Vec::new();
+        for (last, announced, len) in pieces {
+            stream.extend(mark(announced & 0x7fff_ffff, last));
+            stream.extend((0..len).map(|at| at as u8));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let mut reader = RecordReader::new(stream.as_slice(), LIMITS);
-            while next(&mut reader, &Ledger::default()).await.is_ok() {}
+            let mut taken = 0;
+            loop {
+                let budget = Ledger::default();
+                let record = next(&mut reader, &budget).await;
+                assert!(budget.0.load(Ordering::Relaxed) <= LIMITS.len_max);
+                let Ok(record) = record else { break };
+                taken += 4 + record.len();
+                assert!(taken <= stream.len(), "more came out than was sent");
+                assert!(record.is_empty() || stream.windows(1).any(|part| part == &record[..1]));
+            }
         });
     }
 }

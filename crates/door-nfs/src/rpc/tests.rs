@@ -106,19 +106,57 @@ fn bulk_data_counts_with_its_padding() {
 
 proptest! {
     #[test]
-    fn arbitrary_records_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        let _ = Message::parse(Bytes::from(bytes));
+    fn a_call_is_read_as_it_was_sent_and_cut_within_its_head_it_is_none(
+        (xid, program, version, procedure) in any::<(u32, u32, u32, u32)>(),
+        (uid, gid) in any::<(u32, u32)>(),
+        machine in proptest::collection::vec(any::<u8>(), 0..=255),
+        groups in proptest::collection::vec(any::<u32>(), 0..=16),
+        args in proptest::collection::vec(any::<u32>(), 0..20),
+        cut: prop::sample::Index,
+    ) {
+        let mut body = Encoder::default();
+        body.u32(7);
+        body.opaque(&machine);
+        [uid, gid, groups.len() as u32].iter().chain(&groups).for_each(|word| body.u32(*word));
+        let mut record = Encoder::default();
+        [xid, 0, 2, program, version, procedure, 1].iter().for_each(|word| record.u32(*word));
+        record.opaque(&body.into_vec());
+        [0, 0].iter().for_each(|word| record.u32(*word));
+        let head = record.len();
+        args.iter().for_each(|word| record.u32(*word));
+        let record = Bytes::from(record.into_vec());
+        let Message::Call(call) = Message::parse(record.clone()).unwrap() else { panic!("denied") };
+        prop_assert_eq!((call.xid, call.program, call.version, call.procedure), (xid, program, version, procedure));
+        prop_assert_eq!(call.credential, Credential::Sys { uid, gid, groups: Arc::from(groups) });
+        prop_assert_eq!(call.args, words(&args));
+        let short = Message::parse(record.slice(..cut.index(head)));
+        prop_assert!(!matches!(short, Ok(Message::Call(_))), "{short:?}");
     }
 
     #[test]
-    fn arbitrary_credentials_never_panic(flavor in 0u32..3, body in proptest::collection::vec(any::<u8>(), 0..420)) {
+    fn a_credential_of_any_bytes_is_denied_or_has_no_more_groups_than_allowed(
+        flavor in 0u32..3,
+        body in proptest::collection::vec(prop_oneof![0u32..20, any::<u32>()], 0..100),
+    ) {
         let mut encoder = Encoder::default();
         for word in [1, 0, 2, 100_003, 3, 1, flavor] {
             encoder.u32(word);
         }
-        encoder.opaque(&body);
+        encoder.opaque(&words(&body));
         encoder.u32(0);
         encoder.u32(0);
-        let _ = Message::parse(Bytes::from(encoder.into_vec()));
+        match Message::parse(Bytes::from(encoder.into_vec())).unwrap() {
+            Message::Call(call) => match call.credential {
+                Credential::Sys { groups, .. } => {
+                    prop_assert!(flavor == 1 && groups.len() <= 16);
+                    prop_assert!(body.len() >= 5 + groups.len(), "groups that nobody sent");
+                }
+                Credential::Anonymous => prop_assert_ne!(flavor, 1),
+            },
+            Message::Denied { denial, .. } => {
+                let expected = if flavor < 2 { Denial::BadCredential } else { denial };
+                prop_assert_eq!(denial, expected);
+            }
+        }
     }
 }

@@ -58,17 +58,22 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), limit in 0usize..64) {
-        let mut decoder = Decoder::new(Bytes::from(bytes));
-        while !decoder.rest().is_empty() {
-            if decoder.clone().opaque(limit).is_ok() {
-                let _ = decoder.opaque(limit);
+    fn an_opaque_of_any_bytes_is_within_its_limit_and_takes_its_padding_along(
+        len in prop_oneof![0u32..80, any::<u32>()],
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        limit in 0usize..64,
+    ) {
+        let record = Bytes::from([&len.to_be_bytes()[..], &bytes].concat());
+        let mut decoder = Decoder::new(record.clone());
+        let padded = len as usize + padding(len as usize);
+        match decoder.opaque(limit) {
+            Ok(read) => {
+                prop_assert!(len as usize <= limit && padded <= bytes.len());
+                prop_assert_eq!(&read, &record.slice(4..4 + len as usize));
+                prop_assert_eq!(decoder.rest(), &record.slice(4 + padded..));
             }
-            let _ = decoder.clone().fixed_type::<nfsserve::nfs::sattr3>();
-            let _ = decoder.clone().fixed::<9>();
-            if decoder.u32().is_err() {
-                break;
-            }
+            Err(XdrError::TooLong { limit: told }) => prop_assert!(told == limit && len as usize > limit),
+            Err(error) => prop_assert!(error == XdrError::Short && padded > bytes.len(), "{error}"),
         }
     }
 }

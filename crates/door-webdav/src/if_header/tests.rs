@@ -138,7 +138,18 @@ proptest! {
     }
 
     #[test]
-    fn reading_any_text_never_panics(text in "[<>()\\[\\]\"/W a-zNot:é]{0,60}") {
-        let _ = IfHeader::parse(&text);
+    fn a_header_with_characters_in_place_of_others_is_refused_or_read_alike_when_written_again(
+        lists in lists(),
+        at: prop::sample::Index,
+        taken in 0_usize..4,
+        given in "[<>()\\[\\]\"/W a-zNot:]{0,4}",
+    ) {
+        let mut text = write(&lists);
+        let from = at.index(text.len());
+        text.replace_range(from..text.len().min(from + taken), &given);
+        if let Ok(header) = IfHeader::parse(&text) {
+            prop_assert!(header.lists.iter().all(|list| !list.conditions.is_empty()), "{text}");
+            prop_assert_eq!(IfHeader::parse(&write(&header.lists)).map(|again| again.lists), Ok(header.lists), "{}", text);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use strata_content::StoreSettings;
 use strata_disk::FileDisk;
-use strata_door_webdav::{DavConfig, WebDavDoor, serve};
+use strata_door_webdav::{DavConfig, DavMetrics, WebDavDoor, serve};
 use strata_iam::{NewUser, SecretKey, Users};
 use strata_ledger::{Geometry, Options};
 use strata_namespace::{Caller, Door, Durability, Namespace, Op, OpenStore, StoreConfig, check_store};
@@ -33,6 +33,7 @@ struct Running {
     task: JoinHandle<()>,
     store: OpenStore,
     users: Arc<Users>,
+    metrics: Arc<DavMetrics>,
 }
 
 pub(crate) fn store_config(disks: Vec<Arc<dyn Disk>>) -> StoreConfig {
@@ -80,11 +81,12 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("its address");
         let door = WebDavDoor::new(ns, users.clone(), Arc::new(SystemEntropy), config).expect("a door");
+        let metrics = Arc::clone(door.metrics());
         let (stop, stopped) = oneshot::channel();
         let task = runtime.spawn(async move {
             serve(listener, door, async { drop(stopped.await) }).await.expect("served");
         });
-        let server = Self { address, running: Some(Running { runtime, stop, task, store, users }), dir };
+        let server = Self { address, running: Some(Running { runtime, stop, task, store, users, metrics }), dir };
         if server.users().by_name("root").is_none() {
             server.add_user("root", 0, true);
         }
@@ -127,6 +129,11 @@ impl Server {
         self.running().store.namespace()
     }
 
+    /// What the door counts.
+    pub(crate) fn metrics(&self) -> &DavMetrics {
+        &self.running().metrics
+    }
+
     pub(crate) fn users(&self) -> &Users {
         &self.running().users
     }
@@ -138,7 +145,7 @@ impl Server {
     }
 
     fn end(&mut self) {
-        let Some(Running { runtime, stop, task, store, users }) = self.running.take() else { return };
+        let Some(Running { runtime, stop, task, store, users, .. }) = self.running.take() else { return };
         let _ = stop.send(());
         runtime.block_on(task).expect("the server ended");
         drop((runtime, users));

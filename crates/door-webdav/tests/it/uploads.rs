@@ -1,5 +1,6 @@
 //! Section "When is it safe" of docs/semantics/webdav.md: a PUT is all or nothing, whatever becomes of its connection.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use strata_door_webdav::DavConfig;
@@ -221,14 +222,23 @@ fn a_transfer_takes_the_same_memory_whatever_its_length() {
 #[test]
 fn uploads_that_broke_off_are_counted_and_let_go() {
     let server = Server::with(DavConfig { in_flight_max: 2, ..DavConfig::default() });
-    for _ in 0..6 {
+    let broken = |count: u64| {
+        let metrics = server.metrics();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        eventually("it is counted", || read(&metrics.aborted_uploads) == count);
+        eventually("and let go", || read(&metrics.in_flight) == 0);
+    };
+    for count in 1..=6 {
         let mut rude = server.client();
         let mut request = head(&rude, "/bkt/new", &[("content-length", "10")]);
         request.extend_from_slice(b"12345");
         rude.write(&request).unwrap();
         drop(rude);
-        // Nothing of it keeps a slot: the next request is answered.
-        let mut client = server.client();
-        eventually("a place is free again", || client.status("HEAD", "/bkt/", &[]) == 200);
+        broken(count);
+        // Nothing of it keeps a slot: the next request is answered, and finds nothing of it.
+        assert_eq!(server.client().status("HEAD", "/bkt/new", &[]), 404);
     }
+    // A whole one is not among them.
+    assert_eq!(server.client().status("PUT", "/bkt/whole", &[]), 201);
+    broken(6);
 }

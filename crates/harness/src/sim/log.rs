@@ -32,7 +32,7 @@ fn open(layout: Layout, world: &SimWorld) -> strata_ledger::Result<(Ledger, Vec<
     let options = options();
     if Ledger::find(&disks)?.is_none() {
         let geometry = Geometry { data_shards: layout.0, parity_shards: layout.1 };
-        Ledger::format(&disks, geometry, &options, &*world.clock(), &SimEntropy::new(1))?;
+        Ledger::format(&disks, geometry, &options, &*world.clock(), &SimEntropy::new(world.io_count()))?;
     }
     let mut replayed = Vec::new();
     let entropy = SimEntropy::new(world.io_count());
@@ -174,10 +174,11 @@ fn after_failure(layout: Layout, world: &SimWorld, seed: u64, (durable, how): (L
     }
 }
 
-/// Explores one workload.
+/// Explores one workload. Of some seeds it begins with blank disks, so that the set itself is being made when the power goes.
 pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, tally: &mut Tally) {
     let layout = layout_of(seed);
-    let (world, base) = prepared(layout, seed);
+    let makes = seed % 5 == 4;
+    let (world, base) = if makes { (SimWorld::new(seed), 0) } else { prepared(layout, seed) };
     let start = world.snapshot();
     let mut done: HashSet<(u64, Lsn)> = HashSet::new();
     let run = |world: &SimWorld| match open(layout, world) {
@@ -201,7 +202,9 @@ pub(crate) fn explore(seed: u64, choices: u64, distinct: &Mutex<HashSet<u64>>, t
         }
     };
     let cuts = explore_crashes(&world, Submission::DisksInParallel, 0..choices, run, |world, durable, state| {
-        let lost = lost_disks(layout, &state);
+        // A set that lost disks before it was made is none.
+        let lost = if makes { Vec::new() } else { lost_disks(layout, &state) };
+        tally.count("cuts while a set is made or young", u64::from(makes));
         lost.iter().for_each(|disk| world.vanish(disk));
         let hash = world.change_hash(&start);
         if !done.insert((hash, *durable)) {

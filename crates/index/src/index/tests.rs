@@ -2,6 +2,8 @@
 //! rebuild, never in a panic.
 
 use std::fs;
+use std::io::{BufRead, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use strata_seam::{Lsn, SetId};
@@ -209,18 +211,25 @@ fn a_scan_goes_on_behind_any_number_of_removals() {
 
 /// Set for the process that is to be killed: the folder of its index.
 const VICTIM_DIR: &str = "STRATA_INDEX_VICTIM_DIR";
+const VICTIM_APPENDS: usize = 20_000;
 
-/// Not a test of its own: what the next one kills. Without the variable it does nothing.
+/// No test: what the next one runs in a process of its own and kills.
 #[test]
-fn victim_of_the_kill_test() {
-    let Some(dir) = std::env::var_os(VICTIM_DIR) else { return };
-    let ledger = ledger(20_000);
+#[ignore = "the process that the next test kills"]
+fn victim() {
+    let dir = std::env::var_os(VICTIM_DIR).expect("only the test that kills it runs it");
+    let ledger = ledger(VICTIM_APPENDS as u64);
     let index = Index::open(Path::new(&dir), options(64)).unwrap();
     let done = index.applied().map_or(0, |(lsn, _)| lsn.0);
+    // Past the test harness, which would keep the lines to itself.
+    let say = |word: &str, part: usize| writeln!(std::io::stdout(), "{word} {part}").unwrap();
     // Many small drains, so that most moments lie within one.
-    for part in (usize::try_from(done).unwrap()..=20_000).step_by(500) {
+    for part in (usize::try_from(done).unwrap()..=VICTIM_APPENDS).step_by(250) {
+        say("draining", part);
         Ledger(ledger.0[..part].to_vec()).replay(&index, true);
-        drain_all(&index, ledger.last());
+        drain_all(&index, Lsn(part as u64));
+        index.flush().unwrap();
+        say("flushed", part);
     }
     loop {
         std::thread::park();
@@ -231,17 +240,38 @@ fn victim_of_the_kill_test() {
 fn an_index_whose_process_is_killed_in_the_middle_of_a_drain_is_read_right_or_built_again() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("index");
-    let ledger = ledger(20_000);
-    for millis in [300, 150, 420] {
-        let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "index::tests::victim_of_the_kill_test"])
+    let ledger = ledger(VICTIM_APPENDS as u64);
+    // Whatever the function and its module are called, without the crate's name.
+    let name = std::any::type_name_of_val(&victim).split_once("::").unwrap().1;
+    for drains in [3, 1, 8] {
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", name])
             .env(VICTIM_DIR, &dir)
-            .stdout(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(millis));
-        victim.kill().unwrap();
-        victim.wait().unwrap();
+        let lines = std::io::BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let (mut begun, mut flushed) = (0, 0);
+        for line in lines {
+            match line.split_once(' ') {
+                Some(("draining", _)) => begun += 1,
+                Some(("flushed", part)) => flushed = part.parse().unwrap(),
+                _ => {}
+            }
+            if begun > drains {
+                break;
+            }
+        }
+        // It has begun one drain more than it was let finish.
+        process.kill().unwrap();
+        assert_eq!(process.wait().unwrap().signal(), Some(9), "it was at work until it was killed");
+        assert!(begun > drains && flushed < VICTIM_APPENDS as u64, "{begun} drains, {flushed} flushed");
+        let index = Index::open(&dir, options(512)).unwrap();
+        if *index.opened() == Opened::Resumed {
+            let applied = index.applied().map_or(0, |(lsn, _)| lsn.0);
+            assert!(applied >= flushed, "{flushed} were flushed, {applied} are there");
+        }
+        drop(index);
         recover(&dir, &ledger);
     }
 }

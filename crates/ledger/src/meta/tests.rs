@@ -86,7 +86,27 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        drop(decode(&head(1, 1, 100, bytes.len()), &Bytes::from(bytes)));
+    fn bytes_in_place_of_others_are_refused_or_stay_within_the_stripe(
+        appends in appends(),
+        at: prop::sample::Index,
+        given in proptest::collection::vec(prop_oneof![0_u8..4, any::<u8>()], 1..9),
+    ) {
+        let (mut bytes, _, data_len) = area(&appends, 5);
+        let from = at.index(bytes.len());
+        let to = bytes.len().min(from + given.len());
+        bytes.splice(from..to, given[..to - from].iter().copied());
+        let head = head(5, appends.len() as u64, data_len, bytes.len());
+        let Some(decoded) = decode(&head, &Bytes::from(bytes.clone())) else { return Ok(()) };
+        prop_assert_eq!(decoded.len(), appends.len());
+        let mut described = PREFIX_LEN;
+        for (lsn, replayed) in (5..).map(Lsn).zip(&decoded) {
+            prop_assert_eq!(replayed.lsn, lsn);
+            described += 16 + replayed.commit.as_ref().map_or(0, Bytes::len);
+            for block in &replayed.blocks {
+                prop_assert!(u64::from(block.location.offset) + u64::from(block.location.len) <= u64::from(data_len));
+                described += BLOCK_LEN + block.directory.len();
+            }
+        }
+        prop_assert_eq!(described, bytes.len(), "every byte of it is one of something");
     }
 }

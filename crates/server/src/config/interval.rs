@@ -65,8 +65,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_breaks_the_reading(text in ".{0,12}") {
-            let _ = text.parse::<Interval>();
+        fn any_text_that_is_read_is_a_number_of_a_unit(text in "[0-9]{1,12} ?[dhms]|.{0,12}") {
+            if let Ok(Interval::Every(time)) = text.parse() {
+                let (number, unit) = text.trim().split_at(text.trim().len() - 1);
+                let factor = UNITS.iter().find(|(name, _)| unit.starts_with(*name)).unwrap().1;
+                prop_assert_eq!(time.as_secs(), number.trim().parse::<u64>().unwrap() * factor);
+                prop_assert!((1..=SECONDS_MAX).contains(&time.as_secs()));
+            }
         }
     }
 }

@@ -137,8 +137,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused_without_a_panic(text in "\\PC{0,24}") {
-            let _ = text.parse::<ByteSize>();
+        fn any_text_that_is_read_is_digits_and_a_unit(text in "[0-9]{1,20}([.][0-9]{0,3})? ?([KMGTkmgt]i?)?[Bb]?|\\PC{0,24}") {
+            if let Ok(size) = text.parse::<ByteSize>() {
+                let plain = text.trim();
+                prop_assert!(plain.starts_with(|first: char| first.is_ascii_digit()), "{text} is {size}");
+                let whole = plain.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse::<u64>().ok());
+                prop_assert!(whole.is_some_and(|whole| size.0 >= whole), "{text} is {size}");
+            }
         }
 
         #[test]

@@ -13,10 +13,11 @@ use crate::support::{Drive, can_mount, have, open_store, run, serve, soon};
 /// Says to a second instance of this test program that it is to serve a store and where.
 const SERVE_AT: &str = "STRATA_TEST_SERVE_AT";
 
-/// Not a test of its own: the server that other tests kill. Does nothing unless it was started by them.
+/// No test: the server that tests start in a process of its own, and kill.
 #[test]
+#[ignore = "the server that other tests kill"]
 fn a_server_for_other_tests_to_kill() {
-    let Some(dir) = std::env::var_os(SERVE_AT) else { return };
+    let dir = std::env::var_os(SERVE_AT).expect("only the tests that kill it run it");
     let (_store, _mounted) = serve(Path::new(&dir), MountOptions::default());
     fs::write(Path::new(&dir).join("ready"), "").expect("written");
     loop {
@@ -31,8 +32,11 @@ impl Server {
     /// Starts it and waits until it serves.
     fn start(dir: &Path) -> Self {
         let _ = fs::remove_file(dir.join("ready"));
+        // Whatever the function and its module are called, without the crate's name.
+        let name = std::any::type_name_of_val(&a_server_for_other_tests_to_kill);
+        let name = name.split_once("::").expect("within a crate").1;
         let server = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "root::life::a_server_for_other_tests_to_kill", "--nocapture"])
+            .args(["--ignored", "--exact", name, "--nocapture"])
             .env(SERVE_AT, dir)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
