@@ -32,6 +32,19 @@ fn meta() -> ObjectMeta {
     ObjectMeta { system: map("content-type", "text/plain"), user: map("k", "v"), checksums: map("crc32c", "AAAAAA==") }
 }
 
+fn lock(ino: Option<Ino>) -> LockRecord {
+    LockRecord {
+        token: String::new(),
+        path: b"/a/\xff".to_vec(),
+        ino,
+        deep: true,
+        shared: true,
+        principal: "ada".to_owned(),
+        owner_xml: b"<o/>".to_vec(),
+        expires: Some(Timestamp(77)),
+    }
+}
+
 /// Reads a record and writes it again, if it can be read.
 type Rewrite = fn(&[u8]) -> Option<Vec<u8>>;
 
@@ -49,15 +62,6 @@ fn kinds() -> Vec<(&'static str, Vec<u8>, Rewrite)> {
     };
     let etag = Some("abc".to_owned());
     let version = Version { etag, mtime: Timestamp(8), size: 9, items, meta: meta() };
-    let lock = LockRecord {
-        token: String::new(),
-        path: b"/a/\xff".to_vec(),
-        deep: true,
-        shared: true,
-        principal: "ada".to_owned(),
-        owner_xml: b"<o/>".to_vec(),
-        expires: Some(Timestamp(77)),
-    };
     let entry = Dirent { ino: Ino(1 << 40), kind: NodeKind::Fifo, shadowed: true };
     vec![
         ("inode", sample().encode(), |bytes| Inode::decode(Ino(7), bytes).ok().map(|record| record.encode())),
@@ -66,7 +70,9 @@ fn kinds() -> Vec<(&'static str, Vec<u8>, Rewrite)> {
         ("upload", upload.encode(), |bytes| Upload::decode(bytes).ok().map(|record| record.encode())),
         ("part", part.encode(), |bytes| Part::decode(bytes).ok().map(|record| record.encode())),
         ("version", version.encode(), |bytes| Version::decode(bytes).ok().map(|record| record.encode())),
-        ("lock", encode_lock(&lock), |bytes| decode_lock(String::new(), bytes).ok().map(|record| encode_lock(&record))),
+        ("lock", encode_lock(&lock(Some(Ino(300)))), |bytes| {
+            decode_lock(String::new(), bytes).ok().map(|record| encode_lock(&record))
+        }),
     ]
 }
 
@@ -82,7 +88,9 @@ fn a_record_of_any_kind_is_read_whole_and_cut_anywhere_or_continued_it_is_refuse
     for (name, bytes, rewrite) in kinds() {
         assert_eq!(rewrite(&bytes).as_ref(), Some(&bytes), "{name}");
         for len in 0..bytes.len() {
-            assert_eq!(rewrite(&bytes[..len]), None, "{name} cut at {len}");
+            // Without its inode a lock is one of an older store.
+            let older = bytes[..len] == encode_lock(&lock(None))[..];
+            assert_eq!(rewrite(&bytes[..len]).is_some(), older, "{name} cut at {len}");
         }
         assert_eq!(rewrite(&[&bytes[..], &[0]].concat()), None, "{name} continued");
     }
