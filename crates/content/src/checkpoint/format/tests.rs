@@ -60,7 +60,7 @@ proptest! {
     }
 
     #[test]
-    fn a_list_cut_off_is_refused_and_a_changed_byte_is_refused_or_encodes_to_itself(at in 0..200_usize, byte in any::<u8>()) {
+    fn a_list_cut_off_is_refused_and_one_with_a_changed_byte_is_refused_or_read_alike(at in 0..200_usize, byte in any::<u8>()) {
         let mut bytes = node().encode();
         let at = at.min(bytes.len() - 1);
         prop_assert!(Node::decode(&bytes[..at]).is_err());
@@ -70,8 +70,9 @@ proptest! {
         }
         let mut root = root().encode();
         root[at.min(127)] = byte;
+        // What is reserved in it means nothing yet.
         if let Ok(read) = Root::decode(&root) {
-            prop_assert_eq!(read.encode(), root);
+            prop_assert_eq!(Root::decode(&read.encode()), Ok(read));
         }
         let mut described = directory(&[7; 32], 2, 300).to_vec();
         let at = at.min(described.len() - 1);
