@@ -51,8 +51,9 @@ type Rewrite = fn(&[u8]) -> Option<Vec<u8>>;
 /// One record of every kind, with every field set, and how that kind is read and written again.
 fn kinds() -> Vec<(&'static str, Vec<u8>, Rewrite)> {
     let items = sample().items;
-    let bucket = Bucket { root: Ino(300), created: Timestamp(-9), uid: 70_000, relaxed: true, versioned: true };
-    let upload = Upload { created: Timestamp(5), uid: 1, gid: 2, meta: meta() };
+    let (root, created) = (Ino(300), Timestamp(-9));
+    let bucket = Bucket { root, created, uid: 70_000, relaxed: true, versioned: true, mode: 0o640 };
+    let upload = Upload { created: Timestamp(5), uid: 1, gid: 2, private: true, meta: meta() };
     let part = Part {
         size: 1 << 33,
         etag: "abc".to_owned(),
