@@ -393,8 +393,9 @@ impl MountDoor {
             Fallocate::Reserve { keep_size } => self.ns.fallocate(&op, ino, offset, len, false, !keep_size)?,
             Fallocate::Punch => self.ns.fallocate(&op, ino, offset, len, true, false)?,
             Fallocate::Zero { keep_size } => {
-                self.ns.fallocate(&op, ino, offset, len, true, false)?;
+                // In this order: where there is no room, nothing is zeroed either.
                 self.ns.fallocate(&op, ino, offset, len, false, !keep_size)?;
+                self.ns.fallocate(&op, ino, offset, len, true, false)?;
             }
         }
         Ok(self.refresh(who, number)?.mode != mode)

@@ -14,6 +14,7 @@ mod restore;
 mod take;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -85,16 +86,28 @@ pub(crate) struct Checkpoints {
     pub(crate) newest: Mutex<Option<Checkpoint>>,
     /// Held while one is taken.
     taking: Mutex<()>,
+    /// Stored bytes of the newest ...
+    bytes: AtomicU64,
+    /// ... and about so many of changes that are not in it.
+    changed: AtomicU64,
 }
 
-/// Where blocks of a checkpoint being taken went, by hash: told by the ledger's writer, emptied when it is done.
-pub(crate) type CheckpointPlaces = Mutex<HashMap<Hash, Location>>;
+/// Where blocks of a checkpoint being taken went, by hash: told by the ledger's writer and by a replay, emptied when it is
+/// done. What one left that was cut off is found here by the next one, so that a full store, in which room is kept for two,
+/// may be cut off any number of times.
+pub(crate) type CheckpointPlaces = Mutex<HashMap<Hash, BlockRef>>;
+
+/// Whether a block is one of a checkpoint.
+#[must_use]
+pub fn is_of_checkpoint(block: &PlacedBlock) -> bool {
+    matches!(parse_directory(&block.directory), Some(Ok(_)))
+}
 
 /// Notes those of `blocks` that belong to a checkpoint.
 pub(crate) fn note_places(places: &CheckpointPlaces, blocks: &[PlacedBlock]) {
     for block in blocks {
-        if let Some(Ok((hash, _, _))) = parse_directory(&block.directory) {
-            places.lock().insert(hash, block.location);
+        if let Some(Ok((hash, codec, raw_len))) = parse_directory(&block.directory) {
+            places.lock().insert(hash, BlockRef { hash, location: block.location, codec, raw_len });
         }
     }
 }

@@ -68,7 +68,8 @@ impl Store {
 
     /// Ends the reference that the record at `key` holds on a page.
     fn let_go(self: &Arc<Self>, key: &[u8]) -> Result<()> {
-        self.transact(true, |tx| {
+        // It waits for nobody: it is what the mover waits for.
+        self.transact_for(None, true, |tx| {
             let Some(value) = tx.get(key)? else { return Ok(()) };
             let id = <[u8; 32]>::try_from(value.as_slice())
                 .map_err(|_| ContentError::Record { what: "an entry of the list of pages to let go".to_owned() })?;

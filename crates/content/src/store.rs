@@ -78,6 +78,8 @@ pub struct Store {
     pub(crate) writer: Mutex<()>,
     /// Sequence number of the newest commit of this process; zero before the first.
     pub(crate) last_commit: AtomicU64,
+    /// Bytes of content let go by this process: at most so much of it has become garbage, beside what was never owned.
+    pub(crate) released: AtomicU64,
     /// Source of numbers unique within this process: ingests, entries of the garbage queue.
     pub(crate) numbers: AtomicU64,
     /// Keys of provisional pages whose ingest was dropped; the collector lets them go.
@@ -129,6 +131,7 @@ impl Store {
             streams_at_work: Arc::default(),
             writer: Mutex::new(()),
             last_commit: AtomicU64::new(0),
+            released: AtomicU64::new(0),
             numbers: AtomicU64::new(first_number),
             abandoned: Mutex::default(),
             garbage_from: Mutex::new(vec![cell::TABLE_GARBAGE]),
@@ -182,6 +185,12 @@ impl Store {
     #[must_use]
     pub fn last_commit(&self) -> Lsn {
         Lsn(self.last_commit.load(Ordering::Acquire))
+    }
+
+    /// Bytes of content that commits of this process let go: about what became garbage by them.
+    #[must_use]
+    pub fn released(&self) -> u64 {
+        self.released.load(Ordering::Relaxed)
     }
 
     /// The record at `key`, with the sequence number it was written at (zero if long ago).

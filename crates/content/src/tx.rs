@@ -14,13 +14,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use strata_chunk::{Item, Node, Source};
 use strata_index::{Batch, Mutation};
-use strata_ledger::Append;
+use strata_ledger::{Append, Purpose};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, Lsn};
 
-use crate::cell;
+use crate::cell::{self, TABLE_GARBAGE};
 use crate::error::{ContentError, Result};
 use crate::ingest::Content;
+use crate::mover::Phase;
 use crate::prepare::PreparedBlock;
 use crate::store::Store;
 
@@ -29,6 +30,14 @@ pub const COMMIT_BYTES_MAX: usize = 512 << 10;
 
 /// Longest that one change waits for the index to catch up.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Longest that a removal waits for the mover where it would take the mover's room.
+const MOVER_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Pause between two looks whether it still would.
+const MOVER_PAUSE: Duration = Duration::from_millis(20);
+
+/// Bytes that a change may add to the index and still pass for a removal: a longer name, a time, a mark.
+const GROWTH_MAX: usize = 512;
 
 /// Pages let go within the commit itself; beyond, they are queued for the collector, so that a change that releases many
 /// owners (aborting a large upload) stays one commit.
@@ -40,6 +49,8 @@ pub struct Tx<'a> {
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// Ordered, so that the same change is the same bytes in every run.
     counts: BTreeMap<ChunkId, i64>,
+    /// Bytes of chunks that were let go, whether others count them or not.
+    released: BTreeMap<ChunkId, u64>,
     tallies: BTreeMap<Vec<u8>, i64>,
     blocks: Vec<PreparedBlock>,
     pages: HashMap<ChunkId, Node>,
@@ -73,11 +84,22 @@ impl Store {
         change: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<Done<T>, E> {
         self.wait_for_room();
+        self.transact_for(None, relaxed, change)
+    }
+
+    /// As [`Store::transact`], without waiting for anything, and for the purpose given instead of the one that shows.
+    pub(crate) fn transact_for<T, E: From<ContentError>>(
+        self: &Arc<Self>,
+        purpose: Option<Purpose>,
+        relaxed: bool,
+        change: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<Done<T>, E> {
         let _writer = self.writer.lock();
         let mut tx = Tx {
             store: self,
             writes: BTreeMap::new(),
             counts: BTreeMap::new(),
+            released: BTreeMap::new(),
             tallies: BTreeMap::new(),
             blocks: Vec::new(),
             pages: HashMap::new(),
@@ -87,7 +109,7 @@ impl Store {
         };
         let value = change(&mut tx)?;
         let seen = tx.seen;
-        let lsn = tx.commit()?;
+        let lsn = tx.commit(purpose)?;
         Ok(Done { value, lsn, seen })
     }
 }
@@ -99,6 +121,39 @@ impl Store {
         if !self.index.has_room() && self.ledger.is_started() {
             let _has_room = self.index.wait_for_room(ROOM_WAIT_MAX);
         }
+        if self.ledger.is_tight() && self.ledger.is_started() {
+            self.wait_for_mover();
+        }
+    }
+
+    /// Holds a change back while the mover makes room (invariant ROOM). The wait ends whatever happens: what is removed may
+    /// be what the mover needs to go on.
+    fn wait_for_mover(&self) {
+        let mut waited = Duration::ZERO;
+        let at_work = || self.mover.status.lock().phase != Phase::Idle;
+        while waited < MOVER_WAIT_MAX && self.ledger.is_tight() && at_work() {
+            std::thread::sleep(MOVER_PAUSE);
+            waited += MOVER_PAUSE;
+        }
+    }
+
+    /// Whether the index is larger after these changes: more records, or more in them. What is queued to be let go does not
+    /// count. Asked only in a full store.
+    fn grows(&self, mutations: &[Mutation]) -> Result<bool> {
+        let (mut more, mut less) = ((0_usize, 0_usize), (0_usize, 0_usize));
+        for mutation in mutations {
+            let (key, new) = match mutation {
+                Mutation::Put { key, .. } if key.first() == Some(&TABLE_GARBAGE) => continue,
+                Mutation::Put { key, value } => (key, Some(value.len())),
+                Mutation::Delete { key } => (key, None),
+                Mutation::Count { .. } | Mutation::SetTail { .. } => continue,
+            };
+            let old = self.index.get(key)?.map(|entry| entry.value.len());
+            let (new, old) = (new.map(|len| len + key.len()), old.map(|len| len + key.len()));
+            more = (more.0 + usize::from(new.is_some()), more.1 + new.unwrap_or(0));
+            less = (less.0 + usize::from(old.is_some()), less.1 + old.unwrap_or(0));
+        }
+        Ok(more.0 > less.0 || more.1 > less.1 + GROWTH_MAX)
     }
 }
 
@@ -228,7 +283,7 @@ impl<'a> Tx<'a> {
             match item.source {
                 Source::Hole => {}
                 Source::Chunk { .. } if planted(Bug::ReleaseForgotten) => {}
-                Source::Chunk { id, .. } => self.add(id, -1),
+                Source::Chunk { id, .. } => self.let_go(id, item.len),
                 Source::Page { id, .. } if self.released_pages < INLINE_RELEASE_PAGES_MAX => {
                     self.released_pages += 1;
                     self.release_page(&id)?;
@@ -256,7 +311,7 @@ impl<'a> Tx<'a> {
             for item in self.page(id)?.into_items() {
                 match item.source {
                     Source::Hole => {}
-                    Source::Chunk { id, .. } => self.add(id, -1),
+                    Source::Chunk { id, .. } => self.let_go(id, item.len),
                     Source::Page { id, .. } => self.queue_release(&id),
                 }
             }
@@ -284,6 +339,11 @@ impl<'a> Tx<'a> {
         *self.counts.entry(id).or_default() += delta;
     }
 
+    fn let_go(&mut self, id: ChunkId, len: u64) {
+        self.add(id, -1);
+        self.released.insert(id, len);
+    }
+
     fn count(&self, id: &ChunkId) -> Result<i64> {
         Ok(self.store.references(id)? + self.counts.get(id).copied().unwrap_or(0))
     }
@@ -295,8 +355,11 @@ impl<'a> Tx<'a> {
         }
     }
 
-    fn commit(self) -> Result<Option<Lsn>> {
-        let Self { store, writes, counts, tallies, blocks, relaxed, .. } = self;
+    fn commit(self, purpose: Option<Purpose>) -> Result<Option<Lsn>> {
+        let Self { store, writes, counts, released, tallies, blocks, relaxed, .. } = self;
+        // What the same change counts again, as a write in the midst of a file does, is no garbage.
+        let gone = released.iter().filter(|(id, _)| counts.get(id).is_some_and(|delta| *delta < 0));
+        let gone: u64 = gone.map(|(_, len)| len).sum();
         let mut mutations: Vec<Mutation> = writes
             .into_iter()
             .map(|(key, value)| match value {
@@ -322,12 +385,24 @@ impl<'a> Tx<'a> {
                 encoded.len()
             )));
         }
+        let added = batch.0.iter().map(|mutation| match mutation {
+            Mutation::Put { key, value } => key.len() + value.len(),
+            Mutation::Count { key, delta } if *delta > 0 => key.len(),
+            _ => 0,
+        });
+        let added = added.sum();
+        let purpose = match purpose {
+            Some(purpose) => purpose,
+            None if !blocks.is_empty() || (store.ledger.is_full() && store.grows(&batch.0)?) => Purpose::Data,
+            None => Purpose::Removal,
+        };
         // The ledger may have written it, and say so, before it is in the index.
         let committing = store.index.begin_commit();
-        let lsn = store.append(blocks, Some(Bytes::from(encoded)), relaxed, false)?;
+        let lsn = store.append(blocks, Some(Bytes::from(encoded)), relaxed, purpose, added)?;
         store.watchers.tell(&batch);
         store.index.apply(lsn, &batch);
         drop(committing);
+        store.released.fetch_add(gone, Ordering::Relaxed);
         store.last_commit.store(lsn.0, Ordering::Release);
         Ok(Some(lsn))
     }
@@ -337,25 +412,35 @@ impl Store {
     /// Appends blocks that no commit refers to yet.
     pub(crate) fn append_blocks(&self, blocks: Vec<PreparedBlock>, relaxed: bool) -> Result<()> {
         let _with_pending = self.appending.read();
-        self.append(blocks, None, relaxed, false).map(|_| ())
+        self.append(blocks, None, relaxed, Purpose::Data, 0).map(|_| ())
     }
 
     /// Appends a block of chunks that are being moved; also where only the room kept back is left.
     pub(crate) fn append_moved(&self, block: PreparedBlock) -> Result<Lsn> {
         let _with_pending = self.appending.read();
-        self.append(vec![block], None, false, true)
+        self.append(vec![block], None, false, Purpose::Mover, 0)
     }
 
     /// Hands blocks and a commit to the ledger. Once it has taken them, and not before, the chunks are readable from
     /// memory until the ledger has placed them: nobody leaves content out for the sake of chunks that never reach a
-    /// disk.
-    fn append(&self, blocks: Vec<PreparedBlock>, commit: Option<Bytes>, relaxed: bool, reserved: bool) -> Result<Lsn> {
+    /// disk. `added` is what the commit adds to the index.
+    fn append(
+        &self,
+        blocks: Vec<PreparedBlock>,
+        commit: Option<Bytes>,
+        relaxed: bool,
+        purpose: Purpose,
+        added: usize,
+    ) -> Result<Lsn> {
         let (records, chunks): (Vec<_>, Vec<_>) = blocks.into_iter().map(|block| (block.record, block.chunks)).unzip();
         if planted(Bug::ChunkKnownTooEarly) {
             self.pending.lock().chunks.extend(chunks.iter().flatten().cloned());
         }
         let append = Append { blocks: records, commit, relaxed };
-        let lsn = if reserved { self.ledger.append_reserved(append)? } else { self.ledger.append(append)? };
+        // Each chunk has a cell, which takes about twice what its entry there does.
+        let placed = 2 * append.blocks.iter().map(|block| block.directory.len()).sum::<usize>();
+        let lsn = self.ledger.append_for(append, purpose)?;
+        self.note_changed((placed + added) as u64);
         if !chunks.is_empty() {
             let mut pending = self.pending.lock();
             // The writer may have been quicker: then they are in the index already.

@@ -99,8 +99,8 @@ impl From<Error> for Refusal {
 
 impl From<ContentError> for Refusal {
     fn from(error: ContentError) -> Self {
-        tracing::warn!(%error, "content could not be read or written for a webdav request");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, INSIDE)
+        // By its kind: a full store is no fault of the server.
+        Error::from(error).into()
     }
 }
 

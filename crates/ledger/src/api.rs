@@ -33,6 +33,17 @@ pub struct Append {
     pub relaxed: bool,
 }
 
+/// What an append is for: who may have the last room of a set (invariant ROOM).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// The store holds more afterwards. Refused first.
+    Data,
+    /// It holds no more afterwards.
+    Removal,
+    /// Moving what is wanted out of segments that are to be freed, and the checkpoint that frees them.
+    Mover,
+}
+
 /// Where a block's data lies: enough to read and verify it without another look-up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Location {

@@ -8,6 +8,9 @@ use crate::error::{LedgerError, Result};
 use crate::identify::{Found, check_empty, look, majority};
 use crate::ledger::Ledger;
 
+/// Share of what is written that frames and descriptions take, at most, where content is not tiny.
+const HEADERS_SHARE: u64 = 32;
+
 /// Room for content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StoreRoom {
@@ -70,13 +73,15 @@ impl Ledger {
         self.shared.started()
     }
 
-    /// Bytes of content the store can hold and still has room for: by set what its fullest disk allows, parity taken off.
-    /// A set that takes no new segments has no room.
+    /// Bytes of content the store can hold and still has room for: by set what its fullest disk allows, parity taken off,
+    /// and of what is free neither what is kept back for removals nor what headers take. A set that takes no new segments
+    /// has no room.
     #[must_use]
     pub fn space(&self) -> StoreRoom {
         let sets = self.status().sets;
-        let free = sets.iter().filter(|set| set.is_written).map(|set| set.room.free);
-        StoreRoom { total: sets.iter().map(|set| set.room.total).sum(), free: free.sum() }
+        let total = sets.iter().map(|set| set.room.total).sum();
+        let free = self.room().spare;
+        StoreRoom { total, free: (free - free / HEADERS_SHARE).min(total) }
     }
 }
 

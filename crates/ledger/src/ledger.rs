@@ -10,7 +10,7 @@ use strata_erasure::CodecId;
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{AlignedBuf, Clock, Disk, DiskIndex, Entropy, Epoch, Lsn, Position, SegmentId, SetId, WriteMode};
 
-use crate::api::{Append, Class, Geometry, Location, Replayed, Sink};
+use crate::api::{Append, Class, Geometry, Location, Purpose, Replayed, Sink};
 use crate::error::{LedgerError, Result};
 use crate::history::{History, Opening};
 use crate::identify::{self, Found, Identified};
@@ -163,13 +163,14 @@ impl Ledger {
             let mut writer = shared.writer.lock();
             match shared.go_on(&mut writer) {
                 Ok(()) => {}
-                Err(LedgerError::Full) => shared.queue.lock().full = true,
+                Err(LedgerError::Full) => shared.queue.lock().stuck = true,
                 Err(_) => {
                     let (answered, needed) = (writer.set.writable(), writer.set.write_quorum());
                     shared.queue.lock().halt.get_or_insert(Halt::QuorumLost { answered, needed });
                 }
             }
         }
+        shared.measure(&shared.writer.lock());
         Ok(Self { shared: Arc::new(shared), threads: Mutex::default() })
     }
 
@@ -248,21 +249,24 @@ impl Ledger {
     /// Durability comes with [`wait`](Self::wait), [`settled`](Self::settled) or time (`soon_max`, with threads).
     ///
     /// # Errors
-    /// [`LedgerError::TooLarge`], [`LedgerError::Full`] (appends without blocks still pass, as long as there is any
-    /// room), [`LedgerError::QuorumLost`], [`LedgerError::Closed`]; the append then has no number and never happens.
+    /// [`LedgerError::TooLarge`], [`LedgerError::Full`] (what has no blocks is taken for a removal and passes for longer),
+    /// [`LedgerError::QuorumLost`], [`LedgerError::Closed`]; the append then has no number and never happens.
     pub fn append(&self, append: Append) -> Result<Lsn> {
-        self.append_as(append, false)
+        let purpose = if append.blocks.is_empty() { Purpose::Removal } else { Purpose::Data };
+        self.append_for(append, purpose)
     }
 
-    /// As [`append`](Self::append); `reserved` also where only the room kept back is left.
-    pub(crate) fn append_as(&self, append: Append, reserved: bool) -> Result<Lsn> {
+    /// As [`append`](Self::append), with a word on who may have the last room (invariant ROOM).
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_for(&self, append: Append, purpose: Purpose) -> Result<Lsn> {
         let shared = &self.shared;
         let commit_len = append.commit.as_ref().map_or(0, Bytes::len);
         let too_large = |len: usize, limit: usize| LedgerError::TooLarge { len: len as u64, limit: limit as u64 };
         if commit_len > COMMIT_LEN_MAX {
             return Err(too_large(commit_len, COMMIT_LEN_MAX));
         }
-        let has_data = !append.blocks.is_empty() && !reserved;
         let queued = Queued::new(append);
         let now = shared.clock.monotonic_nanos();
         let mut tried = false;
@@ -277,13 +281,14 @@ impl Ledger {
             if queued.len() > queue.append_len_max {
                 return Err(too_large(queued.len(), queue.append_len_max));
             }
-            if queue.stuck || (queue.full && has_data) {
+            let (queued_len, append_max) = (queued.len() as u64, queue.append_len_max as u64);
+            if queue.stuck || !queue.room.admits(purpose, queue.bytes as u64, queued_len, append_max) {
                 if tried {
                     return Err(LedgerError::Full);
                 }
                 tried = true;
                 drop(queue);
-                shared.retry_full(&mut shared.writer.lock());
+                shared.measure(&shared.writer.lock());
                 shared.hand_over();
             } else if queue.bytes > 0 && queue.bytes + queued.len() > shared.options.queue_bytes_max {
                 if shared.started() {
@@ -299,6 +304,9 @@ impl Ledger {
                 break;
             }
             queue = shared.queue.lock();
+        }
+        if purpose == Purpose::Mover {
+            queue.moved += queued.len() as u64;
         }
         let first = queue.items.is_empty();
         let lsn = queue.push(queued, now);

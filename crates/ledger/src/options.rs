@@ -31,7 +31,8 @@ pub struct Options {
     pub zero_ahead: bool,
     /// Open segment files kept per disk. Default 512.
     pub open_files_max: usize,
-    /// Segments of room that appends with data leave free, for removals and for whoever makes room. Default 2.
+    /// Segments of room that appends with data leave free on each set: one for whoever makes room, who gets that of a
+    /// checkpoint beside it, and the others for removals. Default 2; with 0 nothing is kept, not even for a checkpoint.
     pub reserve_segments: u32,
     /// Whether an empty disk takes the place of a missing one when the set is opened. It then takes part in writing at
     /// once; [`heal`](crate::Ledger::heal) gives it what it lacks. Default off: a forgotten mount looks like an empty disk.

@@ -49,14 +49,15 @@ impl Shared {
         sets
     }
 
-    /// Makes a segment on the best set that has room for it and then for `reserve` more.
+    /// Makes a segment on the best set that has room for it and, with `sparing`, then still what is kept back.
     ///
     /// # Errors
     /// [`LedgerError::Full`] where some set takes writes and none has room, [`LedgerError::QuorumLost`] where none does.
-    pub(crate) fn make_segment(&self, segment: SegmentId, zeroed: bool, reserve: u32) -> Result<Arc<Set>> {
+    pub(crate) fn make_segment(&self, segment: SegmentId, zeroed: bool, sparing: bool) -> Result<Arc<Set>> {
         let first = self.sets.first();
         let mut refused = LedgerError::QuorumLost { answered: first.writable(), needed: first.write_quorum() };
         for set in self.candidates() {
+            let reserve = if sparing { self.reserve_on(&set) } else { 0 };
             match set.create_segment(segment, zeroed, reserve) {
                 Ok(()) => {
                     if let Some(before) = self.sets.settle(segment, &set) {
@@ -106,20 +107,17 @@ impl Shared {
         };
         let before = Arc::clone(&writer.set);
         loop {
-            let mut full = false;
             let set = match ready.take().filter(|set| self.may_take(set)) {
                 Some(set) => set,
                 None => {
-                    let mut made = self.make_segment(next, false, self.options.reserve_segments);
+                    let mut made = self.make_segment(next, false, true);
                     if matches!(made, Err(LedgerError::Full)) {
                         // What was kept back is for those that are let through now: removals, and whoever makes room.
-                        full = true;
-                        made = self.make_segment(next, false, 0);
+                        made = self.make_segment(next, false, false);
                     }
                     made.inspect_err(|error| self.halt_if_lost(error))?
                 }
             };
-            self.queue.lock().full = full;
             if set.id != writer.set.id {
                 let geometry = set.geometry;
                 writer.frames = Frames::new(codec(set.codec_id, geometry)?);
@@ -147,6 +145,7 @@ impl Shared {
                 }
             }
         }
+        self.measure(writer);
         if before.id != writer.set.id && before.is_open() {
             // The same for the disks that are not written for a while. It may cost that set its quorum, not this one.
             let durable = self.durable();
@@ -256,25 +255,11 @@ impl Shared {
             let small = u64::from(writer.sector) / writer.stripes.max(1) <= SMALL_SECTORS;
             self.prepare.ask(next, small && self.options.zero_ahead);
         } else {
-            self.make_ahead(writer, next);
+            let made = self.make_segment(next, false, true);
+            // A lack of room or of disks shows when the segment is needed.
+            writer.ahead = Some((next, made.ok()));
         }
-    }
-
-    fn make_ahead(&self, writer: &mut Writer, next: SegmentId) {
-        let made = self.make_segment(next, false, self.options.reserve_segments);
-        // A quorum lost here shows with the next stripe.
-        self.queue.lock().full = matches!(made, Err(LedgerError::Full));
-        writer.ahead = made.ok().map(|set| (next, Some(set)));
-    }
-
-    /// Looks again whether there is room for another segment.
-    pub(crate) fn retry_full(&self, writer: &mut Writer) {
-        let next = SegmentId(writer.segment.0.saturating_add(1));
-        self.make_ahead(writer, next);
-        let mut queue = self.queue.lock();
-        if !queue.full {
-            queue.stuck = false;
-        }
+        self.measure(writer);
     }
 }
 

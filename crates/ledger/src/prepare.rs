@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 use strata_seam::{DiskErrorKind, SegmentId};
 
-use crate::error::{LedgerError, Result};
+use crate::error::Result;
 use crate::set::Set;
 use crate::shared::Shared;
 
@@ -77,6 +77,14 @@ impl Prepare {
         }
     }
 
+    /// The set that has the segment last asked for, once it is made and as long as it is not taken.
+    pub(crate) fn made(&self) -> Option<Arc<Set>> {
+        match &*self.state.lock() {
+            State::Done(_, Ok(set)) => Some(Arc::clone(set)),
+            _ => None,
+        }
+    }
+
     /// Ends the thread, also in the midst of waiting for work.
     pub(crate) fn stop(&self) {
         let mut state = self.state.lock();
@@ -105,8 +113,8 @@ impl Prepare {
             };
             *state = State::Busy;
             drop(state);
-            let result = shared.make_segment(segment, zeroed, shared.options.reserve_segments);
-            shared.queue.lock().full = matches!(result, Err(LedgerError::Full));
+            // Where only what is kept back is left, the writer makes it when it comes to that.
+            let result = shared.make_segment(segment, zeroed, true);
             *self.state.lock() = State::Done(segment, result);
             self.changed.notify_all();
         }

@@ -11,6 +11,7 @@ use strata_seam::Lsn;
 use crate::api::{Append, Class};
 use crate::error::LedgerError;
 use crate::meta;
+use crate::room::Room;
 use crate::wire::crc32c;
 
 /// An append with what could be computed before it had a number.
@@ -67,8 +68,10 @@ pub(crate) struct Queue {
     pub(crate) wanted_durable: Lsn,
     /// Appends waiting for room in the queue.
     pub(crate) crowded: usize,
-    /// No room could be made for another segment: appends with data are refused.
-    pub(crate) full: bool,
+    /// Payload bytes that the mover's round under way appended.
+    pub(crate) moved: u64,
+    /// What still fits.
+    pub(crate) room: Room,
     /// Not even what is queued can be written until there is room.
     pub(crate) stuck: bool,
     pub(crate) closing: bool,
@@ -89,7 +92,8 @@ impl Queue {
             wanted_written: Lsn(0),
             wanted_durable: Lsn(0),
             crowded: 0,
-            full: false,
+            moved: 0,
+            room: Room::default(),
             stuck: false,
             closing: false,
             halt,
@@ -97,6 +101,11 @@ impl Queue {
             wakers: BTreeMap::new(),
             next_waker: 0,
         }
+    }
+
+    /// Whether appends with data are refused for lack of room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.stuck || self.room.is_full(self.bytes as u64, self.append_len_max as u64)
     }
 
     /// Numbers an append and queues it.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{DiskError, DiskErrorKind, Lsn, Position, SECTOR_LEN, SegmentId};
 
-use crate::api::{Append, Replayed};
+use crate::api::Replayed;
 use crate::error::{LedgerError, Result};
 use crate::layout;
 use crate::ledger::Ledger;
@@ -80,9 +80,7 @@ impl Ledger {
 
     /// After something was freed: appends that were refused may pass again.
     fn look_for_room(&self) {
-        let mut queue = self.shared.queue.lock();
-        (queue.full, queue.stuck) = (false, false);
-        drop(queue);
+        self.shared.measure(&self.shared.writer.lock());
         self.shared.work.notify_one();
     }
 
@@ -150,15 +148,6 @@ impl Ledger {
             expected = Some(head.last_lsn.next());
         }
         (used, unreadable)
-    }
-
-    /// Queues an append as [`Ledger::append`] does, but one that may use the room kept back in a full set
-    /// ([`Options::reserve_segments`](crate::Options::reserve_segments)): for what makes room.
-    ///
-    /// # Errors
-    /// As [`Ledger::append`]; [`LedgerError::Full`] only once that room is used up too.
-    pub fn append_reserved(&self, append: Append) -> Result<Lsn> {
-        self.append_as(append, true)
     }
 }
 

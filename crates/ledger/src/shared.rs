@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     /// Whether the writer thread runs; otherwise whoever waits writes.
     pub(crate) started: AtomicBool,
     pub(crate) prepare: Prepare,
+    /// Bytes that a checkpoint may take: see `room.rs`.
+    pub(crate) keep: AtomicU64,
 }
 
 impl Shared {
@@ -71,6 +73,7 @@ impl Shared {
             sink: RwLock::new(None),
             started: AtomicBool::new(false),
             prepare: Prepare::default(),
+            keep: AtomicU64::new(0),
         }
     }
 

@@ -233,7 +233,7 @@ impl Ledger {
             durable: shared.durable(),
             queued_bytes: queue.bytes,
             read_only: queue.halt.map(|halt| halt.error().to_string()),
-            full: queue.full,
+            full: queue.is_full(),
         }
     }
 }

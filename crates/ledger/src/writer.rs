@@ -67,17 +67,20 @@ impl Writer {
     /// Opens the files of the current segment, creating them where a disk has none.
     pub(crate) fn open_files(&mut self) -> Result<()> {
         let set = Arc::clone(&self.set);
-        self.files = vec![None; set.disks()];
+        self.files.clear();
+        let mut files: Vec<Option<Arc<dyn DiskFile>>> = vec![None; set.disks()];
         let mut full = Vec::new();
         for (index, member) in set.members.iter().enumerate().filter(|(_, member)| member.writable()) {
             match self.open_file(&set, member) {
-                Ok(file) => self.files[index] = Some(file),
+                Ok(file) => files[index] = Some(file),
                 Err(error) if error.kind == DiskErrorKind::Full => full.push((index, error)),
                 Err(error) => member.fail(&error),
             }
         }
         set.judge_full(&full)?;
-        set.check_quorum()
+        set.check_quorum()?;
+        self.files = files;
+        Ok(())
     }
 
     /// Opens one disk's file of the current segment, creating it where there is none.
@@ -171,6 +174,14 @@ impl Shared {
                 self.roll(writer).inspect_err(|error| self.stick(error))?;
                 continue;
             }
+            if writer.files.is_empty() {
+                // There was no room for them before.
+                if let Err(error) = writer.open_files() {
+                    self.queue.lock().put_back(batch);
+                    self.stick(&error);
+                    return Err(error);
+                }
+            }
             let durable = wanted_durable >= first || batch.iter().any(|queued| !queued.append.relaxed);
             if planted(Bug::AcknowledgedEarly) {
                 self.advance(0, last, last);
@@ -197,7 +208,7 @@ impl Shared {
     fn stick(&self, error: &LedgerError) {
         let mut queue = self.queue.lock();
         if matches!(error, LedgerError::Full) {
-            (queue.full, queue.stuck) = (true, true);
+            queue.stuck = true;
         }
         self.wake(queue);
     }
@@ -223,6 +234,7 @@ impl Shared {
         writer.unsynced = !durable;
         writer.sector = laid.head.end_sector();
         writer.stripes += 1;
+        self.queue.lock().room.rest = self.rest(writer);
         if let Some(sink) = &*self.sink.read() {
             sink.written(&laid.placed, writer.position(last.next()));
         }

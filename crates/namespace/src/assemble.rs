@@ -16,6 +16,7 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::namespace::{Identity, Namespace};
 use crate::reclaim::{MoverStop, spawn_mover};
 use crate::recover::{Recovered, free_stale, recover};
+use crate::said::Said;
 use crate::types::Durability;
 
 /// How often the worker looks for something to do while there is nothing.
@@ -24,6 +25,8 @@ const WORKER_PAUSE: Duration = Duration::from_millis(200);
 const SEAL_EVERY_NANOS: u64 = 1_000_000_000;
 /// From so many replayed appends on, what they add up to is drained at once and not when it has become old.
 const FREEZE_REPLAYED: u64 = 1024;
+/// Share of a log that is changes of the index, where it is not known: a tenth in a store of tiny objects, far less elsewhere.
+const CHANGES_SHARE: u64 = 16;
 /// Threads that chunk what is being written while its writer goes on.
 const SEALERS: usize = 2;
 /// How long one change waits for the index to catch up before the worker looks again.
@@ -92,7 +95,8 @@ impl OpenStore {
                 Ledger::format(&config.disks, geometry, &config.ledger, &*clock, entropy)?
             }
         };
-        let Recovered { ledger, index, replayed, restored, checkpoint } = recover(&config, set_id, &clock, entropy)?;
+        let Recovered { ledger, index, replayed, changed, of_checkpoints, restored, checkpoint } =
+            recover(&config, set_id, &clock, entropy)?;
         let (ledger, index) = (Arc::new(ledger), Arc::new(index));
         let index_opened = index.opened().clone();
         let read_only = ledger.status().read_only.is_some();
@@ -108,6 +112,10 @@ impl OpenStore {
             free_stale(&ledger, &checkpoint);
             store.set_checkpoint(checkpoint);
         }
+        store.note_checkpoint_blocks(&of_checkpoints);
+        // What the engine had and the checkpoint has not was not replayed: so much of a log is changes, unless all of it is.
+        let unseen = if index_opened == Opened::Fresh { 0 } else { store.log_since_checkpoint() / CHANGES_SHARE };
+        store.note_changed(changed.max(unseen));
         if config.threads {
             ledger.start()?;
         }
@@ -145,14 +153,22 @@ impl OpenStore {
     /// Seals open files, makes everything durable and ends the threads.
     ///
     /// # Errors
-    /// What could not be made durable; the next start replays what was.
+    /// What could not be made durable; the next start replays what was. Written bytes that found no room on full disks are
+    /// given up, and said so in the log.
     pub fn close(mut self) -> Result<()> {
         self.end_worker();
         if self.read_only {
             return Ok(());
         }
         let op = crate::Op::new(crate::Caller::root(crate::Door::Admin));
-        self.namespace.sync_all(&op)?;
+        match self.namespace.sync_all(&op) {
+            // Whoever wrote it was told, or never asked. All else is closed in good order.
+            Err(error) if error.kind == ErrorKind::NoSpace => {
+                let bytes = self.namespace.health().staged_bytes;
+                tracing::error!(bytes, %error, "written bytes that no fsync or close confirmed found no room and are lost");
+            }
+            synced => synced?,
+        }
         self.namespace.settle_blocking(&op)?;
         let store = self.namespace.store();
         store.ledger().sync()?;
@@ -228,6 +244,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 fn worker(namespace: Arc<Namespace>, stopped: Arc<Stop>) -> impl FnOnce() {
     move || {
         let mut sealed_at = 0;
+        let mut said = Said::default();
         while !stopped.asked.load(Ordering::Acquire) {
             let now = namespace.clock.monotonic_nanos();
             let seal = now.saturating_sub(sealed_at) >= SEAL_EVERY_NANOS;
@@ -238,8 +255,10 @@ fn worker(namespace: Arc<Namespace>, stopped: Arc<Stop>) -> impl FnOnce() {
                 Ok(true) => DRAIN_PAUSE,
                 Ok(false) => WORKER_PAUSE,
                 Err(error) => {
-                    // Nothing is lost: what was not done stays to be done. Once a second, so that the log stays readable.
-                    tracing::warn!(error = %error, "background work failed; it will be tried again");
+                    // Nothing is lost: what was not done stays to be done.
+                    if said.is_new(&error, now) {
+                        tracing::warn!(error = %error, "background work failed; it is tried again and again");
+                    }
                     Duration::from_secs(1)
                 }
             };
@@ -252,10 +271,15 @@ fn worker(namespace: Arc<Namespace>, stopped: Arc<Stop>) -> impl FnOnce() {
 }
 
 /// Seals idle files, lets unused pages go, moves changes into the index engine. `true` if there is more to do at once.
+///
+/// What cannot be sealed, for instance for lack of room, keeps nothing else from being done: room may come of it.
 fn tend(namespace: &Namespace, seal: bool) -> Result<bool> {
-    if seal {
-        namespace.seal_idle()?;
-    }
+    let sealed = if seal { namespace.seal_idle().map(|_| ()) } else { Ok(()) };
+    let let_go = let_go(namespace);
+    sealed.and(let_go)
+}
+
+fn let_go(namespace: &Namespace) -> Result<bool> {
     let store = namespace.store();
     let collected = store.collect()?;
     // In a relaxed store nothing becomes durable by itself; the engine may only hold what is.

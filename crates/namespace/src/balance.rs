@@ -79,7 +79,7 @@ impl Namespace {
 }
 
 /// What two reclaims did together, in the figures that add up.
-fn sum(one: &MoverReport, other: &MoverReport) -> MoverReport {
+pub(crate) fn sum(one: &MoverReport, other: &MoverReport) -> MoverReport {
     MoverReport {
         rounds: one.rounds + other.rounds,
         segments: one.segments + other.segments,

@@ -156,31 +156,41 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::IsDirectory`], [`ErrorKind::NotFound`] and those of permission.
     pub fn unlink(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<()> {
-        self.change(op, |tx, effects| {
-            let mut dir = tx.dir(parent)?;
-            permission::search(&op.caller, &dir.attr)?;
-            let found = tx.found(parent, name)?;
-            let mut inode = tx.inode(found.dirent.ino)?;
-            permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
-            if inode.attr.kind == NodeKind::Directory {
-                return Err(fail(ErrorKind::IsDirectory, format!("'{}' is a directory", name.escape_ascii())));
-            }
-            let now = self.clock.now();
-            self.remove_entry(tx, &mut dir, &found.name, now)?;
-            effects.relaxed = dir.relaxed;
-            effects.entry(parent, name, Some(inode.attr.ino));
-            effects.attr(parent);
-            if inode.attr.nlink > 1 {
-                effects.attr(inode.attr.ino);
-            }
-            self.drop_link(tx, &mut inode, now)?;
-            // A file door leaves directories standing: what it saw as a directory stays one.
-            if dir.implicit {
-                dir.implicit = false;
-                self.put_inode(tx, &mut dir);
-            }
-            Ok(())
-        })
+        self.change(op, |tx, effects| self.unlink_in(tx, effects, op, parent, name))
+    }
+
+    /// The same within a change.
+    pub(crate) fn unlink_in(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        op: &Op,
+        parent: Ino,
+        name: &[u8],
+    ) -> Result<()> {
+        let mut dir = tx.dir(parent)?;
+        permission::search(&op.caller, &dir.attr)?;
+        let found = tx.found(parent, name)?;
+        let mut inode = tx.inode(found.dirent.ino)?;
+        permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
+        if inode.attr.kind == NodeKind::Directory {
+            return Err(fail(ErrorKind::IsDirectory, format!("'{}' is a directory", name.escape_ascii())));
+        }
+        let now = self.clock.now();
+        self.remove_entry(tx, &mut dir, &found.name, now)?;
+        effects.relaxed = dir.relaxed;
+        effects.entry(parent, name, Some(inode.attr.ino));
+        effects.attr(parent);
+        if inode.attr.nlink > 1 {
+            effects.attr(inode.attr.ino);
+        }
+        self.drop_link(tx, &mut inode, now)?;
+        // A file door leaves directories standing: what it saw as a directory stays one.
+        if dir.implicit {
+            dir.implicit = false;
+            self.put_inode(tx, &mut dir);
+        }
+        Ok(())
     }
 
     /// Removes an empty directory; in the root, an empty bucket.

@@ -24,6 +24,7 @@ use crate::namespace::{Namespace, Table};
 use crate::permission;
 use crate::pin::{Pinned, Replacements};
 use crate::record::Inode;
+use crate::said::Said;
 use crate::staging::Staging;
 use crate::types::{Access, Attr, Change, Door, FILE_LEN_MAX, NodeKind, Op};
 use crate::view::View;
@@ -448,6 +449,7 @@ impl Namespace {
             return Err(fail(ErrorKind::TooLarge, format!("a file may have {FILE_LEN_MAX} bytes at most")));
         }
         let file = self.opens.get_or_insert(ino);
+        self.unstage_first(op, ino, &file)?;
         let written = {
             // Looked at under the lock: what is being sealed is then either still staged or content already.
             let mut state = file.state.lock();
@@ -491,6 +493,7 @@ impl Namespace {
     /// As [`Namespace::write`].
     pub fn append(&self, op: &Op, ino: Ino, data: &[u8]) -> Result<u64> {
         let file = self.opens.get_or_insert(ino);
+        self.unstage_first(op, ino, &file)?;
         let staged = {
             let mut state = file.state.lock();
             self.written_inode(op, ino).map(|inode| {
@@ -556,6 +559,20 @@ impl Namespace {
         }
     }
 
+    /// Before more is staged of a file that has too much staged already: what was staged could not be sealed, and nobody may
+    /// fill the memory instead of the disks (invariant BOUND).
+    fn unstage_first(&self, op: &Op, ino: Ino, file: &OpenFile) -> Result<()> {
+        let staged = {
+            let state = file.state.lock();
+            state.staging.bytes() + state.sealing.as_ref().map_or(0, |sealing| sealing.bytes())
+        };
+        let all = self.opens.staged_bytes.load(Ordering::Acquire);
+        if staged >= SEAL_BYTES_MAX || (all > STAGED_BYTES_MAX && staged > 0) {
+            self.seal_front(op, ino, file)?;
+        }
+        Ok(())
+    }
+
     /// Has the front of a file sealed when much of it is staged: by a sealer, or here when it is too much or there is
     /// none.
     fn relieve(&self, op: &Op, ino: Ino, file: &OpenFile, pressure: Pressure) -> Result<()> {
@@ -577,6 +594,7 @@ impl Namespace {
     pub(crate) fn run_sealer(&self, stop: &AtomicBool) {
         self.opens.sealers.fetch_add(1, Ordering::AcqRel);
         let op = Op::new(crate::types::Caller::root(Door::Admin));
+        let mut said = Said::default();
         while !stop.load(Ordering::Acquire) {
             let next = {
                 let mut queue = self.opens.queue.lock();
@@ -587,7 +605,9 @@ impl Namespace {
             };
             let Some((ino, file)) = next.and_then(|ino| Some((ino, self.opens.get(ino)?))) else { continue };
             file.queued.store(false, Ordering::Release);
-            if let Err(error) = self.seal_front(&op, ino, &file) {
+            if let Err(error) = self.seal_front(&op, ino, &file)
+                && said.is_new(&error, self.clock.monotonic_nanos())
+            {
                 tracing::warn!(%ino, %error, "written bytes could not be sealed; they stay in memory and it is tried again");
             }
             drop(file);
@@ -613,13 +633,17 @@ impl Namespace {
     /// Everything of every file (`syncfs`).
     ///
     /// # Errors
-    /// Those of sealing.
+    /// The first failure of sealing, after trying all.
     pub fn sync_all(&self, op: &Op) -> Result<()> {
+        // One file that finds no room keeps no other from being synced.
+        let mut failed = None;
         for (ino, file) in self.opens.dirty_files() {
-            self.seal_in_place(op, ino, &file)?;
+            if let Err(error) = self.seal_in_place(op, ino, &file) {
+                failed = failed.or(Some(error));
+            }
         }
         op.note(self.store.last_commit(), true);
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Seals files that were written and idle for a while; called by a worker about once a second. Returns how many.

@@ -39,6 +39,7 @@ mod recover;
 mod removed;
 mod rename;
 mod repair;
+mod said;
 mod seal;
 mod service;
 mod setattr;
@@ -63,6 +64,7 @@ pub use name::{ALIAS_PREFIX, check_bucket};
 pub use namespace::{Identity, Namespace, Settle};
 pub use pin::Pin;
 pub use positions::{Page, Positions, RESERVED as POSITIONS_RESERVED};
+pub use reclaim::SpaceWatch;
 pub use repair::{LOST_AND_FOUND, RepairStep, Repaired, repair, repair_plan, unreadable_chunks};
 pub use service::{Health, LOCKS_MAX};
 pub use strata_content::{

@@ -12,16 +12,26 @@ use parking_lot::{Condvar, Mutex};
 use strata_content::{Choice, Host, MoverReport, Taken, Unpaced};
 use strata_seam::Clock;
 
+use crate::balance::sum;
 use crate::drain::DrainStep;
 use crate::error::{ErrorKind, Result};
 use crate::namespace::Namespace;
+use crate::said::Said;
 
 /// How often the background looks whether something is due.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Least time between two countings, in nanoseconds ...
-const COUNT_EVERY_NANOS: u64 = 60_000_000_000;
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Least time between two countings, in nanoseconds, where so much was let go since that it may be worth a round ...
+const COUNT_EVERY_NANOS: u64 = 2_000_000_000;
+/// ... and where it was not: garbage also comes of what nobody ever owned ...
+const COUNT_ANYWAY_NANOS: u64 = 60_000_000_000;
 /// ... and least multiple of what the last one took.
 const COUNT_SHARE: u64 = 20;
+/// The same in a full store, where everybody waits for it.
+const FULL_LOOK_EVERY: Duration = Duration::from_millis(200);
+const FULL_COUNT_EVERY_NANOS: u64 = 500_000_000;
+const FULL_COUNT_SHARE: u64 = 2;
+/// Pause after something failed in a store that is not full.
+const FAILED_PAUSE: Duration = Duration::from_secs(10);
 /// How long the background waits for readers and ingests from before, before it leaves their segments for another time.
 const HOLDERS_WAIT_NANOS: u64 = 30_000_000_000;
 /// Pause between two looks at them.
@@ -33,6 +43,8 @@ const CROWDED_PERCENT: u64 = 85;
 /// Per cent of a segment that may still be wanted for it to be taken up in the background, and on demand or when crowded.
 const BELOW: u8 = 60;
 const BELOW_ON_DEMAND: u8 = 85;
+/// In a full store, where nothing emptier is left. Headers and the ends of segments are some per cent of what is not wanted.
+const BELOW_FULL: u8 = 92;
 /// Share of the complete segments that must be garbage before the background begins.
 const GARBAGE_SHARE: u64 = 10;
 
@@ -84,7 +96,9 @@ impl Host for Paced<'_> {
         self.waiting_since = None;
         let clock: &dyn Clock = &*self.namespace.clock;
         let rate = self.namespace.store.mover_rate();
-        if rate > 0 && !self.hurry {
+        // A store that has become full meanwhile does not wait either.
+        let hurry = || self.hurry || self.namespace.store.ledger().is_full();
+        if rate > 0 && !hurry() {
             let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate);
             let now = clock.monotonic_nanos();
             self.not_before = self.not_before.max(now).saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX));
@@ -92,7 +106,7 @@ impl Host for Paced<'_> {
                 let now = clock.monotonic_nanos();
                 // Small debts are carried on: sleeping for microseconds costs more than it saves.
                 let left = Duration::from_nanos(self.not_before.saturating_sub(now));
-                if left < Duration::from_millis(5) || self.namespace.store.mover_rate() != rate {
+                if left < Duration::from_millis(5) || self.namespace.store.mover_rate() != rate || hurry() {
                     break;
                 }
                 if !self.stop.sleep(left.min(SLEEP_MAX)) {
@@ -119,8 +133,35 @@ impl Namespace {
     /// Those of the store; nothing is lost, and the next reclaim goes on.
     pub fn reclaim(&self, patience: Duration, progress: &mut dyn FnMut(&MoverReport) -> bool) -> Result<MoverReport> {
         while self.store.collect()? > 0 {}
-        self.store.ledger().begin_segment().map_err(strata_content::ContentError::from)?;
-        self.reclaim_as(Choice::Below(BELOW_ON_DEMAND), patience, &MoverStop::default(), true, progress)
+        let mut on = true;
+        let mut done = MoverReport::default();
+        let mut ended = self.end_segment()?;
+        loop {
+            let before = done.clone();
+            let mut tell = |report: &MoverReport| {
+                on = progress(&sum(&before, report));
+                on
+            };
+            let choice = Choice::Below(BELOW_ON_DEMAND);
+            let report = self.reclaim_as(choice, patience, &MoverStop::default(), true, &mut tell)?;
+            done = sum(&done, &report);
+            // What there was no room to end may be ended now, and its garbage given back.
+            if ended || !on || report.segments_freed == 0 {
+                return Ok(done);
+            }
+            ended = self.end_segment()?;
+        }
+    }
+
+    /// Ends the segment being written, so that it can be moved and freed; `false` where the room for another is kept for
+    /// the mover.
+    fn end_segment(&self) -> Result<bool> {
+        let ledger = self.store.ledger();
+        let room = ledger.room().spare > ledger.segment_capacity();
+        if room {
+            ledger.begin_segment().map_err(strata_content::ContentError::from)?;
+        }
+        Ok(room)
     }
 
     /// A reclaim on demand: as fast as it can with `hurry`, else at the mover's pace.
@@ -143,17 +184,29 @@ impl Namespace {
 
     /// The background of the mover, until it is told to stop.
     pub(crate) fn run_mover(&self, stop: &MoverStop) {
-        let mut counted = Counted::default();
-        while stop.sleep(LOOK_EVERY) {
+        let mut counted = SpaceWatch::default();
+        let mut said = Said::default();
+        while stop.sleep(if self.store.ledger().is_full() { FULL_LOOK_EVERY } else { LOOK_EVERY }) {
             if let Err(error) = self.move_if_due(stop, &mut counted) {
                 // Nothing is lost by it, and trying at once would only repeat it.
-                tracing::warn!(error = &error as &dyn std::error::Error, "the mover could not go on; it tries again");
-                stop.sleep(Duration::from_secs(10));
+                if said.is_new(&error, self.clock.monotonic_nanos()) {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the mover cannot go on; it tries again");
+                }
+                stop.sleep(if self.store.ledger().is_full() { LOOK_EVERY } else { FAILED_PAUSE });
             }
         }
     }
 
-    fn move_if_due(&self, stop: &MoverStop, counted: &mut Counted) -> Result<()> {
+    /// One look of the background: a checkpoint, a step of emptying a set, or a reclaim, where that is due. For stores
+    /// without threads.
+    ///
+    /// # Errors
+    /// Those of the store; nothing is lost, and the next look goes on.
+    pub fn give_back_if_due(&self, watch: &mut SpaceWatch) -> Result<()> {
+        self.move_if_due(&MoverStop::default(), watch)
+    }
+
+    fn move_if_due(&self, stop: &MoverStop, counted: &mut SpaceWatch) -> Result<()> {
         let store = &self.store;
         let ledger = store.ledger();
         if ledger.status().read_only.is_some() {
@@ -169,7 +222,7 @@ impl Namespace {
             waiting_since: None,
             wait_nanos: HOLDERS_WAIT_NANOS,
         };
-        if store.log_since_checkpoint() >= store.settings().checkpoint_log_bytes {
+        if store.checkpoint_due() {
             let report = MoverReport::default();
             let taken =
                 store.take_checkpoint(&std::collections::BTreeSet::new(), &mut |bytes| host.pace(bytes, &report))?;
@@ -182,21 +235,36 @@ impl Namespace {
         {
             return Ok(());
         }
+        let full = ledger.is_full();
+        if full {
+            // The contents of removed files, page by page: else nothing of them is garbage yet.
+            while !stop.is_asked() && store.collect()? > 0 {}
+        }
         let now = self.clock.monotonic_nanos();
-        let room = ledger.space();
-        let crowded = ledger.status().full || room.free.saturating_mul(100) < room.total * (100 - CROWDED_PERCENT);
-        let pause = COUNT_EVERY_NANOS.max(counted.took * COUNT_SHARE);
-        let changed = store.last_commit().0 != counted.at;
-        if !changed || (now.saturating_sub(counted.when) < pause && !ledger.status().full) {
+        let pause = match full {
+            true => FULL_COUNT_EVERY_NANOS.max(counted.took.saturating_mul(FULL_COUNT_SHARE)),
+            false if store.released().saturating_sub(counted.released) >= counted.worth / 2 => {
+                COUNT_EVERY_NANOS.max(counted.took.saturating_mul(COUNT_SHARE))
+            }
+            false => COUNT_ANYWAY_NANOS.max(counted.took.saturating_mul(COUNT_SHARE)),
+        };
+        let at = store.last_commit().0;
+        if at == counted.at || now.saturating_sub(counted.when) < pause {
             return Ok(());
         }
-        let at = store.last_commit().0;
+        let room = ledger.space();
+        let crowded = full || room.free.saturating_mul(100) < room.total * (100 - CROWDED_PERCENT);
+        let released = store.released();
         let Some(census) = store.census(&mut host, &MoverReport::default())? else { return Ok(()) };
         let after = self.clock.monotonic_nanos();
-        *counted = Counted { at, when: after, took: after.saturating_sub(now) };
-        let choice = Choice::Below(if crowded { BELOW_ON_DEMAND } else { BELOW });
+        let worth = census.occupied() / GARBAGE_SHARE + census.capacity;
+        *counted = SpaceWatch { at, when: after, took: after.saturating_sub(now), released, worth };
+        let mut choice = Choice::Below(if crowded { BELOW_ON_DEMAND } else { BELOW });
+        if full && census.garbage(choice) == 0 {
+            choice = Choice::Below(BELOW_FULL);
+        }
         let garbage = census.garbage(choice);
-        if garbage == 0 || (!crowded && garbage < census.occupied() / GARBAGE_SHARE + census.capacity) {
+        if garbage == 0 || (!crowded && garbage < worth) {
             return Ok(());
         }
         host.hurry = crowded;
@@ -210,7 +278,8 @@ impl Namespace {
             unreadable = report.unreadable,
             "space given back"
         );
-        counted.at = store.last_commit().0;
+        // Segments that somebody still reads from are looked at again, whether anything is changed or not.
+        counted.at = if report.segments_waiting > 0 { 0 } else { store.last_commit().0 };
         Ok(())
     }
 }
@@ -237,13 +306,16 @@ impl Namespace {
     }
 }
 
-/// The last counting.
+/// What the background knows of the space of a store: its last counting.
 #[derive(Default)]
-struct Counted {
+pub struct SpaceWatch {
     /// The last commit before it.
     at: u64,
     when: u64,
     took: u64,
+    /// What had been let go before it, and how much garbage is worth a round.
+    released: u64,
+    worth: u64,
 }
 
 /// Starts the mover's thread.

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use strata_content::{Checkpoint, ContentError, Restored, place_blocks};
+use strata_content::{Checkpoint, ContentError, Restored, is_of_checkpoint, place_blocks};
 use strata_index::{Batch, Index, IndexOptions, Opened};
-use strata_ledger::{Ledger, LedgerError, Peek, Replayed};
+use strata_ledger::{Ledger, LedgerError, Peek, PlacedBlock, Replayed};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Clock, Entropy, SegmentId, SetId};
 
@@ -22,6 +22,10 @@ pub(crate) struct Recovered {
     pub(crate) index: Index,
     /// Appends replayed.
     pub(crate) replayed: u64,
+    /// Bytes of the changes in them.
+    pub(crate) changed: u64,
+    /// Blocks of checkpoints among them.
+    pub(crate) of_checkpoints: Vec<PlacedBlock>,
     /// Records filled in from the checkpoint.
     pub(crate) restored: u64,
     pub(crate) checkpoint: Option<Checkpoint>,
@@ -73,7 +77,8 @@ pub(crate) fn recover(
                 ),
             ));
         }
-        let (mut replayed, mut undecodable) = (0, None);
+        let (mut replayed, mut changed, mut undecodable) = (0, 0, None);
+        let mut of_checkpoints = Vec::new();
         let opened = Ledger::open(
             config.disks.clone(),
             config.ledger.clone(),
@@ -82,6 +87,9 @@ pub(crate) fn recover(
             from,
             &mut |append| {
                 replayed += 1;
+                of_checkpoints.extend(append.blocks.iter().filter(|block| is_of_checkpoint(block)).cloned());
+                changed += append.commit.as_ref().map_or(0, |commit| commit.len() as u64);
+                changed += append.blocks.iter().map(|block| 2 * block.directory.len() as u64).sum::<u64>();
                 apply(&index, append).map_err(|error| {
                     let text = error.to_string();
                     undecodable = Some(error);
@@ -94,7 +102,7 @@ pub(crate) fn recover(
             // of unsynced stripes.
             Ok(ledger) if index.engine_reach() < ledger.next_lsn() => {
                 let checkpoint = found.map(|found| found.checkpoint().clone());
-                return Ok(Recovered { ledger, index, replayed, restored, checkpoint });
+                return Ok(Recovered { ledger, index, replayed, changed, of_checkpoints, restored, checkpoint });
             }
             Ok(_) if attempt < 2 => {}
             Err(LedgerError::Inconsistent { .. }) if attempt < 2 && from.is_some() => {}

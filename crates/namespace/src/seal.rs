@@ -12,12 +12,12 @@ use strata_content::{Content, Hold, Ingest, Reader, items_len};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
-use crate::error::Result;
-use crate::file::OpenFile;
+use crate::error::{ErrorKind, Result, fail};
+use crate::file::{OpenFile, State};
 use crate::namespace::Namespace;
 use crate::record::Inode;
 use crate::staging::Staging;
-use crate::types::{Change, Door, NodeKind, Op};
+use crate::types::{Attr, Change, Door, NodeKind, Op};
 use crate::view::View;
 
 /// Staged bytes up to which a sync puts ranges in place as they are.
@@ -91,11 +91,7 @@ impl Namespace {
         let _sealing = file.seal.lock();
         let task = {
             let mut state = file.state.lock();
-            if let Some(left) = state.sealing.take() {
-                // A seal before this one panicked. What it had taken is staged again, or it would be forgotten now.
-                let kept = state.staging.write_below(&left, 0);
-                self.opens.staged_bytes.fetch_sub(left.bytes() - kept, Ordering::AcqRel);
-            }
+            self.take_back(&mut state);
             if state.staging.is_empty() && (how != How::Whole || state.fragments.is_empty()) {
                 return Ok(());
             }
@@ -137,6 +133,15 @@ impl Namespace {
             self.feed.publish(Door::Admin, vec![Change::Attr(ino)]);
         }
         kept.map(|_| ())
+    }
+
+    /// Under the seal lock: where a seal before this one panicked, what it had taken is staged again, or it would be
+    /// forgotten now.
+    fn take_back(&self, state: &mut State) {
+        if let Some(left) = state.sealing.take() {
+            let kept = state.staging.write_below(&left, 0);
+            self.opens.staged_bytes.fetch_sub(left.bytes() - kept, Ordering::AcqRel);
+        }
     }
 
     /// `None` where the file is gone and nobody can ask for its bytes any more.
@@ -270,8 +275,8 @@ impl Namespace {
     }
 
     /// Truncates or extends to `size` bytes; extending makes a hole.
-    pub(crate) fn resize(&self, op: &Op, ino: Ino, size: u64) -> Result<crate::types::Attr> {
-        self.edit(op, ino, |ns, inode| {
+    pub(crate) fn resize(&self, op: &Op, ino: Ino, size: u64) -> Result<Attr> {
+        let resized = |ns: &Self, inode: &Inode| {
             let len = items_len(&inode.items);
             let kept = if planted(Bug::TruncateKeepsTail) { len } else { size.min(len) };
             let mut items = ns.store.slice(&inode.items, 0..kept)?;
@@ -279,48 +284,96 @@ impl Namespace {
                 items.push(strata_content::Item::hole(size - len));
             }
             Ok(ns.store.content(items)?)
-        })
+        };
+        match self.edit(op, ino, resized) {
+            // There is no room for what is staged. What is cut off needs none.
+            Err(error) if error.kind == ErrorKind::NoSpace && !planted(Bug::CutNeedsRoom) => {
+                match self.opens.get(ino) {
+                    Some(file) => self.resize_staged(op, ino, &file, size, resized),
+                    None => Err(error),
+                }
+            }
+            edited => edited,
+        }
     }
 
-    /// Seals what is staged, then replaces the content by what `build` makes of it.
-    pub(crate) fn edit(
+    /// Cuts what is staged and the content below it, and leaves the rest staged.
+    fn resize_staged(
         &self,
         op: &Op,
         ino: Ino,
-        build: impl Fn(&Self, &Inode) -> Result<Content>,
-    ) -> Result<crate::types::Attr> {
+        file: &OpenFile,
+        size: u64,
+        resized: impl Fn(&Self, &Inode) -> Result<Content>,
+    ) -> Result<Attr> {
+        let _sealing = file.seal.lock();
+        // Held to the end: nobody sees the one cut and not the other.
+        let mut state = file.state.lock();
+        self.take_back(&mut state);
+        let mut cut = Staging::default();
+        cut.write_below(&state.staging, size);
+        state.staging.cut(size, u64::MAX);
+        state.natural_end = None;
+        file.publish(&state);
+        let edited = loop {
+            match self.edit_once(op, ino, &resized) {
+                Ok(None) => {}
+                Ok(Some(attr)) => break Ok(attr),
+                Err(error) => break Err(error),
+            }
+        };
+        match &edited {
+            Ok(attr) => {
+                self.opens.staged_bytes.fetch_sub(cut.bytes(), Ordering::AcqRel);
+                self.recount(op, ino, &mut state, attr.allocated);
+            }
+            Err(_) => {
+                state.staging.write_below(&cut, 0);
+            }
+        }
+        file.publish(&state);
+        drop(state);
+        edited.map(|attr| self.with_staged(attr))
+    }
+
+    /// Seals what is staged, then replaces the content by what `build` makes of it.
+    pub(crate) fn edit(&self, op: &Op, ino: Ino, build: impl Fn(&Self, &Inode) -> Result<Content>) -> Result<Attr> {
         loop {
             self.seal_if_dirty(op, ino)?;
-            let inode = self.inode_alone(op, ino)?;
-            if inode.attr.kind != NodeKind::File {
-                return Err(crate::error::fail(crate::error::ErrorKind::Invalid, "this is no regular file"));
-            }
-            let content = build(self, &inode)?;
-            let allocated = self.store.allocated_of(&content)?;
-            let mut content = Some(content);
-            let edited = self.change(op, |tx, effects| {
-                let mut now = tx.inode(ino)?;
-                if now.items != inode.items || now.version != inode.version {
-                    return Ok(None);
-                }
-                let Some(content) = content.take() else { return Ok(None) };
-                let old = std::mem::take(&mut now.items);
-                self.set_content(tx, &mut now, content, allocated)?;
-                tx.release(&old)?;
-                let time = self.clock.now();
-                (now.attr.mtime, now.attr.ctime) = (time, time);
-                (now.etag, now.parts) = (None, Vec::new());
-                now.meta.checksums.clear();
-                crate::permission::drop_set_id(&op.caller, &mut now);
-                effects.relaxed = now.relaxed;
-                effects.content(ino);
-                self.put_inode(tx, &mut now);
-                Ok(Some(now.attr))
-            })?;
-            if let Some(attr) = edited {
+            if let Some(attr) = self.edit_once(op, ino, &build)? {
                 return Ok(attr);
             }
         }
+    }
+
+    /// Replaces the content by what `build` makes of it; `None` where somebody else replaced it meanwhile.
+    fn edit_once(&self, op: &Op, ino: Ino, build: impl Fn(&Self, &Inode) -> Result<Content>) -> Result<Option<Attr>> {
+        let inode = self.inode_alone(op, ino)?;
+        if inode.attr.kind != NodeKind::File {
+            return Err(fail(ErrorKind::Invalid, format!("inode {ino} is not a regular file")));
+        }
+        let content = build(self, &inode)?;
+        let allocated = self.store.allocated_of(&content)?;
+        let mut content = Some(content);
+        self.change(op, |tx, effects| {
+            let mut now = tx.inode(ino)?;
+            if now.items != inode.items || now.version != inode.version {
+                return Ok(None);
+            }
+            let Some(content) = content.take() else { return Ok(None) };
+            let old = std::mem::take(&mut now.items);
+            self.set_content(tx, &mut now, content, allocated)?;
+            tx.release(&old)?;
+            let time = self.clock.now();
+            (now.attr.mtime, now.attr.ctime) = (time, time);
+            (now.etag, now.parts) = (None, Vec::new());
+            now.meta.checksums.clear();
+            crate::permission::drop_set_id(&op.caller, &mut now);
+            effects.relaxed = now.relaxed;
+            effects.content(ino);
+            self.put_inode(tx, &mut now);
+            Ok(Some(now.attr))
+        })
     }
 }
 

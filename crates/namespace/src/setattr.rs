@@ -94,11 +94,12 @@ impl Namespace {
         })
     }
 
-    /// Makes a hole (`punch`), or reserves: with `extend` the file grows to cover the range. Nothing is preallocated:
-    /// the ledger allocates when bytes arrive.
+    /// Makes a hole (`punch`), or sees to it that the range can be written: with `extend` the file grows to cover it. There
+    /// must be room for what of it holds no data yet; it is not kept for this file, since bytes take new room whenever
+    /// they are written (as in ZFS).
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`], [`ErrorKind::Invalid`].
+    /// [`ErrorKind::NoSpace`], [`ErrorKind::TooLarge`], [`ErrorKind::Invalid`].
     pub fn fallocate(&self, op: &Op, ino: Ino, offset: u64, len: u64, punch: bool, extend: bool) -> Result<()> {
         let end = offset.saturating_add(len);
         if len == 0 {
@@ -113,10 +114,28 @@ impl Namespace {
                 let (from, to) = (offset.min(size), end.min(size));
                 Ok(ns.store.splice(&inode.items, from..to, &[Item::hole(to - from)])?)
             })?;
-        } else if extend && self.getattr(op, ino)?.size < end {
+            return Ok(());
+        }
+        let lacking = len.saturating_sub(self.data_in(op, ino, offset..end)?);
+        let free = self.store.ledger().space().free;
+        if lacking > free {
+            let what = format!("{lacking} bytes are to be reserved and {free} are free; nothing was changed");
+            return Err(fail(ErrorKind::NoSpace, what));
+        }
+        if extend && self.getattr(op, ino)?.size < end {
             self.resize(op, ino, end)?;
         }
         Ok(())
+    }
+
+    /// Bytes of a range that hold data.
+    fn data_in(&self, op: &Op, ino: Ino, range: std::ops::Range<u64>) -> Result<u64> {
+        let (mut at, mut data) = (range.start, 0);
+        while let Some(from) = self.seek(op, ino, at, true)?.filter(|from| *from < range.end) {
+            at = self.seek(op, ino, from, false)?.unwrap_or(range.end).clamp(from + 1, range.end);
+            data += at - from;
+        }
+        Ok(data)
     }
 
     /// Copies a range by reference. Returns the bytes copied, fewer at the source's end.

@@ -105,6 +105,10 @@ bugs! {
     ReturnedDiskSoundTooFar,
     /// Files of segments that were given back stay
     FreedFilesKept,
+    /// Data may have the room that is kept for removals and the mover
+    RoomNotKept,
+    /// Removals may have the room that a checkpoint needs
+    RemovalsTakeTheLast,
     // The ledger: several sets
     /// The log goes on on another set without syncing what it wrote on the one before
     SetChangedWithoutSync,
@@ -149,6 +153,8 @@ bugs! {
     ReferenceNotRechecked,
     /// The mover does not wait for those who may rely on what it forgets
     HoldersNotWaitedFor,
+    /// The mover begins a round without looking whether it can be ended
+    RoundLargerThanRoom,
     /// Chunks about to be forgotten count as present
     CondemnedStillOffered,
     /// Segments are given back before the checkpoint that does without them
@@ -178,6 +184,8 @@ bugs! {
     LinkNotCounted,
     /// A truncation keeps the bytes behind the new end
     TruncateKeepsTail,
+    /// A file whose bytes find no room cannot be cut short
+    CutNeedsRoom,
     /// Files unlinked while open are not removed after a start
     UnlinkedKept,
     /// Numbers are given out beyond what was reserved

@@ -2,20 +2,25 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use strata_chunk::{CompressPolicy, compress};
 use strata_index::{Drained, Dump, Fingerprint, Pair, PieceCutter, engine_cell};
-use strata_ledger::{Append, BlockRecord, Class};
+use strata_ledger::{Append, BlockRecord, Class, PlacedBlock, Purpose};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Lsn, SegmentId};
 
 use super::format::{self, BlockRef, Hash, NODE_REFS_MAX, Node, Root};
-use super::{Checkpoint, read_block};
+use super::{Checkpoint, note_places, read_block};
 use crate::cell::{Place, TABLE_CHUNK};
 use crate::error::{ContentError, Result};
 use crate::store::Store;
 
+/// Bytes kept for the smallest checkpoint: its nodes, and a stripe's headers for each of its few blocks.
+const CHECKPOINT_ROOM_MIN: u64 = 64 << 10;
+/// Bytes of changes behind the newest checkpoint from which the next one is taken, so that little room is kept for it.
+const CHANGED_MAX: u64 = 64 << 20;
 /// Beside the plain bytes, what an append of one block and its directory may take.
 const APPEND_OVERHEAD: usize = 256;
 /// Bytes of a reference in a node, at most.
@@ -74,6 +79,8 @@ impl Store {
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Taken> {
         let _one = self.checkpoints.taking.lock();
+        // What is committed from here on may not be in it.
+        let changed = self.checkpoints.changed.load(Ordering::Acquire);
         let Some(mut dump) = self.dump_of_now()? else { return Ok(Taken::Empty) };
         let newest = self.checkpoints.newest.lock().clone();
         let known = newest.iter().flat_map(|known| &known.pieces).map(|piece| (piece.hash, *piece)).collect();
@@ -89,8 +96,11 @@ impl Store {
         let stamp = dump.stamp();
         let dumped = taking.pieces_of(&mut dump, pace);
         drop(dump);
-        let taken = dumped.and_then(|complete| if complete { taking.publish(stamp) } else { Ok(Taken::Stopped) });
-        self.checkpoint_places.lock().clear();
+        let taken =
+            dumped.and_then(|complete| if complete { taking.publish(stamp, changed) } else { Ok(Taken::Stopped) });
+        if matches!(taken, Ok(Taken::Done(_))) {
+            self.checkpoint_places.lock().clear();
+        }
         taken
     }
 
@@ -130,9 +140,38 @@ impl Store {
         self.checkpoints.newest.lock().clone()
     }
 
+    /// Says which blocks of checkpoints a replay found: some may be of one that was cut off.
+    pub fn note_checkpoint_blocks(&self, blocks: &[PlacedBlock]) {
+        note_places(&self.checkpoint_places, blocks);
+    }
+
     /// Says which checkpoint an opening found.
     pub fn set_checkpoint(&self, checkpoint: Checkpoint) {
+        let bytes = checkpoint.bytes_by_segment().values().sum();
         *self.checkpoints.newest.lock() = Some(checkpoint);
+        self.checkpoints.bytes.store(bytes, Ordering::Release);
+        self.note_changed(0);
+    }
+
+    /// Notes that the index was changed by about so many bytes.
+    pub fn note_changed(&self, bytes: u64) {
+        self.checkpoints.changed.fetch_add(bytes, Ordering::AcqRel);
+        self.ledger.keep_room(self.checkpoint_room());
+    }
+
+    /// Bytes that a whole checkpoint may take now: what the newest one takes, and what changed since (invariant ROOM).
+    #[must_use]
+    pub fn checkpoint_room(&self) -> u64 {
+        let checkpoints = &self.checkpoints;
+        let bytes = checkpoints.bytes.load(Ordering::Acquire) + checkpoints.changed.load(Ordering::Acquire);
+        bytes + bytes / 8 + CHECKPOINT_ROOM_MIN
+    }
+
+    /// Whether a checkpoint is due: a lost index would be rebuilt from a long log, or much room is kept for the next one.
+    #[must_use]
+    pub fn checkpoint_due(&self) -> bool {
+        let changed = self.checkpoints.changed.load(Ordering::Acquire);
+        self.log_since_checkpoint() >= self.settings().checkpoint_log_bytes || changed >= CHANGED_MAX
     }
 }
 
@@ -186,7 +225,8 @@ impl Taking<'_> {
     fn piece(&mut self, raw: Vec<u8>) -> Result<()> {
         let hash = *blake3::hash(&raw).as_bytes();
         self.report.pieces += 1;
-        if let Some(known) = self.known.get(&hash).copied()
+        let left = || self.store.checkpoint_places.lock().get(&hash).copied();
+        if let Some(known) = self.known.get(&hash).copied().or_else(left)
             && !self.leave.contains(&known.location.segment)
             && read_block(&|at| self.store.ledger.read(at), &known).is_ok()
         {
@@ -208,7 +248,7 @@ impl Taking<'_> {
         let record = BlockRecord { directory: format::directory(&hash, codec.as_u8(), raw_len), data };
         let relaxed = planted(Bug::CheckpointNotDurable);
         let append = Append { blocks: vec![record], commit: None, relaxed };
-        self.last = self.store.ledger.append_reserved(append)?;
+        self.last = self.store.ledger.append_for(append, Purpose::Mover)?;
         let nowhere =
             strata_ledger::Location { segment: SegmentId(0), sector: 0, shard_len: 0, offset: 0, len: 0, crc: 0 };
         Ok(BlockRef { hash, location: nowhere, codec: codec.as_u8(), raw_len })
@@ -220,15 +260,16 @@ impl Taking<'_> {
         self.store.ledger.wait(self.last, class)?;
         let places = self.store.checkpoint_places.lock();
         for block in blocks.iter_mut().filter(|block| block.location.shard_len == 0) {
-            block.location = *places
+            block.location = places
                 .get(&block.hash)
+                .map(|block| block.location)
                 .ok_or_else(|| ContentError::Record { what: "a block of the checkpoint just written".to_owned() })?;
         }
         Ok(())
     }
 
     /// Writes the nodes, then the root.
-    fn publish(mut self, stamp: strata_index::Stamp) -> Result<Taken> {
+    fn publish(mut self, stamp: strata_index::Stamp, changed: u64) -> Result<Taken> {
         let mut pieces = std::mem::take(&mut self.pieces);
         self.place(&mut pieces)?;
         let refs_max = (self.block_len_max() / REF_LEN_MAX).clamp(1, NODE_REFS_MAX);
@@ -258,7 +299,9 @@ impl Taking<'_> {
         self.place(&mut nodes)?;
         let root = Root { stamp, pairs: self.report.pairs, top: nodes[nodes.len() - 1] };
         self.store.ledger.store_checkpoint_root(root.encode())?;
-        *self.store.checkpoints.newest.lock() = Some(Checkpoint { root, pieces, nodes, kept });
+        self.store.set_checkpoint(Checkpoint { root, pieces, nodes, kept });
+        self.store.checkpoints.changed.fetch_sub(changed, Ordering::AcqRel);
+        self.store.note_changed(0);
         if let Err(error) = self.store.index.flush() {
             tracing::warn!(%error, "the index could not be flushed; the next start may fill it from the checkpoint");
         }

@@ -25,6 +25,8 @@ pub struct SegmentUse {
     pub capacity: u64,
     /// Stored bytes of chunks that are counted, and of the checkpoint.
     pub live: u64,
+    /// Those of chunks alone: what is moved.
+    pub content: u64,
 }
 
 /// What is in the complete segments.
@@ -49,7 +51,7 @@ impl Census {
         self.segments.iter().map(|segment| segment.live).sum()
     }
 
-    /// The segments of a choice, the emptiest first, the oldest first among equals.
+    /// The segments of a choice, the one with least to be moved first, the oldest first among equals.
     #[must_use]
     pub fn chosen(&self, choice: Choice) -> Vec<SegmentUse> {
         let mut chosen: Vec<_> = self
@@ -64,7 +66,7 @@ impl Census {
             })
             .copied()
             .collect();
-        chosen.sort_by_key(|segment| (segment.live, segment.segment));
+        chosen.sort_by_key(|segment| (segment.content, segment.segment));
         chosen
     }
 
@@ -83,7 +85,7 @@ impl Store {
     pub fn census(&self, host: &mut dyn Host, report: &MoverReport) -> Result<Option<Census>> {
         self.mover.status.lock().phase = Phase::Counting;
         let writing = self.ledger.writing();
-        let mut live: BTreeMap<SegmentId, u64> = self
+        let mut content: BTreeMap<SegmentId, u64> = self
             .ledger
             .segments()
             .into_iter()
@@ -100,7 +102,7 @@ impl Store {
                 let Some((count, tail)) = split_cell(&entry.value) else { continue };
                 if count > 0
                     && let Some(place) = Place::decode(tail)
-                    && let Some(bytes) = live.get_mut(&place.location.segment)
+                    && let Some(bytes) = content.get_mut(&place.location.segment)
                 {
                     *bytes += place.stored_share();
                 }
@@ -109,19 +111,14 @@ impl Store {
                 return Ok(None);
             }
         }
-        if let Some(checkpoint) = self.checkpoint() {
-            for (segment, bytes) in checkpoint.bytes_by_segment() {
-                if let Some(live) = live.get_mut(&segment) {
-                    *live += bytes;
-                }
-            }
-        }
-        let used = |(segment, live)| {
+        let of_checkpoint = self.checkpoint().map(|checkpoint| checkpoint.bytes_by_segment()).unwrap_or_default();
+        let used = |(segment, content)| {
             let set = self.ledger.set_of(segment)?;
-            Some(SegmentUse { segment, set, capacity: self.ledger.capacity_of(segment), live })
+            let live = content + of_checkpoint.get(&segment).copied().unwrap_or(0);
+            Some(SegmentUse { segment, set, capacity: self.ledger.capacity_of(segment), live, content })
         };
         // One that lies nowhere any more was given back meanwhile.
-        let segments = live.into_iter().filter_map(used).collect();
+        let segments = content.into_iter().filter_map(used).collect();
         let census = Census { segments, capacity: self.ledger.segment_capacity() };
         let mut status = self.mover.status.lock();
         (status.occupied, status.live) = (census.occupied(), census.live());

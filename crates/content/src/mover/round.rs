@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use strata_chunk::BlockDirectory;
-use strata_ledger::Class;
+use strata_ledger::{Class, LedgerError, Purpose};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, Lsn, SegmentId};
 
 use super::relocate::Packer;
-use super::{Choice, Host, MoverReport, Phase, ROUND_BYTES_MAX, ROUND_CHUNKS_MAX};
+use super::{Choice, Host, MoverReport, Phase, ROUND_BYTES_MAX, ROUND_CHUNKS_MAX, SegmentUse};
 use crate::cell::{self, split_cell};
 use crate::checkpoint::{Taken, parse_directory};
 use crate::error::{ContentError, Result};
@@ -21,8 +21,8 @@ const DROP_STEP: usize = 1024;
 const LOOK_STEP: usize = 4096;
 /// Live bytes moved in one round while a set is emptied, at most: how far apart its progress shows.
 const SET_ROUND_BYTES_MAX: u64 = 1 << 30;
-/// Share of the room kept back in a full set that one round may fill, so that its checkpoint has room too.
-const RESERVE_SHARE: u64 = 4;
+/// Share of what a round writes that headers take, at most.
+const HEADERS_SHARE: u64 = 8;
 
 /// See [`Store::reclaim`].
 pub(super) fn reclaim(store: &Arc<Store>, choice: Choice, host: &mut dyn Host) -> Result<MoverReport> {
@@ -38,37 +38,39 @@ pub(super) fn reclaim(store: &Arc<Store>, choice: Choice, host: &mut dyn Host) -
         if chosen.is_empty() {
             break;
         }
-        let full = store.ledger.status().full;
         let limit = match choice {
-            _ if full => census.capacity * 2 / RESERVE_SHARE,
             Choice::OnSet { bytes, .. } => bytes.saturating_sub(report.bytes_moved).min(SET_ROUND_BYTES_MAX),
             Choice::Below(_) | Choice::All => ROUND_BYTES_MAX,
         };
         if limit == 0 {
             break;
         }
-        let mut bytes = 0;
-        let victims: Vec<SegmentId> = chosen
-            .iter()
-            .take_while(|segment| {
-                bytes += segment.live;
-                bytes <= limit || segment.live == bytes
-            })
-            .map(|segment| segment.segment)
-            .collect();
+        let victims = match victims(store, &chosen, limit) {
+            Victims::These(victims) => victims,
+            Victims::NotWorthIt => break,
+            Victims::NoRoom if report.rounds > 0 => break,
+            Victims::NoRoom => return Err(LedgerError::Full.into()),
+        };
+        let hurry = store.ledger.is_full();
+        let freed_before = report.segments_freed;
         report.rounds += 1;
+        store.ledger.begin_round();
         let mut round = Round {
             store,
             host,
             report,
             victims: BTreeMap::new(),
             keep: BTreeSet::new(),
+            put_off: BTreeSet::new(),
             condemned: Vec::new(),
             backlog: chosen.len() as u64,
         };
-        let done = round.run(&victims, full);
+        let done = round.run(&victims, hurry);
         round.absolve();
-        let taken_up: Vec<_> = round.victims.keys().copied().collect();
+        let mut taken_up: BTreeSet<SegmentId> = round.victims.keys().copied().collect();
+        if round.report.segments_freed > freed_before {
+            taken_up.retain(|segment| !round.put_off.contains(segment));
+        }
         report = round.report;
         store.mover.status.lock().report = report.clone();
         let more = done?;
@@ -81,6 +83,56 @@ pub(super) fn reclaim(store: &Arc<Store>, choice: Choice, host: &mut dyn Host) -
     Ok(report)
 }
 
+/// What the next round takes up.
+enum Victims {
+    These(Vec<SegmentUse>),
+    /// Nothing the checkpoint of a round would not take more room than.
+    NotWorthIt,
+    /// Not even a checkpoint fits.
+    NoRoom,
+}
+
+/// Bytes that a round writes: what it moves, and its checkpoint.
+fn cost(store: &Store, moved: u64) -> u64 {
+    if planted(Bug::RoundLargerThanRoom) {
+        return 0;
+    }
+    let written = moved + store.checkpoint_room();
+    written + written / HEADERS_SHARE
+}
+
+/// Of what was chosen, the emptiest first, as many as the next round can be ended with (invariant ROOM). Those that
+/// nothing has to be moved from go before all others: they cost a checkpoint alone.
+fn victims(store: &Store, chosen: &[SegmentUse], limit: u64) -> Victims {
+    let room = store.ledger.room();
+    // Where little is free, what a round gives back is not waited for long.
+    let limit = limit.min(room.spare.max(store.ledger.segment_capacity()));
+    if cost(store, 0) > room.left {
+        return Victims::NoRoom;
+    }
+    let (mut moved, mut garbage) = (0, 0);
+    let mut victims: Vec<SegmentUse> = Vec::new();
+    // In a full store a round must give back more than its checkpoint takes; elsewhere the next checkpoint is as good.
+    let worth = |garbage: u64| room.spare > 0 || garbage > store.checkpoint_room();
+    for segment in chosen {
+        if segment.content > 0 && moved == 0 && !victims.is_empty() && worth(garbage) {
+            break;
+        }
+        let all = moved + segment.content;
+        if cost(store, all) > room.left || (all > limit && moved > 0) {
+            break;
+        }
+        moved = all;
+        garbage += segment.capacity.saturating_sub(segment.content + segment.content / HEADERS_SHARE / 2);
+        victims.push(*segment);
+    }
+    match victims.is_empty() || !worth(garbage) {
+        true if victims.len() < chosen.len() && room.spare == 0 => Victims::NoRoom,
+        true => Victims::NotWorthIt,
+        false => Victims::These(victims),
+    }
+}
+
 struct Round<'a> {
     store: &'a Arc<Store>,
     host: &'a mut dyn Host,
@@ -89,6 +141,8 @@ struct Round<'a> {
     victims: BTreeMap<SegmentId, Vec<ChunkId>>,
     /// Victims that are not freed after all.
     keep: BTreeSet<SegmentId>,
+    /// Those of them that there was no room for any more.
+    put_off: BTreeSet<SegmentId>,
     /// Chunks that nobody counted when they were looked at, with their segment.
     condemned: Vec<(ChunkId, SegmentId)>,
     backlog: u64,
@@ -96,11 +150,12 @@ struct Round<'a> {
 
 impl Round<'_> {
     /// `false` if the host ended it.
-    fn run(&mut self, victims: &[SegmentId], full: bool) -> Result<bool> {
+    fn run(&mut self, victims: &[SegmentUse], hurry: bool) -> Result<bool> {
         let store = self.store;
         let mut packer = Packer::new(store);
         let mut listed = 0;
-        for segment in victims {
+        let content: BTreeMap<SegmentId, u64> = victims.iter().map(|used| (used.segment, used.content)).collect();
+        for segment in victims.iter().map(|used| &used.segment) {
             self.phase(Phase::Moving(*segment));
             let chunks = self.list(*segment);
             listed += chunks.len();
@@ -115,8 +170,20 @@ impl Round<'_> {
             }
         }
         let epoch = store.guards.advance();
-        for segment in self.victims.keys().copied().collect::<Vec<_>>() {
+        for segment in victims
+            .iter()
+            .map(|used| used.segment)
+            .filter(|segment| self.victims.contains_key(segment))
+            .collect::<Vec<_>>()
+        {
             self.phase(Phase::Moving(segment));
+            let content = content.get(&segment).copied().unwrap_or(0);
+            if content > 0 && cost(store, content) > store.ledger.room().left {
+                // Others wrote meanwhile. What was begun is ended, and this one is for the next round.
+                self.keep.insert(segment);
+                self.put_off.insert(segment);
+                continue;
+            }
             if !self.move_all(&mut packer, segment)? {
                 return Ok(false);
             }
@@ -141,7 +208,7 @@ impl Round<'_> {
         if leave.is_empty() {
             return Ok(true);
         }
-        self.free(&leave, full)
+        self.free(&leave, hurry)
     }
 
     /// The chunks that the segment's frames name, in the order they came in.
@@ -234,7 +301,7 @@ impl Round<'_> {
         for step in self.condemned.chunks(DROP_STEP) {
             // No block is being handed over from here to the end of the commit: see the module.
             let still = self.store.appending.write();
-            let dropped = self.store.transact(false, |tx| {
+            let dropped = self.store.transact_for(Some(Purpose::Mover), false, |tx| {
                 let mut dropped = 0;
                 for (id, segment) in step {
                     if tx.store().idle_in(id, *segment)? || planted(Bug::ReferenceNotRechecked) {
@@ -257,14 +324,14 @@ impl Round<'_> {
         self.store.condemned.write().clear();
     }
 
-    fn free(&mut self, leave: &BTreeSet<SegmentId>, full: bool) -> Result<bool> {
+    fn free(&mut self, leave: &BTreeSet<SegmentId>, hurry: bool) -> Result<bool> {
         self.phase(Phase::Checkpoint);
         if planted(Bug::FreedBeforeCheckpoint) {
             leave.iter().try_for_each(|segment| self.store.ledger.free_segment(*segment))?;
         }
         let (host, report) = (&mut *self.host, &self.report);
         // In a full set the last room is being used: quickly through.
-        let taken = self.store.take_checkpoint(leave, &mut |bytes| full || host.pace(bytes, report))?;
+        let taken = self.store.take_checkpoint(leave, &mut |bytes| hurry || host.pace(bytes, report))?;
         let Taken::Done(done) = taken else { return Ok(taken == Taken::Empty) };
         self.report.checkpoints += 1;
         self.report.bytes_moved += done.bytes_written;

@@ -1,12 +1,17 @@
 //! Section "When is it safe" of docs/semantics/webdav.md: a PUT is all or nothing, whatever becomes of its connection.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use strata_door_webdav::DavConfig;
+use strata_ledger::Options;
+use strata_namespace::{OpenStore, StoreConfig};
+use strata_seam::sim::SimWorld;
+use strata_seam::{Disk, SystemClock, SystemEntropy};
 
 use crate::client::Client;
-use crate::support::{Server, noise};
+use crate::support::{Server, noise, store_config};
 
 /// The head of a PUT of `len` bytes, with the empty line.
 fn head(client: &Client, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
@@ -241,4 +246,32 @@ fn uploads_that_broke_off_are_counted_and_let_go() {
     // A whole one is not among them.
     assert_eq!(server.client().status("PUT", "/bkt/whole", &[]), 201);
     broken(6);
+}
+
+#[test]
+fn an_upload_that_finds_no_room_is_507_and_what_is_deleted_makes_room() {
+    let world = SimWorld::new(1);
+    let disks = (0..3).map(|n| -> Arc<dyn Disk> { world.disk(&format!("disk{n}")) }).collect();
+    let ledger = Options { segment_len: 2 << 20, shard_payload_max: 256 << 10, ..Options::default() };
+    let config = StoreConfig { ledger, ..store_config(disks) };
+    let store = OpenStore::open(config, Arc::new(SystemClock::new()), &SystemEntropy).expect("the store opens");
+    (0..3).for_each(|n| world.set_capacity(&format!("disk{n}"), 24 << 20));
+    let server = Server::over(store, Arc::new(tempfile::TempDir::new().expect("a folder")), DavConfig::default());
+    let mut client = server.client();
+    client.ok("MKCOL", "/bkt");
+    let put = |client: &mut Client, n: u64| client.ask("PUT", &format!("/bkt/f{n}"), &[], &noise(n, 3_000_000)).status;
+    let stored = (0..40).take_while(|n| put(client_again(&mut client, &server), *n) == 201).count() as u64;
+    assert!((4..40).contains(&stored), "{stored}");
+    assert_eq!(put(client_again(&mut client, &server), 100), 507);
+    // What makes nothing larger passes.
+    (0..stored / 2).for_each(|n| assert_eq!(client.status("DELETE", &format!("/bkt/f{n}"), &[]), 204));
+    eventually("room for another", || put(client_again(&mut client, &server), 101) == 201);
+    (stored / 2..stored).for_each(|n| assert!(client.get(&format!("/bkt/f{n}")) == noise(n, 3_000_000)));
+    server.sound();
+}
+
+/// A new connection: one on which a body was refused is closed.
+fn client_again<'a>(client: &'a mut Client, server: &Server) -> &'a mut Client {
+    *client = server.client();
+    client
 }

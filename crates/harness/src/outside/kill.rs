@@ -4,9 +4,11 @@
 //! put it under load for a few milliseconds to a second, often with a checkpoint, the mover or a heal under way, SIGKILL; now
 //! and then check the resting store with fsck, take its index away, or take away or damage as many of its disks as it
 //! has parity. Some servers live long enough for the index to be drained, and are killed about then. Several stores run side
-//! by side; all but one are made anew now and then, so that they stay small.
+//! by side; all but one are made anew now and then, so that they stay small. One in six lies on small disks, and is filled and
+//! emptied instead (`full.rs`).
 
 mod disturb;
+mod full;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -56,6 +58,8 @@ const KILLS_PER_STORE: u64 = 300;
 const STORE_BYTES_MAX: u64 = 1 << 30;
 /// ... and the one that grows, after these bytes.
 const GROWING_BYTES_MAX: u64 = 4 << 30;
+/// One store in so many lies on small disks and is filled.
+const FULL_ONE_IN: usize = 6;
 /// Disks and parity of the stores, in turn.
 const LAYOUTS: [(usize, usize); 4] = [(3, 1), (6, 2), (1, 0), (4, 2)];
 
@@ -116,7 +120,11 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
                         let (disks, parity) = LAYOUTS[number % LAYOUTS.len()];
                         number += lanes;
                         let place = Place::new(program, folder.join(format!("store{number}")), disks, parity, mount);
-                        let ended = one_store(&place, rng.fork(1), grows, counts, &finished);
+                        let ended = if mount && (number == 2 * lanes - 1 || number % FULL_ONE_IN == 1) {
+                            full_store(&place, rng.fork(1), counts)
+                        } else {
+                            one_store(&place, rng.fork(1), grows, counts, &finished)
+                        };
                         place.unmount();
                         match ended {
                             Ok(()) => drop(fs::remove_dir_all(&place.folder)),
@@ -170,6 +178,15 @@ fn figures(counts: &Counts, goal: u64, report: &mut Report) {
     report.times("the same with the index rebuilt", &counts.rebuilds.lock(), None);
     let kills = kills + report.before("kills");
     report.computed("kills per second", kills / report.seconds_so_far(), None);
+}
+
+/// A store that is filled and emptied.
+fn full_store(place: &Place, rng: Rng, counts: &Counts) -> Result<(), Trouble> {
+    let kills = full::one(place, rng)?;
+    counts.kills.fetch_add(kills, Ordering::Relaxed);
+    counts.stores.fetch_add(1, Ordering::Relaxed);
+    counts.done("stores filled and emptied");
+    Ok(())
 }
 
 /// Works on one store until it is large or all is done.

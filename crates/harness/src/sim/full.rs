@@ -1,11 +1,12 @@
 //! A set that fills up, for row `iofail`: what was refused is stored when it comes again with room, in the same process;
 //! what was accepted stays; and what was synced of a file that nobody closes outlives the power.
 
-use strata_namespace::{Access, ErrorKind, Namespace, NewNode, NodeKind};
+use strata_namespace::{Access, Condition, ErrorKind, Namespace, NewNode, NodeKind, ObjectMeta, OpenStore, SetAttr};
 use strata_seam::sim::{SimRng, SimWorld};
 
-use super::rig::{BUCKET, Layout, Rig, get, noise, root, violations};
+use super::rig::{ASIDE, BUCKET, Layout, Rig, get, noise, root, violations};
 use super::step::{Step, bytes};
+use super::trouble::CAPACITY;
 use super::workload::run as run_step;
 use crate::cases::Tally;
 
@@ -14,6 +15,118 @@ const LAYOUTS: [Layout; 4] = [(2, 1), (4, 2), (1, 1), (3, 2)];
 const OBJECTS: u64 = 400;
 /// Content of an object: one in eight seeds stands for up to 40,000 bytes.
 const SEED_STEP: u64 = 8;
+
+/// Segments of room, at least, that a store is given before it is filled up.
+const ROOM_SEGMENTS: u64 = 7;
+/// Bytes of what it is filled with.
+const FILLING: usize = 40_000;
+/// Objects it is filled with, at most.
+const FILLINGS: u64 = 4000;
+/// Changes of a mode, at most: more than any store has room for.
+const TOUCHES: u32 = 6000;
+
+/// A running store whose disks, all of them well, have little room for a while: it is filled until it refuses, and must be
+/// emptied. Nothing of it touches the tree. With room on disks given back, the number of objects that were stored again.
+///
+/// # Errors
+/// The promise that was broken, also where the power went meanwhile: whoever cut it knows.
+pub(crate) fn fill_and_empty(
+    store: &OpenStore,
+    world: &SimWorld,
+    (disks, segment_len): (&[String], u64),
+    rng: &mut SimRng,
+) -> Result<u64, String> {
+    let ns = store.namespace();
+    let used = |disk: &String| world.files(disk).iter().map(|file| file.len).sum::<u64>();
+    // The same on all: where others have plenty, one that is full is left out, and is no matter of a full store.
+    let room = (ROOM_SEGMENTS + rng.below(6)) * segment_len + rng.below(segment_len);
+    disks.iter().for_each(|disk| world.set_capacity(disk, used(disk) + room));
+    let seed = rng.next_u64();
+    let put = |number: u64| -> strata_namespace::Result<()> {
+        let op = root();
+        let mut ingest = ns.ingest(&op, ASIDE)?;
+        ingest.push(&noise(seed.wrapping_add(number), FILLING))?;
+        let (content, key) = (ingest.finish()?, format!("filling{number}"));
+        ns.put_object(&op, ASIDE, key.as_bytes(), content, None, ObjectMeta::default(), &Condition::default())?;
+        ns.settle_blocking(&op)
+    };
+    let fill = |from: u64| -> Result<u64, String> {
+        for number in from..from + FILLINGS {
+            match put(number) {
+                Ok(()) => {}
+                Err(error) if error.kind == ErrorKind::NoSpace => return Ok(number),
+                Err(error) => return Err(format!("a full store says {error:?}")),
+            }
+        }
+        Err("it is never full".to_owned())
+    };
+    let delete = |number: u64| -> Result<(), String> {
+        let op = root();
+        let deleted = ns.delete_object(&op, ASIDE, format!("filling{number}").as_bytes(), &Condition::default());
+        let deleted = deleted.map(|_| ()).and_then(|()| ns.settle_blocking(&op));
+        deleted.map_err(|error| format!("a full store takes no removal: {error:?}"))
+    };
+    let reclaim = || -> Result<(), String> {
+        let done = ns.reclaim(std::time::Duration::ZERO, &mut |_| true);
+        done.map(|_| ()).map_err(|error| format!("the mover of a full store cannot go on: {error:?}"))
+    };
+    let stored = fill(0)?;
+    if rng.one_in(2) {
+        cut_short(ns)?;
+    }
+    if rng.one_in(3) {
+        touch(ns)?;
+        reclaim()?;
+    }
+    let gone: Vec<u64> = (0..stored).filter(|_| rng.one_in(2)).collect();
+    gone.iter().try_for_each(|number| delete(*number))?;
+    reclaim()?;
+    let again = fill(stored)?;
+    if (again - stored) * 4 < gone.len() as u64 {
+        return Err(format!("{} objects were deleted of a full store, then {} fitted", gone.len(), again - stored));
+    }
+    for number in (0..again).filter(|number| !gone.contains(number)) {
+        delete(number)?;
+    }
+    reclaim()?;
+    disks.iter().for_each(|disk| world.set_capacity(disk, CAPACITY));
+    ns.store().ledger().tend().map_err(|error| format!("disks with room are not taken back: {error:?}"))?;
+    Ok(again - stored)
+}
+
+/// A file whose bytes find no room can be emptied.
+fn cut_short(ns: &Namespace) -> Result<(), String> {
+    let op = root();
+    let empty = SetAttr { size: Some(0), ..SetAttr::default() };
+    let cut = || -> strata_namespace::Result<bool> {
+        let dir = ns.resolve(&op, format!("/{ASIDE}").as_bytes())?.ino;
+        let Ok(found) = ns.lookup(&op, dir, b"filling0") else { return Ok(true) };
+        ns.write(&op, found.ino, 10, &noise(1, FILLING))?;
+        // Often there is no room for it, and the bytes stay where they are.
+        drop(ns.fsync(&op, found.ino));
+        Ok(ns.setattr(&op, found.ino, &empty)?.size == 0)
+    };
+    match cut() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("a file that was emptied has bytes".to_owned()),
+        Err(error) => Err(format!("a file of a full store cannot be emptied: {error:?}")),
+    }
+}
+
+/// Changes that make nothing larger, each waited for, until there is no room even for these.
+fn touch(ns: &Namespace) -> Result<(), String> {
+    let op = root();
+    let dir = ns.resolve(&op, format!("/{ASIDE}").as_bytes()).map_err(|error| format!("{error:?}"))?.ino;
+    for number in 0..TOUCHES {
+        let set = SetAttr { mode: Some(0o750 + number % 4), ..SetAttr::default() };
+        match ns.setattr(&op, dir, &set).and_then(|_| ns.settle_blocking(&op)) {
+            Ok(()) => {}
+            Err(error) if error.kind == ErrorKind::NoSpace => return Ok(()),
+            Err(error) => return Err(format!("a full store says {error:?}")),
+        }
+    }
+    Err("a full store takes changes without end".to_owned())
+}
 
 /// One set, filled and given room again.
 ///

@@ -6,6 +6,7 @@
 //! trouble until a heal has made the store whole; that is the promise's border and is kept by the generator, not by the
 //! checks. The tree is compared with a model after every start and every heal, and every invariant is checked at the end.
 
+mod crowd;
 mod deeds;
 mod mend;
 
@@ -37,13 +38,15 @@ pub(crate) const ROW: Row = Row {
 const LAYOUTS: [Layout; 9] = [(1, 1), (2, 1), (3, 1), (2, 2), (3, 2), (4, 2), (1, 2), (6, 3), (8, 4)];
 /// One seed in so many runs twice and must end alike.
 const TWICE: u64 = 100;
+/// One step in so many fills a store whose disks are all well.
+const CROWD_ONE_IN: u64 = 60;
 /// One step in so many is done to the sets, where there may be several.
 const DEED_ONE_IN: u64 = 6;
 /// A bucket beside the tree that is compared, where there may be several sets: what is put there is only written, so that
 /// the log goes from set to set with something to be synced.
 const RELAXED: &str = "relaxed";
 /// What is counted besides.
-const FIGURES: [&str; 15] = [
+const FIGURES: [&str; 16] = [
     "steps",
     "power cuts",
     "killed processes",
@@ -52,6 +55,7 @@ const FIGURES: [&str; 15] = [
     "disks taken back",
     "disks replaced",
     "reclaims",
+    "stores filled and emptied",
     "clock steps",
     "checks",
     "stores of several sets",
@@ -107,6 +111,8 @@ fn one(seed: u64, told: bool, tally: &mut Tally) -> Option<u64> {
 
 struct Swarm {
     rng: SimRng,
+    /// Decides when it is filled, and how.
+    crowd: SimRng,
     rig: Rig,
     world: SimWorld,
     sets: Sets,
@@ -143,6 +149,7 @@ impl Swarm {
             trouble: Trouble::new(sets.struck(), rng.next_u64()),
             sets,
             settle_of_8: 2 + rng.below(7),
+            crowd: SimRng::new(seed ^ 0xF111),
             rng,
             rig,
             blank: world.snapshot(),
@@ -187,6 +194,9 @@ impl Swarm {
                     }
                     _ if self.sets.are_several() && self.sets.rng.one_in(DEED_ONE_IN) => {
                         store = self.deed_between(store.take(), tally)?;
+                    }
+                    _ if !self.trouble.is_on() && self.crowd.one_in(CROWD_ONE_IN) => {
+                        store = Some(self.fill(store.take(), tally)?);
                     }
                     _ => {
                         if let Some(store) = &store {

@@ -8,6 +8,7 @@ mod crash;
 mod faults;
 mod files;
 mod files_shared;
+mod full;
 mod guards;
 mod list;
 mod model;
