@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 /// The layers of ARCHITECTURE.md from the bottom up. A crate may use the crates of the lines above its own.
 const LAYERS: &[&[&str]] = &[
     &["strata-seam"],
-    &["strata-erasure", "strata-chunk"],
+    &["strata-erasure", "strata-chunk", "strata-keys"],
     &["strata-disk"],
     &["strata-ledger", "strata-index"],
     &["strata-cache"],
@@ -30,6 +30,7 @@ const FENCED: &[(&str, &str, &str)] = &[
     ("sled", "strata-index", "engine"),
     ("reed-solomon-simd", "strata-erasure", "format"),
     ("fastcdc", "strata-chunk", "format"),
+    ("chacha20poly1305", "strata-keys", "format"),
 ];
 
 /// Crates that may neither wait nor be woken: given clock, randomness and disks, they are deterministic.
@@ -37,6 +38,7 @@ const SYNCHRONOUS: &[&str] = &[
     "strata-seam",
     "strata-erasure",
     "strata-chunk",
+    "strata-keys",
     "strata-disk",
     "strata-ledger",
     "strata-index",

@@ -112,6 +112,15 @@ pub(crate) fn note_places(places: &CheckpointPlaces, blocks: &[PlacedBlock]) {
     }
 }
 
+/// The plain bytes of a block of some checkpoint, which its directory names.
+pub(crate) fn block_at(
+    read: &dyn Fn(&Location) -> Result<Bytes, LedgerError>,
+    (hash, codec, raw_len): (Hash, u8, u32),
+    location: Location,
+) -> Result<Vec<u8>, ContentError> {
+    read_block(read, &BlockRef { hash, location, codec, raw_len })
+}
+
 /// The plain bytes of a checkpoint's block, proved by its hash.
 fn read_block(
     read: &dyn Fn(&Location) -> Result<Bytes, LedgerError>,

@@ -32,7 +32,9 @@
 mod census;
 mod relocate;
 mod round;
+mod traces;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -50,11 +52,13 @@ pub(crate) const ROUND_BYTES_MAX: u64 = 4 << 30;
 
 /// Which segments a reclaim takes up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Choice {
+pub enum Choice<'a> {
     /// Those of which at most this many per cent are still wanted, the emptiest first.
     Below(u8),
     /// All that are complete: repacks the whole store.
     All,
+    /// These.
+    These(&'a BTreeSet<SegmentId>),
     /// Those that lie on the set of this number, up to so many bytes that are still wanted: empties it, or makes it emptier.
     /// What is moved goes wherever the ledger makes new segments.
     OnSet {
@@ -199,7 +203,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of the ledger and the index. Whatever was done stays done, nothing is lost, and the next one goes on.
-    pub fn reclaim(self: &std::sync::Arc<Self>, choice: Choice, host: &mut dyn Host) -> Result<MoverReport> {
+    pub fn reclaim(self: &std::sync::Arc<Self>, choice: Choice<'_>, host: &mut dyn Host) -> Result<MoverReport> {
         let _one = self.mover.running.lock();
         let done = round::reclaim(self, choice, host);
         self.mover.status.lock().phase = Phase::Idle;

@@ -60,6 +60,22 @@ pub enum IamError {
         /// What is wrong with it; never its content.
         why: String,
     },
+    /// The secret of a user does not open.
+    #[error(
+        "the secret of the user {name:?} is sealed with the master key {sealed_with} and does not open with {key}; \
+         nothing was changed; put the right key back with `strata keys restore`"
+    )]
+    Sealed {
+        /// The user's name.
+        name: String,
+        /// Id of the key that the secret says it is sealed with.
+        sealed_with: String,
+        /// Id of the key at hand.
+        key: strata_keys::KeyId,
+        /// Why.
+        #[source]
+        why: strata_keys::KeyError,
+    },
     /// The name space failed.
     #[error("the store did not take or give the user records")]
     Store(#[source] strata_namespace::Error),

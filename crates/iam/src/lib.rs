@@ -5,6 +5,8 @@
 //! - Users live in the store as settings (`user/<name>`), in the same commits as everything else; the copy in memory is
 //!   replaced only after the store took the change.
 //! - Names and access keys are unique. Nothing is defaulted: secrets are drawn from the seam's randomness or given.
+//! - In the store a secret is sealed with the master key. What earlier releases left in clear is sealed when the users are opened, and
+//!   [`CLEAR_LEFT`] says that its traces are still to be erased.
 //! - A secret never appears in `Debug`, in an error or in a log.
 
 mod error;
@@ -15,6 +17,7 @@ mod user;
 mod users;
 
 pub use error::IamError;
+pub use record::is_clear_secret;
 pub use secret::SecretKey;
 pub use user::{NewUser, User};
-pub use users::{Renumbered, Users};
+pub use users::{CLEAR_LEFT, Renumbered, Users};

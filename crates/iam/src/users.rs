@@ -3,10 +3,11 @@
 //! The whole set is an immutable value behind a lock that is held for a pointer copy only; changes are made one at a
 //! time, first in the store, then here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
+use strata_keys::{KeyId, MasterKey};
 use strata_namespace::{Caller, Door, ErrorKind, Namespace, Op};
 use strata_seam::Entropy;
 
@@ -53,6 +54,10 @@ impl Known {
     }
 }
 
+/// A setting that is there from before secrets that stood in clear are sealed until whoever runs the store has erased what is
+/// left of them. Its value is that one's to choose; empty at first.
+pub const CLEAR_LEFT: &str = "users/clear-secrets";
+
 /// A user who had uid 0 without being an administrator, as earlier releases made them, and has another one now. What was made
 /// until then belongs to uid 0, and so to the administrator.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,6 +71,8 @@ pub struct Renumbered {
 /// The users of a store.
 pub struct Users {
     records: Arc<dyn Records>,
+    key: MasterKey,
+    entropy: Arc<dyn Entropy>,
     renumbered: Vec<Renumbered>,
     known: RwLock<Arc<Known>>,
     changing: Mutex<()>,
@@ -80,31 +87,98 @@ impl Users {
     /// # Errors
     /// [`IamError::Record`] if a record cannot be read: starting without one of the users, or with a restriction
     /// misread, would be worse than not starting. [`IamError::Store`] if the store cannot be read.
-    pub fn open(op: &Op, ns: Arc<Namespace>) -> Result<Self, IamError> {
-        Self::from_records(op, ns)
+    pub fn open(op: &Op, ns: Arc<Namespace>, key: MasterKey, entropy: Arc<dyn Entropy>) -> Result<Self, IamError> {
+        Ok(Self::from_records(op, ns, key, entropy, false)?.0)
     }
 
-    fn from_records(op: &Op, records: Arc<dyn Records>) -> Result<Self, IamError> {
-        let (mut known, mut old) = (Known::default(), Vec::new());
-        for (key, value) in records.load(op, record::PREFIX).map_err(IamError::Store)? {
-            let stored = record::decode(&key, &value)?;
-            known.check_free(&stored.user).map_err(|err| IamError::Record { key, why: err.to_string() })?;
-            if stored.before_rights {
-                old.push(stored.user.clone());
+    /// As [`Users::open`], where the key that the secrets were sealed with is lost: users whose secret does not open with `key`
+    /// get another one. Returns them, so that their secrets can be shown once.
+    ///
+    /// # Errors
+    /// As for [`Users::open`].
+    pub fn reset(
+        op: &Op,
+        ns: Arc<Namespace>,
+        key: MasterKey,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Vec<Arc<User>>, IamError> {
+        Ok(Self::from_records(op, ns, key, entropy, true)?.1)
+    }
+
+    /// The ids of the master keys that secrets of users are sealed with, with the number of those users. Those that stand in clear are
+    /// not among them.
+    ///
+    /// # Errors
+    /// As for [`Users::open`].
+    pub fn sealed_with(op: &Op, ns: &Namespace) -> Result<BTreeMap<String, u64>, IamError> {
+        let mut keys = BTreeMap::new();
+        for (key, value) in ns.settings(op, record::PREFIX).map_err(IamError::Store)? {
+            if let Some(id) = record::sealed_with(&key, &value)? {
+                *keys.entry(id).or_default() += 1;
             }
+        }
+        Ok(keys)
+    }
+
+    fn from_records(
+        op: &Op,
+        records: Arc<dyn Records>,
+        key_of: MasterKey,
+        entropy: Arc<dyn Entropy>,
+        reset: bool,
+    ) -> Result<(Self, Vec<Arc<User>>), IamError> {
+        let (mut known, mut old, mut in_clear) = (Known::default(), Vec::new(), false);
+        let drawn = || SecretKey::draw(&*entropy);
+        for (key, value) in records.load(op, record::PREFIX).map_err(IamError::Store)? {
+            let stored = record::decode(&key, &value, &key_of, reset.then_some(&drawn as &dyn Fn() -> SecretKey))?;
+            known.check_free(&stored.user).map_err(|err| IamError::Record { key, why: err.to_string() })?;
+            in_clear |= stored.in_clear;
+            let user = stored.user.clone();
             known.insert(Arc::new(stored.user));
+            if stored.before_rights || stored.in_clear || stored.renewed {
+                old.push((user, stored.before_rights, stored.renewed));
+            }
         }
         let nobody = SecretKey::new("the secret of nobody");
-        let known = RwLock::new(Arc::new(known));
-        let mut users = Self { records, renumbered: Vec::new(), known, changing: Mutex::new(()), nobody };
-        for user in old {
-            users.upgrade(op, user)?;
+        let (known, changing) = (RwLock::new(Arc::new(known)), Mutex::new(()));
+        let mut users = Self { records, key: key_of, entropy, renumbered: Vec::new(), known, changing, nobody };
+        if in_clear {
+            // Before the first is sealed: else a crash behind it would leave traces that nobody looks for.
+            users.when_it_may_write(users.records.put(op, CLEAR_LEFT, Some(b"")).map_err(IamError::Store))?;
         }
-        Ok(users)
+        let mut renewed = Vec::new();
+        for (user, before_rights, is_renewed) in old {
+            let user = if before_rights { users.upgrade(op, user)? } else { (user, Ok(())) };
+            let (user, drawn) = user;
+            let user = Arc::new(user);
+            users.learn(Arc::clone(&user));
+            let stored = drawn.and_then(|()| users.store(op, User::clone(&user)).map(|_| ()));
+            if is_renewed {
+                stored?
+            } else {
+                users.when_it_may_write(stored)?
+            };
+            if is_renewed {
+                renewed.push(user);
+            }
+        }
+        Ok((users, renewed))
     }
 
-    /// Gives a user of an earlier release the rights they had there, but for those that came with uid 0 alone.
-    fn upgrade(&mut self, op: &Op, mut user: User) -> Result<(), IamError> {
+    /// Whoever is let in is let in by the present rules also where the store takes no changes; the next start that may write keeps them.
+    fn when_it_may_write(&self, written: Result<(), IamError>) -> Result<(), IamError> {
+        match written {
+            Err(IamError::Store(error)) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
+                tracing::warn!(%error, "records of users of an earlier release cannot be written anew now");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Gives a user of an earlier release the rights they had there, but for those that came with uid 0 alone. The second value says
+    /// whether the number could be kept for them.
+    fn upgrade(&mut self, op: &Op, mut user: User) -> Result<(User, Result<(), IamError>), IamError> {
         let as_there = Op::new(Caller::new(user.uid, user.gid, Arc::from(user.groups.as_slice()), Door::Nfs));
         user.may_make_buckets = user.admin || self.records.root_lets_in(&as_there).map_err(IamError::Store)?;
         let renumbered = user.uid == 0 && !user.admin;
@@ -116,17 +190,7 @@ impl Users {
             }
             self.renumbered.push(Renumbered { name: user.name.clone(), uid: user.uid });
         }
-        let name = user.name.clone();
-        match written.and_then(|_| self.store(op, user.clone())) {
-            Ok(_) => Ok(()),
-            // Whoever is let in is let in by the new rules all the same; the next start that may write keeps them.
-            Err(IamError::Store(error)) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
-                tracing::warn!(user = name, %error, "a user's record of an earlier release cannot be written anew now");
-                self.learn(Arc::new(user));
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        Ok((user, written.map(|_| ())))
     }
 
     /// Users who had uid 0 without being administrators until now.
@@ -183,6 +247,12 @@ impl Users {
         let secret = user.as_ref().map_or(&self.nobody, |user| &user.secret_key);
         let matches = secret.matches(password);
         user.filter(|_| matches)
+    }
+
+    /// The master key's id.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.key.id()
     }
 
     /// All users, by name.
@@ -282,7 +352,7 @@ impl Users {
 
     /// First in the store, then here. The caller holds `changing`.
     fn store(&self, op: &Op, user: User) -> Result<Arc<User>, IamError> {
-        let value = record::encode(&user)?;
+        let value = record::encode(&user, &self.key, &*self.entropy)?;
         self.records.put(op, &record::key(&user.name), Some(&value)).map_err(IamError::Store)?;
         let user = Arc::new(user);
         self.learn(Arc::clone(&user));

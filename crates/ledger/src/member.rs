@@ -10,10 +10,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use strata_seam::{Disk, DiskError, DiskErrorKind, DiskFile, Lsn, SegmentId};
+use strata_seam::{AlignedBuf, Disk, DiskError, DiskErrorKind, DiskFile, Lsn, SegmentId, WriteMode};
 
 use crate::layout;
 use crate::meter::Meter;
+
+/// Bytes written at once over a file that is to be erased.
+const ZERO_LEN: usize = 1 << 20;
 
 /// A slot of the set.
 pub(crate) struct Member {
@@ -214,14 +217,33 @@ impl Member {
         Ok(file)
     }
 
-    /// Removes a segment file.
-    pub(crate) fn remove(&self, segment: SegmentId) -> Result<(), DiskError> {
+    /// Removes a segment file, overwritten before if `erase` says so.
+    pub(crate) fn remove(&self, segment: SegmentId, erase: bool) -> Result<(), DiskError> {
         let disk = self.disk()?;
+        if erase {
+            overwrite(&*disk, &layout::segment_name(segment))?;
+        }
         let removed = disk.remove(&layout::segment_name(segment));
         // Behind it, so that nobody opened it again in between and keeps its room.
         self.forget(segment);
         removed
     }
+}
+
+/// Writes zeros over a file; that there is none is fine.
+fn overwrite(disk: &dyn Disk, name: &str) -> Result<(), DiskError> {
+    let file = match disk.open(name) {
+        Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    let zeros = AlignedBuf::zeroed(ZERO_LEN);
+    let (mut at, len) = (0, file.len());
+    while at < len {
+        let piece = usize::try_from(len - at).unwrap_or(usize::MAX).min(ZERO_LEN);
+        file.write_at(at, &zeros[..piece], WriteMode::Buffered)?;
+        at += piece as u64;
+    }
+    file.sync()
 }
 
 impl Mount {

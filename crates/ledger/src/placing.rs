@@ -275,7 +275,7 @@ impl Set {
     pub(crate) fn drop_files(&self, segment: SegmentId) {
         let freeing = self.freeing.write();
         for member in self.members.iter().filter(|member| member.present()) {
-            if let Err(error) = member.remove(segment) {
+            if let Err(error) = member.remove(segment, false) {
                 tracing::debug!(%error, %segment, "an empty segment file stays");
             }
         }

@@ -5,6 +5,7 @@
 //! whatever else lies before its position is removed when the disk is seen again: at an opening, and before a disk is taken
 //! back while the set runs. A pass over the log would otherwise find stripes there that all other disks lack.
 
+use crate::sync::atomic::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -36,7 +37,7 @@ impl Ledger {
         if let Some(set) = shared.sets.of(segment) {
             let freeing = set.freeing.write();
             for member in set.members.iter().filter(|member| member.present()) {
-                match member.remove(segment) {
+                match member.remove(segment, shared.erasing.load(Ordering::Relaxed)) {
                     // One that is set aside keeps its file like one that is away.
                     Err(error) if member.writable() => result = Err(error.into()),
                     _ => {}
@@ -60,7 +61,8 @@ impl Ledger {
         let end = position.segment.min(self.shared.writer.lock().segment);
         for set in self.shared.sets.all() {
             let mut freeing = set.freeing.write();
-            *freeing = GivenBack { end, kept: kept.clone() };
+            let erase = self.shared.erasing.load(Ordering::Relaxed);
+            *freeing = GivenBack { end, kept: kept.clone(), erase };
             for member in set.members.iter().filter(|member| member.present()) {
                 match member.remove_given_back(&freeing) {
                     Ok(files) => removed += files,
@@ -76,6 +78,12 @@ impl Ledger {
             self.look_for_room();
         }
         result.map(|()| removed)
+    }
+
+    /// Has the files of segments that are freed from now on overwritten before they are removed, or not any more. A disk that is away
+    /// keeps its files until it is seen again; those are only removed then.
+    pub fn erase_freed(&self, erase: bool) {
+        self.shared.erasing.store(erase, Ordering::Relaxed);
     }
 
     /// After something was freed: appends that were refused may pass again.
@@ -158,7 +166,7 @@ impl Member {
         let segments = files.iter().filter_map(|file| layout::parse_segment_name(&file.name));
         let (mut removed, mut result) = (0, Ok(()));
         for segment in segments.filter(|segment| given_back.has(*segment) && !planted(Bug::FreedFilesKept)) {
-            match self.remove(segment) {
+            match self.remove(segment, given_back.erase) {
                 Ok(()) => removed += 1,
                 Err(error) => result = Err(error),
             }

@@ -21,6 +21,8 @@ use crate::supers::Supers;
 pub(crate) struct GivenBack {
     pub(crate) end: SegmentId,
     pub(crate) kept: BTreeSet<SegmentId>,
+    /// Files are overwritten before they are removed.
+    pub(crate) erase: bool,
 }
 
 impl GivenBack {

@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) prepare: Prepare,
     /// Bytes that a checkpoint may take: see `room.rs`.
     pub(crate) keep: AtomicU64,
+    /// Whether files of freed segments are overwritten before they go.
+    pub(crate) erasing: AtomicBool,
 }
 
 impl Shared {
@@ -74,6 +76,7 @@ impl Shared {
             started: AtomicBool::new(false),
             prepare: Prepare::default(),
             keep: AtomicU64::new(0),
+            erasing: AtomicBool::new(false),
         }
     }
 

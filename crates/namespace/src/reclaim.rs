@@ -15,8 +15,10 @@ use strata_seam::Clock;
 use crate::balance::sum;
 use crate::drain::DrainStep;
 use crate::error::{ErrorKind, Result};
-use crate::namespace::Namespace;
+use crate::key;
+use crate::namespace::{Namespace, mark_format};
 use crate::said::Said;
+use crate::types::{Caller, Door, Op};
 
 /// How often the background looks whether something is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -167,7 +169,7 @@ impl Namespace {
     /// A reclaim on demand: as fast as it can with `hurry`, else at the mover's pace.
     pub(crate) fn reclaim_as(
         &self,
-        choice: Choice,
+        choice: Choice<'_>,
         patience: Duration,
         stop: &MoverStop,
         hurry: bool,
@@ -180,6 +182,46 @@ impl Namespace {
         let wait_nanos = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
         let mut host = Paced { namespace: self, stop, progress, not_before: 0, hurry, waiting_since: None, wait_nanos };
         Ok(self.store.reclaim(choice, &mut host)?)
+    }
+
+    /// Overwrites whatever the log still has of settings that are sought, by their key and value, in commits and in checkpoints
+    /// before the newest; the settings themselves must be others by now. At the mover's pace. `true` once nothing is left;
+    /// `false` where `go_on` ended it, or where readers and uploads from before hold it up: try again later. A disk that is away keeps what it has
+    /// until it is seen again.
+    ///
+    /// # Errors
+    /// Those of the store; nothing is lost, and the next one goes on.
+    pub fn erase_settings(
+        &self,
+        sought: &dyn Fn(&str, &[u8]) -> bool,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<bool> {
+        let records = |key: &[u8], value: &[u8]| {
+            key.first() == Some(&key::TABLE_SETTING)
+                && std::str::from_utf8(&key[1..]).is_ok_and(|name| sought(name, value))
+        };
+        self.store.ledger().begin_segment().map_err(strata_content::ContentError::from)?;
+        // A commit behind what is to go: a checkpoint's position, and with it what may be freed, is that of the last one in it.
+        let op = Op::new(Caller::root(Door::Admin));
+        self.change(&op, |tx, _| {
+            mark_format(tx);
+            Ok(())
+        })?;
+        self.settle_blocking(&op)?;
+        if !self.store.ledger().is_started() {
+            return Ok(self.store.erase(&records, &mut Unpaced)?);
+        }
+        let mut progress = |_: &MoverReport| go_on();
+        let mut host = Paced {
+            namespace: self,
+            stop: &MoverStop::default(),
+            progress: &mut progress,
+            not_before: 0,
+            hurry: false,
+            waiting_since: None,
+            wait_nanos: HOLDERS_WAIT_NANOS,
+        };
+        Ok(self.store.erase(&records, &mut host)?)
     }
 
     /// The background of the mover, until it is told to stop.

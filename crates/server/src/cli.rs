@@ -161,6 +161,19 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show, save and put back the key that secrets of users are sealed with (DIR/master.key)
+    #[command(mut_args = |argument| argument.global(true))]
+    Keys {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// What to do
+        #[command(subcommand)]
+        action: KeysAction,
+    },
     /// List buckets, and change the mode of what is made in one
     #[command(mut_args = |argument| argument.global(true))]
     Bucket {
@@ -263,6 +276,33 @@ pub(crate) enum SetAction {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// What to do with the master key.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum KeysAction {
+    /// Show which key is there, and whether it opens the secrets of users; code 1 if it does not
+    Show {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy the key to a file that is not there yet
+    Backup {
+        /// The file; whoever reads it, and a disk of the store, reads the secrets of its users
+        file: PathBuf,
+    },
+    /// Put a copy of the key back, if it is the right one; the store must be at rest
+    Restore {
+        /// The copy
+        file: PathBuf,
+    },
+    /// Where the key is lost for good: make another, and new secrets for all users, printed once; data stays as it is
+    Reset {
+        /// No copy of the key is left
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -417,6 +457,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
                 _ => ScrubAction::Run,
             };
             crate::disks::scrub(&StoreConfig::load(config.as_deref(), store)?, pace, action, json)
+        }
+        Command::Keys { config, store, action } => {
+            crate::keys::run(&StoreConfig::load(config.as_deref(), store)?, action)
         }
         Command::Bucket { config, store, action } => {
             crate::buckets::run(&StoreConfig::load(config.as_deref(), store)?, action)

@@ -48,6 +48,8 @@ pub(crate) enum Request {
     Reclaim(crate::reclaim::ReclaimRequest),
     /// What `strata user` does.
     User(UserRequest),
+    /// What `strata keys show` does.
+    Keys,
     /// What `strata bucket` does.
     Bucket(BucketRequest),
     /// What `strata fsck` does beside writers.

@@ -135,7 +135,7 @@ impl Credentials {
     /// # Errors
     /// Users that cannot be read or stored, a token that cannot be written.
     pub(crate) fn of(config: &Config, store: &OpenStore) -> anyhow::Result<Self> {
-        let users = crate::user::open(store.namespace())?;
+        let users = crate::user::open(&config.store.data, store.namespace())?;
         let op = Op::new(Caller::root(Door::Admin));
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let first = users.ensure_admin(&op, uid, gid, &SystemEntropy)?;

@@ -87,7 +87,7 @@ pub(crate) fn path(data: &Path) -> PathBuf {
     data.join("doors.json")
 }
 
-/// Writes a file that only its owner can read, whole or not at all.
+/// Writes a file that only its owner can read, whole or not at all, and on its medium when this returns.
 ///
 /// # Errors
 /// That it could not be written; an older file of that name is then intact.

@@ -7,6 +7,7 @@
 
 mod bar;
 mod buckets;
+mod clear;
 mod cli;
 mod config;
 mod control;
@@ -16,6 +17,7 @@ mod doors_file;
 mod fsck;
 mod greeting;
 mod keeper;
+mod keys;
 mod lock;
 mod metrics;
 mod mount;

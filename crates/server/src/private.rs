@@ -30,7 +30,8 @@ pub(crate) fn mend(data: &Path, disks: &[PathBuf]) {
     for entry in entries {
         let (name, path) = (entry.file_name(), entry.path());
         let name = name.to_string_lossy();
-        if OURS.contains(&&*name) || name.starts_with("index.bad-") || disks.contains(&path) {
+        let prefixed = name.starts_with("index.bad-") || name.starts_with("master.key.old-");
+        if OURS.contains(&&*name) || prefixed || disks.contains(&path) {
             mend_tree(&path);
         }
     }

@@ -131,6 +131,7 @@ impl Running {
                 let ends = move || running.phase.load(Ordering::Acquire) == DRAINING;
                 self.reclaim.answer(&self.namespace, request, ends)
             }
+            Request::Keys => crate::keys::show(&self.config.data, &self.namespace),
             Request::Bucket(request) => crate::buckets::apply(&self.namespace, request),
             Request::User(request) => crate::user::apply(&self.namespace, &self.users, request),
             Request::Disk(request) => self.disks.apply(self.namespace.store().ledger(), &self.keeper, request),

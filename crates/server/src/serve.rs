@@ -18,6 +18,7 @@ use strata_door_admin::Source;
 use strata_mount::MountOptions;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::clear::Eraser;
 use crate::config::{Config, Listen};
 use crate::control::ControlSocket;
 use crate::disks::Disks;
@@ -76,7 +77,10 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
 
     let opening = {
         let config = config.store.clone();
-        tokio::task::spawn_blocking(move || OpenStore::open(&config, &mut lock).map(|store| (store, lock)))
+        tokio::task::spawn_blocking(move || {
+            let store = OpenStore::open(&config, &mut lock)?;
+            anyhow::Ok((crate::clear::renew_index(&config, store, &mut lock)?, lock))
+        })
     };
     let (store, lock) = tokio::select! {
         opened = opening => opened.context("opening the store was interrupted")??,
@@ -85,13 +89,16 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let disks = Arc::new(Disks::new(lock, data));
     let keeper = Keeper::new(store.namespace(), config.scrub, config.store.disks.clone(), data);
     let keeping = keeper.start()?;
+    let eraser = Eraser::start(store.namespace())?;
     let served = serve_store(config, listeners, &store, (&keeper, &disks), &mut signals).await;
     Doors::withdraw(data);
     keeper.stop();
+    let erased = tokio::task::spawn_blocking(move || eraser.stop());
     let kept = tokio::task::spawn_blocking(move || keeping.join()).await.context("the keeper was interrupted")?;
     if kept.is_err() {
         tracing::error!("the keeper's thread panicked");
     }
+    erased.await.context("the eraser was interrupted")?;
     let closed = tokio::task::spawn_blocking(move || store.close()).await.context("closing the store was interrupted");
     drop(disks);
     let code = served?;

@@ -1,5 +1,6 @@
 //! `strata user`: through the running server, or on the store itself where none runs.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -129,7 +130,7 @@ pub(crate) fn run(config: &StoreConfig, action: UserAction) -> anyhow::Result<Ex
     let answer = if StoreLock::holder(&config.data).is_some() {
         control::ask(&config.data, &control::Request::User(request))?
     } else {
-        OpenStore::at_rest(config, |store| apply(store.namespace(), &*open(store.namespace())?, request))?
+        OpenStore::at_rest(config, |store| apply(store.namespace(), &*open(&config.data, store.namespace())?, request))?
     };
     if json {
         say(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
@@ -143,9 +144,9 @@ pub(crate) fn run(config: &StoreConfig, action: UserAction) -> anyhow::Result<Ex
 ///
 /// # Errors
 /// Users that cannot be read, or whose new records are not known to be durable.
-pub(crate) fn open(namespace: &Arc<Namespace>) -> anyhow::Result<Arc<Users>> {
+pub(crate) fn open(data: &Path, namespace: &Arc<Namespace>) -> anyhow::Result<Arc<Users>> {
     let op = Op::new(Caller::root(Door::Admin));
-    let users = Users::open(&op, Arc::clone(namespace))?;
+    let users = crate::keys::open_users(data, namespace, &op)?;
     namespace.settle_blocking(&op)?;
     if !users.renumbered().is_empty() {
         for user in users.renumbered() {

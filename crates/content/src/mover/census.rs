@@ -53,7 +53,7 @@ impl Census {
 
     /// The segments of a choice, the one with least to be moved first, the oldest first among equals.
     #[must_use]
-    pub fn chosen(&self, choice: Choice) -> Vec<SegmentUse> {
+    pub fn chosen(&self, choice: Choice<'_>) -> Vec<SegmentUse> {
         let mut chosen: Vec<_> = self
             .segments
             .iter()
@@ -62,6 +62,7 @@ impl Census {
                     segment.live.saturating_mul(100) <= segment.capacity.saturating_mul(percent.into())
                 }
                 Choice::All => true,
+                Choice::These(these) => these.contains(&segment.segment),
                 Choice::OnSet { set, .. } => segment.set == set,
             })
             .copied()
@@ -72,7 +73,7 @@ impl Census {
 
     /// Bytes that a reclaim of this choice would give back.
     #[must_use]
-    pub fn garbage(&self, choice: Choice) -> u64 {
+    pub fn garbage(&self, choice: Choice<'_>) -> u64 {
         self.chosen(choice).iter().map(|segment| segment.capacity.saturating_sub(segment.live)).sum()
     }
 }

@@ -25,7 +25,7 @@ const SET_ROUND_BYTES_MAX: u64 = 1 << 30;
 const HEADERS_SHARE: u64 = 8;
 
 /// See [`Store::reclaim`].
-pub(super) fn reclaim(store: &Arc<Store>, choice: Choice, host: &mut dyn Host) -> Result<MoverReport> {
+pub(super) fn reclaim(store: &Arc<Store>, choice: Choice<'_>, host: &mut dyn Host) -> Result<MoverReport> {
     let mut report = MoverReport::default();
     store.mover.status.lock().report = report.clone();
     // Segments that were taken up and could not be freed: not again in this reclaim, so that it ends.
@@ -40,7 +40,7 @@ pub(super) fn reclaim(store: &Arc<Store>, choice: Choice, host: &mut dyn Host) -
         }
         let limit = match choice {
             Choice::OnSet { bytes, .. } => bytes.saturating_sub(report.bytes_moved).min(SET_ROUND_BYTES_MAX),
-            Choice::Below(_) | Choice::All => ROUND_BYTES_MAX,
+            Choice::Below(_) | Choice::All | Choice::These(_) => ROUND_BYTES_MAX,
         };
         if limit == 0 {
             break;

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use strata_disk::FileDisk;
 use strata_door_s3::{S3Config, S3Door, S3Metrics, serve};
 use strata_iam::{NewUser, User, Users};
+use strata_keys::MasterKey;
 use strata_ledger::{Geometry, Options};
 use strata_namespace::{Caller, Door, Namespace, Op, OpenStore, StoreConfig};
 use strata_seam::{SystemClock, SystemEntropy};
@@ -59,7 +60,8 @@ impl Running {
         let store = OpenStore::open(store, Arc::new(SystemClock::new()), &SystemEntropy).unwrap();
         let ns = Arc::clone(store.namespace());
         let op = Op::new(Caller::root(Door::Admin));
-        let users = Arc::new(Users::open(&op, Arc::clone(&ns)).unwrap());
+        let key = MasterKey::draw(&SystemEntropy);
+        let users = Arc::new(Users::open(&op, Arc::clone(&ns), key, Arc::new(SystemEntropy)).unwrap());
         let admin = users.ensure_admin(&op, 1000, 1000, &SystemEntropy).unwrap().unwrap();
         let door = S3Door::new(Arc::clone(&ns), Arc::clone(&users), config).unwrap();
         let metrics = door.metrics();

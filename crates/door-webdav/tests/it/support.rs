@@ -7,6 +7,7 @@ use strata_content::StoreSettings;
 use strata_disk::FileDisk;
 use strata_door_webdav::{DavConfig, DavMetrics, WebDavDoor, serve};
 use strata_iam::{NewUser, SecretKey, Users};
+use strata_keys::MasterKey;
 use strata_ledger::{Geometry, Options};
 use strata_namespace::{Caller, Door, Durability, Namespace, Op, OpenStore, StoreConfig, check_store};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
@@ -17,6 +18,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::client::{Client, Reply};
+
+/// Draws the same for ever.
+struct Fixed;
+
+impl strata_seam::Entropy for Fixed {
+    fn fill(&self, buf: &mut [u8]) {
+        buf.fill(7);
+    }
+}
 
 const PASSWORD: &str = "not-a-secret-at-all";
 
@@ -75,7 +85,11 @@ impl Server {
 
     pub(crate) fn over(store: OpenStore, dir: Arc<TempDir>, config: DavConfig) -> Self {
         let ns = store.namespace().clone();
-        let users = Arc::new(Users::open(&root(), ns.clone()).expect("users"));
+        let users = {
+            // The same for every server of a test: a store is opened again with the key it was made with.
+            let key = MasterKey::draw(&Fixed);
+            Arc::new(Users::open(&root(), ns.clone(), key, Arc::new(SystemEntropy)).expect("users"))
+        };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");

@@ -9,6 +9,7 @@ mod archive;
 mod describe;
 mod flags;
 mod make;
+mod users;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,9 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
         if let Err(error) = Golden::load(path).and_then(|golden| golden.check(report)) {
             report.violation(format!("{name}: {error:#}"), Some("golden".to_owned()));
         }
+    }
+    if let Err(error) = users::check() {
+        report.violation(format!("users of the first release: {error:#}"), Some("golden".to_owned()));
     }
     report.goal("golden stores", found.len() as f64, (LAYOUTS.len() * PASTS.len()) as f64 * f64::from(VERSION));
     Ok(())

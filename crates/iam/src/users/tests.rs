@@ -41,9 +41,26 @@ fn named(name: &str) -> NewUser {
     NewUser { name: name.to_owned(), uid: Some(1000), gid: Some(100), ..NewUser::default() }
 }
 
+thread_local! {
+    /// The bytes of the key of this test.
+    static KEY: [u8; strata_keys::FILE_LEN] = MasterKey::draw(&SystemEntropy).encode();
+}
+
+fn key_of() -> MasterKey {
+    KEY.with(|bytes| MasterKey::decode(bytes).unwrap())
+}
+
+fn open_with(memory: &Arc<Memory>, key_of: MasterKey, reset: bool) -> Result<(Users, Vec<Arc<User>>), IamError> {
+    Users::from_records(&op(), Arc::clone(memory) as Arc<dyn Records>, key_of, Arc::new(SystemEntropy), reset)
+}
+
+fn opened(memory: &Arc<Memory>) -> Users {
+    open_with(memory, key_of(), false).unwrap().0
+}
+
 fn fresh() -> (Arc<Memory>, Users) {
     let memory = Arc::new(Memory::default());
-    let users = Users::from_records(&op(), Arc::clone(&memory) as Arc<dyn Records>).unwrap();
+    let users = opened(&memory);
     (memory, users)
 }
 
@@ -54,7 +71,7 @@ fn the_first_start_draws_an_administrator_and_later_ones_do_not() {
     assert!(admin.admin && admin.name == "admin" && admin.uid == 1000);
     assert!((admin.access_key.len(), admin.secret_key.expose().len()) == (20, 40));
     assert!(users.ensure_admin(&op(), 1000, 100, &SystemEntropy).unwrap().is_none());
-    let again = Users::from_records(&op(), memory).unwrap();
+    let again = opened(&memory);
     assert!(again.ensure_admin(&op(), 1, 1, &SystemEntropy).unwrap().is_none());
     assert!(again.by_password("admin", admin.secret_key.expose()).is_some());
 }
@@ -102,7 +119,7 @@ fn a_rotated_secret_replaces_the_old_one_at_once_and_for_good() {
     assert!(users.by_password("ada", old.secret_key.expose()).is_none());
     assert!(users.by_password("ada", new.secret_key.expose()).is_some());
     assert!(users.by_access_key(&old.access_key).unwrap().secret_key.matches(new.secret_key.expose()));
-    let again = Users::from_records(&op(), memory).unwrap();
+    let again = opened(&memory);
     assert!(again.by_password("ada", new.secret_key.expose()).is_some());
 }
 
@@ -156,7 +173,7 @@ fn new_users_get_numbers_of_their_own_that_nobody_had_before() {
     assert!(!ada.caller(Door::S3).superuser && !ada.caller(Door::S3).may_make_buckets);
     // What eve made is still hers when she is gone, and nobody else's.
     users.remove(&op(), "eve").unwrap();
-    let again = Users::from_records(&op(), memory).unwrap();
+    let again = opened(&memory);
     assert_eq!(again.create(&op(), by_name("bob"), &SystemEntropy).unwrap().uid, 100_002);
     let far = NewUser { uid: Some(100_010), ..by_name("far") };
     again.create(&op(), far, &SystemEntropy).unwrap();
@@ -186,7 +203,7 @@ fn users_of_an_earlier_release_keep_their_rights_but_those_of_uid_0() {
     old("mia", 1000, false);
     old("tom", 1001, false);
     for start in 0..2 {
-        let users = Users::from_records(&op(), Arc::clone(&memory) as Arc<dyn Records>).unwrap();
+        let users = opened(&memory);
         let renumbered = [Renumbered { name: "eve".to_owned(), uid: 100_000 }];
         assert_eq!(users.renumbered(), if start == 0 { &renumbered[..] } else { &[] }, "told once");
         let seen = |name| users.by_name(name).map(|user| (user.uid, user.gid, user.admin, user.may_make_buckets));
@@ -205,7 +222,7 @@ fn a_user_of_an_earlier_release_is_no_superuser_of_a_store_that_takes_no_changes
     let text = r#"{"version":1,"name":"eve","access_key":"EVE","secret_key":"secret-of-eve","uid":0,"gid":0,"groups":[],"admin":false}"#;
     memory.records.lock().insert(record::key("eve"), text.into());
     memory.refuse.store(true, std::sync::atomic::Ordering::Relaxed);
-    let users = Users::from_records(&op(), Arc::clone(&memory) as Arc<dyn Records>).unwrap();
+    let users = opened(&memory);
     let eve = users.by_name("eve").unwrap();
     assert!(eve.uid == 100_000 && !eve.caller(Door::S3).superuser);
     assert_eq!(memory.records.lock()["user/eve"], text.as_bytes());
@@ -220,9 +237,60 @@ fn the_right_to_make_buckets_is_given_and_taken_and_administrators_have_it() {
     assert!(!may(&users));
     users.set_may_make_buckets(&op(), "ada", true).unwrap();
     assert!(may(&users));
-    assert!(may(&Users::from_records(&op(), memory).unwrap()));
+    assert!(may(&opened(&memory)));
     users.set_may_make_buckets(&op(), "ada", false).unwrap();
     assert!(!may(&users));
     assert!(matches!(users.set_may_make_buckets(&op(), "eve", true), Err(IamError::NoSuchUser { .. })));
     assert!(matches!(users.set_may_make_buckets(&op(), "admin", false), Err(IamError::AdminsMay { .. })));
+}
+
+#[test]
+fn no_record_shows_a_secret_and_clear_ones_of_earlier_releases_are_sealed_when_they_are_opened() {
+    let memory = Arc::new(Memory::default());
+    let text = r#"{"version":1,"name":"mia","access_key":"MIA","secret_key":"secret-of-mia","uid":1000,"gid":100,"groups":[],"admin":true}"#;
+    memory.records.lock().insert(record::key("mia"), text.into());
+    let users = opened(&memory);
+    assert_eq!(memory.records.lock().get(CLEAR_LEFT).map(Vec::as_slice), Some(&b""[..]), "traces are left");
+    let ada = users.create(&op(), named("ada"), &SystemEntropy).unwrap();
+    let new = users.rotate_secret(&op(), "ada", &SystemEntropy).unwrap();
+    let all =
+        memory.records.lock().values().map(|value| String::from_utf8_lossy(value).into_owned()).collect::<String>();
+    for secret in ["secret-of-mia", ada.secret_key.expose(), new.secret_key.expose()] {
+        assert!(!all.contains(secret), "{all}");
+    }
+    memory.records.lock().remove(CLEAR_LEFT);
+    let again = opened(&memory);
+    assert!(
+        again.by_password("mia", "secret-of-mia").is_some()
+            && again.by_password("ada", new.secret_key.expose()).is_some()
+    );
+    assert!(!memory.records.lock().contains_key(CLEAR_LEFT), "said where there was something in clear, and only there");
+}
+
+#[test]
+fn with_another_key_nobody_is_opened_and_a_reset_gives_new_secrets_to_those_who_lost_theirs() {
+    let (memory, users) = fresh();
+    let admin = users.ensure_admin(&op(), 0, 0, &SystemEntropy).unwrap().unwrap();
+    let ada = users.create(&op(), NewUser { groups: vec![7], ..named("ada") }, &SystemEntropy).unwrap();
+    let other = MasterKey::draw(&SystemEntropy).encode();
+    let other = || MasterKey::decode(&other).unwrap();
+    let before = memory.records.lock().clone();
+    assert!(matches!(open_with(&memory, other(), false), Err(IamError::Sealed { .. })));
+    assert_eq!(*memory.records.lock(), before, "nothing was changed");
+
+    let (_, renewed) = open_with(&memory, other(), true).unwrap();
+    assert_eq!(renewed.len(), 2);
+    let (users, _) = open_with(&memory, other(), false).unwrap();
+    for user in &renewed {
+        assert!(users.by_password(&user.name, user.secret_key.expose()).is_some());
+    }
+    let again = users.by_name("ada").unwrap();
+    assert_eq!(
+        (again.uid, &again.groups, &again.access_key),
+        (ada.uid, &ada.groups, &ada.access_key),
+        "all else stays"
+    );
+    assert!(users.by_password("admin", admin.secret_key.expose()).is_none());
+    // Cut off and done again: whoever has a new secret keeps it.
+    assert!(open_with(&memory, other(), true).unwrap().1.is_empty());
 }

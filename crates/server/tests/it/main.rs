@@ -16,6 +16,7 @@ mod drive;
 mod earlier;
 mod first_start;
 mod http;
+mod keys;
 mod life;
 mod matrix;
 mod nfs;

@@ -1,0 +1,167 @@
+//! What is left of secrets that earlier releases kept in clear: in the files of the index, in the log, in checkpoints.
+//!
+//! When the users are opened their secrets are sealed; a setting ([`CLEAR_LEFT`]) says from before that until the end of all
+//! this that traces are left. A start that finds it takes a checkpoint without them and has the index built anew from that,
+//! after its files were overwritten ([`renew_index`]); then, beside everything else, the segments that have traces are emptied, overwritten and removed
+//! ([`Eraser`]). All of it may be cut off anywhere and is done again.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use strata_iam::{CLEAR_LEFT, is_clear_secret};
+use strata_namespace::{Caller, Door, Namespace, Op};
+
+use crate::config::StoreConfig;
+use crate::lock::StoreLock;
+use crate::store::OpenStore;
+
+/// The value of the setting once the index has no traces any more.
+const IN_LOG_ONLY: &[u8] = b"log";
+/// Bytes written at once over a file.
+const ZEROS: usize = 1 << 16;
+/// How long the eraser waits before it tries again.
+const AGAIN: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+fn root() -> Op {
+    Op::new(Caller::root(Door::Admin))
+}
+
+/// Opens the users once, so that their secrets are sealed, and has the index built anew if it holds traces of clear ones.
+///
+/// # Errors
+/// The users cannot be opened, or the store not be opened again; the data is intact.
+pub(crate) fn renew_index(config: &StoreConfig, store: OpenStore, lock: &mut StoreLock) -> anyhow::Result<OpenStore> {
+    let namespace = Arc::clone(store.namespace());
+    crate::user::open(&config.data, &namespace)?;
+    let left = namespace.setting(&root(), CLEAR_LEFT)?;
+    if left.is_none_or(|left| left == IN_LOG_ONLY) {
+        return Ok(store);
+    }
+    tracing::info!(
+        "secrets of users stood in clear and are sealed now; the index is built anew, once, to be rid of its traces"
+    );
+    if let Err(error) = namespace.store().take_checkpoint(&BTreeSet::new(), &mut |_| true) {
+        tracing::warn!(%error, "no checkpoint can be taken; traces of clear secrets stay in the index until the next start");
+        return Ok(store);
+    }
+    drop(namespace);
+    store.close()?;
+    erase_index(&config.data)?;
+    let store = OpenStore::open(config, lock)?;
+    let op = root();
+    store.namespace().put_setting(&op, CLEAR_LEFT, Some(IN_LOG_ONLY))?;
+    store.namespace().settle_blocking(&op)?;
+    Ok(store)
+}
+
+/// Overwrites and removes the files of the index, those that were set aside too.
+fn erase_index(data: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(data).with_context(|| format!("{} cannot be read", data.display()))?.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name == "index" || name.starts_with("index.bad-") || name == "fsck.scratch" {
+            overwrite(&entry.path()).with_context(|| format!("{} cannot be erased", entry.path().display()))?;
+            std::fs::remove_dir_all(entry.path())
+                .with_context(|| format!("{} cannot be removed", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes zeros over every file below a folder.
+fn overwrite(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let (path, kind) = {
+            let entry = entry?;
+            (entry.path(), entry.file_type()?)
+        };
+        if kind.is_dir() {
+            overwrite(&path)?;
+        } else if kind.is_file() {
+            let mut file = OpenOptions::new().write(true).open(&path)?;
+            let mut left = file.metadata()?.len();
+            while left > 0 {
+                let piece = usize::try_from(left).unwrap_or(ZEROS).min(ZEROS);
+                file.write_all(&[0; ZEROS][..piece])?;
+                left -= piece as u64;
+            }
+            file.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+/// The thread that erases traces from the log, where there are any.
+pub(crate) struct Eraser {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Eraser {
+    /// Starts it if there is something to do; not while the index has traces, which its checkpoints would hand on.
+    ///
+    /// # Errors
+    /// The store cannot be read, or takes no thread.
+    pub(crate) fn start(namespace: &Arc<Namespace>) -> anyhow::Result<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let left = namespace.setting(&root(), CLEAR_LEFT)?;
+        let thread = match left.is_some_and(|left| left == IN_LOG_ONLY) {
+            false => None,
+            true => {
+                let (namespace, ended) = (Arc::clone(namespace), Arc::clone(&ended));
+                let work = move || erase(&namespace, &ended);
+                let named = std::thread::Builder::new().name("strata-eraser".to_owned());
+                Some(named.spawn(work).context("the thread strata-eraser cannot be started")?)
+            }
+        };
+        Ok(Self { ended, thread })
+    }
+
+    /// Ends it, done or not; a later start goes on.
+    pub(crate) fn stop(mut self) {
+        self.ended.store(true, Ordering::Release);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that erases traces of clear secrets panicked; the next start goes on");
+        }
+    }
+}
+
+fn erase(namespace: &Namespace, ended: &AtomicBool) {
+    let mut going = || !ended.load(Ordering::Acquire);
+    while going() {
+        match namespace.erase_settings(&is_clear_secret, &mut going).and_then(|done| forget(namespace, done)) {
+            Ok(true) => {
+                tracing::info!("no trace is left of secrets that an earlier release kept in clear");
+                return;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, "traces of clear secrets cannot be erased from the log now; it is tried again");
+            }
+        }
+        for _ in 0..AGAIN.as_millis() / LOOK_EVERY.as_millis() {
+            if !going() {
+                return;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// Notes that nothing is left.
+fn forget(namespace: &Namespace, done: bool) -> strata_namespace::Result<bool> {
+    if done {
+        let op = root();
+        namespace.put_setting(&op, CLEAR_LEFT, None)?;
+        namespace.settle_blocking(&op)?;
+    }
+    Ok(done)
+}

@@ -1,0 +1,240 @@
+//! `DIR/master.key` and `strata keys`: the key that secrets of users are sealed with, apart from the disks they are stored on.
+//!
+//! Invariants: the key is on its medium before anything is sealed with it; a key is never overwritten by another one; and
+//! without it nobody is served, since nobody could prove who they are. The data is not sealed with it.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::{Value, json};
+use strata_iam::{CLEAR_LEFT, Users};
+use strata_keys::MasterKey;
+use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_seam::SystemEntropy;
+
+use crate::cli::KeysAction;
+use crate::config::StoreConfig;
+use crate::control;
+use crate::doors_file::write_private;
+use crate::greeting::{plain_table, say};
+use crate::lock::StoreLock;
+use crate::store::OpenStore;
+
+/// Longest file that is read as a key, in bytes.
+const LEN_MAX: u64 = 4096;
+
+/// Where the key of the store in `data` is.
+pub(crate) fn path(data: &Path) -> PathBuf {
+    data.join("master.key")
+}
+
+/// The key in a file; `None` where there is no such file.
+///
+/// # Errors
+/// It cannot be read, or is no key.
+fn read(path: &Path) -> anyhow::Result<Option<MasterKey>> {
+    let bytes = match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Ok(found) if found.len() > LEN_MAX => bail!("{} is no master key of a store: it is too long", path.display()),
+        _ => std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?,
+    };
+    let key = MasterKey::decode(&bytes).with_context(|| format!("{} cannot be used", path.display()))?;
+    Ok(Some(key))
+}
+
+/// The master key of an open store; drawn, and on its medium, where nothing is sealed yet.
+///
+/// # Errors
+/// It is not there or not the right one, with the way back.
+pub(crate) fn of_store(data: &Path, namespace: &Namespace) -> anyhow::Result<MasterKey> {
+    let op = Op::new(Caller::root(Door::Admin));
+    let sealed = Users::sealed_with(&op, namespace)?;
+    let way_back = || {
+        format!(
+            "nobody can be let in without the store's master key; the data is intact and needs no key; put {} back with \
+             `strata keys restore FILE`; if no copy is left, `strata keys reset` makes a new key and new secrets for all users",
+            path(data).display()
+        )
+    };
+    let found = read(&path(data)).with_context(way_back)?;
+    match found {
+        Some(key) => {
+            let ours = key.id().to_string();
+            let others: Vec<&String> = sealed.keys().filter(|id| **id != ours).collect();
+            if let Some(other) = others.first() {
+                let why = format!("{} holds the key {ours}, and secrets are sealed with {other}", path(data).display());
+                return Err(anyhow::anyhow!(why).context(way_back()));
+            }
+            Ok(key)
+        }
+        None if sealed.is_empty() => {
+            let key = MasterKey::draw(&SystemEntropy);
+            write(data, &key)?;
+            tracing::info!(key = %key.id(), "a master key was made; keep a copy of it elsewhere: strata keys backup FILE");
+            Ok(key)
+        }
+        None => Err(anyhow::anyhow!("{} is not there", path(data).display()).context(way_back())),
+    }
+}
+
+/// Puts a key in its place, whole and durable. One that lies there already is kept under another name.
+fn write(data: &Path, key: &MasterKey) -> anyhow::Result<()> {
+    let path = path(data);
+    if path.exists() {
+        let free = (1..).map(|n| data.join(format!("master.key.old-{n}"))).find(|free| !free.exists());
+        let free = free.context("there is no name left for the old key")?;
+        std::fs::rename(&path, &free).with_context(|| format!("{} cannot be kept", path.display()))?;
+        tracing::info!(kept = %free.display(), "the key that was there before is kept");
+    }
+    write_private(&path, &key.encode())
+}
+
+/// Reads the users of an open store, with its key.
+///
+/// # Errors
+/// Those of [`of_store`] and of the users.
+pub(crate) fn open_users(data: &Path, namespace: &Arc<Namespace>, op: &Op) -> anyhow::Result<Users> {
+    let key = of_store(data, namespace)?;
+    Ok(Users::open(op, Arc::clone(namespace), key, Arc::new(SystemEntropy))?)
+}
+
+/// What `strata keys show` shows.
+///
+/// # Errors
+/// Reading the store.
+pub(crate) fn show(data: &Path, namespace: &Namespace) -> anyhow::Result<Value> {
+    let op = Op::new(Caller::root(Door::Admin));
+    let sealed = Users::sealed_with(&op, namespace)?;
+    let (key, trouble) = match read(&path(data)) {
+        Ok(key) => (key, None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
+    let id = key.as_ref().map(|key| key.id().to_string());
+    let opens = id.as_ref().and_then(|id| sealed.get(id)).copied().unwrap_or(0);
+    Ok(json!({
+        "path": path(data),
+        "key": id,
+        "trouble": trouble,
+        "secrets": sealed.values().sum::<u64>(),
+        "opens": opens,
+        "clear_secrets": if namespace.setting(&op, CLEAR_LEFT)?.is_some() { "being erased" } else { "none" },
+    }))
+}
+
+/// `strata keys`.
+///
+/// # Errors
+/// No store, no key, or no right to them.
+pub(crate) fn run(config: &StoreConfig, action: KeysAction) -> anyhow::Result<ExitCode> {
+    let data = &config.data;
+    match action {
+        KeysAction::Show { json } => {
+            let shown = if StoreLock::holder(data).is_some() {
+                control::ask(data, &control::Request::Keys)?
+            } else {
+                OpenStore::at_rest(config, |store| show(data, store.namespace()))?
+            };
+            if json {
+                say(&format!("{}\n", serde_json::to_string_pretty(&shown)?));
+            } else {
+                say(&in_words(&shown));
+            }
+            let well = shown["key"].is_string() && shown["opens"] == shown["secrets"];
+            return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        KeysAction::Backup { file } => {
+            let key = read(&path(data))?.with_context(|| format!("{} is not there", path(data).display()))?;
+            let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+            let written = copy.as_mut().map(|copy| copy.write_all(&key.encode()).and_then(|()| copy.sync_all()));
+            match written {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(error).with_context(|| format!("{} cannot be written", file.display())),
+                Err(error) => bail!("{} cannot be made: {error}", file.display()),
+            }
+            say(&format!("{} is a copy of the key {}; keep it apart from the disks\n", file.display(), key.id()));
+        }
+        KeysAction::Restore { file } => {
+            let key = read(&file)?.with_context(|| format!("{} is not there", file.display()))?;
+            let id = key.id();
+            OpenStore::at_rest(config, |store| restore(data, store.namespace(), &key))?;
+            say(&format!("{} holds the key {id} again\n", path(data).display()));
+        }
+        KeysAction::Reset { yes } => {
+            let renewed = OpenStore::at_rest(config, |store| reset(data, store.namespace(), yes))?;
+            say(&renewed);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn in_words(shown: &Value) -> String {
+    let text = |field: &str| shown[field].as_str().unwrap_or_default().to_owned();
+    let key = match shown["key"].as_str() {
+        Some(key) => key.to_owned(),
+        None if shown["trouble"].is_string() => text("trouble"),
+        None => "is not there; put it back with `strata keys restore FILE`".to_owned(),
+    };
+    let mut words = format!("file     {}\nkey      {key}\n", text("path"));
+    words.push_str(&format!("opens    {} of {} secrets of users\n", shown["opens"], shown["secrets"]));
+    if shown["clear_secrets"] != "none" {
+        words.push_str("traces   of secrets that an earlier release kept in clear are being erased from the log\n");
+    }
+    words
+}
+
+/// Puts a key back that opens what is sealed.
+fn restore(data: &Path, namespace: &Namespace, key: &MasterKey) -> anyhow::Result<()> {
+    let op = Op::new(Caller::root(Door::Admin));
+    let id = key.id().to_string();
+    if let Some(other) = Users::sealed_with(&op, namespace)?.keys().find(|sealed| **sealed != id) {
+        bail!("this is the key {id}, and secrets of this store are sealed with {other}; nothing was changed");
+    }
+    match read(&path(data)) {
+        Ok(Some(present)) if present.encode() == key.encode() => Ok(()),
+        _ => write(data, key),
+    }
+}
+
+/// A new key, and a new secret for every user whose secret does not open.
+fn reset(data: &Path, namespace: &Arc<Namespace>, yes: bool) -> anyhow::Result<String> {
+    let op = Op::new(Caller::root(Door::Admin));
+    let sealed = Users::sealed_with(&op, namespace)?;
+    let present = read(&path(data)).ok().flatten();
+    let lost: u64 = {
+        let ours = present.as_ref().map(|key| key.id().to_string());
+        sealed.iter().filter(|(id, _)| Some(*id) != ours.as_ref()).map(|(_, users)| users).sum()
+    };
+    ensure!(
+        lost > 0,
+        "every secret opens with the key that is there; nothing was changed; `strata user rotate` renews one"
+    );
+    ensure!(
+        yes,
+        "{lost} users would get new secrets, and the old ones would be lost for ever, also with the right key; nothing was changed; \
+         say --yes if no copy of the key is left"
+    );
+    // One that is there may be of a reset that was cut off: users who have their new secret keep it.
+    let key = match present {
+        Some(key) => key,
+        None => {
+            let key = MasterKey::draw(&SystemEntropy);
+            write(data, &key)?;
+            key
+        }
+    };
+    let id = key.id();
+    let renewed = Users::reset(&op, Arc::clone(namespace), key, Arc::new(SystemEntropy))?;
+    namespace.settle_blocking(&op).context("the new secrets are not known to be durable; do it again")?;
+    let mut table = plain_table(&["user", "access key", "secret key"]);
+    for user in renewed {
+        table.add_row([user.name.as_str(), user.access_key.as_str(), user.secret_key.expose()]);
+    }
+    Ok(format!(
+        "the key is {id} now\n{table}\nThe secrets are shown only now. Keep a copy of the key: strata keys backup FILE\n"
+    ))
+}
