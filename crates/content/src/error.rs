@@ -3,7 +3,7 @@
 use strata_chunk::DecompressError;
 use strata_index::IndexError;
 use strata_ledger::LedgerError;
-use strata_seam::ChunkId;
+use strata_seam::{ChunkId, DiskErrorKind};
 
 /// Kinds of failure of the content layer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -18,6 +18,8 @@ pub enum ContentErrorKind {
     TooLarge,
     /// What was to be copied was deleted meanwhile; trying again tells.
     Gone,
+    /// The server is out of descriptors or memory; trying again may help.
+    Busy,
     /// The machinery below failed in another way.
     Io,
 }
@@ -69,6 +71,8 @@ impl ContentError {
                 LedgerError::Full => ContentErrorKind::NoSpace,
                 LedgerError::QuorumLost { .. } => ContentErrorKind::ReadOnly,
                 LedgerError::Corrupt { .. } => ContentErrorKind::Corrupt,
+                LedgerError::Exhausted { .. } => ContentErrorKind::Busy,
+                LedgerError::Disk(error) if error.kind == DiskErrorKind::Exhausted => ContentErrorKind::Busy,
                 LedgerError::TooLarge { .. } => ContentErrorKind::TooLarge,
                 _ => ContentErrorKind::Io,
             },

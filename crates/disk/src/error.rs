@@ -4,9 +4,6 @@ use rustix::io::Errno;
 use strata_seam::{DiskError, DiskErrorKind};
 
 /// What the caller should do about `errno`.
-///
-/// Exhausted limits of the process (`EMFILE`, `ENOMEM`) have no kind of their own and count as [`DiskErrorKind::Medium`]:
-/// the disk is then suspect, though not to blame, and the cause says so.
 pub(crate) fn kind_of(errno: Errno) -> DiskErrorKind {
     match errno {
         Errno::NOSPC | Errno::DQUOT | Errno::FBIG => DiskErrorKind::Full,
@@ -20,8 +17,15 @@ pub(crate) fn kind_of(errno: Errno) -> DiskErrorKind {
         | Errno::NOMEDIUM
         | Errno::NOTCONN
         | Errno::SHUTDOWN => DiskErrorKind::Gone,
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::NOBUFS => DiskErrorKind::Exhausted,
         _ => DiskErrorKind::Medium,
     }
+}
+
+/// The result of a sync. What failed in one is taken as lost whatever the number says: a shortage of memory may have hit
+/// the writing back of what was buffered, and the next sync would not tell.
+pub(crate) fn synced(result: Result<(), Errno>) -> Result<(), Errno> {
+    result.map_err(|errno| if kind_of(errno) == DiskErrorKind::Exhausted { Errno::IO } else { errno })
 }
 
 /// The error of operation `what` on the disk labelled `disk`.
@@ -45,7 +49,10 @@ mod tests {
             (Errno::IO, DiskErrorKind::Medium),
             (Errno::UCLEAN, DiskErrorKind::Medium),
             (Errno::INVAL, DiskErrorKind::Medium),
-            (Errno::MFILE, DiskErrorKind::Medium),
+            (Errno::MFILE, DiskErrorKind::Exhausted),
+            (Errno::NFILE, DiskErrorKind::Exhausted),
+            (Errno::NOMEM, DiskErrorKind::Exhausted),
+            (Errno::AGAIN, DiskErrorKind::Exhausted),
         ] {
             assert_eq!(kind_of(errno), kind, "{errno}");
         }

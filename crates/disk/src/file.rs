@@ -13,7 +13,7 @@ use rustix::fs::{Advice, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 use strata_seam::{DiskError, DiskErrorKind, DiskFile, SECTOR_LEN, WriteMode};
 
-use crate::error::failed;
+use crate::error::{failed, synced};
 use crate::folder::Folder;
 
 /// One open file of a [`FileDisk`](crate::FileDisk).
@@ -89,7 +89,7 @@ impl OpenFile {
             }
         }
         write_all(&self.buffered, offset, data)?;
-        retry_on_intr(|| rustix::fs::fdatasync(&self.buffered))
+        synced(retry_on_intr(|| rustix::fs::fdatasync(&self.buffered)))
     }
 
     fn check_range(&self, what: impl Fn() -> String, offset: u64, len: usize) -> Result<(), DiskError> {
@@ -160,7 +160,7 @@ impl DiskFile for OpenFile {
     fn sync(&self) -> Result<(), DiskError> {
         self.folder
             .check_linked()
-            .and_then(|()| retry_on_intr(|| rustix::fs::fdatasync(&self.buffered)))
+            .and_then(|()| synced(retry_on_intr(|| rustix::fs::fdatasync(&self.buffered))))
             .map_err(|errno| failed(&self.folder.label, format!("sync {}", self.name), errno))
     }
 }

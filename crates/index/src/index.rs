@@ -19,7 +19,7 @@ use crate::engine::{EngineError, OrderedKv};
 use crate::error::IndexError;
 use crate::memory::MemoryEngine;
 use crate::merge::{Direction, merge};
-use crate::mutation::Batch;
+use crate::mutation::{Batch, Mutation};
 use crate::overlay::{Frozen, Generation, Overlay, resolve};
 use crate::set_aside::{remove, set_aside};
 use crate::sled_engine::{SledEngine, is_in_use};
@@ -270,6 +270,15 @@ impl Index {
     /// # Errors
     /// [`IndexError::Engine`].
     pub fn lookup(&self, key: &[u8]) -> Result<Lookup, IndexError> {
+        self.lookup_below(key, None)
+    }
+
+    /// As [`Index::lookup`]; with `upto` as it was when that was the last change, of those made by [`Index::apply_revocable`]
+    /// and not durable yet.
+    ///
+    /// # Errors
+    /// [`IndexError::Engine`].
+    pub fn lookup_below(&self, key: &[u8], upto: Option<Lsn>) -> Result<Lookup, IndexError> {
         if key < FIRST_KEY {
             return Ok(Lookup { value: None, lsn: Lsn(0) });
         }
@@ -277,7 +286,7 @@ impl Index {
         loop {
             let finished = {
                 let overlay = self.overlay.read();
-                let changes = overlay.changes(key);
+                let changes = overlay.changes(key, upto);
                 if changes.iter().flatten().any(|change| change.is_absolute()) {
                     return Ok(answer(resolve(changes, Stored::Absent)));
                 }
@@ -286,7 +295,7 @@ impl Index {
             let engine = self.engine.get(key).and_then(Stored::decode).map_err(|error| self.engine_failed(error))?;
             let overlay = self.overlay.read();
             if overlay.finished == finished {
-                return Ok(answer(resolve(overlay.changes(key), engine)));
+                return Ok(answer(resolve(overlay.changes(key, upto), engine)));
             }
         }
     }
@@ -304,7 +313,15 @@ impl Index {
     /// # Errors
     /// [`IndexError::Engine`].
     pub fn scan(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Page, IndexError> {
-        self.scan_in(lo, hi, limit, Direction::Forward)
+        self.scan_below(lo, hi, limit, None)
+    }
+
+    /// As [`Index::scan`], and as [`Index::lookup_below`].
+    ///
+    /// # Errors
+    /// [`IndexError::Engine`].
+    pub fn scan_below(&self, lo: &[u8], hi: &[u8], limit: usize, upto: Option<Lsn>) -> Result<Page, IndexError> {
+        self.scan_in((lo, hi), limit, Direction::Forward, upto)
     }
 
     /// The last `limit` keys with a value in `lo <= key < hi`, last first. Fewer mean that there are no more.
@@ -312,7 +329,7 @@ impl Index {
     /// # Errors
     /// [`IndexError::Engine`].
     pub fn scan_back(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Page, IndexError> {
-        self.scan_in(lo, hi, limit, Direction::Back)
+        self.scan_in((lo, hi), limit, Direction::Back, None)
     }
 
     /// The last key with a value in `lo <= key < hi`.
@@ -323,14 +340,20 @@ impl Index {
         Ok(self.scan_back(lo, hi, 1)?.entries.pop())
     }
 
-    fn scan_in(&self, lo: &[u8], hi: &[u8], limit: usize, direction: Direction) -> Result<Page, IndexError> {
+    fn scan_in(
+        &self,
+        (lo, hi): (&[u8], &[u8]),
+        limit: usize,
+        direction: Direction,
+        upto: Option<Lsn>,
+    ) -> Result<Page, IndexError> {
         let lo = lo.max(FIRST_KEY);
         if lo >= hi || limit == 0 {
             return Ok(Page { entries: Vec::new(), lsn: Lsn(0) });
         }
         loop {
             let finished = self.overlay.read().finished;
-            if let Some(page) = self.try_scan((lo, hi), limit, direction, finished)? {
+            if let Some(page) = self.try_scan((lo, hi), limit, direction, (finished, upto))? {
                 return Ok(page);
             }
         }
@@ -342,7 +365,7 @@ impl Index {
         (lo, hi): (&[u8], &[u8]),
         limit: usize,
         direction: Direction,
-        finished: u64,
+        (finished, upto): (u64, Option<Lsn>),
     ) -> Result<Option<Page>, IndexError> {
         let mut pairs = Vec::new();
         // The part of the range of which `pairs` has all that counts.
@@ -371,7 +394,7 @@ impl Index {
                 if overlay.finished != finished {
                     return Ok(None);
                 }
-                merge(&pairs, &overlay, (&window.0, &window.1), limit, direction)
+                merge(&pairs, &overlay, (&window.0, &window.1), limit, direction, upto)
             };
             let merged = merged.map_err(|error| self.engine_failed(error))?;
             if merged.live.len() == limit || last.is_none() {
@@ -400,6 +423,16 @@ impl Index {
     /// # Panics
     /// In debug builds, if the batch is outside its limits ([`Batch::check`]).
     pub fn apply(&self, lsn: Lsn, batch: &Batch) {
+        self.apply_noting(lsn, batch, None);
+    }
+
+    /// As [`Index::apply`], of a change that is not durable yet and may never be: until it is, readers can be shown the state
+    /// below it. Counts are not part of that state. `durable` is what is durable by now.
+    pub fn apply_revocable(&self, lsn: Lsn, batch: &Batch, durable: Lsn) {
+        self.apply_noting(lsn, batch, Some(durable));
+    }
+
+    fn apply_noting(&self, lsn: Lsn, batch: &Batch, durable: Option<Lsn>) {
         debug_assert_eq!(batch.check(), Ok(()), "a batch outside its limits");
         if batch.is_empty() {
             return;
@@ -410,11 +443,17 @@ impl Index {
         }
         overlay.highest = overlay.highest.max(lsn);
         overlay.applies += 1;
-        let Overlay { active, frozen, .. } = &mut *overlay;
+        let Overlay { active, frozen, undo, .. } = &mut *overlay;
         let generation = match frozen {
             Some(frozen) if lsn <= frozen.bound => &mut frozen.changes,
             _ => active,
         };
+        if let Some(durable) = durable {
+            undo.forget(durable);
+            let records =
+                batch.0.iter().filter(|change| matches!(change, Mutation::Put { .. } | Mutation::Delete { .. }));
+            records.for_each(|change| undo.note(lsn, change.key(), generation.get(change.key()).cloned()));
+        }
         batch.0.iter().for_each(|mutation| generation.make(lsn, mutation));
     }
 

@@ -27,6 +27,7 @@ mod stored;
 mod sum;
 #[cfg(test)]
 mod testing;
+mod undo;
 
 pub use drain::Drained;
 pub use dump::{Dump, Fingerprint, Stamp, engine_cell};

@@ -37,7 +37,7 @@ pub(crate) struct Merged {
 }
 
 /// Merges `engine` (in scan order, all of the engine's pairs in `[lo, hi)`) with the overlay's changes in `[lo, hi)`, up to
-/// `limit` keys with a value.
+/// `limit` keys with a value; with `upto` as they were when that was the last change.
 ///
 /// # Errors
 /// [`EngineError::Damaged`] if an engine value cannot be read.
@@ -47,12 +47,14 @@ pub(crate) fn merge(
     (lo, hi): (&[u8], &[u8]),
     limit: usize,
     direction: Direction,
+    upto: Option<Lsn>,
 ) -> Result<Merged, EngineError> {
+    let below = |key: &[u8], changes| overlay.below(key, upto, changes);
     let active = overlay.active.range(lo, hi);
     let frozen = overlay.frozen.iter().flat_map(|frozen| frozen.changes.range(lo, hi));
     match direction {
-        Direction::Forward => run(engine, active.peekable(), frozen.peekable(), limit, direction),
-        Direction::Back => run(engine, active.rev().peekable(), frozen.rev().peekable(), limit, direction),
+        Direction::Forward => run(engine, active.peekable(), frozen.peekable(), limit, direction, below),
+        Direction::Back => run(engine, active.rev().peekable(), frozen.rev().peekable(), limit, direction, below),
     }
 }
 
@@ -62,6 +64,7 @@ fn run<'a>(
     mut frozen: Peekable<impl Iterator<Item = (&'a [u8], &'a Change)>>,
     limit: usize,
     direction: Direction,
+    upto: impl Fn(&[u8], [Option<&'a Change>; 2]) -> [Option<&'a Change>; 2],
 ) -> Result<Merged, EngineError> {
     let mut merged = Merged::default();
     let mut next = 0;
@@ -82,6 +85,7 @@ fn run<'a>(
             active.next_if(|head| head.0 == key).map(|head| head.1),
             frozen.next_if(|head| head.0 == key).map(|head| head.1),
         ];
+        let changes = upto(key, changes);
         let hides = changes.iter().flatten().any(|change| change.is_absolute());
         let stored = match below {
             Some((_, value)) if !hides => Stored::decode(Some(value.clone()))?,

@@ -11,6 +11,7 @@ use strata_seam::{Lsn, Position};
 
 use crate::mutation::{Cell, Mutation};
 use crate::stored::Stored;
+use crate::undo::Undo;
 
 /// Counted per entry beside its key and value: the map's node, the entry, and three allocations.
 const ENTRY_OVERHEAD: usize = 176;
@@ -179,6 +180,8 @@ pub(crate) struct Overlay {
     pub(crate) floor: Lsn,
     /// The furthest place below which everything was applied.
     pub(crate) noted: Option<Position>,
+    /// What keys were before changes that are not durable yet.
+    pub(crate) undo: Undo,
     /// Counts the calls of apply that changed something.
     pub(crate) applies: u64,
     /// Counts the generations dropped because the engine has them: what was read from the engine before must be read again.
@@ -190,9 +193,23 @@ impl Overlay {
         self.active.bytes() + self.frozen.as_ref().map_or(0, |frozen| frozen.changes.bytes())
     }
 
-    /// The changes of one key, upper first.
-    pub(crate) fn changes(&self, key: &[u8]) -> [Option<&Change>; 2] {
-        [self.active.get(key), self.frozen.as_ref().and_then(|frozen| frozen.changes.get(key))]
+    /// The changes of one key, upper first; with `upto` those up to this number.
+    pub(crate) fn changes(&self, key: &[u8], upto: Option<Lsn>) -> [Option<&Change>; 2] {
+        let active = self.active.get(key);
+        let frozen = self.frozen.as_ref().and_then(|frozen| frozen.changes.get(key));
+        self.below(key, upto, [active, frozen])
+    }
+
+    /// What the changes of a key, upper first, were when `upto` was the last one.
+    pub(crate) fn below<'a>(
+        &'a self,
+        key: &[u8],
+        upto: Option<Lsn>,
+        [active, frozen]: [Option<&'a Change>; 2],
+    ) -> [Option<&'a Change>; 2] {
+        let Some(upto) = upto else { return [active, frozen] };
+        let bound = self.frozen.as_ref().map_or(Lsn(0), |frozen| frozen.bound);
+        [self.undo.below(key, upto, (false, bound), active), self.undo.below(key, upto, (true, bound), frozen)]
     }
 
     pub(crate) fn note(&mut self, position: Position) {

@@ -30,10 +30,10 @@ pub enum LedgerError {
         /// What contradicts what, and what to do.
         what: String,
     },
-    /// Fewer disks than the write quorum took the last write; the set is read-only until it is opened again.
+    /// Fewer disks than the write quorum took the last write; the set is read-only until enough of them are back.
     #[error(
         "write quorum lost: {answered} of the {needed} disks needed took the write; what was acknowledged before is intact and \
-         readable; return or replace disks, then open the set again"
+         readable, and writing goes on by itself when disks are returned or replaced"
     )]
     QuorumLost {
         /// Disks that took the write.
@@ -77,6 +77,15 @@ pub enum LedgerError {
     /// No room for another segment.
     #[error("the set is full: no room for another segment; nothing was lost; delete data or add room, then retry")]
     Full,
+    /// The server is out of something it needs to reach the disks; it goes on by itself as soon as there is some.
+    #[error(
+        "the server is out of descriptors or memory ({what}); what was acknowledged is safe; try again, or raise its limits \
+         (LimitNOFILE, ulimit -n)"
+    )]
+    Exhausted {
+        /// What it was needed for.
+        what: String,
+    },
     /// The ledger was stopped.
     #[error("the ledger is closed; what was acknowledged is safe; open it again")]
     Closed,

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 use strata_erasure::{Codec, CodecId};
@@ -156,9 +156,11 @@ impl Given {
                 Ok(Found::Formatted(superblock, slot)) => match is_removed(&*disk) {
                     Ok(false) => given.formatted.push((disk, superblock, slot)),
                     Ok(true) => given.strange(&disk, StrangerKind::Removed),
+                    Err(LedgerError::Disk(error)) if error.kind == DiskErrorKind::Exhausted => return Err(error.into()),
                     Err(error) => given.strange(&disk, StrangerKind::Unreadable(error.to_string())),
                 },
                 Ok(Found::Blank) => given.blank.push(disk),
+                Err(LedgerError::Disk(error)) if error.kind == DiskErrorKind::Exhausted => return Err(error.into()),
                 Err(LedgerError::Disk(error)) => given.strange(&disk, StrangerKind::Unreadable(error.to_string())),
                 Err(other) => return Err(other),
             }
@@ -479,6 +481,7 @@ impl Set {
             freeing: RwLock::default(),
             making: Mutex::new(()),
             supers: Mutex::new(supers),
+            exhausted_reads: AtomicU64::new(0),
             halted: AtomicBool::new(false),
         })
     }

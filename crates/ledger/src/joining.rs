@@ -230,7 +230,7 @@ impl Ledger {
             match shared.tell(&set, |superblock| superblock.roster = Some(next.clone())) {
                 Ok(()) => told = true,
                 Err(error) => {
-                    set.halt();
+                    set.halt_over(&error);
                     lost = Some(error);
                 }
             }

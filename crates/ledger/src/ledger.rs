@@ -8,25 +8,22 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use strata_erasure::CodecId;
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{AlignedBuf, Clock, Disk, DiskIndex, Entropy, Epoch, Lsn, Position, SegmentId, SetId, WriteMode};
+use strata_seam::{AlignedBuf, Clock, Disk, DiskIndex, Entropy, Lsn, Position, SegmentId, SetId, WriteMode};
 
 use crate::api::{Append, Class, Geometry, Location, Purpose, Replayed, Sink};
 use crate::error::{LedgerError, Result};
-use crate::history::{History, Opening};
-use crate::identify::{self, Found, Identified};
+use crate::history::History;
+use crate::identify::{self, Found};
 use crate::meta;
+use crate::opening::{self, OpenSets};
 use crate::options::{COMMIT_LEN_MAX, Options};
-use crate::queue::{Halt, Queue, Queued};
-use crate::recover;
-use crate::roster::Roster;
+use crate::queue::{Halt, Queue, Queued, Stuck};
 use crate::set::Set;
 use crate::sets::Sets;
 use crate::settled::Settled;
 use crate::shared::Shared;
-use crate::stripe::{Frames, Identity};
 use crate::superblock::{DISKS_MAX, FILE, SLOT_LEN, Superblock};
 use crate::workers::Workers;
-use crate::writer::Writer;
 
 /// The commit log over one erasure set.
 ///
@@ -109,7 +106,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Corrupt`] where something acknowledged cannot be read, [`LedgerError::Inconsistent`] where the log
-    /// does not reach `from`, what `replay` returned, and those of identifying the disks.
+    /// does not reach `from`, [`LedgerError::Exhausted`], what `replay` returned, and those of identifying the disks.
     pub fn open(
         disks: Vec<Arc<dyn Disk>>,
         options: Options,
@@ -118,57 +115,15 @@ impl Ledger {
         from: Option<Position>,
         replay: &mut dyn FnMut(Replayed) -> Result<()>,
     ) -> Result<Self> {
-        let Identified { sets, roster, history, strangers } = identify::identify(disks, &options, Arc::clone(&clock))?;
-        let mut unknown = 0;
-        for set in &sets {
-            Options { segment_len: set.segment_len, ..options.clone() }.check(set.geometry)?;
-            unknown |= set.supers.lock().newest.unknown_ro_compat();
-            if set.check_quorum().is_err() {
-                set.halt();
-            }
-        }
-        if unknown != 0 {
-            tracing::warn!(store = %roster.store, flags = unknown, "the store has features this version does not know: it opens read-only");
-        }
-        let mut writable = unknown == 0 && sets.iter().any(|set| set.is_open());
-        let recovered = recover::recover(&sets, &history, from, writable, replay)?;
-        let end = recovered.end;
-        // What is kept without proof of having been durable is so only where a set that takes writes was mended. To tell
-        // anybody otherwise would turn its loss, which nobody was promised to be spared, into damage.
-        let settled = |segment: &SegmentId| recovered.homes.get(segment).is_none_or(|set| set.is_open());
-        writable &= sets.iter().any(|set| set.is_open()) && recovered.tail.iter().all(settled);
-        let mut history = history;
-        let mut last = Opening { epoch: Epoch(0), opening: 0, first_lsn: end.next_lsn };
-        if writable {
-            let epoch = history.last().map_or(0, |last| last.epoch.0) + 1;
-            last = Opening { epoch: Epoch(epoch), opening: entropy.next_u64(), first_lsn: end.next_lsn };
-            if !planted(Bug::OpeningNotStored) {
-                history.push(last);
-            }
-            begin_opening(&sets, &history, &roster, Lsn(end.next_lsn.0 - 1));
-            writable = sets.iter().any(|set| set.is_open());
-        }
-        let home = recovered.homes.get(&end.segment).unwrap_or(&sets[0]);
-        let frames = Frames::new(identify::codec(home.codec_id, home.geometry)?);
-        let identity = Identity { set: home.id, geometry: home.geometry, epoch: last.epoch, opening: last.opening };
-        let writer = Writer::new(end, Arc::clone(home), frames, identity);
-        let halt = (!writable).then(|| Halt::QuorumLost { answered: home.writable(), needed: home.write_quorum() });
-        let limit = append_limit(&sets, &options);
-        let queue = Queue::new(end.next_lsn, halt, limit);
+        let found = opening::open_sets(disks, &options, &clock, |_| entropy.next_u64(), from, replay)?;
+        let OpenSets { sets, homes, roster, history, strangers, writer, end, halt } = found;
+        let queue = Queue::new(end.next_lsn, halt, append_limit(&sets, &options));
         let recovered_to = Lsn(end.next_lsn.0 - 1);
-        sets.iter().flat_map(|set| &set.members).for_each(|member| member.join_at(end.next_lsn));
-        let sets = Sets::new(sets, recovered.homes, roster);
-        let shared = Shared::new(sets, options, clock, queue, recovered_to, writer, history, strangers);
-        if writable {
-            let mut writer = shared.writer.lock();
-            match shared.go_on(&mut writer) {
-                Ok(()) => {}
-                Err(LedgerError::Full) => shared.queue.lock().stuck = true,
-                Err(_) => {
-                    let (answered, needed) = (writer.set.writable(), writer.set.write_quorum());
-                    shared.queue.lock().halt.get_or_insert(Halt::QuorumLost { answered, needed });
-                }
-            }
+        let sets = Sets::new(sets, homes, roster);
+        let seed = entropy.next_u64();
+        let shared = Shared::new(sets, options, clock, queue, recovered_to, writer, history, strangers, seed);
+        if halt.is_none() {
+            shared.begin(&mut shared.writer.lock())?;
         }
         shared.measure(&shared.writer.lock());
         Ok(Self { shared: Arc::new(shared), threads: Mutex::default() })
@@ -250,7 +205,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::TooLarge`], [`LedgerError::Full`] (what has no blocks is taken for a removal and passes for longer),
-    /// [`LedgerError::QuorumLost`], [`LedgerError::Closed`]; the append then has no number and never happens.
+    /// [`LedgerError::Exhausted`], [`LedgerError::QuorumLost`], [`LedgerError::Closed`]; the append then has no number and never happens.
     pub fn append(&self, append: Append) -> Result<Lsn> {
         let purpose = if append.blocks.is_empty() { Purpose::Removal } else { Purpose::Data };
         self.append_for(append, purpose)
@@ -282,13 +237,20 @@ impl Ledger {
                 return Err(too_large(queued.len(), queue.append_len_max));
             }
             let (queued_len, append_max) = (queued.len() as u64, queue.append_len_max as u64);
-            if queue.stuck || !queue.room.admits(purpose, queue.bytes as u64, queued_len, append_max) {
+            let admitted = queue.room.admits(purpose, queue.bytes as u64, queued_len, append_max);
+            if let Some(stuck) = queue.stuck.or((!admitted).then_some(Stuck::Full)) {
                 if tried {
-                    return Err(LedgerError::Full);
+                    return Err(stuck.error());
                 }
                 tried = true;
                 drop(queue);
-                shared.measure(&shared.writer.lock());
+                let mut writer = shared.writer.lock();
+                match stuck {
+                    Stuck::Full => drop(shared.measure(&writer)),
+                    // Its error is found below.
+                    Stuck::Exhausted => drop(shared.pump(&mut writer)),
+                }
+                drop(writer);
                 shared.hand_over();
             } else if queue.bytes > 0 && queue.bytes + queued.len() > shared.options.queue_bytes_max {
                 if shared.started() {
@@ -425,6 +387,13 @@ impl Ledger {
         self.shared.durable()
     }
 
+    /// Up to where everything is written, while what was appended behind it cannot be: for lack of disks, room or
+    /// descriptors. It stays queued, and is written as soon as that is over.
+    #[must_use]
+    pub fn stalled_at(&self) -> Option<Lsn> {
+        self.shared.stalled.load(Ordering::Acquire).then(|| self.shared.written())
+    }
+
     /// The number the next append gets.
     #[must_use]
     pub fn next_lsn(&self) -> Lsn {
@@ -469,42 +438,6 @@ pub(crate) fn write_new(disks: &[Arc<dyn Disk>], superblock: &mut Superblock) ->
 pub(crate) fn append_limit(sets: &[Arc<Set>], options: &Options) -> usize {
     let limits = sets.iter().map(|set| options.payload_max(set.geometry) as usize - meta::PREFIX_LEN);
     limits.min().unwrap_or_default()
-}
-
-/// Tells the sets that take writes of an opening that begins behind `durable`: first all of them that there is one, then
-/// all of them that it may append. Only when a quorum of each knows that may anybody be told what the opening found. A
-/// set that loses its quorum by it takes no writes.
-///
-/// Along with it those sets learn the list of sets and the checkpoint that count, where they were not told when these
-/// were changed.
-fn begin_opening(sets: &[Arc<Set>], history: &History, roster: &Roster, durable: Lsn) {
-    let newest = sets.iter().map(|set| {
-        let supers = set.supers.lock();
-        (supers.newest.checkpoint_version, supers.newest.checkpoint)
-    });
-    let (version, checkpoint) = newest.max_by_key(|(version, _)| *version).unwrap_or((0, [0; 128]));
-    let several = roster.version > 0;
-    // A disk that failed while the end of the log was mended holds what was known before to be durable.
-    let sounds: Vec<Lsn> = sets.iter().map(|set| set.supers.lock().newest.durable_lsn).collect();
-    for appending in [false, true] {
-        for (set, sound) in sets.iter().zip(&sounds).filter(|(set, _)| !set.is_halted()) {
-            let stored = set.supers.lock().store(set, *sound, |superblock| {
-                superblock.appending = appending;
-                if appending {
-                    return;
-                }
-                superblock.durable_lsn = superblock.durable_lsn.max(durable);
-                superblock.history = history.clone();
-                if several {
-                    superblock.roster = Some(roster.clone());
-                    (superblock.checkpoint_version, superblock.checkpoint) = (version, checkpoint);
-                }
-            });
-            if stored.is_err() {
-                set.halt();
-            }
-        }
-    }
 }
 
 impl Drop for Ledger {

@@ -10,8 +10,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{AlignedBuf, Disk, DiskError, DiskErrorKind, DiskFile, Lsn, SegmentId, WriteMode};
 
+use crate::error::LedgerError;
 use crate::layout;
 use crate::meter::Meter;
 
@@ -121,13 +123,27 @@ impl Member {
         self.joined.store(lsn.0, Ordering::Release);
     }
 
+    /// Sets the disk aside for writing after an error, unless the disk is not to blame for it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Exhausted`]: the disk takes part as before, and what was to be done is to be tried again.
+    pub(crate) fn blame(&self, error: &DiskError) -> Result<(), LedgerError> {
+        if error.kind == DiskErrorKind::Exhausted && !planted(Bug::ExhaustionBlamed) {
+            return Err(LedgerError::Exhausted { what: error.to_string() });
+        }
+        self.fail(error);
+        Ok(())
+    }
+
     /// Sets the disk aside for writing after an error, and says so once.
     pub(crate) fn fail(&self, error: &DiskError) {
         let why = match error.kind {
             DiskErrorKind::Gone => Why::Gone,
             DiskErrorKind::Full => Why::Full,
             DiskErrorKind::ReadOnly => Why::ReadOnly,
-            DiskErrorKind::NotFound | DiskErrorKind::Medium | DiskErrorKind::ShortRead => Why::Failed,
+            DiskErrorKind::NotFound | DiskErrorKind::Medium | DiskErrorKind::ShortRead | DiskErrorKind::Exhausted => {
+                Why::Failed
+            }
         };
         self.meter.note_write_error();
         self.set_aside(why, error.to_string());

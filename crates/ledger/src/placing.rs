@@ -149,8 +149,8 @@ impl Shared {
         if before.id != writer.set.id && before.is_open() {
             // The same for the disks that are not written for a while. It may cost that set its quorum, not this one.
             let durable = self.durable();
-            if self.tell(&before, |superblock| superblock.durable_lsn = durable).is_err() {
-                before.halt();
+            if let Err(error) = self.tell(&before, |superblock| superblock.durable_lsn = durable) {
+                before.halt_over(&error);
             }
         }
         Ok(())
@@ -166,7 +166,7 @@ impl Shared {
     /// and nothing that is only written there was told of. False where there is none.
     ///
     /// # Errors
-    /// [`LedgerError::Full`] where the others have no room.
+    /// [`LedgerError::Full`] where the others have no room, [`LedgerError::Exhausted`].
     pub(crate) fn go_elsewhere(&self, writer: &mut Writer, first: Lsn) -> Result<bool> {
         if self.queue.lock().halt.is_some() || writer.unsynced || self.durable().next() != first {
             return Ok(false);
@@ -180,7 +180,7 @@ impl Shared {
         let mut history = self.history.lock().clone();
         history.push(next);
         if !planted(Bug::OpeningNotStored) {
-            self.tell_of_opening(&history);
+            self.tell_of_opening(&history)?;
         }
         if self.candidates().is_empty() {
             return Ok(false);
@@ -192,7 +192,7 @@ impl Shared {
     }
 
     /// As an opening tells of itself: all sets that there is one, then all that it appends.
-    fn tell_of_opening(&self, history: &History) {
+    fn tell_of_opening(&self, history: &History) -> Result<()> {
         let durable = self.durable();
         for appending in [false, true] {
             for set in self.sets.all().into_iter().filter(|set| set.is_open()) {
@@ -201,11 +201,14 @@ impl Shared {
                     superblock.history = history.clone();
                     superblock.appending = appending;
                 });
-                if told.is_err() {
-                    set.halt();
+                match told {
+                    Err(error @ LedgerError::Exhausted { .. }) => return Err(error),
+                    Err(_) => set.halt(),
+                    Ok(()) => {}
                 }
             }
         }
+        Ok(())
     }
 
     /// Changes the superblocks of a set.
@@ -220,13 +223,14 @@ impl Shared {
     /// the store is read-only when none is left, or that one was being written.
     ///
     /// # Errors
-    /// [`LedgerError::QuorumLost`] where none took it.
+    /// [`LedgerError::QuorumLost`] where none took it, [`LedgerError::Exhausted`] where some were not told for now.
     pub(crate) fn tell_all(&self, change: impl Fn(&mut Superblock)) -> Result<()> {
         let mut result = Ok(());
         let mut told = false;
         for set in self.sets.all().into_iter().filter(|set| !set.is_halted()) {
             match self.tell(&set, &change) {
                 Ok(()) => told = true,
+                Err(error @ LedgerError::Exhausted { .. }) => return Err(error),
                 Err(error) => {
                     set.halt();
                     result = Err(error);
@@ -285,7 +289,7 @@ impl Set {
 
 /// The name of an opening made of another: as unlikely to be that of a third as one drawn at random (the finalizer of
 /// splitmix64, a permutation).
-fn another_name(opening: u64, epoch: u64) -> u64 {
+pub(crate) fn another_name(opening: u64, epoch: u64) -> u64 {
     let mut name = opening.wrapping_add(epoch.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_add(0x9E37_79B9_7F4A_7C15);
     name = (name ^ (name >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     name = (name ^ (name >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

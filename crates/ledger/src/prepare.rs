@@ -44,7 +44,7 @@ impl Set {
             match member.create(segment, self.segment_len, zeroed) {
                 Ok(_) => {}
                 Err(error) if error.kind == DiskErrorKind::Full => full.push((index, error)),
-                Err(error) => member.fail(&error),
+                Err(error) => member.blame(&error)?,
             }
         }
         self.judge_full(&full)?;
@@ -93,6 +93,17 @@ impl Prepare {
         }
         *state = State::Stop;
         self.changed.notify_all();
+    }
+
+    /// Forgets what was asked for or made, after waiting for what is being made.
+    pub(crate) fn quiesce(&self) {
+        let mut state = self.state.lock();
+        while matches!(*state, State::Busy) {
+            self.changed.wait(&mut state);
+        }
+        if !matches!(*state, State::Stop) {
+            *state = State::Idle;
+        }
     }
 
     /// Forgets a stop.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
 
-use strata_seam::Lsn;
+use strata_seam::{Lsn, Timestamp};
 
 use crate::api::{Append, Class};
 use crate::error::LedgerError;
@@ -54,6 +54,24 @@ impl Halt {
     }
 }
 
+/// Why what is queued cannot be written for now. It stays queued and is tried again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stuck {
+    /// There is no room for another segment.
+    Full,
+    /// The server lacks descriptors or memory.
+    Exhausted,
+}
+
+impl Stuck {
+    pub(crate) fn error(self) -> LedgerError {
+        match self {
+            Self::Full => LedgerError::Full,
+            Self::Exhausted => LedgerError::Exhausted { what: "writing what is queued".to_owned() },
+        }
+    }
+}
+
 /// The queue. All of it lies under one lock that is never held during I/O.
 pub(crate) struct Queue {
     pub(crate) items: VecDeque<Queued>,
@@ -72,10 +90,12 @@ pub(crate) struct Queue {
     pub(crate) moved: u64,
     /// What still fits.
     pub(crate) room: Room,
-    /// Not even what is queued can be written until there is room.
-    pub(crate) stuck: bool,
+    /// Why not even what is queued can be written for now.
+    pub(crate) stuck: Option<Stuck>,
     pub(crate) closing: bool,
     pub(crate) halt: Option<Halt>,
+    /// Since when something is refused.
+    pub(crate) refusing_since: Option<Timestamp>,
     /// Most bytes of one append: it fits into a stripe of whatever set is written next.
     pub(crate) append_len_max: usize,
     wakers: BTreeMap<u64, (Lsn, Class, Waker)>,
@@ -94,9 +114,10 @@ impl Queue {
             crowded: 0,
             moved: 0,
             room: Room::default(),
-            stuck: false,
+            stuck: None,
             closing: false,
             halt,
+            refusing_since: None,
             append_len_max,
             wakers: BTreeMap::new(),
             next_waker: 0,
@@ -105,7 +126,7 @@ impl Queue {
 
     /// Whether appends with data are refused for lack of room.
     pub(crate) fn is_full(&self) -> bool {
-        self.stuck || self.room.is_full(self.bytes as u64, self.append_len_max as u64)
+        self.stuck == Some(Stuck::Full) || self.room.is_full(self.bytes as u64, self.append_len_max as u64)
     }
 
     /// Numbers an append and queues it.
@@ -174,7 +195,7 @@ impl Queue {
 
     /// Takes the wakers of futures that have an answer now; all of them after a halt.
     pub(crate) fn ready_wakers(&mut self, written: Lsn, durable: Lsn) -> Vec<Waker> {
-        let all = self.halt.is_some() || self.stuck;
+        let all = self.halt.is_some() || self.stuck.is_some();
         let ready = |(lsn, class, _): &(Lsn, Class, Waker)| {
             all || match class {
                 Class::Written => *lsn <= written,

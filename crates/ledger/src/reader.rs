@@ -5,6 +5,7 @@
 //! disks where a piece fails, and then checks the location's checksum all the same.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use strata_seam::Lsn;
@@ -20,6 +21,9 @@ use crate::wire::crc32c;
 
 impl Set {
     /// The bytes at `location`, verified.
+    ///
+    /// # Errors
+    /// [`LedgerError::Corrupt`], and [`LedgerError::Exhausted`] where it cannot be told for lack of descriptors.
     pub(crate) fn read(&self, location: &Location) -> Result<Bytes> {
         let corrupt = |what: &str| LedgerError::corrupt(location.segment, location.sector, Lsn(0), what);
         let end = u64::from(location.offset) + u64::from(location.len);
@@ -29,6 +33,7 @@ impl Set {
         {
             return Err(corrupt("a location that no stripe can have"));
         }
+        let exhausted_before = self.exhausted_reads.load(Ordering::Acquire);
         let mut bytes = vec![0; location.len as usize];
         if self.read_plain(location, &mut bytes) {
             return Ok(Bytes::from(bytes));
@@ -42,6 +47,10 @@ impl Set {
                     return Ok(Bytes::from(bytes));
                 }
             }
+        }
+        if self.exhausted_reads.load(Ordering::Acquire) != exhausted_before {
+            // Disks that could not even be asked prove no damage.
+            return Err(LedgerError::Exhausted { what: "reading a block".to_owned() });
         }
         Err(corrupt("a block fails its check and too few of the other disks have what it could be rebuilt from"))
     }

@@ -297,7 +297,7 @@ impl Recovery<'_> {
             return Err(beyond(from));
         }
         if mend && !planted(Bug::TailNotSynced) {
-            self.sync(&touched);
+            self.sync(&touched)?;
         }
         Ok((end, touched))
     }
@@ -328,15 +328,16 @@ impl Recovery<'_> {
     /// Valid frames may have been read from memory only: a process may have died before its sync, or the sync may have
     /// failed. After a failed one the operating system shows what it did not write and takes it for written, so that
     /// another sync proves nothing (fsyncgate); the frames were written again for that reason.
-    fn sync(&self, touched: &BTreeSet<SegmentId>) {
+    fn sync(&self, touched: &BTreeSet<SegmentId>) -> Result<()> {
         for segment in touched {
             let set = self.set_of(*segment);
             for member in set.members.iter().filter(|member| member.writable() && !set.is_halted()) {
                 if let Err(error) = member.file(*segment).and_then(|file| file.sync()) {
-                    member.fail(&error);
+                    member.blame(&error)?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Hands the appends of a stripe to the caller.

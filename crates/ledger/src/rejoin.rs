@@ -8,13 +8,14 @@
 use std::sync::Arc;
 
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{Disk, DiskIndex, Lsn};
+use strata_seam::{Disk, DiskErrorKind, DiskIndex, Lsn};
 
 use crate::error::{LedgerError, Result};
 use crate::identify::{Found, Stranger, StrangerKind, adopt, apart, is_alike, is_apart, is_removed, look};
 use crate::ledger::Ledger;
 use crate::member::Why;
 use crate::meter::{FLOOR_NANOS, RATIO, median};
+use crate::queue::Halt;
 use crate::set::Set;
 use crate::shared::Shared;
 use crate::superblock::Superblock;
@@ -119,11 +120,14 @@ impl Ledger {
     /// whoever keeps house; does nothing, and costs nothing, while no such disk is set aside. Returns the places taken
     /// back: heal then.
     ///
+    /// Also notices disks that went while nothing was written, and looks again whether a full store has room.
+    ///
     /// One that failed or is gone is not tried: somebody who knows the disk hands it in by [`rejoin`](Self::rejoin).
     ///
     /// # Errors
     /// None for a disk that stays aside; [`LedgerError::QuorumLost`] and the like for the set.
     pub fn tend(&self) -> Result<Vec<DiskIndex>> {
+        self.shared.notice_gone();
         let mut back = Vec::new();
         let sets = self.shared.sets.all();
         let members = sets.iter().flat_map(|set| set.members.iter().enumerate().map(move |at| (set, at)));
@@ -138,7 +142,7 @@ impl Ledger {
                 Why::ReadOnly => self.shared.try_write(&*disk).is_some(),
                 Why::Slow => self.shared.is_quick_again(set, place, &*disk),
             };
-            if !ready || set.is_halted() || self.is_read_only() {
+            if !ready {
                 continue;
             }
             match self.rejoin(disk) {
@@ -152,15 +156,50 @@ impl Ledger {
                 ),
             }
         }
+        let mut writer = self.shared.writer.lock();
+        let full = self.shared.queue.lock().is_full();
+        if full {
+            self.shared.measure(&writer);
+        }
+        // What kept the store from being opened anew may have passed.
+        if let Err(error) = self.shared.reopen(&mut writer) {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the store does not take writes again yet");
+        }
         Ok(back)
-    }
-
-    fn is_read_only(&self) -> bool {
-        self.shared.queue.lock().halt.is_some()
     }
 }
 
 impl Shared {
+    /// Sets disks aside that answer that they are gone, as the next stripe would.
+    fn notice_gone(&self) {
+        for set in &self.sets.all() {
+            for (place, member) in set.members.iter().enumerate().filter(|(_, member)| member.writable()) {
+                let Err(gone) = member.disk().and_then(|disk| disk.space()) else { continue };
+                if gone.kind != DiskErrorKind::Gone {
+                    continue;
+                }
+                let mut writer = self.writer.lock();
+                member.fail(&gone);
+                if set.is_halted() {
+                    continue;
+                }
+                writer.leave(set, place);
+                let durable = self.durable();
+                match self.tell(set, |superblock| superblock.durable_lsn = durable) {
+                    Ok(()) | Err(LedgerError::Exhausted { .. }) => {}
+                    Err(error) => {
+                        set.halt();
+                        if let LedgerError::QuorumLost { answered, needed } = error
+                            && !self.sets.all().iter().any(|set| set.is_open())
+                        {
+                            self.halt(Halt::QuorumLost { answered, needed });
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Refuses where a disk that takes writes is in the place, or the disk is there under another handle.
     fn check_place(&self, set: &Set, place: usize, disk: &Arc<dyn Disk>) -> Result<()> {
         let member = &set.members[place];
@@ -195,7 +234,13 @@ impl Shared {
         member.put_in(disk);
         self.strangers.lock().retain(|stranger: &Stranger| stranger.label != label);
         if halted {
-            return Ok(Rejoined { place: index, written: false });
+            // Enough of them, and the store opens again with what they say.
+            member.admit();
+            let written = self.reopen(writer).unwrap_or_else(|error| {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the store does not take writes again yet");
+                false
+            });
+            return Ok(Rejoined { place: index, written });
         }
         // A disk that cannot do even this fails below, and else keeps some room until the next opening.
         if let Err(error) = member.remove_given_back(&set.freeing.write()) {
@@ -221,6 +266,9 @@ impl Shared {
                 let what = member.aside().map(|aside| aside.what).unwrap_or_default();
                 return Err(LedgerError::ForeignDisk { disk: label, what: format!("failed again: {what}") });
             }
+            // It keeps its place as far as it came; the next look goes on.
+            Err(error @ LedgerError::Exhausted { .. }) => return Err(error),
+            Err(LedgerError::Disk(error)) if error.kind == DiskErrorKind::Exhausted => return Err(error.into()),
             Err(LedgerError::Disk(error)) => {
                 member.give_up(&error);
                 return Err(error.into());
@@ -230,7 +278,7 @@ impl Shared {
                 if let LedgerError::QuorumLost { answered, needed } = error
                     && !self.sets.all().iter().any(|set| set.is_open())
                 {
-                    self.halt(crate::queue::Halt::QuorumLost { answered, needed });
+                    self.halt(Halt::QuorumLost { answered, needed });
                 }
                 return Err(error);
             }

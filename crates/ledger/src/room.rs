@@ -17,6 +17,7 @@ use strata_seam::planted::{Bug, planted};
 
 use crate::api::Purpose;
 use crate::ledger::Ledger;
+use crate::queue::Stuck;
 use crate::set::Set;
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
@@ -174,7 +175,7 @@ impl Shared {
         let mut queue = self.queue.lock();
         queue.room = room;
         if room.has_segment() {
-            queue.stuck = false;
+            queue.stuck.take_if(|stuck| *stuck == Stuck::Full);
         }
         room
     }

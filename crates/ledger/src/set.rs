@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use strata_erasure::{Codec, CodecId};
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{Clock, DiskError, SegmentId, SetId};
+use strata_seam::{Clock, DiskError, DiskErrorKind, SegmentId, SetId};
 
 use crate::api::Geometry;
 use crate::error::{LedgerError, Result};
@@ -50,7 +50,10 @@ pub(crate) struct Set {
     /// Held while a missing segment file is made to be healed.
     pub(crate) making: Mutex<()>,
     pub(crate) supers: Mutex<Supers>,
-    /// Whether it lost its write quorum: nothing is written to it until the store is opened again.
+    /// Reads that failed because the server was out of descriptors or memory.
+    pub(crate) exhausted_reads: AtomicU64,
+    /// Whether it lost its write quorum: nothing is written to it until the store is opened again, which
+    /// this process does by itself as soon as enough disks are back.
     pub(crate) halted: AtomicBool,
 }
 
@@ -100,7 +103,14 @@ impl Set {
         if !self.halted.swap(true, Ordering::AcqRel) {
             let (answered, needed) = (self.writable(), self.write_quorum());
             tracing::error!(set = %self.id, number = self.number, answered, needed,
-                "write quorum lost: nothing is written to the set until the store is opened again");
+                "write quorum lost: nothing is written to the set until enough of its disks are back");
+        }
+    }
+
+    /// The same because of an error, unless that says nothing about the disks.
+    pub(crate) fn halt_over(&self, error: &LedgerError) {
+        if !matches!(error, LedgerError::Exhausted { .. }) {
+            self.halt();
         }
     }
 
@@ -147,6 +157,15 @@ impl Set {
         self.mask(|member| member.meter.is_around())
     }
 
+    /// Notes that a disk could not be read, and whether it is to blame.
+    pub(crate) fn note_read_error(&self, disk: usize, error: &DiskError) {
+        if error.kind == DiskErrorKind::Exhausted {
+            self.exhausted_reads.fetch_add(1, Ordering::AcqRel);
+        } else if self.members[disk].present() {
+            self.members[disk].meter.note_read_error();
+        }
+    }
+
     /// Reads from a disk by `read`, and takes its time.
     pub(crate) fn timed_read<R>(
         &self,
@@ -169,8 +188,7 @@ impl Set {
                     tracing::warn!(disk = &*member.label(), nanos, "disk is far slower than the others: read around");
                 }
             }
-            Err(_) if member.present() => member.meter.note_read_error(),
-            Err(_) => {}
+            Err(error) => self.note_read_error(disk, error),
         }
         result
     }

@@ -36,6 +36,11 @@ impl Sets {
         Self { state: RwLock::new(State { sets, homes, roster }) }
     }
 
+    /// Puts others in the place of all of them.
+    pub(crate) fn replace(&self, sets: Vec<Arc<Set>>, homes: Homes, roster: Roster) {
+        *self.state.write() = State { sets, homes, roster };
+    }
+
     /// In order of joining.
     pub(crate) fn all(&self) -> Vec<Arc<Set>> {
         self.state.read().sets.clone()

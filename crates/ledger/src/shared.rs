@@ -35,9 +35,15 @@ pub(crate) struct Shared {
     pub(crate) writer: Mutex<Writer>,
     /// Which opening may have written which numbers: as the superblocks of the sets that take writes have it.
     pub(crate) history: Mutex<History>,
+    /// How often anything about the disks had changed when it was last tried to open the store anew.
+    pub(crate) looked_at: AtomicU64,
+    /// Names of further openings in this process are made of it.
+    pub(crate) seed: u64,
     /// Disks given that have no place in the set.
     pub(crate) strangers: Mutex<Vec<Stranger>>,
     pub(crate) sink: RwLock<Option<Arc<dyn Sink>>>,
+    /// Whether what is queued cannot be written for now.
+    pub(crate) stalled: AtomicBool,
     /// Whether the writer thread runs; otherwise whoever waits writes.
     pub(crate) started: AtomicBool,
     pub(crate) prepare: Prepare,
@@ -58,6 +64,7 @@ impl Shared {
         writer: Writer,
         history: History,
         strangers: Vec<Stranger>,
+        seed: u64,
     ) -> Self {
         Self {
             sets,
@@ -71,8 +78,11 @@ impl Shared {
             durable: AtomicU64::new(durable.0),
             writer: Mutex::new(writer),
             history: Mutex::new(history),
+            looked_at: AtomicU64::new(0),
+            seed,
             strangers: Mutex::new(strangers),
             sink: RwLock::new(None),
+            stalled: AtomicBool::new(false),
             started: AtomicBool::new(false),
             prepare: Prepare::default(),
             keep: AtomicU64::new(0),
@@ -96,20 +106,27 @@ impl Shared {
     pub(crate) fn advance(&self, bytes: usize, written: Lsn, durable: Lsn) {
         let mut queue = self.queue.lock();
         queue.bytes -= bytes;
-        queue.stuck = false;
+        queue.stuck = None;
+        self.stalled.store(queue.halt.is_some(), Ordering::Release);
         queue.oldest_at = self.clock.monotonic_nanos();
         self.written.fetch_max(written.0, Ordering::AcqRel);
         self.durable.fetch_max(durable.0, Ordering::AcqRel);
         self.wake(queue);
     }
 
-    /// Stops all writing for good. The first reason stays.
+    /// Stops all writing until the store is opened again, by this process or another. The first reason stays.
     pub(crate) fn halt(&self, halt: Halt) {
         let mut queue = self.queue.lock();
         if queue.halt.is_none() {
             queue.halt = Some(halt);
+            queue.note_refusing(self.clock.now());
+            self.stalled.store(true, Ordering::Release);
             if let Halt::QuorumLost { answered, needed } = halt {
-                tracing::error!(answered, needed, "write quorum lost: the store is read-only until it is opened again");
+                tracing::error!(
+                    answered,
+                    needed,
+                    "write quorum lost: the store is read-only until enough disks are back"
+                );
             }
         }
         self.wake(queue);
@@ -139,7 +156,7 @@ impl Shared {
             let what = format!("sequence number {lsn} was never given out, the next one is {}", queue.next_lsn);
             return Some(Err(LedgerError::Inconsistent { what }));
         }
-        queue.stuck.then_some(Err(LedgerError::Full))
+        queue.stuck.map(|stuck| Err(stuck.error()))
     }
 
     /// Wakes the writer thread if there is reason to write at once.

@@ -48,12 +48,16 @@ impl Supers {
     ///
     /// # Errors
     /// [`LedgerError::QuorumLost`] when too few are left; the disks then say what was last agreed on, or what the first
-    /// of them were told in that attempt: that at least a write quorum takes part.
+    /// of them were told in that attempt: that at least a write quorum takes part. [`LedgerError::Exhausted`](crate::LedgerError::Exhausted): some disks
+    /// were not told; [`is_behind`](Self::is_behind) says so until they are.
     pub(crate) fn store(&mut self, set: &Set, sound: Lsn, change: impl FnOnce(&mut Superblock)) -> Result<()> {
         if let Some((mut told, behind)) = self.unheard.take() {
             for (index, member) in set.members.iter().enumerate().filter(|(index, _)| behind >> index & 1 == 1) {
-                if let Err(error) = self.tell(index, member, &mut told) {
-                    member.fail(&error);
+                if let Err(error) = self.tell(index, member, &mut told)
+                    && let Err(exhausted) = member.blame(&error)
+                {
+                    self.unheard = Some((told, behind));
+                    return Err(exhausted);
                 }
             }
         }
@@ -68,18 +72,30 @@ impl Supers {
             self.newest.active = active;
             self.newest.whole &= self.newest.active;
             self.newest.generation += 1;
-            let mut agreed = true;
+            let (mut agreed, mut exhausted, mut behind) = (true, None, 0);
             let mut state = self.newest.clone();
             for (index, member) in set.members.iter().enumerate().filter(|(_, member)| member.writable()) {
                 if let Err(error) = self.tell(index, member, &mut state) {
-                    member.fail(&error);
-                    agreed = false;
+                    match member.blame(&error) {
+                        Ok(()) => agreed = false,
+                        Err(error) => (exhausted, behind) = (Some(error), behind | 1 << index),
+                    }
                 }
+            }
+            if let Some(exhausted) = exhausted {
+                // Those that were not told are told before anything else is.
+                self.unheard = Some((Box::new(state), behind));
+                return Err(exhausted);
             }
             if agreed {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether a disk that takes part was not told of the last change: nothing may be acknowledged before it is.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.unheard.is_some()
     }
 
     /// Reads what every disk that takes writes says of itself, and says it anew where one does not say what it was told

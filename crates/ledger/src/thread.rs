@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::error::LedgerError;
+use crate::queue::Halt;
 use crate::shared::Shared;
 
-/// Pause before a full set is tried again.
-const FULL_PAUSE: Duration = Duration::from_millis(200);
+/// Pause before what could not be written for lack of room, descriptors or memory is tried again.
+const STUCK_PAUSE: Duration = Duration::from_millis(200);
 
 impl Shared {
     /// Writes whenever there is reason to, and what nobody waits for after `soon_max`.
@@ -15,8 +16,13 @@ impl Shared {
             let mut queue = self.queue.lock();
             loop {
                 let idle = queue.items.is_empty();
-                if queue.halt.is_some() || (queue.closing && idle) {
+                if queue.halt == Some(Halt::Closed) || (queue.closing && (idle || queue.halt.is_some())) {
                     return;
+                }
+                if queue.halt.is_some() {
+                    // Until the quorum is back.
+                    self.work.wait(&mut queue);
+                    continue;
                 }
                 if queue.urgent(self.written(), self.durable(), self.options.flush_bytes) {
                     break;
@@ -37,14 +43,15 @@ impl Shared {
             let pumped = self.pump(&mut self.writer.lock());
             match pumped {
                 Ok(_) => {}
-                Err(LedgerError::Full) => {
+                Err(LedgerError::Full | LedgerError::Exhausted { .. }) => {
                     let mut queue = self.queue.lock();
                     if queue.closing {
                         return;
                     }
-                    self.work.wait_for(&mut queue, FULL_PAUSE);
+                    self.work.wait_for(&mut queue, STUCK_PAUSE);
                 }
                 // Told to all who wait by the halt.
+                Err(LedgerError::QuorumLost { .. }) => {}
                 Err(_) => return,
             }
         }

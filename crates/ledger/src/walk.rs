@@ -77,7 +77,8 @@ impl Set {
     pub(crate) fn stripes_at(&self, segment: SegmentId, sector: u32, avoid: u32) -> Vec<Stripe> {
         self.gather(segment, sector, |disk| {
             let asked = avoid >> disk & 1 == 0;
-            asked.then(|| self.head_at(disk, segment, sector, None).ok().flatten()).flatten()
+            let head = asked.then(|| self.head_at(disk, segment, sector, None))?;
+            head.inspect_err(|error| self.note_read_error(disk, error)).ok().flatten()
         })
     }
 
@@ -164,8 +165,8 @@ impl<'a> Walker<'a> {
         let (set, windows) = (self.set, &mut self.windows);
         let mut silent = 0;
         let mut stripes = set.gather(segment, sector, |disk| {
-            set.head_at(disk, segment, sector, Some(&mut windows[disk])).unwrap_or_else(|_| {
-                set.members[disk].meter.note_read_error();
+            set.head_at(disk, segment, sector, Some(&mut windows[disk])).unwrap_or_else(|error| {
+                set.note_read_error(disk, &error);
                 silent |= 1 << disk;
                 None
             })
@@ -202,8 +203,8 @@ impl<'a> Walker<'a> {
             'disk: while sector < end {
                 let count = (end - sector).min((SCAN_LEN / SECTOR_LEN) as u32);
                 bytes.resize(count as usize * SECTOR_LEN, 0);
-                if file.read_at(layout::byte_of(sector), &mut bytes).is_err() {
-                    self.set.members[disk].meter.note_read_error();
+                if let Err(error) = file.read_at(layout::byte_of(sector), &mut bytes) {
+                    self.set.note_read_error(disk, &error);
                     // Sector by sector, to get past an unreadable one.
                     bytes.fill(0);
                     for piece in bytes.chunks_mut(SECTOR_LEN).zip(0..).filter_map(|(piece, index)| {

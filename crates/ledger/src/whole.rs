@@ -53,9 +53,9 @@ impl Set {
         let mut bytes = vec![0; at.shard_len as usize];
         let offset = layout::byte_of(at.sector) + u64::from(layout::header_len(at.shard_len));
         let read = member.file(at.segment).and_then(|file| file.read_at(offset, &mut bytes));
-        *silent |= u32::from(read.is_err()) << disk;
-        if read.is_err() {
-            member.meter.note_read_error();
+        if let Err(error) = &read {
+            *silent |= 1 << disk;
+            self.note_read_error(disk, error);
             return None;
         }
         if head.proves(0, &bytes) || planted(Bug::FrameUnchecked) {
@@ -115,7 +115,8 @@ impl Set {
             match if skip { Ok(true) } else { self.write_frame(disk, stripe, &frame, mode) } {
                 Ok(true) => written |= 1 << disk,
                 Ok(false) => {}
-                Err(error) => member.fail(&error),
+                // Where it is not the disk's fault, the frame is missing as before.
+                Err(error) => drop(member.blame(&error)),
             }
         }
         Some(written)

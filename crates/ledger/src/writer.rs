@@ -4,6 +4,7 @@
 //! and, where a disk was lost by this stripe, after the superblocks of the others say so; buffered stripes not yet
 //! synced all lie in the current segment.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use strata_seam::planted::{Bug, planted};
@@ -12,7 +13,7 @@ use strata_seam::{AlignedBuf, DiskError, DiskErrorKind, DiskFile, Epoch, Lsn, Po
 use crate::error::{LedgerError, Result};
 use crate::layout;
 use crate::member::Member;
-use crate::queue::{Halt, Queued};
+use crate::queue::{Halt, Queued, Stuck};
 use crate::set::Set;
 use crate::shared::Shared;
 use crate::stripe::{Frames, Identity};
@@ -67,6 +68,7 @@ impl Writer {
     /// Opens the files of the current segment, creating them where a disk has none.
     pub(crate) fn open_files(&mut self) -> Result<()> {
         let set = Arc::clone(&self.set);
+        // None at all until all of them are: a disk that takes writes must not be passed over.
         self.files.clear();
         let mut files: Vec<Option<Arc<dyn DiskFile>>> = vec![None; set.disks()];
         let mut full = Vec::new();
@@ -74,7 +76,7 @@ impl Writer {
             match self.open_file(&set, member) {
                 Ok(file) => files[index] = Some(file),
                 Err(error) if error.kind == DiskErrorKind::Full => full.push((index, error)),
-                Err(error) => member.fail(&error),
+                Err(error) => member.blame(&error)?,
             }
         }
         set.judge_full(&full)?;
@@ -197,6 +199,11 @@ impl Shared {
                     }
                     continue;
                 }
+                Err(error @ (LedgerError::Full | LedgerError::Exhausted { .. })) => {
+                    self.queue.lock().put_back(batch);
+                    self.stick(&error);
+                    return Err(error);
+                }
                 Err(other) => return Err(other),
             }
             self.look_ahead(writer);
@@ -207,8 +214,15 @@ impl Shared {
     /// Tells whoever waits that what is queued cannot be written for now, if that is what `error` says.
     fn stick(&self, error: &LedgerError) {
         let mut queue = self.queue.lock();
-        if matches!(error, LedgerError::Full) {
-            queue.stuck = true;
+        let stuck = match error {
+            LedgerError::Full => Some(Stuck::Full),
+            LedgerError::Exhausted { .. } => Some(Stuck::Exhausted),
+            _ => None,
+        };
+        if stuck.is_some() {
+            queue.stuck = stuck;
+            queue.note_refusing(self.clock.now());
+            self.stalled.store(true, Ordering::Release);
         }
         self.wake(queue);
     }
@@ -245,6 +259,9 @@ impl Shared {
 
     /// Writes the laid frames and syncs, on all disks that take writes; `frame_len` of zero only syncs.
     fn each_disk(&self, writer: &mut Writer, frame_len: usize, mode: WriteMode, sync: bool) -> Result<()> {
+        if writer.files.is_empty() {
+            writer.open_files()?;
+        }
         let (segment, sector) = (writer.segment, writer.sector);
         let set = Arc::clone(&writer.set);
         let disks = set.disks();
@@ -268,7 +285,7 @@ impl Shared {
                 sync,
             });
         }
-        let (mut answered, mut took) = (0, 0_u32);
+        let (mut answered, mut took, mut exhausted) = (0, 0_u32, None);
         let inline = mode == WriteMode::Buffered && !sync && frame_len * disks <= INLINE_MAX;
         let mut times = Vec::with_capacity(disks);
         for done in writer.workers.run(jobs, inline, &*self.clock) {
@@ -282,13 +299,18 @@ impl Shared {
                     times.push((done.disk, done.nanos));
                 }
                 Err(_) if planted(Bug::FailedDiskKept) => took |= 1 << done.disk,
-                Err(error) => {
-                    set.members[done.disk].fail(&error);
-                    writer.files[done.disk] = None;
-                }
+                Err(error) => match set.members[done.disk].blame(&error) {
+                    Ok(()) => writer.files[done.disk] = None,
+                    Err(error) => exhausted = Some(error),
+                },
             }
         }
         let needed = set.write_quorum();
+        if let Some(exhausted) = exhausted {
+            set.check_quorum()?;
+            // What some disks took is written to all of them once more, at the same place.
+            return Err(exhausted);
+        }
         if answered < needed {
             return Err(LedgerError::QuorumLost { answered, needed });
         }
@@ -297,7 +319,7 @@ impl Shared {
             took &= !(1 << slow);
         }
         let mut supers = set.supers.lock();
-        if supers.newest.active & !took != 0 && !planted(Bug::LostDiskNotTold) {
+        if (supers.newest.active & !took != 0 || supers.is_behind()) && !planted(Bug::LostDiskNotTold) {
             // Before anything is acknowledged that a disk lacks, the others must know that it lacks it. It may have been
             // set aside by this stripe, or before it by whoever made a segment or healed.
             let durable = self.durable();

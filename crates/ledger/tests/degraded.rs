@@ -445,8 +445,8 @@ fn a_disk_written_elsewhere_meanwhile_is_not_taken_back() {
 
 #[test]
 fn below_the_quorum_a_disk_is_taken_back_for_reading() {
-    let mut live = Live::new(2, 1);
-    for name in ["d00", "d01"] {
+    let mut live = Live::new(2, 2);
+    for name in ["d00", "d01", "d02"] {
         live.rig.world.vanish(name);
     }
     let lsn = live.model.append(&live.ledger, support::sample(&mut live.rng, 1, 100)).unwrap();

@@ -95,6 +95,7 @@ impl From<ContentError> for Error {
             ContentErrorKind::TooLarge => ErrorKind::TooLarge,
             // What was copied from was deleted or replaced meanwhile.
             ContentErrorKind::Gone => ErrorKind::Stale,
+            ContentErrorKind::Busy => ErrorKind::Busy,
             ContentErrorKind::Io => ErrorKind::Io,
         };
         let what = match kind {
@@ -105,6 +106,7 @@ impl From<ContentError> for Error {
             ErrorKind::Corrupt => {
                 "stored bytes failed their check and could not be rebuilt; nothing wrong was returned"
             }
+            ErrorKind::Busy => "the server is out of descriptors or memory; what was acknowledged is safe; try again",
             ErrorKind::TooLarge => "more than one commit can hold; nothing was changed",
             _ => "the store below failed; what was acknowledged is safe",
         };

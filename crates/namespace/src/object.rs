@@ -31,13 +31,18 @@ pub(crate) struct Place {
 impl Namespace {
     /// The object as it is shown; a directory stands for its marker.
     pub(crate) fn info(&self, inode: Inode) -> ObjectInfo {
+        self.info_of(inode, true)
+    }
+
+    /// The same; without what is staged of it unless `staged`.
+    fn info_of(&self, inode: Inode, staged: bool) -> ObjectInfo {
         if inode.attr.kind == NodeKind::Directory {
             let attr = crate::types::Attr { size: 0, ..inode.attr };
             let (meta, parts) = (ObjectMeta::default(), Vec::new());
             return ObjectInfo { attr, etag: EMPTY_ETAG.to_owned(), meta, version: inode.version, parts };
         }
         let etag = etag(&inode);
-        let attr = self.with_staged(inode.attr);
+        let attr = if staged { self.with_staged(inode.attr) } else { inode.attr };
         ObjectInfo { attr, etag, meta: inode.meta, version: inode.version, parts: inode.parts }
     }
 
@@ -285,12 +290,13 @@ impl Namespace {
         })
     }
 
-    /// The object at an inode with a reader pinned to its present content; staged writes are sealed first.
+    /// The object at an inode with a reader pinned to its present content; staged writes are sealed first, and left out
+    /// where they cannot be stored now.
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`], [`ErrorKind::IsDirectory`], [`ErrorKind::Stale`].
     pub fn open_object(&self, op: &Op, ino: Ino) -> Result<(ObjectInfo, Reader)> {
-        self.seal_if_dirty(op, ino)?;
+        let sealed = self.seal_for_reading(op, ino)?;
         let hold = Hold::begin(&self.store);
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
@@ -302,7 +308,7 @@ impl Namespace {
             _ => return Err(fail(ErrorKind::NotSupported, "this is no regular file")),
         }
         let reader = hold.read(&inode.items);
-        Ok((self.info(inode), reader))
+        Ok((self.info_of(inode, sealed), reader))
     }
 
     /// ETag, metadata and version of a file, without a reader.
@@ -310,11 +316,11 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Stale`].
     pub fn object_info(&self, op: &Op, ino: Ino) -> Result<ObjectInfo> {
-        self.seal_if_dirty(op, ino)?;
+        let sealed = self.seal_for_reading(op, ino)?;
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
         snap.relaxed = inode.relaxed;
-        Ok(self.info(inode))
+        Ok(self.info_of(inode, sealed))
     }
 
     /// An object's attributes and metadata.
@@ -332,15 +338,16 @@ impl Namespace {
     pub fn get_object(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<(ObjectInfo, Reader)> {
         let mut hold = Hold::begin(&self.store);
         let mut inode = self.readable(op, bucket, key)?;
+        let mut sealed = true;
         if let Some(file) = self.opens.get(inode.attr.ino)
             && file.dirty.load(std::sync::atomic::Ordering::Acquire)
         {
-            self.seal_whole(op, inode.attr.ino, &file)?;
+            sealed = self.seal_for_reading(op, inode.attr.ino)?;
             hold = Hold::begin(&self.store);
             inode = self.readable(op, bucket, key)?;
         }
         let reader = hold.read(&inode.items);
-        Ok((self.info(inode), reader))
+        Ok((self.info_of(inode, sealed), reader))
     }
 
     fn readable(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<Inode> {

@@ -85,6 +85,21 @@ impl Namespace {
         }
     }
 
+    /// The same for one who reads. Where it cannot be stored for lack of room, disks or descriptors, the reader gets what is
+    /// stored: that is what nobody can take back. Whether there is nothing besides.
+    pub(crate) fn seal_for_reading(&self, op: &Op, ino: Ino) -> Result<bool> {
+        // What this change would rest on is no part of the answer unless it is made.
+        let sealing = Op::new(op.caller.clone());
+        match self.seal_if_dirty(&sealing, ino) {
+            Ok(()) => {
+                op.note(sealing.lsn(), sealing.strict());
+                Ok(true)
+            }
+            Err(error) if matches!(error.kind, ErrorKind::NoSpace | ErrorKind::ReadOnly | ErrorKind::Busy) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes what is staged now, makes content of it while the file can be written on, and commits. Whatever fails,
     /// the bytes stay staged.
     fn seal(&self, op: &Op, ino: Ino, file: &OpenFile, how: How) -> Result<()> {

@@ -195,6 +195,8 @@ pub struct Health {
     pub queued_bytes: u64,
     /// Why nothing can be changed, if so.
     pub read_only: Option<String>,
+    /// What is refused for now, if anything is.
+    pub refusing: Option<strata_ledger::Refusing>,
     /// Whether new data is refused for lack of room.
     pub full: bool,
     /// Whether the index engine failed and waits for a restart to be rebuilt.
@@ -220,6 +222,7 @@ impl Namespace {
             durable: status.durable.0,
             queued_bytes: status.queued_bytes as u64,
             read_only: status.read_only,
+            refusing: self.store.ledger().refusing(),
             full: status.full,
             index_broken: self.store.index().is_broken(),
             index_overlay_bytes: self.store.index().overlay_bytes() as u64,

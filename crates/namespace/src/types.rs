@@ -128,6 +128,11 @@ impl Op {
     pub(crate) fn is_private(&self) -> bool {
         self.private.load(Ordering::Relaxed)
     }
+    /// Whether its answer waits until what it tells is durable. The mount alone tells what it sees at once, as any local
+    /// file system does.
+    pub(crate) fn waits(&self) -> bool {
+        self.caller.door != Door::Mount
+    }
     /// Has the changes that follow note the inode's attributes before and after, in the same moment as the change.
     pub fn watch(&self, ino: Ino) {
         self.watched.lock().push(Watched { ino, seen: None, alone: true });

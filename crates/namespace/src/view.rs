@@ -1,6 +1,7 @@
 //! Reading records, the same way inside a change and outside of one.
 
 use strata_content::{ContentError, Tx};
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Lsn};
 
 use crate::error::{ErrorKind, Result, fail};
@@ -153,17 +154,25 @@ pub(crate) fn damaged(what: String) -> crate::Error {
 }
 
 /// Reads outside of a change; what is not yet durable is noted in the operation when the view is closed.
+///
+/// While nothing can be written, the doors whose answers wait for durability are shown the last state that is written: what
+/// came after it is still on its way, and nobody can say for how long.
 pub(crate) struct Snap<'a> {
     ns: &'a Namespace,
     op: &'a Op,
     seen: Lsn,
+    /// Up to which change it reads, where later ones cannot be waited for.
+    upto: Option<Lsn>,
     /// Whether everything read belongs to a relaxed bucket.
     pub(crate) relaxed: bool,
 }
 
 impl<'a> Snap<'a> {
     pub(crate) fn new(ns: &'a Namespace, op: &'a Op) -> Self {
-        Self { ns, op, seen: Lsn(0), relaxed: false }
+        // Who has to wait for what it is told is not told what it would wait for in vain.
+        let upto = op.waits().then(|| ns.store.ledger().stalled_at()).flatten();
+        let upto = upto.filter(|_| !planted(Bug::StalledShown));
+        Self { ns, op, seen: Lsn(0), upto, relaxed: false }
     }
 }
 
@@ -196,13 +205,13 @@ impl Drop for Snap<'_> {
 
 impl View for Snap<'_> {
     fn record(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let found = self.ns.store.index().lookup(key).map_err(ContentError::Index)?;
+        let found = self.ns.store.index().lookup_below(key, self.upto).map_err(ContentError::Index)?;
         self.seen = self.seen.max(found.lsn);
         Ok(found.value)
     }
 
     fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let page = self.ns.store.index().scan(from, to, limit).map_err(ContentError::Index)?;
+        let page = self.ns.store.index().scan_below(from, to, limit, self.upto).map_err(ContentError::Index)?;
         self.seen = self.seen.max(page.lsn);
         Ok(page.entries.into_iter().map(|(key, entry)| (key, entry.value)).collect())
     }

@@ -35,6 +35,9 @@ pub enum DiskErrorKind {
     ReadOnly,
     /// The file ends before the requested range does.
     ShortRead,
+    /// The process is out of something that it needs for the call: descriptors, memory. The disk is not to blame, nothing
+    /// was changed that another try would not change anew, and it may succeed. Never the answer of a sync.
+    Exhausted,
 }
 
 /// An error of one disk.
@@ -61,6 +64,7 @@ impl fmt::Display for DiskErrorKind {
             Self::Gone => "the disk is gone",
             Self::ReadOnly => "the disk is read-only",
             Self::ShortRead => "the file ends too early",
+            Self::Exhausted => "the server is out of descriptors or memory",
         })
     }
 }

@@ -49,6 +49,8 @@ bugs! {
     FailedDiskKept,
     /// The other disks are not told that one missed a write
     LostDiskNotTold,
+    /// A disk is set aside because the server lacks descriptors
+    ExhaustionBlamed,
     /// A block's place is remembered one byte late
     LocationOffByOne,
     // The ledger: superblocks
@@ -109,6 +111,8 @@ bugs! {
     RoomNotKept,
     /// Removals may have the room that a checkpoint needs
     RemovalsTakeTheLast,
+    /// What waited while the quorum was lost is forgotten when it is back
+    QueueForgotten,
     // The ledger: several sets
     /// The log goes on on another set without syncing what it wrote on the one before
     SetChangedWithoutSync,
@@ -176,6 +180,8 @@ bugs! {
     ExtentOffByOne,
     /// A sync of a file forgets what is staged
     FsyncForgetsStaged,
+    /// Readers are shown what cannot be written, and wait for it
+    StalledShown,
     /// An answer does not wait for what it rests on
     SettleForgotten,
     /// An overwrite does not release the old content

@@ -275,8 +275,8 @@ fn show_waiting(shown: &Value, json: bool) -> anyhow::Result<ExitCode> {
     let code = show_list(shown, json)?;
     if !json {
         say(
-            "the disk has its place; put back or replace the others that are missing, then start the server again: it \
-             heals what they lack\n",
+            "the disk has its place; put back or replace the others that are missing: then the store takes writes again, \
+             and what they lack is healed\n",
         );
     }
     Ok(code)

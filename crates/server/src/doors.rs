@@ -338,12 +338,18 @@ async fn watch_rates(rates: Arc<Rates>) {
     }
 }
 
+/// Connections that one door may have open: what was asked for, unless the disks would lack descriptors.
+fn connections_max(config: &Config) -> usize {
+    let most = crate::descriptors::shares(config.store.disks.len()).connections;
+    config.connections.map_or(most, |asked| asked.min(most))
+}
+
 fn s3(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::Result<S3Door> {
     let settings = S3Config {
         region: config.region.clone(),
         domains: config.domains.clone(),
         sigv2: config.s3_sigv2,
-        connections_max: config.connections.unwrap_or(S3Config::default().connections_max),
+        connections_max: connections_max(config),
         in_flight_max: config.requests,
         drain: config.drain,
     };
@@ -353,7 +359,7 @@ fn s3(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::
 fn webdav(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::Result<Arc<WebDavDoor>> {
     let usual = DavConfig::default();
     let settings = DavConfig {
-        connections_max: config.connections.unwrap_or(usual.connections_max),
+        connections_max: connections_max(config),
         in_flight_max: config.requests,
         drain_timeout: config.drain,
         url_authority: config.webdav_authority.clone(),
@@ -384,11 +390,7 @@ fn nfs(config: &Config, store: &OpenStore) -> anyhow::Result<Arc<NfsDoor>> {
         privileged_port: squash == NfsSquash::None,
     };
     let usual = NfsLimits::default();
-    let limits = NfsLimits {
-        connections_max: config.connections.unwrap_or(usual.connections_max),
-        drain_timeout: config.drain,
-        ..usual
-    };
+    let limits = NfsLimits { connections_max: connections_max(config), drain_timeout: config.drain, ..usual };
     let handle_secret = handle_secret(store.namespace())?;
     let door = NfsDoor::new(Arc::clone(store.namespace()), NfsConfig { exports: vec![export], handle_secret, limits });
     door.context("the nfs door cannot be opened")

@@ -11,6 +11,7 @@ mod clear;
 mod cli;
 mod config;
 mod control;
+mod descriptors;
 mod disks;
 mod doors;
 mod doors_file;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     let cli = cli::parse();
     private::by_default();
     cli::log_to_stderr(cli.log.as_deref());
+    descriptors::raise();
     match cli::run(cli.command) {
         Ok(code) => code,
         Err(error) => {

@@ -92,8 +92,11 @@ impl Running {
             DRAINING => Readiness::NotReady("stopping: no new requests are taken".into()),
             _ => {
                 let health = self.namespace.health();
-                match health.read_only {
-                    Some(why) => Readiness::NotReady(format!("read-only: {why}")),
+                match health.refusing {
+                    Some(refusing) => Readiness::NotReady(crate::status::refusing_in_words(&refusing)),
+                    None if health.read_only.is_some() => {
+                        Readiness::NotReady(format!("read-only: {}", health.read_only.unwrap_or_default()))
+                    }
                     None if health.index_broken => Readiness::NotReady(
                         "the index failed: restart the server to rebuild it; the data is intact".into(),
                     ),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use strata_content::TrafficCounts;
+use strata_ledger::Refusing;
 use strata_namespace::{Caller, Door, Namespace, Op};
 
 use crate::config::{ByteSize, StoreConfig};
@@ -47,6 +48,13 @@ pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
         "drain": namespace.drain_status().as_ref().map(crate::sets::progress),
         "durability": config.durability.word(),
         "read_only": ledger.read_only,
+        "refusing": namespace.store().ledger().refusing().map(|refusing| json!({
+            "what": refusing.what,
+            "since": refusing.since.secs(),
+            "why": refusing.why,
+            "remedy": refusing.remedy,
+            "words": refusing_in_words(&refusing),
+        })),
         "full": ledger.full,
         "segments": ledger.segments,
         "segment_len": ledger.segment_len,
@@ -73,6 +81,12 @@ fn of_content(traffic: &TrafficCounts) -> Value {
     })
 }
 
+/// What a store refuses, since when, why, and what to do.
+pub(crate) fn refusing_in_words(refusing: &Refusing) -> String {
+    let Refusing { what, since, why, remedy } = refusing;
+    format!("{what}; since {}: {why}; {remedy}", httpdate::fmt_http_date(since.to_system_time()))
+}
+
 fn in_words(status: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| "-".to_owned(), str::to_owned);
     let size = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string());
@@ -95,11 +109,10 @@ fn in_words(status: &Value) -> String {
             size(&content["compressed"]),
         ));
     }
-    if let Some(why) = status["read_only"].as_str() {
-        words.push_str(&format!("takes no writes: {why}\n"));
-    }
-    if status["full"] == true {
-        words.push_str("takes no new content: the disks are full\n");
+    match (status["refusing"]["words"].as_str(), status["read_only"].as_str()) {
+        (Some(refusing), _) => words.push_str(&format!("{refusing}\n")),
+        (None, Some(why)) => words.push_str(&format!("takes no writes: {why}\n")),
+        (None, None) => {}
     }
     if status["sets"].as_array().is_some_and(|sets| sets.len() > 1) {
         words.push_str(&format!("\n{}", crate::sets::table(&status["sets"])));

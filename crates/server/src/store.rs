@@ -110,7 +110,11 @@ impl OpenStore {
             create: (access == Access::Create).then_some(geometry),
             index_dir: if access == Access::Look { index } else { Some(config.data.join("index")) },
             index_cache_bytes,
-            ledger: Options { segment_len: config.segment.0, ..Options::default() },
+            ledger: Options {
+                segment_len: config.segment.0,
+                open_files_max: crate::descriptors::shares(config.disks.len()).files,
+                ..Options::default()
+            },
             content: strata_content::StoreSettings {
                 cache_bytes: config.cache.0 - index_cache_bytes,
                 ..strata_content::StoreSettings::default()

@@ -223,7 +223,23 @@ impl Render for Writer {
                 out.truncate(before);
                 Ok(())
             }
-            other => other,
+            // One member that cannot be told of must not hide the others (RFC 4918 section 13: a status of its own).
+            Err(refusal) => {
+                out.truncate(before);
+                let dir = is_dir(&entry.attr);
+                let mut href = self.ask.path.href(true);
+                push_name(&mut href, &entry.name);
+                if dir {
+                    href.push('/');
+                }
+                let status = refusal.status;
+                let line =
+                    format!("<D:response><D:href>{href}</D:href><D:status>HTTP/1.1 {status}</D:status></D:response>");
+                out.extend_from_slice(line.as_bytes());
+                tracing::warn!(ino = entry.attr.ino.0, what = refusal.what, "a member of a listing cannot be told of");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
     fn tail(&mut self, out: &mut Vec<u8>) {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use strata_namespace::{ListQuery, Namespace, NodeKind, Result};
+use strata_namespace::{Caller, Door, ListQuery, Namespace, NodeKind, Op, Result};
 
-use super::rig::{BUCKET, root};
+use super::rig::BUCKET;
 use super::step::{MODE, Step, bytes, split, write_offset};
 
 /// What a file door and the S3 door see: path to content and mode; directories hold `None`.
@@ -184,13 +184,22 @@ impl Model {
     }
 }
 
-/// What the store shows: the tree through the file door, with every byte read.
+/// What the store shows to a user of the mount: the tree through the file door, with every byte read.
 pub(crate) fn seen(ns: &Namespace) -> Result<Seen> {
-    let op = root();
+    seen_by(ns, &mounted())
+}
+
+/// Whoever sees changes before they are durable.
+fn mounted() -> Op {
+    Op::new(Caller::root(Door::Mount))
+}
+
+/// The same as `op` sees it.
+pub(crate) fn seen_by(ns: &Namespace, op: &Op) -> Result<Seen> {
     let mut all = Seen::new();
-    let mut left = vec![(ns.resolve(&op, format!("/{BUCKET}").as_bytes())?.ino, String::new())];
+    let mut left = vec![(ns.resolve(op, format!("/{BUCKET}").as_bytes())?.ino, String::new())];
     while let Some((ino, path)) = left.pop() {
-        for entry in ns.readdir(&op, ino, &[], 1000)?.entries {
+        for entry in ns.readdir(op, ino, &[], 1000)?.entries {
             let name = format!("{path}{}", String::from_utf8_lossy(&entry.name));
             if entry.attr.kind == NodeKind::Directory {
                 left.push((entry.attr.ino, format!("{name}/")));
@@ -199,7 +208,7 @@ pub(crate) fn seen(ns: &Namespace) -> Result<Seen> {
             }
             let mut data = Vec::new();
             loop {
-                let step = ns.read(&op, entry.attr.ino, data.len() as u64, 1 << 20)?;
+                let step = ns.read(op, entry.attr.ino, data.len() as u64, 1 << 20)?;
                 if step.is_empty() {
                     break;
                 }
@@ -214,7 +223,7 @@ pub(crate) fn seen(ns: &Namespace) -> Result<Seen> {
 /// Whether the S3 door lists exactly the files of `seen`.
 pub(crate) fn listed_alike(ns: &Namespace, seen: &Seen) -> Result<bool> {
     let query = ListQuery { limit: 1000, ..ListQuery::default() };
-    let page = ns.list(&root(), BUCKET, &query)?;
+    let page = ns.list(&mounted(), BUCKET, &query)?;
     let keys = page.objects.iter().map(|(key, info)| (key.as_slice(), info.attr.size));
     let keys = keys.filter(|(key, _)| !key.ends_with(b"/"));
     let files = seen.iter().filter_map(|(path, file)| Some((path.as_bytes(), file.as_ref()?.0.len() as u64)));

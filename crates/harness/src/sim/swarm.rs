@@ -13,11 +13,12 @@ mod mend;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use anyhow::Result;
+use strata_ledger::DiskState;
 use strata_namespace::{Durability, Namespace, Op, OpenStore};
 use strata_seam::Timestamp;
-use strata_seam::sim::{SimRng, SimWorld, Snapshot};
+use strata_seam::sim::{Fault, SimRng, SimWorld, Snapshot, When};
 
-use super::model::{Model, Possible, listed_alike, seen};
+use super::model::{Model, Possible, listed_alike, seen, seen_by};
 use super::rig::{Layout, Rig, given_back_and_there, leftovers, root, violations};
 use super::sets::{Sets, View, misplaced};
 use super::step::{Step, fine};
@@ -45,8 +46,10 @@ const DEED_ONE_IN: u64 = 6;
 /// A bucket beside the tree that is compared, where there may be several sets: what is put there is only written, so that
 /// the log goes from set to set with something to be synced.
 const RELAXED: &str = "relaxed";
+/// One step in so many finds the process without descriptors or memory.
+const EXHAUSTED_ONE_IN: u64 = 16;
 /// What is counted besides.
-const FIGURES: [&str; 16] = [
+const FIGURES: [&str; 19] = [
     "steps",
     "power cuts",
     "killed processes",
@@ -63,6 +66,9 @@ const FIGURES: [&str; 16] = [
     "sets released",
     "drains cut off",
     "rebalances",
+    "times without descriptors",
+    "quorums back while running",
+    "looks at a store that cannot write",
 ];
 /// Nanoseconds of a year.
 const YEAR: f64 = 365.25 * 86_400.0 * 1e9;
@@ -243,6 +249,12 @@ impl Swarm {
         tally.count("steps", 1);
         tally.count("reclaims", u64::from(matches!(step, Step::Reclaim | Step::PutAcross(..))));
         self.now(format!("{step:?}"));
+        let exhausted = self.rng.one_in(EXHAUSTED_ONE_IN);
+        if exhausted {
+            tally.count("times without descriptors", 1);
+            let calls = 1 + self.rng.below(12);
+            self.world.set_fault(Fault::exhausted().when(When::Next(calls)));
+        }
         let ns = store.namespace();
         let op = root();
         let mut answer = step.apply(ns, &op);
@@ -253,7 +265,13 @@ impl Swarm {
             durable = answer.is_ok() && self.settles_all(ns, &op);
         }
         (answer.is_ok(), waits).hash(&mut self.events);
+        self.world.end_exhaustion();
+        self.look_while_stalled(store, tally)?;
+        if exhausted && !self.trouble.is_on() {
+            self.nobody_is_blamed(store)?;
+        }
         if let Err(error) = &answer
+            && !exhausted
             && !self.trouble.is_on()
             && self.possible.is_known()
             && self.possible.allows(&step)
@@ -271,6 +289,30 @@ impl Swarm {
             tally.count("disks taken back", back);
         }
         Ok(())
+    }
+
+    /// Whatever could not be written: a door whose answers wait for durability reads the whole tree, and waits for nothing.
+    fn look_while_stalled(&self, store: &OpenStore, tally: &mut Tally) -> Result<(), String> {
+        let ns = store.namespace();
+        // What cannot be read at all is not a question of waiting.
+        if ns.store().ledger().stalled_at().is_none() || seen(ns).is_err() {
+            return Ok(());
+        }
+        tally.count("looks at a store that cannot write", 1);
+        let op = root();
+        let found = seen_by(ns, &op).and_then(|_| ns.settle_blocking(&op));
+        found.map_err(|error| format!("a store that cannot write does not show what is stored: {error:?}"))
+    }
+
+    /// A lack of descriptors sets no disk aside.
+    fn nobody_is_blamed(&self, store: &OpenStore) -> Result<(), String> {
+        let disks = store.namespace().store().ledger().status().disks;
+        match disks.into_iter().find(|disk| disk.state != DiskState::Active) {
+            None => Ok(()),
+            Some(disk) => {
+                Err(format!("{} is {} because the process had no descriptors", disk.label, disk.state.word()))
+            }
+        }
     }
 
     /// Whether with this answer all before it is durable: what an answer rests on is, and a step that changed nothing may

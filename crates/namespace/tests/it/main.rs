@@ -17,5 +17,6 @@ mod pins;
 mod random;
 mod reclaim;
 mod sets;
+mod stalled;
 mod stress;
 mod support;

@@ -93,6 +93,8 @@ pub enum FaultKind {
 impl FaultKind {
     fn applies_to(&self, op: IoOp) -> bool {
         match self {
+            // A failed sync may have lost something, whatever it says.
+            Self::Fail(DiskErrorKind::Exhausted) => op != IoOp::Sync,
             Self::Fail(_) | Self::Slow(_) => true,
             Self::FailedSyncReverts => op == IoOp::Sync,
             Self::ShortWrite | Self::LostWrite | Self::Misdirected { .. } => op == IoOp::Write,
@@ -144,6 +146,12 @@ impl Fault {
         Self::new(FaultKind::Fail(DiskErrorKind::Full))
     }
 
+    /// The call fails with [`DiskErrorKind::Exhausted`], as for EMFILE. Strikes no sync.
+    #[must_use]
+    pub const fn exhausted() -> Self {
+        Self::new(FaultKind::Fail(DiskErrorKind::Exhausted))
+    }
+
     /// Strikes this disk alone.
     #[must_use]
     pub fn on(mut self, disk: &str) -> Self {
@@ -190,6 +198,11 @@ impl Fault {
                 }
             };
         now.then(|| self.kind.clone())
+    }
+
+    /// Whether it stands for a lack of descriptors or memory.
+    pub(super) fn is_exhaustion(&self) -> bool {
+        self.kind == FaultKind::Fail(DiskErrorKind::Exhausted)
     }
 
     /// Whether it can never strike again.

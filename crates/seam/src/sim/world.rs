@@ -72,6 +72,11 @@ impl SimWorld {
         self.0.lock().faults.push(fault);
     }
 
+    /// The process has descriptors and memory again: no call fails for the lack of them any more.
+    pub fn end_exhaustion(&self) {
+        self.0.lock().faults.retain(|fault| !fault.is_exhaustion());
+    }
+
     /// Empties the fault plan; a planned crash stays.
     pub fn clear_faults(&self) {
         self.0.lock().faults.clear();

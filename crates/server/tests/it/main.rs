@@ -10,6 +10,7 @@ mod bad_input;
 mod bad_requests;
 mod clients;
 mod commands;
+mod descriptors;
 mod disks;
 mod doors;
 mod drive;

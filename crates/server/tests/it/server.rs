@@ -14,7 +14,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The binary, with a clean environment.
 pub(crate) fn strata() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_strata"));
+    clean(Command::new(env!("CARGO_BIN_EXE_strata")))
+}
+
+fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STRATA_")) {
         command.env_remove(name);
     }
@@ -95,10 +98,21 @@ impl Place {
         self.spawn(&arguments).wait_for_doors()
     }
 
+    /// Starts a server that may have `files` open at a time.
+    pub(crate) fn serve_with_files(&self, disks: u8, files: u32) -> Server<'_> {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_strata")]);
+        self.spawn_by(limited, &["--disks".to_owned(), disks.to_string()]).wait_for_doors()
+    }
+
     fn spawn(&self, more: &[String]) -> Server<'_> {
+        self.spawn_by(Command::new(env!("CARGO_BIN_EXE_strata")), more)
+    }
+
+    fn spawn_by(&self, command: Command, more: &[String]) -> Server<'_> {
         let log = self.beside("stderr");
         let append = || File::options().create(true).append(true).open(&log).expect("a log file");
-        let child = strata()
+        let child = clean(command)
             .args(["serve", "--data", &self.data_arg()])
             .args(["--ports", "auto", "--segment-size", "16MiB", "--cache-size", "32MiB"])
             .args(more)

@@ -119,31 +119,38 @@ impl Swarm {
         let ledger = Arc::clone(store.namespace().store().ledger());
         let out: Vec<String> = aside(&ledger).into_iter().map(|(_, label)| label).collect();
         let blank = self.trouble.mend(&self.world, &mut self.rng, Some(&out));
-        if !self.take_back(&ledger, &blank, tally) {
+        let lost = |ledger: &Ledger| {
+            let status = ledger.status();
+            status.read_only.is_some() || status.sets.iter().any(|set| set.is_halted)
+        };
+        let was_lost = lost(&ledger);
+        if !self.take_back(&ledger, &blank, tally) || lost(&ledger) {
             return None;
         }
-        // A set that lost its quorum is written again after a start alone.
-        let status = ledger.status();
-        (status.read_only.is_none() && !status.sets.iter().any(|set| set.is_halted)).then_some(store)
+        tally.count("quorums back while running", u64::from(was_lost));
+        Some(store)
     }
 
     /// Hands every disk that was set aside in again; whether all of them take part now.
     fn take_back(&self, ledger: &Ledger, blank: &[String], tally: &mut Tally) -> bool {
         let disks = self.sets.disks();
         let known = |label: &String| disks.contains(label);
-        aside(ledger).into_iter().all(|(place, label)| {
-            let joined = if blank.contains(&label) {
-                ledger.replace_disk(DiskIndex(place as u8), self.world.disk(&label))
-            } else if known(&label) {
-                ledger.rejoin(self.world.disk(&label))
+        let taken = aside(ledger).into_iter().filter(|(place, label)| {
+            let joined = if blank.contains(label) {
+                ledger.replace_disk(DiskIndex(*place as u8), self.world.disk(label))
+            } else if known(label) {
+                ledger.rejoin(self.world.disk(label))
             } else {
                 // Never seen by this process: a start finds which disk is the one.
                 return false;
             };
             tally.count("disks taken back", u64::from(joined.is_ok()));
             // Else nothing on it says which it is, or the set takes no changes any more.
-            joined.is_ok_and(|joined| joined.written)
-        })
+            joined.is_ok()
+        });
+        // Below its quorum a set takes them in and is written once there are enough.
+        drop((taken.count(), ledger.tend()));
+        aside(ledger).is_empty()
     }
 
     /// Mends them while nothing runs, and starts again.

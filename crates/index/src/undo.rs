@@ -1,0 +1,132 @@
+//! What keys were before changes that are not written yet, so that a reader can be shown the state below them.
+//!
+//! A change is visible as soon as it has its number, and whoever must not be told what a crash takes back waits for it. While
+//! nothing can be written such a wait has no end: readers are then shown the last state that is written ([`Index::lookup_below`]).
+//!
+//! Which generation a change went into follows from its number alone: all up to the frozen one's bound are in that one or in
+//! the engine, and the engine gets none that is not durable.
+//!
+//! [`Index::lookup_below`]: crate::Index::lookup_below
+
+use std::collections::{HashMap, VecDeque};
+
+use strata_seam::Lsn;
+
+use crate::overlay::Change;
+
+/// Numbers of changes of a key, and all changes of it in their generation before each.
+type OfKey = VecDeque<(Lsn, Option<Change>)>;
+
+/// See the module. Bounded by what the ledger's queue holds.
+#[derive(Debug, Default)]
+pub(crate) struct Undo {
+    /// By key, in order of number: the number of a change, and all changes of the key in its generation before it.
+    before: HashMap<Box<[u8]>, OfKey>,
+    /// Every entry of `before`, in order of number.
+    order: VecDeque<(Lsn, Box<[u8]>)>,
+}
+
+impl Undo {
+    /// Notes what a key was before change `lsn`.
+    pub(crate) fn note(&mut self, lsn: Lsn, key: &[u8], before: Option<Change>) {
+        self.before.entry(key.into()).or_default().push_back((lsn, before));
+        self.order.push_back((lsn, key.into()));
+    }
+
+    /// Forgets what nobody will be shown any more: changes up to `durable`.
+    pub(crate) fn forget(&mut self, durable: Lsn) {
+        while self.order.front().is_some_and(|(lsn, _)| *lsn <= durable) {
+            let Some((_, key)) = self.order.pop_front() else { return };
+            if let Some(of_key) = self.before.get_mut(&key) {
+                of_key.pop_front();
+                if of_key.is_empty() {
+                    self.before.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// A key's changes within a generation as they were up to `upto`: of the frozen one with bound `bound` (`frozen`), or of
+    /// the one above it. `now` is what they are by now.
+    pub(crate) fn below<'a>(
+        &'a self,
+        key: &[u8],
+        upto: Lsn,
+        (frozen, bound): (bool, Lsn),
+        now: Option<&'a Change>,
+    ) -> Option<&'a Change> {
+        let of_key = self.before.get(key).into_iter().flatten();
+        let mut later = of_key.filter(|(lsn, _)| *lsn > upto && (*lsn <= bound) == frozen);
+        match later.next() {
+            Some((_, before)) => before.as_ref(),
+            None => now,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use strata_seam::Lsn;
+    use strata_seam::sim::SimRng;
+
+    use crate::testing::position;
+    use crate::{Batch, Index};
+
+    /// Random changes, some of them durable, with generations frozen and drained in between: at every moment the state below
+    /// any change that is not durable can be read, key by key and by scans of any size.
+    #[test]
+    fn the_state_below_any_change_that_is_not_durable_can_be_read() {
+        for seed in 0..60 {
+            let mut rng = SimRng::new(seed);
+            let index = Index::in_memory();
+            let mut states = vec![BTreeMap::<Vec<u8>, Vec<u8>>::new()];
+            let mut durable = 0;
+            for lsn in 1..80_u64 {
+                let mut batch = Batch::default();
+                let mut next = states[lsn as usize - 1].clone();
+                for _ in 0..1 + rng.below(4) {
+                    let key = vec![b'k', rng.below(12) as u8];
+                    if rng.one_in(3) {
+                        batch.delete(key.clone());
+                        next.remove(&key);
+                    } else {
+                        let value = lsn.to_le_bytes().to_vec();
+                        batch.put(key.clone(), value.clone());
+                        next.insert(key, value);
+                    }
+                }
+                states.push(next);
+                index.apply_revocable(Lsn(lsn), &batch, Lsn(durable));
+                index.note_written(position(lsn + 1));
+                if rng.one_in(4) {
+                    durable = durable.max(lsn.saturating_sub(rng.below(12)));
+                }
+                if rng.one_in(6) {
+                    index.freeze();
+                }
+                if rng.one_in(2) {
+                    index.drain_frozen(Lsn(durable)).unwrap();
+                }
+                for upto in durable..=lsn {
+                    let expected = &states[upto as usize];
+                    for key in 0..12 {
+                        let found = index.lookup_below(&[b'k', key], Some(Lsn(upto))).unwrap();
+                        assert_eq!(
+                            found.value.as_ref(),
+                            expected.get(&vec![b'k', key]),
+                            "seed {seed}, {upto} of {lsn}"
+                        );
+                        assert!(found.lsn <= Lsn(upto));
+                    }
+                    let limit = 1 + rng.below(14) as usize;
+                    let page = index.scan_below(b"k", b"l", limit, Some(Lsn(upto))).unwrap();
+                    let found: Vec<_> = page.entries.into_iter().map(|(key, entry)| (key, entry.value)).collect();
+                    let expected: Vec<_> = expected.clone().into_iter().take(limit).collect();
+                    assert_eq!(found, expected, "seed {seed}, {upto} of {lsn}");
+                }
+            }
+        }
+    }
+}
