@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["strata-cache"],
     &["strata-content"],
     &["strata-namespace"],
-    &["strata-iam"],
+    &["strata-iam", "strata-gate"],
     &["strata-door-s3", "strata-door-webdav", "strata-door-nfs", "strata-door-admin", "strata-mount"],
     &["strata-server"],
     &["strata-scheduled"],

@@ -6,8 +6,8 @@
 //! refers to them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use strata_chunk::{BlockEntry, Chunker, CompressPolicy, Item, Node, Source, chunk_id, is_zero};
@@ -36,6 +36,10 @@ const BLOCKS_WITH_COMMIT_MAX: usize = 2;
 /// Closed blocks of one stream that are being compressed or wait for their turn to be appended: as many as keep a few
 /// cores busy.
 const BLOCKS_ON_THEIR_WAY_MAX: usize = 4;
+/// The same while there is a stream at work for every core: the streams themselves keep them busy then.
+const BLOCKS_ON_THEIR_WAY_BUSY_MAX: usize = 1;
+
+static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
 
 /// Highest page that is kept as it is: half-full pages reach 2^42 items at this height. The format allows twice as much.
 const HEIGHT_MAX: u8 = 6;
@@ -252,9 +256,19 @@ impl Ingest {
             task.work();
         }
         self.on_their_way.push_back(task);
-        while self.on_their_way.len() > BLOCKS_ON_THEIR_WAY_MAX
-            || self.on_their_way.front().is_some_and(|first| first.is_done())
-        {
+        let most = if self.store.is_busy() { BLOCKS_ON_THEIR_WAY_BUSY_MAX } else { BLOCKS_ON_THEIR_WAY_MAX };
+        while self.on_their_way.len() > most || self.on_their_way.front().is_some_and(|first| first.is_done()) {
+            self.append_first()?;
+        }
+        Ok(())
+    }
+
+    /// Before a wait for more bytes: hands on what is ready, so that a stream that waits for long holds little.
+    ///
+    /// # Errors
+    /// As [`Ingest::push`].
+    pub(crate) fn rest(&mut self) -> Result<()> {
+        while self.on_their_way.front().is_some_and(|first| first.is_done()) {
             self.append_first()?;
         }
         Ok(())
@@ -548,6 +562,11 @@ fn entry_len(len: usize) -> u32 {
 }
 
 impl Store {
+    /// Whether a stream is at work for every core.
+    fn is_busy(&self) -> bool {
+        self.streams_at_work.load(Ordering::Relaxed) >= *CORES
+    }
+
     /// Starts taking in content. `relaxed` as in [`Store::transact`].
     #[must_use]
     pub fn ingest(self: &Arc<Self>, relaxed: bool) -> Ingest {

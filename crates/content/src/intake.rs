@@ -169,9 +169,18 @@ struct Worker {
 
 impl Worker {
     fn work(mut self, mut ingest: Ingest) {
+        let mut rested = false;
         let end = loop {
             let pieces = {
                 let mut state = self.shared.state.lock();
+                if state.queue.is_empty() && !state.last && !rested {
+                    drop(state);
+                    rested = true;
+                    if let Err(error) = ingest.rest() {
+                        break Some(error);
+                    }
+                    continue;
+                }
                 if state.queue.is_empty() && !state.last {
                     state.stage = Stage::Idle(Box::new(ingest));
                     state.wake();
@@ -182,6 +191,7 @@ impl Worker {
                     break None;
                 }
                 state.len = 0;
+                rested = false;
                 state.wake();
                 std::mem::take(&mut state.queue)
             };

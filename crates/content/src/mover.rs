@@ -12,7 +12,9 @@
 //! - An ingest that found a chunk present leaves its bytes out and counts it only with its commit. So idle chunks are first
 //!   *condemned*: from then on an ingest takes them for absent and writes them anew. Those that may have looked before hold a
 //!   [`Guard`](crate::guard::Guard) from an earlier epoch, and the round waits until all of these are gone. The same holds for content made of items,
-//!   and for readers of contents that were deleted meanwhile.
+//!   and for readers of contents that were deleted meanwhile. A reader that takes long is asked what it may read: its manifest is
+//!   fixed, and so is what is condemned, so one that does not meet the other never will. What it does meet stays, with
+//!   its segments; all else goes.
 //! - A chunk written anew is *pending* until its place is in the index, and the tail that says so carries the number of its
 //!   append. Were its cell removed under a higher number in between, that tail would be passed over and the chunk lost. So
 //!   handing blocks over and noting them as pending is one step to the removal (`Store::appending`), which leaves pending
@@ -45,8 +47,8 @@ pub use census::{Census, SegmentUse};
 use crate::error::Result;
 use crate::store::Store;
 
-/// Chunks of the segments of one round, at most: 32 bytes each and as much again while they are condemned.
-pub(crate) const ROUND_CHUNKS_MAX: usize = 1 << 19;
+/// Chunks of the segments of one round, at most: some 120 bytes each while they are condemned.
+pub(crate) const ROUND_CHUNKS_MAX: usize = 1 << 17;
 /// Live bytes moved in one round, at most, so that segments come free in the course of a long reclaim.
 pub(crate) const ROUND_BYTES_MAX: u64 = 4 << 30;
 

@@ -10,7 +10,7 @@ use strata_seam::ChunkId;
 
 use crate::ahead::ReadAhead;
 use crate::error::{ContentError, Result};
-use crate::guard::Guard;
+use crate::guard::{Guard, Narrow};
 use crate::store::Store;
 use crate::tree::{DEPTH_MAX, items_len};
 
@@ -24,7 +24,15 @@ pub struct Reader {
     items: Arc<[Item]>,
     len: u64,
     /// Its version stays readable, also once nobody owns it any more.
-    _guard: Guard,
+    _holds: Holds,
+}
+
+#[derive(Clone)]
+enum Holds {
+    /// Everything from its time, as long as it lives: of somebody who is soon done.
+    All(#[allow(dead_code, reason = "held")] Guard),
+    /// Its own content alone.
+    Own(#[allow(dead_code, reason = "held")] Arc<Narrow>),
 }
 
 /// What is looked up while this lives can be read for as long as the reader lives that it becomes: to be taken before the
@@ -44,7 +52,16 @@ impl Hold {
     /// A reader of the content described by `items`.
     #[must_use]
     pub fn read(self, items: &[Item]) -> Reader {
-        Reader { store: self.store, items: Arc::from(items), len: items_len(items), _guard: self.guard }
+        Reader { store: self.store, items: Arc::from(items), len: items_len(items), _holds: Holds::All(self.guard) }
+    }
+
+    /// The same for somebody who may take long, such as a client at the other end of a network: it holds up the mover only
+    /// where that wants to forget what this reader may read.
+    #[must_use]
+    pub fn read_slowly(self, items: &[Item]) -> Reader {
+        let items: Arc<[Item]> = Arc::from(items);
+        let holds = Holds::Own(Arc::new(self.guard.narrow(Arc::clone(&items))));
+        Reader { store: self.store, len: items_len(&items), items, _holds: holds }
     }
 }
 

@@ -35,6 +35,10 @@ pub struct StoreSettings {
     pub chunks: ChunkParams,
     /// Bound of the cache of decoded blocks, in bytes.
     pub cache_bytes: u64,
+    /// Bytes of changes that the index holds in memory before callers must slow down.
+    pub overlay_bytes_max: usize,
+    /// Bytes written to open files that are held before they become content.
+    pub staged_bytes_max: usize,
     /// Bytes of log behind a checkpoint from which the next one is taken: a lost index is rebuilt by replaying these.
     pub checkpoint_log_bytes: u64,
     /// Bytes a second that the mover may handle in the background; 0 is no limit. Changed by `Store::set_mover_rate`.
@@ -46,6 +50,8 @@ impl Default for StoreSettings {
         Self {
             chunks: ChunkParams::DEFAULT,
             cache_bytes: CACHE_BYTES_DEFAULT,
+            overlay_bytes_max: 192 << 20,
+            staged_bytes_max: 128 << 20,
             checkpoint_log_bytes: 1 << 30,
             mover_rate: 64 << 20,
         }

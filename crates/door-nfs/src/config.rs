@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use strata_gate::Pace;
+
 use crate::export::Export;
 
 /// Largest READ and WRITE, bytes (`rtmax`, `wtmax`).
@@ -49,7 +51,8 @@ pub struct NfsLimits {
     pub requests_per_connection_max: usize,
     /// Bytes of records being received or worked on, all connections together.
     pub request_bytes_max: usize,
-    /// The same for one connection; at least the largest record.
+    /// The same for one connection; at least the largest record. All connections of one address together have at most half of
+    /// what the door has, here and below.
     pub request_bytes_per_connection_max: usize,
     /// Bytes of large replies (READ, READDIR) waiting for their client, all connections together.
     pub reply_bytes_max: usize,
@@ -69,10 +72,8 @@ pub struct NfsLimits {
     pub mount_list_max: usize,
     /// A connection without any request for so long is closed.
     pub idle_timeout: Duration,
-    /// A record must be complete so long after its first bytes.
-    pub record_timeout: Duration,
-    /// A connection whose client takes no byte of a reply for so long is closed.
-    pub write_timeout: Duration,
+    /// How slow a client may be with a record it has begun and with replies it is sent; then its connection is closed.
+    pub pace: Pace,
     /// How long requests in work may take to end at shutdown.
     pub drain_timeout: Duration,
 }
@@ -96,8 +97,7 @@ impl Default for NfsLimits {
             mount_list_max: 1024,
             // As Linux' server: its clients reconnect on their own after six minutes of silence.
             idle_timeout: Duration::from_secs(360),
-            record_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(60),
+            pace: Pace::default(),
             drain_timeout: Duration::from_secs(10),
         }
     }

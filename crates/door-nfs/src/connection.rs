@@ -15,17 +15,16 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
+use strata_gate::PacedStream;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, mpsc, watch};
-use tokio::time::timeout;
 
 use crate::config::{RECORD_LEN_MAX, STRANGER_RECORD_LEN_MAX};
 use crate::dispatch::{Answer, Peer, Service, dispatch};
-use crate::door::{Budgets, ConnectionBudgets, NfsDoor, Permit};
+use crate::door::{Budgets, ConnectionBudgets, NfsDoor, Places};
 use crate::metrics::count;
 use crate::record::{RecordError, RecordLimits, RecordReader};
 use crate::rpc::{Message, Reply};
@@ -37,7 +36,7 @@ const BATCH_MAX: usize = 16;
 /// A reply on its way out, with the places it holds until it was written.
 struct Outgoing {
     answer: Answer,
-    _place: (Permit, Permit),
+    _place: Places,
 }
 
 /// Serves one connection until it ends or `stop` turns true; then waits for the requests in work.
@@ -46,6 +45,7 @@ pub(crate) async fn run(
     stream: TcpStream,
     address: SocketAddr,
     service: Service,
+    client: Arc<Budgets>,
     stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -65,11 +65,12 @@ pub(crate) async fn run(
                 limits.request_bytes_per_connection_max,
                 limits.reply_bytes_per_connection_max,
             ),
+            client,
             door: Arc::clone(&door),
         },
     });
     let (read, write) = stream.into_split();
-    let writer = Arc::new(ReplyWriter { stream: Mutex::new(Some(write)), stall: limits.write_timeout });
+    let writer = Arc::new(ReplyWriter { stream: Mutex::new(Some(PacedStream::new(write, limits.pace))) });
     // As many as there are places for requests: sending never waits.
     let (replies, outgoing) = mpsc::channel(limits.requests_per_connection_max);
     let writing = tokio::spawn(write_replies(Arc::clone(&writer), outgoing));
@@ -78,7 +79,7 @@ pub(crate) async fn run(
         RecordLimits {
             len_max: if known { RECORD_LEN_MAX } else { STRANGER_RECORD_LEN_MAX },
             idle_timeout: limits.idle_timeout,
-            record_timeout: limits.record_timeout,
+            pace: limits.pace,
         },
     );
     let mut requests = Requests { door, peer, replies, writer, ready: Vec::with_capacity(BATCH_MAX) };
@@ -113,7 +114,7 @@ struct Requests {
     peer: Arc<Peer>,
     /// To the writing task.
     replies: mpsc::Sender<Outgoing>,
-    writer: Arc<ReplyWriter<OwnedWriteHalf>>,
+    writer: Arc<ReplyWriter<PacedStream<OwnedWriteHalf>>>,
     /// Replies that are ready and not yet written.
     ready: Vec<Outgoing>,
 }
@@ -214,8 +215,6 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
 struct ReplyWriter<W> {
     /// Gone once a write failed or was given up in the middle: the client could not tell where the next reply begins.
     stream: Mutex<Option<W>>,
-    /// How long the client may take no byte.
-    stall: Duration,
 }
 
 impl<W: AsyncWrite + Unpin> ReplyWriter<W> {
@@ -223,7 +222,7 @@ impl<W: AsyncWrite + Unpin> ReplyWriter<W> {
     async fn write(&self, batch: &[Outgoing]) -> std::io::Result<()> {
         let mut place = self.stream.lock().await;
         let mut stream = place.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
-        write_batch(&mut stream, batch, self.stall).await?;
+        write_batch(&mut stream, batch).await?;
         *place = Some(stream);
         Ok(())
     }
@@ -249,12 +248,8 @@ async fn write_replies<W: AsyncWrite + Unpin>(
     writer.shutdown().await
 }
 
-/// Writes all replies of `batch`, giving up when nothing was taken for `stall`.
-async fn write_batch<W: AsyncWrite + Unpin>(
-    stream: &mut W,
-    batch: &[Outgoing],
-    stall: Duration,
-) -> std::io::Result<()> {
+/// Writes all replies of `batch`.
+async fn write_batch<W: AsyncWrite + Unpin>(stream: &mut W, batch: &[Outgoing]) -> std::io::Result<()> {
     const ZEROS: [u8; 3] = [0; 3];
     let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(batch.len() * 3);
     for Outgoing { answer: Answer { reply, .. }, .. } in batch {
@@ -263,7 +258,7 @@ async fn write_batch<W: AsyncWrite + Unpin>(
     }
     let mut left = slices.as_mut_slice();
     while !left.is_empty() {
-        let written = timeout(stall, stream.write_vectored(left)).await??;
+        let written = stream.write_vectored(left).await?;
         if written == 0 {
             return Err(std::io::ErrorKind::WriteZero.into());
         }

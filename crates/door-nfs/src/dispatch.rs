@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::door::{ConnectionBudgets, NfsDoor, Permit};
+use crate::door::{ConnectionBudgets, NfsDoor, Places};
 use crate::metrics::count;
 use crate::rpc::{Call, Refusal, Reply};
 use crate::{mount, nfs, portmap};
@@ -32,12 +32,12 @@ pub(crate) struct Peer {
 /// A reply with the room it takes until it was sent.
 pub(crate) struct Answer {
     pub(crate) reply: Reply,
-    pub(crate) _room: (Permit, Permit),
+    pub(crate) _room: Places,
 }
 
 impl From<Reply> for Answer {
     fn from(reply: Reply) -> Self {
-        Self { reply, _room: (None, None) }
+        Self { reply, _room: Places::default() }
     }
 }
 

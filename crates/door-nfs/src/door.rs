@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use strata_namespace::{Attr, Namespace, Positions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::{ConfigError, NfsConfig, NfsLimits};
+use crate::config::{ConfigError, NfsConfig, NfsLimits, RECORD_LEN_MAX};
 use crate::export::{Export, ExportId, ExportTable};
 use crate::handle::{HANDLE_LEN, Handle, HandleCodec};
 use crate::metrics::NfsMetrics;
@@ -122,7 +122,7 @@ impl Drop for ScanGuard<'_> {
     }
 }
 
-/// What may be in work at one time: of the whole door, or of one connection.
+/// What may be in work at one time: of the whole door, of one address, or of one connection.
 pub(crate) struct Budgets {
     requests: Arc<Semaphore>,
     request_bytes: Arc<Semaphore>,
@@ -130,9 +130,22 @@ pub(crate) struct Budgets {
 }
 
 /// A part of a budget, given back when dropped. Empty only if the semaphore was closed, which nobody does.
-pub(crate) type Permit = Option<OwnedSemaphorePermit>;
+type Permit = Option<OwnedSemaphorePermit>;
+
+/// Parts of the budgets of a connection, of its address and of the door.
+pub(crate) type Places = [Permit; 3];
 
 impl Budgets {
+    /// What all connections of one address may have: half of everything, so that it never stops the others.
+    pub(crate) fn of_client(limits: &NfsLimits) -> Arc<Self> {
+        let half = |all: usize, least: usize| (all / 2).max(least);
+        Arc::new(Self::new(
+            half(limits.requests_max, 1),
+            half(limits.request_bytes_max, RECORD_LEN_MAX),
+            half(limits.reply_bytes_max, RECORD_LEN_MAX),
+        ))
+    }
+
     pub(crate) fn new(requests: usize, request_bytes: usize, reply_bytes: usize) -> Self {
         Self {
             requests: Arc::new(Semaphore::new(requests)),
@@ -142,31 +155,38 @@ impl Budgets {
     }
 }
 
-/// The budgets of a connection within those of the door. Always taken in the same order: the connection's, then the
-/// door's; a request's bytes before its reply's. Whoever holds reply bytes waits only for its client to read, and that
+/// The budgets of a connection within those of its address, within those of the door. Always taken in the same order: the
+/// connection's, the address', the door's; a request's bytes before its reply's. Whoever holds reply bytes waits only for its client to read, and that
 /// has a time limit, so nothing can wait for itself.
 pub(crate) struct ConnectionBudgets {
     pub(crate) own: Budgets,
+    pub(crate) client: Arc<Budgets>,
     pub(crate) door: Arc<NfsDoor>,
 }
 
 impl ConnectionBudgets {
     /// Waits for a place among the requests in work.
-    pub(crate) async fn request(&self) -> (Permit, Permit) {
-        (take(&self.own.requests, 1).await, take(&self.door.budgets.requests, 1).await)
+    pub(crate) async fn request(&self) -> Places {
+        self.take(|budgets| &budgets.requests, 1).await
     }
 
     /// Waits for room for a large reply.
-    pub(crate) async fn reply(&self, len: usize) -> (Permit, Permit) {
-        (take(&self.own.reply_bytes, len).await, take(&self.door.budgets.reply_bytes, len).await)
+    pub(crate) async fn reply(&self, len: usize) -> Places {
+        self.take(|budgets| &budgets.reply_bytes, len).await
+    }
+
+    async fn take(&self, of: fn(&Budgets) -> &Arc<Semaphore>, amount: usize) -> Places {
+        let own = take(of(&self.own), amount).await;
+        let client = take(of(&self.client), amount).await;
+        [own, client, take(of(&self.door.budgets), amount).await]
     }
 }
 
 impl Budget for ConnectionBudgets {
-    type Permit = (Permit, Permit);
+    type Permit = Places;
 
     async fn acquire(&self, len: usize) -> Self::Permit {
-        (take(&self.own.request_bytes, len).await, take(&self.door.budgets.request_bytes, len).await)
+        self.take(|budgets| &budgets.request_bytes, len).await
     }
 }
 
@@ -174,4 +194,19 @@ async fn take(semaphore: &Arc<Semaphore>, amount: usize) -> Permit {
     // Amounts are lengths of records and replies, about 1 MiB at most; limits below that are refused at start.
     let amount = u32::try_from(amount).unwrap_or(u32::MAX);
     Arc::clone(semaphore).acquire_many_owned(amount).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_has_half_of_what_the_door_has_and_always_room_for_a_record() {
+        let limits = NfsLimits::default();
+        let client = Budgets::of_client(&limits);
+        assert_eq!(client.requests.available_permits(), limits.requests_max / 2);
+        assert_eq!(client.reply_bytes.available_permits(), limits.reply_bytes_max / 2);
+        let least = NfsLimits { request_bytes_max: RECORD_LEN_MAX, ..limits };
+        assert_eq!(Budgets::of_client(&least).request_bytes.available_permits(), RECORD_LEN_MAX);
+    }
 }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use self::args::{Arguments, Request, Stable};
 use self::context::{Context, Outcome};
 use crate::dispatch::{Answer, Peer};
-use crate::door::NfsDoor;
+use crate::door::{NfsDoor, Places};
 use crate::metrics::{add, count};
 use crate::reply_cache::{Begin, CallKey, Execution};
 use crate::rpc::{Call, Refusal, Reply, accepted};
@@ -100,7 +100,7 @@ async fn execute(
     let Arguments { handle, request } = arguments;
     let shape = request.failure_shape();
     let room = match request.reply_len_max() {
-        0 => (None, None),
+        0 => Places::default(),
         len => peer.budgets.reply(len).await,
     };
     let mut out = accepted(call.xid, REPLY_CAPACITY + request.list_len_hint());

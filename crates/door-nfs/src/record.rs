@@ -10,6 +10,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
+use strata_gate::{Pace, Patience, TooSlow};
+
 use crate::rpc::LAST_FRAGMENT;
 
 /// Bytes asked for when it is not known what comes: several small calls, or the beginning of a large one.
@@ -30,9 +32,9 @@ pub(crate) enum RecordError {
     /// No request for a long time.
     #[error("no request came for the idle time")]
     Idle,
-    /// A record was begun and not continued.
-    #[error("a record was not complete in time")]
-    Slow,
+    /// A record was begun and not continued, or too slowly.
+    #[error("a record was sent too slowly")]
+    Slow(#[from] TooSlow),
     /// A record above the limit.
     #[error("a record of at least {len} bytes is above the limit of {limit}")]
     TooLong {
@@ -59,7 +61,7 @@ pub(crate) trait Budget {
 pub(crate) struct RecordLimits {
     pub(crate) len_max: usize,
     pub(crate) idle_timeout: Duration,
-    pub(crate) record_timeout: Duration,
+    pub(crate) pace: Pace,
 }
 
 /// Reads records from `stream`.
@@ -80,7 +82,7 @@ impl<S: AsyncRead + Unpin> RecordReader<S> {
             return Ok(());
         }
         let idle = self.limits.idle_timeout;
-        timeout(idle, self.fill(MARK_LEN)).await.map_err(|_| RecordError::Idle)?
+        timeout(idle, self.fill(MARK_LEN, None)).await.map_err(|_| RecordError::Idle)?
     }
 
     /// The next record, with what holds its memory. Not to be dropped before it is done: the stream then has no
@@ -89,21 +91,20 @@ impl<S: AsyncRead + Unpin> RecordReader<S> {
         let (len, last) = self.mark(0)?;
         // A record in several fragments gets the whole limit at once: a budget taken bit by bit could deadlock.
         let permit = budget.acquire(if last { len } else { self.limits.len_max }).await;
-        let record =
-            timeout(self.limits.record_timeout, self.body(len, last)).await.map_err(|_| RecordError::Slow)??;
-        Ok((record, permit))
+        Ok((self.body(len, last).await?, permit))
     }
 
     async fn body(&mut self, len: usize, last: bool) -> Result<Bytes, RecordError> {
-        let first = self.fragment(len).await?;
+        let patience = &mut Patience::new(self.limits.pace);
+        let first = self.fragment(len, patience).await?;
         if last {
             return Ok(first);
         }
         let mut record = BytesMut::from(first.as_ref());
         for _ in 1..FRAGMENTS_MAX {
-            self.fill(MARK_LEN).await?;
+            self.fill(MARK_LEN, Some(patience)).await?;
             let (len, last) = self.mark(record.len())?;
-            record.extend_from_slice(&self.fragment(len).await?);
+            record.extend_from_slice(&self.fragment(len, patience).await?);
             if last {
                 return Ok(record.freeze());
             }
@@ -123,19 +124,24 @@ impl<S: AsyncRead + Unpin> RecordReader<S> {
         Ok((len, last))
     }
 
-    async fn fragment(&mut self, len: usize) -> Result<Bytes, RecordError> {
-        self.fill(len).await?;
+    async fn fragment(&mut self, len: usize, patience: &mut Patience) -> Result<Bytes, RecordError> {
+        self.fill(len, Some(patience)).await?;
         Ok(self.buf.split_to(len).freeze())
     }
 
-    /// Reads until the buffer holds `len` bytes.
-    async fn fill(&mut self, len: usize) -> Result<(), RecordError> {
+    /// Reads until the buffer holds `len` bytes, with `patience` where they have to come.
+    async fn fill(&mut self, len: usize, mut patience: Option<&mut Patience>) -> Result<(), RecordError> {
         while self.buf.len() < len {
             let missing = len - self.buf.len();
             // Exactly the rest of a large record, so that nothing of the next one has to be moved.
             self.buf.reserve(if missing > READ_LEN { missing } else { READ_LEN });
             let between = self.buf.is_empty() && len == MARK_LEN;
-            let read = match self.stream.read_buf(&mut self.buf).await {
+            let read = self.stream.read_buf(&mut self.buf);
+            let read = match &mut patience {
+                Some(patience) => patience.wait(read, |read| *read.as_ref().unwrap_or(&0) as u64).await?,
+                None => read.await,
+            };
+            let read = match read {
                 // Clients that are in a hurry close so.
                 Err(error) if between && error.kind() == std::io::ErrorKind::ConnectionReset => 0,
                 read => read?,

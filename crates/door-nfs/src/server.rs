@@ -7,13 +7,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use strata_gate::client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::config::NfsLimits;
 use crate::connection;
 use crate::dispatch::Service;
-use crate::door::NfsDoor;
+use crate::door::{Budgets, NfsDoor};
 use crate::metrics::{NfsMetrics, count};
 
 /// Pause after a failed accept: what fails it (no free descriptors) does not pass at once.
@@ -47,13 +49,12 @@ async fn accept(listener: TcpListener, door: Arc<NfsDoor>, service: Service, shu
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
-                    let limits = (door.limits.connections_max, door.limits.connections_per_client_max);
-                    let Some(guard) = Clients::admit(&clients, address, limits, door.metrics()) else {
+                    let Some((guard, budgets)) = Clients::admit(&clients, address, &door.limits, door.metrics()) else {
                         count(&door.metrics().connections_refused);
                         continue;
                     };
                     count(&door.metrics().connections_accepted);
-                    let connection = connection::run(Arc::clone(&door), stream, address, service, stopped.clone());
+                    let connection = connection::run(Arc::clone(&door), stream, address, service, budgets, stopped.clone());
                     connections.spawn(async move {
                         let _guard = guard;
                         if let Err(error) = connection.await {
@@ -80,7 +81,19 @@ async fn accept(listener: TcpListener, door: Arc<NfsDoor>, service: Service, shu
 /// Open connections by client address.
 #[derive(Default)]
 struct Clients {
-    open: Mutex<(usize, HashMap<IpAddr, usize>)>,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    total: usize,
+    by_client: HashMap<IpAddr, Client>,
+}
+
+/// One address with at least one connection.
+struct Client {
+    connections: usize,
+    budgets: Arc<Budgets>,
 }
 
 /// One of the open connections.
@@ -94,32 +107,34 @@ impl Clients {
     fn admit(
         this: &Arc<Self>,
         address: SocketAddr,
-        (max, per_client_max): (usize, usize),
+        limits: &NfsLimits,
         metrics: &Arc<NfsMetrics>,
-    ) -> Option<ClientGuard> {
-        let address = address.ip().to_canonical();
+    ) -> Option<(ClientGuard, Arc<Budgets>)> {
+        let address = client(address.ip());
         let mut open = this.open.lock();
-        let (total, by_client) = &mut *open;
-        let own = by_client.get(&address).copied().unwrap_or(0);
-        if *total >= max || own >= per_client_max {
+        let own = open.by_client.get(&address).map_or(0, |client| client.connections);
+        if open.total >= limits.connections_max || own >= limits.connections_per_client_max {
             return None;
         }
-        *total += 1;
-        by_client.insert(address, own + 1);
+        open.total += 1;
+        let fresh = || Client { connections: 0, budgets: Budgets::of_client(limits) };
+        let own = open.by_client.entry(address).or_insert_with(fresh);
+        own.connections += 1;
+        let budgets = Arc::clone(&own.budgets);
         metrics.connections.fetch_add(1, Ordering::Relaxed);
-        Some(ClientGuard { clients: Arc::clone(this), address, metrics: Arc::clone(metrics) })
+        let guard = ClientGuard { clients: Arc::clone(this), address, metrics: Arc::clone(metrics) };
+        Some((guard, budgets))
     }
 }
 
 impl Drop for ClientGuard {
     fn drop(&mut self) {
         let mut open = self.clients.open.lock();
-        let (total, by_client) = &mut *open;
-        *total -= 1;
-        if let Some(own) = by_client.get_mut(&self.address) {
-            *own -= 1;
-            if *own == 0 {
-                by_client.remove(&self.address);
+        open.total -= 1;
+        if let Some(own) = open.by_client.get_mut(&self.address) {
+            own.connections -= 1;
+            if own.connections == 0 {
+                open.by_client.remove(&self.address);
             }
         }
         self.metrics.connections.fetch_sub(1, Ordering::Relaxed);
@@ -134,7 +149,8 @@ mod tests {
     fn connections_are_limited_in_all_and_per_client() {
         let clients = Arc::new(Clients::default());
         let metrics = Arc::default();
-        let admit = |text: &str| Clients::admit(&clients, text.parse().unwrap(), (3, 2), &metrics);
+        let limits = NfsLimits { connections_max: 3, connections_per_client_max: 2, ..NfsLimits::default() };
+        let admit = |text: &str| Clients::admit(&clients, text.parse().unwrap(), &limits, &metrics);
         let first = admit("10.0.0.1:1000").unwrap();
         let _second = admit("10.0.0.1:1001").unwrap();
         assert!(admit("10.0.0.1:1002").is_none());

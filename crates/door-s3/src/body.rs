@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use s3s::{S3Error, S3ErrorCode};
+use strata_gate::{Budget, Patience};
 
 use crate::auth::Payload;
 use crate::checksum::Promise;
@@ -27,8 +27,6 @@ use crate::post_form::FormFile;
 
 /// Longest body of one request in bytes: the largest object S3 knows.
 const BODY_LEN_MAX: u64 = 5 << 40;
-/// How long a client may send nothing in the middle of a body.
-const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// The body of a request as it arrives, which tells whether it arrived whole.
 pub(crate) struct Received {
@@ -77,6 +75,9 @@ pub(crate) struct Upload {
     len: u64,
     taken: u64,
     metrics: Arc<S3Metrics>,
+    patience: Patience,
+    /// What it may take of while it is received.
+    pub(crate) budget: Arc<Budget>,
     /// What the whole body must hash to, where the signature says so.
     pub(crate) sha256: Option<[u8; 32]>,
     /// What its MD5 must be, where the client says so.
@@ -162,7 +163,7 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; 16]>, S3Error> {
 
 impl Upload {
     /// The body of a proven request.
-    pub(crate) fn of_wire(body: Received, payload: Payload, promised: Promised, metrics: Arc<S3Metrics>) -> Self {
+    pub(crate) fn of_wire(body: Received, payload: Payload, promised: Promised, door: &Shared) -> Self {
         let (decoder, sha256) = match payload {
             Payload::Unsigned => (None, None),
             Payload::Sha256(hash) => (None, Some(hash)),
@@ -178,7 +179,9 @@ impl Upload {
             pending: Bytes::new(),
             len,
             taken: 0,
-            metrics,
+            metrics: Arc::clone(&door.metrics),
+            patience: Patience::new(door.config.pace),
+            budget: Arc::clone(&door.config.bodies),
             sha256,
             md5,
             promise,
@@ -187,10 +190,21 @@ impl Upload {
 
     /// The file of a POST form, at most `len` bytes; the length in `promised` is the form's own.
     pub(crate) fn of_form(file: FormFile, len: u64, promised: Promised, door: &Shared) -> Self {
-        let (metrics, Promised { md5, checksum: promise, .. }) = (Arc::clone(&door.metrics), promised);
+        let Promised { md5, checksum: promise, .. } = promised;
         let len = if file.ended() { 0 } else { len.min(BODY_LEN_MAX) };
-        let source = Source::Form(Box::new(file));
-        Self { source, decoder: None, pending: Bytes::new(), len, taken: 0, metrics, sha256: None, md5, promise }
+        Self {
+            source: Source::Form(Box::new(file)),
+            decoder: None,
+            pending: Bytes::new(),
+            len,
+            taken: 0,
+            metrics: Arc::clone(&door.metrics),
+            patience: Patience::new(door.config.pace),
+            budget: Arc::clone(&door.config.bodies),
+            sha256: None,
+            md5,
+            promise,
+        }
     }
 
     /// Bytes the client promised; of a form's file, the most it can have.
@@ -226,11 +240,12 @@ impl Upload {
                 }
                 return Ok(Some(data));
             }
-            let piece = tokio::time::timeout(IDLE_MAX, self.source.next()).await.map_err(|_| {
-                refuse(
-                    S3ErrorCode::RequestTimeout,
-                    "nothing was received for 60 seconds; nothing was stored; send it again",
-                )
+            let len = |piece: &Option<Result<Bytes, S3Error>>| match piece {
+                Some(Ok(data)) => data.len() as u64,
+                _ => 0,
+            };
+            let piece = self.patience.wait(self.source.next(), len).await.map_err(|slow| {
+                refuse(S3ErrorCode::RequestTimeout, format!("{slow}; nothing was stored; send it again"))
             })?;
             match piece {
                 Some(Ok(data)) => {

@@ -1,11 +1,19 @@
 //! What an operator can set about the door: plain data with checked limits.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use strata_gate::{Budget, Pace, Shares};
 
 use crate::host::Domains;
 
+/// Memory for bodies unless told otherwise.
+const BODY_BYTES_MAX: u64 = 64 << 20;
+/// Memory for documents unless told otherwise.
+const DOCUMENT_BYTES_MAX: usize = 32 << 20;
+
 /// Settings of the door.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct S3Config {
     /// The region clients must sign for.
     pub region: String,
@@ -13,11 +21,18 @@ pub struct S3Config {
     pub domains: Vec<String>,
     /// Whether requests may be signed with Signature Version 2. Clients of today presign with it unless told otherwise.
     pub sigv2: bool,
-    /// Most connections open at a time; further ones wait in the kernel's queue.
+    /// Most connections open at a time; further ones wait in the kernel's queue, and those of an address that has its share
+    /// ([`strata_gate::Shares`]) are closed.
     pub connections_max: usize,
-    /// Most requests worked on at a time; further ones are answered with `SlowDown`. A request holds at most about
-    /// 4 MiB, so this bounds the memory of the door as well.
+    /// Most requests worked on at a time; further ones are answered with `SlowDown`, and so are those of a user who has a
+    /// share ([`strata_gate::Shares`]).
     pub in_flight_max: usize,
+    /// How slow a client may be, in both directions.
+    pub pace: Pace,
+    /// Memory that bodies on their way in and out take beyond a small piece each.
+    pub bodies: Arc<Budget>,
+    /// Bytes of documents (lists, what a DeleteObjects names) held at a time, by uid; further ones are answered with `SlowDown`.
+    pub documents: Arc<Shares<u32>>,
     /// How long requests may go on after a shutdown was asked for.
     pub drain: Duration,
 }
@@ -30,6 +45,9 @@ impl Default for S3Config {
             sigv2: true,
             connections_max: 1024,
             in_flight_max: 256,
+            pace: Pace::default(),
+            bodies: Budget::new(BODY_BYTES_MAX),
+            documents: Shares::new(DOCUMENT_BYTES_MAX),
             drain: Duration::from_secs(20),
         }
     }

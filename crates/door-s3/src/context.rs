@@ -3,11 +3,12 @@
 //! An operation gets a [`Context`] only for a proven request, so there is no way to forget the proof.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use http::HeaderMap;
 use parking_lot::Mutex;
 use s3s::{S3Error, S3ErrorCode};
+use strata_gate::Held;
 use strata_iam::User;
 use strata_namespace::{Door, Op};
 
@@ -16,14 +17,27 @@ use crate::error::refuse;
 use crate::metrics::{OPERATIONS, Operation};
 
 /// What is noted about a request while it runs, for the metrics.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Marks {
     operation: AtomicU8,
+    /// The user's place among the requests in flight, and room for documents.
+    held: Mutex<Vec<Held<u32>>>,
+    uid: AtomicU32,
 }
 
 impl Marks {
     pub(crate) fn enter(&self, operation: Operation) {
         self.operation.store(operation as u8, Ordering::Relaxed);
+    }
+    pub(crate) fn hold(&self, place: Held<u32>) {
+        self.held.lock().push(place);
+    }
+    /// Whose request it is, once that is proven.
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid.load(Ordering::Relaxed)
+    }
+    pub(crate) fn of_user(&self, uid: u32) {
+        self.uid.store(uid, Ordering::Relaxed);
     }
     pub(crate) fn operation(&self) -> Operation {
         OPERATIONS[usize::from(self.operation.load(Ordering::Relaxed))]

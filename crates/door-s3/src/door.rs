@@ -14,6 +14,9 @@ use crate::error::{from_namespace, refuse};
 use crate::host::Domains;
 use crate::metrics::{Operation, S3Metrics};
 
+/// Documents up to this many bytes are not counted: there are no more of them than requests.
+const DOCUMENT_LEN_FREE: usize = 32 << 10;
+
 /// The S3 door of a store. Cheap to clone; all clones are the same door.
 #[derive(Clone)]
 pub struct S3Door {
@@ -131,6 +134,25 @@ impl Shared {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Counts a document against what all may take, until the answer has left.
+    ///
+    /// # Errors
+    /// `SlowDown` where there is no more room, or the user has a share of it.
+    pub(crate) fn hold_document(&self, uid: u32, len: usize, marks: &Marks) -> Result<(), S3Error> {
+        if len <= DOCUMENT_LEN_FREE {
+            return Ok(());
+        }
+        let Some(room) = self.config.documents.take_many(uid, len) else {
+            self.metrics.refused_for_load();
+            return Err(refuse(
+                S3ErrorCode::SlowDown,
+                "too many long documents are on their way; reduce your request rate",
+            ));
+        };
+        marks.hold(room);
+        Ok(())
     }
 
     /// The name shown for the owner of something.

@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpResponse, S3Error, S3ErrorCode};
+use strata_gate::Shares;
 use strata_iam::User;
 use strata_namespace::{Door, ErrorKind, Op};
 
@@ -49,6 +50,8 @@ const READ_HERE: [HeaderName; 10] = [
 pub(crate) struct Front {
     door: Arc<Shared>,
     service: S3Service,
+    /// Requests in flight, by uid.
+    by_user: Arc<Shares<u32>>,
 }
 
 impl Front {
@@ -58,7 +61,7 @@ impl Front {
         let mut builder = S3ServiceBuilder::new(Operations { door: Arc::clone(&door) });
         builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
         builder.set_host(door.domains.clone());
-        Self { service: builder.build(), door }
+        Self { service: builder.build(), by_user: Shares::new(door.config.in_flight_max), door }
     }
 
     /// Answers a request.
@@ -76,6 +79,7 @@ impl Front {
         }
         let now_secs = self.door.ns.now().secs();
         let verified = self.door.verifier.verify(&parts, now_secs)?;
+        self.admit(&verified.user, marks)?;
         hoist(&mut parts, verified.old)?;
         refuse_unsupported(&parts.headers)?;
         strip_credentials(&mut parts, verified.old)?;
@@ -87,7 +91,7 @@ impl Front {
         let completes = operation == Operation::CompleteMultipartUpload;
         let payload = framing(&headers, verified.payload)?;
         let promised = Promised::of_headers(&headers, &payload, !completes)?;
-        let upload = Upload::of_wire(body, payload, promised, Arc::clone(&self.door.metrics));
+        let upload = Upload::of_wire(body, payload, promised, &self.door);
         for name in READ_HERE {
             parts.headers.remove(name);
         }
@@ -103,11 +107,31 @@ impl Front {
             }
             (Some(upload), Bytes::new())
         } else {
+            // A document is held whole, and once more while it is read.
+            let len = 2 * usize::try_from(upload.len()).unwrap_or(usize::MAX).min(DOCUMENT_LEN_MAX);
+            self.door.hold_document(verified.user.uid, len, marks)?;
             (None, document::plain(operation, collect(upload, DOCUMENT_LEN_MAX as u64).await?)?)
         };
         parts.headers.insert(CONTENT_LENGTH, document.len().into());
         parts.extensions.insert(Arc::new(Context::new(verified.user, operation, headers, query, stashed)));
         call(&self.service, Request::from_parts(parts, Body::from(document))).await
+    }
+
+    /// A place among the requests of all users, held until the answer has left.
+    ///
+    /// # Errors
+    /// `SlowDown` for a user who has a share of them already.
+    fn admit(&self, user: &User, marks: &Marks) -> Result<(), S3Error> {
+        let Some(place) = self.by_user.take(user.uid) else {
+            self.door.metrics.refused_for_load();
+            return Err(refuse(
+                S3ErrorCode::SlowDown,
+                "too many requests of this user are in flight; reduce your request rate",
+            ));
+        };
+        marks.of_user(user.uid);
+        marks.hold(place);
+        Ok(())
     }
 
     async fn answer_form(&self, parts: &Parts, body: Received) -> Result<HttpResponse, S3Error> {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use s3s::{S3Error, S3ErrorCode};
 use sha2::{Digest, Sha256};
+use strata_gate::{Budget, Piece};
 use strata_namespace::{Content, ContentError, Ingest, Intake};
 use subtle::ConstantTimeEq;
 use tokio::task::JoinHandle;
@@ -188,8 +189,8 @@ async fn windowed(ingest: Ingest, mut body: Upload, mut own: Own) -> Result<Take
     let (mut etag, mut hashes) = (Stream::open(), Stage::Idle(Hashes::for_body(&body)));
     let hashing = body.sha256.is_some() || body.promise.algorithm.is_some();
     let mut intake = Intake::new(ingest, |job| drop(tokio::task::spawn_blocking(job)));
-    let full = if etag.is_alone() { FIRST_WINDOW_LEN } else { WINDOW_LEN };
-    let mut window = Gathered { pieces: Vec::new(), len: 0, full };
+    let first = if etag.is_alone() { FIRST_WINDOW_LEN } else { WINDOW_LEN };
+    let mut window = Gathered { pieces: Vec::new(), len: 0, room: body.budget.piece(first), _before: None };
     // A body that ends early leaves bytes behind, of which `finish` below complains.
     while left > 0
         && let Some(piece) = body.next().await?
@@ -200,7 +201,7 @@ async fn windowed(ingest: Ingest, mut body: Upload, mut own: Own) -> Result<Take
         let last = left == 0 || body.ended_early();
         intake.push(piece, last).await.map_err(from_content)?;
         if last || window.is_full() {
-            let window = window.take();
+            let window = window.take(&body.budget);
             if hashing {
                 let (hashed, mut state) = (Arc::clone(&window), hashes.idle().await?);
                 hashes = Stage::of(move || {
@@ -230,7 +231,9 @@ fn lost(err: Died) -> S3Error {
 struct Gathered {
     pieces: Vec<Bytes>,
     len: u64,
-    full: u64,
+    room: Piece,
+    /// Of the window before, which is being hashed.
+    _before: Option<Piece>,
 }
 
 impl Gathered {
@@ -239,10 +242,11 @@ impl Gathered {
         self.pieces.push(piece);
     }
     fn is_full(&self) -> bool {
-        self.len >= self.full
+        self.len >= self.room.len()
     }
-    fn take(&mut self) -> Window {
-        (self.len, self.full) = (0, WINDOW_LEN);
+    fn take(&mut self, budget: &Arc<Budget>) -> Window {
+        self.len = 0;
+        self._before = Some(std::mem::replace(&mut self.room, budget.piece(WINDOW_LEN)));
         Arc::new(std::mem::take(&mut self.pieces))
     }
 }

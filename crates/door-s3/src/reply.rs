@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::auth::REGION_HEADER;
 use crate::connection::Busy;
+use crate::context::Marks;
 use crate::error::{About, complete_document};
 use crate::keys::without_raw_controls;
 use crate::metrics::{Gauge, Operation, S3Metrics};
@@ -107,7 +108,9 @@ fn unquote_etag(document: &Bytes) -> Bytes {
 
 /// What an answer holds on to until its last byte has left.
 pub(crate) struct Held {
-    pub(crate) _permit: Option<OwnedSemaphorePermit>,
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// With the user's place.
+    pub(crate) _marks: Arc<Marks>,
     pub(crate) _gauge: Gauge,
     pub(crate) _busy: Busy,
 }

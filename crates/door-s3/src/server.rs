@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::S3ErrorCode;
+use strata_gate::{PacedStream, Shares, client};
 use strata_seam::Stopwatch;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -26,6 +27,7 @@ use crate::context::Marks;
 use crate::door::{S3Door, Shared};
 use crate::error::refuse;
 use crate::front::Front;
+use crate::metrics::Operation;
 use crate::reply::{Asked, Held, ReplyBody, complete, of_error};
 
 /// Most headers of a request.
@@ -51,6 +53,7 @@ pub async fn serve(listener: TcpListener, door: S3Door, shutdown: impl Future<Ou
     let door = door.shared;
     let connections = Arc::new(Semaphore::new(door.config.connections_max));
     let in_flight = Arc::new(Semaphore::new(door.config.in_flight_max));
+    let by_address = Shares::new(door.config.connections_max);
     let drain = door.config.drain;
     // Request ids of different starts differ, so that an id pasted into a report means one request.
     let next_id = AtomicU64::new(door.ns.boot_id() << 32);
@@ -79,10 +82,14 @@ pub async fn serve(listener: TcpListener, door: S3Door, shutdown: impl Future<Ou
         };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(place) = by_address.take(client(peer.ip())) else {
+                    tracing::debug!(%peer, "an address has its share of the connections; one more is closed");
+                    continue;
+                };
                 let connection = connection(Arc::clone(&server), stream, peer, stopped.clone());
                 running.spawn(async move {
                     connection.await;
-                    drop(permit);
+                    drop((place, permit));
                 });
             }
             Err(err) => {
@@ -106,6 +113,7 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mu
         tracing::debug!(%peer, error = %err, "cannot turn off Nagle's algorithm");
     }
     let phase = Arc::new(Phase::default());
+    let stream = PacedStream::new(stream, server.door.config.pace);
     let stream = Connection::new(stream, Arc::clone(&phase), Arc::clone(&server.connections));
     let service = service_fn(|request| {
         let (server, phase) = (Arc::clone(&server), Arc::clone(&phase));
@@ -144,19 +152,23 @@ impl Server {
         let unasked = ends_unasked(&request);
         let (request, received) = Received::of(request);
         let metrics = &self.door.metrics;
-        let held = Held {
-            _permit: Arc::clone(&self.in_flight).try_acquire_owned().ok(),
-            _gauge: metrics.request(),
-            _busy: busy,
-        };
         let marks = Arc::new(Marks::default());
-        let answered = if held._permit.is_some() {
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned().ok();
+        let held = Held { permit, _marks: Arc::clone(&marks), _gauge: metrics.request(), _busy: busy };
+        let answered = if held.permit.is_some() {
             self.front.answer(request, &marks).await
         } else {
             metrics.refused_for_load();
             Err(refuse(S3ErrorCode::SlowDown, "too many requests are in flight; reduce your request rate"))
         };
         let operation = marks.operation();
+        // Lists are counted; where there is no room for one, it is not kept for a client that may be slow to take it. Objects are
+        // counted where they are read, and what changed something is told in any case.
+        let lists = asked.method == Method::GET && operation != Operation::GetObject;
+        let answered = answered.and_then(|answer| match answer.body().bytes() {
+            Some(document) if lists => self.door.hold_document(marks.uid(), document.len(), &marks).map(|()| answer),
+            _ => Ok(answer),
+        });
         let mut response = complete(answered.unwrap_or_else(of_error), &asked, operation);
         let status = response.status();
         let unread = !received.load(Ordering::Acquire);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::{Running, noise, send};
 use strata_door_s3::S3Config;
+use strata_gate::Pace;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
@@ -269,5 +270,83 @@ async fn requests_and_bytes_are_counted() {
         [("Other", 4, 1), ("CreateBucket", 2, 1), ("GetObject", 2, 1), ("GetObject", 4, 1), ("PutObject", 2, 1)]
     );
     assert!(door.metrics.bytes_in() == 100_000 && door.metrics.bytes_out() > 100_000);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_an_answer_is_given_up() {
+    let pace = Pace { stall: Duration::from_millis(300), ..Pace::default() };
+    let door = Running::with(S3Config { pace, ..S3Config::default() }).await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    client.put("/bucket/long", noise(24 << 20, 7)).await.expect(200);
+    let mut headers = vec![("host".to_owned(), door.addr.to_string())];
+    client.signer.sign("GET", "/bucket/long", &mut headers, &"".into(), common::Payload::Sha256);
+    let mut head = String::from("GET /bucket/long HTTP/1.1\r\n");
+    headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    let mut deaf = door.connect().await;
+    deaf.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+    while door.metrics.in_flight() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let given_up = async {
+        while door.metrics.in_flight() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), given_up).await.expect("it is given up");
+    client.get("/bucket/long").await.expect(200);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn slow_uploads_of_one_user_leave_places_for_the_others() {
+    let door = Running::with(S3Config { in_flight_max: 8, ..S3Config::default() }).await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let mut slow = Vec::new();
+    for n in 0..8 {
+        let target = format!("/bucket/slow{n}");
+        let mut headers = vec![("host".to_owned(), door.addr.to_string())];
+        client.signer.sign("PUT", &target, &mut headers, &"0123456789".into(), common::Payload::Sha256);
+        let mut head = format!("PUT {target} HTTP/1.1\r\ncontent-length: 10\r\n");
+        headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        let mut stream = door.connect().await;
+        stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    while door.metrics.in_flight() + door.metrics.shed() < 8 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let other = door.user("other", 2000);
+    let reply = door.client_of(&other).get("/").await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    client.get("/").await.expect_error(503, "SlowDown");
+    drop(slow);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn connections_of_one_address_leave_some_for_the_others() {
+    let door = Running::with(S3Config { connections_max: 8, ..S3Config::default() }).await;
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        idle.push(door.connect().await);
+    }
+    let settled = async {
+        while door.metrics.connections() < 6 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), settled).await.unwrap();
+    // From another address of this machine.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(door.addr).await.unwrap();
+    other.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = [0; 10];
+    tokio::time::timeout(Duration::from_secs(5), other.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 4");
+    drop((idle, other));
     door.stop().await;
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use strata_gate::{Budget, Held};
 use strata_namespace::Reader;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
@@ -49,20 +50,33 @@ pub struct ReplyBody {
     metrics: Arc<DavMetrics>,
     /// Held until the body is sent: the limit on requests in progress covers slow readers too.
     _in_progress: Option<(OwnedSemaphorePermit, Raised)>,
+    _of_user: Option<Held<u32>>,
 }
 
 impl ReplyBody {
     pub(crate) fn whole(metrics: &Arc<DavMetrics>, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { kind: Kind::Whole((!bytes.is_empty()).then_some(bytes)), metrics: metrics.clone(), _in_progress: None }
+        Self::new(Kind::Whole((!bytes.is_empty()).then_some(bytes)), metrics)
     }
     pub(crate) fn pages(metrics: &Arc<DavMetrics>, pages: mpsc::Receiver<Result<Bytes, BodyError>>) -> Self {
-        Self { kind: Kind::Pages(pages), metrics: metrics.clone(), _in_progress: None }
+        Self::new(Kind::Pages(pages), metrics)
     }
-    pub(crate) fn file(metrics: &Arc<DavMetrics>, reader: Reader, segments: VecDeque<Segment>) -> Self {
+    pub(crate) fn file(
+        metrics: &Arc<DavMetrics>,
+        reader: Reader,
+        segments: VecDeque<Segment>,
+        budget: &Arc<Budget>,
+    ) -> Self {
         let remaining = segments.iter().map(Segment::len).sum();
-        let file = FileBody { reader, segments, windows: VecDeque::with_capacity(READ_AHEAD), remaining };
-        Self { kind: Kind::File(file), metrics: metrics.clone(), _in_progress: None }
+        let (budget, windows) = (Arc::clone(budget), VecDeque::with_capacity(READ_AHEAD));
+        Self::new(Kind::File(FileBody { reader, segments, windows, remaining, budget }), metrics)
+    }
+    fn new(kind: Kind, metrics: &Arc<DavMetrics>) -> Self {
+        Self { kind, metrics: metrics.clone(), _in_progress: None, _of_user: None }
+    }
+    pub(crate) fn of_user(mut self, place: Held<u32>) -> Self {
+        self._of_user = Some(place);
+        self
     }
     pub(crate) fn holding(mut self, permit: OwnedSemaphorePermit, gauge: Raised) -> Self {
         self._in_progress = Some((permit, gauge));
@@ -128,6 +142,7 @@ struct FileBody {
     segments: VecDeque<Segment>,
     windows: VecDeque<Window>,
     remaining: u64,
+    budget: Arc<Budget>,
 }
 
 impl FileBody {
@@ -164,19 +179,21 @@ impl FileBody {
             Segment::Literal(bytes) => return Some(Window::Ready(Ok(bytes))),
             Segment::Content(range) => range,
         };
-        let want = |most: usize| usize::try_from(range.end - range.start).unwrap_or(most).min(most);
-        let small = want(CACHED_WINDOW);
+        let piece = self.budget.piece((range.end - range.start).min(READ_WINDOW as u64));
+        let most = usize::try_from(piece.len()).unwrap_or(READ_WINDOW);
+        let small = most.min(CACHED_WINDOW);
         let (window, taken) = match self.reader.read_cached(range.start, small) {
-            Some(bytes) => (Window::Ready(exactly(bytes, small)), small),
+            Some(bytes) => (Window::Ready(exactly(bytes, small).map(|bytes| piece.of(bytes))), small),
             None => {
-                let (reader, start, len) = (self.reader.clone(), range.start, want(READ_WINDOW));
+                let (reader, start) = (self.reader.clone(), range.start);
                 let read = move || {
                     reader
-                        .read(start, len)
+                        .read(start, most)
                         .map_err(|error| BodyError(error.to_string()))
-                        .and_then(|bytes| exactly(bytes, len))
+                        .and_then(|bytes| exactly(bytes, most))
+                        .map(|bytes| piece.of(bytes))
                 };
-                (Window::Reading(tokio::task::spawn_blocking(read)), len)
+                (Window::Reading(tokio::task::spawn_blocking(read)), most)
             }
         };
         let next = range.start + taken as u64;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use strata_gate::{Budget, Pace, Shares};
 use strata_iam::Users;
 use strata_namespace::Namespace;
 use strata_seam::{Cidr, Entropy};
@@ -11,19 +12,24 @@ use tokio::sync::Semaphore;
 use crate::locks::Locks;
 use crate::metrics::DavMetrics;
 
+/// Memory for bodies unless told otherwise.
+const BODY_BYTES_MAX: u64 = 64 << 20;
+
 /// Limits of the door.
 #[derive(Clone, Debug)]
 pub struct DavConfig {
-    /// Most open connections; further ones wait in the listener's queue.
+    /// Most open connections; further ones wait in the listener's queue, and those of an address that has its share
+    /// ([`strata_gate::Shares`]) are closed.
     pub connections_max: usize,
-    /// Most requests in progress, reply bodies included; further ones get 503 with `Retry-After`.
+    /// Most requests in progress, reply bodies included; further ones get 503 with `Retry-After`, and so do
+    /// those of a user who has a share of them already.
     pub in_flight_max: usize,
     /// Longest time to wait for a request's head, on a new connection and between requests.
     pub head_timeout: Duration,
-    /// Longest silence of a client that is sending a body.
-    pub body_timeout: Duration,
-    /// Longest time a client may take nothing of a reply.
-    pub write_timeout: Duration,
+    /// How slow a client may be, in both directions.
+    pub pace: Pace,
+    /// Memory that bodies on their way in and out take beyond a small piece each.
+    pub bodies: Arc<Budget>,
     /// How long requests in progress may go on after a shutdown was asked for.
     pub drain_timeout: Duration,
     /// Host, and port if it has one, of the URL by which clients know the share where a proxy stands in between.
@@ -38,8 +44,8 @@ impl Default for DavConfig {
             connections_max: 1024,
             in_flight_max: 256,
             head_timeout: Duration::from_secs(60),
-            body_timeout: Duration::from_secs(60),
-            write_timeout: Duration::from_secs(60),
+            pace: Pace::default(),
+            bodies: Budget::new(BODY_BYTES_MAX),
             drain_timeout: Duration::from_secs(10),
             url_authority: None,
             trusted_proxies: Vec::new(),
@@ -55,6 +61,8 @@ pub struct WebDavDoor {
     pub(crate) config: DavConfig,
     pub(crate) metrics: Arc<DavMetrics>,
     pub(crate) in_flight: Arc<Semaphore>,
+    /// Requests in progress, by uid.
+    pub(crate) by_user: Arc<Shares<u32>>,
 }
 
 impl std::fmt::Debug for WebDavDoor {
@@ -76,7 +84,8 @@ impl WebDavDoor {
     ) -> strata_namespace::Result<Arc<Self>> {
         let locks = Arc::new(Locks::load(ns.clone(), entropy)?);
         let in_flight = Arc::new(Semaphore::new(config.in_flight_max));
-        Ok(Arc::new(Self { ns, users, locks, config, metrics: Arc::default(), in_flight }))
+        let by_user = Shares::new(config.in_flight_max);
+        Ok(Arc::new(Self { ns, users, locks, config, metrics: Arc::default(), in_flight, by_user }))
     }
 
     /// What the door counts.

@@ -98,10 +98,15 @@ async fn admitted(door: &Arc<WebDavDoor>, request: Request<Incoming>, peer: IpAd
         Ok(accepted) => accepted,
         Err(reply) => return *reply,
     };
+    let Some(place) = door.by_user.take(ask.user.uid) else {
+        add(&door.metrics.refused_busy, 1);
+        let busy = "too many requests of this user are in progress; try again in a moment";
+        return refuse(door, &Refusal::new(StatusCode::SERVICE_UNAVAILABLE, busy).closing(), windows);
+    };
     let answer = answer(&ask, body).await;
     let settled = door.ns.settle(&ask.op).await;
     match (answer, settled) {
-        (Ok(reply), Ok(())) => reply,
+        (Ok(reply), Ok(())) => reply.map(|body| body.of_user(place)),
         (Ok(_), Err(error)) => refuse(door, &error.into(), windows),
         (Err(refusal), _) => refuse(door, &refusal, windows),
     }
@@ -181,7 +186,7 @@ async fn options(door: &Arc<WebDavDoor>, body: Incoming) -> Reply {
 
 /// A reply given before the body was read: the rest is read if it is short, else the connection ends with the reply.
 async fn after_draining(door: &Arc<WebDavDoor>, mut reply: Reply, body: Incoming) -> Reply {
-    if !body.is_end_stream() && !upload::drain(body, door.config.body_timeout).await {
+    if !body.is_end_stream() && !upload::drain(body, door.config.pace.stall).await {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     reply

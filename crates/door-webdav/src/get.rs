@@ -89,7 +89,7 @@ async fn once(ask: &Arc<Ask>) -> Result<Reply> {
         },
     };
     let body = match reader {
-        Some(reader) => ReplyBody::file(&ask.door.metrics, reader, segments),
+        Some(reader) => ReplyBody::file(&ask.door.metrics, reader, segments, &ask.door.config.bodies),
         None => ReplyBody::whole(&ask.door.metrics, ""),
     };
     let mut reply = Response::new(body);

@@ -32,7 +32,6 @@ mod range;
 mod range_write;
 mod request_line;
 mod server;
-mod stall;
 mod tree;
 mod upload;
 mod xml;

@@ -1,8 +1,9 @@
 //! Directories as replies: read and rendered page by page on a blocking thread, sent while the next page is made.
 //!
-//! Memory is bounded by [`PAGES_AHEAD`] pages whatever the size of the directory. A page leaves only after everything it
+//! Memory is bounded by [`PAGES_AHEAD`] pages of [`PAGE_LEN`] bytes and an entry whatever the size of the directory. A page leaves only after everything it
 //! tells is durable (invariant SEEN). Entries that come or go between pages may or may not show.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,10 +15,12 @@ use crate::ask::Ask;
 use crate::body::{BodyError, ReplyBody};
 use crate::error::{Refusal, Result};
 
-/// Entries read and rendered at a time.
-const PAGE_ENTRIES: usize = 512;
+/// Entries read at a time.
+const PAGE_ENTRIES: usize = 128;
+/// Bytes rendered at a time, and what one entry more takes.
+const PAGE_LEN: usize = 64 * 1024;
 /// Pages waiting for a slow client.
-const PAGES_AHEAD: usize = 2;
+const PAGES_AHEAD: usize = 1;
 
 /// Turns entries into text.
 pub(crate) trait Render: Send + 'static {
@@ -33,6 +36,9 @@ struct Pages {
     ask: Arc<Ask>,
     dir: Ino,
     cursor: Vec<u8>,
+    /// Entries read and not yet rendered; behind them there are no more if `end` says so.
+    entries: VecDeque<DirEntry>,
+    end: bool,
     render: Box<dyn Render>,
     begun: bool,
     done: bool,
@@ -47,16 +53,22 @@ impl Pages {
             self.begun = true;
             self.render.head(&mut out)?;
         }
-        let page = self.ask.ns().readdir(&self.ask.op, self.dir, &self.cursor, PAGE_ENTRIES)?;
-        for entry in &page.entries {
-            if matches!(entry.attr.kind, NodeKind::File | NodeKind::Directory) {
-                self.render.entry(entry, &mut out)?;
+        if self.entries.is_empty() && !self.end {
+            let page = self.ask.ns().readdir(&self.ask.op, self.dir, &self.cursor, PAGE_ENTRIES)?;
+            self.end = page.end || page.entries.is_empty();
+            self.entries = page.entries.into();
+            if let Some(last) = self.entries.back() {
+                self.cursor.clone_from(&last.cursor);
             }
         }
-        self.done = page.end || page.entries.is_empty();
-        if let Some(last) = page.entries.into_iter().last() {
-            self.cursor = last.cursor;
+        while out.len() < PAGE_LEN
+            && let Some(entry) = self.entries.pop_front()
+        {
+            if matches!(entry.attr.kind, NodeKind::File | NodeKind::Directory) {
+                self.render.entry(&entry, &mut out)?;
+            }
         }
+        self.done = self.end && self.entries.is_empty();
         if self.done {
             self.render.tail(&mut out);
         }
@@ -75,7 +87,17 @@ impl Pages {
 /// The body of a reply about a directory. An error on the first page is an error of the request; a later one breaks the
 /// reply off.
 pub(crate) async fn stream(ask: &Arc<Ask>, dir: Ino, render: Box<dyn Render>) -> Result<ReplyBody> {
-    let pages = Pages { ask: ask.clone(), dir, cursor: Vec::new(), render, begun: false, done: false, len: 0 };
+    let pages = Pages {
+        ask: ask.clone(),
+        dir,
+        cursor: Vec::new(),
+        entries: VecDeque::new(),
+        end: false,
+        render,
+        begun: false,
+        done: false,
+        len: 0,
+    };
     let (mut pages, first) = pages.next_durable().await?;
     if pages.done {
         return Ok(ReplyBody::whole(&ask.door.metrics, first));

@@ -26,7 +26,7 @@ use adapter::{Context, LockSystem, Store};
 
 /// Answers LOCK: a new lock with a body, a refreshed one without.
 pub(crate) async fn lock(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
-    let body = upload::small(body, xml::BODY_LEN_MAX, &ask.door.metrics, ask.door.config.body_timeout).await?;
+    let body = upload::small(body, xml::BODY_LEN_MAX, &ask.door).await?;
     if !body.is_empty() {
         xml::check(&body)?;
         may_lock(ask)?;
@@ -36,7 +36,7 @@ pub(crate) async fn lock(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
 
 /// Answers UNLOCK.
 pub(crate) async fn unlock(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
-    upload::small(body, xml::BODY_LEN_MAX, &ask.door.metrics, ask.door.config.body_timeout).await?;
+    upload::small(body, xml::BODY_LEN_MAX, &ask.door).await?;
     hand_over(ask, Vec::new(), "lock-token-matches-request-uri").await
 }
 

@@ -38,7 +38,7 @@ pub(crate) async fn put(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
     }
     let target = target(ask)?;
     let modified = oc_mtime(ask)?;
-    let upload = Upload::new(body, &ask.headers, &ask.door.metrics, ask.door.config.body_timeout)?;
+    let upload = Upload::new(body, &ask.headers, &ask.door)?;
     let content = ingest(ask, upload).await.inspect_err(|_| add(&ask.door.metrics.aborted_uploads, 1))?;
     commit(ask, &target, content, modified)
 }

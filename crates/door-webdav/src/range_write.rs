@@ -40,7 +40,7 @@ pub(crate) async fn patch(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
 /// Writes the body into the file at the request's path; `create` makes the file if it is not there.
 pub(crate) async fn write(ask: &Arc<Ask>, body: Incoming, at: WriteAt, create: bool) -> Result<Reply> {
     let target = put::target(ask)?;
-    let mut upload = Upload::new(body, &ask.headers, &ask.door.metrics, ask.door.config.body_timeout)?;
+    let mut upload = Upload::new(body, &ask.headers, &ask.door)?;
     if let (WriteAt::Offset(_, Some(asked)), Some(sent)) = (at, upload.expected())
         && asked != sent
     {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use strata_gate::{PacedStream, Shares, client};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -18,7 +19,6 @@ use crate::door::WebDavDoor;
 use crate::front;
 use crate::metrics::Raised;
 use crate::request_line::RequestLine;
-use crate::stall::WriteTimeout;
 
 /// Largest request head in bytes; also how much of a body is read at a time.
 const READ_BUFFER: usize = 256 * 1024;
@@ -35,6 +35,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(door.config.connections_max));
+    let by_address = Shares::new(door.config.connections_max);
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -49,10 +50,14 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = accepted => match accepted {
                 Ok((stream, peer, slot)) => {
+                    let Some(place) = by_address.take(client(peer.ip())) else {
+                        tracing::debug!(%peer, "an address has its share of the connections; one more is closed");
+                        continue;
+                    };
                     let (door, stopping) = (door.clone(), stopping.clone());
                     connections.spawn(async move {
                         connection(door, stream, peer.ip(), stopping).await;
-                        drop(slot);
+                        drop((place, slot));
                     });
                 }
                 Err(error) => {
@@ -84,7 +89,7 @@ async fn connection(door: Arc<WebDavDoor>, stream: TcpStream, peer: IpAddr, mut 
         let line = line.clone();
         move |bytes: &[u8]| line.read_along(bytes)
     };
-    let io = TokioIo::new(InspectReader::new(WriteTimeout::new(stream, door.config.write_timeout), read_along));
+    let io = TokioIo::new(InspectReader::new(PacedStream::new(stream, door.config.pace), read_along));
     let service = {
         let door = door.clone();
         service_fn(move |request| front::handle(door.clone(), request, peer, line.clone()))

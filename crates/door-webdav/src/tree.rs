@@ -22,7 +22,7 @@ const WRITE: Access = Access { read: false, write: true, exec: true };
 
 /// Answers MKCOL: 201; 405 if the name is taken, 409 without a parent, 415 with a body.
 pub(crate) async fn mkcol(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
-    let body = upload::small(body, crate::xml::BODY_LEN_MAX, &ask.door.metrics, ask.door.config.body_timeout).await?;
+    let body = upload::small(body, crate::xml::BODY_LEN_MAX, &ask.door).await?;
     if !body.is_empty() {
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "MKCOL takes no body; nothing was made"));
     }
@@ -221,7 +221,7 @@ fn target_error(error: strata_namespace::Error, destination: &UrlPath) -> Refusa
 }
 
 async fn refuse_body(ask: &Arc<Ask>, body: Incoming) -> Result<()> {
-    let body = upload::small(body, crate::xml::BODY_LEN_MAX, &ask.door.metrics, ask.door.config.body_timeout).await?;
+    let body = upload::small(body, crate::xml::BODY_LEN_MAX, &ask.door).await?;
     if body.is_empty() {
         return Ok(());
     }

@@ -9,15 +9,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming};
+use strata_gate::Patience;
 
+use crate::door::WebDavDoor;
 use crate::error::{Refusal, Result};
 use crate::headers;
-use crate::metrics::{DavMetrics, add};
+use crate::metrics::add;
 use crate::range;
 
 /// Bytes gathered before they are written into the middle of a file.
-const WINDOW_LEN: usize = 1024 * 1024;
+const WINDOW_LEN: u64 = 1024 * 1024;
 /// Bodies up to this length are taken in on the connection's own thread: the hop would cost more than the work.
 pub(crate) const INLINE_LEN_MAX: u64 = 64 * 1024;
 /// How much of an unwanted body is read so that the client gets to see the refusal.
@@ -26,8 +28,8 @@ const DRAIN_LEN_MAX: usize = 1024 * 1024;
 /// A body being read.
 pub(crate) struct Upload<'a> {
     body: Incoming,
-    metrics: &'a DavMetrics,
-    silence_max: Duration,
+    door: &'a WebDavDoor,
+    patience: Patience,
     /// From `Content-Length` or Finder's header.
     expected: Option<u64>,
     read: u64,
@@ -37,12 +39,7 @@ pub(crate) struct Upload<'a> {
 impl<'a> Upload<'a> {
     /// # Errors
     /// 400 for announcements that contradict each other or cannot be read.
-    pub(crate) fn new(
-        body: Incoming,
-        request: &HeaderMap,
-        metrics: &'a DavMetrics,
-        silence_max: Duration,
-    ) -> Result<Self> {
+    pub(crate) fn new(body: Incoming, request: &HeaderMap, door: &'a WebDavDoor) -> Result<Self> {
         let announced = match headers::text(request, "x-expected-entity-length")? {
             Some(text) => Some(range::number(text.trim()).ok_or_else(|| {
                 Refusal::bad_request("X-Expected-Entity-Length is not a number; nothing was changed")
@@ -57,7 +54,8 @@ impl<'a> Upload<'a> {
                 "Content-Length and X-Expected-Entity-Length differ; nothing was changed",
             ));
         }
-        Ok(Self { body, metrics, silence_max, expected: exact.or(announced), read: 0, ended: false })
+        let expected = exact.or(announced);
+        Ok(Self { body, door, patience: Patience::new(door.config.pace), expected, read: 0, ended: false })
     }
 
     /// The announced length, if there is one.
@@ -69,16 +67,17 @@ impl<'a> Upload<'a> {
         self.ended
     }
 
-    /// The next pieces, at least [`WINDOW_LEN`] bytes of them unless the body ends.
+    /// The next pieces, [`WINDOW_LEN`] bytes of them or what the budget allows, unless the body ends.
     ///
     /// # Errors
     /// As [`Upload::piece`].
     pub(crate) async fn window(&mut self) -> Result<Vec<Bytes>> {
+        let room = self.door.config.bodies.piece(WINDOW_LEN);
         let mut pieces = Vec::new();
         let mut len = 0;
-        while len < WINDOW_LEN && !self.ended {
+        while len < room.len() && !self.ended {
             let piece = self.piece().await?;
-            len += piece.len();
+            len += piece.len() as u64;
             pieces.push(piece);
         }
         Ok(pieces)
@@ -89,14 +88,19 @@ impl<'a> Upload<'a> {
     /// # Errors
     /// 400 if the body ended early or is longer than announced, 408 if the client fell silent.
     pub(crate) async fn piece(&mut self) -> Result<Bytes> {
-        let frame = tokio::time::timeout(self.silence_max, self.body.frame()).await.map_err(|_| {
-            Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body stopped coming; nothing of it was kept").closing()
+        type Came = Option<std::result::Result<Frame<Bytes>, hyper::Error>>;
+        let len = |frame: &Came| match frame {
+            Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len) as u64,
+            _ => 0,
+        };
+        let frame = self.patience.wait(self.body.frame(), len).await.map_err(|slow| {
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, format!("{slow}; nothing of the body was kept")).closing()
         })?;
         match frame {
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else { return Ok(Bytes::new()) };
                 self.read += data.len() as u64;
-                add(&self.metrics.bytes_in, data.len() as u64);
+                add(&self.door.metrics.bytes_in, data.len() as u64);
                 if self.expected.is_some_and(|expected| self.read > expected) {
                     return Err(
                         Refusal::bad_request("the body is longer than announced; nothing of it was kept").closing()
@@ -131,13 +135,9 @@ impl<'a> Upload<'a> {
 ///
 /// # Errors
 /// 413 above `limit` bytes, else as [`Upload::window`].
-pub(crate) async fn small(
-    body: Incoming,
-    limit: usize,
-    metrics: &DavMetrics,
-    silence_max: Duration,
-) -> Result<Vec<u8>> {
-    let mut upload = Upload { body, metrics, silence_max, expected: None, read: 0, ended: false };
+pub(crate) async fn small(body: Incoming, limit: usize, door: &WebDavDoor) -> Result<Vec<u8>> {
+    let patience = Patience::new(door.config.pace);
+    let mut upload = Upload { body, door, patience, expected: None, read: 0, ended: false };
     let mut out = Vec::new();
     let too_large = || {
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body of this request may have at most {limit} bytes"))

@@ -12,6 +12,7 @@ use strata_seam::planted::{Bug, planted};
 use crate::dump::Preserving;
 use crate::engine::{EngineError, OrderedKv, Write};
 use crate::error::IndexError;
+use crate::fill::FLUSH_BYTES;
 use crate::index::Index;
 use crate::overlay::{Change, Frozen};
 use crate::stored::{STATUS_KEY, Status, Stored};
@@ -52,6 +53,8 @@ pub(crate) struct DrainState {
     dying: Vec<Vec<u8>>,
     /// Those of finished drains, still in the engine.
     dead: Vec<Vec<u8>>,
+    /// Bytes written since the engine was last flushed.
+    unflushed: usize,
     /// What a dump under way needs of keys that are changed before it reaches them.
     pub(crate) dump: Option<Preserving>,
 }
@@ -208,7 +211,7 @@ impl Index {
             writes.status.applied = replay_from.map(|position| (applied, position));
             writes.status.draining = None;
         }
-        self.write(writes)?;
+        self.write(state, writes)?;
         if !last {
             return Ok(Drained::Batch { keys });
         }
@@ -236,14 +239,21 @@ impl Index {
             state.preserve(&key, known.as_ref());
             writes.push(key, known, None);
         }
-        self.write(writes)?;
+        self.write(state, writes)?;
         Ok(Drained::Batch { keys })
     }
 
-    fn write(&self, writes: Writes<'_>) -> Result<(), IndexError> {
+    fn write(&self, state: &mut DrainState, writes: Writes<'_>) -> Result<(), IndexError> {
         let Writes { status, mut list, .. } = writes;
+        state.unflushed +=
+            list.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum::<usize>();
         list.push((STATUS_KEY.to_vec(), Some(status.encode())));
         self.engine.write(list).map_err(|error| self.engine_failed(error))?;
+        if state.unflushed >= FLUSH_BYTES {
+            // For its memory alone: what was drained is in the ledger.
+            state.unflushed = 0;
+            self.engine.flush().map_err(|error| self.engine_failed(error))?;
+        }
         *self.status.lock() = status;
         Ok(())
     }

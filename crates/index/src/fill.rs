@@ -13,8 +13,12 @@ use crate::index::Index;
 use crate::stored::{STATUS_KEY, Status};
 use crate::sum::Sum;
 
-/// Pairs per batch: nobody reads yet, so batches may be larger than those of a drain.
-const BATCH: usize = 4096;
+/// Pairs per batch, as in a drain: the engine keeps a batch several times over.
+const BATCH: usize = 512;
+
+/// Bytes of keys and values after which the engine is told to put them on the disk: it keeps what it has not written, and is filled
+/// faster than it writes by itself.
+pub(crate) const FLUSH_BYTES: usize = 8 << 20;
 
 /// Why a fresh index could not be filled. It is of no more use: open another one.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +56,7 @@ impl Index {
         let write = |list| self.engine.write(list).map_err(|error| FillError::Index(self.engine_failed(error)));
         let unfinished = Status { draining: Some(stamp.applied.max(Lsn(1))), ..status };
         write(vec![(STATUS_KEY.to_vec(), Some(unfinished.encode()))])?;
-        let (mut sum, mut count) = (Fingerprint::default(), 0);
+        let (mut sum, mut count, mut unflushed) = (Fingerprint::default(), 0, 0);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let pairs = next().map_err(FillError::Source)?;
@@ -60,9 +64,14 @@ impl Index {
             for pair in pairs {
                 sum.add(&pair);
                 count += 1;
+                unflushed += pair.0.len() + pair.1.len();
                 batch.push((pair.0, Some(pair.1)));
                 if batch.len() == BATCH {
                     write(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)))?;
+                    if unflushed >= FLUSH_BYTES {
+                        unflushed = 0;
+                        self.engine.flush().map_err(|error| FillError::Index(self.engine_failed(error)))?;
+                    }
                 }
             }
             if end {

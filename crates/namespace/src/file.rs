@@ -2,7 +2,7 @@
 //!
 //! A write lands in the file's staging in memory and is visible to every door at once. It becomes content (chunks and
 //! a manifest, in the ledger) when the file is closed, synced or idle, or when enough has gathered; see [`crate::seal`].
-//! Staged bytes are counted, and above [`STAGED_BYTES_MAX`] the writer seals before it goes on (invariant BOUND).
+//! Staged bytes are counted, and above [`strata_content::StoreSettings::staged_bytes_max`] the writer seals before it goes on (invariant BOUND).
 //!
 //! Lock order: a file's seal lock, its state, then the writer's lock. Within a change only the atomics of an open file
 //! are looked at.
@@ -33,8 +33,6 @@ use crate::view::View;
 const SEAL_BYTES: usize = 8 << 20;
 /// Staged bytes of one file at which its writer seals them itself and so waits.
 const SEAL_BYTES_MAX: usize = 32 << 20;
-/// Staged bytes of all files above which every writer seals its own file first.
-pub const STAGED_BYTES_MAX: usize = 128 << 20;
 /// A file with staged bytes that nobody wrote to for this long is sealed.
 const IDLE_NANOS: u64 = 1_000_000_000;
 /// How long a sealer sleeps at most.
@@ -477,7 +475,7 @@ impl Namespace {
     /// doors, which write on another thread otherwise; a guess, since others write too.
     #[must_use]
     pub fn write_is_quick(&self, ino: Ino, len: usize) -> bool {
-        if self.opens.staged_bytes.load(Ordering::Acquire) + len > STAGED_BYTES_MAX {
+        if self.opens.staged_bytes.load(Ordering::Acquire) + len > self.store.settings().staged_bytes_max {
             return false;
         }
         let Some(file) = self.opens.get(ino) else { return true };
@@ -550,7 +548,7 @@ impl Namespace {
         file.publish(state);
         self.feed.publish(op.caller.door, vec![Change::Content(ino)]);
         let sealing = state.sealing.as_ref().map_or(0, |sealing| sealing.bytes());
-        if state.staging.bytes() + sealing >= SEAL_BYTES_MAX || all > STAGED_BYTES_MAX {
+        if state.staging.bytes() + sealing >= SEAL_BYTES_MAX || all > self.store.settings().staged_bytes_max {
             Pressure::High
         } else if state.staging.bytes() >= SEAL_BYTES {
             Pressure::Some
@@ -567,7 +565,7 @@ impl Namespace {
             state.staging.bytes() + state.sealing.as_ref().map_or(0, |sealing| sealing.bytes())
         };
         let all = self.opens.staged_bytes.load(Ordering::Acquire);
-        if staged >= SEAL_BYTES_MAX || (all > STAGED_BYTES_MAX && staged > 0) {
+        if staged >= SEAL_BYTES_MAX || (all > self.store.settings().staged_bytes_max && staged > 0) {
             self.seal_front(op, ino, file)?;
         }
         Ok(())

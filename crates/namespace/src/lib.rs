@@ -57,7 +57,7 @@ pub use check::{
 };
 pub use drain::{DrainStatus, DrainStep};
 pub use error::{Error, ErrorKind, Result};
-pub use file::{READ_LEN_MAX, STAGED_BYTES_MAX};
+pub use file::READ_LEN_MAX;
 pub use guard::Guard;
 pub use list::{LIST_LIMIT_MAX, LISTED_LEN_MAX};
 pub use name::{ALIAS_PREFIX, check_bucket};

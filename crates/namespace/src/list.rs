@@ -1,4 +1,7 @@
 //! Listing keys: a walk of the tree in the order of its entries, which is the order of S3's keys.
+//!
+//! **Invariant BOUND**: a page holds at most [`PAGE_BYTES_MAX`] of keys and one key more, and ends early where the next would not
+//! fit; a walk keeps one path, and entries read ahead for [`BUFFERED_LEVELS_MAX`] of the directories it is in.
 
 use strata_seam::Ino;
 
@@ -21,12 +24,16 @@ const DEPTH_MAX: usize = 1026;
 pub const LISTED_LEN_MAX: usize = 16 << 10;
 /// Entries read at once.
 const STEP: usize = 256;
+/// Bytes of the keys of one page: a thousand keys of a quarter of the longest that S3 knows.
+const PAGE_BYTES_MAX: usize = 256 << 10;
+/// Directories on the way down whose entries stay in memory: those above are read again from where the walk is.
+const BUFFERED_LEVELS_MAX: usize = 8;
 
 /// A directory being walked.
 struct Level {
     ino: Ino,
-    /// Its key, ending in `/`; empty for the bucket.
-    path: Vec<u8>,
+    /// Length of its key, ending in `/`, which the walk's path begins with; 0 for the bucket.
+    path_len: usize,
     from: Vec<u8>,
     end: Vec<u8>,
     page: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
@@ -47,11 +54,31 @@ impl Hit {
     }
 }
 
+/// Results of a walk.
+#[derive(Default)]
+struct Hits {
+    list: Vec<Hit>,
+    /// Of their keys.
+    bytes: usize,
+}
+
+impl Hits {
+    fn push(&mut self, hit: Hit) {
+        self.bytes += hit.key().len();
+        self.list.push(hit);
+    }
+
+    /// Whether there is one more than a page of `limit` may have.
+    fn overflow(&self, limit: usize) -> bool {
+        self.list.len() > limit || (self.bytes > PAGE_BYTES_MAX && self.list.len() > 1)
+    }
+}
+
 impl Level {
-    /// Starts in directory `ino` at entries that begin with `start` and can lead behind `after`.
-    fn new(ino: Ino, path: Vec<u8>, start: &[u8], after: Option<&[u8]>) -> Self {
+    /// Starts in directory `ino`, whose key is `path`, at entries that begin with `start` and can lead behind `after`.
+    fn new(ino: Ino, path: &[u8], start: &[u8], after: Option<&[u8]>) -> Self {
         let mut from = key::entry(ino, start);
-        if let Some(rest) = after.and_then(|after| after.strip_prefix(&path[..])) {
+        if let Some(rest) = after.and_then(|after| after.strip_prefix(path)) {
             let behind = match rest.iter().position(|byte| *byte == b'/') {
                 // The key lies below this directory entry, which has to be entered.
                 Some(at) => key::entry(ino, &rest[..=at]),
@@ -64,7 +91,7 @@ impl Level {
         } else {
             key::prefix_end(&key::entry(ino, start)).unwrap_or_else(|| key::behind(key::TABLE_ENTRY, ino))
         };
-        Self { ino, path, from, end, page: Vec::new().into_iter(), last: false }
+        Self { ino, path_len: path.len(), from, end, page: Vec::new().into_iter(), last: false }
     }
 
     fn next(&mut self, view: &mut impl View) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
@@ -85,9 +112,18 @@ impl Level {
         }
     }
 
+    /// Lets go of the entries read ahead; they are read again from there.
+    fn forget(&mut self) {
+        if let Some((key, _)) = self.page.next() {
+            self.from = key;
+            self.last = false;
+            self.page = Vec::new().into_iter();
+        }
+    }
+
     /// Skips to entries that are not below `prefix` (a key).
     fn skip(&mut self, prefix: &[u8]) {
-        let Some(rest) = prefix.strip_prefix(&self.path[..]) else { return };
+        let Some(rest) = prefix.get(self.path_len..) else { return };
         let Some(end) = key::prefix_end(&key::entry(self.ino, rest)) else { return };
         if end > self.from || self.page.len() > 0 {
             self.from = end;
@@ -98,7 +134,8 @@ impl Level {
 }
 
 impl Namespace {
-    /// Keys of a bucket in byte order, with common prefixes rolled up. At most [`LIST_LIMIT_MAX`] results.
+    /// Keys of a bucket in byte order, with common prefixes rolled up. At most [`LIST_LIMIT_MAX`] results, and fewer where keys are
+    /// long: what counts is whether the page says where the next begins.
     ///
     /// Directories that somebody made appear as the key `dir/`. Symbolic links and devices are not objects. Directories
     /// the caller may not read are left out, and so are paths longer than [`LISTED_LEN_MAX`].
@@ -110,10 +147,12 @@ impl Namespace {
         if limit == 0 {
             return Ok(ListPage::default());
         }
-        // One more than asked tells whether there is more.
-        let mut hits = self.walk(op, bucket, query, limit + 1)?;
-        let next = if hits.len() > limit {
-            hits.truncate(limit);
+        // One more than fits tells whether there is more.
+        let hits = self.walk(op, bucket, query, limit)?;
+        let more = hits.overflow(limit);
+        let mut hits = hits.list;
+        let next = if more {
+            hits.pop();
             hits.last().map(|hit| hit.key().to_vec())
         } else {
             None
@@ -128,7 +167,8 @@ impl Namespace {
         Ok(page)
     }
 
-    fn walk(&self, op: &Op, bucket: &str, query: &ListQuery, wanted: usize) -> Result<Vec<Hit>> {
+    /// The results of a page of `limit`, and one more if there is one.
+    fn walk(&self, op: &Op, bucket: &str, query: &ListQuery, limit: usize) -> Result<Hits> {
         let mut snap = self.snap(op);
         let (record, root) = self.open_bucket(&mut snap, op, bucket)?;
         snap.relaxed = record.relaxed;
@@ -141,57 +181,63 @@ impl Namespace {
         let cut = prefix.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let (mut at, mut path) = (root, Vec::new());
         for part in prefix[..cut].split_inclusive(|byte| *byte == b'/') {
-            let Some((_, dir)) = snap.entry_inode(at.attr.ino, part)? else { return Ok(Vec::new()) };
+            let Some((_, dir)) = snap.entry_inode(at.attr.ino, part)? else { return Ok(Hits::default()) };
             permission::search(&op.caller, &dir.attr)?;
             path.extend_from_slice(part);
             at = dir;
         }
-        let mut hits: Vec<Hit> = Vec::new();
+        let mut hits = Hits::default();
         if cut > 0 && cut == prefix.len() {
             self.marker(&mut snap, &at, &path, after, &mut hits)?;
         }
-        let mut levels = vec![Level::new(at.attr.ino, path, &prefix[cut..], after)];
+        let mut levels = vec![Level::new(at.attr.ino, &path, &prefix[cut..], after)];
         loop {
             let depth = levels.len();
             let Some(level) = levels.last_mut() else { break };
-            if hits.len() >= wanted {
+            if hits.overflow(limit) {
                 break;
             }
+            path.truncate(level.path_len);
             let Some((record_key, value)) = level.next(&mut snap)? else {
                 levels.pop();
                 continue;
             };
             let entry_name = &record_key[9..];
-            let full = [&level.path[..], entry_name].concat();
+            // The next turn cuts it off again.
+            path.extend_from_slice(entry_name);
+            let full = &path[..];
             if full.len() > LISTED_LEN_MAX {
                 continue;
             }
             let dirent = decode_dirent(level.ino, &value)?;
             let directory = name::is_dir(entry_name);
-            if let Some(common) = delimiter.and_then(|delimiter| common_prefix(&full, prefix.len(), delimiter)) {
+            if let Some(common) = delimiter.and_then(|delimiter| common_prefix(full, prefix.len(), delimiter)) {
                 let common = common.to_vec();
                 level.skip(&common);
-                if self.shows_prefix(op, bucket, &common, after, hits.last())? {
+                if self.shows_prefix(op, bucket, &common, after, hits.list.last())? {
                     hits.push(Hit::Prefix(common));
                 }
                 continue;
             }
             if directory {
-                if after.is_some_and(|after| !after.starts_with(&full) && full[..] < *after) || depth >= DEPTH_MAX {
+                if after.is_some_and(|after| !after.starts_with(full) && *full < *after) || depth >= DEPTH_MAX {
                     continue;
                 }
                 let Some((_, dir)) = found(&mut snap, level.ino, entry_name, dirent)? else { continue };
                 if !permission::granted(&op.caller, &dir.attr).read {
                     continue;
                 }
-                self.marker(&mut snap, &dir, &full, after, &mut hits)?;
+                self.marker(&mut snap, &dir, full, after, &mut hits)?;
                 levels.push(Level::new(dir.attr.ino, full, b"", after));
-            } else if dirent.kind == NodeKind::File && after.is_none_or(|after| full[..] > *after) {
+                if let Some(above) = levels.len().checked_sub(BUFFERED_LEVELS_MAX + 1) {
+                    levels[above].forget();
+                }
+            } else if dirent.kind == NodeKind::File && after.is_none_or(|after| *full > *after) {
                 let Some((dirent, inode)) = found(&mut snap, level.ino, entry_name, dirent)? else { continue };
                 if dirent.kind != NodeKind::File {
                     continue;
                 }
-                hits.push(Hit::Object(full, Box::new(self.info(inode))));
+                hits.push(Hit::Object(full.to_vec(), Box::new(self.info(inode))));
             }
         }
         Ok(hits)
@@ -204,7 +250,7 @@ impl Namespace {
         dir: &crate::record::Inode,
         path: &[u8],
         after: Option<&[u8]>,
-        hits: &mut Vec<Hit>,
+        hits: &mut Hits,
     ) -> Result<()> {
         let wanted = !dir.implicit && !path.is_empty() && after.is_none_or(|after| *path > *after);
         if wanted && view.entry(dir.attr.ino, b"")?.is_none() {
@@ -230,7 +276,7 @@ impl Namespace {
             Some(after) if after.starts_with(common) => {
                 let below =
                     ListQuery { prefix: common.to_vec(), delimiter: None, after: Some(after.to_vec()), limit: 1 };
-                Ok(!self.walk(op, bucket, &below, 1)?.is_empty())
+                Ok(!self.walk(op, bucket, &below, 0)?.list.is_empty())
             }
             Some(after) => Ok(common > after),
             None => Ok(true),

@@ -307,7 +307,7 @@ impl Namespace {
             NodeKind::Directory => return Err(fail(ErrorKind::IsDirectory, "this is a directory")),
             _ => return Err(fail(ErrorKind::NotSupported, "this is no regular file")),
         }
-        let reader = hold.read(&inode.items);
+        let reader = hold.read_slowly(&inode.items);
         Ok((self.info_of(inode, sealed), reader))
     }
 
@@ -346,7 +346,7 @@ impl Namespace {
             hold = Hold::begin(&self.store);
             inode = self.readable(op, bucket, key)?;
         }
-        let reader = hold.read(&inode.items);
+        let reader = hold.read_slowly(&inode.items);
         Ok((self.info_of(inode, sealed), reader))
     }
 

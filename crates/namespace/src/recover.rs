@@ -47,7 +47,13 @@ pub(crate) fn recover(
     });
     let maker = Maker {
         config,
-        options: IndexOptions { cache_capacity: config.index_cache_bytes, ..IndexOptions::new(set_id) },
+        options: IndexOptions {
+            cache_capacity: config.index_cache_bytes,
+            overlay_bytes_max: config.content.overlay_bytes_max,
+            // Two generations, one taking changes while the other is drained, stay well below the bound.
+            freeze_bytes: config.content.overlay_bytes_max / 4,
+            ..IndexOptions::new(set_id)
+        },
     };
     let mut index = maker.open()?;
     let mut restored = 0;

@@ -159,6 +159,8 @@ bugs! {
     HoldersNotWaitedFor,
     /// The mover begins a round without looking whether it can be ended
     RoundLargerThanRoom,
+    /// The mover does not ask slow readers what they may read
+    ReadersNotAsked,
     /// Chunks about to be forgotten count as present
     CondemnedStillOffered,
     /// Segments are given back before the checkpoint that does without them

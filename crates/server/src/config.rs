@@ -11,6 +11,7 @@ mod file;
 mod interval;
 mod layout;
 mod listen;
+mod memory;
 mod nearest;
 mod remembered;
 mod resolve;
@@ -24,6 +25,7 @@ use serde::Deserialize;
 pub(crate) use interval::Interval;
 pub(crate) use layout::{DISKS_MAX, Layout};
 pub(crate) use listen::Listen;
+pub(crate) use memory::Memory;
 pub(crate) use remembered::Remembered;
 pub(crate) use resolve::{Config, ScrubSettings, StoreConfig};
 pub(crate) use size::ByteSize;
@@ -118,7 +120,11 @@ pub(crate) struct StoreSettings {
     #[arg(long, env = "STRATA_DURABILITY", value_name = "CLASS")]
     pub(crate) durability: Option<DurabilityClass>,
 
-    /// Memory for decoded chunks [default: 128MiB]
+    /// Memory of the whole process: caches, staging, queues and answers [default: 512MiB]
+    #[arg(long, env = "STRATA_MEMORY", value_name = "SIZE")]
+    pub(crate) memory: Option<ByteSize>,
+
+    /// Memory for decoded chunks and the index, part of the whole [default: a quarter of it]
     #[arg(long, env = "STRATA_CACHE_SIZE", value_name = "SIZE")]
     pub(crate) cache_size: Option<ByteSize>,
 
@@ -193,7 +199,8 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_CONNECTIONS", value_name = "N")]
     pub(crate) connections: Option<u32>,
 
-    /// Requests that the S3 and WebDAV doors each work on at a time; further ones are told to slow down [default: 256]
+    /// Requests that the S3 and WebDAV doors each work on at a time; further ones are told to slow down [default:
+    /// as many as memory allows, 256 at most]
     #[arg(long, env = "STRATA_REQUESTS", value_name = "N")]
     pub(crate) requests: Option<u32>,
 
@@ -222,7 +229,7 @@ pub(crate) struct DoorSettings {
 impl StoreSettings {
     /// These settings where they say something, `below` where they do not.
     fn over(self, below: Self) -> Self {
-        let Self { data, mut disks, mut disk, parity, durability, cache_size, segment_size } = self;
+        let Self { data, mut disks, mut disk, parity, durability, memory, cache_size, segment_size } = self;
         // `disks` and `disk` are two ways to say one thing: whichever is said higher up wins as a whole.
         if disks.is_none() && disk.is_none() {
             (disks, disk) = (below.disks, below.disk);
@@ -233,6 +240,7 @@ impl StoreSettings {
             disk,
             parity: parity.or(below.parity),
             durability: durability.or(below.durability),
+            memory: memory.or(below.memory),
             cache_size: cache_size.or(below.cache_size),
             segment_size: segment_size.or(below.segment_size),
         }

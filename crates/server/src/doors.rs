@@ -9,6 +9,7 @@ use strata_door_admin::{AdminDoor, Source, SpaceSource, Token};
 use strata_door_nfs::{Export, NfsConfig, NfsDoor, NfsLimits, Squash};
 use strata_door_s3::{S3Config, S3Door};
 use strata_door_webdav::{DavConfig, WebDavDoor};
+use strata_gate::{Budget, Shares};
 use strata_iam::{User, Users};
 use strata_namespace::{Caller, Door, Namespace, Op};
 use strata_seam::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -197,6 +198,7 @@ impl OpenDoors {
         };
         let mut announced = Doors::default();
         let admin = &credentials.admin;
+        let bodies = Budget::new(config.store.memory.bodies);
         if let Some(listener) = listeners.s3 {
             let address = doors.note("s3", &listener, Protocol::Http)?;
             announced.s3 = Some(doors_file::S3 {
@@ -205,7 +207,7 @@ impl OpenDoors {
                 access_key: admin.access_key.clone(),
                 secret_key: admin.secret_key.expose().to_owned(),
             });
-            let door = s3(config, store, credentials)?;
+            let door = s3(config, store, credentials, &bodies)?;
             sources.push(S3Source::of(&door));
             let stop = doors.told_to_stop();
             doors.spawn("s3", async move {
@@ -220,7 +222,7 @@ impl OpenDoors {
                 user: admin.name.clone(),
                 password: admin.secret_key.expose().to_owned(),
             });
-            let door = webdav(config, store, credentials)?;
+            let door = webdav(config, store, credentials, &bodies)?;
             sources.push(Arc::new(WebDavSource(Arc::clone(&door))));
             let stop = doors.told_to_stop();
             doors.spawn("webdav", async move { Ok(strata_door_webdav::serve(listener, door, stop).await?) });
@@ -344,7 +346,7 @@ fn connections_max(config: &Config) -> usize {
     config.connections.map_or(most, |asked| asked.min(most))
 }
 
-fn s3(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::Result<S3Door> {
+fn s3(config: &Config, store: &OpenStore, credentials: &Credentials, bodies: &Arc<Budget>) -> anyhow::Result<S3Door> {
     let settings = S3Config {
         region: config.region.clone(),
         domains: config.domains.clone(),
@@ -352,11 +354,23 @@ fn s3(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::
         connections_max: connections_max(config),
         in_flight_max: config.requests,
         drain: config.drain,
+        bodies: Arc::clone(bodies),
+        documents: Shares::new(count(config.store.memory.documents)),
+        ..S3Config::default()
     };
     Ok(S3Door::new(Arc::clone(store.namespace()), Arc::clone(&credentials.users), settings)?)
 }
 
-fn webdav(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyhow::Result<Arc<WebDavDoor>> {
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn webdav(
+    config: &Config,
+    store: &OpenStore,
+    credentials: &Credentials,
+    bodies: &Arc<Budget>,
+) -> anyhow::Result<Arc<WebDavDoor>> {
     let usual = DavConfig::default();
     let settings = DavConfig {
         connections_max: connections_max(config),
@@ -364,6 +378,7 @@ fn webdav(config: &Config, store: &OpenStore, credentials: &Credentials) -> anyh
         drain_timeout: config.drain,
         url_authority: config.webdav_authority.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
+        bodies: Arc::clone(bodies),
         ..usual
     };
     let (namespace, users) = (Arc::clone(store.namespace()), Arc::clone(&credentials.users));
@@ -389,8 +404,17 @@ fn nfs(config: &Config, store: &OpenStore) -> anyhow::Result<Arc<NfsDoor>> {
         // Where a claim to be root is believed, it must at least come from a root.
         privileged_port: squash == NfsSquash::None,
     };
+    let records = count(config.store.memory.records);
     let usual = NfsLimits::default();
-    let limits = NfsLimits { connections_max: connections_max(config), drain_timeout: config.drain, ..usual };
+    let limits = NfsLimits {
+        connections_max: connections_max(config),
+        drain_timeout: config.drain,
+        request_bytes_max: records,
+        request_bytes_per_connection_max: records.min(usual.request_bytes_per_connection_max),
+        reply_bytes_max: records,
+        reply_bytes_per_connection_max: records.min(usual.reply_bytes_per_connection_max),
+        ..usual
+    };
     let handle_secret = handle_secret(store.namespace())?;
     let door = NfsDoor::new(Arc::clone(store.namespace()), NfsConfig { exports: vec![export], handle_secret, limits });
     door.context("the nfs door cannot be opened")

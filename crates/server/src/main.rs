@@ -44,6 +44,17 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// The allocator's settings: what is freed goes back to the system after a second instead of ten, so that the process
+/// does not keep the peaks of several parts of its memory at a time.
+#[allow(
+    unsafe_code,
+    reason = "the allocator reads its settings from a symbol of this name, as a pointer to a C string"
+)]
+// SAFETY: the name is the allocator's own for this, and the string ends in a zero.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+static ALLOCATOR_SETTINGS: Option<&'static std::ffi::c_uchar> = Some(&SETTINGS[0]);
+const SETTINGS: &[u8] = b"dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+
 fn main() -> ExitCode {
     let cli = cli::parse();
     private::by_default();

@@ -104,7 +104,9 @@ impl OpenStore {
     ) -> anyhow::Result<strata_namespace::StoreConfig> {
         let disks = find_disks(config, access, lock)?;
         let geometry = Geometry { data_shards: config.layout.data, parity_shards: config.layout.parity };
-        let index_cache_bytes = config.cache.0 / INDEX_CACHE_SHARE;
+        let memory = config.memory;
+        let index_cache_bytes = memory.cache.0 / INDEX_CACHE_SHARE;
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Ok(strata_namespace::StoreConfig {
             disks,
             create: (access == Access::Create).then_some(geometry),
@@ -116,7 +118,9 @@ impl OpenStore {
                 ..Options::default()
             },
             content: strata_content::StoreSettings {
-                cache_bytes: config.cache.0 - index_cache_bytes,
+                cache_bytes: memory.cache.0 - index_cache_bytes,
+                overlay_bytes_max: bytes(memory.overlay),
+                staged_bytes_max: bytes(memory.staging),
                 ..strata_content::StoreSettings::default()
             },
             durability: match config.durability {

@@ -1,9 +1,9 @@
 //! One round after the other; the argument is in the module above.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use strata_chunk::BlockDirectory;
+use strata_chunk::{BlockDirectory, Item, Source};
 use strata_ledger::{Class, LedgerError, Purpose};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, Lsn, SegmentId};
@@ -13,6 +13,7 @@ use super::{Choice, Host, MoverReport, Phase, ROUND_BYTES_MAX, ROUND_CHUNKS_MAX,
 use crate::cell::{self, split_cell};
 use crate::checkpoint::{Taken, parse_directory};
 use crate::error::{ContentError, Result};
+use crate::guard::ReaderKey;
 use crate::store::Store;
 
 /// Cells removed in one commit: the writer's lock is held for some milliseconds.
@@ -189,18 +190,19 @@ impl Round<'_> {
             }
         }
         self.finish_moving(&mut packer)?;
-        if !self.wait_for(epoch) {
-            // Whoever is still there may rely on what is condemned: those segments stay for now.
-            let waiting: BTreeSet<_> = self.condemned.iter().map(|(_, segment)| *segment).collect();
-            self.report.segments_waiting += waiting.len() as u64;
-            self.keep.extend(waiting);
-        } else {
-            let revived = self.drop_condemned()?;
-            for (id, segment) in revived {
-                packer.take(&id, segment, &mut self.report)?;
-            }
-            self.finish_moving(&mut packer)?;
+        let reach = self.wait_for(epoch);
+        // Whoever is still there may rely on this: those segments stay for now.
+        let (held, free): (Vec<_>, Vec<_>) = std::mem::take(&mut self.condemned)
+            .into_iter()
+            .partition(|(id, _)| reach.as_ref().is_none_or(|reached| reached.contains(id)));
+        let waiting: BTreeSet<_> = held.into_iter().map(|(_, segment)| segment).collect();
+        self.report.segments_waiting += waiting.len() as u64;
+        self.keep.extend(waiting);
+        let revived = self.drop_idle(&free)?;
+        for (id, segment) in revived {
+            packer.take(&id, segment, &mut self.report)?;
         }
+        self.finish_moving(&mut packer)?;
         self.absolve();
         self.keep.append(&mut packer.unreadable);
         let leave: BTreeSet<SegmentId> =
@@ -279,26 +281,42 @@ impl Round<'_> {
         Ok(())
     }
 
-    fn wait_for(&mut self, epoch: u64) -> bool {
+    /// Waits for those from before who may rely on what is condemned. Gives what readers who did not end may still read of it;
+    /// `None` if somebody is left who may rely on all of it.
+    fn wait_for(&mut self, epoch: u64) -> Option<HashSet<ChunkId>> {
         if self.condemned.is_empty() || planted(Bug::HoldersNotWaitedFor) {
-            return true;
+            return Some(HashSet::new());
         }
+        // What a reader may read never changes, and neither does what is condemned: each is asked once.
+        let mut asked: HashMap<ReaderKey, Option<HashSet<ChunkId>>> = HashMap::new();
         loop {
-            let holders = self.store.guards.before(epoch);
-            if holders == 0 {
-                return true;
+            let others = self.store.guards.before(epoch);
+            let readers = self.store.guards.readers_before(epoch);
+            let left: HashSet<ReaderKey> = readers.iter().map(|(key, _)| *key).collect();
+            asked.retain(|key, _| left.contains(key));
+            for (key, items) in readers {
+                asked.entry(key).or_insert_with(|| self.store.reached(&items));
             }
-            self.phase(Phase::Waiting(holders));
-            if !self.host.wait(holders, &self.report) {
-                return false;
+            let reading = asked.values().filter(|reached| reached.as_ref().is_none_or(|reached| !reached.is_empty()));
+            let holders = others + reading.count();
+            if holders > 0 {
+                self.phase(Phase::Waiting(holders));
+                if self.host.wait(holders, &self.report) {
+                    continue;
+                }
             }
+            if others > 0 {
+                return None;
+            }
+            let reached: Option<Vec<_>> = asked.into_values().collect();
+            return reached.map(|reached| reached.into_iter().flatten().collect());
         }
     }
 
     /// Removes the cells of condemned chunks that are still idle; gives those that were counted meanwhile.
-    fn drop_condemned(&mut self) -> Result<Vec<(ChunkId, SegmentId)>> {
+    fn drop_idle(&mut self, condemned: &[(ChunkId, SegmentId)]) -> Result<Vec<(ChunkId, SegmentId)>> {
         let mut revived = Vec::new();
-        for step in self.condemned.chunks(DROP_STEP) {
+        for step in condemned.chunks(DROP_STEP) {
             // No block is being handed over from here to the end of the commit: see the module.
             let still = self.store.appending.write();
             let dropped = self.store.transact_for(Some(Purpose::Mover), false, |tx| {
@@ -361,6 +379,29 @@ impl Round<'_> {
 }
 
 impl Store {
+    /// What is condemned among `items` and whatever is below them; `None` where that cannot be told.
+    fn reached(&self, items: &[Item]) -> Option<HashSet<ChunkId>> {
+        let mut reached = HashSet::new();
+        if planted(Bug::ReadersNotAsked) {
+            return Some(reached);
+        }
+        let mut rest: Vec<Item> = items.to_vec();
+        while let Some(item) = rest.pop() {
+            let (id, page) = match item.source {
+                Source::Hole => continue,
+                Source::Chunk { id, .. } => (id, false),
+                Source::Page { id, .. } => (id, true),
+            };
+            if self.is_condemned(&id) {
+                reached.insert(id);
+            }
+            if page {
+                rest.extend(self.page(&id).ok()?.into_items());
+            }
+        }
+        Some(reached)
+    }
+
     /// Whether nobody counts the chunk, its place is in `segment`, and it is not on its way to another.
     fn idle_in(&self, id: &ChunkId, segment: SegmentId) -> Result<bool> {
         if self.pending.lock().chunks.contains_key(id) {

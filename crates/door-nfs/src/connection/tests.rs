@@ -1,17 +1,20 @@
 //! Replies leave whole, whatever the socket takes at a time, and a client that does not read is given up.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use tokio::io::AsyncReadExt;
+use strata_gate::Pace;
+use tokio::io::{AsyncReadExt, DuplexStream};
 
 use super::*;
 use crate::rpc::accepted;
 
 fn outgoing(xid: u32, data: Bytes) -> Outgoing {
-    Outgoing { answer: Reply::finish(accepted(xid, 64), data).into(), _place: (None, None) }
+    Outgoing { answer: Reply::finish(accepted(xid, 64), data).into(), _place: Places::default() }
 }
 
-fn writer<W>(stream: W) -> Arc<ReplyWriter<W>> {
-    Arc::new(ReplyWriter { stream: Mutex::new(Some(stream)), stall: Duration::from_secs(5) })
+fn writer(stream: DuplexStream) -> Arc<ReplyWriter<PacedStream<DuplexStream>>> {
+    Arc::new(ReplyWriter { stream: Mutex::new(Some(PacedStream::new(stream, Pace::default()))) })
 }
 
 #[tokio::test]

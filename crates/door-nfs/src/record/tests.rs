@@ -18,8 +18,11 @@ impl Budget for Ledger {
     }
 }
 
-const LIMITS: RecordLimits =
-    RecordLimits { len_max: 100_000, idle_timeout: Duration::from_secs(60), record_timeout: Duration::from_secs(5) };
+const LIMITS: RecordLimits = RecordLimits {
+    len_max: 100_000,
+    idle_timeout: Duration::from_secs(60),
+    pace: Pace { stall: Duration::from_secs(5), rate_min: 1024, window: Duration::from_secs(10) },
+};
 
 fn mark(len: usize, last: bool) -> [u8; 4] {
     (u32::try_from(len).unwrap() | if last { LAST_FRAGMENT } else { 0 }).to_be_bytes()
@@ -80,7 +83,7 @@ async fn a_silent_client_is_idle_and_a_dripping_one_slow() {
     assert!(matches!(next(&mut reader, &Ledger::default()).await, Err(RecordError::Idle)));
     client.write_all(&mark(8, true)).await.unwrap();
     client.write_all(&[1, 2, 3]).await.unwrap();
-    assert!(matches!(next(&mut reader, &Ledger::default()).await, Err(RecordError::Slow)));
+    assert!(matches!(next(&mut reader, &Ledger::default()).await, Err(RecordError::Slow(_))));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use s3s::dto::StreamingBlob;
 use s3s::stream::{ByteStream, RemainingLength};
 use s3s::{Body, S3Error, S3ErrorCode, S3Result, StdError};
+use strata_gate::Budget;
 use strata_namespace::{ContentError, ObjectInfo, Reader};
 use tokio::task::JoinHandle;
 
@@ -22,7 +23,8 @@ use crate::error::{from_content, from_namespace, refuse};
 use crate::headers::{add_checksums, apply_overrides, of_object};
 use crate::range::{Asked, of_part};
 
-/// Bytes read from the store at a time. Two such pieces are in memory per reader: one leaving, one being read.
+/// Bytes read from the store at a time, where the budget allows. Two such pieces are in memory per reader, one leaving and one
+/// being read, and what the connection has not sent yet of the one before.
 const PIECE_LEN: u64 = 1024 * 1024;
 
 /// An answer's status, where the library would choose another.
@@ -56,7 +58,7 @@ impl Shared {
         let (info, reader) =
             self.ns.get_object(&cx.op, &wanted.bucket, wanted.key.as_bytes()).map_err(from_namespace)?;
         let head = answer(cx, wanted, &info)?;
-        let body = body(reader, head.range.clone()).await?;
+        let body = body(reader, head.range.clone(), &self.config.bodies).await?;
         Ok((head, body))
     }
 
@@ -96,7 +98,7 @@ fn answer(cx: &Context, wanted: &Wanted, info: &ObjectInfo) -> S3Result<Head> {
 
 /// The bytes of `range`. The first piece is there when this returns, so that a small object leaves in one write with its
 /// head, and a failure to read it is still an error with a name.
-async fn body(reader: Reader, range: Range<u64>) -> S3Result<StreamingBlob> {
+async fn body(reader: Reader, range: Range<u64>, budget: &Arc<Budget>) -> S3Result<StreamingBlob> {
     if range.is_empty() {
         return Ok(StreamingBlob::from(Body::empty()));
     }
@@ -106,6 +108,7 @@ async fn body(reader: Reader, range: Range<u64>) -> S3Result<StreamingBlob> {
         end: range.end,
         left: range.end - range.start,
         state: State::Empty,
+        budget: Arc::clone(budget),
     };
     pieces.fetch();
     let first = match std::mem::replace(&mut pieces.state, State::Empty) {
@@ -136,22 +139,26 @@ struct Pieces {
     /// Bytes not yet handed on.
     left: u64,
     state: State,
+    budget: Arc<Budget>,
 }
 
 impl Pieces {
     /// Reads the next piece: at once if it is in memory, else on a blocking thread.
     fn fetch(&mut self) {
-        let (offset, len) = (self.next, PIECE_LEN.min(self.end - self.next));
-        if len == 0 {
+        let (offset, wanted) = (self.next, PIECE_LEN.min(self.end - self.next));
+        if wanted == 0 {
             return;
         }
-        self.next += len;
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let piece = self.budget.piece(wanted);
+        self.next += piece.len();
+        let len = usize::try_from(piece.len()).unwrap_or(usize::MAX);
         self.state = match self.reader.read_cached(offset, len) {
-            Some(piece) => State::Ready(piece),
+            Some(bytes) => State::Ready(piece.of(bytes)),
             None => {
                 let reader = Arc::clone(&self.reader);
-                State::Reading(tokio::task::spawn_blocking(move || reader.read(offset, len)))
+                State::Reading(tokio::task::spawn_blocking(move || {
+                    reader.read(offset, len).map(|bytes| piece.of(bytes))
+                }))
             }
         };
     }

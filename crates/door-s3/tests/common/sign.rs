@@ -230,16 +230,17 @@ fn canonical_path(path: &str) -> String {
 fn canonical_query(query: &str) -> String {
     let recode =
         |text: &str| utf8_percent_encode(&percent_decode_str(text).decode_utf8().unwrap(), UNRESERVED).to_string();
-    let mut pairs: Vec<String> = query
+    let mut pairs: Vec<(String, String)> = query
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            format!("{}={}", recode(name), recode(value))
+            (recode(name), recode(value))
         })
         .collect();
+    // By name, and only then by value: a name sorts before one that goes on behind it.
     pairs.sort();
-    pairs.join("&")
+    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
 fn mac(key: &[u8], text: &str) -> [u8; 32] {

@@ -30,7 +30,7 @@ pub(crate) const XML: &str = "application/xml; charset=utf-8";
 
 /// Answers PROPFIND.
 pub(crate) async fn propfind(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
-    let body = upload::small(body, xml::BODY_LEN_MAX, &ask.door.metrics, ask.door.config.body_timeout).await?;
+    let body = upload::small(body, xml::BODY_LEN_MAX, &ask.door).await?;
     // Without the header the client asks for everything below (RFC 4918 section 9.1), which is not given.
     let depth = headers::depth(&ask.headers)?.unwrap_or(Depth::Infinity);
     let attr = ask.node()?;

@@ -38,7 +38,7 @@ enum Effect {
 
 /// Answers PROPPATCH.
 pub(crate) async fn proppatch(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
-    let body = upload::small(body, xml::BODY_LEN_MAX, &ask.door.metrics, ask.door.config.body_timeout).await?;
+    let body = upload::small(body, xml::BODY_LEN_MAX, &ask.door).await?;
     let attr = ask.node()?;
     ask.require(&attr, Access { write: true, ..Access::default() })?;
     ask.conditions_hold(Some(&attr))?;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use strata_door_webdav::DavConfig;
+use strata_gate::Pace;
 use strata_ledger::Options;
 use strata_namespace::{OpenStore, StoreConfig};
 use strata_seam::sim::SimWorld;
@@ -78,7 +79,10 @@ fn a_body_longer_than_finder_announced_changes_nothing() {
 
 #[test]
 fn a_client_that_falls_silent_is_given_up_and_changes_nothing() {
-    let server = Server::with(DavConfig { body_timeout: Duration::from_millis(200), ..DavConfig::default() });
+    let server = Server::with(DavConfig {
+        pace: Pace { stall: Duration::from_millis(200), ..Pace::default() },
+        ..DavConfig::default()
+    });
     let mut silent = server.client();
     let mut request = head(&silent, "/bkt/new", &[("content-length", "10")]);
     request.extend_from_slice(b"12345");
@@ -264,8 +268,10 @@ fn an_upload_that_finds_no_room_is_507_and_what_is_deleted_makes_room() {
     assert!((4..40).contains(&stored), "{stored}");
     assert_eq!(put(client_again(&mut client, &server), 100), 507);
     // What makes nothing larger passes.
+    client_again(&mut client, &server);
     (0..stored / 2).for_each(|n| assert_eq!(client.status("DELETE", &format!("/bkt/f{n}"), &[]), 204));
     eventually("room for another", || put(client_again(&mut client, &server), 101) == 201);
+    client_again(&mut client, &server);
     (stored / 2..stored).for_each(|n| assert!(client.get(&format!("/bkt/f{n}")) == noise(n, 3_000_000)));
     server.sound();
 }

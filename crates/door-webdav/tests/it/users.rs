@@ -142,3 +142,23 @@ fn beyond_the_limit_of_requests_in_progress_a_client_is_told_to_come_back() {
     assert_eq!(slow.reply(false).unwrap().status, 201);
     assert_eq!(server.client().get("/bkt/file"), b"12");
 }
+
+#[test]
+fn slow_uploads_of_one_user_leave_places_for_the_others() {
+    let server = Server::with(DavConfig { in_flight_max: 8, ..DavConfig::default() });
+    let slow: Vec<_> = (0..8)
+        .map(|n| {
+            let mut client = server.client();
+            let head = client.head("PUT", &format!("/bkt/slow{n}"), &[("content-length", "2")]);
+            client.write(format!("{head}\r\n1").as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    let refused = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        server.client().ask("HEAD", "/bkt", &[], b"").status == 503
+    });
+    assert!(refused, "this user has its share");
+    assert_eq!(server.user("bob", 1002).status("HEAD", "/bkt/", &[]), 200);
+    drop(slow);
+}

@@ -13,6 +13,8 @@ pub(crate) enum Across {
     Early,
     /// It begins after they were condemned, and counts them when they are gone.
     Fresh,
+    /// It comes afterwards. Somebody who began to read them when they were counted reads on across the reclaim.
+    Read,
 }
 
 /// One in so many puts has something long beside it, of so many bytes: more than travels with a commit.
@@ -61,6 +63,10 @@ pub(crate) fn put_across(ns: &Namespace, op: &Op, key: &str, seed: u64, across: 
     };
     // The bytes are stored, and nobody counts them any more (unless the tree has them, too).
     put(ASIDE, "garbage", content()?)?;
+    let reader = match across {
+        Across::Read => Some(ns.get_object(op, ASIDE, b"garbage")?.1),
+        Across::Early | Across::Fresh => None,
+    };
     ns.delete_object(op, ASIDE, b"garbage", &Condition::default())?;
     // So long that its blocks are on their way to the disks before anybody owns it.
     let long = (across == Across::Fresh && seed.is_multiple_of(LONG_ONE_IN)).then(|| noise(seed, LONG));
@@ -92,7 +98,17 @@ pub(crate) fn put_across(ns: &Namespace, op: &Op, key: &str, seed: u64, across: 
             drop(older.take());
             reclaimed
         }
+        Across::Read => reclaim(ns, &mut |_| true, &mut || false),
     };
+    // A disk may fail it; that it is gone, or another's, is the store's own doing.
+    if let Some(reader) = reader {
+        match reader.read(0, bytes(seed).len()) {
+            Ok(read) => assert!(read == bytes(seed), "a reader met other bytes than it began with"),
+            Err(error) => {
+                assert!(!matches!(error, ContentError::MissingChunk(_)), "a reader lost what it was reading: {error}")
+            }
+        }
+    }
     let done = match (done, made) {
         (Some(done), _) => done,
         (None, Some(made)) => put(BUCKET, key, made),

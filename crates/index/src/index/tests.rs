@@ -275,3 +275,36 @@ fn an_index_whose_process_is_killed_in_the_middle_of_a_drain_is_read_right_or_bu
         recover(&dir, &ledger);
     }
 }
+
+/// The largest resident set of this process so far, in bytes.
+fn resident_max() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn an_index_is_filled_from_a_checkpoint_in_memory_that_does_not_grow_with_it() {
+    const PAIRS: u64 = 120_000;
+    const GROWTH_MAX: u64 = 96 << 20;
+    let pair = |n: u64| {
+        let key = [b"a", &n.to_be_bytes()[..], blake3::hash(&n.to_le_bytes()).as_bytes()].concat();
+        (key, [&[1][..], &[0x5a; 250]].concat())
+    };
+    let mut sum = crate::Fingerprint::default();
+    (0..PAIRS).for_each(|n| sum.add(&pair(n)));
+    let stamp = crate::Stamp { applied: Lsn(5), position: position(6), sum: sum.sum() };
+    let dir = tempfile::tempdir().unwrap();
+    let options = IndexOptions { cache_capacity: 4 << 20, ..IndexOptions::new(SetId([1; 16])) };
+    let index = Index::open(&dir.path().join("index"), options).unwrap();
+    let before = resident_max();
+    let mut next = 0;
+    let mut run = || {
+        let from = next;
+        next = (next + 1000).min(PAIRS);
+        Ok::<_, std::convert::Infallible>((from..next).map(pair).collect())
+    };
+    assert_eq!(index.fill(&stamp, &mut run).unwrap(), PAIRS);
+    let growth = resident_max() - before;
+    assert!(growth < GROWTH_MAX, "{} MiB more were resident", growth >> 20);
+}

@@ -189,6 +189,50 @@ fn an_open_reader_reads_on_and_what_it_read_goes_when_it_is_closed() {
 }
 
 #[test]
+fn a_reader_of_what_is_wanted_holds_nothing_up() {
+    let (world, store) = filled(10);
+    let ns = store.namespace();
+    // With pages, whose items the mover has to look at.
+    let data = noise(9000, 6 << 20);
+    put(ns, "live", &data);
+    let (_, reader) = ns.get_object(&root(), "bkt", b"live").expect("there");
+    put(ns, "gone", &noise(9001, 6 << 20));
+    delete(ns, "gone");
+    while ns.store().collect().expect("collected") > 0 {}
+    let report = reclaim_acting(&store, |_| true, |_| panic!("nobody is waited for"));
+    assert!(report.chunks_dropped > 50 && report.segments_waiting == 0, "{report:?}");
+    assert_eq!(reader.read(0, 6 << 20).expect("read"), data);
+    sound(ns);
+    drop(reader);
+    let store = reopened(&world, store);
+    assert_eq!(get(store.namespace(), "live").expect("there"), data);
+    sound(store.namespace());
+}
+
+#[test]
+fn a_reader_of_what_is_gone_keeps_that_and_nothing_else() {
+    let (_world, store) = filled(10);
+    let ns = store.namespace();
+    let data = noise(9000, 6 << 20);
+    put(ns, "read", &data);
+    let (_, reader) = ns.get_object(&root(), "bkt", b"read").expect("there");
+    delete(ns, "read");
+    put(ns, "gone", &noise(9001, 6 << 20));
+    delete(ns, "gone");
+    while ns.store().collect().expect("collected") > 0 {}
+    let report = reclaim_acting(&store, |_| true, |_| false);
+    assert!(report.chunks_dropped > 50 && report.segments_waiting > 0, "{report:?}");
+    for at in 0..6 {
+        let part = reader.read(at << 20, 1 << 20).expect("read");
+        assert!(part == data[at as usize * (1 << 20)..][..1 << 20]);
+    }
+    drop(reader);
+    let report = reclaim_acting(&store, |_| true, |_| panic!("nobody is left"));
+    assert!(report.chunks_dropped > 50, "{report:?}");
+    sound(ns);
+}
+
+#[test]
 fn a_copy_of_an_object_deleted_meanwhile_is_whole_or_refused() {
     let (_world, store) = filled(4);
     let ns = store.namespace();

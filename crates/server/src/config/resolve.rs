@@ -8,13 +8,10 @@ use strata_door_s3::S3Config;
 use strata_seam::Cidr;
 
 use super::{
-    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Interval, Layout, Listen, NfsSquash, Ports,
-    Remembered, StoreSettings, Switch, file,
+    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Interval, Layout, Listen, Memory, NfsSquash,
+    Ports, Remembered, StoreSettings, Switch, file,
 };
 
-/// Memory for decoded chunks: below, a few readers of one large object would push each other out.
-const CACHE_MIN: ByteSize = ByteSize::mib(16);
-const CACHE_DEFAULT: ByteSize = ByteSize::mib(128);
 /// Segments: below, a stripe of 1 MiB shards would not fit a few times; above, reclaiming one takes too long.
 const SEGMENT_MIN: ByteSize = ByteSize::mib(8);
 const SEGMENT_MAX: ByteSize = ByteSize::mib(4096);
@@ -59,8 +56,8 @@ pub(crate) struct StoreConfig {
     pub(crate) layout: Layout,
     /// For buckets that do not choose.
     pub(crate) durability: DurabilityClass,
-    /// Memory for decoded chunks.
-    pub(crate) cache: ByteSize,
+    /// Memory of the process, in parts.
+    pub(crate) memory: Memory,
     /// Length of the log's files of a store that is created.
     pub(crate) segment: ByteSize,
 }
@@ -186,15 +183,13 @@ impl StoreConfig {
                 Layout::for_disks(u8::try_from(disks.len()).unwrap_or(u8::MAX), settings.parity.or(begun))?
             }
         };
-        let memory = machine_memory();
-        let cache = settings.cache_size.unwrap_or(CACHE_DEFAULT);
-        in_range("cache-size", cache, CACHE_MIN, memory)?;
+        let memory = Memory::divide(settings.memory, settings.cache_size, machine_memory())?;
         let segment = settings.segment_size.unwrap_or(SEGMENT_DEFAULT);
         in_range("segment-size", segment, SEGMENT_MIN, SEGMENT_MAX)?;
         if !segment.0.is_multiple_of(ByteSize::mib(1).0) {
             return Err(ConfigError(format!("segment-size {segment} is not a whole number of MiB")));
         }
-        Ok(Self { data, disks, layout, durability: settings.durability.unwrap_or_default(), cache, segment })
+        Ok(Self { data, disks, layout, durability: settings.durability.unwrap_or_default(), memory, segment })
     }
 }
 
@@ -253,7 +248,7 @@ impl Config {
             .check()
             .map_err(|error| ConfigError(error.to_string()))?;
         let connections = limit("connections", doors.connections, CONNECTIONS_MAX)?;
-        let requests = limit("requests", doors.requests, REQUESTS_MAX)?.unwrap_or(S3Config::default().in_flight_max);
+        let requests = limit("requests", doors.requests, REQUESTS_MAX)?;
         let config = Self {
             nfs_clients: ranges("nfs-clients", doors.nfs_clients, NFS_CLIENTS_DEFAULT)?,
             trusted_proxies: ranges("trusted-proxies", doors.trusted_proxies, TRUSTED_PROXIES_DEFAULT)?,
@@ -269,7 +264,7 @@ impl Config {
             region,
             domains,
             connections,
-            requests,
+            requests: requests.unwrap_or(usize::try_from(store.memory.requests).unwrap_or(usize::MAX)),
             s3_sigv2: doors.s3_sigv2 != Some(Switch::Off),
             threads,
             drain: Duration::from_secs(drain_seconds.into()),
@@ -374,7 +369,9 @@ fn limit(key: &str, given: Option<u32>, max: u32) -> Result<Option<usize>, Confi
     }
 }
 
-fn in_range(key: &str, size: ByteSize, min: ByteSize, max: ByteSize) -> Result<(), ConfigError> {
+/// # Errors
+/// A size outside its range, named with the range.
+pub(super) fn in_range(key: &str, size: ByteSize, min: ByteSize, max: ByteSize) -> Result<(), ConfigError> {
     if size < min {
         return Err(ConfigError(format!("{key} {size} is too small; at least {min}")));
     }

@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod bad_requests;
+mod bound;
 mod clients;
 mod commands;
 mod descriptors;

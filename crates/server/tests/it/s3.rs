@@ -1,5 +1,8 @@
 //! The smallest S3 client: requests signed by Signature Version 4 over their whole bodies.
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use sha2::{Digest, Sha256};
 
 use crate::http::{self, Answer};
@@ -40,11 +43,37 @@ impl S3 {
 
     /// Sends a signed request. `path` is `/bucket/key`, not encoded; `query` is in canonical form.
     pub(crate) fn send(&self, method: &str, path: &str, query: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let now = amz_date();
         let digest = hex::encode(Sha256::digest(body));
+        let (target, signed) = self.sign(method, path, query, headers, &digest);
+        let signed: Vec<(&str, &str)> = signed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        http::request(&self.authority, method, &target, &signed, body)
+    }
+
+    /// Begins a request on a connection of its own: its head, and so much of a body of `len` bytes as `part` has. Whoever gets
+    /// the connection goes on with it, or lets it wait.
+    pub(crate) fn begin(&self, method: &str, path: &str, query: &str, len: usize, part: &[u8]) -> TcpStream {
+        let (target, signed) = self.sign(method, path, query, &[], "UNSIGNED-PAYLOAD");
+        let mut stream = TcpStream::connect(&self.authority).expect("the door is open");
+        let mut head = format!("{method} {target} HTTP/1.1\r\ncontent-length: {len}\r\n");
+        signed.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        // A door that has enough may refuse while it is still being told.
+        let _ = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(part));
+        stream
+    }
+
+    /// The target and the headers of a signed request.
+    fn sign(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: &[(&str, &str)],
+        digest: &str,
+    ) -> (String, Vec<(String, String)>) {
+        let now = amz_date();
         let path = http::encode_path(path);
         let mut signed: Vec<(&str, &str)> =
-            vec![("host", &self.host), ("x-amz-content-sha256", &digest), ("x-amz-date", &now)];
+            vec![("host", &self.host), ("x-amz-content-sha256", digest), ("x-amz-date", &now)];
         signed.extend_from_slice(headers);
         signed.sort_unstable();
         let names = signed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
@@ -63,7 +92,7 @@ impl S3 {
         );
         signed.push(("authorization", &authorization));
         let target = if query.is_empty() { path } else { format!("{path}?{query}") };
-        http::request(&self.authority, method, &target, &signed, body)
+        (target, signed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     /// Makes a bucket.

@@ -1,5 +1,8 @@
 //! The smallest WebDAV client.
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use base64::Engine;
 
 use crate::http::{self, Answer};
@@ -30,6 +33,16 @@ impl WebDav {
         let mut all = vec![("authorization", self.authorization.as_str())];
         all.extend_from_slice(headers);
         http::request(&self.authority, method, &http::encode_path(path), &all, body)
+    }
+
+    /// Begins a request without a body on a connection of its own, and reads nothing of the answer.
+    pub(crate) fn begin(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.authority).expect("the door is open");
+        let mut head = format!("{method} {} HTTP/1.1\r\nhost: {}\r\n", http::encode_path(path), self.authority);
+        head.push_str(&format!("authorization: {}\r\n", self.authorization));
+        headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        let _ = stream.write_all(format!("{head}\r\n").as_bytes());
+        stream
     }
 
     /// A path as the value of a `Destination` header.

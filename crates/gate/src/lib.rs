@@ -1,0 +1,15 @@
+//! Layer 6: what every network door asks of whoever comes through it, so that nobody holds up the others: a pace
+//! ([`Pace`]), a share of what there is ([`Shares`]), and answers within one budget ([`Budget`]).
+//!
+//! It knows no protocol: a door says in its own words what was refused. The numbers are the same at every door and stand
+//! in docs/operate/running.md.
+
+mod budget;
+mod pace;
+mod shares;
+mod stream;
+
+pub use budget::{Budget, Part, Piece};
+pub use pace::{Pace, Patience, TooSlow};
+pub use shares::{Held, Shares, client};
+pub use stream::{PacedStream, Unsent};
