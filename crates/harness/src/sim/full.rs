@@ -18,7 +18,9 @@ const SEED_STEP: u64 = 8;
 
 /// Segments of room, at least, that a store is given before it is filled up.
 const ROOM_SEGMENTS: u64 = 7;
-/// Bytes of what it is filled with.
+/// Objects that fill a segment, about: few, so that a large set is filled as quickly as a small one.
+const FILLINGS_PER_SEGMENT: u64 = 12;
+/// Bytes written to a file that is then emptied.
 const FILLING: usize = 40_000;
 /// Objects it is filled with, at most.
 const FILLINGS: u64 = 4000;
@@ -41,11 +43,12 @@ pub(crate) fn fill_and_empty(
     // The same on all: where others have plenty, one that is full is left out, and is no matter of a full store.
     let room = (ROOM_SEGMENTS + rng.below(6)) * segment_len + rng.below(segment_len);
     disks.iter().for_each(|disk| world.set_capacity(disk, used(disk) + room));
+    let filling = ns.store().ledger().segment_capacity() / FILLINGS_PER_SEGMENT;
     let seed = rng.next_u64();
     let put = |number: u64| -> strata_namespace::Result<()> {
         let op = root();
         let mut ingest = ns.ingest(&op, ASIDE)?;
-        ingest.push(&noise(seed.wrapping_add(number), FILLING))?;
+        ingest.push(&noise(seed.wrapping_add(number), filling as usize))?;
         let (content, key) = (ingest.finish()?, format!("filling{number}"));
         ns.put_object(&op, ASIDE, key.as_bytes(), content, None, ObjectMeta::default(), &Condition::default())?;
         ns.settle_blocking(&op)
@@ -74,7 +77,7 @@ pub(crate) fn fill_and_empty(
     if rng.one_in(2) {
         cut_short(ns)?;
     }
-    if rng.one_in(3) {
+    if rng.one_in(6) {
         touch(ns)?;
         reclaim()?;
     }

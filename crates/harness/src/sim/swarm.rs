@@ -40,7 +40,7 @@ const LAYOUTS: [Layout; 9] = [(1, 1), (2, 1), (3, 1), (2, 2), (3, 2), (4, 2), (1
 /// One seed in so many runs twice and must end alike.
 const TWICE: u64 = 100;
 /// One step in so many fills a store whose disks are all well.
-const CROWD_ONE_IN: u64 = 60;
+const CROWD_ONE_IN: u64 = 400;
 /// One step in so many is done to the sets, where there may be several.
 const DEED_ONE_IN: u64 = 6;
 /// A bucket beside the tree that is compared, where there may be several sets: what is put there is only written, so that
