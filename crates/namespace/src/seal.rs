@@ -18,7 +18,7 @@ use crate::namespace::Namespace;
 use crate::record::Inode;
 use crate::staging::Staging;
 use crate::types::{Attr, Change, Door, NodeKind, Op};
-use crate::view::View;
+use crate::view::{View, gone};
 
 /// Staged bytes up to which a sync puts ranges in place as they are.
 const IN_PLACE_MAX: usize = 128 << 10;
@@ -163,7 +163,7 @@ impl Namespace {
     fn seal_task(&self, op: &Op, ino: Ino, file: &OpenFile, task: &Task) -> Result<Option<Sealed>> {
         loop {
             let hold = Hold::begin(&self.store);
-            let Some(inode) = self.find_inode_alone(op, ino)? else { return Ok(None) };
+            let Some(inode) = self.find_inode_to_change(op, ino)? else { return Ok(None) };
             let (content, rest) = self.rebuild(hold, &inode, task)?;
             let end = if rest > 0 { content.len() } else { u64::MAX };
             let allocated = self.store.allocated_of(&content)?;
@@ -363,7 +363,7 @@ impl Namespace {
 
     /// Replaces the content by what `build` makes of it; `None` where somebody else replaced it meanwhile.
     fn edit_once(&self, op: &Op, ino: Ino, build: impl Fn(&Self, &Inode) -> Result<Content>) -> Result<Option<Attr>> {
-        let inode = self.inode_alone(op, ino)?;
+        let inode = self.find_inode_to_change(op, ino)?.ok_or_else(gone)?;
         if inode.attr.kind != NodeKind::File {
             return Err(fail(ErrorKind::Invalid, format!("inode {ino} is not a regular file")));
         }

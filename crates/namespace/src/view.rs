@@ -185,13 +185,22 @@ impl Namespace {
         Ok(found)
     }
 
+    /// The inode as it is now, also where nothing can be written, for a change that is built upon it and asks again whether
+    /// it still is so. Nobody is told of it but by that change, which comes after whatever it was built upon, or is refused.
+    pub(crate) fn find_inode_to_change(&self, op: &Op, ino: Ino) -> Result<Option<Inode>> {
+        let unnoted = Op::new(op.caller.clone());
+        let mut snap = Snap::new(self, &unnoted);
+        snap.upto = None;
+        snap.find_inode(ino)
+    }
+
     /// The same where it must exist.
     pub(crate) fn inode_alone(&self, op: &Op, ino: Ino) -> Result<Inode> {
         self.find_inode_alone(op, ino)?.ok_or_else(gone)
     }
 }
 
-fn gone() -> crate::Error {
+pub(crate) fn gone() -> crate::Error {
     fail(ErrorKind::Stale, "what was asked for no longer exists")
 }
 

@@ -28,7 +28,7 @@ use crate::running::Running;
 use crate::store::OpenStore;
 
 /// How often a port is tried after the process that had the store has let go of it.
-const AFTER_LOCK_LOOKS: u8 = 10;
+const AFTER_LOCK_LOOKS: u8 = 50;
 /// Path of the NFS export: the root of the name space.
 const NFS_EXPORT: &str = "/";
 /// Where clients ask for the ports of NFS and MOUNT (RFC 1833).
@@ -56,7 +56,7 @@ impl Listeners {
     pub(crate) async fn bind(config: &Config) -> anyhow::Result<Self> {
         // The kernel closes what a killed process had open in an order of its own: the lock may go before a port.
         let mut looks_at_free_store = AFTER_LOCK_LOOKS;
-        for look in 0..lock::PATIENCE.as_millis() / lock::LOOK_EVERY.as_millis() {
+        for _ in 0..lock::PATIENCE.as_millis() / lock::LOOK_EVERY.as_millis() {
             let bound = Self::bind_once(config).await;
             let cause = bound.as_ref().err().and_then(|error| error.downcast_ref::<std::io::Error>());
             let in_use = cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::AddrInUse);
@@ -64,7 +64,7 @@ impl Listeners {
                 return bound;
             }
             if StoreLock::holder(&config.store.data).is_none() {
-                if look == 0 || looks_at_free_store == 0 {
+                if looks_at_free_store == 0 {
                     return bound;
                 }
                 looks_at_free_store -= 1;
