@@ -77,7 +77,7 @@ impl Namespace {
         inode.attr.ctime = now;
         if inode.attr.nlink > 0 && inode.attr.kind != NodeKind::Directory {
             self.put_inode(tx, inode);
-        } else if inode.attr.kind != NodeKind::Directory && self.opens.is_open(inode.attr.ino) {
+        } else if inode.attr.kind != NodeKind::Directory && self.opens.is_open_for_erasing(inode.attr.ino) {
             self.put_inode(tx, inode);
             tx.put(key::under(key::TABLE_UNLINKED, inode.attr.ino, &[]), Vec::new());
         } else {

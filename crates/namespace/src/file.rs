@@ -42,10 +42,18 @@ const CREATE_TRIES_MAX: usize = 100;
 /// Most bytes one read returns.
 pub const READ_LEN_MAX: usize = 1 << 20;
 
+thread_local! {
+    /// Removals of the change that this thread makes.
+    static ERASING: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// Files that are open or hold staged bytes.
 #[derive(Default)]
 pub(crate) struct Opens {
     table: Table<Ino, Arc<OpenFile>>,
+    /// Removals that asked whether somebody has the file open, and those of them whose change shows or was refused by now.
+    erasing: AtomicU64,
+    erased: AtomicU64,
     pub(crate) replacements: Arc<Replacements>,
     pub(crate) staged_bytes: AtomicUsize,
     /// Files whose front a sealer is to take up, each at most once.
@@ -110,6 +118,29 @@ impl Opens {
 
     pub(crate) fn get_or_insert(&self, ino: Ino) -> Arc<OpenFile> {
         Arc::clone(self.table.lock().entry(ino).or_default())
+    }
+
+    /// As [`Opens::is_open`], for a change that erases the file if not: until that shows, who opens it waits.
+    pub(crate) fn is_open_for_erasing(&self, ino: Ino) -> bool {
+        ERASING.with(|own| own.set(own.get() + 1));
+        self.erasing.fetch_add(1, Ordering::SeqCst);
+        self.is_open(ino)
+    }
+
+    /// After a change of this thread, when it shows or was refused.
+    pub(crate) fn note_erased(&self) {
+        let own = ERASING.with(std::cell::Cell::take);
+        if own > 0 {
+            self.erased.fetch_add(own, Ordering::SeqCst);
+        }
+    }
+
+    /// Waits until removals show that asked before now. Who has counted a handle before is found by all later ones.
+    fn wait_for_erasing(&self) {
+        let asked = self.erasing.load(Ordering::SeqCst);
+        while self.erased.load(Ordering::SeqCst) < asked {
+            std::thread::yield_now();
+        }
     }
 
     pub(crate) fn is_open(&self, ino: Ino) -> bool {
@@ -226,7 +257,8 @@ impl Namespace {
     pub fn open(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Attr> {
         // Pinned before it is looked at, so that an unlink in between keeps it.
         let file = self.opens.get_or_insert(ino);
-        file.handles.fetch_add(1, Ordering::AcqRel);
+        file.handles.fetch_add(1, Ordering::SeqCst);
+        self.opens.wait_for_erasing();
         let opened = self.check_open(op, ino, access, truncate);
         if opened.is_err() {
             file.handles.fetch_sub(1, Ordering::AcqRel);
@@ -339,7 +371,7 @@ impl Namespace {
             return Ok(());
         }
         self.change(op, |tx, effects| {
-            if tx.record(&mark)?.is_none() || self.opens.is_open(ino) {
+            if tx.record(&mark)?.is_none() || self.opens.is_open_for_erasing(ino) {
                 return Ok(());
             }
             if let Some(inode) = tx.find_inode(ino)?

@@ -296,6 +296,7 @@ impl Settling<'_> {
 
 impl Drop for Settling<'_> {
     fn drop(&mut self) {
+        self.ns.opens.note_erased();
         self.ns.settle_pins(self.op, &mut self.effects, self.done);
     }
 }
