@@ -8,12 +8,13 @@
 mod front;
 mod hmac;
 mod presence;
+mod signing_keys;
 mod sigv2;
 mod sigv4;
 mod timestamp;
 
 pub(crate) use front::{Payload, REGION_HEADER, Verifier, strip_credentials};
-pub(crate) use hmac::signatures_match;
+pub(crate) use hmac::{hex_of, signatures_match};
 pub(crate) use sigv4::{ChunkChain, query_pairs};
 
 #[cfg(test)]

@@ -28,6 +28,12 @@ use crate::post_form::FormFile;
 /// Longest body of one request in bytes: the largest object S3 knows.
 const BODY_LEN_MAX: u64 = 5 << 40;
 
+/// SHA-256 of nothing.
+const EMPTY_SHA256: [u8; 32] = [
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
+    0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+];
+
 /// The body of a request as it arrives, which tells whether it arrived whole.
 pub(crate) struct Received {
     inner: Incoming,
@@ -210,6 +216,17 @@ impl Upload {
     /// Bytes the client promised; of a form's file, the most it can have.
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Whether there is no body, and nothing was said of one that could be wrong.
+    pub(crate) fn is_nothing(&self) -> bool {
+        let ended = matches!(&self.source, Source::Wire(body) if body.is_end_stream());
+        let unsaid = self.md5.is_none() && self.promise == Promise::default();
+        ended
+            && unsaid
+            && self.len == 0
+            && self.decoder.is_none()
+            && self.sha256.is_none_or(|hash| hash == EMPTY_SHA256)
     }
 
     /// Whether it is known by now that nothing follows, although fewer bytes came than [`Self::len`] says.

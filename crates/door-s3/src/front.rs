@@ -80,8 +80,9 @@ impl Front {
         let now_secs = self.door.ns.now().secs();
         let verified = self.door.verifier.verify(&parts, now_secs)?;
         self.admit(&verified.user, marks)?;
-        hoist(&mut parts, verified.old)?;
-        refuse_unsupported(&parts.headers)?;
+        if hoist(&mut parts, verified.old)? {
+            refuse_unsupported(&parts.headers)?;
+        }
         strip_credentials(&mut parts, verified.old)?;
         let operation = self.route(&mut parts, &verified.user).await?;
         refuse_unheld(operation, &parts.headers)?;
@@ -199,11 +200,12 @@ impl Front {
 }
 
 /// Some clients sign headers of a presigned request by moving them into its query; they count as headers again. Their
-/// checksums do not: they were computed before there was a body.
+/// checksums do not: they were computed before there was a body. Whether there were any.
 ///
 /// # Errors
 /// `InvalidArgument` for what no header can carry: left out, it would be ignored.
-fn hoist(parts: &mut Parts, old: bool) -> Result<(), S3Error> {
+fn hoist(parts: &mut Parts, old: bool) -> Result<bool, S3Error> {
+    let mut hoisted = false;
     for (name, value) in query_pairs(parts.uri.query().unwrap_or_default()) {
         let name = name.to_ascii_lowercase();
         let typed = old && (name == "content-type" || name == "content-md5");
@@ -224,6 +226,7 @@ fn hoist(parts: &mut Parts, old: bool) -> Result<(), S3Error> {
         if !kept {
             continue;
         }
+        hoisted = true;
         let unusable =
             || refuse(S3ErrorCode::InvalidArgument, format!("the query parameter {name} cannot be a header"));
         let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| unusable())?;
@@ -235,7 +238,7 @@ fn hoist(parts: &mut Parts, old: bool) -> Result<(), S3Error> {
             parts.headers.append(name, value);
         }
     }
-    Ok(())
+    Ok(hoisted)
 }
 
 async fn call(service: &S3Service, request: Request<Body>) -> Result<HttpResponse, S3Error> {

@@ -19,6 +19,7 @@ use strata_namespace::{Content, ContentError, Ingest, Intake};
 use subtle::ConstantTimeEq;
 use tokio::task::JoinHandle;
 
+use crate::auth::hex_of;
 use crate::blocking::died;
 use crate::body::Upload;
 use crate::checksum::{Algorithm, Hasher, Promise};
@@ -95,7 +96,7 @@ impl Demands {
             ));
         }
         let checksum = hashes.checksum.map(Hasher::finish);
-        Ok((hex::encode(md5), self.promise.verify(checksum.as_deref(), trailer)?))
+        Ok((hex_of(&md5), self.promise.verify(checksum.as_deref(), trailer)?))
     }
 }
 
@@ -145,6 +146,9 @@ pub(crate) async fn collect(mut body: Upload, limit: u64) -> Result<Bytes, S3Err
             S3ErrorCode::MaxMessageLengthExceeded,
             format!("the request's document is longer than {limit} bytes"),
         ));
+    }
+    if body.is_nothing() {
+        return Ok(Bytes::new());
     }
     let (data, md5, hashes, demands) = gather_all(&mut body).await?;
     demands.verify(md5, hashes, &body.finish()?)?;

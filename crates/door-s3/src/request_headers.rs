@@ -128,6 +128,9 @@ const LISTS: &[&str] = &[
 
 /// The rules by name: they are asked for every header of every request.
 static BY_NAME: LazyLock<HashMap<&str, Rule>> = LazyLock::new(|| RULES.iter().copied().collect());
+/// Those that stand for many.
+static BY_START: LazyLock<Vec<(&str, Rule)>> =
+    LazyLock::new(|| RULES.iter().copied().filter(|(name, _)| name.ends_with('-')).collect());
 
 /// The rule for a header, if S3 knows it.
 pub(crate) fn rule(name: &str) -> Option<Rule> {
@@ -135,7 +138,7 @@ pub(crate) fn rule(name: &str) -> Option<Rule> {
         return Some(*rule);
     }
     let rest = name.strip_prefix("x-amz-")?;
-    let by_start = RULES.iter().find(|(known, _)| known.ends_with('-') && name.starts_with(known));
+    let by_start = BY_START.iter().find(|(known, _)| name.starts_with(known));
     // Conditions to come are refused by their form.
     let looks_so = rest.starts_with("if-") || rest.contains("-if-");
     by_start.map(|(_, rule)| *rule).or(looks_so.then_some(Condition))

@@ -47,6 +47,14 @@ pub(crate) static TABLE: LazyLock<Vec<Known>> = LazyLock::new(|| {
     lines.filter_map(Known::of_line).collect()
 });
 
+/// What most requests are: of an object, without a query.
+const PLAIN: [(Method, Operation); 4] = [
+    (Method::GET, Operation::GetObject),
+    (Method::PUT, Operation::PutObject),
+    (Method::HEAD, Operation::HeadObject),
+    (Method::DELETE, Operation::DeleteObject),
+];
+
 /// Header that turns a PUT into a copy.
 const COPY_SOURCE: &str = "x-amz-copy-source";
 
@@ -131,12 +139,20 @@ pub(crate) fn resolve(
             "the request target is not percent-encoded UTF-8: a percent sign is followed by two hex digits",
         ));
     }
+    let copies = headers.contains_key(COPY_SOURCE);
+    if uri.query().is_none()
+        && level == Level::Object
+        && !copies
+        && let Some((_, operation)) = PLAIN.iter().find(|(plain, _)| plain == method)
+    {
+        // Nothing to choose by, and nothing to leave out.
+        return Ok((*operation, uri.clone()));
+    }
     let raw: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).collect();
     let pairs: Vec<(&str, (String, String))> =
         raw.into_iter().filter_map(|raw| Some((raw, query_pairs(raw).into_iter().next()?))).collect();
     let keys: Vec<&str> = pairs.iter().map(|(_, (key, _))| key.as_str()).filter(|key| !is_ignored(key)).collect();
     let here = || TABLE.iter().filter(|known| known.method == method.as_str() && known.level == Some(level));
-    let copies = headers.contains_key(COPY_SOURCE);
     let found = here()
         .filter(|known| (!known.copies() || copies) && known.selectors.iter().all(|selector| keys.contains(selector)))
         .max_by_key(|known| (known.selectors.len(), known.copies(), known.offered.is_some()));

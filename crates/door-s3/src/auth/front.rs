@@ -4,8 +4,8 @@
 //! What is checked here and nowhere else (the S3 library behind leaves each of these open, or did):
 //! credentials in the header or in the query but never both; the scope's date, region and
 //! service; a clock at most 15 minutes off; presigned requests valid for 1 s to 7 days; `host` and every `x-amz-*`
-//! header signed; every header listed as signed present; comparison in constant time, and for unknown access keys the
-//! same work as for known ones.
+//! header signed; every header listed as signed present; comparison in constant time, and for unknown access keys no less
+//! work than for known ones.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use strata_iam::User;
 
 use super::hmac::signatures_match;
 use super::presence::{Credentials, find};
+use super::signing_keys::SigningKeys;
 use super::sigv2;
 use super::sigv4::{
     Canonical, ChunkChain, PathForm, Scope, SigningKey, canonical_headers, canonical_path, canonical_query, query_pairs,
@@ -73,6 +74,7 @@ pub(crate) struct Verifier {
     domains: Domains,
     /// Whether Signature Version 2 is taken.
     sigv2: bool,
+    keys: SigningKeys,
 }
 
 struct Claim {
@@ -86,7 +88,7 @@ struct Claim {
 
 impl Verifier {
     pub(crate) fn new(user_of: Lookup, region: String, domains: Domains, sigv2: bool) -> Self {
-        Self { user_of, region, domains, sigv2 }
+        Self { user_of, region, domains, sigv2, keys: SigningKeys::default() }
     }
 
     /// Proves who sent the request. `now_secs` is the store's clock in seconds since 1970.
@@ -106,8 +108,8 @@ impl Verifier {
             }
         };
         let headers = check_signed_headers(&claim, &parts.headers)?;
-        let (user, key) = self.prove(&claim.access_key, |secret| {
-            let key = SigningKey::derive(secret, &claim.scope);
+        let (user, key) = self.prove(&claim.access_key, |user, secret| {
+            let key = self.keys.of(user, secret, &claim.scope);
             prove(&claim, parts, &pairs, &headers, &key).then_some(key)
         })?;
         let payload = payload_of(&claim, key)?;
@@ -118,10 +120,14 @@ impl Verifier {
     ///
     /// # Errors
     /// `InvalidAccessKeyId`, `SignatureDoesNotMatch`.
-    fn prove<T>(&self, access_key: &str, proof: impl FnOnce(&str) -> Option<T>) -> Result<(Arc<User>, T), S3Error> {
+    fn prove<T>(
+        &self,
+        access_key: &str,
+        proof: impl FnOnce(Option<&Arc<User>>, &str) -> Option<T>,
+    ) -> Result<(Arc<User>, T), S3Error> {
         let user = (self.user_of)(access_key);
-        // An unknown key is measured against a secret nobody has, so that it costs what a known one costs.
-        let proven = proof(user.as_ref().map_or("", |user| user.secret_key.expose()));
+        // An unknown key is measured against a secret nobody has, so that it costs no less than a known one.
+        let proven = proof(user.as_ref(), user.as_ref().map_or("", |user| user.secret_key.expose()));
         let Some(user) = user else {
             return Err(refuse(S3ErrorCode::InvalidAccessKeyId, "the access key does not exist in this store"));
         };
@@ -191,7 +197,7 @@ impl Verifier {
             .string_to_sign()
             .ok_or_else(|| refuse(S3ErrorCode::SignatureDoesNotMatch, "a header that is signed is no text"))?;
         let (user, ()) =
-            self.prove(access_key, |secret| signatures_match(&sigv2::sign(secret, &text), signature).then_some(()))?;
+            self.prove(access_key, |_, secret| signatures_match(&sigv2::sign(secret, &text), signature).then_some(()))?;
         Ok(Verified { user, payload, old: true })
     }
 
@@ -223,7 +229,7 @@ impl Verifier {
                     ));
                 }
                 let (access_key, scope) = self.scope(field("x-amz-credential")?, &date, &malformed)?;
-                let proof = |secret: &str| {
+                let proof = |_: Option<&Arc<User>>, secret: &str| {
                     signatures_match(&SigningKey::derive(secret, &scope).sign(policy), signature).then_some(())
                 };
                 self.prove(&access_key, proof).map(|(user, ())| user)
@@ -232,7 +238,9 @@ impl Verifier {
                 self.allow_old()?;
                 let access_key =
                     fields.get("awsaccesskeyid").ok_or_else(|| malformed("there is no field AWSAccessKeyId"))?;
-                let proof = |secret: &str| signatures_match(&sigv2::sign(secret, policy), signature).then_some(());
+                let proof = |_: Option<&Arc<User>>, secret: &str| {
+                    signatures_match(&sigv2::sign(secret, policy), signature).then_some(())
+                };
                 self.prove(access_key, proof).map(|(user, ())| user)
             }
             (_, Some(_), Some(_)) => {

@@ -27,7 +27,14 @@ pub(super) fn hmac_sha1(key: &[u8], data: &[u8]) -> [u8; 20] {
 
 /// SHA-256 in lower-case hex.
 pub(crate) fn hex_sha256(data: &[u8]) -> String {
-    hex::encode(Sha256::digest(data))
+    hex_of(&Sha256::digest(data))
+}
+
+/// Lower-case hex: several times as fast as by single characters, which counts where each request needs it a few times.
+pub(crate) fn hex_of(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    String::from_utf8(digits.collect()).unwrap_or_default()
 }
 
 /// Compares signatures without telling by its time how much of them agrees.

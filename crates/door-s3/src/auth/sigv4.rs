@@ -6,7 +6,7 @@
 use http::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
-use super::hmac::{hex_sha256, hmac_sha256};
+use super::hmac::{hex_of, hex_sha256, hmac_sha256};
 use super::timestamp::AmzDate;
 
 /// Everything but letters, digits and `- . _ ~`.
@@ -44,7 +44,7 @@ impl SigningKey {
         Self(hmac_sha256(&service, b"aws4_request"))
     }
     pub(super) fn sign(&self, text: &str) -> String {
-        hex::encode(hmac_sha256(&self.0, text.as_bytes()))
+        hex_of(&hmac_sha256(&self.0, text.as_bytes()))
     }
 }
 

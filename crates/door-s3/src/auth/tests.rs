@@ -21,17 +21,21 @@ fn verifier() -> Verifier {
     verifier_with(false)
 }
 
-fn verifier_with(sigv2: bool) -> Verifier {
-    let user = Arc::new(User {
+pub(super) fn user(access_key: &str, secret: &str) -> User {
+    User {
         name: "example".to_owned(),
-        access_key: "AKIAIOSFODNN7EXAMPLE".to_owned(),
-        secret_key: SecretKey::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+        access_key: access_key.to_owned(),
+        secret_key: SecretKey::new(secret),
         uid: 1000,
         gid: 1000,
         groups: Vec::new(),
         admin: false,
         may_make_buckets: false,
-    });
+    }
+}
+
+fn verifier_with(sigv2: bool) -> Verifier {
+    let user = Arc::new(user("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"));
     Verifier::new(
         Box::new(move |key| (key == user.access_key).then(|| Arc::clone(&user))),
         "us-east-1".to_owned(),

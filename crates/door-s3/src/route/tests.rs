@@ -22,6 +22,17 @@ fn every_operation_of_this_door_is_in_the_table() {
 }
 
 #[test]
+fn what_needs_no_look_at_the_table_is_in_it() {
+    for (method, operation) in PLAIN {
+        let known = TABLE.iter().find(|known| known.offered == Some(operation)).unwrap();
+        assert_eq!((known.method, known.level), (method.as_str(), Some(Level::Object)));
+        assert!(known.selectors.is_empty() && !known.copies());
+    }
+    let copy = route("PUT", "/b/k", &[(COPY_SOURCE, "/b/other")]).unwrap();
+    assert_eq!(copy.0, Operation::CopyObject);
+}
+
+#[test]
 fn every_operation_of_s3_is_itself_or_not_offered() {
     for known in TABLE.iter() {
         let path = match known.level {
