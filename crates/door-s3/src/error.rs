@@ -3,8 +3,12 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use http::StatusCode;
 use s3s::{S3Error, S3ErrorCode};
 use strata_namespace::{Error, ErrorKind};
+
+/// The code of a full store, with 503: AWS never runs full and has none. `ServiceUnavailable` is that of lost disks.
+const STORAGE_FULL: &str = "StorageFull";
 
 /// An S3 error with a sentence for a person.
 pub(crate) fn refuse(code: S3ErrorCode, message: impl Into<Cow<'static, str>>) -> S3Error {
@@ -29,7 +33,8 @@ pub(crate) fn from_namespace(err: Error) -> S3Error {
     }
     let mut refused = refuse(code, err.what);
     if refused.status_code().is_none() {
-        refused.set_status_code(http::StatusCode::CONFLICT);
+        let full = matches!(err.kind, ErrorKind::NoSpace);
+        refused.set_status_code(if full { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::CONFLICT });
     }
     refused
 }
@@ -80,7 +85,8 @@ fn code_of(kind: ErrorKind) -> S3ErrorCode {
         | ErrorKind::TooManyLinks
         | ErrorKind::Loop => S3ErrorCode::OperationAborted,
         ErrorKind::Busy => S3ErrorCode::SlowDown,
-        ErrorKind::NoSpace | ErrorKind::ReadOnly => S3ErrorCode::ServiceUnavailable,
+        ErrorKind::NoSpace => S3ErrorCode::Custom(STORAGE_FULL.into()),
+        ErrorKind::ReadOnly => S3ErrorCode::ServiceUnavailable,
         ErrorKind::Corrupt | ErrorKind::Io => S3ErrorCode::InternalError,
     }
 }
