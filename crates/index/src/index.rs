@@ -448,13 +448,17 @@ impl Index {
             Some(frozen) if lsn <= frozen.bound => &mut frozen.changes,
             _ => active,
         };
-        if let Some(durable) = durable {
-            undo.forget(durable);
-            let records =
-                batch.0.iter().filter(|change| matches!(change, Mutation::Put { .. } | Mutation::Delete { .. }));
-            records.for_each(|change| undo.note(lsn, change.key(), generation.get(change.key()).cloned()));
+        let Some(durable) = durable else {
+            batch.0.iter().for_each(|mutation| generation.make(lsn, mutation));
+            return;
+        };
+        undo.forget(durable);
+        for mutation in &batch.0 {
+            if matches!(mutation, Mutation::Put { .. } | Mutation::Delete { .. }) {
+                undo.note(lsn, mutation.key(), generation.get(mutation.key()).cloned());
+            }
+            generation.make(lsn, mutation);
         }
-        batch.0.iter().for_each(|mutation| generation.make(lsn, mutation));
     }
 
     /// To be held from before the ledger numbers a batch until the batch is applied. In between the ledger may write it and

@@ -9,40 +9,43 @@
 //! [`Index::lookup_below`]: crate::Index::lookup_below
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::OnceLock;
 
 use strata_seam::Lsn;
 
 use crate::overlay::Change;
 
-/// Numbers of changes of a key, and all changes of it in their generation before each.
-type OfKey = VecDeque<(Lsn, Option<Change>)>;
+/// What a key was before a change.
+#[derive(Debug)]
+struct Before {
+    lsn: Lsn,
+    key: Box<[u8]>,
+    /// All changes of the key in its generation before that one.
+    change: Option<Change>,
+}
 
-/// See the module. Bounded by what the ledger's queue holds.
+/// See the module. Bounded by what the ledger's queue holds. Every commit notes, and hardly anybody ever asks: so a note is
+/// put down where it falls, and only who asks pays for finding it by its key.
 #[derive(Debug, Default)]
 pub(crate) struct Undo {
-    /// By key, in order of number: the number of a change, and all changes of the key in its generation before it.
-    before: HashMap<Box<[u8]>, OfKey>,
-    /// Every entry of `before`, in order of number.
-    order: VecDeque<(Lsn, Box<[u8]>)>,
+    /// In order of number.
+    notes: VecDeque<Before>,
+    /// By key, the places of its notes; of those of now, if it is there.
+    by_key: OnceLock<HashMap<Box<[u8]>, Vec<usize>>>,
 }
 
 impl Undo {
     /// Notes what a key was before change `lsn`.
-    pub(crate) fn note(&mut self, lsn: Lsn, key: &[u8], before: Option<Change>) {
-        self.before.entry(key.into()).or_default().push_back((lsn, before));
-        self.order.push_back((lsn, key.into()));
+    pub(crate) fn note(&mut self, lsn: Lsn, key: &[u8], change: Option<Change>) {
+        self.by_key.take();
+        self.notes.push_back(Before { lsn, key: key.into(), change });
     }
 
     /// Forgets what nobody will be shown any more: changes up to `durable`.
     pub(crate) fn forget(&mut self, durable: Lsn) {
-        while self.order.front().is_some_and(|(lsn, _)| *lsn <= durable) {
-            let Some((_, key)) = self.order.pop_front() else { return };
-            if let Some(of_key) = self.before.get_mut(&key) {
-                of_key.pop_front();
-                if of_key.is_empty() {
-                    self.before.remove(&key);
-                }
-            }
+        while self.notes.front().is_some_and(|before| before.lsn <= durable) {
+            self.by_key.take();
+            self.notes.pop_front();
         }
     }
 
@@ -55,10 +58,17 @@ impl Undo {
         (frozen, bound): (bool, Lsn),
         now: Option<&'a Change>,
     ) -> Option<&'a Change> {
-        let of_key = self.before.get(key).into_iter().flatten();
-        let mut later = of_key.filter(|(lsn, _)| *lsn > upto && (*lsn <= bound) == frozen);
+        let by_key = self.by_key.get_or_init(|| {
+            let mut by_key: HashMap<Box<[u8]>, Vec<usize>> = HashMap::new();
+            for (at, before) in self.notes.iter().enumerate() {
+                by_key.entry(before.key.clone()).or_default().push(at);
+            }
+            by_key
+        });
+        let of_key = by_key.get(key).into_iter().flatten().map(|at| &self.notes[*at]);
+        let mut later = of_key.filter(|before| before.lsn > upto && (before.lsn <= bound) == frozen);
         match later.next() {
-            Some((_, before)) => before.as_ref(),
+            Some(before) => before.change.as_ref(),
             None => now,
         }
     }
