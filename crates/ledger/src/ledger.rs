@@ -306,7 +306,9 @@ impl Ledger {
         let shared = &self.shared;
         {
             let mut queue = shared.queue.lock();
-            if let Some(answer) = shared.settled(&queue, lsn, class) {
+            // There may be descriptors again: that is asked by trying.
+            let again = queue.stuck == Some(Stuck::Exhausted);
+            if let Some(answer) = shared.settled(&queue, lsn, class).filter(|answer| answer.is_ok() || !again) {
                 return answer;
             }
             queue.want(lsn, class);
