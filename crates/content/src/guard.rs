@@ -8,7 +8,11 @@
 //! Most readers read what is counted anyway, some for hours. So a reader says what it may read ([`Guard::narrow`]), by a
 //! manifest that never changes: it holds up only whoever wants to forget a part of that, and everybody else passes it by.
 //!
-//! Invariant: memory is one entry per epoch that somebody still holds, and one per reader.
+//! A stream that is being taken in may last for hours too. What it relies on that nobody counts yet are the items that are in
+//! no page of its manifest so far, a few hundred: it notes them ([`Relied`]) in one step with looking whether the store has
+//! them. Nothing that is condemned comes in any more, so it is asked once it is, and may only need less later.
+//!
+//! Invariant: memory is one entry per epoch that somebody still holds, one per reader, and the items of one per stream.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,8 +24,38 @@ use strata_chunk::Item;
 #[doc(hidden)]
 pub mod scheduled;
 
-/// A reader: its epoch, and a number of its own.
+/// A reader or a stream: its epoch, and a number of its own.
 pub(crate) type ReaderKey = (u64, u64);
+
+/// By height, the items that a stream relies on and that nobody counts yet.
+#[derive(Debug, Default)]
+pub(crate) struct Relied(Mutex<Vec<Vec<Item>>>);
+
+impl Relied {
+    /// Looks for something, and notes `item` before anybody can ask.
+    pub(crate) fn note<R, E>(&self, item: Item, look: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
+        let mut levels = self.0.lock();
+        let found = look()?;
+        let at = usize::from(item.height());
+        if levels.len() <= at {
+            levels.resize_with(at + 1, Vec::new);
+        }
+        levels[at].push(item);
+        Ok(found)
+    }
+
+    /// The items of this height are counted now.
+    pub(crate) fn are_counted(&self, height: usize) {
+        if let Some(level) = self.0.lock().get_mut(height) {
+            level.clear();
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn items(&self) -> Vec<Item> {
+        self.0.lock().iter().flatten().copied().collect()
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -30,7 +64,9 @@ struct State {
     held: BTreeMap<u64, usize>,
     /// By epoch and number, what readers may read and no more.
     readers: BTreeMap<ReaderKey, Arc<[Item]>>,
-    /// Of the last reader.
+    /// The same of streams that are being taken in.
+    streams: BTreeMap<ReaderKey, Arc<Relied>>,
+    /// Of the last reader or stream.
     number: u64,
 }
 
@@ -52,7 +88,27 @@ pub(crate) struct Narrow {
     key: ReaderKey,
 }
 
+/// A guard of a stream that is being taken in.
+#[derive(Debug)]
+pub(crate) struct Streaming {
+    guards: Arc<Guards>,
+    key: ReaderKey,
+    /// What it relies on.
+    pub(crate) relied: Arc<Relied>,
+}
+
 impl Guards {
+    /// A guard of the present epoch for a stream, which relies on nothing yet.
+    pub(crate) fn stream(self: &Arc<Self>) -> Streaming {
+        let relied = Arc::new(Relied::default());
+        let mut state = self.0.lock();
+        state.number += 1;
+        let key = (state.epoch, state.number);
+        state.streams.insert(key, Arc::clone(&relied));
+        drop(state);
+        Streaming { guards: Arc::clone(self), key, relied }
+    }
+
     /// A guard of the present epoch.
     pub(crate) fn hold(self: &Arc<Self>) -> Guard {
         let mut state = self.0.lock();
@@ -71,6 +127,13 @@ impl Guards {
     /// How many guards are left from before `epoch` that are not narrow.
     pub(crate) fn before(&self, epoch: u64) -> usize {
         self.0.lock().held.range(..epoch).map(|(_, count)| count).sum()
+    }
+
+    /// The streams left from before `epoch`. To be asked before [`before`](Self::before) is: what a stream has ended with is
+    /// held by a guard of its epoch, until it is counted.
+    pub(crate) fn streams_before(&self, epoch: u64) -> Vec<(ReaderKey, Arc<Relied>)> {
+        let state = self.0.lock();
+        state.streams.range(..(epoch, 0)).map(|(key, relied)| (*key, Arc::clone(relied))).collect()
     }
 
     /// The readers left from before `epoch`, each by a number of its own, with what they may read.
@@ -101,6 +164,23 @@ impl Guard {
         drop(state);
         // The guard itself goes when this returns.
         Narrow { guards: Arc::clone(&self.guards), key }
+    }
+}
+
+impl Streaming {
+    /// A guard of everything from the stream's epoch, for content that it ends with.
+    pub(crate) fn widen(&self) -> Guard {
+        let epoch = self.key.0;
+        *self.guards.0.lock().held.entry(epoch).or_default() += 1;
+        Guard { guards: Arc::clone(&self.guards), epoch }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        let relied = self.guards.0.lock().streams.remove(&self.key);
+        // Freed without the lock.
+        drop(relied);
     }
 }
 
@@ -157,5 +237,23 @@ mod tests {
         assert_eq!(guards.readers_before(epoch + 1).len(), 2);
         drop((old, young));
         assert!(guards.0.lock().readers.is_empty() && guards.0.lock().held.is_empty());
+    }
+
+    #[test]
+    fn a_stream_is_asked_for_what_it_relies_on_and_what_it_ends_with_is_of_its_epoch() {
+        let guards = Arc::new(Guards::default());
+        let item = Item { len: 1, source: strata_chunk::Source::Hole };
+        let stream = guards.stream();
+        let epoch = guards.advance();
+        let young = guards.stream();
+        assert_eq!(stream.relied.note(item, || Err::<(), _>("absent")), Err("absent"));
+        stream.relied.note(item, || Ok::<_, ()>(())).unwrap();
+        let relied = || guards.streams_before(epoch).iter().map(|(_, relied)| relied.items().len()).collect::<Vec<_>>();
+        assert_eq!((relied(), guards.before(epoch)), (vec![1], 0));
+        let content = stream.widen();
+        stream.relied.are_counted(0);
+        assert_eq!((relied(), guards.before(epoch)), (vec![0], 1));
+        drop((stream, content, young));
+        assert!(guards.0.lock().streams.is_empty() && guards.0.lock().held.is_empty());
     }
 }

@@ -15,7 +15,7 @@ use strata_seam::ChunkId;
 
 use crate::cell;
 use crate::error::{ContentError, Result};
-use crate::guard::Guard;
+use crate::guard::{Guard, Streaming};
 use crate::prepare::{PreparedBlock, Task, prepare};
 use crate::store::Store;
 
@@ -63,8 +63,8 @@ pub struct Ingest {
     on_their_way: VecDeque<Arc<Task>>,
     tree: Tree,
     len: u64,
-    /// What it found present stays until it, and the content made of it, are gone.
-    guard: Guard,
+    /// What it found present stays until it is counted, or this and the content made of it are gone.
+    guard: Streaming,
 }
 
 /// Finished content, not yet part of the name space.
@@ -97,7 +97,7 @@ struct Level {
 impl Ingest {
     pub(crate) fn new(store: Arc<Store>, relaxed: bool) -> Self {
         let ingest = store.unique();
-        let guard = store.guards.hold();
+        let guard = store.guards.stream();
         Self {
             chunker: Chunker::new(store.settings.chunks),
             store,
@@ -153,6 +153,9 @@ impl Ingest {
         self.cut(true)?;
         for item in items {
             self.len += item.len;
+            self.end_below(item.height())?;
+            // Whoever gave it holds it until here.
+            self.guard.relied.note(*item, || Ok::<_, ContentError>(()))?;
             self.add_item(*item)?;
         }
         Ok(())
@@ -198,7 +201,7 @@ impl Ingest {
             blocks,
             pages: HashMap::new(),
             provisional: Vec::new(),
-            _guard: self.guard.clone(),
+            _guard: self.guard.widen(),
         };
         let mut carried: Vec<Item> = Vec::new();
         for level in std::mem::take(&mut self.tree.levels) {
@@ -227,7 +230,9 @@ impl Ingest {
                 continue;
             }
             let id = chunk_id(chunk);
-            if self.taken.contains(&id) || self.store.has_chunk(&id)? {
+            let item = Item { len: item_len, source: Source::Chunk { id, offset: 0 } };
+            let known = || Ok::<_, ContentError>(self.taken.contains(&id) || self.store.has_chunk(&id)?);
+            if self.guard.relied.note(item, known)? {
                 self.store.traffic.known(len);
                 self.leave_out(len);
             } else {
@@ -238,7 +243,7 @@ impl Ingest {
                     self.close_block()?;
                 }
             }
-            self.add_item(Item { len: item_len, source: Source::Chunk { id, offset: 0 } })?;
+            self.add_item(item)?;
         }
     }
 
@@ -319,18 +324,24 @@ impl Ingest {
     /// Adds an item to the level of its height. All that is lower lies before it and ends here, so it becomes pages up to that
     /// level: no page ever holds items of several heights, which would make the tree higher with every few edits.
     fn add_item(&mut self, item: Item) -> Result<()> {
+        self.end_below(item.height())?;
         let at = usize::from(item.height());
-        for lower in 0..at {
-            // Paging out a level may have made the next one.
-            if lower < self.tree.levels.len() {
-                self.page_out(lower)?;
-            }
-        }
         if self.tree.levels.len() <= at {
             self.tree.levels.resize_with(at + 1, Level::default);
         }
         push_joined(&mut self.tree.levels[at].items, item);
         self.page_out_if_full(at)
+    }
+
+    /// Turns what is lower than `height` into pages.
+    fn end_below(&mut self, height: u8) -> Result<()> {
+        for lower in 0..usize::from(height) {
+            // Paging out a level may have made the next one.
+            if lower < self.tree.levels.len() {
+                self.page_out(lower)?;
+            }
+        }
+        Ok(())
     }
 
     /// A level holds up to two pages: what lies between two higher items is then split evenly, and not into a full page and
@@ -356,6 +367,7 @@ impl Ingest {
                 return Err(error);
             }
         }
+        self.guard.relied.are_counted(at);
         Ok(())
     }
 
@@ -377,7 +389,7 @@ impl Ingest {
             blocks: vec![page.block],
             pages: HashMap::from([(id, page.node)]),
             provisional,
-            _guard: self.guard.clone(),
+            _guard: self.guard.widen(),
         };
         self.store.transact(self.relaxed, |tx| {
             tx.attach(content)?;

@@ -13,8 +13,9 @@
 //!   *condemned*: from then on an ingest takes them for absent and writes them anew. Those that may have looked before hold a
 //!   [`Guard`](crate::guard::Guard) from an earlier epoch, and the round waits until all of these are gone. The same holds for content made of items,
 //!   and for readers of contents that were deleted meanwhile. A reader that takes long is asked what it may read: its manifest is
-//!   fixed, and so is what is condemned, so one that does not meet the other never will. What it does meet stays, with
-//!   its segments; all else goes.
+//!   fixed, and so is what is condemned, so one that does not meet the other never will. A stream that is being taken in is asked
+//!   what it relies on and nobody counts yet: what is condemned does not come in any more. What either meets stays, with its
+//!   segments; all else goes.
 //! - A chunk written anew is *pending* until its place is in the index, and the tail that says so carries the number of its
 //!   append. Were its cell removed under a higher number in between, that tail would be passed over and the chunk lost. So
 //!   handing blocks over and noting them as pending is one step to the removal (`Store::appending`), which leaves pending

@@ -161,6 +161,8 @@ bugs! {
     RoundLargerThanRoom,
     /// The mover does not ask slow readers what they may read
     ReadersNotAsked,
+    /// The mover does not ask streams that are being taken in what they rely on
+    StreamsNotAsked,
     /// Chunks about to be forgotten count as present
     CondemnedStillOffered,
     /// Segments are given back before the checkpoint that does without them

@@ -281,24 +281,39 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Waits for those from before who may rely on what is condemned. Gives what readers who did not end may still read of it;
-    /// `None` if somebody is left who may rely on all of it.
+    /// Waits for those from before who may rely on what is condemned. Gives what readers and streams that did not end may still
+    /// need of it; `None` if somebody is left who may rely on all of it.
     fn wait_for(&mut self, epoch: u64) -> Option<HashSet<ChunkId>> {
         if self.condemned.is_empty() || planted(Bug::HoldersNotWaitedFor) {
             return Some(HashSet::new());
         }
         // What a reader may read never changes, and neither does what is condemned: each is asked once.
         let mut asked: HashMap<ReaderKey, Option<HashSet<ChunkId>>> = HashMap::new();
+        // A stream needs less and less of it.
+        let mut clear: HashSet<ReaderKey> = HashSet::new();
         loop {
+            let mut streams = Vec::new();
+            for (key, relied) in self.store.guards.streams_before(epoch) {
+                if clear.contains(&key) || planted(Bug::StreamsNotAsked) {
+                    continue;
+                }
+                match self.store.reached(&relied.items()) {
+                    Some(reached) if reached.is_empty() => drop(clear.insert(key)),
+                    reached => streams.push(reached),
+                }
+            }
             let others = self.store.guards.before(epoch);
             let readers = self.store.guards.readers_before(epoch);
             let left: HashSet<ReaderKey> = readers.iter().map(|(key, _)| *key).collect();
             asked.retain(|key, _| left.contains(key));
             for (key, items) in readers {
-                asked.entry(key).or_insert_with(|| self.store.reached(&items));
+                asked.entry(key).or_insert_with(|| match planted(Bug::ReadersNotAsked) {
+                    true => Some(HashSet::new()),
+                    false => self.store.reached(&items),
+                });
             }
-            let reading = asked.values().filter(|reached| reached.as_ref().is_none_or(|reached| !reached.is_empty()));
-            let holders = others + reading.count();
+            let held = |reached: &&Option<HashSet<ChunkId>>| reached.as_ref().is_none_or(|reached| !reached.is_empty());
+            let holders = others + asked.values().chain(&streams).filter(held).count();
             if holders > 0 {
                 self.phase(Phase::Waiting(holders));
                 if self.host.wait(holders, &self.report) {
@@ -308,7 +323,7 @@ impl Round<'_> {
             if others > 0 {
                 return None;
             }
-            let reached: Option<Vec<_>> = asked.into_values().collect();
+            let reached: Option<Vec<_>> = asked.into_values().chain(streams).collect();
             return reached.map(|reached| reached.into_iter().flatten().collect());
         }
     }
@@ -382,9 +397,6 @@ impl Store {
     /// What is condemned among `items` and whatever is below them; `None` where that cannot be told.
     fn reached(&self, items: &[Item]) -> Option<HashSet<ChunkId>> {
         let mut reached = HashSet::new();
-        if planted(Bug::ReadersNotAsked) {
-            return Some(reached);
-        }
         let mut rest: Vec<Item> = items.to_vec();
         while let Some(item) = rest.pop() {
             let (id, page) = match item.source {

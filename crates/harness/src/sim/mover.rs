@@ -13,6 +13,8 @@ pub(crate) enum Across {
     Early,
     /// It begins after they were condemned, and counts them when they are gone.
     Fresh,
+    /// It is taken in while the reclaim runs, which waits for nobody, and counts them when that has ended.
+    Slow,
     /// It comes afterwards. Somebody who began to read them when they were counted reads on across the reclaim.
     Read,
 }
@@ -65,7 +67,7 @@ pub(crate) fn put_across(ns: &Namespace, op: &Op, key: &str, seed: u64, across: 
     put(ASIDE, "garbage", content()?)?;
     let reader = match across {
         Across::Read => Some(ns.get_object(op, ASIDE, b"garbage")?.1),
-        Across::Early | Across::Fresh => None,
+        Across::Early | Across::Fresh | Across::Slow => None,
     };
     ns.delete_object(op, ASIDE, b"garbage", &Condition::default())?;
     // So long that its blocks are on their way to the disks before anybody owns it.
@@ -88,7 +90,7 @@ pub(crate) fn put_across(ns: &Namespace, op: &Op, key: &str, seed: u64, across: 
         }
         Across::Fresh => {
             // Somebody from before makes the reclaim wait at the moment when everything is condemned.
-            let mut older = Some(ns.ingest(op, BUCKET)?);
+            let mut older = Some(content()?);
             let reclaimed = reclaim(ns, &mut |_| true, &mut || {
                 made = content().ok();
                 made_long = long.as_deref().and_then(|long| take(long).ok());
@@ -96,6 +98,16 @@ pub(crate) fn put_across(ns: &Namespace, op: &Op, key: &str, seed: u64, across: 
                 true
             });
             drop(older.take());
+            reclaimed
+        }
+        Across::Slow => {
+            let all = bytes(seed);
+            let (first, rest) = all.split_at(all.len() / 2);
+            let mut slow = ns.ingest(op, BUCKET)?;
+            slow.push(first)?;
+            let reclaimed = reclaim(ns, &mut |_| true, &mut || false);
+            slow.push(rest)?;
+            made = Some(slow.finish()?);
             reclaimed
         }
         Across::Read => reclaim(ns, &mut |_| true, &mut || false),

@@ -112,6 +112,7 @@ impl Step {
             30 => Self::Checkpoint,
             31 => Self::Reclaim,
             _ if rng.one_in(3) => Self::PutAcross(file(rng), bytes(rng), Across::Read),
+            _ if rng.one_in(3) => Self::PutAcross(file(rng), bytes(rng), Across::Slow),
             _ if rng.one_in(2) => Self::PutAcross(file(rng), bytes(rng), Across::Early),
             _ => Self::PutAcross(file(rng), bytes(rng), Across::Fresh),
         }

@@ -17,6 +17,7 @@ pub(crate) fn kinds() -> Vec<Step> {
         Step::PutAcross(s("d1/f0"), 1007, Across::Early),
         Step::PutAcross(s("f0"), 2011, Across::Fresh),
         Step::PutAcross(s("d1/f0"), 3011, Across::Read),
+        Step::PutAcross(s("f0"), 4011, Across::Slow),
         Step::Put(s("d2/d0/f0"), 17),
         Step::Put(s("f0"), 24),
         Step::PutAbsent(s("d0/f2"), 9),

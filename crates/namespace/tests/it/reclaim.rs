@@ -151,7 +151,7 @@ fn an_ingest_begun_after_the_condemnation_writes_the_chunk_anew() {
     put(ns, "gone", &data);
     delete(ns, "gone");
     // Somebody from before makes the round wait at the moment when everything is condemned.
-    let mut older = Some(ns.ingest(&root(), "bkt").expect("an ingest"));
+    let mut older = Some(content(ns, &data));
     let mut fresh = None;
     let report = reclaim_acting(
         &store,
@@ -169,6 +169,51 @@ fn an_ingest_begun_after_the_condemnation_writes_the_chunk_anew() {
     let store = reopened(&world, store);
     assert_eq!(get(store.namespace(), "back").expect("there"), data);
     sound(store.namespace());
+}
+
+#[test]
+fn a_stream_that_takes_long_keeps_what_it_relies_on_and_nothing_else() {
+    let (world, store) = filled(10);
+    let ns = store.namespace();
+    let (relied, own_bytes, gone) = (noise(9000, 6 << 20), noise(9001, 3 << 20), noise(9002, 6 << 20));
+    for (key, data) in [("relied", &relied), ("gone", &gone)] {
+        put(ns, key, data);
+    }
+    let mut stream = ns.ingest(&root(), "bkt").expect("an ingest");
+    stream.push(&relied).expect("taken in");
+    stream.push(&own_bytes).expect("taken in");
+    for key in ["relied", "gone"] {
+        delete(ns, key);
+    }
+    while ns.store().collect().expect("collected") > 0 {}
+    let report = reclaim_acting(&store, |_| true, |_| false);
+    assert!(report.chunks_dropped > 50 && report.segments_waiting > 0, "{report:?}");
+    // What it leaves out from here on is there too.
+    stream.push(&gone).expect("taken in");
+    let report = reclaim_acting(&store, |_| true, |_| false);
+    assert!(report.segments_waiting > 0, "{report:?}");
+    own(ns, "whole", stream.finish().expect("ended")).expect("owned");
+    let all = [relied, own_bytes, gone].concat();
+    assert!(get(ns, "whole").expect("there") == all);
+    sound(ns);
+    let store = reopened(&world, store);
+    assert!(get(store.namespace(), "whole").expect("there") == all);
+    sound(store.namespace());
+}
+
+#[test]
+fn streams_that_rely_on_nothing_that_goes_hold_nothing_up() {
+    let (_world, store) = filled(10);
+    let ns = store.namespace();
+    put(ns, "gone", &noise(9001, 6 << 20));
+    let mut streams: Vec<_> = (0..256).map(|_| ns.ingest(&root(), "bkt").expect("an ingest")).collect();
+    streams.iter_mut().for_each(|stream| stream.push(&noise(9002, 100_000)).expect("taken in"));
+    delete(ns, "gone");
+    while ns.store().collect().expect("collected") > 0 {}
+    let report = reclaim_acting(&store, |_| true, |_| panic!("nobody is waited for"));
+    assert!(report.chunks_dropped > 50 && report.segments_waiting == 0, "{report:?}");
+    drop(streams);
+    sound(ns);
 }
 
 #[test]
