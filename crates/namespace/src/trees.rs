@@ -26,6 +26,7 @@ impl Namespace {
     /// # Errors
     /// As [`Namespace::unlink`] and [`Namespace::rmdir`].
     pub fn remove_tree(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<()> {
+        op.read_newest();
         let attr = self.lookup(op, parent, name)?;
         if attr.kind != NodeKind::Directory {
             return self.unlink(op, parent, name);
@@ -90,6 +91,7 @@ impl Namespace {
         deep: bool,
         overwrite: bool,
     ) -> Result<bool> {
+        op.read_newest();
         let bucket = self.snap(op).bucket(bucket.as_bytes())?;
         let source = self.lookup(op, from.0, from.1)?;
         let mut at = to.0;

@@ -85,6 +85,7 @@ pub struct Op {
     lsn: AtomicU64,
     strict: AtomicBool,
     private: AtomicBool,
+    newest: AtomicBool,
     watched: Mutex<Vec<Watched>>,
     pub(crate) guard: Mutex<Option<crate::guard::Guard>>,
 }
@@ -107,6 +108,7 @@ impl Op {
             lsn: AtomicU64::new(0),
             strict: AtomicBool::new(false),
             private: AtomicBool::new(false),
+            newest: AtomicBool::new(false),
             watched: Mutex::default(),
             guard: Mutex::default(),
         }
@@ -132,6 +134,15 @@ impl Op {
     /// file system does.
     pub(crate) fn waits(&self) -> bool {
         self.caller.door != Door::Mount
+    }
+    /// From now on it reads what is there now, also where nothing can be written: it walks a tree and changes what it finds, and
+    /// its answer waits for these changes, or is an error.
+    pub(crate) fn read_newest(&self) {
+        self.newest.store(true, Ordering::Relaxed);
+    }
+    /// Whether it is shown the last written state while nothing can be written.
+    pub(crate) fn reads_written(&self) -> bool {
+        self.waits() && !self.newest.load(Ordering::Relaxed)
     }
     /// Has the changes that follow note the inode's attributes before and after, in the same moment as the change.
     pub fn watch(&self, ino: Ino) {

@@ -170,7 +170,7 @@ pub(crate) struct Snap<'a> {
 impl<'a> Snap<'a> {
     pub(crate) fn new(ns: &'a Namespace, op: &'a Op) -> Self {
         // Who has to wait for what it is told is not told what it would wait for in vain.
-        let upto = op.waits().then(|| ns.store.ledger().stalled_at()).flatten();
+        let upto = op.reads_written().then(|| ns.store.ledger().stalled_at()).flatten();
         let upto = upto.filter(|_| !planted(Bug::StalledShown));
         Self { ns, op, seen: Lsn(0), upto, relaxed: false }
     }

@@ -119,6 +119,31 @@ fn removals_and_renames_on_their_way_when_the_quorum_goes_are_not_shown_either()
 }
 
 #[test]
+fn a_tree_is_removed_as_it_is_now_and_not_as_it_was_last_written() {
+    let world = SimWorld::new(4);
+    let store = try_open(&world, 4, 2).expect("the store opens");
+    let ns = store.namespace();
+    ns.create_bucket(&root(), "bkt", None).expect("a bucket");
+    put(ns, "tree/a", b"a");
+    put(ns, "tree/b", b"b");
+    world.vanish("disk1");
+    world.vanish("disk4");
+    let bucket = ns.resolve(&root(), b"/bkt").expect("the bucket").ino;
+    let tree = ns.resolve(&root(), b"/bkt/tree").expect("the folder").ino;
+    let op = at(Door::Nfs);
+    ns.unlink(&op, tree, b"a").expect("visible at once");
+    assert_eq!(ns.settle_blocking(&op).map_err(|error| error.kind), Err(ErrorKind::ReadOnly));
+    // It shows `a` until that is written, and is refused for want of disks, not because `a` is gone.
+    let refused = ns.remove_tree(&at(Door::WebDav), bucket, b"tree").map_err(|error| error.kind);
+    assert_eq!(refused, Err(ErrorKind::ReadOnly));
+    assert_eq!(told(ns, Door::WebDav, |op| ns.readdir(op, tree, b"", 10)).entries.len(), 2);
+    give_back(&world, ns);
+    told(ns, Door::WebDav, |op| ns.remove_tree(op, bucket, b"tree"));
+    assert!(told(ns, Door::WebDav, |op| ns.readdir(op, bucket, b"", 10)).entries.is_empty());
+    sound(ns);
+}
+
+#[test]
 fn what_is_staged_and_cannot_be_saved_does_not_keep_the_stored_content_from_readers() {
     for full in [false, true] {
         let world = SimWorld::new(5);
