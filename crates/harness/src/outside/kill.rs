@@ -4,11 +4,12 @@
 //! put it under load for a few milliseconds to a second, often with a checkpoint, the mover or a heal under way, SIGKILL; now
 //! and then check the resting store with fsck, take its index away, or take away or damage as many of its disks as it
 //! has parity. Some servers live long enough for the index to be drained, and are killed about then. Several stores run side
-//! by side; all but one are made anew now and then, so that they stay small. One in six lies on small disks, and is filled and
+//! by side; some servers find no descriptors for a while (`starve.rs`); all but one store are made anew now and then, so that they stay small. One in six lies on small disks, and is filled and
 //! emptied instead (`full.rs`).
 
 mod disturb;
 mod full;
+mod starve;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,6 +61,8 @@ const STORE_BYTES_MAX: u64 = 1 << 30;
 const GROWING_BYTES_MAX: u64 = 4 << 30;
 /// One store in so many lies on small disks and is filled.
 const FULL_ONE_IN: usize = 6;
+/// One server in so many is starved of descriptors before it is killed.
+const STARVED_ONE_IN: u64 = 12;
 /// Disks and parity of the stores, in turn.
 const LAYOUTS: [(usize, usize); 4] = [(3, 1), (6, 2), (1, 0), (4, 2)];
 
@@ -222,6 +225,17 @@ fn one_store(
         if rng.one_in(60) {
             std::thread::sleep(Duration::from_millis(rng.within(DRAIN_MS)));
             counts.done("servers that lived to drain their index");
+        }
+        if !read_only && rng.one_in(STARVED_ONE_IN) {
+            starve::one(&mut lane, (&mut server, &doors), &mut rng, &counts.tally).map_err(
+                |trouble| match trouble {
+                    Trouble::Lost(told) => {
+                        Trouble::Violation(format!("the server went away: {told}: {}", server.last_words()))
+                    }
+                    violation => violation,
+                },
+            )?;
+            counts.done("servers starved of descriptors");
         }
         let time = Duration::from_millis(2 + rng.magnitude(LOAD_MS_MAX));
         let command = if rng.one_in(6) { rng.choose(&BESIDE) } else { None };

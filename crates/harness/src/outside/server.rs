@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 
 use crate::options::Options;
@@ -264,6 +264,27 @@ impl Server {
             states.extend(stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next()));
         }
         Ok(states)
+    }
+
+    /// Lets it open `spare` files more than it has open, and no further one. Returns the limit it had.
+    ///
+    /// # Errors
+    /// It is gone, or its limit may not be changed.
+    pub(crate) fn limit_files(&self, spare: u64) -> Result<Rlimit> {
+        let pid = Pid::from_child(&self.child);
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count() as u64;
+        // A limit above this process's own takes privilege.
+        let limit = Rlimit { current: Some(open + spare), maximum: getrlimit(Resource::Nofile).maximum };
+        Ok(prlimit(Some(pid), Resource::Nofile, limit)?)
+    }
+
+    /// Gives it the limit back that it had.
+    ///
+    /// # Errors
+    /// As [`limit_files`](Self::limit_files).
+    pub(crate) fn restore_files(&self, limit: Rlimit) -> Result<()> {
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit)?;
+        Ok(())
     }
 
     /// Kills it as a crash would, and waits until it is gone.

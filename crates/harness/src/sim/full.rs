@@ -71,7 +71,10 @@ pub(crate) fn fill_and_empty(
     };
     let reclaim = || -> Result<(), String> {
         let done = ns.reclaim(std::time::Duration::ZERO, &mut |_| true);
-        done.map(|_| ()).map_err(|error| format!("the mover of a full store cannot go on: {error:?}"))
+        done.map(|_| ()).map_err(|error| {
+            let (room, checkpoint) = (ns.store().ledger().room(), ns.store().checkpoint_room());
+            format!("the mover of a full store cannot go on, {room:?}, a checkpoint takes {checkpoint}: {error:?}")
+        })
     };
     let stored = fill(0)?;
     if rng.one_in(2) {
