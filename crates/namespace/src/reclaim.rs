@@ -138,6 +138,7 @@ impl Namespace {
         let mut on = true;
         let mut done = MoverReport::default();
         let mut ended = self.end_segment()?;
+        let mut most = self.store.ledger().room().left;
         loop {
             let before = done.clone();
             let mut tell = |report: &MoverReport| {
@@ -147,10 +148,13 @@ impl Namespace {
             let choice = Choice::Below(BELOW_ON_DEMAND);
             let report = self.reclaim_as(choice, patience, &MoverStop::default(), true, &mut tell)?;
             done = sum(&done, &report);
-            // What there was no room to end may be ended now, and its garbage given back.
-            if ended || !on || report.segments_freed == 0 {
+            // What there was no room to end may be ended now, and its garbage given back. But where checkpoints are longer than
+            // segments, what each round frees may be what its checkpoint took: then there is no end to it.
+            let left = self.store.ledger().room().left;
+            if ended || !on || report.segments_freed == 0 || left <= most {
                 return Ok(done);
             }
+            most = left;
             ended = self.end_segment()?;
         }
     }

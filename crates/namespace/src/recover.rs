@@ -50,8 +50,8 @@ pub(crate) fn recover(
         options: IndexOptions {
             cache_capacity: config.index_cache_bytes,
             overlay_bytes_max: config.content.overlay_bytes_max,
-            // Two generations, one taking changes while the other is drained, stay well below the bound.
-            freeze_bytes: config.content.overlay_bytes_max / 4,
+            // As late as leaves room for what comes while it is drained: a key that changes again meanwhile is drained once.
+            freeze_bytes: config.content.overlay_bytes_max / 4 * 3,
             ..IndexOptions::new(set_id)
         },
     };

@@ -120,7 +120,7 @@ fn victims(store: &Store, chosen: &[SegmentUse], limit: u64) -> Victims {
             break;
         }
         let all = moved + segment.content;
-        if cost(store, all) > room.left || (all > limit && moved > 0) {
+        if cost(store, all) > room.left || (all > limit && moved > 0 && worth(garbage)) {
             break;
         }
         moved = all;

@@ -27,15 +27,21 @@ struct Full {
     watch: SpaceWatch,
     next: u64,
     disks: usize,
+    /// Whether content is cut so finely that the index becomes large.
+    fine: bool,
 }
 
 impl Full {
     /// Over disks with room for so many segments, and a bit.
     fn new(data: u8, parity: u8, segments: u64) -> Self {
+        Self::cut(data, parity, segments, false)
+    }
+
+    fn cut(data: u8, parity: u8, segments: u64, fine: bool) -> Self {
         let world = SimWorld::new(1);
         let disks = usize::from(data + parity);
         let mut full =
-            Self { world, store: None, objects: BTreeMap::new(), watch: SpaceWatch::default(), next: 0, disks };
+            Self { world, store: None, objects: BTreeMap::new(), watch: SpaceWatch::default(), next: 0, disks, fine };
         full.open(Some((data, parity)));
         full.ns().create_bucket(&root(), "bkt", None).expect("a bucket");
         for disk in 0..disks {
@@ -49,11 +55,15 @@ impl Full {
         self.world.kill_process();
         let disk = |number: usize| -> std::sync::Arc<dyn Disk> { self.world.disk(&format!("disk{number}")) };
         let sample = config(&self.world, 2, 1);
+        let chunks = match self.fine {
+            true => strata_chunk::ChunkParams::new(128, 512, 2048).expect("sizes within their limits"),
+            false => sample.content.chunks,
+        };
         let config = StoreConfig {
             disks: (0..self.disks).map(disk).collect(),
             create: layout.map(|(data_shards, parity_shards)| Geometry { data_shards, parity_shards }),
             ledger: Options { segment_len: SEGMENT, shard_payload_max: 256 << 10, ..Options::default() },
-            content: ContentSettings { mover_rate: 0, ..sample.content },
+            content: ContentSettings { mover_rate: 0, chunks, ..sample.content },
             ..sample
         };
         let entropy = SimEntropy::new(self.world.io_count() + 1);
@@ -156,6 +166,23 @@ fn a_full_store_can_be_emptied_and_filled_again_and_again() {
             }
             let again = (0..gone).take_while(|_| full.put()).count() as u64;
             assert!(again * 10 >= gone * 6, "{what}: {again} of {gone} could be written again");
+        }
+        full.check();
+    }
+}
+
+#[test]
+fn a_store_whose_checkpoints_are_longer_than_a_segment_can_be_emptied() {
+    for segments in [24, 31, 40] {
+        let mut full = Full::cut(2, 1, segments, true);
+        full.fill();
+        let store = full.ns().store();
+        assert!(store.checkpoint_room() > store.ledger().segment_capacity(), "{}", store.checkpoint_room());
+        for _ in 0..3 {
+            let gone = full.delete(|seed| seed % 2 == 0);
+            full.reclaim();
+            let again = full.fill();
+            assert!(again * 3 >= gone, "{segments} segments: {gone} objects deleted, then {again} fitted");
         }
         full.check();
     }
