@@ -79,6 +79,22 @@ fn a_file_that_is_written_without_a_pause_is_stored_after_five_seconds() {
 }
 
 #[test]
+fn a_name_that_a_file_takes_by_rename_leads_to_all_of_it_after_a_crash() {
+    for mode in [RenameMode::Replace, RenameMode::Exchange] {
+        let (world, store) = store();
+        let ns = store.namespace();
+        let bucket = ns.resolve(&root(), b"/bkt").unwrap().ino;
+        put(ns, "f", b"old");
+        let file = ns.create(&root(), bucket, b"f.new", 0o644, RW, true, false).unwrap().ino;
+        ns.write(&root(), file, 0, &noise(1, 300_000)).unwrap();
+        ns.rename(&root(), (bucket, b"f.new"), (bucket, b"f"), mode).unwrap();
+        let store = power_cut(&world, store);
+        assert!(get(store.namespace(), "f").unwrap() == noise(1, 300_000), "{mode:?}");
+        sound(store.namespace());
+    }
+}
+
+#[test]
 fn small_syncs_put_ranges_in_place_and_closing_chunks_them_again() {
     let (_world, store) = store();
     let ns = store.namespace();
