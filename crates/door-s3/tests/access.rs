@@ -49,6 +49,10 @@ async fn a_user_who_is_no_administrator_cannot_touch_what_belongs_to_others() {
     door.client().put("/bucket", "").await.expect(200);
     door.client().put("/bucket/k", "data").await.expect(200);
     let ada = door.client_of(&ada);
+    // That there is a bucket is no secret, what is in it is.
+    assert!(ada.get("/").await.expect(200).text().contains("<Name>bucket</Name>"));
+    ada.request("HEAD", "/bucket").send().await.expect(200);
+    ada.get("/bucket").await.expect_error(403, "AccessDenied");
     // The root and the bucket belong to the administrator.
     ada.put("/ada-bucket", "").await.expect_error(403, "AccessDenied");
     ada.put("/bucket/mine", "x").await.expect_error(403, "AccessDenied");
