@@ -239,7 +239,7 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// All text up to the end of the element, with references resolved and line ends as XML has them.
+    /// All text up to the end of the element, with references resolved and line ends as they were sent.
     fn text(&mut self) -> Result<String, S3Error> {
         let mut out = String::new();
         loop {

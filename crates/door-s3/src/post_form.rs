@@ -27,7 +27,7 @@ mod reader;
 pub(crate) use file::FormFile;
 pub(crate) use reader::Fields;
 
-/// What a key, or a redirection, may contain to mean the name of the file.
+/// What a key may contain to mean the name of the file.
 const FILENAME: &str = "${filename}";
 
 /// Fields that stand for headers of the same name, beside those that begin with `x-amz-`.

@@ -49,6 +49,10 @@ async fn a_user_who_is_no_administrator_cannot_touch_what_belongs_to_others() {
     door.client().put("/bucket", "").await.expect(200);
     door.client().put("/bucket/k", "data").await.expect(200);
     let ada = door.client_of(&ada);
+    // That there is a bucket is no secret, what is in it is.
+    assert!(ada.get("/").await.expect(200).text().contains("<Name>bucket</Name>"));
+    ada.request("HEAD", "/bucket").send().await.expect(200);
+    ada.get("/bucket").await.expect_error(403, "AccessDenied");
     // The root and the bucket belong to the administrator.
     ada.put("/ada-bucket", "").await.expect_error(403, "AccessDenied");
     ada.put("/bucket/mine", "x").await.expect_error(403, "AccessDenied");
@@ -68,6 +72,14 @@ async fn a_user_who_is_no_administrator_cannot_touch_what_belongs_to_others() {
         .await
         .expect_error(403, "AccessDenied");
     assert_eq!(door.client().get("/bucket/k").await.text(), "data");
+    // Also in somebody else's bucket, and the lists say so.
+    door.ns.set_bucket_mode(&Op::new(Caller::root(Door::Admin)), "bucket", 0o666).unwrap();
+    let upload = ada.post("/bucket/hers?uploads", "").await.expect(200).element("UploadId").unwrap();
+    for target in ["/bucket?uploads&prefix=hers", &format!("/bucket/hers?uploadId={upload}")] {
+        let listed = door.client().get(target).await.expect(200).text();
+        let initiator = listed.split("<Initiator>").nth(1).and_then(|rest| rest.split("</Initiator>").next()).unwrap();
+        assert!(initiator.contains("<DisplayName>ada</DisplayName>"), "{target}: {listed}");
+    }
     door.stop().await;
 }
 

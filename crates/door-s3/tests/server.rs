@@ -211,6 +211,8 @@ async fn malformed_http_is_refused_and_the_door_serves_on() {
         format!("PUT /b/k HTTP/1.1\r\nhost: {host}\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
         format!("GET / HTTP/1.1\r\nhost: {host}\r\n{}\r\n", "a: b\r\n".repeat(200)),
         format!("GET / HTTP/1.1\r\nhost: {host}\r\na: {}\r\n\r\n", "x".repeat(20_000)),
+        format!("GET /?prefix={} HTTP/1.1\r\nhost: {host}\r\n\r\n", "x".repeat(70_000)),
+        format!("OPTIONS /b/k HTTP/1.1\r\nhost: {host}\r\norigin: http://a\r\n\r\n"),
         "GET / HTTP/1.1\r\n\r\n".to_owned(),
         format!("GET /%ff%fe/k HTTP/1.1\r\nhost: {host}\r\n\r\n"),
     ] {

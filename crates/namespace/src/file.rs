@@ -35,6 +35,9 @@ const SEAL_BYTES: usize = 8 << 20;
 const SEAL_BYTES_MAX: usize = 32 << 20;
 /// A file with staged bytes that nobody wrote to for this long is sealed.
 const IDLE_NANOS: u64 = 1_000_000_000;
+/// So is one that is written to without a pause, once its oldest staged byte has waited this long: a log that grows by a line at a
+/// time would lie in memory for hours. Each time costs a chunk that is written anew, so not as often as when it is idle.
+const STAGED_NANOS_MAX: u64 = 5_000_000_000;
 /// How long a sealer sleeps at most.
 const SEALER_PAUSE: Duration = Duration::from_millis(200);
 /// How often a create starts over because the name was removed or replaced under it.
@@ -83,6 +86,8 @@ pub(crate) struct OpenFile {
     staged_mtime: AtomicI64,
     staged_change: AtomicU64,
     last_write_nanos: AtomicU64,
+    /// When the oldest of the staged bytes was written.
+    staged_since_nanos: AtomicU64,
     /// Counts how often staged bytes became content (or were given up), ahead of the fields above.
     moved: AtomicU64,
     pub(crate) state: Mutex<State>,
@@ -347,7 +352,7 @@ impl Namespace {
     /// durability.
     ///
     /// # Errors
-    /// Those of sealing: what was written and not yet synced is then lost, and the caller must be told.
+    /// Those of sealing: what was written and not yet synced stays staged, and is tried again.
     pub fn close(&self, op: &Op, ino: Ino, wrote: bool) -> Result<()> {
         let Some(file) = self.opens.get(ino) else { return Ok(()) };
         let last = file.handles.fetch_sub(1, Ordering::AcqRel) == 1;
@@ -569,14 +574,17 @@ impl Namespace {
     fn stage(&self, op: &Op, inode: &Inode, file: &OpenFile, state: &mut State, offset: u64, data: &[u8]) -> Pressure {
         let ino = inode.attr.ino;
         state.count_write(inode, offset..offset + data.len() as u64, || self.reader(op, ino));
-        let before = state.staging.bytes();
+        let (before, now) = (state.staging.bytes(), self.clock.monotonic_nanos());
+        if state.staging.is_empty() {
+            file.staged_since_nanos.store(now, Ordering::Release);
+        }
         state.staging.write(offset, data);
         let added = state.staging.bytes() - before;
         let all = self.opens.staged_bytes.fetch_add(added, Ordering::AcqRel) + added;
         state.door = Some(op.caller.door);
         file.staged_mtime.store(self.clock.now().0, Ordering::Release);
         file.staged_change.store(self.fresh_change(), Ordering::Release);
-        file.last_write_nanos.store(self.clock.monotonic_nanos(), Ordering::Release);
+        file.last_write_nanos.store(now, Ordering::Release);
         file.publish(state);
         self.feed.publish(op.caller.door, vec![Change::Content(ino)]);
         let sealing = state.sealing.as_ref().map_or(0, |sealing| sealing.bytes());
@@ -676,7 +684,8 @@ impl Namespace {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Seals files that were written and idle for a while; called by a worker about once a second. Returns how many.
+    /// Seals files that were written and are idle, or have waited for long; called by a worker about once a second. Returns how
+    /// many.
     ///
     /// # Errors
     /// The first failure, after trying all.
@@ -686,7 +695,8 @@ impl Namespace {
         let op = Op::new(crate::types::Caller::root(Door::Admin));
         let (mut count, mut failed) = (0, None);
         for (ino, file) in self.opens.dirty_files() {
-            if now.saturating_sub(file.last_write_nanos.load(Ordering::Acquire)) < IDLE_NANOS {
+            let age = |since: &AtomicU64| now.saturating_sub(since.load(Ordering::Acquire));
+            if age(&file.last_write_nanos) < IDLE_NANOS && age(&file.staged_since_nanos) < STAGED_NANOS_MAX {
                 continue;
             }
             match self.seal_whole(&op, ino, &file) {

@@ -3,9 +3,13 @@
 //! **Invariant BOUND**: a page holds at most [`PAGE_BYTES_MAX`] of keys and one key more, and ends early where the next would not
 //! fit; a walk keeps one path, and entries read ahead for [`BUFFERED_LEVELS_MAX`] of the directories it is in.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use strata_seam::Ino;
 
 use crate::error::Result;
+use crate::file::OpenFile;
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
@@ -19,8 +23,8 @@ pub const LIST_LIMIT_MAX: usize = 1000;
 /// Deepest nesting a key of 1024 bytes can have, and one for the bucket.
 const DEPTH_MAX: usize = 1026;
 /// Longest path that is listed, in bytes. File doors can make longer ones than any key may be, by changing into one
-/// directory after the other; whoever lists has to say a path in the head of the next request, escaped three bytes for
-/// one, and heads end at 64 KiB.
+/// directory after the other; whoever lists has to say a path in the target of the next request, escaped three bytes for
+/// one, and targets end at 64 KiB.
 pub const LISTED_LEN_MAX: usize = 16 << 10;
 /// Entries read at once.
 const STEP: usize = 256;
@@ -160,11 +164,22 @@ impl Namespace {
         let mut page = ListPage { next, ..ListPage::default() };
         for hit in hits {
             match hit {
-                Hit::Object(key, info) => page.objects.push((key, *info)),
+                Hit::Object(key, info) => page.objects.push((key, self.sealed(op, *info))),
                 Hit::Prefix(prefix) => page.prefixes.push(prefix),
             }
         }
         Ok(page)
+    }
+
+    /// A listed object as [`Namespace::head_object`] tells of it: what was written to it becomes content first, so that size and
+    /// ETag are of the same bytes, and of such that the caller can wait for. Where that fails, as it was found; so it is shown to
+    /// callers who do not wait.
+    fn sealed(&self, op: &Op, info: ObjectInfo) -> ObjectInfo {
+        let dirty = |file: Arc<OpenFile>| file.dirty.load(Ordering::Acquire);
+        if !op.waits() || !self.opens.any_staged() || !self.opens.get(info.attr.ino).is_some_and(dirty) {
+            return info;
+        }
+        self.object_info(op, info.attr.ino).unwrap_or(info)
     }
 
     /// The results of a page of `limit`, and one more if there is one.

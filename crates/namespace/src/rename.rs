@@ -10,7 +10,7 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::{Bucket, Inode};
-use crate::types::{NodeKind, Op, ROOT_INO, RenameMode};
+use crate::types::{Caller, NodeKind, Op, ROOT_INO, RenameMode};
 use crate::view::{Found, View};
 
 /// Deepest tree a rename checks for loops.
@@ -29,6 +29,7 @@ impl Namespace {
                 return self.unlink(op, from.0, from.1);
             }
         }
+        self.seal_before_rename(op, from, to);
         self.change(op, |tx, effects| {
             let mut source_dir = tx.dir(from.0)?;
             let target_dir = tx.dir(to.0)?;
@@ -118,6 +119,26 @@ impl Namespace {
             effects.attr(inode.attr.ino);
             Ok(())
         })
+    }
+
+    /// What was written to a file that is about to take the name of another goes into the log before the rename: after a crash
+    /// the name leads to all of it, or to the old file. What cannot be stored now stays staged and does not keep the rename
+    /// from being made.
+    fn seal_before_rename(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8])) {
+        if !self.opens.any_staged() {
+            return;
+        }
+        // Looked up for nobody: whether the caller may is the change's matter.
+        let looked = Op::new(Caller::root(op.caller.door));
+        let mut snap = self.snap(&looked);
+        let replaces = snap.find(to.0, to.1).is_ok_and(|found| found.is_some());
+        let found = if replaces { snap.find(from.0, from.1).ok().flatten() } else { None };
+        drop(snap);
+        if let Some(found) = found
+            && let Err(error) = self.seal_if_dirty(&looked, found.dirent.ino)
+        {
+            tracing::debug!(ino = %found.dirent.ino, %error, "what was written to a file is not stored before it is renamed");
+        }
     }
 
     /// Removes the target of a rename if its kind allows.

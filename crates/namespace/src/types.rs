@@ -460,6 +460,8 @@ pub struct UploadInfo {
     pub id: String,
     /// The key it will become.
     pub key: Vec<u8>,
+    /// Who began it.
+    pub uid: u32,
     /// When it was begun.
     pub created: Timestamp,
 }

@@ -58,7 +58,8 @@ impl Namespace {
             let upload = Upload { created, uid: op.caller.uid, gid: op.caller.gid, private: op.is_private(), meta };
             mark_format(tx);
             tx.put(upload_key(record.root, key, id), upload.encode());
-            Ok(UploadInfo { id: format!("{:016x}", u64::from_be_bytes(id)), key: key.to_vec(), created })
+            let id = format!("{:016x}", u64::from_be_bytes(id));
+            Ok(UploadInfo { id, key: key.to_vec(), uid: op.caller.uid, created })
         })
     }
 
@@ -91,7 +92,8 @@ impl Namespace {
         let mut snap = self.snap(op);
         let (_, _, found, relaxed) = self.find_upload(&mut snap, op, bucket, key, upload)?;
         snap.relaxed = relaxed;
-        Ok((UploadInfo { id: upload.to_owned(), key: key.to_vec(), created: found.created }, found.meta))
+        let info = UploadInfo { id: upload.to_owned(), key: key.to_vec(), uid: found.uid, created: found.created };
+        Ok((info, found.meta))
     }
 
     /// Stores a part; replaces one of the same number.
@@ -210,7 +212,8 @@ impl Namespace {
             let (key, id) =
                 key::split_terminated(&at[9..]).ok_or_else(|| damaged("the key of an upload".to_owned()))?;
             let id = <[u8; 8]>::try_from(id).map_err(|_| damaged("the id of an upload".to_owned()))?;
-            Ok(UploadInfo { id: format!("{:016x}", u64::from_be_bytes(id)), key, created: upload.created })
+            let id = format!("{:016x}", u64::from_be_bytes(id));
+            Ok(UploadInfo { id, key, uid: upload.uid, created: upload.created })
         });
         Ok((uploads.collect::<Result<_>>()?, more))
     }

@@ -42,7 +42,7 @@ impl std::fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// What a write that must be durable waits for; for buckets that do not choose for themselves.
+/// What a write that must be durable waits for; for buckets made while it is set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum DurabilityClass {
@@ -116,7 +116,7 @@ pub(crate) struct StoreSettings {
     #[arg(long, env = "STRATA_PARITY", value_name = "N")]
     pub(crate) parity: Option<u8>,
 
-    /// What a durable write waits for, in buckets that do not choose for themselves [default: strict]
+    /// What a durable write waits for in buckets that are made from now on; those that are there keep theirs [default: strict]
     #[arg(long, env = "STRATA_DURABILITY", value_name = "CLASS")]
     pub(crate) durability: Option<DurabilityClass>,
 
@@ -195,7 +195,7 @@ pub(crate) struct DoorSettings {
     pub(crate) domain: Option<Vec<String>>,
 
     /// Connections that each of the S3, WebDAV and NFS doors takes at a time; further ones wait, at NFS they are closed
-    /// [default: 1024]
+    /// [default, and most: what the limit of open files allows, 1024 at most]
     #[arg(long, env = "STRATA_CONNECTIONS", value_name = "N")]
     pub(crate) connections: Option<u32>,
 

@@ -23,9 +23,9 @@ impl Shared {
         let marker = input.part_number_marker.unwrap_or(0);
         let after = u32::try_from(marker)
             .map_err(|_| refuse(S3ErrorCode::InvalidArgument, "part-number-marker must not be negative"))?;
-        let bucket = self.bucket(cx, &input.bucket)?;
+        self.bucket(cx, &input.bucket)?;
         let key = input.key.as_bytes();
-        let (_, meta) = self.ns.upload(&cx.op, &input.bucket, key, &input.upload_id).map_err(from_namespace)?;
+        let (upload, meta) = self.ns.upload(&cx.op, &input.bucket, key, &input.upload_id).map_err(from_namespace)?;
         let (parts, more) =
             self.ns.parts(&cx.op, &input.bucket, key, &input.upload_id, after, limit).map_err(from_namespace)?;
         // As in S3, a page of nothing is the last one.
@@ -47,7 +47,7 @@ impl Shared {
                 checksum_sha256: sums.sha256,
             }
         });
-        let owner = self.owner(bucket.uid);
+        let owner = self.owner(upload.uid);
         Ok(ListPartsOutput {
             parts: Some(parts.collect()),
             bucket: Some(input.bucket),
@@ -74,7 +74,7 @@ impl Shared {
     ) -> S3Result<ListMultipartUploadsOutput> {
         let encoding = Encoding::of_parameter(input.encoding_type.as_ref().map(|kind| kind.as_str()))?;
         let limit = page_len(input.max_uploads)?;
-        let bucket = self.bucket(cx, &input.bucket)?;
+        self.bucket(cx, &input.bucket)?;
         let prefix = input.prefix.unwrap_or_default();
         let delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
         let key_marker = input.key_marker.filter(|marker| !marker.is_empty());
@@ -120,15 +120,17 @@ impl Shared {
             }
         }
         let next = after.filter(|_| truncated);
-        let owner = self.owner(bucket.uid);
-        let shown = uploads.into_iter().map(|upload| MultipartUpload {
-            key: Some(encoding.write(&upload.key)),
-            upload_id: Some(upload.id),
-            initiated: Some(timestamp(upload.created)),
-            initiator: Some(initiator(&owner)),
-            owner: Some(owner.clone()),
-            storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
-            ..MultipartUpload::default()
+        let shown = uploads.into_iter().map(|upload| {
+            let owner = self.owner(upload.uid);
+            MultipartUpload {
+                key: Some(encoding.write(&upload.key)),
+                upload_id: Some(upload.id),
+                initiated: Some(timestamp(upload.created)),
+                initiator: Some(initiator(&owner)),
+                owner: Some(owner),
+                storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
+                ..MultipartUpload::default()
+            }
         });
         Ok(ListMultipartUploadsOutput {
             uploads: Some(shown.collect()),
@@ -150,6 +152,7 @@ impl Shared {
     }
 }
 
+/// An upload belongs to who began it.
 fn initiator(owner: &Owner) -> Initiator {
     Initiator { display_name: owner.display_name.clone(), id: owner.id.clone() }
 }

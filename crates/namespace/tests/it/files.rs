@@ -48,6 +48,52 @@ fn a_synced_write_survives_the_death_of_the_process_and_an_unsynced_one_may_not(
     sound(store.namespace());
 }
 
+/// Everything committed so far is durable, then the power goes.
+fn power_cut(world: &strata_seam::sim::SimWorld, store: strata_namespace::OpenStore) -> strata_namespace::OpenStore {
+    let op = root();
+    let top = store.namespace().resolve(&op, b"/bkt").unwrap().ino;
+    store.namespace().mkdir(&op, top, b"last", 0o755).unwrap();
+    store.namespace().settle_blocking(&op).unwrap();
+    drop(store);
+    world.restart(0);
+    open(world)
+}
+
+#[test]
+fn a_file_that_is_written_without_a_pause_is_stored_after_five_seconds() {
+    let (world, store) = store();
+    let ns = store.namespace();
+    let bucket = ns.resolve(&root(), b"/bkt").unwrap().ino;
+    let file = ns.create(&root(), bucket, b"log", 0o644, RW, true, false).unwrap().ino;
+    let mut sealed = Vec::new();
+    for _ in 0..25 {
+        ns.append(&root(), file, b"line\n").unwrap();
+        world.clock().advance(400_000_000);
+        sealed.push(ns.seal_idle().unwrap());
+    }
+    // After each five seconds or so, which are 13 lines.
+    assert_eq!(sealed.iter().sum::<usize>(), 1, "{sealed:?}");
+    let store = power_cut(&world, store);
+    assert_eq!(get(store.namespace(), "log").unwrap(), b"line\n".repeat(13));
+    sound(store.namespace());
+}
+
+#[test]
+fn a_name_that_a_file_takes_by_rename_leads_to_all_of_it_after_a_crash() {
+    for mode in [RenameMode::Replace, RenameMode::Exchange] {
+        let (world, store) = store();
+        let ns = store.namespace();
+        let bucket = ns.resolve(&root(), b"/bkt").unwrap().ino;
+        put(ns, "f", b"old");
+        let file = ns.create(&root(), bucket, b"f.new", 0o644, RW, true, false).unwrap().ino;
+        ns.write(&root(), file, 0, &noise(1, 300_000)).unwrap();
+        ns.rename(&root(), (bucket, b"f.new"), (bucket, b"f"), mode).unwrap();
+        let store = power_cut(&world, store);
+        assert!(get(store.namespace(), "f").unwrap() == noise(1, 300_000), "{mode:?}");
+        sound(store.namespace());
+    }
+}
+
 #[test]
 fn small_syncs_put_ranges_in_place_and_closing_chunks_them_again() {
     let (_world, store) = store();

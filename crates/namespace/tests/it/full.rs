@@ -248,16 +248,24 @@ fn what_makes_a_full_store_larger_is_refused_and_what_does_not_passes() {
     let ns = std::sync::Arc::clone(full.ns());
     let op = root();
     let dir = ns.resolve(&op, b"/bkt").expect("there").ino;
-    let file = ns.mknod(&op, dir, b"file", NewNode { kind: NodeKind::File, mode: 0o644, rdev: 0 }).expect("made").ino;
+    let made = |name: &[u8]| ns.mknod(&op, dir, name, NewNode { kind: NodeKind::File, mode: 0o644, rdev: 0 });
+    let file = made(b"file").expect("made").ino;
+    let written = made(b"written").expect("made").ino;
+    made(b"old").expect("made");
     full.fill();
     assert!(ns.store().ledger().is_full());
     let refused = |done: strata_namespace::Result<()>| assert_eq!(done.expect_err("refused").kind, ErrorKind::NoSpace);
-    refused(ns.mknod(&op, dir, b"more", NewNode { kind: NodeKind::File, mode: 0o644, rdev: 0 }).map(drop));
+    refused(made(b"more").map(drop));
     refused(ns.set_xattr(&op, file, b"user.long", &[7; 4000], XattrMode::Any));
     refused(ns.fallocate(&op, file, 0, 5 << 30, false, true));
     refused(ns.fallocate(&op, file, 0, 999 << 40, false, false));
     ns.rename(&op, (dir, b"file"), (dir, b"a-longer-name"), strata_namespace::RenameMode::Replace)
         .expect("no more records");
+    ns.write(&op, written, 0, &noise(3, 100_000)).expect("in memory");
+    ns.rename(&op, (dir, b"written"), (dir, b"old"), strata_namespace::RenameMode::Replace)
+        .expect("also where what was written cannot be stored");
+    assert!(read_file(&ns, written) == noise(3, 100_000));
+    ns.unlink(&op, dir, b"old").expect("removed");
     ns.setattr(&op, file, &SetAttr { mode: Some(0o600), ..SetAttr::default() }).expect("no more bytes");
     ns.unlink(&op, dir, b"a-longer-name").expect("removed");
 }

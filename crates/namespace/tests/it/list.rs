@@ -114,3 +114,22 @@ fn a_page_of_long_keys_ends_early_and_the_pages_together_hold_every_key_once() {
     assert_eq!(found.len(), 3 * DEEP);
     assert!(found.is_sorted_by(|a, b| a < b));
 }
+
+#[test]
+fn a_file_that_is_being_written_is_listed_as_a_look_at_it_shows_it_and_stays_so() {
+    let (world, store) = store();
+    let ns = store.namespace();
+    put(ns, "f", b"old");
+    let file = ns.resolve(&root(), b"/bkt/f").unwrap().ino;
+    ns.open(&root(), file, RW, false).unwrap();
+    ns.write(&root(), file, 3, b" and new").unwrap();
+    let op = root();
+    let page = ns.list(&op, "bkt", &ListQuery { limit: 10, ..ListQuery::default() }).unwrap();
+    let (_, listed) = &page.objects[0];
+    let looked = ns.head_object(&root(), "bkt", b"f").unwrap();
+    assert_eq!((listed.attr.size, &listed.etag), (11, &looked.etag));
+    ns.settle_blocking(&op).unwrap();
+    drop(store);
+    world.restart(0);
+    assert_eq!(get(open(&world).namespace(), "f").unwrap(), b"old and new");
+}

@@ -176,6 +176,9 @@ fn what_is_staged_and_cannot_be_saved_does_not_keep_the_stored_content_from_read
         assert_eq!((info.attr.size, reader.len()), (300_000, 300_000), "full: {full}");
         assert_eq!(told(ns, Door::S3, |op| ns.head_object(op, "bkt", b"file")).attr.size, 300_000);
         assert_eq!(told(ns, Door::WebDav, |op| ns.object_info(op, ino)).attr.size, 300_000);
+        let files = ListQuery { prefix: b"file".to_vec(), limit: 1, ..ListQuery::default() };
+        let listed = told(ns, Door::S3, |op| ns.list(op, "bkt", &files));
+        assert_eq!(listed.objects.first().map(|(_, info)| info.attr.size), Some(300_000));
         for n in 0..6 {
             let name = format!("disk{n}");
             world.set_capacity(&name, 1 << 40);

@@ -54,7 +54,7 @@ pub(crate) struct StoreConfig {
     pub(crate) disks: Vec<PathBuf>,
     /// Layout of a store that is created.
     pub(crate) layout: Layout,
-    /// For buckets that do not choose.
+    /// For buckets that are made.
     pub(crate) durability: DurabilityClass,
     /// Memory of the process, in parts.
     pub(crate) memory: Memory,
