@@ -289,7 +289,7 @@ impl Namespace {
         let now = self.clock.monotonic_nanos();
         let pause = match full {
             true => FULL_COUNT_EVERY_NANOS.max(counted.took.saturating_mul(FULL_COUNT_SHARE)),
-            false if store.released().saturating_sub(counted.released) >= counted.worth / 2 => {
+            false if counted.garbage + store.released().saturating_sub(counted.released) >= counted.worth => {
                 COUNT_EVERY_NANOS.max(counted.took.saturating_mul(COUNT_SHARE))
             }
             false => COUNT_ANYWAY_NANOS.max(counted.took.saturating_mul(COUNT_SHARE)),
@@ -304,7 +304,8 @@ impl Namespace {
         let Some(census) = store.census(&mut host, &MoverReport::default())? else { return Ok(()) };
         let after = self.clock.monotonic_nanos();
         let worth = census.occupied() / GARBAGE_SHARE + census.capacity;
-        *counted = SpaceWatch { at, when: after, took: after.saturating_sub(now), released, worth };
+        let garbage = census.garbage(Choice::Below(BELOW));
+        *counted = SpaceWatch { at, when: after, took: after.saturating_sub(now), released, garbage, worth };
         let mut choice = Choice::Below(if crowded { BELOW_ON_DEMAND } else { BELOW });
         if full && census.garbage(choice) == 0 {
             choice = Choice::Below(BELOW_FULL);
@@ -359,8 +360,9 @@ pub struct SpaceWatch {
     at: u64,
     when: u64,
     took: u64,
-    /// What had been let go before it, and how much garbage is worth a round.
+    /// What had been let go before it, the garbage that it found, and how much is worth a round.
     released: u64,
+    garbage: u64,
     worth: u64,
 }
 
