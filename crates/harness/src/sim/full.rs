@@ -72,8 +72,12 @@ pub(crate) fn fill_and_empty(
     let reclaim = || -> Result<(), String> {
         let done = ns.reclaim(std::time::Duration::ZERO, &mut |_| true);
         done.map(|_| ()).map_err(|error| {
-            let (room, checkpoint) = (ns.store().ledger().room(), ns.store().checkpoint_room());
-            format!("the mover of a full store cannot go on, {room:?}, a checkpoint takes {checkpoint}: {error:?}")
+            let ledger = ns.store().ledger();
+            let (room, checkpoint, space) = (ledger.room(), ns.store().checkpoint_room(), ledger.space());
+            let segment = ledger.segment_capacity();
+            format!(
+                "the mover of a full store cannot go on, {room:?} of {space:?} in segments of {segment}, a checkpoint takes {checkpoint}: {error:?}"
+            )
         })
     };
     let stored = fill(0)?;

@@ -267,6 +267,10 @@ impl Swarm {
         (answer.is_ok(), waits).hash(&mut self.events);
         self.world.end_exhaustion();
         self.look_while_stalled(store, tally)?;
+        if exhausted {
+            // As the writer does by itself a moment later. Whether it can, the next step shows.
+            drop(ns.store().ledger().pump());
+        }
         if exhausted && !self.trouble.is_on() {
             self.nobody_is_blamed(store)?;
         }
