@@ -43,6 +43,7 @@ pub(crate) fn fill_and_empty(
     // The same on all: where others have plenty, one that is full is left out, and is no matter of a full store.
     let room = (ROOM_SEGMENTS + rng.below(6)) * segment_len + rng.below(segment_len);
     disks.iter().for_each(|disk| world.set_capacity(disk, used(disk) + room));
+    let segments = disks.iter().map(|disk| (used(disk) + room) / segment_len).min().unwrap_or(0);
     let filling = ns.store().ledger().segment_capacity() / FILLINGS_PER_SEGMENT;
     let seed = rng.next_u64();
     let put = |number: u64| -> strata_namespace::Result<()> {
@@ -84,7 +85,9 @@ pub(crate) fn fill_and_empty(
     if rng.one_in(2) {
         cut_short(ns)?;
     }
-    if rng.one_in(6) {
+    // Where the disks have too few segments to keep back two checkpoints, a store without end of removals is promised nothing.
+    let kept_at_most = segments * ns.store().ledger().segment_capacity() * 3 / 8;
+    if rng.one_in(6) && ns.store().checkpoint_room() * 5 < kept_at_most {
         touch(ns)?;
         reclaim()?;
     }
