@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use strata_content::{Choice, Host, MoverReport, Taken, Unpaced};
+use strata_content::{Choice, ContentErrorKind, Host, MoverReport, Taken, Unpaced};
 use strata_seam::Clock;
 
 use crate::balance::sum;
@@ -134,7 +134,7 @@ impl Namespace {
     /// # Errors
     /// Those of the store; nothing is lost, and the next reclaim goes on.
     pub fn reclaim(&self, patience: Duration, progress: &mut dyn FnMut(&MoverReport) -> bool) -> Result<MoverReport> {
-        while self.store.collect()? > 0 {}
+        let mut collected = self.collect_all(&mut || true)?;
         let mut on = true;
         let mut done = MoverReport::default();
         let mut ended = self.end_segment()?;
@@ -151,12 +151,28 @@ impl Namespace {
             // What there was no room to end may be ended now, and its garbage given back. But where checkpoints are longer than
             // segments, what each round frees may be what its checkpoint took: then there is no end to it.
             let left = self.store.ledger().room().left;
-            if ended || !on || report.segments_freed == 0 || left <= most {
+            let more = !ended || !collected;
+            if !more || !on || report.segments_freed == 0 || left <= most {
                 return Ok(done);
             }
             most = left;
+            collected = self.collect_all(&mut || true)?;
             ended = self.end_segment()?;
         }
+    }
+
+    /// Lets go of what nobody owns any more, as long as `go_on` says so; `false` where there is no room even for that, before
+    /// what is garbage already was given back.
+    fn collect_all(&self, go_on: &mut dyn FnMut() -> bool) -> Result<bool> {
+        while go_on() {
+            match self.store.collect() {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == ContentErrorKind::NoSpace => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
     }
 
     /// Ends the segment being written, so that it can be moved and freed; `false` where the room for another is kept for
@@ -284,7 +300,7 @@ impl Namespace {
         let full = ledger.is_full();
         if full {
             // The contents of removed files, page by page: else nothing of them is garbage yet.
-            while !stop.is_asked() && store.collect()? > 0 {}
+            self.collect_all(&mut || !stop.is_asked())?;
         }
         let now = self.clock.monotonic_nanos();
         let pause = match full {
