@@ -52,6 +52,8 @@ pub struct Ingest {
     store: Arc<Store>,
     chunker: Chunker,
     relaxed: bool,
+    /// Whether room for it was promised.
+    promised: bool,
     /// Accepted new chunks of the open block, then bytes not yet cut.
     buffer: Vec<u8>,
     /// Bytes of `buffer` that are accepted chunks.
@@ -72,6 +74,7 @@ pub struct Content {
     store: Arc<Store>,
     len: u64,
     relaxed: bool,
+    pub(crate) promised: bool,
     pub(crate) items: Vec<Item>,
     pub(crate) blocks: Vec<PreparedBlock>,
     pub(crate) pages: HashMap<ChunkId, Node>,
@@ -102,6 +105,7 @@ impl Ingest {
             chunker: Chunker::new(store.settings.chunks),
             store,
             relaxed,
+            promised: false,
             buffer: Vec::new(),
             accepted: 0,
             chunks: Vec::new(),
@@ -197,6 +201,7 @@ impl Ingest {
             store: Arc::clone(&self.store),
             len: self.len,
             relaxed: self.relaxed,
+            promised: self.promised,
             items: Vec::new(),
             blocks,
             pages: HashMap::new(),
@@ -298,7 +303,7 @@ impl Ingest {
         let block = task.take()?;
         self.store.traffic.block(&block);
         let ids: Vec<ChunkId> = block.chunks.iter().map(|(id, _)| *id).collect();
-        self.store.append_blocks(vec![block], self.relaxed)?;
+        self.store.append_blocks(vec![block], self.relaxed, self.promised)?;
         // From here on the store knows them.
         ids.iter().for_each(|id| {
             self.taken.remove(id);
@@ -385,6 +390,7 @@ impl Ingest {
             store: Arc::clone(&self.store),
             len,
             relaxed: self.relaxed,
+            promised: self.promised,
             items: vec![Item::page(id, height, len)],
             blocks: vec![page.block],
             pages: HashMap::from([(id, page.node)]),
@@ -424,6 +430,7 @@ impl Content {
             store: Arc::clone(store),
             len,
             relaxed: true,
+            promised: false,
             items,
             blocks: Vec::new(),
             pages: HashMap::new(),
@@ -507,7 +514,7 @@ impl Content {
                 self.blocks.push(page.block);
                 // What is more than a little goes ahead of the commit, which has to fit into one stripe.
                 if self.blocks.len() > BLOCKS_WITH_COMMIT_MAX {
-                    self.store.append_blocks(vec![self.blocks.remove(0)], self.relaxed)?;
+                    self.store.append_blocks(vec![self.blocks.remove(0)], self.relaxed, self.promised)?;
                 }
             }
             self.pages.insert(page.id, page.node);
@@ -577,6 +584,14 @@ impl Store {
     /// Whether a stream is at work for every core.
     fn is_busy(&self) -> bool {
         self.streams_at_work.load(Ordering::Relaxed) >= *CORES
+    }
+
+    /// As [`Store::ingest`], of bytes that room was promised for.
+    #[must_use]
+    pub fn ingest_promised(self: &Arc<Self>, relaxed: bool) -> Ingest {
+        let mut ingest = Ingest::new(Arc::clone(self), relaxed);
+        ingest.promised = true;
+        ingest
     }
 
     /// Starts taking in content. `relaxed` as in [`Store::transact`].

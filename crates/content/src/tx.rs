@@ -57,6 +57,8 @@ pub struct Tx<'a> {
     seen: Lsn,
     relaxed: bool,
     released_pages: usize,
+    /// Whether room for its content was promised.
+    promised: bool,
 }
 
 /// What a change gave.
@@ -106,6 +108,7 @@ impl Store {
             seen: Lsn(0),
             relaxed,
             released_pages: 0,
+            promised: false,
         };
         let value = change(&mut tx)?;
         let seen = tx.seen;
@@ -230,6 +233,7 @@ impl<'a> Tx<'a> {
     /// [`ContentError::Index`].
     pub fn attach(&mut self, mut content: Content) -> Result<Vec<Item>> {
         let items = std::mem::take(&mut content.items);
+        self.promised |= content.promised;
         self.pages.extend(content.pages.drain());
         self.blocks.append(&mut content.blocks);
         self.retain(&items)?;
@@ -356,7 +360,7 @@ impl<'a> Tx<'a> {
     }
 
     fn commit(self, purpose: Option<Purpose>) -> Result<Option<Lsn>> {
-        let Self { store, writes, counts, released, tallies, blocks, relaxed, .. } = self;
+        let Self { store, writes, counts, released, tallies, blocks, relaxed, promised, .. } = self;
         // What the same change counts again, as a write in the midst of a file does, is no garbage.
         let gone = released.iter().filter(|(id, _)| counts.get(id).is_some_and(|delta| *delta < 0));
         let gone: u64 = gone.map(|(_, len)| len).sum();
@@ -393,6 +397,7 @@ impl<'a> Tx<'a> {
         let added = added.sum();
         let purpose = match purpose {
             Some(purpose) => purpose,
+            None if promised => Purpose::Promised,
             None if !blocks.is_empty() || (store.ledger.is_full() && store.grows(&batch.0)?) => Purpose::Data,
             None => Purpose::Removal,
         };
@@ -409,10 +414,11 @@ impl<'a> Tx<'a> {
 }
 
 impl Store {
-    /// Appends blocks that no commit refers to yet.
-    pub(crate) fn append_blocks(&self, blocks: Vec<PreparedBlock>, relaxed: bool) -> Result<()> {
+    /// Appends blocks that no commit refers to yet; `promised` says that room for them was.
+    pub(crate) fn append_blocks(&self, blocks: Vec<PreparedBlock>, relaxed: bool, promised: bool) -> Result<()> {
         let _with_pending = self.appending.read();
-        self.append(blocks, None, relaxed, Purpose::Data, 0).map(|_| ())
+        let purpose = if promised { Purpose::Promised } else { Purpose::Data };
+        self.append(blocks, None, relaxed, purpose, 0).map(|_| ())
     }
 
     /// Appends a block of chunks that are being moved; also where only the room kept back is left.

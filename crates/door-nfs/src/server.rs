@@ -113,7 +113,9 @@ impl Clients {
         let address = client(address.ip());
         let mut open = this.open.lock();
         let own = open.by_client.get(&address).map_or(0, |client| client.connections);
-        if open.total >= limits.connections_max || own >= limits.connections_per_client_max {
+        // Where there are few, one client leaves some to others.
+        let share = limits.connections_per_client_max.min((limits.connections_max * 3 / 4).max(1));
+        if open.total >= limits.connections_max || own >= share {
             return None;
         }
         open.total += 1;

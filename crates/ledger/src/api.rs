@@ -38,6 +38,8 @@ pub struct Append {
 pub enum Purpose {
     /// The store holds more afterwards. Refused first.
     Data,
+    /// The same, of bytes that were promised room before ([`Ledger::promise`](crate::Ledger::promise)).
+    Promised,
     /// It holds no more afterwards.
     Removal,
     /// Moving what is wanted out of segments that are to be freed, and the checkpoint that frees them.

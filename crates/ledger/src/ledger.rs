@@ -237,7 +237,9 @@ impl Ledger {
                 return Err(too_large(queued.len(), queue.append_len_max));
             }
             let (queued_len, append_max) = (queued.len() as u64, queue.append_len_max as u64);
-            let admitted = queue.room.admits(purpose, queue.bytes as u64, queued_len, append_max);
+            let kept = purpose == Purpose::Data && !planted(Bug::PromiseNotKept);
+            let taken = if kept { queue.taken() } else { queue.bytes as u64 };
+            let admitted = queue.room.admits(purpose, taken, queued_len, append_max);
             if let Some(stuck) = queue.stuck.or((!admitted).then_some(Stuck::Full)) {
                 if tried {
                     return Err(stuck.error());

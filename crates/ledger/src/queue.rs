@@ -88,6 +88,8 @@ pub(crate) struct Queue {
     pub(crate) crowded: usize,
     /// Payload bytes that the mover's round under way appended.
     pub(crate) moved: u64,
+    /// Bytes that were promised room and are not queued yet.
+    pub(crate) promised: u64,
     /// What still fits.
     pub(crate) room: Room,
     /// Why not even what is queued can be written for now.
@@ -113,6 +115,7 @@ impl Queue {
             wanted_durable: Lsn(0),
             crowded: 0,
             moved: 0,
+            promised: 0,
             room: Room::default(),
             stuck: None,
             closing: false,
@@ -126,7 +129,12 @@ impl Queue {
 
     /// Whether appends with data are refused for lack of room.
     pub(crate) fn is_full(&self) -> bool {
-        self.stuck == Some(Stuck::Full) || self.room.is_full(self.bytes as u64, self.append_len_max as u64)
+        self.stuck == Some(Stuck::Full) || self.room.is_full(self.taken(), self.append_len_max as u64)
+    }
+
+    /// Bytes that the room measured last is taken by: queued or promised.
+    pub(crate) fn taken(&self) -> u64 {
+        self.bytes as u64 + self.promised
     }
 
     /// Numbers an append and queues it.

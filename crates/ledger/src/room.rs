@@ -7,6 +7,9 @@
 //! and never into the checkpoints': these alone free what is wholly dead. The mover begins nothing that does not fit
 //! ([`Ledger::room`]). Of disks of a few segments half is kept at most, and then only emptier segments can be moved.
 //!
+//! What a program writes to a file waits in memory, and its write and close are answered before: so room for it is promised
+//! first ([`Ledger::promise`]), or the write is refused. What is promised is nobody else's.
+//!
 //! Bytes here are those of payload. A segment counts for a stripe less than it has, since one that does not fit into its
 //! end goes to the next. What is queued is charged before it is written, so nobody overdraws by being quick.
 
@@ -16,6 +19,7 @@ use strata_seam::DiskSpace;
 use strata_seam::planted::{Bug, planted};
 
 use crate::api::Purpose;
+use crate::error::{LedgerError, Result};
 use crate::ledger::Ledger;
 use crate::queue::Stuck;
 use crate::set::Set;
@@ -81,6 +85,8 @@ impl Room {
     pub(crate) fn admits(&self, purpose: Purpose, queued: u64, len: u64, append_max: u64) -> bool {
         match purpose {
             Purpose::Data => !self.is_full(queued, append_max),
+            // Where what is kept back has grown since, what is left to removals stands in.
+            Purpose::Promised => self.left() >= self.movers + charged(queued + len),
             Purpose::Removal if planted(Bug::RemovalsTakeTheLast) => true,
             Purpose::Removal => self.floor == 0 || self.left() >= self.floor + charged(queued + len),
             Purpose::Mover => true,
@@ -195,8 +201,40 @@ impl Ledger {
         let queue = self.shared.queue.lock();
         let queued = charged(queue.bytes as u64);
         // An append is let in only where the longest would be.
-        let spare = room.spare().saturating_sub(queued + queue.append_len_max as u64);
+        let spare = room.spare().saturating_sub(charged(queue.taken()) + queue.append_len_max as u64);
         RoomLeft { left: room.left().saturating_sub(queued), spare }
+    }
+
+    /// Keeps room for bytes that are to be appended later, as [`Purpose::Promised`].
+    ///
+    /// # Errors
+    /// [`LedgerError::Full`], [`LedgerError::QuorumLost`], [`LedgerError::Closed`]; nothing is promised then.
+    pub fn promise(&self, bytes: u64) -> Result<()> {
+        let shared = &self.shared;
+        let mut measured = false;
+        loop {
+            let mut queue = shared.queue.lock();
+            if let Some(halt) = queue.halt {
+                return Err(halt.error());
+            }
+            if !queue.room.is_full(queue.taken() + bytes, queue.append_len_max as u64) {
+                queue.promised += bytes;
+                return Ok(());
+            }
+            drop(queue);
+            if measured {
+                return Err(LedgerError::Full);
+            }
+            measured = true;
+            shared.measure(&shared.writer.lock());
+        }
+    }
+
+    /// Of bytes that were promised room, `before`, there are `now` left: some were appended or given up, or need more than
+    /// was thought.
+    pub fn keep_promised(&self, before: u64, now: u64) {
+        let mut queue = self.shared.queue.lock();
+        queue.promised = (queue.promised + now).saturating_sub(before);
     }
 
     /// Whether appends with data are refused for lack of room, by what was measured last.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Condvar, Mutex};
 use strata_content::{Hold, ReadAhead, Reader};
+use strata_ledger::{Ledger, LedgerError};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Timestamp};
 
@@ -25,7 +26,7 @@ use crate::permission;
 use crate::pin::{Pinned, Replacements};
 use crate::record::Inode;
 use crate::said::Said;
-use crate::staging::Staging;
+use crate::staging::{EXTENT_ROOM, Staging};
 use crate::types::{Access, Attr, Change, Door, FILE_LEN_MAX, NodeKind, Op};
 use crate::view::View;
 
@@ -95,6 +96,8 @@ pub(crate) struct OpenFile {
     pub(crate) seal: Mutex<()>,
     /// Whether a sealer has been asked for.
     queued: AtomicBool,
+    /// Bytes of room that the ledger keeps for what is staged.
+    promised: AtomicU64,
     /// Who reads the present content and is to stay on it.
     pub(crate) pinned: Pinned,
 }
@@ -208,8 +211,13 @@ impl State {
 }
 
 impl OpenFile {
-    /// After the staging was changed under its lock.
-    pub(crate) fn publish(&self, state: &State) {
+    /// After the staging was changed under its lock. `ahead` was promised room for that change.
+    pub(crate) fn publish(&self, state: &State, ledger: &Ledger, ahead: u64) {
+        let room = state.staging.room() + state.sealing.as_ref().map_or(0, |sealing| sealing.room());
+        let before = self.promised.swap(room, Ordering::AcqRel) + ahead;
+        if before != room {
+            ledger.keep_promised(before, room);
+        }
         let end = state.end(0);
         let dirty = !state.staging.is_empty() || state.sealing.is_some();
         if self.dirty.load(Ordering::Acquire) && (!dirty || end < self.staged_end.load(Ordering::Acquire)) {
@@ -485,12 +493,20 @@ impl Namespace {
         }
         let file = self.opens.get_or_insert(ino);
         self.unstage_first(op, ino, &file)?;
+        let promised = match self.promise(op, ino, &file, data.len()) {
+            Ok(promised) => promised,
+            Err(error) => {
+                drop(file);
+                self.opens.forget_if_idle(ino);
+                return Err(error);
+            }
+        };
         let written = {
             // Looked at under the lock: what is being sealed is then either still staged or content already.
             let mut state = file.state.lock();
             self.written_inode(op, ino).map(|inode| {
                 let found = self.with_staged(inode.attr.clone());
-                let pressure = self.stage(op, &inode, &file, &mut state, offset, data);
+                let pressure = self.stage(op, &inode, &file, &mut state, (offset, data), promised);
                 let left = self.with_staged(inode.attr);
                 op.note_watched(ino, Some(found), Some(left.clone()));
                 (left, pressure)
@@ -499,13 +515,27 @@ impl Namespace {
         let (attr, pressure) = match written {
             Ok(written) => written,
             Err(error) => {
+                self.store.ledger().keep_promised(promised, 0);
                 drop(file);
                 self.opens.forget_if_idle(ino);
                 return Err(error);
             }
         };
-        self.relieve(op, ino, &file, pressure)?;
+        self.relieve(op, ino, &file, pressure);
         Ok(attr)
+    }
+
+    /// Has room kept for a write of so many bytes before any of it is staged: once it is, its writer has been told that all
+    /// is well, and may close the file and go.
+    fn promise(&self, op: &Op, ino: Ino, file: &OpenFile, len: usize) -> Result<u64> {
+        let (ledger, room) = (self.store.ledger(), len as u64 + EXTENT_ROOM);
+        let mut promised = ledger.promise(room);
+        if matches!(promised, Err(LedgerError::Full)) && file.dirty.load(Ordering::Acquire) {
+            // Of what is staged of it more was promised than it takes in the end.
+            drop(self.seal_whole(op, ino, file));
+            promised = ledger.promise(room);
+        }
+        promised.map(|()| room).map_err(|error| strata_content::ContentError::from(error).into())
     }
 
     /// Whether [`Namespace::write`] of `len` bytes would only copy them to memory now: no sealing, no waiting. For async
@@ -529,22 +559,31 @@ impl Namespace {
     pub fn append(&self, op: &Op, ino: Ino, data: &[u8]) -> Result<u64> {
         let file = self.opens.get_or_insert(ino);
         self.unstage_first(op, ino, &file)?;
-        let staged = {
-            let mut state = file.state.lock();
-            self.written_inode(op, ino).map(|inode| {
-                let offset = state.end(inode.attr.size);
-                (offset, self.stage(op, &inode, &file, &mut state, offset, data))
-            })
-        };
-        let (offset, staged) = match staged {
-            Ok(staged) => staged,
+        let promised = match self.promise(op, ino, &file, data.len()) {
+            Ok(promised) => promised,
             Err(error) => {
                 drop(file);
                 self.opens.forget_if_idle(ino);
                 return Err(error);
             }
         };
-        self.relieve(op, ino, &file, staged)?;
+        let staged = {
+            let mut state = file.state.lock();
+            self.written_inode(op, ino).map(|inode| {
+                let offset = state.end(inode.attr.size);
+                (offset, self.stage(op, &inode, &file, &mut state, (offset, data), promised))
+            })
+        };
+        let (offset, staged) = match staged {
+            Ok(staged) => staged,
+            Err(error) => {
+                self.store.ledger().keep_promised(promised, 0);
+                drop(file);
+                self.opens.forget_if_idle(ino);
+                return Err(error);
+            }
+        };
+        self.relieve(op, ino, &file, staged);
         Ok(offset)
     }
 
@@ -571,7 +610,16 @@ impl Namespace {
         Ok(inode)
     }
 
-    fn stage(&self, op: &Op, inode: &Inode, file: &OpenFile, state: &mut State, offset: u64, data: &[u8]) -> Pressure {
+    /// Stages `data` at `offset`, for which room was promised.
+    fn stage(
+        &self,
+        op: &Op,
+        inode: &Inode,
+        file: &OpenFile,
+        state: &mut State,
+        (offset, data): (u64, &[u8]),
+        promised: u64,
+    ) -> Pressure {
         let ino = inode.attr.ino;
         state.count_write(inode, offset..offset + data.len() as u64, || self.reader(op, ino));
         let (before, now) = (state.staging.bytes(), self.clock.monotonic_nanos());
@@ -585,7 +633,7 @@ impl Namespace {
         file.staged_mtime.store(self.clock.now().0, Ordering::Release);
         file.staged_change.store(self.fresh_change(), Ordering::Release);
         file.last_write_nanos.store(now, Ordering::Release);
-        file.publish(state);
+        file.publish(state, self.store.ledger(), promised);
         self.feed.publish(op.caller.door, vec![Change::Content(ino)]);
         let sealing = state.sealing.as_ref().map_or(0, |sealing| sealing.bytes());
         if state.staging.bytes() + sealing >= SEAL_BYTES_MAX || all > self.store.settings().staged_bytes_max {
@@ -612,18 +660,22 @@ impl Namespace {
     }
 
     /// Has the front of a file sealed when much of it is staged: by a sealer, or here when it is too much or there is
-    /// none.
-    fn relieve(&self, op: &Op, ino: Ino, file: &OpenFile, pressure: Pressure) -> Result<()> {
+    /// none. Where that fails, what was just written stays staged, so that is no error of this write: the next one, a
+    /// sync or the close tells.
+    fn relieve(&self, op: &Op, ino: Ino, file: &OpenFile, pressure: Pressure) {
         match pressure {
-            Pressure::None => Ok(()),
+            Pressure::None => {}
             Pressure::Some if self.opens.sealers.load(Ordering::Acquire) > 0 => {
                 if !file.queued.swap(true, Ordering::AcqRel) {
                     self.opens.queue.lock().push_back(ino);
                     self.opens.queued.notify_one();
                 }
-                Ok(())
             }
-            Pressure::Some | Pressure::High => self.seal_front(op, ino, file),
+            Pressure::Some | Pressure::High => {
+                if let Err(error) = self.seal_front(op, ino, file) {
+                    tracing::debug!(%ino, %error, "written bytes could not be sealed; they stay in memory");
+                }
+            }
         }
     }
 

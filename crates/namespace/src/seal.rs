@@ -142,7 +142,7 @@ impl Namespace {
         };
         self.opens.staged_bytes.fetch_sub(task.staging.bytes() - kept.as_ref().copied().unwrap_or(0), Ordering::AcqRel);
         let differs = allocated.is_some_and(|allocated| self.recount(op, ino, &mut state, allocated));
-        file.publish(&state);
+        file.publish(&state, self.store.ledger(), 0);
         if differs {
             // To the door that wrote as well: it was told what the write seemed to allocate.
             self.feed.publish(Door::Admin, vec![Change::Attr(ino)]);
@@ -218,7 +218,7 @@ impl Namespace {
         let items = &inode.items;
         let size = items_len(items);
         let reader = hold.read(items);
-        let mut ingest = self.store.ingest(inode.relaxed);
+        let mut ingest = self.store.ingest_promised(inode.relaxed);
         let mut at = 0;
         for Region { range } in self.regions(inode, task, size)? {
             if at < range.start {
@@ -302,12 +302,10 @@ impl Namespace {
         };
         match self.edit(op, ino, resized) {
             // There is no room for what is staged. What is cut off needs none.
-            Err(error) if error.kind == ErrorKind::NoSpace && !planted(Bug::CutNeedsRoom) => {
-                match self.opens.get(ino) {
-                    Some(file) => self.resize_staged(op, ino, &file, size, resized),
-                    None => Err(error),
-                }
-            }
+            Err(error) if error.kind == ErrorKind::NoSpace => match self.opens.get(ino) {
+                Some(file) => self.resize_staged(op, ino, &file, size, resized),
+                None => Err(error),
+            },
             edited => edited,
         }
     }
@@ -329,7 +327,7 @@ impl Namespace {
         cut.write_below(&state.staging, size);
         state.staging.cut(size, u64::MAX);
         state.natural_end = None;
-        file.publish(&state);
+        file.publish(&state, self.store.ledger(), 0);
         let edited = loop {
             match self.edit_once(op, ino, &resized) {
                 Ok(None) => {}
@@ -346,7 +344,7 @@ impl Namespace {
                 state.staging.write_below(&cut, 0);
             }
         }
-        file.publish(&state);
+        file.publish(&state, self.store.ledger(), 0);
         drop(state);
         edited.map(|attr| self.with_staged(attr))
     }

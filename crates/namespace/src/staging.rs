@@ -6,6 +6,10 @@ use std::ops::Range;
 /// Extents grow by appending up to this many bytes; longer runs become several. Bounds what one insert may copy.
 const EXTENT_MAX: usize = 4 << 20;
 
+/// Bytes that storing an extent may take beside its own: the chunks at its ends, which are cut anew, and the pages of the
+/// manifest above them.
+pub(crate) const EXTENT_ROOM: u64 = 128 << 10;
+
 /// Written ranges of one file, without overlaps.
 #[derive(Default, Debug)]
 pub(crate) struct Staging {
@@ -17,6 +21,11 @@ impl Staging {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Room that is promised for it: its bytes, and what has to be written anew around each extent.
+    pub(crate) fn room(&self) -> u64 {
+        self.bytes as u64 + self.extents.len() as u64 * EXTENT_ROOM
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -109,6 +109,8 @@ bugs! {
     FreedFilesKept,
     /// Data may have the room that is kept for removals and the mover
     RoomNotKept,
+    /// Data may have the room that was promised to written bytes
+    PromiseNotKept,
     /// Removals may have the room that a checkpoint needs
     RemovalsTakeTheLast,
     /// What waited while the quorum was lost is forgotten when it is back
@@ -194,8 +196,6 @@ bugs! {
     LinkNotCounted,
     /// A truncation keeps the bytes behind the new end
     TruncateKeepsTail,
-    /// A file whose bytes find no room cannot be cut short
-    CutNeedsRoom,
     /// Files unlinked while open are not removed after a start
     UnlinkedKept,
     /// Numbers are given out beyond what was reserved

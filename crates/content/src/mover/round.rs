@@ -89,7 +89,7 @@ enum Victims {
     These(Vec<SegmentUse>),
     /// Nothing the checkpoint of a round would not take more room than.
     NotWorthIt,
-    /// Not even a checkpoint fits.
+    /// Not even a checkpoint fits, or not with the emptiest segment.
     NoRoom,
 }
 
@@ -128,7 +128,7 @@ fn victims(store: &Store, chosen: &[SegmentUse], limit: u64) -> Victims {
         victims.push(*segment);
     }
     match victims.is_empty() || !worth(garbage) {
-        true if victims.len() < chosen.len() && room.spare == 0 => Victims::NoRoom,
+        true if victims.is_empty() && room.spare == 0 => Victims::NoRoom,
         true => Victims::NotWorthIt,
         false => Victims::These(victims),
     }

@@ -2,6 +2,7 @@
 //! what was accepted stays; and what was synced of a file that nobody closes outlives the power.
 
 use strata_namespace::{Access, Condition, ErrorKind, Namespace, NewNode, NodeKind, ObjectMeta, OpenStore, SetAttr};
+use strata_seam::Ino;
 use strata_seam::sim::{SimRng, SimWorld};
 
 use super::rig::{ASIDE, BUCKET, Layout, Rig, get, noise, root, violations};
@@ -24,6 +25,10 @@ const FILLINGS_PER_SEGMENT: u64 = 12;
 const FILLING: usize = 40_000;
 /// Objects it is filled with, at most.
 const FILLINGS: u64 = 4000;
+/// Bytes of a file that waits in memory, at most: with more it would be stored at once.
+const STAGED_MAX: u64 = 7 << 20;
+/// Bytes read at a time.
+const READ: usize = 1 << 20;
 /// Changes of a mode, at most: more than any store has room for.
 const TOUCHES: u32 = 6000;
 
@@ -81,10 +86,12 @@ pub(crate) fn fill_and_empty(
             )
         })
     };
+    let waiting = promised(ns, seed).map_err(|error| format!("a file cannot be written: {error:?}"))?;
     let stored = fill(0)?;
     if rng.one_in(2) {
         cut_short(ns)?;
     }
+    waiting.end(ns).map_err(|error| format!("what was written before the store was full finds no room: {error:?}"))?;
     // Where the disks have too few segments to keep back two checkpoints, a store without end of removals is promised nothing.
     let kept_at_most = segments * ns.store().ledger().segment_capacity() * 3 / 8;
     if rng.one_in(6) && ns.store().checkpoint_room() * 5 < kept_at_most {
@@ -107,16 +114,48 @@ pub(crate) fn fill_and_empty(
     Ok(again - stored)
 }
 
-/// A file whose bytes find no room can be emptied.
+/// A file that was written and closed by nobody yet.
+struct Waiting {
+    ino: Ino,
+    bytes: Vec<u8>,
+}
+
+/// Writes more than is kept back for removals, and leaves it in memory.
+fn promised(ns: &Namespace, seed: u64) -> strata_namespace::Result<Waiting> {
+    let op = root();
+    let len = (ns.store().ledger().segment_capacity() * 5 / 4).min(STAGED_MAX);
+    let dir = ns.resolve(&op, format!("/{ASIDE}").as_bytes())?.ino;
+    let bytes = noise(seed ^ 1, len as usize);
+    let ino = ns.create(&op, dir, b"waiting", 0o600, Access { read: true, write: true, exec: false }, false, true)?.ino;
+    ns.write(&op, ino, 0, &bytes)?;
+    Ok(Waiting { ino, bytes })
+}
+
+impl Waiting {
+    /// Closes it, reads it from where it is stored by then, and removes it.
+    fn end(self, ns: &Namespace) -> strata_namespace::Result<()> {
+        let op = root();
+        ns.close(&op, self.ino, true)?;
+        ns.settle_blocking(&op)?;
+        ns.store().ledger().sync().map_err(strata_content::ContentError::from)?;
+        let dir = ns.resolve(&op, format!("/{ASIDE}").as_bytes())?.ino;
+        for (at, part) in self.bytes.chunks(READ).enumerate() {
+            let read = ns.read(&op, self.ino, (at * READ) as u64, READ)?;
+            assert!(read == part, "a file of a full store reads as other bytes");
+        }
+        ns.unlink(&op, dir, b"waiting")
+    }
+}
+
+/// A file can be emptied, whether what was written to it found room or not.
 fn cut_short(ns: &Namespace) -> Result<(), String> {
     let op = root();
     let empty = SetAttr { size: Some(0), ..SetAttr::default() };
     let cut = || -> strata_namespace::Result<bool> {
         let dir = ns.resolve(&op, format!("/{ASIDE}").as_bytes())?.ino;
         let Ok(found) = ns.lookup(&op, dir, b"filling0") else { return Ok(true) };
-        ns.write(&op, found.ino, 10, &noise(1, FILLING))?;
-        // Often there is no room for it, and the bytes stay where they are.
-        drop(ns.fsync(&op, found.ino));
+        // Often there is no room for it.
+        drop(ns.write(&op, found.ino, 10, &noise(1, FILLING)).and_then(|_| ns.fsync(&op, found.ino)));
         Ok(ns.setattr(&op, found.ino, &empty)?.size == 0)
     };
     match cut() {

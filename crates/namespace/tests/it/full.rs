@@ -29,6 +29,8 @@ struct Full {
     disks: usize,
     /// Whether content is cut so finely that the index becomes large.
     fine: bool,
+    /// Bytes of each disk.
+    capacity: u64,
 }
 
 impl Full {
@@ -40,14 +42,32 @@ impl Full {
     fn cut(data: u8, parity: u8, segments: u64, fine: bool) -> Self {
         let world = SimWorld::new(1);
         let disks = usize::from(data + parity);
-        let mut full =
-            Self { world, store: None, objects: BTreeMap::new(), watch: SpaceWatch::default(), next: 0, disks, fine };
+        let mut full = Self {
+            world,
+            store: None,
+            objects: BTreeMap::new(),
+            watch: SpaceWatch::default(),
+            next: 0,
+            disks,
+            fine,
+            capacity: 0,
+        };
         full.open(Some((data, parity)));
         full.ns().create_bucket(&root(), "bkt", None).expect("a bucket");
-        for disk in 0..disks {
-            full.world.set_capacity(&format!("disk{disk}"), segments * SEGMENT + 8192 + 12_345 * segments);
-        }
+        full.capacity = segments * SEGMENT + 8192 + 12_345 * segments;
+        full.give(full.capacity);
         full
+    }
+
+    /// Each disk has so many bytes.
+    fn give(&self, capacity: u64) {
+        (0..self.disks).for_each(|disk| self.world.set_capacity(&format!("disk{disk}"), capacity));
+    }
+
+    /// Something else than this store takes what is free, and the store has seen it.
+    fn take_all(&self) {
+        self.give(0);
+        assert_eq!(self.ns().store().ledger().room().spare, 0);
     }
 
     fn open(&mut self, layout: Option<(u8, u8)>) {
@@ -252,6 +272,7 @@ fn what_makes_a_full_store_larger_is_refused_and_what_does_not_passes() {
     let file = made(b"file").expect("made").ino;
     let written = made(b"written").expect("made").ino;
     made(b"old").expect("made");
+    ns.write(&op, written, 0, &noise(3, 100_000)).expect("in memory");
     full.fill();
     assert!(ns.store().ledger().is_full());
     let refused = |done: strata_namespace::Result<()>| assert_eq!(done.expect_err("refused").kind, ErrorKind::NoSpace);
@@ -261,9 +282,11 @@ fn what_makes_a_full_store_larger_is_refused_and_what_does_not_passes() {
     refused(ns.fallocate(&op, file, 0, 999 << 40, false, false));
     ns.rename(&op, (dir, b"file"), (dir, b"a-longer-name"), strata_namespace::RenameMode::Replace)
         .expect("no more records");
-    ns.write(&op, written, 0, &noise(3, 100_000)).expect("in memory");
+    refused(ns.write(&op, file, 0, &noise(4, 100_000)).map(drop));
+    refused(ns.append(&op, file, &noise(4, 100_000)).map(drop));
+    assert_eq!(ns.getattr(&op, file).expect("there").size, 0, "a refused write writes nothing");
     ns.rename(&op, (dir, b"written"), (dir, b"old"), strata_namespace::RenameMode::Replace)
-        .expect("also where what was written cannot be stored");
+        .expect("what was written before has its room");
     assert!(read_file(&ns, written) == noise(3, 100_000));
     ns.unlink(&op, dir, b"old").expect("removed");
     ns.setattr(&op, file, &SetAttr { mode: Some(0o600), ..SetAttr::default() }).expect("no more bytes");
@@ -281,9 +304,11 @@ fn a_file_whose_bytes_find_no_room_can_be_cut_short() {
     ns.open(&op, file, all, false).expect("opened");
     ns.write(&op, file, 0, &noise(1, 50_000)).expect("written");
     ns.fsync(&op, file).expect("synced");
+    let more = noise(2, 5_000_000);
+    ns.write(&op, file, 40_000, &more).expect("staged, and promised room");
     full.fill();
-    let more = noise(2, 400_000);
-    ns.write(&op, file, 40_000, &more).expect("staged");
+    // Which somebody else than this store takes.
+    full.take_all();
     assert_eq!(ns.fsync(&op, file).expect_err("no room").kind, ErrorKind::NoSpace);
     ns.setattr(&op, file, &SetAttr { size: Some(45_000), ..SetAttr::default() }).expect("cut");
     let mut wanted = noise(1, 50_000);
@@ -297,8 +322,10 @@ fn a_file_whose_bytes_find_no_room_can_be_cut_short() {
     ns.close(&op, file, true).expect("closed");
     assert_eq!(ns.health().staged_bytes, 0);
     // A store whose last writes find no room is closed in good order.
+    full.give(full.capacity);
     ns.open(&op, file, all, false).expect("opened");
-    ns.write(&op, file, 0, &more).expect("staged");
+    ns.write(&op, file, 0, &noise(2, 10_000)).expect("staged");
+    full.take_all();
     drop(ns);
     full.store.take().expect("open").close().expect("closed");
 }
