@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    CONTENT_LENGTH, EXPIRES, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE,
-    TRANSFER_ENCODING,
+    AUTHORIZATION, CONTENT_LENGTH, EXPIRES, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    RANGE, TRANSFER_ENCODING,
 };
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
@@ -80,10 +80,13 @@ impl Front {
         let now_secs = self.door.ns.now().secs();
         let verified = self.door.verifier.verify(&parts, now_secs)?;
         self.admit(&verified.user, marks)?;
-        if hoist(&mut parts, verified.old)? {
-            refuse_unsupported(&parts.headers)?;
+        parts.headers.remove(AUTHORIZATION);
+        if verified.presigned {
+            if hoist(&mut parts, verified.old)? {
+                refuse_unsupported(&parts.headers)?;
+            }
+            strip_credentials(&mut parts, verified.old)?;
         }
-        strip_credentials(&mut parts, verified.old)?;
         let operation = self.route(&mut parts, &verified.user).await?;
         refuse_unheld(operation, &parts.headers)?;
         let headers = parts.headers.clone();

@@ -218,10 +218,27 @@ impl Drop for OpenStore {
     }
 }
 
-/// Starts the worker, the sealers, and as many helpers as there are cores beside the one a stream is taken in on.
+/// Starts the worker, the drainer, the sealers, and as many helpers as there are cores beside the one a stream is taken in on.
+///
+/// Changes wait for the index to be drained where memory is short, and the worker makes changes, or waits for those who do. So
+/// it is another thread that drains.
 fn spawn_workers(namespace: &Arc<Namespace>) -> Result<(Arc<Stop>, Vec<JoinHandle<()>>)> {
     let stop = Arc::new(Stop::default());
-    let mut threads = vec![spawn("strata-worker", worker(Arc::clone(namespace), Arc::clone(&stop)))?];
+    let mut sealed_at = 0;
+    let seal_and_collect = move |namespace: &Namespace, now: u64| {
+        let seal = now.saturating_sub(sealed_at) >= SEAL_EVERY_NANOS;
+        if seal {
+            sealed_at = now;
+        }
+        let sealed = if seal { namespace.seal_idle().map(|_| ()) } else { Ok(()) };
+        let collected = namespace.store().collect()?;
+        sealed.map(|()| collected > 0)
+    };
+    let (works, drains) = ((Arc::clone(namespace), Arc::clone(&stop)), (Arc::clone(namespace), Arc::clone(&stop)));
+    let mut threads = vec![
+        spawn("strata-worker", worker(works.0, works.1, seal_and_collect))?,
+        spawn("strata-drainer", worker(drains.0, drains.1, |namespace: &Namespace, _| drain(namespace)))?,
+    ];
     for _ in 0..SEALERS {
         let (namespace, stop) = (Arc::clone(namespace), Arc::clone(&stop));
         threads.push(spawn("strata-sealer", move || namespace.run_sealer(&stop.asked))?);
@@ -241,17 +258,17 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
         .map_err(|error| fail(ErrorKind::Io, format!("thread {name} could not be started: {error}")))
 }
 
-fn worker(namespace: Arc<Namespace>, stopped: Arc<Stop>) -> impl FnOnce() {
+/// Does its work again and again: at once where there is more of it, else after a pause.
+fn worker(
+    namespace: Arc<Namespace>,
+    stopped: Arc<Stop>,
+    mut work: impl FnMut(&Namespace, u64) -> Result<bool>,
+) -> impl FnOnce() {
     move || {
-        let mut sealed_at = 0;
         let mut said = Said::default();
         while !stopped.asked.load(Ordering::Acquire) {
             let now = namespace.clock.monotonic_nanos();
-            let seal = now.saturating_sub(sealed_at) >= SEAL_EVERY_NANOS;
-            if seal {
-                sealed_at = now;
-            }
-            let pause = match tend(&namespace, seal) {
+            let pause = match work(&namespace, now) {
                 Ok(true) => DRAIN_PAUSE,
                 Ok(false) => WORKER_PAUSE,
                 Err(error) => {
@@ -280,8 +297,13 @@ fn tend(namespace: &Namespace, seal: bool) -> Result<bool> {
 }
 
 fn let_go(namespace: &Namespace) -> Result<bool> {
+    let collected = namespace.store().collect()?;
+    Ok(drain(namespace)? || collected > 0)
+}
+
+/// Moves changes into the index engine; `true` if there is more to move at once.
+fn drain(namespace: &Namespace) -> Result<bool> {
     let store = namespace.store();
-    let collected = store.collect()?;
     // In a relaxed store nothing becomes durable by itself; the engine may only hold what is.
     let now = namespace.clock.monotonic_nanos();
     let drained = store.index().drain_step(now, store.durable()).map_err(ContentError::Index)?;
@@ -289,5 +311,5 @@ fn let_go(namespace: &Namespace) -> Result<bool> {
         store.ledger().wait(bound, strata_ledger::Class::Durable)?;
         return Ok(true);
     }
-    Ok(collected > 0 || matches!(drained, Drained::Batch { .. }))
+    Ok(matches!(drained, Drained::Batch { .. }))
 }

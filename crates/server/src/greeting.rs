@@ -8,29 +8,43 @@ use comfy_table::{Cell, ContentArrangement, Table, presets};
 use crate::config::Config;
 use crate::doors_file::Doors;
 
-/// The table and the commands. Holds secrets: it goes to the operator's terminal, never to a log.
-pub(crate) fn greeting(config: &Config, doors: &Doors) -> String {
+/// What stands for a secret where it is not shown.
+const SECRET: &str = "SECRET";
+
+/// The table and the commands; with secrets only for an operator's terminal: anything else is a log, such as systemd's.
+pub(crate) fn greeting(config: &Config, doors: &Doors, with_secrets: bool) -> String {
+    let secret = |text: &str| if with_secrets { text.to_owned() } else { SECRET.to_owned() };
     let mut table = plain_table(&["door", "address", "user", "secret"]);
     let mut commands: Vec<(&str, String)> = Vec::new();
     if let Some(s3) = &doors.s3 {
-        table.add_row([Cell::new("s3"), Cell::new(&s3.endpoint), Cell::new(&s3.access_key), Cell::new(&s3.secret_key)]);
+        table.add_row([
+            Cell::new("s3"),
+            Cell::new(&s3.endpoint),
+            Cell::new(&s3.access_key),
+            Cell::new(secret(&s3.secret_key)),
+        ]);
         commands.push((
             "s3: make a bucket and put a file into it",
             format!(
                 "export AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_DEFAULT_REGION={}\n  \
                  aws --endpoint-url {endpoint} s3 mb s3://demo && aws --endpoint-url {endpoint} s3 cp README.md s3://demo/",
                 s3.access_key,
-                s3.secret_key,
+                secret(&s3.secret_key),
                 s3.region,
                 endpoint = s3.endpoint
             ),
         ));
     }
     if let Some(dav) = &doors.webdav {
-        table.add_row([Cell::new("webdav"), Cell::new(&dav.url), Cell::new(&dav.user), Cell::new(&dav.password)]);
+        table.add_row([
+            Cell::new("webdav"),
+            Cell::new(&dav.url),
+            Cell::new(&dav.user),
+            Cell::new(secret(&dav.password)),
+        ]);
         commands.push((
             "webdav: list the buckets",
-            format!("curl -u {}:{} -X PROPFIND -H 'Depth: 1' {}", dav.user, dav.password, dav.url),
+            format!("curl -u {}:{} -X PROPFIND -H 'Depth: 1' {}", dav.user, secret(&dav.password), dav.url),
         ));
     }
     if let Some(nfs) = &doors.nfs {
@@ -75,10 +89,11 @@ pub(crate) fn greeting(config: &Config, doors: &Doors) -> String {
     for (title, command) in commands {
         text.push_str(&format!("\n{title}\n  {command}\n"));
     }
-    text.push_str(&format!(
-        "\nThe same for scripts: {}. Ctrl-C stops the server.\n",
-        shown(&crate::doors_file::path(&config.store.data))
-    ));
+    let file = shown(&crate::doors_file::path(&config.store.data));
+    text.push_str(&match with_secrets {
+        true => format!("\nThe same for scripts: {file}. Ctrl-C stops the server.\n"),
+        false => format!("\nThe same with the secrets: {file}. They are shown here only on a terminal.\n"),
+    });
     text
 }
 

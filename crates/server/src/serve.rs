@@ -7,6 +7,7 @@
 //!
 //! A crash at any point is only a missing end: what was acknowledged is in the ledger (invariant ACK).
 
+use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -153,7 +154,7 @@ async fn serve_store(
     }
     running.serves(&announced);
     announced.publish(&config.store.data)?;
-    say(&greeting(config, &announced));
+    say(&greeting(config, &announced, std::io::stdout().is_terminal()));
     notify("READY=1");
 
     let failure = tokio::select! {

@@ -62,6 +62,8 @@ pub(crate) struct Verified {
     pub(crate) payload: Payload,
     /// Whether by Signature Version 2.
     pub(crate) old: bool,
+    /// Whether by its query, which then may carry headers.
+    pub(crate) presigned: bool,
 }
 
 /// Finds the user of an access key.
@@ -97,7 +99,9 @@ impl Verifier {
     /// The S3 error to answer with; the request must then touch nothing.
     pub(crate) fn verify(&self, parts: &Parts, now_secs: i64) -> Result<Verified, S3Error> {
         let pairs = query_pairs(parts.uri.query().unwrap_or_default());
-        let claim = match find(&parts.headers, &pairs)? {
+        let found = find(&parts.headers, &pairs)?;
+        let presigned = matches!(found, Credentials::Query(_));
+        let claim = match found {
             Credentials::Header(value) => self.claim_of_header(value, &parts.headers, now_secs)?,
             Credentials::Query(values) => self.claim_of_query(values, &parts.headers, &pairs, now_secs)?,
             Credentials::OldHeader([access_key, signature]) => {
@@ -113,7 +117,7 @@ impl Verifier {
             prove(&claim, parts, &pairs, &headers, &key).then_some(key)
         })?;
         let payload = payload_of(&claim, key)?;
-        Ok(Verified { user, payload, old: false })
+        Ok(Verified { user, payload, old: false, presigned })
     }
 
     /// The user of an access key, if `proof` holds with the secret key.
@@ -198,7 +202,7 @@ impl Verifier {
             .ok_or_else(|| refuse(S3ErrorCode::SignatureDoesNotMatch, "a header that is signed is no text"))?;
         let (user, ()) =
             self.prove(access_key, |_, secret| signatures_match(&sigv2::sign(secret, &text), signature).then_some(()))?;
-        Ok(Verified { user, payload, old: true })
+        Ok(Verified { user, payload, old: true, presigned: expires.is_some() })
     }
 
     /// Proves who signed a form: both versions sign its policy as it was sent.
