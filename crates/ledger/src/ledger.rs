@@ -379,6 +379,13 @@ impl Ledger {
         listed.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 
+    /// The segment being written, and how many bytes of it are, on the disks that hold data.
+    #[must_use]
+    pub fn writing_to(&self) -> (SegmentId, u64) {
+        let writer = self.shared.writer.lock();
+        (writer.segment, crate::layout::byte_of(writer.sector) * writer.set.data_shards() as u64)
+    }
+
     /// Everything up to here was handed to the operating system.
     #[must_use]
     pub fn written(&self) -> Lsn {

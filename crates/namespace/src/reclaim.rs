@@ -176,14 +176,17 @@ impl Namespace {
     }
 
     /// Ends the segment being written, so that it can be moved and freed; `false` where the room for another is kept for
-    /// the mover.
+    /// the mover, and not well spent on that.
     fn end_segment(&self) -> Result<bool> {
         let ledger = self.store.ledger();
-        let room = ledger.room().spare > ledger.segment_capacity();
-        if room {
-            ledger.begin_segment().map_err(strata_content::ContentError::from)?;
+        if ledger.room().spare <= ledger.segment_capacity() {
+            let census = self.store.census(&mut Unpaced, &MoverReport::default())?;
+            if !census.is_some_and(|census| self.store.is_worth_ending(&census)) {
+                return Ok(false);
+            }
         }
-        Ok(room)
+        ledger.begin_segment().map_err(strata_content::ContentError::from)?;
+        Ok(true)
     }
 
     /// A reclaim on demand: as fast as it can with `hurry`, else at the mover's pace.
@@ -322,12 +325,17 @@ impl Namespace {
         let worth = census.occupied() / GARBAGE_SHARE + census.capacity;
         let garbage = census.garbage(Choice::Below(BELOW));
         *counted = SpaceWatch { at, when: after, took: after.saturating_sub(now), released, garbage, worth };
+        let ended = full && store.is_worth_ending(&census);
+        if ended {
+            // What was removed last lies in it, and nothing else may give room back.
+            ledger.begin_segment().map_err(strata_content::ContentError::from)?;
+        }
         let mut choice = Choice::Below(if crowded { BELOW_ON_DEMAND } else { BELOW });
         if full && census.garbage(choice) == 0 {
             choice = Choice::Below(BELOW_FULL);
         }
         let garbage = census.garbage(choice);
-        if garbage == 0 || (!crowded && garbage < worth) {
+        if !ended && (garbage == 0 || (!crowded && garbage < worth)) {
             return Ok(());
         }
         host.hurry = crowded;

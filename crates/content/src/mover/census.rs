@@ -36,6 +36,8 @@ pub struct Census {
     pub segments: Vec<SegmentUse>,
     /// Bytes that one of them takes on the disks that hold data, at most.
     pub capacity: u64,
+    /// The segment being written, with what of it is written by now.
+    pub writing: Option<SegmentUse>,
 }
 
 impl Census {
@@ -93,7 +95,7 @@ impl Store {
             .filter(|segment| *segment < writing)
             .map(|segment| (segment, 0))
             .collect();
-        let mut from = vec![TABLE_CHUNK];
+        let (mut in_writing, mut from) = (0, vec![TABLE_CHUNK]);
         loop {
             let found = self.range(&from, &[TABLE_CHUNK + 1], STEP)?;
             let Some((last, _)) = found.last() else { break };
@@ -101,10 +103,10 @@ impl Store {
             from.push(0);
             for (_, entry) in &found {
                 let Some((count, tail)) = split_cell(&entry.value) else { continue };
-                if count > 0
-                    && let Some(place) = Place::decode(tail)
-                    && let Some(bytes) = content.get_mut(&place.location.segment)
-                {
+                let Some(place) = Place::decode(tail).filter(|_| count > 0) else { continue };
+                if place.location.segment == writing {
+                    in_writing += place.stored_share();
+                } else if let Some(bytes) = content.get_mut(&place.location.segment) {
                     *bytes += place.stored_share();
                 }
             }
@@ -120,7 +122,12 @@ impl Store {
         };
         // One that lies nowhere any more was given back meanwhile.
         let segments = content.into_iter().filter_map(used).collect();
-        let census = Census { segments, capacity: self.ledger.segment_capacity() };
+        let (segment, written) = self.ledger.writing_to();
+        let in_writing = self.ledger.set_of(segment).filter(|_| segment == writing).map(|set| {
+            let live = in_writing + of_checkpoint.get(&segment).copied().unwrap_or(0);
+            SegmentUse { segment, set, capacity: written, live, content: in_writing }
+        });
+        let census = Census { segments, capacity: self.ledger.segment_capacity(), writing: in_writing };
         let mut status = self.mover.status.lock();
         (status.occupied, status.live) = (census.occupied(), census.live());
         Ok(Some(census))

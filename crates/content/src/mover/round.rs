@@ -9,7 +9,7 @@ use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, Lsn, SegmentId};
 
 use super::relocate::Packer;
-use super::{Choice, Host, MoverReport, Phase, ROUND_BYTES_MAX, ROUND_CHUNKS_MAX, SegmentUse};
+use super::{Census, Choice, Host, MoverReport, Phase, ROUND_BYTES_MAX, ROUND_CHUNKS_MAX, SegmentUse};
 use crate::cell::{self, split_cell};
 use crate::checkpoint::{Taken, parse_directory};
 use crate::error::{ContentError, Result};
@@ -22,6 +22,8 @@ const DROP_STEP: usize = 1024;
 const LOOK_STEP: usize = 4096;
 /// Live bytes moved in one round while a set is emptied, at most: how far apart its progress shows.
 const SET_ROUND_BYTES_MAX: u64 = 1 << 30;
+/// Per cent of the segment being written that may still be wanted for it to be ended where there is no room for data.
+const ENDED_BELOW_PERCENT: u64 = 85;
 /// Share of what a round writes that headers take, at most.
 const HEADERS_SHARE: u64 = 8;
 
@@ -100,6 +102,20 @@ fn cost(store: &Store, moved: u64) -> u64 {
     }
     let written = moved + store.checkpoint_room();
     written + written / HEADERS_SHARE
+}
+
+impl Store {
+    /// Whether, where there is no room for data, ending the segment being written and giving back its garbage makes room: what
+    /// it loses by its end and what the round writes fits, and is less than what comes free.
+    #[must_use]
+    pub fn is_worth_ending(&self, census: &Census) -> bool {
+        let Some(writing) = &census.writing else { return false };
+        let rest = census.capacity.saturating_sub(writing.capacity);
+        let garbage = writing.capacity.saturating_sub(writing.content + writing.content / HEADERS_SHARE / 2);
+        let left = self.ledger.room().left.saturating_sub(rest);
+        let chosen = writing.live * 100 <= census.capacity * ENDED_BELOW_PERCENT;
+        chosen && garbage > rest + self.checkpoint_room() && cost(self, writing.content) <= left
+    }
 }
 
 /// Of what was chosen, the emptiest first, as many as the next round can be ended with (invariant ROOM). Those that

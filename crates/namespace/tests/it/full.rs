@@ -209,6 +209,26 @@ fn a_store_whose_checkpoints_are_longer_than_a_segment_can_be_emptied() {
 }
 
 #[test]
+fn what_was_removed_of_the_segment_being_written_comes_back_too() {
+    for (segments, on_demand) in [(12, false), (13, true), (15, false), (17, true)] {
+        let mut full = Full::new(2, 1, segments);
+        full.fill();
+        // The newest, which lie in it: about two thirds of a segment.
+        let from = full.next - 24;
+        let gone = full.delete(|seed| seed > from);
+        assert!(gone >= 20, "{gone}");
+        if on_demand {
+            full.reclaim();
+        } else {
+            (0..4).for_each(|_| full.look());
+        }
+        let again = full.fill();
+        assert!(again * 2 > gone, "{segments} segments: {gone} objects were removed, then {again} fitted");
+        full.check();
+    }
+}
+
+#[test]
 fn a_round_that_begins_in_a_store_not_quite_full_ends() {
     for left in 0..12 {
         let mut full = Full::new(2, 1, 14);
