@@ -20,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use strata_seam::{Said, Stopwatch};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -77,6 +78,7 @@ pub async fn serve(
     // Oldest first; those whose task has ended are dropped when room is looked for.
     let mut open: VecDeque<Arc<Open>> = VecDeque::new();
     let mut shutdown = pin!(shutdown);
+    let (mut said, begun) = (Said::default(), Stopwatch::start());
     loop {
         tokio::select! {
             () = &mut shutdown => break,
@@ -94,7 +96,9 @@ pub async fn serve(
                     connections.spawn(connection(router.clone(), stream, peer, known, stopping.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the admin listener could not accept a connection");
+                    if said.is_new(&error, begun.elapsed().as_nanos() as u64) {
+                        tracing::warn!(%error, "the admin listener cannot accept connections for now");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },

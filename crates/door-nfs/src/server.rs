@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strata_gate::client;
+use strata_seam::{Said, Stopwatch};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -43,6 +44,7 @@ async fn accept(listener: TcpListener, door: Arc<NfsDoor>, service: Service, shu
     let clients = Arc::new(Clients::default());
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
+    let (mut said, begun) = (Said::default(), Stopwatch::start());
     loop {
         tokio::select! {
             () = &mut shutdown => break,
@@ -63,7 +65,9 @@ async fn accept(listener: TcpListener, door: Arc<NfsDoor>, service: Service, shu
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(error = %error, "nfs door cannot accept connections for now");
+                    if said.is_new(&error, begun.elapsed().as_nanos() as u64) {
+                        tracing::warn!(error = %error, "nfs door cannot accept connections for now");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },

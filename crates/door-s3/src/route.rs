@@ -55,6 +55,9 @@ const PLAIN: [(Method, Operation); 4] = [
     (Method::DELETE, Operation::DeleteObject),
 ];
 
+/// Query keys whose values are numbers. The library takes a sign for part of one.
+const NUMBERS: [&str; 6] = ["max-buckets", "max-keys", "max-parts", "max-uploads", "part-number-marker", "partNumber"];
+
 /// Header that turns a PUT into a copy.
 const COPY_SOURCE: &str = "x-amz-copy-source";
 
@@ -182,6 +185,10 @@ pub(crate) fn resolve(
     }
     if pairs.iter().any(|(_, (key, value))| key == "list-type" && value != "2") {
         return Err(refuse(S3ErrorCode::InvalidArgument, "invalid list type specified in request; it must be 2"));
+    }
+    let signed = |(key, value): &(String, String)| NUMBERS.contains(&&**key) && value.starts_with('+');
+    if let Some((_, (key, _))) = pairs.iter().find(|(_, pair)| signed(pair)) {
+        return Err(refuse(S3ErrorCode::InvalidArgument, format!("the query parameter '{key}' is a number: digits")));
     }
     let kept: Vec<&str> = pairs.iter().filter(|(_, (key, _))| found.takes(key)).map(|(raw, _)| *raw).collect();
     Ok((operation, with_query(uri, &kept)?))

@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::S3ErrorCode;
 use strata_gate::{PacedStream, Shares, client};
-use strata_seam::Stopwatch;
+use strata_seam::{Said, Stopwatch};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -69,6 +69,7 @@ pub async fn serve(listener: TcpListener, door: S3Door, shutdown: impl Future<Ou
     let (stop, stopped) = watch::channel(false);
     let mut running = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let (mut said, begun) = (Said::default(), Stopwatch::start());
     loop {
         while running.try_join_next().is_some() {}
         let accepted = async {
@@ -93,7 +94,9 @@ pub async fn serve(listener: TcpListener, door: S3Door, shutdown: impl Future<Ou
                 });
             }
             Err(err) => {
-                tracing::warn!(error = %err, "a connection could not be accepted");
+                if said.is_new(&err, begun.elapsed().as_nanos() as u64) {
+                    tracing::warn!(error = %err, "connections cannot be accepted for now");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

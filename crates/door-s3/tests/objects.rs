@@ -275,6 +275,8 @@ async fn deletes_one_by_one_and_many_at_once() {
     assert_eq!(reply.text().matches("<Deleted>").count(), 1);
     client.get("/bucket/k5").await.expect_error(404, "NoSuchKey");
     client.post("/bucket?delete", "<Delete></Delete>").await.expect_error(400, "MalformedXML");
+    let empty = "<Delete><Object><Key></Key></Object></Delete>";
+    client.post("/bucket?delete", empty).await.expect_error(400, "MalformedXML");
     client.post("/bucket?delete", "<!DOCTYPE x [<!ENTITY e \"e\">]><Delete/>").await.expect_error(400, "MalformedXML");
     door.stop().await;
 }

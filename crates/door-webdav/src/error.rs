@@ -87,8 +87,12 @@ impl Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let status = status_of(error.kind);
-        if status.is_server_error() {
-            tracing::warn!(kind = ?error.kind, error = %error, cause = ?error.source, "the name space refused a webdav request");
+        match error.kind {
+            ErrorKind::Corrupt | ErrorKind::Io => {
+                tracing::warn!(kind = ?error.kind, error = %error, cause = ?error.source, "a webdav request failed");
+            }
+            // Where there is no room or no quorum, that is told once, and by readiness.
+            _ => tracing::debug!(kind = ?error.kind, error = %error, "a webdav request was refused"),
         }
         match status {
             StatusCode::INTERNAL_SERVER_ERROR => Self::new(status, INSIDE),

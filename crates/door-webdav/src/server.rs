@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use strata_gate::{PacedStream, Shares, client};
+use strata_seam::{Said, Stopwatch};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -39,6 +40,7 @@ pub async fn serve(
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let (mut said, begun) = (Said::default(), Stopwatch::start());
     loop {
         // The slot is taken before the connection: beyond the limit, clients wait in the listener's queue.
         let accepted = async {
@@ -61,7 +63,9 @@ pub async fn serve(
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the webdav listener could not accept a connection");
+                    if said.is_new(&error, begun.elapsed().as_nanos() as u64) {
+                        tracing::warn!(%error, "the webdav listener cannot accept connections for now");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },

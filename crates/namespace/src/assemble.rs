@@ -16,8 +16,8 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::namespace::{Identity, Namespace};
 use crate::reclaim::{MoverStop, spawn_mover};
 use crate::recover::{Recovered, free_stale, recover};
-use crate::said::Said;
 use crate::types::Durability;
+use strata_seam::Said;
 
 /// How often the worker looks for something to do while there is nothing.
 const WORKER_PAUSE: Duration = Duration::from_millis(200);

@@ -25,10 +25,10 @@ use crate::namespace::{Namespace, Table};
 use crate::permission;
 use crate::pin::{Pinned, Replacements};
 use crate::record::Inode;
-use crate::said::Said;
 use crate::staging::{EXTENT_ROOM, Staging};
 use crate::types::{Access, Attr, Change, Door, FILE_LEN_MAX, NodeKind, Op};
 use crate::view::View;
+use strata_seam::Said;
 
 /// Staged bytes of one file at which a sealer takes them up, while the writer goes on.
 const SEAL_BYTES: usize = 8 << 20;
@@ -60,6 +60,8 @@ pub(crate) struct Opens {
     erased: AtomicU64,
     pub(crate) replacements: Arc<Replacements>,
     pub(crate) staged_bytes: AtomicUsize,
+    /// Large seals under way, and those that wait for one of them to end.
+    pub(crate) large_seals: (Mutex<usize>, Condvar),
     /// Files whose front a sealer is to take up, each at most once.
     queue: Mutex<VecDeque<Ino>>,
     queued: Condvar,
@@ -542,7 +544,9 @@ impl Namespace {
     /// doors, which write on another thread otherwise; a guess, since others write too.
     #[must_use]
     pub fn write_is_quick(&self, ino: Ino, len: usize) -> bool {
-        if self.opens.staged_bytes.load(Ordering::Acquire) + len > self.store.settings().staged_bytes_max {
+        let memory = self.opens.staged_bytes.load(Ordering::Acquire) + len <= self.store.settings().staged_bytes_max;
+        // Where there is little room, the disks are asked.
+        if !memory || self.store.ledger().is_full() {
             return false;
         }
         let Some(file) = self.opens.get(ino) else { return true };

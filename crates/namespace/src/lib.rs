@@ -39,7 +39,6 @@ mod recover;
 mod removed;
 mod rename;
 mod repair;
-mod said;
 mod seal;
 mod service;
 mod setattr;

@@ -17,8 +17,8 @@ use crate::drain::DrainStep;
 use crate::error::{ErrorKind, Result};
 use crate::key;
 use crate::namespace::{Namespace, mark_format};
-use crate::said::Said;
 use crate::types::{Caller, Door, Op};
+use strata_seam::Said;
 
 /// How often the background looks whether something is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
 use crate::error::{ErrorKind, Result, fail};
-use crate::file::{OpenFile, State};
+use crate::file::{OpenFile, Opens, State};
 use crate::namespace::Namespace;
 use crate::record::Inode;
 use crate::staging::Staging;
@@ -24,6 +24,9 @@ use crate::view::{View, gone};
 const IN_PLACE_MAX: usize = 128 << 10;
 /// Ranges put in place that are remembered for chunking again; beyond, one range over all of them is.
 const FRAGMENTS_MAX: usize = 1024;
+/// Staged bytes from which a seal is a large one, and how many of these go on at a time.
+const LARGE: usize = 1 << 20;
+const LARGE_SEALS_MAX: usize = 4;
 /// Old content is read back in steps of this many bytes.
 const READ_STEP: u64 = 1 << 20;
 
@@ -58,6 +61,30 @@ struct Sealed {
     end: u64,
     /// Bytes the content has allocated.
     allocated: u64,
+}
+
+/// One of the large seals of this moment. Each holds some megabytes beside what is staged, and they share the cores (invariant
+/// BOUND); small ones, as of a sync, do not wait for them.
+struct LargeSeal<'a>(&'a Opens);
+
+impl<'a> LargeSeal<'a> {
+    fn begin(opens: &'a Opens) -> Self {
+        let (running, ended) = &opens.large_seals;
+        let mut running = running.lock();
+        while *running >= LARGE_SEALS_MAX {
+            ended.wait(&mut running);
+        }
+        *running += 1;
+        Self(opens)
+    }
+}
+
+impl Drop for LargeSeal<'_> {
+    fn drop(&mut self) {
+        let (running, ended) = &self.0.large_seals;
+        *running.lock() -= 1;
+        ended.notify_one();
+    }
 }
 
 impl Namespace {
@@ -115,7 +142,9 @@ impl Namespace {
             let fragments = if how == How::Whole { std::mem::take(&mut state.fragments) } else { Vec::new() };
             Task { staging, fragments, natural_end: state.natural_end, door: state.door, how }
         };
+        let large = (task.staging.bytes() > LARGE).then(|| LargeSeal::begin(&self.opens));
         let sealed = self.seal_task(op, ino, file, &task);
+        drop(large);
         let mut state = file.state.lock();
         state.sealing = None;
         let allocated = sealed.as_ref().ok().and_then(Option::as_ref).map(|sealed| sealed.allocated);

@@ -13,6 +13,7 @@ mod id;
 mod latency;
 mod name;
 pub mod planted;
+mod said;
 pub mod sim;
 
 pub use aligned::AlignedBuf;
@@ -23,3 +24,4 @@ pub use entropy::{Entropy, SystemEntropy};
 pub use id::{ChunkId, DiskIndex, Epoch, Ino, Lsn, Position, SegmentId, SetId};
 pub use latency::{BOUNDS_NANOS, Latencies, LatencyCounts, Stopwatch};
 pub use name::{FILE_NAME_LEN_MAX, is_file_name};
+pub use said::Said;

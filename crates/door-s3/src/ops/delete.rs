@@ -25,6 +25,9 @@ impl Shared {
         if delete.objects.is_empty() || delete.objects.len() > DELETE_KEYS_MAX {
             return Err(refuse(S3ErrorCode::MalformedXML, "between 1 and 1000 keys can be deleted in one request"));
         }
+        if delete.objects.iter().any(|object| object.key.is_empty()) {
+            return Err(refuse(S3ErrorCode::MalformedXML, "a key to be deleted is empty; nothing was deleted"));
+        }
         self.expect_owner(cx, bucket, "x-amz-expected-bucket-owner")?;
         let refused: Vec<Option<S3Error>> = delete
             .objects

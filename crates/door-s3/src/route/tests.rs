@@ -93,6 +93,7 @@ fn what_selects_nothing_here_is_refused_and_never_falls_through() {
         ("DELETE", "/b/k?versionId=null&versionId=1", "InvalidArgument"),
         ("GET", "/b?list-type=2&list-type=2", "InvalidArgument"),
         ("GET", "/b?list-type=1", "InvalidArgument"),
+        ("GET", "/b?max-keys=%2B1", "InvalidArgument"),
         ("DELETE", "/b/100%", "InvalidURI"),
         ("DELETE", "/b/%zz", "InvalidURI"),
         ("DELETE", "/b/%ff", "InvalidURI"),

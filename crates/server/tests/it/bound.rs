@@ -1,10 +1,12 @@
 //! Invariant BOUND, of the process as the system sees it: whatever clients do, it stays within a tenth above `--memory`.
 
 use std::net::TcpStream;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use crate::nfs::Nfs;
 use crate::s3::S3;
-use crate::server::{Place, Server};
+use crate::server::{Place, Server, can_mount};
 use crate::webdav::WebDav;
 
 /// As little as is useful, so that what has no bound shows soon.
@@ -98,7 +100,80 @@ fn the_process_stays_within_its_memory_under_hostile_loads() {
     idle(|_| dav.begin("PROPFIND", &deep, &[("depth", "1"), ("content-length", "0")]));
     within(&server, "collections below a long path of which nothing is read");
 
+    let upload = s3.send("POST", "/box/parts", "uploads=", &[], b"").text();
+    let upload =
+        upload.split("<UploadId>").nth(1).and_then(|rest| rest.split('<').next()).expect("an upload").to_owned();
+    std::thread::scope(|scope| {
+        for part in 1..=16 {
+            let (s3, query) = (&s3, format!("partNumber={part}&uploadId={upload}"));
+            scope.spawn(move || {
+                let answer = s3.send("PUT", "/box/parts", &query, &[], &noise(OBJECT, 100 + part));
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            });
+        }
+        for n in 0..16 {
+            let s3 = &s3;
+            scope.spawn(move || {
+                let source = format!("/box/object{n}");
+                let answer = s3.send("PUT", &format!("/box/copy{n}"), "", &[("x-amz-copy-source", &source)], b"");
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            });
+        }
+    });
+    within(&server, "parts and copies at once");
+    let nfs = Nfs::of(&server);
+    let file = nfs.lookup("/box/object5").expect("there");
+    // One address has 64 connections at most.
+    let unread: Vec<TcpStream> = (0..48).map(|_| nfs.begin_reads(&file, 32)).collect();
+    std::thread::sleep(A_WHILE);
+    drop(unread);
+    within(&server, "nfs replies of which nothing is read");
+
     // It serves on, and everything is as it was.
     assert!(s3.send("GET", "/box/object3", "", &[], b"").body == noise(OBJECT, 4));
     within(&server, "at the end");
+}
+
+#[test]
+fn the_process_stays_within_its_memory_while_the_drive_is_written() {
+    const FILES: u64 = 8;
+    const LEN: u64 = 32 << 20;
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    let drive = place.drive();
+    let (memory, mount) = (format!("{MEMORY_MIB}MiB"), drive.display().to_string());
+    let server = place.serve(1, &["--memory", &memory, "--durability", "relaxed", "--mount", &mount]);
+    S3::of(&server).make_bucket("box");
+    let each = |work: &(dyn Fn(u64, &std::fs::File) -> std::io::Result<()> + Sync)| {
+        std::thread::scope(|scope| {
+            for n in 0..FILES {
+                let path = drive.join(format!("box/file{n}"));
+                scope.spawn(move || {
+                    let file = std::fs::File::options().create(true).truncate(false).write(true).read(true).open(path);
+                    work(n, &file.expect("opened")).expect("done");
+                });
+            }
+        });
+    };
+    each(&|n, file| {
+        let piece = noise(1 << 20, n + 1);
+        (0..LEN >> 20).try_for_each(|at| file.write_all_at(&piece, at << 20))
+    });
+    within(&server, "files written from end to end at once");
+    each(&|n, file| {
+        let bytes = noise(4096, n + 100);
+        let mut place = n + 1;
+        (0..4000).try_for_each(|_| {
+            place = place.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            file.write_all_at(&bytes, (place >> 33) % (LEN / 4096) * 4096)
+        })
+    });
+    within(&server, "small writes at random places");
+    each(&|_, file| {
+        let mut piece = vec![0; 1 << 20];
+        (0..LEN >> 20).try_for_each(|at| file.read_exact_at(&mut piece, at << 20))
+    });
+    within(&server, "files read from end to end at once");
 }

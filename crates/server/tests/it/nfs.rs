@@ -52,8 +52,8 @@ impl Nfs {
         Self { root, ..this }
     }
 
-    /// One call; the results behind "accepted, success".
-    fn call(&self, (program, version): (u32, u32), procedure: u32, arguments: Writer) -> Vec<u8> {
+    /// The record of a call, and its number.
+    fn record(&self, (program, version): (u32, u32), procedure: u32, arguments: &Writer) -> (u32, Vec<u8>) {
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let who = Writer::default().u32(0).bytes(b"test").u32(uid).u32(gid).u32(0);
         let xid = self.last_call.get().wrapping_add(1);
@@ -63,6 +63,12 @@ impl Nfs {
         call.0.extend_from_slice(&arguments.0);
         let mut record = (0x8000_0000 | u32::try_from(call.0.len()).unwrap()).to_be_bytes().to_vec();
         record.extend_from_slice(&call.0);
+        (xid, record)
+    }
+
+    /// One call; the results behind "accepted, success".
+    fn call(&self, program: (u32, u32), procedure: u32, arguments: Writer) -> Vec<u8> {
+        let (xid, record) = self.record(program, procedure, &arguments);
         let mut stream = self.stream.borrow_mut();
         stream.write_all(&record).expect("the nfs door takes calls");
         let mut reply = Vec::new();
@@ -140,6 +146,17 @@ impl Nfs {
                 return Ok(whole);
             }
         }
+    }
+
+    /// Asks for so many pieces of a file on a connection of its own, and reads none of the replies.
+    pub(crate) fn begin_reads(&self, file: &[u8], count: u64) -> TcpStream {
+        let mut stream = connect(self.stream.borrow().peer_addr().expect("it is connected"));
+        for number in 0..count {
+            let len = u32::try_from(PIECE).unwrap();
+            let arguments = Writer::default().bytes(file).u64(number * PIECE as u64).u32(len);
+            stream.write_all(&self.record(NFS, 6, &arguments).1).expect("the nfs door takes calls");
+        }
+        stream
     }
 
     /// Writes at an offset, unstable, and commits.
