@@ -26,7 +26,7 @@ const IN_PLACE_MAX: usize = 128 << 10;
 const FRAGMENTS_MAX: usize = 1024;
 /// Staged bytes from which a seal is a large one, and how many of these go on at a time.
 const LARGE: usize = 1 << 20;
-const LARGE_SEALS_MAX: usize = 4;
+const LARGE_SEALS_MAX: usize = 2;
 /// Old content is read back in steps of this many bytes.
 const READ_STEP: u64 = 1 << 20;
 

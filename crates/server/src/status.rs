@@ -18,14 +18,18 @@ use crate::store::OpenStore;
 /// # Errors
 /// No store, no right to it, or a store that does not open.
 pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> {
-    let status = if StoreLock::holder(&config.data).is_some() {
-        control::ask(&config.data, &control::Request::Status)?
-    } else {
-        let mut lock = StoreLock::of_existing(&config.data)?;
-        let store = OpenStore::open_to_look(config, &mut lock)?;
-        let status = of_store(config, store.namespace());
-        store.close()?;
-        status
+    let answer = StoreLock::holder(&config.data).map(|_| control::ask(&config.data, &control::Request::Status));
+    let status = match answer {
+        Some(Ok(status)) => status,
+        Some(Err(error)) if StoreLock::holder(&config.data).is_some() => return Err(error),
+        // Nobody has it, or whoever had it went before it answered.
+        Some(Err(_)) | None => {
+            let mut lock = StoreLock::of_existing(&config.data)?;
+            let store = OpenStore::open_to_look(config, &mut lock)?;
+            let status = of_store(config, store.namespace());
+            store.close()?;
+            status
+        }
     };
     if json {
         say(&format!("{}\n", serde_json::to_string_pretty(&status)?));
