@@ -405,7 +405,7 @@ impl<'a> Tx<'a> {
         let committing = store.index.begin_commit();
         let lsn = store.append(blocks, Some(Bytes::from(encoded)), relaxed, purpose, added)?;
         store.watchers.tell(&batch);
-        store.index.apply_revocable(lsn, &batch, store.ledger.durable());
+        store.index.apply_revocable(lsn, &batch, store.ledger.written());
         drop(committing);
         store.released.fetch_add(gone, Ordering::Relaxed);
         store.last_commit.store(lsn.0, Ordering::Release);

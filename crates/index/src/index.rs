@@ -426,13 +426,13 @@ impl Index {
         self.apply_noting(lsn, batch, None);
     }
 
-    /// As [`Index::apply`], of a change that is not durable yet and may never be: until it is, readers can be shown the state
-    /// below it. Counts are not part of that state. `durable` is what is durable by now.
-    pub fn apply_revocable(&self, lsn: Lsn, batch: &Batch, durable: Lsn) {
-        self.apply_noting(lsn, batch, Some(durable));
+    /// As [`Index::apply`], of a change that is not written yet and may never be: until it is, readers can be shown the state
+    /// below it. Counts are not part of that state. `settled` is up to where everything is written by now.
+    pub fn apply_revocable(&self, lsn: Lsn, batch: &Batch, settled: Lsn) {
+        self.apply_noting(lsn, batch, Some(settled));
     }
 
-    fn apply_noting(&self, lsn: Lsn, batch: &Batch, durable: Option<Lsn>) {
+    fn apply_noting(&self, lsn: Lsn, batch: &Batch, settled: Option<Lsn>) {
         debug_assert_eq!(batch.check(), Ok(()), "a batch outside its limits");
         if batch.is_empty() {
             return;
@@ -448,11 +448,11 @@ impl Index {
             Some(frozen) if lsn <= frozen.bound => &mut frozen.changes,
             _ => active,
         };
-        let Some(durable) = durable else {
+        let Some(settled) = settled else {
             batch.0.iter().for_each(|mutation| generation.make(lsn, mutation));
             return;
         };
-        undo.forget(durable);
+        undo.forget(settled);
         for mutation in &batch.0 {
             if matches!(mutation, Mutation::Put { .. } | Mutation::Delete { .. }) {
                 undo.note(lsn, mutation.key(), generation.get(mutation.key()).cloned());

@@ -41,9 +41,9 @@ impl Undo {
         self.notes.push_back(Before { lsn, key: key.into(), change });
     }
 
-    /// Forgets what nobody will be shown any more: changes up to `durable`.
-    pub(crate) fn forget(&mut self, durable: Lsn) {
-        while self.notes.front().is_some_and(|before| before.lsn <= durable) {
+    /// Forgets what nobody will be shown any more: changes up to `settled`.
+    pub(crate) fn forget(&mut self, settled: Lsn) {
+        while self.notes.front().is_some_and(|before| before.lsn <= settled) {
             self.by_key.take();
             self.notes.pop_front();
         }
