@@ -32,6 +32,8 @@ const COUNT_SHARE: u64 = 20;
 const FULL_LOOK_EVERY: Duration = Duration::from_millis(200);
 const FULL_COUNT_EVERY_NANOS: u64 = 500_000_000;
 const FULL_COUNT_SHARE: u64 = 2;
+/// Time after which it is counted again although nothing was committed.
+const FULL_AGAIN_NANOS: u64 = 2_000_000_000;
 /// Pause after something failed in a store that is not full.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
 /// How long the background waits for readers and ingests from before, before it leaves their segments for another time.
@@ -314,7 +316,10 @@ impl Namespace {
             false => COUNT_ANYWAY_NANOS.max(counted.took.saturating_mul(COUNT_SHARE)),
         };
         let at = store.last_commit().0;
-        if at == counted.at || now.saturating_sub(counted.when) < pause {
+        // In a full store nothing may be committed, and what was held by somebody before may be free by now.
+        let again =
+            full && now.saturating_sub(counted.when) >= FULL_AGAIN_NANOS.max(counted.took.saturating_mul(COUNT_SHARE));
+        if (at == counted.at && !again) || now.saturating_sub(counted.when) < pause {
             return Ok(());
         }
         let room = ledger.space();
@@ -340,6 +345,9 @@ impl Namespace {
         }
         host.hurry = crowded;
         let report = store.reclaim(choice, &mut host)?;
+        if report.rounds == 0 {
+            return Ok(());
+        }
         tracing::info!(
             segments = report.segments_freed,
             bytes_freed = report.bytes_freed,
