@@ -493,16 +493,7 @@ impl Namespace {
         if offset.saturating_add(data.len() as u64) > FILE_LEN_MAX {
             return Err(fail(ErrorKind::TooLarge, format!("a file may have {FILE_LEN_MAX} bytes at most")));
         }
-        let file = self.opens.get_or_insert(ino);
-        self.unstage_first(op, ino, &file)?;
-        let promised = match self.promise(op, ino, &file, data.len()) {
-            Ok(promised) => promised,
-            Err(error) => {
-                drop(file);
-                self.opens.forget_if_idle(ino);
-                return Err(error);
-            }
-        };
+        let (file, promised) = self.begin_write(op, ino, data.len())?;
         let written = {
             // Looked at under the lock: what is being sealed is then either still staged or content already.
             let mut state = file.state.lock();
@@ -525,6 +516,20 @@ impl Namespace {
         };
         self.relieve(op, ino, &file, pressure);
         Ok(attr)
+    }
+
+    /// The file, with room promised for a write of so many bytes.
+    fn begin_write(&self, op: &Op, ino: Ino, len: usize) -> Result<(Arc<OpenFile>, u64)> {
+        let file = self.opens.get_or_insert(ino);
+        self.unstage_first(op, ino, &file)?;
+        match self.promise(op, ino, &file, len) {
+            Ok(promised) => Ok((file, promised)),
+            Err(error) => {
+                drop(file);
+                self.opens.forget_if_idle(ino);
+                Err(error)
+            }
+        }
     }
 
     /// Has room kept for a write of so many bytes before any of it is staged: once it is, its writer has been told that all
@@ -561,16 +566,7 @@ impl Namespace {
     /// # Errors
     /// As [`Namespace::write`].
     pub fn append(&self, op: &Op, ino: Ino, data: &[u8]) -> Result<u64> {
-        let file = self.opens.get_or_insert(ino);
-        self.unstage_first(op, ino, &file)?;
-        let promised = match self.promise(op, ino, &file, data.len()) {
-            Ok(promised) => promised,
-            Err(error) => {
-                drop(file);
-                self.opens.forget_if_idle(ino);
-                return Err(error);
-            }
-        };
+        let (file, promised) = self.begin_write(op, ino, data.len())?;
         let staged = {
             let mut state = file.state.lock();
             self.written_inode(op, ino).map(|inode| {
@@ -664,8 +660,8 @@ impl Namespace {
     }
 
     /// Has the front of a file sealed when much of it is staged: by a sealer, or here when it is too much or there is
-    /// none. Where that fails, what was just written stays staged, so that is no error of this write: the next one, a
-    /// sync or the close tells.
+    /// none. Where that fails, what was just written stays staged, so that is no error of this write: the next one
+    /// or a sync tells.
     fn relieve(&self, op: &Op, ino: Ino, file: &OpenFile, pressure: Pressure) {
         match pressure {
             Pressure::None => {}
