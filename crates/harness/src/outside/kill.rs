@@ -59,6 +59,8 @@ const KILLS_PER_STORE: u64 = 300;
 const STORE_BYTES_MAX: u64 = 1 << 30;
 /// ... and the one that grows, after these bytes.
 const GROWING_BYTES_MAX: u64 = 4 << 30;
+/// The case of stores on small disks alone.
+const FULL: &str = "full";
 /// One store in so many lies on small disks and is filled.
 const FULL_ONE_IN: usize = 6;
 /// One server in so many is starved of descriptors before it is killed.
@@ -93,6 +95,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     let goal = options.sized(KILLS_SHORT, KILLS_FULL);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count that was once a u64")]
     let to_do = goal.saturating_sub(report.before("kills") as u64);
+    let only_full = options.case.as_deref() == Some(FULL);
     let mount = can_mount();
     if !mount {
         println!("  without the drive: it needs root and /dev/fuse");
@@ -123,7 +126,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
                         let (disks, parity) = LAYOUTS[number % LAYOUTS.len()];
                         number += lanes;
                         let place = Place::new(program, folder.join(format!("store{number}")), disks, parity, mount);
-                        let ended = if mount && (number == 2 * lanes - 1 || number % FULL_ONE_IN == 1) {
+                        let ended = if mount && (only_full || number == 2 * lanes - 1 || number % FULL_ONE_IN == 1) {
                             full_store(&place, rng.fork(1), counts)
                         } else {
                             one_store(&place, rng.fork(1), grows, counts, &finished)

@@ -59,6 +59,8 @@ impl Drop for Disks {
 struct Known {
     objects: BTreeMap<u64, Option<u64>>,
     next: u64,
+    /// What the last refusal said.
+    refusal: String,
 }
 
 /// How many times a server was killed.
@@ -96,7 +98,7 @@ pub(super) fn one(place: &Place, mut rng: Rng) -> Result<u64, Trouble> {
     known.empty(&mut clients, |_| true)?;
     known.put_soon(&mut clients).map_err(|trouble| match trouble {
         Trouble::Lost(told) => Trouble::Violation(format!("the server went away: {told}: {}", server.last_words())),
-        violation => violation,
+        Trouble::Violation(told) => Trouble::Violation(format!("{told}; {}", status(place))),
     })?;
     known.check(&mut clients)?;
     Ok(SERVERS)
@@ -124,7 +126,8 @@ impl Known {
                 self.objects.insert(number, Some(number));
                 Ok(true)
             }
-            Err(Failure::Refused { code: 503 | 507, .. }) => {
+            Err(Failure::Refused { code: code @ (503 | 507), said }) => {
+                self.refusal = format!("{code}: {said}");
                 debug_assert!(before.is_none(), "numbers are used once");
                 self.objects.remove(&number);
                 Ok(false)
@@ -163,7 +166,8 @@ impl Known {
         while !self.put(clients)? {
             if begun.elapsed() > PATIENCE {
                 return Err(Trouble::Violation(format!(
-                    "half of a full store was removed, and {PATIENCE:?} later nothing fits"
+                    "half of a full store was removed, and {PATIENCE:?} later nothing fits: {}",
+                    self.refusal
                 )));
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -189,6 +193,14 @@ impl Known {
             }
         }
         Ok(())
+    }
+}
+
+/// What the running server tells of its room and its mover.
+fn status(place: &Place) -> String {
+    match place.ask(&["status", "--json"]) {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(error) => format!("no status: {error}"),
     }
 }
 
