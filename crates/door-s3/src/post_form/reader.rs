@@ -2,7 +2,7 @@
 //!
 //! Of the fields no more than [`FIELDS_LEN_MAX`] bytes are held, of the file no more than what arrived last.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http_body::Body;
 use http_body_util::BodyExt;
 use s3s::{S3Error, S3ErrorCode};
@@ -58,7 +58,7 @@ pub(crate) struct FormReader<B> {
     /// `\r\n--boundary`.
     delimiter: Vec<u8>,
     /// Received and not handed on.
-    held: BytesMut,
+    held: Bytes,
     /// Bytes taken so far of what comes before the file.
     taken: usize,
     /// Behind the file.
@@ -72,7 +72,7 @@ impl<B: Body<Data = Bytes> + Unpin> FormReader<B> {
         let boundary = parameter(content_type, "boundary").filter(|text| (1..=70).contains(&text.len()));
         let boundary = boundary.ok_or_else(|| malformed("its content type names no boundary"))?;
         // The first delimiter stands at the very beginning, without a line before it.
-        let held = BytesMut::from(&b"\r\n"[..]);
+        let held = Bytes::from_static(b"\r\n");
         Ok(Self { body, delimiter: format!("\r\n--{boundary}").into_bytes(), held, taken: 0, ended: false })
     }
 
@@ -126,6 +126,9 @@ impl<B: Body<Data = Bytes> + Unpin> FormReader<B> {
     /// `IncompleteBody`, `MalformedPOSTRequest`.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, S3Error> {
         while !self.ended {
+            if self.held.is_empty() {
+                self.held = self.frame().await.ok_or_else(broken_off)?;
+            }
             if let Some(at) = find(&self.held, &self.delimiter) {
                 let behind = at + self.delimiter.len();
                 while self.held.len() < behind + 2 {
@@ -134,15 +137,14 @@ impl<B: Body<Data = Bytes> + Unpin> FormReader<B> {
                 if !matches!(&self.held[behind..behind + 2], b"--" | b"\r\n") {
                     return Err(malformed("there is something behind a boundary"));
                 }
-                let data = self.held.split_to(at).freeze();
+                let data = self.held.split_to(at);
                 self.ended = true;
                 self.drain().await;
                 return Ok((!data.is_empty()).then_some(data));
             }
-            // The end may be the beginning of a delimiter.
-            let sure = self.held.len().saturating_sub(self.delimiter.len() - 1);
+            let sure = self.held.len() - beginning(&self.held, &self.delimiter);
             if sure > 0 {
-                return Ok(Some(self.held.split_to(sure).freeze()));
+                return Ok(Some(self.held.split_to(sure)));
             }
             self.more().await?;
         }
@@ -150,11 +152,11 @@ impl<B: Body<Data = Bytes> + Unpin> FormReader<B> {
     }
 
     /// What comes before the next `mark`, which is taken as well.
-    async fn until(&mut self, mark: &[u8]) -> Result<BytesMut, S3Error> {
+    async fn until(&mut self, mark: &[u8]) -> Result<Bytes, S3Error> {
         loop {
             if let Some(at) = find(&self.held, mark) {
                 let found = self.held.split_to(at);
-                let _ = self.held.split_to(mark.len());
+                self.held.advance(mark.len());
                 self.taken += at + mark.len();
                 return self.within(self.taken).map(|()| found);
             }
@@ -173,16 +175,12 @@ impl<B: Body<Data = Bytes> + Unpin> FormReader<B> {
         }
     }
 
+    /// Puts what arrives next behind what is held, which is short: fields, or what may begin a delimiter. It is a copy,
+    /// so a piece that is handed on from it keeps nothing else alive.
     async fn more(&mut self) -> Result<(), S3Error> {
-        match self.frame().await {
-            Some(data) => {
-                self.held.extend_from_slice(&data);
-                Ok(())
-            }
-            None => {
-                Err(refuse(S3ErrorCode::IncompleteBody, "the form ended before its last boundary; nothing was stored"))
-            }
-        }
+        let data = self.frame().await.ok_or_else(broken_off)?;
+        self.held = [&self.held[..], &data].concat().into();
+        Ok(())
     }
 
     async fn frame(&mut self) -> Option<Bytes> {
@@ -215,6 +213,16 @@ fn find(data: &[u8], mark: &[u8]) -> Option<usize> {
         from += at + 1;
     }
     None
+}
+
+/// How many bytes at the end of `data` may be the beginning of `mark`.
+fn beginning(data: &[u8], mark: &[u8]) -> usize {
+    let longest = data.len().min(mark.len() - 1);
+    (1..=longest).rev().find(|len| data.ends_with(&mark[..*len])).unwrap_or(0)
+}
+
+fn broken_off() -> S3Error {
+    refuse(S3ErrorCode::IncompleteBody, "the form ended before its last boundary; nothing was stored")
 }
 
 /// A parameter of a header such as `form-data; name="key"`.

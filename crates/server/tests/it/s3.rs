@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::net::TcpStream;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest, Sha256};
 
 use crate::http::{self, Answer};
@@ -79,13 +81,9 @@ impl S3 {
         let names = signed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
         let lines: String = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
         let canonical = format!("{method}\n{path}\n{query}\n{lines}\n{names}\n{digest}");
-        let scope = format!("{}/{}/s3/aws4_request", &now[..8], self.region);
+        let scope = self.scope(&now);
         let to_sign = format!("AWS4-HMAC-SHA256\n{now}\n{scope}\n{}", hex::encode(Sha256::digest(canonical)));
-        let mut key = format!("AWS4{}", self.secret_key).into_bytes();
-        for part in scope.split('/') {
-            key = hmac(&key, part.as_bytes());
-        }
-        let signature = hex::encode(hmac(&key, to_sign.as_bytes()));
+        let signature = self.signature(&scope, &to_sign);
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
             self.access_key
@@ -93,6 +91,64 @@ impl S3 {
         signed.push(("authorization", &authorization));
         let target = if query.is_empty() { path } else { format!("{path}?{query}") };
         (target, signed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    fn scope(&self, now: &str) -> String {
+        format!("{}/{}/s3/aws4_request", &now[..8], self.region)
+    }
+
+    fn signature(&self, scope: &str, to_sign: &str) -> String {
+        let mut key = format!("AWS4{}", self.secret_key).into_bytes();
+        for part in scope.split('/') {
+            key = hmac(&key, part.as_bytes());
+        }
+        hex::encode(hmac(&key, to_sign.as_bytes()))
+    }
+
+    /// Begins the upload of a form on a connection of its own: its fields, and so much of a file as `part` has.
+    pub(crate) fn begin_form(&self, bucket: &str, key: &str, len: usize, part: &[u8]) -> TcpStream {
+        let (content_type, fields) = self.form(bucket, key);
+        let host = &self.host;
+        let head = format!(
+            "POST /{bucket} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len}\r\ncontent-type: {content_type}\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(&self.authority).expect("the door is open");
+        let _ = stream.write_all((head + &fields).as_bytes()).and_then(|()| stream.write_all(part));
+        stream
+    }
+
+    /// Uploads a file by a form.
+    pub(crate) fn send_form(&self, bucket: &str, key: &str, file: &[u8]) -> Answer {
+        let (content_type, fields) = self.form(bucket, key);
+        let body = [fields.as_bytes(), file, b"\r\n--XYZ--\r\n"].concat();
+        let headers = [("host", self.host.as_str()), ("content-type", content_type)];
+        http::request(&self.authority, "POST", &format!("/{bucket}"), &headers, &body)
+    }
+
+    /// The type of a form and all of it up to its file.
+    fn form(&self, bucket: &str, key: &str) -> (&'static str, String) {
+        let now = amz_date();
+        let scope = self.scope(&now);
+        let credential = format!("{}/{scope}", self.access_key);
+        let policy = format!(
+            r#"{{"expiration":"2999-01-01T00:00:00Z","conditions":[{{"bucket":"{bucket}"}},{{"key":"{key}"}},
+            {{"x-amz-algorithm":"AWS4-HMAC-SHA256"}},{{"x-amz-credential":"{credential}"}},{{"x-amz-date":"{now}"}}]}}"#
+        );
+        let policy = BASE64.encode(policy);
+        let signature = self.signature(&scope, &policy);
+        let fields = [
+            ("key", key),
+            ("policy", &policy),
+            ("x-amz-algorithm", "AWS4-HMAC-SHA256"),
+            ("x-amz-credential", &credential),
+            ("x-amz-date", &now),
+            ("x-amz-signature", &signature),
+            ("file\"; filename=\"file", ""),
+        ];
+        let field = |(name, value): &(&str, &str)| {
+            format!("--XYZ\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}")
+        };
+        ("multipart/form-data; boundary=XYZ", fields.iter().map(field).collect::<Vec<_>>().join("\r\n"))
     }
 
     /// Makes a bucket.
