@@ -14,7 +14,7 @@ mod restore;
 mod take;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -90,6 +90,8 @@ pub(crate) struct Checkpoints {
     bytes: AtomicU64,
     /// ... and about so many of changes that are not in it.
     changed: AtomicU64,
+    /// Whether a part of these is a guess.
+    guessed: AtomicBool,
 }
 
 /// Where blocks of a checkpoint being taken went, by hash: told by the ledger's writer and by a replay, emptied when it is

@@ -123,6 +123,7 @@ pub struct Index {
     pub(crate) room: (Mutex<()>, Condvar),
     broken: AtomicBool,
     opened: Opened,
+    found_bytes: u64,
 }
 
 impl std::fmt::Debug for Index {
@@ -143,9 +144,9 @@ impl Index {
         match SledEngine::open(dir, options.cache_capacity)
             .and_then(|engine| Ok((read_status(&engine, &options)?, engine)))
         {
-            Ok((Found::Usable(status), engine)) => {
+            Ok((Found::Usable(status, bytes), engine)) => {
                 let opened = if status.applied.is_some() { Opened::Resumed } else { Opened::Fresh };
-                Ok(Self::build(Arc::new(engine), options, status, opened))
+                Ok(Self { found_bytes: bytes, ..Self::build(Arc::new(engine), options, status, opened) })
             }
             Ok((Found::Worthless, engine)) => {
                 drop(engine);
@@ -182,9 +183,9 @@ impl Index {
     /// [`IndexError::Engine`] if the engine fails, is another store's, or was left in its very first drain: give an empty one.
     pub fn with_engine(engine: Arc<dyn OrderedKv>, options: IndexOptions) -> Result<Self, IndexError> {
         match read_status(&*engine, &options).map_err(IndexError::Engine)? {
-            Found::Usable(status) => {
+            Found::Usable(status, bytes) => {
                 let opened = if status.applied.is_some() { Opened::Resumed } else { Opened::Fresh };
-                Ok(Self::build(engine, options, status, opened))
+                Ok(Self { found_bytes: bytes, ..Self::build(engine, options, status, opened) })
             }
             Found::Worthless => {
                 Err(IndexError::Engine(EngineError::Damaged("its first drain was never finished".into())))
@@ -219,6 +220,7 @@ impl Index {
             room: (Mutex::new(()), Condvar::new()),
             broken: AtomicBool::new(false),
             opened,
+            found_bytes: 0,
         }
     }
 
@@ -226,6 +228,12 @@ impl Index {
     #[must_use]
     pub fn opened(&self) -> &Opened {
         &self.opened
+    }
+
+    /// Bytes of the keys and values that the engine held when it was opened.
+    #[must_use]
+    pub fn found_bytes(&self) -> u64 {
+        self.found_bytes
     }
 
     /// Up to which number the engine has every change, and from where a replay must start; `None`: from the very beginning.
@@ -516,7 +524,8 @@ pub struct Committing<'a> {
 }
 
 enum Found {
-    Usable(Status),
+    /// With the bytes it holds.
+    Usable(Status, u64),
     /// Left in its first drain: a replay starts from the beginning in any case.
     Worthless,
 }
@@ -540,8 +549,9 @@ fn read_status(engine: &dyn OrderedKv, options: &IndexOptions) -> Result<Found, 
         }
         _ => {}
     }
-    if Sum::of(engine)? == status.sum {
-        Ok(Found::Usable(status))
+    let (sum, bytes) = Sum::of(engine)?;
+    if sum == status.sum {
+        Ok(Found::Usable(status, bytes))
     } else {
         Err(EngineError::Damaged("keys are missing or are not as they were written".into()))
     }

@@ -113,9 +113,10 @@ impl OpenStore {
             store.set_checkpoint(checkpoint);
         }
         store.note_checkpoint_blocks(&of_checkpoints);
-        // What the engine had and the checkpoint has not was not replayed: so much of a log is changes, unless all of it is.
-        let unseen = if index_opened == Opened::Fresh { 0 } else { store.log_since_checkpoint() / CHANGES_SHARE };
-        store.note_changed(changed.max(unseen));
+        // What the engine had and the checkpoint has not was not replayed.
+        let unseen = (store.log_since_checkpoint() / CHANGES_SHARE).min(store.index().found_bytes());
+        store.note_changed(changed);
+        store.guess_changed(unseen.saturating_sub(changed));
         if config.threads {
             ledger.start()?;
         }

@@ -21,6 +21,8 @@ use crate::store::Store;
 const CHECKPOINT_ROOM_MIN: u64 = 64 << 10;
 /// Bytes of changes behind the newest checkpoint from which the next one is taken, so that little room is kept for it.
 const CHANGED_MAX: u64 = 64 << 20;
+/// A guess of those is this share of a segment at most: room for two checkpoints is kept, each a good eighth longer.
+const GUESSED_SHARE: u64 = 8;
 /// Beside the plain bytes, what an append of one block and its directory may take.
 const APPEND_OVERHEAD: usize = 256;
 /// Bytes of a reference in a node, at most.
@@ -159,6 +161,15 @@ impl Store {
         self.ledger.keep_room(self.checkpoint_room());
     }
 
+    /// Notes about how many bytes of changes behind the newest checkpoint nobody counted, because the index had them when it was
+    /// opened. A wrong guess must not cost a full store what is kept for removals: so it is a small share of a segment at most,
+    /// and where the store is full, a checkpoint is due that puts an end to guessing.
+    pub fn guess_changed(&self, bytes: u64) {
+        let most = self.ledger.segment_capacity() / GUESSED_SHARE;
+        self.checkpoints.guessed.store(bytes > 0, Ordering::Release);
+        self.note_changed(bytes.min(most));
+    }
+
     /// Bytes that a whole checkpoint may take now: what the newest one takes, and what changed since (invariant ROOM).
     #[must_use]
     pub fn checkpoint_room(&self) -> u64 {
@@ -167,11 +178,15 @@ impl Store {
         bytes + bytes / 8 + CHECKPOINT_ROOM_MIN
     }
 
-    /// Whether a checkpoint is due: a lost index would be rebuilt from a long log, or much room is kept for the next one.
+    /// Whether a checkpoint is due: a lost index would be rebuilt from a long log, or much room is kept for the next one, or how
+    /// much must be is a guess in a full store.
     #[must_use]
     pub fn checkpoint_due(&self) -> bool {
         let changed = self.checkpoints.changed.load(Ordering::Acquire);
-        self.log_since_checkpoint() >= self.settings().checkpoint_log_bytes || changed >= CHANGED_MAX
+        let guessed = self.checkpoints.guessed.load(Ordering::Acquire);
+        self.log_since_checkpoint() >= self.settings().checkpoint_log_bytes
+            || changed >= CHANGED_MAX
+            || (guessed && self.ledger.is_full())
     }
 }
 
@@ -301,6 +316,7 @@ impl Taking<'_> {
         self.store.ledger.store_checkpoint_root(root.encode())?;
         self.store.set_checkpoint(Checkpoint { root, pieces, nodes, kept });
         self.store.checkpoints.changed.fetch_sub(changed, Ordering::AcqRel);
+        self.store.checkpoints.guessed.store(false, Ordering::Release);
         self.store.note_changed(0);
         if let Err(error) = self.store.index.flush() {
             tracing::warn!(%error, "the index could not be flushed; the next start may fill it from the checkpoint");

@@ -31,6 +31,8 @@ struct Full {
     fine: bool,
     /// Bytes of each disk.
     capacity: u64,
+    /// Where the index is, unless it is in memory and gone with every server.
+    index: Option<tempfile::TempDir>,
 }
 
 impl Full {
@@ -40,6 +42,10 @@ impl Full {
     }
 
     fn cut(data: u8, parity: u8, segments: u64, fine: bool) -> Self {
+        Self::made(data, parity, segments, fine, None)
+    }
+
+    fn made(data: u8, parity: u8, segments: u64, fine: bool, index: Option<tempfile::TempDir>) -> Self {
         let world = SimWorld::new(1);
         let disks = usize::from(data + parity);
         let mut full = Self {
@@ -51,6 +57,7 @@ impl Full {
             disks,
             fine,
             capacity: 0,
+            index,
         };
         full.open(Some((data, parity)));
         full.ns().create_bucket(&root(), "bkt", None).expect("a bucket");
@@ -84,6 +91,7 @@ impl Full {
             create: layout.map(|(data_shards, parity_shards)| Geometry { data_shards, parity_shards }),
             ledger: Options { segment_len: SEGMENT, shard_payload_max: 256 << 10, ..Options::default() },
             content: ContentSettings { mover_rate: 0, chunks, ..sample.content },
+            index_dir: self.index.as_ref().map(|folder| folder.path().join("index")),
             ..sample
         };
         let entropy = SimEntropy::new(self.world.io_count() + 1);
@@ -206,6 +214,23 @@ fn a_store_whose_checkpoints_are_longer_than_a_segment_can_be_emptied() {
         }
         full.check();
     }
+}
+
+#[test]
+fn a_full_store_that_is_opened_again_takes_removals_although_it_never_took_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut full = Full::made(1, 0, 24, false, Some(folder));
+    full.fill();
+    for _ in 0..3 {
+        full.store.take().expect("open").close().expect("closed");
+        full.open(None);
+        assert!(full.ns().store().checkpoint().is_none(), "or nothing had to be guessed");
+        full.fill();
+        full.delete(|seed| seed % 100 == 0);
+    }
+    full.delete(|_| true);
+    (0..4).for_each(|_| full.look());
+    assert!(full.fill() > 300, "{} came back", full.objects.len());
 }
 
 #[test]
