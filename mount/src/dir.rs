@@ -11,8 +11,6 @@ use crate::caller::Identity;
 use crate::door::MountDoor;
 use crate::errno::Refusal;
 
-/// Most bytes spent on finding offsets again, for all directories.
-pub(crate) const POSITION_BYTES_MAX: usize = 8 << 20;
 /// Offset behind `.`.
 const DOT: u64 = 1;
 /// Offset behind `..`, and so the offset before the first entry of the name space.

@@ -16,7 +16,7 @@ use strata_seam::Ino;
 use crate::attr::without_set_id;
 use crate::blocking::Pool;
 use crate::caller::{Callers, Identity};
-use crate::dir::{OpenDir, POSITION_BYTES_MAX};
+use crate::dir::OpenDir;
 use crate::errno::Refusal;
 use crate::file::OpenFile;
 use crate::metrics::MountMetrics;
@@ -57,7 +57,7 @@ impl MountDoor {
             files: Slots::new(),
             refusals: Refusals::default(),
             dirs: Slots::new(),
-            positions: Positions::new(secret(), POSITION_BYTES_MAX),
+            positions: Positions::new(secret(), options.position_bytes_max),
             metrics: Arc::new(MountMetrics::default()),
             pool: Pool::start(options.threads())?,
             feed: Arc::new(Feed::default()),

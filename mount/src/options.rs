@@ -29,6 +29,8 @@ pub struct MountOptions {
     pub attr_ttl: Duration,
     /// How long the kernel may answer names, present or absent, from its cache.
     pub entry_ttl: Duration,
+    /// Bytes of directory positions remembered to continue listings.
+    pub position_bytes_max: usize,
     /// Read-ahead in KiB, set after mounting where the process may (root). Zero leaves the kernel's 128 KiB.
     pub read_ahead_kib: u32,
     /// Most requests the kernel keeps in flight in the background (read-ahead, write-back).
@@ -52,6 +54,7 @@ impl Default for MountOptions {
             threads: 0,
             attr_ttl: Duration::from_secs(60),
             entry_ttl: Duration::from_secs(60),
+            position_bytes_max: 8 << 20,
             read_ahead_kib: 2048,
             background_max: 128,
             allow_suid: false,

@@ -48,8 +48,8 @@ pub use census::{Census, SegmentUse};
 use crate::error::Result;
 use crate::store::Store;
 
-/// Chunks of the segments of one round, at most: some 120 bytes each while they are condemned.
-pub(crate) const ROUND_CHUNKS_MAX: usize = 1 << 17;
+/// Bytes that a chunk takes while a round handles its segment and it is condemned, about.
+pub(crate) const ROUND_CHUNK_BYTES: usize = 128;
 /// Live bytes moved in one round, at most, so that segments come free in the course of a long reclaim.
 pub(crate) const ROUND_BYTES_MAX: u64 = 4 << 30;
 

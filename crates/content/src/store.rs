@@ -39,6 +39,8 @@ pub struct StoreSettings {
     pub overlay_bytes_max: usize,
     /// Bytes written to open files that are held before they become content.
     pub staged_bytes_max: usize,
+    /// Bytes that a round of the mover may take to remember what it handles.
+    pub mover_bytes_max: usize,
     /// Bytes of log behind a checkpoint from which the next one is taken: a lost index is rebuilt by replaying these.
     pub checkpoint_log_bytes: u64,
     /// Bytes a second that the mover may handle in the background; 0 is no limit. Changed by `Store::set_mover_rate`.
@@ -52,6 +54,7 @@ impl Default for StoreSettings {
             cache_bytes: CACHE_BYTES_DEFAULT,
             overlay_bytes_max: 192 << 20,
             staged_bytes_max: 128 << 20,
+            mover_bytes_max: 16 << 20,
             checkpoint_log_bytes: 1 << 30,
             mover_rate: 64 << 20,
         }

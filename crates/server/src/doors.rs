@@ -413,6 +413,8 @@ fn nfs(config: &Config, store: &OpenStore) -> anyhow::Result<Arc<NfsDoor>> {
         request_bytes_per_connection_max: records.min(usual.request_bytes_per_connection_max),
         reply_bytes_max: records,
         reply_bytes_per_connection_max: records.min(usual.reply_bytes_per_connection_max),
+        reply_cache_bytes_max: count(config.store.memory.table),
+        cookie_cache_bytes_max: count(config.store.memory.table),
         ..usual
     };
     let handle_secret = handle_secret(store.namespace())?;

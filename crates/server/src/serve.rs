@@ -124,7 +124,9 @@ async fn serve_store(
     let others: Vec<Arc<dyn Source>> = vec![Arc::new(disk_source)];
     let mounted = match &config.mount {
         Some(path) => {
-            let options = MountOptions { allow_other: config.allow_other, ..MountOptions::default() };
+            let position_bytes_max = usize::try_from(config.store.memory.table).unwrap_or(usize::MAX);
+            let allow_other = config.allow_other;
+            let options = MountOptions { allow_other, position_bytes_max, ..MountOptions::default() };
             let mounted = MountedDoor::mount(Arc::clone(store.namespace()), path, options).await?;
             sources.push(Arc::new(MountSource(mounted.metrics())));
             Some(mounted)

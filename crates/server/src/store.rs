@@ -115,12 +115,14 @@ impl OpenStore {
             ledger: Options {
                 segment_len: config.segment.0,
                 open_files_max: crate::descriptors::shares(config.disks.len()).files,
+                queue_bytes_max: bytes(2 * memory.table),
                 ..Options::default()
             },
             content: strata_content::StoreSettings {
                 cache_bytes: memory.cache.0 - index_cache_bytes,
                 overlay_bytes_max: bytes(memory.overlay),
                 staged_bytes_max: bytes(memory.staging),
+                mover_bytes_max: bytes(2 * memory.table),
                 ..strata_content::StoreSettings::default()
             },
             durability: match config.durability {

@@ -9,7 +9,7 @@ use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, Lsn, SegmentId};
 
 use super::relocate::Packer;
-use super::{Census, Choice, Host, MoverReport, Phase, ROUND_BYTES_MAX, ROUND_CHUNKS_MAX, SegmentUse};
+use super::{Census, Choice, Host, MoverReport, Phase, ROUND_BYTES_MAX, ROUND_CHUNK_BYTES, SegmentUse};
 use crate::cell::{self, split_cell};
 use crate::checkpoint::{Taken, parse_directory};
 use crate::error::{ContentError, Result};
@@ -182,7 +182,7 @@ impl Round<'_> {
             }
             self.report.segments += 1;
             self.backlog = self.backlog.saturating_sub(1);
-            if listed >= ROUND_CHUNKS_MAX {
+            if listed >= store.settings().mover_bytes_max / ROUND_CHUNK_BYTES {
                 break;
             }
         }

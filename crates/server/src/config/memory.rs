@@ -11,7 +11,7 @@ const TOTAL_MIN: ByteSize = ByteSize::mib(192);
 const CACHE_MIN: ByteSize = ByteSize::mib(16);
 /// The cache's share of the whole unless told otherwise: one in so many.
 const CACHE_SHARE: u64 = 4;
-/// What the process takes beside all parts: code, threads and their stacks, the ledger's queue, what the allocator keeps.
+/// What the process takes beside all parts: code, threads and their stacks, small tables, what the allocator keeps.
 const BASE: ByteSize = ByteSize::mib(64);
 /// Least for all parts beside the cache.
 const REST_MIN: ByteSize = ByteSize::mib(48);
@@ -19,6 +19,9 @@ const REST_MIN: ByteSize = ByteSize::mib(48);
 const DOCUMENTS_MIN: u64 = 12 << 20;
 /// What a request may hold beside its part of the bodies: small pieces, read buffers, an open block.
 const REQUEST: u64 = 1 << 20;
+/// A small table has this share of the whole: there are seven of them.
+const TABLE_SHARE: u64 = 64;
+const TABLE_MAX: u64 = 8 << 20;
 /// Requests in work at each HTTP door.
 const REQUESTS_MIN: u64 = 16;
 const REQUESTS_MAX: u64 = 256;
@@ -42,6 +45,9 @@ pub(crate) struct Memory {
     pub(crate) records: u64,
     /// Requests in work at each HTTP door.
     pub(crate) requests: u64,
+    /// A small table: of the mount and of NFS, where listings go on; of NFS, the replies that may be asked for again. What the
+    /// ledger queues and what a round of the mover remembers have two each.
+    pub(crate) table: u64,
 }
 
 impl Memory {
@@ -78,6 +84,7 @@ impl Memory {
             documents: (rest / 16).max(DOCUMENTS_MIN),
             records: rest * 3 / 32,
             requests: (rest / REQUEST).clamp(REQUESTS_MIN, REQUESTS_MAX),
+            table: (total.0 / TABLE_SHARE).min(TABLE_MAX),
         })
     }
 }
@@ -106,7 +113,8 @@ mod tests {
             (Some(8192), None),
         ] {
             let memory = divided(total, cache).unwrap();
-            let Memory { cache, overlay, staging, bodies, documents, records, .. } = memory;
+            let Memory { cache, overlay, staging, bodies, documents, records, table, .. } = memory;
+            assert!(7 * table < BASE.0, "{memory:?}");
             let parts = cache.0 * 3 / 2 + overlay + staging + bodies + documents + 2 * records + BASE.0;
             // The least room for documents may go a little beyond the smallest settings.
             assert!(parts <= memory.total.0 + DOCUMENTS_MIN, "{memory:?}");
