@@ -1,8 +1,9 @@
 //! One request, authenticated and with its path decoded: what every method starts from.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use strata_iam::User;
 use strata_namespace::{Access, Attr, BucketInfo, Condition, ErrorKind, Guard, Namespace, NodeKind, Op, ROOT_INO};
 use strata_seam::Ino;
@@ -30,7 +31,9 @@ pub(crate) struct Ask {
     pub(crate) method: Method,
     pub(crate) path: UrlPath,
     pub(crate) headers: HeaderMap,
-    pub(crate) here: Here,
+    /// The request's own target, and who sent it.
+    pub(crate) uri: Uri,
+    pub(crate) peer: IpAddr,
     pub(crate) if_header: Option<IfHeader>,
 }
 
@@ -103,7 +106,7 @@ fn walk(ns: &Namespace, op: &Op, key: &[u8]) -> Result<(Ino, Found)> {
     for name in key.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
         let Ok(attr) = &looked else { break };
         dir = attr.ino;
-        looked = ns.lookup(op, dir, name);
+        looked = ns.lookup_in(op, attr, name);
     }
     Ok((dir, Found::of(looked)?))
 }
@@ -111,6 +114,11 @@ fn walk(ns: &Namespace, op: &Op, key: &[u8]) -> Result<(Ino, Found)> {
 impl Ask {
     pub(crate) fn ns(&self) -> &Namespace {
         &self.door.ns
+    }
+
+    /// By which names this share is known to whoever asks.
+    pub(crate) fn here(&self) -> Here {
+        Here::of(&self.headers, &self.uri, self.peer, &self.door.config)
     }
 
     /// The bucket that the request's path leads into.
@@ -246,7 +254,7 @@ struct Now<'a> {
 
 impl Now<'_> {
     fn path(&self, resource: Option<&str>) -> Option<UrlPath> {
-        resource.map_or_else(|| Some(self.ask.path.clone()), |tag| self.ask.here.path_of(tag).ok())
+        resource.map_or_else(|| Some(self.ask.path.clone()), |tag| self.ask.here().path_of(tag).ok())
     }
 }
 

@@ -19,7 +19,6 @@ use crate::body::ReplyBody;
 use crate::door::WebDavDoor;
 use crate::error::{Refusal, Result};
 use crate::headers;
-use crate::here::Here;
 use crate::if_header::IfHeader;
 use crate::metrics::{Raised, add};
 use crate::path::UrlPath;
@@ -168,8 +167,17 @@ async fn accept(
     };
     let reading = matches!(head.method, Method::GET | Method::HEAD);
     let op = Arc::new(Op::new(user.caller(Door::WebDav)));
-    let here = Here::of(&head.headers, &head.uri, peer, &door.config);
-    let ask = Ask { door: door.clone(), op, user, method: head.method, path, headers: head.headers, here, if_header };
+    let ask = Ask {
+        door: door.clone(),
+        op,
+        user,
+        method: head.method,
+        path,
+        headers: head.headers,
+        uri: head.uri,
+        peer,
+        if_header,
+    };
     Ok((Arc::new(ask), (!reading).then_some(body)))
 }
 

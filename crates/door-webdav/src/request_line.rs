@@ -47,6 +47,10 @@ impl RequestLine {
         let bytes = &bytes[skipped..];
         let end = bytes.iter().position(|&byte| byte == b'\n');
         let part = &bytes[..end.unwrap_or(bytes.len())];
+        if kept.is_empty() && end.is_some() && !part.contains(&b'#') {
+            *line = Line::Passed;
+            return;
+        }
         if kept.len() + part.len() > LINE_LEN_MAX {
             *line = Line::Passed;
             return;

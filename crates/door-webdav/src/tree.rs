@@ -102,7 +102,7 @@ struct Ends {
 
 async fn ends(ask: &Arc<Ask>, body: Incoming) -> Result<Ends> {
     refuse_body(ask, body).await?;
-    let destination = ask.here.path_of(headers::destination(&ask.headers)?)?;
+    let destination = ask.here().path_of(headers::destination(&ask.headers)?)?;
     let overwrite = headers::overwrite(&ask.headers)?;
     let path = &ask.path;
     let source = ask.node()?;

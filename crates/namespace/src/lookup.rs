@@ -26,31 +26,53 @@ impl Namespace {
     pub fn lookup(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<Attr> {
         let mut snap = self.snap(op);
         let dir = snap.dir(parent)?;
-        permission::search(&op.caller, &dir.attr)?;
-        let one_moment = |snap: &mut Snap<'_>, ino| {
-            self.attr_of_one_moment(ino, || {
-                let inode = snap.inode(ino)?;
-                snap.relaxed = inode.relaxed;
-                Ok(inode.attr)
-            })
-        };
         match name {
-            b"." => return Ok(dir.attr),
-            b".." => return one_moment(&mut snap, dir.parent),
-            _ if name.len() > crate::types::NAME_LEN_MAX => {
-                return Err(fail(ErrorKind::NameTooLong, format!("a name of {} bytes", name.len())));
-            }
-            _ => {}
+            b"." | b".." => permission::search(&op.caller, &dir.attr)?,
+            _ => return self.child(op, &mut snap, &dir.attr, name),
+        }
+        match name {
+            b"." => Ok(dir.attr),
+            _ => self.attr_by(&mut snap, dir.parent),
+        }
+    }
+
+    /// As [`Namespace::lookup`], in a directory whose attributes were just asked for: one step of a walk, which need not
+    /// read them again.
+    ///
+    /// # Errors
+    /// As [`Namespace::lookup`].
+    pub fn lookup_in(&self, op: &Op, dir: &Attr, name: &[u8]) -> Result<Attr> {
+        if matches!(name, b"." | b"..") {
+            return self.lookup(op, dir.ino, name);
+        }
+        if dir.kind != NodeKind::Directory {
+            return Err(fail(ErrorKind::NotDirectory, "this is no directory"));
+        }
+        self.child(op, &mut self.snap(op), dir, name)
+    }
+
+    fn child(&self, op: &Op, snap: &mut Snap<'_>, dir: &Attr, name: &[u8]) -> Result<Attr> {
+        permission::search(&op.caller, dir)?;
+        if name.len() > crate::types::NAME_LEN_MAX {
+            return Err(fail(ErrorKind::NameTooLong, format!("a name of {} bytes", name.len())));
         }
         let mut before = None;
         loop {
-            let ino = snap.found(parent, name)?.dirent.ino;
-            match one_moment(&mut snap, ino) {
+            let ino = snap.found(dir.ino, name)?.dirent.ino;
+            match self.attr_by(snap, ino) {
                 // Replaced between the two reads: the name leads elsewhere by now.
                 Err(error) if error.kind == ErrorKind::Stale && before.replace(ino) != Some(ino) => {}
                 attr => return attr,
             }
         }
+    }
+
+    fn attr_by(&self, snap: &mut Snap<'_>, ino: Ino) -> Result<Attr> {
+        self.attr_of_one_moment(ino, || {
+            let inode = snap.inode(ino)?;
+            snap.relaxed = inode.relaxed;
+            Ok(inode.attr)
+        })
     }
 
     /// The directory that holds a directory (the root's is itself).
@@ -70,7 +92,7 @@ impl Namespace {
     pub fn resolve(&self, op: &Op, path: &[u8]) -> Result<Attr> {
         let mut attr = self.getattr(op, crate::types::ROOT_INO)?;
         for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-            attr = self.lookup(op, attr.ino, name)?;
+            attr = self.lookup_in(op, &attr, name)?;
         }
         Ok(attr)
     }
@@ -80,12 +102,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Stale`].
     pub fn getattr(&self, op: &Op, ino: Ino) -> Result<Attr> {
-        let mut snap = self.snap(op);
-        self.attr_of_one_moment(ino, || {
-            let inode = snap.inode(ino)?;
-            snap.relaxed = inode.relaxed;
-            Ok(inode.attr)
-        })
+        self.attr_by(&mut self.snap(op), ino)
     }
 
     /// Which of the asked permissions the caller has.
