@@ -124,11 +124,22 @@ impl Ingest {
     /// Those of the ledger and the index; the ingest is then of no more use.
     pub fn push(&mut self, data: &[u8]) -> Result<()> {
         for step in data.chunks(STEP) {
+            self.make_room(step.len());
             self.buffer.extend_from_slice(step);
             self.len += step.len() as u64;
             self.cut(false)?;
         }
         Ok(())
+    }
+
+    /// A stream that is longer than a step gets at once what a block and the chunk behind it can come to: growing there by
+    /// doubling would copy it several times. What is not written to is not resident.
+    fn make_room(&mut self, len: usize) {
+        let wanted = self.buffer.len() + len;
+        if wanted > self.buffer.capacity().max(STEP) {
+            let all = BLOCK_LEN_TARGET + self.store.settings.chunks.max() + STEP;
+            self.buffer.reserve_exact(all.max(wanted) - self.buffer.len());
+        }
     }
 
     /// How many streams of this store are being taken in by an intake at this moment.
