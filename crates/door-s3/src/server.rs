@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,7 +120,7 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mu
     let stream = Connection::new(stream, Arc::clone(&phase), Arc::clone(&server.connections));
     let service = service_fn(|request| {
         let (server, phase) = (Arc::clone(&server), Arc::clone(&phase));
-        async move { Ok::<_, Infallible>(server.answer(request, &phase).await) }
+        async move { Ok::<_, Infallible>(server.answer(client(peer.ip()), request, &phase).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -143,7 +143,7 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mu
 }
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>, phase: &Arc<Phase>) -> Response<ReplyBody> {
+    async fn answer(&self, client: IpAddr, request: Request<Incoming>, phase: &Arc<Phase>) -> Response<ReplyBody> {
         let (begun, busy) = (Stopwatch::start(), phase.busy());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let asked = Asked {
@@ -159,7 +159,7 @@ impl Server {
         let permit = Arc::clone(&self.in_flight).try_acquire_owned().ok();
         let held = Held { permit, _marks: Arc::clone(&marks), _gauge: metrics.request(), _busy: busy };
         let answered = if held.permit.is_some() {
-            self.front.answer(request, &marks).await
+            self.front.answer(client, request, &marks).await
         } else {
             metrics.refused_for_load();
             Err(refuse(S3ErrorCode::SlowDown, "too many requests are in flight; reduce your request rate"))
