@@ -231,6 +231,55 @@ async fn malformed_http_is_refused_and_the_door_serves_on() {
 }
 
 #[tokio::test]
+async fn a_head_that_is_no_request_is_answered_with_a_document_also_behind_a_request() {
+    let door = Running::start().await;
+    let host = door.addr.to_string();
+    let fine = format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    for (bytes, status, code) in [
+        ("GARBAGE\r\n\r\n".to_owned(), "400", "BadRequest"),
+        (format!("GET / HTTP/1.1\r\nhost: {host}\r\na b: c\r\n\r\n"), "400", "BadRequest"),
+        (
+            format!("GET / HTTP/1.1\r\nhost: {host}\r\n{}\r\n", "a: b\r\n".repeat(200)),
+            "431",
+            "RequestHeaderSectionTooLarge",
+        ),
+        (format!("GET /{} HTTP/1.1\r\nhost: {host}\r\n\r\n", "x".repeat(70_000)), "414", "InvalidURI"),
+    ] {
+        for before in [None, Some(&fine)] {
+            let mut stream = door.connect().await;
+            let mut answer = Vec::new();
+            if let Some(before) = before {
+                stream.write_all(before.as_bytes()).await.unwrap();
+                while !answer.ends_with(b"</Error>") {
+                    stream.read_buf(&mut answer).await.unwrap();
+                }
+                assert!(answer.starts_with(b"HTTP/1.1 403"));
+                answer.clear();
+            }
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let ended = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer));
+            ended.await.expect("the connection ends").unwrap();
+            let answer = String::from_utf8(answer).unwrap();
+            let (head, document) = answer.split_once("\r\n\r\n").expect(code);
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+            assert!(document.contains(&format!("<Code>{code}</Code><Message>")), "{answer}");
+            let id = document.split_once("<RequestId>").unwrap().1.split_once('<').unwrap().0;
+            for line in [
+                format!("x-amz-request-id: {id}"),
+                format!("content-length: {}", document.len()),
+                "content-type: application/xml".to_owned(),
+                "connection: close".to_owned(),
+            ] {
+                assert_eq!(head.lines().filter(|found| **found == line).count(), 1, "{answer}");
+            }
+            assert!(head.contains("\r\ndate: ") && document.contains("</HostId></Error>"), "{answer}");
+        }
+    }
+    door.stop().await;
+}
+
+#[tokio::test]
 async fn shutdown_lets_requests_end_and_accepts_no_more() {
     let door = Running::start().await;
     let client = door.client();
