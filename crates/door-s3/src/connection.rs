@@ -1,14 +1,16 @@
-//! One connection, beside what the HTTP library does with it: how long it may be idle and a head may take, and an end that
-//! lets a client read the answer it was given while it was still sending.
+//! One connection, beside what the HTTP library does with it: how long it may be idle and a head may take, a document for
+//! heads that the library refuses, and an end that lets a client read the answer it was given while it was still sending.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -34,12 +36,15 @@ pub(crate) struct Phase {
     now: AtomicU8,
     /// The last answer ends the connection before its request was received whole.
     unread: AtomicU8,
+    /// An answer may not have left whole yet.
+    answering: AtomicBool,
 }
 
 impl Phase {
     /// Notes that a request is worked on, until what is returned is dropped.
     pub(crate) fn busy(self: &Arc<Self>) -> Busy {
         self.now.store(BUSY, Ordering::Release);
+        self.answering.store(true, Ordering::Release);
         Busy(Arc::clone(self))
     }
     /// Notes that the client may still be sending when the connection ends.
@@ -57,6 +62,9 @@ impl Drop for Busy {
     }
 }
 
+/// Writes the answer to a head that was refused with this status.
+pub(crate) type Refuse = Box<dyn Fn(StatusCode) -> Bytes + Send + Sync>;
+
 /// The stream of a connection.
 pub(crate) struct Connection<S> {
     stream: S,
@@ -68,13 +76,28 @@ pub(crate) struct Connection<S> {
     timed: (u8, Instant),
     /// Bytes that may still be read behind the last answer; `None` before.
     lingering: Option<usize>,
+    refuse: Refuse,
+    /// What is left to send of such an answer; it is the last one.
+    refusal: Bytes,
 }
 
 impl<S> Connection<S> {
-    pub(crate) fn new(stream: S, phase: Arc<Phase>, free: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(stream: S, phase: Arc<Phase>, free: Arc<Semaphore>, refuse: Refuse) -> Self {
         let now = Instant::now();
         let timer = Box::pin(sleep_until(now + HEAD_TIMEOUT));
-        Self { stream, phase, free, timer, timed: (HEAD, now), lingering: None }
+        Self { stream, phase, free, timer, timed: (HEAD, now), lingering: None, refuse, refusal: Bytes::new() }
+    }
+
+    /// Takes the place of an answer without a document that the library gives by itself: what is written while no answer is
+    /// under way is one. Behind it the library ends the connection.
+    fn replaces(&mut self, head: &[u8]) -> bool {
+        let status = head.strip_prefix(b"HTTP/1.1 ").and_then(|rest| StatusCode::from_bytes(rest.get(..3)?).ok());
+        let Some(status) = status.filter(|_| !self.phase.answering.load(Ordering::Acquire)) else {
+            return false;
+        };
+        self.refusal = (self.refuse)(status);
+        self.phase.leave_unread();
+        true
     }
 
     fn set_timer(&mut self, phase: u8, began: Instant, end: Instant) {
@@ -128,6 +151,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if self.replaces(data) {
+            return Poll::Ready(Ok(data.len()));
+        }
         Pin::new(&mut self.stream).poll_write(task, data)
     }
     fn poll_write_vectored(
@@ -135,19 +161,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         task: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if data.first().is_some_and(|head| self.replaces(head)) {
+            return Poll::Ready(Ok(data.iter().map(|piece| piece.len()).sum()));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(task, data)
     }
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(task)
+        let flushed = Pin::new(&mut self.stream).poll_flush(task);
+        // The library flushes when it has written all it has.
+        if flushed.is_ready() && self.phase.now.load(Ordering::Acquire) != BUSY {
+            self.phase.answering.store(false, Ordering::Release);
+        }
+        flushed
     }
 
     /// Ends the connection for writing; where the client may still be sending, reads on for a while. Closing at once would
     /// answer what it sends with a reset, which takes the answer from it before it is read.
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
+            let this = &mut *self;
+            while !this.refusal.is_empty() {
+                match ready!(Pin::new(&mut this.stream).poll_write(task, &this.refusal))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    len => this.refusal.advance(len),
+                }
+            }
             ready!(Pin::new(&mut self.stream).poll_shutdown(task))?;
             if self.phase.unread.load(Ordering::Acquire) == 0 {
                 return Poll::Ready(Ok(()));
@@ -181,7 +222,8 @@ mod tests {
     fn connection(free: usize) -> (Connection<DuplexStream>, DuplexStream, Arc<Phase>) {
         let (server, client) = duplex(1 << 10);
         let phase = Arc::new(Phase::default());
-        (Connection::new(server, Arc::clone(&phase), Arc::new(Semaphore::new(free))), client, phase)
+        let refuse = Box::new(|_| Bytes::new());
+        (Connection::new(server, Arc::clone(&phase), Arc::new(Semaphore::new(free)), refuse), client, phase)
     }
 
     /// Seconds until a read ends without a byte.

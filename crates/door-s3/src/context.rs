@@ -2,6 +2,7 @@
 //!
 //! An operation gets a [`Context`] only for a proven request, so there is no way to forget the proof.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
@@ -16,11 +17,22 @@ use crate::body::Upload;
 use crate::error::refuse;
 use crate::metrics::{OPERATIONS, Operation};
 
+/// Whose a request in flight is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Holder {
+    /// A user's, by uid.
+    User(u32),
+    /// Of an address, as long as nothing is proven.
+    Unproven(IpAddr),
+}
+
 /// What is noted about a request while it runs, for the metrics.
 #[derive(Default)]
 pub(crate) struct Marks {
     operation: AtomicU8,
-    /// The user's place among the requests in flight, and room for documents.
+    /// The user's place among the requests in flight.
+    place: Mutex<Option<Held<Holder>>>,
+    /// Room for documents.
     held: Mutex<Vec<Held<u32>>>,
     uid: AtomicU32,
 }
@@ -29,8 +41,11 @@ impl Marks {
     pub(crate) fn enter(&self, operation: Operation) {
         self.operation.store(operation as u8, Ordering::Relaxed);
     }
-    pub(crate) fn hold(&self, place: Held<u32>) {
-        self.held.lock().push(place);
+    pub(crate) fn admit(&self, place: Held<Holder>) {
+        *self.place.lock() = Some(place);
+    }
+    pub(crate) fn hold(&self, room: Held<u32>) {
+        self.held.lock().push(room);
     }
     /// Whose request it is, once that is proven.
     pub(crate) fn uid(&self) -> u32 {

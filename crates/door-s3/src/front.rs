@@ -1,6 +1,7 @@
 //! One request from the wire to the S3 library: proven first, then its body stashed or read, then handed over without
 //! anything the library would take for credentials or parse more strictly than S3 does.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,13 +13,13 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpResponse, S3Error, S3ErrorCode};
-use strata_gate::Shares;
+use strata_gate::{Held, Shares};
 use strata_iam::User;
 use strata_namespace::{Door, ErrorKind, Op};
 
 use crate::auth::{query_pairs, strip_credentials};
 use crate::body::{Promised, Received, Upload, framing};
-use crate::context::{Context, Marks};
+use crate::context::{Context, Holder, Marks};
 use crate::document;
 use crate::door::{Operations, Shared};
 use crate::error::{from_namespace, not_offered, refuse};
@@ -50,8 +51,8 @@ const READ_HERE: [HeaderName; 10] = [
 pub(crate) struct Front {
     door: Arc<Shared>,
     service: S3Service,
-    /// Requests in flight, by uid.
-    by_user: Arc<Shares<u32>>,
+    /// Requests in flight, by whose they are.
+    places: Arc<Shares<Holder>>,
 }
 
 impl Front {
@@ -61,21 +62,26 @@ impl Front {
         let mut builder = S3ServiceBuilder::new(Operations { door: Arc::clone(&door) });
         builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
         builder.set_host(door.domains.clone());
-        Self { service: builder.build(), by_user: Shares::new(door.config.in_flight_max), door }
+        Self { service: builder.build(), places: Shares::new(door.config.in_flight_max), door }
     }
 
-    /// Answers a request.
+    /// Answers a request of a client ([`strata_gate::client`]).
     ///
     /// # Errors
     /// The S3 error of a request that did not get as far as an operation.
-    pub(crate) async fn answer(&self, request: Request<Received>, marks: &Arc<Marks>) -> Result<HttpResponse, S3Error> {
+    pub(crate) async fn answer(
+        &self,
+        client: IpAddr,
+        request: Request<Received>,
+        marks: &Arc<Marks>,
+    ) -> Result<HttpResponse, S3Error> {
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(Arc::clone(marks));
         refuse_ambiguous(&parts)?;
         refuse_unsupported(&parts.headers)?;
         if is_form(&parts.method, &parts.headers) {
             marks.enter(Operation::PostObject);
-            return self.answer_form(&parts, body).await;
+            return self.answer_form(client, &parts, body, marks).await;
         }
         let now_secs = self.door.ns.now().secs();
         let verified = self.door.verifier.verify(&parts, now_secs)?;
@@ -126,19 +132,30 @@ impl Front {
     /// # Errors
     /// `SlowDown` for a user who has a share of them already.
     fn admit(&self, user: &User, marks: &Marks) -> Result<(), S3Error> {
-        let Some(place) = self.by_user.take(user.uid) else {
-            self.door.metrics.refused_for_load();
-            return Err(refuse(
-                S3ErrorCode::SlowDown,
-                "too many requests of this user are in flight; reduce your request rate",
-            ));
-        };
+        let place = self.place(Holder::User(user.uid))?;
         marks.of_user(user.uid);
-        marks.hold(place);
+        marks.admit(place);
         Ok(())
     }
 
-    async fn answer_form(&self, parts: &Parts, body: Received) -> Result<HttpResponse, S3Error> {
+    fn place(&self, holder: Holder) -> Result<Held<Holder>, S3Error> {
+        self.places.take(holder).ok_or_else(|| {
+            self.door.metrics.refused_for_load();
+            let whose = match holder {
+                Holder::User(_) => "requests of this user",
+                Holder::Unproven(_) => "forms of this address",
+            };
+            refuse(S3ErrorCode::SlowDown, format!("too many {whose} are in flight; reduce your request rate"))
+        })
+    }
+
+    async fn answer_form(
+        &self,
+        client: IpAddr,
+        parts: &Parts,
+        body: Received,
+        marks: &Marks,
+    ) -> Result<HttpResponse, S3Error> {
         // Credentials belong into the form: any others would be a second set.
         if parts.headers.contains_key(http::header::AUTHORIZATION) {
             return Err(refuse(
@@ -154,7 +171,13 @@ impl Front {
             ));
         }
         refuse_unheld(Operation::PostObject, &parts.headers)?;
-        post_form::answer(&self.door, parts, body).await
+        // Whose a form is stands in its body: until that is read, it counts for its address.
+        let unproven = self.place(Holder::Unproven(client))?;
+        let admit = |user: &User| {
+            drop(unproven);
+            self.admit(user, marks)
+        };
+        post_form::answer(&self.door, parts, body, admit).await
     }
 
     /// Finds the operation, and leaves the request with what that operation knows.

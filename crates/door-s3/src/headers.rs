@@ -95,16 +95,17 @@ pub(crate) fn validators(info: &ObjectInfo) -> HeaderMap {
     if let Ok(etag) = HeaderValue::try_from(quoted(&info.etag)) {
         map.insert(ETAG, etag);
     }
-    if let Ok(date) = HeaderValue::try_from(http_date(info)) {
+    if let Ok(date) = HeaderValue::try_from(http_date(info.attr.mtime)) {
         map.insert(LAST_MODIFIED, date);
     }
     map
 }
 
-fn http_date(info: &ObjectInfo) -> String {
+/// A time as headers have it.
+pub(crate) fn http_date(time: strata_seam::Timestamp) -> String {
     // The formatter knows the years 1970 to 9999; a file may carry any time.
     let earliest = std::time::SystemTime::UNIX_EPOCH;
-    httpdate::fmt_http_date(info.attr.mtime.to_system_time().max(earliest))
+    httpdate::fmt_http_date(time.to_system_time().max(earliest))
 }
 
 /// The headers of an answer with all or `range` of an object.

@@ -7,6 +7,7 @@ use http::header::{ETAG, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use s3s::{Body, HttpResponse, S3Error, S3ErrorCode};
+use strata_iam::User;
 use strata_namespace::{KEY_LEN_MAX, ObjectInfo};
 
 use crate::auth::Payload;
@@ -51,11 +52,16 @@ pub(crate) fn is_form(method: &http::Method, headers: &HeaderMap) -> bool {
     method == http::Method::POST && kind.eq_ignore_ascii_case("multipart/form-data")
 }
 
-/// Answers a form.
+/// Answers a form, once `admit` has let its user in.
 ///
 /// # Errors
 /// The S3 error to answer with; nothing is stored then.
-pub(crate) async fn answer(door: &Shared, parts: &Parts, body: Received) -> Result<HttpResponse, S3Error> {
+pub(crate) async fn answer(
+    door: &Shared,
+    parts: &Parts,
+    body: Received,
+    admit: impl FnOnce(&User) -> Result<(), S3Error>,
+) -> Result<HttpResponse, S3Error> {
     let header = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let host = header(http::header::HOST);
     let (bucket, in_host) = bucket_of(door, host, parts.uri.path())?;
@@ -67,6 +73,7 @@ pub(crate) async fn answer(door: &Shared, parts: &Parts, body: Received) -> Resu
     let fields = file::in_time(reader.fields()).await?;
     let now_secs = door.ns.now().secs();
     let user = door.verifier.verify_form(&fields, now_secs)?;
+    admit(&user)?;
     let sizes = policy::check(&fields, fields.get("policy").unwrap_or_default(), &bucket, now_secs)?;
     let key = key_of(&fields)?;
     let reply = Answer::of_fields(&fields)?;

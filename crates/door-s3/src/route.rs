@@ -178,6 +178,13 @@ pub(crate) fn resolve(
         }
     }
     let operation = found.offered.ok_or_else(|| not_offered(found.name))?;
+    let source = headers.get(COPY_SOURCE).and_then(|source| std::str::from_utf8(source.as_bytes()).ok());
+    if found.copies() && !source.is_some_and(well_escaped) {
+        return Err(refuse(
+            S3ErrorCode::InvalidArgument,
+            "the copy source is not percent-encoded UTF-8: a percent sign is followed by two hex digits; nothing was changed",
+        ));
+    }
     for (at, key) in keys.iter().enumerate() {
         if found.takes(key) && keys[..at].contains(key) {
             return Err(refuse(S3ErrorCode::InvalidArgument, format!("the query parameter '{key}' is given twice")));

@@ -2,14 +2,15 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -27,6 +28,7 @@ use crate::context::Marks;
 use crate::door::{S3Door, Shared};
 use crate::error::refuse;
 use crate::front::Front;
+use crate::headers::http_date;
 use crate::metrics::Operation;
 use crate::reply::{Asked, Held, ReplyBody, complete, of_error};
 
@@ -117,10 +119,14 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mu
     }
     let phase = Arc::new(Phase::default());
     let stream = PacedStream::new(stream, server.door.config.pace);
-    let stream = Connection::new(stream, Arc::clone(&phase), Arc::clone(&server.connections));
+    let refuse = {
+        let server = Arc::clone(&server);
+        Box::new(move |status| server.refuse_head(status))
+    };
+    let stream = Connection::new(stream, Arc::clone(&phase), Arc::clone(&server.connections), refuse);
     let service = service_fn(|request| {
         let (server, phase) = (Arc::clone(&server), Arc::clone(&phase));
-        async move { Ok::<_, Infallible>(server.answer(request, &phase).await) }
+        async move { Ok::<_, Infallible>(server.answer(client(peer.ip()), request, &phase).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -143,13 +149,46 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mu
 }
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>, phase: &Arc<Phase>) -> Response<ReplyBody> {
+    fn request_id(&self) -> String {
+        format!("{:016X}", self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The whole answer to a head that the HTTP library refused.
+    fn refuse_head(&self, status: StatusCode) -> Bytes {
+        let (code, message) = match status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+                S3ErrorCode::RequestHeaderSectionTooLarge,
+                "the head of the request is too long or has more than 100 headers",
+            ),
+            StatusCode::URI_TOO_LONG => (S3ErrorCode::InvalidURI, "the target of the request is longer than 64 KiB"),
+            _ => (S3ErrorCode::Custom("BadRequest".into()), "the request is no HTTP/1.1"),
+        };
+        let mut error = refuse(code, message);
+        error.set_status_code(status);
+        let asked = Asked {
+            method: Method::GET,
+            resource: String::new(),
+            request_id: self.request_id(),
+            host_id: self.host_id.clone(),
+        };
+        tracing::debug!(id = %asked.request_id, status = status.as_u16(), "a head was refused");
+        let response = complete(of_error(error), &asked, Operation::Other);
+        let document = response.body().bytes().unwrap_or_default();
+        let mut answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n", document.len());
+        answer.push_str(&format!("date: {}\r\n", http_date(self.door.ns.now())));
+        for (name, value) in response.headers() {
+            answer.push_str(&format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes())));
+        }
+        answer.push_str("\r\n");
+        [answer.as_bytes(), &document].concat().into()
+    }
+
+    async fn answer(&self, client: IpAddr, request: Request<Incoming>, phase: &Arc<Phase>) -> Response<ReplyBody> {
         let (begun, busy) = (Stopwatch::start(), phase.busy());
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let asked = Asked {
             method: request.method().clone(),
             resource: request.uri().path().to_owned(),
-            request_id: format!("{id:016X}"),
+            request_id: self.request_id(),
             host_id: self.host_id.clone(),
         };
         let unasked = ends_unasked(&request);
@@ -159,7 +198,7 @@ impl Server {
         let permit = Arc::clone(&self.in_flight).try_acquire_owned().ok();
         let held = Held { permit, _marks: Arc::clone(&marks), _gauge: metrics.request(), _busy: busy };
         let answered = if held.permit.is_some() {
-            self.front.answer(request, &marks).await
+            self.front.answer(client, request, &marks).await
         } else {
             metrics.refused_for_load();
             Err(refuse(S3ErrorCode::SlowDown, "too many requests are in flight; reduce your request rate"))

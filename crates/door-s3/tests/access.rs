@@ -4,7 +4,7 @@ mod common;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use common::{Client, Payload, Reply, Running, noise, send};
+use common::{Client, POLICY, Payload, Reply, Running, form, noise, send};
 use strata_door_s3::S3Config;
 use strata_namespace::{Caller, Door, Op, ROOT_INO, SetAttr};
 
@@ -241,38 +241,6 @@ async fn chunked_bodies_are_taken_apart_and_lies_about_them_refused() {
     client.get("/bucket/changed").await.expect_error(404, "NoSuchKey");
     door.stop().await;
 }
-
-fn form(client: &Client, fields: &[(&str, &str)], policy: &str, file: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
-    let date = client.signer.date();
-    let policy = policy.replace("$CREDENTIAL", &client.signer.credential(&date)).replace("$DATE", &date);
-    let policy = BASE64.encode(policy);
-    let signature = client.signer.sign_policy(&policy, &date);
-    let credential = client.signer.credential(&date);
-    let signing = [
-        ("policy", policy.as_str()),
-        ("x-amz-algorithm", "AWS4-HMAC-SHA256"),
-        ("x-amz-credential", &credential),
-        ("x-amz-date", &date),
-        ("x-amz-signature", &signature),
-    ];
-    let mut body = Vec::new();
-    for (name, value) in fields.iter().chain(if policy.is_empty() { &[][..] } else { &signing[..] }) {
-        body.extend_from_slice(
-            format!("--XYZ\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").as_bytes(),
-        );
-    }
-    body.extend_from_slice(b"--XYZ\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n\r\n");
-    body.extend_from_slice(file);
-    body.extend_from_slice(b"\r\n--XYZ--\r\n");
-    let headers = vec![
-        ("host".to_owned(), client.addr.to_string()),
-        ("content-type".to_owned(), "multipart/form-data; boundary=XYZ".to_owned()),
-    ];
-    (headers, body)
-}
-
-const POLICY: &str = r#"{"expiration":"2999-01-01T00:00:00Z","conditions":[{"bucket":"bucket"},["starts-with","$key","up/"],["content-length-range",1,1000],
-{"x-amz-algorithm":"AWS4-HMAC-SHA256"},{"x-amz-credential":"$CREDENTIAL"},{"x-amz-date":"$DATE"}]}"#;
 
 /// The old signature: HMAC-SHA1 of the policy.
 fn old_form(client: &Client, key: &str, file: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Client, Running, md5_hex, noise};
+use common::{Client, Payload, Running, md5_hex, noise};
 
 const MIB: usize = 1 << 20;
 
@@ -311,6 +311,37 @@ async fn checksums_of_uploads_are_kept_and_told_again_also_by_a_second_completio
         // A copy has the same content, and so the same checksum.
         let copy = client.request("PUT", "/bucket/copy").header("x-amz-copy-source", &format!("/bucket/{key}"));
         assert_eq!(copy.send().await.expect(200).element(element), Some(value));
+    }
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn lists_of_uploads_and_parts_tell_their_checksums() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    client.put("/bucket/source", "123456789").await.expect(200);
+    let begin = client.request("POST", "/bucket/k?uploads").header("x-amz-checksum-algorithm", "CRC32C");
+    let upload = begin.send().await.expect(200).element("UploadId").unwrap();
+    let target = format!("/bucket/k?uploadId={upload}");
+    let part = |number: u8| client.request("PUT", &format!("{target}&partNumber={number}")).body("123456789");
+    let trailer = ("x-amz-checksum-crc32c".to_owned(), DIGITS_CRC32C.to_owned());
+    for (number, put) in [
+        (1, part(1).header("x-amz-checksum-crc32c", DIGITS_CRC32C)),
+        (2, part(2).payload(Payload::UnsignedChunks(4, trailer))),
+        (3, part(3)),
+    ] {
+        assert_eq!(put.send().await.expect(200).header("x-amz-checksum-crc32c"), DIGITS_CRC32C, "{number}");
+    }
+    part(4).body("").header("x-amz-copy-source", "bucket/source").send().await.expect(200);
+    let parts = client.get(&target).await.expect(200);
+    assert_eq!(parts.elements("ChecksumCRC32C"), [DIGITS_CRC32C; 4]);
+    let uploads = client.get("/bucket?uploads").await.expect(200);
+    for list in [parts, uploads] {
+        assert_eq!(
+            (list.elements("ChecksumAlgorithm"), list.elements("ChecksumType")),
+            (vec!["CRC32C".to_owned()], vec!["COMPOSITE".to_owned()])
+        );
     }
     door.stop().await;
 }

@@ -247,6 +247,13 @@ async fn copies_move_no_data_and_obey_their_conditions() {
         .send()
         .await
         .expect_error(404, "NoSuchBucket");
+    let upload = client.post("/bucket/to?uploads", "").await.expect(200).element("UploadId").unwrap();
+    for source in ["bucket/100%", "bucket/%zz", "bucket/from%2", "bucket/%ff", "bucket/from%20here?versionId=%"] {
+        for target in ["/bucket/to", &format!("/bucket/to?partNumber=1&uploadId={upload}")] {
+            let copy = client.request("PUT", target).header("x-amz-copy-source", source);
+            copy.send().await.expect_error(400, "InvalidArgument");
+        }
+    }
     door.stop().await;
 }
 

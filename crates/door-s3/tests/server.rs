@@ -4,10 +4,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Running, noise, send};
+use common::{POLICY, Running, form, noise, send, send_over};
 use strata_door_s3::S3Config;
 use strata_gate::Pace;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a_bucket_may_be_a_host_name_below_a_configured_domain() {
@@ -230,6 +231,55 @@ async fn malformed_http_is_refused_and_the_door_serves_on() {
 }
 
 #[tokio::test]
+async fn a_head_that_is_no_request_is_answered_with_a_document_also_behind_a_request() {
+    let door = Running::start().await;
+    let host = door.addr.to_string();
+    let fine = format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    for (bytes, status, code) in [
+        ("GARBAGE\r\n\r\n".to_owned(), "400", "BadRequest"),
+        (format!("GET / HTTP/1.1\r\nhost: {host}\r\na b: c\r\n\r\n"), "400", "BadRequest"),
+        (
+            format!("GET / HTTP/1.1\r\nhost: {host}\r\n{}\r\n", "a: b\r\n".repeat(200)),
+            "431",
+            "RequestHeaderSectionTooLarge",
+        ),
+        (format!("GET /{} HTTP/1.1\r\nhost: {host}\r\n\r\n", "x".repeat(70_000)), "414", "InvalidURI"),
+    ] {
+        for before in [None, Some(&fine)] {
+            let mut stream = door.connect().await;
+            let mut answer = Vec::new();
+            if let Some(before) = before {
+                stream.write_all(before.as_bytes()).await.unwrap();
+                while !answer.ends_with(b"</Error>") {
+                    stream.read_buf(&mut answer).await.unwrap();
+                }
+                assert!(answer.starts_with(b"HTTP/1.1 403"));
+                answer.clear();
+            }
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let ended = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer));
+            ended.await.expect("the connection ends").unwrap();
+            let answer = String::from_utf8(answer).unwrap();
+            let (head, document) = answer.split_once("\r\n\r\n").expect(code);
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+            assert!(document.contains(&format!("<Code>{code}</Code><Message>")), "{answer}");
+            let id = document.split_once("<RequestId>").unwrap().1.split_once('<').unwrap().0;
+            for line in [
+                format!("x-amz-request-id: {id}"),
+                format!("content-length: {}", document.len()),
+                "content-type: application/xml".to_owned(),
+                "connection: close".to_owned(),
+            ] {
+                assert_eq!(head.lines().filter(|found| **found == line).count(), 1, "{answer}");
+            }
+            assert!(head.contains("\r\ndate: ") && document.contains("</HostId></Error>"), "{answer}");
+        }
+    }
+    door.stop().await;
+}
+
+#[tokio::test]
 async fn shutdown_lets_requests_end_and_accepts_no_more() {
     let door = Running::start().await;
     let client = door.client();
@@ -328,6 +378,64 @@ async fn slow_uploads_of_one_user_leave_places_for_the_others() {
     door.stop().await;
 }
 
+/// Sends a form but for the end of it, and waits until it is worked on or refused.
+async fn slow_form(door: &Running, sent_of: impl Fn(&[u8]) -> &[u8]) -> TcpStream {
+    let known = door.metrics.in_flight() + door.metrics.shed();
+    let (headers, body) = form(&door.client(), &[("key", "up/slow")], POLICY, b"0123456789");
+    let mut head = format!("POST /bucket HTTP/1.1\r\ncontent-length: {}\r\n", body.len());
+    headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    let mut stream = door.connect().await;
+    stream.write_all(format!("{head}\r\n").as_bytes()).await.expect("what was sent is taken");
+    stream.write_all(sent_of(&body)).await.expect("what was sent is taken");
+    while door.metrics.in_flight() + door.metrics.shed() <= known {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stream
+}
+
+#[tokio::test]
+async fn slow_forms_of_one_user_leave_places_for_the_others() {
+    let door = Running::with(S3Config { in_flight_max: 8, ..S3Config::default() }).await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let mut slow = Vec::new();
+    while client.get("/").await.status == 200 {
+        slow.push(slow_form(&door, |body| &body[..body.len() - 20]).await);
+    }
+    let other = door.user("other", 2000);
+    door.client_of(&other).get("/").await.expect(200);
+    drop(slow);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn forms_that_prove_nothing_leave_places_for_users_and_for_other_addresses() {
+    let door = Running::with(S3Config { in_flight_max: 8, ..S3Config::default() }).await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        slow.push(slow_form(&door, |body| &body[..10]).await);
+    }
+    client.get("/").await.expect(200);
+    let (headers, body) = form(&client, &[("key", "up/k")], POLICY, b"data");
+    send(door.addr, "POST", "/bucket", &headers, body.clone().into()).await.expect_error(503, "SlowDown");
+    let elsewhere = door.connect_from_elsewhere().await;
+    send_over(elsewhere, "POST", "/bucket", &headers, body.into()).await.expect(204);
+    drop(slow);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn a_form_finds_the_one_place_there_is() {
+    let door = Running::with(S3Config { in_flight_max: 1, ..S3Config::default() }).await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let (headers, body) = form(&client, &[("key", "up/k")], POLICY, b"data");
+    send(door.addr, "POST", "/bucket", &headers, body.into()).await.expect(204);
+    door.stop().await;
+}
+
 #[tokio::test]
 async fn connections_of_one_address_leave_some_for_the_others() {
     let door = Running::with(S3Config { connections_max: 8, ..S3Config::default() }).await;
@@ -341,10 +449,7 @@ async fn connections_of_one_address_leave_some_for_the_others() {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), settled).await.unwrap();
-    // From another address of this machine.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-    let mut other = socket.connect(door.addr).await.unwrap();
+    let mut other = door.connect_from_elsewhere().await;
     other.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let mut answer = [0; 10];
     tokio::time::timeout(Duration::from_secs(5), other.read_exact(&mut answer)).await.unwrap().unwrap();

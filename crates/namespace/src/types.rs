@@ -464,6 +464,8 @@ pub struct UploadInfo {
     pub uid: u32,
     /// When it was begun.
     pub created: Timestamp,
+    /// What its object will have.
+    pub meta: ObjectMeta,
 }
 
 /// An uploaded part.

@@ -58,8 +58,7 @@ impl Namespace {
             let upload = Upload { created, uid: op.caller.uid, gid: op.caller.gid, private: op.is_private(), meta };
             mark_format(tx);
             tx.put(upload_key(record.root, key, id), upload.encode());
-            let id = format!("{:016x}", u64::from_be_bytes(id));
-            Ok(UploadInfo { id, key: key.to_vec(), uid: op.caller.uid, created })
+            Ok(upload_info(format!("{:016x}", u64::from_be_bytes(id)), key.to_vec(), upload))
         })
     }
 
@@ -84,16 +83,15 @@ impl Namespace {
         Ok((at, id, found, record.relaxed))
     }
 
-    /// An upload and the metadata its object will have.
+    /// An upload.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchUpload`].
-    pub fn upload(&self, op: &Op, bucket: &str, key: &[u8], upload: &str) -> Result<(UploadInfo, ObjectMeta)> {
+    pub fn upload(&self, op: &Op, bucket: &str, key: &[u8], upload: &str) -> Result<UploadInfo> {
         let mut snap = self.snap(op);
         let (_, _, found, relaxed) = self.find_upload(&mut snap, op, bucket, key, upload)?;
         snap.relaxed = relaxed;
-        let info = UploadInfo { id: upload.to_owned(), key: key.to_vec(), uid: found.uid, created: found.created };
-        Ok((info, found.meta))
+        Ok(upload_info(upload.to_owned(), key.to_vec(), found))
     }
 
     /// Stores a part; replaces one of the same number.
@@ -212,8 +210,7 @@ impl Namespace {
             let (key, id) =
                 key::split_terminated(&at[9..]).ok_or_else(|| damaged("the key of an upload".to_owned()))?;
             let id = <[u8; 8]>::try_from(id).map_err(|_| damaged("the id of an upload".to_owned()))?;
-            let id = format!("{:016x}", u64::from_be_bytes(id));
-            Ok(UploadInfo { id, key, uid: upload.uid, created: upload.created })
+            Ok(upload_info(format!("{:016x}", u64::from_be_bytes(id)), key, upload))
         });
         Ok((uploads.collect::<Result<_>>()?, more))
     }
@@ -377,6 +374,10 @@ fn number_of(part_key: &[u8]) -> Result<u32> {
         .last_chunk::<4>()
         .map(|bytes| u32::from_be_bytes(*bytes))
         .ok_or_else(|| damaged("the key of a part".to_owned()))
+}
+
+fn upload_info(id: String, key: Vec<u8>, upload: Upload) -> UploadInfo {
+    UploadInfo { id, key, uid: upload.uid, created: upload.created, meta: upload.meta }
 }
 
 fn info(number: u32, part: Part) -> PartInfo {

@@ -11,7 +11,7 @@ const KEPT: u64 = 96;
 /// Network doors with a limit of their own.
 const DOORS: u64 = 3;
 /// Most connections of one door.
-const CONNECTIONS_MAX: u64 = 1024;
+pub(crate) const CONNECTIONS_MAX: u32 = 1024;
 /// Fewest: with less a browser or a parallel upload is stuck.
 const CONNECTIONS_MIN: u64 = 8;
 /// Descriptors per segment file that a disk keeps open: one to read, one for durable writes, and room for those that are
@@ -51,15 +51,15 @@ fn divide(limit: u64, disks: usize) -> Shares {
     let usable = limit.saturating_sub(KEPT);
     let least = disks as u64 * FILES_MIN * PER_FILE;
     let connections = (usable / 2).min(usable.saturating_sub(least)) / DOORS;
-    let connections = connections.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
+    let connections = connections.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX.into());
     let left = usable.saturating_sub(connections * DOORS);
     let files = (left / PER_FILE / (disks as u64).max(1)).clamp(FILES_MIN, FILES_MAX);
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     Shares { connections: count(connections), files: count(files) }
 }
 
-/// Says so where the limit is too low for what is to be served.
-pub(crate) fn warn_if_short(disks: usize) {
+/// Says so where the limit is too low for what is to be served, or for the connections that were asked for.
+pub(crate) fn warn_if_short(disks: usize, asked: Option<usize>) {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let needed = needed(disks);
     if limit < needed {
@@ -67,6 +67,15 @@ pub(crate) fn warn_if_short(disks: usize) {
             limit,
             needed,
             "few files may be open at a time: clients may be refused; raise it (LimitNOFILE, ulimit -n)"
+        );
+    }
+    let most = divide(limit, disks).connections;
+    if let Some(asked) = asked.filter(|asked| *asked > most) {
+        tracing::warn!(
+            limit,
+            asked,
+            most,
+            "fewer connections are taken than were asked for, because few files may be open at a time; raise the limit (LimitNOFILE, ulimit -n)"
         );
     }
 }

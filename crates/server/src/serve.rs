@@ -75,7 +75,7 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     };
     Doors::withdraw(data);
     warn_about_open_addresses(config);
-    crate::descriptors::warn_if_short(config.store.disks.len());
+    crate::descriptors::warn_if_short(config.store.disks.len(), config.connections);
 
     let opening = {
         let config = config.store.clone();

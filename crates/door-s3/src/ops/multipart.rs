@@ -133,9 +133,9 @@ impl Shared {
         }
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
         // Before the client sends it all: is there such an upload?
-        let (_, meta) =
+        let upload =
             self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id).map_err(from_namespace)?;
-        let begun = UploadChecksum::of_meta(&meta);
+        let begun = UploadChecksum::of_meta(&upload.meta);
         let given = body.promise.algorithm;
         if let Some(begun) = begun {
             begun.demand(given)?;
@@ -173,8 +173,8 @@ impl Shared {
             return Err(refuse(S3ErrorCode::EntityTooLarge, "a part may have at most 5 GiB"));
         }
         let to = (input.bucket.as_str(), input.key.as_bytes());
-        let (_, meta) = self.ns.upload(&cx.op, to.0, to.1, &input.upload_id).map_err(from_namespace)?;
-        let begun = UploadChecksum::of_meta(&meta);
+        let upload = self.ns.upload(&cx.op, to.0, to.1, &input.upload_id).map_err(from_namespace)?;
+        let begun = UploadChecksum::of_meta(&upload.meta);
         let algorithm = begun.unwrap_or(UploadChecksum::DEFAULT).algorithm;
         let reader = Arc::new(reader);
         let (etag, checksum) = {
@@ -234,9 +234,9 @@ impl Shared {
         input: &CompleteMultipartUploadInput,
         listed: &[CompletedPart],
     ) -> S3Result<BTreeMap<String, String>> {
-        let (_, meta) =
+        let upload =
             self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id).map_err(from_namespace)?;
-        let begun = UploadChecksum::of_meta(&meta);
+        let begun = UploadChecksum::of_meta(&upload.meta);
         let mut kept = begun.unwrap_or(UploadChecksum::DEFAULT);
         if let Some(kind) = cx.header(KIND).filter(|kind| *kind != kept.kind()) {
             return Err(refuse(

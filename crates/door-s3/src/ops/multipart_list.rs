@@ -25,14 +25,14 @@ impl Shared {
             .map_err(|_| refuse(S3ErrorCode::InvalidArgument, "part-number-marker must not be negative"))?;
         self.bucket(cx, &input.bucket)?;
         let key = input.key.as_bytes();
-        let (upload, meta) = self.ns.upload(&cx.op, &input.bucket, key, &input.upload_id).map_err(from_namespace)?;
+        let upload = self.ns.upload(&cx.op, &input.bucket, key, &input.upload_id).map_err(from_namespace)?;
         let (parts, more) =
             self.ns.parts(&cx.op, &input.bucket, key, &input.upload_id, after, limit).map_err(from_namespace)?;
         // As in S3, a page of nothing is the last one.
         let more = more && limit > 0;
         let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let next = parts.last().map(|part| number(part.number));
-        let checksum = UploadChecksum::of_meta(&meta);
+        let checksum = UploadChecksum::of_meta(&upload.meta);
         let parts = parts.into_iter().map(|part| {
             let sums = ChecksumFields::of(&part.checksums);
             Part {
@@ -60,9 +60,8 @@ impl Shared {
             initiator: Some(initiator(&owner)),
             owner: Some(owner),
             storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
-            checksum_algorithm: checksum
-                .map(|checksum| ChecksumAlgorithm::from(checksum.algorithm.name().to_uppercase())),
-            checksum_type: checksum.map(|checksum| ChecksumType::from_static(checksum.kind())),
+            checksum_algorithm: checksum.map(algorithm_of),
+            checksum_type: checksum.map(kind_of),
             ..ListPartsOutput::default()
         })
     }
@@ -122,6 +121,7 @@ impl Shared {
         let next = after.filter(|_| truncated);
         let shown = uploads.into_iter().map(|upload| {
             let owner = self.owner(upload.uid);
+            let checksum = UploadChecksum::of_meta(&upload.meta);
             MultipartUpload {
                 key: Some(encoding.write(&upload.key)),
                 upload_id: Some(upload.id),
@@ -129,7 +129,8 @@ impl Shared {
                 initiator: Some(initiator(&owner)),
                 owner: Some(owner),
                 storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
-                ..MultipartUpload::default()
+                checksum_algorithm: checksum.map(algorithm_of),
+                checksum_type: checksum.map(kind_of),
             }
         });
         Ok(ListMultipartUploadsOutput {
@@ -150,6 +151,14 @@ impl Shared {
             ..ListMultipartUploadsOutput::default()
         })
     }
+}
+
+fn algorithm_of(checksum: UploadChecksum) -> ChecksumAlgorithm {
+    ChecksumAlgorithm::from(checksum.algorithm.name().to_uppercase())
+}
+
+fn kind_of(checksum: UploadChecksum) -> ChecksumType {
+    ChecksumType::from_static(checksum.kind())
 }
 
 /// An upload belongs to who began it.

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "every test file uses its part of this")]
 #![allow(clippy::unwrap_used, reason = "this is test code")]
 
+mod form;
 mod sign;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub(crate) use form::{POLICY, form};
 pub(crate) use sign::{Payload, Signer, chunk, trailer};
 
 /// A running door. Dropping it stops serving; the folder vanishes with it.
@@ -112,6 +114,13 @@ impl Running {
     /// A raw connection.
     pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.addr).await.unwrap()
+    }
+
+    /// A raw connection from another address of this machine.
+    pub(crate) async fn connect_from_elsewhere(&self) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        socket.connect(self.addr).await.unwrap()
     }
 }
 
@@ -240,7 +249,17 @@ pub(crate) async fn send(
     headers: &[(String, String)],
     body: Bytes,
 ) -> Reply {
-    let stream = TcpStream::connect(addr).await.unwrap();
+    send_over(TcpStream::connect(addr).await.unwrap(), method, target, headers, body).await
+}
+
+/// Sends one request over this connection.
+pub(crate) async fn send_over(
+    stream: TcpStream,
+    method: &str,
+    target: &str,
+    headers: &[(String, String)],
+    body: Bytes,
+) -> Reply {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
     let mut request = http::Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(target);

@@ -7,6 +7,8 @@ use std::time::Duration;
 use strata_door_s3::S3Config;
 use strata_seam::Cidr;
 
+use crate::descriptors::CONNECTIONS_MAX;
+
 use super::{
     ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Interval, Layout, Listen, Memory, NfsSquash,
     Ports, Remembered, StoreSettings, Switch, file,
@@ -19,8 +21,7 @@ const SEGMENT_DEFAULT: ByteSize = ByteSize::mib(64);
 /// Threads that serve network requests.
 const THREADS_MIN: u16 = 4;
 const THREADS_MAX: u16 = 512;
-/// Connections and requests at a door: above, a slip.
-const CONNECTIONS_MAX: u32 = 1 << 20;
+/// Requests at a door: above, a slip.
 const REQUESTS_MAX: u32 = 1 << 16;
 /// Clients the NFS door lets in unless told otherwise: programs of this machine.
 const NFS_CLIENTS_DEFAULT: [&str; 2] = THIS_MACHINE;

@@ -17,6 +17,7 @@ mod doors;
 mod drive;
 mod earlier;
 mod first_start;
+mod greeting;
 mod http;
 mod keys;
 mod life;

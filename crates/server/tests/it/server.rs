@@ -98,25 +98,33 @@ impl Place {
         self.spawn(&arguments).wait_for_doors()
     }
 
-    /// Starts a server that may have `files` open at a time.
-    pub(crate) fn serve_with_files(&self, disks: u8, files: u32) -> Server<'_> {
+    /// Starts a server that may have `files` open at a time, with further arguments.
+    pub(crate) fn serve_with_files(&self, disks: u8, files: u32, more: &[&str]) -> Server<'_> {
         let mut limited = Command::new("sh");
         limited.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_strata")]);
-        self.spawn_by(limited, &["--disks".to_owned(), disks.to_string()]).wait_for_doors()
+        let disks = ["--disks".to_owned(), disks.to_string()];
+        let more: Vec<String> = disks.into_iter().chain(more.iter().map(|&argument| argument.to_owned())).collect();
+        self.spawn_by(limited, &more, Stdio::null()).wait_for_doors()
+    }
+
+    /// Starts a server of one disk that prints there.
+    pub(crate) fn serve_printing(&self, output: impl Into<Stdio>) -> Server<'_> {
+        let program = Command::new(env!("CARGO_BIN_EXE_strata"));
+        self.spawn_by(program, &["--disks".to_owned(), "1".to_owned()], output.into()).wait_for_doors()
     }
 
     fn spawn(&self, more: &[String]) -> Server<'_> {
-        self.spawn_by(Command::new(env!("CARGO_BIN_EXE_strata")), more)
+        self.spawn_by(Command::new(env!("CARGO_BIN_EXE_strata")), more, Stdio::null())
     }
 
-    fn spawn_by(&self, command: Command, more: &[String]) -> Server<'_> {
+    fn spawn_by(&self, command: Command, more: &[String], output: Stdio) -> Server<'_> {
         let log = self.beside("stderr");
         let append = || File::options().create(true).append(true).open(&log).expect("a log file");
         let child = clean(command)
             .args(["serve", "--data", &self.data_arg()])
             .args(["--ports", "auto", "--segment-size", "16MiB", "--cache-size", "32MiB"])
             .args(more)
-            .stdout(Stdio::null())
+            .stdout(output)
             .stderr(append())
             .spawn()
             .expect("the binary starts");
