@@ -27,7 +27,7 @@ pub(crate) use layout::{DISKS_MAX, Layout};
 pub(crate) use listen::Listen;
 pub(crate) use memory::Memory;
 pub(crate) use remembered::Remembered;
-pub(crate) use resolve::{Config, ScrubSettings, StoreConfig};
+pub(crate) use resolve::{Config, SEGMENT_MIN, ScrubSettings, StoreConfig};
 pub(crate) use size::ByteSize;
 
 /// A setting that cannot be used. Nothing has been changed when it is returned.
@@ -128,7 +128,7 @@ pub(crate) struct StoreSettings {
     #[arg(long, env = "STRATA_CACHE_SIZE", value_name = "SIZE")]
     pub(crate) cache_size: Option<ByteSize>,
 
-    /// Length of the log's files on each disk of a new store [default: 64MiB]
+    /// Length of the log's files on each disk of a new store [default: 64MiB, less on disks below 512 MiB]
     #[arg(long, env = "STRATA_SEGMENT_SIZE", value_name = "SIZE")]
     pub(crate) segment_size: Option<ByteSize>,
 }

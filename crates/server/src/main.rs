@@ -31,6 +31,7 @@ mod ready;
 mod reclaim;
 mod running;
 mod scratch;
+mod segments;
 mod serve;
 mod sets;
 mod status;

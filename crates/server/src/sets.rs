@@ -111,6 +111,7 @@ fn add(
             .with_context(|| format!("the folder {} cannot be made; mount the disk first", folder.display()))?;
     }
     let opened = folders.iter().map(|folder| disks.open(folder)).collect::<anyhow::Result<Vec<Arc<dyn Disk>>>>()?;
+    crate::segments::check(in_use.segment_len, &opened)?;
     let before = Remembered::of(ledger, known.clone(), disks.data())?;
     let mut all = known;
     all.extend(folders.iter().filter(|folder| !before.disks.contains(folder)).cloned());

@@ -103,6 +103,7 @@ impl OpenStore {
         lock: &mut StoreLock,
     ) -> anyhow::Result<strata_namespace::StoreConfig> {
         let disks = find_disks(config, access, lock)?;
+        let segment_len = crate::segments::len_for(config.segment, &disks)?;
         let geometry = Geometry { data_shards: config.layout.data, parity_shards: config.layout.parity };
         let memory = config.memory;
         let index_cache_bytes = memory.cache.0 / INDEX_CACHE_SHARE;
@@ -113,7 +114,7 @@ impl OpenStore {
             index_dir: if access == Access::Look { index } else { Some(config.data.join("index")) },
             index_cache_bytes,
             ledger: Options {
-                segment_len: config.segment.0,
+                segment_len,
                 open_files_max: crate::descriptors::shares(config.disks.len()).files,
                 queue_bytes_max: bytes(2 * memory.table),
                 ..Options::default()

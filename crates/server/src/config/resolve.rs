@@ -15,9 +15,8 @@ use super::{
 };
 
 /// Segments: below, a stripe of 1 MiB shards would not fit a few times; above, reclaiming one takes too long.
-const SEGMENT_MIN: ByteSize = ByteSize::mib(8);
+pub(crate) const SEGMENT_MIN: ByteSize = ByteSize::mib(8);
 const SEGMENT_MAX: ByteSize = ByteSize::mib(4096);
-const SEGMENT_DEFAULT: ByteSize = ByteSize::mib(64);
 /// Threads that serve network requests.
 const THREADS_MIN: u16 = 4;
 const THREADS_MAX: u16 = 512;
@@ -60,7 +59,7 @@ pub(crate) struct StoreConfig {
     /// Memory of the process, in parts.
     pub(crate) memory: Memory,
     /// Length of the log's files of a store that is created.
-    pub(crate) segment: ByteSize,
+    pub(crate) segment: Option<ByteSize>,
 }
 
 /// What a serving process needs to know.
@@ -185,10 +184,12 @@ impl StoreConfig {
             }
         };
         let memory = Memory::divide(settings.memory, settings.cache_size, machine_memory())?;
-        let segment = settings.segment_size.unwrap_or(SEGMENT_DEFAULT);
-        in_range("segment-size", segment, SEGMENT_MIN, SEGMENT_MAX)?;
-        if !segment.0.is_multiple_of(ByteSize::mib(1).0) {
-            return Err(ConfigError(format!("segment-size {segment} is not a whole number of MiB")));
+        let segment = settings.segment_size;
+        if let Some(segment) = segment {
+            in_range("segment-size", segment, SEGMENT_MIN, SEGMENT_MAX)?;
+            if !segment.0.is_multiple_of(ByteSize::mib(1).0) {
+                return Err(ConfigError(format!("segment-size {segment} is not a whole number of MiB")));
+            }
         }
         Ok(Self { data, disks, layout, durability: settings.durability.unwrap_or_default(), memory, segment })
     }

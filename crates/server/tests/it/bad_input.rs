@@ -227,7 +227,7 @@ fn a_full_disk_refuses_new_data_and_keeps_the_old() {
     let place = Place::new();
     let disk = place.beside("small");
     std::fs::create_dir(&disk).unwrap();
-    let options = c"size=40m,mode=700";
+    let options = c"size=72m,mode=700";
     if rustix::mount::mount("tmpfs", &disk, "tmpfs", rustix::mount::MountFlags::empty(), Some(options)).is_err() {
         eprintln!("skipped: this machine mounts no tmpfs");
         return;
@@ -236,11 +236,11 @@ fn a_full_disk_refuses_new_data_and_keeps_the_old() {
     let s3 = S3::of(&server);
     s3.make_bucket("box");
     assert_eq!(s3.send("PUT", "/box/first", "", &[], b"old").status, 200);
-    let refusal = (1..20_u64).find_map(|number| {
+    let refusal = (1..30_u64).find_map(|number| {
         let answer = s3.send("PUT", &format!("/box/{number}"), "", &[], &noise(4_000_000, number));
         (answer.status != 200).then_some(answer)
     });
-    let refusal = refusal.expect("80 MB do not fit on 40");
+    let refusal = refusal.expect("120 MB do not fit on 72");
     assert!([503, 507].contains(&refusal.status), "{} {}", refusal.status, refusal.text());
     assert_eq!(s3.send("GET", "/box/first", "", &[], b"").body, b"old");
     let status = server.stop();
