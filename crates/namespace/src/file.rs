@@ -365,12 +365,16 @@ impl Namespace {
     /// Those of sealing: what was written and not yet synced stays staged, and is tried again.
     pub fn close(&self, op: &Op, ino: Ino, wrote: bool) -> Result<()> {
         let Some(file) = self.opens.get(ino) else { return Ok(()) };
+        let dirty = || file.dirty.load(Ordering::Acquire);
+        // It counts as open until then: a file that is removed meanwhile has its last bytes for whoever still refers to it.
+        let mut sealed = Ok(());
+        if wrote || (file.handles.load(Ordering::Acquire) == 1 && dirty()) {
+            sealed = self.seal_whole(op, ino, &file);
+        }
         let last = file.handles.fetch_sub(1, Ordering::AcqRel) == 1;
-        let sealed = if wrote || (last && file.dirty.load(Ordering::Acquire)) {
-            self.seal_whole(op, ino, &file)
-        } else {
-            Ok(())
-        };
+        if last && sealed.is_ok() && dirty() {
+            sealed = self.seal_whole(op, ino, &file);
+        }
         drop(file);
         if last {
             self.remove_if_unlinked(op, ino)?;
