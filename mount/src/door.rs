@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use strata_namespace::{
     Access, Attr, ErrorKind, Namespace, NewNode, NodeKind, Op, Positions, RenameMode, SYMLINK_LEN_MAX, SetAttr,
@@ -42,6 +43,8 @@ pub(crate) struct MountDoor {
     pub(crate) positions: Positions,
     pub(crate) metrics: Arc<MountMetrics>,
     pub(crate) pool: Pool,
+    /// Whether the kernel has sent its last request: what is left is to store what programs wrote.
+    pub(crate) finishing: Arc<AtomicBool>,
     pub(crate) feed: Arc<Feed>,
 }
 
@@ -60,6 +63,7 @@ impl MountDoor {
             positions: Positions::new(secret(), options.position_bytes_max),
             metrics: Arc::new(MountMetrics::default()),
             pool: Pool::start(options.threads())?,
+            finishing: Arc::default(),
             feed: Arc::new(Feed::default()),
             options,
         })
@@ -67,6 +71,7 @@ impl MountDoor {
 
     /// After the last request: finishes what runs and closes what programs left open.
     pub(crate) fn finish(&self) {
+        self.finishing.store(true, Ordering::Release);
         self.pool.finish();
         for file in self.files.drain() {
             let ino = file.ino();

@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,6 +42,7 @@ pub struct Mounted {
     way: Way,
     grace: Duration,
     requests: Option<JoinHandle<io::Result<()>>>,
+    finishing: Arc<AtomicBool>,
     notices: Option<JoinHandle<()>>,
     feed: Arc<Feed>,
     metrics: Arc<MountMetrics>,
@@ -78,6 +80,7 @@ pub fn mount(ns: Arc<Namespace>, at: &Path, options: MountOptions) -> Result<Mou
         way,
         grace: options.unmount_grace,
         requests: None,
+        finishing: Arc::clone(&door.finishing),
         notices: None,
         feed: Arc::clone(&door.feed),
         metrics: Arc::clone(&door.metrics),
@@ -156,6 +159,13 @@ impl Mounted {
         self.requests.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
+    /// Whether the kernel shows it and requests are answered. Asks no file of it: were this process killed while it waits for
+    /// its own answer, neither could end.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        !self.has_ended() && attach::mounted_at(&self.at).is_some_and(|line| line.kind == attach::FS_TYPE)
+    }
+
     /// Waits until somebody else unmounts.
     ///
     /// # Errors
@@ -197,7 +207,8 @@ impl Mounted {
         self.stop_notices();
         let removed = self.remove(&|| requests.is_finished());
         let deadline = now() + END_MAX;
-        while !requests.is_finished() && now() < deadline {
+        // What programs left behind is stored, however long that takes.
+        while !requests.is_finished() && (now() < deadline || self.finishing.load(Ordering::Acquire)) {
             std::thread::sleep(Duration::from_millis(1));
         }
         if !requests.is_finished() {

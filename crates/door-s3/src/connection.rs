@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::StatusCode;
+use strata_gate::Linger;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -19,9 +20,6 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may be idle while there are connections left for others. Pools of clients keep theirs for a minute.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long is read on behind the last answer, where the client has not sent all of its request, and how many bytes.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
-const LINGER_LEN_MAX: usize = 64 << 20;
 
 /// A head is being received; so begins a connection.
 const HEAD: u8 = 0;
@@ -74,8 +72,8 @@ pub(crate) struct Connection<S> {
     timer: Pin<Box<Sleep>>,
     /// The phase that the timer was set in, and when it began.
     timed: (u8, Instant),
-    /// Bytes that may still be read behind the last answer; `None` before.
-    lingering: Option<usize>,
+    /// Behind the last answer.
+    linger: Option<Linger>,
     refuse: Refuse,
     /// What is left to send of such an answer; it is the last one.
     refusal: Bytes,
@@ -85,7 +83,7 @@ impl<S> Connection<S> {
     pub(crate) fn new(stream: S, phase: Arc<Phase>, free: Arc<Semaphore>, refuse: Refuse) -> Self {
         let now = Instant::now();
         let timer = Box::pin(sleep_until(now + HEAD_TIMEOUT));
-        Self { stream, phase, free, timer, timed: (HEAD, now), lingering: None, refuse, refusal: Bytes::new() }
+        Self { stream, phase, free, timer, timed: (HEAD, now), linger: None, refuse, refusal: Bytes::new() }
     }
 
     /// Takes the place of an answer without a document that the library gives by itself: what is written while no answer is
@@ -178,45 +176,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         flushed
     }
 
-    /// Ends the connection for writing; where the client may still be sending, reads on for a while. Closing at once would
-    /// answer what it sends with a reset, which takes the answer from it before it is read.
+    /// Ends the connection for writing; where the client may still be sending, reads on for a while.
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.lingering.is_none() {
-            let this = &mut *self;
+        let this = &mut *self;
+        if this.linger.is_none() {
             while !this.refusal.is_empty() {
                 match ready!(Pin::new(&mut this.stream).poll_write(task, &this.refusal))? {
                     0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                     len => this.refusal.advance(len),
                 }
             }
-            ready!(Pin::new(&mut self.stream).poll_shutdown(task))?;
-            if self.phase.unread.load(Ordering::Acquire) == 0 {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(task))?;
+            if this.phase.unread.load(Ordering::Acquire) == 0 {
                 return Poll::Ready(Ok(()));
             }
-            self.lingering = Some(LINGER_LEN_MAX);
-            let now = Instant::now();
-            self.set_timer(BUSY, now, now + LINGER_TIMEOUT);
         }
-        let mut scrap = [0; 16 << 10];
-        loop {
-            if self.timer.as_mut().poll(task).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            let mut into = ReadBuf::new(&mut scrap);
-            // An error is an end as well.
-            let read = ready!(Pin::new(&mut self.stream).poll_read(task, &mut into)).map(|()| into.filled().len());
-            let left = self.lingering.unwrap_or(0).saturating_sub(read.unwrap_or(0));
-            if left == 0 || into.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            self.lingering = Some(left);
-        }
+        this.linger.get_or_insert_with(Linger::begin).poll(&mut this.stream, task).map(Ok)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strata_gate::{LINGER_LEN_MAX, LINGER_TIMEOUT};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     fn connection(free: usize) -> (Connection<DuplexStream>, DuplexStream, Arc<Phase>) {

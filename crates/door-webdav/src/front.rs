@@ -16,13 +16,13 @@ use tracing::Instrument;
 
 use crate::ask::{Ask, Reply};
 use crate::body::ReplyBody;
+use crate::connection::Wire;
 use crate::door::WebDavDoor;
 use crate::error::{Refusal, Result};
 use crate::headers;
 use crate::if_header::IfHeader;
 use crate::metrics::{Raised, add};
 use crate::path::UrlPath;
-use crate::request_line::RequestLine;
 use crate::{auth, get, locking, props, put, range_write, tree, upload};
 
 /// Compliance classes, and SabreDAV's partial update.
@@ -34,11 +34,12 @@ pub(crate) async fn handle(
     door: Arc<WebDavDoor>,
     request: Request<Incoming>,
     peer: IpAddr,
-    line: RequestLine,
+    wire: Wire,
 ) -> Result<Response<ReplyBody>, Infallible> {
     let begun = Stopwatch::start();
     let method = request.method().clone();
-    let fragment = line.had_fragment(&method, request.uri());
+    let fragment = wire.line.had_fragment(&method, request.uri());
+    let has_body = !request.body().is_end_stream();
     let reply = match door.in_flight.clone().try_acquire_owned() {
         Ok(permit) => {
             let gauge = Raised::new(&door.metrics, |metrics| &metrics.in_flight);
@@ -63,7 +64,8 @@ pub(crate) async fn handle(
         }
     };
     door.metrics.answered(&method, reply.status(), begun.elapsed());
-    line.comes_next();
+    wire.leaves_unread(has_body && !reply.status().is_success());
+    wire.line.comes_next();
     Ok(reply)
 }
 

@@ -13,6 +13,7 @@ mod ask;
 mod auth;
 mod body;
 mod conditions;
+mod connection;
 mod date;
 mod door;
 mod error;

@@ -14,12 +14,11 @@ use strata_seam::{Said, Stopwatch};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_util::io::InspectReader;
 
+use crate::connection::{Connection, Wire};
 use crate::door::WebDavDoor;
 use crate::front;
 use crate::metrics::Raised;
-use crate::request_line::RequestLine;
 
 /// Largest request head in bytes; also how much of a body is read at a time.
 const READ_BUFFER: usize = 256 * 1024;
@@ -88,15 +87,11 @@ async fn connection(door: Arc<WebDavDoor>, stream: TcpStream, peer: IpAddr, mut 
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a webdav connection could not be set to send at once");
     }
-    let line = RequestLine::new();
-    let read_along = {
-        let line = line.clone();
-        move |bytes: &[u8]| line.read_along(bytes)
-    };
-    let io = TokioIo::new(InspectReader::new(PacedStream::new(stream, door.config.pace), read_along));
+    let wire = Wire::new();
+    let io = TokioIo::new(Connection::new(PacedStream::new(stream, door.config.pace), wire.clone()));
     let service = {
         let door = door.clone();
-        service_fn(move |request| front::handle(door.clone(), request, peer, line.clone()))
+        service_fn(move |request| front::handle(door.clone(), request, peer, wire.clone()))
     };
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())

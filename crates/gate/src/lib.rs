@@ -5,11 +5,13 @@
 //! in docs/operate/running.md.
 
 mod budget;
+mod linger;
 mod pace;
 mod shares;
 mod stream;
 
 pub use budget::{Budget, Part, Piece};
+pub use linger::{LINGER_LEN_MAX, LINGER_TIMEOUT, Linger};
 pub use pace::{Pace, Patience, TooSlow};
 pub use shares::{Held, Shares, client};
 pub use stream::{PacedStream, Unsent};

@@ -39,6 +39,11 @@ impl MountedDoor {
         .context("mounting was interrupted")?
     }
 
+    /// Whether it is there and answers.
+    pub(crate) fn serves(&self) -> bool {
+        self.mounted.serves()
+    }
+
     /// Where it is mounted, absolute.
     pub(crate) fn path(&self) -> PathBuf {
         self.mounted.path().to_owned()

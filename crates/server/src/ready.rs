@@ -1,7 +1,6 @@
 //! Whether each door really answers: a request of its own protocol, from outside, before anybody is told its address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -36,29 +35,6 @@ pub(crate) async fn door(name: &str, address: SocketAddr, protocol: Protocol) ->
         Ok(result) => result.with_context(|| format!("the {name} door at {address} does not answer properly")),
         Err(_) => bail!("the {name} door at {address} gave no answer within {} s", ANSWER_WITHIN.as_secs()),
     }
-}
-
-/// Waits until a file system other than its parent's answers at `path`.
-///
-/// # Errors
-/// It did not within 20 s.
-pub(crate) async fn mount(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let at = path.to_owned();
-    let look = tokio::task::spawn_blocking(move || {
-        let here = std::fs::metadata(&at)?.dev();
-        let above = std::fs::metadata(at.join(".."))?.dev();
-        std::io::Result::Ok(here != above)
-    });
-    let mounted = tokio::time::timeout(ANSWER_WITHIN, look)
-        .await
-        .with_context(|| {
-            format!("the mount at {} gave no answer within {} s", path.display(), ANSWER_WITHIN.as_secs())
-        })?
-        .context("looking at the mount failed")?
-        .with_context(|| format!("the mount at {} does not answer properly", path.display()))?;
-    ensure!(mounted, "nothing is mounted at {}", path.display());
-    Ok(())
 }
 
 /// The address to connect to for a door that listens on every address of the machine.
@@ -121,11 +97,5 @@ mod tests {
         let address = server_that_says(&[0; 28]).await;
         let error = door("nfs", address, Protocol::Nfs).await.unwrap_err();
         assert!(format!("{error:#}").contains("that is no NFS version 3 server"));
-    }
-
-    #[tokio::test]
-    async fn an_ordinary_folder_is_no_mount() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(mount(folder.path()).await.unwrap_err().to_string().contains("nothing is mounted"));
     }
 }

@@ -194,10 +194,10 @@ async fn answer_all(doors: &[OpenDoor], mounted: Option<&MountedDoor>) -> anyhow
     for (name, address, protocol) in doors {
         crate::ready::door(name, *address, *protocol).await?;
     }
-    match mounted {
-        Some(mounted) => crate::ready::mount(&mounted.path()).await,
-        None => Ok(()),
+    if let Some(mounted) = mounted.filter(|mounted| !mounted.serves()) {
+        anyhow::bail!("nothing is mounted at {}", mounted.path().display());
     }
+    Ok(())
 }
 
 /// Stops taking requests, gives running ones their time and takes the mount away. Whether all ended in time.

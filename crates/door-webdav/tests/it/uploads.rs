@@ -281,3 +281,17 @@ fn client_again<'a>(client: &'a mut Client, server: &Server) -> &'a mut Client {
     *client = server.client();
     client
 }
+
+#[test]
+fn a_client_that_sends_all_before_it_reads_gets_the_reply_to_a_long_upload_that_is_refused() {
+    let server = Server::start();
+    server.client().put("/bkt/file", b"here");
+    let body = noise(1, 20 << 20);
+    let len = body.len().to_string();
+    let mut client = server.client();
+    let refused = head(&client, "/bkt/file", &[("content-length", &len), ("if-none-match", "*")]);
+    client.write(&refused).expect("sent");
+    client.write(&body).expect("taken to the end, although nobody wants it");
+    assert_eq!(client.reply(false).expect("a reply").status, 412);
+    assert_eq!(server.client().get("/bkt/file"), b"here");
+}

@@ -1,0 +1,45 @@
+//! The end of a connection whose client may still be sending. Closing at once would answer what it sends with a reset,
+//! which takes the answer from it before it is read: so what it sends is read for a while and thrown away.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// How long is read on.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many bytes.
+pub const LINGER_LEN_MAX: usize = 64 << 20;
+
+/// Reads on behind the last answer, after the connection was ended for writing.
+pub struct Linger {
+    left: usize,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Linger {
+    /// From now on.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self { left: LINGER_LEN_MAX, timer: Box::pin(sleep(LINGER_TIMEOUT)) }
+    }
+
+    /// Ready when the client has ended too, or was read from for long enough. An error is an end as well.
+    pub fn poll<S: AsyncRead + Unpin>(&mut self, stream: &mut S, task: &mut Context<'_>) -> Poll<()> {
+        let mut scrap = [0; 16 << 10];
+        loop {
+            if self.timer.as_mut().poll(task).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut into = ReadBuf::new(&mut scrap);
+            let read = ready!(Pin::new(&mut *stream).poll_read(task, &mut into)).map(|()| into.filled().len());
+            self.left = self.left.saturating_sub(read.unwrap_or(0));
+            if self.left == 0 || into.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
