@@ -6,8 +6,7 @@
 //! refers to them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use strata_chunk::{BlockEntry, Chunker, CompressPolicy, Item, Node, Source, chunk_id, is_zero};
@@ -16,6 +15,7 @@ use strata_seam::ChunkId;
 use crate::cell;
 use crate::error::{ContentError, Result};
 use crate::guard::{Guard, Streaming};
+use crate::intake::AtWork;
 use crate::prepare::{PreparedBlock, Task, prepare};
 use crate::store::Store;
 
@@ -36,10 +36,10 @@ const BLOCKS_WITH_COMMIT_MAX: usize = 2;
 /// Closed blocks of one stream that are being compressed or wait for their turn to be appended: as many as keep a few
 /// cores busy.
 const BLOCKS_ON_THEIR_WAY_MAX: usize = 4;
-/// The same while there is a stream at work for every core: the streams themselves keep them busy then.
+/// The same while there is a stream at work for every core: the streams themselves keep them busy then. While there are many
+/// for every core, none is held back.
 const BLOCKS_ON_THEIR_WAY_BUSY_MAX: usize = 1;
-
-static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+const STREAMS_MANY: usize = 8;
 
 /// Highest page that is kept as it is: half-full pages reach 2^42 items at this height. The format allows twice as much.
 const HEIGHT_MAX: u8 = 6;
@@ -143,7 +143,7 @@ impl Ingest {
     }
 
     /// How many streams of this store are being taken in by an intake at this moment.
-    pub(crate) fn streams_at_work(&self) -> Arc<AtomicUsize> {
+    pub(crate) fn streams_at_work(&self) -> Arc<AtWork> {
         Arc::clone(&self.store.streams_at_work)
     }
 
@@ -277,7 +277,11 @@ impl Ingest {
             task.work();
         }
         self.on_their_way.push_back(task);
-        let most = if self.store.is_busy() { BLOCKS_ON_THEIR_WAY_BUSY_MAX } else { BLOCKS_ON_THEIR_WAY_MAX };
+        let most = match self.store.streams_at_work.per_core() {
+            0 => BLOCKS_ON_THEIR_WAY_MAX,
+            1..STREAMS_MANY => BLOCKS_ON_THEIR_WAY_BUSY_MAX,
+            STREAMS_MANY.. => 0,
+        };
         while self.on_their_way.len() > most || self.on_their_way.front().is_some_and(|first| first.is_done()) {
             self.append_first()?;
         }
@@ -332,6 +336,8 @@ impl Ingest {
         next.extend_from_slice(&self.buffer[self.accepted..]);
         let mut raw = std::mem::replace(&mut self.buffer, next);
         raw.truncate(self.accepted);
+        // It is kept until it is written and found; the allocator takes the rest back where it lies.
+        raw.shrink_to_fit();
         let raw = Bytes::from(raw);
         self.accepted = 0;
         Some((raw, std::mem::take(&mut self.chunks)))
@@ -592,11 +598,6 @@ fn entry_len(len: usize) -> u32 {
 }
 
 impl Store {
-    /// Whether a stream is at work for every core.
-    fn is_busy(&self) -> bool {
-        self.streams_at_work.load(Ordering::Relaxed) >= *CORES
-    }
-
     /// As [`Store::ingest`], of bytes that room was promised for.
     #[must_use]
     pub fn ingest_promised(self: &Arc<Self>, relaxed: bool) -> Ingest {

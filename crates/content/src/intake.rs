@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::error::{ContentError, Result};
 use crate::ingest::{Content, Ingest};
@@ -28,8 +28,13 @@ use crate::ingest::{Content, Ingest};
 const START_LEN: usize = 256 << 10;
 /// Bytes that wait before a thread is set to work when there is one for every core already, unless the stream ends.
 const START_LEN_BUSY: usize = 1 << 20;
-/// Bytes that may wait before the sender has to.
+/// Bytes that may wait before the sender has to, where there is memory for it.
 const QUEUED_LEN_MAX: usize = 1 << 20;
+/// And where there is not.
+const QUEUED_LEN_MIN: usize = 256 << 10;
+
+/// Streams that have their turn at a time, for each core: one may wait for the ledger while another works.
+const TURNS_PER_CORE: usize = 2;
 
 /// Work for a thread that may block.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -39,9 +44,49 @@ pub struct Intake {
     shared: Arc<Shared>,
     /// Runs a job on a thread that may block.
     spawn: fn(Job),
-    /// Streams at work, of all intakes of the store.
-    at_work: Arc<AtomicUsize>,
+    /// Of all intakes of the store.
+    at_work: Arc<AtWork>,
+}
+
+/// The streams of a store that threads are set to work for. A few of them have their turn at a time: each has a block in hand
+/// then, and more of them than there are cores would not be quicker.
+pub(crate) struct AtWork {
     cores: usize,
+    streams: AtomicUsize,
+    turns: Mutex<usize>,
+    free: Condvar,
+}
+
+impl Default for AtWork {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { cores, streams: AtomicUsize::new(0), turns: Mutex::new(TURNS_PER_CORE * cores), free: Condvar::new() }
+    }
+}
+
+impl AtWork {
+    /// How many streams there are for each core.
+    pub(crate) fn per_core(&self) -> usize {
+        self.streams.load(Ordering::Relaxed) / self.cores
+    }
+
+    fn turn(&self) -> Turn<'_> {
+        let mut turns = self.turns.lock();
+        while *turns == 0 {
+            self.free.wait(&mut turns);
+        }
+        *turns -= 1;
+        Turn(self)
+    }
+}
+
+struct Turn<'a>(&'a AtWork);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.turns.lock() += 1;
+        self.0.free.notify_one();
+    }
 }
 
 struct Shared {
@@ -70,21 +115,21 @@ impl Intake {
     #[must_use]
     pub fn new(ingest: Ingest, spawn: fn(Job)) -> Self {
         let at_work = ingest.streams_at_work();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let stage = Stage::Idle(Box::new(ingest));
         let state = State { queue: Vec::new(), len: 0, last: false, stage, waiting: None };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state) }), spawn, at_work, cores }
+        Self { shared: Arc::new(Shared { state: Mutex::new(state) }), spawn, at_work }
     }
 
-    /// Appends a piece, `last` if none follows; waits while too much is queued.
+    /// Appends a piece, `last` if none follows; waits while too much is queued: `room` bytes, within limits.
     ///
     /// Cancel-safe as far as the piece is concerned: it is queued before anything is waited for.
     ///
     /// # Errors
     /// Those of [`Ingest::push`] for anything pushed so far; the stream is then lost.
-    pub async fn push(&mut self, piece: Bytes, last: bool) -> Result<()> {
-        let busy = self.at_work.load(Ordering::Relaxed) >= self.cores;
-        let start_len = if busy { START_LEN_BUSY } else { START_LEN };
+    pub async fn push(&mut self, piece: Bytes, last: bool, room: u64) -> Result<()> {
+        let most = usize::try_from(room).unwrap_or(usize::MAX).clamp(QUEUED_LEN_MIN, QUEUED_LEN_MAX);
+        let busy = self.at_work.per_core() > 0;
+        let start_len = if busy { START_LEN_BUSY.min(most) } else { START_LEN };
         let start = {
             let mut state = self.shared.state.lock();
             state.len += piece.len();
@@ -93,7 +138,7 @@ impl Intake {
             if last || state.len >= start_len { state.begin() } else { None }
         };
         if let Some(ingest) = start {
-            self.at_work.fetch_add(1, Ordering::Relaxed);
+            self.at_work.streams.fetch_add(1, Ordering::Relaxed);
             let worker = Worker { shared: Arc::clone(&self.shared), at_work: Arc::clone(&self.at_work), ended: false };
             (self.spawn)(Box::new(move || worker.work(*ingest)));
         }
@@ -103,7 +148,7 @@ impl Intake {
         poll_fn(|context| {
             let mut state = self.shared.state.lock();
             match &state.stage {
-                Stage::Busy if state.len > QUEUED_LEN_MAX => {
+                Stage::Busy if state.len > most => {
                     state.waiting = Some(context.waker().clone());
                     Poll::Pending
                 }
@@ -163,12 +208,14 @@ impl State {
 /// nobody waits for what cannot come.
 struct Worker {
     shared: Arc<Shared>,
-    at_work: Arc<AtomicUsize>,
+    at_work: Arc<AtWork>,
     ended: bool,
 }
 
 impl Worker {
     fn work(mut self, mut ingest: Ingest) {
+        let at_work = Arc::clone(&self.at_work);
+        let _turn = at_work.turn();
         let mut rested = false;
         let end = loop {
             let pieces = {
@@ -213,7 +260,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.at_work.fetch_sub(1, Ordering::Relaxed);
+        self.at_work.streams.fetch_sub(1, Ordering::Relaxed);
         if !self.ended {
             let mut state = self.shared.state.lock();
             state.stage = Stage::Gone;

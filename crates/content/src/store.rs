@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -19,6 +19,7 @@ use crate::cell::{self, Place};
 use crate::checkpoint::{CheckpointPlaces, Checkpoints, note_places, parse_directory};
 use crate::error::{ContentError, Result};
 use crate::guard::Guards;
+use crate::intake::AtWork;
 use crate::mover::Mover;
 use crate::pages::Pages;
 use crate::prepare::Helpers;
@@ -82,7 +83,7 @@ pub struct Store {
     pub(crate) settings: StoreSettings,
     pub(crate) helpers: Arc<Helpers>,
     /// Streams that threads work for; see [`crate::Intake`].
-    pub(crate) streams_at_work: Arc<AtomicUsize>,
+    pub(crate) streams_at_work: Arc<AtWork>,
     /// The single writer's lock; see [`Store::transact`].
     pub(crate) writer: Mutex<()>,
     /// Sequence number of the newest commit of this process; zero before the first.

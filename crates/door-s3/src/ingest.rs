@@ -203,7 +203,7 @@ async fn windowed(ingest: Ingest, mut body: Upload, mut own: Own) -> Result<Take
         own.update(&piece);
         window.add(piece.clone());
         let last = left == 0 || body.ended_early();
-        intake.push(piece, last).await.map_err(from_content)?;
+        intake.push(piece, last, window.room.len()).await.map_err(from_content)?;
         if last || window.is_full() {
             let window = window.take(&body.budget);
             if hashing {

@@ -20,7 +20,7 @@ use crate::locks::Touch;
 use crate::metrics::add;
 use crate::range;
 use crate::range_write;
-use crate::upload::{INLINE_LEN_MAX, Upload};
+use crate::upload::{INLINE_LEN_MAX, Upload, WINDOW_LEN};
 
 /// Where a PUT goes, after all checks that need no body.
 pub(crate) struct Target {
@@ -171,9 +171,17 @@ async fn ingest(ask: &Arc<Ask>, mut upload: Upload<'_>) -> Result<Content> {
         return Ok(ingest.finish()?);
     }
     let mut intake = Intake::new(ingest, |job| drop(tokio::task::spawn_blocking(job)));
+    let bodies = &ask.door.config.bodies;
+    let (mut room, mut taken) = (bodies.piece(WINDOW_LEN), 0);
     while !upload.ended() {
         let piece = upload.piece().await?;
-        intake.push(piece, upload.ended()).await?;
+        taken += piece.len() as u64;
+        intake.push(piece, upload.ended(), room.len()).await?;
+        if taken >= room.len() {
+            // As at every window: what others took or gave back meanwhile counts.
+            drop(room);
+            (room, taken) = (bodies.piece(WINDOW_LEN), 0);
+        }
     }
     Ok(intake.finish().await?)
 }

@@ -18,8 +18,8 @@ use crate::headers;
 use crate::metrics::add;
 use crate::range;
 
-/// Bytes gathered before they are written into the middle of a file.
-const WINDOW_LEN: u64 = 1024 * 1024;
+/// Bytes gathered before they are written into the middle of a file, or on their way to be stored.
+pub(crate) const WINDOW_LEN: u64 = 1024 * 1024;
 /// Bodies up to this length are taken in on the connection's own thread: the hop would cost more than the work.
 pub(crate) const INLINE_LEN_MAX: u64 = 64 * 1024;
 /// How much of an unwanted body is read so that the client gets to see the refusal.

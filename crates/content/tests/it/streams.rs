@@ -29,6 +29,9 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Bytes that an intake may queue.
+const ROOM: u64 = 1 << 20;
+
 fn on_a_thread(job: Job) {
     drop(std::thread::spawn(job));
 }
@@ -89,7 +92,7 @@ fn a_stream_in_pieces_is_the_content_of_all_of_them() {
         let pieces: Vec<_> = data.chunks(piece_len).map(Bytes::copy_from_slice).collect();
         let content = block_on(async {
             for (at, piece) in pieces.iter().enumerate() {
-                intake.push(piece.clone(), at + 1 == pieces.len()).await.unwrap();
+                intake.push(piece.clone(), at + 1 == pieces.len(), ROOM).await.unwrap();
             }
             intake.finish().await.unwrap()
         });
@@ -101,7 +104,7 @@ fn a_stream_in_pieces_is_the_content_of_all_of_them() {
 fn a_stream_without_its_last_piece_is_no_content() {
     let (_world, store) = create();
     let mut intake = Intake::new(store.ingest(false), on_a_thread);
-    block_on(intake.push(Bytes::from(noise(1, 5000)), false)).unwrap();
+    block_on(intake.push(Bytes::from(noise(1, 5000)), false, ROOM)).unwrap();
     assert!(matches!(block_on(intake.finish()), Err(ContentError::Abandoned)));
 }
 
@@ -110,6 +113,6 @@ fn a_stream_whose_thread_dies_ends_in_an_error() {
     let (_world, store) = create();
     let never: fn(Job) = |job| drop(job);
     let mut intake = Intake::new(store.ingest(false), never);
-    block_on(intake.push(Bytes::from(noise(1, 5000)), true)).unwrap();
+    block_on(intake.push(Bytes::from(noise(1, 5000)), true, ROOM)).unwrap();
     assert!(matches!(block_on(intake.finish()), Err(ContentError::Abandoned)));
 }

@@ -6,7 +6,7 @@ use super::{ByteSize, ConfigError};
 /// Unless told otherwise.
 const TOTAL_DEFAULT: ByteSize = ByteSize::mib(512);
 /// Below, too little is left for the parts beside a useful cache.
-const TOTAL_MIN: ByteSize = ByteSize::mib(192);
+const TOTAL_MIN: ByteSize = ByteSize::mib(256);
 /// Decoded chunks: below, a few readers of one large object would push each other out.
 const CACHE_MIN: ByteSize = ByteSize::mib(16);
 /// The cache's share of the whole unless told otherwise: one in so many.
@@ -18,7 +18,7 @@ const REST_MIN: ByteSize = ByteSize::mib(48);
 /// Room for the longest document of a request, twice.
 const DOCUMENTS_MIN: u64 = 12 << 20;
 /// What a request may hold beside its part of the bodies: small pieces, read buffers, an open block.
-const REQUEST: u64 = 1 << 20;
+const REQUEST: u64 = 3 << 19;
 /// A small table has this share of the whole: there are seven of them.
 const TABLE_SHARE: u64 = 64;
 const TABLE_MAX: u64 = 8 << 20;
@@ -106,9 +106,8 @@ mod tests {
             (None, None),
             (None, Some(16)),
             (None, Some(2048)),
-            (Some(192), None),
-            (Some(192), Some(16)),
             (Some(256), None),
+            (Some(256), Some(16)),
             (Some(1024), Some(512)),
             (Some(8192), None),
         ] {
@@ -125,14 +124,14 @@ mod tests {
     fn the_defaults_are_half_a_gibibyte_with_a_quarter_for_the_cache() {
         let memory = divided(None, None).unwrap();
         assert_eq!((memory.total, memory.cache), (ByteSize::mib(512), ByteSize::mib(128)));
-        assert_eq!(memory.requests, REQUESTS_MAX);
+        assert_eq!(memory.requests, 170);
         // A cache beyond it is believed, and the whole grows with it.
         assert!(divided(None, Some(1024)).unwrap().total > ByteSize::mib(1536));
     }
 
     #[test]
     fn what_does_not_fit_is_refused_with_what_would() {
-        assert!(divided(Some(100), None).unwrap_err().contains("memory 100 MiB is too small; at least 192 MiB"));
+        assert!(divided(Some(100), None).unwrap_err().contains("memory 100 MiB is too small; at least 256 MiB"));
         assert!(divided(Some(99_999), None).unwrap_err().contains("too large"));
         let refused = divided(Some(256), Some(200)).unwrap_err();
         assert!(refused.contains("cache-size 200 MiB is part of memory 256 MiB"), "{refused}");

@@ -125,6 +125,20 @@ fn the_process_stays_within_its_memory_under_hostile_loads() {
         }
     });
     within(&server, "parts and copies at once");
+    std::thread::scope(|scope| {
+        for n in 0..64_u64 {
+            let s3 = &s3;
+            scope.spawn(move || {
+                let body = noise(6 << 20, 1000 + n);
+                // Those that are told to slow down do.
+                for _ in 0..2 {
+                    let answer = s3.send("PUT", &format!("/box/many{n}"), "", &[], &body);
+                    assert!([200, 503].contains(&answer.status), "{}", answer.text());
+                }
+            });
+        }
+    });
+    within(&server, "many uploads at once");
     let nfs = Nfs::of(&server);
     let file = nfs.lookup("/box/object5").expect("there");
     // One address has 64 connections at most.
