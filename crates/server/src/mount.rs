@@ -23,20 +23,15 @@ pub(crate) struct MountedDoor {
 }
 
 impl MountedDoor {
-    /// Mounts the name space on `path`, which is made if it is missing. What a killed server left mounted there is
-    /// taken away first.
+    /// Mounts the name space on `path`, which is made if it is missing; [`prepare`] comes before.
     ///
     /// # Errors
-    /// A folder with files in it, and those of [`strata_mount::mount`]; nothing is mounted then.
+    /// Those of [`strata_mount::mount`]; nothing is mounted then.
     pub(crate) async fn mount(namespace: Arc<Namespace>, path: &Path, options: MountOptions) -> anyhow::Result<Self> {
         let path = path.to_owned();
-        tokio::task::spawn_blocking(move || {
-            make_way(&path)?;
-            may_use(Path::new(FUSE_DEVICE))?;
-            Ok(Self { mounted: strata_mount::mount(namespace, &path, options)? })
-        })
-        .await
-        .context("mounting was interrupted")?
+        tokio::task::spawn_blocking(move || Ok(Self { mounted: strata_mount::mount(namespace, &path, options)? }))
+            .await
+            .context("mounting was interrupted")?
     }
 
     /// Whether it is there and answers.
@@ -69,6 +64,16 @@ impl MountedDoor {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
+
+/// What can be known before anything is made of the store: whether this user may mount, and on this folder. Takes away the
+/// remains of a mount whose server died.
+///
+/// # Errors
+/// A device that may not be opened, a folder with files in it.
+pub(crate) fn prepare(path: &Path) -> anyhow::Result<()> {
+    may_use(Path::new(FUSE_DEVICE))?;
+    make_way(path)
 }
 
 /// Takes away the remains of a mount whose server died, and refuses a folder whose files a mount would hide.

@@ -73,6 +73,10 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         taken = taking => taken.context("taking the store's lock was interrupted")??,
         () = signals.next() => return Ok(leave_at_once(config)),
     };
+    if let Some(path) = config.mount.clone() {
+        let way = tokio::task::spawn_blocking(move || mount::prepare(&path));
+        way.await.context("looking at the folder to mount on was interrupted")??;
+    }
     Doors::withdraw(data);
     warn_about_open_addresses(config);
     crate::descriptors::warn_if_short(config.store.disks.len(), config.connections);

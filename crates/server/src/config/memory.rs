@@ -18,7 +18,7 @@ const REST_MIN: ByteSize = ByteSize::mib(48);
 /// Room for the longest document of a request, twice.
 const DOCUMENTS_MIN: u64 = 12 << 20;
 /// What a request may hold beside its part of the bodies: small pieces, read buffers, an open block.
-const REQUEST: u64 = 3 << 19;
+const REQUEST: u64 = 2 << 20;
 /// A small table has this share of the whole: there are seven of them.
 const TABLE_SHARE: u64 = 64;
 const TABLE_MAX: u64 = 8 << 20;
@@ -124,7 +124,7 @@ mod tests {
     fn the_defaults_are_half_a_gibibyte_with_a_quarter_for_the_cache() {
         let memory = divided(None, None).unwrap();
         assert_eq!((memory.total, memory.cache), (ByteSize::mib(512), ByteSize::mib(128)));
-        assert_eq!(memory.requests, 170);
+        assert_eq!(memory.requests, 128);
         // A cache beyond it is believed, and the whole grows with it.
         assert!(divided(None, Some(1024)).unwrap().total > ByteSize::mib(1536));
     }

@@ -155,3 +155,18 @@ fn a_second_signal_does_not_wait_for_running_requests() {
     let status = server.wait();
     assert!([Some(0), Some(4)].contains(&status.code()), "{status}");
 }
+
+#[test]
+fn a_server_asks_nothing_of_its_own_drive() {
+    if !can_mount() {
+        return;
+    }
+    // Killed while it waited for its own answer, it could never end: nobody would answer.
+    let place = Place::new();
+    let server = place.serve_with_drive(1);
+    let admin = server.door("admin", "url");
+    let metrics = http::request(http::authority(&admin), "GET", "/metrics", &[], b"").text();
+    let asked = metrics.lines().filter(|line| line.starts_with("strata_door_requests") && line.contains("\"mount\""));
+    let asked: Vec<&str> = asked.filter(|line| !line.ends_with(" 0")).collect();
+    assert!(metrics.contains("\"mount\",method=\"getattr\"") && asked.is_empty(), "{asked:?}");
+}
