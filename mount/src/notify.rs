@@ -5,7 +5,7 @@
 //!
 //! 1. invalidations are sent by one thread that serves no request;
 //! 2. it holds no lock while it sends;
-//! 3. no request ever waits for it (the feed is bounded and overflows into "everything");
+//! 3. no request of the mount ever waits for it, and answers of other doors only for a moment (the feed is bounded and overflows into "everything");
 //! 4. the new state is in the name space before the change is in the feed, so what the kernel then asks is new;
 //! 5. it is stopped before the mount is unmounted.
 //!
@@ -142,17 +142,25 @@ pub(crate) fn start(
 fn run<K: Kernel, S: Sizes>(feed: &Feed, changes: &Receiver<Change>, mut teller: Teller<K, S>) {
     let mut pending = Pending::default();
     while !feed.stop.load(Ordering::Acquire) {
+        let mut taken = 0;
         match changes.recv_timeout(teller.wait(now())) {
-            Ok(change) => pending.push(change),
+            Ok(change) => {
+                pending.push(change);
+                taken += 1;
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         // What has gathered meanwhile coalesces.
-        changes.try_iter().take(PENDING_MAX).for_each(|change| pending.push(change));
+        changes.try_iter().take(PENDING_MAX).for_each(|change| {
+            pending.push(change);
+            taken += 1;
+        });
         std::mem::take(&mut *feed.resync.lock()).into_iter().for_each(|ino| pending.push_data(ino));
         if !pending.is_empty() {
             teller.tell(pending.take(), now());
         }
+        teller.sizes.told(taken);
         teller.tell_again(now());
     }
 }
@@ -169,12 +177,23 @@ fn now() -> Instant {
 pub(crate) trait Sizes: Send + 'static {
     /// In bytes; zero if there is no such file.
     fn size(&self, ino: u64) -> u64;
+
+    /// So many changes were told to the kernel.
+    fn told(&self, _changes: u64) {}
 }
 
 impl Sizes for std::sync::Weak<Namespace> {
     fn size(&self, ino: u64) -> u64 {
         let op = Op::new(Caller::root(Door::Mount));
         self.upgrade().and_then(|ns| ns.getattr(&op, Ino(ino)).ok()).map_or(0, |attr| attr.size)
+    }
+
+    fn told(&self, changes: u64) {
+        if changes > 0
+            && let Some(ns) = self.upgrade()
+        {
+            ns.note_told(changes);
+        }
     }
 }
 

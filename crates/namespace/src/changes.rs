@@ -1,9 +1,11 @@
 //! The change feed: what happened, told to the doors that keep caches.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 
 use parking_lot::Mutex;
+use strata_seam::Clock;
 
 use crate::namespace::Namespace;
 use crate::types::{Change, Door};
@@ -13,6 +15,9 @@ use crate::types::{Change, Door};
 pub(crate) struct Feed {
     listeners: Mutex<Vec<Listener>>,
     any: AtomicBool,
+    /// Changes handed to the mount, and of these told to its kernel.
+    sent: AtomicU64,
+    told: AtomicU64,
 }
 
 struct Listener {
@@ -29,33 +34,78 @@ impl Feed {
             return;
         }
         let mut listeners = self.listeners.lock();
-        listeners.retain_mut(|listener| listener.skip == Some(door) || listener.tell(&changes));
+        listeners.retain_mut(|listener| {
+            if listener.skip == Some(door) {
+                return true;
+            }
+            let Some(sent) = listener.tell(&changes) else { return false };
+            if listener.skip == Some(Door::Mount) {
+                self.sent.fetch_add(sent, Ordering::AcqRel);
+            }
+            true
+        });
         self.any.store(!listeners.is_empty(), Ordering::Release);
     }
 }
 
+/// Waits until the mount's kernel was told of everything that happened before, so that whoever is answered finds it so there
+/// too; not longer than [`TOLD_NANOS_MAX`], since programs may hold up their kernel.
+pub(crate) struct Told {
+    feed: Arc<Feed>,
+    clock: Arc<dyn Clock>,
+    sent: u64,
+    until: u64,
+}
+
+/// Longest that an answer waits for that.
+const TOLD_NANOS_MAX: u64 = 200_000_000;
+
+impl Told {
+    /// `None` where there is nothing to wait for.
+    pub(crate) fn of(feed: &Arc<Feed>, clock: &Arc<dyn Clock>) -> Option<Self> {
+        let sent = feed.sent.load(Ordering::Acquire);
+        (feed.any.load(Ordering::Acquire) && feed.told.load(Ordering::Acquire) < sent).then(|| Self {
+            until: clock.monotonic_nanos() + TOLD_NANOS_MAX,
+            feed: Arc::clone(feed),
+            clock: Arc::clone(clock),
+            sent,
+        })
+    }
+
+    /// Whether it is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.feed.told.load(Ordering::Acquire) >= self.sent || self.clock.monotonic_nanos() >= self.until
+    }
+}
+
 impl Listener {
-    /// `false` when nobody listens any more.
-    fn tell(&mut self, changes: &[Change]) -> bool {
+    /// How many messages were sent; `None` when nobody listens any more.
+    fn tell(&mut self, changes: &[Change]) -> Option<u64> {
+        let mut sent = 0;
         for change in changes {
             if self.overflowed {
                 match self.sender.try_send(Change::Overflow) {
-                    Ok(()) => self.overflowed = false,
-                    Err(TrySendError::Full(_)) => return true,
-                    Err(TrySendError::Disconnected(_)) => return false,
+                    Ok(()) => (self.overflowed, sent) = (false, sent + 1),
+                    Err(TrySendError::Full(_)) => return Some(sent),
+                    Err(TrySendError::Disconnected(_)) => return None,
                 }
             }
             match self.sender.try_send(change.clone()) {
-                Ok(()) => {}
+                Ok(()) => sent += 1,
                 Err(TrySendError::Full(_)) => self.overflowed = true,
-                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Disconnected(_)) => return None,
             }
         }
-        true
+        Some(sent)
     }
 }
 
 impl Namespace {
+    /// So many more changes were told to the mount's kernel.
+    pub fn note_told(&self, changes: u64) {
+        self.feed.told.fetch_add(changes, Ordering::AcqRel);
+    }
+
     /// The change feed from now on. `queue_max` bounds it; beyond, the listener gets [`Change::Overflow`]. Changes made
     /// through `skip_door` itself are left out.
     pub fn changes(&self, queue_max: usize, skip_door: Option<Door>) -> Receiver<Change> {

@@ -14,7 +14,7 @@ use strata_ledger::{Class, Settled};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Clock, Ino, Lsn, Timestamp};
 
-use crate::changes::Feed;
+use crate::changes::{Feed, Told};
 use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::file::Opens;
@@ -36,7 +36,7 @@ pub struct Namespace {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) opens: Opens,
     pub(crate) removed: crate::removed::Removed,
-    pub(crate) feed: Feed,
+    pub(crate) feed: Arc<Feed>,
     /// WebDAV locks in the store, once they were counted. Taken under the writer's lock.
     pub(crate) locks_held: Mutex<Option<usize>>,
     pub(crate) drain: Drain,
@@ -70,16 +70,26 @@ struct Numbers {
 /// Resolves when what the operation depends on is as durable as its bucket promises. May be dropped at any time.
 pub struct Settle {
     inner: Option<Settled>,
+    told: Option<Told>,
 }
 
 impl Future for Settle {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.inner {
-            None => Poll::Ready(Ok(())),
-            Some(settled) => Pin::new(settled).poll(context).map(|done| done.map_err(Error::from)),
+        if let Some(settled) = &mut self.inner {
+            match Pin::new(settled).poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Ready(Ok(())) => self.inner = None,
+            }
         }
+        if self.told.as_ref().is_some_and(|told| !told.is_over()) {
+            // Mostly it takes less than a wake-up would.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -118,7 +128,7 @@ impl Namespace {
             opens: Opens::default(),
             removed: crate::removed::Removed::default(),
             locks_held: Mutex::default(),
-            feed: Feed::default(),
+            feed: Arc::default(),
             drain: Drain::default(),
             numbers: Numbers { next: AtomicU64::new(next), reserved: Mutex::new(next) },
             store_id: identity.store_id,
@@ -164,7 +174,8 @@ impl Namespace {
             Class::Durable => ledger.durable(),
             Class::Written => ledger.written(),
         };
-        Settle { inner: (lsn > reached).then(|| ledger.settled(lsn, class)) }
+        let told = op.has_published().then(|| Told::of(&self.feed, &self.clock)).flatten();
+        Settle { inner: (lsn > reached).then(|| ledger.settled(lsn, class)), told }
     }
 
     /// The same on the calling thread.
@@ -271,6 +282,9 @@ impl Namespace {
             op.note(lsn, !relaxed);
         } else if seen > self.store.durable() {
             op.note(seen, !relaxed);
+        }
+        if !changes.is_empty() {
+            op.note_published();
         }
         self.feed.publish(op.caller.door, changes);
         Ok(value)

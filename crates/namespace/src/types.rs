@@ -86,6 +86,7 @@ pub struct Op {
     strict: AtomicBool,
     private: AtomicBool,
     newest: AtomicBool,
+    published: AtomicBool,
     watched: Mutex<Vec<Watched>>,
     pub(crate) guard: Mutex<Option<crate::guard::Guard>>,
 }
@@ -100,6 +101,15 @@ struct Watched {
 }
 
 impl Op {
+    /// It changed something that other doors are told of.
+    pub(crate) fn note_published(&self) {
+        self.published.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_published(&self) -> bool {
+        self.published.load(Ordering::Acquire)
+    }
+
     /// A request of `caller`.
     #[must_use]
     pub fn new(caller: Caller) -> Self {
@@ -109,6 +119,7 @@ impl Op {
             strict: AtomicBool::new(false),
             private: AtomicBool::new(false),
             newest: AtomicBool::new(false),
+            published: AtomicBool::new(false),
             watched: Mutex::default(),
             guard: Mutex::default(),
         }

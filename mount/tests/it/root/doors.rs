@@ -255,3 +255,35 @@ fn every_way_to_a_replaced_file_by_name_leads_to_the_new_content() {
     run(drive.top(), "truncate", &["-s", "9", "link"]);
     assert_eq!(drive.get("file"), b"once more");
 }
+
+/// Waits for what another door waits for before it answers.
+fn answered(drive: &Drive, op: &strata_namespace::Op) {
+    let mut settle = std::pin::pin!(drive.ns().settle(op));
+    let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(settled) = std::future::Future::poll(settle.as_mut(), &mut task) {
+            return settled.expect("settled");
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_another_door_has_answered_is_so_here() {
+    let Some(drive) = Drive::new() else { return };
+    let rounds = &|thread: usize| {
+        for n in 0..200 {
+            let name = format!("k{thread}-{}", n % 7);
+            let path = drive.at(&name);
+            fs::write(&path, b"old").expect("written");
+            let op = other_door();
+            drive.ns().delete_object(&op, BUCKET, name.as_bytes(), &Condition::default()).expect("deleted");
+            answered(&drive, &op);
+            let mut file = fs::File::create(&path).expect("made");
+            file.write_all(b"fresh").expect("written");
+            file.sync_all().expect("synced");
+            assert!(drive.ns().head_object(&other_door(), BUCKET, name.as_bytes()).is_ok(), "round {n}");
+        }
+    };
+    std::thread::scope(|scope| (0..6).for_each(|thread| drop(scope.spawn(move || rounds(thread)))));
+}
