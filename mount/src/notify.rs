@@ -5,7 +5,8 @@
 //!
 //! 1. invalidations are sent by one thread that serves no request;
 //! 2. it holds no lock while it sends;
-//! 3. no request of the mount ever waits for it, and answers of other doors only for a moment (the feed is bounded and overflows into "everything");
+//! 3. no request of the mount ever waits for it, and answers of other doors only for a moment (the feed is bounded and
+//!    overflows into "everything");
 //! 4. the new state is in the name space before the change is in the feed, so what the kernel then asks is new;
 //! 5. it is stopped before the mount is unmounted.
 //!

@@ -26,14 +26,11 @@ impl Namespace {
     pub fn lookup(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<Attr> {
         let mut snap = self.snap(op);
         let dir = snap.dir(parent)?;
-        match name {
-            b"." | b".." => permission::search(&op.caller, &dir.attr)?,
-            _ => return self.child(op, &mut snap, &dir.attr, name),
+        if !matches!(name, b"." | b"..") {
+            return self.child(op, &mut snap, &dir.attr, name);
         }
-        match name {
-            b"." => Ok(dir.attr),
-            _ => self.attr_by(&mut snap, dir.parent),
-        }
+        permission::search(&op.caller, &dir.attr)?;
+        if name == b"." { Ok(dir.attr) } else { self.attr_by(&mut snap, dir.parent) }
     }
 
     /// As [`Namespace::lookup`], in a directory whose attributes were just asked for: one step of a walk, which need not

@@ -101,15 +101,6 @@ struct Watched {
 }
 
 impl Op {
-    /// It changed something that other doors are told of.
-    pub(crate) fn note_published(&self) {
-        self.published.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn has_published(&self) -> bool {
-        self.published.load(Ordering::Acquire)
-    }
-
     /// A request of `caller`.
     #[must_use]
     pub fn new(caller: Caller) -> Self {
@@ -123,6 +114,14 @@ impl Op {
             watched: Mutex::default(),
             guard: Mutex::default(),
         }
+    }
+    /// It changed something that other doors are told of.
+    pub(crate) fn note_published(&self) {
+        self.published.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_published(&self) -> bool {
+        self.published.load(Ordering::Acquire)
     }
     /// The highest sequence number this request depends on; zero if none.
     #[must_use]

@@ -271,11 +271,6 @@ fn replace(
             Err(told) if told.contains("is in order and was left alone") && begun.elapsed() < NOTICE_PATIENCE => {
                 lane.load(server, doors, (LOAD, !whole), tally, |_, _| Ok(()))?;
             }
-            // All objects are whole and a stripe that was on its way when the disk went lacks it still: a second heal has it.
-            Err(told) if whole && told.contains("\"complete\": true") => {
-                return proof(&place, &["heal", "--json"])?
-                    .map_err(|again| Trouble::Violation(format!("{told}; and after another heal: {again}")));
-            }
             Err(told) if whole => return Err(Trouble::Violation(told)),
             Err(_) => return Ok(Healed { said: Value::Null, took: Duration::ZERO }),
         }
