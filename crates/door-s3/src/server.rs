@@ -134,6 +134,8 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mu
         .header_read_timeout(None)
         .max_headers(HEADERS_MAX)
         .max_buf_size(READ_BUFFER_LEN_MAX)
+        // A client that has sent all it will may end its half: it still waits for the answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {

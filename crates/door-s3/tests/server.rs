@@ -280,6 +280,26 @@ async fn a_head_that_is_no_request_is_answered_with_a_document_also_behind_a_req
 }
 
 #[tokio::test]
+async fn a_client_that_ends_its_half_behind_a_request_is_still_answered_whole() {
+    let door = Running::start().await;
+    let client = door.client();
+    client.put("/bucket", "").await.expect(200);
+    let content = noise(8 << 20, 3);
+    client.put("/bucket/object", content.clone()).await.expect(200);
+    let link = client.request("GET", "/bucket/object").presigned(60);
+    for _ in 0..10 {
+        let mut stream = door.connect().await;
+        stream.write_all(format!("GET {link} HTTP/1.1\r\nhost: {}\r\n\r\n", door.addr).as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer));
+        ended.await.expect("the connection ends").unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(&content), "{} bytes came", answer.len());
+    }
+    door.stop().await;
+}
+
+#[tokio::test]
 async fn shutdown_lets_requests_end_and_accepts_no_more() {
     let door = Running::start().await;
     let client = door.client();

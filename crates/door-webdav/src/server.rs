@@ -97,6 +97,8 @@ async fn connection(door: Arc<WebDavDoor>, stream: TcpStream, peer: IpAddr, mut 
         .timer(TokioTimer::new())
         .header_read_timeout(door.config.head_timeout)
         .max_buf_size(READ_BUFFER)
+        // A client that has sent all it will may end its half: it still waits for the reply.
+        .half_close(true)
         .serve_connection(io, service);
     let mut serving = pin!(serving);
     let stop = async { drop(stopping.wait_for(|stop| *stop).await) };

@@ -265,7 +265,7 @@ impl<'a> Pass<'a> {
                 {
                     self.lost(segment, sector, expected.unwrap_or_default(), stripe.head.first_lsn);
                 }
-                let proof = self.stripe(home, &stripe);
+                let Some(proof) = self.stripe(home, &stripe) else { break };
                 sector = stripe.head.end_sector();
                 expected = Some(stripe.head.last_lsn.next());
                 self.report.next =
@@ -305,10 +305,12 @@ impl<'a> Pass<'a> {
         go_on && !options.pace.is_stopped()
     }
 
-    /// Whether any disk still has a file of the segment: it may have been given back while it was read.
+    /// Whether any disk still has a file of the segment: it may have been given back while it was read. Where it is just being
+    /// given back, some disks have it no more: that is waited for.
     fn is_listed(&self, segment: SegmentId) -> bool {
-        self.sets[self.home(segment)]
-            .members
+        let set = &self.sets[self.home(segment)];
+        let _freeing = set.freeing.read();
+        set.members
             .iter()
             .any(|member| member.disk().is_ok_and(|disk| disk.open(&layout::segment_name(segment)).is_ok()))
     }
@@ -327,14 +329,14 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn stripe(&mut self, home: usize, stripe: &Stripe) -> StripeProof {
+    /// Looks at one stripe; `None` where its segment was given back meanwhile.
+    fn stripe(&mut self, home: usize, stripe: &Stripe) -> Option<StripeProof> {
         let set = Arc::clone(&self.sets[home]);
         let head = &stripe.head;
-        self.report.stripes += 1;
         self.debt.bytes += layout::frame_len(head.shard_len) * set.disks() as u64;
         let loaded = set.load(stripe);
         let states = set.frame_states(stripe, &loaded);
-        let mut present = loaded.valid();
+        let present = loaded.valid();
         let (mut lost, mut written) = (present < set.data_shards(), 0);
         let ours = |lagging: &&Lagging| lagging.set.id == set.id;
         let doubted = (self.lagging.iter().filter(ours))
@@ -350,6 +352,12 @@ impl<'a> Pass<'a> {
                 None => lost = true,
             }
         }
+        let sound = present
+            + (0..set.disks()).filter(|disk| written >> disk & 1 == 1 && states[*disk] != FrameState::Good).count();
+        if sound < set.disks() && !self.is_listed(head.segment) {
+            return None;
+        }
+        self.report.stripes += 1;
         let base: usize = self.sets[..home].iter().map(|set| set.disks()).sum();
         for (index, (disk, state)) in self.report.disks[base..].iter_mut().zip(&states).enumerate() {
             let anew = written >> index & 1;
@@ -363,7 +371,6 @@ impl<'a> Pass<'a> {
             }
             if *state != FrameState::Good {
                 disk.healed += u64::from(anew);
-                present += anew as usize;
             }
         }
         if lost {
@@ -377,18 +384,18 @@ impl<'a> Pass<'a> {
                 lagging.reached = head.last_lsn;
             }
         }
-        let lacking = set.disks() - present.min(set.disks());
+        let lacking = set.disks() - sound.min(set.disks());
         let last = self.report.by_present.len() - 1;
         self.report.by_present[last - lacking] += 1;
-        StripeProof {
+        Some(StripeProof {
             segment: head.segment,
             offset: layout::byte_of(head.sector),
             first_lsn: head.first_lsn,
             last_lsn: head.last_lsn,
-            present: present as u8,
+            present: sound as u8,
             expected: set.disks() as u8,
             readable: !lost,
-        }
+        })
     }
 
     /// Writes down how far the disks that lacked frames are sound now, and after a whole pass that they lack nothing.

@@ -7,7 +7,8 @@
 //! directory, about [`PART_LEN`] entries in order, the entry lies in. The way back leads over the pages lately listed,
 //! which are kept, and then through that part; where the parts are not known any more, through the whole directory.
 //!
-//! A position behind an entry that has been removed since holds as long as its page is kept.
+//! A position behind an entry that has been removed since holds as long as the page that told of it is kept, and each entry
+//! is in one page: listing a directory again never displaces what another reader was told.
 //!
 //! Two entries of one part share a number with a probability of one in ten million. Invariant BOUND: `bytes_max`; pages
 //! least lately used go first, and the parts of a directory with its last page.
@@ -34,12 +35,12 @@ const PART_MAX: u64 = (1 << (63 - HASH_BITS)) - 1;
 const PART_LEN: u64 = 1024;
 /// Parts remembered of one directory; beyond, neighbours are joined.
 const PARTS_MAX: usize = if cfg!(test) { 64 } else { 4096 };
-/// Pages kept of one directory, so that looking a number up stays within a few microseconds.
-const PAGES_PER_DIRECTORY_MAX: usize = 64;
 /// What a page costs beside its cursors, bytes.
 const PAGE_OVERHEAD: usize = 160;
-/// What an entry of a page, or a part, costs beside its cursor, bytes.
-const ENTRY_OVERHEAD: usize = 32;
+/// What an entry of a page costs beside its cursor, bytes: with its place in the table that finds it.
+const ENTRY_OVERHEAD: usize = 80;
+/// What a part costs beside its cursor, bytes.
+const PART_OVERHEAD: usize = 32;
 /// Names read at once while a position is searched.
 const SCAN_STEP: usize = 1024;
 
@@ -52,17 +53,22 @@ pub struct Positions {
 
 #[derive(Default)]
 struct Known {
-    /// Pages by the time of their last use, oldest first.
-    by_use: BTreeMap<u64, Page>,
+    /// Pages by their number, each with the time of its last use.
+    pages: HashMap<u64, (u64, Page)>,
+    /// Numbers of pages by the time of their last use, oldest first.
+    by_use: BTreeMap<u64, u64>,
+    /// Where the entries of all pages are: the number of the page, and the place in it.
+    entries: HashMap<(Ino, u64), (u64, usize)>,
     directories: HashMap<Ino, Directory>,
+    /// Rises with every use, and names pages.
     clock: u64,
     bytes: usize,
 }
 
 #[derive(Default)]
 struct Directory {
-    /// Keys into `by_use`, oldest first.
-    pages: Vec<u64>,
+    /// How many pages are kept of it.
+    pages: usize,
     parts: Parts,
 }
 
@@ -115,12 +121,12 @@ impl Parts {
         let last = self.starts.last().map_or(0, |(number, _)| *number);
         let number = (last >> self.joined).saturating_add(1) << self.joined;
         self.starts.push((number.min(PART_MAX), cursor.to_vec()));
-        self.bytes += cursor.len() + ENTRY_OVERHEAD;
+        self.bytes += cursor.len() + PART_OVERHEAD;
         if self.starts.len() > PARTS_MAX {
             self.joined += 1;
             let joined = self.joined;
             self.starts.retain(|(number, _)| number % (1 << joined) == 0);
-            self.bytes = self.starts.iter().map(|(_, start)| start.len() + ENTRY_OVERHEAD).sum();
+            self.bytes = self.starts.iter().map(|(_, start)| start.len() + PART_OVERHEAD).sum();
         }
     }
 }
@@ -141,11 +147,6 @@ impl Page {
     fn cursor(&self, at: usize) -> &[u8] {
         let start = at.checked_sub(1).map_or(0, |before| self.entries[before].1);
         &self.cursors[start..self.entries[at].1]
-    }
-
-    fn find(&self, number: u64) -> Option<&[u8]> {
-        let at = self.entries.iter().position(|(other, _)| *other == number)?;
-        Some(self.cursor(at))
     }
 
     fn bytes(&self) -> usize {
@@ -179,31 +180,27 @@ impl Positions {
         self.hash(b"verifier").to_be_bytes()
     }
 
-    /// Keeps a page that was just listed.
+    /// Keeps a page that was just listed: those of its entries that are not kept yet as a page of their own.
     pub fn keep(&self, page: Page) {
         if page.entries.is_empty() || page.bytes() > self.bytes_max {
             return;
         }
         let mut known = self.known.lock();
-        if let Some(directory) = known.directories.get(&page.directory) {
-            // A directory listed again and again gives the same page again: replace it.
-            let same = |key: &&u64| {
-                known.by_use.get(*key).is_some_and(|kept| {
-                    kept.entries.first().map(|entry| entry.0) == page.entries.first().map(|entry| entry.0)
-                })
-            };
-            let found = directory.pages.iter().find(same).copied();
-            let oldest = (directory.pages.len() >= PAGES_PER_DIRECTORY_MAX).then(|| directory.pages[0]);
-            if let Some(key) = found.or(oldest) {
-                // The parts stay: this is not the directory's last page.
-                known.remove(key, true);
+        let (mut fresh, mut used) = (Page::new(page.directory), None);
+        for (at, (number, _)) in page.entries.iter().enumerate() {
+            match known.entries.get(&(page.directory, *number)).map(|(kept, _)| *kept) {
+                None => fresh.push(*number, page.cursor(at)),
+                // Neighbours mostly are in one page.
+                Some(kept) if used == Some(kept) => {}
+                Some(kept) => {
+                    known.use_again(kept);
+                    used = Some(kept);
+                }
             }
         }
-        known.insert(page);
-        while known.bytes > self.bytes_max {
-            let Some(oldest) = known.by_use.keys().next().copied() else { break };
-            known.remove(oldest, false);
-        }
+        known.insert(fresh);
+        known.note(&page);
+        while known.bytes > self.bytes_max && known.remove_oldest() {}
     }
 
     /// Whether [`Self::find`] would find `number`, or it needs no cursor.
@@ -216,16 +213,9 @@ impl Positions {
     #[must_use]
     pub fn find(&self, directory: Ino, number: u64) -> Option<Vec<u8>> {
         let mut known = self.known.lock();
-        let pages = &known.directories.get(&directory)?.pages;
-        let (key, cursor) = pages.iter().rev().find_map(|key| {
-            let cursor = known.by_use.get(key)?.find(number)?;
-            Some((*key, cursor.to_vec()))
-        })?;
-        // Used again, it is the youngest.
-        if let Some(page) = known.remove(key, true) {
-            known.insert(page);
-        }
-        Some(cursor)
+        let (page, at) = *known.entries.get(&(directory, number))?;
+        known.use_again(page);
+        Some(known.pages.get(&page)?.1.cursor(at).to_vec())
     }
 
     /// Where to begin looking for `number`; `None` for the beginning of the directory.
@@ -236,27 +226,55 @@ impl Positions {
 }
 
 impl Known {
-    fn insert(&mut self, page: Page) {
+    fn insert(&mut self, mut page: Page) {
+        if page.entries.is_empty() {
+            return;
+        }
+        page.entries.shrink_to_fit();
+        page.cursors.shrink_to_fit();
         self.clock += 1;
-        let directory = self.directories.entry(page.directory).or_default();
-        directory.pages.push(self.clock);
-        let before = directory.parts.bytes;
-        (0..page.entries.len()).for_each(|at| directory.parts.note(page.cursor(at)));
-        self.bytes = self.bytes - before + directory.parts.bytes + page.bytes();
-        self.by_use.insert(self.clock, page);
+        for (at, (number, _)) in page.entries.iter().enumerate() {
+            self.entries.insert((page.directory, *number), (self.clock, at));
+        }
+        self.directories.entry(page.directory).or_default().pages += 1;
+        self.bytes += page.bytes();
+        self.by_use.insert(self.clock, self.clock);
+        self.pages.insert(self.clock, (self.clock, page));
     }
 
-    fn remove(&mut self, key: u64, more_follow: bool) -> Option<Page> {
-        let page = self.by_use.remove(&key)?;
+    /// Makes a page the youngest.
+    fn use_again(&mut self, number: u64) {
+        let Some((used, _)) = self.pages.get_mut(&number) else { return };
+        self.clock += 1;
+        self.by_use.remove(used);
+        self.by_use.insert(self.clock, number);
+        *used = self.clock;
+    }
+
+    /// Counts the entries of a page that was told into the parts of its directory.
+    fn note(&mut self, page: &Page) {
+        let Some(directory) = self.directories.get_mut(&page.directory) else { return };
+        let before = directory.parts.bytes;
+        (0..page.entries.len()).for_each(|at| directory.parts.note(page.cursor(at)));
+        self.bytes = self.bytes - before + directory.parts.bytes;
+    }
+
+    /// False where there is none.
+    fn remove_oldest(&mut self) -> bool {
+        let Some((_, number)) = self.by_use.pop_first() else { return false };
+        let Some((_, page)) = self.pages.remove(&number) else { return false };
         self.bytes -= page.bytes();
+        for (number, _) in &page.entries {
+            self.entries.remove(&(page.directory, *number));
+        }
         if let Some(directory) = self.directories.get_mut(&page.directory) {
-            directory.pages.retain(|other| *other != key);
-            if directory.pages.is_empty() && !more_follow {
+            directory.pages -= 1;
+            if directory.pages == 0 {
                 self.bytes -= directory.parts.bytes;
                 self.directories.remove(&page.directory);
             }
         }
-        Some(page)
+        true
     }
 }
 

@@ -393,7 +393,7 @@ impl Keeper {
     /// The server stops, or the heal could not run.
     pub(crate) fn heal(&self, progress: Progress<'_>) -> anyhow::Result<Value> {
         let first = self.heal_once(progress)?;
-        // A stripe that was on its way while a disk was put in its place may lack it still, and a pass came too early for it.
+        // A disk that was set aside and taken back while the pass ran lacks what was written in between.
         let health = self.namespace.health();
         let again = first["degraded"].as_u64() > Some(0) && health.disks_active == health.disks;
         if again { self.heal_once(progress) } else { Ok(first) }

@@ -35,7 +35,7 @@ pub(crate) fn check(len: u64, disks: &[Arc<dyn Disk>]) -> anyhow::Result<()> {
     let smallest = smallest(disks);
     ensure!(
         smallest / COUNT_MIN >= len,
-        "the smallest disk has {}, and segments of {} need {} on each; nothing was changed; {}",
+        "the smallest disk has {}, and segments of {} need {} on each; nothing was written to the disks; {}",
         ByteSize(smallest),
         ByteSize(len),
         ByteSize(len * COUNT_MIN),

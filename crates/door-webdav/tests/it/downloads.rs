@@ -24,6 +24,21 @@ fn a_range_is_answered_with_exactly_its_bytes() {
 }
 
 #[test]
+fn a_client_that_ends_its_half_behind_a_request_is_still_answered_whole() {
+    let server = Server::start();
+    let body = noise(2, 8 << 20);
+    server.client().put("/bkt/file", &body);
+    for _ in 0..10 {
+        let mut client = server.client();
+        let head = format!("{}\r\n", client.head("GET", "/bkt/file", &[]));
+        client.write(head.as_bytes()).unwrap();
+        client.hang_up().unwrap();
+        let reply = client.reply(false).unwrap();
+        assert!(reply.status == 200 && reply.whole && reply.body == body, "{} bytes came", reply.body.len());
+    }
+}
+
+#[test]
 fn several_ranges_come_as_parts_in_the_order_asked() {
     let server = Server::start();
     let mut client = server.client();

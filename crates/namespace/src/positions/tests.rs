@@ -44,7 +44,7 @@ fn every_entry_of_a_kept_page_is_found_in_its_own_directory_only() {
 
 #[test]
 fn the_page_least_lately_used_goes_first() {
-    let positions = Positions::new(KEY, 3 * 10 * 70);
+    let positions = Positions::new(KEY, 3 * 10 * 120);
     for directory in 1..=2 {
         positions.keep(page(&positions, directory, &names(0, 10)));
     }
@@ -64,6 +64,24 @@ fn listing_the_same_page_again_takes_no_more_room() {
     let bytes = positions.known.lock().bytes;
     positions.keep(page(&positions, 1, &names(0, 10)));
     assert_eq!(positions.known.lock().bytes, bytes);
+}
+
+#[test]
+fn what_a_reader_was_told_is_found_however_many_others_list_the_directory_as_it_has_become() {
+    let positions = Positions::new(KEY, 1 << 20);
+    let told = names(0, 100);
+    positions.keep(page(&positions, 1, &told));
+    for gone in 1..100 {
+        // Others begin with the same entry, and all behind it up to some are removed.
+        let left: Vec<String> = told[..1].iter().chain(&told[gone + 1..]).cloned().collect();
+        positions.keep(page(&positions, 1, &left[..1 + (left.len() - 1) / 2]));
+        // And list what is elsewhere, page by page.
+        positions.keep(page(&positions, 1, &names(gone * 1000, gone * 1000 + 10)));
+    }
+    for name in &told {
+        let number = positions.of(Ino(1), name.as_bytes());
+        assert_eq!(positions.find(Ino(1), number).as_deref(), Some(name.as_bytes()), "{name}");
+    }
 }
 
 #[test]
@@ -113,9 +131,12 @@ proptest! {
             let inner = positions.known.lock();
             prop_assert!(inner.bytes <= 8000);
             let parts: usize = inner.directories.values().map(|directory| directory.parts.bytes).sum();
-            prop_assert_eq!(inner.bytes, parts + inner.by_use.values().map(Page::bytes).sum::<usize>());
-            prop_assert_eq!(inner.by_use.len(), inner.directories.values().map(|known| known.pages.len()).sum::<usize>());
-            prop_assert!(inner.directories.values().all(|known| known.pages.len() <= PAGES_PER_DIRECTORY_MAX));
+            prop_assert_eq!(inner.bytes, parts + inner.pages.values().map(|(_, page)| page.bytes()).sum::<usize>());
+            prop_assert_eq!(inner.by_use.len(), inner.pages.len());
+            prop_assert!(inner.by_use.iter().all(|(used, page)| inner.pages[page].0 == *used));
+            prop_assert_eq!(inner.pages.len(), inner.directories.values().map(|known| known.pages).sum::<usize>());
+            let entries: usize = inner.pages.values().map(|(_, page)| page.entries.len()).sum();
+            prop_assert_eq!(inner.entries.len(), entries);
         }
     }
 }
