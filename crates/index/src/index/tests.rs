@@ -9,7 +9,7 @@ use std::path::Path;
 use strata_seam::{Lsn, SetId};
 
 use super::*;
-use crate::Mutation;
+use crate::{Drained, Mutation};
 use crate::testing::{Ledger, Record, check, drain_all, options, position};
 
 /// Appends with puts, deletes, counts and tails over `keys` keys of every table.
@@ -223,11 +223,15 @@ fn victim() {
     let done = index.applied().map_or(0, |(lsn, _)| lsn.0);
     // Past the test harness, which would keep the lines to itself.
     let say = |word: &str, part: usize| writeln!(std::io::stdout(), "{word} {part}").unwrap();
-    // Many small drains, so that most moments lie within one.
+    // Many small drains in many batches, each on disk before the next, so that most moments lie within one.
     for part in (usize::try_from(done).unwrap()..=VICTIM_APPENDS).step_by(250) {
         say("draining", part);
         Ledger(ledger.0[..part].to_vec()).replay(&index, true);
-        drain_all(&index, Lsn(part as u64));
+        index.freeze();
+        while matches!(index.drain_step(0, Lsn(part as u64)).unwrap(), Drained::Batch { .. } | Drained::Done { .. }) {
+            index.flush().unwrap();
+            say("batch", part);
+        }
         index.flush().unwrap();
         say("flushed", part);
     }
@@ -243,7 +247,7 @@ fn an_index_whose_process_is_killed_in_the_middle_of_a_drain_is_read_right_or_bu
     let ledger = ledger(VICTIM_APPENDS as u64);
     // Whatever the function and its module are called, without the crate's name.
     let name = std::any::type_name_of_val(&victim).split_once("::").unwrap().1;
-    for drains in [3, 1, 8] {
+    for (drains, batches) in [(3, 2), (1, 5), (8, 1)] {
         let mut process = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", name])
             .env(VICTIM_DIR, &dir)
@@ -251,18 +255,19 @@ fn an_index_whose_process_is_killed_in_the_middle_of_a_drain_is_read_right_or_bu
             .spawn()
             .unwrap();
         let lines = std::io::BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let (mut begun, mut flushed) = (0, 0);
+        let (mut begun, mut within, mut flushed) = (0, 0, 0);
         for line in lines {
             match line.split_once(' ') {
-                Some(("draining", _)) => begun += 1,
+                Some(("draining", _)) => (begun, within) = (begun + 1, 0),
+                Some(("batch", _)) => within += 1,
                 Some(("flushed", part)) => flushed = part.parse().unwrap(),
                 _ => {}
             }
-            if begun > drains {
+            if begun > drains && within >= batches {
                 break;
             }
         }
-        // It has begun one drain more than it was let finish.
+        // It has begun one drain more than it was let finish, and put some batches of it on disk.
         process.kill().unwrap();
         assert_eq!(process.wait().unwrap().signal(), Some(9), "it was at work until it was killed");
         assert!(begun > drains && flushed < VICTIM_APPENDS as u64, "{begun} drains, {flushed} flushed");
