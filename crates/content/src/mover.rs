@@ -155,6 +155,8 @@ pub struct MoverStatus {
     pub backlog: u64,
     /// Bytes a second it may handle; 0 is no limit.
     pub rate: u64,
+    /// Whether the disks are full.
+    pub full: bool,
 }
 
 /// The mover's part of a store.
@@ -178,6 +180,7 @@ impl Store {
     pub fn mover_status(&self) -> MoverStatus {
         let mut status = self.mover.status.lock().clone();
         status.rate = self.mover_rate();
+        status.full = self.ledger.is_full();
         status
     }
 
@@ -208,6 +211,7 @@ impl Store {
     /// Those of the ledger and the index. Whatever was done stays done, nothing is lost, and the next one goes on.
     pub fn reclaim(self: &std::sync::Arc<Self>, choice: Choice<'_>, host: &mut dyn Host) -> Result<MoverReport> {
         let _one = self.mover.running.lock();
+        self.mover.status.lock().phase = Phase::Counting;
         let done = round::reclaim(self, choice, host);
         self.mover.status.lock().phase = Phase::Idle;
         done

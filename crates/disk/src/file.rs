@@ -74,8 +74,13 @@ impl OpenFile {
         Ok(self.durable.get().and_then(Option::as_ref))
     }
 
+    /// Fails when the file itself was removed, alone or with its folder: it would swallow writes without a trace.
+    fn check_linked(&self) -> Result<(), Errno> {
+        if rustix::fs::fstat(&self.buffered)?.st_nlink == 0 { Err(Errno::NODEV) } else { Ok(()) }
+    }
+
     fn write_durable(&self, offset: u64, data: &[u8]) -> Result<(), Errno> {
-        self.folder.check_linked()?;
+        self.check_linked()?;
         let aligned = |number: u64| number.is_multiple_of(SECTOR_LEN as u64);
         if aligned(offset)
             && aligned(data.len() as u64)
@@ -158,8 +163,7 @@ impl DiskFile for OpenFile {
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        self.folder
-            .check_linked()
+        self.check_linked()
             .and_then(|()| synced(retry_on_intr(|| rustix::fs::fdatasync(&self.buffered))))
             .map_err(|errno| failed(&self.folder.label, format!("sync {}", self.name), errno))
     }

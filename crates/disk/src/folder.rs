@@ -7,7 +7,7 @@
 //! New content is prepared under a name with a `~`, which no file of a disk may have, and renamed when it is durable.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -29,6 +29,7 @@ const PREPARED: char = '~';
 /// What a disk and its open files share.
 pub(crate) struct Folder {
     pub(crate) label: String,
+    path: PathBuf,
     fd: OwnedFd,
     /// Cleared when the file system refuses direct I/O, so that it is asked, and logged, once.
     direct: AtomicBool,
@@ -61,6 +62,19 @@ impl Folder {
     /// Fails when the folder itself was removed: its open files would swallow writes without a trace.
     pub(crate) fn check_linked(&self) -> Result<(), Errno> {
         if rustix::fs::fstat(&self.fd)?.st_nlink == 0 { Err(Errno::NODEV) } else { Ok(()) }
+    }
+
+    /// Fails when something else, or nothing, is at the folder's path: it was moved away or unmounted lazily, and whoever
+    /// looks for it at the next start does not find it.
+    fn check_place(&self) -> Result<(), Errno> {
+        self.check_linked()?;
+        let ours = rustix::fs::fstat(&self.fd)?;
+        match retry_on_intr(|| rustix::fs::stat(&self.path)) {
+            Ok(found) if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino) => Ok(()),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(Errno::NODEV),
+            // That cannot be told.
+            Err(_) => Ok(()),
+        }
     }
 
     fn sync_names(&self) -> Result<(), Errno> {
@@ -174,7 +188,7 @@ impl FileDisk {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())).map_err(fail)?;
         let (direct, prepared) = (AtomicBool::new(direct), AtomicU64::new(0));
-        let folder = Folder { label: label.clone(), fd, direct, prepared };
+        let folder = Folder { label: label.clone(), path: path.to_owned(), fd, direct, prepared };
         let is_draft = |name: &str| {
             let (file, number) = name.rsplit_once(PREPARED)?;
             (is_file_name(file) && number.bytes().all(|byte| byte.is_ascii_digit())).then(|| name.to_owned())
@@ -254,7 +268,7 @@ impl Disk for FileDisk {
 
     fn space(&self) -> Result<DiskSpace, DiskError> {
         let (stat, volume) = self.run("space", None, || {
-            self.folder.check_linked()?;
+            self.folder.check_place()?;
             Ok((rustix::fs::fstatvfs(&self.folder.fd)?, rustix::fs::fstat(&self.folder.fd)?.st_dev))
         })?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);

@@ -68,6 +68,36 @@ fn a_removed_folder_is_gone_for_every_call_that_promises_durability() {
 }
 
 #[test]
+fn a_removed_file_takes_no_write_that_promises_durability() {
+    let dir = temp_dir();
+    let disk = FileDisk::open(dir.path()).unwrap();
+    let file = disk.create("segment", MIB, true).unwrap();
+    let sector = AlignedBuf::zeroed(SECTOR_LEN);
+    file.write_at(0, &sector, WriteMode::Durable).unwrap();
+    fs::remove_file(dir.path().join("segment")).unwrap();
+    assert_eq!(kind(file.write_at(0, &sector, WriteMode::Durable)), Some(DiskErrorKind::Gone));
+    assert_eq!(kind(file.sync()), Some(DiskErrorKind::Gone));
+    // What was read before its removal is read to its end.
+    file.read_at(0, &mut [0; SECTOR_LEN]).unwrap();
+}
+
+#[test]
+fn a_folder_that_was_moved_away_is_gone_for_who_asks_for_its_room() {
+    let dir = temp_dir();
+    let (path, away) = (dir.path().join("disk"), dir.path().join("away"));
+    fs::create_dir(&path).unwrap();
+    let disk = FileDisk::open(&path).unwrap();
+    disk.space().unwrap();
+    fs::rename(&path, &away).unwrap();
+    assert_eq!(kind(disk.space()), Some(DiskErrorKind::Gone));
+    fs::create_dir(&path).unwrap();
+    assert_eq!(kind(disk.space()), Some(DiskErrorKind::Gone));
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&away, &path).unwrap();
+    disk.space().unwrap();
+}
+
+#[test]
 fn another_folder_that_appears_under_the_path_is_never_touched() {
     let dir = temp_dir();
     let (path, away) = (dir.path().join("disk"), dir.path().join("away"));
@@ -168,7 +198,7 @@ fn a_durable_write_through_a_handle_whose_name_passed_on_does_not_reach_the_new_
     let new = disk.create("segment", 4096, true).unwrap();
     let mut frame = AlignedBuf::zeroed(SECTOR_LEN);
     frame.fill(1);
-    old.write_at(0, &frame, WriteMode::Durable).unwrap();
+    assert_eq!(kind(old.write_at(0, &frame, WriteMode::Durable)), Some(DiskErrorKind::Gone));
     new.read_at(0, &mut frame).unwrap();
     assert!(frame.iter().all(|byte| *byte == 0));
 }

@@ -54,7 +54,7 @@ pub enum LedgerError {
         what: String,
     },
     /// A disk that belongs to another set, or is given twice.
-    #[error("disk {disk}: {what}; nothing was changed; correct the list of disks")]
+    #[error("disk {disk}: {what}; nothing was changed; give another disk, or correct the list of disks")]
     ForeignDisk {
         /// Its label.
         disk: String,
@@ -98,7 +98,7 @@ pub enum LedgerError {
         limit: u64,
     },
     /// A setting is outside its limits.
-    #[error("setting {name}: {what}")]
+    #[error("{name}: {what}")]
     Setting {
         /// Which.
         name: &'static str,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use strata_seam::{Disk, DiskSpace, SetId};
 
 use crate::error::{LedgerError, Result};
-use crate::identify::{Found, check_empty, look, majority};
+use crate::identify::{Found, check_empty, is_removed, look, majority};
 use crate::ledger::Ledger;
 
 /// Share of what is written that frames and descriptions take, at most, where content is not tiny.
@@ -48,6 +48,12 @@ impl Ledger {
             (None, Some(error)) => Err(error),
             (found, _) => Ok(found),
         }
+    }
+
+    /// Whether somebody took this disk out of its set; false where it cannot be told.
+    #[must_use]
+    pub fn is_taken_out(disk: &dyn Disk) -> bool {
+        is_removed(disk).unwrap_or(false)
     }
 
     /// Whether each of these disks, looked at together, holds something: a part of a store, or what cannot be read. One that

@@ -151,12 +151,19 @@ impl Member {
 
     /// Sets the disk aside for writing, and says so once.
     pub(crate) fn set_aside(&self, why: Why, what: String) {
-        if !self.writable.swap(false, Ordering::AcqRel) {
-            return;
+        if self.stop_writing(why, what.clone()) {
+            tracing::error!(disk = &*self.label(), what, "disk set aside for writing; the set goes on without it");
         }
-        tracing::error!(disk = &*self.label(), what, "disk set aside for writing; the set goes on without it");
-        self.changes.fetch_add(1, Ordering::AcqRel);
-        *self.aside.lock() = Some(Aside { why, what });
+    }
+
+    /// Sets the disk aside for writing. False where it was so before.
+    pub(crate) fn stop_writing(&self, why: Why, what: String) -> bool {
+        let was_writable = self.writable.swap(false, Ordering::AcqRel);
+        if was_writable {
+            self.changes.fetch_add(1, Ordering::AcqRel);
+            *self.aside.lock() = Some(Aside { why, what });
+        }
+        was_writable
     }
 
     /// Notes why a disk that was put in is not let in after all.
@@ -217,7 +224,7 @@ impl Member {
         }
     }
 
-    /// Forgets an open file, since another has its name now.
+    /// Forgets an open file, since another, or none, may have its name now.
     pub(crate) fn forget(&self, segment: SegmentId) {
         self.mount.lock().open.remove(&segment);
     }

@@ -242,6 +242,9 @@ impl<'a> Pass<'a> {
             following = SegmentId(segment.0.saturating_add(1));
             let limit = self.limit(segment);
             let home = self.home(segment);
+            // What is proved is what the next opening finds by these names: a file that was removed is still read through what is
+            // open of it.
+            sets[home].members.iter().for_each(|member| member.forget(segment));
             let next_on = self.shared.sets.of(following);
             let walker = &mut walkers[home];
             walker.enter(segment, next_on.as_deref());

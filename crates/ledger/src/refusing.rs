@@ -60,6 +60,12 @@ fn of_disks(sets: &Sets) -> String {
             None => format!("{}: missing", member.label()),
         });
         let (answer, needed) = (set.writable(), set.write_quorum());
+        if answer == set.disks() {
+            let number = set.number;
+            return format!(
+                "set {number} has its disks, and could not be opened again with what they hold; the server's log says why"
+            );
+        }
         let lacking = lacking.collect::<Vec<_>>().join("; ");
         format!("set {} needs {needed} disks to be written and has {answer} ({lacking})", set.number)
     });

@@ -62,7 +62,7 @@ impl Ledger {
             shared.sync(&mut writer)?;
         }
         disk.replace(REMOVED_FILE, CONTENT)?;
-        member.set_aside(Why::Gone, "it was taken out by the operator".to_owned());
+        member.stop_writing(Why::Gone, "it was taken out by the operator".to_owned());
         writer.leave(&set, index);
         let told = match was_written {
             true => {

@@ -137,6 +137,22 @@ fn a_segment_that_is_given_back_while_it_is_read_counts_as_nothing_that_is_lacki
 }
 
 #[test]
+fn a_segment_file_that_was_removed_behind_our_back_is_missing_and_written_anew() {
+    let (mut rig, ledger, model) = filled(2, 1, 200);
+    ledger.verify(&PassOptions::default(), &mut |_| true).unwrap();
+    rig.world.disk("d01").remove("seg-00000001").unwrap();
+    let found = ledger.verify(&PassOptions::default(), &mut |_| true).unwrap();
+    assert!(found.disks[1].missing > 0 && found.degraded() == found.disks[1].missing, "{found:?}");
+    let healed = ledger.heal(&PassOptions::default(), &mut |_| true).unwrap();
+    assert!(healed.degraded() == 0 && healed.disks[1].healed == found.disks[1].missing, "{healed:?}");
+    drop(ledger);
+    rig.world.kill_process();
+    rig.world.vanish("d00");
+    let (ledger, replayed) = rig.open();
+    model.check_prefix(&replayed, Lsn(200), Some(&ledger));
+}
+
+#[test]
 fn a_heal_that_is_stopped_is_taken_up_where_it_was_also_after_a_restart() {
     let (mut rig, ledger, mut model) = filled(2, 2, 150);
     rig.world.vanish("d01");

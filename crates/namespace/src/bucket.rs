@@ -23,6 +23,18 @@ pub(crate) fn put(tx: &mut Tx<'_>, name: &[u8], bucket: &Bucket) {
     tx.put(key::plain(key::TABLE_BUCKET, name), bucket.encode());
 }
 
+/// Whether objects may have this mode in a bucket.
+///
+/// # Errors
+/// They may not; what a mode is.
+pub fn check_object_mode(mode: u32) -> Result<(), String> {
+    let known = |digit: u32| matches!(digit, 0 | 4 | 6);
+    if mode >> 6 == 6 && known(mode >> 3 & 7) && known(mode & 7) {
+        return Ok(());
+    }
+    Err(format!("{mode:o} is no mode of objects: it is 6 for the owner, then 0, 4 or 6 each for group and others"))
+}
+
 impl Namespace {
     /// Creates a bucket; without a class of its own it gets the store's default.
     ///
@@ -149,15 +161,7 @@ impl Namespace {
     /// [`ErrorKind::Invalid`] for a mode by which the owner could not read and write, or others write what they cannot read;
     /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotPermitted`].
     pub fn set_bucket_mode(&self, op: &Op, name: &str, mode: u32) -> Result<BucketInfo> {
-        let known = |digit: u32| matches!(digit, 0 | 4 | 6);
-        if mode >> 6 != 6 || !known(mode >> 3 & 7) || !known(mode & 7) {
-            return Err(fail(
-                ErrorKind::Invalid,
-                format!(
-                    "{mode:o} is no mode of objects: it is 6 for the owner, then 0, 4 or 6 each for group and others"
-                ),
-            ));
-        }
+        check_object_mode(mode).map_err(|what| fail(ErrorKind::Invalid, what))?;
         self.change(op, |tx, effects| {
             let mut bucket = tx.bucket(name.as_bytes())?;
             let mut root = tx.dir(bucket.root)?;

@@ -108,7 +108,7 @@ impl From<ContentError> for Error {
             }
             ErrorKind::Busy => "the server is out of descriptors or memory; what was acknowledged is safe; try again",
             ErrorKind::TooLarge => "more than one commit can hold; nothing was changed",
-            _ => "the store below failed; what was acknowledged is safe",
+            _ => "the store below failed",
         };
         Self { kind, what: what.to_owned(), source: Some(error) }
     }

@@ -542,8 +542,10 @@ pub(crate) fn check(cond: &Condition, present: Option<&Inode>) -> Result<()> {
         return Err(fail(ErrorKind::PreconditionFailed, "there is an object already"));
     }
     if !cond.etag_in.is_empty() && !among(&cond.etag_in) {
-        let kind = if present.is_none() { ErrorKind::NotFound } else { ErrorKind::PreconditionFailed };
-        return Err(fail(kind, "the present object is not the one expected"));
+        return Err(match present {
+            None => fail(ErrorKind::NotFound, "there is no object, and a certain one was expected"),
+            Some(_) => fail(ErrorKind::PreconditionFailed, "the present object is not the one expected"),
+        });
     }
     if among(&cond.etag_not_in) {
         return Err(fail(ErrorKind::PreconditionFailed, "the present object is one of those excluded"));

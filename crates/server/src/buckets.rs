@@ -54,9 +54,10 @@ impl From<BucketInfo> for Shown {
     }
 }
 
-/// A mode as people write it. What it may be is the name space's to say.
+/// A mode as people write it.
 pub(crate) fn parse_mode(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text, 8).map_err(|_| "a mode is an octal number such as 640".to_owned())
+    let mode = u32::from_str_radix(text, 8).map_err(|_| "a mode is an octal number such as 640".to_owned())?;
+    strata_namespace::check_object_mode(mode).map(|()| mode)
 }
 
 /// Carries out a request. What it changed is durable when it returns.

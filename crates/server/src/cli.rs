@@ -170,6 +170,9 @@ pub(crate) enum Command {
         /// The store
         #[command(flatten)]
         store: StoreSettings,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         /// What to do
         #[command(subcommand)]
         action: KeysAction,
@@ -196,6 +199,9 @@ pub(crate) enum Command {
         /// The store
         #[command(flatten)]
         store: StoreSettings,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         /// What to do
         #[command(subcommand)]
         action: UserAction,
@@ -256,6 +262,9 @@ pub(crate) enum SetAction {
         /// Disks with data and with parity, as in 4+2 [default: by the number of folders]
         #[arg(long, value_name = "D+P")]
         layout: Option<Layout>,
+        /// Add it although it survives the loss of fewer disks than the sets that are there
+        #[arg(long)]
+        yes: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -283,11 +292,7 @@ pub(crate) enum SetAction {
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum KeysAction {
     /// Show which key is there, and whether it opens the secrets of users; code 1 if it does not
-    Show {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Show,
     /// Copy the key to a file that is not there yet
     Backup {
         /// The file; whoever reads it, and a disk of the store, reads the secrets of its users
@@ -367,11 +372,7 @@ pub(crate) enum UserAction {
         may_make_buckets: bool,
     },
     /// List the users, without secrets
-    List {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    List,
     /// Remove a user; requests signed with the old secret fail from then on
     Remove {
         /// Name of the user
@@ -458,14 +459,14 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             };
             crate::disks::scrub(&StoreConfig::load(config.as_deref(), store)?, pace, action, json)
         }
-        Command::Keys { config, store, action } => {
-            crate::keys::run(&StoreConfig::load(config.as_deref(), store)?, action)
+        Command::Keys { config, store, json, action } => {
+            crate::keys::run(&StoreConfig::load(config.as_deref(), store)?, action, json)
         }
         Command::Bucket { config, store, action } => {
             crate::buckets::run(&StoreConfig::load(config.as_deref(), store)?, action)
         }
-        Command::User { config, store, action } => {
-            crate::user::run(&StoreConfig::load(config.as_deref(), store)?, action)
+        Command::User { config, store, json, action } => {
+            crate::user::run(&StoreConfig::load(config.as_deref(), store)?, action, json)
         }
     }
 }

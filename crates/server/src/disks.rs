@@ -131,6 +131,7 @@ impl Disks {
             std::fs::create_dir(folder)
                 .with_context(|| format!("the folder {} cannot be made; mount the disk first", folder.display()))?;
         }
+        crate::foreign::refuse(folder)?;
         let disk = self.open(folder)?;
         ledger.replace_disk(DiskIndex(place), disk)?;
         self.remember(ledger, &before, folders, place, folder)
@@ -242,7 +243,7 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
     }
     let mut lock = StoreLock::of_existing(&config.data)?;
     if !changes {
-        let store = OpenStore::open_to_look(config, &mut lock)?;
+        let store = OpenStore::open_to_look(config, &mut lock).inspect_err(|_| show_folders(&config.disks, json))?;
         let shown = list(&store.ledger().status(), &config.disks);
         store.close()?;
         return show_list(&shown, json);
@@ -270,16 +271,42 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
     show_outcome(&value, json)
 }
 
-/// A disk was put into a set that takes no writes: whether there are enough of them now is seen when it is opened.
+/// What is in the folders of a store that cannot be opened.
+fn show_folders(folders: &[PathBuf], json: bool) {
+    let found = |folder: &PathBuf| match FileDisk::open(folder) {
+        Err(_) => "missing".to_owned(),
+        Ok(disk) => match Ledger::find(&[Arc::new(disk)]) {
+            Ok(Some(store)) => format!("a disk of store {store}"),
+            Ok(None) => "blank".to_owned(),
+            Err(error) => error.to_string(),
+        },
+    };
+    let found: Vec<(String, String)> =
+        folders.iter().map(|folder| (folder.display().to_string(), found(folder))).collect();
+    if json {
+        let folders: Vec<Value> =
+            found.iter().map(|(folder, found)| json!({ "folder": folder, "found": found })).collect();
+        say(&format!("{:#}\n", json!({ "folders": folders })));
+    } else {
+        let mut table = plain_table(&["folder", "what is there"]);
+        for (folder, found) in found {
+            table.add_row([folder, found]);
+        }
+        say(&format!("{table}\n"));
+    }
+}
+
+/// A disk was put into a set that takes no writes: whether there are enough of them now is seen when it is opened. Exit code 1:
+/// something is left to be healed.
 fn show_waiting(shown: &Value, json: bool) -> anyhow::Result<ExitCode> {
-    let code = show_list(shown, json)?;
+    show_list(shown, json)?;
     if !json {
         say(
-            "the disk has its place; put back or replace the others that are missing: then the store takes writes again, \
-             and what they lack is healed\n",
+            "the disk has its place and is not healed yet; put back or replace the others that are missing: then the store takes \
+             writes again, and what they lack is healed\n",
         );
     }
-    Ok(code)
+    Ok(ExitCode::FAILURE)
 }
 
 /// `strata heal`: everything that disks lack, and the proof for every object.

@@ -4,7 +4,7 @@
 //! and hashes every chunk. Without `--repair` it changes nothing: disks are opened so that writes to them are forgotten,
 //! the index is a copy. With `--repair` it says what it would do, and does it once it was told to.
 //!
-//! Exit codes: 0 every invariant holds (after the repair, if one was made); 1 one does not, or the check failed; 5 the
+//! Exit codes: 0 every invariant that is checked holds (after the repair, if one was made); 1 one does not, or the check failed; 5 the
 //! check was ended before it was through.
 
 use std::io::{BufRead, IsTerminal, Write};
@@ -438,7 +438,7 @@ fn in_words(value: &Value) -> String {
     }
     words.push_str(&match violations.len() {
         0 if value["ended"] == true => "nothing wrong so far\n".to_owned(),
-        0 => "every invariant holds\n".to_owned(),
+        0 => "everything that was checked holds\n".to_owned(),
         1 => "1 violation\n".to_owned(),
         count => format!("{count} violations\n"),
     });

@@ -80,10 +80,14 @@ pub(crate) fn greeting(config: &Config, doors: &Doors, with_secrets: bool) -> St
             format!("curl {0}/health/ready; curl {0}/metrics", admin.url),
         ));
     }
+    let layout = config.store.layout;
+    let shape = match config.store.disks.len() == usize::from(layout.data + layout.parity) {
+        true => format!("a {layout} set"),
+        false => "several sets".to_owned(),
+    };
     let mut text = format!(
-        "strata serves {} as a {} set, {}\n\n{table}\n",
+        "strata serves {} as {shape}, {}\n\n{table}\n",
         config.store.data.display(),
-        config.store.layout,
         config.store.durability.word(),
     );
     for (title, command) in commands {

@@ -294,6 +294,16 @@ impl Keeper {
             unreadable = outcome.report.unreadable_count,
             "a pass over the log ended"
         );
+        for disk in outcome.report.disks.iter().filter(|disk| kind == Kind::Scrub && disk.damaged + disk.healed > 0) {
+            let (damaged, missing, healed) = (disk.damaged, disk.missing, disk.healed);
+            tracing::warn!(
+                disk = disk.label,
+                damaged,
+                missing,
+                healed,
+                "a scrub found frames that were not as written"
+            );
+        }
         if finished || self.is_stopping() || (kind == Kind::Scrub && state.scrub.paused) {
             state.answer(kind, asked, value);
         }
@@ -371,7 +381,9 @@ impl Keeper {
             let Ok(disk) = FileDisk::open(&folder) else { continue };
             let disk: Arc<dyn Disk> = Arc::new(disk);
             // A blank one is a forgotten mount as often as a new disk: somebody has to say which.
-            if !matches!(Ledger::find(std::slice::from_ref(&disk)), Ok(Some(set)) if set == status.set) {
+            if !matches!(Ledger::find(std::slice::from_ref(&disk)), Ok(Some(set)) if set == status.set)
+                || Ledger::is_taken_out(&*disk)
+            {
                 continue;
             }
             match ledger.rejoin(disk) {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
-use strata_iam::{CLEAR_LEFT, Users};
-use strata_keys::MasterKey;
+use strata_iam::{CLEAR_LEFT, User, Users};
+use strata_keys::{KeyId, MasterKey};
 use strata_namespace::{Caller, Door, Namespace, Op};
 use strata_seam::SystemEntropy;
 
@@ -130,25 +130,35 @@ pub(crate) fn show(data: &Path, namespace: &Namespace) -> anyhow::Result<Value> 
 ///
 /// # Errors
 /// No store, no key, or no right to them.
-pub(crate) fn run(config: &StoreConfig, action: KeysAction) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(config: &StoreConfig, action: KeysAction, json: bool) -> anyhow::Result<ExitCode> {
     let data = &config.data;
+    let tell = |value: &Value, words: String| {
+        say(&if json { format!("{}\n", serde_json::to_string_pretty(value)?) } else { words });
+        anyhow::Ok(())
+    };
     match action {
-        KeysAction::Show { json } => {
+        KeysAction::Show => {
             let shown = if StoreLock::holder(data).is_some() {
                 control::ask(data, &control::Request::Keys)?
             } else {
                 OpenStore::at_rest(config, |store| show(data, store.namespace()))?
             };
-            if json {
-                say(&format!("{}\n", serde_json::to_string_pretty(&shown)?));
-            } else {
-                say(&in_words(&shown));
-            }
+            tell(&shown, in_words(&shown))?;
             let well = shown["key"].is_string() && shown["opens"] == shown["secrets"];
             return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         KeysAction::Backup { file } => {
             let key = read(&path(data))?.with_context(|| format!("{} is not there", path(data).display()))?;
+            if file.exists() {
+                let same = read(&file).ok().flatten().is_some_and(|there| there.encode() == key.encode());
+                ensure!(
+                    same,
+                    "{} is there already and is no copy of the key {}; nothing was written; name another file",
+                    file.display(),
+                    key.id()
+                );
+                return told_of_copy(&tell, &file, &key);
+            }
             let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
             let written = copy.as_mut().map(|copy| copy.write_all(&key.encode()).and_then(|()| copy.sync_all()));
             match written {
@@ -156,19 +166,40 @@ pub(crate) fn run(config: &StoreConfig, action: KeysAction) -> anyhow::Result<Ex
                 Ok(Err(error)) => return Err(error).with_context(|| format!("{} cannot be written", file.display())),
                 Err(error) => bail!("{} cannot be made: {error}", file.display()),
             }
-            say(&format!("{} is a copy of the key {}; keep it apart from the disks\n", file.display(), key.id()));
+            return told_of_copy(&tell, &file, &key);
         }
         KeysAction::Restore { file } => {
             let key = read(&file)?.with_context(|| format!("{} is not there", file.display()))?;
             let id = key.id();
             OpenStore::at_rest(config, |store| restore(data, store.namespace(), &key))?;
-            say(&format!("{} holds the key {id} again\n", path(data).display()));
+            let words = format!("{} holds the key {id} again\n", path(data).display());
+            tell(&json!({ "path": path(data), "key": id.to_string() }), words)?;
         }
         KeysAction::Reset { yes } => {
-            let renewed = OpenStore::at_rest(config, |store| reset(data, store.namespace(), yes))?;
-            say(&renewed);
+            let (id, renewed) = OpenStore::at_rest(config, |store| reset(data, store.namespace(), yes))?;
+            let mut table = plain_table(&["user", "access key", "secret key"]);
+            for user in &renewed {
+                table.add_row([user.name.as_str(), user.access_key.as_str(), user.secret_key.expose()]);
+            }
+            let words = format!(
+                "the key is {id} now\n{table}\nThe secrets are shown only now. Keep a copy of the key: strata keys backup FILE\n"
+            );
+            let shown = renewed.iter().map(|user| {
+                json!({ "name": user.name, "access_key": user.access_key, "secret_key": user.secret_key.expose() })
+            });
+            tell(&json!({ "key": id.to_string(), "users": shown.collect::<Vec<_>>() }), words)?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told_of_copy(
+    tell: &dyn Fn(&Value, String) -> anyhow::Result<()>,
+    file: &Path,
+    key: &MasterKey,
+) -> anyhow::Result<ExitCode> {
+    let words = format!("{} is a copy of the key {}; keep it apart from the disks\n", file.display(), key.id());
+    tell(&json!({ "file": file, "key": key.id().to_string() }), words)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -201,7 +232,7 @@ fn restore(data: &Path, namespace: &Namespace, key: &MasterKey) -> anyhow::Resul
 }
 
 /// A new key, and a new secret for every user whose secret does not open.
-fn reset(data: &Path, namespace: &Arc<Namespace>, yes: bool) -> anyhow::Result<String> {
+fn reset(data: &Path, namespace: &Arc<Namespace>, yes: bool) -> anyhow::Result<(KeyId, Vec<Arc<User>>)> {
     let op = Op::new(Caller::root(Door::Admin));
     let sealed = Users::sealed_with(&op, namespace)?;
     let present = read(&path(data)).ok().flatten();
@@ -230,11 +261,5 @@ fn reset(data: &Path, namespace: &Arc<Namespace>, yes: bool) -> anyhow::Result<S
     let id = key.id();
     let renewed = Users::reset(&op, Arc::clone(namespace), key, Arc::new(SystemEntropy))?;
     namespace.settle_blocking(&op).context("the new secrets are not known to be durable; do it again")?;
-    let mut table = plain_table(&["user", "access key", "secret key"]);
-    for user in renewed {
-        table.add_row([user.name.as_str(), user.access_key.as_str(), user.secret_key.expose()]);
-    }
-    Ok(format!(
-        "the key is {id} now\n{table}\nThe secrets are shown only now. Keep a copy of the key: strata keys backup FILE\n"
-    ))
+    Ok((id, renewed))
 }

@@ -38,7 +38,7 @@ impl std::fmt::Display for InUse {
             Some(pid) => write!(f, "another strata server (pid {pid}) holds this store ({})", self.what.display())?,
             None => write!(f, "another strata server holds {}", self.what.display())?,
         }
-        f.write_str("; stop it first, or use another folder")
+        f.write_str("; nothing was changed; stop it first")
     }
 }
 

@@ -15,6 +15,7 @@ mod descriptors;
 mod disks;
 mod doors;
 mod doors_file;
+mod foreign;
 mod fsck;
 mod greeting;
 mod keeper;

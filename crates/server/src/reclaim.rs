@@ -110,6 +110,7 @@ fn shown(state: &str, status: &MoverStatus, report: &MoverReport) -> Value {
         "live": status.live,
         "backlog_segments": status.backlog,
         "rate": status.rate,
+        "full": status.full,
         "segments": report.segments,
         "segments_freed": report.segments_freed,
         "segments_waiting": report.segments_waiting,
@@ -209,6 +210,12 @@ fn in_words(end: &Value) -> String {
         size(&end["bytes_moved"]),
         end["chunks_dropped"]
     );
+    if end["full"] == true && end["segments_freed"] == 0 {
+        words.push_str(
+            "the disks are full, and there is no room to give anything back with, or nothing to give back; remove something, give \
+             their file systems some room, or add disks\n",
+        );
+    }
     if end["segments_waiting"].as_u64().is_some_and(|count| count > 0) {
         words.push_str(&format!(
             "{} segments stay for now: readers or uploads from before had not ended\n",

@@ -46,6 +46,9 @@ pub(crate) enum SetRequest {
         data: u8,
         /// And with parity.
         parity: u8,
+        /// Also where that is less than the other sets have.
+        #[serde(default)]
+        yes: bool,
     },
     /// Empty a set and let it go.
     Drain {
@@ -73,7 +76,8 @@ pub(crate) fn apply(
     let ledger = namespace.store().ledger();
     match request {
         SetRequest::List => {}
-        SetRequest::Add { folders, data, parity } => {
+        SetRequest::Add { folders, data, parity, yes } => {
+            check_parity(&ledger.status(), parity, yes)?;
             keeper.set_folders(add(ledger, disks, keeper.folders(), &folders, Layout { data, parity })?);
         }
         SetRequest::Drain { number, cancel: true } => namespace.cancel_drain(number)?,
@@ -84,6 +88,20 @@ pub(crate) fn apply(
         SetRequest::Rebalance => rebalance(namespace, &mut |value| !stopping() && progress(value))?,
     }
     Ok(list(&ledger.status()))
+}
+
+/// Refuses a set that survives the loss of fewer disks than those that are there: the store needs every one of its sets, and so
+/// would survive no more than that one.
+fn check_parity(status: &Status, parity: u8, yes: bool) -> anyhow::Result<()> {
+    let least = status.sets.iter().map(|set| set.geometry.parity_shards).min().unwrap_or(0);
+    ensure!(
+        yes || parity >= least,
+        "the new set would survive the loss of {parity} of its disks, and the sets of the store survive {least}; the store needs \
+         every set, so that {} lost disks of the new one would be the loss of all data; nothing was changed; give more folders or \
+         another --layout, or say --yes",
+        parity + 1
+    );
+    Ok(())
 }
 
 /// Adds a set; returns where all disks of the store are then.
@@ -110,6 +128,7 @@ fn add(
         std::fs::create_dir(folder)
             .with_context(|| format!("the folder {} cannot be made; mount the disk first", folder.display()))?;
     }
+    folders.iter().try_for_each(|folder| crate::foreign::refuse(folder))?;
     let opened = folders.iter().map(|folder| disks.open(folder)).collect::<anyhow::Result<Vec<Arc<dyn Disk>>>>()?;
     crate::segments::check(in_use.segment_len, &opened)?;
     let before = Remembered::of(ledger, known.clone(), disks.data())?;
@@ -248,12 +267,12 @@ pub(crate) fn table(sets: &Value) -> String {
 pub(crate) fn run(config: &StoreConfig, action: SetAction) -> anyhow::Result<ExitCode> {
     let (request, json) = match action {
         SetAction::List { json } => (SetRequest::List, json),
-        SetAction::Add { folders, layout, json } => {
+        SetAction::Add { folders, layout, yes, json } => {
             let absolute = |folder: PathBuf| std::path::absolute(folder).context("the folder's path has no meaning");
             let folders = folders.into_iter().map(absolute).collect::<anyhow::Result<Vec<_>>>()?;
             let count = u8::try_from(folders.len()).unwrap_or(u8::MAX);
             let Layout { data, parity } = layout.map_or_else(|| Layout::for_disks(count, None), Ok)?;
-            (SetRequest::Add { folders, data, parity }, json)
+            (SetRequest::Add { folders, data, parity, yes }, json)
         }
         SetAction::Drain { number, cancel, json } => (SetRequest::Drain { number, cancel }, json),
         SetAction::Rebalance { json } => (SetRequest::Rebalance, json),
@@ -286,7 +305,8 @@ fn at_rest(config: &StoreConfig, request: SetRequest, json: bool) -> anyhow::Res
     let namespace = store.namespace();
     match request {
         SetRequest::List => {}
-        SetRequest::Add { folders, data, parity } => {
+        SetRequest::Add { folders, data, parity, yes } => {
+            check_parity(&store.ledger().status(), parity, yes)?;
             add(store.ledger(), &disks, config.disks.clone(), &folders, Layout { data, parity })?;
         }
         SetRequest::Drain { number, cancel: true } => namespace.cancel_drain(number)?,

@@ -175,8 +175,12 @@ fn of_keeper(keeper: &Value) -> String {
         (.., false) => "came to its end",
         _ => "none yet",
     };
+    let ended = scrub["ended"].as_u64().map_or_else(String::new, |secs| {
+        let ended = std::time::UNIX_EPOCH + std::time::Duration::from_secs(secs);
+        format!(" ({})", httpdate::fmt_http_date(ended))
+    });
     words.push_str(&format!(
-        "\nlast scrub: {state}; {} frames damaged, {} written anew, {} places unreadable\n",
+        "\nlast scrub: {state}{ended}; {} frames damaged, {} written anew, {} places unreadable\n",
         scrub["damaged"], scrub["healed"], scrub["unreadable"]
     ));
     words

@@ -164,6 +164,13 @@ impl OpenStore {
             );
             remembered.save(&config.data)?;
         }
+        let segment_len = store.ledger().status().segment_len;
+        if let Some(asked) = config.segment.filter(|asked| asked.0 != segment_len) {
+            tracing::warn!(
+                "segment-size {asked} is for a store that is made anew; this one was made with {} and keeps it",
+                crate::config::ByteSize(segment_len)
+            );
+        }
         Ok(store)
     }
 
@@ -257,6 +264,7 @@ fn find_disks(config: &StoreConfig, access: Access, lock: &mut StoreLock) -> any
             path.display()
         );
     }
+    present.iter().try_for_each(|folder| crate::foreign::refuse(folder))?;
     make_folders(config, &missing)?;
     lock.take_disks(&config.disks)?;
     config.disks.iter().map(|path| Ok(Arc::new(FileDisk::open(path)?) as Arc<dyn Disk>)).collect()

@@ -117,15 +117,15 @@ pub(crate) fn apply(namespace: &Namespace, users: &Users, request: UserRequest) 
 ///
 /// # Errors
 /// No store, no right to it, or the users' own refusals.
-pub(crate) fn run(config: &StoreConfig, action: UserAction) -> anyhow::Result<ExitCode> {
-    let (request, json) = match action {
+pub(crate) fn run(config: &StoreConfig, action: UserAction, json: bool) -> anyhow::Result<ExitCode> {
+    let request = match action {
         UserAction::Add { name, uid, gid, admin, may_make_buckets } => {
-            (UserRequest::Add { name, uid, gid, admin, may_make_buckets }, false)
+            UserRequest::Add { name, uid, gid, admin, may_make_buckets }
         }
-        UserAction::Set { name, may_make_buckets } => (UserRequest::Set { name, may_make_buckets }, false),
-        UserAction::List { json } => (UserRequest::List, json),
-        UserAction::Remove { name } => (UserRequest::Remove { name }, false),
-        UserAction::Rotate { name } => (UserRequest::Rotate { name }, false),
+        UserAction::Set { name, may_make_buckets } => UserRequest::Set { name, may_make_buckets },
+        UserAction::List => UserRequest::List,
+        UserAction::Remove { name } => UserRequest::Remove { name },
+        UserAction::Rotate { name } => UserRequest::Rotate { name },
     };
     let answer = if StoreLock::holder(&config.data).is_some() {
         control::ask(&config.data, &control::Request::User(request))?

@@ -86,7 +86,25 @@ impl Store {
     /// # Errors
     /// Reading the index.
     pub fn census(&self, host: &mut dyn Host, report: &MoverReport) -> Result<Option<Census>> {
-        self.mover.status.lock().phase = Phase::Counting;
+        let was_idle = {
+            let mut status = self.mover.status.lock();
+            let was_idle = status.phase == Phase::Idle;
+            if was_idle {
+                status.phase = Phase::Counting;
+            }
+            was_idle
+        };
+        let counted = self.count(host, report);
+        let mut status = self.mover.status.lock();
+        // A reclaim that has begun meanwhile says itself what it is at.
+        if was_idle && status.phase == Phase::Counting {
+            status.phase = Phase::Idle;
+        }
+        drop(status);
+        counted
+    }
+
+    fn count(&self, host: &mut dyn Host, report: &MoverReport) -> Result<Option<Census>> {
         let writing = self.ledger.writing();
         let mut content: BTreeMap<SegmentId, u64> = self
             .ledger

@@ -9,8 +9,8 @@ use std::path::Path;
 use strata_seam::{Lsn, SetId};
 
 use super::*;
-use crate::{Drained, Mutation};
 use crate::testing::{Ledger, Record, check, drain_all, options, position};
+use crate::{Drained, Mutation};
 
 /// Appends with puts, deletes, counts and tails over `keys` keys of every table.
 fn ledger(keys: u64) -> Ledger {

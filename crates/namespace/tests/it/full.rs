@@ -7,7 +7,7 @@ use std::time::Duration;
 use strata_content::Choice;
 use strata_ledger::{Geometry, LedgerError, Options};
 use strata_namespace::{
-    Access, Condition, ContentSettings, ErrorKind, Namespace, NewNode, NodeKind, ObjectMeta, OpenStore, SetAttr,
+    Access, Condition, ContentSettings, ErrorKind, Namespace, NewNode, NodeKind, ObjectMeta, OpenStore, Phase, SetAttr,
     SpaceWatch, StoreConfig, XattrMode,
 };
 use strata_seam::Disk;
@@ -157,6 +157,8 @@ impl Full {
         let mut watch = std::mem::take(&mut self.watch);
         self.ns().give_back_if_due(&mut watch).expect("the mover ends what it begins");
         self.watch = watch;
+        // Changes wait for a mover that is at work.
+        assert_eq!(self.ns().store().mover_status().phase, Phase::Idle);
     }
 
     fn reclaim(&self) {

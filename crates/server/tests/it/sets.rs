@@ -32,6 +32,10 @@ fn the_layout_of_a_store_is_changed_while_it_serves_and_the_old_disks_go() {
     server.kill();
     let server = place.serve(3, &[]);
     all_are_there(&server, 2 * OBJECTS);
+    let lesser = place.beside("lesser").display().to_string();
+    let refused = run(&["set", "add", &lesser, "--data", &place.data_arg()]);
+    assert!(complaint(&refused).contains("survive the loss of 0 of its disks"), "{}", complaint(&refused));
+    assert_eq!(states(&place).len(), 7);
     let refused = run(&["set", "drain", "7", "--data", &place.data_arg()]);
     assert!(complaint(&refused).contains("no set 7"), "{}", complaint(&refused));
 
