@@ -129,6 +129,9 @@ fn words(document: &[u8]) -> String {
     let text = String::from_utf8_lossy(document);
     let code =
         text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("error", |(code, _)| code);
+    if code == S3ErrorCode::MalformedXML.as_str() {
+        return "the document is not well-formed, or lacks what one of this operation has".to_owned();
+    }
     let mut out = String::with_capacity(code.len() + 8);
     for (at, c) in code.char_indices() {
         if c.is_ascii_uppercase() && at > 0 {

@@ -80,7 +80,14 @@ async fn hand_over(ask: &Arc<Ask>, body: Vec<u8>, condition: &'static str) -> Re
     }
     let (head, body) = reply.into_parts();
     if head.status.is_client_error() || head.status.is_server_error() {
-        let reason = head.status.canonical_reason().unwrap_or("refused");
+        let reason = match (head.status, ask.method.as_str()) {
+            (StatusCode::BAD_REQUEST, "UNLOCK") => "it needs a Lock-Token header, with the token in angle brackets",
+            (StatusCode::BAD_REQUEST, "LOCK") => {
+                "it needs Depth 0 or infinity, and either a body with lockscope and locktype or, to refresh a lock, no body and an If \
+                 header with its token"
+            }
+            (status, _) => status.canonical_reason().unwrap_or("refused"),
+        };
         let refusal = Refusal::new(head.status, format!("{} was refused ({reason}); nothing was changed", ask.method));
         let names_condition =
             matches!(head.status, StatusCode::LOCKED | StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED);

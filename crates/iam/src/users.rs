@@ -281,6 +281,10 @@ impl Users {
             may_make_buckets: new.admin || new.may_make_buckets,
         };
         check(&user)?;
+        // Systems take this number for "no user" and "do not change" (chown(2)).
+        if new.uid == Some(u32::MAX) || new.gid == Some(u32::MAX) {
+            return Err(IamError::Invalid { field: "uid and gid", rule: "below 4294967295, which stands for nobody" });
+        }
         self.known().check_free(&user)?;
         if new.uid.is_none() {
             user.uid = self.draw_uid(op)?;

@@ -69,7 +69,7 @@ struct Mount {
 }
 
 fn label_of(slot: usize, disk: Option<&Arc<dyn Disk>>) -> Arc<str> {
-    disk.map_or_else(|| format!("slot {slot}").into(), |disk| disk.label().into())
+    disk.map_or_else(|| format!("place {slot}").into(), |disk| disk.label().into())
 }
 
 impl Member {
@@ -273,7 +273,7 @@ impl Mount {
     fn disk(&self, slot: usize) -> Result<Arc<dyn Disk>, DiskError> {
         self.disk.clone().ok_or_else(|| DiskError {
             kind: DiskErrorKind::Gone,
-            disk: format!("slot {slot}"),
+            disk: format!("place {slot}"),
             what: "missing from the set".to_owned(),
             source: None,
         })

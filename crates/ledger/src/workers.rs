@@ -130,7 +130,7 @@ impl Slot {
                     buf: AlignedBuf::new(),
                     result: Err(DiskError {
                         kind: DiskErrorKind::Medium,
-                        disk: format!("slot {disk}"),
+                        disk: format!("place {disk}"),
                         what: "the disk's code panicked".to_owned(),
                         source: None,
                     }),

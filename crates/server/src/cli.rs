@@ -54,6 +54,12 @@ pub(crate) enum Command {
         #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
         allow_other: Option<bool>,
     },
+    /// Look after the mount of the process that starts this one
+    #[command(name = crate::guard::COMMAND, hide = true)]
+    MountGuard {
+        /// Where it is
+        path: PathBuf,
+    },
     /// Show a store's disks, log and doors
     Status {
         /// Read settings from this TOML file
@@ -432,6 +438,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             let config = Config::mount_only(StoreConfig::load(config.as_deref(), store)?, path, allow_other)?;
             crate::serve::run(&config)
         }
+        Command::MountGuard { path } => crate::guard::run(&path),
         Command::Status { config, store, json } => {
             crate::status::run(&StoreConfig::load(config.as_deref(), store)?, json)
         }

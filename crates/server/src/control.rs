@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -210,7 +210,11 @@ pub(crate) fn ask_watching(data: &Path, request: &Request, progress: &mut dyn Fn
     let mut answers = begin().with_context(silent)?;
     loop {
         let mut line = String::new();
-        (&mut answers).take(LINE_LEN_MAX).read_line(&mut line).with_context(silent)?;
+        let len = (&mut answers).take(LINE_LEN_MAX).read_line(&mut line).with_context(silent)?;
+        ensure!(
+            len > 0,
+            "the server ended before it had answered; what was asked may have been done; look when it runs again"
+        );
         match serde_json::from_str(&line).with_context(silent)? {
             Reply::Progress(Value::Null) => {}
             Reply::Progress(value) => progress(&value),

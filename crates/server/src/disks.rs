@@ -67,14 +67,18 @@ impl Disks {
     /// # Errors
     /// The set's refusals; it goes on as before.
     pub(crate) fn apply(&self, ledger: &Ledger, keeper: &Keeper, request: DiskRequest) -> anyhow::Result<Value> {
-        match request {
-            DiskRequest::List => {}
-            DiskRequest::Add { folder } => keeper.set_folders(self.add(ledger, keeper.folders(), &folder)?),
-            DiskRequest::Remove { place } => self.remove(ledger, place)?,
-            DiskRequest::Replace { place, folder } => {
-                keeper.set_folders(self.replace(ledger, keeper.folders(), place, &folder)?);
-            }
+        let folders = keeper.folders();
+        let done = match request {
+            DiskRequest::List => Ok(folders),
+            DiskRequest::Add { folder } => self.add(ledger, folders, &folder),
+            DiskRequest::Remove { place } => self.remove(ledger, place).map(|()| folders),
+            DiskRequest::Replace { place, folder } => self.replace(ledger, folders, place, &folder),
+        };
+        if let Ok(folders) = &done {
+            keeper.set_folders(folders.clone());
         }
+        self.let_go_of_unused(ledger, &keeper.folders());
+        done?;
         keeper.heal_soon();
         Ok(list(&ledger.status(), &keeper.folders()))
     }
@@ -98,6 +102,14 @@ impl Disks {
         self.remember(ledger, &before, folders, joined.place.0, folder)
     }
 
+    /// Lets go of what was looked at and refused, and of what is in the store no more.
+    pub(crate) fn let_go_of_unused(&self, ledger: &Ledger, folders: &[PathBuf]) {
+        let status = ledger.status();
+        let is_known = |folder: &Path| folders.iter().any(|known| known == folder);
+        let is_disk = |folder: &Path| status.disks.iter().any(|disk| Path::new(&disk.label) == folder);
+        self.lock.lock().keep_only(|folder| is_known(folder) || is_disk(folder));
+    }
+
     /// Takes a disk out. Its folder stays known: the disk itself says that it is out.
     fn remove(&self, ledger: &Ledger, place: u8) -> anyhow::Result<()> {
         let label = ledger.remove_disk(DiskIndex(place))?;
@@ -112,6 +124,10 @@ impl Disks {
         place: u8,
         folder: &Path,
     ) -> anyhow::Result<Vec<PathBuf>> {
+        // What was taken away a moment ago may not have been noticed yet.
+        if let Err(error) = ledger.tend() {
+            tracing::debug!(%error, "the disks cannot be looked after");
+        }
         let before = ledger.status();
         let count = before.disks.len();
         let Some(old) = before.disks.get(usize::from(place)) else {

@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "people and media wait by real time; nothing stored depends on it")]
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use strata_seam::{Disk, Lsn, Position, SegmentId};
 
 use crate::config::{Remembered, ScrubSettings};
 use crate::control::Progress;
+use crate::disks::Disks;
 use crate::passes::{self, BEGINNING, Kind};
 
 /// How often disks are looked at.
@@ -99,6 +100,7 @@ pub(crate) struct Keeper {
     namespace: Arc<Namespace>,
     settings: ScrubSettings,
     folders: Mutex<Vec<PathBuf>>,
+    disks: Arc<Disks>,
     /// The store's folder.
     data: PathBuf,
     /// The sets and their disks at the last look.
@@ -116,13 +118,14 @@ impl Keeper {
         namespace: &Arc<Namespace>,
         settings: ScrubSettings,
         folders: Vec<PathBuf>,
-        data: &Path,
+        disks: Arc<Disks>,
     ) -> Arc<Self> {
         let keeper = Self {
             namespace: Arc::clone(namespace),
             settings,
             folders: Mutex::new(folders),
-            data: data.to_owned(),
+            data: disks.data().to_owned(),
+            disks,
             seen: Mutex::default(),
             state: Mutex::default(),
             wake: Condvar::new(),
@@ -355,6 +358,7 @@ impl Keeper {
         if let Err(error) = kept.and_then(|kept| kept.save(&self.data)) {
             tracing::warn!(error = format!("{error:#}"), "the folders of a set that left could not be forgotten");
         }
+        self.disks.let_go_of_unused(self.ledger(), &folders);
         self.set_folders(folders);
     }
 

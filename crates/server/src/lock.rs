@@ -69,7 +69,12 @@ impl StoreLock {
             .open(&path)
             .with_context(|| format!("the lock file {} cannot be opened", path.display()))?;
         let mut patience = PATIENCE;
-        match lock_within(&file, &mut patience) {
+        let mut locked = lock_within(&file, &mut patience);
+        if locked == Err(Errno::WOULDBLOCK) && read_pid(&mut file).is_some_and(is_ending) && cut_mount_off(data) {
+            patience = PATIENCE;
+            locked = lock_within(&file, &mut patience);
+        }
+        match locked {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 return Err(InUse { pid: read_pid(&mut file), what: data.to_owned() }.into());
@@ -125,6 +130,11 @@ impl StoreLock {
         self.take_disks(&[disk.to_owned()])
     }
 
+    /// Gives up the locks on the folders of disks that are not among `kept`.
+    pub(crate) fn keep_only(&mut self, kept: impl Fn(&Path) -> bool) {
+        self.disks.retain(|(locked, _)| kept(locked));
+    }
+
     /// Gives up the lock on one disk's folder, so that it can be unmounted.
     pub(crate) fn let_go(&mut self, disk: &Path) {
         self.disks.retain(|(locked, _)| locked != disk);
@@ -134,13 +144,19 @@ impl StoreLock {
     /// nobody any more.
     pub(crate) fn holder(data: &Path) -> Option<u32> {
         let mut file = OpenOptions::new().read(true).open(data.join("lock")).ok()?;
-        let mut patience = PATIENCE;
+        let (mut patience, mut cut_off) = (PATIENCE, false);
         loop {
             // A shared lock is refused only while somebody holds the exclusive one; ours ends with `file`.
             let Err(Errno::WOULDBLOCK) = flock(&file, FlockOperation::NonBlockingLockShared) else { return None };
             let pid = read_pid(&mut file);
-            if patience.is_zero() || !pid.is_some_and(is_ending) {
+            if !pid.is_some_and(is_ending) {
                 return Some(pid.unwrap_or(0));
+            }
+            if patience.is_zero() {
+                if cut_off || !cut_mount_off(data) {
+                    return Some(pid.unwrap_or(0));
+                }
+                (cut_off, patience) = (true, PATIENCE);
             }
             std::thread::sleep(LOOK_EVERY);
             patience = patience.saturating_sub(LOOK_EVERY);
@@ -153,6 +169,17 @@ impl Drop for StoreLock {
         // Only for people who look into the file: the lock itself ends with the descriptor.
         let _ = write_pid(&mut self.file, None);
     }
+}
+
+/// Cuts off the mount of a server that was killed and cannot end for it (`guard.rs`), as far as it said where that is.
+fn cut_mount_off(data: &Path) -> bool {
+    let doors = std::fs::read(crate::doors_file::path(data)).unwrap_or_default();
+    let doors: serde_json::Value = serde_json::from_slice(&doors).unwrap_or_default();
+    let cut = doors["mount"]["path"].as_str().is_some_and(|path| crate::mount::end_connection(Path::new(path)));
+    if cut {
+        tracing::warn!("a killed server could not end for its mount; the mount was cut off");
+    }
+    cut
 }
 
 /// Locks a file; waits for whoever has it as long as there is `patience` left, and takes that off it.
@@ -172,7 +199,7 @@ fn lock_within(file: &File, patience: &mut Duration) -> Result<(), Errno> {
 }
 
 /// Whether a process was killed, or ended, and only what it had open is still there.
-fn is_ending(pid: u32) -> bool {
+pub(crate) fn is_ending(pid: u32) -> bool {
     /// The kernel's flag of a task that is ending (`PF_EXITING`, include/linux/sched.h).
     const EXITING: u32 = 4;
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };

@@ -18,6 +18,7 @@ mod doors_file;
 mod foreign;
 mod fsck;
 mod greeting;
+mod guard;
 mod keeper;
 mod keys;
 mod lock;

@@ -1,5 +1,6 @@
 //! The local drive: mounted before the doors are announced, taken away before the store is closed.
 
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use rustix::mount::UnmountFlags;
 use strata_mount::{MountMetrics, MountOptions, Mounted};
 use strata_namespace::Namespace;
 
+use crate::guard::Guard;
+
 /// How often a mount is looked at, to see that it was taken away from outside.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What every mount goes through; `fusermount3` opens it with the rights of the user who runs it.
@@ -20,6 +23,8 @@ const FUSE_DEVICE: &str = "/dev/fuse";
 /// The mounted name space.
 pub(crate) struct MountedDoor {
     mounted: Mounted,
+    /// Outlives the mount.
+    _guard: Option<Guard>,
 }
 
 impl MountedDoor {
@@ -29,9 +34,11 @@ impl MountedDoor {
     /// Those of [`strata_mount::mount`]; nothing is mounted then.
     pub(crate) async fn mount(namespace: Arc<Namespace>, path: &Path, options: MountOptions) -> anyhow::Result<Self> {
         let path = path.to_owned();
-        tokio::task::spawn_blocking(move || Ok(Self { mounted: strata_mount::mount(namespace, &path, options)? }))
-            .await
-            .context("mounting was interrupted")?
+        let mounting = move || {
+            let guard = Guard::start(&path).inspect_err(|error| tracing::warn!("{error:#}")).ok();
+            Ok(Self { mounted: strata_mount::mount(namespace, &path, options)?, _guard: guard })
+        };
+        tokio::task::spawn_blocking(mounting).await.context("mounting was interrupted")?
     }
 
     /// Whether it is there and answers.
@@ -111,6 +118,40 @@ fn may_use(device: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// Ends the connection between the kernel and the dead server of a mount: whoever waits for an answer gets an error. The mount
+/// itself may stay, until it is taken away. False where there is none, or this user may not.
+pub(crate) fn end_connection(path: &Path) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let Some(connection) = connection_of(path, &mounts) else { return false };
+    std::fs::write(format!("/sys/fs/fuse/connections/{connection}/abort"), "1").is_ok()
+        // Where that file system is not mounted; taken by force, a mount asks its server for nothing.
+        || rustix::mount::unmount(path, UnmountFlags::FORCE | UnmountFlags::DETACH).is_ok()
+}
+
+/// The kernel's number of the connection of the topmost mount on `path`, if FUSE is what is mounted there; from the text of
+/// `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
+fn connection_of(path: &Path, mounts: &str) -> Option<u32> {
+    let place = |line: &&str| line.split(' ').nth(4).is_some_and(|place| plain(place) == path.as_os_str().as_bytes());
+    let line = mounts.lines().rev().find(place)?;
+    let (_, behind) = line.split_once(" - ")?;
+    let is_fuse = behind.split(' ').next().is_some_and(|kind| kind == "fuse" || kind.starts_with("fuse."));
+    let (_, minor) = line.split(' ').nth(2)?.split_once(':')?;
+    minor.parse().ok().filter(|_| is_fuse)
+}
+
+/// A path of that file, in which blanks and the like are octal numbers.
+fn plain(escaped: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = escaped.as_bytes();
+    while let Some((byte, behind)) = rest.split_first() {
+        let digits = behind.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()).filter(|_| *byte == b'\\');
+        bytes.push(code.unwrap_or(*byte));
+        rest = if code.is_some() { &behind[3..] } else { behind };
+    }
+    bytes
+}
+
 /// Takes a mount out of sight at once, whoever still uses it. Does nothing where nothing is mounted.
 pub(crate) fn detach(path: &Path) {
     if rustix::mount::unmount(path, UnmountFlags::DETACH).is_ok() {
@@ -126,6 +167,18 @@ pub(crate) fn detach(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_connection_of_a_mount_is_found_by_its_place() {
+        let mounts = "29 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            40 29 0:51 / /srv/a\\040b rw,nosuid shared:9 - fuse strata rw,user_id=0\n\
+            41 29 0:52 / /srv/c rw - fuse.strata strata rw\n\
+            42 41 0:53 / /srv/c rw - tmpfs none rw\n";
+        assert_eq!(connection_of(Path::new("/srv/a b"), mounts), Some(51));
+        assert_eq!(connection_of(Path::new("/srv/c"), mounts), None, "something else lies on it");
+        assert_eq!(connection_of(Path::new("/"), mounts), None);
+        assert_eq!(connection_of(Path::new("/srv/c"), &mounts[..mounts.find("42 41").unwrap()]), Some(52));
+    }
 
     #[test]
     fn a_device_that_this_user_may_not_open_is_named() {

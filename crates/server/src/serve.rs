@@ -93,7 +93,7 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         () = signals.next() => return Ok(leave_at_once(config)),
     };
     let disks = Arc::new(Disks::new(lock, data));
-    let keeper = Keeper::new(store.namespace(), config.scrub, config.store.disks.clone(), data);
+    let keeper = Keeper::new(store.namespace(), config.scrub, config.store.disks.clone(), Arc::clone(&disks));
     let keeping = keeper.start()?;
     let eraser = Eraser::start(store.namespace())?;
     let served = serve_store(config, listeners, &store, (&keeper, &disks), &mut signals).await;

@@ -78,7 +78,12 @@ pub(crate) fn apply(
         SetRequest::List => {}
         SetRequest::Add { folders, data, parity, yes } => {
             check_parity(&ledger.status(), parity, yes)?;
-            keeper.set_folders(add(ledger, disks, keeper.folders(), &folders, Layout { data, parity })?);
+            let added = add(ledger, disks, keeper.folders(), &folders, Layout { data, parity });
+            if let Ok(folders) = &added {
+                keeper.set_folders(folders.clone());
+            }
+            disks.let_go_of_unused(ledger, &keeper.folders());
+            added?;
         }
         SetRequest::Drain { number, cancel: true } => namespace.cancel_drain(number)?,
         SetRequest::Drain { number, cancel: false } => {

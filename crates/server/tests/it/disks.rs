@@ -137,6 +137,27 @@ fn a_disk_deleted_under_a_running_server_is_replaced_and_then_two_others_may_go(
     proves(&healed["proof"], 2 * OBJECTS);
     assert_eq!(states(&place), ["active"; 6]);
     all_are_there(&server, 2 * OBJECTS);
+    // What was refused, and what was replaced, is nobody's.
+    let foreign = Place::new();
+    let other = foreign.serve(1, &[]);
+    let disk = foreign.data().join("disk0").display().to_string();
+    assert!(other.stop().success());
+    std::fs::remove_dir_all(place.data().join("disk5")).unwrap();
+    for command in [&["disk", "replace", "5", &disk][..], &["disk", "add", &disk], &["set", "add", "--yes", &disk]] {
+        let refused = run(&[command, &["--data", &place.data_arg()]].concat());
+        assert!(
+            !refused.status.success() && complaint(&refused).contains("nothing was changed"),
+            "{}",
+            complaint(&refused)
+        );
+    }
+    let fds = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().flatten();
+    let open: Vec<String> =
+        fds.filter_map(|fd| Some(std::fs::read_link(fd.path()).ok()?.display().to_string())).collect();
+    assert!(!open.iter().any(|target| target.starts_with(&disk) || target.contains("disk3")), "{open:?}");
+    assert!(foreign.serve(1, &[]).stop().success());
+    let folder = place.data().join("disk5").display().to_string();
+    assert_eq!(told(&place, &["disk", "replace", "5", &folder]).0, 0, "what went a moment ago is known to be gone");
     assert!(server.stop().success());
 
     for gone in ["disk0", "disk5"] {

@@ -51,6 +51,11 @@ fn the_layout_of_a_store_is_changed_while_it_serves_and_the_old_disks_go() {
         let text = std::fs::read_to_string(&store_json).unwrap();
         !text.contains("disk0") && text.contains("new0")
     });
+    // They may be unmounted.
+    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().flatten();
+    let open: Vec<PathBuf> = open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect();
+    let of_disks = open.iter().filter(|target| target.to_string_lossy().contains("/disk"));
+    assert_eq!(of_disks.collect::<Vec<_>>(), Vec::<&PathBuf>::new());
     assert!(server.stop().success());
 
     for number in 0..3 {
