@@ -86,7 +86,7 @@ impl Ledger {
     /// [`LedgerError::QuorumLost`](crate::LedgerError::QuorumLost) in a store that is read-only. Of several sets those that
     /// take writes are repaired.
     pub fn scrub(&self, options: &PassOptions, progress: &mut dyn FnMut(&Progress<'_>) -> bool) -> Result<Report> {
-        self.shared.check_quorum()?;
+        self.shared.begin_repair()?;
         let from = options.from;
         Pass::new(&self.shared, true).run(options, from, progress)
     }
@@ -98,7 +98,7 @@ impl Ledger {
     /// # Errors
     /// As for [`scrub`](Self::scrub).
     pub fn heal(&self, options: &PassOptions, progress: &mut dyn FnMut(&Progress<'_>) -> bool) -> Result<Report> {
-        self.shared.check_quorum()?;
+        self.shared.begin_repair()?;
         let pass = Pass::new(&self.shared, true);
         let from = options.from.or_else(|| pass.first_lack());
         pass.run(options, from, progress)
@@ -106,6 +106,17 @@ impl Ledger {
 }
 
 impl Shared {
+    /// Before disks are repaired: what the writer has open must be what a pass finds by name, else what is written behind the pass
+    /// would be on no disk.
+    fn begin_repair(&self) -> Result<()> {
+        self.check_quorum()?;
+        let mut writer = self.writer.lock();
+        if !writer.set.is_halted() {
+            self.sync_files(&mut writer)?;
+        }
+        Ok(())
+    }
+
     /// Refuses where no set takes writes.
     fn check_quorum(&self) -> Result<()> {
         let sets = self.sets.all();

@@ -331,15 +331,22 @@ impl Shared {
     /// Syncs the current segment on all disks; everything written is then durable.
     pub(crate) fn sync(&self, writer: &mut Writer) -> Result<()> {
         if writer.unsynced && !planted(Bug::SyncSkipped) {
-            self.each_disk(writer, 0, WriteMode::Buffered, true).inspect_err(|error| {
-                // What was written before is told of already: no other set can stand in for it.
-                if let LedgerError::QuorumLost { answered, needed } = *error {
-                    self.halt(Halt::QuorumLost { answered, needed });
-                }
-            })?;
-            writer.unsynced = false;
+            self.sync_files(writer)?;
         }
         self.advance(0, Lsn(0), self.written());
+        Ok(())
+    }
+
+    /// Syncs the files of the current segment, whether anything waits for it or not. One that was removed, or whose disk went and came
+    /// back, is found so: its disk is set aside.
+    pub(crate) fn sync_files(&self, writer: &mut Writer) -> Result<()> {
+        self.each_disk(writer, 0, WriteMode::Buffered, true).inspect_err(|error| {
+            // What was written before is told of already: no other set can stand in for it.
+            if let LedgerError::QuorumLost { answered, needed } = *error {
+                self.halt(Halt::QuorumLost { answered, needed });
+            }
+        })?;
+        writer.unsynced = false;
         Ok(())
     }
 

@@ -83,6 +83,21 @@ impl Live {
     }
 }
 
+#[test]
+fn a_disk_that_went_and_came_back_unnoticed_is_not_called_whole_before_it_takes_writes_again() {
+    let mut live = Live::new(2, 1);
+    live.rig.world.vanish("d01");
+    live.rig.world.bring_back("d01");
+    // What the writer has open of it leads nowhere.
+    let report = live.ledger.heal(&PassOptions::default(), &mut |_| true).unwrap();
+    assert_eq!((live.state(1), report.is_whole()), (DiskState::Gone, true), "{report:?}");
+    live.ledger.rejoin(live.disk("d01")).unwrap();
+    live.heal();
+    live.append(20);
+    live.check();
+    live.survives_without(&["d00".to_owned()]);
+}
+
 /// What can ail a disk of a running set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Trouble {

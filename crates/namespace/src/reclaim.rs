@@ -44,6 +44,8 @@ const HOLDERS_PAUSE: Duration = Duration::from_millis(20);
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// Per cent of the disks in use from which any garbage is worth taking up.
 const CROWDED_PERCENT: u64 = 85;
+/// A store with room for less than this share of a segment counts as full for the mover.
+const ALMOST_FULL_SHARE: u64 = 4;
 /// Per cent of a segment that may still be wanted for it to be taken up in the background, and on demand or when crowded.
 const BELOW: u8 = 60;
 const BELOW_ON_DEMAND: u8 = 85;
@@ -302,7 +304,8 @@ impl Namespace {
         {
             return Ok(());
         }
-        let full = ledger.is_full();
+        // What the next write wants may be more than is left, and nothing says so before it is refused.
+        let full = ledger.is_full() || ledger.room().spare < ledger.segment_capacity() / ALMOST_FULL_SHARE;
         if full {
             // The contents of removed files, page by page: else nothing of them is garbage yet.
             self.collect_all(&mut || !stop.is_asked())?;

@@ -516,7 +516,7 @@ mod tests {
     /// The help of a command, and of those below it.
     fn helps(command: &clap::Command, name: &str, found: &mut Vec<(String, String)>) {
         found.push((name.to_owned(), command.clone().render_help().to_string()));
-        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help" && !below.is_hide_set()) {
             helps(below, &format!("{name} {}", below.get_name()), found);
         }
     }

@@ -413,7 +413,8 @@ proptest! {
     fn no_single_changed_character_of_a_presigned_request_is_accepted(at in 1..PRESIGNED.len(), with in "[!-~&&[^#%+]]") {
         let mut uri = PRESIGNED.to_owned();
         uri.replace_range(at..at + 1, &with);
-        if uri != PRESIGNED && let Ok(request) = Request::builder().uri(&uri).header("host", HOST.1).body(()) {
+        // An escape means the same in small letters.
+        if uri.replace("%2f", "%2F") != PRESIGNED && let Ok(request) = Request::builder().uri(&uri).header("host", HOST.1).body(()) {
             prop_assert!(code(&request.into_parts().0, NOW).is_err(), "{}", uri);
         }
     }

@@ -256,6 +256,25 @@ fn what_was_removed_of_the_segment_being_written_comes_back_too() {
 }
 
 #[test]
+fn what_was_removed_of_an_almost_full_store_comes_back_before_a_write_is_refused() {
+    let mut full = Full::new(2, 1, 14);
+    let spare = |full: &Full| full.ns().store().ledger().room().spare;
+    let segment = full.ns().store().ledger().segment_capacity();
+    while spare(&full) >= segment / 8 {
+        assert!(full.put());
+    }
+    let (before, newest) = (spare(&full), full.next);
+    assert!(!full.ns().store().ledger().is_full());
+    let removed = full.delete(|seed| seed + 16 >= newest) * OBJECT as u64;
+    for _ in 0..5 {
+        full.look();
+    }
+    let back = spare(&full).saturating_sub(before);
+    assert!(back > removed / 2, "{back} of {removed} bytes");
+    full.check();
+}
+
+#[test]
 fn a_round_that_begins_in_a_store_not_quite_full_ends() {
     for left in 0..12 {
         let mut full = Full::new(2, 1, 14);
