@@ -347,6 +347,7 @@ impl Shared {
             }
         })?;
         writer.unsynced = false;
+        self.advance(0, Lsn(0), self.written());
         Ok(())
     }
 

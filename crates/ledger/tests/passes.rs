@@ -140,7 +140,7 @@ fn a_segment_that_is_given_back_while_it_is_read_counts_as_nothing_that_is_lacki
 fn a_segment_file_that_was_removed_behind_our_back_is_missing_and_written_anew() {
     let (mut rig, ledger, model) = filled(2, 1, 200);
     ledger.verify(&PassOptions::default(), &mut |_| true).unwrap();
-    rig.world.disk("d01").remove("seg-00000001").unwrap();
+    rig.world.remove_file("d01", "seg-00000001");
     let found = ledger.verify(&PassOptions::default(), &mut |_| true).unwrap();
     assert!(found.disks[1].missing > 0 && found.degraded() == found.disks[1].missing, "{found:?}");
     let healed = ledger.heal(&PassOptions::default(), &mut |_| true).unwrap();
@@ -150,6 +150,18 @@ fn a_segment_file_that_was_removed_behind_our_back_is_missing_and_written_anew()
     rig.world.vanish("d00");
     let (ledger, replayed) = rig.open();
     model.check_prefix(&replayed, Lsn(200), Some(&ledger));
+}
+
+#[test]
+fn what_a_heal_synced_by_the_way_is_told_to_be_durable() {
+    let (_rig, ledger, mut model) = filled(2, 1, 20);
+    let append = strata_ledger::Append { relaxed: true, ..support::sample(&mut SimRng::new(3), 3, 300) };
+    let lsn = model.append(&ledger, append).unwrap();
+    ledger.wait(lsn, Class::Written).unwrap();
+    assert!(ledger.status().durable < lsn);
+    ledger.heal(&PassOptions::default(), &mut |_| true).unwrap();
+    assert_eq!(ledger.status().durable, lsn);
+    ledger.wait(lsn, Class::Durable).unwrap();
 }
 
 #[test]

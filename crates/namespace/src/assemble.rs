@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use strata_content::{ContentError, Store, StoreSettings};
 use strata_index::{Drained, Opened};
 use strata_ledger::{Geometry, Ledger, Options};
-use strata_seam::{Clock, Disk, Entropy};
+use strata_seam::{Clock, Disk, Entropy, Lsn};
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::namespace::{Identity, Namespace};
@@ -60,8 +60,9 @@ pub struct OpenStore {
     namespace: Arc<Namespace>,
     worker: Option<(Arc<Stop>, Vec<JoinHandle<()>>)>,
     mover: Option<(Arc<MoverStop>, JoinHandle<()>)>,
-    /// Too few disks were there to write when it was opened: nothing was accepted since, so nothing is to be closed.
-    read_only: bool,
+    /// Where too few disks were there to write when it was opened, the number of its next append: as long as it is that, nothing
+    /// was accepted, and nothing is to be closed.
+    read_only_at: Option<Lsn>,
     /// How the index was found.
     pub index_opened: Opened,
     /// Appends replayed from the log.
@@ -99,7 +100,7 @@ impl OpenStore {
             recover(&config, set_id, &clock, entropy)?;
         let (ledger, index) = (Arc::new(ledger), Arc::new(index));
         let index_opened = index.opened().clone();
-        let read_only = ledger.status().read_only.is_some();
+        let read_only_at = ledger.status().read_only.is_some().then(|| ledger.next_lsn());
         // What was replayed may be drained without waiting for the first new stripe.
         index.note_written(ledger.status().position);
         if replayed >= FREEZE_REPLAYED {
@@ -134,7 +135,7 @@ impl OpenStore {
             .then(|| spawn_mover(&namespace))
             .transpose()
             .map_err(|error| fail(ErrorKind::Io, format!("thread strata-mover could not be started: {error}")))?;
-        Ok(Self { namespace, worker, mover, read_only, index_opened, replayed, restored })
+        Ok(Self { namespace, worker, mover, read_only_at, index_opened, replayed, restored })
     }
 
     /// The name space.
@@ -158,7 +159,7 @@ impl OpenStore {
     /// given up, and said so in the log.
     pub fn close(mut self) -> Result<()> {
         self.end_worker();
-        if self.read_only {
+        if self.read_only_at == Some(self.namespace.store().ledger().next_lsn()) {
             return Ok(());
         }
         let op = crate::Op::new(crate::Caller::root(crate::Door::Admin));

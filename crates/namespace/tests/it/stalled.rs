@@ -74,6 +74,28 @@ fn give_back(world: &SimWorld, ns: &Namespace) {
 }
 
 #[test]
+fn a_store_that_was_opened_below_its_quorum_and_resumed_is_closed_like_any_other() {
+    let (world, store) = pulled();
+    drop(store);
+    world.kill_process();
+    let store = try_open(&world, 4, 2).expect("the store opens, to be read");
+    let ns = store.namespace();
+    assert!(try_put(ns, "refused", b"x").is_err());
+    give_back(&world, ns);
+    // Nobody waits for it: closing in good order stores it.
+    let op = root();
+    let mut ingest = ns.ingest(&op, "bkt").expect("an ingest");
+    ingest.push(b"soon").expect("taken");
+    let content = ingest.finish().expect("content");
+    ns.put_object(&op, "bkt", b"late", content, None, ObjectMeta::default(), &Condition::default()).expect("put");
+    store.close().expect("closed in good order");
+    world.kill_process();
+    let store = try_open(&world, 4, 2).expect("the store opens");
+    assert_eq!(content_at(store.namespace(), "late"), b"soon");
+    assert_eq!(content_at(store.namespace(), "kept"), b"old");
+}
+
+#[test]
 fn below_the_write_quorum_a_refused_change_hides_nothing_and_is_made_when_the_disks_are_back() {
     let (world, store) = pulled();
     let ns = store.namespace();

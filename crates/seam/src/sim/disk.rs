@@ -288,6 +288,10 @@ impl DiskFile for SimDiskFile {
         self.call((IoOp::Write, offset, data.len()), |state, verdict| {
             let draw = state.rng.clone();
             let file = self.file(state)?;
+            // What has no name swallows writes without a trace; whoever promises durability looks.
+            if mode == WriteMode::Durable && !file.linked {
+                return Err(DiskErrorKind::Gone);
+            }
             if !matches!(verdict, Verdict::Refuse(_)) && !file.holds(offset, data.len() as u64) {
                 return Err(DiskErrorKind::ShortRead);
             }
@@ -331,6 +335,9 @@ impl DiskFile for SimDiskFile {
     fn sync(&self) -> Result<(), DiskError> {
         self.call((IoOp::Sync, 0, 0), |state, verdict| {
             let file = self.file(state)?;
+            if !file.linked {
+                return Err(DiskErrorKind::Gone);
+            }
             match verdict {
                 Verdict::Do => file.sync(),
                 Verdict::Wrong(FaultKind::Lie) => {}

@@ -195,6 +195,11 @@ impl SimWorld {
         self.with_disk(name, |disk| disk.capacity = bytes);
     }
 
+    /// Removes a file as somebody does who works on the disk behind the program's back: what has it open goes on reading it.
+    pub fn remove_file(&self, name: &str, file: &str) {
+        self.with_disk(name, |disk| disk.tree_mut().unlink(file));
+    }
+
     /// The files of a disk, without an I/O.
     #[must_use]
     pub fn files(&self, name: &str) -> Vec<FileInfo> {

@@ -61,20 +61,24 @@ impl Swarm {
             None => self.mend_stopped(tally)?,
         };
         tally.count("heals", 1);
-        let mut report = heal(&store)?;
-        if let Some(taken) = self.take_back_all(&mut store, tally)? {
-            report = taken;
-        }
+        // It begins with the files that are open: where they are dead on many disks, the store takes no writes before these are
+        // taken back.
+        let first = heal(&store);
+        let report = match self.take_back_all(&mut store, tally)? {
+            Some(taken) => taken,
+            None => first?,
+        };
         if !report.is_whole() {
             let states = states(store.namespace().store().ledger());
             return Err(format!("a heal with every disk in place leaves {report:?}; {states}"));
         }
         if self.trouble.was_silent() {
             // A heal does what is known to be lacking; what nobody could know of is a scrub's.
-            let mut report = scrub(&store, true)?;
-            if self.take_back_all(&mut store, tally)?.is_some() {
-                report = scrub(&store, true)?;
-            }
+            let first = scrub(&store, true);
+            let report = match self.take_back_all(&mut store, tally)? {
+                Some(_) => scrub(&store, true)?,
+                None => first?,
+            };
             if !report.is_whole() {
                 let states = states(store.namespace().store().ledger());
                 return Err(format!("a scrub with every disk in place leaves {report:?}; {states}"));
