@@ -111,7 +111,7 @@ impl Shared {
     fn begin_repair(&self) -> Result<()> {
         self.check_quorum()?;
         let mut writer = self.writer.lock();
-        if !writer.set.is_halted() && !planted(Bug::PassReadsWhatIsOpen) {
+        if !writer.set.is_halted() {
             self.sync_files(&mut writer)?;
         }
         Ok(())
@@ -255,9 +255,7 @@ impl<'a> Pass<'a> {
             let home = self.home(segment);
             // What is proved is what the next opening finds by these names: a file that was removed is still read through what is
             // open of it.
-            if !planted(Bug::PassReadsWhatIsOpen) {
-                sets[home].members.iter().for_each(|member| member.forget(segment));
-            }
+            sets[home].members.iter().for_each(|member| member.forget(segment));
             let next_on = self.shared.sets.of(following);
             let walker = &mut walkers[home];
             walker.enter(segment, next_on.as_deref());

@@ -98,8 +98,6 @@ bugs! {
     HeaderUnchecked,
     /// A heal says that a disk lacks nothing although it found gaps
     HealClaimsTooMuch,
-    /// A pass reads segment files through what is open of them, whether they are still there or not
-    PassReadsWhatIsOpen,
     /// Frames that a disk failed to sync are trusted because they can be read
     DoubtedFramesTrusted,
     // The ledger: disks taken back, segments given back
