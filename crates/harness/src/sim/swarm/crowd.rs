@@ -1,6 +1,6 @@
 //! A simulated store that is filled until it refuses, and emptied; sometimes the power goes in the midst of it.
 
-use strata_ledger::{PassOptions, SetState};
+use strata_ledger::{DiskState, PassOptions, SetState};
 use strata_namespace::OpenStore;
 
 use super::Swarm;
@@ -49,8 +49,8 @@ impl Swarm {
         };
         disks.iter().for_each(|disk| self.world.set_capacity(disk, CAPACITY));
         let ledger = store.namespace().store().ledger();
-        let back = ledger.tend().map_err(|error| format!("disks with room are not taken back: {error:?}"))?;
-        if !back.is_empty() {
+        ledger.tend().map_err(|error| format!("disks with room are not taken back: {error:?}"))?;
+        if ledger.status().disks.iter().any(|disk| disk.state != DiskState::Active) {
             // One that was fuller than the others was full before them.
             let healed = ledger.heal(&PassOptions::default(), &mut |_| true);
             healed.map_err(|error| format!("a disk that was full cannot be healed: {error:?}"))?;
