@@ -111,7 +111,7 @@ impl Shared {
     fn begin_repair(&self) -> Result<()> {
         self.check_quorum()?;
         let mut writer = self.writer.lock();
-        if !writer.set.is_halted() {
+        if !writer.set.is_halted() && writer.has_files() {
             self.sync_files(&mut writer)?;
         }
         Ok(())

@@ -134,6 +134,11 @@ impl Writer {
         }
     }
 
+    /// Whether the files of the current segment are open; there may have been no room for them yet.
+    pub(crate) fn has_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
     pub(crate) fn epoch(&self) -> Epoch {
         self.identity.epoch
     }

@@ -60,8 +60,7 @@ pub struct OpenStore {
     namespace: Arc<Namespace>,
     worker: Option<(Arc<Stop>, Vec<JoinHandle<()>>)>,
     mover: Option<(Arc<MoverStop>, JoinHandle<()>)>,
-    /// Where too few disks were there to write when it was opened, the number of its next append: as long as it is that, nothing
-    /// was accepted, and nothing is to be closed.
+    /// Where too few disks were there to write when it was opened, the number of its next append.
     read_only_at: Option<Lsn>,
     /// How the index was found.
     pub index_opened: Opened,
@@ -159,7 +158,10 @@ impl OpenStore {
     /// given up, and said so in the log.
     pub fn close(mut self) -> Result<()> {
         self.end_worker();
-        if self.read_only_at == Some(self.namespace.store().ledger().next_lsn()) {
+        let ledger = self.namespace.store().ledger();
+        let accepted_nothing =
+            self.read_only_at == Some(ledger.next_lsn()) && self.namespace.health().staged_bytes == 0;
+        if accepted_nothing && ledger.status().read_only.is_some() {
             return Ok(());
         }
         let op = crate::Op::new(crate::Caller::root(crate::Door::Admin));

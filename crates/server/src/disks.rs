@@ -69,12 +69,12 @@ impl Disks {
     pub(crate) fn apply(&self, ledger: &Ledger, keeper: &Keeper, request: DiskRequest) -> anyhow::Result<Value> {
         let folders = keeper.folders();
         let done = match request {
-            DiskRequest::List => Ok(folders),
-            DiskRequest::Add { folder } => self.add(ledger, folders, &folder),
-            DiskRequest::Remove { place } => self.remove(ledger, place).map(|()| folders),
-            DiskRequest::Replace { place, folder } => self.replace(ledger, folders, place, &folder),
+            DiskRequest::List => Ok(None),
+            DiskRequest::Add { folder } => self.add(ledger, folders, &folder).map(Some),
+            DiskRequest::Remove { place } => self.remove(ledger, place).map(|()| None),
+            DiskRequest::Replace { place, folder } => self.replace(ledger, folders, place, &folder).map(Some),
         };
-        if let Ok(folders) = &done {
+        if let Ok(Some(folders)) = &done {
             keeper.set_folders(folders.clone());
         }
         self.let_go_of_unused(ledger, &keeper.folders());

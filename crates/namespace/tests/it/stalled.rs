@@ -75,6 +75,10 @@ fn give_back(world: &SimWorld, ns: &Namespace) {
 
 #[test]
 fn a_store_that_was_opened_below_its_quorum_and_resumed_is_closed_like_any_other() {
+    [false, true].into_iter().for_each(resumed_and_closed);
+}
+
+fn resumed_and_closed(staged_alone: bool) {
     let (world, store) = pulled();
     drop(store);
     world.kill_process();
@@ -82,7 +86,17 @@ fn a_store_that_was_opened_below_its_quorum_and_resumed_is_closed_like_any_other
     let ns = store.namespace();
     assert!(try_put(ns, "refused", b"x").is_err());
     give_back(&world, ns);
-    // Nobody waits for it: closing in good order stores it.
+    // Nobody waits for it: closing in good order stores it, also what is only staged.
+    let file = ns.resolve(&root(), b"/bkt/kept").expect("there").ino;
+    if staged_alone {
+        ns.open(&root(), file, Access { read: true, write: true, exec: false }, false).expect("opened");
+        ns.write(&root(), file, 0, b"new").expect("written");
+        store.close().expect("closed in good order");
+        world.kill_process();
+        let store = try_open(&world, 4, 2).expect("the store opens");
+        assert_eq!(content_at(store.namespace(), "kept"), b"new");
+        return;
+    }
     let op = root();
     let mut ingest = ns.ingest(&op, "bkt").expect("an ingest");
     ingest.push(b"soon").expect("taken");
