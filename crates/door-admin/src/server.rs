@@ -1,15 +1,12 @@
 //! The server loop: few connections, each with its timeouts, and a shutdown that lets requests finish.
 //!
-//! Health must be answered whoever holds sockets open: when all places are taken and one more client comes, the oldest
-//! connection without a request in progress makes room. So no number of silent clients keeps others out, or takes
-//! descriptors from the other doors.
+//! Health must be answered whoever holds sockets open, and no number of silent clients may take descriptors from the other
+//! doors: few connections, of which the one without a request for longest makes room for one more.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,9 +17,10 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use strata_gate::{Seat, Seats};
 use strata_seam::{Said, Stopwatch};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::api::AdminDoor;
@@ -38,31 +36,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long requests in progress may go on after a shutdown was asked for.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// What is known of an open connection.
-#[derive(Default)]
-struct Open {
-    /// Requests in progress on it.
-    requests: AtomicU32,
-    /// Told that it must make room.
-    leave: Notify,
-}
-
-/// A request in progress, as long as it lives.
-struct Busy(Arc<Open>);
-
-impl Busy {
-    fn on(open: &Arc<Open>) -> Self {
-        open.requests.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Serves until `shutdown` resolves; then requests in progress have five seconds to finish.
 ///
 /// # Errors
@@ -75,8 +48,7 @@ pub async fn serve(
     let router = crate::api::router(door);
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
-    // Oldest first; those whose task has ended are dropped when room is looked for.
-    let mut open: VecDeque<Arc<Open>> = VecDeque::new();
+    let seats = Seats::new(CONNECTIONS_MAX, CONNECTIONS_MAX);
     let mut shutdown = pin!(shutdown);
     let (mut said, begun) = (Said::default(), Stopwatch::start());
     loop {
@@ -84,17 +56,12 @@ pub async fn serve(
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    // Only its connection's task holds on to an open one.
-                    open.retain(|open| Arc::strong_count(open) > 1);
-                    if open.len() >= CONNECTIONS_MAX && !make_room(&mut open) {
-                        tracing::debug!(%peer, "an admin connection was refused: all of them have requests in progress");
-                        continue;
+                Ok((stream, peer)) => match seats.take(peer.ip()) {
+                    Ok(seat) => {
+                        connections.spawn(connection(router.clone(), stream, peer, seat, stopping.clone()));
                     }
-                    let known = Arc::new(Open::default());
-                    open.push_back(Arc::clone(&known));
-                    connections.spawn(connection(router.clone(), stream, peer, known, stopping.clone()));
-                }
+                    Err(full) => tracing::debug!(%peer, error = %full, "an admin connection was refused"),
+                },
                 Err(error) => {
                     if said.is_new(&error, begun.elapsed().as_nanos() as u64) {
                         tracing::warn!(%error, "the admin listener cannot accept connections for now");
@@ -113,22 +80,11 @@ pub async fn serve(
     Ok(())
 }
 
-/// Has the oldest connection without a request in progress closed; false if there is none.
-fn make_room(open: &mut VecDeque<Arc<Open>>) -> bool {
-    let Some(idle) = open.iter().position(|open| open.requests.load(Ordering::Relaxed) == 0) else {
-        return false;
-    };
-    if let Some(idle) = open.remove(idle) {
-        idle.leave.notify_one();
-    }
-    true
-}
-
 async fn connection(
     router: Router,
     stream: TcpStream,
     peer: SocketAddr,
-    open: Arc<Open>,
+    seat: Arc<Seat>,
     mut stopping: watch::Receiver<bool>,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
@@ -136,10 +92,12 @@ async fn connection(
     }
     let router = TowerToHyperService::new(router);
     let service = service_fn(|mut request: Request<Incoming>| {
-        let busy = Busy::on(&open);
+        let busy = seat.busy();
         request.extensions_mut().insert(ConnectInfo(peer));
         let answering = router.call(request);
         async move {
+            // Nothing begins any more on a connection whose seat was given to another.
+            let Some(busy) = busy else { std::future::pending().await };
             let answer = answering.await;
             drop(busy);
             answer
@@ -154,7 +112,7 @@ async fn connection(
     let stop = async { drop(stopping.wait_for(|stop| *stop).await) };
     let ended = tokio::select! {
         ended = &mut serving => ended,
-        () = open.leave.notified() => Ok(()),
+        () = seat.left() => Ok(()),
         () = stop => {
             serving.as_mut().graceful_shutdown();
             serving.await

@@ -16,7 +16,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
-use strata_gate::PacedStream;
+use strata_gate::{Busy, PacedStream, Seat};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -37,6 +37,7 @@ const BATCH_MAX: usize = 16;
 struct Outgoing {
     answer: Answer,
     _place: Places,
+    _busy: Busy,
 }
 
 /// Serves one connection until it ends or `stop` turns true; then waits for the requests in work.
@@ -45,7 +46,7 @@ pub(crate) async fn run(
     stream: TcpStream,
     address: SocketAddr,
     service: Service,
-    client: Arc<Budgets>,
+    (client, seat): (Arc<Budgets>, Arc<Seat>),
     stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -82,7 +83,7 @@ pub(crate) async fn run(
             pace: limits.pace,
         },
     );
-    let mut requests = Requests { door, peer, replies, writer, ready: Vec::with_capacity(BATCH_MAX) };
+    let mut requests = Requests { door, peer, seat, replies, writer, ready: Vec::with_capacity(BATCH_MAX) };
     let ended = requests.serve(records, stop).await;
     let flushed = requests.flush().await;
     if let Err(error) = ended {
@@ -112,6 +113,7 @@ enum EndError {
 struct Requests {
     door: Arc<NfsDoor>,
     peer: Arc<Peer>,
+    seat: Arc<Seat>,
     /// To the writing task.
     replies: mpsc::Sender<Outgoing>,
     writer: Arc<ReplyWriter<PacedStream<OwnedWriteHalf>>>,
@@ -141,17 +143,27 @@ impl Requests {
                     },
                     _ = stop.wait_for(|stop| *stop) => return Ok(()),
                     () = self.replies.closed() => return Ok(()),
+                    () = self.seat.left() => return Ok(()),
                 }
             }
-            let peer = Arc::clone(&self.peer);
+            let (peer, seat) = (Arc::clone(&self.peer), Arc::clone(&self.seat));
             let place = self.flushed_before(pin!(peer.budgets.request())).await?;
-            let (record, memory) = self.flushed_before(pin!(records.next(&peer.budgets))).await??;
+            let received = async {
+                tokio::select! {
+                    received = records.next(&peer.budgets) => Some(received),
+                    () = seat.left() => None,
+                }
+            };
+            let Some(received) = self.flushed_before(pin!(received)).await? else { return Ok(()) };
+            let (record, memory) = received?;
+            // Nothing begins any more on a connection whose seat was given to another.
+            let Some(busy) = seat.busy() else { return Ok(()) };
             let call = match Message::parse(record) {
                 Ok(Message::Call(call)) => call,
                 Ok(Message::Denied { xid, denial }) => {
                     count(&self.door.metrics().calls_denied);
                     let answer = Reply::denied(xid, denial).into();
-                    self.keep(Outgoing { answer, _place: place }).await?;
+                    self.keep(Outgoing { answer, _place: place, _busy: busy }).await?;
                     continue;
                 }
                 Err(_) => return Err(EndError::NoCall),
@@ -160,7 +172,7 @@ impl Requests {
             match poll_once(request.as_mut()).await {
                 Some(answer) => {
                     drop(memory);
-                    self.keep(Outgoing { answer, _place: place }).await?;
+                    self.keep(Outgoing { answer, _place: place, _busy: busy }).await?;
                 }
                 None => {
                     let replies = self.replies.clone();
@@ -168,7 +180,7 @@ impl Requests {
                         let answer = request.await;
                         drop(memory);
                         // The writer is gone only if the connection is.
-                        let _ = replies.send(Outgoing { answer, _place: place }).await;
+                        let _ = replies.send(Outgoing { answer, _place: place, _busy: busy }).await;
                     });
                 }
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strata_gate::client;
+use strata_gate::{Seats, client};
 use strata_seam::{Said, Stopwatch};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -42,6 +42,7 @@ pub async fn serve_portmap(
 async fn accept(listener: TcpListener, door: Arc<NfsDoor>, service: Service, shutdown: impl Future<Output = ()>) {
     let (stop, stopped) = watch::channel(false);
     let clients = Arc::new(Clients::default());
+    let seats = Seats::new(door.limits.connections_max, door.limits.connections_per_client_max);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     let (mut said, begun) = (Said::default(), Stopwatch::start());
@@ -51,17 +52,24 @@ async fn accept(listener: TcpListener, door: Arc<NfsDoor>, service: Service, shu
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
-                    let Some((guard, budgets)) = Clients::admit(&clients, address, &door.limits, door.metrics()) else {
-                        count(&door.metrics().connections_refused);
-                        continue;
+                    let seat = match seats.take(address.ip()) {
+                        Ok(seat) => seat,
+                        Err(full) => {
+                            count(&door.metrics().connections_refused);
+                            tracing::debug!(client = %address, error = %full, "an nfs connection was refused");
+                            continue;
+                        }
                     };
+                    let client = Clients::enter(&clients, address, &door.limits, door.metrics());
                     count(&door.metrics().connections_accepted);
-                    let connection = connection::run(Arc::clone(&door), stream, address, service, budgets, stopped.clone());
+                    let (door, stopped) = (Arc::clone(&door), stopped.clone());
                     connections.spawn(async move {
-                        let _guard = guard;
-                        if let Err(error) = connection.await {
+                        let budgets = Arc::clone(&client.budgets);
+                        let run = connection::run(door, stream, address, service, (budgets, Arc::clone(&seat)), stopped);
+                        if let Err(error) = run.await {
                             tracing::debug!(client = %address, error = %error, "nfs connection failed");
                         }
+                        drop(client);
                     });
                 }
                 Err(error) => {
@@ -82,65 +90,39 @@ async fn accept(listener: TcpListener, door: Arc<NfsDoor>, service: Service, shu
     }
 }
 
-/// Open connections by client address.
+/// The addresses with open connections, and what each may take.
 #[derive(Default)]
 struct Clients {
-    open: Mutex<Open>,
+    by_address: Mutex<HashMap<IpAddr, (usize, Arc<Budgets>)>>,
 }
 
-#[derive(Default)]
-struct Open {
-    total: usize,
-    by_client: HashMap<IpAddr, Client>,
-}
-
-/// One address with at least one connection.
-struct Client {
-    connections: usize,
+/// An open connection of a client.
+struct Entered {
     budgets: Arc<Budgets>,
-}
-
-/// One of the open connections.
-struct ClientGuard {
     clients: Arc<Clients>,
     address: IpAddr,
     metrics: Arc<NfsMetrics>,
 }
 
 impl Clients {
-    fn admit(
-        this: &Arc<Self>,
-        address: SocketAddr,
-        limits: &NfsLimits,
-        metrics: &Arc<NfsMetrics>,
-    ) -> Option<(ClientGuard, Arc<Budgets>)> {
+    fn enter(this: &Arc<Self>, address: SocketAddr, limits: &NfsLimits, metrics: &Arc<NfsMetrics>) -> Entered {
         let address = client(address.ip());
-        let mut open = this.open.lock();
-        let own = open.by_client.get(&address).map_or(0, |client| client.connections);
-        // Where there are few, one client leaves some to others.
-        let share = limits.connections_per_client_max.min((limits.connections_max * 3 / 4).max(1));
-        if open.total >= limits.connections_max || own >= share {
-            return None;
-        }
-        open.total += 1;
-        let fresh = || Client { connections: 0, budgets: Budgets::of_client(limits) };
-        let own = open.by_client.entry(address).or_insert_with(fresh);
-        own.connections += 1;
-        let budgets = Arc::clone(&own.budgets);
+        let mut by_address = this.by_address.lock();
+        let (connections, budgets) = by_address.entry(address).or_insert_with(|| (0, Budgets::of_client(limits)));
+        *connections += 1;
+        let budgets = Arc::clone(budgets);
         metrics.connections.fetch_add(1, Ordering::Relaxed);
-        let guard = ClientGuard { clients: Arc::clone(this), address, metrics: Arc::clone(metrics) };
-        Some((guard, budgets))
+        Entered { budgets, clients: Arc::clone(this), address, metrics: Arc::clone(metrics) }
     }
 }
 
-impl Drop for ClientGuard {
+impl Drop for Entered {
     fn drop(&mut self) {
-        let mut open = self.clients.open.lock();
-        open.total -= 1;
-        if let Some(own) = open.by_client.get_mut(&self.address) {
-            own.connections -= 1;
-            if own.connections == 0 {
-                open.by_client.remove(&self.address);
+        let mut by_address = self.clients.by_address.lock();
+        if let Some((connections, _)) = by_address.get_mut(&self.address) {
+            *connections -= 1;
+            if *connections == 0 {
+                by_address.remove(&self.address);
             }
         }
         self.metrics.connections.fetch_sub(1, Ordering::Relaxed);
@@ -152,18 +134,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_are_limited_in_all_and_per_client() {
-        let clients = Arc::new(Clients::default());
-        let metrics = Arc::default();
-        let limits = NfsLimits { connections_max: 3, connections_per_client_max: 2, ..NfsLimits::default() };
-        let admit = |text: &str| Clients::admit(&clients, text.parse().unwrap(), &limits, &metrics);
-        let first = admit("10.0.0.1:1000").unwrap();
-        let _second = admit("10.0.0.1:1001").unwrap();
-        assert!(admit("10.0.0.1:1002").is_none());
-        let _third = admit("10.0.0.2:1000").unwrap();
-        assert!(admit("10.0.0.3:1000").is_none());
-        drop(first);
-        assert!(admit("10.0.0.3:1000").is_some());
-        assert_eq!(metrics.connections.load(Ordering::Relaxed), 2);
+    fn connections_of_one_address_share_a_budget_until_the_last_ends() {
+        let (clients, metrics, limits) = (Arc::default(), Arc::default(), NfsLimits::default());
+        let enter = |text: &str| Clients::enter(&clients, text.parse().unwrap(), &limits, &metrics);
+        let (first, second, other) = (enter("10.0.0.1:1000"), enter("10.0.0.1:1001"), enter("10.0.0.2:1000"));
+        assert!(Arc::ptr_eq(&first.budgets, &second.budgets) && !Arc::ptr_eq(&first.budgets, &other.budgets));
+        assert_eq!(metrics.connections.load(Ordering::Relaxed), 3);
+        drop((first, second));
+        assert_eq!(clients.by_address.lock().len(), 1);
+        assert_eq!(metrics.connections.load(Ordering::Relaxed), 1);
     }
 }

@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::StatusCode;
-use strata_gate::Linger;
+use strata_gate::{Linger, Seat, Turn, Working};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
-/// How long a client may take to send the head of a request, and be idle where every connection is taken.
+/// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may be idle while there are connections left for others. Pools of clients keep theirs for a minute.
+/// How long a client may be idle, as long as nobody else needs its seat. Pools of clients keep connections for a minute.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// A head is being received; so begins a connection.
@@ -29,34 +28,41 @@ const BUSY: u8 = 1;
 const IDLE: u8 = 2;
 
 /// Where a connection is between two requests, told by whoever answers them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Phase {
+    turn: Arc<Turn>,
     now: AtomicU8,
     /// The last answer ends the connection before its request was received whole.
-    unread: AtomicU8,
-    /// An answer may not have left whole yet.
-    answering: AtomicBool,
+    unread: AtomicBool,
 }
 
 impl Phase {
-    /// Notes that a request is worked on, until what is returned is dropped.
-    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
-        self.now.store(BUSY, Ordering::Release);
-        self.answering.store(true, Ordering::Release);
-        Busy(Arc::clone(self))
+    pub(crate) fn new(seat: Arc<Seat>) -> Self {
+        Self { turn: Turn::new(seat), now: AtomicU8::new(HEAD), unread: AtomicBool::new(false) }
     }
+
+    /// Notes that a request is worked on, until what is returned is dropped; `None` where the connection is to leave.
+    pub(crate) fn busy(self: &Arc<Self>) -> Option<Busy> {
+        let working = self.turn.begin()?;
+        self.now.store(BUSY, Ordering::Release);
+        Some(Busy { phase: Arc::clone(self), _working: working })
+    }
+
     /// Notes that the client may still be sending when the connection ends.
     pub(crate) fn leave_unread(&self) {
-        self.unread.store(1, Ordering::Release);
+        self.unread.store(true, Ordering::Release);
     }
 }
 
 /// A request that is worked on.
-pub(crate) struct Busy(Arc<Phase>);
+pub(crate) struct Busy {
+    phase: Arc<Phase>,
+    _working: Working,
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.now.store(IDLE, Ordering::Release);
+        self.phase.now.store(IDLE, Ordering::Release);
     }
 }
 
@@ -67,11 +73,9 @@ pub(crate) type Refuse = Box<dyn Fn(StatusCode) -> Bytes + Send + Sync>;
 pub(crate) struct Connection<S> {
     stream: S,
     phase: Arc<Phase>,
-    /// Connections that others may still make.
-    free: Arc<Semaphore>,
     timer: Pin<Box<Sleep>>,
-    /// The phase that the timer was set in, and when it began.
-    timed: (u8, Instant),
+    /// The phase that the timer was set in.
+    timed: u8,
     /// Behind the last answer.
     linger: Option<Linger>,
     refuse: Refuse,
@@ -80,17 +84,16 @@ pub(crate) struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    pub(crate) fn new(stream: S, phase: Arc<Phase>, free: Arc<Semaphore>, refuse: Refuse) -> Self {
-        let now = Instant::now();
-        let timer = Box::pin(sleep_until(now + HEAD_TIMEOUT));
-        Self { stream, phase, free, timer, timed: (HEAD, now), linger: None, refuse, refusal: Bytes::new() }
+    pub(crate) fn new(stream: S, phase: Arc<Phase>, refuse: Refuse) -> Self {
+        let timer = Box::pin(sleep(HEAD_TIMEOUT));
+        Self { stream, phase, timer, timed: HEAD, linger: None, refuse, refusal: Bytes::new() }
     }
 
     /// Takes the place of an answer without a document that the library gives by itself: what is written while no answer is
     /// under way is one. Behind it the library ends the connection.
     fn replaces(&mut self, head: &[u8]) -> bool {
         let status = head.strip_prefix(b"HTTP/1.1 ").and_then(|rest| StatusCode::from_bytes(rest.get(..3)?).ok());
-        let Some(status) = status.filter(|_| !self.phase.answering.load(Ordering::Acquire)) else {
+        let Some(status) = status.filter(|_| !self.phase.turn.is_on()) else {
             return false;
         };
         self.refusal = (self.refuse)(status);
@@ -98,32 +101,19 @@ impl<S> Connection<S> {
         true
     }
 
-    fn set_timer(&mut self, phase: u8, began: Instant, end: Instant) {
-        self.timed = (phase, began);
-        self.timer.as_mut().reset(end);
-    }
-
     /// Ready when the client was waited for long enough.
     fn poll_patience(&mut self, task: &mut Context<'_>) -> Poll<()> {
         let phase = self.phase.now.load(Ordering::Acquire);
         if phase == BUSY {
-            self.timed.0 = BUSY;
+            self.timed = BUSY;
             return Poll::Pending;
         }
-        if phase != self.timed.0 {
-            let now = Instant::now();
-            self.set_timer(phase, now, now + HEAD_TIMEOUT);
+        if phase != self.timed {
+            let patience = if phase == HEAD { HEAD_TIMEOUT } else { IDLE_TIMEOUT };
+            self.timed = phase;
+            self.timer.as_mut().reset(Instant::now() + patience);
         }
-        loop {
-            ready!(self.timer.as_mut().poll(task));
-            let (phase, began) = self.timed;
-            let end = began + IDLE_TIMEOUT;
-            let now = Instant::now();
-            if phase == HEAD || now >= end || self.free.available_permits() == 0 {
-                return Poll::Ready(());
-            }
-            self.set_timer(phase, began, end.min(now + HEAD_TIMEOUT));
-        }
+        self.timer.as_mut().poll(task)
     }
 }
 
@@ -170,8 +160,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(task);
         // The library flushes when it has written all it has.
-        if flushed.is_ready() && self.phase.now.load(Ordering::Acquire) != BUSY {
-            self.phase.answering.store(false, Ordering::Release);
+        if flushed.is_ready() {
+            self.phase.turn.flushed();
         }
         flushed
     }
@@ -187,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
                 }
             }
             ready!(Pin::new(&mut this.stream).poll_shutdown(task))?;
-            if this.phase.unread.load(Ordering::Acquire) == 0 {
+            if !this.phase.unread.load(Ordering::Acquire) {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -198,14 +188,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use strata_gate::{LINGER_LEN_MAX, LINGER_TIMEOUT};
+    use strata_gate::{LINGER_LEN_MAX, LINGER_TIMEOUT, Seats};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-    fn connection(free: usize) -> (Connection<DuplexStream>, DuplexStream, Arc<Phase>) {
+    fn connection() -> (Connection<DuplexStream>, DuplexStream, Arc<Phase>) {
         let (server, client) = duplex(1 << 10);
-        let phase = Arc::new(Phase::default());
-        let refuse = Box::new(|_| Bytes::new());
-        (Connection::new(server, Arc::clone(&phase), Arc::new(Semaphore::new(free)), refuse), client, phase)
+        let seat = Seats::new(1, 1).take([127, 0, 0, 1].into()).unwrap();
+        let phase = Arc::new(Phase::new(seat));
+        (Connection::new(server, Arc::clone(&phase), Box::new(|_| Bytes::new())), client, phase)
     }
 
     /// Seconds until a read ends without a byte.
@@ -216,19 +206,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_has_ten_seconds_and_an_idle_client_more_than_a_minute_where_there_is_room() {
-        let (mut connection, _client, _) = self::connection(1);
+    async fn a_head_has_ten_seconds_and_an_idle_client_more_than_a_minute() {
+        let (mut connection, _client, _) = self::connection();
         assert_eq!(patience(&mut connection).await, 10);
-        for (free, expected) in [(1, 75), (0, 10)] {
-            let (mut connection, _client, phase) = self::connection(free);
-            drop(phase.busy());
-            assert_eq!(patience(&mut connection).await, expected);
-        }
+        let (mut connection, _client, phase) = self::connection();
+        drop(phase.busy());
+        assert_eq!(patience(&mut connection).await, 75);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_head_of_a_later_request_has_ten_seconds_from_its_first_byte() {
-        let (mut connection, mut client, phase) = self::connection(1);
+        let (mut connection, mut client, phase) = self::connection();
         drop(phase.busy());
         let sent = async {
             tokio::time::sleep(Duration::from_secs(40)).await;
@@ -241,19 +229,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_worked_for_is_not_timed() {
-        let (mut connection, _client, phase) = self::connection(1);
-        let _busy = phase.busy();
+        let (mut connection, _client, phase) = self::connection();
+        let _busy = phase.busy().unwrap();
         let waited = tokio::time::timeout(Duration::from_secs(1000), patience(&mut connection)).await;
         assert!(waited.is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_end_reads_on_only_where_the_client_may_still_be_sending() {
-        let (mut connection, mut client, _) = self::connection(1);
+        let (mut connection, mut client, _) = self::connection();
         client.write_all(b"rest").await.unwrap();
         connection.shutdown().await.unwrap();
         for (len, silent) in [(100_000, false), (LINGER_LEN_MAX + (1 << 20), false), (10, true)] {
-            let (mut connection, mut client, phase) = self::connection(1);
+            let (mut connection, mut client, phase) = self::connection();
             phase.leave_unread();
             let sending = tokio::spawn(async move {
                 let sent = client.write_all(&vec![0; len]).await;

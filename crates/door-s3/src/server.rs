@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,14 +17,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::S3ErrorCode;
-use strata_gate::{PacedStream, Shares, client};
+use strata_gate::{PacedStream, Seat, Seats, client};
 use strata_seam::{Said, Stopwatch};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::body::Received;
-use crate::connection::{Connection, Phase};
+use crate::connection::{Busy, Connection, Phase};
 use crate::context::Marks;
 use crate::door::{S3Door, Shared};
 use crate::error::refuse;
@@ -42,7 +43,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 struct Server {
     door: Arc<Shared>,
     front: Front,
-    connections: Arc<Semaphore>,
     in_flight: Arc<Semaphore>,
     next_id: AtomicU64,
     /// The store's id, by which answers of different stores are told apart.
@@ -53,21 +53,13 @@ struct Server {
 /// go on for at most the configured time, and what is left after that is cut.
 pub async fn serve(listener: TcpListener, door: S3Door, shutdown: impl Future<Output = ()>) {
     let door = door.shared;
-    let connections = Arc::new(Semaphore::new(door.config.connections_max));
     let in_flight = Arc::new(Semaphore::new(door.config.in_flight_max));
-    let by_address = Shares::new(door.config.connections_max);
+    let seats = Seats::new(door.config.connections_max, usize::MAX);
     let drain = door.config.drain;
     // Request ids of different starts differ, so that an id pasted into a report means one request.
     let next_id = AtomicU64::new(door.ns.boot_id() << 32);
     let host_id = hex::encode(door.ns.store_id());
-    let server = Arc::new(Server {
-        front: Front::new(Arc::clone(&door)),
-        door,
-        connections: Arc::clone(&connections),
-        in_flight,
-        next_id,
-        host_id,
-    });
+    let server = Arc::new(Server { front: Front::new(Arc::clone(&door)), door, in_flight, next_id, host_id });
     let (stop, stopped) = watch::channel(false);
     let mut running = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -75,25 +67,19 @@ pub async fn serve(listener: TcpListener, door: S3Door, shutdown: impl Future<Ou
     loop {
         while running.try_join_next().is_some() {}
         let accepted = async {
-            // The permit comes first: beyond the limit, connections wait in the kernel's queue.
-            let permit = Arc::clone(&connections).acquire_owned().await.ok();
-            (listener.accept().await, permit)
+            let (stream, peer) = listener.accept().await?;
+            Ok((stream, peer, seats.take_when_one_is_free(peer.ip()).await))
         };
-        let (accepted, permit) = tokio::select! {
+        let accepted: io::Result<_> = tokio::select! {
             () = &mut shutdown => break,
             accepted = accepted => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let Some(place) = by_address.take(client(peer.ip())) else {
-                    tracing::debug!(%peer, "an address has its share of the connections; one more is closed");
-                    continue;
-                };
-                let connection = connection(Arc::clone(&server), stream, peer, stopped.clone());
-                running.spawn(async move {
-                    connection.await;
-                    drop((place, permit));
-                });
+            Ok((_, peer, None)) => {
+                tracing::debug!(%peer, "an address has its share of the connections; one more is closed");
+            }
+            Ok((stream, peer, Some(seat))) => {
+                running.spawn(connection(Arc::clone(&server), stream, peer, seat, stopped.clone()));
             }
             Err(err) => {
                 if said.is_new(&err, begun.elapsed().as_nanos() as u64) {
@@ -111,22 +97,32 @@ pub async fn serve(listener: TcpListener, door: S3Door, shutdown: impl Future<Ou
     }
 }
 
-async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut stopped: watch::Receiver<bool>) {
+async fn connection(
+    server: Arc<Server>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    seat: Arc<Seat>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let _gauge = server.door.metrics.connection();
     // Otherwise the end of an answer waits for the client's delayed acknowledgement, 40 ms.
     if let Err(err) = stream.set_nodelay(true) {
         tracing::debug!(%peer, error = %err, "cannot turn off Nagle's algorithm");
     }
-    let phase = Arc::new(Phase::default());
+    let phase = Arc::new(Phase::new(Arc::clone(&seat)));
     let stream = PacedStream::new(stream, server.door.config.pace);
     let refuse = {
         let server = Arc::clone(&server);
         Box::new(move |status| server.refuse_head(status))
     };
-    let stream = Connection::new(stream, Arc::clone(&phase), Arc::clone(&server.connections), refuse);
+    let stream = Connection::new(stream, Arc::clone(&phase), refuse);
     let service = service_fn(|request| {
         let (server, phase) = (Arc::clone(&server), Arc::clone(&phase));
-        async move { Ok::<_, Infallible>(server.answer(client(peer.ip()), request, &phase).await) }
+        async move {
+            // Nothing begins any more on a connection whose seat was given to another.
+            let Some(busy) = phase.busy() else { std::future::pending().await };
+            Ok::<_, Infallible>(server.answer(client(peer.ip()), request, &phase, busy).await)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -140,6 +136,7 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mu
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = seat.left() => Ok(()),
         _ = async { stopped.wait_for(|stopped| *stopped).await.is_ok() } => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -185,8 +182,14 @@ impl Server {
         [answer.as_bytes(), &document].concat().into()
     }
 
-    async fn answer(&self, client: IpAddr, request: Request<Incoming>, phase: &Arc<Phase>) -> Response<ReplyBody> {
-        let (begun, busy) = (Stopwatch::start(), phase.busy());
+    async fn answer(
+        &self,
+        client: IpAddr,
+        request: Request<Incoming>,
+        phase: &Arc<Phase>,
+        busy: Busy,
+    ) -> Response<ReplyBody> {
+        let begun = Stopwatch::start();
         let asked = Asked {
             method: request.method().clone(),
             resource: request.uri().path().to_owned(),

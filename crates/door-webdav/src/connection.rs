@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use strata_gate::Linger;
+use strata_gate::{Linger, Seat, Turn};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::request_line::RequestLine;
@@ -16,12 +16,13 @@ use crate::request_line::RequestLine;
 #[derive(Clone, Debug)]
 pub(crate) struct Wire {
     pub(crate) line: RequestLine,
+    pub(crate) turn: Arc<Turn>,
     unread: Arc<AtomicBool>,
 }
 
 impl Wire {
-    pub(crate) fn new() -> Self {
-        Self { line: RequestLine::new(), unread: Arc::default() }
+    pub(crate) fn new(seat: Arc<Seat>) -> Self {
+        Self { line: RequestLine::new(), turn: Turn::new(seat), unread: Arc::default() }
     }
 
     /// Notes whether the client may still be sending when the connection ends with the reply to this request.
@@ -67,7 +68,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         self.stream.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(task)
+        let flushed = Pin::new(&mut self.stream).poll_flush(task);
+        // The library flushes when it has written all it has.
+        if flushed.is_ready() {
+            self.wire.turn.flushed();
+        }
+        flushed
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;

@@ -10,6 +10,7 @@ use http::header::{
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
+use strata_gate::Working;
 use strata_namespace::{Door, Op};
 use strata_seam::Stopwatch;
 use tracing::Instrument;
@@ -35,6 +36,7 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
     peer: IpAddr,
     wire: Wire,
+    working: Working,
 ) -> Result<Response<ReplyBody>, Infallible> {
     let begun = Stopwatch::start();
     let method = request.method().clone();
@@ -66,7 +68,7 @@ pub(crate) async fn handle(
     door.metrics.answered(&method, reply.status(), begun.elapsed());
     wire.leaves_unread(has_body && !reply.status().is_success());
     wire.line.comes_next();
-    Ok(reply)
+    Ok(reply.map(|body| body.working(working)))
 }
 
 /// What is wrong with a request before anybody looks at what it asks for.

@@ -9,10 +9,10 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use strata_gate::{PacedStream, Shares, client};
+use strata_gate::{PacedStream, Seat, Seats};
 use strata_seam::{Said, Stopwatch};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::connection::{Connection, Wire};
@@ -34,40 +34,34 @@ pub async fn serve(
     door: Arc<WebDavDoor>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let slots = Arc::new(Semaphore::new(door.config.connections_max));
-    let by_address = Shares::new(door.config.connections_max);
+    let seats = Seats::new(door.config.connections_max, usize::MAX);
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     let (mut said, begun) = (Said::default(), Stopwatch::start());
     loop {
-        // The slot is taken before the connection: beyond the limit, clients wait in the listener's queue.
+        while connections.try_join_next().is_some() {}
         let accepted = async {
-            let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|(stream, peer)| (stream, peer, slot))
+            let (stream, peer) = listener.accept().await?;
+            Ok((stream, peer, seats.take_when_one_is_free(peer.ip()).await))
         };
-        tokio::select! {
+        let accepted: io::Result<_> = tokio::select! {
             () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
-            accepted = accepted => match accepted {
-                Ok((stream, peer, slot)) => {
-                    let Some(place) = by_address.take(client(peer.ip())) else {
-                        tracing::debug!(%peer, "an address has its share of the connections; one more is closed");
-                        continue;
-                    };
-                    let (door, stopping) = (door.clone(), stopping.clone());
-                    connections.spawn(async move {
-                        connection(door, stream, peer.ip(), stopping).await;
-                        drop((place, slot));
-                    });
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((_, peer, None)) => {
+                tracing::debug!(%peer, "an address has its share of the connections; one more is closed");
+            }
+            Ok((stream, peer, Some(seat))) => {
+                connections.spawn(connection(Arc::clone(&door), stream, peer.ip(), seat, stopping.clone()));
+            }
+            Err(error) => {
+                if said.is_new(&error, begun.elapsed().as_nanos() as u64) {
+                    tracing::warn!(%error, "the webdav listener cannot accept connections for now");
                 }
-                Err(error) => {
-                    if said.is_new(&error, begun.elapsed().as_nanos() as u64) {
-                        tracing::warn!(%error, "the webdav listener cannot accept connections for now");
-                    }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
     drop(listener);
@@ -82,16 +76,29 @@ pub async fn serve(
     Ok(())
 }
 
-async fn connection(door: Arc<WebDavDoor>, stream: TcpStream, peer: IpAddr, mut stopping: watch::Receiver<bool>) {
+async fn connection(
+    door: Arc<WebDavDoor>,
+    stream: TcpStream,
+    peer: IpAddr,
+    seat: Arc<Seat>,
+    mut stopping: watch::Receiver<bool>,
+) {
     let _open = Raised::new(&door.metrics, |metrics| &metrics.connections);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a webdav connection could not be set to send at once");
     }
-    let wire = Wire::new();
+    let wire = Wire::new(Arc::clone(&seat));
     let io = TokioIo::new(Connection::new(PacedStream::new(stream, door.config.pace), wire.clone()));
     let service = {
         let door = door.clone();
-        service_fn(move |request| front::handle(door.clone(), request, peer, wire.clone()))
+        service_fn(move |request| {
+            let (door, wire) = (door.clone(), wire.clone());
+            async move {
+                // Nothing begins any more on a connection whose seat was given to another.
+                let Some(working) = wire.turn.begin() else { std::future::pending().await };
+                front::handle(door, request, peer, wire, working).await
+            }
+        })
     };
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -104,6 +111,7 @@ async fn connection(door: Arc<WebDavDoor>, stream: TcpStream, peer: IpAddr, mut 
     let stop = async { drop(stopping.wait_for(|stop| *stop).await) };
     let ended = tokio::select! {
         ended = &mut serving => ended,
+        () = seat.left() => Ok(()),
         () = stop => {
             serving.as_mut().graceful_shutdown();
             serving.await

@@ -7,11 +7,13 @@
 mod budget;
 mod linger;
 mod pace;
+mod seats;
 mod shares;
 mod stream;
 
 pub use budget::{Budget, Part, Piece};
 pub use linger::{LINGER_LEN_MAX, LINGER_TIMEOUT, Linger};
 pub use pace::{Pace, Patience, TooSlow};
+pub use seats::{Busy, NoSeat, Seat, Seats, Turn, Working};
 pub use shares::{Held, Shares, client};
 pub use stream::{PacedStream, Unsent};

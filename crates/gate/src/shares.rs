@@ -59,7 +59,7 @@ impl<K: Hash + Eq + Clone> Shares<K> {
         let mut state = self.state.lock();
         let left = self.max.saturating_sub(state.used).checked_sub(amount)?;
         let own = state.by_holder.get(&holder).copied().unwrap_or(0);
-        if own > 0 && own >= left.saturating_mul(PART) {
+        if has_its_share(own, left) {
             return None;
         }
         state.used += amount;
@@ -86,6 +86,11 @@ impl<K: Hash + Eq> Drop for Held<K> {
             }
         }
     }
+}
+
+/// Whether somebody with `own` places gets no more while so many are left.
+pub(crate) fn has_its_share(own: usize, left: usize) -> bool {
+    own > 0 && own >= left.saturating_mul(PART)
 }
 
 /// Who an address is when places are shared: an IPv4 address, or the 64 bits of an IPv6 one that a single client is given.

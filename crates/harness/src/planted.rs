@@ -40,11 +40,12 @@ mod on {
 
     /// What looks for a bug: a row, which of its cases, and the seconds it may take. What is quick to find most comes
     /// first; each then goes deeper into what only it can see.
-    const HUNTS: [(&str, Option<&str>, u64); 11] = [
+    const HUNTS: [(&str, Option<&str>, u64); 12] = [
         ("swarm", None, 8),
         ("crash", Some("log-*"), 30),
         ("iofail", Some("log-*"), 20),
         ("iofail", Some("full-*"), 5),
+        ("iofail", Some("sets-*"), 10),
         ("sled", None, 25),
         ("replace", None, 10),
         ("corrupt", None, 20),

@@ -16,6 +16,7 @@ mod sled;
 mod states;
 mod step;
 mod swarm;
+mod takeover;
 mod trouble;
 mod workload;
 

@@ -111,7 +111,7 @@ impl Shared {
     fn begin_repair(&self) -> Result<()> {
         self.check_quorum()?;
         let mut writer = self.writer.lock();
-        if !writer.set.is_halted() && writer.has_files() {
+        if !writer.set.is_halted() && writer.has_files() && !planted(Bug::WrittenFilesNotAsked) {
             self.sync_files(&mut writer)?;
         }
         Ok(())
@@ -122,6 +122,15 @@ impl Shared {
         let sets = self.sets.all();
         if sets.iter().any(|set| set.check_quorum().is_ok()) { Ok(()) } else { sets[0].check_quorum() }
     }
+}
+
+/// The disks that were set aside before all up to `lsn` was durable on them.
+fn unproven_aside(set: &Set, lsn: Lsn) -> u32 {
+    let supers = set.supers.lock();
+    let aside = set.members.iter().enumerate().filter(|(disk, member)| {
+        !member.writable() && supers.newest.whole >> disk & 1 == 0 && lsn > supers.newest.sound[*disk]
+    });
+    aside.fold(0, |mask, (disk, _)| mask | 1 << disk)
 }
 
 impl<'a> Pass<'a> {
@@ -255,7 +264,9 @@ impl<'a> Pass<'a> {
             let home = self.home(segment);
             // What is proved is what the next opening finds by these names: a file that was removed is still read through what is
             // open of it.
-            sets[home].members.iter().for_each(|member| member.forget(segment));
+            if !planted(Bug::RemovedFileTrusted) {
+                sets[home].members.iter().for_each(|member| member.forget(segment));
+            }
             let next_on = self.shared.sets.of(following);
             let walker = &mut walkers[home];
             walker.enter(segment, next_on.as_deref());
@@ -349,7 +360,7 @@ impl<'a> Pass<'a> {
         let head = &stripe.head;
         self.debt.bytes += layout::frame_len(head.shard_len) * set.disks() as u64;
         let loaded = set.load(stripe);
-        let states = set.frame_states(stripe, &loaded);
+        let mut states = set.frame_states(stripe, &loaded);
         let present = loaded.valid();
         let (mut lost, mut written) = (present < set.data_shards(), 0);
         let ours = |lagging: &&Lagging| lagging.set.id == set.id;
@@ -366,8 +377,13 @@ impl<'a> Pass<'a> {
                 None => lost = true,
             }
         }
-        let sound = present
-            + (0..set.disks()).filter(|disk| written >> disk & 1 == 1 && states[*disk] != FrameState::Good).count();
+        // What such a disk shows may be in the operating system's memory alone.
+        doubted |= if self.repair { unproven_aside(&set, head.last_lsn) } else { 0 };
+        for (_, state) in states.iter_mut().enumerate().filter(|(disk, _)| (doubted & !written) >> disk & 1 == 1) {
+            *state = FrameState::Missing;
+        }
+        let sound =
+            (0..set.disks()).filter(|disk| written >> disk & 1 == 1 || states[*disk] == FrameState::Good).count();
         if sound < set.disks() && !self.is_listed(head.segment) {
             return None;
         }

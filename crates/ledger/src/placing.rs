@@ -2,9 +2,9 @@
 //! those that take writes and are not being drained.
 //!
 //! Invariants: before the first stripe of a segment, everything before it is synced, so what is not proven to be durable
-//! always lies in the newest segment alone, on one set. A stripe that a set did not take with its quorum is written to
-//! another set under the same numbers only as a new opening of the store, which the sets that take it were told of
-//! before: what the first set may hold of that stripe is disowned by the history, as after a truncation.
+//! always lies in the newest segment alone, on one set. A stripe that was not taken, but may lie on some disks, is written
+//! in another segment under the same numbers only as a new opening of the store, which all sets that take writes were told
+//! of before: what lies of it where it was tried first is disowned by the history, as after a truncation.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::set::Set;
 use crate::shared::Shared;
 use crate::stripe::Frames;
 use crate::superblock::Superblock;
-use crate::writer::Writer;
+use crate::writer::{Attempt, Writer};
 
 /// Stripes up to this many sectors per frame on average make a segment of small commits, worth filling with zeros.
 const SMALL_SECTORS: u64 = 16;
@@ -90,13 +90,16 @@ impl Shared {
         self.roll(writer)
     }
 
-    /// Goes on to the next segment. A segment that nothing was written to is not left behind: it is made anew under its
-    /// number.
+    /// Goes on to the next segment, as a new opening where something of a stripe may be left in this one. A segment that
+    /// nothing was written to is not left behind: it is made anew under its number.
     pub(crate) fn roll(&self, writer: &mut Writer) -> Result<()> {
         let elsewhere = || self.candidates().first().is_some_and(|set| set.id != writer.set.id);
         let left_out = planted(Bug::RollWithoutSync) || (planted(Bug::SetChangedWithoutSync) && elsewhere());
         if writer.unsynced && !left_out {
             self.sync(writer)?;
+        }
+        if writer.attempt != Attempt::None && !planted(Bug::CutStripeForgotten) {
+            self.disown_attempt(writer)?;
         }
         let number = writer.segment.0.checked_add(u32::from(writer.sector > 0)).ok_or(LedgerError::Full)?;
         let next = SegmentId(number);
@@ -175,20 +178,25 @@ impl Shared {
         if self.candidates().is_empty() {
             return Ok(false);
         }
+        self.roll(writer)?;
+        Ok(true)
+    }
+
+    /// Begins an opening behind what is written. Where that is cut off, it is tried again before anything else is written.
+    fn disown_attempt(&self, writer: &mut Writer) -> Result<()> {
+        writer.attempt = Attempt::Disowned;
         let (epoch, opening) = (writer.identity.epoch.0, writer.identity.opening);
-        let next = Opening { epoch: Epoch(epoch + 1), opening: another_name(opening, epoch), first_lsn: first };
+        let first_lsn = self.written().next();
+        let next = Opening { epoch: Epoch(epoch + 1), opening: another_name(opening, epoch), first_lsn };
         let mut history = self.history.lock().clone();
         history.push(next);
         if !planted(Bug::OpeningNotStored) {
             self.tell_of_opening(&history)?;
         }
-        if self.candidates().is_empty() {
-            return Ok(false);
-        }
         *self.history.lock() = history;
         (writer.identity.epoch, writer.identity.opening) = (next.epoch, next.opening);
-        self.roll(writer)?;
-        Ok(true)
+        writer.attempt = Attempt::None;
+        Ok(())
     }
 
     /// As an opening tells of itself: all sets that there is one, then all that it appends.

@@ -29,7 +29,7 @@ pub struct DiskFrames {
     pub good: u64,
     /// There, but damaged.
     pub damaged: u64,
-    /// Not there.
+    /// Not there, or on a disk that takes no writes and failed before it said to have it.
     pub missing: u64,
     /// Damaged or missing ones written anew, and read back.
     pub healed: u64,

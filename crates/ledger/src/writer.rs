@@ -27,6 +27,17 @@ const DIRECT_MIN: usize = 64 << 10;
 /// takes a few microseconds a disk, less than waking a thread.
 const INLINE_MAX: usize = 256 << 10;
 
+/// What may lie on some disks, at the writer's place, of a stripe that was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Attempt {
+    /// Nothing.
+    None,
+    /// Frames. The stripe is written there again, or in another segment as a new opening, which disowns them.
+    Frames,
+    /// Frames, and some sets may have been told of that opening: nothing more may be written as the one before it.
+    Disowned,
+}
+
 /// What only the writer touches.
 pub(crate) struct Writer {
     /// The set that the current segment lies on.
@@ -42,6 +53,7 @@ pub(crate) struct Writer {
     pub(crate) unsynced: bool,
     /// Stripes written to the current segment.
     pub(crate) stripes: u64,
+    pub(crate) attempt: Attempt,
     /// The segment that was asked for or made ahead, and the set it was made on where that is known.
     pub(crate) ahead: Option<(SegmentId, Option<Arc<Set>>)>,
     pub(crate) workers: Workers,
@@ -60,6 +72,7 @@ impl Writer {
             identity,
             unsynced: false,
             stripes: 0,
+            attempt: Attempt::None,
             ahead: None,
             workers: Workers::default(),
         }
@@ -156,8 +169,9 @@ impl Shared {
             if let Some(halt) = queue.halt {
                 return Err(halt.error());
             }
-            if writer.set.is_halted() && !queue.items.is_empty() {
-                // It lost its quorum over something else than a stripe.
+            let moves = writer.set.is_halted() || writer.attempt == Attempt::Disowned;
+            if moves && !queue.items.is_empty() {
+                // The set lost its quorum over something else than a stripe, or going on elsewhere was cut off.
                 drop(queue);
                 self.roll(writer).inspect_err(|error| self.stick(error))?;
                 continue;
@@ -251,6 +265,7 @@ impl Shared {
         let sync = durable && writer.unsynced && !planted(Bug::EarlierStripesNotSynced);
         self.each_disk(writer, laid.frame_len, mode, sync)?;
         writer.unsynced = !durable;
+        writer.attempt = Attempt::None;
         writer.sector = laid.head.end_sector();
         writer.stripes += 1;
         self.queue.lock().room.rest = self.rest(writer);
@@ -266,6 +281,9 @@ impl Shared {
     fn each_disk(&self, writer: &mut Writer, frame_len: usize, mode: WriteMode, sync: bool) -> Result<()> {
         if writer.files.is_empty() {
             writer.open_files()?;
+        }
+        if frame_len > 0 {
+            writer.attempt = Attempt::Frames;
         }
         let (segment, sector) = (writer.segment, writer.sector);
         let set = Arc::clone(&writer.set);

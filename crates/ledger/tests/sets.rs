@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use strata_ledger::{Class, Geometry, Ledger, LedgerError, Options, PassOptions, SetState, StrangerKind};
-use strata_seam::sim::{SimEntropy, SimRng};
+use strata_seam::sim::{Fault, IoOp, SimEntropy, SimRng, When};
 use strata_seam::{Disk, Lsn};
 use support::{Model, Rig};
 
@@ -319,6 +319,100 @@ fn lose_a_set(rig: &mut Rig, model: &mut Model, seed: u64, relaxed: bool) -> (Ls
     }
     drop(ledger.stop());
     (durable.max(ledger.durable()), gone)
+}
+
+/// The other sets are told of a new opening before one of them takes what the first did not. A server that runs out of
+/// descriptors in the midst of that tells them all of it later, before anything else is written.
+#[test]
+fn a_server_out_of_descriptors_while_a_set_loses_its_quorum_loses_nothing() {
+    let run = |rig: &mut Rig, model: &mut Model| -> Option<(Lsn, u64)> {
+        let (ledger, _) = rig.try_open().ok()?;
+        let (mut rng, mut refused) = (SimRng::new(31), 0);
+        let gone = if ledger.set_of(ledger.writing()) == Some(0) { ["d00", "d01"] } else { ["e01", "e02"] };
+        for nth in 0..16 {
+            if nth == 3 {
+                gone.iter().for_each(|name| rig.world.vanish(name));
+            }
+            let append = support::sample(&mut rng, nth, 2500);
+            let written = model.append(&ledger, append).and_then(|lsn| ledger.wait(lsn, Class::Durable));
+            match written {
+                Ok(()) => {}
+                Err(LedgerError::Exhausted { .. }) => refused += 1,
+                Err(error) => panic!("append {nth}: {error}"),
+            }
+        }
+        rig.world.clear_faults();
+        let last = model.append(&ledger, support::sample(&mut rng, 99, 100)).unwrap();
+        ledger.wait(last, Class::Durable).unwrap();
+        drop(ledger);
+        Some((last, refused))
+    };
+    for (first, layout) in [(0, (2, 2)), (1, (1, 2))] {
+        let mut rig = Rig::new(2, 2, tiny());
+        let (ledger, _) = rig.open();
+        let (mut prepared, mut rng) = (Model::default(), SimRng::new(21));
+        add(&mut rig, &ledger, "e", layout).unwrap();
+        prepared.fill(&ledger, &mut rng, 10);
+        while ledger.set_of(ledger.writing()) != Some(first) {
+            prepared.fill(&ledger, &mut rng, 1);
+        }
+        drop(ledger);
+        rig.world.kill_process();
+        let start = rig.world.snapshot();
+        let from = rig.world.io_count() + 1;
+        run(&mut rig, &mut prepared.clone());
+        let (to, mut refusals) = (rig.world.io_count(), 0);
+        for io in from..=to {
+            for calls in [1, 3] {
+                rig.world.restore(&start);
+                rig.names.iter().for_each(|name| rig.world.bring_back(name));
+                let mut model = prepared.clone();
+                for at in io..io + calls {
+                    rig.world.set_fault(Fault::exhausted().when(When::At(at)));
+                }
+                // An opening may be refused.
+                let Some((last, refused)) = run(&mut rig, &mut model) else { continue };
+                refusals += refused;
+                rig.world.restart(io);
+                let (ledger, replayed) = rig.try_open().unwrap_or_else(|error| panic!("I/O {io}, {calls}: {error}"));
+                model.check_prefix(&replayed, last, Some(&ledger));
+            }
+        }
+        assert!(refusals > 10, "{refusals} refusals");
+    }
+}
+
+/// What some disks took of a stripe is of no account once that stripe is written on another set.
+#[test]
+fn a_stripe_that_was_cut_off_for_lack_of_descriptors_is_written_on_the_set_that_takes_over() {
+    let mut cut = 0;
+    for seed in 0..40 {
+        let mut rig = Rig::new(2, 1, tiny());
+        let (ledger, _) = rig.open();
+        let (mut model, mut rng) = (Model::default(), SimRng::new(seed));
+        add(&mut rig, &ledger, "e", (1, 2)).unwrap();
+        model.fill(&ledger, &mut rng, 5 + seed);
+        let on = ledger.set_of(ledger.writing()).unwrap();
+        let slow = if on == 0 { "d01" } else { "e01" };
+        rig.world.set_fault(Fault::exhausted().on(slow).of(IoOp::Write));
+        let lsn = model.append(&ledger, support::sample(&mut rng, 1, 5000)).unwrap();
+        if ledger.wait(lsn, Class::Durable).is_ok() {
+            // There was no room for it, so that it went to the other set.
+            continue;
+        }
+        cut += 1;
+        rig.world.clear_faults();
+        ledger.set_draining(on, true).unwrap();
+        ledger.wait(lsn, Class::Durable).unwrap();
+        assert_ne!(ledger.set_of(ledger.writing()), Some(on));
+        let last = model.append(&ledger, support::sample(&mut rng, 2, 5000)).unwrap();
+        ledger.wait(last, Class::Durable).unwrap();
+        drop(ledger);
+        rig.world.restart(seed);
+        let (ledger, replayed) = rig.try_open().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        model.check_prefix(&replayed, last, Some(&ledger));
+    }
+    assert!(cut > 30, "{cut} of 40 stripes were cut off");
 }
 
 #[test]

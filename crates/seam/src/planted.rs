@@ -66,6 +66,8 @@ bugs! {
     StaleDiskTrusted,
     /// A new opening is not told to the disks
     OpeningNotStored,
+    /// A stripe that was not taken is written in another segment without a new opening
+    CutStripeForgotten,
     // The ledger: recovery
     /// Frames of openings that were overruled are taken for the log
     HistoryIgnored,
@@ -98,6 +100,10 @@ bugs! {
     HeaderUnchecked,
     /// A heal says that a disk lacks nothing although it found gaps
     HealClaimsTooMuch,
+    /// A pass reads a removed file through what is open of it
+    RemovedFileTrusted,
+    /// A heal does not ask whether the files that are written are still those of their names
+    WrittenFilesNotAsked,
     /// Frames that a disk failed to sync are trusted because they can be read
     DoubtedFramesTrusted,
     // The ledger: disks taken back, segments given back

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use strata_gate::Pace;
+use strata_gate::{Pace, Seats};
 use tokio::io::{AsyncReadExt, DuplexStream};
 
 use super::*;
 use crate::rpc::accepted;
 
 fn outgoing(xid: u32, data: Bytes) -> Outgoing {
-    Outgoing { answer: Reply::finish(accepted(xid, 64), data).into(), _place: Places::default() }
+    let busy = Seats::new(1, 1).take([127, 0, 0, 1].into()).unwrap().busy().unwrap();
+    Outgoing { answer: Reply::finish(accepted(xid, 64), data).into(), _place: Places::default(), _busy: busy }
 }
 
 fn writer(stream: DuplexStream) -> Arc<ReplyWriter<PacedStream<DuplexStream>>> {

@@ -12,6 +12,7 @@ use super::log;
 use super::model::{Possible, seen};
 use super::rig::{Layout, Rig, root, violations};
 use super::step::Step;
+use super::takeover;
 use super::workload::{Workload, run as run_step, sequences};
 use crate::cases::{self, Tally};
 use crate::options::Options;
@@ -33,6 +34,8 @@ enum Case {
     Log(u64),
     /// A set without room.
     Full(u64),
+    /// A log whose set is taken over by another while descriptors are short.
+    Sets(u64),
 }
 
 /// The ways in which an I/O fails.
@@ -52,6 +55,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     let stores = all.len().min(options.sized(8, usize::MAX)) as u64;
     let logs = options.sized(8, 400);
     let mut all_cases: Vec<Case> = (0..options.sized(8, 200)).map(Case::Full).collect();
+    all_cases.extend((0..options.sized(4, 60)).map(Case::Sets));
     // One of each kind in turn, so that a run that is cut short has some of both.
     for number in 0..stores.max(logs) {
         all_cases.extend((number < stores).then_some(Case::Store(number)));
@@ -61,6 +65,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
         Case::Store(number) => format!("sequence-{number}"),
         Case::Log(number) => format!("log-{number}"),
         Case::Full(number) => format!("full-{number}"),
+        Case::Sets(number) => format!("sets-{number}"),
     };
     let tally =
         cases::run(options, report, all_cases.len() as u64, name, |number, tally| match all_cases[number as usize] {
@@ -77,6 +82,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
                     log::fail(options.seed.wrapping_add(number), faults, one_disk, tally);
                 }
             }
+            Case::Sets(number) => takeover::exhaust(options.seed.wrapping_add(number), tally),
             Case::Full(number) => {
                 if let Err(wrong) = full::fill(options.seed.wrapping_add(number), tally) {
                     tally.broken(wrong);
@@ -87,6 +93,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.goal("workloads", tally.of("workloads"), 30.0);
     report.figure("stores opened again", tally.of("opened"));
     report.figure("puts refused by full sets, stored when they came again", tally.of("refused by a full set"));
+    report.figure("pairs of sets, one taken over by the other", tally.of("sets taken over"));
     report.figure("disks taken back, healed and relied on", tally.of("disks taken back and relied on"));
     report.figure("refused by name, more disks failing than parity covers", tally.of("refused"));
     Ok(())

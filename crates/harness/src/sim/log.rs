@@ -43,12 +43,12 @@ fn open(layout: Layout, world: &SimWorld) -> strata_ledger::Result<(Ledger, Vec<
     Ok((ledger, replayed))
 }
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options { segment_len: 32 << 10, shard_payload_max: 8 << 10, queue_bytes_max: 32 << 10, ..Options::default() }
 }
 
 /// Append `number` of the workload `seed`: can be told from every other.
-fn sample(seed: u64, number: u64) -> Append {
+pub(crate) fn sample(seed: u64, number: u64) -> Append {
     let mut rng = SimRng::new(seed.wrapping_mul(1_000_003).wrapping_add(number));
     let blocks = (0..rng.below(3)).map(|block| {
         let mut data = vec![0; rng.below(3500) as usize];

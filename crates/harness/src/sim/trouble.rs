@@ -106,8 +106,8 @@ impl Trouble {
         let disk = self.bad[rng.below(self.bad.len() as u64) as usize].clone();
         let fault = |kind: FaultKind| Fault::new(kind).on(&disk);
         let times = When::Next(1 + rng.below(6));
-        let kind = rng.below(18);
-        self.silent |= matches!(kind, 6..=8 | 14);
+        let kind = rng.below(19);
+        self.silent |= matches!(kind, 6..=8 | 14 | 17);
         let what = match kind {
             0 => planned(world, fault(FaultKind::Fail(DiskErrorKind::Medium)).when(times)),
             1 => planned(world, fault(FaultKind::Fail(DiskErrorKind::Medium)).of(IoOp::Read)),
@@ -154,6 +154,15 @@ impl Trouble {
                 }
                 _ => "nothing".to_owned(),
             },
+            17 => {
+                let files = world.files(&disk).into_iter().map(|file| file.name);
+                let segments: Vec<String> = files.filter(|name| name.starts_with("seg-")).collect();
+                let removed = 1 + rng.below(1 + segments.len() as u64) as usize;
+                (0..removed.min(segments.len())).for_each(|_| {
+                    world.remove_file(&disk, &segments[rng.below(segments.len() as u64) as usize]);
+                });
+                "segment files removed".to_owned()
+            }
             _ => {
                 let files = world.files(&disk);
                 let used: u64 = files.iter().map(|file| file.len).sum();

@@ -1,9 +1,13 @@
 //! Clients that take every connection there is: they are refused before the disks lack anything.
 
 use std::net::TcpStream;
+use std::time::Duration;
+
+use strata_seam::Stopwatch;
 
 use crate::disks::{noise, states};
 use crate::http::{self, authority};
+use crate::nfs::Nfs;
 use crate::s3::S3;
 use crate::server::Place;
 
@@ -12,6 +16,8 @@ const SILENT: usize = 130;
 /// Files that the server may have open.
 const FILES: u32 = 200;
 const OBJECTS: u64 = 24;
+/// After this long, connections on which nothing comes are given up.
+const GIVEN_UP: Duration = Duration::from_secs(10);
 
 #[test]
 fn silent_connections_take_no_descriptor_that_a_disk_needs() {
@@ -21,12 +27,20 @@ fn silent_connections_take_no_descriptor_that_a_disk_needs() {
     let s3 = S3::of(&server);
     s3.make_bucket("box");
     let webdav = server.door("webdav", "url");
-    let silent: Vec<TcpStream> = (0..SILENT).map_while(|_| TcpStream::connect(authority(&webdav)).ok()).collect();
-    assert_eq!(silent.len(), SILENT, "the kernel takes them, whoever serves them");
+    let nfs = format!("{}:{}", server.door("nfs", "host"), server.doors["nfs"]["port"]);
+    let doors = [authority(&webdav).to_owned(), authority(&server.door("s3", "endpoint")).to_owned(), nfs];
+    let silent = doors.iter().flat_map(|door| (0..SILENT).map_while(move |_| TcpStream::connect(door).ok()));
+    let silent: Vec<TcpStream> = silent.collect();
+    assert_eq!(silent.len(), 3 * SILENT, "the kernel takes them, whoever serves them");
+    // Whoever has something to say takes the place of who is silent, long before one is given up.
+    let began = Stopwatch::start();
+    assert_eq!(http::request(authority(&webdav), "OPTIONS", "/", &[], b"").status, 200);
+    assert!(Nfs::of(&server).lookup("/box").is_ok());
     for n in 0..OBJECTS {
         let put = s3.send("PUT", &format!("/box/o{n}"), "", &[], &noise(n).repeat(10));
         assert_eq!(put.status, 200, "object {n}: {}", put.text());
     }
+    assert!(began.elapsed() < GIVEN_UP, "{:?}", began.elapsed());
     for n in 0..OBJECTS {
         assert!(s3.send("GET", &format!("/box/o{n}"), "", &[], b"").body == noise(n).repeat(10), "object {n}");
     }
