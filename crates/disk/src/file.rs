@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{Advice, Mode, OFlags, Stat};
+use rustix::fs::{Advice, AtFlags, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 use strata_seam::{DiskError, DiskErrorKind, DiskFile, SECTOR_LEN, WriteMode};
 
@@ -38,6 +38,17 @@ const DSYNC: OFlags = OFlags::from_bits_retain(libc::O_DSYNC.cast_unsigned());
 /// Whether two descriptors lead to the same inode.
 fn is_same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// How many names a file has. Nothing else is asked for: whoever asks for a file's times has the kernel note the next write's time
+/// exactly (multigrain timestamps, Linux 6.13), which costs a change of the inode each (measured on a 4 KiB PUT over 4+2: 60 us of 310).
+fn links(file: &OwnedFd) -> Result<u32, Errno> {
+    match retry_on_intr(|| rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::NLINK)) {
+        Ok(found) => Ok(found.stx_nlink),
+        // Forbidden by a sandbox, or before Linux 4.11.
+        Err(Errno::NOSYS | Errno::PERM) => Ok(u32::try_from(rustix::fs::fstat(file)?.st_nlink).unwrap_or(u32::MAX)),
+        Err(error) => Err(error),
+    }
 }
 
 impl OpenFile {
@@ -76,7 +87,7 @@ impl OpenFile {
 
     /// Fails when the file itself was removed, alone or with its folder: it would swallow writes without a trace.
     fn check_linked(&self) -> Result<(), Errno> {
-        if rustix::fs::fstat(&self.buffered)?.st_nlink == 0 { Err(Errno::NODEV) } else { Ok(()) }
+        if links(&self.buffered)? == 0 { Err(Errno::NODEV) } else { Ok(()) }
     }
 
     fn write_durable(&self, offset: u64, data: &[u8]) -> Result<(), Errno> {

@@ -32,8 +32,9 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Setting`], [`LedgerError::ForeignDisk`] where a disk belongs to a set, [`LedgerError::Inconsistent`]
-    /// where it holds segments without saying of which: nothing was changed then. [`LedgerError::QuorumLost`] where no set
-    /// of the store could be told: the next opening takes the set in or leaves it out, so keep its disks until then.
+    /// where it holds segments without saying of which: nothing was changed then. [`LedgerError::QuorumLost`] or
+    /// [`LedgerError::Exhausted`] where no set of the store could be told: the next opening takes the set in or leaves it
+    /// out, so keep its disks until then, or add the same again.
     pub fn add_set(&self, disks: &[Arc<dyn Disk>], geometry: Geometry, entropy: &dyn Entropy) -> Result<u16> {
         let shared = &self.shared;
         let mut writer = self.lock_for_change()?;
@@ -240,11 +241,13 @@ impl Ledger {
         {
             shared.halt(Halt::QuorumLost { answered, needed });
         }
-        match lost {
-            _ if told => Ok(()),
-            Some(error) => Err(error),
-            None => Err(LedgerError::QuorumLost { answered: 0, needed: 1 }),
+        if told {
+            return Ok(());
         }
+        // Some disks may hold this list and hand it on: another must not have its version.
+        let roster = shared.sets.roster();
+        shared.sets.set_roster(Roster { version: next.version, ..roster });
+        Err(lost.unwrap_or(LedgerError::QuorumLost { answered: 0, needed: 1 }))
     }
 
     /// Refuses disks that hold something, but for those of a set that was to join this store and did not.

@@ -382,6 +382,52 @@ fn a_server_out_of_descriptors_while_a_set_loses_its_quorum_loses_nothing() {
     }
 }
 
+#[test]
+fn a_set_whose_joining_was_cut_off_for_lack_of_descriptors_joins_when_it_is_added_again() {
+    let mut rig = Rig::new(2, 1, tiny());
+    let (ledger, _) = rig.open();
+    let (mut model, mut rng) = (Model::default(), SimRng::new(3));
+    add(&mut rig, &ledger, "e", (1, 2)).unwrap();
+    model.fill(&ledger, &mut rng, 9);
+    drop(ledger);
+    rig.world.kill_process();
+    let start = rig.world.snapshot();
+    let given = rig.names.clone();
+    let whole = |rig: &mut Rig, fault: Option<Fault>, again: bool| {
+        rig.world.restore(&start);
+        rig.names.clone_from(&given);
+        let (ledger, _) = rig.open();
+        fault.into_iter().for_each(|fault| rig.world.set_fault(fault));
+        let from = rig.world.io_count() + 1;
+        let mut joined = add(rig, &ledger, "f", (2, 2));
+        let to = rig.world.io_count();
+        rig.world.clear_faults();
+        if again && joined.is_err() {
+            joined = add(rig, &ledger, "f", (2, 2));
+            assert!(joined.is_ok(), "{joined:?}");
+        }
+        (ledger, joined.is_ok(), from..=to)
+    };
+    let (_, _, calls) = whole(&mut rig, None, false);
+    let mut refused = 0;
+    for (io, again) in calls.flat_map(|io| [(io, false), (io, true)]) {
+        for when in [When::At(io), When::From(io)] {
+            let (ledger, joined, _) = whole(&mut rig, Some(Fault::exhausted().when(when)), again);
+            refused += usize::from(!joined);
+            let mut model = model.clone();
+            model.fill(&ledger, &mut rng, 6);
+            let sets = ledger.status().sets.len();
+            drop(ledger);
+            rig.world.restart(io);
+            let (ledger, replayed) = rig.try_open().unwrap_or_else(|error| panic!("I/O {io}, {again}: {error}"));
+            model.check_prefix(&replayed, Lsn(model.appends.len() as u64), Some(&ledger));
+            let now = ledger.status().sets.len();
+            assert!(now == 3 || !joined && now == sets, "I/O {io}, {again}: {sets} sets, then {now}");
+        }
+    }
+    assert!(refused > 5, "{refused} refused");
+}
+
 /// What some disks took of a stripe is of no account once that stripe is written on another set.
 #[test]
 fn a_stripe_that_was_cut_off_for_lack_of_descriptors_is_written_on_the_set_that_takes_over() {

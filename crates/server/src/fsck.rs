@@ -285,7 +285,7 @@ fn of_frames(report: &Report) -> Vec<String> {
     for disk in &report.disks {
         if disk.damaged > 0 {
             wrong.push(format!(
-                "HASH: disk {} has {} damaged frames; reads rebuild them from the others",
+                "ACK: disk {} has {} damaged frames, so that fewer disks may be lost than promised; reads rebuild them from the others",
                 disk.label, disk.damaged
             ));
         }

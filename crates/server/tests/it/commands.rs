@@ -177,7 +177,7 @@ fn fsck_names_the_disk_whose_bytes_have_rotted() {
     let checked = run(&["fsck", "--data", &place.data_arg()]);
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert_eq!(checked.status.code(), Some(1), "{said}{}", complaint(&checked));
-    assert!(said.contains("disk1 has") && said.contains("damaged frames"), "{said}");
+    assert!(said.contains("ACK: disk") && said.contains("disk1 has") && said.contains("HASH    holds"), "{said}");
     // And nobody who reads notices.
     let server = place.serve(3, &[]);
     assert!(S3::of(&server).send("GET", "/box/key", "", &[], b"").body == data);
