@@ -417,7 +417,6 @@ fn no_failed_io_leads_to_a_false_acknowledgement() {
             FaultKind::FailedSyncReverts,
         ];
         let (mut rig, model) = filled(data, parity, 6);
-        rig.options.segment_len = 64 << 10;
         let start = rig.world.snapshot();
         let work = |rig: &mut Rig, model: &mut Model| {
             let mut acked = Lsn(6);

@@ -4,7 +4,7 @@
 
 mod support;
 
-use strata_ledger::{Class, DiskState, LedgerError};
+use strata_ledger::{Class, DiskState, LedgerError, Options};
 use strata_seam::sim::{Fault, FaultKind, IoOp, SimRng, When};
 use strata_seam::{DiskErrorKind, Lsn};
 use support::{Model, Rig};
@@ -28,8 +28,7 @@ fn work(rig: &mut Rig, model: &mut Model, count: u64) -> Lsn {
 
 /// A closed set with a little log and the number of its first I/O to come.
 fn prepared(data: u8, parity: u8) -> (Rig, Model) {
-    let mut rig = Rig::new(data, parity, support::small());
-    rig.options.segment_len = 64 << 10;
+    let mut rig = Rig::new(data, parity, Options { segment_len: 64 << 10, ..support::small() });
     let mut model = Model::default();
     let (ledger, _) = rig.open();
     model.fill(&ledger, &mut SimRng::new(5), 6);

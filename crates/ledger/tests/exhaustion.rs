@@ -4,9 +4,13 @@
 
 mod support;
 
-use strata_ledger::{Class, DiskState, LedgerError};
-use strata_seam::Lsn;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use strata_ledger::{Append, Class, DiskState, Ledger, LedgerError, Options};
 use strata_seam::sim::{Fault, IoOp, SimRng, When};
+use strata_seam::{DiskError, DiskErrorKind, Lsn};
+use support::disturbed::{Disturb, Disturbed};
 use support::{Model, Rig};
 
 fn all_active(ledger: &strata_ledger::Ledger) -> bool {
@@ -43,8 +47,7 @@ fn a_server_out_of_descriptors_refuses_and_goes_on_and_no_disk_is_blamed() {
         refused
     };
     for (data, parity) in [(1, 0), (2, 1), (4, 2)] {
-        let mut rig = Rig::new(data, parity, support::small());
-        rig.options.segment_len = 64 << 10;
+        let mut rig = Rig::new(data, parity, Options { segment_len: 64 << 10, ..support::small() });
         let start = rig.world.snapshot();
         rig.world.record_trace(true);
         run(&mut rig, &mut Model::default());
@@ -72,6 +75,55 @@ fn a_server_out_of_descriptors_refuses_and_goes_on_and_no_disk_is_blamed() {
         }
         assert!(refused > runs, "{data}+{parity}: {refused} refusals in {runs} runs");
     }
+}
+
+/// Appends to the ledger while a stripe is being written, and then has that write fail for lack of descriptors; once.
+struct Grows {
+    ledger: OnceLock<Ledger>,
+    append: Mutex<Option<Append>>,
+    number: OnceLock<Lsn>,
+}
+
+impl Disturb for Grows {
+    fn before_write(&self, _file: &str) -> Result<(), DiskError> {
+        let Some(append) = self.append.lock().take() else { return Ok(()) };
+        assert!(self.number.set(self.ledger.get().unwrap().append(append).unwrap()).is_ok());
+        let (disk, what) = ("d01".to_owned(), "no descriptors".to_owned());
+        Err(DiskError { kind: DiskErrorKind::Exhausted, disk, what, source: None })
+    }
+}
+
+/// What some disks took of a stripe is of no account once it is written elsewhere: also where it has grown meanwhile and
+/// does not fit behind the last one any more.
+#[test]
+fn a_stripe_that_was_cut_off_for_lack_of_descriptors_may_grow_and_be_written_in_the_next_segment() {
+    let mut moved = 0;
+    for seed in 0..120 {
+        let mut rig = Rig::new(2, 1, Options { segment_len: 64 << 10, ..support::small() });
+        let grows = Arc::new(Grows { ledger: OnceLock::new(), append: Mutex::new(None), number: OnceLock::new() });
+        let mut disks = rig.disks();
+        disks[1] = Arc::new(Disturbed(Arc::clone(&disks[1]), Arc::<Grows>::clone(&grows)));
+        assert!(grows.ledger.set(rig.open_on(disks, None, &mut |_| Ok(())).unwrap()).is_ok());
+        let ledger = grows.ledger.get().unwrap();
+        let (mut model, mut rng) = (Model::default(), SimRng::new(seed));
+        model.fill(ledger, &mut rng, 4 + seed % 23);
+        let before = ledger.writing();
+        let first = model.append(ledger, support::sample(&mut rng, 1, 500)).unwrap();
+        let (second, at) = (support::sample(&mut rng, 2, 9000), ledger.writing());
+        *grows.append.lock() = Some(second.clone());
+        let cut = ledger.wait(first, Class::Durable).is_err();
+        let number = *grows.number.get().unwrap();
+        model.appends.insert(number, second);
+        ledger.wait(number, Class::Durable).unwrap();
+        moved += usize::from(cut && at == before && ledger.writing() != before);
+        let last = model.append(ledger, support::sample(&mut rng, 3, 500)).unwrap();
+        ledger.wait(last, Class::Durable).unwrap();
+        drop(grows);
+        rig.world.restart(seed);
+        let (ledger, replayed) = rig.try_open().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        model.check_prefix(&replayed, last, Some(&ledger));
+    }
+    assert!(moved > 5, "{moved} of 120 stripes went to the next segment");
 }
 
 #[test]

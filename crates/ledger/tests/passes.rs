@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use strata_ledger::{Class, DiskState, Ledger, Pace, PassOptions};
 use strata_seam::sim::{DiskImage, SimRng};
-use strata_seam::{
-    Clock, Disk, DiskError, DiskFile, DiskIndex, DiskSpace, FileInfo, Lsn, Position, SegmentId, SystemClock, WriteMode,
-};
+use strata_seam::{Clock, Disk, DiskIndex, Lsn, Position, SegmentId, SystemClock};
+use support::disturbed::{Disturb, Disturbed};
 use support::{Model, Rig};
 
 fn filled(data: u8, parity: u8, count: u64) -> (Rig, Ledger, Model) {
@@ -62,51 +61,12 @@ struct GivesBack {
     reads_before: AtomicI64,
 }
 
-struct Disturbed(Arc<dyn Disk>, Arc<GivesBack>);
-
-struct DisturbedFile(Arc<dyn DiskFile>, Arc<GivesBack>);
-
-impl Disk for Disturbed {
-    fn label(&self) -> &str {
-        self.0.label()
-    }
-    fn list(&self) -> Result<Vec<FileInfo>, DiskError> {
-        self.0.list()
-    }
-    fn open(&self, name: &str) -> Result<Arc<dyn DiskFile>, DiskError> {
-        let file = self.0.open(name)?;
-        let wanted = name == format!("seg-{:08x}", self.1.segment.0);
-        Ok(if wanted { Arc::new(DisturbedFile(file, Arc::clone(&self.1))) } else { file })
-    }
-    fn create(&self, name: &str, len: u64, zeroed: bool) -> Result<Arc<dyn DiskFile>, DiskError> {
-        self.0.create(name, len, zeroed)
-    }
-    fn replace(&self, name: &str, content: &[u8]) -> Result<(), DiskError> {
-        self.0.replace(name, content)
-    }
-    fn remove(&self, name: &str) -> Result<(), DiskError> {
-        self.0.remove(name)
-    }
-    fn space(&self) -> Result<DiskSpace, DiskError> {
-        self.0.space()
-    }
-}
-
-impl DiskFile for DisturbedFile {
-    fn len(&self) -> u64 {
-        self.0.len()
-    }
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DiskError> {
-        if self.1.reads_before.fetch_sub(1, Ordering::Relaxed) == 0 {
-            self.1.ledger.get().unwrap().free_segment(self.1.segment).unwrap();
+impl Disturb for GivesBack {
+    fn before_read(&self, file: &str) {
+        let wanted = file == format!("seg-{:08x}", self.segment.0);
+        if wanted && self.reads_before.fetch_sub(1, Ordering::Relaxed) == 0 {
+            self.ledger.get().unwrap().free_segment(self.segment).unwrap();
         }
-        self.0.read_at(offset, buf)
-    }
-    fn write_at(&self, offset: u64, data: &[u8], mode: WriteMode) -> Result<(), DiskError> {
-        self.0.write_at(offset, data, mode)
-    }
-    fn sync(&self) -> Result<(), DiskError> {
-        self.0.sync()
     }
 }
 
@@ -120,7 +80,7 @@ fn a_segment_that_is_given_back_while_it_is_read_counts_as_nothing_that_is_lacki
         let act = GivesBack { ledger: OnceLock::new(), segment, reads_before: AtomicI64::new(i64::MAX) };
         let act = Arc::new(act);
         let mut disks = rig.disks();
-        disks[1] = Arc::new(Disturbed(Arc::clone(&disks[1]), Arc::clone(&act)));
+        disks[1] = Arc::new(Disturbed(Arc::clone(&disks[1]), Arc::<GivesBack>::clone(&act)));
         assert!(act.ledger.set(rig.open_on(disks, None, &mut |_| Ok(())).unwrap()).is_ok());
         let ledger = act.ledger.get().unwrap();
         assert!(ledger.segments().contains(&segment) && ledger.writing() > segment);

@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
-use strata_ledger::{Class, Ledger, LedgerError};
+use strata_ledger::{Class, Ledger, LedgerError, Options};
 use strata_seam::sim::{DiskImage, Fault, IoOp, SimRng, When};
 use strata_seam::{Disk, DiskIndex, Lsn};
 use support::{Model, Rig, Told};
@@ -129,8 +129,7 @@ fn a_store_opened_with_too_few_disks_takes_writes_as_soon_as_the_others_are_hand
 #[test]
 fn a_crash_anywhere_while_the_quorum_returns_loses_nothing() {
     for (data, parity, lost) in LOST {
-        let mut rig = Rig::new(data, parity, support::small());
-        rig.options.segment_len = 64 << 10;
+        let mut rig = Rig::new(data, parity, Options { segment_len: 64 << 10, ..support::small() });
         let mut model = Model::default();
         let (ledger, _) = rig.open();
         let mut rng = SimRng::new(11);

@@ -1,6 +1,8 @@
 //! A set of simulated disks with a ledger on it, and a model of what was appended.
 #![allow(dead_code, reason = "each suite uses its part")]
 
+pub(crate) mod disturbed;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
