@@ -26,7 +26,7 @@ struct Server {
     address: SocketAddr,
     ready: Arc<AtomicBool>,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<std::io::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 async fn start() -> Server {
@@ -118,7 +118,7 @@ async fn it_stops_when_told_although_a_connection_is_idle() {
     let server = start().await;
     let _idle = TcpStream::connect(server.address).await.unwrap();
     server.stop.send(()).unwrap();
-    server.task.await.unwrap().unwrap();
+    server.task.await.unwrap();
 }
 
 #[tokio::test]

@@ -16,11 +16,11 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
-use strata_gate::{Busy, PacedStream, Seat};
+use strata_gate::{Busy, Ends, PacedStream, Seat};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, mpsc};
 
 use crate::config::{RECORD_LEN_MAX, STRANGER_RECORD_LEN_MAX};
 use crate::dispatch::{Answer, Peer, Service, dispatch};
@@ -47,9 +47,8 @@ pub(crate) async fn run(
     address: SocketAddr,
     service: Service,
     (client, seat): (Arc<Budgets>, Arc<Seat>),
-    stop: watch::Receiver<bool>,
+    ends: Ends,
 ) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
     let limits = door.limits;
     let nfs_port = match service {
         Service::All => stream.local_addr()?.port(),
@@ -84,7 +83,7 @@ pub(crate) async fn run(
         },
     );
     let mut requests = Requests { door, peer, seat, replies, writer, ready: Vec::with_capacity(BATCH_MAX) };
-    let ended = requests.serve(records, stop).await;
+    let ended = requests.serve(records, ends).await;
     let flushed = requests.flush().await;
     if let Err(error) = ended {
         count(&requests.door.metrics().connections_aborted);
@@ -122,14 +121,10 @@ struct Requests {
 }
 
 impl Requests {
-    async fn serve(
-        &mut self,
-        mut records: RecordReader<OwnedReadHalf>,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<(), EndError> {
+    async fn serve(&mut self, mut records: RecordReader<OwnedReadHalf>, mut ends: Ends) -> Result<(), EndError> {
         loop {
             if let Some(begun) = poll_once(pin!(records.begins())).await {
-                if matches!(begun, Err(RecordError::Closed)) || *stop.borrow() {
+                if matches!(begun, Err(RecordError::Closed)) || ends.is_asked() {
                     return Ok(());
                 }
                 begun?;
@@ -141,21 +136,13 @@ impl Requests {
                         Err(RecordError::Closed | RecordError::Idle) => return Ok(()),
                         Err(error) => return Err(error.into()),
                     },
-                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                    () = ends.asked() => return Ok(()),
                     () = self.replies.closed() => return Ok(()),
-                    () = self.seat.left() => return Ok(()),
                 }
             }
             let (peer, seat) = (Arc::clone(&self.peer), Arc::clone(&self.seat));
             let place = self.flushed_before(pin!(peer.budgets.request())).await?;
-            let received = async {
-                tokio::select! {
-                    received = records.next(&peer.budgets) => Some(received),
-                    () = seat.left() => None,
-                }
-            };
-            let Some(received) = self.flushed_before(pin!(received)).await? else { return Ok(()) };
-            let (record, memory) = received?;
+            let (record, memory) = self.flushed_before(pin!(records.next(&peer.budgets))).await??;
             // Nothing begins any more on a connection whose seat was given to another.
             let Some(busy) = seat.busy() else { return Ok(()) };
             let call = match Message::parse(record) {

@@ -1,26 +1,19 @@
-//! Accepts connections, within limits, until told to stop.
+//! Connections, and what the ones of an address share.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use parking_lot::Mutex;
-use strata_gate::{Seats, client};
-use strata_seam::{Said, Stopwatch};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use strata_gate::{Ends, Seat, Seats, Serves, client, listen};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::NfsLimits;
 use crate::connection;
 use crate::dispatch::Service;
 use crate::door::{Budgets, NfsDoor};
 use crate::metrics::{NfsMetrics, count};
-
-/// Pause after a failed accept: what fails it (no free descriptors) does not pass at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves NFS, MOUNT and portmap on `listener` until `shutdown` resolves; then takes no more requests, and returns
 /// when those in work are answered or the drain time is over.
@@ -40,53 +33,35 @@ pub async fn serve_portmap(
 }
 
 async fn accept(listener: TcpListener, door: Arc<NfsDoor>, service: Service, shutdown: impl Future<Output = ()>) {
-    let (stop, stopped) = watch::channel(false);
-    let clients = Arc::new(Clients::default());
-    let seats = Seats::new(door.limits.connections_max, door.limits.connections_per_client_max);
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
-    let (mut said, begun) = (Said::default(), Stopwatch::start());
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, address)) => {
-                    let seat = match seats.take(address.ip()) {
-                        Ok(seat) => seat,
-                        Err(full) => {
-                            count(&door.metrics().connections_refused);
-                            tracing::debug!(client = %address, error = %full, "an nfs connection was refused");
-                            continue;
-                        }
-                    };
-                    let client = Clients::enter(&clients, address, &door.limits, door.metrics());
-                    count(&door.metrics().connections_accepted);
-                    let (door, stopped) = (Arc::clone(&door), stopped.clone());
-                    connections.spawn(async move {
-                        let budgets = Arc::clone(&client.budgets);
-                        let run = connection::run(door, stream, address, service, (budgets, Arc::clone(&seat)), stopped);
-                        if let Err(error) = run.await {
-                            tracing::debug!(client = %address, error = %error, "nfs connection failed");
-                        }
-                        drop(client);
-                    });
-                }
-                Err(error) => {
-                    if said.is_new(&error, begun.elapsed().as_nanos() as u64) {
-                        tracing::warn!(error = %error, "nfs door cannot accept connections for now");
-                    }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
+    let limits = door.limits;
+    let seats = Seats::new(limits.connections_max, limits.connections_per_client_max);
+    let server = Arc::new(Server { door, service, clients: Arc::default() });
+    listen(listener, server, seats, limits.drain_timeout, shutdown).await;
+}
+
+struct Server {
+    door: Arc<NfsDoor>,
+    service: Service,
+    clients: Arc<Clients>,
+}
+
+impl Serves for Server {
+    fn name(&self) -> &'static str {
+        "nfs"
     }
-    drop(listener);
-    stop.send_replace(true);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(door.limits.drain_timeout, drained).await.is_err() {
-        tracing::warn!(left = connections.len(), "nfs connections did not end in time and are cut");
-        connections.shutdown().await;
+    fn waits(&self) -> bool {
+        false
+    }
+    fn refused(&self) {
+        count(&self.door.metrics().connections_refused);
+    }
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, ends: Ends) {
+        let client = Clients::enter(&self.clients, peer, &self.door.limits, self.door.metrics());
+        count(&self.door.metrics().connections_accepted);
+        let own = (Arc::clone(&client.budgets), seat);
+        if let Err(error) = connection::run(Arc::clone(&self.door), stream, peer, self.service, own, ends).await {
+            tracing::debug!(client = %peer, %error, "nfs connection failed");
+        }
     }
 }
 

@@ -1,13 +1,11 @@
-//! Connections: accepted up to a limit, served over HTTP/1.1, drained at shutdown.
+//! Connections, served over HTTP/1.1.
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
@@ -17,11 +15,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::S3ErrorCode;
-use strata_gate::{PacedStream, Seat, Seats, client};
-use strata_seam::{Said, Stopwatch};
+use strata_gate::{Ends, PacedStream, Seat, Seats, Serves, client, listen};
+use strata_seam::Stopwatch;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
 
 use crate::body::Received;
 use crate::connection::{Busy, Connection, Phase};
@@ -37,8 +34,6 @@ use crate::reply::{Asked, Held, ReplyBody, complete, of_error};
 const HEADERS_MAX: usize = 100;
 /// Most bytes read from a connection at a time; with it, the longest head of a request.
 const READ_BUFFER_LEN_MAX: usize = 256 * 1024;
-/// How long to wait after the system refused a connection (out of descriptors, say) before asking for the next.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 struct Server {
     door: Arc<Shared>,
@@ -60,56 +55,27 @@ pub async fn serve(listener: TcpListener, door: S3Door, shutdown: impl Future<Ou
     let next_id = AtomicU64::new(door.ns.boot_id() << 32);
     let host_id = hex::encode(door.ns.store_id());
     let server = Arc::new(Server { front: Front::new(Arc::clone(&door)), door, in_flight, next_id, host_id });
-    let (stop, stopped) = watch::channel(false);
-    let mut running = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    let (mut said, begun) = (Said::default(), Stopwatch::start());
-    loop {
-        while running.try_join_next().is_some() {}
-        let accepted = async {
-            let (stream, peer) = listener.accept().await?;
-            Ok((stream, peer, seats.take_when_one_is_free(peer.ip()).await))
-        };
-        let accepted: io::Result<_> = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = accepted => accepted,
-        };
-        match accepted {
-            Ok((_, peer, None)) => {
-                tracing::debug!(%peer, "an address has its share of the connections; one more is closed");
-            }
-            Ok((stream, peer, Some(seat))) => {
-                running.spawn(connection(Arc::clone(&server), stream, peer, seat, stopped.clone()));
-            }
-            Err(err) => {
-                if said.is_new(&err, begun.elapsed().as_nanos() as u64) {
-                    tracing::warn!(error = %err, "connections cannot be accepted for now");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+    listen(listener, server, seats, drain, shutdown).await;
+}
+
+impl Serves for Server {
+    fn name(&self) -> &'static str {
+        "s3"
     }
-    drop(listener);
-    let _ = stop.send(true);
-    let drained = tokio::time::timeout(drain, async { while running.join_next().await.is_some() {} }).await;
-    if drained.is_err() {
-        tracing::warn!(connections = running.len(), "requests did not end in time at shutdown and are cut");
+    fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        seat: Arc<Seat>,
+        ends: Ends,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        connection(self, stream, peer, seat, ends)
     }
 }
 
-async fn connection(
-    server: Arc<Server>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    seat: Arc<Seat>,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, mut ends: Ends) {
     let _gauge = server.door.metrics.connection();
-    // Otherwise the end of an answer waits for the client's delayed acknowledgement, 40 ms.
-    if let Err(err) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, error = %err, "cannot turn off Nagle's algorithm");
-    }
-    let phase = Arc::new(Phase::new(Arc::clone(&seat)));
+    let phase = Arc::new(Phase::new(seat));
     let stream = PacedStream::new(stream, server.door.config.pace);
     let refuse = {
         let server = Arc::clone(&server);
@@ -136,8 +102,7 @@ async fn connection(
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = seat.left() => Ok(()),
-        _ = async { stopped.wait_for(|stopped| *stopped).await.is_ok() } => {
+        () = ends.asked() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

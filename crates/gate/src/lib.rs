@@ -6,6 +6,7 @@
 
 mod budget;
 mod linger;
+mod listen;
 mod pace;
 mod seats;
 mod shares;
@@ -13,6 +14,7 @@ mod stream;
 
 pub use budget::{Budget, Part, Piece};
 pub use linger::{LINGER_LEN_MAX, LINGER_TIMEOUT, Linger};
+pub use listen::{Ends, Serves, listen};
 pub use pace::{Pace, Patience, TooSlow};
 pub use seats::{Busy, NoSeat, Seat, Seats, Turn, Working};
 pub use shares::{Held, Shares, client};

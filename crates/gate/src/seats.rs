@@ -109,13 +109,15 @@ impl Seats {
         Ok(Arc::new(Seat { seats: Arc::clone(self), state }))
     }
 
-    /// The same, and waits where there is a request on every connection. `None` for an address with its share.
-    pub async fn take_when_one_is_free(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Seat>> {
+    /// The same, and waits while there is a request on every connection.
+    ///
+    /// # Errors
+    /// [`NoSeat::Share`].
+    pub async fn take_when_one_is_free(self: &Arc<Self>, address: IpAddr) -> Result<Arc<Seat>, NoSeat> {
         loop {
             match self.take(address) {
-                Ok(seat) => return Some(seat),
-                Err(NoSeat::Share) => return None,
                 Err(NoSeat::AllBusy) => self.changed.notified().await,
+                answer => return answer,
             }
         }
     }
@@ -264,7 +266,7 @@ mod tests {
             drop(all);
         };
         let (fifth, ()) = tokio::join!(seats.take_when_one_is_free(from(5)), freed);
-        assert!(fifth.is_some());
+        assert!(fifth.is_ok());
     }
 
     #[tokio::test]

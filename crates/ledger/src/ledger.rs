@@ -115,7 +115,7 @@ impl Ledger {
         from: Option<Position>,
         replay: &mut dyn FnMut(Replayed) -> Result<()>,
     ) -> Result<Self> {
-        let found = opening::open_sets(disks, &options, &clock, |_| entropy.next_u64(), from, replay)?;
+        let found = opening::open_sets(disks, &[], &options, &clock, |_| entropy.next_u64(), from, replay)?;
         let OpenSets { sets, homes, roster, history, strangers, writer, end, halt } = found;
         let queue = Queue::new(end.next_lsn, halt, append_limit(&sets, &options));
         let recovered_to = Lsn(end.next_lsn.0 - 1);

@@ -46,9 +46,11 @@ pub(crate) struct OpenSets {
 }
 
 /// Identifies the disks, replays the log from `from` on, mends its end and, where a set takes writes, writes down that it
-/// is open. `name` draws the name of the opening, given its epoch.
+/// is open. `name` draws the name of the opening, given its epoch. `before` are the sets as this process knew them, if it did:
+/// what was given back of them is not of the log, whoever still has files of it.
 pub(crate) fn open_sets(
     disks: Vec<Arc<dyn Disk>>,
+    before: &[Arc<Set>],
     options: &Options,
     clock: &Arc<dyn Clock>,
     name: impl FnOnce(u64) -> u64,
@@ -58,6 +60,9 @@ pub(crate) fn open_sets(
     let Identified { sets, roster, history, strangers } = identify::identify(disks, options, Arc::clone(clock))?;
     let mut unknown = 0;
     for set in &sets {
+        if let Some(known) = before.iter().find(|known| known.id == set.id) {
+            *set.freeing.write() = known.freeing.read().clone();
+        }
         Options { segment_len: set.segment_len, ..options.clone() }.check(set.geometry)?;
         unknown |= set.supers.lock().newest.unknown_ro_compat();
         if set.check_quorum().is_err() {
@@ -154,6 +159,7 @@ impl Shared {
         let mut found: Vec<PlacedBlock> = Vec::new();
         let opened = open_sets(
             disks,
+            sets,
             &self.options,
             &self.clock,
             |epoch| another_name(self.seed, epoch),
@@ -182,6 +188,7 @@ impl Shared {
             queue.items.clear();
         }
         drop(queue);
+        opened.sets.iter().for_each(|set| set.give_up_given_back());
         // Whoever still has one of the old ones in hand only reads.
         sets.iter().for_each(|set| set.halted.store(true, Ordering::Release));
         self.sets.replace(opened.sets, opened.homes, opened.roster);

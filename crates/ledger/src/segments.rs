@@ -176,6 +176,17 @@ impl Member {
 }
 
 impl Set {
+    /// Removes what was given back while disks were away. Where that fails some room is lost until the next opening.
+    pub(crate) fn give_up_given_back(&self) {
+        let freeing = self.freeing.write();
+        for member in self.members.iter().filter(|member| member.present()) {
+            if let Err(error) = member.remove_given_back(&freeing) {
+                let disk = &*member.label();
+                tracing::warn!(disk, %error, "segments that were given back while the disk was away stay on it");
+            }
+        }
+    }
+
     /// Bytes that the payloads of one segment may take: its length on the disks that hold data.
     pub(crate) fn segment_capacity(&self) -> u64 {
         self.segment_len * self.data_shards() as u64

@@ -4,11 +4,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use strata_ledger::{Class, Ledger, LedgerError, Options};
+use strata_ledger::{Class, Ledger, LedgerError, Options, PassOptions};
 use strata_seam::sim::{DiskImage, Fault, IoOp, SimRng, When};
-use strata_seam::{Disk, DiskIndex, Lsn};
+use strata_seam::{Disk, DiskIndex, Lsn, Position, SegmentId};
 use support::{Model, Rig, Told};
 
 const LOST: [(u8, u8, usize); 5] = [(1, 0, 1), (1, 1, 2), (2, 1, 2), (2, 2, 2), (4, 2, 2)];
@@ -123,6 +124,49 @@ fn a_store_opened_with_too_few_disks_takes_writes_as_soon_as_the_others_are_hand
     rig.world.bring_back("d02");
     assert!(hand_in(&rig, &ledger, "d02"));
     model.fill(&ledger, &mut rng, 10);
+}
+
+/// What was given back while a disk was away goes from it when it comes back, also where the quorum comes back with it.
+#[test]
+fn a_disk_that_returns_with_the_quorum_gives_up_what_was_given_back_meanwhile() {
+    for (data, parity, lost) in [(1, 2, 2), (2, 2, 2), (4, 2, 2)] {
+        let mut rig = Rig::new(data, parity, Options { segment_len: 64 << 10, ..support::small() });
+        let (mut model, mut rng) = (Model::default(), SimRng::new(11));
+        let (ledger, _) = rig.open();
+        model.fill(&ledger, &mut rng, 30);
+        let pulled = rig.names[..lost].to_vec();
+        rig.world.vanish(&pulled[0]);
+        model.fill(&ledger, &mut rng, 5);
+        while ledger.writing() < SegmentId(2) {
+            model.fill(&ledger, &mut rng, 5);
+        }
+        let end = ledger.writing();
+        assert!(!ledger.status().disks[0].state.is_written());
+        let position = Position { segment: end, offset: 0, next_lsn: Lsn(1) };
+        ledger.free_all_but(&BTreeSet::new(), position).unwrap();
+        pulled.iter().for_each(|name| rig.world.vanish(name));
+        until_refused(&ledger, &mut model, &mut rng);
+        pulled.iter().for_each(|name| rig.world.bring_back(name));
+        let files = |name: &str| rig.world.files(name).into_iter().map(|file| file.name).collect::<Vec<_>>();
+        assert!(files(&pulled[0]).contains(&"seg-00000000".to_owned()), "it did not hear of it");
+        for name in &pulled {
+            let disks = ledger.status().disks;
+            if disks.iter().any(|disk| disk.label == *name && !disk.state.is_written()) {
+                hand_in(&rig, &ledger, name);
+            }
+        }
+        ledger.tend().unwrap();
+        assert_eq!(ledger.status().read_only, None, "{data}+{parity}");
+        model.fill(&ledger, &mut rng, 5);
+        assert!(ledger.heal(&PassOptions::default(), &mut |_| true).unwrap().is_whole());
+        let report = ledger.scrub(&PassOptions::default(), &mut |_| true).unwrap();
+        assert!(report.is_whole() && report.degraded() == 0, "{data}+{parity}: {report:?}");
+        for name in &rig.names {
+            let left =
+                files(name).into_iter().filter(|file| file.starts_with("seg-") && *file < format!("seg-{:08x}", end.0));
+            assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new(), "{name}");
+        }
+    }
 }
 
 /// A process that dies at any I/O of the return of its disks leaves what a start can take.

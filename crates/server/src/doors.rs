@@ -169,7 +169,7 @@ pub(crate) type OpenDoor = (&'static str, SocketAddr, Protocol);
 /// All network doors while they serve.
 pub(crate) struct OpenDoors {
     addresses: Vec<OpenDoor>,
-    tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
+    tasks: JoinSet<&'static str>,
     /// What goes on beside the doors as long as they are open; ends with this.
     helpers: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -210,10 +210,7 @@ impl OpenDoors {
             let door = s3(config, store, credentials, &bodies)?;
             sources.push(S3Source::of(&door));
             let stop = doors.told_to_stop();
-            doors.spawn("s3", async move {
-                strata_door_s3::serve(listener, door, stop).await;
-                Ok(())
-            });
+            doors.spawn("s3", strata_door_s3::serve(listener, door, stop));
         }
         if let Some(listener) = listeners.webdav {
             let address = doors.note("webdav", &listener, Protocol::Http)?;
@@ -225,7 +222,7 @@ impl OpenDoors {
             let door = webdav(config, store, credentials, &bodies)?;
             sources.push(Arc::new(WebDavSource(Arc::clone(&door))));
             let stop = doors.told_to_stop();
-            doors.spawn("webdav", async move { Ok(strata_door_webdav::serve(listener, door, stop).await?) });
+            doors.spawn("webdav", strata_door_webdav::serve(listener, door, stop));
         }
         if let Some(listener) = listeners.nfs {
             let address = doors.note("nfs", &listener, Protocol::Nfs)?;
@@ -245,14 +242,10 @@ impl OpenDoors {
                         strata_door_nfs::serve_portmap(streams, over_tcp, address.port(), tcp_stop),
                         strata_door_nfs::serve_portmap_datagrams(datagrams, over_udp, address.port(), udp_stop),
                     );
-                    Ok(())
                 });
             }
             let stop = doors.told_to_stop();
-            doors.spawn("nfs", async move {
-                strata_door_nfs::serve(listener, door, stop).await;
-                Ok(())
-            });
+            doors.spawn("nfs", strata_door_nfs::serve(listener, door, stop));
         }
         let rates = Arc::new(Rates::of(sources.clone()));
         running.set_rates(Arc::clone(&rates));
@@ -269,7 +262,7 @@ impl OpenDoors {
             let door = AdminDoor::new(move || for_ready.readiness(), move || for_status.status(), token);
             let door = sources.into_iter().fold(door, AdminDoor::with);
             let stop = doors.told_to_stop();
-            doors.spawn("admin", async move { Ok(strata_door_admin::serve(listener, door, stop).await?) });
+            doors.spawn("admin", strata_door_admin::serve(listener, door, stop));
         }
         Ok((doors, announced))
     }
@@ -280,11 +273,11 @@ impl OpenDoors {
         Ok(address)
     }
 
-    fn spawn<F>(&mut self, name: &'static str, door: F)
-    where
-        F: Future<Output = anyhow::Result<()>> + Send + 'static,
-    {
-        self.tasks.spawn(async move { (name, door.await) });
+    fn spawn(&mut self, name: &'static str, door: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            door.await;
+            name
+        });
     }
 
     /// Resolves when doors are to end.
@@ -305,8 +298,7 @@ impl OpenDoors {
     pub(crate) async fn one_ended(&mut self) -> anyhow::Error {
         match self.tasks.join_next().await {
             None => std::future::pending().await,
-            Some(Ok((name, Ok(())))) => anyhow::anyhow!("the {name} door closed by itself"),
-            Some(Ok((name, Err(error)))) => error.context(format!("the {name} door failed")),
+            Some(Ok(name)) => anyhow::anyhow!("the {name} door closed by itself"),
             Some(Err(error)) => anyhow::Error::new(error).context("a door failed"),
         }
     }
@@ -319,12 +311,8 @@ impl OpenDoors {
     /// Resolves when the last running request has its answer. Dropping `self` cuts off what still runs.
     pub(crate) async fn drained(&mut self) {
         while let Some(ended) = self.tasks.join_next().await {
-            match ended {
-                Ok((_, Ok(()))) => {}
-                Ok((door, Err(error))) => {
-                    tracing::warn!(door, error = format!("{error:#}"), "the door did not end cleanly")
-                }
-                Err(error) => tracing::warn!(%error, "a door did not end cleanly"),
+            if let Err(error) = ended {
+                tracing::warn!(%error, "a door did not end cleanly");
             }
         }
     }

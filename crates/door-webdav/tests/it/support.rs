@@ -98,7 +98,7 @@ impl Server {
         let metrics = Arc::clone(door.metrics());
         let (stop, stopped) = oneshot::channel();
         let task = runtime.spawn(async move {
-            serve(listener, door, async { drop(stopped.await) }).await.expect("served");
+            serve(listener, door, async { drop(stopped.await) }).await;
         });
         let server = Self { address, running: Some(Running { runtime, stop, task, store, users, metrics }), dir };
         if server.users().by_name("root").is_none() {
