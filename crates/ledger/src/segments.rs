@@ -51,7 +51,8 @@ impl Ledger {
     }
 
     /// Removes every segment file before `position` that is not among `kept`: what a freeing that was cut off left, and
-    /// what disks still have that were away. Returns how many files went.
+    /// what disks still have that were away. Returns how many files went. Where the store takes no writes, none do: they go
+    /// when it takes some again.
     ///
     /// # Errors
     /// Disk errors, after the other files have been tried.
@@ -59,11 +60,12 @@ impl Ledger {
         let mut removed = 0;
         let mut result = Ok(());
         let end = position.segment.min(self.shared.writer.lock().segment);
+        let halted = self.shared.queue.lock().halt.is_some();
         for set in self.shared.sets.all() {
             let mut freeing = set.freeing.write();
             let erase = self.shared.erasing.load(Ordering::Relaxed);
             *freeing = GivenBack { end, kept: kept.clone(), erase };
-            for member in set.members.iter().filter(|member| member.present()) {
+            for member in set.members.iter().filter(|member| member.present() && !halted) {
                 match member.remove_given_back(&freeing) {
                     Ok(files) => removed += files,
                     Err(error) if member.writable() => result = Err(error.into()),

@@ -169,6 +169,40 @@ fn a_disk_that_returns_with_the_quorum_gives_up_what_was_given_back_meanwhile() 
     }
 }
 
+/// The same where the process was started with too few disks, and only knows from its checkpoint what was given back.
+#[test]
+fn a_store_opened_with_too_few_disks_gives_up_what_was_given_back_when_the_others_return() {
+    let mut rig = Rig::new(2, 2, Options { segment_len: 64 << 10, ..support::small() });
+    let (mut model, mut rng) = (Model::default(), SimRng::new(12));
+    let (ledger, _) = rig.open();
+    model.fill(&ledger, &mut rng, 30);
+    rig.world.vanish("d00");
+    model.fill(&ledger, &mut rng, 5);
+    while ledger.writing() < SegmentId(2) {
+        model.fill(&ledger, &mut rng, 5);
+    }
+    ledger.begin_segment().unwrap();
+    let position = Position { segment: ledger.writing(), offset: 0, next_lsn: ledger.next_lsn() };
+    ledger.free_all_but(&BTreeSet::new(), position).unwrap();
+    model.fill(&ledger, &mut rng, 3);
+    drop(ledger);
+    rig.world.kill_process();
+    rig.world.vanish("d01");
+    let disks = rig.disks();
+    let ledger = rig.open_on(disks, Some(position), &mut |_| Ok(())).unwrap();
+    assert!(ledger.status().read_only.is_some());
+    assert_eq!(ledger.free_all_but(&BTreeSet::new(), position).unwrap(), 0, "nothing is changed below the quorum");
+    for name in ["d00", "d01"] {
+        rig.world.bring_back(name);
+        hand_in(&rig, &ledger, name);
+    }
+    assert_eq!(ledger.status().read_only, None);
+    assert!(ledger.heal(&PassOptions::default(), &mut |_| true).unwrap().is_whole());
+    let report = ledger.scrub(&PassOptions::default(), &mut |_| true).unwrap();
+    assert!(report.is_whole() && report.degraded() == 0, "{report:?}");
+    assert!(ledger.segments().iter().all(|segment| *segment >= position.segment));
+}
+
 /// A process that dies at any I/O of the return of its disks leaves what a start can take.
 #[test]
 fn a_crash_anywhere_while_the_quorum_returns_loses_nothing() {

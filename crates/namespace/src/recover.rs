@@ -183,11 +183,8 @@ fn apply(index: &Index, append: Replayed) -> Result<(), ContentError> {
 }
 
 /// Removes what the checkpoint says is not wanted any more: segments whose freeing was cut off, and those on disks that were
-/// away then. Whatever stays is tried again by the next opening.
+/// away then. Whatever stays is tried again by the next opening, and all of it when a store that takes no writes takes some.
 pub(crate) fn free_stale(ledger: &Ledger, checkpoint: &Checkpoint) {
-    if ledger.status().read_only.is_some() {
-        return;
-    }
     match ledger.free_all_but(checkpoint.kept(), checkpoint.position()) {
         Ok(0) => {}
         Ok(files) => tracing::info!(files, "segment files that were given back before are removed"),
