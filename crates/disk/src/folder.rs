@@ -64,6 +64,11 @@ impl Folder {
         if rustix::fs::fstat(&self.fd)?.st_nlink == 0 { Err(Errno::NODEV) } else { Ok(()) }
     }
 
+    /// The folder itself.
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
     /// Fails when something else, or nothing, is at the folder's path: it was moved away or unmounted lazily, and whoever
     /// looks for it at the next start does not find it.
     fn check_place(&self) -> Result<(), Errno> {

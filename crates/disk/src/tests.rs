@@ -82,6 +82,30 @@ fn a_removed_file_takes_no_write_that_promises_durability() {
 }
 
 #[test]
+fn a_file_that_was_moved_or_replaced_takes_no_write_that_promises_durability() {
+    let sector = AlignedBuf::zeroed(SECTOR_LEN);
+    let moved = |dir: &Path| fs::rename(dir.join("segment"), dir.join("elsewhere")).unwrap();
+    let replaced = |dir: &Path| {
+        fs::copy(dir.join("segment"), dir.join("copy")).unwrap();
+        fs::rename(dir.join("copy"), dir.join("segment")).unwrap();
+    };
+    let linked = |dir: &Path| {
+        fs::hard_link(dir.join("segment"), dir.join("elsewhere")).unwrap();
+        fs::remove_file(dir.join("segment")).unwrap();
+    };
+    for act in [&moved as &dyn Fn(&Path), &replaced, &linked] {
+        let dir = temp_dir();
+        let disk = FileDisk::open(dir.path()).unwrap();
+        let file = disk.create("segment", MIB, true).unwrap();
+        file.write_at(0, &sector, WriteMode::Durable).unwrap();
+        file.sync().unwrap();
+        act(dir.path());
+        assert_eq!(kind(file.write_at(0, &sector, WriteMode::Durable)), Some(DiskErrorKind::Gone));
+        assert_eq!(kind(file.sync()), Some(DiskErrorKind::Gone));
+    }
+}
+
+#[test]
 fn a_folder_that_was_moved_away_is_gone_for_who_asks_for_its_room() {
     let dir = temp_dir();
     let (path, away) = (dir.path().join("disk"), dir.path().join("away"));

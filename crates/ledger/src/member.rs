@@ -108,6 +108,11 @@ impl Member {
         self.aside.lock().clone()
     }
 
+    /// Whether it was set aside because it is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.aside.lock().as_ref().is_some_and(|aside| aside.why == Why::Gone)
+    }
+
     /// How often anything about its taking part has changed.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)

@@ -124,11 +124,14 @@ impl Shared {
     }
 }
 
-/// The disks that were set aside before all up to `lsn` was durable on them.
-fn unproven_aside(set: &Set, lsn: Lsn) -> u32 {
+/// The disks of which frames up to `lsn` prove nothing: those that are gone, since what is read of them is read through what was
+/// open of them; and to a repairing pass those that were set aside before all up to `lsn` was durable on them, since what they
+/// show may be in the operating system's memory alone.
+fn unproven_aside(set: &Set, lsn: Lsn, repair: bool) -> u32 {
     let supers = set.supers.lock();
     let aside = set.members.iter().enumerate().filter(|(disk, member)| {
-        !member.writable() && supers.newest.whole >> disk & 1 == 0 && lsn > supers.newest.sound[*disk]
+        let unsynced = !member.writable() && supers.newest.whole >> disk & 1 == 0 && lsn > supers.newest.sound[*disk];
+        repair && unsynced || member.is_gone()
     });
     aside.fold(0, |mask, (disk, _)| mask | 1 << disk)
 }
@@ -377,8 +380,7 @@ impl<'a> Pass<'a> {
                 None => lost = true,
             }
         }
-        // What such a disk shows may be in the operating system's memory alone.
-        doubted |= if self.repair { unproven_aside(&set, head.last_lsn) } else { 0 };
+        doubted |= unproven_aside(&set, head.last_lsn, self.repair);
         for (_, state) in states.iter_mut().enumerate().filter(|(disk, _)| (doubted & !written) >> disk & 1 == 1) {
             *state = FrameState::Missing;
         }

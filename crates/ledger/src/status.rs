@@ -217,6 +217,9 @@ impl Ledger {
             let spaces: Vec<_> = disks[set.disks.clone()].iter().filter_map(|disk| disk.space).collect();
             set.room = room_of(&spaces, &all, set.geometry.data_shards);
         }
+        // One that was refused may have been put in order since, or have made way for another of its label.
+        let mut strangers = shared.strangers.lock().clone();
+        strangers.retain(|stranger| disks.iter().all(|disk| disk.label != stranger.label || !disk.state.is_written()));
         let queue = shared.queue.lock();
         Status {
             set: roster.store,
@@ -224,7 +227,7 @@ impl Ledger {
             geometry: sets[0].geometry,
             epoch,
             disks,
-            strangers: shared.strangers.lock().clone(),
+            strangers,
             segment_len: sets[0].segment_len,
             segments: shown.iter().map(|set| set.segments).sum(),
             sets: shown,

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{ByteSize, Config, ConfigError, DoorSettings, Layout, StoreConfig, StoreSettings};
 use crate::fsck::FsckOptions;
 use crate::keeper::ScrubAction;
-use crate::lock::InUse;
+use crate::lock::{InUse, NoAnswer};
 
 /// One store, many doors: a local drive, NFS, WebDAV and S3 over the same files, on disks that may fail.
 #[derive(Debug, Parser)]
@@ -282,6 +282,9 @@ pub(crate) enum SetAction {
         /// Take it back: leave what is there, and write to the set again
         #[arg(long)]
         cancel: bool,
+        /// Also where disks of the sets that stay are not in order
+        #[arg(long)]
+        yes: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -436,6 +439,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Mount { config, store, path, allow_other } => {
             let config = Config::mount_only(StoreConfig::load(config.as_deref(), store)?, path, allow_other)?;
+            crate::lock::StoreLock::check_existing(&config.store.data)?;
             crate::serve::run(&config)
         }
         Command::MountGuard { path } => crate::guard::run(&path),
@@ -482,7 +486,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
 pub(crate) fn exit_code_of(error: &anyhow::Error) -> ExitCode {
     if error.is::<ConfigError>() {
         ExitCode::from(2)
-    } else if error.is::<InUse>() {
+    } else if error.is::<InUse>() || error.is::<NoAnswer>() {
         ExitCode::from(3)
     } else {
         ExitCode::FAILURE

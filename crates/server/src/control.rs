@@ -4,7 +4,7 @@
 //! goes away before the answer ends what was asked for. Only the user who runs the server and root are
 //! answered: the kernel says who is asking, so there is no secret to keep.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -15,6 +15,7 @@ use anyhow::{Context, bail, ensure};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strata_seam::Stopwatch;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::error::TrySendError;
@@ -22,6 +23,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::buckets::BucketRequest;
 use crate::disks::DiskRequest;
 use crate::keeper::ScrubRequest;
+use crate::lock::{LOOK_EVERY, NoAnswer, PATIENCE, StoreLock};
 use crate::sets::SetRequest;
 use crate::user::UserRequest;
 
@@ -207,7 +209,22 @@ pub(crate) fn ask_watching(data: &Path, request: &Request, progress: &mut dyn Fn
         std::io::Result::Ok(BufReader::new(stream))
     };
     let silent = || format!("the server does not answer on {}", data.join(SOCKET).display());
-    let mut answers = begin().with_context(silent)?;
+    let waited = Stopwatch::start();
+    let mut answers = loop {
+        match begin() {
+            // It is starting or stopping, and has the store.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                let Some(pid) = StoreLock::holder(data) else {
+                    bail!("the server has ended meanwhile; nothing was changed; give the command again");
+                };
+                if waited.elapsed() >= PATIENCE {
+                    return Err(NoAnswer { pid, data: data.to_owned() }.into());
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+            begun => break begun.with_context(silent)?,
+        }
+    };
     loop {
         let mut line = String::new();
         let len = (&mut answers).take(LINE_LEN_MAX).read_line(&mut line).with_context(silent)?;
@@ -284,9 +301,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_server_the_socket_is_named() {
+    fn a_server_that_has_ended_meanwhile_is_said_to_have() {
         let folder = tempfile::tempdir().unwrap();
         let error = ask(folder.path(), &Request::Status).unwrap_err();
-        assert!(error.to_string().contains("control.sock"), "{error}");
+        assert!(error.to_string().contains("the server has ended meanwhile"), "{error}");
     }
 }

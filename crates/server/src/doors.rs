@@ -170,6 +170,9 @@ pub(crate) type OpenDoor = (&'static str, SocketAddr, Protocol);
 pub(crate) struct OpenDoors {
     addresses: Vec<OpenDoor>,
     tasks: JoinSet<&'static str>,
+    /// The admin door, which tells how the others end.
+    admin: JoinSet<&'static str>,
+    admin_stop: watch::Sender<bool>,
     /// What goes on beside the doors as long as they are open; ends with this.
     helpers: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -193,6 +196,8 @@ impl OpenDoors {
         let mut doors = Self {
             addresses: Vec::new(),
             tasks: JoinSet::new(),
+            admin: JoinSet::new(),
+            admin_stop: watch::Sender::new(false),
             helpers: JoinSet::new(),
             stop: watch::Sender::new(false),
         };
@@ -261,8 +266,11 @@ impl OpenDoors {
             let token = Token::new(&credentials.token);
             let door = AdminDoor::new(move || for_ready.readiness(), move || for_status.status(), token);
             let door = sources.into_iter().fold(door, AdminDoor::with);
-            let stop = doors.told_to_stop();
-            doors.spawn("admin", strata_door_admin::serve(listener, door, stop));
+            let stop = told(&doors.admin_stop);
+            doors.admin.spawn(async move {
+                strata_door_admin::serve(listener, door, stop).await;
+                "admin"
+            });
         }
         Ok((doors, announced))
     }
@@ -282,11 +290,7 @@ impl OpenDoors {
 
     /// Resolves when doors are to end.
     fn told_to_stop(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut stop = self.stop.subscribe();
-        async move {
-            // The sender outlives the doors; should it not, that too means stop.
-            let _ = stop.wait_for(|stop| *stop).await;
-        }
+        told(&self.stop)
     }
 
     /// The doors and what they speak.
@@ -296,7 +300,12 @@ impl OpenDoors {
 
     /// Resolves when a door ends although nobody told it to, with the reason; never if there is no door.
     pub(crate) async fn one_ended(&mut self) -> anyhow::Error {
-        match self.tasks.join_next().await {
+        let ended = tokio::select! {
+            Some(ended) = self.tasks.join_next() => Some(ended),
+            Some(ended) = self.admin.join_next() => Some(ended),
+            else => None,
+        };
+        match ended {
             None => std::future::pending().await,
             Some(Ok(name)) => anyhow::anyhow!("the {name} door closed by itself"),
             Some(Err(error)) => anyhow::Error::new(error).context("a door failed"),
@@ -310,10 +319,25 @@ impl OpenDoors {
 
     /// Resolves when the last running request has its answer. Dropping `self` cuts off what still runs.
     pub(crate) async fn drained(&mut self) {
-        while let Some(ended) = self.tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::warn!(%error, "a door did not end cleanly");
-            }
+        join(&mut self.tasks).await;
+        self.admin_stop.send_replace(true);
+        join(&mut self.admin).await;
+    }
+}
+
+/// Resolves when `stop` says so.
+fn told(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
+    let mut stop = stop.subscribe();
+    async move {
+        // The sender outlives the doors; should it not, that too means stop.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+}
+
+async fn join(tasks: &mut JoinSet<&'static str>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::warn!(%error, "a door did not end cleanly");
         }
     }
 }

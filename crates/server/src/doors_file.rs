@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
+use strata_iam::User;
 
 /// The S3 endpoint.
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -141,6 +142,18 @@ impl Doors {
         let mut text = serde_json::to_vec_pretty(self).context("the doors cannot be put into words")?;
         text.push(b'\n');
         write_private(&path(data), &text)
+    }
+
+    /// The same doors with the credentials of another user, or with other ones of the same.
+    pub(crate) fn with_user(mut self, user: &User) -> Self {
+        let secret = user.secret_key.expose();
+        if let Some(s3) = &mut self.s3 {
+            (s3.access_key, s3.secret_key) = (user.access_key.clone(), secret.to_owned());
+        }
+        if let Some(webdav) = &mut self.webdav {
+            (webdav.user, webdav.password) = (user.name.clone(), secret.to_owned());
+        }
+        self
     }
 
     /// Withdraws the doors; that there are none is fine.

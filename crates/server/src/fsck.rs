@@ -237,7 +237,7 @@ fn report(
         let broken = violations.iter().any(|violation| violation.starts_with(&format!("{id}:")));
         let verdict = if broken {
             "broken"
-        } else if *checked {
+        } else if *checked && !records.ended {
             "holds"
         } else {
             "not checked"

@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "people and media wait by real time; nothing stored depends on it")]
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use strata_disk::FileDisk;
-use strata_ledger::{DiskState, Ledger, Pace, Report, Status};
+use strata_ledger::{DiskState, DiskStatus, Ledger, Pace, Report, Status};
 use strata_namespace::{Caller, Door, Namespace, Op};
 use strata_seam::{Disk, Lsn, Position, SegmentId};
 
@@ -375,13 +375,14 @@ impl Keeper {
         if !status.disks.iter().any(|disk| matches!(disk.state, DiskState::Gone | DiskState::Missing)) {
             return;
         }
-        let used: HashSet<PathBuf> = status
-            .disks
-            .iter()
-            .filter(|disk| !matches!(disk.state, DiskState::Gone | DiskState::Missing))
-            .map(|disk| PathBuf::from(&disk.label))
-            .collect();
-        for folder in self.folders().into_iter().filter(|folder| !used.contains(folder)) {
+        for folder in self.folders() {
+            // Asked anew each time: with a quorum that is back, several disks are.
+            let is_used = |disk: &DiskStatus| {
+                Path::new(&disk.label) == folder && !matches!(disk.state, DiskState::Gone | DiskState::Missing)
+            };
+            if ledger.status().disks.iter().any(is_used) {
+                continue;
+            }
             let Ok(disk) = FileDisk::open(&folder) else { continue };
             let disk: Arc<dyn Disk> = Arc::new(disk);
             // A blank one is a forgotten mount as often as a new disk: somebody has to say which.

@@ -44,6 +44,26 @@ impl std::fmt::Display for InUse {
 
 impl std::error::Error for InUse {}
 
+/// A server has the store and answers no command: it is starting or stopping. Nothing has been changed.
+#[derive(Debug)]
+pub(crate) struct NoAnswer {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// The store's folder.
+    pub(crate) data: PathBuf,
+}
+
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { pid, data } = self;
+        let data = data.display();
+        write!(f, "the server (pid {pid}) of this store ({data}) is starting or stopping and answers no commands; ")?;
+        f.write_str("nothing was changed; try again when it has done so")
+    }
+}
+
+impl std::error::Error for NoAnswer {}
+
 /// The right to use a store, until dropped.
 #[derive(Debug)]
 pub(crate) struct StoreLock {
@@ -91,12 +111,21 @@ impl StoreLock {
     /// # Errors
     /// There is no store in `data`, and those of [`StoreLock::take`].
     pub(crate) fn of_existing(data: &Path) -> anyhow::Result<Self> {
+        Self::check_existing(data)?;
+        Self::take(data)
+    }
+
+    /// Refuses a folder in which no store was ever begun.
+    ///
+    /// # Errors
+    /// There is no store in `data`.
+    pub(crate) fn check_existing(data: &Path) -> anyhow::Result<()> {
         anyhow::ensure!(
             data.join("lock").exists(),
             "there is no store in {}; `strata serve --data {0}` makes one",
             data.display()
         );
-        Self::take(data)
+        Ok(())
     }
 
     /// Locks the folders of the disks as well; those that are missing or locked already are left out. Waits for what is left

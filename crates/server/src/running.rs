@@ -32,8 +32,8 @@ pub(crate) struct Running {
     disks: Arc<Disks>,
     /// Held by the one check that may run at a time.
     checking: Mutex<()>,
-    /// Addresses of the doors, without their secrets.
-    doors: Mutex<Value>,
+    /// What `doors.json` says, once it does.
+    doors: Mutex<Option<Doors>>,
     reclaim: Arc<Reclaim>,
     /// Those of the doors, once they are open.
     rates: OnceLock<Arc<Rates>>,
@@ -56,7 +56,7 @@ impl Running {
             keeper,
             disks,
             checking: Mutex::default(),
-            doors: Mutex::new(json!({})),
+            doors: Mutex::default(),
             reclaim: Arc::default(),
             rates: OnceLock::new(),
         }
@@ -70,19 +70,30 @@ impl Running {
 
     /// The doors are open.
     pub(crate) fn serves(&self, doors: &Doors) {
-        *self.doors.lock() = json!({
-            "s3": doors.s3.as_ref().map(|s3| &s3.endpoint),
-            "webdav": doors.webdav.as_ref().map(|dav| &dav.url),
-            "nfs": doors.nfs.as_ref().map(|nfs| format!("{}:{}", nfs.host, nfs.port)),
-            "mount": doors.mount.as_ref().map(|mount| &mount.path),
-            "admin": doors.admin.as_ref().map(|admin| &admin.url),
-        });
+        *self.doors.lock() = Some(doors.clone());
         self.phase.store(SERVING, Ordering::Release);
     }
 
     /// The doors are closing.
     pub(crate) fn drains(&self) {
         self.phase.store(DRAINING, Ordering::Release);
+    }
+
+    /// Has `doors.json` name an administrator who gets in, with the secret of now.
+    fn renew_shown_user(&self) -> anyhow::Result<()> {
+        let mut published = self.doors.lock();
+        let Some(before) = published.as_ref() else { return Ok(()) };
+        let shown = before.webdav.as_ref().map(|dav| &dav.user);
+        let known = before.s3.as_ref().and_then(|s3| self.users.by_access_key(&s3.access_key));
+        let known = known.or_else(|| shown.and_then(|name| self.users.by_name(name))).filter(|user| user.admin);
+        let first = || self.users.list().into_iter().find(|user| user.admin);
+        let Some(user) = known.or_else(first) else { return Ok(()) };
+        let doors = before.clone().with_user(&user);
+        if doors != *before && self.phase.load(Ordering::Acquire) == SERVING {
+            doors.publish(&self.config.data)?;
+            *published = Some(doors);
+        }
+        Ok(())
     }
 
     /// Whether requests are served as promised.
@@ -119,7 +130,7 @@ impl Running {
             "phase": phase,
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
-            "doors": *self.doors.lock(),
+            "doors": self.doors.lock().as_ref().map_or_else(|| json!({}), addresses),
             "per_second": self.rates.get().map(|rates| rates.shown()),
         });
         status
@@ -136,7 +147,13 @@ impl Running {
             }
             Request::Keys => crate::keys::show(&self.config.data, &self.namespace),
             Request::Bucket(request) => crate::buckets::apply(&self.namespace, request),
-            Request::User(request) => crate::user::apply(&self.namespace, &self.users, request),
+            Request::User(request) => {
+                let answer = crate::user::apply(&self.namespace, &self.users, request)?;
+                if let Err(error) = self.renew_shown_user() {
+                    tracing::warn!(error = format!("{error:#}"), "doors.json names credentials of before");
+                }
+                Ok(answer)
+            }
             Request::Disk(request) => self.disks.apply(self.namespace.store().ledger(), &self.keeper, request),
             Request::Set(request) => {
                 let stopping = || self.phase.load(Ordering::Acquire) == DRAINING;
@@ -153,4 +170,15 @@ impl Running {
             }
         })
     }
+}
+
+/// Addresses of the doors, without their secrets.
+fn addresses(doors: &Doors) -> Value {
+    json!({
+        "s3": doors.s3.as_ref().map(|s3| &s3.endpoint),
+        "webdav": doors.webdav.as_ref().map(|dav| &dav.url),
+        "nfs": doors.nfs.as_ref().map(|nfs| format!("{}:{}", nfs.host, nfs.port)),
+        "mount": doors.mount.as_ref().map(|mount| &mount.path),
+        "admin": doors.admin.as_ref().map(|admin| &admin.url),
+    })
 }

@@ -62,8 +62,19 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::watch()?;
-    let listeners = Listeners::bind(config).await?;
     let data = &config.store.data;
+    let listeners = match Listeners::bind(config).await {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            // Mostly it is the server of this very store that has the address.
+            if StoreLock::holder(data).is_some() {
+                let data = data.clone();
+                let taken = tokio::task::spawn_blocking(move || StoreLock::take(&data));
+                drop(taken.await.context("taking the store's lock was interrupted")??);
+            }
+            return Err(error);
+        }
+    };
     make_private_folder(data)?;
     let taking = {
         let data = data.clone();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use strata_ledger::{Geometry, Ledger, LedgerError, Status};
+use strata_ledger::{DiskState, Geometry, Ledger, LedgerError, SetState, Status};
 use strata_namespace::{DrainStatus, Namespace};
 use strata_seam::{Disk, SystemEntropy};
 
@@ -56,6 +56,9 @@ pub(crate) enum SetRequest {
         number: u16,
         /// Or take that back.
         cancel: bool,
+        /// Also where disks of the sets that stay are not in order.
+        #[serde(default)]
+        yes: bool,
     },
     /// Make the sets about equally full.
     Rebalance,
@@ -85,8 +88,9 @@ pub(crate) fn apply(
             disks.let_go_of_unused(ledger, &keeper.folders());
             added?;
         }
-        SetRequest::Drain { number, cancel: true } => namespace.cancel_drain(number)?,
-        SetRequest::Drain { number, cancel: false } => {
+        SetRequest::Drain { number, cancel: true, .. } => namespace.cancel_drain(number)?,
+        SetRequest::Drain { number, cancel: false, yes } => {
+            check_in_order(&ledger.status(), number, yes)?;
             namespace.begin_drain(number)?;
             watch(namespace, number, progress, stopping)?;
         }
@@ -105,6 +109,23 @@ fn check_parity(status: &Status, parity: u8, yes: bool) -> anyhow::Result<()> {
          every set, so that {} lost disks of the new one would be the loss of all data; nothing was changed; give more folders or \
          another --layout, or say --yes",
         parity + 1
+    );
+    Ok(())
+}
+
+/// Refuses to empty a set onto others of which disks are not in order: what is moved there survives the loss of fewer.
+fn check_in_order(status: &Status, number: u16, yes: bool) -> anyhow::Result<()> {
+    let staying = status.sets.iter().filter(|set| set.number != number && set.state == SetState::Active);
+    let disks = staying.flat_map(|set| &status.disks[set.disks.clone()]);
+    let lacking: Vec<String> = disks
+        .filter(|disk| disk.state != DiskState::Active)
+        .map(|disk| format!("{} is {}", disk.label, disk.state.word()))
+        .collect();
+    ensure!(
+        yes || lacking.is_empty(),
+        "what is on set {number} would be moved to a set whose disks are not all in order ({}), so that fewer disks may be lost; \
+         nothing was changed; put them in order first (`strata disk replace`, `strata heal`), or say --yes",
+        lacking.join(", ")
     );
     Ok(())
 }
@@ -144,7 +165,7 @@ fn add(
     match ledger.add_set(&opened, geometry, &SystemEntropy) {
         Ok(_) => Ok(all),
         // Whether the set is one of the store is for the next opening to find out: its disks stay known.
-        Err(error @ LedgerError::QuorumLost { .. }) => Err(error.into()),
+        Err(error @ (LedgerError::QuorumLost { .. } | LedgerError::Exhausted { .. })) => Err(error.into()),
         Err(error) => {
             before.save(disks.data())?;
             Err(error.into())
@@ -159,7 +180,7 @@ fn watch(namespace: &Namespace, number: u16, told: Progress<'_>, stopping: &dyn 
             let sets = namespace.store().ledger().status().sets;
             match sets.iter().find(|set| set.number == number) {
                 None => return Ok(()),
-                Some(set) if set.state == strata_ledger::SetState::Active => bail!("the drain was taken back"),
+                Some(set) if set.state == SetState::Active => bail!("the drain was taken back"),
                 // Another set is emptied first.
                 Some(_) => {
                     ensure!(told(Value::Null), "nobody watches any more; the drain goes on");
@@ -279,7 +300,7 @@ pub(crate) fn run(config: &StoreConfig, action: SetAction) -> anyhow::Result<Exi
             let Layout { data, parity } = layout.map_or_else(|| Layout::for_disks(count, None), Ok)?;
             (SetRequest::Add { folders, data, parity, yes }, json)
         }
-        SetAction::Drain { number, cancel, json } => (SetRequest::Drain { number, cancel }, json),
+        SetAction::Drain { number, cancel, yes, json } => (SetRequest::Drain { number, cancel, yes }, json),
         SetAction::Rebalance { json } => (SetRequest::Rebalance, json),
     };
     let shown = if StoreLock::holder(&config.data).is_some() {
@@ -314,7 +335,7 @@ fn at_rest(config: &StoreConfig, request: SetRequest, json: bool) -> anyhow::Res
             check_parity(&store.ledger().status(), parity, yes)?;
             add(store.ledger(), &disks, config.disks.clone(), &folders, Layout { data, parity })?;
         }
-        SetRequest::Drain { number, cancel: true } => namespace.cancel_drain(number)?,
+        SetRequest::Drain { number, cancel: true, .. } => namespace.cancel_drain(number)?,
         SetRequest::Rebalance => {
             namespace.store().set_mover_rate(0);
             let bar = bar::bytes(json);
@@ -324,8 +345,9 @@ fn at_rest(config: &StoreConfig, request: SetRequest, json: bool) -> anyhow::Res
             })?;
             bar.finish_and_clear();
         }
-        SetRequest::Drain { number, cancel: false } => {
+        SetRequest::Drain { number, cancel: false, yes } => {
             let before = store.ledger().status();
+            check_in_order(&before, number, yes)?;
             // Nobody else wants the disks.
             namespace.store().set_mover_rate(0);
             namespace.begin_drain(number)?;

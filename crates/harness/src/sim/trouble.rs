@@ -157,11 +157,18 @@ impl Trouble {
             17 => {
                 let files = world.files(&disk).into_iter().map(|file| file.name);
                 let segments: Vec<String> = files.filter(|name| name.starts_with("seg-")).collect();
-                let removed = 1 + rng.below(1 + segments.len() as u64) as usize;
-                (0..removed.min(segments.len())).for_each(|_| {
-                    world.remove_file(&disk, &segments[rng.below(segments.len() as u64) as usize]);
-                });
-                "segment files removed".to_owned()
+                let concerned = 1 + rng.below(1 + segments.len() as u64) as usize;
+                let exchanged = rng.one_in(2);
+                for _ in 0..concerned.min(segments.len()) {
+                    let mut any = || &segments[rng.below(segments.len() as u64) as usize];
+                    let (one, other) = (any(), any());
+                    if exchanged {
+                        world.exchange_files(&disk, one, other);
+                    } else {
+                        world.remove_file(&disk, one);
+                    }
+                }
+                format!("segment files {}", if exchanged { "exchanged" } else { "removed" })
             }
             _ => {
                 let files = world.files(&disk);

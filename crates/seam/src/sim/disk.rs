@@ -239,6 +239,11 @@ impl SimDiskFile {
         act(&mut state, verdict).map_err(|kind| call.error(kind))
     }
 
+    /// Whether the name it was opened by leads to it.
+    fn is_named(&self, state: &State) -> bool {
+        state.disks.get(&self.disk).is_some_and(|disk| disk.tree.names.get(&self.name) == Some(&self.id))
+    }
+
     fn file<'a>(&self, state: &'a mut State) -> Result<&'a mut SimFile, DiskErrorKind> {
         let disk = state.disks.get_mut(&self.disk).ok_or(DiskErrorKind::Gone)?;
         disk.tree_mut().file_mut(self.id).ok_or(DiskErrorKind::Gone)
@@ -287,11 +292,11 @@ impl DiskFile for SimDiskFile {
     fn write_at(&self, offset: u64, data: &[u8], mode: WriteMode) -> Result<(), DiskError> {
         self.call((IoOp::Write, offset, data.len()), |state, verdict| {
             let draw = state.rng.clone();
-            let file = self.file(state)?;
-            // What has no name swallows writes without a trace; whoever promises durability looks.
-            if mode == WriteMode::Durable && !file.linked {
+            // What its name does not lead to swallows writes without a trace; whoever promises durability looks.
+            if mode == WriteMode::Durable && !self.is_named(state) {
                 return Err(DiskErrorKind::Gone);
             }
+            let file = self.file(state)?;
             if !matches!(verdict, Verdict::Refuse(_)) && !file.holds(offset, data.len() as u64) {
                 return Err(DiskErrorKind::ShortRead);
             }
@@ -334,10 +339,10 @@ impl DiskFile for SimDiskFile {
 
     fn sync(&self) -> Result<(), DiskError> {
         self.call((IoOp::Sync, 0, 0), |state, verdict| {
-            let file = self.file(state)?;
-            if !file.linked {
+            if !self.is_named(state) {
                 return Err(DiskErrorKind::Gone);
             }
+            let file = self.file(state)?;
             match verdict {
                 Verdict::Do => file.sync(),
                 Verdict::Wrong(FaultKind::Lie) => {}

@@ -60,6 +60,15 @@ impl Tree {
         }
     }
 
+    /// Exchanges two names, where both lead to a file.
+    pub(super) fn exchange(&mut self, one: &str, other: &str) {
+        let (Some(first), Some(second)) = (self.names.get(one).copied(), self.names.get(other).copied()) else {
+            return;
+        };
+        self.names.insert(one.to_owned(), second);
+        self.names.insert(other.to_owned(), first);
+    }
+
     pub(super) fn link(&mut self, name: &str, id: FileId, file: SimFile) {
         self.unlink(name);
         self.names.insert(name.to_owned(), id);

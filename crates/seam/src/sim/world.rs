@@ -200,6 +200,11 @@ impl SimWorld {
         self.with_disk(name, |disk| disk.tree_mut().unlink(file));
     }
 
+    /// Exchanges the names of two files in the same way; what has one of them open goes on with it under a name that leads elsewhere.
+    pub fn exchange_files(&self, name: &str, one: &str, other: &str) {
+        self.with_disk(name, |disk| disk.tree_mut().exchange(one, other));
+    }
+
     /// The files of a disk, without an I/O.
     #[must_use]
     pub fn files(&self, name: &str) -> Vec<FileInfo> {

@@ -96,19 +96,25 @@ impl Remembered {
         if matches!(Self::load(data), Ok(Some(kept)) if kept == *self) {
             return Ok(());
         }
-        // A path given relative to the working directory must be found from any other.
-        let anchored = |disk: &PathBuf| match disk.strip_prefix(data) {
-            Ok(below) => Ok(below.to_owned()),
-            Err(_) => std::path::absolute(disk),
+        crate::doors_file::write_private(&path(data), &serde_json::to_vec_pretty(&self.stored(data)?)?)
+    }
+
+    /// As it is written.
+    fn stored(&self, data: &Path) -> anyhow::Result<Stored> {
+        // A path given relative to the working directory must be found from any other, and one below the store's folder where
+        // that is moved or copied, however either of them was given.
+        let base = std::path::absolute(data).context("the store's path has no meaning")?;
+        let anchored = |disk: &PathBuf| {
+            let disk = std::path::absolute(disk)?;
+            Ok::<_, std::io::Error>(disk.strip_prefix(&base).map_or_else(|_| disk.clone(), Path::to_owned))
         };
-        let stored = Stored {
+        Ok(Stored {
             data_disks: self.layout.data,
             parity_disks: self.layout.parity,
             several_sets: self.several,
             unmade: !self.made,
             disks: self.disks.iter().map(anchored).collect::<Result<_, _>>().context("a disk's path has no meaning")?,
-        };
-        crate::doors_file::write_private(&path(data), &serde_json::to_vec_pretty(&stored)?)
+        })
     }
 }
 
@@ -128,6 +134,17 @@ mod tests {
         std::fs::rename(&old, &new).unwrap();
         let moved = Remembered { layout, several: false, made: true, disks: vec![new.join("disk0"), "/mnt/b".into()] };
         assert_eq!(Remembered::load(&new).unwrap(), Some(moved));
+    }
+
+    #[test]
+    fn a_disk_below_the_store_is_kept_relative_to_it_however_the_two_were_given() {
+        let below = std::path::absolute(".").unwrap().join("store");
+        let layout = Layout { data: 1, parity: 1 };
+        for (data, disk) in [("store", below.join("disk0")), (below.to_str().unwrap(), "store/disk0".into())] {
+            let kept = Remembered { layout, several: false, made: true, disks: vec![disk, "/mnt/b".into()] };
+            let stored = kept.stored(Path::new(data)).unwrap();
+            assert_eq!(stored.disks, [PathBuf::from("disk0"), "/mnt/b".into()]);
+        }
     }
 
     #[test]
