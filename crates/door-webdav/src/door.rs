@@ -1,5 +1,6 @@
 //! The door as a value: what it stands on and its limits. Each limit has a name and is checked where it is used.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub struct WebDavDoor {
     pub(crate) in_flight: Arc<Semaphore>,
     /// Requests in progress, by uid.
     pub(crate) by_user: Arc<Shares<u32>>,
+    /// Requests of which it is not known yet whose they are, by address.
+    pub(crate) strangers: Arc<Shares<IpAddr>>,
 }
 
 impl std::fmt::Debug for WebDavDoor {
@@ -84,8 +87,8 @@ impl WebDavDoor {
     ) -> strata_namespace::Result<Arc<Self>> {
         let locks = Arc::new(Locks::load(ns.clone(), entropy)?);
         let in_flight = Arc::new(Semaphore::new(config.in_flight_max));
-        let by_user = Shares::new(config.in_flight_max);
-        Ok(Arc::new(Self { ns, users, locks, config, metrics: Arc::default(), in_flight, by_user }))
+        let (by_user, strangers) = (Shares::new(config.in_flight_max), Shares::new(config.in_flight_max));
+        Ok(Arc::new(Self { ns, users, locks, config, metrics: Arc::default(), in_flight, by_user, strangers }))
     }
 
     /// What the door counts.

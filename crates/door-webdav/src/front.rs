@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
-use strata_gate::Working;
+use strata_gate::{Working, client};
 use strata_namespace::{Door, Op};
 use strata_seam::Stopwatch;
 use tracing::Instrument;
@@ -47,7 +47,7 @@ pub(crate) async fn handle(
             let gauge = Raised::new(&door.metrics, |metrics| &metrics.in_flight);
             let span = tracing::debug_span!("webdav", %method, path = %request.uri().path());
             let reply = match refuse_head(&request, fragment) {
-                Some(refusal) => after_draining(&door, refuse(&door, &refusal, false), request.into_body()).await,
+                Some(refusal) => after_draining(refuse(&door, &refusal, false), request.into_body()).await,
                 None => admitted(&door, request, peer).instrument(span).await,
             };
             reply.map(|body| body.holding(permit, gauge))
@@ -66,7 +66,7 @@ pub(crate) async fn handle(
         }
     };
     door.metrics.answered(&method, reply.status(), begun.elapsed());
-    wire.leaves_unread(has_body && !reply.status().is_success());
+    wire.leaves_unread(has_body && (!reply.status().is_success() || reply.headers().contains_key(CONNECTION)));
     wire.line.comes_next();
     Ok(reply.map(|body| body.working(working)))
 }
@@ -93,6 +93,12 @@ fn refuse_head(request: &Request<Incoming>, fragment: bool) -> Option<Refusal> {
 
 async fn admitted(door: &Arc<WebDavDoor>, request: Request<Incoming>, peer: IpAddr) -> Reply {
     let windows = request.headers().get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Microsoft"));
+    // Until it is known whose a request is, it counts for its address.
+    let Some(stranger) = door.strangers.take(client(peer)) else {
+        add(&door.metrics.refused_busy, 1);
+        let busy = "too many requests of this address are in progress; try again in a moment";
+        return refuse(door, &Refusal::new(StatusCode::SERVICE_UNAVAILABLE, busy).closing(), windows);
+    };
     // Windows and macOS ask for the options before they log in. The answer is the same for every path and everybody.
     if request.method() == Method::OPTIONS {
         return options(door, request.into_body()).await;
@@ -101,6 +107,7 @@ async fn admitted(door: &Arc<WebDavDoor>, request: Request<Incoming>, peer: IpAd
         Ok(accepted) => accepted,
         Err(reply) => return *reply,
     };
+    drop(stranger);
     let Some(place) = door.by_user.take(ask.user.uid) else {
         add(&door.metrics.refused_busy, 1);
         let busy = "too many requests of this user are in progress; try again in a moment";
@@ -155,7 +162,7 @@ async fn accept(
             false,
         );
         reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(auth::CHALLENGE));
-        return Err(Box::new(after_draining(door, reply, body).await));
+        return Err(Box::new(after_draining(reply, body).await));
     };
     let read = || -> Result<(UrlPath, Option<IfHeader>)> {
         let path = UrlPath::parse(head.uri.path())?;
@@ -167,7 +174,7 @@ async fn accept(
     };
     let (path, if_header) = match read() {
         Ok(read) => read,
-        Err(refusal) => return Err(Box::new(after_draining(door, refuse(door, &refusal, false), body).await)),
+        Err(refusal) => return Err(Box::new(after_draining(refuse(door, &refusal, false), body).await)),
     };
     let reading = matches!(head.method, Method::GET | Method::HEAD);
     let op = Arc::new(Op::new(user.caller(Door::WebDav)));
@@ -193,12 +200,12 @@ async fn options(door: &Arc<WebDavDoor>, body: Incoming) -> Reply {
     // Explorer and Office take a server without this header for a plain web site.
     headers.insert("ms-author-via", HeaderValue::from_static("DAV"));
     headers.insert("accept-ranges", HeaderValue::from_static("bytes"));
-    after_draining(door, reply, body).await
+    after_draining(reply, body).await
 }
 
 /// A reply given before the body was read: the rest is read if it is short, else the connection ends with the reply.
-async fn after_draining(door: &Arc<WebDavDoor>, mut reply: Reply, body: Incoming) -> Reply {
-    if !body.is_end_stream() && !upload::drain(body, door.config.pace.stall).await {
+async fn after_draining(mut reply: Reply, body: Incoming) -> Reply {
+    if !body.is_end_stream() && !upload::drain(body).await {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     reply

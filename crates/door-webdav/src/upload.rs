@@ -24,6 +24,8 @@ pub(crate) const WINDOW_LEN: u64 = 1024 * 1024;
 pub(crate) const INLINE_LEN_MAX: u64 = 64 * 1024;
 /// How much of an unwanted body is read so that the client gets to see the refusal.
 const DRAIN_LEN_MAX: usize = 1024 * 1024;
+/// How long that may take: whoever has not shown who it is holds a place among the requests meanwhile.
+const DRAIN_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// A body being read.
 pub(crate) struct Upload<'a> {
@@ -157,22 +159,25 @@ pub(crate) async fn small(body: Incoming, limit: usize, door: &WebDavDoor) -> Re
     Ok(out)
 }
 
-/// Reads what is left of a refused request's body if that is little, so that the client reads the reply instead of
+/// Reads what is left of a refused request's body if that is little and comes at once, so that the client reads the reply instead of
 /// meeting a reset connection. Whether the connection may be used again.
-pub(crate) async fn drain(mut body: Incoming, silence_max: Duration) -> bool {
+pub(crate) async fn drain(mut body: Incoming) -> bool {
     if body.is_end_stream() {
         return true;
     }
     if body.size_hint().lower() > DRAIN_LEN_MAX as u64 {
         return false;
     }
-    let mut read = 0;
-    while read <= DRAIN_LEN_MAX {
-        match tokio::time::timeout(silence_max.min(Duration::from_secs(5)), body.frame()).await {
-            Ok(Some(Ok(frame))) => read += frame.data_ref().map_or(0, Bytes::len),
-            Ok(None) => return true,
-            Ok(Some(Err(_))) | Err(_) => return false,
+    let rest = async {
+        let mut read = 0;
+        while read <= DRAIN_LEN_MAX {
+            match body.frame().await {
+                Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                None => return true,
+                Some(Err(_)) => return false,
+            }
         }
-    }
-    false
+        false
+    };
+    tokio::time::timeout(DRAIN_TIME_MAX, rest).await.unwrap_or(false)
 }

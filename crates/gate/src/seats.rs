@@ -75,6 +75,12 @@ pub enum NoSeat {
     AllBusy,
 }
 
+impl State {
+    fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Acquire) == 0
+    }
+}
+
 impl Seats {
     /// So many, of which one address gets its share, and at most `each_max`.
     #[must_use]
@@ -91,7 +97,9 @@ impl Seats {
         let address = client(address);
         let mut open = self.open.lock();
         let own = open.iter().filter(|state| state.address == address).count();
-        if own >= self.each_max || has_its_share(own, self.max.saturating_sub(open.len())) {
+        // Who has no request on it makes room for others, so that its seat counts as left to them.
+        let idle = open.iter().filter(|state| state.address != address && state.is_idle()).count();
+        if own >= self.each_max || has_its_share(own, self.max.saturating_sub(open.len()) + idle) {
             if !make_room(&mut open, |state| state.address == address) {
                 return Err(NoSeat::Share);
             }
@@ -136,8 +144,7 @@ impl Seats {
 /// Tells the connection that has been idle for longest, of those that `may` go, to leave. False where there is none.
 fn make_room(open: &mut Vec<Arc<State>>, may: impl Fn(&State) -> bool) -> bool {
     loop {
-        let idle =
-            open.iter().enumerate().filter(|(_, state)| may(state) && state.requests.load(Ordering::Acquire) == 0);
+        let idle = open.iter().enumerate().filter(|(_, state)| may(state) && state.is_idle());
         let oldest = idle.min_by_key(|(_, state)| state.idle_since.load(Ordering::Acquire));
         let Some(place) = oldest.map(|(place, _)| place) else { return false };
         let told = &open[place].requests;
@@ -267,6 +274,25 @@ mod tests {
         };
         let (fifth, ()) = tokio::join!(seats.take_when_one_is_free(from(5)), freed);
         assert!(fifth.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn among_many_silent_addresses_one_that_works_keeps_its_connections() {
+        let seats = Seats::new(8, usize::MAX);
+        let mut silent = Vec::new();
+        let mut working = Vec::new();
+        for n in 0..40 {
+            silent.push(seats.take(from(100 + n)).unwrap());
+            tokio::time::advance(Duration::from_millis(1)).await;
+            if n % 10 == 9 {
+                // Not one of its own makes room, although there is no other seat left.
+                working.push(seats.take(from(1)).unwrap());
+            }
+            for seat in &working {
+                drop(seat.busy().expect("it was not told to leave"));
+            }
+        }
+        assert_eq!((working.len(), seats.taken()), (4, 8));
     }
 
     #[tokio::test]

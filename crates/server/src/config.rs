@@ -194,7 +194,7 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_DOMAIN", value_name = "NAME", value_delimiter = ',')]
     pub(crate) domain: Option<Vec<String>>,
 
-    /// Connections that each of the S3, WebDAV and NFS doors takes at a time; further ones wait, at NFS they are closed
+    /// Connections that each of the S3, WebDAV and NFS doors takes at a time; one more takes the place of the one idle for longest
     /// [default, and most: what the limit of open files allows, 1024 at most]
     #[arg(long, env = "STRATA_CONNECTIONS", value_name = "N")]
     pub(crate) connections: Option<u32>,

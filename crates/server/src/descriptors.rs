@@ -77,6 +77,12 @@ pub(crate) fn warn_if_short(disks: usize, asked: Option<usize>) {
             most,
             "fewer connections are taken than were asked for, because few files may be open at a time; raise the limit (LimitNOFILE, ulimit -n)"
         );
+    } else if asked.is_none() && most < CONNECTIONS_MAX as usize {
+        tracing::info!(
+            limit,
+            connections = most,
+            "few files may be open at a time: so many connections are taken by each door"
+        );
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use strata_door_webdav::DavConfig;
 use strata_namespace::SetAttr;
+use strata_seam::Stopwatch;
 
 use crate::support::{Server, root};
 
@@ -21,6 +22,28 @@ fn nobody_is_anonymous() {
         assert_eq!(server.stranger().ask(method, "/bkt/file", &[], b"").status, 401, "{method}");
     }
     assert_eq!(client.get("/bkt/file"), b"x");
+}
+
+/// Whoever has not shown who it is gets its answer although its body does not end, and holds nobody up.
+#[test]
+fn strangers_whose_bodies_do_not_end_are_answered_and_keep_nobody_out() {
+    let server = Server::with(DavConfig { in_flight_max: 8, ..DavConfig::default() });
+    server.client().put("/bkt/file", b"x");
+    let mut strangers: Vec<_> = (0..24).map(|_| server.stranger()).collect();
+    let began = Stopwatch::start();
+    for (n, stranger) in strangers.iter_mut().enumerate() {
+        let method = ["PUT", "PROPFIND", "OPTIONS"][n % 3];
+        let head = stranger.head(method, "/bkt/file", &[("transfer-encoding", "chunked")]);
+        stranger.write(format!("{head}\r\n1\r\na\r\n").as_bytes()).unwrap();
+    }
+    for stranger in &mut strangers {
+        let reply = stranger.reply(false).unwrap();
+        assert!([401, 200, 503].contains(&reply.status), "{} {}", reply.status, reply.text());
+        assert_eq!(reply.expect("connection"), "close");
+    }
+    assert_eq!(server.client().get("/bkt/file"), b"x");
+    // Far less than any of them may be silent.
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 #[test]
