@@ -101,6 +101,10 @@ impl Writer {
     /// Opens one disk's file of the current segment, creating it where there is none.
     fn open_file(&self, set: &Set, member: &Member) -> Result<Arc<dyn DiskFile>, DiskError> {
         let create = || member.create(self.segment, set.segment_len, false);
+        if self.sector == 0 {
+            // It may have been made ahead, and somebody may have removed or moved it since.
+            member.forget(self.segment);
+        }
         match member.file(self.segment) {
             Err(error) if error.kind == DiskErrorKind::NotFound => create(),
             Ok(file) if file.len() < set.segment_len => {
