@@ -93,12 +93,16 @@ fn refuse_head(request: &Request<Incoming>, fragment: bool) -> Option<Refusal> {
 
 async fn admitted(door: &Arc<WebDavDoor>, request: Request<Incoming>, peer: IpAddr) -> Reply {
     let windows = request.headers().get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Microsoft"));
-    // Until it is known whose a request is, it counts for its address.
-    let Some(stranger) = door.strangers.take(client(peer)) else {
-        add(&door.metrics.refused_busy, 1);
-        let busy = "too many requests of this address are in progress; try again in a moment";
-        return refuse(door, &Refusal::new(StatusCode::SERVICE_UNAVAILABLE, busy).closing(), windows);
-    };
+    // Until it is known whose a request is, it counts for its address. Without a body it is known at once.
+    let mut stranger = None;
+    if !request.body().is_end_stream() {
+        stranger = door.strangers.take(client(peer));
+        if stranger.is_none() {
+            add(&door.metrics.refused_busy, 1);
+            let busy = "too many requests of this address are in progress; try again in a moment";
+            return refuse(door, &Refusal::new(StatusCode::SERVICE_UNAVAILABLE, busy).closing(), windows);
+        }
+    }
     // Windows and macOS ask for the options before they log in. The answer is the same for every path and everybody.
     if request.method() == Method::OPTIONS {
         return options(door, request.into_body()).await;

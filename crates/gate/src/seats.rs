@@ -26,8 +26,9 @@ pub struct Seats {
     max: usize,
     each_max: usize,
     open: Mutex<Vec<Arc<State>>>,
-    /// Some seat has become free, or is without a request.
+    /// Some seat has become free, or is without a request; told where somebody waits for it.
     changed: Notify,
+    wanted: AtomicBool,
     began: Instant,
 }
 
@@ -77,7 +78,7 @@ pub enum NoSeat {
 
 impl State {
     fn is_idle(&self) -> bool {
-        self.requests.load(Ordering::Acquire) == 0
+        self.requests.load(Ordering::SeqCst) == 0
     }
 }
 
@@ -85,8 +86,8 @@ impl Seats {
     /// So many, of which one address gets its share, and at most `each_max`.
     #[must_use]
     pub fn new(max: usize, each_max: usize) -> Arc<Self> {
-        let (open, changed) = (Mutex::default(), Notify::new());
-        Arc::new(Self { max, each_max, open, changed, began: Instant::now() })
+        let (open, changed, wanted) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
+        Arc::new(Self { max, each_max, open, changed, wanted, began: Instant::now() })
     }
 
     /// A seat for a connection from there, if need be that of another which has had no request for longest.
@@ -124,9 +125,20 @@ impl Seats {
     pub async fn take_when_one_is_free(self: &Arc<Self>, address: IpAddr) -> Result<Arc<Seat>, NoSeat> {
         loop {
             match self.take(address) {
-                Err(NoSeat::AllBusy) => self.changed.notified().await,
-                answer => return answer,
+                Err(NoSeat::AllBusy) if self.wanted.swap(true, Ordering::SeqCst) => self.changed.notified().await,
+                // What has changed before anybody could be told is seen by another look.
+                Err(NoSeat::AllBusy) => {}
+                answer => {
+                    self.wanted.store(false, Ordering::SeqCst);
+                    return answer;
+                }
             }
+        }
+    }
+
+    fn tell_of_change(&self) {
+        if self.wanted.load(Ordering::SeqCst) {
+            self.changed.notify_one();
         }
     }
 
@@ -169,9 +181,11 @@ impl Seat {
 
     /// Notes that one is answered.
     pub fn end(&self) {
-        self.state.idle_since.store(self.seats.now(), Ordering::Release);
-        if self.state.requests.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.seats.changed.notify_one();
+        if self.state.requests.load(Ordering::Acquire) == 1 {
+            self.state.idle_since.store(self.seats.now(), Ordering::Release);
+        }
+        if self.state.requests.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.seats.tell_of_change();
         }
     }
 
@@ -235,7 +249,7 @@ impl Drop for Busy {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.open.lock().retain(|state| !Arc::ptr_eq(state, &self.state));
-        self.seats.changed.notify_one();
+        self.seats.tell_of_change();
     }
 }
 
