@@ -22,8 +22,8 @@ use crate::sim::trouble::CAPACITY;
 
 /// Steps within which a set of a healthy store must be empty.
 const DRAIN_STEPS_MAX: u64 = 40;
-/// Segments of room on every disk while sets are made equally full: far more than is moved, so that none of them is set
-/// aside as full, and little enough for what they hold to weigh.
+/// Segments of room on every disk while sets are made equally full, beside all that the store holds: none of them is set
+/// aside as full, and what they hold weighs.
 const ROOM_SEGMENTS: u64 = 14;
 
 /// Most bytes of a relaxed put: few enough for its stripes to stay in the operating system's memory.
@@ -253,7 +253,8 @@ impl Swarm {
         self.now("the sets are made equally full".to_owned());
         let disks: Vec<String> = self.sets.disks().into_iter().filter(|disk| !self.trouble.may_strike(disk)).collect();
         let used = |disk: &String| self.world.files(disk).iter().map(|file| file.len).sum::<u64>();
-        let room = disks.iter().map(used).max().unwrap_or(0) + ROOM_SEGMENTS * self.rig.ledger.segment_len;
+        // Room for all there is: one that were full beside a struck one of its set would be one too many.
+        let room = self.sets.disks().iter().map(used).sum::<u64>() + ROOM_SEGMENTS * self.rig.ledger.segment_len;
         disks.iter().for_each(|disk| self.world.set_capacity(disk, room));
         let moved = store.namespace().rebalance(Duration::ZERO, &mut |_, _| true);
         disks.iter().for_each(|disk| self.world.set_capacity(disk, CAPACITY));
