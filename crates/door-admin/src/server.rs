@@ -47,14 +47,8 @@ impl Serves for Server {
     fn waits(&self) -> bool {
         false
     }
-    fn serve(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        seat: Arc<Seat>,
-        ends: Ends,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        connection(self.router.clone(), stream, peer, seat, ends)
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, ends: Ends) {
+        connection(self.router.clone(), stream, peer, seat, ends).await;
     }
 }
 

@@ -40,7 +40,7 @@ struct Outgoing {
     _busy: Busy,
 }
 
-/// Serves one connection until it ends or `stop` turns true; then waits for the requests in work.
+/// Serves one connection until it ends or the door does; then waits for the requests in work.
 pub(crate) async fn run(
     door: Arc<NfsDoor>,
     stream: TcpStream,

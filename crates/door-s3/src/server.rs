@@ -62,14 +62,8 @@ impl Serves for Server {
     fn name(&self) -> &'static str {
         "s3"
     }
-    fn serve(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        seat: Arc<Seat>,
-        ends: Ends,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        connection(self, stream, peer, seat, ends)
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, ends: Ends) {
+        connection(self, stream, peer, seat, ends).await;
     }
 }
 

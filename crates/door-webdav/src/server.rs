@@ -29,14 +29,8 @@ impl Serves for WebDavDoor {
     fn name(&self) -> &'static str {
         "webdav"
     }
-    fn serve(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        seat: Arc<Seat>,
-        ends: Ends,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        connection(self, stream, peer.ip(), seat, ends)
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, ends: Ends) {
+        connection(self, stream, peer.ip(), seat, ends).await;
     }
 }
 

@@ -188,7 +188,7 @@ impl Shared {
             queue.items.clear();
         }
         drop(queue);
-        opened.sets.iter().for_each(|set| set.give_up_given_back());
+        opened.sets.iter().filter(|set| set.is_open()).for_each(|set| set.give_up_given_back());
         // Whoever still has one of the old ones in hand only reads.
         sets.iter().for_each(|set| set.halted.store(true, Ordering::Release));
         self.sets.replace(opened.sets, opened.homes, opened.roster);

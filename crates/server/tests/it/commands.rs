@@ -177,7 +177,8 @@ fn fsck_names_the_disk_whose_bytes_have_rotted() {
     let checked = run(&["fsck", "--data", &place.data_arg()]);
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert_eq!(checked.status.code(), Some(1), "{said}{}", complaint(&checked));
-    assert!(said.contains("ACK: disk") && said.contains("disk1 has") && said.contains("HASH    holds"), "{said}");
+    assert!(said.contains("ACK: disk") && said.contains("disk1 has") && said.contains("damaged frames"), "{said}");
+    assert!(said.contains("HASH    holds"), "what can be rebuilt is returned right: {said}");
     // And nobody who reads notices.
     let server = place.serve(3, &[]);
     assert!(S3::of(&server).send("GET", "/box/key", "", &[], b"").body == data);
@@ -228,4 +229,40 @@ fn fingerprint(place: &Place) -> Vec<(std::path::PathBuf, String)> {
     }
     found.sort();
     found
+}
+
+#[test]
+fn doors_json_has_the_secret_of_an_administrator_whose_key_was_rotated() {
+    let place = Place::new();
+    let server = place.serve(1, &[]);
+    let before = server.door("s3", "secret_key");
+    succeed(&["user", "rotate", "admin", "--data", &place.data_arg()]);
+    let doors: Value = serde_json::from_slice(&std::fs::read(place.data().join("doors.json")).unwrap()).unwrap();
+    let secret = doors["s3"]["secret_key"].as_str().unwrap();
+    assert_ne!(secret, before);
+    assert_eq!(doors["webdav"]["password"], secret);
+    let (now, then) = (S3::of(&server).with_keys(&server.door("s3", "access_key"), secret), S3::of(&server));
+    assert_eq!(now.send("GET", "/", "", &[], b"").status, 200);
+    assert_eq!(then.send("GET", "/", "", &[], b"").status, 403);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_mount_of_a_folder_without_a_store_makes_none() {
+    let place = Place::new();
+    let refused = run(&["mount", "--data", &place.data_arg(), place.beside("nowhere").to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(complaint(&refused).contains("there is no store in"), "{}", complaint(&refused));
+    assert!(!place.data().join("lock").exists());
+}
+
+#[test]
+fn a_second_start_whose_ports_are_taken_says_who_has_the_store() {
+    let place = Place::new();
+    let server = place.serve(1, &[]);
+    let taken = crate::http::authority(&server.door("s3", "endpoint")).to_owned();
+    let refused = run(&["serve", "--data", &place.data_arg(), "--s3-listen", &taken]);
+    assert_eq!(refused.status.code(), Some(3), "{}", complaint(&refused));
+    assert!(complaint(&refused).contains("another strata server"), "{}", complaint(&refused));
+    assert!(server.stop().success());
 }
