@@ -188,7 +188,11 @@ impl Mounted {
     fn ended(&self, requests: JoinHandle<io::Result<()>>) -> Result<(), MountError> {
         let served =
             requests.join().unwrap_or_else(|_| Err(io::Error::other("a thread that serves requests panicked")));
-        served.map_err(|source| MountError::Serve { at: self.at.clone(), source })
+        match served {
+            // The connection was cut while a thread was taking a request: an end like any other, told by another number.
+            Err(cut) if cut.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
+            served => served.map_err(|source| MountError::Serve { at: self.at.clone(), source }),
+        }
     }
 
     fn stop_notices(&mut self) {

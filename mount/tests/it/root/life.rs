@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::fs::{AtFlags, StatxFlags};
 use strata_mount::MountOptions;
 
 use crate::support::{Drive, can_mount, have, open_store, run, serve, soon};
@@ -170,6 +171,38 @@ fn programs_that_do_not_let_go_are_cut_off_and_their_writes_kept() {
     drive.unmount();
     assert_eq!(open.metadata().expect_err("cut off").raw_os_error(), Some(libc::ENOTCONN));
     assert_eq!(drive.get("file"), b"text");
+}
+
+#[test]
+fn programs_that_are_cut_off_amid_their_requests_are_no_fault_of_the_mount() {
+    for _ in 0..10 {
+        let options = MountOptions { unmount_grace: Duration::ZERO, ..MountOptions::default() };
+        let Some(mut drive) = Drive::with(options) else { return };
+        let path = drive.at("file");
+        fs::write(&path, "text").expect("written");
+        let open = fs::File::open(&path).expect("opened");
+        let begun = std::sync::Barrier::new(65);
+        std::thread::scope(|scope| {
+            for _ in 0..64 {
+                scope.spawn(|| {
+                    begun.wait();
+                    // Asks the server each time, until there is none.
+                    while rustix::fs::statx(
+                        &open,
+                        "",
+                        AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC,
+                        StatxFlags::SIZE,
+                    )
+                    .is_ok()
+                    {}
+                });
+            }
+            begun.wait();
+            std::thread::sleep(Duration::from_millis(5));
+            drive.unmount();
+        });
+        assert_eq!(drive.get("file"), b"text");
+    }
 }
 
 #[test]
