@@ -44,7 +44,7 @@ mod on {
         ("swarm", None, 8),
         ("crash", Some("log-*"), 30),
         ("iofail", Some("log-*"), 20),
-        ("iofail", Some("full-*"), 5),
+        ("iofail", Some("full-*"), 20),
         ("iofail", Some("sets-*"), 10),
         ("sled", None, 25),
         ("replace", None, 10),

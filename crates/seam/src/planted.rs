@@ -165,7 +165,7 @@ bugs! {
     ReferenceNotRechecked,
     /// The mover does not wait for those who may rely on what it forgets
     HoldersNotWaitedFor,
-    /// The mover begins a round without looking whether it can be ended
+    /// The mover begins a round of any size, without looking whether it can be ended
     RoundLargerThanRoom,
     /// The mover does not ask slow readers what they may read
     ReadersNotAsked,

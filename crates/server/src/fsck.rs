@@ -488,3 +488,26 @@ fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_was_ended_calls_nothing_whole_and_keeps_what_it_found() {
+        let ended = CheckReport { ended: true, ..CheckReport::default() };
+        let violations = ["REF: a chunk is counted twice".to_owned()];
+        let value = report(&ended, &[], None, &violations, true);
+        let verdicts: Vec<_> =
+            value["invariants"].as_array().unwrap().iter().map(|one| shown(&one["verdict"])).collect();
+        assert_eq!(verdicts.iter().filter(|verdict| **verdict == "broken").count(), 1);
+        assert_eq!(verdicts.iter().filter(|verdict| **verdict == "not checked").count(), verdicts.len() - 1);
+        assert!(in_words(&value).contains("ended before it was through"));
+        assert_eq!(code(&value), ExitCode::FAILURE);
+        let nothing = report(&ended, &[], None, &[], true);
+        assert_eq!(code(&nothing), ExitCode::from(ENDED));
+        let whole = report(&CheckReport::default(), &[], None, &[], true);
+        assert_eq!(code(&whole), ExitCode::SUCCESS);
+        assert!(whole["invariants"].as_array().unwrap().iter().any(|one| one["verdict"] == "holds"));
+    }
+}

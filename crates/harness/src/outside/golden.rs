@@ -38,9 +38,13 @@ pub(crate) const ROW: Row = Row {
 const VERSION: u32 = 1;
 /// Layouts of the golden stores: data and parity.
 const LAYOUTS: [(u8, u8); 3] = [(1, 0), (2, 1), (4, 2)];
-/// Pasts of the golden stores, as in their names, with the length of their segments: what was filled once; and what has had
-/// a checkpoint, segments given back, and changes behind that.
-const PASTS: [(&str, u64, Fill); 2] = [("", 8 << 20, make::fill), ("-reclaimed", 2 << 20, make::fill_and_reclaim)];
+/// Pasts of the golden stores, as in their names, with the length of their segments: what was filled once; what has had a
+/// checkpoint, segments given back, and changes behind that; and one in which files have names in several buckets.
+const PASTS: [(&str, u64, Fill); 3] = [
+    ("", 8 << 20, make::fill),
+    ("-reclaimed", 2 << 20, make::fill_and_reclaim),
+    ("-linked", 8 << 20, make::fill_and_link),
+];
 const CACHE_BYTES: u64 = 4 << 20;
 
 /// Makes a past.

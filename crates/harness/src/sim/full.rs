@@ -21,6 +21,8 @@ const SEED_STEP: u64 = 8;
 const ROOM_SEGMENTS: u64 = 7;
 /// Objects that fill a segment, about: few, so that a large set is filled as quickly as a small one.
 const FILLINGS_PER_SEGMENT: u64 = 12;
+/// How many times as many, now and then: with so many a checkpoint takes more than comes free of one segment.
+const SMALLER: u64 = 12;
 /// Bytes written to a file that is then emptied.
 const FILLING: usize = 40_000;
 /// Objects it is filled with, at most.
@@ -49,7 +51,8 @@ pub(crate) fn fill_and_empty(
     let room = (ROOM_SEGMENTS + rng.below(6)) * segment_len + rng.below(segment_len);
     disks.iter().for_each(|disk| world.set_capacity(disk, used(disk) + room));
     let segments = disks.iter().map(|disk| (used(disk) + room) / segment_len).min().unwrap_or(0);
-    let filling = ns.store().ledger().segment_capacity() / FILLINGS_PER_SEGMENT;
+    let small = if rng.one_in(4) { SMALLER } else { 1 };
+    let filling = ns.store().ledger().segment_capacity() / FILLINGS_PER_SEGMENT / small;
     let seed = rng.next_u64();
     let put = |number: u64| -> strata_namespace::Result<()> {
         let op = root();
@@ -69,12 +72,6 @@ pub(crate) fn fill_and_empty(
         }
         Err("it is never full".to_owned())
     };
-    let delete = |number: u64| -> Result<(), String> {
-        let op = root();
-        let deleted = ns.delete_object(&op, ASIDE, format!("filling{number}").as_bytes(), &Condition::default());
-        let deleted = deleted.map(|_| ()).and_then(|()| ns.settle_blocking(&op));
-        deleted.map_err(|error| format!("a full store takes no removal: {error:?}"))
-    };
     let reclaim = || -> Result<(), String> {
         let done = ns.reclaim(std::time::Duration::ZERO, &mut |_| true);
         done.map(|_| ()).map_err(|error| {
@@ -86,6 +83,22 @@ pub(crate) fn fill_and_empty(
             )
         })
     };
+    let delete = |number: u64| -> Result<(), String> {
+        let removed = || {
+            let op = root();
+            let deleted = ns.delete_object(&op, ASIDE, format!("filling{number}").as_bytes(), &Condition::default());
+            deleted.map(|_| ()).and_then(|()| ns.settle_blocking(&op))
+        };
+        match removed() {
+            // So many removals in a row are not promised without the mover, which a server lets work meanwhile.
+            Err(error) if small > 1 && error.kind == ErrorKind::NoSpace => {
+                reclaim()?;
+                removed()
+            }
+            done => done,
+        }
+        .map_err(|error| format!("a full store takes no removal: {error:?}"))
+    };
     let waiting = promised(ns, seed).map_err(|error| format!("a file cannot be written: {error:?}"))?;
     let stored = fill(0)?;
     if rng.one_in(2) {
@@ -94,16 +107,33 @@ pub(crate) fn fill_and_empty(
     waiting.end(ns).map_err(|error| format!("what was written before the store was full finds no room: {error:?}"))?;
     // Where the disks have too few segments to keep back two checkpoints, a store without end of removals is promised nothing.
     let kept_at_most = segments * ns.store().ledger().segment_capacity() * 3 / 8;
-    if rng.one_in(6) && ns.store().checkpoint_room() * 5 < kept_at_most {
+    let touched = ns.store().checkpoint_room() * 5 < kept_at_most;
+    if touched && rng.one_in(6) {
         touch(ns)?;
         reclaim()?;
     }
-    let gone: Vec<u64> = (0..stored).filter(|_| rng.one_in(2)).collect();
+    // The less of each segment goes, the more has to be moved for what comes free.
+    let one_in = 2 + rng.below(3);
+    let gone: Vec<u64> = (0..stored).filter(|_| rng.one_in(one_in)).collect();
     gone.iter().try_for_each(|number| delete(*number))?;
+    if touched && rng.one_in(3) {
+        // What is kept back for the mover is all it has: its rounds are to be as small as that.
+        touch(ns)?;
+    }
     reclaim()?;
     let again = fill(stored)?;
-    if (again - stored) * 4 < gone.len() as u64 {
-        return Err(format!("{} objects were deleted of a full store, then {} fitted", gone.len(), again - stored));
+    let (deleted, fitted) = (gone.len() as u64, again - stored);
+    let (segment, checkpoint) = (ns.store().ledger().segment_capacity(), ns.store().checkpoint_room());
+    // Half of everything is worth several rounds. Less may be less than the checkpoint that gives it back.
+    let asked = match (one_in, small) {
+        (2, 1) => deleted.div_ceil(4),
+        _ => u64::from(deleted * filling > 2 * (segment + checkpoint)),
+    };
+    if fitted < asked {
+        return Err(format!(
+            "{deleted} objects of {filling} bytes, one in {one_in}, were deleted of a full store, then {fitted} fitted; segments have \
+             {segment}, a checkpoint takes {checkpoint}"
+        ));
     }
     for number in (0..again).filter(|number| !gone.contains(number)) {
         delete(number)?;
@@ -111,7 +141,7 @@ pub(crate) fn fill_and_empty(
     reclaim()?;
     disks.iter().for_each(|disk| world.set_capacity(disk, CAPACITY));
     ns.store().ledger().tend().map_err(|error| format!("disks with room are not taken back: {error:?}"))?;
-    Ok(again - stored)
+    Ok(fitted)
 }
 
 /// A file that was written and closed by nobody yet.
@@ -227,6 +257,7 @@ pub(crate) fn fill(seed: u64, tally: &mut Tally) -> Result<(), String> {
     if get(ns, "open").ok().as_deref() != Some(&open_file) {
         return Err("what was synced of an open file is not there".to_owned());
     }
+    fill_and_empty(&store, &world, (&rig.disks, rig.ledger.segment_len), &mut rng)?;
     violations(ns).into_iter().next().map_or(Ok(()), Err)
 }
 

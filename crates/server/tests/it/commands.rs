@@ -1,5 +1,7 @@
 //! The commands beside `serve`: on a running server and on a resting store.
 
+use std::io::Write;
+
 use serde_json::Value;
 
 use crate::drive::Drive;
@@ -265,4 +267,19 @@ fn a_second_start_whose_ports_are_taken_says_who_has_the_store() {
     assert_eq!(refused.status.code(), Some(3), "{}", complaint(&refused));
     assert!(complaint(&refused).contains("another strata server"), "{}", complaint(&refused));
     assert!(server.stop().success());
+}
+
+#[test]
+fn a_command_waits_for_a_server_that_answers_nobody_yet_and_then_says_so() {
+    let place = Place::new();
+    assert!(place.serve(1, &[]).stop().success());
+    // What a server that is starting looks like to others: it has the lock, and there is no socket yet.
+    let mut lock = std::fs::File::options().read(true).write(true).open(place.data().join("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    writeln!(lock, "{}", std::process::id()).unwrap();
+    let refused = run(&["user", "add", "somebody", "--data", &place.data_arg()]);
+    assert_eq!(refused.status.code(), Some(3), "{}", complaint(&refused));
+    assert!(complaint(&refused).contains("is starting or stopping"), "{}", complaint(&refused));
+    drop(lock);
+    assert!(!succeed(&["user", "list", "--data", &place.data_arg()]).contains("somebody"));
 }

@@ -1,5 +1,6 @@
 //! How a server comes and goes, and what is there afterwards.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::drive::Drive;
 use crate::http;
 use crate::s3::S3;
 use crate::server::{Place, can_mount, noise};
+use crate::webdav::WebDav;
 
 #[test]
 fn a_started_server_publishes_its_doors_privately_and_withdraws_them_at_its_end() {
@@ -147,15 +149,35 @@ fn a_second_signal_does_not_wait_for_running_requests() {
     let place = Place::new();
     let mut server = place.serve(1, &["--drain-seconds", "600"]);
     // A request that never ends: a body is announced and does not come.
-    let authority = server.door("webdav", "url");
-    let mut stream = std::net::TcpStream::connect(http::authority(&authority)).unwrap();
-    let head = b"PUT /x HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1000000\r\n\r\n";
-    std::io::Write::write_all(&mut stream, head).unwrap();
+    let endless = WebDav::of(&server).begin("PUT", "/x", &[("expect", "100-continue"), ("content-length", "1000000")]);
     server.signal(Signal::TERM);
     std::thread::sleep(std::time::Duration::from_millis(500));
     server.signal(Signal::TERM);
     let status = server.wait();
     assert!([Some(0), Some(4)].contains(&status.code()), "{status}");
+    drop(endless);
+}
+
+#[test]
+fn a_server_that_lets_its_requests_end_answers_for_its_health_until_the_last_has() {
+    let place = Place::new();
+    let mut server = place.serve(1, &[]);
+    let (webdav, admin) = (WebDav::of(&server), server.door("admin", "url"));
+    assert_eq!(webdav.send("MKCOL", "/box", &[], b"").status, 201);
+    let mut last = webdav.begin("PUT", "/box/late", &[("content-length", "4"), ("connection", "close")]);
+    // Its head is being worked on before the signal comes.
+    std::thread::sleep(Duration::from_millis(300));
+    server.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(300));
+    let ask = |path| http::request(http::authority(&admin), "GET", path, &[], b"").status;
+    assert_eq!((ask("/health/live"), ask("/health/ready")), (200, 503));
+    last.write_all(b"late").unwrap();
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(server.wait().success());
+    let server = place.serve(1, &[]);
+    assert_eq!(WebDav::of(&server).send("GET", "/box/late", &[], b"").body, b"late");
 }
 
 #[test]

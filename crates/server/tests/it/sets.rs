@@ -1,6 +1,7 @@
 //! Sets of disks that are added to a store and emptied, as an operator does it, under a running server and at rest.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::commands::status;
 use crate::disks::{OBJECTS, all_are_there, eventually, put_all, states, told};
@@ -109,4 +110,52 @@ fn sets_are_added_and_emptied_at_rest_and_a_store_without_one_of_its_sets_is_ref
     }
     let server = place.serve(1, &[]);
     all_are_there(&server, 2 * OBJECTS);
+}
+
+#[test]
+fn a_set_is_emptied_onto_disks_that_are_not_in_order_only_when_somebody_insists() {
+    let place = Place::new();
+    let server = place.serve(3, &[]);
+    put_all(&server, 0);
+    let (_, arguments) = folders(&place, "new", 3);
+    let (code, sets) = told(&place, &["set", "add", &arguments[0], &arguments[1], &arguments[2]]);
+    assert_eq!(code, 0, "{sets}");
+    let (code, _) = told(&place, &["disk", "remove", "3"]);
+    assert_eq!(code, 0);
+    let refused = run(&["set", "drain", "0", "--data", &place.data_arg()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(complaint(&refused).contains("not all in order (") && complaint(&refused).contains(&arguments[0]));
+    let (_, listed) = told(&place, &["set", "list"]);
+    assert_eq!((&listed[0]["state"], listed.as_array().unwrap().len()), (&"active".into(), 2), "{listed}");
+    let (code, sets) = told(&place, &["set", "drain", "0", "--yes"]);
+    assert_eq!((code, sets.as_array().unwrap().len()), (0, 1), "{sets}");
+    all_are_there(&server, OBJECTS);
+}
+
+#[test]
+fn a_set_that_is_added_while_descriptors_run_out_leaves_a_store_that_opens() {
+    let place = Place::new();
+    let server = place.serve(3, &[]);
+    put_all(&server, 0);
+    assert!(server.stop().success());
+    let (_, arguments) = folders(&place, "new", 3);
+    let (mut refused, mut added) = (0, false);
+    for files in (10..120).step_by(3) {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_strata")]);
+        let tried = limited.args(["set", "add", "--data", &place.data_arg()]).args(&arguments).output().unwrap();
+        let sets = told(&place, &["set", "list"]).1.as_array().unwrap().len();
+        added = tried.status.success();
+        assert!(sets == 1 || sets == 2, "with {files} descriptors: {}", complaint(&tried));
+        assert!(!added || sets == 2, "with {files} descriptors: {}", complaint(&tried));
+        if sets == 2 {
+            break;
+        }
+        refused += 1;
+    }
+    assert!(refused > 3, "{refused} refused, added: {added}");
+    let server = place.serve(3, &[]);
+    all_are_there(&server, OBJECTS);
+    put_all(&server, OBJECTS);
+    assert_eq!(states(&place), ["active"; 6]);
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use strata_namespace::{
-    Access, Condition, Content, Durability, LockRecord, Namespace, NewNode, NodeKind, ObjectMeta, SetAttr, XattrMode,
+    Access, Condition, Content, Durability, LockRecord, Namespace, NewNode, NodeKind, ObjectMeta, RenameMode, SetAttr,
+    XattrMode,
 };
 use strata_seam::Timestamp;
 
@@ -133,6 +134,66 @@ pub(super) fn fill_and_reclaim(ns: &Namespace) -> Result<()> {
     put(ns, "behind the checkpoint", &rng.bytes(3_000), &ObjectMeta::default())?;
     ns.delete_object(&op, "golden", b"staying 3", &Condition::default())?;
     Ok(ns.settle_blocking(&op)?)
+}
+
+/// The same; then files get names in several buckets, one of them while it is written, and there are locks without an end, an
+/// upload under way and a user of uid 0.
+pub(super) fn fill_and_link(ns: &Namespace) -> Result<()> {
+    fill(ns)?;
+    let op = root();
+    let mut rng = Rng::new(16);
+    ns.create_bucket(&op, "elsewhere", None)?;
+    let [golden, loose, elsewhere] = ["golden", "loose", "elsewhere"]
+        .map(|bucket| ns.resolve(&op, format!("/{bucket}").as_bytes()).map(|attr| attr.ino));
+    let (golden, loose, elsewhere) = (golden?, loose?, elsewhere?);
+    let far = ns.mkdir(&op, elsewhere, b"far", 0o755)?.ino;
+    // By a file's every name: in its own bucket, in another and in a relaxed one.
+    let file = ns.resolve(&op, b"/golden/dir/file")?.ino;
+    ns.link(&op, file, far, b"file")?;
+    ns.link(&op, file, loose, b"file")?;
+    let long = ns.resolve(&op, b"/golden/long")?.ino;
+    ns.link(&op, long, elsewhere, b"long")?;
+    // In two others, and no longer in the one it was made in.
+    let moved = ns.create(&op, golden, b"moved", 0o644, RW, true, false)?.ino;
+    ns.write(&op, moved, 0, &rng.bytes(7_000))?;
+    ns.close(&op, moved, true)?;
+    ns.link(&op, moved, elsewhere, b"moved")?;
+    ns.link(&op, moved, loose, b"moved")?;
+    ns.unlink(&op, golden, b"moved")?;
+    let symbolic = ns.resolve(&op, b"/golden/dir/symbolic")?.ino;
+    ns.link(&op, symbolic, elsewhere, b"symbolic")?;
+    // A directory that went from one bucket to another.
+    let tree = ns.mkdir(&op, golden, b"tree", 0o755)?.ino;
+    let leaf = ns.create(&op, tree, b"leaf", 0o644, RW, true, false)?.ino;
+    ns.write(&op, leaf, 0, b"leaf of a tree")?;
+    ns.close(&op, leaf, true)?;
+    ns.rename(&op, (golden, b"tree"), (loose, b"tree"), RenameMode::Replace)?;
+
+    let lock = |number: u32, path: &[u8], deep| LockRecord {
+        ino: None,
+        token: format!("urn:uuid:00000000-0000-0000-0000-{number:012}"),
+        path: path.to_vec(),
+        deep,
+        shared: false,
+        principal: "admin".to_owned(),
+        owner_xml: b"<owner/>".to_vec(),
+        expires: None,
+    };
+    ns.put_lock(&op, &LockRecord { ino: Some(file), ..lock(2, b"/elsewhere/far/file", false) })?;
+    ns.put_lock(&op, &lock(3, b"/golden/dir", true))?;
+    let upload = ns.create_upload(&op, "elsewhere", b"under way", ObjectMeta::default())?.id;
+    let part = content(ns, &rng.bytes(6_000))?;
+    ns.put_part(&op, "elsewhere", b"under way", &upload, 1, part, "0".repeat(32), BTreeMap::new())?;
+    let user = br#"{"version":1,"name":"eve","access_key":"EVEKEY","secret_key":"secret-of-eve","uid":0,"gid":0,"groups":[],"admin":false}"#;
+    ns.put_setting(&op, "user/eve", Some(user))?;
+
+    // Written under one name when the process dies.
+    ns.open(&op, file, RW, false)?;
+    ns.write(&op, file, 10, b"synced by a name elsewhere")?;
+    ns.fsync(&op, file)?;
+    ns.settle_blocking(&op)?;
+    ns.write(&op, file, 90_000, b"never synced")?;
+    Ok(())
 }
 
 fn repeated(word: &str, len: usize) -> Vec<u8> {
