@@ -21,9 +21,11 @@
 //! replaced while somebody here has it open are left alone: they are what that somebody is to read (see `nodes.rs`).
 //!
 //! A reply computed before a change and installed by the kernel after the invalidation would be stale for its whole
-//! time to live. For names the kernel's directory lock rules that out, for pages the page lock does. For attributes of
-//! an inode the kernel is just getting to know nothing does, hence every inode is invalidated once more after
-//! [`SECOND_ROUND`].
+//! time to live. For names the kernel's directory lock rules that out, for pages the page lock does, and for attributes of an
+//! inode that the kernel has, the version it counts up with each invalidation (`fuse_reverse_inval_inode`). For attributes of
+//! an inode the kernel is just getting to know nothing does, hence an inode that it did not have yet is invalidated once more
+//! after [`SECOND_ROUND`]. The others are not: the kernel gives up the answers it waits for at an invalidation, sizes of files
+//! among them, and a read or a mapping in that moment would end at the old size.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -47,7 +49,8 @@ use crate::queue::{Batch, PENDING_MAX, Pending, Scope};
 
 /// Most changes the name space holds for this mount before it gives up counting them.
 pub(crate) const FEED_MAX: usize = 64 * 1024;
-/// How soon attributes are invalidated a second time: longer than a reply takes from here to its place in the kernel.
+/// How soon attributes of an inode that the kernel did not have are invalidated again: longer than a reply takes from here to its
+/// place in the kernel.
 const SECOND_ROUND: Duration = Duration::from_millis(20);
 /// Most inodes that wait for their second time; beyond it the oldest are done early.
 const SECOND_ROUND_MAX: usize = 4 * PENDING_MAX;
@@ -82,8 +85,8 @@ impl Feed {
 pub(crate) trait Kernel: Send + 'static {
     /// Drops a name.
     fn drop_name(&self, parent: u64, name: &[u8]);
-    /// Drops attributes, and content too if the scope says so.
-    fn drop_inode(&self, ino: u64, scope: Scope);
+    /// Drops attributes, and content too if the scope says so. Answers whether the kernel has the inode.
+    fn drop_inode(&self, ino: u64, scope: Scope) -> bool;
     /// Drops every name. Answers whether the kernel can do that.
     fn drop_all_names(&self) -> bool;
 }
@@ -99,13 +102,16 @@ impl Kernel for FuseKernel {
         report("entry", self.notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(name)));
     }
 
-    fn drop_inode(&self, ino: u64, scope: Scope) {
+    fn drop_inode(&self, ino: u64, scope: Scope) -> bool {
         // A negative offset leaves pages alone; a length of zero means to the end.
         let offset = match scope {
             Scope::Attr => -1,
             Scope::Data => 0,
         };
-        report("inode", self.notifier.inval_inode(INodeNo(ino), offset, 0));
+        let sent = self.notifier.inval_inode(INodeNo(ino), offset, 0);
+        let had = !matches!(&sent, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        report("inode", sent);
+        had
     }
 
     fn drop_all_names(&self) -> bool {
@@ -198,6 +204,17 @@ impl Sizes for std::sync::Weak<Namespace> {
     }
 }
 
+/// What became of an invalidation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Nobody told the kernel of the inode.
+    Unknown,
+    /// The kernel does not have the inode, or not yet.
+    NotYet,
+    /// The kernel has dropped it.
+    Had,
+}
+
 /// Sends batches and remembers what to send again.
 struct Teller<K, S> {
     kernel: K,
@@ -225,30 +242,40 @@ impl<K: Kernel, S: Sizes> Teller<K, S> {
                 sent += 1;
             }
         }
+        let mut new = Vec::new();
         for &(ino, scope) in &batch.inodes {
-            sent += u64::from(self.tell_inode(ino, scope));
+            let told = self.tell_inode(ino, scope);
+            sent += u64::from(told != Told::Unknown);
+            if told != Told::Had {
+                new.push(ino);
+            }
         }
         self.metrics.invalidated(sent);
-        self.remember(batch.inodes.into_iter().map(|(ino, _)| ino).collect(), now);
+        self.remember(new, now);
     }
 
-    /// Drops one inode if the kernel knows it; answers whether it did.
-    fn tell_inode(&self, ino: u64, scope: Scope) -> bool {
+    /// Drops one inode if it was ever told to the kernel.
+    fn tell_inode(&self, ino: u64, scope: Scope) -> Told {
         let nodes = self.nodes.of(ino);
+        let mut had = true;
         for node in &nodes {
             if scope == Scope::Attr || node.kept().is_some() {
                 // The pages of a content that was replaced stay what they are.
-                self.kernel.drop_inode(node.number(), Scope::Attr);
+                had &= self.kernel.drop_inode(node.number(), Scope::Attr);
                 continue;
             }
             let size = self.sizes.size(ino);
             // First, so that an open that comes between does not keep the pages.
             node.stale();
-            self.kernel.drop_inode(node.number(), Scope::Data);
+            had &= self.kernel.drop_inode(node.number(), Scope::Data);
             // What is read from here on has at least this many bytes, so that much may be shown.
             node.dropped_at(size);
         }
-        !nodes.is_empty()
+        match (nodes.is_empty(), had) {
+            (true, _) => Told::Unknown,
+            (false, true) => Told::Had,
+            (false, false) => Told::NotYet,
+        }
     }
 
     fn tell_all(&mut self, now: Instant) {
@@ -263,14 +290,15 @@ impl<K: Kernel, S: Sizes> Teller<K, S> {
                 "this kernel cannot drop all names at once; changed names may be seen late, up to the entry time to live"
             );
         }
-        for &ino in &inos {
-            self.tell_inode(ino, Scope::Data);
-        }
         self.metrics.invalidated(inos.len() as u64);
-        self.remember(inos, now);
+        let new = inos.into_iter().filter(|ino| self.tell_inode(*ino, Scope::Data) != Told::Had).collect();
+        self.remember(new, now);
     }
 
     fn remember(&mut self, inos: Vec<u64>, now: Instant) {
+        if inos.is_empty() {
+            return;
+        }
         self.again_len += inos.len();
         self.again.push_back((now + SECOND_ROUND, inos));
         while self.again_len > SECOND_ROUND_MAX && self.again.len() > 1 {

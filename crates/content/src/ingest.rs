@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use strata_chunk::{BlockEntry, Chunker, CompressPolicy, Item, Node, Source, chunk_id, is_zero};
@@ -69,18 +70,41 @@ pub struct Ingest {
     guard: Streaming,
 }
 
-/// Finished content, not yet part of the name space.
+/// Finished content, not yet part of the name space. One change makes it so ([`Tx::attach`](crate::Tx::attach)); until it was
+/// committed, nobody owns the content, and dropping it lets it go.
 pub struct Content {
     store: Arc<Store>,
     len: u64,
-    relaxed: bool,
+    pub(crate) made: Arc<Made>,
+    _guard: Guard,
+}
+
+/// What a stream made. Shared with the change that attaches it, which may be computed more than once.
+#[derive(Default)]
+pub(crate) struct Made {
+    /// Whether room for it was promised.
     pub(crate) promised: bool,
     pub(crate) items: Vec<Item>,
+    /// Blocks that travel with the commit.
     pub(crate) blocks: Vec<PreparedBlock>,
+    /// Pages that may not be in the store yet.
     pub(crate) pages: HashMap<ChunkId, Node>,
     /// Keys by which finished pages are held until somebody owns this content, with the page.
     pub(crate) provisional: Vec<(Vec<u8>, ChunkId)>,
-    _guard: Guard,
+    /// A commit has made it somebody's.
+    owned: AtomicBool,
+}
+
+impl Made {
+    /// Its change was committed.
+    pub(crate) fn own(&self) {
+        self.owned.store(true, Ordering::Release);
+    }
+
+    /// Whether its change was committed.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.owned.load(Ordering::Acquire)
+    }
 }
 
 /// The manifest under construction: per level the items not yet in a page.
@@ -207,29 +231,17 @@ impl Ingest {
         let last = self.take_block().map(|(raw, entries)| prepare(&raw, entries, CompressPolicy::HOT)).transpose()?;
         self.append_all()?;
         last.iter().for_each(|last| self.store.traffic.block(last));
-        let blocks = last.into_iter().collect();
-        let mut content = Content {
-            store: Arc::clone(&self.store),
-            len: self.len,
-            relaxed: self.relaxed,
-            promised: self.promised,
-            items: Vec::new(),
-            blocks,
-            pages: HashMap::new(),
-            provisional: Vec::new(),
-            _guard: self.guard.widen(),
-        };
+        let mut made = Made { promised: self.promised, blocks: last.into_iter().collect(), ..Made::default() };
         let mut carried: Vec<Item> = Vec::new();
         for level in std::mem::take(&mut self.tree.levels) {
-            content.provisional.extend(level.provisional);
+            made.provisional.extend(level.provisional);
             // Items of a higher level lie before those of a lower one.
             let mut items = level.items;
             items.append(&mut carried);
             carried = items;
         }
-        content.items = carried;
-        content.shorten()?;
-        Ok(content)
+        made.items = carried;
+        Content::of(&self.store, self.len, self.relaxed, made, self.guard.widen())
     }
 
     /// Cuts what can be cut and accepts or leaves out each chunk.
@@ -403,19 +415,17 @@ impl Ingest {
         self.tree.sequence += 1;
         let level = u8::try_from(at).unwrap_or(u8::MAX);
         let key = cell::orphan_key(self.tree.ingest, level, self.tree.sequence);
-        let content = Content {
-            store: Arc::clone(&self.store),
-            len,
-            relaxed: self.relaxed,
+        let made = Made {
             promised: self.promised,
             items: vec![Item::page(id, height, len)],
             blocks: vec![page.block],
             pages: HashMap::from([(id, page.node)]),
             provisional,
-            _guard: self.guard.widen(),
+            ..Made::default()
         };
+        let content = Content::of(&self.store, len, self.relaxed, made, self.guard.widen())?;
         self.store.transact(self.relaxed, |tx| {
-            tx.attach(content)?;
+            tx.attach(&content)?;
             tx.put(key.clone(), id.0.to_vec());
             Ok::<_, crate::ContentError>(())
         })?;
@@ -443,19 +453,14 @@ impl Content {
     /// Content made of items of existing content (copies, concatenations), by reference.
     pub(crate) fn from_items(store: &Arc<Store>, items: Vec<Item>) -> Result<Self> {
         let len = items.iter().map(|item| item.len).sum();
-        let mut content = Self {
-            store: Arc::clone(store),
-            len,
-            relaxed: true,
-            promised: false,
-            items,
-            blocks: Vec::new(),
-            pages: HashMap::new(),
-            provisional: Vec::new(),
-            _guard: store.guards.hold(),
-        };
-        content.shorten()?;
-        Ok(content)
+        Self::of(store, len, true, Made { items, ..Made::default() }, store.guards.hold())
+    }
+
+    /// What was made, in as many items as a record may hold.
+    fn of(store: &Arc<Store>, len: u64, relaxed: bool, mut made: Made, guard: Guard) -> Result<Self> {
+        let shortened = made.shorten(store, relaxed);
+        let content = Self { store: Arc::clone(store), len, made: Arc::new(made), _guard: guard };
+        shortened.map(|()| content)
     }
 
     /// Bytes.
@@ -473,26 +478,28 @@ impl Content {
     /// The items that will stand in the owner's record.
     #[must_use]
     pub fn items(&self) -> &[Item] {
-        &self.items
+        &self.made.items
     }
+}
 
+impl Made {
     /// Brings the list of items down to what a record may hold, the lowest level first, so that pages stay of even
     /// height however often content is spliced: a page's children are all one level below it, even if it has but one.
     /// Pages over children of several heights would make the tree higher with every few splices, up to what no record can
     /// name. It ends: each turn either raises the lowest level or, where all are level, leaves at most half of the items.
-    fn shorten(&mut self) -> Result<()> {
+    fn shorten(&mut self, store: &Arc<Store>, relaxed: bool) -> Result<()> {
         let too_high = self.items.iter().any(|item| item.height() > HEIGHT_MAX);
         if self.items.len() <= INLINE_ITEMS_MAX && !too_high {
             return Ok(());
         }
         let items = std::mem::take(&mut self.items);
-        let mut items = if too_high { self.lowered(items)? } else { items };
+        let mut items = if too_high { self.lowered(store, items)? } else { items };
         while items.len() > INLINE_ITEMS_MAX {
             let lowest = items.iter().map(Item::height).min().unwrap_or(0);
             let mut shorter = Vec::new();
             for run in items.chunk_by(|a, b| (a.height() == lowest) == (b.height() == lowest)) {
                 if run[0].height() == lowest {
-                    self.page_evenly(run, &mut shorter)?;
+                    self.page_evenly(store, relaxed, run, &mut shorter)?;
                 } else {
                     shorter.extend_from_slice(run);
                 }
@@ -504,7 +511,7 @@ impl Content {
     }
 
     /// The items with the children of higher pages than any content needs in their place: trees once grew too high.
-    fn lowered(&self, items: Vec<Item>) -> Result<Vec<Item>> {
+    fn lowered(&self, store: &Arc<Store>, items: Vec<Item>) -> Result<Vec<Item>> {
         let mut lowered = Vec::with_capacity(items.len());
         let mut rest: Vec<Item> = items.into_iter().rev().collect();
         while let Some(item) = rest.pop() {
@@ -512,7 +519,7 @@ impl Content {
                 Source::Page { id, height } if height > HEIGHT_MAX => {
                     let page = match self.pages.get(&id) {
                         Some(page) => page.clone(),
-                        None => self.store.page(&id)?,
+                        None => store.page(&id)?,
                     };
                     rest.extend(page.into_items().into_iter().rev());
                 }
@@ -523,15 +530,15 @@ impl Content {
     }
 
     /// Splits `items` evenly over as few pages as hold them.
-    fn page_evenly(&mut self, items: &[Item], out: &mut Vec<Item>) -> Result<()> {
+    fn page_evenly(&mut self, store: &Arc<Store>, relaxed: bool, items: &[Item], out: &mut Vec<Item>) -> Result<()> {
         let pages = items.len().div_ceil(PAGE_ITEMS).max(1);
         for part in items.chunks(items.len().div_ceil(pages)) {
             let page = Page::of(part)?;
-            if !self.pages.contains_key(&page.id) && !self.store.has_chunk(&page.id)? {
+            if !self.pages.contains_key(&page.id) && !store.has_chunk(&page.id)? {
                 self.blocks.push(page.block);
                 // What is more than a little goes ahead of the commit, which has to fit into one stripe.
                 if self.blocks.len() > BLOCKS_WITH_COMMIT_MAX {
-                    self.store.append_blocks(vec![self.blocks.remove(0)], self.relaxed, self.promised)?;
+                    store.append_blocks(vec![self.blocks.remove(0)], relaxed, self.promised)?;
                 }
             }
             self.pages.insert(page.id, page.node);
@@ -543,15 +550,15 @@ impl Content {
 
 impl Drop for Content {
     fn drop(&mut self) {
-        if !self.provisional.is_empty() {
-            self.store.abandoned.lock().extend(self.provisional.drain(..).map(|(key, _)| key));
+        if !self.made.provisional.is_empty() && !self.made.is_owned() {
+            self.store.abandoned.lock().extend(self.made.provisional.iter().map(|(key, _)| key.clone()));
         }
     }
 }
 
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Content").field("len", &self.len).field("items", &self.items.len()).finish_non_exhaustive()
+        f.debug_struct("Content").field("len", &self.len).field("items", &self.made.items.len()).finish_non_exhaustive()
     }
 }
 

@@ -142,7 +142,7 @@ impl Store {
     /// # Errors
     /// Reading a page.
     pub fn allocated_of(&self, content: &Content) -> Result<u64> {
-        self.allocated_among(&content.items, &content.pages)
+        self.allocated_among(&content.made.items, &content.made.pages)
     }
 
     /// Bytes of stored content that are not holes.

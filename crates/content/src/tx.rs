@@ -2,10 +2,14 @@
 //!
 //! **Invariant PREFIX**: the lock covers reading, deciding, taking a sequence number and applying to the index, so the
 //! order of the log is the order in which changes were decided.
+//!
+//! A change is computed by a closure that may run more than once and touches nothing but its [`Tx`]. What else it causes is
+//! part of its value and done by whoever called, once, when the change was accepted (`then` of [`Store::transact_then`]).
+//!
 //! **Invariant REF**: references change in the commit that causes them. A page's children are counted exactly while
 //! the page itself is counted at least once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,11 +20,12 @@ use strata_chunk::{Item, Node, Source};
 use strata_index::{Batch, Mutation};
 use strata_ledger::{Append, Purpose};
 use strata_seam::planted::{Bug, planted};
+use strata_seam::rehearsal::refuses_first;
 use strata_seam::{ChunkId, Lsn};
 
 use crate::cell::{self, TABLE_GARBAGE};
 use crate::error::{ContentError, Result};
-use crate::ingest::Content;
+use crate::ingest::{Content, Made};
 use crate::mover::Phase;
 use crate::prepare::PreparedBlock;
 use crate::store::Store;
@@ -52,13 +57,11 @@ pub struct Tx<'a> {
     /// Bytes of chunks that were let go, whether others count them or not.
     released: BTreeMap<ChunkId, u64>,
     tallies: BTreeMap<Vec<u8>, i64>,
-    blocks: Vec<PreparedBlock>,
-    pages: HashMap<ChunkId, Node>,
+    /// What becomes somebody's by this change.
+    contents: Vec<Arc<Made>>,
     seen: Lsn,
     relaxed: bool,
     released_pages: usize,
-    /// Whether room for its content was promised.
-    promised: bool,
 }
 
 /// What a change gave.
@@ -75,18 +78,32 @@ pub struct Done<T> {
 impl Store {
     /// Computes and commits one change. `relaxed` says that nobody will be promised its durability.
     ///
-    /// The closure runs under the writer's lock: no hashing, no compression, no waiting inside. An error of the closure
-    /// changes nothing.
+    /// The closure runs under the writer's lock: no hashing, no compression, no waiting inside. It may run more than once, each
+    /// time from the start, and has no effect but on its [`Tx`]. An error of the closure changes nothing.
     ///
     /// # Errors
     /// The closure's own, and those of the ledger; the change has then not happened.
     pub fn transact<T, E: From<ContentError>>(
         self: &Arc<Self>,
         relaxed: bool,
-        change: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+        change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<Done<T>, E> {
+        self.transact_then(relaxed, change, |_| {})
+    }
+
+    /// As [`Store::transact`]; `then` is called once, with the closure's result, when the change was accepted and before it
+    /// shows to anybody. Still under the writer's lock: it takes microseconds.
+    ///
+    /// # Errors
+    /// Those of [`Store::transact`]; `then` was not called.
+    pub fn transact_then<T, E: From<ContentError>>(
+        self: &Arc<Self>,
+        relaxed: bool,
+        change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+        then: impl FnOnce(&mut T),
     ) -> Result<Done<T>, E> {
         self.wait_for_room();
-        self.transact_for(None, relaxed, change)
+        self.run(None, relaxed, change, then)
     }
 
     /// As [`Store::transact`], without waiting for anything, and for the purpose given instead of the one that shows.
@@ -94,25 +111,26 @@ impl Store {
         self: &Arc<Self>,
         purpose: Option<Purpose>,
         relaxed: bool,
-        change: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+        change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<Done<T>, E> {
+        self.run(purpose, relaxed, change, |_| {})
+    }
+
+    fn run<T, E: From<ContentError>>(
+        self: &Arc<Self>,
+        purpose: Option<Purpose>,
+        relaxed: bool,
+        mut change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+        then: impl FnOnce(&mut T),
     ) -> Result<Done<T>, E> {
         let _writer = self.writer.lock();
-        let mut tx = Tx {
-            store: self,
-            writes: BTreeMap::new(),
-            counts: BTreeMap::new(),
-            released: BTreeMap::new(),
-            tallies: BTreeMap::new(),
-            blocks: Vec::new(),
-            pages: HashMap::new(),
-            seen: Lsn(0),
-            relaxed,
-            released_pages: 0,
-            promised: false,
-        };
-        let value = change(&mut tx)?;
+        if refuses_first() {
+            drop(change(&mut Tx::new(self, relaxed)));
+        }
+        let mut tx = Tx::new(self, relaxed);
+        let mut value = change(&mut tx)?;
         let seen = tx.seen;
-        let lsn = tx.commit(purpose)?;
+        let lsn = tx.commit(purpose, || then(&mut value))?;
         Ok(Done { value, lsn, seen })
     }
 }
@@ -161,6 +179,20 @@ impl Store {
 }
 
 impl<'a> Tx<'a> {
+    fn new(store: &'a Arc<Store>, relaxed: bool) -> Self {
+        Self {
+            store,
+            writes: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            released: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+            contents: Vec::new(),
+            seen: Lsn(0),
+            relaxed,
+            released_pages: 0,
+        }
+    }
+
     /// The store this changes.
     #[must_use]
     pub fn store(&self) -> &'a Arc<Store> {
@@ -227,21 +259,20 @@ impl<'a> Tx<'a> {
     }
 
     /// Makes content part of this change: its last blocks travel with the commit, its references are counted. The
-    /// returned items are to be stored in the owner's record.
+    /// returned items are to be stored in the owner's record. Content becomes part of one change alone.
     ///
     /// # Errors
     /// [`ContentError::Index`].
-    pub fn attach(&mut self, mut content: Content) -> Result<Vec<Item>> {
-        let items = std::mem::take(&mut content.items);
-        self.promised |= content.promised;
-        self.pages.extend(content.pages.drain());
-        self.blocks.append(&mut content.blocks);
-        self.retain(&items)?;
-        for (key, page) in content.provisional.drain(..) {
-            self.delete(key);
-            self.add(page, -1);
+    pub fn attach(&mut self, content: &Content) -> Result<Vec<Item>> {
+        let made = &content.made;
+        debug_assert!(!made.is_owned(), "content has one owner");
+        self.contents.push(Arc::clone(made));
+        self.retain(&made.items)?;
+        for (key, page) in &made.provisional {
+            self.delete(key.clone());
+            self.add(*page, -1);
         }
-        Ok(items)
+        Ok(made.items.clone())
     }
 
     /// Counts one more owner of these items.
@@ -274,7 +305,8 @@ impl<'a> Tx<'a> {
     /// Refuses to count what nobody could read (invariant REF): a chunk is there, on its way, or comes with this commit.
     /// Under the writer's lock, so the mover removes it either before this, or sees the count.
     fn check_there(&self, id: &ChunkId) -> Result<()> {
-        let comes_along = self.blocks.iter().any(|block| block.chunks.iter().any(|(chunk, _)| chunk == id));
+        let mut blocks = self.contents.iter().flat_map(|made| &made.blocks);
+        let comes_along = blocks.any(|block| block.chunks.iter().any(|(chunk, _)| chunk == id));
         if comes_along || self.store.is_there(id)? { Ok(()) } else { Err(ContentError::Gone(*id)) }
     }
 
@@ -353,14 +385,14 @@ impl<'a> Tx<'a> {
     }
 
     fn page(&self, id: &ChunkId) -> Result<Node> {
-        match self.pages.get(id) {
+        match self.contents.iter().find_map(|made| made.pages.get(id)) {
             Some(node) => Ok(node.clone()),
             None => self.store.page(id),
         }
     }
 
-    fn commit(self, purpose: Option<Purpose>) -> Result<Option<Lsn>> {
-        let Self { store, writes, counts, released, tallies, blocks, relaxed, promised, .. } = self;
+    fn commit(self, purpose: Option<Purpose>, then: impl FnOnce()) -> Result<Option<Lsn>> {
+        let Self { store, writes, counts, released, tallies, contents, relaxed, .. } = self;
         // What the same change counts again, as a write in the midst of a file does, is no garbage.
         let gone = released.iter().filter(|(id, _)| counts.get(id).is_some_and(|delta| *delta < 0));
         let gone: u64 = gone.map(|(_, len)| len).sum();
@@ -378,7 +410,9 @@ impl<'a> Tx<'a> {
                 .map(|(id, delta)| Mutation::Count { key: cell::chunk_key(&id).to_vec(), delta }),
         );
         mutations.extend(tallies.into_iter().map(|(key, delta)| Mutation::Count { key, delta }));
+        let blocks: Vec<PreparedBlock> = contents.iter().flat_map(|made| made.blocks.iter().cloned()).collect();
         if mutations.is_empty() && blocks.is_empty() {
+            then();
             return Ok(None);
         }
         let batch = Batch(mutations);
@@ -397,13 +431,15 @@ impl<'a> Tx<'a> {
         let added = added.sum();
         let purpose = match purpose {
             Some(purpose) => purpose,
-            None if promised => Purpose::Promised,
+            None if contents.iter().any(|made| made.promised) => Purpose::Promised,
             None if !blocks.is_empty() || (store.ledger.is_full() && store.grows(&batch.0)?) => Purpose::Data,
             None => Purpose::Removal,
         };
         // The ledger may have written it, and say so, before it is in the index.
         let committing = store.index.begin_commit();
         let lsn = store.append(blocks, Some(Bytes::from(encoded)), relaxed, purpose, added)?;
+        contents.iter().for_each(|made| made.own());
+        then();
         store.watchers.tell(&batch);
         store.index.apply_revocable(lsn, &batch, store.ledger.written());
         drop(committing);

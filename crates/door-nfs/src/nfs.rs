@@ -111,7 +111,10 @@ async fn execute(
         Err(fail) => (shape.encode(fail, &[], &mut out), Bytes::new()),
         Ok(context) => {
             let (context, outcome, mut encoder) = run(&door, context, request, out).await?;
-            let result = if settles && context.op.lsn().0 > 0 { door.ns.settle(&context.op).await } else { Ok(()) };
+            let result = match settles && context.op.lsn().0 > 0 {
+                true => door.ns.settle(&context.op).await,
+                false => door.ns.told(&context.op).await,
+            };
             let answered = match result {
                 Ok(()) => (outcome.status, outcome.data),
                 Err(error) => {

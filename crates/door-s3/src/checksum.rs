@@ -124,6 +124,13 @@ pub(crate) struct Promise {
     pub(crate) in_trailer: bool,
 }
 
+/// Whether a header carries a checksum of an algorithm that nobody here computes.
+fn carries_unknown(name: &str) -> bool {
+    let says_how = ["x-amz-checksum-mode", "x-amz-checksum-type", "x-amz-checksum-algorithm"];
+    let known = || ALGORITHMS.into_iter().any(|algorithm| algorithm.header() == name);
+    name.starts_with("x-amz-checksum-") && !says_how.contains(&name) && !known()
+}
+
 impl Promise {
     /// Reads the headers of a request that carries data.
     ///
@@ -142,6 +149,9 @@ impl Promise {
             let value = value.to_str().map_err(|_| bad("the checksum is no text"))?;
             check_form(algorithm, value)?;
             promise.value = Some(value.to_owned());
+        }
+        if let Some(unknown) = headers.keys().find(|name| carries_unknown(name.as_str())) {
+            return Err(bad(&format!("{unknown} is no checksum that is verified here; nothing was stored")));
         }
         for name in headers.get_all("x-amz-trailer").iter() {
             let name = name.to_str().map_err(|_| bad("x-amz-trailer is no text"))?.trim().to_ascii_lowercase();

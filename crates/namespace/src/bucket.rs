@@ -5,10 +5,11 @@
 use strata_content::Tx;
 use strata_seam::Ino;
 
+use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
-use crate::namespace::{Effects, Namespace, mark_format};
+use crate::namespace::{Namespace, mark_format};
 use crate::permission;
 use crate::record::{Bucket, Inode};
 use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO, dir_mode};
@@ -83,7 +84,7 @@ impl Namespace {
             let inode = tx.dir(bucket.root)?;
             permission::remove_bucket(&op.caller, &root.attr, &inode.attr)?;
             self.forget_bucket(tx, name.as_bytes(), &inode)?;
-            self.remove_dir(tx, &mut root, &[name.as_bytes(), b"/"].concat(), &inode)?;
+            self.remove_dir(tx, effects, &mut root, &[name.as_bytes(), b"/"].concat(), &inode)?;
             effects.entry(ROOT_INO, name.as_bytes(), Some(bucket.root));
             Ok(())
         })

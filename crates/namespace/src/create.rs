@@ -4,10 +4,11 @@ use strata_content::Tx;
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
+use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
-use crate::namespace::{Effects, Namespace};
+use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::Inode;
 use crate::types::{Attr, Durability, LINK_MAX, NewNode, NodeKind, Op, ROOT_INO, SYMLINK_LEN_MAX};
@@ -78,7 +79,7 @@ impl Namespace {
         name: &[u8],
         kind: NodeKind,
         mode: u32,
-        fill: impl FnOnce(&mut Inode) -> Result<()>,
+        fill: impl Fn(&mut Inode) -> Result<()>,
     ) -> Result<Inode> {
         name::check_new(name)?;
         let mut dir = tx.dir(parent)?;
@@ -184,7 +185,7 @@ impl Namespace {
         if inode.attr.nlink > 1 {
             effects.attr(inode.attr.ino);
         }
-        self.drop_link(tx, &mut inode, now)?;
+        self.drop_link(tx, effects, &mut inode, now)?;
         // A file door leaves directories standing: what it saw as a directory stays one.
         if dir.implicit {
             dir.implicit = false;
@@ -221,7 +222,7 @@ impl Namespace {
                 self.forget_bucket(tx, name, &inode)?;
             }
             effects.relaxed = dir.relaxed;
-            self.remove_dir(tx, &mut dir, &found.name, &inode)?;
+            self.remove_dir(tx, effects, &mut dir, &found.name, &inode)?;
             effects.entry(parent, name, Some(inode.attr.ino));
             effects.attr(parent);
             Ok(())
@@ -229,7 +230,14 @@ impl Namespace {
     }
 
     /// Takes an empty directory and its folder marker out of `dir`.
-    pub(crate) fn remove_dir(&self, tx: &mut Tx<'_>, dir: &mut Inode, entry_name: &[u8], inode: &Inode) -> Result<()> {
+    pub(crate) fn remove_dir(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        dir: &mut Inode,
+        entry_name: &[u8],
+        inode: &Inode,
+    ) -> Result<()> {
         let ino = inode.attr.ino;
         if tx.has_entries(ino)? {
             return Err(fail(ErrorKind::NotEmpty, "the directory is not empty"));
@@ -238,9 +246,9 @@ impl Namespace {
         if let Some(marker) = tx.entry(ino, b"")? {
             let mut marker = tx.inode(marker.ino)?;
             tx.delete(key::entry(ino, b""));
-            self.drop_link(tx, &mut marker, now)?;
+            self.drop_link(tx, effects, &mut marker, now)?;
         }
-        self.erase(tx, inode)?;
+        self.erase(tx, effects, inode)?;
         self.remove_entry(tx, dir, entry_name, now)
     }
 }

@@ -4,10 +4,11 @@
 use strata_content::Tx;
 use strata_seam::{Ino, Timestamp};
 
+use crate::effects::Effects;
 use crate::error::Result;
 use crate::key;
 use crate::name;
-use crate::namespace::{Effects, Namespace};
+use crate::namespace::Namespace;
 use crate::record::{Dirent, Inode, Version};
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::View;
@@ -72,7 +73,13 @@ impl Namespace {
 
     /// One link less. The last one lets content and attributes go, or, while the file is open, keeps them until it is
     /// closed.
-    pub(crate) fn drop_link(&self, tx: &mut Tx<'_>, inode: &mut Inode, now: Timestamp) -> Result<()> {
+    pub(crate) fn drop_link(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        inode: &mut Inode,
+        now: Timestamp,
+    ) -> Result<()> {
         inode.attr.nlink = inode.attr.nlink.saturating_sub(1);
         inode.attr.ctime = now;
         if inode.attr.nlink > 0 && inode.attr.kind != NodeKind::Directory {
@@ -81,15 +88,15 @@ impl Namespace {
             self.put_inode(tx, inode);
             tx.put(key::under(key::TABLE_UNLINKED, inode.attr.ino, &[]), Vec::new());
         } else {
-            self.erase(tx, inode)?;
+            self.erase(tx, effects, inode)?;
         }
         Ok(())
     }
 
     /// Removes everything an inode has. Attributes and properties are bounded per inode by the doors' limits.
-    pub(crate) fn erase(&self, tx: &mut Tx<'_>, inode: &Inode) -> Result<()> {
+    pub(crate) fn erase(&self, tx: &mut Tx<'_>, effects: &mut Effects, inode: &Inode) -> Result<()> {
         let ino = inode.attr.ino;
-        self.remember_if_referred(inode);
+        self.remember_if_referred(effects, inode);
         tx.release(&inode.items)?;
         tx.delete(key::inode(ino));
         tx.tally(key::KEY_INODES, -1);
@@ -118,7 +125,7 @@ impl Namespace {
                 return Ok(());
             }
             let mut parent = tx.dir(dir.parent)?;
-            self.erase(tx, &dir)?;
+            self.erase(tx, effects, &dir)?;
             self.remove_entry(tx, &mut parent, entry_name, now)?;
             effects.entry(parent.attr.ino, &name::shown(entry_name, false), Some(ino));
             dir = parent;
@@ -155,7 +162,7 @@ impl Namespace {
         &self,
         tx: &mut Tx<'_>,
         inode: &mut Inode,
-        content: strata_content::Content,
+        content: &strata_content::Content,
         allocated: u64,
     ) -> Result<()> {
         inode.attr.size = content.len();

@@ -322,7 +322,7 @@ impl Namespace {
                 }
                 let inode = self.make(tx, effects, op, parent, name, NodeKind::File, mode, |_| Ok(()))?;
                 // Counted within the change, so that nobody can remove the file before it is pinned.
-                self.opens.get_or_insert(inode.attr.ino).handles.fetch_add(1, Ordering::AcqRel);
+                effects.opened.push(inode.attr.ino);
                 Ok(Some(inode.attr))
             })?;
             if let Some(attr) = made {
@@ -352,7 +352,7 @@ impl Namespace {
             inode.attr.nlink = 0;
             self.put_inode(tx, &mut inode);
             tx.put(key::under(key::TABLE_UNLINKED, inode.attr.ino, &[]), Vec::new());
-            self.opens.get_or_insert(inode.attr.ino).handles.fetch_add(1, Ordering::AcqRel);
+            effects.opened.push(inode.attr.ino);
             effects.relaxed = parent.relaxed;
             Ok(inode.attr)
         })
@@ -397,7 +397,7 @@ impl Namespace {
                 && inode.attr.nlink == 0
             {
                 effects.relaxed = inode.relaxed;
-                self.erase(tx, &inode)?;
+                self.erase(tx, effects, &inode)?;
             }
             tx.delete(mark.clone());
             Ok(())
@@ -639,6 +639,7 @@ impl Namespace {
         file.last_write_nanos.store(now, Ordering::Release);
         file.publish(state, self.store.ledger(), promised);
         self.feed.publish(op.caller.door, vec![Change::Content(ino)]);
+        op.note_published();
         let sealing = state.sealing.as_ref().map_or(0, |sealing| sealing.bytes());
         if state.staging.bytes() + sealing >= SEAL_BYTES_MAX || all > self.store.settings().staged_bytes_max {
             Pressure::High

@@ -18,6 +18,7 @@ mod changes;
 mod check;
 mod create;
 mod drain;
+mod effects;
 mod entries;
 mod error;
 mod extents;

@@ -16,11 +16,12 @@ use strata_seam::{Clock, Ino, Lsn, Timestamp};
 
 use crate::changes::{Feed, Told};
 use crate::drain::Drain;
+use crate::effects::Effects;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::file::Opens;
 use crate::key;
 use crate::record::Inode;
-use crate::types::{Attr, Change, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
+use crate::types::{Attr, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
 use crate::view::{View, damaged};
 
 /// Numbers are reserved in steps of this many, so that drawing one needs no commit. A crash wastes at most one step.
@@ -174,8 +175,12 @@ impl Namespace {
             Class::Durable => ledger.durable(),
             Class::Written => ledger.written(),
         };
-        let told = op.has_published().then(|| Told::of(&self.feed, &self.clock)).flatten();
-        Settle { inner: (lsn > reached).then(|| ledger.settled(lsn, class)), told }
+        Settle { inner: (lsn > reached).then(|| ledger.settled(lsn, class)), ..self.told(op) }
+    }
+
+    /// The same for answers that promise no durability: until the mount's kernel was told of what changed, 200 ms at most.
+    pub fn told(&self, op: &Op) -> Settle {
+        Settle { inner: None, told: op.has_published().then(|| Told::of(&self.feed, &self.clock)).flatten() }
     }
 
     /// The same on the calling thread.
@@ -249,30 +254,32 @@ impl Namespace {
         inodes.iter().map(|ino| Ok(tx.find_inode(*ino)?.map(|inode| self.with_staged(inode.attr)))).collect()
     }
 
-    /// Runs a change, notes in `op` what the answer depends on, and tells the feed. The closure returns its value, the
-    /// changes to announce, and whether it happened in a relaxed bucket.
-    pub(crate) fn change<T>(&self, op: &Op, run: impl FnOnce(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
-        let mut settling = Settling { ns: self, op, effects: Effects::default(), done: false };
-        let effects = &mut settling.effects;
+    /// Runs a change, notes in `op` what the answer depends on, and tells the feed. The closure may run more than once: it
+    /// touches nothing but its arguments, and says in its effects what else is to happen.
+    pub(crate) fn change<T>(&self, op: &Op, mut run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
+        let _erasing = NoteErased(&self.opens);
         let watching = op.watching();
-        let mut watched = Vec::new();
-        let mut seen_so_far = Lsn(0);
-        let done = self.store.transact(false, |tx| {
-            let found = self.attrs_now(tx, &watching)?;
-            let ran = self.uphold(tx, op).and_then(|()| run(tx, effects));
-            seen_so_far = tx.seen();
-            let value = ran?;
-            tx.set_relaxed(effects.relaxed);
-            watched = found.into_iter().zip(self.attrs_now(tx, &watching)?).collect();
-            Ok::<_, Error>(value)
-        });
+        let (mut seen_so_far, mut relaxed) = (Lsn(0), false);
+        let done = self.store.transact_then(
+            false,
+            |tx| {
+                let mut effects = Effects::default();
+                let found = self.attrs_now(tx, &watching)?;
+                let ran = self.uphold(tx, op).and_then(|()| run(tx, &mut effects));
+                (seen_so_far, relaxed) = (tx.seen(), effects.relaxed);
+                let value = ran?;
+                tx.set_relaxed(effects.relaxed);
+                let left = self.attrs_now(tx, &watching)?;
+                Ok::<_, Error>((value, effects, found.into_iter().zip(left).collect::<Vec<_>>()))
+            },
+            |(_, effects, _)| self.enact(effects),
+        );
         if done.is_err() && seen_so_far > self.store.durable() {
             // A refusal says what is there, too ("exists already"), and must not be taken back either.
-            op.note(seen_so_far, !effects.relaxed);
+            op.note(seen_so_far, !relaxed);
         }
-        settling.done = done.is_ok();
-        let Effects { changes, relaxed, .. } = settling.end();
-        let Done { value, lsn, seen } = done?;
+        let Done { value: (value, effects, watched), lsn, seen } = done?;
+        let changes = self.settle_effects(op, effects);
         // It held in this commit; see `guard`.
         *op.guard.lock() = None;
         for (ino, (found, left)) in watching.into_iter().zip(watched) {
@@ -291,50 +298,12 @@ impl Namespace {
     }
 }
 
-/// Settles the pins of a change whatever becomes of it: a panic in a change must neither leave readers on content that
-/// was never kept nor stop those who wait for the replacement to show.
-struct Settling<'a> {
-    ns: &'a Namespace,
-    op: &'a Op,
-    effects: Effects,
-    /// Whether the change was committed.
-    done: bool,
-}
+/// Says, when a change has ended in whatever way, that the files it asked about for the sake of erasing them may be opened.
+struct NoteErased<'a>(&'a Opens);
 
-impl Settling<'_> {
-    fn end(mut self) -> Effects {
-        self.ns.settle_pins(self.op, &mut self.effects, self.done);
-        std::mem::take(&mut self.effects)
-    }
-}
-
-impl Drop for Settling<'_> {
+impl Drop for NoteErased<'_> {
     fn drop(&mut self) {
-        self.ns.opens.note_erased();
-        self.ns.settle_pins(self.op, &mut self.effects, self.done);
-    }
-}
-
-/// What a change does beside its records.
-#[derive(Default)]
-pub(crate) struct Effects {
-    pub(crate) changes: Vec<Change>,
-    pub(crate) relaxed: bool,
-    /// Pins for which the change kept the content it replaced.
-    pub(crate) kept: Vec<Arc<crate::pin::Pin>>,
-    /// What the change replaces, until it shows.
-    pub(crate) replacing: Vec<crate::pin::Replacing>,
-}
-
-impl Effects {
-    pub(crate) fn entry(&mut self, parent: Ino, name: &[u8], old: Option<Ino>) {
-        self.changes.push(Change::Entry { parent, name: name.to_vec(), old });
-    }
-    pub(crate) fn attr(&mut self, ino: Ino) {
-        self.changes.push(Change::Attr(ino));
-    }
-    pub(crate) fn content(&mut self, ino: Ino) {
-        self.changes.push(Change::Content(ino));
+        self.0.note_erased();
     }
 }
 

@@ -4,9 +4,10 @@ use strata_content::{Content, Hold, Reader, Tx};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
+use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::name;
-use crate::namespace::{Effects, Namespace};
+use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::{Bucket, Inode};
 use crate::types::{Access, Condition, NodeKind, ObjectInfo, ObjectMeta, Op, ROOT_INO, dir_mode};
@@ -96,7 +97,7 @@ impl Namespace {
         let allocated = self.store.allocated_of(&content)?;
         let new = NewContent { content, etag, meta, parts: Vec::new(), allocated };
         self.seal_before_replacing(op, bucket, key)?;
-        self.change(op, |tx, effects| self.put_at(tx, effects, op, bucket, key, new, cond))
+        self.change(op, |tx, effects| self.put_at(tx, effects, op, bucket, key, &new, cond))
     }
 
     /// Seals what is staged of the file that is about to get new content: what was written before is replaced with it,
@@ -129,7 +130,7 @@ impl Namespace {
         op: &Op,
         bucket: &str,
         key: &[u8],
-        new: NewContent,
+        new: &NewContent,
         cond: &Condition,
     ) -> Result<ObjectInfo> {
         let (record, mut dir) = self.open_bucket(tx, op, bucket)?;
@@ -181,7 +182,7 @@ impl Namespace {
         op: &Op,
         mut dir: Inode,
         entry_name: &[u8],
-        new: NewContent,
+        new: &NewContent,
         cond: &Condition,
         bucket: &Bucket,
     ) -> Result<Inode> {
@@ -237,11 +238,11 @@ impl Namespace {
         }
     }
 
-    fn fill(&self, tx: &mut Tx<'_>, inode: &mut Inode, new: NewContent) -> Result<()> {
-        self.set_content(tx, inode, new.content, new.allocated)?;
-        inode.etag = new.etag;
-        inode.meta = new.meta;
-        inode.parts = new.parts;
+    fn fill(&self, tx: &mut Tx<'_>, inode: &mut Inode, new: &NewContent) -> Result<()> {
+        self.set_content(tx, inode, &new.content, new.allocated)?;
+        inode.etag.clone_from(&new.etag);
+        inode.meta.clone_from(&new.meta);
+        inode.parts.clone_from(&new.parts);
         Ok(())
     }
 
@@ -285,7 +286,7 @@ impl Namespace {
             };
             effects.relaxed = dir.relaxed;
             let bucket = tx.bucket(bucket.as_bytes())?;
-            let inode = self.put_in(tx, effects, op, dir, &entry_name, new, cond, &bucket)?;
+            let inode = self.put_in(tx, effects, op, dir, &entry_name, &new, cond, &bucket)?;
             Ok((self.info(inode), found.is_none()))
         })
     }
@@ -430,7 +431,7 @@ impl Namespace {
         check(cond, Some(&inode))?;
         permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
         self.remove_entry(tx, &mut dir, &name, now)?;
-        self.drop_link(tx, &mut inode, now)?;
+        self.drop_link(tx, effects, &mut inode, now)?;
         effects.entry(dir.attr.ino, &name::shown(&name, dirent.shadowed), Some(inode.attr.ino));
         effects.attr(dir.attr.ino);
         self.prune(tx, effects, dir, &path)?;
@@ -462,15 +463,15 @@ impl Namespace {
                 content: self.store.content(inode.items.clone())?,
                 etag: Some(etag(&inode)),
                 // Checksums are those of this content, whatever happened since the source was looked at.
-                meta: match meta {
-                    Some(meta) => ObjectMeta { checksums: inode.meta.checksums.clone(), ..meta },
+                meta: match &meta {
+                    Some(meta) => ObjectMeta { checksums: inode.meta.checksums.clone(), ..meta.clone() },
                     None => inode.meta.clone(),
                 },
                 // They belong to the ETag, which says how many there are.
                 parts: inode.parts.clone(),
                 allocated: inode.attr.allocated,
             };
-            self.put_at(tx, effects, op, to.0, to.1, new, to_cond)
+            self.put_at(tx, effects, op, to.0, to.1, &new, to_cond)
         })
     }
 

@@ -19,10 +19,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use strata_content::{ReadAhead, Tx};
 use strata_seam::Ino;
 
+use crate::effects::Effects;
 use crate::error::{ErrorKind, Result};
 use crate::file::Opens;
 use crate::key;
-use crate::namespace::{Effects, Namespace};
+use crate::namespace::Namespace;
 use crate::record::Inode;
 use crate::setattr::refuse_overlap;
 use crate::types::Op;
@@ -38,7 +39,7 @@ pub struct Pin {
     following: AtomicBool,
 }
 
-/// The pins of a file's present content: one, if anybody has it. More only where a replacement failed half-way.
+/// The pins of a file's present content: one, if anybody has it.
 #[derive(Default)]
 pub(crate) struct Pinned(Mutex<Vec<Weak<Pin>>>);
 
@@ -200,8 +201,7 @@ impl Namespace {
         let ino = inode.attr.ino;
         effects.replacing.push(self.opens.replacements.begin(ino));
         let Some(file) = self.opens.get(ino) else { return Ok(false) };
-        let mut present = file.pinned.0.lock();
-        let pins: Vec<Arc<Pin>> = present.iter().filter_map(Weak::upgrade).collect();
+        let pins: Vec<Arc<Pin>> = file.pinned.0.lock().iter().filter_map(Weak::upgrade).collect();
         if pins.is_empty() {
             return Ok(false);
         }
@@ -210,37 +210,38 @@ impl Namespace {
         old.attr.nlink = 0;
         tx.tally(key::KEY_INODES, 1);
         let content = self.store.content(inode.items.clone())?;
-        self.set_content(tx, &mut old, content, inode.attr.allocated)?;
+        self.set_content(tx, &mut old, &content, inode.attr.allocated)?;
         self.put_inode(tx, &mut old);
         tx.put(key::under(key::TABLE_UNLINKED, old.attr.ino, &[]), Vec::new());
-        for pin in &pins {
-            self.opens.hold(old.attr.ino);
-            pin.kept.store(old.attr.ino.0, Ordering::Release);
-        }
-        present.clear();
-        effects.kept.extend(pins);
+        effects.kept.push(Kept { old: old.attr.ino, pins });
         Ok(true)
     }
 
-    /// After the change, and also when it panicked: where it was not done the content was not replaced and the pins lead to
-    /// the file again. Only where it was done there may be something to commit.
-    pub(crate) fn settle_pins(&self, op: &Op, effects: &mut Effects, done: bool) {
-        let kept = std::mem::take(&mut effects.kept);
-        for pin in &kept {
-            if !done {
-                let held = pin.kept.swap(0, Ordering::AcqRel);
-                self.opens.let_go(Ino(held));
-                if let Some(file) = self.opens.get(pin.ino) {
-                    file.pinned.0.lock().push(Arc::downgrade(pin));
-                }
-            }
+    /// [`Namespace::unpin`] where nobody waits for the outcome.
+    pub(crate) fn unpin_or_warn(&self, op: &Op, pin: Arc<Pin>) {
+        if let Err(error) = self.unpin(op, pin)
+            && error.kind != ErrorKind::Stale
+        {
+            tracing::warn!(%error, "content kept for a reader that is gone stays until the next start");
         }
-        effects.replacing.clear();
-        for pin in kept {
-            if let Err(error) = self.unpin(op, pin)
-                && error.kind != ErrorKind::Stale
-            {
-                tracing::warn!(%error, "content kept for a reader that is gone stays until the next start");
+    }
+}
+
+/// Content that is being replaced and that somebody has pinned. None of the pins is given back before it is settled.
+pub(crate) struct Kept {
+    /// The inode without a name that has the content once the change shows.
+    old: Ino,
+    pub(crate) pins: Vec<Arc<Pin>>,
+}
+
+impl Kept {
+    /// The pins lead to the kept content from here on.
+    pub(crate) fn lead_there(&self, opens: &Opens) {
+        for pin in &self.pins {
+            opens.hold(self.old);
+            pin.kept.store(self.old.0, Ordering::Release);
+            if let Some(file) = opens.get(pin.ino) {
+                file.pinned.0.lock().clear();
             }
         }
     }

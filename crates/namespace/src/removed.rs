@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use strata_content::Hold;
 use strata_seam::Ino;
 
+use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
@@ -118,7 +119,7 @@ impl Namespace {
     }
 
     /// Within the change that erases `inode`.
-    pub(crate) fn remember_if_referred(&self, inode: &Inode) {
+    pub(crate) fn remember_if_referred(&self, effects: &mut Effects, inode: &Inode) {
         let refers = self.removed.0.lock().refers.clone();
         if !refers.is_some_and(|refers| refers(inode.attr.ino)) {
             return;
@@ -128,6 +129,11 @@ impl Namespace {
         inode.attr.ctime = inode.attr.ctime.max(self.clock.now());
         inode.parts = Vec::new();
         let hold = (inode.attr.kind == NodeKind::File).then(|| Hold::begin(&self.store));
+        effects.removed.push((inode, hold));
+    }
+
+    /// It is removed.
+    pub(crate) fn remember(&self, inode: Inode, hold: Option<Hold>) {
         self.removed.0.lock().keep(inode, hold, self.clock.monotonic_nanos());
     }
 
@@ -146,16 +152,15 @@ impl Namespace {
             (remnant.inode.clone(), hold)
         };
         permission::require(&op.caller, &inode.attr, access)?;
-        let mut content = Some(self.store.content(std::mem::take(&mut inode.items))?);
+        let content = self.store.content(std::mem::take(&mut inode.items))?;
         let file = self.opens.get_or_insert(ino);
         self.opens.hold(ino);
         let opened = self.change(op, |tx, effects| {
             // Another open of it may have come first.
-            if tx.find_inode(ino)?.is_none()
-                && let Some(content) = content.take()
-            {
+            if tx.find_inode(ino)?.is_none() {
+                let mut inode = inode.clone();
                 let allocated = inode.attr.allocated;
-                self.set_content(tx, &mut inode, content, allocated)?;
+                self.set_content(tx, &mut inode, &content, allocated)?;
                 self.put_inode(tx, &mut inode);
                 tx.put(key::under(key::TABLE_UNLINKED, ino, &[]), Vec::new());
                 tx.tally(key::KEY_INODES, 1);

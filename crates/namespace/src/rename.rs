@@ -4,6 +4,7 @@ use strata_content::Tx;
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
+use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
@@ -92,7 +93,7 @@ impl Namespace {
                 if target.dirent.ino == source.dirent.ino {
                     return Ok(());
                 }
-                self.make_way(tx, op, to, target, directory)?;
+                self.make_way(tx, effects, op, to, target, directory)?;
             } else {
                 permission::change_entries(&op.caller, &target_dir.attr)?;
             }
@@ -142,7 +143,15 @@ impl Namespace {
     }
 
     /// Removes the target of a rename if its kind allows.
-    fn make_way(&self, tx: &mut Tx<'_>, op: &Op, to: (Ino, &[u8]), target: &Found, directory: bool) -> Result<()> {
+    fn make_way(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        op: &Op,
+        to: (Ino, &[u8]),
+        target: &Found,
+        directory: bool,
+    ) -> Result<()> {
         let mut dir = tx.dir(to.0)?;
         let mut old = tx.inode(target.dirent.ino)?;
         permission::remove_entry(&op.caller, &dir.attr, &old.attr)?;
@@ -153,12 +162,12 @@ impl Namespace {
                 if to.0 == ROOT_INO {
                     self.forget_bucket(tx, to.1, &old)?;
                 }
-                self.remove_dir(tx, &mut dir, &target.name, &old)
+                self.remove_dir(tx, effects, &mut dir, &target.name, &old)
             }
             (false, false) => {
                 let now = self.clock.now();
                 self.remove_entry(tx, &mut dir, &target.name, now)?;
-                self.drop_link(tx, &mut old, now)
+                self.drop_link(tx, effects, &mut old, now)
             }
         }
     }

@@ -216,15 +216,14 @@ impl Namespace {
         let mtime = file.mtime();
         let door = task.door.unwrap_or(op.caller.door);
         let writer = Op::new(crate::types::Caller { door, ..op.caller.clone() });
-        let mut content = Some(content);
         let done = self.change(&writer, |tx, effects| {
             let mut now = tx.inode(inode.attr.ino)?;
             if now.items != inode.items || now.version != inode.version {
                 return Ok(false);
             }
-            let Some(content) = content.take() else { return Ok(false) };
+            let shown = self.with_staged(now.attr.clone());
             let old = std::mem::take(&mut now.items);
-            self.set_content(tx, &mut now, content, allocated)?;
+            self.set_content(tx, &mut now, &content, allocated)?;
             tx.release(&old)?;
             now.etag = None;
             now.parts.clear();
@@ -234,8 +233,11 @@ impl Namespace {
                 now.attr.ctime = now.attr.ctime.max(mtime);
             }
             effects.relaxed = now.relaxed;
-            effects.changes.push(Change::Attr(now.attr.ino));
             self.put_inode(tx, &mut now);
+            // Who was told of the write needs not be told again that it was stored, where that shows nothing else.
+            if shown != (Attr { change: shown.change, ..now.attr.clone() }) {
+                effects.attr(now.attr.ino);
+            }
             Ok(true)
         })?;
         op.note(writer.lsn(), writer.strict());
@@ -396,15 +398,13 @@ impl Namespace {
         }
         let content = build(self, &inode)?;
         let allocated = self.store.allocated_of(&content)?;
-        let mut content = Some(content);
         self.change(op, |tx, effects| {
             let mut now = tx.inode(ino)?;
             if now.items != inode.items || now.version != inode.version {
                 return Ok(None);
             }
-            let Some(content) = content.take() else { return Ok(None) };
             let old = std::mem::take(&mut now.items);
-            self.set_content(tx, &mut now, content, allocated)?;
+            self.set_content(tx, &mut now, &content, allocated)?;
             tx.release(&old)?;
             let time = self.clock.now();
             (now.attr.mtime, now.attr.ctime) = (time, time);

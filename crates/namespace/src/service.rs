@@ -39,25 +39,21 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Busy`] above [`LOCKS_MAX`] locks.
     pub fn put_lock(&self, op: &Op, lock: &LockRecord) -> Result<()> {
-        let put = self.change(op, |tx, _| {
+        self.change(op, |tx, effects| {
             let key = key::plain(key::TABLE_LOCK, lock.token.as_bytes());
-            let mut count = self.locks_held.lock();
-            let held = match *count {
+            let known = *self.locks_held.lock();
+            let held = match known {
                 Some(held) => held,
                 None => tx.records(&[key::TABLE_LOCK], &[key::TABLE_LOCK + 1], LOCKS_MAX)?.len(),
             };
-            *count = Some(held);
-            if tx.record(&key)?.is_none() {
-                if held >= LOCKS_MAX {
-                    return Err(fail(ErrorKind::Busy, format!("there are {LOCKS_MAX} locks, the most there may be")));
-                }
-                *count = Some(held + 1);
+            let new = tx.record(&key)?.is_none();
+            if new && held >= LOCKS_MAX {
+                return Err(fail(ErrorKind::Busy, format!("there are {LOCKS_MAX} locks, the most there may be")));
             }
+            effects.locks_held = Some(held + usize::from(new));
             tx.put(key, encode_lock(lock));
             Ok(())
-        });
-        self.recount_locks_after(&put);
-        put
+        })
     }
 
     /// Removes a lock; `false` if there was none.
@@ -65,25 +61,15 @@ impl Namespace {
     /// # Errors
     /// Those of the store.
     pub fn remove_lock(&self, op: &Op, token: &str) -> Result<bool> {
-        let removed = self.change(op, |tx, _| {
+        self.change(op, |tx, effects| {
             let key = key::plain(key::TABLE_LOCK, token.as_bytes());
             let present = tx.record(&key)?.is_some();
             if present {
                 tx.delete(key);
-                let mut count = self.locks_held.lock();
-                *count = count.map(|held| held.saturating_sub(1));
+                effects.locks_held = self.locks_held.lock().map(|held| held.saturating_sub(1));
             }
             Ok(present)
-        });
-        self.recount_locks_after(&removed);
-        removed
-    }
-
-    /// A commit that failed leaves the count in doubt: the next lock counts again.
-    fn recount_locks_after<T>(&self, done: &Result<T>) {
-        if done.as_ref().is_err_and(|error| error.kind != ErrorKind::Busy) {
-            *self.locks_held.lock() = None;
-        }
+        })
     }
 
     /// A setting of a service.

@@ -195,7 +195,7 @@ impl Namespace {
                 parts: inode.parts.clone(),
                 allocated: inode.attr.allocated,
             };
-            let made = self.put_in(tx, effects, op, dir, &entry_name, new, &Condition::default(), bucket)?;
+            let made = self.put_in(tx, effects, op, dir, &entry_name, &new, &Condition::default(), bucket)?;
             Ok(made.attr.ino)
         })?;
         self.copy_properties(op, source, made)

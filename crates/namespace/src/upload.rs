@@ -55,7 +55,8 @@ impl Namespace {
             effects.relaxed = record.relaxed;
             let id = self.number(tx).to_be_bytes();
             let created = self.clock.now();
-            let upload = Upload { created, uid: op.caller.uid, gid: op.caller.gid, private: op.is_private(), meta };
+            let (uid, gid, meta) = (op.caller.uid, op.caller.gid, meta.clone());
+            let upload = Upload { created, uid, gid, private: op.is_private(), meta };
             mark_format(tx);
             tx.put(upload_key(record.root, key, id), upload.encode());
             Ok(upload_info(format!("{:016x}", u64::from_be_bytes(id)), key.to_vec(), upload))
@@ -121,7 +122,8 @@ impl Namespace {
                 tx.release(&decode_part(&old)?.items)?;
             }
             let (size, modified) = (content.len(), self.clock.now());
-            let items = tx.attach(content)?;
+            let items = tx.attach(&content)?;
+            let (etag, checksums) = (etag.clone(), checksums.clone());
             let part = Part { size, etag, modified, checksums, items };
             tx.put(at, part.encode());
             Ok(info(number, part))
@@ -290,6 +292,9 @@ impl Namespace {
         // Hashing the joined manifest happens outside of the change.
         let content = self.store.content(found.iter().flat_map(|part| part.items.clone()).collect())?;
         let allocated = self.store.allocated_of(&content)?;
+        let meta = ObjectMeta { checksums, ..ObjectMeta::default() };
+        let sizes = found.iter().map(|part| part.size).collect();
+        let mut new = NewContent { content, etag: Some(etag), meta, parts: sizes, allocated };
         self.seal_before_replacing(op, bucket, key)?;
         self.change(op, |tx, effects| {
             let (at, _, record, _) = self.find_upload(tx, op, bucket, key, upload)?;
@@ -303,13 +308,12 @@ impl Namespace {
                     ));
                 }
             }
-            let sizes = found.iter().map(|part| part.size).collect();
-            let meta = ObjectMeta { checksums, ..record.meta };
-            let new = NewContent { content, etag: Some(etag), meta, parts: sizes, allocated };
+            new.meta.system = record.meta.system;
+            new.meta.user = record.meta.user;
             if record.private {
                 op.keep_private();
             }
-            let object = self.put_at(tx, effects, op, bucket, key, new, cond)?;
+            let object = self.put_at(tx, effects, op, bucket, key, &new, cond)?;
             let unused = key::behind(key::TABLE_PART, Ino(u64::from_be_bytes(id)));
             for (part_at, value) in tx.records(&part_key(id, 0), &unused, PART_NUMBER_MAX as usize)? {
                 let part = decode_part(&value)?;

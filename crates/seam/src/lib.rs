@@ -13,6 +13,7 @@ mod id;
 mod latency;
 mod name;
 pub mod planted;
+pub mod rehearsal;
 mod said;
 pub mod sim;
 

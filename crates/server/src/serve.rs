@@ -119,7 +119,10 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let closed = tokio::task::spawn_blocking(move || store.close()).await.context("closing the store was interrupted");
     drop(disks);
     let code = served?;
-    closed??;
+    if let Err(error) = closed? {
+        tracing::error!(error = format!("{error:#}"), "not everything that is staged could be stored");
+        return Ok(ExitCode::from(CUT_SHORT));
+    }
     Ok(code)
 }
 

@@ -14,17 +14,22 @@ enum Told {
     AllNames,
 }
 
-struct Notes(Sender<Told>);
+struct Notes {
+    told: Sender<Told>,
+    /// Inodes that the kernel has not made yet, although it was told of them.
+    not_yet: Vec<u64>,
+}
 
 impl Kernel for Notes {
     fn drop_name(&self, parent: u64, name: &[u8]) {
-        let _ = self.0.send(Told::Name(parent, name.to_vec()));
+        let _ = self.told.send(Told::Name(parent, name.to_vec()));
     }
-    fn drop_inode(&self, ino: u64, scope: Scope) {
-        let _ = self.0.send(Told::Inode(ino, scope));
+    fn drop_inode(&self, ino: u64, scope: Scope) -> bool {
+        let _ = self.told.send(Told::Inode(ino, scope));
+        !self.not_yet.contains(&ino)
     }
     fn drop_all_names(&self) -> bool {
-        self.0.send(Told::AllNames).is_ok()
+        self.told.send(Told::AllNames).is_ok()
     }
 }
 
@@ -47,6 +52,11 @@ struct Setting {
 
 /// A running thread; the kernel knows the root and the inodes in `known`.
 fn setting(known: &[u64]) -> Setting {
+    setting_where(known, &[])
+}
+
+/// The same where the kernel was told of inodes it has not made yet.
+fn setting_where(known: &[u64], not_yet: &[u64]) -> Setting {
     let (changes, feed_end) = channel();
     let (notes, told) = channel();
     let nodes = Arc::new(Nodes::new());
@@ -54,7 +64,8 @@ fn setting(known: &[u64]) -> Setting {
         nodes.enter(file(ino, 1, 1));
     }
     let (feed, metrics) = (Arc::new(Feed::default()), Arc::new(MountMetrics::default()));
-    let thread = start(Arc::clone(&feed), feed_end, Notes(notes), NoSizes, Arc::clone(&nodes), Arc::clone(&metrics))
+    let kernel = Notes { told: notes, not_yet: not_yet.to_vec() };
+    let thread = start(Arc::clone(&feed), feed_end, kernel, NoSizes, Arc::clone(&nodes), Arc::clone(&metrics))
         .expect("a thread");
     Setting { feed, nodes, changes: Some(changes), told, thread, metrics }
 }
@@ -73,8 +84,18 @@ impl Setting {
 }
 
 #[test]
-fn foreign_content_is_dropped_at_once_and_its_attributes_once_more() {
+fn foreign_content_is_dropped_once() {
     let setting = setting(&[7]);
+    setting.change(Change::Content(Ino(7)));
+    assert_eq!(setting.next(), Told::Inode(7, Scope::Data));
+    // Another time would take the size away from whoever asks for it at that moment.
+    assert_eq!(setting.told.recv_timeout(3 * SECOND_ROUND), Err(RecvTimeoutError::Timeout));
+    setting.end();
+}
+
+#[test]
+fn attributes_of_what_the_kernel_did_not_have_yet_are_dropped_once_more() {
+    let setting = setting_where(&[7], &[7]);
     setting.change(Change::Content(Ino(7)));
     assert_eq!(setting.next(), Told::Inode(7, Scope::Data));
     assert_eq!(setting.next(), Told::Inode(7, Scope::Attr));

@@ -80,7 +80,7 @@ fn own(store: &Arc<Store>, key: &str, data: &[u8]) -> Vec<Item> {
     let content = ingest.finish().unwrap();
     store
         .transact(false, |tx| {
-            let items = tx.attach(content)?;
+            let items = tx.attach(&content)?;
             tx.put(key.as_bytes(), b"owner".to_vec());
             Ok::<_, ContentError>(items)
         })
@@ -239,7 +239,7 @@ proptest! {
             let spliced = store.splice(&items, at as u64..end as u64, &piece).unwrap();
             let old = std::mem::take(&mut items);
             items = store.transact(false, |tx| {
-                let items = tx.attach(spliced)?;
+                let items = tx.attach(&spliced)?;
                 tx.release(&old)?;
                 tx.release(&piece)?;
                 Ok::<_, ContentError>(items)
@@ -284,7 +284,7 @@ fn what_a_full_ledger_refused_is_stored_when_it_comes_again_with_room() {
         // The blocks of content this small travel with its commit.
         let result = ingest.push(&data).and_then(|()| ingest.finish()).and_then(|content| {
             store.transact(false, |tx| {
-                let _items = tx.attach(content)?;
+                let _items = tx.attach(&content)?;
                 tx.put(format!("owner {seed}").as_bytes(), b"owner".to_vec());
                 Ok(())
             })
@@ -331,7 +331,7 @@ fn thousands_of_small_writes_in_place_leave_a_flat_manifest() {
         let old = std::mem::take(&mut items);
         items = store
             .transact(true, |tx| {
-                let items = tx.attach(content)?;
+                let items = tx.attach(&content)?;
                 tx.release(&old)?;
                 Ok::<_, ContentError>(items)
             })
@@ -362,7 +362,7 @@ fn bytes_before_a_high_page_stay_before_it() {
         ingest.push_items(&once).unwrap();
     }
     let high = ingest.finish().unwrap();
-    let high = store.transact(false, |tx| tx.attach(high)).unwrap().value;
+    let high = store.transact(false, |tx| tx.attach(&high)).unwrap().value;
     assert!(high[0].height() >= 2, "{:?}", high[0]);
 
     let mut ingest = store.ingest(false);
@@ -370,7 +370,7 @@ fn bytes_before_a_high_page_stay_before_it() {
     ingest.push_items(&high).unwrap();
     ingest.push(&noise(3, 5_000)).unwrap();
     let content = ingest.finish().unwrap();
-    let items = store.transact(false, |tx| tx.attach(content)).unwrap().value;
+    let items = store.transact(false, |tx| tx.attach(&content)).unwrap().value;
     let reader = Reader::new(&store, &items);
     assert_eq!(reader.len(), 10_000 + 10_000 * 20_000);
     assert!(reader.read(0, 5_000).unwrap() == noise(2, 5_000));

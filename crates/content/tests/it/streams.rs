@@ -51,7 +51,7 @@ fn at_once(store: &Arc<Store>, data: &[u8]) -> Content {
 
 fn own(store: &Arc<Store>, content: Content) -> Vec<Item> {
     let owned = store.transact(false, |tx| {
-        let items = tx.attach(content)?;
+        let items = tx.attach(&content)?;
         tx.put(b"owner".as_slice(), b"of a stream".to_vec());
         Ok::<_, ContentError>(items)
     });

@@ -65,11 +65,13 @@ fn a_checksum_announced_for_the_trailer_must_be_there_and_right() {
 
 #[test]
 fn ambiguous_and_malformed_promises_are_refused() {
-    let bad: [&[(&'static str, &str)]; 7] = [
+    let bad: [&[(&'static str, &str)]; 9] = [
         &[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-checksum-sha1", "2jmj7l5rSw0yVb/vlWAYkK/YBwk=")],
         &[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-checksum-crc32", "AAAAAA==")],
         &[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-trailer", "x-amz-checksum-crc32")],
         &[("x-amz-checksum-crc32", "AAAA")],
+        &[("x-amz-checksum-crc16", "AAAA")],
+        &[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-checksum-foo", "AAAA")],
         &[("x-amz-trailer", "x-amz-meta-owner")],
         &[("x-amz-sdk-checksum-algorithm", "CRC32")],
         &[("x-amz-sdk-checksum-algorithm", "SHA1"), ("x-amz-checksum-crc32", "AAAAAA==")],

@@ -65,10 +65,18 @@ pub(super) fn affected(
         return Ok(None);
     }
     if !found.is_empty() {
-        let wanted = found.iter().filter_map(|affected| ino_of(affected.owner)).collect();
+        let Some(uploads) = uploads(&ns.store, &found, pace)? else { return Ok(None) };
+        let inodes = found.iter().filter_map(|affected| ino_of(affected.owner));
+        let wanted = inodes.chain(uploads.values().map(|(bucket, _)| *bucket)).collect();
         let Some(paths) = paths(&ns.store, &wanted, pace)? else { return Ok(None) };
         for affected in &mut found {
-            affected.path = ino_of(affected.owner).and_then(|ino| paths.get(&ino).cloned());
+            affected.path = match affected.owner {
+                Owner::Inode(ino) | Owner::Version(ino, _) => paths.get(&ino).cloned(),
+                Owner::Part(upload, number) => uploads.get(&upload).map(|(bucket, key)| {
+                    let bucket = paths.get(bucket).map_or("", String::as_str);
+                    format!("{bucket}/{key} (part {number} of the unfinished upload {upload:016x})")
+                }),
+            };
         }
     }
     Ok(Some(found))
@@ -79,6 +87,30 @@ fn ino_of(owner: Owner) -> Option<Ino> {
         Owner::Inode(ino) | Owner::Version(ino, _) => Some(ino),
         Owner::Part(..) => None,
     }
+}
+
+/// The bucket's directory and the key of each upload whose parts are among these.
+fn uploads(store: &Store, found: &[Affected], pace: &mut Pace<'_>) -> Result<Option<HashMap<u64, (Ino, String)>>> {
+    let wanted: HashSet<u64> = found
+        .iter()
+        .filter_map(|affected| match affected.owner {
+            Owner::Part(upload, _) => Some(upload),
+            Owner::Inode(_) | Owner::Version(..) => None,
+        })
+        .collect();
+    let mut uploads = HashMap::new();
+    if wanted.is_empty() {
+        return Ok(Some(uploads));
+    }
+    let going = each(store, table(key::TABLE_UPLOAD), pace, |at, _| {
+        if let (Some(bucket), Some((name, id))) = (number(&at[1..]), at.get(9..).and_then(key::split_terminated))
+            && let Some(id) = number(id).filter(|id| wanted.contains(&id.0))
+        {
+            uploads.insert(id.0, (bucket, String::from_utf8_lossy(&name).into_owned()));
+        }
+        Ok(())
+    })?;
+    Ok(going.then_some(uploads))
 }
 
 /// One of the names of each of these inodes.

@@ -10,6 +10,8 @@ use strata_seam::sim::{SimEntropy, SimWorld};
 use strata_seam::{Clock, Disk};
 
 use super::*;
+use strata_seam::rehearsal::refuses_first;
+
 use crate::error::fail;
 use crate::types::{Access, Caller, Condition, Door, Durability, ObjectMeta};
 use crate::view::View;
@@ -72,6 +74,10 @@ fn the_end_of_one_replacement_does_not_end_the_next_one_of_the_same_file() {
 
 #[test]
 fn who_asks_for_a_pin_while_the_content_is_being_replaced_waits_for_it_and_others_do_not() {
+    if refuses_first() {
+        eprintln!("skipped: follows one computation of a change step by step, and here each is computed twice");
+        return;
+    }
     let (_world, store, ino) = open_file();
     let ns = store.namespace();
     let (looked, has_looked) = channel();

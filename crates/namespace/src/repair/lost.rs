@@ -99,7 +99,7 @@ pub(super) fn keep_bytes(ns: &Namespace, name: &str, bytes: &[u8]) -> Result<Str
         let dir = directory(ns, tx)?;
         let owner = (dir.attr.uid, dir.attr.gid);
         let mut inode = ns.new_inode(tx, NodeKind::File, 0o600, owner, &dir, ns.now());
-        ns.set_content(tx, &mut inode, content, allocated)?;
+        ns.set_content(tx, &mut inode, &content, allocated)?;
         take_in(ns, tx, inode, name)
     })?;
     Ok(done.value)

@@ -96,11 +96,7 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
 }
 
 /// One commit, if the finding still stands.
-fn change(
-    ns: &Namespace,
-    finding: &Finding,
-    mend: impl FnOnce(&mut Tx<'_>) -> Result<String>,
-) -> Result<Option<String>> {
+fn change(ns: &Namespace, finding: &Finding, mend: impl Fn(&mut Tx<'_>) -> Result<String>) -> Result<Option<String>> {
     let done =
         ns.store.transact(false, |tx| if stands(tx, finding)? { mend(tx).map(Some) } else { Ok::<_, Error>(None) })?;
     Ok(done.value)
@@ -336,7 +332,7 @@ pub(super) fn keep_readable(ns: &Namespace, content: &Affected) -> Result<Option
             inode.attr.mtime = like.attr.mtime;
             inode.meta.clone_from(&like.meta);
         }
-        ns.set_content(tx, &mut inode, copy, allocated)?;
+        ns.set_content(tx, &mut inode, &copy, allocated)?;
         lost::take_in(ns, tx, inode, &name).map(Some)
     });
     let lost: Vec<String> = content.lost.iter().map(|range| format!("{}-{}", range.start, range.end)).collect();

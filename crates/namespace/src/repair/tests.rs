@@ -98,7 +98,7 @@ impl Bench {
         Inode::decode(ino, &record.value).expect("decodes")
     }
 
-    fn damage(&self, make: impl FnOnce(&mut Tx<'_>)) {
+    fn damage(&self, make: impl Fn(&mut Tx<'_>)) {
         self.ns()
             .store
             .transact(false, |tx| {
@@ -181,6 +181,23 @@ fn wrong_counts_of_references_are_set_right() {
         bench.all_is_readable();
         assert!(bench.lost().is_empty());
     }
+}
+
+#[test]
+fn a_part_of_an_unfinished_upload_that_cannot_be_read_is_named_by_bucket_and_key() {
+    let bench = Bench::new();
+    let upload = bench.ns().create_upload(&root(), "bkt", b"deep/down\0here", ObjectMeta::default()).expect("begun").id;
+    let content = bench.content(&noise(7));
+    let lost = content.items().iter().find_map(|item| match item.source {
+        Source::Chunk { id, .. } => Some(id),
+        _ => None,
+    });
+    let (key, etag) = (b"deep/down\0here", "0".repeat(32));
+    bench.ns().put_part(&root(), "bkt", key, &upload, 3, content, etag, Default::default()).expect("stored");
+    let lost = lost.into_iter().collect();
+    let affected = bench.ns().affected_by(&lost, &mut |_| true).expect("searched").expect("all");
+    let names: Vec<_> = affected.iter().map(described).collect();
+    assert_eq!(names, [format!("bkt/deep/down\0here (part 3 of the unfinished upload {upload})")]);
 }
 
 #[test]
@@ -373,7 +390,7 @@ fn a_part_whose_upload_is_gone_becomes_a_file() {
         .ns()
         .store
         .transact(false, |tx| {
-            let items = tx.attach(content)?;
+            let items = tx.attach(&content)?;
             let part = Part {
                 size: 400_000,
                 etag: "e".into(),

@@ -416,4 +416,13 @@ fn below_the_write_quorum_everything_is_read_and_writing_goes_on_when_disks_are_
     server.kill();
     let server = place.serve(6, &[]);
     all_are_there(&server, 2 * OBJECTS);
+
+    // A stop in that state is cut short, as the table of exit codes has it.
+    for disk in ["disk2", "disk3"] {
+        std::fs::remove_dir_all(place.data().join(disk)).unwrap();
+    }
+    assert_eq!(S3::of(&server).send("PUT", "/box/refused", "", &[], b"no").status, 503);
+    assert_eq!(server.stop().code(), Some(4));
+    let server = place.serve(6, &[]);
+    all_are_there(&server, 2 * OBJECTS);
 }

@@ -4,8 +4,10 @@ use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::Duration;
 
 use strata_namespace::{Condition, RenameMode, SetAttr};
+use strata_seam::Ino;
 
 use crate::support::{BUCKET, Drive, have, other_door, run, soon};
 
@@ -207,6 +209,25 @@ fn a_file_followed_while_another_door_appends_grows_without_a_gap() {
             assert!(written.starts_with(&seen.borrow()), "round {round}: {len} bytes just read");
             seen.borrow().len() == written.len()
         });
+    }
+}
+
+#[test]
+fn what_another_door_was_answered_that_it_appended_is_read_to_its_end_at_any_moment() {
+    let Some(drive) = Drive::new() else { return };
+    for round in 0..120_u64 {
+        let (path, beside) = (drive.at(&format!("file{}", round % 20)), drive.at("beside"));
+        let file = fs::File::options().read(true).write(true).create(true).truncate(true).open(&path).expect("opened");
+        let ino = Ino(file.metadata().expect("there").ino());
+        file.write_all_at(&[1; 3000], 0).expect("written");
+        fs::rename(&path, &beside).and_then(|()| fs::rename(&beside, &path)).expect("renamed");
+        let other = other_door();
+        drive.ns().write(&other, ino, 3000, &[2; 5000]).expect("written");
+        answered(&drive, &other);
+        std::thread::sleep(Duration::from_millis(round % 8 * 5));
+        let mut whole = [0; 9000];
+        assert_eq!(file.read_at(&mut whole, 0).expect("read"), 8000, "round {round}");
+        assert!(whole[..3000] == [1; 3000] && whole[3000..8000] == [2; 5000], "round {round}");
     }
 }
 

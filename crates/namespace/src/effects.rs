@@ -1,0 +1,68 @@
+//! What a change causes beside its records: in the process, not in the store.
+//!
+//! A change only says what is to happen, because it may be computed more than once. [`Namespace::enact`] does it when the
+//! change was accepted and before it shows: nobody reads new content through a pin of the old, and nobody removes a file
+//! between its creation and its first handle. What was not accepted has changed nothing.
+
+use strata_content::Hold;
+use strata_seam::Ino;
+
+use crate::namespace::Namespace;
+use crate::pin::{Kept, Replacing};
+use crate::record::Inode;
+use crate::types::{Change, Op};
+
+/// What is to happen, once, if the change is made.
+#[derive(Default)]
+pub(crate) struct Effects {
+    /// What the feed tells.
+    pub(crate) changes: Vec<Change>,
+    /// It happened in a relaxed bucket.
+    pub(crate) relaxed: bool,
+    /// Files that are open from now on, once more each.
+    pub(crate) opened: Vec<Ino>,
+    /// Content that was kept for those who have it pinned.
+    pub(crate) kept: Vec<Kept>,
+    /// Files whose content is replaced: nobody pins them until the change shows.
+    pub(crate) replacing: Vec<Replacing>,
+    /// Removed inodes that somebody refers to, and their content.
+    pub(crate) removed: Vec<(Inode, Option<Hold>)>,
+    /// How many locks there are now, where that was counted.
+    pub(crate) locks_held: Option<usize>,
+}
+
+impl Effects {
+    pub(crate) fn entry(&mut self, parent: Ino, name: &[u8], old: Option<Ino>) {
+        self.changes.push(Change::Entry { parent, name: name.to_vec(), old });
+    }
+    pub(crate) fn attr(&mut self, ino: Ino) {
+        self.changes.push(Change::Attr(ino));
+    }
+    pub(crate) fn content(&mut self, ino: Ino) {
+        self.changes.push(Change::Content(ino));
+    }
+}
+
+impl Namespace {
+    /// The change was accepted and shows next. Under the writer's lock.
+    pub(crate) fn enact(&self, effects: &mut Effects) {
+        effects.opened.iter().for_each(|ino| self.opens.hold(*ino));
+        effects.kept.iter().for_each(|kept| kept.lead_there(&self.opens));
+        for (inode, hold) in effects.removed.drain(..) {
+            self.remember(inode, hold);
+        }
+        if effects.locks_held.is_some() {
+            *self.locks_held.lock() = effects.locks_held;
+        }
+    }
+
+    /// The change shows: pins that were kept for its sake alone are given back. Returns what the feed is to tell.
+    pub(crate) fn settle_effects(&self, op: &Op, effects: Effects) -> Vec<Change> {
+        let Effects { changes, kept, replacing, .. } = effects;
+        drop(replacing);
+        for pin in kept.into_iter().flat_map(|kept| kept.pins) {
+            self.unpin_or_warn(op, pin);
+        }
+        changes
+    }
+}
