@@ -5,7 +5,7 @@ DISKS ?= 6
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && echo 'sudo -E env PATH="$$PATH"'; })
 
-.PHONY: run build test test-plain test-root test-clients prove prove-full lint
+.PHONY: run build test test-plain test-root test-twice test-clients prove prove-full lint
 
 # Serves six folders below ./data as a 4+2 set, mounts them on ./data/mnt and prints the doors.
 run: build
@@ -32,6 +32,14 @@ ifeq ($(NEXTEST),yes)
 	$(SUDO) cargo nextest run --workspace --locked --profile root --no-tests pass
 else
 	$(SUDO) cargo test --workspace --locked root::
+endif
+
+# The plain tests again, in a build that computes every change twice and throws the first result away.
+test-twice:
+ifeq ($(NEXTEST),yes)
+	cargo nextest run --workspace --locked --features strata-seam/refuse-first
+else
+	cargo test --workspace --locked --features strata-seam/refuse-first
 endif
 
 # Only the clients of other people against a real server (tests/clients), every one of them.

@@ -14,9 +14,9 @@ use crate::types::{NodeKind, ROOT_INO};
 use crate::view::View;
 
 impl Namespace {
-    /// Writes an inode with a new change number.
+    /// Writes an inode; its change number goes up, above what was told of writes that are not stored yet.
     pub(crate) fn put_inode(&self, tx: &mut Tx<'_>, inode: &mut Inode) {
-        inode.attr.change = self.number(tx);
+        inode.attr.change = self.opens.staged_change(inode.attr.ino).max(inode.attr.change) + 1;
         tx.put(key::inode(inode.attr.ino), inode.encode());
     }
 
@@ -153,11 +153,10 @@ impl Namespace {
         inode.etag = None;
         inode.meta = crate::types::ObjectMeta::default();
         inode.parts.clear();
-        inode.version = self.number(tx);
         Ok(())
     }
 
-    /// Puts new content under a fresh version number, sizes included.
+    /// Puts new content under the next version number, sizes included.
     pub(crate) fn set_content(
         &self,
         tx: &mut Tx<'_>,
@@ -168,7 +167,7 @@ impl Namespace {
         inode.attr.size = content.len();
         inode.attr.allocated = allocated;
         inode.items = tx.attach(content)?;
-        inode.version = self.number(tx);
+        inode.version += 1;
         Ok(())
     }
 

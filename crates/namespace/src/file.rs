@@ -170,6 +170,12 @@ impl Opens {
         }
     }
 
+    /// The change number that was told of what is staged of a file; zero where nothing is.
+    pub(crate) fn staged_change(&self, ino: Ino) -> u64 {
+        let file = if self.any_staged() { self.get(ino) } else { None };
+        file.map_or(0, |file| file.staged_change.load(Ordering::Acquire))
+    }
+
     /// Whether anything is staged at all.
     pub(crate) fn any_staged(&self) -> bool {
         self.staged_bytes.load(Ordering::Acquire) > 0
@@ -635,7 +641,8 @@ impl Namespace {
         let all = self.opens.staged_bytes.fetch_add(added, Ordering::AcqRel) + added;
         state.door = Some(op.caller.door);
         file.staged_mtime.store(self.clock.now().0, Ordering::Release);
-        file.staged_change.store(self.fresh_change(), Ordering::Release);
+        let told = file.staged_change.load(Ordering::Acquire).max(inode.attr.change);
+        file.staged_change.store(told + 1, Ordering::Release);
         file.last_write_nanos.store(now, Ordering::Release);
         file.publish(state, self.store.ledger(), promised);
         self.feed.publish(op.caller.door, vec![Change::Content(ino)]);

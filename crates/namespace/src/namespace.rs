@@ -62,7 +62,7 @@ pub struct Identity {
     pub durability: Durability,
 }
 
-/// Draws inode, version and change numbers.
+/// Draws numbers of inodes and uploads.
 struct Numbers {
     next: AtomicU64,
     reserved: Mutex<u64>,
@@ -219,7 +219,7 @@ impl Namespace {
         self.boot_id
     }
 
-    /// A number never used before for an inode, version or change; within `tx` because it may have to reserve more.
+    /// A number never used before for an inode or an upload; within `tx` because it may have to reserve more.
     pub(crate) fn number(&self, tx: &mut Tx<'_>) -> u64 {
         let number = self.numbers.next.fetch_add(1, Ordering::Relaxed);
         let mut reserved = self.numbers.reserved.lock();
@@ -244,9 +244,9 @@ impl Namespace {
         number
     }
 
-    /// A change number for something that is not in a record yet.
-    pub(crate) fn fresh_change(&self) -> u64 {
-        self.numbers.next.fetch_add(1, Ordering::Relaxed)
+    /// The number that is drawn next. Within a change: what was made before has a lower one.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.numbers.next.load(Ordering::Relaxed)
     }
 
     /// Attributes of inodes as a change sees them.

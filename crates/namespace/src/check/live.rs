@@ -268,7 +268,7 @@ pub(super) fn count_inodes(ns: &Namespace, pace: &mut Pace<'_>) -> Result<Option
     });
     let start = ns.store.transact(true, |tx| {
         deleted.lock().ahead.clear();
-        let next = ns.fresh_change();
+        let next = ns.next_number();
         let counted = tx.get(key::KEY_INODES)?.map_or(0, |value| Cell::from_value(&value).count);
         Ok::<_, Error>((next, u64::try_from(counted).unwrap_or(0) + 1))
     })?;
