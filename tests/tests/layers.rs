@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["strata-content"],
     &["strata-namespace"],
     &["strata-iam", "strata-gate"],
+    &["strata-http"],
     &["strata-door-s3", "strata-door-webdav", "strata-door-nfs", "strata-door-admin", "strata-mount"],
     &["strata-server"],
     &["strata-scheduled"],
