@@ -1,8 +1,8 @@
 //! Conditional requests (RFC 9110, section 13): what the headers ask, and whether it holds. What a condition that fails is
 //! answered with, and which ones a change may carry, is the door's to say.
 
-use http::header::{ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{ETAG, IF_RANGE, LAST_MODIFIED};
+use http::{HeaderMap, HeaderValue};
 use strata_seam::Timestamp;
 
 use crate::date;
@@ -12,21 +12,21 @@ use crate::etag::{Tags, quoted};
 #[derive(Clone, Copy, Debug)]
 pub struct Names {
     /// One of these tags is there.
-    pub if_match: &'static HeaderName,
+    pub if_match: &'static str,
     /// None of these tags is there.
-    pub if_none_match: &'static HeaderName,
+    pub if_none_match: &'static str,
     /// It was changed after this date.
-    pub if_modified_since: &'static HeaderName,
+    pub if_modified_since: &'static str,
     /// It was not changed after this date.
-    pub if_unmodified_since: &'static HeaderName,
+    pub if_unmodified_since: &'static str,
 }
 
 /// Those of a request's own target.
 pub const NAMES: Names = Names {
-    if_match: &IF_MATCH,
-    if_none_match: &IF_NONE_MATCH,
-    if_modified_since: &IF_MODIFIED_SINCE,
-    if_unmodified_since: &IF_UNMODIFIED_SINCE,
+    if_match: "if-match",
+    if_none_match: "if-none-match",
+    if_modified_since: "if-modified-since",
+    if_unmodified_since: "if-unmodified-since",
 };
 
 /// One set of conditions.
@@ -39,9 +39,9 @@ pub struct Conditions {
     modified_since: Option<i64>,
     unmodified_since: Option<i64>,
     /// A list of tags that could not be read, or not whole.
-    pub unreadable_tags: Option<&'static HeaderName>,
+    pub unreadable_tags: Option<&'static str>,
     /// A date that could not be read.
-    pub unreadable_date: Option<&'static HeaderName>,
+    pub unreadable_date: Option<&'static str>,
 }
 
 /// What tells one version of a resource from another (RFC 9110, section 8.8).
@@ -81,13 +81,12 @@ impl Conditions {
     #[must_use]
     pub fn of(headers: &HeaderMap, names: &Names) -> Self {
         let (mut unreadable_tags, mut unreadable_date) = (None, None);
-        let mut tags = |name| {
-            Tags::of(headers, name)?
-                .map_err(|readable| {
-                    unreadable_tags.get_or_insert(name);
-                    readable
-                })
-                .map_or_else(Some, Some)
+        let mut tags = |name| match Tags::of(headers, name)? {
+            Ok(tags) => Some(tags),
+            Err(readable) => {
+                unreadable_tags.get_or_insert(name);
+                Some(readable)
+            }
         };
         let (if_match, if_none_match) = (tags(names.if_match), tags(names.if_none_match));
         let mut since = |name| {
@@ -158,19 +157,17 @@ impl Validators<'_> {
         if !headers.contains_key(IF_RANGE) {
             return true;
         }
-        let Some(text) = the_only(headers, &IF_RANGE).map(str::trim) else { return false };
+        let Some(text) = the_only(headers, IF_RANGE.as_str()).map(str::trim) else { return false };
         match date::parse(text) {
             Some(secs) => secs == self.modified.secs(),
             // Compared with its quotes, a weak tag is equal to none.
-            None => self
-                .etag
-                .is_some_and(|etag| text == quoted(etag) || quotes == Quotes::Optional && text == etag),
+            None => self.etag.is_some_and(|etag| text == quoted(etag) || quotes == Quotes::Optional && text == etag),
         }
     }
 }
 
 /// The text of a header that is there once.
-fn the_only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+fn the_only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     values.next()?.to_str().ok().filter(|_| values.next().is_none())
 }

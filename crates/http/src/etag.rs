@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
 /// An entity tag as a client sent it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,7 +57,7 @@ impl Tags {
     /// # Errors
     /// Those that could be read, where the header is malformed or lists nothing. What to do with them depends on what is asked for:
     /// a condition that is ignored no longer keeps what it was to keep.
-    pub fn of(headers: &HeaderMap, name: &HeaderName) -> Option<Result<Self, Self>> {
+    pub fn of(headers: &HeaderMap, name: &str) -> Option<Result<Self, Self>> {
         let mut values = headers.get_all(name).iter().peekable();
         values.peek()?;
         let (mut tags, mut well_formed) = (Self::default(), true);
@@ -105,6 +105,21 @@ impl Tags {
     #[must_use]
     pub fn has_weakly(&self, etag: &str) -> bool {
         self.list.iter().any(|tag| tag.is_weakly(etag))
+    }
+
+    /// The tags as texts that stand for themselves where those of the store are compared as strings, for `If-Match`. What is equal to
+    /// none of them, a weak tag and a star in quotes, keeps its quotes: left out, the last one would leave a condition that is none.
+    #[must_use]
+    pub fn strong_texts(&self) -> Vec<String> {
+        let text = |tag: &Tag| if tag.weak || tag.text == "*" { tag.to_string() } else { tag.text.clone() };
+        self.list.iter().map(text).collect()
+    }
+
+    /// The same for `If-None-Match`, to which weak tags count as well.
+    #[must_use]
+    pub fn weak_texts(&self) -> Vec<String> {
+        let text = |tag: &Tag| if tag.text == "*" { quoted("*") } else { tag.text.clone() };
+        self.list.iter().map(text).collect()
     }
 }
 
@@ -155,10 +170,10 @@ mod tests {
             values.iter().map(|value| (IF_MATCH, http::HeaderValue::from_bytes(value.as_bytes()).unwrap())).collect()
         };
         let both = listed(&[(false, "a"), (false, "b")]);
-        assert_eq!(Tags::of(&headers(&["\"a\"", "\"b\""]), &IF_MATCH), Some(Ok(both.clone())));
-        assert_eq!(Tags::of(&headers(&["\"a\"", "é", "\"b\""]), &IF_MATCH), Some(Err(both)));
-        assert_eq!(Tags::of(&headers(&[""]), &IF_MATCH), Some(Err(Tags::default())));
-        assert_eq!(Tags::of(&headers(&[]), &IF_MATCH), None);
+        assert_eq!(Tags::of(&headers(&["\"a\"", "\"b\""]), "if-match"), Some(Ok(both.clone())));
+        assert_eq!(Tags::of(&headers(&["\"a\"", "é", "\"b\""]), "if-match"), Some(Err(both)));
+        assert_eq!(Tags::of(&headers(&[""]), "if-match"), Some(Err(Tags::default())));
+        assert_eq!(Tags::of(&headers(&[]), "if-match"), None);
     }
 
     #[test]
@@ -171,6 +186,13 @@ mod tests {
             assert_eq!((tags.has_strongly("1"), tags.has_weakly("1")), (strongly, weakly), "{tag}");
         }
         assert_eq!(quoted("abc"), "\"abc\"");
+    }
+
+    #[test]
+    fn no_text_stands_for_another_tag_or_for_any() {
+        let tags = read("\"a\", W/\"b\", \"*\", W/\"*\"").unwrap();
+        assert_eq!(tags.strong_texts(), ["a", "W/\"b\"", "\"*\"", "W/\"*\""]);
+        assert_eq!(tags.weak_texts(), ["a", "b", "\"*\"", "\"*\""]);
     }
 
     proptest! {

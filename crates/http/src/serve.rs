@@ -34,11 +34,8 @@ pub trait Answers: Send + Sync + 'static {
     type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
 
     /// Answers one request. It counts as worked on until the body of the answer is dropped.
-    fn answer(
-        &self,
-        peer: SocketAddr,
-        request: Request<Received>,
-    ) -> impl Future<Output = Response<Self::Body>> + Send;
+    fn answer(&self, peer: SocketAddr, request: Request<Received>)
+    -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// The answer to a head that was refused with this status (400, 414 or 431), in the door's own words; without one the status goes
     /// alone.

@@ -136,7 +136,8 @@ async fn told(refuses: bool, busy: bool) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_the_library_refuses_is_answered_with_the_document_of_the_door_if_it_has_one() {
-    let document = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 3\r\ncontent-type: text/plain\r\n\r\nno\n";
+    let document =
+        "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 3\r\ncontent-type: text/plain\r\n\r\nno\n";
     assert_eq!(told(true, false).await, document);
     let plain = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(told(false, false).await, plain);
