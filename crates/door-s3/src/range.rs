@@ -87,6 +87,8 @@ mod tests {
         for (header, range) in [
             ("bytes=0-0", 0..1),
             ("bytes=2-4", 2..5),
+            ("Bytes=2-4", 2..5),
+            ("bytes= 2-4,", 2..5),
             ("bytes=5-", 5..10),
             ("bytes=-3", 7..10),
             ("bytes=0-99999999999999999999999", 0..10),
@@ -118,7 +120,17 @@ mod tests {
 
     #[test]
     fn what_is_no_single_byte_range_is_ignored() {
-        for header in ["bytes=0-1,3-4", "items=0-1", "bytes=4-2", "bytes=-", "bytes=a-b", "bytes", "", "bytes=+1-2"] {
+        for header in [
+            "bytes=0-1,3-4",
+            "items=0-1",
+            "bytes=4-2",
+            "bytes=-",
+            "bytes=a-b",
+            "bytes",
+            "",
+            "bytes=+1-2",
+            "bytes=1 - 2",
+        ] {
             assert_eq!(resolved(header, 10), None, "{header}");
         }
     }
@@ -136,7 +148,7 @@ mod tests {
     fn copy_ranges_must_lie_inside_the_source() {
         assert_eq!(of_copy(Some("bytes=2-9"), 10).unwrap(), 2..10);
         assert_eq!(of_copy(None, 10).unwrap(), 0..10);
-        for header in ["bytes=2-10", "bytes=2-", "bytes=-2", "2-3"] {
+        for header in ["bytes=2-10", "bytes=2-", "bytes=-2", "2-3", "Bytes=2-3", "bytes=2-3,"] {
             assert!(of_copy(Some(header), 10).is_err(), "{header}");
         }
     }

@@ -1,6 +1,6 @@
 //! Layer 7, below the doors that speak HTTP (S3, WebDAV, administration): what the standard says to all of them alike.
 //!
-//! [`serve`] takes one connection from its first byte to its last; what the requests on it are answered with is the door's
+//! [`serve()`] takes one connection from its first byte to its last; what the requests on it are answered with is the door's
 //! ([`Answers`]). Beside it, pure code: dates ([`date`]), entity tags ([`etag`]), conditions ([`conditions`]) and byte ranges
 //! ([`range`]), read as RFC 9110 has them, and what no head may have ([`head`]).
 //!
