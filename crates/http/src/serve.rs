@@ -71,8 +71,8 @@ pub struct Waits {
 
 /// Serves the connection of a client until either ends it. After [`Ends::asked`] it ends with the request under way.
 ///
-/// A client that ended its half is still answered. One that ended its connection, or was too slow, is given up without a word;
-/// whoever holds `answers`' future or body then drops it, which may be at any point.
+/// A client that ended its half is still answered. One that is gone, or was too slow, is given up without a word: what was to be its
+/// answer is dropped, which may be at any point.
 pub async fn serve<S: Stream, A: Answers>(
     stream: S,
     peer: SocketAddr,
