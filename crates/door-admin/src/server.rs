@@ -4,19 +4,17 @@
 //! doors: few connections, of which the one without a request for longest makes room for one more.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use axum::http::{Request, Response};
+use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use strata_gate::{Ends, Seat, Seats, Serves, listen};
+use strata_gate::{Ends, Pace, Seat, Seats, Serves, listen};
+use strata_http::{Answers, Received, Terms, Waits};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::api::AdminDoor;
@@ -48,38 +46,18 @@ impl Serves for Server {
         false
     }
     async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, ends: Ends) {
-        connection(self.router.clone(), stream, peer, seat, ends).await;
+        let waits = Waits { head: HEAD_TIME_MAX, idle: None };
+        let terms = Terms { door: self.name(), head_len_max: HEAD_LEN_MAX, waits, pace: Pace::default() };
+        strata_http::serve(stream, peer, seat, ends, &terms, self).await;
     }
 }
 
-async fn connection(router: Router, stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, mut ends: Ends) {
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(|mut request: Request<Incoming>| {
-        let busy = seat.busy();
+impl Answers for Server {
+    type Body = Body;
+
+    async fn answer(&self, peer: SocketAddr, mut request: Request<Received>) -> Response<Body> {
         request.extensions_mut().insert(ConnectInfo(peer));
-        let answering = router.call(request);
-        async move {
-            // Nothing begins any more on a connection whose seat was given to another.
-            let Some(busy) = busy else { std::future::pending().await };
-            let answer = answering.await;
-            drop(busy);
-            answer
-        }
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX)
-        .max_buf_size(HEAD_LEN_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut serving = pin!(serving);
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
-        () = ends.asked() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an admin connection ended early");
+        let Ok(answer) = TowerToHyperService::new(self.router.clone()).call(request).await;
+        answer
     }
 }

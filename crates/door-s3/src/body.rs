@@ -1,20 +1,16 @@
 //! The body of a request on its way in: pulled piece by piece, taken out of its transfer encoding, counted against what
 //! was promised. Nothing here gathers; whoever pulls decides how much is in memory.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http::{HeaderMap, Request};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use http::HeaderMap;
+use http_body::Body;
 use s3s::{S3Error, S3ErrorCode};
 use strata_gate::{Budget, Patience};
+use strata_http::Received;
 
 use crate::auth::Payload;
 use crate::checksum::Promise;
@@ -33,39 +29,6 @@ const EMPTY_SHA256: [u8; 32] = [
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
     0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 ];
-
-/// The body of a request as it arrives, which tells whether it arrived whole.
-pub(crate) struct Received {
-    inner: Incoming,
-    whole: Arc<AtomicBool>,
-}
-
-impl Received {
-    /// A request, and what tells, also when its body is gone, whether all of it was received.
-    pub(crate) fn of(request: Request<Incoming>) -> (Request<Self>, Arc<AtomicBool>) {
-        let whole = Arc::new(AtomicBool::new(request.body().is_end_stream()));
-        (request.map(|inner| Self { inner, whole: Arc::clone(&whole) }), whole)
-    }
-}
-
-impl Body for Received {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(task);
-        if matches!(polled, Poll::Ready(None)) || self.inner.is_end_stream() {
-            self.whole.store(true, Ordering::Release);
-        }
-        polled
-    }
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
 
 enum Source {
     Wire(Received),
@@ -291,19 +254,13 @@ impl Upload {
 impl Source {
     async fn next(&mut self) -> Option<Result<Bytes, S3Error>> {
         match self {
-            Self::Wire(body) => loop {
-                match body.frame().await? {
-                    // Trailers of HTTP itself are not covered by any signature: they are dropped.
-                    Ok(frame) => match frame.into_data() {
-                        Ok(data) => return Some(Ok(data)),
-                        Err(_) => continue,
-                    },
-                    Err(err) => {
-                        tracing::debug!(error = %err, "a request body broke off");
-                        return Some(Err(incomplete()));
-                    }
-                }
-            },
+            // Trailers of HTTP itself are not covered by any signature: they are dropped.
+            Self::Wire(body) => body.piece().await.map(|piece| {
+                piece.map_err(|err| {
+                    tracing::debug!(error = %err, "a request body broke off");
+                    incomplete()
+                })
+            }),
             Self::Form(file) => file.next().await.transpose(),
         }
     }

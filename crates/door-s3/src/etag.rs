@@ -1,4 +1,4 @@
-//! The MD5 that an S3 ETag is, and how ETags are written. Long bodies compute it together: `lanes`.
+//! The MD5 that an S3 ETag is. Long bodies compute it together: `lanes`.
 
 use crate::lanes::State;
 
@@ -17,18 +17,6 @@ impl Etag {
     }
 }
 
-/// An ETag as it stands in a header.
-pub(crate) fn quoted(etag: &str) -> String {
-    format!("\"{etag}\"")
-}
-
-/// What a client sent for an ETag, without quotes and weakness.
-pub(crate) fn unquoted(text: &str) -> &str {
-    let text = text.trim();
-    let text = text.strip_prefix("W/").unwrap_or(text);
-    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,14 +27,5 @@ mod tests {
         etag.update(b"123");
         etag.update(b"456789");
         assert_eq!(hex::encode(etag.finish()), "25f9e794323b453885f5181f1b624d0b");
-    }
-
-    #[test]
-    fn quotes_and_weakness_are_taken_off() {
-        for text in ["abc", "\"abc\"", "W/\"abc\"", " \"abc\" "] {
-            assert_eq!(unquoted(text), "abc");
-        }
-        assert_eq!(unquoted("\""), "\"");
-        assert_eq!(quoted("abc"), "\"abc\"");
     }
 }

@@ -14,11 +14,13 @@ use http::{HeaderName, HeaderValue, Request};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpResponse, S3Error, S3ErrorCode};
 use strata_gate::{Held, Shares};
+use strata_http::Received;
+use strata_http::head::is_coded;
 use strata_iam::User;
 use strata_namespace::{Door, ErrorKind, Op};
 
 use crate::auth::{query_pairs, strip_credentials};
-use crate::body::{Promised, Received, Upload, framing};
+use crate::body::{Promised, Upload, framing};
 use crate::context::{Context, Holder, Marks};
 use crate::document;
 use crate::door::{Operations, Shared};
@@ -283,9 +285,7 @@ fn refuse_ambiguous(parts: &Parts) -> Result<(), S3Error> {
     {
         return Err(refuse(S3ErrorCode::InvalidRequest, "the length of the request is given twice"));
     }
-    // What is coded besides being cut into chunks would be stored coded (RFC 9112 section 6.1).
-    let coding = parts.headers.get(TRANSFER_ENCODING);
-    if coding.is_some_and(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+    if is_coded(&parts.headers) {
         return Err(not_offered("a transfer coding other than chunked"));
     }
     if parts.headers.get_all(HOST).iter().count() != 1 {

@@ -5,14 +5,15 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s3s::{S3Error, S3ErrorCode};
+use strata_http::conditions::Validators;
+use strata_http::range::content_range;
 use strata_namespace::{ObjectInfo, ObjectMeta};
 
 use crate::checksum::ALGORITHMS;
 use crate::error::refuse;
-use crate::etag::quoted;
 
 /// Headers kept with an object beside its user metadata.
 const SYSTEM: [&str; 6] =
@@ -90,27 +91,14 @@ fn mail_safe(value: &str) -> Cow<'_, str> {
 }
 
 /// ETag and modification time: what a cache compares.
-pub(crate) fn validators(info: &ObjectInfo) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(16);
-    if let Ok(etag) = HeaderValue::try_from(quoted(&info.etag)) {
-        map.insert(ETAG, etag);
-    }
-    if let Ok(date) = HeaderValue::try_from(http_date(info.attr.mtime)) {
-        map.insert(LAST_MODIFIED, date);
-    }
-    map
-}
-
-/// A time as headers have it.
-pub(crate) fn http_date(time: strata_seam::Timestamp) -> String {
-    // The formatter knows the years 1970 to 9999; a file may carry any time.
-    let earliest = std::time::SystemTime::UNIX_EPOCH;
-    httpdate::fmt_http_date(time.to_system_time().max(earliest))
+pub(crate) fn validators(info: &ObjectInfo) -> Validators<'_> {
+    Validators { etag: Some(&info.etag), modified: info.attr.mtime }
 }
 
 /// The headers of an answer with all or `range` of an object.
 pub(crate) fn of_object(info: &ObjectInfo, range: Option<&std::ops::Range<u64>>) -> HeaderMap {
-    let mut map = validators(info);
+    let mut map = HeaderMap::with_capacity(16);
+    validators(info).add_to(&mut map);
     map.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     map.insert(CONTENT_TYPE, DEFAULT_TYPE);
     for (name, value) in &info.meta.system {
@@ -126,11 +114,7 @@ pub(crate) fn of_object(info: &ObjectInfo, range: Option<&std::ops::Range<u64>>)
     if let Some(range) = range {
         // An empty object has no range that could be written down; only asking for its one part gets here.
         if range.end > range.start {
-            insert(
-                &mut map,
-                CONTENT_RANGE.as_str(),
-                &format!("bytes {}-{}/{}", range.start, range.end - 1, info.attr.size),
-            );
+            insert(&mut map, CONTENT_RANGE.as_str(), &content_range(range, info.attr.size));
         }
     }
     map

@@ -18,7 +18,6 @@ mod checksum;
 mod chunked;
 mod conditions;
 mod config;
-mod connection;
 mod context;
 mod document;
 mod door;

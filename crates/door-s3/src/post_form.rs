@@ -7,15 +7,16 @@ use http::header::{ETAG, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use s3s::{Body, HttpResponse, S3Error, S3ErrorCode};
+use strata_http::Received;
+use strata_http::etag::quoted;
 use strata_iam::User;
 use strata_namespace::{KEY_LEN_MAX, ObjectInfo};
 
 use crate::auth::Payload;
-use crate::body::{Promised, Received, Upload};
+use crate::body::{Promised, Upload};
 use crate::context::Context;
 use crate::door::Shared;
 use crate::error::{from_namespace, refuse};
-use crate::etag::quoted;
 use crate::headers::object_meta;
 use crate::keys::Encoding;
 use crate::metrics::Operation;

@@ -3,56 +3,30 @@
 use std::ops::Range;
 
 use s3s::{S3Error, S3ErrorCode};
+use strata_http::range::{Asked, Spec, Wanted, unsatisfied};
 
 use crate::error::refuse;
 
-/// What is asked for, before the object's length is known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Asked {
-    /// From the first to the second byte, both included.
-    FromTo(u64, u64),
-    /// From this byte to the end.
-    From(u64),
-    /// The last so many bytes.
-    Last(u64),
+/// Reads a `Range` header. Several ranges are ignored, as S3 does: `None`.
+pub(crate) fn asked(header: &str) -> Option<Asked> {
+    Asked::parse(header, 1)
 }
 
-impl Asked {
-    /// Reads a `Range` header. Other units, several ranges and malformed ones mean, as RFC 9110 allows and S3 does, that
-    /// the header is ignored: `None`.
-    pub(crate) fn parse(header: &str) -> Option<Self> {
-        let number = |text: &str| -> Option<u64> {
-            (!text.is_empty() && text.bytes().all(|c| c.is_ascii_digit())).then(|| text.parse().unwrap_or(u64::MAX))
-        };
-        let (first, last) = header.trim().strip_prefix("bytes=")?.split_once('-')?;
-        match (first.trim(), last.trim()) {
-            ("", last) => Some(Self::Last(number(last)?)),
-            (first, "") => Some(Self::From(number(first)?)),
-            (first, last) => {
-                let (first, last) = (number(first)?, number(last)?);
-                (first <= last).then_some(Self::FromTo(first, last))
-            }
-        }
-    }
-
-    /// The bytes of an object of `len` bytes. The last so many of an empty one are all it has, none (RFC 9110, 14.1.2).
-    ///
-    /// # Errors
-    /// `InvalidRange` if there are none.
-    pub(crate) fn resolve(self, len: u64) -> Result<Range<u64>, S3Error> {
-        let range = match self {
-            Self::Last(1..) if len == 0 => return Ok(0..0),
-            Self::FromTo(first, last) => first..last.saturating_add(1).min(len),
-            Self::From(first) => first..len,
-            Self::Last(count) => len.saturating_sub(count)..len,
-        };
-        if range.is_empty() { Err(unsatisfiable(len)) } else { Ok(range) }
+/// The bytes of an object of `len` bytes.
+///
+/// # Errors
+/// `InvalidRange` if there are none.
+pub(crate) fn resolve(asked: &Asked, len: u64) -> Result<Range<u64>, S3Error> {
+    match asked.of(len) {
+        Wanted::Parts(parts) => parts.first().cloned().ok_or_else(|| unsatisfiable(len)),
+        Wanted::Whole => Ok(0..len),
+        Wanted::Nothing => Err(unsatisfiable(len)),
     }
 }
 
 fn unsatisfiable(len: u64) -> S3Error {
     let mut err = refuse(S3ErrorCode::InvalidRange, "the requested range is not satisfiable");
-    if let Ok(value) = format!("bytes */{len}").parse() {
+    if let Ok(value) = unsatisfied(len).parse() {
         err.set_headers(http::HeaderMap::from_iter([(http::header::CONTENT_RANGE, value)]));
     }
     err
@@ -86,9 +60,9 @@ pub(crate) fn of_part(number: i32, parts: &[u64], len: u64) -> Result<Range<u64>
 /// `InvalidArgument` otherwise, as S3 answers.
 pub(crate) fn of_copy(header: Option<&str>, len: u64) -> Result<Range<u64>, S3Error> {
     let Some(header) = header else { return Ok(0..len) };
-    match Asked::parse(header) {
-        Some(Asked::FromTo(first, last)) if last < len => Ok(first..last + 1),
-        Some(Asked::FromTo(..)) => Err(refuse(
+    match header.trim().strip_prefix("bytes=").and_then(Spec::parse) {
+        Some(Spec::FromTo(first, last)) if last < len => Ok(first..last + 1),
+        Some(Spec::FromTo(..)) => Err(refuse(
             S3ErrorCode::InvalidArgument,
             format!("range specified is not valid for source object of size: {len}"),
         )),
@@ -105,7 +79,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn resolved(header: &str, len: u64) -> Option<Result<Range<u64>, S3ErrorCode>> {
-        Asked::parse(header).map(|asked| asked.resolve(len).map_err(|err| err.code().clone()))
+        asked(header).map(|asked| resolve(&asked, len).map_err(|err| err.code().clone()))
     }
 
     #[test]
@@ -113,6 +87,8 @@ mod tests {
         for (header, range) in [
             ("bytes=0-0", 0..1),
             ("bytes=2-4", 2..5),
+            ("Bytes=2-4", 2..5),
+            ("bytes= 2-4,", 2..5),
             ("bytes=5-", 5..10),
             ("bytes=-3", 7..10),
             ("bytes=0-99999999999999999999999", 0..10),
@@ -144,7 +120,17 @@ mod tests {
 
     #[test]
     fn what_is_no_single_byte_range_is_ignored() {
-        for header in ["bytes=0-1,3-4", "items=0-1", "bytes=4-2", "bytes=-", "bytes=a-b", "bytes", "", "bytes=+1-2"] {
+        for header in [
+            "bytes=0-1,3-4",
+            "items=0-1",
+            "bytes=4-2",
+            "bytes=-",
+            "bytes=a-b",
+            "bytes",
+            "",
+            "bytes=+1-2",
+            "bytes=1 - 2",
+        ] {
             assert_eq!(resolved(header, 10), None, "{header}");
         }
     }
@@ -162,7 +148,7 @@ mod tests {
     fn copy_ranges_must_lie_inside_the_source() {
         assert_eq!(of_copy(Some("bytes=2-9"), 10).unwrap(), 2..10);
         assert_eq!(of_copy(None, 10).unwrap(), 0..10);
-        for header in ["bytes=2-10", "bytes=2-", "bytes=-2", "2-3"] {
+        for header in ["bytes=2-10", "bytes=2-", "bytes=-2", "2-3", "Bytes=2-3", "bytes=2-3,"] {
             assert!(of_copy(Some(header), 10).is_err(), "{header}");
         }
     }

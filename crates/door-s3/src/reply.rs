@@ -15,7 +15,6 @@ use s3s::{Body, HttpResponse, S3Error, StdError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::auth::REGION_HEADER;
-use crate::connection::Busy;
 use crate::context::Marks;
 use crate::error::{About, complete_document};
 use crate::keys::without_raw_controls;
@@ -112,7 +111,6 @@ pub(crate) struct Held {
     /// With the user's place.
     pub(crate) _marks: Arc<Marks>,
     pub(crate) _gauge: Gauge,
-    pub(crate) _busy: Busy,
 }
 
 /// The body of an answer.

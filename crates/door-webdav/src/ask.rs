@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use strata_http::conditions::{Conditions, Validators, Verdict};
+use strata_http::etag::quoted;
 use strata_iam::User;
 use strata_namespace::{Access, Attr, BucketInfo, Condition, ErrorKind, Guard, Namespace, NodeKind, Op, ROOT_INO};
 use strata_seam::Ino;
 
 use crate::body::ReplyBody;
-use crate::conditions::{Conditions, Present, Verdict};
+use crate::conditions;
 use crate::door::WebDavDoor;
 use crate::error::{Refusal, Result};
 use crate::here::Here;
@@ -184,9 +186,9 @@ impl Ask {
     /// # Errors
     /// 412 if a condition does not hold, 400 if one cannot be read.
     pub(crate) fn conditions_hold(&self, attr: Option<&Attr>) -> Result<bool> {
-        let conditions = Conditions::from_headers(&self.headers)?;
+        let conditions = conditions::of(&self.headers)?;
         let etag = match attr {
-            Some(attr) if !is_dir(attr) && conditions != Conditions::default() => {
+            Some(attr) if !is_dir(attr) && !conditions.are_none() => {
                 Some(self.ns().object_info(&self.op, attr.ino)?.etag)
             }
             _ => None,
@@ -200,7 +202,7 @@ impl Ask {
     /// # Errors
     /// 400 if a condition cannot be read.
     pub(crate) fn guard(&self, parent: Ino, attr: &Attr) -> Result<()> {
-        let condition = Conditions::from_headers(&self.headers)?.for_commit();
+        let condition = conditions::for_commit(&conditions::of(&self.headers)?);
         if condition != Condition::default() && !is_dir(attr) {
             let entry = Some((parent, self.path.name().to_vec()));
             self.op.guard(Guard { ino: attr.ino, entry, condition, ctime: None });
@@ -216,8 +218,8 @@ impl Ask {
             return Err(Refusal::precondition("the If header does not hold; nothing was changed"));
         }
         let reading = matches!(self.method, Method::GET | Method::HEAD);
-        let present = attr.map(|attr| Present { etag, modified: attr.mtime });
-        match conditions.verdict(present, reading) {
+        let present = attr.map(|attr| Validators { etag, modified: attr.mtime });
+        match conditions.judge(present.as_ref(), reading) {
             Verdict::Proceed => Ok(true),
             Verdict::NotModified => Ok(false),
             Verdict::Failed => {
@@ -240,11 +242,6 @@ impl Ask {
         reply.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         reply
     }
-}
-
-/// An ETag as headers carry it.
-pub(crate) fn quoted(etag: &str) -> String {
-    format!("\"{etag}\"")
 }
 
 /// The present state, for an `If` header. What cannot be known is not there: a condition on it fails.

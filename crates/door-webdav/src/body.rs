@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use strata_gate::{Budget, Held, Working};
+use strata_gate::{Budget, Held};
 use strata_namespace::Reader;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
@@ -51,7 +51,6 @@ pub struct ReplyBody {
     /// Held until the body is sent: the limit on requests in progress covers slow readers too.
     _in_progress: Option<(OwnedSemaphorePermit, Raised)>,
     _of_user: Option<Held<u32>>,
-    _working: Option<Working>,
 }
 
 impl ReplyBody {
@@ -73,15 +72,10 @@ impl ReplyBody {
         Self::new(Kind::File(FileBody { reader, segments, windows, remaining, budget }), metrics)
     }
     fn new(kind: Kind, metrics: &Arc<DavMetrics>) -> Self {
-        Self { kind, metrics: metrics.clone(), _in_progress: None, _of_user: None, _working: None }
+        Self { kind, metrics: metrics.clone(), _in_progress: None, _of_user: None }
     }
     pub(crate) fn of_user(mut self, place: Held<u32>) -> Self {
         self._of_user = Some(place);
-        self
-    }
-    /// Counts as work for its connection until it is sent.
-    pub(crate) fn working(mut self, working: Working) -> Self {
-        self._working = Some(working);
         self
     }
     pub(crate) fn holding(mut self, permit: OwnedSemaphorePermit, gauge: Raised) -> Self {

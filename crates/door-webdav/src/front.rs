@@ -1,23 +1,21 @@
 //! Every request comes through here: admitted, authenticated, decoded, handed to the one place that answers its method,
 //! and held back until everything it depends on is durable (invariants ACK and SEEN).
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, HOST, RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT, WWW_AUTHENTICATE,
-};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::{Body, Incoming};
-use strata_gate::{Working, client};
+use http_body::Body;
+use strata_gate::client;
+use strata_http::Received;
+use strata_http::head::is_coded;
 use strata_namespace::{Door, Op};
 use strata_seam::Stopwatch;
 use tracing::Instrument;
 
 use crate::ask::{Ask, Reply};
 use crate::body::ReplyBody;
-use crate::connection::Wire;
 use crate::door::WebDavDoor;
 use crate::error::{Refusal, Result};
 use crate::headers;
@@ -30,32 +28,29 @@ use crate::{auth, get, locking, props, put, range_write, tree, upload};
 const DAV: &str = "1, 2, 3, sabredav-partialupdate";
 const METHODS: &str = "OPTIONS, GET, HEAD, PUT, PATCH, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK";
 
-/// Answers one request.
+/// Answers one request; `fragment` says whether its line had one.
 pub(crate) async fn handle(
-    door: Arc<WebDavDoor>,
-    request: Request<Incoming>,
+    door: &Arc<WebDavDoor>,
+    request: Request<Received>,
     peer: IpAddr,
-    wire: Wire,
-    working: Working,
-) -> Result<Response<ReplyBody>, Infallible> {
+    fragment: bool,
+) -> Response<ReplyBody> {
     let begun = Stopwatch::start();
     let method = request.method().clone();
-    let fragment = wire.line.had_fragment(&method, request.uri());
-    let has_body = !request.body().is_end_stream();
     let reply = match door.in_flight.clone().try_acquire_owned() {
         Ok(permit) => {
             let gauge = Raised::new(&door.metrics, |metrics| &metrics.in_flight);
             let span = tracing::debug_span!("webdav", %method, path = %request.uri().path());
             let reply = match refuse_head(&request, fragment) {
-                Some(refusal) => after_draining(refuse(&door, &refusal, false), request.into_body()).await,
-                None => admitted(&door, request, peer).instrument(span).await,
+                Some(refusal) => after_draining(refuse(door, &refusal, false), request.into_body()).await,
+                None => admitted(door, request, peer).instrument(span).await,
             };
             reply.map(|body| body.holding(permit, gauge))
         }
         Err(_) => {
             add(&door.metrics.refused_busy, 1);
             refuse(
-                &door,
+                door,
                 &Refusal::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "too many requests are in progress; try again in a moment",
@@ -66,20 +61,16 @@ pub(crate) async fn handle(
         }
     };
     door.metrics.answered(&method, reply.status(), begun.elapsed());
-    wire.leaves_unread(has_body && (!reply.status().is_success() || reply.headers().contains_key(CONNECTION)));
-    wire.line.comes_next();
-    Ok(reply.map(|body| body.working(working)))
+    reply
 }
 
 /// What is wrong with a request before anybody looks at what it asks for.
-fn refuse_head(request: &Request<Incoming>, fragment: bool) -> Option<Refusal> {
+fn refuse_head(request: &Request<Received>, fragment: bool) -> Option<Refusal> {
     if fragment {
         let what = "the request line has a fragment; in a name, write # as %23; nothing was changed";
         return Some(Refusal::bad_request(what));
     }
-    // What is coded besides being cut into chunks would be stored coded (RFC 9112 section 6.1).
-    let codings = request.headers().get_all(TRANSFER_ENCODING);
-    if codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+    if is_coded(request.headers()) {
         let what = "the only transfer coding that is understood is chunked; nothing was changed";
         return Some(Refusal::new(StatusCode::NOT_IMPLEMENTED, what).closing());
     }
@@ -91,7 +82,7 @@ fn refuse_head(request: &Request<Incoming>, fragment: bool) -> Option<Refusal> {
     None
 }
 
-async fn admitted(door: &Arc<WebDavDoor>, request: Request<Incoming>, peer: IpAddr) -> Reply {
+async fn admitted(door: &Arc<WebDavDoor>, request: Request<Received>, peer: IpAddr) -> Reply {
     let windows = request.headers().get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Microsoft"));
     // Until it is known whose a request is, it counts for its address. Without a body it is known at once.
     let mut stranger = None;
@@ -127,7 +118,7 @@ async fn admitted(door: &Arc<WebDavDoor>, request: Request<Incoming>, peer: IpAd
 }
 
 /// The one place that decides who answers a method.
-async fn answer(ask: &Arc<Ask>, body: Option<Incoming>) -> Result<Reply> {
+async fn answer(ask: &Arc<Ask>, body: Option<Received>) -> Result<Reply> {
     let Some(body) = body else { return get::get(ask).await };
     match ask.method.as_str() {
         "PUT" => put::put(ask, body).await,
@@ -150,9 +141,9 @@ async fn answer(ask: &Arc<Ask>, body: Option<Incoming>) -> Result<Reply> {
 /// Authenticates and decodes. The body is `None` for GET and HEAD.
 async fn accept(
     door: &Arc<WebDavDoor>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     peer: IpAddr,
-) -> Result<(Arc<Ask>, Option<Incoming>), Box<Reply>> {
+) -> Result<(Arc<Ask>, Option<Received>), Box<Reply>> {
     let (head, body) = request.into_parts();
     let given = auth::basic(&head.headers);
     let user = given.as_ref().and_then(|(name, password)| door.users.by_password(name, password));
@@ -196,7 +187,7 @@ async fn accept(
     Ok((Arc::new(ask), (!reading).then_some(body)))
 }
 
-async fn options(door: &Arc<WebDavDoor>, body: Incoming) -> Reply {
+async fn options(door: &Arc<WebDavDoor>, body: Received) -> Reply {
     let mut reply = Response::new(ReplyBody::whole(&door.metrics, ""));
     let headers = reply.headers_mut();
     headers.insert("dav", HeaderValue::from_static(DAV));
@@ -208,7 +199,7 @@ async fn options(door: &Arc<WebDavDoor>, body: Incoming) -> Reply {
 }
 
 /// A reply given before the body was read: the rest is read if it is short, else the connection ends with the reply.
-async fn after_draining(mut reply: Reply, body: Incoming) -> Reply {
+async fn after_draining(mut reply: Reply, body: Received) -> Reply {
     if !body.is_end_stream() && !upload::drain(body).await {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -7,20 +7,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES, IF_RANGE, LAST_MODIFIED, RANGE,
+    CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, EXPIRES, RANGE,
 };
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use strata_http::conditions::{Quotes, Validators};
+use strata_http::range::{Asked, Wanted, content_range, unsatisfied};
 use strata_namespace::{Access, Attr, DirEntry, NodeKind, ObjectInfo, Reader};
 
-use crate::ask::{Ask, Reply, is_dir, quoted};
+use crate::ask::{Ask, Reply, is_dir};
 use crate::body::{ReplyBody, Segment};
-use crate::conditions::Conditions;
 use crate::error::Result;
 use crate::listing::{self, Render};
 use crate::path::{UrlPath, push_name};
-use crate::range::{self, Wanted};
 use crate::xml::push_text;
-use crate::{date, headers};
+use crate::{conditions, date, headers};
+
+/// Most ranges answered in one reply; more, or ranges that overlap, get the whole resource instead.
+const RANGES_MAX: usize = 32;
 
 /// Between the parts of a multi-range reply. It need not be absent from the content: each part says its length.
 const BOUNDARY: &str = "strata-part-7c1f2a9be4d8";
@@ -52,24 +55,27 @@ async fn once(ask: &Arc<Ask>) -> Result<Reply> {
         let (info, reader) = ask.ns().open_object(&ask.op, attr.ino)?;
         (info, Some(reader))
     };
-    let conditions = Conditions::from_headers(&ask.headers)?;
+    let conditions = conditions::of(&ask.headers)?;
+    let validators = Validators { etag: Some(&info.etag), modified: info.attr.mtime };
     if !ask.check(&conditions, Some(&info.attr), Some(&info.etag))? {
         let mut reply = ask.empty(StatusCode::NOT_MODIFIED);
-        validators(&mut reply, &info);
+        validators.add_to(reply.headers_mut());
         return Ok(reply);
     }
     let len = reader.as_ref().map_or(info.attr.size, Reader::len);
     let content_type = content_type(&info, ask.path.name()).to_owned();
     let wanted = match headers::text(&ask.headers, RANGE.as_str())? {
         // A range of HEAD is ignored, as RFC 9110 defines it for GET alone.
-        Some(range) if reader.is_some() && if_range_holds(ask, &info)? => range::wanted(range, len),
+        Some(range) if reader.is_some() && validators.hold_if_range(&ask.headers, Quotes::Needed) => {
+            Asked::parse(range, RANGES_MAX).map_or(Wanted::Whole, |asked| asked.of(len))
+        }
         _ => Wanted::Whole,
     };
     let (status, segments, range_header, content_type) = match wanted {
         Wanted::Whole => (StatusCode::OK, VecDeque::from([Segment::Content(0..len)]), None, content_type),
         Wanted::Nothing => {
             let mut reply = ask.empty(StatusCode::RANGE_NOT_SATISFIABLE);
-            set(&mut reply, CONTENT_RANGE, &format!("bytes */{len}"));
+            set(&mut reply, CONTENT_RANGE, &unsatisfied(len));
             return Ok(reply);
         }
         Wanted::Parts(parts) => match parts.as_slice() {
@@ -94,7 +100,7 @@ async fn once(ask: &Arc<Ask>) -> Result<Reply> {
     };
     let mut reply = Response::new(body);
     *reply.status_mut() = status;
-    validators(&mut reply, &info);
+    validators.add_to(reply.headers_mut());
     set(&mut reply, ACCEPT_RANGES, "bytes");
     set(&mut reply, CONTENT_TYPE, &content_type);
     if ask.method == Method::HEAD {
@@ -128,24 +134,6 @@ fn set(reply: &mut Reply, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         reply.headers_mut().insert(name, value);
     }
-}
-
-fn validators(reply: &mut Reply, info: &ObjectInfo) {
-    set(reply, ETAG, &quoted(&info.etag));
-    set(reply, LAST_MODIFIED, &date::http(info.attr.mtime));
-}
-
-/// Whether ranges still mean the version the client has part of (RFC 9110 section 13.1.5).
-fn if_range_holds(ask: &Ask, info: &ObjectInfo) -> Result<bool> {
-    let Some(value) = headers::text(&ask.headers, IF_RANGE.as_str())? else { return Ok(true) };
-    Ok(match date::parse(value) {
-        Some(secs) => secs == info.attr.mtime.secs(),
-        None => value.trim() == quoted(&info.etag),
-    })
-}
-
-fn content_range(part: &Range<u64>, len: u64) -> String {
-    format!("bytes {}-{}/{len}", part.start, part.end - 1)
 }
 
 fn multipart(parts: &[Range<u64>], len: u64, content_type: &str) -> VecDeque<Segment> {

@@ -13,7 +13,6 @@ mod ask;
 mod auth;
 mod body;
 mod conditions;
-mod connection;
 mod date;
 mod door;
 mod error;

@@ -13,8 +13,8 @@ use dav_server::DavHandler;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use parking_lot::Mutex;
+use strata_http::Received;
 use strata_namespace::Access;
 
 use crate::ask::{Ask, Found, Reply};
@@ -25,7 +25,7 @@ use crate::{upload, xml};
 use adapter::{Context, LockSystem, Store};
 
 /// Answers LOCK: a new lock with a body, a refreshed one without.
-pub(crate) async fn lock(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+pub(crate) async fn lock(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let body = upload::small(body, xml::BODY_LEN_MAX, &ask.door).await?;
     if !body.is_empty() {
         xml::check(&body)?;
@@ -35,7 +35,7 @@ pub(crate) async fn lock(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
 }
 
 /// Answers UNLOCK.
-pub(crate) async fn unlock(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+pub(crate) async fn unlock(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     upload::small(body, xml::BODY_LEN_MAX, &ask.door).await?;
     hand_over(ask, Vec::new(), "lock-token-matches-request-uri").await
 }

@@ -150,12 +150,12 @@ pub(crate) fn push_live(out: &mut Vec<u8>, live: Live, subject: &Subject<'_>) ->
     let attr = subject.attr;
     let text: String = match live {
         Live::CreationDate => date::rfc3339(attr.btime),
-        Live::Win32Creation => date::http(attr.btime),
-        Live::LastModified | Live::Win32Modified => date::http(attr.mtime),
-        Live::Win32Access => date::http(attr.atime),
+        Live::Win32Creation => strata_http::date::format(attr.btime),
+        Live::LastModified | Live::Win32Modified => strata_http::date::format(attr.mtime),
+        Live::Win32Access => strata_http::date::format(attr.atime),
         Live::ContentLength if !subject.dir => attr.size.to_string(),
         Live::ETag => match subject.object {
-            Some(object) => crate::ask::quoted(&object.etag),
+            Some(object) => strata_http::etag::quoted(&object.etag),
             None => return false,
         },
         Live::Executable if !subject.dir => if attr.mode & 0o111 == 0 { "F" } else { "T" }.to_owned(),

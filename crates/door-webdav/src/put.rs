@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG};
 use http::{HeaderValue, StatusCode};
-use hyper::body::Incoming;
+use strata_http::Received;
+use strata_http::etag::quoted;
+use strata_http::range::number;
 use strata_namespace::{Access, Attr, Content, Intake, ObjectMeta, SetAttr, SetTime};
 use strata_seam::Timestamp;
 
-use crate::ask::{Ask, Found, Reply, is_dir, quoted};
-use crate::conditions::Conditions;
+use crate::ask::{Ask, Found, Reply, is_dir};
+use crate::conditions;
 use crate::error::{Refusal, Result};
 use crate::headers;
 use crate::if_header::Matcher;
@@ -31,7 +33,7 @@ pub(crate) struct Target {
 }
 
 /// Answers PUT.
-pub(crate) async fn put(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+pub(crate) async fn put(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     if let Some(range) = headers::text(&ask.headers, "content-range")? {
         let at = range::content_range(range)?;
         return range_write::write(ask, body, at, true).await;
@@ -71,9 +73,9 @@ pub(crate) fn target(ask: &Ask) -> Result<Target> {
         Some(attr) => ask.require(attr, Access { write: true, ..Access::default() })?,
         None => ask.require(&parent, Access { write: true, exec: true, ..Access::default() })?,
     }
-    let conditions = Conditions::from_headers(&ask.headers)?;
-    let mut condition = conditions.for_commit();
-    let needs_etag = conditions != Conditions::default() || ask.if_header.is_some();
+    let conditions = conditions::of(&ask.headers)?;
+    let mut condition = conditions::for_commit(&conditions);
+    let needs_etag = !conditions.are_none() || ask.if_header.is_some();
     let etag = match &existing {
         Some(attr) if needs_etag => Some(ask.ns().object_info(&ask.op, attr.ino)?.etag),
         _ => None,
@@ -153,7 +155,7 @@ fn oc_mtime(ask: &Ask) -> Result<Option<Timestamp>> {
     // A fraction is allowed and dropped.
     let (secs, fraction) = text.split_once('.').unwrap_or((text, ""));
     let (sign, digits) = secs.strip_prefix('-').map_or((1, secs), |digits| (-1, digits));
-    let secs = range::number(digits).and_then(|secs| i64::try_from(secs).ok()).ok_or_else(refuse)?;
+    let secs = number(digits).and_then(|secs| i64::try_from(secs).ok()).ok_or_else(refuse)?;
     if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(refuse());
     }

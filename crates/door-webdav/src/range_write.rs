@@ -8,11 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderValue, StatusCode};
-use hyper::body::Incoming;
+use strata_http::Received;
+use strata_http::etag::quoted;
 use strata_namespace::{Access, FILE_LEN_MAX, Namespace, Op};
 use strata_seam::Ino;
 
-use crate::ask::{Ask, Reply, quoted};
+use crate::ask::{Ask, Reply};
 use crate::error::{Refusal, Result};
 use crate::headers;
 use crate::put;
@@ -23,7 +24,7 @@ use crate::upload::Upload;
 const PARTIAL_UPDATE: &str = "application/x-sabredav-partialupdate";
 
 /// Answers PATCH.
-pub(crate) async fn patch(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+pub(crate) async fn patch(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let content_type = headers::text(&ask.headers, CONTENT_TYPE.as_str())?.unwrap_or_default();
     if !content_type.trim().eq_ignore_ascii_case(PARTIAL_UPDATE) {
         return Err(Refusal::new(
@@ -38,7 +39,7 @@ pub(crate) async fn patch(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
 }
 
 /// Writes the body into the file at the request's path; `create` makes the file if it is not there.
-pub(crate) async fn write(ask: &Arc<Ask>, body: Incoming, at: WriteAt, create: bool) -> Result<Reply> {
+pub(crate) async fn write(ask: &Arc<Ask>, body: Received, at: WriteAt, create: bool) -> Result<Reply> {
     let target = put::target(ask)?;
     let mut upload = Upload::new(body, &ask.headers, &ask.door)?;
     if let (WriteAt::Offset(_, Some(asked)), Some(sent)) = (at, upload.expected())

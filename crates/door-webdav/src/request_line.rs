@@ -4,8 +4,6 @@
 //! The line is read along as it arrives. It is looked for at the start of a connection and after each reply; a request
 //! that was sent before the reply to the one before is not noticed, since hyper reads both at once.
 
-use std::sync::Arc;
-
 use http::{Method, Uri};
 use parking_lot::Mutex;
 
@@ -13,8 +11,8 @@ use parking_lot::Mutex;
 const LINE_LEN_MAX: usize = 32 * 1024;
 
 /// The request line of a connection that comes next, or has come.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestLine(Arc<Mutex<Line>>);
+#[derive(Debug)]
+pub(crate) struct RequestLine(Mutex<Line>);
 
 #[derive(Debug)]
 enum Line {
@@ -29,7 +27,7 @@ enum Line {
 impl RequestLine {
     /// Of a connection on which nothing was read yet.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Line::Coming(Vec::new()))))
+        Self(Mutex::new(Line::Coming(Vec::new())))
     }
 
     /// The next byte that arrives begins a request.

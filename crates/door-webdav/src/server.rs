@@ -1,19 +1,18 @@
 //! Connections, served over HTTP/1.1.
 
-use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use strata_gate::{Ends, PacedStream, Seat, Seats, Serves, listen};
+use http::{Request, Response};
+use strata_gate::{Ends, Seat, Seats, Serves, listen};
+use strata_http::{Answers, Received, Terms, Waits};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::connection::{Connection, Wire};
+use crate::body::ReplyBody;
 use crate::door::WebDavDoor;
 use crate::front;
 use crate::metrics::Raised;
+use crate::request_line::RequestLine;
 
 /// Largest request head in bytes; also how much of a body is read at a time.
 const READ_BUFFER: usize = 256 * 1024;
@@ -30,41 +29,30 @@ impl Serves for WebDavDoor {
         "webdav"
     }
     async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, ends: Ends) {
-        connection(self, stream, peer.ip(), seat, ends).await;
+        let _open = Raised::new(&self.metrics, |metrics| &metrics.connections);
+        let waits = Waits { head: self.config.head_timeout, idle: None };
+        let terms = Terms { door: self.name(), head_len_max: READ_BUFFER, waits, pace: self.config.pace };
+        let connection = Connection { door: Arc::clone(&self), line: RequestLine::new() };
+        strata_http::serve(stream, peer, seat, ends, &terms, Arc::new(connection)).await;
     }
 }
 
-async fn connection(door: Arc<WebDavDoor>, stream: TcpStream, peer: IpAddr, seat: Arc<Seat>, mut ends: Ends) {
-    let _open = Raised::new(&door.metrics, |metrics| &metrics.connections);
-    let wire = Wire::new(seat);
-    let io = TokioIo::new(Connection::new(PacedStream::new(stream, door.config.pace), wire.clone()));
-    let service = {
-        let door = door.clone();
-        service_fn(move |request| {
-            let (door, wire) = (door.clone(), wire.clone());
-            async move {
-                // Nothing begins any more on a connection whose seat was given to another.
-                let Some(working) = wire.turn.begin() else { std::future::pending().await };
-                front::handle(door, request, peer, wire, working).await
-            }
-        })
-    };
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(door.config.head_timeout)
-        .max_buf_size(READ_BUFFER)
-        // A client that has sent all it will may end its half: it still waits for the reply.
-        .half_close(true)
-        .serve_connection(io, service);
-    let mut serving = pin!(serving);
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
-        () = ends.asked() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a webdav connection ended early");
+/// One connection, of which the request lines are read along.
+struct Connection {
+    door: Arc<WebDavDoor>,
+    line: RequestLine,
+}
+
+impl Answers for Connection {
+    type Body = ReplyBody;
+
+    async fn answer(&self, peer: SocketAddr, request: Request<Received>) -> Response<ReplyBody> {
+        let fragment = self.line.had_fragment(request.method(), request.uri());
+        let reply = front::handle(&self.door, request, peer.ip(), fragment).await;
+        self.line.comes_next();
+        reply
+    }
+    fn arrived(&self, bytes: &[u8]) {
+        self.line.read_along(bytes);
     }
 }

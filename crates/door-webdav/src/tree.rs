@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use hyper::body::Incoming;
+use strata_http::Received;
 use strata_namespace::{Access, Attr, ErrorKind, RenameMode};
 
 use crate::ask::{Ask, Found, Reply, is_dir};
@@ -21,7 +21,7 @@ const BUCKET_MODE: u32 = 0o700;
 const WRITE: Access = Access { read: false, write: true, exec: true };
 
 /// Answers MKCOL: 201; 405 if the name is taken, 409 without a parent, 415 with a body.
-pub(crate) async fn mkcol(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+pub(crate) async fn mkcol(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let body = upload::small(body, crate::xml::BODY_LEN_MAX, &ask.door).await?;
     if !body.is_empty() {
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "MKCOL takes no body; nothing was made"));
@@ -49,7 +49,7 @@ pub(crate) async fn mkcol(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
 }
 
 /// Answers DELETE: 204 when the whole tree is gone.
-pub(crate) async fn delete(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+pub(crate) async fn delete(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     refuse_body(ask, body).await?;
     let path = &ask.path;
     let attr = ask.node()?;
@@ -100,7 +100,7 @@ struct Ends {
     overwrite: bool,
 }
 
-async fn ends(ask: &Arc<Ask>, body: Incoming) -> Result<Ends> {
+async fn ends(ask: &Arc<Ask>, body: Received) -> Result<Ends> {
     refuse_body(ask, body).await?;
     let destination = ask.here().path_of(headers::destination(&ask.headers)?)?;
     let overwrite = headers::overwrite(&ask.headers)?;
@@ -135,7 +135,7 @@ async fn ends(ask: &Arc<Ask>, body: Incoming) -> Result<Ends> {
 }
 
 /// Answers COPY: no data moves. 201 for a new destination, 204 for a replaced one.
-pub(crate) async fn copy(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+pub(crate) async fn copy(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let ends = ends(ask, body).await?;
     let deep = match headers::depth(&ask.headers)? {
         None | Some(Depth::Infinity) => true,
@@ -166,7 +166,7 @@ pub(crate) async fn copy(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
 }
 
 /// Answers MOVE: a rename. What was at the destination is out of the way in the same step.
-pub(crate) async fn r#move(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let ends = ends(ask, body).await?;
     let path = &ask.path;
     if path.is_bucket() {
@@ -220,7 +220,7 @@ fn target_error(error: strata_namespace::Error, destination: &UrlPath) -> Refusa
     }
 }
 
-async fn refuse_body(ask: &Arc<Ask>, body: Incoming) -> Result<()> {
+async fn refuse_body(ask: &Arc<Ask>, body: Received) -> Result<()> {
     let body = upload::small(body, crate::xml::BODY_LEN_MAX, &ask.door).await?;
     if body.is_empty() {
         return Ok(());

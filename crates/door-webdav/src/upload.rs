@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming};
+use http_body::Body;
 use strata_gate::Patience;
+use strata_http::Received;
+use strata_http::range::number;
 
 use crate::door::WebDavDoor;
 use crate::error::{Refusal, Result};
 use crate::headers;
 use crate::metrics::add;
-use crate::range;
 
 /// Bytes gathered before they are written into the middle of a file, or on their way to be stored.
 pub(crate) const WINDOW_LEN: u64 = 1024 * 1024;
@@ -29,7 +29,7 @@ const DRAIN_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// A body being read.
 pub(crate) struct Upload<'a> {
-    body: Incoming,
+    body: Received,
     door: &'a WebDavDoor,
     patience: Patience,
     /// From `Content-Length` or Finder's header.
@@ -41,9 +41,9 @@ pub(crate) struct Upload<'a> {
 impl<'a> Upload<'a> {
     /// # Errors
     /// 400 for announcements that contradict each other or cannot be read.
-    pub(crate) fn new(body: Incoming, request: &HeaderMap, door: &'a WebDavDoor) -> Result<Self> {
+    pub(crate) fn new(body: Received, request: &HeaderMap, door: &'a WebDavDoor) -> Result<Self> {
         let announced = match headers::text(request, "x-expected-entity-length")? {
-            Some(text) => Some(range::number(text.trim()).ok_or_else(|| {
+            Some(text) => Some(number(text.trim()).ok_or_else(|| {
                 Refusal::bad_request("X-Expected-Entity-Length is not a number; nothing was changed")
             })?),
             None => None,
@@ -90,17 +90,15 @@ impl<'a> Upload<'a> {
     /// # Errors
     /// 400 if the body ended early or is longer than announced, 408 if the client fell silent.
     pub(crate) async fn piece(&mut self) -> Result<Bytes> {
-        type Came = Option<std::result::Result<Frame<Bytes>, hyper::Error>>;
-        let len = |frame: &Came| match frame {
-            Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len) as u64,
+        let len = |piece: &Option<Result<Bytes, _>>| match piece {
+            Some(Ok(data)) => data.len() as u64,
             _ => 0,
         };
-        let frame = self.patience.wait(self.body.frame(), len).await.map_err(|slow| {
+        let piece = self.patience.wait(self.body.piece(), len).await.map_err(|slow| {
             Refusal::new(StatusCode::REQUEST_TIMEOUT, format!("{slow}; nothing of the body was kept")).closing()
         })?;
-        match frame {
-            Some(Ok(frame)) => {
-                let Ok(data) = frame.into_data() else { return Ok(Bytes::new()) };
+        match piece {
+            Some(Ok(data)) => {
                 self.read += data.len() as u64;
                 add(&self.door.metrics.bytes_in, data.len() as u64);
                 if self.expected.is_some_and(|expected| self.read > expected) {
@@ -137,7 +135,7 @@ impl<'a> Upload<'a> {
 ///
 /// # Errors
 /// 413 above `limit` bytes, else as [`Upload::window`].
-pub(crate) async fn small(body: Incoming, limit: usize, door: &WebDavDoor) -> Result<Vec<u8>> {
+pub(crate) async fn small(body: Received, limit: usize, door: &WebDavDoor) -> Result<Vec<u8>> {
     let patience = Patience::new(door.config.pace);
     let mut upload = Upload { body, door, patience, expected: None, read: 0, ended: false };
     let mut out = Vec::new();
@@ -161,7 +159,7 @@ pub(crate) async fn small(body: Incoming, limit: usize, door: &WebDavDoor) -> Re
 
 /// Reads what is left of a refused request's body if that is little and comes at once, so that the client reads the reply instead of
 /// meeting a reset connection. Whether the connection may be used again.
-pub(crate) async fn drain(mut body: Incoming) -> bool {
+pub(crate) async fn drain(mut body: Received) -> bool {
     if body.is_end_stream() {
         return true;
     }
@@ -171,8 +169,8 @@ pub(crate) async fn drain(mut body: Incoming) -> bool {
     let rest = async {
         let mut read = 0;
         while read <= DRAIN_LEN_MAX {
-            match body.frame().await {
-                Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+            match body.piece().await {
+                Some(Ok(data)) => read += data.len(),
                 None => return true,
                 Some(Err(_)) => return false,
             }

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use strata_http::date;
+use strata_seam::Timestamp;
+
 /// A moment in seconds since 1970, with the text it was given as.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct AmzDate {
@@ -40,9 +43,9 @@ impl AmzDate {
     pub(super) fn of_header(text: &str) -> Option<Self> {
         let text = text.strip_suffix("+0000").map_or_else(|| text.into(), |date| Cow::from(format!("{date}GMT")));
         let text = text.as_ref();
-        let Ok(time) = httpdate::parse_http_date(text) else { return Self::parse(text) };
+        let Some(secs) = date::parse(text) else { return Self::parse(text) };
         // Of the fixed form `Sun, 06 Nov 1994 08:49:37 GMT`.
-        let fixed = httpdate::fmt_http_date(time);
+        let fixed = date::format(Timestamp::from_parts(secs, 0));
         let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let month = 1 + months.iter().position(|month| Some(*month) == fixed.get(8..11))?;
         let (day, year, clock) = (fixed.get(5..7)?, fixed.get(12..16)?, fixed.get(17..25)?.replace(':', ""));

@@ -12,16 +12,17 @@ use s3s::dto::StreamingBlob;
 use s3s::stream::{ByteStream, RemainingLength};
 use s3s::{Body, S3Error, S3ErrorCode, S3Result, StdError};
 use strata_gate::Budget;
+use strata_http::conditions::Quotes;
 use strata_namespace::{ContentError, ObjectInfo, Reader};
 use tokio::task::JoinHandle;
 
 use crate::blocking::died;
-use crate::conditions::{Conditions, if_range_holds};
+use crate::conditions::Conditions;
 use crate::context::Context;
 use crate::door::{Shared, only_present_version};
 use crate::error::{from_content, from_namespace, refuse};
-use crate::headers::{add_checksums, apply_overrides, of_object};
-use crate::range::{Asked, of_part};
+use crate::headers::{add_checksums, apply_overrides, of_object, validators};
+use crate::range::{self, of_part};
 
 /// Bytes read from the store at a time, where the budget allows. Two such pieces are in memory per reader, one leaving and one
 /// being read, and what the connection has not sent yet of the one before.
@@ -71,7 +72,9 @@ impl Shared {
 fn answer(cx: &Context, wanted: &Wanted, info: &ObjectInfo) -> S3Result<Head> {
     Conditions::of_request(&cx.headers).allow_read(info)?;
     let len = info.attr.size;
-    let asked = cx.header("range").and_then(Asked::parse).filter(|_| if_range_holds(&cx.headers, info));
+    // As in lists, S3 takes ETags without quotes.
+    let same = validators(info).hold_if_range(&cx.headers, Quotes::Optional);
+    let asked = cx.header("range").and_then(range::asked).filter(|_| same);
     let range = match (wanted.part_number, asked) {
         (Some(_), Some(_)) => {
             return Err(refuse(
@@ -80,7 +83,7 @@ fn answer(cx: &Context, wanted: &Wanted, info: &ObjectInfo) -> S3Result<Head> {
             ));
         }
         (Some(number), None) => Some(of_part(number, &info.parts, len)?),
-        (None, Some(asked)) => Some(asked.resolve(len)?),
+        (None, Some(asked)) => Some(range::resolve(&asked, len)?),
         (None, None) => None,
     };
     let mut headers = of_object(info, range.as_ref());

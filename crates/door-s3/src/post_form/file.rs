@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use s3s::{S3Error, S3ErrorCode};
+use strata_http::Received;
 
 use super::reader::FormReader;
-use crate::body::Received;
 use crate::error::refuse;
 
 /// How long everything before the file may take.

@@ -11,11 +11,12 @@ use dav_server::fs::{
 };
 use dav_server::ls::{DavLock, DavLockSystem, LsFuture};
 use parking_lot::Mutex;
+use strata_http::etag::quoted;
 use strata_namespace::{Attr, Condition, LockRecord, ObjectMeta};
 use strata_seam::Timestamp;
 use xmltree::{Element, EmitterConfig};
 
-use crate::ask::{Ask, is_dir, quoted};
+use crate::ask::{Ask, is_dir};
 use crate::error::{Refusal, Result};
 use crate::headers;
 use crate::locks::{Holder, TIMEOUT_SECS_MAX, Touch};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
-use hyper::body::Incoming;
+use strata_http::Received;
 use strata_namespace::{Access, Attr, DirEntry, LockRecord, ObjectInfo};
 
 use super::{Live, Subject, push_empty, push_empty_name, push_live};
@@ -29,7 +29,7 @@ pub(crate) const TAIL: &str = "</D:multistatus>\n";
 pub(crate) const XML: &str = "application/xml; charset=utf-8";
 
 /// Answers PROPFIND.
-pub(crate) async fn propfind(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+pub(crate) async fn propfind(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let body = upload::small(body, xml::BODY_LEN_MAX, &ask.door).await?;
     // Without the header the client asks for everything below (RFC 4918 section 9.1), which is not given.
     let depth = headers::depth(&ask.headers)?.unwrap_or(Depth::Infinity);

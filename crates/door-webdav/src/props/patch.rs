@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::StatusCode;
-use hyper::body::Incoming;
+use strata_http::{Received, date};
 use strata_namespace::{Access, Attr, SetAttr, SetTime};
 use strata_seam::Timestamp;
 
 use super::find::{HEAD, TAIL, XML};
 use super::{APACHE, DAV, MICROSOFT, push_empty_name};
 use crate::ask::{Ask, Reply, is_dir};
-use crate::date;
 use crate::error::Result;
 use crate::locks::Touch;
 use crate::upload;
@@ -37,7 +36,7 @@ enum Effect {
 }
 
 /// Answers PROPPATCH.
-pub(crate) async fn proppatch(ask: &Arc<Ask>, body: Incoming) -> Result<Reply> {
+pub(crate) async fn proppatch(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let body = upload::small(body, xml::BODY_LEN_MAX, &ask.door).await?;
     let attr = ask.node()?;
     ask.require(&attr, Access { write: true, ..Access::default() })?;
