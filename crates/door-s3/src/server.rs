@@ -79,7 +79,6 @@ impl Answers for Server {
             host_id: self.host_id.clone(),
         };
         let unasked = ends_unasked(&request);
-        let whole = request.body().whole();
         let metrics = &self.door.metrics;
         let marks = Arc::new(Marks::default());
         let permit = Arc::clone(&self.in_flight).try_acquire_owned().ok();
@@ -100,8 +99,7 @@ impl Answers for Server {
         });
         let mut response = complete(answered.unwrap_or_else(of_error), &asked, operation);
         let status = response.status();
-        // Where the body was not read the library ends the connection: what follows on it could be anything.
-        if !whole.is_received() || unasked {
+        if unasked {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         tracing::debug!(id = %asked.request_id, method = %asked.method, operation = operation.name(), status = status.as_u16(), "answered");

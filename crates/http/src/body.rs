@@ -5,37 +5,81 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
+use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 
 use crate::phase::Busy;
+
+/// Most bytes taken in of a body that nobody wants, so that its connection can go on. Longer ones end it.
+const UNWANTED_LEN_MAX: u64 = 64 << 10;
+/// Longest that it is waited for: what a client sent with the head is there by then.
+const UNWANTED_TIME_MAX: Duration = Duration::from_millis(20);
 
 /// The body of a request as it arrives.
 #[derive(Debug)]
 pub struct Received {
-    inner: Incoming,
+    /// Until it is dropped.
+    inner: Option<Incoming>,
     whole: Whole,
 }
 
 /// Tells, also when the body is gone, whether all of it was received.
 #[derive(Clone, Debug)]
-pub struct Whole(Arc<AtomicBool>);
+pub struct Whole(Arc<Arrival>);
+
+#[derive(Debug)]
+struct Arrival {
+    received: AtomicBool,
+    /// The client sends the body once it is asked for (`Expect: 100-continue`), which nobody has done.
+    unasked: AtomicBool,
+    /// What the door left of it.
+    left: Mutex<Option<Incoming>>,
+}
 
 impl Whole {
     /// Whether it is by now.
     #[must_use]
     pub fn is_received(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.received.load(Ordering::Acquire)
+    }
+
+    /// Behind the answer: whether the next request can follow on the connection, for which a short rest of the body that comes at
+    /// once is taken in.
+    pub(crate) async fn lets_go_on(&self) -> bool {
+        let left = self.0.left.lock().take();
+        let Some(mut left) = left.filter(|_| !self.is_received()) else { return self.is_received() };
+        if self.0.unasked.load(Ordering::Acquire) {
+            return false;
+        }
+        let rest = async {
+            let mut taken = 0;
+            while taken + left.size_hint().lower() <= UNWANTED_LEN_MAX {
+                match left.frame().await {
+                    Some(Ok(frame)) => taken += frame.data_ref().map_or(0, |data| data.len() as u64),
+                    Some(Err(_)) => return false,
+                    None => return true,
+                }
+            }
+            false
+        };
+        tokio::time::timeout(UNWANTED_TIME_MAX, rest).await.unwrap_or(false)
     }
 }
 
 impl Received {
     pub(crate) fn of(request: Request<Incoming>) -> Request<Self> {
-        request.map(|inner| Self { whole: Whole(Arc::new(AtomicBool::new(inner.is_end_stream()))), inner })
+        let expects = request.headers().contains_key(EXPECT);
+        request.map(|inner| {
+            let (received, unasked) = (AtomicBool::new(inner.is_end_stream()), AtomicBool::new(expects));
+            Self { whole: Whole(Arc::new(Arrival { received, unasked, left: Mutex::default() })), inner: Some(inner) }
+        })
     }
 
     /// What tells whether it arrived whole.
@@ -66,17 +110,28 @@ impl Body for Received {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(task);
-        if matches!(polled, Poll::Ready(None)) || self.inner.is_end_stream() {
-            self.whole.0.store(true, Ordering::Release);
+        let this = &mut *self;
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        this.whole.0.unasked.store(false, Ordering::Release);
+        let polled = Pin::new(&mut *inner).poll_frame(task);
+        if matches!(polled, Poll::Ready(None)) || inner.is_end_stream() {
+            this.whole.0.received.store(true, Ordering::Release);
         }
         polled
     }
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if !self.whole.is_received() {
+            *self.whole.0.left.lock() = self.inner.take();
+        }
     }
 }
 

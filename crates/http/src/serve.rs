@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -91,8 +92,13 @@ pub async fn serve<S: Stream, A: Answers>(
             let Some(busy) = phase.busy() else { std::future::pending().await };
             let request = Received::of(request);
             let whole = request.body().whole();
-            let answer = answers.answer(peer, request).await;
-            phase.leaves_unread(!whole.is_received());
+            let mut answer = answers.answer(peer, request).await;
+            let goes_on = whole.lets_go_on().await;
+            phase.leaves_unread(!goes_on);
+            // Where more of the body may come the library ends the connection: what follows on it could be anything.
+            if !goes_on {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(answer.map(|body| Leaving::new(body, busy)))
         }
     });

@@ -95,6 +95,24 @@ async fn an_answer_is_read_by_a_client_that_was_still_sending() {
 }
 
 #[tokio::test]
+async fn a_short_body_that_nobody_wanted_leaves_the_connection_open_and_a_longer_one_ends_it_as_the_answer_says() {
+    let (_door, address, _stop, _served) = begun().await;
+    let next = "GET /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    for (headers, len, goes_on) in [("", 10_000, true), ("", 1 << 20, false), ("expect: 100-continue\r\n", 0, false)] {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let head = format!("POST /unread HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n", len.max(1));
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all(&vec![0; len]).await.unwrap();
+        client.write_all(next.as_bytes()).await.unwrap();
+        let text = all(client).await;
+        let (first, rest) = text.split_once("late").unwrap();
+        assert_eq!(first.contains("connection: close"), !goes_on, "{len}: {text}");
+        assert_eq!(rest.contains("HTTP/1.1 200"), goes_on, "{len}: {text}");
+        assert!(!text.contains("100 Continue"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_is_none_is_answered_in_the_words_of_the_door_and_ends_the_connection() {
     let (_door, address, _stop, _served) = begun().await;
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(strata_http::HEADERS_MAX + 1));
