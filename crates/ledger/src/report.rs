@@ -101,6 +101,29 @@ impl Report {
         self.unreadable_count == 0 && self.disks.iter().all(|disk| disk.damaged + disk.missing == disk.healed)
     }
 
+    /// Adds what an earlier part of the same pass found, which ended where this one began.
+    pub fn add_earlier(&mut self, earlier: &Self) {
+        self.segments += earlier.segments;
+        self.stripes += earlier.stripes;
+        for (disk, before) in self.disks.iter_mut().zip(&earlier.disks) {
+            disk.good += before.good;
+            disk.damaged += before.damaged;
+            disk.missing += before.missing;
+            disk.healed += before.healed;
+            disk.renewed += before.renewed;
+        }
+        // Counted from the last entry, as sets may have joined in between.
+        let longer = earlier.by_present.len().saturating_sub(self.by_present.len());
+        self.by_present.splice(0..0, std::iter::repeat_n(0, longer));
+        for (now, before) in self.by_present.iter_mut().rev().zip(earlier.by_present.iter().rev()) {
+            *now += before;
+        }
+        self.unreadable_count += earlier.unreadable_count;
+        let room = UNREADABLE_NAMED_MAX.saturating_sub(self.unreadable.len());
+        self.unreadable.splice(0..0, earlier.unreadable.iter().take(room).cloned());
+        self.superblocks += earlier.superblocks;
+    }
+
     /// Stripes that lack frames at the end.
     #[must_use]
     pub fn degraded(&self) -> u64 {
@@ -133,5 +156,41 @@ impl Progress<'_> {
         let nanos =
             self.elapsed.as_nanos() * u128::from(left) / u128::from((self.done_bytes > 0).then_some(self.done_bytes)?);
         Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(stripes: u64, damaged: u64, by_present: &[u64]) -> Report {
+        let disk = DiskFrames { good: stripes - damaged, damaged, healed: damaged, ..DiskFrames::default() };
+        let lost = Unreadable { segment: SegmentId(1), offset: stripes, lsn: Lsn(0), until: Lsn(0) };
+        Report {
+            segments: 1,
+            stripes,
+            disks: vec![DiskFrames::default(), disk],
+            by_present: by_present.to_vec(),
+            unreadable_count: 1,
+            unreadable: vec![lost],
+            superblocks: 1,
+            finished: by_present.len() > 2,
+            next: Position { segment: SegmentId(0), offset: 0, next_lsn: Lsn(1) },
+        }
+    }
+
+    #[test]
+    fn a_pass_that_was_interrupted_tells_what_its_parts_found() {
+        let mut last = found(10, 2, &[0, 1, 9]);
+        last.add_earlier(&found(5, 1, &[3, 2]));
+        assert_eq!((last.segments, last.stripes, last.unreadable_count, last.superblocks), (2, 15, 2, 2));
+        assert_eq!((last.disks[1].good, last.disks[1].damaged, last.disks[1].healed), (12, 3, 3));
+        assert_eq!(last.by_present, [0, 4, 11]);
+        assert_eq!(last.unreadable.iter().map(|lost| lost.offset).collect::<Vec<_>>(), [5, 10]);
+        assert!(last.finished);
+        let mut shorter = found(5, 1, &[3, 2]);
+        shorter.add_earlier(&found(10, 2, &[0, 1, 9]));
+        assert_eq!(shorter.by_present, [0, 4, 11]);
+        assert!(!shorter.finished);
     }
 }

@@ -93,6 +93,8 @@ struct State {
     /// The pass under way.
     running: Option<(Kind, Arc<Pace>, Value)>,
     scrub: ScrubRecord,
+    /// What the scrub under way found before it was interrupted.
+    scrubbed: Option<Report>,
 }
 
 /// See the module.
@@ -267,19 +269,26 @@ impl Keeper {
         tracing::info!(pass = kind.word(), "a pass over the log begins");
         let began = Instant::now();
         let ran = self.run(kind, from, &pace);
-        let ended = ran.and_then(|outcome| {
+        let ended = ran.and_then(|mut outcome| {
+            let part = outcome.report.clone();
+            if kind == Kind::Scrub
+                && let Some(earlier) = self.state.lock().scrubbed.take()
+            {
+                outcome.report.add_earlier(&earlier);
+            }
             let mut value = passes::summary(kind, &outcome, began.elapsed());
             if kind == Kind::Heal && outcome.report.finished {
                 value["proof"] = passes::objects(&self.namespace, &outcome, &mut || !self.is_stopping())?;
             }
-            Ok((outcome, value))
+            Ok((outcome, part, value))
         });
         let mut state = self.state.lock();
         state.running = None;
-        let (outcome, value) = ended?;
+        let (outcome, part, value) = ended?;
         let finished = outcome.report.finished;
         if kind == Kind::Scrub {
-            state.scrub.note(&outcome.report);
+            state.scrub.note(&part);
+            state.scrubbed = (!finished).then(|| outcome.report.clone());
             if finished {
                 state.scrub.at = None;
                 state.scrub.ended = Some(self.seconds());
