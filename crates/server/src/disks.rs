@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use strata_disk::FileDisk;
-use strata_ledger::{DiskState, Ledger, Pace, SetStatus, Status};
+use strata_ledger::{DiskState, DiskStatus, Ledger, Pace, SetStatus, Status};
 use strata_seam::{Disk, DiskIndex};
 
 use crate::bar;
@@ -203,6 +203,16 @@ pub(crate) fn layouts(status: &Status) -> String {
 
 /// The disks for tables, JSON and the status.
 pub(crate) fn list(status: &Status, folders: &[PathBuf]) -> Value {
+    // A disk that was not there at the start has told nobody where it is: it should be in a folder in which no other was found.
+    let is_found = |folder: &&PathBuf| status.disks.iter().any(|disk| Path::new(&disk.label) == **folder);
+    let unused: Vec<String> =
+        folders.iter().filter(|folder| !is_found(folder)).map(|folder| folder.display().to_string()).collect();
+    let why = |disk: &DiskStatus| match disk.state {
+        DiskState::Missing if disk.why.is_none() && !unused.is_empty() => {
+            Some(format!("it was not found in {}", unused.join(" or ")))
+        }
+        _ => disk.why.clone(),
+    };
     let disks = status.disks.iter().enumerate().map(|(place, disk)| {
         let counters = &disk.counters;
         json!({
@@ -210,7 +220,7 @@ pub(crate) fn list(status: &Status, folders: &[PathBuf]) -> Value {
             "set": disk.set,
             "disk": disk.label,
             "state": disk.state.word(),
-            "why": disk.why,
+            "why": why(disk),
             "read_around": disk.read_around,
             "free": disk.space.map(|space| space.free),
             "total": disk.space.map(|space| space.total),

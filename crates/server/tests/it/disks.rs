@@ -209,6 +209,8 @@ fn a_disk_that_was_away_is_taken_back_and_healed_by_itself() {
     let server = place.serve(3, &[]);
     put_all(&server, OBJECTS);
     assert_eq!(states(&place)[2], "missing");
+    let (_, list) = told(&place, &["disk", "list"]);
+    assert_eq!(list["disks"][2]["why"], format!("it was not found in {}", folder.display()));
     std::fs::rename(&away, &folder).unwrap();
     eventually("the disk is back and has everything", || states(&place) == ["active"; 3]);
     let (code, healed) = told(&place, &["heal"]);
