@@ -10,6 +10,7 @@ mod checkpoint;
 mod collect;
 mod error;
 mod guard;
+mod held;
 mod ingest;
 mod intake;
 mod mover;

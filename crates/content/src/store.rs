@@ -13,12 +13,13 @@ use strata_chunk::{BlockDirectory, ChunkParams, Codec, Node, decompress};
 use strata_index::{Batch, Entry, Index, Mutation};
 use strata_ledger::{Ledger, PlacedBlock, Sink};
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{ChunkId, Lsn, Position};
+use strata_seam::{ChunkId, LatencyCounts, Lsn, Position};
 
 use crate::cell::{self, Place};
 use crate::checkpoint::{CheckpointPlaces, Checkpoints, note_places, parse_directory};
 use crate::error::{ContentError, Result};
 use crate::guard::Guards;
+use crate::held::Held;
 use crate::intake::AtWork;
 use crate::mover::Mover;
 use crate::pages::Pages;
@@ -107,6 +108,8 @@ pub struct Store {
     /// Told of every commit.
     pub(crate) watchers: Watchers,
     pub(crate) traffic: Traffic,
+    /// How long the writer's lock was held.
+    pub(crate) held: Held,
 }
 
 /// Told by the ledger where blocks went; moves that into the index.
@@ -153,6 +156,7 @@ impl Store {
             checkpoint_places,
             watchers: Watchers::default(),
             traffic: Traffic::default(),
+            held: Held::default(),
         })
     }
 
@@ -184,6 +188,12 @@ impl Store {
     #[must_use]
     pub fn traffic(&self) -> TrafficCounts {
         self.traffic.counts()
+    }
+
+    /// How long the writer's lock was held by changes since the process started: all of them, and nanoseconds of the longest.
+    #[must_use]
+    pub fn writer_held(&self) -> (LatencyCounts, u64) {
+        self.held.counts()
     }
 
     /// A number never given out before by this store.

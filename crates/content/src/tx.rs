@@ -124,6 +124,7 @@ impl Store {
         then: impl FnOnce(&mut T),
     ) -> Result<Done<T>, E> {
         let _writer = self.writer.lock();
+        let _held = self.held.begin();
         if refuses_first() {
             drop(change(&mut Tx::new(self, relaxed)));
         }

@@ -130,6 +130,10 @@ metrics! {
     LEDGER_DURABLE = Gauge "strata_ledger_durable_sequence" [];
     /// Bytes of appends waiting to be written.
     LEDGER_QUEUED_BYTES = Gauge "strata_ledger_queued_bytes" [];
+    /// Seconds that changes held the lock of the one writer; whoever writes waits for it.
+    WRITER_LOCK = Histogram "strata_writer_lock_seconds" [];
+    /// Microseconds of the longest such hold since the start.
+    WRITER_LOCK_LONGEST = Gauge "strata_writer_lock_longest_microseconds" [];
     /// Bytes of index changes in memory, not yet in the engine.
     INDEX_OVERLAY_BYTES = Gauge "strata_index_overlay_bytes" [];
     /// 1 while the index engine has failed and a restart is needed to rebuild it, else 0.

@@ -8,7 +8,7 @@ use crate::metrics::{
     CACHE_BYTES, CONTENT_COMPRESSED_BYTES, CONTENT_DEDUPLICATED_BYTES, CONTENT_STORED_BYTES, CONTENT_WRITTEN_BYTES,
     INDEX_BROKEN, INDEX_OVERLAY_BYTES, LEDGER_DURABLE, LEDGER_QUEUED_BYTES, LEDGER_WRITTEN, SET_DISKS,
     SET_DISKS_ACTIVE, SET_FULL, SET_READ_ONLY, SPACE_FREE_BYTES, SPACE_INODES, SPACE_TOTAL_BYTES, STAGED_BYTES,
-    Samples, Source,
+    Samples, Source, WRITER_LOCK, WRITER_LOCK_LONGEST,
 };
 
 /// Reads the totals of a name space on every scrape.
@@ -29,6 +29,9 @@ impl Source for SpaceSource {
         out.put(&CONTENT_DEDUPLICATED_BYTES, &[], traffic.known + traffic.zeros);
         out.put(&CONTENT_COMPRESSED_BYTES, &[], traffic.compressed());
         out.put(&CONTENT_STORED_BYTES, &[], traffic.stored);
+        let (held, longest_nanos) = self.0.store().writer_held();
+        out.put_latencies(&WRITER_LOCK, &[], held);
+        out.put(&WRITER_LOCK_LONGEST, &[], longest_nanos / 1000);
         let health = self.0.health();
         out.put(&SET_DISKS_ACTIVE, &[], health.disks_active);
         out.put(&SET_DISKS, &[], health.disks);
