@@ -8,6 +8,7 @@ use strata_seam::planted::{Bug, planted};
 use crate::cell::{TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
 use crate::error::{ContentError, Result};
 use crate::store::Store;
+use crate::tx::Released;
 
 /// Records taken up per call.
 const STEP: usize = 64;
@@ -68,14 +69,25 @@ impl Store {
 
     /// Ends the reference that the record at `key` holds on a page.
     fn let_go(self: &Arc<Self>, key: &[u8]) -> Result<()> {
-        // It waits for nobody: it is what the mover waits for.
-        self.transact_for(None, true, |tx| {
-            let Some(value) = tx.get(key)? else { return Ok(()) };
-            let id = <[u8; 32]>::try_from(value.as_slice())
-                .map_err(|_| ContentError::Record { what: "an entry of the list of pages to let go".to_owned() })?;
-            tx.delete(key);
-            tx.release_page(&ChunkId(id))
-        })?;
-        Ok(())
+        let damaged = || ContentError::Record { what: "an entry of the list of pages to let go".to_owned() };
+        let page_of = |value: &[u8]| <[u8; 32]>::try_from(value).map(ChunkId).map_err(|_| damaged());
+        loop {
+            let Some(record) = self.get(key)? else { return Ok(()) };
+            let page = page_of(&record.value)?;
+            // Read beside the writer's lock: what is in a page never changes.
+            let node = if self.references(&page)? <= 1 { Some(self.page(&page)?) } else { None };
+            // It waits for nobody: it is what the mover waits for.
+            let done = self.transact_for(None, true, |tx| {
+                let Some(value) = tx.get(key)? else { return Ok(Released::Done) };
+                let released = tx.release_page(&page_of(&value)?, node.as_ref())?;
+                if released == Released::Done {
+                    tx.delete(key);
+                }
+                Ok::<_, ContentError>(released)
+            })?;
+            if done.value == Released::Done {
+                return Ok(());
+            }
+        }
     }
 }

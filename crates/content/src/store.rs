@@ -339,6 +339,16 @@ impl Store {
         Node::decode(&bytes).map_err(|_| ContentError::Record { what: format!("manifest page {id}") })
     }
 
+    /// The same if it need not be read from a disk.
+    pub(crate) fn page_in_memory(&self, id: &ChunkId) -> Result<Option<Node>> {
+        if let Some(node) = self.pages.get(id) {
+            return Ok(Some(Node::clone(&node)));
+        }
+        let bytes = self.chunk_within(id, true)?;
+        let decoded = bytes.map(|bytes| Node::decode(&bytes)).transpose();
+        decoded.map_err(|_| ContentError::Record { what: format!("manifest page {id}") })
+    }
+
     /// Bytes in the memory cache.
     #[must_use]
     pub fn cache_weight(&self) -> u64 {

@@ -64,6 +64,15 @@ pub struct Tx<'a> {
     released_pages: usize,
 }
 
+/// What became of a page that was to be let go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Released {
+    /// It has an owner less.
+    Done,
+    /// It had one owner left, and what is in it has to be read first: nothing was changed.
+    Unread,
+}
+
 /// What a change gave.
 #[derive(Debug)]
 pub struct Done<T> {
@@ -311,21 +320,18 @@ impl<'a> Tx<'a> {
         if comes_along || self.store.is_there(id)? { Ok(()) } else { Err(ContentError::Gone(*id)) }
     }
 
-    /// Counts one owner less. Few pages are let go here, many are queued for [`Store::collect`].
+    /// Counts one owner less. A few pages that are in memory are let go here, all others are queued for [`Store::collect`]:
+    /// nothing is read from a disk under the writer's lock.
     ///
     /// # Errors
-    /// [`ContentError::Index`], and reading a page that is let go.
+    /// [`ContentError::Index`].
     pub fn release(&mut self, items: &[Item]) -> Result<()> {
         for item in items {
             match item.source {
                 Source::Hole => {}
                 Source::Chunk { .. } if planted(Bug::ReleaseForgotten) => {}
                 Source::Chunk { id, .. } => self.let_go(id, item.len),
-                Source::Page { id, .. } if self.released_pages < INLINE_RELEASE_PAGES_MAX => {
-                    self.released_pages += 1;
-                    self.release_page(&id)?;
-                }
-                Source::Page { id, .. } => self.queue_release(&id),
+                Source::Page { id, .. } => self.release_or_queue(&id)?,
             }
         }
         Ok(())
@@ -341,11 +347,31 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// One owner less of a page; when it was the last, its children go too (pages among them through the queue).
-    pub(crate) fn release_page(&mut self, id: &ChunkId) -> Result<()> {
-        self.add(*id, -1);
-        if self.count(id)? == 0 || planted(Bug::ChildrenReleasedTwice) {
-            for item in self.page(id)?.into_items() {
+    fn release_or_queue(&mut self, id: &ChunkId) -> Result<()> {
+        if self.released_pages >= INLINE_RELEASE_PAGES_MAX {
+            self.queue_release(id);
+            return Ok(());
+        }
+        let mut released = self.release_page(id, None)?;
+        if released == Released::Unread {
+            let comes_along = self.contents.iter().find_map(|made| made.pages.get(id)).cloned();
+            let node = comes_along.map_or_else(|| self.store.page_in_memory(id), |node| Ok(Some(node)))?;
+            released = self.release_page(id, node.as_ref())?;
+        }
+        match released {
+            Released::Done => self.released_pages += 1,
+            Released::Unread => self.queue_release(id),
+        }
+        Ok(())
+    }
+
+    /// One owner less of a page; when it was the last, its children go too (pages among them through the queue), for which `node`
+    /// is what is in the page.
+    pub(crate) fn release_page(&mut self, id: &ChunkId, node: Option<&Node>) -> Result<Released> {
+        let last = self.count(id)? == 1 || planted(Bug::ChildrenReleasedTwice);
+        if last {
+            let Some(node) = node else { return Ok(Released::Unread) };
+            for item in node.items() {
                 match item.source {
                     Source::Hole => {}
                     Source::Chunk { id, .. } => self.let_go(id, item.len),
@@ -353,7 +379,8 @@ impl<'a> Tx<'a> {
                 }
             }
         }
-        Ok(())
+        self.add(*id, -1);
+        Ok(Released::Done)
     }
 
     /// The queue takes over the owner's reference.

@@ -98,6 +98,31 @@ fn let_go(store: &Arc<Store>, key: &str, items: &[Item]) {
     while store.collect().unwrap() > 0 {}
 }
 
+#[test]
+fn a_change_that_lets_long_content_go_reads_nothing_from_the_disks() {
+    let (world, store) = create();
+    let data = noise(3, 2_000_000);
+    let items = own(&store, "owner", &data);
+    assert!(items.iter().any(|item| item.height() > 0), "{items:?}");
+    store.ledger().sync().unwrap();
+    drop(store);
+    // A process that has nothing of it in memory.
+    let store = open(&world);
+    let (before, mut during) = (world.io_count(), 0);
+    store
+        .transact(false, |tx| {
+            tx.delete("owner");
+            tx.release(&items)?;
+            during = world.io_count() - before;
+            Ok::<_, ContentError>(())
+        })
+        .unwrap();
+    assert_eq!(during, 0);
+    while store.collect().unwrap() > 0 {}
+    assert!(world.io_count() > before, "its pages were read behind it");
+    sound(&store, &[]);
+}
+
 fn read(store: &Arc<Store>, items: &[Item]) -> Vec<u8> {
     let reader = Reader::new(store, items);
     let mut out = Vec::new();
