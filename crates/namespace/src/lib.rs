@@ -4,7 +4,8 @@
 //! under the single writer (`strata_content::Store::transact`). An [`Op`] is one request: who asks, and what the answer
 //! depends on. [`OpenStore`] puts a whole store together.
 //!
-//! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them; `lookup`,
+//! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them, `effects` is what a
+//! change causes beside them; `lookup`,
 //! `positions`, `create`, `rename`, `setattr` are the tree; `file`, `pin`, `staging`, `extents` and `seal`
 //! are open files, `removed` those that are open no longer; `object`, `list` and
 //! `upload` are S3's view; `trees` and `service` serve single doors; `reclaim`, `drain` and `balance` drive the
