@@ -261,6 +261,22 @@ pub(crate) fn misplaced(ledger: &Ledger, status: &Status, world: &SimWorld) -> O
     })
 }
 
+/// A segment that some disk of its set has frames of and another has no file of, if there is one, in words. The one being written is
+/// left out. Only of a store in which every disk is whole.
+pub(crate) fn unnamed(ledger: &Ledger, status: &Status, world: &SimWorld) -> Option<String> {
+    ledger.segments().into_iter().filter(|segment| *segment < ledger.writing()).find_map(|segment| {
+        let home = ledger.set_of(segment)?;
+        let set = status.sets.iter().find(|set| set.number == home)?;
+        let disks = &status.disks[set.disks.clone()];
+        let (have, lack): (Vec<_>, Vec<_>) =
+            disks.iter().partition(|disk| segments_of(world, &disk.label).contains(&segment));
+        let file = format!("seg-{:08x}", segment.0);
+        let first =
+            lack.first().filter(|_| have.iter().any(|disk| newest_epoch(world, &disk.label, &file).is_some()))?;
+        Some(format!("{} has no file of segment {segment}, and others have", first.label))
+    })
+}
+
 /// The highest epoch that the frames of a file name.
 fn newest_epoch(world: &SimWorld, disk: &str, file: &str) -> Option<u64> {
     let bytes = world.peek(disk, file)?;

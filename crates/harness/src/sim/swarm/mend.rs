@@ -10,7 +10,7 @@ use strata_seam::sim::DiskImage;
 
 use super::Swarm;
 use crate::cases::Tally;
-use crate::sim::sets::misplaced;
+use crate::sim::sets::{misplaced, unnamed};
 
 /// Places and labels of the disks that are not written.
 fn aside(ledger: &Ledger) -> Vec<(usize, String)> {
@@ -97,7 +97,8 @@ impl Swarm {
         if let Some(set) = status.sets.iter().find(|set| set.is_halted) {
             return Err(format!("after the heal set {} takes no writes", set.number));
         }
-        if let Some(wrong) = misplaced(ledger, &status, &self.world) {
+        let wrong = misplaced(ledger, &status, &self.world).or_else(|| unnamed(ledger, &status, &self.world));
+        if let Some(wrong) = wrong {
             return Err(format!("after the heal {wrong}"));
         }
         self.sets.note_places(&status);
