@@ -199,6 +199,25 @@ pub(crate) fn ask(data: &Path, request: &Request) -> anyhow::Result<Value> {
 /// # Errors
 /// As for [`ask`].
 pub(crate) fn ask_watching(data: &Path, request: &Request, progress: &mut dyn FnMut(&Value)) -> anyhow::Result<Value> {
+    let mut told = |value: &Value| {
+        if !value.is_null() {
+            progress(value);
+        }
+        true
+    };
+    ask_while(data, request, &mut told)?.context("the answer was not waited for")
+}
+
+/// As [`ask_watching`], for what may be ended: `progress` is asked, also with every sign of life (then it is null), whether the
+/// answer is still wanted. Where it is not, what was asked for ends, and there is no answer.
+///
+/// # Errors
+/// As for [`ask`].
+pub(crate) fn ask_while(
+    data: &Path,
+    request: &Request,
+    progress: &mut dyn FnMut(&Value) -> bool,
+) -> anyhow::Result<Option<Value>> {
     let begin = || {
         let mut stream = through_folder(data, |path| UnixStream::connect(path))?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
@@ -233,9 +252,12 @@ pub(crate) fn ask_watching(data: &Path, request: &Request, progress: &mut dyn Fn
             "the server ended before it had answered; what was asked may have been done; look when it runs again"
         );
         match serde_json::from_str(&line).with_context(silent)? {
-            Reply::Progress(Value::Null) => {}
-            Reply::Progress(value) => progress(&value),
-            Reply::Done(value) => return Ok(value),
+            Reply::Progress(value) => {
+                if !progress(&value) {
+                    return Ok(None);
+                }
+            }
+            Reply::Done(value) => return Ok(Some(value)),
             Reply::Refused(why) => bail!(why),
         }
     }

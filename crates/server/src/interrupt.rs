@@ -1,0 +1,54 @@
+//! Ctrl-C while a command works that ends in order: it looks between two steps. A second one ends the process at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Exit code of a process that SIGINT has ended, as shells have it.
+const KILLED: i32 = 130;
+
+/// Whether somebody wants the command to end.
+pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// From now on SIGINT and SIGTERM end the command between two steps.
+    ///
+    /// # Errors
+    /// Signals cannot be watched.
+    pub(crate) fn watch() -> anyhow::Result<Self> {
+        let came = Arc::new(AtomicBool::new(false));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let runtime = runtime.context("signals cannot be watched")?;
+        let (mut interrupt, mut terminate) = {
+            let _within = runtime.enter();
+            let watch = |kind| signal(kind).context("signals cannot be watched");
+            (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?)
+        };
+        let told = Arc::clone(&came);
+        let wait = move || {
+            runtime.block_on(async move {
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => {}
+                        _ = terminate.recv() => {}
+                    }
+                    if told.swap(true, Ordering::AcqRel) {
+                        std::process::exit(KILLED);
+                    }
+                }
+            });
+        };
+        std::thread::Builder::new()
+            .name("strata-interrupt".to_owned())
+            .spawn(wait)
+            .context("the thread strata-interrupt cannot be started")?;
+        Ok(Self(came))
+    }
+
+    /// Whether one came.
+    pub(crate) fn came(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
