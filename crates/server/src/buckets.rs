@@ -106,7 +106,7 @@ pub(crate) struct Removal {
 }
 
 impl Removal {
-    /// What is left, and what to do, where it was ended before it was through. About: the last steps may not have been told.
+    /// What is left, and what to do, where it was ended before it was through. About: others may have made something meanwhile.
     fn left(&self, name: &str) -> String {
         if self.counting {
             return format!("nothing of bucket '{name}' was removed; give the command again");
@@ -377,28 +377,20 @@ fn removed(config: &StoreConfig, name: String, json: bool) -> anyhow::Result<Exi
     let interrupt = Interrupt::watch()?;
     let bar = bar::count(json);
     bar.set_message("beginning");
-    let mut far = None;
     let mut watch = |progress: &Value| {
         if let Ok(removal) = Removal::deserialize(progress) {
             bar::show_removal(&bar, &removal);
-            far = Some(removal);
         }
         !interrupt.came()
     };
-    let request = BucketRequest::Remove { name: name.clone(), yes: true };
+    let request = BucketRequest::Remove { name, yes: true };
     let answer = if StoreLock::holder(&config.data).is_some() {
         control::ask_while(&config.data, &Request::Bucket(request), &mut watch)
     } else {
-        at_rest(config, request, &mut |progress| watch(&progress)).map(Some)
+        at_rest(config, request, &mut |progress| watch(&progress))
     };
     bar.finish_and_clear();
-    match answer? {
-        Some(answer) => show(answer, json),
-        None => bail!(
-            "it was ended before it was through: {}",
-            far.map_or_else(|| "nothing was removed; give the command again".to_owned(), |far| far.left(&name))
-        ),
-    }
+    show(answer?, json)
 }
 
 /// Prints an answer.

@@ -238,6 +238,7 @@ fn a_removal_that_is_interrupted_says_what_is_left_and_goes_on_when_it_is_given_
     for number in 0..1500 {
         assert_eq!(s3.send("PUT", &format!("/box/{}/{number}", number % 7), "", &[], b"x").status, 200);
     }
+    let mut there = 1507;
     for state in ["running", "resting"] {
         let mut child = strata()
             .args(["bucket", "remove", "box", "--yes", "--data", &place.data_arg()])
@@ -251,15 +252,29 @@ fn a_removal_that_is_interrupted_says_what_is_left_and_goes_on_when_it_is_given_
         let _ = kill_process(Pid::from_child(&child), Signal::INT);
         let output = child.wait_with_output().unwrap();
         let said = complaint(&output);
-        assert_eq!(output.status.code(), Some(1), "{state}: {said}");
-        assert!(said.contains("ended before it was through") && said.contains("give the command again"), "{said}");
-        assert!(names(&place).contains(&"box".to_owned()), "{state}: {said}");
+        // On a busy machine it may have been through before the signal came.
+        if !output.status.success() {
+            assert_eq!(output.status.code(), Some(1), "{state}: {said}");
+            assert!(said.contains("ended before it was through") && said.contains("give the command again"), "{said}");
+            let left = said
+                .split_once("about ")
+                .and_then(|(_, rest)| rest.split(' ').next())
+                .map_or(there, |left| left.parse().unwrap());
+            let before = std::mem::replace(&mut there, left);
+            assert!(there <= before, "{state}: {said}");
+        } else {
+            there = 0;
+        }
+        assert_eq!(names(&place).contains(&"box".to_owned()), !output.status.success(), "{state}: {said}");
         if let Some(server) = server.take() {
             assert!(server.stop().success());
         }
+        if there == 0 {
+            bucket(&place, &["create", "box"]);
+        }
     }
     let removed = bucket(&place, &["remove", "box", "--yes"]);
-    assert!(removed["names"].as_u64() > Some(0), "{removed}");
+    assert_eq!(removed["names"], there, "what was said to be left was left");
     assert!(names(&place).is_empty());
     assert!(run(&["fsck", "--data", &place.data_arg()]).status.success());
 }
