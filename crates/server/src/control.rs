@@ -164,14 +164,15 @@ async fn converse(mut stream: tokio::net::UnixStream, answer: Answer) -> anyhow:
         // Leaving this loop drops the queue, which tells the one who answers that nobody waits any more.
         tokio::select! {
             biased;
+            // First, because there may be progress without a pause.
+            read = reading.read(&mut rest) => if read? == 0 {
+                break;
+            },
             Some(value) = progress.recv() => within(write(&mut writing, &Reply::Progress(value))).await?,
             answered = &mut answering => {
                 let reply = answered?.map_or_else(|error| Reply::Refused(format!("{error:#}")), Reply::Done);
                 return within(write(&mut writing, &reply)).await;
             }
-            read = reading.read(&mut rest) => if read? == 0 {
-                break;
-            },
             _ = alive.tick() => within(write(&mut writing, &Reply::Progress(Value::Null))).await?,
         }
     }

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
+use strata_seam::Stopwatch;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit code of a process that SIGINT has ended, as shells have it.
 const KILLED: i32 = 130;
+/// Signals that come so soon after the first are the same: some programs that end others signal them and their group.
+const SAME: Duration = Duration::from_millis(500);
 
 /// Whether somebody wants the command to end.
 pub(crate) struct Interrupt(Arc<AtomicBool>);
@@ -29,14 +33,18 @@ impl Interrupt {
         let told = Arc::clone(&came);
         let wait = move || {
             runtime.block_on(async move {
+                let mut first: Option<Stopwatch> = None;
                 loop {
                     tokio::select! {
                         _ = interrupt.recv() => {}
                         _ = terminate.recv() => {}
                     }
-                    if told.swap(true, Ordering::AcqRel) {
-                        std::process::exit(KILLED);
+                    match &first {
+                        Some(first) if first.elapsed() >= SAME => std::process::exit(KILLED),
+                        Some(_) => {}
+                        None => first = Some(Stopwatch::start()),
                     }
+                    told.store(true, Ordering::Release);
                 }
             });
         };
