@@ -18,6 +18,28 @@ use crate::view::{View, damaged};
 /// Mode of objects in a new bucket: their owner's alone.
 pub(crate) const MODE: u32 = 0o600;
 
+/// Uploads read at once.
+const UPLOADS_STEP: usize = 1000;
+
+/// What is in the way of removing a bucket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BucketUse {
+    /// The first thing in it and what it is, in words.
+    pub first: Option<String>,
+    /// Unfinished uploads to it.
+    pub uploads: u64,
+}
+
+/// The keys of the uploads to a bucket.
+fn uploads_of(root: Ino) -> (Vec<u8>, Vec<u8>) {
+    (key::under(key::TABLE_UPLOAD, root, &[]), key::behind(key::TABLE_UPLOAD, root))
+}
+
+fn first_in_words((name, kind): &(Vec<u8>, NodeKind)) -> String {
+    let hint = if kind.has_object() { "" } else { ", which no object shows; remove it at the mount or NFS" };
+    format!("'{}', {}{hint}", name.escape_ascii(), kind.words())
+}
+
 /// Writes the record of a bucket.
 pub(crate) fn put(tx: &mut Tx<'_>, name: &[u8], bucket: &Bucket) {
     mark_format(tx);
@@ -42,13 +64,31 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::BucketExists`], [`ErrorKind::InvalidName`], [`ErrorKind::AccessDenied`].
     pub fn create_bucket(&self, op: &Op, name: &str, durability: Option<Durability>) -> Result<BucketInfo> {
+        self.create_bucket_of_mode(op, name, durability, MODE)
+    }
+
+    /// The same with this mode for the objects that S3 and WebDAV make in it, from the first moment on. It belongs to the
+    /// caller.
+    ///
+    /// # Errors
+    /// As [`Namespace::create_bucket`]; [`ErrorKind::Invalid`] for what is no mode of objects.
+    pub fn create_bucket_of_mode(
+        &self,
+        op: &Op,
+        name: &str,
+        durability: Option<Durability>,
+        mode: u32,
+    ) -> Result<BucketInfo> {
         name::check_bucket(name.as_bytes())?;
+        check_object_mode(mode).map_err(|what| fail(ErrorKind::Invalid, what))?;
         self.change(op, |tx, effects| {
             if tx.record(&key::plain(key::TABLE_BUCKET, name.as_bytes()))?.is_some() {
                 return Err(fail(ErrorKind::BucketExists, format!("bucket '{name}' exists already")));
             }
             let relaxed = durability.unwrap_or(self.durability) == Durability::Relaxed;
-            let (_, bucket) = self.make_bucket(tx, effects, op, name.as_bytes(), dir_mode(MODE), relaxed)?;
+            let (_, made) = self.make_bucket(tx, effects, op, name.as_bytes(), dir_mode(mode), relaxed)?;
+            let bucket = Bucket { mode, ..made };
+            put(tx, name.as_bytes(), &bucket);
             Ok(bucket.info(name))
         })
     }
@@ -92,21 +132,78 @@ impl Namespace {
 
     /// Removes the record of a bucket that is about to be removed, and its uploads.
     pub(crate) fn forget_bucket(&self, tx: &mut Tx<'_>, name: &[u8], root: &Inode) -> Result<()> {
-        if let Some((first, kind)) = tx.first_entry(root.attr.ino)? {
-            let (name, first, words) = (name.escape_ascii(), first.escape_ascii(), kind.words());
-            let hint = if kind.has_object() { "" } else { ", which no object shows; remove it at the mount or NFS" };
-            return Err(fail(
-                ErrorKind::NotEmpty,
-                format!("bucket '{name}' is not empty: it holds '{first}', {words}{hint}"),
-            ));
+        if let Some(first) = tx.first_entry(root.attr.ino)? {
+            let (name, first) = (name.escape_ascii(), first_in_words(&first));
+            return Err(fail(ErrorKind::NotEmpty, format!("bucket '{name}' is not empty: it holds {first}")));
         }
-        let ino = root.attr.ino;
-        let uploads = (key::under(key::TABLE_UPLOAD, ino, &[]), key::behind(key::TABLE_UPLOAD, ino));
+        let uploads = uploads_of(root.attr.ino);
         for (key, _) in tx.records(&uploads.0, &uploads.1, usize::MAX >> 1)? {
             self.erase_upload(tx, &key)?;
         }
         tx.delete(key::plain(key::TABLE_BUCKET, name));
         Ok(())
+    }
+
+    /// What is in a bucket, as far as it is in the way of removing it. Reads the first entry and every unfinished upload.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`].
+    pub fn bucket_use(&self, op: &Op, name: &str) -> Result<BucketUse> {
+        let mut snap = self.snap(op);
+        let bucket = snap.bucket(name.as_bytes())?;
+        snap.relaxed = bucket.relaxed;
+        let first = snap.first_entry(bucket.root)?.map(|first| first_in_words(&first));
+        let (mut from, end) = uploads_of(bucket.root);
+        let mut uploads = 0;
+        loop {
+            let page = snap.records(&from, &end, UPLOADS_STEP)?;
+            uploads += page.len() as u64;
+            match page.last() {
+                Some((last, _)) if page.len() == UPLOADS_STEP => {
+                    from.clone_from(last);
+                    from.push(0);
+                }
+                _ => return Ok(BucketUse { first, uploads }),
+            }
+        }
+    }
+
+    /// Removes a bucket with everything in it: its uploads one after the other, then its tree as [`Namespace::remove_tree`] does,
+    /// in many commits, so that what is cut off leaves a smaller bucket. `told` hears after each how many names and uploads are
+    /// gone, and says whether to go on; the answer says whether the bucket is gone. Other names of its files stay, and so does
+    /// what was moved out of it meanwhile, or all of it if the bucket was renamed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotFound`] if it lost its name meanwhile, [`ErrorKind::NotEmpty`] where
+    /// somebody goes on making things in it, [`ErrorKind::AccessDenied`].
+    pub fn remove_bucket(&self, op: &Op, name: &str, told: &mut dyn FnMut(u64, u64) -> bool) -> Result<bool> {
+        op.read_newest();
+        let root = self.snap(op).bucket(name.as_bytes())?.root;
+        let (from, end) = uploads_of(root);
+        let mut uploads = 0;
+        loop {
+            let page = self.snap(op).records(&from, &end, UPLOADS_STEP)?;
+            if page.is_empty() {
+                break;
+            }
+            for (key, _) in &page {
+                self.change(op, |tx, effects| {
+                    let bucket = tx.bucket(name.as_bytes())?;
+                    permission::remove_bucket(&op.caller, &tx.dir(ROOT_INO)?.attr, &tx.dir(bucket.root)?.attr)?;
+                    effects.relaxed = bucket.relaxed;
+                    if bucket.root != root {
+                        return Err(fail(ErrorKind::NotFound, format!("bucket '{name}' is another one by now")));
+                    }
+                    // Somebody else may have completed or aborted it.
+                    if tx.record(key)?.is_some() { self.erase_upload(tx, key) } else { Ok(()) }
+                })?;
+                uploads += 1;
+                if !told(0, uploads) {
+                    return Ok(false);
+                }
+            }
+        }
+        self.remove_tree_told(op, ROOT_INO, name.as_bytes(), &mut |names| told(names, uploads))
     }
 
     /// One bucket.

@@ -199,34 +199,44 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::NotEmpty`], [`ErrorKind::NotDirectory`], [`ErrorKind::NotFound`] and those of permission.
     pub fn rmdir(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<()> {
-        self.change(op, |tx, effects| {
-            let mut dir = tx.dir(parent)?;
-            permission::search(&op.caller, &dir.attr)?;
-            if name == b"." {
-                return Err(fail(ErrorKind::Invalid, "a directory cannot be removed as '.'"));
-            }
-            if name == b".." {
-                return Err(fail(ErrorKind::NotEmpty, "a directory cannot be removed as '..'"));
-            }
-            let found = tx.found(parent, name)?;
-            let inode = tx.inode(found.dirent.ino)?;
-            if parent == ROOT_INO {
-                permission::remove_bucket(&op.caller, &dir.attr, &inode.attr)?;
-            } else {
-                permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
-            }
-            if inode.attr.kind != NodeKind::Directory {
-                return Err(fail(ErrorKind::NotDirectory, format!("'{}' is not a directory", name.escape_ascii())));
-            }
-            if parent == ROOT_INO {
-                self.forget_bucket(tx, name, &inode)?;
-            }
-            effects.relaxed = dir.relaxed;
-            self.remove_dir(tx, effects, &mut dir, &found.name, &inode)?;
-            effects.entry(parent, name, Some(inode.attr.ino));
-            effects.attr(parent);
-            Ok(())
-        })
+        self.change(op, |tx, effects| self.rmdir_in(tx, effects, op, parent, name))
+    }
+
+    /// The same within a change.
+    pub(crate) fn rmdir_in(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        op: &Op,
+        parent: Ino,
+        name: &[u8],
+    ) -> Result<()> {
+        let mut dir = tx.dir(parent)?;
+        permission::search(&op.caller, &dir.attr)?;
+        if name == b"." {
+            return Err(fail(ErrorKind::Invalid, "a directory cannot be removed as '.'"));
+        }
+        if name == b".." {
+            return Err(fail(ErrorKind::NotEmpty, "a directory cannot be removed as '..'"));
+        }
+        let found = tx.found(parent, name)?;
+        let inode = tx.inode(found.dirent.ino)?;
+        if parent == ROOT_INO {
+            permission::remove_bucket(&op.caller, &dir.attr, &inode.attr)?;
+        } else {
+            permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
+        }
+        if inode.attr.kind != NodeKind::Directory {
+            return Err(fail(ErrorKind::NotDirectory, format!("'{}' is not a directory", name.escape_ascii())));
+        }
+        if parent == ROOT_INO {
+            self.forget_bucket(tx, name, &inode)?;
+        }
+        effects.relaxed = dir.relaxed;
+        self.remove_dir(tx, effects, &mut dir, &found.name, &inode)?;
+        effects.entry(parent, name, Some(inode.attr.ino));
+        effects.attr(parent);
+        Ok(())
     }
 
     /// Takes an empty directory and its folder marker out of `dir`.

@@ -1,7 +1,9 @@
 //! Whole trees: removing and copying, for doors whose protocol does it in one request.
 
+use strata_content::Tx;
 use strata_seam::Ino;
 
+use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
@@ -10,7 +12,7 @@ use crate::object::{NewContent, etag};
 use crate::permission;
 use crate::record::Bucket;
 use crate::types::{Access, Condition, NodeKind, Op, ROOT_INO, dir_mode};
-use crate::view::View;
+use crate::view::{View, decode_dirent};
 
 /// Deepest tree followed.
 const DEPTH_MAX: usize = 1024;
@@ -18,61 +20,201 @@ const DEPTH_MAX: usize = 1024;
 const STEP: usize = 256;
 /// Names removed in one commit: what it holds the writer's lock for stays below a few milliseconds.
 const TOGETHER: usize = 64;
+/// Entries counted per step.
+const COUNT_STEP: usize = 1000;
+
+/// Bytes of an entry's key before its name: the table and the directory.
+const PREFIX_LEN: usize = 9;
+
+/// A tree that is being removed.
+struct Removal<'a> {
+    /// The directory it is in, and its name there.
+    at: (Ino, &'a [u8]),
+    /// Its root.
+    top: Ino,
+    /// Names removed below it so far.
+    removed: u64,
+    /// Told of them after each step; says whether to go on.
+    told: &'a mut dyn FnMut(u64) -> bool,
+}
+
+/// How a name is removed within a change: that of a directory, or of anything else.
+type RemoveIn = fn(&Namespace, &mut Tx<'_>, &mut Effects, &Op, Ino, &[u8]) -> Result<()>;
+
+impl Removal<'_> {
+    /// Refuses a step with [`ErrorKind::Stale`] where the tree has lost its name, or this directory was moved out of it since it
+    /// was read: what is elsewhere now stays.
+    fn uphold(&self, tx: &mut Tx<'_>, dir: Ino) -> Result<()> {
+        let (parent, name) = self.at;
+        if tx.find(parent, name)?.is_none_or(|found| found.dirent.ino != self.top) {
+            return Err(fail(ErrorKind::Stale, "somebody else has renamed or removed the tree meanwhile"));
+        }
+        let mut at = dir;
+        for _ in 0..=DEPTH_MAX {
+            if at == self.top {
+                return Ok(());
+            }
+            if at == ROOT_INO {
+                break;
+            }
+            at = tx.dir(at)?.parent;
+        }
+        Err(fail(ErrorKind::Stale, "somebody else has moved this directory out of the tree meanwhile"))
+    }
+}
 
 impl Namespace {
     /// Removes an entry and everything below it: many commits for a large tree, each complete in itself, so that a
-    /// failure in the middle leaves a smaller tree.
+    /// failure in the middle leaves a smaller tree. What somebody else moves elsewhere meanwhile stays.
     ///
     /// # Errors
     /// As [`Namespace::unlink`] and [`Namespace::rmdir`].
     pub fn remove_tree(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<()> {
+        self.remove_tree_told(op, parent, name, &mut |_| true).map(drop)
+    }
+
+    /// The same; `told` hears after each step how many names below it are removed, and says whether to go on. The answer says
+    /// whether the tree is gone.
+    pub(crate) fn remove_tree_told(
+        &self,
+        op: &Op,
+        parent: Ino,
+        name: &[u8],
+        told: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<bool> {
         op.read_newest();
         let attr = self.lookup(op, parent, name)?;
         if attr.kind != NodeKind::Directory {
-            return self.unlink(op, parent, name);
+            return self.unlink(op, parent, name).map(|()| true);
         }
-        self.empty_dir(op, attr.ino, 0)?;
-        self.rmdir(op, parent, name)
+        let mut removal = Removal { at: (parent, name), top: attr.ino, removed: 0, told };
+        let removed = self.empty_dir(op, &mut removal, attr.ino, 0).and_then(|empty| {
+            if empty {
+                self.change(op, |tx, effects| {
+                    removal.uphold(tx, removal.top)?;
+                    self.rmdir_in(tx, effects, op, parent, name)
+                })?;
+            }
+            Ok(empty)
+        });
+        removed.map_err(|error| match error.kind {
+            ErrorKind::Stale => fail(
+                ErrorKind::NotFound,
+                format!(
+                    "'{}' was renamed or removed by somebody else meanwhile; what is left of it stays",
+                    name.escape_ascii()
+                ),
+            ),
+            _ => error,
+        })
     }
 
-    fn empty_dir(&self, op: &Op, dir: Ino, depth: usize) -> Result<()> {
+    /// Whether it is empty now; `false` if it was not to go on.
+    fn empty_dir(&self, op: &Op, removal: &mut Removal<'_>, dir: Ino, depth: usize) -> Result<bool> {
         if depth > DEPTH_MAX {
             return Err(fail(ErrorKind::Loop, format!("a tree deeper than {DEPTH_MAX} levels")));
         }
         loop {
             // Goes on behind what it has removed, which the index may still have to step over, and looks once more from the
             // start for what was made meanwhile.
-            let (mut cursor, mut found) = (Vec::new(), false);
+            let (mut cursor, before) = (Vec::new(), removal.removed);
             loop {
                 let page = self.readdir(op, dir, &cursor, STEP)?;
-                found |= !page.entries.is_empty();
                 let (dirs, files): (Vec<_>, Vec<_>) =
                     page.entries.iter().partition(|entry| entry.attr.kind == NodeKind::Directory);
                 for entry in dirs {
-                    self.empty_dir(op, entry.attr.ino, depth + 1)?;
-                    self.rmdir(op, dir, &entry.name)?;
+                    match self.empty_dir(op, removal, entry.attr.ino, depth + 1) {
+                        Ok(true) => {}
+                        // It is gone or elsewhere, and so is its name, or that is somebody else's by now.
+                        Err(error) if error.kind == ErrorKind::Stale => {}
+                        ended => return ended,
+                    }
+                    if !self.remove_some(op, removal, dir, &[&entry.name], Self::rmdir_in)? {
+                        return Ok(false);
+                    }
                 }
                 let names: Vec<&[u8]> = files.iter().map(|entry| &entry.name[..]).collect();
-                names.chunks(TOGETHER).try_for_each(|names| self.unlink_some(op, dir, names))?;
+                for names in names.chunks(TOGETHER) {
+                    if !self.remove_some(op, removal, dir, names, Self::unlink_in)? {
+                        return Ok(false);
+                    }
+                }
                 match page.entries.last() {
                     Some(last) if !page.end => cursor.clone_from(&last.cursor),
                     _ => break,
                 }
             }
-            if !found {
-                return Ok(());
+            if removal.removed == before {
+                return Ok(true);
             }
         }
     }
 
-    /// Removes some names in one commit, or, where that is refused, one after the other up to the one that is the reason.
-    fn unlink_some(&self, op: &Op, dir: Ino, names: &[&[u8]]) -> Result<()> {
-        let together =
-            self.change(op, |tx, effects| names.iter().try_for_each(|name| self.unlink_in(tx, effects, op, dir, name)));
-        if together.is_ok() {
-            return Ok(());
+    /// Removes some names in one commit, or, where that is refused, one after the other up to the one that is the reason. Those
+    /// that somebody else has removed since are none. Says whether to go on.
+    fn remove_some(
+        &self,
+        op: &Op,
+        removal: &mut Removal<'_>,
+        dir: Ino,
+        names: &[&[u8]],
+        remove_in: RemoveIn,
+    ) -> Result<bool> {
+        let step = |removal: &Removal<'_>, names: &[&[u8]]| {
+            self.change(op, |tx, effects| {
+                removal.uphold(tx, dir)?;
+                names.iter().try_for_each(|name| remove_in(self, tx, effects, op, dir, name))
+            })
+        };
+        if step(removal, names).is_ok() {
+            removal.removed += names.len() as u64;
+        } else {
+            for name in names {
+                match step(removal, &[name]) {
+                    Ok(()) => removal.removed += 1,
+                    Err(error) if error.kind == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
-        names.iter().try_for_each(|name| self.unlink(op, dir, name))
+        Ok((removal.told)(removal.removed))
+    }
+
+    /// How many names there are below a directory. Reads every entry there, and hardly an inode; `told` hears how many it has counted
+    /// and says whether to go on: if not, `None`.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn count_below(&self, op: &Op, dir: Ino, told: &mut dyn FnMut(u64) -> bool) -> Result<Option<u64>> {
+        let (mut dirs, mut count) = (vec![dir], 0);
+        while let Some(dir) = dirs.pop() {
+            let mut from = key::entry(dir, &[]);
+            loop {
+                let mut snap = self.snap(op);
+                let page = snap.records(&from, &key::behind(key::TABLE_ENTRY, dir), COUNT_STEP)?;
+                for (key, value) in &page {
+                    let dirent = decode_dirent(dir, value)?;
+                    if dirent.kind == NodeKind::Directory {
+                        dirs.push(dirent.ino);
+                    }
+                    // The empty name is mostly the mark of a folder, which goes with it.
+                    let named = key.len() > PREFIX_LEN;
+                    count += u64::from(named || snap.find_inode(dirent.ino)?.is_some_and(|inode| !inode.is_marker()));
+                }
+                drop(snap);
+                if !told(count) {
+                    return Ok(None);
+                }
+                match page.last() {
+                    Some((last, _)) if page.len() == COUNT_STEP => {
+                        from.clone_from(last);
+                        from.push(0);
+                    }
+                    _ => break,
+                }
+            }
+        }
+        Ok(Some(count))
     }
 
     /// Copies a file or (with `deep`) a tree by reference: no data moves. An existing target is replaced when

@@ -18,6 +18,11 @@ pub(crate) fn bytes(hidden: bool) -> ProgressBar {
     styled(hidden, "{spinner} {msg} [{bar:30}] {bytes} of {total_bytes}, {prefix}")
 }
 
+/// A bar of things; nothing with `hidden`.
+pub(crate) fn count(hidden: bool) -> ProgressBar {
+    styled(hidden, "{spinner} {msg} [{bar:30}] {human_pos} of {human_len} ({elapsed})")
+}
+
 fn styled(hidden: bool, template: &str) -> ProgressBar {
     let bar = if hidden { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     if let Ok(style) = ProgressStyle::with_template(template) {
@@ -63,4 +68,11 @@ pub(crate) fn show_drain(bar: &ProgressBar, progress: &Value) {
         Some(seconds) => format!("{} left", indicatif::HumanDuration(Duration::from_secs(seconds))),
         None => "no estimate yet".to_owned(),
     });
+}
+
+/// Shows what [`crate::buckets::Removal`] says.
+pub(crate) fn show_removal(bar: &ProgressBar, removal: &crate::buckets::Removal) {
+    bar.set_length(removal.total.max(removal.removed));
+    bar.set_position(removal.removed);
+    bar.set_message(if removal.counting { "counting files and folders" } else { "removing files and folders" });
 }

@@ -1,18 +1,29 @@
 //! `strata bucket`: through the running server, or on the store itself where none runs.
+//!
+//! All of it is one commit each, but for removing a bucket with what is in it: that goes in steps, and whoever goes away ends it.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use strata_namespace::{BucketInfo, Caller, Door, Durability, Namespace, Op};
+use strata_iam::Users;
+use strata_namespace::{
+    BucketInfo, BucketUse, Caller, Door, Durability, ErrorKind, Namespace, Op, ROOT_INO, RenameMode,
+};
 
+use crate::bar;
 use crate::cli::BucketAction;
-use crate::config::StoreConfig;
-use crate::control;
+use crate::config::{DurabilityClass, StoreConfig};
+use crate::control::{self, Progress, Request};
 use crate::greeting::{plain_table, say};
+use crate::interrupt::Interrupt;
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
+
+/// Most bytes the name of a bucket has.
+const NAME_LEN_MAX: usize = 63;
 
 /// A change or question about buckets, as it goes to the server.
 #[derive(Serialize, Deserialize)]
@@ -25,12 +36,37 @@ pub(crate) enum BucketRequest {
         /// Its name.
         name: String,
     },
+    /// A new one.
+    Create {
+        /// Its name.
+        name: String,
+        /// Mode of what is made in it.
+        mode: Option<u32>,
+        /// Its class; the store's if not said.
+        durability: Option<DurabilityClass>,
+        /// The user it belongs to; the owner of the root directory if not said.
+        owner: Option<String>,
+    },
     /// Another mode for what is made in it.
     Set {
         /// Its name.
         name: String,
         /// The mode.
         mode: u32,
+    },
+    /// Another name.
+    Rename {
+        /// The name it has.
+        old: String,
+        /// The name it gets.
+        new: String,
+    },
+    /// No such bucket any more.
+    Remove {
+        /// Its name.
+        name: String,
+        /// Also with something in it.
+        yes: bool,
     },
 }
 
@@ -54,25 +90,255 @@ impl From<BucketInfo> for Shown {
     }
 }
 
+/// How far the removal of a bucket is.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Removal {
+    /// Whether its files and folders are still being counted.
+    pub(crate) counting: bool,
+    /// Of them removed.
+    pub(crate) removed: u64,
+    /// How many there were at the beginning, or were counted so far.
+    pub(crate) total: u64,
+    /// Uploads aborted.
+    pub(crate) uploads_aborted: u64,
+    /// How many there were at the beginning.
+    pub(crate) uploads: u64,
+}
+
+impl Removal {
+    /// What is left, and what to do, where it was ended before it was through. About: others may have made something meanwhile.
+    fn left(&self, name: &str) -> String {
+        if self.counting {
+            return format!("nothing of bucket '{name}' was removed; give the command again");
+        }
+        let left = self.total.saturating_sub(self.removed);
+        let mut words = format!("about {left} of {} are left in bucket '{name}'", files(self.total));
+        if self.uploads > 0 {
+            let left = self.uploads.saturating_sub(self.uploads_aborted);
+            words.push_str(&format!(", and about {left} of {}", uploads(self.uploads)));
+        }
+        words + "; the others are gone; give the command again, and it goes on"
+    }
+}
+
+fn files(count: u64) -> String {
+    if count == 1 { "1 file or folder".to_owned() } else { format!("{count} files and folders") }
+}
+
+fn uploads(count: u64) -> String {
+    if count == 1 { "1 unfinished upload".to_owned() } else { format!("{count} unfinished uploads") }
+}
+
 /// A mode as people write it.
 pub(crate) fn parse_mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).map_err(|_| "a mode is an octal number such as 640".to_owned())?;
     strata_namespace::check_object_mode(mode).map(|()| mode)
 }
 
-/// Carries out a request. What it changed is durable when it returns.
+/// Carries out a request. What it changed is durable when it returns. `users` is asked for them where a bucket gets an owner.
 ///
 /// # Errors
-/// The name space's own refusals: nothing was changed then.
-pub(crate) fn apply(namespace: &Namespace, request: BucketRequest) -> anyhow::Result<Value> {
-    let op = Op::new(Caller::root(Door::Admin));
+/// The name space's own refusals: nothing was changed then, but for what the error says of a removal.
+pub(crate) fn apply(
+    namespace: &Namespace,
+    users: impl FnOnce() -> anyhow::Result<Arc<Users>>,
+    request: BucketRequest,
+    progress: Progress<'_>,
+    stopping: &dyn Fn() -> bool,
+) -> anyhow::Result<Value> {
+    let mut op = Op::new(Caller::root(Door::Admin));
     let answer = match request {
         BucketRequest::List => json!(namespace.buckets(&op)?.into_iter().map(Shown::from).collect::<Vec<_>>()),
-        BucketRequest::Show { name } => json!(Shown::from(namespace.bucket(&op, &name)?)),
-        BucketRequest::Set { name, mode } => json!(Shown::from(namespace.set_bucket_mode(&op, &name, mode)?)),
+        BucketRequest::Show { name } => {
+            check_len(&name)?;
+            json!(Shown::from(namespace.bucket(&op, &name)?))
+        }
+        BucketRequest::Create { name, mode, durability, owner } => {
+            check_new(&name)?;
+            op = Op::new(maker(namespace, &op, users, owner)?);
+            let class = durability.map(DurabilityClass::class);
+            let made = match mode {
+                Some(mode) => namespace.create_bucket_of_mode(&op, &name, class, mode),
+                None => namespace.create_bucket(&op, &name, class),
+            };
+            json!(Shown::from(made.map_err(unchanged)?))
+        }
+        BucketRequest::Set { name, mode } => {
+            check_len(&name)?;
+            json!(Shown::from(namespace.set_bucket_mode(&op, &name, mode)?))
+        }
+        BucketRequest::Rename { old, new } => {
+            check_len(&old)?;
+            check_new(&new)?;
+            // What the root calls by other names is no bucket.
+            namespace.bucket(&op, &old).map_err(unchanged)?;
+            let (from, to) = ((ROOT_INO, old.as_bytes()), (ROOT_INO, new.as_bytes()));
+            namespace.rename(&op, from, to, RenameMode::NoReplace).map_err(|error| match error.kind {
+                ErrorKind::Exists => taken(&new),
+                ErrorKind::NotFound => missing(&old),
+                _ => unchanged(error),
+            })?;
+            let mut renamed = json!(Shown::from(namespace.bucket(&op, &new)?));
+            renamed["renamed_from"] = json!(old);
+            renamed
+        }
+        BucketRequest::Remove { name, yes } => {
+            check_len(&name)?;
+            let hinders = namespace.bucket_use(&op, &name).map_err(unchanged)?;
+            if yes {
+                remove_whole(namespace, &op, &name, &hinders, progress, stopping)?
+            } else {
+                check_unused(&name, &hinders)?;
+                namespace.delete_bucket(&op, &name).map_err(|error| match error.kind {
+                    // It came since.
+                    ErrorKind::NotEmpty => in_the_way(&error.what),
+                    _ => unchanged(error),
+                })?;
+                json!({ "removed": name, "names": 0, "uploads_aborted": 0 })
+            }
+        }
     };
-    namespace.settle_blocking(&op).context("the change is not known to be durable; show the bucket to see")?;
+    namespace.settle_blocking(&op).context("the change is not known to be durable; list the buckets to see")?;
+    // Beside a server a drive may show what was changed; it is told before the command ends.
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.block_on(namespace.told(&op))?;
+    }
     Ok(answer)
+}
+
+/// Who a bucket belongs to that is made for a user. An administrator makes it: whether the user may is not asked.
+fn maker(
+    namespace: &Namespace,
+    op: &Op,
+    users: impl FnOnce() -> anyhow::Result<Arc<Users>>,
+    owner: Option<String>,
+) -> anyhow::Result<Caller> {
+    let (uid, gid) = match owner {
+        Some(owner) => {
+            let user = users().context("no bucket was made")?.by_name(&owner).with_context(|| {
+                format!("there is no user {}; nothing was changed; `strata user list` shows all", shortened(&owner))
+            })?;
+            (user.uid, user.gid)
+        }
+        None => {
+            let root = namespace.getattr(op, ROOT_INO)?;
+            (root.uid, root.gid)
+        }
+    };
+    Ok(Caller { superuser: true, ..Caller::new(uid, gid, Arc::from([]), Door::Admin) })
+}
+
+/// Refuses what is too long for the name of a bucket, before it is said again and again.
+fn check_len(name: &str) -> anyhow::Result<()> {
+    ensure!(
+        name.len() <= NAME_LEN_MAX,
+        "there is no bucket {}: names of buckets have {NAME_LEN_MAX} bytes at most; nothing was changed",
+        shortened(name)
+    );
+    Ok(())
+}
+
+/// Refuses what no new bucket may be called.
+fn check_new(name: &str) -> anyhow::Result<()> {
+    ensure!(
+        name.len() <= NAME_LEN_MAX,
+        "{} cannot be the name of a bucket: {} bytes, and {NAME_LEN_MAX} is the most; nothing was changed; choose another name",
+        shortened(name),
+        name.len()
+    );
+    strata_namespace::check_bucket(name.as_bytes()).map_err(unchanged)
+}
+
+/// A name in quotation marks, as it can be shown to people.
+fn shortened(name: &str) -> String {
+    let start: String = name.chars().take(NAME_LEN_MAX).collect();
+    let rest = if start.len() < name.len() { "..." } else { "" };
+    format!("'{}{rest}'", start.escape_debug())
+}
+
+fn missing(name: &str) -> anyhow::Error {
+    anyhow!("there is no bucket '{}'; nothing was changed; `strata bucket list` shows all", name.escape_debug())
+}
+
+fn taken(name: &str) -> anyhow::Error {
+    anyhow!("bucket '{name}' exists already; nothing was changed; choose another name")
+}
+
+/// What the name space has refused, with what is true now and what to do.
+fn unchanged(error: strata_namespace::Error) -> anyhow::Error {
+    match error.kind {
+        ErrorKind::NoSuchBucket => anyhow!("{}; nothing was changed; `strata bucket list` shows all", error.what),
+        ErrorKind::BucketExists | ErrorKind::Exists | ErrorKind::InvalidName => {
+            anyhow!("{}; nothing was changed; choose another name", error.what)
+        }
+        _ => error.into(),
+    }
+}
+
+fn in_the_way(what: &str) -> anyhow::Error {
+    anyhow!("{what}; nothing was removed; empty it first, or remove it with everything in it by --yes")
+}
+
+/// Refuses to remove a bucket that is in use.
+fn check_unused(name: &str, hinders: &BucketUse) -> anyhow::Result<()> {
+    let uploads = match hinders.uploads {
+        0 => String::new(),
+        count => format!("{} to it would be aborted", uploads(count)),
+    };
+    let what = match &hinders.first {
+        None if uploads.is_empty() => return Ok(()),
+        None => format!("bucket '{name}' is in use: {uploads}"),
+        Some(first) if uploads.is_empty() => format!("bucket '{name}' is not empty: it holds {first}"),
+        Some(first) => format!("bucket '{name}' is not empty: it holds {first}, and {uploads}"),
+    };
+    Err(in_the_way(&what))
+}
+
+/// Removes a bucket with everything in it, and tells how it goes.
+fn remove_whole(
+    namespace: &Namespace,
+    op: &Op,
+    name: &str,
+    hinders: &BucketUse,
+    tell: Progress<'_>,
+    stopping: &dyn Fn() -> bool,
+) -> anyhow::Result<Value> {
+    let mut far = Removal { counting: true, removed: 0, total: 0, uploads_aborted: 0, uploads: hinders.uploads };
+    let mut told = |far: &Removal| !stopping() && tell(json!(far));
+    let why = || if stopping() { "the server is stopping" } else { "it was ended before it was through" };
+    let root = namespace.bucket(op, name).map_err(unchanged)?.root;
+    let counted = namespace.count_below(op, root, &mut |count| {
+        far.total = count;
+        told(&far)
+    })?;
+    if counted.is_none() {
+        bail!("{}: {}", why(), far.left(name));
+    }
+    far.counting = false;
+    let removed = namespace.remove_bucket(op, name, &mut |names, uploads| {
+        (far.removed, far.uploads_aborted) = (names, uploads);
+        told(&far)
+    });
+    match removed {
+        Ok(true) => Ok(json!({ "removed": name, "names": far.removed, "uploads_aborted": far.uploads_aborted })),
+        Ok(false) => {
+            // What is said to be gone stays so.
+            namespace.settle_blocking(op).context("what was removed is not known to be durable")?;
+            bail!("{}: {}", why(), far.left(name))
+        }
+        Err(error) if error.kind == ErrorKind::NotEmpty => {
+            bail!("somebody goes on writing to it ({}); {}", error.what, far.left(name))
+        }
+        // Renamed, or removed by another command.
+        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NoSuchBucket) => {
+            bail!(
+                "{}; this command has removed {}; `strata bucket list` shows which buckets there are",
+                error.what,
+                files(far.removed)
+            )
+        }
+        Err(error) => Err(anyhow::Error::new(error).context(format!("it stopped: {}", far.left(name)))),
+    }
 }
 
 /// `strata bucket`.
@@ -83,15 +349,66 @@ pub(crate) fn run(config: &StoreConfig, action: BucketAction) -> anyhow::Result<
     let (request, json) = match action {
         BucketAction::List { json } => (BucketRequest::List, json),
         BucketAction::Show { name, json } => (BucketRequest::Show { name }, json),
+        BucketAction::Create { name, mode, durability, owner, json } => {
+            (BucketRequest::Create { name, mode, durability, owner }, json)
+        }
         BucketAction::Set { name, mode, json } => (BucketRequest::Set { name, mode }, json),
+        BucketAction::Rename { old, new, json } => (BucketRequest::Rename { old, new }, json),
+        BucketAction::Remove { name, yes: true, json } => return removed(config, name, json),
+        BucketAction::Remove { name, yes: false, json } => (BucketRequest::Remove { name, yes: false }, json),
     };
     let answer = if StoreLock::holder(&config.data).is_some() {
-        control::ask(&config.data, &control::Request::Bucket(request))?
+        control::ask(&config.data, &Request::Bucket(request))?
     } else {
-        OpenStore::at_rest(config, |store| apply(store.namespace(), request))?
+        at_rest(config, request, &mut |_| true)?
     };
+    show(answer, json)
+}
+
+fn at_rest(config: &StoreConfig, request: BucketRequest, progress: Progress<'_>) -> anyhow::Result<Value> {
+    OpenStore::at_rest(config, |store| {
+        let users = || crate::user::open(&config.data, store.namespace());
+        apply(store.namespace(), users, request, progress, &|| false)
+    })
+}
+
+/// `strata bucket remove --yes`: as long as nobody presses Ctrl-C.
+fn removed(config: &StoreConfig, name: String, json: bool) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::watch()?;
+    let bar = bar::count(json);
+    bar.set_message("beginning");
+    let mut watch = |progress: &Value| {
+        if let Ok(removal) = Removal::deserialize(progress) {
+            bar::show_removal(&bar, &removal);
+        }
+        !interrupt.came()
+    };
+    let request = BucketRequest::Remove { name, yes: true };
+    let answer = if StoreLock::holder(&config.data).is_some() {
+        control::ask_while(&config.data, &Request::Bucket(request), &mut watch)
+    } else {
+        at_rest(config, request, &mut |progress| watch(&progress))
+    };
+    bar.finish_and_clear();
+    show(answer?, json)
+}
+
+/// Prints an answer.
+fn show(answer: Value, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         say(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(name) = answer["removed"].as_str() {
+        let count = |what: &str| answer[what].as_u64().unwrap_or(0);
+        let mut words = format!("bucket {name} is removed");
+        if count("names") > 0 {
+            words.push_str(&format!(", with {} in it", files(count("names"))));
+        }
+        if count("uploads_aborted") > 0 {
+            words.push_str(&format!("; {} to it aborted", uploads(count("uploads_aborted"))));
+        }
+        say(&format!("{words}\n"));
         return Ok(ExitCode::SUCCESS);
     }
     let shown: Vec<Shown> =

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{ByteSize, Config, ConfigError, DoorSettings, Layout, StoreConfig, StoreSettings};
+use crate::config::{ByteSize, Config, ConfigError, DoorSettings, DurabilityClass, Layout, StoreConfig, StoreSettings};
 use crate::fsck::FsckOptions;
 use crate::keeper::ScrubAction;
 use crate::lock::{InUse, NoAnswer};
@@ -183,7 +183,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: KeysAction,
     },
-    /// List buckets, and change the mode of what is made in one
+    /// List, make, rename and remove buckets, and change the mode of what is made in one
     #[command(mut_args = |argument| argument.global(true))]
     Bucket {
         /// Read settings from this TOML file
@@ -337,6 +337,23 @@ pub(crate) enum BucketAction {
         #[arg(long)]
         json: bool,
     },
+    /// Make a bucket; its class, owner and mode are there with it, or nothing is
+    Create {
+        /// Its name, by the rules of S3: 3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit at both ends
+        name: String,
+        /// Mode of the objects that S3 and WebDAV make in it, as `strata bucket set` takes it [default: 600]
+        #[arg(long, value_name = "MODE", value_parser = crate::buckets::parse_mode)]
+        mode: Option<u32>,
+        /// What durable writes in it wait for, the medium or the operating system; it keeps that [default: the server's setting]
+        #[arg(long, value_name = "CLASS")]
+        durability: Option<DurabilityClass>,
+        /// User whom it belongs to, with their group [default: the owner of the root directory, whose uid the first administrator has]
+        #[arg(long, value_name = "USER")]
+        owner: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Change a bucket; what is in it stays as it is
     Set {
         /// Its name
@@ -345,6 +362,34 @@ pub(crate) enum BucketAction {
         /// read; directories, and the bucket itself, may then be searched as well
         #[arg(long, value_name = "MODE", value_parser = crate::buckets::parse_mode)]
         mode: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a bucket another name, in one step; clients that use the old one get NoSuchBucket from then on
+    ///
+    /// What is in it, its owner, mode and class, unfinished uploads and open files stay. WebDAV locks on the old name end, as they
+    /// do when the folder is renamed at the mount.
+    Rename {
+        /// The name it has
+        old: String,
+        /// The name it gets, by the rules of S3; no bucket may have it
+        new: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove an empty bucket, or with --yes one with everything in it
+    ///
+    /// Without --yes a bucket in which something is, or to which uploads are unfinished, stays as it is, and the command says what
+    /// is in the way. With --yes uploads are aborted and files removed step by step. Ctrl-C ends it and says how much is left;
+    /// given again, the command goes on. Hard links of files into other buckets stay, with their content.
+    Remove {
+        /// Its name
+        name: String,
+        /// Also with everything in it
+        #[arg(long)]
+        yes: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -535,7 +580,9 @@ mod tests {
         for (name, text) in found.iter().filter(|(name, _)| name != "strata") {
             let opens = OPENS_A_STORE.iter().any(|opens| name.ends_with(opens));
             for setting in ["--parity", "--segment-size", "--cache-size", "--durability", "--disks"] {
-                assert_eq!(text.contains(setting), opens, "{name}: {text}");
+                // A bucket is made with a class of its own.
+                let own = setting == "--durability" && name == "strata bucket create";
+                assert_eq!(text.contains(setting), opens || own, "{name}: {text}");
             }
             if !opens {
                 assert!(text.contains("--data <DIR>") && text.contains(STORE_IN_ONE_LINE), "{name}: {text}");

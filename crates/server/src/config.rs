@@ -20,7 +20,8 @@ mod size;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use strata_namespace::Durability;
 
 pub(crate) use interval::Interval;
 pub(crate) use layout::{DISKS_MAX, Layout};
@@ -43,7 +44,7 @@ impl std::fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// What a write that must be durable waits for; for buckets made while it is set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum DurabilityClass {
     /// The medium: survives power loss.
@@ -59,6 +60,14 @@ impl DurabilityClass {
         match self {
             Self::Strict => "strict",
             Self::Relaxed => "relaxed",
+        }
+    }
+
+    /// The same for the name space.
+    pub(crate) fn class(self) -> Durability {
+        match self {
+            Self::Strict => Durability::Strict,
+            Self::Relaxed => Durability::Relaxed,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! `DIR/control.sock`: how the commands of the same machine talk to the running server.
 //!
 //! One line of JSON in; lines of progress out while the answer takes long, then the answer, and the connection ends. Whoever
-//! goes away before the answer ends what was asked for. Only the user who runs the server and root are
+//! goes away before the answer, or closes the half they write to, ends what was asked for; the answer then says how far it came. Only the user who runs the server and root are
 //! answered: the kernel says who is asking, so there is no secret to keep.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -163,15 +164,23 @@ async fn converse(mut stream: tokio::net::UnixStream, answer: Answer) -> anyhow:
         // Leaving this loop drops the queue, which tells the one who answers that nobody waits any more.
         tokio::select! {
             biased;
+            // First, because there may be progress without a pause.
+            read = reading.read(&mut rest) => if read? == 0 {
+                break;
+            },
             Some(value) = progress.recv() => within(write(&mut writing, &Reply::Progress(value))).await?,
             answered = &mut answering => {
                 let reply = answered?.map_or_else(|error| Reply::Refused(format!("{error:#}")), Reply::Done);
                 return within(write(&mut writing, &reply)).await;
             }
-            read = reading.read(&mut rest) => anyhow::ensure!(read? > 0, "it did not wait for the answer"),
             _ = alive.tick() => within(write(&mut writing, &Reply::Progress(Value::Null))).await?,
         }
     }
+    // It wants no more than to know what was done, if it still listens.
+    drop(progress);
+    let answered = tokio::time::timeout(SILENCE_MAX, answering).await.context("it did not wait for the answer")?;
+    let reply = answered?.map_or_else(|error| Reply::Refused(format!("{error:#}")), Reply::Done);
+    within(write(&mut writing, &reply)).await
 }
 
 /// Nobody is waited for longer than [`SILENCE_MAX`] to take a line.
@@ -199,6 +208,25 @@ pub(crate) fn ask(data: &Path, request: &Request) -> anyhow::Result<Value> {
 /// # Errors
 /// As for [`ask`].
 pub(crate) fn ask_watching(data: &Path, request: &Request, progress: &mut dyn FnMut(&Value)) -> anyhow::Result<Value> {
+    let mut told = |value: &Value| {
+        if !value.is_null() {
+            progress(value);
+        }
+        true
+    };
+    ask_while(data, request, &mut told)
+}
+
+/// As [`ask_watching`], for what may be ended: `progress` is asked, also with every sign of life (then it is null), whether it
+/// is to go on. Where it is not, the server is told to end it, and its answer says what became of it.
+///
+/// # Errors
+/// As for [`ask`].
+pub(crate) fn ask_while(
+    data: &Path,
+    request: &Request,
+    progress: &mut dyn FnMut(&Value) -> bool,
+) -> anyhow::Result<Value> {
     let begin = || {
         let mut stream = through_folder(data, |path| UnixStream::connect(path))?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
@@ -233,8 +261,12 @@ pub(crate) fn ask_watching(data: &Path, request: &Request, progress: &mut dyn Fn
             "the server ended before it had answered; what was asked may have been done; look when it runs again"
         );
         match serde_json::from_str(&line).with_context(silent)? {
-            Reply::Progress(Value::Null) => {}
-            Reply::Progress(value) => progress(&value),
+            Reply::Progress(value) => {
+                if !progress(&value) {
+                    // A server that has answered meanwhile may have closed its side.
+                    let _ = answers.get_ref().shutdown(Shutdown::Write);
+                }
+            }
             Reply::Done(value) => return Ok(value),
             Reply::Refused(why) => bail!(why),
         }
@@ -297,6 +329,32 @@ mod tests {
         })
         .await
         .unwrap();
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn whoever_ends_what_was_asked_for_is_told_how_far_it_came() {
+        let folder = tempfile::tempdir().unwrap();
+        let answer: Answer = Arc::new(move |_, progress| {
+            let mut steps = 0;
+            while progress(serde_json::json!({ "steps": steps })) {
+                steps += 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            bail!("ended after {steps} steps")
+        });
+        let server = tokio::spawn(ControlSocket::make(folder.path()).unwrap().serve(answer));
+        let ended = tokio::task::spawn_blocking(move || {
+            let mut seen = 0;
+            let ended = ask_while(folder.path(), &Request::Heal, &mut |progress| {
+                seen = progress["steps"].as_u64().unwrap_or(seen);
+                seen < 10
+            });
+            (seen, ended.unwrap_err().to_string())
+        });
+        let (seen, ended) = ended.await.unwrap();
+        let steps = ended.strip_prefix("ended after ").and_then(|rest| rest.strip_suffix(" steps")).unwrap();
+        assert!(steps.parse::<u64>().unwrap() >= seen, "{ended}, and {seen} were told");
         server.abort();
     }
 

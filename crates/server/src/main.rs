@@ -19,6 +19,7 @@ mod foreign;
 mod fsck;
 mod greeting;
 mod guard;
+mod interrupt;
 mod keeper;
 mod keys;
 mod lock;

@@ -146,7 +146,11 @@ impl Running {
                 self.reclaim.answer(&self.namespace, request, ends)
             }
             Request::Keys => crate::keys::show(&self.config.data, &self.namespace),
-            Request::Bucket(request) => crate::buckets::apply(&self.namespace, request),
+            Request::Bucket(request) => {
+                let stopping = || self.phase.load(Ordering::Acquire) == DRAINING;
+                let users = || Ok(Arc::clone(&self.users));
+                crate::buckets::apply(&self.namespace, users, request, progress, &stopping)
+            }
             Request::User(request) => {
                 let answer = crate::user::apply(&self.namespace, &self.users, request)?;
                 if let Err(error) = self.renew_shown_user() {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use strata_disk::FileDisk;
 use strata_ledger::{Geometry, Ledger, Options};
-use strata_namespace::{Durability, Namespace};
+use strata_namespace::Namespace;
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 
-use crate::config::{DurabilityClass, Remembered, StoreConfig};
+use crate::config::{Remembered, StoreConfig};
 use crate::doors_file::{sync_folder, sync_ways_to};
 use crate::lock::StoreLock;
 use crate::private;
@@ -126,10 +126,7 @@ impl OpenStore {
                 mover_bytes_max: bytes(2 * memory.table),
                 ..strata_content::StoreSettings::default()
             },
-            durability: match config.durability {
-                DurabilityClass::Strict => Durability::Strict,
-                DurabilityClass::Relaxed => Durability::Relaxed,
-            },
+            durability: config.durability.class(),
             owner: (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
             threads: matches!(access, Access::Create | Access::Write),
         })

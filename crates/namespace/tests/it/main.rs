@@ -16,6 +16,7 @@ mod objects;
 mod pins;
 mod random;
 mod reclaim;
+mod removal;
 mod sets;
 mod stalled;
 mod stress;

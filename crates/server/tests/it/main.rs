@@ -9,6 +9,7 @@
 mod bad_input;
 mod bad_requests;
 mod bound;
+mod buckets;
 mod clients;
 mod commands;
 mod descriptors;
