@@ -60,6 +60,8 @@ pub(crate) struct Opens {
     erased: AtomicU64,
     pub(crate) replacements: Arc<Replacements>,
     pub(crate) staged_bytes: AtomicUsize,
+    /// Counts how often staged bytes of any file became content or were given up, ahead of what the file shows of it.
+    stored: AtomicU64,
     /// Large seals under way, and those that wait for one of them to end.
     pub(crate) large_seals: (Mutex<usize>, Condvar),
     /// Files whose front a sealer is to take up, each at most once.
@@ -176,6 +178,17 @@ impl Opens {
         file.map_or(0, |file| file.staged_change.load(Ordering::Acquire))
     }
 
+    /// Changes before a file that had staged bytes shows that they are content by now. Who finds nothing staged has read the
+    /// newest content only if this is what it was before.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Acquire)
+    }
+
+    /// Staged bytes of some file are content by now, or were given up.
+    pub(crate) fn note_stored(&self) {
+        self.stored.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Whether anything is staged at all.
     pub(crate) fn any_staged(&self) -> bool {
         self.staged_bytes.load(Ordering::Acquire) > 0
@@ -290,18 +303,20 @@ impl Namespace {
     }
 
     fn check_open(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Attr> {
-        let mut snap = self.snap(op);
-        let inode = snap.inode(ino)?;
-        snap.relaxed = inode.relaxed;
-        drop(snap);
-        if inode.attr.kind == NodeKind::Directory {
+        let attr = self.attr_of_one_moment(ino, || {
+            let mut snap = self.snap(op);
+            let inode = snap.inode(ino)?;
+            snap.relaxed = inode.relaxed;
+            Ok(inode.attr)
+        })?;
+        if attr.kind == NodeKind::Directory {
             return Err(fail(ErrorKind::IsDirectory, "this is a directory"));
         }
-        permission::require(&op.caller, &inode.attr, access)?;
-        if truncate && access.write && self.with_staged(inode.attr.clone()).size > 0 {
+        permission::require(&op.caller, &attr, access)?;
+        if truncate && access.write && attr.size > 0 {
             return self.resize(op, ino, 0);
         }
-        Ok(self.with_staged(inode.attr))
+        Ok(attr)
     }
 
     /// Creates and opens; with `exclusive` an existing name is an error, else it is opened (permission checked).

@@ -58,7 +58,8 @@ fn writer(ns: &Namespace, number: u64, until: Instant) -> BTreeMap<String, Vec<u
             files.insert(key, noise(seed, len));
             continue;
         };
-        match rng.below(9) {
+        let what = rng.below(9);
+        match what {
             0 => {
                 put_at(ns, &key, &noise(seed, len));
                 *data = noise(seed, len);
@@ -112,9 +113,18 @@ fn writer(ns: &Namespace, number: u64, until: Instant) -> BTreeMap<String, Vec<u
             }
             _ => {}
         }
-        assert!(get(ns, &key).expect("own object") == files[&key], "{key}");
+        let found = get(ns, &key).expect("own object");
+        assert!(found == files[&key], "{key} after {what}: {}", difference(&found, &files[&key]));
     }
     files
+}
+
+/// Where two contents differ first, in words.
+fn difference(found: &[u8], expected: &[u8]) -> String {
+    let at = found.iter().zip(expected).position(|(found, expected)| found != expected);
+    let last = found.iter().zip(expected).rposition(|(found, expected)| found != expected);
+    let zeros = at.zip(last).is_some_and(|(at, last)| found[at..=last].iter().all(|byte| *byte == 0));
+    format!("{} of {} bytes, different from {at:?} to {last:?}, zeros there: {zeros}", found.len(), expected.len())
 }
 
 /// Lists and reads everything, writes a name all share, tends.
@@ -262,4 +272,35 @@ fn a_check_beside_writers_finds_what_is_wrong_and_nothing_else() {
     assert_eq!(report.violations[1], format!("REF: chunk {id} counts 4 references, 1 exist"));
     assert!(check(ns, &options, &mut |_| false).expect("ended").ended);
     drop(store);
+}
+
+#[test]
+fn what_was_written_to_a_file_is_in_its_object_while_others_store_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open_files(folder.path(), true);
+    let ns = store.namespace();
+    ns.create_bucket(&root(), "bkt", None).expect("a bucket");
+    put_at(ns, "key", &noise(1, 5000));
+    let ino = ns.resolve(&root(), b"/bkt/key").expect("it").ino;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Acquire) {
+                    ns.fsync(&root(), ino).expect("stored");
+                }
+            });
+        }
+        let until = Instant::now() + Duration::from_secs(2);
+        let wrong = (1_u64..).take_while(|_| Instant::now() < until).find_map(|n| {
+            ns.write(&root(), ino, 0, &n.to_le_bytes()).expect("written");
+            let found = get(ns, "key").expect("the object");
+            let opened = ns.open(&root(), ino, RW, false).expect("opened");
+            ns.close(&root(), ino, false).expect("closed");
+            let told = found.len() as u64 == opened.size;
+            (!told || found[..8] != n.to_le_bytes()).then(|| format!("write {n} of {:?}, {opened:?}", &found[..8]))
+        });
+        stop.store(true, Ordering::Release);
+        assert_eq!(wrong, None);
+    });
 }
