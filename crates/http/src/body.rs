@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -19,8 +18,8 @@ use crate::phase::Busy;
 
 /// Most bytes taken in of a body that nobody wants, so that its connection can go on. Longer ones end it.
 const UNWANTED_LEN_MAX: u64 = 64 << 10;
-/// Longest that it is waited for: what a client sent with the head is there by then.
-const UNWANTED_TIME_MAX: Duration = Duration::from_millis(20);
+/// How often it is looked for. What a client sent with the head is there by then; nobody waits for more, whose place others need.
+const LOOKS_MAX: u32 = 8;
 
 /// The body of a request as it arrives.
 #[derive(Debug)]
@@ -58,18 +57,21 @@ impl Whole {
         if self.0.unasked.load(Ordering::Acquire) {
             return false;
         }
-        let rest = async {
-            let mut taken = 0;
-            while taken + left.size_hint().lower() <= UNWANTED_LEN_MAX {
-                match left.frame().await {
-                    Some(Ok(frame)) => taken += frame.data_ref().map_or(0, |data| data.len() as u64),
-                    Some(Err(_)) => return false,
-                    None => return true,
+        let (mut taken, mut looks) = (0, 0);
+        while taken + left.size_hint().lower() <= UNWANTED_LEN_MAX && looks < LOOKS_MAX {
+            let frame = std::future::poll_fn(|task| Poll::Ready(Pin::new(&mut left).poll_frame(task))).await;
+            match frame {
+                Poll::Ready(Some(Ok(frame))) => taken += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Poll::Ready(Some(Err(_))) => return false,
+                Poll::Ready(None) => return true,
+                // The connection, which is served by this very task, reads on meanwhile.
+                Poll::Pending => {
+                    looks += 1;
+                    tokio::task::yield_now().await;
                 }
             }
-            false
-        };
-        tokio::time::timeout(UNWANTED_TIME_MAX, rest).await.unwrap_or(false)
+        }
+        false
     }
 }
 

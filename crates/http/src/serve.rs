@@ -93,7 +93,9 @@ pub async fn serve<S: Stream, A: Answers>(
             let request = Received::of(request);
             let whole = request.body().whole();
             let mut answer = answers.answer(peer, request).await;
-            let goes_on = whole.lets_go_on().await;
+            // Who is refused for want of room is not given any by waiting for what else it sends.
+            let spared = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
+            let goes_on = whole.is_received() || !spared && whole.lets_go_on().await;
             phase.leaves_unread(!goes_on);
             // Where more of the body may come the library ends the connection: what follows on it could be anything.
             if !goes_on {

@@ -60,8 +60,7 @@ pub(crate) struct Opens {
     erased: AtomicU64,
     pub(crate) replacements: Arc<Replacements>,
     pub(crate) staged_bytes: AtomicUsize,
-    /// Counts how often staged bytes of any file became content or were given up, ahead of what the file shows of it.
-    stored: AtomicU64,
+    stored: Stored,
     /// Large seals under way, and those that wait for one of them to end.
     pub(crate) large_seals: (Mutex<usize>, Condvar),
     /// Files whose front a sealer is to take up, each at most once.
@@ -70,6 +69,18 @@ pub(crate) struct Opens {
     /// Threads that take them up.
     sealers: AtomicUsize,
 }
+
+/// Files whose staged bytes became content.
+#[derive(Default)]
+struct Stored {
+    /// How often.
+    count: AtomicU64,
+    /// The last of them.
+    lately: Mutex<VecDeque<Ino>>,
+}
+
+/// As many are remembered as become content while a page of a list is read.
+const STORED_LATELY: usize = 256;
 
 /// How much is staged.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -178,15 +189,30 @@ impl Opens {
         file.map_or(0, |file| file.staged_change.load(Ordering::Acquire))
     }
 
-    /// Changes before a file that had staged bytes shows that they are content by now. Who finds nothing staged has read the
-    /// newest content only if this is what it was before.
+    /// A moment, for [`Opens::was_stored_since`].
     pub(crate) fn stored(&self) -> u64 {
-        self.stored.load(Ordering::Acquire)
+        self.stored.count.load(Ordering::Acquire)
     }
 
-    /// Staged bytes of some file are content by now, or were given up.
-    pub(crate) fn note_stored(&self) {
-        self.stored.fetch_add(1, Ordering::AcqRel);
+    /// Whether staged bytes of the file have become content, or were given up, since that moment. Who has read its inode behind that
+    /// moment and then finds nothing staged has the newest content only if not. May say so of too many.
+    pub(crate) fn was_stored_since(&self, moment: u64, ino: Ino) -> bool {
+        let since = usize::try_from(self.stored() - moment).unwrap_or(usize::MAX);
+        if since == 0 {
+            return false;
+        }
+        let lately = self.stored.lately.lock();
+        since > lately.len() || lately.iter().rev().take(since + 1).any(|stored| *stored == ino)
+    }
+
+    /// Staged bytes of the file are content by now, or were given up. Before the file shows it.
+    pub(crate) fn note_stored(&self, ino: Ino) {
+        let mut lately = self.stored.lately.lock();
+        if lately.len() >= STORED_LATELY {
+            lately.pop_front();
+        }
+        lately.push_back(ino);
+        self.stored.count.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether anything is staged at all.

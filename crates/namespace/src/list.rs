@@ -151,6 +151,7 @@ impl Namespace {
         if limit == 0 {
             return Ok(ListPage::default());
         }
+        let stored = self.opens.stored();
         // One more than fits tells whether there is more.
         let hits = self.walk(op, bucket, query, limit)?;
         let more = hits.overflow(limit);
@@ -164,7 +165,7 @@ impl Namespace {
         let mut page = ListPage { next, ..ListPage::default() };
         for hit in hits {
             match hit {
-                Hit::Object(key, info) => page.objects.push((key, self.sealed(op, *info))),
+                Hit::Object(key, info) => page.objects.push((key, self.sealed(op, stored, *info))),
                 Hit::Prefix(prefix) => page.prefixes.push(prefix),
             }
         }
@@ -173,10 +174,11 @@ impl Namespace {
 
     /// A listed object as [`Namespace::head_object`] tells of it: what was written to it becomes content first, so that size and
     /// ETag are of the same bytes, and of such that the caller can wait for. Where that fails, as it was found; so it is shown to
-    /// callers who do not wait.
-    fn sealed(&self, op: &Op, info: ObjectInfo) -> ObjectInfo {
+    /// callers who do not wait. `stored` is the moment before it was read.
+    fn sealed(&self, op: &Op, stored: u64, info: ObjectInfo) -> ObjectInfo {
         let dirty = |file: Arc<OpenFile>| file.dirty.load(Ordering::Acquire);
-        if !op.waits() || !self.opens.any_staged() || !self.opens.get(info.attr.ino).is_some_and(dirty) {
+        let is_staged = || self.opens.any_staged() && self.opens.get(info.attr.ino).is_some_and(dirty);
+        if !op.waits() || !(is_staged() || self.opens.was_stored_since(stored, info.attr.ino)) {
             return info;
         }
         self.object_info(op, info.attr.ino).unwrap_or(info)

@@ -344,7 +344,7 @@ impl Namespace {
         let file = self.opens.get(inode.attr.ino);
         let dirty = file.is_some_and(|file| file.dirty.load(std::sync::atomic::Ordering::Acquire));
         // Nothing staged is left either where it was stored since the inode was read: its content is newer then.
-        if dirty || self.opens.stored() != stored {
+        if dirty || self.opens.was_stored_since(stored, inode.attr.ino) {
             sealed = !dirty || self.seal_for_reading(op, inode.attr.ino)?;
             hold = Hold::begin(&self.store);
             inode = self.readable(op, bucket, key)?;

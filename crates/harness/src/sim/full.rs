@@ -210,11 +210,11 @@ fn touch(ns: &Namespace) -> Result<(), String> {
     Err("a full store takes changes without end".to_owned())
 }
 
-/// One set, filled and given room again.
+/// One set, filled and given room again; if asked, it is then filled and emptied.
 ///
 /// # Errors
 /// The promise that was broken.
-pub(crate) fn fill(seed: u64, tally: &mut Tally) -> Result<(), String> {
+pub(crate) fn fill(seed: u64, twice: bool, tally: &mut Tally) -> Result<(), String> {
     let mut rng = SimRng::new(seed);
     let rig = Rig::small(LAYOUTS[(seed % LAYOUTS.len() as u64) as usize]);
     let world = SimWorld::new(seed);
@@ -257,7 +257,9 @@ pub(crate) fn fill(seed: u64, tally: &mut Tally) -> Result<(), String> {
     if get(ns, "open").ok().as_deref() != Some(&open_file) {
         return Err("what was synced of an open file is not there".to_owned());
     }
-    fill_and_empty(&store, &world, (&rig.disks, rig.ledger.segment_len), &mut rng)?;
+    if twice {
+        fill_and_empty(&store, &world, (&rig.disks, rig.ledger.segment_len), &mut rng)?;
+    }
     violations(ns).into_iter().next().map_or(Ok(()), Err)
 }
 
