@@ -26,6 +26,7 @@ use crate::permission;
 use crate::pin::{Pinned, Replacements};
 use crate::record::Inode;
 use crate::staging::{EXTENT_ROOM, Staging};
+use crate::stored::Stored;
 use crate::types::{Access, Attr, Change, Door, FILE_LEN_MAX, NodeKind, Op};
 use crate::view::View;
 use strata_seam::Said;
@@ -60,7 +61,7 @@ pub(crate) struct Opens {
     erased: AtomicU64,
     pub(crate) replacements: Arc<Replacements>,
     pub(crate) staged_bytes: AtomicUsize,
-    stored: Stored,
+    pub(crate) stored: Stored,
     /// Large seals under way, and those that wait for one of them to end.
     pub(crate) large_seals: (Mutex<usize>, Condvar),
     /// Files whose front a sealer is to take up, each at most once.
@@ -69,18 +70,6 @@ pub(crate) struct Opens {
     /// Threads that take them up.
     sealers: AtomicUsize,
 }
-
-/// Files whose staged bytes became content.
-#[derive(Default)]
-struct Stored {
-    /// How often.
-    count: AtomicU64,
-    /// The last of them.
-    lately: Mutex<VecDeque<Ino>>,
-}
-
-/// As many are remembered as become content while a page of a list is read.
-const STORED_LATELY: usize = 256;
 
 /// How much is staged.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -187,32 +176,6 @@ impl Opens {
     pub(crate) fn staged_change(&self, ino: Ino) -> u64 {
         let file = if self.any_staged() { self.get(ino) } else { None };
         file.map_or(0, |file| file.staged_change.load(Ordering::Acquire))
-    }
-
-    /// A moment, for [`Opens::was_stored_since`].
-    pub(crate) fn stored(&self) -> u64 {
-        self.stored.count.load(Ordering::Acquire)
-    }
-
-    /// Whether staged bytes of the file have become content, or were given up, since that moment. Who has read its inode behind that
-    /// moment and then finds nothing staged has the newest content only if not. May say so of too many.
-    pub(crate) fn was_stored_since(&self, moment: u64, ino: Ino) -> bool {
-        let since = usize::try_from(self.stored() - moment).unwrap_or(usize::MAX);
-        if since == 0 {
-            return false;
-        }
-        let lately = self.stored.lately.lock();
-        since > lately.len() || lately.iter().rev().take(since + 1).any(|stored| *stored == ino)
-    }
-
-    /// Staged bytes of the file are content by now, or were given up. Before the file shows it.
-    pub(crate) fn note_stored(&self, ino: Ino) {
-        let mut lately = self.stored.lately.lock();
-        if lately.len() >= STORED_LATELY {
-            lately.pop_front();
-        }
-        lately.push_back(ino);
-        self.stored.count.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether anything is staged at all.

@@ -7,7 +7,7 @@
 //! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them, `effects` is what a
 //! change causes beside them; `lookup`,
 //! `positions`, `create`, `rename`, `setattr` are the tree; `file`, `pin`, `staging`, `extents` and `seal`
-//! are open files, `removed` those that are open no longer; `object`, `list` and
+//! are open files, `stored` what of them became content lately, `removed` those that are open no longer; `object`, `list` and
 //! `upload` are S3's view; `trees` and `service` serve single doors; `reclaim`, `drain` and `balance` drive the
 //! mover; `check` holds the invariants, `repair`
 //! mends what breaks them.
@@ -45,6 +45,7 @@ mod seal;
 mod service;
 mod setattr;
 mod staging;
+mod stored;
 mod trees;
 mod truth;
 mod types;

@@ -151,7 +151,7 @@ impl Namespace {
         if limit == 0 {
             return Ok(ListPage::default());
         }
-        let stored = self.opens.stored();
+        let stored = self.opens.stored.moment();
         // One more than fits tells whether there is more.
         let hits = self.walk(op, bucket, query, limit)?;
         let more = hits.overflow(limit);
@@ -178,7 +178,7 @@ impl Namespace {
     fn sealed(&self, op: &Op, stored: u64, info: ObjectInfo) -> ObjectInfo {
         let dirty = |file: Arc<OpenFile>| file.dirty.load(Ordering::Acquire);
         let is_staged = || self.opens.any_staged() && self.opens.get(info.attr.ino).is_some_and(dirty);
-        if !op.waits() || !(is_staged() || self.opens.was_stored_since(stored, info.attr.ino)) {
+        if !op.waits() || !(is_staged() || self.opens.stored.was_since(stored, info.attr.ino)) {
             return info;
         }
         self.object_info(op, info.attr.ino).unwrap_or(info)

@@ -337,14 +337,14 @@ impl Namespace {
     /// # Errors
     /// As [`Namespace::head_object`].
     pub fn get_object(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<(ObjectInfo, Reader)> {
-        let stored = self.opens.stored();
+        let stored = self.opens.stored.moment();
         let mut hold = Hold::begin(&self.store);
         let mut inode = self.readable(op, bucket, key)?;
         let mut sealed = true;
         let file = self.opens.get(inode.attr.ino);
         let dirty = file.is_some_and(|file| file.dirty.load(std::sync::atomic::Ordering::Acquire));
         // Nothing staged is left either where it was stored since the inode was read: its content is newer then.
-        if dirty || self.opens.was_stored_since(stored, inode.attr.ino) {
+        if dirty || self.opens.stored.was_since(stored, inode.attr.ino) {
             sealed = !dirty || self.seal_for_reading(op, inode.attr.ino)?;
             hold = Hold::begin(&self.store);
             inode = self.readable(op, bucket, key)?;

@@ -171,7 +171,7 @@ impl Namespace {
         };
         self.opens.staged_bytes.fetch_sub(task.staging.bytes() - kept.as_ref().copied().unwrap_or(0), Ordering::AcqRel);
         let differs = allocated.is_some_and(|allocated| self.recount(op, ino, &mut state, allocated));
-        self.opens.note_stored(ino);
+        self.opens.stored.note(ino);
         file.publish(&state, self.store.ledger(), 0);
         if differs {
             // To the door that wrote as well: it was told what the write seemed to allocate.
@@ -359,7 +359,7 @@ impl Namespace {
         cut.write_below(&state.staging, size);
         state.staging.cut(size, u64::MAX);
         state.natural_end = None;
-        self.opens.note_stored(ino);
+        self.opens.stored.note(ino);
         file.publish(&state, self.store.ledger(), 0);
         let edited = loop {
             match self.edit_once(op, ino, &resized) {
@@ -377,7 +377,7 @@ impl Namespace {
                 state.staging.write_below(&cut, 0);
             }
         }
-        self.opens.note_stored(ino);
+        self.opens.stored.note(ino);
         file.publish(&state, self.store.ledger(), 0);
         drop(state);
         edited.map(|attr| self.with_staged(attr))
