@@ -75,7 +75,7 @@ impl Store {
             let Some(record) = self.get(key)? else { return Ok(()) };
             let page = page_of(&record.value)?;
             // Read beside the writer's lock: what is in a page never changes.
-            let node = if self.references(&page)? <= 1 { Some(self.page(&page)?) } else { None };
+            let node = if self.references(&page)? == 1 { Some(self.page(&page)?) } else { None };
             // It waits for nobody: it is what the mover waits for.
             let done = self.transact_for(None, true, |tx| {
                 let Some(value) = tx.get(key)? else { return Ok(Released::Done) };

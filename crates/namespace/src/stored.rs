@@ -27,12 +27,13 @@ impl Stored {
 
     /// Whether staged bytes of the file have become content, or were given up, since that moment. May say so of too many.
     pub(crate) fn was_since(&self, moment: u64, ino: Ino) -> bool {
-        let since = usize::try_from(self.moment() - moment).unwrap_or(usize::MAX);
-        if since == 0 {
+        if self.moment() == moment {
             return false;
         }
         let lately = self.lately.lock();
-        since > lately.len() || lately.iter().rev().take(since + 1).any(|stored| *stored == ino)
+        // Counted under the lock: what came since the look above would push the file out of those that are looked through.
+        let since = usize::try_from(self.moment() - moment).unwrap_or(usize::MAX);
+        since > lately.len() || lately.iter().rev().take(since).any(|stored| *stored == ino)
     }
 
     /// Staged bytes of the file are content by now, or were given up. Before the file shows it.
