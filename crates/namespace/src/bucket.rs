@@ -86,21 +86,20 @@ impl Namespace {
                 return Err(fail(ErrorKind::BucketExists, format!("bucket '{name}' exists already")));
             }
             let relaxed = durability.unwrap_or(self.durability) == Durability::Relaxed;
-            let (_, made) = self.make_bucket(tx, effects, op, name.as_bytes(), dir_mode(mode), relaxed)?;
-            let bucket = Bucket { mode, ..made };
-            put(tx, name.as_bytes(), &bucket);
+            let modes = (dir_mode(mode), mode);
+            let (_, bucket) = self.make_bucket(tx, effects, op, name.as_bytes(), modes, relaxed)?;
             Ok(bucket.info(name))
         })
     }
 
-    /// The directory and the record of a new bucket.
+    /// The directory and the record of a new bucket, with their modes.
     pub(crate) fn make_bucket(
         &self,
         tx: &mut Tx<'_>,
         effects: &mut Effects,
         op: &Op,
         name: &[u8],
-        mode: u32,
+        (mode, of_objects): (u32, u32),
         relaxed: bool,
     ) -> Result<(Inode, Bucket)> {
         let root = self.make(tx, effects, op, ROOT_INO, name, NodeKind::Directory, mode, |root| {
@@ -108,7 +107,7 @@ impl Namespace {
             Ok(())
         })?;
         let (root_ino, created, uid) = (root.attr.ino, root.attr.btime, op.caller.uid);
-        let bucket = Bucket { root: root_ino, created, uid, relaxed, versioned: false, mode: MODE };
+        let bucket = Bucket { root: root_ino, created, uid, relaxed, versioned: false, mode: of_objects };
         put(tx, name, &bucket);
         Ok((root, bucket))
     }

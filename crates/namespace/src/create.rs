@@ -4,6 +4,7 @@ use strata_content::Tx;
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
+use crate::bucket;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
@@ -62,7 +63,7 @@ impl Namespace {
             if parent == ROOT_INO {
                 name::check_bucket(name)?;
                 let relaxed = self.durability == Durability::Relaxed;
-                return Ok(self.make_bucket(tx, effects, op, name, mode, relaxed)?.0.attr);
+                return Ok(self.make_bucket(tx, effects, op, name, (mode, bucket::MODE), relaxed)?.0.attr);
             }
             Ok(self.make(tx, effects, op, parent, name, NodeKind::Directory, mode, |_| Ok(()))?.attr)
         })
