@@ -18,6 +18,8 @@ use anyhow::Context;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::doors_file::Doors;
+
 /// How long a process that begins waits for one that is ending.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it looks.
@@ -101,6 +103,8 @@ impl StoreLock {
             }
             Err(error) => return Err(error).with_context(|| format!("{} cannot be locked", path.display())),
         }
+        // Nobody serves the store now: a `doors.json` of a server that was killed goes before a new one is named.
+        Doors::withdraw(data);
         write_pid(&mut file, Some(std::process::id()))
             .with_context(|| format!("the process id cannot be written to {}", path.display()))?;
         Ok(Self { file, disks: Vec::new(), patience })
@@ -274,6 +278,19 @@ mod tests {
         });
         StoreLock::take(&store).unwrap().take_disks(std::slice::from_ref(&disk)).unwrap();
         ending.join().unwrap();
+    }
+
+    #[test]
+    fn the_doors_of_a_killed_server_are_gone_when_the_next_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let doors = crate::doors_file::path(folder.path());
+        std::fs::write(&doors, "{}").unwrap();
+        let first = StoreLock::take(folder.path()).unwrap();
+        assert!(!doors.exists());
+        std::fs::write(&doors, "{}").unwrap();
+        StoreLock::holder(folder.path()).unwrap();
+        assert!(doors.exists(), "who only looks takes nothing away");
+        drop(first);
     }
 
     #[test]

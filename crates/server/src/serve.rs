@@ -88,7 +88,6 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         let way = tokio::task::spawn_blocking(move || mount::prepare(&path));
         way.await.context("looking at the folder to mount on was interrupted")??;
     }
-    Doors::withdraw(data);
     warn_about_open_addresses(config);
     crate::descriptors::warn_if_short(config.store.disks.len(), config.connections);
 
