@@ -269,7 +269,6 @@ fn make_empty(context: &Context) -> Result<()> {
     let absent = Condition { absent: true, ..Condition::default() };
     let (made, _) = ask.ns().put_file(
         &ask.op,
-        bucket,
         parent.ino,
         ask.path.name(),
         content,
