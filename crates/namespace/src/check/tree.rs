@@ -340,7 +340,7 @@ pub(super) fn others(store: &Store, found: &mut Found, pace: &mut Pace<'_>) -> R
             }
             Ok(())
         })?;
-    for of_inodes in [key::TABLE_VERSION, key::TABLE_XATTR, key::TABLE_PROPERTY] {
+    for of_inodes in [key::TABLE_VERSION, key::TABLE_XATTR, key::TABLE_PROPERTY, key::TABLE_TIMES] {
         let mut last = None;
         going = going
             && each(store, table(of_inodes), pace, |key, value| {
