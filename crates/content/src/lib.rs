@@ -25,7 +25,7 @@ mod watch;
 
 pub use ahead::ReadAhead;
 pub use audit::{Audit, ChunkFault, FAULTS_MAX, Scope, Tallies};
-pub use cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
+pub use cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, of_session};
 pub use checkpoint::{Checkpoint, CheckpointReport, RestoreError, Restored, Taken, is_of_checkpoint};
 pub use error::{ContentError, ContentErrorKind, Result};
 #[cfg(scheduled)]

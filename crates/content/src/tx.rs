@@ -188,7 +188,9 @@ impl Store {
         let (mut more, mut less) = ((0_usize, 0_usize), (0_usize, 0_usize));
         for mutation in mutations {
             let (key, new) = match mutation {
-                Mutation::Put { key, .. } if key.first() == Some(&TABLE_GARBAGE) => continue,
+                Mutation::Put { key, .. } if key.first() == Some(&TABLE_GARBAGE) || key == cell::KEY_SESSION => {
+                    continue;
+                }
                 Mutation::Put { key, value } => (key, Some(value.len())),
                 Mutation::Delete { key } => (key, None),
                 Mutation::Count { .. } | Mutation::SetTail { .. } => continue,
@@ -404,7 +406,7 @@ impl<'a> Tx<'a> {
 
     /// The queue takes over the owner's reference.
     fn queue_release(&mut self, id: &ChunkId) {
-        self.put(cell::garbage_key(self.store.unique()), id.0.to_vec());
+        self.put(cell::garbage_key(self.store.session, self.store.unique()), id.0.to_vec());
     }
 
     /// Adds to a counter that is only ever added to, without reading it.
@@ -483,6 +485,12 @@ impl<'a> Tx<'a> {
             then();
             return Ok(None);
         }
+        // The first commit of a session takes its number, whatever else it does.
+        let begins = !store.session_begun.load(Ordering::Acquire);
+        if begins {
+            let (key, value) = (cell::KEY_SESSION.to_vec(), store.session.0.to_be_bytes().to_vec());
+            mutations.push(Mutation::Put { key, value });
+        }
         let batch = Batch(mutations);
         let encoded = batch.encode();
         if encoded.len() > COMMIT_BYTES_MAX {
@@ -506,6 +514,7 @@ impl<'a> Tx<'a> {
         // The ledger may have written it, and say so, before it is in the index.
         let committing = store.index.begin_commit();
         let lsn = store.append(blocks, Some(Bytes::from(encoded)), relaxed, purpose, added)?;
+        store.session_begun.fetch_or(begins, Ordering::AcqRel);
         contents.iter().for_each(|made| made.own());
         then();
         store.watchers.tell(&batch);

@@ -106,8 +106,7 @@ impl OpenStore {
             // Else a server that dies again and again while it is young replays more at each start.
             index.freeze();
         }
-        let first_number = ledger.next_lsn().0 << 20;
-        let store = Store::new(Arc::clone(&ledger), index, config.content, first_number);
+        let store = Store::new(Arc::clone(&ledger), index, config.content)?;
         if let Some(checkpoint) = checkpoint {
             free_stale(&ledger, &checkpoint);
             store.set_checkpoint(checkpoint);

@@ -88,7 +88,7 @@ impl Namespace {
             self.put_inode(tx, inode);
         } else if inode.attr.kind != NodeKind::Directory && self.opens.is_open_for_erasing(inode.attr.ino) {
             self.put_inode(tx, inode);
-            tx.put(key::under(key::TABLE_UNLINKED, inode.attr.ino, &[]), Vec::new());
+            tx.put(key::unlinked(self.store.session(), inode.attr.ino), Vec::new());
         } else {
             self.erase(tx, effects, inode)?;
         }

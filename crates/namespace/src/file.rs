@@ -361,7 +361,7 @@ impl Namespace {
             let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &parent, now);
             inode.attr.nlink = 0;
             self.put_inode(tx, &mut inode);
-            tx.put(key::under(key::TABLE_UNLINKED, inode.attr.ino, &[]), Vec::new());
+            tx.put(key::unlinked(self.store.session(), inode.attr.ino), Vec::new());
             effects.opened.push(inode.attr.ino);
             effects.bucket = parent.bucket;
             Ok(inode.attr)
@@ -395,12 +395,16 @@ impl Namespace {
 
     /// Removes an inode without names once nobody has it open.
     fn remove_if_unlinked(&self, op: &Op, ino: Ino) -> Result<()> {
-        let mark = key::under(key::TABLE_UNLINKED, ino, &[]);
-        if self.store.get(&mark)?.is_none() {
+        self.remove_marked(op, &key::unlinked(self.store.session(), ino), ino)
+    }
+
+    /// The same by its mark, of whatever session.
+    fn remove_marked(&self, op: &Op, mark: &[u8], ino: Ino) -> Result<()> {
+        if self.store.get(mark)?.is_none() {
             return Ok(());
         }
         self.change(op, |tx, effects| {
-            if tx.record(&mark)?.is_none() || self.opens.is_open_for_erasing(ino) {
+            if tx.record(mark)?.is_none() || self.opens.is_open_for_erasing(ino) {
                 return Ok(());
             }
             if let Some(inode) = tx.find_inode(ino)?
@@ -409,12 +413,12 @@ impl Namespace {
                 effects.bucket = inode.bucket;
                 self.erase(tx, effects, &inode)?;
             }
-            tx.delete(mark.clone());
+            tx.delete(mark);
             Ok(())
         })
     }
 
-    /// After a start: files that were unlinked while open have nobody left.
+    /// After a start, before anything is opened: files that were unlinked while open have nobody left in whatever session.
     pub(crate) fn remove_unlinked(&self) -> Result<()> {
         let op = Op::new(crate::types::Caller::root(Door::Admin));
         loop {
@@ -423,9 +427,9 @@ impl Namespace {
                 return Ok(());
             }
             for (key, _) in found {
-                let number = key.get(1..9).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()).map(u64::from_be_bytes);
-                let ino = Ino(number.ok_or_else(|| crate::view::damaged("the list of unlinked inodes".to_owned()))?);
-                self.remove_if_unlinked(&op, ino)?;
+                let ino = key::unlinked_ino(&key);
+                let ino = ino.ok_or_else(|| crate::view::damaged("the list of unlinked inodes".to_owned()))?;
+                self.remove_marked(&op, &key, ino)?;
             }
         }
     }

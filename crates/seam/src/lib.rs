@@ -22,7 +22,7 @@ pub use cidr::{Cidr, CidrError};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use disk::{Disk, DiskError, DiskErrorKind, DiskFile, DiskSpace, FileInfo, SECTOR_LEN, WriteMode};
 pub use entropy::{Entropy, SystemEntropy};
-pub use id::{ChunkId, DiskIndex, Epoch, Ino, Lsn, Position, SegmentId, SetId};
+pub use id::{ChunkId, DiskIndex, Epoch, Ino, Lsn, Position, SegmentId, SessionId, SetId};
 pub use latency::{BOUNDS_NANOS, Latencies, LatencyCounts, Stopwatch};
 pub use name::{FILE_NAME_LEN_MAX, is_file_name};
 pub use said::Said;

@@ -174,7 +174,8 @@ fn note(batch: &Batch, subjects: &Subjects, touched: &mut Touched) {
                     ino.and_then(|ino| Inode::decode(ino, value).ok()).into_iter().flat_map(|inode| inode.items),
                 );
             }
-            (key::TABLE_INODE | key::TABLE_UNLINKED, _) => inode(number(rest), touched),
+            (key::TABLE_INODE, _) => inode(number(rest), touched),
+            (key::TABLE_UNLINKED, _) => inode(key::unlinked_ino(rest), touched),
             (key::TABLE_ENTRY, _) => {
                 inode(number(rest), touched);
                 if let Mutation::Put { value, .. } = mutation {

@@ -241,6 +241,7 @@ impl<'a> TreePass<'a> {
     }
 
     fn links(&self, found: &mut Found) -> Result<()> {
+        let open = unlinked(self.store)?;
         let mut reached = HashSet::from([ROOT_INO]);
         let mut inodes: Vec<(&Ino, &Seen)> = self.seen.iter().collect();
         inodes.sort_by_key(|(ino, _)| **ino);
@@ -257,7 +258,7 @@ impl<'a> TreePass<'a> {
                 continue;
             }
             if seen.names == 0 {
-                if self.store.get(&key::under(key::TABLE_UNLINKED, ino, &[]))?.is_none() {
+                if !open.contains(&ino) {
                     found.put(Finding::NoName { ino });
                 }
             } else if directory && !self.reaches_root(ino, &mut reached)? {
@@ -286,6 +287,18 @@ impl<'a> TreePass<'a> {
         }
         reached.extend(path);
         Ok(true)
+    }
+}
+
+/// The inodes without a name that some session has open.
+fn unlinked(store: &Store) -> Result<HashSet<Ino>> {
+    let (mut from, mut open) = (vec![key::TABLE_UNLINKED], HashSet::new());
+    loop {
+        let page = store.range(&from, &[key::TABLE_UNLINKED + 1], STEP)?;
+        let Some((last, _)) = page.last() else { return Ok(open) };
+        from.clone_from(last);
+        from.push(0);
+        open.extend(page.iter().filter_map(|(key, _)| key::unlinked_ino(key)));
     }
 }
 
