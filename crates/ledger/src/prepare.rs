@@ -4,13 +4,17 @@
 //! Without the thread the writer does it itself at the same moment, only reserving the room.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use strata_seam::{DiskErrorKind, SegmentId};
+use strata_seam::{DiskErrorKind, Duty, SegmentId};
 
 use crate::error::Result;
 use crate::set::Set;
 use crate::shared::Shared;
+
+/// The thread, as it is shown.
+const PREPARER: Duty = Duty { name: "preparer", does: "makes the next segment of the log ready", unit: "segments" };
 
 /// Hand-over between the writer and the thread that prepares.
 #[derive(Default)]
@@ -113,6 +117,7 @@ impl Prepare {
 
     /// The thread.
     pub(crate) fn serve(&self, shared: &Shared) {
+        let worker = shared.crew.add(PREPARER, None);
         loop {
             let mut state = self.state.lock();
             let (segment, zeroed) = loop {
@@ -125,7 +130,12 @@ impl Prepare {
             *state = State::Busy;
             drop(state);
             // Where only what is kept back is left, the writer makes it when it comes to that.
+            let round = worker.begin(Some(1));
             let result = shared.make_segment(segment, zeroed, true);
+            worker.advance(u64::from(result.is_ok()));
+            // It is told to the writer when it comes to that, which then makes the segment itself.
+            let _ = worker.note(&result, Duration::MAX);
+            drop(round);
             *self.state.lock() = State::Done(segment, result);
             self.changed.notify_all();
         }

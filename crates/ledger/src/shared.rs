@@ -7,7 +7,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
-use strata_seam::{Clock, Lsn};
+use strata_seam::{Clock, Crew, Lsn};
 
 use crate::api::{Class, Sink};
 use crate::error::{LedgerError, Result};
@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) sets: Sets,
     pub(crate) options: Options,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Who works in the background of this store: of every layer.
+    pub(crate) crew: Arc<Crew>,
     pub(crate) queue: Mutex<Queue>,
     /// Signalled on progress and on a halt.
     pub(crate) progress: Condvar,
@@ -69,6 +71,7 @@ impl Shared {
         Self {
             sets,
             options,
+            crew: Arc::new(Crew::new(Arc::clone(&clock))),
             clock,
             queue: Mutex::new(queue),
             progress: Condvar::new(),

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use strata_ledger::{Class, DiskState, Ledger, Pace, PassOptions};
+use strata_ledger::{Class, DiskState, Ledger, PassOptions};
 use strata_seam::sim::{DiskImage, SimRng};
-use strata_seam::{Clock, DiskIndex, Lsn, Position, SegmentId, SystemClock};
+use strata_seam::{Clock, DiskIndex, Lsn, Pace, Position, SegmentId, SystemClock};
 use support::disturbed::{Disturb, Disturbed};
 use support::{Model, Rig};
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use strata_chunk::{CompressPolicy, compress};
@@ -80,6 +81,18 @@ impl Store {
         leave: &BTreeSet<SegmentId>,
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Taken> {
+        let worker = &self.mover.writes_down;
+        let _round = worker.begin(None);
+        let taken = self.write_down(leave, &mut |bytes| {
+            worker.advance(bytes);
+            pace(bytes)
+        });
+        // Whoever wants one says what it failed by.
+        let _ = worker.note(&taken, Duration::MAX);
+        taken
+    }
+
+    fn write_down(self: &Arc<Self>, leave: &BTreeSet<SegmentId>, pace: &mut dyn FnMut(u64) -> bool) -> Result<Taken> {
         let _one = self.checkpoints.taking.lock();
         // What is committed from here on may not be in it.
         let changed = self.checkpoints.changed.load(Ordering::Acquire);
