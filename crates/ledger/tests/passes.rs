@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use strata_ledger::{Class, DiskState, Ledger, PassOptions};
 use strata_seam::sim::{DiskImage, SimRng};
-use strata_seam::{Clock, DiskIndex, Lsn, Pace, Position, SegmentId, SystemClock};
+use strata_seam::{Clock, DiskIndex, Lsn, Pace, Position, SegmentId};
 use support::disturbed::{Disturb, Disturbed};
 use support::{Model, Rig};
 

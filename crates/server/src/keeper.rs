@@ -6,21 +6,26 @@
 
 #![allow(clippy::disallowed_methods, reason = "people and media wait by real time; nothing stored depends on it")]
 
+mod looks;
+mod messages;
+mod record;
+
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parking_lot::{Condvar, Mutex};
-use serde::{Deserialize, Serialize};
-use strata_disk::FileDisk;
-use strata_ledger::{DiskState, DiskStatus, Ledger, Report, Status};
+use strata_ledger::{DiskState, Ledger, Report, Status};
 use strata_namespace::{Caller, Door, Namespace, Op};
-use strata_seam::{Disk, Duty, Lsn, Pace, Position, SegmentId, Worker};
+use strata_seam::{Duty, Pace, Position, Worker};
 
-use crate::config::{Remembered, ScrubSettings};
+pub(crate) use messages::{KeeperStatus, PassEnd, ScrubAction, ScrubPlace, ScrubRequest, ScrubStatus};
+use record::{ScrubRecord, position};
+
+use crate::config::ScrubSettings;
 use crate::control::{Answer, Progress, Tell};
 use crate::disks::Disks;
 use crate::passes::{self, BEGINNING, Kind, PassProgress, PassSummary};
@@ -42,46 +47,6 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 /// The setting that holds the scrub's place.
 const SETTING: &str = "scrub";
 
-/// What `strata scrub` asks.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct ScrubRequest {
-    /// Bytes per second from now on, 0 for no limit; kept.
-    pub(crate) pace: Option<u64>,
-    /// What to do.
-    pub(crate) action: ScrubAction,
-}
-
-/// What to do with the scrub.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ScrubAction {
-    /// Begin, or go on where the last one was, and watch it to its end.
-    Run,
-    /// Stop, and do not begin by itself until resumed.
-    Pause,
-    /// Go on, now or when it is due.
-    Resume,
-}
-
-/// What is known of the scrub across restarts. Times are seconds since 1970.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct ScrubRecord {
-    /// Where the one under way is: segment, byte, sequence number.
-    at: Option<(u32, u64, u64)>,
-    /// When it began.
-    began: Option<u64>,
-    /// When the last one came to its end, or when the first one was put off from.
-    ended: Option<u64>,
-    paused: bool,
-    /// Bytes per second, where the operator asked for other than the setting.
-    pace: Option<u64>,
-    /// What the one under way, or the last one, found and mended.
-    damaged: u64,
-    healed: u64,
-    unreadable: u64,
-}
-
 #[derive(Default)]
 struct State {
     /// Heals asked for, and how many of those are done.
@@ -98,49 +63,6 @@ struct State {
     scrub: ScrubRecord,
     /// What the scrub under way found before it was interrupted.
     scrubbed: Option<Report>,
-}
-
-/// What a pass ended with.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum PassEnd {
-    /// It could not run.
-    Failed {
-        /// Why.
-        error: String,
-    },
-    /// What it found.
-    Ended(Box<PassSummary>),
-}
-
-/// The heals and the scrub, for `strata status`.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct KeeperStatus {
-    running: Option<PassProgress>,
-    last_heal: Option<PassEnd>,
-    pub(crate) scrub: ScrubStatus,
-}
-
-/// The scrub under way, or the last one. Times are seconds since 1970.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct ScrubStatus {
-    pub(crate) paused: bool,
-    bytes_per_second_max: u64,
-    interval_seconds: Option<u64>,
-    began: Option<u64>,
-    pub(crate) ended: Option<u64>,
-    next: Option<u64>,
-    pub(crate) at: Option<ScrubPlace>,
-    pub(crate) damaged: u64,
-    pub(crate) healed: u64,
-    pub(crate) unreadable: u64,
-}
-
-/// Where a scrub is.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct ScrubPlace {
-    segment: u32,
-    byte: u64,
 }
 
 /// A worker that goes by a pace.
@@ -439,78 +361,6 @@ impl Keeper {
         })
     }
 
-    /// Forgets where the disks of sets are that have left the store since the last look.
-    fn forget_released(&self) {
-        let now = self.ledger().status();
-        let Some(before) = self.seen.lock().replace(now.clone()) else { return };
-        if before.sets.iter().all(|set| now.sets.iter().any(|other| other.set == set.set)) {
-            return;
-        }
-        let folders = crate::sets::without_released(&before, &now, self.folders());
-        let kept = Remembered::of(self.ledger(), folders.clone(), &self.data).map_err(anyhow::Error::from);
-        if let Err(error) = kept.and_then(|kept| kept.save(&self.data)) {
-            tracing::warn!(error = format!("{error:#}"), "the folders of a set that left could not be forgotten");
-        }
-        self.disks.let_go_of_unused(self.ledger(), &folders);
-        self.set_folders(folders);
-    }
-
-    /// Takes back disks that are well again, and such as have returned.
-    fn look_after_disks(&self) {
-        let mut trouble = None;
-        self.forget_released();
-        let ledger = self.ledger();
-        match ledger.tend() {
-            Ok(back) if !back.is_empty() => {
-                self.note_back(back.len());
-                tracing::info!(places = ?back, "disks that were set aside take part again");
-            }
-            Ok(_) => {}
-            Err(error) => trouble = Some(error.to_string()),
-        }
-        let status = ledger.status();
-        let away = status.disks.iter().any(|disk| matches!(disk.state, DiskState::Gone | DiskState::Missing));
-        for folder in self.folders().into_iter().filter(|_| away) {
-            // Asked anew each time: with a quorum that is back, several disks are.
-            let is_used = |disk: &DiskStatus| {
-                Path::new(&disk.label) == folder && !matches!(disk.state, DiskState::Gone | DiskState::Missing)
-            };
-            if ledger.status().disks.iter().any(is_used) {
-                continue;
-            }
-            let Ok(disk) = FileDisk::open(&folder) else { continue };
-            let disk: Arc<dyn Disk> = Arc::new(disk);
-            // A blank one is a forgotten mount as often as a new disk: somebody has to say which.
-            if !matches!(Ledger::find(std::slice::from_ref(&disk)), Ok(Some(set)) if set == status.set)
-                || Ledger::is_taken_out(&*disk)
-            {
-                continue;
-            }
-            match ledger.rejoin(disk) {
-                Ok(joined) => {
-                    self.note_back(1);
-                    self.complained.lock().remove(&folder);
-                    tracing::info!(disk = %folder.display(), place = joined.place.0, "a disk is back");
-                }
-                Err(error) => {
-                    if self.complained.lock().insert(folder.clone()) {
-                        tracing::warn!(disk = %folder.display(), %error, "a disk is back and cannot take part");
-                    }
-                    trouble = Some(format!("{}: {error}", folder.display()));
-                }
-            }
-        }
-        if self.looks.note(&trouble.map_or(Ok(()), Err), LOOK_EVERY) {
-            tracing::debug!("not all disks can be taken back; the status says why");
-        }
-    }
-
-    /// Notes that so many disks take part again.
-    fn note_back(&self, disks: usize) {
-        let _round = self.looks.begin(Some(disks as u64));
-        self.looks.advance(disks as u64);
-    }
-
     /// Asks for a heal of everything, and tells `progress` until it ended. Going away does not end it.
     ///
     /// # Errors
@@ -668,18 +518,4 @@ impl State {
             Kind::Scrub => (self.scrubs_done, self.last_scrub) = (asked, Some(end)),
         }
     }
-}
-
-impl ScrubRecord {
-    /// Adds what a stretch of the pass found.
-    fn note(&mut self, report: &Report) {
-        self.at = Some((report.next.segment.0, report.next.offset, report.next.next_lsn.0));
-        self.damaged += report.disks.iter().map(|disk| disk.damaged + disk.missing).sum::<u64>();
-        self.healed += report.disks.iter().map(|disk| disk.healed).sum::<u64>();
-        self.unreadable += report.unreadable_count;
-    }
-}
-
-fn position((segment, offset, next_lsn): (u32, u64, u64)) -> Position {
-    Position { segment: SegmentId(segment), offset, next_lsn: Lsn(next_lsn) }
 }
