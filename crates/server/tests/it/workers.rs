@@ -55,8 +55,19 @@ fn every_worker_is_in_the_status_the_metrics_and_the_documentation_in_the_same_w
         assert_eq!(
             keys,
             [
-                "bound", "budget", "cursor", "does", "errors", "failure", "handled", "name", "rounds", "since", "state",
-                "unit", "waits_for"
+                "bound",
+                "budget",
+                "cursor",
+                "does",
+                "errors",
+                "failure",
+                "handled",
+                "name",
+                "rounds",
+                "since",
+                "state",
+                "unit",
+                "waits_for"
             ]
         );
         assert!(table.contains(worker["does"].as_str().unwrap()), "{name} in {table}");
@@ -71,7 +82,8 @@ fn every_worker_is_in_the_status_the_metrics_and_the_documentation_in_the_same_w
         ] {
             assert!(metrics.contains(&sample), "{sample}");
         }
-        let states = metrics.lines().filter(|line| line.starts_with(&format!("strata_worker_state{{worker=\"{name}\"")));
+        let states =
+            metrics.lines().filter(|line| line.starts_with(&format!("strata_worker_state{{worker=\"{name}\"")));
         let states: Vec<&str> = states.collect();
         assert_eq!((states.len(), states.iter().filter(|line| line.ends_with(" 1")).count()), (5, 1), "{states:?}");
     }
@@ -92,7 +104,10 @@ fn what_workers_have_done_is_counted_and_a_paused_one_says_so() {
     assert_eq!(told(&place, &["heal"]).0, 0);
     let heal = worker(&place, "heal");
     assert!(heal["cursor"].as_u64() > Some(0), "{heal}");
-    assert_eq!((&heal["cursor"], &heal["rounds"], &heal["state"]), (&heal["bound"], &Value::from(1), &Value::from("idle")));
+    assert_eq!(
+        (&heal["cursor"], &heal["rounds"], &heal["state"]),
+        (&heal["bound"], &Value::from(1), &Value::from("idle"))
+    );
 
     assert_eq!(told(&place, &["reclaim", "--wait"]).0, 0);
     for name in ["mover", "reclaim", "checkpoint"] {
@@ -108,7 +123,10 @@ fn what_workers_have_done_is_counted_and_a_paused_one_says_so() {
 
     told(&place, &["scrub", "--pause", "--pace", "1MiB"]);
     let scrub = worker(&place, "scrub");
-    assert_eq!((&scrub["state"], &scrub["budget"]["bytes_per_second"]), (&Value::from("paused"), &Value::from(1 << 20)));
+    assert_eq!(
+        (&scrub["state"], &scrub["budget"]["bytes_per_second"]),
+        (&Value::from("paused"), &Value::from(1 << 20))
+    );
     told(&place, &["scrub", "--resume"]);
     assert_eq!(worker(&place, "scrub")["state"], "idle");
     assert!(server.stop().success());
