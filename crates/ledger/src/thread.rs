@@ -2,21 +2,17 @@
 
 use std::time::Duration;
 
-use strata_seam::Duty;
-
 use crate::error::LedgerError;
 use crate::queue::Halt;
-use crate::shared::Shared;
+use crate::shared::{QUORUM, Shared};
 
-/// The thread, as it is shown.
-const WRITER: Duty = Duty { name: "writer", does: "writes the log to the disks", unit: "appends" };
 /// Pause before what could not be written for lack of room, descriptors or memory is tried again.
-const STUCK_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const STUCK_PAUSE: Duration = Duration::from_millis(200);
 
 impl Shared {
     /// Writes whenever there is reason to, and what nobody waits for after `soon_max`.
     pub(crate) fn write_until_closed(&self) {
-        let worker = self.crew.add(WRITER, None);
+        let worker = &*self.writes;
         loop {
             let mut queue = self.queue.lock();
             loop {
@@ -25,7 +21,7 @@ impl Shared {
                     return;
                 }
                 if queue.halt.is_some() {
-                    worker.waits_for("the write quorum");
+                    worker.waits_for(QUORUM);
                     self.work.wait(&mut queue);
                     worker.goes_on();
                     continue;
@@ -53,8 +49,6 @@ impl Shared {
             };
             worker.advance(self.written().0.saturating_sub(before.0));
             drop(round);
-            // What is wrong is told to all who wait.
-            let _ = worker.note(&pumped, STUCK_PAUSE);
             match pumped {
                 Ok(_) => {}
                 Err(LedgerError::Full | LedgerError::Exhausted { .. }) => {
@@ -66,7 +60,13 @@ impl Shared {
                 }
                 // Told to all who wait by the halt.
                 Err(LedgerError::QuorumLost { .. }) => {}
-                Err(_) => return,
+                Err(error) => {
+                    if !matches!(error, LedgerError::Closed) {
+                        // It is told to all who wait.
+                        let _ = worker.failed(&error, Duration::MAX);
+                    }
+                    return;
+                }
             }
         }
     }

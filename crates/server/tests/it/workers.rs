@@ -141,7 +141,8 @@ fn workers_say_what_they_wait_for_and_what_they_fail_by() {
     for disk in ["disk1", "disk2"] {
         std::fs::rename(place.data().join(disk), place.beside(disk)).unwrap();
     }
-    assert_eq!(S3::of(&server).send("PUT", "/box/refused", "", &[], b"no").status, 503);
+    let s3 = S3::of(&server);
+    eventually("it is noticed", || s3.send("PUT", "/box/refused", "", &[], b"no").status == 503);
     for name in ["writer", "mover"] {
         eventually("it waits", || worker(&place, name)["waits_for"] == "the write quorum");
         assert_eq!(worker(&place, name)["state"], "waiting");
