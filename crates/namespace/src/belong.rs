@@ -76,6 +76,7 @@ fn copy_of(ns: &Namespace, tx: &mut Tx<'_>, inode: &Inode, dir: &Inode, bucket: 
     if inode.attr.kind == NodeKind::File {
         let content = ns.store.content(inode.items.clone())?;
         ns.set_content(tx, &mut copy, &content, inode.attr.allocated)?;
+        copy.version = inode.version;
     }
     for table in [key::TABLE_XATTR, key::TABLE_PROPERTY] {
         let (from, to) = (key::under(table, inode.attr.ino, &[]), key::behind(table, inode.attr.ino));
@@ -110,7 +111,7 @@ pub(crate) fn take_over_below(
                     dirs.push((dirent.ino, below(&path, &key[9..])));
                 }
             }
-            let done = ns.store.transact(false, |tx| {
+            let done = ns.store.transact_as_removal(|tx| {
                 let inode = tx.dir(dir)?;
                 page.iter().map(|(key, _)| take_over(ns, tx, &inode, &key[9..])).collect::<Result<Vec<_>, Error>>()
             })?;

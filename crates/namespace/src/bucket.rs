@@ -234,9 +234,10 @@ impl Namespace {
             let Some((last, _)) = page.last() else { break };
             from.clone_from(last);
             from.push(0);
-            for (_, value) in &page {
+            for (key, value) in &page {
+                let (name, root) = (name::raw(&key[9..]), decode_dirent(ROOT_INO, value)?.ino);
                 // Removed since the page was read: it is none any more.
-                all.extend(snap.bucket_at(decode_dirent(ROOT_INO, value)?.ino)?);
+                all.extend(snap.bucket_called(name, root)?);
             }
         }
         // Entries sort with their `/`, names without.

@@ -604,6 +604,7 @@ impl Namespace {
 
     /// The inode, after checking that it can be written and taking away set-id bits.
     fn written_inode(&self, op: &Op, ino: Ino) -> Result<Inode> {
+        self.refuse_outdated()?;
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
         // A write does not depend on what it has just read: its own durability is asked for by a sync.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ use strata_seam::{Clock, Ino, Lsn, Timestamp};
 use crate::changes::{Feed, Told};
 use crate::drain::Drain;
 use crate::effects::Effects;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::file::Opens;
 use crate::key;
 use crate::record::Inode;
@@ -32,6 +32,10 @@ const NUMBERS_STEP: u64 = 1 << 16;
 /// Format of the records, in the store's own table: `docs/format/records.md`.
 pub const RECORD_FORMAT: u64 = 3;
 
+/// What is said of records that could not be upgraded.
+const OUTDATED: &str = "the records are of an earlier version and could not be upgraded when the store was opened, since nothing \
+                        could be written; they are read as they are, and nothing is changed; when the disks take writes, start again";
+
 /// The name space. Shared as `Arc<Namespace>`; every call may run on any thread. All calls are synchronous; metadata
 /// calls take microseconds to tens of microseconds unless the index must read its disk.
 pub struct Namespace {
@@ -43,6 +47,8 @@ pub struct Namespace {
     /// WebDAV locks in the store, once they were counted. Taken under the writer's lock.
     pub(crate) locks_held: Mutex<Option<usize>>,
     pub(crate) drain: Drain,
+    /// The records are of an earlier format and could not be upgraded: they are read, and nothing is changed.
+    outdated: AtomicBool,
     numbers: Numbers,
     store_id: [u8; 16],
     boot_id: u64,
@@ -126,6 +132,7 @@ impl Namespace {
             locks_held: Mutex::default(),
             feed: Arc::default(),
             drain: Drain::default(),
+            outdated: AtomicBool::new(false),
             numbers: Numbers { next: AtomicU64::new(next), reserved: Mutex::new(next) },
             store_id: identity.store_id,
             boot_id: identity.boot_id,
@@ -150,17 +157,15 @@ impl Namespace {
     /// Upgrades the records, and tells the log of it.
     fn bring_up(&self, from: u64) -> Result<()> {
         tracing::info!(from, to = RECORD_FORMAT, "the records of an earlier version are upgraded");
-        let report = self.upgrade(from).map_err(|error| match error.kind {
-            ErrorKind::ReadOnly | ErrorKind::NoSpace => Error {
-                what: format!(
-                    "the records are of an earlier version and cannot be upgraded now: {error}; what is stored is safe; \
-                     mend that and start again, or use the earlier version"
-                ),
-                ..error
-            },
-            _ => error,
-        })?;
-        let UpgradeReport { buckets, names, parted, first, .. } = report;
+        let UpgradeReport { buckets, names, parted, first, .. } = match self.upgrade(from) {
+            // Such a store is there to be read.
+            Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
+                self.outdated.store(true, Ordering::Release);
+                tracing::warn!(%error, "{OUTDATED}");
+                return Ok(());
+            }
+            upgraded => upgraded?,
+        };
         for path in first {
             let path = path.escape_ascii();
             tracing::warn!(%path, "a file that had names in several buckets is a file of its own here now, by reference");
@@ -278,6 +283,14 @@ impl Namespace {
         self.snap(&unnoted).is_relaxed(bucket)
     }
 
+    /// Refuses changes of records that could not be upgraded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`].
+    pub(crate) fn refuse_outdated(&self) -> Result<()> {
+        if self.outdated.load(Ordering::Acquire) { Err(fail(ErrorKind::ReadOnly, OUTDATED)) } else { Ok(()) }
+    }
+
     /// Attributes of inodes as a change sees them.
     fn attrs_now(&self, tx: &mut Tx<'_>, inodes: &[Ino]) -> Result<Vec<Option<Attr>>> {
         inodes.iter().map(|ino| Ok(tx.find_inode(*ino)?.map(|inode| self.with_staged(inode.attr)))).collect()
@@ -286,6 +299,7 @@ impl Namespace {
     /// Runs a change, notes in `op` what the answer depends on, and tells the feed. The closure may run more than once: it
     /// touches nothing but its arguments, and says in its effects what else is to happen.
     pub(crate) fn change<T>(&self, op: &Op, mut run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
+        self.refuse_outdated()?;
         let _erasing = NoteErased(&self.opens);
         let watching = op.watching();
         let (mut seen_so_far, mut relaxed) = (Lsn(0), false);

@@ -294,15 +294,15 @@ impl Namespace {
                 };
                 let made = self.mkdir(op, to.0, to.1, mode)?.ino;
                 self.copy_records(op, key::TABLE_PROPERTY, source.ino, made)?;
-                let mut cursor = Vec::new();
-                while deep {
+                let (mut cursor, mut more) = (Vec::new(), deep);
+                while more {
                     let page = self.readdir(op, source.ino, &cursor, STEP)?;
                     for entry in &page.entries {
                         self.copy_entry(op, &entry.attr, (made, &entry.name), deep, depth + 1, copied)?;
                     }
-                    match page.entries.last() {
-                        Some(last) if !page.end => cursor.clone_from(&last.cursor),
-                        _ => break,
+                    more = !page.end;
+                    if let Some(last) = page.entries.last() {
+                        cursor.clone_from(&last.cursor);
                     }
                 }
                 made

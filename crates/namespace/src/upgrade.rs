@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use strata_chunk::wire::{Decoder, Encoder};
-use strata_content::Store;
+use strata_content::{ContentError, Store};
+use strata_index::Drained;
 use strata_ledger::Ledger;
 use strata_seam::{Clock, Entropy, Ino};
 
@@ -88,7 +89,7 @@ pub fn upgrade_plan(
     let set = Ledger::find(&config.disks)?;
     let set = set.ok_or_else(|| fail(ErrorKind::NotFound, "the disks hold no store; nothing was changed"))?;
     let recovered = recover(config, set, clock, entropy)?;
-    let store = Store::new(Arc::new(recovered.ledger), Arc::new(recovered.index), config.content.clone(), 0);
+    let store = Store::new(Arc::new(recovered.ledger), Arc::new(recovered.index), config.content, 0);
     needed(&store)?.map(|from| planned(&store, from)).transpose()
 }
 
@@ -134,7 +135,7 @@ impl Namespace {
     /// Those of the store, which is then partly upgraded; opening it again goes on.
     pub(crate) fn upgrade(&self, from: u64) -> Result<UpgradeReport> {
         let mut report = UpgradeReport { from, ..UpgradeReport::default() };
-        self.store.transact(false, |tx| {
+        self.store.transact_as_removal(|tx| {
             mark_format(tx);
             let mut format = Encoder::new();
             format.uvarint(from);
@@ -163,7 +164,7 @@ impl Namespace {
         loop {
             let page = self.store.range(key::KEY_COPIES, &end, STEP)?;
             let last = page.len() < STEP;
-            self.store.transact(false, |tx| {
+            self.store.transact_as_removal(|tx| {
                 page.iter().for_each(|(key, _)| tx.delete(key.clone()));
                 if last {
                     tx.delete(key::KEY_UPGRADE.to_vec());
@@ -178,8 +179,16 @@ impl Namespace {
         Ok(report)
     }
 
+    /// Makes what was done so far durable, and room in memory for more: nobody else drains the index yet.
     fn sync_log(&self) -> Result<()> {
-        Ok(self.store.ledger().sync().map_err(strata_content::ContentError::from)?)
+        self.store.ledger().sync().map_err(ContentError::from)?;
+        loop {
+            let (now, durable) = (self.clock.monotonic_nanos(), self.store.durable());
+            match self.store.index().drain_step(now, durable).map_err(ContentError::Index)? {
+                Drained::Batch { .. } => {}
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Moves the records of buckets from the table by name; returns how many it moved.
@@ -190,7 +199,7 @@ impl Namespace {
             if page.is_empty() {
                 return Ok(moved);
             }
-            self.store.transact(false, |tx| {
+            self.store.transact_as_removal(|tx| {
                 for (key, entry) in &page {
                     crate::bucket::put(tx, &old_bucket(key, &entry.value)?);
                     tx.delete(key.clone());
@@ -203,7 +212,7 @@ impl Namespace {
 }
 
 /// Reads a record of the table by name.
-fn old_bucket(key: &[u8], value: &[u8]) -> Result<Bucket> {
+pub(crate) fn old_bucket(key: &[u8], value: &[u8]) -> Result<Bucket> {
     let name = String::from_utf8_lossy(&key[1..]).into_owned();
     Bucket::decode_by_name(name.clone(), value).map_err(|_| damaged(format!("bucket {name}")))
 }

@@ -10,6 +10,7 @@ use crate::name::{self, Named};
 use crate::namespace::Namespace;
 use crate::record::{Bucket, Dirent, Inode};
 use crate::types::{NodeKind, Op, ROOT_INO};
+use crate::upgrade;
 
 /// Entries read per step when a directory is scanned for an alias.
 const SCAN_STEP: usize = 256;
@@ -50,10 +51,19 @@ pub(crate) trait View {
 
     fn bucket(&mut self, name: &[u8]) -> Result<Bucket> {
         let found = match self.entry(ROOT_INO, &[name, b"/"].concat())? {
-            Some(dirent) => self.bucket_at(dirent.ino)?,
+            Some(dirent) => self.bucket_called(name, dirent.ino)?,
             None => None,
         };
         found.ok_or_else(|| fail(ErrorKind::NoSuchBucket, format!("there is no bucket '{}'", name.escape_ascii())))
+    }
+
+    /// The record of the bucket with this name and root directory, also where it was not upgraded.
+    fn bucket_called(&mut self, name: &[u8], root: Ino) -> Result<Option<Bucket>> {
+        if let Some(bucket) = self.bucket_at(root)? {
+            return Ok(Some(bucket));
+        }
+        let key = key::plain(key::TABLE_BUCKET_BY_NAME, name);
+        self.record(&key)?.map(|record| upgrade::old_bucket(&key, &record)).transpose()
     }
 
     /// The record of the bucket with this root directory.

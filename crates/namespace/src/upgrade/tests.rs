@@ -197,6 +197,32 @@ fn an_upgrade_that_a_disk_fails_is_refused_and_ended_by_the_next_opening() {
 }
 
 #[test]
+fn a_store_of_the_format_before_that_takes_no_writes_is_read_as_it_is_and_changed_by_nobody() {
+    let world = SimWorld::new(3);
+    store_of_before(&world);
+    world.set_read_only("disk", true);
+    let store = open(&world).expect("opened");
+    let ns = store.namespace();
+    let names: Vec<String> = ns.buckets(&root()).expect("listed").into_iter().map(|bucket| bucket.name).collect();
+    assert_eq!(names, ["one", "three", "two"]);
+    assert_eq!(ns.bucket(&root(), "two").expect("it").durability, Durability::Relaxed);
+    assert_eq!(read(ns, "/two/d/g"), "one/f".repeat(1000).into_bytes());
+    assert_eq!(ns.get_object(&root(), "one", b"deep/er/x").expect("it").0.attr.size, 13_000);
+    // The disks take writes again: what is not upgraded is still changed by nobody.
+    world.set_read_only("disk", false);
+    let refused = ns.create_bucket(&root(), "four", None).expect_err("refused");
+    assert_eq!(refused.kind, ErrorKind::ReadOnly);
+    assert!(refused.what.contains("start again"), "{refused}");
+    let file = attr(ns, "/one/f").ino;
+    ns.open(&root(), file, Access { read: true, ..Access::default() }, false).expect("opened");
+    assert_eq!(ns.write(&root(), file, 0, b"x").expect_err("refused").kind, ErrorKind::ReadOnly);
+    ns.close(&root(), file, false).expect("closed");
+    drop(store);
+    world.kill_process();
+    is_upgraded(&open(&world).expect("opened"));
+}
+
+#[test]
 fn records_of_a_later_format_are_refused_and_nothing_is_changed() {
     let world = SimWorld::new(3);
     let store = open(&world).expect("a store");
