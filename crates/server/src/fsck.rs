@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use strata_ledger::{PassOptions, Report};
 use strata_namespace::{
-    CheckOptions, CheckReport, Namespace, RepairStep, Repaired, TruthReport, check, compare_index, repair, repair_plan,
-    unreadable_chunks,
+    Affected, CheckOptions, CheckProgress, CheckReport, Namespace, RepairStep, Repaired, TruthReport, check,
+    compare_index, repair, repair_plan, unreadable_chunks,
 };
 use strata_seam::{Clock, Duty, Pace, Share, SystemClock, SystemEntropy, Worker};
 
@@ -124,7 +124,7 @@ pub(crate) fn run(config: &StoreConfig, options: FsckOptions) -> anyhow::Result<
 /// What the check of a store at rest found.
 struct Found {
     records: CheckReport,
-    affected: Vec<strata_namespace::Affected>,
+    affected: Vec<Affected>,
     frames: Report,
     truth: TruthReport,
     shown: Checked,
@@ -187,11 +187,7 @@ fn at_rest(config: &StoreConfig, lock: &mut StoreLock, bar: &ProgressBar) -> any
     Ok(Found { records, affected, frames, truth, shown })
 }
 
-fn concerned(
-    namespace: &Namespace,
-    records: &CheckReport,
-    bar: &ProgressBar,
-) -> anyhow::Result<Vec<strata_namespace::Affected>> {
+fn concerned(namespace: &Namespace, records: &CheckReport, bar: &ProgressBar) -> anyhow::Result<Vec<Affected>> {
     let lost = unreadable_chunks(records);
     if lost.is_empty() {
         return Ok(Vec::new());
@@ -213,9 +209,10 @@ pub(crate) struct BesideWriters {
 impl BesideWriters {
     /// Nobody checks yet.
     pub(crate) fn of(namespace: &Arc<Namespace>) -> Self {
-        let served = Arc::clone(namespace);
-        let pace = Pace::sharing(CHECK_SHARE).yielding_to(Arc::new(move || served.store().served()));
-        let pace = Arc::new(pace);
+        // The store holds its workers, and they hold their paces.
+        let served = Arc::downgrade(namespace);
+        let served = move || served.upgrade().map_or(0, |namespace| namespace.store().served());
+        let pace = Arc::new(Pace::sharing(CHECK_SHARE).yielding_to(Arc::new(served)));
         let worker = namespace.crew().add(CHECK, Some(Arc::clone(&pace)));
         Self { running: Mutex::default(), pace, worker }
     }
@@ -235,32 +232,32 @@ impl BesideWriters {
             bail!("a check runs already; wait until it is through");
         };
         let _round = self.worker.begin(None);
-        let checked = self.check_paced(namespace, contents, tell, stopping);
-        // Whoever asked for it is told.
-        let _ = self.worker.note(&checked, Duration::MAX);
-        checked
-    }
-
-    fn check_paced(
-        &self,
-        namespace: &Namespace,
-        contents: bool,
-        tell: Tell<'_>,
-        stopping: &dyn Fn() -> bool,
-    ) -> anyhow::Result<Checked> {
-        let options = CheckOptions { contents, live: true, ..CheckOptions::default() };
         let clock = SystemClock::new();
         self.pace.begin(&clock);
-        let mut tick = |at: strata_namespace::CheckProgress| {
+        let mut tick = |at: CheckProgress| {
             self.worker.reach(at.done, None);
             self.pace.pay(&clock, 0, stopping);
             !stopping() && tell(Progress::Check(CheckAt { what: at.what.to_owned(), done: at.done }))
         };
-        let records = check(namespace, &options, &mut tick)?;
-        let lost = unreadable_chunks(&records);
-        let affected = if lost.is_empty() { None } else { namespace.affected_by(&lost, &mut tick)? };
-        Ok(Checked::of(&records, &affected.unwrap_or_default(), None, &records.violations, contents))
+        let found = check_live(namespace, contents, &mut tick);
+        // Whoever asked for it is told.
+        let _ = self.worker.note(&found, Duration::MAX);
+        let (records, affected) = found?;
+        Ok(Checked::of(&records, &affected, None, &records.violations, contents))
     }
+}
+
+/// The check itself, and what needs what cannot be read.
+fn check_live(
+    namespace: &Namespace,
+    contents: bool,
+    tick: &mut dyn FnMut(CheckProgress) -> bool,
+) -> strata_namespace::Result<(CheckReport, Vec<Affected>)> {
+    let options = CheckOptions { contents, live: true, ..CheckOptions::default() };
+    let records = check(namespace, &options, tick)?;
+    let lost = unreadable_chunks(&records);
+    let affected = if lost.is_empty() { None } else { namespace.affected_by(&lost, tick)? };
+    Ok((records, affected.unwrap_or_default()))
 }
 
 /// What is wrong with frames, with the id of the invariant that it breaks.
