@@ -39,7 +39,6 @@ mod traces;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use strata_seam::{Crew, Duty, Pace, SegmentId, Worker};
@@ -238,8 +237,7 @@ impl Store {
         let _round = self.mover.reclaims.begin(None);
         self.mover.status.lock().phase = Phase::Counting;
         let done = round::reclaim(self, choice, host);
-        // Whoever asked for it says what it failed by.
-        let _ = self.mover.reclaims.note(&done, Duration::MAX);
+        self.mover.reclaims.count_failure(&done);
         self.mover.status.lock().phase = Phase::Idle;
         done
     }

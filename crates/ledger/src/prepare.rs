@@ -4,7 +4,6 @@
 //! Without the thread the writer does it itself at the same moment, only reserving the room.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use strata_seam::{DiskErrorKind, Duty, SegmentId};
@@ -133,8 +132,8 @@ impl Prepare {
             let round = worker.begin(Some(1));
             let result = shared.make_segment(segment, zeroed, true);
             worker.advance(u64::from(result.is_ok()));
-            // It is told to the writer when it comes to that, which then makes the segment itself.
-            let _ = worker.note(&result, Duration::MAX);
+            // The writer is told when it comes to that, and makes the segment itself.
+            worker.count_failure(&result);
             drop(round);
             *self.state.lock() = State::Done(segment, result);
             self.changed.notify_all();

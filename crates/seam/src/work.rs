@@ -209,6 +209,12 @@ impl Worker {
         })
     }
 
+    /// A round failed that somebody had asked for, who is told and tries again or does not: it is counted, and nothing is left
+    /// that fails.
+    pub fn count_failure<T, E>(&self, done: &Result<T, E>) {
+        self.errors.fetch_add(u64::from(done.is_err()), Ordering::Relaxed);
+    }
+
     /// It did what it is there for: what it failed by before is over.
     pub fn well(&self) {
         self.change(|moment| moment.failure = None);

@@ -13,7 +13,6 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
@@ -240,8 +239,7 @@ impl BesideWriters {
             !stopping() && tell(Progress::Check(CheckAt { what: at.what.to_owned(), done: at.done }))
         };
         let found = check_live(namespace, contents, &mut tick);
-        // Whoever asked for it is told.
-        let _ = self.worker.note(&found, Duration::MAX);
+        self.worker.count_failure(&found);
         let (records, affected) = found?;
         Ok(Checked::of(&records, &affected, None, &records.violations, contents))
     }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use strata_chunk::{CompressPolicy, compress};
@@ -87,8 +86,7 @@ impl Store {
             worker.advance(bytes);
             pace(bytes)
         });
-        // Whoever wants one says what it failed by.
-        let _ = worker.note(&taken, Duration::MAX);
+        worker.count_failure(&taken);
         taken
     }
 

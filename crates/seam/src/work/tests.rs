@@ -86,6 +86,8 @@ fn a_failure_is_said_once_and_shown_since_when_until_something_goes_right() {
     assert_eq!(worker.status().state, WorkerState::Failed);
     assert!(!worker.note(&Ok::<_, String>(()), again));
     assert_eq!((worker.status().state, worker.status().failure), (WorkerState::Idle, None));
+    worker.count_failure(&Err::<(), _>("whoever asked is told"));
+    assert_eq!((worker.status().errors, worker.status().failure), (3, None));
 }
 
 #[test]
