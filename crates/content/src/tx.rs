@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strata_chunk::{Item, Node, Source};
-use strata_index::{Batch, Mutation};
+use strata_index::{Batch, Cell, Mutation};
 use strata_ledger::{Append, Purpose};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::rehearsal::refuses_first;
@@ -62,6 +62,8 @@ pub struct Tx<'a> {
     seen: Lsn,
     relaxed: bool,
     released_pages: usize,
+    /// Tails of cells that are no chunks'.
+    tails: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// What became of a page that was to be let go.
@@ -212,6 +214,7 @@ impl<'a> Tx<'a> {
             seen: Lsn(0),
             relaxed,
             released_pages: 0,
+            tails: BTreeMap::new(),
         }
     }
 
@@ -277,7 +280,11 @@ impl<'a> Tx<'a> {
 
     /// Removes a record.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
-        self.writes.insert(key.into(), None);
+        let key = key.into();
+        // What this change has added to a cell goes with it.
+        self.tallies.remove(&key);
+        self.tails.remove(&key);
+        self.writes.insert(key, None);
     }
 
     /// Makes content part of this change: its last blocks travel with the commit, its references are counted. The
@@ -405,6 +412,26 @@ impl<'a> Tx<'a> {
         *self.tallies.entry(key.to_vec()).or_default() += delta;
     }
 
+    /// Replaces the tail of a cell, without reading it. Not for the cells of chunks.
+    pub fn put_tail(&mut self, key: impl Into<Vec<u8>>, tail: impl Into<Vec<u8>>) {
+        self.tails.insert(key.into(), tail.into());
+    }
+
+    /// The count and the tail of a cell as this change has it; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn cell(&mut self, key: &[u8]) -> Result<Option<Cell>> {
+        let mut cell = self.get(key)?.map(|value| Cell::from_value(&value));
+        if let Some(more) = self.tallies.get(key) {
+            cell.get_or_insert_default().count += more;
+        }
+        if let Some(tail) = self.tails.get(key) {
+            cell.get_or_insert_default().tail.clone_from(tail);
+        }
+        Ok(cell)
+    }
+
     /// Corrects a chunk's count after references were counted afresh. For repairs alone: everything else goes through
     /// owners.
     pub fn correct_count(&mut self, id: ChunkId, delta: i64) {
@@ -432,7 +459,7 @@ impl<'a> Tx<'a> {
     }
 
     fn commit(self, purpose: Option<Purpose>, then: impl FnOnce()) -> Result<Option<Lsn>> {
-        let Self { store, writes, counts, released, tallies, contents, relaxed, .. } = self;
+        let Self { store, writes, counts, released, tallies, tails, contents, relaxed, .. } = self;
         // What the same change counts again, as a write in the midst of a file does, is no garbage.
         let gone = released.iter().filter(|(id, _)| counts.get(id).is_some_and(|delta| *delta < 0));
         let gone: u64 = gone.map(|(_, len)| len).sum();
@@ -450,6 +477,7 @@ impl<'a> Tx<'a> {
                 .map(|(id, delta)| Mutation::Count { key: cell::chunk_key(&id).to_vec(), delta }),
         );
         mutations.extend(tallies.into_iter().map(|(key, delta)| Mutation::Count { key, delta }));
+        mutations.extend(tails.into_iter().map(|(key, tail)| Mutation::SetTail { key, tail }));
         let blocks: Vec<PreparedBlock> = contents.iter().flat_map(|made| made.blocks.iter().cloned()).collect();
         if mutations.is_empty() && blocks.is_empty() {
             then();

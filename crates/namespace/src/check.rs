@@ -117,6 +117,13 @@ pub fn check(
     let mut found = Found::default();
     let through = sweep(ns, options, &mut found, &mut teller)?;
     let mut report = found.report;
+    if ns.refuse_outdated().is_err() {
+        // They are as an earlier version had them.
+        let upgraded = |finding: &Finding| {
+            matches!(finding, Finding::Stray { .. } | Finding::Elsewhere { .. } | Finding::Usage { .. })
+        };
+        report.findings.retain(|finding| !upgraded(finding));
+    }
     report.ended = !through;
     if through && options.live {
         live::settle(ns, options, &mut report, &mut teller)?;

@@ -25,6 +25,8 @@ pub(crate) const TABLE_USAGE: u8 = b'N';
 pub(crate) const TABLE_PROPERTY: u8 = b'P';
 /// Unlinked inodes still open: number (8).
 pub(crate) const TABLE_UNLINKED: u8 = b'Q';
+/// What moves in a directory: number (8); cells.
+pub(crate) const TABLE_TIMES: u8 = b'T';
 /// Multipart uploads: bucket inode (8), key with a terminator, upload id (8).
 pub(crate) const TABLE_UPLOAD: u8 = b'U';
 /// Earlier versions: inode (8), version (8, descending).

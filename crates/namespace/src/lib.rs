@@ -49,6 +49,7 @@ mod service;
 mod setattr;
 mod staging;
 mod stored;
+mod times;
 mod trees;
 mod truth;
 mod types;

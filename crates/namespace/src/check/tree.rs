@@ -345,7 +345,7 @@ pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) 
             }
             Ok(())
         })?;
-    for of_inodes in [key::TABLE_VERSION, key::TABLE_XATTR, key::TABLE_PROPERTY] {
+    for of_inodes in [key::TABLE_VERSION, key::TABLE_XATTR, key::TABLE_PROPERTY, key::TABLE_TIMES] {
         let mut last = None;
         going = going
             && each(store, table(of_inodes), teller, |key, value| {
