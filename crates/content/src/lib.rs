@@ -20,6 +20,7 @@ mod reader;
 mod store;
 mod traffic;
 mod tree;
+mod turns;
 mod tx;
 mod watch;
 
@@ -39,5 +40,6 @@ pub use store::{CACHE_BYTES_DEFAULT, Store, StoreSettings, place_blocks};
 pub use strata_chunk::{Item, Source};
 pub use traffic::TrafficCounts;
 pub use tree::items_len;
+pub use turns::{Turn, Turns};
 pub use tx::{COMMIT_BYTES_MAX, Done, Tx};
 pub use watch::{Observer, Watch};

@@ -143,6 +143,7 @@ impl Store {
             pending: Arc::clone(&pending),
             checkpoint_places: Arc::clone(&checkpoint_places),
         }));
+        let mover = Mover::at_rate(settings.mover_rate, ledger.crew());
         Ok(Arc::new(Self {
             ledger,
             index,
@@ -163,7 +164,7 @@ impl Store {
             guards: Arc::default(),
             condemned: RwLock::default(),
             appending: RwLock::new(()),
-            mover: Mover::at_rate(settings.mover_rate),
+            mover,
             checkpoints: Checkpoints::default(),
             checkpoint_places,
             watchers: Watchers::default(),
@@ -206,6 +207,14 @@ impl Store {
     #[must_use]
     pub fn traffic(&self) -> TrafficCounts {
         self.traffic.counts()
+    }
+
+    /// A number that grows while somebody is served: with bytes taken in or handed out, and with changes. Who works in the
+    /// background may yield to that.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        let traffic = self.traffic();
+        traffic.written() + traffic.read + self.last_commit().0
     }
 
     /// How long the writer's lock was held by changes since the process started: all of them, and nanoseconds of the longest.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use strata_iam::Users;
 use strata_namespace::{
     BucketInfo, BucketUse, Caller, Door, Durability, ErrorKind, Namespace, Op, ROOT_INO, RenameMode,
@@ -16,8 +15,8 @@ use strata_namespace::{
 use crate::bar;
 use crate::cli::BucketAction;
 use crate::config::{DurabilityClass, StoreConfig};
-use crate::control::{self, Progress, Request};
-use crate::greeting::{plain_table, say};
+use crate::control::{self, Progress, Request, Tell};
+use crate::greeting::{plain_table, say, say_json};
 use crate::interrupt::Interrupt;
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
@@ -70,14 +69,40 @@ pub(crate) enum BucketRequest {
     },
 }
 
+/// What is answered, as `--json` shows it.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum BucketAnswer {
+    /// All of them.
+    Buckets(Vec<Shown>),
+    /// One that is no more.
+    Removed(Removed),
+    /// The one that was asked for, made or changed.
+    Bucket(Shown),
+}
+
+/// What went with a bucket.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Removed {
+    /// The name it had.
+    removed: String,
+    /// Files and folders that were in it.
+    names: u64,
+    /// Uploads to it.
+    uploads_aborted: u64,
+}
+
 /// A bucket as it is shown.
 #[derive(Serialize, Deserialize)]
-struct Shown {
+pub(crate) struct Shown {
     name: String,
     /// Octal, as people write it.
     mode: String,
     uid: u32,
     durability: String,
+    /// The name it had before this change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renamed_from: Option<String>,
 }
 
 impl From<BucketInfo> for Shown {
@@ -86,7 +111,13 @@ impl From<BucketInfo> for Shown {
             Durability::Strict => "strict",
             Durability::Relaxed => "relaxed",
         };
-        Self { name: info.name, mode: format!("{:03o}", info.mode), uid: info.uid, durability: durability.to_owned() }
+        Self {
+            name: info.name,
+            mode: format!("{:03o}", info.mode),
+            uid: info.uid,
+            durability: durability.to_owned(),
+            renamed_from: None,
+        }
     }
 }
 
@@ -143,15 +174,16 @@ pub(crate) fn apply(
     namespace: &Namespace,
     users: impl FnOnce() -> anyhow::Result<Arc<Users>>,
     request: BucketRequest,
-    progress: Progress<'_>,
+    progress: Tell<'_>,
     stopping: &dyn Fn() -> bool,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<BucketAnswer> {
+    let shown = |info| BucketAnswer::Bucket(Shown::from(info));
     let mut op = Op::new(Caller::root(Door::Admin));
     let answer = match request {
-        BucketRequest::List => json!(namespace.buckets(&op)?.into_iter().map(Shown::from).collect::<Vec<_>>()),
+        BucketRequest::List => BucketAnswer::Buckets(namespace.buckets(&op)?.into_iter().map(Shown::from).collect()),
         BucketRequest::Show { name } => {
             check_len(&name)?;
-            json!(Shown::from(namespace.bucket(&op, &name)?))
+            shown(namespace.bucket(&op, &name)?)
         }
         BucketRequest::Create { name, mode, durability, owner } => {
             check_new(&name)?;
@@ -161,11 +193,11 @@ pub(crate) fn apply(
                 Some(mode) => namespace.create_bucket_of_mode(&op, &name, class, mode),
                 None => namespace.create_bucket(&op, &name, class),
             };
-            json!(Shown::from(made.map_err(unchanged)?))
+            shown(made.map_err(unchanged)?)
         }
         BucketRequest::Set { name, mode } => {
             check_len(&name)?;
-            json!(Shown::from(namespace.set_bucket_mode(&op, &name, mode)?))
+            shown(namespace.set_bucket_mode(&op, &name, mode)?)
         }
         BucketRequest::Rename { old, new } => {
             check_len(&old)?;
@@ -178,9 +210,8 @@ pub(crate) fn apply(
                 ErrorKind::NotFound => missing(&old),
                 _ => unchanged(error),
             })?;
-            let mut renamed = json!(Shown::from(namespace.bucket(&op, &new)?));
-            renamed["renamed_from"] = json!(old);
-            renamed
+            let renamed = Shown::from(namespace.bucket(&op, &new)?);
+            BucketAnswer::Bucket(Shown { renamed_from: Some(old), ..renamed })
         }
         BucketRequest::Remove { name, yes } => {
             check_len(&name)?;
@@ -194,7 +225,7 @@ pub(crate) fn apply(
                     ErrorKind::NotEmpty => in_the_way(&error.what),
                     _ => unchanged(error),
                 })?;
-                json!({ "removed": name, "names": 0, "uploads_aborted": 0 })
+                BucketAnswer::Removed(Removed { removed: name, names: 0, uploads_aborted: 0 })
             }
         }
     };
@@ -300,11 +331,11 @@ fn remove_whole(
     op: &Op,
     name: &str,
     hinders: &BucketUse,
-    tell: Progress<'_>,
+    tell: Tell<'_>,
     stopping: &dyn Fn() -> bool,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<BucketAnswer> {
     let mut far = Removal { counting: true, removed: 0, total: 0, uploads_aborted: 0, uploads: hinders.uploads };
-    let mut told = |far: &Removal| !stopping() && tell(json!(far));
+    let mut told = |far: &Removal| !stopping() && tell(Progress::Removal(far.clone()));
     let why = || if stopping() { "the server is stopping" } else { "it was ended before it was through" };
     let root = namespace.bucket(op, name).map_err(unchanged)?.root;
     let counted = namespace.count_below(op, root, &mut |count| {
@@ -320,7 +351,11 @@ fn remove_whole(
         told(&far)
     });
     match removed {
-        Ok(true) => Ok(json!({ "removed": name, "names": far.removed, "uploads_aborted": far.uploads_aborted })),
+        Ok(true) => Ok(BucketAnswer::Removed(Removed {
+            removed: name.to_owned(),
+            names: far.removed,
+            uploads_aborted: far.uploads_aborted,
+        })),
         Ok(false) => {
             // What is said to be gone stays so.
             namespace.settle_blocking(op).context("what was removed is not known to be durable")?;
@@ -365,7 +400,7 @@ pub(crate) fn run(config: &StoreConfig, action: BucketAction) -> anyhow::Result<
     show(answer, json)
 }
 
-fn at_rest(config: &StoreConfig, request: BucketRequest, progress: Progress<'_>) -> anyhow::Result<Value> {
+fn at_rest(config: &StoreConfig, request: BucketRequest, progress: Tell<'_>) -> anyhow::Result<BucketAnswer> {
     OpenStore::at_rest(config, |store| {
         let users = || crate::user::open(&config.data, store.namespace());
         apply(store.namespace(), users, request, progress, &|| false)
@@ -377,42 +412,41 @@ fn removed(config: &StoreConfig, name: String, json: bool) -> anyhow::Result<Exi
     let interrupt = Interrupt::watch()?;
     let bar = bar::count(json);
     bar.set_message("beginning");
-    let mut watch = |progress: &Value| {
-        if let Ok(removal) = Removal::deserialize(progress) {
-            bar::show_removal(&bar, &removal);
-        }
+    let mut watch = |far: Option<&Progress>| {
+        far.into_iter().for_each(|far| bar::show(&bar, far));
         !interrupt.came()
     };
     let request = BucketRequest::Remove { name, yes: true };
     let answer = if StoreLock::holder(&config.data).is_some() {
         control::ask_while(&config.data, &Request::Bucket(request), &mut watch)
     } else {
-        at_rest(config, request, &mut |progress| watch(&progress))
+        at_rest(config, request, &mut |far| watch(Some(&far)))
     };
     bar.finish_and_clear();
     show(answer?, json)
 }
 
 /// Prints an answer.
-fn show(answer: Value, json: bool) -> anyhow::Result<ExitCode> {
+fn show(answer: BucketAnswer, json: bool) -> anyhow::Result<ExitCode> {
     if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
+        say_json(&answer)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(name) = answer["removed"].as_str() {
-        let count = |what: &str| answer[what].as_u64().unwrap_or(0);
-        let mut words = format!("bucket {name} is removed");
-        if count("names") > 0 {
-            words.push_str(&format!(", with {} in it", files(count("names"))));
+    let shown = match answer {
+        BucketAnswer::Removed(Removed { removed, names, uploads_aborted }) => {
+            let mut words = format!("bucket {removed} is removed");
+            if names > 0 {
+                words.push_str(&format!(", with {} in it", files(names)));
+            }
+            if uploads_aborted > 0 {
+                words.push_str(&format!("; {} to it aborted", uploads(uploads_aborted)));
+            }
+            say(&format!("{words}\n"));
+            return Ok(ExitCode::SUCCESS);
         }
-        if count("uploads_aborted") > 0 {
-            words.push_str(&format!("; {} to it aborted", uploads(count("uploads_aborted"))));
-        }
-        say(&format!("{words}\n"));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let shown: Vec<Shown> =
-        serde_json::from_value(if answer.is_array() { answer } else { Value::Array(vec![answer]) })?;
+        BucketAnswer::Buckets(buckets) => buckets,
+        BucketAnswer::Bucket(bucket) => vec![bucket],
+    };
     let mut table = plain_table(&["bucket", "mode of objects", "owner's uid", "durability"]);
     for bucket in shown {
         table.add_row([bucket.name, bucket.mode, bucket.uid.to_string(), bucket.durability]);
