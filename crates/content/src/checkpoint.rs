@@ -92,6 +92,18 @@ pub(crate) struct Checkpoints {
     changed: AtomicU64,
     /// Whether a part of these is a guess.
     guessed: AtomicBool,
+    /// What checkpoints cost since the store was opened.
+    taken: AtomicU64,
+    written: AtomicU64,
+}
+
+/// What checkpoints cost since the store was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CheckpointCounts {
+    /// Those that were stored.
+    pub taken: u64,
+    /// Stored bytes appended for them, also for those that were called off; parity and headers are not counted.
+    pub written: u64,
 }
 
 /// Where blocks of a checkpoint being taken went, by hash: told by the ledger's writer and by a replay, emptied when it is

@@ -44,6 +44,7 @@ pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
     let ledger = namespace.store().ledger().status();
     let space = namespace.space(&Op::new(Caller::root(Door::Admin)));
     let disks = crate::disks::list(&ledger, &[])["disks"].take();
+    let checkpoints = namespace.store().checkpoint_counts();
     json!({
         "data": config.data,
         "set": ledger.set.to_string(),
@@ -65,6 +66,8 @@ pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
         "durable": ledger.durable.0,
         "mover": crate::reclaim::of_mover(&namespace.store().mover_status()),
         "log_since_checkpoint": namespace.store().log_since_checkpoint(),
+        "log_written": namespace.store().log_written(),
+        "checkpoints": { "taken": checkpoints.taken, "written": checkpoints.written },
         "content": of_content(&namespace.store().traffic()),
         "disks": disks,
         "space": match space {

@@ -12,7 +12,7 @@ use strata_seam::planted::{Bug, planted};
 use strata_seam::{Lsn, SegmentId};
 
 use super::format::{self, BlockRef, Hash, NODE_REFS_MAX, Node, Root};
-use super::{Checkpoint, note_places, read_block};
+use super::{Checkpoint, CheckpointCounts, Checkpoints, note_places, read_block};
 use crate::cell::{Place, TABLE_CHUNK};
 use crate::error::{ContentError, Result};
 use crate::store::Store;
@@ -155,6 +155,13 @@ impl Store {
         self.note_changed(0);
     }
 
+    /// What checkpoints cost since the store was opened.
+    #[must_use]
+    pub fn checkpoint_counts(&self) -> CheckpointCounts {
+        let Checkpoints { taken, written, .. } = &self.checkpoints;
+        CheckpointCounts { taken: taken.load(Ordering::Relaxed), written: written.load(Ordering::Relaxed) }
+    }
+
     /// Notes that the index was changed by about so many bytes.
     pub fn note_changed(&self, bytes: u64) {
         self.checkpoints.changed.fetch_add(bytes, Ordering::AcqRel);
@@ -260,6 +267,7 @@ impl Taking<'_> {
         let (codec, stored) = compress(&raw, CompressPolicy::HOT);
         let data = Bytes::copy_from_slice(&stored);
         self.report.bytes_written += data.len() as u64;
+        self.store.checkpoints.written.fetch_add(data.len() as u64, Ordering::Relaxed);
         let record = BlockRecord { directory: format::directory(&hash, codec.as_u8(), raw_len), data };
         let relaxed = planted(Bug::CheckpointNotDurable);
         let append = Append { blocks: vec![record], commit: None, relaxed };
@@ -315,6 +323,7 @@ impl Taking<'_> {
         let root = Root { stamp, pairs: self.report.pairs, top: nodes[nodes.len() - 1] };
         self.store.ledger.store_checkpoint_root(root.encode())?;
         self.store.set_checkpoint(Checkpoint { root, pieces, nodes, kept });
+        self.store.checkpoints.taken.fetch_add(1, Ordering::Relaxed);
         self.store.checkpoints.changed.fetch_sub(changed, Ordering::AcqRel);
         self.store.checkpoints.guessed.store(false, Ordering::Release);
         self.store.note_changed(0);
