@@ -23,11 +23,13 @@ mod overlay;
 mod piece;
 mod set_aside;
 mod sled_engine;
+mod spans;
 mod stored;
 mod sum;
 #[cfg(test)]
 mod testing;
 mod undo;
+mod verified;
 
 pub use drain::Drained;
 pub use dump::{Dump, Fingerprint, Stamp, engine_cell};

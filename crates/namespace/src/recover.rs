@@ -19,7 +19,7 @@ use crate::error::{ErrorKind, Result, fail};
 /// An index that is up to the end of its log.
 pub(crate) struct Recovered {
     pub(crate) ledger: Ledger,
-    pub(crate) index: Index,
+    pub(crate) index: Arc<Index>,
     /// Appends replayed.
     pub(crate) replayed: u64,
     /// Bytes of the changes in them.
@@ -108,6 +108,7 @@ pub(crate) fn recover(
             // of unsynced stripes.
             Ok(ledger) if index.engine_reach() < ledger.next_lsn() => {
                 let checkpoint = found.map(|found| found.checkpoint().clone());
+                let index = Arc::new(index);
                 return Ok(Recovered { ledger, index, replayed, changed, of_checkpoints, restored, checkpoint });
             }
             Ok(_) if attempt < 2 => {}

@@ -131,7 +131,7 @@ impl Store {
             match self.index.drain_frozen(self.durable())? {
                 Drained::Waiting { bound } => self.ledger.wait(bound, Class::Durable)?,
                 Drained::Idle => return Ok(()),
-                Drained::Batch { .. } | Drained::Done { .. } | Drained::Frozen => {}
+                Drained::Batch { .. } | Drained::Done { .. } | Drained::Frozen | Drained::Verified => {}
             }
         }
     }
