@@ -6,14 +6,16 @@
 //! it refers to is durable, so a crash at any moment leaves the old one or the new one, each complete.
 //!
 //! Pieces are cut where keys say so (`strata_index::PieceCutter`) and named by their hash: one that the checkpoint
-//! before had too keeps its place, after it was read back and found sound. `format.rs` has the bytes, `take.rs` makes a
-//! checkpoint, `restore.rs` fills an index from one. `docs/format/checkpoint.md` is the page that goes with it.
+//! before had too keeps its place, and one in whose keys nothing changed since is not even read. `format.rs` has the bytes,
+//! `take.rs` makes a checkpoint, `facts.rs` is what it knows of the one before, `restore.rs` fills an index from one. `docs/format/checkpoint.md` is the page that goes with it.
 
+mod facts;
 mod format;
 mod restore;
 mod take;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bytes::Bytes;
@@ -23,6 +25,7 @@ use strata_ledger::{LedgerError, Location, PlacedBlock};
 use strata_seam::{Position, SegmentId};
 
 use crate::error::ContentError;
+use facts::Facts;
 use format::{BlockRef, Hash, Root};
 
 pub(crate) use format::parse_directory;
@@ -38,6 +41,8 @@ pub struct Checkpoint {
     /// The nodes, the top one included.
     nodes: Vec<BlockRef>,
     kept: BTreeSet<SegmentId>,
+    /// What is known of the pieces, if this process took it.
+    facts: Option<Arc<Facts>>,
 }
 
 impl Checkpoint {
@@ -86,8 +91,9 @@ pub(crate) struct Checkpoints {
     pub(crate) newest: Mutex<Option<Checkpoint>>,
     /// Held while one is taken.
     taking: Mutex<()>,
-    /// Stored bytes of the newest ...
+    /// Stored bytes of the newest, those of them that were written for it (all, if an earlier process took it) ...
     bytes: AtomicU64,
+    cost: AtomicU64,
     /// ... and about so many of changes that are not in it.
     changed: AtomicU64,
     /// Whether a part of these is a guess.

@@ -110,6 +110,8 @@ pub(crate) enum State {
 pub(crate) struct Span {
     pub(crate) tally: Tally,
     pub(crate) state: State,
+    /// The number of the last write of this opening that changed it; 0 for none.
+    pub(crate) changed: u64,
 }
 
 /// Where a span begins and, excluded, ends.
@@ -133,9 +135,10 @@ pub(crate) struct Spans(BTreeMap<Box<[u8]>, Span>);
 impl Spans {
     /// Those of these starts and tallies; the first start is put before every key. Without any, one span of nothing.
     pub(crate) fn of(spans: impl IntoIterator<Item = (Box<[u8]>, Tally)>, state: State) -> Self {
-        let mut all: BTreeMap<_, _> = spans.into_iter().map(|(start, tally)| (start, Span { tally, state })).collect();
+        let mut all: BTreeMap<_, _> =
+            spans.into_iter().map(|(start, tally)| (start, Span { tally, state, changed: 0 })).collect();
         if all.first_key_value().is_none_or(|(start, _)| !start.is_empty()) {
-            all.insert(Box::default(), Span { tally: Tally::default(), state });
+            all.insert(Box::default(), Span { tally: Tally::default(), state, changed: 0 });
         }
         Self(all)
     }
@@ -189,12 +192,19 @@ impl Spans {
         }
     }
 
-    /// Makes the span at `start` hold `tally`; a new one is verified, since it was written just now.
-    pub(crate) fn put(&mut self, start: &[u8], tally: Tally) {
+    /// Makes the span at `start` hold `tally` since write `changed`; a new one is verified, since it was written just now.
+    pub(crate) fn put(&mut self, start: &[u8], tally: Tally, changed: u64) {
         match self.0.get_mut(start) {
-            Some(span) => span.tally = tally,
-            None => drop(self.0.insert(start.into(), Span { tally, state: State::Verified })),
+            Some(span) => (span.tally, span.changed) = (tally, changed),
+            None => drop(self.0.insert(start.into(), Span { tally, state: State::Verified, changed })),
         }
+    }
+
+    /// Whether none that keys in `lo <= key < hi` may lie in was changed behind write `since`.
+    pub(crate) fn is_unchanged(&self, lo: &[u8], hi: &[u8], since: u64) -> bool {
+        let from = self.start_of(lo);
+        let mut spans = self.0.range::<[u8], _>((Included(from), Excluded(hi)));
+        lo >= hi || spans.all(|(_, span)| span.changed <= since)
     }
 
     /// Ends the span at `start`: its keys are the one's before it.

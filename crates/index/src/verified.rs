@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use strata_seam::planted::{Bug, planted};
@@ -38,6 +38,8 @@ pub(crate) struct Verified {
     spans: RwLock<Spans>,
     /// How many spans are not known to be right; at zero nobody asks `spans` any more.
     doubtful: AtomicUsize,
+    /// Writes of this opening so far.
+    writes: AtomicU64,
 }
 
 impl Verified {
@@ -48,7 +50,7 @@ impl Verified {
 
     fn over(kv: Arc<dyn OrderedKv>, spans: Spans) -> Self {
         let doubtful = AtomicUsize::new(spans.unverified());
-        Self { kv, spans: RwLock::new(spans), doubtful }
+        Self { kv, spans: RwLock::new(spans), doubtful, writes: AtomicU64::new(0) }
     }
 
     /// An engine as it was left with `status`: reads the records of its spans, and compares them with it.
@@ -109,6 +111,17 @@ impl Verified {
             "the index was verified once more as a whole and is verified in parts from now on"
         );
         Ok(upgraded)
+    }
+
+    /// The number of the last write of this opening.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
+    }
+
+    /// Whether no pair in `lo <= key < hi` was changed behind write `since` of this opening. By spans: `false` may be said of
+    /// a range beside which something was changed.
+    pub(crate) fn is_unchanged(&self, lo: &[u8], hi: &[u8], since: u64) -> bool {
+        self.spans.read().is_unchanged(lo, hi, since)
     }
 
     /// What all spans hold by their records.
@@ -262,7 +275,7 @@ impl Verified {
             }
             let after = after.close(&mut status, &mut list);
             self.kv.write(list)?;
-            apply(&mut spans, after);
+            apply(&mut spans, after, self.writes.fetch_add(1, Ordering::AcqRel) + 1);
         }
         self.tidy(touched, status)
     }
@@ -298,7 +311,7 @@ impl Verified {
         let mut list = Vec::new();
         let changes = edit.close(&mut status, &mut list);
         self.kv.write(list)?;
-        apply(&mut spans, changes);
+        apply(&mut spans, changes, self.writes());
         Ok(status)
     }
 
@@ -392,10 +405,10 @@ impl<'a> Edit<'a> {
     }
 }
 
-fn apply(spans: &mut Spans, edits: Edits) {
+fn apply(spans: &mut Spans, edits: Edits, write: u64) {
     for (start, tally) in edits {
         match tally {
-            Some(tally) => spans.put(&start, tally),
+            Some(tally) => spans.put(&start, tally, write),
             None => spans.remove(&start),
         }
     }
