@@ -232,6 +232,20 @@ impl Index {
         self.found_bytes
     }
 
+    /// Verifies whatever of the engine nobody has read since it was opened, as long as `go_on` says so; `false` where that ended it.
+    ///
+    /// # Errors
+    /// [`IndexError::Engine`] at the first span that is wrong: the next opening builds the index anew.
+    pub fn verify(&self, go_on: &mut dyn FnMut() -> bool) -> Result<bool, IndexError> {
+        let mut cursor = Vec::new();
+        while go_on() {
+            if !self.engine.verify_next(&mut cursor).map_err(|error| self.engine_failed(error))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Up to which number the engine has every change, and from where a replay must start; `None`: from the very beginning.
     /// Changes that a replay repeats are passed over by [`Index::apply`].
     #[must_use]
