@@ -512,6 +512,12 @@ impl Index {
         self.overlay.read().bytes()
     }
 
+    /// Whether the overlay has grown to where it is drained whatever its age.
+    #[must_use]
+    pub fn has_much(&self) -> bool {
+        self.overlay_bytes() >= self.options.freeze_bytes
+    }
+
     /// Whether the overlay is below its limit.
     #[must_use]
     pub fn has_room(&self) -> bool {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use strata_content::Taken;
+use strata_content::{StoreSettings, Taken};
 use strata_ledger::Options;
 use strata_namespace::{Condition, ErrorKind, OpenStore, Result, StoreConfig};
 use strata_seam::SegmentId;
@@ -138,6 +138,30 @@ fn checkpoints_that_read_what_changed_alone_are_as_good_as_those_that_read_every
         assert_eq!(meaning(&again), wanted, "round {round}");
     }
     assert!(unread > 0, "some pieces were not read");
+}
+
+#[test]
+fn a_long_log_is_replayed_in_memory_that_does_not_grow_with_it_and_to_the_same_end() {
+    let (world, store) = filled(120);
+    let wanted = meaning(&store);
+    let all = store.namespace().store().index().overlay_bytes();
+    drop(store);
+    world.kill_process();
+    for bytes in [4 << 10, 32 << 10] {
+        let content = StoreSettings { overlay_bytes_max: bytes, ..small(&world).content };
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = StoreConfig { content, index_dir: Some(folder.path().join("index")), ..small(&world) };
+        let again = OpenStore::open(config, world.clock(), &SimEntropy::new(9)).expect("the store opens");
+        let index = again.namespace().store().index();
+        // What one stripe holds comes on top.
+        let most = bytes + (16 << 10);
+        assert!(index.overlay_bytes() < most && most < all, "{} of {all}", index.overlay_bytes());
+        assert!(index.applied().is_some_and(|(lsn, _)| lsn < again.namespace().store().ledger().next_lsn()));
+        assert_eq!(meaning(&again), wanted);
+        sound(again.namespace());
+        drop(again);
+        world.kill_process();
+    }
 }
 
 #[test]
