@@ -188,15 +188,20 @@ impl Subject {
         self.folder().join("log")
     }
 
+    /// The end of what its servers printed.
+    pub(crate) fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let from = log.char_indices().nth_back(1500).map_or(0, |(at, _)| at);
+        log[from..].to_owned()
+    }
+
     /// Waits until `ready` says yes.
     async fn until(&mut self, what: &str, mut ready: impl AsyncFnMut(&Self) -> bool) -> Result<()> {
         let start = Moment::now();
         while !ready(self).await {
             let dead = self.servers.iter_mut().any(|server| matches!(server.try_wait(), Ok(Some(_))));
             if dead || start.elapsed() > self.patience {
-                let log = std::fs::read_to_string(self.log()).unwrap_or_default();
-                let from = log.char_indices().nth_back(1500).map_or(0, |(at, _)| at);
-                bail!("{} did not come up: no {what}; it last said:\n{}", self.name, &log[from..]);
+                bail!("{} did not come up: no {what}; it last said:\n{}", self.name, self.last_words());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -202,9 +202,11 @@ impl Spans {
 
     /// Whether none that keys in `lo <= key < hi` may lie in was changed behind write `since`.
     pub(crate) fn is_unchanged(&self, lo: &[u8], hi: &[u8], since: u64) -> bool {
-        let from = self.start_of(lo);
-        let mut spans = self.0.range::<[u8], _>((Included(from), Excluded(hi)));
-        lo >= hi || spans.all(|(_, span)| span.changed <= since)
+        if lo >= hi {
+            return true;
+        }
+        let mut spans = self.0.range::<[u8], _>((Included(self.start_of(lo)), Excluded(hi)));
+        spans.all(|(_, span)| span.changed <= since)
     }
 
     /// Ends the span at `start`: its keys are the one's before it.

@@ -106,18 +106,25 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     let mut subject = recipe.start(&bench.options, &bench.below, &[Door::S3]).await?;
     subject.patience = PATIENCE_PER_MILLION * u32::try_from(objects.div_ceil(1_000_000))?;
     let mut scale = Scale { bench, subject, objects: 0 };
-    scale.client()?.make_bucket(BUCKET).await?;
-    scale.fill(objects).await?;
-    scale.read("").await?;
-    scale.check("beside the server")?;
-    scale.end_and_start().await?;
-    scale.kill_and_start().await?;
-    scale.lose_index_and_start().await?;
-    scale.subject.end_within(scale.subject.patience)?;
-    scale.check("at rest")
+    let measured = scale.measure(objects).await;
+    measured.with_context(|| {
+        format!("with {} objects; the server last said:\n{}", scale.objects, scale.subject.last_words())
+    })
 }
 
 impl Scale<'_> {
+    async fn measure(&mut self, objects: u64) -> Result<()> {
+        self.client()?.make_bucket(BUCKET).await?;
+        self.fill(objects).await?;
+        self.read("").await?;
+        self.check("beside the server")?;
+        self.end_and_start().await?;
+        self.kill_and_start().await?;
+        self.lose_index_and_start().await?;
+        self.subject.end_within(self.subject.patience)?;
+        self.check("at rest")
+    }
+
     fn client(&self) -> Result<Client> {
         Ok(Client::new(self.subject.s3.as_ref().context("the subject has no S3 door")?))
     }
