@@ -115,6 +115,18 @@ impl Store {
         self.run(None, relaxed, change, then)
     }
 
+    /// As [`Store::transact`], with the room that removals have: for what has to be done however full the disks are.
+    ///
+    /// # Errors
+    /// Those of [`Store::transact`].
+    pub fn transact_as_removal<T, E: From<ContentError>>(
+        self: &Arc<Self>,
+        change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<Done<T>, E> {
+        self.wait_for_room();
+        self.run(Some(Purpose::Removal), false, change, |_| {})
+    }
+
     /// As [`Store::transact`], without waiting for anything, and for the purpose given instead of the one that shows.
     pub(crate) fn transact_for<T, E: From<ContentError>>(
         self: &Arc<Self>,

@@ -66,6 +66,7 @@ pub(crate) fn status_of(kind: ErrorKind) -> nfsstat3 {
         // Not JUKEBOX: a WebDAV lock may be held for hours, and a client told to wait would hang for as long.
         ErrorKind::Locked => nfsstat3::NFS3ERR_ACCES,
         ErrorKind::TooManyLinks => nfsstat3::NFS3ERR_MLINK,
+        ErrorKind::CrossDevice => nfsstat3::NFS3ERR_XDEV,
         ErrorKind::NoSpace => nfsstat3::NFS3ERR_NOSPC,
         ErrorKind::Busy => nfsstat3::NFS3ERR_JUKEBOX,
         ErrorKind::ReadOnly => nfsstat3::NFS3ERR_ROFS,

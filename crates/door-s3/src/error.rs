@@ -83,6 +83,7 @@ fn code_of(kind: ErrorKind) -> S3ErrorCode {
         | ErrorKind::Stale
         | ErrorKind::Locked
         | ErrorKind::TooManyLinks
+        | ErrorKind::CrossDevice
         | ErrorKind::Loop => S3ErrorCode::OperationAborted,
         ErrorKind::Busy => S3ErrorCode::SlowDown,
         ErrorKind::NoSpace => S3ErrorCode::Custom(STORAGE_FULL.into()),

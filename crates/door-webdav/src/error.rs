@@ -120,9 +120,11 @@ pub(crate) fn status_of(kind: ErrorKind) -> StatusCode {
             StatusCode::CONFLICT
         }
         ErrorKind::IsDirectory | ErrorKind::NotSupported => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorKind::AccessDenied | ErrorKind::NotPermitted | ErrorKind::TooManyLinks | ErrorKind::Loop => {
-            StatusCode::FORBIDDEN
-        }
+        ErrorKind::AccessDenied
+        | ErrorKind::NotPermitted
+        | ErrorKind::TooManyLinks
+        | ErrorKind::CrossDevice
+        | ErrorKind::Loop => StatusCode::FORBIDDEN,
         ErrorKind::NameTooLong => StatusCode::URI_TOO_LONG,
         ErrorKind::InvalidName
         | ErrorKind::Invalid

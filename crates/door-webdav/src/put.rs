@@ -105,7 +105,6 @@ pub(crate) fn commit(ask: &Ask, target: &Target, content: Content, modified: Opt
     let put = || {
         let (info, created) = ask.ns().put_file(
             &ask.op,
-            ask.path.bucket().unwrap_or_default(),
             target.parent.ino,
             ask.path.name(),
             content,

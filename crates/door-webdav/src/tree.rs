@@ -156,16 +156,15 @@ pub(crate) async fn copy(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
         let _claim = claim;
         let from = (ends.from.ino, tree.path.name());
         let to = (ends.to.ino, ends.destination.name());
-        let bucket = ends.destination.bucket().unwrap_or_default();
         tree.ns()
-            .copy_tree(&tree.op, from, bucket, to, deep, ends.overwrite)
+            .copy_tree(&tree.op, from, to, deep, ends.overwrite)
             .map_err(|error| target_error(error, &ends.destination))
     };
     on_blocking_thread(work).await?;
     Ok(ask.empty(if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
 }
 
-/// Answers MOVE: a rename. What was at the destination is out of the way in the same step.
+/// Answers MOVE: a rename within a bucket. What was at the destination is out of the way in the same step.
 pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let ends = ends(ask, body).await?;
     let path = &ask.path;
@@ -188,6 +187,10 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
         Some(_) => RenameMode::Replace,
     };
     let (from, to) = ((ends.from.ino, path.name()), (ends.to.ino, destination.name()));
+    if path.bucket() != destination.bucket() {
+        let claim = ask.door.locks.claim(&touches, &ask.holder())?;
+        return move_across(ask, ends, claim).await;
+    }
     ask.door
         .locks
         .guarded(&touches, &ask.holder(), || ask.ns().rename(&ask.op, from, to, mode))?
@@ -208,6 +211,22 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     }
     ask.door.locks.forget_tree(&ask.op, path)?;
     Ok(ask.empty(if ends.target.is_none() { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
+}
+
+/// Answers a MOVE into another bucket: by reference, and nothing is removed before the destination is whole.
+async fn move_across(ask: &Arc<Ask>, ends: Ends, claim: impl Send + 'static) -> Result<Reply> {
+    ask.require(&ends.source, Access { read: true, ..Access::default() })?;
+    let created = ends.target.is_none();
+    let tree = ask.clone();
+    let work = move || {
+        let _claim = claim;
+        let (from, to) = ((ends.from.ino, tree.path.name()), (ends.to.ino, ends.destination.name()));
+        let moved = tree.ns().move_across(&tree.op, from, to, ends.overwrite);
+        moved.map_err(|error| target_error(error, &ends.destination))
+    };
+    on_blocking_thread(work).await?;
+    ask.door.locks.forget_tree(&ask.op, &ask.path)?;
+    Ok(ask.empty(if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
 }
 
 /// What a taken or vanished destination means in these methods.

@@ -9,11 +9,11 @@ use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
-use crate::namespace::{Namespace, mark_format};
+use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::{Bucket, Inode};
 use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO, dir_mode};
-use crate::view::{View, damaged};
+use crate::view::{View, damaged, decode_dirent};
 
 /// Mode of objects in a new bucket: their owner's alone.
 pub(crate) const MODE: u32 = 0o600;
@@ -41,9 +41,16 @@ fn first_in_words((name, kind): &(Vec<u8>, NodeKind)) -> String {
 }
 
 /// Writes the record of a bucket.
-pub(crate) fn put(tx: &mut Tx<'_>, name: &[u8], bucket: &Bucket) {
-    mark_format(tx);
-    tx.put(key::plain(key::TABLE_BUCKET, name), bucket.encode());
+pub(crate) fn put(tx: &mut Tx<'_>, bucket: &Bucket) {
+    tx.put(key::bucket(bucket.root), bucket.encode());
+}
+
+/// Has the record say what the bucket is called now.
+pub(crate) fn rename(tx: &mut Tx<'_>, root: Ino, name: &[u8]) -> Result<()> {
+    let Some(mut bucket) = tx.bucket_at(root)? else { return Err(damaged(format!("the bucket of directory {root}"))) };
+    bucket.name = String::from_utf8_lossy(name).into_owned();
+    put(tx, &bucket);
+    Ok(())
 }
 
 /// Whether objects may have this mode in a bucket.
@@ -82,13 +89,13 @@ impl Namespace {
         name::check_bucket(name.as_bytes())?;
         check_object_mode(mode).map_err(|what| fail(ErrorKind::Invalid, what))?;
         self.change(op, |tx, effects| {
-            if tx.record(&key::plain(key::TABLE_BUCKET, name.as_bytes()))?.is_some() {
+            if tx.entry(ROOT_INO, &[name.as_bytes(), b"/"].concat())?.is_some() {
                 return Err(fail(ErrorKind::BucketExists, format!("bucket '{name}' exists already")));
             }
             let relaxed = durability.unwrap_or(self.durability) == Durability::Relaxed;
             let modes = (dir_mode(mode), mode);
             let (_, bucket) = self.make_bucket(tx, effects, op, name.as_bytes(), modes, relaxed)?;
-            Ok(bucket.info(name))
+            Ok(bucket.info())
         })
     }
 
@@ -102,13 +109,11 @@ impl Namespace {
         (mode, of_objects): (u32, u32),
         relaxed: bool,
     ) -> Result<(Inode, Bucket)> {
-        let root = self.make(tx, effects, op, ROOT_INO, name, NodeKind::Directory, mode, |root| {
-            root.relaxed = relaxed;
-            Ok(())
-        })?;
+        let root = self.make(tx, effects, op, ROOT_INO, name, NodeKind::Directory, mode, |_| Ok(()))?;
+        let name = String::from_utf8_lossy(name).into_owned();
         let (root_ino, created, uid) = (root.attr.ino, root.attr.btime, op.caller.uid);
-        let bucket = Bucket { root: root_ino, created, uid, relaxed, versioned: false, mode: of_objects };
-        put(tx, name, &bucket);
+        let bucket = Bucket { root: root_ino, name, created, uid, relaxed, versioned: false, mode: of_objects };
+        put(tx, &bucket);
         Ok((root, bucket))
     }
 
@@ -139,7 +144,7 @@ impl Namespace {
         for (key, _) in tx.records(&uploads.0, &uploads.1, usize::MAX >> 1)? {
             self.erase_upload(tx, &key)?;
         }
-        tx.delete(key::plain(key::TABLE_BUCKET, name));
+        tx.delete(key::bucket(root.attr.ino));
         Ok(())
     }
 
@@ -150,7 +155,7 @@ impl Namespace {
     pub fn bucket_use(&self, op: &Op, name: &str) -> Result<BucketUse> {
         let mut snap = self.snap(op);
         let bucket = snap.bucket(name.as_bytes())?;
-        snap.relaxed = bucket.relaxed;
+        snap.bucket = bucket.root;
         let first = snap.first_entry(bucket.root)?.map(|first| first_in_words(&first));
         let (mut from, end) = uploads_of(bucket.root);
         let mut uploads = 0;
@@ -189,7 +194,7 @@ impl Namespace {
                 self.change(op, |tx, effects| {
                     let bucket = tx.bucket(name.as_bytes())?;
                     permission::remove_bucket(&op.caller, &tx.dir(ROOT_INO)?.attr, &tx.dir(bucket.root)?.attr)?;
-                    effects.relaxed = bucket.relaxed;
+                    effects.bucket = bucket.root;
                     if bucket.root != root {
                         return Err(fail(ErrorKind::NotFound, format!("bucket '{name}' is another one by now")));
                     }
@@ -202,7 +207,7 @@ impl Namespace {
                 }
             }
         }
-        self.remove_tree_told(op, ROOT_INO, name.as_bytes(), &mut |names| told(names, uploads))
+        self.remove_tree_told(op, ROOT_INO, name.as_bytes(), &mut |names| told(names, uploads), &|_| Ok(()))
     }
 
     /// One bucket.
@@ -212,8 +217,8 @@ impl Namespace {
     pub fn bucket(&self, op: &Op, name: &str) -> Result<BucketInfo> {
         let mut snap = self.snap(op);
         let bucket = snap.bucket(name.as_bytes())?;
-        snap.relaxed = bucket.relaxed;
-        Ok(bucket.info(name))
+        snap.bucket = bucket.root;
+        Ok(bucket.info())
     }
 
     /// All buckets, by name.
@@ -222,19 +227,22 @@ impl Namespace {
     /// Reading the index.
     pub fn buckets(&self, op: &Op) -> Result<Vec<BucketInfo>> {
         let mut snap = self.snap(op);
-        let mut from = vec![key::TABLE_BUCKET];
+        let mut from = key::entry(ROOT_INO, &[]);
         let mut all = Vec::new();
         loop {
-            let page = snap.records(&from, &[key::TABLE_BUCKET + 1], 1000)?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
+            let page = snap.records(&from, &key::behind(key::TABLE_ENTRY, ROOT_INO), 1000)?;
+            let Some((last, _)) = page.last() else { break };
             from.clone_from(last);
             from.push(0);
             for (key, value) in &page {
-                let name = String::from_utf8_lossy(&key[1..]).into_owned();
-                let bucket = Bucket::decode(value).map_err(|_| damaged(format!("bucket {name}")))?;
-                all.push(bucket.info(&name));
+                let (name, root) = (name::raw(&key[9..]), decode_dirent(ROOT_INO, value)?.ino);
+                // Removed since the page was read: it is none any more.
+                all.extend(snap.bucket_called(name, root)?);
             }
         }
+        // Entries sort with their `/`, names without.
+        all.sort_unstable_by(|one: &Bucket, other| one.name.cmp(&other.name));
+        Ok(all.iter().map(Bucket::info).collect())
     }
 
     /// Keeps earlier versions of objects of this bucket from now on, or stops keeping new ones.
@@ -246,7 +254,7 @@ impl Namespace {
             let mut bucket = tx.bucket(name.as_bytes())?;
             permission::own(&op.caller, &tx.dir(bucket.root)?.attr)?;
             bucket.versioned = versioned;
-            put(tx, name.as_bytes(), &bucket);
+            put(tx, &bucket);
             Ok(())
         })
     }
@@ -263,14 +271,14 @@ impl Namespace {
             let mut bucket = tx.bucket(name.as_bytes())?;
             let mut root = tx.dir(bucket.root)?;
             permission::own(&op.caller, &root.attr)?;
-            effects.relaxed = bucket.relaxed;
+            effects.bucket = bucket.root;
             bucket.mode = mode;
-            put(tx, name.as_bytes(), &bucket);
+            put(tx, &bucket);
             root.attr.mode = root.attr.mode & 0o7000 | dir_mode(mode);
             root.attr.ctime = self.clock.now();
             self.put_inode(tx, &mut root);
             effects.attr(bucket.root);
-            Ok(bucket.info(name))
+            Ok(bucket.info())
         })
     }
 

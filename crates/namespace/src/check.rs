@@ -11,17 +11,22 @@ mod finding;
 mod live;
 mod tree;
 
+use std::collections::HashMap;
+
 use strata_content::{Audit, Scope};
+use strata_index::Cell;
 use strata_seam::ChunkId;
 
 pub use affected::{Affected, Owner};
 pub use finding::Finding;
 pub(crate) use live::{entry_of, stands};
+pub(crate) use tree::belongs;
 
 use crate::error::Result;
 use crate::key;
 use crate::namespace::Namespace;
 use crate::record::{Inode, Part, Version};
+use crate::usage::{Usage, UsageOf};
 use tree::{Inodes, TreePass, each, number, table};
 
 /// Inodes and chunks looked at together unless told otherwise: about 100 MiB of memory.
@@ -112,6 +117,13 @@ pub fn check(
     let mut found = Found::default();
     let through = sweep(ns, options, &mut found, &mut pace)?;
     let mut report = found.report;
+    if ns.refuse_outdated().is_err() {
+        // They are as an earlier version had them.
+        let upgraded = |finding: &Finding| {
+            matches!(finding, Finding::Stray { .. } | Finding::Elsewhere { .. } | Finding::Usage { .. })
+        };
+        report.findings.retain(|finding| !upgraded(finding));
+    }
     report.ended = !through;
     if through && options.live {
         live::settle(ns, options, &mut report, &mut pace)?;
@@ -144,6 +156,10 @@ fn sweep(ns: &Namespace, options: &CheckOptions, found: &mut Found, pace: &mut P
         Some((counted, exist)) if counted != exist => found.put(Finding::Tally { counted, exist }),
         Some(_) => {}
     }
+    // Beside writers the counters and what they count are never seen at one moment.
+    if !options.live && !usage(ns, found, pace)? {
+        return Ok(false);
+    }
     let mut from = ChunkId([0; 32]);
     loop {
         let scope = Scope::next(&ns.store, from, options.at_once)?;
@@ -155,6 +171,37 @@ fn sweep(ns: &Namespace, options: &CheckOptions, found: &mut Found, pace: &mut P
             _ => return Ok(true),
         }
     }
+}
+
+/// Compares the counters of usage with what the inodes add up to; `false` if it was told to stop.
+fn usage(ns: &Namespace, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
+    let hidden =
+        |finding: &Finding| matches!(finding, Finding::Record { key } if key.first() == Some(&key::TABLE_INODE));
+    if found.report.more > 0 || found.report.findings.iter().any(hidden) {
+        // What an inode that cannot be read adds up to is not known.
+        return Ok(true);
+    }
+    pace.now("the counters of usage");
+    let mut exist: HashMap<(UsageOf, bool), i64> = HashMap::new();
+    for (of, usage) in std::mem::take(&mut found.usage) {
+        exist.insert((of, true), usage.bytes.cast_signed());
+        exist.insert((of, false), usage.inodes.cast_signed());
+    }
+    let going = each(&ns.store, table(key::TABLE_USAGE), pace, |key, value| {
+        let Some((of, bytes)) = UsageOf::of_key(key) else {
+            found.put(Finding::Record { key: key.to_vec() });
+            return Ok(());
+        };
+        let (counted, exist) = (Cell::from_value(value).count, exist.remove(&(of, bytes)).unwrap_or(0));
+        if counted != exist {
+            found.put(Finding::Usage { of, bytes, counted, exist });
+        }
+        Ok(())
+    })?;
+    for ((of, bytes), exist) in exist.into_iter().filter(|(_, exist)| *exist != 0) {
+        found.put(Finding::Usage { of, bytes, counted: 0, exist });
+    }
+    Ok(going)
 }
 
 fn at_rest(ns: &Namespace, found: &Found) -> Result<Option<(u64, u64)>> {
@@ -226,6 +273,8 @@ fn number_of_version(key: &[u8]) -> u64 {
 #[derive(Default)]
 struct Found {
     report: CheckReport,
+    /// What the inodes looked at so far add up to.
+    usage: HashMap<UsageOf, Usage>,
 }
 
 impl Found {

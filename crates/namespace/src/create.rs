@@ -12,6 +12,7 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::Inode;
+use crate::rename::stays_inside;
 use crate::types::{Attr, Durability, LINK_MAX, NewNode, NodeKind, Op, ROOT_INO, SYMLINK_LEN_MAX};
 use crate::view::View;
 
@@ -103,7 +104,7 @@ impl Namespace {
         self.put_inode(tx, &mut inode);
         let entry_name = if kind == NodeKind::Directory { [name, b"/"].concat() } else { name.to_vec() };
         self.add_entry(tx, &mut dir, &entry_name, &inode, now)?;
-        effects.relaxed = dir.relaxed;
+        effects.bucket = dir.bucket;
         effects.entry(parent, name, None);
         effects.attr(parent);
         Ok(inode)
@@ -112,7 +113,8 @@ impl Namespace {
     /// Adds a name to a file.
     ///
     /// # Errors
-    /// [`ErrorKind::NotPermitted`] for a directory, [`ErrorKind::TooManyLinks`], and as [`Namespace::mknod`].
+    /// [`ErrorKind::NotPermitted`] for a directory, [`ErrorKind::TooManyLinks`], [`ErrorKind::CrossDevice`] into another bucket or
+    /// quota tree, and as [`Namespace::mknod`].
     pub fn link(&self, op: &Op, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
         name::check_new(name)?;
         self.change(op, |tx, effects| {
@@ -126,9 +128,7 @@ impl Namespace {
                 return Err(fail(ErrorKind::Exists, format!("'{}' exists already", name.escape_ascii())));
             }
             permission::change_entries(&op.caller, &dir.attr)?;
-            if parent == ROOT_INO {
-                return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only"));
-            }
+            stays_inside(&inode, &dir)?;
             if inode.attr.nlink >= LINK_MAX {
                 return Err(fail(
                     ErrorKind::TooManyLinks,
@@ -140,12 +140,10 @@ impl Namespace {
                 tx.delete(key::under(key::TABLE_UNLINKED, ino, &[]));
             }
             inode.attr.nlink += u32::from(!planted(Bug::LinkNotCounted));
-            // With a name in a strict bucket its syncs promise what that bucket promises.
-            inode.relaxed &= dir.relaxed;
             inode.attr.ctime = now;
             self.put_inode(tx, &mut inode);
             self.add_entry(tx, &mut dir, name, &inode, now)?;
-            effects.relaxed = dir.relaxed;
+            effects.bucket = dir.bucket;
             effects.entry(parent, name, None);
             effects.attr(parent);
             effects.attr(ino);
@@ -180,7 +178,7 @@ impl Namespace {
         }
         let now = self.clock.now();
         self.remove_entry(tx, &mut dir, &found.name, now)?;
-        effects.relaxed = dir.relaxed;
+        effects.bucket = dir.bucket;
         effects.entry(parent, name, Some(inode.attr.ino));
         effects.attr(parent);
         if inode.attr.nlink > 1 {
@@ -233,7 +231,7 @@ impl Namespace {
         if parent == ROOT_INO {
             self.forget_bucket(tx, name, &inode)?;
         }
-        effects.relaxed = dir.relaxed;
+        effects.bucket = dir.bucket;
         self.remove_dir(tx, effects, &mut dir, &found.name, &inode)?;
         effects.entry(parent, name, Some(inode.attr.ino));
         effects.attr(parent);

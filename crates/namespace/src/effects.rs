@@ -17,8 +17,8 @@ use crate::types::{Change, Op};
 pub(crate) struct Effects {
     /// What the feed tells.
     pub(crate) changes: Vec<Change>,
-    /// It happened in a relaxed bucket.
-    pub(crate) relaxed: bool,
+    /// The bucket it happened in, by its root directory: what that promises is what the answer waits for. 0 is none, and strict.
+    pub(crate) bucket: Ino,
     /// Files that are open from now on, once more each.
     pub(crate) opened: Vec<Ino>,
     /// Content that was kept for those who have it pinned.

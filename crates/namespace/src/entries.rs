@@ -11,12 +11,16 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::record::{Dirent, Inode, Version};
 use crate::types::{NodeKind, ROOT_INO};
+use crate::usage;
 use crate::view::View;
 
 impl Namespace {
     /// Writes an inode; its change number goes up, above what was told of writes that are not stored yet.
     pub(crate) fn put_inode(&self, tx: &mut Tx<'_>, inode: &mut Inode) {
         inode.attr.change = self.opens.staged_change(inode.attr.ino).max(inode.attr.change) + 1;
+        let counts = Some(inode.counts());
+        usage::recount(tx, inode.counted, counts);
+        inode.counted = counts;
         tx.put(key::inode(inode.attr.ino), inode.encode());
     }
 
@@ -99,6 +103,7 @@ impl Namespace {
         self.remember_if_referred(effects, inode);
         tx.release(&inode.items)?;
         tx.delete(key::inode(ino));
+        usage::recount(tx, inode.counted, None);
         tx.tally(key::KEY_INODES, -1);
         for table in [key::TABLE_XATTR, key::TABLE_PROPERTY] {
             for (key, _) in tx.records(&key::under(table, ino, &[]), &key::behind(table, ino), usize::MAX >> 1)? {
@@ -184,7 +189,9 @@ impl Namespace {
         let ino = Ino(self.number(tx));
         tx.tally(key::KEY_INODES, 1);
         let mut inode = Inode::new(ino, kind, mode, owner, now);
-        inode.relaxed = dir.relaxed;
+        // What is made in the root of the tree is a bucket's root directory.
+        inode.bucket = if dir.attr.ino == ROOT_INO { ino } else { dir.bucket };
+        inode.tree = dir.tree;
         if kind == NodeKind::Directory {
             inode.parent = dir.attr.ino;
         }

@@ -59,6 +59,8 @@ pub enum ErrorKind {
     Locked,
     /// Too many links to one inode.
     TooManyLinks,
+    /// A rename or link would lead into another bucket or quota tree (EXDEV).
+    CrossDevice,
     /// A rename would make a directory its own ancestor.
     Loop,
     /// No room on the disks.

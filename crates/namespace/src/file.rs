@@ -295,7 +295,7 @@ impl Namespace {
         let attr = self.attr_of_one_moment(ino, || {
             let mut snap = self.snap(op);
             let inode = snap.inode(ino)?;
-            snap.relaxed = inode.relaxed;
+            snap.bucket = inode.bucket;
             Ok(inode.attr)
         })?;
         if attr.kind == NodeKind::Directory {
@@ -363,7 +363,7 @@ impl Namespace {
             self.put_inode(tx, &mut inode);
             tx.put(key::under(key::TABLE_UNLINKED, inode.attr.ino, &[]), Vec::new());
             effects.opened.push(inode.attr.ino);
-            effects.relaxed = parent.relaxed;
+            effects.bucket = parent.bucket;
             Ok(inode.attr)
         })
     }
@@ -406,7 +406,7 @@ impl Namespace {
             if let Some(inode) = tx.find_inode(ino)?
                 && inode.attr.nlink == 0
             {
-                effects.relaxed = inode.relaxed;
+                effects.bucket = inode.bucket;
                 self.erase(tx, effects, &inode)?;
             }
             tx.delete(mark.clone());
@@ -491,7 +491,7 @@ impl Namespace {
         let hold = Hold::begin(&self.store);
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
-        snap.relaxed = inode.relaxed;
+        snap.bucket = inode.bucket;
         if inode.attr.kind != NodeKind::File {
             return Err(fail(ErrorKind::Invalid, "this is no regular file"));
         }
@@ -603,10 +603,11 @@ impl Namespace {
 
     /// The inode, after checking that it can be written and taking away set-id bits.
     fn written_inode(&self, op: &Op, ino: Ino) -> Result<Inode> {
+        self.refuse_outdated()?;
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
         // A write does not depend on what it has just read: its own durability is asked for by a sync.
-        snap.relaxed = inode.relaxed;
+        snap.bucket = inode.bucket;
         if inode.attr.kind != NodeKind::File {
             return Err(fail(ErrorKind::Invalid, "this is no regular file"));
         }
@@ -615,7 +616,7 @@ impl Namespace {
             return self.change(op, |tx, effects| {
                 let mut inode = tx.inode(ino)?;
                 permission::drop_set_id(&op.caller, &mut inode);
-                effects.relaxed = inode.relaxed;
+                effects.bucket = inode.bucket;
                 effects.attr(ino);
                 self.put_inode(tx, &mut inode);
                 Ok(inode)
@@ -731,8 +732,8 @@ impl Namespace {
         if let Some(file) = self.opens.get(ino).filter(dirty) {
             self.seal_in_place(op, ino, &file)?;
         }
-        let relaxed = self.find_inode_alone(op, ino)?.is_some_and(|inode| inode.relaxed);
-        op.note(self.store.last_commit(), !relaxed);
+        let bucket = self.find_inode_alone(op, ino)?.map_or(Ino(0), |inode| inode.bucket);
+        op.note(self.store.last_commit(), !self.is_relaxed(bucket)?);
         Ok(())
     }
 

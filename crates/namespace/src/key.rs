@@ -5,8 +5,10 @@
 
 use strata_seam::Ino;
 
-/// Buckets: name to record.
-pub(crate) const TABLE_BUCKET: u8 = b'B';
+/// Buckets: root directory (8).
+pub(crate) const TABLE_BUCKET: u8 = b'A';
+/// Buckets by name, in stores that were not upgraded yet.
+pub(crate) const TABLE_BUCKET_BY_NAME: u8 = b'B';
 /// Directory entries: parent inode (8) and entry name.
 pub(crate) const TABLE_ENTRY: u8 = b'D';
 /// Inodes: number (8).
@@ -17,6 +19,8 @@ pub(crate) const TABLE_SETTING: u8 = b'K';
 pub(crate) const TABLE_LOCK: u8 = b'L';
 /// Parts: upload id (8), part number (4).
 pub(crate) const TABLE_PART: u8 = b'M';
+/// Usage: what it is of (1), its number (8), what is counted (1); cells.
+pub(crate) const TABLE_USAGE: u8 = b'N';
 /// Dead properties: inode (8), XML name space, zero byte, name.
 pub(crate) const TABLE_PROPERTY: u8 = b'P';
 /// Unlinked inodes still open: number (8).
@@ -29,8 +33,12 @@ pub(crate) const TABLE_VERSION: u8 = b'V';
 pub(crate) const TABLE_XATTR: u8 = b'X';
 /// Table `S`, counters of the store itself. High-water mark of inode and version numbers.
 pub(crate) const KEY_NUMBERS: &[u8] = b"Snumbers";
+/// Present while the records of an earlier format are being upgraded.
+pub(crate) const KEY_UPGRADE: &[u8] = b"Supgrade";
 /// Layout of the records; refused when newer than this build.
 pub(crate) const KEY_FORMAT: &[u8] = b"Sformat";
+/// What begins the keys of [`copy_for`].
+pub(crate) const KEY_COPIES: &[u8] = b"Scopy";
 /// Counter of inodes: a cell.
 pub(crate) const KEY_INODES: &[u8] = b"Sinodes";
 
@@ -54,6 +62,16 @@ pub(crate) fn plain(table: u8, rest: &[u8]) -> Vec<u8> {
     key.push(table);
     key.extend_from_slice(rest);
     key
+}
+
+/// Where, while inodes are given to their buckets, the number of the copy of `ino` for `bucket` is kept.
+pub(crate) fn copy_for(ino: Ino, bucket: Ino) -> Vec<u8> {
+    [KEY_COPIES, &ino.0.to_be_bytes(), &bucket.0.to_be_bytes()].concat()
+}
+
+/// The record of the bucket with this root directory.
+pub(crate) fn bucket(root: Ino) -> Vec<u8> {
+    under(TABLE_BUCKET, root, &[])
 }
 
 pub(crate) fn inode(ino: Ino) -> Vec<u8> {

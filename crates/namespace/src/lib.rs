@@ -14,6 +14,7 @@
 
 mod assemble;
 mod balance;
+mod belong;
 mod bucket;
 mod changes;
 mod check;
@@ -28,6 +29,7 @@ mod guard;
 mod key;
 mod list;
 mod lookup;
+mod moving;
 mod name;
 mod namespace;
 mod object;
@@ -49,7 +51,9 @@ mod stored;
 mod trees;
 mod truth;
 mod types;
+mod upgrade;
 mod upload;
+mod usage;
 mod view;
 
 pub use assemble::{OpenStore, StoreConfig};
@@ -63,8 +67,9 @@ pub use error::{Error, ErrorKind, Result};
 pub use file::READ_LEN_MAX;
 pub use guard::Guard;
 pub use list::{LIST_LIMIT_MAX, LISTED_LEN_MAX};
+pub use moving::MOVING_PREFIX;
 pub use name::{ALIAS_PREFIX, check_bucket};
-pub use namespace::{Identity, Namespace, Settle};
+pub use namespace::{Identity, Namespace, RECORD_FORMAT, Settle};
 pub use pin::Pin;
 pub use positions::{Page, Positions, RESERVED as POSITIONS_RESERVED};
 pub use reclaim::SpaceWatch;
@@ -76,4 +81,6 @@ pub use strata_content::{
 };
 pub use truth::{TruthReport, compare_index};
 pub use types::*;
+pub use upgrade::{UpgradeReport, upgrade_plan};
 pub use upload::{PART_LEN_MIN, PART_NUMBER_MAX};
+pub use usage::{Usage, UsageOf};

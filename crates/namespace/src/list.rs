@@ -188,7 +188,7 @@ impl Namespace {
     fn walk(&self, op: &Op, bucket: &str, query: &ListQuery, limit: usize) -> Result<Hits> {
         let mut snap = self.snap(op);
         let (record, root) = self.open_bucket(&mut snap, op, bucket)?;
-        snap.relaxed = record.relaxed;
+        snap.bucket = record.root;
         permission::require(&op.caller, &root.attr, Access { read: true, exec: true, write: false })?;
         let prefix = &query.prefix[..];
         let after = query.after.as_deref();

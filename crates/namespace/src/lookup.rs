@@ -67,7 +67,7 @@ impl Namespace {
     fn attr_by(&self, snap: &mut Snap<'_>, ino: Ino) -> Result<Attr> {
         self.attr_of_one_moment(ino, || {
             let inode = snap.inode(ino)?;
-            snap.relaxed = inode.relaxed;
+            snap.bucket = inode.bucket;
             Ok(inode.attr)
         })
     }
@@ -130,7 +130,7 @@ impl Namespace {
     pub fn readdir(&self, op: &Op, dir: Ino, after: &[u8], limit: usize) -> Result<DirPage> {
         let mut snap = self.snap(op);
         let inode = snap.dir(dir)?;
-        snap.relaxed = inode.relaxed;
+        snap.bucket = inode.bucket;
         permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
         let limit = limit.clamp(1, PAGE_MAX);
         // The cursor is a zero byte and the entry name, so that it is never empty.

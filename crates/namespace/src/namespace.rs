@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
@@ -22,13 +22,19 @@ use crate::file::Opens;
 use crate::key;
 use crate::record::Inode;
 use crate::types::{Attr, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
+use crate::upgrade::{self, UpgradeReport};
+use crate::usage;
 use crate::view::{View, damaged};
 
 /// Numbers are reserved in steps of this many, so that drawing one needs no commit. A crash wastes at most one step.
 const NUMBERS_STEP: u64 = 1 << 16;
 
-/// Format of the records, in the store's own table.
-const RECORD_FORMAT: u64 = 2;
+/// Format of the records, in the store's own table: `docs/format/records.md`.
+pub const RECORD_FORMAT: u64 = 3;
+
+/// What is said of records that could not be upgraded.
+const OUTDATED: &str = "the records are of an earlier version and could not be upgraded when the store was opened, since nothing \
+                        could be written; they are read as they are, and nothing is changed; when the disks take writes, start again";
 
 /// The name space. Shared as `Arc<Namespace>`; every call may run on any thread. All calls are synchronous; metadata
 /// calls take microseconds to tens of microseconds unless the index must read its disk.
@@ -41,6 +47,8 @@ pub struct Namespace {
     /// WebDAV locks in the store, once they were counted. Taken under the writer's lock.
     pub(crate) locks_held: Mutex<Option<usize>>,
     pub(crate) drain: Drain,
+    /// The records are of an earlier format and could not be upgraded: they are read, and nothing is changed.
+    outdated: AtomicBool,
     numbers: Numbers,
     store_id: [u8; 16],
     boot_id: u64,
@@ -107,18 +115,11 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::NotSupported`] for records of a newer format, and those of the store.
     pub fn over(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity) -> Result<Arc<Self>> {
-        let format = store.get(key::KEY_FORMAT)?;
+        let fresh = store.get(key::KEY_FORMAT)?.is_none();
+        let earlier = upgrade::needed(&store)?;
         let mark = store.get(key::KEY_NUMBERS)?;
         let number =
             |bytes: &[u8]| Decoder::new(bytes).uvarint().map_err(|_| damaged("a counter of the store".to_owned()));
-        if let Some(format) = &format
-            && !(1..=RECORD_FORMAT).contains(&number(&format.value)?)
-        {
-            return Err(fail(
-                ErrorKind::NotSupported,
-                "the records were written by a newer version; nothing was changed; use that version",
-            ));
-        }
         let next = match &mark {
             Some(mark) => number(&mark.value)?,
             None => ROOT_INO.0 + 1,
@@ -131,12 +132,13 @@ impl Namespace {
             locks_held: Mutex::default(),
             feed: Arc::default(),
             drain: Drain::default(),
+            outdated: AtomicBool::new(false),
             numbers: Numbers { next: AtomicU64::new(next), reserved: Mutex::new(next) },
             store_id: identity.store_id,
             boot_id: identity.boot_id,
             durability: identity.durability,
         });
-        if format.is_none() {
+        if fresh {
             ns.create_root(identity.uid, identity.gid)?;
         }
         match ns.tidy() {
@@ -146,7 +148,30 @@ impl Namespace {
             }
             tidied => tidied?,
         }
+        if let Some(from) = earlier {
+            ns.bring_up(from)?;
+        }
         Ok(ns)
+    }
+
+    /// Upgrades the records, and tells the log of it.
+    fn bring_up(&self, from: u64) -> Result<()> {
+        tracing::info!(from, to = RECORD_FORMAT, "the records of an earlier version are upgraded");
+        let UpgradeReport { buckets, names, parted, first, .. } = match self.upgrade(from) {
+            // Such a store is there to be read.
+            Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
+                self.outdated.store(true, Ordering::Release);
+                tracing::warn!(%error, "{OUTDATED}");
+                return Ok(());
+            }
+            upgraded => upgraded?,
+        };
+        for path in first {
+            let path = path.escape_ascii();
+            tracing::warn!(%path, "a file that had names in several buckets is a file of its own here now, by reference");
+        }
+        tracing::info!(buckets, names, parted, "the records are upgraded");
+        Ok(())
     }
 
     /// Removes what the last process left unfinished.
@@ -161,6 +186,7 @@ impl Namespace {
         root.parent = ROOT_INO;
         self.store.transact(false, |tx| {
             mark_format(tx);
+            usage::recount(tx, None, Some(root.counts()));
             tx.put(key::inode(ROOT_INO), root.encode());
             Ok::<_, Error>(())
         })?;
@@ -249,6 +275,22 @@ impl Namespace {
         self.numbers.next.load(Ordering::Relaxed)
     }
 
+    /// Whether what happens in the bucket with this root directory needs not be durable before it is confirmed, by its rules of
+    /// now.
+    pub(crate) fn is_relaxed(&self, bucket: Ino) -> Result<bool> {
+        // Rules are no answer: nobody waits for them to be durable.
+        let unnoted = Op::new(crate::types::Caller::root(crate::types::Door::Admin));
+        self.snap(&unnoted).is_relaxed(bucket)
+    }
+
+    /// Refuses changes of records that could not be upgraded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`].
+    pub(crate) fn refuse_outdated(&self) -> Result<()> {
+        if self.outdated.load(Ordering::Acquire) { Err(fail(ErrorKind::ReadOnly, OUTDATED)) } else { Ok(()) }
+    }
+
     /// Attributes of inodes as a change sees them.
     fn attrs_now(&self, tx: &mut Tx<'_>, inodes: &[Ino]) -> Result<Vec<Option<Attr>>> {
         inodes.iter().map(|ino| Ok(tx.find_inode(*ino)?.map(|inode| self.with_staged(inode.attr)))).collect()
@@ -257,6 +299,7 @@ impl Namespace {
     /// Runs a change, notes in `op` what the answer depends on, and tells the feed. The closure may run more than once: it
     /// touches nothing but its arguments, and says in its effects what else is to happen.
     pub(crate) fn change<T>(&self, op: &Op, mut run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
+        self.refuse_outdated()?;
         let _erasing = NoteErased(&self.opens);
         let watching = op.watching();
         let (mut seen_so_far, mut relaxed) = (Lsn(0), false);
@@ -266,9 +309,12 @@ impl Namespace {
                 let mut effects = Effects::default();
                 let found = self.attrs_now(tx, &watching)?;
                 let ran = self.uphold(tx, op).and_then(|()| run(tx, &mut effects));
-                (seen_so_far, relaxed) = (tx.seen(), effects.relaxed);
+                seen_so_far = tx.seen();
+                let promised = tx.is_relaxed(effects.bucket);
+                relaxed = promised.as_ref().is_ok_and(|relaxed| *relaxed);
                 let value = ran?;
-                tx.set_relaxed(effects.relaxed);
+                promised?;
+                tx.set_relaxed(relaxed);
                 let left = self.attrs_now(tx, &watching)?;
                 Ok::<_, Error>((value, effects, found.into_iter().zip(left).collect::<Vec<_>>()))
             },
@@ -333,7 +379,9 @@ impl Inode {
             },
             parent: Ino(0),
             implicit: false,
-            relaxed: false,
+            bucket: Ino(0),
+            tree: 0,
+            counted: None,
             etag: None,
             version: 0,
             items: Vec::new(),

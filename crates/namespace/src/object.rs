@@ -134,7 +134,7 @@ impl Namespace {
         cond: &Condition,
     ) -> Result<ObjectInfo> {
         let (record, mut dir) = self.open_bucket(tx, op, bucket)?;
-        effects.relaxed = record.relaxed;
+        effects.bucket = record.root;
         let (dirs, name) = name::split_key(key)?;
         for part in dirs {
             dir = self.enter_or_make(tx, effects, op, dir, part, &record)?;
@@ -256,7 +256,6 @@ impl Namespace {
     pub fn put_file(
         &self,
         op: &Op,
-        bucket: &str,
         parent: Ino,
         name: &[u8],
         content: Content,
@@ -284,8 +283,8 @@ impl Namespace {
                     name.to_vec()
                 }
             };
-            effects.relaxed = dir.relaxed;
-            let bucket = tx.bucket(bucket.as_bytes())?;
+            effects.bucket = dir.bucket;
+            let bucket = tx.rules(&dir)?;
             let inode = self.put_in(tx, effects, op, dir, &entry_name, &new, cond, &bucket)?;
             Ok((self.info(inode), found.is_none()))
         })
@@ -301,7 +300,7 @@ impl Namespace {
         let hold = Hold::begin(&self.store);
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
-        snap.relaxed = inode.relaxed;
+        snap.bucket = inode.bucket;
         permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
         match inode.attr.kind {
             NodeKind::File => {}
@@ -320,7 +319,7 @@ impl Namespace {
         let sealed = self.seal_for_reading(op, ino)?;
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
-        snap.relaxed = inode.relaxed;
+        snap.bucket = inode.bucket;
         Ok(self.info_of(inode, sealed))
     }
 
@@ -356,7 +355,7 @@ impl Namespace {
     fn readable(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<Inode> {
         let mut snap = self.snap(op);
         let inode = self.find_object(&mut snap, op, bucket, key)?;
-        snap.relaxed = inode.relaxed;
+        snap.bucket = inode.bucket;
         permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
         Ok(inode)
     }
@@ -396,7 +395,7 @@ impl Namespace {
     fn delete_some(&self, op: &Op, bucket: &str, keys: &[Vec<u8>]) -> Result<Vec<Result<bool>>> {
         let cond = Condition::default();
         self.change(op, |tx, effects| {
-            effects.relaxed = tx.bucket(bucket.as_bytes())?.relaxed;
+            effects.bucket = tx.bucket(bucket.as_bytes())?.root;
             Ok(keys.iter().map(|key| self.delete_at(tx, effects, op, bucket, key, &cond)).collect())
         })
     }
@@ -411,7 +410,7 @@ impl Namespace {
         cond: &Condition,
     ) -> Result<bool> {
         let record = tx.bucket(bucket.as_bytes())?;
-        effects.relaxed = record.relaxed;
+        effects.bucket = record.root;
         let Some(Place { mut dir, path, name }) = self.find_place(tx, op, bucket, key)? else {
             check(cond, None)?;
             return Ok(false);
@@ -483,8 +482,9 @@ impl Namespace {
     /// [`ErrorKind::NoSuchBucket`].
     pub fn ingest(&self, op: &Op, bucket: &str) -> Result<strata_content::Ingest> {
         let mut snap = self.snap(op);
-        snap.relaxed = snap.bucket(bucket.as_bytes())?.relaxed;
-        Ok(self.store.ingest(snap.relaxed))
+        let bucket = snap.bucket(bucket.as_bytes())?;
+        snap.bucket = bucket.root;
+        Ok(self.store.ingest(bucket.relaxed))
     }
 }
 

@@ -205,7 +205,7 @@ impl Namespace {
         if pins.is_empty() {
             return Ok(false);
         }
-        let mut old = Inode { items: Vec::new(), parts: Vec::new(), etag: None, ..inode.clone() };
+        let mut old = Inode { items: Vec::new(), parts: Vec::new(), etag: None, counted: None, ..inode.clone() };
         old.attr.ino = Ino(self.number(tx));
         old.attr.nlink = 0;
         tx.tally(key::KEY_INODES, 1);

@@ -50,8 +50,12 @@ pub(crate) struct Inode {
     pub(crate) parent: Ino,
     /// Directories: made by an S3 key only; vanishes with its last entry.
     pub(crate) implicit: bool,
-    /// Belongs to a `relaxed` bucket.
-    pub(crate) relaxed: bool,
+    /// The root directory of the bucket it is in, where the bucket's record is found; 0 in a record of format 1.
+    pub(crate) bucket: Ino,
+    /// The quota tree it is in; 0 is none.
+    pub(crate) tree: u32,
+    /// What the counters of usage have of it; `None` for an inode that is new to them.
+    pub(crate) counted: Option<Counted>,
     /// Given by the client's MD5; otherwise derived from the manifest.
     pub(crate) etag: Option<String>,
     /// Number of the present content.
@@ -64,23 +68,48 @@ pub(crate) struct Inode {
     pub(crate) parts: Vec<u64>,
 }
 
+/// What an inode adds to the counters of usage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Counted {
+    pub(crate) bucket: Ino,
+    pub(crate) tree: u32,
+    pub(crate) uid: u32,
+    /// Bytes of content that are not holes.
+    pub(crate) bytes: u64,
+}
+
+/// Format of an inode that knows its bucket and its quota tree. Before, it said itself whether it was in a relaxed bucket.
+const FORMAT_WITH_BUCKET: u8 = 2;
+
 const HAS_ETAG: u8 = 1;
 const IMPLICIT: u8 = 2;
+/// Of format 1 alone: it is in a relaxed bucket.
 const RELAXED: u8 = 4;
 const HAS_OBJECT: u8 = 8;
 
 impl Inode {
+    /// What it adds to the counters of usage as it is now.
+    pub(crate) fn counts(&self) -> Counted {
+        Counted { bucket: self.bucket, tree: self.tree, uid: self.attr.uid, bytes: self.attr.allocated }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
+        self.encode_as(FORMAT_WITH_BUCKET, 0)
+    }
+
+    /// As the format before had it.
+    #[cfg(test)]
+    pub(crate) fn encode_without_bucket(&self, relaxed: bool) -> Vec<u8> {
+        self.encode_as(FORMAT, if relaxed { RELAXED } else { 0 })
+    }
+
+    fn encode_as(&self, format: u8, more_flags: u8) -> Vec<u8> {
         let attr = &self.attr;
         let mut out = Encoder::with_capacity(128 + self.items.len() * 40);
         let has_object = self.meta != ObjectMeta::default() || !self.parts.is_empty();
-        let flags = [
-            (self.etag.is_some(), HAS_ETAG),
-            (self.implicit, IMPLICIT),
-            (self.relaxed, RELAXED),
-            (has_object, HAS_OBJECT),
-        ];
-        out.u8(FORMAT).u8(attr.kind as u8).u8(flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum());
+        let flags = [(self.etag.is_some(), HAS_ETAG), (self.implicit, IMPLICIT), (has_object, HAS_OBJECT)];
+        let flags: u8 = flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum();
+        out.u8(format).u8(attr.kind as u8).u8(flags | more_flags);
         out.uvarint(u64::from(attr.mode)).uvarint(u64::from(attr.uid)).uvarint(u64::from(attr.gid));
         out.uvarint(u64::from(attr.nlink)).uvarint(attr.rdev).uvarint(attr.size).uvarint(attr.allocated);
         out.ivarint(attr.mtime.0);
@@ -88,6 +117,9 @@ impl Inode {
             out.ivarint(time.0.wrapping_sub(attr.mtime.0));
         }
         out.uvarint(attr.change).uvarint(self.parent.0).uvarint(self.version);
+        if format == FORMAT_WITH_BUCKET {
+            out.uvarint(self.bucket.0).uvarint(u64::from(self.tree));
+        }
         if let Some(etag) = &self.etag {
             out.bytes(etag.as_bytes());
         }
@@ -107,10 +139,11 @@ impl Inode {
 
     pub(crate) fn decode(ino: Ino, bytes: &[u8]) -> Result<Self, WireError> {
         let mut input = Decoder::new(bytes);
-        input.version("an inode", FORMAT)?;
+        let with_bucket = second_format(&mut input, "an inode")?;
         let kind = kind(input.u8()?)?;
         let flags = input.u8()?;
-        if flags & !(HAS_ETAG | IMPLICIT | RELAXED | HAS_OBJECT) != 0 {
+        let known = HAS_ETAG | IMPLICIT | HAS_OBJECT | if with_bucket { 0 } else { RELAXED };
+        if flags & !known != 0 {
             return Err(WireError::Invalid("unknown flags of an inode"));
         }
         let (mode, uid, gid, nlink) = (input.uvarint32()?, input.uvarint32()?, input.uvarint32()?, input.uvarint32()?);
@@ -119,6 +152,7 @@ impl Inode {
         let mut other = || -> Result<Timestamp, WireError> { Ok(Timestamp(input.ivarint()?.wrapping_add(mtime))) };
         let (atime, ctime, btime) = (other()?, other()?, other()?);
         let (change, parent, version) = (input.uvarint()?, Ino(input.uvarint()?), input.uvarint()?);
+        let (bucket, tree) = if with_bucket { (Ino(input.uvarint()?), input.uvarint32()?) } else { (Ino(0), 0) };
         let etag = if flags & HAS_ETAG != 0 { Some(text(&mut input)?) } else { None };
         let target = input.bytes(TEXT_MAX)?.to_vec();
         let items = decode_items(&mut input)?;
@@ -136,25 +170,31 @@ impl Inode {
         input.finish()?;
         let mtime = Timestamp(mtime);
         let attr = Attr { ino, kind, mode, uid, gid, nlink, rdev, size, allocated, atime, mtime, ctime, btime, change };
-        Ok(Self {
+        let mut inode = Self {
             attr,
             parent,
             implicit: flags & IMPLICIT != 0,
-            relaxed: flags & RELAXED != 0,
+            bucket,
+            tree,
+            counted: None,
             etag,
             version,
             items,
             target,
             meta,
             parts,
-        })
+        };
+        inode.counted = with_bucket.then(|| inode.counts());
+        Ok(inode)
     }
 }
 
-/// A bucket; its name is the key.
+/// A bucket and its rules. Its key is its root directory, so that it is found from any inode.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Bucket {
     pub(crate) root: Ino,
+    /// The name of its root directory in the root of the tree.
+    pub(crate) name: String,
     pub(crate) created: Timestamp,
     pub(crate) uid: u32,
     pub(crate) relaxed: bool,
@@ -164,13 +204,15 @@ pub(crate) struct Bucket {
     pub(crate) mode: u32,
 }
 
-/// Format of a bucket with a mode of its own, and of an upload that may be private. Before there was such a choice everything was open
-/// to readers.
+/// Format of an upload that may be private, and of a bucket, in the table by name of old, with a mode of its own. Before there
+/// was such a choice everything was open to readers.
 const FORMAT_WITH_MODE: u8 = 2;
 const MODE_BEFORE: u32 = 0o644;
+/// Format of a bucket whose key is its root directory.
+const FORMAT_BY_ROOT: u8 = 3;
 
-/// Whether a record has the fields of [`FORMAT_WITH_MODE`].
-fn with_mode(input: &mut Decoder<'_>, what: &'static str) -> Result<bool, WireError> {
+/// Whether a record is of the second of the two formats its kind has.
+fn second_format(input: &mut Decoder<'_>, what: &'static str) -> Result<bool, WireError> {
     match input.u8()? {
         FORMAT => Ok(false),
         FORMAT_WITH_MODE => Ok(true),
@@ -180,17 +222,45 @@ fn with_mode(input: &mut Decoder<'_>, what: &'static str) -> Result<bool, WireEr
 
 impl Bucket {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Encoder::with_capacity(32);
+        let mut out = Encoder::with_capacity(64);
+        out.u8(FORMAT_BY_ROOT).bytes(self.name.as_bytes()).ivarint(self.created.0).uvarint(u64::from(self.uid));
+        out.u8(u8::from(self.relaxed)).u8(u8::from(self.versioned)).uvarint(u64::from(self.mode));
+        out.finish()
+    }
+
+    pub(crate) fn decode(root: Ino, bytes: &[u8]) -> Result<Self, WireError> {
+        let mut input = Decoder::new(bytes);
+        input.version("a bucket", FORMAT_BY_ROOT)?;
+        let name = text(&mut input)?;
+        let bucket = Self {
+            root,
+            name,
+            created: Timestamp(input.ivarint()?),
+            uid: input.uvarint32()?,
+            relaxed: flag(input.u8()?)?,
+            versioned: flag(input.u8()?)?,
+            mode: input.uvarint32()?,
+        };
+        input.finish()?;
+        Ok(bucket)
+    }
+
+    /// As [`Bucket::decode_by_name`] reads it.
+    #[cfg(test)]
+    pub(crate) fn encode_by_name(&self) -> Vec<u8> {
+        let mut out = Encoder::new();
         out.u8(FORMAT_WITH_MODE).uvarint(self.root.0).ivarint(self.created.0).uvarint(u64::from(self.uid));
         out.u8(u8::from(self.relaxed)).u8(u8::from(self.versioned)).uvarint(u64::from(self.mode));
         out.finish()
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+    /// Reads a record of the table by name, which stores had before inodes knew their bucket.
+    pub(crate) fn decode_by_name(name: String, bytes: &[u8]) -> Result<Self, WireError> {
         let mut input = Decoder::new(bytes);
-        let with_mode = with_mode(&mut input, "a bucket")?;
+        let with_mode = second_format(&mut input, "a bucket")?;
         let bucket = Self {
             root: Ino(input.uvarint()?),
+            name,
             created: Timestamp(input.ivarint()?),
             uid: input.uvarint32()?,
             relaxed: flag(input.u8()?)?,
@@ -201,10 +271,10 @@ impl Bucket {
         Ok(bucket)
     }
 
-    pub(crate) fn info(&self, name: &str) -> BucketInfo {
+    pub(crate) fn info(&self) -> BucketInfo {
         let durability = if self.relaxed { Durability::Relaxed } else { Durability::Strict };
         let Self { root, created, uid, mode, .. } = *self;
-        BucketInfo { name: name.to_owned(), root, created, uid, durability, mode }
+        BucketInfo { name: self.name.clone(), root, created, uid, durability, mode }
     }
 }
 
@@ -232,7 +302,7 @@ impl Upload {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut input = Decoder::new(bytes);
-        let with_mode = with_mode(&mut input, "an upload")?;
+        let with_mode = second_format(&mut input, "an upload")?;
         let upload = Self {
             created: Timestamp(input.ivarint()?),
             uid: input.uvarint32()?,

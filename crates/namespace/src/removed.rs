@@ -127,7 +127,7 @@ impl Namespace {
         let mut inode = inode.clone();
         inode.attr.nlink = 0;
         inode.attr.ctime = inode.attr.ctime.max(self.clock.now());
-        inode.parts = Vec::new();
+        (inode.parts, inode.counted) = (Vec::new(), None);
         let hold = (inode.attr.kind == NodeKind::File).then(|| Hold::begin(&self.store));
         effects.removed.push((inode, hold));
     }
@@ -165,7 +165,7 @@ impl Namespace {
                 tx.put(key::under(key::TABLE_UNLINKED, ino, &[]), Vec::new());
                 tx.tally(key::KEY_INODES, 1);
             }
-            effects.relaxed = inode.relaxed;
+            effects.bucket = inode.bucket;
             Ok(())
         });
         let opened = opened.and_then(|()| self.open(op, ino, access, truncate));

@@ -4,13 +4,13 @@ use strata_content::Tx;
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
+use crate::bucket;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
-use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
-use crate::record::{Bucket, Inode};
+use crate::record::Inode;
 use crate::types::{Caller, NodeKind, Op, ROOT_INO, RenameMode};
 use crate::view::{Found, View};
 
@@ -22,7 +22,8 @@ impl Namespace {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::Exists`], [`ErrorKind::NotEmpty`], [`ErrorKind::IsDirectory`],
-    /// [`ErrorKind::NotDirectory`], [`ErrorKind::Loop`], and those of names and permission.
+    /// [`ErrorKind::NotDirectory`], [`ErrorKind::Loop`], [`ErrorKind::CrossDevice`] into another bucket or quota tree, and those of
+    /// names and permission.
     pub fn rename(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Result<()> {
         if planted(Bug::RenameInTwoCommits) {
             let found = self.lookup(op, from.0, from.1)?;
@@ -39,6 +40,7 @@ impl Namespace {
             if matches!(from.1, b"." | b"..") || matches!(to.1, b"." | b"..") {
                 return Err(fail(ErrorKind::Invalid, "'.' and '..' cannot be renamed"));
             }
+            stays_inside(&source_dir, &target_dir)?;
             let source = tx.found(from.0, from.1)?;
             let mut inode = tx.inode(source.dirent.ino)?;
             permission::remove_entry(&op.caller, &source_dir.attr, &inode.attr)?;
@@ -55,14 +57,10 @@ impl Namespace {
                 )?;
                 refuse_loop(tx, inode.attr.ino, to.0)?;
             }
-            check_root(from, to, &inode)?;
-            if directory && source_dir.relaxed && !target_dir.relaxed {
-                return Err(fail(
-                    ErrorKind::NotPermitted,
-                    "a directory of a relaxed bucket cannot be moved into a strict one; copy it, so that its files are synced",
-                ));
+            if to.0 == ROOT_INO {
+                name::check_bucket(to.1)?;
             }
-            effects.relaxed = source_dir.relaxed && target_dir.relaxed;
+            effects.bucket = source_dir.bucket;
             let now = self.clock.now();
 
             if mode == RenameMode::Exchange {
@@ -73,16 +71,14 @@ impl Namespace {
                 if other.attr.kind == NodeKind::Directory && from.0 != to.0 {
                     refuse_loop(tx, other.attr.ino, from.0)?;
                 }
-                check_root(to, from, &other)?;
                 self.remove_entry(tx, &mut source_dir, &source.name, now)?;
                 let mut target_dir = tx.dir(to.0)?;
                 self.remove_entry(tx, &mut target_dir, &target.name, now)?;
                 self.place(tx, to, &mut inode, now)?;
                 self.place(tx, from, &mut other, now)?;
                 if from.0 == ROOT_INO {
-                    let (one, two) = (tx.bucket(from.1)?, tx.bucket(to.1)?);
-                    tx.put(key::plain(key::TABLE_BUCKET, from.1), two.encode());
-                    tx.put(key::plain(key::TABLE_BUCKET, to.1), one.encode());
+                    bucket::rename(tx, inode.attr.ino, to.1)?;
+                    bucket::rename(tx, other.attr.ino, from.1)?;
                 }
                 effects.entry(from.0, from.1, Some(inode.attr.ino));
                 effects.entry(to.0, to.1, Some(other.attr.ino));
@@ -108,10 +104,8 @@ impl Namespace {
                 self.put_inode(tx, &mut source_dir);
             }
             self.place(tx, to, &mut inode, now)?;
-            if from.0 == ROOT_INO && directory {
-                let bucket: Bucket = tx.bucket(from.1)?;
-                tx.delete(key::plain(key::TABLE_BUCKET, from.1));
-                tx.put(key::plain(key::TABLE_BUCKET, to.1), bucket.encode());
+            if from.0 == ROOT_INO {
+                bucket::rename(tx, inode.attr.ino, to.1)?;
             }
             effects.entry(from.0, from.1, Some(inode.attr.ino));
             effects.entry(to.0, to.1, target.map(|target| target.dirent.ino));
@@ -182,10 +176,6 @@ impl Namespace {
             // Whoever moves a directory wants it to stay.
             inode.implicit = false;
         }
-        // Where a file is decides what its syncs promise (invariant ACK).
-        if !directory {
-            inode.relaxed = dir.relaxed;
-        }
         inode.attr.ctime = now;
         self.put_inode(tx, inode);
         self.add_entry(tx, &mut dir, &entry_name, inode, now)
@@ -207,19 +197,23 @@ fn refuse_loop(tx: &mut Tx<'_>, moved: Ino, into: Ino) -> Result<()> {
     Err(fail(ErrorKind::Loop, "the tree is deeper than any we follow"))
 }
 
-/// The root holds buckets: only directories with valid names may enter it, and a bucket leaves it only as a bucket.
-fn check_root(from: (Ino, &[u8]), to: (Ino, &[u8]), inode: &Inode) -> Result<()> {
-    if to.0 == ROOT_INO {
-        if inode.attr.kind != NodeKind::Directory || from.0 != ROOT_INO {
-            return Err(fail(
-                ErrorKind::NotPermitted,
-                "the root holds buckets only; make a bucket and move the content",
-            ));
-        }
-        return name::check_bucket(to.1);
+/// A bucket is a boundary like a file system of its own, and so is a quota tree: no inode goes from one directory to the other
+/// across it.
+///
+/// # Errors
+/// [`ErrorKind::CrossDevice`].
+pub(crate) fn stays_inside(one: &Inode, other: &Inode) -> Result<()> {
+    if one.bucket != other.bucket {
+        return Err(fail(
+            ErrorKind::CrossDevice,
+            "source and target are in different buckets, each like a file system of its own; copy, and remove the source",
+        ));
     }
-    if from.0 == ROOT_INO {
-        return Err(fail(ErrorKind::NotPermitted, "a bucket cannot be moved into another; move its content"));
+    if one.tree != other.tree {
+        return Err(fail(
+            ErrorKind::CrossDevice,
+            "source and target are in different quota trees; copy, and remove the source",
+        ));
     }
     Ok(())
 }

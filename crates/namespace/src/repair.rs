@@ -104,7 +104,6 @@ fn planned(finding: &Finding, careful: bool) -> (String, bool) {
             Some(&key::TABLE_ENTRY) => yes(format!(
                 "keep its bytes in a file of {LOST_AND_FOUND} and remove it; what it led to gets a name there"
             )),
-            Some(&key::TABLE_BUCKET) => yes("write it again from the root's entry".to_owned()),
             _ => no("leave it: it may describe content, and nothing that it may refer to is let go"),
         },
         Finding::Size { len, .. } => yes(format!("set the size to {len}")),
@@ -127,6 +126,11 @@ fn planned(finding: &Finding, careful: bool) -> (String, bool) {
         Finding::Stray { .. } => yes(format!("make it a bucket, or if it is no directory move it to {LOST_AND_FOUND}")),
         Finding::Part { upload, part } => yes(format!("make it the file {LOST_AND_FOUND}/upload-{upload}-part-{part}")),
         Finding::Leftover { ino, .. } => yes(format!("make the empty file {LOST_AND_FOUND}/{ino} that it belongs to")),
+        Finding::Elsewhere { .. } => {
+            yes("give the inode, or where it has names there too a copy by reference, to the bucket of its directory"
+                .into())
+        }
+        Finding::Usage { exist, .. } => yes(format!("set the counter to {exist}")),
         Finding::Tally { exist, .. } => yes(format!("set the counter to {exist}")),
         Finding::Chunk(ChunkFault::Count { counted, exist, .. }) if careful && counted > exist => {
             no("leave it: something that may refer to it cannot be read")
@@ -144,6 +148,7 @@ fn rank(finding: &Finding) -> u8 {
     match finding {
         Finding::Links { .. }
         | Finding::Tally { .. }
+        | Finding::Usage { .. }
         | Finding::Shadow { .. }
         | Finding::Chunk(ChunkFault::Count { .. }) => 2,
         Finding::NoName { .. } | Finding::Unreached { .. } => 1,

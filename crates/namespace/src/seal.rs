@@ -233,7 +233,7 @@ impl Namespace {
                 now.attr.mtime = now.attr.mtime.max(mtime);
                 now.attr.ctime = now.attr.ctime.max(mtime);
             }
-            effects.relaxed = now.relaxed;
+            effects.bucket = now.bucket;
             self.put_inode(tx, &mut now);
             // Who was told of the write needs not be told again that it was stored, where that shows nothing else.
             if shown != (Attr { change: shown.change, ..now.attr.clone() }) {
@@ -250,7 +250,7 @@ impl Namespace {
         let items = &inode.items;
         let size = items_len(items);
         let reader = hold.read(items);
-        let mut ingest = self.store.ingest_promised(inode.relaxed);
+        let mut ingest = self.store.ingest_promised(self.is_relaxed(inode.bucket)?);
         let mut at = 0;
         for Region { range } in self.regions(inode, task, size)? {
             if at < range.start {
@@ -414,7 +414,7 @@ impl Namespace {
             (now.etag, now.parts) = (None, Vec::new());
             now.meta.checksums.clear();
             crate::permission::drop_set_id(&op.caller, &mut now);
-            effects.relaxed = now.relaxed;
+            effects.bucket = now.bucket;
             effects.content(ino);
             self.put_inode(tx, &mut now);
             Ok(Some(now.attr))

@@ -144,7 +144,7 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let inode = tx.inode(ino)?;
             permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
-            effects.relaxed = inode.relaxed;
+            effects.bucket = inode.bucket;
             let key = key::under(key::TABLE_PROPERTY, ino, format!("{namespace}\0{name}").as_bytes());
             match value {
                 Some(value) => {

@@ -87,7 +87,7 @@ impl Namespace {
                 }
             }
             inode.attr.ctime = ctime_after(inode.attr.ctime, now);
-            effects.relaxed = inode.relaxed;
+            effects.bucket = inode.bucket;
             effects.attr(ino);
             self.put_inode(tx, &mut inode);
             Ok(self.with_staged(inode.attr))
@@ -179,7 +179,7 @@ impl Namespace {
     pub fn get_xattr(&self, op: &Op, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
-        snap.relaxed = inode.relaxed;
+        snap.bucket = inode.bucket;
         if name.starts_with(b"user.") {
             permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
         } else if name.starts_with(b"trusted.") && !op.caller.superuser {
@@ -224,7 +224,7 @@ impl Namespace {
             }
             tx.put(key, value);
             inode.attr.ctime = self.clock.now();
-            effects.relaxed = inode.relaxed;
+            effects.bucket = inode.bucket;
             effects.attr(ino);
             self.put_inode(tx, &mut inode);
             Ok(())
@@ -268,7 +268,7 @@ impl Namespace {
             }
             tx.delete(key);
             inode.attr.ctime = self.clock.now();
-            effects.relaxed = inode.relaxed;
+            effects.bucket = inode.bucket;
             effects.attr(ino);
             self.put_inode(tx, &mut inode);
             Ok(())

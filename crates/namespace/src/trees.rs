@@ -10,8 +10,8 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::object::{NewContent, etag};
 use crate::permission;
-use crate::record::Bucket;
-use crate::types::{Access, Condition, NodeKind, Op, ROOT_INO, dir_mode};
+use crate::record::Inode;
+use crate::types::{Access, Attr, Condition, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, decode_dirent};
 
 /// Deepest tree followed.
@@ -36,6 +36,8 @@ struct Removal<'a> {
     removed: u64,
     /// Told of them after each step; says whether to go on.
     told: &'a mut dyn FnMut(u64) -> bool,
+    /// Whether a file may be removed as it is.
+    may: &'a dyn Fn(&Inode) -> Result<()>,
 }
 
 /// How a name is removed within a change: that of a directory, or of anything else.
@@ -70,24 +72,30 @@ impl Namespace {
     /// # Errors
     /// As [`Namespace::unlink`] and [`Namespace::rmdir`].
     pub fn remove_tree(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<()> {
-        self.remove_tree_told(op, parent, name, &mut |_| true).map(drop)
+        self.remove_tree_told(op, parent, name, &mut |_| true, &|_| Ok(())).map(drop)
     }
 
-    /// The same; `told` hears after each step how many names below it are removed, and says whether to go on. The answer says
-    /// whether the tree is gone.
+    /// The same; `told` hears after each step how many names below it are removed, and says whether to go on; `may` refuses what is
+    /// to stay. The answer says whether the tree is gone.
     pub(crate) fn remove_tree_told(
         &self,
         op: &Op,
         parent: Ino,
         name: &[u8],
         told: &mut dyn FnMut(u64) -> bool,
+        may: &dyn Fn(&Inode) -> Result<()>,
     ) -> Result<bool> {
         op.read_newest();
         let attr = self.lookup(op, parent, name)?;
         if attr.kind != NodeKind::Directory {
-            return self.unlink(op, parent, name).map(|()| true);
+            self.change(op, |tx, effects| {
+                let found = tx.found(parent, name)?;
+                may(&tx.inode(found.dirent.ino)?)?;
+                self.unlink_in(tx, effects, op, parent, name)
+            })?;
+            return Ok(true);
         }
-        let mut removal = Removal { at: (parent, name), top: attr.ino, removed: 0, told };
+        let mut removal = Removal { at: (parent, name), top: attr.ino, removed: 0, told, may };
         let removed = self.empty_dir(op, &mut removal, attr.ino, 0).and_then(|empty| {
             if empty {
                 self.change(op, |tx, effects| {
@@ -163,7 +171,11 @@ impl Namespace {
         let step = |removal: &Removal<'_>, names: &[&[u8]]| {
             self.change(op, |tx, effects| {
                 removal.uphold(tx, dir)?;
-                names.iter().try_for_each(|name| remove_in(self, tx, effects, op, dir, name))
+                names.iter().try_for_each(|name| {
+                    let found = tx.found(dir, name)?;
+                    (removal.may)(&tx.inode(found.dirent.ino)?)?;
+                    remove_in(self, tx, effects, op, dir, name)
+                })
             })
         };
         if step(removal, names).is_ok() {
@@ -228,13 +240,11 @@ impl Namespace {
         &self,
         op: &Op,
         from: (Ino, &[u8]),
-        bucket: &str,
         to: (Ino, &[u8]),
         deep: bool,
         overwrite: bool,
     ) -> Result<bool> {
         op.read_newest();
-        let bucket = self.snap(op).bucket(bucket.as_bytes())?;
         let source = self.lookup(op, from.0, from.1)?;
         let mut at = to.0;
         while at != ROOT_INO {
@@ -258,55 +268,65 @@ impl Namespace {
             Err(error) if error.kind == ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };
-        self.copy_entry(op, &source, &bucket, to, deep, 0)?;
+        self.copy_entry(op, &source, to, deep, 0, &mut |_, _| Ok(()))?;
         Ok(replaced)
     }
 
-    fn copy_entry(
+    /// `copied` is told of everything when it is whole: what it was copied from, and the copy.
+    pub(crate) fn copy_entry(
         &self,
         op: &Op,
-        source: &crate::types::Attr,
-        bucket: &Bucket,
+        source: &Attr,
         to: (Ino, &[u8]),
         deep: bool,
         depth: usize,
+        copied: &mut dyn FnMut(&Attr, Ino) -> Result<()>,
     ) -> Result<()> {
         if depth > DEPTH_MAX {
             return Err(fail(ErrorKind::Loop, format!("a tree deeper than {DEPTH_MAX} levels")));
         }
-        match source.kind {
+        let made = match source.kind {
             NodeKind::Directory => {
-                let made = self.mkdir(op, to.0, to.1, dir_mode(bucket.mode))?;
-                self.copy_properties(op, source.ino, made.ino)?;
-                if !deep {
-                    return Ok(());
-                }
-                let mut cursor = Vec::new();
-                loop {
+                let mode = {
+                    let mut snap = self.snap(op);
+                    let dir = snap.dir(to.0)?;
+                    dir_mode(snap.rules(&dir)?.mode)
+                };
+                let made = self.mkdir(op, to.0, to.1, mode)?.ino;
+                self.copy_records(op, key::TABLE_PROPERTY, source.ino, made)?;
+                let (mut cursor, mut more) = (Vec::new(), deep);
+                while more {
                     let page = self.readdir(op, source.ino, &cursor, STEP)?;
                     for entry in &page.entries {
-                        self.copy_entry(op, &entry.attr, bucket, (made.ino, &entry.name), deep, depth + 1)?;
+                        self.copy_entry(op, &entry.attr, (made, &entry.name), deep, depth + 1, copied)?;
                     }
-                    match page.entries.last() {
-                        Some(last) if !page.end => cursor.clone_from(&last.cursor),
-                        _ => return Ok(()),
+                    more = !page.end;
+                    if let Some(last) = page.entries.last() {
+                        cursor.clone_from(&last.cursor);
                     }
                 }
+                made
             }
-            NodeKind::File => self.copy_file(op, source.ino, bucket, to),
+            NodeKind::File => {
+                self.seal_if_dirty(op, source.ino)?;
+                // What `copied` is told was so before the copy was made: what changes meanwhile differs from it.
+                let source = self.getattr(op, source.ino)?;
+                let made = self.copy_file(op, source.ino, to)?;
+                return copied(&source, made);
+            }
             NodeKind::Symlink => {
                 let target = self.readlink(op, source.ino)?;
-                self.symlink(op, to.0, to.1, &target).map(|_| ())
+                self.symlink(op, to.0, to.1, &target)?.ino
             }
             kind => {
                 let node = crate::types::NewNode { kind, mode: source.mode, rdev: source.rdev };
-                self.mknod(op, to.0, to.1, node).map(|_| ())
+                self.mknod(op, to.0, to.1, node)?.ino
             }
-        }
+        };
+        copied(source, made)
     }
 
-    fn copy_file(&self, op: &Op, source: Ino, bucket: &Bucket, to: (Ino, &[u8])) -> Result<()> {
-        self.seal_if_dirty(op, source)?;
+    fn copy_file(&self, op: &Op, source: Ino, to: (Ino, &[u8])) -> Result<Ino> {
         self.seal_named(op, to.0, to.1)?;
         let made = self.change(op, |tx, effects| {
             let inode = tx.inode(source)?;
@@ -329,7 +349,7 @@ impl Namespace {
                     }
                 }
             };
-            effects.relaxed = dir.relaxed;
+            effects.bucket = dir.bucket;
             let new = NewContent {
                 content: self.store.content(inode.items.clone())?,
                 etag: Some(etag(&inode)),
@@ -337,29 +357,28 @@ impl Namespace {
                 parts: inode.parts.clone(),
                 allocated: inode.attr.allocated,
             };
-            let made = self.put_in(tx, effects, op, dir, &entry_name, &new, &Condition::default(), bucket)?;
+            let bucket = tx.rules(&dir)?;
+            let made = self.put_in(tx, effects, op, dir, &entry_name, &new, &Condition::default(), &bucket)?;
             Ok(made.attr.ino)
         })?;
-        self.copy_properties(op, source, made)
+        self.copy_records(op, key::TABLE_PROPERTY, source, made)?;
+        Ok(made)
     }
 
-    /// Dead properties go with a copy (RFC 4918, 9.8.2).
-    fn copy_properties(&self, op: &Op, from: Ino, to: Ino) -> Result<()> {
-        let any = self.store.range(
-            &key::under(key::TABLE_PROPERTY, from, &[]),
-            &key::behind(key::TABLE_PROPERTY, from),
-            1,
-        )?;
-        if any.is_empty() {
+    /// Gives an inode what another has in a table: dead properties, which go with every copy (RFC 4918, 9.8.2), or attributes.
+    pub(crate) fn copy_records(&self, op: &Op, table: u8, from: Ino, to: Ino) -> Result<()> {
+        let (first, end) = (key::under(table, from, &[]), key::behind(table, from));
+        if self.store.range(&first, &end, 1)?.is_empty() {
             return Ok(());
         }
         self.change(op, |tx, _| {
-            let all =
-                tx.records(&key::under(key::TABLE_PROPERTY, from, &[]), &key::behind(key::TABLE_PROPERTY, from), 1024)?;
-            for (key, value) in all {
-                tx.put(key::under(key::TABLE_PROPERTY, to, &key[9..]), value);
+            for (key, value) in tx.records(&first, &end, 1024)? {
+                tx.put(key::under(table, to, &key[9..]), value);
             }
             Ok(())
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use strata_seam::planted::{Bug, planted};
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
-use crate::namespace::{Namespace, mark_format};
+use crate::namespace::Namespace;
 use crate::object::NewContent;
 use crate::permission;
 use crate::record::{Part, Upload};
@@ -52,12 +52,11 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let (record, root) = self.open_bucket(tx, op, bucket)?;
             permission::change_entries(&op.caller, &root.attr)?;
-            effects.relaxed = record.relaxed;
+            effects.bucket = record.root;
             let id = self.number(tx).to_be_bytes();
             let created = self.clock.now();
             let (uid, gid, meta) = (op.caller.uid, op.caller.gid, meta.clone());
             let upload = Upload { created, uid, gid, private: op.is_private(), meta };
-            mark_format(tx);
             tx.put(upload_key(record.root, key, id), upload.encode());
             Ok(upload_info(format!("{:016x}", u64::from_be_bytes(id)), key.to_vec(), upload))
         })
@@ -70,7 +69,7 @@ impl Namespace {
         bucket: &str,
         key: &[u8],
         upload: &str,
-    ) -> Result<(Vec<u8>, [u8; 8], Upload, bool)> {
+    ) -> Result<(Vec<u8>, [u8; 8], Upload, Ino)> {
         let (record, _) = self.open_bucket(view, op, bucket)?;
         let missing =
             || fail(ErrorKind::NoSuchUpload, "there is no such upload; it may have been completed or aborted");
@@ -81,7 +80,7 @@ impl Namespace {
         if !op.caller.superuser && op.caller.uid != found.uid {
             return Err(fail(ErrorKind::AccessDenied, "the upload belongs to somebody else"));
         }
-        Ok((at, id, found, record.relaxed))
+        Ok((at, id, found, record.root))
     }
 
     /// An upload.
@@ -90,8 +89,8 @@ impl Namespace {
     /// [`ErrorKind::NoSuchUpload`].
     pub fn upload(&self, op: &Op, bucket: &str, key: &[u8], upload: &str) -> Result<UploadInfo> {
         let mut snap = self.snap(op);
-        let (_, _, found, relaxed) = self.find_upload(&mut snap, op, bucket, key, upload)?;
-        snap.relaxed = relaxed;
+        let (_, _, found, root) = self.find_upload(&mut snap, op, bucket, key, upload)?;
+        snap.bucket = root;
         Ok(upload_info(upload.to_owned(), key.to_vec(), found))
     }
 
@@ -115,8 +114,8 @@ impl Namespace {
             return Err(fail(ErrorKind::Invalid, format!("part numbers go from 1 to {PART_NUMBER_MAX}")));
         }
         self.change(op, |tx, effects| {
-            let (_, id, _, relaxed) = self.find_upload(tx, op, bucket, key, upload)?;
-            effects.relaxed = relaxed;
+            let (_, id, _, root) = self.find_upload(tx, op, bucket, key, upload)?;
+            effects.bucket = root;
             let at = part_key(id, number);
             if let Some(old) = tx.record(&at)? {
                 tx.release(&decode_part(&old)?.items)?;
@@ -168,8 +167,8 @@ impl Namespace {
         limit: usize,
     ) -> Result<(Vec<PartInfo>, bool)> {
         let mut snap = self.snap(op);
-        let (_, id, _, relaxed) = self.find_upload(&mut snap, op, bucket, key, upload)?;
-        snap.relaxed = relaxed;
+        let (_, id, _, root) = self.find_upload(&mut snap, op, bucket, key, upload)?;
+        snap.bucket = root;
         let from = part_key(id, after.saturating_add(1));
         let end = key::behind(key::TABLE_PART, Ino(u64::from_be_bytes(id)));
         let mut found = snap.records(&from, &end, limit.min(1000) + 1)?;
@@ -193,7 +192,7 @@ impl Namespace {
     ) -> Result<(Vec<UploadInfo>, bool)> {
         let mut snap = self.snap(op);
         let (record, _) = self.open_bucket(&mut snap, op, bucket)?;
-        snap.relaxed = record.relaxed;
+        snap.bucket = record.root;
         let mut start = key::under(key::TABLE_UPLOAD, record.root, &[]);
         // Keys with the prefix lie together because the terminator sorts below every byte a key may have there.
         start.extend(key::terminated(prefix).split_last_chunk::<2>().map_or(&[][..], |(rest, _)| rest));
@@ -352,8 +351,8 @@ impl Namespace {
     /// [`ErrorKind::NoSuchUpload`].
     pub fn abort_upload(&self, op: &Op, bucket: &str, key: &[u8], upload: &str) -> Result<()> {
         self.change(op, |tx, effects| {
-            let (at, _, _, relaxed) = self.find_upload(tx, op, bucket, key, upload)?;
-            effects.relaxed = relaxed;
+            let (at, _, _, root) = self.find_upload(tx, op, bucket, key, upload)?;
+            effects.bucket = root;
             self.erase_upload(tx, &at)
         })
     }

@@ -9,7 +9,8 @@ use crate::key;
 use crate::name::{self, Named};
 use crate::namespace::Namespace;
 use crate::record::{Bucket, Dirent, Inode};
-use crate::types::{NodeKind, Op};
+use crate::types::{NodeKind, Op, ROOT_INO};
+use crate::upgrade;
 
 /// Entries read per step when a directory is scanned for an alias.
 const SCAN_STEP: usize = 256;
@@ -49,10 +50,37 @@ pub(crate) trait View {
     }
 
     fn bucket(&mut self, name: &[u8]) -> Result<Bucket> {
-        let Some(bytes) = self.record(&key::plain(key::TABLE_BUCKET, name))? else {
-            return Err(fail(ErrorKind::NoSuchBucket, format!("there is no bucket '{}'", name.escape_ascii())));
+        let found = match self.entry(ROOT_INO, &[name, b"/"].concat())? {
+            Some(dirent) => self.bucket_called(name, dirent.ino)?,
+            None => None,
         };
-        Bucket::decode(&bytes).map_err(|_| damaged(format!("bucket {}", name.escape_ascii())))
+        found.ok_or_else(|| fail(ErrorKind::NoSuchBucket, format!("there is no bucket '{}'", name.escape_ascii())))
+    }
+
+    /// The record of the bucket with this name and root directory, also where it was not upgraded.
+    fn bucket_called(&mut self, name: &[u8], root: Ino) -> Result<Option<Bucket>> {
+        if let Some(bucket) = self.bucket_at(root)? {
+            return Ok(Some(bucket));
+        }
+        let key = key::plain(key::TABLE_BUCKET_BY_NAME, name);
+        self.record(&key)?.map(|record| upgrade::old_bucket(&key, &record)).transpose()
+    }
+
+    /// The record of the bucket with this root directory.
+    fn bucket_at(&mut self, root: Ino) -> Result<Option<Bucket>> {
+        let Some(bytes) = self.record(&key::bucket(root))? else { return Ok(None) };
+        Bucket::decode(root, &bytes).map(Some).map_err(|_| damaged(format!("the bucket of directory {root}")))
+    }
+
+    /// The rules an inode is under: its bucket's.
+    fn rules(&mut self, inode: &Inode) -> Result<Bucket> {
+        let missing = || damaged(format!("the bucket of inode {}", inode.attr.ino));
+        self.bucket_at(inode.bucket)?.ok_or_else(missing)
+    }
+
+    /// Whether what happens in a bucket needs not be durable before it is confirmed. What is in no bucket is strict.
+    fn is_relaxed(&mut self, root: Ino) -> Result<bool> {
+        Ok(root != Ino(0) && self.bucket_at(root)?.is_some_and(|bucket| bucket.relaxed))
     }
 
     /// The entry of exactly this entry name.
@@ -163,8 +191,8 @@ pub(crate) struct Snap<'a> {
     seen: Lsn,
     /// Up to which change it reads, where later ones cannot be waited for.
     upto: Option<Lsn>,
-    /// Whether everything read belongs to a relaxed bucket.
-    pub(crate) relaxed: bool,
+    /// The bucket that everything read belongs to, by its root directory; 0 where that is not one bucket.
+    pub(crate) bucket: Ino,
 }
 
 impl<'a> Snap<'a> {
@@ -172,7 +200,7 @@ impl<'a> Snap<'a> {
         // Who has to wait for what it is told is not told what it would wait for in vain.
         let upto = op.reads_written().then(|| ns.store.ledger().stalled_at()).flatten();
         let upto = upto.filter(|_| !planted(Bug::StalledShown));
-        Self { ns, op, seen: Lsn(0), upto, relaxed: false }
+        Self { ns, op, seen: Lsn(0), upto, bucket: Ino(0) }
     }
 }
 
@@ -181,7 +209,7 @@ impl Namespace {
     pub(crate) fn find_inode_alone(&self, op: &Op, ino: Ino) -> Result<Option<Inode>> {
         let mut snap = self.snap(op);
         let found = snap.find_inode(ino)?;
-        snap.relaxed = found.as_ref().is_some_and(|inode| inode.relaxed);
+        snap.bucket = found.as_ref().map_or(Ino(0), |inode| inode.bucket);
         Ok(found)
     }
 
@@ -207,7 +235,10 @@ pub(crate) fn gone() -> crate::Error {
 impl Drop for Snap<'_> {
     fn drop(&mut self) {
         if self.seen > self.ns.store.durable() {
-            self.op.note(self.seen, !self.relaxed);
+            let seen = self.seen;
+            // Where the rules cannot be read, the answer waits for what a strict bucket promises.
+            let relaxed = self.is_relaxed(self.bucket).unwrap_or(false);
+            self.op.note(seen, !relaxed);
         }
     }
 }

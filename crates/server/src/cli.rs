@@ -108,6 +108,21 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Upgrade the records of a store that an earlier version wrote, or only say what opening it would do to them
+    Upgrade {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List the disks of a store, take one back, put a new one in the place of a lost one
     #[command(mut_args = |argument| argument.global(true))]
     Disk {
@@ -497,6 +512,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fsck { config, store, contents, repair, yes, json } => {
             let options = FsckOptions { json, contents, repair, yes };
             crate::fsck::run(&StoreConfig::load(config.as_deref(), store)?, options)
+        }
+        Command::Upgrade { config, store, dry_run, json } => {
+            crate::upgrade::run(&StoreConfig::load(config.as_deref(), store)?, dry_run, json)
         }
         Command::Disk { config, store, action } => {
             crate::disks::run(&StoreConfig::load(config.as_deref(), store)?, action)

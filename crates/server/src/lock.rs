@@ -34,6 +34,13 @@ pub(crate) struct InUse {
     pid: Option<u32>,
 }
 
+impl InUse {
+    /// The store in `data` is held by the process `pid`.
+    pub(crate) fn by(pid: u32, data: &Path) -> Self {
+        Self { what: data.to_owned(), pid: Some(pid) }
+    }
+}
+
 impl std::fmt::Display for InUse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.pid {

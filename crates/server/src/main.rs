@@ -39,6 +39,7 @@ mod serve;
 mod sets;
 mod status;
 mod store;
+mod upgrade;
 mod user;
 
 use std::process::ExitCode;

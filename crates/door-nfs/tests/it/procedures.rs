@@ -262,6 +262,19 @@ fn handles_that_the_door_did_not_make_are_bad_and_do_not_cross_exports() {
 }
 
 #[test]
+fn buckets_of_one_export_are_apart_like_file_systems() {
+    let served = Served::with(config(vec![export("/")]));
+    let mut client = served.client(Cred::user(0));
+    let root = client.mount("/").unwrap().unwrap();
+    let (data, other) = (client.lookup(&root, "data").unwrap().0, client.lookup(&root, "other").unwrap().0);
+    let file = client.file(&data, "f");
+    assert_eq!(client.link(&file, &other, "x").unwrap_err(), XDEV);
+    assert_eq!(client.rename((&data, "f"), (&other, "f")).unwrap_err(), XDEV);
+    assert_eq!(client.rename((&root, "data"), (&other, "data")).unwrap_err(), XDEV);
+    assert_eq!(client.lookup(&data, "f").unwrap().0, file);
+}
+
+#[test]
 fn a_read_only_export_refuses_every_change() {
     let mut rule = export("/data");
     rule.read_only = true;

@@ -267,16 +267,8 @@ fn make_empty(context: &Context) -> Result<()> {
     let bucket = ask.path.bucket().ok_or_else(|| Refusal::conflict("there is no such bucket; nothing was locked"))?;
     let content = ask.ns().ingest(&ask.op, bucket)?.finish()?;
     let absent = Condition { absent: true, ..Condition::default() };
-    let (made, _) = ask.ns().put_file(
-        &ask.op,
-        bucket,
-        parent.ino,
-        ask.path.name(),
-        content,
-        None,
-        ObjectMeta::default(),
-        &absent,
-    )?;
+    let (made, _) =
+        ask.ns().put_file(&ask.op, parent.ino, ask.path.name(), content, None, ObjectMeta::default(), &absent)?;
     ask.door.locks.made(&ask.op, &ask.path, made.attr.ino)
 }
 

@@ -15,7 +15,6 @@ fn ten_thousand_entries_are_listed_once_each_and_streamed() {
         let content = ns.ingest(&op, "bkt").unwrap().finish().unwrap();
         ns.put_file(
             &op,
-            "bkt",
             bucket,
             format!("f{n:05}").as_bytes(),
             content,

@@ -52,6 +52,52 @@ fn a_tree_is_moved_whole() {
 }
 
 #[test]
+fn a_tree_is_moved_into_another_bucket_by_reference_and_replaces_what_is_there() {
+    let server = planted();
+    let mut client = server.client();
+    client.ok("MKCOL", "/other");
+    client.put("/other/moved", b"a file is in the way");
+    let set = "<propertyupdate xmlns='DAV:'><set><prop><c xmlns='urn:x'>blue</c></prop></set></propertyupdate>";
+    assert_eq!(client.ask("PROPPATCH", "/bkt/tree/d3", &[], set.as_bytes()).status, 207);
+    let lines = |server: &Server| server.ns().store().ledger().status().position;
+    let before = lines(&server);
+    assert_eq!(client.to("MOVE", "/bkt/tree/", "/other/moved/", &[("overwrite", "F")]), 412);
+    assert_eq!(client.get("/other/moved"), b"a file is in the way");
+    assert_eq!(client.to("MOVE", "/bkt/tree/", "/other/moved/", &[]), 204);
+    is_whole(&server, "/other/moved");
+    assert_eq!(client.status("PROPFIND", "/bkt/tree", &[("depth", "0")]), 404);
+    assert!(client.ask("PROPFIND", "/other/moved/d3", &[("depth", "0")], b"").text().contains("blue"));
+    assert_eq!(client.list("/other/").len(), 2, "nothing else is left there");
+    assert_eq!(lines(&server).segment, before.segment);
+    assert_eq!(client.to("MOVE", "/other/moved/d1/f1", "/bkt/f1", &[]), 201);
+    assert_eq!((client.get("/bkt/f1"), client.status("GET", "/other/moved/d1/f1", &[])), (b"content 1".to_vec(), 404));
+    server.sound();
+}
+
+#[test]
+fn nothing_is_moved_out_of_a_locked_tree_or_into_one_in_another_bucket() {
+    let server = planted();
+    let mut client = server.client();
+    client.ok("MKCOL", "/other");
+    client.ok("MKCOL", "/other/dir");
+    let info = "<lockinfo xmlns='DAV:'><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>";
+    let lock = |path: &str| {
+        let reply = server.client().ask("LOCK", path, &[("depth", "infinity")], info.as_bytes());
+        assert_eq!(reply.status, 200, "{path}");
+        reply.expect("lock-token").to_owned()
+    };
+    let (source, target) = (lock("/bkt/tree"), lock("/other/dir"));
+    assert_eq!(client.to("MOVE", "/bkt/tree", "/other/dir/tree", &[]), 423);
+    let one = format!("</bkt/tree> ({source})");
+    assert_eq!(client.to("MOVE", "/bkt/tree", "/other/dir/tree", &[("if", &one)]), 423);
+    let both = format!("{one} </other/dir> ({target})");
+    assert_eq!(client.to("MOVE", "/bkt/tree", "/other/dir/tree", &[("if", &both)]), 201);
+    is_whole(&server, "/other/dir/tree");
+    // The lock of what was moved stays behind, and ends with it.
+    assert_eq!(client.status("MKCOL", "/bkt/tree", &[]), 201);
+}
+
+#[test]
 fn what_was_at_the_destination_is_replaced_not_merged() {
     let server = planted();
     let mut client = server.client();

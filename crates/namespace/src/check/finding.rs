@@ -4,6 +4,7 @@ use strata_content::ChunkFault;
 use strata_seam::{ChunkId, Ino};
 
 use crate::key;
+use crate::usage::UsageOf;
 
 /// One thing that is wrong. Its text begins with the id of the invariant that it breaks (`docs/invariants.md`).
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -103,10 +104,32 @@ pub enum Finding {
         exist: u32,
     },
     /// A bucket's record and the root's entry of its name disagree.
-    #[error("TREE: bucket '{}' and the root's entry disagree", shown(.name))]
+    #[error("TREE: the record of the bucket in directory {root} and the root's entry disagree")]
     Bucket {
-        /// Its name.
+        /// Its root directory.
+        root: Ino,
+    },
+    /// An inode says that it is in another bucket, or another quota tree, than the directory it is in.
+    #[error("TREE: '{}' of directory {parent} is inode {ino}, which is of another bucket or quota tree", shown(.name))]
+    Elsewhere {
+        /// The directory.
+        parent: Ino,
+        /// The entry name.
         name: Vec<u8>,
+        /// The inode.
+        ino: Ino,
+    },
+    /// A counter of usage is wrong.
+    #[error("TREE: {} of {of:?} are counted as {counted}, {exist} exist", if *.bytes { "bytes" } else { "inodes" })]
+    Usage {
+        /// What it is of.
+        of: UsageOf,
+        /// Bytes, or inodes.
+        bytes: bool,
+        /// What the counter says.
+        counted: i64,
+        /// What there is.
+        exist: i64,
     },
     /// The root has an entry that is no bucket.
     #[error("TREE: the root's entry '{}' is no bucket", shown(.name))]
@@ -178,6 +201,7 @@ fn table(key: &[u8]) -> &'static str {
         Some(&key::TABLE_VERSION) => "the earlier versions",
         Some(&key::TABLE_XATTR) => "the attributes",
         Some(&key::TABLE_PROPERTY) => "the properties",
+        Some(&key::TABLE_USAGE) => "the counters of usage",
         _ => "the store",
     }
 }

@@ -18,7 +18,7 @@ use strata_index::{Batch, Cell, Mutation};
 use strata_seam::{ChunkId, Ino};
 
 use super::finding::Finding;
-use super::tree::{self, Inodes, TreePass, number};
+use super::tree::{self, Inodes, TreePass, belongs, number};
 use super::{CheckOptions, CheckReport, Found, Pace, references};
 use crate::error::{Error, Result};
 use crate::key;
@@ -26,6 +26,7 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::record::{Bucket, Dirent, Inode, Part, Upload, Version};
 use crate::types::{NodeKind, ROOT_INO};
+use crate::usage::UsageOf;
 use crate::view::View;
 
 /// How often something that is being changed is counted again.
@@ -339,20 +340,20 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
             !names && entry_of(tx, *parent, *ino)?
         }
         Finding::Unreached { ino } => in_a_ring(tx, *ino)?,
-        Finding::Bucket { name } => match tx.record(&key::plain(key::TABLE_BUCKET, name))? {
-            Some(record) => {
-                let leads = dirent(tx, ROOT_INO, &[name, &b"/"[..]].concat())?.map(|dirent| dirent.ino);
-                leads.is_none() || leads != Bucket::decode(&record).ok().map(|bucket| bucket.root)
-            }
+        Finding::Bucket { root } => match tx.record(&key::bucket(*root))? {
+            Some(record) => match Bucket::decode(*root, &record) {
+                Ok(bucket) => !leads_to(tx, ROOT_INO, &[bucket.name.as_bytes(), b"/"].concat(), *root)?,
+                Err(_) => true,
+            },
             None => false,
         },
         Finding::Stray { name } => match dirent(tx, ROOT_INO, name)? {
-            Some(dirent) => {
-                let record = tx.record(&key::plain(key::TABLE_BUCKET, name::raw(name)))?;
-                let root = record.and_then(|record| Bucket::decode(&record).ok()).map(|bucket| bucket.root);
-                !name::is_dir(name) || root != Some(dirent.ino)
-            }
+            Some(dirent) => !name::is_dir(name) || tx.record(&key::bucket(dirent.ino))?.is_none(),
             None => false,
+        },
+        Finding::Elsewhere { parent, name, ino } => match (sound_inode(tx, *parent)?, sound_inode(tx, *ino)?) {
+            (Some(dir), Some(inode)) => leads_to(tx, *parent, name, *ino)? && !belongs(&dir, &inode),
+            _ => false,
         },
         Finding::Part { upload, part } => {
             tx.record(&key::under(key::TABLE_PART, Ino(*upload), &part.to_be_bytes()))?.is_some()
@@ -364,6 +365,7 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
         | Finding::NoName { .. }
         | Finding::ManyNames { .. }
         | Finding::Tally { .. }
+        | Finding::Usage { .. }
         | Finding::Chunk(_) => true,
     })
 }
@@ -433,7 +435,8 @@ fn decodes(key: &[u8], value: &[u8]) -> bool {
     let Some((&table, rest)) = key.split_first() else { return false };
     let ino = number(rest);
     match table {
-        key::TABLE_BUCKET => Bucket::decode(value).is_ok(),
+        key::TABLE_BUCKET => rest.len() == 8 && ino.is_some_and(|ino| Bucket::decode(ino, value).is_ok()),
+        key::TABLE_USAGE => UsageOf::of_key(key).is_some(),
         key::TABLE_ENTRY => ino.is_some() && Dirent::decode(value).is_ok(),
         key::TABLE_INODE => rest.len() == 8 && ino.is_some_and(|ino| Inode::decode(ino, value).is_ok()),
         key::TABLE_PART => ino.is_some() && Part::decode(value).is_ok(),

@@ -45,8 +45,16 @@ impl Inodes {
     }
 }
 
+/// Whether an inode is in the bucket and the quota tree of a directory that it is in.
+pub(crate) fn belongs(dir: &Inode, inode: &Inode) -> bool {
+    let bucket = if dir.attr.ino == ROOT_INO { inode.attr.ino } else { dir.bucket };
+    inode.bucket == bucket && (dir.attr.ino == ROOT_INO || inode.tree == dir.tree)
+}
+
 /// What is remembered of an inode.
 struct Seen {
+    bucket: Ino,
+    tree: u32,
     kind: NodeKind,
     nlink: u32,
     parent: Ino,
@@ -151,13 +159,27 @@ impl<'a> TreePass<'a> {
             found.put(Finding::Size { ino, size, len });
         }
         found.report.logical_bytes += len;
-        let seen = Seen { kind: inode.attr.kind, nlink: inode.attr.nlink, parent: inode.parent, names: 0, subdirs: 0 };
+        for of in inode.counts().counters() {
+            let usage = found.usage.entry(of).or_default();
+            usage.inodes += 1;
+            usage.bytes += inode.attr.allocated;
+        }
+        let seen = Seen {
+            bucket: inode.bucket,
+            tree: inode.tree,
+            kind: inode.attr.kind,
+            nlink: inode.attr.nlink,
+            parent: inode.parent,
+            names: 0,
+            subdirs: 0,
+        };
         self.seen.insert(ino, seen);
     }
 
     fn entries(&mut self, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
         let first = self.inodes.is_first();
         let store = self.store;
+        let mut dir = (Ino(0), (Ino(0), 0));
         each(store, table(key::TABLE_ENTRY), pace, |key, value| {
             let (Some(parent), Ok(dirent)) = (number(&key[1..]), Dirent::decode(value)) else {
                 if first {
@@ -166,11 +188,23 @@ impl<'a> TreePass<'a> {
                 return Ok(());
             };
             found.report.entries += u64::from(first);
-            self.entry(parent, &key[9..], dirent, found)
+            if dir.0 != parent {
+                let record = store.get(&key::inode(parent))?;
+                let inode = record.and_then(|record| Inode::decode(parent, &record.value).ok());
+                dir = (parent, inode.map_or((Ino(0), 0), |inode| (inode.bucket, inode.tree)));
+            }
+            self.entry(dir, &key[9..], dirent, found)
         })
     }
 
-    fn entry(&mut self, parent: Ino, name: &[u8], dirent: Dirent, found: &mut Found) -> Result<()> {
+    /// `within` is the bucket and the quota tree of the directory; no bucket where there is no such directory.
+    fn entry(
+        &mut self,
+        (parent, within): (Ino, (Ino, u32)),
+        name: &[u8],
+        dirent: Dirent,
+        found: &mut Found,
+    ) -> Result<()> {
         let directory = name::is_dir(name);
         let ino = dirent.ino;
         if self.inodes.holds(parent) {
@@ -190,6 +224,10 @@ impl<'a> TreePass<'a> {
             match self.seen.get_mut(&ino) {
                 Some(seen) => {
                     seen.names += 1;
+                    let (bucket, tree) = if parent == ROOT_INO { (ino, seen.tree) } else { within };
+                    if (seen.bucket, seen.tree) != (bucket, tree) && bucket != Ino(0) {
+                        found.put(Finding::Elsewhere { parent, name: name.to_vec(), ino });
+                    }
                     if seen.kind != dirent.kind || directory != (seen.kind == NodeKind::Directory) {
                         found.put(Finding::Kind { parent, name: name.to_vec(), ino });
                     } else if directory && seen.parent != parent {
@@ -259,20 +297,24 @@ pub(super) fn parent_of(store: &Store, ino: Ino) -> Result<Option<Ino>> {
 }
 
 fn is_bucket(store: &Store, entry_name: &[u8], ino: Ino) -> Result<bool> {
-    let record = store.get(&key::plain(key::TABLE_BUCKET, name::raw(entry_name)))?;
-    let bucket = record.and_then(|record| Bucket::decode(&record.value).ok());
-    Ok(name::is_dir(entry_name) && bucket.is_some_and(|bucket| bucket.root == ino))
+    Ok(name::is_dir(entry_name) && store.get(&key::bucket(ino))?.is_some())
 }
 
 /// Buckets, uploads, parts, versions, attributes and properties: what is not counted, only looked at.
 pub(super) fn others(store: &Store, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
     pace.now("buckets, uploads and attributes");
     let mut going = each(store, table(key::TABLE_BUCKET), pace, |key, value| {
-        let name = key[1..].to_vec();
-        let leads = store.get(&key::entry(ROOT_INO, &[&name, &b"/"[..]].concat()))?;
-        let leads = leads.and_then(|entry| Dirent::decode(&entry.value).ok()).map(|dirent| dirent.ino);
-        if leads.is_none() || leads != Bucket::decode(value).ok().map(|bucket| bucket.root) {
-            found.put(Finding::Bucket { name });
+        let Some(root) = number(&key[1..]).filter(|_| key.len() == 9) else {
+            found.put(Finding::Record { key: key.to_vec() });
+            return Ok(());
+        };
+        let entry = match Bucket::decode(root, value) {
+            Ok(bucket) => store.get(&key::entry(ROOT_INO, &[bucket.name.as_bytes(), b"/"].concat()))?,
+            Err(_) => None,
+        };
+        let leads = entry.and_then(|entry| Dirent::decode(&entry.value).ok()).map(|dirent| dirent.ino);
+        if leads != Some(root) {
+            found.put(Finding::Bucket { root });
         }
         Ok(())
     })?;

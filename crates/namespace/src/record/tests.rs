@@ -22,9 +22,12 @@ fn sample() -> Inode {
 #[test]
 fn an_inode_reads_back_as_it_was_written() {
     let inode = sample();
-    assert_eq!(Inode::decode(Ino(7), &inode.encode()).unwrap(), inode);
+    let read = |ino, bytes: &[u8]| Inode { counted: None, ..Inode::decode(ino, bytes).unwrap() };
+    assert_eq!(read(Ino(7), &inode.encode()), inode);
     let plain = Inode::new(Ino(8), NodeKind::Directory, 0o755, (0, 0), Timestamp(0));
-    assert_eq!(Inode::decode(Ino(8), &plain.encode()).unwrap(), plain);
+    assert_eq!(read(Ino(8), &plain.encode()), plain);
+    let counted = Inode::decode(Ino(7), &inode.encode()).unwrap().counted;
+    assert_eq!(counted, Some(inode.counts()), "what is read was counted");
 }
 
 fn meta() -> ObjectMeta {
@@ -52,7 +55,8 @@ type Rewrite = fn(&[u8]) -> Option<Vec<u8>>;
 fn kinds() -> Vec<(&'static str, Vec<u8>, Rewrite)> {
     let items = sample().items;
     let (root, created) = (Ino(300), Timestamp(-9));
-    let bucket = Bucket { root, created, uid: 70_000, relaxed: true, versioned: true, mode: 0o640 };
+    let name = "films".to_owned();
+    let bucket = Bucket { root, name, created, uid: 70_000, relaxed: true, versioned: true, mode: 0o640 };
     let upload = Upload { created: Timestamp(5), uid: 1, gid: 2, private: true, meta: meta() };
     let part = Part {
         size: 1 << 33,
@@ -67,7 +71,7 @@ fn kinds() -> Vec<(&'static str, Vec<u8>, Rewrite)> {
     vec![
         ("inode", sample().encode(), |bytes| Inode::decode(Ino(7), bytes).ok().map(|record| record.encode())),
         ("entry", entry.encode(), |bytes| Dirent::decode(bytes).ok().map(|record| record.encode())),
-        ("bucket", bucket.encode(), |bytes| Bucket::decode(bytes).ok().map(|record| record.encode())),
+        ("bucket", bucket.encode(), |bytes| Bucket::decode(Ino(300), bytes).ok().map(|record| record.encode())),
         ("upload", upload.encode(), |bytes| Upload::decode(bytes).ok().map(|record| record.encode())),
         ("part", part.encode(), |bytes| Part::decode(bytes).ok().map(|record| record.encode())),
         ("version", version.encode(), |bytes| Version::decode(bytes).ok().map(|record| record.encode())),
@@ -118,13 +122,14 @@ fn every_flipped_bit_of_a_record_is_refused_or_means_something_else() {
 
 #[test]
 fn buckets_and_uploads_of_before_there_were_modes_are_as_open_as_they_were() {
-    let bucket =
-        Bucket { root: Ino(5), created: Timestamp(9), uid: 1000, relaxed: true, versioned: false, mode: MODE_BEFORE };
+    let (name, created) = ("films".to_owned(), Timestamp(9));
+    let bucket = Bucket { root: Ino(5), name, created, uid: 1000, relaxed: true, versioned: false, mode: MODE_BEFORE };
     let mut old = Encoder::new();
     old.u8(1).uvarint(5).ivarint(9).uvarint(1000).u8(1).u8(0);
-    assert_eq!(Bucket::decode(&old.finish()).unwrap(), bucket);
-    let bucket = Bucket { mode: 0o600, ..bucket };
-    assert_eq!(Bucket::decode(&bucket.encode()).unwrap(), bucket);
+    assert_eq!(Bucket::decode_by_name("films".to_owned(), &old.finish()).unwrap(), bucket);
+    let mut later = Encoder::new();
+    later.u8(2).uvarint(5).ivarint(9).uvarint(1000).u8(1).u8(0).uvarint(0o600);
+    assert_eq!(Bucket::decode_by_name("films".to_owned(), &later.finish()).unwrap(), Bucket { mode: 0o600, ..bucket });
     let upload = Upload { created: Timestamp(9), uid: 1000, gid: 7, private: false, meta: ObjectMeta::default() };
     let mut old = Encoder::new();
     old.u8(1).ivarint(9).uvarint(1000).uvarint(7).uvarint(0).uvarint(0).uvarint(0);

@@ -23,22 +23,22 @@ const NAMES_MAX: u32 = 1000;
 
 /// The bucket's directory, made where it is not there.
 pub(super) fn directory(ns: &Namespace, tx: &mut Tx<'_>) -> Result<Inode> {
-    let record = key::plain(key::TABLE_BUCKET, LOST_AND_FOUND.as_bytes());
-    if let Some(bytes) = tx.record(&record)?
-        && let Ok(bucket) = Bucket::decode(&bytes)
-        && let Ok(dir) = tx.dir(bucket.root)
+    let mut root = tx.dir(ROOT_INO)?;
+    let entry_name = format!("{LOST_AND_FOUND}/").into_bytes();
+    if let Ok(Some(dirent)) = tx.entry(ROOT_INO, &entry_name)
+        && let Ok(dir) = tx.dir(dirent.ino)
     {
         return Ok(dir);
     }
-    let mut root = tx.dir(ROOT_INO)?;
     let now = ns.now();
     let owner = (root.attr.uid, root.attr.gid);
     let mut dir = ns.new_inode(tx, NodeKind::Directory, MODE, owner, &root, now);
     ns.put_inode(tx, &mut dir);
-    ns.add_entry(tx, &mut root, format!("{LOST_AND_FOUND}/").as_bytes(), &dir, now)?;
+    ns.add_entry(tx, &mut root, &entry_name, &dir, now)?;
     let (root, mode) = (dir.attr.ino, bucket::MODE);
-    let record = Bucket { root, created: now, uid: owner.0, relaxed: false, versioned: false, mode };
-    bucket::put(tx, LOST_AND_FOUND.as_bytes(), &record);
+    let name = LOST_AND_FOUND.to_owned();
+    let record = Bucket { root, name, created: now, uid: owner.0, relaxed: false, versioned: false, mode };
+    bucket::put(tx, &record);
     Ok(dir)
 }
 
@@ -66,6 +66,7 @@ pub(super) fn take_in(ns: &Namespace, tx: &mut Tx<'_>, mut inode: Inode, called:
         entry_name.push(b'/');
         inode.parent = dir.attr.ino;
     }
+    (inode.bucket, inode.tree) = (dir.bucket, dir.tree);
     ns.put_inode(tx, &mut inode);
     ns.add_entry(tx, &mut dir, &entry_name, &inode, ns.now())?;
     Ok(format!("is now {LOST_AND_FOUND}/{}", name.escape_ascii()))

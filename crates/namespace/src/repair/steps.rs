@@ -4,6 +4,7 @@ use strata_content::{ChunkFault, Item, Tx};
 use strata_seam::Ino;
 
 use super::lost;
+use crate::belong::Taken;
 use crate::check::{Affected, Finding, Owner, entry_of, stands};
 use crate::error::{Error, Result};
 use crate::key;
@@ -24,6 +25,26 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
         Finding::Unreached { ino } => {
             let entries = entries_of(ns, *ino)?;
             return change(ns, finding, |tx| unreached(ns, tx, *ino, &entries));
+        }
+        Finding::Elsewhere { parent, name, .. } => {
+            let mut taken = change(ns, finding, |tx| {
+                let dir = tx.dir(*parent)?;
+                Ok(match crate::belong::take_over(ns, tx, &dir, name)? {
+                    Taken::Copied(ino) => format!("is its copy by reference now, inode {ino}"),
+                    Taken::Whole | Taken::Already => "belongs there now".to_owned(),
+                })
+            })?;
+            // What is below a directory belongs where it does.
+            let at = ns.store.get(&key::entry(*parent, name))?.and_then(|entry| Dirent::decode(&entry.value).ok());
+            if let (Some(taken), Some(Dirent { ino, kind: NodeKind::Directory, .. })) = (&mut taken, at) {
+                let mut below = 0;
+                crate::belong::take_over_below(ns, ino, &mut |_, _| {
+                    below += 1;
+                    Ok(())
+                })?;
+                taken.push_str(&format!(", and {below} names below it"));
+            }
+            return Ok(taken);
         }
         Finding::Record { key } if key.first() == Some(&key::TABLE_ENTRY) => {
             let Some(value) = ns.store.get(key)? else { return Ok(None) };
@@ -71,7 +92,7 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
             ns.put_inode(tx, &mut inode);
             Ok(format!("counts {exist} now"))
         }
-        Finding::Bucket { name } => bucket(ns, tx, name),
+        Finding::Bucket { root } => bucket(ns, tx, *root),
         Finding::Stray { name } => stray(ns, tx, name),
         Finding::Part { upload, part } => part_of_nothing(ns, tx, *upload, *part),
         Finding::Leftover { ino, .. } => {
@@ -88,10 +109,15 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
             tx.correct_count(*id, exist - counted);
             Ok(format!("counts {exist} now"))
         }
-        Finding::Record { key } if key.first() == Some(&key::TABLE_BUCKET) => bucket(ns, tx, &key[1..]),
-        Finding::Record { .. } | Finding::Chunk(_) | Finding::ManyNames { .. } | Finding::Unreached { .. } => {
-            Ok("left as it is".to_owned())
+        Finding::Usage { of, bytes, counted, exist } => {
+            tx.tally(&of.key(*bytes), exist - counted);
+            Ok(format!("is {exist} now"))
         }
+        Finding::Record { .. }
+        | Finding::Chunk(_)
+        | Finding::ManyNames { .. }
+        | Finding::Unreached { .. }
+        | Finding::Elsewhere { .. } => Ok("left as it is".to_owned()),
     })
 }
 
@@ -212,50 +238,66 @@ fn unreached(ns: &Namespace, tx: &mut Tx<'_>, ino: Ino, entries: &[(Ino, Vec<u8>
     lost::take_in(ns, tx, inode, &lost::called(ino, former))
 }
 
-fn bucket(ns: &Namespace, tx: &mut Tx<'_>, bucket_name: &[u8]) -> Result<String> {
-    let entry_name = [bucket_name, b"/"].concat();
-    let record_key = key::plain(key::TABLE_BUCKET, bucket_name);
-    let record = tx.record(&record_key)?.and_then(|bytes| Bucket::decode(&bytes).ok());
-    let entry = tx.entry(ROOT_INO, &entry_name)?;
-    match (record, entry) {
-        (record, Some(entry)) => {
-            let inode = tx.inode(entry.ino)?;
-            let fresh = fresh_bucket(&inode);
-            let bucket = record.map_or(fresh, |record| Bucket { root: entry.ino, ..record });
-            crate::bucket::put(tx, bucket_name, &bucket);
-            Ok(format!("leads to inode {} now, as the root's entry does", entry.ino))
-        }
-        (Some(bucket), None) => {
-            let mut root = tx.dir(ROOT_INO)?;
-            let mut dir = match tx.find_inode(bucket.root)? {
-                Some(dir) if dir.attr.kind == NodeKind::Directory => dir,
-                Some(_) => {
-                    tx.delete(record_key);
-                    return Ok("removed; what it led to is no directory and stays where it is".to_owned());
-                }
-                None => {
-                    tx.tally(key::KEY_INODES, 1);
-                    Inode::new(bucket.root, NodeKind::Directory, 0o755, (bucket.uid, root.attr.gid), ns.now())
-                }
-            };
-            dir.parent = ROOT_INO;
-            ns.put_inode(tx, &mut dir);
-            ns.add_entry(tx, &mut root, &entry_name, &dir, ns.now())?;
-            Ok("has its entry in the root again".to_owned())
-        }
-        (None, None) => {
-            tx.delete(record_key);
-            Ok("removed; it led nowhere".to_owned())
+/// The name under which the root has a directory.
+fn name_in_root(tx: &mut Tx<'_>, root: Ino) -> Result<Option<Vec<u8>>> {
+    let (mut from, end) = (key::entry(ROOT_INO, &[]), key::behind(key::TABLE_ENTRY, ROOT_INO));
+    loop {
+        let page = tx.records(&from, &end, STEP)?;
+        let Some((last, _)) = page.last() else { return Ok(None) };
+        from.clone_from(last);
+        from.push(0);
+        let leads = |value: &[u8]| Dirent::decode(value).is_ok_and(|dirent| dirent.ino == root);
+        if let Some((key, _)) = page.iter().find(|(key, value)| name::is_dir(key) && leads(value)) {
+            return Ok(Some(name::raw(&key[9..]).to_vec()));
         }
     }
 }
 
-fn fresh_bucket(root: &Inode) -> Bucket {
+fn bucket(ns: &Namespace, tx: &mut Tx<'_>, root: Ino) -> Result<String> {
+    let record = tx.record(&key::bucket(root))?.and_then(|bytes| Bucket::decode(root, &bytes).ok());
+    if let Some(name) = name_in_root(tx, root)? {
+        let fresh = fresh_bucket(&tx.inode(root)?, &name);
+        let name = fresh.name.clone();
+        let bucket = record.map_or(fresh, |record| Bucket { name: name.clone(), ..record });
+        crate::bucket::put(tx, &bucket);
+        return Ok(format!("is called '{}' now, as in the root", name.escape_debug()));
+    }
+    let Some(bucket) = record else {
+        tx.delete(key::bucket(root));
+        return Ok("removed; it led nowhere".to_owned());
+    };
+    let mut dir = match tx.find_inode(root)? {
+        Some(dir) if dir.attr.kind == NodeKind::Directory => dir,
+        Some(_) => {
+            tx.delete(key::bucket(root));
+            return Ok("removed; what it led to is no directory and stays where it is".to_owned());
+        }
+        None => {
+            tx.tally(key::KEY_INODES, 1);
+            let gid = tx.dir(ROOT_INO)?.attr.gid;
+            Inode::new(root, NodeKind::Directory, 0o755, (bucket.uid, gid), ns.now())
+        }
+    };
+    let entry_name = [bucket.name.as_bytes(), b"/"].concat();
+    if tx.entry(ROOT_INO, &entry_name)?.is_some() {
+        tx.delete(key::bucket(root));
+        return lost::take_in(ns, tx, dir, &lost::called(root, Some(bucket.name.as_bytes())));
+    }
+    (dir.parent, dir.bucket) = (ROOT_INO, root);
+    ns.put_inode(tx, &mut dir);
+    let mut top = tx.dir(ROOT_INO)?;
+    ns.add_entry(tx, &mut top, &entry_name, &dir, ns.now())?;
+    Ok("has its entry in the root again".to_owned())
+}
+
+/// What a bucket's record says where it is lost: the strictest of what it may have said.
+fn fresh_bucket(root: &Inode, name: &[u8]) -> Bucket {
     Bucket {
         root: root.attr.ino,
+        name: String::from_utf8_lossy(name).into_owned(),
         created: root.attr.btime,
         uid: root.attr.uid,
-        relaxed: root.relaxed,
+        relaxed: false,
         versioned: false,
         mode: crate::bucket::MODE,
     }
@@ -268,11 +310,7 @@ fn stray(ns: &Namespace, tx: &mut Tx<'_>, entry_name: &[u8]) -> Result<String> {
         return Ok("removed; there was nothing behind it".to_owned());
     };
     if name::is_dir(entry_name) && inode.attr.kind == NodeKind::Directory {
-        let key = key::plain(key::TABLE_BUCKET, name::raw(entry_name));
-        // One that leads elsewhere is the other finding's to settle.
-        if tx.record(&key)?.and_then(|bytes| Bucket::decode(&bytes).ok()).is_none() {
-            crate::bucket::put(tx, name::raw(entry_name), &fresh_bucket(&inode));
-        }
+        crate::bucket::put(tx, &fresh_bucket(&inode, name::raw(entry_name)));
         return Ok("is a bucket now".to_owned());
     }
     remove_entry(ns, tx, ROOT_INO, entry_name)?;

@@ -12,6 +12,7 @@ use super::*;
 use crate::check::check_store;
 use crate::record::{Bucket, Dirent, Inode, Part};
 use crate::types::{Caller, Condition, Door, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
+use crate::view::View;
 use crate::{OpenStore, StoreConfig};
 use strata_content::{Content, Item, Source, Tx};
 use strata_seam::Ino;
@@ -356,20 +357,20 @@ fn a_ring_of_directories_is_cut_and_hung_below_lost_and_found() {
 fn bucket_records_and_the_roots_entries_are_made_to_agree() {
     type Damage = fn(&mut Tx<'_>, Ino);
     let cases: [(&str, Damage); 4] = [
-        ("is no bucket", |tx, _| tx.delete(key::plain(key::TABLE_BUCKET, b"bkt"))),
+        ("is no bucket", |tx, root| tx.delete(key::bucket(root))),
         ("the root's entry disagree", |tx, _| tx.delete(key::entry(ROOT_INO, b"bkt/"))),
-        ("the root's entry disagree", |tx, _| tx.put(key::plain(key::TABLE_BUCKET, b"bkt"), b"rubbish".to_vec())),
+        ("the root's entry disagree", |tx, root| tx.put(key::bucket(root), b"rubbish".to_vec())),
         ("the root's entry disagree", |tx, root| {
-            let mut bucket = Bucket {
+            let bucket = Bucket {
                 root,
+                name: "another".to_owned(),
                 created: strata_seam::Timestamp(0),
                 uid: 0,
                 relaxed: false,
                 versioned: false,
                 mode: 0o600,
             };
-            bucket.root = Ino(424_242);
-            tx.put(key::plain(key::TABLE_BUCKET, b"bkt"), bucket.encode());
+            tx.put(key::bucket(root), bucket.encode());
         }),
     ];
     for (wrong, damage) in cases {
@@ -380,6 +381,43 @@ fn bucket_records_and_the_roots_entries_are_made_to_agree() {
         assert_eq!(bench.bucket_root(), top);
         bench.all_is_readable();
     }
+}
+
+#[test]
+fn an_inode_that_says_it_is_in_another_bucket_is_given_to_its_directorys_with_everything_below_it() {
+    let bench = Bench::new();
+    bench.ns().create_bucket(&root(), "other", None).expect("a bucket");
+    let (dir, other) = (bench.ino("dir"), bench.ns().bucket(&root(), "other").expect("it").root);
+    bench.damage_inode(dir, |inode| inode.bucket = other);
+    bench.mended(&format!("inode {dir}, which is of another bucket"), "to the bucket of its directory");
+    bench.all_is_readable();
+
+    // A file with a name in either becomes two.
+    let (a, top) = (bench.ino("a"), bench.bucket_root());
+    bench.damage(|tx| {
+        let mut inode = tx.inode(a).expect("it");
+        inode.attr.nlink = 2;
+        tx.put(key::inode(a), inode.encode());
+        tx.put(key::entry(other, b"a"), Dirent { ino: a, kind: NodeKind::File, shadowed: false }.encode());
+    });
+    bench.mended(&format!("'a' of directory {other} is inode {a}"), "a copy by reference");
+    let copy = bench.at(other, "a");
+    assert!(copy != a && bench.at(top, "a") == a);
+    assert_eq!((bench.read(copy), bench.inode(a).attr.nlink), (noise(1), 1));
+}
+
+#[test]
+fn counters_of_usage_are_set_to_what_there_is() {
+    let bench = Bench::new();
+    let of = crate::UsageOf::Bucket(bench.bucket_root());
+    let before = bench.ns().usage(of).expect("read");
+    bench.damage(|tx| {
+        tx.tally(&of.key(true), -77);
+        tx.tally(&of.key(false), 3);
+        tx.tally(&crate::UsageOf::Owner(99).key(false), 1);
+    });
+    bench.mended("inodes of Owner(99) are counted as 1, 0 exist", "set the counter to 0");
+    assert_eq!(bench.ns().usage(of).expect("read"), before);
 }
 
 #[test]

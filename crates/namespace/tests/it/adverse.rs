@@ -94,7 +94,7 @@ fn a_put_replaces_what_was_written_and_not_yet_synced() {
     assert_eq!(get(ns, "d/f").unwrap(), b"put");
     write();
     let content = content(ns, b"webdav");
-    ns.put_file(&root(), "bkt", dir, b"f", content, None, ObjectMeta::default(), &Condition::default()).unwrap();
+    ns.put_file(&root(), dir, b"f", content, None, ObjectMeta::default(), &Condition::default()).unwrap();
     assert_eq!(get(ns, "d/f").unwrap(), b"webdav");
     put(ns, "other", b"copied");
     write();
@@ -102,7 +102,7 @@ fn a_put_replaces_what_was_written_and_not_yet_synced() {
         .unwrap();
     assert_eq!(get(ns, "d/f").unwrap(), b"copied");
     write();
-    ns.copy_tree(&root(), (bucket(&store), b"other"), "bkt", (dir, b"f"), true, true).unwrap();
+    ns.copy_tree(&root(), (bucket(&store), b"other"), (dir, b"f"), true, true).unwrap();
     assert_eq!(get(ns, "d/f").unwrap(), b"copied");
     sound(ns);
 }

@@ -30,7 +30,7 @@ fn a_change_is_refused_when_somebody_replaced_what_was_judged() {
     assert_eq!(ns.unlink(&guarded(), bucket, b"f").unwrap_err().kind, ErrorKind::PreconditionFailed);
     let moved = ns.rename(&guarded(), (bucket, b"f"), (bucket, b"g"), RenameMode::NoReplace);
     assert_eq!(moved.unwrap_err().kind, ErrorKind::PreconditionFailed);
-    let copied = ns.copy_tree(&guarded(), (bucket, b"f"), "bkt", (bucket, b"g"), true, false);
+    let copied = ns.copy_tree(&guarded(), (bucket, b"f"), (bucket, b"g"), true, false);
     assert_eq!(copied.unwrap_err().kind, ErrorKind::PreconditionFailed);
     let set = ns.set_property(&guarded(), ino, "ns", "name", Some(b"value"));
     assert_eq!(set.unwrap_err().kind, ErrorKind::PreconditionFailed);

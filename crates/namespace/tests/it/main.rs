@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 mod adverse;
+mod buckets;
 mod checkpoint;
 mod crash;
 mod faults;

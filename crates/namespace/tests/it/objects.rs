@@ -263,8 +263,7 @@ fn what_is_no_object_is_neither_replaced_nor_walked_through() {
             assert_eq!(get(ns, &key).unwrap_err().kind, ErrorKind::NotFound, "{key}");
             assert!(!ns.delete_object(&op, "bkt", key.as_bytes(), &Condition::default()).unwrap(), "{key}");
         }
-        let file =
-            ns.put_file(&op, "bkt", bucket, name.as_bytes(), content(ns, b"n"), None, ObjectMeta::default(), &absent);
+        let file = ns.put_file(&op, bucket, name.as_bytes(), content(ns, b"n"), None, ObjectMeta::default(), &absent);
         assert_eq!(file.unwrap_err().kind, ErrorKind::Exists, "{name}");
     }
     assert_eq!(ns.readdir(&op, bucket, &[], 100).unwrap().entries, before);

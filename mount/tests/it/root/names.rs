@@ -293,3 +293,17 @@ fn an_exclusive_create_succeeds_once() {
     assert_eq!(errno(create()), libc::EEXIST);
     assert_eq!(fs::metadata(drive.at("once")).expect("there").mode() & 0o7777, 0o640);
 }
+
+#[test]
+fn a_bucket_is_like_a_file_system_of_its_own_and_programs_move_across_by_copying() {
+    let Some(drive) = Drive::new() else { return };
+    let other = drive.mount_point().join("other");
+    fs::create_dir(&other).expect("made");
+    fs::create_dir(drive.at("dir")).expect("made");
+    fs::write(drive.at("dir/file"), "text").expect("written");
+    assert_eq!(errno(fs::rename(drive.at("dir"), other.join("dir"))), libc::EXDEV);
+    assert_eq!(errno(fs::hard_link(drive.at("dir/file"), other.join("file"))), libc::EXDEV);
+    run(drive.mount_point(), "mv", &[drive.at("dir").to_str().expect("text"), "other/dir"]);
+    assert!(!drive.at("dir").exists());
+    assert_eq!(fs::read(other.join("dir/file")).expect("read"), b"text");
+}

@@ -1,6 +1,8 @@
 //! Everything that can be told of a store, as one JSON value: the manifest beside a golden store is what this gave when the
 //! store was made.
 
+use std::collections::{HashMap, HashSet};
+
 use anyhow::Result;
 use serde_json::{Value, json};
 use strata_namespace::{Attr, Caller, Door, ListQuery, Namespace, NodeKind, Op, ROOT_INO};
@@ -115,6 +117,51 @@ fn content_of_object(ns: &Namespace, bucket: &str, key: &[u8]) -> Result<String>
         at += step.len() as u64;
     }
     Ok(hash.finalize().to_hex().to_string())
+}
+
+/// Has what two descriptions say of files with names in several buckets be the same where the one was made before a bucket was a
+/// boundary and the other after the upgrade, which makes such a file one in each bucket: in place of the number of each stands the order in
+/// which they are met, and its links are its names in its bucket. Everything else stays as it is told.
+pub(super) fn part_files(manifest: &mut Value, told: &mut Value) {
+    let mut buckets: HashMap<u64, HashSet<String>> = HashMap::new();
+    for (path, ino) in names(manifest) {
+        buckets.entry(ino).or_default().insert(bucket_of(&path));
+    }
+    let several: HashSet<String> =
+        names(manifest).into_iter().filter(|(_, ino)| buckets[ino].len() > 1).map(|(path, _)| path).collect();
+    for description in [manifest, told] {
+        let mut met: HashMap<(String, u64), Vec<usize>> = HashMap::new();
+        let mut order = Vec::new();
+        for (at, (path, ino)) in
+            names(description).into_iter().enumerate().filter(|(_, (path, _))| several.contains(path))
+        {
+            let file = (bucket_of(&path), ino);
+            if !met.contains_key(&file) {
+                order.push(file.clone());
+            }
+            met.entry(file).or_default().push(at);
+        }
+        let Some(files) = description["files"].as_array_mut() else { continue };
+        for (number, file) in order.iter().enumerate() {
+            for at in &met[file] {
+                files[*at]["ino"] = json!(format!("parted {number}"));
+                files[*at]["nlink"] = json!(met[file].len());
+            }
+        }
+    }
+}
+
+/// The path and the inode of every file in a description, in its order.
+fn names(description: &Value) -> Vec<(String, u64)> {
+    let files = description["files"].as_array().map_or(&[][..], Vec::as_slice);
+    files
+        .iter()
+        .map(|file| (file["path"].as_str().unwrap_or_default().to_owned(), file["ino"].as_u64().unwrap_or(0)))
+        .collect()
+}
+
+fn bucket_of(path: &str) -> String {
+    path.split('/').nth(1).unwrap_or_default().to_owned()
 }
 
 /// Bytes as text that tells all of them.

@@ -1,0 +1,130 @@
+//! Giving inodes to the bucket of the directory they are in: where a store of an earlier format is upgraded, and where a repair
+//! finds one that says otherwise.
+//!
+//! A file that has names in several buckets becomes one file per bucket, by reference: its names in one bucket lead to one
+//! inode, as before. Done again after a crash, the same entries lead to the same copies.
+
+use strata_content::Tx;
+use strata_seam::Ino;
+
+use crate::check::belongs;
+use crate::error::{Error, Result};
+use crate::key;
+use crate::name;
+use crate::namespace::Namespace;
+use crate::record::{Dirent, Inode};
+use crate::types::{NodeKind, ROOT_INO};
+use crate::view::{View, decode_dirent};
+
+/// Entries settled in one commit; in this crate's tests few, so that small trees take many.
+const STEP: usize = if cfg!(test) { 2 } else { 64 };
+
+/// What became of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Taken {
+    /// It belonged there.
+    Already,
+    /// The inode it leads to belongs there now.
+    Whole,
+    /// It leads to a copy now, since the inode belongs to another bucket in which it has names.
+    Copied(Ino),
+}
+
+/// Within a change: has the entry lead to an inode of the bucket and quota tree of `dir`.
+pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name: &[u8]) -> Result<Taken> {
+    let parent = dir.attr.ino;
+    let Some(dirent) = tx.entry(parent, entry_name)? else { return Ok(Taken::Already) };
+    let Some(mut inode) = tx.find_inode(dirent.ino)? else { return Ok(Taken::Already) };
+    if belongs(dir, &inode) {
+        return Ok(Taken::Already);
+    }
+    let bucket = if parent == ROOT_INO { inode.attr.ino } else { dir.bucket };
+    let shared = inode.bucket != Ino(0) && inode.attr.kind != NodeKind::Directory && inode.attr.nlink > 1;
+    if !shared {
+        (inode.bucket, inode.tree) = (bucket, dir.tree);
+        ns.put_inode(tx, &mut inode);
+        return Ok(Taken::Whole);
+    }
+    let copy_key = key::copy_for(inode.attr.ino, bucket);
+    let known = tx.record(&copy_key)?.and_then(|ino| Some(Ino(u64::from_be_bytes(ino.try_into().ok()?))));
+    let copy = match known {
+        Some(copy) => tx.find_inode(copy)?,
+        None => None,
+    };
+    let mut copy = match copy {
+        Some(mut copy) => {
+            copy.attr.nlink += 1;
+            copy
+        }
+        None => copy_of(ns, tx, &inode, dir, bucket)?,
+    };
+    ns.put_inode(tx, &mut copy);
+    let copied = copy.attr.ino;
+    tx.put(copy_key, copied.0.to_be_bytes().to_vec());
+    inode.attr.nlink -= 1;
+    ns.put_inode(tx, &mut inode);
+    tx.put(key::entry(parent, entry_name), Dirent { ino: copied, ..dirent }.encode());
+    Ok(Taken::Copied(copied))
+}
+
+/// A new inode with everything the other has, for one name; not yet written.
+fn copy_of(ns: &Namespace, tx: &mut Tx<'_>, inode: &Inode, dir: &Inode, bucket: Ino) -> Result<Inode> {
+    let mut copy = Inode { items: Vec::new(), counted: None, bucket, tree: dir.tree, ..inode.clone() };
+    copy.attr.ino = Ino(ns.number(tx));
+    copy.attr.nlink = 1;
+    tx.tally(key::KEY_INODES, 1);
+    if inode.attr.kind == NodeKind::File {
+        let content = ns.store.content(inode.items.clone())?;
+        ns.set_content(tx, &mut copy, &content, inode.attr.allocated)?;
+        copy.version = inode.version;
+    }
+    for table in [key::TABLE_XATTR, key::TABLE_PROPERTY] {
+        let (from, to) = (key::under(table, inode.attr.ino, &[]), key::behind(table, inode.attr.ino));
+        for (key, value) in tx.records(&from, &to, usize::MAX >> 1)? {
+            tx.put(key::under(table, copy.attr.ino, &key[9..]), value);
+        }
+    }
+    Ok(copy)
+}
+
+/// Has every entry below `top` lead to an inode of its directory's bucket, in many commits, from the top down. `told` hears of each
+/// that changed: what became of it, and its path from `top`.
+///
+/// # Errors
+/// Those of the store; what was done stays, and the rest is done by calling again.
+pub(crate) fn take_over_below(
+    ns: &Namespace,
+    top: Ino,
+    told: &mut dyn FnMut(Taken, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut dirs = vec![(top, Vec::new())];
+    while let Some((dir, path)) = dirs.pop() {
+        let (mut from, end) = (key::entry(dir, &[]), key::behind(key::TABLE_ENTRY, dir));
+        loop {
+            let page = ns.store.range(&from, &end, STEP)?;
+            let Some((last, _)) = page.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+            for (key, entry) in &page {
+                let dirent = decode_dirent(dir, &entry.value)?;
+                if dirent.kind == NodeKind::Directory {
+                    dirs.push((dirent.ino, below(&path, &key[9..])));
+                }
+            }
+            let done = ns.store.transact_as_removal(|tx| {
+                let inode = tx.dir(dir)?;
+                page.iter().map(|(key, _)| take_over(ns, tx, &inode, &key[9..])).collect::<Result<Vec<_>, Error>>()
+            })?;
+            for ((key, _), what) in page.iter().zip(done.value).filter(|(_, what)| *what != Taken::Already) {
+                told(what, &below(&path, &key[9..]))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The path of an entry of the directory at `path`.
+pub(crate) fn below(path: &[u8], entry_name: &[u8]) -> Vec<u8> {
+    let name = name::raw(entry_name);
+    if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
+}

@@ -1,0 +1,99 @@
+//! Moving a tree into another bucket, for doors whose protocol does it in one request.
+//!
+//! A bucket is a boundary that no inode crosses, so what is moved is copied by reference and then removed where it was. Nothing is
+//! removed before the destination is whole, and of the source nothing that changed since it was copied.
+
+use std::collections::HashMap;
+
+use strata_seam::Ino;
+
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::namespace::Namespace;
+use crate::record::Inode;
+use crate::types::{Attr, NodeKind, Op, RenameMode, SetAttr, SetTime};
+
+/// What the names begin with under which a tree is put together before it takes its place.
+pub const MOVING_PREFIX: &str = ".strata-moving-";
+
+impl Namespace {
+    /// Moves a file or a tree into another bucket, by reference: no data moves. What is at the destination is replaced in one step
+    /// when the copy is whole. The copy has content, times, modes, attributes and properties of the source, and belongs to the
+    /// caller; names that led to one file lead to one each. Returns whether something was replaced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PreconditionFailed`] where there is something and not `overwrite`, [`ErrorKind::Busy`] if something was changed
+    /// or made in the source meanwhile (the destination is whole then, and the rest of the source stays), and those of names and
+    /// permission.
+    pub fn move_across(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), overwrite: bool) -> Result<bool> {
+        op.read_newest();
+        let source = self.lookup(op, from.0, from.1)?;
+        let target = match self.lookup(op, to.0, to.1) {
+            Ok(_) if !overwrite => return Err(fail(ErrorKind::PreconditionFailed, "the target exists")),
+            Ok(target) => Some(target),
+            Err(error) if error.kind == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let number = self.next_number();
+        let beside = format!("{MOVING_PREFIX}{number:x}-{}", source.ino).into_bytes();
+        let mut copies = HashMap::new();
+        let mut copied = |source: &Attr, copy| {
+            copies.insert(source.ino, source.change);
+            self.make_alike(op, source, copy)
+        };
+        if let Err(error) = self.copy_entry(op, &source, (to.0, &beside), true, 0, &mut copied) {
+            self.remove_rest(op, to.0, &beside);
+            return Err(error);
+        }
+        // A file replaces a file in one step; anything else changes places with what is there.
+        let swap = target
+            .as_ref()
+            .is_some_and(|target| target.kind == NodeKind::Directory || source.kind == NodeKind::Directory);
+        let mode = match &target {
+            None => RenameMode::NoReplace,
+            Some(_) if swap => RenameMode::Exchange,
+            Some(_) => RenameMode::Replace,
+        };
+        if let Err(error) = self.rename(op, (to.0, &beside), to, mode) {
+            self.remove_rest(op, to.0, &beside);
+            return Err(error);
+        }
+        if swap {
+            self.remove_tree(op, to.0, &beside)?;
+        }
+        let may = |inode: &Inode| match (inode.attr.kind, copies.get(&inode.attr.ino)) {
+            (NodeKind::Directory, _) => Ok(()),
+            (_, Some(change)) if *change == inode.attr.change.max(self.opens.staged_change(inode.attr.ino)) => Ok(()),
+            _ => Err(fail(
+                ErrorKind::Busy,
+                "the source was changed while it was moved; the destination is whole, and what is left of the source stays",
+            )),
+        };
+        self.remove_tree_told(op, from.0, from.1, &mut |_| true, &may)?;
+        Ok(target.is_some())
+    }
+
+    /// Gives a copy the attributes of what it is of.
+    fn make_alike(&self, op: &Op, source: &Attr, copy: Ino) -> Result<()> {
+        self.copy_records(op, key::TABLE_XATTR, source.ino, copy)?;
+        let alike = SetAttr {
+            mode: (source.kind != NodeKind::Symlink).then_some(source.mode),
+            mtime: Some(SetTime::At(source.mtime)),
+            atime: Some(SetTime::At(source.atime)),
+            ..SetAttr::default()
+        };
+        self.setattr(op, copy, &alike).map(drop)
+    }
+
+    /// Removes a copy that was not completed.
+    fn remove_rest(&self, op: &Op, parent: Ino, name: &[u8]) {
+        match self.remove_tree(op, parent, name) {
+            Ok(()) => {}
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            Err(error) => {
+                let name = name.escape_ascii();
+                tracing::warn!(%name, %error, "a copy that was begun to move a tree could not be removed; remove it by hand");
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Bringing the records of a store that an earlier version wrote into the format of this one, when it is opened.
+//!
+//! Until format 3 a bucket's record was found by its name alone and an inode did not know its bucket. Now every inode names the
+//! root directory of its bucket, and the bucket's record has that directory as its key. So every inode is written once more, in
+//! many commits. The first says that the records are of the new format, so that an earlier version refuses the store from then
+//! on; what a crash leaves undone is done by the next opening.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use strata_chunk::wire::{Decoder, Encoder};
+use strata_content::{ContentError, Store};
+use strata_index::Drained;
+use strata_ledger::Ledger;
+use strata_seam::{Clock, Entropy, Ino};
+
+use crate::assemble::StoreConfig;
+use crate::belong::{Taken, below, take_over_below};
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::key;
+use crate::namespace::{Namespace, RECORD_FORMAT, mark_format};
+use crate::record::{Bucket, Inode};
+use crate::recover::recover;
+use crate::types::{NodeKind, ROOT_INO};
+use crate::view::{View, damaged, decode_dirent};
+
+/// Records read at once.
+const STEP: usize = 1000;
+/// Buckets moved in one commit.
+const TOGETHER: usize = 64;
+/// Files that became several and are named; further ones are only counted.
+const NAMED_MAX: usize = 1000;
+/// Names after which the log is told how far it is.
+const TOLD_EVERY: u64 = 1 << 17;
+/// Names after which the log is synced; in this crate's tests few.
+const SYNCED_EVERY: u64 = if cfg!(test) { 1 } else { 1 << 14 };
+
+/// What an upgrade did, or would do.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UpgradeReport {
+    /// The format the records had; what it is now is [`crate::RECORD_FORMAT`].
+    pub from: u64,
+    /// Buckets.
+    pub buckets: u64,
+    /// Names whose inodes are written anew.
+    pub names: u64,
+    /// Names in one bucket of files that also have names in another: they become files of their own there, by reference.
+    pub parted: u64,
+    /// The first of them, as paths from the root.
+    pub first: Vec<Vec<u8>>,
+}
+
+impl UpgradeReport {
+    fn note(&mut self, path: &[u8]) {
+        self.parted += 1;
+        if self.first.len() < NAMED_MAX {
+            self.first.push(path.to_vec());
+        }
+    }
+}
+
+/// What keeps records of an earlier format from being used, or being left alone.
+pub(crate) fn needed(store: &Store) -> Result<Option<u64>> {
+    let number = |key: &[u8]| -> Result<Option<u64>> {
+        let Some(entry) = store.get(key)? else { return Ok(None) };
+        let number = Decoder::new(&entry.value).uvarint();
+        number.map(Some).map_err(|_| damaged("the format of the records".to_owned()))
+    };
+    let Some(format) = number(key::KEY_FORMAT)? else { return Ok(None) };
+    if !(1..=RECORD_FORMAT).contains(&format) {
+        return Err(fail(
+            ErrorKind::NotSupported,
+            "the records were written by a newer version; nothing was changed; use that version",
+        ));
+    }
+    Ok(if format < RECORD_FORMAT { Some(format) } else { number(key::KEY_UPGRADE)? })
+}
+
+/// What opening a store would do to its records; `None` where they are of this version's format. Changes nothing of what was
+/// opened with `config` but its index.
+///
+/// # Errors
+/// What keeps the store from opening, and reading it.
+pub fn upgrade_plan(
+    config: &StoreConfig,
+    clock: &Arc<dyn Clock>,
+    entropy: &dyn Entropy,
+) -> Result<Option<UpgradeReport>> {
+    let set = Ledger::find(&config.disks)?;
+    let set = set.ok_or_else(|| fail(ErrorKind::NotFound, "the disks hold no store; nothing was changed"))?;
+    let recovered = recover(config, set, clock, entropy)?;
+    let store = Store::new(Arc::new(recovered.ledger), Arc::new(recovered.index), config.content, 0);
+    needed(&store)?.map(|from| planned(&store, from)).transpose()
+}
+
+fn planned(store: &Store, from: u64) -> Result<UpgradeReport> {
+    let mut report = UpgradeReport { from, ..UpgradeReport::default() };
+    // Files with several names, and the bucket that the walk meets them in first, which keeps them.
+    let mut linked: HashMap<Ino, Ino> = HashMap::new();
+    // The order of `take_over_below`, in which the last directory found is the next.
+    let mut dirs = vec![(ROOT_INO, Ino(0), Vec::new())];
+    while let Some((dir, bucket, path)) = dirs.pop() {
+        let (mut from, end) = (key::entry(dir, &[]), key::behind(key::TABLE_ENTRY, dir));
+        loop {
+            let page = store.range(&from, &end, STEP)?;
+            let Some((last, _)) = page.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+            for (key, entry) in &page {
+                let dirent = decode_dirent(dir, &entry.value)?;
+                let within = if dir == ROOT_INO { dirent.ino } else { bucket };
+                report.names += 1;
+                report.buckets += u64::from(dir == ROOT_INO);
+                if dirent.kind == NodeKind::Directory {
+                    dirs.push((dirent.ino, within, below(&path, &key[9..])));
+                    continue;
+                }
+                let record = store.get(&key::inode(dirent.ino))?;
+                let inode = record.and_then(|record| Inode::decode(dirent.ino, &record.value).ok());
+                if inode.is_some_and(|inode| inode.attr.nlink > 1)
+                    && *linked.entry(dirent.ino).or_insert(within) != within
+                {
+                    report.note(&below(&path, &key[9..]));
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+impl Namespace {
+    /// Upgrades records of the format `from`; goes on where an upgrade was begun and not ended.
+    ///
+    /// # Errors
+    /// Those of the store, which is then partly upgraded; opening it again goes on.
+    pub(crate) fn upgrade(&self, from: u64) -> Result<UpgradeReport> {
+        let mut report = UpgradeReport { from, ..UpgradeReport::default() };
+        self.store.transact_as_removal(|tx| {
+            mark_format(tx);
+            let mut format = Encoder::new();
+            format.uvarint(from);
+            tx.put(key::KEY_UPGRADE, format.finish());
+            // It is in no bucket, and nobody has counted it so far.
+            let mut root = tx.dir(ROOT_INO)?;
+            if root.counted.is_none() {
+                self.put_inode(tx, &mut root);
+            }
+            Ok::<_, Error>(())
+        })?;
+        report.buckets = self.move_buckets()?;
+        take_over_below(self, ROOT_INO, &mut |what, path| {
+            report.names += 1;
+            if report.names.is_multiple_of(TOLD_EVERY) {
+                tracing::info!(names = report.names, "records are being upgraded");
+            }
+            if let Taken::Copied(_) = what {
+                report.note(path);
+            }
+            // A crash then takes back no more than this.
+            if report.names.is_multiple_of(SYNCED_EVERY) { self.sync_log() } else { Ok(()) }
+        })?;
+        // Copies are told apart by these as long as names of theirs may be left to settle.
+        let end = key::prefix_end(key::KEY_COPIES).unwrap_or_default();
+        loop {
+            let page = self.store.range(key::KEY_COPIES, &end, STEP)?;
+            let last = page.len() < STEP;
+            self.store.transact_as_removal(|tx| {
+                page.iter().for_each(|(key, _)| tx.delete(key.clone()));
+                if last {
+                    tx.delete(key::KEY_UPGRADE.to_vec());
+                }
+                Ok::<_, Error>(())
+            })?;
+            if last {
+                break;
+            }
+        }
+        self.sync_log()?;
+        Ok(report)
+    }
+
+    /// Makes what was done so far durable, and room in memory for more: nobody else drains the index yet.
+    fn sync_log(&self) -> Result<()> {
+        self.store.ledger().sync().map_err(ContentError::from)?;
+        loop {
+            let (now, durable) = (self.clock.monotonic_nanos(), self.store.durable());
+            match self.store.index().drain_step(now, durable).map_err(ContentError::Index)? {
+                Drained::Batch { .. } => {}
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Moves the records of buckets from the table by name; returns how many it moved.
+    fn move_buckets(&self) -> Result<u64> {
+        let mut moved = 0;
+        loop {
+            let page = self.store.range(&[key::TABLE_BUCKET_BY_NAME], &[key::TABLE_BUCKET_BY_NAME + 1], TOGETHER)?;
+            if page.is_empty() {
+                return Ok(moved);
+            }
+            self.store.transact_as_removal(|tx| {
+                for (key, entry) in &page {
+                    crate::bucket::put(tx, &old_bucket(key, &entry.value)?);
+                    tx.delete(key.clone());
+                }
+                Ok::<_, Error>(())
+            })?;
+            moved += page.len() as u64;
+        }
+    }
+}
+
+/// Reads a record of the table by name.
+pub(crate) fn old_bucket(key: &[u8], value: &[u8]) -> Result<Bucket> {
+    let name = String::from_utf8_lossy(&key[1..]).into_owned();
+    Bucket::decode_by_name(name.clone(), value).map_err(|_| damaged(format!("bucket {name}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! A store of the format before is upgraded at its next opening, and after a crash at any point of that at the one after it.
+
+use strata_content::StoreSettings;
+use strata_ledger::{Geometry, Options};
+use strata_seam::Disk;
+use strata_seam::sim::{Fault, IoOp, SimEntropy, SimWorld, Submission, explore_crashes, sweep_failures};
+
+use super::*;
+use crate::OpenStore;
+use crate::check::check_store;
+use crate::types::{Access, Attr, Caller, Condition, Door, Durability, ObjectMeta, Op};
+use crate::usage::UsageOf;
+
+fn root() -> Op {
+    Op::new(Caller::root(Door::S3))
+}
+
+fn config(world: &SimWorld) -> StoreConfig {
+    StoreConfig {
+        disks: vec![world.disk("disk") as Arc<dyn Disk>],
+        create: Some(Geometry { data_shards: 1, parity_shards: 0 }),
+        index_dir: None,
+        index_cache_bytes: 1 << 20,
+        ledger: Options { segment_len: 16 << 20, ..Options::default() },
+        content: StoreSettings { cache_bytes: 8 << 20, ..StoreSettings::default() },
+        owner: (0, 0),
+        durability: Durability::Strict,
+        threads: false,
+    }
+}
+
+fn open(world: &SimWorld) -> Result<OpenStore> {
+    let clock: Arc<dyn Clock> = world.clock();
+    OpenStore::open(config(world), clock, &SimEntropy::new(7))
+}
+
+fn attr(ns: &Namespace, path: &str) -> Attr {
+    ns.resolve(&root(), path.as_bytes()).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn read(ns: &Namespace, path: &str) -> Vec<u8> {
+    let ino = attr(ns, path).ino;
+    ns.read(&root(), ino, 0, 1 << 20).expect("read").to_vec()
+}
+
+/// Three buckets, `one` strict and `two` relaxed, with trees; the records then written as the format before had them. The file
+/// `/one/f` has the names `/one/g`, `/two/d/f`, `/two/d/g` and `/three/f` too, with an attribute; `/two/only` has two names there.
+fn store_of_before(world: &SimWorld) {
+    let store = open(world).expect("a store");
+    let ns = store.namespace();
+    for (name, class) in [("one", Durability::Strict), ("two", Durability::Relaxed), ("three", Durability::Strict)] {
+        ns.create_bucket(&root(), name, Some(class)).expect("a bucket");
+    }
+    for (bucket, key) in [("one", "f"), ("one", "deep/er/x"), ("two", "d/y"), ("two", "only")] {
+        let mut ingest = ns.ingest(&root(), bucket).expect("an ingest");
+        ingest.push(format!("{bucket}/{key}").repeat(1000).as_bytes()).expect("pushed");
+        let content = ingest.finish().expect("content");
+        let (meta, condition) = (ObjectMeta::default(), Condition::default());
+        ns.put_object(&root(), bucket, key.as_bytes(), content, None, meta, &condition).expect("put");
+    }
+    ns.symlink(&root(), attr(ns, "/one").ino, b"link", b"f").expect("a link");
+    let shared = attr(ns, "/one/f").ino;
+    let mode = crate::types::XattrMode::Any;
+    ns.set_xattr(&root(), shared, b"user.colour", b"blue", mode).expect("an attribute");
+    let names = [
+        (shared, "/one", "g"),
+        (shared, "/two/d", "f"),
+        (shared, "/two/d", "g"),
+        (shared, "/three", "f"),
+        (attr(ns, "/two/only").ino, "/two/d", "only"),
+    ];
+    let names = names.map(|(ino, dir, name)| (ino, attr(ns, dir).ino, name));
+    ns.store()
+        .transact(false, |tx| {
+            // As `link` did before a bucket was a boundary.
+            for (ino, parent, name) in names {
+                let (mut inode, mut dir) = (tx.inode(ino)?, tx.dir(parent)?);
+                inode.attr.nlink += 1;
+                ns.put_inode(tx, &mut inode);
+                ns.add_entry(tx, &mut dir, name.as_bytes(), &inode, ns.now())?;
+            }
+            Ok::<_, Error>(())
+        })
+        .expect("linked");
+    ns.store()
+        .transact(false, |tx| {
+            let mut relaxed = HashMap::new();
+            for (key, value) in tx.records(&[key::TABLE_BUCKET], &[key::TABLE_BUCKET + 1], 100)? {
+                let bucket =
+                    Bucket::decode(Ino(u64::from_be_bytes(key[1..].try_into().expect("8"))), &value).expect("it");
+                relaxed.insert(bucket.root, bucket.relaxed);
+                tx.put(key::plain(key::TABLE_BUCKET_BY_NAME, bucket.name.as_bytes()), bucket.encode_by_name());
+                tx.delete(key);
+            }
+            for (key, value) in tx.records(&[key::TABLE_INODE], &[key::TABLE_INODE + 1], 100)? {
+                let inode =
+                    Inode::decode(Ino(u64::from_be_bytes(key[1..].try_into().expect("8"))), &value).expect("it");
+                let relaxed = relaxed.get(&inode.bucket).is_some_and(|relaxed| *relaxed);
+                tx.put(key, inode.encode_without_bucket(relaxed));
+            }
+            for (key, value) in tx.records(&[key::TABLE_USAGE], &[key::TABLE_USAGE + 1], 100)? {
+                tx.tally(&key, -strata_index::Cell::from_value(&value).count);
+            }
+            let mut format = Encoder::new();
+            format.uvarint(2);
+            tx.put(key::KEY_FORMAT, format.finish());
+            Ok::<_, Error>(())
+        })
+        .expect("as before");
+    ns.store().ledger().sync().expect("synced");
+    drop(store);
+}
+
+/// Everything is where it was; what had names in several buckets is one file in each.
+fn is_upgraded(store: &OpenStore) {
+    let ns = store.namespace();
+    assert_eq!(check_store(ns, true, &mut |_| {}).expect("checked").violations, Vec::<String>::new());
+    assert_eq!(needed(ns.store()).expect("read"), None);
+    let buckets = ns.buckets(&root()).expect("listed");
+    let classes: Vec<_> = buckets.iter().map(|bucket| (bucket.name.as_str(), bucket.durability)).collect();
+    let (strict, relaxed) = (Durability::Strict, Durability::Relaxed);
+    assert_eq!(classes, [("one", strict), ("three", strict), ("two", relaxed)]);
+    let content = "one/f".repeat(1000).into_bytes();
+    let mut inodes = Vec::new();
+    for (path, nlink) in [("/one/f", 2), ("/one/g", 2), ("/two/d/f", 2), ("/two/d/g", 2), ("/three/f", 1)] {
+        assert_eq!(read(ns, path), content, "{path}");
+        let attr = attr(ns, path);
+        assert_eq!(attr.nlink, nlink, "{path}");
+        assert_eq!(ns.get_xattr(&root(), attr.ino, b"user.colour").expect(path), b"blue");
+        inodes.push(attr.ino);
+    }
+    assert!(inodes[0] == inodes[1] && inodes[2] == inodes[3], "{inodes:?}");
+    assert!(inodes[0] != inodes[2] && inodes[2] != inodes[4] && inodes[0] != inodes[4], "{inodes:?}");
+    assert_eq!(attr(ns, "/two/only").ino, attr(ns, "/two/d/only").ino);
+    assert_eq!(read(ns, "/one/deep/er/x"), "one/deep/er/x".repeat(1000).into_bytes());
+    let bucket = |name: &str| UsageOf::Bucket(attr(ns, name).ino);
+    assert_eq!(ns.usage(bucket("/three")).expect("read").inodes, 2);
+    // A write in a strict bucket waits for the disks, also in what was a file of several.
+    let op = root();
+    ns.open(&op, inodes[4], Access { write: true, ..Access::default() }, false).expect("opened");
+    ns.write(&op, inodes[4], 0, b"new").expect("written");
+    ns.fsync(&op, inodes[4]).expect("synced");
+    assert!(op.strict());
+    ns.close(&op, inodes[4], true).expect("closed");
+    assert!(read(ns, "/three/f").starts_with(b"new") && read(ns, "/one/f") == content);
+}
+
+#[test]
+fn a_store_of_the_format_before_is_upgraded_when_it_is_opened_and_a_file_of_several_buckets_is_parted() {
+    let world = SimWorld::new(3);
+    store_of_before(&world);
+    let clock: Arc<dyn Clock> = world.clock();
+    let plan = upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned").expect("needed");
+    assert_eq!((plan.from, plan.buckets, plan.parted), (2, 3, 3));
+    let mut first = plan.first.clone();
+    first.sort();
+    let one_of_each =
+        |path: &[u8]| ["one/", "two/", "three/"].iter().filter(|name| path.starts_with(name.as_bytes())).count();
+    assert!(first.iter().all(|path| one_of_each(path) == 1), "{first:?}");
+    // A plan changes nothing: it is the same again.
+    assert_eq!(upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned"), Some(plan));
+    let store = open(&world).expect("opened");
+    is_upgraded(&store);
+    drop(store);
+    world.kill_process();
+    assert_eq!(upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned"), None);
+    assert!(open(&world).is_ok());
+}
+
+#[test]
+fn an_upgrade_that_a_crash_cuts_off_anywhere_is_ended_by_the_next_opening() {
+    let world = SimWorld::new(3);
+    store_of_before(&world);
+    world.kill_process();
+    let upgraded = |world: &SimWorld| is_upgraded(&open(world).expect("opened"));
+    let states =
+        explore_crashes(&world, Submission::OneByOne, 0..2, |world| open(world).is_ok(), |world, _, _| upgraded(world));
+    assert!(states > 25, "{states}");
+}
+
+#[test]
+fn an_upgrade_that_a_disk_fails_is_refused_and_ended_by_the_next_opening() {
+    let world = SimWorld::new(3);
+    store_of_before(&world);
+    world.kill_process();
+    let faults = [Fault::full(), Fault::medium().of(IoOp::Write), Fault::medium().of(IoOp::Sync)];
+    let runs = sweep_failures(
+        &world,
+        &faults,
+        |world| open(world).is_ok(),
+        |world, _, _| {
+            world.restart(0);
+            is_upgraded(&open(world).expect("opened"));
+        },
+    );
+    assert!(runs > 40, "{runs}");
+}
+
+#[test]
+fn a_store_of_the_format_before_that_takes_no_writes_is_read_as_it_is_and_changed_by_nobody() {
+    let world = SimWorld::new(3);
+    store_of_before(&world);
+    world.set_read_only("disk", true);
+    let store = open(&world).expect("opened");
+    let ns = store.namespace();
+    let names: Vec<String> = ns.buckets(&root()).expect("listed").into_iter().map(|bucket| bucket.name).collect();
+    assert_eq!(names, ["one", "three", "two"]);
+    assert_eq!(ns.bucket(&root(), "two").expect("it").durability, Durability::Relaxed);
+    assert_eq!(read(ns, "/two/d/g"), "one/f".repeat(1000).into_bytes());
+    assert_eq!(ns.get_object(&root(), "one", b"deep/er/x").expect("it").0.attr.size, 13_000);
+    // The disks take writes again: what is not upgraded is still changed by nobody.
+    world.set_read_only("disk", false);
+    let refused = ns.create_bucket(&root(), "four", None).expect_err("refused");
+    assert_eq!(refused.kind, ErrorKind::ReadOnly);
+    assert!(refused.what.contains("start again"), "{refused}");
+    let file = attr(ns, "/one/f").ino;
+    ns.open(&root(), file, Access { read: true, ..Access::default() }, false).expect("opened");
+    assert_eq!(ns.write(&root(), file, 0, b"x").expect_err("refused").kind, ErrorKind::ReadOnly);
+    ns.close(&root(), file, false).expect("closed");
+    drop(store);
+    world.kill_process();
+    is_upgraded(&open(&world).expect("opened"));
+}
+
+#[test]
+fn records_of_a_later_format_are_refused_and_nothing_is_changed() {
+    let world = SimWorld::new(3);
+    let store = open(&world).expect("a store");
+    let mut format = Encoder::new();
+    format.uvarint(RECORD_FORMAT + 1);
+    let format = format.finish();
+    let put = |tx: &mut strata_content::Tx<'_>| {
+        tx.put(key::KEY_FORMAT, format.clone());
+        Ok::<_, Error>(())
+    };
+    store.namespace().store().transact(false, put).expect("put");
+    store.namespace().store().ledger().sync().expect("synced");
+    drop(store);
+    let refused = open(&world).err().expect("refused");
+    assert_eq!(refused.kind, ErrorKind::NotSupported);
+    assert!(refused.what.contains("newer version; nothing was changed"), "{refused}");
+}
