@@ -123,15 +123,6 @@ impl Index {
         let moment = Moment(self.engine.writes());
         Some(Dump { index: self, stamp: Stamp { applied, position, sum: status.sum.0 }, moment, from: vec![1] })
     }
-
-    /// Whether readers see in `lo <= key < hi` what the dump that was begun at `since` gave out; `false` where that is not
-    /// certain. Costs nothing that grows with what lies there.
-    #[must_use]
-    pub fn is_as_dumped(&self, lo: &[u8], hi: &[u8], since: Moment) -> bool {
-        let overlay = self.overlay.read();
-        let in_frozen = overlay.frozen.iter().any(|frozen| frozen.changes.range(lo, hi).next().is_some());
-        !in_frozen && overlay.active.range(lo, hi).next().is_none() && self.engine.is_unchanged(lo, hi, since.0)
-    }
 }
 
 impl Dump<'_> {
