@@ -30,6 +30,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Length of the body as it arrived.
     pub(crate) body_bytes: u64,
+    /// Length that the head tells.
+    pub(crate) length: Option<u64>,
 }
 
 /// One connection, opened anew when the server closed it.
@@ -134,7 +136,7 @@ impl Connection {
         } else if !none {
             bail!("the answer (status {}) does not say where it ends", framing.status);
         }
-        let answer = Answer { status: framing.status, body_bytes };
+        let answer = Answer { status: framing.status, body_bytes, length: framing.length };
         Ok((answer, !framing.closes))
     }
 

@@ -26,7 +26,7 @@ pub(crate) trait Worker {
 }
 
 /// What a measurement showed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
     /// Operations done.
     pub(crate) operations: u64,

@@ -79,6 +79,7 @@ async fn suites(bench: &mut Bench) -> Result<()> {
             SuiteName::Dedup => suite::dedup::run(bench).await,
             SuiteName::Growth => suite::growth::run(bench).await,
             SuiteName::Restart => suite::restart::run(bench).await,
+            SuiteName::Scale => suite::scale::run(bench).await,
             SuiteName::Memory => suite::memory::run(bench).await,
         };
         bench.keep_figures()?;

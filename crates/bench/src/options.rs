@@ -56,6 +56,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "GIB")]
     pub(crate) restart_gib: Option<f64>,
 
+    /// Objects of the suite scale [default: 1000000, with --quick 20000]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) objects: Option<u64>,
+
     /// Serve as the reference S3 server (used by this program itself)
     #[arg(long, hide = true)]
     pub(crate) serve_reference: bool,
@@ -80,6 +84,8 @@ pub(crate) enum SuiteName {
     Growth,
     /// Time from kill -9 to serving
     Restart,
+    /// Time, memory and checkpoints with many small objects
+    Scale,
     /// Peak memory while eight clients move 1 GiB each
     Memory,
 }

@@ -38,12 +38,21 @@ pub(crate) enum Unit {
     /// Seconds, less is better.
     #[serde(rename = "s")]
     Seconds,
+    /// Milliseconds, less is better.
+    #[serde(rename = "ms")]
+    Milliseconds,
     /// MiB, less is better.
     #[serde(rename = "MiB")]
     Mebibytes,
     /// Bytes given per byte stored.
     #[serde(rename = "x")]
     Times,
+    /// Bytes, less is better.
+    #[serde(rename = "B")]
+    Bytes,
+    /// A number of something, less is better.
+    #[serde(rename = "")]
+    Count,
     /// Per cent, less is better.
     #[serde(rename = "%")]
     PerCent,
@@ -58,8 +67,11 @@ impl Unit {
             Self::PerSecond => "1/s",
             Self::MegabytesPerSecond => "MB/s",
             Self::Seconds => "s",
+            Self::Milliseconds => "ms",
             Self::Mebibytes => "MiB",
             Self::Times => "x",
+            Self::Bytes => "B",
+            Self::Count => "",
             Self::PerCent => "%",
             Self::PerCpuSecond => "MiB/cpu-s",
         }
@@ -68,7 +80,9 @@ impl Unit {
     /// How many times better `value` is than `other`.
     fn ratio(self, value: f64, other: f64) -> f64 {
         match self {
-            Self::Seconds | Self::Mebibytes | Self::PerCent => other / value,
+            Self::Seconds | Self::Milliseconds | Self::Mebibytes | Self::Bytes | Self::Count | Self::PerCent => {
+                other / value
+            }
             _ => value / other,
         }
     }
@@ -100,6 +114,7 @@ impl Figure {
         let value = match unit {
             Unit::MegabytesPerSecond => outcome.rate() * bytes as f64 / 1e6,
             Unit::Seconds => outcome.seconds,
+            Unit::Milliseconds => outcome.p50_us.map_or(outcome.seconds * 1e3, |median| median / 1e3),
             _ => outcome.rate(),
         };
         let each = |seconds: f64| Some(seconds * 1e6 / outcome.operations.max(1) as f64);

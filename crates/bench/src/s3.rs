@@ -124,6 +124,15 @@ impl Client {
         Ok(())
     }
 
+    /// Asks for the head of an object of `bytes`.
+    pub(crate) async fn head_of(&mut self, path: &str, bytes: u64) -> Result<()> {
+        let head = self.head("HEAD", path, "", 0);
+        let answer = self.connection.request(head.as_bytes(), Body::None, None).await?;
+        ensure!(answer.status == 200, "HEAD {path} was refused with status {}", answer.status);
+        ensure!(answer.length == Some(bytes), "HEAD {path} tells {:?} bytes, not {bytes}", answer.length);
+        Ok(())
+    }
+
     /// Deletes an object.
     pub(crate) async fn delete(&mut self, path: &str) -> Result<()> {
         self.call("DELETE", path, "", Body::None).await?;
@@ -136,8 +145,17 @@ impl Client {
             let token = percent_encoding::utf8_percent_encode(token, UNRESERVED);
             format!("continuation-token={token}&")
         });
-        let query = format!("{}list-type=2&max-keys=1000", token.unwrap_or_default());
-        let (_, page) = self.call("GET", &format!("/{bucket}"), &query, Body::None).await?;
+        self.page(bucket, &format!("{}list-type=2&max-keys=1000", token.unwrap_or_default())).await
+    }
+
+    /// The page of at most 1000 keys behind the key `after`: how many they are.
+    pub(crate) async fn list_behind(&mut self, bucket: &str, after: &str) -> Result<u64> {
+        let after = percent_encoding::utf8_percent_encode(after, UNRESERVED);
+        Ok(self.page(bucket, &format!("list-type=2&max-keys=1000&start-after={after}")).await?.0)
+    }
+
+    async fn page(&mut self, bucket: &str, query: &str) -> Result<(u64, Option<String>)> {
+        let (_, page) = self.call("GET", &format!("/{bucket}"), query, Body::None).await?;
         let page = String::from_utf8(page).context("a page of the listing is not text")?;
         let keys = page.matches("<Key>").count() as u64;
         let next = page.split_once("<NextContinuationToken>").map(|(_, rest)| rest);

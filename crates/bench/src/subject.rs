@@ -4,7 +4,7 @@ mod peers;
 mod places;
 mod strata;
 
-pub(crate) use strata::reclaim;
+pub(crate) use strata::{fsck, reclaim, status};
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock::Moment;
@@ -21,8 +21,10 @@ use crate::options::{Durability, Options};
 use crate::report::Role;
 use crate::{process, s3, watchdog};
 
-/// How long a server may take to come up, and to go.
+/// How long a server may take to come up, where nobody says otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take to go.
+const END_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What can be started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +85,8 @@ pub(crate) struct Subject {
     pub(crate) nfs: Option<String>,
     /// Where its data is.
     pub(crate) data: PathBuf,
+    /// How long it may take to come up.
+    pub(crate) patience: Duration,
     mounted_at: Vec<PathBuf>,
     servers: Vec<Child>,
     folder: Option<tempfile::TempDir>,
@@ -160,6 +164,7 @@ impl Subject {
             mount: None,
             nfs: None,
             data: folder.path().join("data"),
+            patience: PATIENCE,
             mounted_at: Vec::new(),
             servers: Vec::new(),
             folder: Some(folder),
@@ -183,15 +188,20 @@ impl Subject {
         self.folder().join("log")
     }
 
+    /// The end of what its servers printed.
+    pub(crate) fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let from = log.char_indices().nth_back(1500).map_or(0, |(at, _)| at);
+        log[from..].to_owned()
+    }
+
     /// Waits until `ready` says yes.
     async fn until(&mut self, what: &str, mut ready: impl AsyncFnMut(&Self) -> bool) -> Result<()> {
         let start = Moment::now();
         while !ready(self).await {
             let dead = self.servers.iter_mut().any(|server| matches!(server.try_wait(), Ok(Some(_))));
-            if dead || start.elapsed() > PATIENCE {
-                let log = std::fs::read_to_string(self.log()).unwrap_or_default();
-                let from = log.char_indices().nth_back(1500).map_or(0, |(at, _)| at);
-                bail!("{} did not come up: no {what}; it last said:\n{}", self.name, &log[from..]);
+            if dead || start.elapsed() > self.patience {
+                bail!("{} did not come up: no {what}; it last said:\n{}", self.name, self.last_words());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -237,7 +247,7 @@ impl Subject {
 
     /// Ends its servers in good order; its data stays until it is dropped.
     pub(crate) fn end(&mut self) {
-        self.ask_to_end();
+        self.ask_to_end(END_PATIENCE);
         self.kill();
         for at in self.mounted_at.drain(..) {
             // Usually the server has unmounted itself, and then this fails.
@@ -245,16 +255,31 @@ impl Subject {
         }
     }
 
-    fn ask_to_end(&mut self) {
+    /// Asks its servers to end and waits for that.
+    ///
+    /// # Errors
+    /// That it takes them longer than `patience`.
+    pub(crate) fn end_within(&mut self, patience: Duration) -> Result<()> {
+        let ended = self.ask_to_end(patience);
+        self.kill();
+        ensure!(ended, "{} did not end within {} s of being asked", self.name, patience.as_secs());
+        Ok(())
+    }
+
+    /// Says whether they ended.
+    fn ask_to_end(&mut self, patience: Duration) -> bool {
         for server in &self.servers {
             if let Some(pid) = i32::try_from(server.id()).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::TERM);
             }
         }
         let start = Moment::now();
-        while start.elapsed() < Duration::from_secs(15) {
+        loop {
             if self.servers.iter_mut().all(|server| matches!(server.try_wait(), Ok(Some(_)))) {
-                return;
+                return true;
+            }
+            if start.elapsed() >= patience {
+                return false;
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -12,6 +12,7 @@ pub(crate) mod nfs;
 mod objects;
 pub(crate) mod restart;
 pub(crate) mod s3;
+pub(crate) mod scale;
 pub(crate) mod webdav;
 
 use std::path::{Path, PathBuf};

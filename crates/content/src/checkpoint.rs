@@ -6,14 +6,16 @@
 //! it refers to is durable, so a crash at any moment leaves the old one or the new one, each complete.
 //!
 //! Pieces are cut where keys say so (`strata_index::PieceCutter`) and named by their hash: one that the checkpoint
-//! before had too keeps its place, after it was read back and found sound. `format.rs` has the bytes, `take.rs` makes a
-//! checkpoint, `restore.rs` fills an index from one. `docs/format/checkpoint.md` is the page that goes with it.
+//! before had too keeps its place, and one in whose keys nothing changed since is not even read. `format.rs` has the bytes,
+//! `take.rs` makes a checkpoint, `facts.rs` is what it knows of the one before, `restore.rs` fills an index from one. `docs/format/checkpoint.md` is the page that goes with it.
 
+mod facts;
 mod format;
 mod restore;
 mod take;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bytes::Bytes;
@@ -23,6 +25,7 @@ use strata_ledger::{LedgerError, Location, PlacedBlock};
 use strata_seam::{Position, SegmentId};
 
 use crate::error::ContentError;
+use facts::Facts;
 use format::{BlockRef, Hash, Root};
 
 pub(crate) use format::parse_directory;
@@ -38,6 +41,8 @@ pub struct Checkpoint {
     /// The nodes, the top one included.
     nodes: Vec<BlockRef>,
     kept: BTreeSet<SegmentId>,
+    /// What is known of the pieces, if this process took it.
+    facts: Option<Arc<Facts>>,
 }
 
 impl Checkpoint {
@@ -86,12 +91,25 @@ pub(crate) struct Checkpoints {
     pub(crate) newest: Mutex<Option<Checkpoint>>,
     /// Held while one is taken.
     taking: Mutex<()>,
-    /// Stored bytes of the newest ...
+    /// Stored bytes of the newest, those of them that were written for it (all, if an earlier process took it) ...
     bytes: AtomicU64,
+    cost: AtomicU64,
     /// ... and about so many of changes that are not in it.
     changed: AtomicU64,
     /// Whether a part of these is a guess.
     guessed: AtomicBool,
+    /// What checkpoints cost since the store was opened.
+    taken: AtomicU64,
+    written: AtomicU64,
+}
+
+/// What checkpoints cost since the store was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CheckpointCounts {
+    /// Those that were stored.
+    pub taken: u64,
+    /// Stored bytes appended for them, also for those that were called off; parity and headers are not counted.
+    pub written: u64,
 }
 
 /// Where blocks of a checkpoint being taken went, by hash: told by the ledger's writer and by a replay, emptied when it is

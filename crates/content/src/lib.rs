@@ -27,7 +27,7 @@ mod watch;
 pub use ahead::ReadAhead;
 pub use audit::{Audit, ChunkFault, FAULTS_MAX, Scope, Tallies};
 pub use cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, of_session};
-pub use checkpoint::{Checkpoint, CheckpointReport, RestoreError, Restored, Taken, is_of_checkpoint};
+pub use checkpoint::{Checkpoint, CheckpointCounts, CheckpointReport, RestoreError, Restored, Taken, is_of_checkpoint};
 pub use error::{ContentError, ContentErrorKind, Result};
 #[cfg(scheduled)]
 pub use guard::scheduled;

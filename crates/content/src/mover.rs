@@ -227,6 +227,15 @@ impl Store {
         u64::from(self.ledger.writing().0.saturating_sub(from.0)) * self.ledger.segment_capacity()
     }
 
+    /// About how many bytes the log has been written for since the store was made: segments that were given back count, parity
+    /// does not. With several sets it is as exact as their segments are alike.
+    #[must_use]
+    pub fn log_written(&self) -> u64 {
+        let status = self.ledger.status();
+        let within = status.position.offset * u64::from(status.geometry.data_shards);
+        u64::from(status.position.segment.0) * self.ledger.segment_capacity() + within
+    }
+
     /// Moves and frees, round by round, until nothing of `choice` is left or nothing more can be done. Only one reclaim
     /// runs at a time; another one waits for it.
     ///

@@ -60,6 +60,10 @@ metrics! {
     CONTENT_COMPRESSED_BYTES = Counter "strata_content_compressed_bytes" [];
     /// Bytes of it that were stored, parity not counted.
     CONTENT_STORED_BYTES = Counter "strata_content_stored_bytes" [];
+    /// Checkpoints of the index that were stored.
+    CHECKPOINTS = Counter "strata_checkpoints" [];
+    /// Stored bytes appended for checkpoints, parity not counted.
+    CHECKPOINT_BYTES = Counter "strata_checkpoint_bytes" [];
     /// Bytes of request bodies taken in.
     DOOR_RECEIVED_BYTES = Counter "strata_door_received_bytes" ["door"];
     /// Bytes of reply bodies sent.

@@ -1,6 +1,6 @@
 //! Draining: moving the overlay into the engine, in small atomic batches that a crash may cut anywhere.
 //!
-//! Every batch also records the bound of the drain and the fingerprint of what the engine then holds, the last one that the
+//! Every batch also records the bound of the drain and the sums of what the engine then holds, the last one that the
 //! drain is done. Every cell is written with the bound it includes. After a crash in between, the same generation is built again by the replay (same bound, same changes) and
 //! drained again: plain values are absolute, and a cell that includes the bound already passes its changes over. A cell that
 //! came to nothing is therefore kept, dead, until the drain is done, and removed afterwards. `docs/format/index.md` has the
@@ -10,12 +10,12 @@ use strata_seam::Lsn;
 use strata_seam::planted::{Bug, planted};
 
 use crate::dump::Preserving;
-use crate::engine::{EngineError, OrderedKv, Write};
 use crate::error::IndexError;
 use crate::fill::FLUSH_BYTES;
 use crate::index::Index;
-use crate::overlay::{Change, Frozen};
-use crate::stored::{STATUS_KEY, Status, Stored};
+use crate::overlay::{self, Frozen};
+use crate::stored::{Status, Stored};
+use crate::verified::Change;
 
 /// What one step of a drain did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +29,8 @@ pub enum Drained {
         /// Its last sequence number.
         bound: Lsn,
     },
+    /// Nothing is due, and a span of the engine that nobody had read since the opening was verified: call again in a while.
+    Verified,
     /// A batch went into the engine: call again.
     Batch {
         /// Keys in it.
@@ -55,6 +57,8 @@ pub(crate) struct DrainState {
     dead: Vec<Vec<u8>>,
     /// Bytes written since the engine was last flushed.
     unflushed: usize,
+    /// Spans before this were verified, or looked at and found wrong.
+    verified: Vec<u8>,
     /// What a dump under way needs of keys that are changed before it reaches them.
     pub(crate) dump: Option<Preserving>,
 }
@@ -75,13 +79,13 @@ impl DrainState {
 /// A batch taken out of the frozen generation.
 struct Taken {
     bound: Lsn,
-    changes: Vec<(Vec<u8>, Change)>,
+    changes: Vec<(Vec<u8>, overlay::Change)>,
     last: bool,
 }
 
 impl Index {
     /// Does one step of the background work: freezes the active generation if it is due, or moves one batch of the frozen one
-    /// into the engine. `now_nanos` is monotonic time, `durable` the highest number known to be durable: the engine never gets
+    /// into the engine; where nothing is due, verifies one span that nobody has read yet. `now_nanos` is monotonic time, `durable` the highest number known to be durable: the engine never gets
     /// a change above it. Steps of several callers follow each other.
     ///
     /// # Errors
@@ -89,13 +93,25 @@ impl Index {
     pub fn drain_step(&self, now_nanos: u64, durable: Lsn) -> Result<Drained, IndexError> {
         let mut state = self.drain.lock();
         match self.step_of_frozen(&mut state, durable) {
+            None => match self.freeze_if_due(&mut state, now_nanos) {
+                Drained::Idle => self.verify_one(&mut state),
+                due => Ok(due),
+            },
+            Some(Ok(Drained::Idle)) => self.verify_one(&mut state),
             Some(step) => step,
-            None => Ok(self.freeze_if_due(&mut state, now_nanos)),
         }
+    }
+
+    fn verify_one(&self, state: &mut DrainState) -> Result<Drained, IndexError> {
+        let more = self.engine.verify_next(&mut state.verified).map_err(|error| self.engine_failed(error))?;
+        Ok(if more { Drained::Verified } else { Drained::Idle })
     }
 
     /// One step of what is frozen or dead; `None` if there is nothing of either.
     fn step_of_frozen(&self, state: &mut DrainState, durable: Lsn) -> Option<Result<Drained, IndexError>> {
+        if let Err(broken) = self.whole() {
+            return Some(Err(broken));
+        }
         if state.dump.as_ref().is_some_and(Preserving::is_full) {
             return Some(Ok(Drained::Idle));
         }
@@ -180,9 +196,9 @@ impl Index {
     fn write_batch(&self, state: &mut DrainState, taken: Taken) -> Result<Drained, IndexError> {
         let Taken { bound, changes, last } = taken;
         let keys = changes.len();
-        let mut writes = Writes::new(&*self.engine, *self.status.lock(), keys);
+        let mut writes = Writes::new(*self.status.lock(), keys);
         for (key, change) in changes {
-            let known = writes.known(&key).map_err(|error| self.engine_failed(error))?;
+            let known = self.engine.get(&key).map_err(|error| self.engine_failed(error))?;
             let below = match &known {
                 Some(_) if !change.is_absolute() => {
                     Stored::decode(known.clone()).map_err(|error| self.engine_failed(error))?
@@ -233,9 +249,9 @@ impl Index {
         let from = state.dead.len().saturating_sub(self.options.drain_keys.max(1));
         let dead = state.dead.split_off(from);
         let keys = dead.len();
-        let mut writes = Writes::new(&*self.engine, *self.status.lock(), keys);
+        let mut writes = Writes::new(*self.status.lock(), keys);
         for key in dead {
-            let known = writes.known(&key).map_err(|error| self.engine_failed(error))?;
+            let known = self.engine.get(&key).map_err(|error| self.engine_failed(error))?;
             state.preserve(&key, known.as_ref());
             writes.push(key, known, None);
         }
@@ -243,12 +259,11 @@ impl Index {
         Ok(Drained::Batch { keys })
     }
 
-    fn write(&self, state: &mut DrainState, writes: Writes<'_>) -> Result<(), IndexError> {
-        let Writes { status, mut list, .. } = writes;
-        state.unflushed +=
-            list.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum::<usize>();
-        list.push((STATUS_KEY.to_vec(), Some(status.encode())));
-        self.engine.write(list).map_err(|error| self.engine_failed(error))?;
+    fn write(&self, state: &mut DrainState, writes: Writes) -> Result<(), IndexError> {
+        let Writes { status, changes } = writes;
+        let bytes = changes.iter().map(|(key, _, value)| key.len() + value.as_ref().map_or(0, Vec::len));
+        state.unflushed += bytes.sum::<usize>();
+        let status = self.engine.write(changes, status).map_err(|error| self.engine_failed(error))?;
         if state.unflushed >= FLUSH_BYTES {
             // For its memory alone: what was drained is in the ledger.
             state.unflushed = 0;
@@ -259,34 +274,23 @@ impl Index {
     }
 }
 
-/// A batch for the engine in the making, with the fingerprint the engine will have after it.
-struct Writes<'a> {
-    engine: &'a dyn OrderedKv,
+/// A batch for the engine in the making.
+struct Writes {
+    /// As it is to be; the sums are the engine's affair.
     status: Status,
-    list: Vec<Write>,
+    changes: Vec<Change>,
 }
 
-impl<'a> Writes<'a> {
-    fn new(engine: &'a dyn OrderedKv, status: Status, keys: usize) -> Self {
-        Self { engine, status, list: Vec::with_capacity(keys + 1) }
-    }
-
-    fn known(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        self.engine.get(key)
+impl Writes {
+    fn new(status: Status, keys: usize) -> Self {
+        Self { status, changes: Vec::with_capacity(keys) }
     }
 
     /// Changes `key`, which is in the engine as `known`.
     fn push(&mut self, key: Vec<u8>, known: Option<Vec<u8>>, value: Option<Vec<u8>>) {
-        if known == value {
-            return;
+        if known != value {
+            self.changes.push((key, known, value));
         }
-        if let Some(known) = known {
-            self.status.sum = self.status.sum.without(&key, &known);
-        }
-        if let Some(value) = &value {
-            self.status.sum = self.status.sum.with(&key, value);
-        }
-        self.list.push((key, value));
     }
 }
 

@@ -10,7 +10,6 @@
 //! go of everything.
 
 use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Unbounded};
 
 use strata_seam::{Lsn, Position};
 
@@ -44,6 +43,12 @@ pub struct Stamp {
 pub struct Fingerprint(Sum);
 
 impl Fingerprint {
+    /// Of the pairs of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0.and(other.0))
+    }
+
     /// With this pair put in.
     pub fn add(&mut self, (key, value): &Pair) {
         self.0 = self.0.with(key, value);
@@ -59,8 +64,8 @@ impl Fingerprint {
 /// What a drain keeps for the dump that runs beside it.
 #[derive(Debug, Default)]
 pub(crate) struct Preserving {
-    /// Everything up to here was given out.
-    cursor: Vec<u8>,
+    /// Everything before this was given out or skipped.
+    next: Vec<u8>,
     preserved: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     bytes: usize,
 }
@@ -68,7 +73,7 @@ pub(crate) struct Preserving {
 impl Preserving {
     /// Keeps what `key` was before it is changed, unless the dump has passed it or it was changed before.
     pub(crate) fn keep(&mut self, key: &[u8], known: Option<&Vec<u8>>) {
-        if key > &self.cursor[..] && !self.preserved.contains_key(key) {
+        if key >= &self.next[..] && !self.preserved.contains_key(key) {
             self.bytes += PRESERVED_OVERHEAD + key.len() + known.map_or(0, Vec::len);
             self.preserved.insert(key.to_vec(), known.cloned());
         }
@@ -78,24 +83,14 @@ impl Preserving {
         self.bytes >= PRESERVED_BYTES_MAX
     }
 
-    /// Takes what was kept for keys behind the cursor up to `end` (`None`: all of them), and moves the cursor there.
-    fn pass(&mut self, end: Option<&[u8]>) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
-        let later = match end {
-            Some(end) => {
-                let keys = self.preserved.range::<[u8], _>((Excluded(end), Unbounded)).next();
-                let first = keys.map(|(key, _)| key.clone());
-                first.map(|first| self.preserved.split_off(&first)).unwrap_or_default()
-            }
-            None => BTreeMap::new(),
-        };
+    /// Takes what was kept for keys before `next`, where the dump goes on.
+    fn pass(&mut self, next: &[u8]) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+        let later = self.preserved.split_off(next);
         let passed = std::mem::replace(&mut self.preserved, later);
         let gone = passed.iter();
         self.bytes -=
             gone.map(|(key, value)| PRESERVED_OVERHEAD + key.len() + value.as_ref().map_or(0, Vec::len)).sum::<usize>();
-        match end {
-            Some(end) => self.cursor = end.to_vec(),
-            None => self.cursor = vec![0xff; KEY_LEN_MAX + 1],
-        }
+        self.next = next.to_vec();
         passed
     }
 }
@@ -104,9 +99,14 @@ impl Preserving {
 pub struct Dump<'a> {
     index: &'a Index,
     stamp: Stamp,
-    /// `None` once everything was given out.
-    from: Option<Vec<u8>>,
+    moment: Moment,
+    /// The least key that was not given out or skipped yet.
+    from: Vec<u8>,
 }
+
+/// When a dump was begun, among the changes of the engine in one opening of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Moment(u64);
 
 impl Index {
     /// Begins a dump if the engine is exactly the state at some number right now: call [`Index::drain_step`] and ask again
@@ -120,7 +120,8 @@ impl Index {
             return None;
         }
         state.dump = Some(Preserving::default());
-        Some(Dump { index: self, stamp: Stamp { applied, position, sum: status.sum.0 }, from: Some(vec![1]) })
+        let moment = Moment(self.engine.writes());
+        Some(Dump { index: self, stamp: Stamp { applied, position, sum: status.sum.0 }, moment, from: vec![1] })
     }
 }
 
@@ -131,24 +132,52 @@ impl Dump<'_> {
         self.stamp
     }
 
+    /// When it was begun.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        self.moment
+    }
+
+    /// Goes on behind all keys below `to`, if a dump of this opening that was begun at `since` gave out the same pairs there as
+    /// this one would; says whether. Costs nothing that grows with them.
+    pub fn skip(&mut self, to: &[u8], since: Moment) -> bool {
+        let mut state = self.index.drain.lock();
+        let skips = self.index.engine.is_unchanged(&self.from, to, since.0);
+        if skips && let Some(preserving) = state.dump.as_mut() {
+            drop(preserving.pass(to));
+            self.from = to.to_vec();
+        }
+        skips
+    }
+
     /// The next pairs in order of key, as the engine has them (tagged); none once everything was given out.
     ///
     /// # Errors
     /// [`IndexError::Engine`].
     pub fn next_page(&mut self) -> Result<Vec<Pair>, IndexError> {
+        self.next_page_below(&[0xff; KEY_LEN_MAX + 1])
+    }
+
+    /// As [`Dump::next_page`], of the keys below `end`; none once all of those were given out.
+    ///
+    /// # Errors
+    /// [`IndexError::Engine`].
+    pub fn next_page_below(&mut self, end: &[u8]) -> Result<Vec<Pair>, IndexError> {
         // A page may come out empty where everything in it was added since.
-        while let Some(from) = self.from.take() {
+        while &self.from[..] < end {
             let mut state = self.index.drain.lock();
-            let end = [0xff; KEY_LEN_MAX + 1];
-            let pairs = self.index.engine.range(&from, &end, PAGE).map_err(|error| self.index.engine_failed(error))?;
-            let last = (pairs.len() == PAGE).then(|| pairs.last().map(|(key, _)| key.clone())).flatten();
+            let pairs = self.index.engine.range(&self.from, end, PAGE);
+            let pairs = pairs.map_err(|error| self.index.engine_failed(error))?;
             let Some(preserving) = state.dump.as_mut() else {
                 let gone = EngineError::Damaged("a dump that was ended goes on".into());
                 return Err(IndexError::Engine(gone));
             };
-            let kept = preserving.pass(last.as_deref());
+            self.from = match pairs.last() {
+                Some((last, _)) if pairs.len() == PAGE => [&last[..], &[0]].concat(),
+                _ => end.to_vec(),
+            };
+            let kept = preserving.pass(&self.from);
             drop(state);
-            self.from = last.map(|last| [&last[..], &[0]].concat());
             let merged = merge(pairs, kept);
             if !merged.is_empty() {
                 return Ok(merged);

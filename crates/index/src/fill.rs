@@ -10,6 +10,7 @@ use crate::dump::{Fingerprint, Stamp};
 use crate::engine::Pair;
 use crate::error::IndexError;
 use crate::index::Index;
+use crate::spans::Cutter;
 use crate::stored::{STATUS_KEY, Status};
 use crate::sum::Sum;
 
@@ -53,16 +54,18 @@ impl Index {
         if status.applied.is_some() || status.draining.is_some() || self.overlay.read().highest > Lsn(0) {
             return Err(FillError::NotFresh);
         }
-        let write = |list| self.engine.write(list).map_err(|error| FillError::Index(self.engine_failed(error)));
+        let write = |list| self.engine.put_unseen(list).map_err(|error| FillError::Index(self.engine_failed(error)));
         let unfinished = Status { draining: Some(stamp.applied.max(Lsn(1))), ..status };
         write(vec![(STATUS_KEY.to_vec(), Some(unfinished.encode()))])?;
         let (mut sum, mut count, mut unflushed) = (Fingerprint::default(), 0, 0);
         let mut batch = Vec::with_capacity(BATCH);
+        let mut spans = Cutter::new(&[]);
         loop {
             let pairs = next().map_err(FillError::Source)?;
             let end = pairs.is_empty();
             for pair in pairs {
                 sum.add(&pair);
+                spans.push(&pair.0, &pair.1);
                 count += 1;
                 unflushed += pair.0.len() + pair.1.len();
                 batch.push((pair.0, Some(pair.1)));
@@ -83,8 +86,8 @@ impl Index {
         }
         status.applied = Some((stamp.applied, stamp.position));
         status.sum = Sum(stamp.sum);
-        batch.push((STATUS_KEY.to_vec(), Some(status.encode())));
         write(batch)?;
+        let status = self.engine.filled(spans, status).map_err(|error| FillError::Index(self.engine_failed(error)))?;
         *self.status.lock() = status;
         let mut overlay = self.overlay.write();
         overlay.floor = stamp.applied;

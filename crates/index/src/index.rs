@@ -25,6 +25,7 @@ use crate::set_aside::{remove, set_aside};
 use crate::sled_engine::{SledEngine, is_in_use};
 use crate::stored::{FIRST_KEY, STATUS_KEY, Status, Stored};
 use crate::sum::Sum;
+use crate::verified::Verified;
 
 /// Most pairs asked of the engine at once.
 const ENGINE_PAGE_MAX: usize = 4096;
@@ -115,7 +116,7 @@ pub struct Page {
 
 /// The index. All calls may come from any thread.
 pub struct Index {
-    pub(crate) engine: Arc<dyn OrderedKv>,
+    pub(crate) engine: Verified,
     pub(crate) options: IndexOptions,
     pub(crate) overlay: RwLock<Overlay>,
     pub(crate) status: Mutex<Status>,
@@ -125,6 +126,8 @@ pub struct Index {
     pub(crate) commits: Mutex<()>,
     pub(crate) room: (Mutex<()>, Condvar),
     broken: AtomicBool,
+    /// What broke it.
+    cause: Mutex<Option<EngineError>>,
     opened: Opened,
     found_bytes: u64,
 }
@@ -137,27 +140,21 @@ impl std::fmt::Debug for Index {
 
 impl Index {
     /// Opens the index in the folder `dir`. A damaged or foreign one is moved to `dir.bad-N` and replaced by an empty one;
-    /// [`Index::opened`] says so. The caller then replays the ledger from [`Index::applied`]. Reads the whole index once, to
-    /// know that it is what was written: about a second per million keys.
+    /// [`Index::opened`] says so. The caller then replays the ledger from [`Index::applied`]. Reads the records of the spans, one
+    /// for some hundred keys; what lies in a span is verified when it is first read, or by [`Index::drain_step`] before.
     ///
     /// # Errors
     /// [`IndexError::Open`] if not even an empty one can be made.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
         let existed = dir.exists();
-        match SledEngine::open(dir, options.cache_capacity)
-            .and_then(|engine| Ok((read_status(&engine, &options)?, engine)))
-        {
-            Ok((Found::Usable(status, bytes), engine)) => {
-                let opened = if status.applied.is_some() { Opened::Resumed } else { Opened::Fresh };
-                Ok(Self { found_bytes: bytes, ..Self::build(Arc::new(engine), options, status, opened) })
-            }
-            Ok((Found::Worthless, engine)) => {
-                drop(engine);
+        match SledEngine::open(dir, options.cache_capacity).and_then(|engine| look(Arc::new(engine), &options)) {
+            Ok(Found::Usable(engine, status)) => Ok(Self::build(engine, options, status, resumed(&status))),
+            Ok(Found::Worthless) => {
                 let open = |source| IndexError::Open { path: dir.to_owned(), source };
                 remove(dir).map_err(|error| open(EngineError::Damaged(error.to_string())))?;
                 let engine = SledEngine::open(dir, options.cache_capacity).map_err(open)?;
                 let status = fresh(&options);
-                Ok(Self::build(Arc::new(engine), options, status, Opened::Fresh))
+                Ok(Self::build(Verified::empty(Arc::new(engine)), options, status, Opened::Fresh))
             }
             // Another process has it, or nothing could be made: moving folders about would not help.
             Err(source) if !existed || is_in_use(&source) => Err(IndexError::Open { path: dir.to_owned(), source }),
@@ -177,7 +174,8 @@ impl Index {
         tracing::warn!(why, kept = ?kept, "the index is set aside and rebuilt from the ledger");
         let engine = SledEngine::open(dir, options.cache_capacity).map_err(open)?;
         let status = fresh(&options);
-        Ok(Self::build(Arc::new(engine), options, status, Opened::SetAside { why: why.to_owned(), kept }))
+        let opened = Opened::SetAside { why: why.to_owned(), kept };
+        Ok(Self::build(Verified::empty(Arc::new(engine)), options, status, opened))
     }
 
     /// An index over `engine`, which may hold what an earlier index left in it.
@@ -185,11 +183,8 @@ impl Index {
     /// # Errors
     /// [`IndexError::Engine`] if the engine fails, is another store's, or was left in its very first drain: give an empty one.
     pub fn with_engine(engine: Arc<dyn OrderedKv>, options: IndexOptions) -> Result<Self, IndexError> {
-        match read_status(&*engine, &options).map_err(IndexError::Engine)? {
-            Found::Usable(status, bytes) => {
-                let opened = if status.applied.is_some() { Opened::Resumed } else { Opened::Fresh };
-                Ok(Self { found_bytes: bytes, ..Self::build(engine, options, status, opened) })
-            }
+        match look(engine, &options).map_err(IndexError::Engine)? {
+            Found::Usable(engine, status) => Ok(Self::build(engine, options, status, resumed(&status))),
             Found::Worthless => {
                 Err(IndexError::Engine(EngineError::Damaged("its first drain was never finished".into())))
             }
@@ -206,10 +201,10 @@ impl Index {
     #[must_use]
     pub fn in_memory_with(options: IndexOptions) -> Self {
         let status = fresh(&options);
-        Self::build(Arc::new(MemoryEngine::default()), options, status, Opened::Fresh)
+        Self::build(Verified::empty(Arc::new(MemoryEngine::default())), options, status, Opened::Fresh)
     }
 
-    fn build(engine: Arc<dyn OrderedKv>, options: IndexOptions, status: Status, opened: Opened) -> Self {
+    fn build(engine: Verified, options: IndexOptions, status: Status, opened: Opened) -> Self {
         let mut overlay = Overlay { floor: status.applied.map_or(Lsn(0), |(lsn, _)| lsn), ..Overlay::default() };
         // A drain that was begun must be ended with the very same bound: cells it wrote include everything up to it.
         overlay.frozen = status.draining.map(|bound| Frozen {
@@ -219,6 +214,7 @@ impl Index {
             drained_to: None,
         });
         Self {
+            found_bytes: engine.total().bytes,
             engine,
             options,
             overlay: RwLock::new(overlay),
@@ -227,8 +223,8 @@ impl Index {
             commits: Mutex::default(),
             room: (Mutex::new(()), Condvar::new()),
             broken: AtomicBool::new(false),
+            cause: Mutex::default(),
             opened,
-            found_bytes: 0,
         }
     }
 
@@ -242,6 +238,20 @@ impl Index {
     #[must_use]
     pub fn found_bytes(&self) -> u64 {
         self.found_bytes
+    }
+
+    /// Verifies whatever of the engine nobody has read since it was opened, as long as `go_on` says so; `false` where that ended it.
+    ///
+    /// # Errors
+    /// [`IndexError::Engine`] at the first span that is wrong: the next opening builds the index anew.
+    pub fn verify(&self, go_on: &mut dyn FnMut() -> bool) -> Result<bool, IndexError> {
+        let mut cursor = Vec::new();
+        while go_on() {
+            if !self.engine.verify_next(&mut cursor).map_err(|error| self.engine_failed(error))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Up to which number the engine has every change, and from where a replay must start; `None`: from the very beginning.
@@ -259,17 +269,30 @@ impl Index {
         status.applied.map(|(lsn, _)| lsn).max(status.draining).unwrap_or_default()
     }
 
-    /// Whether the engine failed since it was opened. Reads may then fail or not; build a fresh index and swap.
+    /// Whether the engine failed or was found wrong since it was opened. Reads then fail or are right, and nothing is drained any
+    /// more; the next opening builds the index anew where that is needed.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
     }
 
     pub(crate) fn engine_failed(&self, error: EngineError) -> IndexError {
-        if !self.broken.swap(true, Ordering::AcqRel) {
-            tracing::error!(%error, "the index engine failed; rebuild the index from the ledger");
+        let mut cause = self.cause.lock();
+        if cause.is_none() {
+            tracing::error!(%error, "the index failed; what is stored is untouched; restart the server, and the index is built anew from it");
+            *cause = Some(error.clone());
+            self.broken.store(true, Ordering::Release);
         }
         IndexError::Engine(error)
+    }
+
+    /// # Errors
+    /// What broke the index, if something did: what a batch failed to bring into the engine, no later one may claim.
+    pub(crate) fn whole(&self) -> Result<(), IndexError> {
+        if !self.is_broken() {
+            return Ok(());
+        }
+        self.cause.lock().clone().map_or(Ok(()), |cause| Err(IndexError::Engine(cause)))
     }
 
     /// The value at `key`.
@@ -503,6 +526,12 @@ impl Index {
         self.overlay.read().bytes()
     }
 
+    /// Whether the overlay has grown to where it is drained whatever its age.
+    #[must_use]
+    pub fn has_much(&self) -> bool {
+        self.overlay_bytes() >= self.options.freeze_bytes
+    }
+
     /// Whether the overlay is below its limit.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -538,20 +567,25 @@ pub struct Committing<'a> {
 }
 
 enum Found {
-    /// With the bytes it holds.
-    Usable(Status, u64),
+    /// To be used as it is.
+    Usable(Verified, Status),
     /// Left in its first drain: a replay starts from the beginning in any case.
     Worthless,
 }
 
 fn fresh(options: &IndexOptions) -> Status {
-    Status { store: options.store, applied: None, draining: None, sum: Sum::default() }
+    Status { store: options.store, applied: None, draining: None, sum: Sum::default(), spans: Sum::default() }
 }
 
-fn read_status(engine: &dyn OrderedKv, options: &IndexOptions) -> Result<Found, EngineError> {
-    let status = match engine.get(STATUS_KEY)? {
+fn resumed(status: &Status) -> Opened {
+    if status.applied.is_some() { Opened::Resumed } else { Opened::Fresh }
+}
+
+/// Looks at an engine that may hold something.
+fn look(engine: Arc<dyn OrderedKv>, options: &IndexOptions) -> Result<Found, EngineError> {
+    let (mut status, has_spans) = match engine.get(STATUS_KEY)? {
         Some(record) => Status::decode(&record)?,
-        None => fresh(options),
+        None => (fresh(options), true),
     };
     if status.store != options.store && !planted(Bug::ForeignIndexTaken) {
         return Err(EngineError::Damaged(format!("it belongs to store {}", status.store)));
@@ -563,12 +597,8 @@ fn read_status(engine: &dyn OrderedKv, options: &IndexOptions) -> Result<Found, 
         }
         _ => {}
     }
-    let (sum, bytes) = Sum::of(engine)?;
-    if sum == status.sum {
-        Ok(Found::Usable(status, bytes))
-    } else {
-        Err(EngineError::Damaged("keys are missing or are not as they were written".into()))
-    }
+    let engine = if has_spans { Verified::open(engine, &status)? } else { Verified::upgrade(engine, &mut status)? };
+    Ok(Found::Usable(engine, status))
 }
 
 #[cfg(test)]

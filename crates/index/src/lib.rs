@@ -23,19 +23,21 @@ mod overlay;
 mod piece;
 mod set_aside;
 mod sled_engine;
+mod spans;
 mod stored;
 mod sum;
 #[cfg(test)]
 mod testing;
 mod undo;
+mod verified;
 
 pub use drain::Drained;
-pub use dump::{Dump, Fingerprint, Stamp, engine_cell};
+pub use dump::{Dump, Fingerprint, Moment, Stamp, engine_cell};
 pub use engine::{EngineError, OrderedKv, Pair, Write};
 pub use error::IndexError;
 pub use fill::FillError;
 pub use index::{Committing, Entry, Index, IndexOptions, Lookup, Opened, Page};
 pub use memory::MemoryEngine;
-pub use mutation::{BATCH_MUTATIONS_MAX, Batch, Cell, KEY_LEN_MAX, Mutation, VALUE_LEN_MAX};
+pub use mutation::{BATCH_MUTATIONS_MAX, Batch, Cell, KEY_LEN_MAX, KEYS_END, Mutation, VALUE_LEN_MAX};
 pub use piece::{PIECE_LEN_MAX, PieceCutter, decode_piece};
 pub use sled_engine::SledEngine;

@@ -7,6 +7,8 @@ use strata_chunk::wire::{Decoder, Encoder, WireError};
 
 /// Longest key in bytes.
 pub const KEY_LEN_MAX: usize = 8 << 10;
+/// Behind every key.
+pub const KEYS_END: &[u8] = &[0xff; KEY_LEN_MAX + 1];
 /// Longest value or tail in bytes. Up to 4 KiB is what the engine is good at; larger content belongs into chunks.
 pub const VALUE_LEN_MAX: usize = 1 << 20;
 /// Most mutations in one batch.

@@ -48,6 +48,12 @@ impl PieceCutter {
         done
     }
 
+    /// Whether it begins a new piece with the next pair, so that what comes is cut as if nothing had come before.
+    #[must_use]
+    pub fn is_at_cut(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// The last piece, if there is one.
     pub fn finish(&mut self) -> Option<Vec<u8>> {
         (!self.open.is_empty()).then(|| std::mem::take(&mut self.open).finish())

@@ -10,10 +10,19 @@ use crate::sum::Sum;
 /// Key of the record about the engine. No mutation may touch keys that start with this byte.
 pub(crate) const STATUS_KEY: &[u8] = &[0];
 
+/// Before the start of a span, the key of its record (`spans.rs`) ...
+pub(crate) const SPAN_PREFIX: &[u8] = &[0, 1];
+/// ... and behind all of those.
+pub(crate) const SPAN_END: &[u8] = &[0, 2];
+/// Key of the mark that a span was found wrong.
+pub(crate) const WRONG_KEY: &[u8] = &[0, 2];
+
 /// First key of the callers' space: everything from here is theirs.
 pub(crate) const FIRST_KEY: &[u8] = &[1];
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version without spans.
+const VERSION_WHOLE: u8 = 1;
 const PLAIN: u8 = 0;
 const CELL: u8 = 1;
 
@@ -102,6 +111,8 @@ pub(crate) struct Status {
     pub(crate) draining: Option<Lsn>,
     /// Fingerprint of all pairs.
     pub(crate) sum: Sum,
+    /// Fingerprint of the records of all spans.
+    pub(crate) spans: Sum,
 }
 
 impl Status {
@@ -115,15 +126,19 @@ impl Status {
             }
         };
         out.uvarint(self.draining.map_or(0, |bound| bound.0)).raw(&self.sum.0.to_le_bytes());
+        out.raw(&self.spans.0.to_le_bytes());
         out.finish()
     }
 
+    /// The record, and whether the engine has spans.
+    ///
     /// # Errors
     /// [`EngineError::Damaged`].
-    pub(crate) fn decode(record: &[u8]) -> Result<Self, EngineError> {
+    pub(crate) fn decode(record: &[u8]) -> Result<(Self, bool), EngineError> {
         let mut input = Decoder::new(record);
         let mut read = || {
-            input.version("the index", VERSION)?;
+            let has_spans = record.first() != Some(&VERSION_WHOLE);
+            input.version("the index", if has_spans { VERSION } else { VERSION_WHOLE })?;
             let store = SetId(input.array()?);
             let applied = match input.u8()? {
                 0 => None,
@@ -139,8 +154,9 @@ impl Status {
             };
             let draining = Some(Lsn(input.uvarint()?)).filter(|&bound| bound > Lsn(0));
             let sum = Sum(u128::from_le_bytes(input.array()?));
+            let spans = Sum(if has_spans { u128::from_le_bytes(input.array()?) } else { 0 });
             input.clone().finish()?;
-            Ok(Self { store, applied, draining, sum })
+            Ok((Self { store, applied, draining, sum, spans }, has_spans))
         };
         read().map_err(|error: WireError| EngineError::Damaged(error.to_string()))
     }

@@ -88,6 +88,8 @@ pub struct PlacedBlock {
 pub struct Replayed {
     /// Its sequence number.
     pub lsn: Lsn,
+    /// Where its stripe lies: a replay from here begins with the stripe's first append.
+    pub at: strata_seam::Position,
     /// Its blocks, in the order they were given.
     pub blocks: Vec<PlacedBlock>,
     /// Its commit.

@@ -9,10 +9,11 @@
 //! All integers are little-endian. The CRC-32C of the whole area is in every frame header of the stripe.
 
 use bytes::Bytes;
-use strata_seam::Lsn;
+use strata_seam::{Lsn, Position};
 
 use crate::api::{Append, Location, PlacedBlock, Replayed};
 use crate::frame::StripeHead;
+use crate::layout;
 
 /// Stands for "no commit".
 const NO_COMMIT: u32 = u32::MAX;
@@ -71,6 +72,7 @@ impl MetaWriter {
 
 /// Reads the area of the stripe `head`. `None` where it contradicts itself or the header.
 pub(crate) fn decode(head: &StripeHead, bytes: &Bytes) -> Option<Vec<Replayed>> {
+    let at = Position { segment: head.segment, offset: layout::byte_of(head.sector), next_lsn: head.first_lsn };
     let mut rest = bytes.clone();
     let appends = take_u32(&mut rest)?;
     if u64::from(appends) != head.last_lsn.0 - head.first_lsn.0 + 1 {
@@ -97,7 +99,7 @@ pub(crate) fn decode(head: &StripeHead, bytes: &Bytes) -> Option<Vec<Replayed>> 
             blocks.push(PlacedBlock { lsn, directory, location });
         }
         let commit = if commit_len == NO_COMMIT { None } else { Some(take(&mut rest, commit_len)?) };
-        replayed.push(Replayed { lsn, blocks, commit });
+        replayed.push(Replayed { lsn, at, blocks, commit });
     }
     rest.is_empty().then_some(replayed)
 }

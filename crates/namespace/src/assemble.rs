@@ -6,7 +6,7 @@ use std::sync::Arc;
 use strata_content::{Store, StoreSettings};
 use strata_index::{Drained, Opened};
 use strata_ledger::{Geometry, Ledger, Options};
-use strata_seam::{Clock, Disk, Entropy, Lsn};
+use strata_seam::{Clock, Disk, Entropy, Lsn, SetId};
 
 use crate::crew::{self, Threads};
 use crate::error::{ErrorKind, Result, fail};
@@ -75,9 +75,29 @@ impl OpenStore {
                 Ledger::format(&config.disks, geometry, &config.ledger, &*clock, entropy)?
             }
         };
-        let Recovered { ledger, index, replayed, changed, of_checkpoints, restored, checkpoint } =
-            recover(&config, set_id, &clock, entropy)?;
-        let (ledger, index) = (Arc::new(ledger), Arc::new(index));
+        let recovered = recover(&config, set_id, &clock, entropy)?;
+        let index = Arc::clone(&recovered.index);
+        match Self::over(&config, set_id, recovered, &clock, entropy) {
+            // What it was opened with was found wrong by the first reads, and the next opening knows.
+            Err(error) if index.is_broken() => {
+                tracing::warn!(%error, "the index is wrong; the store is opened once more");
+                drop(index);
+                Self::over(&config, set_id, recover(&config, set_id, &clock, entropy)?, &clock, entropy)
+            }
+            opened => opened,
+        }
+    }
+
+    /// A store over what was recovered.
+    fn over(
+        config: &StoreConfig,
+        set_id: SetId,
+        recovered: Recovered,
+        clock: &Arc<dyn Clock>,
+        entropy: &dyn Entropy,
+    ) -> Result<Self> {
+        let Recovered { ledger, index, replayed, changed, of_checkpoints, restored, checkpoint } = recovered;
+        let ledger = Arc::new(ledger);
         let index_opened = index.opened().clone();
         let read_only_at = ledger.status().read_only.is_some().then(|| ledger.next_lsn());
         // What was replayed may be drained without waiting for the first new stripe.
@@ -106,7 +126,7 @@ impl OpenStore {
             gid: config.owner.1,
             durability: config.durability,
         };
-        let namespace = Namespace::over(store, clock, identity)?;
+        let namespace = Namespace::over(store, Arc::clone(clock), identity)?;
         let (mut threads, mut mover) = (Threads::none(), Threads::none());
         if config.threads {
             threads = crew::start(&namespace)?;

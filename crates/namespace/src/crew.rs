@@ -205,6 +205,8 @@ impl Namespace {
                 Step::More(0)
             }
             Drained::Batch { keys } => Step::More(keys as u64),
+            // Of what was not read since the opening a part was verified, and there may be more.
+            Drained::Verified => Step::More(0),
             Drained::Idle | Drained::Frozen | Drained::Done { .. } => Step::Nothing,
         })
     }

@@ -8,10 +8,10 @@
 use std::sync::Arc;
 
 use strata_content::{Checkpoint, ContentError, Restored, is_of_checkpoint, place_blocks};
-use strata_index::{Batch, Index, IndexOptions, Opened};
+use strata_index::{Batch, Drained, Index, IndexOptions, Opened};
 use strata_ledger::{Ledger, LedgerError, Peek, PlacedBlock, Replayed};
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{Clock, Entropy, SegmentId, SetId};
+use strata_seam::{Clock, Entropy, Lsn, Position, SegmentId, SetId};
 
 use crate::assemble::StoreConfig;
 use crate::error::{ErrorKind, Result, fail};
@@ -19,7 +19,7 @@ use crate::error::{ErrorKind, Result, fail};
 /// An index that is up to the end of its log.
 pub(crate) struct Recovered {
     pub(crate) ledger: Ledger,
-    pub(crate) index: Index,
+    pub(crate) index: Arc<Index>,
     /// Appends replayed.
     pub(crate) replayed: u64,
     /// Bytes of the changes in them.
@@ -98,7 +98,8 @@ pub(crate) fn recover(
                 of_checkpoints.extend(append.blocks.iter().filter(|block| is_of_checkpoint(block)).cloned());
                 changed += append.commit.as_ref().map_or(0, |commit| commit.len() as u64);
                 changed += append.blocks.iter().map(|block| 2 * block.directory.len() as u64).sum::<u64>();
-                apply(&index, append).map_err(|error| {
+                let relieved = if append.lsn == append.at.next_lsn { relieve(&index, append.at) } else { Ok(()) };
+                relieved.and_then(|()| apply(&index, append)).map_err(|error| {
                     let text = error.to_string();
                     undecodable = Some(error);
                     LedgerError::Inconsistent { what: text }
@@ -110,6 +111,7 @@ pub(crate) fn recover(
             // of unsynced stripes.
             Ok(ledger) if index.engine_reach() < ledger.next_lsn() => {
                 let checkpoint = found.map(|found| found.checkpoint().clone());
+                let index = Arc::new(index);
                 return Ok(Recovered { ledger, index, replayed, changed, of_checkpoints, restored, checkpoint });
             }
             Ok(_) if attempt < 2 => {}
@@ -169,6 +171,23 @@ impl Maker<'_> {
     fn emptied(&self, index: Index, why: &str) -> Result<Index> {
         if index.applied().is_none() && index.engine_reach().0 == 0 { Ok(index) } else { self.fresh(index, why) }
     }
+}
+
+/// Moves what was replayed so far into the engine where it takes much memory: all appends below `at` were. Should the log turn out to end
+/// before what the engine then has, the engine is ahead of it, and that is noticed by whoever opens it next.
+fn relieve(index: &Index, at: Position) -> Result<(), ContentError> {
+    if index.has_much() {
+        index.note_written(at);
+        let below = Lsn(at.next_lsn.0.saturating_sub(1));
+        loop {
+            match index.drain_frozen(below)? {
+                Drained::Idle if index.freeze() => {}
+                Drained::Idle | Drained::Waiting { .. } => break,
+                Drained::Batch { .. } | Drained::Done { .. } | Drained::Frozen | Drained::Verified => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Applies one append of the log to the index.

@@ -81,7 +81,13 @@ pub fn compare_index(
     let set = Ledger::find(&anew.disks)?;
     let set = set.ok_or_else(|| fail(ErrorKind::NotFound, "the disks hold no store; nothing was changed"))?;
     let built = recover(anew, set, clock, entropy)?;
-    let left = recover(as_left, set, clock, entropy)?;
+    let mut left = recover(as_left, set, clock, entropy)?;
+    // What is wrong inside is found when it is read. The next opening sets it aside, and says why.
+    if let Err(error) = left.index.verify(&mut || true) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the index as it was left is wrong");
+        drop(left);
+        left = recover(as_left, set, clock, entropy)?;
+    }
     let mut report = TruthReport {
         restored: built.restored,
         replayed: built.replayed,

@@ -143,6 +143,8 @@ bugs! {
     ForeignIndexTaken,
     /// The engine claims to be one change further than it is
     IndexClaimsMore,
+    /// What the engine has is believed before its span was verified
+    SpanNotVerified,
     // Content
     /// A reference is counted only when it is the first
     SecondReferenceNotCounted,

@@ -64,6 +64,9 @@ pub(crate) struct Status {
     durable: u64,
     mover: ReclaimStatus,
     log_since_checkpoint: u64,
+    /// Bytes of the log written since the store was opened.
+    log_written: u64,
+    checkpoints: CheckpointStatus,
     content: ContentStatus,
     disks: Vec<DiskStatus>,
     space: SpaceStatus,
@@ -75,6 +78,14 @@ pub(crate) struct Status {
     /// The server that runs on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) server: Option<ServerStatus>,
+}
+
+/// The checkpoints taken since the store was opened.
+#[derive(Serialize, Deserialize)]
+struct CheckpointStatus {
+    taken: u64,
+    /// Bytes they wrote.
+    written: u64,
 }
 
 /// What is refused for now.
@@ -136,6 +147,7 @@ impl Status {
     pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Self {
         let store = namespace.store();
         let ledger = store.ledger().status();
+        let checkpoints = store.checkpoint_counts();
         let space = namespace.space(&Op::new(Caller::root(Door::Admin)));
         let refusing = store.ledger().refusing().map(|refusing| RefusingStatus {
             words: refusing_in_words(&refusing),
@@ -158,6 +170,8 @@ impl Status {
             durable: ledger.durable.0,
             mover: ReclaimStatus::of_mover(&store.mover_status()),
             log_since_checkpoint: store.log_since_checkpoint(),
+            log_written: store.log_written(),
+            checkpoints: CheckpointStatus { taken: checkpoints.taken, written: checkpoints.written },
             content: ContentStatus::of(&store.traffic()),
             disks: crate::disks::disks_of(&ledger, &[]),
             space: match space {

@@ -43,6 +43,27 @@ pub(crate) fn reclaim(options: &Options, data: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Checks the store at `data`, beside its server or at rest.
+///
+/// # Errors
+/// What the check says, if it finds anything.
+pub(crate) fn fsck(options: &Options, data: &Path) -> Result<()> {
+    let done = Command::new(program(options)?).arg("fsck").arg("--json").arg("--data").arg(data).output()?;
+    let said = [done.stdout, done.stderr].concat();
+    ensure!(done.status.success(), "strata fsck: {}", String::from_utf8_lossy(&said));
+    Ok(())
+}
+
+/// What `strata status` says of the running server at `data`.
+///
+/// # Errors
+/// What the command says.
+pub(crate) fn status(options: &Options, data: &Path) -> Result<Value> {
+    let said = Command::new(program(options)?).arg("status").arg("--json").arg("--data").arg(data).output()?;
+    ensure!(said.status.success(), "strata status: {}", String::from_utf8_lossy(&said.stderr));
+    serde_json::from_slice(&said.stdout).context("strata status --json is not JSON")
+}
+
 impl Subject {
     fn serve(&mut self, options: &Options, doors: &[Door], durability: Durability) -> Result<()> {
         let mut command = Command::new(program(options)?);

@@ -46,7 +46,7 @@ impl<'a> Restored<'a> {
             pieces
         };
         nodes.push(root.top);
-        Ok(Some(Self { peek, checkpoint: Checkpoint { root, pieces, nodes, kept: top.kept } }))
+        Ok(Some(Self { peek, checkpoint: Checkpoint { root, pieces, nodes, kept: top.kept, facts: None } }))
     }
 
     /// What it is.

@@ -2,29 +2,39 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use strata_chunk::{CompressPolicy, compress};
-use strata_index::{Drained, Dump, Fingerprint, Pair, PieceCutter, engine_cell};
+use strata_index::{Drained, Dump, Fingerprint, KEYS_END, PieceCutter};
 use strata_ledger::{Append, BlockRecord, Class, PlacedBlock, Purpose};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Lsn, SegmentId};
 
+use super::facts::{Fact, Facts};
 use super::format::{self, BlockRef, Hash, NODE_REFS_MAX, Node, Root};
-use super::{Checkpoint, note_places, read_block};
-use crate::cell::{Place, TABLE_CHUNK};
+use super::{Checkpoint, CheckpointCounts, Checkpoints, note_places, read_block};
 use crate::error::{ContentError, Result};
 use crate::store::Store;
 
 /// Bytes kept for the smallest checkpoint: its nodes, and a stripe's headers for each of its few blocks.
 const CHECKPOINT_ROOM_MIN: u64 = 64 << 10;
-/// Bytes of changes behind the newest checkpoint from which the next one is taken, so that little room is kept for it.
+/// Bytes of changes behind the newest checkpoint from which the next one is taken, so that little room is kept for it ...
 const CHANGED_MAX: u64 = 64 << 20;
+/// ... unless that would write more than one byte for so many of the log: one that was expensive is waited for longer, ...
+const LOG_PER_BYTE: u64 = 16;
+/// ... but not beyond so many times what a whole one takes: that much more room would be kept.
+const WHOLE_TIMES: u64 = 4;
+/// Room for so many whole ones has to be left where one is waited for.
+const ROOM_TIMES: u64 = 4;
 /// A guess of those is this share of a segment at most: room for two checkpoints is kept, each a good eighth longer.
 const GUESSED_SHARE: u64 = 8;
 /// Beside the plain bytes, what an append of one block and its directory may take.
 const APPEND_OVERHEAD: usize = 256;
+/// One in so many pieces that are taken over is read back.
+const READ_BACK_TURNS: u64 = 16;
+/// Bytes that one of them counts for the pace.
+const SKIP_BYTES: u64 = 100;
 /// Bytes of a reference in a node, at most.
 const REF_LEN_MAX: usize = 80;
 
@@ -37,6 +47,8 @@ pub struct CheckpointReport {
     pub pieces: u64,
     /// Of those, the ones that were in the checkpoint before.
     pub shared: u64,
+    /// Of those, the ones that were not even read, as nothing changed in them.
+    pub unread: u64,
     /// Stored bytes appended for it.
     pub bytes_written: u64,
 }
@@ -59,6 +71,7 @@ struct Taking<'a> {
     leave: &'a BTreeSet<SegmentId>,
     /// In order; places of new ones are filled in once they are written.
     pieces: Vec<BlockRef>,
+    facts: Facts,
     last: Lsn,
     report: CheckpointReport,
     /// Segments to be left in which some cell still places a chunk: they are kept.
@@ -70,7 +83,8 @@ impl Store {
     /// of the checkpoint lies in them, and it does not name them among those that are kept. `pace` is told the bytes
     /// handled and may call it off by `false`.
     ///
-    /// Costs one pass over the index and writing what changed since the last one. Commits and drains go on meanwhile.
+    /// Costs reading and writing the pieces in which something changed since the last one, or, for the first one behind an
+    /// opening, one pass over the index. Commits and drains go on meanwhile.
     ///
     /// # Errors
     /// Those of the index and of the ledger; the checkpoint before is then still the one, or (a quorum lost while the
@@ -102,12 +116,13 @@ impl Store {
             known,
             leave,
             pieces: Vec::new(),
+            facts: Facts { moment: dump.moment(), pieces: Vec::new() },
             last: Lsn(0),
             report: CheckpointReport::default(),
             held: BTreeSet::new(),
         };
         let stamp = dump.stamp();
-        let dumped = taking.pieces_of(&mut dump, pace);
+        let dumped = taking.pieces_of(&mut dump, newest.as_ref(), pace);
         drop(dump);
         let taken =
             dumped.and_then(|complete| if complete { taking.publish(stamp, changed) } else { Ok(Taken::Stopped) });
@@ -142,7 +157,7 @@ impl Store {
             match self.index.drain_frozen(self.durable())? {
                 Drained::Waiting { bound } => self.ledger.wait(bound, Class::Durable)?,
                 Drained::Idle => return Ok(()),
-                Drained::Batch { .. } | Drained::Done { .. } | Drained::Frozen => {}
+                Drained::Batch { .. } | Drained::Done { .. } | Drained::Frozen | Drained::Verified => {}
             }
         }
     }
@@ -163,7 +178,15 @@ impl Store {
         let bytes = checkpoint.bytes_by_segment().values().sum();
         *self.checkpoints.newest.lock() = Some(checkpoint);
         self.checkpoints.bytes.store(bytes, Ordering::Release);
+        self.checkpoints.cost.store(bytes, Ordering::Release);
         self.note_changed(0);
+    }
+
+    /// What checkpoints cost since the store was opened.
+    #[must_use]
+    pub fn checkpoint_counts(&self) -> CheckpointCounts {
+        let Checkpoints { taken, written, .. } = &self.checkpoints;
+        CheckpointCounts { taken: taken.load(Ordering::Relaxed), written: written.load(Ordering::Relaxed) }
     }
 
     /// Notes that the index was changed by about so many bytes.
@@ -190,46 +213,70 @@ impl Store {
     }
 
     /// Whether a checkpoint is due: a lost index would be rebuilt from a long log, or much room is kept for the next one, or how
-    /// much must be is a guess in a full store.
+    /// much must be is a guess in a full store. What checkpoints add to the log stays a small share of it: where keys change
+    /// all over the index, each writes most of it anew, so a large index is written down less often.
     #[must_use]
     pub fn checkpoint_due(&self) -> bool {
-        let changed = self.checkpoints.changed.load(Ordering::Acquire);
-        let guessed = self.checkpoints.guessed.load(Ordering::Acquire);
-        self.log_since_checkpoint() >= self.settings().checkpoint_log_bytes
-            || changed >= CHANGED_MAX
-            || (guessed && self.ledger.is_full())
+        let Checkpoints { changed, guessed, bytes, cost, .. } = &self.checkpoints;
+        let read = |number: &AtomicU64| number.load(Ordering::Acquire);
+        let log = self.log_since_checkpoint();
+        if guessed.load(Ordering::Acquire) && self.ledger.is_full() {
+            return true;
+        }
+        let changed = read(changed);
+        if log < self.settings().checkpoint_log_bytes && changed < CHANGED_MAX {
+            return false;
+        }
+        log >= read(cost).saturating_mul(LOG_PER_BYTE)
+            || changed >= CHANGED_MAX.max(read(bytes).saturating_mul(WHOLE_TIMES))
+            || self.ledger.room().spare < self.checkpoint_room().saturating_mul(ROOM_TIMES)
     }
 }
 
 impl Taking<'_> {
-    /// Cuts the dump into pieces and hands new ones to the ledger; `false` where it was called off.
-    fn pieces_of(&mut self, dump: &mut Dump<'_>, pace: &mut dyn FnMut(u64) -> bool) -> Result<bool> {
+    /// Cuts the dump into pieces and hands new ones to the ledger; `false` where it was called off. Where nothing changed since
+    /// `newest`, its pieces are taken over.
+    fn pieces_of(
+        &mut self,
+        dump: &mut Dump<'_>,
+        newest: Option<&Checkpoint>,
+        pace: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<bool> {
         let mut cutter = PieceCutter::new(self.block_len_max());
-        let mut sum = Fingerprint::default();
-        loop {
-            let page = dump.next_page()?;
-            let end = page.is_empty();
-            let mut pieces: Vec<Vec<u8>> = Vec::new();
-            for pair in &page {
-                sum.add(pair);
-                self.report.pairs += 1;
-                self.note_place(pair);
-                pieces.extend(cutter.push(pair));
-            }
-            if end {
-                pieces.extend(cutter.finish());
-            }
-            for piece in pieces {
-                let len = piece.len() as u64;
-                self.piece(piece)?;
-                if !pace(len) {
-                    return Ok(false);
+        // Without facts, everything is one stretch and read.
+        let known = newest.and_then(|newest| Some((newest, newest.facts.clone()?)));
+        for number in 0..known.as_ref().map_or(1, |(newest, _)| newest.pieces.len().max(1)) {
+            let mut end = KEYS_END;
+            if let Some((newest, facts)) = &known {
+                end = facts.end_of(number);
+                if cutter.is_at_cut() && self.is_kept(newest, number) && dump.skip(end, facts.moment) {
+                    self.take_over(newest.pieces[number], &facts.pieces[number]);
+                    if !pace(SKIP_BYTES) {
+                        return Ok(false);
+                    }
+                    continue;
                 }
             }
-            if end {
-                break;
+            loop {
+                let page = dump.next_page_below(end)?;
+                if page.is_empty() {
+                    break;
+                }
+                for pair in &page {
+                    for piece in cutter.push(pair) {
+                        if !self.piece(piece, pace)? {
+                            return Ok(false);
+                        }
+                    }
+                }
             }
         }
+        if let Some(last) = cutter.finish()
+            && !self.piece(last, pace)?
+        {
+            return Ok(false);
+        }
+        let sum = self.facts.pieces.iter().fold(Fingerprint::default(), |sum, fact| sum.and(fact.sum));
         if sum.sum() != dump.stamp().sum {
             // What Sled holds is not what was put in: writing it down would make it the truth.
             return Err(ContentError::Record { what: "the index engine (the next start rebuilds it)".to_owned() });
@@ -237,32 +284,57 @@ impl Taking<'_> {
         Ok(true)
     }
 
-    /// Invariant REF: a segment in which this very checkpoint still places a chunk is not given up.
-    fn note_place(&mut self, (key, value): &Pair) {
-        if key[0] == TABLE_CHUNK
-            && let Some(place) = engine_cell(value).and_then(|cell| Place::decode(&cell.tail))
-            && self.leave.contains(&place.location.segment)
-            && self.held.insert(place.location.segment)
-        {
-            tracing::debug!(segment = %place.location.segment, "a segment to be freed still holds a chunk: it stays");
-        }
+    /// Whether a piece of the checkpoint before may stay where it is. Now and then one is read back, so that one beyond
+    /// repair is written anew from the index; the disks are scrubbed besides.
+    fn is_kept(&self, newest: &Checkpoint, number: usize) -> bool {
+        let Some(piece) = newest.pieces.get(number) else { return false };
+        let stays = !self.leave.contains(&piece.location.segment);
+        let turn = self.store.checkpoints.taken.load(Ordering::Relaxed) % READ_BACK_TURNS;
+        stays
+            && (number as u64 % READ_BACK_TURNS != turn || read_block(&|at| self.store.ledger.read(at), piece).is_ok())
     }
 
-    fn piece(&mut self, raw: Vec<u8>) -> Result<()> {
+    /// A piece in which nothing changed.
+    fn take_over(&mut self, piece: BlockRef, fact: &Fact) {
+        self.report.pieces += 1;
+        self.report.shared += 1;
+        self.report.unread += 1;
+        self.add(piece, fact.clone());
+    }
+
+    /// The next piece, wherever it lies. Invariant REF: a segment in which this very checkpoint still places a chunk is not
+    /// given up.
+    fn add(&mut self, piece: BlockRef, fact: Fact) {
+        self.report.pairs += fact.pairs;
+        for segment in fact.segments.iter().filter(|segment| self.leave.contains(segment)) {
+            if self.held.insert(*segment) {
+                tracing::debug!(%segment, "a segment to be freed still holds a chunk: it stays");
+            }
+        }
+        self.pieces.push(piece);
+        self.facts.pieces.push(fact);
+    }
+
+    /// The next piece as it was read; `false` where it was called off.
+    fn piece(&mut self, raw: Vec<u8>, pace: &mut dyn FnMut(u64) -> bool) -> Result<bool> {
+        let len = raw.len() as u64;
         let hash = *blake3::hash(&raw).as_bytes();
+        let fact = Fact::of(&raw).map_err(|_| ContentError::Record { what: "a piece of the index".to_owned() })?;
         self.report.pieces += 1;
         let left = || self.store.checkpoint_places.lock().get(&hash).copied();
-        if let Some(known) = self.known.get(&hash).copied().or_else(left)
-            && !self.leave.contains(&known.location.segment)
-            && read_block(&|at| self.store.ledger.read(at), &known).is_ok()
-        {
-            self.report.shared += 1;
-            self.pieces.push(known);
-            return Ok(());
-        }
-        let block = self.append(hash, raw)?;
-        self.pieces.push(block);
-        Ok(())
+        let known = self.known.get(&hash).copied().or_else(left);
+        let sound = |known: &BlockRef| {
+            !self.leave.contains(&known.location.segment) && read_block(&|at| self.store.ledger.read(at), known).is_ok()
+        };
+        let block = match known.filter(sound) {
+            Some(known) => {
+                self.report.shared += 1;
+                known
+            }
+            None => self.append(hash, raw)?,
+        };
+        self.add(block, fact);
+        Ok(pace(len))
     }
 
     /// Hands a block to the ledger; its place is not known yet.
@@ -271,6 +343,7 @@ impl Taking<'_> {
         let (codec, stored) = compress(&raw, CompressPolicy::HOT);
         let data = Bytes::copy_from_slice(&stored);
         self.report.bytes_written += data.len() as u64;
+        self.store.checkpoints.written.fetch_add(data.len() as u64, Ordering::Relaxed);
         let record = BlockRecord { directory: format::directory(&hash, codec.as_u8(), raw_len), data };
         let relaxed = planted(Bug::CheckpointNotDurable);
         let append = Append { blocks: vec![record], commit: None, relaxed };
@@ -325,7 +398,10 @@ impl Taking<'_> {
         self.place(&mut nodes)?;
         let root = Root { stamp, pairs: self.report.pairs, top: nodes[nodes.len() - 1] };
         self.store.ledger.store_checkpoint_root(root.encode())?;
-        self.store.set_checkpoint(Checkpoint { root, pieces, nodes, kept });
+        let facts = Some(Arc::new(self.facts));
+        self.store.set_checkpoint(Checkpoint { root, pieces, nodes, kept, facts });
+        self.store.checkpoints.taken.fetch_add(1, Ordering::Relaxed);
+        self.store.checkpoints.cost.store(self.report.bytes_written, Ordering::Release);
         self.store.checkpoints.changed.fetch_sub(changed, Ordering::AcqRel);
         self.store.checkpoints.guessed.store(false, Ordering::Release);
         self.store.note_changed(0);

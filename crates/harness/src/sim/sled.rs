@@ -1,5 +1,7 @@
 //! Row `sled`: the index's folder is wiped, cut, flipped, copied in the middle of its work or put back from earlier. The next
-//! start shows the same tree and holds the same records as one that rebuilds everything from the log.
+//! start shows the same tree and holds the same records as one that rebuilds everything from the log. Or Sled is made to come
+//! back with a record gone, old or of another key and all else in order, as it may after damage: then no read gives anything
+//! but what was stored, absences among it, or an error; and the start behind that error is right again.
 //!
 //! Sled works on real files, so this row does too; the disks of the set stay simulated.
 
@@ -7,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use strata_index::{OrderedKv, SledEngine};
 use strata_namespace::OpenStore;
 use strata_seam::sim::{SimRng, SimWorld};
 use strata_seam::{Clock, SystemClock};
@@ -30,6 +33,10 @@ pub(crate) const ROW: Row = Row {
 
 /// Damages per store that is made.
 const BATCH: u64 = 20;
+/// Objects put in each round of a large store.
+const MANY: u64 = 200;
+/// Reads before everything is read.
+const PROBES: u64 = 12;
 
 fn run(options: &Options, report: &mut Report) -> Result<()> {
     // In memory where there is such a place: what is tested is Sled's reading, not the medium.
@@ -48,26 +55,56 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.goal("damaged indexes", tally.of("damaged"), 10_000.0);
     report.figure("set aside or wiped", tally.of("rebuilt"));
     report.figure("resumed", tally.of("resumed"));
+    report.figure("found wrong by a read", tally.of("told"));
     report.figure("stores whose log begins at a checkpoint", tally.of("reclaimed"));
     report.figure("records rebuilt", tally.of("entries"));
     report.computed("records/s rebuilt", tally.of("entries") / (tally.of("nanos") / 1e9).max(1e-9), None);
     Ok(())
 }
 
-/// Every record of the index, as one hash.
-fn fingerprint(store: &OpenStore) -> Result<(u64, String), String> {
-    let mut hash = blake3::Hasher::new();
-    let (mut from, mut count) = (vec![1], 0);
+/// Keys and values, in order.
+type Records = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Every record of the index.
+fn records(store: &OpenStore) -> Result<Records, String> {
+    let (mut from, mut all) = (vec![1], Records::new());
     loop {
         let page = store.namespace().store().range(&from, &[0xff; 64], 500).map_err(|error| format!("{error:?}"))?;
-        let Some((last, _)) = page.last() else { return Ok((count, hash.finalize().to_hex().to_string())) };
+        let Some((last, _)) = page.last() else { return Ok(all) };
         from = [&last[..], &[0]].concat();
-        for (key, entry) in &page {
-            count += 1;
-            hash.update(&(key.len() as u64).to_le_bytes()).update(key);
-            hash.update(&(entry.value.len() as u64).to_le_bytes()).update(&entry.value);
+        all.extend(page.into_iter().map(|(key, entry)| (key, entry.value)));
+    }
+}
+
+/// Reads single records, keys that are not there and short ranges from all over: each is as it must be, or an error tells
+/// that the index is wrong. Says whether one did.
+fn probe(store: &OpenStore, expected: &Records, rng: &mut SimRng) -> Result<bool, String> {
+    let content = store.namespace().store();
+    let mut failed = false;
+    for _ in 0..PROBES {
+        let at = rng.below(expected.len() as u64) as usize;
+        let (key, value) = &expected[at];
+        let page = &expected[at..expected.len().min(at + 3)];
+        let behind = [&key[..], &[0]].concat();
+        let is_known = expected.get(at + 1).is_some_and(|(next, _)| *next == behind);
+        let read = match rng.below(3) {
+            0 => content.get(key).map(|found| found.is_some_and(|entry| entry.value == *value)),
+            1 => content.get(&behind).map(|found| found.is_some() == is_known),
+            _ => content.range(key, &[0xff; 64], page.len()).map(|found| {
+                let found: Vec<_> = found.into_iter().map(|(key, entry)| (key, entry.value)).collect();
+                found == page
+            }),
+        };
+        match read {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(format!("a read at {:?} gave what was never stored", key.escape_ascii().to_string()));
+            }
+            Err(_) if content.index().is_broken() => failed = true,
+            Err(error) => return Err(format!("a read failed and the index is not said to be wrong: {error:?}")),
         }
     }
+    Ok(failed)
 }
 
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
@@ -112,8 +149,13 @@ fn batch(dir: &Path, seed: u64, tally: &mut Tally) -> Result<(), String> {
     let store = rig.make(&world).map_err(|error| format!("{error:?}"))?;
     let mut copies = Vec::new();
     for round in 0..4 {
-        for _ in 0..12 {
-            let step = Step::any(&mut rng);
+        // In some there are so many that the index has several spans, of which a read verifies one.
+        let many = if seed.is_multiple_of(5) { MANY } else { 0 };
+        for number in 0..12 + many {
+            let step = match number.checked_sub(12) {
+                Some(number) => Step::Put(format!("many/{round}-{number}"), number),
+                None => Step::any(&mut rng),
+            };
             let op = root();
             let done = step.apply(store.namespace(), &op);
             if done.is_ok() != model.apply(&step) {
@@ -144,27 +186,42 @@ fn batch(dir: &Path, seed: u64, tally: &mut Tally) -> Result<(), String> {
     if found != model.seen() {
         return Err(format!("rebuilt without an index: {}", difference(&found, &model.seen())));
     }
-    let expected = fingerprint(&store)?;
+    let expected = records(&store)?;
     drop(store);
-    for _ in 0..BATCH {
+    for number in 0..BATCH {
         world.restore(&start);
         drop(fs::remove_dir_all(&live));
         let source = &copies[rng.below(copies.len() as u64) as usize];
         copy(source, &live).map_err(io)?;
-        let what = damage(&live, &mut rng).map_err(io)?;
+        let what = match number % 4 {
+            0 => replace_record(&live, &copies, &mut rng)?,
+            _ => damage(&live, &mut rng).map_err(io)?,
+        };
         tally.count("damaged", 1);
         let clock = SystemClock::new();
-        let store = rig.open(&world).map_err(|error| format!("{what}: it does not open: {error:?}"))?;
+        let mut store = rig.open(&world).map_err(|error| format!("{what}: it does not open: {error:?}"))?;
+        let wrong = |error: String| format!("{what}: {error}");
+        let mut failed = probe(&store, &expected, &mut rng).map_err(wrong)?;
+        failed |= records(&store).is_err();
+        if failed {
+            tally.count("told", 1);
+            drop(store);
+            world.kill_process();
+            store = rig.open(&world).map_err(|error| format!("{what}: it does not open again: {error:?}"))?;
+            if store.index_opened == strata_index::Opened::Resumed {
+                return Err(format!("{what}: what a read found wrong is used again"));
+            }
+        }
         if store.index_opened == strata_index::Opened::Resumed {
             tally.count("resumed", 1);
         } else {
             tally.count("rebuilt", 1);
-            tally.count("entries", expected.0);
+            tally.count("entries", expected.len() as u64);
             tally.count("nanos", clock.monotonic_nanos());
         }
-        let found = fingerprint(&store)?;
+        let found = records(&store).map_err(wrong)?;
         if found != expected {
-            let text = format!("{what}: {} records instead of {}, or others", found.0, expected.0);
+            let text = format!("{what}: {} records instead of {}, or others", found.len(), expected.len());
             return Err(violations(store.namespace()).first().map_or(text.clone(), |wrong| format!("{text}: {wrong}")));
         }
         drop(store);
@@ -183,6 +240,35 @@ fn foreign(dir: &Path, seed: u64) -> strata_namespace::Result<PathBuf> {
     }
     store.close()?;
     Ok(live)
+}
+
+/// Has Sled hold a record that is gone, another one's, or what an earlier copy had, with its own files in order.
+fn replace_record(dir: &Path, copies: &[PathBuf], rng: &mut SimRng) -> Result<String, String> {
+    let open = |dir: &Path| SledEngine::open(dir, 1 << 20).map_err(|error| format!("sled: {error}"));
+    let all =
+        |engine: &SledEngine| engine.range(&[1], &[0xff; 64], usize::MAX).map_err(|error| format!("sled: {error}"));
+    let engine = open(dir)?;
+    let pairs = all(&engine)?;
+    if pairs.is_empty() {
+        return Ok("nothing, of an engine without a record".to_owned());
+    }
+    let at = |rng: &mut SimRng, len: usize| rng.below(len as u64) as usize;
+    let key = pairs[at(rng, pairs.len())].0.clone();
+    let (what, value) = match rng.below(3) {
+        0 => ("gone", None),
+        1 => ("another one's", Some(pairs[at(rng, pairs.len())].1.clone())),
+        _ => {
+            // A copy of that, as Sled does not open what it has open elsewhere.
+            let earlier = dir.with_extension("earlier");
+            drop(fs::remove_dir_all(&earlier));
+            copy(&copies[0], &earlier).map_err(|error| error.to_string())?;
+            let of_earlier = open(&earlier)?.get(&key).map_err(|error| format!("sled: {error}"))?;
+            ("as it was earlier", of_earlier)
+        }
+    };
+    let write = engine.write(vec![(key.clone(), value)]).and_then(|()| engine.flush());
+    write.map_err(|error| format!("sled: {error}"))?;
+    Ok(format!("the record at \"{}\" {what}", key.escape_ascii()))
 }
 
 /// One damage; what it was.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use strata_content::Taken;
+use strata_content::{StoreSettings, Taken};
 use strata_ledger::Options;
 use strata_namespace::{Condition, ErrorKind, OpenStore, Result, StoreConfig};
 use strata_seam::SegmentId;
@@ -95,12 +95,73 @@ fn the_next_checkpoint_shares_the_pieces_that_did_not_change_and_leaves_the_segm
     let (_world, store) = filled(30);
     checkpoint(&store).expect("taken");
     let Taken::Done(second) = checkpoint(&store).expect("taken") else { panic!("a second one") };
-    assert_eq!(second.shared, second.pieces);
+    assert_eq!((second.shared, second.unread), (second.pieces, second.pieces), "nothing changed, and nothing is read");
     let content = store.namespace().store();
     let held: BTreeSet<SegmentId> = content.ledger().segments().into_iter().collect();
     let Taken::Done(third) = content.take_checkpoint(&held, &mut |_| true).expect("taken") else { panic!("a third") };
     assert_eq!(third.shared, 0, "all pieces lay in segments to be left");
     assert!(content.checkpoint().expect("known").kept().is_empty());
+}
+
+#[test]
+fn checkpoints_that_read_what_changed_alone_are_as_good_as_those_that_read_everything() {
+    let world = SimWorld::new(1);
+    // Short appends, so that there are many pieces.
+    let open = |world: &SimWorld| {
+        let ledger = Options { segment_len: 512 << 10, shard_payload_max: 12 << 10, ..Options::default() };
+        let config = StoreConfig { ledger, ..config(world, 2, 1) };
+        OpenStore::open(config, world.clock(), &SimEntropy::new(world.io_count() + 1)).expect("the store opens")
+    };
+    let store = open(&world);
+    store.namespace().create_bucket(&root(), "bkt", None).expect("a bucket");
+    for n in 0..900 {
+        put(store.namespace(), &format!("many{n}"), &noise(n + 5000, 100));
+    }
+    let Taken::Done(first) = checkpoint(&store).expect("taken") else { panic!("there is something to write down") };
+    assert!(first.pieces > 2);
+    assert_eq!(first.unread, 0, "the first one behind an opening knows nothing");
+    let mut unread = 0;
+    for round in 0..20 {
+        put(store.namespace(), &format!("many{}", round * 77 % 900), &noise(round, 9000));
+        put(store.namespace(), &format!("more{round}"), &noise(round + 100, 900));
+        if round % 3 == 0 {
+            let key = format!("many{}", round * 77 % 900);
+            store.namespace().delete_object(&root(), "bkt", key.as_bytes(), &Condition::default()).expect("deleted");
+        }
+        let Taken::Done(next) = checkpoint(&store).expect("taken") else { panic!("the next one") };
+        unread += next.unread;
+        let wanted = meaning(&store);
+        let lost = world.fork();
+        lost.kill_process();
+        let again = open(&lost);
+        assert_eq!(again.restored, next.pairs);
+        assert_eq!(meaning(&again), wanted, "round {round}");
+    }
+    assert!(unread > 0, "some pieces were not read");
+}
+
+#[test]
+fn a_long_log_is_replayed_in_memory_that_does_not_grow_with_it_and_to_the_same_end() {
+    let (world, store) = filled(120);
+    let wanted = meaning(&store);
+    let all = store.namespace().store().index().overlay_bytes();
+    drop(store);
+    world.kill_process();
+    for bytes in [4 << 10, 32 << 10] {
+        let content = StoreSettings { overlay_bytes_max: bytes, ..small(&world).content };
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = StoreConfig { content, index_dir: Some(folder.path().join("index")), ..small(&world) };
+        let again = OpenStore::open(config, world.clock(), &SimEntropy::new(9)).expect("the store opens");
+        let index = again.namespace().store().index();
+        // What one stripe holds comes on top.
+        let most = bytes + (16 << 10);
+        assert!(index.overlay_bytes() < most && most < all, "{} of {all}", index.overlay_bytes());
+        assert!(index.applied().is_some_and(|(lsn, _)| lsn < again.namespace().store().ledger().next_lsn()));
+        assert_eq!(meaning(&again), wanted);
+        sound(again.namespace());
+        drop(again);
+        world.kill_process();
+    }
 }
 
 #[test]

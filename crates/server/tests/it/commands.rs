@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use serde_json::Value;
+use strata_index::{KEYS_END, OrderedKv, SledEngine};
 
 use crate::drive::Drive;
 use crate::s3::S3;
@@ -184,6 +185,46 @@ fn fsck_names_the_disk_whose_bytes_have_rotted() {
     // And nobody who reads notices.
     let server = place.serve(3, &[]);
     assert!(S3::of(&server).send("GET", "/box/key", "", &[], b"").body == data);
+}
+
+#[test]
+fn an_index_that_lacks_a_record_denies_nothing_that_is_stored_and_is_right_behind_a_restart() {
+    let place = Place::new();
+    let server = place.serve(1, &[]);
+    let s3 = S3::of(&server);
+    s3.make_bucket("box");
+    for n in 0..700 {
+        assert_eq!(s3.send("PUT", &format!("/box/k{n:03}"), "", &[], format!("value {n}").as_bytes()).status, 200);
+    }
+    assert!(server.stop().success());
+    {
+        let engine = SledEngine::open(&place.data().join("index"), 1 << 20).unwrap();
+        let all = engine.range(&[1], KEYS_END, usize::MAX).unwrap();
+        let (entry, _) = all.into_iter().find(|(key, _)| key.ends_with(b"k350")).unwrap();
+        engine.write(vec![(entry, None)]).unwrap();
+        engine.flush().unwrap();
+    }
+    let before = fingerprint(&place);
+    let checked = run(&["fsck", "--data", &place.data_arg()]);
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert_eq!(checked.status.code(), Some(1), "{said}{}", complaint(&checked));
+    assert!(said.contains("TRUTH: the index on disk") && said.contains("keys from"), "{said}");
+    assert_eq!(fingerprint(&place), before);
+
+    let server = place.serve(1, &[]);
+    let s3 = S3::of(&server);
+    for n in [0, 349, 350, 351, 699] {
+        let answer = s3.send("GET", &format!("/box/k{n:03}"), "", &[], b"");
+        let is_right = answer.status == 200 && answer.body == format!("value {n}").into_bytes();
+        assert!(is_right || answer.status == 500, "{n}: {}", answer.status);
+    }
+    assert!(server.stop().success());
+    let server = place.serve(1, &[]);
+    let s3 = S3::of(&server);
+    for n in 0..700 {
+        assert_eq!(s3.send("GET", &format!("/box/k{n:03}"), "", &[], b"").body, format!("value {n}").into_bytes());
+    }
+    assert!(server.stop().success());
 }
 
 #[test]
