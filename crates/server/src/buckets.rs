@@ -9,12 +9,12 @@ use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use strata_iam::Users;
 use strata_namespace::{
-    BucketInfo, BucketUse, Caller, Door, Durability, ErrorKind, Namespace, Op, ROOT_INO, RenameMode,
+    BucketInfo, BucketUse, Caller, Door, Durability, ErrorKind, Namespace, Op, ROOT_INO, RenameMode, Usage, UsageOf,
 };
 
 use crate::bar;
 use crate::cli::BucketAction;
-use crate::config::{DurabilityClass, StoreConfig};
+use crate::config::{ByteSize, DurabilityClass, StoreConfig};
 use crate::control::{self, Progress, Request, Tell};
 use crate::greeting::{plain_table, say, say_json};
 use crate::interrupt::Interrupt;
@@ -46,12 +46,14 @@ pub(crate) enum BucketRequest {
         /// The user it belongs to; the owner of the root directory if not said.
         owner: Option<String>,
     },
-    /// Another mode for what is made in it.
+    /// Another mode for what is made in it, or another class.
     Set {
         /// Its name.
         name: String,
-        /// The mode.
-        mode: u32,
+        /// The mode; as it is if not said.
+        mode: Option<u32>,
+        /// The class; as it is if not said.
+        durability: Option<DurabilityClass>,
     },
     /// Another name.
     Rename {
@@ -100,24 +102,33 @@ pub(crate) struct Shown {
     mode: String,
     uid: u32,
     durability: String,
+    /// Bytes of content in it, each file by itself and without its holes.
+    #[serde(default)]
+    bytes: u64,
+    /// Files and directories in it, its own directory included.
+    #[serde(default)]
+    inodes: u64,
     /// The name it had before this change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     renamed_from: Option<String>,
 }
 
-impl From<BucketInfo> for Shown {
-    fn from(info: BucketInfo) -> Self {
+impl Shown {
+    fn of(namespace: &Namespace, info: BucketInfo) -> anyhow::Result<Self> {
+        let Usage { bytes, inodes } = namespace.usage(UsageOf::Bucket(info.root))?;
         let durability = match info.durability {
             Durability::Strict => "strict",
             Durability::Relaxed => "relaxed",
         };
-        Self {
+        Ok(Self {
             name: info.name,
             mode: format!("{:03o}", info.mode),
             uid: info.uid,
             durability: durability.to_owned(),
+            bytes,
+            inodes,
             renamed_from: None,
-        }
+        })
     }
 }
 
@@ -177,13 +188,16 @@ pub(crate) fn apply(
     progress: Tell<'_>,
     stopping: &dyn Fn() -> bool,
 ) -> anyhow::Result<BucketAnswer> {
-    let shown = |info| BucketAnswer::Bucket(Shown::from(info));
+    let shown = |info| Shown::of(namespace, info).map(BucketAnswer::Bucket);
     let mut op = Op::new(Caller::root(Door::Admin));
     let answer = match request {
-        BucketRequest::List => BucketAnswer::Buckets(namespace.buckets(&op)?.into_iter().map(Shown::from).collect()),
+        BucketRequest::List => {
+            let all = namespace.buckets(&op)?.into_iter().map(|info| Shown::of(namespace, info));
+            BucketAnswer::Buckets(all.collect::<anyhow::Result<_>>()?)
+        }
         BucketRequest::Show { name } => {
             check_len(&name)?;
-            shown(namespace.bucket(&op, &name)?)
+            shown(namespace.bucket(&op, &name)?)?
         }
         BucketRequest::Create { name, mode, durability, owner } => {
             check_new(&name)?;
@@ -193,11 +207,12 @@ pub(crate) fn apply(
                 Some(mode) => namespace.create_bucket_of_mode(&op, &name, class, mode),
                 None => namespace.create_bucket(&op, &name, class),
             };
-            shown(made.map_err(unchanged)?)
+            shown(made.map_err(unchanged)?)?
         }
-        BucketRequest::Set { name, mode } => {
+        BucketRequest::Set { name, mode, durability } => {
             check_len(&name)?;
-            shown(namespace.set_bucket_mode(&op, &name, mode)?)
+            let class = durability.map(DurabilityClass::class);
+            shown(namespace.set_bucket(&op, &name, mode, class).map_err(unchanged)?)?
         }
         BucketRequest::Rename { old, new } => {
             check_len(&old)?;
@@ -210,7 +225,7 @@ pub(crate) fn apply(
                 ErrorKind::NotFound => missing(&old),
                 _ => unchanged(error),
             })?;
-            let renamed = Shown::from(namespace.bucket(&op, &new)?);
+            let renamed = Shown::of(namespace, namespace.bucket(&op, &new)?)?;
             BucketAnswer::Bucket(Shown { renamed_from: Some(old), ..renamed })
         }
         BucketRequest::Remove { name, yes } => {
@@ -387,7 +402,7 @@ pub(crate) fn run(config: &StoreConfig, action: BucketAction) -> anyhow::Result<
         BucketAction::Create { name, mode, durability, owner, json } => {
             (BucketRequest::Create { name, mode, durability, owner }, json)
         }
-        BucketAction::Set { name, mode, json } => (BucketRequest::Set { name, mode }, json),
+        BucketAction::Set { name, mode, durability, json } => (BucketRequest::Set { name, mode, durability }, json),
         BucketAction::Rename { old, new, json } => (BucketRequest::Rename { old, new }, json),
         BucketAction::Remove { name, yes: true, json } => return removed(config, name, json),
         BucketAction::Remove { name, yes: false, json } => (BucketRequest::Remove { name, yes: false }, json),
@@ -447,9 +462,11 @@ fn show(answer: BucketAnswer, json: bool) -> anyhow::Result<ExitCode> {
         BucketAnswer::Buckets(buckets) => buckets,
         BucketAnswer::Bucket(bucket) => vec![bucket],
     };
-    let mut table = plain_table(&["bucket", "mode of objects", "owner's uid", "durability"]);
+    let mut table = plain_table(&["bucket", "mode of objects", "owner's uid", "durability", "content", "inodes"]);
     for bucket in shown {
-        table.add_row([bucket.name, bucket.mode, bucket.uid.to_string(), bucket.durability]);
+        let content = ByteSize(bucket.bytes).to_string();
+        let (uid, inodes) = (bucket.uid.to_string(), bucket.inodes.to_string());
+        table.add_row([bucket.name, bucket.mode, uid, bucket.durability, content, inodes]);
     }
     say(&format!("{table}\n"));
     Ok(ExitCode::SUCCESS)
