@@ -187,11 +187,11 @@ fn a_bucket_in_use_is_removed_with_yes_alone_and_nothing_else_goes() {
     }
     if server.doors["mount"].is_object() {
         let drive = Drive(place.drive());
-        std::fs::hard_link(drive.at("/box/a/b"), drive.at("/other/kept")).unwrap();
         std::os::unix::fs::symlink("../other", drive.at("/box/out")).unwrap();
-    } else {
-        s3.send("PUT", "/other/kept", "", &[], b"x");
     }
+    // It has its content from what is removed.
+    let copied = s3.send("PUT", "/other/kept", "", &[("x-amz-copy-source", "/box/a/b")], b"");
+    assert_eq!(copied.status, 200, "{}", copied.text());
     let said = refused(&place, &["remove", "box"]);
     let what = "bucket 'box' is not empty: it holds";
     assert!(said.contains(what) && said.contains("2 unfinished uploads to it would be aborted"), "{said}");
@@ -274,7 +274,9 @@ fn a_removal_that_is_interrupted_says_what_is_left_and_goes_on_when_it_is_given_
         }
     }
     let removed = bucket(&place, &["remove", "box", "--yes"]);
-    assert_eq!(removed["names"], there, "what was said to be left was left");
+    // A server may have been at a step of up to 64 names when the command was told.
+    let names_removed = removed["names"].as_u64().unwrap();
+    assert!((there.saturating_sub(64)..=there).contains(&names_removed), "{there} were said to be left: {removed}");
     assert!(names(&place).is_empty());
     assert!(run(&["fsck", "--data", &place.data_arg()]).status.success());
 }
