@@ -7,7 +7,7 @@
 //! | `O` ingest (8) level (1) sequence (8) | chunk id of a page of an ingest not yet finished; holds one reference on it |
 
 use strata_ledger::Location;
-use strata_seam::{ChunkId, SegmentId};
+use strata_seam::{ChunkId, SegmentId, SessionId};
 
 /// Table of chunk cells.
 pub const TABLE_CHUNK: u8 = b'C';
@@ -23,17 +23,28 @@ pub(crate) fn chunk_key(id: &ChunkId) -> [u8; 33] {
     key
 }
 
+/// Number of the newest session: 4 bytes, big-endian.
+pub(crate) const KEY_SESSION: &[u8] = b"Ssession";
+
+/// What begins the keys of a table that belong to a session.
+pub fn of_session(table: u8, session: SessionId) -> [u8; 5] {
+    let mut key = [table; 5];
+    key[1..].copy_from_slice(&session.0.to_be_bytes());
+    key
+}
+
 /// Key in the queue of pages to let go.
-pub(crate) fn garbage_key(sequence: u64) -> [u8; 9] {
-    let mut key = [TABLE_GARBAGE; 9];
-    key[1..].copy_from_slice(&sequence.to_be_bytes());
+pub(crate) fn garbage_key(session: SessionId, sequence: u64) -> [u8; 13] {
+    let mut key = [TABLE_GARBAGE; 13];
+    key[..5].copy_from_slice(&of_session(TABLE_GARBAGE, session));
+    key[5..].copy_from_slice(&sequence.to_be_bytes());
     key
 }
 
 /// Key of a page held by an unfinished ingest.
-pub(crate) fn orphan_key(ingest: u64, level: u8, sequence: u64) -> Vec<u8> {
-    let mut key = Vec::with_capacity(18);
-    key.push(TABLE_ORPHAN_PAGE);
+pub(crate) fn orphan_key(session: SessionId, ingest: u64, level: u8, sequence: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(22);
+    key.extend_from_slice(&of_session(TABLE_ORPHAN_PAGE, session));
     key.extend_from_slice(&ingest.to_be_bytes());
     key.push(level);
     key.extend_from_slice(&sequence.to_be_bytes());

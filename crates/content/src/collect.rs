@@ -5,7 +5,7 @@ use std::sync::Arc;
 use strata_seam::ChunkId;
 use strata_seam::planted::{Bug, planted};
 
-use crate::cell::{TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
+use crate::cell::{TABLE_GARBAGE, TABLE_ORPHAN_PAGE, of_session};
 use crate::error::{ContentError, Result};
 use crate::store::Store;
 use crate::tx::Released;
@@ -25,9 +25,10 @@ impl Store {
             let keep = abandoned.len().saturating_sub(STEP);
             abandoned.split_off(keep)
         };
-        // Numbers are given out under the writer's lock, so what is queued later lies behind what is queued now. Everything
+        // Numbers of a session are given out under the writer's lock, so what it queues later lies behind what it queued. Everything
         // before this place was let go: looking there would only meet the traces of removals, ever more of them.
         let mut from = self.garbage_from.lock();
+        let own = of_session(TABLE_GARBAGE, self.session);
         keys.extend(self.range(&from, &[TABLE_GARBAGE + 1], STEP)?.into_iter().map(|(key, _)| key));
         // One page that cannot be read must not hold up the others; it stays queued and is reported every time.
         let mut failed = None;
@@ -36,7 +37,8 @@ impl Store {
             match self.let_go(key) {
                 Ok(()) => {
                     done += 1;
-                    if failed.is_none() && key.first() == Some(&TABLE_GARBAGE) {
+                    // Those of earlier sessions may lie behind.
+                    if failed.is_none() && key.starts_with(&own) {
                         from.clone_from(key);
                     }
                 }
@@ -49,14 +51,15 @@ impl Store {
         }
     }
 
-    /// After a start: lets go every page of an ingest that the last process did not finish.
+    /// After a start: lets go every page of ingests that earlier sessions did not finish.
     ///
     /// # Errors
     /// As [`Store::collect`].
     pub fn collect_unfinished(self: &Arc<Self>) -> Result<usize> {
         let mut total = 0;
         loop {
-            let found = self.range(&[TABLE_ORPHAN_PAGE], &[TABLE_ORPHAN_PAGE + 1], STEP)?;
+            let mut found = self.range(&[TABLE_ORPHAN_PAGE], &[TABLE_ORPHAN_PAGE + 1], STEP)?;
+            found.retain(|(key, _)| !key.starts_with(&of_session(TABLE_ORPHAN_PAGE, self.session)));
             if found.is_empty() || planted(Bug::UnfinishedKept) {
                 return Ok(total);
             }

@@ -414,7 +414,7 @@ impl Ingest {
         let Page { id, len, height, .. } = page;
         self.tree.sequence += 1;
         let level = u8::try_from(at).unwrap_or(u8::MAX);
-        let key = cell::orphan_key(self.tree.ingest, level, self.tree.sequence);
+        let key = cell::orphan_key(self.store.session, self.tree.ingest, level, self.tree.sequence);
         let made = Made {
             promised: self.promised,
             items: vec![Item::page(id, height, len)],

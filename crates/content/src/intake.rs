@@ -18,10 +18,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::error::{ContentError, Result};
 use crate::ingest::{Content, Ingest};
+use crate::turns::Turns;
 
 /// Bytes that wait before a thread is set to work, unless the stream ends: a quarter of a millisecond of work, more than
 /// waking a thread costs.
@@ -53,14 +54,13 @@ pub struct Intake {
 pub(crate) struct AtWork {
     cores: usize,
     streams: AtomicUsize,
-    turns: Mutex<usize>,
-    free: Condvar,
+    turns: Turns,
 }
 
 impl Default for AtWork {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { cores, streams: AtomicUsize::new(0), turns: Mutex::new(TURNS_PER_CORE * cores), free: Condvar::new() }
+        Self { cores, streams: AtomicUsize::new(0), turns: Turns::of(TURNS_PER_CORE * cores) }
     }
 }
 
@@ -68,24 +68,6 @@ impl AtWork {
     /// How many streams there are for each core.
     pub(crate) fn per_core(&self) -> usize {
         self.streams.load(Ordering::Relaxed) / self.cores
-    }
-
-    fn turn(&self) -> Turn<'_> {
-        let mut turns = self.turns.lock();
-        while *turns == 0 {
-            self.free.wait(&mut turns);
-        }
-        *turns -= 1;
-        Turn(self)
-    }
-}
-
-struct Turn<'a>(&'a AtWork);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        *self.0.turns.lock() += 1;
-        self.0.free.notify_one();
     }
 }
 
@@ -215,7 +197,7 @@ struct Worker {
 impl Worker {
     fn work(mut self, mut ingest: Ingest) {
         let at_work = Arc::clone(&self.at_work);
-        let _turn = at_work.turn();
+        let _turn = at_work.turns.take();
         let mut rested = false;
         let end = loop {
             let pieces = {

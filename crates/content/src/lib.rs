@@ -20,12 +20,13 @@ mod reader;
 mod store;
 mod traffic;
 mod tree;
+mod turns;
 mod tx;
 mod watch;
 
 pub use ahead::ReadAhead;
 pub use audit::{Audit, ChunkFault, FAULTS_MAX, Scope, Tallies};
-pub use cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
+pub use cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, of_session};
 pub use checkpoint::{Checkpoint, CheckpointCounts, CheckpointReport, RestoreError, Restored, Taken, is_of_checkpoint};
 pub use error::{ContentError, ContentErrorKind, Result};
 #[cfg(scheduled)]
@@ -39,5 +40,6 @@ pub use store::{CACHE_BYTES_DEFAULT, Store, StoreSettings, place_blocks};
 pub use strata_chunk::{Item, Source};
 pub use traffic::TrafficCounts;
 pub use tree::items_len;
+pub use turns::{Turn, Turns};
 pub use tx::{COMMIT_BYTES_MAX, Done, Tx};
 pub use watch::{Observer, Watch};

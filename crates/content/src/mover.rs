@@ -38,10 +38,10 @@ mod round;
 mod traces;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use strata_seam::SegmentId;
+use strata_seam::{Crew, Duty, Pace, SegmentId, Worker};
 
 pub use census::{Census, SegmentUse};
 
@@ -52,6 +52,11 @@ use crate::store::Store;
 pub(crate) const ROUND_CHUNK_BYTES: usize = 128;
 /// Live bytes moved in one round, at most, so that segments come free in the course of a long reclaim.
 pub(crate) const ROUND_BYTES_MAX: u64 = 4 << 30;
+
+/// The workers that the mover is made of.
+const MOVER: Duty = Duty { name: "mover", does: "counts what is wanted of each segment", unit: "bytes" };
+const RECLAIM: Duty = Duty { name: "reclaim", does: "moves what is wanted and frees segments", unit: "segments" };
+const CHECKPOINT: Duty = Duty { name: "checkpoint", does: "writes the index down in the log", unit: "bytes" };
 
 /// Which segments a reclaim takes up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,17 +165,23 @@ pub struct MoverStatus {
 }
 
 /// The mover's part of a store.
-#[derive(Default)]
 pub(crate) struct Mover {
     /// Held by the one reclaim under way.
     pub(crate) running: Mutex<()>,
-    rate: AtomicU64,
+    pace: Arc<Pace>,
     pub(crate) status: Mutex<MoverStatus>,
+    /// See [`Store::mover`].
+    pub(crate) looks: Arc<Worker>,
+    pub(crate) reclaims: Arc<Worker>,
+    pub(crate) writes_down: Arc<Worker>,
 }
 
 impl Mover {
-    pub(crate) fn at_rate(bytes_per_second: u64) -> Self {
-        Self { rate: AtomicU64::new(bytes_per_second), ..Self::default() }
+    pub(crate) fn at_rate(bytes_per_second: u64, crew: &Crew) -> Self {
+        let pace = Arc::new(Pace::new(bytes_per_second));
+        let worker = |duty| crew.add(duty, Some(Arc::clone(&pace)));
+        let (looks, reclaims, writes_down) = (worker(MOVER), worker(RECLAIM), worker(CHECKPOINT));
+        Self { running: Mutex::default(), pace, status: Mutex::default(), looks, reclaims, writes_down }
     }
 }
 
@@ -187,12 +198,24 @@ impl Store {
     /// Bytes a second the mover may handle; 0 is no limit. Its host keeps to it.
     #[must_use]
     pub fn mover_rate(&self) -> u64 {
-        self.mover.rate.load(Ordering::Relaxed)
+        self.mover.pace.bytes_per_second()
     }
 
     /// Changes that at once.
     pub fn set_mover_rate(&self, bytes_per_second: u64) {
-        self.mover.rate.store(bytes_per_second, Ordering::Relaxed);
+        self.mover.pace.set(bytes_per_second);
+    }
+
+    /// The pace of the mover, which its host goes by.
+    #[must_use]
+    pub fn mover_pace(&self) -> &Arc<Pace> {
+        &self.mover.pace
+    }
+
+    /// The worker that looks whether anything is to be given back; its thread is the host's.
+    #[must_use]
+    pub fn mover(&self) -> &Arc<Worker> {
+        &self.mover.looks
     }
 
     /// Bytes of log behind the newest checkpoint: what a rebuild of the index would have to replay.
@@ -220,8 +243,10 @@ impl Store {
     /// Those of the ledger and the index. Whatever was done stays done, nothing is lost, and the next one goes on.
     pub fn reclaim(self: &std::sync::Arc<Self>, choice: Choice<'_>, host: &mut dyn Host) -> Result<MoverReport> {
         let _one = self.mover.running.lock();
+        let _round = self.mover.reclaims.begin(None);
         self.mover.status.lock().phase = Phase::Counting;
         let done = round::reclaim(self, choice, host);
+        self.mover.reclaims.count_failure(&done);
         self.mover.status.lock().phase = Phase::Idle;
         done
     }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use strata_chunk::{BlockDirectory, BlockEntry, CompressPolicy, compress};
 use strata_ledger::BlockRecord;
-use strata_seam::ChunkId;
+use strata_seam::{ChunkId, Worker};
 
 use crate::error::{ContentError, Result};
 
@@ -140,8 +140,8 @@ struct Queue {
 }
 
 impl Helpers {
-    /// Prepares blocks until [`Helpers::end`].
-    pub fn help(&self) {
+    /// Prepares blocks until [`Helpers::end`], as `worker`.
+    pub fn help(&self, worker: &Worker) {
         let mut queue = self.queue.lock();
         while !queue.ended {
             queue.idle += 1;
@@ -149,7 +149,11 @@ impl Helpers {
                 self.wake.wait(&mut queue);
             }
             let Some(task) = queue.tasks.pop_front() else { return };
-            parking_lot::MutexGuard::unlocked(&mut queue, || task.work());
+            parking_lot::MutexGuard::unlocked(&mut queue, || {
+                let _round = worker.begin(Some(1));
+                task.work();
+                worker.advance(1);
+            });
         }
     }
 
@@ -176,6 +180,7 @@ impl Helpers {
 #[cfg(test)]
 mod tests {
     use strata_chunk::chunk_id;
+    use strata_seam::{Crew, Duty, SystemClock};
 
     use super::*;
 
@@ -195,9 +200,11 @@ mod tests {
     #[test]
     fn no_more_is_queued_than_helpers_wait_and_every_block_is_prepared_once() {
         let helpers = Helpers::default();
+        let duty = Duty { name: "helper", does: "prepares blocks", unit: "blocks" };
+        let worker = Crew::new(Arc::new(SystemClock::new())).add(duty, None);
         std::thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(|| helpers.help());
+                scope.spawn(|| helpers.help(&worker));
             }
             let tasks: Vec<_> = (0..200).map(|number| task(number as u8)).collect();
             for task in &tasks {

@@ -107,6 +107,7 @@ impl Reader {
     pub fn pieces(&self, offset: u64, len: usize) -> Result<Vec<Bytes>> {
         let mut out = Vec::new();
         let range = self.clip(offset, len);
+        self.store.traffic.read(range.end - range.start);
         self.gather(&self.items, range, false, &mut out, 0)?;
         Ok(out)
     }
@@ -117,8 +118,12 @@ impl Reader {
     pub fn read_cached(&self, offset: u64, len: usize) -> Option<Bytes> {
         let mut out = Vec::new();
         let range = self.clip(offset, len);
+        let len = range.end - range.start;
         let complete = self.gather(&self.items, range, true, &mut out, 0).ok()?;
-        complete.then(|| join(out))
+        complete.then(|| {
+            self.store.traffic.read(len);
+            join(out)
+        })
     }
 
     /// Before a read of this range: where `ahead` finds the reader going on in sequence, the disks begin to bring in what

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -13,7 +13,7 @@ use strata_chunk::{BlockDirectory, ChunkParams, Codec, Node, decompress};
 use strata_index::{Batch, Entry, Index, Mutation};
 use strata_ledger::{Ledger, PlacedBlock, Sink};
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{ChunkId, LatencyCounts, Lsn, Position};
+use strata_seam::{ChunkId, LatencyCounts, Lsn, Position, SessionId};
 
 use crate::cell::{self, Place};
 use crate::checkpoint::{CheckpointPlaces, Checkpoints, note_places, parse_directory};
@@ -91,7 +91,10 @@ pub struct Store {
     pub(crate) last_commit: AtomicU64,
     /// Bytes of content let go by this process: at most so much of it has become garbage, beside what was never owned.
     pub(crate) released: AtomicU64,
-    /// Source of numbers unique within this process: ingests, entries of the garbage queue.
+    /// This opening of the store, and whether a commit has taken its number.
+    pub(crate) session: SessionId,
+    pub(crate) session_begun: AtomicBool,
+    /// Source of numbers unique within this session: ingests, entries of the garbage queue.
     pub(crate) numbers: AtomicU64,
     /// Keys of provisional pages whose ingest was dropped; the collector lets them go.
     pub(crate) abandoned: Mutex<Vec<Vec<u8>>>,
@@ -122,10 +125,17 @@ struct Placement {
 impl Store {
     /// A store over an opened ledger whose replay has already been applied to `index`.
     ///
-    /// Registers itself as the ledger's sink. `first_number` must be above every number this store ever used in the
-    /// garbage queue; the ledger's next sequence number shifted left by 20 bits serves.
-    #[must_use]
-    pub fn new(ledger: Arc<Ledger>, index: Arc<Index>, settings: StoreSettings, first_number: u64) -> Arc<Self> {
+    /// Registers itself as the ledger's sink, and begins a session: the number behind that of the newest one in the index.
+    ///
+    /// # Errors
+    /// Reading the index; [`ContentError::Record`] for a number that is none.
+    pub fn new(ledger: Arc<Ledger>, index: Arc<Index>, settings: StoreSettings) -> Result<Arc<Self>> {
+        let newest = match index.lookup(cell::KEY_SESSION)?.value {
+            Some(value) => <[u8; 4]>::try_from(&value[..])
+                .map(u32::from_be_bytes)
+                .map_err(|_| ContentError::Record { what: "the number of the newest session".to_owned() })?,
+            None => 0,
+        };
         let pending = Arc::new(Mutex::new(Pending::default()));
         let checkpoint_places = Arc::<CheckpointPlaces>::default();
         ledger.set_sink(Arc::new(Placement {
@@ -133,9 +143,12 @@ impl Store {
             pending: Arc::clone(&pending),
             checkpoint_places: Arc::clone(&checkpoint_places),
         }));
-        Arc::new(Self {
+        let mover = Mover::at_rate(settings.mover_rate, ledger.crew());
+        Ok(Arc::new(Self {
             ledger,
             index,
+            session: SessionId(newest.wrapping_add(1)),
+            session_begun: AtomicBool::new(false),
             pending,
             cache: BlockCache::new(settings.cache_bytes),
             pages: Pages::default(),
@@ -145,19 +158,25 @@ impl Store {
             writer: Mutex::new(()),
             last_commit: AtomicU64::new(0),
             released: AtomicU64::new(0),
-            numbers: AtomicU64::new(first_number),
+            numbers: AtomicU64::new(0),
             abandoned: Mutex::default(),
             garbage_from: Mutex::new(vec![cell::TABLE_GARBAGE]),
             guards: Arc::default(),
             condemned: RwLock::default(),
             appending: RwLock::new(()),
-            mover: Mover::at_rate(settings.mover_rate),
+            mover,
             checkpoints: Checkpoints::default(),
             checkpoint_places,
             watchers: Watchers::default(),
             traffic: Traffic::default(),
             held: Held::default(),
-        })
+        }))
+    }
+
+    /// This opening of the store.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.session
     }
 
     /// Where threads may help to prepare the blocks of streams; none have to.
@@ -190,13 +209,21 @@ impl Store {
         self.traffic.counts()
     }
 
+    /// A number that grows while somebody is served: with bytes taken in or handed out, and with changes. Who works in the
+    /// background may yield to that.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        let traffic = self.traffic();
+        traffic.written() + traffic.read + self.last_commit().0
+    }
+
     /// How long the writer's lock was held by changes since the process started: all of them, and nanoseconds of the longest.
     #[must_use]
     pub fn writer_held(&self) -> (LatencyCounts, u64) {
         self.held.counts()
     }
 
-    /// A number never given out before by this store.
+    /// A number never given out before in this session.
     pub fn unique(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What was taken in and what of it had to be stored, since the store was opened.
+//! What was taken in, what of it had to be stored, and what was handed out, since the store was opened.
 //!
 //! Content that is taken over by reference (a copy) is no part of it: nobody wrote it.
 
@@ -13,6 +13,7 @@ pub(crate) struct Traffic {
     zeros: AtomicU64,
     new: AtomicU64,
     stored: AtomicU64,
+    read: AtomicU64,
 }
 
 /// Bytes since the store was opened.
@@ -26,6 +27,8 @@ pub struct TrafficCounts {
     pub new: u64,
     /// What the new ones came to after compression; parity, descriptions and pages are not counted.
     pub stored: u64,
+    /// Handed out to readers.
+    pub read: u64,
 }
 
 impl TrafficCounts {
@@ -47,6 +50,10 @@ impl Traffic {
         self.known.fetch_add(len as u64, Ordering::Relaxed);
     }
 
+    pub(crate) fn read(&self, len: u64) {
+        self.read.fetch_add(len, Ordering::Relaxed);
+    }
+
     pub(crate) fn zeros(&self, len: usize) {
         self.zeros.fetch_add(len as u64, Ordering::Relaxed);
     }
@@ -64,6 +71,7 @@ impl Traffic {
             zeros: read(&self.zeros),
             new: read(&self.new),
             stored: read(&self.stored),
+            read: read(&self.read),
         }
     }
 }

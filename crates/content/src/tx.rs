@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strata_chunk::{Item, Node, Source};
-use strata_index::{Batch, Mutation};
+use strata_index::{Batch, Cell, Mutation};
 use strata_ledger::{Append, Purpose};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::rehearsal::refuses_first;
@@ -62,6 +62,8 @@ pub struct Tx<'a> {
     seen: Lsn,
     relaxed: bool,
     released_pages: usize,
+    /// Tails of cells that are no chunks'.
+    tails: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// What became of a page that was to be let go.
@@ -186,7 +188,9 @@ impl Store {
         let (mut more, mut less) = ((0_usize, 0_usize), (0_usize, 0_usize));
         for mutation in mutations {
             let (key, new) = match mutation {
-                Mutation::Put { key, .. } if key.first() == Some(&TABLE_GARBAGE) => continue,
+                Mutation::Put { key, .. } if key.first() == Some(&TABLE_GARBAGE) || key == cell::KEY_SESSION => {
+                    continue;
+                }
                 Mutation::Put { key, value } => (key, Some(value.len())),
                 Mutation::Delete { key } => (key, None),
                 Mutation::Count { .. } | Mutation::SetTail { .. } => continue,
@@ -212,6 +216,7 @@ impl<'a> Tx<'a> {
             seen: Lsn(0),
             relaxed,
             released_pages: 0,
+            tails: BTreeMap::new(),
         }
     }
 
@@ -277,7 +282,11 @@ impl<'a> Tx<'a> {
 
     /// Removes a record.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
-        self.writes.insert(key.into(), None);
+        let key = key.into();
+        // What this change has added to a cell goes with it.
+        self.tallies.remove(&key);
+        self.tails.remove(&key);
+        self.writes.insert(key, None);
     }
 
     /// Makes content part of this change: its last blocks travel with the commit, its references are counted. The
@@ -397,12 +406,32 @@ impl<'a> Tx<'a> {
 
     /// The queue takes over the owner's reference.
     fn queue_release(&mut self, id: &ChunkId) {
-        self.put(cell::garbage_key(self.store.unique()), id.0.to_vec());
+        self.put(cell::garbage_key(self.store.session, self.store.unique()), id.0.to_vec());
     }
 
     /// Adds to a counter that is only ever added to, without reading it.
     pub fn tally(&mut self, key: &[u8], delta: i64) {
         *self.tallies.entry(key.to_vec()).or_default() += delta;
+    }
+
+    /// Replaces the tail of a cell, without reading it. Not for the cells of chunks.
+    pub fn put_tail(&mut self, key: impl Into<Vec<u8>>, tail: impl Into<Vec<u8>>) {
+        self.tails.insert(key.into(), tail.into());
+    }
+
+    /// The count and the tail of a cell as this change has it; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn cell(&mut self, key: &[u8]) -> Result<Option<Cell>> {
+        let mut cell = self.get(key)?.map(|value| Cell::from_value(&value));
+        if let Some(more) = self.tallies.get(key) {
+            cell.get_or_insert_default().count += more;
+        }
+        if let Some(tail) = self.tails.get(key) {
+            cell.get_or_insert_default().tail.clone_from(tail);
+        }
+        Ok(cell)
     }
 
     /// Corrects a chunk's count after references were counted afresh. For repairs alone: everything else goes through
@@ -432,7 +461,7 @@ impl<'a> Tx<'a> {
     }
 
     fn commit(self, purpose: Option<Purpose>, then: impl FnOnce()) -> Result<Option<Lsn>> {
-        let Self { store, writes, counts, released, tallies, contents, relaxed, .. } = self;
+        let Self { store, writes, counts, released, tallies, tails, contents, relaxed, .. } = self;
         // What the same change counts again, as a write in the midst of a file does, is no garbage.
         let gone = released.iter().filter(|(id, _)| counts.get(id).is_some_and(|delta| *delta < 0));
         let gone: u64 = gone.map(|(_, len)| len).sum();
@@ -450,10 +479,17 @@ impl<'a> Tx<'a> {
                 .map(|(id, delta)| Mutation::Count { key: cell::chunk_key(&id).to_vec(), delta }),
         );
         mutations.extend(tallies.into_iter().map(|(key, delta)| Mutation::Count { key, delta }));
+        mutations.extend(tails.into_iter().map(|(key, tail)| Mutation::SetTail { key, tail }));
         let blocks: Vec<PreparedBlock> = contents.iter().flat_map(|made| made.blocks.iter().cloned()).collect();
         if mutations.is_empty() && blocks.is_empty() {
             then();
             return Ok(None);
+        }
+        // The first commit of a session takes its number, whatever else it does.
+        let begins = !store.session_begun.load(Ordering::Acquire);
+        if begins {
+            let (key, value) = (cell::KEY_SESSION.to_vec(), store.session.0.to_be_bytes().to_vec());
+            mutations.push(Mutation::Put { key, value });
         }
         let batch = Batch(mutations);
         let encoded = batch.encode();
@@ -478,6 +514,7 @@ impl<'a> Tx<'a> {
         // The ledger may have written it, and say so, before it is in the index.
         let committing = store.index.begin_commit();
         let lsn = store.append(blocks, Some(Bytes::from(encoded)), relaxed, purpose, added)?;
+        store.session_begun.fetch_or(begins, Ordering::AcqRel);
         contents.iter().for_each(|made| made.own());
         then();
         store.watchers.tell(&batch);

@@ -9,8 +9,9 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use serde::Serialize;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
@@ -62,7 +63,9 @@ impl std::fmt::Debug for Token {
 #[derive(Clone)]
 pub struct AdminDoor {
     ready: Arc<dyn Fn() -> Readiness + Send + Sync>,
-    status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// In JSON, already written out: what it is made of is the server's.
+    status: Arc<dyn Fn() -> serde_json::Result<Vec<u8>> + Send + Sync>,
+    workers: Arc<dyn Fn() -> Readiness + Send + Sync>,
     sources: Vec<Arc<dyn Source>>,
     token: Option<Token>,
     in_flight: Arc<Semaphore>,
@@ -73,13 +76,22 @@ impl AdminDoor {
     ///
     /// `ready` and `status` are called on a blocking thread, once per request.
     #[must_use]
-    pub fn new(
+    pub fn new<S: Serialize>(
         ready: impl Fn() -> Readiness + Send + Sync + 'static,
-        status: impl Fn() -> serde_json::Value + Send + Sync + 'static,
+        status: impl Fn() -> S + Send + Sync + 'static,
         token: Option<Token>,
     ) -> Self {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        Self { ready: Arc::new(ready), status: Arc::new(status), sources: Vec::new(), token, in_flight }
+        let status = move || serde_json::to_vec(&status());
+        let workers = Arc::new(|| Readiness::Ready);
+        Self { ready: Arc::new(ready), status: Arc::new(status), workers, sources: Vec::new(), token, in_flight }
+    }
+
+    /// With an answer to whether the background workers do what they are there for; called as `ready` is.
+    #[must_use]
+    pub fn with_workers(mut self, workers: impl Fn() -> Readiness + Send + Sync + 'static) -> Self {
+        self.workers = Arc::new(workers);
+        self
     }
 
     /// With one more source of metrics.
@@ -108,6 +120,7 @@ pub(crate) fn router(door: AdminDoor) -> Router {
     Router::new()
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
+        .route("/health/workers", get(workers))
         .route("/metrics", get(scrape))
         // Where probes and dashboards made for other S3 stores look.
         .route("/minio/health/live", get(live))
@@ -153,10 +166,18 @@ async fn live() -> &'static str {
 }
 
 async fn ready(State(door): State<AdminDoor>) -> Result<Response, Response> {
-    Ok(match ask(move || (door.ready)()).await? {
-        Readiness::Ready => "ready\n".into_response(),
+    Ok(told(ask(move || (door.ready)()).await?, "ready\n"))
+}
+
+async fn workers(State(door): State<AdminDoor>) -> Result<Response, Response> {
+    Ok(told(ask(move || (door.workers)()).await?, "well\n"))
+}
+
+fn told(readiness: Readiness, well: &'static str) -> Response {
+    match readiness {
+        Readiness::Ready => well.into_response(),
         Readiness::NotReady(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
-    })
+    }
 }
 
 /// The numbers of this moment, for who may see them.
@@ -196,7 +217,11 @@ async fn status(State(door): State<AdminDoor>, headers: HeaderMap) -> Result<Res
     if !door.permits(&headers) {
         return Err(unauthorized());
     }
-    Ok(Json(ask(move || (door.status)()).await?).into_response())
+    let status = ask(move || (door.status)()).await?.map_err(|error| {
+        tracing::error!(%error, "the status cannot be written as JSON");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    })?;
+    Ok(([(CONTENT_TYPE, "application/json")], status).into_response())
 }
 
 fn unauthorized() -> Response {

@@ -108,12 +108,22 @@ metrics! {
     DISK_REBUILT_READS = Counter "strata_disk_rebuilt_reads" ["place"];
     /// 1 while a disk is so slow that reads are answered from the others, else 0.
     DISK_READ_AROUND = Gauge "strata_disk_read_around" ["place"];
-    /// 1 while a heal or a scrub runs, else 0.
-    PASS_RUNNING = Gauge "strata_pass_running" ["pass"];
-    /// Bytes of the log that the heal or scrub under way has dealt with, over all disks.
-    PASS_DONE_BYTES = Gauge "strata_pass_done_bytes" ["pass"];
-    /// Bytes of the log that it will have dealt with at its end.
-    PASS_TOTAL_BYTES = Gauge "strata_pass_total_bytes" ["pass"];
+    /// 1 for what a background worker is at (idle, working, waiting, paused, failed), else 0.
+    WORKER_STATE = Gauge "strata_worker_state" ["worker", "state"];
+    /// Rounds of a worker that have ended, in whatever way.
+    WORKER_ROUNDS = Counter "strata_worker_rounds" ["worker"];
+    /// Rounds and looks of it that failed.
+    WORKER_ERRORS = Counter "strata_worker_errors" ["worker"];
+    /// What it has done since the start, in its own unit.
+    WORKER_HANDLED = Counter "strata_worker_handled" ["worker", "unit"];
+    /// How far its round is, or how far the last one came, in its own unit.
+    WORKER_CURSOR = Gauge "strata_worker_cursor" ["worker", "unit"];
+    /// How much that round has to do; 0 where it is not known.
+    WORKER_BOUND = Gauge "strata_worker_bound" ["worker", "unit"];
+    /// Bytes per second that it may handle; 0 where they are not limited.
+    WORKER_BUDGET_RATE = Gauge "strata_worker_budget_bytes_per_second" ["worker"];
+    /// Since when it fails, in seconds since 1970; 0 if it does not.
+    WORKER_FAILING_SINCE = Gauge "strata_worker_failing_since_timestamp_seconds" ["worker"];
     /// When the last scrub came to its end, in seconds since 1970; 0 if none ever did.
     SCRUB_ENDED_SECONDS = Gauge "strata_scrub_ended_timestamp_seconds" [];
     /// Damaged and missing frames that the scrub under way, or else the last one, found.

@@ -43,8 +43,15 @@ async fn start() -> Server {
             }
         }
     };
-    let door =
-        AdminDoor::new(readiness, || serde_json::json!({"version": "x"}), Token::new(SECRET)).with(Arc::new(Requests));
+    let workers = {
+        let ready = Arc::clone(&ready);
+        move || match ready.load(Ordering::Relaxed) {
+            true => Readiness::Ready,
+            false => Readiness::NotReady("the mover fails\nthe sealer fails".into()),
+        }
+    };
+    let status = || serde_json::json!({"version": "x"});
+    let door = AdminDoor::new(readiness, status, Token::new(SECRET)).with_workers(workers).with(Arc::new(Requests));
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(serve(listener, door, async { drop(stopped.await) }));
     Server { address, ready, stop, task }
@@ -71,6 +78,16 @@ async fn health_needs_no_token_and_says_why_the_store_is_not_ready() {
     server.ready.store(false, Ordering::Relaxed);
     let reply = server.get("/health/ready", "").await;
     assert!(reply.starts_with("HTTP/1.1 503") && reply.ends_with("write quorum lost\n"), "{reply}");
+}
+
+#[tokio::test]
+async fn health_of_the_workers_names_each_that_fails() {
+    let server = start().await;
+    let reply = server.get("/health/workers", "").await;
+    assert!(reply.starts_with("HTTP/1.1 200") && reply.ends_with("well\n"), "{reply}");
+    server.ready.store(false, Ordering::Relaxed);
+    let reply = server.get("/health/workers", "").await;
+    assert!(reply.starts_with("HTTP/1.1 503") && reply.ends_with("the mover fails\nthe sealer fails\n"), "{reply}");
 }
 
 #[tokio::test]

@@ -49,6 +49,8 @@ pub struct IndexOptions {
     pub overlay_bytes_max: usize,
     /// Keys per batch written to the engine: each batch stops the engine's readers.
     pub drain_keys: usize,
+    /// First bytes of the keys of cells that [`Index::lookup_below`] shows as they were; others it shows as they are.
+    pub cells_shown: &'static [u8],
 }
 
 impl IndexOptions {
@@ -64,6 +66,7 @@ impl IndexOptions {
             freeze_age_max: Duration::from_secs(60),
             overlay_bytes_max: 192 << 20,
             drain_keys: 512,
+            cells_shown: &[],
         }
     }
 }
@@ -191,7 +194,12 @@ impl Index {
     /// An index that forgets everything when it is dropped.
     #[must_use]
     pub fn in_memory() -> Self {
-        let options = IndexOptions::new(SetId([0; 16]));
+        Self::in_memory_with(IndexOptions::new(SetId([0; 16])))
+    }
+
+    /// The same with these settings.
+    #[must_use]
+    pub fn in_memory_with(options: IndexOptions) -> Self {
         let status = fresh(&options);
         Self::build(Verified::empty(Arc::new(MemoryEngine::default())), options, status, Opened::Fresh)
     }
@@ -485,7 +493,13 @@ impl Index {
         };
         undo.forget(settled);
         for mutation in &batch.0 {
-            if matches!(mutation, Mutation::Put { .. } | Mutation::Delete { .. }) {
+            let shown = match mutation {
+                Mutation::Put { .. } | Mutation::Delete { .. } => true,
+                Mutation::Count { key, .. } | Mutation::SetTail { key, .. } => {
+                    key.first().is_some_and(|table| self.options.cells_shown.contains(table))
+                }
+            };
+            if shown {
                 undo.note(lsn, mutation.key(), generation.get(mutation.key()).cloned());
             }
             generation.make(lsn, mutation);

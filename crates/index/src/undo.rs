@@ -78,11 +78,11 @@ impl Undo {
 mod tests {
     use std::collections::BTreeMap;
 
-    use strata_seam::Lsn;
     use strata_seam::sim::SimRng;
+    use strata_seam::{Lsn, SetId};
 
     use crate::testing::position;
-    use crate::{Batch, Index};
+    use crate::{Batch, Cell, Index, IndexOptions};
 
     /// Random changes, some of them durable, with generations frozen and drained in between: at every moment the state below
     /// any change that is not durable can be read, key by key and by scans of any size.
@@ -138,5 +138,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_cell_of_a_table_that_is_shown_reads_below_a_change_as_it_was_and_others_as_they_are() {
+        let options = IndexOptions { cells_shown: b"k", ..IndexOptions::new(SetId([0; 16])) };
+        let index = Index::in_memory_with(options);
+        for lsn in 1..=3_u64 {
+            let mut batch = Batch::default();
+            for key in [b"k", b"m"] {
+                batch.count(key.to_vec(), 1);
+                batch.set_tail(key.to_vec(), vec![lsn as u8]);
+            }
+            index.apply_revocable(Lsn(lsn), &batch, Lsn(0));
+        }
+        let cell = |key: &[u8], upto| {
+            let found = index.lookup_below(key, Some(Lsn(upto))).unwrap();
+            found.value.map(|value| Cell::from_value(&value)).map(|cell| (cell.count, cell.tail))
+        };
+        assert_eq!(cell(b"k", 0), None);
+        assert_eq!(cell(b"k", 1), Some((1, vec![1])));
+        assert_eq!(cell(b"k", 3), Some((3, vec![3])));
+        assert_eq!(cell(b"m", 1), Some((3, vec![3])));
     }
 }

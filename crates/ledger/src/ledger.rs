@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use strata_erasure::CodecId;
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{AlignedBuf, Clock, Disk, DiskIndex, Entropy, Lsn, Position, SegmentId, SetId, WriteMode};
+use strata_seam::{AlignedBuf, Clock, Crew, Disk, DiskIndex, Entropy, Lsn, Position, SegmentId, SetId, WriteMode};
 
 use crate::api::{Append, Class, Geometry, Location, Purpose, Replayed, Sink};
 use crate::error::{LedgerError, Result};
@@ -132,6 +132,12 @@ impl Ledger {
     /// Registers who is told where blocks went. Appends written before are not told again.
     pub fn set_sink(&self, sink: Arc<dyn Sink>) {
         *self.shared.sink.write() = Some(sink);
+    }
+
+    /// Who works in the background of this store. The layers above add theirs.
+    #[must_use]
+    pub fn crew(&self) -> &Arc<Crew> {
+        &self.shared.crew
     }
 
     /// Starts the writer thread, a thread per disk and one that prepares segments. Does nothing when they run already.

@@ -178,6 +178,10 @@ impl Shared {
             return Err(LedgerError::Inconsistent { what });
         }
         queue.halt = opened.halt;
+        if queue.halt.is_none() {
+            self.writes.goes_on();
+            self.writes.well();
+        }
         queue.append_len_max = append_limit(&opened.sets, &self.options);
         let mut bytes = 0;
         while queue.items.front().is_some_and(|queued| queued.lsn < opened.end.next_lsn) {

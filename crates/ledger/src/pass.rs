@@ -23,7 +23,6 @@ use crate::error::Result;
 use crate::history::History;
 use crate::layout;
 use crate::ledger::Ledger;
-use crate::pace::Debt;
 use crate::report::{DiskFrames, PassOptions, Progress, Report, StripeProof, UNREADABLE_NAMED_MAX, Unreadable};
 use crate::set::Set;
 use crate::shared::Shared;
@@ -61,10 +60,9 @@ struct Pass<'a> {
     lagging: Vec<Lagging>,
     /// Segment, sector and number behind the last stripe to look at.
     end: (SegmentId, u32, Lsn),
-    debt: Debt,
+    /// Bytes of the stripe at hand, over all disks.
+    read: u64,
     started: u64,
-    /// When the stripe before was done with, in monotonic nanoseconds.
-    lap: u64,
     done_bytes: u64,
     total_bytes: u64,
 }
@@ -164,8 +162,7 @@ impl<'a> Pass<'a> {
         }
         drop(writer);
         let now = shared.clock.monotonic_nanos();
-        let debt = Debt::default();
-        Self { shared, sets, repair, report, lagging, end, debt, started: now, lap: now, done_bytes: 0, total_bytes: 0 }
+        Self { shared, sets, repair, report, lagging, end, read: 0, started: now, done_bytes: 0, total_bytes: 0 }
     }
 
     fn history(&self) -> History {
@@ -230,6 +227,7 @@ impl<'a> Pass<'a> {
     }
 
     fn run(mut self, options: &PassOptions, from: Option<Position>, tell: Tell<'_>) -> Result<Report> {
+        options.pace.begin(&*self.shared.clock);
         if self.repair {
             let writer = self.shared.writer.lock();
             for set in self.sets.iter().filter(|set| set.is_open()) {
@@ -324,13 +322,12 @@ impl<'a> Pass<'a> {
             // The quorum is gone: there is nobody to heal.
             return false;
         }
-        let now = self.shared.clock.monotonic_nanos();
-        options.pace.pay(&mut self.debt, Duration::from_nanos(now.saturating_sub(self.lap)));
-        self.lap = self.shared.clock.monotonic_nanos();
-        let elapsed = Duration::from_nanos(self.lap.saturating_sub(self.started));
+        let go_on = options.pace.pay(&*self.shared.clock, std::mem::take(&mut self.read), &|| false);
+        let elapsed = Duration::from_nanos(self.shared.clock.monotonic_nanos().saturating_sub(self.started));
         let (done_bytes, total_bytes) = (self.done_bytes, self.total_bytes);
-        let go_on = tell(&Progress { report: &self.report, stripe, done_bytes, total_bytes, elapsed });
-        go_on && !options.pace.is_stopped()
+        tell(&Progress { report: &self.report, stripe, done_bytes, total_bytes, elapsed })
+            && go_on
+            && !options.pace.is_stopped()
     }
 
     /// Whether any disk still has a file of the segment: it may have been given back while it was read. Where it is just being
@@ -361,7 +358,7 @@ impl<'a> Pass<'a> {
     fn stripe(&mut self, home: usize, stripe: &Stripe) -> Option<StripeProof> {
         let set = Arc::clone(&self.sets[home]);
         let head = &stripe.head;
-        self.debt.bytes += layout::frame_len(head.shard_len) * set.disks() as u64;
+        self.read += layout::frame_len(head.shard_len) * set.disks() as u64;
         let loaded = set.load(stripe);
         let mut states = set.frame_states(stripe, &loaded);
         let present = loaded.valid();

@@ -6,11 +6,14 @@
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-use strata_seam::{DiskErrorKind, SegmentId};
+use strata_seam::{DiskErrorKind, Duty, SegmentId};
 
 use crate::error::Result;
 use crate::set::Set;
 use crate::shared::Shared;
+
+/// The thread, as it is shown.
+const PREPARER: Duty = Duty { name: "preparer", does: "makes the next segment of the log ready", unit: "segments" };
 
 /// Hand-over between the writer and the thread that prepares.
 #[derive(Default)]
@@ -113,6 +116,7 @@ impl Prepare {
 
     /// The thread.
     pub(crate) fn serve(&self, shared: &Shared) {
+        let worker = shared.crew.add(PREPARER, None);
         loop {
             let mut state = self.state.lock();
             let (segment, zeroed) = loop {
@@ -125,7 +129,12 @@ impl Prepare {
             *state = State::Busy;
             drop(state);
             // Where only what is kept back is left, the writer makes it when it comes to that.
+            let round = worker.begin(Some(1));
             let result = shared.make_segment(segment, zeroed, true);
+            worker.advance(u64::from(result.is_ok()));
+            // The writer is told when it comes to that, and makes the segment itself.
+            worker.count_failure(&result);
+            drop(round);
             *self.state.lock() = State::Done(segment, result);
             self.changed.notify_all();
         }

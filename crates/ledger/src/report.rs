@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use strata_seam::{Lsn, Position, SegmentId};
-
-use crate::pace::Pace;
+use strata_seam::{Lsn, Pace, Position, SegmentId, remaining};
 
 /// Unreadable places named in a report; further ones are only counted.
 pub const UNREADABLE_NAMED_MAX: usize = 1000;
@@ -152,10 +150,7 @@ impl Progress<'_> {
     /// How long the rest takes at the pace so far; `None` at the very beginning.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        let left = self.total_bytes.saturating_sub(self.done_bytes);
-        let nanos =
-            self.elapsed.as_nanos() * u128::from(left) / u128::from((self.done_bytes > 0).then_some(self.done_bytes)?);
-        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        remaining(self.done_bytes, self.total_bytes, self.elapsed)
     }
 }
 

@@ -5,9 +5,10 @@
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
-use strata_seam::{Clock, Lsn};
+use strata_seam::{Clock, Crew, Duty, Lsn, Worker};
 
 use crate::api::{Class, Sink};
 use crate::error::{LedgerError, Result};
@@ -19,10 +20,19 @@ use crate::queue::{Halt, Queue};
 use crate::sets::Sets;
 use crate::writer::Writer;
 
+/// The writer, as it is shown: the thread, or whoever leads in its place.
+const WRITER: Duty = Duty { name: "writer", does: "writes the log to the disks", unit: "appends" };
+/// What it waits for where too few disks are left.
+pub(crate) const QUORUM: &str = "the write quorum";
+
 pub(crate) struct Shared {
     pub(crate) sets: Sets,
     pub(crate) options: Options,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Who works in the background of this store: of every layer.
+    pub(crate) crew: Arc<Crew>,
+    /// The writer among them.
+    pub(crate) writes: Arc<Worker>,
     pub(crate) queue: Mutex<Queue>,
     /// Signalled on progress and on a halt.
     pub(crate) progress: Condvar,
@@ -66,9 +76,12 @@ impl Shared {
         strangers: Vec<Stranger>,
         seed: u64,
     ) -> Self {
+        let crew = Arc::new(Crew::new(Arc::clone(&clock)));
         Self {
             sets,
             options,
+            writes: crew.add(WRITER, None),
+            crew,
             clock,
             queue: Mutex::new(queue),
             progress: Condvar::new(),
@@ -106,7 +119,9 @@ impl Shared {
     pub(crate) fn advance(&self, bytes: usize, written: Lsn, durable: Lsn) {
         let mut queue = self.queue.lock();
         queue.bytes -= bytes;
-        queue.stuck = None;
+        if queue.stuck.take().is_some() {
+            self.writes.well();
+        }
         self.stalled.store(queue.halt.is_some(), Ordering::Release);
         queue.oldest_at = self.clock.monotonic_nanos();
         self.written.fetch_max(written.0, Ordering::AcqRel);
@@ -127,6 +142,9 @@ impl Shared {
                     needed,
                     "write quorum lost: the store is read-only until enough disks are back"
                 );
+                // It was said above.
+                let _ = self.writes.failed(&halt.error(), Duration::MAX);
+                self.writes.waits_for(QUORUM);
             }
         }
         self.wake(queue);

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use crate::error::LedgerError;
 use crate::queue::Halt;
-use crate::shared::Shared;
+use crate::shared::{QUORUM, Shared};
 
 /// Pause before what could not be written for lack of room, descriptors or memory is tried again.
-const STUCK_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const STUCK_PAUSE: Duration = Duration::from_millis(200);
 
 impl Shared {
     /// Writes whenever there is reason to, and what nobody waits for after `soon_max`.
     pub(crate) fn write_until_closed(&self) {
+        let worker = &*self.writes;
         loop {
             let mut queue = self.queue.lock();
             loop {
@@ -20,8 +21,9 @@ impl Shared {
                     return;
                 }
                 if queue.halt.is_some() {
-                    // Until the quorum is back.
+                    worker.waits_for(QUORUM);
                     self.work.wait(&mut queue);
+                    worker.goes_on();
                     continue;
                 }
                 if queue.urgent(self.written(), self.durable(), self.options.flush_bytes) {
@@ -38,9 +40,15 @@ impl Shared {
                 }
                 self.work.wait_for(&mut queue, left);
             }
+            let round = worker.begin(Some(queue.items.len() as u64));
             drop(queue);
             // The lock is let go before looking again, so that a caller who waits may lead instead.
-            let pumped = self.pump(&mut self.writer.lock());
+            let (before, pumped) = {
+                let mut writer = self.writer.lock();
+                (self.written(), self.pump(&mut writer))
+            };
+            worker.advance(self.written().0.saturating_sub(before.0));
+            drop(round);
             match pumped {
                 Ok(_) => {}
                 Err(LedgerError::Full | LedgerError::Exhausted { .. }) => {
@@ -52,7 +60,13 @@ impl Shared {
                 }
                 // Told to all who wait by the halt.
                 Err(LedgerError::QuorumLost { .. }) => {}
-                Err(_) => return,
+                Err(error) => {
+                    if !matches!(error, LedgerError::Closed) {
+                        // It is told to all who wait.
+                        let _ = worker.failed(&error, Duration::MAX);
+                    }
+                    return;
+                }
             }
         }
     }

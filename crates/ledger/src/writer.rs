@@ -17,6 +17,7 @@ use crate::queue::{Halt, Queued, Stuck};
 use crate::set::Set;
 use crate::shared::Shared;
 use crate::stripe::{Frames, Identity};
+use crate::thread::STUCK_PAUSE;
 use crate::workers::{Job, Workers};
 
 /// Frames of at least this many bytes are written past the operating system's memory also where nobody asked for it:
@@ -244,6 +245,8 @@ impl Shared {
         };
         if stuck.is_some() {
             queue.stuck = stuck;
+            // Whoever waits is told.
+            let _ = self.writes.failed(error, STUCK_PAUSE);
             queue.note_refusing(self.clock.now());
             self.stalled.store(true, Ordering::Release);
         }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use strata_ledger::{Class, DiskState, Ledger, Pace, PassOptions};
+use strata_ledger::{Class, DiskState, Ledger, PassOptions};
 use strata_seam::sim::{DiskImage, SimRng};
-use strata_seam::{Clock, DiskIndex, Lsn, Position, SegmentId, SystemClock};
+use strata_seam::{Clock, DiskIndex, Lsn, Pace, Position, SegmentId};
 use support::disturbed::{Disturb, Disturbed};
 use support::{Model, Rig};
 
@@ -198,8 +198,7 @@ fn a_pass_holds_up_no_append_no_read_and_no_return_of_a_disk() {
 
 #[test]
 fn a_pass_keeps_to_its_pace_hears_of_a_change_and_can_be_stopped() {
-    let (_rig, ledger, _) = filled(2, 1, 60);
-    let clock = SystemClock::new();
+    let (rig, ledger, _) = filled(2, 1, 60);
     let total = {
         let mut total = 0;
         ledger
@@ -210,41 +209,41 @@ fn a_pass_keeps_to_its_pace_hears_of_a_change_and_can_be_stopped() {
             .unwrap();
         total
     };
-    let took = |pace: &Arc<Pace>| {
-        let before = clock.monotonic_nanos();
+    let took = |pace: &Arc<Pace>, after_each: &dyn Fn(u64)| {
+        let before = rig.world.clock().monotonic_nanos();
         let options = PassOptions { from: None, pace: Arc::clone(pace) };
-        let report = ledger.verify(&options, &mut |_| true).unwrap();
-        (report, Duration::from_nanos(clock.monotonic_nanos() - before))
+        let report = ledger
+            .verify(&options, &mut |progress| {
+                after_each(progress.report.stripes);
+                true
+            })
+            .unwrap();
+        (report, Duration::from_nanos(rig.world.clock().monotonic_nanos() - before))
     };
-    // Three tenths of a second for all of it.
-    let (report, time) = took(&Arc::new(Pace::new(total * 10 / 3)));
-    assert!(report.finished && time > Duration::from_millis(150), "{time:?}");
-    // A byte a second would take days; then no limit.
+    // Three tenths of a second for all of it, in the time of the simulation.
+    let (report, time) = took(&Arc::new(Pace::new(total * 10 / 3)), &|_| {});
+    assert!(report.finished, "{time:?}");
+    assert!((290..=301).contains(&time.as_millis()), "{time:?}");
+    // A byte a second takes hours for each stripe; then no limit.
     let pace = Arc::new(Pace::new(1));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(50));
+    let (report, time) = took(&pace, &|stripes| {
+        if stripes == 3 {
             pace.set(0);
-        });
-        let (report, time) = took(&pace);
-        assert!(report.finished && time < Duration::from_secs(60), "{time:?}");
+        }
     });
-    let pace = Arc::new(Pace::new(1));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(50));
+    assert!(report.finished && time < 10 * Duration::from_secs(total / report.stripes), "{time:?}");
+    let pace = Arc::new(Pace::new(0));
+    let (report, _) = took(&pace, &|stripes| {
+        if stripes == 3 {
             pace.stop();
-        });
-        let (report, _) = took(&pace);
-        assert!(!report.finished && report.stripes > 0);
-        // Where it was stopped it goes on.
-        let rest = PassOptions { from: Some(report.next), ..PassOptions::default() };
-        assert!(ledger.verify(&rest, &mut |_| true).unwrap().finished);
+        }
     });
+    assert!(!report.finished && report.stripes == 3);
+    // Where it was stopped it goes on.
+    let rest = PassOptions { from: Some(report.next), ..PassOptions::default() };
+    assert!(ledger.verify(&rest, &mut |_| true).unwrap().finished);
 }
 
-/// One old stripe is beyond repair, in its data or in all of it: it is named, at run time and after a restart, and every
-/// other block is read.
 /// Rot in the superblock alone: nothing reads it while the set runs, and the next opening would not know the disk.
 #[test]
 fn a_repairing_pass_tells_a_disk_again_which_it_is() {
@@ -266,6 +265,8 @@ fn a_repairing_pass_tells_a_disk_again_which_it_is() {
     }
 }
 
+/// One old stripe is beyond repair, in its data or in all of it: it is named, at run time and after a restart, and every
+/// other block is read.
 #[test]
 fn one_stripe_beyond_repair_is_named_and_everything_else_is_served() {
     for header in [false, true] {

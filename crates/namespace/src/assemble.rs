@@ -1,36 +1,23 @@
-//! Putting a store together: disks, ledger, index, content, name space, and the worker that keeps them tidy.
+//! Putting a store together: disks, ledger, index, content, name space, and the threads that keep them tidy.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-use strata_content::{ContentError, Store, StoreSettings};
+use strata_content::{Store, StoreSettings};
 use strata_index::{Drained, Opened};
 use strata_ledger::{Geometry, Ledger, Options};
 use strata_seam::{Clock, Disk, Entropy, Lsn, SetId};
 
+use crate::crew::{self, Threads};
 use crate::error::{ErrorKind, Result, fail};
 use crate::namespace::{Identity, Namespace};
-use crate::reclaim::{MoverStop, spawn_mover};
 use crate::recover::{Recovered, free_stale, recover};
 use crate::types::Durability;
-use strata_seam::Said;
 
-/// How often the worker looks for something to do while there is nothing.
-const WORKER_PAUSE: Duration = Duration::from_millis(200);
-/// How often it looks for idle files, in nanoseconds.
-const SEAL_EVERY_NANOS: u64 = 1_000_000_000;
 /// From so many replayed appends on, what they add up to is drained at once and not when it has become old.
 const FREEZE_REPLAYED: u64 = 1024;
 /// Share of a log that is changes of the index, where it is not known: a tenth in a store of tiny objects, far less elsewhere.
 const CHANGES_SHARE: u64 = 16;
-/// Threads that chunk what is being written while its writer goes on.
-const SEALERS: usize = 2;
-/// How long one change waits for the index to catch up before the worker looks again.
-const DRAIN_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a store is opened with.
 pub struct StoreConfig {
@@ -51,15 +38,15 @@ pub struct StoreConfig {
     /// Class of buckets made by those who do not choose one.
     pub durability: Durability,
     /// Whether to start the threads of a server. Without, everything happens on the calling thread (simulation), and
-    /// [`OpenStore::tend`] does the worker's steps.
+    /// [`OpenStore::tend`] does their steps.
     pub threads: bool,
 }
 
 /// An open store.
 pub struct OpenStore {
     namespace: Arc<Namespace>,
-    worker: Option<(Arc<Stop>, Vec<JoinHandle<()>>)>,
-    mover: Option<(Arc<MoverStop>, JoinHandle<()>)>,
+    threads: Threads,
+    mover: Threads,
     /// Where too few disks were there to write when it was opened, the number of its next append.
     read_only_at: Option<Lsn>,
     /// How the index was found.
@@ -68,13 +55,6 @@ pub struct OpenStore {
     pub replayed: u64,
     /// Records of the index filled in from the checkpoint before that, where it was lost.
     pub restored: u64,
-}
-
-#[derive(Default)]
-struct Stop {
-    asked: AtomicBool,
-    lock: Mutex<()>,
-    wake: Condvar,
 }
 
 impl OpenStore {
@@ -126,8 +106,7 @@ impl OpenStore {
             // Else a server that dies again and again while it is young replays more at each start.
             index.freeze();
         }
-        let first_number = ledger.next_lsn().0 << 20;
-        let store = Store::new(Arc::clone(&ledger), index, config.content, first_number);
+        let store = Store::new(Arc::clone(&ledger), index, config.content)?;
         if let Some(checkpoint) = checkpoint {
             free_stale(&ledger, &checkpoint);
             store.set_checkpoint(checkpoint);
@@ -148,13 +127,13 @@ impl OpenStore {
             durability: config.durability,
         };
         let namespace = Namespace::over(store, Arc::clone(clock), identity)?;
-        let worker = config.threads.then(|| spawn_workers(&namespace)).transpose()?;
-        let mover = config
-            .threads
-            .then(|| spawn_mover(&namespace))
-            .transpose()
-            .map_err(|error| fail(ErrorKind::Io, format!("thread strata-mover could not be started: {error}")))?;
-        Ok(Self { namespace, worker, mover, read_only_at, index_opened, replayed, restored })
+        let (mut threads, mut mover) = (Threads::none(), Threads::none());
+        if config.threads {
+            threads = crew::start(&namespace)?;
+            let own = Arc::clone(&namespace);
+            mover.spawn("strata-mover", move |stop| own.run_mover(stop))?;
+        }
+        Ok(Self { namespace, threads, mover, read_only_at, index_opened, replayed, restored })
     }
 
     /// The name space.
@@ -163,12 +142,12 @@ impl OpenStore {
         &self.namespace
     }
 
-    /// One round of the worker's steps, on the calling thread.
+    /// One round of what the threads do, on the calling thread.
     ///
     /// # Errors
     /// Those of sealing, collecting and draining.
     pub fn tend(&self) -> Result<()> {
-        tend(&self.namespace, true).map(|_| ())
+        self.namespace.tend()
     }
 
     /// Seals open files, makes everything durable and ends the threads.
@@ -177,7 +156,7 @@ impl OpenStore {
     /// What could not be made durable; the next start replays what was. Written bytes that found no room on full disks are
     /// given up, and said so in the log.
     pub fn close(mut self) -> Result<()> {
-        self.end_worker();
+        self.end_threads();
         let ledger = self.namespace.store().ledger();
         let accepted_nothing =
             self.read_only_at == Some(ledger.next_lsn()) && self.namespace.health().staged_bytes == 0;
@@ -216,124 +195,15 @@ impl OpenStore {
         Ok(())
     }
 
-    fn end_worker(&mut self) {
-        if let Some((stop, thread)) = self.mover.take() {
-            stop.stop();
-            if thread.join().is_err() {
-                tracing::error!("the mover panicked");
-            }
-        }
-        if let Some((stop, threads)) = self.worker.take() {
-            stop.asked.store(true, Ordering::Release);
-            stop.wake.notify_all();
-            self.namespace.store().helpers().end();
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a background thread panicked");
-                }
-            }
-        }
+    fn end_threads(&mut self) {
+        self.mover.end(|| {});
+        let helpers = self.namespace.store().helpers();
+        self.threads.end(|| helpers.end());
     }
 }
 
 impl Drop for OpenStore {
     fn drop(&mut self) {
-        self.end_worker();
+        self.end_threads();
     }
-}
-
-/// Starts the worker, the drainer, the sealers, and as many helpers as there are cores beside the one a stream is taken in on.
-///
-/// Changes wait for the index to be drained where memory is short, and the worker makes changes, or waits for those who do. So
-/// it is another thread that drains.
-fn spawn_workers(namespace: &Arc<Namespace>) -> Result<(Arc<Stop>, Vec<JoinHandle<()>>)> {
-    let stop = Arc::new(Stop::default());
-    let mut sealed_at = 0;
-    let seal_and_collect = move |namespace: &Namespace, now: u64| {
-        let seal = now.saturating_sub(sealed_at) >= SEAL_EVERY_NANOS;
-        if seal {
-            sealed_at = now;
-        }
-        let sealed = if seal { namespace.seal_idle().map(|_| ()) } else { Ok(()) };
-        let collected = namespace.store().collect()?;
-        sealed.map(|()| collected > 0)
-    };
-    let (works, drains) = ((Arc::clone(namespace), Arc::clone(&stop)), (Arc::clone(namespace), Arc::clone(&stop)));
-    let mut threads = vec![
-        spawn("strata-worker", worker(works.0, works.1, seal_and_collect))?,
-        spawn("strata-drainer", worker(drains.0, drains.1, |namespace: &Namespace, _| drain(namespace)))?,
-    ];
-    for _ in 0..SEALERS {
-        let (namespace, stop) = (Arc::clone(namespace), Arc::clone(&stop));
-        threads.push(spawn("strata-sealer", move || namespace.run_sealer(&stop.asked))?);
-    }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    for _ in 1..cores.max(2) {
-        let helpers = Arc::clone(namespace.store().helpers());
-        threads.push(spawn("strata-helper", move || helpers.help())?);
-    }
-    Ok((stop, threads))
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(run)
-        .map_err(|error| fail(ErrorKind::Io, format!("thread {name} could not be started: {error}")))
-}
-
-/// Does its work again and again: at once where there is more of it, else after a pause.
-fn worker(
-    namespace: Arc<Namespace>,
-    stopped: Arc<Stop>,
-    mut work: impl FnMut(&Namespace, u64) -> Result<bool>,
-) -> impl FnOnce() {
-    move || {
-        let mut said = Said::default();
-        while !stopped.asked.load(Ordering::Acquire) {
-            let now = namespace.clock.monotonic_nanos();
-            let pause = match work(&namespace, now) {
-                Ok(true) => DRAIN_PAUSE,
-                Ok(false) => WORKER_PAUSE,
-                Err(error) => {
-                    // Nothing is lost: what was not done stays to be done.
-                    if said.is_new(&error, now) {
-                        tracing::warn!(error = %error, "background work failed; it is tried again and again");
-                    }
-                    Duration::from_secs(1)
-                }
-            };
-            let mut guard = stopped.lock.lock();
-            if !stopped.asked.load(Ordering::Acquire) {
-                stopped.wake.wait_for(&mut guard, pause);
-            }
-        }
-    }
-}
-
-/// Seals idle files, lets unused pages go, moves changes into the index engine. `true` if there is more to do at once.
-///
-/// What cannot be sealed, for instance for lack of room, keeps nothing else from being done: room may come of it.
-fn tend(namespace: &Namespace, seal: bool) -> Result<bool> {
-    let sealed = if seal { namespace.seal_idle().map(|_| ()) } else { Ok(()) };
-    let let_go = let_go(namespace);
-    sealed.and(let_go)
-}
-
-fn let_go(namespace: &Namespace) -> Result<bool> {
-    let collected = namespace.store().collect()?;
-    Ok(drain(namespace)? || collected > 0)
-}
-
-/// Moves changes into the index engine; `true` if there is more to move at once.
-fn drain(namespace: &Namespace) -> Result<bool> {
-    let store = namespace.store();
-    // In a relaxed store nothing becomes durable by itself; the engine may only hold what is.
-    let now = namespace.clock.monotonic_nanos();
-    let drained = store.index().drain_step(now, store.durable()).map_err(ContentError::Index)?;
-    if let Drained::Waiting { bound } = drained {
-        store.ledger().wait(bound, strata_ledger::Class::Durable)?;
-        return Ok(true);
-    }
-    Ok(matches!(drained, Drained::Batch { .. } | Drained::Verified))
 }

@@ -11,7 +11,6 @@ use strata_ledger::SetStatus;
 
 use crate::error::Result;
 use crate::namespace::Namespace;
-use crate::reclaim::MoverStop;
 
 /// Per cent of their room by which the free shares of sets may differ from that of the whole store. Less is not worth moving for: a few
 /// segments of a small disk.
@@ -68,7 +67,7 @@ impl Namespace {
                 on = on && progress(apart, &sum(&before, report));
                 on
             };
-            let report = self.reclaim_as(choice, patience, &MoverStop::default(), false, &mut tell)?;
+            let report = self.reclaim_as(choice, patience, false, &mut tell)?;
             done = sum(&done, &report);
             if !on || report.segments_freed == 0 {
                 break;

@@ -266,18 +266,41 @@ impl Namespace {
     /// [`ErrorKind::Invalid`] for a mode by which the owner could not read and write, or others write what they cannot read;
     /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotPermitted`].
     pub fn set_bucket_mode(&self, op: &Op, name: &str, mode: u32) -> Result<BucketInfo> {
-        check_object_mode(mode).map_err(|what| fail(ErrorKind::Invalid, what))?;
+        self.set_bucket(op, name, Some(mode), None)
+    }
+
+    /// Changes what is given of a bucket in one step: its mode as [`Namespace::set_bucket_mode`] does, and what an answer about
+    /// it waits for. A change of that waits for the disks, and with it everything before.
+    ///
+    /// # Errors
+    /// As [`Namespace::set_bucket_mode`].
+    pub fn set_bucket(
+        &self,
+        op: &Op,
+        name: &str,
+        mode: Option<u32>,
+        durability: Option<Durability>,
+    ) -> Result<BucketInfo> {
+        if let Some(mode) = mode {
+            check_object_mode(mode).map_err(|what| fail(ErrorKind::Invalid, what))?;
+        }
         self.change(op, |tx, effects| {
             let mut bucket = tx.bucket(name.as_bytes())?;
             let mut root = tx.dir(bucket.root)?;
             permission::own(&op.caller, &root.attr)?;
-            effects.bucket = bucket.root;
-            bucket.mode = mode;
+            match durability {
+                // Of no bucket: strict.
+                Some(durability) => bucket.relaxed = durability == Durability::Relaxed,
+                None => effects.bucket = bucket.root,
+            }
+            bucket.mode = mode.unwrap_or(bucket.mode);
             put(tx, &bucket);
-            root.attr.mode = root.attr.mode & 0o7000 | dir_mode(mode);
-            root.attr.ctime = self.clock.now();
-            self.put_inode(tx, &mut root);
-            effects.attr(bucket.root);
+            if let Some(mode) = mode {
+                root.attr.mode = root.attr.mode & 0o7000 | dir_mode(mode);
+                root.attr.ctime = self.clock.now();
+                self.put_inode(tx, &mut root);
+                effects.attr(bucket.root);
+            }
             Ok(bucket.info())
         })
     }

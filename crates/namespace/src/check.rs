@@ -113,9 +113,9 @@ pub fn check(
     options: &CheckOptions,
     progress: &mut dyn FnMut(CheckProgress) -> bool,
 ) -> Result<CheckReport> {
-    let mut pace = Pace { at: CheckProgress { what: "inodes", done: 0 }, progress };
+    let mut teller = Teller { at: CheckProgress { what: "inodes", done: 0 }, progress };
     let mut found = Found::default();
-    let through = sweep(ns, options, &mut found, &mut pace)?;
+    let through = sweep(ns, options, &mut found, &mut teller)?;
     let mut report = found.report;
     if ns.refuse_outdated().is_err() {
         // They are as an earlier version had them.
@@ -126,7 +126,7 @@ pub fn check(
     }
     report.ended = !through;
     if through && options.live {
-        live::settle(ns, options, &mut report, &mut pace)?;
+        live::settle(ns, options, &mut report, &mut teller)?;
     }
     report.violations = report.findings.iter().map(Finding::to_string).collect();
     if report.more > 0 {
@@ -136,34 +136,34 @@ pub fn check(
 }
 
 /// Looks at everything once; `false` if it was told to stop.
-fn sweep(ns: &Namespace, options: &CheckOptions, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
+fn sweep(ns: &Namespace, options: &CheckOptions, found: &mut Found, teller: &mut Teller<'_>) -> Result<bool> {
     let mut from = 0;
     loop {
         let pass = TreePass::new(&ns.store, Inodes::Between(from, None));
-        match pass.run(options.at_once, found, pace)? {
+        match pass.run(options.at_once, found, teller)? {
             None => return Ok(false),
             Some(Some(next)) => from = next,
             Some(None) => break,
         }
     }
-    if !tree::others(&ns.store, found, pace)? {
+    if !tree::others(&ns.store, found, teller)? {
         return Ok(false);
     }
-    pace.now("the count of inodes");
-    let counted = if options.live { live::count_inodes(ns, pace)? } else { at_rest(ns, found)? };
+    teller.now("the count of inodes");
+    let counted = if options.live { live::count_inodes(ns, teller)? } else { at_rest(ns, found)? };
     match counted {
         None => return Ok(false),
         Some((counted, exist)) if counted != exist => found.put(Finding::Tally { counted, exist }),
         Some(_) => {}
     }
     // Beside writers the counters and what they count are never seen at one moment.
-    if !options.live && !usage(ns, found, pace)? {
+    if !options.live && !usage(ns, found, teller)? {
         return Ok(false);
     }
     let mut from = ChunkId([0; 32]);
     loop {
         let scope = Scope::next(&ns.store, from, options.at_once)?;
-        if !references(ns, scope.clone(), options.contents, found, pace)? {
+        if !references(ns, scope.clone(), options.contents, found, teller)? {
             return Ok(false);
         }
         match scope {
@@ -174,20 +174,20 @@ fn sweep(ns: &Namespace, options: &CheckOptions, found: &mut Found, pace: &mut P
 }
 
 /// Compares the counters of usage with what the inodes add up to; `false` if it was told to stop.
-fn usage(ns: &Namespace, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
+fn usage(ns: &Namespace, found: &mut Found, teller: &mut Teller<'_>) -> Result<bool> {
     let hidden =
         |finding: &Finding| matches!(finding, Finding::Record { key } if key.first() == Some(&key::TABLE_INODE));
     if found.report.more > 0 || found.report.findings.iter().any(hidden) {
         // What an inode that cannot be read adds up to is not known.
         return Ok(true);
     }
-    pace.now("the counters of usage");
+    teller.now("the counters of usage");
     let mut exist: HashMap<(UsageOf, bool), i64> = HashMap::new();
     for (of, usage) in std::mem::take(&mut found.usage) {
         exist.insert((of, true), usage.bytes.cast_signed());
         exist.insert((of, false), usage.inodes.cast_signed());
     }
-    let going = each(&ns.store, table(key::TABLE_USAGE), pace, |key, value| {
+    let going = each(&ns.store, table(key::TABLE_USAGE), teller, |key, value| {
         let Some((of, bytes)) = UsageOf::of_key(key) else {
             found.put(Finding::Record { key: key.to_vec() });
             return Ok(());
@@ -210,19 +210,25 @@ fn at_rest(ns: &Namespace, found: &Found) -> Result<Option<(u64, u64)>> {
 }
 
 /// Counts the references to the chunks of `scope` afresh; `false` if it was told to stop.
-fn references(ns: &Namespace, scope: Scope, contents: bool, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
-    pace.now("references");
+fn references(
+    ns: &Namespace,
+    scope: Scope,
+    contents: bool,
+    found: &mut Found,
+    teller: &mut Teller<'_>,
+) -> Result<bool> {
+    teller.now("references");
     let mut audit = Audit::new(&ns.store, scope)?;
-    let going = owners(ns, pace, &mut |_, items| {
+    let going = owners(ns, teller, &mut |_, items| {
         audit.owner(items);
         Ok(())
     })?;
-    pace.now("chunks");
-    let before = pace.at.done;
+    teller.now("chunks");
+    let before = teller.at.done;
     let going = going
         && audit.finish(contents, &mut |chunks| {
-            pace.at.done = before + chunks;
-            pace.step(0)
+            teller.at.done = before + chunks;
+            teller.step(0)
         })?;
     let tallies = audit.tallies;
     found.report.chunks += tallies.chunks;
@@ -237,11 +243,11 @@ fn references(ns: &Namespace, scope: Scope, contents: bool, found: &mut Found, p
 /// Every owner of content with its items. Records that do not decode are passed over; they are reported elsewhere.
 fn owners(
     ns: &Namespace,
-    pace: &mut Pace<'_>,
+    teller: &mut Teller<'_>,
     visit: &mut dyn FnMut(Owner, &[strata_content::Item]) -> Result<()>,
 ) -> Result<bool> {
     let store = &ns.store;
-    let inodes = each(store, table(key::TABLE_INODE), pace, |key, value| match number(&key[1..]) {
+    let inodes = each(store, table(key::TABLE_INODE), teller, |key, value| match number(&key[1..]) {
         Some(ino) => match Inode::decode(ino, value) {
             Ok(inode) if !inode.items.is_empty() => visit(Owner::Inode(ino), &inode.items),
             _ => Ok(()),
@@ -249,11 +255,11 @@ fn owners(
         None => Ok(()),
     })?;
     Ok(inodes
-        && each(store, table(key::TABLE_PART), pace, |key, value| match (number(&key[1..]), Part::decode(value)) {
+        && each(store, table(key::TABLE_PART), teller, |key, value| match (number(&key[1..]), Part::decode(value)) {
             (Some(upload), Ok(part)) => visit(Owner::Part(upload.0, number_of_part(key)), &part.items),
             _ => Ok(()),
         })?
-        && each(store, table(key::TABLE_VERSION), pace, |key, value| {
+        && each(store, table(key::TABLE_VERSION), teller, |key, value| {
             match (number(&key[1..]), Version::decode(value)) {
                 (Some(ino), Ok(version)) => visit(Owner::Version(ino, number_of_version(key)), &version.items),
                 _ => Ok(()),
@@ -288,12 +294,12 @@ impl Found {
 }
 
 /// Tells the caller where the check is, and asks whether to go on.
-struct Pace<'a> {
+struct Teller<'a> {
     at: CheckProgress,
     progress: &'a mut dyn FnMut(CheckProgress) -> bool,
 }
 
-impl Pace<'_> {
+impl Teller<'_> {
     fn now(&mut self, what: &'static str) {
         self.at.what = what;
     }
@@ -315,8 +321,8 @@ impl Namespace {
         chunks: &std::collections::HashSet<ChunkId>,
         progress: &mut dyn FnMut(CheckProgress) -> bool,
     ) -> Result<Option<Vec<Affected>>> {
-        let mut pace = Pace { at: CheckProgress { what: "content concerned", done: 0 }, progress };
-        affected::affected(self, chunks, &mut pace)
+        let mut teller = Teller { at: CheckProgress { what: "content concerned", done: 0 }, progress };
+        affected::affected(self, chunks, &mut teller)
     }
 }
 
@@ -326,9 +332,9 @@ impl Namespace {
     /// # Errors
     /// Reading the index.
     pub fn count_files(&self, progress: &mut dyn FnMut(CheckProgress) -> bool) -> Result<Option<u64>> {
-        let mut pace = Pace { at: CheckProgress { what: "inodes", done: 0 }, progress };
+        let mut teller = Teller { at: CheckProgress { what: "inodes", done: 0 }, progress };
         let mut files = 0;
-        let going = each(&self.store, table(key::TABLE_INODE), &mut pace, |key, value| {
+        let going = each(&self.store, table(key::TABLE_INODE), &mut teller, |key, value| {
             let kind = number(&key[1..]).and_then(|ino| Inode::decode(ino, value).ok()).map(|inode| inode.attr.kind);
             files += u64::from(kind == Some(crate::types::NodeKind::File));
             Ok(())

@@ -137,7 +137,7 @@ impl Namespace {
             }
             let now = self.clock.now();
             if inode.attr.nlink == 0 {
-                tx.delete(key::under(key::TABLE_UNLINKED, ino, &[]));
+                tx.delete(key::unlinked(self.store.session(), ino));
             }
             inode.attr.nlink += u32::from(!planted(Bug::LinkNotCounted));
             inode.attr.ctime = now;

@@ -7,16 +7,20 @@
 //! A segment can be given back only once a checkpoint lies behind it, and the position of a checkpoint is that of the last
 //! change it has; so each step makes changes of its own first: a setting that is removed at the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use strata_content::{Choice, ContentError, Host};
 use strata_ledger::{LedgerError, SetState, SetStatus};
+use strata_seam::{Duty, Worker, remaining};
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::namespace::Namespace;
 use crate::types::{Caller, Door, Op};
 
+/// The emptying, as it is shown.
+const DRAIN: Duty = Duty { name: "drain", does: "empties a set that is to leave the store", unit: "bytes" };
 /// The setting that each step changes.
 const SETTING: &str = "drain";
 /// Live bytes moved by one step, so that whoever does it can look after other things in between.
@@ -41,9 +45,7 @@ impl DrainStatus {
     /// How long the rest takes at the speed so far; `None` before anything is known.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        let done = self.total.checked_sub(self.left).filter(|done| *done > 0)?;
-        let nanos = self.elapsed.as_nanos() * u128::from(self.left) / u128::from(done);
-        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        remaining(self.total.saturating_sub(self.left), self.total, self.elapsed)
     }
 }
 
@@ -134,14 +136,21 @@ impl Namespace {
     /// # Errors
     /// Those of the store; nothing is lost, and the next step goes on.
     pub fn drain_step(&self, number: u16, host: &mut dyn Host) -> Result<DrainStep> {
-        {
+        let total = {
             let mut state = self.drain.state.lock();
             if state.as_ref().is_none_or(|state| state.number != number) {
                 let (total, since) = (self.left_on(number), self.clock.monotonic_nanos());
                 *state = Some(State { number, total, since, trouble: None });
             }
-        }
-        let done = self.step(number, host);
+            state.as_ref().map_or(0, |state| state.total)
+        };
+        let worker = self.drainer();
+        let round = worker.begin(Some(total));
+        let reach = || worker.reach(total.saturating_sub(self.left_on(number)), Some(total));
+        reach();
+        let done = self.step(number, host, &reach);
+        reach();
+        drop(round);
         let mut state = self.drain.state.lock();
         match &done {
             Ok(DrainStep::Released(_)) => *state = None,
@@ -159,7 +168,12 @@ impl Namespace {
         done
     }
 
-    fn step(&self, number: u16, host: &mut dyn Host) -> Result<DrainStep> {
+    /// The worker that empties sets.
+    pub(crate) fn drainer(&self) -> Arc<Worker> {
+        self.crew().add(DRAIN, Some(Arc::clone(self.store.mover_pace())))
+    }
+
+    fn step(&self, number: u16, host: &mut dyn Host, reach: &dyn Fn()) -> Result<DrainStep> {
         let ledger = self.store.ledger();
         let op = Op::new(Caller::root(Door::Admin));
         let before = ledger.segments_on(number).len();
@@ -171,7 +185,7 @@ impl Namespace {
             self.put_setting(&op, SETTING, Some(number.to_string().as_bytes()))?;
             ledger.sync().map_err(ContentError::from)?;
             let mut ended = false;
-            let mut watched = Watched { host, ended: &mut ended };
+            let mut watched = Watched { host, ended: &mut ended, reach, freed: 0 };
             let report = self.store.reclaim(Choice::OnSet { set: number, bytes: STEP_BYTES }, &mut watched)?;
             let left = ledger.segments_on(number).len();
             if left > 0 {
@@ -196,14 +210,21 @@ impl Namespace {
     }
 }
 
-/// Notes whether the host ended the work.
+/// Notes whether the host ended the work, and how far it is.
 struct Watched<'a> {
     host: &'a mut dyn Host,
     ended: &'a mut bool,
+    /// Called when something was given back.
+    reach: &'a dyn Fn(),
+    freed: u64,
 }
 
 impl Host for Watched<'_> {
     fn pace(&mut self, bytes: u64, report: &strata_content::MoverReport) -> bool {
+        if report.segments_freed > self.freed {
+            self.freed = report.segments_freed;
+            (self.reach)();
+        }
         let on = self.host.pace(bytes, report);
         *self.ended |= !on;
         on

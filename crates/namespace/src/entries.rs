@@ -11,8 +11,8 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::record::{Dirent, Inode, Version};
 use crate::types::{NodeKind, ROOT_INO};
-use crate::usage;
 use crate::view::View;
+use crate::{times, usage};
 
 impl Namespace {
     /// Writes an inode; its change number goes up, above what was told of writes that are not stored yet.
@@ -24,7 +24,7 @@ impl Namespace {
         tx.put(key::inode(inode.attr.ino), inode.encode());
     }
 
-    /// Adds an entry to `dir` (whose record is written too).
+    /// Adds an entry to `dir`; its record is written where it counts a directory more.
     pub(crate) fn add_entry(
         &self,
         tx: &mut Tx<'_>,
@@ -34,9 +34,11 @@ impl Namespace {
         now: Timestamp,
     ) -> Result<()> {
         let parent = dir.attr.ino;
+        times::touch(tx, dir, now);
         let mut dirent = Dirent { ino: inode.attr.ino, kind: inode.attr.kind, shadowed: false };
         if name::is_dir(entry_name) {
             dir.attr.nlink += 1;
+            self.put_inode(tx, dir);
             // The empty name's object is the folder marker itself and needs no second alias.
             if let Some(mut beside) = tx.entry(parent, name::raw(entry_name))? {
                 beside.shadowed = true;
@@ -46,13 +48,10 @@ impl Namespace {
             dirent.shadowed = tx.entry(parent, &[entry_name, b"/"].concat())?.is_some();
         }
         tx.put(key::entry(parent, entry_name), dirent.encode());
-        dir.attr.mtime = now;
-        dir.attr.ctime = now;
-        self.put_inode(tx, dir);
         Ok(())
     }
 
-    /// Removes an entry from `dir` (whose record is written too). The inode it led to is the caller's.
+    /// Removes an entry from `dir`, as [`Namespace::add_entry`] adds one. The inode it led to is the caller's.
     pub(crate) fn remove_entry(
         &self,
         tx: &mut Tx<'_>,
@@ -62,16 +61,15 @@ impl Namespace {
     ) -> Result<()> {
         let parent = dir.attr.ino;
         tx.delete(key::entry(parent, entry_name));
+        times::touch(tx, dir, now);
         if name::is_dir(entry_name) {
             dir.attr.nlink = dir.attr.nlink.saturating_sub(1);
+            self.put_inode(tx, dir);
             if let Some(mut beside) = tx.entry(parent, name::raw(entry_name))? {
                 beside.shadowed = false;
                 tx.put(key::entry(parent, name::raw(entry_name)), beside.encode());
             }
         }
-        dir.attr.mtime = now;
-        dir.attr.ctime = now;
-        self.put_inode(tx, dir);
         Ok(())
     }
 
@@ -90,7 +88,7 @@ impl Namespace {
             self.put_inode(tx, inode);
         } else if inode.attr.kind != NodeKind::Directory && self.opens.is_open_for_erasing(inode.attr.ino) {
             self.put_inode(tx, inode);
-            tx.put(key::under(key::TABLE_UNLINKED, inode.attr.ino, &[]), Vec::new());
+            tx.put(key::unlinked(self.store.session(), inode.attr.ino), Vec::new());
         } else {
             self.erase(tx, effects, inode)?;
         }
@@ -103,6 +101,9 @@ impl Namespace {
         self.remember_if_referred(effects, inode);
         tx.release(&inode.items)?;
         tx.delete(key::inode(ino));
+        if inode.attr.kind == NodeKind::Directory {
+            times::forget(tx, ino);
+        }
         usage::recount(tx, inode.counted, None);
         tx.tally(key::KEY_INODES, -1);
         for table in [key::TABLE_XATTR, key::TABLE_PROPERTY] {

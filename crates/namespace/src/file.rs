@@ -17,19 +17,20 @@ use parking_lot::{Condvar, Mutex};
 use strata_content::{Hold, ReadAhead, Reader};
 use strata_ledger::{Ledger, LedgerError};
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{Ino, Timestamp};
+use strata_seam::{Ino, Stop, Timestamp, Worker};
 
+use crate::crew::SEALER;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::{Namespace, Table};
 use crate::permission;
 use crate::pin::{Pinned, Replacements};
 use crate::record::Inode;
+use crate::seal::LargeSeals;
 use crate::staging::{EXTENT_ROOM, Staging};
 use crate::stored::Stored;
 use crate::types::{Access, Attr, Change, Door, FILE_LEN_MAX, NodeKind, Op};
 use crate::view::View;
-use strata_seam::Said;
 
 /// Staged bytes of one file at which a sealer takes them up, while the writer goes on.
 const SEAL_BYTES: usize = 8 << 20;
@@ -62,8 +63,8 @@ pub(crate) struct Opens {
     pub(crate) replacements: Arc<Replacements>,
     pub(crate) staged_bytes: AtomicUsize,
     pub(crate) stored: Stored,
-    /// Large seals under way, and those that wait for one of them to end.
-    pub(crate) large_seals: (Mutex<usize>, Condvar),
+    /// Turns of large seals.
+    pub(crate) large_seals: LargeSeals,
     /// Files whose front a sealer is to take up, each at most once.
     queue: Mutex<VecDeque<Ino>>,
     queued: Condvar,
@@ -361,7 +362,7 @@ impl Namespace {
             let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &parent, now);
             inode.attr.nlink = 0;
             self.put_inode(tx, &mut inode);
-            tx.put(key::under(key::TABLE_UNLINKED, inode.attr.ino, &[]), Vec::new());
+            tx.put(key::unlinked(self.store.session(), inode.attr.ino), Vec::new());
             effects.opened.push(inode.attr.ino);
             effects.bucket = parent.bucket;
             Ok(inode.attr)
@@ -395,12 +396,16 @@ impl Namespace {
 
     /// Removes an inode without names once nobody has it open.
     fn remove_if_unlinked(&self, op: &Op, ino: Ino) -> Result<()> {
-        let mark = key::under(key::TABLE_UNLINKED, ino, &[]);
-        if self.store.get(&mark)?.is_none() {
+        self.remove_marked(op, &key::unlinked(self.store.session(), ino), ino)
+    }
+
+    /// The same by its mark, of whatever session.
+    fn remove_marked(&self, op: &Op, mark: &[u8], ino: Ino) -> Result<()> {
+        if self.store.get(mark)?.is_none() {
             return Ok(());
         }
         self.change(op, |tx, effects| {
-            if tx.record(&mark)?.is_none() || self.opens.is_open_for_erasing(ino) {
+            if tx.record(mark)?.is_none() || self.opens.is_open_for_erasing(ino) {
                 return Ok(());
             }
             if let Some(inode) = tx.find_inode(ino)?
@@ -409,12 +414,12 @@ impl Namespace {
                 effects.bucket = inode.bucket;
                 self.erase(tx, effects, &inode)?;
             }
-            tx.delete(mark.clone());
+            tx.delete(mark);
             Ok(())
         })
     }
 
-    /// After a start: files that were unlinked while open have nobody left.
+    /// After a start, before anything is opened: files that were unlinked while open have nobody left in whatever session.
     pub(crate) fn remove_unlinked(&self) -> Result<()> {
         let op = Op::new(crate::types::Caller::root(Door::Admin));
         loop {
@@ -423,9 +428,9 @@ impl Namespace {
                 return Ok(());
             }
             for (key, _) in found {
-                let number = key.get(1..9).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()).map(u64::from_be_bytes);
-                let ino = Ino(number.ok_or_else(|| crate::view::damaged("the list of unlinked inodes".to_owned()))?);
-                self.remove_if_unlinked(&op, ino)?;
+                let ino = key::unlinked_ino(&key);
+                let ino = ino.ok_or_else(|| crate::view::damaged("the list of unlinked inodes".to_owned()))?;
+                self.remove_marked(&op, &key, ino)?;
             }
         }
     }
@@ -698,11 +703,10 @@ impl Namespace {
 
     /// Seals files as their writers ask for it, until `stop` says so; the body of a sealer's thread. Failures are the
     /// writer's matter: what could not be sealed stays staged, and its sync or close tells.
-    pub(crate) fn run_sealer(&self, stop: &AtomicBool) {
+    pub(crate) fn run_sealer(&self, worker: &Worker, stop: &Stop) {
         self.opens.sealers.fetch_add(1, Ordering::AcqRel);
         let op = Op::new(crate::types::Caller::root(Door::Admin));
-        let mut said = Said::default();
-        while !stop.load(Ordering::Acquire) {
+        while !stop.is_asked() {
             let next = {
                 let mut queue = self.opens.queue.lock();
                 if queue.is_empty() {
@@ -712,8 +716,12 @@ impl Namespace {
             };
             let Some((ino, file)) = next.and_then(|ino| Some((ino, self.opens.get(ino)?))) else { continue };
             file.queued.store(false, Ordering::Release);
-            if let Err(error) = self.seal_front(&op, ino, &file)
-                && said.is_new(&error, self.clock.monotonic_nanos())
+            let round = worker.begin(Some(1));
+            let sealed = self.seal_front(&op, ino, &file);
+            worker.advance(u64::from(sealed.is_ok()));
+            drop(round);
+            if worker.note(&sealed, SEALER_PAUSE)
+                && let Err(error) = sealed
             {
                 tracing::warn!(%ino, %error, "written bytes could not be sealed; they stay in memory and it is tried again");
             }
@@ -763,13 +771,19 @@ impl Namespace {
         let now = self.clock.monotonic_nanos();
         let op = Op::new(crate::types::Caller::root(Door::Admin));
         let (mut count, mut failed) = (0, None);
-        for (ino, file) in self.opens.dirty_files() {
-            let age = |since: &AtomicU64| now.saturating_sub(since.load(Ordering::Acquire));
-            if age(&file.last_write_nanos) < IDLE_NANOS && age(&file.staged_since_nanos) < STAGED_NANOS_MAX {
-                continue;
-            }
+        let age = |since: &AtomicU64| now.saturating_sub(since.load(Ordering::Acquire));
+        let mut due = self.opens.dirty_files();
+        due.retain(|(_, file)| {
+            age(&file.last_write_nanos) >= IDLE_NANOS || age(&file.staged_since_nanos) >= STAGED_NANOS_MAX
+        });
+        let worker = self.crew().add(SEALER, None);
+        let _round = (!due.is_empty()).then(|| worker.begin(Some(due.len() as u64)));
+        for (ino, file) in due {
             match self.seal_whole(&op, ino, &file) {
-                Ok(()) => count += 1,
+                Ok(()) => {
+                    count += 1;
+                    worker.advance(1);
+                }
                 Err(error) => failed = failed.or(Some(error)),
             }
             drop(file);

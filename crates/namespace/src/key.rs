@@ -3,7 +3,7 @@
 //! Directory entries sort by *entry name*: the plain name for everything but directories, the name followed by `/` for
 //! those. So the byte order of entries is the order in which S3 lists keys.
 
-use strata_seam::Ino;
+use strata_seam::{Ino, SessionId};
 
 /// Buckets: root directory (8).
 pub(crate) const TABLE_BUCKET: u8 = b'A';
@@ -23,8 +23,10 @@ pub(crate) const TABLE_PART: u8 = b'M';
 pub(crate) const TABLE_USAGE: u8 = b'N';
 /// Dead properties: inode (8), XML name space, zero byte, name.
 pub(crate) const TABLE_PROPERTY: u8 = b'P';
-/// Unlinked inodes still open: number (8).
+/// Unlinked inodes still open: session (4), number (8).
 pub(crate) const TABLE_UNLINKED: u8 = b'Q';
+/// What moves in a directory: number (8); cells.
+pub(crate) const TABLE_TIMES: u8 = b'T';
 /// Multipart uploads: bucket inode (8), key with a terminator, upload id (8).
 pub(crate) const TABLE_UPLOAD: u8 = b'U';
 /// Earlier versions: inode (8), version (8, descending).
@@ -67,6 +69,16 @@ pub(crate) fn plain(table: u8, rest: &[u8]) -> Vec<u8> {
 /// Where, while inodes are given to their buckets, the number of the copy of `ino` for `bucket` is kept.
 pub(crate) fn copy_for(ino: Ino, bucket: Ino) -> Vec<u8> {
     [KEY_COPIES, &ino.0.to_be_bytes(), &bucket.0.to_be_bytes()].concat()
+}
+
+/// The mark of an inode without a name that a session has open.
+pub(crate) fn unlinked(session: SessionId, ino: Ino) -> Vec<u8> {
+    [&strata_content::of_session(TABLE_UNLINKED, session)[..], &ino.0.to_be_bytes()].concat()
+}
+
+/// The inode of such a mark.
+pub(crate) fn unlinked_ino(key: &[u8]) -> Option<Ino> {
+    key.last_chunk::<8>().map(|ino| Ino(u64::from_be_bytes(*ino)))
 }
 
 /// The record of the bucket with this root directory.

@@ -10,7 +10,7 @@
 //! are open files, `stored` what of them became content lately, `removed` those that are open no longer; `object`, `list` and
 //! `upload` are S3's view; `trees` and `service` serve single doors; `reclaim`, `drain` and `balance` drive the
 //! mover; `check` holds the invariants, `repair`
-//! mends what breaks them.
+//! mends what breaks them; `crew` has the threads that work by themselves.
 
 mod assemble;
 mod balance;
@@ -19,6 +19,7 @@ mod bucket;
 mod changes;
 mod check;
 mod create;
+mod crew;
 mod drain;
 mod effects;
 mod entries;
@@ -48,6 +49,7 @@ mod service;
 mod setattr;
 mod staging;
 mod stored;
+mod times;
 mod trees;
 mod truth;
 mod types;

@@ -271,7 +271,9 @@ impl Namespace {
     ) -> Result<()> {
         let wanted = !dir.implicit && !path.is_empty() && after.is_none_or(|after| *path > *after);
         if wanted && view.entry(dir.attr.ino, b"")?.is_none() {
-            hits.push(Hit::Object(path.to_vec(), Box::new(self.info(dir.clone()))));
+            let mut shown = dir.clone();
+            view.complete(&mut shown)?;
+            hits.push(Hit::Object(path.to_vec(), Box::new(self.info(shown))));
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ impl Namespace {
             return self.child(op, &mut snap, &dir.attr, name);
         }
         permission::search(&op.caller, &dir.attr)?;
-        if name == b"." { Ok(dir.attr) } else { self.attr_by(&mut snap, dir.parent) }
+        self.attr_by(&mut snap, if name == b"." { parent } else { dir.parent })
     }
 
     /// As [`Namespace::lookup`], in a directory whose attributes were just asked for: one step of a walk, which need not
@@ -66,7 +66,7 @@ impl Namespace {
 
     fn attr_by(&self, snap: &mut Snap<'_>, ino: Ino) -> Result<Attr> {
         self.attr_of_one_moment(ino, || {
-            let inode = snap.inode(ino)?;
+            let inode = snap.shown(ino)?;
             snap.bucket = inode.bucket;
             Ok(inode.attr)
         })
@@ -79,7 +79,8 @@ impl Namespace {
     pub fn parent(&self, op: &Op, dir: Ino) -> Result<Attr> {
         let mut snap = self.snap(op);
         let parent = snap.dir(dir)?.parent;
-        Ok(snap.dir(parent)?.attr)
+        snap.dir(parent)?;
+        Ok(snap.shown(parent)?.attr)
     }
 
     /// Walks `/`-separated names from the root; the empty path is the root. Symbolic links are not followed.
@@ -177,7 +178,7 @@ impl Namespace {
         loop {
             let mut marker = false;
             let attr = self.attr_of_one_moment(dirent.ino, || {
-                let inode = snap.inode(dirent.ino)?;
+                let inode = snap.shown(dirent.ino)?;
                 marker = entry_name.is_empty() && inode.is_marker();
                 Ok(inode.attr)
             });

@@ -293,7 +293,14 @@ impl Namespace {
 
     /// Attributes of inodes as a change sees them.
     fn attrs_now(&self, tx: &mut Tx<'_>, inodes: &[Ino]) -> Result<Vec<Option<Attr>>> {
-        inodes.iter().map(|ino| Ok(tx.find_inode(*ino)?.map(|inode| self.with_staged(inode.attr)))).collect()
+        let attr = |ino: &Ino| match tx.find_inode(*ino)? {
+            Some(mut inode) => {
+                tx.complete(&mut inode)?;
+                Ok(Some(self.with_staged(inode.attr)))
+            }
+            None => Ok(None),
+        };
+        inodes.iter().map(attr).collect()
     }
 
     /// Runs a change, notes in `op` what the answer depends on, and tells the feed. The closure may run more than once: it

@@ -318,7 +318,7 @@ impl Namespace {
     pub fn object_info(&self, op: &Op, ino: Ino) -> Result<ObjectInfo> {
         let sealed = self.seal_for_reading(op, ino)?;
         let mut snap = self.snap(op);
-        let inode = snap.inode(ino)?;
+        let inode = snap.shown(ino)?;
         snap.bucket = inode.bucket;
         Ok(self.info_of(inode, sealed))
     }
@@ -354,7 +354,8 @@ impl Namespace {
 
     fn readable(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<Inode> {
         let mut snap = self.snap(op);
-        let inode = self.find_object(&mut snap, op, bucket, key)?;
+        let mut inode = self.find_object(&mut snap, op, bucket, key)?;
+        snap.complete(&mut inode)?;
         snap.bucket = inode.bucket;
         permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
         Ok(inode)

@@ -4,21 +4,17 @@
 //! Segments are counted now and then, at a small share of the time that takes; if enough of them is garbage, or the disks
 //! fill up, the mover takes up those that are worth it. A disk that is nearly full makes it go as fast as it can.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use strata_content::{Choice, ContentErrorKind, Host, MoverReport, Taken, Unpaced};
-use strata_seam::Clock;
+use strata_seam::{Share, Stop};
 
 use crate::balance::sum;
 use crate::drain::DrainStep;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key;
 use crate::namespace::{Namespace, mark_format};
 use crate::types::{Caller, Door, Op};
-use strata_seam::Said;
 
 /// How often the background looks whether something is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -26,12 +22,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const COUNT_EVERY_NANOS: u64 = 2_000_000_000;
 /// ... and where it was not: garbage also comes of what nobody ever owned ...
 const COUNT_ANYWAY_NANOS: u64 = 60_000_000_000;
-/// ... and least multiple of what the last one took.
-const COUNT_SHARE: u64 = 20;
+/// ... and of the time at most so much.
+const COUNT_SHARE: Share = Share(20);
 /// The same in a full store, where everybody waits for it.
 const FULL_LOOK_EVERY: Duration = Duration::from_millis(200);
 const FULL_COUNT_EVERY_NANOS: u64 = 500_000_000;
-const FULL_COUNT_SHARE: u64 = 2;
+const FULL_COUNT_SHARE: Share = Share(3);
 /// Time after which it is counted again although nothing was committed.
 const FULL_AGAIN_NANOS: u64 = 2_000_000_000;
 /// Pause after something failed in a store that is not full.
@@ -40,8 +36,6 @@ const FAILED_PAUSE: Duration = Duration::from_secs(10);
 const HOLDERS_WAIT_NANOS: u64 = 30_000_000_000;
 /// Pause between two looks at them.
 const HOLDERS_PAUSE: Duration = Duration::from_millis(20);
-/// Longest the mover sleeps at once, so that a changed rate or an end is noticed.
-const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// Per cent of the disks in use from which any garbage is worth taking up.
 const CROWDED_PERCENT: u64 = 85;
 /// A store with room for less than this share of a segment counts as full for the mover.
@@ -54,42 +48,11 @@ const BELOW_FULL: u8 = 92;
 /// Share of the complete segments that must be garbage before the background begins.
 const GARBAGE_SHARE: u64 = 10;
 
-/// Ends and wakes the mover's thread.
-#[derive(Default)]
-pub(crate) struct MoverStop {
-    pub(crate) asked: AtomicBool,
-    lock: Mutex<()>,
-    wake: Condvar,
-}
-
-impl MoverStop {
-    pub(crate) fn stop(&self) {
-        self.asked.store(true, Ordering::Release);
-        let _held = self.lock.lock();
-        self.wake.notify_all();
-    }
-
-    fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Acquire)
-    }
-
-    /// `false` once the end is asked for.
-    fn sleep(&self, pause: Duration) -> bool {
-        let mut guard = self.lock.lock();
-        if !self.is_asked() {
-            self.wake.wait_for(&mut guard, pause);
-        }
-        !self.is_asked()
-    }
-}
-
 /// Keeps to the rate, tells how it goes, ends when asked.
 struct Paced<'a> {
     namespace: &'a Namespace,
-    stop: &'a MoverStop,
+    stop: &'a Stop,
     progress: &'a mut dyn FnMut(&MoverReport) -> bool,
-    /// Monotonic nanoseconds before which nothing more is done.
-    not_before: u64,
     /// Whether the rate does not count: the disks are full.
     hurry: bool,
     /// Since when it waits for the same holders.
@@ -100,25 +63,11 @@ struct Paced<'a> {
 impl Host for Paced<'_> {
     fn pace(&mut self, bytes: u64, report: &MoverReport) -> bool {
         self.waiting_since = None;
-        let clock: &dyn Clock = &*self.namespace.clock;
-        let rate = self.namespace.store.mover_rate();
-        // A store that has become full meanwhile does not wait either.
-        let hurry = || self.hurry || self.namespace.store.ledger().is_full();
-        if rate > 0 && !hurry() {
-            let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate);
-            let now = clock.monotonic_nanos();
-            self.not_before = self.not_before.max(now).saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX));
-            loop {
-                let now = clock.monotonic_nanos();
-                // Small debts are carried on: sleeping for microseconds costs more than it saves.
-                let left = Duration::from_nanos(self.not_before.saturating_sub(now));
-                if left < Duration::from_millis(5) || self.namespace.store.mover_rate() != rate || hurry() {
-                    break;
-                }
-                if !self.stop.sleep(left.min(SLEEP_MAX)) {
-                    return false;
-                }
-            }
+        if !self.hurry {
+            let store = &self.namespace.store;
+            // A store that has become full meanwhile does not wait either.
+            let no_rest = || self.stop.is_asked() || store.ledger().is_full();
+            store.mover_pace().pay(&*self.namespace.clock, bytes, &no_rest);
         }
         !self.stop.is_asked() && (self.progress)(report)
     }
@@ -150,7 +99,7 @@ impl Namespace {
                 on
             };
             let choice = Choice::Below(BELOW_ON_DEMAND);
-            let report = self.reclaim_as(choice, patience, &MoverStop::default(), true, &mut tell)?;
+            let report = self.reclaim_as(choice, patience, true, &mut tell)?;
             done = sum(&done, &report);
             // What there was no room to end may be ended now, and its garbage given back. But where checkpoints are longer than
             // segments, what each round frees may be what its checkpoint took: then there is no end to it.
@@ -198,7 +147,6 @@ impl Namespace {
         &self,
         choice: Choice<'_>,
         patience: Duration,
-        stop: &MoverStop,
         hurry: bool,
         progress: &mut dyn FnMut(&MoverReport) -> bool,
     ) -> Result<MoverReport> {
@@ -207,7 +155,8 @@ impl Namespace {
             return Ok(self.store.reclaim(choice, &mut Unpaced)?);
         }
         let wait_nanos = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
-        let mut host = Paced { namespace: self, stop, progress, not_before: 0, hurry, waiting_since: None, wait_nanos };
+        let stop = Stop::default();
+        let mut host = Paced { namespace: self, stop: &stop, progress, hurry, waiting_since: None, wait_nanos };
         Ok(self.store.reclaim(choice, &mut host)?)
     }
 
@@ -241,9 +190,8 @@ impl Namespace {
         let mut progress = |_: &MoverReport| go_on();
         let mut host = Paced {
             namespace: self,
-            stop: &MoverStop::default(),
+            stop: &Stop::default(),
             progress: &mut progress,
-            not_before: 0,
             hurry: false,
             waiting_since: None,
             wait_nanos: HOLDERS_WAIT_NANOS,
@@ -252,18 +200,18 @@ impl Namespace {
     }
 
     /// The background of the mover, until it is told to stop.
-    pub(crate) fn run_mover(&self, stop: &MoverStop) {
+    pub(crate) fn run_mover(&self, stop: &Stop) {
+        // Shown from the beginning.
+        self.drainer();
         let mut counted = SpaceWatch::default();
-        let mut said = Said::default();
-        while stop.sleep(if self.store.ledger().is_full() { FULL_LOOK_EVERY } else { LOOK_EVERY }) {
-            if let Err(error) = self.move_if_due(stop, &mut counted) {
-                // Nothing is lost by it, and trying at once would only repeat it.
-                if said.is_new(&error, self.clock.monotonic_nanos()) {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the mover cannot go on; it tries again");
-                }
-                stop.sleep(if self.store.ledger().is_full() { LOOK_EVERY } else { FAILED_PAUSE });
-            }
-        }
+        let pause = || if self.store.ledger().is_full() { FULL_LOOK_EVERY } else { LOOK_EVERY };
+        let again = || if self.store.ledger().is_full() { LOOK_EVERY } else { FAILED_PAUSE };
+        // Nothing is lost by it, and trying at once would only repeat it.
+        let say = |error: &Error| {
+            tracing::warn!(error = error as &dyn std::error::Error, "the mover cannot go on; it tries again");
+        };
+        stop.sleep(pause());
+        self.store.mover().work(stop, again, say, || self.move_if_due(stop, &mut counted).map(|()| pause()));
     }
 
     /// One look of the background: a checkpoint, a step of emptying a set, or a reclaim, where that is due. For stores
@@ -272,21 +220,22 @@ impl Namespace {
     /// # Errors
     /// Those of the store; nothing is lost, and the next look goes on.
     pub fn give_back_if_due(&self, watch: &mut SpaceWatch) -> Result<()> {
-        self.move_if_due(&MoverStop::default(), watch)
+        self.move_if_due(&Stop::default(), watch)
     }
 
-    fn move_if_due(&self, stop: &MoverStop, counted: &mut SpaceWatch) -> Result<()> {
+    fn move_if_due(&self, stop: &Stop, counted: &mut SpaceWatch) -> Result<()> {
         let store = &self.store;
         let ledger = store.ledger();
         if ledger.status().read_only.is_some() {
+            store.mover().waits_for("the write quorum");
             return Ok(());
         }
+        store.mover().goes_on();
         let mut quiet = |_: &MoverReport| true;
         let mut host = Paced {
             namespace: self,
             stop,
             progress: &mut quiet,
-            not_before: 0,
             hurry: false,
             waiting_since: None,
             wait_nanos: HOLDERS_WAIT_NANOS,
@@ -312,16 +261,16 @@ impl Namespace {
         }
         let now = self.clock.monotonic_nanos();
         let pause = match full {
-            true => FULL_COUNT_EVERY_NANOS.max(counted.took.saturating_mul(FULL_COUNT_SHARE)),
+            true => FULL_COUNT_EVERY_NANOS.max(FULL_COUNT_SHARE.rest_after(counted.took)),
             false if counted.garbage + store.released().saturating_sub(counted.released) >= counted.worth => {
-                COUNT_EVERY_NANOS.max(counted.took.saturating_mul(COUNT_SHARE))
+                COUNT_EVERY_NANOS.max(COUNT_SHARE.rest_after(counted.took))
             }
-            false => COUNT_ANYWAY_NANOS.max(counted.took.saturating_mul(COUNT_SHARE)),
+            false => COUNT_ANYWAY_NANOS.max(COUNT_SHARE.rest_after(counted.took)),
         };
         let at = store.last_commit().0;
         // In a full store nothing may be committed, and what was held by somebody before may be free by now.
         let again =
-            full && now.saturating_sub(counted.when) >= FULL_AGAIN_NANOS.max(counted.took.saturating_mul(COUNT_SHARE));
+            full && now.saturating_sub(counted.when) >= FULL_AGAIN_NANOS.max(COUNT_SHARE.rest_after(counted.took));
         if (at == counted.at && !again) || now.saturating_sub(counted.when) < pause {
             return Ok(());
         }
@@ -369,21 +318,32 @@ impl Namespace {
 impl Namespace {
     /// One step of emptying a set; `false` where the host is to end.
     fn drain_in_background(&self, number: u16, host: &mut Paced<'_>) -> Result<bool> {
+        let worker = self.drainer();
         match self.drain_step(number, host) {
             Ok(DrainStep::Released(unwiped)) => {
                 tracing::info!(number, ?unwiped, "a set was emptied and has left the store")
             }
             Ok(DrainStep::Stuck(why)) => {
-                tracing::warn!(number, why, "a set cannot be emptied for now; it is tried again")
+                if worker.failed(&why, LOOK_EVERY) {
+                    tracing::warn!(number, why, "a set cannot be emptied for now; it is tried again");
+                }
+                return Ok(true);
             }
             Ok(DrainStep::More) => {}
             Ok(DrainStep::Ended) => return Ok(false),
-            // Where the other sets are full, making room on them comes first.
-            Err(error) if error.kind == ErrorKind::NoSpace => {
-                tracing::warn!(number, %error, "a set cannot be emptied for now; it is tried again");
+            Err(error) => {
+                let new = worker.failed(&error, LOOK_EVERY);
+                // Where the other sets are full, making room on them comes first.
+                if error.kind != ErrorKind::NoSpace {
+                    return Err(error);
+                }
+                if new {
+                    tracing::warn!(number, %error, "a set cannot be emptied for now; it is tried again");
+                }
+                return Ok(true);
             }
-            Err(error) => return Err(error),
         }
+        worker.well();
         Ok(true)
     }
 }
@@ -399,15 +359,4 @@ pub struct SpaceWatch {
     released: u64,
     garbage: u64,
     worth: u64,
-}
-
-/// Starts the mover's thread.
-pub(crate) fn spawn_mover(
-    namespace: &Arc<Namespace>,
-) -> std::io::Result<(Arc<MoverStop>, std::thread::JoinHandle<()>)> {
-    let stop = Arc::new(MoverStop::default());
-    let (namespace, theirs) = (Arc::clone(namespace), Arc::clone(&stop));
-    let thread =
-        std::thread::Builder::new().name("strata-mover".to_owned()).spawn(move || namespace.run_mover(&theirs))?;
-    Ok((stop, thread))
 }

@@ -52,6 +52,8 @@ pub(crate) fn recover(
             overlay_bytes_max: config.content.overlay_bytes_max,
             // As late as leaves room for what comes while it is drained: a key that changes again meanwhile is drained once.
             freeze_bytes: config.content.overlay_bytes_max / 4 * 3,
+            // Readers of a stalled store are shown when its directories were changed last before that.
+            cells_shown: &[crate::key::TABLE_TIMES],
             ..IndexOptions::new(set_id)
         },
     };
@@ -148,7 +150,7 @@ struct Maker<'a> {
 impl Maker<'_> {
     /// The index as it was left.
     fn open(&self) -> Result<Index> {
-        let Some(dir) = &self.config.index_dir else { return Ok(Index::in_memory()) };
+        let Some(dir) = &self.config.index_dir else { return Ok(Index::in_memory_with(self.options.clone())) };
         let index = Index::open(dir, self.options.clone()).map_err(ContentError::Index)?;
         if let Opened::SetAside { why, kept } = index.opened() {
             tracing::warn!(%why, ?kept, "the index was set aside; it is rebuilt from the ledger");
@@ -161,7 +163,7 @@ impl Maker<'_> {
         drop(index);
         match &self.config.index_dir {
             Some(dir) => Ok(Index::open_fresh(dir, self.options.clone(), why).map_err(ContentError::Index)?),
-            None => Ok(Index::in_memory()),
+            None => Ok(Index::in_memory_with(self.options.clone())),
         }
     }
 

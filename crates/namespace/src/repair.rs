@@ -125,6 +125,7 @@ fn planned(finding: &Finding, careful: bool) -> (String, bool) {
         }
         Finding::Stray { .. } => yes(format!("make it a bucket, or if it is no directory move it to {LOST_AND_FOUND}")),
         Finding::Part { upload, part } => yes(format!("make it the file {LOST_AND_FOUND}/upload-{upload}-part-{part}")),
+        Finding::Leftover { key, .. } if key.first() == Some(&key::TABLE_TIMES) => yes("remove it".to_owned()),
         Finding::Leftover { ino, .. } => yes(format!("make the empty file {LOST_AND_FOUND}/{ino} that it belongs to")),
         Finding::Elsewhere { .. } => {
             yes("give the inode, or where it has names there too a copy by reference, to the bucket of its directory"

@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use strata_content::{Content, Hold, Ingest, Reader, items_len};
+use strata_content::{Content, Hold, Ingest, Reader, Turns, items_len};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
 use crate::error::{ErrorKind, Result, fail};
-use crate::file::{OpenFile, Opens, State};
+use crate::file::{OpenFile, State};
 use crate::namespace::Namespace;
 use crate::record::Inode;
 use crate::staging::Staging;
@@ -63,27 +63,13 @@ struct Sealed {
     allocated: u64,
 }
 
-/// One of the large seals of this moment. Each holds some megabytes beside what is staged, and they share the cores (invariant
-/// BOUND); small ones, as of a sync, do not wait for them.
-struct LargeSeal<'a>(&'a Opens);
+/// Turns of large seals. Each holds some megabytes beside what is staged, and they share the cores (invariant BOUND); small ones,
+/// as of a sync, do not wait for them.
+pub(crate) struct LargeSeals(Turns);
 
-impl<'a> LargeSeal<'a> {
-    fn begin(opens: &'a Opens) -> Self {
-        let (running, ended) = &opens.large_seals;
-        let mut running = running.lock();
-        while *running >= LARGE_SEALS_MAX {
-            ended.wait(&mut running);
-        }
-        *running += 1;
-        Self(opens)
-    }
-}
-
-impl Drop for LargeSeal<'_> {
-    fn drop(&mut self) {
-        let (running, ended) = &self.0.large_seals;
-        *running.lock() -= 1;
-        ended.notify_one();
+impl Default for LargeSeals {
+    fn default() -> Self {
+        Self(Turns::of(LARGE_SEALS_MAX))
     }
 }
 
@@ -142,7 +128,7 @@ impl Namespace {
             let fragments = if how == How::Whole { std::mem::take(&mut state.fragments) } else { Vec::new() };
             Task { staging, fragments, natural_end: state.natural_end, door: state.door, how }
         };
-        let large = (task.staging.bytes() > LARGE).then(|| LargeSeal::begin(&self.opens));
+        let large = (task.staging.bytes() > LARGE).then(|| self.opens.large_seals.0.take());
         let sealed = self.seal_task(op, ino, file, &task);
         drop(large);
         let mut state = file.state.lock();

@@ -7,7 +7,8 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
 use crate::permission;
-use crate::types::{Access, Attr, FILE_LEN_MAX, Op, SetAttr, SetTime, XATTR_LEN_MAX, XattrMode};
+use crate::times;
+use crate::types::{Access, Attr, FILE_LEN_MAX, NodeKind, Op, SetAttr, SetTime, XATTR_LEN_MAX, XattrMode};
 use crate::view::View;
 
 /// Longest name of an extended attribute (as on Linux).
@@ -46,6 +47,9 @@ impl Namespace {
         }
         self.change(op, |tx, effects| {
             let mut inode = tx.inode(ino)?;
+            if let Some(cell) = tx.times(&inode)? {
+                times::put_in(&mut inode.attr, &cell);
+            }
             let now = self.clock.now();
             let caller = &op.caller;
             if set.uid.is_some() || set.gid.is_some() {
@@ -90,6 +94,10 @@ impl Namespace {
             effects.bucket = inode.bucket;
             effects.attr(ino);
             self.put_inode(tx, &mut inode);
+            if inode.attr.kind == NodeKind::Directory {
+                times::put(tx, &inode.attr);
+            }
+            tx.complete(&mut inode)?;
             Ok(self.with_staged(inode.attr))
         })
     }

@@ -89,7 +89,7 @@ pub fn upgrade_plan(
     let set = Ledger::find(&config.disks)?;
     let set = set.ok_or_else(|| fail(ErrorKind::NotFound, "the disks hold no store; nothing was changed"))?;
     let recovered = recover(config, set, clock, entropy)?;
-    let store = Store::new(Arc::new(recovered.ledger), recovered.index, config.content, 0);
+    let store = Store::new(Arc::new(recovered.ledger), recovered.index, config.content)?;
     needed(&store)?.map(|from| planned(&store, from)).transpose()
 }
 

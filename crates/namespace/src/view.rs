@@ -1,6 +1,7 @@
 //! Reading records, the same way inside a change and outside of one.
 
 use strata_content::{ContentError, Tx};
+use strata_index::Cell;
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Lsn};
 
@@ -10,7 +11,7 @@ use crate::name::{self, Named};
 use crate::namespace::Namespace;
 use crate::record::{Bucket, Dirent, Inode};
 use crate::types::{NodeKind, Op, ROOT_INO};
-use crate::upgrade;
+use crate::{times, upgrade};
 
 /// Entries read per step when a directory is scanned for an alias.
 const SCAN_STEP: usize = 256;
@@ -33,6 +34,31 @@ pub(crate) trait View {
             Some(bytes) => Ok(Some(Inode::decode(ino, &bytes).map_err(|_| damaged(format!("inode {ino}")))?)),
             None => Ok(None),
         }
+    }
+
+    /// A cell: what is only added to.
+    fn cell(&mut self, key: &[u8]) -> Result<Option<Cell>>;
+
+    /// The inode as it is shown: the times of a directory are those of now, and its change number counts every change. To be
+    /// looked at, never to be written.
+    fn shown(&mut self, ino: Ino) -> Result<Inode> {
+        let mut inode = self.inode(ino)?;
+        self.complete(&mut inode)?;
+        Ok(inode)
+    }
+
+    /// Has an inode that was read be as it is shown; see [`View::shown`].
+    fn complete(&mut self, inode: &mut Inode) -> Result<()> {
+        if let Some(cell) = self.times(inode)? {
+            times::put_in(&mut inode.attr, &cell);
+            inode.attr.change += times::changes(&cell);
+        }
+        Ok(())
+    }
+
+    /// What is kept of a directory's times apart from its record; `None` for anything else.
+    fn times(&mut self, inode: &Inode) -> Result<Option<Cell>> {
+        times::key_for(&inode.attr).map_or(Ok(None), |key| self.cell(&key))
     }
 
     /// The inode; gone is [`ErrorKind::Stale`], since whoever asks by number once had it.
@@ -250,6 +276,10 @@ impl View for Snap<'_> {
         Ok(found.value)
     }
 
+    fn cell(&mut self, key: &[u8]) -> Result<Option<Cell>> {
+        Ok(self.record(key)?.map(|value| Cell::from_value(&value)))
+    }
+
     fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let page = self.ns.store.index().scan_below(from, to, limit, self.upto).map_err(ContentError::Index)?;
         self.seen = self.seen.max(page.lsn);
@@ -260,6 +290,10 @@ impl View for Snap<'_> {
 impl View for Tx<'_> {
     fn record(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         Ok(self.get(key)?)
+    }
+
+    fn cell(&mut self, key: &[u8]) -> Result<Option<Cell>> {
+        Ok(Tx::cell(self, key)?)
     }
 
     fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {

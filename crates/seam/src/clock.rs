@@ -1,6 +1,8 @@
 //! The seam for time.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::Stop;
 
 /// Nanoseconds since 1970-01-01 UTC; negative before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -47,6 +49,10 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// Nanoseconds since an arbitrary start; never goes back.
     fn monotonic_nanos(&self) -> u64;
+    /// Lets so much time pass, or less where `stop` is asked for or woken meanwhile. For who goes by a [`Pace`](crate::Pace).
+    fn pause(&self, stop: &Stop, pause: Duration) {
+        stop.sleep(pause);
+    }
 }
 
 /// The machine's clock.

@@ -53,6 +53,11 @@ impl Lsn {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetId(pub [u8; 16]);
 
+/// One opening of a store by one process. What a process has under way is kept under its session, so that another one knows whose it
+/// is; sessions of a store are numbered from 1 and never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SessionId(pub u32);
+
 /// Name of a chunk: BLAKE3 of its plain content (32 bytes).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkId(pub [u8; 32]);

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
+
+use crate::buckets::Removal;
+use crate::control::Progress;
+use crate::passes::PassProgress;
+use crate::sets::Moving;
 
 /// How often it is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
@@ -32,46 +36,51 @@ fn styled(hidden: bool, template: &str) -> ProgressBar {
     bar
 }
 
-/// Shows what [`crate::passes::progress`] says.
-pub(crate) fn show_pass(bar: &ProgressBar, progress: &Value) {
-    let number = |name: &str| progress[name].as_u64();
-    if let Some(total) = number("total_bytes") {
-        bar.set_length(total);
+/// Shows how far something is.
+pub(crate) fn show(bar: &ProgressBar, far: &Progress) {
+    match far {
+        Progress::Pass(pass) => show_pass(bar, pass),
+        Progress::Moving(moving) => show_moving(bar, moving.as_ref()),
+        Progress::Removal(removal) => show_removal(bar, removal),
+        Progress::Check(at) => bar.set_message(format!("checking {}: {} records", at.what, at.done)),
     }
-    bar.set_position(number("done_bytes").unwrap_or(0));
+}
+
+/// Shows how far a heal or a scrub is.
+pub(crate) fn show_pass(bar: &ProgressBar, pass: &PassProgress) {
+    if pass.total_bytes > 0 {
+        bar.set_length(pass.total_bytes);
+    }
+    bar.set_position(pass.done_bytes);
     bar.set_message(format!(
         "{}: {} stripes, {} frames mended, {} places unreadable",
-        progress["pass"].as_str().unwrap_or("waiting"),
-        number("stripes").unwrap_or(0),
-        number("healed").unwrap_or(0),
-        number("unreadable").unwrap_or(0)
+        pass.pass.word(),
+        pass.stripes,
+        pass.healed,
+        pass.unreadable
     ));
-    bar.set_prefix(match number("seconds_left") {
+    show_left(bar, pass.seconds_left);
+}
+
+fn show_moving(bar: &ProgressBar, moving: Option<&Moving>) {
+    let Some(moving) = moving else {
+        bar.set_message("waiting");
+        return show_left(bar, None);
+    };
+    bar.set_length(moving.total_bytes);
+    bar.set_position(moving.done_bytes);
+    bar.set_message(moving.trouble.clone().unwrap_or_else(|| format!("moving from set {}", moving.number)));
+    show_left(bar, moving.seconds_left);
+}
+
+fn show_left(bar: &ProgressBar, seconds: Option<u64>) {
+    bar.set_prefix(match seconds {
         Some(seconds) => format!("{} left", indicatif::HumanDuration(Duration::from_secs(seconds))),
         None => "no estimate yet".to_owned(),
     });
 }
 
-/// Shows what [`crate::sets::progress`] says.
-pub(crate) fn show_drain(bar: &ProgressBar, progress: &Value) {
-    let number = |name: &str| progress[name].as_u64();
-    if let Some(total) = number("total_bytes") {
-        bar.set_length(total);
-    }
-    bar.set_position(number("done_bytes").unwrap_or(0));
-    bar.set_message(match progress["trouble"].as_str() {
-        Some(trouble) => trouble.to_owned(),
-        None if progress.is_null() => "waiting".to_owned(),
-        None => format!("moving from set {}", progress["number"]),
-    });
-    bar.set_prefix(match number("seconds_left") {
-        Some(seconds) => format!("{} left", indicatif::HumanDuration(Duration::from_secs(seconds))),
-        None => "no estimate yet".to_owned(),
-    });
-}
-
-/// Shows what [`crate::buckets::Removal`] says.
-pub(crate) fn show_removal(bar: &ProgressBar, removal: &crate::buckets::Removal) {
+fn show_removal(bar: &ProgressBar, removal: &Removal) {
     bar.set_length(removal.total.max(removal.removed));
     bar.set_position(removal.removed);
     bar.set_message(if removal.counting { "counting files and folders" } else { "removing files and folders" });

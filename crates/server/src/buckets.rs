@@ -7,17 +7,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use strata_iam::Users;
 use strata_namespace::{
-    BucketInfo, BucketUse, Caller, Door, Durability, ErrorKind, Namespace, Op, ROOT_INO, RenameMode,
+    BucketInfo, BucketUse, Caller, Door, Durability, ErrorKind, Namespace, Op, ROOT_INO, RenameMode, Usage, UsageOf,
 };
 
 use crate::bar;
 use crate::cli::BucketAction;
-use crate::config::{DurabilityClass, StoreConfig};
-use crate::control::{self, Progress, Request};
-use crate::greeting::{plain_table, say};
+use crate::config::{ByteSize, DurabilityClass, StoreConfig};
+use crate::control::{self, Progress, Request, Tell};
+use crate::greeting::{plain_table, say, say_json};
 use crate::interrupt::Interrupt;
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
@@ -47,12 +46,14 @@ pub(crate) enum BucketRequest {
         /// The user it belongs to; the owner of the root directory if not said.
         owner: Option<String>,
     },
-    /// Another mode for what is made in it.
+    /// Another mode for what is made in it, or another class.
     Set {
         /// Its name.
         name: String,
-        /// The mode.
-        mode: u32,
+        /// The mode; as it is if not said.
+        mode: Option<u32>,
+        /// The class; as it is if not said.
+        durability: Option<DurabilityClass>,
     },
     /// Another name.
     Rename {
@@ -70,23 +71,64 @@ pub(crate) enum BucketRequest {
     },
 }
 
+/// What is answered, as `--json` shows it.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum BucketAnswer {
+    /// All of them.
+    Buckets(Vec<Shown>),
+    /// One that is no more.
+    Removed(Removed),
+    /// The one that was asked for, made or changed.
+    Bucket(Shown),
+}
+
+/// What went with a bucket.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Removed {
+    /// The name it had.
+    removed: String,
+    /// Files and folders that were in it.
+    names: u64,
+    /// Uploads to it.
+    uploads_aborted: u64,
+}
+
 /// A bucket as it is shown.
 #[derive(Serialize, Deserialize)]
-struct Shown {
+pub(crate) struct Shown {
     name: String,
     /// Octal, as people write it.
     mode: String,
     uid: u32,
     durability: String,
+    /// Bytes of content in it, each file by itself and without its holes.
+    #[serde(default)]
+    bytes: u64,
+    /// Files and directories in it, its own directory included.
+    #[serde(default)]
+    inodes: u64,
+    /// The name it had before this change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renamed_from: Option<String>,
 }
 
-impl From<BucketInfo> for Shown {
-    fn from(info: BucketInfo) -> Self {
+impl Shown {
+    fn of(namespace: &Namespace, info: BucketInfo) -> anyhow::Result<Self> {
+        let Usage { bytes, inodes } = namespace.usage(UsageOf::Bucket(info.root))?;
         let durability = match info.durability {
             Durability::Strict => "strict",
             Durability::Relaxed => "relaxed",
         };
-        Self { name: info.name, mode: format!("{:03o}", info.mode), uid: info.uid, durability: durability.to_owned() }
+        Ok(Self {
+            name: info.name,
+            mode: format!("{:03o}", info.mode),
+            uid: info.uid,
+            durability: durability.to_owned(),
+            bytes,
+            inodes,
+            renamed_from: None,
+        })
     }
 }
 
@@ -143,15 +185,19 @@ pub(crate) fn apply(
     namespace: &Namespace,
     users: impl FnOnce() -> anyhow::Result<Arc<Users>>,
     request: BucketRequest,
-    progress: Progress<'_>,
+    progress: Tell<'_>,
     stopping: &dyn Fn() -> bool,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<BucketAnswer> {
+    let shown = |info| Shown::of(namespace, info).map(BucketAnswer::Bucket);
     let mut op = Op::new(Caller::root(Door::Admin));
     let answer = match request {
-        BucketRequest::List => json!(namespace.buckets(&op)?.into_iter().map(Shown::from).collect::<Vec<_>>()),
+        BucketRequest::List => {
+            let all = namespace.buckets(&op)?.into_iter().map(|info| Shown::of(namespace, info));
+            BucketAnswer::Buckets(all.collect::<anyhow::Result<_>>()?)
+        }
         BucketRequest::Show { name } => {
             check_len(&name)?;
-            json!(Shown::from(namespace.bucket(&op, &name)?))
+            shown(namespace.bucket(&op, &name)?)?
         }
         BucketRequest::Create { name, mode, durability, owner } => {
             check_new(&name)?;
@@ -161,11 +207,12 @@ pub(crate) fn apply(
                 Some(mode) => namespace.create_bucket_of_mode(&op, &name, class, mode),
                 None => namespace.create_bucket(&op, &name, class),
             };
-            json!(Shown::from(made.map_err(unchanged)?))
+            shown(made.map_err(unchanged)?)?
         }
-        BucketRequest::Set { name, mode } => {
+        BucketRequest::Set { name, mode, durability } => {
             check_len(&name)?;
-            json!(Shown::from(namespace.set_bucket_mode(&op, &name, mode)?))
+            let class = durability.map(DurabilityClass::class);
+            shown(namespace.set_bucket(&op, &name, mode, class).map_err(unchanged)?)?
         }
         BucketRequest::Rename { old, new } => {
             check_len(&old)?;
@@ -178,9 +225,8 @@ pub(crate) fn apply(
                 ErrorKind::NotFound => missing(&old),
                 _ => unchanged(error),
             })?;
-            let mut renamed = json!(Shown::from(namespace.bucket(&op, &new)?));
-            renamed["renamed_from"] = json!(old);
-            renamed
+            let renamed = Shown::of(namespace, namespace.bucket(&op, &new)?)?;
+            BucketAnswer::Bucket(Shown { renamed_from: Some(old), ..renamed })
         }
         BucketRequest::Remove { name, yes } => {
             check_len(&name)?;
@@ -194,7 +240,7 @@ pub(crate) fn apply(
                     ErrorKind::NotEmpty => in_the_way(&error.what),
                     _ => unchanged(error),
                 })?;
-                json!({ "removed": name, "names": 0, "uploads_aborted": 0 })
+                BucketAnswer::Removed(Removed { removed: name, names: 0, uploads_aborted: 0 })
             }
         }
     };
@@ -300,11 +346,11 @@ fn remove_whole(
     op: &Op,
     name: &str,
     hinders: &BucketUse,
-    tell: Progress<'_>,
+    tell: Tell<'_>,
     stopping: &dyn Fn() -> bool,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<BucketAnswer> {
     let mut far = Removal { counting: true, removed: 0, total: 0, uploads_aborted: 0, uploads: hinders.uploads };
-    let mut told = |far: &Removal| !stopping() && tell(json!(far));
+    let mut told = |far: &Removal| !stopping() && tell(Progress::Removal(far.clone()));
     let why = || if stopping() { "the server is stopping" } else { "it was ended before it was through" };
     let root = namespace.bucket(op, name).map_err(unchanged)?.root;
     let counted = namespace.count_below(op, root, &mut |count| {
@@ -320,7 +366,11 @@ fn remove_whole(
         told(&far)
     });
     match removed {
-        Ok(true) => Ok(json!({ "removed": name, "names": far.removed, "uploads_aborted": far.uploads_aborted })),
+        Ok(true) => Ok(BucketAnswer::Removed(Removed {
+            removed: name.to_owned(),
+            names: far.removed,
+            uploads_aborted: far.uploads_aborted,
+        })),
         Ok(false) => {
             // What is said to be gone stays so.
             namespace.settle_blocking(op).context("what was removed is not known to be durable")?;
@@ -352,7 +402,7 @@ pub(crate) fn run(config: &StoreConfig, action: BucketAction) -> anyhow::Result<
         BucketAction::Create { name, mode, durability, owner, json } => {
             (BucketRequest::Create { name, mode, durability, owner }, json)
         }
-        BucketAction::Set { name, mode, json } => (BucketRequest::Set { name, mode }, json),
+        BucketAction::Set { name, mode, durability, json } => (BucketRequest::Set { name, mode, durability }, json),
         BucketAction::Rename { old, new, json } => (BucketRequest::Rename { old, new }, json),
         BucketAction::Remove { name, yes: true, json } => return removed(config, name, json),
         BucketAction::Remove { name, yes: false, json } => (BucketRequest::Remove { name, yes: false }, json),
@@ -365,7 +415,7 @@ pub(crate) fn run(config: &StoreConfig, action: BucketAction) -> anyhow::Result<
     show(answer, json)
 }
 
-fn at_rest(config: &StoreConfig, request: BucketRequest, progress: Progress<'_>) -> anyhow::Result<Value> {
+fn at_rest(config: &StoreConfig, request: BucketRequest, progress: Tell<'_>) -> anyhow::Result<BucketAnswer> {
     OpenStore::at_rest(config, |store| {
         let users = || crate::user::open(&config.data, store.namespace());
         apply(store.namespace(), users, request, progress, &|| false)
@@ -377,45 +427,46 @@ fn removed(config: &StoreConfig, name: String, json: bool) -> anyhow::Result<Exi
     let interrupt = Interrupt::watch()?;
     let bar = bar::count(json);
     bar.set_message("beginning");
-    let mut watch = |progress: &Value| {
-        if let Ok(removal) = Removal::deserialize(progress) {
-            bar::show_removal(&bar, &removal);
-        }
+    let mut watch = |far: Option<&Progress>| {
+        far.into_iter().for_each(|far| bar::show(&bar, far));
         !interrupt.came()
     };
     let request = BucketRequest::Remove { name, yes: true };
     let answer = if StoreLock::holder(&config.data).is_some() {
         control::ask_while(&config.data, &Request::Bucket(request), &mut watch)
     } else {
-        at_rest(config, request, &mut |progress| watch(&progress))
+        at_rest(config, request, &mut |far| watch(Some(&far)))
     };
     bar.finish_and_clear();
     show(answer?, json)
 }
 
 /// Prints an answer.
-fn show(answer: Value, json: bool) -> anyhow::Result<ExitCode> {
+fn show(answer: BucketAnswer, json: bool) -> anyhow::Result<ExitCode> {
     if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
+        say_json(&answer)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(name) = answer["removed"].as_str() {
-        let count = |what: &str| answer[what].as_u64().unwrap_or(0);
-        let mut words = format!("bucket {name} is removed");
-        if count("names") > 0 {
-            words.push_str(&format!(", with {} in it", files(count("names"))));
+    let shown = match answer {
+        BucketAnswer::Removed(Removed { removed, names, uploads_aborted }) => {
+            let mut words = format!("bucket {removed} is removed");
+            if names > 0 {
+                words.push_str(&format!(", with {} in it", files(names)));
+            }
+            if uploads_aborted > 0 {
+                words.push_str(&format!("; {} to it aborted", uploads(uploads_aborted)));
+            }
+            say(&format!("{words}\n"));
+            return Ok(ExitCode::SUCCESS);
         }
-        if count("uploads_aborted") > 0 {
-            words.push_str(&format!("; {} to it aborted", uploads(count("uploads_aborted"))));
-        }
-        say(&format!("{words}\n"));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let shown: Vec<Shown> =
-        serde_json::from_value(if answer.is_array() { answer } else { Value::Array(vec![answer]) })?;
-    let mut table = plain_table(&["bucket", "mode of objects", "owner's uid", "durability"]);
+        BucketAnswer::Buckets(buckets) => buckets,
+        BucketAnswer::Bucket(bucket) => vec![bucket],
+    };
+    let mut table = plain_table(&["bucket", "mode of objects", "owner's uid", "durability", "content", "inodes"]);
     for bucket in shown {
-        table.add_row([bucket.name, bucket.mode, bucket.uid.to_string(), bucket.durability]);
+        let content = ByteSize(bucket.bytes).to_string();
+        let (uid, inodes) = (bucket.uid.to_string(), bucket.inodes.to_string());
+        table.add_row([bucket.name, bucket.mode, uid, bucket.durability, content, inodes]);
     }
     say(&format!("{table}\n"));
     Ok(ExitCode::SUCCESS)

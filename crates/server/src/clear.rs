@@ -10,13 +10,13 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
 use strata_iam::{CLEAR_LEFT, is_clear_secret};
 use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_seam::{Duty, Stop, Worker};
 
 use crate::config::StoreConfig;
 use crate::lock::StoreLock;
@@ -28,7 +28,8 @@ const IN_LOG_ONLY: &[u8] = b"log";
 const ZEROS: usize = 1 << 16;
 /// How long the eraser waits before it tries again.
 const AGAIN: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The eraser, as it is shown where there is something to do for it.
+const ERASER: Duty = Duty { name: "eraser", does: "overwrites traces of clear secrets in the log", unit: "traversals" };
 
 fn root() -> Op {
     Op::new(Caller::root(Door::Admin))
@@ -101,7 +102,7 @@ fn overwrite(folder: &Path) -> std::io::Result<()> {
 
 /// The thread that erases traces from the log, where there are any.
 pub(crate) struct Eraser {
-    ended: Arc<AtomicBool>,
+    stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -111,49 +112,50 @@ impl Eraser {
     /// # Errors
     /// The store cannot be read, or takes no thread.
     pub(crate) fn start(namespace: &Arc<Namespace>) -> anyhow::Result<Self> {
-        let ended = Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(Stop::default());
         let left = namespace.setting(&root(), CLEAR_LEFT)?;
         let thread = match left.is_some_and(|left| left == IN_LOG_ONLY) {
             false => None,
             true => {
-                let (namespace, ended) = (Arc::clone(namespace), Arc::clone(&ended));
-                let work = move || erase(&namespace, &ended);
+                let (namespace, stop) = (Arc::clone(namespace), Arc::clone(&stop));
+                let pace = Arc::clone(namespace.store().mover_pace());
+                let worker = namespace.crew().add(ERASER, Some(pace));
+                let work = move || erase(&namespace, &worker, &stop);
                 let named = std::thread::Builder::new().name("strata-eraser".to_owned());
                 Some(named.spawn(work).context("the thread strata-eraser cannot be started")?)
             }
         };
-        Ok(Self { ended, thread })
+        Ok(Self { stop, thread })
     }
 
     /// Ends it, done or not; a later start goes on.
     pub(crate) fn stop(mut self) {
-        self.ended.store(true, Ordering::Release);
+        self.stop.ask();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that erases traces of clear secrets panicked; the next start goes on");
         }
     }
 }
 
-fn erase(namespace: &Namespace, ended: &AtomicBool) {
-    let mut going = || !ended.load(Ordering::Acquire);
-    while going() {
-        match namespace.erase_settings(&is_clear_secret, &mut going).and_then(|done| forget(namespace, done)) {
-            Ok(true) => {
+fn erase(namespace: &Namespace, worker: &Worker, stop: &Stop) {
+    let say = |error: &strata_namespace::Error| {
+        tracing::warn!(%error, "traces of clear secrets cannot be erased from the log now; it is tried again");
+    };
+    worker.work(
+        stop,
+        || AGAIN,
+        say,
+        || {
+            let _round = worker.begin(Some(1));
+            let done = namespace.erase_settings(&is_clear_secret, &mut || !stop.is_asked())?;
+            if forget(namespace, done)? {
+                worker.advance(1);
                 tracing::info!("no trace is left of secrets that an earlier release kept in clear");
-                return;
+                stop.ask();
             }
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(%error, "traces of clear secrets cannot be erased from the log now; it is tried again");
-            }
-        }
-        for _ in 0..AGAIN.as_millis() / LOOK_EVERY.as_millis() {
-            if !going() {
-                return;
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
-    }
+            Ok(AGAIN)
+        },
+    );
 }
 
 /// Notes that nothing is left.

@@ -376,7 +376,11 @@ pub(crate) enum BucketAction {
         /// Mode of the objects that S3 and WebDAV make in it from now on: 600 for their owner alone, 644 for everybody to
         /// read; directories, and the bucket itself, may then be searched as well
         #[arg(long, value_name = "MODE", value_parser = crate::buckets::parse_mode)]
-        mode: u32,
+        #[arg(required_unless_present = "durability")]
+        mode: Option<u32>,
+        /// What an answer about it waits for from now on: the disks, or the operating system
+        #[arg(long, value_enum, value_name = "CLASS")]
+        durability: Option<DurabilityClass>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -599,7 +603,8 @@ mod tests {
             let opens = OPENS_A_STORE.iter().any(|opens| name.ends_with(opens));
             for setting in ["--parity", "--segment-size", "--cache-size", "--durability", "--disks"] {
                 // A bucket is made with a class of its own.
-                let own = setting == "--durability" && name == "strata bucket create";
+                let own =
+                    setting == "--durability" && ["strata bucket create", "strata bucket set"].contains(&name.as_str());
                 assert_eq!(text.contains(setting), opens || own, "{name}: {text}");
             }
             if !opens {

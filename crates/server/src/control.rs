@@ -4,6 +4,8 @@
 //! goes away before the answer, or closes the half they write to, ends what was asked for; the answer then says how far it came. Only the user who runs the server and root are
 //! answered: the kernel says who is asking, so there is no secret to keep.
 
+mod messages;
+
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
@@ -14,19 +16,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use rustix::fs::{Mode, OFlags};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use strata_seam::Stopwatch;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::buckets::BucketRequest;
-use crate::disks::DiskRequest;
-use crate::keeper::ScrubRequest;
+use messages::Reply;
+pub(crate) use messages::{Answer, Progress, Request, Strange};
+
 use crate::lock::{LOOK_EVERY, NoAnswer, PATIENCE, StoreLock};
-use crate::sets::SetRequest;
-use crate::user::UserRequest;
 
 /// Longest line either way, in bytes.
 const LINE_LEN_MAX: u64 = 16 << 20;
@@ -41,48 +39,10 @@ const CONNECTIONS_MAX: usize = 8;
 /// Name of the socket within the store's folder.
 const SOCKET: &str = "control.sock";
 
-/// What a command asks of the server.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Request {
-    /// What `strata status` shows.
-    Status,
-    /// What `strata reclaim` does.
-    Reclaim(crate::reclaim::ReclaimRequest),
-    /// What `strata user` does.
-    User(UserRequest),
-    /// What `strata keys show` does.
-    Keys,
-    /// What `strata bucket` does.
-    Bucket(BucketRequest),
-    /// What `strata fsck` does beside writers.
-    Fsck {
-        /// Whether every chunk is read.
-        contents: bool,
-    },
-    /// What `strata disk` does.
-    Disk(DiskRequest),
-    /// What `strata set` does.
-    Set(SetRequest),
-    /// What `strata heal` does.
-    Heal,
-    /// What `strata scrub` does.
-    Scrub(ScrubRequest),
-}
-
-/// What it says.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Reply {
-    Progress(Value),
-    Done(Value),
-    Refused(String),
-}
-
 /// Told how far an answer is; says whether anybody still waits for it.
-pub(crate) type Progress<'a> = &'a mut dyn FnMut(Value) -> bool;
+pub(crate) type Tell<'a> = &'a mut dyn FnMut(Progress) -> bool;
 /// Answers one request; called on a blocking thread.
-pub(crate) type Answer = Arc<dyn Fn(Request, Progress<'_>) -> anyhow::Result<Value> + Send + Sync>;
+pub(crate) type Responder = Arc<dyn Fn(Request, Tell<'_>) -> anyhow::Result<Answer> + Send + Sync>;
 
 /// The socket of a running server.
 pub(crate) struct ControlSocket {
@@ -108,7 +68,7 @@ impl ControlSocket {
     }
 
     /// Answers requests until dropped.
-    pub(crate) async fn serve(self, answer: Answer) {
+    pub(crate) async fn serve(self, answer: Responder) {
         let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
         loop {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
@@ -133,7 +93,7 @@ impl ControlSocket {
     }
 }
 
-async fn converse(mut stream: tokio::net::UnixStream, answer: Answer) -> anyhow::Result<()> {
+async fn converse(mut stream: tokio::net::UnixStream, answer: Responder) -> anyhow::Result<()> {
     let asker = stream.peer_cred()?.uid();
     let (reading, mut writing) = stream.split();
     if asker != 0 && asker != rustix::process::geteuid().as_raw() {
@@ -152,7 +112,7 @@ async fn converse(mut stream: tokio::net::UnixStream, answer: Answer) -> anyhow:
     };
     let (sender, mut progress) = tokio::sync::mpsc::channel(PROGRESS_QUEUE);
     let mut answering = tokio::task::spawn_blocking(move || {
-        answer(request, &mut |value| match sender.try_send(value) {
+        answer(request, &mut |far| match sender.try_send(far) {
             Ok(()) | Err(TrySendError::Full(_)) => true,
             Err(TrySendError::Closed(_)) => false,
         })
@@ -168,12 +128,12 @@ async fn converse(mut stream: tokio::net::UnixStream, answer: Answer) -> anyhow:
             read = reading.read(&mut rest) => if read? == 0 {
                 break;
             },
-            Some(value) = progress.recv() => within(write(&mut writing, &Reply::Progress(value))).await?,
+            Some(far) = progress.recv() => within(write(&mut writing, &Reply::Progress(far))).await?,
             answered = &mut answering => {
                 let reply = answered?.map_or_else(|error| Reply::Refused(format!("{error:#}")), Reply::Done);
                 return within(write(&mut writing, &reply)).await;
             }
-            _ = alive.tick() => within(write(&mut writing, &Reply::Progress(Value::Null))).await?,
+            _ = alive.tick() => within(write(&mut writing, &Reply::Alive)).await?,
         }
     }
     // It wants no more than to know what was done, if it still listens.
@@ -199,7 +159,7 @@ async fn write(writing: &mut tokio::net::unix::WriteHalf<'_>, reply: &Reply) -> 
 ///
 /// # Errors
 /// It does not answer, or it refuses; the refusal is the error's text.
-pub(crate) fn ask(data: &Path, request: &Request) -> anyhow::Result<Value> {
+pub(crate) fn ask<T: TryFrom<Answer, Error = Strange>>(data: &Path, request: &Request) -> anyhow::Result<T> {
     ask_watching(data, request, &mut |_| {})
 }
 
@@ -207,26 +167,36 @@ pub(crate) fn ask(data: &Path, request: &Request) -> anyhow::Result<Value> {
 ///
 /// # Errors
 /// As for [`ask`].
-pub(crate) fn ask_watching(data: &Path, request: &Request, progress: &mut dyn FnMut(&Value)) -> anyhow::Result<Value> {
-    let mut told = |value: &Value| {
-        if !value.is_null() {
-            progress(value);
-        }
+pub(crate) fn ask_watching<T: TryFrom<Answer, Error = Strange>>(
+    data: &Path,
+    request: &Request,
+    progress: &mut dyn FnMut(&Progress),
+) -> anyhow::Result<T> {
+    let mut told = |far: Option<&Progress>| {
+        far.into_iter().for_each(&mut *progress);
         true
     };
     ask_while(data, request, &mut told)
 }
 
-/// As [`ask_watching`], for what may be ended: `progress` is asked, also with every sign of life (then it is null), whether it
+/// As [`ask_watching`], for what may be ended: `progress` is asked, also with every sign of life (then there is none), whether it
 /// is to go on. Where it is not, the server is told to end it, and its answer says what became of it.
 ///
 /// # Errors
 /// As for [`ask`].
-pub(crate) fn ask_while(
+pub(crate) fn ask_while<T: TryFrom<Answer, Error = Strange>>(
     data: &Path,
     request: &Request,
-    progress: &mut dyn FnMut(&Value) -> bool,
-) -> anyhow::Result<Value> {
+    progress: &mut dyn FnMut(Option<&Progress>) -> bool,
+) -> anyhow::Result<T> {
+    Ok(converse_as_command(data, request, progress)?.try_into()?)
+}
+
+fn converse_as_command(
+    data: &Path,
+    request: &Request,
+    progress: &mut dyn FnMut(Option<&Progress>) -> bool,
+) -> anyhow::Result<Answer> {
     let begin = || {
         let mut stream = through_folder(data, |path| UnixStream::connect(path))?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
@@ -260,15 +230,15 @@ pub(crate) fn ask_while(
             len > 0,
             "the server ended before it had answered; what was asked may have been done; look when it runs again"
         );
-        match serde_json::from_str(&line).with_context(silent)? {
-            Reply::Progress(value) => {
-                if !progress(&value) {
-                    // A server that has answered meanwhile may have closed its side.
-                    let _ = answers.get_ref().shutdown(Shutdown::Write);
-                }
-            }
-            Reply::Done(value) => return Ok(value),
+        let on = match serde_json::from_str(&line).with_context(silent)? {
+            Reply::Progress(far) => progress(Some(&far)),
+            Reply::Alive => progress(None),
+            Reply::Done(answer) => return Ok(answer),
             Reply::Refused(why) => bail!(why),
+        };
+        if !on {
+            // A server that has answered meanwhile may have closed its side.
+            let _ = answers.get_ref().shutdown(Shutdown::Write);
         }
     }
 }
@@ -282,8 +252,21 @@ fn through_folder<T>(data: &Path, reach: impl FnOnce(&Path) -> std::io::Result<T
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fsck::CheckAt;
+    use crate::user::UserAnswer;
 
-    async fn asked(answer: Answer) -> anyhow::Result<Value> {
+    fn at(done: u64) -> Progress {
+        Progress::Check(CheckAt { what: "steps".to_owned(), done })
+    }
+
+    fn removed(name: &str) -> UserAnswer {
+        UserAnswer::Removed { removed: name.to_owned() }
+    }
+
+    async fn asked<T>(answer: Responder) -> anyhow::Result<T>
+    where
+        T: TryFrom<Answer, Error = Strange> + Send + 'static,
+    {
         let folder = tempfile::tempdir().unwrap();
         // Deeper than the path of a socket may be.
         let data = folder.path().join("d".repeat(120));
@@ -296,13 +279,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_gets_the_servers_answer() {
-        let value = asked(Arc::new(|_, _| Ok(serde_json::json!({"set": "4+2"})))).await.unwrap();
-        assert_eq!(value["set"], "4+2");
+        let answer: UserAnswer = asked(Arc::new(|_, _| Ok(removed("nobody").into()))).await.unwrap();
+        assert!(matches!(answer, UserAnswer::Removed { removed } if removed == "nobody"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_another_question_is_none() {
+        let error = asked::<crate::keys::KeyStatus>(Arc::new(|_, _| Ok(removed("nobody").into()))).await.err().unwrap();
+        assert!(error.to_string().contains("another version"), "{error}");
     }
 
     #[tokio::test]
     async fn a_refusal_comes_back_in_its_own_words() {
-        let error = asked(Arc::new(|_, _| bail!("there is no user `nobody`"))).await.unwrap_err();
+        let error = asked::<UserAnswer>(Arc::new(|_, _| bail!("there is no user `nobody`"))).await.err().unwrap();
         assert_eq!(error.to_string(), "there is no user `nobody`");
     }
 
@@ -311,12 +300,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (ended, end) = std::sync::mpsc::channel();
         let ended = std::sync::Mutex::new(ended);
-        let answer: Answer = Arc::new(move |_, progress| {
-            while progress(serde_json::json!({"done": 1})) {
+        let answer: Responder = Arc::new(move |_, progress| {
+            while progress(at(1)) {
                 std::thread::sleep(Duration::from_millis(1));
             }
             ended.lock().unwrap().send(()).unwrap();
-            Ok(Value::Null)
+            Ok(removed("nobody").into())
         });
         let server = tokio::spawn(ControlSocket::make(folder.path()).unwrap().serve(answer));
         tokio::task::spawn_blocking(move || {
@@ -324,7 +313,7 @@ mod tests {
             stream.write_all(b"\"heal\"\n").unwrap();
             let mut line = String::new();
             BufReader::new(stream).read_line(&mut line).unwrap();
-            assert_eq!(line, "{\"progress\":{\"done\":1}}\n");
+            assert_eq!(line, "{\"progress\":{\"check\":{\"what\":\"steps\",\"done\":1}}}\n");
             end.recv_timeout(SILENCE_MAX).unwrap();
         })
         .await
@@ -335,9 +324,9 @@ mod tests {
     #[tokio::test]
     async fn whoever_ends_what_was_asked_for_is_told_how_far_it_came() {
         let folder = tempfile::tempdir().unwrap();
-        let answer: Answer = Arc::new(move |_, progress| {
+        let answer: Responder = Arc::new(move |_, progress| {
             let mut steps = 0;
-            while progress(serde_json::json!({ "steps": steps })) {
+            while progress(at(steps)) {
                 steps += 1;
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -346,11 +335,13 @@ mod tests {
         let server = tokio::spawn(ControlSocket::make(folder.path()).unwrap().serve(answer));
         let ended = tokio::task::spawn_blocking(move || {
             let mut seen = 0;
-            let ended = ask_while(folder.path(), &Request::Heal, &mut |progress| {
-                seen = progress["steps"].as_u64().unwrap_or(seen);
+            let ended = ask_while::<UserAnswer>(folder.path(), &Request::Heal, &mut |far| {
+                if let Some(Progress::Check(far)) = far {
+                    seen = far.done;
+                }
                 seen < 10
             });
-            (seen, ended.unwrap_err().to_string())
+            (seen, ended.err().unwrap().to_string())
         });
         let (seen, ended) = ended.await.unwrap();
         let steps = ended.strip_prefix("ended after ").and_then(|rest| rest.strip_suffix(" steps")).unwrap();
@@ -361,7 +352,7 @@ mod tests {
     #[test]
     fn a_server_that_has_ended_meanwhile_is_said_to_have() {
         let folder = tempfile::tempdir().unwrap();
-        let error = ask(folder.path(), &Request::Status).unwrap_err();
+        let error = ask::<UserAnswer>(folder.path(), &Request::Status).err().unwrap();
         assert!(error.to_string().contains("the server has ended meanwhile"), "{error}");
     }
 }

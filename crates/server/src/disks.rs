@@ -10,19 +10,18 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use strata_disk::FileDisk;
-use strata_ledger::{DiskState, DiskStatus, Ledger, Pace, SetStatus, Status};
-use strata_seam::{Disk, DiskIndex};
+use strata_ledger::{DiskState, Ledger, SetStatus, Status};
+use strata_seam::{Disk, DiskIndex, Pace};
 
 use crate::bar;
 use crate::cli::DiskAction;
 use crate::config::{ByteSize, Remembered, StoreConfig};
-use crate::control::{self, Request};
-use crate::greeting::{plain_table, say};
-use crate::keeper::{Keeper, ScrubAction, ScrubRequest};
+use crate::control::{self, Answer, Request, Strange};
+use crate::greeting::{plain_table, say, say_json};
+use crate::keeper::{Keeper, ScrubAction, ScrubRequest, ScrubStatus};
 use crate::lock::StoreLock;
-use crate::passes::{self, BEGINNING, Kind};
+use crate::passes::{self, BEGINNING, Kind, PassProgress, PassSummary};
 use crate::store::OpenStore;
 
 /// What `strata disk` asks of the server.
@@ -66,7 +65,7 @@ impl Disks {
     ///
     /// # Errors
     /// The set's refusals; it goes on as before.
-    pub(crate) fn apply(&self, ledger: &Ledger, keeper: &Keeper, request: DiskRequest) -> anyhow::Result<Value> {
+    pub(crate) fn apply(&self, ledger: &Ledger, keeper: &Keeper, request: DiskRequest) -> anyhow::Result<DiskList> {
         let folders = keeper.folders();
         let done = match request {
             DiskRequest::List => Ok(None),
@@ -201,44 +200,82 @@ pub(crate) fn layouts(status: &Status) -> String {
     status.sets.iter().map(layout).collect::<Vec<_>>().join(", ")
 }
 
-/// The disks for tables, JSON and the status.
-pub(crate) fn list(status: &Status, folders: &[PathBuf]) -> Value {
+/// The disks of a store, for tables and JSON.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct DiskList {
+    layout: String,
+    read_only: Option<String>,
+    disks: Vec<DiskStatus>,
+    strangers: Vec<Stranger>,
+    folders: Vec<PathBuf>,
+}
+
+/// A disk, for tables, JSON and the status.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct DiskStatus {
+    pub(crate) place: usize,
+    pub(crate) set: u16,
+    pub(crate) disk: String,
+    pub(crate) state: String,
+    pub(crate) why: Option<String>,
+    pub(crate) read_around: bool,
+    pub(crate) free: Option<u64>,
+    pub(crate) total: Option<u64>,
+    pub(crate) read_errors: u64,
+    pub(crate) write_errors: u64,
+    pub(crate) checksum_failures: u64,
+    pub(crate) rebuilt_reads: u64,
+}
+
+/// A disk that has no place in the store.
+#[derive(Serialize, Deserialize)]
+struct Stranger {
+    disk: String,
+    why: String,
+}
+
+/// The disks of a store that are, or should be, in `folders`.
+pub(crate) fn disks_of(status: &Status, folders: &[PathBuf]) -> Vec<DiskStatus> {
     // A disk that was not there at the start has told nobody where it is: it should be in a folder in which no other was found.
     let is_found = |folder: &&PathBuf| status.disks.iter().any(|disk| Path::new(&disk.label) == **folder);
     let unused: Vec<String> =
         folders.iter().filter(|folder| !is_found(folder)).map(|folder| folder.display().to_string()).collect();
-    let why = |disk: &DiskStatus| match disk.state {
+    let why = |disk: &strata_ledger::DiskStatus| match disk.state {
         DiskState::Missing if disk.why.is_none() && !unused.is_empty() => {
             Some(format!("it was not found in {}", unused.join(" or ")))
         }
         _ => disk.why.clone(),
     };
-    let disks = status.disks.iter().enumerate().map(|(place, disk)| {
-        let counters = &disk.counters;
-        json!({
-            "place": place,
-            "set": disk.set,
-            "disk": disk.label,
-            "state": disk.state.word(),
-            "why": why(disk),
-            "read_around": disk.read_around,
-            "free": disk.space.map(|space| space.free),
-            "total": disk.space.map(|space| space.total),
-            "read_errors": disk.read_errors,
-            "write_errors": counters.write_errors,
-            "checksum_failures": counters.checksum_failures,
-            "rebuilt_reads": counters.rebuilt_reads,
-        })
+    let disks = status.disks.iter().enumerate().map(|(place, disk)| DiskStatus {
+        place,
+        set: disk.set,
+        disk: disk.label.clone(),
+        state: disk.state.word().to_owned(),
+        why: why(disk),
+        read_around: disk.read_around,
+        free: disk.space.map(|space| space.free),
+        total: disk.space.map(|space| space.total),
+        read_errors: disk.read_errors,
+        write_errors: disk.counters.write_errors,
+        checksum_failures: disk.counters.checksum_failures,
+        rebuilt_reads: disk.counters.rebuilt_reads,
     });
-    let strangers =
-        status.strangers.iter().map(|stranger| json!({ "disk": stranger.label, "why": stranger.kind.to_string() }));
-    json!({
-        "layout": layouts(status),
-        "read_only": status.read_only,
-        "disks": disks.collect::<Vec<_>>(),
-        "strangers": strangers.collect::<Vec<_>>(),
-        "folders": folders,
-    })
+    disks.collect()
+}
+
+/// The same with all that there is to say beside them.
+fn list(status: &Status, folders: &[PathBuf]) -> DiskList {
+    let strangers = status
+        .strangers
+        .iter()
+        .map(|stranger| Stranger { disk: stranger.label.clone(), why: stranger.kind.to_string() });
+    DiskList {
+        layout: layouts(status),
+        read_only: status.read_only.clone(),
+        disks: disks_of(status, folders),
+        strangers: strangers.collect(),
+        folders: folders.to_vec(),
+    }
 }
 
 /// `strata disk`.
@@ -258,18 +295,22 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
     // Where a disk comes in, something is to be healed.
     let heals = changes && !matches!(request, DiskRequest::Remove { .. });
     if StoreLock::holder(&config.data).is_some() {
-        let shown = control::ask(&config.data, &Request::Disk(request))?;
+        let shown: DiskList = control::ask(&config.data, &Request::Disk(request))?;
         if !heals {
             return show_list(&shown, json);
         }
-        if shown["read_only"].is_string() {
+        if shown.read_only.is_some() {
             return show_waiting(&shown, json);
         }
         return heal(config, json);
     }
     let mut lock = StoreLock::of_existing(&config.data)?;
     if !changes {
-        let store = OpenStore::open_to_look(config, &mut lock).inspect_err(|_| show_folders(&config.disks, json))?;
+        let opened = OpenStore::open_to_look(config, &mut lock);
+        if opened.is_err() {
+            show_folders(&config.disks, json)?;
+        }
+        let store = opened?;
         let shown = list(&store.ledger().status(), &config.disks);
         store.close()?;
         return show_list(&shown, json);
@@ -288,17 +329,17 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
         store.close()?;
         return show_list(&shown, json);
     }
-    if shown["read_only"].is_string() {
+    if shown.read_only.is_some() {
         store.close()?;
         return show_waiting(&shown, json);
     }
-    let value = pass_here(&store, Kind::Heal, 0, json)?;
+    let healed = pass_here(&store, Kind::Heal, 0, json)?;
     store.close()?;
-    show_outcome(&value, json)
+    show_outcome(&healed, json)
 }
 
 /// What is in the folders of a store that cannot be opened.
-fn show_folders(folders: &[PathBuf], json: bool) {
+fn show_folders(folders: &[PathBuf], json: bool) -> anyhow::Result<()> {
     let found = |folder: &PathBuf| match FileDisk::open(folder) {
         Err(_) => "missing".to_owned(),
         Ok(disk) => match Ledger::find(&[Arc::new(disk)]) {
@@ -307,24 +348,36 @@ fn show_folders(folders: &[PathBuf], json: bool) {
             Err(error) => error.to_string(),
         },
     };
-    let found: Vec<(String, String)> =
-        folders.iter().map(|folder| (folder.display().to_string(), found(folder))).collect();
+    let folders: Vec<FolderFound> = folders
+        .iter()
+        .map(|folder| FolderFound { folder: folder.display().to_string(), found: found(folder) })
+        .collect();
     if json {
-        let folders: Vec<Value> =
-            found.iter().map(|(folder, found)| json!({ "folder": folder, "found": found })).collect();
-        say(&format!("{:#}\n", json!({ "folders": folders })));
-    } else {
-        let mut table = plain_table(&["folder", "what is there"]);
-        for (folder, found) in found {
-            table.add_row([folder, found]);
-        }
-        say(&format!("{table}\n"));
+        return say_json(&FoldersFound { folders });
     }
+    let mut table = plain_table(&["folder", "what is there"]);
+    for FolderFound { folder, found } in folders {
+        table.add_row([folder, found]);
+    }
+    say(&format!("{table}\n"));
+    Ok(())
+}
+
+/// What is in folders, for JSON.
+#[derive(Serialize)]
+struct FoldersFound {
+    folders: Vec<FolderFound>,
+}
+
+#[derive(Serialize)]
+struct FolderFound {
+    folder: String,
+    found: String,
 }
 
 /// A disk was put into a set that takes no writes: whether there are enough of them now is seen when it is opened. Exit code 1:
 /// something is left to be healed.
-fn show_waiting(shown: &Value, json: bool) -> anyhow::Result<ExitCode> {
+fn show_waiting(shown: &DiskList, json: bool) -> anyhow::Result<ExitCode> {
     show_list(shown, json)?;
     if !json {
         say(
@@ -340,16 +393,16 @@ fn show_waiting(shown: &Value, json: bool) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// The set takes no writes, or the server stops.
 pub(crate) fn heal(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> {
-    let value = if StoreLock::holder(&config.data).is_some() {
+    let healed = if StoreLock::holder(&config.data).is_some() {
         watched(config, &Request::Heal, json)?
     } else {
         let mut lock = StoreLock::of_existing(&config.data)?;
         let store = OpenStore::open_existing(config, &mut lock)?;
-        let value = pass_here(&store, Kind::Heal, 0, json)?;
+        let healed = pass_here(&store, Kind::Heal, 0, json)?;
         store.close()?;
-        value
+        healed
     };
-    show_outcome(&value, json)
+    show_outcome(&healed, json)
 }
 
 /// `strata scrub`.
@@ -371,70 +424,74 @@ pub(crate) fn scrub(
         );
         let mut lock = StoreLock::of_existing(&config.data)?;
         let store = OpenStore::open_existing(config, &mut lock)?;
-        let value = pass_here(&store, Kind::Scrub, pace.unwrap_or(0), json)?;
+        let scrubbed = pass_here(&store, Kind::Scrub, pace.unwrap_or(0), json)?;
         store.close()?;
-        return show_outcome(&value, json);
+        return show_outcome(&scrubbed, json);
     }
-    let value = watched(config, &Request::Scrub(ScrubRequest { pace, action }), json)?;
+    let request = Request::Scrub(ScrubRequest { pace, action });
     if action == ScrubAction::Run {
-        return show_outcome(&value, json);
+        return show_outcome(&watched(config, &request, json)?, json);
     }
+    let scrub: ScrubStatus = watched(config, &request, json)?;
     if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&value)?));
+        say_json(&scrub)?;
     } else {
         say(if action == ScrubAction::Pause { "the scrub is paused\n" } else { "the scrub goes on\n" });
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn watched(config: &StoreConfig, request: &Request, json: bool) -> anyhow::Result<Value> {
+fn watched<T: TryFrom<Answer, Error = Strange>>(
+    config: &StoreConfig,
+    request: &Request,
+    json: bool,
+) -> anyhow::Result<T> {
     let bar = bar::bytes(json);
-    let answered = control::ask_watching(&config.data, request, &mut |progress| bar::show_pass(&bar, progress));
+    let answered = control::ask_watching(&config.data, request, &mut |far| bar::show(&bar, far));
     bar.finish_and_clear();
     answered
 }
 
 /// A pass over a store that no server has.
-fn pass_here(store: &OpenStore, kind: Kind, rate: u64, json: bool) -> anyhow::Result<Value> {
+fn pass_here(store: &OpenStore, kind: Kind, rate: u64, json: bool) -> anyhow::Result<PassSummary> {
     let bar = bar::bytes(json);
     let began = Instant::now();
     let pace = Arc::new(Pace::new(rate));
     let outcome = passes::run(store.namespace(), kind, Some(BEGINNING), &pace, &mut |progress| {
-        bar::show_pass(&bar, &passes::progress(kind, progress, rate));
+        bar::show_pass(&bar, &PassProgress::of(kind, progress, rate));
         true
     })?;
-    let mut value = passes::summary(kind, &outcome, began.elapsed());
-    value["proof"] = passes::objects(store.namespace(), &outcome, &mut || true)?;
+    let summary = PassSummary::of(kind, &outcome, began.elapsed());
+    let proof = Some(passes::objects(store.namespace(), &outcome, &mut || true)?);
     bar.finish_and_clear();
-    Ok(value)
+    Ok(PassSummary { proof, ..summary })
 }
 
-fn show_list(list: &Value, json: bool) -> anyhow::Result<ExitCode> {
+fn show_list(list: &DiskList, json: bool) -> anyhow::Result<ExitCode> {
     if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(list)?));
+        say_json(list)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let size = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string());
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string());
     let mut table = plain_table(&["place", "set", "disk", "state", "free", "total", "read errors", "why"]);
-    for disk in list["disks"].as_array().into_iter().flatten() {
-        let around = if disk["read_around"] == true { ", read around" } else { "" };
+    for disk in &list.disks {
+        let around = if disk.read_around { ", read around" } else { "" };
         table.add_row([
-            disk["place"].to_string(),
-            disk["set"].to_string(),
-            text(&disk["disk"]),
-            format!("{}{around}", text(&disk["state"])),
-            size(&disk["free"]),
-            size(&disk["total"]),
-            disk["read_errors"].to_string(),
-            text(&disk["why"]),
+            disk.place.to_string(),
+            disk.set.to_string(),
+            disk.disk.clone(),
+            format!("{}{around}", disk.state),
+            size(disk.free),
+            size(disk.total),
+            disk.read_errors.to_string(),
+            disk.why.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
     let mut words = format!("{table}\n");
-    for stranger in list["strangers"].as_array().into_iter().flatten() {
-        words.push_str(&format!("{} {}\n", text(&stranger["disk"]), text(&stranger["why"])));
+    for stranger in &list.strangers {
+        words.push_str(&format!("{} {}\n", stranger.disk, stranger.why));
     }
-    if let Some(why) = list["read_only"].as_str() {
+    if let Some(why) = &list.read_only {
         words.push_str(&format!("takes no writes: {why}\n"));
     }
     say(&words);
@@ -442,56 +499,45 @@ fn show_list(list: &Value, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints what a pass ended with. Exit code 1 if something cannot be read, or lacks frames after a heal.
-fn show_outcome(value: &Value, json: bool) -> anyhow::Result<ExitCode> {
-    let number = |value: &Value| value.as_u64().unwrap_or(0);
-    let proof = &value["proof"];
-    let whole = number(&value["degraded"]) == 0
-        && number(&value["unreadable"]) == 0
-        && value["finished"] == true
-        && (proof.is_null() || (number(&proof["degraded"]) == 0 && number(&proof["unreadable"]) == 0));
+fn show_outcome(pass: &PassSummary, json: bool) -> anyhow::Result<ExitCode> {
+    let code = if pass.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(value)?));
-        return Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        say_json(pass)?;
+        return Ok(code);
     }
     let mut table = plain_table(&["place", "disk", "good", "damaged", "missing", "written anew"]);
-    for disk in value["disks"].as_array().into_iter().flatten() {
+    for disk in &pass.disks {
         table.add_row([
-            disk["place"].to_string(),
-            disk["disk"].as_str().unwrap_or("-").to_owned(),
-            disk["good"].to_string(),
-            disk["damaged"].to_string(),
-            disk["missing"].to_string(),
-            (number(&disk["healed"]) + number(&disk["renewed"])).to_string(),
+            disk.place.to_string(),
+            disk.disk.clone(),
+            disk.good.to_string(),
+            disk.damaged.to_string(),
+            disk.missing.to_string(),
+            (disk.healed + disk.renewed).to_string(),
         ]);
     }
-    let mut words = format!("{table}\n");
-    words.push_str(&format!(
-        "{} stripes: {} with all {} frames, {} with fewer; {} places unreadable\n",
-        value["stripes"],
-        number(&value["whole"]),
-        number(&value["frames_expected"]),
-        number(&value["degraded"]),
-        number(&value["unreadable"])
-    ));
-    if !proof.is_null() {
+    let mut words = format!(
+        "{table}\n{} stripes: {} with all {} frames, {} with fewer; {} places unreadable\n",
+        pass.stripes, pass.whole, pass.frames_expected, pass.degraded, pass.unreadable
+    );
+    if let Some(proof) = &pass.proof {
+        let count = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
         words.push_str(&format!(
             "{} objects: {} whole, {} degraded, {} unreadable\n",
-            proof["objects"], proof["whole"], proof["degraded"], proof["unreadable"]
+            count(proof.objects),
+            count(proof.whole),
+            proof.degraded,
+            proof.unreadable
         ));
-        for name in proof["names"].as_array().into_iter().flatten() {
-            words.push_str(&format!(
-                "  {} {}: bytes {}\n",
-                name["state"].as_str().unwrap_or("-"),
-                name["name"].as_str().unwrap_or("-"),
-                name["ranges"]
-            ));
+        for name in &proof.names {
+            words.push_str(&format!("  {} {}: bytes {}\n", name.state, name.name, name.ranges_in_words()));
         }
     }
-    if value["finished"] != true {
+    if !pass.finished {
         words.push_str("it was ended before it was through; it goes on where it was\n");
     }
     say(&words);
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(code)
 }
 
 /// Disks by state, for the metrics.

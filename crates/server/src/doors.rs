@@ -262,9 +262,10 @@ impl OpenDoors {
         if let Some(listener) = listeners.admin {
             let address = doors.note("admin", &listener, Protocol::Http)?;
             announced.admin = Some(doors_file::Admin { url: format!("http://{address}") });
-            let (for_ready, for_status) = (Arc::clone(running), Arc::clone(running));
+            let (for_ready, for_status, for_workers) = (Arc::clone(running), Arc::clone(running), Arc::clone(running));
             let token = Token::new(&credentials.token);
             let door = AdminDoor::new(move || for_ready.readiness(), move || for_status.status(), token);
+            let door = door.with_workers(move || for_workers.workers());
             let door = sources.into_iter().fold(door, AdminDoor::with);
             let stop = told(&doors.admin_stop);
             doors.admin.spawn(async move {

@@ -9,11 +9,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use strata_iam::User;
 
 /// The S3 endpoint.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct S3 {
     /// Base URL for path-style requests.
     pub(crate) endpoint: String,
@@ -26,7 +26,7 @@ pub(crate) struct S3 {
 }
 
 /// The WebDAV share.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WebDav {
     /// URL of the root collection.
     pub(crate) url: String,
@@ -37,7 +37,7 @@ pub(crate) struct WebDav {
 }
 
 /// The NFS export.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Nfs {
     /// Address of the server.
     pub(crate) host: String,
@@ -50,36 +50,36 @@ pub(crate) struct Nfs {
 }
 
 /// The local mount.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mount {
     /// Where the root of the name space is.
     pub(crate) path: PathBuf,
 }
 
 /// The admin door.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Admin {
     /// Base URL.
     pub(crate) url: String,
 }
 
 /// All open doors. A door that is off is left out.
-#[derive(Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Doors {
     /// S3.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) s3: Option<S3>,
     /// WebDAV.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) webdav: Option<WebDav>,
     /// NFS.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) nfs: Option<Nfs>,
     /// FUSE.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mount: Option<Mount>,
     /// Administration.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) admin: Option<Admin>,
 }
 

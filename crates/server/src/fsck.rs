@@ -7,36 +7,50 @@
 //! Exit codes: 0 every invariant that is checked holds (after the repair, if one was made); 1 one does not, or the check failed; 5 the
 //! check was ended before it was through.
 
+mod report;
+
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
-use serde_json::{Value, json};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use strata_ledger::{PassOptions, Report};
 use strata_namespace::{
-    CheckOptions, CheckReport, Namespace, RepairStep, Repaired, TruthReport, check, compare_index, repair, repair_plan,
-    unreadable_chunks,
+    Affected, CheckOptions, CheckProgress, CheckReport, Namespace, RepairStep, Repaired, TruthReport, check,
+    compare_index, repair, repair_plan, unreadable_chunks,
 };
-use strata_seam::{Clock, SystemClock, SystemEntropy};
+use strata_seam::{Clock, Duty, Pace, Share, SystemClock, SystemEntropy, Worker};
 
 use crate::bar;
 use crate::config::StoreConfig;
-use crate::control::{self, Progress, Request};
-use crate::greeting::say;
+use crate::control::{self, Progress, Request, Tell};
+use crate::greeting::{say, say_json};
 use crate::lock::StoreLock;
 use crate::passes::{self, BEGINNING, Kind};
 use crate::store::OpenStore;
 
-/// Pause after each step of a check beside a server, so that requests go first.
-const STEP_PAUSE: Duration = Duration::from_micros(500);
-/// Exit code of a check that was ended early.
-const ENDED: u8 = 5;
+pub(crate) use report::Checked;
+use report::{RepairShown, StepShown, plan_in_words};
+
+/// The check beside a server, as it is shown.
+const CHECK: Duty = Duty { name: "check", does: "checks the records of the store", unit: "records" };
+/// What it may spend of the time while others are served.
+const CHECK_SHARE: Share = Share(2);
 /// Folder for the copy of the index, within the store's folder.
 const SCRATCH: &str = "fsck.scratch";
+
+/// How far a check is.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct CheckAt {
+    /// What it is at.
+    pub(crate) what: String,
+    /// Records that it has looked at.
+    pub(crate) done: u64,
+}
 
 /// How `strata fsck` is run.
 #[derive(Clone, Copy)]
@@ -64,31 +78,29 @@ pub(crate) fn run(config: &StoreConfig, options: FsckOptions) -> anyhow::Result<
             config.data.display()
         );
         let request = Request::Fsck { contents: options.contents };
-        let report = control::ask_watching(&config.data, &request, &mut |progress| {
-            bar.set_message(format!("checking {}: {} records", shown(&progress["what"]), progress["done"]));
-        })?;
+        let found: Checked = control::ask_watching(&config.data, &request, &mut |far| bar::show(&bar, far))?;
         bar.finish_and_clear();
-        return show(&report, options.json);
+        return found.show(options.json);
     }
     let mut lock = StoreLock::of_existing(&config.data)?;
     let found = at_rest(config, &mut lock, &bar)?;
     bar.finish_and_clear();
     if !options.repair {
-        return show(&found.value, options.json);
+        return found.shown.show(options.json);
     }
     let plan = found.plan();
-    let mut value = found.value.clone();
-    value["plan"] = json!(plan.iter().map(step_value).collect::<Vec<_>>());
+    let mut shown = found.shown.clone();
+    shown.plan = Some(plan.iter().map(StepShown::from).collect());
     if plan.iter().all(|step| !step.changes) {
-        return show(&value, options.json);
+        return shown.show(options.json);
     }
     if !options.json {
-        say(&in_words(&value));
+        say(&shown.in_words());
         say(&plan_in_words(&plan));
     }
     if !options.yes && !confirmed(options.json)? {
         if options.json {
-            return show(&value, true);
+            return shown.show(true);
         }
         say("nothing was changed\n");
         return Ok(ExitCode::FAILURE);
@@ -97,25 +109,24 @@ pub(crate) fn run(config: &StoreConfig, options: FsckOptions) -> anyhow::Result<
     let after = at_rest(config, &mut lock, &bar)?;
     bar.finish_and_clear();
     if options.json {
-        value["done"] = json!(repaired.done);
-        value["failed"] = json!(repaired.failed);
-        value["after"] = after.value.clone();
-        say(&format!("{}\n", serde_json::to_string_pretty(&value)?));
+        let Repaired { done, failed, .. } = repaired;
+        shown.repaired = Some(RepairShown { done, failed, after: Box::new(after.shown.clone()) });
+        say_json(&shown)?;
     } else {
         repaired.done.iter().for_each(|done| say(&format!("done: {done}\n")));
         repaired.failed.iter().for_each(|failed| say(&format!("not done: {failed}\n")));
-        say(&in_words(&after.value));
+        say(&after.shown.in_words());
     }
-    Ok(code(&after.value))
+    Ok(after.shown.code())
 }
 
 /// What the check of a store at rest found.
 struct Found {
     records: CheckReport,
-    affected: Vec<strata_namespace::Affected>,
+    affected: Vec<Affected>,
     frames: Report,
     truth: TruthReport,
-    value: Value,
+    shown: Checked,
 }
 
 impl Found {
@@ -175,15 +186,11 @@ fn at_rest(config: &StoreConfig, lock: &mut StoreLock, bar: &ProgressBar) -> any
     let mut violations = of_frames(&frames);
     violations.extend(truth.violations());
     violations.extend(records.violations.iter().cloned());
-    let value = report(&records, &affected, Some((&frames, &truth)), &violations, true);
-    Ok(Found { records, affected, frames, truth, value })
+    let shown = Checked::of(&records, &affected, Some((&frames, &truth)), &violations, true);
+    Ok(Found { records, affected, frames, truth, shown })
 }
 
-fn concerned(
-    namespace: &Namespace,
-    records: &CheckReport,
-    bar: &ProgressBar,
-) -> anyhow::Result<Vec<strata_namespace::Affected>> {
+fn concerned(namespace: &Namespace, records: &CheckReport, bar: &ProgressBar) -> anyhow::Result<Vec<Affected>> {
     let lost = unreadable_chunks(records);
     if lost.is_empty() {
         return Ok(Vec::new());
@@ -195,92 +202,64 @@ fn concerned(
     Ok(found.unwrap_or_default())
 }
 
-/// Checks beside writers; for the server.
-///
-/// # Errors
-/// Reading the index.
-pub(crate) fn beside_writers(
-    namespace: &Namespace,
-    contents: bool,
-    progress: Progress<'_>,
-    stopping: &dyn Fn() -> bool,
-) -> anyhow::Result<Value> {
-    let options = CheckOptions { contents, live: true, ..CheckOptions::default() };
-    let mut tick = |at: strata_namespace::CheckProgress| {
-        std::thread::sleep(STEP_PAUSE);
-        !stopping() && progress(json!({ "what": at.what, "done": at.done }))
-    };
-    let records = check(namespace, &options, &mut tick)?;
-    let lost = unreadable_chunks(&records);
-    let affected = if lost.is_empty() { None } else { namespace.affected_by(&lost, &mut tick)? };
-    Ok(report(&records, &affected.unwrap_or_default(), None, &records.violations, contents))
+/// The check that may run beside a server: one at a time, and at most half of the time while others are served.
+pub(crate) struct BesideWriters {
+    running: Mutex<()>,
+    pace: Arc<Pace>,
+    worker: Arc<Worker>,
 }
 
-/// The whole report.
-fn report(
-    records: &CheckReport,
-    affected: &[strata_namespace::Affected],
-    rest: Option<(&Report, &TruthReport)>,
-    violations: &[String],
-    contents: bool,
-) -> Value {
-    let at_rest = rest.is_some();
-    let invariants = [
-        ("TREE", true, "records of inodes, entries, buckets, uploads and attributes"),
-        ("REF", true, "references counted afresh"),
-        ("HASH", true, if contents { "every chunk read and hashed" } else { "manifest pages; `--contents` reads all" }),
-        ("TRUTH", at_rest, "the index compared with one built from the log; only at rest"),
-        ("ACK", at_rest, "every frame of every disk read; beside a server `strata scrub` does"),
-        ("SEEN", false, "about answers of doors: held by tests"),
-        ("PREFIX", false, "about a crash: held by tests"),
-        ("ONE", false, "about doors: held by tests"),
-        ("RULES", false, "about requests: held by tests"),
-        ("BOUND", false, "about memory: held by tests"),
-    ];
-    let invariants = invariants.iter().map(|(id, checked, how)| {
-        let broken = violations.iter().any(|violation| violation.starts_with(&format!("{id}:")));
-        let verdict = if broken {
-            "broken"
-        } else if *checked && !records.ended {
-            "holds"
-        } else {
-            "not checked"
-        };
-        json!({ "id": id, "verdict": verdict, "how": how })
-    });
-    let mut value = json!({
-        "at_rest": at_rest,
-        "ended": records.ended,
-        "invariants": invariants.collect::<Vec<_>>(),
-        "inodes": records.inodes,
-        "entries": records.entries,
-        "chunks": records.chunks,
-        "logical_bytes": records.logical_bytes,
-        "live_bytes": records.live_bytes,
-        "reclaimable_chunks": records.unused_chunks,
-        "reclaimable_bytes": records.unused_bytes,
-        "unsettled": records.unsettled,
-        "violations": violations,
-        "concerned": affected.iter().map(|affected| passes::shown(affected, "unreadable")).collect::<Vec<_>>(),
-    });
-    if let Some((frames, truth)) = rest {
-        let disks = frames.disks.iter().map(
-            |disk| json!({ "disk": disk.label, "good": disk.good, "damaged": disk.damaged, "missing": disk.missing }),
-        );
-        value["segments"] = json!(frames.segments);
-        value["stripes"] = json!(frames.stripes);
-        value["disks"] = json!(disks.collect::<Vec<_>>());
-        value["index"] = json!({
-            "records": truth.records,
-            "from_checkpoint": truth.restored,
-            "replayed": truth.replayed,
-            "behind": truth.behind,
-            "differing": truth.differing,
-            "fingerprint_on_disk": format!("{:032x}", truth.fingerprints.0),
-            "fingerprint_of_log": format!("{:032x}", truth.fingerprints.1),
-        });
+impl BesideWriters {
+    /// Nobody checks yet.
+    pub(crate) fn of(namespace: &Arc<Namespace>) -> Self {
+        // The store holds its workers, and they hold their paces.
+        let served = Arc::downgrade(namespace);
+        let served = move || served.upgrade().map_or(0, |namespace| namespace.store().served());
+        let pace = Arc::new(Pace::sharing(CHECK_SHARE).yielding_to(Arc::new(served)));
+        let worker = namespace.crew().add(CHECK, Some(Arc::clone(&pace)));
+        Self { running: Mutex::default(), pace, worker }
     }
-    value
+
+    /// Checks; ends early where nobody waits for it any more, or `stopping` says so.
+    ///
+    /// # Errors
+    /// One runs already; reading the index.
+    pub(crate) fn check(
+        &self,
+        namespace: &Namespace,
+        contents: bool,
+        tell: Tell<'_>,
+        stopping: &dyn Fn() -> bool,
+    ) -> anyhow::Result<Checked> {
+        let Some(_one) = self.running.try_lock() else {
+            bail!("a check runs already; wait until it is through");
+        };
+        let _round = self.worker.begin(None);
+        let clock = SystemClock::new();
+        self.pace.begin(&clock);
+        let mut tick = |at: CheckProgress| {
+            self.worker.reach(at.done, None);
+            self.pace.pay(&clock, 0, stopping);
+            !stopping() && tell(Progress::Check(CheckAt { what: at.what.to_owned(), done: at.done }))
+        };
+        let found = check_live(namespace, contents, &mut tick);
+        self.worker.count_failure(&found);
+        let (records, affected) = found?;
+        Ok(Checked::of(&records, &affected, None, &records.violations, contents))
+    }
+}
+
+/// The check itself, and what needs what cannot be read.
+fn check_live(
+    namespace: &Namespace,
+    contents: bool,
+    tick: &mut dyn FnMut(CheckProgress) -> bool,
+) -> strata_namespace::Result<(CheckReport, Vec<Affected>)> {
+    let options = CheckOptions { contents, live: true, ..CheckOptions::default() };
+    let records = check(namespace, &options, tick)?;
+    let lost = unreadable_chunks(&records);
+    let affected = if lost.is_empty() { None } else { namespace.affected_by(&lost, tick)? };
+    Ok((records, affected.unwrap_or_default()))
 }
 
 /// What is wrong with frames, with the id of the invariant that it breaks.
@@ -371,84 +350,6 @@ fn confirmed(json: bool) -> anyhow::Result<bool> {
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
-fn step_value(step: &RepairStep) -> Value {
-    json!({ "wrong": step.wrong, "action": step.action, "changes": step.changes })
-}
-
-fn plan_in_words(plan: &[RepairStep]) -> String {
-    let mut table = crate::greeting::plain_table(&["wrong", "what would be done"]);
-    for step in plan {
-        table.add_row([&step.wrong, &step.action]);
-    }
-    format!("\n{table}\n")
-}
-
-fn show(value: &Value, json: bool) -> anyhow::Result<ExitCode> {
-    if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(value)?));
-    } else {
-        say(&in_words(value));
-    }
-    Ok(code(value))
-}
-
-fn code(value: &Value) -> ExitCode {
-    match (value["violations"].as_array().is_some_and(Vec::is_empty), value["ended"] == true) {
-        (false, _) => ExitCode::FAILURE,
-        (true, true) => ExitCode::from(ENDED),
-        (true, false) => ExitCode::SUCCESS,
-    }
-}
-
-fn shown(value: &Value) -> &str {
-    value.as_str().unwrap_or("-")
-}
-
-fn in_words(value: &Value) -> String {
-    let mut words = match value["disks"].as_array() {
-        Some(disks) => {
-            format!("{} stripes in {} segments on {} disks, ", value["stripes"], value["segments"], disks.len())
-        }
-        None => String::new(),
-    };
-    words.push_str(&format!("{} inodes, {} entries, {} chunks\n", value["inodes"], value["entries"], value["chunks"]));
-    if let Some(index) = value["index"].as_object() {
-        words.push_str(&format!(
-            "{} records of the index, fingerprint {}\n",
-            index["records"],
-            shown(&index["fingerprint_of_log"])
-        ));
-    }
-    if value["reclaimable_chunks"].as_u64() > Some(0) {
-        let bytes = crate::config::ByteSize(value["reclaimable_bytes"].as_u64().unwrap_or(0));
-        words.push_str(&format!("{} chunks with {bytes} can be reclaimed\n", value["reclaimable_chunks"]));
-    }
-    for invariant in value["invariants"].as_array().into_iter().flatten() {
-        let (id, verdict) = (shown(&invariant["id"]), shown(&invariant["verdict"]));
-        words.push_str(&format!("{id:<7} {verdict:<12} {}\n", shown(&invariant["how"])));
-    }
-    let violations = value["violations"].as_array().map_or(&[][..], Vec::as_slice);
-    for violation in violations {
-        words.push_str(&format!("{}\n", shown(violation)));
-    }
-    for concerned in value["concerned"].as_array().into_iter().flatten() {
-        words.push_str(&format!("{} cannot be read at {}\n", shown(&concerned["name"]), concerned["ranges"]));
-    }
-    if value["unsettled"].as_u64() > Some(0) {
-        words.push_str(&format!("{} records changed too often to be told; check again\n", value["unsettled"]));
-    }
-    if value["ended"] == true {
-        words.push_str("the check was ended before it was through\n");
-    }
-    words.push_str(&match violations.len() {
-        0 if value["ended"] == true => "nothing wrong so far\n".to_owned(),
-        0 => "everything that was checked holds\n".to_owned(),
-        1 => "1 violation\n".to_owned(),
-        count => format!("{count} violations\n"),
-    });
-    words
-}
-
 /// A folder that goes when it is dropped.
 struct Scratch(PathBuf);
 
@@ -491,27 +392,4 @@ fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_check_that_was_ended_calls_nothing_whole_and_keeps_what_it_found() {
-        let ended = CheckReport { ended: true, ..CheckReport::default() };
-        let violations = ["REF: a chunk is counted twice".to_owned()];
-        let value = report(&ended, &[], None, &violations, true);
-        let verdicts: Vec<_> =
-            value["invariants"].as_array().unwrap().iter().map(|one| shown(&one["verdict"])).collect();
-        assert_eq!(verdicts.iter().filter(|verdict| **verdict == "broken").count(), 1);
-        assert_eq!(verdicts.iter().filter(|verdict| **verdict == "not checked").count(), verdicts.len() - 1);
-        assert!(in_words(&value).contains("ended before it was through"));
-        assert_eq!(code(&value), ExitCode::FAILURE);
-        let nothing = report(&ended, &[], None, &[], true);
-        assert_eq!(code(&nothing), ExitCode::from(ENDED));
-        let whole = report(&CheckReport::default(), &[], None, &[], true);
-        assert_eq!(code(&whole), ExitCode::SUCCESS);
-        assert!(whole["invariants"].as_array().unwrap().iter().any(|one| one["verdict"] == "holds"));
-    }
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use comfy_table::{Cell, ContentArrangement, Table, presets};
+use serde::Serialize;
 
 use crate::config::Config;
 use crate::doors_file::Doors;
@@ -105,6 +106,15 @@ pub(crate) fn greeting(config: &Config, doors: &Doors, with_secrets: bool) -> St
 pub(crate) fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes what is shown as JSON, for programs.
+///
+/// # Errors
+/// It cannot be put into JSON.
+pub(crate) fn say_json(shown: &impl Serialize) -> anyhow::Result<()> {
+    say(&format!("{}\n", serde_json::to_string_pretty(shown)?));
+    Ok(())
 }
 
 /// A table that looks right on every terminal and in a file.

@@ -6,26 +6,34 @@
 
 #![allow(clippy::disallowed_methods, reason = "people and media wait by real time; nothing stored depends on it")]
 
+mod looks;
+mod messages;
+mod record;
+
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parking_lot::{Condvar, Mutex};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use strata_disk::FileDisk;
-use strata_ledger::{DiskState, DiskStatus, Ledger, Pace, Report, Status};
+use strata_ledger::{DiskState, Ledger, Report, Status};
 use strata_namespace::{Caller, Door, Namespace, Op};
-use strata_seam::{Disk, Lsn, Position, SegmentId};
+use strata_seam::{Duty, Pace, Position, Worker};
 
-use crate::config::{Remembered, ScrubSettings};
-use crate::control::Progress;
+pub(crate) use messages::{KeeperStatus, PassEnd, ScrubAction, ScrubPlace, ScrubRequest, ScrubStatus};
+use record::{ScrubRecord, position};
+
+use crate::config::ScrubSettings;
+use crate::control::{Answer, Progress, Tell};
 use crate::disks::Disks;
-use crate::passes::{self, BEGINNING, Kind};
+use crate::passes::{self, BEGINNING, Kind, PassProgress, PassSummary};
 
+/// The workers that the keeper is.
+const DISKS: Duty = Duty { name: "disks", does: "takes back disks that are well again", unit: "disks" };
+const HEAL: Duty = Duty { name: "heal", does: "writes what disks lack", unit: "bytes" };
+const SCRUB: Duty = Duty { name: "scrub", does: "reads every frame and mends damaged ones", unit: "bytes" };
 /// How often disks are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long after a heal that left something undone the next one is begun by itself.
@@ -39,46 +47,6 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 /// The setting that holds the scrub's place.
 const SETTING: &str = "scrub";
 
-/// What `strata scrub` asks.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct ScrubRequest {
-    /// Bytes per second from now on, 0 for no limit; kept.
-    pub(crate) pace: Option<u64>,
-    /// What to do.
-    pub(crate) action: ScrubAction,
-}
-
-/// What to do with the scrub.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ScrubAction {
-    /// Begin, or go on where the last one was, and watch it to its end.
-    Run,
-    /// Stop, and do not begin by itself until resumed.
-    Pause,
-    /// Go on, now or when it is due.
-    Resume,
-}
-
-/// What is known of the scrub across restarts. Times are seconds since 1970.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct ScrubRecord {
-    /// Where the one under way is: segment, byte, sequence number.
-    at: Option<(u32, u64, u64)>,
-    /// When it began.
-    began: Option<u64>,
-    /// When the last one came to its end, or when the first one was put off from.
-    ended: Option<u64>,
-    paused: bool,
-    /// Bytes per second, where the operator asked for other than the setting.
-    pace: Option<u64>,
-    /// What the one under way, or the last one, found and mended.
-    damaged: u64,
-    healed: u64,
-    unreadable: u64,
-}
-
 #[derive(Default)]
 struct State {
     /// Heals asked for, and how many of those are done.
@@ -88,13 +56,19 @@ struct State {
     scrubs_wanted: u64,
     scrubs_done: u64,
     /// What the last heal and the last scrub ended with.
-    last_heal: Option<Value>,
-    last_scrub: Option<Value>,
+    last_heal: Option<PassEnd>,
+    last_scrub: Option<PassEnd>,
     /// The pass under way.
-    running: Option<(Kind, Arc<Pace>, Value)>,
+    running: Option<PassProgress>,
     scrub: ScrubRecord,
     /// What the scrub under way found before it was interrupted.
     scrubbed: Option<Report>,
+}
+
+/// A worker that goes by a pace.
+struct Paced {
+    pace: Arc<Pace>,
+    worker: Arc<Worker>,
 }
 
 /// See the module.
@@ -110,6 +84,9 @@ pub(crate) struct Keeper {
     state: Mutex<State>,
     wake: Condvar,
     stopping: AtomicBool,
+    looks: Arc<Worker>,
+    heals: Paced,
+    scrubs: Paced,
     /// Disks whose refusal was logged.
     complained: Mutex<HashSet<PathBuf>>,
 }
@@ -122,7 +99,15 @@ impl Keeper {
         folders: Vec<PathBuf>,
         disks: Arc<Disks>,
     ) -> Arc<Self> {
+        let crew = namespace.crew();
+        let paced = |duty| {
+            let pace = Arc::new(Pace::new(0));
+            Paced { worker: crew.add(duty, Some(Arc::clone(&pace))), pace }
+        };
         let keeper = Self {
+            looks: crew.add(DISKS, None),
+            heals: paced(HEAL),
+            scrubs: paced(SCRUB),
             namespace: Arc::clone(namespace),
             settings,
             folders: Mutex::new(folders),
@@ -134,8 +119,18 @@ impl Keeper {
             stopping: AtomicBool::new(false),
             complained: Mutex::default(),
         };
-        keeper.state.lock().scrub = keeper.load();
+        let record = keeper.load();
+        keeper.scrubs.pace.set(record.pace.unwrap_or(keeper.settings.pace));
+        keeper.scrubs.worker.set_paused(record.paused);
+        keeper.state.lock().scrub = record;
         Arc::new(keeper)
+    }
+
+    fn of(&self, kind: Kind) -> &Paced {
+        match kind {
+            Kind::Heal => &self.heals,
+            Kind::Scrub => &self.scrubs,
+        }
     }
 
     /// Starts the thread.
@@ -154,8 +149,8 @@ impl Keeper {
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         let state = self.state.lock();
-        if let Some((_, pace, _)) = &state.running {
-            pace.stop();
+        if let Some(running) = &state.running {
+            self.of(running.pass).pace.stop();
         }
         self.wake.notify_all();
     }
@@ -188,11 +183,21 @@ impl Keeper {
                 let due = not_before[slot].is_none_or(|at| Instant::now() >= at);
                 let Some(asked) = self.wanted(kind, due) else { continue };
                 let again = match self.pass(kind, asked) {
-                    Ok(true) => None,
-                    Ok(false) => Some(HEAL_AGAIN_AFTER),
+                    Ok(true) => {
+                        self.of(kind).worker.well();
+                        None
+                    }
+                    Ok(false) => {
+                        // The pass has said so.
+                        let _ = self.of(kind).worker.failed(&"some frames cannot be written anew", HEAL_AGAIN_AFTER);
+                        Some(HEAL_AGAIN_AFTER)
+                    }
                     Err(error) => {
-                        tracing::warn!(error = format!("{error:#}"), pass = kind.word(), "a pass over the log failed");
-                        self.state.lock().answer(kind, asked, json!({ "error": format!("{error:#}") }));
+                        let error = format!("{error:#}");
+                        if self.of(kind).worker.failed(&error, TRY_AGAIN_AFTER) {
+                            tracing::warn!(error, pass = kind.word(), "a pass over the log failed; it is tried again");
+                        }
+                        self.state.lock().answer(kind, asked, PassEnd::Failed { error });
                         Some(TRY_AGAIN_AFTER)
                     }
                 };
@@ -245,14 +250,15 @@ impl Keeper {
 
     /// Runs a pass; whether it left nothing to do again soon.
     fn pass(&self, kind: Kind, asked: u64) -> anyhow::Result<bool> {
-        let (from, pace) = {
+        let Paced { pace, worker } = self.of(kind);
+        let from = {
             let mut state = self.state.lock();
-            let pace = Arc::new(Pace::new(match kind {
-                Kind::Heal => 0,
-                Kind::Scrub => state.scrub.pace.unwrap_or(self.settings.pace),
-            }));
-            state.running = Some((kind, Arc::clone(&pace), json!({ "pass": kind.word() })));
-            let from = match kind {
+            if kind == Kind::Scrub && state.scrub.paused {
+                return Ok(true);
+            }
+            pace.resume();
+            state.running = Some(PassProgress::beginning(kind));
+            match kind {
                 // Asked for, it is to prove every object; by itself, it does what is to be done.
                 Kind::Heal => (asked > state.heals_done).then_some(BEGINNING),
                 Kind::Scrub => {
@@ -263,12 +269,12 @@ impl Keeper {
                     }
                     state.scrub.at.map(position)
                 }
-            };
-            (from, pace)
+            }
         };
+        let round = worker.begin(None);
         tracing::info!(pass = kind.word(), "a pass over the log begins");
         let began = Instant::now();
-        let ran = self.run(kind, from, &pace);
+        let ran = self.run(kind, from);
         let ended = ran.and_then(|mut outcome| {
             let part = outcome.report.clone();
             if kind == Kind::Scrub
@@ -276,15 +282,16 @@ impl Keeper {
             {
                 outcome.report.add_earlier(&earlier);
             }
-            let mut value = passes::summary(kind, &outcome, began.elapsed());
+            let mut summary = PassSummary::of(kind, &outcome, began.elapsed());
             if kind == Kind::Heal && outcome.report.finished {
-                value["proof"] = passes::objects(&self.namespace, &outcome, &mut || !self.is_stopping())?;
+                summary.proof = Some(passes::objects(&self.namespace, &outcome, &mut || !self.is_stopping())?);
             }
-            Ok((outcome, part, value))
+            Ok((outcome, part, summary))
         });
+        drop(round);
         let mut state = self.state.lock();
         state.running = None;
-        let (outcome, part, value) = ended?;
+        let (outcome, part, summary) = ended?;
         let finished = outcome.report.finished;
         if kind == Kind::Scrub {
             state.scrub.note(&part);
@@ -317,24 +324,23 @@ impl Keeper {
             );
         }
         if finished || self.is_stopping() || (kind == Kind::Scrub && state.scrub.paused) {
-            state.answer(kind, asked, value);
+            state.answer(kind, asked, PassEnd::Ended(Box::new(summary)));
         }
         self.wake.notify_all();
         // What was interrupted goes on at once; what a heal could not mend will not be there in a moment either.
         Ok(kind == Kind::Scrub || !finished || outcome.report.is_whole())
     }
 
-    fn run(&self, kind: Kind, from: Option<Position>, pace: &Arc<Pace>) -> anyhow::Result<passes::Outcome> {
+    fn run(&self, kind: Kind, from: Option<Position>) -> anyhow::Result<passes::Outcome> {
+        let Paced { pace, worker } = self.of(kind);
         let (mut told, mut looked, mut kept) = (Instant::now(), Instant::now(), Instant::now());
         let before = self.state.lock().scrub.clone();
         passes::run(&self.namespace, kind, from, pace, &mut |progress| {
             let now = Instant::now();
+            worker.reach(progress.done_bytes, Some(progress.total_bytes));
             if now - told >= TELL_EVERY {
                 told = now;
-                let value = passes::progress(kind, progress, pace.bytes_per_second());
-                if let Some(running) = &mut self.state.lock().running {
-                    running.2 = value;
-                }
+                self.state.lock().running = Some(PassProgress::of(kind, progress, pace.bytes_per_second()));
             }
             if now - looked >= LOOK_EVERY {
                 looked = now;
@@ -355,82 +361,24 @@ impl Keeper {
         })
     }
 
-    /// Forgets where the disks of sets are that have left the store since the last look.
-    fn forget_released(&self) {
-        let now = self.ledger().status();
-        let Some(before) = self.seen.lock().replace(now.clone()) else { return };
-        if before.sets.iter().all(|set| now.sets.iter().any(|other| other.set == set.set)) {
-            return;
-        }
-        let folders = crate::sets::without_released(&before, &now, self.folders());
-        let kept = Remembered::of(self.ledger(), folders.clone(), &self.data).map_err(anyhow::Error::from);
-        if let Err(error) = kept.and_then(|kept| kept.save(&self.data)) {
-            tracing::warn!(error = format!("{error:#}"), "the folders of a set that left could not be forgotten");
-        }
-        self.disks.let_go_of_unused(self.ledger(), &folders);
-        self.set_folders(folders);
-    }
-
-    /// Takes back disks that are well again, and such as have returned.
-    fn look_after_disks(&self) {
-        self.forget_released();
-        let ledger = self.ledger();
-        match ledger.tend() {
-            Ok(back) if !back.is_empty() => tracing::info!(places = ?back, "disks that were set aside take part again"),
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "the disks cannot be looked after"),
-        }
-        let status = ledger.status();
-        if !status.disks.iter().any(|disk| matches!(disk.state, DiskState::Gone | DiskState::Missing)) {
-            return;
-        }
-        for folder in self.folders() {
-            // Asked anew each time: with a quorum that is back, several disks are.
-            let is_used = |disk: &DiskStatus| {
-                Path::new(&disk.label) == folder && !matches!(disk.state, DiskState::Gone | DiskState::Missing)
-            };
-            if ledger.status().disks.iter().any(is_used) {
-                continue;
-            }
-            let Ok(disk) = FileDisk::open(&folder) else { continue };
-            let disk: Arc<dyn Disk> = Arc::new(disk);
-            // A blank one is a forgotten mount as often as a new disk: somebody has to say which.
-            if !matches!(Ledger::find(std::slice::from_ref(&disk)), Ok(Some(set)) if set == status.set)
-                || Ledger::is_taken_out(&*disk)
-            {
-                continue;
-            }
-            match ledger.rejoin(disk) {
-                Ok(joined) => {
-                    self.complained.lock().remove(&folder);
-                    tracing::info!(disk = %folder.display(), place = joined.place.0, "a disk is back");
-                }
-                Err(error) if self.complained.lock().insert(folder.clone()) => {
-                    tracing::warn!(disk = %folder.display(), %error, "a disk is back and cannot take part");
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
     /// Asks for a heal of everything, and tells `progress` until it ended. Going away does not end it.
     ///
     /// # Errors
     /// The server stops, or the heal could not run.
-    pub(crate) fn heal(&self, progress: Progress<'_>) -> anyhow::Result<Value> {
+    pub(crate) fn heal(&self, progress: Tell<'_>) -> anyhow::Result<PassSummary> {
         let first = self.heal_once(progress)?;
         // A disk that was set aside and taken back while the pass ran lacks what was written in between.
         let health = self.namespace.health();
-        let again = first["degraded"].as_u64() > Some(0) && health.disks_active == health.disks;
+        let again = first.degraded > 0 && health.disks_active == health.disks;
         if again { self.heal_once(progress) } else { Ok(first) }
     }
 
-    fn heal_once(&self, progress: Progress<'_>) -> anyhow::Result<Value> {
+    fn heal_once(&self, progress: Tell<'_>) -> anyhow::Result<PassSummary> {
         let number = {
             let mut state = self.state.lock();
             state.heals_wanted += 1;
-            if let Some((Kind::Scrub, pace, _)) = &state.running {
-                pace.stop();
+            if state.runs(Kind::Scrub) {
+                self.scrubs.pace.stop();
             }
             self.wake.notify_all();
             state.heals_wanted
@@ -447,21 +395,19 @@ impl Keeper {
     ///
     /// # Errors
     /// As for [`Keeper::heal`].
-    pub(crate) fn scrub(&self, request: ScrubRequest, progress: Progress<'_>) -> anyhow::Result<Value> {
+    pub(crate) fn scrub(&self, request: ScrubRequest, progress: Tell<'_>) -> anyhow::Result<Answer> {
         let number = {
             let mut state = self.state.lock();
-            let running = match &state.running {
-                Some((Kind::Scrub, pace, _)) => Some(Arc::clone(pace)),
-                _ => None,
-            };
             if let Some(rate) = request.pace {
                 state.scrub.pace = Some(rate);
-                running.iter().for_each(|pace| pace.set(rate));
+                self.scrubs.pace.set(rate);
             }
             match request.action {
                 ScrubAction::Pause => {
                     state.scrub.paused = true;
-                    running.iter().for_each(|pace| pace.stop());
+                    if state.runs(Kind::Scrub) {
+                        self.scrubs.pace.stop();
+                    }
                 }
                 ScrubAction::Resume => state.scrub.paused = false,
                 ScrubAction::Run => {
@@ -469,26 +415,26 @@ impl Keeper {
                     state.scrubs_wanted += 1;
                 }
             }
+            self.scrubs.worker.set_paused(state.scrub.paused);
             self.wake.notify_all();
             state.scrubs_wanted
         };
         let record = self.state.lock().scrub.clone();
         self.keep(&record);
         match request.action {
-            ScrubAction::Run => self.watch(Kind::Scrub, progress, |state| state.scrubs_done >= number),
-            ScrubAction::Pause | ScrubAction::Resume => Ok(self.status()["scrub"].clone()),
+            ScrubAction::Run => Ok(self.watch(Kind::Scrub, progress, |state| state.scrubs_done >= number)?.into()),
+            ScrubAction::Pause | ScrubAction::Resume => Ok(self.status().scrub.into()),
         }
     }
 
-    fn watch(&self, kind: Kind, progress: Progress<'_>, done: impl Fn(&State) -> bool) -> anyhow::Result<Value> {
+    fn watch(&self, kind: Kind, progress: Tell<'_>, done: impl Fn(&State) -> bool) -> anyhow::Result<PassSummary> {
         loop {
             let mut state = self.state.lock();
             if done(&state) {
                 let last = if kind == Kind::Heal { &state.last_heal } else { &state.last_scrub };
-                let value = last.clone().unwrap_or(Value::Null);
-                return match value["error"].as_str() {
-                    Some(error) => Err(anyhow::anyhow!("{error}")),
-                    None => Ok(value),
+                return match last.clone().context("nothing is known of the pass any more")? {
+                    PassEnd::Failed { error } => Err(anyhow::anyhow!("{error}")),
+                    PassEnd::Ended(summary) => Ok(*summary),
                 };
             }
             anyhow::ensure!(
@@ -497,36 +443,36 @@ impl Keeper {
                 kind.word()
             );
             self.wake.wait_for(&mut state, TELL_EVERY);
-            let now = state.running.as_ref().filter(|running| running.0 == kind).map(|running| running.2.clone());
+            let now = state.running.clone().filter(|running| running.pass == kind);
             drop(state);
             if let Some(now) = now {
-                anyhow::ensure!(progress(now), "nobody watches any more; the {} goes on", kind.word());
+                anyhow::ensure!(progress(Progress::Pass(now)), "nobody watches any more; the {} goes on", kind.word());
             }
         }
     }
 
     /// For `strata status`: the pass under way, the last heal, and the scrub.
-    pub(crate) fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> KeeperStatus {
         let state = self.state.lock();
         let scrub = &state.scrub;
         let next =
             self.settings.interval.filter(|_| !scrub.paused).and_then(|every| Some(scrub.ended? + every.as_secs()));
-        json!({
-            "running": state.running.as_ref().map(|running| &running.2),
-            "last_heal": state.last_heal,
-            "scrub": {
-                "paused": scrub.paused,
-                "bytes_per_second_max": scrub.pace.unwrap_or(self.settings.pace),
-                "interval_seconds": self.settings.interval.map(|every| every.as_secs()),
-                "began": scrub.began,
-                "ended": scrub.ended.filter(|_| scrub.began.is_some() && scrub.at.is_none()),
-                "next": next,
-                "at": scrub.at.map(|(segment, byte, _)| json!({ "segment": segment, "byte": byte })),
-                "damaged": scrub.damaged,
-                "healed": scrub.healed,
-                "unreadable": scrub.unreadable,
+        KeeperStatus {
+            running: state.running.clone(),
+            last_heal: state.last_heal.clone(),
+            scrub: ScrubStatus {
+                paused: scrub.paused,
+                bytes_per_second_max: scrub.pace.unwrap_or(self.settings.pace),
+                interval_seconds: self.settings.interval.map(|every| every.as_secs()),
+                began: scrub.began,
+                ended: scrub.ended.filter(|_| scrub.began.is_some() && scrub.at.is_none()),
+                next,
+                at: scrub.at.map(|(segment, byte, _)| ScrubPlace { segment, byte }),
+                damaged: scrub.damaged,
+                healed: scrub.healed,
+                unreadable: scrub.unreadable,
             },
-        })
+        }
     }
 
     fn seconds(&self) -> u64 {
@@ -561,24 +507,15 @@ impl State {
         }
     }
 
-    fn answer(&mut self, kind: Kind, asked: u64, value: Value) {
+    /// Whether such a pass is under way.
+    fn runs(&self, kind: Kind) -> bool {
+        self.running.as_ref().is_some_and(|running| running.pass == kind)
+    }
+
+    fn answer(&mut self, kind: Kind, asked: u64, end: PassEnd) {
         match kind {
-            Kind::Heal => (self.heals_done, self.last_heal) = (asked, Some(value)),
-            Kind::Scrub => (self.scrubs_done, self.last_scrub) = (asked, Some(value)),
+            Kind::Heal => (self.heals_done, self.last_heal) = (asked, Some(end)),
+            Kind::Scrub => (self.scrubs_done, self.last_scrub) = (asked, Some(end)),
         }
     }
-}
-
-impl ScrubRecord {
-    /// Adds what a stretch of the pass found.
-    fn note(&mut self, report: &Report) {
-        self.at = Some((report.next.segment.0, report.next.offset, report.next.next_lsn.0));
-        self.damaged += report.disks.iter().map(|disk| disk.damaged + disk.missing).sum::<u64>();
-        self.healed += report.disks.iter().map(|disk| disk.healed).sum::<u64>();
-        self.unreadable += report.unreadable_count;
-    }
-}
-
-fn position((segment, offset, next_lsn): (u32, u64, u64)) -> Position {
-    Position { segment: SegmentId(segment), offset, next_lsn: Lsn(next_lsn) }
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use strata_iam::{CLEAR_LEFT, User, Users};
 use strata_keys::{KeyId, MasterKey};
 use strata_namespace::{Caller, Door, Namespace, Op};
@@ -21,7 +21,7 @@ use crate::cli::KeysAction;
 use crate::config::StoreConfig;
 use crate::control;
 use crate::doors_file::write_private;
-use crate::greeting::{plain_table, say};
+use crate::greeting::{plain_table, say, say_json};
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
 
@@ -104,10 +104,60 @@ pub(crate) fn open_users(data: &Path, namespace: &Arc<Namespace>, op: &Op) -> an
 }
 
 /// What `strata keys show` shows.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct KeyStatus {
+    /// Where the key is kept.
+    path: PathBuf,
+    /// Its id, if it is there.
+    key: Option<String>,
+    /// Why it cannot be read.
+    trouble: Option<String>,
+    /// Secrets of users, and how many of them the key opens.
+    secrets: u64,
+    opens: u64,
+    /// What is left of secrets that an earlier release kept in clear.
+    clear_secrets: ClearSecrets,
+}
+
+/// Traces of clear secrets.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum ClearSecrets {
+    #[serde(rename = "none")]
+    None,
+    #[serde(rename = "being erased")]
+    BeingErased,
+}
+
+/// A key that was copied, or put back.
+#[derive(Serialize)]
+struct KeyAt<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<PathBuf>,
+    key: String,
+}
+
+/// A key that was made anew.
+#[derive(Serialize)]
+struct KeyReset<'a> {
+    key: String,
+    users: Vec<UserReset<'a>>,
+}
+
+/// A user with the new secret.
+#[derive(Serialize)]
+struct UserReset<'a> {
+    name: &'a str,
+    access_key: &'a str,
+    secret_key: &'a str,
+}
+
+/// Looks at the key and at what is sealed with it.
 ///
 /// # Errors
 /// Reading the store.
-pub(crate) fn show(data: &Path, namespace: &Namespace) -> anyhow::Result<Value> {
+pub(crate) fn show(data: &Path, namespace: &Namespace) -> anyhow::Result<KeyStatus> {
     let op = Op::new(Caller::root(Door::Admin));
     let sealed = Users::sealed_with(&op, namespace)?;
     let (key, trouble) = match read(&path(data)) {
@@ -116,14 +166,15 @@ pub(crate) fn show(data: &Path, namespace: &Namespace) -> anyhow::Result<Value> 
     };
     let id = key.as_ref().map(|key| key.id().to_string());
     let opens = id.as_ref().and_then(|id| sealed.get(id)).copied().unwrap_or(0);
-    Ok(json!({
-        "path": path(data),
-        "key": id,
-        "trouble": trouble,
-        "secrets": sealed.values().sum::<u64>(),
-        "opens": opens,
-        "clear_secrets": if namespace.setting(&op, CLEAR_LEFT)?.is_some() { "being erased" } else { "none" },
-    }))
+    let left = namespace.setting(&op, CLEAR_LEFT)?.is_some();
+    Ok(KeyStatus {
+        path: path(data),
+        key: id,
+        trouble,
+        secrets: sealed.values().sum(),
+        opens,
+        clear_secrets: if left { ClearSecrets::BeingErased } else { ClearSecrets::None },
+    })
 }
 
 /// `strata keys`.
@@ -132,19 +183,15 @@ pub(crate) fn show(data: &Path, namespace: &Namespace) -> anyhow::Result<Value> 
 /// No store, no key, or no right to them.
 pub(crate) fn run(config: &StoreConfig, action: KeysAction, json: bool) -> anyhow::Result<ExitCode> {
     let data = &config.data;
-    let tell = |value: &Value, words: String| {
-        say(&if json { format!("{}\n", serde_json::to_string_pretty(value)?) } else { words });
-        anyhow::Ok(())
-    };
     match action {
         KeysAction::Show => {
             let shown = if StoreLock::holder(data).is_some() {
-                control::ask(data, &control::Request::Keys)?
+                control::ask::<KeyStatus>(data, &control::Request::Keys)?
             } else {
                 OpenStore::at_rest(config, |store| show(data, store.namespace()))?
             };
-            tell(&shown, in_words(&shown))?;
-            let well = shown["key"].is_string() && shown["opens"] == shown["secrets"];
+            tell(json, &shown, &in_words(&shown))?;
+            let well = shown.key.is_some() && shown.opens == shown.secrets;
             return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         KeysAction::Backup { file } => {
@@ -157,7 +204,7 @@ pub(crate) fn run(config: &StoreConfig, action: KeysAction, json: bool) -> anyho
                     file.display(),
                     key.id()
                 );
-                return told_of_copy(&tell, &file, &key);
+                return told_of_copy(json, &file, &key);
             }
             let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
             let written = copy.as_mut().map(|copy| copy.write_all(&key.encode()).and_then(|()| copy.sync_all()));
@@ -166,14 +213,14 @@ pub(crate) fn run(config: &StoreConfig, action: KeysAction, json: bool) -> anyho
                 Ok(Err(error)) => return Err(error).with_context(|| format!("{} cannot be written", file.display())),
                 Err(error) => bail!("{} cannot be made: {error}", file.display()),
             }
-            return told_of_copy(&tell, &file, &key);
+            return told_of_copy(json, &file, &key);
         }
         KeysAction::Restore { file } => {
             let key = read(&file)?.with_context(|| format!("{} is not there", file.display()))?;
             let id = key.id();
             OpenStore::at_rest(config, |store| restore(data, store.namespace(), &key))?;
             let words = format!("{} holds the key {id} again\n", path(data).display());
-            tell(&json!({ "path": path(data), "key": id.to_string() }), words)?;
+            tell(json, &KeyAt { file: None, path: Some(path(data)), key: id.to_string() }, &words)?;
         }
         KeysAction::Reset { yes } => {
             let (id, renewed) = OpenStore::at_rest(config, |store| reset(data, store.namespace(), yes))?;
@@ -184,35 +231,40 @@ pub(crate) fn run(config: &StoreConfig, action: KeysAction, json: bool) -> anyho
             let words = format!(
                 "the key is {id} now\n{table}\nThe secrets are shown only now. Keep a copy of the key: strata keys backup FILE\n"
             );
-            let shown = renewed.iter().map(|user| {
-                json!({ "name": user.name, "access_key": user.access_key, "secret_key": user.secret_key.expose() })
+            let users = renewed.iter().map(|user| UserReset {
+                name: &user.name,
+                access_key: &user.access_key,
+                secret_key: user.secret_key.expose(),
             });
-            tell(&json!({ "key": id.to_string(), "users": shown.collect::<Vec<_>>() }), words)?;
+            tell(json, &KeyReset { key: id.to_string(), users: users.collect() }, &words)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn told_of_copy(
-    tell: &dyn Fn(&Value, String) -> anyhow::Result<()>,
-    file: &Path,
-    key: &MasterKey,
-) -> anyhow::Result<ExitCode> {
+fn tell(json: bool, shown: &impl Serialize, words: &str) -> anyhow::Result<()> {
+    if json {
+        return say_json(shown);
+    }
+    say(words);
+    Ok(())
+}
+
+fn told_of_copy(json: bool, file: &Path, key: &MasterKey) -> anyhow::Result<ExitCode> {
     let words = format!("{} is a copy of the key {}; keep it apart from the disks\n", file.display(), key.id());
-    tell(&json!({ "file": file, "key": key.id().to_string() }), words)?;
+    tell(json, &KeyAt { file: Some(file), path: None, key: key.id().to_string() }, &words)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn in_words(shown: &Value) -> String {
-    let text = |field: &str| shown[field].as_str().unwrap_or_default().to_owned();
-    let key = match shown["key"].as_str() {
-        Some(key) => key.to_owned(),
-        None if shown["trouble"].is_string() => text("trouble"),
-        None => "is not there; put it back with `strata keys restore FILE`".to_owned(),
+fn in_words(shown: &KeyStatus) -> String {
+    let key = match (&shown.key, &shown.trouble) {
+        (Some(key), _) => key,
+        (None, Some(trouble)) => trouble,
+        (None, None) => "is not there; put it back with `strata keys restore FILE`",
     };
-    let mut words = format!("file     {}\nkey      {key}\n", text("path"));
-    words.push_str(&format!("opens    {} of {} secrets of users\n", shown["opens"], shown["secrets"]));
-    if shown["clear_secrets"] != "none" {
+    let mut words = format!("file     {}\nkey      {key}\n", shown.path.display());
+    words.push_str(&format!("opens    {} of {} secrets of users\n", shown.opens, shown.secrets));
+    if shown.clear_secrets == ClearSecrets::BeingErased {
         words.push_str("traces   of secrets that an earlier release kept in clear are being erased from the log\n");
     }
     words

@@ -214,8 +214,8 @@ impl Drop for StoreLock {
 /// Cuts off the mount of a server that was killed and cannot end for it (`guard.rs`), as far as it said where that is.
 fn cut_mount_off(data: &Path) -> bool {
     let doors = std::fs::read(crate::doors_file::path(data)).unwrap_or_default();
-    let doors: serde_json::Value = serde_json::from_slice(&doors).unwrap_or_default();
-    let cut = doors["mount"]["path"].as_str().is_some_and(|path| crate::mount::end_connection(Path::new(path)));
+    let mounted = serde_json::from_slice::<crate::doors_file::Doors>(&doors).ok().and_then(|doors| doors.mount);
+    let cut = mounted.is_some_and(|mount| crate::mount::end_connection(&mount.path));
     if cut {
         tracing::warn!("a killed server could not end for its mount; the mount was cut off");
     }

@@ -7,15 +7,16 @@ use strata_door_admin::metrics::{
     DISK_CHECKSUM_FAILURES, DISK_FREE_BYTES, DISK_READ_AROUND, DISK_READ_ERRORS, DISK_REBUILT_READS, DISK_TOTAL_BYTES,
     DISK_WRITE_ERRORS, DOOR_ABORTED_UPLOADS, DOOR_ANSWERS, DOOR_AUTH_FAILURES, DOOR_BROKEN_DOWNLOADS, DOOR_CONNECTIONS,
     DOOR_IN_FLIGHT, DOOR_LATENCY, DOOR_LOCKS, DOOR_RECEIVED_BYTES, DOOR_REFUSED_BUSY, DOOR_REQUESTS, DOOR_SENT_BYTES,
-    PASS_DONE_BYTES, PASS_RUNNING, PASS_TOTAL_BYTES, SCRUB_DAMAGED_FRAMES, SCRUB_ENDED_SECONDS, SCRUB_HEALED_FRAMES,
-    SCRUB_PAUSED, SCRUB_UNREADABLE, SET_DISKS_BY_STATE, Samples, Source,
+    SCRUB_DAMAGED_FRAMES, SCRUB_ENDED_SECONDS, SCRUB_HEALED_FRAMES, SCRUB_PAUSED, SCRUB_UNREADABLE, SET_DISKS_BY_STATE,
+    Samples, Source, WORKER_BOUND, WORKER_BUDGET_RATE, WORKER_CURSOR, WORKER_ERRORS, WORKER_FAILING_SINCE,
+    WORKER_HANDLED, WORKER_ROUNDS, WORKER_STATE,
 };
 use strata_door_nfs::NfsDoor;
 use strata_door_s3::{S3Door, S3Metrics};
 use strata_door_webdav::WebDavDoor;
 use strata_mount::{MountMetrics, OpKind};
 use strata_namespace::Namespace;
-use strata_seam::Latencies;
+use strata_seam::{Latencies, WorkerState};
 
 use crate::keeper::Keeper;
 
@@ -147,11 +148,11 @@ impl Source for MountSource {
     }
 }
 
-/// Numbers of the disks and of the passes over them.
+/// Numbers of the disks and of the scrub.
 pub(crate) struct DiskSource {
     /// Whose disks.
     pub(crate) namespace: Arc<Namespace>,
-    /// Who runs passes.
+    /// Who scrubs them.
     pub(crate) keeper: Arc<Keeper>,
 }
 
@@ -175,24 +176,33 @@ impl Source for DiskSource {
                 out.put(metric, &[&place], value);
             }
         }
-        let keeper = self.keeper.status();
-        let running = &keeper["running"];
-        for pass in ["heal", "scrub"] {
-            let on = running["pass"] == pass;
-            let bytes = |name: &str| if on { running[name].as_u64().unwrap_or(0) } else { 0 };
-            out.put(&PASS_RUNNING, &[pass], u64::from(on));
-            out.put(&PASS_DONE_BYTES, &[pass], bytes("done_bytes"));
-            out.put(&PASS_TOTAL_BYTES, &[pass], bytes("total_bytes"));
+        let scrub = self.keeper.status().scrub;
+        out.put(&SCRUB_ENDED_SECONDS, &[], scrub.ended.unwrap_or(0));
+        out.put(&SCRUB_DAMAGED_FRAMES, &[], scrub.damaged);
+        out.put(&SCRUB_HEALED_FRAMES, &[], scrub.healed);
+        out.put(&SCRUB_UNREADABLE, &[], scrub.unreadable);
+        out.put(&SCRUB_PAUSED, &[], u64::from(scrub.paused));
+    }
+}
+
+/// Numbers of the background workers, the same of every one.
+pub(crate) struct CrewSource(pub(crate) Arc<Namespace>);
+
+impl Source for CrewSource {
+    fn collect(&self, out: &mut Samples) {
+        for worker in self.0.crew().status() {
+            let (name, unit) = (&*worker.name, &*worker.unit);
+            for state in WorkerState::ALL {
+                out.put(&WORKER_STATE, &[name, state.word()], u64::from(state == worker.state));
+            }
+            out.put(&WORKER_ROUNDS, &[name], worker.rounds);
+            out.put(&WORKER_ERRORS, &[name], worker.errors);
+            out.put(&WORKER_HANDLED, &[name, unit], worker.handled);
+            out.put(&WORKER_CURSOR, &[name, unit], worker.cursor);
+            out.put(&WORKER_BOUND, &[name, unit], worker.bound.unwrap_or(0));
+            let budget = worker.budget;
+            out.put(&WORKER_BUDGET_RATE, &[name], budget.and_then(|budget| budget.bytes_per_second).unwrap_or(0));
+            out.put(&WORKER_FAILING_SINCE, &[name], worker.failure.map_or(0, |failure| failure.since));
         }
-        let scrub = &keeper["scrub"];
-        for (metric, name) in [
-            (&SCRUB_ENDED_SECONDS, "ended"),
-            (&SCRUB_DAMAGED_FRAMES, "damaged"),
-            (&SCRUB_HEALED_FRAMES, "healed"),
-            (&SCRUB_UNREADABLE, "unreadable"),
-        ] {
-            out.put(metric, &[], scrub[name].as_u64().unwrap_or(0));
-        }
-        out.put(&SCRUB_PAUSED, &[], u64::from(scrub["paused"] == true));
     }
 }

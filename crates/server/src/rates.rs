@@ -1,11 +1,11 @@
 //! What the doors do per second: their counters now against those of a few seconds ago.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use strata_door_admin::metrics::{
     DOOR_RECEIVED_BYTES, DOOR_RECEIVED_RATE, DOOR_REQUEST_RATE, DOOR_REQUESTS, DOOR_SENT_BYTES, DOOR_SENT_RATE, Metric,
     Samples, Source,
@@ -26,6 +26,14 @@ const COUNTED: [(&Metric, &Metric); 3] = [
 
 /// By door, what was counted of [`COUNTED`].
 type Look = [[u64; COUNTED.len()]; DOORS.len()];
+
+/// What a door does per second: requests, and bytes in and out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct DoorRates {
+    pub(crate) requests: u64,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+}
 
 /// The rates of the doors.
 pub(crate) struct Rates {
@@ -66,14 +74,11 @@ impl Rates {
     }
 
     /// As `strata status` shows them.
-    pub(crate) fn shown(&self) -> Value {
+    pub(crate) fn shown(&self) -> BTreeMap<String, DoorRates> {
         let rates = self.rates().into_iter();
         rates
-            .map(|(door, [requests, received, sent])| {
-                (door.to_owned(), json!({ "requests": requests, "received": received, "sent": sent }))
-            })
-            .collect::<serde_json::Map<_, _>>()
-            .into()
+            .map(|(door, [requests, received, sent])| (door.to_owned(), DoorRates { requests, received, sent }))
+            .collect()
     }
 }
 
@@ -104,7 +109,7 @@ mod tests {
     fn a_rate_is_that_of_the_last_seconds_and_not_since_the_start() {
         let counted = Arc::new(Counted(AtomicU64::new(0)));
         let rates = Rates::of(vec![Arc::clone(&counted) as Arc<dyn Source>]);
-        assert_eq!(rates.shown(), json!({}));
+        assert!(rates.shown().is_empty());
         let mut now = 0;
         let mut second = |more: u64| {
             now += 1_000_000_000;
@@ -116,10 +121,10 @@ mod tests {
         for _ in 0..20 {
             second(50);
         }
-        assert_eq!(second(50)["s3"], json!({ "requests": 100, "received": 0, "sent": 50_000 }));
+        assert_eq!(second(50)["s3"], DoorRates { requests: 100, received: 0, sent: 50_000 });
         for _ in 0..LOOKS {
             second(0);
         }
-        assert_eq!(second(0)["s3"]["requests"], 0);
+        assert_eq!(second(0)["s3"].requests, 0);
     }
 }

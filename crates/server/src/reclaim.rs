@@ -12,12 +12,11 @@ use std::time::Duration;
 use anyhow::bail;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use strata_namespace::{MoverReport, MoverStatus, Namespace, Phase};
 
 use crate::config::{ByteSize, StoreConfig};
 use crate::control;
-use crate::greeting::say;
+use crate::greeting::{say, say_json};
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
 
@@ -61,7 +60,7 @@ impl Reclaim {
         namespace: &Arc<Namespace>,
         request: ReclaimRequest,
         ends: impl Fn() -> bool + Send + 'static,
-    ) -> anyhow::Result<Value> {
+    ) -> anyhow::Result<ReclaimStatus> {
         let mut state = self.state.lock();
         if matches!(request, ReclaimRequest::Start) && !matches!(*state, State::Running) {
             let (own, namespace) = (Arc::clone(self), Arc::clone(namespace));
@@ -76,52 +75,88 @@ impl Reclaim {
         }
         let status = namespace.store().mover_status();
         Ok(match &*state {
-            State::Idle => shown("idle", &status, &status.report),
-            State::Running => shown("running", &status, &status.report),
-            State::Done(report) => shown("done", &status, report),
+            State::Idle => ReclaimStatus::of(ReclaimState::Idle, &status, &status.report),
+            State::Running => ReclaimStatus::of(ReclaimState::Running, &status, &status.report),
+            State::Done(report) => ReclaimStatus::of(ReclaimState::Done, &status, report),
             State::Failed(why) => {
-                let mut value = shown("failed", &status, &status.report);
-                value["error"] = json!(why);
-                value
+                let failed = ReclaimStatus::of(ReclaimState::Failed, &status, &status.report);
+                ReclaimStatus { error: Some(why.clone()), ..failed }
             }
         })
     }
 }
 
-/// The mover as `strata status` shows it.
-pub(crate) fn of_mover(status: &MoverStatus) -> Value {
-    shown(if status.phase == Phase::Idle { "idle" } else { "running" }, status, &status.report)
+/// Whether a reclaim is under way, or what became of it.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ReclaimState {
+    Idle,
+    Running,
+    Done,
+    Failed,
 }
 
-/// A reclaim as `strata reclaim --json` shows it.
-fn shown(state: &str, status: &MoverStatus, report: &MoverReport) -> Value {
-    let phase = match status.phase {
-        Phase::Idle => "idle".to_owned(),
-        Phase::Counting => "counting".to_owned(),
-        Phase::Moving(segment) => format!("moving segment {segment}"),
-        Phase::Waiting(holders) => format!("waiting for {holders} readers and uploads"),
-        Phase::Checkpoint => "taking a checkpoint".to_owned(),
-        Phase::Freeing => "freeing".to_owned(),
-    };
-    json!({
-        "state": state,
-        "phase": phase,
-        "occupied": status.occupied,
-        "live": status.live,
-        "backlog_segments": status.backlog,
-        "rate": status.rate,
-        "full": status.full,
-        "segments": report.segments,
-        "segments_freed": report.segments_freed,
-        "segments_waiting": report.segments_waiting,
-        "bytes_read": report.bytes_read,
-        "bytes_moved": report.bytes_moved,
-        "bytes_freed": report.bytes_freed,
-        "chunks_moved": report.chunks_moved,
-        "chunks_dropped": report.chunks_dropped,
-        "unreadable": report.unreadable,
-        "checkpoints": report.checkpoints,
-    })
+/// A reclaim as `strata reclaim --json` and `strata status --json` show it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct ReclaimStatus {
+    state: ReclaimState,
+    phase: String,
+    occupied: u64,
+    live: u64,
+    backlog_segments: u64,
+    rate: u64,
+    full: bool,
+    segments: u64,
+    segments_freed: u64,
+    segments_waiting: u64,
+    bytes_read: u64,
+    bytes_moved: u64,
+    bytes_freed: u64,
+    chunks_moved: u64,
+    chunks_dropped: u64,
+    unreadable: u64,
+    checkpoints: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl ReclaimStatus {
+    /// The mover, whoever set it to work.
+    pub(crate) fn of_mover(status: &MoverStatus) -> Self {
+        let state = if status.phase == Phase::Idle { ReclaimState::Idle } else { ReclaimState::Running };
+        Self::of(state, status, &status.report)
+    }
+
+    fn of(state: ReclaimState, status: &MoverStatus, report: &MoverReport) -> Self {
+        let phase = match status.phase {
+            Phase::Idle => "idle".to_owned(),
+            Phase::Counting => "counting".to_owned(),
+            Phase::Moving(segment) => format!("moving segment {segment}"),
+            Phase::Waiting(holders) => format!("waiting for {holders} readers and uploads"),
+            Phase::Checkpoint => "taking a checkpoint".to_owned(),
+            Phase::Freeing => "freeing".to_owned(),
+        };
+        Self {
+            state,
+            phase,
+            occupied: status.occupied,
+            live: status.live,
+            backlog_segments: status.backlog,
+            rate: status.rate,
+            full: status.full,
+            segments: report.segments,
+            segments_freed: report.segments_freed,
+            segments_waiting: report.segments_waiting,
+            bytes_read: report.bytes_read,
+            bytes_moved: report.bytes_moved,
+            bytes_freed: report.bytes_freed,
+            chunks_moved: report.chunks_moved,
+            chunks_dropped: report.chunks_dropped,
+            unreadable: report.unreadable,
+            checkpoints: report.checkpoints,
+            error: None,
+        }
+    }
 }
 
 /// `strata reclaim`.
@@ -137,45 +172,41 @@ pub(crate) fn run(config: &StoreConfig, wait: bool, json: bool) -> anyhow::Resul
         let namespace = Arc::clone(store.namespace());
         let report = namespace.reclaim(PATIENCE, &mut |report| {
             let status = namespace.store().mover_status();
-            progress(&shown("running", &status, report), json);
+            progress(&ReclaimStatus::of(ReclaimState::Running, &status, report), json);
             true
         })?;
-        let end = shown("done", &namespace.store().mover_status(), &report);
+        let end = ReclaimStatus::of(ReclaimState::Done, &namespace.store().mover_status(), &report);
         drop(namespace);
         store.close()?;
         end
     };
     clear_progress(json);
     if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&end)?));
+        say_json(&end)?;
     } else {
         say(&in_words(&end));
     }
-    let failed = end["state"] == "failed" || end["unreadable"].as_u64().is_some_and(|count| count > 0);
+    let failed = end.state == ReclaimState::Failed || end.unreadable > 0;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn through_server(config: &StoreConfig, wait: bool, json: bool) -> anyhow::Result<Value> {
-    let ask = |request| control::ask(&config.data, &control::Request::Reclaim(request));
+fn through_server(config: &StoreConfig, wait: bool, json: bool) -> anyhow::Result<ReclaimStatus> {
+    let ask = |request| control::ask::<ReclaimStatus>(&config.data, &control::Request::Reclaim(request));
     let mut answer = ask(ReclaimRequest::Start)?;
-    while wait && answer["state"] == "running" {
+    while wait && answer.state == ReclaimState::Running {
         progress(&answer, json);
         std::thread::sleep(ASK_EVERY);
         answer = ask(ReclaimRequest::Progress)?;
     }
-    if answer["state"] == "failed" {
+    if answer.state == ReclaimState::Failed {
         clear_progress(json);
-        bail!("{}; what was done stays done, nothing is lost", answer["error"].as_str().unwrap_or("it failed"));
+        bail!("{}; what was done stays done, nothing is lost", answer.error.as_deref().unwrap_or("it failed"));
     }
     Ok(answer)
 }
 
-fn size(value: &Value) -> String {
-    ByteSize(value.as_u64().unwrap_or_default()).to_string()
-}
-
 /// One line that is written over, where somebody watches.
-fn progress(answer: &Value, json: bool) {
+fn progress(answer: &ReclaimStatus, json: bool) {
     let mut out = std::io::stderr();
     if json || !out.is_terminal() {
         return;
@@ -184,10 +215,10 @@ fn progress(answer: &Value, json: bool) {
     let _ = write!(
         out,
         "\r\x1b[K{}: {} moved, {} freed, {} segments to go",
-        answer["phase"].as_str().unwrap_or("-"),
-        size(&answer["bytes_moved"]),
-        size(&answer["bytes_freed"]),
-        answer["backlog_segments"]
+        answer.phase,
+        ByteSize(answer.bytes_moved),
+        ByteSize(answer.bytes_freed),
+        answer.backlog_segments
     );
     let _ = out.flush();
 }
@@ -199,33 +230,33 @@ fn clear_progress(json: bool) {
     }
 }
 
-fn in_words(end: &Value) -> String {
-    if end["state"] == "running" {
+fn in_words(end: &ReclaimStatus) -> String {
+    if end.state == ReclaimState::Running {
         return "the server reclaims; --wait waits for it, strata status shows it\n".to_owned();
     }
     let mut words = format!(
         "{} segments freed ({}), {} moved, {} chunks dropped\n",
-        end["segments_freed"],
-        size(&end["bytes_freed"]),
-        size(&end["bytes_moved"]),
-        end["chunks_dropped"]
+        end.segments_freed,
+        ByteSize(end.bytes_freed),
+        ByteSize(end.bytes_moved),
+        end.chunks_dropped
     );
-    if end["full"] == true && end["segments_freed"] == 0 {
+    if end.full && end.segments_freed == 0 {
         words.push_str(
             "the disks are full, and there is no room to give anything back with, or nothing to give back; remove something, give \
              their file systems some room, or add disks\n",
         );
     }
-    if end["segments_waiting"].as_u64().is_some_and(|count| count > 0) {
+    if end.segments_waiting > 0 {
         words.push_str(&format!(
             "{} segments stay for now: readers or uploads from before had not ended\n",
-            end["segments_waiting"]
+            end.segments_waiting
         ));
     }
-    if end["unreadable"].as_u64().is_some_and(|count| count > 0) {
+    if end.unreadable > 0 {
         words.push_str(&format!(
             "{} chunks or stripes could not be read: their segments stay; run strata fsck\n",
-            end["unreadable"]
+            end.unreadable
         ));
     }
     words

@@ -1,21 +1,26 @@
 //! What a serving process knows of itself: for the health check, `strata status` and the control socket.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use strata_door_admin::Readiness;
 use strata_iam::Users;
 use strata_namespace::Namespace;
 
-use crate::config::{Config, StoreConfig};
-use crate::control::{Answer, Request};
+use crate::config::{ByteSize, Config, StoreConfig};
+use crate::control::{Request, Responder};
 use crate::disks::Disks;
 use crate::doors_file::Doors;
+use crate::fsck::BesideWriters;
+use crate::greeting::plain_table;
 use crate::keeper::Keeper;
-use crate::rates::Rates;
+use crate::rates::{DoorRates, Rates};
 use crate::reclaim::Reclaim;
+use crate::status::Status;
 use crate::store::OpenStore;
 
 const STARTING: u8 = 0;
@@ -30,8 +35,7 @@ pub(crate) struct Running {
     users: Arc<Users>,
     keeper: Arc<Keeper>,
     disks: Arc<Disks>,
-    /// Held by the one check that may run at a time.
-    checking: Mutex<()>,
+    check: BesideWriters,
     /// What `doors.json` says, once it does.
     doors: Mutex<Option<Doors>>,
     reclaim: Arc<Reclaim>,
@@ -55,7 +59,7 @@ impl Running {
             users,
             keeper,
             disks,
-            checking: Mutex::default(),
+            check: BesideWriters::of(store.namespace()),
             doors: Mutex::default(),
             reclaim: Arc::default(),
             rates: OnceLock::new(),
@@ -118,71 +122,121 @@ impl Running {
     }
 
     /// What `strata status` shows.
-    pub(crate) fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Status {
         let phase = match self.phase.load(Ordering::Acquire) {
             STARTING => "starting",
             SERVING => "serving",
             _ => "stopping",
         };
-        let mut status = crate::status::of_store(&self.config, &self.namespace);
-        status["keeper"] = self.keeper.status();
-        status["server"] = json!({
-            "phase": phase,
-            "pid": std::process::id(),
-            "version": env!("CARGO_PKG_VERSION"),
-            "doors": self.doors.lock().as_ref().map_or_else(|| json!({}), addresses),
-            "per_second": self.rates.get().map(|rates| rates.shown()),
-        });
-        status
+        let server = ServerStatus {
+            phase: phase.to_owned(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            doors: self.doors.lock().as_ref().map_or_else(DoorAddresses::default, DoorAddresses::of),
+            per_second: self.rates.get().map(|rates| rates.shown()),
+        };
+        Status::of_running(&self.config, &self.namespace, self.keeper.status(), server)
+    }
+
+    /// Whether every worker does what it is there for. One that fails keeps nobody from being served.
+    pub(crate) fn workers(&self) -> Readiness {
+        let crew = self.namespace.crew().status();
+        let failing = crew.iter().filter_map(|worker| Some((worker, worker.failure.as_ref()?)));
+        let lines: Vec<String> =
+            failing.map(|(worker, failure)| crate::status::failure_in_words(&worker.name, failure)).collect();
+        if lines.is_empty() { Readiness::Ready } else { Readiness::NotReady(lines.join("\n")) }
     }
 
     /// What the control socket answers.
-    pub(crate) fn answer(self: Arc<Self>) -> Answer {
-        Arc::new(move |request, progress| match request {
-            Request::Status => Ok(self.status()),
-            Request::Reclaim(request) => {
-                let running = Arc::clone(&self);
-                let ends = move || running.phase.load(Ordering::Acquire) == DRAINING;
-                self.reclaim.answer(&self.namespace, request, ends)
-            }
-            Request::Keys => crate::keys::show(&self.config.data, &self.namespace),
-            Request::Bucket(request) => {
-                let stopping = || self.phase.load(Ordering::Acquire) == DRAINING;
-                let users = || Ok(Arc::clone(&self.users));
-                crate::buckets::apply(&self.namespace, users, request, progress, &stopping)
-            }
-            Request::User(request) => {
-                let answer = crate::user::apply(&self.namespace, &self.users, request)?;
-                if let Err(error) = self.renew_shown_user() {
-                    tracing::warn!(error = format!("{error:#}"), "doors.json names credentials of before");
+    pub(crate) fn answer(self: Arc<Self>) -> Responder {
+        Arc::new(move |request, progress| {
+            Ok(match request {
+                Request::Status => self.status().into(),
+                Request::Reclaim(request) => {
+                    let running = Arc::clone(&self);
+                    let ends = move || running.phase.load(Ordering::Acquire) == DRAINING;
+                    self.reclaim.answer(&self.namespace, request, ends)?.into()
                 }
-                Ok(answer)
-            }
-            Request::Disk(request) => self.disks.apply(self.namespace.store().ledger(), &self.keeper, request),
-            Request::Set(request) => {
-                let stopping = || self.phase.load(Ordering::Acquire) == DRAINING;
-                crate::sets::apply(&self.namespace, &self.keeper, &self.disks, request, progress, &stopping)
-            }
-            Request::Heal => self.keeper.heal(progress),
-            Request::Scrub(request) => self.keeper.scrub(request, progress),
-            Request::Fsck { contents } => {
-                let Some(_one) = self.checking.try_lock() else {
-                    anyhow::bail!("a check runs already; wait until it is through");
-                };
-                let stopping = || self.phase.load(Ordering::Acquire) == DRAINING;
-                crate::fsck::beside_writers(&self.namespace, contents, progress, &stopping)
-            }
+                Request::Keys => crate::keys::show(&self.config.data, &self.namespace)?.into(),
+                Request::Bucket(request) => {
+                    let stopping = || self.phase.load(Ordering::Acquire) == DRAINING;
+                    let users = || Ok(Arc::clone(&self.users));
+                    crate::buckets::apply(&self.namespace, users, request, progress, &stopping)?.into()
+                }
+                Request::User(request) => {
+                    let answer = crate::user::apply(&self.namespace, &self.users, request)?;
+                    if let Err(error) = self.renew_shown_user() {
+                        tracing::warn!(error = format!("{error:#}"), "doors.json names credentials of before");
+                    }
+                    answer.into()
+                }
+                Request::Disk(request) => {
+                    self.disks.apply(self.namespace.store().ledger(), &self.keeper, request)?.into()
+                }
+                Request::Set(request) => {
+                    let stopping = || self.phase.load(Ordering::Acquire) == DRAINING;
+                    crate::sets::apply(&self.namespace, &self.keeper, &self.disks, request, progress, &stopping)?.into()
+                }
+                Request::Heal => self.keeper.heal(progress)?.into(),
+                Request::Scrub(request) => self.keeper.scrub(request, progress)?,
+                Request::Fsck { contents } => {
+                    let stopping = || self.phase.load(Ordering::Acquire) == DRAINING;
+                    self.check.check(&self.namespace, contents, progress, &stopping)?.into()
+                }
+            })
         })
     }
 }
 
+/// A serving process, as it is shown.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ServerStatus {
+    phase: String,
+    pid: u32,
+    version: String,
+    doors: DoorAddresses,
+    per_second: Option<BTreeMap<String, DoorRates>>,
+}
+
 /// Addresses of the doors, without their secrets.
-fn addresses(doors: &Doors) -> Value {
-    json!({
-        "s3": doors.s3.as_ref().map(|s3| &s3.endpoint),
-        "webdav": doors.webdav.as_ref().map(|dav| &dav.url),
-        "nfs": doors.nfs.as_ref().map(|nfs| format!("{}:{}", nfs.host, nfs.port)),
-        "mount": doors.mount.as_ref().map(|mount| &mount.path),
-        "admin": doors.admin.as_ref().map(|admin| &admin.url),
-    })
+#[derive(Default, Serialize, Deserialize)]
+struct DoorAddresses {
+    s3: Option<String>,
+    webdav: Option<String>,
+    nfs: Option<String>,
+    mount: Option<PathBuf>,
+    admin: Option<String>,
+}
+
+impl DoorAddresses {
+    fn of(doors: &Doors) -> Self {
+        Self {
+            s3: doors.s3.as_ref().map(|s3| s3.endpoint.clone()),
+            webdav: doors.webdav.as_ref().map(|dav| dav.url.clone()),
+            nfs: doors.nfs.as_ref().map(|nfs| format!("{}:{}", nfs.host, nfs.port)),
+            mount: doors.mount.as_ref().map(|mount| mount.path.clone()),
+            admin: doors.admin.as_ref().map(|admin| admin.url.clone()),
+        }
+    }
+}
+
+impl ServerStatus {
+    /// As people read it.
+    pub(crate) fn in_words(&self) -> String {
+        let DoorAddresses { s3, webdav, nfs, mount, admin } = &self.doors;
+        let mount = mount.as_ref().map(|path| path.display().to_string());
+        let mut table = plain_table(&["door", "address", "requests/s", "received/s", "sent/s"]);
+        for (door, address) in [("s3", s3), ("webdav", webdav), ("nfs", nfs), ("mount", &mount), ("admin", admin)] {
+            let Some(address) = address else { continue };
+            let rates = self.per_second.as_ref().and_then(|rates| rates.get(door));
+            let [requests, received, sent] = match rates {
+                Some(DoorRates { requests, received, sent }) => {
+                    [requests.to_string(), ByteSize(*received).to_string(), ByteSize(*sent).to_string()]
+                }
+                None => ["-", "-", "-"].map(str::to_owned),
+            };
+            table.add_row([door.to_owned(), address.clone(), requests, received, sent]);
+        }
+        format!("{} by process {}\n\n{table}\n", self.phase, self.pid)
+    }
 }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use strata_ledger::{DiskState, Geometry, Ledger, LedgerError, SetState, Status};
 use strata_namespace::{DrainStatus, Namespace};
 use strata_seam::{Disk, SystemEntropy};
@@ -20,9 +19,9 @@ use strata_seam::{Disk, SystemEntropy};
 use crate::bar;
 use crate::cli::SetAction;
 use crate::config::{ByteSize, Layout, Remembered, StoreConfig};
-use crate::control::{self, Progress, Request};
+use crate::control::{self, Progress, Request, Tell};
 use crate::disks::Disks;
-use crate::greeting::{plain_table, say};
+use crate::greeting::{plain_table, say, say_json};
 use crate::keeper::Keeper;
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
@@ -73,9 +72,9 @@ pub(crate) fn apply(
     keeper: &Keeper,
     disks: &Disks,
     request: SetRequest,
-    progress: Progress<'_>,
+    progress: Tell<'_>,
     stopping: &dyn Fn() -> bool,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<Vec<SetStatus>> {
     let ledger = namespace.store().ledger();
     match request {
         SetRequest::List => {}
@@ -94,7 +93,7 @@ pub(crate) fn apply(
             namespace.begin_drain(number)?;
             watch(namespace, number, progress, stopping)?;
         }
-        SetRequest::Rebalance => rebalance(namespace, &mut |value| !stopping() && progress(value))?,
+        SetRequest::Rebalance => rebalance(namespace, &mut |far| !stopping() && progress(far))?,
     }
     Ok(list(&ledger.status()))
 }
@@ -174,7 +173,7 @@ fn add(
 }
 
 /// Waits until a set that is being drained has left, and tells how it goes.
-fn watch(namespace: &Namespace, number: u16, told: Progress<'_>, stopping: &dyn Fn() -> bool) -> anyhow::Result<()> {
+fn watch(namespace: &Namespace, number: u16, told: Tell<'_>, stopping: &dyn Fn() -> bool) -> anyhow::Result<()> {
     loop {
         let Some(status) = namespace.drain_status().filter(|status| status.number == number) else {
             let sets = namespace.store().ledger().status().sets;
@@ -183,20 +182,20 @@ fn watch(namespace: &Namespace, number: u16, told: Progress<'_>, stopping: &dyn 
                 Some(set) if set.state == SetState::Active => bail!("the drain was taken back"),
                 // Another set is emptied first.
                 Some(_) => {
-                    ensure!(told(Value::Null), "nobody watches any more; the drain goes on");
+                    ensure!(told(Progress::Moving(None)), "nobody watches any more; the drain goes on");
                     std::thread::sleep(LOOK_EVERY);
                     continue;
                 }
             }
         };
         ensure!(!stopping(), "the server is stopping; the drain goes on when it runs again");
-        ensure!(told(progress(&status)), "nobody watches any more; the drain goes on");
+        ensure!(told(Progress::Moving(Some(Moving::of(&status)))), "nobody watches any more; the drain goes on");
         std::thread::sleep(LOOK_EVERY);
     }
 }
 
 /// Moves until the sets are about equally full, or nobody wants to know any more.
-fn rebalance(namespace: &Namespace, tell: Progress<'_>) -> anyhow::Result<()> {
+fn rebalance(namespace: &Namespace, tell: Tell<'_>) -> anyhow::Result<()> {
     let began = Instant::now();
     let mut total = 0;
     namespace.rebalance(PATIENCE, &mut |apart, report| {
@@ -205,82 +204,107 @@ fn rebalance(namespace: &Namespace, tell: Progress<'_>) -> anyhow::Result<()> {
         let seconds = began.elapsed().as_secs_f64();
         let rate = if seconds > 0.0 { (report.bytes_moved as f64 / seconds) as u64 } else { 0 };
         let left = total.saturating_sub(report.bytes_moved);
-        tell(json!({
-            "number": apart.from,
-            "left_bytes": left,
-            "done_bytes": report.bytes_moved,
-            "total_bytes": total,
-            "bytes_per_second": rate,
-            "seconds_left": left.checked_div(rate),
-        }))
+        tell(Progress::Moving(Some(Moving {
+            number: apart.from,
+            left_bytes: left,
+            done_bytes: report.bytes_moved,
+            total_bytes: total,
+            bytes_per_second: Some(rate),
+            seconds_left: left.checked_div(rate),
+            trouble: None,
+        })))
     })?;
     Ok(())
 }
 
-/// The sets for tables, JSON and the status.
-pub(crate) fn list(status: &Status) -> Value {
-    let sets = status.sets.iter().map(|set| {
-        json!({
-            "number": set.number,
-            "set": set.set.to_string(),
-            "layout": Layout { data: set.geometry.data_shards, parity: set.geometry.parity_shards }.to_string(),
-            "state": set.state.word(),
-            "written": set.is_written,
-            "segments": set.segments,
-            "segment_len": set.segment_len,
-            "free": set.room.free,
-            "total": set.room.total,
-            "disks": status.disks[set.disks.clone()].iter().map(|disk| &disk.label).collect::<Vec<_>>(),
-        })
+/// A set, for tables, JSON and the status.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct SetStatus {
+    number: u16,
+    set: String,
+    layout: String,
+    state: String,
+    written: bool,
+    segments: u64,
+    segment_len: u64,
+    free: u64,
+    total: u64,
+    disks: Vec<String>,
+}
+
+/// The sets of a store.
+pub(crate) fn list(status: &Status) -> Vec<SetStatus> {
+    let sets = status.sets.iter().map(|set| SetStatus {
+        number: set.number,
+        set: set.set.to_string(),
+        layout: Layout { data: set.geometry.data_shards, parity: set.geometry.parity_shards }.to_string(),
+        state: set.state.word().to_owned(),
+        written: set.is_written,
+        segments: set.segments,
+        segment_len: set.segment_len,
+        free: set.room.free,
+        total: set.room.total,
+        disks: status.disks[set.disks.clone()].iter().map(|disk| disk.label.clone()).collect(),
     });
     sets.collect()
 }
 
-/// How a drain goes, for a bar, JSON and the status.
-pub(crate) fn progress(status: &DrainStatus) -> Value {
-    let done = status.total.saturating_sub(status.left);
-    let seconds = status.elapsed.as_secs_f64();
-    json!({
-        "number": status.number,
-        "left_bytes": status.left,
-        "done_bytes": done,
-        "total_bytes": status.total,
-        "bytes_per_second": if seconds > 0.0 { Some((done as f64 / seconds) as u64) } else { None },
-        "seconds_left": status.remaining().map(|left| left.as_secs()),
-        "trouble": status.trouble,
-    })
+/// How a drain or a rebalance goes, for a bar, JSON and the status.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Moving {
+    pub(crate) number: u16,
+    pub(crate) left_bytes: u64,
+    pub(crate) done_bytes: u64,
+    pub(crate) total_bytes: u64,
+    pub(crate) bytes_per_second: Option<u64>,
+    pub(crate) seconds_left: Option<u64>,
+    pub(crate) trouble: Option<String>,
 }
 
-/// The same as a sentence.
-pub(crate) fn progress_in_words(drain: &Value) -> String {
-    let size = |name: &str| ByteSize(drain[name].as_u64().unwrap_or(0)).to_string();
-    let mut words =
-        format!("set {} is being emptied: {} of {} left", drain["number"], size("left_bytes"), size("total_bytes"));
-    if let Some(seconds) = drain["seconds_left"].as_u64() {
-        words.push_str(&format!(", {} a second, about {seconds} s left", size("bytes_per_second")));
+impl Moving {
+    /// Of a drain.
+    pub(crate) fn of(status: &DrainStatus) -> Self {
+        let done = status.total.saturating_sub(status.left);
+        let seconds = status.elapsed.as_secs_f64();
+        Self {
+            number: status.number,
+            left_bytes: status.left,
+            done_bytes: done,
+            total_bytes: status.total,
+            bytes_per_second: (seconds > 0.0).then_some((done as f64 / seconds) as u64),
+            seconds_left: status.remaining().map(|left| left.as_secs()),
+            trouble: status.trouble.clone(),
+        }
     }
-    if let Some(trouble) = drain["trouble"].as_str() {
-        words.push_str(&format!("; {trouble}"));
+
+    /// A drain as a sentence.
+    pub(crate) fn in_words(&self) -> String {
+        let (left, total) = (ByteSize(self.left_bytes), ByteSize(self.total_bytes));
+        let mut words = format!("set {} is being emptied: {left} of {total} left", self.number);
+        if let Some(seconds) = self.seconds_left {
+            let rate = ByteSize(self.bytes_per_second.unwrap_or(0));
+            words.push_str(&format!(", {rate} a second, about {seconds} s left"));
+        }
+        if let Some(trouble) = &self.trouble {
+            words.push_str(&format!("; {trouble}"));
+        }
+        words
     }
-    words
 }
 
 /// The sets as people read them.
-pub(crate) fn table(sets: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let size = |value: &Value| ByteSize(value.as_u64().unwrap_or(0)).to_string();
+pub(crate) fn table(sets: &[SetStatus]) -> String {
     let mut table = plain_table(&["set", "layout", "state", "segments", "free", "total", "disks"]);
-    for set in sets.as_array().into_iter().flatten() {
-        let quorum = if set["state"] == "active" && set["written"] != true { ", below its write quorum" } else { "" };
-        let disks: Vec<&str> = set["disks"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for set in sets {
+        let quorum = if set.state == SetState::Active.word() && !set.written { ", below its write quorum" } else { "" };
         table.add_row([
-            set["number"].to_string(),
-            text(&set["layout"]),
-            format!("{}{quorum}", text(&set["state"])),
-            set["segments"].to_string(),
-            size(&set["free"]),
-            size(&set["total"]),
-            disks.join(" "),
+            set.number.to_string(),
+            set.layout.clone(),
+            format!("{}{quorum}", set.state),
+            set.segments.to_string(),
+            ByteSize(set.free).to_string(),
+            ByteSize(set.total).to_string(),
+            set.disks.join(" "),
         ]);
     }
     format!("{table}\n")
@@ -305,20 +329,22 @@ pub(crate) fn run(config: &StoreConfig, action: SetAction) -> anyhow::Result<Exi
     };
     let shown = if StoreLock::holder(&config.data).is_some() {
         let bar = bar::bytes(json);
-        let answer = control::ask_watching(&config.data, &Request::Set(request), &mut |progress| {
-            bar::show_drain(&bar, progress)
-        });
+        let answer = control::ask_watching(&config.data, &Request::Set(request), &mut |far| bar::show(&bar, far));
         bar.finish_and_clear();
         answer?
     } else {
         at_rest(config, request, json)?
     };
-    say(&if json { format!("{}\n", serde_json::to_string_pretty(&shown)?) } else { table(&shown) });
+    if json {
+        say_json(&shown)?;
+    } else {
+        say(&table(&shown));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// On a store that no server has.
-fn at_rest(config: &StoreConfig, request: SetRequest, json: bool) -> anyhow::Result<Value> {
+fn at_rest(config: &StoreConfig, request: SetRequest, json: bool) -> anyhow::Result<Vec<SetStatus>> {
     let mut lock = StoreLock::of_existing(&config.data)?;
     if matches!(request, SetRequest::List) {
         let store = OpenStore::open_to_look(config, &mut lock)?;
@@ -339,8 +365,8 @@ fn at_rest(config: &StoreConfig, request: SetRequest, json: bool) -> anyhow::Res
         SetRequest::Rebalance => {
             namespace.store().set_mover_rate(0);
             let bar = bar::bytes(json);
-            rebalance(namespace, &mut |value| {
-                bar::show_drain(&bar, &value);
+            rebalance(namespace, &mut |far| {
+                bar::show(&bar, &far);
                 true
             })?;
             bar.finish_and_clear();
@@ -352,8 +378,8 @@ fn at_rest(config: &StoreConfig, request: SetRequest, json: bool) -> anyhow::Res
             namespace.store().set_mover_rate(0);
             namespace.begin_drain(number)?;
             let bar = bar::bytes(json);
-            let mut show = |value: Value| {
-                bar::show_drain(&bar, &value);
+            let mut show = |far: Progress| {
+                bar::show(&bar, &far);
                 true
             };
             watch(namespace, number, &mut show, &|| false)?;

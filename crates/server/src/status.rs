@@ -1,16 +1,23 @@
 //! `strata status`: asked of the running server, or read from the store itself where none runs.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use strata_content::TrafficCounts;
 use strata_ledger::Refusing;
 use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_seam::{Budget, Failure, WorkerState, WorkerStatus};
 
 use crate::config::{ByteSize, StoreConfig};
 use crate::control;
-use crate::greeting::{plain_table, say};
+use crate::disks::DiskStatus;
+use crate::greeting::{plain_table, say, say_json};
+use crate::keeper::{KeeperStatus, ScrubStatus};
 use crate::lock::StoreLock;
+use crate::reclaim::ReclaimStatus;
+use crate::running::ServerStatus;
+use crate::sets::{Moving, SetStatus};
 use crate::store::OpenStore;
 
 /// `strata status`.
@@ -18,7 +25,8 @@ use crate::store::OpenStore;
 /// # Errors
 /// No store, no right to it, or a store that does not open.
 pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> {
-    let answer = StoreLock::holder(&config.data).map(|_| control::ask(&config.data, &control::Request::Status));
+    let answer =
+        StoreLock::holder(&config.data).map(|_| control::ask::<Status>(&config.data, &control::Request::Status));
     let status = match answer {
         Some(Ok(status)) => status,
         Some(Err(error)) if StoreLock::holder(&config.data).is_some() => return Err(error),
@@ -26,66 +34,99 @@ pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> 
         Some(Err(_)) | None => {
             let mut lock = StoreLock::of_existing(&config.data)?;
             let store = OpenStore::open_to_look(config, &mut lock)?;
-            let status = of_store(config, store.namespace());
+            let status = Status::of_store(config, store.namespace());
             store.close()?;
             status
         }
     };
     if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&status)?));
+        say_json(&status)?;
     } else {
-        say(&in_words(&status));
+        say(&status.in_words());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What can be said of an open store.
-pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Value {
-    let ledger = namespace.store().ledger().status();
-    let space = namespace.space(&Op::new(Caller::root(Door::Admin)));
-    let disks = crate::disks::list(&ledger, &[])["disks"].take();
-    let checkpoints = namespace.store().checkpoint_counts();
-    json!({
-        "data": config.data,
-        "set": ledger.set.to_string(),
-        "layout": crate::disks::layouts(&ledger),
-        "sets": crate::sets::list(&ledger),
-        "drain": namespace.drain_status().as_ref().map(crate::sets::progress),
-        "durability": config.durability.word(),
-        "read_only": ledger.read_only,
-        "refusing": namespace.store().ledger().refusing().map(|refusing| json!({
-            "what": refusing.what,
-            "since": refusing.since.secs(),
-            "why": refusing.why,
-            "remedy": refusing.remedy,
-            "words": refusing_in_words(&refusing),
-        })),
-        "full": ledger.full,
-        "segments": ledger.segments,
-        "segment_len": ledger.segment_len,
-        "durable": ledger.durable.0,
-        "mover": crate::reclaim::of_mover(&namespace.store().mover_status()),
-        "log_since_checkpoint": namespace.store().log_since_checkpoint(),
-        "log_written": namespace.store().log_written(),
-        "checkpoints": { "taken": checkpoints.taken, "written": checkpoints.written },
-        "content": of_content(&namespace.store().traffic()),
-        "disks": disks,
-        "space": match space {
-            Ok(space) => json!({ "total": space.total, "free": space.free, "inodes": space.inodes }),
-            Err(error) => json!({ "error": error.to_string() }),
-        },
-    })
+/// What can be said of a store, as `strata status --json` shows it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Status {
+    data: PathBuf,
+    set: String,
+    layout: String,
+    sets: Vec<SetStatus>,
+    drain: Option<Moving>,
+    durability: String,
+    read_only: Option<String>,
+    refusing: Option<RefusingStatus>,
+    full: bool,
+    segments: u64,
+    segment_len: u64,
+    durable: u64,
+    mover: ReclaimStatus,
+    log_since_checkpoint: u64,
+    /// Bytes of the log written since the store was opened.
+    log_written: u64,
+    checkpoints: CheckpointStatus,
+    content: ContentStatus,
+    disks: Vec<DiskStatus>,
+    space: SpaceStatus,
+    /// Who works in the background; nobody in a store at rest.
+    workers: Vec<WorkerStatus>,
+    /// The heals and the scrub of a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) keeper: Option<KeeperStatus>,
+    /// The server that runs on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<ServerStatus>,
+}
+
+/// The checkpoints taken since the store was opened.
+#[derive(Serialize, Deserialize)]
+struct CheckpointStatus {
+    taken: u64,
+    /// Bytes they wrote.
+    written: u64,
+}
+
+/// What is refused for now.
+#[derive(Serialize, Deserialize)]
+struct RefusingStatus {
+    what: String,
+    /// Seconds since 1970.
+    since: i64,
+    why: String,
+    remedy: String,
+    words: String,
 }
 
 /// What was taken in since the store was opened, and what of it had to be stored.
-fn of_content(traffic: &TrafficCounts) -> Value {
-    json!({
-        "written": traffic.written(),
-        "deduplicated": traffic.known + traffic.zeros,
-        "compressed": traffic.compressed(),
-        "stored": traffic.stored,
-        "ratio": (traffic.stored > 0).then(|| traffic.written() as f64 / traffic.stored as f64),
-    })
+#[derive(Serialize, Deserialize)]
+struct ContentStatus {
+    written: u64,
+    deduplicated: u64,
+    compressed: u64,
+    stored: u64,
+    ratio: Option<f64>,
+}
+
+/// Room for content, or why it cannot be told.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum SpaceStatus {
+    Known { total: u64, free: u64, inodes: u64 },
+    Unknown { error: String },
+}
+
+impl ContentStatus {
+    fn of(traffic: &TrafficCounts) -> Self {
+        Self {
+            written: traffic.written(),
+            deduplicated: traffic.known + traffic.zeros,
+            compressed: traffic.compressed(),
+            stored: traffic.stored,
+            ratio: (traffic.stored > 0).then(|| traffic.written() as f64 / traffic.stored as f64),
+        }
+    }
 }
 
 /// What a store refuses, since when, why, and what to do.
@@ -94,97 +135,227 @@ pub(crate) fn refusing_in_words(refusing: &Refusing) -> String {
     format!("{what}; since {}: {why}; {remedy}", httpdate::fmt_http_date(since.to_system_time()))
 }
 
-fn in_words(status: &Value) -> String {
-    let text = |value: &Value| value.as_str().map_or_else(|| "-".to_owned(), str::to_owned);
-    let size = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string());
-    let mut words =
-        format!("store {}: {}, {}\n", text(&status["data"]), text(&status["layout"]), text(&status["durability"]));
-    let space = &status["space"];
-    words.push_str(&match space["error"].as_str() {
-        Some(error) => format!("space cannot be read: {error}\n"),
-        None => format!("{} of {} free, {} inodes\n", size(&space["free"]), size(&space["total"]), space["inodes"]),
-    });
-    let content = &status["content"];
-    if content["written"].as_u64().is_some_and(|written| written > 0) && !status["server"].is_null() {
-        let ratio =
-            content["ratio"].as_f64().map_or_else(|| "all of it known".to_owned(), |ratio| format!("{ratio:.2} : 1"));
-        words.push_str(&format!(
-            "since its start {} written, {} stored ({ratio}): saved {} known already or zero, {} by compression\n",
-            size(&content["written"]),
-            size(&content["stored"]),
-            size(&content["deduplicated"]),
-            size(&content["compressed"]),
-        ));
-    }
-    match (status["refusing"]["words"].as_str(), status["read_only"].as_str()) {
-        (Some(refusing), _) => words.push_str(&format!("{refusing}\n")),
-        (None, Some(why)) => words.push_str(&format!("takes no writes: {why}\n")),
-        (None, None) => {}
-    }
-    if status["sets"].as_array().is_some_and(|sets| sets.len() > 1) {
-        words.push_str(&format!("\n{}", crate::sets::table(&status["sets"])));
-    }
-    if !status["drain"].is_null() {
-        words.push_str(&format!("\n{}\n", crate::sets::progress_in_words(&status["drain"])));
-    }
-    let mut table = plain_table(&["place", "disk", "state", "free", "total", "read errors"]);
-    for disk in status["disks"].as_array().into_iter().flatten() {
-        table.add_row([
-            disk["place"].to_string(),
-            text(&disk["disk"]),
-            text(&disk["state"]),
-            size(&disk["free"]),
-            size(&disk["total"]),
-            disk["read_errors"].to_string(),
-        ]);
-    }
-    words.push_str(&format!("\n{table}\n"));
-    words.push_str(&of_keeper(&status["keeper"]));
-    match status["server"].as_object() {
-        None => words.push_str("\nno server runs on it\n"),
-        Some(server) => {
-            words.push_str(&format!("\n{} by process {}\n", text(&server["phase"]), server["pid"]));
-            let mut table = plain_table(&["door", "address", "requests/s", "received/s", "sent/s"]);
-            for (door, address) in server["doors"].as_object().into_iter().flatten().filter(|(_, at)| !at.is_null()) {
-                let rates = &server["per_second"][door.as_str()];
-                let requests = rates["requests"].as_u64().map_or_else(|| "-".to_owned(), |rate| rate.to_string());
-                table.add_row([door.clone(), text(address), requests, size(&rates["received"]), size(&rates["sent"])]);
-            }
-            words.push_str(&format!("\n{table}\n"));
-        }
-    }
-    words
+/// A time in seconds since 1970, for people.
+pub(crate) fn date(seconds: u64) -> String {
+    // Beyond the year 9999 there are no dates of this kind.
+    const LAST: u64 = 253_402_300_799;
+    httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds.min(LAST)))
 }
 
-/// The pass under way and the scrub, in words; nothing where no server runs.
-fn of_keeper(keeper: &Value) -> String {
-    if keeper.is_null() {
-        return String::new();
-    }
-    let mut words = String::new();
-    let running = &keeper["running"];
-    if let Some(pass) = running["pass"].as_str() {
-        let (done, total) = (running["done_bytes"].as_u64().unwrap_or(0), running["total_bytes"].as_u64().unwrap_or(0));
-        words.push_str(&format!("\n{pass}: {} of {}", ByteSize(done), ByteSize(total)));
-        if let Some(seconds) = running["seconds_left"].as_u64() {
-            words.push_str(&format!(", about {seconds} s left"));
+impl Status {
+    /// Of a store at rest.
+    pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Self {
+        let store = namespace.store();
+        let ledger = store.ledger().status();
+        let checkpoints = store.checkpoint_counts();
+        let space = namespace.space(&Op::new(Caller::root(Door::Admin)));
+        let refusing = store.ledger().refusing().map(|refusing| RefusingStatus {
+            words: refusing_in_words(&refusing),
+            since: refusing.since.secs(),
+            what: refusing.what,
+            why: refusing.why,
+            remedy: refusing.remedy,
+        });
+        Self {
+            data: config.data.clone(),
+            set: ledger.set.to_string(),
+            layout: crate::disks::layouts(&ledger),
+            sets: crate::sets::list(&ledger),
+            drain: namespace.drain_status().as_ref().map(Moving::of),
+            durability: config.durability.word().to_owned(),
+            refusing,
+            full: ledger.full,
+            segments: ledger.segments,
+            segment_len: ledger.segment_len,
+            durable: ledger.durable.0,
+            mover: ReclaimStatus::of_mover(&store.mover_status()),
+            log_since_checkpoint: store.log_since_checkpoint(),
+            log_written: store.log_written(),
+            checkpoints: CheckpointStatus { taken: checkpoints.taken, written: checkpoints.written },
+            content: ContentStatus::of(&store.traffic()),
+            disks: crate::disks::disks_of(&ledger, &[]),
+            space: match space {
+                Ok(space) => SpaceStatus::Known { total: space.total, free: space.free, inodes: space.inodes },
+                Err(error) => SpaceStatus::Unknown { error: error.to_string() },
+            },
+            read_only: ledger.read_only,
+            workers: Vec::new(),
+            keeper: None,
+            server: None,
         }
-        words.push('\n');
     }
-    let scrub = &keeper["scrub"];
-    let state = match (scrub["paused"] == true, scrub["at"].is_null(), scrub["ended"].is_null()) {
+
+    /// Of a store that is served.
+    pub(crate) fn of_running(
+        config: &StoreConfig,
+        namespace: &Namespace,
+        keeper: KeeperStatus,
+        server: ServerStatus,
+    ) -> Self {
+        let workers = namespace.crew().status();
+        Self { workers, keeper: Some(keeper), server: Some(server), ..Self::of_store(config, namespace) }
+    }
+
+    fn in_words(&self) -> String {
+        let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string());
+        let mut words = format!("store {}: {}, {}\n", self.data.display(), self.layout, self.durability);
+        words.push_str(&match &self.space {
+            SpaceStatus::Unknown { error } => format!("space cannot be read: {error}\n"),
+            SpaceStatus::Known { total, free, inodes } => {
+                format!("{} of {} free, {inodes} inodes\n", ByteSize(*free), ByteSize(*total))
+            }
+        });
+        let content = &self.content;
+        if content.written > 0 && self.server.is_some() {
+            let ratio = content.ratio.map_or_else(|| "all of it known".to_owned(), |ratio| format!("{ratio:.2} : 1"));
+            words.push_str(&format!(
+                "since its start {} written, {} stored ({ratio}): saved {} known already or zero, {} by compression\n",
+                ByteSize(content.written),
+                ByteSize(content.stored),
+                ByteSize(content.deduplicated),
+                ByteSize(content.compressed),
+            ));
+        }
+        match (&self.refusing, &self.read_only) {
+            (Some(refusing), _) => words.push_str(&format!("{}\n", refusing.words)),
+            (None, Some(why)) => words.push_str(&format!("takes no writes: {why}\n")),
+            (None, None) => {}
+        }
+        if self.sets.len() > 1 {
+            words.push_str(&format!("\n{}", crate::sets::table(&self.sets)));
+        }
+        if let Some(drain) = &self.drain {
+            words.push_str(&format!("\n{}\n", drain.in_words()));
+        }
+        let mut table = plain_table(&["place", "disk", "state", "free", "total", "read errors"]);
+        for disk in &self.disks {
+            table.add_row([
+                disk.place.to_string(),
+                disk.disk.clone(),
+                disk.state.clone(),
+                size(disk.free),
+                size(disk.total),
+                disk.read_errors.to_string(),
+            ]);
+        }
+        words.push_str(&format!("\n{table}\n"));
+        if !self.workers.is_empty() {
+            words.push_str(&format!("\n{}", workers_in_words(&self.workers)));
+        }
+        if let Some(keeper) = &self.keeper {
+            words.push_str(&format!("\n{}\n", scrub_in_words(&keeper.scrub)));
+        }
+        match &self.server {
+            None => words.push_str("\nno server runs on it\n"),
+            Some(server) => words.push_str(&format!("\n{}", server.in_words())),
+        }
+        words
+    }
+}
+
+/// A table of the workers, and below it a line for each that failed.
+fn workers_in_words(workers: &[WorkerStatus]) -> String {
+    let mut table = plain_table(&["worker", "state", "progress", "budget", "rounds", "errors", "what it does"]);
+    let mut failures = String::new();
+    for worker in workers {
+        let state = match &worker.waits_for {
+            Some(what) => format!("{} for {what}", worker.state.word()),
+            None => worker.state.word().to_owned(),
+        };
+        let at_work = matches!(worker.state, WorkerState::Working | WorkerState::Waiting);
+        let amount = |count: u64| match &*worker.unit {
+            "bytes" => ByteSize(count).to_string(),
+            unit => format!("{count} {unit}"),
+        };
+        let progress = match (at_work, worker.bound) {
+            (false, _) => "-".to_owned(),
+            (true, None) => amount(worker.cursor),
+            (true, Some(bound)) => format!("{} of {}", amount(worker.cursor), amount(bound)),
+        };
+        table.add_row([
+            worker.name.to_string(),
+            state,
+            progress,
+            worker.budget.map_or_else(|| "-".to_owned(), budget_in_words),
+            worker.rounds.to_string(),
+            worker.errors.to_string(),
+            worker.does.to_string(),
+        ]);
+        if let Some(failure) = &worker.failure {
+            failures.push_str(&format!("{}\n", failure_in_words(&worker.name, failure)));
+        }
+    }
+    format!("{table}\n{failures}")
+}
+
+/// What a worker failed by, as a sentence.
+pub(crate) fn failure_in_words(name: &str, failure: &Failure) -> String {
+    let again = failure.again.map_or_else(String::new, |again| format!("; it tries again at {}", date(again)));
+    format!("{name} fails since {}: {}{again}", date(failure.since), failure.what)
+}
+
+fn budget_in_words(budget: Budget) -> String {
+    let rate = budget.bytes_per_second.map(|rate| format!("{} a second", ByteSize(rate)));
+    let part = budget.part_of_time.map(|part| format!("1/{part} of the time"));
+    let words: Vec<String> = rate.into_iter().chain(part).collect();
+    match (words.is_empty(), budget.yields) {
+        (true, _) => "all it can".to_owned(),
+        (false, true) => format!("{} while others are served", words.join(", ")),
+        (false, false) => words.join(", "),
+    }
+}
+
+fn scrub_in_words(scrub: &ScrubStatus) -> String {
+    let state = match (scrub.paused, scrub.at.is_some(), scrub.ended.is_some()) {
         (true, ..) => "paused",
-        (_, false, _) => "under way",
-        (.., false) => "came to its end",
+        (_, true, _) => "under way",
+        (.., true) => "came to its end",
         _ => "none yet",
     };
-    let ended = scrub["ended"].as_u64().map_or_else(String::new, |secs| {
-        let ended = std::time::UNIX_EPOCH + std::time::Duration::from_secs(secs);
-        format!(" ({})", httpdate::fmt_http_date(ended))
-    });
-    words.push_str(&format!(
-        "\nlast scrub: {state}{ended}; {} frames damaged, {} written anew, {} places unreadable\n",
-        scrub["damaged"], scrub["healed"], scrub["unreadable"]
-    ));
-    words
+    let ended = scrub.ended.map_or_else(String::new, |seconds| format!(" ({})", date(seconds)));
+    let (damaged, healed, unreadable) = (scrub.damaged, scrub.healed, scrub.unreadable);
+    format!(
+        "last scrub: {state}{ended}; {damaged} frames damaged, {healed} written anew, {unreadable} places unreadable"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker() -> WorkerStatus {
+        WorkerStatus {
+            name: "sweeper".into(),
+            does: "sweeps".into(),
+            state: WorkerState::Working,
+            since: 0,
+            waits_for: None,
+            cursor: 3 << 20,
+            bound: Some(8 << 20),
+            unit: "bytes".into(),
+            handled: 3 << 20,
+            budget: Some(Budget { bytes_per_second: Some(1 << 20), part_of_time: Some(4), yields: false }),
+            rounds: 7,
+            errors: 0,
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn a_worker_at_work_shows_how_far_it_is_and_what_it_may_spend() {
+        let words = workers_in_words(&[worker()]);
+        assert!(words.contains("working") && words.contains("3 MiB of 8 MiB"), "{words}");
+        assert!(words.contains("1 MiB a second, 1/4 of the time"), "{words}");
+    }
+
+    #[test]
+    fn a_worker_that_fails_says_by_what_since_when_and_when_it_tries_again() {
+        let failure = Failure { what: "no broom".to_owned(), since: 0, last: 60, again: Some(120) };
+        let failed = WorkerStatus { state: WorkerState::Failed, failure: Some(failure), ..worker() };
+        let waiting = WorkerStatus { state: WorkerState::Waiting, waits_for: Some("2 readers".into()), ..worker() };
+        let words = workers_in_words(&[failed, waiting]);
+        let said = "sweeper fails since Thu, 01 Jan 1970 00:00:00 GMT: no broom; it tries again at Thu, 01 Jan 1970 00:02:00 GMT";
+        assert!(words.contains(said), "{words}");
+        assert!(words.contains("waiting for 2 readers"), "{words}");
+    }
 }

@@ -9,7 +9,7 @@ use strata_namespace::{RECORD_FORMAT, UpgradeReport, upgrade_plan};
 use strata_seam::{Clock, SystemClock, SystemEntropy};
 
 use crate::config::StoreConfig;
-use crate::greeting::say;
+use crate::greeting::{say, say_json};
 use crate::lock::{InUse, StoreLock};
 use crate::store::OpenStore;
 
@@ -61,7 +61,7 @@ pub(crate) fn run(config: &StoreConfig, dry_run: bool, json: bool) -> anyhow::Re
             files_parted: report.parted,
             first_parted: first,
         };
-        say(&format!("{}\n", serde_json::to_string_pretty(&told)?));
+        say_json(&told)?;
         return Ok(ExitCode::SUCCESS);
     }
     if !needed {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use strata_iam::{NewUser, User, Users};
 use strata_namespace::{Caller, Door, Namespace, Op};
 use strata_seam::SystemEntropy;
@@ -14,7 +13,7 @@ use strata_seam::SystemEntropy;
 use crate::cli::UserAction;
 use crate::config::StoreConfig;
 use crate::control;
-use crate::greeting::{plain_table, say};
+use crate::greeting::{plain_table, say, say_json};
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
 
@@ -59,9 +58,24 @@ pub(crate) enum UserRequest {
     },
 }
 
+/// What is answered, as `--json` shows it.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum UserAnswer {
+    /// Everybody.
+    Users(Vec<Shown>),
+    /// Somebody who is no more.
+    Removed {
+        /// Whose name it was.
+        removed: String,
+    },
+    /// Who was made or changed.
+    User(Shown),
+}
+
 /// A user without the secret.
 #[derive(Serialize, Deserialize)]
-struct Shown {
+pub(crate) struct Shown {
     name: String,
     access_key: String,
     uid: u32,
@@ -90,24 +104,24 @@ impl Shown {
 ///
 /// # Errors
 /// The users' own refusals: nothing was changed then.
-pub(crate) fn apply(namespace: &Namespace, users: &Users, request: UserRequest) -> anyhow::Result<Value> {
+pub(crate) fn apply(namespace: &Namespace, users: &Users, request: UserRequest) -> anyhow::Result<UserAnswer> {
     let op = Op::new(Caller::root(Door::Admin));
     let answer = match request {
         UserRequest::Add { name, uid, gid, admin, may_make_buckets } => {
             let new = NewUser { name, uid, gid, admin, may_make_buckets, ..NewUser::default() };
-            json!(Shown::of(&*users.create(&op, new, &SystemEntropy)?, true))
+            UserAnswer::User(Shown::of(&*users.create(&op, new, &SystemEntropy)?, true))
         }
-        UserRequest::List => {
-            json!(users.list().iter().map(|user| Shown::of(user, false)).collect::<Vec<_>>())
-        }
+        UserRequest::List => UserAnswer::Users(users.list().iter().map(|user| Shown::of(user, false)).collect()),
         UserRequest::Remove { name } => {
             users.remove(&op, &name)?;
-            json!({ "removed": name })
+            UserAnswer::Removed { removed: name }
         }
         UserRequest::Set { name, may_make_buckets } => {
-            json!(Shown::of(&*users.set_may_make_buckets(&op, &name, may_make_buckets)?, false))
+            UserAnswer::User(Shown::of(&*users.set_may_make_buckets(&op, &name, may_make_buckets)?, false))
         }
-        UserRequest::Rotate { name } => json!(Shown::of(&*users.rotate_secret(&op, &name, &SystemEntropy)?, true)),
+        UserRequest::Rotate { name } => {
+            UserAnswer::User(Shown::of(&*users.rotate_secret(&op, &name, &SystemEntropy)?, true))
+        }
     };
     namespace.settle_blocking(&op).context("the change is not known to be durable; list the users to see")?;
     Ok(answer)
@@ -133,9 +147,9 @@ pub(crate) fn run(config: &StoreConfig, action: UserAction, json: bool) -> anyho
         OpenStore::at_rest(config, |store| apply(store.namespace(), &*open(&config.data, store.namespace())?, request))?
     };
     if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
+        say_json(&answer)?;
     } else {
-        say(&in_words(answer)?);
+        say(&in_words(answer));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -164,27 +178,26 @@ pub(crate) fn open(data: &Path, namespace: &Arc<Namespace>) -> anyhow::Result<Ar
     Ok(Arc::new(users))
 }
 
-fn in_words(answer: Value) -> anyhow::Result<String> {
-    if let Some(name) = answer.get("removed").and_then(Value::as_str) {
-        return Ok(format!("user {name} is removed\n"));
-    }
-    if answer.is_array() {
-        let users: Vec<Shown> = serde_json::from_value(answer)?;
-        let mut table = plain_table(&["user", "access key", "uid", "gid", "admin", "may make buckets"]);
-        for user in users {
-            let yes = |yes| if yes { "yes" } else { "no" }.to_owned();
-            let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
-            table.add_row([user.name, user.access_key, uid, gid, yes(user.admin), yes(user.may_make_buckets)]);
+fn in_words(answer: UserAnswer) -> String {
+    let user = match answer {
+        UserAnswer::Removed { removed } => return format!("user {removed} is removed\n"),
+        UserAnswer::Users(users) => {
+            let mut table = plain_table(&["user", "access key", "uid", "gid", "admin", "may make buckets"]);
+            for user in users {
+                let yes = |yes| if yes { "yes" } else { "no" }.to_owned();
+                let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
+                table.add_row([user.name, user.access_key, uid, gid, yes(user.admin), yes(user.may_make_buckets)]);
+            }
+            return format!("{table}\n");
         }
-        return Ok(format!("{table}\n"));
-    }
-    let user: Shown = serde_json::from_value(answer)?;
+        UserAnswer::User(user) => user,
+    };
     let Some(secret_key) = user.secret_key else {
         let may = if user.may_make_buckets { "may" } else { "may not" };
-        return Ok(format!("user {} {may} make buckets\n", user.name));
+        return format!("user {} {may} make buckets\n", user.name);
     };
-    Ok(format!(
+    format!(
         "user        {}\naccess key  {}\nsecret key  {secret_key}\nuid         {}\n\nThe secret is also the WebDAV password. It is shown only now.\n",
         user.name, user.access_key, user.uid,
-    ))
+    )
 }

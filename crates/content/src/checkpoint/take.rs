@@ -94,6 +94,17 @@ impl Store {
         leave: &BTreeSet<SegmentId>,
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Taken> {
+        let worker = &self.mover.writes_down;
+        let _round = worker.begin(None);
+        let taken = self.write_down(leave, &mut |bytes| {
+            worker.advance(bytes);
+            pace(bytes)
+        });
+        worker.count_failure(&taken);
+        taken
+    }
+
+    fn write_down(self: &Arc<Self>, leave: &BTreeSet<SegmentId>, pace: &mut dyn FnMut(u64) -> bool) -> Result<Taken> {
         let _one = self.checkpoints.taking.lock();
         // What is committed from here on may not be in it.
         let changed = self.checkpoints.changed.load(Ordering::Acquire);

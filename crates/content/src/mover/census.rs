@@ -94,7 +94,9 @@ impl Store {
             }
             was_idle
         };
+        let round = self.mover.looks.begin(None);
         let counted = self.count(host, report);
+        drop(round);
         let mut status = self.mover.status.lock();
         // A reclaim that has begun meanwhile says itself what it is at.
         if was_idle && status.phase == Phase::Counting {
@@ -128,7 +130,9 @@ impl Store {
                     *bytes += place.stored_share();
                 }
             }
-            if !host.pace(found.len() as u64 * CELL_BYTES, report) {
+            let looked_at = found.len() as u64 * CELL_BYTES;
+            self.mover.looks.advance(looked_at);
+            if !host.pace(looked_at, report) {
                 return Ok(None);
             }
         }

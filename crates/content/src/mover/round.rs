@@ -405,6 +405,12 @@ impl Round<'_> {
     }
 
     fn phase(&self, phase: Phase) {
+        let worker = &self.store.mover.reclaims;
+        worker.reach(self.report.segments, Some(self.report.segments + self.backlog));
+        match phase {
+            Phase::Waiting(holders) => worker.waits_for(format!("{holders} readers and uploads")),
+            Phase::Idle | Phase::Counting | Phase::Moving(_) | Phase::Checkpoint | Phase::Freeing => worker.goes_on(),
+        }
         let mut status = self.store.mover.status.lock();
         status.phase = phase;
         status.report = self.report.clone();

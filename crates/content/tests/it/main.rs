@@ -49,13 +49,12 @@ fn open_with(world: &SimWorld, options: Options) -> Arc<Store> {
         Ok(())
     })
     .unwrap();
-    let first = ledger.next_lsn().0 << 20;
     let settings = StoreSettings {
         chunks: ChunkParams::new(64, 256, 1024).unwrap(),
         cache_bytes: 4 << 20,
         ..StoreSettings::default()
     };
-    Store::new(Arc::new(ledger), Arc::new(index), settings, first)
+    Store::new(Arc::new(ledger), Arc::new(index), settings).unwrap()
 }
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {

@@ -65,7 +65,7 @@ fn helpers_change_neither_content_nor_what_is_stored() {
         let (_world, store) = create();
         std::thread::scope(|scope| {
             for _ in 0..helpers {
-                scope.spawn(|| store.helpers().help());
+                scope.spawn(|| store.helpers().help(store.mover()));
             }
             let items = own(&store, at_once(&store, &data));
             store.helpers().end();

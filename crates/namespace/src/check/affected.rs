@@ -7,7 +7,7 @@ use strata_content::{Item, Source, Store};
 use strata_seam::{ChunkId, Ino};
 
 use super::tree::{each, number, table};
-use super::{Pace, owners};
+use super::{Teller, owners};
 use crate::error::Result;
 use crate::key;
 use crate::name;
@@ -49,11 +49,11 @@ pub struct Affected {
 pub(super) fn affected(
     ns: &Namespace,
     chunks: &HashSet<ChunkId>,
-    pace: &mut Pace<'_>,
+    teller: &mut Teller<'_>,
 ) -> Result<Option<Vec<Affected>>> {
     let mut found = Vec::new();
     let mut search = Search { store: &ns.store, chunks, clean: HashSet::new() };
-    let going = owners(ns, pace, &mut |owner, items| {
+    let going = owners(ns, teller, &mut |owner, items| {
         let mut lost = Vec::new();
         search.look(items, 0, 0, &mut lost);
         if !lost.is_empty() && found.len() < AFFECTED_MAX {
@@ -65,10 +65,10 @@ pub(super) fn affected(
         return Ok(None);
     }
     if !found.is_empty() {
-        let Some(uploads) = uploads(&ns.store, &found, pace)? else { return Ok(None) };
+        let Some(uploads) = uploads(&ns.store, &found, teller)? else { return Ok(None) };
         let inodes = found.iter().filter_map(|affected| ino_of(affected.owner));
         let wanted = inodes.chain(uploads.values().map(|(bucket, _)| *bucket)).collect();
-        let Some(paths) = paths(&ns.store, &wanted, pace)? else { return Ok(None) };
+        let Some(paths) = paths(&ns.store, &wanted, teller)? else { return Ok(None) };
         for affected in &mut found {
             affected.path = match affected.owner {
                 Owner::Inode(ino) | Owner::Version(ino, _) => paths.get(&ino).cloned(),
@@ -90,7 +90,7 @@ fn ino_of(owner: Owner) -> Option<Ino> {
 }
 
 /// The bucket's directory and the key of each upload whose parts are among these.
-fn uploads(store: &Store, found: &[Affected], pace: &mut Pace<'_>) -> Result<Option<HashMap<u64, (Ino, String)>>> {
+fn uploads(store: &Store, found: &[Affected], teller: &mut Teller<'_>) -> Result<Option<HashMap<u64, (Ino, String)>>> {
     let wanted: HashSet<u64> = found
         .iter()
         .filter_map(|affected| match affected.owner {
@@ -102,7 +102,7 @@ fn uploads(store: &Store, found: &[Affected], pace: &mut Pace<'_>) -> Result<Opt
     if wanted.is_empty() {
         return Ok(Some(uploads));
     }
-    let going = each(store, table(key::TABLE_UPLOAD), pace, |at, _| {
+    let going = each(store, table(key::TABLE_UPLOAD), teller, |at, _| {
         if let (Some(bucket), Some((name, id))) = (number(&at[1..]), at.get(9..).and_then(key::split_terminated))
             && let Some(id) = number(id).filter(|id| wanted.contains(&id.0))
         {
@@ -114,9 +114,9 @@ fn uploads(store: &Store, found: &[Affected], pace: &mut Pace<'_>) -> Result<Opt
 }
 
 /// One of the names of each of these inodes.
-fn paths(store: &Store, wanted: &HashSet<Ino>, pace: &mut Pace<'_>) -> Result<Option<HashMap<Ino, String>>> {
+fn paths(store: &Store, wanted: &HashSet<Ino>, teller: &mut Teller<'_>) -> Result<Option<HashMap<Ino, String>>> {
     let mut places: HashMap<Ino, (Ino, Vec<u8>)> = HashMap::new();
-    let going = each(store, table(key::TABLE_ENTRY), pace, |key, value| {
+    let going = each(store, table(key::TABLE_ENTRY), teller, |key, value| {
         if let (Some(parent), Ok(dirent)) = (number(&key[1..]), Dirent::decode(value)) {
             let name = &key[9..];
             if name::is_dir(name) || wanted.contains(&dirent.ino) {

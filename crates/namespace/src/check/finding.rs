@@ -202,6 +202,7 @@ fn table(key: &[u8]) -> &'static str {
         Some(&key::TABLE_XATTR) => "the attributes",
         Some(&key::TABLE_PROPERTY) => "the properties",
         Some(&key::TABLE_USAGE) => "the counters of usage",
+        Some(&key::TABLE_TIMES) => "the times of directories",
         _ => "the store",
     }
 }

@@ -19,7 +19,7 @@ use strata_seam::{ChunkId, Ino};
 
 use super::finding::Finding;
 use super::tree::{self, Inodes, TreePass, belongs, number};
-use super::{CheckOptions, CheckReport, Found, Pace, references};
+use super::{CheckOptions, CheckReport, Found, Teller, references};
 use crate::error::{Error, Result};
 use crate::key;
 use crate::name;
@@ -41,9 +41,9 @@ pub(super) fn settle(
     ns: &Namespace,
     options: &CheckOptions,
     report: &mut CheckReport,
-    pace: &mut Pace<'_>,
+    teller: &mut Teller<'_>,
 ) -> Result<()> {
-    pace.now("what looked wrong, again");
+    teller.now("what looked wrong, again");
     let suspicions = std::mem::take(&mut report.findings);
     let mut counted = Subjects::default();
     for suspicion in suspicions {
@@ -65,7 +65,7 @@ pub(super) fn settle(
         if counted.is_empty() {
             return Ok(());
         }
-        let Some(left) = round(ns, options, counted, report, pace)? else {
+        let Some(left) = round(ns, options, counted, report, teller)? else {
             report.ended = true;
             return Ok(());
         };
@@ -103,7 +103,7 @@ fn round(
     options: &CheckOptions,
     subjects: Subjects,
     report: &mut CheckReport,
-    pace: &mut Pace<'_>,
+    teller: &mut Teller<'_>,
 ) -> Result<Option<Subjects>> {
     let subjects = Arc::new(subjects);
     let touched = Arc::new(Mutex::new(Touched::default()));
@@ -113,11 +113,11 @@ fn round(
     });
     let mut found = Found::default();
     let pass = TreePass::new(&ns.store, Inodes::These(Arc::new(subjects.inodes.clone())));
-    if !subjects.inodes.is_empty() && pass.run(usize::MAX, &mut found, pace)?.is_none() {
+    if !subjects.inodes.is_empty() && pass.run(usize::MAX, &mut found, teller)?.is_none() {
         return Ok(None);
     }
     let scope = Scope::These(Arc::new(subjects.chunks.clone()));
-    if !subjects.chunks.is_empty() && !references(ns, scope, options.contents, &mut found, pace)? {
+    if !subjects.chunks.is_empty() && !references(ns, scope, options.contents, &mut found, teller)? {
         return Ok(None);
     }
     drop(watch);
@@ -174,7 +174,8 @@ fn note(batch: &Batch, subjects: &Subjects, touched: &mut Touched) {
                     ino.and_then(|ino| Inode::decode(ino, value).ok()).into_iter().flat_map(|inode| inode.items),
                 );
             }
-            (key::TABLE_INODE | key::TABLE_UNLINKED, _) => inode(number(rest), touched),
+            (key::TABLE_INODE, _) => inode(number(rest), touched),
+            (key::TABLE_UNLINKED, _) => inode(key::unlinked_ino(rest), touched),
             (key::TABLE_ENTRY, _) => {
                 inode(number(rest), touched);
                 if let Mutation::Put { value, .. } = mutation {
@@ -242,7 +243,7 @@ fn follow_pages(ns: &Namespace, subjects: &Subjects, touched: &mut Touched) {
 ///
 /// Numbers only ever grow, so what exists below the next one can only become less: what is deleted meanwhile is added
 /// unless it was counted before.
-pub(super) fn count_inodes(ns: &Namespace, pace: &mut Pace<'_>) -> Result<Option<(u64, u64)>> {
+pub(super) fn count_inodes(ns: &Namespace, teller: &mut Teller<'_>) -> Result<Option<(u64, u64)>> {
     #[derive(Default)]
     struct Deleted {
         /// Every number below this was counted if it existed.
@@ -291,7 +292,7 @@ pub(super) fn count_inodes(ns: &Namespace, pace: &mut Pace<'_>) -> Result<Option
             }
             deleted.passed = number(&from[1..]).map_or(u64::MAX, |last| last.0 + 1);
         }
-        if !pace.step(page.len() as u64) {
+        if !teller.step(page.len() as u64) {
             return Ok(None);
         }
     }

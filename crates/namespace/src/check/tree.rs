@@ -10,7 +10,7 @@ use strata_content::Store;
 use strata_seam::Ino;
 
 use super::finding::Finding;
-use super::{Found, Pace};
+use super::{Found, Teller};
 use crate::error::Result;
 use crate::key;
 use crate::name;
@@ -66,7 +66,7 @@ struct Seen {
 pub(super) fn each(
     store: &Store,
     (from, to): (Vec<u8>, Vec<u8>),
-    pace: &mut Pace<'_>,
+    teller: &mut Teller<'_>,
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>,
 ) -> Result<bool> {
     let mut from = from;
@@ -78,7 +78,7 @@ pub(super) fn each(
         for (key, entry) in &page {
             visit(key, &entry.value)?;
         }
-        if !pace.step(page.len() as u64) {
+        if !teller.step(page.len() as u64) {
             return Ok(false);
         }
     }
@@ -102,13 +102,18 @@ impl<'a> TreePass<'a> {
 
     /// Looks at everything of these inodes; `None` if it was told to stop. Returns where the next window begins, if there
     /// is one.
-    pub(super) fn run(mut self, at_once: usize, found: &mut Found, pace: &mut Pace<'_>) -> Result<Option<Option<u64>>> {
-        pace.now("inodes");
-        if !self.load(at_once, found, pace)? {
+    pub(super) fn run(
+        mut self,
+        at_once: usize,
+        found: &mut Found,
+        teller: &mut Teller<'_>,
+    ) -> Result<Option<Option<u64>>> {
+        teller.now("inodes");
+        if !self.load(at_once, found, teller)? {
             return Ok(None);
         }
-        pace.now("directory entries");
-        if !self.entries(found, pace)? {
+        teller.now("directory entries");
+        if !self.entries(found, teller)? {
             return Ok(None);
         }
         self.links(found)?;
@@ -118,7 +123,7 @@ impl<'a> TreePass<'a> {
         }))
     }
 
-    fn load(&mut self, at_once: usize, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
+    fn load(&mut self, at_once: usize, found: &mut Found, teller: &mut Teller<'_>) -> Result<bool> {
         match self.inodes.clone() {
             Inodes::These(inodes) => {
                 for ino in inodes.iter() {
@@ -137,7 +142,7 @@ impl<'a> TreePass<'a> {
                     from.push(0);
                     page.iter().for_each(|(key, entry)| self.inode(key, &entry.value, found));
                     found.report.inodes += page.len() as u64;
-                    if !pace.step(page.len() as u64) {
+                    if !teller.step(page.len() as u64) {
                         return Ok(false);
                     }
                     if self.seen.len() >= at_once {
@@ -176,11 +181,11 @@ impl<'a> TreePass<'a> {
         self.seen.insert(ino, seen);
     }
 
-    fn entries(&mut self, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
+    fn entries(&mut self, found: &mut Found, teller: &mut Teller<'_>) -> Result<bool> {
         let first = self.inodes.is_first();
         let store = self.store;
         let mut dir = (Ino(0), (Ino(0), 0));
-        each(store, table(key::TABLE_ENTRY), pace, |key, value| {
+        each(store, table(key::TABLE_ENTRY), teller, |key, value| {
             let (Some(parent), Ok(dirent)) = (number(&key[1..]), Dirent::decode(value)) else {
                 if first {
                     found.put(Finding::Record { key: key.to_vec() });
@@ -241,6 +246,7 @@ impl<'a> TreePass<'a> {
     }
 
     fn links(&self, found: &mut Found) -> Result<()> {
+        let open = unlinked(self.store)?;
         let mut reached = HashSet::from([ROOT_INO]);
         let mut inodes: Vec<(&Ino, &Seen)> = self.seen.iter().collect();
         inodes.sort_by_key(|(ino, _)| **ino);
@@ -257,7 +263,7 @@ impl<'a> TreePass<'a> {
                 continue;
             }
             if seen.names == 0 {
-                if self.store.get(&key::under(key::TABLE_UNLINKED, ino, &[]))?.is_none() {
+                if !open.contains(&ino) {
                     found.put(Finding::NoName { ino });
                 }
             } else if directory && !self.reaches_root(ino, &mut reached)? {
@@ -289,6 +295,18 @@ impl<'a> TreePass<'a> {
     }
 }
 
+/// The inodes without a name that some session has open.
+fn unlinked(store: &Store) -> Result<HashSet<Ino>> {
+    let (mut from, mut open) = (vec![key::TABLE_UNLINKED], HashSet::new());
+    loop {
+        let page = store.range(&from, &[key::TABLE_UNLINKED + 1], STEP)?;
+        let Some((last, _)) = page.last() else { return Ok(open) };
+        from.clone_from(last);
+        from.push(0);
+        open.extend(page.iter().filter_map(|(key, _)| key::unlinked_ino(key)));
+    }
+}
+
 /// The parent that a directory names; `None` where there is no such directory.
 pub(super) fn parent_of(store: &Store, ino: Ino) -> Result<Option<Ino>> {
     let Some(entry) = store.get(&key::inode(ino))? else { return Ok(None) };
@@ -301,9 +319,9 @@ fn is_bucket(store: &Store, entry_name: &[u8], ino: Ino) -> Result<bool> {
 }
 
 /// Buckets, uploads, parts, versions, attributes and properties: what is not counted, only looked at.
-pub(super) fn others(store: &Store, found: &mut Found, pace: &mut Pace<'_>) -> Result<bool> {
-    pace.now("buckets, uploads and attributes");
-    let mut going = each(store, table(key::TABLE_BUCKET), pace, |key, value| {
+pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) -> Result<bool> {
+    teller.now("buckets, uploads and attributes");
+    let mut going = each(store, table(key::TABLE_BUCKET), teller, |key, value| {
         let Some(root) = number(&key[1..]).filter(|_| key.len() == 9) else {
             found.put(Finding::Record { key: key.to_vec() });
             return Ok(());
@@ -320,7 +338,7 @@ pub(super) fn others(store: &Store, found: &mut Found, pace: &mut Pace<'_>) -> R
     })?;
     let mut uploads = HashSet::new();
     going = going
-        && each(store, table(key::TABLE_UPLOAD), pace, |key, value| {
+        && each(store, table(key::TABLE_UPLOAD), teller, |key, value| {
             let id = key.last_chunk::<8>().map(|id| u64::from_be_bytes(*id));
             match (id, Upload::decode(value)) {
                 (Some(id), Ok(_)) => _ = uploads.insert(id),
@@ -329,7 +347,7 @@ pub(super) fn others(store: &Store, found: &mut Found, pace: &mut Pace<'_>) -> R
             Ok(())
         })?;
     going = going
-        && each(store, table(key::TABLE_PART), pace, |key, value| {
+        && each(store, table(key::TABLE_PART), teller, |key, value| {
             let (upload, part) = (number(&key[1..]), key.last_chunk::<4>().map(|part| u32::from_be_bytes(*part)));
             match (upload, part, Part::decode(value)) {
                 (Some(Ino(upload)), Some(part), Ok(_)) if !uploads.contains(&upload) => {
@@ -340,10 +358,10 @@ pub(super) fn others(store: &Store, found: &mut Found, pace: &mut Pace<'_>) -> R
             }
             Ok(())
         })?;
-    for of_inodes in [key::TABLE_VERSION, key::TABLE_XATTR, key::TABLE_PROPERTY] {
+    for of_inodes in [key::TABLE_VERSION, key::TABLE_XATTR, key::TABLE_PROPERTY, key::TABLE_TIMES] {
         let mut last = None;
         going = going
-            && each(store, table(of_inodes), pace, |key, value| {
+            && each(store, table(of_inodes), teller, |key, value| {
                 let Some(ino) = number(&key[1..]) else {
                     found.put(Finding::Record { key: key.to_vec() });
                     return Ok(());

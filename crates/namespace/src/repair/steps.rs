@@ -95,6 +95,10 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
         Finding::Bucket { root } => bucket(ns, tx, *root),
         Finding::Stray { name } => stray(ns, tx, name),
         Finding::Part { upload, part } => part_of_nothing(ns, tx, *upload, *part),
+        Finding::Leftover { key, .. } if key.first() == Some(&key::TABLE_TIMES) => {
+            tx.delete(key.clone());
+            Ok("removed".to_owned())
+        }
         Finding::Leftover { ino, .. } => {
             let dir = lost::directory(ns, tx)?;
             tx.tally(key::KEY_INODES, 1);

@@ -194,3 +194,26 @@ fn a_set_too_small_to_be_written_is_read_whatever_the_last_process_left_unfinish
     let left = store.namespace().store().range(b"Q", b"R", 1).unwrap();
     assert!(left.is_empty(), "the next start that can write has removed it");
 }
+
+#[test]
+fn each_opening_that_changes_something_is_a_session_of_its_own_and_ends_what_others_left() {
+    let (world, store) = store();
+    let ns = store.namespace();
+    let first = ns.store().session();
+    let bucket = ns.resolve(&root(), b"/bkt").unwrap().ino;
+    let file = ns.create(&root(), bucket, b"f", 0o600, RW, true, false).unwrap().ino;
+    ns.unlink(&root(), bucket, b"f").unwrap();
+    assert!(ns.getattr(&root(), file).is_ok(), "open in this session");
+    ns.store().ledger().sync().unwrap();
+    drop(store);
+    world.kill_process();
+    let store = open(&world);
+    let second = store.namespace().store().session();
+    assert_eq!(second.0, first.0 + 1);
+    assert_eq!(store.namespace().getattr(&root(), file).unwrap_err().kind, ErrorKind::Stale);
+    sound(store.namespace());
+    store.namespace().store().ledger().sync().unwrap();
+    drop(store);
+    world.kill_process();
+    assert_eq!(open(&world).namespace().store().session().0, second.0 + 1);
+}

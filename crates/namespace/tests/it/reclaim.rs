@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use strata_content::{Choice, Content, Host, MoverReport};
 use strata_ledger::Options;
-use strata_namespace::{Condition, ErrorKind, Namespace, ObjectMeta, OpenStore, Result, StoreConfig};
+use strata_namespace::{Condition, ErrorKind, Namespace, ObjectMeta, OpenStore, Result, SpaceWatch, StoreConfig};
+use strata_seam::Clock;
 use strata_seam::sim::{Fault, SimEntropy, SimWorld, When};
 
 use crate::checkpoint::{filled, objects, small, try_open_small};
@@ -634,4 +635,24 @@ fn a_reclaim_beside_writers_and_readers_in_threads_loses_nothing() {
     world.kill_process();
     let store = try_open_small(&world).expect("the store opens");
     sound(store.namespace());
+}
+
+/// A store without threads is one whole simulation: what the mover's pace costs passes on its clock, and is the same in every run.
+#[test]
+fn the_mover_of_a_simulated_store_keeps_to_its_pace_in_simulated_time() {
+    const SECOND: u64 = 1_000_000_000;
+    let run = |rate: u64| {
+        let (world, store) = filled(40);
+        let ns = store.namespace();
+        ns.store().set_mover_rate(rate);
+        world.clock().advance(61 * SECOND);
+        let before = world.clock().monotonic_nanos();
+        ns.give_back_if_due(&mut SpaceWatch::default()).expect("looked");
+        let counted = ns.store().mover().status().handled;
+        (world.clock().monotonic_nanos() - before, counted)
+    };
+    let (nanos, counted) = run(1000);
+    assert!(counted > 1000 && nanos >= (counted / 1000 - 1) * SECOND, "{counted} bytes in {nanos} ns");
+    assert_eq!(run(1000), (nanos, counted));
+    assert_eq!(run(0), (0, counted));
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use strata_content::{Host, MoverReport, Unpaced};
 use strata_ledger::{Geometry, SetState};
 use strata_namespace::{DrainStep, OpenStore, Result, StoreConfig};
-use strata_seam::Disk;
 use strata_seam::sim::{SimEntropy, SimWorld};
+use strata_seam::{Disk, WorkerState};
 
 use crate::checkpoint::{filled, objects, small};
 use crate::support::*;
@@ -173,6 +173,13 @@ fn a_drain_tells_what_is_left_can_be_taken_back_and_goes_on() {
     // The new one may go as well.
     drain(&store, 1);
     assert_eq!(states(&store), [(0, SetState::Active)]);
+    let worker = |name: &str| {
+        let crew = store.namespace().crew().status();
+        crew.into_iter().find(|worker| worker.name == name).expect("a worker of that name")
+    };
+    let drained = worker("drain");
+    assert_eq!((Some(drained.cursor), drained.state), (drained.bound, WorkerState::Idle));
+    assert!(drained.cursor > 0 && drained.rounds > 0 && worker("reclaim").rounds >= drained.rounds - 1, "{drained:?}");
     drop(store);
     world.kill_process();
     let store = try_open_on(&world, &OLD).expect("the store opens");

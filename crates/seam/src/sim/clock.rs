@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::{Clock, Timestamp};
+use std::time::Duration;
+
+use crate::{Clock, Stop, Timestamp};
 
 /// The simulated [`Clock`]. Starts at 2020-01-01 UTC with a monotonic time of zero.
 #[derive(Debug)]
@@ -54,5 +56,9 @@ impl Clock for SimClock {
     }
     fn monotonic_nanos(&self) -> u64 {
         self.monotonic.load(Ordering::Relaxed)
+    }
+    /// Nobody else lets the time of whoever pauses pass.
+    fn pause(&self, _stop: &Stop, pause: Duration) {
+        self.advance(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
     }
 }

@@ -30,4 +30,5 @@ mod s3;
 mod server;
 mod sets;
 mod webdav;
+mod workers;
 mod xdr;

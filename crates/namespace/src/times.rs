@@ -1,0 +1,60 @@
+//! What moves in a directory: its times and its change number, apart from its record.
+//!
+//! Whoever makes or removes a name in a directory writes the cell alone, without reading it: one more change, and when. The record
+//! keeps what says who may do what there, and is read by everybody who comes by. So a directory in use is no record that everybody writes.
+//! Its attributes are those of both.
+
+use strata_content::Tx;
+use strata_index::Cell;
+use strata_seam::{Ino, Timestamp};
+
+use crate::key;
+use crate::record::Inode;
+use crate::types::{Attr, NodeKind};
+
+fn key_of(dir: Ino) -> Vec<u8> {
+    key::under(key::TABLE_TIMES, dir, &[])
+}
+
+/// The key of a directory's cell; `None` for anything else, which has none.
+pub(crate) fn key_for(attr: &Attr) -> Option<Vec<u8>> {
+    (attr.kind == NodeKind::Directory).then(|| key_of(attr.ino))
+}
+
+/// Notes that the entries of a directory were changed `now`, in its cell and in what was read of it. Its record is not written.
+pub(crate) fn touch(tx: &mut Tx<'_>, dir: &mut Inode, now: Timestamp) {
+    (dir.attr.mtime, dir.attr.ctime) = (now, now);
+    tx.tally(&key_of(dir.attr.ino), 1);
+    put(tx, &dir.attr);
+}
+
+/// Has the cell tell the times of these attributes.
+pub(crate) fn put(tx: &mut Tx<'_>, attr: &Attr) {
+    let tail = [attr.mtime.0.to_le_bytes(), attr.ctime.0.to_le_bytes()].concat();
+    tx.put_tail(key_of(attr.ino), tail);
+}
+
+/// Removes what is kept of a directory that is erased.
+pub(crate) fn forget(tx: &mut Tx<'_>, dir: Ino) {
+    tx.delete(key_of(dir));
+}
+
+/// Puts the times of a cell into what a directory's record says.
+pub(crate) fn put_in(attr: &mut Attr, cell: &Cell) {
+    if let Some((mtime, ctime)) = times_of(cell) {
+        attr.mtime = mtime;
+        // The record's is later where something but the entries was changed last.
+        attr.ctime = attr.ctime.max(ctime);
+    }
+}
+
+/// How many changes a cell tells of beside those of the record.
+pub(crate) fn changes(cell: &Cell) -> u64 {
+    u64::try_from(cell.count).unwrap_or(0)
+}
+
+fn times_of(cell: &Cell) -> Option<(Timestamp, Timestamp)> {
+    let (mtime, rest) = cell.tail.split_first_chunk::<8>()?;
+    let ctime = rest.first_chunk::<8>()?;
+    Some((Timestamp(i64::from_le_bytes(*mtime)), Timestamp(i64::from_le_bytes(*ctime))))
+}

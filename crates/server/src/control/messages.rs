@@ -1,0 +1,135 @@
+//! What goes over the control socket: what a command asks, and what the server says.
+//!
+//! One line of JSON each. Both sides are the same program, so names here may change with a release; what users read of an answer
+//! (`--json`) may not.
+
+use serde::{Deserialize, Serialize};
+
+use crate::buckets::{BucketAnswer, BucketRequest, Removal};
+use crate::disks::{DiskList, DiskRequest};
+use crate::fsck::{CheckAt, Checked};
+use crate::keeper::{ScrubRequest, ScrubStatus};
+use crate::keys::KeyStatus;
+use crate::passes::{PassProgress, PassSummary};
+use crate::reclaim::{ReclaimRequest, ReclaimStatus};
+use crate::sets::{Moving, SetRequest, SetStatus};
+use crate::status::Status;
+use crate::user::{UserAnswer, UserRequest};
+
+/// What a command asks of the server.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Request {
+    /// What `strata status` shows.
+    Status,
+    /// What `strata reclaim` does.
+    Reclaim(ReclaimRequest),
+    /// What `strata user` does.
+    User(UserRequest),
+    /// What `strata keys show` does.
+    Keys,
+    /// What `strata bucket` does.
+    Bucket(BucketRequest),
+    /// What `strata fsck` does beside writers.
+    Fsck {
+        /// Whether every chunk is read.
+        contents: bool,
+    },
+    /// What `strata disk` does.
+    Disk(DiskRequest),
+    /// What `strata set` does.
+    Set(SetRequest),
+    /// What `strata heal` does.
+    Heal,
+    /// What `strata scrub` does.
+    Scrub(ScrubRequest),
+}
+
+/// What the server says.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Reply {
+    /// How far it is.
+    Progress(Progress),
+    /// Nothing new; it is at work.
+    Alive,
+    /// The answer.
+    Done(Answer),
+    /// Why there is none.
+    Refused(String),
+}
+
+/// How far an answer is.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Progress {
+    /// Of a heal or a scrub.
+    Pass(PassProgress),
+    /// Of a drain or a rebalance; `None` while another set is emptied first.
+    Moving(Option<Moving>),
+    /// Of a bucket's removal.
+    Removal(Removal),
+    /// Of a check.
+    Check(CheckAt),
+}
+
+/// Makes [`Answer`] of what each request is answered with, and lets each be taken out again.
+macro_rules! answers {
+    ($($(#[doc = $help:literal])+ $name:ident($shape:ty)),+ $(,)?) => {
+        /// What a request came to.
+        #[derive(Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub(crate) enum Answer { $($(#[doc = $help])+ $name(Box<$shape>)),+ }
+        $(
+            impl From<$shape> for Answer {
+                fn from(shape: $shape) -> Self {
+                    Self::$name(Box::new(shape))
+                }
+            }
+            impl TryFrom<Answer> for $shape {
+                type Error = Strange;
+                fn try_from(answer: Answer) -> Result<Self, Strange> {
+                    match answer {
+                        Answer::$name(shape) => Ok(*shape),
+                        _ => Err(Strange),
+                    }
+                }
+            }
+        )+
+    };
+}
+
+answers! {
+    /// To [`Request::Status`].
+    Status(Status),
+    /// To [`Request::Reclaim`].
+    Reclaim(ReclaimStatus),
+    /// To [`Request::User`].
+    User(UserAnswer),
+    /// To [`Request::Keys`].
+    Keys(KeyStatus),
+    /// To [`Request::Bucket`].
+    Bucket(BucketAnswer),
+    /// To [`Request::Fsck`].
+    Checked(Checked),
+    /// To [`Request::Disk`].
+    Disks(DiskList),
+    /// To [`Request::Set`].
+    Sets(Vec<SetStatus>),
+    /// To [`Request::Heal`], and to a scrub that was run.
+    Pass(PassSummary),
+    /// To a scrub that was paused or resumed.
+    Scrub(ScrubStatus),
+}
+
+/// An answer to another question.
+#[derive(Debug)]
+pub(crate) struct Strange;
+
+impl std::fmt::Display for Strange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the server answers something else than was asked; is it another version?")
+    }
+}
+
+impl std::error::Error for Strange {}

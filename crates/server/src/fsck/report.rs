@@ -1,0 +1,287 @@
+//! What a check found: for people, for programs, and as an exit code.
+
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+use strata_ledger::Report;
+use strata_namespace::{Affected, CheckReport, RepairStep, TruthReport};
+
+use crate::config::ByteSize;
+use crate::greeting::{plain_table, say, say_json};
+use crate::passes::Concerned;
+
+/// Exit code of a check that was ended early.
+const ENDED: u8 = 5;
+
+/// The report of a check, as `strata fsck --json` shows it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Checked {
+    pub(super) at_rest: bool,
+    pub(super) ended: bool,
+    pub(super) invariants: Vec<InvariantFound>,
+    pub(super) inodes: u64,
+    pub(super) entries: u64,
+    pub(super) chunks: u64,
+    pub(super) logical_bytes: u64,
+    pub(super) live_bytes: u64,
+    pub(super) reclaimable_chunks: u64,
+    pub(super) reclaimable_bytes: u64,
+    pub(super) unsettled: u64,
+    pub(super) violations: Vec<String>,
+    pub(super) concerned: Vec<Concerned>,
+    /// What only a check at rest looks at.
+    #[serde(flatten)]
+    pub(super) at_rest_only: Option<AtRest>,
+    /// What a repair would do, with `--repair`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) plan: Option<Vec<StepShown>>,
+    /// What it did and could not do, and the check behind it.
+    #[serde(flatten)]
+    pub(super) repaired: Option<RepairShown>,
+}
+
+/// The verdict on an invariant.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct InvariantFound {
+    pub(super) id: String,
+    /// `holds`, `broken` or `not checked`.
+    pub(super) verdict: String,
+    pub(super) how: String,
+}
+
+/// The frames of every disk, and the index against the log.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct AtRest {
+    segments: u64,
+    stripes: u64,
+    disks: Vec<DiskFound>,
+    index: IndexFound,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct DiskFound {
+    disk: String,
+    good: u64,
+    damaged: u64,
+    missing: u64,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct IndexFound {
+    records: u64,
+    from_checkpoint: u64,
+    replayed: u64,
+    behind: u64,
+    differing: u64,
+    fingerprint_on_disk: String,
+    fingerprint_of_log: String,
+}
+
+/// A step of a repair.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct StepShown {
+    wrong: String,
+    action: String,
+    changes: bool,
+}
+
+/// A repair that was made.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct RepairShown {
+    pub(super) done: Vec<String>,
+    pub(super) failed: Vec<String>,
+    pub(super) after: Box<Checked>,
+}
+
+impl From<&RepairStep> for StepShown {
+    fn from(step: &RepairStep) -> Self {
+        Self { wrong: step.wrong.clone(), action: step.action.clone(), changes: step.changes }
+    }
+}
+
+impl Checked {
+    /// Of what was found; `rest` by a check at rest.
+    pub(super) fn of(
+        records: &CheckReport,
+        affected: &[Affected],
+        rest: Option<(&Report, &TruthReport)>,
+        violations: &[String],
+        contents: bool,
+    ) -> Self {
+        let at_rest = rest.is_some();
+        let invariants = [
+            ("TREE", true, "records of inodes, entries, buckets, uploads and attributes"),
+            ("REF", true, "references counted afresh"),
+            (
+                "HASH",
+                true,
+                if contents { "every chunk read and hashed" } else { "manifest pages; `--contents` reads all" },
+            ),
+            ("TRUTH", at_rest, "the index compared with one built from the log; only at rest"),
+            ("ACK", at_rest, "every frame of every disk read; beside a server `strata scrub` does"),
+            ("SEEN", false, "about answers of doors: held by tests"),
+            ("PREFIX", false, "about a crash: held by tests"),
+            ("ONE", false, "about doors: held by tests"),
+            ("RULES", false, "about requests: held by tests"),
+            ("BOUND", false, "about memory: held by tests"),
+        ];
+        let invariants = invariants.iter().map(|(id, checked, how)| {
+            let broken = violations.iter().any(|violation| violation.starts_with(&format!("{id}:")));
+            let verdict = if broken {
+                "broken"
+            } else if *checked && !records.ended {
+                "holds"
+            } else {
+                "not checked"
+            };
+            InvariantFound { id: (*id).to_owned(), verdict: verdict.to_owned(), how: (*how).to_owned() }
+        });
+        Self {
+            at_rest,
+            ended: records.ended,
+            invariants: invariants.collect(),
+            inodes: records.inodes,
+            entries: records.entries,
+            chunks: records.chunks,
+            logical_bytes: records.logical_bytes,
+            live_bytes: records.live_bytes,
+            reclaimable_chunks: records.unused_chunks,
+            reclaimable_bytes: records.unused_bytes,
+            unsettled: records.unsettled,
+            violations: violations.to_vec(),
+            concerned: affected.iter().map(|affected| Concerned::of(affected, "unreadable")).collect(),
+            at_rest_only: rest.map(|(frames, truth)| AtRest::of(frames, truth)),
+            plan: None,
+            repaired: None,
+        }
+    }
+
+    /// 0 where nothing is wrong, 1 where something is, 5 where nothing was found before the check was ended.
+    pub(super) fn code(&self) -> ExitCode {
+        match (self.violations.is_empty(), self.ended) {
+            (false, _) => ExitCode::FAILURE,
+            (true, true) => ExitCode::from(ENDED),
+            (true, false) => ExitCode::SUCCESS,
+        }
+    }
+
+    /// Prints it.
+    pub(super) fn show(&self, json: bool) -> anyhow::Result<ExitCode> {
+        if json {
+            say_json(self)?;
+        } else {
+            say(&self.in_words());
+        }
+        Ok(self.code())
+    }
+
+    pub(super) fn in_words(&self) -> String {
+        let mut words = String::new();
+        if let Some(rest) = &self.at_rest_only {
+            let (stripes, segments) = (rest.stripes, rest.segments);
+            words.push_str(&format!("{stripes} stripes in {segments} segments on {} disks, ", rest.disks.len()));
+        }
+        words.push_str(&format!("{} inodes, {} entries, {} chunks\n", self.inodes, self.entries, self.chunks));
+        if let Some(AtRest { index, .. }) = &self.at_rest_only {
+            words.push_str(&format!(
+                "{} records of the index, fingerprint {}\n",
+                index.records, index.fingerprint_of_log
+            ));
+        }
+        if self.reclaimable_chunks > 0 {
+            let bytes = ByteSize(self.reclaimable_bytes);
+            words.push_str(&format!("{} chunks with {bytes} can be reclaimed\n", self.reclaimable_chunks));
+        }
+        for InvariantFound { id, verdict, how } in &self.invariants {
+            words.push_str(&format!("{id:<7} {verdict:<12} {how}\n"));
+        }
+        self.violations.iter().for_each(|violation| words.push_str(&format!("{violation}\n")));
+        for concerned in &self.concerned {
+            words.push_str(&format!("{} cannot be read at {}\n", concerned.name, concerned.ranges_in_words()));
+        }
+        if self.unsettled > 0 {
+            words.push_str(&format!("{} records changed too often to be told; check again\n", self.unsettled));
+        }
+        if self.ended {
+            words.push_str("the check was ended before it was through\n");
+        }
+        words.push_str(&match self.violations.len() {
+            0 if self.ended => "nothing wrong so far\n".to_owned(),
+            0 => "everything that was checked holds\n".to_owned(),
+            1 => "1 violation\n".to_owned(),
+            count => format!("{count} violations\n"),
+        });
+        words
+    }
+}
+
+impl AtRest {
+    fn of(frames: &Report, truth: &TruthReport) -> Self {
+        let disks = frames.disks.iter().map(|disk| DiskFound {
+            disk: disk.label.clone(),
+            good: disk.good,
+            damaged: disk.damaged,
+            missing: disk.missing,
+        });
+        Self {
+            segments: frames.segments,
+            stripes: frames.stripes,
+            disks: disks.collect(),
+            index: IndexFound {
+                records: truth.records,
+                from_checkpoint: truth.restored,
+                replayed: truth.replayed,
+                behind: truth.behind,
+                differing: truth.differing,
+                fingerprint_on_disk: format!("{:032x}", truth.fingerprints.0),
+                fingerprint_of_log: format!("{:032x}", truth.fingerprints.1),
+            },
+        }
+    }
+}
+
+/// A plan as people read it.
+pub(super) fn plan_in_words(plan: &[RepairStep]) -> String {
+    let mut table = plain_table(&["wrong", "what would be done"]);
+    for step in plan {
+        table.add_row([&step.wrong, &step.action]);
+    }
+    format!("\n{table}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_was_ended_calls_nothing_whole_and_keeps_what_it_found() {
+        let ended = CheckReport { ended: true, ..CheckReport::default() };
+        let violations = ["REF: a chunk is counted twice".to_owned()];
+        let found = Checked::of(&ended, &[], None, &violations, true);
+        let verdicts: Vec<_> = found.invariants.iter().map(|one| one.verdict.as_str()).collect();
+        assert_eq!(verdicts.iter().filter(|verdict| **verdict == "broken").count(), 1);
+        assert_eq!(verdicts.iter().filter(|verdict| **verdict == "not checked").count(), verdicts.len() - 1);
+        assert!(found.in_words().contains("ended before it was through"));
+        assert_eq!(found.code(), ExitCode::FAILURE);
+        let nothing = Checked::of(&ended, &[], None, &[], true);
+        assert_eq!(nothing.code(), ExitCode::from(ENDED));
+        let whole = Checked::of(&CheckReport::default(), &[], None, &[], true);
+        assert_eq!(whole.code(), ExitCode::SUCCESS);
+        assert!(whole.invariants.iter().any(|one| one.verdict == "holds"));
+    }
+
+    #[test]
+    fn a_report_says_the_same_once_it_came_over_the_socket() {
+        let (frames, truth) = (Report::default(), TruthReport::default());
+        let at_rest = Checked::of(&CheckReport::default(), &[], Some((&frames, &truth)), &[], true);
+        let repaired = RepairShown { done: vec!["x".to_owned()], failed: Vec::new(), after: Box::new(at_rest.clone()) };
+        let beside = Checked::of(&CheckReport::default(), &[], None, &[], true);
+        for report in [at_rest.clone(), beside, Checked { plan: Some(Vec::new()), repaired: Some(repaired), ..at_rest }]
+        {
+            let line = serde_json::to_string(&report).unwrap();
+            let back: Checked = serde_json::from_str(&line).unwrap();
+            assert_eq!(serde_json::to_string(&back).unwrap(), line);
+            assert_eq!(back.at_rest_only.is_some(), report.at_rest);
+        }
+    }
+}
