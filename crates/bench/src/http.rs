@@ -162,6 +162,8 @@ async fn send(stream: &mut TcpStream, head: &[u8], body: Body<'_>) -> std::io::R
     const TOGETHER_BYTES: u64 = 64 << 10;
     match body {
         Body::None => stream.write_all(head).await,
+        // Sent apart, a refusal could close the connection in between, and what it says would never be read.
+        Body::Bytes(bytes) if bytes.len() as u64 <= TOGETHER_BYTES => stream.write_all(&[head, bytes].concat()).await,
         Body::Bytes(bytes) => {
             stream.write_all(head).await?;
             stream.write_all(bytes).await

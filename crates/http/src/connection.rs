@@ -25,8 +25,8 @@ pub(crate) struct Connection<S, A> {
     answers: Arc<A>,
     waits: Waits,
     timer: Pin<Box<Sleep>>,
-    /// The phase that the timer was set in.
-    timed: u8,
+    /// The phase that the timer was set in, and how many requests there were before.
+    timed: (u8, u64),
     /// Behind the last answer.
     linger: Option<Linger>,
     /// What is left to send of an answer to a head that was refused; it is the last one.
@@ -36,7 +36,7 @@ pub(crate) struct Connection<S, A> {
 impl<S, A: Answers> Connection<S, A> {
     pub(crate) fn new(stream: S, phase: Arc<Phase>, answers: Arc<A>, waits: Waits) -> Self {
         let timer = Box::pin(sleep(waits.head));
-        Self { stream, phase, answers, waits, timer, timed: HEAD, linger: None, refusal: Bytes::new() }
+        Self { stream, phase, answers, waits, timer, timed: (HEAD, 0), linger: None, refusal: Bytes::new() }
     }
 
     /// Takes the place of an answer without a document that the library gives by itself: what is written while no answer is
@@ -54,19 +54,19 @@ impl<S, A: Answers> Connection<S, A> {
 
     /// Ready when the client was waited for long enough.
     fn poll_patience(&mut self, task: &mut Context<'_>) -> Poll<()> {
-        let phase = self.phase.now();
+        // A request may come and be answered between two looks: what follows it is another phase, although it looks the same.
+        let (phase, requests) = (self.phase.now(), self.phase.requests());
         if phase == BUSY {
-            self.timed = BUSY;
             return Poll::Pending;
         }
-        if phase != self.timed {
+        if (phase, requests) != self.timed {
             let wait = match (phase, self.waits.idle) {
                 (IDLE, Some(idle)) => Some(idle),
                 // The time between two requests counts as the head's.
-                (HEAD, None) if self.timed == IDLE => None,
+                (HEAD, None) if self.timed == (IDLE, requests) => None,
                 _ => Some(self.waits.head),
             };
-            self.timed = phase;
+            self.timed = (phase, requests);
             if let Some(wait) = wait {
                 self.timer.as_mut().reset(Instant::now() + wait);
             }

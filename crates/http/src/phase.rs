@@ -1,7 +1,7 @@
 //! Where a connection is between two requests, told by whoever answers them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use strata_gate::{Seat, Turn, Working};
 
@@ -17,24 +17,37 @@ pub(crate) const IDLE: u8 = 2;
 pub(crate) struct Phase {
     turn: Arc<Turn>,
     now: AtomicU8,
+    /// Requests so far.
+    requests: AtomicU64,
     /// The last request was answered before it was received whole.
     unread: AtomicBool,
 }
 
 impl Phase {
     pub(crate) fn new(seat: Arc<Seat>) -> Arc<Self> {
-        Arc::new(Self { turn: Turn::new(seat), now: AtomicU8::new(HEAD), unread: AtomicBool::new(false) })
+        Arc::new(Self {
+            turn: Turn::new(seat),
+            now: AtomicU8::new(HEAD),
+            requests: AtomicU64::new(0),
+            unread: AtomicBool::new(false),
+        })
     }
 
     /// Notes that a request is worked on, until what is returned is dropped; `None` where the connection is to leave.
     pub(crate) fn busy(self: &Arc<Self>) -> Option<Busy> {
         let working = self.turn.begin()?;
+        self.requests.fetch_add(1, Ordering::AcqRel);
         self.now.store(BUSY, Ordering::Release);
         Some(Busy { phase: Arc::clone(self), _working: working })
     }
 
     pub(crate) fn now(&self) -> u8 {
         self.now.load(Ordering::Acquire)
+    }
+
+    /// How many requests there were, the one that is worked on among them.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Acquire)
     }
 
     /// Notes that something arrived: after a request was answered, it is the next head.

@@ -81,6 +81,24 @@ async fn without_a_time_for_idle_clients_a_head_has_its_time_from_the_request_be
     assert_eq!(patience_after_a_byte(None, 4).await, 6);
 }
 
+/// Requests that come whole and are answered at once: nobody looks at the connection while one is worked on.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_again_and_again_is_not_idle_however_long_that_goes_on() {
+    for (idle, wait) in [(Some(Duration::from_secs(75)), 60), (None, 8)] {
+        let (mut connection, mut client, phase) = connection_with(idle, false);
+        for _ in 0..10 {
+            drop(phase.busy());
+            let sent = async {
+                tokio::time::sleep(Duration::from_secs(wait)).await;
+                client.write_all(b"GET").await.unwrap();
+            };
+            let mut head = [0; 3];
+            let (read, ()) = tokio::join!(connection.read(&mut head), sent);
+            assert_eq!(read.unwrap(), 3, "the connection was ended");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_is_worked_for_is_not_timed() {
     let (mut connection, _client, phase) = self::connection();
