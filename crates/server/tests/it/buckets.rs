@@ -238,7 +238,7 @@ fn a_removal_that_is_interrupted_says_what_is_left_and_goes_on_when_it_is_given_
     for number in 0..1500 {
         assert_eq!(s3.send("PUT", &format!("/box/{}/{number}", number % 7), "", &[], b"x").status, 200);
     }
-    let mut there = 1507;
+    let mut there: u64 = 1507;
     for state in ["running", "resting"] {
         let mut child = strata()
             .args(["bucket", "remove", "box", "--yes", "--data", &place.data_arg()])
