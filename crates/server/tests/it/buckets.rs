@@ -63,12 +63,17 @@ fn a_bucket_is_made_with_mode_class_and_owner() {
         let uid = rustix::process::getuid().as_raw();
         assert_eq!(
             plain,
-            json!({ "name": format!("plain-{state}"), "mode": "600", "uid": uid, "durability": "strict" })
+            json!({
+                "name": format!("plain-{state}"), "mode": "600", "uid": uid, "durability": "strict", "bytes": 0, "inodes": 1,
+            })
         );
         let name = format!("own-{state}");
         let asked = ["create", &name, "--mode", "640", "--durability", "relaxed", "--owner", state];
         let made = bucket(place, &asked);
-        assert_eq!(made, json!({ "name": name, "mode": "640", "uid": 4321, "durability": "relaxed" }));
+        assert_eq!(
+            made,
+            json!({ "name": name, "mode": "640", "uid": 4321, "durability": "relaxed", "bytes": 0, "inodes": 1 })
+        );
         assert_eq!(bucket(place, &["show", &name]), made);
         let again = refused(place, &["create", &name]);
         assert!(again.contains("exists already; nothing was changed; choose another name"), "{again}");
@@ -142,7 +147,7 @@ fn a_bucket_that_is_renamed_goes_by_its_new_name_alone_at_every_door() {
     assert!(said.contains("there is no bucket 'nowhere'; nothing was changed; `strata bucket list`"), "{said}");
     let renamed = bucket(&place, &["rename", "old", "new"]);
     let uid = rustix::process::getuid().as_raw();
-    let shown = json!({ "name": "new", "mode": "640", "uid": uid, "durability": "strict", "renamed_from": "old" });
+    let shown = json!({ "name": "new", "mode": "640", "uid": uid, "durability": "strict", "bytes": 5, "inodes": 3, "renamed_from": "old" });
     assert_eq!(renamed, shown);
     assert_eq!(names(&place), ["new", "taken"]);
 

@@ -128,8 +128,8 @@ fn a_new_user_is_nobody_else_and_the_mode_of_a_bucket_says_what_others_see_of_it
     // What a bucket promises is changed for everything in it at once, and what it holds is counted.
     assert_eq!(bucket(&["show", "box"])["durability"], "strict");
     assert_eq!(bucket(&["set", "box", "--durability", "relaxed"])["durability"], "relaxed");
-    let of_box = bucket(&["set", "box", "--durability", "strict", "--mode", "640"]);
-    assert_eq!((&of_box["durability"], &of_box["mode"]), (&"strict".into(), &"640".into()));
+    let of_box = bucket(&["set", "box", "--durability", "strict", "--mode", "644"]);
+    assert_eq!((&of_box["durability"], &of_box["mode"]), (&"strict".into(), &"644".into()));
     assert_eq!((&of_box["bytes"], &of_box["inodes"]), (&2.into(), &3.into()));
     assert!(!run(&["bucket", "set", "box", "--data", &data]).status.success(), "nothing to set");
 
