@@ -179,6 +179,11 @@ impl Opens {
         file.map_or(0, |file| file.staged_change.load(Ordering::Acquire))
     }
 
+    /// Whether bytes were written to a file that are not stored yet.
+    pub(crate) fn has_staged(&self, ino: Ino) -> bool {
+        self.any_staged() && self.get(ino).is_some_and(|file| file.dirty.load(Ordering::Acquire))
+    }
+
     /// Whether anything is staged at all.
     pub(crate) fn any_staged(&self) -> bool {
         self.staged_bytes.load(Ordering::Acquire) > 0

@@ -1,7 +1,7 @@
 //! Moving a tree into another bucket, for doors whose protocol does it in one request.
 //!
 //! A bucket is a boundary that no inode crosses, so what is moved is copied by reference and then removed where it was. Nothing is
-//! removed before the destination is whole, and of the source nothing that changed since it was copied.
+//! removed before the destination is whole, and of the source no content that was written since it was copied.
 
 use std::collections::HashMap;
 
@@ -34,11 +34,11 @@ impl Namespace {
             Err(error) if error.kind == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let number = self.next_number();
-        let beside = format!("{MOVING_PREFIX}{number:x}-{}", source.ino).into_bytes();
+        // Nobody else's, of this session or an earlier one: what is there under it may be removed.
+        let beside = format!("{MOVING_PREFIX}{:x}-{:x}", self.store.session().0, self.store.unique()).into_bytes();
         let mut copies = HashMap::new();
-        let mut copied = |source: &Attr, copy| {
-            copies.insert(source.ino, source.change);
+        let mut copied = |source: &Attr, content, copy| {
+            copies.insert(source.ino, content);
             self.make_alike(op, source, copy)
         };
         if let Err(error) = self.copy_entry(op, &source, (to.0, &beside), true, 0, &mut copied) {
@@ -63,7 +63,10 @@ impl Namespace {
         }
         let may = |inode: &Inode| match (inode.attr.kind, copies.get(&inode.attr.ino)) {
             (NodeKind::Directory, _) => Ok(()),
-            (_, Some(change)) if *change == inode.attr.change.max(self.opens.staged_change(inode.attr.ino)) => Ok(()),
+            (NodeKind::File, Some(content)) if *content == inode.version && !self.opens.has_staged(inode.attr.ino) => {
+                Ok(())
+            }
+            (kind, Some(_)) if kind != NodeKind::File => Ok(()),
             _ => Err(fail(
                 ErrorKind::Busy,
                 "the source was changed while it was moved; the destination is whole, and what is left of the source stays",

@@ -268,11 +268,11 @@ impl Namespace {
             Err(error) if error.kind == ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };
-        self.copy_entry(op, &source, to, deep, 0, &mut |_, _| Ok(()))?;
+        self.copy_entry(op, &source, to, deep, 0, &mut |_, _, _| Ok(()))?;
         Ok(replaced)
     }
 
-    /// `copied` is told of everything when it is whole: what it was copied from, and the copy.
+    /// `copied` is told of everything when it is whole: what it was copied from, the number of its content, and the copy.
     pub(crate) fn copy_entry(
         &self,
         op: &Op,
@@ -280,7 +280,7 @@ impl Namespace {
         to: (Ino, &[u8]),
         deep: bool,
         depth: usize,
-        copied: &mut dyn FnMut(&Attr, Ino) -> Result<()>,
+        copied: &mut dyn FnMut(&Attr, u64, Ino) -> Result<()>,
     ) -> Result<()> {
         if depth > DEPTH_MAX {
             return Err(fail(ErrorKind::Loop, format!("a tree deeper than {DEPTH_MAX} levels")));
@@ -310,9 +310,9 @@ impl Namespace {
             NodeKind::File => {
                 self.seal_if_dirty(op, source.ino)?;
                 // What `copied` is told was so before the copy was made: what changes meanwhile differs from it.
-                let source = self.getattr(op, source.ino)?;
-                let made = self.copy_file(op, source.ino, to)?;
-                return copied(&source, made);
+                let source = self.inode_alone(op, source.ino)?;
+                let made = self.copy_file(op, source.attr.ino, to)?;
+                return copied(&source.attr, source.version, made);
             }
             NodeKind::Symlink => {
                 let target = self.readlink(op, source.ino)?;
@@ -323,7 +323,7 @@ impl Namespace {
                 self.mknod(op, to.0, to.1, node)?.ino
             }
         };
-        copied(source, made)
+        copied(source, 0, made)
     }
 
     fn copy_file(&self, op: &Op, source: Ino, to: (Ino, &[u8])) -> Result<Ino> {

@@ -168,6 +168,26 @@ fn what_is_at_the_destination_gives_way_in_one_step_and_only_where_it_may() {
 }
 
 #[test]
+fn names_of_one_file_in_a_tree_that_is_moved_across_lead_to_one_each() {
+    let (_world, store, one, two) = two_buckets();
+    let ns = store.namespace();
+    put(ns, "d/f", b"f");
+    let (dir, file) = (ino(ns, "/bkt/d"), ino(ns, "/bkt/d/f"));
+    for name in [b"g", b"h"] {
+        ns.link(&root(), file, dir, name).unwrap();
+    }
+    ns.link(&root(), file, one, b"outside").unwrap();
+    ns.move_across(&root(), (one, b"d"), (two, b"d"), false).unwrap();
+    for name in ["f", "g", "h"] {
+        let moved = ns.resolve(&root(), format!("/other/d/{name}").as_bytes()).unwrap();
+        assert_eq!((moved.nlink, read_file(ns, moved.ino)), (1, b"f".to_vec()));
+    }
+    assert!(!is_there(ns, "/bkt/d"));
+    assert_eq!(ns.resolve(&root(), b"/bkt/outside").unwrap().nlink, 1);
+    sound(ns);
+}
+
+#[test]
 fn what_changes_in_the_source_while_it_is_moved_stays_there() {
     let (_world, store, one, two) = two_buckets();
     let ns = store.namespace();
