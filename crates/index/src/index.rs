@@ -21,7 +21,7 @@ use crate::memory::MemoryEngine;
 use crate::merge::{Direction, merge};
 use crate::mutation::{Batch, Mutation};
 use crate::overlay::{Frozen, Generation, Overlay, resolve};
-use crate::set_aside::{remove, set_aside};
+use crate::set_aside::{failed_before, mark_failed, remove, set_aside};
 use crate::sled_engine::{SledEngine, is_in_use};
 use crate::stored::{FIRST_KEY, STATUS_KEY, Status, Stored};
 use crate::sum::Sum;
@@ -128,6 +128,8 @@ pub struct Index {
     broken: AtomicBool,
     /// What broke it.
     cause: Mutex<Option<EngineError>>,
+    /// Its folder, if it has one.
+    home: Option<PathBuf>,
     opened: Opened,
     found_bytes: u64,
 }
@@ -146,15 +148,21 @@ impl Index {
     /// # Errors
     /// [`IndexError::Open`] if not even an empty one can be made.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
+        if let Some(why) = failed_before(dir) {
+            return Self::open_fresh(dir, options, &why);
+        }
         let existed = dir.exists();
         match SledEngine::open(dir, options.cache_capacity).and_then(|engine| look(Arc::new(engine), &options)) {
-            Ok(Found::Usable(engine, status)) => Ok(Self::build(engine, options, status, resumed(&status))),
+            Ok(Found::Usable(engine, status)) => {
+                Ok(Self { home: Some(dir.to_owned()), ..Self::build(engine, options, status, resumed(&status)) })
+            }
             Ok(Found::Worthless) => {
                 let open = |source| IndexError::Open { path: dir.to_owned(), source };
                 remove(dir).map_err(|error| open(EngineError::Damaged(error.to_string())))?;
                 let engine = SledEngine::open(dir, options.cache_capacity).map_err(open)?;
                 let status = fresh(&options);
-                Ok(Self::build(Verified::empty(Arc::new(engine)), options, status, Opened::Fresh))
+                let fresh = Self::build(Verified::empty(Arc::new(engine)), options, status, Opened::Fresh);
+                Ok(Self { home: Some(dir.to_owned()), ..fresh })
             }
             // Another process has it, or nothing could be made: moving folders about would not help.
             Err(source) if !existed || is_in_use(&source) => Err(IndexError::Open { path: dir.to_owned(), source }),
@@ -175,7 +183,8 @@ impl Index {
         let engine = SledEngine::open(dir, options.cache_capacity).map_err(open)?;
         let status = fresh(&options);
         let opened = Opened::SetAside { why: why.to_owned(), kept };
-        Ok(Self::build(Verified::empty(Arc::new(engine)), options, status, opened))
+        let fresh = Self::build(Verified::empty(Arc::new(engine)), options, status, opened);
+        Ok(Self { home: Some(dir.to_owned()), ..fresh })
     }
 
     /// An index over `engine`, which may hold what an earlier index left in it.
@@ -224,6 +233,7 @@ impl Index {
             room: (Mutex::new(()), Condvar::new()),
             broken: AtomicBool::new(false),
             cause: Mutex::default(),
+            home: None,
             opened,
         }
     }
@@ -280,6 +290,9 @@ impl Index {
         let mut cause = self.cause.lock();
         if cause.is_none() {
             tracing::error!(%error, "the index failed; what is stored is untouched; restart the server, and the index is built anew from it");
+            if let Some(home) = &self.home {
+                mark_failed(home, &error.to_string());
+            }
             *cause = Some(error.clone());
             self.broken.store(true, Ordering::Release);
         }

@@ -29,6 +29,26 @@ pub(crate) fn set_aside(dir: &Path) -> io::Result<Option<PathBuf>> {
     Ok(Some(target))
 }
 
+/// The file in an index's folder that says that its engine failed while it was open, and by what.
+const FAILED: &str = "failed";
+
+/// Notes in the folder of an index that its engine failed: what it holds is not to be believed by the next opening, also where the
+/// engine opens without an error and fails at the same place again.
+pub(crate) fn mark_failed(dir: &Path, why: &str) {
+    if let Err(error) = fs::write(dir.join(FAILED), why) {
+        tracing::error!(
+            path = %dir.display(), %error,
+            "that the index failed could not be written down; if it fails again after a restart, stop the server and remove this folder"
+        );
+    }
+}
+
+/// What an index's engine failed by when it was open before.
+pub(crate) fn failed_before(dir: &Path) -> Option<String> {
+    let why = fs::read(dir.join(FAILED)).ok()?;
+    Some(format!("it failed when it was open before: {}", String::from_utf8_lossy(&why)))
+}
+
 /// Removes a folder, or a file that stands in its place.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }

@@ -359,7 +359,7 @@ pub(crate) enum BucketAction {
         /// Mode of the objects that S3 and WebDAV make in it, as `strata bucket set` takes it [default: 600]
         #[arg(long, value_name = "MODE", value_parser = crate::buckets::parse_mode)]
         mode: Option<u32>,
-        /// What durable writes in it wait for, the medium or the operating system; it keeps that [default: the server's setting]
+        /// What durable writes in it wait for, the medium or the operating system [default: the server's setting]
         #[arg(long, value_name = "CLASS")]
         durability: Option<DurabilityClass>,
         /// User whom it belongs to, with their group [default: the owner of the root directory, whose uid the first administrator has]

@@ -99,6 +99,27 @@ fn an_index_of_another_store_is_set_aside() {
 }
 
 #[test]
+fn an_index_whose_engine_failed_is_not_believed_by_the_next_opening_however_sound_it_looks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index");
+    let options = IndexOptions::new(SetId([1; 16]));
+    let index = Index::open(&path, options.clone()).unwrap();
+    let cause = EngineError::Failed { engine: "sled", operation: "read a key", message: "a page is torn".into() };
+    drop(index.engine_failed(cause));
+    assert!(index.is_broken());
+    drop(index);
+    let again = Index::open(&path, options.clone()).unwrap();
+    match again.opened() {
+        Opened::SetAside { why, kept: Some(_) } => assert!(why.contains("a page is torn"), "{why}"),
+        opened => panic!("{opened:?}"),
+    }
+    assert!(!again.is_broken());
+    drop(again);
+    assert_eq!(*Index::open(&path, options).unwrap().opened(), Opened::Fresh, "the new one is believed");
+    assert!(!path.join("failed").exists());
+}
+
+#[test]
 fn garbage_in_place_of_the_database_or_its_folder_is_set_aside() {
     for garbage in [&b"garbage"[..], &[0; 100_000], &[0xff; 100_000]] {
         let parent = tempfile::tempdir().unwrap();
