@@ -3,8 +3,8 @@
 //! | key | value |
 //! |---|---|
 //! | `C` chunk id (32) | cell: reference count, tail = [`Place`] once the chunk is in the ledger |
-//! | `G` sequence (8, big-endian) | chunk id of a page whose owner is gone; holds one reference on it |
-//! | `O` ingest (8) level (1) sequence (8) | chunk id of a page of an ingest not yet finished; holds one reference on it |
+//! | `G` session (4) sequence (8, big-endian) | chunk id of a page whose owner is gone; holds one reference on it |
+//! | `O` session (4) ingest (8) level (1) sequence (8) | chunk id of a page of an ingest not yet finished; holds one reference on it |
 
 use strata_ledger::Location;
 use strata_seam::{ChunkId, SegmentId, SessionId};

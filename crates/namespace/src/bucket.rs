@@ -194,7 +194,7 @@ impl Namespace {
                 self.change(op, |tx, effects| {
                     let bucket = tx.bucket(name.as_bytes())?;
                     permission::remove_bucket(&op.caller, &tx.dir(ROOT_INO)?.attr, &tx.dir(bucket.root)?.attr)?;
-                    effects.bucket = bucket.root;
+                    effects.within(&bucket);
                     if bucket.root != root {
                         return Err(fail(ErrorKind::NotFound, format!("bucket '{name}' is another one by now")));
                     }
@@ -291,7 +291,7 @@ impl Namespace {
             match durability {
                 // Of no bucket: strict.
                 Some(durability) => bucket.relaxed = durability == Durability::Relaxed,
-                None => effects.bucket = bucket.root,
+                None => effects.within(&bucket),
             }
             bucket.mode = mode.unwrap_or(bucket.mode);
             put(tx, &bucket);

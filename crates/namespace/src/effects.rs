@@ -9,7 +9,7 @@ use strata_seam::Ino;
 
 use crate::namespace::Namespace;
 use crate::pin::{Kept, Replacing};
-use crate::record::Inode;
+use crate::record::{Bucket, Inode};
 use crate::types::{Change, Op};
 
 /// What is to happen, once, if the change is made.
@@ -19,6 +19,8 @@ pub(crate) struct Effects {
     pub(crate) changes: Vec<Change>,
     /// The bucket it happened in, by its root directory: what that promises is what the answer waits for. 0 is none, and strict.
     pub(crate) bucket: Ino,
+    /// Whether that is a relaxed one, where the change has read its rules anyway.
+    pub(crate) relaxed: Option<bool>,
     /// Files that are open from now on, once more each.
     pub(crate) opened: Vec<Ino>,
     /// Content that was kept for those who have it pinned.
@@ -34,6 +36,10 @@ pub(crate) struct Effects {
 impl Effects {
     pub(crate) fn entry(&mut self, parent: Ino, name: &[u8], old: Option<Ino>) {
         self.changes.push(Change::Entry { parent, name: name.to_vec(), old });
+    }
+    /// It happened in this bucket.
+    pub(crate) fn within(&mut self, bucket: &Bucket) {
+        (self.bucket, self.relaxed) = (bucket.root, Some(bucket.relaxed));
     }
     pub(crate) fn attr(&mut self, ino: Ino) {
         self.changes.push(Change::Attr(ino));

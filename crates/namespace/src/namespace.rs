@@ -317,7 +317,7 @@ impl Namespace {
                 let found = self.attrs_now(tx, &watching)?;
                 let ran = self.uphold(tx, op).and_then(|()| run(tx, &mut effects));
                 seen_so_far = tx.seen();
-                let promised = tx.is_relaxed(effects.bucket);
+                let promised = effects.relaxed.map_or_else(|| tx.is_relaxed(effects.bucket), Ok);
                 relaxed = promised.as_ref().is_ok_and(|relaxed| *relaxed);
                 let value = ran?;
                 promised?;

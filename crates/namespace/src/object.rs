@@ -134,7 +134,7 @@ impl Namespace {
         cond: &Condition,
     ) -> Result<ObjectInfo> {
         let (record, mut dir) = self.open_bucket(tx, op, bucket)?;
-        effects.bucket = record.root;
+        effects.within(&record);
         let (dirs, name) = name::split_key(key)?;
         for part in dirs {
             dir = self.enter_or_make(tx, effects, op, dir, part, &record)?;
@@ -283,8 +283,8 @@ impl Namespace {
                     name.to_vec()
                 }
             };
-            effects.bucket = dir.bucket;
             let bucket = tx.rules(&dir)?;
+            effects.within(&bucket);
             let inode = self.put_in(tx, effects, op, dir, &entry_name, &new, cond, &bucket)?;
             Ok((self.info(inode), found.is_none()))
         })
@@ -396,7 +396,7 @@ impl Namespace {
     fn delete_some(&self, op: &Op, bucket: &str, keys: &[Vec<u8>]) -> Result<Vec<Result<bool>>> {
         let cond = Condition::default();
         self.change(op, |tx, effects| {
-            effects.bucket = tx.bucket(bucket.as_bytes())?.root;
+            effects.within(&tx.bucket(bucket.as_bytes())?);
             Ok(keys.iter().map(|key| self.delete_at(tx, effects, op, bucket, key, &cond)).collect())
         })
     }
@@ -411,7 +411,7 @@ impl Namespace {
         cond: &Condition,
     ) -> Result<bool> {
         let record = tx.bucket(bucket.as_bytes())?;
-        effects.bucket = record.root;
+        effects.within(&record);
         let Some(Place { mut dir, path, name }) = self.find_place(tx, op, bucket, key)? else {
             check(cond, None)?;
             return Ok(false);

@@ -349,7 +349,6 @@ impl Namespace {
                     }
                 }
             };
-            effects.bucket = dir.bucket;
             let new = NewContent {
                 content: self.store.content(inode.items.clone())?,
                 etag: Some(etag(&inode)),
@@ -358,6 +357,7 @@ impl Namespace {
                 allocated: inode.attr.allocated,
             };
             let bucket = tx.rules(&dir)?;
+            effects.within(&bucket);
             let made = self.put_in(tx, effects, op, dir, &entry_name, &new, &Condition::default(), &bucket)?;
             Ok(made.attr.ino)
         })?;

@@ -59,7 +59,10 @@ impl UpgradeReport {
     }
 }
 
-/// What keeps records of an earlier format from being used, or being left alone.
+/// The format that the records have to be upgraded from; `None` where they are of this version's.
+///
+/// # Errors
+/// [`ErrorKind::NotSupported`] for records of a later version, and those of reading the index.
 pub(crate) fn needed(store: &Store) -> Result<Option<u64>> {
     let number = |key: &[u8]| -> Result<Option<u64>> {
         let Some(entry) = store.get(key)? else { return Ok(None) };

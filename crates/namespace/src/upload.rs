@@ -52,7 +52,7 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let (record, root) = self.open_bucket(tx, op, bucket)?;
             permission::change_entries(&op.caller, &root.attr)?;
-            effects.bucket = record.root;
+            effects.within(&record);
             let id = self.number(tx).to_be_bytes();
             let created = self.clock.now();
             let (uid, gid, meta) = (op.caller.uid, op.caller.gid, meta.clone());

@@ -22,6 +22,16 @@ pub enum UsageOf {
     Owner(u32),
 }
 
+impl std::fmt::Display for UsageOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bucket(root) => write!(f, "the bucket in directory {root}"),
+            Self::Tree(tree) => write!(f, "quota tree {tree}"),
+            Self::Owner(uid) => write!(f, "the owner {uid}"),
+        }
+    }
+}
+
 /// What is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Usage {

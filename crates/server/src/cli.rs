@@ -370,13 +370,13 @@ pub(crate) enum BucketAction {
         json: bool,
     },
     /// Change a bucket; what is in it stays as it is
+    #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(["mode", "durability"])))]
     Set {
         /// Its name
         name: String,
         /// Mode of the objects that S3 and WebDAV make in it from now on: 600 for their owner alone, 644 for everybody to
         /// read; directories, and the bucket itself, may then be searched as well
         #[arg(long, value_name = "MODE", value_parser = crate::buckets::parse_mode)]
-        #[arg(required_unless_present = "durability")]
         mode: Option<u32>,
         /// What an answer about it waits for from now on: the disks, or the operating system
         #[arg(long, value_enum, value_name = "CLASS")]

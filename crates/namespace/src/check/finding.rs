@@ -120,7 +120,7 @@ pub enum Finding {
         ino: Ino,
     },
     /// A counter of usage is wrong.
-    #[error("TREE: {} of {of:?} are counted as {counted}, {exist} exist", if *.bytes { "bytes" } else { "inodes" })]
+    #[error("TREE: {} of {of} are counted as {counted}, {exist} exist", if *.bytes { "bytes" } else { "inodes" })]
     Usage {
         /// What it is of.
         of: UsageOf,

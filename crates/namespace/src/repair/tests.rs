@@ -416,7 +416,7 @@ fn counters_of_usage_are_set_to_what_there_is() {
         tx.tally(&of.key(false), 3);
         tx.tally(&crate::UsageOf::Owner(99).key(false), 1);
     });
-    bench.mended("inodes of Owner(99) are counted as 1, 0 exist", "set the counter to 0");
+    bench.mended("inodes of the owner 99 are counted as 1, 0 exist", "set the counter to 0");
     assert_eq!(bench.ns().usage(of).expect("read"), before);
 }
 

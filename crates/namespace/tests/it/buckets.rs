@@ -1,14 +1,17 @@
 //! A bucket is a boundary like a file system of its own: names, usage, and what is moved across.
 
+use std::sync::Arc;
+
 use strata_namespace::{
     Durability, ErrorKind, MOVING_PREFIX, Namespace, ROOT_INO, RenameMode, SetAttr, SetTime, Usage, UsageOf, XattrMode,
 };
+use strata_seam::sim::{SimWorld, Submission, explore_crashes};
 use strata_seam::{Ino, Timestamp};
 
 use crate::support::*;
 
 /// The store with the buckets `bkt` and `other`, and their directories.
-fn two_buckets() -> (strata_seam::sim::SimWorld, strata_namespace::OpenStore, Ino, Ino) {
+fn two_buckets() -> (SimWorld, strata_namespace::OpenStore, Ino, Ino) {
     let (world, store) = store();
     let ns = store.namespace();
     ns.create_bucket(&root(), "other", Some(Durability::Relaxed)).unwrap();
@@ -224,4 +227,44 @@ fn what_changes_in_the_source_while_it_is_moved_stays_there() {
     }
     assert!((0..50).all(|number| is_there(ns, &format!("/other/d/{number}"))), "the destination is whole");
     sound(ns);
+}
+
+#[test]
+fn a_crash_at_any_io_of_a_move_across_leaves_every_file_somewhere_and_the_destination_old_or_whole() {
+    let (world, store, one, two) = two_buckets();
+    let ns = store.namespace();
+    let names = ["a", "b/c", "b/d", "e/"].map(|name| (name, name.repeat(5000).into_bytes()));
+    names.iter().for_each(|(name, data)| drop(put(ns, &format!("d/{name}"), data)));
+    let old = ns.mkdir(&root(), two, b"d", 0o755).unwrap().ino;
+    ns.mkdir(&root(), old, b"old", 0o755).unwrap();
+    ns.store().ledger().sync().unwrap();
+    drop(store);
+    world.kill_process();
+    let work = |world: &SimWorld| {
+        let Ok(store) = try_open(world, 2, 1) else { return false };
+        let ns = store.namespace();
+        // Each commit is a stripe of its own, so that the power can go between any two.
+        let ledger = Arc::clone(ns.store().ledger());
+        let _synced = ns.store().watch(Arc::new(move |_| drop(ledger.sync())));
+        let op = root();
+        ns.move_across(&op, (one, b"d"), (two, b"d"), true).and_then(|_| ns.settle_blocking(&op)).is_ok()
+    };
+    let mut seen = [false; 3];
+    let states = explore_crashes(&world, Submission::DisksInParallel, 0..2, work, |world, moved, state| {
+        let store = open(world);
+        let ns = store.namespace();
+        let has = |dir: &str, (name, data): &(&str, Vec<u8>)| {
+            let bucket = if dir == "/bkt/d" { "bkt" } else { "other" };
+            let found = ns.get_object(&root(), bucket, format!("d/{name}").as_bytes());
+            found.is_ok_and(|(_, reader)| reader.read(0, data.len() + 1).unwrap() == data[..])
+        };
+        assert!(names.iter().all(|file| has("/bkt/d", file) || has("/other/d", file)), "{state:?}");
+        let whole = names.iter().all(|file| has("/other/d", file));
+        assert_ne!(whole, is_there(ns, "/other/d/old"), "{state:?}: the destination is the old tree or the new one");
+        let rest = is_there(ns, "/bkt/d");
+        assert!(!*moved || (whole && !rest), "{state:?}");
+        seen[usize::from(whole) + usize::from(whole && !rest)] = true;
+        sound(ns);
+    });
+    assert!(states > 60 && seen == [true; 3], "{states} states, {seen:?}");
 }
