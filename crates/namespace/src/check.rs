@@ -117,7 +117,7 @@ pub fn check(
     let mut found = Found::default();
     let through = sweep(ns, options, &mut found, &mut teller)?;
     let mut report = found.report;
-    if ns.refuse_outdated().is_err() {
+    if ns.is_outdated() {
         // They are as an earlier version had them.
         let upgraded = |finding: &Finding| {
             matches!(finding, Finding::Stray { .. } | Finding::Elsewhere { .. } | Finding::Usage { .. })

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
@@ -49,6 +49,8 @@ pub struct Namespace {
     pub(crate) drain: Drain,
     /// The records are of an earlier format and could not be upgraded: they are read, and nothing is changed.
     outdated: AtomicBool,
+    /// What the opening did to them.
+    upgraded: OnceLock<UpgradeReport>,
     numbers: Numbers,
     store_id: [u8; 16],
     boot_id: u64,
@@ -133,6 +135,7 @@ impl Namespace {
             feed: Arc::default(),
             drain: Drain::default(),
             outdated: AtomicBool::new(false),
+            upgraded: OnceLock::new(),
             numbers: Numbers { next: AtomicU64::new(next), reserved: Mutex::new(next) },
             store_id: identity.store_id,
             boot_id: identity.boot_id,
@@ -157,7 +160,7 @@ impl Namespace {
     /// Upgrades the records, and tells the log of it.
     fn bring_up(&self, from: u64) -> Result<()> {
         tracing::info!(from, to = RECORD_FORMAT, "the records of an earlier version are upgraded");
-        let UpgradeReport { buckets, names, parted, first, .. } = match self.upgrade(from) {
+        let report = match self.upgrade(from) {
             // Such a store is there to be read.
             Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
                 self.outdated.store(true, Ordering::Release);
@@ -166,12 +169,26 @@ impl Namespace {
             }
             upgraded => upgraded?,
         };
+        let UpgradeReport { buckets, names, parted, ref first, .. } = report;
         for path in first {
             let path = path.escape_ascii();
             tracing::warn!(%path, "a file that had names in several buckets is a file of its own here now, by reference");
         }
         tracing::info!(buckets, names, parted, "the records are upgraded");
+        self.upgraded.get_or_init(|| report);
         Ok(())
+    }
+
+    /// What opening the store did to records of an earlier version; `None` where there were none, or nothing could be written.
+    #[must_use]
+    pub fn upgraded(&self) -> Option<&UpgradeReport> {
+        self.upgraded.get()
+    }
+
+    /// Whether the records are of an earlier version and nothing is changed, since they could not be upgraded.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Acquire)
     }
 
     /// Removes what the last process left unfinished.
@@ -288,7 +305,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::ReadOnly`].
     pub(crate) fn refuse_outdated(&self) -> Result<()> {
-        if self.outdated.load(Ordering::Acquire) { Err(fail(ErrorKind::ReadOnly, OUTDATED)) } else { Ok(()) }
+        if self.is_outdated() { Err(fail(ErrorKind::ReadOnly, OUTDATED)) } else { Ok(()) }
     }
 
     /// Attributes of inodes as a change sees them.

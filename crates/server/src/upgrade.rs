@@ -40,14 +40,17 @@ pub(crate) fn run(config: &StoreConfig, dry_run: bool, json: bool) -> anyhow::Re
         let what = "a store is upgraded when it is opened, and a server has this one open";
         return Err(anyhow::Error::new(InUse::by(pid, &config.data)).context(what));
     }
-    let plan = planned(config)?;
+    let plan = if dry_run {
+        planned(config)?
+    } else {
+        OpenStore::at_rest(config, |store| {
+            if store.namespace().is_outdated() {
+                bail!("the disks take no writes, so nothing was upgraded; the store is read as it is");
+            }
+            Ok(store.namespace().upgraded().cloned())
+        })?
+    };
     let needed = plan.is_some();
-    if needed && !dry_run {
-        OpenStore::at_rest(config, |_| Ok(()))?;
-        if planned(config)?.is_some() {
-            bail!("the disks take no writes, so nothing was upgraded; the store is read as it is");
-        }
-    }
     let report = plan.unwrap_or(UpgradeReport { from: RECORD_FORMAT, ..UpgradeReport::default() });
     let first = report.first.iter().map(|path| path.escape_ascii().to_string()).collect::<Vec<_>>();
     if json {

@@ -152,6 +152,7 @@ fn a_store_of_the_format_before_is_upgraded_when_it_is_opened_and_a_file_of_seve
     let clock: Arc<dyn Clock> = world.clock();
     let plan = upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned").expect("needed");
     assert_eq!((plan.from, plan.buckets, plan.parted), (2, 3, 3));
+    let plan_first = plan.first.clone();
     let mut first = plan.first.clone();
     first.sort();
     let one_of_each =
@@ -160,6 +161,9 @@ fn a_store_of_the_format_before_is_upgraded_when_it_is_opened_and_a_file_of_seve
     // A plan changes nothing: it is the same again.
     assert_eq!(upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned"), Some(plan));
     let store = open(&world).expect("opened");
+    let done = store.namespace().upgraded().expect("it was");
+    assert_eq!((done.from, done.buckets, done.parted), (2, 3, 3));
+    assert_eq!(done.first, plan_first, "as it was planned");
     is_upgraded(&store);
     drop(store);
     world.kill_process();
