@@ -1,0 +1,140 @@
+//! Where something is, as locks know it: its bucket and the key there.
+
+use strata_seam::Ino;
+
+use crate::error::Result;
+use crate::key;
+use crate::record::Inode;
+use crate::types::{NodeKind, ROOT_INO};
+use crate::view::{View, damaged, decode_dirent};
+
+/// A place in the tree. What is below a directory has a key that begins with the directory's.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Place {
+    /// The root directory of the bucket; 0 for the root of the tree.
+    pub(crate) bucket: Ino,
+    /// As S3 has it: of a directory with `/` at its end, of a bucket's root directory empty.
+    pub(crate) key: Vec<u8>,
+}
+
+impl Place {
+    /// The root of the tree, which holds the buckets.
+    pub(crate) const ROOT: Self = Self { bucket: Ino(0), key: Vec::new() };
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.bucket == Ino(0)
+    }
+
+    /// Whether anything can be below it.
+    pub(crate) fn is_dir(&self) -> bool {
+        self.key.last().is_none_or(|byte| *byte == b'/')
+    }
+
+    /// What has this entry name in it. Of the root of the tree that is the bucket with this root directory.
+    pub(crate) fn entry(&self, entry_name: &[u8], ino: Ino) -> Self {
+        if self.is_root() {
+            return Self { bucket: ino, key: Vec::new() };
+        }
+        Self { bucket: self.bucket, key: [&self.key, entry_name].concat() }
+    }
+
+    /// Whether `other` is this place or below it.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.is_root()
+            || self.bucket == other.bucket
+                && (self.key == other.key || self.is_dir() && other.key.starts_with(&self.key))
+    }
+
+    /// This place and the directories above it, outermost first.
+    pub(crate) fn lineage(&self) -> impl Iterator<Item = Self> {
+        let root = (!self.is_root()).then_some(Self::ROOT);
+        let ends = self.key.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
+        // The bucket's root directory has the empty key; what is no directory ends behind the last slash.
+        let own = (!self.is_dir()).then_some(self.key.len());
+        let ends: Vec<usize> = std::iter::once(0).chain(ends).chain(own).collect();
+        root.into_iter().chain(ends.into_iter().map(|end| Self { bucket: self.bucket, key: self.key[..end].to_vec() }))
+    }
+}
+
+/// Where a directory is.
+///
+/// # Errors
+/// Reading the index; a tree that leads nowhere.
+pub(crate) fn of_dir(view: &mut impl View, dir: &Inode) -> Result<Place> {
+    let mut names = Vec::new();
+    let mut at = dir.clone();
+    loop {
+        if at.attr.ino == ROOT_INO {
+            return Ok(Place::ROOT);
+        }
+        if at.parent == ROOT_INO {
+            names.reverse();
+            return Ok(Place { bucket: at.attr.ino, key: names.concat() });
+        }
+        names.push(name_in(view, at.parent, at.attr.ino)?);
+        at = view.dir(at.parent)?;
+    }
+}
+
+fn name_in(view: &mut impl View, parent: Ino, ino: Ino) -> Result<Vec<u8>> {
+    for (key, value) in
+        view.records(&key::entry(parent, &[]), &key::behind(key::TABLE_ENTRY, parent), usize::MAX >> 1)?
+    {
+        if decode_dirent(parent, &value)?.ino == ino {
+            return Ok(key[9..].to_vec());
+        }
+    }
+    Err(damaged(format!("the directories above inode {ino}")))
+}
+
+/// Where an inode is, by each of its names; nowhere if it has none any more.
+///
+/// # Errors
+/// As [`of_dir`].
+pub(crate) fn all_of(view: &mut impl View, inode: &Inode) -> Result<Vec<Place>> {
+    if inode.attr.kind == NodeKind::Directory {
+        return Ok(vec![of_dir(view, inode)?]);
+    }
+    let mut places = Vec::new();
+    for (key, value) in view.records(&[key::TABLE_ENTRY], &[key::TABLE_ENTRY + 1], usize::MAX >> 1)? {
+        let parent = Ino(u64::from_be_bytes(key[1..9].try_into().expect("eight bytes")));
+        if decode_dirent(parent, &value)?.ino == inode.attr.ino {
+            let dir = view.dir(parent)?;
+            places.push(of_dir(view, &dir)?.entry(&key[9..], inode.attr.ino));
+        }
+    }
+    Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(key: &str) -> Place {
+        Place { bucket: Ino(9), key: key.into() }
+    }
+
+    #[test]
+    fn a_lineage_runs_from_the_root_of_the_tree_down() {
+        let keys = |place: Place| -> Vec<_> { place.lineage().map(|at| (at.bucket.0, at.key)).collect() };
+        assert_eq!(
+            keys(at("a/b/c")),
+            [(0, b"".to_vec()), (9, b"".to_vec()), (9, b"a/".to_vec()), (9, b"a/b/".to_vec()), (9, b"a/b/c".to_vec())]
+        );
+        assert_eq!(keys(at("a/")), [(0, b"".to_vec()), (9, b"".to_vec()), (9, b"a/".to_vec())]);
+        assert_eq!(keys(at("")), [(0, b"".to_vec()), (9, b"".to_vec())]);
+        assert_eq!(keys(Place::ROOT), [(0, b"".to_vec())]);
+        // Inner names may be empty at S3.
+        assert_eq!(at("a//b").lineage().count(), 5);
+    }
+
+    #[test]
+    fn covering_stops_at_names_and_at_buckets() {
+        assert!(at("a/").covers(&at("a/b")));
+        assert!(at("").covers(&at("a/b/")));
+        assert!(Place::ROOT.covers(&at("a")));
+        assert!(!at("a").covers(&at("a/")), "an object is not the directory beside it");
+        assert!(!at("a").covers(&at("ab")));
+        assert!(!at("a/").covers(&Place { bucket: Ino(8), key: b"a/b".to_vec() }));
+    }
+}
