@@ -33,6 +33,7 @@ mod locks;
 mod lookup;
 mod moving;
 mod name;
+mod names;
 mod namespace;
 mod object;
 mod owned;
@@ -46,6 +47,8 @@ mod recover;
 mod removed;
 mod rename;
 mod repair;
+#[cfg(test)]
+mod rig;
 mod seal;
 mod service;
 mod setattr;

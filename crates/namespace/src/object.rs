@@ -167,8 +167,7 @@ impl Namespace {
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, dir_mode(bucket.mode));
         let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now);
         made.implicit = true;
-        self.put_inode(tx, &mut made);
-        self.add_entry(tx, &mut dir, &entry_name, &made, now)?;
+        self.add_entry(tx, &mut dir, &entry_name, &mut made, now)?;
         effects.entry(dir.attr.ino, &name::shown(&entry_name, false), None);
         // What was an object of that name is seen under another name from now on.
         effects.entry(dir.attr.ino, &name::shown(part, true), None);
@@ -232,8 +231,7 @@ impl Namespace {
                 let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, mode);
                 let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now);
                 self.fill(tx, &mut inode, new)?;
-                self.put_inode(tx, &mut inode);
-                self.add_entry(tx, &mut dir, entry_name, &inode, now)?;
+                self.add_entry(tx, &mut dir, entry_name, &mut inode, now)?;
                 let shown = shown(tx)?;
                 effects.entry(parent, &shown, None);
                 effects.attr(parent);
@@ -440,7 +438,7 @@ impl Namespace {
         self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &name, &inode)])?;
         self.uphold_pruning(tx, op, (&dir, dir.implicit), 1, &path)?;
         self.end_locks(tx, effects, &dir, &name, inode.attr.ino)?;
-        self.remove_entry(tx, &mut dir, &name, now)?;
+        self.remove_entry(tx, &mut dir, &name, &mut inode, now)?;
         self.drop_link(tx, effects, &mut inode, now)?;
         effects.entry(dir.attr.ino, &name::shown(&name, dirent.shadowed), Some(inode.attr.ino));
         effects.attr(dir.attr.ino);

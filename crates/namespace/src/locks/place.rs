@@ -1,12 +1,19 @@
 //! Where something is, as locks know it: its bucket and the key there.
 
+use std::collections::HashMap;
+
 use strata_seam::Ino;
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::key;
+use crate::names::{self, Path};
 use crate::record::Inode;
-use crate::types::{NodeKind, ROOT_INO};
-use crate::view::{View, damaged, decode_dirent};
+use crate::view::{View, damaged};
+
+/// Most walks in search of one inode while others move it.
+const WALKS_MAX: usize = 8;
+/// Names of a file read at once.
+const NAMES_STEP: usize = 256;
 
 /// A place in the tree. What is below a directory has a key that begins with the directory's.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -15,6 +22,12 @@ pub(crate) struct Place {
     pub(crate) bucket: Ino,
     /// As S3 has it: of a directory with `/` at its end, of a bucket's root directory empty.
     pub(crate) key: Vec<u8>,
+}
+
+impl From<Path> for Place {
+    fn from(Path { bucket, key }: Path) -> Self {
+        Self { bucket, key }
+    }
 }
 
 impl Place {
@@ -59,32 +72,12 @@ impl Place {
 /// Where a directory is.
 ///
 /// # Errors
-/// Reading the index; a tree that leads nowhere.
+/// [`ErrorKind::Stale`] where it is gone; reading the index; a tree that leads nowhere.
 pub(crate) fn of_dir(view: &mut impl View, dir: &Inode) -> Result<Place> {
-    let mut names = Vec::new();
-    let mut at = dir.clone();
-    loop {
-        if at.attr.ino == ROOT_INO {
-            return Ok(Place::ROOT);
-        }
-        if at.parent == ROOT_INO {
-            names.reverse();
-            return Ok(Place { bucket: at.attr.ino, key: names.concat() });
-        }
-        names.push(name_in(view, at.parent, at.attr.ino)?);
-        at = view.dir(at.parent)?;
-    }
-}
-
-fn name_in(view: &mut impl View, parent: Ino, ino: Ino) -> Result<Vec<u8>> {
-    for (key, value) in
-        view.records(&key::entry(parent, &[]), &key::behind(key::TABLE_ENTRY, parent), usize::MAX >> 1)?
-    {
-        if decode_dirent(parent, &value)?.ino == ino {
-            return Ok(key[9..].to_vec());
-        }
-    }
-    Err(damaged(format!("the directories above inode {ino}")))
+    steadily(view, dir, |view, dir| {
+        let path = names::path(view, dir)?;
+        path.map(Place::from).ok_or_else(|| damaged(format!("the directories above inode {}", dir.attr.ino)))
+    })
 }
 
 /// Where an inode is, by each of its names; nowhere if it has none any more.
@@ -92,18 +85,50 @@ fn name_in(view: &mut impl View, parent: Ino, ino: Ino) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`of_dir`].
 pub(crate) fn all_of(view: &mut impl View, inode: &Inode) -> Result<Vec<Place>> {
-    if inode.attr.kind == NodeKind::Directory {
-        return Ok(vec![of_dir(view, inode)?]);
-    }
-    let mut places = Vec::new();
-    for (key, value) in view.records(&[key::TABLE_ENTRY], &[key::TABLE_ENTRY + 1], usize::MAX >> 1)? {
-        let parent = Ino(u64::from_be_bytes(key[1..9].try_into().expect("eight bytes")));
-        if decode_dirent(parent, &value)?.ino == inode.attr.ino {
-            let dir = view.dir(parent)?;
-            places.push(of_dir(view, &dir)?.entry(&key[9..], inode.attr.ino));
+    steadily(view, inode, |view, inode| {
+        let mut places: Vec<Place> = names::path(view, inode)?.map(Place::from).into_iter().collect();
+        if inode.attr.nlink < 2 || inode.is_directory() {
+            return Ok(places);
+        }
+        let ino = inode.attr.ino;
+        let mut dirs: HashMap<Ino, Option<Place>> = HashMap::new();
+        let (mut from, end) = (key::under(key::TABLE_NAME, ino, &[]), key::behind(key::TABLE_NAME, ino));
+        loop {
+            let page = view.records(&from, &end, NAMES_STEP)?;
+            for (key, _) in &page {
+                let (parent, entry_name) =
+                    key::of_name(key).ok_or_else(|| damaged(format!("a name of inode {ino}")))?;
+                if !dirs.contains_key(&parent) {
+                    let dir = view.dir(parent)?;
+                    dirs.insert(parent, names::path(view, &dir)?.map(Place::from));
+                }
+                places.extend(dirs[&parent].as_ref().map(|above| above.entry(entry_name, ino)));
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == NAMES_STEP => {
+                    from.clone_from(last);
+                    from.push(0);
+                }
+                _ => return Ok(places),
+            }
+        }
+    })
+}
+
+/// Outside of a change an inode may be moved, and the directory it was in removed, between two steps of a walk. Then it is looked
+/// at again.
+fn steadily<V: View, T>(view: &mut V, inode: &Inode, walk: impl Fn(&mut V, &Inode) -> Result<T>) -> Result<T> {
+    let mut walked = walk(view, inode);
+    for _ in 0..WALKS_MAX {
+        match walked {
+            Err(error) if error.kind == ErrorKind::Stale => {
+                let again = view.inode(inode.attr.ino)?;
+                walked = walk(view, &again);
+            }
+            walked => return walked,
         }
     }
-    Ok(places)
+    walked
 }
 
 #[cfg(test)]
