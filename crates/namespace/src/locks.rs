@@ -303,8 +303,8 @@ impl Namespace {
     /// The lock with this token among those that cover an inode.
     fn covering_with(&self, view: &mut impl View, inode: &Inode, token: &str) -> Result<Option<Row>> {
         let now = self.clock.now();
-        let found = self.covering_rows(view, inode)?.into_iter();
-        Ok(found.filter(|row| row.lock.token == token && uphold::stands(&row.lock, now)).last())
+        let mut found = self.covering_rows(view, inode)?.into_iter();
+        Ok(found.find(|row| row.lock.token == token && uphold::stands(&row.lock, now)))
     }
 
     fn covering_rows(&self, view: &mut impl View, inode: &Inode) -> Result<Vec<Row>> {
@@ -502,15 +502,19 @@ impl Namespace {
         Ok(())
     }
 
-    /// Gives a row of an earlier version its place. One that has ended, or whose path leads to something else, goes.
+    /// Gives a row of an earlier version its place and an end. One that has ended, or whose path leads to something else, goes.
     fn move_lock(&self, tx: &mut Tx<'_>, effects: &mut Effects, key: &[u8]) -> Result<()> {
         let Some(value) = tx.record(key)? else { return Ok(()) };
         tx.delete(key);
         let token = String::from_utf8_lossy(&key[1..]).into_owned();
         let mut lock = decode_lock(token, &value).map_err(|_| damaged("a lock".to_owned()))?;
-        if !uphold::stands(&lock, self.clock.now()) {
+        let now = self.clock.now();
+        if !uphold::stands(&lock, now) {
             return Ok(());
         }
+        // It binds more than whoever took it could know, and not for longer than a new one.
+        let longest = end_of(now, None);
+        lock.expires = Some(lock.expires.map_or(longest, |end| end.min(longest)));
         let (mut place, mut ino) = (Place::ROOT, ROOT_INO);
         for name in lock.path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
             let Some(found) = tx.find(ino, name)? else { return Ok(()) };
@@ -579,8 +583,22 @@ impl Namespace {
     }
 }
 
+/// The inode that a row of a lock says is locked; rows of earlier versions may say none.
+///
+/// # Errors
+/// The row is damaged.
+pub(crate) fn locked(key: &[u8], value: &[u8]) -> Result<Option<Ino>> {
+    if table::is_by_token(key) {
+        return decode_lock(String::new(), value).map(|_| None).map_err(|_| damaged("a lock".to_owned()));
+    }
+    Ok(table::row(key, value)?.lock.ino)
+}
+
 /// Within a change: there is one lock less.
 fn end(tx: &mut Tx<'_>, effects: &mut Effects, Row { place, lock }: Row) {
     tx.delete(table::key_of(&place, &lock.token));
     effects.locks.push(Turn::Ended(place, lock.principal));
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Where something is, as locks know it: its bucket and the key there.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use strata_seam::Ino;
 
@@ -98,11 +99,14 @@ pub(crate) fn all_of(view: &mut impl View, inode: &Inode) -> Result<Vec<Place>> 
             for (key, _) in &page {
                 let (parent, entry_name) =
                     key::of_name(key).ok_or_else(|| damaged(format!("a name of inode {ino}")))?;
-                if !dirs.contains_key(&parent) {
-                    let dir = view.dir(parent)?;
-                    dirs.insert(parent, names::path(view, &dir)?.map(Place::from));
-                }
-                places.extend(dirs[&parent].as_ref().map(|above| above.entry(entry_name, ino)));
+                let above = match dirs.entry(parent) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(unknown) => {
+                        let dir = view.dir(parent)?;
+                        unknown.insert(names::path(view, &dir)?.map(Place::from))
+                    }
+                };
+                places.extend(above.as_ref().map(|above| above.entry(entry_name, ino)));
             }
             match page.last() {
                 Some((last, _)) if page.len() == NAMES_STEP => {

@@ -53,7 +53,7 @@ pub(super) fn stands(lock: &LockRecord, now: Timestamp) -> bool {
 fn forbidding<'a>(covering: &'a [Row], holds: &dyn Fn(&LockRecord) -> bool, now: Timestamp) -> Option<&'a LockRecord> {
     let standing = || covering.iter().map(|row| &row.lock).filter(|lock| stands(lock, now));
     let exclusive = standing().find(|lock| !lock.shared && !holds(lock));
-    exclusive.or_else(|| if standing().any(|lock| holds(lock)) { None } else { standing().find(|lock| lock.shared) })
+    exclusive.or_else(|| if standing().any(holds) { None } else { standing().find(|lock| lock.shared) })
 }
 
 /// The lock below a place (or on it) that keeps it from going: of those on one resource one must be held, if it is exclusive the one.
