@@ -414,6 +414,22 @@ impl Namespace {
         Ok(())
     }
 
+    /// The same for an object that is about to be put. What else is in its way, the change says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`], and reading the index.
+    pub fn check_locks_of_object(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<()> {
+        if self.locks.held.count() == 0 {
+            return Ok(());
+        }
+        let mut snap = self.snap(op);
+        let Ok(Some(place)) = self.find_place(&mut snap, op, bucket, key) else { return Ok(()) };
+        match snap.entry_inode(place.dir.attr.ino, &place.name)? {
+            Some((_, inode)) => self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)]),
+            None => self.uphold_locks(&mut snap, op, &[Touched::Members(&place.dir)]),
+        }
+    }
+
     /// For a change that takes many commits, of what has this name and all below: refuses it now if a lock forbids it, and has none
     /// granted there until the claim is dropped. Claims do not exclude each other.
     ///

@@ -597,4 +597,10 @@ fn who_asks_beforehand_is_told_what_the_change_would_be() {
     assert!(check(&root(), Touch::Node(file)) && check(&root(), entry()));
     assert!(!check(&root(), Touch::Members(dir)) && !check(&root(), Touch::Entry(dir, b"none".to_vec())));
     assert!(!check(&holder("ann", &[&token]), Touch::Node(file)));
+    assert!(is_locked(ns.check_locks_of_object(&root(), "bkt", b"d/f")));
+    for key in [&b"d/new"[..], b"x/y/new"] {
+        ns.check_locks_of_object(&root(), "bkt", key).unwrap();
+    }
+    lock(ns, "/bkt/e", true);
+    assert!(is_locked(ns.check_locks_of_object(&root(), "bkt", b"e/new")));
 }
