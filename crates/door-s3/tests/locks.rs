@@ -17,8 +17,8 @@ fn lock(door: &Running) -> Op {
         owner_xml: vec![],
         seconds: None,
     };
-    let bucket = door.ns.resolve(&op, b"/bucket").unwrap().ino;
-    door.ns.lock(&op, Some((bucket, b"dir")), &wanted).unwrap();
+    let bucket = door.ns.resolve(&op, b"/bucket").expect("a bucket").ino;
+    door.ns.lock(&op, Some((bucket, b"dir")), &wanted).expect("granted");
     op
 }
 

@@ -1,6 +1,7 @@
 //! Page "Locks": whom a lock of WebDAV binds, at every door; when it ends; and what it outlives.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use strata_namespace::{
     Access, Caller, Condition, Door, ErrorKind, LOCKS_MAX, LOCKS_PER_USER_MAX, LockRecord, Namespace, NewLock, NewNode,
@@ -603,4 +604,47 @@ fn who_asks_beforehand_is_told_what_the_change_would_be() {
     }
     lock(ns, "/bkt/e", true);
     assert!(is_locked(ns.check_locks_of_object(&root(), "bkt", b"e/new")));
+}
+
+/// Writers go on while somebody takes the lock again and again. Whoever judged a write before the lock was there has staged it
+/// before LOCK is answered, and nobody writes after that.
+#[test]
+fn no_write_without_the_token_shows_after_the_lock_was_granted_however_many_write() {
+    let (_world, store) = tree();
+    let ns = store.namespace();
+    let file = ino(ns, "/bkt/d/f");
+    let stop = AtomicBool::new(false);
+    let refused = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for writer in 0..4u8 {
+            let (stop, refused) = (&stop, &refused);
+            scope.spawn(move || {
+                let op = Op::new(Caller::root(Door::Mount));
+                for number in 0u64.. {
+                    if stop.load(Ordering::Acquire) {
+                        return;
+                    }
+                    let text = [&number.to_be_bytes()[..], &[writer; 200]].concat();
+                    match ns.write(&op, file, u64::from(writer) * 300, &text) {
+                        Err(error) if error.kind == ErrorKind::Locked => _ = refused.fetch_add(1, Ordering::AcqRel),
+                        written => drop(written.expect("written")),
+                    }
+                }
+            });
+        }
+        for round in 0..300 {
+            // On the file, and on what is above it.
+            let (path, deep) = if round % 2 == 0 { ("/bkt/d/f", false) } else { ("/bkt/d", true) };
+            let token = lock(ns, path, deep);
+            let before = read_file(ns, file);
+            let refused_before = refused.load(Ordering::Acquire);
+            while refused.load(Ordering::Acquire) < refused_before + 4 {
+                std::thread::yield_now();
+            }
+            assert_eq!(read_file(ns, file), before, "round {round}");
+            ns.unlock(&holder("ann", &[]), file, &token).expect("unlocked");
+        }
+        stop.store(true, Ordering::Release);
+    });
+    sound(ns);
 }
