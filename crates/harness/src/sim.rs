@@ -3,6 +3,7 @@
 mod corrupt;
 mod crash;
 mod full;
+mod gateways;
 mod iofail;
 mod layout;
 mod log;
@@ -24,7 +25,7 @@ use crate::row::Row;
 
 /// The rows, in the order of the table.
 pub(crate) const ROWS: &[Row] =
-    &[loss::ROW, crash::ROW, iofail::ROW, swarm::ROW, corrupt::ROW, sled::ROW, replace::ROW];
+    &[loss::ROW, crash::ROW, iofail::ROW, swarm::ROW, corrupt::ROW, sled::ROW, replace::ROW, gateways::ROW];
 
 #[cfg(test)]
 mod tests {
@@ -75,6 +76,11 @@ mod tests {
     #[test]
     fn replaced_disks() {
         kept("replace");
+    }
+
+    #[test]
+    fn several_name_spaces_over_one_store() {
+        kept("gateways");
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Namespace {
             return Err(fail(ErrorKind::TooLarge, format!("a property has {PROPERTY_LEN_MAX} bytes at most")));
         }
         self.change(op, |tx, effects| {
-            let inode = tx.inode(ino)?;
+            let mut inode = tx.inode(ino)?;
             permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
             self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
             effects.bucket = inode.bucket;
@@ -109,6 +109,9 @@ impl Namespace {
                 }
                 None => tx.delete(key),
             }
+            inode.attr.ctime = self.clock.now();
+            effects.attr(ino);
+            self.put_inode(tx, &mut inode);
             Ok(())
         })
     }

@@ -160,7 +160,7 @@ impl Namespace {
         let mut dir = dir.clone();
         for entry_name in path.iter().rev() {
             let ino = dir.attr.ino;
-            let entries = tx.records(&key::entry(ino, &[]), &key::behind(key::TABLE_ENTRY, ino), going + 1)?;
+            let entries = tx.entries(&key::entry(ino, &[]), &key::behind(key::TABLE_ENTRY, ino), going + 1)?;
             if !implicit || entries.len() > going {
                 break;
             }
