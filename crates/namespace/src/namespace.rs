@@ -42,8 +42,7 @@ pub struct Namespace {
     pub(crate) opens: Opens,
     pub(crate) removed: crate::removed::Removed,
     pub(crate) feed: Arc<Feed>,
-    /// WebDAV locks in the store, once they were counted. Taken under the writer's lock.
-    pub(crate) locks_held: Mutex<Option<usize>>,
+    pub(crate) locks: crate::locks::Locks,
     pub(crate) drain: Drain,
     /// The records are of an earlier format and could not be upgraded: they are read, and nothing is changed.
     outdated: AtomicBool,
@@ -116,7 +115,7 @@ impl Namespace {
             clock,
             opens: Opens::default(),
             removed: crate::removed::Removed::default(),
-            locks_held: Mutex::default(),
+            locks: crate::locks::Locks::default(),
             feed: Arc::default(),
             drain: Drain::default(),
             outdated: AtomicBool::new(false),
@@ -139,6 +138,7 @@ impl Namespace {
         if let Some(from) = earlier {
             ns.bring_up(from)?;
         }
+        ns.load_locks()?;
         Ok(ns)
     }
 

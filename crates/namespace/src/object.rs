@@ -6,6 +6,7 @@ use strata_seam::planted::{Bug, planted};
 
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
+use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
@@ -161,6 +162,7 @@ impl Namespace {
             keep_hidden(part, dirent.kind)?;
         }
         permission::change_entries(&op.caller, &dir.attr)?;
+        self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
         let now = self.clock.now();
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, dir_mode(bucket.mode));
         let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now)?;
@@ -204,6 +206,7 @@ impl Namespace {
         match present {
             Some(mut inode) if inode.attr.kind == NodeKind::File => {
                 permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
+                self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
                 if self.keep_pinned(tx, effects, &inode)? {
                     // The name leads to other bytes now: who has the old ones open and who asks anew must part.
                     effects.entry(parent, &shown(tx)?, Some(inode.attr.ino));
@@ -223,6 +226,7 @@ impl Namespace {
             }
             _ => {
                 permission::change_entries(&op.caller, &dir.attr)?;
+                self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
                 let mode = if op.is_private() { bucket.mode & PRIVATE } else { bucket.mode };
                 let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, mode);
                 let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now)?;
@@ -420,6 +424,7 @@ impl Namespace {
             check(cond, None)?;
             if name.is_empty() && !dir.implicit && !path.is_empty() {
                 permission::own(&op.caller, &dir.attr)?;
+                self.uphold_pruning(tx, op, (&dir, true), 0, &path)?;
                 dir.implicit = true;
                 self.put_inode(tx, &mut dir);
                 self.prune(tx, effects, dir, &path)?;
@@ -430,6 +435,9 @@ impl Namespace {
         let mut inode = tx.inode(dirent.ino)?;
         check(cond, Some(&inode))?;
         permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
+        self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &name, &inode)])?;
+        self.uphold_pruning(tx, op, (&dir, dir.implicit), 1, &path)?;
+        self.end_locks(tx, effects, &dir, &name, inode.attr.ino)?;
         self.remove_entry(tx, &mut dir, &name, &mut inode, now)?;
         self.drop_link(tx, effects, &mut inode, now)?;
         effects.entry(dir.attr.ino, &name::shown(&name, dirent.shadowed), Some(inode.attr.ino));

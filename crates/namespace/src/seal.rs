@@ -14,6 +14,7 @@ use strata_seam::planted::{Bug, planted};
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::file::{OpenFile, State};
+use crate::locks::Touched;
 use crate::namespace::Namespace;
 use crate::record::Inode;
 use crate::staging::Staging;
@@ -389,6 +390,7 @@ impl Namespace {
         let allocated = self.store.allocated_of(&content)?;
         self.change(op, |tx, effects| {
             let mut now = tx.inode(ino)?;
+            self.uphold_locks(tx, op, &[Touched::Node(&now)])?;
             if now.items != inode.items || now.version != inode.version {
                 return Ok(None);
             }
