@@ -1,5 +1,5 @@
-//! Giving inodes to the bucket of the directory they are in: where a store of an earlier format is upgraded, and where a repair
-//! finds one that says otherwise.
+//! Giving inodes to the bucket of the directory they are in, and their names to them: where a store of an earlier format is
+//! upgraded, and where a repair finds one that says otherwise.
 //!
 //! A file that has names in several buckets becomes one file per bucket, by reference: its names in one bucket lead to one
 //! inode, as before. Done again after a crash, the same entries lead to the same copies.
@@ -11,6 +11,7 @@ use crate::check::belongs;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::name;
+use crate::names;
 use crate::namespace::Namespace;
 use crate::record::{Dirent, Inode};
 use crate::types::{NodeKind, ROOT_INO};
@@ -22,27 +23,30 @@ const STEP: usize = if cfg!(test) { 2 } else { 64 };
 /// What became of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Taken {
-    /// It belonged there.
+    /// It belonged there, and knew the name.
     Already,
-    /// The inode it leads to belongs there now.
+    /// The inode it leads to belongs there now, or knows the name now.
     Whole,
     /// It leads to a copy now, since the inode belongs to another bucket in which it has names.
     Copied(Ino),
 }
 
-/// Within a change: has the entry lead to an inode of the bucket and quota tree of `dir`.
+/// Within a change: has the entry lead to an inode of the bucket and quota tree of `dir`, which knows the name.
 pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name: &[u8]) -> Result<Taken> {
     let parent = dir.attr.ino;
     let Some(dirent) = tx.entry(parent, entry_name)? else { return Ok(Taken::Already) };
     let Some(mut inode) = tx.find_inode(dirent.ino)? else { return Ok(Taken::Already) };
     if belongs(dir, &inode) {
-        return Ok(Taken::Already);
+        let learnt = names::learn(ns, tx, &mut inode, parent, entry_name)?;
+        return Ok(if learnt { Taken::Whole } else { Taken::Already });
     }
     let bucket = if parent == ROOT_INO { inode.attr.ino } else { dir.bucket };
     let shared = inode.bucket != Ino(0) && inode.attr.kind != NodeKind::Directory && inode.attr.nlink > 1;
     if !shared {
         (inode.bucket, inode.tree) = (bucket, dir.tree);
-        ns.put_inode(tx, &mut inode);
+        if !names::learn(ns, tx, &mut inode, parent, entry_name)? {
+            ns.put_inode(tx, &mut inode);
+        }
         return Ok(Taken::Whole);
     }
     let copy_key = key::copy_for(inode.attr.ino, bucket);
@@ -58,10 +62,13 @@ pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name
         }
         None => copy_of(ns, tx, &inode, dir, bucket)?,
     };
+    names::add(tx, &mut copy, parent, entry_name);
     ns.put_inode(tx, &mut copy);
     let copied = copy.attr.ino;
     tx.put(copy_key, copied.0.to_be_bytes().to_vec());
     inode.attr.nlink -= 1;
+    names::remove(tx, &mut inode, parent, entry_name);
+    names::adopt(tx, &mut inode)?;
     ns.put_inode(tx, &mut inode);
     tx.put(key::entry(parent, entry_name), Dirent { ino: copied, ..dirent }.encode());
     Ok(Taken::Copied(copied))
@@ -72,6 +79,7 @@ fn copy_of(ns: &Namespace, tx: &mut Tx<'_>, inode: &Inode, dir: &Inode, bucket: 
     let mut copy = Inode { items: Vec::new(), counted: None, bucket, tree: dir.tree, ..inode.clone() };
     copy.attr.ino = Ino(ns.number(tx));
     copy.attr.nlink = 1;
+    copy.unname();
     tx.tally(key::KEY_INODES, 1);
     if inode.attr.kind == NodeKind::File {
         let content = ns.store.content(inode.items.clone())?;

@@ -120,7 +120,10 @@ pub fn check(
     if ns.is_outdated() {
         // They are as an earlier version had them.
         let upgraded = |finding: &Finding| {
-            matches!(finding, Finding::Stray { .. } | Finding::Elsewhere { .. } | Finding::Usage { .. })
+            matches!(
+                finding,
+                Finding::Stray { .. } | Finding::Elsewhere { .. } | Finding::Usage { .. } | Finding::Names { .. }
+            )
         };
         report.findings.retain(|finding| !upgraded(finding));
     }

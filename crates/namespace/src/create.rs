@@ -101,9 +101,8 @@ impl Namespace {
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, kind, mode);
         let mut inode = self.new_inode(tx, kind, mode, (op.caller.uid, gid), &dir, now);
         fill(&mut inode)?;
-        self.put_inode(tx, &mut inode);
         let entry_name = if kind == NodeKind::Directory { [name, b"/"].concat() } else { name.to_vec() };
-        self.add_entry(tx, &mut dir, &entry_name, &inode, now)?;
+        self.add_entry(tx, &mut dir, &entry_name, &mut inode, now)?;
         effects.bucket = dir.bucket;
         effects.entry(parent, name, None);
         effects.attr(parent);
@@ -141,8 +140,7 @@ impl Namespace {
             }
             inode.attr.nlink += u32::from(!planted(Bug::LinkNotCounted));
             inode.attr.ctime = now;
-            self.put_inode(tx, &mut inode);
-            self.add_entry(tx, &mut dir, name, &inode, now)?;
+            self.add_entry(tx, &mut dir, name, &mut inode, now)?;
             effects.bucket = dir.bucket;
             effects.entry(parent, name, None);
             effects.attr(parent);
@@ -177,7 +175,7 @@ impl Namespace {
             return Err(fail(ErrorKind::IsDirectory, format!("'{}' is a directory", name.escape_ascii())));
         }
         let now = self.clock.now();
-        self.remove_entry(tx, &mut dir, &found.name, now)?;
+        self.remove_entry(tx, &mut dir, &found.name, &mut inode, now)?;
         effects.bucket = dir.bucket;
         effects.entry(parent, name, Some(inode.attr.ino));
         effects.attr(parent);
@@ -258,6 +256,6 @@ impl Namespace {
             self.drop_link(tx, effects, &mut marker, now)?;
         }
         self.erase(tx, effects, inode)?;
-        self.remove_entry(tx, dir, entry_name, now)
+        self.unlist(tx, dir, entry_name, now)
     }
 }

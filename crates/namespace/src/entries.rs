@@ -12,7 +12,7 @@ use crate::namespace::Namespace;
 use crate::record::{Dirent, Inode, Version};
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::View;
-use crate::{times, usage};
+use crate::{names, times, usage};
 
 impl Namespace {
     /// Writes an inode; its change number goes up, above what was told of writes that are not stored yet.
@@ -24,16 +24,19 @@ impl Namespace {
         tx.put(key::inode(inode.attr.ino), inode.encode());
     }
 
-    /// Adds an entry to `dir`; its record is written where it counts a directory more.
+    /// Adds an entry to `dir`, and writes the inode it leads to, which knows the name from now on. The record of `dir` is written
+    /// where it counts a directory more.
     pub(crate) fn add_entry(
         &self,
         tx: &mut Tx<'_>,
         dir: &mut Inode,
         entry_name: &[u8],
-        inode: &Inode,
+        inode: &mut Inode,
         now: Timestamp,
     ) -> Result<()> {
         let parent = dir.attr.ino;
+        names::add(tx, inode, parent, entry_name);
+        self.put_inode(tx, inode);
         times::touch(tx, dir, now);
         let mut dirent = Dirent { ino: inode.attr.ino, kind: inode.attr.kind, shadowed: false };
         if name::is_dir(entry_name) {
@@ -51,14 +54,22 @@ impl Namespace {
         Ok(())
     }
 
-    /// Removes an entry from `dir`, as [`Namespace::add_entry`] adds one. The inode it led to is the caller's.
+    /// Removes an entry from `dir`, as [`Namespace::add_entry`] adds one, and the name from the inode it led to, which the caller
+    /// writes or gives another.
     pub(crate) fn remove_entry(
         &self,
         tx: &mut Tx<'_>,
         dir: &mut Inode,
         entry_name: &[u8],
+        inode: &mut Inode,
         now: Timestamp,
     ) -> Result<()> {
+        names::remove(tx, inode, dir.attr.ino, entry_name);
+        self.unlist(tx, dir, entry_name, now)
+    }
+
+    /// Removes an entry from `dir` of which the inode is gone, or goes in the same change.
+    pub(crate) fn unlist(&self, tx: &mut Tx<'_>, dir: &mut Inode, entry_name: &[u8], now: Timestamp) -> Result<()> {
         let parent = dir.attr.ino;
         tx.delete(key::entry(parent, entry_name));
         times::touch(tx, dir, now);
@@ -84,6 +95,11 @@ impl Namespace {
     ) -> Result<()> {
         inode.attr.nlink = inode.attr.nlink.saturating_sub(1);
         inode.attr.ctime = now;
+        if inode.attr.nlink == 0 {
+            inode.unname();
+        } else {
+            names::adopt(tx, inode)?;
+        }
         if inode.attr.nlink > 0 && inode.attr.kind != NodeKind::Directory {
             self.put_inode(tx, inode);
         } else if inode.attr.kind != NodeKind::Directory && self.opens.is_open_for_erasing(inode.attr.ino) {
@@ -132,7 +148,7 @@ impl Namespace {
             }
             let mut parent = tx.dir(dir.parent)?;
             self.erase(tx, effects, &dir)?;
-            self.remove_entry(tx, &mut parent, entry_name, now)?;
+            self.unlist(tx, &mut parent, entry_name, now)?;
             effects.entry(parent.attr.ino, &name::shown(entry_name, false), Some(ino));
             dir = parent;
         }

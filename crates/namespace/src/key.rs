@@ -17,6 +17,8 @@ pub(crate) const TABLE_INODE: u8 = b'I';
 pub(crate) const TABLE_SETTING: u8 = b'K';
 /// WebDAV locks: token.
 pub(crate) const TABLE_LOCK: u8 = b'L';
+/// Names of inodes beside the one in their record: inode (8), directory (8), entry name.
+pub(crate) const TABLE_NAME: u8 = b'E';
 /// Parts: upload id (8), part number (4).
 pub(crate) const TABLE_PART: u8 = b'M';
 /// Usage: what it is of (1), its number (8), what is counted (1); cells.
@@ -92,6 +94,17 @@ pub(crate) fn inode(ino: Ino) -> Vec<u8> {
 
 pub(crate) fn entry(parent: Ino, name: &[u8]) -> Vec<u8> {
     under(TABLE_ENTRY, parent, name)
+}
+
+/// The row of a name of an inode that its record does not have.
+pub(crate) fn name(ino: Ino, parent: Ino, entry_name: &[u8]) -> Vec<u8> {
+    under(TABLE_NAME, ino, &[&parent.0.to_be_bytes(), entry_name].concat())
+}
+
+/// Directory and entry name of such a row's key.
+pub(crate) fn of_name(key: &[u8]) -> Option<(Ino, &[u8])> {
+    let (parent, entry_name) = key.get(9..)?.split_first_chunk::<8>()?;
+    Some((Ino(u64::from_be_bytes(*parent)), entry_name))
 }
 
 /// The smallest key behind all that start with `prefix`; `None` if there is none (all bytes 0xff).

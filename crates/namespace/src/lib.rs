@@ -32,6 +32,7 @@ mod list;
 mod lookup;
 mod moving;
 mod name;
+mod names;
 mod namespace;
 mod object;
 mod owned;
@@ -44,6 +45,8 @@ mod recover;
 mod removed;
 mod rename;
 mod repair;
+#[cfg(test)]
+mod rig;
 mod seal;
 mod service;
 mod setattr;

@@ -30,7 +30,7 @@ use crate::view::{View, damaged};
 const NUMBERS_STEP: u64 = 1 << 16;
 
 /// Format of the records, in the store's own table: `docs/format/records.md`.
-pub const RECORD_FORMAT: u64 = 3;
+pub const RECORD_FORMAT: u64 = 4;
 
 /// What is said of records that could not be upgraded.
 const OUTDATED: &str = "the records are of an earlier version and could not be upgraded when the store was opened, since nothing \
@@ -402,6 +402,7 @@ impl Inode {
                 change: 0,
             },
             parent: Ino(0),
+            name: Vec::new(),
             implicit: false,
             bucket: Ino(0),
             tree: 0,

@@ -165,8 +165,7 @@ impl Namespace {
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, dir_mode(bucket.mode));
         let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now);
         made.implicit = true;
-        self.put_inode(tx, &mut made);
-        self.add_entry(tx, &mut dir, &entry_name, &made, now)?;
+        self.add_entry(tx, &mut dir, &entry_name, &mut made, now)?;
         effects.entry(dir.attr.ino, &name::shown(&entry_name, false), None);
         // What was an object of that name is seen under another name from now on.
         effects.entry(dir.attr.ino, &name::shown(part, true), None);
@@ -228,8 +227,7 @@ impl Namespace {
                 let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, mode);
                 let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now);
                 self.fill(tx, &mut inode, new)?;
-                self.put_inode(tx, &mut inode);
-                self.add_entry(tx, &mut dir, entry_name, &inode, now)?;
+                self.add_entry(tx, &mut dir, entry_name, &mut inode, now)?;
                 let shown = shown(tx)?;
                 effects.entry(parent, &shown, None);
                 effects.attr(parent);
@@ -432,7 +430,7 @@ impl Namespace {
         let mut inode = tx.inode(dirent.ino)?;
         check(cond, Some(&inode))?;
         permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
-        self.remove_entry(tx, &mut dir, &name, now)?;
+        self.remove_entry(tx, &mut dir, &name, &mut inode, now)?;
         self.drop_link(tx, effects, &mut inode, now)?;
         effects.entry(dir.attr.ino, &name::shown(&name, dirent.shadowed), Some(inode.attr.ino));
         effects.attr(dir.attr.ino);

@@ -206,6 +206,7 @@ impl Namespace {
             return Ok(false);
         }
         let mut old = Inode { items: Vec::new(), parts: Vec::new(), etag: None, counted: None, ..inode.clone() };
+        old.unname();
         old.attr.ino = Ino(self.number(tx));
         old.attr.nlink = 0;
         tx.tally(key::KEY_INODES, 1);

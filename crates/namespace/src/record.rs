@@ -46,8 +46,10 @@ impl Dirent {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Inode {
     pub(crate) attr: Attr,
-    /// Directories: the directory they are in.
+    /// The directory that has its name, and of several names one; 0 where it has none.
     pub(crate) parent: Ino,
+    /// The name of its entry there.
+    pub(crate) name: Vec<u8>,
     /// Directories: made by an S3 key only; vanishes with its last entry.
     pub(crate) implicit: bool,
     /// The root directory of the bucket it is in, where the bucket's record is found; 0 in a record of format 1.
@@ -80,6 +82,8 @@ pub(crate) struct Counted {
 
 /// Format of an inode that knows its bucket and its quota tree. Before, it said itself whether it was in a relaxed bucket.
 const FORMAT_WITH_BUCKET: u8 = 2;
+/// Format of an inode that knows its name. Before, directories knew the directory they were in, and nothing else did.
+const FORMAT_WITH_NAME: u8 = 3;
 
 const HAS_ETAG: u8 = 1;
 const IMPLICIT: u8 = 2;
@@ -93,14 +97,30 @@ impl Inode {
         Counted { bucket: self.bucket, tree: self.tree, uid: self.attr.uid, bytes: self.attr.allocated }
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        self.encode_as(FORMAT_WITH_BUCKET, 0)
+    pub(crate) fn is_directory(&self) -> bool {
+        self.attr.kind == NodeKind::Directory
     }
 
-    /// As the format before had it.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        self.encode_as(FORMAT_WITH_NAME, 0)
+    }
+
+    /// As format 2 had it.
+    #[cfg(test)]
+    pub(crate) fn encode_without_name(&self) -> Vec<u8> {
+        self.as_before_names().encode_as(FORMAT_WITH_BUCKET, 0)
+    }
+
+    #[cfg(test)]
+    fn as_before_names(&self) -> Self {
+        let parent = if self.is_directory() { self.parent } else { Ino(0) };
+        Self { parent, name: Vec::new(), ..self.clone() }
+    }
+
+    /// As format 1 had it.
     #[cfg(test)]
     pub(crate) fn encode_without_bucket(&self, relaxed: bool) -> Vec<u8> {
-        self.encode_as(FORMAT, if relaxed { RELAXED } else { 0 })
+        self.as_before_names().encode_as(FORMAT, if relaxed { RELAXED } else { 0 })
     }
 
     fn encode_as(&self, format: u8, more_flags: u8) -> Vec<u8> {
@@ -117,8 +137,11 @@ impl Inode {
             out.ivarint(time.0.wrapping_sub(attr.mtime.0));
         }
         out.uvarint(attr.change).uvarint(self.parent.0).uvarint(self.version);
-        if format == FORMAT_WITH_BUCKET {
+        if format >= FORMAT_WITH_BUCKET {
             out.uvarint(self.bucket.0).uvarint(u64::from(self.tree));
+        }
+        if format >= FORMAT_WITH_NAME {
+            out.bytes(&self.name);
         }
         if let Some(etag) = &self.etag {
             out.bytes(etag.as_bytes());
@@ -139,7 +162,11 @@ impl Inode {
 
     pub(crate) fn decode(ino: Ino, bytes: &[u8]) -> Result<Self, WireError> {
         let mut input = Decoder::new(bytes);
-        let with_bucket = second_format(&mut input, "an inode")?;
+        let format = input.u8()?;
+        if !(FORMAT..=FORMAT_WITH_NAME).contains(&format) {
+            return Err(WireError::Version { what: "an inode", found: format, known: FORMAT_WITH_NAME });
+        }
+        let with_bucket = format >= FORMAT_WITH_BUCKET;
         let kind = kind(input.u8()?)?;
         let flags = input.u8()?;
         let known = HAS_ETAG | IMPLICIT | HAS_OBJECT | if with_bucket { 0 } else { RELAXED };
@@ -153,6 +180,7 @@ impl Inode {
         let (atime, ctime, btime) = (other()?, other()?, other()?);
         let (change, parent, version) = (input.uvarint()?, Ino(input.uvarint()?), input.uvarint()?);
         let (bucket, tree) = if with_bucket { (Ino(input.uvarint()?), input.uvarint32()?) } else { (Ino(0), 0) };
+        let name = if format >= FORMAT_WITH_NAME { input.bytes(TEXT_MAX)?.to_vec() } else { Vec::new() };
         let etag = if flags & HAS_ETAG != 0 { Some(text(&mut input)?) } else { None };
         let target = input.bytes(TEXT_MAX)?.to_vec();
         let items = decode_items(&mut input)?;
@@ -173,6 +201,7 @@ impl Inode {
         let mut inode = Self {
             attr,
             parent,
+            name,
             implicit: flags & IMPLICIT != 0,
             bucket,
             tree,

@@ -66,14 +66,18 @@ impl Namespace {
             if mode == RenameMode::Exchange {
                 let target = target
                     .ok_or_else(|| fail(ErrorKind::NotFound, format!("there is no '{}'", to.1.escape_ascii())))?;
+                if target.dirent.ino == source.dirent.ino {
+                    // Two names of one file lead where they led.
+                    return Ok(());
+                }
                 let mut other = tx.inode(target.dirent.ino)?;
                 permission::remove_entry(&op.caller, &target_dir.attr, &other.attr)?;
                 if other.attr.kind == NodeKind::Directory && from.0 != to.0 {
                     refuse_loop(tx, other.attr.ino, from.0)?;
                 }
-                self.remove_entry(tx, &mut source_dir, &source.name, now)?;
+                self.remove_entry(tx, &mut source_dir, &source.name, &mut inode, now)?;
                 let mut target_dir = tx.dir(to.0)?;
-                self.remove_entry(tx, &mut target_dir, &target.name, now)?;
+                self.remove_entry(tx, &mut target_dir, &target.name, &mut other, now)?;
                 self.place(tx, to, &mut inode, now)?;
                 self.place(tx, from, &mut other, now)?;
                 if from.0 == ROOT_INO {
@@ -98,7 +102,7 @@ impl Namespace {
             }
             // Read again: making way may have written the same directory.
             let mut source_dir = tx.dir(from.0)?;
-            self.remove_entry(tx, &mut source_dir, &source.name, now)?;
+            self.remove_entry(tx, &mut source_dir, &source.name, &mut inode, now)?;
             if source_dir.implicit {
                 source_dir.implicit = false;
                 self.put_inode(tx, &mut source_dir);
@@ -160,7 +164,7 @@ impl Namespace {
             }
             (false, false) => {
                 let now = self.clock.now();
-                self.remove_entry(tx, &mut dir, &target.name, now)?;
+                self.remove_entry(tx, &mut dir, &target.name, &mut old, now)?;
                 self.drop_link(tx, effects, &mut old, now)
             }
         }
@@ -172,12 +176,10 @@ impl Namespace {
         let directory = inode.attr.kind == NodeKind::Directory;
         let entry_name = if directory { [at.1, b"/"].concat() } else { at.1.to_vec() };
         if directory {
-            inode.parent = at.0;
             // Whoever moves a directory wants it to stay.
             inode.implicit = false;
         }
         inode.attr.ctime = now;
-        self.put_inode(tx, inode);
         self.add_entry(tx, &mut dir, &entry_name, inode, now)
     }
 }

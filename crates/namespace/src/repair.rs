@@ -117,6 +117,7 @@ fn planned(finding: &Finding, careful: bool) -> (String, bool) {
         Finding::Shadow { .. } => yes("set the mark".to_owned()),
         Finding::Parent { parent, .. } => yes(format!("let it name {parent}")),
         Finding::ManyNames { .. } => yes("keep the name in the directory that it names, remove the others".to_owned()),
+        Finding::Names { .. } => yes("have it know the names that lead to it".to_owned()),
         Finding::NoName { ino } => yes(format!("give it the name {LOST_AND_FOUND}/{ino}")),
         Finding::Unreached { ino } => yes(format!("move it to {LOST_AND_FOUND}/{ino}")),
         Finding::Links { exist, .. } => yes(format!("set the count to {exist}")),
@@ -125,7 +126,9 @@ fn planned(finding: &Finding, careful: bool) -> (String, bool) {
         }
         Finding::Stray { .. } => yes(format!("make it a bucket, or if it is no directory move it to {LOST_AND_FOUND}")),
         Finding::Part { upload, part } => yes(format!("make it the file {LOST_AND_FOUND}/upload-{upload}-part-{part}")),
-        Finding::Leftover { key, .. } if key.first() == Some(&key::TABLE_TIMES) => yes("remove it".to_owned()),
+        Finding::Leftover { key, .. } if matches!(key.first(), Some(&(key::TABLE_TIMES | key::TABLE_NAME))) => {
+            yes("remove it".to_owned())
+        }
         Finding::Leftover { ino, .. } => yes(format!("make the empty file {LOST_AND_FOUND}/{ino} that it belongs to")),
         Finding::Elsewhere { .. } => {
             yes("give the inode, or where it has names there too a copy by reference, to the bucket of its directory"
@@ -153,6 +156,8 @@ fn rank(finding: &Finding) -> u8 {
         | Finding::Shadow { .. }
         | Finding::Chunk(ChunkFault::Count { .. }) => 2,
         Finding::NoName { .. } | Finding::Unreached { .. } => 1,
+        // Whoever mends a name leaves the others to this.
+        Finding::Names { .. } => 2,
         _ => 0,
     }
 }

@@ -1,8 +1,8 @@
 //! Bringing the records of a store that an earlier version wrote into the format of this one, when it is opened.
 //!
-//! Until format 3 a bucket's record was found by its name alone and an inode did not know its bucket. Now every inode names the
-//! root directory of its bucket, and the bucket's record has that directory as its key. So every inode is written once more, in
-//! many commits. The first says that the records are of the new format, so that an earlier version refuses the store from then
+//! Until format 3 a bucket's record was found by its name alone and an inode did not know its bucket; until format 4 an inode did
+//! not know its names. Now every inode names the root directory of its bucket, the bucket's record has that directory as its
+//! key, and a path is found from any inode. So every inode is written once more, in many commits. The first says that the records are of the new format, so that an earlier version refuses the store from then
 //! on; what a crash leaves undone is done by the next opening.
 
 use std::collections::HashMap;
@@ -40,9 +40,9 @@ const SYNCED_EVERY: u64 = if cfg!(test) { 1 } else { 1 << 14 };
 pub struct UpgradeReport {
     /// The format the records had; what it is now is [`crate::RECORD_FORMAT`].
     pub from: u64,
-    /// Buckets.
+    /// Buckets whose records move.
     pub buckets: u64,
-    /// Names whose inodes are written anew.
+    /// Names that their inodes did not know, or whose inodes are written anew for another reason.
     pub names: u64,
     /// Names in one bucket of files that also have names in another: they become files of their own there, by reference.
     pub parted: u64,
@@ -96,8 +96,8 @@ pub fn upgrade_plan(
     needed(&store)?.map(|from| planned(&store, from)).transpose()
 }
 
-fn planned(store: &Store, from: u64) -> Result<UpgradeReport> {
-    let mut report = UpgradeReport { from, ..UpgradeReport::default() };
+fn planned(store: &Store, from_format: u64) -> Result<UpgradeReport> {
+    let mut report = UpgradeReport { from: from_format, ..UpgradeReport::default() };
     // Files with several names, and the bucket that the walk meets them in first, which keeps them.
     let mut linked: HashMap<Ino, Ino> = HashMap::new();
     // The order of `take_over_below`, in which the last directory found is the next.
@@ -113,7 +113,8 @@ fn planned(store: &Store, from: u64) -> Result<UpgradeReport> {
                 let dirent = decode_dirent(dir, &entry.value)?;
                 let within = if dir == ROOT_INO { dirent.ino } else { bucket };
                 report.names += 1;
-                report.buckets += u64::from(dir == ROOT_INO);
+                // Their records are where they belong since format 3.
+                report.buckets += u64::from(dir == ROOT_INO && from_format < 3);
                 if dirent.kind == NodeKind::Directory {
                     dirs.push((dirent.ino, within, below(&path, &key[9..])));
                     continue;

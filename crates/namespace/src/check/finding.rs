@@ -73,6 +73,12 @@ pub enum Finding {
         /// What its record says.
         named: Ino,
     },
+    /// An inode does not know the names that lead to it, or knows others.
+    #[error("TREE: inode {ino} does not know its names")]
+    Names {
+        /// The inode.
+        ino: Ino,
+    },
     /// A directory has several names.
     #[error("TREE: directory {ino} has {names} names")]
     ManyNames {
@@ -201,6 +207,7 @@ fn table(key: &[u8]) -> &'static str {
         Some(&key::TABLE_VERSION) => "the earlier versions",
         Some(&key::TABLE_XATTR) => "the attributes",
         Some(&key::TABLE_PROPERTY) => "the properties",
+        Some(&key::TABLE_NAME) => "the names of inodes",
         Some(&key::TABLE_USAGE) => "the counters of usage",
         Some(&key::TABLE_TIMES) => "the times of directories",
         _ => "the store",

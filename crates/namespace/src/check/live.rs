@@ -48,7 +48,10 @@ pub(super) fn settle(
     let mut counted = Subjects::default();
     for suspicion in suspicions {
         match &suspicion {
-            Finding::Links { ino, .. } | Finding::NoName { ino } | Finding::ManyNames { ino, .. } => {
+            Finding::Links { ino, .. }
+            | Finding::Names { ino }
+            | Finding::NoName { ino }
+            | Finding::ManyNames { ino, .. } => {
                 counted.inodes.insert(*ino);
             }
             Finding::Chunk(fault) if fault.chunk().is_some() => counted.chunks.extend(fault.chunk()),
@@ -128,9 +131,10 @@ fn round(
     }
     for finding in found.report.findings {
         let standing = match &finding {
-            Finding::Links { ino, .. } | Finding::NoName { ino } | Finding::ManyNames { ino, .. } => {
-                !touched.subjects.inodes.contains(ino)
-            }
+            Finding::Links { ino, .. }
+            | Finding::Names { ino }
+            | Finding::NoName { ino }
+            | Finding::ManyNames { ino, .. } => !touched.subjects.inodes.contains(ino),
             Finding::Chunk(fault) => fault.chunk().is_some_and(|id| !touched.subjects.chunks.contains(&id)),
             _ => false,
         };
@@ -363,6 +367,7 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
         Finding::Leftover { ino, key } => tx.record(key)?.is_some() && tx.record(&key::inode(*ino))?.is_none(),
         Finding::Chunk(ChunkFault::Record { key }) => tx.record(key)?.is_some(),
         Finding::Links { .. }
+        | Finding::Names { .. }
         | Finding::NoName { .. }
         | Finding::ManyNames { .. }
         | Finding::Tally { .. }
@@ -438,6 +443,7 @@ fn decodes(key: &[u8], value: &[u8]) -> bool {
     match table {
         key::TABLE_BUCKET => rest.len() == 8 && ino.is_some_and(|ino| Bucket::decode(ino, value).is_ok()),
         key::TABLE_USAGE => UsageOf::of_key(key).is_some(),
+        key::TABLE_NAME => key::of_name(key).is_some(),
         key::TABLE_ENTRY => ino.is_some() && Dirent::decode(value).is_ok(),
         key::TABLE_INODE => rest.len() == 8 && ino.is_some_and(|ino| Inode::decode(ino, value).is_ok()),
         key::TABLE_PART => ino.is_some() && Part::decode(value).is_ok(),

@@ -1,9 +1,10 @@
 //! The tree as predicates: inodes, entries, buckets, uploads and what hangs on inodes, a window of inodes at a time.
 //!
-//! Memory: 40 bytes per inode of the window. Each window walks all entries once, so a store of a million inodes takes one
+//! Memory: 48 bytes per inode of the window. Each window walks all entries once, so a store of a million inodes takes one
 //! walk and one of a hundred million a hundred.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use strata_content::Store;
@@ -60,6 +61,15 @@ struct Seen {
     parent: Ino,
     names: u32,
     subdirs: u32,
+    /// The names that the inode knows without those that lead to it: a sum of what stands for each.
+    unmet: u64,
+}
+
+/// What stands for a name in such a sum.
+fn sum_of(parent: Ino, entry_name: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (parent.0, entry_name).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Reads all records of a table in steps; `false` if it was told to stop.
@@ -130,6 +140,10 @@ impl<'a> TreePass<'a> {
                     if let Some(entry) = self.store.get(&key::inode(*ino))? {
                         self.inode(&key::inode(*ino), &entry.value, found);
                     }
+                    let rows = (key::under(key::TABLE_NAME, *ino, &[]), key::behind(key::TABLE_NAME, *ino));
+                    if !self.rows(rows, teller)? {
+                        return Ok(false);
+                    }
                 }
                 Ok(true)
             }
@@ -137,7 +151,10 @@ impl<'a> TreePass<'a> {
                 let mut from = key::inode(Ino(first));
                 loop {
                     let page = self.store.range(&from, &[key::TABLE_INODE + 1], STEP)?;
-                    let Some((last, _)) = page.last() else { return Ok(true) };
+                    let Some((last, _)) = page.last() else {
+                        return self
+                            .rows((key::under(key::TABLE_NAME, Ino(first), &[]), vec![key::TABLE_NAME + 1]), teller);
+                    };
                     from.clone_from(last);
                     from.push(0);
                     page.iter().for_each(|(key, entry)| self.inode(key, &entry.value, found));
@@ -148,11 +165,26 @@ impl<'a> TreePass<'a> {
                     if self.seen.len() >= at_once {
                         let next = number(&from[1..]).map_or(u64::MAX, |ino| ino.0 + 1);
                         self.inodes = Inodes::Between(first, Some(next));
-                        return Ok(true);
+                        let rows =
+                            (key::under(key::TABLE_NAME, Ino(first), &[]), key::under(key::TABLE_NAME, Ino(next), &[]));
+                        return self.rows(rows, teller);
                     }
                 }
             }
         }
+    }
+
+    /// Has the inodes know the names that are in these rows.
+    fn rows(&mut self, range: (Vec<u8>, Vec<u8>), teller: &mut Teller<'_>) -> Result<bool> {
+        let store = self.store;
+        each(store, range, teller, |key, _| {
+            if let (Some(ino), Some((parent, entry_name))) = (number(&key[1..]), key::of_name(key))
+                && let Some(seen) = self.seen.get_mut(&ino)
+            {
+                seen.unmet = seen.unmet.wrapping_add(sum_of(parent, entry_name));
+            }
+            Ok(())
+        })
     }
 
     fn inode(&mut self, key: &[u8], value: &[u8], found: &mut Found) {
@@ -177,6 +209,7 @@ impl<'a> TreePass<'a> {
             parent: inode.parent,
             names: 0,
             subdirs: 0,
+            unmet: if inode.is_named() { sum_of(inode.parent, &inode.name) } else { 0 },
         };
         self.seen.insert(ino, seen);
     }
@@ -229,6 +262,7 @@ impl<'a> TreePass<'a> {
             match self.seen.get_mut(&ino) {
                 Some(seen) => {
                     seen.names += 1;
+                    seen.unmet = seen.unmet.wrapping_sub(sum_of(parent, name));
                     let (bucket, tree) = if parent == ROOT_INO { (ino, seen.tree) } else { within };
                     if (seen.bucket, seen.tree) != (bucket, tree) && bucket != Ino(0) {
                         found.put(Finding::Elsewhere { parent, name: name.to_vec(), ino });
@@ -236,6 +270,8 @@ impl<'a> TreePass<'a> {
                     if seen.kind != dirent.kind || directory != (seen.kind == NodeKind::Directory) {
                         found.put(Finding::Kind { parent, name: name.to_vec(), ino });
                     } else if directory && seen.parent != parent {
+                        // It will know the name when it says the right directory.
+                        seen.unmet = 0;
                         found.put(Finding::Parent { ino, parent, named: seen.parent });
                     }
                 }
@@ -261,6 +297,10 @@ impl<'a> TreePass<'a> {
             }
             if ino == ROOT_INO {
                 continue;
+            }
+            let once = !directory || seen.names == 1;
+            if seen.names > 0 && once && seen.unmet != 0 {
+                found.put(Finding::Names { ino });
             }
             if seen.names == 0 {
                 if !open.contains(&ino) {
@@ -358,11 +398,12 @@ pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) 
             }
             Ok(())
         })?;
-    for of_inodes in [key::TABLE_VERSION, key::TABLE_XATTR, key::TABLE_PROPERTY, key::TABLE_TIMES] {
+    for of_inodes in [key::TABLE_VERSION, key::TABLE_XATTR, key::TABLE_PROPERTY, key::TABLE_TIMES, key::TABLE_NAME] {
         let mut last = None;
         going = going
             && each(store, table(of_inodes), teller, |key, value| {
-                let Some(ino) = number(&key[1..]) else {
+                let well_formed = of_inodes != key::TABLE_NAME || key::of_name(key).is_some();
+                let Some(ino) = number(&key[1..]).filter(|_| well_formed) else {
                     found.put(Finding::Record { key: key.to_vec() });
                     return Ok(());
                 };

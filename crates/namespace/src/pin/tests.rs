@@ -4,18 +4,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use strata_content::StoreSettings;
-use strata_ledger::{Geometry, Options};
-use strata_seam::sim::{SimEntropy, SimWorld};
-use strata_seam::{Clock, Disk};
+use strata_seam::sim::SimWorld;
 
 use super::*;
+use crate::rig;
 use strata_seam::rehearsal::refuses_first;
 
+use crate::OpenStore;
 use crate::error::fail;
-use crate::types::{Access, Caller, Condition, Door, Durability, ObjectMeta};
+use crate::types::{Access, Caller, Condition, Door, ObjectMeta};
 use crate::view::View;
-use crate::{OpenStore, StoreConfig};
 
 /// Long enough for a thread that does not wait to be through.
 const A_MOMENT: Duration = Duration::from_millis(100);
@@ -36,19 +34,7 @@ fn put(ns: &Arc<Namespace>, bytes: &[u8]) {
 /// A store with the open file `bkt/f`, which has the content `old`.
 fn open_file() -> (SimWorld, OpenStore, Ino) {
     let world = SimWorld::new(1);
-    let config = StoreConfig {
-        disks: vec![world.disk("disk") as Arc<dyn Disk>],
-        create: Some(Geometry { data_shards: 1, parity_shards: 0 }),
-        index_dir: None,
-        index_cache_bytes: 1 << 20,
-        ledger: Options { segment_len: 16 << 20, ..Options::default() },
-        content: StoreSettings { cache_bytes: 8 << 20, ..StoreSettings::default() },
-        owner: (0, 0),
-        durability: Durability::Strict,
-        threads: false,
-    };
-    let clock: Arc<dyn Clock> = world.clock();
-    let store = OpenStore::open(config, clock, &SimEntropy::new(7)).expect("a store");
+    let store = rig::on_one_disk(&world).expect("a store");
     let ns = store.namespace();
     ns.create_bucket(&root(), "bkt", None).expect("a bucket");
     put(ns, b"old");

@@ -33,8 +33,7 @@ pub(super) fn directory(ns: &Namespace, tx: &mut Tx<'_>) -> Result<Inode> {
     let now = ns.now();
     let owner = (root.attr.uid, root.attr.gid);
     let mut dir = ns.new_inode(tx, NodeKind::Directory, MODE, owner, &root, now);
-    ns.put_inode(tx, &mut dir);
-    ns.add_entry(tx, &mut root, &entry_name, &dir, now)?;
+    ns.add_entry(tx, &mut root, &entry_name, &mut dir, now)?;
     let (root, mode) = (dir.attr.ino, bucket::MODE);
     let name = LOST_AND_FOUND.to_owned();
     let record = Bucket { root, name, created: now, uid: owner.0, relaxed: false, versioned: false, mode };
@@ -64,11 +63,10 @@ pub(super) fn take_in(ns: &Namespace, tx: &mut Tx<'_>, mut inode: Inode, called:
     let mut entry_name = name.clone();
     if inode.attr.kind == NodeKind::Directory {
         entry_name.push(b'/');
-        inode.parent = dir.attr.ino;
     }
+    inode.unname();
     (inode.bucket, inode.tree) = (dir.bucket, dir.tree);
-    ns.put_inode(tx, &mut inode);
-    ns.add_entry(tx, &mut dir, &entry_name, &inode, ns.now())?;
+    ns.add_entry(tx, &mut dir, &entry_name, &mut inode, ns.now())?;
     Ok(format!("is now {LOST_AND_FOUND}/{}", name.escape_ascii()))
 }
 

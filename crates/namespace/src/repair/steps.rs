@@ -9,6 +9,7 @@ use crate::check::{Affected, Finding, Owner, entry_of, stands};
 use crate::error::{Error, Result};
 use crate::key;
 use crate::name;
+use crate::names;
 use crate::namespace::Namespace;
 use crate::record::{Bucket, Dirent, Inode, Part, Version};
 use crate::types::{NodeKind, ROOT_INO};
@@ -22,6 +23,10 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
     // Some need a walk over all entries, which nothing changes meanwhile: the caller holds the store alone.
     match finding {
         Finding::ManyNames { ino, .. } => return many_names(ns, *ino),
+        Finding::Names { ino } => {
+            let entries = entries_of(ns, *ino)?;
+            return change(ns, finding, |tx| known_names(ns, tx, *ino, &entries));
+        }
         Finding::Unreached { ino } => {
             let entries = entries_of(ns, *ino)?;
             return change(ns, finding, |tx| unreached(ns, tx, *ino, &entries));
@@ -77,7 +82,7 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
             }
             inode.parent = *parent;
             ns.put_inode(tx, &mut inode);
-            Ok(format!("names {parent} now"))
+            Ok(format!("says {parent} now"))
         }
         Finding::NoName { ino } => {
             let mut inode = tx.inode(*ino)?;
@@ -95,7 +100,7 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
         Finding::Bucket { root } => bucket(ns, tx, *root),
         Finding::Stray { name } => stray(ns, tx, name),
         Finding::Part { upload, part } => part_of_nothing(ns, tx, *upload, *part),
-        Finding::Leftover { key, .. } if key.first() == Some(&key::TABLE_TIMES) => {
+        Finding::Leftover { key, .. } if matches!(key.first(), Some(&(key::TABLE_TIMES | key::TABLE_NAME))) => {
             tx.delete(key.clone());
             Ok("removed".to_owned())
         }
@@ -120,6 +125,7 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
         Finding::Record { .. }
         | Finding::Chunk(_)
         | Finding::ManyNames { .. }
+        | Finding::Names { .. }
         | Finding::Unreached { .. }
         | Finding::Elsewhere { .. } => Ok("left as it is".to_owned()),
     })
@@ -144,10 +150,17 @@ fn size(ns: &Namespace, tx: &mut Tx<'_>, ino: Ino) -> Result<String> {
     Ok(format!("has size {size} now"))
 }
 
-/// Removes an entry and the mark beside it; the directory's count is set right with the other counts.
+/// Removes an entry, the mark beside it, and the name of what it led to; the directory's count is set right with the other counts.
 fn remove_entry(ns: &Namespace, tx: &mut Tx<'_>, parent: Ino, entry_name: &[u8]) -> Result<()> {
+    if let Ok(Some(dirent)) = tx.entry(parent, entry_name)
+        && let Ok(Some(mut inode)) = tx.find_inode(dirent.ino)
+    {
+        names::remove(tx, &mut inode, parent, entry_name);
+        names::adopt(tx, &mut inode)?;
+        ns.put_inode(tx, &mut inode);
+    }
     match tx.dir(parent) {
-        Ok(mut dir) => ns.remove_entry(tx, &mut dir, entry_name, ns.now()),
+        Ok(mut dir) => ns.unlist(tx, &mut dir, entry_name, ns.now()),
         Err(_) => {
             tx.delete(key::entry(parent, entry_name));
             Ok(())
@@ -195,6 +208,7 @@ fn kind(ns: &Namespace, tx: &mut Tx<'_>, parent: Ino, entry_name: &[u8], ino: In
         return Ok("kind set".to_owned());
     }
     remove_entry(ns, tx, parent, entry_name)?;
+    let inode = tx.inode(ino)?;
     lost::take_in(ns, tx, inode, &lost::called(ino, Some(name::raw(entry_name))))
 }
 
@@ -222,15 +236,32 @@ fn many_names(ns: &Namespace, ino: Ino) -> Result<Option<String>> {
     let Some((first, rest)) = entries.split_first().filter(|(_, rest)| !rest.is_empty()) else { return Ok(None) };
     let done = ns.store.transact(false, |tx| {
         let mut inode = tx.inode(ino)?;
-        let keep = entries.iter().find(|(parent, _)| *parent == inode.parent).unwrap_or(first);
-        inode.parent = keep.0;
-        ns.put_inode(tx, &mut inode);
+        let named = entries.iter().find(|(parent, name)| inode.is_called(*parent, name));
+        let keep = named.or_else(|| entries.iter().find(|(parent, _)| *parent == inode.parent)).unwrap_or(first);
         for (parent, name) in entries.iter().filter(|entry| *entry != keep) {
             remove_entry(ns, tx, *parent, name)?;
         }
+        inode = tx.inode(ino)?;
+        (inode.parent, inode.name) = keep.clone();
+        ns.put_inode(tx, &mut inode);
         Ok::<_, Error>(format!("keeps the name '{}' of {}; {} removed", keep.1.escape_ascii(), keep.0, rest.len()))
     })?;
     Ok(Some(done.value))
+}
+
+/// Has the inode know these names and no others.
+fn known_names(ns: &Namespace, tx: &mut Tx<'_>, ino: Ino, entries: &[(Ino, Vec<u8>)]) -> Result<String> {
+    let (from, to) = (key::under(key::TABLE_NAME, ino, &[]), key::behind(key::TABLE_NAME, ino));
+    for (key, _) in tx.records(&from, &to, usize::MAX >> 1)? {
+        tx.delete(key);
+    }
+    let mut inode = tx.inode(ino)?;
+    inode.unname();
+    for (parent, entry_name) in entries {
+        names::add(tx, &mut inode, *parent, entry_name);
+    }
+    ns.put_inode(tx, &mut inode);
+    Ok(format!("knows its {} names now", entries.len()))
 }
 
 fn unreached(ns: &Namespace, tx: &mut Tx<'_>, ino: Ino, entries: &[(Ino, Vec<u8>)]) -> Result<String> {
@@ -287,10 +318,10 @@ fn bucket(ns: &Namespace, tx: &mut Tx<'_>, root: Ino) -> Result<String> {
         tx.delete(key::bucket(root));
         return lost::take_in(ns, tx, dir, &lost::called(root, Some(bucket.name.as_bytes())));
     }
-    (dir.parent, dir.bucket) = (ROOT_INO, root);
-    ns.put_inode(tx, &mut dir);
+    dir.unname();
+    dir.bucket = root;
     let mut top = tx.dir(ROOT_INO)?;
-    ns.add_entry(tx, &mut top, &entry_name, &dir, ns.now())?;
+    ns.add_entry(tx, &mut top, &entry_name, &mut dir, ns.now())?;
     Ok("has its entry in the root again".to_owned())
 }
 
@@ -318,6 +349,7 @@ fn stray(ns: &Namespace, tx: &mut Tx<'_>, entry_name: &[u8]) -> Result<String> {
         return Ok("is a bucket now".to_owned());
     }
     remove_entry(ns, tx, ROOT_INO, entry_name)?;
+    let inode = tx.inode(dirent.ino)?;
     lost::take_in(ns, tx, inode, &lost::called(dirent.ino, Some(name::raw(entry_name))))
 }
 

@@ -3,17 +3,16 @@
 
 use std::sync::Arc;
 
-use strata_content::StoreSettings;
-use strata_ledger::{Geometry, Options};
-use strata_seam::sim::{SimEntropy, SimWorld};
-use strata_seam::{Clock, Disk};
+use strata_seam::Disk;
+use strata_seam::sim::SimWorld;
 
 use super::*;
+use crate::OpenStore;
 use crate::check::check_store;
 use crate::record::{Bucket, Dirent, Inode, Part};
-use crate::types::{Caller, Condition, Door, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
+use crate::rig;
+use crate::types::{Caller, Condition, Door, NodeKind, ObjectMeta, Op, ROOT_INO};
 use crate::view::View;
-use crate::{OpenStore, StoreConfig};
 use strata_content::{Content, Item, Source, Tx};
 use strata_seam::Ino;
 
@@ -31,19 +30,7 @@ impl Bench {
     fn new() -> Self {
         let world = SimWorld::new(1);
         let disks = (0..3).map(|n| -> Arc<dyn Disk> { world.disk(&format!("disk{n}")) }).collect();
-        let config = StoreConfig {
-            disks,
-            create: Some(Geometry { data_shards: 2, parity_shards: 1 }),
-            index_dir: None,
-            index_cache_bytes: 1 << 20,
-            ledger: Options { segment_len: 16 << 20, ..Options::default() },
-            content: StoreSettings { cache_bytes: 8 << 20, ..StoreSettings::default() },
-            owner: (0, 0),
-            durability: Durability::Strict,
-            threads: false,
-        };
-        let clock: Arc<dyn Clock> = world.clock();
-        let store = OpenStore::open(config, clock, &SimEntropy::new(7)).expect("a store");
+        let store = rig::open(&world, rig::config(disks, 1)).expect("a store");
         let bench = Self { _world: world, store };
         bench.ns().create_bucket(&root(), "bkt", None).expect("a bucket");
         bench.put("a", 1);
@@ -319,6 +306,30 @@ fn a_directory_that_names_another_parent_names_its_own_again() {
     bench.mended(&format!("directory {dir} is in"), "let it name");
     assert_eq!(bench.inode(dir).parent, bench.bucket_root());
     bench.all_is_readable();
+}
+
+#[test]
+fn a_file_that_does_not_know_its_names_learns_those_that_lead_to_it() {
+    let bench = Bench::new();
+    let (a, dir) = (bench.ino("a"), bench.ino("dir"));
+    bench.ns().link(&root(), a, dir, b"second").expect("linked");
+    bench.damage_inode(a, |inode| inode.name = b"other".to_vec());
+    bench.mended(&format!("inode {a} does not know its names"), "know the names that lead to it");
+    bench.damage(|tx| tx.delete(key::name(a, dir, b"second")));
+    bench.mended(&format!("inode {a} does not know its names"), "know the names that lead to it");
+    bench.damage(|tx| tx.put(key::name(a, dir, b"third"), Vec::new()));
+    bench.mended(&format!("inode {a} does not know its names"), "know the names that lead to it");
+    assert_eq!(bench.inode(a).attr.nlink, 2);
+    bench.all_is_readable();
+}
+
+#[test]
+fn a_name_of_an_inode_that_is_gone_is_removed() {
+    let bench = Bench::new();
+    let dir = bench.ino("dir");
+    bench.damage(|tx| tx.put(key::name(Ino(900), dir, b"third"), Vec::new()));
+    bench.mended("inode 900", "remove it");
+    assert_eq!(bench.lost(), Vec::<String>::new());
 }
 
 #[test]

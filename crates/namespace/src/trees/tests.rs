@@ -1,16 +1,11 @@
 //! Removing a tree beside somebody who moves parts of it elsewhere.
 
-use std::sync::Arc;
-
-use strata_content::StoreSettings;
-use strata_ledger::{Geometry, Options};
-use strata_seam::sim::{SimEntropy, SimWorld};
-use strata_seam::{Clock, Disk};
+use strata_seam::sim::SimWorld;
 
 use super::*;
 use crate::check::check_store;
-use crate::types::{Caller, Condition, Door, Durability, ObjectMeta, RenameMode};
-use crate::{OpenStore, StoreConfig};
+use crate::rig;
+use crate::types::{Caller, Condition, Door, ObjectMeta, RenameMode};
 
 fn root() -> Op {
     Op::new(Caller::root(Door::WebDav))
@@ -25,19 +20,7 @@ fn put(ns: &Namespace, key: &str) {
 #[test]
 fn what_is_moved_out_of_a_tree_while_it_is_removed_stays() {
     let world = SimWorld::new(1);
-    let config = StoreConfig {
-        disks: vec![world.disk("disk") as Arc<dyn Disk>],
-        create: Some(Geometry { data_shards: 1, parity_shards: 0 }),
-        index_dir: None,
-        index_cache_bytes: 1 << 20,
-        ledger: Options { segment_len: 16 << 20, ..Options::default() },
-        content: StoreSettings { cache_bytes: 8 << 20, ..StoreSettings::default() },
-        owner: (0, 0),
-        durability: Durability::Strict,
-        threads: false,
-    };
-    let clock: Arc<dyn Clock> = world.clock();
-    let store = OpenStore::open(config, clock, &SimEntropy::new(7)).expect("a store");
+    let store = rig::on_one_disk(&world).expect("a store");
     let ns = store.namespace();
     ns.create_bucket(&root(), "bkt", None).expect("a bucket");
     for number in 0..200 {

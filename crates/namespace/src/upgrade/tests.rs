@@ -1,13 +1,12 @@
 //! A store of the format before is upgraded at its next opening, and after a crash at any point of that at the one after it.
 
-use strata_content::StoreSettings;
-use strata_ledger::{Geometry, Options};
 use strata_seam::Disk;
 use strata_seam::sim::{Fault, IoOp, SimEntropy, SimWorld, Submission, explore_crashes, sweep_failures};
 
 use super::*;
 use crate::OpenStore;
 use crate::check::check_store;
+use crate::rig;
 use crate::types::{Access, Attr, Caller, Condition, Door, Durability, ObjectMeta, Op};
 use crate::usage::UsageOf;
 
@@ -16,22 +15,11 @@ fn root() -> Op {
 }
 
 fn config(world: &SimWorld) -> StoreConfig {
-    StoreConfig {
-        disks: vec![world.disk("disk") as Arc<dyn Disk>],
-        create: Some(Geometry { data_shards: 1, parity_shards: 0 }),
-        index_dir: None,
-        index_cache_bytes: 1 << 20,
-        ledger: Options { segment_len: 16 << 20, ..Options::default() },
-        content: StoreSettings { cache_bytes: 8 << 20, ..StoreSettings::default() },
-        owner: (0, 0),
-        durability: Durability::Strict,
-        threads: false,
-    }
+    rig::config(vec![world.disk("disk") as Arc<dyn Disk>], 0)
 }
 
 fn open(world: &SimWorld) -> Result<OpenStore> {
-    let clock: Arc<dyn Clock> = world.clock();
-    OpenStore::open(config(world), clock, &SimEntropy::new(7))
+    rig::on_one_disk(world)
 }
 
 fn attr(ns: &Namespace, path: &str) -> Attr {
@@ -76,8 +64,7 @@ fn store_of_before(world: &SimWorld) {
             for (ino, parent, name) in names {
                 let (mut inode, mut dir) = (tx.inode(ino)?, tx.dir(parent)?);
                 inode.attr.nlink += 1;
-                ns.put_inode(tx, &mut inode);
-                ns.add_entry(tx, &mut dir, name.as_bytes(), &inode, ns.now())?;
+                ns.add_entry(tx, &mut dir, name.as_bytes(), &mut inode, ns.now())?;
             }
             Ok::<_, Error>(())
         })
@@ -100,6 +87,9 @@ fn store_of_before(world: &SimWorld) {
             }
             for (key, value) in tx.records(&[key::TABLE_USAGE], &[key::TABLE_USAGE + 1], 100)? {
                 tx.tally(&key, -strata_index::Cell::from_value(&value).count);
+            }
+            for (key, _) in tx.records(&[key::TABLE_NAME], &[key::TABLE_NAME + 1], 100)? {
+                tx.delete(key);
             }
             let mut format = Encoder::new();
             format.uvarint(2);
@@ -169,6 +159,58 @@ fn a_store_of_the_format_before_is_upgraded_when_it_is_opened_and_a_file_of_seve
     world.kill_process();
     assert_eq!(upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned"), None);
     assert!(open(&world).is_ok());
+}
+
+/// A store of format 3 has everything but the names.
+fn store_of_format_3(world: &SimWorld) {
+    store_of_before(world);
+    let store = open(world).expect("opened");
+    store
+        .namespace()
+        .store()
+        .transact(false, |tx| {
+            for (key, value) in tx.records(&[key::TABLE_INODE], &[key::TABLE_INODE + 1], 100)? {
+                let ino = Ino(u64::from_be_bytes(key[1..].try_into().expect("8")));
+                tx.put(key, Inode::decode(ino, &value).expect("it").encode_without_name());
+            }
+            for (key, _) in tx.records(&[key::TABLE_NAME], &[key::TABLE_NAME + 1], 100)? {
+                tx.delete(key);
+            }
+            let mut format = Encoder::new();
+            format.uvarint(3);
+            tx.put(key::KEY_FORMAT, format.finish());
+            Ok::<_, Error>(())
+        })
+        .expect("as before");
+    store.namespace().store().ledger().sync().expect("synced");
+    drop(store);
+    world.kill_process();
+}
+
+#[test]
+fn inodes_of_format_3_learn_their_names_also_where_a_crash_cuts_that_off() {
+    let world = SimWorld::new(3);
+    store_of_format_3(&world);
+    let clock: Arc<dyn Clock> = world.clock();
+    let plan = upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned").expect("needed");
+    assert_eq!((plan.from, plan.buckets, plan.parted), (3, 0, 0));
+    let states = explore_crashes(
+        &world,
+        Submission::OneByOne,
+        0..2,
+        |world| open(world).is_ok(),
+        |world, _, _| {
+            let store = open(world).expect("opened");
+            is_upgraded(&store);
+        },
+    );
+    assert!(states > 15, "{states}");
+    let world = SimWorld::new(3);
+    store_of_format_3(&world);
+    let store = open(&world).expect("opened");
+    let done = store.namespace().upgraded().expect("it was");
+    assert_eq!((done.from, done.buckets, done.parted, done.names), (3, 0, 0, plan.names));
+    is_upgraded(&store);
 }
 
 #[test]

@@ -1,0 +1,162 @@
+//! The names of an inode, found from the inode.
+//!
+//! An inode's record has one of its names: the directory and the entry name there. Further names of a file, its hard links, are
+//! rows of their own under its number. So a path is found from any inode, also from an NFS handle, without a walk through the
+//! tree. Who adds or removes an entry keeps both sides in the same commit ([`Namespace::add_entry`]).
+
+use strata_content::Tx;
+use strata_seam::Ino;
+
+use crate::error::Result;
+use crate::key;
+use crate::namespace::Namespace;
+use crate::record::Inode;
+use crate::types::{Op, ROOT_INO};
+use crate::view::{View, damaged};
+
+/// Deepest tree that is followed upwards; the doors' limits on paths are far below.
+const DEPTH_MAX: usize = 1 << 16;
+
+/// Where an inode is: its bucket, and the key in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Path {
+    /// The root directory of the bucket; 0 for the root of the tree.
+    pub(crate) bucket: Ino,
+    /// As S3 has it: of a directory with `/` at its end, of a bucket's root directory empty.
+    pub(crate) key: Vec<u8>,
+}
+
+impl Inode {
+    /// Whether the record has a name. Records of earlier versions have none, but for the parents of directories.
+    pub(crate) fn is_named(&self) -> bool {
+        self.parent != Ino(0) && (!self.name.is_empty() || !self.is_directory())
+    }
+
+    /// Whether the record has this name.
+    pub(crate) fn is_called(&self, parent: Ino, entry_name: &[u8]) -> bool {
+        self.is_named() && self.parent == parent && self.name == entry_name
+    }
+
+    /// Has the record have no name.
+    pub(crate) fn unname(&mut self) {
+        self.parent = Ino(0);
+        self.name.clear();
+    }
+}
+
+/// An entry leads to the inode from now on. The caller writes the inode.
+pub(crate) fn add(tx: &mut Tx<'_>, inode: &mut Inode, parent: Ino, entry_name: &[u8]) {
+    if inode.is_named() {
+        tx.put(key::name(inode.attr.ino, parent, entry_name), Vec::new());
+    } else {
+        inode.parent = parent;
+        inode.name = entry_name.to_vec();
+    }
+}
+
+/// An entry no longer leads to the inode. The caller writes the inode, or removes it.
+pub(crate) fn remove(tx: &mut Tx<'_>, inode: &mut Inode, parent: Ino, entry_name: &[u8]) {
+    if inode.is_called(parent, entry_name) {
+        inode.unname();
+    } else {
+        tx.delete(key::name(inode.attr.ino, parent, entry_name));
+    }
+}
+
+/// Has the record have a name again if the inode has any left. The caller writes the inode.
+///
+/// # Errors
+/// Reading the index.
+pub(crate) fn adopt(tx: &mut Tx<'_>, inode: &mut Inode) -> Result<()> {
+    if inode.is_named() {
+        return Ok(());
+    }
+    let ino = inode.attr.ino;
+    if let Some((key, _)) =
+        tx.records(&key::under(key::TABLE_NAME, ino, &[]), &key::behind(key::TABLE_NAME, ino), 1)?.pop()
+    {
+        let Some((parent, entry_name)) = key::of_name(&key) else {
+            return Err(damaged(format!("a name of inode {ino}")));
+        };
+        inode.parent = parent;
+        inode.name = entry_name.to_vec();
+        tx.delete(key);
+    }
+    Ok(())
+}
+
+/// Has an inode that a store of an earlier version has, or that a repair found without, know this name; `false` if it did.
+/// Writes it.
+///
+/// # Errors
+/// Reading the index.
+pub(crate) fn learn(
+    ns: &Namespace,
+    tx: &mut Tx<'_>,
+    inode: &mut Inode,
+    parent: Ino,
+    entry_name: &[u8],
+) -> Result<bool> {
+    if inode.is_called(parent, entry_name) {
+        return Ok(false);
+    }
+    if inode.is_named() {
+        if tx.record(&key::name(inode.attr.ino, parent, entry_name))?.is_some() {
+            return Ok(false);
+        }
+        add(tx, inode, parent, entry_name);
+        return Ok(true);
+    }
+    add(tx, inode, parent, entry_name);
+    ns.put_inode(tx, inode);
+    Ok(true)
+}
+
+/// Where the inode is, by one of its names; `None` where it has none any more.
+///
+/// # Errors
+/// Reading the index; a tree that leads nowhere.
+pub(crate) fn path<V: View + ?Sized>(view: &mut V, inode: &Inode) -> Result<Option<Path>> {
+    let ino = inode.attr.ino;
+    if ino == ROOT_INO || inode.parent == ROOT_INO {
+        return Ok(Some(Path { bucket: inode.bucket, key: Vec::new() }));
+    }
+    if !inode.is_named() {
+        return Ok(None);
+    }
+    let mut names = vec![inode.name.clone()];
+    let mut at = inode.parent;
+    for _ in 0..DEPTH_MAX {
+        let dir = view.dir(at)?;
+        if dir.parent == ROOT_INO {
+            names.reverse();
+            return Ok(Some(Path { bucket: dir.attr.ino, key: names.concat() }));
+        }
+        names.push(dir.name);
+        at = dir.parent;
+    }
+    Err(damaged(format!("the directories above inode {ino}")))
+}
+
+impl Namespace {
+    /// The path of an inode from the root, `bucket/key`, by one of its names: of a directory with `/` at its end, of the root
+    /// empty. `None` for what has no name any more.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Stale`] for an inode that is gone, and reading the index.
+    pub fn path_of(&self, op: &Op, ino: Ino) -> Result<Option<Vec<u8>>> {
+        let mut snap = self.snap(op);
+        let inode = snap.inode(ino)?;
+        snap.bucket = inode.bucket;
+        let Some(Path { bucket, key }) = path(&mut snap, &inode)? else { return Ok(None) };
+        if bucket == Ino(0) {
+            return Ok(Some(Vec::new()));
+        }
+        // What a bucket is called is the name of its root directory.
+        let name = snap.dir(bucket)?.name;
+        Ok(Some([name, key].concat()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
