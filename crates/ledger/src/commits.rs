@@ -19,8 +19,8 @@ use crate::walk::Walker;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogPlace {
     next: Lsn,
-    /// Where the stripe of `next` lies, if that is known: what was read last ended there.
-    at: Option<(SegmentId, u32)>,
+    /// Where the stripe of `next` lies and the number it begins with, if that is known: what was read last ended there.
+    at: Option<(SegmentId, u32, Lsn)>,
 }
 
 impl LogPlace {
@@ -85,7 +85,7 @@ impl Ledger {
             return Ok(());
         }
         let history = self.shared.history.lock().clone();
-        let known = place.at.map(|(segment, sector)| (segment, sector, Some(place.next)));
+        let known = place.at.map(|(segment, sector, first)| (segment, sector, Some(first)));
         let Some(mut from) = known.or_else(|| Some((self.holding_in(place.next, &history)?, 0, None))) else {
             return Err(self.gap(place.next, upto, &history));
         };
@@ -182,8 +182,10 @@ impl Ledger {
                         return Walked::Enough;
                     }
                     place.next = append.lsn.next();
-                    let ends = append.lsn == head.last_lsn;
-                    place.at = Some((segment, if ends { head.end_sector() } else { sector }));
+                    place.at = Some(match append.lsn == head.last_lsn {
+                        true => (segment, head.end_sector(), place.next),
+                        false => (segment, sector, head.first_lsn),
+                    });
                     if !each(append) {
                         return Walked::Enough;
                     }

@@ -10,6 +10,7 @@ use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::record::{Dirent, Inode, Version};
+use crate::telling::Entry;
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::View;
 use crate::{names, times, usage};
@@ -149,7 +150,8 @@ impl Namespace {
             let mut parent = tx.dir(dir.parent)?;
             self.erase(tx, effects, &dir)?;
             self.unlist(tx, &mut parent, entry_name, now)?;
-            effects.entry(parent.attr.ino, &name::shown(entry_name, false), Some(ino));
+            let at = Entry { dir: &parent, name: entry_name, shown: &name::shown(entry_name, false) };
+            self.tell_removed(tx, effects, at, &dir, dir.attr.change);
             dir = parent;
         }
         Ok(())

@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::file::Opens;
 use crate::key;
 use crate::record::Inode;
+use crate::telling::Paths;
 use crate::types::{Attr, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
 use crate::upgrade::{self, UpgradeReport};
 use crate::usage;
@@ -44,6 +45,8 @@ pub struct Namespace {
     pub(crate) opens: Opens,
     pub(crate) removed: crate::removed::Removed,
     pub(crate) feed: Arc<Feed>,
+    /// For events.
+    pub(crate) paths: Paths,
     /// WebDAV locks in the store, once they were counted. Taken under the writer's lock.
     pub(crate) locks_held: Mutex<Option<usize>>,
     pub(crate) drain: Drain,
@@ -133,6 +136,7 @@ impl Namespace {
             removed: crate::removed::Removed::default(),
             locks_held: Mutex::default(),
             feed: Arc::default(),
+            paths: Paths::default(),
             drain: Drain::default(),
             outdated: AtomicBool::new(false),
             upgraded: OnceLock::new(),
@@ -339,6 +343,7 @@ impl Namespace {
                 let value = ran?;
                 promised?;
                 tx.set_relaxed(relaxed);
+                self.write_events(tx, &mut effects, op, relaxed);
                 let left = self.attrs_now(tx, &watching)?;
                 Ok::<_, Error>((value, effects, found.into_iter().zip(left).collect::<Vec<_>>()))
             },

@@ -161,6 +161,7 @@ impl Namespace {
                 }
                 None => tx.delete(key),
             }
+            self.tell_attributes(tx, effects, &inode);
             Ok(())
         })
     }
