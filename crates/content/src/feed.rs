@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use strata_chunk::wire::{Decoder, Encoder, WireError};
-use strata_ledger::{LogGap, LogPlace};
+use strata_ledger::{LogPlace, LogStop};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Lsn, SegmentId, Timestamp};
 
@@ -142,13 +142,13 @@ impl Store {
     /// and bytes of each (`strata_index::events_of`), and ends the reading behind one by `false`. At a gap `place` is in front of it.
     ///
     /// # Errors
-    /// [`LogGap`], with everything before it read.
+    /// [`LogStop`], with everything before it read.
     pub fn read_commits(
         &self,
         place: &mut LogPlace,
         upto: Lsn,
         each: &mut dyn FnMut(Lsn, &[u8]) -> bool,
-    ) -> Result<(), LogGap> {
+    ) -> std::result::Result<(), LogStop> {
         // One that is written and not noted yet is in neither place.
         let written = self.ledger.written();
         loop {

@@ -149,7 +149,7 @@ pub(crate) fn push_empty_name(out: &mut Vec<u8>, name: &Name) {
 pub(crate) fn push_live(out: &mut Vec<u8>, live: Live, subject: &Subject<'_>) -> bool {
     let attr = subject.attr;
     let text: String = match live {
-        Live::CreationDate => date::rfc3339(attr.btime),
+        Live::CreationDate => strata_http::date::rfc3339(attr.btime),
         Live::Win32Creation => strata_http::date::format(attr.btime),
         Live::LastModified | Live::Win32Modified => strata_http::date::format(attr.mtime),
         Live::Win32Access => strata_http::date::format(attr.atime),

@@ -2,16 +2,18 @@
 //!
 //! A reader asks by number. Where numbers lie is not written down anywhere: segments are in the order of numbers, and the first
 //! stripe of each says which it begins with. What was given back is not there any more, and what cannot be read is not skipped
-//! in silence: both are a [`LogGap`], which says where the log goes on.
+//! in silence: both are a [`LogGap`], which says where the log goes on. Disks that do not answer prove neither ([`LogStop`]).
 //!
 //! Nothing is locked while the disks are read: only what is written by now is looked at, and that does not change.
 
-use strata_seam::{Lsn, SegmentId};
+use strata_seam::{Lsn, SegmentId, SetId};
 
 use crate::api::Replayed;
+use crate::error::LedgerError;
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::meta;
+use crate::recover::check_answers;
 use crate::set::Set;
 use crate::walk::Walker;
 
@@ -55,14 +57,23 @@ pub struct LogGap {
     pub damaged: bool,
 }
 
+/// Why a reader of the log was not given more.
+#[derive(Debug)]
+pub enum LogStop {
+    /// What comes next is not there.
+    Gap(LogGap),
+    /// So many disks do not answer that it cannot be told whether it is; nothing is said about the log by that. Trying again tells.
+    Silent(LedgerError),
+}
+
 /// How far one segment led.
 enum Walked {
     /// To what was asked for, or to where the reader wants no more.
     Enough,
     /// To its end; the log goes on at the start of this one.
     Next(SegmentId),
-    /// To what is not there.
-    Gap(LogGap),
+    /// To what is not there, with a bit per disk that could not be asked.
+    Gap(LogGap, u32),
 }
 
 impl Ledger {
@@ -73,13 +84,13 @@ impl Ledger {
     /// headers of some segments, and the headers of one.
     ///
     /// # Errors
-    /// [`LogGap`], with everything before it read.
+    /// [`LogStop`], with everything before it read.
     pub fn read_log(
         &self,
         place: &mut LogPlace,
         upto: Lsn,
         each: &mut dyn FnMut(Replayed) -> bool,
-    ) -> Result<(), LogGap> {
+    ) -> Result<(), LogStop> {
         let upto = upto.min(self.written());
         if place.next > upto {
             return Ok(());
@@ -87,18 +98,31 @@ impl Ledger {
         let history = self.shared.history.lock().clone();
         let known = place.at.map(|(segment, sector, first)| (segment, sector, Some(first)));
         let Some(mut from) = known.or_else(|| Some((self.holding_in(place.next, &history)?, 0, None))) else {
-            return Err(self.gap(place.next, upto, &history));
+            return Err(self.proven(self.gap(place.next, upto, &history), None));
         };
         loop {
             match self.read_segment(from, place, upto, &history, each) {
                 Walked::Enough => return Ok(()),
                 Walked::Next(segment) => from = (segment, 0, None),
-                Walked::Gap(gap) => {
+                Walked::Gap(gap, silent) => {
                     place.at = None;
-                    return Err(gap);
+                    let set = self.shared.sets.of(from.0).map(|set| set.id);
+                    return Err(self.proven(gap, set.map(|set| (set, silent))));
                 }
             }
         }
+    }
+
+    /// A gap, if enough disks answer to say that it is one: what could not be asked is not gone. Of a set some disks could not be
+    /// asked on the way.
+    fn proven(&self, gap: LogGap, on_the_way: Option<(SetId, u32)>) -> LogStop {
+        for set in self.shared.sets.all() {
+            let silent = on_the_way.filter(|(id, _)| *id == set.id).map_or(0, |(_, silent)| silent);
+            if let Err(error) = check_answers(&set, set.listed().1 | silent) {
+                return LogStop::Silent(error);
+            }
+        }
+        LogStop::Gap(gap)
     }
 
     /// The segment in which the append of this number lies or, where that was given back, the last one before it; `None` if there
@@ -139,7 +163,9 @@ impl Ledger {
         history: &History,
         each: &mut dyn FnMut(Replayed) -> bool,
     ) -> Walked {
-        let Some(set) = self.shared.sets.of(segment) else { return Walked::Gap(self.gap(place.next, upto, history)) };
+        let Some(set) = self.shared.sets.of(segment) else {
+            return Walked::Gap(self.gap(place.next, upto, history), 0);
+        };
         let mut walker = self.walker(&set, segment, history);
         loop {
             let Some((stripe, _)) = walker.stripe_at(segment, sector, expected) else {
@@ -159,22 +185,22 @@ impl Ledger {
                         (sector, expected) = (head.sector, Some(head.first_lsn));
                         continue;
                     }
-                    Some(head) => return Walked::Gap(self.damage(segment, place.next, head.first_lsn)),
+                    Some(head) => return Walked::Gap(self.damage(segment, place.next, head.first_lsn), walker.silent),
                     None => {
                         let ends = next.is_some_and(|(next, _)| next.0 == segment.0 + 1);
                         let gap = self.gap(place.next, upto, history);
-                        return Walked::Gap(LogGap { damaged: ends && self.lists(segment), ..gap });
+                        return Walked::Gap(LogGap { damaged: ends && self.lists(segment), ..gap }, walker.silent);
                     }
                 }
             };
             let head = stripe.head;
             if head.first_lsn > place.next {
-                return Walked::Gap(self.gap(place.next, upto, history));
+                return Walked::Gap(self.gap(place.next, upto, history), walker.silent);
             }
             if head.last_lsn >= place.next {
                 let appends = set.read(&head.meta_location()).ok();
                 let Some(appends) = appends.and_then(|bytes| meta::decode(&head, &bytes)) else {
-                    return Walked::Gap(self.damage(segment, place.next, head.last_lsn.next()));
+                    return Walked::Gap(self.damage(segment, place.next, head.last_lsn.next()), walker.silent);
                 };
                 let wanted = place.next;
                 for append in appends.into_iter().filter(|append| append.lsn >= wanted) {

@@ -56,7 +56,7 @@ mod writer;
 
 pub use api::{Append, BlockRecord, Class, Geometry, Location, PlacedBlock, Purpose, Replayed, Sink};
 pub use checkpoint::{CHECKPOINT_ROOT_LEN, Peek};
-pub use commits::{LogGap, LogPlace};
+pub use commits::{LogGap, LogPlace, LogStop};
 pub use error::{LedgerError, Result};
 pub use find::StoreRoom;
 pub use identify::{Stranger, StrangerKind};

@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use strata_ledger::{Ledger, LogGap, LogPlace, Replayed};
+use strata_ledger::{Ledger, LogGap, LogPlace, LogStop, Replayed};
 use strata_seam::sim::SimRng;
 use strata_seam::{Lsn, Position, SegmentId};
 use support::{Model, Rig, small};
@@ -31,7 +31,8 @@ fn read(ledger: &Ledger, next: Lsn, step: usize) -> (Vec<Replayed>, Option<LogGa
             all.len() < before + step
         });
         match read {
-            Err(gap) => return (all, Some(gap)),
+            Err(LogStop::Gap(gap)) => return (all, Some(gap)),
+            Err(stop) => panic!("{stop:?}"),
             Ok(()) if all.len() == before => {
                 assert_eq!(place.next(), ledger.written().next());
                 return (all, None);
@@ -136,4 +137,15 @@ fn damage_that_parity_covers_is_not_seen_and_more_is_a_gap_of_just_the_stripes_t
     let (_, gap) = read(&ledger, Lsn(1), 1000);
     assert_eq!(gap, Some(LogGap { from: lost[0], until: last.next(), damaged: true }), "{first}");
     check(&ledger, &model, last.next(), 1000);
+}
+
+#[test]
+fn disks_that_do_not_answer_are_no_gap() {
+    let (rig, ledger, model) = filled(2, 1, 17);
+    rig.world.vanish("d00");
+    check(&ledger, &model, Lsn(1), 1000);
+    rig.world.vanish("d01");
+    let stop = ledger.read_log(&mut LogPlace::before(Lsn(1)), Lsn(u64::MAX), &mut |_| true);
+    assert!(matches!(stop, Err(LogStop::Silent(_))), "{stop:?}");
+    rig.world.bring_back("d01");
 }

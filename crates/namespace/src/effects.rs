@@ -18,6 +18,8 @@ use crate::types::{Change, Op};
 pub(crate) struct Effects {
     /// What is told of it: to readers of its commit, and to the mount's kernel.
     pub(crate) told: Vec<Telling>,
+    /// Directories made on the way to a key that is still to be told of.
+    pub(crate) dirs_made: u32,
     /// Whether a directory got another path.
     pub(crate) moved: bool,
     /// The bucket it happened in, by its root directory: what that promises is what the answer waits for. 0 is none, and strict.

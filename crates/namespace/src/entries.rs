@@ -138,23 +138,34 @@ impl Namespace {
         Ok(())
     }
 
-    /// After an entry of `dir` went: removes `dir` and its ancestors as long as they are implicit and empty.
-    pub(crate) fn prune(&self, tx: &mut Tx<'_>, effects: &mut Effects, mut dir: Inode, path: &[Vec<u8>]) -> Result<()> {
+    /// After an entry of `dir` went, which was told `with` so much: removes `dir` and its ancestors as long as they are implicit
+    /// and empty. Whether any went.
+    pub(crate) fn prune(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        mut dir: Inode,
+        path: &[Vec<u8>],
+        mut with: Option<usize>,
+    ) -> Result<bool> {
+        let before = path.len();
+        let mut left = before;
         let now = self.clock.now();
         for entry_name in path.iter().rev() {
             let ino = dir.attr.ino;
             let empty = tx.records(&key::entry(ino, &[]), &key::behind(key::TABLE_ENTRY, ino), 1)?.is_empty();
             if ino == ROOT_INO || !dir.implicit || !empty {
-                return Ok(());
+                break;
             }
+            left -= 1;
             let mut parent = tx.dir(dir.parent)?;
             self.erase(tx, effects, &dir)?;
             self.unlist(tx, &mut parent, entry_name, now)?;
             let at = Entry { dir: &parent, name: entry_name, shown: &name::shown(entry_name, false) };
-            self.tell_removed(tx, effects, at, &dir, dir.attr.change);
+            self.tell_went_along(tx, effects, at, &dir, &mut with);
             dir = parent;
         }
-        Ok(())
+        Ok(left < before)
     }
 
     /// Gives the inode new content; the old one is kept as a version where the bucket keeps them.

@@ -45,6 +45,8 @@ pub enum What {
         made: Made,
         /// Whether the name is new, too.
         new: bool,
+        /// How many of the directories above it came with it, the nearest ones. They have no event of their own.
+        dirs: u32,
     },
     /// A file got one more name.
     Linked,
@@ -52,6 +54,8 @@ pub enum What {
     Removed {
         /// Whether it was the last one.
         last: bool,
+        /// How many of the directories above it went with it, the nearest ones: those that only the key had made.
+        dirs: u32,
     },
     /// A name became another.
     Renamed {
@@ -164,7 +168,7 @@ impl Event {
                 CONTENT
             }
             What::Linked => LINKED,
-            What::Removed { last } => {
+            What::Removed { last, .. } => {
                 wholly = *last;
                 REMOVED
             }
@@ -200,7 +204,12 @@ impl Event {
         }
         encode_etag(&mut out, self.etag.as_deref());
         match &self.what {
-            What::Content { made, .. } => drop(out.u8(*made as u8)),
+            What::Content { made, dirs, .. } => {
+                out.u8(*made as u8).uvarint(u64::from(*dirs));
+            }
+            What::Removed { dirs, .. } => {
+                out.uvarint(u64::from(*dirs));
+            }
             What::Renamed { from, .. } => {
                 out.uvarint(from.parent.0);
                 if let Some(bucket) = &from.bucket {
@@ -236,12 +245,12 @@ impl Event {
             CREATED => What::Created,
             CONTENT => {
                 known |= WHOLLY;
-                What::Content { made: made_of(input.u8()?)?, new: flags & WHOLLY != 0 }
+                What::Content { made: made_of(input.u8()?)?, new: flags & WHOLLY != 0, dirs: input.uvarint32()? }
             }
             LINKED => What::Linked,
             REMOVED => {
                 known |= WHOLLY;
-                What::Removed { last: flags & WHOLLY != 0 }
+                What::Removed { last: flags & WHOLLY != 0, dirs: input.uvarint32()? }
             }
             RENAMED => {
                 known |= HAD_KEY | HAD_BUCKET | WHOLLY;

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use strata_content::{Cursor, Sequence, check_cursor_name};
-use strata_ledger::{LogGap, LogPlace};
+use strata_content::{ContentError, Cursor, Sequence, check_cursor_name};
+use strata_ledger::{LogGap, LogPlace, LogStop};
 use strata_seam::Lsn;
 use strata_seam::planted::{Bug, planted};
 
@@ -160,27 +160,34 @@ impl EventReader {
     /// A gap is told once, in a page of its own, and reading goes on behind it.
     ///
     /// What is durable is told, and of a relaxed bucket what is written; an event waits for those before it.
-    pub fn next_page(&mut self, limit: usize) -> EventPage {
+    ///
+    /// # Errors
+    /// Too many disks do not answer. Nothing was read, and trying again goes on there.
+    pub fn next_page(&mut self, limit: usize) -> Result<EventPage> {
         loop {
             let mut page = EventPage::default();
-            let gap = self.read(limit, &mut page.events);
+            let gap = match self.read(limit, &mut page.events) {
+                Some(LogStop::Silent(error)) if page.events.is_empty() => return Err(ContentError::from(error).into()),
+                Some(LogStop::Gap(gap)) => Some(gap),
+                _ => None,
+            };
             let Some(gap) = gap.filter(|_| page.events.is_empty()) else {
                 // What was read is told first; the gap is found again.
                 self.from_start &= page.events.is_empty();
-                return page;
+                return Ok(page);
             };
             let after = self.after;
             self.place = LogPlace::before(gap.until);
             self.after = after.max(Sequence::behind(Lsn(gap.until.0 - 1)));
             if !std::mem::take(&mut self.from_start) || gap.damaged {
                 page.gap = Some(EventGap { after, until: self.after, damaged: gap.damaged });
-                return page;
+                return Ok(page);
             }
         }
     }
 
     /// Reads on up to a gap or to what may not be told yet, and goes there.
-    fn read(&mut self, limit: usize, events: &mut Vec<EventAt>) -> Option<LogGap> {
+    fn read(&mut self, limit: usize, events: &mut Vec<EventAt>) -> Option<LogStop> {
         let store = &self.namespace.store;
         let (after, durable) = (self.after, store.durable());
         let mut place = self.place;
@@ -205,7 +212,7 @@ impl EventReader {
         self.after = after.max(Sequence::behind(Lsn(place.next().0 - 1)));
         self.place = place;
         match before {
-            Some((lsn, true)) => Some(LogGap { from: lsn, until: lsn.next(), damaged: true }),
+            Some((lsn, true)) => Some(LogStop::Gap(LogGap { from: lsn, until: lsn.next(), damaged: true })),
             Some((_, false)) => None,
             None => read.err(),
         }

@@ -169,8 +169,7 @@ impl Namespace {
         made.implicit = true;
         self.add_entry(tx, &mut dir, &entry_name, &mut made, now)?;
         let at = Entry { dir: &dir, name: &entry_name, shown: &name::shown(&entry_name, false) };
-        // What was an object of that name is seen under another name from now on.
-        self.tell_created_beside(tx, effects, at, &made);
+        self.tell_made_on_the_way(tx, effects, at, &made);
         Ok(made)
     }
 
@@ -422,7 +421,11 @@ impl Namespace {
                 permission::own(&op.caller, &dir.attr)?;
                 dir.implicit = true;
                 self.put_inode(tx, &mut dir);
-                self.prune(tx, effects, dir, &path)?;
+                let left = dir.clone();
+                if !self.prune(tx, effects, dir, &path, None)? {
+                    // It stays for the sake of what is in it, and is no object any more.
+                    self.tell_attributes(tx, effects, &left);
+                }
                 return Ok(true);
             }
             return Ok(false);
@@ -435,7 +438,8 @@ impl Namespace {
         self.drop_link(tx, effects, &mut inode, now)?;
         let at = Entry { dir: &dir, name: &name, shown: &name::shown(&name, dirent.shadowed) };
         self.tell_removed(tx, effects, at, &inode, before);
-        self.prune(tx, effects, dir, &path)?;
+        let with = effects.told.len().checked_sub(1);
+        self.prune(tx, effects, dir, &path, with)?;
         Ok(true)
     }
 

@@ -22,8 +22,9 @@ use crate::record::Inode;
 use crate::types::{Caller, Change, Door, NodeKind, Op, ROOT_INO};
 use crate::view::View;
 
-/// Directories whose path is kept.
-const PATHS_MAX: usize = 4096;
+/// Bytes that kept paths may take, and what one takes beside its key.
+const PATHS_BYTES_MAX: usize = 2 << 20;
+const PATH_BYTES: usize = 96;
 /// Deepest tree that is followed upwards for a path.
 const DEPTH_MAX: usize = 1 << 16;
 
@@ -38,20 +39,32 @@ pub(crate) struct DirPath {
 
 /// Paths of directories. Used within changes alone, and forgotten before one shows that gives a directory another.
 #[derive(Default)]
-pub(crate) struct Paths(Mutex<HashMap<Ino, DirPath>>);
+pub(crate) struct Paths(Mutex<KnownPaths>);
+
+#[derive(Default)]
+struct KnownPaths {
+    of: HashMap<Ino, DirPath>,
+    bytes: usize,
+}
 
 impl Paths {
     /// A directory is about to have another path, and everything below it.
     pub(crate) fn forget(&self) {
-        self.0.lock().clear();
+        *self.0.lock() = KnownPaths::default();
     }
 
-    fn keep(&self, dir: Ino, path: DirPath) {
-        let mut paths = self.0.lock();
-        if paths.len() >= PATHS_MAX {
-            paths.clear();
+    fn known(&self, dir: Ino) -> Option<DirPath> {
+        self.0.lock().of.get(&dir).cloned()
+    }
+
+    fn keep(&self, dir: Ino, path: &DirPath) {
+        let mut known = self.0.lock();
+        if known.bytes > PATHS_BYTES_MAX {
+            // Those in use come back.
+            *known = KnownPaths::default();
         }
-        paths.insert(dir, path);
+        known.bytes += PATH_BYTES + path.key.as_ref().map_or(0, |key| key.len());
+        known.of.insert(dir, path.clone());
     }
 }
 
@@ -75,6 +88,8 @@ pub(crate) struct Telling {
     parts: bool,
     /// Nobody sees anything by it that was not told when it was written.
     quiet: bool,
+    /// It is part of another event: the kernel alone is told.
+    unwritten: bool,
 }
 
 impl Telling {
@@ -88,7 +103,7 @@ impl Telling {
 
     /// What the mount's kernel is told.
     pub(crate) fn changes(self, changes: &mut Vec<Change>) {
-        let Self { event: Event { what, ino, parent, .. }, shown, shown_before, beside, parts, quiet } = self;
+        let Self { event: Event { what, ino, parent, .. }, shown, shown_before, beside, parts, quiet, .. } = self;
         let mut entry =
             |parent: Ino, name: Vec<u8>, old: Option<Ino>| changes.push(Change::Entry { parent, name, old });
         let mut attrs = Vec::new();
@@ -121,7 +136,7 @@ impl Telling {
                 }
                 entry(parent, shown, Some(ino));
                 attrs.push(parent);
-                if what == (What::Removed { last: false }) {
+                if matches!(what, What::Removed { last: false, .. }) {
                     attrs.push(ino);
                 }
             }
@@ -144,9 +159,12 @@ impl Namespace {
         self.tell(tx, effects, what, at, inode);
     }
 
-    /// The same of a directory beside an object of the same name.
-    pub(crate) fn tell_created_beside(&self, tx: &mut Tx<'_>, effects: &mut Effects, at: Entry<'_>, inode: &Inode) {
-        self.tell(tx, effects, What::Created, at, inode).beside = true;
+    /// The same of a directory that a key makes on its way; it is part of the event of that key.
+    pub(crate) fn tell_made_on_the_way(&self, tx: &mut Tx<'_>, effects: &mut Effects, at: Entry<'_>, inode: &Inode) {
+        effects.dirs_made += 1;
+        let told = self.tell(tx, effects, What::Created, at, inode);
+        // What was an object of that name is seen under another name from now on.
+        (told.unwritten, told.beside) = (true, true);
     }
 
     /// An inode has one more name.
@@ -156,7 +174,8 @@ impl Namespace {
 
     /// A file was made with its content.
     pub(crate) fn tell_put(&self, tx: &mut Tx<'_>, effects: &mut Effects, at: Entry<'_>, inode: &Inode, made: Made) {
-        self.tell(tx, effects, What::Content { made, new: true }, at, inode);
+        let dirs = std::mem::take(&mut effects.dirs_made);
+        self.tell(tx, effects, What::Content { made, new: true, dirs }, at, inode);
     }
 
     /// The same of content that took the place of another; `parts` says that who has the old one open stays on it, so that the name
@@ -169,7 +188,7 @@ impl Namespace {
         inode: &Inode,
         (made, parts): (Made, bool),
     ) {
-        self.tell(tx, effects, What::Content { made, new: false }, at, inode).parts = parts;
+        self.tell(tx, effects, What::Content { made, new: false, dirs: 0 }, at, inode).parts = parts;
     }
 
     /// The same, under one of the names it has. `quiet`: who was told of the write sees nothing more.
@@ -181,7 +200,7 @@ impl Namespace {
         made: Made,
         quiet: bool,
     ) {
-        self.tell_of(tx, effects, What::Content { made, new: false }, inode).quiet = quiet;
+        self.tell_of(tx, effects, What::Content { made, new: false, dirs: 0 }, inode).quiet = quiet;
     }
 
     /// Attributes of an inode changed.
@@ -203,15 +222,34 @@ impl Namespace {
         inode: &Inode,
         before: u64,
     ) {
-        if planted(Bug::EventForgotten) {
-            return;
-        }
         let last = inode.is_directory() || inode.attr.nlink == 0;
-        let what = if at.dir.attr.ino == ROOT_INO { What::BucketRemoved } else { What::Removed { last } };
+        let what = if at.dir.attr.ino == ROOT_INO { What::BucketRemoved } else { What::Removed { last, dirs: 0 } };
         let told = self.tell(tx, effects, what, at, inode);
         // What is erased is written no more, and this is its last change.
         told.event.change = inode.attr.change.max(before + 1);
         told.beside = name::is_dir(at.name);
+    }
+
+    /// A directory that only keys had made went with the last of them: part of what was told last, if that is `with` it.
+    pub(crate) fn tell_went_along(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        at: Entry<'_>,
+        dir: &Inode,
+        with: &mut Option<usize>,
+    ) {
+        self.tell_removed(tx, effects, at, dir, dir.attr.change);
+        let last = effects.told.len().saturating_sub(1);
+        match *with {
+            None => *with = Some(last),
+            Some(with) => {
+                if let What::Removed { dirs, .. } = &mut effects.told[with].event.what {
+                    *dirs += 1;
+                }
+                effects.told[last].unwritten = true;
+            }
+        }
     }
 
     /// A name became another.
@@ -259,7 +297,7 @@ impl Namespace {
                     tracing::warn!(ino = %inode.attr.ino, %error, "an event is told without a name: its directory cannot be read");
                 }
                 let bucket =
-                    if inode.bucket == Ino(0) { Arc::from("") } else { self.dir_path_at(tx, inode.bucket).bucket };
+                    if inode.bucket == Ino(0) { Arc::from("") } else { self.dir_path(tx, inode.bucket).bucket };
                 effects.tell(Telling::new(what, inode, Ino(0), (bucket, None), &[]))
             }
         }
@@ -282,60 +320,43 @@ impl Namespace {
         if at.dir.attr.ino == ROOT_INO {
             return (String::from_utf8_lossy(name::raw(at.name)).into(), Some(Vec::new()));
         }
-        let DirPath { bucket, key } = self.dir_path(tx, at.dir);
+        let DirPath { bucket, key } = self.dir_path(tx, at.dir.attr.ino);
         let key = key.map(|key| [&key[..], at.name].concat()).filter(|key| key.len() <= EVENT_KEY_LEN_MAX);
         (bucket, key)
     }
 
-    fn dir_path_at(&self, tx: &mut Tx<'_>, dir: Ino) -> DirPath {
-        let known = self.paths.0.lock().get(&dir).cloned();
-        let unknown = || DirPath { bucket: Arc::from(""), key: None };
-        known.unwrap_or_else(|| match tx.find_inode(dir) {
-            Ok(Some(dir)) => self.dir_path(tx, &dir),
-            Ok(None) => unknown(),
-            Err(error) => {
-                tracing::warn!(%dir, %error, "events are told without a path: a directory cannot be read");
-                unknown()
+    /// Where a directory is. What is damaged above it keeps nobody from changing what is in it: it is then told without a path.
+    fn dir_path(&self, tx: &mut Tx<'_>, dir: Ino) -> DirPath {
+        let mut below = Vec::new();
+        let mut at = dir;
+        let mut path = loop {
+            if let Some(known) = self.paths.known(at) {
+                break known;
             }
-        })
-    }
-
-    /// Where a directory is.
-    fn dir_path(&self, tx: &mut Tx<'_>, dir: &Inode) -> DirPath {
-        if let Some(known) = self.paths.0.lock().get(&dir.attr.ino) {
-            return known.clone();
-        }
-        let path = self.walk_up(tx, dir);
-        self.paths.keep(dir.attr.ino, path.clone());
-        path
-    }
-
-    /// The same, from the records. What is damaged above a directory keeps nobody from changing what is in it.
-    fn walk_up(&self, tx: &mut Tx<'_>, dir: &Inode) -> DirPath {
-        let mut names: Vec<Vec<u8>> = Vec::new();
-        let mut at = dir.clone();
-        let (mut bucket, mut len) = (Arc::from(""), 0);
-        for _ in 0..DEPTH_MAX {
-            if at.attr.ino == ROOT_INO {
-                break;
-            }
-            if at.parent == ROOT_INO {
-                bucket = String::from_utf8_lossy(name::raw(&at.name)).into();
-                break;
-            }
-            len += at.name.len();
-            names.push(std::mem::take(&mut at.name));
-            at = match tx.find_inode(at.parent) {
-                Ok(Some(above)) => above,
-                Ok(None) => return DirPath { bucket, key: None },
-                Err(error) => {
-                    tracing::warn!(dir = %dir.attr.ino, %error, "events are told without a path: a directory cannot be read");
-                    return DirPath { bucket, key: None };
+            let found = if below.len() < DEPTH_MAX { tx.find_inode(at) } else { Ok(None) };
+            match found {
+                Ok(Some(inode)) if inode.parent == ROOT_INO => {
+                    let bucket = String::from_utf8_lossy(name::raw(&inode.name)).into();
+                    let root = DirPath { bucket, key: Some(Arc::from([])) };
+                    self.paths.keep(at, &root);
+                    break root;
                 }
-            };
+                Ok(Some(inode)) => {
+                    below.push((at, inode.name));
+                    at = inode.parent;
+                }
+                nowhere => {
+                    tracing::warn!(%dir, error = ?nowhere.err(), "events are told without a path: the directories above cannot be read");
+                    return DirPath { bucket: Arc::from(""), key: None };
+                }
+            }
+        };
+        for (ino, name) in below.into_iter().rev() {
+            let key = path.key.filter(|key| key.len() + name.len() <= EVENT_KEY_LEN_MAX);
+            path.key = key.map(|key| [&key[..], &name].concat().into());
+            self.paths.keep(ino, &path);
         }
-        names.reverse();
-        DirPath { bucket, key: (len <= EVENT_KEY_LEN_MAX).then(|| names.concat().into()) }
+        path
     }
 
     /// Writes what a change told of itself into its commit.
@@ -344,8 +365,11 @@ impl Namespace {
             return;
         }
         let at = self.clock.now();
-        for told in &mut effects.told {
+        for told in effects.told.iter_mut().filter(|told| !told.unwritten) {
             let event = told.encode(op, at, relaxed);
+            if planted(Bug::EventForgotten) && matches!(told.event.what, What::Removed { .. }) {
+                continue;
+            }
             if planted(Bug::EventDoubled) {
                 tx.tell(event.clone());
             }
@@ -375,6 +399,7 @@ impl Telling {
             at: Timestamp(0),
             relaxed: false,
         };
-        Self { event, shown: shown.to_vec(), shown_before: Vec::new(), beside: false, parts: false, quiet: false }
+        let (beside, parts, quiet, unwritten) = (false, false, false, false);
+        Self { event, shown: shown.to_vec(), shown_before: Vec::new(), beside, parts, quiet, unwritten }
     }
 }

@@ -41,6 +41,7 @@ mod status;
 mod store;
 mod upgrade;
 mod user;
+mod watch;
 
 use std::process::ExitCode;
 

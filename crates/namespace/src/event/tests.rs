@@ -33,9 +33,9 @@ fn any_what() -> impl Strategy<Value = What> {
     });
     prop_oneof![
         Just(What::Created),
-        (made, any::<bool>()).prop_map(|(made, new)| What::Content { made, new }),
+        (made, any::<bool>(), any::<u32>()).prop_map(|(made, new, dirs)| What::Content { made, new, dirs }),
         Just(What::Linked),
-        any::<bool>().prop_map(|last| What::Removed { last }),
+        (any::<bool>(), any::<u32>()).prop_map(|(last, dirs)| What::Removed { last, dirs }),
         before,
         Just(What::Attributes),
         Just(What::BucketMade),
@@ -82,7 +82,7 @@ proptest! {
 
 fn put() -> Event {
     Event {
-        what: What::Content { made: Made::Put, new: true },
+        what: What::Content { made: Made::Put, new: true, dirs: 2 },
         ino: Ino(70_001),
         kind: NodeKind::File,
         parent: Ino(70_000),
@@ -106,8 +106,8 @@ fn a_put_has_the_bytes_the_format_page_gives() {
     let hex: String = record.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         hex,
-        "01020e11157df9d00bc97c18f1a204f0a20401018020e8070361646106\
-         70686f746f730d323032362f31312f612e6a706701d41d8cd98f00b204e9800998ecf8427e01"
+        "01020e11150d89c166c37c18f1a204f0a20401018020e8070361646106\
+         70686f746f730d323032362f31312f612e6a706701d41d8cd98f00b204e9800998ecf8427e0102"
     );
     assert!(record.len() <= 80, "an event is small: {} bytes", record.len());
 }

@@ -51,23 +51,32 @@ impl Replica {
             assert!(!known || event.version == version + more, "{event:?} behind version {version}");
         }
         self.told.insert(event.ino, (event.change, event.version));
-        let node = Node { ino: event.ino, kind: event.kind, size: event.size };
+        let node = Node { ino: known_by(event.kind, event.ino), kind: event.kind, size: event.size };
         match &event.what {
             What::Created | What::Content { new: true, .. } | What::Linked | What::BucketMade => {
                 assert_eq!(self.nodes.insert(path(), node), None, "{event:?}: the name was taken");
+                if let What::Content { dirs, .. } = event.what {
+                    for dir in self.above(&path(), dirs) {
+                        let made = Node { ino: Ino(0), kind: NodeKind::Directory, size: 0 };
+                        assert_eq!(self.nodes.insert(dir, made), None, "{event:?}: a directory was there");
+                    }
+                }
             }
             What::Content { new: false, .. } => {
                 for known in self.nodes.values_mut().filter(|known| known.ino == event.ino) {
                     known.size = event.size;
                 }
             }
-            What::Removed { last } => {
-                assert_eq!(self.nodes.remove(&path()).map(|node| node.ino), Some(event.ino), "{event:?}");
-                let left = self.nodes.values().any(|node| node.ino == event.ino);
-                assert_eq!(*last, !left, "{event:?}");
+            What::Removed { last, dirs } => {
+                assert_eq!(self.nodes.remove(&path()).map(|node| node.ino), Some(node.ino), "{event:?}");
+                let left = self.nodes.values().any(|other| other.ino == node.ino);
+                assert!(event.kind == NodeKind::Directory || *last != left, "{event:?}");
+                for dir in self.above(&path(), *dirs) {
+                    assert!(self.nodes.remove(&dir).is_some(), "{event:?}: {dir} was not there");
+                }
             }
             What::BucketRemoved => {
-                assert_eq!(self.nodes.remove(&path()).map(|node| node.ino), Some(event.ino), "{event:?}");
+                assert!(self.nodes.remove(&path()).is_some(), "{event:?}");
                 let below = format!("{}/", event.bucket);
                 assert!(!self.nodes.keys().any(|path| path.starts_with(&below)), "{event:?}: not empty");
             }
@@ -79,14 +88,12 @@ impl Replica {
                 }
                 if *exchange {
                     let there = path();
-                    for there in [there.trim_end_matches('/').to_owned(), format!("{}/", there.trim_end_matches('/'))] {
-                        self.aside.extend(self.take(&there, NodeKind::File));
-                        if there.ends_with('/') {
-                            self.aside.extend(self.take(&there, NodeKind::Directory));
-                        }
-                    }
+                    let there = there.trim_end_matches('/');
+                    let mut aside = self.take(there, NodeKind::File);
+                    aside.extend(self.take(&format!("{there}/"), NodeKind::Directory));
+                    self.aside = aside;
                 }
-                assert_eq!(moved.first().map(|(_, node)| node.ino), Some(event.ino), "{event:?}");
+                assert_eq!(moved.first().map(|(_, node)| node.ino), Some(node.ino), "{event:?}");
                 for (was, node) in moved {
                     let now = was.replacen(&old, &path(), 1);
                     assert_eq!(self.nodes.insert(now, node), None, "{event:?}: the name was taken");
@@ -94,6 +101,17 @@ impl Replica {
             }
             What::Attributes | What::BucketChanged | What::Repaired => {}
         }
+    }
+
+    /// So many of the directories above a path, the nearest first.
+    fn above(&self, path: &str, count: u32) -> Vec<String> {
+        let mut dirs = Vec::new();
+        let mut at = path.trim_end_matches('/');
+        for _ in 0..count {
+            at = at.rsplit_once('/').expect("a directory above").0;
+            dirs.push(format!("{at}/"));
+        }
+        dirs
     }
 
     /// Takes what is at a path away, and of a directory all below.
@@ -114,15 +132,23 @@ impl Replica {
     }
 }
 
+/// Directories that a key makes have no event that would tell their number.
+fn known_by(kind: NodeKind, ino: Ino) -> Ino {
+    if kind == NodeKind::Directory { Ino(0) } else { ino }
+}
+
 fn walk(ns: &Namespace, dir: Ino, path: &str, there: &mut BTreeMap<String, Node>) {
     let page = ns.readdir(&root(), dir, &[], 1000).expect("read");
     assert!(page.end);
     for entry in page.entries {
         let name = String::from_utf8(entry.name).expect("UTF-8");
+        // An object beside a directory of its name.
+        let name = name.strip_prefix(".~strata~o~").unwrap_or(&name);
         let slash = if entry.attr.kind == NodeKind::Directory { "/" } else { "" };
         let path = format!("{path}{name}{slash}");
         // Of a directory the size says nothing.
-        let node = Node { ino: entry.attr.ino, kind: entry.attr.kind, size: entry.attr.size };
+        let node =
+            Node { ino: known_by(entry.attr.kind, entry.attr.ino), kind: entry.attr.kind, size: entry.attr.size };
         if entry.attr.kind == NodeKind::Directory {
             walk(ns, entry.attr.ino, &path, there);
         }
@@ -133,7 +159,7 @@ fn walk(ns: &Namespace, dir: Ino, path: &str, there: &mut BTreeMap<String, Node>
 pub(crate) fn read(reader: &mut EventReader) -> Vec<EventAt> {
     let mut all = Vec::new();
     loop {
-        let page = reader.next_page(5);
+        let page = reader.next_page(5).expect("read");
         assert_eq!(page.gap, None);
         if page.events.is_empty() {
             return all;
@@ -214,7 +240,7 @@ fn act(ns: &Namespace, rng: &mut SimRng) {
 
 #[test]
 fn whoever_follows_the_events_knows_the_tree() {
-    for seed in 0..30 {
+    for seed in 1..31 {
         let (world, mut store) = store();
         let mut rng = SimRng::new(seed);
         let mut replica = Replica::default();
@@ -273,24 +299,21 @@ fn an_event_says_what_was_done_to_which_key_by_whom_through_which_door() {
             (event.what.clone(), key, event.uid, event.user.as_deref(), event.door, event.version, event.size)
         })
         .collect();
-    let renamed = &events[3].event.what;
+    let renamed = &events[2].event.what;
     let What::Renamed { from, exchange: false } = renamed else { panic!("{renamed:?}") };
     assert_eq!((from.parent, from.key.as_deref(), &from.bucket), (dir.ino, Some(&b"d/hello"[..]), &None));
     let text = |text: &str| text.to_owned();
     assert_eq!(
         brief,
         [
-            (What::Created, text("d/"), 1000, Some("ada"), Door::S3, 0, 0),
-            (What::Content { made: Made::Put, new: true }, text("d/hello"), 1000, Some("ada"), Door::S3, 1, 5),
-            (What::Content { made: Made::Write, new: false }, text("d/hello"), 7, None, Door::Nfs, 2, 9),
+            (What::Content { made: Made::Put, new: true, dirs: 1 }, text("d/hello"), 1000, Some("ada"), Door::S3, 1, 5),
+            (What::Content { made: Made::Write, new: false, dirs: 0 }, text("d/hello"), 7, None, Door::Nfs, 2, 9),
             (renamed.clone(), text("d/bye"), 7, None, Door::Nfs, 2, 9),
-            (What::Removed { last: true }, text("d/bye"), 1000, Some("ada"), Door::S3, 2, 9),
+            (What::Removed { last: true, dirs: 0 }, text("d/bye"), 1000, Some("ada"), Door::S3, 2, 9),
         ]
     );
-    assert_eq!(events[1].event.etag, Some(etag));
+    assert_eq!(events[0].event.etag, Some(etag));
     assert!(events.iter().all(|told| &*told.event.bucket == "bkt" && !told.event.relaxed));
-    assert_eq!(events[0].sequence.lsn, events[1].sequence.lsn, "of one commit");
-    assert_eq!((events[0].sequence.index, events[1].sequence.index), (0, 1));
 }
 
 #[test]
@@ -374,7 +397,11 @@ fn a_crash_at_any_io_loses_no_event_and_tells_none_of_what_did_not_happen() {
                     if !done.unwrap_or(false) {
                         break;
                     }
-                    told.extend(read(&mut reader));
+                    // The disks may be gone by now; what is not read is not told.
+                    match reader.next_page(usize::MAX) {
+                        Ok(page) => told.extend(page.events),
+                        Err(_) => break,
+                    }
                 }
             }
             if !world.is_crashed() {
@@ -403,7 +430,7 @@ fn a_crash_at_any_io_loses_no_event_and_tells_none_of_what_did_not_happen() {
 fn small(world: &SimWorld, events_kept: u64) -> OpenStore {
     let mut config = config(world, 1, 0);
     config.ledger.segment_len = 1 << 20;
-    config.ledger.shard_payload_max = 64 << 10;
+    config.ledger.shard_payload_max = 256 << 10;
     config.content = StoreSettings { events_kept, ..config.content };
     let clock: Arc<dyn Clock> = world.clock();
     let store = OpenStore::open(config, clock, &SimEntropy::new(world.io_count() + 1)).expect("opens");
@@ -439,7 +466,7 @@ fn what_a_cursor_still_needs_is_held_back_and_given_back_when_it_has_passed() {
     let held = ns.store().ledger().segments().len();
     assert!(held > free + 10, "{held} segments are held");
     // The process that reads and the one that serves may both die: nothing is missing, and nothing that was confirmed comes again.
-    let half: Vec<EventAt> = reader.next_page(80).events;
+    let half: Vec<EventAt> = reader.next_page(80).unwrap().events;
     let op = root();
     ns.move_cursor(&op, "slow", half[half.len() - 1].sequence).unwrap();
     ns.move_cursor(&op, "slow", first).unwrap();
@@ -479,7 +506,7 @@ fn a_reader_that_falls_behind_the_limit_is_told_where_it_can_go_on() {
     let store = small(&world, 6 << 20);
     let ns = store.namespace();
     reader = ns.events_by_cursor(&root(), "late", Begin::Now).unwrap();
-    let page = reader.next_page(100);
+    let page = reader.next_page(100).unwrap();
     let Some(EventGap { after: from, until, damaged: false }) = page.gap else { panic!("{page:?}") };
     assert_eq!(from, after);
     assert!(page.events.is_empty() && until > after && reader.after() == until);
@@ -543,9 +570,9 @@ fn what_is_not_in_memory_any_more_is_read_from_the_log_without_a_seam() {
     }
     sync(ns);
     told.extend(read(&mut follower));
-    assert_eq!(told.len(), 1 + 3000 + 7);
+    assert_eq!(told.len(), 1 + 3000);
     assert_eq!(all(ns), told);
-    for at in [1, 500, 2000, 3006] {
+    for at in [1, 500, 2000, 2999] {
         let behind = &told[at..];
         assert_eq!(read(&mut ns.events(Begin::Behind(told[at - 1].sequence))), behind, "behind {at}");
     }
