@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::listing::{self, Render};
 use crate::path::{UrlPath, push_name};
 use crate::xml::push_text;
-use crate::{conditions, date, headers};
+use crate::{conditions, headers};
 
 /// Most ranges answered in one reply; more, or ranges that overlap, get the whole resource instead.
 const RANGES_MAX: usize = 32;

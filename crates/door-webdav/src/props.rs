@@ -9,9 +9,9 @@ pub(crate) mod patch;
 use strata_namespace::{Attr, LockRecord, ObjectInfo};
 use strata_seam::Timestamp;
 
+use crate::get;
 use crate::path;
 use crate::xml::{Name, push_text};
-use crate::{date, get};
 
 /// The name space of RFC 4918.
 pub(crate) const DAV: &str = "DAV:";

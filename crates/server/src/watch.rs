@@ -463,7 +463,12 @@ impl Watches {
         kept.push_back(reader);
     }
 
-    fn page(&self, namespace: &Arc<Namespace>, after: EventSequence, only: Option<&(String, String)>) -> Page {
+    fn page(
+        &self,
+        namespace: &Arc<Namespace>,
+        after: EventSequence,
+        only: Option<&(String, String)>,
+    ) -> anyhow::Result<Page> {
         let known = {
             let mut kept = self.0.lock();
             let at = kept.iter().position(|reader| reader.after() == after);

@@ -193,7 +193,14 @@ fn act(ns: &Namespace, rng: &mut SimRng) {
     let cond = Condition::default();
     let content = || content(ns, &noise(len as u64, len));
     let (Ok(dir), Ok(to_dir)) = (dir_ino, to_ino) else {
-        let _ = ns.create_bucket(op, &bucket, None);
+        for name in [&bucket, &other] {
+            drop(ns.create_bucket(op, name, None));
+        }
+        // Makes a directory on its way, as often as not.
+        drop(ns.put_object(op, &bucket, key.as_bytes(), content(), None, ObjectMeta::default(), &cond));
+        if let Ok(root) = ns.resolve(op, format!("/{other}").as_bytes()) {
+            drop(ns.mkdir(op, root.ino, [&b"d"[..], b"x", b"m"][rng.below(3) as usize], 0o755));
+        }
         return;
     };
     let (file, target) = (file.as_bytes(), target.as_bytes());
@@ -209,7 +216,9 @@ fn act(ns: &Namespace, rng: &mut SimRng) {
         11 => drop(ns.rmdir(op, dir, file)),
         12..14 => {
             if let Ok(attr) = ns.create(op, dir, file, 0o644, RW, false, rng.one_in(2)) {
-                ns.write(op, attr.ino, rng.below(2000), &noise(3, len)).expect("written");
+                // A FIFO is opened and not written.
+                let wrote = ns.write(op, attr.ino, rng.below(2000), &noise(3, len));
+                assert!(wrote.is_ok() || attr.kind != NodeKind::File);
                 if rng.one_in(2) {
                     ns.fsync(op, attr.ino).expect("synced");
                 }
