@@ -2,6 +2,7 @@
 
 mod corrupt;
 mod crash;
+mod feed;
 mod full;
 mod iofail;
 mod layout;
@@ -24,7 +25,7 @@ use crate::row::Row;
 
 /// The rows, in the order of the table.
 pub(crate) const ROWS: &[Row] =
-    &[loss::ROW, crash::ROW, iofail::ROW, swarm::ROW, corrupt::ROW, sled::ROW, replace::ROW];
+    &[loss::ROW, crash::ROW, iofail::ROW, swarm::ROW, corrupt::ROW, sled::ROW, replace::ROW, feed::ROW];
 
 #[cfg(test)]
 mod tests {
@@ -50,6 +51,11 @@ mod tests {
     #[test]
     fn power_cuts() {
         kept("crash");
+    }
+
+    #[test]
+    fn followed_events() {
+        kept("feed");
     }
 
     #[test]

@@ -206,3 +206,17 @@ impl Source for CrewSource {
         }
     }
 }
+
+/// Numbers of the readers of events that have a name.
+pub(crate) struct CursorSource(pub(crate) Arc<Namespace>);
+
+impl Source for CursorSource {
+    fn collect(&self, out: &mut Samples) {
+        // An index that cannot be read shows elsewhere.
+        for cursor in self.0.cursors().unwrap_or_default() {
+            let behind = self.0.newest_commit().0.saturating_sub(cursor.after.lsn.0);
+            out.put(&EVENT_CURSOR_BEHIND, &[&cursor.name], behind);
+            out.put(&EVENT_CURSOR_MOVED, &[&cursor.name], u64::try_from(cursor.moved.secs()).unwrap_or(0));
+        }
+    }
+}
