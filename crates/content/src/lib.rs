@@ -16,6 +16,7 @@ mod ingest;
 mod intake;
 mod mover;
 mod pages;
+mod premises;
 mod prepare;
 mod reader;
 mod store;

@@ -20,13 +20,14 @@ use strata_chunk::{Item, Node, Source};
 use strata_index::{Batch, Cell, Mutation};
 use strata_ledger::{Append, Purpose};
 use strata_seam::planted::{Bug, planted};
-use strata_seam::rehearsal::refuses_first;
+use strata_seam::rehearsal::{refuses_first, report, take_interlude};
 use strata_seam::{ChunkId, Lsn};
 
 use crate::cell::{self, TABLE_GARBAGE};
 use crate::error::{ContentError, Result};
 use crate::ingest::{Content, Made};
 use crate::mover::Phase;
+use crate::premises::Premises;
 use crate::prepare::PreparedBlock;
 use crate::store::Store;
 
@@ -66,6 +67,11 @@ pub struct Tx<'a> {
     tails: BTreeMap<Vec<u8>, Vec<u8>>,
     /// What is told of it.
     events: Vec<Vec<u8>>,
+    /// What it read, where somebody wants to know.
+    premises: Option<Premises>,
+    /// Numbers drawn for it, which it draws again when it is computed again.
+    drawn: Vec<u64>,
+    draws: usize,
 }
 
 /// What became of a page that was to be let go.
@@ -148,16 +154,77 @@ impl Store {
         mut change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
         then: impl FnOnce(&mut T),
     ) -> Result<Done<T>, E> {
+        let early = self.rehearse(relaxed, &mut change);
         let _writer = self.writer.lock();
         let _held = self.held.begin();
         if refuses_first() {
             drop(change(&mut Tx::new(self, relaxed)));
         }
-        let mut tx = Tx::new(self, relaxed);
-        let mut value = change(&mut tx)?;
+        let (mut tx, mut value) = match early {
+            Some(early) => self.judge(early, relaxed, &mut change)?,
+            None => {
+                let mut tx = Tx::new(self, relaxed);
+                let value = change(&mut tx)?;
+                (tx, value)
+            }
+        };
+        tx.premises = None;
         let seen = tx.seen;
         let lsn = tx.commit(purpose, || then(&mut value))?;
         Ok(Done { value, lsn, seen })
+    }
+}
+
+/// A change that was computed before others changed something.
+type Early<'a, T, E> = (Tx<'a>, Result<T, E>);
+
+impl Store {
+    /// Computes a change before what a test has happen in between; `None` outside of such a test.
+    fn rehearse<'a, T, E: From<ContentError>>(
+        self: &'a Arc<Self>,
+        relaxed: bool,
+        change: &mut impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Option<Early<'a, T, E>> {
+        let happens = take_interlude()?;
+        let mut tx = Tx { premises: Some(Premises::default()), ..Tx::new(self, relaxed) };
+        let value = change(&mut tx);
+        happens();
+        Some((tx, value))
+    }
+
+    /// What an engine that many share would do with such a change: commit it as it is while its premises hold, else have it computed
+    /// again. Reports a change that would have come out differently although its premises hold.
+    fn judge<'a, T, E: From<ContentError>>(
+        self: &'a Arc<Self>,
+        (early, value): Early<'a, T, E>,
+        relaxed: bool,
+        change: &mut impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<(Tx<'a>, T), E> {
+        let mut again = Tx { drawn: early.drawn.clone(), ..Tx::new(self, relaxed) };
+        let broken = match &early.premises {
+            Some(premises) if !planted(Bug::PremisesUnchecked) => {
+                premises.broken(self, |key| early.writes.contains_key(key))?.map(<[u8]>::to_vec)
+            }
+            _ => None,
+        };
+        match value {
+            Ok(value) if broken.is_none() => {
+                // What only read saw one moment, and need not be true any more.
+                if early.has_written() {
+                    match change(&mut again) {
+                        Ok(_) if early.writes_like(&again) => {}
+                        Ok(_) => report(format!("{} instead of {}", early.written(), again.written())),
+                        Err(_) => report(format!("{} instead of a refusal", early.written())),
+                    }
+                }
+                Ok((early, value))
+            }
+            Err(refused) if broken.is_none() => Err(refused),
+            _ => {
+                let value = change(&mut again)?;
+                Ok((again, value))
+            }
+        }
     }
 }
 
@@ -220,7 +287,45 @@ impl<'a> Tx<'a> {
             released_pages: 0,
             tails: BTreeMap::new(),
             events: Vec::new(),
+            premises: None,
+            drawn: Vec::new(),
+            draws: 0,
         }
+    }
+
+    /// Whether it writes exactly what the other does.
+    fn writes_like(&self, other: &Self) -> bool {
+        let counts = |tx: &Self| -> Vec<(ChunkId, i64)> {
+            tx.counts.iter().filter(|(_, delta)| **delta != 0).map(|(id, delta)| (*id, *delta)).collect()
+        };
+        self.writes == other.writes
+            && self.tallies == other.tallies
+            && self.tails == other.tails
+            && counts(self) == counts(other)
+    }
+
+    /// What it writes, for a report.
+    fn written(&self) -> String {
+        let writes = self.writes.iter().map(|(key, value)| {
+            let what = if value.is_some() { "put" } else { "delete" };
+            format!("{what} {}", key.escape_ascii())
+        });
+        writes.collect::<Vec<_>>().join(", ")
+    }
+
+    fn has_written(&self) -> bool {
+        !self.writes.is_empty() || !self.counts.is_empty() || !self.tallies.is_empty() || !self.tails.is_empty()
+    }
+
+    /// A number from `fresh`, or, where the change is computed again, the one that it drew before: the same change draws the same
+    /// numbers. `None` where `fresh` has none.
+    pub fn draw(&mut self, fresh: impl FnOnce() -> Option<u64>) -> Option<u64> {
+        if self.draws == self.drawn.len() {
+            self.drawn.push(fresh()?);
+        }
+        let number = self.drawn.get(self.draws).copied();
+        self.draws += 1;
+        number
     }
 
     /// The store this changes.
@@ -251,6 +356,9 @@ impl<'a> Tx<'a> {
         // A removal that is not yet durable counts as much as a value (invariant SEEN).
         let found = self.store.index.lookup(key)?;
         self.seen = self.seen.max(found.lsn);
+        if let Some(premises) = &mut self.premises {
+            premises.note(key, found.value.as_deref());
+        }
         Ok(found.value)
     }
 
@@ -409,7 +517,22 @@ impl<'a> Tx<'a> {
 
     /// The queue takes over the owner's reference.
     fn queue_release(&mut self, id: &ChunkId) {
-        self.put(cell::garbage_key(self.store.session, self.store.unique()), id.0.to_vec());
+        let store = self.store;
+        // It never has none.
+        let number = self.draw(|| Some(store.unique())).unwrap_or_default();
+        self.put(cell::garbage_key(store.session, number), id.0.to_vec());
+    }
+
+    /// Up to `limit` members of a set with keys in `from .. to`, as [`Tx::range`] gives them. `guard` is the cell that everybody adds
+    /// to who adds a member or takes one away ([`Tx::tally`]).
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn members(&mut self, guard: &[u8], from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        if self.premises.is_some() && !planted(Bug::SetUnguarded) {
+            self.get(guard)?;
+        }
+        self.range(from, to, limit)
     }
 
     /// Adds to a counter that is only ever added to, without reading it.

@@ -4,6 +4,7 @@ mod corrupt;
 mod crash;
 mod feed;
 mod full;
+mod gateways;
 mod iofail;
 mod layout;
 mod log;
@@ -25,7 +26,7 @@ use crate::row::Row;
 
 /// The rows, in the order of the table.
 pub(crate) const ROWS: &[Row] =
-    &[loss::ROW, crash::ROW, iofail::ROW, swarm::ROW, corrupt::ROW, sled::ROW, replace::ROW, feed::ROW];
+    &[loss::ROW, crash::ROW, iofail::ROW, swarm::ROW, corrupt::ROW, sled::ROW, replace::ROW, gateways::ROW, feed::ROW];
 
 #[cfg(test)]
 mod tests {
@@ -81,6 +82,11 @@ mod tests {
     #[test]
     fn replaced_disks() {
         kept("replace");
+    }
+
+    #[test]
+    fn several_name_spaces_over_one_store() {
+        kept("gateways");
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name
     let parent = dir.attr.ino;
     let Some(dirent) = tx.entry(parent, entry_name)? else { return Ok(Taken::Already) };
     let Some(mut inode) = tx.find_inode(dirent.ino)? else { return Ok(Taken::Already) };
+    if name::is_dir(entry_name) && tx.any_entry(parent, name::raw(entry_name))?.is_none() {
+        tx.put(key::entry(parent, name::raw(entry_name)), Dirent::placeholder(dirent.ino).encode());
+    }
     if belongs(dir, &inode) {
         let learnt = names::learn(ns, tx, &mut inode, parent, entry_name)?;
         return Ok(if learnt { Taken::Whole } else { Taken::Already });
@@ -77,7 +80,7 @@ pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name
 /// A new inode with everything the other has, for one name; not yet written.
 fn copy_of(ns: &Namespace, tx: &mut Tx<'_>, inode: &Inode, dir: &Inode, bucket: Ino) -> Result<Inode> {
     let mut copy = Inode { items: Vec::new(), counted: None, bucket, tree: dir.tree, ..inode.clone() };
-    copy.attr.ino = Ino(ns.number(tx));
+    copy.attr.ino = Ino(ns.number(tx)?);
     copy.attr.nlink = 1;
     copy.unname();
     tx.tally(key::KEY_INODES, 1);
@@ -115,10 +118,11 @@ pub(crate) fn take_over_below(
             from.push(0);
             for (key, entry) in &page {
                 let dirent = decode_dirent(dir, &entry.value)?;
-                if dirent.kind == NodeKind::Directory {
+                if name::is_dir(key) {
                     dirs.push((dirent.ino, below(&path, &key[9..])));
                 }
             }
+            ns.numbers_at_hand(STEP as u64)?;
             let done = ns.store.transact_as_removal(|tx| {
                 let inode = tx.dir(dir)?;
                 page.iter().map(|(key, _)| take_over(ns, tx, &inode, &key[9..])).collect::<Result<Vec<_>, Error>>()

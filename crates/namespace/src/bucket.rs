@@ -140,9 +140,11 @@ impl Namespace {
             return Err(fail(ErrorKind::NotEmpty, format!("bucket '{name}' is not empty: it holds {first}")));
         }
         let uploads = uploads_of(root.attr.ino);
-        for (key, _) in tx.records(&uploads.0, &uploads.1, usize::MAX >> 1)? {
+        let added = key::added(root.attr.ino.0);
+        for (key, _) in tx.members(&added, &uploads.0, &uploads.1, usize::MAX >> 1)? {
             self.erase_upload(tx, &key)?;
         }
+        tx.delete(added);
         tx.delete(key::bucket(root.attr.ino));
         Ok(())
     }
@@ -198,7 +200,7 @@ impl Namespace {
                         return Err(fail(ErrorKind::NotFound, format!("bucket '{name}' is another one by now")));
                     }
                     // Somebody else may have completed or aborted it.
-                    if tx.record(key)?.is_some() { self.erase_upload(tx, key) } else { Ok(()) }
+                    self.erase_upload(tx, key)
                 })?;
                 uploads += 1;
                 if !told(0, uploads) {
@@ -229,7 +231,7 @@ impl Namespace {
         let mut from = key::entry(ROOT_INO, &[]);
         let mut all = Vec::new();
         loop {
-            let page = snap.records(&from, &key::behind(key::TABLE_ENTRY, ROOT_INO), 1000)?;
+            let page = snap.entries(&from, &key::behind(key::TABLE_ENTRY, ROOT_INO), 1000)?;
             let Some((last, _)) = page.last() else { break };
             from.clone_from(last);
             from.push(0);

@@ -100,7 +100,7 @@ impl Namespace {
         }
         let now = self.clock.now();
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, kind, mode);
-        let mut inode = self.new_inode(tx, kind, mode, (op.caller.uid, gid), &dir, now);
+        let mut inode = self.new_inode(tx, kind, mode, (op.caller.uid, gid), &dir, now)?;
         fill(&mut inode)?;
         let entry_name = if kind == NodeKind::Directory { [name, b"/"].concat() } else { name.to_vec() };
         self.add_entry(tx, &mut dir, &entry_name, &mut inode, now)?;

@@ -2,10 +2,11 @@
 //! directories, the marks of shadowed objects, and implicit directories.
 
 use strata_content::Tx;
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Timestamp};
 
 use crate::effects::Effects;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
@@ -27,6 +28,9 @@ impl Namespace {
 
     /// Adds an entry to `dir`, and writes the inode it leads to, which knows the name from now on. The record of `dir` is written
     /// where it counts a directory more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] where the name of anything but a directory is taken by such a thing.
     pub(crate) fn add_entry(
         &self,
         tx: &mut Tx<'_>,
@@ -44,12 +48,26 @@ impl Namespace {
             dir.attr.nlink += 1;
             self.put_inode(tx, dir);
             // The empty name's object is the folder marker itself and needs no second alias.
-            if let Some(mut beside) = tx.entry(parent, name::raw(entry_name))? {
-                beside.shadowed = true;
+            let beside = match tx.entry(parent, name::raw(entry_name))? {
+                Some(object) => Dirent { shadowed: true, ..object },
+                None => Dirent::placeholder(inode.attr.ino),
+            };
+            if beside.shadowed || !planted(Bug::PlaceholderForgotten) {
                 tx.put(key::entry(parent, name::raw(entry_name)), beside.encode());
             }
         } else {
-            dirent.shadowed = tx.entry(parent, &[entry_name, b"/"].concat())?.is_some();
+            dirent.shadowed = match tx.any_entry(parent, entry_name)? {
+                Some(beside) if beside.stands_in(entry_name) => true,
+                // An exchange gives a file the name of a directory, beside which there may be one already.
+                Some(_) => {
+                    let name = entry_name.escape_ascii();
+                    return Err(fail(
+                        ErrorKind::Exists,
+                        format!("an object '{name}' is there beside the directory; nothing was changed; move it first"),
+                    ));
+                }
+                None => false,
+            };
         }
         tx.put(key::entry(parent, entry_name), dirent.encode());
         Ok(())
@@ -72,15 +90,23 @@ impl Namespace {
     /// Removes an entry from `dir` of which the inode is gone, or goes in the same change.
     pub(crate) fn unlist(&self, tx: &mut Tx<'_>, dir: &mut Inode, entry_name: &[u8], now: Timestamp) -> Result<()> {
         let parent = dir.attr.ino;
-        tx.delete(key::entry(parent, entry_name));
         times::touch(tx, dir, now);
         if name::is_dir(entry_name) {
+            tx.delete(key::entry(parent, entry_name));
             dir.attr.nlink = dir.attr.nlink.saturating_sub(1);
             self.put_inode(tx, dir);
-            if let Some(mut beside) = tx.entry(parent, name::raw(entry_name))? {
-                beside.shadowed = false;
-                tx.put(key::entry(parent, name::raw(entry_name)), beside.encode());
+            let plain = key::entry(parent, name::raw(entry_name));
+            match tx.entry(parent, name::raw(entry_name))? {
+                Some(object) => tx.put(plain, Dirent { shadowed: false, ..object }.encode()),
+                None => tx.delete(plain),
             }
+            return Ok(());
+        }
+        let shadowed = tx.entry(parent, entry_name)?.is_some_and(|object| object.shadowed);
+        let directory = if shadowed { tx.entry(parent, &[entry_name, b"/"].concat())? } else { None };
+        match directory {
+            Some(directory) => tx.put(key::entry(parent, entry_name), Dirent::placeholder(directory.ino).encode()),
+            None => tx.delete(key::entry(parent, entry_name)),
         }
         Ok(())
     }
@@ -153,7 +179,8 @@ impl Namespace {
         let now = self.clock.now();
         for entry_name in path.iter().rev() {
             let ino = dir.attr.ino;
-            let empty = tx.records(&key::entry(ino, &[]), &key::behind(key::TABLE_ENTRY, ino), 1)?.is_empty();
+            let (from, to) = (key::entry(ino, &[]), key::behind(key::TABLE_ENTRY, ino));
+            let empty = tx.members(&times::key_of(ino), &from, &to, 1)?.is_empty();
             if ino == ROOT_INO || !dir.implicit || !empty {
                 break;
             }
@@ -215,8 +242,8 @@ impl Namespace {
         owner: (u32, u32),
         dir: &Inode,
         now: Timestamp,
-    ) -> Inode {
-        let ino = Ino(self.number(tx));
+    ) -> Result<Inode> {
+        let ino = Ino(self.number(tx)?);
         tx.tally(key::KEY_INODES, 1);
         let mut inode = Inode::new(ino, kind, mode, owner, now);
         // What is made in the root of the tree is a bucket's root directory.
@@ -225,6 +252,6 @@ impl Namespace {
         if kind == NodeKind::Directory {
             inode.parent = dir.attr.ino;
         }
-        inode
+        Ok(inode)
     }
 }

@@ -20,6 +20,7 @@ use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Stop, Timestamp, Worker};
 
 use crate::crew::SEALER;
+use crate::erasing::Erasing;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::{Namespace, Table};
@@ -48,18 +49,11 @@ const CREATE_TRIES_MAX: usize = 100;
 /// Most bytes one read returns.
 pub const READ_LEN_MAX: usize = 1 << 20;
 
-thread_local! {
-    /// Removals of the change that this thread makes.
-    static ERASING: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
-}
-
 /// Files that are open or hold staged bytes.
 #[derive(Default)]
 pub(crate) struct Opens {
     table: Table<Ino, Arc<OpenFile>>,
-    /// Removals that asked whether somebody has the file open, and those of them whose change shows or was refused by now.
-    erasing: AtomicU64,
-    erased: AtomicU64,
+    pub(crate) erasing: Erasing,
     pub(crate) replacements: Arc<Replacements>,
     pub(crate) staged_bytes: AtomicUsize,
     pub(crate) stored: Stored,
@@ -135,25 +129,8 @@ impl Opens {
 
     /// As [`Opens::is_open`], for a change that erases the file if not: until that shows, who opens it waits.
     pub(crate) fn is_open_for_erasing(&self, ino: Ino) -> bool {
-        ERASING.with(|own| own.set(own.get() + 1));
-        self.erasing.fetch_add(1, Ordering::SeqCst);
+        self.erasing.ask();
         self.is_open(ino)
-    }
-
-    /// After a change of this thread, when it shows or was refused.
-    pub(crate) fn note_erased(&self) {
-        let own = ERASING.with(std::cell::Cell::take);
-        if own > 0 {
-            self.erased.fetch_add(own, Ordering::SeqCst);
-        }
-    }
-
-    /// Waits until removals show that asked before now. Who has counted a handle before is found by all later ones.
-    fn wait_for_erasing(&self) {
-        let asked = self.erasing.load(Ordering::SeqCst);
-        while self.erased.load(Ordering::SeqCst) < asked {
-            std::thread::yield_now();
-        }
     }
 
     pub(crate) fn is_open(&self, ino: Ino) -> bool {
@@ -287,7 +264,7 @@ impl Namespace {
         // Pinned before it is looked at, so that an unlink in between keeps it.
         let file = self.opens.get_or_insert(ino);
         file.handles.fetch_add(1, Ordering::SeqCst);
-        self.opens.wait_for_erasing();
+        self.opens.erasing.wait();
         let opened = self.check_open(op, ino, access, truncate);
         if opened.is_err() {
             file.handles.fetch_sub(1, Ordering::AcqRel);
@@ -338,7 +315,11 @@ impl Namespace {
                 }
                 let inode = self.make(tx, effects, op, parent, name, NodeKind::File, mode, |_| Ok(()))?;
                 // Counted within the change, so that nobody can remove the file before it is pinned.
-                effects.opened.push(inode.attr.ino);
+                if planted(Bug::EffectInBody) {
+                    self.opens.hold(inode.attr.ino);
+                } else {
+                    effects.opened.push(inode.attr.ino);
+                }
                 Ok(Some(inode.attr))
             })?;
             if let Some(attr) = made {
@@ -364,7 +345,7 @@ impl Namespace {
             permission::change_entries(&op.caller, &parent.attr)?;
             let now = self.clock.now();
             let (gid, mode) = permission::inherit(&op.caller, &parent.attr, NodeKind::File, mode);
-            let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &parent, now);
+            let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &parent, now)?;
             inode.attr.nlink = 0;
             self.put_inode(tx, &mut inode);
             tx.put(key::unlinked(self.store.session(), inode.attr.ino), Vec::new());

@@ -31,6 +31,8 @@ pub(crate) const TABLE_UNLINKED: u8 = b'Q';
 pub(crate) const TABLE_TIMES: u8 = b'T';
 /// Multipart uploads: bucket inode (8), key with a terminator, upload id (8).
 pub(crate) const TABLE_UPLOAD: u8 = b'U';
+/// How often something was added to the uploads of a bucket, or to the parts of an upload: root directory or upload (8); cells.
+pub(crate) const TABLE_ADDED: u8 = b'W';
 /// Earlier versions: inode (8), version (8, descending).
 pub(crate) const TABLE_VERSION: u8 = b'V';
 /// Extended attributes: inode (8), name.
@@ -94,6 +96,11 @@ pub(crate) fn inode(ino: Ino) -> Vec<u8> {
 
 pub(crate) fn entry(parent: Ino, name: &[u8]) -> Vec<u8> {
     under(TABLE_ENTRY, parent, name)
+}
+
+/// The cell that everybody adds to who adds to the uploads of a bucket, or to the parts of an upload.
+pub(crate) fn added(to: u64) -> Vec<u8> {
+    under(TABLE_ADDED, Ino(to), &[])
 }
 
 /// The row of a name of an inode that its record does not have.

@@ -106,7 +106,7 @@ impl Level {
             if self.last || self.from >= self.end {
                 return Ok(None);
             }
-            let page = view.records(&self.from, &self.end, STEP)?;
+            let page = view.entries(&self.from, &self.end, STEP)?;
             self.last = page.len() < STEP;
             if let Some((key, _)) = page.last() {
                 self.from.clone_from(key);

@@ -144,7 +144,7 @@ impl Namespace {
         let mut page = DirPage::default();
         while page.entries.len() < limit {
             let wanted = limit - page.entries.len();
-            let records = snap.records(&from, &end, wanted)?;
+            let records = snap.entries(&from, &end, wanted)?;
             page.end = records.len() < wanted;
             let Some((last, _)) = records.last() else { break };
             from.clone_from(last);

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
-use strata_chunk::wire::{Decoder, Encoder};
+use strata_chunk::wire::Encoder;
 use strata_content::{Done, Store, Tx};
 use strata_ledger::{Class, Settled};
 use strata_seam::planted::{Bug, planted};
@@ -20,15 +20,13 @@ use crate::effects::Effects;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::file::Opens;
 use crate::key;
+use crate::numbers::{self, Numbers};
 use crate::record::Inode;
 use crate::telling::Paths;
 use crate::types::{Attr, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
 use crate::upgrade::{self, UpgradeReport};
 use crate::usage;
-use crate::view::{View, damaged};
-
-/// Numbers are reserved in steps of this many, so that drawing one needs no commit. A crash wastes at most one step.
-const NUMBERS_STEP: u64 = 1 << 16;
+use crate::view::View;
 
 /// Format of the records, in the store's own table: `docs/format/records.md`.
 pub const RECORD_FORMAT: u64 = 4;
@@ -54,7 +52,7 @@ pub struct Namespace {
     outdated: AtomicBool,
     /// What the opening did to them.
     upgraded: OnceLock<UpgradeReport>,
-    numbers: Numbers,
+    pub(crate) numbers: Numbers,
     store_id: [u8; 16],
     boot_id: u64,
     pub(crate) durability: Durability,
@@ -73,12 +71,6 @@ pub struct Identity {
     pub gid: u32,
     /// Class of buckets made by those who do not choose one.
     pub durability: Durability,
-}
-
-/// Draws numbers of inodes and uploads.
-struct Numbers {
-    next: AtomicU64,
-    reserved: Mutex<u64>,
 }
 
 /// Resolves when what the operation depends on is as durable as its bucket promises. May be dropped at any time.
@@ -122,13 +114,6 @@ impl Namespace {
     pub fn over(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity) -> Result<Arc<Self>> {
         let fresh = store.get(key::KEY_FORMAT)?.is_none();
         let earlier = upgrade::needed(&store)?;
-        let mark = store.get(key::KEY_NUMBERS)?;
-        let number =
-            |bytes: &[u8]| Decoder::new(bytes).uvarint().map_err(|_| damaged("a counter of the store".to_owned()));
-        let next = match &mark {
-            Some(mark) => number(&mark.value)?,
-            None => ROOT_INO.0 + 1,
-        };
         let ns = Arc::new(Self {
             store,
             clock,
@@ -140,7 +125,7 @@ impl Namespace {
             drain: Drain::default(),
             outdated: AtomicBool::new(false),
             upgraded: OnceLock::new(),
-            numbers: Numbers { next: AtomicU64::new(next), reserved: Mutex::new(next) },
+            numbers: Numbers::default(),
             store_id: identity.store_id,
             boot_id: identity.boot_id,
             durability: identity.durability,
@@ -266,36 +251,6 @@ impl Namespace {
         self.boot_id
     }
 
-    /// A number never used before for an inode or an upload; within `tx` because it may have to reserve more.
-    pub(crate) fn number(&self, tx: &mut Tx<'_>) -> u64 {
-        let number = self.numbers.next.fetch_add(1, Ordering::Relaxed);
-        let mut reserved = self.numbers.reserved.lock();
-        if number >= *reserved {
-            // What is in the store counts, not what was written in a change: that may yet fail, and numbers behind a
-            // reservation that was never made would be given out again after a restart.
-            if let Ok(Some(mark)) = self.store.get(key::KEY_NUMBERS)
-                && let Ok(mark) = Decoder::new(&mark.value).uvarint()
-            {
-                *reserved = mark;
-            }
-            if number >= *reserved {
-                let mut mark = Encoder::new();
-                mark.uvarint(number + NUMBERS_STEP);
-                if planted(Bug::NumbersNotReserved) {
-                    *reserved = number + NUMBERS_STEP;
-                } else {
-                    tx.put(key::KEY_NUMBERS, mark.finish());
-                }
-            }
-        }
-        number
-    }
-
-    /// The number that is drawn next. Within a change: what was made before has a lower one.
-    pub(crate) fn next_number(&self) -> u64 {
-        self.numbers.next.load(Ordering::Relaxed)
-    }
-
     /// Whether what happens in the bucket with this root directory needs not be durable before it is confirmed, by its rules of
     /// now.
     pub(crate) fn is_relaxed(&self, bucket: Ino) -> Result<bool> {
@@ -328,7 +283,9 @@ impl Namespace {
     /// touches nothing but its arguments, and says in its effects what else is to happen.
     pub(crate) fn change<T>(&self, op: &Op, mut run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
         self.refuse_outdated()?;
-        let _erasing = NoteErased(&self.opens);
+        // Most changes draw none: those that do say so if there are none.
+        let at_hand = self.numbers_at_hand(numbers::AT_HAND);
+        let _removing = self.opens.erasing.begin();
         let watching = op.watching();
         let (mut seen_so_far, mut relaxed) = (Lsn(0), false);
         let done = self.store.transact_then(
@@ -349,6 +306,11 @@ impl Namespace {
             },
             |(_, effects, _)| self.enact(effects),
         );
+        if let (Err(error), Err(refused)) = (&done, at_hand)
+            && error.kind == ErrorKind::Busy
+        {
+            return Err(refused);
+        }
         if done.is_err() && seen_so_far > self.store.durable() {
             // A refusal says what is there, too ("exists already"), and must not be taken back either.
             op.note(seen_so_far, !relaxed);
@@ -370,15 +332,6 @@ impl Namespace {
         }
         self.feed.publish(op.caller.door, changes);
         Ok(value)
-    }
-}
-
-/// Says, when a change has ended in whatever way, that the files it asked about for the sake of erasing them may be opened.
-struct NoteErased<'a>(&'a Opens);
-
-impl Drop for NoteErased<'_> {
-    fn drop(&mut self) {
-        self.0.note_erased();
     }
 }
 

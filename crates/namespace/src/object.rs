@@ -165,7 +165,7 @@ impl Namespace {
         permission::change_entries(&op.caller, &dir.attr)?;
         let now = self.clock.now();
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, dir_mode(bucket.mode));
-        let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now);
+        let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now)?;
         made.implicit = true;
         self.add_entry(tx, &mut dir, &entry_name, &mut made, now)?;
         let at = Entry { dir: &dir, name: &entry_name, shown: &name::shown(&entry_name, false) };
@@ -225,7 +225,7 @@ impl Namespace {
                 permission::change_entries(&op.caller, &dir.attr)?;
                 let mode = if op.is_private() { bucket.mode & PRIVATE } else { bucket.mode };
                 let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, mode);
-                let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now);
+                let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now)?;
                 self.fill(tx, &mut inode, new)?;
                 self.add_entry(tx, &mut dir, entry_name, &mut inode, now)?;
                 let shown = shown(tx)?;

@@ -58,7 +58,7 @@ impl Namespace {
         let mut from = key::entry(dir, &[]);
         loop {
             let mut snap = self.snap(op);
-            let page = snap.records(&from, &key::behind(key::TABLE_ENTRY, dir), STEP)?;
+            let page = snap.entries(&from, &key::behind(key::TABLE_ENTRY, dir), STEP)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             from.clone_from(last);
             from.push(0);

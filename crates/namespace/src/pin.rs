@@ -207,7 +207,7 @@ impl Namespace {
         }
         let mut old = Inode { items: Vec::new(), parts: Vec::new(), etag: None, counted: None, ..inode.clone() };
         old.unname();
-        old.attr.ino = Ino(self.number(tx));
+        old.attr.ino = Ino(self.number(tx)?);
         old.attr.nlink = 0;
         tx.tally(key::KEY_INODES, 1);
         let content = self.store.content(inode.items.clone())?;

@@ -295,7 +295,7 @@ impl Namespace {
         };
         for (mut from, end) in ranges {
             while from < end {
-                let records = snap.records(&from, &end, SCAN_STEP)?;
+                let records = snap.entries(&from, &end, SCAN_STEP)?;
                 for (key, _) in &records {
                     let cursor = [&[0], &key[9..]].concat();
                     if positions.hash(&cursor) == number & HASH_MASK {

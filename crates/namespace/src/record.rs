@@ -7,6 +7,7 @@ use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_chunk::{Item, Node};
 use strata_seam::{Ino, Timestamp};
 
+use crate::name;
 use crate::types::{Attr, BucketInfo, Durability, LockRecord, NodeKind, ObjectMeta};
 
 const FORMAT: u8 = 1;
@@ -16,6 +17,10 @@ const NODE_BYTES_MAX: usize = 64 << 10;
 const ENTRIES_MAX: usize = 16 << 10;
 
 /// A directory entry: where the name leads.
+///
+/// An entry name is a name, and for a directory the name and `/`. A directory has an entry of the plain name too: that of the
+/// object of the same name, which is then *shadowed*, or a *placeholder*, which says directory and leads there. So whoever makes
+/// anything called so writes one and the same key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Dirent {
     pub(crate) ino: Ino,
@@ -25,6 +30,21 @@ pub(crate) struct Dirent {
 }
 
 impl Dirent {
+    /// The placeholder of a directory.
+    pub(crate) fn placeholder(ino: Ino) -> Self {
+        Self { ino, kind: NodeKind::Directory, shadowed: false }
+    }
+
+    /// Whether the entry of this name is a placeholder.
+    pub(crate) fn stands_in(&self, entry_name: &[u8]) -> bool {
+        self.kind == NodeKind::Directory && !name::is_dir(entry_name)
+    }
+
+    /// Whether a record under this entry name is one, without decoding it.
+    pub(crate) fn is_placeholder(entry_name: &[u8], record: &[u8]) -> bool {
+        record.get(1) == Some(&(NodeKind::Directory as u8)) && !name::is_dir(entry_name)
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::with_capacity(12);
         out.u8(FORMAT).u8(self.kind as u8).u8(u8::from(self.shadowed)).uvarint(self.ino.0);

@@ -126,7 +126,9 @@ fn planned(finding: &Finding, careful: bool) -> (String, bool) {
         }
         Finding::Stray { .. } => yes(format!("make it a bucket, or if it is no directory move it to {LOST_AND_FOUND}")),
         Finding::Part { upload, part } => yes(format!("make it the file {LOST_AND_FOUND}/upload-{upload}-part-{part}")),
-        Finding::Leftover { key, .. } if matches!(key.first(), Some(&(key::TABLE_TIMES | key::TABLE_NAME))) => {
+        Finding::Leftover { key, .. }
+            if matches!(key.first(), Some(&(key::TABLE_TIMES | key::TABLE_NAME | key::TABLE_ADDED))) =>
+        {
             yes("remove it".to_owned())
         }
         Finding::Leftover { ino, .. } => yes(format!("make the empty file {LOST_AND_FOUND}/{ino} that it belongs to")),

@@ -142,7 +142,7 @@ impl Namespace {
             return Err(fail(ErrorKind::TooLarge, format!("a property has {PROPERTY_LEN_MAX} bytes at most")));
         }
         self.change(op, |tx, effects| {
-            let inode = tx.inode(ino)?;
+            let mut inode = tx.inode(ino)?;
             permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
             effects.bucket = inode.bucket;
             let key = key::under(key::TABLE_PROPERTY, ino, format!("{namespace}\0{name}").as_bytes());
@@ -161,6 +161,8 @@ impl Namespace {
                 }
                 None => tx.delete(key),
             }
+            inode.attr.ctime = self.clock.now();
+            self.put_inode(tx, &mut inode);
             self.tell_attributes(tx, effects, &inode);
             Ok(())
         })

@@ -12,7 +12,8 @@ use crate::key;
 use crate::record::Inode;
 use crate::types::{Attr, NodeKind};
 
-fn key_of(dir: Ino) -> Vec<u8> {
+/// The key of a directory's cell, which everybody adds to who adds or removes an entry.
+pub(crate) fn key_of(dir: Ino) -> Vec<u8> {
     key::under(key::TABLE_TIMES, dir, &[])
 }
 

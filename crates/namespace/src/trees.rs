@@ -204,7 +204,7 @@ impl Namespace {
             let mut from = key::entry(dir, &[]);
             loop {
                 let mut snap = self.snap(op);
-                let page = snap.records(&from, &key::behind(key::TABLE_ENTRY, dir), COUNT_STEP)?;
+                let page = snap.entries(&from, &key::behind(key::TABLE_ENTRY, dir), COUNT_STEP)?;
                 for (key, value) in &page {
                     let dirent = decode_dirent(dir, value)?;
                     if dirent.kind == NodeKind::Directory {

@@ -111,6 +111,9 @@ fn planned(store: &Store, from_format: u64) -> Result<UpgradeReport> {
             from.push(0);
             for (key, entry) in &page {
                 let dirent = decode_dirent(dir, &entry.value)?;
+                if dirent.stands_in(&key[9..]) {
+                    continue;
+                }
                 let within = if dir == ROOT_INO { dirent.ino } else { bucket };
                 report.names += 1;
                 // Their records are where they belong since format 3.

@@ -54,11 +54,12 @@ impl Namespace {
             let (record, root) = self.open_bucket(tx, op, bucket)?;
             permission::change_entries(&op.caller, &root.attr)?;
             effects.within(&record);
-            let id = self.number(tx).to_be_bytes();
+            let id = self.number(tx)?.to_be_bytes();
             let created = self.clock.now();
             let (uid, gid, meta) = (op.caller.uid, op.caller.gid, meta.clone());
             let upload = Upload { created, uid, gid, private: op.is_private(), meta };
             tx.put(upload_key(record.root, key, id), upload.encode());
+            tx.tally(&key::added(record.root.0), 1);
             Ok(upload_info(format!("{:016x}", u64::from_be_bytes(id)), key.to_vec(), upload))
         })
     }
@@ -126,6 +127,7 @@ impl Namespace {
             let (etag, checksums) = (etag.clone(), checksums.clone());
             let part = Part { size, etag, modified, checksums, items };
             tx.put(at, part.encode());
+            tx.tally(&key::added(u64::from_be_bytes(id)), 1);
             Ok(info(number, part))
         })
     }
@@ -315,7 +317,8 @@ impl Namespace {
             }
             let object = self.put_at(tx, effects, op, bucket, key, &new, cond)?;
             let unused = key::behind(key::TABLE_PART, Ino(u64::from_be_bytes(id)));
-            for (part_at, value) in tx.records(&part_key(id, 0), &unused, PART_NUMBER_MAX as usize)? {
+            let added = key::added(u64::from_be_bytes(id));
+            for (part_at, value) in tx.members(&added, &part_key(id, 0), &unused, PART_NUMBER_MAX as usize)? {
                 let part = decode_part(&value)?;
                 if parts.binary_search_by_key(&number_of(&part_at)?, |(number, _)| *number).is_ok() {
                     // The object owns now what the part owned.
@@ -325,6 +328,7 @@ impl Namespace {
                 }
                 tx.delete(part_at);
             }
+            tx.delete(added);
             tx.delete(at);
             Ok(object)
         })
@@ -358,16 +362,21 @@ impl Namespace {
         })
     }
 
-    /// Removes an upload with its parts.
+    /// Removes an upload with its parts, if it is still there.
     pub(crate) fn erase_upload(&self, tx: &mut Tx<'_>, upload_key: &[u8]) -> Result<()> {
         let id = upload_key.last_chunk::<8>().copied().ok_or_else(|| damaged("the key of an upload".to_owned()))?;
         let end = key::behind(key::TABLE_PART, Ino(u64::from_be_bytes(id)));
-        for (at, value) in tx.records(&part_key(id, 0), &end, PART_NUMBER_MAX as usize)? {
+        if tx.record(upload_key)?.is_none() {
+            return Ok(());
+        }
+        let added = key::added(u64::from_be_bytes(id));
+        for (at, value) in tx.members(&added, &part_key(id, 0), &end, PART_NUMBER_MAX as usize)? {
             if !planted(Bug::PartsKept) {
                 tx.release(&decode_part(&value)?.items)?;
             }
             tx.delete(at);
         }
+        tx.delete(added);
         tx.delete(upload_key);
         Ok(())
     }

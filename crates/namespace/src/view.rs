@@ -28,6 +28,13 @@ pub(crate) trait View {
     fn record(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>>;
     fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
 
+    /// Members of a set, for a change that relies on there being no others: `guard` is the cell that everybody adds to who adds a
+    /// member. The change writes or removes it.
+    fn members(&mut self, guard: &[u8], from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let _ = guard;
+        self.records(from, to, limit)
+    }
+
     /// The inode, if it exists.
     fn find_inode(&mut self, ino: Ino) -> Result<Option<Inode>> {
         match self.record(&key::inode(ino))? {
@@ -109,8 +116,33 @@ pub(crate) trait View {
         Ok(root != Ino(0) && self.bucket_at(root)?.is_some_and(|bucket| bucket.relaxed))
     }
 
-    /// The entry of exactly this entry name.
+    /// The entry of exactly this entry name; a placeholder is none.
     fn entry(&mut self, parent: Ino, entry_name: &[u8]) -> Result<Option<Dirent>> {
+        Ok(self.any_entry(parent, entry_name)?.filter(|dirent| !dirent.stands_in(entry_name)))
+    }
+
+    /// Up to `limit` entries of directories with keys in `from .. to`, placeholders left out: fewer where there are no more.
+    fn entries(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut from = from.to_vec();
+        loop {
+            let wanted = limit - found.len();
+            let page = self.records(&from, to, wanted)?;
+            let last = (page.len() == wanted).then(|| page.last().map(|(key, _)| [&key[..], &[0]].concat())).flatten();
+            let is_entry = |(key, value): &(Vec<u8>, Vec<u8>)| !Dirent::is_placeholder(&key[9..], value);
+            found.extend(page.into_iter().filter(is_entry));
+            match last {
+                Some(next) if found.len() < limit => from = next,
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// Whether directories have placeholders: not where records of an earlier version could not be upgraded.
+    fn has_placeholders(&self) -> bool;
+
+    /// The same, or its placeholder.
+    fn any_entry(&mut self, parent: Ino, entry_name: &[u8]) -> Result<Option<Dirent>> {
         match self.record(&key::entry(parent, entry_name))? {
             Some(bytes) => Ok(Some(decode_dirent(parent, &bytes)?)),
             None => Ok(None),
@@ -136,13 +168,14 @@ pub(crate) trait View {
     fn find(&mut self, parent: Ino, name: &[u8]) -> Result<Option<Found>> {
         match name::parse(name) {
             Named::Plain => {
-                if let Some(dirent) = self.entry(parent, name)?
-                    && !dirent.shadowed
-                {
-                    return Ok(Some(Found { name: name.to_vec(), dirent }));
+                let dir = || [name, b"/"].concat();
+                match self.any_entry(parent, name)? {
+                    Some(dirent) if dirent.stands_in(name) => return Ok(Some(Found { name: dir(), dirent })),
+                    Some(dirent) if !dirent.shadowed => return Ok(Some(Found { name: name.to_vec(), dirent })),
+                    None if self.has_placeholders() => return Ok(None),
+                    _ => {}
                 }
-                let dir = [name, b"/"].concat();
-                Ok(self.entry(parent, &dir)?.map(|dirent| Found { name: dir, dirent }))
+                Ok(self.entry(parent, &dir())?.map(|dirent| Found { name: dir(), dirent }))
             }
             Named::Entry(entry_name) => {
                 let Some(dirent) = self.entry(parent, &entry_name)? else { return Ok(None) };
@@ -153,7 +186,7 @@ pub(crate) trait View {
                 let mut from = key::entry(parent, &start);
                 let end = key::prefix_end(&from).unwrap_or_else(|| key::behind(key::TABLE_ENTRY, parent));
                 loop {
-                    let page = self.records(&from, &end, SCAN_STEP)?;
+                    let page = self.entries(&from, &end, SCAN_STEP)?;
                     for (key, value) in &page {
                         let entry_name = &key[9..];
                         if name::is_dir(entry_name) == dir && name::hash(name::raw(entry_name)) == hash {
@@ -182,7 +215,9 @@ pub(crate) trait View {
 
     /// The first of those, under the name that file doors show, and what it is.
     fn first_entry(&mut self, dir: Ino) -> Result<Option<(Vec<u8>, NodeKind)>> {
-        for (key, value) in self.records(&key::entry(dir, &[]), &key::behind(key::TABLE_ENTRY, dir), 2)? {
+        for (key, value) in
+            self.members(&times::key_of(dir), &key::entry(dir, &[]), &key::behind(key::TABLE_ENTRY, dir), 2)?
+        {
             let dirent = decode_dirent(dir, &value)?;
             if key.len() > 9 || !self.inode(dirent.ino)?.is_marker() {
                 return Ok(Some((name::shown(&key[9..], dirent.shadowed), dirent.kind)));
@@ -280,6 +315,10 @@ impl View for Snap<'_> {
         Ok(self.record(key)?.map(|value| Cell::from_value(&value)))
     }
 
+    fn has_placeholders(&self) -> bool {
+        !self.ns.is_outdated()
+    }
+
     fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let page = self.ns.store.index().scan_below(from, to, limit, self.upto).map_err(ContentError::Index)?;
         self.seen = self.seen.max(page.lsn);
@@ -296,7 +335,16 @@ impl View for Tx<'_> {
         Ok(Tx::cell(self, key)?)
     }
 
+    // Nobody changes records that were not upgraded.
+    fn has_placeholders(&self) -> bool {
+        true
+    }
+
     fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         Ok(self.range(from, to, limit)?)
+    }
+
+    fn members(&mut self, guard: &[u8], from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        Ok(Tx::members(self, guard, from, to, limit)?)
     }
 }

@@ -171,6 +171,15 @@ bugs! {
     ChunkOffsetLost,
     /// Pages of unfinished ingests are not let go after a start
     UnfinishedKept,
+    // Content: changes beside others
+    /// A change is committed although what it read was changed meanwhile
+    PremisesUnchecked,
+    /// A change that relies on a set does not read the row that stands for it
+    SetUnguarded,
+    /// A change has an effect in the process while it is computed
+    EffectInBody,
+    /// A directory is made without the placeholder of its name
+    PlaceholderForgotten,
     // Content: the mover and checkpoints
     /// The mover forgets a chunk without looking again whether it is counted
     ReferenceNotRechecked,

@@ -1,4 +1,4 @@
-//! R16: who follows a real server by `strata watch --cursor` knows its tree, however often the server and the reader are killed.
+//! R17: who follows a real server by `strata watch --cursor` knows its tree, however often the server and the reader are killed.
 //!
 //! One cycle: start a server, look through what clients were told, let the reader catch up and hold what it knows against what S3 lists; then load
 //! through every door, with a reader beside it or without, with a reclaim under way now and then; then SIGKILL, of the reader
@@ -27,7 +27,7 @@ use crate::row::Row;
 /// The row.
 pub(crate) const ROW: Row = Row {
     name: "events",
-    id: "R16",
+    id: "R17",
     about: "SIGKILL of the real program and its reader under load through all doors: each change is told once, in order, and none that did not happen",
     run,
 };

@@ -17,7 +17,7 @@ use crate::row::Row;
 /// The row.
 pub(crate) const ROW: Row = Row {
     name: "feed",
-    id: "R17",
+    id: "R18",
     about: "events over power cuts at any I/O and reclaims: a follower with a cursor knows the tree, and is told nothing twice",
     run,
 };

@@ -55,8 +55,8 @@ pub enum Finding {
         /// Where it leads.
         ino: Ino,
     },
-    /// An object's mark for a directory of the same name is wrong.
-    #[error("TREE: entry '{}' of {parent} has the wrong mark for a directory beside it", shown(.name))]
+    /// An object's mark for a directory of the same name is wrong, or a directory's placeholder is missing, or one leads elsewhere.
+    #[error("TREE: entry '{}' of {parent} and the directory of that name do not agree", shown(.name))]
     Shadow {
         /// The directory.
         parent: Ino,

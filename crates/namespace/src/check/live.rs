@@ -274,7 +274,7 @@ pub(super) fn count_inodes(ns: &Namespace, teller: &mut Teller<'_>) -> Result<Op
     });
     let start = ns.store.transact(true, |tx| {
         deleted.lock().ahead.clear();
-        let next = ns.next_number();
+        let next = ns.next_number(tx)?;
         let counted = tx.get(key::KEY_INODES)?.map_or(0, |value| Cell::from_value(&value).count);
         Ok::<_, Error>((next, u64::try_from(counted).unwrap_or(0) + 1))
     })?;
@@ -336,10 +336,14 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
             }
             _ => false,
         },
-        Finding::Shadow { parent, name } => match dirent(tx, *parent, name)? {
-            Some(dirent) => tx.record(&key::entry(*parent, &[name, &b"/"[..]].concat()))?.is_some() != dirent.shadowed,
-            None => false,
-        },
+        Finding::Shadow { parent, name } => {
+            let directory = dirent(tx, *parent, &[name, &b"/"[..]].concat())?.map(|directory| directory.ino);
+            match dirent(tx, *parent, name)? {
+                Some(plain) if plain.stands_in(name) => directory != Some(plain.ino),
+                Some(plain) => plain.shadowed != directory.is_some(),
+                None => directory.is_some(),
+            }
+        }
         Finding::Parent { ino, parent, .. } => {
             let names = sound_inode(tx, *ino)?.is_some_and(|inode| inode.parent == *parent);
             !names && entry_of(tx, *parent, *ino)?
@@ -364,7 +368,12 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
             tx.record(&key::under(key::TABLE_PART, Ino(*upload), &part.to_be_bytes()))?.is_some()
                 && !upload_exists(tx, *upload)?
         }
-        Finding::Leftover { ino, key } => tx.record(key)?.is_some() && tx.record(&key::inode(*ino))?.is_none(),
+        Finding::Leftover { ino, key } => {
+            let of_upload = key.first() == Some(&key::TABLE_ADDED);
+            tx.record(key)?.is_some()
+                && tx.record(&key::inode(*ino))?.is_none()
+                && !(of_upload && upload_exists(tx, ino.0)?)
+        }
         Finding::Chunk(ChunkFault::Record { key }) => tx.record(key)?.is_some(),
         Finding::Links { .. }
         | Finding::Names { .. }

@@ -225,7 +225,11 @@ impl<'a> TreePass<'a> {
                 }
                 return Ok(());
             };
-            found.report.entries += u64::from(first);
+            let stands_in = dirent.stands_in(&key[9..]);
+            found.report.entries += u64::from(first && !stands_in);
+            if stands_in {
+                return self.placeholder(parent, &key[9..], dirent, found);
+            }
             if dir.0 != parent {
                 let record = store.get(&key::inode(parent))?;
                 let inode = record.and_then(|record| Inode::decode(parent, &record.value).ok());
@@ -233,6 +237,18 @@ impl<'a> TreePass<'a> {
             }
             self.entry(dir, &key[9..], dirent, found)
         })
+    }
+
+    /// A placeholder leads to the directory of its name.
+    fn placeholder(&self, parent: Ino, name: &[u8], dirent: Dirent, found: &mut Found) -> Result<()> {
+        if self.inodes.holds(parent) {
+            let directory = self.store.get(&key::entry(parent, &[name, b"/"].concat()))?;
+            let leads = directory.and_then(|directory| Dirent::decode(&directory.value).ok()).map(|dir| dir.ino);
+            if leads != Some(dirent.ino) {
+                found.put(Finding::Shadow { parent, name: name.to_vec() });
+            }
+        }
+        Ok(())
     }
 
     /// `within` is the bucket and the quota tree of the directory; no bucket where there is no such directory.
@@ -254,8 +270,10 @@ impl<'a> TreePass<'a> {
                 found.put(Finding::Stray { name: name.to_vec() });
             }
             let beside = || self.store.get(&key::entry(parent, &[name, b"/"].concat()));
-            if !directory && beside()?.is_some() != dirent.shadowed {
-                found.put(Finding::Shadow { parent, name: name.to_vec() });
+            let plain = || self.store.get(&key::entry(parent, name::raw(name)));
+            let wrong = if directory { plain()?.is_none() } else { beside()?.is_some() != dirent.shadowed };
+            if wrong {
+                found.put(Finding::Shadow { parent, name: name::raw(name).to_vec() });
             }
         }
         if self.inodes.holds(ino) {
@@ -398,7 +416,9 @@ pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) 
             }
             Ok(())
         })?;
-    for of_inodes in [key::TABLE_VERSION, key::TABLE_XATTR, key::TABLE_PROPERTY, key::TABLE_TIMES, key::TABLE_NAME] {
+    for of_inodes in
+        [key::TABLE_VERSION, key::TABLE_XATTR, key::TABLE_PROPERTY, key::TABLE_TIMES, key::TABLE_NAME, key::TABLE_ADDED]
+    {
         let mut last = None;
         going = going
             && each(store, table(of_inodes), teller, |key, value| {
@@ -412,7 +432,8 @@ pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) 
                 }
                 if last != Some(ino) {
                     last = Some(ino);
-                    if store.get(&key::inode(ino))?.is_none() {
+                    let of_upload = of_inodes == key::TABLE_ADDED && uploads.contains(&ino.0);
+                    if !of_upload && store.get(&key::inode(ino))?.is_none() {
                         found.put(Finding::Leftover { ino, key: key.to_vec() });
                     }
                 }

@@ -84,6 +84,27 @@ fn a_file_of_several_names_has_a_path_until_the_last_is_removed() {
     is_whole(ns);
 }
 
+#[test]
+fn an_exchange_that_would_take_the_name_of_an_object_beside_a_directory_is_refused() {
+    let world = SimWorld::new(1);
+    let store = rig::on_one_disk(&world).expect("a store");
+    let ns = store.namespace();
+    let bucket = ns.create_bucket(&root(), "bkt", None).expect("a bucket").root;
+    for key in ["a", "a/b", "f"] {
+        let content = ns.ingest(&root(), "bkt").expect("an ingest").finish().expect("content");
+        let (meta, condition) = (ObjectMeta::default(), Condition::default());
+        ns.put_object(&root(), "bkt", key.as_bytes(), content, None, meta, &condition).expect("put");
+    }
+    for (from, to) in [(&b"f"[..], &b"a"[..]), (b"a", b"f")] {
+        let refused = ns.rename(&root(), (bucket, from), (bucket, to), RenameMode::Exchange).expect_err("refused");
+        assert_eq!(refused.kind, crate::ErrorKind::Exists, "{refused}");
+    }
+    for key in ["a", "a/b", "f"] {
+        ns.head_object(&root(), "bkt", key.as_bytes()).expect("it is there");
+    }
+    is_whole(ns);
+}
+
 /// One step: what, which of the names, and which other.
 type Step = (u8, u8, u8);
 

@@ -8,6 +8,7 @@ use crate::bucket;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
+use crate::numbers;
 use crate::record::{Bucket, Inode};
 use crate::types::{NAME_LEN_MAX, NodeKind, ROOT_INO};
 use crate::view::View;
@@ -32,7 +33,7 @@ pub(super) fn directory(ns: &Namespace, tx: &mut Tx<'_>) -> Result<Inode> {
     }
     let now = ns.now();
     let owner = (root.attr.uid, root.attr.gid);
-    let mut dir = ns.new_inode(tx, NodeKind::Directory, MODE, owner, &root, now);
+    let mut dir = ns.new_inode(tx, NodeKind::Directory, MODE, owner, &root, now)?;
     ns.add_entry(tx, &mut root, &entry_name, &mut dir, now)?;
     let (root, mode) = (dir.attr.ino, bucket::MODE);
     let name = LOST_AND_FOUND.to_owned();
@@ -94,10 +95,11 @@ pub(super) fn keep_bytes(ns: &Namespace, name: &str, bytes: &[u8]) -> Result<Str
     ingest.push(bytes)?;
     let content = ingest.finish()?;
     let allocated = ns.store.allocated_of(&content)?;
+    ns.numbers_at_hand(numbers::AT_HAND)?;
     let done = ns.store.transact(false, |tx| {
         let dir = directory(ns, tx)?;
         let owner = (dir.attr.uid, dir.attr.gid);
-        let mut inode = ns.new_inode(tx, NodeKind::File, 0o600, owner, &dir, ns.now());
+        let mut inode = ns.new_inode(tx, NodeKind::File, 0o600, owner, &dir, ns.now())?;
         ns.set_content(tx, &mut inode, &content, allocated)?;
         take_in(ns, tx, inode, name)
     })?;

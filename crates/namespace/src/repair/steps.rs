@@ -11,6 +11,7 @@ use crate::key;
 use crate::name;
 use crate::names;
 use crate::namespace::Namespace;
+use crate::numbers;
 use crate::record::{Bucket, Dirent, Inode, Part, Version};
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::View;
@@ -20,6 +21,7 @@ const STEP: usize = 1024;
 
 /// Mends what was found; `None` if there is nothing to mend any more.
 pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> {
+    ns.numbers_at_hand(numbers::AT_HAND)?;
     // Some need a walk over all entries, which nothing changes meanwhile: the caller holds the store alone.
     match finding {
         Finding::ManyNames { ino, .. } => return many_names(ns, *ino),
@@ -71,8 +73,13 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
         Finding::NoDirectory { parent, name, .. } => no_directory(ns, tx, *parent, name),
         Finding::Kind { parent, name, ino } => kind(ns, tx, *parent, name, *ino),
         Finding::Shadow { parent, name } => {
-            let beside = tx.record(&key::entry(*parent, &[name, &b"/"[..]].concat()))?.is_some();
-            set_entry(tx, *parent, name, |dirent| dirent.shadowed = beside)?;
+            let directory = tx.entry(*parent, &[name, &b"/"[..]].concat())?;
+            let plain = key::entry(*parent, name);
+            match (tx.entry(*parent, name)?, directory) {
+                (Some(object), _) => tx.put(plain, Dirent { shadowed: directory.is_some(), ..object }.encode()),
+                (None, Some(directory)) => tx.put(plain, Dirent::placeholder(directory.ino).encode()),
+                (None, None) => tx.delete(plain),
+            }
             Ok("set".to_owned())
         }
         Finding::Parent { ino, parent, .. } => {
@@ -100,7 +107,9 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
         Finding::Bucket { root } => bucket(ns, tx, *root),
         Finding::Stray { name } => stray(ns, tx, name),
         Finding::Part { upload, part } => part_of_nothing(ns, tx, *upload, *part),
-        Finding::Leftover { key, .. } if matches!(key.first(), Some(&(key::TABLE_TIMES | key::TABLE_NAME))) => {
+        Finding::Leftover { key, .. }
+            if matches!(key.first(), Some(&(key::TABLE_TIMES | key::TABLE_NAME | key::TABLE_ADDED))) =>
+        {
             tx.delete(key.clone());
             Ok("removed".to_owned())
         }
@@ -223,7 +232,7 @@ fn entries_of(ns: &Namespace, ino: Ino) -> Result<Vec<(Ino, Vec<u8>)>> {
         from.push(0);
         for (key, entry) in &page {
             if let Some(parent) = key.get(1..9).and_then(|parent| <[u8; 8]>::try_from(parent).ok())
-                && Dirent::decode(&entry.value).is_ok_and(|dirent| dirent.ino == ino)
+                && Dirent::decode(&entry.value).is_ok_and(|dirent| dirent.ino == ino && !dirent.stands_in(&key[9..]))
             {
                 found.push((Ino(u64::from_be_bytes(parent)), key[9..].to_vec()));
             }
@@ -358,7 +367,7 @@ fn part_of_nothing(ns: &Namespace, tx: &mut Tx<'_>, upload: u64, number: u32) ->
     let Some(part) = tx.record(&key)?.and_then(|bytes| Part::decode(&bytes).ok()) else { return Ok("gone".to_owned()) };
     let dir = lost::directory(ns, tx)?;
     let owner = (dir.attr.uid, dir.attr.gid);
-    let mut inode = ns.new_inode(tx, NodeKind::File, 0o600, owner, &dir, ns.now());
+    let mut inode = ns.new_inode(tx, NodeKind::File, 0o600, owner, &dir, ns.now())?;
     inode.attr.size = strata_content::items_len(&part.items);
     inode.attr.allocated = ns.store.allocated_in(&part.items).unwrap_or(inode.attr.size);
     // The references go over with the items: one owner less, one more.
@@ -394,6 +403,7 @@ pub(super) fn keep_readable(ns: &Namespace, content: &Affected) -> Result<Option
     let copy = ns.store.content(readable)?;
     let allocated = ns.store.allocated_of(&copy)?;
     let name = name_of_copy(content);
+    ns.numbers_at_hand(numbers::AT_HAND)?;
     let done = ns.store.transact(false, |tx| {
         let dir = lost::directory(ns, tx)?;
         if tx.entry(dir.attr.ino, name.as_bytes())?.is_some() {
@@ -401,7 +411,7 @@ pub(super) fn keep_readable(ns: &Namespace, content: &Affected) -> Result<Option
         }
         let owner = like.as_ref().map_or((dir.attr.uid, dir.attr.gid), |like| (like.attr.uid, like.attr.gid));
         let mode = like.as_ref().map_or(0o600, |like| like.attr.mode);
-        let mut inode = ns.new_inode(tx, NodeKind::File, mode, owner, &dir, ns.now());
+        let mut inode = ns.new_inode(tx, NodeKind::File, mode, owner, &dir, ns.now())?;
         if let Some(like) = &like {
             inode.attr.mtime = like.attr.mtime;
             inode.meta.clone_from(&like.meta);

@@ -282,7 +282,7 @@ fn a_wrong_kind_and_a_wrong_mark_are_set_right() {
     bench.damage(|tx| tx.put(key::entry(top, b"a"), Dirent { ino: a, kind: NodeKind::Fifo, shadowed: false }.encode()));
     bench.mended("says another kind", "set the entry's kind");
     bench.damage(|tx| tx.put(key::entry(top, b"a"), Dirent { ino: a, kind: NodeKind::File, shadowed: true }.encode()));
-    bench.mended("the wrong mark", "set the mark");
+    bench.mended("do not agree", "set the mark");
     bench.all_is_readable();
 }
 
@@ -320,6 +320,19 @@ fn a_file_that_does_not_know_its_names_learns_those_that_lead_to_it() {
     bench.damage(|tx| tx.put(key::name(a, dir, b"third"), Vec::new()));
     bench.mended(&format!("inode {a} does not know its names"), "know the names that lead to it");
     assert_eq!(bench.inode(a).attr.nlink, 2);
+    bench.all_is_readable();
+}
+
+#[test]
+fn a_directory_without_its_placeholder_gets_one_and_a_placeholder_without_its_directory_goes() {
+    let bench = Bench::new();
+    let (top, dir) = (bench.bucket_root(), bench.ino("dir"));
+    bench.damage(|tx| tx.delete(key::entry(top, b"dir")));
+    bench.mended("entry 'dir' of", "set the mark");
+    bench.damage(|tx| tx.put(key::entry(top, b"nothing"), Dirent::placeholder(dir).encode()));
+    bench.mended("entry 'nothing' of", "set the mark");
+    bench.damage(|tx| tx.put(key::entry(top, b"dir"), Dirent::placeholder(Ino(900)).encode()));
+    bench.mended("entry 'dir' of", "set the mark");
     bench.all_is_readable();
 }
 

@@ -1,0 +1,85 @@
+//! Numbers of inodes and uploads: drawn by a change, and never used twice.
+//!
+//! A name space takes a block of them in a commit of its own, and changes draw from the block without one. So two processes with
+//! the same store could never draw the same number. What is left of a block when a process ends is not used.
+
+use std::ops::Range;
+
+use parking_lot::Mutex;
+use strata_chunk::wire::{Decoder, Encoder};
+use strata_content::Tx;
+use strata_seam::planted::{Bug, planted};
+
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::key;
+use crate::namespace::Namespace;
+use crate::types::ROOT_INO;
+use crate::view::damaged;
+
+/// Numbers in a block: so many changes need no commit for their numbers, and a process wastes so many at most.
+const BLOCK: u64 = 1 << 16;
+
+/// Most numbers that changes which are under way together draw: an object's key makes a directory for each of its parts, 512 at most.
+pub(crate) const AT_HAND: u64 = 1 << 13;
+
+/// The number at which the next block begins.
+fn mark(tx: &mut Tx<'_>) -> Result<u64> {
+    match tx.get(key::KEY_NUMBERS)? {
+        Some(mark) => Decoder::new(&mark).uvarint().map_err(|_| damaged("a counter of the store".to_owned())),
+        None => Ok(ROOT_INO.0 + 1),
+    }
+}
+
+/// The block that numbers are drawn from.
+#[derive(Default)]
+pub(crate) struct Numbers(Mutex<Range<u64>>);
+
+impl Namespace {
+    /// A number never used before for an inode or an upload. Computed again, a change draws the same one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] when more are drawn than [`Namespace::numbers_at_hand`] was asked for.
+    pub(crate) fn number(&self, tx: &mut Tx<'_>) -> Result<u64> {
+        tx.draw(|| self.numbers.0.lock().next()).ok_or_else(|| {
+            fail(ErrorKind::Busy, "there is no number left for what is to be made; nothing was changed; try again")
+        })
+    }
+
+    /// Sees to it that so many numbers can be drawn. Before a change: it commits.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn numbers_at_hand(&self, needed: u64) -> Result<()> {
+        let left = |block: &Range<u64>| block.end - block.start;
+        if left(&self.numbers.0.lock()) >= needed {
+            return Ok(());
+        }
+        // Changes that need numbers to make room, as moving what is in the way, get them in a full store too.
+        let block = self.store.transact_as_removal(|tx| {
+            let next = mark(tx)?;
+            if !planted(Bug::NumbersNotReserved) {
+                let mut mark = Encoder::new();
+                mark.uvarint(next + BLOCK);
+                tx.put(key::KEY_NUMBERS, mark.finish());
+            }
+            Ok::<_, Error>(next..next + BLOCK)
+        })?;
+        let mut numbers = self.numbers.0.lock();
+        // Two may have come for a block at once; one is enough.
+        if left(&numbers) < needed {
+            *numbers = block.value;
+        }
+        Ok(())
+    }
+
+    /// The number that is drawn next, or a higher one. Within a change: what was made before has a lower one.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub(crate) fn next_number(&self, tx: &mut Tx<'_>) -> Result<u64> {
+        match self.numbers.0.lock().clone() {
+            block if block.is_empty() => mark(tx),
+            block => Ok(block.start),
+        }
+    }
+}
