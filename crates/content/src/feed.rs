@@ -215,7 +215,15 @@ impl Store {
     /// # Errors
     /// Reading the index.
     pub fn held_for_readers(&self) -> Result<Option<SegmentId>> {
-        let Some(slowest) = self.cursors()?.into_iter().map(|cursor| cursor.after).min() else { return Ok(None) };
+        let cursors = match self.cursors() {
+            // Nobody's room is kept for what cannot be read.
+            Err(error @ ContentError::Record { .. }) => {
+                tracing::error!(%error, "nothing is held back for readers of events");
+                return Ok(None);
+            }
+            cursors => cursors?,
+        };
+        let Some(slowest) = cursors.into_iter().map(|cursor| cursor.after).min() else { return Ok(None) };
         let capacity = self.ledger.segment_capacity().max(1);
         if planted(Bug::CursorNotHeld) || self.ledger.room().spare < ROOM_SEGMENTS * capacity {
             return Ok(None);

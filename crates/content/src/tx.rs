@@ -362,6 +362,18 @@ impl<'a> Tx<'a> {
         Ok(found.value)
     }
 
+    /// The record at `key` as this change has it, for what is only told of it: the change does not rely on it, and would be the same
+    /// whatever it says.
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn peek(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        match self.writes.get(key) {
+            Some(own) => Ok(own.clone()),
+            None => Ok(self.store.index.lookup(key)?.value),
+        }
+    }
+
     /// Up to `limit` records with keys in `from .. to`, in order, own writes included.
     ///
     /// # Errors

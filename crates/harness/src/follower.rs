@@ -109,9 +109,15 @@ impl Told {
     }
 
     fn path(&self) -> String {
-        format!("{}/{}", self.bucket, self.key.as_deref().unwrap_or_default())
+        let key = self.key.as_deref().unwrap_or_default();
+        // The mark of a folder has the key of its directory.
+        let mark = if !self.directory && key.ends_with('/') { MARK } else { "" };
+        format!("{}/{key}{mark}", self.bucket)
     }
 }
+
+/// What stands for the empty name of a folder's mark.
+const MARK: &str = "<mark>";
 
 /// `COMMIT.INDEX`, or a commit alone, which is all of it.
 pub(crate) fn sequence(text: &str) -> Option<Sequence> {
@@ -144,10 +150,10 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// The names in a bucket, without those of directories.
+    /// The names in a bucket, without those of directories and their marks.
     pub(crate) fn files(&self, bucket: &str) -> impl Iterator<Item = (&str, &Node)> {
         let prefix = format!("{bucket}/");
-        let files = self.nodes.iter().filter(|(_, node)| !node.directory);
+        let files = self.nodes.iter().filter(|(path, node)| !node.directory && !path.ends_with(MARK));
         files.filter_map(move |(path, node)| Some((path.strip_prefix(&prefix)?, node)))
     }
 

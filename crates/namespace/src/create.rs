@@ -105,7 +105,7 @@ impl Namespace {
         let entry_name = if kind == NodeKind::Directory { [name, b"/"].concat() } else { name.to_vec() };
         self.add_entry(tx, &mut dir, &entry_name, &mut inode, now)?;
         effects.bucket = dir.bucket;
-        self.tell_created(tx, effects, Entry { dir: &dir, name: &entry_name, shown: name }, &inode);
+        self.tell_created(tx, effects, Entry { dir: dir.attr.ino, name: &entry_name, shown: name }, &inode);
         Ok(inode)
     }
 
@@ -142,7 +142,7 @@ impl Namespace {
             inode.attr.ctime = now;
             self.add_entry(tx, &mut dir, name, &mut inode, now)?;
             effects.bucket = dir.bucket;
-            self.tell_linked(tx, effects, Entry { dir: &dir, name, shown: name }, &inode);
+            self.tell_linked(tx, effects, Entry { dir: dir.attr.ino, name, shown: name }, &inode);
             Ok(self.with_staged(inode.attr))
         })
     }
@@ -177,7 +177,7 @@ impl Namespace {
         effects.bucket = dir.bucket;
         let before = inode.attr.change;
         self.drop_link(tx, effects, &mut inode, now)?;
-        self.tell_removed(tx, effects, Entry { dir: &dir, name: &found.name, shown: name }, &inode, before);
+        self.tell_removed(tx, effects, Entry { dir: dir.attr.ino, name: &found.name, shown: name }, &inode, before);
         // A file door leaves directories standing: what it saw as a directory stays one.
         if dir.implicit {
             dir.implicit = false;
@@ -247,12 +247,12 @@ impl Namespace {
             tx.delete(key::entry(ino, b""));
             let before = marker.attr.change;
             self.drop_link(tx, effects, &mut marker, now)?;
-            let at = Entry { dir: inode, name: b"", shown: &name::shown(b"", false) };
+            let at = Entry { dir: inode.attr.ino, name: b"", shown: &name::shown(b"", false) };
             self.tell_removed(tx, effects, at, &marker, before);
         }
         self.erase(tx, effects, inode)?;
         self.unlist(tx, dir, entry_name, now)?;
-        self.tell_removed(tx, effects, Entry { dir, name: entry_name, shown }, inode, inode.attr.change);
+        self.tell_removed(tx, effects, Entry { dir: dir.attr.ino, name: entry_name, shown }, inode, inode.attr.change);
         Ok(())
     }
 }

@@ -164,7 +164,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// After an entry of `dir` went, which was told `with` so much: removes `dir` and its ancestors as long as they are implicit
+    /// After an entry of `dir` went, the telling of that number `with` it: removes `dir` and its ancestors as long as they are implicit
     /// and empty. Whether any went.
     pub(crate) fn prune(
         &self,
@@ -174,9 +174,8 @@ impl Namespace {
         path: &[Vec<u8>],
         mut with: Option<usize>,
     ) -> Result<bool> {
-        let before = path.len();
-        let mut left = before;
         let now = self.clock.now();
+        let mut gone = false;
         for entry_name in path.iter().rev() {
             let ino = dir.attr.ino;
             let (from, to) = (key::entry(ino, &[]), key::behind(key::TABLE_ENTRY, ino));
@@ -184,15 +183,14 @@ impl Namespace {
             if ino == ROOT_INO || !dir.implicit || !empty {
                 break;
             }
-            left -= 1;
             let mut parent = tx.dir(dir.parent)?;
             self.erase(tx, effects, &dir)?;
             self.unlist(tx, &mut parent, entry_name, now)?;
-            let at = Entry { dir: &parent, name: entry_name, shown: &name::shown(entry_name, false) };
+            let at = Entry { dir: parent.attr.ino, name: entry_name, shown: &name::shown(entry_name, false) };
             self.tell_went_along(tx, effects, at, &dir, &mut with);
-            dir = parent;
+            (dir, gone) = (parent, true);
         }
-        Ok(left < before)
+        Ok(gone)
     }
 
     /// Gives the inode new content; the old one is kept as a version where the bucket keeps them.

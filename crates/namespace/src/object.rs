@@ -168,7 +168,7 @@ impl Namespace {
         let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now)?;
         made.implicit = true;
         self.add_entry(tx, &mut dir, &entry_name, &mut made, now)?;
-        let at = Entry { dir: &dir, name: &entry_name, shown: &name::shown(&entry_name, false) };
+        let at = Entry { dir: dir.attr.ino, name: &entry_name, shown: &name::shown(&entry_name, false) };
         self.tell_made_on_the_way(tx, effects, at, &made);
         Ok(made)
     }
@@ -217,7 +217,7 @@ impl Namespace {
                     inode.attr.mode &= PRIVATE;
                 }
                 self.put_inode(tx, &mut inode);
-                let at = Entry { dir: &dir, name: entry_name, shown: &shown(tx)? };
+                let at = Entry { dir: dir.attr.ino, name: entry_name, shown: &shown(tx)? };
                 self.tell_replaced(tx, effects, at, &inode, (new.made, parts));
                 Ok(inode)
             }
@@ -229,7 +229,13 @@ impl Namespace {
                 self.fill(tx, &mut inode, new)?;
                 self.add_entry(tx, &mut dir, entry_name, &mut inode, now)?;
                 let shown = shown(tx)?;
-                self.tell_put(tx, effects, Entry { dir: &dir, name: entry_name, shown: &shown }, &inode, new.made);
+                self.tell_put(
+                    tx,
+                    effects,
+                    Entry { dir: dir.attr.ino, name: entry_name, shown: &shown },
+                    &inode,
+                    new.made,
+                );
                 Ok(inode)
             }
         }
@@ -436,7 +442,7 @@ impl Namespace {
         self.remove_entry(tx, &mut dir, &name, &mut inode, now)?;
         let before = inode.attr.change;
         self.drop_link(tx, effects, &mut inode, now)?;
-        let at = Entry { dir: &dir, name: &name, shown: &name::shown(&name, dirent.shadowed) };
+        let at = Entry { dir: dir.attr.ino, name: &name, shown: &name::shown(&name, dirent.shadowed) };
         self.tell_removed(tx, effects, at, &inode, before);
         let with = effects.told.len().checked_sub(1);
         self.prune(tx, effects, dir, &path, with)?;

@@ -164,7 +164,13 @@ impl Namespace {
                 let before = old.attr.change;
                 self.remove_entry(tx, &mut dir, &target.name, &mut old, now)?;
                 self.drop_link(tx, effects, &mut old, now)?;
-                self.tell_removed(tx, effects, Entry { dir: &dir, name: &target.name, shown: to.1 }, &old, before);
+                self.tell_removed(
+                    tx,
+                    effects,
+                    Entry { dir: dir.attr.ino, name: &target.name, shown: to.1 },
+                    &old,
+                    before,
+                );
                 Ok(())
             }
         }
@@ -180,8 +186,8 @@ impl Namespace {
         inode: &Inode,
     ) {
         let new = entry_name(to_shown, inode);
-        let to = Entry { dir: to, name: &new, shown: to_shown };
-        self.tell_renamed(tx, effects, Entry { dir, name, shown }, (to, exchange), inode);
+        let to = Entry { dir: to.attr.ino, name: &new, shown: to_shown };
+        self.tell_renamed(tx, effects, Entry { dir: dir.attr.ino, name, shown }, (to, exchange), inode);
     }
 
     /// Enters an inode under a name.

@@ -15,12 +15,13 @@ use strata_seam::{Ino, Timestamp};
 use crate::effects::Effects;
 use crate::error::Result;
 use crate::event::{Before, EVENT_KEY_LEN_MAX, Event, Made, What};
+use crate::key;
 use crate::name;
 use crate::namespace::{Namespace, mark_format};
 use crate::object;
 use crate::record::Inode;
 use crate::types::{Caller, Change, Door, NodeKind, Op, ROOT_INO};
-use crate::view::View;
+use crate::view::{View, damaged};
 
 /// Bytes that kept paths may take, and what one takes beside its key.
 const PATHS_BYTES_MAX: usize = 2 << 20;
@@ -71,7 +72,7 @@ impl Paths {
 /// An entry: the directory it is in, its name there, and how file doors show it.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'a> {
-    pub(crate) dir: &'a Inode,
+    pub(crate) dir: Ino,
     pub(crate) name: &'a [u8],
     pub(crate) shown: &'a [u8],
 }
@@ -155,7 +156,7 @@ impl Telling {
 impl Namespace {
     /// Something new has a name.
     pub(crate) fn tell_created(&self, tx: &mut Tx<'_>, effects: &mut Effects, at: Entry<'_>, inode: &Inode) {
-        let what = if at.dir.attr.ino == ROOT_INO { What::BucketMade } else { What::Created };
+        let what = if at.dir == ROOT_INO { What::BucketMade } else { What::Created };
         self.tell(tx, effects, what, at, inode);
     }
 
@@ -223,7 +224,7 @@ impl Namespace {
         before: u64,
     ) {
         let last = inode.is_directory() || inode.attr.nlink == 0;
-        let what = if at.dir.attr.ino == ROOT_INO { What::BucketRemoved } else { What::Removed { last, dirs: 0 } };
+        let what = if at.dir == ROOT_INO { What::BucketRemoved } else { What::Removed { last, dirs: 0 } };
         let told = self.tell(tx, effects, what, at, inode);
         // What is erased is written no more, and this is its last change.
         told.event.change = inode.attr.change.max(before + 1);
@@ -263,8 +264,8 @@ impl Namespace {
     ) {
         effects.moved |= inode.is_directory();
         let (bucket, key) = self.place_of(tx, from);
-        let bucket = (from.dir.attr.ino == ROOT_INO).then_some(bucket);
-        let before = Before { parent: from.dir.attr.ino, bucket, key };
+        let bucket = (from.dir == ROOT_INO).then_some(bucket);
+        let before = Before { parent: from.dir, bucket, key };
         self.tell(tx, effects, What::Renamed { from: before, exchange }, to, inode).shown_before = from.shown.to_vec();
     }
 
@@ -286,21 +287,12 @@ impl Namespace {
 
     /// Under the name in the inode's record.
     fn tell_of<'e>(&self, tx: &mut Tx<'_>, effects: &'e mut Effects, what: What, inode: &Inode) -> &'e mut Telling {
-        let dir = if inode.is_named() { tx.find_inode(inode.parent) } else { Ok(None) };
-        match dir {
-            Ok(Some(dir)) => {
-                let shown = name::raw(&inode.name);
-                self.tell(tx, effects, what, Entry { dir: &dir, name: &inode.name, shown }, inode)
-            }
-            nowhere => {
-                if let Err(error) = nowhere {
-                    tracing::warn!(ino = %inode.attr.ino, %error, "an event is told without a name: its directory cannot be read");
-                }
-                let bucket =
-                    if inode.bucket == Ino(0) { Arc::from("") } else { self.dir_path(tx, inode.bucket).bucket };
-                effects.tell(Telling::new(what, inode, Ino(0), (bucket, None), &[]))
-            }
+        if inode.is_named() {
+            let at = Entry { dir: inode.parent, name: &inode.name, shown: name::raw(&inode.name) };
+            return self.tell(tx, effects, what, at, inode);
         }
+        let bucket = if inode.bucket == Ino(0) { Arc::from("") } else { self.dir_path(tx, inode.bucket).bucket };
+        effects.tell(Telling::new(what, inode, Ino(0), (bucket, None), &[]))
     }
 
     fn tell<'e>(
@@ -312,15 +304,15 @@ impl Namespace {
         inode: &Inode,
     ) -> &'e mut Telling {
         let place = self.place_of(tx, at);
-        effects.tell(Telling::new(what, inode, at.dir.attr.ino, place, at.shown))
+        effects.tell(Telling::new(what, inode, at.dir, place, at.shown))
     }
 
     /// Bucket and key of an entry.
     fn place_of(&self, tx: &mut Tx<'_>, at: Entry<'_>) -> (Arc<str>, Option<Vec<u8>>) {
-        if at.dir.attr.ino == ROOT_INO {
+        if at.dir == ROOT_INO {
             return (String::from_utf8_lossy(name::raw(at.name)).into(), Some(Vec::new()));
         }
-        let DirPath { bucket, key } = self.dir_path(tx, at.dir.attr.ino);
+        let DirPath { bucket, key } = self.dir_path(tx, at.dir);
         let key = key.map(|key| [&key[..], at.name].concat()).filter(|key| key.len() <= EVENT_KEY_LEN_MAX);
         (bucket, key)
     }
@@ -333,7 +325,7 @@ impl Namespace {
             if let Some(known) = self.paths.known(at) {
                 break known;
             }
-            let found = if below.len() < DEPTH_MAX { tx.find_inode(at) } else { Ok(None) };
+            let found = if below.len() < DEPTH_MAX { peek(tx, at) } else { Ok(None) };
             match found {
                 Ok(Some(inode)) if inode.parent == ROOT_INO => {
                     let bucket = String::from_utf8_lossy(name::raw(&inode.name)).into();
@@ -376,6 +368,12 @@ impl Namespace {
             tx.tell(event);
         }
     }
+}
+
+/// An inode that the change does not rely on: an event says where things were when it was told.
+fn peek(tx: &mut Tx<'_>, ino: Ino) -> Result<Option<Inode>> {
+    let record = tx.peek(&key::inode(ino))?;
+    record.map(|record| Inode::decode(ino, &record).map_err(|_| damaged(format!("inode {ino}")))).transpose()
 }
 
 impl Telling {

@@ -193,9 +193,8 @@ fn compare(doors: &Doors, follower: &Follower) -> Result<(), Trouble> {
         .filter(|object| !object.key.ends_with('/'))
         .map(|object| (object.key.as_str(), (object.size, Some(object.etag.as_str()))))
         .collect();
-    let known = follower.files(BUCKET).filter(|(path, _)| !path.ends_with('/'));
     let known: BTreeMap<&str, (u64, Option<&str>)> =
-        known.map(|(path, node)| (path, (node.size, node.etag.as_deref()))).collect();
+        follower.files(BUCKET).map(|(path, node)| (path, (node.size, node.etag.as_deref()))).collect();
     for path in there.keys().chain(known.keys()) {
         let (is, told) = (there.get(path), known.get(path));
         // An empty file that was made at a file door has no content that an event would tell of.
