@@ -6,6 +6,7 @@
 pub(crate) mod dedup;
 pub(crate) mod growth;
 pub(crate) mod list;
+pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod nfs;
