@@ -187,9 +187,12 @@ impl Ledger {
                     }
                     Some(head) => return Walked::Gap(self.damage(segment, place.next, head.first_lsn), walker.silent),
                     None => {
-                        let ends = next.is_some_and(|(next, _)| next.0 == segment.0 + 1);
+                        // What is still listed and cannot be read was not given back.
+                        let listed = self.segments();
+                        let there = |number| listed.binary_search(&SegmentId(number)).is_ok();
+                        let ends = next.is_none_or(|(next, _)| (segment.0..next.0).all(there));
                         let gap = self.gap(place.next, upto, history);
-                        return Walked::Gap(LogGap { damaged: ends && self.lists(segment), ..gap }, walker.silent);
+                        return Walked::Gap(LogGap { damaged: ends && there(segment.0), ..gap }, walker.silent);
                     }
                 }
             };

@@ -5,7 +5,8 @@
 //! depends on. [`OpenStore`] puts a whole store together.
 //!
 //! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them, `effects` is what a
-//! change causes beside them; `lookup`,
+//! change causes beside them, `telling` what it tells of itself, as an `event` and to the mount's kernel (`changes`), and `feed` reads
+//! events; `lookup`,
 //! `positions`, `create`, `rename`, `setattr` are the tree; `file`, `pin`, `staging`, `extents` and `seal`
 //! are open files, `stored` what of them became content lately, `removed` those that are open no longer; `object`, `list` and
 //! `upload` are S3's view; `trees` and `service` serve single doors; `reclaim`, `drain` and `balance` drive the
