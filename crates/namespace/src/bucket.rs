@@ -131,9 +131,7 @@ impl Namespace {
             let entry_name = [name.as_bytes(), b"/"].concat();
             self.uphold_locks(tx, op, &[Touched::Members(&root), Touched::Entry(&root, &entry_name, &inode)])?;
             self.forget_bucket(tx, name.as_bytes(), &inode)?;
-            self.remove_dir(tx, effects, &mut root, &entry_name, &inode)?;
-            effects.entry(ROOT_INO, name.as_bytes(), Some(bucket.root));
-            Ok(())
+            self.remove_dir(tx, effects, &mut root, (&entry_name, name.as_bytes()), &inode)
         })
     }
 
@@ -256,11 +254,13 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotPermitted`].
     pub fn set_versioned(&self, op: &Op, name: &str, versioned: bool) -> Result<()> {
-        self.change(op, |tx, _| {
+        self.change(op, |tx, effects| {
             let mut bucket = tx.bucket(name.as_bytes())?;
-            permission::own(&op.caller, &tx.dir(bucket.root)?.attr)?;
+            let root = tx.dir(bucket.root)?;
+            permission::own(&op.caller, &root.attr)?;
             bucket.versioned = versioned;
             put(tx, &bucket);
+            self.tell_bucket_changed(tx, effects, &root);
             Ok(())
         })
     }
@@ -305,8 +305,8 @@ impl Namespace {
                 root.attr.mode = root.attr.mode & 0o7000 | dir_mode(mode);
                 root.attr.ctime = self.clock.now();
                 self.put_inode(tx, &mut root);
-                effects.attr(bucket.root);
             }
+            self.tell_bucket_changed(tx, effects, &root);
             Ok(bucket.info())
         })
     }

@@ -14,6 +14,7 @@ use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::Inode;
 use crate::rename::stays_inside;
+use crate::telling::Entry;
 use crate::types::{Attr, Durability, LINK_MAX, NewNode, NodeKind, Op, ROOT_INO, SYMLINK_LEN_MAX};
 use crate::view::View;
 
@@ -106,8 +107,7 @@ impl Namespace {
         let entry_name = if kind == NodeKind::Directory { [name, b"/"].concat() } else { name.to_vec() };
         self.add_entry(tx, &mut dir, &entry_name, &mut inode, now)?;
         effects.bucket = dir.bucket;
-        effects.entry(parent, name, None);
-        effects.attr(parent);
+        self.tell_created(tx, effects, Entry { dir: dir.attr.ino, name: &entry_name, shown: name }, &inode);
         Ok(inode)
     }
 
@@ -145,9 +145,7 @@ impl Namespace {
             inode.attr.ctime = now;
             self.add_entry(tx, &mut dir, name, &mut inode, now)?;
             effects.bucket = dir.bucket;
-            effects.entry(parent, name, None);
-            effects.attr(parent);
-            effects.attr(ino);
+            self.tell_linked(tx, effects, Entry { dir: dir.attr.ino, name, shown: name }, &inode);
             Ok(self.with_staged(inode.attr))
         })
     }
@@ -182,12 +180,9 @@ impl Namespace {
         let now = self.clock.now();
         self.remove_entry(tx, &mut dir, &found.name, &mut inode, now)?;
         effects.bucket = dir.bucket;
-        effects.entry(parent, name, Some(inode.attr.ino));
-        effects.attr(parent);
-        if inode.attr.nlink > 1 {
-            effects.attr(inode.attr.ino);
-        }
+        let before = inode.attr.change;
         self.drop_link(tx, effects, &mut inode, now)?;
+        self.tell_removed(tx, effects, Entry { dir: dir.attr.ino, name: &found.name, shown: name }, &inode, before);
         // A file door leaves directories standing: what it saw as a directory stays one.
         if dir.implicit {
             dir.implicit = false;
@@ -236,10 +231,7 @@ impl Namespace {
             self.forget_bucket(tx, name, &inode)?;
         }
         effects.bucket = dir.bucket;
-        self.remove_dir(tx, effects, &mut dir, &found.name, &inode)?;
-        effects.entry(parent, name, Some(inode.attr.ino));
-        effects.attr(parent);
-        Ok(())
+        self.remove_dir(tx, effects, &mut dir, (&found.name, name), &inode)
     }
 
     /// Takes an empty directory and its folder marker out of `dir`.
@@ -248,7 +240,7 @@ impl Namespace {
         tx: &mut Tx<'_>,
         effects: &mut Effects,
         dir: &mut Inode,
-        entry_name: &[u8],
+        (entry_name, shown): (&[u8], &[u8]),
         inode: &Inode,
     ) -> Result<()> {
         let ino = inode.attr.ino;
@@ -260,9 +252,14 @@ impl Namespace {
         if let Some(marker) = tx.entry(ino, b"")? {
             let mut marker = tx.inode(marker.ino)?;
             tx.delete(key::entry(ino, b""));
+            let before = marker.attr.change;
             self.drop_link(tx, effects, &mut marker, now)?;
+            let at = Entry { dir: inode.attr.ino, name: b"", shown: &name::shown(b"", false) };
+            self.tell_removed(tx, effects, at, &marker, before);
         }
         self.erase(tx, effects, inode)?;
-        self.unlist(tx, dir, entry_name, now)
+        self.unlist(tx, dir, entry_name, now)?;
+        self.tell_removed(tx, effects, Entry { dir: dir.attr.ino, name: entry_name, shown }, inode, inode.attr.change);
+        Ok(())
     }
 }

@@ -29,7 +29,7 @@ use crate::record::Inode;
 use crate::seal::LargeSeals;
 use crate::staging::{EXTENT_ROOM, Staging};
 use crate::stored::Stored;
-use crate::types::{Access, Attr, Change, Door, FILE_LEN_MAX, NodeKind, Op};
+use crate::types::{Access, Attr, Caller, Change, Door, FILE_LEN_MAX, NodeKind, Op};
 use crate::view::View;
 
 /// Staged bytes of one file at which a sealer takes them up, while the writer goes on.
@@ -111,7 +111,7 @@ pub(crate) struct State {
     /// Ranges put in place as they were by a sync; chunked again when the file is closed.
     pub(crate) fragments: Vec<(u64, u64)>,
     /// Who wrote last.
-    pub(crate) door: Option<Door>,
+    pub(crate) writer: Option<Caller>,
     /// Bytes allocated, counted while something is staged; and upon which version of the content.
     pub(crate) allocated: u64,
     pub(crate) counted: u64,
@@ -523,8 +523,8 @@ impl Namespace {
                 let mut inode = tx.inode(ino)?;
                 permission::drop_set_id(&op.caller, &mut inode);
                 effects.bucket = inode.bucket;
-                effects.attr(ino);
                 self.put_inode(tx, &mut inode);
+                self.tell_attributes(tx, effects, &inode);
                 Ok(inode)
             });
         }
@@ -550,7 +550,9 @@ impl Namespace {
         state.staging.write(offset, data);
         let added = state.staging.bytes() - before;
         let all = self.opens.staged_bytes.fetch_add(added, Ordering::AcqRel) + added;
-        state.door = Some(op.caller.door);
+        if state.writer.as_ref() != Some(&op.caller) {
+            state.writer = Some(op.caller.clone());
+        }
         file.staged_mtime.store(self.clock.now().0, Ordering::Release);
         let told = file.staged_change.load(Ordering::Acquire).max(inode.attr.change);
         file.staged_change.store(told + 1, Ordering::Release);

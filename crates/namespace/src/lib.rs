@@ -5,7 +5,8 @@
 //! depends on. [`OpenStore`] puts a whole store together.
 //!
 //! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them, `effects` is what a
-//! change causes beside them; `lookup`,
+//! change causes beside them, `telling` what it tells of itself, as an `event` and to the mount's kernel (`changes`), and `feed` reads
+//! events; `lookup`,
 //! `positions`, `create`, `rename`, `setattr` are the tree; `file`, `pin`, `staging`, `extents` and `seal`
 //! `reading` are open files, `stored` what of them became content lately, `removed` those that are open no longer; `object`, `list` and
 //! `upload` are S3's view; `trees` and `service` serve single doors; `locks` is what somebody holds, at whatever door; `reclaim`, `drain` and `balance` drive the
@@ -25,7 +26,9 @@ mod effects;
 mod entries;
 mod erasing;
 mod error;
+mod event;
 mod extents;
+mod feed;
 mod file;
 mod guard;
 mod key;
@@ -56,6 +59,7 @@ mod service;
 mod setattr;
 mod staging;
 mod stored;
+mod telling;
 mod times;
 mod trees;
 mod truth;
@@ -73,6 +77,8 @@ pub use check::{
 };
 pub use drain::{DrainStatus, DrainStep};
 pub use error::{Error, ErrorKind, Result};
+pub use event::{Before, EVENT_KEY_LEN_MAX, Event, EventAt, Made, What};
+pub use feed::{Begin, CURSORS_MAX, EventCursor, EventGap, EventPage, EventReader, EventSequence};
 pub use file::READ_LEN_MAX;
 pub use guard::Guard;
 pub use list::{LIST_LIMIT_MAX, LISTED_LEN_MAX};

@@ -27,6 +27,7 @@ use strata_seam::{Ino, Timestamp};
 
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
+use crate::event::Made;
 use crate::key;
 use crate::namespace::Namespace;
 use crate::object::NewContent;
@@ -158,8 +159,14 @@ impl Namespace {
             return Err(fail(ErrorKind::Invalid, what));
         }
         let empty = self.store.content(Vec::new())?;
-        let new =
-            NewContent { content: empty, etag: None, meta: ObjectMeta::default(), parts: Vec::new(), allocated: 0 };
+        let new = NewContent {
+            content: empty,
+            etag: None,
+            meta: ObjectMeta::default(),
+            parts: Vec::new(),
+            allocated: 0,
+            made: Made::Put,
+        };
         let granted = self.change(op, |tx, effects| {
             let now = self.clock.now();
             let (inode, place, made) = self.lockable(tx, effects, op, at, &new)?;

@@ -22,6 +22,7 @@ use crate::file::Opens;
 use crate::key;
 use crate::numbers::{self, Numbers};
 use crate::record::Inode;
+use crate::telling::Paths;
 use crate::types::{Attr, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
 use crate::upgrade::{self, UpgradeReport};
 use crate::usage;
@@ -43,6 +44,8 @@ pub struct Namespace {
     pub(crate) removed: crate::removed::Removed,
     pub(crate) feed: Arc<Feed>,
     pub(crate) locks: crate::locks::Locks,
+    /// For events.
+    pub(crate) paths: Paths,
     pub(crate) drain: Drain,
     /// The records are of an earlier format and could not be upgraded: they are read, and nothing is changed.
     outdated: AtomicBool,
@@ -117,6 +120,7 @@ impl Namespace {
             removed: crate::removed::Removed::default(),
             locks: crate::locks::Locks::default(),
             feed: Arc::default(),
+            paths: Paths::default(),
             drain: Drain::default(),
             outdated: AtomicBool::new(false),
             upgraded: OnceLock::new(),
@@ -296,6 +300,7 @@ impl Namespace {
                 let value = ran?;
                 promised?;
                 tx.set_relaxed(relaxed);
+                self.write_events(tx, &mut effects, op, relaxed);
                 let left = self.attrs_now(tx, &watching)?;
                 Ok::<_, Error>((value, effects, found.into_iter().zip(left).collect::<Vec<_>>()))
             },

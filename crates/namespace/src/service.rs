@@ -110,8 +110,8 @@ impl Namespace {
                 None => tx.delete(key),
             }
             inode.attr.ctime = self.clock.now();
-            effects.attr(ino);
             self.put_inode(tx, &mut inode);
+            self.tell_attributes(tx, effects, &inode);
             Ok(())
         })
     }

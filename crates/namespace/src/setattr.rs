@@ -95,8 +95,8 @@ impl Namespace {
             }
             inode.attr.ctime = ctime_after(inode.attr.ctime, now);
             effects.bucket = inode.bucket;
-            effects.attr(ino);
             self.put_inode(tx, &mut inode);
+            self.tell_attributes(tx, effects, &inode);
             if inode.attr.kind == NodeKind::Directory {
                 times::put(tx, &inode.attr);
             }
@@ -237,8 +237,8 @@ impl Namespace {
             tx.put(key, value);
             inode.attr.ctime = self.clock.now();
             effects.bucket = inode.bucket;
-            effects.attr(ino);
             self.put_inode(tx, &mut inode);
+            self.tell_attributes(tx, effects, &inode);
             Ok(())
         })
     }
@@ -282,8 +282,8 @@ impl Namespace {
             tx.delete(key);
             inode.attr.ctime = self.clock.now();
             effects.bucket = inode.bucket;
-            effects.attr(ino);
             self.put_inode(tx, &mut inode);
+            self.tell_attributes(tx, effects, &inode);
             Ok(())
         })
     }

@@ -5,6 +5,7 @@ use strata_seam::Ino;
 
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
+use crate::event::Made;
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
@@ -364,6 +365,7 @@ impl Namespace {
                 meta: inode.meta.clone(),
                 parts: inode.parts.clone(),
                 allocated: inode.attr.allocated,
+                made: Made::Copy,
             };
             let bucket = tx.rules(&dir)?;
             effects.within(&bucket);

@@ -54,6 +54,8 @@ pub struct Caller {
     /// Passes every mode check. uid 0 of a file door does; at S3 and WebDAV an administrator does, whatever the uid, and
     /// still owns what they make.
     pub superuser: bool,
+    /// The user's name, where the door knows one.
+    pub user: Option<Arc<str>>,
     /// May make buckets. Counts at S3 and WebDAV, where it is a right of the user; at file doors the mode of the root says who.
     pub may_make_buckets: bool,
 }
@@ -62,7 +64,7 @@ impl Caller {
     /// An ordinary caller of a file door; uid 0 is the superuser.
     #[must_use]
     pub fn new(uid: u32, gid: u32, groups: Arc<[u32]>, door: Door) -> Self {
-        Self { uid, gid, groups, door, superuser: uid == 0, may_make_buckets: uid == 0 }
+        Self { uid, gid, groups, door, superuser: uid == 0, user: None, may_make_buckets: uid == 0 }
     }
     /// The superuser at `door`.
     #[must_use]

@@ -10,6 +10,7 @@ use crate::config::{ByteSize, Config, ConfigError, DoorSettings, DurabilityClass
 use crate::fsck::FsckOptions;
 use crate::keeper::ScrubAction;
 use crate::lock::{InUse, NoAnswer};
+use crate::watch::Asked;
 
 /// One store, many doors: a local drive, NFS, WebDAV and S3 over the same files, on disks that may fail.
 #[derive(Debug, Parser)]
@@ -84,6 +85,36 @@ pub(crate) enum Command {
         #[arg(long)]
         wait: bool,
         /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what changes, from any door: one line per change, while the server runs
+    Watch {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// Only what concerns this bucket, or the keys in it that begin so
+        #[arg(value_name = "BUCKET[/PREFIX]")]
+        only: Option<String>,
+        /// Begin with what comes from now on, with the first change still kept, or behind a change, by its sequence
+        #[arg(long, value_name = "now|start|SEQ", default_value = "now")]
+        from: crate::watch::From,
+        /// Go on where the reader of this name ended, and keep for it what it has not seen yet
+        #[arg(long, value_name = "NAME")]
+        cursor: Option<String>,
+        /// End when there is nothing more for now
+        #[arg(long)]
+        once: bool,
+        /// List the readers that have a name, and how far they are
+        #[arg(long, conflicts_with_all = ["only", "from", "cursor", "once", "forget"])]
+        list: bool,
+        /// Keep nothing more for the reader of this name
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "from", "cursor", "once"])]
+        forget: Option<String>,
+        /// Print JSON, one object per line
         #[arg(long)]
         json: bool,
     },
@@ -551,6 +582,14 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Reclaim { config, store, wait, json } => {
             crate::reclaim::run(&StoreConfig::load(config.as_deref(), store)?, wait, json)
+        }
+        Command::Watch { config, store, only, from, cursor, once, list, forget, json } => {
+            let asked = match (list, forget) {
+                (true, _) => Asked::List,
+                (_, Some(name)) => Asked::Forget(name),
+                _ => Asked::Watch { only, from, cursor, once },
+            };
+            crate::watch::run(&StoreConfig::load(config.as_deref(), store)?, asked, json)
         }
         Command::Fsck { config, store, contents, repair, yes, json } => {
             let options = FsckOptions { json, contents, repair, yes };

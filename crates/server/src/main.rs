@@ -42,6 +42,7 @@ mod status;
 mod store;
 mod upgrade;
 mod user;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@ mod adverse;
 mod buckets;
 mod checkpoint;
 mod crash;
+mod events;
 mod faults;
 mod files;
 mod files_shared;

@@ -60,6 +60,8 @@ pub(crate) struct StoreConfig {
     pub(crate) memory: Memory,
     /// Length of the log's files of a store that is created.
     pub(crate) segment: Option<ByteSize>,
+    /// Bytes of the newest log that are kept for readers of events.
+    pub(crate) events_kept: ByteSize,
 }
 
 /// What a serving process needs to know.
@@ -191,7 +193,9 @@ impl StoreConfig {
                 return Err(ConfigError(format!("segment-size {segment} is not a whole number of MiB")));
             }
         }
-        Ok(Self { data, disks, layout, durability: settings.durability.unwrap_or_default(), memory, segment })
+        let events_kept = settings.events_kept.unwrap_or(ByteSize(strata_content::EVENTS_KEPT_DEFAULT));
+        let durability = settings.durability.unwrap_or_default();
+        Ok(Self { data, disks, layout, durability, memory, segment, events_kept })
     }
 }
 

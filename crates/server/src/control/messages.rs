@@ -16,6 +16,7 @@ use crate::reclaim::{ReclaimRequest, ReclaimStatus};
 use crate::sets::{Moving, SetRequest, SetStatus};
 use crate::status::Status;
 use crate::user::{UserAnswer, UserRequest};
+use crate::watch::{WatchRequest, Watched};
 
 /// What a command asks of the server.
 #[derive(Serialize, Deserialize)]
@@ -46,6 +47,8 @@ pub(crate) enum Request {
     Heal,
     /// What `strata scrub` does.
     Scrub(ScrubRequest),
+    /// What `strata watch` does, page by page.
+    Watch(WatchRequest),
 }
 
 /// What the server says.
@@ -125,6 +128,8 @@ answers! {
     Pass(PassSummary),
     /// To a scrub that was paused or resumed.
     Scrub(ScrubStatus),
+    /// To [`Request::Watch`].
+    Watched(Watched),
 }
 
 /// An answer to another question.

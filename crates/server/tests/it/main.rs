@@ -30,6 +30,7 @@ mod private;
 mod s3;
 mod server;
 mod sets;
+mod watch;
 mod webdav;
 mod workers;
 mod xdr;
