@@ -161,6 +161,7 @@ impl Namespace {
                 }
                 None => tx.delete(key),
             }
+            inode.beside.properties |= value.is_some();
             inode.attr.ctime = self.clock.now();
             effects.attr(ino);
             self.put_inode(tx, &mut inode);

@@ -375,6 +375,11 @@ impl Namespace {
             for (key, value) in tx.records(&first, &end, 1024)? {
                 tx.put(key::under(table, to, &key[9..]), value);
             }
+            let mut inode = tx.inode(to)?;
+            if let Some(has) = inode.beside.of(table) {
+                *has = true;
+                self.put_inode(tx, &mut inode);
+            }
             Ok(())
         })
     }
