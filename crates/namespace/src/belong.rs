@@ -13,7 +13,7 @@ use crate::key;
 use crate::name;
 use crate::names;
 use crate::namespace::Namespace;
-use crate::record::{Dirent, Inode};
+use crate::record::{Beside, Dirent, Inode};
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::{View, decode_dirent};
 
@@ -36,6 +36,9 @@ pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name
     let parent = dir.attr.ino;
     let Some(dirent) = tx.entry(parent, entry_name)? else { return Ok(Taken::Already) };
     let Some(mut inode) = tx.find_inode(dirent.ino)? else { return Ok(Taken::Already) };
+    if inode.beside == Beside::UNKNOWN {
+        inode.beside = beside_of(tx, dirent.ino)?;
+    }
     if name::is_dir(entry_name) && tx.any_entry(parent, name::raw(entry_name))?.is_none() {
         tx.put(key::entry(parent, name::raw(entry_name)), Dirent::placeholder(dirent.ino).encode());
     }
@@ -77,12 +80,25 @@ pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name
     Ok(Taken::Copied(copied))
 }
 
+/// Which tables have records of an inode.
+fn beside_of(tx: &mut Tx<'_>, ino: Ino) -> Result<Beside> {
+    let mut beside = Beside::default();
+    for table in [key::TABLE_XATTR, key::TABLE_PROPERTY, key::TABLE_VERSION] {
+        let any = !tx.records(&key::under(table, ino, &[]), &key::behind(table, ino), 1)?.is_empty();
+        if let Some(has) = beside.of(table) {
+            *has = any;
+        }
+    }
+    Ok(beside)
+}
+
 /// A new inode with everything the other has, for one name; not yet written.
 fn copy_of(ns: &Namespace, tx: &mut Tx<'_>, inode: &Inode, dir: &Inode, bucket: Ino) -> Result<Inode> {
     let mut copy = Inode { items: Vec::new(), counted: None, bucket, tree: dir.tree, ..inode.clone() };
     copy.attr.ino = Ino(ns.number(tx)?);
     copy.attr.nlink = 1;
     copy.unname();
+    copy.beside.versions = false;
     tx.tally(key::KEY_INODES, 1);
     if inode.attr.kind == NodeKind::File {
         let content = ns.store.content(inode.items.clone())?;

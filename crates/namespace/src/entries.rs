@@ -150,17 +150,19 @@ impl Namespace {
         }
         usage::recount(tx, inode.counted, None);
         tx.tally(key::KEY_INODES, -1);
-        for table in [key::TABLE_XATTR, key::TABLE_PROPERTY] {
-            for (key, _) in tx.records(&key::under(table, ino, &[]), &key::behind(table, ino), usize::MAX >> 1)? {
+        let mut beside = inode.beside;
+        for table in [key::TABLE_XATTR, key::TABLE_PROPERTY, key::TABLE_VERSION] {
+            if !beside.of(table).is_some_and(|may_have| *may_have) {
+                continue;
+            }
+            for (key, value) in tx.records(&key::under(table, ino, &[]), &key::behind(table, ino), usize::MAX >> 1)? {
+                if table == key::TABLE_VERSION {
+                    let version = Version::decode(&value)
+                        .map_err(|_| crate::view::damaged(format!("a version of inode {ino}")))?;
+                    tx.release(&version.items)?;
+                }
                 tx.delete(key);
             }
-        }
-        let versions = (key::under(key::TABLE_VERSION, ino, &[]), key::behind(key::TABLE_VERSION, ino));
-        for (key, value) in tx.records(&versions.0, &versions.1, usize::MAX >> 1)? {
-            let version =
-                Version::decode(&value).map_err(|_| crate::view::damaged(format!("a version of inode {ino}")))?;
-            tx.release(&version.items)?;
-            tx.delete(key);
         }
         Ok(())
     }
@@ -208,6 +210,7 @@ impl Namespace {
             // Descending, so that the newest comes first.
             let key = key::under(key::TABLE_VERSION, inode.attr.ino, &(!inode.version).to_be_bytes());
             tx.put(key, old.encode());
+            inode.beside.versions = true;
         } else {
             let old = std::mem::take(&mut inode.items);
             tx.release(&old)?;

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::file::Opens;
 use crate::key;
 use crate::numbers::{self, Numbers};
-use crate::record::Inode;
+use crate::record::{Beside, Inode};
 use crate::telling::Paths;
 use crate::types::{Attr, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
 use crate::upgrade::{self, UpgradeReport};
@@ -364,6 +364,7 @@ impl Inode {
             implicit: false,
             bucket: Ino(0),
             tree: 0,
+            beside: Beside::default(),
             counted: None,
             etag: None,
             version: 0,

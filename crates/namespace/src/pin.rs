@@ -24,7 +24,7 @@ use crate::error::{ErrorKind, Result};
 use crate::file::Opens;
 use crate::key;
 use crate::namespace::Namespace;
-use crate::record::Inode;
+use crate::record::{Beside, Inode};
 use crate::setattr::refuse_overlap;
 use crate::types::Op;
 
@@ -207,6 +207,7 @@ impl Namespace {
         }
         let mut old = Inode { items: Vec::new(), parts: Vec::new(), etag: None, counted: None, ..inode.clone() };
         old.unname();
+        old.beside = Beside::default();
         old.attr.ino = Ino(self.number(tx)?);
         old.attr.nlink = 0;
         tx.tally(key::KEY_INODES, 1);

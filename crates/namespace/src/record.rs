@@ -7,6 +7,7 @@ use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_chunk::{Item, Node};
 use strata_seam::{Ino, Timestamp};
 
+use crate::key;
 use crate::name;
 use crate::types::{Attr, BucketInfo, Durability, LockRecord, NodeKind, ObjectMeta};
 
@@ -76,6 +77,8 @@ pub(crate) struct Inode {
     pub(crate) bucket: Ino,
     /// The quota tree it is in; 0 is none.
     pub(crate) tree: u32,
+    /// Which tables beside its own may have records of it.
+    pub(crate) beside: Beside,
     /// What the counters of usage have of it; `None` for an inode that is new to them.
     pub(crate) counted: Option<Counted>,
     /// Given by the client's MD5; otherwise derived from the manifest.
@@ -88,6 +91,32 @@ pub(crate) struct Inode {
     pub(crate) target: Vec<u8>,
     pub(crate) meta: ObjectMeta,
     pub(crate) parts: Vec<u64>,
+}
+
+/// Which tables have records of an inode, or had: nobody looks into a table that does not. Who puts a record there says so in the inode's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Beside {
+    /// Extended attributes.
+    pub(crate) attributes: bool,
+    /// Dead properties.
+    pub(crate) properties: bool,
+    /// Earlier versions.
+    pub(crate) versions: bool,
+}
+
+impl Beside {
+    /// Of records of earlier formats, which do not say.
+    pub(crate) const UNKNOWN: Self = Self { attributes: true, properties: true, versions: true };
+
+    /// What says that a table may have records; `None` for a table that is always looked into.
+    pub(crate) fn of(&mut self, table: u8) -> Option<&mut bool> {
+        match table {
+            key::TABLE_XATTR => Some(&mut self.attributes),
+            key::TABLE_PROPERTY => Some(&mut self.properties),
+            key::TABLE_VERSION => Some(&mut self.versions),
+            _ => None,
+        }
+    }
 }
 
 /// What an inode adds to the counters of usage.
@@ -110,6 +139,9 @@ const IMPLICIT: u8 = 2;
 /// Of format 1 alone: it is in a relaxed bucket.
 const RELAXED: u8 = 4;
 const HAS_OBJECT: u8 = 8;
+const HAS_ATTRIBUTES: u8 = 16;
+const HAS_PROPERTIES: u8 = 32;
+const HAS_VERSIONS: u8 = 64;
 
 impl Inode {
     /// What it adds to the counters of usage as it is now.
@@ -148,7 +180,10 @@ impl Inode {
         let mut out = Encoder::with_capacity(128 + self.items.len() * 40);
         let has_object = self.meta != ObjectMeta::default() || !self.parts.is_empty();
         let flags = [(self.etag.is_some(), HAS_ETAG), (self.implicit, IMPLICIT), (has_object, HAS_OBJECT)];
-        let flags: u8 = flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum();
+        let Beside { attributes, properties, versions } = self.beside;
+        let beside = [(attributes, HAS_ATTRIBUTES), (properties, HAS_PROPERTIES), (versions, HAS_VERSIONS)];
+        let beside = beside.into_iter().filter(|_| format >= FORMAT_WITH_NAME);
+        let flags: u8 = flags.into_iter().chain(beside).filter(|(on, _)| *on).map(|(_, bit)| bit).sum();
         out.u8(format).u8(attr.kind as u8).u8(flags | more_flags);
         out.uvarint(u64::from(attr.mode)).uvarint(u64::from(attr.uid)).uvarint(u64::from(attr.gid));
         out.uvarint(u64::from(attr.nlink)).uvarint(attr.rdev).uvarint(attr.size).uvarint(attr.allocated);
@@ -189,7 +224,12 @@ impl Inode {
         let with_bucket = format >= FORMAT_WITH_BUCKET;
         let kind = kind(input.u8()?)?;
         let flags = input.u8()?;
-        let known = HAS_ETAG | IMPLICIT | HAS_OBJECT | if with_bucket { 0 } else { RELAXED };
+        let of_format = match format {
+            FORMAT => RELAXED,
+            FORMAT_WITH_BUCKET => 0,
+            _ => HAS_ATTRIBUTES | HAS_PROPERTIES | HAS_VERSIONS,
+        };
+        let known = HAS_ETAG | IMPLICIT | HAS_OBJECT | of_format;
         if flags & !known != 0 {
             return Err(WireError::Invalid("unknown flags of an inode"));
         }
@@ -216,6 +256,12 @@ impl Inode {
             }
         }
         input.finish()?;
+        let beside = Beside {
+            attributes: flags & HAS_ATTRIBUTES != 0,
+            properties: flags & HAS_PROPERTIES != 0,
+            versions: flags & HAS_VERSIONS != 0,
+        };
+        let beside = if format < FORMAT_WITH_NAME { Beside::UNKNOWN } else { beside };
         let mtime = Timestamp(mtime);
         let attr = Attr { ino, kind, mode, uid, gid, nlink, rdev, size, allocated, atime, mtime, ctime, btime, change };
         let mut inode = Self {
@@ -225,6 +271,7 @@ impl Inode {
             implicit: flags & IMPLICIT != 0,
             bucket,
             tree,
+            beside,
             counted: None,
             etag,
             version,

@@ -117,6 +117,7 @@ fn planned(finding: &Finding, careful: bool) -> (String, bool) {
         Finding::Shadow { .. } => yes("set the mark".to_owned()),
         Finding::Parent { parent, .. } => yes(format!("let it name {parent}")),
         Finding::ManyNames { .. } => yes("keep the name in the directory that it names, remove the others".to_owned()),
+        Finding::Beside { .. } => yes("have it say so".to_owned()),
         Finding::Names { .. } => yes("have it know the names that lead to it".to_owned()),
         Finding::NoName { ino } => yes(format!("give it the name {LOST_AND_FOUND}/{ino}")),
         Finding::Unreached { ino } => yes(format!("move it to {LOST_AND_FOUND}/{ino}")),

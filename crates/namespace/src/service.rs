@@ -109,6 +109,7 @@ impl Namespace {
                 }
                 None => tx.delete(key),
             }
+            inode.beside.properties |= value.is_some();
             inode.attr.ctime = self.clock.now();
             self.put_inode(tx, &mut inode);
             self.tell_attributes(tx, effects, &inode);

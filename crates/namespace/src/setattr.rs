@@ -196,8 +196,8 @@ impl Namespace {
         } else if name.starts_with(b"trusted.") && !op.caller.superuser {
             return Err(fail(ErrorKind::NoAttribute, format!("no attribute '{}'", name.escape_ascii())));
         }
-        snap.record(&key::under(key::TABLE_XATTR, ino, name))?
-            .ok_or_else(|| fail(ErrorKind::NoAttribute, format!("no attribute '{}'", name.escape_ascii())))
+        let found = if inode.beside.attributes { snap.record(&key::under(key::TABLE_XATTR, ino, name))? } else { None };
+        found.ok_or_else(|| fail(ErrorKind::NoAttribute, format!("no attribute '{}'", name.escape_ascii())))
     }
 
     /// Sets an extended attribute.
@@ -235,6 +235,7 @@ impl Namespace {
                 ));
             }
             tx.put(key, value);
+            inode.beside.attributes = true;
             inode.attr.ctime = self.clock.now();
             effects.bucket = inode.bucket;
             self.put_inode(tx, &mut inode);

@@ -20,7 +20,7 @@ const DEPTH_MAX: usize = 1024;
 /// Entries taken up per step.
 const STEP: usize = 256;
 /// Names removed in one commit: what it holds the writer's lock for stays below a few milliseconds.
-const TOGETHER: usize = 64;
+const TOGETHER: usize = 16;
 /// Entries counted per step.
 const COUNT_STEP: usize = 1000;
 
@@ -385,6 +385,11 @@ impl Namespace {
         self.change(op, |tx, _| {
             for (key, value) in tx.records(&first, &end, 1024)? {
                 tx.put(key::under(table, to, &key[9..]), value);
+            }
+            let mut inode = tx.inode(to)?;
+            if let Some(has) = inode.beside.of(table) {
+                *has = true;
+                self.put_inode(tx, &mut inode);
             }
             Ok(())
         })

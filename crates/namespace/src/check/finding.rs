@@ -73,6 +73,14 @@ pub enum Finding {
         /// What its record says.
         named: Ino,
     },
+    /// An inode's record does not say that a table has records of it, where nobody would look.
+    #[error("TREE: inode {ino} does not say that there are records of it in {}", table(.key))]
+    Beside {
+        /// The inode.
+        ino: Ino,
+        /// The first of the records.
+        key: Vec<u8>,
+    },
     /// An inode does not know the names that lead to it, or knows others.
     #[error("TREE: inode {ino} does not know its names")]
     Names {

@@ -375,6 +375,12 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
                 && tx.record(&key::inode(*ino))?.is_none()
                 && !(of_upload && upload_exists(tx, ino.0)?)
         }
+        Finding::Beside { ino, key } => {
+            let table = key.first().copied().unwrap_or_default();
+            let inode = sound_inode(tx, *ino)?;
+            let unsaid = inode.is_some_and(|mut inode| inode.beside.of(table).is_some_and(|has| !*has));
+            unsaid && tx.record(key)?.is_some()
+        }
         Finding::Chunk(ChunkFault::Record { key }) => tx.record(key)?.is_some(),
         Finding::Links { .. }
         | Finding::Names { .. }

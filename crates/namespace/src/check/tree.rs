@@ -451,8 +451,13 @@ pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) 
                 if last != Some(ino) {
                     last = Some(ino);
                     let of_upload = of_inodes == key::TABLE_ADDED && uploads.contains(&ino.0);
-                    if !of_upload && store.get(&key::inode(ino))?.is_none() {
+                    let inode = if of_upload { None } else { store.get(&key::inode(ino))? };
+                    if !of_upload && inode.is_none() {
                         found.put(Finding::Leftover { ino, key: key.to_vec() });
+                    }
+                    let inode = inode.and_then(|inode| Inode::decode(ino, &inode.value).ok());
+                    if inode.is_some_and(|mut inode| inode.beside.of(of_inodes).is_some_and(|has| !*has)) {
+                        found.put(Finding::Beside { ino, key: key.to_vec() });
                     }
                 }
                 Ok(())

@@ -16,6 +16,7 @@ fn sample() -> Inode {
         vec![Item::hole(4096), Item { len: 65_904, source: Source::Chunk { id: ChunkId([3; 32]), offset: 12 } }];
     inode.meta.user.insert("colour".to_owned(), "blue".to_owned());
     inode.parts = vec![5 << 20, 17];
+    inode.beside = Beside { attributes: true, properties: false, versions: true };
     (inode.parent, inode.name) = (Ino(5), b"film.mkv".to_vec());
     inode
 }

@@ -12,7 +12,7 @@ use crate::name;
 use crate::names;
 use crate::namespace::Namespace;
 use crate::numbers;
-use crate::record::{Bucket, Dirent, Inode, Part, Version};
+use crate::record::{Beside, Bucket, Dirent, Inode, Part, Version};
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::View;
 
@@ -116,10 +116,19 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
             tx.delete(key.clone());
             Ok("removed".to_owned())
         }
+        Finding::Beside { ino, key } => {
+            let mut inode = tx.inode(*ino)?;
+            if let Some(has) = key.first().and_then(|table| inode.beside.of(*table)) {
+                *has = true;
+            }
+            ns.put_inode(tx, &mut inode);
+            Ok("says so now".to_owned())
+        }
         Finding::Leftover { ino, .. } => {
             let dir = lost::directory(ns, tx)?;
             tx.tally(key::KEY_INODES, 1);
-            let inode = Inode::new(*ino, NodeKind::File, 0o600, (dir.attr.uid, dir.attr.gid), ns.now());
+            let mut inode = Inode::new(*ino, NodeKind::File, 0o600, (dir.attr.uid, dir.attr.gid), ns.now());
+            inode.beside = Beside::UNKNOWN;
             lost::take_in(ns, tx, inode, &lost::called(*ino, None))
         }
         Finding::Tally { counted, exist } => {

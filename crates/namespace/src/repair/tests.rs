@@ -337,6 +337,17 @@ fn a_directory_without_its_placeholder_gets_one_and_a_placeholder_without_its_di
 }
 
 #[test]
+fn an_inode_that_does_not_say_that_it_has_attributes_says_so_again() {
+    let bench = Bench::new();
+    let a = bench.ino("a");
+    let mode = crate::types::XattrMode::Any;
+    bench.ns().set_xattr(&root(), a, b"user.note", b"remember", mode).expect("set");
+    bench.damage_inode(a, |inode| inode.beside.attributes = false);
+    bench.mended(&format!("inode {a} does not say that there are records"), "have it say so");
+    assert_eq!(bench.ns().get_xattr(&root(), a, b"user.note").expect("read"), b"remember");
+}
+
+#[test]
 fn a_name_of_an_inode_that_is_gone_is_removed() {
     let bench = Bench::new();
     let dir = bench.ino("dir");
