@@ -158,6 +158,8 @@ impl Namespace {
                 format!("the lock's owner element is longer than {LOCK_OWNER_LEN_MAX} bytes; nothing was locked");
             return Err(fail(ErrorKind::Invalid, what));
         }
+        // What has ended counts no more.
+        self.sweep_locks()?;
         let empty = self.store.content(Vec::new())?;
         let new = NewContent {
             content: empty,
@@ -468,6 +470,8 @@ impl Namespace {
                     self.uphold_locks(tx, op, &[Touched::Entry(&dir, &found.name, inode)])?;
                     vec![above.entry(&found.name, inode.attr.ino)]
                 }
+                // Nobody locks what is not there in the root.
+                _ if above.is_root() => Vec::new(),
                 // Whatever comes to be there.
                 _ => vec![above.entry(name, Ino(0)), above.entry(&[name, b"/"].concat(), Ino(0))],
             };

@@ -484,7 +484,7 @@ fn locks_are_found_again_when_the_store_is_opened_and_bind_as_before() {
 
 #[test]
 fn there_are_so_many_locks_and_no_more_and_each_is_found() {
-    let (_world, store) = tree();
+    let (world, store) = tree();
     let ns = store.namespace();
     let dir = ns.mkdir(&root(), ino(ns, "/bkt"), b"many", 0o755).unwrap().ino;
     let grant = |user: &str, number: usize| {
@@ -510,6 +510,11 @@ fn there_are_so_many_locks_and_no_more_and_each_is_found() {
     ns.unlink(&mine, dir, b"7").unwrap();
     assert!(is_locked(ns.unlink(&mine, dir, b"9999")), "that is bob's or eve's");
     assert_eq!(grant("dan", LOCKS_MAX), Ok(()));
+    assert_eq!(grant("dan", LOCKS_MAX + 1), Err(ErrorKind::NoSpace));
+    // What has ended by itself is in nobody's way, also before anybody tidies up.
+    world.clock().advance(3_601 * SECOND);
+    assert_eq!(grant("dan", LOCKS_MAX + 1), Ok(()));
+    assert_eq!(ns.locks_held(), 1);
 }
 
 #[test]
