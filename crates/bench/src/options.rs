@@ -86,6 +86,8 @@ pub(crate) enum SuiteName {
     Restart,
     /// Time, memory and checkpoints with many small objects
     Scale,
+    /// Small reads beside large writes
+    Beside,
     /// How long changes hold the lock of all changes, while the largest removals go on
     Lock,
     /// Peak memory while eight clients move 1 GiB each

@@ -8,6 +8,7 @@ use strata_seam::Ino;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
+use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
@@ -127,8 +128,9 @@ impl Namespace {
             let mut root = tx.dir(ROOT_INO)?;
             let inode = tx.dir(bucket.root)?;
             permission::remove_bucket(&op.caller, &root.attr, &inode.attr)?;
-            self.forget_bucket(tx, name.as_bytes(), &inode)?;
             let entry_name = [name.as_bytes(), b"/"].concat();
+            self.uphold_locks(tx, op, &[Touched::Members(&root), Touched::Entry(&root, &entry_name, &inode)])?;
+            self.forget_bucket(tx, name.as_bytes(), &inode)?;
             self.remove_dir(tx, effects, &mut root, (&entry_name, name.as_bytes()), &inode)
         })
     }
@@ -184,6 +186,7 @@ impl Namespace {
     pub fn remove_bucket(&self, op: &Op, name: &str, told: &mut dyn FnMut(u64, u64) -> bool) -> Result<bool> {
         op.read_newest();
         let root = self.snap(op).bucket(name.as_bytes())?.root;
+        let _claim = self.claim(op, ROOT_INO, name.as_bytes(), true)?;
         let (from, end) = uploads_of(root);
         let mut uploads = 0;
         loop {

@@ -8,6 +8,7 @@ use crate::bucket;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
+use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
@@ -98,6 +99,7 @@ impl Namespace {
         if parent == ROOT_INO && kind != NodeKind::Directory {
             return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only; make a directory first"));
         }
+        self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
         let now = self.clock.now();
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, kind, mode);
         let mut inode = self.new_inode(tx, kind, mode, (op.caller.uid, gid), &dir, now)?;
@@ -128,6 +130,7 @@ impl Namespace {
             }
             permission::change_entries(&op.caller, &dir.attr)?;
             stays_inside(&inode, &dir)?;
+            self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
             if inode.attr.nlink >= LINK_MAX {
                 return Err(fail(
                     ErrorKind::TooManyLinks,
@@ -172,6 +175,8 @@ impl Namespace {
         if inode.attr.kind == NodeKind::Directory {
             return Err(fail(ErrorKind::IsDirectory, format!("'{}' is a directory", name.escape_ascii())));
         }
+        self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &found.name, &inode)])?;
+        self.end_locks(tx, effects, &dir, &found.name, inode.attr.ino)?;
         let now = self.clock.now();
         self.remove_entry(tx, &mut dir, &found.name, &mut inode, now)?;
         effects.bucket = dir.bucket;
@@ -221,6 +226,7 @@ impl Namespace {
         if inode.attr.kind != NodeKind::Directory {
             return Err(fail(ErrorKind::NotDirectory, format!("'{}' is not a directory", name.escape_ascii())));
         }
+        self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &found.name, &inode)])?;
         if parent == ROOT_INO {
             self.forget_bucket(tx, name, &inode)?;
         }
@@ -241,6 +247,7 @@ impl Namespace {
         if tx.has_entries(ino)? {
             return Err(fail(ErrorKind::NotEmpty, "the directory is not empty"));
         }
+        self.end_locks(tx, effects, dir, entry_name, ino)?;
         let now = self.clock.now();
         if let Some(marker) = tx.entry(ino, b"")? {
             let mut marker = tx.inode(marker.ino)?;

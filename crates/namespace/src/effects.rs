@@ -7,6 +7,7 @@
 use strata_content::Hold;
 use strata_seam::Ino;
 
+use crate::locks::{Place, Turn};
 use crate::namespace::Namespace;
 use crate::pin::{Kept, Replacing};
 use crate::record::{Bucket, Inode};
@@ -34,8 +35,12 @@ pub(crate) struct Effects {
     pub(crate) replacing: Vec<Replacing>,
     /// Removed inodes that somebody refers to, and their content.
     pub(crate) removed: Vec<(Inode, Option<Hold>)>,
-    /// How many locks there are now, where that was counted.
-    pub(crate) locks_held: Option<usize>,
+    /// Locks that are granted and that end.
+    pub(crate) locks: Vec<Turn>,
+    /// Rows of locks of processes more than before.
+    pub(crate) holds: i64,
+    /// What is claimed by the change of a tree that begins.
+    pub(crate) claim: Option<(u64, Vec<Place>)>,
 }
 
 impl Effects {
@@ -62,8 +67,10 @@ impl Namespace {
         for (inode, hold) in effects.removed.drain(..) {
             self.remember(inode, hold);
         }
-        if effects.locks_held.is_some() {
-            *self.locks_held.lock() = effects.locks_held;
+        self.locks.held.take(std::mem::take(&mut effects.locks));
+        self.locks.note_holds(effects.holds);
+        if let Some((number, places)) = effects.claim.take() {
+            self.locks.claim(number, places);
         }
     }
 

@@ -142,6 +142,7 @@ impl Namespace {
     pub(crate) fn erase(&self, tx: &mut Tx<'_>, effects: &mut Effects, inode: &Inode) -> Result<()> {
         let ino = inode.attr.ino;
         self.remember_if_referred(effects, inode);
+        self.end_holds(tx, effects, ino)?;
         tx.release(&inode.items)?;
         tx.delete(key::inode(ino));
         if inode.attr.kind == NodeKind::Directory {
@@ -184,6 +185,7 @@ impl Namespace {
                 break;
             }
             let mut parent = tx.dir(dir.parent)?;
+            self.end_locks(tx, effects, &parent, entry_name, ino)?;
             self.erase(tx, effects, &dir)?;
             self.unlist(tx, &mut parent, entry_name, now)?;
             let at = Entry { dir: parent.attr.ino, name: entry_name, shown: &name::shown(entry_name, false) };

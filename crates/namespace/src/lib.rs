@@ -8,8 +8,8 @@
 //! change causes beside them, `telling` what it tells of itself, as an `event` and to the mount's kernel (`changes`), and `feed` reads
 //! events; `lookup`,
 //! `positions`, `create`, `rename`, `setattr` are the tree; `file`, `pin`, `staging`, `extents` and `seal`
-//! are open files, `stored` what of them became content lately, `removed` those that are open no longer; `object`, `list` and
-//! `upload` are S3's view; `trees` and `service` serve single doors; `reclaim`, `drain` and `balance` drive the
+//! `reading` are open files, `stored` what of them became content lately, `removed` those that are open no longer; `object`, `list` and
+//! `upload` are S3's view; `trees` and `service` serve single doors; `locks` is what somebody holds, at whatever door; `reclaim`, `drain` and `balance` drive the
 //! mover; `check` holds the invariants, `repair`
 //! mends what breaks them; `crew` has the threads that work by themselves.
 
@@ -33,6 +33,7 @@ mod file;
 mod guard;
 mod key;
 mod list;
+mod locks;
 mod lookup;
 mod moving;
 mod name;
@@ -44,6 +45,7 @@ mod owned;
 mod permission;
 mod pin;
 mod positions;
+mod reading;
 mod reclaim;
 mod record;
 mod recover;
@@ -80,6 +82,10 @@ pub use feed::{Begin, CURSORS_MAX, EventCursor, EventGap, EventPage, EventReader
 pub use file::READ_LEN_MAX;
 pub use guard::Guard;
 pub use list::{LIST_LIMIT_MAX, LISTED_LEN_MAX};
+pub use locks::{
+    Claim, HOLDS_PER_FILE_MAX, HeldRange, HoldOwner, LOCK_OWNER_LEN_MAX, LOCK_SECS_MAX, LOCKS_MAX, LOCKS_PER_USER_MAX,
+    NewLock, RangeKind, RangeSpace, Touch,
+};
 pub use moving::MOVING_PREFIX;
 pub use name::{ALIAS_PREFIX, check_bucket};
 pub use namespace::{Identity, Namespace, RECORD_FORMAT, Settle};
@@ -87,7 +93,7 @@ pub use pin::Pin;
 pub use positions::{Page, Positions, RESERVED as POSITIONS_RESERVED};
 pub use reclaim::SpaceWatch;
 pub use repair::{LOST_AND_FOUND, RepairStep, Repaired, repair, repair_plan, unreadable_chunks};
-pub use service::{Health, LOCKS_MAX};
+pub use service::Health;
 pub use strata_content::{
     Content, ContentError, Ingest, Intake, MoverReport, MoverStatus, Phase, ReadAhead, Reader,
     StoreSettings as ContentSettings,

@@ -45,8 +45,7 @@ pub struct Namespace {
     pub(crate) feed: Arc<Feed>,
     /// For events.
     pub(crate) paths: Paths,
-    /// WebDAV locks in the store, once they were counted. Taken under the writer's lock.
-    pub(crate) locks_held: Mutex<Option<usize>>,
+    pub(crate) locks: crate::locks::Locks,
     pub(crate) drain: Drain,
     /// The records are of an earlier format and could not be upgraded: they are read, and nothing is changed.
     outdated: AtomicBool,
@@ -119,7 +118,7 @@ impl Namespace {
             clock,
             opens: Opens::default(),
             removed: crate::removed::Removed::default(),
-            locks_held: Mutex::default(),
+            locks: crate::locks::Locks::default(),
             feed: Arc::default(),
             paths: Paths::default(),
             drain: Drain::default(),
@@ -143,6 +142,7 @@ impl Namespace {
         if let Some(from) = earlier {
             ns.bring_up(from)?;
         }
+        ns.load_locks()?;
         Ok(ns)
     }
 

@@ -7,6 +7,7 @@ use strata_seam::planted::{Bug, planted};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
+use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
@@ -163,6 +164,7 @@ impl Namespace {
             keep_hidden(part, dirent.kind)?;
         }
         permission::change_entries(&op.caller, &dir.attr)?;
+        self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
         let now = self.clock.now();
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, dir_mode(bucket.mode));
         let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now)?;
@@ -205,6 +207,7 @@ impl Namespace {
         match present {
             Some(mut inode) if inode.attr.kind == NodeKind::File => {
                 permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
+                self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
                 // The name leads to other bytes then: who has the old ones open and who asks anew must part.
                 let parts = self.keep_pinned(tx, effects, &inode)?;
                 if !planted(Bug::OverwriteKeepsOld) {
@@ -223,6 +226,7 @@ impl Namespace {
             }
             _ => {
                 permission::change_entries(&op.caller, &dir.attr)?;
+                self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
                 let mode = if op.is_private() { bucket.mode & PRIVATE } else { bucket.mode };
                 let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, mode);
                 let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now)?;
@@ -425,6 +429,7 @@ impl Namespace {
             check(cond, None)?;
             if name.is_empty() && !dir.implicit && !path.is_empty() {
                 permission::own(&op.caller, &dir.attr)?;
+                self.uphold_pruning(tx, op, (&dir, true), 0, &path)?;
                 dir.implicit = true;
                 self.put_inode(tx, &mut dir);
                 let left = dir.clone();
@@ -439,6 +444,9 @@ impl Namespace {
         let mut inode = tx.inode(dirent.ino)?;
         check(cond, Some(&inode))?;
         permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
+        self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &name, &inode)])?;
+        self.uphold_pruning(tx, op, (&dir, dir.implicit), 1, &path)?;
+        self.end_locks(tx, effects, &dir, &name, inode.attr.ino)?;
         self.remove_entry(tx, &mut dir, &name, &mut inode, now)?;
         let before = inode.attr.change;
         self.drop_link(tx, effects, &mut inode, now)?;

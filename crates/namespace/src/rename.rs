@@ -7,6 +7,7 @@ use strata_seam::planted::{Bug, planted};
 use crate::bucket;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
+use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
@@ -63,6 +64,9 @@ impl Namespace {
             }
             effects.bucket = source_dir.bucket;
             let now = self.clock.now();
+            let from_names = [Touched::Members(&source_dir), Touched::Entry(&source_dir, &source.name, &inode)];
+            self.uphold_locks(tx, op, &from_names)?;
+            self.uphold_locks(tx, op, &[Touched::Members(&target_dir)])?;
 
             if mode == RenameMode::Exchange {
                 let target = target
@@ -76,6 +80,9 @@ impl Namespace {
                 if other.attr.kind == NodeKind::Directory && from.0 != to.0 {
                     refuse_loop(tx, other.attr.ino, from.0)?;
                 }
+                self.uphold_locks(tx, op, &[Touched::Entry(&target_dir, &target.name, &other)])?;
+                self.end_locks(tx, effects, &source_dir, &source.name, inode.attr.ino)?;
+                self.end_locks(tx, effects, &target_dir, &target.name, other.attr.ino)?;
                 self.remove_entry(tx, &mut source_dir, &source.name, &mut inode, now)?;
                 let mut target_dir = tx.dir(to.0)?;
                 self.remove_entry(tx, &mut target_dir, &target.name, &mut other, now)?;
@@ -103,6 +110,7 @@ impl Namespace {
             }
             // Read again: making way may have written the same directory.
             let mut source_dir = tx.dir(from.0)?;
+            self.end_locks(tx, effects, &source_dir, &source.name, inode.attr.ino)?;
             self.remove_entry(tx, &mut source_dir, &source.name, &mut inode, now)?;
             if source_dir.implicit {
                 source_dir.implicit = false;
@@ -150,6 +158,7 @@ impl Namespace {
         let mut dir = tx.dir(to.0)?;
         let mut old = tx.inode(target.dirent.ino)?;
         permission::remove_entry(&op.caller, &dir.attr, &old.attr)?;
+        self.uphold_locks(tx, op, &[Touched::Entry(&dir, &target.name, &old)])?;
         match (directory, old.attr.kind == NodeKind::Directory) {
             (true, false) => Err(fail(ErrorKind::NotDirectory, "a directory cannot replace something else")),
             (false, true) => Err(fail(ErrorKind::IsDirectory, "only a directory can replace a directory")),
@@ -160,6 +169,7 @@ impl Namespace {
                 self.remove_dir(tx, effects, &mut dir, (&target.name, to.1), &old)
             }
             (false, false) => {
+                self.end_locks(tx, effects, &dir, &target.name, old.attr.ino)?;
                 let now = self.clock.now();
                 let before = old.attr.change;
                 self.remove_entry(tx, &mut dir, &target.name, &mut old, now)?;

@@ -15,6 +15,7 @@ use strata_seam::planted::{Bug, planted};
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
 use crate::file::{OpenFile, State};
+use crate::locks::Touched;
 use crate::namespace::Namespace;
 use crate::record::Inode;
 use crate::staging::Staging;
@@ -391,6 +392,7 @@ impl Namespace {
         let allocated = self.store.allocated_of(&content)?;
         self.change(op, |tx, effects| {
             let mut now = tx.inode(ino)?;
+            self.uphold_locks(tx, op, &[Touched::Node(&now)])?;
             if now.items != inode.items || now.version != inode.version {
                 return Ok(None);
             }

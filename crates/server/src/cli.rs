@@ -242,6 +242,19 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: BucketAction,
     },
+    /// Show which WebDAV locks there are, and break one that its holder does not give back
+    #[command(mut_args = |argument| argument.global(true))]
+    Locks {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// What to do
+        #[command(subcommand)]
+        action: LockAction,
+    },
     /// Add, list and remove users, set their rights, and renew their secrets
     #[command(mut_args = |argument| argument.global(true))]
     User {
@@ -418,8 +431,8 @@ pub(crate) enum BucketAction {
     },
     /// Give a bucket another name, in one step; clients that use the old one get NoSuchBucket from then on
     ///
-    /// What is in it, its owner, mode and class, unfinished uploads and open files stay. WebDAV locks on the old name end, as they
-    /// do when the folder is renamed at the mount.
+    /// What is in it, its owner, mode and class, unfinished uploads and open files stay. WebDAV locks in it end: an operator's command
+    /// passes them, and they do not move.
     Rename {
         /// The name it has
         old: String,
@@ -440,6 +453,32 @@ pub(crate) enum BucketAction {
         /// Also with everything in it
         #[arg(long)]
         yes: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What to do with WebDAV locks.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum LockAction {
+    /// List the locks: what they are on, who has them, and how long they last yet
+    List {
+        /// Only those in this bucket, or there on paths that begin so
+        #[arg(value_name = "BUCKET[/PREFIX]")]
+        under: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a lock at once, whosever it is; its holder's next write with the token is refused
+    ///
+    /// Whoever is waiting for the file can then write it at every door. What the holder has not written yet is lost to them, so ask
+    /// them first if you can. A lock that its holder forgot ends by itself, an hour after it was last refreshed at the latest.
+    Break {
+        /// Its token, or the path it is on: then all on exactly that path
+        #[arg(value_name = "TOKEN|PATH")]
+        which: String,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -581,6 +620,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Bucket { config, store, action } => {
             crate::buckets::run(&StoreConfig::load(config.as_deref(), store)?, action)
+        }
+        Command::Locks { config, store, action } => {
+            crate::locks::run(&StoreConfig::load(config.as_deref(), store)?, action)
         }
         Command::User { config, store, json, action } => {
             crate::user::run(&StoreConfig::load(config.as_deref(), store)?, action, json)

@@ -23,6 +23,7 @@ mod interrupt;
 mod keeper;
 mod keys;
 mod lock;
+mod locks;
 mod metrics;
 mod mount;
 mod notify;

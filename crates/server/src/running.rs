@@ -166,6 +166,7 @@ impl Running {
                     let users = || Ok(Arc::clone(&self.users));
                     crate::buckets::apply(&self.namespace, users, request, progress, &stopping)?.into()
                 }
+                Request::Locks(request) => crate::locks::apply(&self.namespace, request)?.into(),
                 Request::User(request) => {
                     let answer = crate::user::apply(&self.namespace, &self.users, request)?;
                     if let Err(error) = self.renew_shown_user() {

@@ -10,6 +10,7 @@ use crate::disks::{DiskList, DiskRequest};
 use crate::fsck::{CheckAt, Checked};
 use crate::keeper::{ScrubRequest, ScrubStatus};
 use crate::keys::KeyStatus;
+use crate::locks::{LockRequest, Shown as ShownLock};
 use crate::passes::{PassProgress, PassSummary};
 use crate::reclaim::{ReclaimRequest, ReclaimStatus};
 use crate::sets::{Moving, SetRequest, SetStatus};
@@ -31,6 +32,8 @@ pub(crate) enum Request {
     Keys,
     /// What `strata bucket` does.
     Bucket(BucketRequest),
+    /// What `strata locks` does.
+    Locks(LockRequest),
     /// What `strata fsck` does beside writers.
     Fsck {
         /// Whether every chunk is read.
@@ -113,6 +116,8 @@ answers! {
     Keys(KeyStatus),
     /// To [`Request::Bucket`].
     Bucket(BucketAnswer),
+    /// To [`Request::Locks`].
+    Locks(Vec<ShownLock>),
     /// To [`Request::Fsck`].
     Checked(Checked),
     /// To [`Request::Disk`].

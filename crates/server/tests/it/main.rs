@@ -22,6 +22,7 @@ mod greeting;
 mod http;
 mod keys;
 mod life;
+mod locks;
 mod matrix;
 mod nfs;
 mod portmap;
