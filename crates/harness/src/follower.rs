@@ -237,7 +237,9 @@ impl Follower {
         let ours = |other: &str| other == path || (path.ends_with('/') && other.starts_with(path));
         let taken = self.nodes.iter().filter(|(other, _)| ours(other));
         let taken: Vec<_> = taken.map(|(path, node)| (path.clone(), node.clone())).collect();
-        taken.iter().for_each(|(path, _)| drop(self.nodes.remove(path)));
+        for (path, _) in &taken {
+            self.nodes.remove(path);
+        }
         taken
     }
 }

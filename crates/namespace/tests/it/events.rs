@@ -119,7 +119,9 @@ impl Replica {
         let ours = |other: &str| other == path || (kind == NodeKind::Directory && other.starts_with(path));
         let taken: Vec<_> =
             self.nodes.iter().filter(|(other, _)| ours(other)).map(|(at, node)| (at.clone(), node.clone())).collect();
-        taken.iter().for_each(|(path, _)| drop(self.nodes.remove(path)));
+        for (path, _) in &taken {
+            self.nodes.remove(path);
+        }
         taken
     }
 
