@@ -122,7 +122,12 @@ pub fn check(
         let upgraded = |finding: &Finding| {
             matches!(
                 finding,
-                Finding::Stray { .. } | Finding::Elsewhere { .. } | Finding::Usage { .. } | Finding::Names { .. }
+                Finding::Stray { .. }
+                    | Finding::Elsewhere { .. }
+                    | Finding::Usage { .. }
+                    | Finding::Names { .. }
+                    // No directory has a placeholder there.
+                    | Finding::Shadow { .. }
             )
         };
         report.findings.retain(|finding| !upgraded(finding));

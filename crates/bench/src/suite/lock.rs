@@ -54,11 +54,14 @@ impl Worker for Putter {
     }
 }
 
+/// The parts begun so far, and of those that are there number and ETag.
+type Parts = (u64, Vec<(u64, String)>);
+
 /// Copies the next part of the large object.
 struct Copier {
     client: Client,
     upload: String,
-    parts: Rc<RefCell<(u64, Vec<(u64, String)>)>>,
+    parts: Rc<RefCell<Parts>>,
 }
 
 impl Worker for Copier {
