@@ -20,12 +20,12 @@ use strata_seam::ChunkId;
 pub use affected::{Affected, Owner};
 pub use finding::Finding;
 pub(crate) use live::{entry_of, stands};
-pub(crate) use tree::belongs;
 
 use crate::error::Result;
 use crate::key;
 use crate::namespace::Namespace;
 use crate::record::{Inode, Part, Version};
+use crate::types::ROOT_INO;
 use crate::usage::{Usage, UsageOf};
 use tree::{Inodes, TreePass, each, number, table};
 
@@ -122,7 +122,11 @@ pub fn check(
         let upgraded = |finding: &Finding| {
             matches!(
                 finding,
-                Finding::Stray { .. } | Finding::Elsewhere { .. } | Finding::Usage { .. } | Finding::Names { .. }
+                Finding::Stray { .. }
+                    | Finding::Elsewhere { .. }
+                    | Finding::Usage { .. }
+                    | Finding::Names { .. }
+                    | Finding::Bucket { root: ROOT_INO }
             )
         };
         report.findings.retain(|finding| !upgraded(finding));

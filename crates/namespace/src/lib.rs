@@ -49,12 +49,14 @@ mod rename;
 mod repair;
 #[cfg(test)]
 mod rig;
+mod s3_name;
 mod seal;
 mod service;
 mod setattr;
 mod staging;
 mod stored;
 mod times;
+mod top;
 mod trees;
 mod truth;
 mod types;
@@ -81,11 +83,13 @@ pub use pin::Pin;
 pub use positions::{Page, Positions, RESERVED as POSITIONS_RESERVED};
 pub use reclaim::SpaceWatch;
 pub use repair::{LOST_AND_FOUND, RepairStep, Repaired, repair, repair_plan, unreadable_chunks};
+pub use s3_name::ALIAS_MARK;
 pub use service::{Health, LOCKS_MAX};
 pub use strata_content::{
     Content, ContentError, Ingest, Intake, MoverReport, MoverStatus, Phase, ReadAhead, Reader,
     StoreSettings as ContentSettings,
 };
+pub use top::TOP_NAME_DEFAULT;
 pub use truth::{TruthReport, compare_index};
 pub use types::*;
 pub use upgrade::{UpgradeReport, upgrade_plan};

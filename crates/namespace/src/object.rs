@@ -10,7 +10,8 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::{Bucket, Inode};
-use crate::types::{Access, Condition, NodeKind, ObjectInfo, ObjectMeta, Op, ROOT_INO, dir_mode};
+use crate::top;
+use crate::types::{Access, Condition, NodeKind, ObjectInfo, ObjectMeta, Op, dir_mode};
 use crate::view::View;
 
 /// MD5 of nothing: the ETag of a directory shown as the object `dir/`.
@@ -49,8 +50,11 @@ impl Namespace {
 
     /// Walks a key's directories; `None` if one of them does not exist.
     pub(crate) fn find_place(&self, view: &mut impl View, op: &Op, bucket: &str, key: &[u8]) -> Result<Option<Place>> {
-        let (_, mut dir) = self.open_bucket(view, op, bucket)?;
+        let (record, mut dir) = self.open_bucket(view, op, bucket)?;
         let (dirs, name) = name::split_key(key)?;
+        if top::reaches_below(record.root, key) {
+            return Ok(None);
+        }
         let mut path = Vec::with_capacity(dirs.len());
         for part in dirs {
             let entry_name = [part, b"/"].concat();
@@ -135,6 +139,7 @@ impl Namespace {
     ) -> Result<ObjectInfo> {
         let (record, mut dir) = self.open_bucket(tx, op, bucket)?;
         effects.within(&record);
+        top::refuse_folders(record.root, key)?;
         let (dirs, name) = name::split_key(key)?;
         for part in dirs {
             dir = self.enter_or_make(tx, effects, op, dir, part, &record)?;
@@ -160,7 +165,7 @@ impl Namespace {
         if let Some(dirent) = tx.entry(dir.attr.ino, part)? {
             keep_hidden(part, dirent.kind)?;
         }
-        permission::change_entries(&op.caller, &dir.attr)?;
+        self.may_add(&op.caller, &dir.attr)?;
         let now = self.clock.now();
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, dir_mode(bucket.mode));
         let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now)?;
@@ -222,7 +227,7 @@ impl Namespace {
                 Ok(inode)
             }
             _ => {
-                permission::change_entries(&op.caller, &dir.attr)?;
+                self.may_add(&op.caller, &dir.attr)?;
                 let mode = if op.is_private() { bucket.mode & PRIVATE } else { bucket.mode };
                 let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, mode);
                 let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now)?;
@@ -267,9 +272,6 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let dir = tx.dir(parent)?;
             permission::search(&op.caller, &dir.attr)?;
-            if parent == ROOT_INO {
-                return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only"));
-            }
             let found = tx.find(parent, name)?;
             let entry_name = match &found {
                 Some(found) if found.dirent.kind == NodeKind::Directory => {
@@ -394,7 +396,7 @@ impl Namespace {
     fn delete_some(&self, op: &Op, bucket: &str, keys: &[Vec<u8>]) -> Result<Vec<Result<bool>>> {
         let cond = Condition::default();
         self.change(op, |tx, effects| {
-            effects.within(&tx.bucket(bucket.as_bytes())?);
+            effects.within(&self.bucket_in(tx, bucket)?);
             Ok(keys.iter().map(|key| self.delete_at(tx, effects, op, bucket, key, &cond)).collect())
         })
     }
@@ -408,8 +410,9 @@ impl Namespace {
         key: &[u8],
         cond: &Condition,
     ) -> Result<bool> {
-        let record = tx.bucket(bucket.as_bytes())?;
+        let record = self.bucket_in(tx, bucket)?;
         effects.within(&record);
+        top::refuse_folders(record.root, key)?;
         let Some(Place { mut dir, path, name }) = self.find_place(tx, op, bucket, key)? else {
             check(cond, None)?;
             return Ok(false);
@@ -429,7 +432,7 @@ impl Namespace {
         };
         let mut inode = tx.inode(dirent.ino)?;
         check(cond, Some(&inode))?;
-        permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
+        self.may_remove(&op.caller, &dir.attr, &inode.attr)?;
         self.remove_entry(tx, &mut dir, &name, &mut inode, now)?;
         self.drop_link(tx, effects, &mut inode, now)?;
         effects.entry(dir.attr.ino, &name::shown(&name, dirent.shadowed), Some(inode.attr.ino));
@@ -481,9 +484,20 @@ impl Namespace {
     /// [`ErrorKind::NoSuchBucket`].
     pub fn ingest(&self, op: &Op, bucket: &str) -> Result<strata_content::Ingest> {
         let mut snap = self.snap(op);
-        let bucket = snap.bucket(bucket.as_bytes())?;
+        let bucket = self.bucket_in(&mut snap, bucket)?;
         snap.bucket = bucket.root;
         Ok(self.store.ingest(bucket.relaxed))
+    }
+
+    /// The same for a file in this directory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`], [`ErrorKind::NotDirectory`].
+    pub fn ingest_in(&self, op: &Op, dir: Ino) -> Result<strata_content::Ingest> {
+        let mut snap = self.snap(op);
+        let dir = snap.dir(dir)?;
+        snap.bucket = dir.bucket;
+        Ok(self.store.ingest(snap.rules(&dir)?.relaxed))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::Inode;
+use crate::top;
 use crate::types::{Caller, NodeKind, Op, ROOT_INO, RenameMode};
 use crate::view::{Found, View};
 
@@ -43,7 +44,7 @@ impl Namespace {
             stays_inside(&source_dir, &target_dir)?;
             let source = tx.found(from.0, from.1)?;
             let mut inode = tx.inode(source.dirent.ino)?;
-            permission::remove_entry(&op.caller, &source_dir.attr, &inode.attr)?;
+            self.may_remove(&op.caller, &source_dir.attr, &inode.attr)?;
             let target = tx.find(to.0, to.1)?;
             if mode == RenameMode::NoReplace && target.is_some() {
                 return Err(fail(ErrorKind::Exists, format!("'{}' exists already", to.1.escape_ascii())));
@@ -57,10 +58,7 @@ impl Namespace {
                 )?;
                 refuse_loop(tx, inode.attr.ino, to.0)?;
             }
-            if to.0 == ROOT_INO {
-                name::check_bucket(to.1)?;
-            }
-            effects.bucket = source_dir.bucket;
+            effects.bucket = top::promises(&source_dir, directory);
             let now = self.clock.now();
 
             if mode == RenameMode::Exchange {
@@ -71,7 +69,8 @@ impl Namespace {
                     return Ok(());
                 }
                 let mut other = tx.inode(target.dirent.ino)?;
-                permission::remove_entry(&op.caller, &target_dir.attr, &other.attr)?;
+                self.may_remove(&op.caller, &target_dir.attr, &other.attr)?;
+                effects.bucket = top::promises(&source_dir, directory || other.is_directory());
                 if other.attr.kind == NodeKind::Directory && from.0 != to.0 {
                     refuse_loop(tx, other.attr.ino, from.0)?;
                 }
@@ -80,9 +79,10 @@ impl Namespace {
                 self.remove_entry(tx, &mut target_dir, &target.name, &mut other, now)?;
                 self.place(tx, to, &mut inode, now)?;
                 self.place(tx, from, &mut other, now)?;
-                if from.0 == ROOT_INO {
-                    bucket::rename(tx, inode.attr.ino, to.1)?;
-                    bucket::rename(tx, other.attr.ino, from.1)?;
+                for (inode, at) in [(&inode, to), (&other, from)] {
+                    if at.0 == ROOT_INO && inode.is_directory() {
+                        bucket::rename(tx, inode.attr.ino, at.1)?;
+                    }
                 }
                 effects.entry(from.0, from.1, Some(inode.attr.ino));
                 effects.entry(to.0, to.1, Some(other.attr.ino));
@@ -95,7 +95,7 @@ impl Namespace {
                 }
                 self.make_way(tx, effects, op, to, target, directory)?;
             } else {
-                permission::change_entries(&op.caller, &target_dir.attr)?;
+                self.may_add(&op.caller, &target_dir.attr)?;
             }
             if target.is_none() || !matches!(name::parse(to.1), name::Named::Entry(_) | name::Named::Hashed { .. }) {
                 name::check_new(to.1)?;
@@ -108,7 +108,7 @@ impl Namespace {
                 self.put_inode(tx, &mut source_dir);
             }
             self.place(tx, to, &mut inode, now)?;
-            if from.0 == ROOT_INO {
+            if to.0 == ROOT_INO && directory {
                 bucket::rename(tx, inode.attr.ino, to.1)?;
             }
             effects.entry(from.0, from.1, Some(inode.attr.ino));
@@ -152,13 +152,13 @@ impl Namespace {
     ) -> Result<()> {
         let mut dir = tx.dir(to.0)?;
         let mut old = tx.inode(target.dirent.ino)?;
-        permission::remove_entry(&op.caller, &dir.attr, &old.attr)?;
+        self.may_remove(&op.caller, &dir.attr, &old.attr)?;
         match (directory, old.attr.kind == NodeKind::Directory) {
             (true, false) => Err(fail(ErrorKind::NotDirectory, "a directory cannot replace something else")),
             (false, true) => Err(fail(ErrorKind::IsDirectory, "only a directory can replace a directory")),
             (true, true) => {
                 if to.0 == ROOT_INO {
-                    self.forget_bucket(tx, to.1, &old)?;
+                    self.forget_bucket(tx, name::raw(&target.name), &old)?;
                 }
                 self.remove_dir(tx, effects, &mut dir, &target.name, &old)
             }

@@ -124,14 +124,14 @@ impl Bench {
     }
 
     fn lost(&self) -> Vec<String> {
-        let Ok(bucket) = self.ns().bucket(&root(), LOST_AND_FOUND) else { return Vec::new() };
+        let Ok(bucket) = self.ns().bucket_called(&root(), LOST_AND_FOUND.as_bytes()) else { return Vec::new() };
         let page = self.ns().readdir(&root(), bucket.root, &[], 100).expect("listed");
         let names = page.entries.into_iter().map(|entry| String::from_utf8(entry.name).expect("UTF-8"));
         names.filter(|name| !name.starts_with("repair-")).collect()
     }
 
     fn in_lost(&self, path: &str) -> Ino {
-        self.at(self.ns().bucket(&root(), LOST_AND_FOUND).expect("lost+found").root, path)
+        self.at(self.ns().bucket_called(&root(), LOST_AND_FOUND.as_bytes()).expect("lost+found").root, path)
     }
 
     fn all_is_readable(&self) {
@@ -387,7 +387,7 @@ fn bucket_records_and_the_roots_entries_are_made_to_agree() {
         ("the root's entry disagree", |tx, root| {
             let bucket = Bucket {
                 root,
-                name: "another".to_owned(),
+                name: b"another".to_vec(),
                 created: strata_seam::Timestamp(0),
                 uid: 0,
                 relaxed: false,

@@ -4,6 +4,7 @@ use strata_seam::Disk;
 use strata_seam::sim::{Fault, IoOp, SimEntropy, SimWorld, Submission, explore_crashes, sweep_failures};
 
 use super::*;
+use crate::view::View;
 use crate::OpenStore;
 use crate::check::check_store;
 use crate::rig;
@@ -76,7 +77,10 @@ fn store_of_before(world: &SimWorld) {
                 let bucket =
                     Bucket::decode(Ino(u64::from_be_bytes(key[1..].try_into().expect("8"))), &value).expect("it");
                 relaxed.insert(bucket.root, bucket.relaxed);
-                tx.put(key::plain(key::TABLE_BUCKET_BY_NAME, bucket.name.as_bytes()), bucket.encode_by_name());
+                // The root of the tree was in no bucket.
+                if !bucket.is_top() {
+                    tx.put(key::plain(key::TABLE_BUCKET_BY_NAME, &bucket.name), bucket.encode_by_name());
+                }
                 tx.delete(key);
             }
             for (key, value) in tx.records(&[key::TABLE_INODE], &[key::TABLE_INODE + 1], 100)? {
