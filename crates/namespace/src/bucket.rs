@@ -12,12 +12,12 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::{Bucket, Inode};
-use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::top;
+use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, damaged, decode_dirent};
 
 /// Mode of objects in a new bucket: their owner's alone.
-pub(crate) const MODE: u32 = 0o600;
+pub const OBJECT_MODE_DEFAULT: u32 = 0o600;
 
 /// Uploads read at once.
 const UPLOADS_STEP: usize = 1000;
@@ -77,7 +77,7 @@ impl Namespace {
             let what = format!("bucket '{name}' exists already: it has the files at the top of the tree");
             return Err(fail(ErrorKind::BucketExists, what));
         }
-        self.create_bucket_of_mode(op, name.as_bytes(), durability, MODE)
+        self.create_bucket_of_mode(op, name.as_bytes(), durability, OBJECT_MODE_DEFAULT)
     }
 
     /// Creates a bucket whose folder has any name that a file door takes, with this mode for the objects that S3 and WebDAV make in

@@ -64,7 +64,10 @@ impl Namespace {
         self.change(op, |tx, effects| {
             if parent == ROOT_INO {
                 let relaxed = self.durability == Durability::Relaxed;
-                return Ok(self.make_bucket(tx, effects, op, name, (mode, bucket::MODE), relaxed)?.0.attr);
+                return Ok(self
+                    .make_bucket(tx, effects, op, name, (mode, bucket::OBJECT_MODE_DEFAULT), relaxed)?
+                    .0
+                    .attr);
             }
             Ok(self.make(tx, effects, op, parent, name, NodeKind::Directory, mode, |_| Ok(()))?.attr)
         })

@@ -67,7 +67,7 @@ mod view;
 
 pub use assemble::{OpenStore, StoreConfig};
 pub use balance::Imbalance;
-pub use bucket::{BucketUse, check_object_mode};
+pub use bucket::{BucketUse, OBJECT_MODE_DEFAULT, check_object_mode};
 pub use check::{
     AT_ONCE_DEFAULT, Affected, CheckOptions, CheckProgress, CheckReport, Finding, Owner, check, check_store,
 };

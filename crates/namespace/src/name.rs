@@ -186,7 +186,9 @@ mod tests {
         for good in ["abc", "a-b.c", "1bucket", "x".repeat(63).as_str()] {
             assert!(check_bucket(good.as_bytes()).is_ok(), "{good}");
         }
-        for bad in ["ab", "Abc", "-abc", "abc-", "a..b", "a_b", "192.168.0.1", "", ".", "a--strata", "x".repeat(64).as_str()] {
+        for bad in
+            ["ab", "Abc", "-abc", "abc-", "a..b", "a_b", "192.168.0.1", "", ".", "a--strata", "x".repeat(64).as_str()]
+        {
             assert!(check_bucket(bad.as_bytes()).is_err(), "{bad}");
         }
     }

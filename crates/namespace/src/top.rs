@@ -15,7 +15,7 @@ use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::{Bucket, Inode};
 use crate::s3_name;
-use crate::types::{Access, Attr, BucketInfo, Caller, Door, Durability, Op, ROOT_INO};
+use crate::types::{Access, Attr, BucketInfo, Caller, Change, Door, Durability, Op, ROOT_INO};
 use crate::view::View;
 
 /// What S3 calls the bucket of the files at the top unless told otherwise.
@@ -115,6 +115,17 @@ impl Namespace {
         self.bucket_info(&mut snap, &found)
     }
 
+    /// The bucket whose folder at the top has this name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`].
+    pub fn bucket_of_folder(&self, op: &Op, name: &[u8]) -> Result<BucketInfo> {
+        let mut snap = self.snap(op);
+        let bucket = snap.folder(name)?.ok_or_else(|| missing(name))?;
+        snap.bucket = bucket.root;
+        self.bucket_info(&mut snap, &bucket)
+    }
+
     /// The bucket that what is made in this directory belongs to; of the root of the tree, that of the files there.
     ///
     /// # Errors
@@ -148,7 +159,20 @@ impl Namespace {
     /// What the users of the store may, by uid: for doors that know a caller's uid and no user. Whose uid is not among these is
     /// nobody's there, and the mode of the root directory says what they may at the top.
     pub fn set_rights(&self, may_make_buckets: HashMap<u32, bool>) {
-        *self.rights.write() = may_make_buckets;
+        let before = std::mem::replace(&mut *self.rights.write(), may_make_buckets);
+        if before != *self.rights.read() {
+            // What the mount's kernel was told of the root depends on it.
+            self.feed.publish(Door::Admin, vec![Change::Attr(ROOT_INO)]);
+        }
+    }
+
+    /// The mode of an inode for a kernel that judges by the mode before it asks. Where users have a right of their own at the top, the
+    /// root lets everybody in who may look, and the name space judges ([`Namespace::mkdir`] and all others).
+    #[must_use]
+    pub fn mode_for_kernel(&self, attr: &Attr) -> u32 {
+        let judged_by_mode = |uid: u32| uid == 0 || uid == attr.uid && attr.mode & 0o200 != 0;
+        let by_right = || self.rights.read().iter().any(|(uid, may)| *may && !judged_by_mode(*uid));
+        if attr.ino == ROOT_INO && by_right() { attr.mode | (attr.mode & 0o111) << 1 } else { attr.mode }
     }
 
     /// Whether the caller may make something at the top by a right of their own; `None` for whom the store does not know.
@@ -199,13 +223,13 @@ impl Namespace {
         }
     }
 
-    /// Refuses with the reason what [`Namespace::mkdir`] or a new file in this directory would be refused with for want of permission.
+    /// Refuses what a removal or a rename of this entry would be refused for want of permission: taking this entry out of it.
     ///
     /// # Errors
-    /// [`ErrorKind::AccessDenied`].
-    pub fn may_make_in(&self, op: &Op, dir: &Attr) -> Result<()> {
+    /// [`ErrorKind::AccessDenied`], [`ErrorKind::NotPermitted`].
+    pub fn may_take_out(&self, op: &Op, dir: &Attr, attr: &Attr) -> Result<()> {
         permission::search(&op.caller, dir)?;
-        self.may_add(&op.caller, dir)
+        self.may_remove(&op.caller, dir, attr)
     }
 
     /// Makes the record of the bucket of the files at the top, and has the root be in it, where a store has none.
@@ -245,7 +269,7 @@ impl Namespace {
             uid: root.attr.uid,
             relaxed: self.durability == Durability::Relaxed,
             versioned: false,
-            mode: bucket::MODE,
+            mode: bucket::OBJECT_MODE_DEFAULT,
         }
     }
 }

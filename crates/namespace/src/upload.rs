@@ -12,8 +12,8 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
 use crate::object::NewContent;
-use crate::top;
 use crate::record::{Part, Upload};
+use crate::top;
 use crate::types::{Condition, ObjectInfo, ObjectMeta, Op, PartInfo, UploadInfo};
 use crate::view::{View, damaged};
 

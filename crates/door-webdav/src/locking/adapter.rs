@@ -264,8 +264,7 @@ fn look(context: &Context, path: &DavPath) -> Result<Option<Meta>> {
 fn make_empty(context: &Context) -> Result<()> {
     let Context { ask, .. } = context;
     let parent = ask.parent_of(&ask.path)?;
-    let bucket = ask.path.bucket().ok_or_else(|| Refusal::conflict("there is no such bucket; nothing was locked"))?;
-    let content = ask.ns().ingest(&ask.op, bucket)?.finish()?;
+    let content = ask.ns().ingest_in(&ask.op, parent.ino)?.finish()?;
     let absent = Condition { absent: true, ..Condition::default() };
     let (made, _) =
         ask.ns().put_file(&ask.op, parent.ino, ask.path.name(), content, None, ObjectMeta::default(), &absent)?;

@@ -11,6 +11,7 @@ use super::*;
 struct Memory {
     records: Mutex<BTreeMap<String, Vec<u8>>>,
     refuse: std::sync::atomic::AtomicBool,
+    rights: Mutex<HashMap<u32, bool>>,
 }
 
 impl Records for Memory {
@@ -27,6 +28,9 @@ impl Records for Memory {
             None => self.records.lock().remove(key),
         };
         Ok(())
+    }
+    fn know_rights(&self, may_make_buckets: HashMap<u32, bool>) {
+        *self.rights.lock() = may_make_buckets;
     }
     fn root_lets_in(&self, op: &Op) -> strata_namespace::Result<bool> {
         Ok(op.caller.uid == 0 || op.caller.uid == 1000)

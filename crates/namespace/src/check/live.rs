@@ -19,8 +19,8 @@ use strata_seam::{ChunkId, Ino};
 
 use super::finding::Finding;
 use super::tree::{self, Inodes, TreePass, number};
-use crate::belong::belongs;
 use super::{CheckOptions, CheckReport, Found, Teller, references};
+use crate::belong::belongs;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::name;

@@ -50,7 +50,7 @@ pub(super) fn directory(ns: &Namespace, tx: &mut Tx<'_>) -> Result<Inode> {
     let owner = (root.attr.uid, root.attr.gid);
     let mut dir = ns.new_inode(tx, NodeKind::Directory, MODE, owner, &root, now)?;
     ns.add_entry(tx, &mut root, &entry_name, &mut dir, now)?;
-    let (root, mode) = (dir.attr.ino, bucket::MODE);
+    let (root, mode) = (dir.attr.ino, bucket::OBJECT_MODE_DEFAULT);
     let name = name.into_bytes();
     let record = Bucket { root, name, created: now, uid: owner.0, relaxed: false, versioned: false, mode };
     bucket::put(tx, &record);

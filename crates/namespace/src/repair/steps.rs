@@ -349,7 +349,7 @@ fn fresh_bucket(root: &Inode, name: &[u8]) -> Bucket {
         uid: root.attr.uid,
         relaxed: false,
         versioned: false,
-        mode: crate::bucket::MODE,
+        mode: crate::bucket::OBJECT_MODE_DEFAULT,
     }
 }
 

@@ -4,12 +4,12 @@ use strata_seam::Disk;
 use strata_seam::sim::{Fault, IoOp, SimEntropy, SimWorld, Submission, explore_crashes, sweep_failures};
 
 use super::*;
-use crate::view::View;
 use crate::OpenStore;
 use crate::check::check_store;
 use crate::rig;
 use crate::types::{Access, Attr, Caller, Condition, Door, Durability, ObjectMeta, Op};
 use crate::usage::UsageOf;
+use crate::view::View;
 
 fn root() -> Op {
     Op::new(Caller::root(Door::S3))
