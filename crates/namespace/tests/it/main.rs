@@ -22,3 +22,4 @@ mod sets;
 mod stalled;
 mod stress;
 mod support;
+mod top;
