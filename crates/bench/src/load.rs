@@ -36,6 +36,8 @@ pub(crate) struct Outcome {
     pub(crate) p50_us: Option<f64>,
     /// 99th percentile likewise.
     pub(crate) p99_us: Option<f64>,
+    /// What 999 of 1,000 operations took at most, likewise.
+    pub(crate) p999_us: Option<f64>,
     /// CPU of the server and of its descendants, seconds.
     pub(crate) server_cpu: f64,
     /// CPU of this process and of programs it ran, seconds.
@@ -55,6 +57,7 @@ impl Outcome {
             seconds: start.elapsed().as_secs_f64(),
             p50_us: None,
             p99_us: None,
+            p999_us: None,
             server_cpu: process::cpu_seconds(roots) - before.0,
             generator_cpu: process::own_cpu_seconds() - before.1,
         }
@@ -99,6 +102,7 @@ pub(crate) async fn drive<W: Worker>(workers: &mut [W], budget: Budget, roots: &
         seconds,
         p50_us: at(0.50),
         p99_us: at(0.99),
+        p999_us: at(0.999),
         server_cpu: process::cpu_seconds(roots) - before.0,
         generator_cpu: process::own_cpu_seconds() - before.1,
     })

@@ -80,6 +80,8 @@ async fn suites(bench: &mut Bench) -> Result<()> {
             SuiteName::Growth => suite::growth::run(bench).await,
             SuiteName::Restart => suite::restart::run(bench).await,
             SuiteName::Scale => suite::scale::run(bench).await,
+            SuiteName::Beside => suite::beside::run(bench).await,
+            SuiteName::Lock => suite::lock::run(bench).await,
             SuiteName::Memory => suite::memory::run(bench).await,
         };
         bench.keep_figures()?;

@@ -56,7 +56,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "GIB")]
     pub(crate) restart_gib: Option<f64>,
 
-    /// Objects of the suite scale [default: 1000000, with --quick 20000]
+    /// Objects of the suite scale, keys of the bucket that the suite lock empties [default: 1000000, with --quick 20000 and 5000]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) objects: Option<u64>,
 
@@ -86,6 +86,10 @@ pub(crate) enum SuiteName {
     Restart,
     /// Time, memory and checkpoints with many small objects
     Scale,
+    /// Small reads beside large writes
+    Beside,
+    /// How long changes hold the lock of all changes, while the largest removals go on
+    Lock,
     /// Peak memory while eight clients move 1 GiB each
     Memory,
 }

@@ -62,10 +62,22 @@ impl Client {
 
     /// The signed head of a request; `path` and `query` are in their canonical form already.
     fn head(&self, method: &str, path: &str, query: &str, length: u64) -> String {
+        self.head_with(method, path, query, length, None)
+    }
+
+    /// The same for a copy of a range of bytes of an object, if one is given.
+    fn head_with(&self, method: &str, path: &str, query: &str, length: u64, copied: Option<(&str, u64)>) -> String {
+        let (source, names) = match copied {
+            Some((from, bytes)) => (
+                format!("x-amz-copy-source:{from}\nx-amz-copy-source-range:bytes=0-{}\n", bytes - 1),
+                "host;x-amz-content-sha256;x-amz-copy-source;x-amz-copy-source-range;x-amz-date",
+            ),
+            None => (String::new(), "host;x-amz-content-sha256;x-amz-date"),
+        };
         let (host, date, scope) = (&self.endpoint.address, &self.date, &self.scope);
         let canonical = format!(
-            "{method}\n{path}\n{query}\nhost:{host}\nx-amz-content-sha256:UNSIGNED-PAYLOAD\nx-amz-date:{date}\n\n\
-             host;x-amz-content-sha256;x-amz-date\nUNSIGNED-PAYLOAD"
+            "{method}\n{path}\n{query}\nhost:{host}\nx-amz-content-sha256:UNSIGNED-PAYLOAD\n{source}x-amz-date:{date}\n\n\
+             {names}\nUNSIGNED-PAYLOAD"
         );
         let digest = hex::encode(Sha256::digest(canonical.as_bytes()));
         let signature = hmac(&self.key, format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{digest}").as_bytes());
@@ -73,19 +85,31 @@ impl Client {
         format!(
             "{method} {path}{mark}{query} HTTP/1.1\r\nhost: {host}\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\n\
              x-amz-date: {date}\r\nauthorization: AWS4-HMAC-SHA256 Credential={}/{scope}, \
-             SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature={}\r\ncontent-length: {length}\r\n\r\n",
+             SignedHeaders={names}, Signature={}\r\n{}content-length: {length}\r\n\r\n",
             self.endpoint.access_key,
             hex::encode(signature),
+            source.replace('\n', "\r\n"),
         )
     }
 
     async fn call(&mut self, method: &str, path: &str, query: &str, body: Body<'_>) -> Result<(Answer, Vec<u8>)> {
+        self.call_with(method, path, query, body, None).await
+    }
+
+    async fn call_with(
+        &mut self,
+        method: &str,
+        path: &str,
+        query: &str,
+        body: Body<'_>,
+        copied: Option<(&str, u64)>,
+    ) -> Result<(Answer, Vec<u8>)> {
         let length = match &body {
             Body::None => 0,
             Body::Bytes(bytes) => bytes.len() as u64,
             Body::Object(_, bytes) => *bytes,
         };
-        let head = self.head(method, path, query, length);
+        let head = self.head_with(method, path, query, length, copied);
         let mut kept = Vec::new();
         let answer = self.connection.request(head.as_bytes(), body, Some(&mut kept)).await?;
         ensure!(
@@ -133,6 +157,42 @@ impl Client {
         Ok(())
     }
 
+    /// Begins a multipart upload; its id.
+    pub(crate) async fn begin_upload(&mut self, path: &str) -> Result<String> {
+        let (_, answer) = self.call("POST", path, "uploads=", Body::None).await?;
+        between(&answer, "<UploadId>").context("an upload without an id")
+    }
+
+    /// Makes a part of an upload of the first `bytes` of the object `from`; its ETag.
+    pub(crate) async fn copy_part(
+        &mut self,
+        path: &str,
+        upload: &str,
+        number: u64,
+        (from, bytes): (&str, u64),
+    ) -> Result<String> {
+        let query = format!("partNumber={number}&uploadId={upload}");
+        let (_, answer) = self.call_with("PUT", path, &query, Body::None, Some((from, bytes))).await?;
+        between(&answer, "<ETag>").context("a copied part without an ETag")
+    }
+
+    /// Completes an upload of the parts with these numbers and ETags.
+    pub(crate) async fn complete_upload(&mut self, path: &str, upload: &str, parts: &[(u64, String)]) -> Result<()> {
+        let part = |(number, etag): &(u64, String)| {
+            format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
+        };
+        let parts: String = parts.iter().map(part).collect();
+        let document = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+        let query = format!("uploadId={upload}");
+        let (_, answer) = self.call("POST", path, &query, Body::Bytes(document.as_bytes())).await?;
+        ensure!(
+            between(&answer, "<ETag>").is_some(),
+            "an upload was not completed: {}",
+            String::from_utf8_lossy(&answer)
+        );
+        Ok(())
+    }
+
     /// Deletes an object.
     pub(crate) async fn delete(&mut self, path: &str) -> Result<()> {
         self.call("DELETE", path, "", Body::None).await?;
@@ -162,6 +222,12 @@ impl Client {
         let next = next.and_then(|rest| rest.split_once('<')).map(|(token, _)| token.replace("&amp;", "&"));
         Ok((keys, next))
     }
+}
+
+/// What follows `tag` up to the next one.
+fn between(document: &[u8], tag: &str) -> Option<String> {
+    let text = std::str::from_utf8(document).ok()?;
+    Some(text.split_once(tag)?.1.split_once('<')?.0.to_owned())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ mod peers;
 mod places;
 mod strata;
 
-pub(crate) use strata::{fsck, reclaim, status};
+pub(crate) use strata::{fsck, program, reclaim, status};
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;

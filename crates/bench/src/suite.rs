@@ -3,9 +3,11 @@
 //! Subjects of a suite run side by side and are measured in turn, line by line and repetition by repetition, so that a change
 //! in the machine's mood meets all of them.
 
+pub(crate) mod beside;
 pub(crate) mod dedup;
 pub(crate) mod growth;
 pub(crate) mod list;
+pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod nfs;

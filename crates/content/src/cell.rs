@@ -1,8 +1,9 @@
-//! The index records of this layer: chunk cells, the queue of owners let go, and pages of unfinished ingests.
+//! The index records of this layer: chunk cells, readers of events, the queue of owners let go, and pages of unfinished ingests.
 //!
 //! | key | value |
 //! |---|---|
 //! | `C` chunk id (32) | cell: reference count, tail = [`Place`] once the chunk is in the ledger |
+//! | `Y` name | how far a reader of events is: see [`crate::Cursor`] |
 //! | `G` session (4) sequence (8, big-endian) | chunk id of a page whose owner is gone; holds one reference on it |
 //! | `O` session (4) ingest (8) level (1) sequence (8) | chunk id of a page of an ingest not yet finished; holds one reference on it |
 
@@ -11,6 +12,8 @@ use strata_seam::{ChunkId, SegmentId, SessionId};
 
 /// Table of chunk cells.
 pub const TABLE_CHUNK: u8 = b'C';
+/// Table of readers of events.
+pub const TABLE_CURSOR: u8 = b'Y';
 /// Table of pages to let go.
 pub const TABLE_GARBAGE: u8 = b'G';
 /// Table of pages of unfinished ingests.

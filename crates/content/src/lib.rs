@@ -9,6 +9,7 @@ mod cell;
 mod checkpoint;
 mod collect;
 mod error;
+mod feed;
 mod guard;
 mod held;
 mod ingest;
@@ -27,9 +28,10 @@ mod watch;
 
 pub use ahead::ReadAhead;
 pub use audit::{Audit, ChunkFault, FAULTS_MAX, Scope, Tallies};
-pub use cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, of_session};
+pub use cell::{TABLE_CHUNK, TABLE_CURSOR, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, of_session};
 pub use checkpoint::{Checkpoint, CheckpointCounts, CheckpointReport, RestoreError, Restored, Taken, is_of_checkpoint};
 pub use error::{ContentError, ContentErrorKind, Result};
+pub use feed::{CURSOR_NAME_LEN_MAX, CURSORS_MAX, Cursor, Sequence, check_cursor_name};
 #[cfg(scheduled)]
 pub use guard::scheduled;
 pub use ingest::{Content, INLINE_ITEMS_MAX, Ingest};
@@ -37,7 +39,7 @@ pub use intake::{Intake, Job};
 pub use mover::{Census, Choice, Host, MoverReport, MoverStatus, Phase, SegmentUse, Unpaced};
 pub use prepare::Helpers;
 pub use reader::{Hold, Reader};
-pub use store::{CACHE_BYTES_DEFAULT, Store, StoreSettings, place_blocks};
+pub use store::{CACHE_BYTES_DEFAULT, EVENTS_KEPT_DEFAULT, Store, StoreSettings, place_blocks};
 pub use strata_chunk::{Item, Source};
 pub use traffic::TrafficCounts;
 pub use tree::items_len;

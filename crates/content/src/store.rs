@@ -18,6 +18,7 @@ use strata_seam::{ChunkId, LatencyCounts, Lsn, Position, SessionId};
 use crate::cell::{self, Place};
 use crate::checkpoint::{CheckpointPlaces, Checkpoints, note_places, parse_directory};
 use crate::error::{ContentError, Result};
+use crate::feed::Recent;
 use crate::guard::Guards;
 use crate::held::Held;
 use crate::intake::AtWork;
@@ -29,6 +30,9 @@ use crate::watch::Watchers;
 
 /// Bytes of decoded blocks kept in memory unless told otherwise. A quarter of the 512 MiB a busy server may take.
 pub const CACHE_BYTES_DEFAULT: u64 = 128 << 20;
+
+/// Bytes of log kept for readers of events unless told otherwise: some millions of events, and the garbage between them.
+pub const EVENTS_KEPT_DEFAULT: u64 = 4 << 30;
 
 /// Settings of the content layer.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +49,8 @@ pub struct StoreSettings {
     pub mover_bytes_max: usize,
     /// Bytes of log behind a checkpoint from which the next one is taken: a lost index is rebuilt by replaying these.
     pub checkpoint_log_bytes: u64,
+    /// Bytes of the newest log that the mover leaves alone while a reader of events still needs them; see `Store::held_for_readers`.
+    pub events_kept: u64,
     /// Bytes a second that the mover may handle in the background; 0 is no limit. Changed by `Store::set_mover_rate`.
     pub mover_rate: u64,
 }
@@ -58,6 +64,7 @@ impl Default for StoreSettings {
             staged_bytes_max: 128 << 20,
             mover_bytes_max: 16 << 20,
             checkpoint_log_bytes: 1 << 30,
+            events_kept: EVENTS_KEPT_DEFAULT,
             mover_rate: 64 << 20,
         }
     }
@@ -108,6 +115,8 @@ pub struct Store {
     pub(crate) mover: Mover,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) checkpoint_places: Arc<CheckpointPlaces>,
+    /// The newest commits that tell anything.
+    pub(crate) recent: Recent,
     /// Told of every commit.
     pub(crate) watchers: Watchers,
     pub(crate) traffic: Traffic,
@@ -144,6 +153,7 @@ impl Store {
             checkpoint_places: Arc::clone(&checkpoint_places),
         }));
         let mover = Mover::at_rate(settings.mover_rate, ledger.crew());
+        let recent = Recent::behind(Lsn(ledger.next_lsn().0.saturating_sub(1)));
         Ok(Arc::new(Self {
             ledger,
             index,
@@ -167,6 +177,7 @@ impl Store {
             mover,
             checkpoints: Checkpoints::default(),
             checkpoint_places,
+            recent,
             watchers: Watchers::default(),
             traffic: Traffic::default(),
             held: Held::default(),

@@ -65,6 +65,8 @@ pub struct Tx<'a> {
     released_pages: usize,
     /// Tails of cells that are no chunks'.
     tails: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What is told of it.
+    events: Vec<Vec<u8>>,
     /// What it read, where somebody wants to know.
     premises: Option<Premises>,
     /// Numbers drawn for it, which it draws again when it is computed again.
@@ -284,6 +286,7 @@ impl<'a> Tx<'a> {
             relaxed,
             released_pages: 0,
             tails: BTreeMap::new(),
+            events: Vec::new(),
             premises: None,
             drawn: Vec::new(),
             draws: 0,
@@ -357,6 +360,18 @@ impl<'a> Tx<'a> {
             premises.note(key, found.value.as_deref());
         }
         Ok(found.value)
+    }
+
+    /// The record at `key` as this change has it, for what is only told of it: the change does not rely on it, and would be the same
+    /// whatever it says.
+    ///
+    /// # Errors
+    /// [`ContentError::Index`].
+    pub fn peek(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        match self.writes.get(key) {
+            Some(own) => Ok(own.clone()),
+            None => Ok(self.store.index.lookup(key)?.value),
+        }
     }
 
     /// Up to `limit` records with keys in `from .. to`, in order, own writes included.
@@ -542,6 +557,12 @@ impl<'a> Tx<'a> {
         self.tails.insert(key.into(), tail.into());
     }
 
+    /// Has readers of the log told of this change: the bytes travel in its commit and are opaque here. What changes nothing
+    /// tells nothing.
+    pub fn tell(&mut self, event: Vec<u8>) {
+        self.events.push(event);
+    }
+
     /// The count and the tail of a cell as this change has it; `None` where there is none.
     ///
     /// # Errors
@@ -584,7 +605,7 @@ impl<'a> Tx<'a> {
     }
 
     fn commit(self, purpose: Option<Purpose>, then: impl FnOnce()) -> Result<Option<Lsn>> {
-        let Self { store, writes, counts, released, tallies, tails, contents, relaxed, .. } = self;
+        let Self { store, writes, counts, released, tallies, tails, contents, relaxed, events, .. } = self;
         // What the same change counts again, as a write in the midst of a file does, is no garbage.
         let gone = released.iter().filter(|(id, _)| counts.get(id).is_some_and(|delta| *delta < 0));
         let gone: u64 = gone.map(|(_, len)| len).sum();
@@ -615,7 +636,7 @@ impl<'a> Tx<'a> {
             mutations.push(Mutation::Put { key, value });
         }
         let batch = Batch(mutations);
-        let encoded = batch.encode();
+        let encoded = Bytes::from(batch.encode_with(&events));
         if encoded.len() > COMMIT_BYTES_MAX {
             return Err(ContentError::TooLarge(format!(
                 "a change of {} bytes is above the limit of {COMMIT_BYTES_MAX} for one commit; nothing was changed",
@@ -636,7 +657,8 @@ impl<'a> Tx<'a> {
         };
         // The ledger may have written it, and say so, before it is in the index.
         let committing = store.index.begin_commit();
-        let lsn = store.append(blocks, Some(Bytes::from(encoded)), relaxed, purpose, added)?;
+        let lsn = store.append(blocks, Some(encoded.clone()), relaxed, purpose, added)?;
+        store.recent.note(lsn, (!events.is_empty()).then_some(encoded));
         store.session_begun.fetch_or(begins, Ordering::AcqRel);
         contents.iter().for_each(|made| made.own());
         then();

@@ -124,6 +124,10 @@ metrics! {
     WORKER_BUDGET_RATE = Gauge "strata_worker_budget_bytes_per_second" ["worker"];
     /// Since when it fails, in seconds since 1970; 0 if it does not.
     WORKER_FAILING_SINCE = Gauge "strata_worker_failing_since_timestamp_seconds" ["worker"];
+    /// Commits behind what a named reader of events has confirmed.
+    EVENT_CURSOR_BEHIND = Gauge "strata_event_cursor_behind_commits" ["cursor"];
+    /// When it confirmed last, in seconds since 1970.
+    EVENT_CURSOR_MOVED = Gauge "strata_event_cursor_moved_timestamp_seconds" ["cursor"];
     /// When the last scrub came to its end, in seconds since 1970; 0 if none ever did.
     SCRUB_ENDED_SECONDS = Gauge "strata_scrub_ended_timestamp_seconds" [];
     /// Damaged and missing frames that the scrub under way, or else the last one, found.

@@ -77,11 +77,12 @@ fn code_of(kind: ErrorKind) -> S3ErrorCode {
         ErrorKind::BadBody => S3ErrorCode::BadDigest,
         // S3 has no such case and so no such code. The ones it has for 409 ask clients to try again.
         ErrorKind::Exists => S3ErrorCode::Custom("NameIsNoObject".into()),
+        // Held over WebDAV, for up to an hour or longer: asking again at once would be in vain. It is no Object Lock.
+        ErrorKind::Locked => S3ErrorCode::Custom("ResourceLocked".into()),
         // The name space changed under the request in a way that asking again resolves.
         ErrorKind::NotDirectory
         | ErrorKind::IsDirectory
         | ErrorKind::Stale
-        | ErrorKind::Locked
         | ErrorKind::TooManyLinks
         | ErrorKind::CrossDevice
         | ErrorKind::Loop => S3ErrorCode::OperationAborted,

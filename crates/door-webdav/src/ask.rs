@@ -16,7 +16,7 @@ use crate::door::WebDavDoor;
 use crate::error::{Refusal, Result};
 use crate::here::Here;
 use crate::if_header::{IfHeader, State};
-use crate::locks::Holder;
+use crate::locks;
 use crate::path::UrlPath;
 
 /// Most walks in search of one resource while others move the tree.
@@ -167,12 +167,6 @@ impl Ask {
         Ok(())
     }
 
-    /// Who the request's changes are made by, as far as locks are concerned.
-    pub(crate) fn holder(&self) -> Holder {
-        let tokens = self.if_header.as_ref().map(IfHeader::tokens).unwrap_or_default();
-        Holder { principal: self.user.name.clone(), tokens }
-    }
-
     /// Checks the `If` header and the conditional headers of HTTP against what is there. 304 comes back as `false`.
     ///
     /// # Errors
@@ -250,7 +244,8 @@ impl Now<'_> {
 impl State for Now<'_> {
     fn has_token(&mut self, resource: Option<&str>, token: &str) -> bool {
         self.path(resource)
-            .is_some_and(|path| self.ask.door.locks.covering(&path).iter().any(|lock| lock.token == token))
+            .and_then(|path| locks::covering(self.ask, &path).ok())
+            .is_some_and(|locks| locks.iter().any(|lock| lock.token == token))
     }
     fn etag(&mut self, resource: Option<&str>) -> Option<String> {
         let attr = self.ask.look(&self.path(resource)?).ok()?.visible().filter(|attr| !is_dir(attr))?;

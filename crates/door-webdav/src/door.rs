@@ -10,7 +10,6 @@ use strata_namespace::Namespace;
 use strata_seam::{Cidr, Entropy};
 use tokio::sync::Semaphore;
 
-use crate::locks::Locks;
 use crate::metrics::DavMetrics;
 
 /// Memory for bodies unless told otherwise.
@@ -54,11 +53,12 @@ impl Default for DavConfig {
     }
 }
 
-/// The WebDAV door. Holds no state of its own but a copy of the locks that the store keeps.
+/// The WebDAV door. Holds no state of its own: locks are the name space's.
 pub struct WebDavDoor {
     pub(crate) ns: Arc<Namespace>,
     pub(crate) users: Arc<Users>,
-    pub(crate) locks: Arc<Locks>,
+    /// Draws the tokens of locks.
+    pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) config: DavConfig,
     pub(crate) metrics: Arc<DavMetrics>,
     pub(crate) in_flight: Arc<Semaphore>,
@@ -70,31 +70,22 @@ pub struct WebDavDoor {
 
 impl std::fmt::Debug for WebDavDoor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WebDavDoor").field("config", &self.config).field("locks", &self.locks).finish_non_exhaustive()
+        f.debug_struct("WebDavDoor").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
 impl WebDavDoor {
     /// A door over a name space and its users. `entropy` draws lock tokens.
-    ///
-    /// # Errors
-    /// If the locks kept in the store cannot be read.
-    pub fn new(
-        ns: Arc<Namespace>,
-        users: Arc<Users>,
-        entropy: Arc<dyn Entropy>,
-        config: DavConfig,
-    ) -> strata_namespace::Result<Arc<Self>> {
-        let locks = Arc::new(Locks::load(ns.clone(), entropy)?);
+    pub fn new(ns: Arc<Namespace>, users: Arc<Users>, entropy: Arc<dyn Entropy>, config: DavConfig) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(config.in_flight_max));
         let (by_user, strangers) = (Shares::new(config.in_flight_max), Shares::new(config.in_flight_max));
-        Ok(Arc::new(Self { ns, users, locks, config, metrics: Arc::default(), in_flight, by_user, strangers }))
+        Arc::new(Self { ns, users, entropy, config, metrics: Arc::default(), in_flight, by_user, strangers })
     }
 
     /// What the door counts.
     #[must_use]
     pub fn metrics(&self) -> &Arc<DavMetrics> {
-        self.metrics.locks.store(self.locks.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        self.metrics.locks.store(self.ns.locks_held() as u64, std::sync::atomic::Ordering::Relaxed);
         &self.metrics
     }
 }

@@ -6,6 +6,8 @@
 use http::StatusCode;
 use strata_namespace::{ContentError, Error, ErrorKind};
 
+use crate::path;
+
 /// Shorthand for results inside the door.
 pub(crate) type Result<T, E = Refusal> = std::result::Result<T, E>;
 
@@ -66,14 +68,6 @@ impl Refusal {
     pub(crate) fn precondition(what: impl Into<String>) -> Self {
         Self::new(StatusCode::PRECONDITION_FAILED, what)
     }
-    pub(crate) fn locked(root: String) -> Self {
-        Self::new(
-            StatusCode::LOCKED,
-            format!("{root} is locked and its token was not submitted by the lock's owner; nothing changed"),
-        )
-        .because("lock-token-submitted")
-        .at(root)
-    }
     /// A task of ours died: a bug, reported as such.
     pub(crate) fn task(error: &tokio::task::JoinError) -> Self {
         tracing::error!(%error, "a webdav worker task died");
@@ -94,8 +88,11 @@ impl From<Error> for Refusal {
             // Where there is no room or no quorum, that is told once, and by readiness.
             _ => tracing::debug!(kind = ?error.kind, error = %error, "a webdav request was refused"),
         }
-        match status {
-            StatusCode::INTERNAL_SERVER_ERROR => Self::new(status, INSIDE),
+        match (status, error.lock) {
+            (StatusCode::INTERNAL_SERVER_ERROR, _) => Self::new(status, INSIDE),
+            (_, Some(root)) => {
+                Self::new(status, error.what).because("lock-token-submitted").at(path::href(&root, false))
+            }
             _ => Self::new(status, error.what),
         }
     }

@@ -173,6 +173,10 @@ async fn accept(
     };
     let reading = matches!(head.method, Method::GET | Method::HEAD);
     let op = Arc::new(Op::new(user.caller(Door::WebDav)));
+    let tokens = if_header.as_ref().map(IfHeader::tokens).unwrap_or_default();
+    if !tokens.is_empty() || matches!(head.method.as_str(), "LOCK" | "UNLOCK") {
+        op.submit(&user.name, tokens);
+    }
     let ask = Ask {
         door: door.clone(),
         op,

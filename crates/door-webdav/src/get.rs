@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::listing::{self, Render};
 use crate::path::{UrlPath, push_name};
 use crate::xml::push_text;
-use crate::{conditions, date, headers};
+use crate::{conditions, headers};
 
 /// Most ranges answered in one reply; more, or ranges that overlap, get the whole resource instead.
 const RANGES_MAX: usize = 32;
@@ -196,7 +196,8 @@ impl Render for Index {
         push_text(out, &String::from_utf8_lossy(&entry.name));
         let size = if dir { String::new() } else { entry.attr.size.to_string() };
         out.extend_from_slice(
-            format!("{slash}</a></td><td>{size}</td><td>{}</td></tr>\n", date::rfc3339(entry.attr.mtime)).as_bytes(),
+            format!("{slash}</a></td><td>{size}</td><td>{}</td></tr>\n", strata_http::date::rfc3339(entry.attr.mtime))
+                .as_bytes(),
         );
         Ok(())
     }

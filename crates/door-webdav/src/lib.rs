@@ -13,7 +13,6 @@ mod ask;
 mod auth;
 mod body;
 mod conditions;
-mod date;
 mod door;
 mod error;
 mod front;

@@ -1,8 +1,8 @@
-//! LOCK and UNLOCK: checked here, carried out by dav-server over our lock table.
+//! LOCK and UNLOCK: checked here, carried out by dav-server over the locks of the name space.
 //!
 //! The library reads the request, evaluates the `If` header for it and writes the reply; [`adapter`] gives it the store.
-//! What it does not check is checked before: permissions, locks on the parent of a resource that LOCK creates, the shape
-//! of the XML, and to whom a lock belongs.
+//! What it does not check is checked before: permissions, locks on the parent of a resource that LOCK creates, and the shape
+//! of the XML. Who holds what, the name space decides.
 
 mod adapter;
 
@@ -15,12 +15,11 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use parking_lot::Mutex;
 use strata_http::Received;
-use strata_namespace::Access;
+use strata_namespace::{Access, Touch};
 
 use crate::ask::{Ask, Found, Reply};
 use crate::body::ReplyBody;
 use crate::error::{Refusal, Result};
-use crate::locks::Touch;
 use crate::{upload, xml};
 use adapter::{Context, LockSystem, Store};
 
@@ -52,7 +51,7 @@ fn may_lock(ask: &Ask) -> Result<()> {
         Found::Nothing => {
             let parent = ask.parent_of(path)?;
             ask.require(&parent, Access { write: true, exec: true, ..Access::default() })?;
-            ask.door.locks.check(&[Touch::one(&path.parent())], &ask.holder())
+            Ok(ask.ns().check_locks(&ask.op, &[Touch::Members(parent.ino)])?)
         }
     }
 }

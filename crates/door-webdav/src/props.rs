@@ -9,9 +9,9 @@ pub(crate) mod patch;
 use strata_namespace::{Attr, LockRecord, ObjectInfo};
 use strata_seam::Timestamp;
 
+use crate::get;
 use crate::path;
 use crate::xml::{Name, push_text};
-use crate::{date, get};
 
 /// The name space of RFC 4918.
 pub(crate) const DAV: &str = "DAV:";
@@ -149,7 +149,7 @@ pub(crate) fn push_empty_name(out: &mut Vec<u8>, name: &Name) {
 pub(crate) fn push_live(out: &mut Vec<u8>, live: Live, subject: &Subject<'_>) -> bool {
     let attr = subject.attr;
     let text: String = match live {
-        Live::CreationDate => date::rfc3339(attr.btime),
+        Live::CreationDate => strata_http::date::rfc3339(attr.btime),
         Live::Win32Creation => strata_http::date::format(attr.btime),
         Live::LastModified | Live::Win32Modified => strata_http::date::format(attr.mtime),
         Live::Win32Access => strata_http::date::format(attr.atime),

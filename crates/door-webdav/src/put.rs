@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode};
 use strata_http::Received;
 use strata_http::etag::quoted;
 use strata_http::range::number;
-use strata_namespace::{Access, Attr, Content, Intake, ObjectMeta, SetAttr, SetTime};
+use strata_namespace::{Access, Attr, Content, Intake, ObjectMeta, SetAttr, SetTime, Touch};
 use strata_seam::{Ino, Timestamp};
 
 use crate::ask::{Ask, Found, Reply, is_dir};
@@ -18,7 +18,6 @@ use crate::conditions;
 use crate::error::{Refusal, Result};
 use crate::headers;
 use crate::if_header::Matcher;
-use crate::locks::Touch;
 use crate::metrics::add;
 use crate::range;
 use crate::range_write;
@@ -28,7 +27,6 @@ use crate::upload::{INLINE_LEN_MAX, Upload, WINDOW_LEN};
 pub(crate) struct Target {
     pub(crate) parent: Attr,
     pub(crate) existing: Option<Attr>,
-    pub(crate) touches: Vec<Touch>,
     pub(crate) condition: strata_namespace::Condition,
 }
 
@@ -90,36 +88,21 @@ pub(crate) fn target(ask: &Ask) -> Result<Target> {
     {
         condition.etag_in.push(etag);
     }
-    let mut touches = vec![Touch::one(path)];
-    if existing.is_none() {
-        touches.push(Touch::one(&path.parent()));
-    }
-    ask.door.locks.check(&touches, &ask.holder())?;
-    Ok(Target { parent, existing, touches, condition })
+    ask.ns()
+        .check_locks(&ask.op, &[existing.as_ref().map_or(Touch::Members(parent.ino), |attr| Touch::Node(attr.ino))])?;
+    Ok(Target { parent, existing, condition })
 }
 
 /// Makes the content visible.
 pub(crate) fn commit(ask: &Ask, target: &Target, content: Content, modified: Option<Timestamp>) -> Result<Reply> {
-    let put = || {
-        let (info, created) = ask.ns().put_file(
-            &ask.op,
-            target.parent.ino,
-            ask.path.name(),
-            content,
-            None,
-            meta(ask),
-            &target.condition,
-        )?;
-        if let Some(time) = modified {
-            ask.ns().setattr(
-                &ask.op,
-                info.attr.ino,
-                &SetAttr { mtime: Some(SetTime::At(time)), ..SetAttr::default() },
-            )?;
-        }
-        Ok::<_, strata_namespace::Error>((info, created))
-    };
-    let (info, created) = ask.door.locks.guarded(&target.touches, &ask.holder(), put)??;
+    let (parent, name) = (target.parent.ino, ask.path.name());
+    // Content and time are two commits, and nobody locks the file in between.
+    let _claim = modified.map(|_| ask.ns().keep_unlocked(&ask.op, parent, name)).transpose()?;
+    let (info, created) = ask.ns().put_file(&ask.op, parent, name, content, None, meta(ask), &target.condition)?;
+    if let Some(time) = modified {
+        let set = SetAttr { mtime: Some(SetTime::At(time)), ..SetAttr::default() };
+        ask.ns().setattr(&ask.op, info.attr.ino, &set)?;
+    }
     let mut reply = ask.empty(if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT });
     if let Ok(etag) = HeaderValue::try_from(quoted(&info.etag)) {
         reply.headers_mut().insert(ETAG, etag);

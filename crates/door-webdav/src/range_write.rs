@@ -48,17 +48,16 @@ pub(crate) async fn write(ask: &Arc<Ask>, body: Received, at: WriteAt, create: b
         return Err(Refusal::bad_request("the range and the body have different lengths; nothing was changed"));
     }
     let access = Access { write: true, ..Access::default() };
-    let open = || match &target.existing {
-        Some(attr) => ask.ns().open(&ask.op, attr.ino, access, false),
-        None => {
-            let mode = ask.ns().bucket_of(&ask.op, target.parent.ino)?.mode;
-            ask.ns().create(&ask.op, target.parent.ino, ask.path.name(), mode, access, false, false)
-        }
-    };
     if target.existing.is_none() && !create {
         return Err(Refusal::not_found("there is no such file to update"));
     }
-    let attr = ask.door.locks.guarded(&target.touches, &ask.holder(), open)??;
+    let attr = match &target.existing {
+        Some(attr) => ask.ns().open(&ask.op, attr.ino, access, false)?,
+        None => {
+            let mode = ask.ns().bucket_of(&ask.op, target.parent.ino)?.mode;
+            ask.ns().create(&ask.op, target.parent.ino, ask.path.name(), mode, access, false, false)?
+        }
+    };
     let file = Arc::new(OpenFile { ask: ask.clone(), ino: attr.ino });
     let (mut offset, limit) = match at {
         WriteAt::Offset(offset, len) => (Some(offset), len),

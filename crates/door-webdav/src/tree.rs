@@ -12,7 +12,6 @@ use strata_namespace::{Access, Attr, ErrorKind, RenameMode};
 use crate::ask::{Ask, Found, Reply, is_dir};
 use crate::error::{Refusal, Result};
 use crate::headers::{self, Depth};
-use crate::locks::Touch;
 use crate::path::UrlPath;
 use crate::upload;
 
@@ -37,11 +36,8 @@ pub(crate) async fn mkcol(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     }
     let parent = ask.parent_of(path)?;
     ask.conditions_hold(None)?;
-    let touches = [Touch::one(path), Touch::one(&path.parent())];
     let mode = if path.is_top() { BUCKET_MODE } else { ask.ns().bucket_of(&ask.op, parent.ino)?.dir_mode() };
-    let made =
-        ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().mkdir(&ask.op, parent.ino, path.name(), mode))?;
-    match made {
+    match ask.ns().mkdir(&ask.op, parent.ino, path.name(), mode) {
         Ok(_) => Ok(ask.empty(StatusCode::CREATED)),
         Err(error) if matches!(error.kind, ErrorKind::Exists | ErrorKind::BucketExists) => Err(taken()),
         Err(error) => Err(error.into()),
@@ -60,12 +56,10 @@ pub(crate) async fn delete(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
         return Err(Refusal::bad_request("a collection is deleted with Depth infinity; nothing was changed"));
     }
     ask.conditions_hold(Some(&attr))?;
-    let touches = [Touch::tree(path), Touch::one(&path.parent())];
     let parent = ask.parent_of(path)?;
     ask.guard(parent.ino, &attr)?;
     if path.is_top() && is_dir(&attr) {
-        let remove = || ask.ns().rmdir(&ask.op, parent.ino, path.name());
-        ask.door.locks.guarded(&touches, &ask.holder(), remove)?.map_err(|error| match error.kind {
+        ask.ns().rmdir(&ask.op, parent.ino, path.name()).map_err(|error| match error.kind {
             ErrorKind::NotEmpty => {
                 Refusal::conflict(format!("{}; a bucket is deleted when it is empty; nothing was changed", error.what))
             }
@@ -73,17 +67,11 @@ pub(crate) async fn delete(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
         })?;
     } else if is_dir(&attr) {
         ask.require(&parent, WRITE)?;
-        let claim = ask.door.locks.claim(&touches, &ask.holder())?;
         let tree = ask.clone();
-        let work = move || {
-            let _claim = claim;
-            Ok(tree.ns().remove_tree(&tree.op, parent.ino, tree.path.name())?)
-        };
-        on_blocking_thread(work).await?;
+        on_blocking_thread(move || Ok(tree.ns().remove_tree(&tree.op, parent.ino, tree.path.name())?)).await?;
     } else {
-        ask.door.locks.guarded(&touches, &ask.holder(), || ask.ns().unlink(&ask.op, parent.ino, path.name()))??;
+        ask.ns().unlink(&ask.op, parent.ino, path.name())?;
     }
-    ask.door.locks.forget_tree(&ask.op, path)?;
     Ok(ask.empty(StatusCode::NO_CONTENT))
 }
 
@@ -147,15 +135,9 @@ pub(crate) async fn copy(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
         Some(Depth::One) => return Err(Refusal::bad_request("COPY takes Depth 0 or infinity; nothing was changed")),
     };
     ask.require(&ends.source, Access { read: true, ..Access::default() })?;
-    let mut touches = vec![Touch::tree(&ends.destination)];
-    if ends.target.is_none() {
-        touches.push(Touch::one(&ends.destination.parent()));
-    }
-    let claim = ask.door.locks.claim(&touches, &ask.holder())?;
     let created = ends.target.is_none();
     let tree = ask.clone();
     let work = move || {
-        let _claim = claim;
         let from = (ends.from.ino, tree.path.name());
         let to = (ends.to.ino, ends.destination.name());
         tree.ns()
@@ -175,8 +157,6 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     }
     ask.ns().may_take_out(&ask.op, &ends.from, &ends.source)?;
     let destination = &ends.destination;
-    let touches =
-        [Touch::tree(path), Touch::one(&path.parent()), Touch::tree(destination), Touch::one(&destination.parent())];
     // A rename replaces a file by a file. Anything else is swapped with the source first, then removed there: at no
     // moment is the destination missing, and a crash in between loses neither.
     let swap = ends.target.as_ref().is_some_and(|target| is_dir(target) || is_dir(&ends.source));
@@ -190,13 +170,9 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
         if path.is_top() && is_dir(&ends.source) {
             refuse_uploads(ask)?;
         }
-        let claim = ask.door.locks.claim(&touches, &ask.holder())?;
-        return move_across(ask, ends, claim).await;
+        return move_across(ask, ends).await;
     }
-    ask.door
-        .locks
-        .guarded(&touches, &ask.holder(), || ask.ns().rename(&ask.op, from, to, mode))?
-        .map_err(|error| target_error(error, destination))?;
+    ask.ns().rename(&ask.op, from, to, mode).map_err(|error| target_error(error, destination))?;
     if swap {
         let replaced_is_dir = ends.target.as_ref().is_some_and(is_dir);
         let tree = ask.clone();
@@ -211,7 +187,6 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
         })
         .await?;
     }
-    ask.door.locks.forget_tree(&ask.op, path)?;
     Ok(ask.empty(if ends.target.is_none() { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
 }
 
@@ -227,18 +202,16 @@ fn refuse_uploads(ask: &Ask) -> Result<()> {
 }
 
 /// Answers a MOVE into another bucket: by reference, and nothing is removed before the destination is whole.
-async fn move_across(ask: &Arc<Ask>, ends: Ends, claim: impl Send + 'static) -> Result<Reply> {
+async fn move_across(ask: &Arc<Ask>, ends: Ends) -> Result<Reply> {
     ask.require(&ends.source, Access { read: true, ..Access::default() })?;
     let created = ends.target.is_none();
     let tree = ask.clone();
     let work = move || {
-        let _claim = claim;
         let (from, to) = ((ends.from.ino, tree.path.name()), (ends.to.ino, ends.destination.name()));
         let moved = tree.ns().move_across(&tree.op, from, to, ends.overwrite);
         moved.map_err(|error| target_error(error, &ends.destination))
     };
     on_blocking_thread(work).await?;
-    ask.door.locks.forget_tree(&ask.op, &ask.path)?;
     Ok(ask.empty(if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
 }
 

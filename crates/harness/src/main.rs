@@ -6,6 +6,7 @@
 
 mod all;
 mod cases;
+mod follower;
 mod options;
 mod outside;
 mod planted;

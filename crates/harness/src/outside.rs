@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod clock;
 mod door;
+mod events;
 mod golden;
 mod kill;
 mod lane;
@@ -25,7 +26,7 @@ use crate::options::Options;
 use crate::row::Row;
 
 /// The rows, in the order of the table.
-pub(crate) const ROWS: &[Row] = &[kill::ROW, power::ROW, renew::ROW, golden::ROW];
+pub(crate) const ROWS: &[Row] = &[kill::ROW, power::ROW, renew::ROW, events::ROW, golden::ROW];
 
 /// The names of those that go on for as long as they are let, so that runs may be added up.
 pub(crate) const SAMPLED: &[&str] = &[kill::ROW.name, power::ROW.name];
@@ -64,6 +65,11 @@ mod tests {
     #[test]
     fn a_server_that_is_killed_now_and_then_loses_nothing() {
         short(&super::kill::ROW);
+    }
+
+    #[test]
+    fn who_follows_a_server_that_is_killed_now_and_then_knows_its_tree() {
+        short(&super::events::ROW);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod corrupt;
 mod crash;
+mod feed;
 mod full;
 mod gateways;
 mod iofail;
@@ -25,7 +26,7 @@ use crate::row::Row;
 
 /// The rows, in the order of the table.
 pub(crate) const ROWS: &[Row] =
-    &[loss::ROW, crash::ROW, iofail::ROW, swarm::ROW, corrupt::ROW, sled::ROW, replace::ROW, gateways::ROW];
+    &[loss::ROW, crash::ROW, iofail::ROW, swarm::ROW, corrupt::ROW, sled::ROW, replace::ROW, gateways::ROW, feed::ROW];
 
 #[cfg(test)]
 mod tests {
@@ -51,6 +52,11 @@ mod tests {
     #[test]
     fn power_cuts() {
         kept("crash");
+    }
+
+    #[test]
+    fn followed_events() {
+        kept("feed");
     }
 
     #[test]

@@ -42,7 +42,8 @@ impl User {
     #[must_use]
     pub fn caller(&self, door: Door) -> Caller {
         let caller = Caller::new(self.uid, self.gid, Arc::from(self.groups.as_slice()), door);
-        Caller { superuser: self.admin, may_make_buckets: self.admin || self.may_make_buckets, ..caller }
+        let may_make_buckets = self.admin || self.may_make_buckets;
+        Caller { superuser: self.admin, user: Some(self.name.as_str().into()), may_make_buckets, ..caller }
     }
 }
 

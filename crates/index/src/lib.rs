@@ -38,6 +38,9 @@ pub use error::IndexError;
 pub use fill::FillError;
 pub use index::{Committing, Entry, Index, IndexOptions, Lookup, Opened, Page};
 pub use memory::MemoryEngine;
-pub use mutation::{BATCH_MUTATIONS_MAX, Batch, Cell, KEY_LEN_MAX, KEYS_END, Mutation, VALUE_LEN_MAX};
+pub use mutation::{
+    BATCH_EVENTS_MAX, BATCH_MUTATIONS_MAX, Batch, Cell, EVENT_LEN_MAX, KEY_LEN_MAX, KEYS_END, Mutation, VALUE_LEN_MAX,
+    events_of, has_events,
+};
 pub use piece::{PIECE_LEN_MAX, PieceCutter, decode_piece};
 pub use sled_engine::SledEngine;

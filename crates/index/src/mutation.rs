@@ -2,6 +2,9 @@
 //!
 //! Every mutation is *blind*: making it needs no read. That is what lets an apply cost microseconds and a replay run without
 //! a random read per record.
+//!
+//! Beside its mutations a batch may carry *events*: what the layers above want to have told of it. The index passes them over; who
+//! reads the log takes them out ([`events_of`]).
 
 use strata_chunk::wire::{Decoder, Encoder, WireError};
 
@@ -14,7 +17,14 @@ pub const VALUE_LEN_MAX: usize = 1 << 20;
 /// Most mutations in one batch.
 pub const BATCH_MUTATIONS_MAX: usize = 1 << 20;
 
+/// Most events beside one batch.
+pub const BATCH_EVENTS_MAX: usize = 1 << 16;
+/// Longest event in bytes.
+pub const EVENT_LEN_MAX: usize = 16 << 10;
+
 const VERSION: u8 = 1;
+/// Of a batch with events.
+const VERSION_WITH_EVENTS: u8 = 2;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const COUNT: u8 = 3;
@@ -146,9 +156,30 @@ impl Batch {
     /// its parts come from outside.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        self.encode_with(&[])
+    }
+
+    /// The same with events, of which each is opaque here and at most [`EVENT_LEN_MAX`] bytes. Without any the bytes are those of
+    /// [`Batch::encode`].
+    #[must_use]
+    pub fn encode_with(&self, events: &[Vec<u8>]) -> Vec<u8> {
         debug_assert_eq!(self.check(), Ok(()), "a batch that cannot be replayed");
-        let mut out = Encoder::with_capacity(self.encoded_len_max());
-        out.u8(VERSION).uvarint(self.0.len() as u64);
+        debug_assert!(
+            events.len() <= BATCH_EVENTS_MAX && events.iter().all(|event| event.len() <= EVENT_LEN_MAX),
+            "events that cannot be read back"
+        );
+        let of_events = events.iter().map(|event| event.len() + 3).sum::<usize>();
+        let mut out = Encoder::with_capacity(self.encoded_len_max() + of_events + 3);
+        if events.is_empty() {
+            out.u8(VERSION);
+        } else {
+            // In front, so that who reads the events does not read the mutations.
+            out.u8(VERSION_WITH_EVENTS).uvarint(events.len() as u64);
+            for event in events {
+                out.bytes(event);
+            }
+        }
+        out.uvarint(self.0.len() as u64);
         for mutation in &self.0 {
             match mutation {
                 Mutation::Put { key, value } => out.u8(PUT).bytes(key).bytes(value),
@@ -160,13 +191,13 @@ impl Batch {
         out.finish()
     }
 
-    /// Reads the bytes of a commit.
+    /// Reads the bytes of a commit; events beside it are passed over.
     ///
     /// # Errors
     /// [`WireError`] if they are not what this build writes.
     pub fn decode(record: &[u8]) -> Result<Self, WireError> {
         let mut input = Decoder::new(record);
-        input.version("a batch of index changes", VERSION)?;
+        each_event(&mut input, |_| {})?;
         let count = input.length(BATCH_MUTATIONS_MAX)?;
         // Three bytes are the shortest mutation: a count the record cannot hold must not reserve memory.
         let mut mutations = Vec::with_capacity(count.min(input.remaining() / 3));
@@ -201,6 +232,41 @@ impl Batch {
             limit(payload_len(mutation), VALUE_LEN_MAX)
         })
     }
+}
+
+/// The events in the bytes of a commit, in order; the mutations are not looked at.
+///
+/// # Errors
+/// [`WireError`] if they do not begin as a batch does.
+pub fn events_of(record: &[u8]) -> Result<Vec<&[u8]>, WireError> {
+    let mut events = Vec::new();
+    each_event(&mut Decoder::new(record), |event| events.push(event))?;
+    Ok(events)
+}
+
+/// Whether the bytes of a commit begin as those of a batch with events.
+#[must_use]
+pub fn has_events(record: &[u8]) -> bool {
+    record.first() == Some(&VERSION_WITH_EVENTS)
+}
+
+/// Reads the version and the events.
+fn each_event<'a>(input: &mut Decoder<'a>, mut each: impl FnMut(&'a [u8])) -> Result<(), WireError> {
+    match input.u8()? {
+        VERSION => return Ok(()),
+        VERSION_WITH_EVENTS => {}
+        found => {
+            return Err(WireError::Version { what: "a batch of index changes", found, known: VERSION_WITH_EVENTS });
+        }
+    }
+    let count = input.length(BATCH_EVENTS_MAX)?;
+    if count == 0 {
+        return Err(WireError::Invalid("a batch with events that has none"));
+    }
+    for _ in 0..count {
+        each(input.bytes(EVENT_LEN_MAX)?);
+    }
+    Ok(())
 }
 
 fn payload_len(mutation: &Mutation) -> usize {

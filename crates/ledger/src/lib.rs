@@ -10,6 +10,7 @@
 
 mod api;
 mod checkpoint;
+mod commits;
 mod error;
 mod find;
 mod frame;
@@ -55,6 +56,7 @@ mod writer;
 
 pub use api::{Append, BlockRecord, Class, Geometry, Location, PlacedBlock, Purpose, Replayed, Sink};
 pub use checkpoint::{CHECKPOINT_ROOT_LEN, Peek};
+pub use commits::{LogGap, LogPlace, LogStop};
 pub use error::{LedgerError, Result};
 pub use find::StoreRoom;
 pub use identify::{Stranger, StrangerKind};

@@ -359,7 +359,7 @@ impl Recovery<'_> {
 /// Whether the log may be said to end where too few frames are found. What was acknowledged lies on every disk that
 /// took part, so that many of those that can be read lack it only if it never was, or if more is broken than parity
 /// covers; but a disk that does not answer lacks nothing for sure.
-fn check_answers(set: &Set, silent: u32) -> Result<()> {
+pub(crate) fn check_answers(set: &Set, silent: u32) -> Result<()> {
     let active = set.supers.lock().newest.active;
     let (present, needed) = ((active & !silent).count_ones() as usize, set.data_shards());
     if present >= needed || planted(Bug::SilenceTakenForAbsence) {

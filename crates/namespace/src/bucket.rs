@@ -8,6 +8,7 @@ use strata_seam::Ino;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
+use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
@@ -137,10 +138,10 @@ impl Namespace {
             let mut root = tx.dir(ROOT_INO)?;
             let inode = tx.dir(bucket.root)?;
             self.may_remove(&op.caller, &root.attr, &inode.attr)?;
+            let entry_name = [&bucket.name[..], b"/"].concat();
+            self.uphold_locks(tx, op, &[Touched::Members(&root), Touched::Entry(&root, &entry_name, &inode)])?;
             self.forget_bucket(tx, &bucket.name, &inode)?;
-            self.remove_dir(tx, effects, &mut root, &[&bucket.name[..], b"/"].concat(), &inode)?;
-            effects.entry(ROOT_INO, &name::shown(&[&bucket.name[..], b"/"].concat(), false), Some(bucket.root));
-            Ok(())
+            self.remove_dir(tx, effects, &mut root, (&entry_name, &name::shown(&entry_name, false)), &inode)
         })
     }
 
@@ -199,6 +200,7 @@ impl Namespace {
         let found = self.bucket_in(&mut self.snap(op), name)?;
         top::refuse_top(&found)?;
         let (root, folder) = (found.root, found.name);
+        let _claim = self.claim(op, ROOT_INO, &folder, true)?;
         let (from, end) = uploads_of(root);
         let mut uploads = 0;
         loop {
@@ -269,11 +271,13 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotPermitted`].
     pub fn set_versioned(&self, op: &Op, name: &str, versioned: bool) -> Result<()> {
-        self.change(op, |tx, _| {
+        self.change(op, |tx, effects| {
             let mut bucket = self.bucket_in(tx, name)?;
-            permission::own(&op.caller, &tx.dir(bucket.root)?.attr)?;
+            let root = tx.dir(bucket.root)?;
+            permission::own(&op.caller, &root.attr)?;
             bucket.versioned = versioned;
             put(tx, &bucket);
+            self.tell_bucket_changed(tx, effects, &root);
             Ok(())
         })
     }
@@ -319,8 +323,8 @@ impl Namespace {
                 root.attr.mode = root.attr.mode & 0o7000 | dir_mode(mode);
                 root.attr.ctime = self.clock.now();
                 self.put_inode(tx, &mut root);
-                effects.attr(bucket.root);
             }
+            self.tell_bucket_changed(tx, effects, &root);
             self.bucket_info(tx, &bucket)
         })
     }

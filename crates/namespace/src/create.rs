@@ -8,11 +8,13 @@ use crate::bucket;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
+use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::Inode;
 use crate::rename::stays_inside;
+use crate::telling::Entry;
 use crate::top;
 use crate::types::{Attr, Durability, LINK_MAX, NewNode, NodeKind, Op, ROOT_INO, SYMLINK_LEN_MAX};
 use crate::view::View;
@@ -93,6 +95,7 @@ impl Namespace {
             return Err(fail(ErrorKind::Exists, format!("'{}' exists already", name.escape_ascii())));
         }
         self.may_add(&op.caller, &dir.attr)?;
+        self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
         let now = self.clock.now();
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, kind, mode);
         let mut inode = self.new_inode(tx, kind, mode, (op.caller.uid, gid), &dir, now)?;
@@ -100,8 +103,7 @@ impl Namespace {
         let entry_name = if kind == NodeKind::Directory { [name, b"/"].concat() } else { name.to_vec() };
         self.add_entry(tx, &mut dir, &entry_name, &mut inode, now)?;
         effects.bucket = top::promises(&dir, inode.is_directory());
-        effects.entry(parent, name, None);
-        effects.attr(parent);
+        self.tell_created(tx, effects, Entry { dir: dir.attr.ino, name: &entry_name, shown: name }, &inode);
         Ok(inode)
     }
 
@@ -124,6 +126,7 @@ impl Namespace {
             }
             self.may_add(&op.caller, &dir.attr)?;
             stays_inside(&inode, &dir)?;
+            self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
             if inode.attr.nlink >= LINK_MAX {
                 return Err(fail(
                     ErrorKind::TooManyLinks,
@@ -138,9 +141,7 @@ impl Namespace {
             inode.attr.ctime = now;
             self.add_entry(tx, &mut dir, name, &mut inode, now)?;
             effects.bucket = dir.bucket;
-            effects.entry(parent, name, None);
-            effects.attr(parent);
-            effects.attr(ino);
+            self.tell_linked(tx, effects, Entry { dir: dir.attr.ino, name, shown: name }, &inode);
             Ok(self.with_staged(inode.attr))
         })
     }
@@ -170,15 +171,14 @@ impl Namespace {
         if inode.attr.kind == NodeKind::Directory {
             return Err(fail(ErrorKind::IsDirectory, format!("'{}' is a directory", name.escape_ascii())));
         }
+        self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &found.name, &inode)])?;
+        self.end_locks(tx, effects, &dir, &found.name, inode.attr.ino)?;
         let now = self.clock.now();
         self.remove_entry(tx, &mut dir, &found.name, &mut inode, now)?;
         effects.bucket = dir.bucket;
-        effects.entry(parent, name, Some(inode.attr.ino));
-        effects.attr(parent);
-        if inode.attr.nlink > 1 {
-            effects.attr(inode.attr.ino);
-        }
+        let before = inode.attr.change;
         self.drop_link(tx, effects, &mut inode, now)?;
+        self.tell_removed(tx, effects, Entry { dir: dir.attr.ino, name: &found.name, shown: name }, &inode, before);
         // A file door leaves directories standing: what it saw as a directory stays one.
         if dir.implicit {
             dir.implicit = false;
@@ -218,14 +218,12 @@ impl Namespace {
         if inode.attr.kind != NodeKind::Directory {
             return Err(fail(ErrorKind::NotDirectory, format!("'{}' is not a directory", name.escape_ascii())));
         }
+        self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &found.name, &inode)])?;
         if parent == ROOT_INO {
             self.forget_bucket(tx, name::raw(&found.name), &inode)?;
         }
         effects.bucket = top::promises(&dir, true);
-        self.remove_dir(tx, effects, &mut dir, &found.name, &inode)?;
-        effects.entry(parent, name, Some(inode.attr.ino));
-        effects.attr(parent);
-        Ok(())
+        self.remove_dir(tx, effects, &mut dir, (&found.name, name), &inode)
     }
 
     /// Takes an empty directory and its folder marker out of `dir`.
@@ -234,20 +232,26 @@ impl Namespace {
         tx: &mut Tx<'_>,
         effects: &mut Effects,
         dir: &mut Inode,
-        entry_name: &[u8],
+        (entry_name, shown): (&[u8], &[u8]),
         inode: &Inode,
     ) -> Result<()> {
         let ino = inode.attr.ino;
         if tx.has_entries(ino)? {
             return Err(fail(ErrorKind::NotEmpty, "the directory is not empty"));
         }
+        self.end_locks(tx, effects, dir, entry_name, ino)?;
         let now = self.clock.now();
         if let Some(marker) = tx.entry(ino, b"")? {
             let mut marker = tx.inode(marker.ino)?;
             tx.delete(key::entry(ino, b""));
+            let before = marker.attr.change;
             self.drop_link(tx, effects, &mut marker, now)?;
+            let at = Entry { dir: inode.attr.ino, name: b"", shown: &name::shown(b"", false) };
+            self.tell_removed(tx, effects, at, &marker, before);
         }
         self.erase(tx, effects, inode)?;
-        self.unlist(tx, dir, entry_name, now)
+        self.unlist(tx, dir, entry_name, now)?;
+        self.tell_removed(tx, effects, Entry { dir: dir.attr.ino, name: entry_name, shown }, inode, inode.attr.change);
+        Ok(())
     }
 }

@@ -7,16 +7,22 @@
 use strata_content::Hold;
 use strata_seam::Ino;
 
+use crate::locks::{Place, Turn};
 use crate::namespace::Namespace;
 use crate::pin::{Kept, Replacing};
 use crate::record::{Bucket, Inode};
+use crate::telling::Telling;
 use crate::types::{Change, Op};
 
 /// What is to happen, once, if the change is made.
 #[derive(Default)]
 pub(crate) struct Effects {
-    /// What the feed tells.
-    pub(crate) changes: Vec<Change>,
+    /// What is told of it: to readers of its commit, and to the mount's kernel.
+    pub(crate) told: Vec<Telling>,
+    /// Directories made on the way to a key that is still to be told of.
+    pub(crate) dirs_made: u32,
+    /// Whether a directory got another path.
+    pub(crate) moved: bool,
     /// The bucket it happened in, by its root directory: what that promises is what the answer waits for. 0 is none, and strict.
     pub(crate) bucket: Ino,
     /// Whether that is a relaxed one, where the change has read its rules anyway.
@@ -29,46 +35,54 @@ pub(crate) struct Effects {
     pub(crate) replacing: Vec<Replacing>,
     /// Removed inodes that somebody refers to, and their content.
     pub(crate) removed: Vec<(Inode, Option<Hold>)>,
-    /// How many locks there are now, where that was counted.
-    pub(crate) locks_held: Option<usize>,
+    /// Locks that are granted and that end.
+    pub(crate) locks: Vec<Turn>,
+    /// Rows of locks of processes more than before.
+    pub(crate) holds: i64,
+    /// What is claimed by the change of a tree that begins.
+    pub(crate) claim: Option<(u64, Vec<Place>)>,
 }
 
 impl Effects {
-    pub(crate) fn entry(&mut self, parent: Ino, name: &[u8], old: Option<Ino>) {
-        self.changes.push(Change::Entry { parent, name: name.to_vec(), old });
+    /// Notes what is to be told; see `telling.rs`.
+    pub(crate) fn tell(&mut self, telling: Telling) -> &mut Telling {
+        self.told.push(telling);
+        let last = self.told.len() - 1;
+        &mut self.told[last]
     }
     /// It happened in this bucket.
     pub(crate) fn within(&mut self, bucket: &Bucket) {
         (self.bucket, self.relaxed) = (bucket.root, Some(bucket.relaxed));
-    }
-    pub(crate) fn attr(&mut self, ino: Ino) {
-        self.changes.push(Change::Attr(ino));
-    }
-    pub(crate) fn content(&mut self, ino: Ino) {
-        self.changes.push(Change::Content(ino));
     }
 }
 
 impl Namespace {
     /// The change was accepted and shows next. Under the writer's lock.
     pub(crate) fn enact(&self, effects: &mut Effects) {
+        if effects.moved {
+            self.paths.forget();
+        }
         effects.opened.iter().for_each(|ino| self.opens.hold(*ino));
         effects.kept.iter().for_each(|kept| kept.lead_there(&self.opens));
         for (inode, hold) in effects.removed.drain(..) {
             self.remember(inode, hold);
         }
-        if effects.locks_held.is_some() {
-            *self.locks_held.lock() = effects.locks_held;
+        self.locks.held.take(std::mem::take(&mut effects.locks));
+        self.locks.note_holds(effects.holds);
+        if let Some((number, places)) = effects.claim.take() {
+            self.locks.claim(number, places);
         }
     }
 
     /// The change shows: pins that were kept for its sake alone are given back. Returns what the feed is to tell.
     pub(crate) fn settle_effects(&self, op: &Op, effects: Effects) -> Vec<Change> {
-        let Effects { changes, kept, replacing, .. } = effects;
+        let Effects { told, kept, replacing, .. } = effects;
         drop(replacing);
         for pin in kept.into_iter().flat_map(|kept| kept.pins) {
             self.unpin_or_warn(op, pin);
         }
+        let mut changes = Vec::new();
+        told.into_iter().for_each(|telling| telling.changes(&mut changes));
         changes
     }
 }

@@ -11,6 +11,7 @@ use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::record::{Dirent, Inode, Version};
+use crate::telling::Entry;
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::View;
 use crate::{belong, names, times, usage};
@@ -141,6 +142,7 @@ impl Namespace {
     pub(crate) fn erase(&self, tx: &mut Tx<'_>, effects: &mut Effects, inode: &Inode) -> Result<()> {
         let ino = inode.attr.ino;
         self.remember_if_referred(effects, inode);
+        self.end_holds(tx, effects, ino)?;
         tx.release(&inode.items)?;
         tx.delete(key::inode(ino));
         if inode.attr.kind == NodeKind::Directory {
@@ -163,23 +165,34 @@ impl Namespace {
         Ok(())
     }
 
-    /// After an entry of `dir` went: removes `dir` and its ancestors as long as they are implicit and empty.
-    pub(crate) fn prune(&self, tx: &mut Tx<'_>, effects: &mut Effects, mut dir: Inode, path: &[Vec<u8>]) -> Result<()> {
+    /// After an entry of `dir` went, the telling of that number `with` it: removes `dir` and its ancestors as long as they are implicit
+    /// and empty. Whether any went.
+    pub(crate) fn prune(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        mut dir: Inode,
+        path: &[Vec<u8>],
+        mut with: Option<usize>,
+    ) -> Result<bool> {
         let now = self.clock.now();
+        let mut gone = false;
         for entry_name in path.iter().rev() {
             let ino = dir.attr.ino;
             let (from, to) = (key::entry(ino, &[]), key::behind(key::TABLE_ENTRY, ino));
             let empty = tx.members(&times::key_of(ino), &from, &to, 1)?.is_empty();
             if ino == ROOT_INO || !dir.implicit || !empty {
-                return Ok(());
+                break;
             }
             let mut parent = tx.dir(dir.parent)?;
+            self.end_locks(tx, effects, &parent, entry_name, ino)?;
             self.erase(tx, effects, &dir)?;
             self.unlist(tx, &mut parent, entry_name, now)?;
-            effects.entry(parent.attr.ino, &name::shown(entry_name, false), Some(ino));
-            dir = parent;
+            let at = Entry { dir: parent.attr.ino, name: entry_name, shown: &name::shown(entry_name, false) };
+            self.tell_went_along(tx, effects, at, &dir, &mut with);
+            (dir, gone) = (parent, true);
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// Gives the inode new content; the old one is kept as a version where the bucket keeps them.

@@ -85,7 +85,9 @@ pub struct Error {
     pub what: String,
     /// The layer below's error.
     #[source]
-    pub source: Option<ContentError>,
+    pub source: Option<Box<ContentError>>,
+    /// Of [`ErrorKind::Locked`], the path of the lock in the way, as it was locked. `None` where that is no lock.
+    pub lock: Option<Vec<u8>>,
 }
 
 impl From<ContentError> for Error {
@@ -112,7 +114,7 @@ impl From<ContentError> for Error {
             ErrorKind::TooLarge => "more than one commit can hold; nothing was changed",
             _ => "the store below failed",
         };
-        Self { kind, what: what.to_owned(), source: Some(error) }
+        Self { kind, what: what.to_owned(), source: Some(Box::new(error)), lock: None }
     }
 }
 
@@ -125,7 +127,7 @@ impl From<LedgerError> for Error {
 impl Error {
     /// An error of this kind with a sentence about it.
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), source: None }
+        Self { kind, what: what.into(), source: None, lock: None }
     }
 }
 

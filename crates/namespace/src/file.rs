@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use parking_lot::{Condvar, Mutex};
-use strata_content::{Hold, ReadAhead, Reader};
 use strata_ledger::{Ledger, LedgerError};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Stop, Timestamp, Worker};
@@ -23,6 +21,7 @@ use crate::crew::SEALER;
 use crate::erasing::Erasing;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
+use crate::locks::Touched;
 use crate::namespace::{Namespace, Table};
 use crate::permission;
 use crate::pin::{Pinned, Replacements};
@@ -30,7 +29,7 @@ use crate::record::Inode;
 use crate::seal::LargeSeals;
 use crate::staging::{EXTENT_ROOM, Staging};
 use crate::stored::Stored;
-use crate::types::{Access, Attr, Change, Door, FILE_LEN_MAX, NodeKind, Op};
+use crate::types::{Access, Attr, Caller, Change, Door, FILE_LEN_MAX, NodeKind, Op};
 use crate::view::View;
 
 /// Staged bytes of one file at which a sealer takes them up, while the writer goes on.
@@ -112,7 +111,7 @@ pub(crate) struct State {
     /// Ranges put in place as they were by a sync; chunked again when the file is closed.
     pub(crate) fragments: Vec<(u64, u64)>,
     /// Who wrote last.
-    pub(crate) door: Option<Door>,
+    pub(crate) writer: Option<Caller>,
     /// Bytes allocated, counted while something is staged; and upon which version of the content.
     pub(crate) allocated: u64,
     pub(crate) counted: u64,
@@ -131,6 +130,13 @@ impl Opens {
     pub(crate) fn is_open_for_erasing(&self, ino: Ino) -> bool {
         self.erasing.ask();
         self.is_open(ino)
+    }
+
+    /// Waits for writes that were judged before now: a lock that shows by now forbids all later ones.
+    pub(crate) fn wait_for_writes(&self) {
+        let files: Vec<_> = self.table.lock().values().cloned().collect();
+        // A write is judged and staged under this lock, and its file is in the table before.
+        files.iter().for_each(|file| drop(file.state.lock()));
     }
 
     pub(crate) fn is_open(&self, ino: Ino) -> bool {
@@ -173,33 +179,6 @@ impl Opens {
             .filter(|(_, file)| file.dirty.load(Ordering::Acquire))
             .map(|(ino, file)| (*ino, Arc::clone(file)))
             .collect()
-    }
-}
-
-impl State {
-    /// The bytes of a range as a reader sees them: `sealed` gives those of the content, where they are needed.
-    fn read(
-        &self,
-        reader: &Reader,
-        offset: u64,
-        len: usize,
-        sealed: impl FnOnce(u64, usize) -> Result<Bytes>,
-    ) -> Result<Bytes> {
-        let size = self.end(reader.len());
-        if offset >= size {
-            return Ok(Bytes::new());
-        }
-        let len = len.min(usize::try_from(size - offset).unwrap_or(usize::MAX));
-        let mut buf = BytesMut::with_capacity(len);
-        if !self.staging.covers(offset, offset + len as u64) {
-            buf.extend_from_slice(&sealed(offset, len)?);
-        }
-        buf.resize(len, 0);
-        if let Some(sealing) = &self.sealing {
-            sealing.overlay(offset, &mut buf);
-        }
-        self.staging.overlay(offset, &mut buf);
-        Ok(buf.freeze())
     }
 }
 
@@ -259,7 +238,7 @@ impl Namespace {
     /// [`Namespace::close`]. `truncate` cuts it to zero bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::AccessDenied`], [`ErrorKind::IsDirectory`], [`ErrorKind::Stale`].
+    /// [`ErrorKind::AccessDenied`], [`ErrorKind::IsDirectory`], [`ErrorKind::Stale`]; for writing [`ErrorKind::Locked`].
     pub fn open(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Attr> {
         // Pinned before it is looked at, so that an unlink in between keeps it.
         let file = self.opens.get_or_insert(ino);
@@ -279,6 +258,9 @@ impl Namespace {
             let mut snap = self.snap(op);
             let inode = snap.inode(ino)?;
             snap.bucket = inode.bucket;
+            if access.write {
+                self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)])?;
+            }
             Ok(inode.attr)
         })?;
         if attr.kind == NodeKind::Directory {
@@ -421,79 +403,11 @@ impl Namespace {
         }
     }
 
-    /// Reads through staged writes. Checks no permission: doors with handles check at open, NFS by
-    /// [`Namespace::access`]. At most `len` bytes (and [`READ_LEN_MAX`]), fewer at the end of the file.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Stale`], [`ErrorKind::Corrupt`] and those of the disks; never wrong bytes.
-    pub fn read(&self, op: &Op, ino: Ino, offset: u64, len: usize) -> Result<Bytes> {
-        self.read_in_sequence(op, ino, None, offset, len)
-    }
-
-    /// [`Namespace::read`] for a handle that knows what it read before, if it does.
-    pub(crate) fn read_in_sequence(
-        &self,
-        op: &Op,
-        ino: Ino,
-        ahead: Option<&ReadAhead>,
-        offset: u64,
-        len: usize,
-    ) -> Result<Bytes> {
-        let len = len.min(READ_LEN_MAX);
-        let look_ahead = |reader: &Reader| {
-            if let Some(ahead) = ahead {
-                reader.look_ahead(ahead, offset, len);
-            }
-        };
-        let Some(file) = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire)) else {
-            let reader = self.reader(op, ino)?;
-            look_ahead(&reader);
-            return Ok(reader.read(offset, len)?);
-        };
-        let state = file.state.lock();
-        let reader = self.reader(op, ino)?;
-        look_ahead(&reader);
-        state.read(&reader, offset, len, |offset, len| Ok(reader.read(offset, len)?))
-    }
-
-    /// [`Namespace::read`] if it needs no disk and waits for nobody, else `None`: lets an async door answer on the
-    /// thread that took the request. Costs a copy of `len` bytes at most.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Stale`] and those of the index; faults of content are left for [`Namespace::read`] to tell.
-    pub fn read_cached(&self, op: &Op, ino: Ino, offset: u64, len: usize) -> Result<Option<Bytes>> {
-        let len = len.min(READ_LEN_MAX);
-        let Some(file) = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire)) else {
-            return Ok(self.reader(op, ino)?.read_cached(offset, len));
-        };
-        let Some(state) = file.state.try_lock() else { return Ok(None) };
-        let reader = self.reader(op, ino)?;
-        let mut complete = true;
-        let read = state.read(&reader, offset, len, |offset, len| {
-            let cached = reader.read_cached(offset, len);
-            complete = cached.is_some();
-            Ok(cached.unwrap_or_default())
-        })?;
-        Ok(complete.then_some(read))
-    }
-
-    /// A reader of the sealed content of a file.
-    pub(crate) fn reader(&self, op: &Op, ino: Ino) -> Result<Reader> {
-        let hold = Hold::begin(&self.store);
-        let mut snap = self.snap(op);
-        let inode = snap.inode(ino)?;
-        snap.bucket = inode.bucket;
-        if inode.attr.kind != NodeKind::File {
-            return Err(fail(ErrorKind::Invalid, "this is no regular file"));
-        }
-        Ok(hold.read(&inode.items))
-    }
-
     /// Writes into the file's staging; visible to every door at once, durable after [`Namespace::fsync`] or soon
     /// after. Checks no permission, as [`Namespace::read`]. Returns the attributes afterwards.
     ///
     /// # Errors
-    /// [`ErrorKind::Stale`], [`ErrorKind::TooLarge`], and those of sealing earlier writes.
+    /// [`ErrorKind::Stale`], [`ErrorKind::TooLarge`], [`ErrorKind::Locked`], and those of sealing earlier writes.
     pub fn write(&self, op: &Op, ino: Ino, offset: u64, data: &[u8]) -> Result<Attr> {
         if offset.saturating_add(data.len() as u64) > FILE_LEN_MAX {
             return Err(fail(ErrorKind::TooLarge, format!("a file may have {FILE_LEN_MAX} bytes at most")));
@@ -602,14 +516,15 @@ impl Namespace {
         if inode.attr.kind != NodeKind::File {
             return Err(fail(ErrorKind::Invalid, "this is no regular file"));
         }
+        self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)])?;
         if !op.caller.superuser && inode.attr.mode & 0o6000 != 0 {
             drop(snap);
             return self.change(op, |tx, effects| {
                 let mut inode = tx.inode(ino)?;
                 permission::drop_set_id(&op.caller, &mut inode);
                 effects.bucket = inode.bucket;
-                effects.attr(ino);
                 self.put_inode(tx, &mut inode);
+                self.tell_attributes(tx, effects, &inode);
                 Ok(inode)
             });
         }
@@ -635,7 +550,9 @@ impl Namespace {
         state.staging.write(offset, data);
         let added = state.staging.bytes() - before;
         let all = self.opens.staged_bytes.fetch_add(added, Ordering::AcqRel) + added;
-        state.door = Some(op.caller.door);
+        if state.writer.as_ref() != Some(&op.caller) {
+            state.writer = Some(op.caller.clone());
+        }
         file.staged_mtime.store(self.clock.now().0, Ordering::Release);
         let told = file.staged_change.load(Ordering::Acquire).max(inode.attr.change);
         file.staged_change.store(told + 1, Ordering::Release);
@@ -747,7 +664,7 @@ impl Namespace {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Seals files that were written and are idle, or have waited for long; called by a worker about once a second. Returns how
+    /// Seals files that were written and are idle, or have waited for long, and forgets locks that have ended; called by a worker about once a second. Returns how
     /// many.
     ///
     /// # Errors
@@ -775,6 +692,7 @@ impl Namespace {
             drop(file);
             self.opens.forget_if_idle(ino);
         }
+        failed = failed.or(self.sweep_locks().err());
         failed.map_or(Ok(count), Err)
     }
 }

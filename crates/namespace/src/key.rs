@@ -15,7 +15,9 @@ pub(crate) const TABLE_ENTRY: u8 = b'D';
 pub(crate) const TABLE_INODE: u8 = b'I';
 /// Settings of services: key.
 pub(crate) const TABLE_SETTING: u8 = b'K';
-/// WebDAV locks: token.
+/// Locks of processes: inode (8), session (4).
+pub(crate) const TABLE_HOLD: u8 = b'H';
+/// WebDAV locks: bucket's root (8; 0 for the root of the tree), key with terminator, token; in stores of before, token alone.
 pub(crate) const TABLE_LOCK: u8 = b'L';
 /// Names of inodes beside the one in their record: inode (8), directory (8), entry name.
 pub(crate) const TABLE_NAME: u8 = b'E';

@@ -5,10 +5,11 @@
 //! depends on. [`OpenStore`] puts a whole store together.
 //!
 //! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them, `effects` is what a
-//! change causes beside them; `lookup`,
+//! change causes beside them, `telling` what it tells of itself, as an `event` and to the mount's kernel (`changes`), and `feed` reads
+//! events; `lookup`,
 //! `positions`, `create`, `rename`, `setattr` are the tree; `file`, `pin`, `staging`, `extents` and `seal`
-//! are open files, `stored` what of them became content lately, `removed` those that are open no longer; `object`, `list` and
-//! `upload` are S3's view; `trees` and `service` serve single doors; `reclaim`, `drain` and `balance` drive the
+//! `reading` are open files, `stored` what of them became content lately, `removed` those that are open no longer; `object`, `list` and
+//! `upload` are S3's view; `trees` and `service` serve single doors; `locks` is what somebody holds, at whatever door; `reclaim`, `drain` and `balance` drive the
 //! mover; `check` holds the invariants, `repair`
 //! mends what breaks them; `crew` has the threads that work by themselves.
 
@@ -25,11 +26,14 @@ mod effects;
 mod entries;
 mod erasing;
 mod error;
+mod event;
 mod extents;
+mod feed;
 mod file;
 mod guard;
 mod key;
 mod list;
+mod locks;
 mod lookup;
 mod moving;
 mod name;
@@ -41,6 +45,7 @@ mod owned;
 mod permission;
 mod pin;
 mod positions;
+mod reading;
 mod reclaim;
 mod record;
 mod recover;
@@ -55,6 +60,7 @@ mod service;
 mod setattr;
 mod staging;
 mod stored;
+mod telling;
 mod times;
 mod top;
 mod trees;
@@ -73,9 +79,15 @@ pub use check::{
 };
 pub use drain::{DrainStatus, DrainStep};
 pub use error::{Error, ErrorKind, Result};
+pub use event::{Before, EVENT_KEY_LEN_MAX, Event, EventAt, Made, What};
+pub use feed::{Begin, CURSORS_MAX, EventCursor, EventGap, EventPage, EventReader, EventSequence};
 pub use file::READ_LEN_MAX;
 pub use guard::Guard;
 pub use list::{LIST_LIMIT_MAX, LISTED_LEN_MAX};
+pub use locks::{
+    Claim, HOLDS_PER_FILE_MAX, HeldRange, HoldOwner, LOCK_OWNER_LEN_MAX, LOCK_SECS_MAX, LOCKS_MAX, LOCKS_PER_USER_MAX,
+    NewLock, RangeKind, RangeSpace, Touch,
+};
 pub use moving::MOVING_PREFIX;
 pub use name::{ALIAS_PREFIX, check_bucket};
 pub use namespace::{Identity, Namespace, RECORD_FORMAT, Settle};
@@ -84,7 +96,7 @@ pub use positions::{Page, Positions, RESERVED as POSITIONS_RESERVED};
 pub use reclaim::SpaceWatch;
 pub use repair::{LOST_AND_FOUND, RepairStep, Repaired, repair, repair_plan, unreadable_chunks};
 pub use s3_name::ALIAS_MARK;
-pub use service::{Health, LOCKS_MAX};
+pub use service::Health;
 pub use strata_content::{
     Content, ContentError, Ingest, Intake, MoverReport, MoverStatus, Phase, ReadAhead, Reader,
     StoreSettings as ContentSettings,

@@ -130,10 +130,12 @@ impl Level {
     fn skip(&mut self, prefix: &[u8]) {
         let Some(rest) = prefix.get(self.path_len..) else { return };
         let Some(end) = key::prefix_end(&key::entry(self.ino, rest)) else { return };
-        if end > self.from || self.page.len() > 0 {
+        // Mostly what follows was read already: one folder after the other.
+        while self.page.as_slice().first().is_some_and(|(key, _)| *key < end) {
+            self.page.next();
+        }
+        if self.page.len() == 0 && end > self.from {
             self.from = end;
-            self.page = Vec::new().into_iter();
-            self.last = false;
         }
     }
 }

@@ -34,6 +34,7 @@ impl Namespace {
             Err(error) if error.kind == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
+        let _claims = (self.claim(op, from.0, from.1, true)?, self.claim(op, to.0, to.1, true)?);
         // Nobody else's, of this session or an earlier one: what is there under it may be removed.
         let beside = format!("{MOVING_PREFIX}{:x}-{:x}", self.store.session().0, self.store.unique()).into_bytes();
         let mut copies = HashMap::new();

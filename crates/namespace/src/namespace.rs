@@ -22,6 +22,7 @@ use crate::file::Opens;
 use crate::key;
 use crate::numbers::{self, Numbers};
 use crate::record::Inode;
+use crate::telling::Paths;
 use crate::types::{Attr, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
 use crate::upgrade::{self, UpgradeReport};
 use crate::usage;
@@ -42,8 +43,9 @@ pub struct Namespace {
     pub(crate) opens: Opens,
     pub(crate) removed: crate::removed::Removed,
     pub(crate) feed: Arc<Feed>,
-    /// WebDAV locks in the store, once they were counted. Taken under the writer's lock.
-    pub(crate) locks_held: Mutex<Option<usize>>,
+    pub(crate) locks: crate::locks::Locks,
+    /// For events.
+    pub(crate) paths: Paths,
     pub(crate) drain: Drain,
     /// The records are of an earlier format and could not be upgraded: they are read, and nothing is changed.
     outdated: AtomicBool,
@@ -120,8 +122,9 @@ impl Namespace {
             clock,
             opens: Opens::default(),
             removed: crate::removed::Removed::default(),
-            locks_held: Mutex::default(),
+            locks: crate::locks::Locks::default(),
             feed: Arc::default(),
+            paths: Paths::default(),
             drain: Drain::default(),
             outdated: AtomicBool::new(false),
             upgraded: OnceLock::new(),
@@ -146,6 +149,7 @@ impl Namespace {
             Some(from) => ns.bring_up(from)?,
             None => ns.written_or_outdated(ns.make_top())?.unwrap_or_default(),
         }
+        ns.load_locks()?;
         Ok(ns)
     }
 
@@ -309,6 +313,7 @@ impl Namespace {
                 let value = ran?;
                 promised?;
                 tx.set_relaxed(relaxed);
+                self.write_events(tx, &mut effects, op, relaxed);
                 let left = self.attrs_now(tx, &watching)?;
                 Ok::<_, Error>((value, effects, found.into_iter().zip(left).collect::<Vec<_>>()))
             },

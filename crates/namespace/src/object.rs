@@ -6,10 +6,13 @@ use strata_seam::planted::{Bug, planted};
 
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
+use crate::event::Made;
+use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::{Bucket, Inode};
+use crate::telling::Entry;
 use crate::top;
 use crate::types::{Access, Condition, NodeKind, ObjectInfo, ObjectMeta, Op, dir_mode};
 use crate::view::View;
@@ -99,7 +102,7 @@ impl Namespace {
         cond: &Condition,
     ) -> Result<ObjectInfo> {
         let allocated = self.store.allocated_of(&content)?;
-        let new = NewContent { content, etag, meta, parts: Vec::new(), allocated };
+        let new = NewContent { content, etag, meta, parts: Vec::new(), allocated, made: Made::Put };
         self.seal_before_replacing(op, bucket, key)?;
         self.change(op, |tx, effects| self.put_at(tx, effects, op, bucket, key, &new, cond))
     }
@@ -166,14 +169,14 @@ impl Namespace {
             keep_hidden(part, dirent.kind)?;
         }
         self.may_add(&op.caller, &dir.attr)?;
+        self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
         let now = self.clock.now();
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, dir_mode(bucket.mode));
         let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now)?;
         made.implicit = true;
         self.add_entry(tx, &mut dir, &entry_name, &mut made, now)?;
-        effects.entry(dir.attr.ino, &name::shown(&entry_name, false), None);
-        // What was an object of that name is seen under another name from now on.
-        effects.entry(dir.attr.ino, &name::shown(part, true), None);
+        let at = Entry { dir: dir.attr.ino, name: &entry_name, shown: &name::shown(&entry_name, false) };
+        self.tell_made_on_the_way(tx, effects, at, &made);
         Ok(made)
     }
 
@@ -209,10 +212,9 @@ impl Namespace {
         match present {
             Some(mut inode) if inode.attr.kind == NodeKind::File => {
                 permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
-                if self.keep_pinned(tx, effects, &inode)? {
-                    // The name leads to other bytes now: who has the old ones open and who asks anew must part.
-                    effects.entry(parent, &shown(tx)?, Some(inode.attr.ino));
-                }
+                self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
+                // The name leads to other bytes then: who has the old ones open and who asks anew must part.
+                let parts = self.keep_pinned(tx, effects, &inode)?;
                 if !planted(Bug::OverwriteKeepsOld) {
                     self.replace_content(tx, &mut inode, bucket.versioned)?;
                 }
@@ -223,19 +225,26 @@ impl Namespace {
                     inode.attr.mode &= PRIVATE;
                 }
                 self.put_inode(tx, &mut inode);
-                effects.content(inode.attr.ino);
+                let at = Entry { dir: dir.attr.ino, name: entry_name, shown: &shown(tx)? };
+                self.tell_replaced(tx, effects, at, &inode, (new.made, parts));
                 Ok(inode)
             }
             _ => {
                 self.may_add(&op.caller, &dir.attr)?;
+                self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
                 let mode = if op.is_private() { bucket.mode & PRIVATE } else { bucket.mode };
                 let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, mode);
                 let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now)?;
                 self.fill(tx, &mut inode, new)?;
                 self.add_entry(tx, &mut dir, entry_name, &mut inode, now)?;
                 let shown = shown(tx)?;
-                effects.entry(parent, &shown, None);
-                effects.attr(parent);
+                self.tell_put(
+                    tx,
+                    effects,
+                    Entry { dir: dir.attr.ino, name: entry_name, shown: &shown },
+                    &inode,
+                    new.made,
+                );
                 Ok(inode)
             }
         }
@@ -267,7 +276,7 @@ impl Namespace {
         cond: &Condition,
     ) -> Result<(ObjectInfo, bool)> {
         let allocated = self.store.allocated_of(&content)?;
-        let new = NewContent { content, etag, meta, parts: Vec::new(), allocated };
+        let new = NewContent { content, etag, meta, parts: Vec::new(), allocated, made: Made::Put };
         self.seal_named(op, parent, name)?;
         self.change(op, |tx, effects| {
             let dir = tx.dir(parent)?;
@@ -423,9 +432,14 @@ impl Namespace {
             check(cond, None)?;
             if name.is_empty() && !dir.implicit && !path.is_empty() {
                 permission::own(&op.caller, &dir.attr)?;
+                self.uphold_pruning(tx, op, (&dir, true), 0, &path)?;
                 dir.implicit = true;
                 self.put_inode(tx, &mut dir);
-                self.prune(tx, effects, dir, &path)?;
+                let left = dir.clone();
+                if !self.prune(tx, effects, dir, &path, None)? {
+                    // It stays for the sake of what is in it, and is no object any more.
+                    self.tell_attributes(tx, effects, &left);
+                }
                 return Ok(true);
             }
             return Ok(false);
@@ -433,11 +447,16 @@ impl Namespace {
         let mut inode = tx.inode(dirent.ino)?;
         check(cond, Some(&inode))?;
         self.may_remove(&op.caller, &dir.attr, &inode.attr)?;
+        self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &name, &inode)])?;
+        self.uphold_pruning(tx, op, (&dir, dir.implicit), 1, &path)?;
+        self.end_locks(tx, effects, &dir, &name, inode.attr.ino)?;
         self.remove_entry(tx, &mut dir, &name, &mut inode, now)?;
+        let before = inode.attr.change;
         self.drop_link(tx, effects, &mut inode, now)?;
-        effects.entry(dir.attr.ino, &name::shown(&name, dirent.shadowed), Some(inode.attr.ino));
-        effects.attr(dir.attr.ino);
-        self.prune(tx, effects, dir, &path)?;
+        let at = Entry { dir: dir.attr.ino, name: &name, shown: &name::shown(&name, dirent.shadowed) };
+        self.tell_removed(tx, effects, at, &inode, before);
+        let with = effects.told.len().checked_sub(1);
+        self.prune(tx, effects, dir, &path, with)?;
         Ok(true)
     }
 
@@ -473,6 +492,7 @@ impl Namespace {
                 // They belong to the ETag, which says how many there are.
                 parts: inode.parts.clone(),
                 allocated: inode.attr.allocated,
+                made: Made::Copy,
             };
             self.put_at(tx, effects, op, to.0, to.1, &new, to_cond)
         })
@@ -523,6 +543,8 @@ pub(crate) struct NewContent {
     pub(crate) meta: ObjectMeta,
     pub(crate) parts: Vec<u64>,
     pub(crate) allocated: u64,
+    /// How it came.
+    pub(crate) made: Made,
 }
 
 /// The ETag: the client's MD5 where one came, else derived from the manifest and marked by `-0` as no MD5.

@@ -516,7 +516,7 @@ fn flag(byte: u8) -> Result<bool, WireError> {
     }
 }
 
-fn kind(byte: u8) -> Result<NodeKind, WireError> {
+pub(crate) fn kind(byte: u8) -> Result<NodeKind, WireError> {
     Ok(match byte {
         1 => NodeKind::File,
         2 => NodeKind::Directory,

@@ -7,10 +7,12 @@ use strata_seam::planted::{Bug, planted};
 use crate::bucket;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
+use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::Inode;
+use crate::telling::Entry;
 use crate::top;
 use crate::types::{Caller, NodeKind, Op, ROOT_INO, RenameMode};
 use crate::view::{Found, View};
@@ -60,6 +62,9 @@ impl Namespace {
             }
             effects.bucket = top::promises(&source_dir, directory);
             let now = self.clock.now();
+            let from_names = [Touched::Members(&source_dir), Touched::Entry(&source_dir, &source.name, &inode)];
+            self.uphold_locks(tx, op, &from_names)?;
+            self.uphold_locks(tx, op, &[Touched::Members(&target_dir)])?;
 
             if mode == RenameMode::Exchange {
                 let target = target
@@ -74,6 +79,9 @@ impl Namespace {
                 if other.attr.kind == NodeKind::Directory && from.0 != to.0 {
                     refuse_loop(tx, other.attr.ino, from.0)?;
                 }
+                self.uphold_locks(tx, op, &[Touched::Entry(&target_dir, &target.name, &other)])?;
+                self.end_locks(tx, effects, &source_dir, &source.name, inode.attr.ino)?;
+                self.end_locks(tx, effects, &target_dir, &target.name, other.attr.ino)?;
                 self.remove_entry(tx, &mut source_dir, &source.name, &mut inode, now)?;
                 let mut target_dir = tx.dir(to.0)?;
                 self.remove_entry(tx, &mut target_dir, &target.name, &mut other, now)?;
@@ -84,8 +92,8 @@ impl Namespace {
                         bucket::rename(tx, inode.attr.ino, at.1)?;
                     }
                 }
-                effects.entry(from.0, from.1, Some(inode.attr.ino));
-                effects.entry(to.0, to.1, Some(other.attr.ino));
+                self.tell_moved(tx, effects, (&source_dir, &source.name, from.1), (&target_dir, to.1, true), &inode);
+                self.tell_moved(tx, effects, (&target_dir, &target.name, to.1), (&source_dir, from.1, true), &other);
                 return Ok(());
             }
 
@@ -102,6 +110,7 @@ impl Namespace {
             }
             // Read again: making way may have written the same directory.
             let mut source_dir = tx.dir(from.0)?;
+            self.end_locks(tx, effects, &source_dir, &source.name, inode.attr.ino)?;
             self.remove_entry(tx, &mut source_dir, &source.name, &mut inode, now)?;
             if source_dir.implicit {
                 source_dir.implicit = false;
@@ -111,11 +120,7 @@ impl Namespace {
             if to.0 == ROOT_INO && directory {
                 bucket::rename(tx, inode.attr.ino, to.1)?;
             }
-            effects.entry(from.0, from.1, Some(inode.attr.ino));
-            effects.entry(to.0, to.1, target.map(|target| target.dirent.ino));
-            effects.attr(from.0);
-            effects.attr(to.0);
-            effects.attr(inode.attr.ino);
+            self.tell_moved(tx, effects, (&source_dir, &source.name, from.1), (&target_dir, to.1, false), &inode);
             Ok(())
         })
     }
@@ -153,6 +158,7 @@ impl Namespace {
         let mut dir = tx.dir(to.0)?;
         let mut old = tx.inode(target.dirent.ino)?;
         self.may_remove(&op.caller, &dir.attr, &old.attr)?;
+        self.uphold_locks(tx, op, &[Touched::Entry(&dir, &target.name, &old)])?;
         match (directory, old.attr.kind == NodeKind::Directory) {
             (true, false) => Err(fail(ErrorKind::NotDirectory, "a directory cannot replace something else")),
             (false, true) => Err(fail(ErrorKind::IsDirectory, "only a directory can replace a directory")),
@@ -160,28 +166,56 @@ impl Namespace {
                 if to.0 == ROOT_INO {
                     self.forget_bucket(tx, name::raw(&target.name), &old)?;
                 }
-                self.remove_dir(tx, effects, &mut dir, &target.name, &old)
+                self.remove_dir(tx, effects, &mut dir, (&target.name, to.1), &old)
             }
             (false, false) => {
+                self.end_locks(tx, effects, &dir, &target.name, old.attr.ino)?;
                 let now = self.clock.now();
+                let before = old.attr.change;
                 self.remove_entry(tx, &mut dir, &target.name, &mut old, now)?;
-                self.drop_link(tx, effects, &mut old, now)
+                self.drop_link(tx, effects, &mut old, now)?;
+                self.tell_removed(
+                    tx,
+                    effects,
+                    Entry { dir: dir.attr.ino, name: &target.name, shown: to.1 },
+                    &old,
+                    before,
+                );
+                Ok(())
             }
         }
+    }
+
+    /// Tells that an inode went from one name, with how file doors show it, to another.
+    fn tell_moved(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        (dir, name, shown): (&Inode, &[u8], &[u8]),
+        (to, to_shown, exchange): (&Inode, &[u8], bool),
+        inode: &Inode,
+    ) {
+        let new = entry_name(to_shown, inode);
+        let to = Entry { dir: to.attr.ino, name: &new, shown: to_shown };
+        self.tell_renamed(tx, effects, Entry { dir: dir.attr.ino, name, shown }, (to, exchange), inode);
     }
 
     /// Enters an inode under a name.
     fn place(&self, tx: &mut Tx<'_>, at: (Ino, &[u8]), inode: &mut Inode, now: strata_seam::Timestamp) -> Result<()> {
         let mut dir = tx.dir(at.0)?;
-        let directory = inode.attr.kind == NodeKind::Directory;
-        let entry_name = if directory { [at.1, b"/"].concat() } else { at.1.to_vec() };
-        if directory {
+        let entry_name = entry_name(at.1, inode);
+        if inode.is_directory() {
             // Whoever moves a directory wants it to stay.
             inode.implicit = false;
         }
         inode.attr.ctime = now;
         self.add_entry(tx, &mut dir, &entry_name, inode, now)
     }
+}
+
+/// The entry name of an inode that is called so.
+fn entry_name(name: &[u8], inode: &Inode) -> Vec<u8> {
+    if inode.is_directory() { [name, b"/"].concat() } else { name.to_vec() }
 }
 
 /// A directory must not move below itself.

@@ -204,6 +204,9 @@ pub fn repair(
             break;
         }
     }
+    if !repaired.done.is_empty() {
+        ns.tell_repaired()?;
+    }
     if !repaired.done.is_empty()
         && let Err(error) = lost::keep_report(ns, &repaired)
     {

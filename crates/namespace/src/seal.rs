@@ -13,11 +13,13 @@ use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
 use crate::error::{ErrorKind, Result, fail};
+use crate::event::Made;
 use crate::file::{OpenFile, State};
+use crate::locks::Touched;
 use crate::namespace::Namespace;
 use crate::record::Inode;
 use crate::staging::Staging;
-use crate::types::{Attr, Change, Door, NodeKind, Op};
+use crate::types::{Attr, Caller, Change, Door, NodeKind, Op};
 use crate::view::{View, gone};
 
 /// Staged bytes up to which a sync puts ranges in place as they are.
@@ -51,7 +53,8 @@ struct Task {
     staging: Arc<Staging>,
     fragments: Vec<(u64, u64)>,
     natural_end: Option<u64>,
-    door: Option<Door>,
+    /// Who wrote last.
+    writer: Option<Caller>,
     how: How,
 }
 
@@ -126,7 +129,7 @@ impl Namespace {
             let staging = Arc::new(std::mem::take(&mut state.staging));
             state.sealing = Some(Arc::clone(&staging));
             let fragments = if how == How::Whole { std::mem::take(&mut state.fragments) } else { Vec::new() };
-            Task { staging, fragments, natural_end: state.natural_end, door: state.door, how }
+            Task { staging, fragments, natural_end: state.natural_end, writer: state.writer.clone(), how }
         };
         let large = (task.staging.bytes() > LARGE).then(|| self.opens.large_seals.0.take());
         let sealed = self.seal_task(op, ino, file, &task);
@@ -201,8 +204,9 @@ impl Namespace {
         task: &Task,
     ) -> Result<bool> {
         let mtime = file.mtime();
-        let door = task.door.unwrap_or(op.caller.door);
-        let writer = Op::new(crate::types::Caller { door, ..op.caller.clone() });
+        // Whoever asks for it, it is told as a change of the one who wrote.
+        let Caller { door, uid, user, .. } = task.writer.clone().unwrap_or_else(|| op.caller.clone());
+        let writer = Op::new(Caller { door, uid, user, ..op.caller.clone() });
         let done = self.change(&writer, |tx, effects| {
             let mut now = tx.inode(inode.attr.ino)?;
             if now.items != inode.items || now.version != inode.version {
@@ -222,9 +226,8 @@ impl Namespace {
             effects.bucket = now.bucket;
             self.put_inode(tx, &mut now);
             // Who was told of the write needs not be told again that it was stored, where that shows nothing else.
-            if shown != (Attr { change: shown.change, ..now.attr.clone() }) {
-                effects.attr(now.attr.ino);
-            }
+            let quiet = shown == (Attr { change: shown.change, ..now.attr.clone() });
+            self.tell_content_of(tx, effects, &now, Made::Write, quiet);
             Ok(true)
         })?;
         op.note(writer.lsn(), writer.strict());
@@ -389,6 +392,7 @@ impl Namespace {
         let allocated = self.store.allocated_of(&content)?;
         self.change(op, |tx, effects| {
             let mut now = tx.inode(ino)?;
+            self.uphold_locks(tx, op, &[Touched::Node(&now)])?;
             if now.items != inode.items || now.version != inode.version {
                 return Ok(None);
             }
@@ -401,8 +405,8 @@ impl Namespace {
             now.meta.checksums.clear();
             crate::permission::drop_set_id(&op.caller, &mut now);
             effects.bucket = now.bucket;
-            effects.content(ino);
             self.put_inode(tx, &mut now);
+            self.tell_content_of(tx, effects, &now, Made::Edit, false);
             Ok(Some(now.attr))
         })
     }

@@ -4,14 +4,12 @@ use strata_seam::Ino;
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
+use crate::locks::Touched;
 use crate::namespace::Namespace;
 use crate::permission;
-use crate::record::{decode_lock, encode_lock};
-use crate::types::{Access, LockRecord, Op};
-use crate::view::{View, damaged};
+use crate::types::{Access, Op};
+use crate::view::View;
 
-/// Most locks of WebDAV at a time.
-pub const LOCKS_MAX: usize = 10_000;
 /// Longest setting in bytes.
 const SETTING_LEN_MAX: usize = 64 << 10;
 /// Longest dead property in bytes.
@@ -20,58 +18,6 @@ const PROPERTY_LEN_MAX: usize = 16 << 10;
 const PROPERTIES_MAX: usize = 256;
 
 impl Namespace {
-    /// All WebDAV locks, expired ones included.
-    ///
-    /// # Errors
-    /// Reading the index.
-    pub fn locks(&self, op: &Op) -> Result<Vec<LockRecord>> {
-        let all = self.snap(op).records(&[key::TABLE_LOCK], &[key::TABLE_LOCK + 1], LOCKS_MAX)?;
-        all.into_iter()
-            .map(|(key, value)| {
-                let token = String::from_utf8_lossy(&key[1..]).into_owned();
-                decode_lock(token, &value).map_err(|_| damaged("a lock".to_owned()))
-            })
-            .collect()
-    }
-
-    /// Writes a lock; one of the same token is replaced.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Busy`] above [`LOCKS_MAX`] locks.
-    pub fn put_lock(&self, op: &Op, lock: &LockRecord) -> Result<()> {
-        self.change(op, |tx, effects| {
-            let key = key::plain(key::TABLE_LOCK, lock.token.as_bytes());
-            let known = *self.locks_held.lock();
-            let held = match known {
-                Some(held) => held,
-                None => tx.records(&[key::TABLE_LOCK], &[key::TABLE_LOCK + 1], LOCKS_MAX)?.len(),
-            };
-            let new = tx.record(&key)?.is_none();
-            if new && held >= LOCKS_MAX {
-                return Err(fail(ErrorKind::Busy, format!("there are {LOCKS_MAX} locks, the most there may be")));
-            }
-            effects.locks_held = Some(held + usize::from(new));
-            tx.put(key, encode_lock(lock));
-            Ok(())
-        })
-    }
-
-    /// Removes a lock; `false` if there was none.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn remove_lock(&self, op: &Op, token: &str) -> Result<bool> {
-        self.change(op, |tx, effects| {
-            let key = key::plain(key::TABLE_LOCK, token.as_bytes());
-            let present = tx.record(&key)?.is_some();
-            if present {
-                tx.delete(key);
-                effects.locks_held = self.locks_held.lock().map(|held| held.saturating_sub(1));
-            }
-            Ok(present)
-        })
-    }
-
     /// A setting of a service.
     ///
     /// # Errors
@@ -136,7 +82,8 @@ impl Namespace {
     /// Writes or removes a dead property.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`], [`ErrorKind::NoSpace`] above 256 properties, [`ErrorKind::AccessDenied`].
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::NoSpace`] above 256 properties, [`ErrorKind::AccessDenied`],
+    /// [`ErrorKind::Locked`].
     pub fn set_property(&self, op: &Op, ino: Ino, namespace: &str, name: &str, value: Option<&[u8]>) -> Result<()> {
         if value.is_some_and(|value| value.len() > PROPERTY_LEN_MAX) || namespace.len() + name.len() > 2048 {
             return Err(fail(ErrorKind::TooLarge, format!("a property has {PROPERTY_LEN_MAX} bytes at most")));
@@ -144,6 +91,7 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let mut inode = tx.inode(ino)?;
             permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
+            self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
             effects.bucket = inode.bucket;
             let key = key::under(key::TABLE_PROPERTY, ino, format!("{namespace}\0{name}").as_bytes());
             match value {
@@ -162,8 +110,8 @@ impl Namespace {
                 None => tx.delete(key),
             }
             inode.attr.ctime = self.clock.now();
-            effects.attr(ino);
             self.put_inode(tx, &mut inode);
+            self.tell_attributes(tx, effects, &inode);
             Ok(())
         })
     }

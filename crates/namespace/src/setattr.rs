@@ -5,6 +5,7 @@ use strata_seam::{Ino, Timestamp};
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
+use crate::locks::Touched;
 use crate::namespace::Namespace;
 use crate::permission;
 use crate::times;
@@ -22,7 +23,8 @@ impl Namespace {
     /// Changes attributes by the rules of chmod, chown, utimensat and truncate.
     ///
     /// # Errors
-    /// [`ErrorKind::NotPermitted`], [`ErrorKind::AccessDenied`], [`ErrorKind::TooLarge`], [`ErrorKind::Stale`].
+    /// [`ErrorKind::NotPermitted`], [`ErrorKind::AccessDenied`], [`ErrorKind::TooLarge`], [`ErrorKind::Stale`],
+    /// [`ErrorKind::Locked`].
     pub fn setattr(&self, op: &Op, ino: Ino, set: &SetAttr) -> Result<Attr> {
         let mut attr = None;
         if let Some(size) = set.size {
@@ -47,6 +49,7 @@ impl Namespace {
         }
         self.change(op, |tx, effects| {
             let mut inode = tx.inode(ino)?;
+            self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
             if let Some(cell) = tx.times(&inode)? {
                 times::put_in(&mut inode.attr, &cell);
             }
@@ -92,8 +95,8 @@ impl Namespace {
             }
             inode.attr.ctime = ctime_after(inode.attr.ctime, now);
             effects.bucket = inode.bucket;
-            effects.attr(ino);
             self.put_inode(tx, &mut inode);
+            self.tell_attributes(tx, effects, &inode);
             if inode.attr.kind == NodeKind::Directory {
                 times::put(tx, &inode.attr);
             }
@@ -211,6 +214,7 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let mut inode = tx.inode(ino)?;
             self.may_set_xattr(op, &inode.attr, name)?;
+            self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
             let key = key::under(key::TABLE_XATTR, ino, name);
             let present = tx.record(&key)?;
             match (mode, &present) {
@@ -233,8 +237,8 @@ impl Namespace {
             tx.put(key, value);
             inode.attr.ctime = self.clock.now();
             effects.bucket = inode.bucket;
-            effects.attr(ino);
             self.put_inode(tx, &mut inode);
+            self.tell_attributes(tx, effects, &inode);
             Ok(())
         })
     }
@@ -270,6 +274,7 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let mut inode = tx.inode(ino)?;
             self.may_set_xattr(op, &inode.attr, name)?;
+            self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
             let key = key::under(key::TABLE_XATTR, ino, name);
             if tx.record(&key)?.is_none() {
                 return Err(fail(ErrorKind::NoAttribute, format!("no attribute '{}'", name.escape_ascii())));
@@ -277,8 +282,8 @@ impl Namespace {
             tx.delete(key);
             inode.attr.ctime = self.clock.now();
             effects.bucket = inode.bucket;
-            effects.attr(ino);
             self.put_inode(tx, &mut inode);
+            self.tell_attributes(tx, effects, &inode);
             Ok(())
         })
     }

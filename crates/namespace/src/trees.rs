@@ -5,6 +5,7 @@ use strata_seam::Ino;
 
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
+use crate::event::Made;
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
@@ -95,6 +96,7 @@ impl Namespace {
             })?;
             return Ok(true);
         }
+        let _claim = self.claim(op, parent, name, true)?;
         let mut removal = Removal { at: (parent, name), top: attr.ino, removed: 0, told, may };
         let removed = self.empty_dir(op, &mut removal, attr.ino, 0).and_then(|empty| {
             if empty {
@@ -253,20 +255,28 @@ impl Namespace {
             }
             at = self.parent(op, at)?.ino;
         }
-        let replaced = match self.lookup(op, to.0, to.1) {
-            Ok(target) if target.ino == source.ino => {
+        let target = match self.lookup(op, to.0, to.1) {
+            Ok(target) => Some(target),
+            Err(error) if error.kind == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        // A file for a file is one commit.
+        let is_tree = |attr: &Attr| attr.kind == NodeKind::Directory;
+        let steps = is_tree(&source) || target.as_ref().is_some_and(is_tree);
+        let _claim = if steps { Some(self.claim(op, to.0, to.1, true)?) } else { None };
+        let replaced = match target {
+            Some(target) if target.ino == source.ino => {
                 return Err(fail(ErrorKind::NotPermitted, "source and target are the same"));
             }
-            Ok(_) if !overwrite => return Err(fail(ErrorKind::PreconditionFailed, "the target exists")),
-            Ok(target) => {
+            Some(_) if !overwrite => return Err(fail(ErrorKind::PreconditionFailed, "the target exists")),
+            Some(target) => {
                 // A file over a file is replaced in one commit; anything else has to go first.
                 if target.kind == NodeKind::Directory || source.kind == NodeKind::Directory {
                     self.remove_tree(op, to.0, to.1)?;
                 }
                 true
             }
-            Err(error) if error.kind == ErrorKind::NotFound => false,
-            Err(error) => return Err(error),
+            None => false,
         };
         self.copy_entry(op, &source, to, deep, 0, &mut |_, _, _| Ok(()))?;
         Ok(replaced)
@@ -352,6 +362,7 @@ impl Namespace {
                 meta: inode.meta.clone(),
                 parts: inode.parts.clone(),
                 allocated: inode.attr.allocated,
+                made: Made::Copy,
             };
             let bucket = tx.rules(&dir)?;
             effects.within(&bucket);

@@ -1,11 +1,13 @@
 //! What goes in and out of the name space. No wire type of any door appears here.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use strata_seam::{Ino, Lsn, Timestamp};
+
+use crate::locks::Holder;
 
 /// The inode of the root directory, whose entries are the buckets.
 pub const ROOT_INO: Ino = Ino(1);
@@ -52,6 +54,8 @@ pub struct Caller {
     /// Passes every mode check. uid 0 of a file door does; at S3 and WebDAV an administrator does, whatever the uid, and
     /// still owns what they make.
     pub superuser: bool,
+    /// The user's name, where the door knows one.
+    pub user: Option<Arc<str>>,
     /// May make buckets, which are the folders at the top, and files there. Counts at S3 and WebDAV, whose callers are users; at the mount
     /// and NFS the name space knows by the uid what a user may, and for whom it does not know the mode of the root says.
     pub may_make_buckets: bool,
@@ -61,7 +65,7 @@ impl Caller {
     /// An ordinary caller of a file door; uid 0 is the superuser.
     #[must_use]
     pub fn new(uid: u32, gid: u32, groups: Arc<[u32]>, door: Door) -> Self {
-        Self { uid, gid, groups, door, superuser: uid == 0, may_make_buckets: uid == 0 }
+        Self { uid, gid, groups, door, superuser: uid == 0, user: None, may_make_buckets: uid == 0 }
     }
     /// The superuser at `door`.
     #[must_use]
@@ -90,6 +94,8 @@ pub struct Op {
     published: AtomicBool,
     watched: Mutex<Vec<Watched>>,
     pub(crate) guard: Mutex<Option<crate::guard::Guard>>,
+    /// Of the few requests that submit lock tokens.
+    holder: OnceLock<Box<Holder>>,
 }
 
 /// An inode that an operation watches, and how its changes so far found and left it.
@@ -114,7 +120,15 @@ impl Op {
             published: AtomicBool::new(false),
             watched: Mutex::default(),
             guard: Mutex::default(),
+            holder: OnceLock::new(),
         }
+    }
+    /// Says as which user the request takes and holds locks, and which tokens it has submitted. Once per request.
+    pub fn submit(&self, principal: &str, tokens: Vec<String>) {
+        self.holder.get_or_init(|| Box::new(Holder { principal: principal.to_owned(), tokens }));
+    }
+    pub(crate) fn holder(&self) -> Option<&Holder> {
+        self.holder.get().map(Box::as_ref)
     }
     /// It changed something that other doors are told of.
     pub(crate) fn note_published(&self) {
@@ -539,8 +553,7 @@ pub struct LockRecord {
     pub token: String,
     /// Path from the root of the name space, `/bucket/dir/file`, percent-decoded bytes.
     pub path: Vec<u8>,
-    /// The inode it was taken on: the lock ends once its path leads elsewhere. `None` until a resource that the lock makes
-    /// is there, and in locks of older stores.
+    /// The inode it was taken on; `None` in locks of older stores.
     pub ino: Option<Ino>,
     /// Whether it covers everything below.
     pub deep: bool,

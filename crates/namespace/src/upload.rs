@@ -9,6 +9,7 @@ use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
 use crate::error::{ErrorKind, Result, fail};
+use crate::event::Made;
 use crate::key;
 use crate::namespace::Namespace;
 use crate::object::NewContent;
@@ -296,7 +297,7 @@ impl Namespace {
         let allocated = self.store.allocated_of(&content)?;
         let meta = ObjectMeta { checksums, ..ObjectMeta::default() };
         let sizes = found.iter().map(|part| part.size).collect();
-        let mut new = NewContent { content, etag: Some(etag), meta, parts: sizes, allocated };
+        let mut new = NewContent { content, etag: Some(etag), meta, parts: sizes, allocated, made: Made::Upload };
         self.seal_before_replacing(op, bucket, key)?;
         self.change(op, |tx, effects| {
             let (at, _, record, _) = self.find_upload(tx, op, bucket, key, upload)?;

@@ -145,6 +145,15 @@ bugs! {
     IndexClaimsMore,
     /// What the engine has is believed before its span was verified
     SpanNotVerified,
+    // Events
+    /// An event is left out of its commit
+    EventForgotten,
+    /// An event is in its commit twice
+    EventDoubled,
+    /// A reader of events that goes on behind a start is told once more what it has confirmed
+    CursorTakenBack,
+    /// Segments that a reader of events needs are given back
+    CursorNotHeld,
     // Content
     /// A reference is counted only when it is the first
     SecondReferenceNotCounted,

@@ -10,6 +10,7 @@ use crate::config::{ByteSize, Config, ConfigError, DoorSettings, DurabilityClass
 use crate::fsck::FsckOptions;
 use crate::keeper::ScrubAction;
 use crate::lock::{InUse, NoAnswer};
+use crate::watch::Asked;
 
 /// One store, many doors: a local drive, NFS, WebDAV and S3 over the same files, on disks that may fail.
 #[derive(Debug, Parser)]
@@ -84,6 +85,36 @@ pub(crate) enum Command {
         #[arg(long)]
         wait: bool,
         /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what changes, from any door: one line per change, while the server runs
+    Watch {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// Only what concerns this bucket, or the keys in it that begin so
+        #[arg(value_name = "BUCKET[/PREFIX]")]
+        only: Option<String>,
+        /// Begin with what comes from now on, with the first change still kept, or behind a change, by its sequence
+        #[arg(long, value_name = "now|start|SEQ", default_value = "now")]
+        from: crate::watch::From,
+        /// Go on where the reader of this name ended, and keep for it what it has not seen yet
+        #[arg(long, value_name = "NAME")]
+        cursor: Option<String>,
+        /// End when there is nothing more for now
+        #[arg(long)]
+        once: bool,
+        /// List the readers that have a name, and how far they are
+        #[arg(long, conflicts_with_all = ["only", "from", "cursor", "once", "forget"])]
+        list: bool,
+        /// Keep nothing more for the reader of this name
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "from", "cursor", "once"])]
+        forget: Option<String>,
+        /// Print JSON, one object per line
         #[arg(long)]
         json: bool,
     },
@@ -210,6 +241,19 @@ pub(crate) enum Command {
         /// What to do
         #[command(subcommand)]
         action: BucketAction,
+    },
+    /// Show which WebDAV locks there are, and break one that its holder does not give back
+    #[command(mut_args = |argument| argument.global(true))]
+    Locks {
+        /// Read settings from this TOML file
+        #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The store
+        #[command(flatten)]
+        store: StoreSettings,
+        /// What to do
+        #[command(subcommand)]
+        action: LockAction,
     },
     /// Add, list and remove users, set their rights, and renew their secrets
     #[command(mut_args = |argument| argument.global(true))]
@@ -388,8 +432,8 @@ pub(crate) enum BucketAction {
     },
     /// Give a bucket another name, in one step; clients that use the old one get NoSuchBucket from then on
     ///
-    /// What is in it, its owner, mode and class, unfinished uploads and open files stay. WebDAV locks on the old name end, as they
-    /// do when the folder is renamed at the mount.
+    /// What is in it, its owner, mode and class, unfinished uploads and open files stay. WebDAV locks in it end: an operator's command
+    /// passes them, and they do not move.
     Rename {
         /// The name its folder has, or what S3 calls it
         old: String,
@@ -410,6 +454,32 @@ pub(crate) enum BucketAction {
         /// Also with everything in it
         #[arg(long)]
         yes: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What to do with WebDAV locks.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum LockAction {
+    /// List the locks: what they are on, who has them, and how long they last yet
+    List {
+        /// Only those in this bucket, or there on paths that begin so
+        #[arg(value_name = "BUCKET[/PREFIX]")]
+        under: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a lock at once, whosever it is; its holder's next write with the token is refused
+    ///
+    /// Whoever is waiting for the file can then write it at every door. What the holder has not written yet is lost to them, so ask
+    /// them first if you can. A lock that its holder forgot ends by itself, an hour after it was last refreshed at the latest.
+    Break {
+        /// Its token, or the path it is on: then all on exactly that path
+        #[arg(value_name = "TOKEN|PATH")]
+        which: String,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -515,6 +585,14 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Reclaim { config, store, wait, json } => {
             crate::reclaim::run(&StoreConfig::load(config.as_deref(), store)?, wait, json)
         }
+        Command::Watch { config, store, only, from, cursor, once, list, forget, json } => {
+            let asked = match (list, forget) {
+                (true, _) => Asked::List,
+                (_, Some(name)) => Asked::Forget(name),
+                _ => Asked::Watch { only, from, cursor, once },
+            };
+            crate::watch::run(&StoreConfig::load(config.as_deref(), store)?, asked, json)
+        }
         Command::Fsck { config, store, contents, repair, yes, json } => {
             let options = FsckOptions { json, contents, repair, yes };
             crate::fsck::run(&StoreConfig::load(config.as_deref(), store)?, options)
@@ -544,6 +622,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Bucket { config, store, action } => {
             crate::buckets::run(&StoreConfig::load(config.as_deref(), store)?, action)
+        }
+        Command::Locks { config, store, action } => {
+            crate::locks::run(&StoreConfig::load(config.as_deref(), store)?, action)
         }
         Command::User { config, store, json, action } => {
             crate::user::run(&StoreConfig::load(config.as_deref(), store)?, action, json)

@@ -144,6 +144,10 @@ pub(crate) struct StoreSettings {
     /// Length of the log's files on each disk of a new store [default: 64MiB, less on disks below 512 MiB]
     #[arg(long, env = "STRATA_SEGMENT_SIZE", value_name = "SIZE")]
     pub(crate) segment_size: Option<ByteSize>,
+
+    /// Newest log that is kept for readers of events that are behind (`strata watch --cursor`) [default: 4GiB]
+    #[arg(long, env = "STRATA_EVENTS_KEPT", value_name = "SIZE")]
+    pub(crate) events_kept: Option<ByteSize>,
 }
 
 /// The settings of a serving process beyond its store.
@@ -242,7 +246,18 @@ pub(crate) struct DoorSettings {
 impl StoreSettings {
     /// These settings where they say something, `below` where they do not.
     fn over(self, below: Self) -> Self {
-        let Self { data, mut disks, mut disk, parity, durability, top_bucket, memory, cache_size, segment_size } = self;
+        let Self {
+            data,
+            mut disks,
+            mut disk,
+            parity,
+            durability,
+            top_bucket,
+            memory,
+            cache_size,
+            segment_size,
+            events_kept,
+        } = self;
         // `disks` and `disk` are two ways to say one thing: whichever is said higher up wins as a whole.
         if disks.is_none() && disk.is_none() {
             (disks, disk) = (below.disks, below.disk);
@@ -257,6 +272,7 @@ impl StoreSettings {
             memory: memory.or(below.memory),
             cache_size: cache_size.or(below.cache_size),
             segment_size: segment_size.or(below.segment_size),
+            events_kept: events_kept.or(below.events_kept),
         }
     }
 }

@@ -224,7 +224,7 @@ impl OpenDoors {
                 user: admin.name.clone(),
                 password: admin.secret_key.expose().to_owned(),
             });
-            let door = webdav(config, store, credentials, &bodies)?;
+            let door = webdav(config, store, credentials, &bodies);
             sources.push(Arc::new(WebDavSource(Arc::clone(&door))));
             let stop = doors.told_to_stop();
             doors.spawn("webdav", strata_door_webdav::serve(listener, door, stop));
@@ -378,12 +378,7 @@ fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-fn webdav(
-    config: &Config,
-    store: &OpenStore,
-    credentials: &Credentials,
-    bodies: &Arc<Budget>,
-) -> anyhow::Result<Arc<WebDavDoor>> {
+fn webdav(config: &Config, store: &OpenStore, credentials: &Credentials, bodies: &Arc<Budget>) -> Arc<WebDavDoor> {
     let usual = DavConfig::default();
     let settings = DavConfig {
         connections_max: connections_max(config),
@@ -395,7 +390,7 @@ fn webdav(
         ..usual
     };
     let (namespace, users) = (Arc::clone(store.namespace()), Arc::clone(&credentials.users));
-    WebDavDoor::new(namespace, users, Arc::new(SystemEntropy), settings).context("the webdav door cannot be opened")
+    WebDavDoor::new(namespace, users, Arc::new(SystemEntropy), settings)
 }
 
 fn nfs(config: &Config, store: &OpenStore) -> anyhow::Result<Arc<NfsDoor>> {

@@ -23,6 +23,7 @@ mod interrupt;
 mod keeper;
 mod keys;
 mod lock;
+mod locks;
 mod metrics;
 mod mount;
 mod notify;
@@ -41,6 +42,7 @@ mod status;
 mod store;
 mod upgrade;
 mod user;
+mod watch;
 
 use std::process::ExitCode;
 

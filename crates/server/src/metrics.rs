@@ -7,9 +7,9 @@ use strata_door_admin::metrics::{
     DISK_CHECKSUM_FAILURES, DISK_FREE_BYTES, DISK_READ_AROUND, DISK_READ_ERRORS, DISK_REBUILT_READS, DISK_TOTAL_BYTES,
     DISK_WRITE_ERRORS, DOOR_ABORTED_UPLOADS, DOOR_ANSWERS, DOOR_AUTH_FAILURES, DOOR_BROKEN_DOWNLOADS, DOOR_CONNECTIONS,
     DOOR_IN_FLIGHT, DOOR_LATENCY, DOOR_LOCKS, DOOR_RECEIVED_BYTES, DOOR_REFUSED_BUSY, DOOR_REQUESTS, DOOR_SENT_BYTES,
-    SCRUB_DAMAGED_FRAMES, SCRUB_ENDED_SECONDS, SCRUB_HEALED_FRAMES, SCRUB_PAUSED, SCRUB_UNREADABLE, SET_DISKS_BY_STATE,
-    Samples, Source, WORKER_BOUND, WORKER_BUDGET_RATE, WORKER_CURSOR, WORKER_ERRORS, WORKER_FAILING_SINCE,
-    WORKER_HANDLED, WORKER_ROUNDS, WORKER_STATE,
+    EVENT_CURSOR_BEHIND, EVENT_CURSOR_MOVED, SCRUB_DAMAGED_FRAMES, SCRUB_ENDED_SECONDS, SCRUB_HEALED_FRAMES,
+    SCRUB_PAUSED, SCRUB_UNREADABLE, SET_DISKS_BY_STATE, Samples, Source, WORKER_BOUND, WORKER_BUDGET_RATE,
+    WORKER_CURSOR, WORKER_ERRORS, WORKER_FAILING_SINCE, WORKER_HANDLED, WORKER_ROUNDS, WORKER_STATE,
 };
 use strata_door_nfs::NfsDoor;
 use strata_door_s3::{S3Door, S3Metrics};
@@ -203,6 +203,20 @@ impl Source for CrewSource {
             let budget = worker.budget;
             out.put(&WORKER_BUDGET_RATE, &[name], budget.and_then(|budget| budget.bytes_per_second).unwrap_or(0));
             out.put(&WORKER_FAILING_SINCE, &[name], worker.failure.map_or(0, |failure| failure.since));
+        }
+    }
+}
+
+/// Numbers of the readers of events that have a name.
+pub(crate) struct CursorSource(pub(crate) Arc<Namespace>);
+
+impl Source for CursorSource {
+    fn collect(&self, out: &mut Samples) {
+        // An index that cannot be read shows elsewhere.
+        for cursor in self.0.cursors().unwrap_or_default() {
+            let behind = self.0.newest_commit().0.saturating_sub(cursor.after.lsn.0);
+            out.put(&EVENT_CURSOR_BEHIND, &[&cursor.name], behind);
+            out.put(&EVENT_CURSOR_MOVED, &[&cursor.name], u64::try_from(cursor.moved.secs()).unwrap_or(0));
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::rates::{DoorRates, Rates};
 use crate::reclaim::Reclaim;
 use crate::status::Status;
 use crate::store::OpenStore;
+use crate::watch::Watches;
 
 const STARTING: u8 = 0;
 const SERVING: u8 = 1;
@@ -39,6 +40,7 @@ pub(crate) struct Running {
     /// What `doors.json` says, once it does.
     doors: Mutex<Option<Doors>>,
     reclaim: Arc<Reclaim>,
+    watches: Watches,
     /// Those of the doors, once they are open.
     rates: OnceLock<Arc<Rates>>,
 }
@@ -62,6 +64,7 @@ impl Running {
             check: BesideWriters::of(store.namespace()),
             doors: Mutex::default(),
             reclaim: Arc::default(),
+            watches: Watches::default(),
             rates: OnceLock::new(),
         }
     }
@@ -163,6 +166,7 @@ impl Running {
                     let users = || Ok(Arc::clone(&self.users));
                     crate::buckets::apply(&self.namespace, users, request, progress, &stopping)?.into()
                 }
+                Request::Locks(request) => crate::locks::apply(&self.namespace, request)?.into(),
                 Request::User(request) => {
                     let answer = crate::user::apply(&self.namespace, &self.users, request)?;
                     if let Err(error) = self.renew_shown_user() {
@@ -177,6 +181,7 @@ impl Running {
                     let stopping = || self.phase.load(Ordering::Acquire) == DRAINING;
                     crate::sets::apply(&self.namespace, &self.keeper, &self.disks, request, progress, &stopping)?.into()
                 }
+                Request::Watch(request) => self.watches.answer(&self.namespace, request)?.into(),
                 Request::Heal => self.keeper.heal(progress)?.into(),
                 Request::Scrub(request) => self.keeper.scrub(request, progress)?,
                 Request::Fsck { contents } => {

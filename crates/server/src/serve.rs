@@ -28,7 +28,7 @@ use crate::doors_file::Doors;
 use crate::greeting::{greeting, say};
 use crate::keeper::Keeper;
 use crate::lock::StoreLock;
-use crate::metrics::{CrewSource, DiskSource, MountSource};
+use crate::metrics::{CrewSource, CursorSource, DiskSource, MountSource};
 use crate::mount::{self, MountedDoor};
 use crate::notify::notify;
 use crate::running::Running;
@@ -140,7 +140,8 @@ async fn serve_store(
     let mut sources: Vec<Arc<dyn Source>> = Vec::new();
     let disk_source = DiskSource { namespace: Arc::clone(store.namespace()), keeper: Arc::clone(keeper) };
     let crew_source = CrewSource(Arc::clone(store.namespace()));
-    let others: Vec<Arc<dyn Source>> = vec![Arc::new(disk_source), Arc::new(crew_source)];
+    let cursor_source = CursorSource(Arc::clone(store.namespace()));
+    let others: Vec<Arc<dyn Source>> = vec![Arc::new(disk_source), Arc::new(crew_source), Arc::new(cursor_source)];
     let mounted = match &config.mount {
         Some(path) => {
             let position_bytes_max = usize::try_from(config.store.memory.table).unwrap_or(usize::MAX);

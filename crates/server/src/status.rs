@@ -70,6 +70,9 @@ pub(crate) struct Status {
     content: ContentStatus,
     disks: Vec<DiskStatus>,
     space: SpaceStatus,
+    /// WebDAV locks that are held.
+    #[serde(default)]
+    locks: u64,
     /// Who works in the background; nobody in a store at rest.
     workers: Vec<WorkerStatus>,
     /// The heals and the scrub of a server.
@@ -178,6 +181,7 @@ impl Status {
                 Ok(space) => SpaceStatus::Known { total: space.total, free: space.free, inodes: space.inodes },
                 Err(error) => SpaceStatus::Unknown { error: error.to_string() },
             },
+            locks: namespace.locks_held() as u64,
             read_only: ledger.read_only,
             workers: Vec::new(),
             keeper: None,
@@ -215,6 +219,10 @@ impl Status {
                 ByteSize(content.deduplicated),
                 ByteSize(content.compressed),
             ));
+        }
+        if self.locks > 0 {
+            let locks = if self.locks == 1 { "1 WebDAV lock is" } else { &format!("{} WebDAV locks are", self.locks) };
+            words.push_str(&format!("{locks} held; `strata locks list` shows them\n"));
         }
         match (&self.refusing, &self.read_only) {
             (Some(refusing), _) => words.push_str(&format!("{}\n", refusing.words)),

@@ -124,6 +124,7 @@ impl OpenStore {
                 overlay_bytes_max: bytes(memory.overlay),
                 staged_bytes_max: bytes(memory.staging),
                 mover_bytes_max: bytes(2 * memory.table),
+                events_kept: config.events_kept.0,
                 ..strata_content::StoreSettings::default()
             },
             durability: config.durability.class(),

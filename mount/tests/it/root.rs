@@ -3,6 +3,7 @@
 mod doors;
 mod files;
 mod life;
+mod locks;
 mod model;
 mod names;
 mod programs;

@@ -12,7 +12,7 @@ use crate::report::Role;
 use crate::s3;
 
 /// The program to measure.
-fn program(options: &Options) -> Result<PathBuf> {
+pub(crate) fn program(options: &Options) -> Result<PathBuf> {
     let program = match &options.strata {
         Some(program) => program.clone(),
         None => std::env::current_exe()?.with_file_name("strata"),
@@ -65,6 +65,18 @@ pub(crate) fn status(options: &Options, data: &Path) -> Result<Value> {
 }
 
 impl Subject {
+    /// `host:port` of the admin door, and the token it asks for.
+    ///
+    /// # Errors
+    /// That the server has none.
+    pub(crate) fn admin(&self) -> Result<(String, String)> {
+        let doors: Value = serde_json::from_slice(&std::fs::read(self.data.join("doors.json"))?)?;
+        let url = doors["admin"]["url"].as_str().context("doors.json has no admin.url")?;
+        let address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let token = std::fs::read_to_string(self.data.join("admin.token")).context("the token of the admin door")?;
+        Ok((address, token.trim().to_owned()))
+    }
+
     fn serve(&mut self, options: &Options, doors: &[Door], durability: Durability) -> Result<()> {
         let mut command = Command::new(program(options)?);
         command.arg("serve").arg("--data").arg(&self.data);

@@ -37,6 +37,12 @@ pub(super) fn reclaim(store: &Arc<Store>, choice: Choice<'_>, host: &mut dyn Hos
     let end = store.ledger.writing();
     while let Some(census) = store.census(host, &report)? {
         let mut chosen = census.chosen(choice);
+        // What has to go in any case goes, whoever still wants to read of it.
+        if matches!(choice, Choice::Below(_) | Choice::All)
+            && let Some(held) = store.held_for_readers()?
+        {
+            chosen.retain(|segment| segment.segment < held);
+        }
         chosen.retain(|segment| segment.segment < end && !left.contains(&segment.segment));
         if chosen.is_empty() {
             break;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use nfsserve::nfs::{nfsstat3, nfstime3, sattr3};
-use strata_namespace::{Access, Attr, Condition, ErrorKind, FILE_LEN_MAX, Guard, NodeKind};
+use strata_namespace::{Access, Attr, Condition, ErrorKind, FILE_LEN_MAX, Guard, NodeKind, Touch};
 
 use super::args::Stable;
 use super::context::Context;
@@ -61,11 +61,22 @@ impl Context {
         Ok(())
     }
 
+    /// Whether a lock of another door forbids changing it now: who is told at its `open` has written nothing yet that its client
+    /// would find refused later.
+    fn is_locked(&self, attr: &Attr) -> Result<bool, Fail> {
+        let touch = if attr.kind == NodeKind::Directory { Touch::Members(self.ino) } else { Touch::Node(self.ino) };
+        match self.door.ns.check_locks(&self.op, &[touch]) {
+            Ok(()) => Ok(false),
+            Err(error) if error.kind == ErrorKind::Locked => Ok(true),
+            Err(error) => Err(Fail::of_inode(error)),
+        }
+    }
+
     pub(super) fn access(&self, asked: u32, out: &mut Encoder) -> Result<(), Fail> {
         let attr = self.attr(self.ino)?;
         let all = Access { read: true, write: true, exec: true };
         let granted = self.door.ns.access(&self.op, self.ino, all).map_err(Fail::of_inode)?;
-        let write = granted.write && !self.read_only();
+        let write = granted.write && !self.read_only() && !self.is_locked(&attr)?;
         let mut bits = 0;
         if granted.read {
             bits |= ACCESS_READ;

@@ -6,6 +6,7 @@ mod access;
 mod client;
 mod directories;
 mod durability;
+mod locks;
 mod nfs;
 mod procedures;
 mod retransmission;

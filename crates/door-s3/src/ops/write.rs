@@ -32,6 +32,7 @@ impl Shared {
     ) -> S3Result<ObjectInfo> {
         let cond = Conditions::for_write(&cx.headers)?;
         self.expect_owner(cx, bucket, "x-amz-expected-bucket-owner")?;
+        self.ns.check_locks_of_object(&cx.op, bucket, key.as_bytes()).map_err(from_namespace)?;
         let ingest = self.ns.ingest(&cx.op, bucket).map_err(from_namespace)?;
         // As in S3, an object has a checksum of its whole whatever its client sent.
         let own = body.promise.algorithm.is_none().then_some(Algorithm::Crc64Nvme);

@@ -1,5 +1,5 @@
-//! What dav-server needs to carry out LOCK and UNLOCK: its lock system over our table, and of its file system only
-//! looking at a resource and creating an empty one. Its types stay in this file.
+//! What dav-server needs to carry out LOCK and UNLOCK: its lock system over the name space, and of its file system only
+//! looking at a resource. Its types stay in this file.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use dav_server::fs::{
 use dav_server::ls::{DavLock, DavLockSystem, LsFuture};
 use parking_lot::Mutex;
 use strata_http::etag::quoted;
-use strata_namespace::{Attr, Condition, LockRecord, ObjectMeta};
-use strata_seam::Timestamp;
+use strata_namespace::{Attr, ErrorKind, LockRecord, NewLock, Touch};
+use strata_seam::{Ino, Timestamp};
 use xmltree::{Element, EmitterConfig};
 
 use crate::ask::{Ask, is_dir};
 use crate::error::{Refusal, Result};
 use crate::headers;
-use crate::locks::{Holder, TIMEOUT_SECS_MAX, Touch};
+use crate::locks;
 use crate::path::{self, UrlPath};
 use crate::xml;
 
@@ -37,14 +37,52 @@ impl Context {
     fn path(&self) -> &UrlPath {
         &self.ask.path
     }
-    /// When the lock ends that the request asks for. The library's own reading of `Timeout` is passed over: it gives
+    /// How long the lock is to last that the request asks for. The library's own reading of `Timeout` is passed over: it gives
     /// exclusive locks ten minutes at most, less than the half hour that davfs2 plans its refreshes by.
-    fn expires(&self) -> Timestamp {
-        let secs =
-            headers::timeout_secs(&self.ask.headers).map_or(TIMEOUT_SECS_MAX, |asked| asked.clamp(1, TIMEOUT_SECS_MAX));
-        let secs = i64::try_from(secs).unwrap_or(i64::MAX);
-        let now = self.ask.ns().now();
-        Timestamp::from_parts(now.secs().saturating_add(secs), now.nanos())
+    fn seconds(&self) -> Option<u64> {
+        headers::timeout_secs(&self.ask.headers)
+    }
+    /// The inode at the request's path.
+    fn ino(&self) -> Result<Option<Ino>> {
+        Ok(self.ask.look(self.path())?.visible().map(|attr| attr.ino))
+    }
+    /// Grants a lock, on a file that is made for it where there is none.
+    fn grant(&self, owner_xml: Vec<u8>, shared: bool, deep: bool) -> Result<LockRecord> {
+        let Self { ask, .. } = self;
+        let wanted = NewLock {
+            shared,
+            deep,
+            owner_xml,
+            seconds: self.seconds(),
+            ..locks::wanted(&ask.path, &*ask.door.entropy)
+        };
+        let parent = if ask.path.is_root() { None } else { Some(ask.parent_of(&ask.path)?.ino) };
+        let at = parent.map(|parent| (parent, ask.path.name()));
+        Ok(ask.ns().lock(&ask.op, at, &wanted).map_err(locks::not_granted)?.0)
+    }
+    fn release(&self, token: &str) -> Result<()> {
+        let none = || {
+            Refusal::conflict("no lock with this token covers the resource; nothing was unlocked")
+                .because("lock-token-matches-request-uri")
+        };
+        let ino = self.ino()?.ok_or_else(none)?;
+        self.ask.ns().unlock(&self.ask.op, ino, token).map_err(|error| match error.kind {
+            ErrorKind::NotFound | ErrorKind::Stale => none(),
+            _ => error.into(),
+        })
+    }
+    fn renew(&self, token: &str) -> Result<LockRecord> {
+        let none = |what: String| Refusal::precondition(what).because("lock-token-matches-request-uri");
+        let ino = self.ino()?.ok_or_else(|| none("nothing is there; nothing was refreshed".to_owned()))?;
+        self.ask.ns().refresh_lock(&self.ask.op, ino, token, self.seconds()).map_err(|error| match error.kind {
+            ErrorKind::PreconditionFailed => none(error.what),
+            _ => error.into(),
+        })
+    }
+    /// Whether the resource may be changed with the tokens that the request submits.
+    fn may_change(&self, path: &UrlPath) -> Result<()> {
+        let Some(attr) = self.ask.look(path)?.visible() else { return Ok(()) };
+        Ok(self.ask.ns().check_locks(&self.ask.op, &[Touch::Node(attr.ino)])?)
     }
     fn as_dav_lock(&self, record: &LockRecord) -> Option<DavLock> {
         let now = self.ask.ns().now();
@@ -93,7 +131,7 @@ fn owner_bytes(owner: Option<&Element>) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The library's view of the lock table, for one request.
+/// The library's view of the locks, for one request.
 #[derive(Clone)]
 pub(super) struct LockSystem(pub(super) Arc<Context>);
 
@@ -111,26 +149,14 @@ impl DavLockSystem for LockSystem {
     fn lock(
         &'_ self,
         path: &DavPath,
-        principal: Option<&str>,
+        _principal: Option<&str>,
         owner: Option<&Element>,
         _timeout: Option<Duration>,
         shared: bool,
         deep: bool,
     ) -> LsFuture<'_, Result<DavLock, DavLock>> {
         let context = &self.0;
-        let granted = owner_bytes(owner).and_then(|owner_xml| {
-            let wanted = LockRecord {
-                token: String::new(),
-                path: context.path().key().to_vec(),
-                ino: context.ask.look(context.path())?.visible().map(|attr| attr.ino),
-                deep,
-                shared,
-                principal: principal.unwrap_or_default().to_owned(),
-                owner_xml,
-                expires: Some(context.expires()),
-            };
-            context.ask.door.locks.grant(&context.ask.op, wanted)
-        });
+        let granted = owner_bytes(owner).and_then(|owner_xml| context.grant(owner_xml, shared, deep));
         ready(match granted {
             Ok(record) => context.as_dav_lock(&record).ok_or_else(|| Context::placeholder(path, shared, deep)),
             Err(refusal) => {
@@ -141,9 +167,7 @@ impl DavLockSystem for LockSystem {
     }
 
     fn unlock(&'_ self, _path: &DavPath, token: &str) -> LsFuture<'_, Result<(), ()>> {
-        let Context { ask, .. } = &*self.0;
-        let released = ask.door.locks.release(&ask.op, &ask.path, token, &ask.user.name, ask.user.admin);
-        ready(released.map_err(|refusal| self.0.note(refusal)))
+        ready(self.0.release(token).map_err(|refusal| self.0.note(refusal)))
     }
 
     fn refresh(
@@ -152,10 +176,7 @@ impl DavLockSystem for LockSystem {
         token: &str,
         _timeout: Option<Duration>,
     ) -> LsFuture<'_, Result<DavLock, ()>> {
-        let Context { ask, .. } = &*self.0;
-        let expires = self.0.expires();
-        let renewed = ask.door.locks.refresh(&ask.op, &ask.path, token, &ask.user.name, expires);
-        ready(match renewed {
+        ready(match self.0.renew(token) {
             Ok(record) => self.0.as_dav_lock(&record).ok_or(()),
             Err(refusal) => {
                 self.0.note(refusal);
@@ -169,37 +190,35 @@ impl DavLockSystem for LockSystem {
     fn check(
         &'_ self,
         path: &DavPath,
-        principal: Option<&str>,
+        _principal: Option<&str>,
         ignore_principal: bool,
         deep: bool,
         submitted_tokens: &[String],
     ) -> LsFuture<'_, Result<(), DavLock>> {
-        let locks = &self.0.ask.door.locks;
         let Ok(asked) = UrlPath::parse(&path.as_url_string()) else {
             return ready(Err(Context::placeholder(path, false, deep)));
         };
         let fine = if ignore_principal {
-            locks.covering(&asked).iter().any(|lock| submitted_tokens.contains(&lock.token))
+            locks::covering(&self.0.ask, &asked)
+                .is_ok_and(|locks| locks.iter().any(|lock| submitted_tokens.contains(&lock.token)))
         } else {
-            let holder =
-                Holder { principal: principal.unwrap_or_default().to_owned(), tokens: submitted_tokens.to_vec() };
-            locks.check(&[Touch { path: asked, deep }], &holder).is_ok()
+            self.0.may_change(&asked).is_ok()
         };
         ready(if fine { Ok(()) } else { Err(Context::placeholder(path, false, deep)) })
     }
 
     fn discover(&'_ self, _path: &DavPath) -> LsFuture<'_, Vec<DavLock>> {
-        let locks = self.0.ask.door.locks.covering(self.0.path());
+        let locks = locks::covering(&self.0.ask, self.0.path()).unwrap_or_default();
         ready(locks.iter().filter_map(|lock| self.0.as_dav_lock(lock)).collect())
     }
 
     fn delete(&'_ self, _path: &DavPath) -> LsFuture<'_, Result<(), ()>> {
-        let Context { ask, .. } = &*self.0;
-        ready(ask.door.locks.forget_tree(&ask.op, &ask.path).map_err(|refusal| self.0.note(refusal)))
+        // What is removed has no locks behind that; see `strata_namespace`.
+        ready(Ok(()))
     }
 }
 
-/// The library's view of the name space: LOCK looks at its resource and creates it empty if it is not there.
+/// The library's view of the name space: LOCK looks at its resource.
 #[derive(Clone)]
 pub(super) struct Store;
 
@@ -225,7 +244,7 @@ impl DavMetaData for Meta {
     }
 }
 
-/// The file that LOCK made: the library opens it and drops it.
+/// The file that LOCK has made together with the lock: the library opens it and drops it.
 #[derive(Debug)]
 struct Made;
 
@@ -261,28 +280,14 @@ fn look(context: &Context, path: &DavPath) -> Result<Option<Meta>> {
     Ok(Some(Meta { attr, etag }))
 }
 
-fn make_empty(context: &Context) -> Result<()> {
-    let Context { ask, .. } = context;
-    let parent = ask.parent_of(&ask.path)?;
-    let content = ask.ns().ingest_in(&ask.op, parent.ino)?.finish()?;
-    let absent = Condition { absent: true, ..Condition::default() };
-    let (made, _) =
-        ask.ns().put_file(&ask.op, parent.ino, ask.path.name(), content, None, ObjectMeta::default(), &absent)?;
-    ask.door.locks.made(&ask.op, &ask.path, made.attr.ino)
-}
-
 impl GuardedFileSystem<Arc<Context>> for Store {
     fn open<'a>(
         &'a self,
         _path: &'a DavPath,
         _options: OpenOptions,
-        context: &'a Arc<Context>,
+        _context: &'a Arc<Context>,
     ) -> FsFuture<'a, Box<dyn DavFile>> {
-        let made = make_empty(context).map(|()| Box::new(Made) as Box<dyn DavFile>).map_err(|refusal| {
-            context.note(refusal);
-            FsError::GeneralFailure
-        });
-        Box::pin(std::future::ready(made))
+        Box::pin(std::future::ready(Ok(Box::new(Made) as Box<dyn DavFile>)))
     }
 
     /// PROPFIND is answered without the library, so it never lists.

@@ -146,12 +146,7 @@ impl Writer {
                 href.push('/');
             }
         }
-        let locks: Vec<LockRecord> = if self.needs_locks && self.ask.door.locks.len() > 0 {
-            let path = crate::path::UrlPath::parse(&href)?;
-            self.ask.door.locks.covering(&path)
-        } else {
-            Vec::new()
-        };
+        let locks: Vec<LockRecord> = if self.needs_locks { ns.locks_on(&self.ask.op, attr.ino)? } else { Vec::new() };
         let subject = Subject {
             name: member.unwrap_or_else(|| self.ask.path.name()),
             attr,

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use strata_http::{Received, date};
-use strata_namespace::{Access, Attr, SetAttr, SetTime};
+use strata_namespace::{Access, Attr, SetAttr, SetTime, Touch};
 use strata_seam::Timestamp;
 
 use super::find::{HEAD, TAIL, XML};
 use super::{APACHE, DAV, MICROSOFT, push_empty_name};
 use crate::ask::{Ask, Reply, is_dir};
 use crate::error::Result;
-use crate::locks::Touch;
 use crate::upload;
 use crate::xml::{self, Patch};
 
@@ -50,15 +49,14 @@ pub(crate) async fn proppatch(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
         }
     }
     let refused = effects.iter().any(|effect| matches!(effect, Effect::Refused(..)));
-    if refused {
-        ask.door.locks.check(&[Touch::one(&ask.path)], &ask.holder())?;
-    } else {
-        if !ask.path.is_root() {
-            ask.guard(ask.parent_of(&ask.path)?.ino, &attr)?;
-        }
-        ask.door
-            .locks
-            .guarded(&[Touch::one(&ask.path)], &ask.holder(), || carry_out(ask, &attr, &patches, &effects))??;
+    ask.ns().check_locks(&ask.op, &[Touch::Node(attr.ino)])?;
+    if !refused {
+        let parent = if ask.path.is_root() { None } else { Some(ask.parent_of(&ask.path)?.ino) };
+        // Each instruction is a commit, and nobody locks the resource in between.
+        let several = parent.filter(|_| patches.len() > 1);
+        let _claim = several.map(|parent| ask.ns().keep_unlocked(&ask.op, parent, ask.path.name())).transpose()?;
+        parent.map_or(Ok(()), |parent| ask.guard(parent, &attr))?;
+        carry_out(ask, &attr, &patches, &effects)?;
     }
     Ok(ask.reply(StatusCode::MULTI_STATUS, XML, report(ask, &attr, &patches, &effects, refused)))
 }

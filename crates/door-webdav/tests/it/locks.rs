@@ -1,6 +1,6 @@
 //! Section "Conditions and locks", the locks.
 
-use strata_namespace::{Condition, ObjectMeta};
+use strata_namespace::{Caller, Condition, Door, ErrorKind, ObjectMeta, Op};
 
 use crate::client::{Client, Reply};
 use crate::support::{Server, between, root};
@@ -197,14 +197,21 @@ fn a_listing_tells_the_locks() {
 }
 
 #[test]
-fn a_lock_binds_this_door_alone() {
+fn a_lock_binds_every_other_door_as_it_does_this_one() {
     let server = Server::start();
     let mut client = server.client();
     client.put("/bkt/file", b"x");
-    lock(&mut client, "/bkt/file");
+    let token = lock(&mut client, "/bkt/file");
     let (ns, op) = (server.ns(), root());
-    let content = ns.ingest(&op, "bkt").unwrap().finish().unwrap();
-    ns.put_object(&op, "bkt", b"file", content, None, ObjectMeta::default(), &Condition::default()).unwrap();
+    let put = || {
+        let content = ns.ingest(&op, "bkt").unwrap().finish().unwrap();
+        let (meta, any) = (ObjectMeta::default(), Condition::default());
+        ns.put_object(&op, "bkt", b"file", content, None, meta, &any).map(drop).map_err(|error| error.kind)
+    };
+    assert_eq!(put(), Err(ErrorKind::Locked));
+    assert_eq!(client.get("/bkt/file"), b"x");
+    assert_eq!(client.status("UNLOCK", "/bkt/file", &[("lock-token", &format!("<{token}>"))]), 204);
+    assert_eq!(put(), Ok(()));
     assert_eq!(client.get("/bkt/file"), b"");
 }
 
@@ -229,21 +236,20 @@ fn malformed_lock_requests_are_refused() {
 }
 
 #[test]
-fn a_lock_of_a_file_that_another_door_removed_ends_with_it() {
+fn a_lock_of_a_file_that_an_operator_removed_ends_with_it() {
     let server = Server::start();
     let mut client = server.client();
-    let root = root();
-    let file = |name: &[u8]| {
-        let bucket = server.ns().lookup(&root, strata_namespace::ROOT_INO, b"bkt").unwrap();
-        (bucket.ino, name.to_vec())
-    };
+    // Others are refused; who passes locks is whoever runs the store.
+    let operator = Op::new(Caller::root(Door::Admin));
+    let bucket = server.ns().lookup(&root(), strata_namespace::ROOT_INO, b"bkt").unwrap().ino;
     // One that was there before, and one that its lock made.
     client.put("/bkt/old", b"x");
     for path in ["/bkt/old", "/bkt/new"] {
         let token = lock(&mut client, path);
         assert_eq!(client.ask("PUT", path, &[], b"y").status, 423, "{path}");
-        let (bucket, name) = file(path.rsplit('/').next().unwrap().as_bytes());
-        server.ns().unlink(&root, bucket, &name).unwrap();
+        let name = path.rsplit('/').next().unwrap().as_bytes();
+        assert_eq!(server.ns().unlink(&root(), bucket, name).map_err(|error| error.kind), Err(ErrorKind::Locked));
+        server.ns().unlink(&operator, bucket, name).unwrap();
         assert_eq!(client.ask("PUT", path, &[], b"y").status, 201, "{path}");
         // What has its name now is not locked, for nobody.
         assert_eq!(client.ask("PUT", path, &[("if", &with(&token))], b"z").status, 412, "{path}");
@@ -254,18 +260,18 @@ fn a_lock_of_a_file_that_another_door_removed_ends_with_it() {
 }
 
 #[test]
-fn a_lock_outlives_new_content_and_ends_when_its_file_is_renamed_at_another_door() {
+fn a_lock_outlives_new_content_and_its_file_is_renamed_by_nobody_else() {
     let server = Server::start();
     let mut client = server.client();
-    let root = root();
     client.put("/bkt/file", b"x");
     let token = lock(&mut client, "/bkt/file");
     assert_eq!(client.ask("PUT", "/bkt/file", &[("if", &with(&token))], b"new content").status, 204);
     assert_eq!(client.ask("PUT", "/bkt/file", &[], b"y").status, 423);
-    let bucket = server.ns().lookup(&root, strata_namespace::ROOT_INO, b"bkt").unwrap().ino;
-    server.ns().rename(&root, (bucket, b"file"), (bucket, b"away"), strata_namespace::RenameMode::Replace).unwrap();
-    assert_eq!(client.ask("PUT", "/bkt/file", &[], b"y").status, 201);
-    assert_eq!(client.ask("PUT", "/bkt/away", &[], b"y").status, 204);
+    let bucket = server.ns().lookup(&root(), strata_namespace::ROOT_INO, b"bkt").unwrap().ino;
+    let (from, to) = ((bucket, &b"file"[..]), (bucket, &b"away"[..]));
+    let renamed = server.ns().rename(&root(), from, to, strata_namespace::RenameMode::Replace);
+    assert_eq!(renamed.map_err(|error| error.kind), Err(ErrorKind::Locked));
+    assert_eq!(client.ask("PUT", "/bkt/file", &[("if", &with(&token))], b"mine").status, 204);
 }
 
 #[test]

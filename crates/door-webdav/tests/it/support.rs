@@ -94,7 +94,7 @@ impl Server {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let door = WebDavDoor::new(ns, users.clone(), Arc::new(SystemEntropy), config).expect("a door");
+        let door = WebDavDoor::new(ns, users.clone(), Arc::new(SystemEntropy), config);
         let metrics = Arc::clone(door.metrics());
         let (stop, stopped) = oneshot::channel();
         let task = runtime.spawn(async move {

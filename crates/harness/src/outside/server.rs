@@ -152,6 +152,13 @@ impl Place {
         self.strata().args(arguments).arg("--data").arg(self.data()).output()
     }
 
+    /// A command of the program beside the server, to be started.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.strata();
+        command.args(arguments).arg("--data").arg(self.data());
+        command
+    }
+
     /// Starts another command of the program on the store, which goes on while its server is killed.
     pub(crate) fn beside(&self, command: &'static str) -> Result<Beside> {
         let log = File::options().create(true).append(true).open(self.log())?;

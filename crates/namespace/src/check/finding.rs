@@ -208,6 +208,8 @@ fn table(key: &[u8]) -> &'static str {
         Some(&key::TABLE_XATTR) => "the attributes",
         Some(&key::TABLE_PROPERTY) => "the properties",
         Some(&key::TABLE_NAME) => "the names of inodes",
+        Some(&key::TABLE_LOCK) => "the locks",
+        Some(&key::TABLE_HOLD) => "the locks of processes",
         Some(&key::TABLE_USAGE) => "the counters of usage",
         Some(&key::TABLE_TIMES) => "the times of directories",
         _ => "the store",

@@ -23,6 +23,7 @@ use super::{CheckOptions, CheckReport, Found, Teller, references};
 use crate::belong::belongs;
 use crate::error::{Error, Result};
 use crate::key;
+use crate::locks;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::record::{Bucket, Dirent, Inode, Part, Upload, Version};
@@ -458,6 +459,7 @@ fn decodes(key: &[u8], value: &[u8]) -> bool {
         key::TABLE_BUCKET => rest.len() == 8 && ino.is_some_and(|ino| Bucket::decode(ino, value).is_ok()),
         key::TABLE_USAGE => UsageOf::of_key(key).is_some(),
         key::TABLE_NAME => key::of_name(key).is_some(),
+        key::TABLE_LOCK => locks::locked(key, value).is_ok(),
         key::TABLE_ENTRY => ino.is_some() && Dirent::decode(value).is_ok(),
         key::TABLE_INODE => rest.len() == 8 && ino.is_some_and(|ino| Inode::decode(ino, value).is_ok()),
         key::TABLE_PART => ino.is_some() && Part::decode(value).is_ok(),

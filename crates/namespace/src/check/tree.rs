@@ -14,6 +14,7 @@ use super::finding::Finding;
 use super::{Found, Teller};
 use crate::error::Result;
 use crate::key;
+use crate::locks;
 use crate::name;
 use crate::record::{Bucket, Dirent, Inode, Part, Upload, Version};
 use crate::types::{NodeKind, ROOT_INO};
@@ -425,9 +426,26 @@ pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) 
             }
             Ok(())
         })?;
-    for of_inodes in
-        [key::TABLE_VERSION, key::TABLE_XATTR, key::TABLE_PROPERTY, key::TABLE_TIMES, key::TABLE_NAME, key::TABLE_ADDED]
-    {
+    going = going
+        && each(store, table(key::TABLE_LOCK), teller, |key, value| {
+            match locks::locked(key, value) {
+                Ok(Some(ino)) if store.get(&key::inode(ino))?.is_none() => {
+                    found.put(Finding::Leftover { ino, key: key.to_vec() });
+                }
+                Ok(_) => {}
+                Err(_) => found.put(Finding::Record { key: key.to_vec() }),
+            }
+            Ok(())
+        })?;
+    for of_inodes in [
+        key::TABLE_VERSION,
+        key::TABLE_XATTR,
+        key::TABLE_PROPERTY,
+        key::TABLE_TIMES,
+        key::TABLE_NAME,
+        key::TABLE_HOLD,
+        key::TABLE_ADDED,
+    ] {
         let mut last = None;
         going = going
             && each(store, table(of_inodes), teller, |key, value| {

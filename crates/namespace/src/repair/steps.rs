@@ -108,7 +108,10 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
         Finding::Stray { name } => stray(ns, tx, name),
         Finding::Part { upload, part } => part_of_nothing(ns, tx, *upload, *part),
         Finding::Leftover { key, .. }
-            if matches!(key.first(), Some(&(key::TABLE_TIMES | key::TABLE_NAME | key::TABLE_ADDED))) =>
+            if matches!(
+                key.first(),
+                Some(&(key::TABLE_TIMES | key::TABLE_NAME | key::TABLE_ADDED | key::TABLE_LOCK | key::TABLE_HOLD))
+            ) =>
         {
             tx.delete(key.clone());
             Ok("removed".to_owned())

@@ -1,6 +1,6 @@
-//! Expectations that are looked at again in the commit they are for, and the bound on WebDAV locks.
+//! Expectations that are looked at again in the commit they are for.
 
-use strata_namespace::{Condition, ErrorKind, Guard, LOCKS_MAX, LockRecord, RenameMode, SetAttr};
+use strata_namespace::{Condition, ErrorKind, Guard, RenameMode, SetAttr};
 
 use crate::support::*;
 
@@ -63,30 +63,4 @@ fn a_guard_is_for_the_first_commit_of_its_operation_only() {
     op.guard(Guard { ino: before.ino, entry: None, condition: Condition::default(), ctime });
     assert_eq!(ns.setattr(&op, before.ino, &chmod(0)).unwrap_err().kind, ErrorKind::PreconditionFailed);
     assert_eq!(ns.getattr(&root(), before.ino).unwrap().mode, 0o640);
-}
-
-#[test]
-fn the_store_keeps_so_many_locks_and_no_more_whoever_counts() {
-    let (_world, store) = store();
-    let ns = store.namespace();
-    let lock = |number: usize| LockRecord {
-        ino: None,
-        token: format!("urn:{number}"),
-        path: b"/bkt/f".to_vec(),
-        deep: false,
-        shared: true,
-        principal: "alice".into(),
-        owner_xml: vec![],
-        expires: None,
-    };
-    for number in 0..LOCKS_MAX {
-        ns.put_lock(&root(), &lock(number)).unwrap();
-    }
-    let put = |number| ns.put_lock(&root(), &lock(number)).map_err(|error| error.kind);
-    assert_eq!(put(LOCKS_MAX), Err(ErrorKind::Busy));
-    assert_eq!(put(0), Ok(()), "a lock is renewed");
-    assert!(ns.remove_lock(&root(), "urn:1").unwrap());
-    assert!(!ns.remove_lock(&root(), "urn:1").unwrap());
-    assert_eq!((put(LOCKS_MAX), put(1)), (Ok(()), Err(ErrorKind::Busy)));
-    assert_eq!(ns.locks(&root()).unwrap().len(), LOCKS_MAX);
 }

@@ -129,4 +129,10 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
 pub(crate) fn sound(ns: &Namespace) {
     let report = check_store(ns, true, &mut |_| {}).expect("checked");
     assert_eq!(report.violations, Vec::<String>::new());
+    let locks = ns.locks(&root()).expect("locks");
+    assert!(locks.len() <= ns.locks_held());
+    for lock in locks {
+        let on = ns.locks_on(&root(), lock.ino.expect("an inode")).expect("its inode is there");
+        assert!(on.contains(&lock), "{} binds what it is on", lock.token);
+    }
 }

@@ -63,6 +63,8 @@ pub(crate) struct StoreConfig {
     pub(crate) memory: Memory,
     /// Length of the log's files of a store that is created.
     pub(crate) segment: Option<ByteSize>,
+    /// Bytes of the newest log that are kept for readers of events.
+    pub(crate) events_kept: ByteSize,
 }
 
 /// What a serving process needs to know.
@@ -194,18 +196,12 @@ impl StoreConfig {
                 return Err(ConfigError(format!("segment-size {segment} is not a whole number of MiB")));
             }
         }
+        let events_kept = settings.events_kept.unwrap_or(ByteSize(strata_content::EVENTS_KEPT_DEFAULT));
+        let durability = settings.durability.unwrap_or_default();
         let top_bucket = settings.top_bucket.unwrap_or_else(|| TOP_NAME_DEFAULT.to_owned());
         strata_namespace::check_bucket(top_bucket.as_bytes())
             .map_err(|error| ConfigError(format!("`top-bucket`: {}", error.what)))?;
-        Ok(Self {
-            data,
-            disks,
-            layout,
-            durability: settings.durability.unwrap_or_default(),
-            top_bucket,
-            memory,
-            segment,
-        })
+        Ok(Self { data, disks, layout, durability, top_bucket, memory, segment, events_kept })
     }
 }
 

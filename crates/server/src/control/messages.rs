@@ -10,11 +10,13 @@ use crate::disks::{DiskList, DiskRequest};
 use crate::fsck::{CheckAt, Checked};
 use crate::keeper::{ScrubRequest, ScrubStatus};
 use crate::keys::KeyStatus;
+use crate::locks::{LockRequest, Shown as ShownLock};
 use crate::passes::{PassProgress, PassSummary};
 use crate::reclaim::{ReclaimRequest, ReclaimStatus};
 use crate::sets::{Moving, SetRequest, SetStatus};
 use crate::status::Status;
 use crate::user::{UserAnswer, UserRequest};
+use crate::watch::{WatchRequest, Watched};
 
 /// What a command asks of the server.
 #[derive(Serialize, Deserialize)]
@@ -30,6 +32,8 @@ pub(crate) enum Request {
     Keys,
     /// What `strata bucket` does.
     Bucket(BucketRequest),
+    /// What `strata locks` does.
+    Locks(LockRequest),
     /// What `strata fsck` does beside writers.
     Fsck {
         /// Whether every chunk is read.
@@ -43,6 +47,8 @@ pub(crate) enum Request {
     Heal,
     /// What `strata scrub` does.
     Scrub(ScrubRequest),
+    /// What `strata watch` does, page by page.
+    Watch(WatchRequest),
 }
 
 /// What the server says.
@@ -110,6 +116,8 @@ answers! {
     Keys(KeyStatus),
     /// To [`Request::Bucket`].
     Bucket(BucketAnswer),
+    /// To [`Request::Locks`].
+    Locks(Vec<ShownLock>),
     /// To [`Request::Fsck`].
     Checked(Checked),
     /// To [`Request::Disk`].
@@ -120,6 +128,8 @@ answers! {
     Pass(PassSummary),
     /// To a scrub that was paused or resumed.
     Scrub(ScrubStatus),
+    /// To [`Request::Watch`].
+    Watched(Watched),
 }
 
 /// An answer to another question.

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use strata_namespace::{
-    Access, Condition, Content, Durability, LockRecord, Namespace, NewNode, NodeKind, ObjectMeta, RenameMode, SetAttr,
-    XattrMode,
+    Access, Caller, Condition, Content, Door, Durability, Namespace, NewLock, NewNode, NodeKind, ObjectMeta, Op,
+    RenameMode, SetAttr, XattrMode,
 };
-use strata_seam::Timestamp;
 
 use super::describe::root;
 use crate::outside::rng::Rng;
@@ -87,19 +86,7 @@ pub(super) fn fill(ns: &Namespace) -> Result<()> {
     ns.write(&op, removed, 0, &rng.bytes(3_000))?;
     ns.close(&op, removed, true)?;
     ns.unlink(&op, dir, b"removed")?;
-    ns.put_lock(
-        &op,
-        &LockRecord {
-            ino: None,
-            token: "urn:uuid:00000000-0000-0000-0000-000000000001".to_owned(),
-            path: b"/golden/dir/file".to_vec(),
-            deep: false,
-            shared: false,
-            principal: "admin".to_owned(),
-            owner_xml: b"<owner/>".to_vec(),
-            expires: Some(Timestamp(0)),
-        },
-    )?;
+    lock(ns, 1, "/golden/dir/file", false)?;
 
     // Open when the process dies: one synced and written on, one removed.
     let open = ns.create(&op, dir, b"synced", 0o600, RW, true, false)?.ino;
@@ -136,7 +123,7 @@ pub(super) fn fill_and_reclaim(ns: &Namespace) -> Result<()> {
     Ok(ns.settle_blocking(&op)?)
 }
 
-/// The same; then files get names in several buckets, one of them while it is written, and there are locks without an end, an
+/// The same; then files get names in several buckets, one of them while it is written, and there are locks, an
 /// upload under way and a user of uid 0.
 pub(super) fn fill_and_link(ns: &Namespace) -> Result<()> {
     fill(ns)?;
@@ -169,18 +156,8 @@ pub(super) fn fill_and_link(ns: &Namespace) -> Result<()> {
     ns.close(&op, leaf, true)?;
     ns.rename(&op, (golden, b"tree"), (loose, b"tree"), RenameMode::Replace)?;
 
-    let lock = |number: u32, path: &[u8], deep| LockRecord {
-        ino: None,
-        token: format!("urn:uuid:00000000-0000-0000-0000-{number:012}"),
-        path: path.to_vec(),
-        deep,
-        shared: false,
-        principal: "admin".to_owned(),
-        owner_xml: b"<owner/>".to_vec(),
-        expires: None,
-    };
-    ns.put_lock(&op, &LockRecord { ino: Some(file), ..lock(2, b"/elsewhere/far/file", false) })?;
-    ns.put_lock(&op, &lock(3, b"/golden/dir", true))?;
+    lock(ns, 2, "/elsewhere/far/file", false)?;
+    lock(ns, 3, "/golden/dir", false)?;
     let upload = ns.create_upload(&op, "elsewhere", b"under way", ObjectMeta::default())?.id;
     let part = content(ns, &rng.bytes(6_000))?;
     ns.put_part(&op, "elsewhere", b"under way", &upload, 1, part, "0".repeat(32), BTreeMap::new())?;
@@ -193,6 +170,24 @@ pub(super) fn fill_and_link(ns: &Namespace) -> Result<()> {
     ns.fsync(&op, file)?;
     ns.settle_blocking(&op)?;
     ns.write(&op, file, 90_000, b"never synced")?;
+    Ok(())
+}
+
+/// Has the administrator lock a path over WebDAV. Whoever fills the store further passes it, as an operator does.
+fn lock(ns: &Namespace, number: u32, path: &str, deep: bool) -> Result<()> {
+    let op = Op::new(Caller::root(Door::WebDav));
+    op.submit("admin", Vec::new());
+    let (parent, name) = path.rsplit_once('/').context("a path has a slash")?;
+    let wanted = NewLock {
+        token: format!("urn:uuid:00000000-0000-0000-0000-{number:012}"),
+        path: path.as_bytes().to_vec(),
+        deep,
+        shared: false,
+        owner_xml: b"<owner/>".to_vec(),
+        seconds: None,
+    };
+    let parent = ns.resolve(&op, parent.as_bytes())?.ino;
+    ns.lock(&op, Some((parent, name.as_bytes())), &wanted)?;
     Ok(())
 }
 

@@ -1,0 +1,624 @@
+//! Locks: one place for what somebody holds.
+//!
+//! A lock of WebDAV is a row of the store, on the place of what is locked. It binds every door: whoever changes something asks
+//! [`Namespace::uphold_locks`] within the change, so that a lock never comes between the question and the change. Changes of whole
+//! trees take many commits; they claim what they touch, and no lock is granted there until the claim is dropped.
+//!
+//! Byte-range and whole-file locks belong to processes; they live with the session of theirs ([`hold`]), by the rules in [`range`].
+//!
+//! Invariants: a lock is granted only while none is held that conflicts with it; what is removed or renamed has no locks behind that
+//! commit; and once a lock is granted, nothing that was not accepted before shows in what it covers.
+
+mod held;
+mod hold;
+mod place;
+mod range;
+mod table;
+mod uphold;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use strata_content::Tx;
+use strata_seam::{Ino, Timestamp};
+
+use crate::effects::Effects;
+use crate::error::{ErrorKind, Result, fail};
+use crate::event::Made;
+use crate::key;
+use crate::namespace::Namespace;
+use crate::object::NewContent;
+use crate::permission;
+use crate::record::{Inode, decode_lock, encode_lock};
+use crate::types::{Access, Caller, Condition, Door, LockRecord, ObjectMeta, Op, ROOT_INO};
+use crate::view::{View, damaged};
+
+pub(crate) use held::Turn;
+pub use hold::{HOLDS_PER_FILE_MAX, HoldOwner};
+pub(crate) use place::Place;
+pub use range::{HeldRange, RangeKind, RangeSpace};
+use table::Row;
+pub(crate) use uphold::{Holder, Touched};
+
+/// Most locks of WebDAV at a time.
+pub const LOCKS_MAX: usize = 10_000;
+/// Most locks one user may have.
+pub const LOCKS_PER_USER_MAX: usize = 4_096;
+/// Longest description of an owner that is kept, in bytes.
+pub const LOCK_OWNER_LEN_MAX: usize = 4_096;
+/// Longest time a lock lives without a refresh, and what it gets when it asks for none or for ever, in seconds.
+pub const LOCK_SECS_MAX: u64 = 3_600;
+
+/// Locks swept in one commit.
+const SWEPT_TOGETHER: usize = 64;
+
+/// What the name space has in memory of locks. All of it can be read from the store, but for the claims of changes in progress.
+#[derive(Default)]
+pub(crate) struct Locks {
+    pub(crate) held: held::Held,
+    claims: Arc<Mutex<Claims>>,
+    next_claim: AtomicU64,
+    /// Rows of locks of processes.
+    holds: AtomicI64,
+}
+
+/// What is being changed in many commits, by a number of its own; as many as requests in progress.
+type Claims = BTreeMap<u64, Vec<Place>>;
+
+/// Keeps locks from being granted where a change of many commits is going on. Dropping it ends that.
+pub struct Claim {
+    claims: Arc<Mutex<Claims>>,
+    number: u64,
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claims.lock().remove(&self.number);
+    }
+}
+
+impl Locks {
+    /// From the moment a change was accepted in which nothing forbade the larger one. Under the writer's lock.
+    pub(crate) fn claim(&self, number: u64, places: Vec<Place>) {
+        self.claims.lock().insert(number, places);
+    }
+
+    /// So many rows of locks of processes are more. Under the writer's lock.
+    pub(crate) fn note_holds(&self, more: i64) {
+        if more != 0 {
+            self.holds.fetch_add(more, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether a lock would come between a change that is going on and its end.
+    fn is_claimed(&self, place: &Place, deep: bool) -> bool {
+        let claims = self.claims.lock();
+        claims.values().flatten().any(|claimed| claimed.covers(place) || deep && place.covers(claimed))
+    }
+}
+
+/// A lock that is asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewLock {
+    /// A token nobody has used before (a URN).
+    pub token: String,
+    /// The path by which it was asked for, from the root of the name space: what whoever it is in the way of is told.
+    pub path: Vec<u8>,
+    /// Whether it covers everything below.
+    pub deep: bool,
+    /// Whether others may hold a shared lock too.
+    pub shared: bool,
+    /// XML by which the client describes itself, kept as it came.
+    pub owner_xml: Vec<u8>,
+    /// How long it is to last, at most [`LOCK_SECS_MAX`]; that if it is not said.
+    pub seconds: Option<u64>,
+}
+
+/// What a change would touch, for those who ask beforehand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Touch {
+    /// Content, attributes or properties of an inode.
+    Node(Ino),
+    /// Which members a directory has.
+    Members(Ino),
+    /// A name in a directory, with everything below what it leads to. Nothing if it leads nowhere.
+    Entry(Ino, Vec<u8>),
+}
+
+fn end_of(now: Timestamp, seconds: Option<u64>) -> Timestamp {
+    let seconds = seconds.map_or(LOCK_SECS_MAX, |asked| asked.clamp(1, LOCK_SECS_MAX));
+    Timestamp::from_parts(now.secs().saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX)), now.nanos())
+}
+
+impl Namespace {
+    /// Grants a lock on what is called `at.1` in the directory `at.0`, or on the root of the tree (`None`), to the user whose tokens
+    /// the operation submits ([`Op::submit`]). Where nothing has the name, an empty file is made in the same commit; the answer says
+    /// whether it was. What others write without the token is refused from the moment this returns; what was accepted before is in
+    /// the file, also if it is not stored yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`] where a lock is in the way, or a change of the tree is going on; [`ErrorKind::NoSpace`] at a limit;
+    /// [`ErrorKind::Invalid`] for an owner element that is too long; those of permission, since only who may change something may
+    /// lock it.
+    pub fn lock(&self, op: &Op, at: Option<(Ino, &[u8])>, wanted: &NewLock) -> Result<(LockRecord, bool)> {
+        let Some(Holder { principal, .. }) = op.holder() else {
+            return Err(fail(ErrorKind::Invalid, "a lock is granted to a user, and the request has none"));
+        };
+        if wanted.owner_xml.len() > LOCK_OWNER_LEN_MAX {
+            let what =
+                format!("the lock's owner element is longer than {LOCK_OWNER_LEN_MAX} bytes; nothing was locked");
+            return Err(fail(ErrorKind::Invalid, what));
+        }
+        let empty = self.store.content(Vec::new())?;
+        let new = NewContent {
+            content: empty,
+            etag: None,
+            meta: ObjectMeta::default(),
+            parts: Vec::new(),
+            allocated: 0,
+            made: Made::Put,
+        };
+        let granted = self.change(op, |tx, effects| {
+            let now = self.clock.now();
+            let (inode, place, made) = self.lockable(tx, effects, op, at, &new)?;
+            effects.bucket = inode.bucket;
+            self.refuse_conflict(tx, &place, wanted, now)?;
+            let held = &self.locks.held;
+            if held.count() >= LOCKS_MAX || held.of_user(principal) >= LOCKS_PER_USER_MAX {
+                let what = format!(
+                    "there are at most {LOCKS_MAX} locks and {LOCKS_PER_USER_MAX} per user; unlock something and try again"
+                );
+                return Err(fail(ErrorKind::NoSpace, what));
+            }
+            let lock = LockRecord {
+                token: wanted.token.clone(),
+                path: wanted.path.clone(),
+                ino: Some(inode.attr.ino),
+                deep: wanted.deep,
+                shared: wanted.shared,
+                principal: principal.clone(),
+                owner_xml: wanted.owner_xml.clone(),
+                expires: Some(end_of(now, wanted.seconds)),
+            };
+            let key = table::key_of(&place, &lock.token);
+            if tx.record(&key)?.is_some() {
+                return Err(fail(ErrorKind::Exists, "this token is in use; draw another"));
+            }
+            tx.put(key, encode_lock(&lock));
+            effects.locks.push(Turn::Granted(place, principal.clone(), lock.expires));
+            Ok((lock, made))
+        })?;
+        self.opens.wait_for_writes();
+        Ok(granted)
+    }
+
+    /// What is to be locked, made if it is not there, and where it is.
+    fn lockable(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        op: &Op,
+        at: Option<(Ino, &[u8])>,
+        new: &NewContent,
+    ) -> Result<(Inode, Place, bool)> {
+        let write = Access { write: true, ..Access::default() };
+        let Some((parent, name)) = at else {
+            if !op.caller.superuser {
+                return Err(fail(
+                    ErrorKind::NotPermitted,
+                    "only an administrator may lock the root; nothing was locked",
+                ));
+            }
+            return Ok((tx.dir(ROOT_INO)?, Place::ROOT, false));
+        };
+        let dir = tx.dir(parent)?;
+        permission::search(&op.caller, &dir.attr)?;
+        if let Some(found) = tx.find(parent, name)? {
+            let inode = tx.inode(found.dirent.ino)?;
+            permission::require(&op.caller, &inode.attr, write)?;
+            let place = place::of_dir(tx, &dir)?.entry(&found.name, inode.attr.ino);
+            return Ok((inode, place, false));
+        }
+        crate::name::check_new(name)?;
+        let bucket = tx.rules(&dir)?;
+        let place = place::of_dir(tx, &dir)?.entry(name, Ino(0));
+        let absent = Condition { absent: true, ..Condition::default() };
+        let inode = self.put_in(tx, effects, op, dir, name, new, &absent, &bucket)?;
+        Ok((inode, place, true))
+    }
+
+    /// Refuses a lock that another one, or a change in progress, is in the way of.
+    fn refuse_conflict(&self, tx: &mut Tx<'_>, place: &Place, wanted: &NewLock, now: Timestamp) -> Result<()> {
+        if self.locks.is_claimed(place, wanted.deep) {
+            return Err(fail(
+                ErrorKind::Locked,
+                "it is being changed by another request; nothing was locked; try again",
+            ));
+        }
+        if self.locks.held.count() == 0 {
+            return Ok(());
+        }
+        let in_the_way = |row: &Row| !(row.lock.shared && wanted.shared) && uphold::stands(&row.lock, now);
+        let mut found = table::covering(tx, &self.locks.held, place)?.into_iter().find(in_the_way);
+        if found.is_none() && wanted.deep {
+            table::within(tx, &self.locks.held, place, &mut |row| {
+                if in_the_way(&row) {
+                    found = Some(row);
+                    return Ok(ControlFlow::Break(()));
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        found.map_or(Ok(()), |row| Err(uphold::refused(&row.lock, now)))
+    }
+
+    /// Gives a lock that covers an inode, of the user whose tokens the operation submits, a new end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PreconditionFailed`] if there is no such lock.
+    pub fn refresh_lock(&self, op: &Op, ino: Ino, token: &str, seconds: Option<u64>) -> Result<LockRecord> {
+        self.change(op, |tx, effects| {
+            let inode = tx.inode(ino)?;
+            effects.bucket = inode.bucket;
+            let mine = |lock: &LockRecord| op.holder().is_some_and(|holder| holder.principal == lock.principal);
+            let row = self.covering_with(tx, &inode, token)?.filter(|row| mine(&row.lock));
+            let Some(Row { place, mut lock }) = row else {
+                return Err(fail(
+                    ErrorKind::PreconditionFailed,
+                    "no lock of yours with this token covers it; nothing was refreshed",
+                ));
+            };
+            lock.expires = Some(end_of(self.clock.now(), seconds));
+            tx.put(table::key_of(&place, token), encode_lock(&lock));
+            effects.locks.push(Turn::Renewed(lock.expires));
+            Ok(lock)
+        })
+    }
+
+    /// Ends a lock that covers an inode: one's own, or as an administrator anybody's.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none with this token, [`ErrorKind::NotPermitted`] if it is somebody else's.
+    pub fn unlock(&self, op: &Op, ino: Ino, token: &str) -> Result<()> {
+        self.change(op, |tx, effects| {
+            let inode = tx.inode(ino)?;
+            effects.bucket = inode.bucket;
+            let Some(row) = self.covering_with(tx, &inode, token)? else {
+                return Err(fail(ErrorKind::NotFound, "no lock with this token covers it; nothing was unlocked"));
+            };
+            let mine = op.holder().is_some_and(|holder| holder.principal == row.lock.principal);
+            if !mine && !op.caller.superuser {
+                return Err(fail(ErrorKind::NotPermitted, "the lock belongs to another user; it is still held"));
+            }
+            end(tx, effects, row);
+            Ok(())
+        })
+    }
+
+    /// The lock with this token among those that cover an inode.
+    fn covering_with(&self, view: &mut impl View, inode: &Inode, token: &str) -> Result<Option<Row>> {
+        let now = self.clock.now();
+        let mut found = self.covering_rows(view, inode)?.into_iter();
+        Ok(found.find(|row| row.lock.token == token && uphold::stands(&row.lock, now)))
+    }
+
+    fn covering_rows(&self, view: &mut impl View, inode: &Inode) -> Result<Vec<Row>> {
+        let mut found: Vec<Row> = Vec::new();
+        if !self.locks.held.concerns(inode.bucket) {
+            return Ok(found);
+        }
+        for place in place::all_of(view, inode)? {
+            for row in table::covering(view, &self.locks.held, &place)? {
+                if !found.contains(&row) {
+                    found.push(row);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Locks that cover an inode, outermost first. Costs one load where there is none in the store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`], and reading the index.
+    pub fn locks_on(&self, op: &Op, ino: Ino) -> Result<Vec<LockRecord>> {
+        if self.locks.held.count() == 0 {
+            return Ok(Vec::new());
+        }
+        let now = self.clock.now();
+        let mut snap = self.snap(op);
+        let inode = snap.inode(ino)?;
+        snap.bucket = inode.bucket;
+        let found = self.covering_rows(&mut snap, &inode)?.into_iter().map(|row| row.lock);
+        Ok(found.filter(|lock| uphold::stands(lock, now)).collect())
+    }
+
+    /// How many locks there are, those included that ended by themselves a moment ago. Reads a counter.
+    #[must_use]
+    pub fn locks_held(&self) -> usize {
+        self.locks.held.count()
+    }
+
+    /// All locks that stand, in order of their places.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn locks(&self, op: &Op) -> Result<Vec<LockRecord>> {
+        let now = self.clock.now();
+        let mut all = Vec::new();
+        table::within(&mut self.snap(op), &self.locks.held, &Place::ROOT, &mut |row| {
+            all.extend(Some(row.lock).filter(|lock| uphold::stands(lock, now)));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(all)
+    }
+
+    /// Ends the lock with this token, whosever it is: what an administrator does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::NotPermitted`] for anybody else.
+    pub fn break_lock(&self, op: &Op, token: &str) -> Result<LockRecord> {
+        if !op.caller.superuser {
+            return Err(fail(ErrorKind::NotPermitted, "only an administrator breaks locks; nothing was changed"));
+        }
+        self.change(op, |tx, effects| {
+            let mut found = None;
+            table::within(tx, &self.locks.held, &Place::ROOT, &mut |row| {
+                if row.lock.token == token {
+                    found = Some(row);
+                    return Ok(ControlFlow::Break(()));
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            let row = found.ok_or_else(|| fail(ErrorKind::NotFound, "there is no lock with this token"))?;
+            let lock = row.lock.clone();
+            effects.bucket = row.place.bucket;
+            end(tx, effects, row);
+            Ok(lock)
+        })
+    }
+
+    /// Refuses what [`Namespace::change`] would refuse for a lock, so that a door can say so before it takes in a body. What holds is
+    /// what the change finds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`], [`ErrorKind::Stale`], and reading the index.
+    pub fn check_locks(&self, op: &Op, touches: &[Touch]) -> Result<()> {
+        if self.locks.held.count() == 0 {
+            return Ok(());
+        }
+        let mut snap = self.snap(op);
+        for touch in touches {
+            match touch {
+                Touch::Node(ino) => {
+                    let inode = snap.inode(*ino)?;
+                    self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)])?;
+                }
+                Touch::Members(ino) => {
+                    let dir = snap.dir(*ino)?;
+                    self.uphold_locks(&mut snap, op, &[Touched::Members(&dir)])?;
+                }
+                Touch::Entry(parent, name) => {
+                    let Some(found) = snap.find(*parent, name)? else { continue };
+                    let dir = snap.dir(*parent)?;
+                    let inode = snap.inode(found.dirent.ino)?;
+                    self.uphold_locks(&mut snap, op, &[Touched::Entry(&dir, &found.name, &inode)])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for an object that is about to be put. What else is in its way, the change says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`], and reading the index.
+    pub fn check_locks_of_object(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<()> {
+        if self.locks.held.count() == 0 {
+            return Ok(());
+        }
+        let mut snap = self.snap(op);
+        let Ok(Some(place)) = self.find_place(&mut snap, op, bucket, key) else { return Ok(()) };
+        match snap.entry_inode(place.dir.attr.ino, &place.name)? {
+            Some((_, inode)) => self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)]),
+            None => self.uphold_locks(&mut snap, op, &[Touched::Members(&place.dir)]),
+        }
+    }
+
+    /// For a change that takes many commits, of what has this name and all below: refuses it now if a lock forbids it, and has none
+    /// granted there until the claim is dropped. Claims do not exclude each other.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`]; then nothing is claimed.
+    pub fn keep_unlocked(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<Claim> {
+        self.claim(op, parent, name, false)
+    }
+
+    /// The same; with `members`, the directory gets or loses the name.
+    ///
+    /// # Errors
+    /// As [`Namespace::keep_unlocked`].
+    pub(crate) fn claim(&self, op: &Op, parent: Ino, name: &[u8], members: bool) -> Result<Claim> {
+        let number = self.locks.next_claim.fetch_add(1, Ordering::Relaxed);
+        self.change(op, |tx, effects| {
+            let dir = tx.dir(parent)?;
+            let found = tx.find(parent, name)?;
+            let inode = match &found {
+                Some(found) => Some(tx.inode(found.dirent.ino)?),
+                None => None,
+            };
+            if members {
+                self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
+            }
+            let above = place::of_dir(tx, &dir)?;
+            let places = match (&found, &inode) {
+                (Some(found), Some(inode)) => {
+                    self.uphold_locks(tx, op, &[Touched::Entry(&dir, &found.name, inode)])?;
+                    vec![above.entry(&found.name, inode.attr.ino)]
+                }
+                // Whatever comes to be there.
+                _ => vec![above.entry(name, Ino(0)), above.entry(&[name, b"/"].concat(), Ino(0))],
+            };
+            effects.bucket = dir.bucket;
+            effects.claim = Some((number, places));
+            Ok(())
+        })?;
+        Ok(Claim { claims: Arc::clone(&self.locks.claims), number })
+    }
+
+    /// Reads what is locked, when the store is opened, and gives the rows of an earlier version the keys of this one.
+    ///
+    /// # Errors
+    /// Reading the index, and damaged rows.
+    pub(crate) fn load_locks(&self) -> Result<()> {
+        let mut by_token = Vec::new();
+        let mut turns = Vec::new();
+        let (mut from, end) = (vec![key::TABLE_LOCK], [key::TABLE_LOCK + 1]);
+        loop {
+            let page = self.store.range(&from, &end, SWEPT_TOGETHER)?;
+            let Some((last, _)) = page.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+            for (key, entry) in page {
+                if table::is_by_token(&key) {
+                    by_token.push(key);
+                } else {
+                    let Row { place, lock } = table::row(&key, &entry.value)?;
+                    turns.push(Turn::Granted(place, lock.principal, lock.expires));
+                }
+            }
+        }
+        self.locks.held.take(turns);
+        if !self.is_outdated() && self.store.ledger().status().read_only.is_none() {
+            self.end_holds_of_the_past()?;
+        }
+        if by_token.is_empty() || self.is_outdated() {
+            return Ok(());
+        }
+        let count = by_token.len();
+        let op = Op::new(Caller::root(Door::Admin));
+        for keys in by_token.chunks(SWEPT_TOGETHER) {
+            let moved =
+                self.change(&op, |tx, effects| keys.iter().try_for_each(|key| self.move_lock(tx, effects, key)));
+            match moved {
+                // Such a store is there to be read.
+                Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
+                    tracing::warn!(%error, "locks of an earlier version cannot be brought over now and bind nobody");
+                    return Ok(());
+                }
+                moved => moved?,
+            }
+        }
+        tracing::info!(count, "locks of an earlier version bind every door now");
+        Ok(())
+    }
+
+    /// Gives a row of an earlier version its place and an end. One that has ended, or whose path leads to something else, goes.
+    fn move_lock(&self, tx: &mut Tx<'_>, effects: &mut Effects, key: &[u8]) -> Result<()> {
+        let Some(value) = tx.record(key)? else { return Ok(()) };
+        tx.delete(key);
+        let token = String::from_utf8_lossy(&key[1..]).into_owned();
+        let mut lock = decode_lock(token, &value).map_err(|_| damaged("a lock".to_owned()))?;
+        let now = self.clock.now();
+        if !uphold::stands(&lock, now) {
+            return Ok(());
+        }
+        // It binds more than whoever took it could know, and not for longer than a new one.
+        let longest = end_of(now, None);
+        lock.expires = Some(lock.expires.map_or(longest, |end| end.min(longest)));
+        let (mut place, mut ino) = (Place::ROOT, ROOT_INO);
+        for name in lock.path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            let Some(found) = tx.find(ino, name)? else { return Ok(()) };
+            ino = found.dirent.ino;
+            place = place.entry(&found.name, ino);
+        }
+        if lock.ino.is_some_and(|locked| locked != ino) {
+            return Ok(());
+        }
+        lock.ino = Some(ino);
+        tx.put(table::key_of(&place, &lock.token), encode_lock(&lock));
+        effects.locks.push(Turn::Granted(place, lock.principal, lock.expires));
+        Ok(())
+    }
+
+    /// Removes locks that have ended by themselves; called by a worker about once a second. Returns how many.
+    ///
+    /// # Errors
+    /// Those of the store; they bind nobody all the same.
+    pub(crate) fn sweep_locks(&self) -> Result<usize> {
+        let now = self.clock.now();
+        if !self.locks.held.begin_sweep(now) {
+            return Ok(0);
+        }
+        let swept = self.sweep_ended(now);
+        if swept.is_err() {
+            // To be tried again.
+            self.locks.held.note_end(Some(now));
+        }
+        match swept {
+            // They bind nobody all the same, and that nothing can be written is told elsewhere.
+            Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
+                tracing::debug!(%error, "locks that have ended cannot be forgotten now");
+                Ok(0)
+            }
+            swept => swept,
+        }
+    }
+
+    fn sweep_ended(&self, now: Timestamp) -> Result<usize> {
+        let op = Op::new(Caller::root(Door::Admin));
+        let (mut ended, mut first) = (Vec::new(), None);
+        table::within(&mut self.snap(&op), &self.locks.held, &Place::ROOT, &mut |Row { place, lock }| {
+            match lock.expires {
+                Some(_) if !uphold::stands(&lock, now) => ended.push(table::key_of(&place, &lock.token)),
+                Some(end) => first = Some(first.map_or(end, |first: Timestamp| first.min(end))),
+                None => {}
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        for keys in ended.chunks(SWEPT_TOGETHER) {
+            self.change(&op, |tx, effects| {
+                for key in keys {
+                    let Some(value) = tx.record(key)? else { continue };
+                    let row = table::row(key, &value)?;
+                    // It may have been refreshed since.
+                    if !uphold::stands(&row.lock, now) {
+                        end(tx, effects, row);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        self.locks.held.note_end(first);
+        Ok(ended.len())
+    }
+}
+
+/// The inode that a row of a lock says is locked; rows of earlier versions may say none.
+///
+/// # Errors
+/// The row is damaged.
+pub(crate) fn locked(key: &[u8], value: &[u8]) -> Result<Option<Ino>> {
+    if table::is_by_token(key) {
+        return decode_lock(String::new(), value).map(|_| None).map_err(|_| damaged("a lock".to_owned()));
+    }
+    Ok(table::row(key, value)?.lock.ino)
+}
+
+/// Within a change: there is one lock less.
+fn end(tx: &mut Tx<'_>, effects: &mut Effects, Row { place, lock }: Row) {
+    tx.delete(table::key_of(&place, &lock.token));
+    effects.locks.push(Turn::Ended(place, lock.principal));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+//! Where the locks of processes are kept: a row per file and session.
+//!
+//! What a process holds ends with the session that serves it, so the rows of a session go when the store is opened the next time,
+//! and nobody waits for them to be durable. Others see them in the same commit order as everything else.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use strata_chunk::wire::{Decoder, Encoder, WireError};
+use strata_content::Tx;
+use strata_seam::{Ino, SessionId, Timestamp};
+
+use super::range::{HeldRange, RangeKind, RangeSpace, Ranges};
+use crate::effects::Effects;
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::namespace::Namespace;
+use crate::types::{Door, Op};
+use crate::view::{View, damaged};
+
+/// Most locks that the processes of one session hold on one file.
+pub const HOLDS_PER_FILE_MAX: usize = 1_024;
+
+/// Sessions whose rows are read at once.
+const SESSIONS_STEP: usize = 64;
+const FORMAT: u8 = 1;
+
+/// A process that holds locks, within its session.
+#[derive(Clone, Copy, Eq, PartialEq, Debug)]
+pub struct HoldOwner {
+    /// Through which door.
+    pub door: Door,
+    /// Of which client of the door; 0 where it has one alone.
+    pub client: u64,
+    /// What tells the owners of a client apart: the kernel's number of who holds a descriptor.
+    pub owner: u64,
+    /// Its process, told to whoever asks who is in the way.
+    pub pid: u32,
+}
+
+impl HoldOwner {
+    /// Whether it is the same one. Which process it was when it took a lock makes no difference: a child may end it.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.door, self.client, self.owner) == (other.door, other.client, other.owner)
+    }
+}
+
+fn door(byte: u8) -> Result<Door, WireError> {
+    Ok(match byte {
+        1 => Door::Mount,
+        2 => Door::Nfs,
+        3 => Door::S3,
+        4 => Door::WebDav,
+        5 => Door::Admin,
+        _ => return Err(WireError::Invalid("an unknown door")),
+    })
+}
+
+fn door_byte(door: Door) -> u8 {
+    match door {
+        Door::Mount => 1,
+        Door::Nfs => 2,
+        Door::S3 => 3,
+        Door::WebDav => 4,
+        Door::Admin => 5,
+    }
+}
+
+fn encode(ranges: &Ranges) -> Vec<u8> {
+    let mut out = Encoder::with_capacity(2 + ranges.0.len() * 24);
+    out.u8(FORMAT).uvarint(ranges.0.len() as u64);
+    for HeldRange { owner, space, kind, range, lease } in &ranges.0 {
+        out.u8(door_byte(owner.door)).uvarint(owner.client).uvarint(owner.owner).uvarint(u64::from(owner.pid));
+        out.u8(*space as u8).u8(*kind as u8).uvarint(range.start).uvarint(range.end);
+        match lease {
+            Some(end) => out.u8(1).ivarint(end.0),
+            None => out.u8(0),
+        };
+    }
+    out.finish()
+}
+
+fn decode(bytes: &[u8]) -> Result<Ranges, WireError> {
+    let mut input = Decoder::new(bytes);
+    input.version("locks of processes", FORMAT)?;
+    let mut ranges = Vec::new();
+    for _ in 0..input.length(HOLDS_PER_FILE_MAX)? {
+        let owner = HoldOwner {
+            door: door(input.u8()?)?,
+            client: input.uvarint()?,
+            owner: input.uvarint()?,
+            pid: input.uvarint32()?,
+        };
+        let space = match input.u8()? {
+            1 => RangeSpace::Bytes,
+            2 => RangeSpace::Whole,
+            _ => return Err(WireError::Invalid("an unknown kind of lock")),
+        };
+        let kind = match input.u8()? {
+            1 => RangeKind::Read,
+            2 => RangeKind::Write,
+            _ => return Err(WireError::Invalid("a lock that is neither for reading nor for writing")),
+        };
+        let range = input.uvarint()?..input.uvarint()?;
+        if range.is_empty() {
+            return Err(WireError::Invalid("a lock on no byte"));
+        }
+        let lease = match input.u8()? {
+            0 => None,
+            1 => Some(Timestamp(input.ivarint()?)),
+            _ => return Err(WireError::Invalid("a flag that is neither 0 nor 1")),
+        };
+        ranges.push(HeldRange { owner, space, kind, range, lease });
+    }
+    input.finish()?;
+    Ok(Ranges(ranges))
+}
+
+fn key_of(ino: Ino, session: SessionId) -> Vec<u8> {
+    key::under(key::TABLE_HOLD, ino, &session.0.to_be_bytes())
+}
+
+fn read(ino: Ino, value: &[u8]) -> Result<Ranges> {
+    decode(value).map_err(|_| damaged(format!("the locks of processes on inode {ino}")))
+}
+
+/// A lock of processes of any session that is in the way of this one.
+fn in_the_way(
+    view: &mut impl View,
+    own: SessionId,
+    ino: Ino,
+    wanted: &HeldRange,
+    now: Timestamp,
+) -> Result<Option<HeldRange>> {
+    let (mut from, end) = (key::under(key::TABLE_HOLD, ino, &[]), key::behind(key::TABLE_HOLD, ino));
+    loop {
+        let page = view.records(&from, &end, SESSIONS_STEP)?;
+        for (key, value) in &page {
+            let own = key[9..] == own.0.to_be_bytes();
+            if let Some(found) = read(ino, value)?.in_the_way(wanted, own, now) {
+                return Ok(Some(found.clone()));
+            }
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == SESSIONS_STEP => {
+                from.clone_from(last);
+                from.push(0);
+            }
+            _ => return Ok(None),
+        }
+    }
+}
+
+impl Namespace {
+    /// The lock of another process that keeps this one from being set, if one does (`F_GETLK`).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`], [`ErrorKind::Invalid`] for an empty range, and reading the index.
+    pub fn test_hold(&self, op: &Op, ino: Ino, wanted: &HeldRange) -> Result<Option<HeldRange>> {
+        check(&wanted.range)?;
+        let mut snap = self.snap(op);
+        snap.bucket = snap.inode(ino)?.bucket;
+        in_the_way(&mut snap, self.store.session(), ino, wanted, self.clock.now())
+    }
+
+    /// Sets a lock of a process of this session on a file, in place of what the process had there, unless another one is in the way;
+    /// that is the answer then, and nothing is set. Its lease counts for all that the process has on this file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`], [`ErrorKind::Invalid`] for an empty range, [`ErrorKind::NoSpace`] above [`HOLDS_PER_FILE_MAX`].
+    pub fn set_hold(&self, op: &Op, ino: Ino, wanted: &HeldRange) -> Result<Option<HeldRange>> {
+        check(&wanted.range)?;
+        let session = self.store.session();
+        self.change(op, |tx, effects| {
+            let now = self.clock.now();
+            tx.inode(ino)?;
+            if let Some(other) = in_the_way(tx, session, ino, wanted, now)? {
+                return Ok(Some(other));
+            }
+            edit(tx, effects, session, ino, |ranges| {
+                ranges.expire(now);
+                ranges.set(wanted.clone());
+            })?;
+            Ok(None)
+        })
+    }
+
+    /// Takes bytes out of what a process of this session holds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for an empty range; [`ErrorKind::NoSpace`] where that would make one lock more than
+    /// [`HOLDS_PER_FILE_MAX`].
+    pub fn release_hold(
+        &self,
+        op: &Op,
+        ino: Ino,
+        owner: &HoldOwner,
+        space: RangeSpace,
+        range: &Range<u64>,
+    ) -> Result<()> {
+        check(range)?;
+        let session = self.store.session();
+        self.change(op, |tx, effects| edit(tx, effects, session, ino, |ranges| ranges.unset(owner, space, range)))
+    }
+
+    /// All that holds on a file, of whatever session.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn holds(&self, op: &Op, ino: Ino) -> Result<Vec<HeldRange>> {
+        let now = self.clock.now();
+        let (from, end) = (key::under(key::TABLE_HOLD, ino, &[]), key::behind(key::TABLE_HOLD, ino));
+        let mut all = Vec::new();
+        for (_, value) in self.snap(op).records(&from, &end, usize::MAX >> 1)? {
+            let mut ranges = read(ino, &value)?;
+            ranges.expire(now);
+            all.extend(ranges.0);
+        }
+        Ok(all)
+    }
+
+    /// Ends what processes held on an inode that is gone.
+    pub(crate) fn end_holds(&self, tx: &mut Tx<'_>, effects: &mut Effects, ino: Ino) -> Result<()> {
+        if self.locks.holds.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        let (from, end) = (key::under(key::TABLE_HOLD, ino, &[]), key::behind(key::TABLE_HOLD, ino));
+        for (key, _) in tx.records(&from, &end, usize::MAX >> 1)? {
+            tx.delete(key);
+            effects.holds -= 1;
+        }
+        Ok(())
+    }
+
+    /// When the store is opened: the processes of earlier sessions are gone, and hold nothing.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn end_holds_of_the_past(&self) -> Result<()> {
+        loop {
+            let found = self.store.range(&[key::TABLE_HOLD], &[key::TABLE_HOLD + 1], SESSIONS_STEP)?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            self.store.transact_as_removal(|tx| {
+                found.iter().for_each(|(key, _)| tx.delete(key.clone()));
+                Ok::<_, crate::Error>(())
+            })?;
+        }
+    }
+}
+
+fn check(range: &Range<u64>) -> Result<()> {
+    if range.is_empty() { Err(fail(ErrorKind::Invalid, "a lock on no byte")) } else { Ok(()) }
+}
+
+/// Changes what the processes of a session hold on a file.
+fn edit(
+    tx: &mut Tx<'_>,
+    effects: &mut Effects,
+    session: SessionId,
+    ino: Ino,
+    change: impl FnOnce(&mut Ranges),
+) -> Result<()> {
+    // It ends with the session: nobody waits for it to be durable.
+    effects.relaxed = Some(true);
+    let key = key_of(ino, session);
+    let before = tx.record(&key)?;
+    let mut ranges = before.as_deref().map_or_else(|| Ok(Ranges::default()), |value| read(ino, value))?;
+    change(&mut ranges);
+    if ranges.0.len() > HOLDS_PER_FILE_MAX {
+        let what = format!("processes hold {HOLDS_PER_FILE_MAX} locks on this file, the most there may be");
+        return Err(fail(ErrorKind::NoSpace, what));
+    }
+    match (before.is_some(), ranges.0.is_empty()) {
+        (true, true) => {
+            tx.delete(key);
+            effects.holds -= 1;
+        }
+        (false, true) => {}
+        (present, false) => {
+            tx.put(key, encode(&ranges));
+            effects.holds += i64::from(!present);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_was_written_reads_back(
+            all in proptest::collection::vec((0u8..5, any::<u64>(), any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>(), 0..u64::MAX, any::<Option<i64>>()), 0..20)
+        ) {
+            let ranges = Ranges(all.into_iter().map(|(at, client, owner, pid, whole, write, start, lease)| HeldRange {
+                owner: HoldOwner { door: door(at + 1).unwrap(), client, owner, pid },
+                space: if whole { RangeSpace::Whole } else { RangeSpace::Bytes },
+                kind: if write { RangeKind::Write } else { RangeKind::Read },
+                range: start..u64::MAX,
+                lease: lease.map(Timestamp),
+            }).collect());
+            prop_assert_eq!(decode(&encode(&ranges)).unwrap(), ranges);
+        }
+
+        #[test]
+        fn no_bytes_whatever_make_reading_panic(bytes: Vec<u8>) {
+            drop(decode(&bytes));
+        }
+    }
+}

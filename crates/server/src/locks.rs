@@ -1,0 +1,202 @@
+//! `strata locks`: which WebDAV locks there are, and ending one that its holder does not; through the running server, or on the
+//! store itself where none runs.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use strata_namespace::{Caller, Door, ErrorKind, LockRecord, Namespace, Op};
+use strata_seam::Timestamp;
+
+use crate::cli::LockAction;
+use crate::config::StoreConfig;
+use crate::control::{self, Request};
+use crate::greeting::{plain_table, say, say_json};
+use crate::lock::StoreLock;
+use crate::store::OpenStore;
+
+/// A question or change of locks, as it goes to the server.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LockRequest {
+    /// Those on paths that begin so.
+    List {
+        /// Bucket, or bucket and what the rest begins with; all if not said.
+        under: Option<String>,
+    },
+    /// No longer the one with this token, or none of those on this path.
+    Break {
+        /// Token or path.
+        which: String,
+    },
+}
+
+/// A lock, as `--json` shows it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Shown {
+    /// From the root of the name space; bytes that are no text as `\xNN`.
+    path: String,
+    token: String,
+    /// The user who has it.
+    user: String,
+    /// `exclusive` or `shared`.
+    kind: String,
+    /// `0` or `infinity`.
+    depth: String,
+    /// Seconds since 1970; none if it does not end by itself.
+    expires: Option<i64>,
+    /// Seconds from now.
+    expires_in: Option<i64>,
+    /// XML by which the client describes who has it.
+    owner: String,
+}
+
+/// A path as it is shown and asked for.
+fn path_of(path: &[u8]) -> String {
+    std::str::from_utf8(path).map_or_else(|_| path.escape_ascii().to_string(), str::to_owned)
+}
+
+/// The same without what does not tell two paths apart.
+fn plain(path: &str) -> &str {
+    path.trim_matches('/')
+}
+
+impl Shown {
+    fn of(lock: &LockRecord, now: Timestamp) -> Self {
+        Self {
+            path: path_of(&lock.path),
+            token: lock.token.clone(),
+            user: lock.principal.clone(),
+            kind: if lock.shared { "shared" } else { "exclusive" }.to_owned(),
+            depth: if lock.deep { "infinity" } else { "0" }.to_owned(),
+            expires: lock.expires.map(Timestamp::secs),
+            expires_in: lock.expires.map(|end| (end.secs() - now.secs()).max(0)),
+            owner: String::from_utf8_lossy(&lock.owner_xml).into_owned(),
+        }
+    }
+
+    fn is_under(&self, under: &str) -> bool {
+        let (path, under) = (plain(&self.path), under.trim_start_matches('/'));
+        match under.split_once('/') {
+            // A bucket is meant whole.
+            None => under.is_empty() || path.split('/').next() == Some(under),
+            Some(_) => path.starts_with(under) || path == plain(under),
+        }
+    }
+}
+
+/// Carries out a request. What it changed is durable when it returns.
+///
+/// # Errors
+/// There is no such lock; the store fails.
+pub(crate) fn apply(namespace: &Namespace, request: LockRequest) -> anyhow::Result<Vec<Shown>> {
+    let op = Op::new(Caller::root(Door::Admin));
+    let now = namespace.now();
+    let all = namespace.locks(&op)?;
+    match request {
+        LockRequest::List { under } => {
+            let shown = all.iter().map(|lock| Shown::of(lock, now));
+            Ok(shown.filter(|shown| under.as_ref().is_none_or(|under| shown.is_under(under))).collect())
+        }
+        LockRequest::Break { which } => {
+            let meant = |lock: &&LockRecord| lock.token == which || plain(&path_of(&lock.path)) == plain(&which);
+            let mut broken = Vec::new();
+            for lock in all.iter().filter(meant) {
+                match namespace.break_lock(&op, &lock.token) {
+                    Ok(lock) => broken.push(Shown::of(&lock, now)),
+                    // Its holder was faster.
+                    Err(error) if error.kind == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if broken.is_empty() {
+                bail!(
+                    "there is no lock '{}', neither a token nor the path of one; nothing was changed; `strata locks list` shows all",
+                    which.escape_debug()
+                );
+            }
+            namespace.settle_blocking(&op).context("the change is not known to be durable; list the locks to see")?;
+            Ok(broken)
+        }
+    }
+}
+
+/// `strata locks`.
+///
+/// # Errors
+/// No store, no right to it, or no such lock.
+pub(crate) fn run(config: &StoreConfig, action: LockAction) -> anyhow::Result<ExitCode> {
+    let (request, json, broken) = match action {
+        LockAction::List { under, json } => (LockRequest::List { under }, json, false),
+        LockAction::Break { which, json } => (LockRequest::Break { which }, json, true),
+    };
+    let locks: Vec<Shown> = if StoreLock::holder(&config.data).is_some() {
+        control::ask(&config.data, &Request::Locks(request))?
+    } else {
+        OpenStore::at_rest(config, |store| apply(store.namespace(), request))?
+    };
+    if json {
+        say_json(&locks)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if broken {
+        for lock in &locks {
+            let (path, user) = (lock.path.escape_debug(), lock.user.escape_debug());
+            say(&format!("the {} lock of {user} on {path} is broken ({})\n", lock.kind, lock.token.escape_debug()));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = plain_table(&["path", "user", "kind", "depth", "ends in", "token"]);
+    for lock in &locks {
+        let ends = lock.expires_in.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds} s"));
+        let plain = |text: &str| text.escape_debug().to_string();
+        table.add_row([
+            plain(&lock.path),
+            plain(&lock.user),
+            lock.kind.clone(),
+            lock.depth.clone(),
+            ends,
+            plain(&lock.token),
+        ]);
+    }
+    say(&format!("{table}\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(path: &[u8]) -> Shown {
+        let lock = LockRecord {
+            token: "t".to_owned(),
+            path: path.to_vec(),
+            ino: None,
+            deep: false,
+            shared: false,
+            principal: "ann".to_owned(),
+            owner_xml: Vec::new(),
+            expires: Some(Timestamp::from_parts(100, 0)),
+        };
+        Shown::of(&lock, Timestamp::from_parts(40, 0))
+    }
+
+    #[test]
+    fn a_bucket_is_meant_whole_and_the_rest_by_what_it_begins_with() {
+        let lock = shown(b"/bkt/dir/file");
+        for under in ["bkt", "/bkt", "", "bkt/", "bkt/d", "bkt/dir/", "bkt/dir/file", "/bkt/dir/file/"] {
+            assert!(lock.is_under(under), "{under}");
+        }
+        for under in ["bk", "bktt", "bkt/x", "dir"] {
+            assert!(!lock.is_under(under), "{under}");
+        }
+        assert!(shown(b"/bkt").is_under("bkt/"), "the bucket itself");
+    }
+
+    #[test]
+    fn what_is_no_text_is_shown_by_its_bytes() {
+        assert_eq!(shown(b"/bkt/\xff").path, "/bkt/\\xff");
+        assert_eq!(shown("/bkt/ü".as_bytes()).path, "/bkt/ü");
+        assert_eq!(shown(b"/bkt").expires_in, Some(60));
+    }
+}

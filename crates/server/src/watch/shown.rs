@@ -1,0 +1,273 @@
+//! Changes as `strata watch` shows them: the JSON that programs read, and the line that people do.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use strata_namespace::{Door, Event, EventAt, EventGap, Made, NodeKind, What};
+use strata_seam::Timestamp;
+
+use super::Sequence;
+use crate::config::ByteSize;
+
+/// Changes that are not kept any more, as `strata watch --json` shows it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct GapShown {
+    /// "missed".
+    what: String,
+    after: Sequence,
+    /// Changes are told again behind this place.
+    until: Sequence,
+    /// "given-back" or "damaged".
+    why: String,
+}
+
+/// A change as `strata watch --json` shows it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Shown {
+    seq: Sequence,
+    at: String,
+    what: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made: Option<String>,
+    #[serde(skip_serializing_if = "is_false", default)]
+    new: bool,
+    #[serde(skip_serializing_if = "is_false", default)]
+    last: bool,
+    #[serde(skip_serializing_if = "is_false", default)]
+    exchange: bool,
+    #[serde(skip_serializing_if = "is_zero", default)]
+    dirs: u32,
+    bucket: String,
+    #[serde(flatten)]
+    key: KeyShown,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<FromShown>,
+    kind: String,
+    inode: u64,
+    parent: u64,
+    change: u64,
+    version: u64,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
+    door: String,
+    uid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+}
+
+/// A key: as text, or where it is none as hex.
+#[derive(Default, Serialize, Deserialize)]
+struct KeyShown {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_hex: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FromShown {
+    bucket: String,
+    parent: u64,
+    #[serde(flatten)]
+    key: KeyShown,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl KeyShown {
+    fn of(key: Option<&[u8]>) -> Self {
+        match key.map(|key| (key, std::str::from_utf8(key))) {
+            None => Self::default(),
+            Some((_, Ok(text))) => Self { key: Some(text.to_owned()), key_hex: None },
+            Some((key, Err(_))) => Self { key: None, key_hex: Some(hex::encode(key)) },
+        }
+    }
+
+    /// For people.
+    fn in_words(&self) -> String {
+        match (&self.key, &self.key_hex) {
+            (Some(key), _) => key.chars().fold(String::with_capacity(key.len()), |mut shown, c| {
+                if c.is_control() {
+                    shown.extend(c.escape_default())
+                } else {
+                    shown.push(c)
+                }
+                shown
+            }),
+            (None, Some(digits)) => {
+                hex::decode(digits).map_or_else(|_| digits.clone(), |key| key.escape_ascii().to_string())
+            }
+            (None, None) => "(no name)".to_owned(),
+        }
+    }
+}
+
+impl Shown {
+    pub(super) fn of(EventAt { sequence, event }: EventAt) -> Self {
+        let (mut made, mut new, mut last, mut exchange, mut dirs, mut from) = (None, false, false, false, 0, None);
+        let what = match &event.what {
+            What::Created => "created",
+            What::Content { made: how, new: is_new, dirs: with } => {
+                (made, new, dirs) = (Some(made_in_words(*how).to_owned()), *is_new, *with);
+                "content"
+            }
+            What::Linked => "linked",
+            What::Removed { last: was_last, dirs: with } => {
+                (last, dirs) = (*was_last, *with);
+                "removed"
+            }
+            What::Renamed { from: before, exchange: both } => {
+                exchange = *both;
+                from = Some(FromShown {
+                    bucket: before.bucket.as_deref().unwrap_or(&event.bucket).to_owned(),
+                    parent: before.parent.0,
+                    key: KeyShown::of(before.key.as_deref()),
+                });
+                "renamed"
+            }
+            What::Attributes => "attributes",
+            What::BucketMade => "bucket-made",
+            What::BucketRemoved => "bucket-removed",
+            What::BucketChanged => "bucket-changed",
+            What::Repaired => "repaired",
+        };
+        let Event { ino, kind, parent, bucket, key, change, version, size, etag, uid, user, door, at, .. } = event;
+        Self {
+            seq: Sequence(sequence),
+            at: moment(at),
+            what: what.to_owned(),
+            made,
+            new,
+            last,
+            exchange,
+            dirs,
+            bucket: bucket.to_string(),
+            key: KeyShown::of(key.as_deref()),
+            from,
+            kind: kind_in_words(kind).to_owned(),
+            inode: ino.0,
+            parent: parent.0,
+            change,
+            version,
+            size,
+            etag,
+            door: door_in_words(door).to_owned(),
+            uid,
+            user: user.map(|user| user.to_string()),
+        }
+    }
+
+    /// One line for people: when, through which door, who, what, where, how much.
+    pub(super) fn in_words(&self) -> String {
+        let who = self.user.clone().unwrap_or_else(|| format!("uid {}", self.uid));
+        let what = match (self.what.as_str(), self.made.as_deref(), self.new) {
+            ("content", Some(made), true) => format!("new ({made})"),
+            ("content", Some(made), false) => format!("content ({made})"),
+            (what, ..) => what.to_owned(),
+        };
+        let path = |bucket: &str, key: &KeyShown| match key.in_words() {
+            key if key.is_empty() => bucket.to_owned(),
+            key => format!("{bucket}/{key}"),
+        };
+        let mut line = format!("{}  {:<6}  {who:<12}  {what:<16}  ", self.at, self.door);
+        let now = path(&self.bucket, &self.key);
+        // Writing into a string cannot fail.
+        let _ = match &self.from {
+            Some(from) => write!(line, "{} -> {now}", path(&from.bucket, &from.key)),
+            None => write!(line, "{now}"),
+        };
+        if self.kind == "file" && matches!(self.what.as_str(), "content" | "created") {
+            let _ = write!(line, "  {}", ByteSize(self.size));
+        }
+        line
+    }
+}
+
+impl GapShown {
+    pub(super) fn of(gap: &EventGap) -> Self {
+        Self {
+            what: "missed".to_owned(),
+            after: Sequence(gap.after),
+            until: Sequence(gap.until),
+            why: if gap.damaged { "damaged" } else { "given-back" }.to_owned(),
+        }
+    }
+
+    pub(super) fn in_words(&self) -> String {
+        let why = match self.why.as_str() {
+            "damaged" => "cannot be read",
+            _ => "are not kept any more",
+        };
+        format!("-- changes behind {} {why}; it goes on behind {} --", self.after, self.until)
+    }
+}
+
+/// `2026-11-30T08:30:02.123456789Z`.
+pub(super) fn moment(at: Timestamp) -> String {
+    let whole = strata_http::date::rfc3339(at);
+    format!("{}.{:09}Z", whole.trim_end_matches('Z'), at.0.rem_euclid(1_000_000_000))
+}
+
+fn made_in_words(made: Made) -> &'static str {
+    match made {
+        Made::Put => "put",
+        Made::Copy => "copy",
+        Made::Upload => "upload",
+        Made::Write => "write",
+        Made::Edit => "edit",
+    }
+}
+
+fn door_in_words(door: Door) -> &'static str {
+    match door {
+        Door::S3 => "s3",
+        Door::Mount => "mount",
+        Door::Nfs => "nfs",
+        Door::WebDav => "webdav",
+        Door::Admin => "store",
+    }
+}
+
+fn kind_in_words(kind: NodeKind) -> &'static str {
+    match kind {
+        NodeKind::File => "file",
+        NodeKind::Directory => "directory",
+        NodeKind::Symlink => "symlink",
+        NodeKind::Fifo => "fifo",
+        NodeKind::Socket => "socket",
+        NodeKind::CharDevice => "char-device",
+        NodeKind::BlockDevice => "block-device",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_text_or_hex_and_harmless_on_a_terminal() {
+        let shown = |key: &[u8]| KeyShown::of(Some(key));
+        assert_eq!(shown("grüße/a b".as_bytes()).in_words(), "grüße/a b");
+        assert_eq!(shown(b"\x1b[2Jx\n").in_words(), "\\u{1b}[2Jx\\n");
+        let odd = shown(&[b'a', 0xff]);
+        assert_eq!(
+            (odd.key.is_none(), odd.key_hex.as_deref(), odd.in_words()),
+            (true, Some("61ff"), "a\\xff".to_owned())
+        );
+        assert_eq!(KeyShown::of(None).in_words(), "(no name)");
+    }
+
+    #[test]
+    fn a_moment_has_nine_digits_behind_the_second() {
+        assert_eq!(moment(Timestamp::from_parts(784_111_777, 5)), "1994-11-06T08:49:37.000000005Z");
+    }
+}
