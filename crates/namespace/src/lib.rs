@@ -89,7 +89,7 @@ pub use locks::{
     NewLock, RangeKind, RangeSpace, Touch,
 };
 pub use moving::MOVING_PREFIX;
-pub use name::{ALIAS_PREFIX, check_bucket};
+pub use name::{ALIAS_PREFIX, check_bucket, check_new as check_file_name};
 pub use namespace::{Identity, Namespace, RECORD_FORMAT, Settle};
 pub use pin::Pin;
 pub use positions::{Page, Positions, RESERVED as POSITIONS_RESERVED};

@@ -78,8 +78,11 @@ pub(crate) fn hash(raw: &[u8]) -> String {
     blake3::hash(raw).to_hex()[..16].to_owned()
 }
 
-/// Checks a name that a file door wants to create.
-pub(crate) fn check_new(name: &[u8]) -> Result<()> {
+/// Checks a name that a file door wants to create: 1 to 255 bytes but `/` and NUL, not `.` or `..`, and none that begins as an alias.
+///
+/// # Errors
+/// [`ErrorKind::InvalidName`], [`ErrorKind::NameTooLong`].
+pub fn check_new(name: &[u8]) -> Result<()> {
     if name.len() > NAME_LEN_MAX {
         return Err(fail(
             ErrorKind::NameTooLong,

@@ -194,6 +194,7 @@ pub(crate) struct Removal {
 impl Removal {
     /// What is left, and what to do, where it was ended before it was through. About: others may have made something meanwhile.
     fn left(&self, name: &str) -> String {
+        let name = printable(name);
         if self.counting {
             return format!("nothing of bucket '{name}' was removed; give the command again");
         }
@@ -246,7 +247,7 @@ pub(crate) fn apply(
         }
         BucketRequest::Show { name } => shown(meant(namespace, &op, &name)?)?,
         BucketRequest::Create { name, mode, durability, owner } => {
-            check_new_len(&name)?;
+            check_new(&name)?;
             op = Op::new(maker(namespace, &op, users, owner)?);
             let class = durability.map(DurabilityClass::class);
             let mode = mode.unwrap_or(OBJECT_MODE_DEFAULT);
@@ -258,7 +259,7 @@ pub(crate) fn apply(
             shown(namespace.set_bucket(&op, &name, mode, class).map_err(unchanged)?)?
         }
         BucketRequest::Rename { old, new } => {
-            check_new_len(&new)?;
+            check_new(&new)?;
             let bucket = meant(namespace, &op, &old)?;
             ensure!(
                 !bucket.is_top(),
@@ -332,15 +333,28 @@ fn meant(namespace: &Namespace, op: &Op, name: &str) -> anyhow::Result<BucketInf
     namespace.bucket_called(op, name.as_bytes()).map_err(unchanged)
 }
 
-/// Refuses what is too long for the name of a new folder.
-fn check_new_len(name: &str) -> anyhow::Result<()> {
+/// Refuses what no new folder may be called.
+fn check_new(name: &str) -> anyhow::Result<()> {
     ensure!(
         name.len() <= NAME_LEN_MAX,
         "{} cannot be the name of a bucket: {} bytes, and {NAME_LEN_MAX} is the most; nothing was changed; choose another name",
         shortened(name),
         name.len()
     );
-    Ok(())
+    strata_namespace::check_file_name(name.as_bytes()).map_err(unchanged)
+}
+
+/// A name as a terminal can show it on one line and in one direction.
+fn printable(name: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    name.chars().fold(String::new(), |mut shown, c| {
+        if c.is_control() || turns(c) || matches!(c, '\u{2028}' | '\u{2029}') {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+        shown
+    })
 }
 
 /// A name in quotation marks, as it can be shown to people.
@@ -375,6 +389,7 @@ fn in_the_way(what: &str) -> anyhow::Error {
 
 /// Refuses to remove a bucket that is in use.
 fn check_unused(name: &str, hinders: &BucketUse) -> anyhow::Result<()> {
+    let name = printable(name);
     let uploads = match hinders.uploads {
         0 => String::new(),
         count => format!("{} to it would be aborted", uploads(count)),
@@ -497,7 +512,7 @@ fn show(answer: BucketAnswer, json: bool) -> anyhow::Result<ExitCode> {
     }
     let shown = match answer {
         BucketAnswer::Removed(Removed { removed, names, uploads_aborted }) => {
-            let mut words = format!("bucket {removed} is removed");
+            let mut words = format!("bucket {} is removed", printable(&removed));
             if names > 0 {
                 words.push_str(&format!(", with {} in it", files(names)));
             }
@@ -516,7 +531,7 @@ fn show(answer: BucketAnswer, json: bool) -> anyhow::Result<ExitCode> {
     for bucket in shown {
         let content = ByteSize(bucket.bytes).to_string();
         let (uid, inodes) = (bucket.uid.to_string(), bucket.inodes.to_string());
-        let name = if bucket.top { "(files at the top)".to_owned() } else { bucket.name.escape_debug().to_string() };
+        let name = if bucket.top { "(files at the top)".to_owned() } else { printable(&bucket.name) };
         let s3_name = if bucket.s3_name == name { String::new() } else { bucket.s3_name };
         table.add_row([name, s3_name, bucket.mode, uid, bucket.durability, content, inodes]);
     }

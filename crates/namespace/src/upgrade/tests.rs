@@ -290,3 +290,33 @@ fn records_of_a_later_format_are_refused_and_nothing_is_changed() {
     assert_eq!(refused.kind, ErrorKind::NotSupported);
     assert!(refused.what.contains("newer version; nothing was changed"), "{refused}");
 }
+
+#[test]
+fn a_store_of_this_format_without_a_bucket_for_the_files_at_the_top_gets_it_once() {
+    let world = SimWorld::new(3);
+    store_of_before(&world);
+    let store = open(&world).expect("opened");
+    let ns = store.namespace();
+    ns.store()
+        .transact(false, |tx| {
+            tx.delete(key::bucket(ROOT_INO));
+            let mut top = tx.dir(ROOT_INO)?;
+            top.bucket = Ino(0);
+            ns.put_inode(tx, &mut top);
+            Ok::<_, Error>(())
+        })
+        .expect("as before");
+    ns.store().ledger().sync().expect("synced");
+    drop(store);
+    world.kill_process();
+    let store = open(&world).expect("opened");
+    assert!(store.namespace().upgraded().is_none(), "nothing else is done again");
+    is_upgraded(&store);
+    store.namespace().store().ledger().sync().expect("synced");
+    let before = store.namespace().store().ledger().next_lsn();
+    drop(store);
+    let store = open(&world).expect("opened");
+    // What an opening writes besides, it writes each time.
+    assert!(store.namespace().store().ledger().next_lsn().0 <= before.0 + 2);
+    assert!(store.namespace().top(&root()).expect("it").is_top());
+}
