@@ -91,7 +91,7 @@ impl MountDoor {
             name => self.callers.run(&self.ns, who, |op| self.ns.lookup(op, parent, name)),
         };
         match found {
-            Ok(attr) => Ok(Some(attr)),
+            Ok(attr) => Ok(Some(Attr { mode: self.ns.mode_for_kernel(&attr), ..attr })),
             Err(e) if e.kind == ErrorKind::NotFound => Ok(None),
             Err(e) => match self.refuse_in(parent, e) {
                 Refusal(libc::ENOENT) => Ok(None),
@@ -130,7 +130,8 @@ impl MountDoor {
 
     /// The file's attributes as an inode of the kernel is to have them. Read before the node is looked at, so that
     /// attributes of a new content find the node past.
-    fn shown(&self, number: u64, attr: Attr) -> Result<Shown, Refusal> {
+    fn shown(&self, number: u64, mut attr: Attr) -> Result<Shown, Refusal> {
+        attr.mode = self.ns.mode_for_kernel(&attr);
         let Some(node) = self.nodes.get(number) else { return Ok(Shown { number, attr, lasting: true }) };
         let kept = match node.kept() {
             None => None,
@@ -175,6 +176,11 @@ impl MountDoor {
             if before.kind != NodeKind::Directory {
                 set.mode = without_set_id(before.mode);
             }
+        }
+        // Of the root the kernel was shown more than there is, and whoever adds a bit to what they see sends that as well.
+        if let Some(mode) = set.mode.filter(|_| ino == strata_namespace::ROOT_INO) {
+            let before = self.callers.run(&self.ns, who, |op| self.ns.getattr(op, ino))?;
+            set.mode = Some(mode & !(self.ns.mode_for_kernel(&before) & !before.mode));
         }
         let change = |op: &Op| {
             op.watch(ino);

@@ -133,7 +133,7 @@ impl NfsLimits {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A path that is neither the tree nor a bucket.
-    #[error("`{0}` cannot be exported; write `/` for all buckets or `/name` for one")]
+    #[error("`{0}` cannot be exported; write `/` for the whole tree or `/name` for one folder at its top")]
     ExportPath(String),
     /// Two exported paths whose identities in file handles are the same.
     #[error("the exports `{0}` and `{1}` cannot be told apart in file handles; rename one of the buckets")]

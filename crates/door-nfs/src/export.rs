@@ -30,7 +30,7 @@ pub enum Squash {
 /// One export rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Export {
-    /// What is exported: `/` (all buckets) or `/bucket`.
+    /// What is exported: `/` (the whole tree) or `/folder`, one bucket by the name of its folder.
     pub path: String,
     /// Clients the rule admits; empty admits nobody.
     pub clients: Vec<Cidr>,
@@ -47,7 +47,7 @@ pub struct Export {
 }
 
 impl Export {
-    /// The name of the exported bucket; `None` for the whole tree.
+    /// The name of the exported bucket's folder; `None` for the whole tree.
     pub(crate) fn bucket(&self) -> Option<&str> {
         self.path.strip_prefix('/').filter(|name| !name.is_empty())
     }

@@ -115,7 +115,7 @@ async fn mnt(door: &NfsDoor, peer: &Peer, call: &Call, path: &[u8]) -> Result<(E
 pub(crate) fn export_root(door: &NfsDoor, op: &Op, rule: &Rule) -> Result<Attr, Fail> {
     let ino = match rule.export.bucket() {
         None => ROOT_INO,
-        Some(name) => door.ns.bucket(op, name)?.root,
+        Some(name) => door.ns.bucket_of_folder(op, name.as_bytes())?.root,
     };
     Ok(door.ns.getattr(op, ino)?)
 }

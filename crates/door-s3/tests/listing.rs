@@ -4,7 +4,7 @@ mod common;
 
 use common::Running;
 use strata_door_s3::S3Config;
-use strata_namespace::{Caller, Door, NewNode, NodeKind, Op};
+use strata_namespace::{Caller, Door, NewNode, NodeKind, Op, ROOT_INO};
 
 #[tokio::test]
 async fn buckets_are_created_listed_found_and_removed() {
@@ -303,5 +303,73 @@ async fn a_bucket_created_again_is_refused_outside_of_the_first_region() {
     client.signer.region = "eu-1".to_owned();
     client.put("/alpha", "").await.expect(200);
     client.put("/alpha", "").await.expect_error(409, "BucketAlreadyOwnedByYou");
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn folders_of_any_name_are_buckets_by_an_alias_and_the_answers_stay_well_formed() {
+    let door = Running::start().await;
+    let client = door.client();
+    let op = Op::new(Caller::root(Door::Mount));
+    let names = [&b"My Files"[..], b"a\nb<&>\x01", b"\xff\xfe", b"photos", b"PHOTOS", b"x--strata", b".Trash-1000"];
+    for name in names {
+        door.ns.mkdir(&op, ROOT_INO, name, 0o755).unwrap();
+    }
+    let listed = client.get("/").await.expect(200).elements("Name");
+    assert_eq!(listed.len(), names.len());
+    assert!(listed.is_sorted() && listed.contains(&"photos".to_owned()), "{listed:?}");
+    assert_eq!(listed.iter().filter(|name| name.ends_with("--strata")).count(), names.len() - 1, "{listed:?}");
+    for name in &listed {
+        client.put(&format!("/{name}/dir/key"), name.clone()).await.expect(200);
+        assert_eq!(client.get(&format!("/{name}/dir/key")).await.expect(200).text(), *name);
+        assert_eq!(client.get(&format!("/{name}?list-type=2")).await.expect(200).element("Name").unwrap(), *name);
+    }
+    // By no other name, and nobody makes one that looks like an alias.
+    client.get("/My%20Files/dir/key").await.expect_error(404, "NoSuchBucket");
+    client.get("/my-files-1--strata/dir/key").await.expect_error(404, "NoSuchBucket");
+    client.put("/new--strata", "").await.expect_error(400, "InvalidBucketName");
+    client.put("/New", "").await.expect_error(400, "InvalidBucketName");
+    let alias = listed.iter().find(|name| name.starts_with("my-files-")).unwrap();
+    client.delete(&format!("/{alias}")).await.expect_error(409, "BucketNotEmpty");
+    client.delete(&format!("/{alias}/dir/key")).await.expect(204);
+    client.delete(&format!("/{alias}")).await.expect(204);
+    assert!(door.ns.resolve(&op, b"My Files").is_err());
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn files_at_the_top_are_a_bucket_of_keys_without_slashes() {
+    let door = Running::start().await;
+    let client = door.client();
+    assert!(client.get("/").await.expect(200).elements("Name").is_empty(), "not listed while there is nothing in it");
+    client.head("/top").await.expect(200);
+    client.put("/top", "").await.expect(200);
+    let other = door.user("other", 2000);
+    door.client_of(&other).put("/top", "").await.expect_error(409, "BucketAlreadyExists");
+    client.put("/bucket", "").await.expect(200);
+    client.put("/bucket/inner", "x").await.expect(200);
+    client.put("/top/desktop.ini", "[x]").await.expect(200);
+    assert_eq!(client.get("/").await.expect(200).elements("Name"), ["bucket", "top"]);
+    for query in ["list-type=2", "list-type=2&delimiter=/", "", "delimiter=/&prefix=d"] {
+        let page = client.get(&format!("/top?{query}")).await.expect(200);
+        assert_eq!((page.elements("Key"), page.elements("Prefix").len() < 2), (vec!["desktop.ini".to_owned()], true));
+    }
+    assert_eq!(client.get("/top/desktop.ini").await.expect(200).text(), "[x]");
+    let copied = client.request("PUT", "/bucket/copy").header("x-amz-copy-source", "/top/desktop.ini").send().await;
+    copied.expect(200);
+    client.get("/top/bucket/inner").await.expect_error(404, "NoSuchKey");
+    let refused = client.put("/top/bucket/new", "x").await.expect_error(400, "InvalidArgument");
+    assert!(refused.element("Message").unwrap().contains("have no `/`"), "{}", refused.text());
+    client.put("/top/folder/", "").await.expect_error(400, "InvalidArgument");
+    client.post("/top/a/b?uploads", "").await.expect_error(400, "InvalidArgument");
+    client.delete("/top/bucket/inner").await.expect_error(400, "InvalidArgument");
+    client.delete("/top").await.expect_error(403, "AccessDenied");
+    client.delete("/top/desktop.ini").await.expect(204);
+    assert_eq!(client.get("/bucket/inner").await.expect(200).text(), "x");
+    // Who may make buckets may make files there, and nobody else.
+    door.client_of(&other).put("/top/theirs", "x").await.expect_error(403, "AccessDenied");
+    door.users.set_may_make_buckets(&Op::new(Caller::root(Door::Admin)), "other", true).unwrap();
+    door.client_of(&other).put("/top/theirs", "x").await.expect(200);
+    door.client_of(&other).delete("/top/theirs").await.expect(204);
     door.stop().await;
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use strata_http::conditions::{Conditions, Validators, Verdict};
 use strata_http::etag::quoted;
 use strata_iam::User;
-use strata_namespace::{Access, Attr, BucketInfo, Condition, ErrorKind, Guard, Namespace, NodeKind, Op, ROOT_INO};
+use strata_namespace::{Access, Attr, Condition, ErrorKind, Guard, Namespace, NodeKind, Op, ROOT_INO};
 use strata_seam::Ino;
 
 use crate::body::ReplyBody;
@@ -121,14 +121,6 @@ impl Ask {
     /// By which names this share is known to whoever asks.
     pub(crate) fn here(&self) -> Here {
         Here::of(&self.headers, &self.uri, self.peer, &self.door.config)
-    }
-
-    /// The bucket that the request's path leads into.
-    ///
-    /// # Errors
-    /// There is none; those of the store.
-    pub(crate) fn bucket(&self) -> strata_namespace::Result<BucketInfo> {
-        self.ns().bucket(&self.op, self.path.bucket().unwrap_or_default())
     }
 
     /// What is at a path now.

@@ -49,9 +49,6 @@ fn may_lock(ask: &Ask) -> Result<()> {
         Found::Node(attr) => ask.require(&attr, Access { write: true, ..Access::default() }),
         Found::Hidden => Err(Refusal::conflict("something that is no file has this name; nothing was locked")),
         Found::Nothing => {
-            if path.is_bucket() {
-                return Err(Refusal::conflict("there is no such bucket; nothing was locked"));
-            }
             let parent = ask.parent_of(path)?;
             ask.require(&parent, Access { write: true, exec: true, ..Access::default() })?;
             Ok(ask.ns().check_locks(&ask.op, &[Touch::Members(parent.ino)])?)

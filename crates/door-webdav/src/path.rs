@@ -63,12 +63,12 @@ impl UrlPath {
         Ok(Self { bytes, slash: encoded.ends_with('/') })
     }
 
-    /// Whether this is the root, whose members are the buckets.
+    /// Whether this is the root, whose members are the buckets and files of its own.
     pub(crate) fn is_root(&self) -> bool {
         self.bytes.is_empty()
     }
-    /// Whether this is a bucket.
-    pub(crate) fn is_bucket(&self) -> bool {
+    /// Whether this is at the top: a collection there is a bucket.
+    pub(crate) fn is_top(&self) -> bool {
         self.names().count() == 1
     }
     /// Whether the URL ended in a slash: the client means a collection.
@@ -83,9 +83,12 @@ impl UrlPath {
     pub(crate) fn name(&self) -> &[u8] {
         self.names().last().unwrap_or_default()
     }
-    /// The bucket's name, if it is UTF-8 (bucket names are ASCII).
-    pub(crate) fn bucket(&self) -> Option<&str> {
-        self.names().next().and_then(|name| std::str::from_utf8(name).ok())
+    /// Whether a rename leads from here to `other`: both are at the top, or both are below one bucket.
+    pub(crate) fn shares_bucket(&self, other: &Self) -> bool {
+        match (self.is_top(), other.is_top()) {
+            (false, false) => self.names().next() == other.names().next(),
+            (one, other) => one && other,
+        }
     }
     /// The collection that holds it; the root's is the root.
     pub(crate) fn parent(&self) -> Self {

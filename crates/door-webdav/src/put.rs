@@ -11,7 +11,7 @@ use strata_http::Received;
 use strata_http::etag::quoted;
 use strata_http::range::number;
 use strata_namespace::{Access, Attr, Content, Intake, ObjectMeta, SetAttr, SetTime, Touch};
-use strata_seam::Timestamp;
+use strata_seam::{Ino, Timestamp};
 
 use crate::ask::{Ask, Found, Reply, is_dir};
 use crate::conditions;
@@ -39,18 +39,16 @@ pub(crate) async fn put(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let target = target(ask)?;
     let modified = oc_mtime(ask)?;
     let upload = Upload::new(body, &ask.headers, &ask.door)?;
-    let content = ingest(ask, upload).await.inspect_err(|_| add(&ask.door.metrics.aborted_uploads, 1))?;
+    let content =
+        ingest(ask, target.parent.ino, upload).await.inspect_err(|_| add(&ask.door.metrics.aborted_uploads, 1))?;
     commit(ask, &target, content, modified)
 }
 
 /// Finds out where a PUT goes and whether it may.
 pub(crate) fn target(ask: &Ask) -> Result<Target> {
     let path = &ask.path;
-    if path.is_root() || path.is_bucket() {
-        return Err(Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "files live in buckets; PUT to /bucket/name; nothing was changed",
-        ));
+    if path.is_root() {
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "the root is a collection; nothing was changed"));
     }
     let parent = ask.parent_of(path)?;
     let existing = match ask.look_in(&parent, path.name())? {
@@ -145,9 +143,8 @@ fn oc_mtime(ask: &Ask) -> Result<Option<Timestamp>> {
 }
 
 /// Turns a body into content. It is chunked and hashed on another thread while it is read from the connection.
-async fn ingest(ask: &Arc<Ask>, mut upload: Upload<'_>) -> Result<Content> {
-    let bucket = ask.path.bucket().ok_or_else(|| Refusal::not_found("there is no such bucket"))?;
-    let mut ingest = ask.ns().ingest(&ask.op, bucket)?;
+async fn ingest(ask: &Arc<Ask>, parent: Ino, mut upload: Upload<'_>) -> Result<Content> {
+    let mut ingest = ask.ns().ingest_in(&ask.op, parent)?;
     if upload.expected().is_some_and(|len| len <= INLINE_LEN_MAX) {
         while !upload.ended() {
             ingest.push(&upload.piece().await?)?;

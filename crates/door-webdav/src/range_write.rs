@@ -54,7 +54,7 @@ pub(crate) async fn write(ask: &Arc<Ask>, body: Received, at: WriteAt, create: b
     let attr = match &target.existing {
         Some(attr) => ask.ns().open(&ask.op, attr.ino, access, false)?,
         None => {
-            let mode = ask.bucket()?.mode;
+            let mode = ask.ns().bucket_of(&ask.op, target.parent.ino)?.mode;
             ask.ns().create(&ask.op, target.parent.ino, ask.path.name(), mode, access, false, false)?
         }
     };

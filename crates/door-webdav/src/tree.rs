@@ -1,7 +1,7 @@
 //! MKCOL, DELETE, COPY and MOVE: one call of the name space each, so that no half-done tree is ever left by a crash.
 //!
 //! The library's own handlers delete the target of an overwrite first and then work file by file; these do not.
-//! Buckets are made by MKCOL and removed by DELETE when empty; they are neither moved nor overwritten through this door.
+//! A collection at the top is a bucket: made by MKCOL, renamed by MOVE, removed by DELETE when it is empty, and never overwritten.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(crate) async fn mkcol(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     }
     let parent = ask.parent_of(path)?;
     ask.conditions_hold(None)?;
-    let mode = if path.is_bucket() { BUCKET_MODE } else { ask.bucket()?.dir_mode() };
+    let mode = if path.is_top() { BUCKET_MODE } else { ask.ns().bucket_of(&ask.op, parent.ino)?.dir_mode() };
     match ask.ns().mkdir(&ask.op, parent.ino, path.name(), mode) {
         Ok(_) => Ok(ask.empty(StatusCode::CREATED)),
         Err(error) if matches!(error.kind, ErrorKind::Exists | ErrorKind::BucketExists) => Err(taken()),
@@ -58,9 +58,8 @@ pub(crate) async fn delete(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     ask.conditions_hold(Some(&attr))?;
     let parent = ask.parent_of(path)?;
     ask.guard(parent.ino, &attr)?;
-    if path.is_bucket() {
-        let bucket = path.bucket().unwrap_or_default();
-        ask.ns().delete_bucket(&ask.op, bucket).map_err(|error| match error.kind {
+    if path.is_top() && is_dir(&attr) {
+        ask.ns().rmdir(&ask.op, parent.ino, path.name()).map_err(|error| match error.kind {
             ErrorKind::NotEmpty => {
                 Refusal::conflict(format!("{}; a bucket is deleted when it is empty; nothing was changed", error.what))
             }
@@ -95,8 +94,8 @@ async fn ends(ask: &Arc<Ask>, body: Received) -> Result<Ends> {
     if destination == *path || destination.key() == path.key() {
         return Err(Refusal::forbidden("source and destination are the same; nothing was changed"));
     }
-    if path.is_root() || destination.is_root() || destination.is_bucket() {
-        return Err(Refusal::forbidden("the root and buckets are neither copied to nor moved; nothing was changed"));
+    if path.is_root() || destination.is_root() {
+        return Err(Refusal::forbidden("the root is neither copied nor moved, nor replaced; nothing was changed"));
     }
     if path.covers(&destination) && is_dir(&source) || destination.covers(path) {
         return Err(Refusal::forbidden("one of source and destination contains the other; nothing was changed"));
@@ -113,6 +112,11 @@ async fn ends(ask: &Arc<Ask>, body: Received) -> Result<Ends> {
     };
     if target.is_some() && !overwrite {
         return Err(Refusal::precondition("the destination exists and Overwrite is F; nothing was changed"));
+    }
+    if destination.is_top() && target.as_ref().is_some_and(is_dir) {
+        return Err(Refusal::forbidden(
+            "a collection at the top is a bucket, which nothing replaces; nothing was changed; choose another name, or remove it first",
+        ));
     }
     ask.conditions_hold(Some(&source))?;
     ask.guard(from.ino, &source)?;
@@ -144,17 +148,14 @@ pub(crate) async fn copy(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     Ok(ask.empty(if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
 }
 
-/// Answers MOVE: a rename within a bucket. What was at the destination is out of the way in the same step.
+/// Answers MOVE: a rename within a bucket, or at the top. What was at the destination is out of the way in the same step.
 pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let ends = ends(ask, body).await?;
     let path = &ask.path;
-    if path.is_bucket() {
-        return Err(Refusal::forbidden("buckets are not moved; nothing was changed"));
-    }
     if is_dir(&ends.source) && !matches!(headers::depth(&ask.headers)?, None | Some(Depth::Infinity)) {
         return Err(Refusal::bad_request("a collection is moved with Depth infinity; nothing was changed"));
     }
-    ask.require(&ends.from, WRITE)?;
+    ask.ns().may_take_out(&ask.op, &ends.from, &ends.source)?;
     let destination = &ends.destination;
     // A rename replaces a file by a file. Anything else is swapped with the source first, then removed there: at no
     // moment is the destination missing, and a crash in between loses neither.
@@ -165,7 +166,10 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
         Some(_) => RenameMode::Replace,
     };
     let (from, to) = ((ends.from.ino, path.name()), (ends.to.ino, destination.name()));
-    if path.bucket() != destination.bucket() {
+    if !path.shares_bucket(destination) {
+        if path.is_top() && is_dir(&ends.source) {
+            refuse_uploads(ask)?;
+        }
         return move_across(ask, ends).await;
     }
     ask.ns().rename(&ask.op, from, to, mode).map_err(|error| target_error(error, destination))?;
@@ -184,6 +188,17 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
         .await?;
     }
     Ok(ask.empty(if ends.target.is_none() { StatusCode::CREATED } else { StatusCode::NO_CONTENT }))
+}
+
+/// Refuses to have a bucket become a collection of another while there are uploads to it, which would end with it.
+fn refuse_uploads(ask: &Ask) -> Result<()> {
+    let bucket = ask.ns().bucket_of_folder(&ask.op, ask.path.name())?;
+    match ask.ns().bucket_use(&ask.op, &bucket.name)?.uploads {
+        0 => Ok(()),
+        uploads => Err(Refusal::conflict(format!(
+            "there are {uploads} unfinished uploads to this collection, which is a bucket; nothing was changed; complete or abort them"
+        ))),
+    }
 }
 
 /// Answers a MOVE into another bucket: by reference, and nothing is removed before the destination is whole.

@@ -40,6 +40,14 @@ impl Known {
         self.by_access_key.remove(&user.access_key);
         self.by_name.remove(&user.name);
     }
+    /// Which uids may make buckets: of users who share one, one with the right is enough.
+    fn rights(&self) -> HashMap<u32, bool> {
+        let mut rights = HashMap::new();
+        for user in self.by_name.values() {
+            *rights.entry(user.uid).or_default() |= user.admin || user.may_make_buckets;
+        }
+        rights
+    }
     fn check_free(&self, user: &User) -> Result<(), IamError> {
         if self.by_name.contains_key(&user.name) {
             return Err(IamError::NameTaken { name: user.name.clone() });
@@ -162,6 +170,7 @@ impl Users {
                 renewed.push(user);
             }
         }
+        users.records.know_rights(users.known().rights());
         Ok((users, renewed))
     }
 
@@ -179,7 +188,8 @@ impl Users {
     /// Gives a user of an earlier release the rights they had there, but for those that came with uid 0 alone. The second value says
     /// whether the number could be kept for them.
     fn upgrade(&mut self, op: &Op, mut user: User) -> Result<(User, Result<(), IamError>), IamError> {
-        let as_there = Op::new(Caller::new(user.uid, user.gid, Arc::from(user.groups.as_slice()), Door::Nfs));
+        // At this door the mode of the root says who may, and nothing else.
+        let as_there = Op::new(Caller::new(user.uid, user.gid, Arc::from(user.groups.as_slice()), Door::Admin));
         user.may_make_buckets = user.admin || self.records.root_lets_in(&as_there).map_err(IamError::Store)?;
         let renumbered = user.uid == 0 && !user.admin;
         let written = if renumbered { self.draw_uid(op) } else { Ok(0) };
@@ -307,7 +317,7 @@ impl Users {
         self.records.put(op, &record::key(name), None).map_err(IamError::Store)?;
         let mut next = Known::clone(&known);
         next.remove(user);
-        *self.known.write() = Arc::new(next);
+        self.now_known(next);
         Ok(())
     }
 
@@ -366,6 +376,12 @@ impl Users {
     fn learn(&self, user: Arc<User>) {
         let mut next = Known::clone(&self.known());
         next.insert(user);
+        self.now_known(next);
+    }
+
+    /// Everybody from now on; the doors that know uids alone hear of it, too. The caller holds `changing`, or is alone.
+    fn now_known(&self, next: Known) {
+        self.records.know_rights(next.rights());
         *self.known.write() = Arc::new(next);
     }
 }

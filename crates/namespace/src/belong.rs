@@ -7,7 +7,6 @@
 use strata_content::Tx;
 use strata_seam::Ino;
 
-use crate::check::belongs;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::name;
@@ -31,6 +30,17 @@ pub(crate) enum Taken {
     Copied(Ino),
 }
 
+/// The bucket of what is in a directory: at the top a directory is the root of one, and anything else is in that of the files there.
+pub(crate) fn bucket_for(dir: &Inode, ino: Ino, kind: NodeKind) -> Ino {
+    if dir.attr.ino == ROOT_INO && kind == NodeKind::Directory { ino } else { dir.bucket }
+}
+
+/// Whether an inode is in the bucket and the quota tree of a directory that it is in.
+pub(crate) fn belongs(dir: &Inode, inode: &Inode) -> bool {
+    inode.bucket == bucket_for(dir, inode.attr.ino, inode.attr.kind)
+        && (dir.attr.ino == ROOT_INO || inode.tree == dir.tree)
+}
+
 /// Within a change: has the entry lead to an inode of the bucket and quota tree of `dir`, which knows the name.
 pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name: &[u8]) -> Result<Taken> {
     let parent = dir.attr.ino;
@@ -46,7 +56,7 @@ pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name
         let learnt = names::learn(ns, tx, &mut inode, parent, entry_name)?;
         return Ok(if learnt { Taken::Whole } else { Taken::Already });
     }
-    let bucket = if parent == ROOT_INO { inode.attr.ino } else { dir.bucket };
+    let bucket = bucket_for(dir, inode.attr.ino, inode.attr.kind);
     let shared = inode.bucket != Ino(0) && inode.attr.kind != NodeKind::Directory && inode.attr.nlink > 1;
     if !shared {
         (inode.bucket, inode.tree) = (bucket, dir.tree);

@@ -1,4 +1,4 @@
-//! Buckets: directories at the root with a record of their own.
+//! Buckets: directories at the root with a record of their own, and the root itself, whose bucket has the files there (`top.rs`).
 //!
 //! A bucket's mode is that of the objects which S3 and WebDAV make in it; file doors bring the modes of what they make.
 
@@ -13,11 +13,12 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::{Bucket, Inode};
+use crate::top;
 use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, damaged, decode_dirent};
 
 /// Mode of objects in a new bucket: their owner's alone.
-pub(crate) const MODE: u32 = 0o600;
+pub const OBJECT_MODE_DEFAULT: u32 = 0o600;
 
 /// Uploads read at once.
 const UPLOADS_STEP: usize = 1000;
@@ -49,7 +50,7 @@ pub(crate) fn put(tx: &mut Tx<'_>, bucket: &Bucket) {
 /// Has the record say what the bucket is called now.
 pub(crate) fn rename(tx: &mut Tx<'_>, root: Ino, name: &[u8]) -> Result<()> {
     let Some(mut bucket) = tx.bucket_at(root)? else { return Err(damaged(format!("the bucket of directory {root}"))) };
-    bucket.name = String::from_utf8_lossy(name).into_owned();
+    bucket.name = name.to_vec();
     put(tx, &bucket);
     Ok(())
 }
@@ -67,36 +68,43 @@ pub fn check_object_mode(mode: u32) -> Result<(), String> {
 }
 
 impl Namespace {
-    /// Creates a bucket; without a class of its own it gets the store's default.
+    /// Creates a bucket of a name that S3 gives one; without a class of its own it gets the store's default.
     ///
     /// # Errors
-    /// [`ErrorKind::BucketExists`], [`ErrorKind::InvalidName`], [`ErrorKind::AccessDenied`].
+    /// [`ErrorKind::BucketExists`], also for what S3 calls the files at the top, [`ErrorKind::InvalidName`], [`ErrorKind::AccessDenied`].
     pub fn create_bucket(&self, op: &Op, name: &str, durability: Option<Durability>) -> Result<BucketInfo> {
-        self.create_bucket_of_mode(op, name, durability, MODE)
+        name::check_bucket(name.as_bytes())?;
+        if name == self.top_name() {
+            let what = format!("bucket '{name}' exists already: it has the files at the top of the tree");
+            return Err(fail(ErrorKind::BucketExists, what));
+        }
+        self.create_bucket_of_mode(op, name.as_bytes(), durability, OBJECT_MODE_DEFAULT)
     }
 
-    /// The same with this mode for the objects that S3 and WebDAV make in it, from the first moment on. It belongs to the
-    /// caller.
+    /// Creates a bucket whose folder has any name that a file door takes, with this mode for the objects that S3 and WebDAV make in
+    /// it, from the first moment on. It belongs to the caller.
     ///
     /// # Errors
-    /// As [`Namespace::create_bucket`]; [`ErrorKind::Invalid`] for what is no mode of objects.
+    /// [`ErrorKind::BucketExists`], [`ErrorKind::InvalidName`], [`ErrorKind::NameTooLong`], [`ErrorKind::AccessDenied`];
+    /// [`ErrorKind::Invalid`] for what is no mode of objects.
     pub fn create_bucket_of_mode(
         &self,
         op: &Op,
-        name: &str,
+        name: &[u8],
         durability: Option<Durability>,
         mode: u32,
     ) -> Result<BucketInfo> {
-        name::check_bucket(name.as_bytes())?;
+        name::check_new(name)?;
         check_object_mode(mode).map_err(|what| fail(ErrorKind::Invalid, what))?;
         self.change(op, |tx, effects| {
-            if tx.entry(ROOT_INO, &[name.as_bytes(), b"/"].concat())?.is_some() {
-                return Err(fail(ErrorKind::BucketExists, format!("bucket '{name}' exists already")));
+            if let Some(taken) = tx.any_entry(ROOT_INO, name)? {
+                let what = if taken.stands_in(name) { "bucket" } else { "a file at the top called" };
+                return Err(fail(ErrorKind::BucketExists, format!("{what} '{}' exists already", name.escape_ascii())));
             }
             let relaxed = durability.unwrap_or(self.durability) == Durability::Relaxed;
             let modes = (dir_mode(mode), mode);
-            let (_, bucket) = self.make_bucket(tx, effects, op, name.as_bytes(), modes, relaxed)?;
-            Ok(bucket.info())
+            let (_, bucket) = self.make_bucket(tx, effects, op, name, modes, relaxed)?;
+            self.bucket_info(tx, &bucket)
         })
     }
 
@@ -111,7 +119,7 @@ impl Namespace {
         relaxed: bool,
     ) -> Result<(Inode, Bucket)> {
         let root = self.make(tx, effects, op, ROOT_INO, name, NodeKind::Directory, mode, |_| Ok(()))?;
-        let name = String::from_utf8_lossy(name).into_owned();
+        let name = name.to_vec();
         let (root_ino, created, uid) = (root.attr.ino, root.attr.btime, op.caller.uid);
         let bucket = Bucket { root: root_ino, name, created, uid, relaxed, versioned: false, mode: of_objects };
         put(tx, &bucket);
@@ -121,17 +129,19 @@ impl Namespace {
     /// Removes an empty bucket; its unfinished uploads are aborted.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotEmpty`], [`ErrorKind::AccessDenied`].
+    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotEmpty`], [`ErrorKind::AccessDenied`]; [`ErrorKind::NotPermitted`] for the bucket of
+    /// the files at the top.
     pub fn delete_bucket(&self, op: &Op, name: &str) -> Result<()> {
         self.change(op, |tx, effects| {
-            let bucket = tx.bucket(name.as_bytes())?;
+            let bucket = self.bucket_in(tx, name)?;
+            top::refuse_top(&bucket)?;
             let mut root = tx.dir(ROOT_INO)?;
             let inode = tx.dir(bucket.root)?;
-            permission::remove_bucket(&op.caller, &root.attr, &inode.attr)?;
-            let entry_name = [name.as_bytes(), b"/"].concat();
+            self.may_remove(&op.caller, &root.attr, &inode.attr)?;
+            let entry_name = [&bucket.name[..], b"/"].concat();
             self.uphold_locks(tx, op, &[Touched::Members(&root), Touched::Entry(&root, &entry_name, &inode)])?;
-            self.forget_bucket(tx, name.as_bytes(), &inode)?;
-            self.remove_dir(tx, effects, &mut root, (&entry_name, name.as_bytes()), &inode)
+            self.forget_bucket(tx, &bucket.name, &inode)?;
+            self.remove_dir(tx, effects, &mut root, (&entry_name, &name::shown(&entry_name, false)), &inode)
         })
     }
 
@@ -154,10 +164,11 @@ impl Namespace {
     /// What is in a bucket, as far as it is in the way of removing it. Reads the first entry and every unfinished upload.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchBucket`].
+    /// [`ErrorKind::NoSuchBucket`]; [`ErrorKind::NotPermitted`] for the bucket of the files at the top.
     pub fn bucket_use(&self, op: &Op, name: &str) -> Result<BucketUse> {
         let mut snap = self.snap(op);
-        let bucket = snap.bucket(name.as_bytes())?;
+        let bucket = self.bucket_in(&mut snap, name)?;
+        top::refuse_top(&bucket)?;
         snap.bucket = bucket.root;
         let first = snap.first_entry(bucket.root)?.map(|first| first_in_words(&first));
         let (mut from, end) = uploads_of(bucket.root);
@@ -182,11 +193,14 @@ impl Namespace {
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotFound`] if it lost its name meanwhile, [`ErrorKind::NotEmpty`] where
-    /// somebody goes on making things in it, [`ErrorKind::AccessDenied`].
+    /// somebody goes on making things in it, [`ErrorKind::AccessDenied`]; [`ErrorKind::NotPermitted`] for the bucket of the files at
+    /// the top.
     pub fn remove_bucket(&self, op: &Op, name: &str, told: &mut dyn FnMut(u64, u64) -> bool) -> Result<bool> {
         op.read_newest();
-        let root = self.snap(op).bucket(name.as_bytes())?.root;
-        let _claim = self.claim(op, ROOT_INO, name.as_bytes(), true)?;
+        let found = self.bucket_in(&mut self.snap(op), name)?;
+        top::refuse_top(&found)?;
+        let (root, folder) = (found.root, found.name);
+        let _claim = self.claim(op, ROOT_INO, &folder, true)?;
         let (from, end) = uploads_of(root);
         let mut uploads = 0;
         loop {
@@ -196,8 +210,8 @@ impl Namespace {
             }
             for (key, _) in &page {
                 self.change(op, |tx, effects| {
-                    let bucket = tx.bucket(name.as_bytes())?;
-                    permission::remove_bucket(&op.caller, &tx.dir(ROOT_INO)?.attr, &tx.dir(bucket.root)?.attr)?;
+                    let bucket = self.bucket_in(tx, name)?;
+                    self.may_remove(&op.caller, &tx.dir(ROOT_INO)?.attr, &tx.dir(bucket.root)?.attr)?;
                     effects.within(&bucket);
                     if bucket.root != root {
                         return Err(fail(ErrorKind::NotFound, format!("bucket '{name}' is another one by now")));
@@ -211,42 +225,45 @@ impl Namespace {
                 }
             }
         }
-        self.remove_tree_told(op, ROOT_INO, name.as_bytes(), &mut |names| told(names, uploads), &|_| Ok(()))
+        self.remove_tree_told(op, ROOT_INO, &folder, &mut |names| told(names, uploads), &|_| Ok(()))
     }
 
-    /// One bucket.
+    /// The bucket that S3 calls so.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchBucket`].
     pub fn bucket(&self, op: &Op, name: &str) -> Result<BucketInfo> {
         let mut snap = self.snap(op);
-        let bucket = snap.bucket(name.as_bytes())?;
+        let bucket = self.bucket_in(&mut snap, name)?;
         snap.bucket = bucket.root;
-        Ok(bucket.info())
+        self.bucket_info(&mut snap, &bucket)
     }
 
-    /// All buckets, by name.
+    /// All buckets, by what S3 calls them; that of the files at the top where there is any, or an upload of one.
     ///
     /// # Errors
     /// Reading the index.
     pub fn buckets(&self, op: &Op) -> Result<Vec<BucketInfo>> {
         let mut snap = self.snap(op);
         let mut from = key::entry(ROOT_INO, &[]);
-        let mut all = Vec::new();
+        let mut all: Vec<Bucket> = Vec::new();
         loop {
             let page = snap.entries(&from, &key::behind(key::TABLE_ENTRY, ROOT_INO), 1000)?;
             let Some((last, _)) = page.last() else { break };
             from.clone_from(last);
             from.push(0);
-            for (key, value) in &page {
+            for (key, value) in page.iter().filter(|(key, _)| name::is_dir(key)) {
                 let (name, root) = (name::raw(&key[9..]), decode_dirent(ROOT_INO, value)?.ino);
                 // Removed since the page was read: it is none any more.
                 all.extend(snap.bucket_called(name, root)?);
             }
         }
-        // Entries sort with their `/`, names without.
-        all.sort_unstable_by(|one: &Bucket, other| one.name.cmp(&other.name));
-        Ok(all.iter().map(Bucket::info).collect())
+        if self.top_is_used(&mut snap)? {
+            all.extend(snap.bucket_at(ROOT_INO)?);
+        }
+        let mut all = all.iter().map(|bucket| self.bucket_info(&mut snap, bucket)).collect::<Result<Vec<_>>>()?;
+        all.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Ok(all)
     }
 
     /// Keeps earlier versions of objects of this bucket from now on, or stops keeping new ones.
@@ -255,7 +272,7 @@ impl Namespace {
     /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotPermitted`].
     pub fn set_versioned(&self, op: &Op, name: &str, versioned: bool) -> Result<()> {
         self.change(op, |tx, effects| {
-            let mut bucket = tx.bucket(name.as_bytes())?;
+            let mut bucket = self.bucket_in(tx, name)?;
             let root = tx.dir(bucket.root)?;
             permission::own(&op.caller, &root.attr)?;
             bucket.versioned = versioned;
@@ -291,7 +308,7 @@ impl Namespace {
             check_object_mode(mode).map_err(|what| fail(ErrorKind::Invalid, what))?;
         }
         self.change(op, |tx, effects| {
-            let mut bucket = tx.bucket(name.as_bytes())?;
+            let mut bucket = self.bucket_in(tx, name)?;
             let mut root = tx.dir(bucket.root)?;
             permission::own(&op.caller, &root.attr)?;
             match durability {
@@ -301,19 +318,20 @@ impl Namespace {
             }
             bucket.mode = mode.unwrap_or(bucket.mode);
             put(tx, &bucket);
-            if let Some(mode) = mode {
+            // Whom the root lets in is no matter of the files there.
+            if let Some(mode) = mode.filter(|_| !bucket.is_top()) {
                 root.attr.mode = root.attr.mode & 0o7000 | dir_mode(mode);
                 root.attr.ctime = self.clock.now();
                 self.put_inode(tx, &mut root);
             }
             self.tell_bucket_changed(tx, effects, &root);
-            Ok(bucket.info())
+            self.bucket_info(tx, &bucket)
         })
     }
 
     /// The bucket an S3 request means, readable by the caller.
     pub(crate) fn open_bucket(&self, view: &mut impl View, op: &Op, name: &str) -> Result<(Bucket, Inode)> {
-        let bucket = view.bucket(name.as_bytes())?;
+        let bucket = self.bucket_in(view, name)?;
         let root: Inode = view.dir(bucket.root)?;
         debug_assert_eq!(root.parent, Ino(ROOT_INO.0));
         permission::search(&op.caller, &root.attr)?;

@@ -20,12 +20,12 @@ use strata_seam::ChunkId;
 pub use affected::{Affected, Owner};
 pub use finding::Finding;
 pub(crate) use live::{entry_of, stands};
-pub(crate) use tree::belongs;
 
 use crate::error::Result;
 use crate::key;
 use crate::namespace::Namespace;
 use crate::record::{Inode, Part, Version};
+use crate::types::ROOT_INO;
 use crate::usage::{Usage, UsageOf};
 use tree::{Inodes, TreePass, each, number, table};
 
@@ -128,6 +128,7 @@ pub fn check(
                     | Finding::Names { .. }
                     // No directory has a placeholder there.
                     | Finding::Shadow { .. }
+                    | Finding::Bucket { root: ROOT_INO }
             )
         };
         report.findings.retain(|finding| !upgraded(finding));

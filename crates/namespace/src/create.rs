@@ -15,6 +15,7 @@ use crate::permission;
 use crate::record::Inode;
 use crate::rename::stays_inside;
 use crate::telling::Entry;
+use crate::top;
 use crate::types::{Attr, Durability, LINK_MAX, NewNode, NodeKind, Op, ROOT_INO, SYMLINK_LEN_MAX};
 use crate::view::View;
 
@@ -57,16 +58,18 @@ impl Namespace {
         })
     }
 
-    /// Creates a directory. In the root this creates a bucket; its name must then be a valid bucket name.
+    /// Creates a directory. In the root this creates a bucket.
     ///
     /// # Errors
-    /// As [`Namespace::mknod`]; [`ErrorKind::InvalidName`] for what cannot be a bucket.
+    /// As [`Namespace::mknod`].
     pub fn mkdir(&self, op: &Op, parent: Ino, name: &[u8], mode: u32) -> Result<Attr> {
         self.change(op, |tx, effects| {
             if parent == ROOT_INO {
-                name::check_bucket(name)?;
                 let relaxed = self.durability == Durability::Relaxed;
-                return Ok(self.make_bucket(tx, effects, op, name, (mode, bucket::MODE), relaxed)?.0.attr);
+                return Ok(self
+                    .make_bucket(tx, effects, op, name, (mode, bucket::OBJECT_MODE_DEFAULT), relaxed)?
+                    .0
+                    .attr);
             }
             Ok(self.make(tx, effects, op, parent, name, NodeKind::Directory, mode, |_| Ok(()))?.attr)
         })
@@ -91,14 +94,7 @@ impl Namespace {
         if tx.find(parent, name)?.is_some() {
             return Err(fail(ErrorKind::Exists, format!("'{}' exists already", name.escape_ascii())));
         }
-        if parent == ROOT_INO {
-            permission::make_bucket(&op.caller, &dir.attr)?;
-        } else {
-            permission::change_entries(&op.caller, &dir.attr)?;
-        }
-        if parent == ROOT_INO && kind != NodeKind::Directory {
-            return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only; make a directory first"));
-        }
+        self.may_add(&op.caller, &dir.attr)?;
         self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
         let now = self.clock.now();
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, kind, mode);
@@ -106,7 +102,7 @@ impl Namespace {
         fill(&mut inode)?;
         let entry_name = if kind == NodeKind::Directory { [name, b"/"].concat() } else { name.to_vec() };
         self.add_entry(tx, &mut dir, &entry_name, &mut inode, now)?;
-        effects.bucket = dir.bucket;
+        effects.bucket = top::promises(&dir, inode.is_directory());
         self.tell_created(tx, effects, Entry { dir: dir.attr.ino, name: &entry_name, shown: name }, &inode);
         Ok(inode)
     }
@@ -128,7 +124,7 @@ impl Namespace {
             if tx.find(parent, name)?.is_some() {
                 return Err(fail(ErrorKind::Exists, format!("'{}' exists already", name.escape_ascii())));
             }
-            permission::change_entries(&op.caller, &dir.attr)?;
+            self.may_add(&op.caller, &dir.attr)?;
             stays_inside(&inode, &dir)?;
             self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
             if inode.attr.nlink >= LINK_MAX {
@@ -171,7 +167,7 @@ impl Namespace {
         permission::search(&op.caller, &dir.attr)?;
         let found = tx.found(parent, name)?;
         let mut inode = tx.inode(found.dirent.ino)?;
-        permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
+        self.may_remove(&op.caller, &dir.attr, &inode.attr)?;
         if inode.attr.kind == NodeKind::Directory {
             return Err(fail(ErrorKind::IsDirectory, format!("'{}' is a directory", name.escape_ascii())));
         }
@@ -218,19 +214,15 @@ impl Namespace {
         }
         let found = tx.found(parent, name)?;
         let inode = tx.inode(found.dirent.ino)?;
-        if parent == ROOT_INO {
-            permission::remove_bucket(&op.caller, &dir.attr, &inode.attr)?;
-        } else {
-            permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
-        }
+        self.may_remove(&op.caller, &dir.attr, &inode.attr)?;
         if inode.attr.kind != NodeKind::Directory {
             return Err(fail(ErrorKind::NotDirectory, format!("'{}' is not a directory", name.escape_ascii())));
         }
         self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &found.name, &inode)])?;
         if parent == ROOT_INO {
-            self.forget_bucket(tx, name, &inode)?;
+            self.forget_bucket(tx, name::raw(&found.name), &inode)?;
         }
-        effects.bucket = dir.bucket;
+        effects.bucket = top::promises(&dir, true);
         self.remove_dir(tx, effects, &mut dir, (&found.name, name), &inode)
     }
 

@@ -14,7 +14,7 @@ use crate::record::{Dirent, Inode, Version};
 use crate::telling::Entry;
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::View;
-use crate::{names, times, usage};
+use crate::{belong, names, times, usage};
 
 impl Namespace {
     /// Writes an inode; its change number goes up, above what was told of writes that are not stored yet.
@@ -249,8 +249,7 @@ impl Namespace {
         let ino = Ino(self.number(tx)?);
         tx.tally(key::KEY_INODES, 1);
         let mut inode = Inode::new(ino, kind, mode, owner, now);
-        // What is made in the root of the tree is a bucket's root directory.
-        inode.bucket = if dir.attr.ino == ROOT_INO { ino } else { dir.bucket };
+        inode.bucket = belong::bucket_for(dir, ino, kind);
         inode.tree = dir.tree;
         if kind == NodeKind::Directory {
             inode.parent = dir.attr.ino;

@@ -324,7 +324,7 @@ impl Namespace {
     pub fn create_unnamed(&self, op: &Op, dir: Ino, mode: u32) -> Result<Attr> {
         self.change(op, |tx, effects| {
             let parent = tx.dir(dir)?;
-            permission::change_entries(&op.caller, &parent.attr)?;
+            self.may_add(&op.caller, &parent.attr)?;
             let now = self.clock.now();
             let (gid, mode) = permission::inherit(&op.caller, &parent.attr, NodeKind::File, mode);
             let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &parent, now)?;

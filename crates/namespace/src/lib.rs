@@ -54,6 +54,7 @@ mod rename;
 mod repair;
 #[cfg(test)]
 mod rig;
+mod s3_name;
 mod seal;
 mod service;
 mod setattr;
@@ -61,6 +62,7 @@ mod staging;
 mod stored;
 mod telling;
 mod times;
+mod top;
 mod trees;
 mod truth;
 mod types;
@@ -71,7 +73,7 @@ mod view;
 
 pub use assemble::{OpenStore, StoreConfig};
 pub use balance::Imbalance;
-pub use bucket::{BucketUse, check_object_mode};
+pub use bucket::{BucketUse, OBJECT_MODE_DEFAULT, check_object_mode};
 pub use check::{
     AT_ONCE_DEFAULT, Affected, CheckOptions, CheckProgress, CheckReport, Finding, Owner, check, check_store,
 };
@@ -87,17 +89,19 @@ pub use locks::{
     NewLock, RangeKind, RangeSpace, Touch,
 };
 pub use moving::MOVING_PREFIX;
-pub use name::{ALIAS_PREFIX, check_bucket};
+pub use name::{ALIAS_PREFIX, check_bucket, check_new as check_file_name};
 pub use namespace::{Identity, Namespace, RECORD_FORMAT, Settle};
 pub use pin::Pin;
 pub use positions::{Page, Positions, RESERVED as POSITIONS_RESERVED};
 pub use reclaim::SpaceWatch;
 pub use repair::{LOST_AND_FOUND, RepairStep, Repaired, repair, repair_plan, unreadable_chunks};
+pub use s3_name::ALIAS_MARK;
 pub use service::Health;
 pub use strata_content::{
     Content, ContentError, Ingest, Intake, MoverReport, MoverStatus, Phase, ReadAhead, Reader,
     StoreSettings as ContentSettings,
 };
+pub use top::TOP_NAME_DEFAULT;
 pub use truth::{TruthReport, compare_index};
 pub use types::*;
 pub use upgrade::{UpgradeReport, upgrade_plan};

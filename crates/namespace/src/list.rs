@@ -15,6 +15,7 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::{Dirent, Inode};
+use crate::top;
 use crate::types::{Access, ListPage, ListQuery, NodeKind, ObjectInfo, Op};
 use crate::view::{View, decode_dirent};
 
@@ -198,6 +199,9 @@ impl Namespace {
 
         // Down to the directory that the prefix names.
         let cut = prefix.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+        if top::reaches_below(record.root, prefix) {
+            return Ok(Hits::default());
+        }
         let (mut at, mut path) = (root, Vec::new());
         for part in prefix[..cut].split_inclusive(|byte| *byte == b'/') {
             let Some((_, dir)) = snap.entry_inode(at.attr.ino, part)? else { return Ok(Hits::default()) };
@@ -222,6 +226,11 @@ impl Namespace {
                 continue;
             };
             let entry_name = &record_key[9..];
+            let directory = name::is_dir(entry_name);
+            if directory && record.is_top() {
+                // A bucket of its own.
+                continue;
+            }
             // The next turn cuts it off again.
             path.extend_from_slice(entry_name);
             let full = &path[..];
@@ -229,7 +238,6 @@ impl Namespace {
                 continue;
             }
             let dirent = decode_dirent(level.ino, &value)?;
-            let directory = name::is_dir(entry_name);
             if let Some(common) = delimiter.and_then(|delimiter| common_prefix(full, prefix.len(), delimiter)) {
                 let common = common.to_vec();
                 level.skip(&common);

@@ -230,9 +230,6 @@ impl Namespace {
             let place = place::of_dir(tx, &dir)?.entry(&found.name, inode.attr.ino);
             return Ok((inode, place, false));
         }
-        if parent == ROOT_INO {
-            return Err(fail(ErrorKind::NoSuchBucket, format!("there is no bucket '{}'", name.escape_ascii())));
-        }
         crate::name::check_new(name)?;
         let bucket = tx.rules(&dir)?;
         let place = place::of_dir(tx, &dir)?.entry(name, Ino(0));

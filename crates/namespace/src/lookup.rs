@@ -8,6 +8,7 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::Dirent;
+use crate::top;
 use crate::types::{Access, Attr, DirEntry, DirPage, NodeKind, Op, StoreSpace};
 use crate::view::{Snap, View, decode_dirent};
 
@@ -108,7 +109,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Stale`].
     pub fn access(&self, op: &Op, ino: Ino, asked: Access) -> Result<Access> {
-        let have = permission::granted(&op.caller, &self.inode_alone(op, ino)?.attr);
+        let have = self.granted(&op.caller, &self.inode_alone(op, ino)?.attr);
         Ok(Access { read: asked.read && have.read, write: asked.write && have.write, exec: asked.exec && have.exec })
     }
 
@@ -131,7 +132,8 @@ impl Namespace {
     pub fn readdir(&self, op: &Op, dir: Ino, after: &[u8], limit: usize) -> Result<DirPage> {
         let mut snap = self.snap(op);
         let inode = snap.dir(dir)?;
-        snap.bucket = inode.bucket;
+        // What folders there are at the top is no matter of the files there.
+        snap.bucket = top::promises(&inode, true);
         permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
         let limit = limit.clamp(1, PAGE_MAX);
         // The cursor is a zero byte and the entry name, so that it is never empty.

@@ -6,6 +6,7 @@
 //! either side.
 
 use crate::error::{Error, ErrorKind, Result, fail};
+use crate::s3_name::ALIAS_MARK;
 use crate::types::{KEY_LEN_MAX, NAME_LEN_MAX};
 
 /// What aliases begin with. File doors cannot create names that begin so.
@@ -77,8 +78,11 @@ pub(crate) fn hash(raw: &[u8]) -> String {
     blake3::hash(raw).to_hex()[..16].to_owned()
 }
 
-/// Checks a name that a file door wants to create.
-pub(crate) fn check_new(name: &[u8]) -> Result<()> {
+/// Checks a name that a file door wants to create: 1 to 255 bytes but `/` and NUL, not `.` or `..`, and none that begins as an alias.
+///
+/// # Errors
+/// [`ErrorKind::InvalidName`], [`ErrorKind::NameTooLong`].
+pub fn check_new(name: &[u8]) -> Result<()> {
     if name.len() > NAME_LEN_MAX {
         return Err(fail(
             ErrorKind::NameTooLong,
@@ -94,7 +98,11 @@ pub(crate) fn check_new(name: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Checks the name of a new bucket by the rules of S3 (3 to 63 of `a-z 0-9 . -`, letter or digit at both ends).
+/// Checks a name that S3 gives a bucket, by the rules of S3 (3 to 63 of `a-z 0-9 . -`, letter or digit at both ends). What ends as
+/// [`crate::s3_name`]'s aliases do is none: those are the names of other buckets.
+///
+/// # Errors
+/// [`ErrorKind::InvalidName`].
 pub fn check_bucket(name: &[u8]) -> Result<()> {
     let allowed = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
     let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
@@ -106,11 +114,12 @@ pub fn check_bucket(name: &[u8]) -> Result<()> {
         || !edge(name.last())
         || name.windows(2).any(|pair| pair == b"..")
         || address
+        || name.ends_with(ALIAS_MARK.as_bytes())
     {
         return Err(invalid(
             name,
             "is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, \
-             a letter or digit at both ends; directories at the root are buckets",
+             a letter or digit at both ends, and not `--strata` at the end; a folder made at a file door may have any name",
         ));
     }
     Ok(())
@@ -180,7 +189,9 @@ mod tests {
         for good in ["abc", "a-b.c", "1bucket", "x".repeat(63).as_str()] {
             assert!(check_bucket(good.as_bytes()).is_ok(), "{good}");
         }
-        for bad in ["ab", "Abc", "-abc", "abc-", "a..b", "a_b", "192.168.0.1", "", ".", "x".repeat(64).as_str()] {
+        for bad in
+            ["ab", "Abc", "-abc", "abc-", "a..b", "a_b", "192.168.0.1", "", ".", "a--strata", "x".repeat(64).as_str()]
+        {
             assert!(check_bucket(bad.as_bytes()).is_err(), "{bad}");
         }
     }

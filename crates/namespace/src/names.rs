@@ -20,7 +20,7 @@ const DEPTH_MAX: usize = 1 << 16;
 /// Where an inode is: its bucket, and the key in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Path {
-    /// The root directory of the bucket; 0 for the root of the tree.
+    /// The root directory of the bucket: the root of the tree for itself and for the files there.
     pub(crate) bucket: Ino,
     /// As S3 has it: of a directory with `/` at its end, of a bucket's root directory empty.
     pub(crate) key: Vec<u8>,
@@ -118,11 +118,14 @@ pub(crate) fn learn(
 /// Reading the index; a tree that leads nowhere.
 pub(crate) fn path<V: View + ?Sized>(view: &mut V, inode: &Inode) -> Result<Option<Path>> {
     let ino = inode.attr.ino;
-    if ino == ROOT_INO || inode.parent == ROOT_INO {
-        return Ok(Some(Path { bucket: inode.bucket, key: Vec::new() }));
+    if ino == ROOT_INO || inode.parent == ROOT_INO && inode.is_directory() {
+        return Ok(Some(Path { bucket: ino, key: Vec::new() }));
     }
     if !inode.is_named() {
         return Ok(None);
+    }
+    if inode.parent == ROOT_INO {
+        return Ok(Some(Path { bucket: ROOT_INO, key: inode.name.clone() }));
     }
     let mut names = vec![inode.name.clone()];
     let mut at = inode.parent;
@@ -149,10 +152,7 @@ impl Namespace {
         let inode = snap.inode(ino)?;
         snap.bucket = inode.bucket;
         let Some(Path { bucket, key }) = path(&mut snap, &inode)? else { return Ok(None) };
-        if bucket == Ino(0) {
-            return Ok(Some(Vec::new()));
-        }
-        // What a bucket is called is the name of its root directory.
+        // What a bucket is called is the name of its root directory, which the root of the tree has none of.
         let name = snap.dir(bucket)?.name;
         Ok(Some([name, key].concat()))
     }

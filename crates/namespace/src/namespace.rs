@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use strata_chunk::wire::Encoder;
 use strata_content::{Done, Store, Tx};
 use strata_ledger::{Class, Settled};
@@ -55,6 +55,10 @@ pub struct Namespace {
     store_id: [u8; 16],
     boot_id: u64,
     pub(crate) durability: Durability,
+    /// What S3 calls the files at the top; see [`crate::top`].
+    pub(crate) top_name: OnceLock<String>,
+    /// Which users may make buckets, by uid.
+    pub(crate) rights: RwLock<HashMap<u32, bool>>,
 }
 
 /// Identity of a name space and of its running instance.
@@ -128,6 +132,8 @@ impl Namespace {
             store_id: identity.store_id,
             boot_id: identity.boot_id,
             durability: identity.durability,
+            top_name: OnceLock::new(),
+            rights: RwLock::default(),
         });
         if fresh {
             ns.create_root(identity.uid, identity.gid)?;
@@ -139,8 +145,9 @@ impl Namespace {
             }
             tidied => tidied?,
         }
-        if let Some(from) = earlier {
-            ns.bring_up(from)?;
+        match earlier {
+            Some(from) => ns.bring_up(from)?,
+            None => ns.written_or_outdated(ns.make_top())?.unwrap_or_default(),
         }
         ns.load_locks()?;
         Ok(ns)
@@ -149,15 +156,7 @@ impl Namespace {
     /// Upgrades the records, and tells the log of it.
     fn bring_up(&self, from: u64) -> Result<()> {
         tracing::info!(from, to = RECORD_FORMAT, "the records of an earlier version are upgraded");
-        let report = match self.upgrade(from) {
-            // Such a store is there to be read.
-            Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
-                self.outdated.store(true, Ordering::Release);
-                tracing::warn!(%error, "{OUTDATED}");
-                return Ok(());
-            }
-            upgraded => upgraded?,
-        };
+        let Some(report) = self.written_or_outdated(self.upgrade(from))? else { return Ok(()) };
         let UpgradeReport { buckets, names, parted, ref first, .. } = report;
         for path in first {
             let path = path.escape_ascii();
@@ -166,6 +165,18 @@ impl Namespace {
         tracing::info!(buckets, names, parted, "the records are upgraded");
         self.upgraded.get_or_init(|| report);
         Ok(())
+    }
+
+    /// Where records could not be written anew since nothing can be written: such a store is there to be read. `None` then.
+    fn written_or_outdated<T>(&self, upgraded: Result<T>) -> Result<Option<T>> {
+        match upgraded {
+            Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
+                self.outdated.store(true, Ordering::Release);
+                tracing::warn!(%error, "{OUTDATED}");
+                Ok(None)
+            }
+            upgraded => upgraded.map(Some),
+        }
     }
 
     /// What opening the store did to records of an earlier version; `None` where there were none, or nothing could be written.
@@ -190,8 +201,10 @@ impl Namespace {
         let now = self.clock.now();
         let mut root = Inode::new(ROOT_INO, NodeKind::Directory, 0o755, (uid, gid), now);
         root.parent = ROOT_INO;
+        root.bucket = ROOT_INO;
         self.store.transact(false, |tx| {
             mark_format(tx);
+            crate::bucket::put(tx, &self.fresh_top(&root));
             usage::recount(tx, None, Some(root.counts()));
             tx.put(key::inode(ROOT_INO), root.encode());
             Ok::<_, Error>(())

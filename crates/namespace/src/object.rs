@@ -13,7 +13,8 @@ use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::{Bucket, Inode};
 use crate::telling::Entry;
-use crate::types::{Access, Condition, NodeKind, ObjectInfo, ObjectMeta, Op, ROOT_INO, dir_mode};
+use crate::top;
+use crate::types::{Access, Condition, NodeKind, ObjectInfo, ObjectMeta, Op, dir_mode};
 use crate::view::View;
 
 /// MD5 of nothing: the ETag of a directory shown as the object `dir/`.
@@ -52,8 +53,11 @@ impl Namespace {
 
     /// Walks a key's directories; `None` if one of them does not exist.
     pub(crate) fn find_place(&self, view: &mut impl View, op: &Op, bucket: &str, key: &[u8]) -> Result<Option<Place>> {
-        let (_, mut dir) = self.open_bucket(view, op, bucket)?;
+        let (record, mut dir) = self.open_bucket(view, op, bucket)?;
         let (dirs, name) = name::split_key(key)?;
+        if top::reaches_below(record.root, key) {
+            return Ok(None);
+        }
         let mut path = Vec::with_capacity(dirs.len());
         for part in dirs {
             let entry_name = [part, b"/"].concat();
@@ -138,6 +142,7 @@ impl Namespace {
     ) -> Result<ObjectInfo> {
         let (record, mut dir) = self.open_bucket(tx, op, bucket)?;
         effects.within(&record);
+        top::refuse_folders(record.root, key)?;
         let (dirs, name) = name::split_key(key)?;
         for part in dirs {
             dir = self.enter_or_make(tx, effects, op, dir, part, &record)?;
@@ -163,7 +168,7 @@ impl Namespace {
         if let Some(dirent) = tx.entry(dir.attr.ino, part)? {
             keep_hidden(part, dirent.kind)?;
         }
-        permission::change_entries(&op.caller, &dir.attr)?;
+        self.may_add(&op.caller, &dir.attr)?;
         self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
         let now = self.clock.now();
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, dir_mode(bucket.mode));
@@ -225,7 +230,7 @@ impl Namespace {
                 Ok(inode)
             }
             _ => {
-                permission::change_entries(&op.caller, &dir.attr)?;
+                self.may_add(&op.caller, &dir.attr)?;
                 self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
                 let mode = if op.is_private() { bucket.mode & PRIVATE } else { bucket.mode };
                 let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, mode);
@@ -276,9 +281,6 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let dir = tx.dir(parent)?;
             permission::search(&op.caller, &dir.attr)?;
-            if parent == ROOT_INO {
-                return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only"));
-            }
             let found = tx.find(parent, name)?;
             let entry_name = match &found {
                 Some(found) if found.dirent.kind == NodeKind::Directory => {
@@ -403,7 +405,7 @@ impl Namespace {
     fn delete_some(&self, op: &Op, bucket: &str, keys: &[Vec<u8>]) -> Result<Vec<Result<bool>>> {
         let cond = Condition::default();
         self.change(op, |tx, effects| {
-            effects.within(&tx.bucket(bucket.as_bytes())?);
+            effects.within(&self.bucket_in(tx, bucket)?);
             Ok(keys.iter().map(|key| self.delete_at(tx, effects, op, bucket, key, &cond)).collect())
         })
     }
@@ -417,8 +419,9 @@ impl Namespace {
         key: &[u8],
         cond: &Condition,
     ) -> Result<bool> {
-        let record = tx.bucket(bucket.as_bytes())?;
+        let record = self.bucket_in(tx, bucket)?;
         effects.within(&record);
+        top::refuse_folders(record.root, key)?;
         let Some(Place { mut dir, path, name }) = self.find_place(tx, op, bucket, key)? else {
             check(cond, None)?;
             return Ok(false);
@@ -443,7 +446,7 @@ impl Namespace {
         };
         let mut inode = tx.inode(dirent.ino)?;
         check(cond, Some(&inode))?;
-        permission::remove_entry(&op.caller, &dir.attr, &inode.attr)?;
+        self.may_remove(&op.caller, &dir.attr, &inode.attr)?;
         self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &name, &inode)])?;
         self.uphold_pruning(tx, op, (&dir, dir.implicit), 1, &path)?;
         self.end_locks(tx, effects, &dir, &name, inode.attr.ino)?;
@@ -501,9 +504,20 @@ impl Namespace {
     /// [`ErrorKind::NoSuchBucket`].
     pub fn ingest(&self, op: &Op, bucket: &str) -> Result<strata_content::Ingest> {
         let mut snap = self.snap(op);
-        let bucket = snap.bucket(bucket.as_bytes())?;
+        let bucket = self.bucket_in(&mut snap, bucket)?;
         snap.bucket = bucket.root;
         Ok(self.store.ingest(bucket.relaxed))
+    }
+
+    /// The same for a file in this directory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`], [`ErrorKind::NotDirectory`].
+    pub fn ingest_in(&self, op: &Op, dir: Ino) -> Result<strata_content::Ingest> {
+        let mut snap = self.snap(op);
+        let dir = snap.dir(dir)?;
+        snap.bucket = dir.bucket;
+        Ok(self.store.ingest(snap.rules(&dir)?.relaxed))
     }
 }
 

@@ -15,7 +15,7 @@ const STEP: usize = 1000;
 /// What of a bucket belongs to somebody.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Owned {
-    /// The bucket's name.
+    /// What S3 calls the bucket.
     pub bucket: String,
     /// Files and directories in it, itself included.
     pub count: u64,
@@ -32,9 +32,10 @@ impl Namespace {
         let mut all = Vec::new();
         for bucket in self.buckets(op)? {
             let mut owned = Owned { bucket: bucket.name.clone(), ..Owned::default() };
-            let mut dirs = vec![(bucket.root, format!("/{}/", bucket.name))];
+            let here = format!("/{}", bucket.folder.escape_ascii());
             let root = self.getattr(op, bucket.root)?;
-            owned.note(root.uid == uid, shown, || format!("/{}", bucket.name));
+            owned.note(root.uid == uid, shown, || here.clone());
+            let mut dirs = vec![(bucket.root, if bucket.is_top() { here } else { here + "/" })];
             while let Some((dir, path)) = dirs.pop() {
                 self.owned_in(op, uid, shown, (dir, &path), &mut dirs, &mut owned)?;
             }
@@ -54,7 +55,6 @@ impl Namespace {
         dirs: &mut Vec<(Ino, String)>,
         owned: &mut Owned,
     ) -> Result<()> {
-        debug_assert_ne!(dir, ROOT_INO);
         let mut from = key::entry(dir, &[]);
         loop {
             let mut snap = self.snap(op);
@@ -62,7 +62,8 @@ impl Namespace {
             let Some((last, _)) = page.last() else { return Ok(()) };
             from.clone_from(last);
             from.push(0);
-            for (key, value) in &page {
+            // Folders at the top are buckets of their own.
+            for (key, value) in page.iter().filter(|(key, _)| dir != ROOT_INO || !name::is_dir(key)) {
                 let dirent = decode_dirent(dir, value)?;
                 // Gone since the page was read: nobody's.
                 let Some(inode) = snap.find_inode(dirent.ino)? else { continue };

@@ -2,7 +2,7 @@
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::record::Inode;
-use crate::types::{Access, Attr, Caller, Door, NodeKind};
+use crate::types::{Access, Attr, Caller, NodeKind};
 
 const SET_UID: u32 = 0o4000;
 const SET_GID: u32 = 0o2000;
@@ -45,39 +45,12 @@ pub(crate) fn search(caller: &Caller, dir: &Attr) -> Result<()> {
     require(caller, dir, Access { exec: true, ..Access::default() })
 }
 
-/// Adding or removing entries.
+/// Adding or removing entries, but for the top of the tree: [`crate::Namespace::may_add`].
 pub(crate) fn change_entries(caller: &Caller, dir: &Attr) -> Result<()> {
     require(caller, dir, Access { write: true, exec: true, read: false })
 }
 
-/// Whether the users of this door are the store's own, with rights of their own, rather than those of some machine.
-fn knows_users(door: Door) -> bool {
-    match door {
-        Door::S3 | Door::WebDav => true,
-        Door::Mount | Door::Nfs | Door::Admin => false,
-    }
-}
-
-/// Adding an entry to the root: making a bucket.
-pub(crate) fn make_bucket(caller: &Caller, root: &Attr) -> Result<()> {
-    if !knows_users(caller.door) {
-        return change_entries(caller, root);
-    }
-    if caller.superuser || caller.may_make_buckets {
-        return Ok(());
-    }
-    Err(fail(
-        ErrorKind::AccessDenied,
-        "this user may not make buckets; an administrator gives the right with `strata user set NAME --may-make-buckets`",
-    ))
-}
-
-/// Taking one out: at doors with users of their own, its owner and administrators.
-pub(crate) fn remove_bucket(caller: &Caller, root: &Attr, bucket: &Attr) -> Result<()> {
-    if knows_users(caller.door) { own(caller, bucket) } else { remove_entry(caller, root, bucket) }
-}
-
-/// Removing or renaming this entry: in a sticky directory only its owner, the directory's, or the superuser.
+/// Removing or renaming this entry, but for the top of the tree ([`crate::Namespace::may_remove`]): in a sticky directory only its owner, the directory's, or the superuser.
 pub(crate) fn remove_entry(caller: &Caller, dir: &Attr, inode: &Attr) -> Result<()> {
     change_entries(caller, dir)?;
     if dir.mode & STICKY != 0 && !caller.superuser && caller.uid != dir.uid && caller.uid != inode.uid {

@@ -289,8 +289,9 @@ impl Inode {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Bucket {
     pub(crate) root: Ino,
-    /// The name of its root directory in the root of the tree.
-    pub(crate) name: String,
+    /// The name of its root directory in the root of the tree: any bytes. Empty for the bucket of the files there, whose root
+    /// directory is the root itself.
+    pub(crate) name: Vec<u8>,
     pub(crate) created: Timestamp,
     pub(crate) uid: u32,
     pub(crate) relaxed: bool,
@@ -319,7 +320,7 @@ fn second_format(input: &mut Decoder<'_>, what: &'static str) -> Result<bool, Wi
 impl Bucket {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::with_capacity(64);
-        out.u8(FORMAT_BY_ROOT).bytes(self.name.as_bytes()).ivarint(self.created.0).uvarint(u64::from(self.uid));
+        out.u8(FORMAT_BY_ROOT).bytes(&self.name).ivarint(self.created.0).uvarint(u64::from(self.uid));
         out.u8(u8::from(self.relaxed)).u8(u8::from(self.versioned)).uvarint(u64::from(self.mode));
         out.finish()
     }
@@ -327,7 +328,7 @@ impl Bucket {
     pub(crate) fn decode(root: Ino, bytes: &[u8]) -> Result<Self, WireError> {
         let mut input = Decoder::new(bytes);
         input.version("a bucket", FORMAT_BY_ROOT)?;
-        let name = text(&mut input)?;
+        let name = input.bytes(TEXT_MAX)?.to_vec();
         let bucket = Self {
             root,
             name,
@@ -351,7 +352,7 @@ impl Bucket {
     }
 
     /// Reads a record of the table by name, which stores had before inodes knew their bucket.
-    pub(crate) fn decode_by_name(name: String, bytes: &[u8]) -> Result<Self, WireError> {
+    pub(crate) fn decode_by_name(name: Vec<u8>, bytes: &[u8]) -> Result<Self, WireError> {
         let mut input = Decoder::new(bytes);
         let with_mode = second_format(&mut input, "a bucket")?;
         let bucket = Self {
@@ -367,10 +368,11 @@ impl Bucket {
         Ok(bucket)
     }
 
-    pub(crate) fn info(&self) -> BucketInfo {
+    /// What is told of it; `name` is what S3 calls it.
+    pub(crate) fn info(&self, name: String) -> BucketInfo {
         let durability = if self.relaxed { Durability::Relaxed } else { Durability::Strict };
         let Self { root, created, uid, mode, .. } = *self;
-        BucketInfo { name: self.name.clone(), root, created, uid, durability, mode }
+        BucketInfo { name, folder: self.name.clone(), root, created, uid, durability, mode }
     }
 }
 

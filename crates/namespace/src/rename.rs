@@ -13,6 +13,7 @@ use crate::namespace::Namespace;
 use crate::permission;
 use crate::record::Inode;
 use crate::telling::Entry;
+use crate::top;
 use crate::types::{Caller, NodeKind, Op, ROOT_INO, RenameMode};
 use crate::view::{Found, View};
 
@@ -45,7 +46,7 @@ impl Namespace {
             stays_inside(&source_dir, &target_dir)?;
             let source = tx.found(from.0, from.1)?;
             let mut inode = tx.inode(source.dirent.ino)?;
-            permission::remove_entry(&op.caller, &source_dir.attr, &inode.attr)?;
+            self.may_remove(&op.caller, &source_dir.attr, &inode.attr)?;
             let target = tx.find(to.0, to.1)?;
             if mode == RenameMode::NoReplace && target.is_some() {
                 return Err(fail(ErrorKind::Exists, format!("'{}' exists already", to.1.escape_ascii())));
@@ -59,10 +60,7 @@ impl Namespace {
                 )?;
                 refuse_loop(tx, inode.attr.ino, to.0)?;
             }
-            if to.0 == ROOT_INO {
-                name::check_bucket(to.1)?;
-            }
-            effects.bucket = source_dir.bucket;
+            effects.bucket = top::promises(&source_dir, directory);
             let now = self.clock.now();
             let from_names = [Touched::Members(&source_dir), Touched::Entry(&source_dir, &source.name, &inode)];
             self.uphold_locks(tx, op, &from_names)?;
@@ -76,7 +74,8 @@ impl Namespace {
                     return Ok(());
                 }
                 let mut other = tx.inode(target.dirent.ino)?;
-                permission::remove_entry(&op.caller, &target_dir.attr, &other.attr)?;
+                self.may_remove(&op.caller, &target_dir.attr, &other.attr)?;
+                effects.bucket = top::promises(&source_dir, directory || other.is_directory());
                 if other.attr.kind == NodeKind::Directory && from.0 != to.0 {
                     refuse_loop(tx, other.attr.ino, from.0)?;
                 }
@@ -88,9 +87,10 @@ impl Namespace {
                 self.remove_entry(tx, &mut target_dir, &target.name, &mut other, now)?;
                 self.place(tx, to, &mut inode, now)?;
                 self.place(tx, from, &mut other, now)?;
-                if from.0 == ROOT_INO {
-                    bucket::rename(tx, inode.attr.ino, to.1)?;
-                    bucket::rename(tx, other.attr.ino, from.1)?;
+                for (inode, at) in [(&inode, to), (&other, from)] {
+                    if at.0 == ROOT_INO && inode.is_directory() {
+                        bucket::rename(tx, inode.attr.ino, at.1)?;
+                    }
                 }
                 self.tell_moved(tx, effects, (&source_dir, &source.name, from.1), (&target_dir, to.1, true), &inode);
                 self.tell_moved(tx, effects, (&target_dir, &target.name, to.1), (&source_dir, from.1, true), &other);
@@ -103,7 +103,7 @@ impl Namespace {
                 }
                 self.make_way(tx, effects, op, to, target, directory)?;
             } else {
-                permission::change_entries(&op.caller, &target_dir.attr)?;
+                self.may_add(&op.caller, &target_dir.attr)?;
             }
             if target.is_none() || !matches!(name::parse(to.1), name::Named::Entry(_) | name::Named::Hashed { .. }) {
                 name::check_new(to.1)?;
@@ -117,7 +117,7 @@ impl Namespace {
                 self.put_inode(tx, &mut source_dir);
             }
             self.place(tx, to, &mut inode, now)?;
-            if from.0 == ROOT_INO {
+            if to.0 == ROOT_INO && directory {
                 bucket::rename(tx, inode.attr.ino, to.1)?;
             }
             self.tell_moved(tx, effects, (&source_dir, &source.name, from.1), (&target_dir, to.1, false), &inode);
@@ -157,14 +157,14 @@ impl Namespace {
     ) -> Result<()> {
         let mut dir = tx.dir(to.0)?;
         let mut old = tx.inode(target.dirent.ino)?;
-        permission::remove_entry(&op.caller, &dir.attr, &old.attr)?;
+        self.may_remove(&op.caller, &dir.attr, &old.attr)?;
         self.uphold_locks(tx, op, &[Touched::Entry(&dir, &target.name, &old)])?;
         match (directory, old.attr.kind == NodeKind::Directory) {
             (true, false) => Err(fail(ErrorKind::NotDirectory, "a directory cannot replace something else")),
             (false, true) => Err(fail(ErrorKind::IsDirectory, "only a directory can replace a directory")),
             (true, true) => {
                 if to.0 == ROOT_INO {
-                    self.forget_bucket(tx, to.1, &old)?;
+                    self.forget_bucket(tx, name::raw(&target.name), &old)?;
                 }
                 self.remove_dir(tx, effects, &mut dir, (&target.name, to.1), &old)
             }

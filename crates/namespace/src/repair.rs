@@ -125,7 +125,9 @@ fn planned(finding: &Finding, careful: bool) -> (String, bool) {
         Finding::Bucket { .. } => {
             yes("make record and entry agree; what neither leads to any more goes to lost+found".into())
         }
-        Finding::Stray { .. } => yes(format!("make it a bucket, or if it is no directory move it to {LOST_AND_FOUND}")),
+        Finding::Stray { .. } => {
+            yes(format!("make it a bucket, or if its inode is no directory move it to {LOST_AND_FOUND}"))
+        }
         Finding::Part { upload, part } => yes(format!("make it the file {LOST_AND_FOUND}/upload-{upload}-part-{part}")),
         Finding::Leftover { key, .. }
             if matches!(key.first(), Some(&(key::TABLE_TIMES | key::TABLE_NAME | key::TABLE_ADDED))) =>

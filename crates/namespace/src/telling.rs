@@ -20,6 +20,7 @@ use crate::name;
 use crate::namespace::{Namespace, mark_format};
 use crate::object;
 use crate::record::Inode;
+use crate::s3_name;
 use crate::types::{Caller, Change, Door, NodeKind, Op, ROOT_INO};
 use crate::view::{View, damaged};
 
@@ -32,7 +33,7 @@ const DEPTH_MAX: usize = 1 << 16;
 /// Where a directory is.
 #[derive(Clone, Debug)]
 pub(crate) struct DirPath {
-    /// Name of its bucket; empty for the root of the tree.
+    /// What S3 calls its bucket.
     bucket: Arc<str>,
     /// What the keys in it begin with; `None` where that is too long, or cannot be told.
     key: Option<Arc<[u8]>>,
@@ -156,7 +157,7 @@ impl Telling {
 impl Namespace {
     /// Something new has a name.
     pub(crate) fn tell_created(&self, tx: &mut Tx<'_>, effects: &mut Effects, at: Entry<'_>, inode: &Inode) {
-        let what = if at.dir == ROOT_INO { What::BucketMade } else { What::Created };
+        let what = if at.dir == ROOT_INO && inode.is_directory() { What::BucketMade } else { What::Created };
         self.tell(tx, effects, what, at, inode);
     }
 
@@ -224,7 +225,8 @@ impl Namespace {
         before: u64,
     ) {
         let last = inode.is_directory() || inode.attr.nlink == 0;
-        let what = if at.dir == ROOT_INO { What::BucketRemoved } else { What::Removed { last, dirs: 0 } };
+        let of_bucket = at.dir == ROOT_INO && inode.is_directory();
+        let what = if of_bucket { What::BucketRemoved } else { What::Removed { last, dirs: 0 } };
         let told = self.tell(tx, effects, what, at, inode);
         // What is erased is written no more, and this is its last change.
         told.event.change = inode.attr.change.max(before + 1);
@@ -263,8 +265,8 @@ impl Namespace {
         inode: &Inode,
     ) {
         effects.moved |= inode.is_directory();
-        let (bucket, key) = self.place_of(tx, from);
-        let bucket = (from.dir == ROOT_INO).then_some(bucket);
+        let (bucket, key) = self.place_of(tx, from, inode.attr.ino);
+        let bucket = (from.dir == ROOT_INO && inode.is_directory()).then_some(bucket);
         let before = Before { parent: from.dir, bucket, key };
         self.tell(tx, effects, What::Renamed { from: before, exchange }, to, inode).shown_before = from.shown.to_vec();
     }
@@ -291,8 +293,14 @@ impl Namespace {
             let at = Entry { dir: inode.parent, name: &inode.name, shown: name::raw(&inode.name) };
             return self.tell(tx, effects, what, at, inode);
         }
-        let bucket = if inode.bucket == Ino(0) { Arc::from("") } else { self.dir_path(tx, inode.bucket).bucket };
-        effects.tell(Telling::new(what, inode, Ino(0), (bucket, None), &[]))
+        let (bucket, key) = match (inode.attr.ino, inode.bucket, &what) {
+            // Of the root of the tree only the rules of its files are S3's matter.
+            (ROOT_INO, _, What::BucketChanged) => (self.top_called(tx), Some(Vec::new())),
+            (ROOT_INO, ..) | (_, Ino(0), _) => (Arc::from(""), None),
+            (_, ROOT_INO, _) => (self.top_called(tx), None),
+            (_, bucket, _) => (self.dir_path(tx, bucket).bucket, None),
+        };
+        effects.tell(Telling::new(what, inode, Ino(0), (bucket, key), &[]))
     }
 
     fn tell<'e>(
@@ -303,14 +311,24 @@ impl Namespace {
         at: Entry<'_>,
         inode: &Inode,
     ) -> &'e mut Telling {
-        let place = self.place_of(tx, at);
+        let place = self.place_of(tx, at, inode.attr.ino);
         effects.tell(Telling::new(what, inode, at.dir, place, at.shown))
     }
 
-    /// Bucket and key of an entry.
-    fn place_of(&self, tx: &mut Tx<'_>, at: Entry<'_>) -> (Arc<str>, Option<Vec<u8>>) {
+    /// What S3 calls the bucket of the files at the top, as far as anybody has to know.
+    fn top_called(&self, tx: &mut Tx<'_>) -> Arc<str> {
+        let name = self.top_name();
+        let taken = tx.peek(&key::entry(ROOT_INO, &[name.as_bytes(), b"/"].concat()));
+        if matches!(taken, Ok(None)) { Arc::from(name) } else { s3_name::alias(name.as_bytes(), ROOT_INO).into() }
+    }
+
+    /// Bucket, as S3 calls it, and key of an entry that leads to this inode.
+    fn place_of(&self, tx: &mut Tx<'_>, at: Entry<'_>, ino: Ino) -> (Arc<str>, Option<Vec<u8>>) {
         if at.dir == ROOT_INO {
-            return (String::from_utf8_lossy(name::raw(at.name)).into(), Some(Vec::new()));
+            return match name::is_dir(at.name) {
+                true => (s3_name::of(name::raw(at.name), ino).into(), Some(Vec::new())),
+                false => (self.top_called(tx), Some(at.name.to_vec())),
+            };
         }
         let DirPath { bucket, key } = self.dir_path(tx, at.dir);
         let key = key.map(|key| [&key[..], at.name].concat()).filter(|key| key.len() <= EVENT_KEY_LEN_MAX);
@@ -328,7 +346,7 @@ impl Namespace {
             let found = if below.len() < DEPTH_MAX { peek(tx, at) } else { Ok(None) };
             match found {
                 Ok(Some(inode)) if inode.parent == ROOT_INO => {
-                    let bucket = String::from_utf8_lossy(name::raw(&inode.name)).into();
+                    let bucket = s3_name::of(name::raw(&inode.name), at).into();
                     let root = DirPath { bucket, key: Some(Arc::from([])) };
                     self.paths.keep(at, &root);
                     break root;

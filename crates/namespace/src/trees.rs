@@ -343,9 +343,6 @@ impl Namespace {
             permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
             let dir = tx.dir(to.0)?;
             permission::search(&op.caller, &dir.attr)?;
-            if to.0 == ROOT_INO {
-                return Err(fail(ErrorKind::NotPermitted, "the root holds buckets only"));
-            }
             let entry_name = match tx.find(to.0, to.1)? {
                 Some(found) => found.name,
                 None => {

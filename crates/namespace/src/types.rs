@@ -56,7 +56,8 @@ pub struct Caller {
     pub superuser: bool,
     /// The user's name, where the door knows one.
     pub user: Option<Arc<str>>,
-    /// May make buckets. Counts at S3 and WebDAV, where it is a right of the user; at file doors the mode of the root says who.
+    /// May make buckets, which are the folders at the top, and files there. Counts at S3 and WebDAV, whose callers are users; at the mount
+    /// and NFS the name space knows by the uid what a user may, and for whom it does not know the mode of the root says.
     pub may_make_buckets: bool,
 }
 
@@ -426,8 +427,10 @@ pub enum Durability {
 /// A bucket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BucketInfo {
-    /// Its name.
+    /// What S3 calls it.
     pub name: String,
+    /// The name of its folder at the top of the tree, which may be any bytes; empty for the bucket of the files there.
+    pub folder: Vec<u8>,
     /// Its root directory.
     pub root: Ino,
     /// When it was created.
@@ -441,6 +444,11 @@ pub struct BucketInfo {
 }
 
 impl BucketInfo {
+    /// Whether it is that of the files at the top.
+    #[must_use]
+    pub fn is_top(&self) -> bool {
+        self.root == ROOT_INO
+    }
     /// Mode of the directories that S3 and WebDAV make in it.
     #[must_use]
     pub fn dir_mode(&self) -> u32 {

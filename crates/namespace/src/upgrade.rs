@@ -22,7 +22,7 @@ use crate::namespace::{Namespace, RECORD_FORMAT, mark_format};
 use crate::record::{Bucket, Inode};
 use crate::recover::recover;
 use crate::types::{NodeKind, ROOT_INO};
-use crate::view::{View, damaged, decode_dirent};
+use crate::view::{damaged, decode_dirent};
 
 /// Records read at once.
 const STEP: usize = 1000;
@@ -147,12 +147,8 @@ impl Namespace {
             let mut format = Encoder::new();
             format.uvarint(from);
             tx.put(key::KEY_UPGRADE, format.finish());
-            // It is in no bucket, and nobody has counted it so far.
-            let mut root = tx.dir(ROOT_INO)?;
-            if root.counted.is_none() {
-                self.put_inode(tx, &mut root);
-            }
-            Ok::<_, Error>(())
+            // It is in the bucket of the files at the top, of which there are none yet, and nobody has counted it so far.
+            self.put_top(tx)
         })?;
         report.buckets = self.move_buckets()?;
         take_over_below(self, ROOT_INO, &mut |what, path| {
@@ -220,8 +216,8 @@ impl Namespace {
 
 /// Reads a record of the table by name.
 pub(crate) fn old_bucket(key: &[u8], value: &[u8]) -> Result<Bucket> {
-    let name = String::from_utf8_lossy(&key[1..]).into_owned();
-    Bucket::decode_by_name(name.clone(), value).map_err(|_| damaged(format!("bucket {name}")))
+    let name = &key[1..];
+    Bucket::decode_by_name(name.to_vec(), value).map_err(|_| damaged(format!("bucket {}", name.escape_ascii())))
 }
 
 #[cfg(test)]

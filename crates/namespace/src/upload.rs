@@ -13,8 +13,8 @@ use crate::event::Made;
 use crate::key;
 use crate::namespace::Namespace;
 use crate::object::NewContent;
-use crate::permission;
 use crate::record::{Part, Upload};
+use crate::top;
 use crate::types::{Condition, ObjectInfo, ObjectMeta, Op, PartInfo, UploadInfo};
 use crate::view::{View, damaged};
 
@@ -52,7 +52,8 @@ impl Namespace {
         crate::name::split_key(key)?;
         self.change(op, |tx, effects| {
             let (record, root) = self.open_bucket(tx, op, bucket)?;
-            permission::change_entries(&op.caller, &root.attr)?;
+            top::refuse_folders(record.root, key)?;
+            self.may_add(&op.caller, &root.attr)?;
             effects.within(&record);
             let id = self.number(tx)?.to_be_bytes();
             let created = self.clock.now();

@@ -82,12 +82,12 @@ pub(crate) trait View {
         Ok(inode)
     }
 
-    fn bucket(&mut self, name: &[u8]) -> Result<Bucket> {
-        let found = match self.entry(ROOT_INO, &[name, b"/"].concat())? {
-            Some(dirent) => self.bucket_called(name, dirent.ino)?,
-            None => None,
-        };
-        found.ok_or_else(|| fail(ErrorKind::NoSuchBucket, format!("there is no bucket '{}'", name.escape_ascii())))
+    /// The bucket whose folder has this name.
+    fn folder(&mut self, name: &[u8]) -> Result<Option<Bucket>> {
+        match self.entry(ROOT_INO, &[name, b"/"].concat())? {
+            Some(dirent) => self.bucket_called(name, dirent.ino),
+            None => Ok(None),
+        }
     }
 
     /// The record of the bucket with this name and root directory, also where it was not upgraded.

@@ -9,7 +9,8 @@ use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use strata_iam::Users;
 use strata_namespace::{
-    BucketInfo, BucketUse, Caller, Door, Durability, ErrorKind, Namespace, Op, ROOT_INO, RenameMode, Usage, UsageOf,
+    ALIAS_MARK, BucketInfo, BucketUse, Caller, Door, Durability, ErrorKind, NAME_LEN_MAX, Namespace,
+    OBJECT_MODE_DEFAULT, Op, ROOT_INO, RenameMode, Usage, UsageOf,
 };
 
 use crate::bar;
@@ -21,8 +22,8 @@ use crate::interrupt::Interrupt;
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
 
-/// Most bytes the name of a bucket has.
-const NAME_LEN_MAX: usize = 63;
+/// Most characters of a name that a refusal says again.
+const SHOWN_LEN_MAX: usize = 63;
 
 /// A change or question about buckets, as it goes to the server.
 #[derive(Serialize, Deserialize)]
@@ -37,7 +38,7 @@ pub(crate) enum BucketRequest {
     },
     /// A new one.
     Create {
-        /// Its name.
+        /// Its folder's name.
         name: String,
         /// Mode of what is made in it.
         mode: Option<u32>,
@@ -97,7 +98,15 @@ pub(crate) struct Removed {
 /// A bucket as it is shown.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Shown {
+    /// The name of its folder at the top; of the bucket of the files there what S3 calls it. What is no UTF-8 is shown by what S3
+    /// calls it, too.
     name: String,
+    /// What S3 calls it.
+    #[serde(default)]
+    s3_name: String,
+    /// Whether it is the bucket of the files at the top.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    top: bool,
     /// Octal, as people write it.
     mode: String,
     uid: u32,
@@ -121,7 +130,12 @@ impl Shown {
             Durability::Relaxed => "relaxed",
         };
         Ok(Self {
-            name: info.name,
+            name: String::from_utf8(info.folder)
+                .ok()
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| info.name.clone()),
+            s3_name: info.name,
+            top: info.root == ROOT_INO,
             mode: format!("{:03o}", info.mode),
             uid: info.uid,
             durability: durability.to_owned(),
@@ -130,6 +144,36 @@ impl Shown {
             renamed_from: None,
         })
     }
+}
+
+impl Shown {
+    /// Whether a folder has the name that S3 is to call the files at the top by.
+    fn is_hidden(&self) -> bool {
+        self.top && self.s3_name.ends_with(ALIAS_MARK)
+    }
+}
+
+fn hidden_in_words(s3_name: &str) -> String {
+    format!(
+        "a folder at the top has the name that S3 is to call the files there by, so S3 calls them {s3_name}; rename the folder, or \
+         choose another name with the setting `top-bucket`"
+    )
+}
+
+/// Warns if a folder at the top has the name that S3 is to call the files there by.
+///
+/// # Errors
+/// Reading the store.
+pub(crate) fn warn_of_hidden_top(namespace: &Namespace) -> anyhow::Result<()> {
+    let op = Op::new(Caller::root(Door::Admin));
+    match namespace.top(&op) {
+        Ok(top) if top.name.ends_with(ALIAS_MARK) => tracing::warn!("{}", hidden_in_words(&top.name)),
+        Ok(_) => {}
+        // Of a store that could not be upgraded, which says so itself.
+        Err(error) if error.kind == ErrorKind::NoSuchBucket => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 /// How far the removal of a bucket is.
@@ -150,6 +194,7 @@ pub(crate) struct Removal {
 impl Removal {
     /// What is left, and what to do, where it was ended before it was through. About: others may have made something meanwhile.
     fn left(&self, name: &str) -> String {
+        let name = printable(name);
         if self.counting {
             return format!("nothing of bucket '{name}' was removed; give the command again");
         }
@@ -192,55 +237,58 @@ pub(crate) fn apply(
     let mut op = Op::new(Caller::root(Door::Admin));
     let answer = match request {
         BucketRequest::List => {
-            let all = namespace.buckets(&op)?.into_iter().map(|info| Shown::of(namespace, info));
+            let mut all = namespace.buckets(&op)?;
+            if !all.iter().any(BucketInfo::is_top) {
+                // S3 lists it once there is something in it.
+                all.push(namespace.top(&op)?);
+            }
+            let all = all.into_iter().map(|info| Shown::of(namespace, info));
             BucketAnswer::Buckets(all.collect::<anyhow::Result<_>>()?)
         }
-        BucketRequest::Show { name } => {
-            check_len(&name)?;
-            shown(namespace.bucket(&op, &name)?)?
-        }
+        BucketRequest::Show { name } => shown(meant(namespace, &op, &name)?)?,
         BucketRequest::Create { name, mode, durability, owner } => {
             check_new(&name)?;
             op = Op::new(maker(namespace, &op, users, owner)?);
             let class = durability.map(DurabilityClass::class);
-            let made = match mode {
-                Some(mode) => namespace.create_bucket_of_mode(&op, &name, class, mode),
-                None => namespace.create_bucket(&op, &name, class),
-            };
-            shown(made.map_err(unchanged)?)?
+            let mode = mode.unwrap_or(OBJECT_MODE_DEFAULT);
+            shown(namespace.create_bucket_of_mode(&op, name.as_bytes(), class, mode).map_err(unchanged)?)?
         }
         BucketRequest::Set { name, mode, durability } => {
-            check_len(&name)?;
+            let name = meant(namespace, &op, &name)?.name;
             let class = durability.map(DurabilityClass::class);
             shown(namespace.set_bucket(&op, &name, mode, class).map_err(unchanged)?)?
         }
         BucketRequest::Rename { old, new } => {
-            check_len(&old)?;
             check_new(&new)?;
-            // What the root calls by other names is no bucket.
-            namespace.bucket(&op, &old).map_err(unchanged)?;
-            let (from, to) = ((ROOT_INO, old.as_bytes()), (ROOT_INO, new.as_bytes()));
+            let bucket = meant(namespace, &op, &old)?;
+            ensure!(
+                !bucket.is_top(),
+                "bucket '{}' has the files at the top of the tree and is built in; nothing was changed; the setting `top-bucket` says \
+                 what S3 calls it",
+                bucket.name
+            );
+            let (from, to) = ((ROOT_INO, &bucket.folder[..]), (ROOT_INO, new.as_bytes()));
             namespace.rename(&op, from, to, RenameMode::NoReplace).map_err(|error| match error.kind {
                 ErrorKind::Exists => taken(&new),
                 ErrorKind::NotFound => missing(&old),
                 _ => unchanged(error),
             })?;
-            let renamed = Shown::of(namespace, namespace.bucket(&op, &new)?)?;
+            let renamed = Shown::of(namespace, namespace.bucket_of_folder(&op, new.as_bytes())?)?;
             BucketAnswer::Bucket(Shown { renamed_from: Some(old), ..renamed })
         }
-        BucketRequest::Remove { name, yes } => {
-            check_len(&name)?;
+        BucketRequest::Remove { name: given, yes } => {
+            let name = meant(namespace, &op, &given)?.name;
             let hinders = namespace.bucket_use(&op, &name).map_err(unchanged)?;
             if yes {
-                remove_whole(namespace, &op, &name, &hinders, progress, stopping)?
+                remove_whole(namespace, &op, (&given, &name), &hinders, progress, stopping)?
             } else {
-                check_unused(&name, &hinders)?;
+                check_unused(&given, &hinders)?;
                 namespace.delete_bucket(&op, &name).map_err(|error| match error.kind {
                     // It came since.
                     ErrorKind::NotEmpty => in_the_way(&error.what),
                     _ => unchanged(error),
                 })?;
-                BucketAnswer::Removed(Removed { removed: name, names: 0, uploads_aborted: 0 })
+                BucketAnswer::Removed(Removed { removed: given, names: 0, uploads_aborted: 0 })
             }
         }
     };
@@ -274,17 +322,18 @@ fn maker(
     Ok(Caller { superuser: true, ..Caller::new(uid, gid, Arc::from([]), Door::Admin) })
 }
 
-/// Refuses what is too long for the name of a bucket, before it is said again and again.
-fn check_len(name: &str) -> anyhow::Result<()> {
+/// The bucket that is meant by a name: that of its folder, or what S3 calls it.
+fn meant(namespace: &Namespace, op: &Op, name: &str) -> anyhow::Result<BucketInfo> {
+    // Before it is said again and again.
     ensure!(
         name.len() <= NAME_LEN_MAX,
-        "there is no bucket {}: names of buckets have {NAME_LEN_MAX} bytes at most; nothing was changed",
+        "there is no bucket {}: names have {NAME_LEN_MAX} bytes at most; nothing was changed",
         shortened(name)
     );
-    Ok(())
+    namespace.bucket_called(op, name.as_bytes()).map_err(unchanged)
 }
 
-/// Refuses what no new bucket may be called.
+/// Refuses what no new folder may be called.
 fn check_new(name: &str) -> anyhow::Result<()> {
     ensure!(
         name.len() <= NAME_LEN_MAX,
@@ -292,12 +341,25 @@ fn check_new(name: &str) -> anyhow::Result<()> {
         shortened(name),
         name.len()
     );
-    strata_namespace::check_bucket(name.as_bytes()).map_err(unchanged)
+    strata_namespace::check_file_name(name.as_bytes()).map_err(unchanged)
+}
+
+/// A name as a terminal can show it on one line and in one direction.
+fn printable(name: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    name.chars().fold(String::new(), |mut shown, c| {
+        if c.is_control() || turns(c) || matches!(c, '\u{2028}' | '\u{2029}') {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+        shown
+    })
 }
 
 /// A name in quotation marks, as it can be shown to people.
 fn shortened(name: &str) -> String {
-    let start: String = name.chars().take(NAME_LEN_MAX).collect();
+    let start: String = name.chars().take(SHOWN_LEN_MAX).collect();
     let rest = if start.len() < name.len() { "..." } else { "" };
     format!("'{}{rest}'", start.escape_debug())
 }
@@ -307,7 +369,7 @@ fn missing(name: &str) -> anyhow::Error {
 }
 
 fn taken(name: &str) -> anyhow::Error {
-    anyhow!("bucket '{name}' exists already; nothing was changed; choose another name")
+    anyhow!("'{}' exists already; nothing was changed; choose another name", name.escape_debug())
 }
 
 /// What the name space has refused, with what is true now and what to do.
@@ -327,6 +389,7 @@ fn in_the_way(what: &str) -> anyhow::Error {
 
 /// Refuses to remove a bucket that is in use.
 fn check_unused(name: &str, hinders: &BucketUse) -> anyhow::Result<()> {
+    let name = printable(name);
     let uploads = match hinders.uploads {
         0 => String::new(),
         count => format!("{} to it would be aborted", uploads(count)),
@@ -344,7 +407,7 @@ fn check_unused(name: &str, hinders: &BucketUse) -> anyhow::Result<()> {
 fn remove_whole(
     namespace: &Namespace,
     op: &Op,
-    name: &str,
+    (given, name): (&str, &str),
     hinders: &BucketUse,
     tell: Tell<'_>,
     stopping: &dyn Fn() -> bool,
@@ -358,7 +421,7 @@ fn remove_whole(
         told(&far)
     })?;
     if counted.is_none() {
-        bail!("{}: {}", why(), far.left(name));
+        bail!("{}: {}", why(), far.left(given));
     }
     far.counting = false;
     let removed = namespace.remove_bucket(op, name, &mut |names, uploads| {
@@ -367,17 +430,17 @@ fn remove_whole(
     });
     match removed {
         Ok(true) => Ok(BucketAnswer::Removed(Removed {
-            removed: name.to_owned(),
+            removed: given.to_owned(),
             names: far.removed,
             uploads_aborted: far.uploads_aborted,
         })),
         Ok(false) => {
             // What is said to be gone stays so.
             namespace.settle_blocking(op).context("what was removed is not known to be durable")?;
-            bail!("{}: {}", why(), far.left(name))
+            bail!("{}: {}", why(), far.left(given))
         }
         Err(error) if error.kind == ErrorKind::NotEmpty => {
-            bail!("somebody goes on writing to it ({}); {}", error.what, far.left(name))
+            bail!("somebody goes on writing to it ({}); {}", error.what, far.left(given))
         }
         // Renamed, or removed by another command.
         Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NoSuchBucket) => {
@@ -387,7 +450,7 @@ fn remove_whole(
                 files(far.removed)
             )
         }
-        Err(error) => Err(anyhow::Error::new(error).context(format!("it stopped: {}", far.left(name)))),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("it stopped: {}", far.left(given)))),
     }
 }
 
@@ -449,7 +512,7 @@ fn show(answer: BucketAnswer, json: bool) -> anyhow::Result<ExitCode> {
     }
     let shown = match answer {
         BucketAnswer::Removed(Removed { removed, names, uploads_aborted }) => {
-            let mut words = format!("bucket {removed} is removed");
+            let mut words = format!("bucket {} is removed", printable(&removed));
             if names > 0 {
                 words.push_str(&format!(", with {} in it", files(names)));
             }
@@ -462,12 +525,19 @@ fn show(answer: BucketAnswer, json: bool) -> anyhow::Result<ExitCode> {
         BucketAnswer::Buckets(buckets) => buckets,
         BucketAnswer::Bucket(bucket) => vec![bucket],
     };
-    let mut table = plain_table(&["bucket", "mode of objects", "owner's uid", "durability", "content", "inodes"]);
+    let mut table =
+        plain_table(&["bucket", "name at S3", "mode of objects", "owner's uid", "durability", "content", "inodes"]);
+    let hidden = shown.iter().find(|bucket| bucket.is_hidden()).map(|bucket| bucket.s3_name.clone());
     for bucket in shown {
         let content = ByteSize(bucket.bytes).to_string();
         let (uid, inodes) = (bucket.uid.to_string(), bucket.inodes.to_string());
-        table.add_row([bucket.name, bucket.mode, uid, bucket.durability, content, inodes]);
+        let name = if bucket.top { "(files at the top)".to_owned() } else { printable(&bucket.name) };
+        let s3_name = if bucket.s3_name == name { String::new() } else { bucket.s3_name };
+        table.add_row([name, s3_name, bucket.mode, uid, bucket.durability, content, inodes]);
     }
     say(&format!("{table}\n"));
+    if let Some(name) = hidden {
+        say(&format!("\n{}\n", hidden_in_words(&name)));
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -390,7 +390,7 @@ pub(crate) enum BucketAction {
     },
     /// Show one bucket
     Show {
-        /// Its name
+        /// The name of its folder, or what S3 calls it
         name: String,
         /// Print JSON
         #[arg(long)]
@@ -398,7 +398,8 @@ pub(crate) enum BucketAction {
     },
     /// Make a bucket; its class, owner and mode are there with it, or nothing is
     Create {
-        /// Its name, by the rules of S3: 3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit at both ends
+        /// The name of its folder, any that a file system allows; where S3 does not allow it, S3 calls the bucket by an alias, which is
+        /// shown. S3 allows 3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit at both ends
         name: String,
         /// Mode of the objects that S3 and WebDAV make in it, as `strata bucket set` takes it [default: 600]
         #[arg(long, value_name = "MODE", value_parser = crate::buckets::parse_mode)]
@@ -416,7 +417,7 @@ pub(crate) enum BucketAction {
     /// Change a bucket; what is in it stays as it is
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(["mode", "durability"])))]
     Set {
-        /// Its name
+        /// The name of its folder, or what S3 calls it
         name: String,
         /// Mode of the objects that S3 and WebDAV make in it from now on: 600 for their owner alone, 644 for everybody to
         /// read; directories, and the bucket itself, may then be searched as well
@@ -434,9 +435,9 @@ pub(crate) enum BucketAction {
     /// What is in it, its owner, mode and class, unfinished uploads and open files stay. WebDAV locks in it end: an operator's command
     /// passes them, and they do not move.
     Rename {
-        /// The name it has
+        /// The name its folder has, or what S3 calls it
         old: String,
-        /// The name it gets, by the rules of S3; no bucket may have it
+        /// The name its folder gets, any that a file system allows; nothing at the top may have it
         new: String,
         /// Print JSON
         #[arg(long)]
@@ -448,7 +449,7 @@ pub(crate) enum BucketAction {
     /// is in the way. With --yes uploads are aborted and files removed step by step. Ctrl-C ends it and says how much is left;
     /// given again, the command goes on. Hard links of files into other buckets stay, with their content.
     Remove {
-        /// Its name
+        /// The name of its folder, or what S3 calls it
         name: String,
         /// Also with everything in it
         #[arg(long)]
@@ -501,15 +502,16 @@ pub(crate) enum UserAction {
         /// The user passes every check and manages other users
         #[arg(long)]
         admin: bool,
-        /// The user may make buckets, as an administrator may in any case
-        #[arg(long)]
+        /// Whether the user may make buckets: folders at the top of the tree, and files there, at every door
+        #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+        #[arg(default_value_t = true, action = clap::ArgAction::Set)]
         may_make_buckets: bool,
     },
     /// Give a user a right, or take it
     Set {
         /// Name of the user
         name: String,
-        /// Whether the user may make buckets
+        /// Whether the user may make buckets: folders at the top of the tree, and files there, at every door
         #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
         #[arg(required = true, action = clap::ArgAction::Set)]
         may_make_buckets: bool,

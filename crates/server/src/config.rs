@@ -129,6 +129,10 @@ pub(crate) struct StoreSettings {
     #[arg(long, env = "STRATA_DURABILITY", value_name = "CLASS")]
     pub(crate) durability: Option<DurabilityClass>,
 
+    /// What S3 calls the bucket of the files that lie at the top of the tree, in no folder [default: top]
+    #[arg(long, env = "STRATA_TOP_BUCKET", value_name = "NAME")]
+    pub(crate) top_bucket: Option<String>,
+
     /// Memory of the whole process: caches, staging, queues and answers [default: 512MiB]
     #[arg(long, env = "STRATA_MEMORY", value_name = "SIZE")]
     pub(crate) memory: Option<ByteSize>,
@@ -242,8 +246,18 @@ pub(crate) struct DoorSettings {
 impl StoreSettings {
     /// These settings where they say something, `below` where they do not.
     fn over(self, below: Self) -> Self {
-        let Self { data, mut disks, mut disk, parity, durability, memory, cache_size, segment_size, events_kept } =
-            self;
+        let Self {
+            data,
+            mut disks,
+            mut disk,
+            parity,
+            durability,
+            top_bucket,
+            memory,
+            cache_size,
+            segment_size,
+            events_kept,
+        } = self;
         // `disks` and `disk` are two ways to say one thing: whichever is said higher up wins as a whole.
         if disks.is_none() && disk.is_none() {
             (disks, disk) = (below.disks, below.disk);
@@ -254,6 +268,7 @@ impl StoreSettings {
             disk,
             parity: parity.or(below.parity),
             durability: durability.or(below.durability),
+            top_bucket: top_bucket.or(below.top_bucket),
             memory: memory.or(below.memory),
             cache_size: cache_size.or(below.cache_size),
             segment_size: segment_size.or(below.segment_size),

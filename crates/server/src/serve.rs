@@ -102,6 +102,7 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         opened = opening => opened.context("opening the store was interrupted")??,
         () = signals.next() => return Ok(leave_at_once(config)),
     };
+    crate::buckets::warn_of_hidden_top(store.namespace())?;
     let disks = Arc::new(Disks::new(lock, data));
     let keeper = Keeper::new(store.namespace(), config.scrub, config.store.disks.clone(), Arc::clone(&disks));
     let keeping = keeper.start()?;

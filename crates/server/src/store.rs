@@ -149,6 +149,7 @@ impl OpenStore {
         )
         .map_err(anyhow::Error::new)
         .context("the store cannot be opened")?;
+        inner.namespace().name_top(&config.top_bucket)?;
         let store = Self { inner, access };
         if access == Access::Create {
             tracing::info!(replayed = store.inner.replayed, "store opened");

@@ -118,3 +118,46 @@ fn a_rule_may_ask_for_a_privileged_port() {
     let mut client = served.client(Cred::user(0));
     assert_eq!(client.mount("/data").unwrap().unwrap_err(), PERM);
 }
+
+#[test]
+fn who_is_a_user_makes_folders_and_files_at_the_top_by_a_right_and_others_by_the_mode() {
+    let served = Served::with(config(vec![export("/")]));
+    served.ns().set_rights(std::collections::HashMap::from([(1000, true), (1001, false)]));
+    let root_of = |client: &mut super::client::Client| client.mount("/").unwrap().unwrap();
+    let mut ada = served.client(Cred::user(1000));
+    let top = root_of(&mut ada);
+    assert_eq!(ada.access(&top, ALL).unwrap() & (MODIFY | EXTEND | DELETE), MODIFY | EXTEND | DELETE);
+    for name in ["New folder", "line\nbreak", ".Trash-1000", "Größe"] {
+        let made = ada.mkdir(&top, name, &Set::mode(0o700)).unwrap();
+        assert_eq!(made.attr.uid, 1000);
+        ada.file(&made.handle, "inside");
+        ada.rename((&top, name), (&top, "My Files")).unwrap();
+        assert_eq!(ada.lookup(&top, "My Files").unwrap().0, made.handle, "the handle stays");
+        ada.remove(&made.handle, "inside").unwrap();
+        ada.rmdir(&top, "My Files").unwrap();
+    }
+    for name in [".DS_Store", "._.DS_Store", ".localized"] {
+        let file = ada.file(&top, name);
+        ada.write(&file, 0, UNSTABLE, b"x").unwrap();
+        ada.rename((&top, name), (&top, "renamed")).unwrap();
+        ada.remove(&top, "renamed").unwrap();
+    }
+    ada.mkdir(&top, "Ada", &Set::mode(0o755)).unwrap();
+    for uid in [1001, 1002] {
+        let mut other = served.client(Cred::user(uid));
+        assert_eq!(other.access(&top, MODIFY | EXTEND).unwrap(), 0);
+        assert_eq!(other.mkdir(&top, "Other", &Set::default()).unwrap_err(), ACCES);
+        assert!(other.rmdir(&top, "Ada").is_err() && other.rename((&top, "Ada"), (&top, "Mine")).is_err());
+    }
+    ada.rmdir(&top, "Ada").unwrap();
+}
+
+#[test]
+fn an_export_is_of_a_folder_by_its_name_and_never_of_the_files_at_the_top() {
+    let served = Served::with(config(vec![export("/My Files"), export("/top")]));
+    let folder = served.ns().mkdir(&super::support::root(), strata_namespace::ROOT_INO, b"My Files", 0o755).unwrap();
+    let mut client = served.client(Cred::user(0));
+    let handle = client.mount("/My Files").unwrap().unwrap();
+    assert_eq!(client.getattr(&handle).unwrap().fileid, folder.ino.0);
+    assert!(client.mount("/top").unwrap().is_err(), "there is no such folder, and the root is not meant");
+}

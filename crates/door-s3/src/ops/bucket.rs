@@ -53,7 +53,6 @@ impl Shared {
         let prefix = input.prefix.as_deref().unwrap_or_default();
         let here = input.bucket_region.as_deref().is_none_or(|region| region == self.config.region);
         let mut infos = self.ns.buckets(&cx.op).map_err(from_namespace)?;
-        infos.sort_by(|a, b| a.name.cmp(&b.name));
         infos.retain(|info| {
             here && info.name.starts_with(prefix)
                 && after.as_ref().is_none_or(|after| info.name.as_bytes() > after.as_slice())

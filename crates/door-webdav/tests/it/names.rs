@@ -76,7 +76,7 @@ fn repeated_slashes_count_as_one() {
 fn a_bucket_is_made_by_mkcol_and_removed_only_when_empty() {
     let server = Server::start();
     let mut client = server.client();
-    assert_eq!(client.status("MKCOL", "/Not_A_Bucket", &[]), 400);
+    assert_eq!(client.status("MKCOL", "/.~strata~o~x", &[]), 400);
     assert_eq!(client.status("MKCOL", "/bkt", &[]), 405);
     client.ok("MKCOL", "/second");
     client.put("/second/file", b"x");
@@ -88,21 +88,99 @@ fn a_bucket_is_made_by_mkcol_and_removed_only_when_empty() {
 }
 
 #[test]
-fn buckets_and_the_root_are_neither_moved_nor_replaced() {
+fn the_root_is_not_moved_and_what_is_at_the_top_is_not_replaced_by_a_collection() {
     let server = Server::start();
     let mut client = server.client();
     client.ok("MKCOL", "/second");
     client.ok("MKCOL", "/bkt/dir");
-    for (from, to) in
-        [("/bkt", "/third"), ("/bkt/dir", "/second"), ("/bkt/dir", "/third"), ("/", "/bkt/dir/x"), ("/bkt/dir", "/")]
-    {
-        assert_eq!(client.to("MOVE", from, to, &[]), 403, "{from} to {to}");
-    }
-    for (from, to) in [("/bkt/dir", "/second"), ("/", "/bkt/dir/x")] {
-        assert_eq!(client.to("COPY", from, to, &[]), 403, "{from} to {to}");
+    for method in ["MOVE", "COPY"] {
+        for (from, to) in [("/bkt/dir", "/second"), ("/second", "/bkt"), ("/", "/bkt/dir/x"), ("/bkt/dir", "/")] {
+            assert_eq!(client.to(method, from, to, &[]), 403, "{method} {from} to {to}");
+        }
     }
     assert_eq!(client.status("DELETE", "/", &[]), 403);
+    assert_eq!(client.status("PUT", "/", &[]), 405);
     assert_eq!(client.list("/"), ["/", "/bkt/", "/second/"]);
+}
+
+#[test]
+fn a_collection_at_the_top_is_renamed_and_moved_into_others_and_out_of_them() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.ok("MKCOL", "/New%20folder");
+    client.put("/New%20folder/file", b"x");
+    assert_eq!(client.to("MOVE", "/New%20folder", "/My%20Files", &[]), 201);
+    assert_eq!(client.get("/My%20Files/file"), b"x");
+    assert_eq!(client.list("/"), ["/", "/My%20Files/", "/bkt/"]);
+    let renamed = server.ns().bucket_called(&root(), b"My Files").unwrap();
+    assert!(renamed.name.starts_with("my-files-"), "{}", renamed.name);
+    // Into a folder, where it is a bucket no more, and out of it, where it is another one.
+    assert_eq!(client.to("MOVE", "/My%20Files", "/bkt/inner", &[]), 201);
+    assert_eq!(client.get("/bkt/inner/file"), b"x");
+    assert_eq!(client.to("MOVE", "/bkt/inner", "/Photos", &[]), 201);
+    assert_eq!(client.to("COPY", "/Photos", "/Photos%20(copy)", &[]), 201);
+    assert_eq!(client.get("/Photos%20(copy)/file"), b"x");
+    assert_eq!(client.list("/"), ["/", "/Photos%20%28copy%29/", "/Photos/", "/bkt/"]);
+    // Not while somebody uploads to it: that would end with the bucket.
+    let name = server.ns().bucket_called(&root(), b"Photos").unwrap().name;
+    let upload = server.ns().create_upload(&root(), &name, b"big", ObjectMeta::default()).unwrap().id;
+    assert_eq!(client.to("MOVE", "/Photos", "/bkt/photos", &[]), 409);
+    assert_eq!(client.to("MOVE", "/Photos", "/photos", &[]), 201);
+    assert!(server.ns().upload(&root(), "photos", b"big", &upload).is_ok(), "a rename keeps it");
+}
+
+#[test]
+fn files_at_the_top_are_put_moved_locked_and_deleted() {
+    let server = Server::start();
+    let mut client = server.client();
+    for name in
+        ["/desktop.ini", "/.DS_Store", "/._.DS_Store", "/.localized", "/Thumbs.db", "/file%20with%20spaces", "/%FF"]
+    {
+        client.put(name, name.as_bytes());
+        assert_eq!(client.get(name), name.as_bytes());
+    }
+    assert_eq!(client.ask("PUT", "/desktop.ini", &[("if-none-match", "*")], b"again").status, 412);
+    assert_eq!(client.to("MOVE", "/desktop.ini", "/bkt/desktop.ini", &[]), 201);
+    assert_eq!(client.to("MOVE", "/bkt/desktop.ini", "/back.ini", &[]), 201);
+    assert_eq!(client.to("COPY", "/back.ini", "/copy.ini", &[]), 201);
+    assert_eq!(client.to("MOVE", "/copy.ini", "/back.ini", &[]), 204);
+    assert_eq!(client.get("/back.ini"), b"/desktop.ini");
+    // As Finder and Office begin a file: a lock on a name that is not there yet.
+    let body = "<D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockinfo>";
+    let locked = client.ask("LOCK", "/.TemporaryItems", &[("depth", "0")], body.as_bytes());
+    assert_eq!(locked.status, 201);
+    assert_eq!(client.ask("PUT", "/.TemporaryItems", &[], b"x").status, 423);
+    for name in
+        ["/back.ini", "/.DS_Store", "/._.DS_Store", "/.localized", "/Thumbs.db", "/file%20with%20spaces", "/%FF"]
+    {
+        client.ok("DELETE", name);
+    }
+    assert_eq!(client.list("/"), ["/", "/.TemporaryItems", "/bkt/"]);
+}
+
+#[test]
+fn explorer_makes_a_folder_at_the_top_names_it_and_sets_its_properties() {
+    let server = Server::start();
+    let mut client = server.client();
+    // As the redirector of Windows does, in this order.
+    assert_eq!(client.status("PROPFIND", "/", &[("depth", "1")]), 207);
+    assert_eq!(client.status("PROPFIND", "/New%20folder", &[("depth", "0")]), 404);
+    client.ok("MKCOL", "/New%20folder");
+    let times = "<?xml version=\"1.0\"?><D:propertyupdate xmlns:D=\"DAV:\" xmlns:Z=\"urn:schemas-microsoft-com:\"><D:set><D:prop>\
+        <Z:Win32CreationTime>Thu, 01 Jan 2026 00:00:00 GMT</Z:Win32CreationTime><Z:Win32LastModifiedTime>Thu, 01 Jan 2026 00:00:00 GMT\
+        </Z:Win32LastModifiedTime><Z:Win32FileAttributes>00000010</Z:Win32FileAttributes></D:prop></D:set></D:propertyupdate>";
+    assert_eq!(client.ask("PROPPATCH", "/New%20folder", &[], times.as_bytes()).status, 207);
+    assert_eq!(client.to("MOVE", "/New%20folder/", "/My%20Files", &[("overwrite", "F")]), 201);
+    for name in ["/My%20Files/desktop.ini", "/desktop.ini", "/My%20Files/Thumbs.db"] {
+        assert_eq!(client.status("PROPFIND", name, &[("depth", "0")]), 404);
+    }
+    client.put("/My%20Files/desktop.ini", b"[.ShellClassInfo]");
+    assert_eq!(client.ask("PROPPATCH", "/My%20Files/desktop.ini", &[], times.as_bytes()).status, 207);
+    client.put("/desktop.ini", b"[.ShellClassInfo]");
+    assert_eq!(client.ask("PROPPATCH", "/desktop.ini", &[], times.as_bytes()).status, 207);
+    client.ok("DELETE", "/My%20Files/desktop.ini");
+    client.ok("DELETE", "/My%20Files/");
+    assert_eq!(client.list("/"), ["/", "/bkt/", "/desktop.ini"]);
 }
 
 #[test]

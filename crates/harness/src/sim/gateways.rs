@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use strata_namespace::{
     Access, Condition, Durability, Identity, Namespace, NewNode, NodeKind, ObjectMeta, OpenStore, RenameMode, SetAttr,
-    XattrMode,
+    TOP_NAME_DEFAULT, XattrMode,
 };
 use strata_seam::rehearsal;
 use strata_seam::sim::{SimRng, SimWorld};
@@ -111,29 +111,39 @@ fn several(world: &SimWorld, store: &OpenStore) -> strata_namespace::Result<Vec<
     Ok(all)
 }
 
-/// A place: bucket, and a key of up to three parts.
+/// A place: bucket, and a key of up to three parts; or, in the bucket behind the last, a name at the top of the tree.
 #[derive(Clone, Debug)]
 struct Place(usize, String);
 
+/// Names at the top: of files, of folders that S3 calls so, and of others.
+const AT_TOP: [&str; 4] = ["a", "one", "My Files", "loose"];
+
 impl Place {
     fn of(rng: &mut SimRng) -> Self {
+        if rng.one_in(4) {
+            return Self(BUCKETS.len(), AT_TOP[rng.below(AT_TOP.len() as u64) as usize].to_owned());
+        }
         let parts: Vec<&str> = (0..=rng.below(3)).map(|_| ["a", "b"][rng.below(2) as usize]).collect();
         Self(rng.below(BUCKETS.len() as u64) as usize, parts.join("/"))
     }
 
     fn bucket(&self) -> &'static str {
-        BUCKETS[self.0]
+        BUCKETS.get(self.0).copied().unwrap_or(TOP_NAME_DEFAULT)
+    }
+
+    fn path(&self, key: &str) -> String {
+        BUCKETS.get(self.0).map_or_else(|| format!("/{key}"), |bucket| format!("/{bucket}/{key}"))
     }
 
     /// The directory it is in, and its name there.
     fn split(&self, ns: &Namespace) -> Option<(Ino, &[u8])> {
         let (dir, name) = self.1.rsplit_once('/').unwrap_or(("", &self.1));
-        let dir = ns.resolve(&root(), format!("/{}/{dir}", self.bucket()).as_bytes()).ok()?;
+        let dir = ns.resolve(&root(), self.path(dir).as_bytes()).ok()?;
         Some((dir.ino, name.as_bytes()))
     }
 
     fn ino(&self, ns: &Namespace) -> Option<Ino> {
-        ns.resolve(&root(), format!("/{}/{}", self.bucket(), self.1).as_bytes()).ok().map(|attr| attr.ino)
+        ns.resolve(&root(), self.path(&self.1).as_bytes()).ok().map(|attr| attr.ino)
     }
 }
 

@@ -11,6 +11,7 @@ use super::*;
 struct Memory {
     records: Mutex<BTreeMap<String, Vec<u8>>>,
     refuse: std::sync::atomic::AtomicBool,
+    rights: Mutex<HashMap<u32, bool>>,
 }
 
 impl Records for Memory {
@@ -27,6 +28,9 @@ impl Records for Memory {
             None => self.records.lock().remove(key),
         };
         Ok(())
+    }
+    fn know_rights(&self, may_make_buckets: HashMap<u32, bool>) {
+        *self.rights.lock() = may_make_buckets;
     }
     fn root_lets_in(&self, op: &Op) -> strata_namespace::Result<bool> {
         Ok(op.caller.uid == 0 || op.caller.uid == 1000)
@@ -293,4 +297,26 @@ fn with_another_key_nobody_is_opened_and_a_reset_gives_new_secrets_to_those_who_
     assert!(users.by_password("admin", admin.secret_key.expose()).is_none());
     // Cut off and done again: whoever has a new secret keeps it.
     assert!(open_with(&memory, other(), true).unwrap().1.is_empty());
+}
+
+#[test]
+fn doors_that_know_uids_alone_hear_at_once_who_may_make_buckets() {
+    let (memory, users) = fresh();
+    let told = || memory.rights.lock().clone();
+    let user = |name: &str, uid, may_make_buckets| {
+        let new = NewUser { uid: Some(uid), may_make_buckets, ..named(name) };
+        users.create(&op(), new, &SystemEntropy).unwrap();
+    };
+    user("ada", 1000, true);
+    user("eve", 1001, false);
+    assert_eq!(told(), HashMap::from([(1000, true), (1001, false)]));
+    // Of two of one uid, one with the right is enough.
+    user("second", 1001, true);
+    assert!(told()[&1001]);
+    users.remove(&op(), "second").unwrap();
+    users.set_may_make_buckets(&op(), "ada", false).unwrap();
+    assert_eq!(told(), HashMap::from([(1000, false), (1001, false)]));
+    memory.rights.lock().clear();
+    drop(opened(&memory));
+    assert_eq!(told(), HashMap::from([(1000, false), (1001, false)]), "also by a start");
 }

@@ -18,8 +18,9 @@ use strata_index::{Batch, Cell, Mutation};
 use strata_seam::{ChunkId, Ino};
 
 use super::finding::Finding;
-use super::tree::{self, Inodes, TreePass, belongs, number};
+use super::tree::{self, Inodes, TreePass, number};
 use super::{CheckOptions, CheckReport, Found, Teller, references};
+use crate::belong::belongs;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::locks;
@@ -350,15 +351,19 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
             !names && entry_of(tx, *parent, *ino)?
         }
         Finding::Unreached { ino } => in_a_ring(tx, *ino)?,
+        Finding::Bucket { root } if *root == ROOT_INO => {
+            let (top, root) = (tx.record(&key::bucket(ROOT_INO))?, tx.record(&key::inode(ROOT_INO))?);
+            !tree::top_is_whole(top.as_deref(), root.as_deref())
+        }
         Finding::Bucket { root } => match tx.record(&key::bucket(*root))? {
             Some(record) => match Bucket::decode(*root, &record) {
-                Ok(bucket) => !leads_to(tx, ROOT_INO, &[bucket.name.as_bytes(), b"/"].concat(), *root)?,
+                Ok(bucket) => !leads_to(tx, ROOT_INO, &[&bucket.name[..], b"/"].concat(), *root)?,
                 Err(_) => true,
             },
             None => false,
         },
         Finding::Stray { name } => match dirent(tx, ROOT_INO, name)? {
-            Some(dirent) => !name::is_dir(name) || tx.record(&key::bucket(dirent.ino))?.is_none(),
+            Some(dirent) => name::is_dir(name) && tx.record(&key::bucket(dirent.ino))?.is_none(),
             None => false,
         },
         Finding::Elsewhere { parent, name, ino } => match (sound_inode(tx, *parent)?, sound_inode(tx, *ino)?) {

@@ -47,12 +47,6 @@ impl Inodes {
     }
 }
 
-/// Whether an inode is in the bucket and the quota tree of a directory that it is in.
-pub(crate) fn belongs(dir: &Inode, inode: &Inode) -> bool {
-    let bucket = if dir.attr.ino == ROOT_INO { inode.attr.ino } else { dir.bucket };
-    inode.bucket == bucket && (dir.attr.ino == ROOT_INO || inode.tree == dir.tree)
-}
-
 /// What is remembered of an inode.
 struct Seen {
     bucket: Ino,
@@ -267,7 +261,7 @@ impl<'a> TreePass<'a> {
                 Some(dir) if dir.kind == NodeKind::Directory => dir.subdirs += u32::from(directory),
                 _ => found.put(Finding::NoDirectory { parent, name: name.to_vec(), ino }),
             }
-            if parent == ROOT_INO && !is_bucket(self.store, name, ino)? {
+            if parent == ROOT_INO && directory && self.store.get(&key::bucket(ino))?.is_none() {
                 found.put(Finding::Stray { name: name.to_vec() });
             }
             let beside = || self.store.get(&key::entry(parent, &[name, b"/"].concat()));
@@ -282,7 +276,11 @@ impl<'a> TreePass<'a> {
                 Some(seen) => {
                     seen.names += 1;
                     seen.unmet = seen.unmet.wrapping_sub(sum_of(parent, name));
-                    let (bucket, tree) = if parent == ROOT_INO { (ino, seen.tree) } else { within };
+                    let (bucket, tree) = match (parent == ROOT_INO, directory) {
+                        (true, true) => (ino, seen.tree),
+                        (true, false) => (within.0, seen.tree),
+                        (false, _) => within,
+                    };
                     if (seen.bucket, seen.tree) != (bucket, tree) && bucket != Ino(0) {
                         found.put(Finding::Elsewhere { parent, name: name.to_vec(), ino });
                     }
@@ -373,8 +371,12 @@ pub(super) fn parent_of(store: &Store, ino: Ino) -> Result<Option<Ino>> {
     Ok(inode.filter(|inode| inode.attr.kind == NodeKind::Directory).map(|inode| inode.parent))
 }
 
-fn is_bucket(store: &Store, entry_name: &[u8], ino: Ino) -> Result<bool> {
-    Ok(name::is_dir(entry_name) && store.get(&key::bucket(ino))?.is_some())
+/// Whether the record of the bucket of the files at the top is there, and the root in that bucket.
+pub(super) fn top_is_whole(record: Option<&[u8]>, root: Option<&[u8]>) -> bool {
+    let named_nothing = |record| Bucket::decode(ROOT_INO, record).is_ok_and(|bucket| bucket.name.is_empty());
+    // A root that is lost, or cannot be read, is reported as what it is.
+    let in_it = |root| Inode::decode(ROOT_INO, root).map_or(true, |root| root.bucket == ROOT_INO);
+    record.is_some_and(named_nothing) && root.is_none_or(in_it)
 }
 
 /// Buckets, uploads, parts, versions, attributes and properties: what is not counted, only looked at.
@@ -385,8 +387,11 @@ pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) 
             found.put(Finding::Record { key: key.to_vec() });
             return Ok(());
         };
+        if root == ROOT_INO {
+            return Ok(());
+        }
         let entry = match Bucket::decode(root, value) {
-            Ok(bucket) => store.get(&key::entry(ROOT_INO, &[bucket.name.as_bytes(), b"/"].concat()))?,
+            Ok(bucket) => store.get(&key::entry(ROOT_INO, &[&bucket.name[..], b"/"].concat()))?,
             Err(_) => None,
         };
         let leads = entry.and_then(|entry| Dirent::decode(&entry.value).ok()).map(|dirent| dirent.ino);
@@ -395,6 +400,10 @@ pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) 
         }
         Ok(())
     })?;
+    let (top, root) = (store.get(&key::bucket(ROOT_INO))?, store.get(&key::inode(ROOT_INO))?);
+    if !top_is_whole(top.as_ref().map(|entry| &entry.value[..]), root.as_ref().map(|entry| &entry.value[..])) {
+        found.put(Finding::Bucket { root: ROOT_INO });
+    }
     let mut uploads = HashSet::new();
     going = going
         && each(store, table(key::TABLE_UPLOAD), teller, |key, value| {

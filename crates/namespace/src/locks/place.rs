@@ -7,8 +7,10 @@ use strata_seam::Ino;
 
 use crate::error::{ErrorKind, Result};
 use crate::key;
+use crate::name;
 use crate::names::{self, Path};
 use crate::record::Inode;
+use crate::types::ROOT_INO;
 use crate::view::{View, damaged};
 
 /// Most walks in search of one inode while others move it.
@@ -19,7 +21,7 @@ const NAMES_STEP: usize = 256;
 /// A place in the tree. What is below a directory has a key that begins with the directory's.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Place {
-    /// The root directory of the bucket; 0 for the root of the tree.
+    /// The root directory of the bucket, which for a file at the top is the root of the tree; 0 for that root itself.
     pub(crate) bucket: Ino,
     /// As S3 has it: of a directory with `/` at its end, of a bucket's root directory empty.
     pub(crate) key: Vec<u8>,
@@ -27,12 +29,12 @@ pub(crate) struct Place {
 
 impl From<Path> for Place {
     fn from(Path { bucket, key }: Path) -> Self {
-        Self { bucket, key }
+        if bucket == ROOT_INO && key.is_empty() { Self::ROOT } else { Self { bucket, key } }
     }
 }
 
 impl Place {
-    /// The root of the tree, which holds the buckets.
+    /// The root of the tree, which holds the buckets and the files at the top.
     pub(crate) const ROOT: Self = Self { bucket: Ino(0), key: Vec::new() };
 
     pub(crate) fn is_root(&self) -> bool {
@@ -44,10 +46,13 @@ impl Place {
         self.key.last().is_none_or(|byte| *byte == b'/')
     }
 
-    /// What has this entry name in it. Of the root of the tree that is the bucket with this root directory.
+    /// What has this entry name in it. Of the root of the tree a directory is the bucket with this root directory.
     pub(crate) fn entry(&self, entry_name: &[u8], ino: Ino) -> Self {
         if self.is_root() {
-            return Self { bucket: ino, key: Vec::new() };
+            return match name::is_dir(entry_name) {
+                true => Self { bucket: ino, key: Vec::new() },
+                false => Self { bucket: ROOT_INO, key: entry_name.to_vec() },
+            };
         }
         Self { bucket: self.bucket, key: [&self.key, entry_name].concat() }
     }
@@ -153,6 +158,11 @@ mod tests {
         assert_eq!(keys(at("a/")), [(0, b"".to_vec()), (9, b"".to_vec()), (9, b"a/".to_vec())]);
         assert_eq!(keys(at("")), [(0, b"".to_vec()), (9, b"".to_vec())]);
         assert_eq!(keys(Place::ROOT), [(0, b"".to_vec())]);
+        let file = Place::ROOT.entry(b"file", Ino(7));
+        assert_eq!(keys(file.clone()), [(0, b"".to_vec()), (1, b"".to_vec()), (1, b"file".to_vec())]);
+        assert!(Place::ROOT.covers(&file) && !at("").covers(&file));
+        assert_eq!(Place::ROOT.entry(b"folder/", Ino(9)), at(""));
+        assert_eq!(Place::from(Path { bucket: ROOT_INO, key: Vec::new() }), Place::ROOT);
         // Inner names may be empty at S3.
         assert_eq!(at("a//b").lineage().count(), 5);
     }

@@ -57,7 +57,7 @@ type Rewrite = fn(&[u8]) -> Option<Vec<u8>>;
 fn kinds() -> Vec<(&'static str, Vec<u8>, Rewrite)> {
     let items = sample().items;
     let (root, created) = (Ino(300), Timestamp(-9));
-    let name = "films".to_owned();
+    let name = b"films\xff".to_vec();
     let bucket = Bucket { root, name, created, uid: 70_000, relaxed: true, versioned: true, mode: 0o640 };
     let upload = Upload { created: Timestamp(5), uid: 1, gid: 2, private: true, meta: meta() };
     let part = Part {
@@ -124,14 +124,14 @@ fn every_flipped_bit_of_a_record_is_refused_or_means_something_else() {
 
 #[test]
 fn buckets_and_uploads_of_before_there_were_modes_are_as_open_as_they_were() {
-    let (name, created) = ("films".to_owned(), Timestamp(9));
+    let (name, created) = (b"films".to_vec(), Timestamp(9));
     let bucket = Bucket { root: Ino(5), name, created, uid: 1000, relaxed: true, versioned: false, mode: MODE_BEFORE };
     let mut old = Encoder::new();
     old.u8(1).uvarint(5).ivarint(9).uvarint(1000).u8(1).u8(0);
-    assert_eq!(Bucket::decode_by_name("films".to_owned(), &old.finish()).unwrap(), bucket);
+    assert_eq!(Bucket::decode_by_name(b"films".to_vec(), &old.finish()).unwrap(), bucket);
     let mut later = Encoder::new();
     later.u8(2).uvarint(5).ivarint(9).uvarint(1000).u8(1).u8(0).uvarint(0o600);
-    assert_eq!(Bucket::decode_by_name("films".to_owned(), &later.finish()).unwrap(), Bucket { mode: 0o600, ..bucket });
+    assert_eq!(Bucket::decode_by_name(b"films".to_vec(), &later.finish()).unwrap(), Bucket { mode: 0o600, ..bucket });
     let upload = Upload { created: Timestamp(9), uid: 1000, gid: 7, private: false, meta: ObjectMeta::default() };
     let mut old = Encoder::new();
     old.u8(1).ivarint(9).uvarint(1000).uvarint(7).uvarint(0).uvarint(0).uvarint(0);

@@ -7,16 +7,19 @@ use super::Repaired;
 use crate::bucket;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
+use crate::name;
 use crate::namespace::Namespace;
 use crate::numbers;
 use crate::record::{Bucket, Inode};
 use crate::types::{NAME_LEN_MAX, NodeKind, ROOT_INO};
 use crate::view::View;
 
-/// Its name. Buckets that people make cannot be called so, hence it is nobody's.
+/// Its name; with a number behind it where something else at the top is called so.
 pub const LOST_AND_FOUND: &str = "lost+found";
 /// Only the superuser sees it: what is in it may have come from where others must not look.
 const MODE: u32 = 0o700;
+/// What of a mode is for others than the owner.
+const OTHERS: u32 = 0o077;
 /// Longest report kept, in bytes.
 const REPORT_LEN_MAX: usize = 16 << 20;
 /// Names tried for one thing.
@@ -25,18 +28,30 @@ const NAMES_MAX: u32 = 1000;
 /// The bucket's directory, made where it is not there.
 pub(super) fn directory(ns: &Namespace, tx: &mut Tx<'_>) -> Result<Inode> {
     let mut root = tx.dir(ROOT_INO)?;
-    let entry_name = format!("{LOST_AND_FOUND}/").into_bytes();
-    if let Ok(Some(dirent)) = tx.entry(ROOT_INO, &entry_name)
-        && let Ok(dir) = tx.dir(dirent.ino)
-    {
-        return Ok(dir);
+    let mut free = None;
+    for n in 0..NAMES_MAX {
+        let name = if n == 0 { LOST_AND_FOUND.to_owned() } else { format!("{LOST_AND_FOUND}~{n}") };
+        let found = tx.entry(ROOT_INO, format!("{name}/").as_bytes());
+        if let Ok(Some(dirent)) = found {
+            // A folder that somebody else can look into, or a broken one, is not that of repairs, whatever its name.
+            match tx.dir(dirent.ino) {
+                Ok(dir) if dir.attr.uid == root.attr.uid && dir.attr.mode & OTHERS == 0 => return Ok(dir),
+                _ => continue,
+            }
+        }
+        if matches!(tx.any_entry(ROOT_INO, name.as_bytes()), Ok(None)) {
+            free = Some(name);
+            break;
+        }
     }
+    let name = free.ok_or_else(|| fail(ErrorKind::Exists, format!("'{LOST_AND_FOUND}' is taken {NAMES_MAX} times")))?;
+    let entry_name = format!("{name}/").into_bytes();
     let now = ns.now();
     let owner = (root.attr.uid, root.attr.gid);
     let mut dir = ns.new_inode(tx, NodeKind::Directory, MODE, owner, &root, now)?;
     ns.add_entry(tx, &mut root, &entry_name, &mut dir, now)?;
-    let (root, mode) = (dir.attr.ino, bucket::MODE);
-    let name = LOST_AND_FOUND.to_owned();
+    let (root, mode) = (dir.attr.ino, bucket::OBJECT_MODE_DEFAULT);
+    let name = name.into_bytes();
     let record = Bucket { root, name, created: now, uid: owner.0, relaxed: false, versioned: false, mode };
     bucket::put(tx, &record);
     Ok(dir)
@@ -68,7 +83,7 @@ pub(super) fn take_in(ns: &Namespace, tx: &mut Tx<'_>, mut inode: Inode, called:
     inode.unname();
     (inode.bucket, inode.tree) = (dir.bucket, dir.tree);
     ns.add_entry(tx, &mut dir, &entry_name, &mut inode, ns.now())?;
-    Ok(format!("is now {LOST_AND_FOUND}/{}", name.escape_ascii()))
+    Ok(format!("is now {}/{}", name::raw(&dir.name).escape_ascii(), name.escape_ascii()))
 }
 
 /// What the thing is to be called: its number, and its former name where it is known.

@@ -201,7 +201,7 @@ fn no_directory(ns: &Namespace, tx: &mut Tx<'_>, parent: Ino, entry_name: &[u8])
     let found = tx.find_inode(parent)?;
     if found.is_none() && parent == ROOT_INO {
         let mut root = Inode::new(ROOT_INO, NodeKind::Directory, 0o755, (0, 0), ns.now());
-        root.parent = ROOT_INO;
+        (root.parent, root.bucket) = (ROOT_INO, ROOT_INO);
         ns.put_inode(tx, &mut root);
         return Ok("the root is a directory again".to_owned());
     }
@@ -311,12 +311,18 @@ fn name_in_root(tx: &mut Tx<'_>, root: Ino) -> Result<Option<Vec<u8>>> {
 
 fn bucket(ns: &Namespace, tx: &mut Tx<'_>, root: Ino) -> Result<String> {
     let record = tx.record(&key::bucket(root))?.and_then(|bytes| Bucket::decode(root, &bytes).ok());
+    if root == ROOT_INO {
+        let fresh = ns.fresh_top(&tx.dir(ROOT_INO)?);
+        crate::bucket::put(tx, &record.map_or(fresh, |record| Bucket { name: Vec::new(), ..record }));
+        ns.put_top(tx)?;
+        return Ok("is that of the files at the top now".to_owned());
+    }
     if let Some(name) = name_in_root(tx, root)? {
         let fresh = fresh_bucket(&tx.inode(root)?, &name);
         let name = fresh.name.clone();
         let bucket = record.map_or(fresh, |record| Bucket { name: name.clone(), ..record });
         crate::bucket::put(tx, &bucket);
-        return Ok(format!("is called '{}' now, as in the root", name.escape_debug()));
+        return Ok(format!("is called '{}' now, as in the root", name.escape_ascii()));
     }
     let Some(bucket) = record else {
         tx.delete(key::bucket(root));
@@ -334,10 +340,10 @@ fn bucket(ns: &Namespace, tx: &mut Tx<'_>, root: Ino) -> Result<String> {
             Inode::new(root, NodeKind::Directory, 0o755, (bucket.uid, gid), ns.now())
         }
     };
-    let entry_name = [bucket.name.as_bytes(), b"/"].concat();
+    let entry_name = [&bucket.name[..], b"/"].concat();
     if tx.entry(ROOT_INO, &entry_name)?.is_some() {
         tx.delete(key::bucket(root));
-        return lost::take_in(ns, tx, dir, &lost::called(root, Some(bucket.name.as_bytes())));
+        return lost::take_in(ns, tx, dir, &lost::called(root, Some(&bucket.name)));
     }
     dir.unname();
     dir.bucket = root;
@@ -350,12 +356,12 @@ fn bucket(ns: &Namespace, tx: &mut Tx<'_>, root: Ino) -> Result<String> {
 fn fresh_bucket(root: &Inode, name: &[u8]) -> Bucket {
     Bucket {
         root: root.attr.ino,
-        name: String::from_utf8_lossy(name).into_owned(),
+        name: name.to_vec(),
         created: root.attr.btime,
         uid: root.attr.uid,
         relaxed: false,
         versioned: false,
-        mode: crate::bucket::MODE,
+        mode: crate::bucket::OBJECT_MODE_DEFAULT,
     }
 }
 
@@ -365,7 +371,7 @@ fn stray(ns: &Namespace, tx: &mut Tx<'_>, entry_name: &[u8]) -> Result<String> {
         remove_entry(ns, tx, ROOT_INO, entry_name)?;
         return Ok("removed; there was nothing behind it".to_owned());
     };
-    if name::is_dir(entry_name) && inode.attr.kind == NodeKind::Directory {
+    if inode.attr.kind == NodeKind::Directory {
         crate::bucket::put(tx, &fresh_bucket(&inode, name::raw(entry_name)));
         return Ok("is a bucket now".to_owned());
     }

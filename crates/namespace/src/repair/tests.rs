@@ -124,14 +124,14 @@ impl Bench {
     }
 
     fn lost(&self) -> Vec<String> {
-        let Ok(bucket) = self.ns().bucket(&root(), LOST_AND_FOUND) else { return Vec::new() };
+        let Ok(bucket) = self.ns().bucket_called(&root(), LOST_AND_FOUND.as_bytes()) else { return Vec::new() };
         let page = self.ns().readdir(&root(), bucket.root, &[], 100).expect("listed");
         let names = page.entries.into_iter().map(|entry| String::from_utf8(entry.name).expect("UTF-8"));
         names.filter(|name| !name.starts_with("repair-")).collect()
     }
 
     fn in_lost(&self, path: &str) -> Ino {
-        self.at(self.ns().bucket(&root(), LOST_AND_FOUND).expect("lost+found").root, path)
+        self.at(self.ns().bucket_called(&root(), LOST_AND_FOUND.as_bytes()).expect("lost+found").root, path)
     }
 
     fn all_is_readable(&self) {
@@ -398,7 +398,7 @@ fn bucket_records_and_the_roots_entries_are_made_to_agree() {
         ("the root's entry disagree", |tx, root| {
             let bucket = Bucket {
                 root,
-                name: "another".to_owned(),
+                name: b"another".to_vec(),
                 created: strata_seam::Timestamp(0),
                 uid: 0,
                 relaxed: false,
@@ -416,6 +416,48 @@ fn bucket_records_and_the_roots_entries_are_made_to_agree() {
         assert_eq!(bench.bucket_root(), top);
         bench.all_is_readable();
     }
+}
+
+#[test]
+fn the_bucket_of_the_files_at_the_top_is_mended_with_its_record_and_its_root() {
+    type Damage = fn(&mut Tx<'_>);
+    let cases: [Damage; 4] = [
+        |tx| tx.delete(key::bucket(ROOT_INO)),
+        |tx| tx.put(key::bucket(ROOT_INO), b"rubbish".to_vec()),
+        |tx| {
+            let mut bucket = tx.bucket_at(ROOT_INO).expect("read").expect("it");
+            bucket.name = b"named".to_vec();
+            tx.put(key::bucket(ROOT_INO), bucket.encode());
+        },
+        |tx| {
+            let mut top = tx.dir(ROOT_INO).expect("it");
+            top.bucket = Ino(0);
+            tx.put(key::inode(ROOT_INO), top.encode());
+        },
+    ];
+    for damage in cases {
+        let bench = Bench::new();
+        let node = crate::types::NewNode { kind: NodeKind::File, mode: 0o644, rdev: 0 };
+        let file = bench.ns().mknod(&root(), ROOT_INO, b"loose", node).expect("made").ino;
+        bench.damage(damage);
+        bench.mended("the root's entry disagree", "make record and entry agree");
+        assert_eq!(bench.ns().head_object(&root(), "top", b"loose").expect("it").attr.ino, file);
+        bench.all_is_readable();
+        assert!(bench.lost().is_empty());
+    }
+}
+
+#[test]
+fn what_is_lost_goes_to_no_folder_that_somebody_else_can_look_into() {
+    let bench = Bench::new();
+    let nosy = Op::new(Caller { superuser: true, ..Caller::new(4711, 4711, [].into(), crate::types::Door::Mount) });
+    let taken = bench.ns().mkdir(&nosy, ROOT_INO, LOST_AND_FOUND.as_bytes(), 0o777).expect("made").ino;
+    bench.damage(|tx| tx.delete(key::entry(bench.ino("dir"), b"b")));
+    let repaired = bench.mended("has no name", "give it the name");
+    assert!(repaired.done.iter().any(|done| done.contains("lost+found~1/")), "{repaired:#?}");
+    assert!(bench.ns().readdir(&root(), taken, &[], 10).expect("listed").entries.is_empty());
+    let kept = bench.ns().bucket_called(&root(), b"lost+found~1").expect("it");
+    assert_eq!(bench.ns().getattr(&root(), kept.root).expect("it").mode & 0o777, 0o700);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::check::check_store;
 use crate::rig;
 use crate::types::{Access, Attr, Caller, Condition, Door, Durability, ObjectMeta, Op};
 use crate::usage::UsageOf;
+use crate::view::View;
 
 fn root() -> Op {
     Op::new(Caller::root(Door::S3))
@@ -76,7 +77,10 @@ fn store_of_before(world: &SimWorld) {
                 let bucket =
                     Bucket::decode(Ino(u64::from_be_bytes(key[1..].try_into().expect("8"))), &value).expect("it");
                 relaxed.insert(bucket.root, bucket.relaxed);
-                tx.put(key::plain(key::TABLE_BUCKET_BY_NAME, bucket.name.as_bytes()), bucket.encode_by_name());
+                // The root of the tree was in no bucket.
+                if !bucket.is_top() {
+                    tx.put(key::plain(key::TABLE_BUCKET_BY_NAME, &bucket.name), bucket.encode_by_name());
+                }
                 tx.delete(key);
             }
             for (key, value) in tx.records(&[key::TABLE_INODE], &[key::TABLE_INODE + 1], 100)? {
@@ -285,4 +289,34 @@ fn records_of_a_later_format_are_refused_and_nothing_is_changed() {
     let refused = open(&world).err().expect("refused");
     assert_eq!(refused.kind, ErrorKind::NotSupported);
     assert!(refused.what.contains("newer version; nothing was changed"), "{refused}");
+}
+
+#[test]
+fn a_store_of_this_format_without_a_bucket_for_the_files_at_the_top_gets_it_once() {
+    let world = SimWorld::new(3);
+    store_of_before(&world);
+    let store = open(&world).expect("opened");
+    let ns = store.namespace();
+    ns.store()
+        .transact(false, |tx| {
+            tx.delete(key::bucket(ROOT_INO));
+            let mut top = tx.dir(ROOT_INO)?;
+            top.bucket = Ino(0);
+            ns.put_inode(tx, &mut top);
+            Ok::<_, Error>(())
+        })
+        .expect("as before");
+    ns.store().ledger().sync().expect("synced");
+    drop(store);
+    world.kill_process();
+    let store = open(&world).expect("opened");
+    assert!(store.namespace().upgraded().is_none(), "nothing else is done again");
+    is_upgraded(&store);
+    store.namespace().store().ledger().sync().expect("synced");
+    let before = store.namespace().store().ledger().next_lsn();
+    drop(store);
+    let store = open(&world).expect("opened");
+    // What an opening writes besides, it writes each time.
+    assert!(store.namespace().store().ledger().next_lsn().0 <= before.0 + 2);
+    assert!(store.namespace().top(&root()).expect("it").is_top());
 }

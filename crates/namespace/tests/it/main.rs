@@ -25,3 +25,4 @@ mod sets;
 mod stalled;
 mod stress;
 mod support;
+mod top;

@@ -17,7 +17,7 @@ fn a_bucket_has_its_owner_mode_and_class_from_the_first_moment_on() {
     let (_world, store) = store();
     let ns = store.namespace();
     let maker = Caller { superuser: true, ..Caller::new(1000, 1001, [].into(), Door::Admin) };
-    let info = ns.create_bucket_of_mode(&Op::new(maker.clone()), "made", Some(Durability::Relaxed), 0o640).unwrap();
+    let info = ns.create_bucket_of_mode(&Op::new(maker.clone()), b"made", Some(Durability::Relaxed), 0o640).unwrap();
     assert_eq!((info.uid, info.mode, info.durability), (1000, 0o640, Durability::Relaxed));
     assert_eq!(ns.bucket(&root(), "made").unwrap(), info);
     let attr = ns.resolve(&root(), b"/made").unwrap();
@@ -25,9 +25,9 @@ fn a_bucket_has_its_owner_mode_and_class_from_the_first_moment_on() {
     for (name, mode, kind) in [
         ("made", 0o600, ErrorKind::BucketExists),
         ("new", 0o755, ErrorKind::Invalid),
-        ("N", 0o600, ErrorKind::InvalidName),
+        ("..", 0o600, ErrorKind::InvalidName),
     ] {
-        let refused = ns.create_bucket_of_mode(&Op::new(maker.clone()), name, None, mode).unwrap_err();
+        let refused = ns.create_bucket_of_mode(&Op::new(maker.clone()), name.as_bytes(), None, mode).unwrap_err();
         assert_eq!(refused.kind, kind, "{name}");
     }
     sound(ns);
@@ -113,7 +113,7 @@ fn a_bucket_that_is_renamed_while_it_is_removed_keeps_what_is_left() {
     assert_eq!(refused.kind, ErrorKind::NotFound);
     assert!(refused.what.contains("renamed or removed"), "{}", refused.what);
     let saved = ns.resolve(&root(), b"/saved").unwrap().ino;
-    assert_eq!(ns.count_below(&root(), saved, &mut |_| true).unwrap(), Some(136));
+    assert_eq!(ns.count_below(&root(), saved, &mut |_| true).unwrap(), Some(184), "the first step has removed 16");
     assert!(ns.bucket(&root(), "bkt").is_ok());
     sound(ns);
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use strata_door_s3::S3Config;
+use strata_namespace::TOP_NAME_DEFAULT;
 use strata_seam::Cidr;
 
 use crate::descriptors::CONNECTIONS_MAX;
@@ -56,6 +57,8 @@ pub(crate) struct StoreConfig {
     pub(crate) layout: Layout,
     /// For buckets that are made.
     pub(crate) durability: DurabilityClass,
+    /// What S3 calls the files at the top.
+    pub(crate) top_bucket: String,
     /// Memory of the process, in parts.
     pub(crate) memory: Memory,
     /// Length of the log's files of a store that is created.
@@ -195,7 +198,10 @@ impl StoreConfig {
         }
         let events_kept = settings.events_kept.unwrap_or(ByteSize(strata_content::EVENTS_KEPT_DEFAULT));
         let durability = settings.durability.unwrap_or_default();
-        Ok(Self { data, disks, layout, durability, memory, segment, events_kept })
+        let top_bucket = settings.top_bucket.unwrap_or_else(|| TOP_NAME_DEFAULT.to_owned());
+        strata_namespace::check_bucket(top_bucket.as_bytes())
+            .map_err(|error| ConfigError(format!("`top-bucket`: {}", error.what)))?;
+        Ok(Self { data, disks, layout, durability, top_bucket, memory, segment, events_kept })
     }
 }
 

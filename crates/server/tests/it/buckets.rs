@@ -34,7 +34,9 @@ fn refused(place: &Place, arguments: &[&str]) -> String {
 
 fn names(place: &Place) -> Vec<String> {
     let all = bucket(place, &["list"]);
-    all.as_array().unwrap().iter().map(|bucket| bucket["name"].as_str().unwrap().to_owned()).collect()
+    // The bucket of the files at the top is always there.
+    let folders = all.as_array().unwrap().iter().filter(|bucket| bucket["top"] != true);
+    folders.map(|bucket| bucket["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Something on a running server and, after its end, the same on the resting store.
@@ -105,9 +107,10 @@ fn names_that_no_bucket_can_have_are_refused_and_change_nothing() {
         bucket(place, &["create", &name]);
         let before = names(place);
         let long = "x".repeat(100_000);
-        let odd = ["", ".", "..", "../x", "a/b", "/", "Upper", "ab", "a\nb\x1b[2J", "192.168.0.1", "ümlaut", &long];
+        let too_long = "x".repeat(256);
+        let odd = ["", ".", "..", "../x", "a/b", "/", ".~strata~o~x", "a\nb\x1b[2J/", &too_long, &long];
         // Each is a start of the store where no server runs.
-        for odd in &odd[if state == "running" { 0.. } else { 8.. }] {
+        for odd in &odd[if state == "running" { 0.. } else { 7.. }] {
             for arguments in
                 [&["create", odd][..], &["rename", &name, odd], &["rename", odd, "new"], &["remove", odd, "--yes"]]
             {
@@ -123,6 +126,54 @@ fn names_that_no_bucket_can_have_are_refused_and_change_nothing() {
         }
         assert_eq!(names(place), before);
     });
+}
+
+#[test]
+fn a_bucket_of_any_name_is_made_renamed_and_removed_by_either_of_its_names() {
+    running_and_resting(|place, _| {
+        for name in ["My Files", "Photos", "a\nb\x1b[2J", "ümlaut", ".Trash-1000", "192.168.0.1", "ab"] {
+            let made = bucket(place, &["create", name]);
+            let s3_name = made["s3_name"].as_str().unwrap().to_owned();
+            assert!(made["name"] == name && s3_name.ends_with("--strata"), "{made}");
+            assert_eq!(bucket(place, &["show", &s3_name])["name"], name);
+            let listed = run(&["bucket", "list", "--data", &place.data_arg()]);
+            let listed = String::from_utf8(listed.stdout).unwrap();
+            assert!(
+                listed.contains(&s3_name) && listed.contains("(files at the top)") && !listed.contains('\x1b'),
+                "{listed}"
+            );
+            let said = refused(place, &["create", name]);
+            assert!(said.contains("exists already") && said.lines().count() == 1 && !said.contains('\x1b'), "{said}");
+            let renamed = bucket(place, &["rename", &s3_name, "plain"]);
+            assert_eq!((&renamed["name"], &renamed["s3_name"]), (&json!("plain"), &json!("plain")));
+            bucket(place, &["rename", "plain", name]);
+            bucket(place, &["set", name, "--mode", "640"]);
+            bucket(place, &["remove", &s3_name]);
+        }
+        assert_eq!(names(place), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn the_bucket_of_the_files_at_the_top_is_shown_set_and_called_as_it_is_set() {
+    let place = Place::new();
+    let server = place.serve(1, &["--top-bucket", "loose"]);
+    let s3 = S3::of(&server);
+    assert_eq!(s3.send("PUT", "/loose/f", "", &[], b"x").status, 200);
+    assert_eq!(WebDav::of(&server).send("GET", "/f", &[], b"").status, 200);
+    assert_eq!(bucket(&place, &["show", "loose"])["top"], true);
+    assert_eq!(bucket(&place, &["set", "loose", "--mode", "644"])["mode"], "644");
+    for arguments in [&["rename", "loose", "other"][..], &["remove", "loose"], &["remove", "loose", "--yes"]] {
+        assert!(refused(&place, arguments).contains("built in"));
+    }
+    bucket(&place, &["create", "loose"]);
+    assert_eq!(s3.send("GET", "/loose/f", "", &[], b"").status, 404);
+    assert_eq!(s3.send("GET", "/loose-1--strata/f", "", &[], b"").status, 200);
+    let listed = run(&["bucket", "list", "--data", &place.data_arg()]);
+    assert!(String::from_utf8(listed.stdout).unwrap().contains("S3 calls them loose-1--strata; rename the folder"));
+    assert!(server.stop().success());
+    let refused = run(&["serve", "--top-bucket", "No Name", "--data", &place.data_arg()]);
+    assert!(refused.status.code() == Some(2) && complaint(&refused).contains("top-bucket"), "{}", complaint(&refused));
 }
 
 #[test]
@@ -142,12 +193,12 @@ fn a_bucket_that_is_renamed_goes_by_its_new_name_alone_at_every_door() {
     });
 
     let said = refused(&place, &["rename", "old", "taken"]);
-    assert!(said.contains("bucket 'taken' exists already; nothing was changed; choose another name"), "{said}");
+    assert!(said.contains("'taken' exists already; nothing was changed; choose another name"), "{said}");
     let said = refused(&place, &["rename", "nowhere", "new"]);
     assert!(said.contains("there is no bucket 'nowhere'; nothing was changed; `strata bucket list`"), "{said}");
     let renamed = bucket(&place, &["rename", "old", "new"]);
     let uid = rustix::process::getuid().as_raw();
-    let shown = json!({ "name": "new", "mode": "640", "uid": uid, "durability": "strict", "bytes": 5, "inodes": 3, "renamed_from": "old" });
+    let shown = json!({ "name": "new", "s3_name": "new", "mode": "640", "uid": uid, "durability": "strict", "bytes": 5, "inodes": 3, "renamed_from": "old" });
     assert_eq!(renamed, shown);
     assert_eq!(names(&place), ["new", "taken"]);
 

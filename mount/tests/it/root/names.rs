@@ -1,7 +1,9 @@
 //! Names: creating, renaming, linking, listing, permission.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -11,7 +13,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use strata_namespace::{NewNode, NodeKind};
 
-use crate::support::{BUCKET, Drive, Numbers, errno, other_door, run, soon};
+use crate::support::{BUCKET, Drive, Numbers, errno, have, other_door, run, soon};
 
 #[test]
 fn a_file_keeps_its_number_across_renames_and_links() {
@@ -60,14 +62,87 @@ fn a_directory_goes_only_when_it_is_empty_and_never_into_itself() {
 }
 
 #[test]
-fn a_directory_in_the_root_is_a_bucket_and_files_are_refused_there() {
+fn folders_of_any_name_and_files_are_made_renamed_and_removed_at_the_top() {
     let Some(drive) = Drive::new() else { return };
     let root = drive.mount_point();
-    assert_eq!(errno(fs::create_dir(root.join("Not_A_Bucket"))), libc::EINVAL);
-    assert_eq!(errno(File::create(root.join("file"))), libc::EPERM);
-    fs::create_dir(root.join("second")).expect("a bucket");
-    fs::remove_dir(root.join("second")).expect("removed");
-    assert!(!root.join("second").exists());
+    for name in [&b"New folder"[..], b"My Files", b"Photos", b"my_docs", b".Trash-1000", b"a\nb", b"\xff", &[b'x'; 255]]
+    {
+        let (folder, renamed) = (root.join(OsStr::from_bytes(name)), root.join("Renamed"));
+        fs::create_dir(&folder).expect("made");
+        fs::write(folder.join("inside"), name).expect("written");
+        fs::rename(&folder, &renamed).expect("renamed");
+        assert_eq!(fs::read(renamed.join("inside")).expect("read"), name);
+        fs::remove_dir_all(&renamed).expect("removed");
+    }
+    for name in [".DS_Store", "._.DS_Store", ".localized", "desktop.ini", "Thumbs.db"] {
+        fs::write(root.join(name), name).expect("written");
+        fs::rename(root.join(name), root.join("other")).expect("renamed");
+        assert_eq!(fs::read_to_string(root.join("other")).expect("read"), name);
+        fs::remove_file(root.join("other")).expect("removed");
+    }
+    std::os::unix::fs::symlink("work", root.join("link")).expect("linked");
+    fs::write(root.join("link/through"), "x").expect("written");
+    assert_eq!(fs::read_to_string(drive.at("through")).expect("read"), "x");
+    assert_eq!(errno(File::create(root.join(".~strata~o~x"))), libc::EINVAL);
+    fs::write(root.join("file"), "x").expect("written");
+    assert_eq!(errno(fs::rename(root.join("file"), drive.at("file"))), libc::EXDEV);
+    assert_eq!(errno(fs::rename(drive.at("through"), root.join("up"))), libc::EXDEV);
+    assert_eq!(errno(fs::hard_link(root.join("file"), drive.at("file"))), libc::EXDEV);
+    fs::hard_link(root.join("file"), root.join("second")).expect("linked");
+    for name in ["file", "second", "link"] {
+        fs::remove_file(root.join(name)).expect("removed");
+    }
+}
+
+/// Runs a script as a user at the mount point.
+fn at_top(drive: &Drive, user: u32, script: &str) -> bool {
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", script]).current_dir(drive.mount_point()).uid(user).gid(user);
+    shell.output().expect("started").status.success()
+}
+
+#[test]
+fn a_user_with_the_right_makes_folders_at_the_top_and_the_kernel_lets_them_ask() {
+    let Some(drive) = Drive::new() else { return };
+    assert!(!at_top(&drive, 4711, "mkdir Mine"));
+    drive.ns().set_rights(std::collections::HashMap::from([(4711, true), (4712, false)]));
+    soon("the root lets users ask", || fs::metadata(drive.mount_point()).expect("there").mode() & 0o777 == 0o777);
+    assert!(at_top(
+        &drive,
+        4711,
+        "mkdir 'New folder'; mv 'New folder' 'My Files'; echo x > 'My Files/f'; touch .DS_Store"
+    ));
+    for other in [4712, 4713] {
+        assert!(!at_top(&drive, other, "mkdir Theirs"));
+        assert!(!at_top(&drive, other, "rm .DS_Store") && !at_top(&drive, other, "mv 'My Files' Theirs"));
+    }
+    assert!(at_top(&drive, 4711, "rm -r 'My Files' .DS_Store"));
+    // What is shown beyond the mode is not stored by whoever adds to it.
+    assert!(at_top(&drive, 0, "chmod +t ."));
+    let stored = drive.ns().resolve(&other_door(), b"/").expect("there").mode;
+    assert_eq!(stored & 0o7777, 0o1755);
+}
+
+#[test]
+fn the_trash_of_a_desktop_is_made_at_the_top_and_takes_what_is_beside_it() {
+    let Some(drive) = Drive::new() else { return };
+    drive.ns().set_rights(std::collections::HashMap::from([(4711, true)]));
+    soon("the root lets users ask", || fs::metadata(drive.mount_point()).expect("there").mode() & 0o777 == 0o777);
+    // As GNOME does: a folder of the user's own, and in it `files` and `info`.
+    let made = "mkdir -m 700 .Trash-4711 .Trash-4711/files .Trash-4711/info; echo x > .Trash-4711/info/f.trashinfo";
+    assert!(at_top(&drive, 4711, made));
+    assert_eq!(fs::metadata(drive.mount_point().join(".Trash-4711")).expect("there").mode() & 0o7777, 0o700);
+    // A rename into it is one between buckets, which the kernel refuses and programs answer by copying.
+    assert!(at_top(&drive, 4711, "echo x > loose; mv loose .Trash-4711/files/loose; test ! -e loose"));
+    if !have("gio") {
+        return;
+    }
+    assert!(at_top(&drive, 4711, "echo x > trashed; mkdir Folder; echo y > Folder/inner"));
+    let trashed = |what: &str| at_top(&drive, 4711, &format!("HOME=/nonexistent gio trash {what}"));
+    let outcome = [trashed("trashed"), trashed("Folder/inner"), trashed("Folder")];
+    let there = |path: &str| drive.mount_point().join(path).exists();
+    assert_eq!(outcome, [false; 3], "gio refuses what a rename cannot move");
+    assert!(there("trashed") && there("Folder/inner"), "and nothing is lost");
 }
 
 #[test]

@@ -1,0 +1,317 @@
+//! The top of the tree: its folders are the buckets, under whatever names, and its files are in a bucket of their own.
+//!
+//! That built-in bucket has the root of the tree as its root directory. S3 sees the files there under one name, which is a setting; where
+//! a folder has that name the folder is meant, and the bucket has an alias as folders have. Folders are no part of it.
+
+use std::collections::HashMap;
+
+use strata_content::Tx;
+use strata_seam::Ino;
+
+use crate::bucket;
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::key;
+use crate::namespace::Namespace;
+use crate::permission;
+use crate::record::{Bucket, Inode};
+use crate::s3_name;
+use crate::types::{Access, Attr, BucketInfo, Caller, Change, Door, Durability, Op, ROOT_INO};
+use crate::view::View;
+
+/// What S3 calls the bucket of the files at the top unless told otherwise.
+pub const TOP_NAME_DEFAULT: &str = "top";
+
+/// What is said to whoever asks the bucket of the files at the top for anything that is in a folder.
+const NO_FOLDERS: &str = "this bucket holds the files at the top of the tree alone, so its keys have no `/`; what is in a folder there is \
+                          an object of the folder's own bucket";
+
+impl Namespace {
+    /// Has S3 see the files at the top under another name than [`TOP_NAME_DEFAULT`]. Once, before the doors open; `false` if it has a
+    /// name already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidName`] for what S3 takes for no bucket's name.
+    pub fn name_top(&self, name: &str) -> Result<bool> {
+        crate::name::check_bucket(name.as_bytes())?;
+        Ok(self.top_name.set(name.to_owned()).is_ok())
+    }
+
+    pub(crate) fn top_name(&self) -> &str {
+        self.top_name.get().map_or(TOP_NAME_DEFAULT, String::as_str)
+    }
+
+    /// The bucket of the files at the top.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`] in a store that could not be upgraded.
+    pub fn top(&self, op: &Op) -> Result<BucketInfo> {
+        let mut snap = self.snap(op);
+        let found = snap.bucket_at(ROOT_INO)?.ok_or_else(|| missing(self.top_name().as_bytes()))?;
+        snap.bucket = ROOT_INO;
+        self.bucket_info(&mut snap, &found)
+    }
+
+    /// What S3 calls a bucket now.
+    pub(crate) fn s3_name(&self, view: &mut (impl View + ?Sized), bucket: &Bucket) -> Result<String> {
+        if bucket.root != ROOT_INO {
+            return Ok(s3_name::of(&bucket.name, bucket.root));
+        }
+        let name = self.top_name();
+        let taken = view.entry(ROOT_INO, &[name.as_bytes(), b"/"].concat())?.is_some();
+        Ok(if taken { s3_name::alias(name.as_bytes(), ROOT_INO) } else { name.to_owned() })
+    }
+
+    pub(crate) fn bucket_info(&self, view: &mut (impl View + ?Sized), bucket: &Bucket) -> Result<BucketInfo> {
+        let name = self.s3_name(view, bucket)?;
+        Ok(bucket.info(name))
+    }
+
+    /// The bucket that S3 calls so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`].
+    pub(crate) fn bucket_in(&self, view: &mut (impl View + ?Sized), name: &str) -> Result<Bucket> {
+        let found = if s3_name::is_plain(name.as_bytes()) {
+            match view.folder(name.as_bytes())? {
+                None if name == self.top_name() => view.bucket_at(ROOT_INO)?,
+                found => found,
+            }
+        } else {
+            match s3_name::ino_of(name) {
+                Some(root) => view.bucket_at(root)?,
+                None => None,
+            }
+        };
+        match found {
+            Some(bucket) if self.s3_name(view, &bucket)? == name => Ok(bucket),
+            _ => Err(missing(name.as_bytes())),
+        }
+    }
+
+    /// The bucket that people mean by a name: the one whose folder is called so, or the one that S3 calls so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`]; [`ErrorKind::Invalid`] where these are two.
+    pub fn bucket_called(&self, op: &Op, name: &[u8]) -> Result<BucketInfo> {
+        let mut snap = self.snap(op);
+        let folder = snap.folder(name)?;
+        let of_s3 = match std::str::from_utf8(name).map(|name| self.bucket_in(&mut snap, name)) {
+            Ok(Ok(bucket)) => Some(bucket),
+            Ok(Err(error)) if error.kind != ErrorKind::NoSuchBucket => return Err(error),
+            _ => None,
+        };
+        let found = match (folder, of_s3) {
+            (Some(folder), Some(of_s3)) if folder.root != of_s3.root => {
+                let what = format!(
+                    "'{}' is the name of a folder and what S3 calls another; say what S3 calls the one that is meant",
+                    name.escape_ascii()
+                );
+                return Err(fail(ErrorKind::Invalid, what));
+            }
+            (Some(found), _) | (None, Some(found)) => found,
+            (None, None) => return Err(missing(name)),
+        };
+        snap.bucket = found.root;
+        self.bucket_info(&mut snap, &found)
+    }
+
+    /// The bucket whose folder at the top has this name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBucket`].
+    pub fn bucket_of_folder(&self, op: &Op, name: &[u8]) -> Result<BucketInfo> {
+        let mut snap = self.snap(op);
+        let bucket = snap.folder(name)?.ok_or_else(|| missing(name))?;
+        snap.bucket = bucket.root;
+        self.bucket_info(&mut snap, &bucket)
+    }
+
+    /// The bucket that what is made in this directory belongs to; of the root of the tree, that of the files there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`], [`ErrorKind::NotDirectory`].
+    pub fn bucket_of(&self, op: &Op, dir: Ino) -> Result<BucketInfo> {
+        let mut snap = self.snap(op);
+        let dir = snap.dir(dir)?;
+        let bucket = snap.rules(&dir)?;
+        snap.bucket = bucket.root;
+        self.bucket_info(&mut snap, &bucket)
+    }
+
+    /// Whether there is any file at the top, or an upload to one.
+    pub(crate) fn top_is_used(&self, view: &mut impl View) -> Result<bool> {
+        let uploads = (key::under(key::TABLE_UPLOAD, ROOT_INO, &[]), key::behind(key::TABLE_UPLOAD, ROOT_INO));
+        if !view.records(&uploads.0, &uploads.1, 1)?.is_empty() {
+            return Ok(true);
+        }
+        let (mut from, end) = (key::entry(ROOT_INO, &[]), key::behind(key::TABLE_ENTRY, ROOT_INO));
+        loop {
+            let page = view.entries(&from, &end, 256)?;
+            if page.iter().any(|(key, _)| !crate::name::is_dir(key)) {
+                return Ok(true);
+            }
+            let Some((last, _)) = page.last() else { return Ok(false) };
+            from.clone_from(last);
+            from.push(0);
+        }
+    }
+
+    /// What the users of the store may, by uid: for doors that know a caller's uid and no user. Whose uid is not among these is
+    /// nobody's there, and the mode of the root directory says what they may at the top.
+    pub fn set_rights(&self, may_make_buckets: HashMap<u32, bool>) {
+        let before = std::mem::replace(&mut *self.rights.write(), may_make_buckets);
+        if before != *self.rights.read() {
+            // What the mount's kernel was told of the root depends on it.
+            self.feed.publish(Door::Admin, vec![Change::Attr(ROOT_INO)]);
+        }
+    }
+
+    /// The mode of an inode for a kernel that judges by the mode before it asks. Where users have a right of their own at the top, the
+    /// root lets everybody in who may look, and the name space judges ([`Namespace::mkdir`] and all others).
+    #[must_use]
+    pub fn mode_for_kernel(&self, attr: &Attr) -> u32 {
+        let judged_by_mode = |uid: u32| uid == 0 || uid == attr.uid && attr.mode & 0o200 != 0;
+        let by_right = || self.rights.read().iter().any(|(uid, may)| *may && !judged_by_mode(*uid));
+        if attr.ino == ROOT_INO && by_right() { attr.mode | (attr.mode & 0o111) << 1 } else { attr.mode }
+    }
+
+    /// Whether the caller may make something at the top by a right of their own; `None` for whom the store does not know.
+    fn right_at_top(&self, caller: &Caller) -> Option<bool> {
+        if caller.superuser {
+            return Some(true);
+        }
+        match caller.door {
+            Door::S3 | Door::WebDav => Some(caller.may_make_buckets),
+            Door::Mount | Door::Nfs => self.rights.read().get(&caller.uid).copied(),
+            Door::Admin => None,
+        }
+    }
+
+    /// Refuses to add an entry to a directory to whom that is not given: by its mode, and at the top by a right of the user.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AccessDenied`].
+    pub(crate) fn may_add(&self, caller: &Caller, dir: &Attr) -> Result<()> {
+        match (dir.ino == ROOT_INO).then(|| self.right_at_top(caller)).flatten() {
+            None => permission::change_entries(caller, dir),
+            Some(true) => Ok(()),
+            Some(false) => Err(fail(
+                ErrorKind::AccessDenied,
+                "this user may make nothing at the top of the tree, no folder (which is a bucket) and no file; an administrator gives the \
+                 right with `strata user set NAME --may-make-buckets=true`",
+            )),
+        }
+    }
+
+    /// The same for removing or replacing one: at the top, who is known as a user does that with what is theirs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AccessDenied`], [`ErrorKind::NotPermitted`].
+    pub(crate) fn may_remove(&self, caller: &Caller, dir: &Attr, inode: &Attr) -> Result<()> {
+        match (dir.ino == ROOT_INO).then(|| self.right_at_top(caller)).flatten() {
+            None => permission::remove_entry(caller, dir, inode),
+            Some(_) => permission::own(caller, inode),
+        }
+    }
+
+    /// What the caller may do with an inode: its mode bits, and at the top the right of a user to make something there.
+    pub(crate) fn granted(&self, caller: &Caller, attr: &Attr) -> Access {
+        let granted = permission::granted(caller, attr);
+        match (attr.ino == ROOT_INO).then(|| self.right_at_top(caller)).flatten() {
+            None => granted,
+            Some(write) => Access { write, ..granted },
+        }
+    }
+
+    /// Refuses what a removal or a rename of this entry would be refused for want of permission: taking this entry out of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AccessDenied`], [`ErrorKind::NotPermitted`].
+    pub fn may_take_out(&self, op: &Op, dir: &Attr, attr: &Attr) -> Result<()> {
+        permission::search(&op.caller, dir)?;
+        self.may_remove(&op.caller, dir, attr)
+    }
+
+    /// Makes the record of the bucket of the files at the top, and has the root be in it, where a store has none.
+    ///
+    /// # Errors
+    /// Those of the store; nothing is changed then.
+    pub(crate) fn make_top(&self) -> Result<()> {
+        let root = self.store.get(&key::inode(ROOT_INO))?;
+        let root = root.and_then(|record| Inode::decode(ROOT_INO, &record.value).ok());
+        // A root that is lost or cannot be read is a repair's matter.
+        let Some(root) = root else { return Ok(()) };
+        if root.bucket == ROOT_INO && self.store.get(&key::bucket(ROOT_INO))?.is_some() {
+            return Ok(());
+        }
+        self.store.transact_as_removal(|tx| self.put_top(tx))?;
+        Ok(())
+    }
+
+    /// The same within a change.
+    pub(crate) fn put_top(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let mut root = tx.dir(ROOT_INO)?;
+        if tx.record(&key::bucket(ROOT_INO))?.is_none() {
+            bucket::put(tx, &self.fresh_top(&root));
+        }
+        if root.bucket != ROOT_INO || root.counted.is_none() {
+            root.bucket = ROOT_INO;
+            self.put_inode(tx, &mut root);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn fresh_top(&self, root: &Inode) -> Bucket {
+        Bucket {
+            root: ROOT_INO,
+            name: Vec::new(),
+            created: root.attr.btime,
+            uid: root.attr.uid,
+            relaxed: self.durability == Durability::Relaxed,
+            versioned: false,
+            mode: bucket::OBJECT_MODE_DEFAULT,
+        }
+    }
+}
+
+impl Bucket {
+    /// Whether it is that of the files at the top.
+    pub(crate) fn is_top(&self) -> bool {
+        self.root == ROOT_INO
+    }
+}
+
+/// Refuses what is in no folder to be removed or renamed as one.
+pub(crate) fn refuse_top(bucket: &Bucket) -> Result<()> {
+    if bucket.is_top() {
+        return Err(fail(
+            ErrorKind::NotPermitted,
+            "the bucket of the files at the top of the tree is built in; it is neither removed nor renamed; nothing was changed; what S3 \
+             calls it is a setting",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses to put a key below a folder into the bucket of the files at the top.
+pub(crate) fn refuse_folders(bucket: Ino, key: &[u8]) -> Result<()> {
+    if reaches_below(bucket, key) {
+        return Err(fail(ErrorKind::Invalid, format!("{NO_FOLDERS}; nothing was changed")));
+    }
+    Ok(())
+}
+
+/// Whether a key of this bucket leads below a folder at the top, where the bucket has nothing.
+pub(crate) fn reaches_below(bucket: Ino, key: &[u8]) -> bool {
+    bucket == ROOT_INO && key.contains(&b'/')
+}
+
+/// What a change of a directory's entries promises is what this bucket does: the root directory's own in the case of a folder at the
+/// top, and no relaxed one's.
+pub(crate) fn promises(dir: &Inode, directory: bool) -> Ino {
+    if dir.attr.ino == ROOT_INO && directory { Ino(0) } else { dir.bucket }
+}
+
+fn missing(name: &[u8]) -> Error {
+    fail(ErrorKind::NoSuchBucket, format!("there is no bucket '{}'", name.escape_ascii()))
+}
