@@ -66,7 +66,8 @@ fn a_bucket_is_made_with_mode_class_and_owner() {
         assert_eq!(
             plain,
             json!({
-                "name": format!("plain-{state}"), "mode": "600", "uid": uid, "durability": "strict", "bytes": 0, "inodes": 1,
+                "name": format!("plain-{state}"), "s3_name": format!("plain-{state}"), "mode": "600", "uid": uid,
+                "durability": "strict", "bytes": 0, "inodes": 1,
             })
         );
         let name = format!("own-{state}");
@@ -74,7 +75,9 @@ fn a_bucket_is_made_with_mode_class_and_owner() {
         let made = bucket(place, &asked);
         assert_eq!(
             made,
-            json!({ "name": name, "mode": "640", "uid": 4321, "durability": "relaxed", "bytes": 0, "inodes": 1 })
+            json!({
+                "name": name, "s3_name": name, "mode": "640", "uid": 4321, "durability": "relaxed", "bytes": 0, "inodes": 1,
+            })
         );
         assert_eq!(bucket(place, &["show", &name]), made);
         let again = refused(place, &["create", &name]);
