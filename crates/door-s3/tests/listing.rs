@@ -325,7 +325,7 @@ async fn folders_of_any_name_are_buckets_by_an_alias_and_the_answers_stay_well_f
         assert_eq!(client.get(&format!("/{name}?list-type=2")).await.expect(200).element("Name").unwrap(), *name);
     }
     // By no other name, and nobody makes one that looks like an alias.
-    client.get("/My%20Files/dir/key").await.expect_error(404, "NoSuchBucket");
+    client.get("/My%20Files/dir/key").await.expect_error(400, "InvalidBucketName");
     client.get("/my-files-1--strata/dir/key").await.expect_error(404, "NoSuchBucket");
     client.put("/new--strata", "").await.expect_error(400, "InvalidBucketName");
     client.put("/New", "").await.expect_error(400, "InvalidBucketName");
@@ -343,7 +343,8 @@ async fn files_at_the_top_are_a_bucket_of_keys_without_slashes() {
     let client = door.client();
     assert!(client.get("/").await.expect(200).elements("Name").is_empty(), "not listed while there is nothing in it");
     client.head("/top").await.expect(200);
-    client.put("/top", "").await.expect(200);
+    // It is whose the root directory is.
+    client.put("/top", "").await.expect_error(409, "BucketAlreadyExists");
     let other = door.user("other", 2000);
     door.client_of(&other).put("/top", "").await.expect_error(409, "BucketAlreadyExists");
     client.put("/bucket", "").await.expect(200);
