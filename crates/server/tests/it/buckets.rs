@@ -75,7 +75,7 @@ fn a_bucket_is_made_with_mode_class_and_owner() {
         let made = bucket(place, &asked);
         assert_eq!(
             made,
-            json!({ "name": name, "mode": "640", "uid": 4321, "durability": "relaxed", "bytes": 0, "inodes": 1 })
+            json!({ "s3_name": name, "name": name, "mode": "640", "uid": 4321, "durability": "relaxed", "bytes": 0, "inodes": 1 })
         );
         assert_eq!(bucket(place, &["show", &name]), made);
         let again = refused(place, &["create", &name]);
