@@ -343,6 +343,7 @@ async fn files_at_the_top_are_a_bucket_of_keys_without_slashes() {
     let client = door.client();
     assert!(client.get("/").await.expect(200).elements("Name").is_empty(), "not listed while there is nothing in it");
     client.head("/top").await.expect(200);
+    // It is whose the root directory is.
     client.put("/top", "").await.expect_error(409, "BucketAlreadyExists");
     let other = door.user("other", 2000);
     door.client_of(&other).put("/top", "").await.expect_error(409, "BucketAlreadyExists");

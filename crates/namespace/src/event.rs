@@ -274,11 +274,14 @@ impl Event {
         Ok(Self { what, ino, kind, parent, bucket, key, change, version, size, etag, uid, user, door, at, relaxed })
     }
 
-    /// Whether it concerns a key of `bucket` that begins with `prefix`, by its name now or the one before.
+    /// Whether it concerns a key of `bucket` that begins with `prefix`, by its name now or the one before; of a directory that was
+    /// renamed, also what is below it.
     #[must_use]
     pub fn concerns(&self, bucket: &str, prefix: &[u8]) -> bool {
+        let renamed_dir = matches!(self.what, What::Renamed { .. }) && self.kind == NodeKind::Directory;
         let within = |bucket_of: &str, key: &Option<Vec<u8>>| {
-            bucket_of == bucket && key.as_ref().map_or(prefix.is_empty(), |key| key.starts_with(prefix))
+            let above = |key: &[u8]| renamed_dir && prefix.starts_with(key);
+            bucket_of == bucket && key.as_ref().map_or(prefix.is_empty(), |key| key.starts_with(prefix) || above(key))
         };
         let before = match &self.what {
             What::Renamed { from, .. } => within(from.bucket.as_deref().unwrap_or(&self.bucket), &from.key),

@@ -19,7 +19,7 @@ use strata_seam::{Ino, Stop, Timestamp, Worker};
 
 use crate::crew::SEALER;
 use crate::erasing::Erasing;
-use crate::error::{ErrorKind, Result, fail};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
 use crate::locks::Touched;
 use crate::namespace::{Namespace, Table};
@@ -430,6 +430,7 @@ impl Namespace {
                 self.store.ledger().keep_promised(promised, 0);
                 drop(file);
                 self.opens.forget_if_idle(ino);
+                self.tell_refused(ino, &error);
                 return Err(error);
             }
         };
@@ -462,6 +463,13 @@ impl Namespace {
             promised = ledger.promise(room);
         }
         promised.map(|()| room).map_err(|error| strata_content::ContentError::from(error).into())
+    }
+
+    /// What came through a mapping is in the kernel's pages by now: where a lock forbade the write, the kernel is told to read anew.
+    fn tell_refused(&self, ino: Ino, error: &Error) {
+        if error.kind == ErrorKind::Locked {
+            self.feed.publish(Door::Admin, vec![Change::Content(ino)]);
+        }
     }
 
     /// Whether [`Namespace::write`] of `len` bytes would only copy them to memory now: no sealing, no waiting. For async
@@ -499,6 +507,7 @@ impl Namespace {
                 self.store.ledger().keep_promised(promised, 0);
                 drop(file);
                 self.opens.forget_if_idle(ino);
+                self.tell_refused(ino, &error);
                 return Err(error);
             }
         };

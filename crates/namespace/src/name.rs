@@ -98,6 +98,11 @@ pub fn check_new(name: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// What S3 keeps for names that mean something else to it (Amazon S3 User Guide, "General purpose bucket naming rules"); tools take
+/// them for other kinds of buckets.
+const RESERVED_STARTS: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
+const RESERVED_ENDS: [&str; 5] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
+
 /// Checks a name that S3 gives a bucket, by the rules of S3 (3 to 63 of `a-z 0-9 . -`, letter or digit at both ends). What ends as
 /// [`crate::s3_name`]'s aliases do is none: those are the names of other buckets.
 ///
@@ -114,12 +119,14 @@ pub fn check_bucket(name: &[u8]) -> Result<()> {
         || !edge(name.last())
         || name.windows(2).any(|pair| pair == b"..")
         || address
+        || RESERVED_STARTS.iter().any(|start| name.starts_with(start.as_bytes()))
+        || RESERVED_ENDS.iter().any(|end| name.ends_with(end.as_bytes()))
         || name.ends_with(ALIAS_MARK.as_bytes())
     {
         return Err(invalid(
             name,
             "is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, \
-             a letter or digit at both ends, and not `--strata` at the end; a folder made at a file door may have any name",
+             a letter or digit at both ends, and none that S3 keeps for itself (`xn--`, `--x-s3` and its like, `--strata`); a folder made at a file door may have any name",
         ));
     }
     Ok(())
@@ -189,9 +196,22 @@ mod tests {
         for good in ["abc", "a-b.c", "1bucket", "x".repeat(63).as_str()] {
             assert!(check_bucket(good.as_bytes()).is_ok(), "{good}");
         }
-        for bad in
-            ["ab", "Abc", "-abc", "abc-", "a..b", "a_b", "192.168.0.1", "", ".", "a--strata", "x".repeat(64).as_str()]
-        {
+        for bad in [
+            "ab",
+            "Abc",
+            "-abc",
+            "abc-",
+            "a..b",
+            "a_b",
+            "192.168.0.1",
+            "",
+            ".",
+            "a--strata",
+            "xn--abc",
+            "foo--x-s3",
+            "sthree-x",
+            "x".repeat(64).as_str(),
+        ] {
             assert!(check_bucket(bad.as_bytes()).is_err(), "{bad}");
         }
     }

@@ -167,6 +167,9 @@ impl Namespace {
         }
         if let Some(dirent) = tx.entry(dir.attr.ino, part)? {
             keep_hidden(part, dirent.kind)?;
+            // File doors find it under another name from then on, so it moves away from its lock.
+            let beside = tx.inode(dirent.ino)?;
+            self.uphold_locks(tx, op, &[Touched::Entry(&dir, part, &beside)])?;
         }
         self.may_add(&op.caller, &dir.attr)?;
         self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;

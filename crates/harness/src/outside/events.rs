@@ -225,6 +225,10 @@ fn one_store(
         }
         let (mut server, doors, _) = lane.start()?;
         lane.check(&doors, false)?;
+        if confirmed(place)?.is_none() {
+            // From now on it is known, and nothing is given back that it has not read.
+            catch_up(place, &mut kept, counts)?;
+        }
         if rng.one_in(3) {
             // Behind, and all that is garbage given back: what it needs is not.
             let output = place.ask(&["reclaim", "--wait"]).map_err(|error| Trouble::Lost(error.to_string()))?;

@@ -254,6 +254,17 @@ fn a_directory_that_vanishes_with_its_last_object_keeps_that_object_while_it_is_
 }
 
 #[test]
+fn a_key_below_a_locked_object_is_refused_since_it_would_take_the_object_its_name() {
+    let (_world, store) = tree();
+    let ns = store.namespace();
+    let token = lock(ns, "/bkt/d/f", false);
+    assert!(is_locked(put_as(ns, &root(), "d/f/below")));
+    assert_eq!(ino(ns, "/bkt/linked"), ino(ns, "/bkt/d/f"), "the file is where it was");
+    put_as(ns, &holder("ann", &[&token]), "d/f/below").expect("its holder may");
+    sound(ns);
+}
+
+#[test]
 fn locks_end_with_what_they_are_on_and_do_not_move() {
     let ends: [(&str, Act); 3] = [REMOVALS[0], REMOVALS[1], REMOVALS[3]];
     for (what, act) in ends {

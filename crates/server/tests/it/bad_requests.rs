@@ -101,12 +101,12 @@ fn a_name_that_a_door_cannot_hold_is_refused_by_it() {
         let refused = drive.put(&format!("/box/{long}"), b"x").unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::NAMETOOLONG.raw_os_error()));
     }
-    for name in ["UPPER", "x", "192.168.0.1", "x--strata"] {
+    // A folder at the top may have a name that S3 gives no bucket.
+    for name in ["UPPER", "x", "192.168.0.1"] {
         assert_eq!(s3.send("PUT", &format!("/{name}"), "", &[], b"").status, 400, "{name}");
-        // A folder may be called so.
         assert_eq!(dav.send("MKCOL", &format!("/{name}"), &[], b"").status, 201, "{name}");
     }
-    assert_eq!(dav.send("MKCOL", "/.~strata~o~x", &[], b"").status, 400);
+    assert_eq!(dav.send("MKCOL", &format!("/{long}"), &[], b"").status, 414);
     let listed = s3.send("GET", "/box", "list-type=2", &[], b"").text();
     assert!(listed.contains("<KeyCount>0</KeyCount>"), "nothing was made: {listed}");
 }

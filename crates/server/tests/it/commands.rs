@@ -104,7 +104,7 @@ fn a_new_user_is_nobody_else_and_the_mode_of_a_bucket_says_what_others_see_of_it
     let place = Place::new();
     let data = place.data_arg();
     let server = place.serve(1, &[]);
-    let made = succeed(&["user", "add", "eve", "--data", &data]);
+    let made = succeed(&["user", "add", "eve", "--may-make-buckets=false", "--data", &data]);
     assert_eq!(field(&made, "uid"), "100000");
     let s3 = S3::of(&server);
     let eve = s3.with_keys(field(&made, "access key"), field(&made, "secret key"));
