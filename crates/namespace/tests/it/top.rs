@@ -32,7 +32,7 @@ fn hostile_names() -> Vec<Vec<u8>> {
         "<&\"'>",
         "192.168.0.1",
         "a..b",
-        "my-files-5--strata",
+        "my-files-zzzz--strata",
         "--strata",
         "photos",
         "PHOTOS",
