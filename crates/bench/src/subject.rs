@@ -208,6 +208,14 @@ impl Subject {
         Ok(())
     }
 
+    /// A client of the S3 door.
+    ///
+    /// # Errors
+    /// That the door was not asked for.
+    pub(crate) fn s3_client(&self) -> Result<s3::Client> {
+        Ok(s3::Client::new(self.s3.as_ref().context("the subject has no S3 door")?))
+    }
+
     /// Process ids of its servers.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.servers.iter().map(Child::id).collect()

@@ -11,14 +11,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::error::Result;
 use crate::store::Store;
 
-/// When a row was last written, to be compared for equality alone. `None` is a row that is not there.
+/// What tells a row from any other it may have been, to be compared for equality alone. `None` is a row that is not there.
 pub(crate) type Stamp = Option<u64>;
 
 /// The rows a change read.
 #[derive(Default)]
 pub(crate) struct Premises(BTreeMap<Vec<u8>, Stamp>);
 
-/// The stamp of a row: of its bytes, since no row ever becomes what it once was (its change number, or its count, grows).
+/// The stamp of a row, of its bytes: a row that was changed and is again what it was is no reason to compute a change anew.
 fn stamp(value: Option<&[u8]>) -> Stamp {
     value.map(|value| {
         let mut hasher = DefaultHasher::new();
@@ -33,17 +33,17 @@ impl Premises {
         self.0.entry(key.to_vec()).or_insert_with(|| stamp(value));
     }
 
-    /// The first row that is not as it was read, as far as a shared engine sees it; `puts` says whether the change writes a row.
-    pub(crate) fn broken(&self, store: &Store, puts: impl Fn(&[u8]) -> bool) -> Result<Option<&[u8]>> {
+    /// Whether every row is as it was read, as far as a shared engine sees it; `writes` says whether the change writes a row.
+    pub(crate) fn hold(&self, store: &Store, writes: impl Fn(&[u8]) -> bool) -> Result<bool> {
         for (key, was) in &self.0 {
-            if was.is_none() && !puts(key) {
+            if was.is_none() && !writes(key) {
                 continue;
             }
             let now = store.index.lookup(key)?.value;
             if stamp(now.as_deref()) != *was {
-                return Ok(Some(key));
+                return Ok(false);
             }
         }
-        Ok(None)
+        Ok(true)
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strata_chunk::{Item, Node, Source};
-use strata_index::{Batch, Cell, Mutation};
+use strata_index::{BATCH_EVENTS_MAX, Batch, Cell, EVENT_LEN_MAX, Mutation};
 use strata_ledger::{Append, Purpose};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::rehearsal::{refuses_first, report, take_interlude};
@@ -160,7 +160,7 @@ impl Store {
         if refuses_first() {
             drop(change(&mut Tx::new(self, relaxed)));
         }
-        let (mut tx, mut value) = match early {
+        let (tx, mut value) = match early {
             Some(early) => self.judge(early, relaxed, &mut change)?,
             None => {
                 let mut tx = Tx::new(self, relaxed);
@@ -168,7 +168,6 @@ impl Store {
                 (tx, value)
             }
         };
-        tx.premises = None;
         let seen = tx.seen;
         let lsn = tx.commit(purpose, || then(&mut value))?;
         Ok(Done { value, lsn, seen })
@@ -201,14 +200,14 @@ impl Store {
         change: &mut impl FnMut(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<(Tx<'a>, T), E> {
         let mut again = Tx { drawn: early.drawn.clone(), ..Tx::new(self, relaxed) };
-        let broken = match &early.premises {
+        let holds = match &early.premises {
             Some(premises) if !planted(Bug::PremisesUnchecked) => {
-                premises.broken(self, |key| early.writes.contains_key(key))?.map(<[u8]>::to_vec)
+                premises.hold(self, |key| early.writes.contains_key(key))?
             }
-            _ => None,
+            _ => true,
         };
         match value {
-            Ok(value) if broken.is_none() => {
+            Ok(value) if holds => {
                 // What only read saw one moment, and need not be true any more.
                 if early.has_written() {
                     match change(&mut again) {
@@ -219,7 +218,7 @@ impl Store {
                 }
                 Ok((early, value))
             }
-            Err(refused) if broken.is_none() => Err(refused),
+            Err(refused) if holds => Err(refused),
             _ => {
                 let value = change(&mut again)?;
                 Ok((again, value))
@@ -636,6 +635,11 @@ impl<'a> Tx<'a> {
             mutations.push(Mutation::Put { key, value });
         }
         let batch = Batch(mutations);
+        if events.len() > BATCH_EVENTS_MAX || events.iter().any(|event| event.len() > EVENT_LEN_MAX) {
+            return Err(ContentError::TooLarge(
+                "a change tells more of itself than one commit can hold; nothing was changed".to_owned(),
+            ));
+        }
         let encoded = Bytes::from(batch.encode_with(&events));
         if encoded.len() > COMMIT_BYTES_MAX {
             return Err(ContentError::TooLarge(format!(

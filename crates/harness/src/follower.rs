@@ -36,32 +36,19 @@ impl Told {
     pub(crate) fn of(EventAt { sequence, event }: &EventAt) -> Self {
         let text = |key: &Option<Vec<u8>>| key.as_deref().map(|key| String::from_utf8_lossy(key).into_owned());
         let (mut new, mut last, mut exchange, mut dirs, mut from) = (false, false, false, 0, None);
-        let what = match &event.what {
-            What::Created => "created",
-            What::Content { new: is_new, dirs: with, .. } => {
-                (new, dirs) = (*is_new, *with);
-                "content"
-            }
-            What::Linked => "linked",
-            What::Removed { last: was_last, dirs: with } => {
-                (last, dirs) = (*was_last, *with);
-                "removed"
-            }
+        match &event.what {
+            What::Content { new: is_new, dirs: with, .. } => (new, dirs) = (*is_new, *with),
+            What::Removed { last: was_last, dirs: with } => (last, dirs) = (*was_last, *with),
             What::Renamed { from: before, exchange: both } => {
                 exchange = *both;
                 let bucket = before.bucket.as_deref().unwrap_or(&event.bucket).to_owned();
                 from = Some((bucket, text(&before.key).unwrap_or_default()));
-                "renamed"
             }
-            What::Attributes => "attributes",
-            What::BucketMade => "bucket-made",
-            What::BucketRemoved => "bucket-removed",
-            What::BucketChanged => "bucket-changed",
-            What::Repaired => "repaired",
-        };
+            _ => {}
+        }
         Self {
             sequence: (sequence.lsn.0, sequence.index),
-            what: what.to_owned(),
+            what: event.what.word().to_owned(),
             new,
             last,
             exchange,

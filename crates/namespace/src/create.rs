@@ -91,7 +91,8 @@ impl Namespace {
         name::check_new(name)?;
         let mut dir = tx.dir(parent)?;
         permission::search(&op.caller, &dir.attr)?;
-        if tx.find(parent, name)?.is_some() {
+        let plain = tx.any_entry(parent, name)?;
+        if plain.is_some() {
             return Err(fail(ErrorKind::Exists, format!("'{}' exists already", name.escape_ascii())));
         }
         self.may_add(&op.caller, &dir.attr)?;
@@ -101,7 +102,7 @@ impl Namespace {
         let mut inode = self.new_inode(tx, kind, mode, (op.caller.uid, gid), &dir, now)?;
         fill(&mut inode)?;
         let entry_name = if kind == NodeKind::Directory { [name, b"/"].concat() } else { name.to_vec() };
-        self.add_entry(tx, &mut dir, &entry_name, &mut inode, now)?;
+        self.add_entry(tx, &mut dir, (&entry_name, plain), &mut inode, now)?;
         effects.bucket = top::promises(&dir, inode.is_directory());
         self.tell_created(tx, effects, Entry { dir: dir.attr.ino, name: &entry_name, shown: name }, &inode);
         Ok(inode)
@@ -121,7 +122,8 @@ impl Namespace {
             }
             let mut dir = tx.dir(parent)?;
             permission::search(&op.caller, &dir.attr)?;
-            if tx.find(parent, name)?.is_some() {
+            let plain = tx.any_entry(parent, name)?;
+            if plain.is_some() {
                 return Err(fail(ErrorKind::Exists, format!("'{}' exists already", name.escape_ascii())));
             }
             self.may_add(&op.caller, &dir.attr)?;
@@ -139,7 +141,7 @@ impl Namespace {
             }
             inode.attr.nlink += u32::from(!planted(Bug::LinkNotCounted));
             inode.attr.ctime = now;
-            self.add_entry(tx, &mut dir, name, &mut inode, now)?;
+            self.add_entry(tx, &mut dir, (name, plain), &mut inode, now)?;
             effects.bucket = dir.bucket;
             self.tell_linked(tx, effects, Entry { dir: dir.attr.ino, name, shown: name }, &inode);
             Ok(self.with_staged(inode.attr))
@@ -174,7 +176,7 @@ impl Namespace {
         self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &found.name, &inode)])?;
         self.end_locks(tx, effects, &dir, &found.name, inode.attr.ino)?;
         let now = self.clock.now();
-        self.remove_entry(tx, &mut dir, &found.name, &mut inode, now)?;
+        self.remove_entry(tx, &mut dir, &found, &mut inode, now)?;
         effects.bucket = dir.bucket;
         let before = inode.attr.change;
         self.drop_link(tx, effects, &mut inode, now)?;
@@ -250,7 +252,7 @@ impl Namespace {
             self.tell_removed(tx, effects, at, &marker, before);
         }
         self.erase(tx, effects, inode)?;
-        self.unlist(tx, dir, entry_name, now)?;
+        self.unlist(tx, dir, (entry_name, false), now)?;
         self.tell_removed(tx, effects, Entry { dir: dir.attr.ino, name: entry_name, shown }, inode, inode.attr.change);
         Ok(())
     }

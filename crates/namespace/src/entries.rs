@@ -13,7 +13,7 @@ use crate::namespace::Namespace;
 use crate::record::{Dirent, Inode, Version};
 use crate::telling::Entry;
 use crate::types::{NodeKind, ROOT_INO};
-use crate::view::View;
+use crate::view::{Found, View};
 use crate::{belong, names, times, usage};
 
 impl Namespace {
@@ -27,7 +27,7 @@ impl Namespace {
     }
 
     /// Adds an entry to `dir`, and writes the inode it leads to, which knows the name from now on. The record of `dir` is written
-    /// where it counts a directory more.
+    /// where it counts a directory more. `plain` is what the entry of the plain name says so far ([`View::any_entry`]).
     ///
     /// # Errors
     /// [`ErrorKind::Exists`] where the name of anything but a directory is taken by such a thing.
@@ -35,7 +35,7 @@ impl Namespace {
         &self,
         tx: &mut Tx<'_>,
         dir: &mut Inode,
-        entry_name: &[u8],
+        (entry_name, plain): (&[u8], Option<Dirent>),
         inode: &mut Inode,
         now: Timestamp,
     ) -> Result<()> {
@@ -48,7 +48,7 @@ impl Namespace {
             dir.attr.nlink += 1;
             self.put_inode(tx, dir);
             // The empty name's object is the folder marker itself and needs no second alias.
-            let beside = match tx.entry(parent, name::raw(entry_name))? {
+            let beside = match plain.filter(|plain| !plain.stands_in(name::raw(entry_name))) {
                 Some(object) => Dirent { shadowed: true, ..object },
                 None => Dirent::placeholder(inode.attr.ino),
             };
@@ -56,7 +56,7 @@ impl Namespace {
                 tx.put(key::entry(parent, name::raw(entry_name)), beside.encode());
             }
         } else {
-            dirent.shadowed = match tx.any_entry(parent, entry_name)? {
+            dirent.shadowed = match plain {
                 Some(beside) if beside.stands_in(entry_name) => true,
                 // An exchange gives a file the name of a directory, beside which there may be one already.
                 Some(_) => {
@@ -79,16 +79,22 @@ impl Namespace {
         &self,
         tx: &mut Tx<'_>,
         dir: &mut Inode,
-        entry_name: &[u8],
+        Found { name: entry_name, dirent }: &Found,
         inode: &mut Inode,
         now: Timestamp,
     ) -> Result<()> {
         names::remove(tx, inode, dir.attr.ino, entry_name);
-        self.unlist(tx, dir, entry_name, now)
+        self.unlist(tx, dir, (entry_name, dirent.shadowed), now)
     }
 
-    /// Removes an entry from `dir` of which the inode is gone, or goes in the same change.
-    pub(crate) fn unlist(&self, tx: &mut Tx<'_>, dir: &mut Inode, entry_name: &[u8], now: Timestamp) -> Result<()> {
+    /// Removes an entry from `dir` of which the inode is gone, or goes in the same change; `shadowed` as the entry says.
+    pub(crate) fn unlist(
+        &self,
+        tx: &mut Tx<'_>,
+        dir: &mut Inode,
+        (entry_name, shadowed): (&[u8], bool),
+        now: Timestamp,
+    ) -> Result<()> {
         let parent = dir.attr.ino;
         times::touch(tx, dir, now);
         if name::is_dir(entry_name) {
@@ -102,7 +108,6 @@ impl Namespace {
             }
             return Ok(());
         }
-        let shadowed = tx.entry(parent, entry_name)?.is_some_and(|object| object.shadowed);
         let directory = if shadowed { tx.entry(parent, &[entry_name, b"/"].concat())? } else { None };
         match directory {
             Some(directory) => tx.put(key::entry(parent, entry_name), Dirent::placeholder(directory.ino).encode()),
@@ -189,7 +194,7 @@ impl Namespace {
             let mut parent = tx.dir(dir.parent)?;
             self.end_locks(tx, effects, &parent, entry_name, ino)?;
             self.erase(tx, effects, &dir)?;
-            self.unlist(tx, &mut parent, entry_name, now)?;
+            self.unlist(tx, &mut parent, (entry_name, false), now)?;
             let at = Entry { dir: parent.attr.ino, name: entry_name, shown: &name::shown(entry_name, false) };
             self.tell_went_along(tx, effects, at, &dir, &mut with);
             (dir, gone) = (parent, true);

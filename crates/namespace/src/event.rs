@@ -76,6 +76,25 @@ pub enum What {
     Repaired,
 }
 
+impl What {
+    /// Its name for people and programs.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Content { .. } => "content",
+            Self::Linked => "linked",
+            Self::Removed { .. } => "removed",
+            Self::Renamed { .. } => "renamed",
+            Self::Attributes => "attributes",
+            Self::BucketMade => "bucket-made",
+            Self::BucketRemoved => "bucket-removed",
+            Self::BucketChanged => "bucket-changed",
+            Self::Repaired => "repaired",
+        }
+    }
+}
+
 /// Where something was before it was renamed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Before {

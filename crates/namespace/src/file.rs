@@ -673,8 +673,8 @@ impl Namespace {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Seals files that were written and are idle, or have waited for long, and forgets locks that have ended; called by a worker about once a second. Returns how
-    /// many.
+    /// Seals files that were written and are idle, or have waited for long, and forgets locks that have ended; called by a worker
+    /// about once a second. Returns how many files it sealed.
     ///
     /// # Errors
     /// The first failure, after trying all.

@@ -15,7 +15,7 @@ use crate::record::{Bucket, Inode};
 use crate::telling::Entry;
 use crate::top;
 use crate::types::{Access, Condition, NodeKind, ObjectInfo, ObjectMeta, Op, dir_mode};
-use crate::view::View;
+use crate::view::{Found, View};
 
 /// MD5 of nothing: the ETag of a directory shown as the object `dir/`.
 pub(crate) const EMPTY_ETAG: &str = "d41d8cd98f00b204e9800998ecf8427e";
@@ -165,7 +165,8 @@ impl Namespace {
         if let Some(dirent) = tx.entry(dir.attr.ino, &entry_name)? {
             return tx.dir(dirent.ino);
         }
-        if let Some(dirent) = tx.entry(dir.attr.ino, part)? {
+        let plain = tx.any_entry(dir.attr.ino, part)?;
+        if let Some(dirent) = plain.filter(|plain| !plain.stands_in(part)) {
             keep_hidden(part, dirent.kind)?;
             // File doors find it under another name from then on, so it moves away from its lock.
             let beside = tx.inode(dirent.ino)?;
@@ -177,7 +178,7 @@ impl Namespace {
         let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, dir_mode(bucket.mode));
         let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now)?;
         made.implicit = true;
-        self.add_entry(tx, &mut dir, &entry_name, &mut made, now)?;
+        self.add_entry(tx, &mut dir, (&entry_name, plain), &mut made, now)?;
         let at = Entry { dir: dir.attr.ino, name: &entry_name, shown: &name::shown(&entry_name, false) };
         self.tell_made_on_the_way(tx, effects, at, &made);
         Ok(made)
@@ -198,7 +199,8 @@ impl Namespace {
     ) -> Result<Inode> {
         let parent = dir.attr.ino;
         let now = self.clock.now();
-        let present = match tx.entry(parent, entry_name)? {
+        let plain = tx.any_entry(parent, entry_name)?;
+        let present = match plain.filter(|plain| !plain.stands_in(entry_name)) {
             Some(dirent) => Some(tx.inode(dirent.ino)?),
             None => None,
         };
@@ -208,10 +210,8 @@ impl Namespace {
         if !planted(Bug::ConditionUnchecked) {
             check(cond, present.as_ref().filter(|inode| inode.attr.kind == NodeKind::File))?;
         }
-        let shown = |tx: &mut Tx<'_>| -> Result<Vec<u8>> {
-            let shadowed = tx.entry(parent, entry_name)?.is_some_and(|dirent| dirent.shadowed);
-            Ok(name::shown(entry_name, shadowed))
-        };
+        // Beside an object of this name there is a directory, or what has the name stands for one.
+        let shown = name::shown(entry_name, plain.is_some_and(|plain| plain.shadowed || plain.stands_in(entry_name)));
         match present {
             Some(mut inode) if inode.attr.kind == NodeKind::File => {
                 permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
@@ -228,7 +228,7 @@ impl Namespace {
                     inode.attr.mode &= PRIVATE;
                 }
                 self.put_inode(tx, &mut inode);
-                let at = Entry { dir: dir.attr.ino, name: entry_name, shown: &shown(tx)? };
+                let at = Entry { dir: dir.attr.ino, name: entry_name, shown: &shown };
                 self.tell_replaced(tx, effects, at, &inode, (new.made, parts));
                 Ok(inode)
             }
@@ -239,8 +239,7 @@ impl Namespace {
                 let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, mode);
                 let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now)?;
                 self.fill(tx, &mut inode, new)?;
-                self.add_entry(tx, &mut dir, entry_name, &mut inode, now)?;
-                let shown = shown(tx)?;
+                self.add_entry(tx, &mut dir, (entry_name, plain), &mut inode, now)?;
                 self.tell_put(
                     tx,
                     effects,
@@ -453,10 +452,12 @@ impl Namespace {
         self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &name, &inode)])?;
         self.uphold_pruning(tx, op, (&dir, dir.implicit), 1, &path)?;
         self.end_locks(tx, effects, &dir, &name, inode.attr.ino)?;
-        self.remove_entry(tx, &mut dir, &name, &mut inode, now)?;
+        let found = Found { name, dirent };
+        self.remove_entry(tx, &mut dir, &found, &mut inode, now)?;
         let before = inode.attr.change;
         self.drop_link(tx, effects, &mut inode, now)?;
-        let at = Entry { dir: dir.attr.ino, name: &name, shown: &name::shown(&name, dirent.shadowed) };
+        let shown = name::shown(&found.name, dirent.shadowed);
+        let at = Entry { dir: dir.attr.ino, name: &found.name, shown: &shown };
         self.tell_removed(tx, effects, at, &inode, before);
         let with = effects.told.len().checked_sub(1);
         self.prune(tx, effects, dir, &path, with)?;

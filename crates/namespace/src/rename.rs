@@ -82,9 +82,9 @@ impl Namespace {
                 self.uphold_locks(tx, op, &[Touched::Entry(&target_dir, &target.name, &other)])?;
                 self.end_locks(tx, effects, &source_dir, &source.name, inode.attr.ino)?;
                 self.end_locks(tx, effects, &target_dir, &target.name, other.attr.ino)?;
-                self.remove_entry(tx, &mut source_dir, &source.name, &mut inode, now)?;
+                self.remove_entry(tx, &mut source_dir, &source, &mut inode, now)?;
                 let mut target_dir = tx.dir(to.0)?;
-                self.remove_entry(tx, &mut target_dir, &target.name, &mut other, now)?;
+                self.remove_entry(tx, &mut target_dir, &target, &mut other, now)?;
                 self.place(tx, to, &mut inode, now)?;
                 self.place(tx, from, &mut other, now)?;
                 for (inode, at) in [(&inode, to), (&other, from)] {
@@ -111,7 +111,7 @@ impl Namespace {
             // Read again: making way may have written the same directory.
             let mut source_dir = tx.dir(from.0)?;
             self.end_locks(tx, effects, &source_dir, &source.name, inode.attr.ino)?;
-            self.remove_entry(tx, &mut source_dir, &source.name, &mut inode, now)?;
+            self.remove_entry(tx, &mut source_dir, &source, &mut inode, now)?;
             if source_dir.implicit {
                 source_dir.implicit = false;
                 self.put_inode(tx, &mut source_dir);
@@ -172,7 +172,7 @@ impl Namespace {
                 self.end_locks(tx, effects, &dir, &target.name, old.attr.ino)?;
                 let now = self.clock.now();
                 let before = old.attr.change;
-                self.remove_entry(tx, &mut dir, &target.name, &mut old, now)?;
+                self.remove_entry(tx, &mut dir, target, &mut old, now)?;
                 self.drop_link(tx, effects, &mut old, now)?;
                 self.tell_removed(
                     tx,
@@ -209,7 +209,8 @@ impl Namespace {
             inode.implicit = false;
         }
         inode.attr.ctime = now;
-        self.add_entry(tx, &mut dir, &entry_name, inode, now)
+        let plain = tx.any_entry(at.0, name::raw(&entry_name))?;
+        self.add_entry(tx, &mut dir, (&entry_name, plain), inode, now)
     }
 }
 

@@ -54,10 +54,6 @@ impl Worker for Putter {
     }
 }
 
-fn client(subject: &Subject) -> Result<Client> {
-    Ok(Client::new(subject.s3.as_ref().context("the subject has no S3 door")?))
-}
-
 /// Runs the suite; only for StrataFS.
 ///
 /// # Errors
@@ -70,22 +66,22 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
 }
 
 async fn measure(bench: &mut Bench, subject: &Subject) -> Result<()> {
-    client(subject)?.make_bucket(BUCKET).await?;
+    subject.s3_client()?.make_bucket(BUCKET).await?;
     let epoch = bench.next_epoch();
     let mut source = bench.sources(Kind::Random, epoch, 1).pop().context("a source")?;
-    let mut filler = client(subject)?;
+    let mut filler = subject.s3_client()?;
     for number in 0..OBJECTS {
         filler.put(&format!("/{BUCKET}/small{number}"), &mut source, READ_BYTES).await?;
     }
     let time = if bench.options.quick { TIME_QUICK } else { TIME };
     let budget = Budget { time, operations: u64::MAX };
-    let alone = drive(&mut [Getter { client: client(subject)?, next: 0 }], budget, &subject.pids()).await?;
+    let alone = drive(&mut [Getter { client: subject.s3_client()?, next: 0 }], budget, &subject.pids()).await?;
     let epoch = bench.next_epoch();
     let sources = bench.sources(Kind::Random, epoch, WRITERS).into_iter().enumerate();
-    let putters = sources.map(|(own, source)| Ok(Putter { client: client(subject)?, source, own, next: 0 }));
+    let putters = sources.map(|(own, source)| Ok(Putter { client: subject.s3_client()?, source, own, next: 0 }));
     let mut putters: Vec<Putter> = putters.collect::<Result<_>>()?;
     let pids = subject.pids();
-    let getter = Getter { client: client(subject)?, next: 0 };
+    let getter = Getter { client: subject.s3_client()?, next: 0 };
     // On a thread of its own: it must not wait for the bytes that the others make.
     let beside = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

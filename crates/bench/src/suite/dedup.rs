@@ -17,7 +17,6 @@ use crate::content::{Corpus, Random};
 use crate::load::{Outcome, timed, timed_async};
 use crate::options::{Layout, Options};
 use crate::report::{Figure, Role, Unit};
-use crate::s3::Client;
 use crate::subject::{Door, Recipe};
 use crate::suite::Bench;
 use crate::tree;
@@ -142,7 +141,7 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
         let recipe = Recipe::Strata(bench.options.durability);
         let field = bench.field(&[recipe], &[Door::S3]).await?;
         let subject = &field.first().context("there is nothing to measure")?.subject;
-        let mut client = Client::new(subject.s3.as_ref().context("the subject has no S3 door")?);
+        let mut client = subject.s3_client()?;
         client.make_bucket(BUCKET).await?;
         let (mut ours, mut theirs, mut given) = (Vec::new(), Vec::new(), 0);
         for number in 0..VERSIONS {

@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use super::dedup::on_disks;
 use crate::content::{Kind, Source};
 use crate::report::{Figure, Unit};
-use crate::s3::Client;
 use crate::subject::{Door, Recipe};
 use crate::suite::Bench;
 
@@ -30,11 +29,11 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     let mut held = Vec::new();
     for name in ["first", "again", "changed"] {
         if held.is_empty() {
-            Client::new(subject.s3.as_ref().context("the subject has no S3 door")?).make_bucket(BUCKET).await?;
+            subject.s3_client()?.make_bucket(BUCKET).await?;
         } else {
             subject.start_again(&bench.options, &[Door::S3]).await?;
         }
-        let mut client = Client::new(subject.s3.as_ref().context("the subject has no S3 door")?);
+        let mut client = subject.s3_client()?;
         let mut source = Source::new(Kind::Random, &bench.corpus, epoch, 0);
         if name == "changed" {
             source.change_at(bytes / 2);

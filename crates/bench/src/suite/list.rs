@@ -103,7 +103,7 @@ async fn for_each(bench: &mut Bench, subject: &Subject, keys: u64, put: bool) ->
 }
 
 async fn list(subject: &Subject, keys: u64) -> Result<Outcome> {
-    let mut client = Client::new(subject.s3.as_ref().context("the subject has no S3 door")?);
+    let mut client = subject.s3_client()?;
     timed_async(keys, &subject.pids(), async || {
         let (mut found, mut token) = (0, None);
         loop {

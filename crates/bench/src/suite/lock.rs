@@ -129,16 +129,17 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
 }
 
 async fn measure(bench: &mut Bench, subject: &Subject, keys: u64, parts: u64) -> Result<()> {
-    let client = || Ok::<_, anyhow::Error>(Client::new(subject.s3.as_ref().context("the subject has no S3 door")?));
     for bucket in [BUCKET, EMPTIED] {
-        client()?.make_bucket(bucket).await?;
+        subject.s3_client()?.make_bucket(bucket).await?;
     }
     prepare_large(bench, subject, parts).await?;
     let epoch = bench.next_epoch();
     let put = |bench: &Bench, clients: usize, bucket: &'static str, bytes: u64| -> Result<Vec<Putter>> {
         let next = Rc::new(RefCell::new(0));
         let sources = bench.sources(Kind::Random, epoch, clients).into_iter();
-        sources.map(|source| Ok(Putter { client: client()?, source, bucket, bytes, next: Rc::clone(&next) })).collect()
+        sources
+            .map(|source| Ok(Putter { client: subject.s3_client()?, source, bucket, bytes, next: Rc::clone(&next) }))
+            .collect()
     };
     let mut fillers = put(bench, CLIENTS, EMPTIED, 100)?;
     drive(&mut fillers, Budget { time: Duration::from_secs(800), operations: keys }, &subject.pids()).await?;
@@ -148,7 +149,7 @@ async fn measure(bench: &mut Bench, subject: &Subject, keys: u64, parts: u64) ->
     let mut emptying = Emptying::begin(bench, subject)?;
     let removed = async {
         let start = Moment::now();
-        client()?.delete(&format!("/{BUCKET}/large")).await?;
+        subject.s3_client()?.delete(&format!("/{BUCKET}/large")).await?;
         anyhow::Ok(start.elapsed())
     };
     let mut writers = put(bench, WRITERS, BUCKET, WRITTEN_BYTES)?;
@@ -187,21 +188,20 @@ async fn measure(bench: &mut Bench, subject: &Subject, keys: u64, parts: u64) ->
 
 /// An object that is the beginning of another so many times.
 async fn prepare_large(bench: &mut Bench, subject: &Subject, parts: u64) -> Result<()> {
-    let client = || Ok::<_, anyhow::Error>(Client::new(subject.s3.as_ref().context("the subject has no S3 door")?));
     let epoch = bench.next_epoch();
     let mut source = bench.sources(Kind::Random, epoch, 1).pop().context("a source")?;
-    client()?.put(&format!("/{BUCKET}/source"), &mut source, SOURCE_BYTES).await?;
+    subject.s3_client()?.put(&format!("/{BUCKET}/source"), &mut source, SOURCE_BYTES).await?;
     let large = format!("/{BUCKET}/large");
-    let upload = client()?.begin_upload(&large).await?;
+    let upload = subject.s3_client()?.begin_upload(&large).await?;
     let made = Rc::new(RefCell::new((0, Vec::new())));
-    let copiers =
-        (0..CLIENTS).map(|_| Ok(Copier { client: client()?, upload: upload.clone(), parts: Rc::clone(&made) }));
+    let copiers = (0..CLIENTS)
+        .map(|_| Ok(Copier { client: subject.s3_client()?, upload: upload.clone(), parts: Rc::clone(&made) }));
     let mut copiers: Vec<Copier> = copiers.collect::<Result<_>>()?;
     let left = parts.saturating_sub(CLIENTS as u64);
     drive(&mut copiers, Budget { time: Duration::from_secs(500), operations: left }, &subject.pids()).await?;
     let mut made = std::mem::take(&mut made.borrow_mut().1);
     made.sort_unstable();
-    client()?.complete_upload(&large, &upload, &made).await
+    subject.s3_client()?.complete_upload(&large, &upload, &made).await
 }
 
 /// The command that empties the bucket, beside the server.

@@ -76,12 +76,12 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
     for _ in 0..bench.options.repetitions() {
         // One more PUT is on its way when the server dies; whether it ends well is nobody's concern.
         let filler = fillers.first_mut().context("there are clients")?;
-        filler.client = Client::new(subject.s3.as_ref().context("the subject has no S3 door")?);
+        filler.client = subject.s3_client()?;
         let _ = tokio::time::timeout(Duration::from_millis(20), filler.operate()).await;
         subject.kill();
         let dead = Moment::now();
         subject.start_again(&bench.options, &[Door::S3]).await?;
-        let mut client = Client::new(subject.s3.as_ref().context("the subject has no S3 door")?);
+        let mut client = subject.s3_client()?;
         let (path, bytes) = last.first().context("the store is empty")?;
         client.get(path, *bytes, None).await?;
         figures.push(Figure::value(dead.elapsed().as_secs_f64()));

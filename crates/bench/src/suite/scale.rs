@@ -126,7 +126,7 @@ impl Scale<'_> {
     }
 
     fn client(&self) -> Result<Client> {
-        Ok(Client::new(self.subject.s3.as_ref().context("the subject has no S3 door")?))
+        self.subject.s3_client()
     }
 
     fn add(&mut self, what: &str, unit: Unit, figure: Figure) {

@@ -121,6 +121,12 @@ fn what_an_event_is_about_is_told_by_its_name_now_and_the_one_before() {
     let renamed = Event { what: What::Renamed { from, exchange: false }, ..event.clone() };
     assert!(renamed.concerns("photos", b"2025/") && renamed.concerns("photos", b"2026/"));
     assert!(!renamed.concerns("photos", b"2024/"));
+    // What is below a folder goes with it: out of a prefix, or into one.
+    let from = Before { parent: Ino(5), bucket: None, key: Some(b"2025/".to_vec()) };
+    let what = What::Renamed { from, exchange: false };
+    let folder = Event { what, kind: NodeKind::Directory, key: Some(b"2026/".to_vec()), ..event.clone() };
+    assert!(folder.concerns("photos", b"2025/11/") && folder.concerns("photos", b"2026/11/"));
+    assert!(!folder.concerns("photos", b"2024/11/") && !folder.concerns("other", b"2025/11/"));
     let nameless = Event { key: None, ..event.clone() };
     assert!(nameless.concerns("photos", b"") && !nameless.concerns("photos", b"2"));
     let repaired = Event { what: What::Repaired, bucket: "".into(), key: None, ..event };

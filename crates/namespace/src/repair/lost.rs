@@ -49,7 +49,7 @@ pub(super) fn directory(ns: &Namespace, tx: &mut Tx<'_>) -> Result<Inode> {
     let now = ns.now();
     let owner = (root.attr.uid, root.attr.gid);
     let mut dir = ns.new_inode(tx, NodeKind::Directory, MODE, owner, &root, now)?;
-    ns.add_entry(tx, &mut root, &entry_name, &mut dir, now)?;
+    ns.add_entry(tx, &mut root, (&entry_name, None), &mut dir, now)?;
     let (root, mode) = (dir.attr.ino, bucket::OBJECT_MODE_DEFAULT);
     let name = name.into_bytes();
     let record = Bucket { root, name, created: now, uid: owner.0, relaxed: false, versioned: false, mode };
@@ -82,7 +82,7 @@ pub(super) fn take_in(ns: &Namespace, tx: &mut Tx<'_>, mut inode: Inode, called:
     }
     inode.unname();
     (inode.bucket, inode.tree) = (dir.bucket, dir.tree);
-    ns.add_entry(tx, &mut dir, &entry_name, &mut inode, ns.now())?;
+    ns.add_entry(tx, &mut dir, (&entry_name, None), &mut inode, ns.now())?;
     Ok(format!("is now {}/{}", name::raw(&dir.name).escape_ascii(), name.escape_ascii()))
 }
 

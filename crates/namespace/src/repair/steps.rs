@@ -181,7 +181,8 @@ fn remove_entry(ns: &Namespace, tx: &mut Tx<'_>, parent: Ino, entry_name: &[u8])
         ns.put_inode(tx, &mut inode);
     }
     match tx.dir(parent) {
-        Ok(mut dir) => ns.unlist(tx, &mut dir, entry_name, ns.now()),
+        // Whether a directory is beside it is looked up, whatever the entry says.
+        Ok(mut dir) => ns.unlist(tx, &mut dir, (entry_name, true), ns.now()),
         Err(_) => {
             tx.delete(key::entry(parent, entry_name));
             Ok(())
@@ -348,7 +349,8 @@ fn bucket(ns: &Namespace, tx: &mut Tx<'_>, root: Ino) -> Result<String> {
     dir.unname();
     dir.bucket = root;
     let mut top = tx.dir(ROOT_INO)?;
-    ns.add_entry(tx, &mut top, &entry_name, &mut dir, ns.now())?;
+    let plain = tx.any_entry(ROOT_INO, name::raw(&entry_name))?;
+    ns.add_entry(tx, &mut top, (&entry_name, plain), &mut dir, ns.now())?;
     Ok("has its entry in the root again".to_owned())
 }
 

@@ -65,7 +65,7 @@ fn store_of_before(world: &SimWorld) {
             for (ino, parent, name) in names {
                 let (mut inode, mut dir) = (tx.inode(ino)?, tx.dir(parent)?);
                 inode.attr.nlink += 1;
-                ns.add_entry(tx, &mut dir, name.as_bytes(), &mut inode, ns.now())?;
+                ns.add_entry(tx, &mut dir, (name.as_bytes(), None), &mut inode, ns.now())?;
             }
             Ok::<_, Error>(())
         })

@@ -114,17 +114,12 @@ impl KeyShown {
 impl Shown {
     pub(super) fn of(EventAt { sequence, event }: EventAt) -> Self {
         let (mut made, mut new, mut last, mut exchange, mut dirs, mut from) = (None, false, false, false, 0, None);
-        let what = match &event.what {
-            What::Created => "created",
+        let what = event.what.word();
+        match &event.what {
             What::Content { made: how, new: is_new, dirs: with } => {
                 (made, new, dirs) = (Some(made_in_words(*how).to_owned()), *is_new, *with);
-                "content"
             }
-            What::Linked => "linked",
-            What::Removed { last: was_last, dirs: with } => {
-                (last, dirs) = (*was_last, *with);
-                "removed"
-            }
+            What::Removed { last: was_last, dirs: with } => (last, dirs) = (*was_last, *with),
             What::Renamed { from: before, exchange: both } => {
                 exchange = *both;
                 from = Some(FromShown {
@@ -132,14 +127,9 @@ impl Shown {
                     parent: before.parent.0,
                     key: KeyShown::of(before.key.as_deref()),
                 });
-                "renamed"
             }
-            What::Attributes => "attributes",
-            What::BucketMade => "bucket-made",
-            What::BucketRemoved => "bucket-removed",
-            What::BucketChanged => "bucket-changed",
-            What::Repaired => "repaired",
-        };
+            _ => {}
+        }
         let Event { ino, kind, parent, bucket, key, change, version, size, etag, uid, user, door, at, .. } = event;
         Self {
             seq: Sequence(sequence),

@@ -1,12 +1,14 @@
 //! A lock taken over WebDAV binds the programs here: they are refused with EBUSY, at the call itself.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use strata_namespace::{Caller, Door, NewLock, Op};
 
-use crate::support::{BUCKET, Drive, errno};
+use crate::support::{BUCKET, Drive, errno, have};
 
 /// Has somebody lock a name in the bucket over WebDAV.
 fn lock(drive: &Drive, name: &str, deep: bool) -> Op {
@@ -79,4 +81,49 @@ fn a_lock_with_all_below_holds_for_everything_in_the_directory_and_ends_with_its
     unlock(&drive, &ann, "dir");
     fs::rename(drive.at("dir"), drive.at("moved")).expect("renamed");
     fs::write(drive.at("moved/sub/new"), "x").expect("written");
+}
+
+/// Maps the first four bytes of a file, waits for a line, writes to the mapping and has it written back; says the error's number.
+const WRITES_BY_A_MAPPING: &str = "\
+import mmap, os, sys
+f = os.open(sys.argv[1], os.O_RDWR)
+m = mmap.mmap(f, 4)
+print('mapped', flush=True)
+sys.stdin.readline()
+m[:4] = b'DIRT'
+try:
+    m.flush()
+    print(0)
+except OSError as refused:
+    print(refused.errno)
+";
+
+#[test]
+fn what_a_lock_keeps_a_mapping_from_writing_is_shown_to_nobody() {
+    let Some(drive) = Drive::new() else { return };
+    if !have("python3") {
+        return;
+    }
+    let path = drive.at("file");
+    fs::write(&path, "before").expect("written");
+    let mut python = Command::new("python3");
+    python.args(["-c", WRITES_BY_A_MAPPING]).arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = python.spawn().expect("python3");
+    let mut said = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("it has mapped the file");
+    lock(&drive, "file", false);
+    child.stdin.take().expect("a pipe").write_all(b"\n").expect("told");
+    line.clear();
+    said.read_line(&mut line).expect("an answer");
+    assert_eq!(line.trim(), libc::EBUSY.to_string());
+    assert!(child.wait().expect("it ended").success());
+    // The kernel is told beside the answer.
+    for _ in 0..200 {
+        if fs::read(&path).expect("read") == b"before" {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the drive shows {:?}", fs::read(&path).expect("read"));
 }
