@@ -12,13 +12,15 @@ use parking_lot::Mutex;
 use strata_namespace::{Caller, Door, ErrorKind, Namespace, Op, Result};
 use strata_seam::Timestamp;
 
+use crate::metrics::OpKind;
+
 /// Most processes whose groups are remembered.
 const CACHE_MAX: usize = 1024;
 /// How long groups are remembered, in nanoseconds.
 const CACHE_NANOS: i64 = 1_000_000_000;
 
 /// Identity as the kernel sends it with every request.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Identity {
     /// File-system user id.
     pub(crate) uid: u32,
@@ -26,7 +28,19 @@ pub(crate) struct Identity {
     pub(crate) gid: u32,
     /// Thread id in our process name space; zero if it cannot be seen from here.
     pub(crate) pid: u32,
+    /// What it asks for.
+    pub(crate) kind: OpKind,
 }
+
+impl Identity {
+    /// Whose groups are remembered: whatever is asked for.
+    fn process(self) -> Process {
+        (self.uid, self.gid, self.pid)
+    }
+}
+
+/// User, group and thread.
+type Process = (u32, u32, u32);
 
 /// When groups were read, and the groups.
 type Remembered = (Timestamp, Arc<[u32]>);
@@ -34,7 +48,7 @@ type Remembered = (Timestamp, Arc<[u32]>);
 /// Turns identities into callers.
 pub(crate) struct Callers {
     none: Arc<[u32]>,
-    known: Mutex<HashMap<Identity, Remembered>>,
+    known: Mutex<HashMap<Process, Remembered>>,
 }
 
 impl Callers {
@@ -44,7 +58,7 @@ impl Callers {
 
     /// A request without supplementary groups.
     pub(crate) fn op(&self, who: Identity) -> Op {
-        Op::new(Caller::new(who.uid, who.gid, Arc::clone(&self.none), Door::Mount))
+        Op::of(Caller::new(who.uid, who.gid, Arc::clone(&self.none), Door::Mount), who.kind.row())
     }
 
     /// A request of the superuser, for what the door itself has to set right (set-id bits after a write).
@@ -55,7 +69,7 @@ impl Callers {
     /// A request with all groups, for calls whose outcome depends on them without being refused.
     pub(crate) fn full_op(&self, ns: &Namespace, who: Identity) -> Op {
         let groups = if who.uid == 0 { Arc::clone(&self.none) } else { self.groups(ns.now(), who) };
-        Op::new(Caller::new(who.uid, who.gid, groups, Door::Mount))
+        Op::of(Caller::new(who.uid, who.gid, groups, Door::Mount), who.kind.row())
     }
 
     /// Runs `call` without groups, and once more with them if it was refused for want of permission. Refused calls
@@ -75,7 +89,7 @@ impl Callers {
         if who.pid == 0 {
             return Arc::clone(&self.none);
         }
-        if let Some((read_at, groups)) = self.known.lock().get(&who)
+        if let Some((read_at, groups)) = self.known.lock().get(&who.process())
             && now.0.saturating_sub(read_at.0) < CACHE_NANOS
         {
             return Arc::clone(groups);
@@ -93,7 +107,7 @@ impl Callers {
                 known.clear();
             }
         }
-        known.insert(who, (now, Arc::clone(&groups)));
+        known.insert(who.process(), (now, Arc::clone(&groups)));
         groups
     }
 }
@@ -122,7 +136,7 @@ mod tests {
     #[test]
     fn groups_of_a_process_are_remembered_for_a_second_only() {
         let callers = Callers::new();
-        let who = Identity { uid: 1, gid: 1, pid: std::process::id() };
+        let who = Identity { uid: 1, gid: 1, pid: std::process::id(), kind: OpKind::Open };
         let first = callers.groups(Timestamp(0), who);
         assert!(Arc::ptr_eq(&first, &callers.groups(Timestamp(CACHE_NANOS - 1), who)));
         assert!(!Arc::ptr_eq(&first, &callers.groups(Timestamp(CACHE_NANOS), who)));
@@ -131,14 +145,14 @@ mod tests {
     #[test]
     fn a_process_that_cannot_be_seen_has_no_supplementary_groups() {
         let callers = Callers::new();
-        assert!(callers.groups(Timestamp(0), Identity { uid: 1, gid: 1, pid: 0 }).is_empty());
+        assert!(callers.groups(Timestamp(0), Identity { uid: 1, gid: 1, pid: 0, kind: OpKind::Open }).is_empty());
     }
 
     #[test]
     fn the_cache_stays_within_its_limit() {
         let callers = Callers::new();
         for pid in 0..CACHE_MAX as u32 + 10 {
-            callers.groups(Timestamp(0), Identity { uid: 1, gid: 1, pid: 4_000_000 + pid });
+            callers.groups(Timestamp(0), Identity { uid: 1, gid: 1, pid: 4_000_000 + pid, kind: OpKind::Open });
         }
         assert!(callers.known.lock().len() <= CACHE_MAX);
     }

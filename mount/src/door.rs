@@ -159,7 +159,7 @@ impl MountDoor {
         if set.size.is_some() {
             match file.filter(|file| file.writable()) {
                 Some(file) => {
-                    set.by_handle = true;
+                    set.permit = Some(file.permit());
                     self.joins_present(&file);
                     file.note_wrote();
                 }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use strata_namespace::{Attr, ErrorKind, Op, Pin, ReadAhead};
+use strata_namespace::{Attr, ErrorKind, Op, Opened as OpenedFile, Permit, Pin, ReadAhead};
 use strata_seam::Ino;
 
 use crate::attr::{access_of_open, is_sync};
@@ -21,13 +21,14 @@ const COPY_LEN_MAX: u64 = 0x7fff_f000;
 pub(crate) struct OpenFile {
     ino: Ino,
     who: Identity,
-    writable: bool,
     /// Whether anything was changed through it: the last close then cuts a version.
     wrote: AtomicBool,
     /// The kernel's inode whose pages it uses; `None` if it is served past them.
     node: Option<Arc<Node>>,
     /// Keeps it on its content.
     pin: Arc<Pin>,
+    /// What it was opened for.
+    permit: Permit,
     /// What it read so far, for reading ahead.
     ahead: ReadAhead,
 }
@@ -37,7 +38,11 @@ impl OpenFile {
         self.ino
     }
     pub(crate) fn writable(&self) -> bool {
-        self.writable
+        self.permit.access().write
+    }
+    /// What it was opened for.
+    pub(crate) fn permit(&self) -> Permit {
+        self.permit
     }
     pub(crate) fn note_wrote(&self) {
         self.wrote.store(true, Ordering::Release);
@@ -125,7 +130,15 @@ impl MountDoor {
     }
 
     /// Makes a handle of a file that was opened, or made and entered; `None` where the kernel's inode stands for another content.
-    fn handle(&self, who: Identity, number: u64, ino: Ino, flags: i32, made: bool) -> Result<Option<Opened>, Refusal> {
+    fn handle(
+        &self,
+        who: Identity,
+        number: u64,
+        permit: Permit,
+        flags: i32,
+        made: bool,
+    ) -> Result<Option<Opened>, Refusal> {
+        let ino = permit.ino();
         let op = self.callers.op(who);
         let truncated = !made && flags & libc::O_TRUNC != 0;
         let (pin, attr) = self.pin(&op, ino)?;
@@ -138,30 +151,29 @@ impl MountDoor {
                 return Ok(None);
             }
         };
-        let writable = access_of_open(flags).write;
         let file = OpenFile {
             ino,
             who,
-            writable,
             wrote: AtomicBool::new(made || truncated),
             node,
             pin,
+            permit,
             ahead: ReadAhead::default(),
         };
         Ok(Some(Opened { handle: self.files.insert(file), keep_cache, attr_stale, direct: false }))
     }
 
     /// A handle that is served past the kernel's pages.
-    fn direct_handle(&self, who: Identity, ino: Ino, flags: i32, truncated: bool) -> Opened {
-        let writable = access_of_open(flags).write;
+    fn direct_handle(&self, who: Identity, permit: Permit, truncated: bool) -> Opened {
+        let ino = permit.ino();
         let pin = self.ns.pin(ino);
         let file = OpenFile {
             ino,
             who,
-            writable,
             wrote: AtomicBool::new(truncated),
             node: None,
             pin,
+            permit,
             ahead: ReadAhead::default(),
         };
         Opened { handle: self.files.insert(file), keep_cache: true, attr_stale: false, direct: true }
@@ -177,14 +189,14 @@ impl MountDoor {
         }
         let access = access_of_open(flags);
         let opened = self.callers.run(&self.ns, who, |op| self.ns.open(op, ino, access, truncate));
-        let attr = match opened {
+        let file = match opened {
             // Removed since the kernel walked the path: what it found there is opened.
             Err(e) if e.kind == ErrorKind::Stale => {
                 self.callers.run(&self.ns, who, |op| self.ns.open_removed(op, ino, access, truncate))?
             }
-            attr => attr?,
+            opened => opened?,
         };
-        let opened = self.open_pinned(who, (!past).then_some(number), attr, flags);
+        let opened = self.open_pinned(who, (!past).then_some(number), file, flags);
         if opened.is_err() {
             self.ns.close(&self.callers.op(who), ino, truncate)?;
         }
@@ -192,13 +204,13 @@ impl MountDoor {
     }
 
     /// The handle of a file that was opened: on the kernel's inode `number`, or past it where that is `None`.
-    fn open_pinned(&self, who: Identity, number: Option<u64>, attr: Attr, flags: i32) -> Result<Opened, Refusal> {
-        let (ino, truncate) = (attr.ino, flags & libc::O_TRUNC != 0);
+    fn open_pinned(&self, who: Identity, number: Option<u64>, file: OpenedFile, flags: i32) -> Result<Opened, Refusal> {
+        let (ino, permit, truncate) = (file.ino, file.permit, flags & libc::O_TRUNC != 0);
         if truncate && who.uid != 0 {
-            self.clear_set_id(attr)?;
+            self.clear_set_id(file.attr)?;
         }
-        let Some(number) = number else { return Ok(self.direct_handle(who, ino, flags, truncate)) };
-        match self.handle(who, number, ino, flags, false)? {
+        let Some(number) = number else { return Ok(self.direct_handle(who, permit, truncate)) };
+        match self.handle(who, number, permit, flags, false)? {
             Some(mut opened) => {
                 self.refusals.met(who.pid, ino);
                 // A truncation may have cleared set-id bits, of which the kernel knows nothing.
@@ -206,7 +218,7 @@ impl MountDoor {
                 Ok(opened)
             }
             None if self.refusals.may_refuse(who.pid, ino) => Err(Refusal(libc::ESTALE)),
-            None => Ok(self.direct_handle(who, ino, flags, truncate)),
+            None => Ok(self.direct_handle(who, permit, truncate)),
         }
     }
 
@@ -222,20 +234,20 @@ impl MountDoor {
         let exclusive = flags & libc::O_EXCL != 0;
         let truncate = flags & libc::O_TRUNC != 0;
         // The mode bounds what others may do; the creator gets what it asked for, even with mode 0.
-        let attr = self.callers.run(&self.ns, who, |op| {
+        let made = self.callers.run(&self.ns, who, |op| {
             self.ns.create(op, parent, name.as_bytes(), mode & 0o7777, access_of_open(flags), exclusive, truncate)
         });
-        let attr = attr.map_err(|e| self.refuse_in(parent, e))?;
-        let ino = attr.ino;
-        let shown = self.nodes.enter(attr);
-        let opened = self.handle(who, shown.number, ino, flags, true);
+        let made = made.map_err(|e| self.refuse_in(parent, e))?;
+        let permit = made.permit;
+        let shown = self.nodes.enter(made.attr);
+        let opened = self.handle(who, shown.number, permit, flags, true);
         match opened {
             Ok(Some(opened)) => Ok((shown, opened)),
             // Somebody replaced the file that was here already.
-            Ok(None) => Ok((shown, self.direct_handle(who, ino, flags, true))),
+            Ok(None) => Ok((shown, self.direct_handle(who, permit, true))),
             Err(refusal) => {
                 self.forget(shown.number, 1);
-                self.ns.close(&self.callers.op(who), ino, true)?;
+                self.ns.close(&self.callers.op(who), permit.ino(), true)?;
                 Err(refusal)
             }
         }
@@ -257,7 +269,10 @@ impl MountDoor {
         {
             node.note_pages();
         }
-        let data = self.ns.read_pinned_ahead(&self.callers.op(who), &file.pin, &file.ahead, offset, len)?;
+        let op = self.callers.op(who);
+        // A page that is written in part is read through the handle it is written by.
+        let permit = if file.permit.access().read { file.permit } else { self.ns.permit_pages(&op, file.ino)? };
+        let data = self.ns.read_pinned_ahead(&op, (&file.pin, permit), &file.ahead, offset, len)?;
         self.metrics.read(data.len());
         Ok(data)
     }
@@ -286,9 +301,13 @@ impl MountDoor {
         }
         // The kernel appends at the end it knows. Another door may have moved the end, so the name space decides.
         let append = how.flags & libc::O_APPEND != 0 && !how.from_cache && !self.options.writeback;
+        let permit = match &file {
+            Some(file) if file.permit.access().write => file.permit,
+            _ => self.ns.permit_pages(&op, ino)?,
+        };
         op.watch(ino);
         let attr = if append {
-            let at = self.ns.append(&op, ino, data)?;
+            let at = self.ns.append(&op, permit, data)?;
             if at != offset {
                 // The kernel put the bytes at the wrong place of its page cache.
                 if let Some(node) = &node {
@@ -298,7 +317,7 @@ impl MountDoor {
             }
             self.ns.getattr(&op, ino)?
         } else {
-            self.ns.write(&op, ino, offset, data)?
+            self.ns.write(&op, permit, offset, data)?
         };
         let watched = op.watched(ino);
         let mut mode_changed = watched.as_ref().is_some_and(|(found, left)| found.mode != left.mode);
@@ -385,17 +404,17 @@ impl MountDoor {
     ) -> Result<bool, Refusal> {
         let (op, ino) = (self.callers.op(who), ino_of(number));
         let mode = self.ns.getattr(&op, ino)?.mode;
-        if let Some(file) = self.files.get(handle) {
-            self.joins_present(&file);
-            file.note_wrote();
-        }
+        let file = self.files.get(handle).ok_or(Refusal(libc::EBADF))?;
+        self.joins_present(&file);
+        file.note_wrote();
+        let permit = file.permit;
         match what {
-            Fallocate::Reserve { keep_size } => self.ns.fallocate(&op, ino, offset, len, false, !keep_size)?,
-            Fallocate::Punch => self.ns.fallocate(&op, ino, offset, len, true, false)?,
+            Fallocate::Reserve { keep_size } => self.ns.fallocate(&op, permit, offset, len, false, !keep_size)?,
+            Fallocate::Punch => self.ns.fallocate(&op, permit, offset, len, true, false)?,
             Fallocate::Zero { keep_size } => {
                 // In this order: where there is no room, nothing is zeroed either.
-                self.ns.fallocate(&op, ino, offset, len, false, !keep_size)?;
-                self.ns.fallocate(&op, ino, offset, len, true, false)?;
+                self.ns.fallocate(&op, permit, offset, len, false, !keep_size)?;
+                self.ns.fallocate(&op, permit, offset, len, true, false)?;
             }
         }
         Ok(self.refresh(who, number)?.mode != mode)
@@ -410,7 +429,10 @@ impl MountDoor {
             libc::SEEK_HOLE => false,
             _ => return Err(Refusal(libc::EINVAL)),
         };
-        let found = self.ns.seek_pinned(&self.callers.op(who), &file.pin, offset, data)?.ok_or(Refusal(libc::ENXIO))?;
+        let found = self
+            .ns
+            .seek_pinned(&self.callers.op(who), (&file.pin, file.permit), offset, data)?
+            .ok_or(Refusal(libc::ENXIO))?;
         i64::try_from(found).map_err(|_| Refusal(libc::EOVERFLOW))
     }
 
@@ -425,15 +447,12 @@ impl MountDoor {
     ) -> Result<(u32, bool), Refusal> {
         let op = self.callers.op(who);
         let mode = self.ns.getattr(&op, ino_of(to.0))?.mode;
-        if let Some(file) = self.files.get(to.1) {
-            self.joins_present(&file);
-            file.note_wrote();
-        }
-        let (target, len) = ((ino_of(to.0), to.2), len.min(COPY_LEN_MAX));
-        let copied = match self.files.get(from.1) {
-            Some(file) => self.ns.copy_range_pinned(&op, &file.pin, from.2, target, len)?,
-            None => self.ns.copy_range(&op, (ino_of(from.0), from.2), target, len)?,
-        };
+        let handle = |handle: u64| self.files.get(handle).ok_or(Refusal(libc::EBADF));
+        let (source, target) = (handle(from.1)?, handle(to.1)?);
+        self.joins_present(&target);
+        target.note_wrote();
+        let (to_permit, len) = (target.permit, len.min(COPY_LEN_MAX));
+        let copied = self.ns.copy_range_pinned(&op, (&source.pin, source.permit), from.2, (to_permit, to.2), len)?;
         let mode_changed = self.refresh(who, to.0)?.mode != mode;
         Ok((u32::try_from(copied).map_err(|_| Refusal(libc::EIO))?, mode_changed))
     }

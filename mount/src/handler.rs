@@ -136,8 +136,8 @@ fn reply_attr(reply: ReplyAttr, outcome: Result<Shown, Errno>, options: &MountOp
     }
 }
 
-fn identity(req: &Request) -> Identity {
-    Identity { uid: req.uid(), gid: req.gid(), pid: req.pid() }
+fn identity(req: &Request, kind: OpKind) -> Identity {
+    Identity { uid: req.uid(), gid: req.gid(), pid: req.pid(), kind }
 }
 
 fn reply_empty(reply: ReplyEmpty, outcome: Result<(), Errno>) {
@@ -195,7 +195,7 @@ impl Filesystem for Handler {
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.attempt(OpKind::Lookup, |door| door.lookup(identity(req), ino(parent), name)) {
+        match self.attempt(OpKind::Lookup, |door| door.lookup(identity(req, OpKind::Lookup), ino(parent), name)) {
             Ok(Some(attr)) => self.reply_entry(reply, Ok(attr)),
             Ok(None) => reply.entry(&self.door.options.entry_ttl, &negative(), GENERATION),
             Err(errno) => reply.error(errno),
@@ -207,7 +207,7 @@ impl Filesystem for Handler {
     }
 
     fn getattr(&self, req: &Request, number: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        let got = self.attempt(OpKind::Getattr, |door| door.getattr(identity(req), number.0));
+        let got = self.attempt(OpKind::Getattr, |door| door.getattr(identity(req, OpKind::Getattr), number.0));
         reply_attr(reply, got, &self.door.options);
     }
 
@@ -236,18 +236,20 @@ impl Filesystem for Handler {
             size,
             atime: atime.map(set_time),
             mtime: mtime.map(set_time),
-            by_handle: false,
+            permit: None,
         };
         // Only a kernel that keeps times itself sends a change time; it has checked permission for what it sends.
         let times_only = mode.is_none() && uid.is_none() && gid.is_none() && size.is_none();
         let by_kernel = self.door.options.writeback && ctime.is_some() && times_only;
         let handle = fh.map(|fh| fh.0);
-        let done = self.attempt(OpKind::Setattr, |door| door.setattr(identity(req), number.0, set, handle, by_kernel));
+        let done = self.attempt(OpKind::Setattr, |door| {
+            door.setattr(identity(req, OpKind::Setattr), number.0, set, handle, by_kernel)
+        });
         reply_attr(reply, done, &self.door.options);
     }
 
     fn readlink(&self, req: &Request, number: INodeNo, reply: ReplyData) {
-        match self.attempt(OpKind::Readlink, |door| door.readlink(identity(req), ino(number))) {
+        match self.attempt(OpKind::Readlink, |door| door.readlink(identity(req, OpKind::Readlink), ino(number))) {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(errno),
         }
@@ -266,27 +268,35 @@ impl Filesystem for Handler {
         let made = self.attempt(OpKind::Mknod, |door| {
             let kind = kind_of_mode(mode).ok_or(Refusal(libc::EINVAL))?;
             let node = NewNode { kind, mode: mode & 0o7777, rdev: u64::from(rdev) };
-            door.mknod(identity(req), ino(parent), name, node)
+            door.mknod(identity(req, OpKind::Mknod), ino(parent), name, node)
         });
         self.reply_entry(reply, made);
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
-        let made = self.attempt(OpKind::Mkdir, |door| door.mkdir(identity(req), ino(parent), name, mode & 0o7777));
+        let made = self
+            .attempt(OpKind::Mkdir, |door| door.mkdir(identity(req, OpKind::Mkdir), ino(parent), name, mode & 0o7777));
         self.reply_entry(reply, made);
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(reply, self.attempt(OpKind::Unlink, |door| door.unlink(identity(req), ino(parent), name)));
+        reply_empty(
+            reply,
+            self.attempt(OpKind::Unlink, |door| door.unlink(identity(req, OpKind::Unlink), ino(parent), name)),
+        );
     }
 
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(reply, self.attempt(OpKind::Rmdir, |door| door.rmdir(identity(req), ino(parent), name)));
+        reply_empty(
+            reply,
+            self.attempt(OpKind::Rmdir, |door| door.rmdir(identity(req, OpKind::Rmdir), ino(parent), name)),
+        );
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let target = target.as_os_str().as_bytes();
-        let made = self.attempt(OpKind::Symlink, |door| door.symlink(identity(req), ino(parent), name, target));
+        let made = self
+            .attempt(OpKind::Symlink, |door| door.symlink(identity(req, OpKind::Symlink), ino(parent), name, target));
         self.reply_entry(reply, made);
     }
 
@@ -302,18 +312,19 @@ impl Filesystem for Handler {
     ) {
         let renamed = self.attempt(OpKind::Rename, |door| {
             let mode = rename_mode(flags.bits()).ok_or(Refusal(libc::EINVAL))?;
-            door.rename(identity(req), (ino(parent), name), (ino(newparent), newname), mode)
+            door.rename(identity(req, OpKind::Rename), (ino(parent), name), (ino(newparent), newname), mode)
         });
         reply_empty(reply, renamed);
     }
 
     fn link(&self, req: &Request, number: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        let linked = self.attempt(OpKind::Link, |door| door.link(identity(req), ino(number), ino(newparent), newname));
+        let linked = self
+            .attempt(OpKind::Link, |door| door.link(identity(req, OpKind::Link), ino(number), ino(newparent), newname));
         self.reply_entry(reply, linked);
     }
 
     fn open(&self, req: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match self.attempt(OpKind::Open, |door| door.open(identity(req), number.0, flags.0)) {
+        match self.attempt(OpKind::Open, |door| door.open(identity(req, OpKind::Open), number.0, flags.0)) {
             Ok(opened) => {
                 if opened.attr_stale {
                     self.drop_attributes(number);
@@ -334,7 +345,9 @@ impl Filesystem for Handler {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        match self.attempt(OpKind::Create, |door| door.create(identity(req), ino(parent), name, mode, flags)) {
+        match self
+            .attempt(OpKind::Create, |door| door.create(identity(req, OpKind::Create), ino(parent), name, mode, flags))
+        {
             Ok((shown, opened)) => {
                 let options = &self.door.options;
                 let (entry, ttl) = entry_of(&shown, options, options.attr_ttl.min(options.entry_ttl));
@@ -357,7 +370,9 @@ impl Filesystem for Handler {
     ) {
         // A read that fills pages of the kernel names no owner of locks.
         let pages = lock_owner.is_none().then_some(number.0);
-        match self.attempt(OpKind::Read, |door| door.read(identity(req), fh.0, pages, offset, size as usize)) {
+        match self
+            .attempt(OpKind::Read, |door| door.read(identity(req, OpKind::Read), fh.0, pages, offset, size as usize))
+        {
             Ok(data) => reply.data(data.as_ref()),
             Err(errno) => reply.error(errno),
         }
@@ -382,7 +397,9 @@ impl Filesystem for Handler {
             // A write through pages of the kernel names no owner of locks.
             past_pages: lock_owner.is_some(),
         };
-        match self.attempt(OpKind::Write, |door| door.write(identity(req), fh.0, number.0, offset, data, how)) {
+        match self
+            .attempt(OpKind::Write, |door| door.write(identity(req, OpKind::Write), fh.0, number.0, offset, data, how))
+        {
             Ok(wrote) => {
                 if wrote.mode_changed {
                     self.drop_attributes(number);
@@ -426,14 +443,14 @@ impl Filesystem for Handler {
     }
 
     fn fsync(&self, req: &Request, number: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        let (who, door) = (identity(req), Arc::clone(&self.door));
+        let (who, door) = (identity(req, OpKind::Fsync), Arc::clone(&self.door));
         self.door
             .pool
             .run(move || reply_empty(reply, attempt(&door, OpKind::Fsync, |door| door.sync(who, ino(number)))));
     }
 
     fn opendir(&self, req: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self.attempt(OpKind::Opendir, |door| Ok(door.open_dir(identity(req), ino(number)))) {
+        match self.attempt(OpKind::Opendir, |door| Ok(door.open_dir(identity(req, OpKind::Opendir), ino(number)))) {
             Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         }
@@ -488,7 +505,7 @@ impl Filesystem for Handler {
     }
 
     fn statfs(&self, req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        match self.attempt(OpKind::Statfs, |door| door.space(identity(req))) {
+        match self.attempt(OpKind::Statfs, |door| door.space(identity(req, OpKind::Statfs))) {
             Ok(space) => {
                 let (blocks, free) = (space.total / STATFS_UNIT, space.free / STATFS_UNIT);
                 // Inodes are not allotted; each new one needs at least a block somewhere.
@@ -518,25 +535,39 @@ impl Filesystem for Handler {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let set = self.attempt(OpKind::Xattr, |door| door.set_xattr(identity(req), ino(number), name, value, flags));
+        let set = self.attempt(OpKind::Xattr, |door| {
+            door.set_xattr(identity(req, OpKind::Xattr), ino(number), name, value, flags)
+        });
         reply_empty(reply, set);
     }
 
     fn getxattr(&self, req: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        reply_xattr(reply, self.attempt(OpKind::Xattr, |door| door.get_xattr(identity(req), ino(number), name, size)));
+        reply_xattr(
+            reply,
+            self.attempt(OpKind::Xattr, |door| door.get_xattr(identity(req, OpKind::Xattr), ino(number), name, size)),
+        );
     }
 
     fn listxattr(&self, req: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
-        reply_xattr(reply, self.attempt(OpKind::Xattr, |door| door.list_xattrs(identity(req), ino(number), size)));
+        reply_xattr(
+            reply,
+            self.attempt(OpKind::Xattr, |door| door.list_xattrs(identity(req, OpKind::Xattr), ino(number), size)),
+        );
     }
 
     fn removexattr(&self, req: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(reply, self.attempt(OpKind::Xattr, |door| door.remove_xattr(identity(req), ino(number), name)));
+        reply_empty(
+            reply,
+            self.attempt(OpKind::Xattr, |door| door.remove_xattr(identity(req, OpKind::Xattr), ino(number), name)),
+        );
     }
 
     fn access(&self, req: &Request, number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         let asked = access_of_mask(mask.bits());
-        reply_empty(reply, self.attempt(OpKind::Access, |door| door.access(identity(req), ino(number), asked)));
+        reply_empty(
+            reply,
+            self.attempt(OpKind::Access, |door| door.access(identity(req, OpKind::Access), ino(number), asked)),
+        );
     }
 
     fn ioctl(
@@ -565,7 +596,7 @@ impl Filesystem for Handler {
     ) {
         let done = self.attempt(OpKind::Fallocate, |door| {
             let what = Fallocate::from_mode(mode).ok_or(Refusal(libc::EOPNOTSUPP))?;
-            door.fallocate(identity(req), fh.0, number.0, offset, length, what)
+            door.fallocate(identity(req, OpKind::Fallocate), fh.0, number.0, offset, length, what)
         });
         if done == Ok(true) {
             self.drop_attributes(number);
@@ -578,7 +609,7 @@ impl Filesystem for Handler {
             // The kernel may have gathered data where this side sees a hole. It then takes the whole file for data.
             return reply.error(Errno::ENOSYS);
         }
-        match self.attempt(OpKind::Lseek, |door| door.lseek(identity(req), fh.0, offset, whence)) {
+        match self.attempt(OpKind::Lseek, |door| door.lseek(identity(req, OpKind::Lseek), fh.0, offset, whence)) {
             Ok(found) => reply.offset(found),
             Err(errno) => reply.error(errno),
         }
@@ -598,7 +629,12 @@ impl Filesystem for Handler {
         reply: ReplyWrite,
     ) {
         let copied = self.attempt(OpKind::CopyRange, |door| {
-            door.copy_range(identity(req), (ino_in.0, fh_in.0, offset_in), (ino_out.0, fh_out.0, offset_out), len)
+            door.copy_range(
+                identity(req, OpKind::CopyRange),
+                (ino_in.0, fh_in.0, offset_in),
+                (ino_out.0, fh_out.0, offset_out),
+                len,
+            )
         });
         match copied {
             Ok((copied, mode_changed)) => {

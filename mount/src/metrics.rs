@@ -1,8 +1,10 @@
 //! Counters of the mount: atomics without locks, read by whoever exports them.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use strata_namespace::{Door, Operation, operations_of};
 use strata_seam::{Latencies, LatencyCounts};
 
 macro_rules! op_kinds {
@@ -77,6 +79,17 @@ op_kinds! {
     Lseek => "lseek",
     /// Copying by reference.
     CopyRange => "copy_file_range",
+}
+
+static ROWS: LazyLock<Vec<&'static Operation>> =
+    LazyLock::new(|| operations_of(Door::Mount, OpKind::ALL.iter().map(|kind| kind.label())));
+
+impl OpKind {
+    /// Its row in the table of operations of the name space.
+    #[must_use]
+    pub fn row(self) -> &'static Operation {
+        ROWS[self as usize]
+    }
 }
 
 const KINDS: usize = OpKind::ALL.len();

@@ -1,6 +1,7 @@
 //! Imports point down only, and wire types stop at their door: kept over what cargo itself says about the workspace.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
@@ -129,5 +130,56 @@ fn the_fences_are_the_ones_cargo_deny_is_told() {
     for (name, owner, _) in FENCED.iter().filter(|(_, _, reason)| *reason != "format") {
         let line = format!("{{ crate = \"{name}\", wrappers = [\"{owner}\"");
         assert!(told.contains(&line), "deny.toml lacks {line}");
+    }
+}
+
+/// The sources of a crate, without its tests.
+fn sources_of(crate_folder: &str) -> Vec<(PathBuf, String)> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(crate_folder).join("src")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("the sources can be listed") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
+                let text = std::fs::read_to_string(&path).expect("a source can be read");
+                let product = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default().to_owned();
+                found.push((path, product));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{crate_folder} has no sources");
+    found
+}
+
+/// Lines of code, not of comments, with one of these words.
+fn lines_with(crate_folder: &str, words: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in sources_of(crate_folder) {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            if words.iter().any(|word| line.contains(word)) {
+                found.push(format!("{}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn one_place_decides_who_may_do_what() {
+    // What the caller is, what mode bits come out as, and the decision itself.
+    let allowed = ["authority.rs", "mode.rs", "types.rs"];
+    let decides = [".superuser", ".may_make_buckets", "bits_for("];
+    let mut elsewhere = lines_with("crates/namespace", &decides);
+    elsewhere.retain(|line| !allowed.iter().any(|name| line.contains(&format!("src/{name}:"))));
+    assert!(elsewhere.is_empty(), "{elsewhere:#?}");
+}
+
+#[test]
+fn no_door_decides_or_reaches_below_the_name_space() {
+    for door in ["crates/door-s3", "crates/door-webdav", "crates/door-nfs", "mount"] {
+        let found = lines_with(door, &[".superuser", ".store()"]);
+        assert!(found.is_empty(), "{found:#?}");
     }
 }

@@ -155,7 +155,7 @@ async fn limits(State(door): State<AdminDoor>, request: Request, next: Next) -> 
 
 /// Runs a closure of the server where it may block; a panic in it is a 500, not the end of the door.
 async fn ask<T: Send + 'static>(question: impl FnOnce() -> T + Send + 'static) -> Result<T, Response> {
-    tokio::task::spawn_blocking(question).await.map_err(|error| {
+    strata_gate::bridge::wait(question).await.map_err(|error| {
         tracing::error!(%error, "an administrative request failed");
         (StatusCode::INTERNAL_SERVER_ERROR, "the server failed while working on this request\n").into_response()
     })

@@ -134,7 +134,7 @@ pub(crate) fn set_attr(wire: &sattr3) -> Result<SetAttr, Fail> {
             set_mtime::SET_TO_SERVER_TIME => Some(SetTime::Now),
             set_mtime::SET_TO_CLIENT_TIME(time) => Some(SetTime::At(time_of(time)?)),
         },
-        by_handle: false,
+        permit: None,
     })
 }
 

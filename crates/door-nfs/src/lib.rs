@@ -23,6 +23,7 @@ mod handle;
 mod metrics;
 mod mount;
 mod nfs;
+mod operations;
 mod portmap;
 mod record;
 mod reply_cache;

@@ -96,7 +96,7 @@ async fn mnt(door: &NfsDoor, peer: &Peer, call: &Call, path: &[u8]) -> Result<(E
         count(&door.metrics().export_refusals);
         refusal(refused)
     })?;
-    let op = Op::new(rule.export.caller(&call.credential));
+    let op = Op::of(rule.export.caller(&call.credential), crate::operations::of_mount());
     let mut attr = export_root(door, &op, rule)?;
     for name in below {
         if name == b"." || name == b".." {

@@ -107,7 +107,7 @@ async fn execute(
     let begin = out.len();
     let metrics = Arc::clone(door.metrics());
     let settles = !request.is_unstable_write();
-    let (status, data) = match Context::new(&door, peer.address, &call.credential, &handle) {
+    let (status, data) = match Context::new(&door, peer.address, &call.credential, call.procedure, &handle) {
         Err(fail) => (shape.encode(fail, &[], &mut out), Bytes::new()),
         Ok(context) => {
             let (context, outcome, mut encoder) = run(&door, context, request, out).await?;
@@ -169,7 +169,7 @@ async fn run(
     if !blocks {
         return Ok(work());
     }
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
+    strata_gate::bridge::wait(work).await.map_err(|error| {
         tracing::error!(error = %error, "an nfs procedure failed unexpectedly");
         Refusal::SystemError
     })

@@ -1,6 +1,7 @@
 //! The one place where the door crosses from its asynchronous threads to blocking ones.
 
 use s3s::{S3Error, S3ErrorCode};
+use strata_gate::bridge;
 use tokio::task::JoinError;
 
 use crate::error::refuse;
@@ -12,7 +13,17 @@ use crate::error::refuse;
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, S3Error> + Send + 'static,
 ) -> Result<T, S3Error> {
-    tokio::task::spawn_blocking(work).await.map_err(died)?
+    bridge::wait(work).await.map_err(died)?
+}
+
+/// The same for work that keeps a core busy.
+///
+/// # Errors
+/// As [`blocking`].
+pub(crate) async fn toiling<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, S3Error> + Send + 'static,
+) -> Result<T, S3Error> {
+    bridge::toil(work).await.map_err(died)?
 }
 
 /// A blocking thread that did not come back with a result.

@@ -82,7 +82,7 @@ impl Context {
         query: Vec<(String, String)>,
         body: Option<Upload>,
     ) -> Self {
-        let op = Op::new(user.caller(Door::S3));
+        let op = Op::of(user.caller(Door::S3), operation.row());
         if headers.get("x-amz-acl").is_some_and(|acl| acl == "private") {
             op.keep_private();
         }

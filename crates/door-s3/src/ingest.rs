@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use s3s::{S3Error, S3ErrorCode};
 use sha2::{Digest, Sha256};
-use strata_gate::{Budget, Piece};
+use strata_gate::{Budget, Piece, bridge};
 use strata_namespace::{Content, ContentError, Ingest, Intake};
 use subtle::ConstantTimeEq;
 use tokio::task::JoinHandle;
@@ -192,7 +192,7 @@ async fn windowed(ingest: Ingest, mut body: Upload, mut own: Own) -> Result<Take
     let (demands, mut left) = (Demands::of_body(&body), body.len());
     let (mut etag, mut hashes) = (Stream::open(), Stage::Idle(Hashes::for_body(&body)));
     let hashing = body.sha256.is_some() || body.promise.algorithm.is_some();
-    let mut intake = Intake::new(ingest, |job| drop(tokio::task::spawn_blocking(job)));
+    let mut intake = Intake::new(ingest, |job| drop(bridge::toil(job)));
     let first = if etag.is_alone() { FIRST_WINDOW_LEN } else { WINDOW_LEN };
     let mut window = Gathered { pieces: Vec::new(), len: 0, room: body.budget.piece(first), _before: None };
     // A body that ends early leaves bytes behind, of which `finish` below complains.
@@ -263,7 +263,7 @@ enum Stage<T> {
 
 impl<T: Send + 'static> Stage<T> {
     fn of(work: impl FnOnce() -> Result<T, ContentError> + Send + 'static) -> Self {
-        Self::Busy(tokio::task::spawn_blocking(work))
+        Self::Busy(bridge::toil(work))
     }
     async fn idle(self) -> Result<T, S3Error> {
         match self {

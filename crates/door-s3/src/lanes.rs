@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
+use strata_gate::bridge;
 use tokio::sync::oneshot;
 
 pub(crate) use kernel::State;
@@ -123,7 +124,7 @@ impl Stream {
         let job = Job { stream: self.id, state, window, piece: 0, offset: 0, reply };
         self.stage = Stage::Busy(answer);
         if let Some(leader) = Lanes::hand_in(&self.lanes, job) {
-            tokio::task::spawn_blocking(move || leader.lead());
+            bridge::toil(move || leader.lead());
         }
         Ok(self)
     }

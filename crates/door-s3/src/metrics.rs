@@ -1,8 +1,10 @@
 //! Counters of the door: plain atomics, read by whoever exports them.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use strata_namespace::{Door, operations_of};
 use strata_seam::{Latencies, LatencyCounts};
 
 macro_rules! operations {
@@ -81,6 +83,17 @@ operations!(
     UploadPart,
     UploadPartCopy,
 );
+
+static ROWS: LazyLock<Vec<&'static strata_namespace::Operation>> =
+    LazyLock::new(|| operations_of(Door::S3, OPERATIONS.iter().map(|operation| operation.name())));
+
+impl Operation {
+    /// Its row in the table of operations of the name space.
+    #[must_use]
+    pub fn row(self) -> &'static strata_namespace::Operation {
+        ROWS[self as usize]
+    }
+}
 
 /// Classes of HTTP status, by their first digit from 1 to 5.
 const STATUS_CLASSES: usize = 5;

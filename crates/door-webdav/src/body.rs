@@ -193,7 +193,7 @@ impl FileBody {
                         .and_then(|bytes| exactly(bytes, most))
                         .map(|bytes| piece.of(bytes))
                 };
-                (Window::Reading(tokio::task::spawn_blocking(read)), most)
+                (Window::Reading(strata_gate::bridge::wait(read)), most)
             }
         };
         let next = range.start + taken as u64;

@@ -172,7 +172,7 @@ async fn accept(
         Err(refusal) => return Err(Box::new(after_draining(refuse(door, &refusal, false), body).await)),
     };
     let reading = matches!(head.method, Method::GET | Method::HEAD);
-    let op = Arc::new(Op::new(user.caller(Door::WebDav)));
+    let op = Arc::new(Op::of(user.caller(Door::WebDav), crate::operations::of_method(&head.method)));
     let tokens = if_header.as_ref().map(IfHeader::tokens).unwrap_or_default();
     if !tokens.is_empty() || matches!(head.method.as_str(), "LOCK" | "UNLOCK") {
         op.submit(&user.name, tokens);

@@ -24,6 +24,7 @@ mod listing;
 mod locking;
 mod locks;
 mod metrics;
+mod operations;
 mod path;
 mod props;
 mod put;

@@ -78,7 +78,7 @@ impl Pages {
 
     async fn next_durable(self) -> Result<(Self, Bytes)> {
         let (pages, bytes) =
-            tokio::task::spawn_blocking(move || self.next()).await.map_err(|error| Refusal::task(&error))??;
+            strata_gate::bridge::wait(move || self.next()).await.map_err(|error| Refusal::task(&error))??;
         pages.ask.ns().settle(&pages.ask.op).await?;
         Ok((pages, bytes))
     }

@@ -25,6 +25,11 @@ pub const METHODS: [&str; 14] = [
     "other",
 ];
 
+/// The place of a method in [`METHODS`].
+pub(crate) fn number_of(method: &Method) -> usize {
+    METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1)
+}
+
 /// Counters and gauges of a WebDAV door since it was made.
 #[derive(Debug, Default)]
 pub struct DavMetrics {
@@ -56,7 +61,7 @@ pub struct DavMetrics {
 
 impl DavMetrics {
     pub(crate) fn answered(&self, method: &Method, status: StatusCode, took: Duration) {
-        let at = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
+        let at = number_of(method);
         self.requests[at].fetch_add(1, Ordering::Relaxed);
         self.latencies[at].note(took);
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;

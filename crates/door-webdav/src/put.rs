@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG};
 use http::{HeaderValue, StatusCode};
+use strata_gate::bridge;
 use strata_http::Received;
 use strata_http::etag::quoted;
 use strata_http::range::number;
@@ -44,8 +45,24 @@ pub(crate) async fn put(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     commit(ask, &target, content, modified)
 }
 
+/// How often a PUT looks again at a name whose file was removed while it was judged, before it says so.
+const LOOKS: usize = 16;
+
 /// Finds out where a PUT goes and whether it may.
+///
+/// A file that is removed between being found and being judged is no obstacle: the name is looked up again.
 pub(crate) fn target(ask: &Ask) -> Result<Target> {
+    let mut looks = 1;
+    loop {
+        match look_and_judge(ask) {
+            Err(refusal) if refusal.status == StatusCode::NOT_FOUND && looks < LOOKS => looks += 1,
+            judged => return judged,
+        }
+    }
+}
+
+/// Looks up where a PUT goes, and judges what is there. 404 says that what was found was removed meanwhile.
+fn look_and_judge(ask: &Ask) -> Result<Target> {
     let path = &ask.path;
     if path.is_root() {
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "the root is a collection; nothing was changed"));
@@ -151,7 +168,7 @@ async fn ingest(ask: &Arc<Ask>, parent: Ino, mut upload: Upload<'_>) -> Result<C
         }
         return Ok(ingest.finish()?);
     }
-    let mut intake = Intake::new(ingest, |job| drop(tokio::task::spawn_blocking(job)));
+    let mut intake = Intake::new(ingest, |job| drop(bridge::toil(job)));
     let bodies = &ask.door.config.bodies;
     let (mut room, mut taken) = (bodies.piece(WINDOW_LEN), 0);
     while !upload.ended() {

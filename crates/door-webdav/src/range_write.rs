@@ -10,8 +10,7 @@ use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderValue, StatusCode};
 use strata_http::Received;
 use strata_http::etag::quoted;
-use strata_namespace::{Access, FILE_LEN_MAX, Namespace, Op};
-use strata_seam::Ino;
+use strata_namespace::{Access, FILE_LEN_MAX, Namespace, Op, Permit};
 
 use crate::ask::{Ask, Reply};
 use crate::error::{Refusal, Result};
@@ -51,17 +50,17 @@ pub(crate) async fn write(ask: &Arc<Ask>, body: Received, at: WriteAt, create: b
     if target.existing.is_none() && !create {
         return Err(Refusal::not_found("there is no such file to update"));
     }
-    let attr = match &target.existing {
+    let opened = match &target.existing {
         Some(attr) => ask.ns().open(&ask.op, attr.ino, access, false)?,
         None => {
             let mode = ask.ns().bucket_of(&ask.op, target.parent.ino)?.mode;
             ask.ns().create(&ask.op, target.parent.ino, ask.path.name(), mode, access, false, false)?
         }
     };
-    let file = Arc::new(OpenFile { ask: ask.clone(), ino: attr.ino });
+    let file = Arc::new(OpenFile { ask: ask.clone(), permit: opened.permit });
     let (mut offset, limit) = match at {
         WriteAt::Offset(offset, len) => (Some(offset), len),
-        WriteAt::FromEnd(back) => (Some(attr.size.saturating_sub(back)), None),
+        WriteAt::FromEnd(back) => (Some(opened.size.saturating_sub(back)), None),
         WriteAt::Append => (None, None),
     };
     let end_max = limit.and_then(|len| offset.map(|offset| offset.saturating_add(len))).unwrap_or(FILE_LEN_MAX);
@@ -77,22 +76,22 @@ pub(crate) async fn write(ask: &Arc<Ask>, body: Received, at: WriteAt, create: b
             .closing());
         }
         let (file, from) = (file.clone(), offset);
-        let work = move || write_pieces(file.ns(), &file.ask.op, file.ino, from, &pieces);
-        tokio::task::spawn_blocking(work).await.map_err(|error| Refusal::task(&error))??;
+        let work = move || write_pieces(file.ns(), &file.ask.op, file.permit, from, &pieces);
+        strata_gate::bridge::wait(work).await.map_err(|error| Refusal::task(&error))??;
         offset = offset.map(|offset| offset + len);
     }
     if limit.is_some() && ends != end_max {
         return Err(Refusal::bad_request("the body is shorter than its range; what came is written"));
     }
     let sync = move || {
-        file.ns().fsync(&file.ask.op, file.ino)?;
-        let ino = file.ino;
+        let ino = file.permit.ino();
+        file.ns().fsync(&file.ask.op, ino)?;
         // Closing cuts the version whose ETag is reported.
         let ask = file.ask.clone();
         drop(file);
         ask.ns().object_info(&ask.op, ino)
     };
-    let info = tokio::task::spawn_blocking(sync).await.map_err(|error| Refusal::task(&error))??;
+    let info = strata_gate::bridge::wait(sync).await.map_err(|error| Refusal::task(&error))??;
     let mut reply = ask.empty(if target.existing.is_some() { StatusCode::NO_CONTENT } else { StatusCode::CREATED });
     if let Ok(etag) = HeaderValue::try_from(quoted(&info.etag)) {
         reply.headers_mut().insert(ETAG, etag);
@@ -100,15 +99,15 @@ pub(crate) async fn write(ask: &Arc<Ask>, body: Received, at: WriteAt, create: b
     Ok(reply)
 }
 
-fn write_pieces(ns: &Namespace, op: &Op, ino: Ino, mut offset: Option<u64>, pieces: &[Bytes]) -> Result<()> {
+fn write_pieces(ns: &Namespace, op: &Op, file: Permit, mut offset: Option<u64>, pieces: &[Bytes]) -> Result<()> {
     for piece in pieces {
         match &mut offset {
             Some(offset) => {
-                ns.write(op, ino, *offset, piece)?;
+                ns.write(op, file, *offset, piece)?;
                 *offset += piece.len() as u64;
             }
             None => {
-                ns.append(op, ino, piece)?;
+                ns.append(op, file, piece)?;
             }
         }
     }
@@ -118,7 +117,7 @@ fn write_pieces(ns: &Namespace, op: &Op, ino: Ino, mut offset: Option<u64>, piec
 /// An open file of the name space: closed when it is dropped, also when the client goes away in the middle.
 struct OpenFile {
     ask: Arc<Ask>,
-    ino: Ino,
+    permit: Permit,
 }
 
 impl OpenFile {
@@ -129,8 +128,8 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        if let Err(error) = self.ns().close(&self.ask.op, self.ino, true) {
-            tracing::warn!(%error, ino = %self.ino, "a file written through webdav could not be closed");
+        if let Err(error) = self.ns().close(&self.ask.op, self.permit.ino(), true) {
+            tracing::warn!(%error, ino = %self.permit.ino(), "a file written through webdav could not be closed");
         }
     }
 }

@@ -235,5 +235,5 @@ async fn refuse_body(ask: &Arc<Ask>, body: Received) -> Result<()> {
 
 /// Trees may be large: they are walked off the connection's thread. The walk goes on if the client leaves.
 async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Refusal::task(&error))?
+    strata_gate::bridge::wait(work).await.map_err(|error| Refusal::task(&error))?
 }

@@ -1,10 +1,11 @@
 //! Layer 6: what every network door asks of whoever comes through it, so that nobody holds up the others: a pace
 //! ([`Pace`]), a seat among few ([`Seats`]), a share of what there is ([`Shares`]), and answers within one budget
-//! ([`Budget`]). [`listen`] takes connections in for all of them.
+//! ([`Budget`]). [`bridge`] takes calls over to threads that may wait or work. [`listen`] takes connections in for all of them.
 //!
 //! It knows no protocol: a door says in its own words what was refused. The numbers are the same at every door and stand
 //! in docs/operate/running.md.
 
+pub mod bridge;
 mod budget;
 mod linger;
 mod listen;

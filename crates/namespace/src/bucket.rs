@@ -5,13 +5,13 @@
 use strata_content::Tx;
 use strata_seam::Ino;
 
+use crate::authority::{Action, Resource};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::permission;
 use crate::record::{Bucket, Inode};
 use crate::top;
 use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO, dir_mode};
@@ -104,7 +104,7 @@ impl Namespace {
             let relaxed = durability.unwrap_or(self.durability) == Durability::Relaxed;
             let modes = (dir_mode(mode), mode);
             let (_, bucket) = self.make_bucket(tx, effects, op, name, modes, relaxed)?;
-            self.bucket_info(tx, &bucket)
+            self.bucket_info(op, tx, &bucket)
         })
     }
 
@@ -137,7 +137,7 @@ impl Namespace {
             top::refuse_top(&bucket)?;
             let mut root = tx.dir(ROOT_INO)?;
             let inode = tx.dir(bucket.root)?;
-            self.may_remove(&op.caller, &root.attr, &inode.attr)?;
+            self.authorize(op, Action::Remove, (&root.attr, &inode.attr))?;
             let entry_name = [&bucket.name[..], b"/"].concat();
             self.uphold_locks(tx, op, &[Touched::Members(&root), Touched::Entry(&root, &entry_name, &inode)])?;
             self.forget_bucket(tx, &bucket.name, &inode)?;
@@ -168,6 +168,7 @@ impl Namespace {
     pub fn bucket_use(&self, op: &Op, name: &str) -> Result<BucketUse> {
         let mut snap = self.snap(op);
         let bucket = self.bucket_in(&mut snap, name)?;
+        self.authorize(op, Action::ReadBucket, &bucket)?;
         top::refuse_top(&bucket)?;
         snap.bucket = bucket.root;
         let first = snap.first_entry(bucket.root)?.map(|first| first_in_words(&first));
@@ -211,7 +212,7 @@ impl Namespace {
             for (key, _) in &page {
                 self.change(op, |tx, effects| {
                     let bucket = self.bucket_in(tx, name)?;
-                    self.may_remove(&op.caller, &tx.dir(ROOT_INO)?.attr, &tx.dir(bucket.root)?.attr)?;
+                    self.authorize(op, Action::Remove, (&tx.dir(ROOT_INO)?.attr, &tx.dir(bucket.root)?.attr))?;
                     effects.within(&bucket);
                     if bucket.root != root {
                         return Err(fail(ErrorKind::NotFound, format!("bucket '{name}' is another one by now")));
@@ -236,7 +237,7 @@ impl Namespace {
         let mut snap = self.snap(op);
         let bucket = self.bucket_in(&mut snap, name)?;
         snap.bucket = bucket.root;
-        self.bucket_info(&mut snap, &bucket)
+        self.bucket_info(op, &mut snap, &bucket)
     }
 
     /// All buckets, by what S3 calls them; that of the files at the top where there is any, or an upload of one.
@@ -244,6 +245,7 @@ impl Namespace {
     /// # Errors
     /// Reading the index.
     pub fn buckets(&self, op: &Op) -> Result<Vec<BucketInfo>> {
+        self.authorize(op, Action::ListBuckets, Resource::Store)?;
         let mut snap = self.snap(op);
         let mut from = key::entry(ROOT_INO, &[]);
         let mut all: Vec<Bucket> = Vec::new();
@@ -261,7 +263,7 @@ impl Namespace {
         if self.top_is_used(&mut snap)? {
             all.extend(snap.bucket_at(ROOT_INO)?);
         }
-        let mut all = all.iter().map(|bucket| self.bucket_info(&mut snap, bucket)).collect::<Result<Vec<_>>>()?;
+        let mut all = all.iter().map(|bucket| self.bucket_info(op, &mut snap, bucket)).collect::<Result<Vec<_>>>()?;
         all.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         Ok(all)
     }
@@ -274,7 +276,7 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let mut bucket = self.bucket_in(tx, name)?;
             let root = tx.dir(bucket.root)?;
-            permission::own(&op.caller, &root.attr)?;
+            self.authorize(op, Action::SetBucket, &root.attr)?;
             bucket.versioned = versioned;
             put(tx, &bucket);
             self.tell_bucket_changed(tx, effects, &root);
@@ -310,7 +312,7 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let mut bucket = self.bucket_in(tx, name)?;
             let mut root = tx.dir(bucket.root)?;
-            permission::own(&op.caller, &root.attr)?;
+            self.authorize(op, Action::SetBucket, &root.attr)?;
             match durability {
                 // Of no bucket: strict.
                 Some(durability) => bucket.relaxed = durability == Durability::Relaxed,
@@ -325,7 +327,7 @@ impl Namespace {
                 self.put_inode(tx, &mut root);
             }
             self.tell_bucket_changed(tx, effects, &root);
-            self.bucket_info(tx, &bucket)
+            self.bucket_info(op, tx, &bucket)
         })
     }
 
@@ -334,7 +336,7 @@ impl Namespace {
         let bucket = self.bucket_in(view, name)?;
         let root: Inode = view.dir(bucket.root)?;
         debug_assert_eq!(root.parent, Ino(ROOT_INO.0));
-        permission::search(&op.caller, &root.attr)?;
+        self.authorize(op, Action::Search, &root.attr)?;
         Ok((bucket, root))
     }
 }

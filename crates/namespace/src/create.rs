@@ -4,14 +4,15 @@ use strata_content::Tx;
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
+use crate::authority::{Action, Resource};
 use crate::bucket;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::locks::Touched;
+use crate::mode;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::permission;
 use crate::record::Inode;
 use crate::rename::stays_inside;
 use crate::telling::Entry;
@@ -28,8 +29,8 @@ impl Namespace {
         if matches!(node.kind, NodeKind::Directory | NodeKind::Symlink) {
             return Err(fail(ErrorKind::Invalid, "directories and symbolic links have calls of their own"));
         }
-        if matches!(node.kind, NodeKind::CharDevice | NodeKind::BlockDevice) && !op.caller.superuser {
-            return Err(fail(ErrorKind::NotPermitted, "only the superuser makes device nodes"));
+        if matches!(node.kind, NodeKind::CharDevice | NodeKind::BlockDevice) {
+            self.authorize(op, Action::MakeDevice, Resource::Store)?;
         }
         self.change(op, |tx, effects| {
             let inode = self.make(tx, effects, op, parent, name, node.kind, node.mode, |inode| {
@@ -90,15 +91,15 @@ impl Namespace {
     ) -> Result<Inode> {
         name::check_new(name)?;
         let mut dir = tx.dir(parent)?;
-        permission::search(&op.caller, &dir.attr)?;
+        self.authorize(op, Action::Search, &dir.attr)?;
         let plain = tx.any_entry(parent, name)?;
         if plain.is_some() {
             return Err(fail(ErrorKind::Exists, format!("'{}' exists already", name.escape_ascii())));
         }
-        self.may_add(&op.caller, &dir.attr)?;
+        self.authorize(op, Action::Add, &dir.attr)?;
         self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
         let now = self.clock.now();
-        let (gid, mode) = permission::inherit(&op.caller, &dir.attr, kind, mode);
+        let (gid, mode) = mode::inherit(&op.caller, &dir.attr, kind, mode);
         let mut inode = self.new_inode(tx, kind, mode, (op.caller.uid, gid), &dir, now)?;
         fill(&mut inode)?;
         let entry_name = if kind == NodeKind::Directory { [name, b"/"].concat() } else { name.to_vec() };
@@ -121,12 +122,12 @@ impl Namespace {
                 return Err(fail(ErrorKind::NotPermitted, "a directory has one name only"));
             }
             let mut dir = tx.dir(parent)?;
-            permission::search(&op.caller, &dir.attr)?;
+            self.authorize(op, Action::Search, &dir.attr)?;
             let plain = tx.any_entry(parent, name)?;
             if plain.is_some() {
                 return Err(fail(ErrorKind::Exists, format!("'{}' exists already", name.escape_ascii())));
             }
-            self.may_add(&op.caller, &dir.attr)?;
+            self.authorize(op, Action::Add, &dir.attr)?;
             stays_inside(&inode, &dir)?;
             self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
             if inode.attr.nlink >= LINK_MAX {
@@ -166,10 +167,10 @@ impl Namespace {
         name: &[u8],
     ) -> Result<()> {
         let mut dir = tx.dir(parent)?;
-        permission::search(&op.caller, &dir.attr)?;
+        self.authorize(op, Action::Search, &dir.attr)?;
         let found = tx.found(parent, name)?;
         let mut inode = tx.inode(found.dirent.ino)?;
-        self.may_remove(&op.caller, &dir.attr, &inode.attr)?;
+        self.authorize(op, Action::Remove, (&dir.attr, &inode.attr))?;
         if inode.attr.kind == NodeKind::Directory {
             return Err(fail(ErrorKind::IsDirectory, format!("'{}' is a directory", name.escape_ascii())));
         }
@@ -207,7 +208,7 @@ impl Namespace {
         name: &[u8],
     ) -> Result<()> {
         let mut dir = tx.dir(parent)?;
-        permission::search(&op.caller, &dir.attr)?;
+        self.authorize(op, Action::Search, &dir.attr)?;
         if name == b"." {
             return Err(fail(ErrorKind::Invalid, "a directory cannot be removed as '.'"));
         }
@@ -216,7 +217,7 @@ impl Namespace {
         }
         let found = tx.found(parent, name)?;
         let inode = tx.inode(found.dirent.ino)?;
-        self.may_remove(&op.caller, &dir.attr, &inode.attr)?;
+        self.authorize(op, Action::Remove, (&dir.attr, &inode.attr))?;
         if inode.attr.kind != NodeKind::Directory {
             return Err(fail(ErrorKind::NotDirectory, format!("'{}' is not a directory", name.escape_ascii())));
         }

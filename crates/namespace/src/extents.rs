@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use strata_content::Reader;
 use strata_seam::Ino;
 
+use crate::authority::Reach;
 use crate::error::Result;
 use crate::file::State;
 use crate::namespace::Namespace;
@@ -90,11 +91,17 @@ impl State {
 }
 
 impl Namespace {
-    /// The next data (`true`) or hole at or behind `offset`; `None` beyond the end.
+    /// The next data (`true`) or hole at or behind `offset`; `None` beyond the end. `file`: by what right, as in [`Namespace::read`].
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Stale`], [`crate::ErrorKind::Corrupt`].
-    pub fn seek(&self, op: &Op, ino: Ino, offset: u64, data: bool) -> Result<Option<u64>> {
+    /// [`crate::ErrorKind::AccessDenied`], [`crate::ErrorKind::Stale`], [`crate::ErrorKind::Corrupt`].
+    pub fn seek(&self, op: &Op, file: impl Into<Reach>, offset: u64, data: bool) -> Result<Option<u64>> {
+        let ino = self.reach_any(op, file.into())?.ino();
+        self.find_extent(op, ino, offset, data)
+    }
+
+    /// The same of a file that may be read or written.
+    pub(crate) fn find_extent(&self, op: &Op, ino: Ino, offset: u64, data: bool) -> Result<Option<u64>> {
         let Some(file) = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire)) else {
             return Ok(self.reader(op, ino)?.seek(offset, data)?);
         };

@@ -11,6 +11,7 @@ use strata_ledger::{LogGap, LogPlace, LogStop};
 use strata_seam::Lsn;
 use strata_seam::planted::{Bug, planted};
 
+use crate::authority::{Action, Resource};
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::{Event, EventAt};
 use crate::namespace::Namespace;
@@ -80,6 +81,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Invalid`] for what is no name, [`ErrorKind::Busy`] above [`CURSORS_MAX`] cursors, and those of the store.
     pub fn events_by_cursor(self: &Arc<Self>, op: &Op, name: &str, begin: Begin) -> Result<EventReader> {
+        self.authorize(op, Action::Administer, Resource::Store)?;
         check_cursor_name(name).map_err(|what| fail(ErrorKind::Invalid, what))?;
         if let Some(cursor) = self.cursors()?.into_iter().find(|cursor| cursor.name == name) {
             let mut after = cursor.after;
@@ -99,6 +101,7 @@ impl Namespace {
     /// # Errors
     /// As [`Namespace::events_by_cursor`].
     pub fn move_cursor(&self, op: &Op, name: &str, after: Sequence) -> Result<()> {
+        self.authorize(op, Action::Administer, Resource::Store)?;
         check_cursor_name(name).map_err(|what| fail(ErrorKind::Invalid, what))?;
         let moved = self.clock.now();
         self.change(op, |tx, _| {
@@ -120,6 +123,7 @@ impl Namespace {
     /// # Errors
     /// Those of the store.
     pub fn forget_cursor(&self, op: &Op, name: &str) -> Result<bool> {
+        self.authorize(op, Action::Administer, Resource::Store)?;
         self.change(op, |tx, _| {
             let present = tx.cursor(name)?.is_some();
             if present {

@@ -17,19 +17,20 @@ use strata_ledger::{Ledger, LedgerError};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Stop, Timestamp, Worker};
 
+use crate::authority::{Action, Reach, WRITE};
 use crate::crew::SEALER;
 use crate::erasing::Erasing;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
 use crate::locks::Touched;
+use crate::mode;
 use crate::namespace::{Namespace, Table};
-use crate::permission;
 use crate::pin::{Pinned, Replacements};
 use crate::record::Inode;
 use crate::seal::LargeSeals;
 use crate::staging::{EXTENT_ROOM, Staging};
 use crate::stored::Stored;
-use crate::types::{Access, Attr, Caller, Change, Door, FILE_LEN_MAX, NodeKind, Op};
+use crate::types::{Access, Attr, Caller, Change, Door, FILE_LEN_MAX, NodeKind, Op, Opened};
 use crate::view::View;
 
 /// Staged bytes of one file at which a sealer takes them up, while the writer goes on.
@@ -239,7 +240,7 @@ impl Namespace {
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`], [`ErrorKind::IsDirectory`], [`ErrorKind::Stale`]; for writing [`ErrorKind::Locked`].
-    pub fn open(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Attr> {
+    pub fn open(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Opened> {
         // Pinned before it is looked at, so that an unlink in between keeps it.
         let file = self.opens.get_or_insert(ino);
         file.handles.fetch_add(1, Ordering::SeqCst);
@@ -253,12 +254,12 @@ impl Namespace {
         opened
     }
 
-    fn check_open(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Attr> {
+    fn check_open(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Opened> {
         let attr = self.attr_of_one_moment(ino, || {
             let mut snap = self.snap(op);
             let inode = snap.inode(ino)?;
             snap.bucket = inode.bucket;
-            if access.write {
+            if access.write || truncate {
                 self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)])?;
             }
             Ok(inode.attr)
@@ -266,11 +267,13 @@ impl Namespace {
         if attr.kind == NodeKind::Directory {
             return Err(fail(ErrorKind::IsDirectory, "this is a directory"));
         }
-        permission::require(&op.caller, &attr, access)?;
-        if truncate && access.write && attr.size > 0 {
-            return self.resize(op, ino, 0);
+        let permit = self.permit_of(op, &attr, access)?;
+        // Cutting is writing, also for who opens the file for nothing but reading.
+        if truncate && !access.write {
+            self.authorize(op, Action::Write, &attr)?;
         }
-        Ok(attr)
+        let attr = if truncate && attr.size > 0 { self.resize(op, ino, 0)? } else { attr };
+        Ok(Opened { attr, permit })
     }
 
     /// Creates and opens; with `exclusive` an existing name is an error, else it is opened (permission checked).
@@ -287,7 +290,7 @@ impl Namespace {
         access: Access,
         exclusive: bool,
         truncate: bool,
-    ) -> Result<Attr> {
+    ) -> Result<Opened> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -302,10 +305,11 @@ impl Namespace {
                 } else {
                     effects.opened.push(inode.attr.ino);
                 }
-                Ok(Some(inode.attr))
+                let permit = self.permit_of_made(op, &inode.attr, access);
+                Ok(Some(Opened { attr: inode.attr, permit }))
             })?;
-            if let Some(attr) = made {
-                return Ok(attr);
+            if let Some(opened) = made {
+                return Ok(opened);
             }
             let opened = self.lookup(op, parent, name).and_then(|attr| self.open(op, attr.ino, access, truncate));
             match opened {
@@ -321,19 +325,20 @@ impl Namespace {
     ///
     /// # Errors
     /// Those of permission.
-    pub fn create_unnamed(&self, op: &Op, dir: Ino, mode: u32) -> Result<Attr> {
+    pub fn create_unnamed(&self, op: &Op, dir: Ino, mode: u32) -> Result<Opened> {
         self.change(op, |tx, effects| {
             let parent = tx.dir(dir)?;
-            self.may_add(&op.caller, &parent.attr)?;
+            self.authorize(op, Action::Add, &parent.attr)?;
             let now = self.clock.now();
-            let (gid, mode) = permission::inherit(&op.caller, &parent.attr, NodeKind::File, mode);
+            let (gid, mode) = mode::inherit(&op.caller, &parent.attr, NodeKind::File, mode);
             let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &parent, now)?;
             inode.attr.nlink = 0;
             self.put_inode(tx, &mut inode);
             tx.put(key::unlinked(self.store.session(), inode.attr.ino), Vec::new());
             effects.opened.push(inode.attr.ino);
             effects.bucket = parent.bucket;
-            Ok(inode.attr)
+            let all = Access { read: true, write: true, exec: false };
+            Ok(Opened { permit: self.permit_of_made(op, &inode.attr, all), attr: inode.attr })
         })
     }
 
@@ -404,11 +409,12 @@ impl Namespace {
     }
 
     /// Writes into the file's staging; visible to every door at once, durable after [`Namespace::fsync`] or soon
-    /// after. Checks no permission, as [`Namespace::read`]. Returns the attributes afterwards.
+    /// after. `file`: by what right, as in [`Namespace::read`]. Returns the attributes afterwards.
     ///
     /// # Errors
-    /// [`ErrorKind::Stale`], [`ErrorKind::TooLarge`], [`ErrorKind::Locked`], and those of sealing earlier writes.
-    pub fn write(&self, op: &Op, ino: Ino, offset: u64, data: &[u8]) -> Result<Attr> {
+    /// [`ErrorKind::AccessDenied`], [`ErrorKind::Stale`], [`ErrorKind::TooLarge`], [`ErrorKind::Locked`], and those of sealing earlier writes.
+    pub fn write(&self, op: &Op, file: impl Into<Reach>, offset: u64, data: &[u8]) -> Result<Attr> {
+        let ino = self.reach(op, file.into(), WRITE)?.ino();
         if offset.saturating_add(data.len() as u64) > FILE_LEN_MAX {
             return Err(fail(ErrorKind::TooLarge, format!("a file may have {FILE_LEN_MAX} bytes at most")));
         }
@@ -492,7 +498,8 @@ impl Namespace {
     ///
     /// # Errors
     /// As [`Namespace::write`].
-    pub fn append(&self, op: &Op, ino: Ino, data: &[u8]) -> Result<u64> {
+    pub fn append(&self, op: &Op, file: impl Into<Reach>, data: &[u8]) -> Result<u64> {
+        let ino = self.reach(op, file.into(), WRITE)?.ino();
         let (file, promised) = self.begin_write(op, ino, data.len())?;
         let staged = {
             let mut state = file.state.lock();
@@ -526,11 +533,11 @@ impl Namespace {
             return Err(fail(ErrorKind::Invalid, "this is no regular file"));
         }
         self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)])?;
-        if !op.caller.superuser && inode.attr.mode & 0o6000 != 0 {
+        if mode::loses_set_id(&op.caller, &inode.attr) {
             drop(snap);
             return self.change(op, |tx, effects| {
                 let mut inode = tx.inode(ino)?;
-                permission::drop_set_id(&op.caller, &mut inode);
+                mode::drop_set_id(&op.caller, &mut inode);
                 effects.bucket = inode.bucket;
                 self.put_inode(tx, &mut inode);
                 self.tell_attributes(tx, effects, &inode);

@@ -14,6 +14,7 @@
 //! mends what breaks them; `crew` has the threads that work by themselves.
 
 mod assemble;
+mod authority;
 mod balance;
 mod belong;
 mod bucket;
@@ -35,6 +36,7 @@ mod key;
 mod list;
 mod locks;
 mod lookup;
+mod mode;
 mod moving;
 mod name;
 mod names;
@@ -42,7 +44,7 @@ mod namespace;
 mod numbers;
 mod object;
 mod owned;
-mod permission;
+
 mod pin;
 mod positions;
 mod reading;
@@ -72,6 +74,7 @@ mod usage;
 mod view;
 
 pub use assemble::{OpenStore, StoreConfig};
+pub use authority::{Action, OPERATIONS, Operation, Permit, Reach, operation, operations_of};
 pub use balance::Imbalance;
 pub use bucket::{BucketUse, OBJECT_MODE_DEFAULT, check_object_mode};
 pub use check::{

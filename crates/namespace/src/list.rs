@@ -8,15 +8,15 @@ use std::sync::atomic::Ordering;
 
 use strata_seam::Ino;
 
+use crate::authority::Action;
 use crate::error::Result;
 use crate::file::OpenFile;
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::permission;
 use crate::record::{Dirent, Inode};
 use crate::top;
-use crate::types::{Access, ListPage, ListQuery, NodeKind, ObjectInfo, Op};
+use crate::types::{ListPage, ListQuery, NodeKind, ObjectInfo, Op};
 use crate::view::{View, decode_dirent};
 
 /// Most keys and prefixes of one page.
@@ -192,7 +192,7 @@ impl Namespace {
         let mut snap = self.snap(op);
         let (record, root) = self.open_bucket(&mut snap, op, bucket)?;
         snap.bucket = record.root;
-        permission::require(&op.caller, &root.attr, Access { read: true, exec: true, write: false })?;
+        self.authorize(op, Action::List, &root.attr)?;
         let prefix = &query.prefix[..];
         let after = query.after.as_deref();
         let delimiter = query.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
@@ -205,7 +205,7 @@ impl Namespace {
         let (mut at, mut path) = (root, Vec::new());
         for part in prefix[..cut].split_inclusive(|byte| *byte == b'/') {
             let Some((_, dir)) = snap.entry_inode(at.attr.ino, part)? else { return Ok(Hits::default()) };
-            permission::search(&op.caller, &dir.attr)?;
+            self.authorize(op, Action::Search, &dir.attr)?;
             path.extend_from_slice(part);
             at = dir;
         }
@@ -251,7 +251,7 @@ impl Namespace {
                     continue;
                 }
                 let Some((_, dir)) = found(&mut snap, level.ino, entry_name, dirent)? else { continue };
-                if !permission::granted(&op.caller, &dir.attr).read {
+                if !self.may(op, Action::List, &dir.attr) {
                     continue;
                 }
                 self.marker(&mut snap, &dir, full, after, &mut hits)?;

@@ -25,15 +25,15 @@ use parking_lot::Mutex;
 use strata_content::Tx;
 use strata_seam::{Ino, Timestamp};
 
+use crate::authority::{Action, Resource};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
 use crate::key;
 use crate::namespace::Namespace;
 use crate::object::NewContent;
-use crate::permission;
 use crate::record::{Inode, decode_lock, encode_lock};
-use crate::types::{Access, Caller, Condition, Door, LockRecord, ObjectMeta, Op, ROOT_INO};
+use crate::types::{Caller, Condition, Door, LockRecord, ObjectMeta, Op, ROOT_INO};
 use crate::view::{View, damaged};
 
 pub(crate) use held::Turn;
@@ -212,21 +212,16 @@ impl Namespace {
         at: Option<(Ino, &[u8])>,
         new: &NewContent,
     ) -> Result<(Inode, Place, bool)> {
-        let write = Access { write: true, ..Access::default() };
         let Some((parent, name)) = at else {
-            if !op.caller.superuser {
-                return Err(fail(
-                    ErrorKind::NotPermitted,
-                    "only an administrator may lock the root; nothing was locked",
-                ));
-            }
-            return Ok((tx.dir(ROOT_INO)?, Place::ROOT, false));
+            let root = tx.dir(ROOT_INO)?;
+            self.authorize(op, Action::LockRoot, &root.attr)?;
+            return Ok((root, Place::ROOT, false));
         };
         let dir = tx.dir(parent)?;
-        permission::search(&op.caller, &dir.attr)?;
+        self.authorize(op, Action::Search, &dir.attr)?;
         if let Some(found) = tx.find(parent, name)? {
             let inode = tx.inode(found.dirent.ino)?;
-            permission::require(&op.caller, &inode.attr, write)?;
+            self.authorize(op, Action::Lock, &inode.attr)?;
             let place = place::of_dir(tx, &dir)?.entry(&found.name, inode.attr.ino);
             return Ok((inode, place, false));
         }
@@ -298,9 +293,7 @@ impl Namespace {
                 return Err(fail(ErrorKind::NotFound, "no lock with this token covers it; nothing was unlocked"));
             };
             let mine = op.holder().is_some_and(|holder| holder.principal == row.lock.principal);
-            if !mine && !op.caller.superuser {
-                return Err(fail(ErrorKind::NotPermitted, "the lock belongs to another user; it is still held"));
-            }
+            self.authorize(op, Action::Unlock, Resource::Lock { own: mine })?;
             end(tx, effects, row);
             Ok(())
         })
@@ -355,6 +348,7 @@ impl Namespace {
     /// # Errors
     /// Reading the index.
     pub fn locks(&self, op: &Op) -> Result<Vec<LockRecord>> {
+        self.authorize(op, Action::Administer, Resource::Store)?;
         let now = self.clock.now();
         let mut all = Vec::new();
         table::within(&mut self.snap(op), &self.locks.held, &Place::ROOT, &mut |row| {
@@ -369,9 +363,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::NotPermitted`] for anybody else.
     pub fn break_lock(&self, op: &Op, token: &str) -> Result<LockRecord> {
-        if !op.caller.superuser {
-            return Err(fail(ErrorKind::NotPermitted, "only an administrator breaks locks; nothing was changed"));
-        }
+        self.authorize(op, Action::Administer, Resource::Store)?;
         self.change(op, |tx, effects| {
             let mut found = None;
             table::within(tx, &self.locks.held, &Place::ROOT, &mut |row| {

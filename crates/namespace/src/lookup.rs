@@ -2,14 +2,14 @@
 
 use strata_seam::Ino;
 
+use crate::authority::{Action, Resource};
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::permission;
 use crate::record::Dirent;
 use crate::top;
-use crate::types::{Access, Attr, DirEntry, DirPage, NodeKind, Op, StoreSpace};
+use crate::types::{Attr, DirEntry, DirPage, NodeKind, Op, StoreSpace};
 use crate::view::{Snap, View, decode_dirent};
 
 /// Most entries of one page of a directory, whatever was asked.
@@ -30,7 +30,7 @@ impl Namespace {
         if !matches!(name, b"." | b"..") {
             return self.child(op, &mut snap, &dir.attr, name);
         }
-        permission::search(&op.caller, &dir.attr)?;
+        self.authorize(op, Action::Search, &dir.attr)?;
         self.attr_by(&mut snap, if name == b"." { parent } else { dir.parent })
     }
 
@@ -50,7 +50,7 @@ impl Namespace {
     }
 
     fn child(&self, op: &Op, snap: &mut Snap<'_>, dir: &Attr, name: &[u8]) -> Result<Attr> {
-        permission::search(&op.caller, dir)?;
+        self.authorize(op, Action::Search, dir)?;
         if name.len() > crate::types::NAME_LEN_MAX {
             return Err(fail(ErrorKind::NameTooLong, format!("a name of {} bytes", name.len())));
         }
@@ -81,7 +81,9 @@ impl Namespace {
         let mut snap = self.snap(op);
         let parent = snap.dir(dir)?.parent;
         snap.dir(parent)?;
-        Ok(snap.shown(parent)?.attr)
+        let attr = snap.shown(parent)?.attr;
+        self.authorize(op, Action::ReadAttributes, &attr)?;
+        Ok(attr)
     }
 
     /// Walks `/`-separated names from the root; the empty path is the root. Symbolic links are not followed.
@@ -101,16 +103,9 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Stale`].
     pub fn getattr(&self, op: &Op, ino: Ino) -> Result<Attr> {
-        self.attr_by(&mut self.snap(op), ino)
-    }
-
-    /// Which of the asked permissions the caller has.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Stale`].
-    pub fn access(&self, op: &Op, ino: Ino, asked: Access) -> Result<Access> {
-        let have = self.granted(&op.caller, &self.inode_alone(op, ino)?.attr);
-        Ok(Access { read: asked.read && have.read, write: asked.write && have.write, exec: asked.exec && have.exec })
+        let attr = self.attr_by(&mut self.snap(op), ino)?;
+        self.authorize(op, Action::ReadAttributes, &attr)?;
+        Ok(attr)
     }
 
     /// The target of a symbolic link.
@@ -119,6 +114,7 @@ impl Namespace {
     /// [`ErrorKind::Invalid`] for anything else.
     pub fn readlink(&self, op: &Op, ino: Ino) -> Result<Vec<u8>> {
         let inode = self.inode_alone(op, ino)?;
+        self.authorize(op, Action::ReadAttributes, &inode.attr)?;
         if inode.attr.kind != NodeKind::Symlink {
             return Err(fail(ErrorKind::Invalid, "this is no symbolic link"));
         }
@@ -134,7 +130,7 @@ impl Namespace {
         let inode = snap.dir(dir)?;
         // What folders there are at the top is no matter of the files there.
         snap.bucket = top::promises(&inode, true);
-        permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
+        self.authorize(op, Action::List, &inode.attr)?;
         let limit = limit.clamp(1, PAGE_MAX);
         // The cursor is a zero byte and the entry name, so that it is never empty.
         let mut from = match after.split_first() {
@@ -200,7 +196,8 @@ impl Namespace {
     ///
     /// # Errors
     /// Those of the disks.
-    pub fn space(&self, _op: &Op) -> Result<StoreSpace> {
+    pub fn space(&self, op: &Op) -> Result<StoreSpace> {
+        self.authorize(op, Action::ReadSpace, Resource::Store)?;
         let space = self.store.ledger().space();
         let counted =
             self.store.get(key::KEY_INODES)?.map_or(0, |entry| strata_index::Cell::from_value(&entry.value).count);

@@ -4,17 +4,18 @@ use strata_content::{Content, Hold, Reader, Tx};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
+use crate::authority::Action;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
 use crate::locks::Touched;
+use crate::mode;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::permission;
 use crate::record::{Bucket, Inode};
 use crate::telling::Entry;
 use crate::top;
-use crate::types::{Access, Condition, NodeKind, ObjectInfo, ObjectMeta, Op, dir_mode};
+use crate::types::{Condition, NodeKind, ObjectInfo, ObjectMeta, Op, dir_mode};
 use crate::view::{Found, View};
 
 /// MD5 of nothing: the ETag of a directory shown as the object `dir/`.
@@ -63,7 +64,7 @@ impl Namespace {
             let entry_name = [part, b"/"].concat();
             let Some((_, next)) = view.entry_inode(dir.attr.ino, &entry_name)? else { return Ok(None) };
             dir = next;
-            permission::search(&op.caller, &dir.attr)?;
+            self.authorize(op, Action::Search, &dir.attr)?;
             path.push(entry_name);
         }
         Ok(Some(Place { dir, path, name: name.to_vec() }))
@@ -146,7 +147,7 @@ impl Namespace {
         let (dirs, name) = name::split_key(key)?;
         for part in dirs {
             dir = self.enter_or_make(tx, effects, op, dir, part, &record)?;
-            permission::search(&op.caller, &dir.attr)?;
+            self.authorize(op, Action::Search, &dir.attr)?;
         }
         let inode = self.put_in(tx, effects, op, dir, name, new, cond, &record)?;
         Ok(self.info(inode))
@@ -172,10 +173,10 @@ impl Namespace {
             let beside = tx.inode(dirent.ino)?;
             self.uphold_locks(tx, op, &[Touched::Entry(&dir, part, &beside)])?;
         }
-        self.may_add(&op.caller, &dir.attr)?;
+        self.authorize(op, Action::Add, &dir.attr)?;
         self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
         let now = self.clock.now();
-        let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::Directory, dir_mode(bucket.mode));
+        let (gid, mode) = mode::inherit(&op.caller, &dir.attr, NodeKind::Directory, dir_mode(bucket.mode));
         let mut made = self.new_inode(tx, NodeKind::Directory, mode, (op.caller.uid, gid), &dir, now)?;
         made.implicit = true;
         self.add_entry(tx, &mut dir, (&entry_name, plain), &mut made, now)?;
@@ -214,7 +215,7 @@ impl Namespace {
         let shown = name::shown(entry_name, plain.is_some_and(|plain| plain.shadowed || plain.stands_in(entry_name)));
         match present {
             Some(mut inode) if inode.attr.kind == NodeKind::File => {
-                permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
+                self.authorize(op, Action::Write, &inode.attr)?;
                 self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
                 // The name leads to other bytes then: who has the old ones open and who asks anew must part.
                 let parts = self.keep_pinned(tx, effects, &inode)?;
@@ -223,7 +224,7 @@ impl Namespace {
                 }
                 self.fill(tx, &mut inode, new)?;
                 (inode.attr.mtime, inode.attr.ctime) = (now, now);
-                permission::drop_set_id(&op.caller, &mut inode);
+                mode::drop_set_id(&op.caller, &mut inode);
                 if op.is_private() {
                     inode.attr.mode &= PRIVATE;
                 }
@@ -233,10 +234,10 @@ impl Namespace {
                 Ok(inode)
             }
             _ => {
-                self.may_add(&op.caller, &dir.attr)?;
+                self.authorize(op, Action::Add, &dir.attr)?;
                 self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
                 let mode = if op.is_private() { bucket.mode & PRIVATE } else { bucket.mode };
-                let (gid, mode) = permission::inherit(&op.caller, &dir.attr, NodeKind::File, mode);
+                let (gid, mode) = mode::inherit(&op.caller, &dir.attr, NodeKind::File, mode);
                 let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &dir, now)?;
                 self.fill(tx, &mut inode, new)?;
                 self.add_entry(tx, &mut dir, (entry_name, plain), &mut inode, now)?;
@@ -282,7 +283,7 @@ impl Namespace {
         self.seal_named(op, parent, name)?;
         self.change(op, |tx, effects| {
             let dir = tx.dir(parent)?;
-            permission::search(&op.caller, &dir.attr)?;
+            self.authorize(op, Action::Search, &dir.attr)?;
             let found = tx.find(parent, name)?;
             let entry_name = match &found {
                 Some(found) if found.dirent.kind == NodeKind::Directory => {
@@ -312,7 +313,7 @@ impl Namespace {
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
         snap.bucket = inode.bucket;
-        permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
+        self.authorize(op, Action::Read, &inode.attr)?;
         match inode.attr.kind {
             NodeKind::File => {}
             NodeKind::Directory => return Err(fail(ErrorKind::IsDirectory, "this is a directory")),
@@ -331,6 +332,7 @@ impl Namespace {
         let mut snap = self.snap(op);
         let inode = snap.shown(ino)?;
         snap.bucket = inode.bucket;
+        self.authorize(op, Action::ReadAttributes, &inode.attr)?;
         Ok(self.info_of(inode, sealed))
     }
 
@@ -368,7 +370,7 @@ impl Namespace {
         let mut inode = self.find_object(&mut snap, op, bucket, key)?;
         snap.complete(&mut inode)?;
         snap.bucket = inode.bucket;
-        permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
+        self.authorize(op, Action::Read, &inode.attr)?;
         Ok(inode)
     }
 
@@ -433,7 +435,7 @@ impl Namespace {
         let Some(dirent) = dirent else {
             check(cond, None)?;
             if name.is_empty() && !dir.implicit && !path.is_empty() {
-                permission::own(&op.caller, &dir.attr)?;
+                self.authorize(op, Action::UnmarkFolder, &dir.attr)?;
                 self.uphold_pruning(tx, op, (&dir, true), 0, &path)?;
                 dir.implicit = true;
                 self.put_inode(tx, &mut dir);
@@ -448,7 +450,7 @@ impl Namespace {
         };
         let mut inode = tx.inode(dirent.ino)?;
         check(cond, Some(&inode))?;
-        self.may_remove(&op.caller, &dir.attr, &inode.attr)?;
+        self.authorize(op, Action::Remove, (&dir.attr, &inode.attr))?;
         self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &name, &inode)])?;
         self.uphold_pruning(tx, op, (&dir, dir.implicit), 1, &path)?;
         self.end_locks(tx, effects, &dir, &name, inode.attr.ino)?;
@@ -483,7 +485,7 @@ impl Namespace {
         self.seal_before_replacing(op, to.0, to.1)?;
         self.change(op, |tx, effects| {
             let inode = self.find_object(tx, op, from.0, from.1)?;
-            permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
+            self.authorize(op, Action::Read, &inode.attr)?;
             check(from_cond, Some(&inode))?;
             let new = NewContent {
                 content: self.store.content(inode.items.clone())?,

@@ -2,6 +2,7 @@
 
 use strata_seam::Ino;
 
+use crate::authority::{Action, Resource};
 use crate::error::Result;
 use crate::key;
 use crate::name;
@@ -29,6 +30,7 @@ impl Namespace {
     /// # Errors
     /// Reading the index.
     pub fn owned_by(&self, op: &Op, uid: u32, shown: usize) -> Result<Vec<Owned>> {
+        self.authorize(op, Action::Administer, Resource::Store)?;
         let mut all = Vec::new();
         for bucket in self.buckets(op)? {
             let mut owned = Owned { bucket: bucket.name.clone(), ..Owned::default() };

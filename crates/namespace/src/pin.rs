@@ -19,14 +19,15 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use strata_content::{ReadAhead, Tx};
 use strata_seam::Ino;
 
+use crate::authority::{Permit, READ, Reach, WRITE};
 use crate::effects::Effects;
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result, fail};
 use crate::file::Opens;
 use crate::key;
 use crate::namespace::Namespace;
 use crate::record::{Beside, Inode};
 use crate::setattr::refuse_overlap;
-use crate::types::Op;
+use crate::types::{Access, Op};
 
 /// Keeps the readers of one open file on one content. All handles that were opened between two replacements share it;
 /// each gives its share back with [`Namespace::unpin`].
@@ -90,6 +91,12 @@ impl Drop for Replacing {
 }
 
 impl Pin {
+    /// The file that is pinned.
+    #[must_use]
+    pub fn ino(&self) -> Ino {
+        self.ino
+    }
+
     /// The inode that has the pinned content since another took its place; `None` while it is the file's own.
     #[must_use]
     pub fn kept(&self) -> Option<Ino> {
@@ -113,7 +120,7 @@ impl Pin {
 }
 
 impl Namespace {
-    /// The pin of a file's present content. The caller has the file open.
+    /// The pin of a file's present content, for who has the file open.
     #[must_use]
     pub fn pin(&self, ino: Ino) -> Arc<Pin> {
         let fresh = || Arc::new(Pin { ino, kept: AtomicU64::new(0), following: AtomicBool::new(false) });
@@ -139,12 +146,13 @@ impl Namespace {
         }
     }
 
-    /// [`Namespace::read`] of the pinned content.
+    /// [`Namespace::read`] of the pinned content, by the permit of the open.
     ///
     /// # Errors
     /// Those of [`Namespace::read`].
-    pub fn read_pinned(&self, op: &Op, pin: &Pin, offset: u64, len: usize) -> Result<Bytes> {
-        self.of_pinned(op, pin, |ino| self.read(op, ino, offset, len))
+    pub fn read_pinned(&self, op: &Op, pinned: (&Pin, Permit), offset: u64, len: usize) -> Result<Bytes> {
+        let pin = self.reach_pinned(op, pinned, READ)?;
+        self.of_pinned(op, pin, |ino| self.read_in_sequence(op, ino, None, offset, len))
     }
 
     /// The same through a handle, whose earlier reads are in `ahead`: while they follow one another, the disks bring in
@@ -152,23 +160,50 @@ impl Namespace {
     ///
     /// # Errors
     /// Those of [`Namespace::read`].
-    pub fn read_pinned_ahead(&self, op: &Op, pin: &Pin, ahead: &ReadAhead, offset: u64, len: usize) -> Result<Bytes> {
+    pub fn read_pinned_ahead(
+        &self,
+        op: &Op,
+        pinned: (&Pin, Permit),
+        ahead: &ReadAhead,
+        offset: u64,
+        len: usize,
+    ) -> Result<Bytes> {
+        let pin = self.reach_pinned(op, pinned, READ)?;
         self.of_pinned(op, pin, |ino| self.read_in_sequence(op, ino, Some(ahead), offset, len))
+    }
+
+    /// The pin, if the permit is one of its file.
+    fn reach_pinned<'p>(&self, op: &Op, (pin, permit): (&'p Pin, Permit), asked: Access) -> Result<&'p Pin> {
+        if permit.ino() != pin.ino {
+            return Err(fail(ErrorKind::AccessDenied, "the permit is for another file"));
+        }
+        self.reach(op, permit.into(), asked)?;
+        Ok(pin)
     }
 
     /// [`Namespace::seek`] in the pinned content.
     ///
     /// # Errors
     /// Those of [`Namespace::seek`].
-    pub fn seek_pinned(&self, op: &Op, pin: &Pin, offset: u64, data: bool) -> Result<Option<u64>> {
-        self.of_pinned(op, pin, |ino| self.seek(op, ino, offset, data))
+    pub fn seek_pinned(&self, op: &Op, pinned: (&Pin, Permit), offset: u64, data: bool) -> Result<Option<u64>> {
+        let pin = self.reach_pinned(op, pinned, Access::default())?;
+        self.of_pinned(op, pin, |ino| self.find_extent(op, ino, offset, data))
     }
 
     /// [`Namespace::copy_range`] from the pinned content at `from` bytes.
     ///
     /// # Errors
     /// Those of [`Namespace::copy_range`].
-    pub fn copy_range_pinned(&self, op: &Op, pin: &Pin, from: u64, to: (Ino, u64), len: u64) -> Result<u64> {
+    pub fn copy_range_pinned(
+        &self,
+        op: &Op,
+        pinned: (&Pin, Permit),
+        from: u64,
+        to: (impl Into<Reach>, u64),
+        len: u64,
+    ) -> Result<u64> {
+        let pin = self.reach_pinned(op, pinned, READ)?;
+        let to = (self.reach(op, to.0.into(), WRITE)?.ino(), to.1);
         if pin.kept().is_none() {
             refuse_overlap((pin.ino, from), to, len)?;
         }

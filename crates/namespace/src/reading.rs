@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use strata_content::{Hold, ReadAhead, Reader};
 use strata_seam::Ino;
 
+use crate::authority::{READ, Reach};
 use crate::error::{ErrorKind, Result, fail};
 use crate::file::{READ_LEN_MAX, State};
 use crate::namespace::Namespace;
@@ -40,16 +41,17 @@ impl State {
 }
 
 impl Namespace {
-    /// Reads through staged writes. Checks no permission: doors with handles check at open, NFS by
-    /// [`Namespace::access`]. At most `len` bytes (and [`READ_LEN_MAX`]), fewer at the end of the file.
+    /// Reads through staged writes. `file`: by the permit of an open, or by asking now. At most `len` bytes (and [`READ_LEN_MAX`]), fewer
+    /// at the end of the file.
     ///
     /// # Errors
-    /// [`ErrorKind::Stale`], [`ErrorKind::Corrupt`] and those of the disks; never wrong bytes.
-    pub fn read(&self, op: &Op, ino: Ino, offset: u64, len: usize) -> Result<Bytes> {
+    /// [`ErrorKind::AccessDenied`], [`ErrorKind::Stale`], [`ErrorKind::Corrupt`] and those of the disks; never wrong bytes.
+    pub fn read(&self, op: &Op, file: impl Into<Reach>, offset: u64, len: usize) -> Result<Bytes> {
+        let ino = self.reach(op, file.into(), READ)?.ino();
         self.read_in_sequence(op, ino, None, offset, len)
     }
 
-    /// [`Namespace::read`] for a handle that knows what it read before, if it does.
+    /// The same of a file that may be read, for a handle that knows what it read before, if it does.
     pub(crate) fn read_in_sequence(
         &self,
         op: &Op,
@@ -79,8 +81,9 @@ impl Namespace {
     /// thread that took the request. Costs a copy of `len` bytes at most.
     ///
     /// # Errors
-    /// [`ErrorKind::Stale`] and those of the index; faults of content are left for [`Namespace::read`] to tell.
-    pub fn read_cached(&self, op: &Op, ino: Ino, offset: u64, len: usize) -> Result<Option<Bytes>> {
+    /// [`ErrorKind::AccessDenied`], [`ErrorKind::Stale`] and those of the index; faults of content are left for [`Namespace::read`] to tell.
+    pub fn read_cached(&self, op: &Op, file: impl Into<Reach>, offset: u64, len: usize) -> Result<Option<Bytes>> {
+        let ino = self.reach(op, file.into(), READ)?.ino();
         let len = len.min(READ_LEN_MAX);
         let Some(file) = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire)) else {
             return Ok(self.reader(op, ino)?.read_cached(offset, len));
@@ -96,7 +99,7 @@ impl Namespace {
         Ok(complete.then_some(read))
     }
 
-    /// A reader of the sealed content of a file.
+    /// A reader of the sealed content of a file that may be read.
     pub(crate) fn reader(&self, op: &Op, ino: Ino) -> Result<Reader> {
         let hold = Hold::begin(&self.store);
         let mut snap = self.snap(op);

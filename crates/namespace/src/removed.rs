@@ -22,9 +22,8 @@ use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
-use crate::permission;
 use crate::record::Inode;
-use crate::types::{Access, Attr, NodeKind, Op};
+use crate::types::{Access, Attr, NodeKind, Op, Opened};
 use crate::view::View;
 
 /// Removed inodes that are remembered; beyond, the oldest is forgotten.
@@ -142,7 +141,7 @@ impl Namespace {
     ///
     /// # Errors
     /// [`ErrorKind::Stale`] if it is not remembered, and those of [`Namespace::open`].
-    pub fn open_removed(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Attr> {
+    pub fn open_removed(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Opened> {
         let gone = || fail(ErrorKind::Stale, format!("inode {ino} no longer exists"));
         let (mut inode, _hold) = {
             let state = self.removed.0.lock();
@@ -151,7 +150,7 @@ impl Namespace {
             let hold = remnant.hold.as_ref().map(|_| Hold::begin(&self.store)).ok_or_else(gone)?;
             (remnant.inode.clone(), hold)
         };
-        permission::require(&op.caller, &inode.attr, access)?;
+        self.permit_of(op, &inode.attr, access)?;
         let content = self.store.content(std::mem::take(&mut inode.items))?;
         let file = self.opens.get_or_insert(ino);
         self.opens.hold(ino);

@@ -4,13 +4,13 @@ use strata_content::Tx;
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
+use crate::authority::Action;
 use crate::bucket;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::permission;
 use crate::record::Inode;
 use crate::telling::Entry;
 use crate::top;
@@ -38,26 +38,22 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let mut source_dir = tx.dir(from.0)?;
             let target_dir = tx.dir(to.0)?;
-            permission::search(&op.caller, &source_dir.attr)?;
-            permission::search(&op.caller, &target_dir.attr)?;
+            self.authorize(op, Action::Search, &source_dir.attr)?;
+            self.authorize(op, Action::Search, &target_dir.attr)?;
             if matches!(from.1, b"." | b"..") || matches!(to.1, b"." | b"..") {
                 return Err(fail(ErrorKind::Invalid, "'.' and '..' cannot be renamed"));
             }
             stays_inside(&source_dir, &target_dir)?;
             let source = tx.found(from.0, from.1)?;
             let mut inode = tx.inode(source.dirent.ino)?;
-            self.may_remove(&op.caller, &source_dir.attr, &inode.attr)?;
+            self.authorize(op, Action::Remove, (&source_dir.attr, &inode.attr))?;
             let target = tx.find(to.0, to.1)?;
             if mode == RenameMode::NoReplace && target.is_some() {
                 return Err(fail(ErrorKind::Exists, format!("'{}' exists already", to.1.escape_ascii())));
             }
             let directory = inode.attr.kind == NodeKind::Directory;
             if directory && from.0 != to.0 {
-                permission::require(
-                    &op.caller,
-                    &inode.attr,
-                    crate::types::Access { write: true, ..Default::default() },
-                )?;
+                self.authorize(op, Action::MoveDirectory, &inode.attr)?;
                 refuse_loop(tx, inode.attr.ino, to.0)?;
             }
             effects.bucket = top::promises(&source_dir, directory);
@@ -74,7 +70,7 @@ impl Namespace {
                     return Ok(());
                 }
                 let mut other = tx.inode(target.dirent.ino)?;
-                self.may_remove(&op.caller, &target_dir.attr, &other.attr)?;
+                self.authorize(op, Action::Remove, (&target_dir.attr, &other.attr))?;
                 effects.bucket = top::promises(&source_dir, directory || other.is_directory());
                 if other.attr.kind == NodeKind::Directory && from.0 != to.0 {
                     refuse_loop(tx, other.attr.ino, from.0)?;
@@ -103,7 +99,7 @@ impl Namespace {
                 }
                 self.make_way(tx, effects, op, to, target, directory)?;
             } else {
-                self.may_add(&op.caller, &target_dir.attr)?;
+                self.authorize(op, Action::Add, &target_dir.attr)?;
             }
             if target.is_none() || !matches!(name::parse(to.1), name::Named::Entry(_) | name::Named::Hashed { .. }) {
                 name::check_new(to.1)?;
@@ -157,7 +153,7 @@ impl Namespace {
     ) -> Result<()> {
         let mut dir = tx.dir(to.0)?;
         let mut old = tx.inode(target.dirent.ino)?;
-        self.may_remove(&op.caller, &dir.attr, &old.attr)?;
+        self.authorize(op, Action::Remove, (&dir.attr, &old.attr))?;
         self.uphold_locks(tx, op, &[Touched::Entry(&dir, &target.name, &old)])?;
         match (directory, old.attr.kind == NodeKind::Directory) {
             (true, false) => Err(fail(ErrorKind::NotDirectory, "a directory cannot replace something else")),

@@ -403,7 +403,7 @@ impl Namespace {
             (now.attr.mtime, now.attr.ctime) = (time, time);
             (now.etag, now.parts) = (None, Vec::new());
             now.meta.checksums.clear();
-            crate::permission::drop_set_id(&op.caller, &mut now);
+            crate::mode::drop_set_id(&op.caller, &mut now);
             effects.bucket = now.bucket;
             self.put_inode(tx, &mut now);
             self.tell_content_of(tx, effects, &now, Made::Edit, false);

@@ -2,12 +2,12 @@
 
 use strata_seam::Ino;
 
+use crate::authority::{Action, Resource};
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::locks::Touched;
 use crate::namespace::Namespace;
-use crate::permission;
-use crate::types::{Access, Op};
+use crate::types::Op;
 use crate::view::View;
 
 /// Longest setting in bytes.
@@ -21,16 +21,18 @@ impl Namespace {
     /// A setting of a service.
     ///
     /// # Errors
-    /// Reading the index.
+    /// [`ErrorKind::NotPermitted`] but for administrators.
     pub fn setting(&self, op: &Op, key: &str) -> Result<Option<Vec<u8>>> {
+        self.authorize(op, Action::Administer, Resource::Store)?;
         self.snap(op).record(&key::plain(key::TABLE_SETTING, key.as_bytes()))
     }
 
     /// Writes a setting, or with `None` removes it.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] above 64 KiB.
+    /// [`ErrorKind::TooLarge`] above 64 KiB, [`ErrorKind::NotPermitted`] but for administrators.
     pub fn put_setting(&self, op: &Op, key: &str, value: Option<&[u8]>) -> Result<()> {
+        self.authorize(op, Action::Administer, Resource::Store)?;
         if value.is_some_and(|value| value.len() > SETTING_LEN_MAX) {
             return Err(fail(ErrorKind::TooLarge, format!("a setting has {SETTING_LEN_MAX} bytes at most")));
         }
@@ -47,8 +49,9 @@ impl Namespace {
     /// Settings whose key starts with `prefix`, in order.
     ///
     /// # Errors
-    /// Reading the index.
+    /// [`ErrorKind::NotPermitted`] but for administrators.
     pub fn settings(&self, op: &Op, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        self.authorize(op, Action::Administer, Resource::Store)?;
         let mut snap = self.snap(op);
         let mut from = key::plain(key::TABLE_SETTING, prefix.as_bytes());
         let end = key::prefix_end(&from).unwrap_or_else(|| vec![key::TABLE_SETTING + 1]);
@@ -65,10 +68,17 @@ impl Namespace {
     /// Dead properties of an inode: XML name space, name, value.
     ///
     /// # Errors
-    /// Reading the index.
+    /// [`ErrorKind::Stale`].
     pub fn properties(&self, op: &Op, ino: Ino) -> Result<Vec<(String, String, Vec<u8>)>> {
         let (from, end) = (key::under(key::TABLE_PROPERTY, ino, &[]), key::behind(key::TABLE_PROPERTY, ino));
-        let all = self.snap(op).records(&from, &end, PROPERTIES_MAX)?;
+        let mut snap = self.snap(op);
+        let inode = snap.inode(ino)?;
+        snap.bucket = inode.bucket;
+        self.authorize(op, Action::ReadProperties, &inode.attr)?;
+        if !inode.beside.properties {
+            return Ok(Vec::new());
+        }
+        let all = snap.records(&from, &end, PROPERTIES_MAX)?;
         Ok(all
             .into_iter()
             .map(|(key, value)| {
@@ -90,7 +100,7 @@ impl Namespace {
         }
         self.change(op, |tx, effects| {
             let mut inode = tx.inode(ino)?;
-            permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
+            self.authorize(op, Action::WriteProperty, &inode.attr)?;
             self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
             effects.bucket = inode.bucket;
             let key = key::under(key::TABLE_PROPERTY, ino, format!("{namespace}\0{name}").as_bytes());

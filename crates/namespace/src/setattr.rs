@@ -3,13 +3,14 @@
 use strata_content::{Item, Reader, items_len};
 use strata_seam::{Ino, Timestamp};
 
+use crate::authority::{Action, READ, Reach, Resource, WRITE};
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::locks::Touched;
+use crate::mode;
 use crate::namespace::Namespace;
-use crate::permission;
 use crate::times;
-use crate::types::{Access, Attr, FILE_LEN_MAX, NodeKind, Op, SetAttr, SetTime, XATTR_LEN_MAX, XattrMode};
+use crate::types::{Attr, FILE_LEN_MAX, NodeKind, Op, SetAttr, SetTime, XATTR_LEN_MAX, XattrMode};
 use crate::view::View;
 
 /// Longest name of an extended attribute (as on Linux).
@@ -35,9 +36,10 @@ impl Namespace {
             if inode.attr.kind == crate::types::NodeKind::Directory {
                 return Err(fail(ErrorKind::IsDirectory, "this is a directory"));
             }
-            if !set.by_handle {
-                permission::require(&op.caller, &inode.attr, Access { write: true, ..Access::default() })?;
-            }
+            match set.permit {
+                Some(permit) if permit.ino() == ino => self.reach(op, permit.into(), WRITE)?,
+                _ => self.authorize(op, Action::Write, &inode.attr)?,
+            };
             attr = Some(self.resize(op, ino, size)?);
         }
         if set.mode.is_none() && set.uid.is_none() && set.gid.is_none() && set.atime.is_none() && set.mtime.is_none() {
@@ -54,36 +56,27 @@ impl Namespace {
                 times::put_in(&mut inode.attr, &cell);
             }
             let now = self.clock.now();
-            let caller = &op.caller;
             if set.uid.is_some() || set.gid.is_some() {
                 let uid = set.uid.unwrap_or(inode.attr.uid);
                 let gid = set.gid.unwrap_or(inode.attr.gid);
-                let may = caller.superuser
-                    || (caller.uid == inode.attr.uid
-                        && uid == inode.attr.uid
-                        && (gid == inode.attr.gid || caller.in_group(gid)));
-                if !may {
-                    return Err(fail(ErrorKind::NotPermitted, format!("uid {} may not give this away", caller.uid)));
-                }
+                self.authorize(op, Action::SetOwner, Resource::Ownership { inode: &inode.attr, uid, gid })?;
                 // Whoever changes the owner, the superuser included (Linux, chown(2)).
-                permission::clear_set_id(&mut inode);
+                mode::clear_set_id(&mut inode);
                 (inode.attr.uid, inode.attr.gid) = (uid, gid);
             }
             if let Some(mode) = set.mode {
-                permission::own(caller, &inode.attr)?;
-                inode.attr.mode = permission::chmod(caller, &inode.attr, mode);
+                self.authorize(op, Action::SetMode, &inode.attr)?;
+                inode.attr.mode = mode::chmod(&op.caller, &inode.attr, mode);
             }
             for (set, is_mtime) in [(set.atime, false), (set.mtime, true)] {
                 let Some(set) = set else { continue };
                 let time = match set {
                     SetTime::At(time) => {
-                        permission::own(caller, &inode.attr)?;
+                        self.authorize(op, Action::SetTimes, &inode.attr)?;
                         time
                     }
                     SetTime::Now => {
-                        if permission::own(caller, &inode.attr).is_err() {
-                            permission::require(caller, &inode.attr, Access { write: true, ..Access::default() })?;
-                        }
+                        self.authorize(op, Action::Touch, &inode.attr)?;
                         now
                     }
                 };
@@ -110,8 +103,17 @@ impl Namespace {
     /// they are written (as in ZFS).
     ///
     /// # Errors
-    /// [`ErrorKind::NoSpace`], [`ErrorKind::TooLarge`], [`ErrorKind::Invalid`].
-    pub fn fallocate(&self, op: &Op, ino: Ino, offset: u64, len: u64, punch: bool, extend: bool) -> Result<()> {
+    /// [`ErrorKind::AccessDenied`], [`ErrorKind::NoSpace`], [`ErrorKind::TooLarge`], [`ErrorKind::Invalid`].
+    pub fn fallocate(
+        &self,
+        op: &Op,
+        file: impl Into<Reach>,
+        offset: u64,
+        len: u64,
+        punch: bool,
+        extend: bool,
+    ) -> Result<()> {
+        let ino = self.reach(op, file.into(), WRITE)?.ino();
         let end = offset.saturating_add(len);
         if len == 0 {
             return Err(fail(ErrorKind::Invalid, "an empty range"));
@@ -142,18 +144,27 @@ impl Namespace {
     /// Bytes of a range that hold data.
     fn data_in(&self, op: &Op, ino: Ino, range: std::ops::Range<u64>) -> Result<u64> {
         let (mut at, mut data) = (range.start, 0);
-        while let Some(from) = self.seek(op, ino, at, true)?.filter(|from| *from < range.end) {
-            at = self.seek(op, ino, from, false)?.unwrap_or(range.end).clamp(from + 1, range.end);
+        while let Some(from) = self.find_extent(op, ino, at, true)?.filter(|from| *from < range.end) {
+            at = self.find_extent(op, ino, from, false)?.unwrap_or(range.end).clamp(from + 1, range.end);
             data += at - from;
         }
         Ok(data)
     }
 
-    /// Copies a range by reference. Returns the bytes copied, fewer at the source's end.
+    /// Copies a range by reference. Returns the bytes copied, fewer at the source's end. By what right the files are read and written
+    /// is said as in [`Namespace::read`].
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for overlapping ranges of one file.
-    pub fn copy_range(&self, op: &Op, from: (Ino, u64), to: (Ino, u64), len: u64) -> Result<u64> {
+    /// [`ErrorKind::AccessDenied`]; [`ErrorKind::Invalid`] for overlapping ranges of one file.
+    pub fn copy_range(
+        &self,
+        op: &Op,
+        from: (impl Into<Reach>, u64),
+        to: (impl Into<Reach>, u64),
+        len: u64,
+    ) -> Result<u64> {
+        let from = (self.reach(op, from.0.into(), READ)?.ino(), from.1);
+        let to = (self.reach(op, to.0.into(), WRITE)?.ino(), to.1);
         refuse_overlap(from, to, len)?;
         let source = self.source_of_copy(op, from.0)?;
         self.copy_from(op, &source, from.1, to, len)
@@ -191,11 +202,7 @@ impl Namespace {
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
         snap.bucket = inode.bucket;
-        if name.starts_with(b"user.") {
-            permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
-        } else if name.starts_with(b"trusted.") && !op.caller.superuser {
-            return Err(fail(ErrorKind::NoAttribute, format!("no attribute '{}'", name.escape_ascii())));
-        }
+        self.authorize(op, read_action(name), &inode.attr)?;
         let found = if inode.beside.attributes { snap.record(&key::under(key::TABLE_XATTR, ino, name))? } else { None };
         found.ok_or_else(|| fail(ErrorKind::NoAttribute, format!("no attribute '{}'", name.escape_ascii())))
     }
@@ -213,7 +220,7 @@ impl Namespace {
         }
         self.change(op, |tx, effects| {
             let mut inode = tx.inode(ino)?;
-            self.may_set_xattr(op, &inode.attr, name)?;
+            self.authorize(op, write_action(name), &inode.attr)?;
             self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
             let key = key::under(key::TABLE_XATTR, ino, name);
             let present = tx.record(&key)?;
@@ -244,24 +251,18 @@ impl Namespace {
         })
     }
 
-    fn may_set_xattr(&self, op: &Op, attr: &Attr, name: &[u8]) -> Result<()> {
-        if name.starts_with(b"user.") {
-            return permission::require(&op.caller, attr, Access { write: true, ..Access::default() });
-        }
-        // Capabilities of executables are among these.
-        let reserved = name.starts_with(b"trusted.") || name.starts_with(b"security.");
-        if reserved && !op.caller.superuser {
-            return Err(fail(ErrorKind::NotPermitted, "attributes of the system are the superuser's"));
-        }
-        permission::own(&op.caller, attr)
-    }
-
     /// Names of all extended attributes, in order.
     ///
     /// # Errors
-    /// Reading the index.
+    /// [`ErrorKind::Stale`].
     pub fn list_xattrs(&self, op: &Op, ino: Ino) -> Result<Vec<Vec<u8>>> {
         let mut snap = self.snap(op);
+        let inode = snap.inode(ino)?;
+        snap.bucket = inode.bucket;
+        self.authorize(op, Action::ReadAttributes, &inode.attr)?;
+        if !inode.beside.attributes {
+            return Ok(Vec::new());
+        }
         let all =
             snap.records(&key::under(key::TABLE_XATTR, ino, &[]), &key::behind(key::TABLE_XATTR, ino), XATTRS_MAX)?;
         Ok(all.into_iter().map(|(key, _)| key[9..].to_vec()).collect())
@@ -274,7 +275,7 @@ impl Namespace {
     pub fn remove_xattr(&self, op: &Op, ino: Ino, name: &[u8]) -> Result<()> {
         self.change(op, |tx, effects| {
             let mut inode = tx.inode(ino)?;
-            self.may_set_xattr(op, &inode.attr, name)?;
+            self.authorize(op, write_action(name), &inode.attr)?;
             self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
             let key = key::under(key::TABLE_XATTR, ino, name);
             if tx.record(&key)?.is_none() {
@@ -287,6 +288,24 @@ impl Namespace {
             self.tell_attributes(tx, effects, &inode);
             Ok(())
         })
+    }
+}
+
+/// What reading an extended attribute of this name is.
+fn read_action(name: &[u8]) -> Action {
+    match name {
+        name if name.starts_with(b"user.") => Action::ReadXattr,
+        name if name.starts_with(b"trusted.") => Action::ReadTrustedXattr,
+        _ => Action::ReadAttributes,
+    }
+}
+
+/// What writing or removing an extended attribute of this name is. Capabilities of executables are of the `security.` class.
+fn write_action(name: &[u8]) -> Action {
+    match name {
+        name if name.starts_with(b"user.") => Action::WriteXattr,
+        name if name.starts_with(b"trusted.") || name.starts_with(b"security.") => Action::WriteTrustedXattr,
+        _ => Action::WriteSystemXattr,
     }
 }
 

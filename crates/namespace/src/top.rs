@@ -3,19 +3,17 @@
 //! That built-in bucket has the root of the tree as its root directory. S3 sees the files there under one name, which is a setting; where
 //! a folder has that name the folder is meant, and the bucket has an alias as folders have. Folders are no part of it.
 
-use std::collections::HashMap;
-
 use strata_content::Tx;
 use strata_seam::Ino;
 
+use crate::authority::Action;
 use crate::bucket;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
-use crate::permission;
 use crate::record::{Bucket, Inode};
 use crate::s3_name;
-use crate::types::{Access, Attr, BucketInfo, Caller, Change, Door, Durability, Op, ROOT_INO};
+use crate::types::{BucketInfo, Durability, Op, ROOT_INO};
 use crate::view::View;
 
 /// What S3 calls the bucket of the files at the top unless told otherwise.
@@ -48,7 +46,7 @@ impl Namespace {
         let mut snap = self.snap(op);
         let found = snap.bucket_at(ROOT_INO)?.ok_or_else(|| missing(self.top_name().as_bytes()))?;
         snap.bucket = ROOT_INO;
-        self.bucket_info(&mut snap, &found)
+        self.bucket_info(op, &mut snap, &found)
     }
 
     /// What S3 calls a bucket now.
@@ -61,7 +59,8 @@ impl Namespace {
         Ok(if taken { s3_name::alias(name.as_bytes(), ROOT_INO) } else { name.to_owned() })
     }
 
-    pub(crate) fn bucket_info(&self, view: &mut (impl View + ?Sized), bucket: &Bucket) -> Result<BucketInfo> {
+    pub(crate) fn bucket_info(&self, op: &Op, view: &mut (impl View + ?Sized), bucket: &Bucket) -> Result<BucketInfo> {
+        self.authorize(op, Action::ReadBucket, bucket)?;
         let name = self.s3_name(view, bucket)?;
         Ok(bucket.info(name))
     }
@@ -112,7 +111,7 @@ impl Namespace {
             (None, None) => return Err(missing(name)),
         };
         snap.bucket = found.root;
-        self.bucket_info(&mut snap, &found)
+        self.bucket_info(op, &mut snap, &found)
     }
 
     /// The bucket whose folder at the top has this name.
@@ -123,7 +122,7 @@ impl Namespace {
         let mut snap = self.snap(op);
         let bucket = snap.folder(name)?.ok_or_else(|| missing(name))?;
         snap.bucket = bucket.root;
-        self.bucket_info(&mut snap, &bucket)
+        self.bucket_info(op, &mut snap, &bucket)
     }
 
     /// The bucket that what is made in this directory belongs to; of the root of the tree, that of the files there.
@@ -135,7 +134,7 @@ impl Namespace {
         let dir = snap.dir(dir)?;
         let bucket = snap.rules(&dir)?;
         snap.bucket = bucket.root;
-        self.bucket_info(&mut snap, &bucket)
+        self.bucket_info(op, &mut snap, &bucket)
     }
 
     /// Whether there is any file at the top, or an upload to one.
@@ -154,82 +153,6 @@ impl Namespace {
             from.clone_from(last);
             from.push(0);
         }
-    }
-
-    /// What the users of the store may, by uid: for doors that know a caller's uid and no user. Whose uid is not among these is
-    /// nobody's there, and the mode of the root directory says what they may at the top.
-    pub fn set_rights(&self, may_make_buckets: HashMap<u32, bool>) {
-        let before = std::mem::replace(&mut *self.rights.write(), may_make_buckets);
-        if before != *self.rights.read() {
-            // What the mount's kernel was told of the root depends on it.
-            self.feed.publish(Door::Admin, vec![Change::Attr(ROOT_INO)]);
-        }
-    }
-
-    /// The mode of an inode for a kernel that judges by the mode before it asks. Where users have a right of their own at the top, the
-    /// root lets everybody in who may look, and the name space judges ([`Namespace::mkdir`] and all others).
-    #[must_use]
-    pub fn mode_for_kernel(&self, attr: &Attr) -> u32 {
-        let judged_by_mode = |uid: u32| uid == 0 || uid == attr.uid && attr.mode & 0o200 != 0;
-        let by_right = || self.rights.read().iter().any(|(uid, may)| *may && !judged_by_mode(*uid));
-        if attr.ino == ROOT_INO && by_right() { attr.mode | (attr.mode & 0o111) << 1 } else { attr.mode }
-    }
-
-    /// Whether the caller may make something at the top by a right of their own; `None` for whom the store does not know.
-    fn right_at_top(&self, caller: &Caller) -> Option<bool> {
-        if caller.superuser {
-            return Some(true);
-        }
-        match caller.door {
-            Door::S3 | Door::WebDav => Some(caller.may_make_buckets),
-            Door::Mount | Door::Nfs => self.rights.read().get(&caller.uid).copied(),
-            Door::Admin => None,
-        }
-    }
-
-    /// Refuses to add an entry to a directory to whom that is not given: by its mode, and at the top by a right of the user.
-    ///
-    /// # Errors
-    /// [`ErrorKind::AccessDenied`].
-    pub(crate) fn may_add(&self, caller: &Caller, dir: &Attr) -> Result<()> {
-        match (dir.ino == ROOT_INO).then(|| self.right_at_top(caller)).flatten() {
-            None => permission::change_entries(caller, dir),
-            Some(true) => Ok(()),
-            Some(false) => Err(fail(
-                ErrorKind::AccessDenied,
-                "this user may make nothing at the top of the tree, no folder (which is a bucket) and no file; an administrator gives the \
-                 right with `strata user set NAME --may-make-buckets=true`",
-            )),
-        }
-    }
-
-    /// The same for removing or replacing one: at the top, who is known as a user does that with what is theirs.
-    ///
-    /// # Errors
-    /// [`ErrorKind::AccessDenied`], [`ErrorKind::NotPermitted`].
-    pub(crate) fn may_remove(&self, caller: &Caller, dir: &Attr, inode: &Attr) -> Result<()> {
-        match (dir.ino == ROOT_INO).then(|| self.right_at_top(caller)).flatten() {
-            None => permission::remove_entry(caller, dir, inode),
-            Some(_) => permission::own(caller, inode),
-        }
-    }
-
-    /// What the caller may do with an inode: its mode bits, and at the top the right of a user to make something there.
-    pub(crate) fn granted(&self, caller: &Caller, attr: &Attr) -> Access {
-        let granted = permission::granted(caller, attr);
-        match (attr.ino == ROOT_INO).then(|| self.right_at_top(caller)).flatten() {
-            None => granted,
-            Some(write) => Access { write, ..granted },
-        }
-    }
-
-    /// Refuses what a removal or a rename of this entry would be refused for want of permission: taking this entry out of it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::AccessDenied`], [`ErrorKind::NotPermitted`].
-    pub fn may_take_out(&self, op: &Op, dir: &Attr, attr: &Attr) -> Result<()> {
-        permission::search(&op.caller, dir)?;
-        self.may_remove(&op.caller, dir, attr)
     }
 
     /// Makes the record of the bucket of the files at the top, and has the root be in it, where a store has none.

@@ -3,6 +3,7 @@
 use strata_content::Tx;
 use strata_seam::Ino;
 
+use crate::authority::{Action, Resource};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
@@ -10,9 +11,8 @@ use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::object::{NewContent, etag};
-use crate::permission;
 use crate::record::Inode;
-use crate::types::{Access, Attr, Condition, NodeKind, Op, ROOT_INO, dir_mode};
+use crate::types::{Attr, Condition, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, decode_dirent};
 
 /// Deepest tree followed.
@@ -200,6 +200,7 @@ impl Namespace {
     /// # Errors
     /// Reading the index.
     pub fn count_below(&self, op: &Op, dir: Ino, told: &mut dyn FnMut(u64) -> bool) -> Result<Option<u64>> {
+        self.authorize(op, Action::Administer, Resource::Store)?;
         let (mut dirs, mut count) = (vec![dir], 0);
         while let Some(dir) = dirs.pop() {
             let mut from = key::entry(dir, &[]);
@@ -340,9 +341,9 @@ impl Namespace {
         self.seal_named(op, to.0, to.1)?;
         let made = self.change(op, |tx, effects| {
             let inode = tx.inode(source)?;
-            permission::require(&op.caller, &inode.attr, Access { read: true, ..Access::default() })?;
+            self.authorize(op, Action::Read, &inode.attr)?;
             let dir = tx.dir(to.0)?;
-            permission::search(&op.caller, &dir.attr)?;
+            self.authorize(op, Action::Search, &dir.attr)?;
             let entry_name = match tx.find(to.0, to.1)? {
                 Some(found) => found.name,
                 None => {

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use strata_seam::{Ino, Lsn, Timestamp};
 
+use crate::authority::{Operation, Permit};
 use crate::locks::Holder;
 
 /// The inode of the root directory, whose entries are the buckets.
@@ -96,6 +97,8 @@ pub struct Op {
     pub(crate) guard: Mutex<Option<crate::guard::Guard>>,
     /// Of the few requests that submit lock tokens.
     holder: OnceLock<Box<Holder>>,
+    /// What the door calls it, and what it may ask the authority for.
+    operation: Option<&'static Operation>,
 }
 
 /// An inode that an operation watches, and how its changes so far found and left it.
@@ -121,7 +124,19 @@ impl Op {
             watched: Mutex::default(),
             guard: Mutex::default(),
             holder: OnceLock::new(),
+            operation: None,
         }
+    }
+    /// A request of `caller` that its door knows as this operation. Builds with debug assertions refuse actions that the row of the
+    /// operation does not list.
+    #[must_use]
+    pub fn of(caller: Caller, operation: &'static Operation) -> Self {
+        Self { operation: Some(operation), ..Self::new(caller) }
+    }
+    /// What the door calls it; `None` for what no client asked.
+    #[must_use]
+    pub fn operation(&self) -> Option<&'static Operation> {
+        self.operation
     }
     /// Says as which user the request takes and holds locks, and which tokens it has submitted. Once per request.
     pub fn submit(&self, principal: &str, tokens: Vec<String>) {
@@ -283,6 +298,23 @@ pub struct Attr {
     pub change: u64,
 }
 
+/// A file that was opened: what it was like, and what its opening permits from then on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// Its attributes at the time.
+    pub attr: Attr,
+    /// What it was opened for.
+    pub permit: Permit,
+}
+
+impl std::ops::Deref for Opened {
+    type Target = Attr;
+
+    fn deref(&self) -> &Attr {
+        &self.attr
+    }
+}
+
 /// A change of attributes; `None` leaves a field alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SetAttr {
@@ -298,8 +330,8 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     /// New modification time.
     pub mtime: Option<SetTime>,
-    /// The caller holds the file open for writing, so `size` needs no write permission now.
-    pub by_handle: bool,
+    /// The caller holds the file open for writing by this permit, so `size` needs no write permission now.
+    pub permit: Option<Permit>,
 }
 
 /// A time to set.

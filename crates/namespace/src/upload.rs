@@ -8,6 +8,7 @@ use strata_content::{Content, Reader, Tx};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
+use crate::authority::{Action, Resource};
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
 use crate::key;
@@ -53,7 +54,7 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let (record, root) = self.open_bucket(tx, op, bucket)?;
             top::refuse_folders(record.root, key)?;
-            self.may_add(&op.caller, &root.attr)?;
+            self.authorize(op, Action::Add, &root.attr)?;
             effects.within(&record);
             let id = self.number(tx)?.to_be_bytes();
             let created = self.clock.now();
@@ -80,9 +81,7 @@ impl Namespace {
         let at = upload_key(record.root, key, id);
         let bytes = view.record(&at)?.ok_or_else(missing)?;
         let found = Upload::decode(&bytes).map_err(|_| damaged("an upload".to_owned()))?;
-        if !op.caller.superuser && op.caller.uid != found.uid {
-            return Err(fail(ErrorKind::AccessDenied, "the upload belongs to somebody else"));
-        }
+        self.authorize(op, Action::UseUpload, Resource::Of { uid: found.uid })?;
         Ok((at, id, found, record.root))
     }
 
@@ -195,8 +194,9 @@ impl Namespace {
         limit: usize,
     ) -> Result<(Vec<UploadInfo>, bool)> {
         let mut snap = self.snap(op);
-        let (record, _) = self.open_bucket(&mut snap, op, bucket)?;
+        let (record, root) = self.open_bucket(&mut snap, op, bucket)?;
         snap.bucket = record.root;
+        self.authorize(op, Action::List, &root.attr)?;
         let mut start = key::under(key::TABLE_UPLOAD, record.root, &[]);
         // Keys with the prefix lie together because the terminator sorts below every byte a key may have there.
         start.extend(key::terminated(prefix).split_last_chunk::<2>().map_or(&[][..], |(rest, _)| rest));

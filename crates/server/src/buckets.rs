@@ -20,6 +20,7 @@ use crate::control::{self, Progress, Request, Tell};
 use crate::greeting::{plain_table, say, say_json};
 use crate::interrupt::Interrupt;
 use crate::lock::StoreLock;
+use crate::operation::op_of;
 use crate::store::OpenStore;
 
 /// Most characters of a name that a refusal says again.
@@ -165,7 +166,7 @@ fn hidden_in_words(s3_name: &str) -> String {
 /// # Errors
 /// Reading the store.
 pub(crate) fn warn_of_hidden_top(namespace: &Namespace) -> anyhow::Result<()> {
-    let op = Op::new(Caller::root(Door::Admin));
+    let op = op_of("bucket");
     match namespace.top(&op) {
         Ok(top) if top.name.ends_with(ALIAS_MARK) => tracing::warn!("{}", hidden_in_words(&top.name)),
         Ok(_) => {}
@@ -234,7 +235,7 @@ pub(crate) fn apply(
     stopping: &dyn Fn() -> bool,
 ) -> anyhow::Result<BucketAnswer> {
     let shown = |info| Shown::of(namespace, info).map(BucketAnswer::Bucket);
-    let mut op = Op::new(Caller::root(Door::Admin));
+    let mut op = op_of("bucket");
     let answer = match request {
         BucketRequest::List => {
             let mut all = namespace.buckets(&op)?;
@@ -248,7 +249,7 @@ pub(crate) fn apply(
         BucketRequest::Show { name } => shown(meant(namespace, &op, &name)?)?,
         BucketRequest::Create { name, mode, durability, owner } => {
             check_new(&name)?;
-            op = Op::new(maker(namespace, &op, users, owner)?);
+            op = Op::of(maker(namespace, &op, users, owner)?, strata_namespace::operation(Door::Admin, "bucket"));
             let class = durability.map(DurabilityClass::class);
             let mode = mode.unwrap_or(OBJECT_MODE_DEFAULT);
             shown(namespace.create_bucket_of_mode(&op, name.as_bytes(), class, mode).map_err(unchanged)?)?

@@ -14,7 +14,7 @@ use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use strata_iam::{CLEAR_LEFT, User, Users};
 use strata_keys::{KeyId, MasterKey};
-use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_namespace::{Namespace, Op};
 use strata_seam::SystemEntropy;
 
 use crate::cli::KeysAction;
@@ -23,6 +23,7 @@ use crate::control;
 use crate::doors_file::write_private;
 use crate::greeting::{plain_table, say, say_json};
 use crate::lock::StoreLock;
+use crate::operation::op_of;
 use crate::store::OpenStore;
 
 /// Longest file that is read as a key, in bytes.
@@ -52,7 +53,7 @@ fn read(path: &Path) -> anyhow::Result<Option<MasterKey>> {
 /// # Errors
 /// It is not there or not the right one, with the way back.
 pub(crate) fn of_store(data: &Path, namespace: &Namespace) -> anyhow::Result<MasterKey> {
-    let op = Op::new(Caller::root(Door::Admin));
+    let op = op_of("keys");
     let sealed = Users::sealed_with(&op, namespace)?;
     let way_back = || {
         format!(
@@ -158,7 +159,7 @@ struct UserReset<'a> {
 /// # Errors
 /// Reading the store.
 pub(crate) fn show(data: &Path, namespace: &Namespace) -> anyhow::Result<KeyStatus> {
-    let op = Op::new(Caller::root(Door::Admin));
+    let op = op_of("keys");
     let sealed = Users::sealed_with(&op, namespace)?;
     let (key, trouble) = match read(&path(data)) {
         Ok(key) => (key, None),
@@ -272,7 +273,7 @@ fn in_words(shown: &KeyStatus) -> String {
 
 /// Puts a key back that opens what is sealed.
 fn restore(data: &Path, namespace: &Namespace, key: &MasterKey) -> anyhow::Result<()> {
-    let op = Op::new(Caller::root(Door::Admin));
+    let op = op_of("keys");
     let id = key.id().to_string();
     if let Some(other) = Users::sealed_with(&op, namespace)?.keys().find(|sealed| **sealed != id) {
         bail!("this is the key {id}, and secrets of this store are sealed with {other}; nothing was changed");
@@ -285,7 +286,7 @@ fn restore(data: &Path, namespace: &Namespace, key: &MasterKey) -> anyhow::Resul
 
 /// A new key, and a new secret for every user whose secret does not open.
 fn reset(data: &Path, namespace: &Arc<Namespace>, yes: bool) -> anyhow::Result<(KeyId, Vec<Arc<User>>)> {
-    let op = Op::new(Caller::root(Door::Admin));
+    let op = op_of("keys");
     let sealed = Users::sealed_with(&op, namespace)?;
     let present = read(&path(data)).ok().flatten();
     let lost: u64 = {

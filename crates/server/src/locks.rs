@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use strata_namespace::{Caller, Door, ErrorKind, LockRecord, Namespace, Op};
+use strata_namespace::{ErrorKind, LockRecord, Namespace};
 use strata_seam::Timestamp;
 
 use crate::cli::LockAction;
@@ -13,6 +13,7 @@ use crate::config::StoreConfig;
 use crate::control::{self, Request};
 use crate::greeting::{plain_table, say, say_json};
 use crate::lock::StoreLock;
+use crate::operation::op_of;
 use crate::store::OpenStore;
 
 /// A question or change of locks, as it goes to the server.
@@ -90,7 +91,7 @@ impl Shown {
 /// # Errors
 /// There is no such lock; the store fails.
 pub(crate) fn apply(namespace: &Namespace, request: LockRequest) -> anyhow::Result<Vec<Shown>> {
-    let op = Op::new(Caller::root(Door::Admin));
+    let op = op_of("locks");
     let now = namespace.now();
     let all = namespace.locks(&op)?;
     match request {

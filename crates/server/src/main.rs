@@ -27,6 +27,7 @@ mod locks;
 mod metrics;
 mod mount;
 mod notify;
+mod operation;
 mod passes;
 mod private;
 mod process;

@@ -18,6 +18,7 @@ use crate::doors_file::Doors;
 use crate::fsck::BesideWriters;
 use crate::greeting::plain_table;
 use crate::keeper::Keeper;
+use crate::operation::op_of;
 use crate::rates::{DoorRates, Rates};
 use crate::reclaim::Reclaim;
 use crate::status::Status;
@@ -153,6 +154,7 @@ impl Running {
     /// What the control socket answers.
     pub(crate) fn answer(self: Arc<Self>) -> Responder {
         Arc::new(move |request, progress| {
+            self.namespace.administer(&op_of(request.command()))?;
             Ok(match request {
                 Request::Status => self.status().into(),
                 Request::Reclaim(request) => {

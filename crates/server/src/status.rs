@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 use strata_content::TrafficCounts;
 use strata_ledger::Refusing;
-use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_namespace::Namespace;
 use strata_seam::{Budget, Failure, WorkerState, WorkerStatus};
 
 use crate::config::{ByteSize, StoreConfig};
@@ -15,6 +15,7 @@ use crate::disks::DiskStatus;
 use crate::greeting::{plain_table, say, say_json};
 use crate::keeper::{KeeperStatus, ScrubStatus};
 use crate::lock::StoreLock;
+use crate::operation::op_of;
 use crate::reclaim::ReclaimStatus;
 use crate::running::ServerStatus;
 use crate::sets::{Moving, SetStatus};
@@ -151,7 +152,7 @@ impl Status {
         let store = namespace.store();
         let ledger = store.ledger().status();
         let checkpoints = store.checkpoint_counts();
-        let space = namespace.space(&Op::new(Caller::root(Door::Admin)));
+        let space = namespace.space(&op_of("status"));
         let refusing = store.ledger().refusing().map(|refusing| RefusingStatus {
             words: refusing_in_words(&refusing),
             since: refusing.since.secs(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use strata_iam::{NewUser, User, Users};
-use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_namespace::Namespace;
 use strata_seam::SystemEntropy;
 
 use crate::cli::UserAction;
@@ -15,6 +15,7 @@ use crate::config::StoreConfig;
 use crate::control;
 use crate::greeting::{plain_table, say, say_json};
 use crate::lock::StoreLock;
+use crate::operation::op_of;
 use crate::store::OpenStore;
 
 /// Of what belongs to uid 0, this many names are shown per bucket.
@@ -105,7 +106,7 @@ impl Shown {
 /// # Errors
 /// The users' own refusals: nothing was changed then.
 pub(crate) fn apply(namespace: &Namespace, users: &Users, request: UserRequest) -> anyhow::Result<UserAnswer> {
-    let op = Op::new(Caller::root(Door::Admin));
+    let op = op_of("user");
     let answer = match request {
         UserRequest::Add { name, uid, gid, admin, may_make_buckets } => {
             let new = NewUser { name, uid, gid, admin, may_make_buckets, ..NewUser::default() };
@@ -159,7 +160,7 @@ pub(crate) fn run(config: &StoreConfig, action: UserAction, json: bool) -> anyho
 /// # Errors
 /// Users that cannot be read, or whose new records are not known to be durable.
 pub(crate) fn open(data: &Path, namespace: &Arc<Namespace>) -> anyhow::Result<Arc<Users>> {
-    let op = Op::new(Caller::root(Door::Admin));
+    let op = op_of("user");
     let users = crate::keys::open_users(data, namespace, &op)?;
     namespace.settle_blocking(&op)?;
     if !users.renumbered().is_empty() {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use strata_namespace::{Begin, Caller, Door, EventAt, EventReader, EventSequence, Namespace, Op};
+use strata_namespace::{Begin, EventAt, EventReader, EventSequence, Namespace};
 use strata_seam::Lsn;
 
 use crate::config::StoreConfig;
@@ -24,6 +24,7 @@ use crate::control;
 use crate::greeting::{plain_table, say, say_json};
 use crate::interrupt::Interrupt;
 use crate::lock::StoreLock;
+use crate::operation::op_of;
 use shown::{GapShown, Shown, moment};
 
 /// Events read for one page; of these fewer may concern the one who asks. With keys of the greatest length, all to be escaped, and
@@ -194,7 +195,7 @@ impl Watches {
     /// # Errors
     /// Those of the store, and what is no name of a reader.
     pub(crate) fn answer(&self, namespace: &Arc<Namespace>, request: WatchRequest) -> anyhow::Result<Watched> {
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = op_of("watch");
         let answer = match request {
             WatchRequest::Begin { from, cursor } => {
                 let begin = match from {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nfsserve::nfs::nfsstat3;
-use strata_namespace::{Access, Attr, NAME_LEN_MAX, NodeKind, Op};
+use strata_namespace::{Attr, NAME_LEN_MAX, NodeKind, Op};
 use strata_seam::Ino;
 
 use super::args::Request;
@@ -44,6 +44,7 @@ impl Context {
         door: &Arc<NfsDoor>,
         peer: SocketAddr,
         credential: &Credential,
+        procedure: u32,
         handle: &[u8],
     ) -> Result<Self, Fail> {
         let handle = door.handles.decode(handle)?;
@@ -54,7 +55,7 @@ impl Context {
         })?;
         Ok(Self {
             door: Arc::clone(door),
-            op: Op::new(rule.export.caller(credential)),
+            op: Op::of(rule.export.caller(credential), crate::operations::of_procedure(procedure)),
             ino: handle.ino,
             fsid: door.fsid(handle.export),
             export: handle.export,
@@ -157,23 +158,6 @@ impl Context {
     pub(super) fn other(&self, handle: &[u8]) -> Result<Ino, Fail> {
         let handle = self.door.handles.decode(handle)?;
         if handle.export == self.export { Ok(handle.ino) } else { Err(Fail(nfsstat3::NFS3ERR_XDEV)) }
-    }
-
-    /// Refuses unless the caller may do all of `asked`.
-    ///
-    /// A client checks permission when a file is opened, the server with each request, and in between the mode may
-    /// have changed: the owner therefore always may, and leave to execute is leave to read, as a program that is run
-    /// is read page by page. So do other servers.
-    pub(super) fn allow(&self, attr: &Attr, asked: Access) -> Result<(), Fail> {
-        if attr.kind != NodeKind::Directory && attr.uid == self.op.caller.uid {
-            return Ok(());
-        }
-        let probe = Access { exec: asked.exec || (asked.read && attr.kind == NodeKind::File), ..asked };
-        let granted = self.door.ns.access(&self.op, attr.ino, probe)?;
-        let read = !asked.read || granted.read || (attr.kind == NodeKind::File && granted.exec);
-        let write = !asked.write || granted.write;
-        let exec = !asked.exec || granted.exec;
-        if read && write && exec { Ok(()) } else { Err(Fail(nfsstat3::NFS3ERR_ACCES)) }
     }
 
     /// Checks that `name` can be an entry's: `.` and `..` get the status given, as each procedure has its own.

@@ -1,7 +1,7 @@
 //! CREATE, MKDIR, SYMLINK and MKNOD.
 
 use nfsserve::nfs::{nfsstat3, sattr3};
-use strata_namespace::{Access, Attr, ErrorKind, NewNode, NodeKind, SYMLINK_LEN_MAX, SetAttr, SetTime};
+use strata_namespace::{Attr, ErrorKind, NewNode, NodeKind, SYMLINK_LEN_MAX, SetAttr, SetTime};
 
 use super::args::{CreateHow, Special};
 use super::context::Context;
@@ -48,8 +48,7 @@ impl Context {
             if set.size.is_none() {
                 return Ok(attr);
             }
-            self.allow(&attr, Access { write: true, ..Access::default() })?;
-            let cut = SetAttr { size: set.size, by_handle: true, ..SetAttr::default() };
+            let cut = SetAttr { size: set.size, ..SetAttr::default() };
             return Ok(self.door.ns.setattr(&self.op, attr.ino, &cut)?);
         }
         Err(Fail(nfsstat3::NFS3ERR_JUKEBOX))
@@ -135,15 +134,13 @@ impl Context {
     /// Sets what creating a node does not. Owners are for the superuser to choose; clients send them along with what
     /// they are anyway, so that refusing would fail creations that are in order.
     fn finish(&self, attr: Attr, mut set: SetAttr) -> Result<Attr, Fail> {
-        if !self.op.caller.superuser {
-            set.uid = None;
-            set.gid = set.gid.filter(|gid| self.op.caller.in_group(*gid));
-        }
+        let ns = &self.door.ns;
+        set.uid = set.uid.filter(|uid| ns.may_give(&self.op, &attr, *uid, attr.gid));
+        set.gid = set.gid.filter(|gid| ns.may_give(&self.op, &attr, attr.uid, *gid));
         set.uid = set.uid.filter(|uid| *uid != attr.uid);
         set.gid = set.gid.filter(|gid| *gid != attr.gid);
         set.size = set.size.filter(|size| *size != attr.size);
-        set.by_handle = true;
-        if set == (SetAttr { by_handle: true, ..SetAttr::default() }) {
+        if set == SetAttr::default() {
             return Ok(attr);
         }
         Ok(self.door.ns.setattr(&self.op, attr.ino, &set)?)

@@ -4,7 +4,7 @@
 //! NFS3ERR_TOOSMALL; so a listing always comes to its end.
 
 use nfsserve::nfs::nfsstat3;
-use strata_namespace::{Access, Attr, POSITIONS_RESERVED, Page};
+use strata_namespace::{Attr, POSITIONS_RESERVED, Page};
 use strata_seam::Ino;
 
 use super::args::LIST_LEN_MAX;
@@ -85,7 +85,6 @@ impl Context {
         out: &mut Encoder,
     ) -> Result<(), Fail> {
         let directory = self.directory(self.ino)?;
-        self.allow(&directory, Access { read: true, ..Access::default() })?;
         let cookies = &self.door.cookies;
         if cookie != 0 && verifier != cookies.verifier() {
             return Err(Fail(nfsstat3::NFS3ERR_BAD_COOKIE));

@@ -12,7 +12,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result};
 use strata_namespace::{ObjectInfo, ObjectMeta, PartInfo, Reader, UploadInfo};
 
 use super::write::{ChecksumFields, copy_source};
-use crate::blocking::blocking;
+use crate::blocking::toiling;
 use crate::checksum::{ALGORITHMS, Algorithm, Hasher, check_form, combine, composite};
 use crate::conditions::Conditions;
 use crate::context::Context;
@@ -179,7 +179,7 @@ impl Shared {
         let reader = Arc::new(reader);
         let (etag, checksum) = {
             let (reader, range) = (Arc::clone(&reader), range.clone());
-            blocking(move || hashes_of(&reader, range, algorithm)).await?
+            toiling(move || hashes_of(&reader, range, algorithm)).await?
         };
         let checksums = BTreeMap::from([(algorithm.name().to_owned(), checksum)]);
         let part = self

@@ -159,9 +159,7 @@ impl Pieces {
             Some(bytes) => State::Ready(piece.of(bytes)),
             None => {
                 let reader = Arc::clone(&self.reader);
-                State::Reading(tokio::task::spawn_blocking(move || {
-                    reader.read(offset, len).map(|bytes| piece.of(bytes))
-                }))
+                State::Reading(strata_gate::bridge::wait(move || reader.read(offset, len).map(|bytes| piece.of(bytes))))
             }
         };
     }

@@ -106,11 +106,11 @@ pub(super) fn pins() {
             thread::spawn(move || {
                 let op = root();
                 let ino = file(&ns);
-                ns.open(&op, ino, Access { read: true, ..Access::default() }, false).expect("opened");
+                let opened = ns.open(&op, ino, Access { read: true, ..Access::default() }, false).expect("opened");
                 let pin = ns.pin(ino);
-                let whole = |pin| number(&ns.read_pinned(&root(), pin, 0, 2 * LEN).expect("read"));
+                let whole = |pin| number(&ns.read_pinned(&root(), (pin, opened.permit), 0, 2 * LEN).expect("read"));
                 let first = whole(&pin);
-                let half = ns.read_pinned(&op, &pin, LEN as u64 / 2, LEN).expect("read");
+                let half = ns.read_pinned(&op, (&pin, opened.permit), LEN as u64 / 2, LEN).expect("read");
                 assert!(half == bytes(first)[LEN / 2..], "the second half is of another content");
                 assert_eq!(whole(&pin), first, "an open file changed its content");
                 ns.unpin(&op, pin).expect("unpinned");

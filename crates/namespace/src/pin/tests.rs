@@ -45,7 +45,9 @@ fn open_file() -> (SimWorld, OpenStore, Ino) {
 }
 
 fn read(ns: &Namespace, pin: &Pin) -> Vec<u8> {
-    ns.read_pinned(&root(), pin, 0, 100).expect("read").to_vec()
+    ns.read_pinned(&root(), (pin, ns.permit(&root(), pin.ino(), READ).expect("a permit")), 0, 100)
+        .expect("read")
+        .to_vec()
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn a_watched_file_tells_of_writes_and_attributes_and_forgets_when_it_is_gone() {
     op.watch(file.ino);
     ns.write(&op, file.ino, 0, b"some").unwrap();
     let (found, left) = op.watched(file.ino).unwrap();
-    assert_eq!((found, left.size), (file.clone(), 4));
+    assert_eq!((found, left.size), (file.attr.clone(), 4));
     let mode = SetAttr { mode: Some(0o600), ..SetAttr::default() };
     ns.setattr(&op, file.ino, &mode).unwrap();
     assert_eq!(op.watched(file.ino).unwrap().1.mode, 0o600);

@@ -51,6 +51,26 @@ pub(crate) enum Request {
     Watch(WatchRequest),
 }
 
+impl Request {
+    /// The command it is of, as the table of operations of the name space calls it.
+    pub(crate) fn command(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Reclaim(_) => "reclaim",
+            Self::User(_) => "user",
+            Self::Keys => "keys",
+            Self::Bucket(_) => "bucket",
+            Self::Locks(_) => "locks",
+            Self::Fsck { .. } => "fsck",
+            Self::Disk(_) => "disk",
+            Self::Set(_) => "set",
+            Self::Heal => "heal",
+            Self::Scrub(_) => "scrub",
+            Self::Watch(_) => "watch",
+        }
+    }
+}
+
 /// What the server says.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
