@@ -122,7 +122,24 @@ impl Store {
         then: impl FnOnce(&mut T),
     ) -> Result<Done<T>, E> {
         self.wait_for_room();
-        self.run(None, relaxed, change, then)
+        self.run(None, relaxed, Computed::UnderLock, change, then)
+    }
+
+    /// As [`Store::transact_then`], for a change of many look-ups: it is computed before the writer's lock is taken, and under the lock
+    /// only looked whether what it read still is so. If not, it is computed once more, there.
+    ///
+    /// The closure must rely on nothing but records, or on what keeps still while it is under way: its caller sees to that.
+    ///
+    /// # Errors
+    /// Those of [`Store::transact`]; `then` was not called.
+    pub fn transact_ahead<T, E: From<ContentError>>(
+        self: &Arc<Self>,
+        relaxed: bool,
+        change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+        then: impl FnOnce(&mut T),
+    ) -> Result<Done<T>, E> {
+        self.wait_for_room();
+        self.run(None, relaxed, Computed::Ahead, change, then)
     }
 
     /// As [`Store::transact`], with the room that removals have: for what has to be done however full the disks are.
@@ -134,7 +151,7 @@ impl Store {
         change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<Done<T>, E> {
         self.wait_for_room();
-        self.run(Some(Purpose::Removal), false, change, |_| {})
+        self.run(Some(Purpose::Removal), false, Computed::UnderLock, change, |_| {})
     }
 
     /// As [`Store::transact`], without waiting for anything, and for the purpose given instead of the one that shows.
@@ -144,25 +161,31 @@ impl Store {
         relaxed: bool,
         change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<Done<T>, E> {
-        self.run(purpose, relaxed, change, |_| {})
+        self.run(purpose, relaxed, Computed::UnderLock, change, |_| {})
     }
 
     fn run<T, E: From<ContentError>>(
         self: &Arc<Self>,
         purpose: Option<Purpose>,
         relaxed: bool,
+        computed: Computed,
         mut change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
         then: impl FnOnce(&mut T),
     ) -> Result<Done<T>, E> {
         let early = self.rehearse(relaxed, &mut change);
+        let ahead = match computed {
+            Computed::Ahead if early.is_none() => self.compute_ahead(relaxed, &mut change),
+            _ => None,
+        };
         let _writer = self.writer.lock();
         let _held = self.held.begin();
         if refuses_first() {
             drop(change(&mut Tx::new(self, relaxed)));
         }
-        let (tx, mut value) = match early {
-            Some(early) => self.judge(early, relaxed, &mut change)?,
-            None => {
+        let (tx, mut value) = match (early, ahead.map(|ahead| self.as_it_was(ahead)).transpose()?.flatten()) {
+            (Some(early), _) => self.judge(early, relaxed, &mut change)?,
+            (None, Some(ahead)) => ahead,
+            (None, None) => {
                 let mut tx = Tx::new(self, relaxed);
                 let value = change(&mut tx)?;
                 (tx, value)
@@ -172,6 +195,15 @@ impl Store {
         let lsn = tx.commit(purpose, || then(&mut value))?;
         Ok(Done { value, lsn, seen })
     }
+}
+
+/// When a change is computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Computed {
+    /// While nobody else changes anything.
+    UnderLock,
+    /// Before, if what it read is still so when the lock is held.
+    Ahead,
 }
 
 /// A change that was computed before others changed something.
@@ -189,6 +221,28 @@ impl Store {
         let value = change(&mut tx);
         happens();
         Some((tx, value))
+    }
+
+    /// A change computed without the lock; `None` if it would be refused, which is for the lock to say.
+    fn compute_ahead<'a, T, E: From<ContentError>>(
+        self: &'a Arc<Self>,
+        relaxed: bool,
+        change: &mut impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Option<(Tx<'a>, T)> {
+        let mut tx = Tx { premises: Some(Premises::default()), ..Tx::new(self, relaxed) };
+        let value = change(&mut tx).ok()?;
+        // Whoever has used up its time on the core would lose it while it holds the lock, and everybody would wait.
+        std::thread::yield_now();
+        Some((tx, value))
+    }
+
+    /// Such a change, if every row it read is as it was, absent ones included. Under the writer's lock.
+    fn as_it_was<'a, T>(&self, (tx, value): (Tx<'a>, T)) -> Result<Option<(Tx<'a>, T)>, ContentError> {
+        let holds = match &tx.premises {
+            Some(premises) if !planted(Bug::PremisesUnchecked) => premises.hold(self, |_| true)?,
+            _ => true,
+        };
+        Ok(holds.then_some((tx, value)))
     }
 
     /// What an engine that many share would do with such a change: commit it as it is while its premises hold, else have it computed

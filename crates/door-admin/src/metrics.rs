@@ -46,6 +46,8 @@ metrics! {
     DOOR_ANSWERS = Counter "strata_door_answers" ["door", "class"];
     /// Seconds from a request to its answer (its head, where a body is streamed), by door and operation.
     DOOR_LATENCY = Histogram "strata_door_latency_seconds" ["door", "operation"];
+    /// Seconds that what the network doors hand to the store waits for a thread: calls that wait, and work that keeps a core busy.
+    BRIDGE_WAIT = Histogram "strata_bridge_wait_seconds" ["kind"];
     /// Requests answered per second, over the last seconds.
     DOOR_REQUEST_RATE = Gauge "strata_door_requests_per_second" ["door"];
     /// Bytes of request bodies taken in per second, over the last seconds.

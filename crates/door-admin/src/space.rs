@@ -5,7 +5,7 @@ use std::sync::Arc;
 use strata_namespace::{Caller, Door, Namespace, Op};
 
 use crate::metrics::{
-    CACHE_BYTES, CHECKPOINT_BYTES, CHECKPOINTS, CONTENT_COMPRESSED_BYTES, CONTENT_DEDUPLICATED_BYTES,
+    BRIDGE_WAIT, CACHE_BYTES, CHECKPOINT_BYTES, CHECKPOINTS, CONTENT_COMPRESSED_BYTES, CONTENT_DEDUPLICATED_BYTES,
     CONTENT_STORED_BYTES, CONTENT_WRITTEN_BYTES, INDEX_BROKEN, INDEX_OVERLAY_BYTES, LEDGER_DURABLE,
     LEDGER_QUEUED_BYTES, LEDGER_WRITTEN, SET_DISKS, SET_DISKS_ACTIVE, SET_FULL, SET_READ_ONLY, SPACE_FREE_BYTES,
     SPACE_INODES, SPACE_TOTAL_BYTES, STAGED_BYTES, Samples, Source, WRITER_LOCK, WRITER_LOCK_LONGEST,
@@ -32,6 +32,9 @@ impl Source for SpaceSource {
         let checkpoints = self.0.store().checkpoint_counts();
         out.put(&CHECKPOINTS, &[], checkpoints.taken);
         out.put(&CHECKPOINT_BYTES, &[], checkpoints.written);
+        for (kind, waits) in strata_gate::bridge::crossings() {
+            out.put_latencies(&BRIDGE_WAIT, &[kind], waits);
+        }
         let (held, longest_nanos) = self.0.store().writer_held();
         out.put_latencies(&WRITER_LOCK, &[], held);
         out.put(&WRITER_LOCK_LONGEST, &[], longest_nanos / 1000);

@@ -294,31 +294,52 @@ impl Namespace {
 
     /// Runs a change, notes in `op` what the answer depends on, and tells the feed. The closure may run more than once: it
     /// touches nothing but its arguments, and says in its effects what else is to happen.
-    pub(crate) fn change<T>(&self, op: &Op, mut run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
+    pub(crate) fn change<T>(&self, op: &Op, run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
+        self.change_when(op, false, run)
+    }
+
+    /// The same for a change of many look-ups, which is computed before the lock of all changes is taken, and again under it only
+    /// if somebody has changed meanwhile what it read. The caller sees to it that what it relies on beside records keeps still: no lock
+    /// is granted meanwhile where it changes something (a [`crate::Claim`]).
+    pub(crate) fn change_ahead<T>(
+        &self,
+        op: &Op,
+        run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>,
+    ) -> Result<T> {
+        self.change_when(op, true, run)
+    }
+
+    fn change_when<T>(
+        &self,
+        op: &Op,
+        ahead: bool,
+        mut run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>,
+    ) -> Result<T> {
         self.refuse_outdated()?;
         // Most changes draw none: those that do say so if there are none.
         let at_hand = self.numbers_at_hand(numbers::AT_HAND);
         let _removing = self.opens.erasing.begin();
         let watching = op.watching();
         let (mut seen_so_far, mut relaxed) = (Lsn(0), false);
-        let done = self.store.transact_then(
-            false,
-            |tx| {
-                let mut effects = Effects::default();
-                let found = self.attrs_now(tx, &watching)?;
-                let ran = self.uphold(tx, op).and_then(|()| run(tx, &mut effects));
-                seen_so_far = tx.seen();
-                let promised = effects.relaxed.map_or_else(|| tx.is_relaxed(effects.bucket), Ok);
-                relaxed = promised.as_ref().is_ok_and(|relaxed| *relaxed);
-                let value = ran?;
-                promised?;
-                tx.set_relaxed(relaxed);
-                self.write_events(tx, &mut effects, op, relaxed);
-                let left = self.attrs_now(tx, &watching)?;
-                Ok::<_, Error>((value, effects, found.into_iter().zip(left).collect::<Vec<_>>()))
-            },
-            |(_, effects, _)| self.enact(effects),
-        );
+        let compute = |tx: &mut Tx<'_>| {
+            let mut effects = Effects::default();
+            let found = self.attrs_now(tx, &watching)?;
+            let ran = self.uphold(tx, op).and_then(|()| run(tx, &mut effects));
+            seen_so_far = tx.seen();
+            let promised = effects.relaxed.map_or_else(|| tx.is_relaxed(effects.bucket), Ok);
+            relaxed = promised.as_ref().is_ok_and(|relaxed| *relaxed);
+            let value = ran?;
+            promised?;
+            tx.set_relaxed(relaxed);
+            self.write_events(tx, &mut effects, op, relaxed);
+            let left = self.attrs_now(tx, &watching)?;
+            Ok::<_, Error>((value, effects, found.into_iter().zip(left).collect::<Vec<_>>()))
+        };
+        let done = if ahead {
+            self.store.transact_ahead(false, compute, |(_, effects, _)| self.enact(effects))
+        } else {
+            self.store.transact_then(false, compute, |(_, effects, _)| self.enact(effects))
+        };
         if let (Err(error), Err(refused)) = (&done, at_hand)
             && error.kind == ErrorKind::Busy
         {

@@ -171,7 +171,7 @@ impl Namespace {
         remove_in: RemoveIn,
     ) -> Result<bool> {
         let step = |removal: &Removal<'_>, names: &[&[u8]]| {
-            self.change(op, |tx, effects| {
+            self.change_ahead(op, |tx, effects| {
                 removal.uphold(tx, dir)?;
                 names.iter().try_for_each(|name| {
                     let found = tx.found(dir, name)?;

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
+mod ahead;
 mod streams;
 
 use std::sync::Arc;
