@@ -42,11 +42,12 @@ pub(crate) async fn unlock(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
 /// Whoever locks a resource keeps others from changing it, so only those who may change it may lock it.
 fn may_lock(ask: &Ask) -> Result<()> {
     let path = &ask.path;
-    if path.is_root() && !ask.user.admin {
-        return Err(Refusal::forbidden("only an administrator may lock the root; nothing was locked"));
-    }
     match ask.look(path)? {
-        Found::Node(attr) => ask.require(&attr, Access { write: true, ..Access::default() }),
+        Found::Node(attr) => match ask.require(&attr, Access { write: true, ..Access::default() }) {
+            // Removed since it was found: the lock makes it anew, or is refused.
+            Err(refusal) if refusal.status == StatusCode::NOT_FOUND => Ok(()),
+            judged => judged,
+        },
         Found::Hidden => Err(Refusal::conflict("something that is no file has this name; nothing was locked")),
         Found::Nothing => {
             let parent = ask.parent_of(path)?;

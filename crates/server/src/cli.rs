@@ -447,7 +447,7 @@ pub(crate) enum BucketAction {
     ///
     /// Without --yes a bucket in which something is, or to which uploads are unfinished, stays as it is, and the command says what
     /// is in the way. With --yes uploads are aborted and files removed step by step. Ctrl-C ends it and says how much is left;
-    /// given again, the command goes on. Hard links of files into other buckets stay, with their content.
+    /// given again, the command goes on.
     Remove {
         /// The name of its folder, or what S3 calls it
         name: String,

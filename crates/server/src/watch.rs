@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use strata_namespace::{Begin, EventAt, EventReader, EventSequence, Namespace};
+use strata_namespace::{Begin, ErrorKind, EventAt, EventReader, EventSequence, Namespace};
 use strata_seam::Lsn;
 
 use crate::config::StoreConfig;
@@ -146,6 +146,10 @@ pub(crate) enum WatchRequest {
     Forget {
         cursor: String,
     },
+    /// What S3 calls the bucket that is meant by a name, as changes name it.
+    Bucket {
+        name: String,
+    },
 }
 
 /// What the server answers.
@@ -160,6 +164,8 @@ pub(crate) enum Watched {
     Readers(Vec<ReaderShown>),
     /// Whether there was such a reader.
     Forgotten(bool),
+    /// The bucket that is meant; `None` where there is none now.
+    Bucket(Option<String>),
 }
 
 /// One page.
@@ -219,6 +225,11 @@ impl Watches {
                 Watched::At(Sequence(after))
             }
             WatchRequest::List => Watched::Readers(readers(namespace)?),
+            WatchRequest::Bucket { name } => Watched::Bucket(match namespace.bucket_called(&op, name.as_bytes()) {
+                Ok(bucket) => Some(bucket.name),
+                Err(error) if error.kind == ErrorKind::NoSuchBucket => None,
+                Err(error) => return Err(error.into()),
+            }),
             WatchRequest::Forget { cursor } => Watched::Forgotten(namespace.forget_cursor(&op, &cursor)?),
         };
         // What is answered stays.
@@ -317,13 +328,20 @@ fn watch(
 ) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch()?;
     let only = only.map(|only| only.split_once('/').unwrap_or((only, "")));
-    let only = only.map(|(bucket, prefix)| (bucket.to_owned(), prefix.to_owned()));
+    let only = match only {
+        Some((bucket, prefix)) => Some((bucket_as_told(ask, bucket)?, prefix.to_owned())),
+        None => None,
+    };
     let Watched::At(mut after) = ask(WatchRequest::Begin { from, cursor: cursor.clone() })? else {
         bail!(control::Strange)
     };
     let mut confirmed = after;
     loop {
-        let Watched::Page(page) = ask(WatchRequest::Next { after, only: only.clone() })? else {
+        let ended = || match &cursor {
+            Some(name) => format!("no more changes can be had; `--cursor {name}` goes on behind what was confirmed"),
+            None => format!("no more changes can be had; `--from {after}` goes on behind what was printed"),
+        };
+        let Watched::Page(page) = ask(WatchRequest::Next { after, only: only.clone() }).with_context(ended)? else {
             bail!(control::Strange)
         };
         let told = !page.events.is_empty() || page.gap.is_some();
@@ -348,6 +366,21 @@ fn watch(
             std::thread::sleep(ASK_EVERY);
         }
     }
+}
+
+/// What changes call the bucket that somebody means by its folder's name or by what S3 calls it.
+fn bucket_as_told(ask: &dyn Fn(WatchRequest) -> anyhow::Result<Watched>, name: &str) -> anyhow::Result<String> {
+    let Watched::Bucket(found) = ask(WatchRequest::Bucket { name: name.to_owned() })? else {
+        bail!(control::Strange)
+    };
+    if found.is_none() {
+        eprintln!(
+            "strata: there is no bucket '{}' now; what changed in one that S3 called so, and in one to come, is shown; \
+             `strata bucket list` shows all",
+            name.escape_debug()
+        );
+    }
+    Ok(found.unwrap_or_else(|| name.to_owned()))
 }
 
 /// Prints a page; `false` where the other end of the pipe is gone.

@@ -169,5 +169,5 @@ pub static OPERATIONS: &[Operation] = &[
     row(Door::Admin, "set", &[Administer]),
     row(Door::Admin, "heal", &[Administer]),
     row(Door::Admin, "scrub", &[Administer]),
-    row(Door::Admin, "watch", &[Administer]),
+    row(Door::Admin, "watch", &[ReadBucket, Administer]),
 ];

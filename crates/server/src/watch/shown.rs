@@ -172,6 +172,7 @@ impl Shown {
         let now = path(&self.bucket, &self.key);
         // Writing into a string cannot fail.
         let _ = match &self.from {
+            Some(from) if self.exchange => write!(line, "{} <-> {now}", path(&from.bucket, &from.key)),
             Some(from) => write!(line, "{} -> {now}", path(&from.bucket, &from.key)),
             None => write!(line, "{now}"),
         };

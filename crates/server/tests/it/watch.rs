@@ -141,3 +141,23 @@ fn who_is_interrupted_or_read_no_longer_ends_in_order() {
     assert!(child.wait().unwrap().success(), "nobody reads any more");
     drop(server);
 }
+
+#[test]
+fn a_bucket_is_named_by_its_folder_or_as_s3_calls_it_and_one_that_is_not_there_is_said_to_be_none() {
+    let place = Place::new();
+    let server = place.serve(1, &[]);
+    let dav = WebDav::of(&server);
+    assert_eq!(dav.send("MKCOL", "/My%20Files", &[], b"").status, 201);
+    assert_eq!(dav.send("PUT", "/My%20Files/a", &[], b"x").status, 201);
+    let told = watched(&place, &["--from", "start", "My Files/a"]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    let alias = text(&told[0], "bucket").to_owned();
+    assert!(alias.ends_with("--strata"), "{alias}");
+    assert_eq!(watched(&place, &["--from", "start", &format!("{alias}/a")]), told);
+    let none = run(&["watch", "--once", "--from", "start", "nowhere/a", "--data", &place.data_arg()]);
+    assert!(none.status.success() && none.stdout.is_empty());
+    assert!(complaint(&none).contains("there is no bucket 'nowhere' now"), "{}", complaint(&none));
+    server.stop();
+    let gone = run(&["watch", "--from", "start", "--data", &place.data_arg()]);
+    assert!(!gone.status.success());
+}
