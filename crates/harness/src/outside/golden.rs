@@ -19,7 +19,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use strata_disk::FileDisk;
 use strata_ledger::{Geometry, Options as LedgerOptions, PassOptions};
-use strata_namespace::{ContentSettings, Durability, Namespace, OpenStore, RECORD_FORMAT, StoreConfig, check_store};
+use strata_namespace::{
+    ContentSettings, Durability, Namespace, OpenStore, RECORD_FORMAT, StoreConfig, check_store, upgrade_plan,
+};
 use strata_seam::{Clock, Disk, SystemClock, SystemEntropy, Timestamp};
 
 use crate::options::Options;
@@ -44,6 +46,8 @@ const LAYOUTS: [(u8, u8); 3] = [(1, 0), (2, 1), (4, 2)];
 const PASTS: [(&str, u64, Fill); 2] =
     [("", 8 << 20, make::fill_all), ("-reclaimed", 2 << 20, make::fill_all_and_reclaim)];
 const CACHE_BYTES: u64 = 4 << 20;
+/// Incompatible bits of superblocks that versions knew whose records had format 4 or less.
+const KNOWN_TO_FORMAT_4: u32 = 3;
 /// Where a manifest says when its store was made, in nanoseconds since 1970.
 const MADE_AT: &str = "made at";
 
@@ -150,8 +154,12 @@ fn open_with(
     ledger: LedgerOptions,
     clock: &Arc<dyn Clock>,
 ) -> Result<OpenStore> {
+    Ok(OpenStore::open(config(disks, create, ledger)?, Arc::clone(clock), &SystemEntropy)?)
+}
+
+fn config(disks: &[PathBuf], create: Option<Geometry>, ledger: LedgerOptions) -> Result<StoreConfig> {
     let disks = disks.iter().map(|disk| Ok(Arc::new(FileDisk::open_buffered(disk)?) as Arc<dyn Disk>));
-    let config = StoreConfig {
+    Ok(StoreConfig {
         disks: disks.collect::<Result<_>>()?,
         create,
         index_dir: None,
@@ -161,8 +169,7 @@ fn open_with(
         owner: (0, 0),
         durability: Durability::Strict,
         threads: false,
-    };
-    Ok(OpenStore::open(config, Arc::clone(clock), &SystemEntropy)?)
+    })
 }
 
 /// A golden store out of the repository.
@@ -170,6 +177,8 @@ struct Golden {
     packed: Vec<u8>,
     manifest: Value,
     made_at: Option<Timestamp>,
+    /// As in its name.
+    format: u64,
     disks: usize,
     parity: usize,
 }
@@ -181,7 +190,8 @@ impl Golden {
         let (data, parity): (usize, usize) = (data.parse()?, parity.parse()?);
         let mut manifest: Value = serde_json::from_slice(&fs::read(path.with_extension("json"))?)?;
         let made_at = manifest.as_object_mut().and_then(|told| told.remove(MADE_AT)?.as_i64()).map(Timestamp);
-        Ok(Self { packed: fs::read(path)?, manifest, made_at, disks: data + parity, parity })
+        let format = name.strip_prefix('v').and_then(|name| name.split('-').next()).context("its name")?.parse()?;
+        Ok(Self { packed: fs::read(path)?, manifest, made_at, format, disks: data + parity, parity })
     }
 
     /// A fresh copy of it below `folder`: its disks.
@@ -206,7 +216,35 @@ impl Golden {
         }
         report.figure(format!("sets of disks that told all of {}+{}", self.disks - self.parity, self.parity), opened);
         self.heals()?;
+        self.is_upgraded()?;
         self.meets_newer_versions()
+    }
+
+    /// Its version may open it until it is upgraded, which is shown before and done by an opening, and refuses each of its disks
+    /// from then on.
+    fn is_upgraded(&self) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let disks = self.unpacked(folder.path())?;
+        let kept_off = |disk: &PathBuf| Ok(flags::incompatible(disk)? & !KNOWN_TO_FORMAT_4 != 0);
+        let kept_off = || disks.iter().map(kept_off).collect::<Result<Vec<bool>>>();
+        let clock = clock_from(self.made_at);
+        let planned = || {
+            upgrade_plan(&config(&disks, None, LedgerOptions::default())?, &clock, &SystemEntropy)
+                .map_err(anyhow::Error::from)
+        };
+        let plan = planned()?;
+        ensure!(plan == planned()?, "what an upgrade would do is another thing when it is asked for again");
+        let before = self.format < RECORD_FORMAT;
+        ensure!(plan.is_some() == before, "of format {}: an upgrade would do {plan:?}", self.format);
+        ensure!(before == !kept_off()?.contains(&true), "before the upgrade {:?}", kept_off()?);
+        let store = self.open(&disks)?;
+        let done = store.namespace().upgraded().cloned();
+        ensure!(done == plan, "an upgrade did {done:?} where it said it would do {plan:?}");
+        self.holds(&store)?;
+        drop(store);
+        ensure!(!kept_off()?.contains(&false), "after the upgrade {:?}", kept_off()?);
+        ensure!(planned()?.is_none(), "there is more to upgrade");
+        self.holds(&self.open(&disks)?)
     }
 
     /// Everything in the manifest is there, and every invariant holds.
