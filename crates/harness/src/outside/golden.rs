@@ -38,7 +38,7 @@ pub(crate) const ROW: Row = Row {
 
 /// Formats that there are golden stores of, as in their names, and how many pasts. What the first release wrote is called 1,
 /// although it had records of format 2 among them: files had names in several buckets then.
-const GENERATIONS: [(u64, usize); 2] = [(1, 3), (4, 2)];
+const GENERATIONS: [(u64, usize); 3] = [(1, 3), (4, 2), (5, 2)];
 /// Layouts of the golden stores: data and parity.
 const LAYOUTS: [(u8, u8); 3] = [(1, 0), (2, 1), (4, 2)];
 /// Pasts that stores of the present format are made with, as in their names, with the length of their segments: what was filled
