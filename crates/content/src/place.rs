@@ -31,8 +31,8 @@ const KEY_LEN: usize = 4;
 pub(crate) enum Whereabouts {
     /// In a block of the ledger, which may be sealed.
     Ledger(Place),
-    /// In a tier that this version cannot read. What follows the tag is that tier's.
-    Elsewhere(Tier, Option<KeyId>),
+    /// In a tier that this version cannot read, of this dedup domain, sealed with this key. What follows is that tier's.
+    Elsewhere(Tier, DedupDomain, Option<KeyId>),
 }
 
 /// A tier that is not the ledger.
@@ -123,7 +123,7 @@ impl Whereabouts {
             INLINE => Tier::Inline,
             _ => return None,
         };
-        Some(Self::Elsewhere(tier, key))
+        Some(Self::Elsewhere(tier, domain, key))
     }
 
     /// The place in the ledger, if that is where it is and it can be opened.
@@ -134,7 +134,14 @@ impl Whereabouts {
         match self {
             Self::Ledger(Place { key: Some(key), .. }) => Err(OutOfReach::Sealed(key)),
             Self::Ledger(place) => Ok(place),
-            Self::Elsewhere(tier, _) => Err(OutOfReach::Tier(tier)),
+            Self::Elsewhere(tier, ..) => Err(OutOfReach::Tier(tier)),
+        }
+    }
+
+    /// The dedup domain that the chunk is named in.
+    pub(crate) fn domain(self) -> DedupDomain {
+        match self {
+            Self::Ledger(Place { domain, .. }) | Self::Elsewhere(_, domain, _) => domain,
         }
     }
 }
@@ -280,14 +287,15 @@ mod tests {
         ] {
             for rest in [&b""[..], b"\x00", b"whatever that tier needs"] {
                 let found = Whereabouts::decode(&[&[tag], rest].concat()).unwrap();
-                assert_eq!(found, Whereabouts::Elsewhere(tier, None));
+                assert_eq!(found, Whereabouts::Elsewhere(tier, DedupDomain::COMMON, None));
                 assert_eq!(Place::decode(&[&[tag], rest].concat()), None);
                 let refused = found.within_reach().unwrap_err().to_string();
                 assert_eq!(refused, format!("lies in a tier that this version cannot read ({name})"));
             }
         }
-        let sealed = Whereabouts::decode(&[0x23, 1, 0, 0, 0, 9, 9]).unwrap();
-        assert_eq!(sealed, Whereabouts::Elsewhere(Tier::Tape, KeyId::new(1)));
+        let sealed = Whereabouts::decode(&[0x33, 2, 3, 0, 0, 0, 1, 0, 0, 0, 9, 9]).unwrap();
+        assert_eq!(sealed, Whereabouts::Elsewhere(Tier::Tape, DedupDomain::of(2, 3), KeyId::new(1)));
+        assert_eq!(sealed.domain(), DedupDomain::of(2, 3));
     }
 
     proptest! {

@@ -283,17 +283,13 @@ impl Store {
         Ok(readable && (!condemned || self.pending.lock().chunks.contains_key(id)))
     }
 
-    /// The dedup domain of a chunk that is stored, wherever, or on its way to the ledger; `None` for one that is neither. Of one
-    /// whose place does not say it, that asked for.
-    pub(crate) fn domain_of(&self, id: &ChunkId, asked_for: DedupDomain) -> Result<Option<DedupDomain>> {
+    /// The dedup domain of a chunk that is stored, wherever, or on its way to the ledger; `None` for one that is neither.
+    pub(crate) fn domain_of(&self, id: &ChunkId) -> Result<Option<DedupDomain>> {
         // In this order: a place is in the index before the chunk ceases to be pending.
         if let Some((domain, _)) = self.pending.lock().chunks.get(id) {
             return Ok(Some(*domain));
         }
-        Ok(self.whereabouts(id)?.map(|found| match found {
-            Whereabouts::Ledger(place) => place.domain,
-            Whereabouts::Elsewhere(..) => asked_for,
-        }))
+        Ok(self.whereabouts(id)?.map(Whereabouts::domain))
     }
 
     /// References counted on a chunk.
@@ -353,7 +349,7 @@ impl Store {
     pub(crate) fn is_proved(&self, id: &ChunkId) -> Result<bool> {
         let bytes = self.chunk(id)?;
         // One that was stored anew meanwhile has the same domain: it is part of its name.
-        let Some(domain) = self.domain_of(id, DedupDomain::COMMON)? else {
+        let Some(domain) = self.domain_of(id)? else {
             return Err(ContentError::MissingChunk(*id));
         };
         Ok(ChunkNamer::new(domain).name(&bytes) == *id)

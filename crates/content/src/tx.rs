@@ -475,7 +475,7 @@ impl<'a> Tx<'a> {
         let comes_along = blocks.find(|block| block.chunks.iter().any(|(chunk, _)| chunk == id));
         let found = match comes_along {
             Some(block) => Some(block.domain),
-            None => self.store.domain_of(id, wanted.unwrap_or_default())?,
+            None => self.store.domain_of(id)?,
         };
         match found {
             None => Err(ContentError::Gone(*id)),

@@ -187,7 +187,7 @@ fn content_by_reference_is_refused_where_it_would_share_chunks_of_another_domain
 const BEYOND: [(&[u8], OutOfReach, &str); 4] = [
     (b"\x02a bucket and a key", OutOfReach::Tier(Tier::Remote), "an object of a remote store"),
     (b"\x03", OutOfReach::Tier(Tier::Tape), "a tape"),
-    (b"\x34\x01\x00\x00\x00\x00\x07\x00\x00\x00the bytes", OutOfReach::Tier(Tier::Inline), "the index itself"),
+    (b"\x22\x07\x00\x00\x00a key", OutOfReach::Tier(Tier::Remote), "an object of a remote store"),
     (b"\x24\x07\x00\x00\x00the bytes", OutOfReach::Tier(Tier::Inline), "the index itself"),
 ];
 
