@@ -11,8 +11,9 @@ use std::sync::Arc;
 use strata_chunk::{Item, Source};
 use strata_seam::ChunkId;
 
-use crate::cell::{Place, TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, chunk_key, split_cell};
-use crate::error::Result;
+use crate::cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, chunk_key, split_cell};
+use crate::error::{ContentError, Result};
+use crate::place::{OutOfReach, Place, Whereabouts};
 use crate::store::Store;
 
 /// Cells read per step.
@@ -51,6 +52,16 @@ pub enum ChunkFault {
         /// What reading it gave.
         why: String,
     },
+    /// It is where, or as, this version cannot read it. Nothing says that anything is wrong with it.
+    #[error("HASH: {} {id} {why}: it was not checked", if *.page { "manifest page" } else { "chunk" })]
+    OutOfReach {
+        /// The chunk.
+        id: ChunkId,
+        /// Whether it is wanted as a page of a manifest.
+        page: bool,
+        /// Why.
+        why: OutOfReach,
+    },
     /// A record of this layer is malformed.
     #[error("REF: the record {} is malformed", .key.escape_ascii())]
     Record {
@@ -64,7 +75,10 @@ impl ChunkFault {
     #[must_use]
     pub fn chunk(&self) -> Option<ChunkId> {
         match self {
-            Self::Count { id, .. } | Self::Missing { id } | Self::Unreadable { id, .. } => Some(*id),
+            Self::Count { id, .. }
+            | Self::Missing { id }
+            | Self::Unreadable { id, .. }
+            | Self::OutOfReach { id, .. } => Some(*id),
             Self::Record { .. } => None,
         }
     }
@@ -224,6 +238,8 @@ impl Audit {
                     }
                     self.owner(node.items());
                 }
+                // Its cell says so, too.
+                Err(ContentError::OutOfReach { .. }) => {}
                 Err(error) if self.scope.holds(&id) => {
                     let why = crate::error::chain(&error);
                     self.fault(ChunkFault::Unreadable { id, page: true, why });
@@ -287,10 +303,20 @@ impl Audit {
         if counted != exist {
             self.fault(ChunkFault::Count { id, counted, exist });
         }
-        let place = Place::decode(tail);
-        if !tail.is_empty() && place.is_none() {
+        let found = Whereabouts::decode(tail);
+        if !tail.is_empty() && found.is_none() {
             self.fault(ChunkFault::Record { key: chunk_key(&id).to_vec() });
         }
+        if exist > 0
+            && let Some(Err(why)) = found.map(Whereabouts::within_reach)
+        {
+            let page = self.met.contains(&id);
+            self.fault(ChunkFault::OutOfReach { id, page, why });
+        }
+        let place = match found {
+            Some(Whereabouts::Ledger(place)) => Some(place),
+            Some(Whereabouts::Elsewhere(..)) | None => None,
+        };
         let len = place.map_or(0, |place| u64::from(place.len));
         if exist > 0 {
             self.tallies.live_bytes += len;
@@ -302,7 +328,7 @@ impl Audit {
             (true, None, _) if tail.is_empty() && !self.store.has_chunk(&id).unwrap_or(true) => {
                 self.fault(ChunkFault::Missing { id });
             }
-            (true, Some(place), Some(wanted)) => {
+            (true, Some(place), Some(wanted)) if place.key.is_none() => {
                 let location = place.location;
                 wanted.push(((location.segment.0, location.sector, location.offset, place.offset), id));
             }
@@ -314,9 +340,9 @@ impl Audit {
     fn read(&mut self, id: ChunkId) {
         let mut why = String::new();
         for _ in 0..READS {
-            match self.store.chunk(&id) {
-                Ok(bytes) if strata_chunk::chunk_id(&bytes) == id => return,
-                Ok(_) => "it reads as other content".clone_into(&mut why),
+            match self.store.is_proved(&id) {
+                Ok(true) => return,
+                Ok(false) => "it reads as other content".clone_into(&mut why),
                 Err(error) => why = crate::error::chain(&error),
             }
         }

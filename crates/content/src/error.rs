@@ -5,6 +5,8 @@ use strata_index::IndexError;
 use strata_ledger::LedgerError;
 use strata_seam::{ChunkId, DiskErrorKind};
 
+use crate::place::OutOfReach;
+
 /// Kinds of failure of the content layer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ContentErrorKind {
@@ -18,6 +20,8 @@ pub enum ContentErrorKind {
     TooLarge,
     /// What was to be copied was deleted meanwhile; trying again tells.
     Gone,
+    /// Nothing is wrong with it, and this version cannot do it.
+    NotSupported,
     /// The server is out of descriptors or memory; trying again may help.
     Busy,
     /// The machinery below failed in another way.
@@ -39,6 +43,20 @@ pub enum ContentError {
     /// A chunk that content was made of by reference was given up meanwhile: its last owner was deleted.
     #[error("chunk {0} was deleted while it was being copied; nothing was changed, try again")]
     Gone(ChunkId),
+    /// A chunk is kept where, or sealed as, this version cannot read it.
+    #[error("chunk {chunk} {why}; its bytes are kept, and nothing was changed; use the version that put it there")]
+    OutOfReach {
+        /// The chunk wanted.
+        chunk: ChunkId,
+        /// Why it cannot be read.
+        why: OutOfReach,
+    },
+    /// Content was to refer to a chunk that may not be shared with it.
+    #[error(
+        "chunk {0} is of another storage class or encryption domain than the content that was to refer to it; nothing was changed; \
+         copy the bytes instead"
+    )]
+    OtherDomain(ChunkId),
     /// A block's bytes passed the ledger's check but do not decode.
     #[error("the block of chunk {chunk} does not decode; run strata fsck")]
     Block {
@@ -80,6 +98,7 @@ impl ContentError {
             Self::MissingChunk(_) | Self::Block { .. } | Self::Record { .. } => ContentErrorKind::Corrupt,
             Self::TooLarge(_) => ContentErrorKind::TooLarge,
             Self::Gone(_) => ContentErrorKind::Gone,
+            Self::OutOfReach { .. } | Self::OtherDomain(_) => ContentErrorKind::NotSupported,
         }
     }
 }

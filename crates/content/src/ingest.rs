@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use strata_chunk::{BlockEntry, Chunker, CompressPolicy, Item, Node, Source, chunk_id, is_zero};
+use strata_chunk::{BlockEntry, ChunkNamer, Chunker, CompressPolicy, DedupDomain, Item, Node, Source, is_zero};
 use strata_seam::ChunkId;
 
 use crate::cell;
@@ -52,6 +52,7 @@ const STEP: usize = 64 << 10;
 pub struct Ingest {
     store: Arc<Store>,
     chunker: Chunker,
+    namer: ChunkNamer,
     relaxed: bool,
     /// Whether room for it was promised.
     promised: bool,
@@ -82,6 +83,8 @@ pub struct Content {
 /// What a stream made. Shared with the change that attaches it, which may be computed more than once.
 #[derive(Default)]
 pub(crate) struct Made {
+    /// The dedup domain of all of it, pages included.
+    pub(crate) domain: DedupDomain,
     /// Whether room for it was promised.
     pub(crate) promised: bool,
     pub(crate) items: Vec<Item>,
@@ -122,11 +125,12 @@ struct Level {
 }
 
 impl Ingest {
-    pub(crate) fn new(store: Arc<Store>, relaxed: bool) -> Self {
+    pub(crate) fn new(store: Arc<Store>, domain: DedupDomain, relaxed: bool) -> Self {
         let ingest = store.unique();
         let guard = store.guards.stream();
         Self {
             chunker: Chunker::new(store.settings.chunks),
+            namer: ChunkNamer::new(domain),
             store,
             relaxed,
             promised: false,
@@ -228,10 +232,12 @@ impl Ingest {
 
     fn finish_cut(&mut self) -> Result<Content> {
         // The last block travels with the commit. It is prepared here while helpers are at those before it.
-        let last = self.take_block().map(|(raw, entries)| prepare(&raw, entries, CompressPolicy::HOT)).transpose()?;
+        let domain = self.namer.domain();
+        let last =
+            self.take_block().map(|(raw, entries)| prepare(&raw, domain, entries, CompressPolicy::HOT)).transpose()?;
         self.append_all()?;
         last.iter().for_each(|last| self.store.traffic.block(last));
-        let mut made = Made { promised: self.promised, blocks: last.into_iter().collect(), ..Made::default() };
+        let mut made = Made { domain, promised: self.promised, blocks: last.into_iter().collect(), ..Made::default() };
         let mut carried: Vec<Item> = Vec::new();
         for level in std::mem::take(&mut self.tree.levels) {
             made.provisional.extend(level.provisional);
@@ -257,7 +263,7 @@ impl Ingest {
                 self.add_item(Item { len: item_len, source: Source::Hole })?;
                 continue;
             }
-            let id = chunk_id(chunk);
+            let id = self.namer.name(chunk);
             let item = Item { len: item_len, source: Source::Chunk { id, offset: 0 } };
             let known = || Ok::<_, ContentError>(self.taken.contains(&id) || self.store.has_chunk(&id)?);
             if self.guard.relied.note(item, known)? {
@@ -284,7 +290,7 @@ impl Ingest {
     /// Sends the open block on its way: to a helper with nothing to do, or else through the work here and now.
     fn close_block(&mut self) -> Result<()> {
         let Some((raw, entries)) = self.take_block() else { return Ok(()) };
-        let task = Task::new(raw, entries);
+        let task = Task::new(raw, self.namer.domain(), entries);
         if !self.store.helpers.offer(&task) {
             task.work();
         }
@@ -410,12 +416,13 @@ impl Ingest {
     fn store_page(&mut self, at: usize, items: &[Item], provisional: Vec<(Vec<u8>, ChunkId)>) -> Result<()> {
         self.close_block()?;
         self.append_all()?;
-        let page = Page::of(items)?;
+        let page = Page::of(&self.namer, items)?;
         let Page { id, len, height, .. } = page;
         self.tree.sequence += 1;
         let level = u8::try_from(at).unwrap_or(u8::MAX);
         let key = cell::orphan_key(self.store.session, self.tree.ingest, level, self.tree.sequence);
         let made = Made {
+            domain: self.namer.domain(),
             promised: self.promised,
             items: vec![Item::page(id, height, len)],
             blocks: vec![page.block],
@@ -450,10 +457,10 @@ impl Drop for Ingest {
 }
 
 impl Content {
-    /// Content made of items of existing content (copies, concatenations), by reference.
-    pub(crate) fn from_items(store: &Arc<Store>, items: Vec<Item>) -> Result<Self> {
+    /// Content made of items of existing content of the same dedup domain (copies, concatenations), by reference.
+    pub(crate) fn from_items(store: &Arc<Store>, domain: DedupDomain, items: Vec<Item>) -> Result<Self> {
         let len = items.iter().map(|item| item.len).sum();
-        Self::of(store, len, true, Made { items, ..Made::default() }, store.guards.hold())
+        Self::of(store, len, true, Made { domain, items, ..Made::default() }, store.guards.hold())
     }
 
     /// What was made, in as many items as a record may hold.
@@ -531,9 +538,10 @@ impl Made {
 
     /// Splits `items` evenly over as few pages as hold them.
     fn page_evenly(&mut self, store: &Arc<Store>, relaxed: bool, items: &[Item], out: &mut Vec<Item>) -> Result<()> {
+        let namer = ChunkNamer::new(self.domain);
         let pages = items.len().div_ceil(PAGE_ITEMS).max(1);
         for part in items.chunks(items.len().div_ceil(pages)) {
-            let page = Page::of(part)?;
+            let page = Page::of(&namer, part)?;
             if !self.pages.contains_key(&page.id) && !store.has_chunk(&page.id)? {
                 self.blocks.push(page.block);
                 // What is more than a little goes ahead of the commit, which has to fit into one stripe.
@@ -572,20 +580,20 @@ struct Page {
 }
 
 impl Page {
-    fn of(items: &[Item]) -> Result<Self> {
+    fn of(namer: &ChunkNamer, items: &[Item]) -> Result<Self> {
         let node: Node = items.iter().copied().collect();
         let encoded = node
             .encode()
             .map_err(|error| ContentError::TooLarge(format!("content with too long a manifest: {error}")))?;
         let bytes = Bytes::from(encoded);
-        let id = chunk_id(&bytes);
+        let id = namer.name(&bytes);
         let height = items.iter().map(Item::height).max().unwrap_or(0).saturating_add(1);
         let len = entry_len(bytes.len());
         Ok(Self {
             id,
             len: node.len(),
             height,
-            block: prepare(&bytes, vec![BlockEntry { id, len }], CompressPolicy::HOT)?,
+            block: prepare(&bytes, namer.domain(), vec![BlockEntry { id, len }], CompressPolicy::HOT)?,
             node,
         })
     }
@@ -607,15 +615,15 @@ fn entry_len(len: usize) -> u32 {
 impl Store {
     /// As [`Store::ingest`], of bytes that room was promised for.
     #[must_use]
-    pub fn ingest_promised(self: &Arc<Self>, relaxed: bool) -> Ingest {
-        let mut ingest = Ingest::new(Arc::clone(self), relaxed);
+    pub fn ingest_promised(self: &Arc<Self>, domain: DedupDomain, relaxed: bool) -> Ingest {
+        let mut ingest = Ingest::new(Arc::clone(self), domain, relaxed);
         ingest.promised = true;
         ingest
     }
 
-    /// Starts taking in content. `relaxed` as in [`Store::transact`].
+    /// Starts taking in content of a dedup domain: what is known there is left out. `relaxed` as in [`Store::transact`].
     #[must_use]
-    pub fn ingest(self: &Arc<Self>, relaxed: bool) -> Ingest {
-        Ingest::new(Arc::clone(self), relaxed)
+    pub fn ingest(self: &Arc<Self>, domain: DedupDomain, relaxed: bool) -> Ingest {
+        Ingest::new(Arc::clone(self), domain, relaxed)
     }
 }

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use strata_cache::{BlockCache, BlockKey};
-use strata_chunk::{BlockDirectory, ChunkParams, Codec, Node, decompress};
+use strata_chunk::{BlockDirectory, ChunkNamer, ChunkParams, Codec, DedupDomain, Node, decompress};
 use strata_index::{Batch, Entry, Index, Mutation};
 use strata_ledger::{Ledger, PlacedBlock, Sink};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, LatencyCounts, Lsn, Position, SessionId};
 
-use crate::cell::{self, Place};
+use crate::cell;
 use crate::checkpoint::{CheckpointPlaces, Checkpoints, note_places, parse_directory};
 use crate::error::{ContentError, Result};
 use crate::feed::Recent;
@@ -24,6 +24,7 @@ use crate::held::Held;
 use crate::intake::AtWork;
 use crate::mover::Mover;
 use crate::pages::Pages;
+use crate::place::{Place, Whereabouts};
 use crate::prepare::Helpers;
 use crate::traffic::{Traffic, TrafficCounts};
 use crate::watch::Watchers;
@@ -76,7 +77,7 @@ impl Default for StoreSettings {
 /// content with the same bytes would refer to nothing.
 #[derive(Default)]
 pub(crate) struct Pending {
-    pub(crate) chunks: HashMap<ChunkId, Bytes>,
+    pub(crate) chunks: HashMap<ChunkId, (DedupDomain, Bytes)>,
     /// The last append whose blocks the index has; the ledger tells in the order of appends.
     pub(crate) placed: Lsn,
 }
@@ -267,19 +268,28 @@ impl Store {
         Ok(self.index.range(from, to, limit)?)
     }
 
-    /// Whether content with this id can be read and relied on by whoever holds a guard.
+    /// Whether content with this id can be read and relied on by whoever holds a guard. What lies out of this version's reach is
+    /// not: who has its bytes stores them anew, and the new place takes the place of the other.
     ///
     /// # Errors
     /// [`ContentError::Index`].
     pub fn has_chunk(&self, id: &ChunkId) -> Result<bool> {
         let condemned = self.is_condemned(id) && !planted(Bug::CondemnedStillOffered);
-        Ok(self.is_there(id)? && (!condemned || self.pending.lock().chunks.contains_key(id)))
+        // In this order: a place is in the index before the chunk ceases to be pending.
+        if self.pending.lock().chunks.contains_key(id) {
+            return Ok(true);
+        }
+        let readable = self.whereabouts(id)?.is_some_and(|found| found.within_reach().is_ok());
+        Ok(readable && (!condemned || self.pending.lock().chunks.contains_key(id)))
     }
 
-    /// Whether the chunk is in the ledger or on its way there.
-    pub(crate) fn is_there(&self, id: &ChunkId) -> Result<bool> {
+    /// The dedup domain of a chunk that is stored, wherever, or on its way to the ledger; `None` for one that is neither.
+    pub(crate) fn domain_of(&self, id: &ChunkId) -> Result<Option<DedupDomain>> {
         // In this order: a place is in the index before the chunk ceases to be pending.
-        Ok(self.pending.lock().chunks.contains_key(id) || self.place(id)?.is_some())
+        if let Some((domain, _)) = self.pending.lock().chunks.get(id) {
+            return Ok(Some(*domain));
+        }
+        Ok(self.whereabouts(id)?.map(Whereabouts::domain))
     }
 
     /// References counted on a chunk.
@@ -299,7 +309,8 @@ impl Store {
         Ok(self.place(id)?.map(|place| place.location))
     }
 
-    pub(crate) fn place(&self, id: &ChunkId) -> Result<Option<Place>> {
+    /// Where a chunk lies; `None` for one that is unknown or not written yet.
+    pub(crate) fn whereabouts(&self, id: &ChunkId) -> Result<Option<Whereabouts>> {
         let Some(entry) = self.index.get(&cell::chunk_key(id))? else { return Ok(None) };
         let Some((_, tail)) = cell::split_cell(&entry.value) else {
             return Err(ContentError::Record { what: format!("the cell of chunk {id}") });
@@ -307,7 +318,17 @@ impl Store {
         if tail.is_empty() {
             return Ok(None);
         }
-        Place::decode(tail).map(Some).ok_or_else(|| ContentError::Record { what: format!("the place of chunk {id}") })
+        let found = Whereabouts::decode(tail);
+        found.map(Some).ok_or_else(|| ContentError::Record { what: format!("the place of chunk {id}") })
+    }
+
+    /// The same as a place to read from.
+    ///
+    /// # Errors
+    /// [`ContentError::OutOfReach`] for one that this version cannot read.
+    pub(crate) fn place(&self, id: &ChunkId) -> Result<Option<Place>> {
+        let found = self.whereabouts(id)?.map(Whereabouts::within_reach).transpose();
+        found.map_err(|why| ContentError::OutOfReach { chunk: *id, why })
     }
 
     /// The plain bytes of a chunk.
@@ -321,11 +342,24 @@ impl Store {
         }
     }
 
+    /// Whether the chunk's bytes, read once more, are those that it is named after in its dedup domain (invariant HASH).
+    ///
+    /// # Errors
+    /// As [`Store::chunk`].
+    pub(crate) fn is_proved(&self, id: &ChunkId) -> Result<bool> {
+        let bytes = self.chunk(id)?;
+        // One that was stored anew meanwhile has the same domain: it is part of its name.
+        let Some(domain) = self.domain_of(id)? else {
+            return Err(ContentError::MissingChunk(*id));
+        };
+        Ok(ChunkNamer::new(domain).name(&bytes) == *id)
+    }
+
     /// The chunk, or with `memory_only` nothing where that would touch a disk of the set.
     pub(crate) fn chunk_within(&self, id: &ChunkId, memory_only: bool) -> Result<Option<Bytes>> {
         let mut place = self.place(id)?;
         if place.is_none() {
-            if let Some(bytes) = self.pending.lock().chunks.get(id) {
+            if let Some((_, bytes)) = self.pending.lock().chunks.get(id) {
                 return Ok(Some(bytes.clone()));
             }
             // Between the two looks the block may have been written and its place have moved into the index.
@@ -431,13 +465,14 @@ pub fn place_blocks(blocks: &[PlacedBlock]) -> Result<Batch> {
         for (offset, entry) in directory.placed() {
             let place = Place {
                 location: block.location,
+                domain: directory.domain(),
+                key: directory.key(),
                 codec: directory.codec().as_u8(),
                 raw_len: directory.raw_len(),
                 offset: if planted(Bug::ChunkOffsetLost) { 0 } else { offset },
                 len: entry.len,
             };
-            mutations
-                .push(Mutation::SetTail { key: cell::chunk_key(&entry.id).to_vec(), tail: place.encode().to_vec() });
+            mutations.push(Mutation::SetTail { key: cell::chunk_key(&entry.id).to_vec(), tail: place.encode() });
         }
     }
     Ok(Batch(mutations))

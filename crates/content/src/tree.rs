@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use strata_chunk::{Item, Node, Source};
+use strata_chunk::{DedupDomain, Item, Node, Source};
 use strata_seam::ChunkId;
 
 use crate::error::{ContentError, Result};
@@ -68,12 +68,18 @@ impl Store {
         Ok(())
     }
 
-    /// Content equal to `items` with `range` replaced by `with` (whose length may differ). A range that starts behind
-    /// the end is reached by a hole.
+    /// Content equal to `items` with `range` replaced by `with` (whose length may differ), all of one dedup domain. A range that
+    /// starts behind the end is reached by a hole.
     ///
     /// # Errors
     /// Reading a page.
-    pub fn splice(self: &Arc<Self>, items: &[Item], range: Range<u64>, with: &[Item]) -> Result<Content> {
+    pub fn splice(
+        self: &Arc<Self>,
+        domain: DedupDomain,
+        items: &[Item],
+        range: Range<u64>,
+        with: &[Item],
+    ) -> Result<Content> {
         let len = items_len(items);
         let mut list = self.slice(items, 0..range.start.min(len))?;
         if range.start > len {
@@ -83,14 +89,15 @@ impl Store {
         if range.end < len {
             list.extend(self.slice(items, range.end..len)?);
         }
-        self.content(list)
+        self.content(domain, list)
     }
 
-    /// Content made of items of existing content, by reference.
+    /// Content of a dedup domain made of items of existing content of the same domain, by reference. That it is the same is
+    /// looked at when the content becomes somebody's ([`crate::Tx::attach`]).
     ///
     /// # Errors
     /// Looking pages up.
-    pub fn content(self: &Arc<Self>, items: Vec<Item>) -> Result<Content> {
+    pub fn content(self: &Arc<Self>, domain: DedupDomain, items: Vec<Item>) -> Result<Content> {
         let mut merged: Vec<Item> = Vec::with_capacity(items.len());
         for item in items.into_iter().filter(|item| item.len > 0) {
             match (merged.last_mut(), item.source) {
@@ -104,7 +111,7 @@ impl Store {
                 _ => merged.push(item),
             }
         }
-        Content::from_items(self, merged)
+        Content::from_items(self, domain, merged)
     }
 
     /// Where the item that holds `offset` begins and ends: its chunk's neighbourhood, for chunking again from there.

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use strata_chunk::{Item, Node, Source};
+use strata_chunk::{DedupDomain, Item, Node, Source};
 use strata_index::{BATCH_EVENTS_MAX, Batch, Cell, EVENT_LEN_MAX, Mutation};
 use strata_ledger::{Append, Purpose};
 use strata_seam::planted::{Bug, planted};
@@ -474,7 +474,7 @@ impl<'a> Tx<'a> {
         let made = &content.made;
         debug_assert!(!made.is_owned(), "content has one owner");
         self.contents.push(Arc::clone(made));
-        self.retain(&made.items)?;
+        self.retain_in(made.domain, &made.items)?;
         for (key, page) in &made.provisional {
             self.delete(key.clone());
             self.add(*page, -1);
@@ -482,25 +482,37 @@ impl<'a> Tx<'a> {
         Ok(made.items.clone())
     }
 
-    /// Counts one more owner of these items.
+    /// Counts one more owner of these items, which somebody owned before.
     ///
     /// # Errors
     /// [`ContentError::Index`], reading a page that comes alive again, and [`ContentError::Gone`] for content by reference
     /// that was let go meanwhile.
     pub fn retain(&mut self, items: &[Item]) -> Result<()> {
+        self.retain_of(None, items)
+    }
+
+    /// The same for content of a dedup domain; nothing of another may be in it.
+    ///
+    /// # Errors
+    /// Those of [`Tx::retain`], and [`ContentError::OtherDomain`].
+    fn retain_in(&mut self, domain: DedupDomain, items: &[Item]) -> Result<()> {
+        self.retain_of(Some(domain), items)
+    }
+
+    fn retain_of(&mut self, domain: Option<DedupDomain>, items: &[Item]) -> Result<()> {
         for item in items {
             match item.source {
                 Source::Hole => {}
                 Source::Chunk { id, .. } if planted(Bug::SecondReferenceNotCounted) && self.count(&id)? > 0 => {}
                 Source::Chunk { id, .. } => {
-                    self.check_there(&id)?;
+                    self.check_there(&id, domain)?;
                     self.add(id, 1);
                 }
                 Source::Page { id, .. } => {
-                    self.check_there(&id)?;
+                    self.check_there(&id, domain)?;
                     if self.count(&id)? == 0 && !planted(Bug::RevivedPageNotCounted) {
                         let node = self.page(&id)?;
-                        self.retain(node.items())?;
+                        self.retain_of(domain, node.items())?;
                     }
                     self.add(id, 1);
                 }
@@ -510,11 +522,20 @@ impl<'a> Tx<'a> {
     }
 
     /// Refuses to count what nobody could read (invariant REF): a chunk is there, on its way, or comes with this commit.
-    /// Under the writer's lock, so the mover removes it either before this, or sees the count.
-    fn check_there(&self, id: &ChunkId) -> Result<()> {
+    /// Under the writer's lock, so the mover removes it either before this, or sees the count. With a dedup domain, also what is
+    /// of another one: chunks are never shared across two.
+    fn check_there(&self, id: &ChunkId, wanted: Option<DedupDomain>) -> Result<()> {
         let mut blocks = self.contents.iter().flat_map(|made| &made.blocks);
-        let comes_along = blocks.any(|block| block.chunks.iter().any(|(chunk, _)| chunk == id));
-        if comes_along || self.store.is_there(id)? { Ok(()) } else { Err(ContentError::Gone(*id)) }
+        let comes_along = blocks.find(|block| block.chunks.iter().any(|(chunk, _)| chunk == id));
+        let found = match comes_along {
+            Some(block) => Some(block.domain),
+            None => self.store.domain_of(id)?,
+        };
+        match found {
+            None => Err(ContentError::Gone(*id)),
+            Some(found) if wanted.is_some_and(|wanted| wanted != found) => Err(ContentError::OtherDomain(*id)),
+            Some(_) => Ok(()),
+        }
     }
 
     /// Counts one owner less. A few pages that are in memory are let go here, all others are queued for [`Store::collect`]:
@@ -754,9 +775,13 @@ impl Store {
         purpose: Purpose,
         added: usize,
     ) -> Result<Lsn> {
-        let (records, chunks): (Vec<_>, Vec<_>) = blocks.into_iter().map(|block| (block.record, block.chunks)).unzip();
+        let (records, chunks): (Vec<_>, Vec<_>) =
+            blocks.into_iter().map(|block| (block.record, (block.domain, block.chunks))).unzip();
+        let pending = |(domain, chunks): (DedupDomain, Vec<(ChunkId, Bytes)>)| {
+            chunks.into_iter().map(move |(id, bytes)| (id, (domain, bytes)))
+        };
         if planted(Bug::ChunkKnownTooEarly) {
-            self.pending.lock().chunks.extend(chunks.iter().flatten().cloned());
+            self.pending.lock().chunks.extend(chunks.iter().cloned().flat_map(pending));
         }
         let append = Append { blocks: records, commit, relaxed };
         // Each chunk has a cell, which takes about twice what its entry there does.
@@ -764,10 +789,10 @@ impl Store {
         let lsn = self.ledger.append_for(append, purpose)?;
         self.note_changed((placed + added) as u64);
         if !chunks.is_empty() {
-            let mut pending = self.pending.lock();
+            let mut known = self.pending.lock();
             // The writer may have been quicker: then they are in the index already.
-            if pending.placed < lsn {
-                pending.chunks.extend(chunks.into_iter().flatten());
+            if known.placed < lsn {
+                known.chunks.extend(chunks.into_iter().flat_map(pending));
             }
         }
         Ok(lsn)

@@ -55,6 +55,7 @@ impl Ledger {
         let known = first.supers.lock().newest.clone();
         let (checkpoint_version, checkpoint) = crate::checkpoint::newest(&self.shared.sets.all());
         let mut superblock = Superblock {
+            features: crate::features::known(&self.shared.sets.all()),
             ro_compat: 0,
             index: DiskIndex(0),
             geometry,

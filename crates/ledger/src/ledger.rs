@@ -22,7 +22,7 @@ use crate::set::Set;
 use crate::sets::Sets;
 use crate::settled::Settled;
 use crate::shared::Shared;
-use crate::superblock::{DISKS_MAX, FILE, SLOT_LEN, Superblock};
+use crate::superblock::{DISKS_MAX, FEATURES_OF_NEW, FILE, SLOT_LEN, Superblock};
 use crate::workers::Workers;
 
 /// The commit log over one erasure set.
@@ -67,6 +67,7 @@ impl Ledger {
         entropy.fill(&mut set);
         let all = (1_u32 << count) - 1;
         let mut superblock = Superblock {
+            features: FEATURES_OF_NEW,
             ro_compat: 0,
             compat: 0,
             codec: CodecId::Leopard16.stored(),

@@ -17,6 +17,7 @@ use strata_seam::{Clock, Disk, Epoch, Lsn, Position, SegmentId};
 
 use crate::api::{PlacedBlock, Replayed};
 use crate::error::{LedgerError, Result};
+use crate::features;
 use crate::history::{History, Opening};
 use crate::identify::{self, Identified, Stranger};
 use crate::ledger::append_limit;
@@ -224,8 +225,8 @@ impl Shared {
 /// all of them that it may append. Only when a quorum of each knows that may anybody be told what the opening found. A
 /// set that loses its quorum by it takes no writes.
 ///
-/// Along with it those sets learn the list of sets and the checkpoint that count, where they were not told when these
-/// were changed.
+/// Along with it those sets learn the list of sets, the checkpoint and the features that count, where they were not told when
+/// these were changed.
 ///
 /// # Errors
 /// [`LedgerError::Exhausted`]: the opening is to be tried again.
@@ -235,7 +236,7 @@ fn begin_opening(sets: &[Arc<Set>], history: &History, roster: &Roster, durable:
         (supers.newest.checkpoint_version, supers.newest.checkpoint)
     });
     let (version, checkpoint) = newest.max_by_key(|(version, _)| *version).unwrap_or((0, [0; 128]));
-    let several = roster.version > 0;
+    let (several, features) = (roster.version > 0, features::known(sets));
     // A disk that failed while the end of the log was mended holds what was known before to be durable.
     let sounds: Vec<Lsn> = sets.iter().map(|set| set.supers.lock().newest.durable_lsn).collect();
     for appending in [false, true] {
@@ -247,6 +248,7 @@ fn begin_opening(sets: &[Arc<Set>], history: &History, roster: &Roster, durable:
                 }
                 superblock.durable_lsn = superblock.durable_lsn.max(durable);
                 superblock.history = history.clone();
+                superblock.features |= features;
                 if several {
                     superblock.roster = Some(roster.clone());
                     (superblock.checkpoint_version, superblock.checkpoint) = (version, checkpoint);

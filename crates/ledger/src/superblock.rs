@@ -26,8 +26,31 @@ const INCOMPAT_CHECKPOINT: u32 = 1;
 /// Incompatible feature: the store has, or had, more sets than this one. Whoever does not know would take a part of the log
 /// for the whole.
 const INCOMPAT_SETS: u32 = 2;
+/// Incompatible feature: [`Feature::Domains`].
+const INCOMPAT_DOMAINS: u32 = 4;
+/// Those that are only marks, which no other field stands for.
+const INCOMPAT_MARKS: u32 = INCOMPAT_DOMAINS;
 /// Features without which a set must not even be read.
-const INCOMPAT_KNOWN: u32 = INCOMPAT_CHECKPOINT | INCOMPAT_SETS;
+const INCOMPAT_KNOWN: u32 = INCOMPAT_CHECKPOINT | INCOMPAT_SETS | INCOMPAT_MARKS;
+
+/// What a store may hold by what is above the log, so that a version which does not know it must not read the store.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Feature {
+    /// Blocks say the dedup domain of their chunks where it is not the common one, and places of chunks have a tag that says in which
+    /// tier they are. A store that was made by this version has it from the start.
+    Domains,
+}
+
+impl Feature {
+    pub(crate) const fn bit(self) -> u32 {
+        match self {
+            Self::Domains => INCOMPAT_DOMAINS,
+        }
+    }
+}
+
+/// The marks of a store that this version makes.
+pub(crate) const FEATURES_OF_NEW: u32 = INCOMPAT_DOMAINS;
 /// Features without which a set must not be written; this version knows none.
 const RO_COMPAT_KNOWN: u32 = 0;
 
@@ -71,6 +94,8 @@ const _: () = assert!(at::SETS + at::SETS_ENTRY_LEN * SETS_MAX <= at::CRC);
 /// The state in one slot. Everything but `index` is alike on all disks of the same generation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Superblock {
+    /// Bits of features ([`Feature`]) that the store has.
+    pub(crate) features: u32,
     pub(crate) ro_compat: u32,
     pub(crate) compat: u32,
     pub(crate) codec: u8,
@@ -121,7 +146,8 @@ impl Superblock {
         put(slot, at::MAGIC, &MAGIC);
         let checkpoint = self.checkpoint.iter().any(|byte| *byte != 0);
         let sets = if self.roster.is_some() { INCOMPAT_SETS } else { 0 };
-        put_u32(slot, at::INCOMPAT, sets | if checkpoint { INCOMPAT_CHECKPOINT } else { 0 });
+        let checkpoint = if checkpoint { INCOMPAT_CHECKPOINT } else { 0 };
+        put_u32(slot, at::INCOMPAT, self.features | sets | checkpoint);
         put_u32(slot, at::RO_COMPAT, self.ro_compat);
         put_u32(slot, at::COMPAT, self.compat);
         slot[at::CODEC] = self.codec;
@@ -201,6 +227,7 @@ impl Superblock {
             (roster, get_u64(slot, at::CHECKPOINT_VERSION))
         };
         Slot::Valid(Box::new(Self {
+            features: incompat & INCOMPAT_MARKS,
             ro_compat: get_u32(slot, at::RO_COMPAT),
             compat: get_u32(slot, at::COMPAT),
             codec,

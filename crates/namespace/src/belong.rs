@@ -7,6 +7,7 @@
 use strata_content::Tx;
 use strata_seam::Ino;
 
+use crate::bucket::dedup_domain;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::name;
@@ -111,7 +112,7 @@ fn copy_of(ns: &Namespace, tx: &mut Tx<'_>, inode: &Inode, dir: &Inode, bucket: 
     copy.beside.versions = false;
     tx.tally(key::KEY_INODES, 1);
     if inode.attr.kind == NodeKind::File {
-        let content = ns.store.content(inode.items.clone())?;
+        let content = ns.store.content(dedup_domain(bucket), inode.items.clone())?;
         ns.set_content(tx, &mut copy, &content, inode.attr.allocated)?;
         copy.version = inode.version;
     }

@@ -37,7 +37,7 @@ pub enum ErrorKind {
     InvalidName,
     /// An argument makes no sense.
     Invalid,
-    /// The operation is not offered for this kind of inode.
+    /// The operation is not offered for this kind of inode, or for content that is kept as this is.
     NotSupported,
     /// A file or part would be larger than allowed.
     TooLarge,
@@ -99,6 +99,7 @@ impl From<ContentError> for Error {
             ContentErrorKind::TooLarge => ErrorKind::TooLarge,
             // What was copied from was deleted or replaced meanwhile.
             ContentErrorKind::Gone => ErrorKind::Stale,
+            ContentErrorKind::NotSupported => ErrorKind::NotSupported,
             ContentErrorKind::Busy => ErrorKind::Busy,
             ContentErrorKind::Io => ErrorKind::Io,
         };
@@ -111,6 +112,9 @@ impl From<ContentError> for Error {
                 "stored bytes failed their check and could not be rebuilt; nothing wrong was returned"
             }
             ErrorKind::Busy => "the server is out of descriptors or memory; what was acknowledged is safe; try again",
+            ErrorKind::NotSupported => {
+                "this version cannot do it with content that is kept as this is; nothing was changed"
+            }
             ErrorKind::TooLarge => "more than one commit can hold; nothing was changed",
             _ => "the store below failed",
         };

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use strata_content::Tx;
+use strata_content::{DedupDomain, Tx};
 use strata_seam::{Ino, Timestamp};
 
 use crate::authority::{Action, Resource};
@@ -160,7 +160,8 @@ impl Namespace {
         }
         // What has ended counts no more.
         self.sweep_locks()?;
-        let empty = self.store.content(Vec::new())?;
+        // Of no chunks, so of any dedup domain.
+        let empty = self.store.content(DedupDomain::COMMON, Vec::new())?;
         let new = NewContent {
             content: empty,
             etag: None,

@@ -29,7 +29,7 @@ use crate::usage;
 use crate::view::View;
 
 /// Format of the records, in the store's own table: `docs/format/records.md`.
-pub const RECORD_FORMAT: u64 = 4;
+pub const RECORD_FORMAT: u64 = 5;
 
 /// What is said of records that could not be upgraded.
 const OUTDATED: &str = "the records are of an earlier version and could not be upgraded when the store was opened, since nothing \
@@ -147,7 +147,7 @@ impl Namespace {
         }
         match earlier {
             Some(from) => ns.bring_up(from)?,
-            None => ns.written_or_outdated(ns.make_top())?.unwrap_or_default(),
+            None => ns.written_or_outdated(ns.mark_store().and_then(|()| ns.make_top()))?.unwrap_or_default(),
         }
         ns.load_locks()?;
         Ok(ns)

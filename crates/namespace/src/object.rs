@@ -5,6 +5,7 @@ use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
 use crate::authority::Action;
+use crate::bucket::dedup_domain;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
@@ -487,8 +488,9 @@ impl Namespace {
             let inode = self.find_object(tx, op, from.0, from.1)?;
             self.authorize(op, Action::Read, &inode.attr)?;
             check(from_cond, Some(&inode))?;
+            let bucket = self.bucket_in(tx, to.0)?.root;
             let new = NewContent {
-                content: self.store.content(inode.items.clone())?,
+                content: self.store.content(dedup_domain(bucket), inode.items.clone())?,
                 etag: Some(etag(&inode)),
                 // Checksums are those of this content, whatever happened since the source was looked at.
                 meta: match &meta {
@@ -512,7 +514,7 @@ impl Namespace {
         let mut snap = self.snap(op);
         let bucket = self.bucket_in(&mut snap, bucket)?;
         snap.bucket = bucket.root;
-        Ok(self.store.ingest(bucket.relaxed))
+        Ok(self.store.ingest(dedup_domain(bucket.root), bucket.relaxed))
     }
 
     /// The same for a file in this directory.
@@ -523,7 +525,7 @@ impl Namespace {
         let mut snap = self.snap(op);
         let dir = snap.dir(dir)?;
         snap.bucket = dir.bucket;
-        Ok(self.store.ingest(snap.rules(&dir)?.relaxed))
+        Ok(self.store.ingest(dedup_domain(dir.bucket), snap.rules(&dir)?.relaxed))
     }
 }
 

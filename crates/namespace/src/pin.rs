@@ -20,6 +20,7 @@ use strata_content::{ReadAhead, Tx};
 use strata_seam::Ino;
 
 use crate::authority::{Permit, READ, Reach, WRITE};
+use crate::bucket::dedup_domain;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::file::Opens;
@@ -246,7 +247,7 @@ impl Namespace {
         old.attr.ino = Ino(self.number(tx)?);
         old.attr.nlink = 0;
         tx.tally(key::KEY_INODES, 1);
-        let content = self.store.content(inode.items.clone())?;
+        let content = self.store.content(dedup_domain(inode.bucket), inode.items.clone())?;
         self.set_content(tx, &mut old, &content, inode.attr.allocated)?;
         self.put_inode(tx, &mut old);
         tx.put(key::unlinked(self.store.session(), old.attr.ino), Vec::new());

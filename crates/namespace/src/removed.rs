@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use strata_content::Hold;
 use strata_seam::Ino;
 
+use crate::bucket::dedup_domain;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
@@ -151,7 +152,7 @@ impl Namespace {
             (remnant.inode.clone(), hold)
         };
         self.permit_of(op, &inode.attr, access)?;
-        let content = self.store.content(std::mem::take(&mut inode.items))?;
+        let content = self.store.content(dedup_domain(inode.bucket), std::mem::take(&mut inode.items))?;
         let file = self.opens.get_or_insert(ino);
         self.opens.hold(ino);
         let opened = self.change(op, |tx, effects| {

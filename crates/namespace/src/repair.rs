@@ -89,7 +89,7 @@ fn hides_references(report: &CheckReport) -> bool {
                 matches!(key.first(), Some(&(key::TABLE_INODE | key::TABLE_PART | key::TABLE_VERSION)))
             }
             Finding::Chunk(ChunkFault::Record { .. }) => true,
-            Finding::Chunk(ChunkFault::Unreadable { page, .. }) => *page,
+            Finding::Chunk(ChunkFault::Unreadable { page, .. } | ChunkFault::OutOfReach { page, .. }) => *page,
             // A page whose bytes are gone is named as one by whoever could not follow it; any chunk may be one.
             Finding::Chunk(ChunkFault::Missing { .. }) => true,
             _ => false,
@@ -146,6 +146,9 @@ fn planned(finding: &Finding, careful: bool) -> (String, bool) {
         }
         Finding::Chunk(ChunkFault::Count { exist, .. }) => yes(format!("set the count to {exist}")),
         Finding::Chunk(ChunkFault::Record { .. }) => no("leave it: it may refer to content"),
+        Finding::Chunk(ChunkFault::OutOfReach { .. }) => {
+            no("leave it: nothing says that it is damaged; check it with the version that put it there")
+        }
         Finding::Chunk(ChunkFault::Missing { .. } | ChunkFault::Unreadable { .. }) => {
             no("leave it: the content that needs it is named below")
         }

@@ -7,6 +7,47 @@ use strata_ledger::{Geometry, Options};
 use strata_seam::sim::{SimEntropy, SimWorld};
 use strata_seam::{Clock, Disk};
 
+/// Slots of a superblock: their length, where their incompatible features are, and where their checksum (docs/format/superblock.md).
+const SLOT_LEN: usize = 4096;
+const INCOMPAT_AT: usize = 8;
+const CRC_AT: usize = 4092;
+/// Bits that releases knew whose records had format 4 or less.
+const KNOWN_BEFORE: u8 = 3;
+
+/// The valid slots of a disk's superblock, with their offsets.
+fn slots(disk: &dyn Disk) -> Vec<(u64, Vec<u8>)> {
+    let file = disk.open("superblock").expect("a superblock");
+    let slot = |at: u64| {
+        let mut slot = vec![0; SLOT_LEN];
+        file.read_at(at, &mut slot).expect("read");
+        (at, slot)
+    };
+    let valid = |(_, slot): &(u64, Vec<u8>)| slot[CRC_AT..] == crc(slot);
+    [0, SLOT_LEN as u64].map(slot).into_iter().filter(valid).collect()
+}
+
+fn crc(slot: &[u8]) -> [u8; 4] {
+    crc_fast::crc32_iscsi(&slot[..CRC_AT]).to_le_bytes()
+}
+
+/// Takes the marks of later releases off a disk's superblock: it is as releases before them wrote it.
+pub(crate) fn unmark(disk: &dyn Disk) {
+    let mut whole = vec![0; 2 * SLOT_LEN];
+    for (at, mut slot) in slots(disk) {
+        slot[INCOMPAT_AT] &= KNOWN_BEFORE;
+        let sum = crc(&slot);
+        slot[CRC_AT..].copy_from_slice(&sum);
+        let at = usize::try_from(at).expect("small");
+        whole[at..at + SLOT_LEN].copy_from_slice(&slot);
+    }
+    disk.replace("superblock", &whole).expect("replaced");
+}
+
+/// Whether a release whose records have format 4 refuses the disk: a valid slot has a bit that it does not know.
+pub(crate) fn keeps_off(disk: &dyn Disk) -> bool {
+    slots(disk).iter().any(|(_, slot)| slot[INCOMPAT_AT] & !KNOWN_BEFORE != 0)
+}
+
 use crate::error::Result;
 use crate::types::Durability;
 use crate::{OpenStore, StoreConfig};

@@ -12,6 +12,7 @@ use strata_content::{Content, Hold, Ingest, Reader, Turns, items_len};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
+use crate::bucket::dedup_domain;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
 use crate::file::{OpenFile, State};
@@ -239,7 +240,7 @@ impl Namespace {
         let items = &inode.items;
         let size = items_len(items);
         let reader = hold.read(items);
-        let mut ingest = self.store.ingest_promised(self.is_relaxed(inode.bucket)?);
+        let mut ingest = self.store.ingest_promised(dedup_domain(inode.bucket), self.is_relaxed(inode.bucket)?);
         let mut at = 0;
         for Region { range } in self.regions(inode, task, size)? {
             if at < range.start {
@@ -319,7 +320,7 @@ impl Namespace {
             if size > len {
                 items.push(strata_content::Item::hole(size - len));
             }
-            Ok(ns.store.content(items)?)
+            Ok(ns.store.content(dedup_domain(inode.bucket), items)?)
         };
         match self.edit(op, ino, resized) {
             // There is no room for what is staged. What is cut off needs none.

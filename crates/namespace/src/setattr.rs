@@ -4,6 +4,7 @@ use strata_content::{Item, Reader, items_len};
 use strata_seam::{Ino, Timestamp};
 
 use crate::authority::{Action, READ, Reach, Resource, WRITE};
+use crate::bucket::dedup_domain;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::locks::Touched;
@@ -125,7 +126,7 @@ impl Namespace {
             self.edit(op, ino, |ns, inode| {
                 let size = items_len(&inode.items);
                 let (from, to) = (offset.min(size), end.min(size));
-                Ok(ns.store.splice(&inode.items, from..to, &[Item::hole(to - from)])?)
+                Ok(ns.store.splice(dedup_domain(inode.bucket), &inode.items, from..to, &[Item::hole(to - from)])?)
             })?;
             return Ok(());
         }
@@ -189,7 +190,7 @@ impl Namespace {
         self.edit(op, to.0, |ns, inode| {
             let size = items_len(&inode.items);
             let replaced = to.1..(to.1 + len).min(size).max(to.1);
-            Ok(ns.store.splice(&inode.items, replaced, &copied)?)
+            Ok(ns.store.splice(dedup_domain(inode.bucket), &inode.items, replaced, &copied)?)
         })?;
         Ok(len)
     }

@@ -4,6 +4,7 @@ use strata_content::Tx;
 use strata_seam::Ino;
 
 use crate::authority::{Action, Resource};
+use crate::bucket::dedup_domain;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
@@ -358,7 +359,7 @@ impl Namespace {
                 }
             };
             let new = NewContent {
-                content: self.store.content(inode.items.clone())?,
+                content: self.store.content(dedup_domain(dir.bucket), inode.items.clone())?,
                 etag: Some(etag(&inode)),
                 meta: inode.meta.clone(),
                 parts: inode.parts.clone(),

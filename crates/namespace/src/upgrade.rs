@@ -2,8 +2,14 @@
 //!
 //! Until format 3 a bucket's record was found by its name alone and an inode did not know its bucket; until format 4 an inode did
 //! not know its names. Now every inode names the root directory of its bucket, the bucket's record has that directory as its
-//! key, and a path is found from any inode. So every inode is written once more, in many commits. The first says that the records are of the new format, so that an earlier version refuses the store from then
-//! on; what a crash leaves undone is done by the next opening.
+//! key, and a path is found from any inode. So every inode of such a store is written once more, in many commits.
+//!
+//! With format 5 places of chunks have a tag and blocks may say a dedup domain. What was written before is of the common domain and
+//! lies in the ledger, and reads as before, so no record of format 4 is written anew.
+//!
+//! In any case the superblocks are marked first, on every disk that takes writes, so that an earlier version refuses the store from
+//! then on, whatever becomes of the rest. Then a commit says that the records are of the new format. What a crash leaves
+//! undone is done by the next opening.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +17,7 @@ use std::sync::Arc;
 use strata_chunk::wire::{Decoder, Encoder};
 use strata_content::{ContentError, Store};
 use strata_index::Drained;
-use strata_ledger::Ledger;
+use strata_ledger::{Feature, Ledger};
 use strata_seam::{Clock, Entropy, Ino};
 
 use crate::assemble::StoreConfig;
@@ -23,6 +29,9 @@ use crate::record::{Bucket, Inode};
 use crate::recover::recover;
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::{damaged, decode_dirent};
+
+/// From this format on inodes know their buckets and names: no inode is written anew.
+const FORMAT_OF_NAMES: u64 = 4;
 
 /// Records read at once.
 const STEP: usize = 1000;
@@ -42,7 +51,7 @@ pub struct UpgradeReport {
     pub from: u64,
     /// Buckets whose records move.
     pub buckets: u64,
-    /// Names that their inodes did not know, or whose inodes are written anew for another reason.
+    /// Names that their inodes did not know, or whose inodes are written anew for another reason. None from format 4 on.
     pub names: u64,
     /// Names in one bucket of files that also have names in another: they become files of their own there, by reference.
     pub parted: u64,
@@ -76,7 +85,9 @@ pub(crate) fn needed(store: &Store) -> Result<Option<u64>> {
             "the records were written by a newer version; nothing was changed; use that version",
         ));
     }
-    Ok(if format < RECORD_FORMAT { Some(format) } else { number(key::KEY_UPGRADE)? })
+    // One that was cut off goes on from where it began, also where an earlier version had begun it.
+    let begun = number(key::KEY_UPGRADE)?;
+    Ok(begun.or((format < RECORD_FORMAT).then_some(format)))
 }
 
 /// What opening a store would do to its records; `None` where they are of this version's format. Changes nothing of what was
@@ -98,6 +109,9 @@ pub fn upgrade_plan(
 
 fn planned(store: &Store, from_format: u64) -> Result<UpgradeReport> {
     let mut report = UpgradeReport { from: from_format, ..UpgradeReport::default() };
+    if from_format >= FORMAT_OF_NAMES {
+        return Ok(report);
+    }
     // Files with several names, and the bucket that the walk meets them in first, which keeps them.
     let mut linked: HashMap<Ino, Ino> = HashMap::new();
     // The order of `take_over_below`, in which the last directory found is the next.
@@ -142,6 +156,17 @@ impl Namespace {
     /// Those of the store, which is then partly upgraded; opening it again goes on.
     pub(crate) fn upgrade(&self, from: u64) -> Result<UpgradeReport> {
         let mut report = UpgradeReport { from, ..UpgradeReport::default() };
+        self.mark_store()?;
+        if from >= FORMAT_OF_NAMES {
+            self.store.transact_as_removal(|tx| {
+                mark_format(tx);
+                Ok::<_, Error>(())
+            })?;
+            // Such a store may lack it, too.
+            self.make_top()?;
+            self.sync_log()?;
+            return Ok(report);
+        }
         self.store.transact_as_removal(|tx| {
             mark_format(tx);
             let mut format = Encoder::new();
@@ -180,6 +205,14 @@ impl Namespace {
         }
         self.sync_log()?;
         Ok(report)
+    }
+
+    /// Has the superblocks say what the records of this format may hold, if they do not: before any such record is written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`] where nothing can be written.
+    pub(crate) fn mark_store(&self) -> Result<()> {
+        Ok(self.store.ledger().mark(Feature::Domains)?)
     }
 
     /// Makes what was done so far durable, and room in memory for more: nobody else drains the index yet.

@@ -9,6 +9,7 @@ use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
 use crate::authority::{Action, Resource};
+use crate::bucket::dedup_domain;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
 use crate::key;
@@ -152,7 +153,8 @@ impl Namespace {
             return Err(fail(ErrorKind::InvalidRange, "the range lies outside the source"));
         }
         let items = self.store.slice(from.items(), range)?;
-        let content = self.store.content(items)?;
+        let bucket = self.bucket_in(&mut self.snap(op), to.0)?.root;
+        let content = self.store.content(dedup_domain(bucket), items)?;
         self.put_part(op, to.0, to.1, upload, number, content, etag, checksums)
     }
 
@@ -268,9 +270,9 @@ impl Namespace {
             return Err(fail(ErrorKind::InvalidPartOrder, "parts have to be listed in ascending order"));
         }
         let mut found = Vec::with_capacity(parts.len());
-        let id = {
+        let (id, root) = {
             let mut snap = self.snap(op);
-            let (_, id, _, _) = self.find_upload(&mut snap, op, bucket, key, upload)?;
+            let (_, id, _, root) = self.find_upload(&mut snap, op, bucket, key, upload)?;
             for (number, wanted) in parts {
                 let invalid = || fail(ErrorKind::InvalidPart, format!("part {number} was not uploaded as listed"));
                 let part = decode_part(&snap.record(&part_key(id, *number))?.ok_or_else(invalid)?)?;
@@ -279,7 +281,7 @@ impl Namespace {
                 }
                 found.push(part);
             }
-            id
+            (id, root)
         };
         if let Some((n, part)) =
             found.iter().enumerate().find(|(n, part)| n + 1 < found.len() && part.size < PART_LEN_MIN)
@@ -293,7 +295,8 @@ impl Namespace {
         let etag = joined_etag(found.iter().map(|part| part.etag.as_str()))
             .ok_or_else(|| fail(ErrorKind::InvalidPart, "a part's ETag is no MD5"))?;
         // Hashing the joined manifest happens outside of the change.
-        let content = self.store.content(found.iter().flat_map(|part| part.items.clone()).collect())?;
+        let items = found.iter().flat_map(|part| part.items.clone()).collect();
+        let content = self.store.content(dedup_domain(root), items)?;
         let allocated = self.store.allocated_of(&content)?;
         let meta = ObjectMeta { checksums, ..ObjectMeta::default() };
         let sizes = found.iter().map(|part| part.size).collect();

@@ -73,7 +73,11 @@ pub(crate) fn run(config: &StoreConfig, dry_run: bool, json: bool) -> anyhow::Re
     }
     let (from, names, buckets) = (report.from, report.names, report.buckets);
     let (will, turn) = if dry_run { ("would be upgraded", "would become") } else { ("are upgraded", "are") };
-    say(&format!("the records {will} from format {from} to {RECORD_FORMAT}: {names} names in {buckets} buckets\n"));
+    let what = match (names, buckets) {
+        (0, 0) => "no record is written anew, the store is marked".to_owned(),
+        _ => format!("{names} names in {buckets} buckets"),
+    };
+    say(&format!("the records {will} from format {from} to {RECORD_FORMAT}: {what}\n"));
     if report.parted > 0 {
         say(&format!(
             "{} names of files that also have names in another bucket {turn} files of their own, by reference:\n",

@@ -370,9 +370,7 @@ fn watch(
 
 /// What changes call the bucket that somebody means by its folder's name or by what S3 calls it.
 fn bucket_as_told(ask: &dyn Fn(WatchRequest) -> anyhow::Result<Watched>, name: &str) -> anyhow::Result<String> {
-    let Watched::Bucket(found) = ask(WatchRequest::Bucket { name: name.to_owned() })? else {
-        bail!(control::Strange)
-    };
+    let Watched::Bucket(found) = ask(WatchRequest::Bucket { name: name.to_owned() })? else { bail!(control::Strange) };
     if found.is_none() {
         eprintln!(
             "strata: there is no bucket '{}' now; what changed in one that S3 called so, and in one to come, is shown; \

@@ -7,7 +7,8 @@ use strata_chunk::wire::WireError;
 use strata_index::{Fingerprint, KEYS_END, Moment, Pair, decode_piece, engine_cell};
 use strata_seam::SegmentId;
 
-use crate::cell::{Place, TABLE_CHUNK};
+use crate::cell::TABLE_CHUNK;
+use crate::place::Place;
 
 /// What is known of one piece.
 #[derive(Clone, PartialEq, Eq, Debug)]

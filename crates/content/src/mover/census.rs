@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use strata_seam::{ChunkId, SegmentId};
 
 use super::{Choice, Host, MoverReport, Phase};
-use crate::cell::{Place, TABLE_CHUNK, split_cell};
+use crate::cell::{TABLE_CHUNK, split_cell};
 use crate::error::Result;
+use crate::place::Place;
 use crate::store::Store;
 
 /// Cells read per step.

@@ -3,12 +3,13 @@
 use std::collections::{BTreeSet, HashSet};
 
 use bytes::Bytes;
-use strata_chunk::{BLOCK_CHUNKS_MAX, BlockEntry, CompressPolicy, chunk_id};
+use strata_chunk::{BLOCK_CHUNKS_MAX, BlockEntry, ChunkNamer, CompressPolicy, DedupDomain};
 use strata_ledger::Location;
 use strata_seam::{ChunkId, Lsn, SegmentId};
 
 use super::MoverReport;
 use crate::error::Result;
+use crate::place::Whereabouts;
 use crate::prepare::prepare;
 use crate::store::{Store, decode_block};
 
@@ -23,6 +24,8 @@ pub(crate) struct Packer<'a> {
     store: &'a Store,
     raw: Vec<u8>,
     entries: Vec<BlockEntry>,
+    /// Names the chunks of the block in the making: all of one dedup domain.
+    namer: ChunkNamer,
     len_max: usize,
     /// The block last read, with its plain bytes: its chunks usually follow each other.
     block: Option<(Location, Bytes)>,
@@ -42,6 +45,7 @@ impl<'a> Packer<'a> {
             store,
             raw: Vec::new(),
             entries: Vec::new(),
+            namer: ChunkNamer::new(DedupDomain::COMMON),
             len_max,
             block: None,
             moved: HashSet::new(),
@@ -58,9 +62,19 @@ impl<'a> Packer<'a> {
         if self.moved.contains(id) {
             return Ok(());
         }
-        let Some(place) = self.store.place(id)?.filter(|place| place.location.segment == segment) else {
+        // What lies in another tier is in no segment.
+        let Some(Whereabouts::Ledger(place)) = self.store.whereabouts(id)? else { return Ok(()) };
+        if place.location.segment != segment {
             return Ok(());
-        };
+        }
+        if let Err(why) = Whereabouts::Ledger(place).within_reach() {
+            self.note(id, segment, &why.to_string(), report);
+            return Ok(());
+        }
+        if place.domain != self.namer.domain() {
+            self.hand_over(report)?;
+            self.namer = ChunkNamer::new(place.domain);
+        }
         if self.block.as_ref().is_none_or(|(at, _)| *at != place.location) {
             report.bytes_read += u64::from(place.location.len);
             let read = self.store.ledger.read(&place.location).map_err(Into::into);
@@ -74,7 +88,7 @@ impl<'a> Packer<'a> {
         }
         let plain = self.block.as_ref().map(|(_, plain)| plain.clone()).unwrap_or_default();
         let (from, to) = (place.offset as usize, place.offset as usize + place.len as usize);
-        let Some(bytes) = plain.get(from..to).filter(|bytes| chunk_id(bytes) == *id) else {
+        let Some(bytes) = plain.get(from..to).filter(|bytes| self.namer.name(bytes) == *id) else {
             self.note(id, segment, "its bytes are not what its name says", report);
             return Ok(());
         };
@@ -106,7 +120,7 @@ impl<'a> Packer<'a> {
         }
         let (raw, entries) = (std::mem::take(&mut self.raw), std::mem::take(&mut self.entries));
         report.chunks_moved += entries.len() as u64;
-        let block = prepare(&Bytes::from(raw), entries, CompressPolicy::COLD)?;
+        let block = prepare(&Bytes::from(raw), self.namer.domain(), entries, CompressPolicy::COLD)?;
         report.bytes_moved += block.record.data.len() as u64;
         self.last = self.store.append_moved(block)?;
         Ok(())

@@ -14,6 +14,7 @@ use crate::cell::{self, split_cell};
 use crate::checkpoint::{Taken, parse_directory};
 use crate::error::{ContentError, Result};
 use crate::guard::ReaderKey;
+use crate::place::Place;
 use crate::store::Store;
 
 /// Cells removed in one commit: the writer's lock is held for some milliseconds.
@@ -452,6 +453,6 @@ impl Store {
         }
         let Some(entry) = self.index.get(&cell::chunk_key(id))? else { return Ok(false) };
         let Some((count, tail)) = split_cell(&entry.value) else { return Ok(false) };
-        Ok(count == 0 && cell::Place::decode(tail).is_some_and(|place| place.location.segment == segment))
+        Ok(count == 0 && Place::decode(tail).is_some_and(|place| place.location.segment == segment))
     }
 }

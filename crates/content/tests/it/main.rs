@@ -5,13 +5,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
 mod ahead;
+mod domains;
 mod streams;
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use strata_chunk::ChunkParams;
-use strata_content::{Audit, ContentError, INLINE_ITEMS_MAX, Item, Reader, Scope, Store, StoreSettings, place_blocks};
+use strata_content::{
+    Audit, ContentError, DedupDomain, INLINE_ITEMS_MAX, Item, Reader, Scope, Store, StoreSettings, place_blocks,
+};
 use strata_index::{Batch, Index};
 use strata_ledger::{Geometry, Ledger, LedgerError, Options};
 use strata_seam::sim::{SimEntropy, SimWorld};
@@ -73,7 +76,12 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 
 /// Stores `data` under the owner record `key`, in place of what it owned.
 fn own(store: &Arc<Store>, key: &str, data: &[u8]) -> Vec<Item> {
-    let mut ingest = store.ingest(false);
+    own_in(store, DedupDomain::COMMON, key, data)
+}
+
+/// The same in a dedup domain.
+fn own_in(store: &Arc<Store>, domain: DedupDomain, key: &str, data: &[u8]) -> Vec<Item> {
+    let mut ingest = store.ingest(domain, false);
     for step in data.chunks(100_000) {
         ingest.push(step).unwrap();
     }
@@ -206,10 +214,10 @@ fn shared_content_is_let_go_with_its_last_owner() {
 #[test]
 fn an_ingest_given_up_leaves_no_reference() {
     let (_world, store) = create();
-    let mut ingest = store.ingest(false);
+    let mut ingest = store.ingest(DedupDomain::COMMON, false);
     ingest.push(&noise(3, 2_000_000)).unwrap();
     drop(ingest);
-    let mut ingest = store.ingest(false);
+    let mut ingest = store.ingest(DedupDomain::COMMON, false);
     ingest.push(&noise(4, 2_000_000)).unwrap();
     drop(ingest.finish().unwrap());
     while store.collect().unwrap() > 0 {}
@@ -220,7 +228,7 @@ fn an_ingest_given_up_leaves_no_reference() {
 fn an_ingest_cut_off_by_a_crash_is_let_go_at_the_next_start() {
     let (world, store) = create();
     let kept = own(&store, "kkept", &noise(8, 700_000));
-    let mut ingest = store.ingest(false);
+    let mut ingest = store.ingest(DedupDomain::COMMON, false);
     ingest.push(&noise(5, 3_000_000)).unwrap();
     store.ledger().sync().unwrap();
     std::mem::forget(ingest);
@@ -256,12 +264,12 @@ proptest! {
         let mut items = own(&store, "k", &model);
         for (at, cut, insert, seed) in steps {
             let new = noise(seed, insert);
-            let mut ingest = store.ingest(false);
+            let mut ingest = store.ingest(DedupDomain::COMMON, false);
             ingest.push(&new).unwrap();
             let piece = own(&store, "piece", &new);
             drop(ingest);
             let end = (at + cut).min(model.len().max(at));
-            let spliced = store.splice(&items, at as u64..end as u64, &piece).unwrap();
+            let spliced = store.splice(DedupDomain::COMMON, &items, at as u64..end as u64, &piece).unwrap();
             let old = std::mem::take(&mut items);
             items = store.transact(false, |tx| {
                 let items = tx.attach(&spliced)?;
@@ -305,7 +313,7 @@ fn what_a_full_ledger_refused_is_stored_when_it_comes_again_with_room() {
     let mut refused = None;
     for seed in 2..20 {
         let data = noise(seed, 1_500_000);
-        let mut ingest = store.ingest(false);
+        let mut ingest = store.ingest(DedupDomain::COMMON, false);
         // The blocks of content this small travel with its commit.
         let result = ingest.push(&data).and_then(|()| ingest.finish()).and_then(|content| {
             store.transact(false, |tx| {
@@ -348,7 +356,7 @@ fn thousands_of_small_writes_in_place_leave_a_flat_manifest() {
         // Here and there, and now and then the very next page.
         at =
             if n % 7 == 0 { (at + WRITE) % LEN } else { n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (LEN / WRITE) * WRITE };
-        let mut ingest = store.ingest(true);
+        let mut ingest = store.ingest(DedupDomain::COMMON, true);
         ingest.push_items(&store.slice(&items, 0..at).unwrap()).unwrap();
         ingest.push(&noise(n + 1, WRITE as usize)).unwrap();
         ingest.push_items(&store.slice(&items, at + WRITE..LEN).unwrap()).unwrap();
@@ -382,7 +390,7 @@ fn thousands_of_small_writes_in_place_leave_a_flat_manifest() {
 fn bytes_before_a_high_page_stay_before_it() {
     let (_world, store) = create();
     let once = own(&store, "once", &noise(1, 20_000));
-    let mut ingest = store.ingest(false);
+    let mut ingest = store.ingest(DedupDomain::COMMON, false);
     for _ in 0..10_000 {
         ingest.push_items(&once).unwrap();
     }
@@ -390,7 +398,7 @@ fn bytes_before_a_high_page_stay_before_it() {
     let high = store.transact(false, |tx| tx.attach(&high)).unwrap().value;
     assert!(high[0].height() >= 2, "{:?}", high[0]);
 
-    let mut ingest = store.ingest(false);
+    let mut ingest = store.ingest(DedupDomain::COMMON, false);
     ingest.push(&noise(2, 5_000)).unwrap();
     ingest.push_items(&high).unwrap();
     ingest.push(&noise(3, 5_000)).unwrap();

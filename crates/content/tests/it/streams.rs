@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
 use bytes::Bytes;
-use strata_content::{Content, ContentError, Intake, Item, Job, Store};
+use strata_content::{Content, ContentError, DedupDomain, Intake, Item, Job, Store};
 
 use crate::{create, noise, read};
 
@@ -44,7 +44,7 @@ fn mixed() -> Vec<u8> {
 }
 
 fn at_once(store: &Arc<Store>, data: &[u8]) -> Content {
-    let mut ingest = store.ingest(false);
+    let mut ingest = store.ingest(DedupDomain::COMMON, false);
     ingest.push(data).unwrap();
     ingest.finish().unwrap()
 }
@@ -88,7 +88,7 @@ fn a_stream_in_pieces_is_the_content_of_all_of_them() {
     let (_world, store) = create();
     let expected = at_once(&store, &data).items().to_vec();
     for piece_len in [1000, 70_000, 3 << 20] {
-        let mut intake = Intake::new(store.ingest(false), on_a_thread);
+        let mut intake = Intake::new(store.ingest(DedupDomain::COMMON, false), on_a_thread);
         let pieces: Vec<_> = data.chunks(piece_len).map(Bytes::copy_from_slice).collect();
         let content = block_on(async {
             for (at, piece) in pieces.iter().enumerate() {
@@ -103,7 +103,7 @@ fn a_stream_in_pieces_is_the_content_of_all_of_them() {
 #[test]
 fn a_stream_without_its_last_piece_is_no_content() {
     let (_world, store) = create();
-    let mut intake = Intake::new(store.ingest(false), on_a_thread);
+    let mut intake = Intake::new(store.ingest(DedupDomain::COMMON, false), on_a_thread);
     block_on(intake.push(Bytes::from(noise(1, 5000)), false, ROOM)).unwrap();
     assert!(matches!(block_on(intake.finish()), Err(ContentError::Abandoned)));
 }
@@ -112,7 +112,7 @@ fn a_stream_without_its_last_piece_is_no_content() {
 fn a_stream_whose_thread_dies_ends_in_an_error() {
     let (_world, store) = create();
     let never: fn(Job) = |job| drop(job);
-    let mut intake = Intake::new(store.ingest(false), never);
+    let mut intake = Intake::new(store.ingest(DedupDomain::COMMON, false), never);
     block_on(intake.push(Bytes::from(noise(1, 5000)), true, ROOM)).unwrap();
     assert!(matches!(block_on(intake.finish()), Err(ContentError::Abandoned)));
 }

@@ -1,9 +1,9 @@
 //! R14: stores that earlier versions wrote are opened, read and healed for ever; newer ones are refused in good order.
 //!
-//! `golden/stores/` in this crate holds, per format version, layout and past, a small store in which there is a little of everything,
-//! left by a process that died, and a manifest that tells all of it. `golden --case make` makes those that are missing with
-//! the present code: to be done, and committed, by the change that introduces a format version. Those that are there are
-//! never made anew.
+//! `golden/stores/` in this crate holds, per format of the records, layout and past, a small store in which there is a little of
+//! everything, left by a process that died, and a manifest that tells all of it. `golden --case make` makes those that are missing
+//! with the present code: to be done, and committed, by the change that introduces a format. Those that are there are never
+//! made anew.
 
 mod archive;
 mod describe;
@@ -19,8 +19,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use strata_disk::FileDisk;
 use strata_ledger::{Geometry, Options as LedgerOptions, PassOptions};
-use strata_namespace::{ContentSettings, Durability, Namespace, OpenStore, StoreConfig, check_store};
-use strata_seam::{Disk, SystemClock, SystemEntropy};
+use strata_namespace::{
+    ContentSettings, Durability, Namespace, OpenStore, RECORD_FORMAT, StoreConfig, check_store, upgrade_plan,
+};
+use strata_seam::{Clock, Disk, SystemClock, SystemEntropy, Timestamp};
 
 use crate::options::Options;
 use crate::report::Report;
@@ -34,21 +36,23 @@ pub(crate) const ROW: Row = Row {
     run,
 };
 
-/// The present format version, as in the names of the stores.
-const VERSION: u32 = 1;
+/// Formats that there are golden stores of, as in their names, and how many pasts. What the first release wrote is called 1,
+/// although it had records of format 2 among them: files had names in several buckets then.
+const GENERATIONS: [(u64, usize); 3] = [(1, 3), (4, 2), (5, 2)];
 /// Layouts of the golden stores: data and parity.
 const LAYOUTS: [(u8, u8); 3] = [(1, 0), (2, 1), (4, 2)];
-/// Pasts of the golden stores, as in their names, with the length of their segments: what was filled once; what has had a
-/// checkpoint, segments given back, and changes behind that; and one in which files have names in several buckets.
-const PASTS: [(&str, u64, Fill); 3] = [
-    ("", 8 << 20, make::fill),
-    ("-reclaimed", 2 << 20, make::fill_and_reclaim),
-    ("-linked", 8 << 20, make::fill_and_link),
-];
+/// Pasts that stores of the present format are made with, as in their names, with the length of their segments: what was filled
+/// once, and what had a checkpoint and segments given back before that.
+const PASTS: [(&str, u64, Fill); 2] =
+    [("", 8 << 20, make::fill_all), ("-reclaimed", 2 << 20, make::fill_all_and_reclaim)];
 const CACHE_BYTES: u64 = 4 << 20;
+/// Incompatible bits of superblocks that versions knew whose records had format 4 or less.
+const KNOWN_TO_FORMAT_4: u32 = 3;
+/// Where a manifest says when its store was made, in nanoseconds since 1970.
+const MADE_AT: &str = "made at";
 
 /// Makes a past.
-type Fill = fn(&Namespace) -> Result<()>;
+type Fill = fn(&Arc<Namespace>) -> Result<()>;
 
 /// Where the golden stores are.
 fn stores() -> PathBuf {
@@ -76,7 +80,8 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     if let Err(error) = users::check() {
         report.violation(format!("users of the first release: {error:#}"), Some("golden".to_owned()));
     }
-    report.goal("golden stores", found.len() as f64, (LAYOUTS.len() * PASTS.len()) as f64 * f64::from(VERSION));
+    let pasts: usize = GENERATIONS.iter().map(|(_, pasts)| pasts).sum();
+    report.goal("golden stores", found.len() as f64, (LAYOUTS.len() * pasts) as f64);
     Ok(())
 }
 
@@ -85,7 +90,7 @@ fn make_missing(report: &mut Report) -> Result<()> {
     let mut made = 0.0;
     let layouts = |past| LAYOUTS.map(|layout| (layout, past));
     for ((data, parity), (past, segment_len, fill)) in PASTS.into_iter().flat_map(layouts) {
-        let path = stores().join(format!("v{VERSION}-{data}+{parity}{past}.zst"));
+        let path = stores().join(format!("v{RECORD_FORMAT}-{data}+{parity}{past}.zst"));
         if path.exists() {
             continue;
         }
@@ -96,12 +101,14 @@ fn make_missing(report: &mut Report) -> Result<()> {
         }
         let geometry = Geometry { data_shards: data, parity_shards: parity };
         let ledger = LedgerOptions { segment_len, ..LedgerOptions::default() };
-        let store = open_with(&disks, Some(geometry), ledger)?;
+        let made_at = SystemClock::new().now();
+        let store = open_with(&disks, Some(geometry), ledger, &clock_from(Some(made_at)))?;
         fill(store.namespace())?;
         // Not closed: the process dies here.
         drop(store);
         let packed = archive::pack(folder.path())?;
-        let told = describe::describe(open(&disks)?.namespace())?;
+        let mut told = describe::describe(open(&disks, Some(made_at))?.namespace())?;
+        told[MADE_AT] = made_at.0.into();
         fs::write(&path, packed)?;
         fs::write(path.with_extension("json"), format!("{}\n", serde_json::to_string_pretty(&told)?))?;
         made += 1.0;
@@ -110,14 +117,49 @@ fn make_missing(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Opens the store on these disks, single-threaded and with its index in memory.
-fn open(disks: &[PathBuf]) -> Result<OpenStore> {
-    open_with(disks, None, LedgerOptions::default())
+/// A clock that shows the time at which a store was made, and goes on from there: so its locks stand. Without one, the system's.
+fn clock_from(made_at: Option<Timestamp>) -> Arc<dyn Clock> {
+    let system = SystemClock::new();
+    match made_at {
+        Some(made_at) => Arc::new(MadeAt { from: made_at, begun: system.monotonic_nanos(), system }),
+        None => Arc::new(system),
+    }
 }
 
-fn open_with(disks: &[PathBuf], create: Option<Geometry>, ledger: LedgerOptions) -> Result<OpenStore> {
+struct MadeAt {
+    from: Timestamp,
+    begun: u64,
+    system: SystemClock,
+}
+
+impl Clock for MadeAt {
+    fn now(&self) -> Timestamp {
+        let since = self.system.monotonic_nanos().saturating_sub(self.begun);
+        Timestamp(self.from.0.saturating_add_unsigned(since))
+    }
+
+    fn monotonic_nanos(&self) -> u64 {
+        self.system.monotonic_nanos()
+    }
+}
+
+/// Opens the store on these disks, single-threaded and with its index in memory, at the time it was made at.
+fn open(disks: &[PathBuf], made_at: Option<Timestamp>) -> Result<OpenStore> {
+    open_with(disks, None, LedgerOptions::default(), &clock_from(made_at))
+}
+
+fn open_with(
+    disks: &[PathBuf],
+    create: Option<Geometry>,
+    ledger: LedgerOptions,
+    clock: &Arc<dyn Clock>,
+) -> Result<OpenStore> {
+    Ok(OpenStore::open(config(disks, create, ledger)?, Arc::clone(clock), &SystemEntropy)?)
+}
+
+fn config(disks: &[PathBuf], create: Option<Geometry>, ledger: LedgerOptions) -> Result<StoreConfig> {
     let disks = disks.iter().map(|disk| Ok(Arc::new(FileDisk::open_buffered(disk)?) as Arc<dyn Disk>));
-    let config = StoreConfig {
+    Ok(StoreConfig {
         disks: disks.collect::<Result<_>>()?,
         create,
         index_dir: None,
@@ -127,14 +169,16 @@ fn open_with(disks: &[PathBuf], create: Option<Geometry>, ledger: LedgerOptions)
         owner: (0, 0),
         durability: Durability::Strict,
         threads: false,
-    };
-    Ok(OpenStore::open(config, Arc::new(SystemClock::new()), &SystemEntropy)?)
+    })
 }
 
 /// A golden store out of the repository.
 struct Golden {
     packed: Vec<u8>,
     manifest: Value,
+    made_at: Option<Timestamp>,
+    /// As in its name.
+    format: u64,
     disks: usize,
     parity: usize,
 }
@@ -144,14 +188,20 @@ impl Golden {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let (data, parity) = name.split('-').nth(1).and_then(|layout| layout.split_once('+')).context("its name")?;
         let (data, parity): (usize, usize) = (data.parse()?, parity.parse()?);
-        let manifest = serde_json::from_slice(&fs::read(path.with_extension("json"))?)?;
-        Ok(Self { packed: fs::read(path)?, manifest, disks: data + parity, parity })
+        let mut manifest: Value = serde_json::from_slice(&fs::read(path.with_extension("json"))?)?;
+        let made_at = manifest.as_object_mut().and_then(|told| told.remove(MADE_AT)?.as_i64()).map(Timestamp);
+        let format = name.strip_prefix('v').and_then(|name| name.split('-').next()).context("its name")?.parse()?;
+        Ok(Self { packed: fs::read(path)?, manifest, made_at, format, disks: data + parity, parity })
     }
 
     /// A fresh copy of it below `folder`: its disks.
     fn unpacked(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         archive::unpack(&self.packed, folder)?;
         Ok((0..self.disks).map(|disk| folder.join(format!("disk{disk}"))).collect())
+    }
+
+    fn open(&self, disks: &[PathBuf]) -> Result<OpenStore> {
+        open(disks, self.made_at)
     }
 
     fn check(&self, report: &mut Report) -> Result<()> {
@@ -161,17 +211,46 @@ impl Golden {
             let disks = self.unpacked(folder.path())?;
             let left = disks.iter().enumerate().filter(|(disk, _)| !lost.contains(disk)).map(|(_, disk)| disk.clone());
             let left: Vec<PathBuf> = left.collect();
-            self.holds(&open(&left)?).with_context(|| format!("without the disks {lost:?}"))?;
+            self.holds(&self.open(&left)?).with_context(|| format!("without the disks {lost:?}"))?;
             opened += 1.0;
         }
         report.figure(format!("sets of disks that told all of {}+{}", self.disks - self.parity, self.parity), opened);
         self.heals()?;
+        self.is_upgraded()?;
         self.meets_newer_versions()
+    }
+
+    /// Its version may open it until it is upgraded, which is shown before and done by an opening, and refuses each of its disks
+    /// from then on.
+    fn is_upgraded(&self) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let disks = self.unpacked(folder.path())?;
+        let kept_off = |disk: &PathBuf| Ok(flags::incompatible(disk)? & !KNOWN_TO_FORMAT_4 != 0);
+        let kept_off = || disks.iter().map(kept_off).collect::<Result<Vec<bool>>>();
+        let clock = clock_from(self.made_at);
+        let planned = || {
+            upgrade_plan(&config(&disks, None, LedgerOptions::default())?, &clock, &SystemEntropy)
+                .map_err(anyhow::Error::from)
+        };
+        let plan = planned()?;
+        ensure!(plan == planned()?, "what an upgrade would do is another thing when it is asked for again");
+        let before = self.format < RECORD_FORMAT;
+        ensure!(plan.is_some() == before, "of format {}: an upgrade would do {plan:?}", self.format);
+        ensure!(before == !kept_off()?.contains(&true), "before the upgrade {:?}", kept_off()?);
+        let store = self.open(&disks)?;
+        let done = store.namespace().upgraded().cloned();
+        ensure!(done == plan, "an upgrade did {done:?} where it said it would do {plan:?}");
+        self.holds(&store)?;
+        drop(store);
+        ensure!(!kept_off()?.contains(&false), "after the upgrade {:?}", kept_off()?);
+        ensure!(planned()?.is_none(), "there is more to upgrade");
+        self.holds(&self.open(&disks)?)
     }
 
     /// Everything in the manifest is there, and every invariant holds.
     fn holds(&self, store: &OpenStore) -> Result<()> {
         let (mut told, mut manifest) = (describe::describe(store.namespace())?, self.manifest.clone());
+        describe::leave_out_untold(&manifest, &mut told);
         if told != manifest {
             describe::part_files(&mut manifest, &mut told);
         }
@@ -194,7 +273,7 @@ impl Golden {
                     }
                 }
             }
-            let store = open(&disks)?;
+            let store = self.open(&disks)?;
             let ledger = Arc::clone(store.namespace().store().ledger());
             ledger.heal(&PassOptions::default(), &mut |_| true)?;
             let report = ledger.verify(&PassOptions::default(), &mut |_| true)?;
@@ -209,7 +288,7 @@ impl Golden {
             let left =
                 disks.iter().enumerate().filter(|(disk, _)| !others.contains(disk)).map(|(_, disk)| disk.clone());
             let left: Vec<PathBuf> = left.collect();
-            self.holds(&open(&left)?).with_context(|| format!("after a heal of {lost:?}, without {others:?}"))?;
+            self.holds(&self.open(&left)?).with_context(|| format!("after a heal of {lost:?}, without {others:?}"))?;
         }
         Ok(())
     }
@@ -221,7 +300,7 @@ impl Golden {
             let disks = self.unpacked(folder.path())?;
             flags::mark(&disks, flag)?;
             let before = archive::pack(folder.path())?;
-            let opened = open(&disks);
+            let opened = self.open(&disks);
             Ok((folder, before, opened))
         };
         let (folder, before, opened) = marked(flags::Flag::Incompatible)?;

@@ -9,6 +9,7 @@ fn sample() -> Superblock {
     history.push(Opening { epoch: Epoch(1), opening: 0xaaaa, first_lsn: Lsn(1) });
     history.push(Opening { epoch: Epoch(4), opening: 0xbbbb, first_lsn: Lsn(1000) });
     Superblock {
+        features: 0,
         ro_compat: 0,
         compat: 0,
         codec: 1,
@@ -87,6 +88,17 @@ fn the_sets_of_a_store_lie_behind_what_the_disks_hold_and_are_flagged() {
     superblock.roster = superblock.roster.map(|roster| roster.without(superblock.set));
     superblock.encode(&mut slot);
     assert_eq!(Superblock::decode(&slot), Slot::Blank);
+}
+
+#[test]
+fn a_mark_of_a_feature_is_a_bit_that_is_kept_beside_those_of_other_fields() {
+    let mut superblock = sample();
+    superblock.features = Feature::Domains.bit();
+    superblock.checkpoint[0] = 1;
+    let mut slot = vec![0; SLOT_LEN];
+    superblock.encode(&mut slot);
+    assert_eq!(slot[8..12], [5, 0, 0, 0], "a version that does not know domains refuses it");
+    assert_eq!(Superblock::decode(&slot), Slot::Valid(Box::new(superblock)));
 }
 
 #[test]

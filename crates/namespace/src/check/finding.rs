@@ -185,7 +185,9 @@ impl Finding {
     #[must_use]
     pub fn invariant(&self) -> &'static str {
         match self {
-            Self::Chunk(ChunkFault::Missing { .. } | ChunkFault::Unreadable { .. }) => "HASH",
+            Self::Chunk(ChunkFault::Missing { .. } | ChunkFault::Unreadable { .. } | ChunkFault::OutOfReach { .. }) => {
+                "HASH"
+            }
             Self::Chunk(ChunkFault::Count { .. } | ChunkFault::Record { .. }) => "REF",
             _ => "TREE",
         }

@@ -1,6 +1,6 @@
 //! The bucket where a repair puts what has lost its place.
 
-use strata_content::Tx;
+use strata_content::{DedupDomain, Tx};
 use strata_seam::Ino;
 
 use super::Repaired;
@@ -106,7 +106,7 @@ pub(super) fn keep_report(ns: &Namespace, repaired: &Repaired) -> Result<()> {
 
 /// Makes a file of these bytes in the bucket.
 pub(super) fn keep_bytes(ns: &Namespace, name: &str, bytes: &[u8]) -> Result<String> {
-    let mut ingest = ns.store.ingest(false);
+    let mut ingest = ns.store.ingest(DedupDomain::COMMON, false);
     ingest.push(bytes)?;
     let content = ingest.finish()?;
     let allocated = ns.store.allocated_of(&content)?;

@@ -1,10 +1,11 @@
 //! The steps of a repair, one per kind of finding. Each is one commit and makes sure under the lock that it still applies.
 
-use strata_content::{ChunkFault, Item, Tx};
+use strata_content::{ChunkFault, DedupDomain, Item, Tx};
 use strata_seam::Ino;
 
 use super::lost;
 use crate::belong::Taken;
+use crate::bucket::dedup_domain;
 use crate::check::{Affected, Finding, Owner, entry_of, stands};
 use crate::error::{Error, Result};
 use crate::key;
@@ -420,7 +421,9 @@ pub(super) fn keep_readable(ns: &Namespace, content: &Affected) -> Result<Option
         at = lost.end.min(len);
     }
     readable.extend(ns.store.slice(&items, at..len)?);
-    let copy = ns.store.content(readable)?;
+    // It stays of the domain that its chunks have.
+    let domain = like.as_ref().map_or(DedupDomain::COMMON, |like| dedup_domain(like.bucket));
+    let copy = ns.store.content(domain, readable)?;
     let allocated = ns.store.allocated_of(&copy)?;
     let name = name_of_copy(content);
     ns.numbers_at_hand(numbers::AT_HAND)?;

@@ -103,6 +103,7 @@ fn store_of_before(world: &SimWorld) {
         .expect("as before");
     ns.store().ledger().sync().expect("synced");
     drop(store);
+    rig::unmark(&*world.disk("disk"));
 }
 
 /// Everything is where it was; what had names in several buckets is one file in each.
@@ -110,6 +111,7 @@ fn is_upgraded(store: &OpenStore) {
     let ns = store.namespace();
     assert_eq!(check_store(ns, true, &mut |_| {}).expect("checked").violations, Vec::<String>::new());
     assert_eq!(needed(ns.store()).expect("read"), None);
+    assert!(ns.store().ledger().has(Feature::Domains));
     let buckets = ns.buckets(&root()).expect("listed");
     let classes: Vec<_> = buckets.iter().map(|bucket| (bucket.name.as_str(), bucket.durability)).collect();
     let (strict, relaxed) = (Durability::Strict, Durability::Relaxed);
@@ -189,6 +191,125 @@ fn store_of_format_3(world: &SimWorld) {
     store.namespace().store().ledger().sync().expect("synced");
     drop(store);
     world.kill_process();
+    rig::unmark(&*world.disk("disk"));
+}
+
+/// A store of format 4 has everything but the mark. With `begun`, the release of that format had begun to upgrade it from there.
+fn store_of_format_4(world: &SimWorld, begun: Option<u64>) {
+    match begun {
+        Some(3) => store_of_format_3(world),
+        _ => store_of_before(world),
+    }
+    let store = open(world).expect("opened");
+    let number = |number: u64| {
+        let mut format = Encoder::new();
+        format.uvarint(number);
+        format.finish()
+    };
+    store
+        .namespace()
+        .store()
+        .transact(false, |tx| {
+            tx.put(key::KEY_FORMAT, number(4));
+            if let Some(begun) = begun {
+                for (key, value) in tx.records(&[key::TABLE_INODE], &[key::TABLE_INODE + 1], 100)? {
+                    let ino = Ino(u64::from_be_bytes(key[1..].try_into().expect("8")));
+                    // Those behind were not reached.
+                    if ino.0 > 10 {
+                        tx.put(key, Inode::decode(ino, &value).expect("it").encode_without_name());
+                    }
+                }
+                tx.put(key::KEY_UPGRADE, number(begun));
+            }
+            Ok::<_, Error>(())
+        })
+        .expect("as before");
+    store.namespace().store().ledger().sync().expect("synced");
+    drop(store);
+    world.kill_process();
+    rig::unmark(&*world.disk("disk"));
+}
+
+#[test]
+fn a_store_of_format_4_is_marked_and_nothing_in_it_is_written_anew() {
+    let world = SimWorld::new(3);
+    store_of_format_4(&world, None);
+    let clock: Arc<dyn Clock> = world.clock();
+    let plan = upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned").expect("needed");
+    assert_eq!(plan, UpgradeReport { from: 4, ..UpgradeReport::default() });
+    let store = open(&world).expect("opened");
+    assert_eq!(store.namespace().upgraded(), Some(&plan));
+    is_upgraded(&store);
+    assert!(rig::keeps_off(&*world.disk("disk")), "a release of format 4 refuses it by its superblock");
+    drop(store);
+    world.kill_process();
+    assert_eq!(upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned"), None);
+}
+
+#[test]
+fn the_upgrade_of_a_store_of_format_4_may_be_cut_off_anywhere_and_is_ended_by_the_next_opening() {
+    let world = SimWorld::new(3);
+    store_of_format_4(&world, None);
+    let mut half = 0;
+    let states = explore_crashes(
+        &world,
+        Submission::OneByOne,
+        0..2,
+        // One that is cut off before the mark may yet be read.
+        |world| open(world).is_ok_and(|store| store.namespace().upgraded().is_some()),
+        |world, upgraded, state| {
+            let kept_off = rig::keeps_off(&*world.disk("disk"));
+            assert!(kept_off || !upgraded, "{state:?}: it was told to be upgraded");
+            half += u32::from(kept_off && !upgraded);
+            is_upgraded(&open(world).expect("opened"));
+            assert!(rig::keeps_off(&*world.disk("disk")));
+        },
+    );
+    assert!(states > 10 && half > 0, "{states} states, {half} marked and not ended");
+    let world = SimWorld::new(3);
+    store_of_format_4(&world, None);
+    let faults = [Fault::full(), Fault::medium().of(IoOp::Write), Fault::medium().of(IoOp::Sync)];
+    let runs = sweep_failures(
+        &world,
+        &faults,
+        |world| open(world).is_ok(),
+        |world, _, _| {
+            world.restart(0);
+            is_upgraded(&open(world).expect("opened"));
+        },
+    );
+    assert!(runs > 20, "{runs}");
+}
+
+#[test]
+fn an_upgrade_that_a_release_of_format_4_did_not_end_is_ended_from_where_it_began() {
+    let world = SimWorld::new(3);
+    store_of_format_4(&world, Some(3));
+    let clock: Arc<dyn Clock> = world.clock();
+    let plan = upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned").expect("needed");
+    assert!(plan.from == 3 && plan.names > 5, "{plan:?}");
+    let store = open(&world).expect("opened");
+    assert_eq!(store.namespace().upgraded().expect("it was").from, 3);
+    is_upgraded(&store);
+}
+
+#[test]
+fn a_store_of_format_4_that_takes_no_writes_is_read_and_stays_open_to_the_release_before() {
+    let world = SimWorld::new(3);
+    store_of_format_4(&world, None);
+    world.set_read_only("disk", true);
+    let store = open(&world).expect("opened");
+    let ns = store.namespace();
+    assert!(ns.is_outdated() && !ns.store().ledger().has(Feature::Domains));
+    assert_eq!(read(ns, "/two/d/g"), "one/f".repeat(1000).into_bytes());
+    assert_eq!(attr(ns, "/one/f").nlink, 2);
+    assert_eq!(ns.create_bucket(&root(), "four", None).expect_err("refused").kind, ErrorKind::ReadOnly);
+    assert_eq!(check_store(ns, true, &mut |_| {}).expect("checked").violations, Vec::<String>::new());
+    drop(store);
+    world.set_read_only("disk", false);
+    world.kill_process();
+    assert!(!rig::keeps_off(&*world.disk("disk")));
+    is_upgraded(&open(&world).expect("opened"));
 }
 
 #[test]

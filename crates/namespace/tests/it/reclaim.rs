@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use strata_content::{Choice, Content, Host, MoverReport};
+use strata_content::{Choice, Content, DedupDomain, Host, MoverReport};
 use strata_ledger::Options;
 use strata_namespace::{Condition, ErrorKind, Namespace, ObjectMeta, OpenStore, Result, SpaceWatch, StoreConfig};
 use strata_seam::Clock;
@@ -290,7 +290,7 @@ fn a_copy_of_an_object_deleted_meanwhile_is_whole_or_refused() {
     put(ns, "source", &data);
     let (_, items) = copied(ns);
     // Made before the deletion, committed while the round waits for it.
-    let mut early = Some(ns.store().content(items.clone()).expect("by reference"));
+    let mut early = Some(ns.store().content(DedupDomain::COMMON, items.clone()).expect("by reference"));
     delete(ns, "source");
     reclaim_acting(
         &store,
@@ -305,7 +305,7 @@ fn a_copy_of_an_object_deleted_meanwhile_is_whole_or_refused() {
     // The items alone were kept, and everything else has gone: refused, nothing is half there.
     delete(ns, "early");
     reclaim_acting(&store, |_| true, |_| true);
-    let late = ns.store().content(items).expect("by reference");
+    let late = ns.store().content(DedupDomain::COMMON, items).expect("by reference");
     assert_eq!(own(ns, "late", late).expect_err("refused").kind, ErrorKind::Stale);
     assert!(get(ns, "late").is_err());
     sound(ns);

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +14,8 @@ use anyhow::{Context, Result, ensure};
 const LEVEL: i32 = 19;
 /// What is unpacked at most.
 const LEN_MAX: u64 = 1 << 30;
+/// Zeros of so many bytes become a hole.
+const PART_LEN: usize = 64 << 10;
 
 /// Packs every file below `folder`.
 pub(super) fn pack(folder: &Path) -> Result<Vec<u8>> {
@@ -40,7 +43,17 @@ pub(super) fn unpack(packed: &[u8], folder: &Path) -> Result<()> {
         let len = u64::from_le_bytes(taken(&mut rest, 8)?.try_into()?);
         let path = folder.join(path);
         fs::create_dir_all(path.parent().context("a path without a folder")?)?;
-        fs::write(path, taken(&mut rest, usize::try_from(len)?)?)?;
+        write_sparse(&path, taken(&mut rest, usize::try_from(len)?)?)?;
+    }
+    Ok(())
+}
+
+/// Writes a file, with holes for its zeros: a segment is mostly unused, and a store is unpacked dozens of times.
+fn write_sparse(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = fs::File::create(path)?;
+    file.set_len(bytes.len() as u64)?;
+    for (number, part) in bytes.chunks(PART_LEN).enumerate().filter(|(_, part)| part.iter().any(|byte| *byte != 0)) {
+        file.write_all_at(part, (number * PART_LEN) as u64)?;
     }
     Ok(())
 }

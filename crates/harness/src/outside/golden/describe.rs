@@ -2,22 +2,26 @@
 //! store was made.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use strata_namespace::{Attr, Caller, Door, ListQuery, Namespace, NodeKind, Op, ROOT_INO};
+use strata_namespace::{Attr, Begin, Caller, Door, EventAt, ListQuery, Namespace, NodeKind, Op, ROOT_INO};
 use strata_seam::Ino;
 
 /// Bytes read at once.
 const STEP: usize = 1 << 20;
+/// Events of each reader: as many as every store has.
+const EVENTS: usize = 5;
 
 /// An operation of the administrator.
 pub(super) fn root() -> Op {
     Op::new(Caller::root(Door::Admin))
 }
 
-/// All buckets with all inodes, names, contents and attributes; all objects as S3 lists them; all uploads under way; and the settings.
-pub(super) fn describe(ns: &Namespace) -> Result<Value> {
+/// All buckets with all inodes, names, contents and attributes; all objects as S3 lists them; all uploads under way; the settings, the locks
+/// and the readers of events.
+pub(super) fn describe(ns: &Arc<Namespace>) -> Result<Value> {
     let op = root();
     let mut files = Vec::new();
     walk(ns, ROOT_INO, "", &mut files)?;
@@ -51,7 +55,48 @@ pub(super) fn describe(ns: &Namespace) -> Result<Value> {
         }));
     }
     let settings = ns.settings(&op, "")?.into_iter().map(|(key, value)| json!([key, text(&value)]));
-    Ok(json!({ "files": files, "buckets": buckets, "settings": settings.collect::<Vec<_>>() }))
+    Ok(json!({
+        "files": files, "buckets": buckets, "settings": settings.collect::<Vec<_>>(),
+        "locks": locks(ns)?, "readers": readers(ns)?,
+    }))
+}
+
+/// The locks of WebDAV that stand.
+fn locks(ns: &Namespace) -> Result<Vec<Value>> {
+    let locks = ns.locks(&root())?.into_iter().map(|lock| {
+        json!({
+            "token": lock.token, "path": text(&lock.path), "ino": lock.ino.map(|ino| ino.0), "deep": lock.deep,
+            "shared": lock.shared, "user": lock.principal, "owner": text(&lock.owner_xml),
+            "expires": lock.expires.map(|end| end.0),
+        })
+    });
+    Ok(locks.collect())
+}
+
+/// The readers of events, with the first that each has not read: later ones may be of openings.
+fn readers(ns: &Arc<Namespace>) -> Result<Vec<Value>> {
+    let mut readers = Vec::new();
+    for cursor in ns.cursors()? {
+        let page = ns.events(Begin::Behind(cursor.after)).next_page(EVENTS)?;
+        anyhow::ensure!(page.gap.is_none(), "events behind the cursor {} are missing: {:?}", cursor.name, page.gap);
+        let events = page.events.into_iter().map(|EventAt { sequence, event }| {
+            json!({
+                "at": [sequence.lsn.0, sequence.index], "bucket": &*event.bucket, "ino": event.ino.0,
+                "key": event.key.as_deref().map(text), "size": event.size,
+            })
+        });
+        let events = events.take(EVENTS).collect::<Vec<_>>();
+        readers
+            .push(json!({ "name": cursor.name, "after": [cursor.after.lsn.0, cursor.after.index], "events": events }));
+    }
+    Ok(readers)
+}
+
+/// Has `told` say nothing that a manifest of an earlier version does not speak of.
+pub(super) fn leave_out_untold(manifest: &Value, told: &mut Value) {
+    if let (Some(manifest), Some(told)) = (manifest.as_object(), told.as_object_mut()) {
+        told.retain(|what, _| manifest.contains_key(what));
+    }
 }
 
 fn walk(ns: &Namespace, dir: Ino, below: &str, found: &mut Vec<Value>) -> Result<()> {

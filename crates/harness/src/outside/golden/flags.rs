@@ -1,7 +1,7 @@
 //! Gives a store feature bits that no version knows yet, as a newer version would (docs/format/superblock.md).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
@@ -42,6 +42,18 @@ pub(super) fn mark(disks: &[PathBuf], flag: Flag) -> Result<()> {
         fs::write(&path, bytes)?;
     }
     Ok(())
+}
+
+/// The incompatible bits of all valid slots of a disk's superblock, together: a version refuses the disk where it does not know one.
+pub(super) fn incompatible(disk: &Path) -> Result<u32> {
+    let bytes = fs::read(disk.join("superblock"))?;
+    let valid = bytes.chunks_exact(SLOT_LEN).filter(|slot| slot[CRC_AT..] == crc(slot));
+    let at = Flag::Incompatible as usize;
+    let mut bits = 0;
+    for slot in valid {
+        bits |= u32::from_le_bytes(slot[at..at + 4].try_into()?);
+    }
+    Ok(bits)
 }
 
 fn crc(slot: &[u8]) -> [u8; 4] {

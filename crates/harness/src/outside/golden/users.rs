@@ -52,7 +52,7 @@ pub(super) fn check() -> Result<()> {
 
     let key = MasterKey::draw(&SystemEntropy).encode();
     for start in 0..2 {
-        let store = open(&disks)?;
+        let store = open(&disks, None)?;
         let ns = store.namespace();
         let op = root();
         let users = Users::open(&op, Arc::clone(ns), MasterKey::decode(&key)?, Arc::new(SystemEntropy))?;
