@@ -160,7 +160,7 @@ pub static OPERATIONS: &[Operation] = &[
     row(Door::Mount, "copy_file_range", &[ReadAttributes]),
     row(Door::Admin, "status", &[ReadSpace, Administer]),
     row(Door::Admin, "reclaim", &[Administer]),
-    row(Door::Admin, "user", &[ReadAttributes, Administer]),
+    row(Door::Admin, "user", &[Search, List, ReadAttributes, ReadBucket, ListBuckets, Administer]),
     row(Door::Admin, "keys", &[Administer]),
     row(Door::Admin, "bucket", &[Search, List, ReadAttributes, Add, Remove, ReadBucket, SetBucket, ListBuckets, Administer]),
     row(Door::Admin, "locks", &[Administer]),
