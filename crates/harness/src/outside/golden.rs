@@ -236,7 +236,7 @@ impl Golden {
         ensure!(plan == planned()?, "what an upgrade would do is another thing when it is asked for again");
         let before = self.format < RECORD_FORMAT;
         ensure!(plan.is_some() == before, "of format {}: an upgrade would do {plan:?}", self.format);
-        ensure!(before == !kept_off()?.contains(&true), "before the upgrade {:?}", kept_off()?);
+        ensure!(before != kept_off()?.contains(&true), "before the upgrade {:?}", kept_off()?);
         let store = self.open(&disks)?;
         let done = store.namespace().upgraded().cloned();
         ensure!(done == plan, "an upgrade did {done:?} where it said it would do {plan:?}");
