@@ -342,6 +342,14 @@ impl Store {
         }
     }
 
+    /// As [`Store::chunk`], for whoever has just seen its cell: asks the index only where the chunk is not at `place` any more.
+    pub(crate) fn chunk_near(&self, id: &ChunkId, place: &Place) -> Result<Bytes> {
+        match self.chunk_at(id, place, false) {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) | Err(_) => self.chunk(id),
+        }
+    }
+
     /// Where the block of a chunk would be read from, if it is neither in memory nor on its way to the ledger.
     pub(crate) fn cold_location(&self, id: &ChunkId) -> Option<strata_ledger::Location> {
         let location = self.place(id).ok()??.location;

@@ -78,6 +78,7 @@ pub use check::{
     AT_ONCE_DEFAULT, Affected, CheckOptions, CheckProgress, CheckReport, Finding, Owner, check, check_store,
 };
 pub use drain::{DrainStatus, DrainStep};
+pub use strata_index::EngineKind;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Before, EVENT_KEY_LEN_MAX, Event, EventAt, Made, What};
 pub use feed::{Begin, CURSORS_MAX, EventCursor, EventGap, EventPage, EventReader, EventSequence};
@@ -102,7 +103,7 @@ pub use strata_content::{
     StoreSettings as ContentSettings,
 };
 pub use top::TOP_NAME_DEFAULT;
-pub use truth::{TruthReport, compare_index};
+pub use truth::{BroughtUp, TruthReport, compare_indexes};
 pub use types::*;
 pub use upgrade::{UpgradeReport, upgrade_plan};
 pub use upload::{PART_LEN_MIN, PART_NUMBER_MAX};

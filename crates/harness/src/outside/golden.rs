@@ -121,6 +121,7 @@ fn open_with(disks: &[PathBuf], create: Option<Geometry>, ledger: LedgerOptions)
         disks: disks.collect::<Result<_>>()?,
         create,
         index_dir: None,
+        index_engine: None,
         index_cache_bytes: CACHE_BYTES,
         ledger,
         content: ContentSettings { cache_bytes: CACHE_BYTES, ..ContentSettings::default() },
