@@ -32,7 +32,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value = "strict")]
     pub(crate) durability: Durability,
 
-    /// Only lines with TEXT in their name, in s3, mount, webdav and nfs; may be given several times
+    /// Only lines with TEXT in their name, in s3, mount, webdav and nfs, and of fsck in scale; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Vec<String>,
 

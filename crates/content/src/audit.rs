@@ -13,7 +13,7 @@ use strata_seam::ChunkId;
 
 use crate::cell::{Place, TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, chunk_key, split_cell};
 use crate::error::Result;
-use crate::store::Store;
+use crate::store::{HeldBlock, Store};
 
 /// Cells read per step.
 const STEP: usize = 1024;
@@ -265,9 +265,9 @@ impl Audit {
             }
         }
         wanted.sort_unstable_by_key(|(place, _)| where_it_lies(place));
-        let counted = self.tallies.chunks;
+        let (counted, mut held) = (self.tallies.chunks, HeldBlock::default());
         for (done, (place, id)) in wanted.into_iter().enumerate() {
-            self.read(id, &place);
+            self.read(id, &place, &mut held);
             if done % 16 == 0 && !progress(counted + done as u64) {
                 return Ok(false);
             }
@@ -308,10 +308,15 @@ impl Audit {
     }
 
     /// Reads a chunk, which its cell places at `place`, and compares it with its name.
-    fn read(&mut self, id: ChunkId, place: &Place) {
+    fn read(&mut self, id: ChunkId, place: &Place, held: &mut HeldBlock) {
+        if self.store.chunk_behind(&id, place, held).is_ok_and(|bytes| strata_chunk::chunk_id(&bytes) == id) {
+            return;
+        }
+        // It may have been moved since its cell was looked at.
+        *held = HeldBlock::default();
         let mut why = String::new();
         for _ in 0..READS {
-            match self.store.chunk_near(&id, place) {
+            match self.store.chunk(&id) {
                 Ok(bytes) if strata_chunk::chunk_id(&bytes) == id => return,
                 Ok(_) => "it reads as other content".clone_into(&mut why),
                 Err(error) => why = crate::error::chain(&error),

@@ -342,12 +342,16 @@ impl Store {
         }
     }
 
-    /// As [`Store::chunk`], for whoever has just seen its cell: asks the index only where the chunk is not at `place` any more.
-    pub(crate) fn chunk_near(&self, id: &ChunkId, place: &Place) -> Result<Bytes> {
-        match self.chunk_at(id, place, false) {
-            Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) | Err(_) => self.chunk(id),
-        }
+    /// The chunk at `place`, for whoever reads many in the order of the disks and has `held` for them.
+    pub(crate) fn chunk_behind(&self, id: &ChunkId, place: &Place, held: &mut HeldBlock) -> Result<Bytes> {
+        let key = block_key(&place.location);
+        let block =
+            match held.0.take().filter(|(at, _)| *at == key).map(|(_, block)| block).or_else(|| self.cache.get(&key)) {
+                Some(block) => block,
+                None => decode_block(id, place, self.ledger.read(&place.location)?)?,
+            };
+        held.0 = Some((key, block.clone()));
+        cut(&block, id, place)
     }
 
     /// Where the block of a chunk would be read from, if it is neither in memory nor on its way to the ledger.
@@ -369,11 +373,7 @@ impl Store {
                 block
             }
         };
-        let (from, to) = (place.offset as usize, place.offset as usize + place.len as usize);
-        if to > block.len() {
-            return Err(ContentError::Record { what: format!("the place of chunk {id}") });
-        }
-        Ok(Some(block.slice(from..to)))
+        cut(&block, id, place).map(Some)
     }
 
     /// A page of a manifest.
@@ -411,6 +411,20 @@ impl Store {
 fn block_key(location: &strata_ledger::Location) -> BlockKey {
     let offset = if planted(Bug::CacheKeyTooShort) { 0 } else { location.offset };
     BlockKey { segment: location.segment, sector: location.sector, offset }
+}
+
+/// The block that a reader of many chunks is at. The cache may refuse one that was asked for once, and each of its chunks would then
+/// read it anew.
+#[derive(Default)]
+pub(crate) struct HeldBlock(Option<(BlockKey, Bytes)>);
+
+/// The chunk's part of its block.
+fn cut(block: &Bytes, id: &ChunkId, place: &Place) -> Result<Bytes> {
+    let (from, to) = (place.offset as usize, place.offset as usize + place.len as usize);
+    if to > block.len() {
+        return Err(ContentError::Record { what: format!("the place of chunk {id}") });
+    }
+    Ok(block.slice(from..to))
 }
 
 /// The plain bytes of a block as it was stored.

@@ -78,7 +78,6 @@ pub use check::{
     AT_ONCE_DEFAULT, Affected, CheckOptions, CheckProgress, CheckReport, Finding, Owner, check, check_store,
 };
 pub use drain::{DrainStatus, DrainStep};
-pub use strata_index::EngineKind;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Before, EVENT_KEY_LEN_MAX, Event, EventAt, Made, What};
 pub use feed::{Begin, CURSORS_MAX, EventCursor, EventGap, EventPage, EventReader, EventSequence};
@@ -102,6 +101,7 @@ pub use strata_content::{
     Content, ContentError, Ingest, Intake, MoverReport, MoverStatus, Phase, ReadAhead, Reader,
     StoreSettings as ContentSettings,
 };
+pub use strata_index::EngineKind;
 pub use top::TOP_NAME_DEFAULT;
 pub use truth::{BroughtUp, TruthReport, compare_indexes};
 pub use types::*;

@@ -65,12 +65,7 @@ pub(crate) fn recover(
     }
 }
 
-fn bring_up(
-    config: &StoreConfig,
-    set_id: SetId,
-    clock: &Arc<dyn Clock>,
-    entropy: &dyn Entropy,
-) -> Result<Recovered> {
+fn bring_up(config: &StoreConfig, set_id: SetId, clock: &Arc<dyn Clock>, entropy: &dyn Entropy) -> Result<Recovered> {
     let peek = Peek::new(&config.disks, &config.ledger)?;
     let mut damaged = None;
     let mut found = Restored::find(&peek).unwrap_or_else(|error| {

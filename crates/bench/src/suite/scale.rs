@@ -333,12 +333,16 @@ impl Scale<'_> {
     }
 
     fn check(&mut self, how: &str) -> Result<()> {
-        self.say(&format!("fsck {how}"));
+        let what = format!("fsck {how}");
+        if !self.bench.options.wants_line(&what) {
+            return Ok(());
+        }
+        self.say(&what);
         let start = Moment::now();
         fsck(&self.bench.options, &self.subject.data)?;
         let seconds = Figure::value(start.elapsed().as_secs_f64());
         let below = FSCK_SECONDS * (self.objects as f64 / 1e6).max(1.0);
-        self.add_promised(&format!("fsck {how}"), Unit::Seconds, seconds, below);
+        self.add_promised(&what, Unit::Seconds, seconds, below);
         Ok(())
     }
 }

@@ -253,8 +253,9 @@ fn foreign(engine: EngineKind, dir: &Path, seed: u64) -> strata_namespace::Resul
 /// Has the engine hold a record that is gone, another one's, or what an earlier copy had, with its own files in order.
 fn replace_record(kind: EngineKind, dir: &Path, copies: &[PathBuf], rng: &mut SimRng) -> Result<String, String> {
     let open = |dir: &Path| kind.open(dir, 1 << 20).map_err(|error| format!("{kind}: {error}"));
-    let all =
-        |engine: &dyn OrderedKv| engine.range(&[1], &[0xff; 64], usize::MAX).map_err(|error| format!("{kind}: {error}"));
+    let all = |engine: &dyn OrderedKv| {
+        engine.range(&[1], &[0xff; 64], usize::MAX).map_err(|error| format!("{kind}: {error}"))
+    };
     let engine = open(dir)?;
     let pairs = all(&*engine)?;
     if pairs.is_empty() {

@@ -144,7 +144,8 @@ fn an_index_whose_engine_failed_is_not_believed_by_the_next_opening_however_soun
     let path = dir.path().join("index");
     let options = options(512);
     let index = Index::open(&path, options.clone()).unwrap();
-    let cause = EngineError::Failed { engine: engine().word(), operation: "read a key", message: "a page is torn".into() };
+    let cause =
+        EngineError::Failed { engine: engine().word(), operation: "read a key", message: "a page is torn".into() };
     drop(index.engine_failed(cause));
     assert!(index.is_broken());
     drop(index);

@@ -285,7 +285,8 @@ fn an_index_is_built_anew_for_another_engine_and_stays_as_it_was_where_that_cann
     checkpoint(&store).expect("taken");
     put(store.namespace(), "last", &noise(4, 100_000));
     let wanted = objects(store.namespace());
-    damage_pieces(&world, store);
+    drop(store);
+    world.kill_process();
     let folder = tempfile::tempdir().expect("a folder");
     let open = |engine| {
         let dir = Some(folder.path().join("index"));
@@ -294,7 +295,7 @@ fn an_index_is_built_anew_for_another_engine_and_stays_as_it_was_where_that_cann
     };
     let (sled, fjall) = (EngineKind::Sled, EngineKind::Fjall);
     for (engine, former) in [(sled, None), (fjall, Some(sled)), (sled, Some(fjall))] {
-        let store = open(engine).expect("built from the log");
+        let store = open(engine).expect("built anew");
         match former {
             Some(former) => assert_eq!(store.index_opened, Opened::Exchanged { former }),
             None => assert_eq!(store.index_opened, Opened::Fresh),
@@ -304,11 +305,11 @@ fn an_index_is_built_anew_for_another_engine_and_stays_as_it_was_where_that_cann
         assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1, "the former one is gone");
     }
     let names = |store: &OpenStore| keys(store.namespace(), "", None).0;
+    damage_pieces(&world, open(sled).expect("as it was"));
     // The log's start is gone and the checkpoint is damaged: only the index that is there knows.
     for disk in 0..3 {
         strata_seam::Disk::remove(&*world.disk(&format!("disk{disk}")), "seg-00000000").expect("removed");
     }
-    world.kill_process();
     let error = open(fjall).err().expect("refused");
     assert!(error.to_string().contains("set `index-engine` to sled"), "{error}");
     let store = open(sled).expect("as it was");

@@ -11,8 +11,8 @@ use strata_seam::Cidr;
 use crate::descriptors::CONNECTIONS_MAX;
 
 use super::{
-    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, IndexEngine, Interval, Layout, Listen, Memory, NfsSquash,
-    Ports, Remembered, StoreSettings, Switch, file,
+    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, IndexEngine, Interval, Layout, Listen, Memory,
+    NfsSquash, Ports, Remembered, StoreSettings, Switch, file,
 };
 
 /// Segments: below, a stripe of 1 MiB shards would not fit a few times; above, reclaiming one takes too long.
