@@ -8,7 +8,7 @@
 //! after a crash is the end. Blocks of files have checksums that are compared when they are read, and nothing rests on that: the
 //! index verifies what it reads of any engine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::engine::{EngineError, OrderedKv, Pair, Write};
+use crate::fjall_manifest;
 use crate::guarded::{Guarded, failed};
 
 const NAME: &str = "fjall";
@@ -38,6 +39,8 @@ const SEALED_MAX: usize = 1;
 const UNMERGED_MAX: usize = 16;
 /// How often is looked whether there is room again.
 const ROOM_RETRY: Duration = Duration::from_millis(2);
+/// Openings that may end with the process, by a kill for instance, before a further one takes the database for damaged.
+const OPENINGS_MAX: usize = 3;
 /// How long an opening waits for the folder's lock.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
@@ -78,6 +81,14 @@ impl FjallEngine {
     /// # Errors
     /// Whatever Fjall says or panics with; [`EngineError::InUse`].
     pub fn open(dir: &Path, cache_capacity: u64) -> Result<Self, EngineError> {
+        fjall_manifest::check(dir)?;
+        let mark = OpeningMark::set(dir)?;
+        let opened = Self::open_checked(dir, cache_capacity);
+        mark.remove();
+        opened
+    }
+
+    fn open_checked(dir: &Path, cache_capacity: u64) -> Result<Self, EngineError> {
         let mut waited = Duration::ZERO;
         loop {
             let dir = dir.to_owned();
@@ -89,6 +100,31 @@ impl FjallEngine {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+}
+
+/// A file beside the database that is there while it is opened. A length in a damaged file may ask for more memory than there is, and
+/// that ends the process, which cannot be caught: so the opening behind [`OPENINGS_MAX`] that ended so does not try again.
+struct OpeningMark(PathBuf);
+
+impl OpeningMark {
+    fn set(dir: &Path) -> Result<Self, EngineError> {
+        let path = dir.with_extension("opening");
+        let before = std::fs::read(&path).map_or(0, |mark| mark.len());
+        if before >= OPENINGS_MAX {
+            let what = format!("the process ended {before} times while fjall opened it");
+            return Err(EngineError::Damaged(what));
+        }
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        made.and_then(|()| std::fs::write(&path, vec![b'.'; before + 1]))
+            .map_err(|error| failed(NAME, "open", &error))?;
+        Ok(Self(path))
+    }
+
+    fn remove(self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "a mark of the index's opening could not be removed");
         }
     }
 }
@@ -158,5 +194,25 @@ fn opening(error: &fjall::Error) -> EngineError {
     match error {
         fjall::Error::Locked => EngineError::InUse { engine: NAME },
         error => failed(NAME, "open", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_whose_openings_end_with_the_process_is_taken_for_damaged() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("fjall");
+        for _ in 0..OPENINGS_MAX {
+            // An opening that ends so removes no mark.
+            drop(OpeningMark::set(&dir).unwrap());
+        }
+        assert!(matches!(FjallEngine::open(&dir, 1 << 20), Err(EngineError::Damaged(_))));
+        std::fs::remove_file(dir.with_extension("opening")).unwrap();
+        drop(OpeningMark::set(&dir).unwrap());
+        drop(FjallEngine::open(&dir, 1 << 20).unwrap());
+        assert!(!dir.with_extension("opening").exists(), "one that came to its end counts anew");
     }
 }

@@ -17,6 +17,7 @@ mod engines;
 mod error;
 mod fill;
 mod fjall_engine;
+mod fjall_manifest;
 mod former;
 mod guarded;
 mod index;
