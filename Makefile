@@ -55,7 +55,7 @@ endif
 # The rows of docs/reliability.md: a sample of each, and the full simulated rows, which take hours.
 # Results are left in target/prove. A full run that was stopped goes on where it ended when it is called again.
 PROVE := cargo run --release --locked --quiet --package strata-harness --features planted-bugs --
-ROWS ?= loss crash iofail swarm corrupt sled replace planted
+ROWS ?= loss crash iofail swarm corrupt sled fjall replace planted
 
 prove:
 	cargo build --release --locked --bin strata

@@ -67,6 +67,7 @@ fn open(dir: &Path) -> Result<OpenStore> {
         disks,
         create: Some(Geometry { data_shards: 2, parity_shards: 1 }),
         index_dir: Some(dir.join("index")),
+        index_engine: None,
         index_cache_bytes: 64 << 20,
         ledger: Options::default(),
         content: ContentSettings { cache_bytes: 64 << 20, ..ContentSettings::default() },

@@ -30,6 +30,7 @@ const FENCED: &[(&str, &str, &str)] = &[
     ("fuser", "strata-mount", "wire"),
     ("axum", "strata-door-admin", "wire"),
     ("sled", "strata-index", "engine"),
+    ("fjall", "strata-index", "engine"),
     ("reed-solomon-simd", "strata-erasure", "format"),
     ("fastcdc", "strata-chunk", "format"),
     ("chacha20poly1305", "strata-keys", "format"),

@@ -44,6 +44,7 @@ pub(crate) fn describe(options: &Options, below: &Path) -> Value {
         "layout": options.layout.word(),
         "durability": options.durability.word(),
         "repetitions": options.repetitions(),
+        "index_engine": options.index_engine.first().map_or("default", String::as_str),
         "quick": options.quick,
         "peers": options.peers,
     })
@@ -59,7 +60,7 @@ pub(crate) fn words(about: &Value) -> String {
     };
     format!(
         "{}, {} cores, {} GiB, Linux {}, {}; load {} at the start, {}\n\
-         layout {}, durability {} unless a subject's name says otherwise; median of {}; peers run with their defaults, which \
+         layout {}, index engine {}, durability {} unless a subject's name says otherwise; median of {}; peers run with their defaults, which \
          do not sync\n\
          generator and servers share the cores; times of CPU come in ticks of 10 ms; ratios above 1 are better than what \
          they compare with\n{quick}",
@@ -71,6 +72,7 @@ pub(crate) fn words(about: &Value) -> String {
         word("load"),
         word("date"),
         word("layout"),
+        word("index_engine"),
         word("durability"),
         word("repetitions"),
     )

@@ -32,7 +32,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value = "strict")]
     pub(crate) durability: Durability,
 
-    /// Only lines with TEXT in their name, in s3, mount, webdav and nfs; may be given several times
+    /// Only lines with TEXT in their name, in s3, mount, webdav and nfs, and of fsck in scale; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Vec<String>,
 
@@ -56,9 +56,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "GIB")]
     pub(crate) restart_gib: Option<f64>,
 
-    /// Objects of the suite scale, keys of the bucket that the suite lock empties [default: 1000000, with --quick 20000 and 5000]
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) objects: Option<u64>,
+    /// Objects of the suite scale, several numbers for one store that grows; the first is also the keys of the bucket that the
+    /// suite lock empties [default: 1000000, with --quick 20000 and 5000]
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',')]
+    pub(crate) objects: Vec<u64>,
+
+    /// What holds the index of StrataFS: sled or fjall; of several the suite scale fills the store in the first and measures it in
+    /// each, the other suites take the first [default: that of `strata serve`]
+    #[arg(long, value_name = "ENGINE", value_delimiter = ',')]
+    pub(crate) index_engine: Vec<String>,
 
     /// Serve as the reference S3 server (used by this program itself)
     #[arg(long, hide = true)]

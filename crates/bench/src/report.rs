@@ -142,6 +142,8 @@ struct Line {
     /// What the value has to stay below, where that is promised.
     below: Option<f64>,
     met: Option<bool>,
+    /// How many times better than that it is.
+    of_target: Option<f64>,
     of_machine: Option<f64>,
     of_reference: Option<f64>,
     of_best_peer: Option<f64>,
@@ -183,6 +185,7 @@ impl Report {
             repetitions: repetitions.len(),
             below: None,
             met: None,
+            of_target: None,
             of_machine: None,
             of_reference: None,
             of_best_peer: None,
@@ -202,6 +205,7 @@ impl Report {
         self.add(suite, what, who, unit, repetitions);
         if let Some(line) = self.lines.last_mut() {
             (line.below, line.met) = (Some(below), Some(line.figure.value < below));
+            line.of_target = Some(line.unit.ratio(line.figure.value, below)).filter(|ratio| ratio.is_finite());
         }
     }
 
@@ -273,7 +277,10 @@ impl Report {
 /// Whether a promise was kept, in words.
 fn kept(line: &Line) -> String {
     match (line.below, line.met) {
-        (Some(below), Some(met)) => format!("below {}: {}", number(Some(below)), if met { "met" } else { "MISSED" }),
+        (Some(below), Some(met)) => {
+            let times = line.of_target.map(|ratio| format!(" (x {})", number(Some(ratio)))).unwrap_or_default();
+            format!("below {}: {}{times}", number(Some(below)), if met { "met" } else { "MISSED" })
+        }
         _ => String::new(),
     }
 }
@@ -353,12 +360,12 @@ mod tests {
     #[test]
     fn a_promise_is_met_below_its_limit_only() {
         let mut report = Report::new(serde_json::json!({}));
-        for value in [0.9, 1.0] {
+        for value in [0.0, 0.5, 1.0] {
             let figures = vec![Figure::value(value)];
             report.add_promised("growth", "again", ("x", Role::Ours), Unit::PerCent, figures, 1.0);
         }
         let said: Vec<String> = report.lines.iter().map(kept).collect();
-        assert_eq!(said, ["below 1.00: met", "below 1.00: MISSED"]);
+        assert_eq!(said, ["below 1.00: met", "below 1.00: met (x 2.00)", "below 1.00: MISSED (x 1.00)"]);
     }
 
     #[test]

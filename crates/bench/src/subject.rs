@@ -87,6 +87,8 @@ pub(crate) struct Subject {
     pub(crate) data: PathBuf,
     /// How long it may take to come up.
     pub(crate) patience: Duration,
+    /// What is to hold its index, where that was said.
+    pub(crate) index_engine: Option<String>,
     mounted_at: Vec<PathBuf>,
     servers: Vec<Child>,
     folder: Option<tempfile::TempDir>,
@@ -165,6 +167,7 @@ impl Subject {
             nfs: None,
             data: folder.path().join("data"),
             patience: PATIENCE,
+            index_engine: None,
             mounted_at: Vec::new(),
             servers: Vec::new(),
             folder: Some(folder),

@@ -1,20 +1,20 @@
 //! Invariants REF and HASH as predicates: every cell's count equals the number of owners, pages and queue entries that
 //! refer to the chunk, and everything referred to can be read as what it is named after.
 //!
-//! Memory is bounded by looking at a part of the chunks at a time ([`Scope`]): 40 bytes per chunk of the part, and 32
+//! Memory is bounded by looking at a part of the chunks at a time ([`Scope`]): 72 bytes per chunk of the part, and 32
 //! per page of a manifest (one per 16 MiB of content). Over a store that is being written to, a fault is a suspicion only
 //! until it was found again while nobody touched what it is about ([`crate::Watch`]).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use strata_chunk::{Item, Source};
+use strata_chunk::{ChunkNamer, Item, Source};
 use strata_seam::ChunkId;
 
 use crate::cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, chunk_key, split_cell};
 use crate::error::{ContentError, Result};
 use crate::place::{OutOfReach, Place, Whereabouts};
-use crate::store::Store;
+use crate::store::{HeldBlock, Store};
 
 /// Cells read per step.
 const STEP: usize = 1024;
@@ -280,10 +280,10 @@ impl Audit {
                 }
             }
         }
-        wanted.sort_unstable();
-        let counted = self.tallies.chunks;
-        for (done, (_, id)) in wanted.into_iter().enumerate() {
-            self.read(id);
+        wanted.sort_unstable_by_key(|(place, _)| where_it_lies(place));
+        let (counted, mut held) = (self.tallies.chunks, HeldBlock::default());
+        for (done, (place, id)) in wanted.into_iter().enumerate() {
+            self.read(id, &place, &mut held);
             if done % 16 == 0 && !progress(counted + done as u64) {
                 return Ok(false);
             }
@@ -292,7 +292,7 @@ impl Audit {
     }
 
     /// Compares one cell with what was counted.
-    fn cell(&mut self, id: ChunkId, cell: Option<&[u8]>, wanted: Option<&mut Vec<(WhereItLies, ChunkId)>>) {
+    fn cell(&mut self, id: ChunkId, cell: Option<&[u8]>, wanted: Option<&mut Vec<(Place, ChunkId)>>) {
         let exist = self.expected.remove(&id).unwrap_or(0);
         let (counted, tail) = match cell.map(split_cell) {
             Some(Some(found)) => found,
@@ -328,16 +328,19 @@ impl Audit {
             (true, None, _) if tail.is_empty() && !self.store.has_chunk(&id).unwrap_or(true) => {
                 self.fault(ChunkFault::Missing { id });
             }
-            (true, Some(place), Some(wanted)) if place.key.is_none() => {
-                let location = place.location;
-                wanted.push(((location.segment.0, location.sector, location.offset, place.offset), id));
-            }
+            (true, Some(place), Some(wanted)) if place.key.is_none() => wanted.push((place, id)),
             _ => {}
         }
     }
 
-    /// Reads a chunk and compares it with its name.
-    fn read(&mut self, id: ChunkId) {
+    /// Reads a chunk, which its cell places at `place`, and compares it with its name.
+    fn read(&mut self, id: ChunkId, place: &Place, held: &mut HeldBlock) {
+        let namer = ChunkNamer::new(place.domain);
+        if self.store.chunk_behind(&id, place, held).is_ok_and(|bytes| namer.name(&bytes) == id) {
+            return;
+        }
+        // It may have been moved since its cell was looked at.
+        *held = HeldBlock::default();
         let mut why = String::new();
         for _ in 0..READS {
             match self.store.is_proved(&id) {
@@ -357,7 +360,10 @@ impl Audit {
 }
 
 /// Segment, sector and offset of the block, then the offset in it: the order on the disks.
-type WhereItLies = (u32, u32, u32, u32);
+fn where_it_lies(place: &Place) -> (u32, u32, u32, u32) {
+    let location = &place.location;
+    (location.segment.0, location.sector, location.offset, place.offset)
+}
 
 fn id_of(key: &[u8]) -> Option<ChunkId> {
     key.get(1..).and_then(|id| <[u8; 32]>::try_from(id).ok()).map(ChunkId)

@@ -376,6 +376,18 @@ impl Store {
         }
     }
 
+    /// The chunk at `place`, for whoever reads many in the order of the disks and has `held` for them.
+    pub(crate) fn chunk_behind(&self, id: &ChunkId, place: &Place, held: &mut HeldBlock) -> Result<Bytes> {
+        let key = block_key(&place.location);
+        let block =
+            match held.0.take().filter(|(at, _)| *at == key).map(|(_, block)| block).or_else(|| self.cache.get(&key)) {
+                Some(block) => block,
+                None => decode_block(id, place, self.ledger.read(&place.location)?)?,
+            };
+        held.0 = Some((key, block.clone()));
+        cut(&block, id, place)
+    }
+
     /// Where the block of a chunk would be read from, if it is neither in memory nor on its way to the ledger.
     pub(crate) fn cold_location(&self, id: &ChunkId) -> Option<strata_ledger::Location> {
         let location = self.place(id).ok()??.location;
@@ -395,11 +407,7 @@ impl Store {
                 block
             }
         };
-        let (from, to) = (place.offset as usize, place.offset as usize + place.len as usize);
-        if to > block.len() {
-            return Err(ContentError::Record { what: format!("the place of chunk {id}") });
-        }
-        Ok(Some(block.slice(from..to)))
+        cut(&block, id, place).map(Some)
     }
 
     /// A page of a manifest.
@@ -437,6 +445,20 @@ impl Store {
 fn block_key(location: &strata_ledger::Location) -> BlockKey {
     let offset = if planted(Bug::CacheKeyTooShort) { 0 } else { location.offset };
     BlockKey { segment: location.segment, sector: location.sector, offset }
+}
+
+/// The block that a reader of many chunks is at. The cache may refuse one that was asked for once, and each of its chunks would then
+/// read it anew.
+#[derive(Default)]
+pub(crate) struct HeldBlock(Option<(BlockKey, Bytes)>);
+
+/// The chunk's part of its block.
+fn cut(block: &Bytes, id: &ChunkId, place: &Place) -> Result<Bytes> {
+    let (from, to) = (place.offset as usize, place.offset as usize + place.len as usize);
+    if to > block.len() {
+        return Err(ContentError::Record { what: format!("the place of chunk {id}") });
+    }
+    Ok(block.slice(from..to))
 }
 
 /// The plain bytes of a block as it was stored.

@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         disks: vec![Arc::new(FileDisk::open_buffered(&disk)?)],
         create: Some(Geometry { data_shards: 1, parity_shards: 0 }),
         index_dir: Some(dir.path().join("index")),
+        index_engine: None,
         index_cache_bytes: 64 << 20,
         ledger: Options::default(),
         content: strata_content::StoreSettings::default(),

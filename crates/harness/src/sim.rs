@@ -25,8 +25,18 @@ mod workload;
 use crate::row::Row;
 
 /// The rows, in the order of the table.
-pub(crate) const ROWS: &[Row] =
-    &[loss::ROW, crash::ROW, iofail::ROW, swarm::ROW, corrupt::ROW, sled::ROW, replace::ROW, gateways::ROW, feed::ROW];
+pub(crate) const ROWS: &[Row] = &[
+    loss::ROW,
+    crash::ROW,
+    iofail::ROW,
+    swarm::ROW,
+    corrupt::ROW,
+    sled::ROW,
+    sled::FJALL,
+    replace::ROW,
+    gateways::ROW,
+    feed::ROW,
+];
 
 #[cfg(test)]
 mod tests {
@@ -77,6 +87,11 @@ mod tests {
     #[test]
     fn damaged_indexes() {
         kept("sled");
+    }
+
+    #[test]
+    fn damaged_indexes_of_the_other_engine() {
+        kept("fjall");
     }
 
     #[test]

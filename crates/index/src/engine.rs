@@ -23,6 +23,12 @@ pub enum EngineError {
         /// What it said.
         message: String,
     },
+    /// Somebody else has its files open.
+    #[error("{engine} says that another process has its files open")]
+    InUse {
+        /// Which engine.
+        engine: &'static str,
+    },
     /// What the engine gave back is not what was put in.
     #[error("the index holds a record that cannot be read: {0}")]
     Damaged(String),

@@ -16,13 +16,14 @@ use strata_seam::{Lsn, Position, SetId};
 
 use crate::drain::DrainState;
 use crate::engine::{EngineError, OrderedKv};
+use crate::engines::EngineKind;
 use crate::error::IndexError;
+use crate::former::exchange;
 use crate::memory::MemoryEngine;
 use crate::merge::{Direction, merge};
 use crate::mutation::{Batch, Mutation};
 use crate::overlay::{Frozen, Generation, Overlay, resolve};
 use crate::set_aside::{failed_before, mark_failed, remove, set_aside};
-use crate::sled_engine::{SledEngine, is_in_use};
 use crate::stored::{FIRST_KEY, STATUS_KEY, Status, Stored};
 use crate::sum::Sum;
 use crate::verified::Verified;
@@ -35,6 +36,8 @@ const ENGINE_PAGE_MAX: usize = 4096;
 pub struct IndexOptions {
     /// Whose ledger the index is derived from: an engine of another store is set aside.
     pub store: SetId,
+    /// Which engine is to hold it. `None`: the one whose files lie in the folder, Sled where none do.
+    pub engine: Option<EngineKind>,
     /// The engine's cache in bytes; Sled takes four to five times as much memory.
     pub cache_capacity: u64,
     /// Size of the active generation, in bytes of memory, from which it is frozen and drained.
@@ -59,6 +62,7 @@ impl IndexOptions {
     pub fn new(store: SetId) -> Self {
         Self {
             store,
+            engine: None,
             cache_capacity: 64 << 20,
             freeze_bytes: 48 << 20,
             freeze_age: Duration::from_secs(10),
@@ -84,6 +88,11 @@ pub enum Opened {
         why: String,
         /// Where it is kept, if there was something to keep.
         kept: Option<PathBuf>,
+    },
+    /// It was sound, and of another engine than is asked for. It is kept until [`crate::forget_former`]: replay everything.
+    Exchanged {
+        /// Whose it was.
+        former: EngineKind,
     },
 }
 
@@ -141,49 +150,65 @@ impl std::fmt::Debug for Index {
 }
 
 impl Index {
-    /// Opens the index in the folder `dir`. A damaged or foreign one is moved to `dir.bad-N` and replaced by an empty one;
-    /// [`Index::opened`] says so. The caller then replays the ledger from [`Index::applied`]. Reads the records of the spans, one
+    /// Opens the index in the folder `dir`. A damaged or foreign one is moved to `dir.bad-N` and replaced by an empty one, one
+    /// of another engine than [`IndexOptions::engine`] to `dir.was-ENGINE`; [`Index::opened`] says so. The caller then replays the ledger from [`Index::applied`]. Reads the records of the spans, one
     /// for some hundred keys; what lies in a span is verified when it is first read, or by [`Index::drain_step`] before.
     ///
     /// # Errors
     /// [`IndexError::Open`] if not even an empty one can be made.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
+        let open = |source| IndexError::Open { path: dir.to_owned(), source };
+        let found = EngineKind::of(dir);
+        let kind = options.engine.or(found).unwrap_or_default();
+        let mut former = None;
+        if found != Some(kind) {
+            let kept = exchange(dir, found, kind)
+                .map_err(|error| open(EngineError::Damaged(format!("it cannot be moved beside: {error}"))))?;
+            if let (Some(from), Some(kept)) = (found, kept) {
+                tracing::warn!(
+                    %from, to = %kind, kept = %kept.display(),
+                    "the index is of another engine than is asked for; it is kept while it is built anew from the ledger"
+                );
+                former = Some(from);
+            }
+        }
         if let Some(why) = failed_before(dir) {
             return Self::open_fresh(dir, options, &why);
         }
         let existed = dir.exists();
-        match SledEngine::open(dir, options.cache_capacity).and_then(|engine| look(Arc::new(engine), &options)) {
+        match kind.open(dir, options.cache_capacity).and_then(|engine| look(engine, &options)) {
             Ok(Found::Usable(engine, status)) => {
-                Ok(Self { home: Some(dir.to_owned()), ..Self::build(engine, options, status, resumed(&status)) })
+                let opened = former.map_or_else(|| resumed(&status), |former| Opened::Exchanged { former });
+                Ok(Self { home: Some(dir.to_owned()), ..Self::build(engine, options, status, opened) })
             }
             Ok(Found::Worthless) => {
-                let open = |source| IndexError::Open { path: dir.to_owned(), source };
                 remove(dir).map_err(|error| open(EngineError::Damaged(error.to_string())))?;
-                let engine = SledEngine::open(dir, options.cache_capacity).map_err(open)?;
+                let engine = kind.open(dir, options.cache_capacity).map_err(open)?;
                 let status = fresh(&options);
-                let fresh = Self::build(Verified::empty(Arc::new(engine)), options, status, Opened::Fresh);
+                let fresh = Self::build(Verified::empty(engine), options, status, Opened::Fresh);
                 Ok(Self { home: Some(dir.to_owned()), ..fresh })
             }
             // Another process has it, or nothing could be made: moving folders about would not help.
-            Err(source) if !existed || is_in_use(&source) => Err(IndexError::Open { path: dir.to_owned(), source }),
+            Err(source) if !existed || matches!(source, EngineError::InUse { .. }) => Err(open(source)),
             Err(error) => Self::open_fresh(dir, options, &error.to_string()),
         }
     }
 
     /// Sets aside whatever index there is at `dir` and opens an empty one, to be filled by a replay of everything and then put
-    /// in the place of a broken one. `why` goes to the log.
+    /// in the place of a broken one. It is of the same engine, where the options name none. `why` goes to the log.
     ///
     /// # Errors
     /// [`IndexError::Open`].
     pub fn open_fresh(dir: &Path, options: IndexOptions, why: &str) -> Result<Self, IndexError> {
         let open = |source| IndexError::Open { path: dir.to_owned(), source };
+        let kind = options.engine.or_else(|| EngineKind::of(dir)).unwrap_or_default();
         let kept =
             set_aside(dir).map_err(|error| open(EngineError::Damaged(format!("it cannot be set aside: {error}"))))?;
         tracing::warn!(why, kept = ?kept, "the index is set aside and rebuilt from the ledger");
-        let engine = SledEngine::open(dir, options.cache_capacity).map_err(open)?;
+        let engine = kind.open(dir, options.cache_capacity).map_err(open)?;
         let status = fresh(&options);
         let opened = Opened::SetAside { why: why.to_owned(), kept };
-        let fresh = Self::build(Verified::empty(Arc::new(engine)), options, status, opened);
+        let fresh = Self::build(Verified::empty(engine), options, status, opened);
         Ok(Self { home: Some(dir.to_owned()), ..fresh })
     }
 

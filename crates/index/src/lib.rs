@@ -2,7 +2,7 @@
 //!
 //! The index is *derived*: every change comes from a ledger commit as a [`Batch`], so whatever is lost or damaged here is
 //! rebuilt by replaying the ledger. It has two layers. Changes go into a bounded, ordered *overlay* in memory, where every
-//! reader sees them at once; a worker drains the overlay into an *engine* (Sled) in large sorted batches, off the request
+//! reader sees them at once; a worker drains the overlay into an *engine* (Sled, or Fjall) in large sorted batches, off the request
 //! path. Readers see the overlay over the engine.
 //!
 //! Invariants: a reader sees all or none of a batch; the engine never holds a change that is not durable in the ledger; after
@@ -13,8 +13,13 @@
 mod drain;
 mod dump;
 mod engine;
+mod engines;
 mod error;
 mod fill;
+mod fjall_engine;
+mod fjall_manifest;
+mod former;
+mod guarded;
 mod index;
 mod memory;
 mod merge;
@@ -34,8 +39,11 @@ mod verified;
 pub use drain::Drained;
 pub use dump::{Dump, Fingerprint, Moment, Stamp, engine_cell};
 pub use engine::{EngineError, OrderedKv, Pair, Write};
+pub use engines::{EngineKind, UnknownEngine};
 pub use error::IndexError;
 pub use fill::FillError;
+pub use fjall_engine::FjallEngine;
+pub use former::{forget_former, put_back_former};
 pub use index::{Committing, Entry, Index, IndexOptions, Lookup, Opened, Page};
 pub use memory::MemoryEngine;
 pub use mutation::{

@@ -8,7 +8,7 @@ use strata_seam::{Lsn, Position, SegmentId, SetId};
 
 use crate::engine::{EngineError, OrderedKv, Pair, Write};
 use crate::memory::MemoryEngine;
-use crate::{Batch, Cell, Drained, Index, IndexOptions, Mutation};
+use crate::{Batch, Cell, Drained, EngineKind, Index, IndexOptions, Mutation};
 
 /// What a reader may see, by key.
 pub(crate) type Model = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -52,7 +52,12 @@ impl OrderedKv for CrashEngine {
 }
 
 pub(crate) fn options(drain_keys: usize) -> IndexOptions {
-    IndexOptions { drain_keys, ..IndexOptions::new(SetId([7; 16])) }
+    IndexOptions { drain_keys, engine: Some(engine()), ..IndexOptions::new(SetId([7; 16])) }
+}
+
+/// The engine that tests on real folders run over: the one that the variable `STRATA_INDEX_ENGINE` names, else Sled.
+pub(crate) fn engine() -> EngineKind {
+    std::env::var("STRATA_INDEX_ENGINE").map_or(EngineKind::Sled, |word| word.parse().expect("an engine of the index"))
 }
 
 pub(crate) fn position(next_lsn: u64) -> Position {

@@ -24,6 +24,7 @@ fn open(folder: &Path) -> OpenStore {
         disks: vec![disk],
         create: Some(Geometry { data_shards: 1, parity_shards: 0 }),
         index_dir: None,
+        index_engine: None,
         index_cache_bytes: 64 << 20,
         ledger: Options::default(),
         content: ContentSettings { overlay_bytes_max: 1 << 30, ..ContentSettings::default() },

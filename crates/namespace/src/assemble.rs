@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use strata_content::{Store, StoreSettings};
-use strata_index::{Drained, Opened};
+use strata_index::{Drained, EngineKind, Opened};
 use strata_ledger::{Geometry, Ledger, Options};
 use strata_seam::{Clock, Disk, Entropy, Lsn, SetId};
 
@@ -27,6 +27,8 @@ pub struct StoreConfig {
     pub create: Option<Geometry>,
     /// Folder of the index; `None` keeps it in memory (every start then replays the whole log).
     pub index_dir: Option<PathBuf>,
+    /// Engine of the index; `None` for the one that the folder has, Sled where it has none.
+    pub index_engine: Option<EngineKind>,
     /// Cache of the index engine in bytes.
     pub index_cache_bytes: u64,
     /// Settings of the ledger.

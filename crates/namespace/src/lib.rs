@@ -104,8 +104,9 @@ pub use strata_content::{
     Content, ContentError, Ingest, Intake, MoverReport, MoverStatus, Phase, ReadAhead, Reader,
     StoreSettings as ContentSettings,
 };
+pub use strata_index::EngineKind;
 pub use top::TOP_NAME_DEFAULT;
-pub use truth::{TruthReport, compare_index};
+pub use truth::{BroughtUp, TruthReport, compare_indexes};
 pub use types::*;
 pub use upgrade::{UpgradeReport, upgrade_plan};
 pub use upload::{PART_LEN_MIN, PART_NUMBER_MAX};

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use strata_content::{Checkpoint, ContentError, Restored, is_of_checkpoint, place_blocks};
-use strata_index::{Batch, Drained, Index, IndexOptions, Opened};
+use strata_index::{Batch, Drained, Index, IndexOptions, Opened, forget_former, put_back_former};
 use strata_ledger::{Ledger, LedgerError, Peek, PlacedBlock, Replayed};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Clock, Entropy, Lsn, Position, SegmentId, SetId};
@@ -31,13 +31,41 @@ pub(crate) struct Recovered {
     pub(crate) checkpoint: Option<Checkpoint>,
 }
 
-/// Opens index and ledger and brings the index up to the end of the log.
+/// Opens index and ledger and brings the index up to the end of the log. Where the index was one of another engine than is asked
+/// for, that one goes once the new one is there, and is put back where the new one cannot be built.
 pub(crate) fn recover(
     config: &StoreConfig,
     set_id: SetId,
     clock: &Arc<dyn Clock>,
     entropy: &dyn Entropy,
 ) -> Result<Recovered> {
+    let recovered = bring_up(config, set_id, clock, entropy);
+    let Some(dir) = &config.index_dir else { return recovered };
+    match recovered {
+        Ok(recovered) => {
+            forget_former(dir);
+            Ok(recovered)
+        }
+        Err(error) => match put_back_former(dir) {
+            Ok(Some(former)) => {
+                tracing::error!(%former, "the index of the engine that was set before is in its place again");
+                let what = format!(
+                    "{}; the index was to be built anew for another engine; the one of {former} is in its place again: \
+                     set `index-engine` to {former}",
+                    error.what
+                );
+                Err(crate::Error { what, ..error })
+            }
+            Ok(None) => Err(error),
+            Err(failed) => {
+                tracing::error!(error = %failed, "the index of the engine that was set before could not be put back");
+                Err(error)
+            }
+        },
+    }
+}
+
+fn bring_up(config: &StoreConfig, set_id: SetId, clock: &Arc<dyn Clock>, entropy: &dyn Entropy) -> Result<Recovered> {
     let peek = Peek::new(&config.disks, &config.ledger)?;
     let mut damaged = None;
     let mut found = Restored::find(&peek).unwrap_or_else(|error| {
@@ -48,6 +76,7 @@ pub(crate) fn recover(
     let maker = Maker {
         config,
         options: IndexOptions {
+            engine: config.index_engine,
             cache_capacity: config.index_cache_bytes,
             overlay_bytes_max: config.content.overlay_bytes_max,
             // As late as leaves room for what comes while it is drained: a key that changes again meanwhile is drained once.

@@ -1,7 +1,7 @@
 //! Invariant TRUTH as a predicate: the index on disk, brought up to the end of the log, says the same as one built from
 //! nothing.
 //!
-//! Both openings want disks that forget what is written to them, and an index folder that is a copy: the store itself is
+//! Both are brought up by [`BroughtUp::open`], which may be done side by side. Both openings want disks that forget what is written to them, and an index folder that is a copy: the store itself is
 //! not changed. Memory is a page of records of each.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use strata_seam::{Clock, Entropy};
 
 use crate::assemble::StoreConfig;
 use crate::error::{ErrorKind, Result, fail};
-use crate::recover::recover;
+use crate::recover::{Recovered, recover};
 
 /// Records compared per step.
 const STEP: usize = 4096;
@@ -66,35 +66,47 @@ impl TruthReport {
     }
 }
 
-/// Compares the index in `as_left` with one built in the empty folder of `anew`. `progress` is told how many records were
-/// compared and says whether to go on.
+/// An index brought up to the end of the log, for [`compare_indexes`]. Disks forget what opening it wrote to them.
+pub struct BroughtUp(Recovered);
+
+impl BroughtUp {
+    /// Brings up the index in the folder of `config`: a copy of one that was left, or an empty one, which is built from nothing.
+    /// What was left is verified as a whole; where it cannot be used it is built anew.
+    ///
+    /// # Errors
+    /// The log cannot be opened, or an index not be made.
+    pub fn open(config: &StoreConfig, clock: &Arc<dyn Clock>, entropy: &dyn Entropy) -> Result<Self> {
+        let set = Ledger::find(&config.disks)?;
+        let set = set.ok_or_else(|| fail(ErrorKind::NotFound, "the disks hold no store; nothing was changed"))?;
+        let recovered = recover(config, set, clock, entropy)?;
+        // What is wrong inside is found when it is read. The next opening sets it aside, and says why.
+        if let Err(error) = recovered.index.verify(&mut || true) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the index as it was left is wrong");
+            drop(recovered);
+            return Ok(Self(recover(config, set, clock, entropy)?));
+        }
+        Ok(Self(recovered))
+    }
+}
+
+/// Compares the index that was left with one built from nothing. `progress` is told how many records were compared and says
+/// whether to go on.
 ///
 /// # Errors
-/// The log cannot be opened, or an index not be read.
-pub fn compare_index(
-    as_left: &StoreConfig,
-    anew: &StoreConfig,
-    clock: &Arc<dyn Clock>,
-    entropy: &dyn Entropy,
+/// An index cannot be read.
+pub fn compare_indexes(
+    left: &BroughtUp,
+    built: &BroughtUp,
     progress: &mut dyn FnMut(u64) -> bool,
 ) -> Result<TruthReport> {
-    let set = Ledger::find(&anew.disks)?;
-    let set = set.ok_or_else(|| fail(ErrorKind::NotFound, "the disks hold no store; nothing was changed"))?;
-    let built = recover(anew, set, clock, entropy)?;
-    let mut left = recover(as_left, set, clock, entropy)?;
-    // What is wrong inside is found when it is read. The next opening sets it aside, and says why.
-    if let Err(error) = left.index.verify(&mut || true) {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the index as it was left is wrong");
-        drop(left);
-        left = recover(as_left, set, clock, entropy)?;
-    }
+    let (BroughtUp(left), BroughtUp(built)) = (left, built);
     let mut report = TruthReport {
         restored: built.restored,
         replayed: built.replayed,
         behind: left.replayed,
         unusable: match left.index.opened() {
             Opened::SetAside { why, .. } => Some(why.clone()),
-            Opened::Fresh | Opened::Resumed => None,
+            Opened::Fresh | Opened::Resumed | Opened::Exchanged { .. } => None,
         },
         ..TruthReport::default()
     };

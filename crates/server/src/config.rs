@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
-use strata_namespace::Durability;
+use strata_namespace::{Durability, EngineKind};
 
 pub(crate) use interval::Interval;
 pub(crate) use layout::{DISKS_MAX, Layout};
@@ -68,6 +68,26 @@ impl DurabilityClass {
         match self {
             Self::Strict => Durability::Strict,
             Self::Relaxed => Durability::Relaxed,
+        }
+    }
+}
+
+/// What holds the index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum IndexEngine {
+    /// The default.
+    Sled,
+    /// For many millions of objects.
+    Fjall,
+}
+
+impl IndexEngine {
+    /// The same for the name space.
+    pub(crate) fn kind(self) -> EngineKind {
+        match self {
+            Self::Sled => EngineKind::Sled,
+            Self::Fjall => EngineKind::Fjall,
         }
     }
 }
@@ -132,6 +152,11 @@ pub(crate) struct StoreSettings {
     /// What S3 calls the bucket of the files that lie at the top of the tree, in no folder [default: top]
     #[arg(long, env = "STRATA_TOP_BUCKET", value_name = "NAME")]
     pub(crate) top_bucket: Option<String>,
+
+    /// What holds the index on this machine: sled, or fjall for stores of many millions of objects. Another one than it is in now has it
+    /// built anew from the disks [default: the one it is in, sled for a new one]
+    #[arg(long, env = "STRATA_INDEX_ENGINE", value_name = "ENGINE")]
+    pub(crate) index_engine: Option<IndexEngine>,
 
     /// Memory of the whole process: caches, staging, queues and answers [default: 512MiB]
     #[arg(long, env = "STRATA_MEMORY", value_name = "SIZE")]
@@ -253,6 +278,7 @@ impl StoreSettings {
             parity,
             durability,
             top_bucket,
+            index_engine,
             memory,
             cache_size,
             segment_size,
@@ -269,6 +295,7 @@ impl StoreSettings {
             parity: parity.or(below.parity),
             durability: durability.or(below.durability),
             top_bucket: top_bucket.or(below.top_bucket),
+            index_engine: index_engine.or(below.index_engine),
             memory: memory.or(below.memory),
             cache_size: cache_size.or(below.cache_size),
             segment_size: segment_size.or(below.segment_size),

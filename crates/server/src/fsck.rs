@@ -20,8 +20,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use strata_ledger::{PassOptions, Report};
 use strata_namespace::{
-    Affected, CheckOptions, CheckProgress, CheckReport, Namespace, RepairStep, Repaired, TruthReport, check,
-    compare_index, repair, repair_plan, unreadable_chunks,
+    Affected, BroughtUp, CheckOptions, CheckProgress, CheckReport, Namespace, RepairStep, Repaired, TruthReport, check,
+    compare_indexes, repair, repair_plan, unreadable_chunks,
 };
 use strata_seam::{Clock, Duty, Pace, Share, SystemClock, SystemEntropy, Worker};
 
@@ -159,12 +159,9 @@ fn at_rest(config: &StoreConfig, lock: &mut StoreLock, bar: &ProgressBar) -> any
     copy_folder(&index, &scratch.path("left"))?;
     let as_left = OpenStore::to_look(config, Some(scratch.path("left")), lock)?;
     let anew = OpenStore::to_look(config, Some(scratch.path("anew")), lock)?;
-    let truth = compare_index(&as_left, &anew, &clock, &SystemEntropy, &mut |records| {
-        bar.set_message(format!("comparing the index with the log: {records} records"));
-        true
-    })
-    .map_err(anyhow::Error::new)
-    .context("HASH or TRUTH: the log cannot be replayed")?;
+    let truth = compare_with_log(&as_left, &anew, &clock, bar)
+        .map_err(anyhow::Error::new)
+        .context("HASH or TRUTH: the log cannot be replayed")?;
     drop((as_left, anew));
     // What the log says is what is checked.
     let checked = if truth.violations().is_empty() { "left" } else { "anew" };
@@ -188,6 +185,25 @@ fn at_rest(config: &StoreConfig, lock: &mut StoreLock, bar: &ProgressBar) -> any
     violations.extend(records.violations.iter().cloned());
     let shown = Checked::of(&records, &affected, Some((&frames, &truth)), &violations, true);
     Ok(Found { records, affected, frames, truth, shown })
+}
+
+/// Compares the index as it was left with one built from the log.
+fn compare_with_log(
+    as_left: &strata_namespace::StoreConfig,
+    anew: &strata_namespace::StoreConfig,
+    clock: &Arc<dyn Clock>,
+    bar: &ProgressBar,
+) -> strata_namespace::Result<TruthReport> {
+    // One fills an index and the other reads one: side by side they have two cores.
+    let (left, built) = std::thread::scope(|scope| {
+        let built = scope.spawn(|| BroughtUp::open(anew, clock, &SystemEntropy));
+        let left = BroughtUp::open(as_left, clock, &SystemEntropy);
+        (left, built.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    compare_indexes(&left?, &built?, &mut |records| {
+        bar.set_message(format!("comparing the index with the log: {records} records"));
+        true
+    })
 }
 
 fn concerned(namespace: &Namespace, records: &CheckReport, bar: &ProgressBar) -> anyhow::Result<Vec<Affected>> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 use strata_content::TrafficCounts;
 use strata_ledger::Refusing;
-use strata_namespace::Namespace;
+use strata_namespace::{EngineKind, Namespace};
 use strata_seam::{Budget, Failure, WorkerState, WorkerStatus};
 
 use crate::config::{ByteSize, StoreConfig};
@@ -68,6 +68,9 @@ pub(crate) struct Status {
     /// Bytes of the log written since the store was opened.
     log_written: u64,
     checkpoints: CheckpointStatus,
+    /// Engine of the index on disk, if there is one.
+    #[serde(default)]
+    index_engine: Option<String>,
     content: ContentStatus,
     disks: Vec<DiskStatus>,
     space: SpaceStatus,
@@ -176,6 +179,7 @@ impl Status {
             log_since_checkpoint: store.log_since_checkpoint(),
             log_written: store.log_written(),
             checkpoints: CheckpointStatus { taken: checkpoints.taken, written: checkpoints.written },
+            index_engine: EngineKind::of(&config.data.join("index")).map(|engine| engine.to_string()),
             content: ContentStatus::of(&store.traffic()),
             disks: crate::disks::disks_of(&ledger, &[]),
             space: match space {
@@ -210,6 +214,9 @@ impl Status {
                 format!("{} of {} free, {inodes} inodes\n", ByteSize(*free), ByteSize(*total))
             }
         });
+        if let Some(engine) = &self.index_engine {
+            words.push_str(&format!("the index is in {engine}\n"));
+        }
         let content = &self.content;
         if content.written > 0 && self.server.is_some() {
             let ratio = content.ratio.map_or_else(|| "all of it known".to_owned(), |ratio| format!("{ratio:.2} : 1"));

@@ -10,7 +10,7 @@ use strata_ledger::{Geometry, Ledger, Options};
 use strata_namespace::Namespace;
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 
-use crate::config::{Remembered, StoreConfig};
+use crate::config::{IndexEngine, Remembered, StoreConfig};
 use crate::doors_file::{sync_folder, sync_ways_to};
 use crate::lock::StoreLock;
 use crate::private;
@@ -112,6 +112,8 @@ impl OpenStore {
             disks,
             create: (access == Access::Create).then_some(geometry),
             index_dir: if access == Access::Look { index } else { Some(config.data.join("index")) },
+            // What is looked at is a copy, of whichever engine it is; what is built anew beside it as well.
+            index_engine: config.index_engine.filter(|_| access != Access::Look).map(IndexEngine::kind),
             index_cache_bytes,
             ledger: Options {
                 segment_len,

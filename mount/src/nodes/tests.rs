@@ -37,6 +37,7 @@ impl Store {
             disks: vec![world.disk("disk")],
             create: Some(strata_ledger::Geometry { data_shards: 1, parity_shards: 0 }),
             index_dir: None,
+            index_engine: None,
             index_cache_bytes: 1 << 20,
             ledger: strata_ledger::Options { segment_len: 16 << 20, ..strata_ledger::Options::default() },
             content: ContentSettings::default(),

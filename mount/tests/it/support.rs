@@ -59,6 +59,7 @@ pub(crate) fn open_store(dir: &Path) -> OpenStore {
         disks: disks.collect(),
         create: Some(Geometry { data_shards: 2, parity_shards: 1 }),
         index_dir: Some(dir.join("index")),
+        index_engine: None,
         index_cache_bytes: 4 << 20,
         ledger: Options { segment_len: 16 << 20, ..Options::default() },
         content: ContentSettings { cache_bytes: 16 << 20, ..ContentSettings::default() },

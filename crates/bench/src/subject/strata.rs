@@ -28,6 +28,7 @@ pub(crate) fn program(options: &Options) -> Result<PathBuf> {
 /// Starts a new store and waits for all its doors.
 pub(super) async fn start(options: &Options, below: &Path, doors: &[Door], durability: Durability) -> Result<Subject> {
     let mut subject = Subject::new(&format!("strata {}", durability.word()), Role::Ours, below)?;
+    subject.index_engine = options.index_engine.first().cloned();
     subject.serve(options, doors, durability)?;
     subject.doors_open(doors).await?;
     Ok(subject)
@@ -82,6 +83,9 @@ impl Subject {
         command.arg("serve").arg("--data").arg(&self.data);
         command.args(["--disks", &options.layout.disks().to_string(), "--ports", "auto"]);
         command.args(["--durability", durability.word()]);
+        if let Some(engine) = &self.index_engine {
+            command.args(["--index-engine", engine]);
+        }
         if doors.contains(&Door::Mount) {
             let at = self.folder().join("mnt");
             command.arg("--mount").arg(&at);

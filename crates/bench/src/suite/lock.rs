@@ -120,7 +120,7 @@ impl Holds {
 /// # Errors
 /// That the server could not be started or refused a request, or that something took too long.
 pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
-    let keys = bench.options.objects.unwrap_or(if bench.options.quick { 5000 } else { 1_000_000 });
+    let keys = bench.options.objects.first().copied().unwrap_or(if bench.options.quick { 5000 } else { 1_000_000 });
     let parts = if bench.options.quick { 200 } else { 10_000 };
     let recipe = Recipe::Strata(bench.options.durability);
     let subject = recipe.start(&bench.options, &bench.below, &[Door::S3]).await?;

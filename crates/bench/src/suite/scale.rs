@@ -25,8 +25,8 @@ const BUCKET: &str = "scale";
 const OBJECT_BYTES: usize = 100;
 /// Clients that fill the store.
 const CLIENTS: usize = 32;
-/// Clients' signatures hold for a quarter of an hour.
-const FILL_AT_ONCE: Duration = Duration::from_secs(600);
+/// After so long clients begin anew, as their signatures hold for a quarter of an hour, and it is said how far they are.
+const FILL_AT_ONCE: Duration = Duration::from_secs(15);
 /// Folders that the keys lie in; they are written in an order that no listing has.
 const FOLDERS: u64 = 1000;
 /// Pages and heads that are asked for.
@@ -94,6 +94,8 @@ struct Scale<'a> {
     subject: Subject,
     /// Objects it holds.
     objects: u64,
+    /// When the suite began.
+    begun: Moment,
 }
 
 /// Runs the suite; only for StrataFS.
@@ -101,21 +103,65 @@ struct Scale<'a> {
 /// # Errors
 /// That the server could not be started, refused a request, or lost an object.
 pub(crate) async fn run(bench: &mut Bench) -> Result<()> {
-    let objects = bench.options.objects.unwrap_or(if bench.options.quick { 20_000 } else { 1_000_000 });
+    let mut sizes = bench.options.objects.clone();
+    if sizes.is_empty() {
+        sizes = vec![if bench.options.quick { 20_000 } else { 1_000_000 }];
+    }
+    sizes.sort_unstable();
+    let largest = sizes.last().copied().unwrap_or_default();
     let recipe = Recipe::Strata(bench.options.durability);
     let mut subject = recipe.start(&bench.options, &bench.below, &[Door::S3]).await?;
-    subject.patience = PATIENCE_PER_MILLION * u32::try_from(objects.div_ceil(1_000_000))?;
-    let mut scale = Scale { bench, subject, objects: 0 };
-    let measured = scale.measure(objects).await;
+    subject.patience = PATIENCE_PER_MILLION * u32::try_from(largest.div_ceil(1_000_000))?;
+    let mut scale = Scale { bench, subject, objects: 0, begun: Moment::now() };
+    let measured = scale.measure_all(&sizes).await;
     measured.with_context(|| {
         format!("with {} objects; the server last said:\n{}", scale.objects, scale.subject.last_words())
     })
 }
 
 impl Scale<'_> {
-    async fn measure(&mut self, objects: u64) -> Result<()> {
+    /// Measures the store at each of these sizes, while it grows.
+    async fn measure_all(&mut self, sizes: &[u64]) -> Result<()> {
         self.client()?.make_bucket(BUCKET).await?;
+        for (number, objects) in sizes.iter().enumerate() {
+            if number > 0 {
+                self.subject.start_again(&self.bench.options, &[Door::S3]).await?;
+            }
+            self.measure(*objects).await?;
+            self.bench.keep_figures()?;
+        }
+        Ok(())
+    }
+
+    /// Says on the terminal what is done now.
+    fn say(&self, what: &str) {
+        let seconds = self.begun.elapsed().as_secs();
+        eprintln!("{:3}:{:02}  {} objects: {what}", seconds / 60, seconds % 60, self.objects);
+    }
+
+    async fn measure(&mut self, objects: u64) -> Result<()> {
         self.fill(objects).await?;
+        self.measure_as_it_is().await?;
+        let engines = self.bench.options.index_engine.clone();
+        for engine in engines.iter().skip(1) {
+            self.exchange(engine).await?;
+            self.measure_as_it_is().await?;
+        }
+        if engines.len() > 1 {
+            // As it is filled.
+            self.exchange(&engines[0]).await?;
+            self.subject.end_within(self.subject.patience)?;
+        }
+        Ok(())
+    }
+
+    /// Has the index in another engine: the server builds it anew.
+    async fn exchange(&mut self, engine: &str) -> Result<()> {
+        self.subject.index_engine = Some(engine.to_owned());
+        self.start(&format!("start with the index to be built for {engine}"), None).await
+    }
+
+    async fn measure_as_it_is(&mut self) -> Result<()> {
         self.read("").await?;
         self.check("beside the server")?;
         self.end_and_start().await?;
@@ -129,13 +175,19 @@ impl Scale<'_> {
         self.subject.s3_client()
     }
 
+    /// A line's name, which also says of which size and engine it is.
+    fn named(&self, what: &str) -> String {
+        let engine = self.subject.index_engine.as_ref().map(|engine| format!(", {engine}")).unwrap_or_default();
+        format!("{what}, {} objects{engine}", self.objects)
+    }
+
     fn add(&mut self, what: &str, unit: Unit, figure: Figure) {
-        let what = format!("{what}, {} objects", self.objects);
+        let what = self.named(what);
         self.bench.report.add(SUITE, &what, self.subject.who(), unit, vec![figure]);
     }
 
     fn add_promised(&mut self, what: &str, unit: Unit, figure: Figure, below: f64) {
-        let what = format!("{what}, {} objects", self.objects);
+        let what = self.named(what);
         self.bench.report.add_promised(SUITE, &what, self.subject.who(), unit, vec![figure], below);
     }
 
@@ -163,6 +215,13 @@ impl Scale<'_> {
                 self.objects = next.get();
                 return Ok(all);
             }
+            self.objects = next.get();
+            self.say(&format!(
+                "{:.1} per cent of {objects}, {:.0} a second, {:.0} MiB at most",
+                next.get() as f64 / objects as f64 * 100.0,
+                outcome.rate(),
+                self.subject.peak_rss_mib(),
+            ));
         }
     }
 
@@ -187,6 +246,7 @@ impl Scale<'_> {
 
     /// Pages and heads, the first ones too, which find nothing in any cache after a start.
     async fn read(&mut self, when: &str) -> Result<()> {
+        self.say(&format!("pages and HEAD{when}"));
         let folders = FOLDERS.min(self.objects);
         let whole = self.objects.min(1000);
         let middle = format!("folder{:03}/", folders / 2);
@@ -232,6 +292,7 @@ impl Scale<'_> {
 
     /// Starts the server again and measures to the first GET.
     async fn start(&mut self, what: &str, below: Option<f64>) -> Result<()> {
+        self.say(what);
         let start = Moment::now();
         self.subject.start_again(&self.bench.options, &[Door::S3]).await?;
         let newest = format!("/{BUCKET}/{}", key(self.objects - 1));
@@ -272,11 +333,16 @@ impl Scale<'_> {
     }
 
     fn check(&mut self, how: &str) -> Result<()> {
+        let what = format!("fsck {how}");
+        if !self.bench.options.wants_line(&what) {
+            return Ok(());
+        }
+        self.say(&what);
         let start = Moment::now();
         fsck(&self.bench.options, &self.subject.data)?;
         let seconds = Figure::value(start.elapsed().as_secs_f64());
         let below = FSCK_SECONDS * (self.objects as f64 / 1e6).max(1.0);
-        self.add_promised(&format!("fsck {how}"), Unit::Seconds, seconds, below);
+        self.add_promised(&what, Unit::Seconds, seconds, below);
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod ahead;
 mod domains;
 mod streams;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -15,10 +16,10 @@ use strata_chunk::ChunkParams;
 use strata_content::{
     Audit, ContentError, DedupDomain, INLINE_ITEMS_MAX, Item, Reader, Scope, Store, StoreSettings, place_blocks,
 };
-use strata_index::{Batch, Index};
+use strata_index::{Batch, EngineKind, Index, IndexOptions};
 use strata_ledger::{Geometry, Ledger, LedgerError, Options};
 use strata_seam::sim::{SimEntropy, SimWorld};
-use strata_seam::{Clock, Disk};
+use strata_seam::{Clock, Disk, SetId};
 
 fn disks(world: &SimWorld) -> Vec<Arc<dyn Disk>> {
     (0..3).map(|n| -> Arc<dyn Disk> { world.disk(&format!("disk{n}")) }).collect()
@@ -36,13 +37,25 @@ fn create() -> (SimWorld, Arc<Store>) {
     (world, store)
 }
 
+/// An empty index, in memory or, if the variable `STRATA_INDEX_ENGINE` names one, of that engine, in a folder that goes with the test.
+fn empty_index() -> Index {
+    thread_local!(static FOLDERS: RefCell<Vec<tempfile::TempDir>> = const { RefCell::new(Vec::new()) });
+    let Ok(word) = std::env::var("STRATA_INDEX_ENGINE") else { return Index::in_memory() };
+    let engine: EngineKind = word.parse().expect("an engine of the index");
+    let folder = tempfile::tempdir().unwrap();
+    let options = IndexOptions { engine: Some(engine), ..IndexOptions::new(SetId([0; 16])) };
+    let index = Index::open(&folder.path().join("index"), options).unwrap();
+    FOLDERS.with_borrow_mut(|folders| folders.push(folder));
+    index
+}
+
 /// Opens with an index rebuilt from the whole log.
 fn open(world: &SimWorld) -> Arc<Store> {
     open_with(world, options())
 }
 
 fn open_with(world: &SimWorld, options: Options) -> Arc<Store> {
-    let index = Index::in_memory();
+    let index = empty_index();
     let clock: Arc<dyn Clock> = world.clock();
     let ledger = Ledger::open(disks(world), options, clock, &SimEntropy::new(2), None, &mut |append| {
         let broken = |error: ContentError| LedgerError::Inconsistent { what: error.to_string() };

@@ -58,6 +58,7 @@ fn open(folder: &Path) -> OpenStore {
         disks: disks.collect(),
         create: Some(strata_ledger::Geometry { data_shards: 2, parity_shards: 1 }),
         index_dir: None,
+        index_engine: None,
         index_cache_bytes: 1 << 20,
         ledger: strata_ledger::Options { segment_len: 16 << 20, ..strata_ledger::Options::default() },
         content: ContentSettings { cache_bytes: 16 << 20, ..ContentSettings::default() },

@@ -52,6 +52,7 @@ impl Running {
             disks: vec![Arc::new(FileDisk::open_buffered(&disk).unwrap())],
             create: Some(Geometry { data_shards: 1, parity_shards: 0 }),
             index_dir: Some(dir.path().join("index")),
+            index_engine: None,
             index_cache_bytes: 8 << 20,
             ledger: Options { segment_len: 16 << 20, zero_ahead: false, ..Options::default() },
             content: strata_content::StoreSettings::default(),

@@ -51,6 +51,7 @@ pub(crate) fn store_config(disks: Vec<Arc<dyn Disk>>) -> StoreConfig {
         disks,
         create: Some(Geometry { data_shards: 2, parity_shards: 1 }),
         index_dir: None,
+        index_engine: None,
         index_cache_bytes: 1 << 20,
         ledger: Options { segment_len: 16 << 20, ..Options::default() },
         content: StoreSettings { cache_bytes: 8 << 20, ..StoreSettings::default() },

@@ -163,6 +163,7 @@ fn config(disks: &[PathBuf], create: Option<Geometry>, ledger: LedgerOptions) ->
         disks: disks.collect::<Result<_>>()?,
         create,
         index_dir: None,
+        index_engine: None,
         index_cache_bytes: CACHE_BYTES,
         ledger,
         content: ContentSettings { cache_bytes: CACHE_BYTES, ..ContentSettings::default() },

@@ -29,6 +29,7 @@ fn open(world: &SimWorld, create: bool) -> OpenStore {
         disks: vec![world.disk("disk") as Arc<dyn Disk>],
         create: create.then_some(Geometry { data_shards: 1, parity_shards: 0 }),
         index_dir: None,
+        index_engine: None,
         index_cache_bytes: 1 << 20,
         ledger: Options {
             segment_len: 512 << 10,

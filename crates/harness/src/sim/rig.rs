@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use strata_ledger::{Geometry, Options};
 use strata_namespace::{
-    Caller, ContentSettings, Door, Durability, Namespace, Op, OpenStore, Result, StoreConfig, check_store,
+    Caller, ContentSettings, Door, Durability, EngineKind, Namespace, Op, OpenStore, Result, StoreConfig, check_store,
 };
 use strata_seam::sim::{SimEntropy, SimWorld};
 use strata_seam::{Clock, Disk, SegmentId};
@@ -35,6 +35,8 @@ pub(crate) struct Rig {
     pub(crate) salt: u64,
     /// Folder of the index; `None` keeps it in memory.
     pub(crate) index_dir: Option<PathBuf>,
+    /// Its engine, in a folder.
+    pub(crate) index_engine: EngineKind,
 }
 
 impl Rig {
@@ -54,6 +56,7 @@ impl Rig {
             durability: Durability::Strict,
             salt: 0,
             index_dir: None,
+            index_engine: EngineKind::Sled,
         }
     }
 
@@ -73,6 +76,7 @@ impl Rig {
             disks: self.disks.iter().map(disk).collect(),
             create: Some(Geometry { data_shards: self.layout.0, parity_shards: self.layout.1 }),
             index_dir: self.index_dir.clone(),
+            index_engine: Some(self.index_engine),
             index_cache_bytes: 1 << 20,
             ledger: self.ledger.clone(),
             content: self.content,

@@ -1,16 +1,16 @@
-//! Row `sled`: the index's folder is wiped, cut, flipped, copied in the middle of its work or put back from earlier. The next
-//! start shows the same tree and holds the same records as one that rebuilds everything from the log. Or Sled is made to come
+//! Rows `sled` and `fjall`, one for each engine of the index: its folder is wiped, cut, flipped, copied in the middle of its work or put back from earlier. The next
+//! start shows the same tree and holds the same records as one that rebuilds everything from the log. Or the engine is made to come
 //! back with a record gone, old or of another key and all else in order, as it may after damage: then no read gives anything
 //! but what was stored, absences among it, or an error; and the start behind that error is right again.
 //!
-//! Sled works on real files, so this row does too; the disks of the set stay simulated.
+//! Engines work on real files, so these rows do too; the disks of the set stay simulated.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use strata_index::{OrderedKv, SledEngine};
-use strata_namespace::OpenStore;
+use strata_index::OrderedKv;
+use strata_namespace::{EngineKind, OpenStore};
 use strata_seam::sim::{SimRng, SimWorld};
 use strata_seam::{Clock, SystemClock};
 
@@ -23,12 +23,20 @@ use crate::options::Options;
 use crate::report::Report;
 use crate::row::Row;
 
-/// The row.
+/// The row of the default engine.
 pub(crate) const ROW: Row = Row {
     name: "sled",
     id: "R9",
     about: "the index's files lost, cut, flipped or old: rebuilt to the same state",
-    run,
+    run: |options, report| run(EngineKind::Sled, options, report),
+};
+
+/// The row of the other one.
+pub(crate) const FJALL: Row = Row {
+    name: "fjall",
+    id: "R9",
+    about: "the same of an index that Fjall holds",
+    run: |options, report| run(EngineKind::Fjall, options, report),
 };
 
 /// Damages per store that is made.
@@ -38,8 +46,8 @@ const MANY: u64 = 200;
 /// Reads before everything is read.
 const PROBES: u64 = 12;
 
-fn run(options: &Options, report: &mut Report) -> Result<()> {
-    // In memory where there is such a place: what is tested is Sled's reading, not the medium.
+fn run(engine: EngineKind, options: &Options, report: &mut Report) -> Result<()> {
+    // In memory where there is such a place: what is tested is the engine's reading, not the medium.
     let place = options.dir.clone().or_else(|| Some(PathBuf::from("/dev/shm")).filter(|place| place.is_dir()));
     let folder =
         tempfile::Builder::new().prefix("strata-harness-").tempdir_in(place.unwrap_or_else(std::env::temp_dir));
@@ -47,7 +55,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     let name = |number: u64| format!("batch-{number}");
     let tally = cases::run(options, report, options.sized(4, 500), name, |number, tally| {
         let dir = folder.path().join(number.to_string());
-        if let Err(wrong) = batch(&dir, options.seed.wrapping_add(number), tally) {
+        if let Err(wrong) = batch(engine, &dir, options.seed.wrapping_add(number), tally) {
             tally.broken(format!("batch {number}: {wrong}"));
         }
         drop(fs::remove_dir_all(&dir));
@@ -139,12 +147,12 @@ fn drain(store: &OpenStore, steps: u64) -> Result<(), String> {
     Ok(())
 }
 
-fn batch(dir: &Path, seed: u64, tally: &mut Tally) -> Result<(), String> {
+fn batch(engine: EngineKind, dir: &Path, seed: u64, tally: &mut Tally) -> Result<(), String> {
     let mut rng = SimRng::new(seed);
     let io = |error: std::io::Error| format!("the folder: {error}");
     let world = SimWorld::new(seed);
     let live = dir.join("index");
-    let rig = Rig { index_dir: Some(live.clone()), ..Rig::small((2, 1)) };
+    let rig = Rig { index_dir: Some(live.clone()), index_engine: engine, ..Rig::small((2, 1)) };
     let mut model = Model::default();
     let store = rig.make(&world).map_err(|error| format!("{error:?}"))?;
     let mut copies = Vec::new();
@@ -177,7 +185,7 @@ fn batch(dir: &Path, seed: u64, tally: &mut Tally) -> Result<(), String> {
     store.namespace().store().ledger().sync().map_err(|error| format!("{error:?}"))?;
     drop(store);
     world.kill_process();
-    copies.push(foreign(dir, seed).map_err(|error| format!("{error:?}"))?);
+    copies.push(foreign(engine, dir, seed).map_err(|error| format!("{error:?}"))?);
     // What a start without any index comes to is what every other must come to.
     let start = world.snapshot();
     fs::remove_dir_all(&live).map_err(io)?;
@@ -194,7 +202,7 @@ fn batch(dir: &Path, seed: u64, tally: &mut Tally) -> Result<(), String> {
         let source = &copies[rng.below(copies.len() as u64) as usize];
         copy(source, &live).map_err(io)?;
         let what = match number % 4 {
-            0 => replace_record(&live, &copies, &mut rng)?,
+            0 => replace_record(engine, &live, &copies, &mut rng)?,
             _ => damage(&live, &mut rng).map_err(io)?,
         };
         tally.count("damaged", 1);
@@ -231,9 +239,9 @@ fn batch(dir: &Path, seed: u64, tally: &mut Tally) -> Result<(), String> {
 }
 
 /// The index of another store.
-fn foreign(dir: &Path, seed: u64) -> strata_namespace::Result<PathBuf> {
+fn foreign(engine: EngineKind, dir: &Path, seed: u64) -> strata_namespace::Result<PathBuf> {
     let live = dir.join("foreign");
-    let rig = Rig { index_dir: Some(live.clone()), salt: 1, ..Rig::small((2, 1)) };
+    let rig = Rig { index_dir: Some(live.clone()), index_engine: engine, salt: 1, ..Rig::small((2, 1)) };
     let store = rig.make(&SimWorld::new(seed ^ 1))?;
     for n in 0..12 {
         Step::Put(format!("f{n}"), n).apply(store.namespace(), &root())?;
@@ -242,13 +250,14 @@ fn foreign(dir: &Path, seed: u64) -> strata_namespace::Result<PathBuf> {
     Ok(live)
 }
 
-/// Has Sled hold a record that is gone, another one's, or what an earlier copy had, with its own files in order.
-fn replace_record(dir: &Path, copies: &[PathBuf], rng: &mut SimRng) -> Result<String, String> {
-    let open = |dir: &Path| SledEngine::open(dir, 1 << 20).map_err(|error| format!("sled: {error}"));
-    let all =
-        |engine: &SledEngine| engine.range(&[1], &[0xff; 64], usize::MAX).map_err(|error| format!("sled: {error}"));
+/// Has the engine hold a record that is gone, another one's, or what an earlier copy had, with its own files in order.
+fn replace_record(kind: EngineKind, dir: &Path, copies: &[PathBuf], rng: &mut SimRng) -> Result<String, String> {
+    let open = |dir: &Path| kind.open(dir, 1 << 20).map_err(|error| format!("{kind}: {error}"));
+    let all = |engine: &dyn OrderedKv| {
+        engine.range(&[1], &[0xff; 64], usize::MAX).map_err(|error| format!("{kind}: {error}"))
+    };
     let engine = open(dir)?;
-    let pairs = all(&engine)?;
+    let pairs = all(&*engine)?;
     if pairs.is_empty() {
         return Ok("nothing, of an engine without a record".to_owned());
     }
@@ -258,16 +267,16 @@ fn replace_record(dir: &Path, copies: &[PathBuf], rng: &mut SimRng) -> Result<St
         0 => ("gone", None),
         1 => ("another one's", Some(pairs[at(rng, pairs.len())].1.clone())),
         _ => {
-            // A copy of that, as Sled does not open what it has open elsewhere.
+            // A copy of that, as an engine does not open what it has open elsewhere.
             let earlier = dir.with_extension("earlier");
             drop(fs::remove_dir_all(&earlier));
             copy(&copies[0], &earlier).map_err(|error| error.to_string())?;
-            let of_earlier = open(&earlier)?.get(&key).map_err(|error| format!("sled: {error}"))?;
+            let of_earlier = open(&earlier)?.get(&key).map_err(|error| format!("{kind}: {error}"))?;
             ("as it was earlier", of_earlier)
         }
     };
     let write = engine.write(vec![(key.clone(), value)]).and_then(|()| engine.flush());
-    write.map_err(|error| format!("sled: {error}"))?;
+    write.map_err(|error| format!("{kind}: {error}"))?;
     Ok(format!("the record at \"{}\" {what}", key.escape_ascii()))
 }
 

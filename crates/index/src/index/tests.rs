@@ -1,4 +1,4 @@
-//! Sled on a real folder: what it holds survives, and whatever is done to its files ends in the truth or in an honest
+//! An engine on a real folder (`testing::engine`): what it holds survives, and whatever is done to its files ends in the truth or in an honest
 //! rebuild, never in a panic.
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::Path;
 use strata_seam::{Lsn, SetId};
 
 use super::*;
-use crate::testing::{Ledger, Record, check, drain_all, options, position};
+use crate::testing::{Ledger, Record, check, drain_all, engine, options, position};
 use crate::{Drained, Mutation};
 
 /// Appends with puts, deletes, counts and tails over `keys` keys of every table.
@@ -58,8 +58,10 @@ fn recover(dir: &Path, ledger: &Ledger) -> Opened {
     index.opened().clone()
 }
 
+/// The file with most of what an engine holds.
 fn database(dir: &Path) -> std::path::PathBuf {
-    dir.join("db")
+    let all = files(dir).into_iter();
+    all.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
 }
 
 #[test]
@@ -99,12 +101,51 @@ fn an_index_of_another_store_is_set_aside() {
 }
 
 #[test]
+fn an_index_of_another_engine_is_kept_until_the_new_one_is_there_and_can_be_put_back() {
+    for (from, to) in [(EngineKind::Sled, EngineKind::Fjall), (EngineKind::Fjall, EngineKind::Sled)] {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("index");
+        let ledger = ledger(300);
+        let of = |engine| IndexOptions { engine, ..options(512) };
+        let index = Index::open(&dir, of(Some(from))).unwrap();
+        ledger.replay(&index, true);
+        drain_all(&index, ledger.last());
+        drop(index);
+        assert_eq!(EngineKind::of(&dir), Some(from));
+        // Whoever says nothing takes the one that is there.
+        assert_eq!(Index::open(&dir, of(None)).unwrap().opened(), &Opened::Resumed);
+
+        let index = Index::open(&dir, of(Some(to))).unwrap();
+        assert_eq!((index.opened(), index.applied()), (&Opened::Exchanged { former: from }, None));
+        ledger.replay(&index, true);
+        check(&index, &ledger.model(usize::MAX));
+        drop(index);
+        assert_eq!((EngineKind::of(&dir), fs::read_dir(&parent).unwrap().count()), (Some(to), 2));
+        // Had the rebuild failed:
+        assert_eq!(crate::put_back_former(&dir).unwrap(), Some(from));
+        let index = Index::open(&dir, of(None)).unwrap();
+        assert_eq!((index.opened(), index.applied().unwrap().0), (&Opened::Resumed, ledger.last()));
+        check(&index, &ledger.model(usize::MAX));
+        drop(index);
+
+        let index = Index::open(&dir, of(Some(to))).unwrap();
+        ledger.replay(&index, true);
+        drain_all(&index, ledger.last());
+        crate::forget_former(&dir);
+        drop(index);
+        assert_eq!(fs::read_dir(&parent).unwrap().count(), 1);
+        assert_eq!(Index::open(&dir, of(None)).unwrap().opened(), &Opened::Resumed);
+    }
+}
+
+#[test]
 fn an_index_whose_engine_failed_is_not_believed_by_the_next_opening_however_sound_it_looks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("index");
-    let options = IndexOptions::new(SetId([1; 16]));
+    let options = options(512);
     let index = Index::open(&path, options.clone()).unwrap();
-    let cause = EngineError::Failed { engine: "sled", operation: "read a key", message: "a page is torn".into() };
+    let cause =
+        EngineError::Failed { engine: engine().word(), operation: "read a key", message: "a page is torn".into() };
     drop(index.engine_failed(cause));
     assert!(index.is_broken());
     drop(index);
@@ -321,7 +362,7 @@ fn an_index_is_filled_from_a_checkpoint_in_memory_that_does_not_grow_with_it() {
     (0..PAIRS).for_each(|n| sum.add(&pair(n)));
     let stamp = crate::Stamp { applied: Lsn(5), position: position(6), sum: sum.sum() };
     let dir = tempfile::tempdir().unwrap();
-    let options = IndexOptions { cache_capacity: 4 << 20, ..IndexOptions::new(SetId([1; 16])) };
+    let options = IndexOptions { cache_capacity: 4 << 20, ..options(512) };
     let index = Index::open(&dir.path().join("index"), options).unwrap();
     let before = resident_max();
     let mut next = 0;

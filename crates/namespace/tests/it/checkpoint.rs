@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use strata_content::{StoreSettings, Taken};
+use strata_index::Opened;
 use strata_ledger::Options;
-use strata_namespace::{Condition, ErrorKind, OpenStore, Result, StoreConfig};
+use strata_namespace::{Condition, EngineKind, ErrorKind, OpenStore, Result, StoreConfig};
 use strata_seam::SegmentId;
 use strata_seam::sim::{Fault, SimEntropy, SimWorld, When};
 
@@ -276,4 +277,42 @@ fn a_damaged_checkpoint_is_passed_over_while_the_log_is_whole_and_refused_by_nam
     let error = try_open_small(&world).err().expect("refused");
     assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
     assert!(error.to_string().contains("checkpoint"), "{error}");
+}
+
+#[test]
+fn an_index_is_built_anew_for_another_engine_and_stays_as_it_was_where_that_cannot_be() {
+    let (world, store) = filled(30);
+    checkpoint(&store).expect("taken");
+    put(store.namespace(), "last", &noise(4, 100_000));
+    let wanted = objects(store.namespace());
+    drop(store);
+    world.kill_process();
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = |engine| {
+        let dir = Some(folder.path().join("index"));
+        let config = StoreConfig { index_dir: dir, index_engine: Some(engine), ..small(&world) };
+        OpenStore::open(config, world.clock(), &SimEntropy::new(world.io_count() + 1))
+    };
+    let (sled, fjall) = (EngineKind::Sled, EngineKind::Fjall);
+    for (engine, former) in [(sled, None), (fjall, Some(sled)), (sled, Some(fjall))] {
+        let store = open(engine).expect("built anew");
+        match former {
+            Some(former) => assert_eq!(store.index_opened, Opened::Exchanged { former }),
+            None => assert_eq!(store.index_opened, Opened::Fresh),
+        }
+        assert!(objects(store.namespace()) == wanted);
+        store.close().expect("closed");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1, "the former one is gone");
+    }
+    let names = |store: &OpenStore| keys(store.namespace(), "", None).0;
+    damage_pieces(&world, open(sled).expect("as it was"));
+    // The log's start is gone and the checkpoint is damaged: only the index that is there knows.
+    for disk in 0..3 {
+        strata_seam::Disk::remove(&*world.disk(&format!("disk{disk}")), "seg-00000000").expect("removed");
+    }
+    let error = open(fjall).err().expect("refused");
+    assert!(error.to_string().contains("set `index-engine` to sled"), "{error}");
+    let store = open(sled).expect("as it was");
+    assert_eq!(store.index_opened, Opened::Resumed);
+    assert_eq!(names(&store), wanted.into_iter().map(|(name, _)| name).collect::<Vec<_>>());
 }

@@ -39,11 +39,11 @@ fn a_pinned_reader_keeps_its_content_through_replacements_and_leaves_nothing_beh
         let mut read = Vec::new();
         while read.len() < text.len() {
             read.extend_from_slice(
-                &ns.read_pinned(&root(), opened(&ns, &pin), read.len() as u64, 1 << 20).expect("read"),
+                &ns.read_pinned(&root(), opened(ns, pin), read.len() as u64, 1 << 20).expect("read"),
             );
         }
         assert!(read == *text);
-        assert!(ns.read_pinned(&root(), opened(&ns, &pin), text.len() as u64, 1).expect("the end").is_empty());
+        assert!(ns.read_pinned(&root(), opened(ns, pin), text.len() as u64, 1).expect("the end").is_empty());
         assert_eq!(ns.getattr(&root(), pin.source()).expect("there").size, text.len() as u64);
     }
     assert_eq!(inodes(ns), before + 3, "one inode for each content that is no longer the file's");
@@ -66,11 +66,11 @@ fn writes_in_place_are_read_through_a_pin() {
     let pin = ns.pin(ino);
     ns.append(&root(), ino, b" three").expect("appended");
     ns.fsync(&root(), ino).expect("synced");
-    assert_eq!(&ns.read_pinned(&root(), opened(&ns, &pin), 0, 100).expect("read")[..], b"one two three");
+    assert_eq!(&ns.read_pinned(&root(), opened(ns, &pin), 0, 100).expect("read")[..], b"one two three");
     put(ns, "f", b"else");
-    assert_eq!(&ns.read_pinned(&root(), opened(&ns, &pin), 0, 100).expect("read")[..], b"one two three");
+    assert_eq!(&ns.read_pinned(&root(), opened(ns, &pin), 0, 100).expect("read")[..], b"one two three");
     pin.follow();
-    assert_eq!(&ns.read_pinned(&root(), opened(&ns, &pin), 0, 100).expect("read")[..], b"else");
+    assert_eq!(&ns.read_pinned(&root(), opened(ns, &pin), 0, 100).expect("read")[..], b"else");
     ns.unpin(&root(), pin).expect("given back");
     ns.close(&root(), ino, false).expect("closed");
     sound(ns);
@@ -97,7 +97,7 @@ fn a_replacement_that_is_refused_leaves_the_pin_on_the_file() {
     assert!(refused.is_err());
     assert_eq!((pin.kept(), pin.source()), (None, ino));
     put(ns, "f", b"newer");
-    assert_eq!(&ns.read_pinned(&root(), opened(&ns, &pin), 0, 100).expect("read")[..], b"old");
+    assert_eq!(&ns.read_pinned(&root(), opened(ns, &pin), 0, 100).expect("read")[..], b"old");
     ns.unpin(&root(), pin).expect("given back");
     ns.close(&root(), ino, false).expect("closed");
 }
@@ -135,8 +135,8 @@ fn readers_beside_a_writer_that_replaces_never_see_two_contents() {
                 while !stop.load(std::sync::atomic::Ordering::Acquire) {
                     ns.open(&root(), ino, R, false).expect("opened");
                     let pin = ns.pin(ino);
-                    let first = ns.read_pinned(&root(), opened(&ns, &pin), 0, 1 << 20).expect("read");
-                    let second = ns.read_pinned(&root(), opened(&ns, &pin), 0, 1 << 20).expect("read");
+                    let first = ns.read_pinned(&root(), opened(ns, &pin), 0, 1 << 20).expect("read");
+                    let second = ns.read_pinned(&root(), opened(ns, &pin), 0, 1 << 20).expect("read");
                     assert!(first == second && first.iter().all(|byte| *byte == first[0]));
                     assert_eq!(first.len(), 10 + usize::from(first[0]) * 100);
                     ns.unpin(&root(), pin).expect("given back");
@@ -167,9 +167,9 @@ fn two_writers_that_replace_one_file_never_show_a_pinned_reader_two_contents() {
                 while busy.load(std::sync::atomic::Ordering::Acquire) > 0 {
                     ns.open(&root(), ino, R, false).expect("opened");
                     let pin = ns.pin(ino);
-                    let first = ns.read_pinned(&root(), opened(&ns, &pin), 0, 1 << 20).expect("read");
+                    let first = ns.read_pinned(&root(), opened(ns, &pin), 0, 1 << 20).expect("read");
                     for _ in 0..4 {
-                        let again = ns.read_pinned(&root(), opened(&ns, &pin), 0, 1 << 20).expect("read");
+                        let again = ns.read_pinned(&root(), opened(ns, &pin), 0, 1 << 20).expect("read");
                         assert!(first == again, "{} bytes became {}", first.len(), again.len());
                     }
                     assert!(first == text(u16::from_le_bytes([first[0], first[1]])));
@@ -204,10 +204,10 @@ fn a_copy_by_reference_through_a_pin_takes_the_pinned_content() {
     let (ino, copy) = (file(ns, b"f"), file(ns, b"copy"));
     ns.open(&root(), ino, R, false).expect("opened");
     let pin = ns.pin(ino);
-    let overlapping = ns.copy_range_pinned(&root(), opened(&ns, &pin), 0, (ino, 2), 5).expect_err("refused");
+    let overlapping = ns.copy_range_pinned(&root(), opened(ns, &pin), 0, (ino, 2), 5).expect_err("refused");
     assert_eq!(overlapping.kind, strata_namespace::ErrorKind::Invalid);
     put(ns, "f", b"n");
-    assert_eq!(ns.copy_range_pinned(&root(), opened(&ns, &pin), 4, (copy, 0), 100).expect("copied"), 7);
+    assert_eq!(ns.copy_range_pinned(&root(), opened(ns, &pin), 4, (copy, 0), 100).expect("copied"), 7);
     assert_eq!(get(ns, "copy").expect("read"), b"old old");
     ns.unpin(&root(), pin).expect("given back");
     ns.close(&root(), ino, false).expect("closed");

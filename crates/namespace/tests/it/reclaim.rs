@@ -556,6 +556,19 @@ fn a_disk_that_was_away_gives_up_what_was_freed_meanwhile() {
     sound(store.namespace());
 }
 
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("listed") {
+        let entry = entry.expect("listed");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("copied");
+        }
+    }
+}
+
 #[test]
 fn an_index_folder_from_before_a_reclaim_is_brought_up_to_date() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -568,13 +581,7 @@ fn an_index_folder_from_before_a_reclaim_is_brought_up_to_date() {
         put(store.namespace(), &format!("k{n}"), &noise(n + 1, 30_000));
     }
     store.close().expect("closed");
-    std::fs::create_dir(folder.path().join("old")).expect("made");
-    for entry in std::fs::read_dir(folder.path().join("index")).expect("listed") {
-        let entry = entry.expect("listed");
-        if entry.file_type().expect("known").is_file() {
-            std::fs::copy(entry.path(), folder.path().join("old").join(entry.file_name())).expect("copied");
-        }
-    }
+    copy_folder(&folder.path().join("index"), &folder.path().join("old"));
     let store = open("index").expect("the store opens");
     for n in 0..15 {
         delete(store.namespace(), &format!("k{n}"));

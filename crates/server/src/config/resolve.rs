@@ -11,8 +11,8 @@ use strata_seam::Cidr;
 use crate::descriptors::CONNECTIONS_MAX;
 
 use super::{
-    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, Interval, Layout, Listen, Memory, NfsSquash,
-    Ports, Remembered, StoreSettings, Switch, file,
+    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, IndexEngine, Interval, Layout, Listen, Memory,
+    NfsSquash, Ports, Remembered, StoreSettings, Switch, file,
 };
 
 /// Segments: below, a stripe of 1 MiB shards would not fit a few times; above, reclaiming one takes too long.
@@ -59,6 +59,8 @@ pub(crate) struct StoreConfig {
     pub(crate) durability: DurabilityClass,
     /// What S3 calls the files at the top.
     pub(crate) top_bucket: String,
+    /// Engine of the index, where that was set.
+    pub(crate) index_engine: Option<IndexEngine>,
     /// Memory of the process, in parts.
     pub(crate) memory: Memory,
     /// Length of the log's files of a store that is created.
@@ -201,7 +203,8 @@ impl StoreConfig {
         let top_bucket = settings.top_bucket.unwrap_or_else(|| TOP_NAME_DEFAULT.to_owned());
         strata_namespace::check_bucket(top_bucket.as_bytes())
             .map_err(|error| ConfigError(format!("`top-bucket`: {}", error.what)))?;
-        Ok(Self { data, disks, layout, durability, top_bucket, memory, segment, events_kept })
+        let index_engine = settings.index_engine;
+        Ok(Self { data, disks, layout, durability, top_bucket, index_engine, memory, segment, events_kept })
     }
 }
 

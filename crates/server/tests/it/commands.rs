@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use serde_json::Value;
-use strata_index::{KEYS_END, OrderedKv, SledEngine};
+use strata_index::{EngineKind, KEYS_END};
 
 use crate::drive::Drive;
 use crate::s3::S3;
@@ -207,7 +207,8 @@ fn an_index_that_lacks_a_record_denies_nothing_that_is_stored_and_is_right_behin
     }
     assert!(server.stop().success());
     {
-        let engine = SledEngine::open(&place.data().join("index"), 1 << 20).unwrap();
+        let index = place.data().join("index");
+        let engine = EngineKind::of(&index).unwrap().open(&index, 1 << 20).unwrap();
         let all = engine.range(&[1], KEYS_END, usize::MAX).unwrap();
         let (entry, _) = all.into_iter().find(|(key, _)| key.ends_with(b"k350")).unwrap();
         engine.write(vec![(entry, None)]).unwrap();

@@ -31,6 +31,7 @@ pub(crate) fn make(data: &Path, fill: impl FnOnce(&Namespace)) {
         disks: disks.collect(),
         create: Some(Geometry { data_shards: DISKS - 1, parity_shards: 1 }),
         index_dir: Some(data.join("index")),
+        index_engine: None,
         index_cache_bytes: 4 << 20,
         ledger: Options { segment_len: 16 << 20, zero_ahead: false, ..Options::default() },
         content: ContentSettings { cache_bytes: 4 << 20, ..ContentSettings::default() },

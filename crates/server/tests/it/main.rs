@@ -17,6 +17,7 @@ mod disks;
 mod doors;
 mod drive;
 mod earlier;
+mod engine;
 mod first_start;
 mod greeting;
 mod http;
