@@ -213,7 +213,7 @@ fn converse_as_command(
             // It is starting or stopping, and has the store.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
                 let Some(pid) = StoreLock::holder(data) else {
-                    bail!("the server has ended; what was asked of it was not done");
+                    bail!("the server has ended meanwhile; what was asked of it was not done");
                 };
                 if waited.elapsed() >= PATIENCE {
                     return Err(NoAnswer { pid, data: data.to_owned() }.into());

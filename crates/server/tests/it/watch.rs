@@ -147,8 +147,8 @@ fn a_bucket_is_named_by_its_folder_or_as_s3_calls_it_and_one_that_is_not_there_i
     let place = Place::new();
     let server = place.serve(1, &[]);
     let dav = WebDav::of(&server);
-    assert_eq!(dav.send("MKCOL", "/My%20Files", &[], b"").status, 201);
-    assert_eq!(dav.send("PUT", "/My%20Files/a", &[], b"x").status, 201);
+    assert_eq!(dav.send("MKCOL", "/My Files", &[], b"").status, 201);
+    assert_eq!(dav.send("PUT", "/My Files/a", &[], b"x").status, 201);
     let told = watched(&place, &["--from", "start", "My Files/a"]);
     assert_eq!(told.len(), 1, "{told:?}");
     let alias = text(&told[0], "bucket").to_owned();
