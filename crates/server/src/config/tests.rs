@@ -188,6 +188,7 @@ fn the_defaults_that_are_shown_are_the_ones_that_hold() {
         "connections ",
         "webdav-url ",
         "segment-size ",
+        "index-engine ",
     ];
     let shown = full.lines().filter(|line| !choices.iter().any(|key| line.starts_with(key)));
     let shown: String = shown.map(|line| format!("{line}\n")).collect();
