@@ -178,6 +178,14 @@ fn one_place_decides_who_may_do_what() {
 }
 
 #[test]
+fn network_doors_reach_blocking_threads_by_one_bridge() {
+    for door in ["crates/door-s3", "crates/door-webdav", "crates/door-nfs", "crates/door-admin", "crates/http"] {
+        let found = lines_with(door, &["spawn_blocking", "block_in_place", "thread::spawn"]);
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+#[test]
 fn no_door_decides_or_reaches_below_the_name_space() {
     for door in ["crates/door-s3", "crates/door-webdav", "crates/door-nfs", "mount"] {
         let found = lines_with(door, &[".superuser", ".store()"]);
