@@ -4,12 +4,13 @@
 //! return to exactly that entry, whatever was added or removed meanwhile, through whichever descriptor: an open directory
 //! keeps nothing. Entries are always read afresh: attributes that waited here could overtake an invalidation.
 
-use strata_namespace::{Attr, ErrorKind, NodeKind, Page};
+use strata_namespace::{Attr, ErrorKind, NodeKind, Page, Permit};
 use strata_seam::Ino;
 
 use crate::caller::Identity;
 use crate::door::MountDoor;
 use crate::errno::Refusal;
+use crate::metrics::OpKind;
 
 /// Offset behind `.`.
 const DOT: u64 = 1;
@@ -19,8 +20,10 @@ const DOT_DOT: u64 = strata_namespace::POSITIONS_RESERVED;
 /// An open directory.
 pub(crate) struct OpenDir {
     ino: Ino,
-    /// Who opened it: later reads are judged by the right to open, not by who happens to hold the descriptor.
+    /// Who opened it, who need not be who happens to hold the descriptor.
     who: Identity,
+    /// Leave to list it, which an open gives for as long as it is open; `None` of one that was removed before it was opened.
+    permit: Option<Permit>,
 }
 
 /// An entry on its way to the kernel.
@@ -39,8 +42,16 @@ pub(crate) struct Item<'a> {
 
 impl MountDoor {
     /// Opens a directory for listing.
-    pub(crate) fn open_dir(&self, who: Identity, ino: Ino) -> u64 {
-        self.dirs.insert(OpenDir { ino, who })
+    pub(crate) fn open_dir(&self, who: Identity, ino: Ino) -> Result<u64, Refusal> {
+        let permit = match self.callers.run(&self.ns, who, |op| self.ns.open_dir(op, ino)) {
+            Ok(permit) => Some(permit),
+            // A removed directory to which somebody still refers can be opened, and is empty.
+            Err(error) if error.kind == ErrorKind::Stale => None,
+            Err(error) => return Err(error.into()),
+        };
+        // From here on it is asked for as a listing.
+        let who = Identity { kind: OpKind::Readdir, ..who };
+        Ok(self.dirs.insert(OpenDir { ino, who, permit }))
     }
 
     /// Gives an open directory up.
@@ -91,7 +102,10 @@ impl MountDoor {
         let mut after = self.cursor(dir, offset)?;
         let mut told_any = offset < DOT_DOT;
         loop {
-            let listed = self.callers.run(&self.ns, dir.who, |op| self.ns.readdir(op, dir.ino, &after, page));
+            let listed = self.callers.run(&self.ns, dir.who, |op| match dir.permit {
+                Some(permit) => self.ns.readdir(op, permit, &after, page),
+                None => self.ns.readdir(op, dir.ino, &after, page),
+            });
             let listed = match listed {
                 Ok(listed) => listed,
                 // A removed directory that is still open is empty.

@@ -450,7 +450,7 @@ impl Filesystem for Handler {
     }
 
     fn opendir(&self, req: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self.attempt(OpKind::Opendir, |door| Ok(door.open_dir(identity(req, OpKind::Opendir), ino(number)))) {
+        match self.attempt(OpKind::Opendir, |door| door.open_dir(identity(req, OpKind::Opendir), ino(number))) {
             Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         }

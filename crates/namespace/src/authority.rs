@@ -28,7 +28,7 @@ const SEARCH: Access = Access { read: false, write: false, exec: true };
 
 impl Namespace {
     /// Refuses what the caller of an operation may not do. What it returns permits reading content after [`Action::Read`] and
-    /// [`Action::Execute`], writing it after [`Action::Write`], both after [`Action::KeepPages`], and neither after any other action.
+    /// [`Action::Execute`], listing after [`Action::List`], writing it after [`Action::Write`], both after [`Action::KeepPages`], and neither after any other action.
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`] where the mode or a missing right forbids it, [`ErrorKind::NotPermitted`] where it is the owner's or the
@@ -42,7 +42,7 @@ impl Namespace {
         );
         self.decide(&op.caller, action, of)?;
         let access = Access {
-            read: matches!(action, Action::Read | Action::Execute | Action::KeepPages),
+            read: matches!(action, Action::Read | Action::List | Action::Execute | Action::KeepPages),
             write: matches!(action, Action::Write | Action::KeepPages),
             exec: false,
         };

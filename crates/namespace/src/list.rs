@@ -152,6 +152,8 @@ impl Namespace {
     pub fn list(&self, op: &Op, bucket: &str, query: &ListQuery) -> Result<ListPage> {
         let limit = query.limit.min(LIST_LIMIT_MAX);
         if limit == 0 {
+            let (_, root) = self.open_bucket(&mut self.snap(op), op, bucket)?;
+            self.authorize(op, Action::List, &root.attr)?;
             return Ok(ListPage::default());
         }
         let stored = self.opens.stored.moment();

@@ -2,7 +2,7 @@
 
 use strata_seam::Ino;
 
-use crate::authority::{Action, Resource};
+use crate::authority::{Action, Permit, READ, Reach, Resource};
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
@@ -121,16 +121,31 @@ impl Namespace {
         Ok(inode.target)
     }
 
-    /// Entries behind `after` (empty: from the start), with attributes, at most `limit`.
+    /// Permission to list a directory from now on, whatever becomes of its mode: what opendir(3) gives.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AccessDenied`], [`ErrorKind::NotDirectory`], [`ErrorKind::Stale`].
+    pub fn open_dir(&self, op: &Op, dir: Ino) -> Result<Permit> {
+        let inode = self.snap(op).dir(dir)?;
+        self.authorize(op, Action::List, &inode.attr)
+    }
+
+    /// Entries behind `after` (empty: from the start), with attributes, at most `limit`. `dir`: by the permit of an open
+    /// ([`Namespace::open_dir`]), or by asking now.
     ///
     /// # Errors
     /// [`ErrorKind::NotDirectory`], [`ErrorKind::AccessDenied`], [`ErrorKind::Stale`].
-    pub fn readdir(&self, op: &Op, dir: Ino, after: &[u8], limit: usize) -> Result<DirPage> {
+    pub fn readdir(&self, op: &Op, dir: impl Into<Reach>, after: &[u8], limit: usize) -> Result<DirPage> {
+        let reach = dir.into();
+        let dir = reach.ino();
         let mut snap = self.snap(op);
         let inode = snap.dir(dir)?;
         // What folders there are at the top is no matter of the files there.
         snap.bucket = top::promises(&inode, true);
-        self.authorize(op, Action::List, &inode.attr)?;
+        match reach {
+            Reach::Now(_) => self.authorize(op, Action::List, &inode.attr)?,
+            Reach::By(_) => self.reach(op, reach, READ)?,
+        };
         let limit = limit.clamp(1, PAGE_MAX);
         // The cursor is a zero byte and the entry name, so that it is never empty.
         let mut from = match after.split_first() {

@@ -226,7 +226,9 @@ impl Namespace {
                 self.fill(tx, &mut inode, new)?;
                 (inode.attr.mtime, inode.attr.ctime) = (now, now);
                 mode::drop_set_id(&op.caller, &mut inode);
-                if op.is_private() {
+                if op.is_private() && inode.attr.mode & !PRIVATE != 0 {
+                    // Whoever may write it need not be who says for whom it is.
+                    self.authorize(op, Action::SetMode, &inode.attr)?;
                     inode.attr.mode &= PRIVATE;
                 }
                 self.put_inode(tx, &mut inode);

@@ -71,6 +71,9 @@ pub(crate) struct Status {
     /// Engine of the index on disk, if there is one.
     #[serde(default)]
     index_engine: Option<String>,
+    /// The index failed: the server answers some reads with errors until it is started again, which builds the index anew.
+    #[serde(default)]
+    index_failed: bool,
     content: ContentStatus,
     disks: Vec<DiskStatus>,
     space: SpaceStatus,
@@ -180,6 +183,7 @@ impl Status {
             log_written: store.log_written(),
             checkpoints: CheckpointStatus { taken: checkpoints.taken, written: checkpoints.written },
             index_engine: EngineKind::of(&config.data.join("index")).map(|engine| engine.to_string()),
+            index_failed: namespace.health().index_broken,
             content: ContentStatus::of(&store.traffic()),
             disks: crate::disks::disks_of(&ledger, &[]),
             space: match space {
@@ -216,6 +220,9 @@ impl Status {
         });
         if let Some(engine) = &self.index_engine {
             words.push_str(&format!("the index is in {engine}\n"));
+        }
+        if self.index_failed {
+            words.push_str("the index failed: restart the server to rebuild it; the data is intact\n");
         }
         let content = &self.content;
         if content.written > 0 && self.server.is_some() {

@@ -145,10 +145,6 @@ impl Shared {
     ) -> S3Result<ListPage> {
         let limit = keys::page_len(max_keys)?;
         self.bucket(cx, bucket)?;
-        if limit == 0 {
-            // As in S3, a page of nothing is the last one.
-            return Ok(ListPage::default());
-        }
         let query = ListQuery {
             prefix: prefix.unwrap_or_default().as_bytes().to_vec(),
             delimiter: delimiter

@@ -74,6 +74,10 @@ impl Shared {
         let encoding = Encoding::of_parameter(input.encoding_type.as_ref().map(|kind| kind.as_str()))?;
         let limit = page_len(input.max_uploads)?;
         self.bucket(cx, &input.bucket)?;
+        if limit == 0 {
+            // As in S3, a page of nothing is the last one; it is for who may list all the same.
+            self.ns.uploads(&cx.op, &input.bucket, b"", None, 0).map_err(from_namespace)?;
+        }
         let prefix = input.prefix.unwrap_or_default();
         let delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
         let key_marker = input.key_marker.filter(|marker| !marker.is_empty());

@@ -72,6 +72,59 @@ fn what_an_open_permits_stays_permitted_when_the_mode_changes_and_no_more_than_t
 }
 
 #[test]
+fn an_open_directory_is_listed_whatever_becomes_of_its_mode() {
+    let (store, _) = with_file(0o600);
+    let (ns, owner) = (store.namespace(), at(Door::Mount, 7));
+    let bucket = ns.resolve(&owner, b"bkt").expect("the bucket").ino;
+    let dir = ns.mkdir(&owner, bucket, b"dir", 0o700).expect("a directory").ino;
+    ns.mknod(&owner, dir, b"in it", crate::types::NewNode { kind: NodeKind::File, mode: 0o600, rdev: 0 })
+        .expect("a file");
+    let open = ns.open_dir(&owner, dir).expect("opened");
+    assert_eq!(kind(ns.open_dir(&at(Door::Mount, 8), dir)), ErrorKind::AccessDenied);
+    let mode = crate::types::SetAttr { mode: Some(0), ..Default::default() };
+    ns.setattr(&owner, dir, &mode).expect("chmod");
+    assert_eq!(ns.readdir(&owner, open, b"", 10).expect("listed").entries.len(), 1);
+    assert_eq!(kind(ns.readdir(&owner, dir, b"", 10)), ErrorKind::AccessDenied);
+    assert_eq!(kind(ns.open_dir(&owner, dir)), ErrorKind::AccessDenied);
+}
+
+#[test]
+fn who_may_write_an_object_does_not_say_for_whom_it_is() {
+    let (store, file) = with_file(0o666);
+    let (ns, other) = (store.namespace(), at(Door::S3, 8));
+    let put = |op: &Op| {
+        let content = ns.ingest(op, "bkt").and_then(|ingest| Ok(ingest.finish()?)).expect("nothing taken in");
+        ns.put_object(op, "bkt", b"file", content, None, Default::default(), &Default::default())
+    };
+    let private = |uid| {
+        let op = at(Door::S3, uid);
+        op.keep_private();
+        op
+    };
+    assert_eq!(kind(put(&private(8))), ErrorKind::NotPermitted);
+    let found = ns.getattr(&other, file.ino).expect("attributes");
+    assert_eq!((found.mode, found.size), (0o666, 7), "nothing was changed");
+    put(&other).expect("the content is free");
+    put(&private(7)).expect("its owner");
+    assert_eq!(ns.getattr(&other, file.ino).expect("attributes").mode, 0o600);
+}
+
+#[test]
+fn a_page_of_nothing_is_listed_by_who_may_list() {
+    let (store, _) = with_file(0o600);
+    let ns = store.namespace();
+    let closed = crate::types::SetAttr { mode: Some(0o711), ..Default::default() };
+    let bucket = ns.resolve(&at(Door::Mount, 0), b"bkt").expect("the bucket").ino;
+    ns.setattr(&at(Door::Mount, 0), bucket, &closed).expect("chmod");
+    let stranger = at(Door::S3, 8);
+    for limit in [0, 1] {
+        let query = crate::types::ListQuery { limit, ..Default::default() };
+        assert_eq!(kind(ns.list(&stranger, "bkt", &query)), ErrorKind::AccessDenied, "{limit}");
+        assert_eq!(kind(ns.uploads(&stranger, "bkt", b"", None, limit)), ErrorKind::AccessDenied, "{limit}");
+    }
+}
+
+#[test]
 fn a_permit_is_for_the_pin_of_its_own_file_alone() {
     let (store, file) = with_file(0o600);
     let ns = store.namespace();
