@@ -6,14 +6,14 @@ use strata_seam::Ino;
 use crate::authority::{Action, Resource};
 use crate::bucket::dedup_domain;
 use crate::effects::Effects;
-use crate::error::{ErrorKind, Result, fail};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::Made;
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::object::{NewContent, etag};
 use crate::record::Inode;
-use crate::types::{Attr, Condition, NodeKind, Op, ROOT_INO, dir_mode};
+use crate::types::{Attr, Condition, DirEntry, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, decode_dirent};
 
 /// Deepest tree followed.
@@ -266,11 +266,22 @@ impl Namespace {
         let is_tree = |attr: &Attr| attr.kind == NodeKind::Directory;
         let steps = is_tree(&source) || target.as_ref().is_some_and(is_tree);
         let _claim = if steps { Some(self.claim(op, to.0, to.1, true)?) } else { None };
-        let replaced = match target {
+        let target = match target {
             Some(target) if target.ino == source.ino => {
                 return Err(fail(ErrorKind::NotPermitted, "source and target are the same"));
             }
             Some(_) if !overwrite => return Err(fail(ErrorKind::PreconditionFailed, "the target exists")),
+            target => target,
+        };
+        // Before anything goes: what may not be read leaves the target as it is.
+        if steps {
+            match source.kind {
+                NodeKind::Directory if deep => self.refuse_unreadable(op, &source, 0)?,
+                NodeKind::File => drop(self.authorize(op, Action::Read, &source)?),
+                _ => {}
+            }
+        }
+        let replaced = match target {
             Some(target) => {
                 // A file over a file is replaced in one commit; anything else has to go first.
                 if target.kind == NodeKind::Directory || source.kind == NodeKind::Directory {
@@ -282,6 +293,38 @@ impl Namespace {
         };
         self.copy_entry(op, &source, to, deep, 0, &mut |_, _, _| Ok(()))?;
         Ok(replaced)
+    }
+
+    /// Refuses to copy a tree of which the caller may not read all.
+    fn refuse_unreadable(&self, op: &Op, source: &Attr, depth: usize) -> Result<()> {
+        if depth > DEPTH_MAX {
+            return Err(fail(ErrorKind::Loop, format!("a tree deeper than {DEPTH_MAX} levels")));
+        }
+        let (mut cursor, mut more) = (Vec::new(), true);
+        while more {
+            let page = self.readdir(op, source.ino, &cursor, STEP)?;
+            for DirEntry { name, attr, .. } in &page.entries {
+                let readable = match attr.kind {
+                    NodeKind::Directory => self.refuse_unreadable(op, attr, depth + 1),
+                    NodeKind::File => self.authorize(op, Action::Read, attr).map(drop),
+                    _ => Ok(()),
+                };
+                match readable {
+                    // Gone since it was listed.
+                    Err(error) if error.kind == ErrorKind::Stale => {}
+                    Err(Error { kind: kind @ ErrorKind::AccessDenied, what, .. }) if depth == 0 => {
+                        let what = format!("below '{}': {what}; nothing was copied or removed", name.escape_ascii());
+                        return Err(fail(kind, what));
+                    }
+                    readable => readable?,
+                }
+            }
+            more = !page.end;
+            if let Some(last) = page.entries.last() {
+                cursor.clone_from(&last.cursor);
+            }
+        }
+        Ok(())
     }
 
     /// `copied` is told of everything when it is whole: what it was copied from, the number of its content, and the copy.

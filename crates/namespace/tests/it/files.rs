@@ -422,6 +422,35 @@ fn trees_are_copied_without_data_and_removed_whole() {
 }
 
 #[test]
+fn a_copy_that_may_not_read_everything_leaves_its_target_as_it_is() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let bucket = ns.resolve(&root(), b"/bkt").unwrap().ino;
+    let open = |path: &[u8], mode| {
+        let set = SetAttr { mode: Some(mode), ..SetAttr::default() };
+        ns.setattr(&root(), ns.resolve(&root(), path).unwrap().ino, &set).unwrap();
+    };
+    put(ns, "t/a", b"free");
+    put(ns, "t/u/b", b"closed");
+    put(ns, "v/kept", b"kept");
+    put(ns, "f", b"closed");
+    for path in [&b"/bkt"[..], b"/bkt/t", b"/bkt/t/u", b"/bkt/v"] {
+        open(path, 0o777);
+    }
+    open(b"/bkt/t/a", 0o644);
+    for (name, over) in [(&b"t"[..], &b"v"[..]), (b"t", b"new"), (b"f", b"v")] {
+        let refused = ns.copy_tree(&user(8), (bucket, name), (bucket, over), true, true).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::AccessDenied, "{refused:?}");
+        assert_eq!(get(ns, "v/kept").unwrap(), b"kept");
+        assert!(ns.lookup(&root(), bucket, b"new").is_err());
+    }
+    open(b"/bkt/t/u/b", 0o644);
+    assert!(ns.copy_tree(&user(8), (bucket, b"t"), (bucket, b"v"), true, true).unwrap());
+    assert_eq!((get(ns, "v/u/b").unwrap(), get(ns, "v/kept").is_err()), (b"closed".to_vec(), true));
+    sound(ns);
+}
+
+#[test]
 fn ranges_are_copied_by_reference() {
     let (_world, store) = store();
     let ns = store.namespace();
