@@ -46,5 +46,5 @@ pub use strata_chunk::{DedupDomain, Item, Source};
 pub use traffic::TrafficCounts;
 pub use tree::items_len;
 pub use turns::{Turn, Turns};
-pub use tx::{COMMIT_BYTES_MAX, Done, Tx};
+pub use tx::{COMMIT_BYTES_MAX, Computed, Done, Tx};
 pub use watch::{Observer, Watch};

@@ -107,39 +107,23 @@ impl Store {
         relaxed: bool,
         change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<Done<T>, E> {
-        self.transact_then(relaxed, change, |_| {})
+        self.transact_then(relaxed, Computed::UnderLock, change, |_| {})
     }
 
     /// As [`Store::transact`]; `then` is called once, with the closure's result, when the change was accepted and before it
-    /// shows to anybody. Still under the writer's lock: it takes microseconds.
+    /// shows to anybody. Still under the writer's lock: it takes microseconds. `computed` says when the closure runs.
     ///
     /// # Errors
     /// Those of [`Store::transact`]; `then` was not called.
     pub fn transact_then<T, E: From<ContentError>>(
         self: &Arc<Self>,
         relaxed: bool,
+        computed: Computed,
         change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
         then: impl FnOnce(&mut T),
     ) -> Result<Done<T>, E> {
         self.wait_for_room();
-        self.run(None, relaxed, Computed::UnderLock, change, then)
-    }
-
-    /// As [`Store::transact_then`], for a change of many look-ups: it is computed before the writer's lock is taken, and under the lock
-    /// only looked whether what it read still is so. If not, it is computed once more, there.
-    ///
-    /// The closure must rely on nothing but records, or on what keeps still while it is under way: its caller sees to that.
-    ///
-    /// # Errors
-    /// Those of [`Store::transact`]; `then` was not called.
-    pub fn transact_ahead<T, E: From<ContentError>>(
-        self: &Arc<Self>,
-        relaxed: bool,
-        change: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
-        then: impl FnOnce(&mut T),
-    ) -> Result<Done<T>, E> {
-        self.wait_for_room();
-        self.run(None, relaxed, Computed::Ahead, change, then)
+        self.run(None, relaxed, computed, change, then)
     }
 
     /// As [`Store::transact`], with the room that removals have: for what has to be done however full the disks are.
@@ -198,11 +182,13 @@ impl Store {
 }
 
 /// When a change is computed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Computed {
-    /// While nobody else changes anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Computed {
+    /// Under the writer's lock, while nobody else changes anything.
     UnderLock,
-    /// Before, if what it read is still so when the lock is held.
+    /// Before the lock is taken: for a change of many look-ups. Under the lock is only looked whether every row that it read still is so,
+    /// and if not, it is computed once more, there. The closure must rely on nothing but records, or on what keeps still while it
+    /// is under way: its caller sees to that.
     Ahead,
 }
 

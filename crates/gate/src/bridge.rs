@@ -3,7 +3,7 @@
 //!
 //! There are two ways over it. [`wait`] is for calls that mostly wait and are short of work: a look-up, a commit, a read from a disk. [`toil`]
 //! is for work that keeps a core busy: cutting, hashing and coding the bytes of uploads. Threads that toil have a lower priority, so that
-//! whoever asks for something small is answered between two turns of theirs, however many uploads there are. Alone, they lose nothing by it.
+//! whoever asks for something small is answered between two turns of theirs, however many uploads there are.
 //!
 //! Both count what crosses, and how long it waits for a thread ([`crossings`]).
 

@@ -15,8 +15,7 @@ use strata_seam::Ino;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::mode::{self, STICKY};
 use crate::namespace::Namespace;
-use crate::types::Change;
-use crate::types::{Access, Attr, Caller, Door, NodeKind, Op, ROOT_INO};
+use crate::types::{Access, Attr, Caller, Change, Door, NodeKind, Op, ROOT_INO};
 
 pub(crate) use action::Resource;
 pub use action::{Action, Permit, Reach};
@@ -28,7 +27,8 @@ const SEARCH: Access = Access { read: false, write: false, exec: true };
 
 impl Namespace {
     /// Refuses what the caller of an operation may not do. What it returns permits reading content after [`Action::Read`] and
-    /// [`Action::Execute`], listing after [`Action::List`], writing it after [`Action::Write`], both after [`Action::KeepPages`], and neither after any other action.
+    /// [`Action::Execute`], listing after [`Action::List`], writing content after [`Action::Write`], reading and writing it after
+    /// [`Action::KeepPages`], and nothing after any other action.
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`] where the mode or a missing right forbids it, [`ErrorKind::NotPermitted`] where it is the owner's or the

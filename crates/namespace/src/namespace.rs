@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use parking_lot::{Mutex, RwLock};
 use strata_chunk::wire::Encoder;
-use strata_content::{Done, Store, Tx};
+use strata_content::{Computed, Done, Store, Tx};
 use strata_ledger::{Class, Settled};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Clock, Ino, Lsn, Timestamp};
@@ -295,7 +295,7 @@ impl Namespace {
     /// Runs a change, notes in `op` what the answer depends on, and tells the feed. The closure may run more than once: it
     /// touches nothing but its arguments, and says in its effects what else is to happen.
     pub(crate) fn change<T>(&self, op: &Op, run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
-        self.change_when(op, false, run)
+        self.change_when(op, Computed::UnderLock, run)
     }
 
     /// The same for a change of many look-ups, which is computed before the lock of all changes is taken, and again under it only
@@ -306,13 +306,13 @@ impl Namespace {
         op: &Op,
         run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>,
     ) -> Result<T> {
-        self.change_when(op, true, run)
+        self.change_when(op, Computed::Ahead, run)
     }
 
     fn change_when<T>(
         &self,
         op: &Op,
-        ahead: bool,
+        computed: Computed,
         mut run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>,
     ) -> Result<T> {
         self.refuse_outdated()?;
@@ -335,11 +335,7 @@ impl Namespace {
             let left = self.attrs_now(tx, &watching)?;
             Ok::<_, Error>((value, effects, found.into_iter().zip(left).collect::<Vec<_>>()))
         };
-        let done = if ahead {
-            self.store.transact_ahead(false, compute, |(_, effects, _)| self.enact(effects))
-        } else {
-            self.store.transact_then(false, compute, |(_, effects, _)| self.enact(effects))
-        };
+        let done = self.store.transact_then(false, computed, compute, |(_, effects, _)| self.enact(effects));
         if let (Err(error), Err(refused)) = (&done, at_hand)
             && error.kind == ErrorKind::Busy
         {

@@ -1,11 +1,10 @@
 //! Small stores on simulated disks, for the tests of this crate.
 
-use std::cell::RefCell;
-use std::path::PathBuf;
+mod engine;
+
 use std::sync::Arc;
 
 use strata_content::StoreSettings;
-use strata_index::EngineKind;
 use strata_ledger::{Geometry, Options};
 use strata_seam::sim::{SimEntropy, SimWorld};
 use strata_seam::{Clock, Disk};
@@ -55,21 +54,7 @@ use crate::error::Result;
 use crate::types::Durability;
 use crate::{OpenStore, StoreConfig};
 
-/// The engine that the variable `STRATA_INDEX_ENGINE` asks the tests to run over.
-fn engine() -> Option<EngineKind> {
-    std::env::var("STRATA_INDEX_ENGINE").ok().map(|word| word.parse().expect("an engine of the index"))
-}
-
-/// Where the index is: in memory, or in a fresh folder, which goes with the test, if it is to run over an engine.
-fn index_dir() -> Option<PathBuf> {
-    thread_local!(static FOLDERS: RefCell<Vec<tempfile::TempDir>> = const { RefCell::new(Vec::new()) });
-    engine().map(|_| {
-        let folder = tempfile::tempdir().expect("a folder");
-        let dir = folder.path().join("index");
-        FOLDERS.with_borrow_mut(|folders| folders.push(folder));
-        dir
-    })
-}
+use engine::{engine, index_dir};
 
 /// A store of these disks, all of a set, `parity` of which hold parity; without threads, its index as [`index_dir`] says.
 pub(crate) fn config(disks: Vec<Arc<dyn Disk>>, parity: u8) -> StoreConfig {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strata_content::{ContentError, Store};
+use strata_content::{Computed, ContentError, Store};
 
 use crate::create;
 
@@ -29,8 +29,9 @@ fn put(store: &Arc<Store>, key: &[u8], value: &[u8]) {
 fn copied(store: &Arc<Store>, meanwhile: impl Fn()) -> usize {
     let mut computed = 0;
     store
-        .transact_ahead(
+        .transact_then(
             false,
+            Computed::Ahead,
             |tx| {
                 computed += 1;
                 let read = tx.get(b"a")?.unwrap_or_else(|| b"absent".to_vec());
@@ -78,8 +79,9 @@ fn a_change_that_would_be_refused_ahead_is_refused_by_what_is_so_under_the_lock(
     let (_world, store) = create();
     let mut computed = 0;
     let refused = || ContentError::TooLarge("not yet".to_owned());
-    let made = store.transact_ahead(
+    let made = store.transact_then(
         false,
+        Computed::Ahead,
         |tx| {
             computed += 1;
             if tx.get(b"a")?.is_none() {

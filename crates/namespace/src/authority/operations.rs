@@ -38,7 +38,7 @@ pub fn operations_of<'n>(door: Door, names: impl IntoIterator<Item = &'n str>) -
     names.into_iter().map(|name| operation(door, name)).collect()
 }
 
-/// The table. A door whose operation has no row does not start, and its tests fail.
+/// The table. While an operation of a door has no row, the door answers nothing, and its tests fail.
 #[rustfmt::skip]
 pub static OPERATIONS: &[Operation] = &[
     row(Door::S3, "Other", &[]),

@@ -268,16 +268,7 @@ fn the_upgrade_of_a_store_of_format_4_may_be_cut_off_anywhere_and_is_ended_by_th
     assert!(states > 10 && half > 0, "{states} states, {half} marked and not ended");
     let world = SimWorld::new(3);
     store_of_format_4(&world, None);
-    let faults = [Fault::full(), Fault::medium().of(IoOp::Write), Fault::medium().of(IoOp::Sync)];
-    let runs = sweep_failures(
-        &world,
-        &faults,
-        |world| open(world).is_ok(),
-        |world, _, _| {
-            world.restart(0);
-            is_upgraded(&open(world).expect("opened"));
-        },
-    );
+    let runs = every_failing_io_is_made_up_for(&world);
     assert!(runs > 20, "{runs}");
 }
 
@@ -349,21 +340,26 @@ fn an_upgrade_that_a_crash_cuts_off_anywhere_is_ended_by_the_next_opening() {
     assert!(states > 25, "{states}");
 }
 
-#[test]
-fn an_upgrade_that_a_disk_fails_is_refused_and_ended_by_the_next_opening() {
-    let world = SimWorld::new(3);
-    store_of_before(&world);
-    world.kill_process();
+/// Opens the store with each of its I/Os failing, and once more. Returns how often.
+fn every_failing_io_is_made_up_for(world: &SimWorld) -> u64 {
     let faults = [Fault::full(), Fault::medium().of(IoOp::Write), Fault::medium().of(IoOp::Sync)];
-    let runs = sweep_failures(
-        &world,
+    sweep_failures(
+        world,
         &faults,
         |world| open(world).is_ok(),
         |world, _, _| {
             world.restart(0);
             is_upgraded(&open(world).expect("opened"));
         },
-    );
+    )
+}
+
+#[test]
+fn an_upgrade_that_a_disk_fails_is_refused_and_ended_by_the_next_opening() {
+    let world = SimWorld::new(3);
+    store_of_before(&world);
+    world.kill_process();
+    let runs = every_failing_io_is_made_up_for(&world);
     assert!(runs > 40, "{runs}");
 }
 

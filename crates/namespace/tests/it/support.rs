@@ -1,11 +1,11 @@
 //! A small store on simulated disks, and short words for what the tests say.
 
-use std::cell::RefCell;
-use std::path::PathBuf;
+#[path = "../../src/rig/engine.rs"]
+mod engine;
+
 use std::sync::Arc;
 
 use strata_content::StoreSettings;
-use strata_index::EngineKind;
 use strata_ledger::{Geometry, Options};
 use strata_namespace::{
     Access, Caller, Condition, Content, Door, Durability, Namespace, ObjectInfo, ObjectMeta, Op, OpenStore, Result,
@@ -14,24 +14,10 @@ use strata_namespace::{
 use strata_seam::sim::{SimEntropy, SimWorld};
 use strata_seam::{Clock, Disk, Ino};
 
+pub(crate) use engine::engine;
+use engine::index_dir;
+
 pub(crate) const RW: Access = Access { read: true, write: true, exec: false };
-
-/// The engine that the variable `STRATA_INDEX_ENGINE` asks the tests to run over.
-pub(crate) fn engine() -> Option<EngineKind> {
-    std::env::var("STRATA_INDEX_ENGINE").ok().map(|word| word.parse().expect("an engine of the index"))
-}
-
-/// Where a test that says nothing else has its index: in memory, or in a fresh folder, which goes with the test, if it is to
-/// run over an engine.
-fn index_dir() -> Option<PathBuf> {
-    thread_local!(static FOLDERS: RefCell<Vec<tempfile::TempDir>> = const { RefCell::new(Vec::new()) });
-    engine().map(|_| {
-        let folder = tempfile::tempdir().expect("a folder");
-        let dir = folder.path().join("index");
-        FOLDERS.with_borrow_mut(|folders| folders.push(folder));
-        dir
-    })
-}
 
 pub(crate) fn config(world: &SimWorld, data: u8, parity: u8) -> StoreConfig {
     let disks: Vec<Arc<dyn Disk>> =
