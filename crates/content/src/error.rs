@@ -81,6 +81,12 @@ pub enum ContentError {
 }
 
 impl ContentError {
+    /// There is no room for what was to be stored.
+    #[must_use]
+    pub fn full() -> Self {
+        Self::Ledger(LedgerError::Full)
+    }
+
     /// What to do next.
     #[must_use]
     pub fn kind(&self) -> ContentErrorKind {

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod audit;
+mod below;
 mod cell;
 mod checkpoint;
 mod collect;
@@ -43,6 +44,8 @@ pub use prepare::Helpers;
 pub use reader::{Hold, Reader};
 pub use store::{CACHE_BYTES_DEFAULT, EVENTS_KEPT_DEFAULT, Store, StoreSettings, place_blocks};
 pub use strata_chunk::{DedupDomain, Item, Source};
+pub use strata_index::{Batch, Cell, Mutation, events_of};
+pub use strata_ledger::{Class, Feature, LogGap, LogPlace, LogStop, Settled};
 pub use traffic::TrafficCounts;
 pub use tree::items_len;
 pub use turns::{Turn, Turns};

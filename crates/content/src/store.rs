@@ -434,12 +434,6 @@ impl Store {
     pub fn cache_weight(&self) -> u64 {
         self.cache.weight()
     }
-
-    /// The lowest sequence number not yet durable is above this one.
-    #[must_use]
-    pub fn durable(&self) -> Lsn {
-        self.ledger.durable()
-    }
 }
 
 fn block_key(location: &strata_ledger::Location) -> BlockKey {

@@ -13,8 +13,7 @@ mod tree;
 
 use std::collections::HashMap;
 
-use strata_content::{Audit, Scope};
-use strata_index::Cell;
+use strata_content::{Audit, Cell, Scope};
 use strata_seam::ChunkId;
 
 pub use affected::{Affected, Owner};

@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use strata_content::{ContentError, Cursor, Sequence, check_cursor_name};
-use strata_ledger::{LogGap, LogPlace, LogStop};
+use strata_content::{ContentError, Cursor, LogGap, LogPlace, LogStop, Sequence, check_cursor_name};
 use strata_seam::Lsn;
 use strata_seam::planted::{Bug, planted};
 
@@ -197,7 +196,7 @@ impl EventReader {
         let mut place = self.place;
         // The commit that ends the reading and is not read: it may not be told yet, or it is damaged.
         let mut before: Option<(Lsn, bool)> = None;
-        let read = store.read_commits(&mut place, store.ledger().written(), &mut |lsn, commit| {
+        let read = store.read_commits(&mut place, store.written(), &mut |lsn, commit| {
             let Some(found) = decode(lsn, commit) else {
                 before = Some((lsn, true));
                 return false;
@@ -225,6 +224,6 @@ impl EventReader {
 
 /// The events of a commit; `None` where one cannot be read.
 fn decode(lsn: Lsn, commit: &[u8]) -> Option<Vec<Event>> {
-    let events = strata_index::events_of(commit).and_then(|events| events.into_iter().map(Event::decode).collect());
+    let events = strata_content::events_of(commit).and_then(|events| events.into_iter().map(Event::decode).collect());
     events.inspect_err(|error| tracing::error!(%lsn, %error, "the events of a commit cannot be read")).ok()
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use strata_ledger::{Ledger, LedgerError};
+use strata_content::Store;
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Stop, Timestamp, Worker};
 
@@ -185,11 +185,11 @@ impl Opens {
 
 impl OpenFile {
     /// After the staging was changed under its lock. `ahead` was promised room for that change.
-    pub(crate) fn publish(&self, state: &State, ledger: &Ledger, ahead: u64) {
+    pub(crate) fn publish(&self, state: &State, store: &Store, ahead: u64) {
         let room = state.staging.room() + state.sealing.as_ref().map_or(0, |sealing| sealing.room());
         let before = self.promised.swap(room, Ordering::AcqRel) + ahead;
         if before != room {
-            ledger.keep_promised(before, room);
+            store.keep_promised(before, room);
         }
         let end = state.end(0);
         let dirty = !state.staging.is_empty() || state.sealing.is_some();
@@ -433,7 +433,7 @@ impl Namespace {
         let (attr, pressure) = match written {
             Ok(written) => written,
             Err(error) => {
-                self.store.ledger().keep_promised(promised, 0);
+                self.store.keep_promised(promised, 0);
                 drop(file);
                 self.opens.forget_if_idle(ino);
                 self.tell_refused(ino, &error);
@@ -461,14 +461,14 @@ impl Namespace {
     /// Has room kept for a write of so many bytes before any of it is staged: once it is, its writer has been told that all
     /// is well, and may close the file and go.
     fn promise(&self, op: &Op, ino: Ino, file: &OpenFile, len: usize) -> Result<u64> {
-        let (ledger, room) = (self.store.ledger(), len as u64 + EXTENT_ROOM);
-        let mut promised = ledger.promise(room);
-        if matches!(promised, Err(LedgerError::Full)) && file.dirty.load(Ordering::Acquire) {
+        let room = len as u64 + EXTENT_ROOM;
+        let mut promised = self.store.promise(room)?;
+        if !promised && file.dirty.load(Ordering::Acquire) {
             // Of what is staged of it more was promised than it takes in the end.
             drop(self.seal_whole(op, ino, file));
-            promised = ledger.promise(room);
+            promised = self.store.promise(room)?;
         }
-        promised.map(|()| room).map_err(|error| strata_content::ContentError::from(error).into())
+        if promised { Ok(room) } else { Err(strata_content::ContentError::full().into()) }
     }
 
     /// What came through a mapping is in the kernel's pages by now: where a lock forbade the write, the kernel is told to read anew.
@@ -484,7 +484,7 @@ impl Namespace {
     pub fn write_is_quick(&self, ino: Ino, len: usize) -> bool {
         let memory = self.opens.staged_bytes.load(Ordering::Acquire) + len <= self.store.settings().staged_bytes_max;
         // Where there is little room, the disks are asked.
-        if !memory || self.store.ledger().is_full() {
+        if !memory || self.store.is_full() {
             return false;
         }
         let Some(file) = self.opens.get(ino) else { return true };
@@ -511,7 +511,7 @@ impl Namespace {
         let (offset, staged) = match staged {
             Ok(staged) => staged,
             Err(error) => {
-                self.store.ledger().keep_promised(promised, 0);
+                self.store.keep_promised(promised, 0);
                 drop(file);
                 self.opens.forget_if_idle(ino);
                 self.tell_refused(ino, &error);
@@ -573,7 +573,7 @@ impl Namespace {
         let told = file.staged_change.load(Ordering::Acquire).max(inode.attr.change);
         file.staged_change.store(told + 1, Ordering::Release);
         file.last_write_nanos.store(now, Ordering::Release);
-        file.publish(state, self.store.ledger(), promised);
+        file.publish(state, &self.store, promised);
         self.feed.publish(op.caller.door, vec![Change::Content(ino)]);
         op.note_published();
         let sealing = state.sealing.as_ref().map_or(0, |sealing| sealing.bytes());

@@ -495,7 +495,7 @@ impl Namespace {
             }
         }
         self.locks.held.take(turns);
-        if !self.is_outdated() && self.store.ledger().status().read_only.is_none() {
+        if !self.is_outdated() && self.store.read_only().is_none() {
             self.end_holds_of_the_past()?;
         }
         if by_token.is_empty() || self.is_outdated() {

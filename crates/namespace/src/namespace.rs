@@ -9,8 +9,7 @@ use std::task::{Context, Poll};
 
 use parking_lot::{Mutex, RwLock};
 use strata_chunk::wire::Encoder;
-use strata_content::{Computed, Done, Store, Tx};
-use strata_ledger::{Class, Settled};
+use strata_content::{Class, Computed, ContentError, Done, Settled, Store, Tx};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Clock, Ino, Lsn, Timestamp};
 
@@ -89,7 +88,7 @@ impl Future for Settle {
         if let Some(settled) = &mut self.inner {
             match Pin::new(settled).poll(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(ContentError::from(error).into())),
                 Poll::Ready(Ok(())) => self.inner = None,
             }
         }
@@ -215,12 +214,11 @@ impl Namespace {
     /// For async doors: await before replying (S3, WebDAV, NFS).
     pub fn settle(&self, op: &Op) -> Settle {
         let (lsn, class) = dependence(op);
-        let ledger = self.store.ledger();
         let reached = match class {
-            Class::Durable => ledger.durable(),
-            Class::Written => ledger.written(),
+            Class::Durable => self.store.durable(),
+            Class::Written => self.store.written(),
         };
-        Settle { inner: (lsn > reached).then(|| ledger.settled(lsn, class)), ..self.told(op) }
+        Settle { inner: (lsn > reached).then(|| self.store.settled(lsn, class)), ..self.told(op) }
     }
 
     /// The same for answers that promise no durability: until the mount's kernel was told of what changed, 200 ms at most.
@@ -237,7 +235,7 @@ impl Namespace {
         if planted(Bug::SettleForgotten) {
             return Ok(());
         }
-        Ok(self.store.ledger().wait(lsn, class)?)
+        Ok(self.store.wait(lsn, class)?)
     }
 
     /// The store below, for status and checks.

@@ -162,7 +162,7 @@ impl Namespace {
         self.opens.staged_bytes.fetch_sub(task.staging.bytes() - kept.as_ref().copied().unwrap_or(0), Ordering::AcqRel);
         let differs = allocated.is_some_and(|allocated| self.recount(op, ino, &mut state, allocated));
         self.opens.stored.note(ino);
-        file.publish(&state, self.store.ledger(), 0);
+        file.publish(&state, &self.store, 0);
         if differs {
             // To the door that wrote as well: it was told what the write seemed to allocate.
             self.feed.publish(Door::Admin, vec![Change::Attr(ino)]);
@@ -350,7 +350,7 @@ impl Namespace {
         state.staging.cut(size, u64::MAX);
         state.natural_end = None;
         self.opens.stored.note(ino);
-        file.publish(&state, self.store.ledger(), 0);
+        file.publish(&state, &self.store, 0);
         let edited = loop {
             match self.edit_once(op, ino, &resized) {
                 Ok(None) => {}
@@ -368,7 +368,7 @@ impl Namespace {
             }
         }
         self.opens.stored.note(ino);
-        file.publish(&state, self.store.ledger(), 0);
+        file.publish(&state, &self.store, 0);
         drop(state);
         edited.map(|attr| self.with_staged(attr))
     }

@@ -4,8 +4,7 @@
 //! keeps what says who may do what there, and is read by everybody who comes by. So a directory in use is no record that everybody writes.
 //! Its attributes are those of both.
 
-use strata_content::Tx;
-use strata_index::Cell;
+use strata_content::{Cell, Tx};
 use strata_seam::{Ino, Timestamp};
 
 use crate::key;

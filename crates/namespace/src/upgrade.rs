@@ -15,9 +15,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use strata_chunk::wire::{Decoder, Encoder};
-use strata_content::{ContentError, Store};
-use strata_index::Drained;
-use strata_ledger::{Feature, Ledger};
+use strata_content::{Feature, Store};
+use strata_ledger::Ledger;
 use strata_seam::{Clock, Entropy, Ino};
 
 use crate::assemble::StoreConfig;
@@ -212,19 +211,12 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::ReadOnly`] where nothing can be written.
     pub(crate) fn mark_store(&self) -> Result<()> {
-        Ok(self.store.ledger().mark(Feature::Domains)?)
+        Ok(self.store.mark(Feature::Domains)?)
     }
 
     /// Makes what was done so far durable, and room in memory for more: nobody else drains the index yet.
     fn sync_log(&self) -> Result<()> {
-        self.store.ledger().sync().map_err(ContentError::from)?;
-        loop {
-            let (now, durable) = (self.clock.monotonic_nanos(), self.store.durable());
-            match self.store.index().drain_step(now, durable).map_err(ContentError::Index)? {
-                Drained::Batch { .. } => {}
-                _ => return Ok(()),
-            }
-        }
+        Ok(self.store.sync_and_drain(self.clock.monotonic_nanos())?)
     }
 
     /// Moves the records of buckets from the table by name; returns how many it moved.

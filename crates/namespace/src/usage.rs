@@ -3,7 +3,7 @@
 //! They are only ever added to, so a change reads none of them. What an inode adds is written in its record with everything
 //! else; whoever writes the record anew takes out what it had added before ([`Counted`]).
 
-use strata_content::Tx;
+use strata_content::{Cell, Tx};
 use strata_seam::Ino;
 
 use crate::error::Result;
@@ -116,8 +116,7 @@ impl Namespace {
     /// Reading the index.
     pub fn usage(&self, of: UsageOf) -> Result<Usage> {
         let read = |bytes| -> Result<u64> {
-            let counted =
-                self.store.get(&of.key(bytes))?.map_or(0, |entry| strata_index::Cell::from_value(&entry.value).count);
+            let counted = self.store.get(&of.key(bytes))?.map_or(0, |entry| Cell::from_value(&entry.value).count);
             Ok(u64::try_from(counted).unwrap_or(0))
         };
         Ok(Usage { bytes: read(true)?, inodes: read(false)? })

@@ -1,7 +1,6 @@
 //! Reading records, the same way inside a change and outside of one.
 
-use strata_content::{ContentError, Tx};
-use strata_index::Cell;
+use strata_content::{Cell, ContentError, Tx};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Lsn};
 
@@ -259,7 +258,7 @@ pub(crate) struct Snap<'a> {
 impl<'a> Snap<'a> {
     pub(crate) fn new(ns: &'a Namespace, op: &'a Op) -> Self {
         // Who has to wait for what it is told is not told what it would wait for in vain.
-        let upto = op.reads_written().then(|| ns.store.ledger().stalled_at()).flatten();
+        let upto = op.reads_written().then(|| ns.store.stalled_at()).flatten();
         let upto = upto.filter(|_| !planted(Bug::StalledShown));
         Self { ns, op, seen: Lsn(0), upto, bucket: Ino(0) }
     }
@@ -306,7 +305,7 @@ impl Drop for Snap<'_> {
 
 impl View for Snap<'_> {
     fn record(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let found = self.ns.store.index().lookup_below(key, self.upto).map_err(ContentError::Index)?;
+        let found = self.ns.store.record_upto(key, self.upto)?;
         self.seen = self.seen.max(found.lsn);
         Ok(found.value)
     }
@@ -320,7 +319,7 @@ impl View for Snap<'_> {
     }
 
     fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let page = self.ns.store.index().scan_below(from, to, limit, self.upto).map_err(ContentError::Index)?;
+        let page = self.ns.store.records_upto(from, to, limit, self.upto)?;
         self.seen = self.seen.max(page.lsn);
         Ok(page.entries.into_iter().map(|(key, entry)| (key, entry.value)).collect())
     }

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use strata_chunk::Source;
-use strata_content::{ChunkFault, Item, Scope, TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, Tx};
-use strata_index::{Batch, Cell, Mutation};
+use strata_content::{
+    Batch, Cell, ChunkFault, Item, Mutation, Scope, TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, Tx,
+};
 use strata_seam::{ChunkId, Ino};
 
 use super::finding::Finding;
