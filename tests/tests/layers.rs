@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["strata-cache"],
     &["strata-content"],
     &["strata-namespace"],
+    &["strata-runtime", "strata-check"],
     &["strata-iam", "strata-gate"],
     &["strata-http"],
     &["strata-door-s3", "strata-door-webdav", "strata-door-nfs", "strata-door-admin", "strata-mount"],
@@ -48,7 +49,12 @@ const SYNCHRONOUS: &[&str] = &[
     "strata-cache",
     "strata-content",
     "strata-namespace",
+    "strata-runtime",
+    "strata-check",
 ];
+
+/// Crates that may know the log and the index. Whoever is above asks them.
+const BELOW: &[&str] = &["strata-content", "strata-runtime"];
 
 fn workspace() -> Metadata {
     MetadataCommand::new().no_deps().exec().expect("cargo describes the workspace")
@@ -100,6 +106,23 @@ fn wire_types_stop_at_their_door() {
         })
         .collect();
     assert!(strayed.is_empty(), "{strayed:?}");
+}
+
+#[test]
+fn the_log_and_the_index_are_reached_through_the_layers_above_them_alone() {
+    // What measures or tests a store takes it apart.
+    let exempt = ["strata-harness", "strata-bench", "strata-tests"];
+    let metadata = workspace();
+    let reaching: Vec<String> = product_dependencies(&metadata)
+        .filter(|(_, used)| ["strata-ledger", "strata-index"].contains(used))
+        .filter(|(package, _)| !BELOW.contains(&package.name.as_str()) && !exempt.contains(&package.name.as_str()))
+        .map(|(package, used)| format!("{} uses {used}", package.name))
+        .collect();
+    assert!(reaching.is_empty(), "{reaching:?}");
+    for folder in ["crates/namespace", "crates/check", "crates/server", "crates/door-admin"] {
+        let found = lines_with(folder, &[".ledger()", ".index()"]);
+        assert!(found.is_empty(), "{found:#?}");
+    }
 }
 
 #[test]
@@ -187,8 +210,8 @@ fn network_doors_reach_blocking_threads_by_one_bridge() {
 
 #[test]
 fn no_door_decides_or_reaches_below_the_name_space() {
-    for door in ["crates/door-s3", "crates/door-webdav", "crates/door-nfs", "mount"] {
-        let found = lines_with(door, &[".superuser", ".store()"]);
+    for door in ["crates/door-s3", "crates/door-webdav", "crates/door-nfs", "crates/door-admin", "mount"] {
+        let found = lines_with(door, &[".superuser", ".store()", ".mending()", "records::"]);
         assert!(found.is_empty(), "{found:#?}");
     }
 }

@@ -1,9 +1,11 @@
 //! What the layers above ask of the ledger and of the index, through the store: how safe a change is, what room there is, and the
 //! records as of some change. They need no other way down.
 
+use std::sync::Arc;
+
 use strata_index::{Lookup, Page};
-use strata_ledger::{Class, Feature, LedgerError, Settled};
-use strata_seam::Lsn;
+use strata_ledger::{Class, Feature, LedgerError, Settled, StoreRoom};
+use strata_seam::{Crew, Lsn};
 
 use crate::error::Result;
 use crate::store::Store;
@@ -60,6 +62,12 @@ impl Store {
         Ok(())
     }
 
+    /// Who works in the background of the store.
+    #[must_use]
+    pub fn crew(&self) -> &Arc<Crew> {
+        self.ledger.crew()
+    }
+
     /// Why nothing can be written, if so.
     #[must_use]
     pub fn read_only(&self) -> Option<String> {
@@ -72,10 +80,10 @@ impl Store {
         self.ledger.is_full()
     }
 
-    /// Bytes of content that there is room for.
+    /// Bytes of content that the store can hold, and that there is room for.
     #[must_use]
-    pub fn free(&self) -> u64 {
-        self.ledger.space().free
+    pub fn space(&self) -> StoreRoom {
+        self.ledger.space()
     }
 
     /// Keeps room for content that is to be stored later; `false` where there is none.

@@ -10,7 +10,7 @@ use strata_seam::Ino;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::types::{Attr, NodeKind, Op, RenameMode, SetAttr, SetTime};
 
 /// What the names begin with under which a tree is put together before it takes its place.
