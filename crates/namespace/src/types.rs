@@ -578,6 +578,15 @@ pub enum Change {
     Overflow,
 }
 
+/// What a door says of an object that is made of parts.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Whole {
+    /// Its ETag, without quotes: what the door makes of those of the parts.
+    pub etag: String,
+    /// Its checksums by algorithm.
+    pub checksums: BTreeMap<String, String>,
+}
+
 /// A lock of WebDAV, kept in the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LockRecord {
