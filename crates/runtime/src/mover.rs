@@ -46,6 +46,8 @@ const BELOW_ON_DEMAND: u8 = 85;
 const BELOW_FULL: u8 = 92;
 /// Share of the complete segments that must be garbage before the background begins.
 const GARBAGE_SHARE: u64 = 10;
+/// And from which it begins whatever that costs.
+const GARBAGE_SHARE_MIN: u64 = 2;
 
 /// Keeps to the rate, tells how it goes, ends when asked.
 struct Paced<'a> {
@@ -274,6 +276,8 @@ impl Runtime {
         let Some(census) = store.census(&mut host, &MoverReport::default())? else { return Ok(()) };
         let after = self.clock().monotonic_nanos();
         let worth = census.occupied() / GARBAGE_SHARE + census.capacity;
+        // A round takes a checkpoint, which is large where many small objects are: those are given back in larger portions.
+        let worth = worth.max(store.worth_a_checkpoint().min(census.occupied() / GARBAGE_SHARE_MIN));
         let garbage = census.garbage(Choice::Below(BELOW));
         *counted = SpaceWatch { at, when: after, took: after.saturating_sub(now), released, garbage, worth };
         let ended = full && store.is_worth_ending(&census);

@@ -212,6 +212,13 @@ impl Store {
         bytes + bytes / 8 + CHECKPOINT_ROOM_MIN
     }
 
+    /// Bytes of garbage from which giving them back is worth the checkpoint that it takes, by what the last one wrote: so that what
+    /// checkpoints add to the log stays a small share of it however often there is garbage.
+    #[must_use]
+    pub fn worth_a_checkpoint(&self) -> u64 {
+        self.checkpoints.cost.load(Ordering::Acquire).saturating_mul(LOG_PER_BYTE)
+    }
+
     /// Whether a checkpoint is due: a lost index would be rebuilt from a long log, or much room is kept for the next one, or how
     /// much must be is a guess in a full store. What checkpoints add to the log stays a small share of it: where keys change
     /// all over the index, each writes most of it anew, so a large index is written down less often.
