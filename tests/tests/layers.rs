@@ -11,6 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["strata-erasure", "strata-chunk", "strata-keys"],
     &["strata-disk"],
     &["strata-ledger", "strata-index"],
+    &["strata-engine"],
     &["strata-cache"],
     &["strata-content"],
     &["strata-namespace"],
@@ -45,10 +46,17 @@ const SYNCHRONOUS: &[&str] = &[
     "strata-disk",
     "strata-ledger",
     "strata-index",
+    "strata-engine",
     "strata-cache",
     "strata-content",
     "strata-namespace",
 ];
+
+/// What is behind the commit seam.
+const BEHIND_THE_SEAM: &[&str] = &["strata-ledger", "strata-index"];
+
+/// The crates below the server that may know it.
+const KNOW_WHAT_IS_BEHIND: &[&str] = &["strata-engine", "strata-content", "strata-namespace"];
 
 fn workspace() -> Metadata {
     MetadataCommand::new().no_deps().exec().expect("cargo describes the workspace")
@@ -84,6 +92,35 @@ fn imports_point_down_only() {
         })
         .collect();
     assert!(upward.is_empty(), "these imports do not point down: {upward:?}");
+}
+
+#[test]
+fn ledger_and_index_are_reached_through_the_commit_seam() {
+    let metadata = workspace();
+    let server = LAYERS.iter().position(|layer| layer.contains(&"strata-server")).expect("the server has a layer");
+    let below: Vec<&str> = LAYERS[..server].concat();
+    let reaching: Vec<String> = product_dependencies(&metadata)
+        .filter(|(package, used)| below.contains(&package.name.as_str()) && BEHIND_THE_SEAM.contains(used))
+        .filter(|(package, _)| !KNOW_WHAT_IS_BEHIND.contains(&package.name.as_str()))
+        .map(|(package, used)| format!("{} uses {used}", package.name))
+        .collect();
+    assert!(reaching.is_empty(), "{reaching:?}");
+    // Whoever needs it no more is to be struck out above.
+    for known in KNOW_WHAT_IS_BEHIND {
+        let uses = product_dependencies(&metadata)
+            .any(|(package, used)| package.name.as_str() == *known && BEHIND_THE_SEAM.contains(&used));
+        assert!(uses, "{known} does not know what is behind the commit seam any more");
+    }
+}
+
+#[test]
+fn in_the_content_store_only_the_mover_knows_the_ledger() {
+    // Beside it what puts a store together, and what tells errors apart.
+    let allowed = ["/src/mover.rs:", "/src/mover/", "/src/store.rs:", "/src/error.rs:"];
+    let words = ["strata_ledger", "strata_index", ".ledger()", ".index()"];
+    let mut elsewhere = lines_with("crates/content", &words);
+    elsewhere.retain(|line| !allowed.iter().any(|path| line.contains(path)));
+    assert!(elsewhere.is_empty(), "{elsewhere:#?}");
 }
 
 #[test]

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use strata_index::Batch;
 
-use crate::store::Store;
-
 /// Called with each commit, under the writer's lock, before anybody can see it. Must be quick and must not call the store.
 pub type Observer = Arc<dyn Fn(&Batch) + Send + Sync>;
 
-/// Those who watch a store. Few: a check at a time.
+/// Those who watch an engine. Few: a check at a time.
 #[derive(Default)]
 pub(crate) struct Watchers(Mutex<Vec<Observer>>);
 
@@ -18,26 +16,22 @@ impl Watchers {
     pub(crate) fn tell(&self, batch: &Batch) {
         self.0.lock().iter().for_each(|observer| observer(batch));
     }
+
+    /// Adds one. To be called while no commit is under way.
+    pub(crate) fn add(self: &Arc<Self>, observer: Observer) -> Watch {
+        self.0.lock().push(Arc::clone(&observer));
+        Watch { watchers: Arc::clone(self), observer }
+    }
 }
 
 /// Ends the watching when dropped.
 pub struct Watch {
-    store: Arc<Store>,
+    watchers: Arc<Watchers>,
     observer: Observer,
-}
-
-impl Store {
-    /// Lets `observer` see every commit from now on. On return, every earlier one is visible to readers.
-    #[must_use]
-    pub fn watch(self: &Arc<Self>, observer: Observer) -> Watch {
-        let _writer = self.writer.lock();
-        self.watchers.0.lock().push(Arc::clone(&observer));
-        Watch { store: Arc::clone(self), observer }
-    }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.store.watchers.0.lock().retain(|other| !Arc::ptr_eq(other, &self.observer));
+        self.watchers.0.lock().retain(|other| !Arc::ptr_eq(other, &self.observer));
     }
 }
