@@ -15,9 +15,8 @@ use rustix::fs::{RawDir, SeekFrom, seek};
 use strata_disk::FileDisk;
 use strata_ledger::{Geometry, Options};
 use strata_mount::{MountOptions, mount};
-use strata_namespace::{
-    Caller, ContentSettings, Door, Durability, ListQuery, Namespace, NewNode, NodeKind, Op, OpenStore, StoreConfig,
-};
+use strata_namespace::{Caller, ContentSettings, Door, Durability, ListQuery, Namespace, NewNode, NodeKind, Op};
+use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, Ino, SystemClock, SystemEntropy};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -276,7 +276,7 @@ impl MountDoor {
         mode: RenameMode,
     ) -> Result<(), Refusal> {
         let (from, to) = ((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()));
-        Ok(self.callers.run(&self.ns, who, |op| self.ns.rename(op, from, to, mode))?)
+        Ok(self.callers.run(&self.ns, who, |op| self.ns.rename_or_trash(op, from, to, mode))?)
     }
 
     pub(crate) fn space(&self, who: Identity) -> Result<StoreSpace, Refusal> {

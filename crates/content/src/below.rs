@@ -1,7 +1,7 @@
 //! What the layers above ask of the engine, through the store: how safe a change is, what room there is, the records as of some
 //! change, and every commit as it goes by. They need no other way down.
 
-use strata_engine::{Class, Feature, Observer, Page, Row, Settled, Watch};
+use strata_engine::{Class, Feature, Observer, Page, Row, Settled, StoreRoom, Watch};
 use strata_seam::Lsn;
 
 use crate::error::Result;
@@ -69,10 +69,10 @@ impl Store {
         self.engine().is_full()
     }
 
-    /// Bytes of content that there is room for.
+    /// Bytes of content that the store can hold, and that there is room for.
     #[must_use]
-    pub fn free(&self) -> u64 {
-        self.engine().free()
+    pub fn space(&self) -> StoreRoom {
+        self.engine().space()
     }
 
     /// Keeps room for content that is to be stored later; `false` where there is none.

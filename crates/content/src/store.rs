@@ -12,7 +12,7 @@ use strata_chunk::ChunkParams;
 use strata_engine::{Embedded, Engine, Entry, PlacedBlock, Row};
 use strata_index::Index;
 use strata_ledger::Ledger;
-use strata_seam::{ChunkId, LatencyCounts, Lsn, SessionId};
+use strata_seam::{ChunkId, Crew, LatencyCounts, Lsn, SessionId};
 
 use crate::error::Result;
 use crate::guard::Guards;
@@ -146,6 +146,12 @@ impl Store {
     #[must_use]
     pub fn index(&self) -> &Arc<Index> {
         self.embedded.index()
+    }
+
+    /// Who works in the background of the store.
+    #[must_use]
+    pub fn crew(&self) -> &Arc<Crew> {
+        self.embedded.ledger().crew()
     }
 
     /// What it was opened with.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_namespace::{Caller, Door, Op};
+use strata_runtime::Runtime;
 
 use crate::metrics::{
     BRIDGE_WAIT, CACHE_BYTES, CHECKPOINT_BYTES, CHECKPOINTS, CONTENT_COMPRESSED_BYTES, CONTENT_DEDUPLICATED_BYTES,
@@ -12,11 +13,11 @@ use crate::metrics::{
 };
 
 /// Reads the totals of a name space on every scrape.
-pub struct SpaceSource(pub Arc<Namespace>);
+pub struct SpaceSource(pub Arc<Runtime>);
 
 impl Source for SpaceSource {
     fn collect(&self, out: &mut Samples) {
-        match self.0.space(&Op::new(Caller::root(Door::Admin))) {
+        match self.0.namespace().space(&Op::new(Caller::root(Door::Admin))) {
             Ok(space) => {
                 out.put(&SPACE_TOTAL_BYTES, &[], space.total);
                 out.put(&SPACE_FREE_BYTES, &[], space.free);
@@ -24,18 +25,18 @@ impl Source for SpaceSource {
             }
             Err(error) => tracing::warn!(%error, "the space of the store could not be read for a scrape"),
         }
-        let traffic = self.0.store().traffic();
+        let traffic = self.0.traffic();
         out.put(&CONTENT_WRITTEN_BYTES, &[], traffic.written());
         out.put(&CONTENT_DEDUPLICATED_BYTES, &[], traffic.known + traffic.zeros);
         out.put(&CONTENT_COMPRESSED_BYTES, &[], traffic.compressed());
         out.put(&CONTENT_STORED_BYTES, &[], traffic.stored);
-        let checkpoints = self.0.store().checkpoint_counts();
+        let checkpoints = self.0.checkpoint_counts();
         out.put(&CHECKPOINTS, &[], checkpoints.taken);
         out.put(&CHECKPOINT_BYTES, &[], checkpoints.written);
         for (kind, waits) in strata_gate::bridge::crossings() {
             out.put_latencies(&BRIDGE_WAIT, &[kind], waits);
         }
-        let (held, longest_nanos) = self.0.store().writer_held();
+        let (held, longest_nanos) = self.0.writer_held();
         out.put_latencies(&WRITER_LOCK, &[], held);
         out.put(&WRITER_LOCK_LONGEST, &[], longest_nanos / 1000);
         let health = self.0.health();

@@ -9,7 +9,8 @@ use strata_door_s3::{S3Config, S3Door, serve};
 use strata_iam::Users;
 use strata_keys::MasterKey;
 use strata_ledger::{Geometry, Options};
-use strata_namespace::{Caller, Door, Op, OpenStore, StoreConfig};
+use strata_namespace::{Caller, Door, Op};
+use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{SystemClock, SystemEntropy};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

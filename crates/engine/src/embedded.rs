@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use strata_chunk::DedupDomain;
 use strata_index::{Batch, Drained, Index, Mutation, Page};
-use strata_ledger::{Class, Feature, Ledger, LedgerError, Location, LogPlace, LogStop, Purpose, Settled};
+use strata_ledger::{Class, Feature, Ledger, LedgerError, Location, LogPlace, LogStop, Purpose, Settled, StoreRoom};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, LatencyCounts, Lsn, SegmentId, SessionId};
 
@@ -262,8 +262,8 @@ impl Engine for Embedded {
         self.ledger.is_full()
     }
 
-    fn free(&self) -> u64 {
-        self.ledger.space().free
+    fn space(&self) -> StoreRoom {
+        self.ledger.space()
     }
 
     fn promise(&self, bytes: u64) -> Result<bool> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use strata_chunk::DedupDomain;
 use strata_index::Page;
-use strata_ledger::{Class, Location, LogPlace, LogStop, Purpose, Settled};
+use strata_ledger::{Class, Location, LogPlace, LogStop, Purpose, Settled, StoreRoom};
 use strata_seam::{ChunkId, LatencyCounts, Lsn, SessionId};
 
 use crate::Row;
@@ -164,8 +164,8 @@ pub trait Engine: Send + Sync {
     /// Whether new data is refused for lack of room, by what was measured last.
     fn is_full(&self) -> bool;
 
-    /// Bytes of content that there is room for.
-    fn free(&self) -> u64;
+    /// Bytes of content that the store can hold, and that there is room for.
+    fn space(&self) -> StoreRoom;
 
     /// Keeps room for content that is to be stored later; `false` where there is none.
     ///

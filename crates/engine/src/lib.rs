@@ -66,6 +66,6 @@ pub use strata_index::Entry;
 pub use strata_index::Lookup as Row;
 pub use strata_index::{Batch, Cell, Mutation, Page, events_of};
 pub use strata_ledger::{
-    BlockRecord, Class, Feature, Location, LogGap, LogPlace, LogStop, PlacedBlock, Purpose, Settled,
+    BlockRecord, Class, Feature, Location, LogGap, LogPlace, LogStop, PlacedBlock, Purpose, Settled, StoreRoom,
 };
 pub use watch::{Observer, Watch};

@@ -13,7 +13,7 @@ use crate::key;
 use crate::name;
 use crate::names;
 use crate::namespace::Namespace;
-use crate::record::{Beside, Dirent, Inode};
+use crate::records::{Beside, Dirent, Inode};
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::{View, decode_dirent};
 
@@ -22,7 +22,7 @@ const STEP: usize = if cfg!(test) { 2 } else { 64 };
 
 /// What became of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Taken {
+pub enum Taken {
     /// It belonged there, and knew the name.
     Already,
     /// The inode it leads to belongs there now, or knows the name now.
@@ -37,7 +37,7 @@ pub(crate) fn bucket_for(dir: &Inode, ino: Ino, kind: NodeKind) -> Ino {
 }
 
 /// Whether an inode is in the bucket and the quota tree of a directory that it is in.
-pub(crate) fn belongs(dir: &Inode, inode: &Inode) -> bool {
+pub fn belongs(dir: &Inode, inode: &Inode) -> bool {
     inode.bucket == bucket_for(dir, inode.attr.ino, inode.attr.kind)
         && (dir.attr.ino == ROOT_INO || inode.tree == dir.tree)
 }

@@ -12,7 +12,7 @@ use crate::key;
 use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::record::{Bucket, Inode};
+use crate::records::{Bucket, Inode};
 use crate::top;
 use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, damaged, decode_dirent};

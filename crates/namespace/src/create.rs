@@ -13,7 +13,7 @@ use crate::locks::Touched;
 use crate::mode;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::rename::stays_inside;
 use crate::telling::Entry;
 use crate::top;

@@ -10,7 +10,7 @@ use strata_seam::Ino;
 use crate::locks::{Place, Turn};
 use crate::namespace::Namespace;
 use crate::pin::{Kept, Replacing};
-use crate::record::{Bucket, Inode};
+use crate::records::{Bucket, Inode};
 use crate::telling::Telling;
 use crate::types::{Change, Op};
 

@@ -10,7 +10,7 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::record::{Dirent, Inode, Version};
+use crate::records::{Dirent, Inode, Version};
 use crate::telling::Entry;
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::{Found, View};

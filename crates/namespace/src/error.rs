@@ -1,7 +1,6 @@
 //! What can go wrong in the name space, by what the caller does next. Each door maps these kinds exhaustively.
 
 use strata_content::{ContentError, ContentErrorKind};
-use strata_ledger::LedgerError;
 
 /// Shorthand for results of the name space.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -119,12 +118,6 @@ impl From<ContentError> for Error {
             _ => "the store below failed",
         };
         Self { kind, what: what.to_owned(), source: Some(Box::new(error)), lock: None }
-    }
-}
-
-impl From<LedgerError> for Error {
-    fn from(error: LedgerError) -> Self {
-        ContentError::from(error).into()
     }
 }
 

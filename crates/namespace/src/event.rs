@@ -251,7 +251,7 @@ impl Event {
         let mut input = Decoder::new(bytes);
         input.version("an event", FORMAT)?;
         let (what, flags, who) = (input.u8()?, input.u8()?, input.u8()?);
-        let (door, kind) = (door_of(who >> 4)?, crate::record::kind(who & 15)?);
+        let (door, kind) = (door_of(who >> 4)?, crate::records::kind(who & 15)?);
         let at = Timestamp(i64::from_le_bytes(input.array()?));
         let (ino, parent, change) = (Ino(input.uvarint()?), Ino(input.uvarint()?), input.uvarint()?);
         let (version, size, uid) = (input.uvarint()?, input.uvarint()?, input.uvarint32()?);

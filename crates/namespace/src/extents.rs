@@ -12,7 +12,7 @@ use crate::authority::Reach;
 use crate::error::Result;
 use crate::file::State;
 use crate::namespace::Namespace;
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::staging::Staging;
 use crate::types::Op;
 

@@ -15,10 +15,9 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use strata_content::Store;
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{Ino, Stop, Timestamp, Worker};
+use strata_seam::{Duty, Ino, Stop, Timestamp, Worker};
 
 use crate::authority::{Action, Reach, WRITE};
-use crate::crew::SEALER;
 use crate::erasing::Erasing;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
@@ -26,7 +25,7 @@ use crate::locks::Touched;
 use crate::mode;
 use crate::namespace::{Namespace, Table};
 use crate::pin::{Pinned, Replacements};
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::seal::LargeSeals;
 use crate::staging::{EXTENT_ROOM, Staging};
 use crate::stored::Stored;
@@ -42,6 +41,8 @@ const IDLE_NANOS: u64 = 1_000_000_000;
 /// So is one that is written to without a pause, once its oldest staged byte has waited this long: a log that grows by a line at a
 /// time would lie in memory for hours. Each time costs a chunk that is written anew, so not as often as when it is idle.
 const STAGED_NANOS_MAX: u64 = 5_000_000_000;
+/// The workers that make content of what was written.
+pub const SEALER: Duty = Duty { name: "sealer", does: "makes content of written bytes", unit: "files" };
 /// How long a sealer sleeps at most.
 const SEALER_PAUSE: Duration = Duration::from_millis(200);
 /// How often a create starts over because the name was removed or replaced under it.
@@ -622,7 +623,7 @@ impl Namespace {
 
     /// Seals files as their writers ask for it, until `stop` says so; the body of a sealer's thread. Failures are the
     /// writer's matter: what could not be sealed stays staged, and its sync or close tells.
-    pub(crate) fn run_sealer(&self, worker: &Worker, stop: &Stop) {
+    pub fn run_sealer(&self, worker: &Worker, stop: &Stop) {
         self.opens.sealers.fetch_add(1, Ordering::AcqRel);
         let op = Op::new(crate::types::Caller::root(Door::Admin));
         while !stop.is_asked() {

@@ -13,16 +13,11 @@
 //! mover; `check` holds the invariants, `repair`
 //! mends what breaks them; `crew` has the threads that work by themselves.
 
-mod assemble;
 mod authority;
-mod balance;
 mod belong;
 mod bucket;
 mod changes;
-mod check;
 mod create;
-mod crew;
-mod drain;
 mod effects;
 mod entries;
 mod erasing;
@@ -32,7 +27,6 @@ mod extents;
 mod feed;
 mod file;
 mod guard;
-mod key;
 mod list;
 mod locks;
 mod lookup;
@@ -45,15 +39,13 @@ mod numbers;
 mod object;
 mod owned;
 
+mod mending;
 mod pin;
 mod positions;
 mod reading;
-mod reclaim;
-mod record;
-mod recover;
+pub mod records;
 mod removed;
 mod rename;
-mod repair;
 #[cfg(test)]
 mod rig;
 mod s3_name;
@@ -66,48 +58,39 @@ mod telling;
 mod times;
 mod top;
 mod trees;
-mod truth;
 mod types;
 mod upgrade;
 mod upload;
 mod usage;
 mod view;
 
-pub use assemble::{OpenStore, StoreConfig};
 pub use authority::{Action, OPERATIONS, Operation, Permit, Reach, operation, operations_of};
-pub use balance::Imbalance;
 pub use bucket::{BucketUse, OBJECT_MODE_DEFAULT, check_object_mode};
-pub use check::{
-    AT_ONCE_DEFAULT, Affected, CheckOptions, CheckProgress, CheckReport, Finding, Owner, check, check_store,
-};
-pub use drain::{DrainStatus, DrainStep};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Before, EVENT_KEY_LEN_MAX, Event, EventAt, Made, What};
 pub use feed::{Begin, CURSORS_MAX, EventCursor, EventGap, EventPage, EventReader, EventSequence};
 pub use file::READ_LEN_MAX;
+pub use file::SEALER;
 pub use guard::Guard;
 pub use list::{LIST_LIMIT_MAX, LISTED_LEN_MAX};
 pub use locks::{
     Claim, HOLDS_PER_FILE_MAX, HeldRange, HoldOwner, LOCK_OWNER_LEN_MAX, LOCK_SECS_MAX, LOCKS_MAX, LOCKS_PER_USER_MAX,
     NewLock, RangeKind, RangeSpace, Touch,
 };
+pub use mending::Mending;
 pub use moving::MOVING_PREFIX;
 pub use name::{ALIAS_PREFIX, check_bucket, check_new as check_file_name};
 pub use namespace::{Identity, Namespace, RECORD_FORMAT, Settle};
 pub use pin::Pin;
 pub use positions::{Page, Positions, RESERVED as POSITIONS_RESERVED};
-pub use reclaim::SpaceWatch;
-pub use repair::{LOST_AND_FOUND, RepairStep, Repaired, repair, repair_plan, unreadable_chunks};
+use records::key;
 pub use s3_name::ALIAS_MARK;
-pub use service::Health;
 pub use strata_content::{
     Content, ContentError, Ingest, Intake, MoverReport, MoverStatus, Phase, ReadAhead, Reader,
     StoreSettings as ContentSettings,
 };
-pub use strata_index::EngineKind;
 pub use top::TOP_NAME_DEFAULT;
-pub use truth::{BroughtUp, TruthReport, compare_indexes};
 pub use types::*;
-pub use upgrade::{UpgradeReport, upgrade_plan};
+pub use upgrade::{UpgradeReport, upgrade_planned};
 pub use upload::{PART_LEN_MIN, PART_NUMBER_MAX};
 pub use usage::{Usage, UsageOf};

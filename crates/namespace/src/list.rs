@@ -14,7 +14,7 @@ use crate::file::OpenFile;
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::record::{Dirent, Inode};
+use crate::records::{Dirent, Inode};
 use crate::top;
 use crate::types::{ListPage, ListQuery, NodeKind, ObjectInfo, Op};
 use crate::view::{View, decode_dirent};
@@ -276,7 +276,7 @@ impl Namespace {
     fn marker(
         &self,
         view: &mut impl View,
-        dir: &crate::record::Inode,
+        dir: &crate::records::Inode,
         path: &[u8],
         after: Option<&[u8]>,
         hits: &mut Hits,

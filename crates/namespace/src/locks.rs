@@ -32,7 +32,7 @@ use crate::event::Made;
 use crate::key;
 use crate::namespace::Namespace;
 use crate::object::NewContent;
-use crate::record::{Inode, decode_lock, encode_lock};
+use crate::records::{Inode, decode_lock, encode_lock};
 use crate::types::{Caller, Condition, Door, LockRecord, ObjectMeta, Op, ROOT_INO};
 use crate::view::{View, damaged};
 
@@ -604,7 +604,7 @@ impl Namespace {
 ///
 /// # Errors
 /// The row is damaged.
-pub(crate) fn locked(key: &[u8], value: &[u8]) -> Result<Option<Ino>> {
+pub fn locked(key: &[u8], value: &[u8]) -> Result<Option<Ino>> {
     if table::is_by_token(key) {
         return decode_lock(String::new(), value).map(|_| None).map_err(|_| damaged("a lock".to_owned()));
     }

@@ -7,7 +7,7 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::record::Dirent;
+use crate::records::Dirent;
 use crate::top;
 use crate::types::{Attr, DirEntry, DirPage, NodeKind, Op, StoreSpace};
 use crate::view::{Snap, View, decode_dirent};
@@ -213,9 +213,9 @@ impl Namespace {
     /// Those of the disks.
     pub fn space(&self, op: &Op) -> Result<StoreSpace> {
         self.authorize(op, Action::ReadSpace, Resource::Store)?;
-        let space = self.store.ledger().space();
+        let space = self.store.space();
         let counted =
-            self.store.get(key::KEY_INODES)?.map_or(0, |entry| strata_index::Cell::from_value(&entry.value).count);
+            self.store.get(key::KEY_INODES)?.map_or(0, |entry| strata_content::Cell::from_value(&entry.value).count);
         let inodes = u64::try_from(counted).unwrap_or(0).saturating_add(1);
         Ok(StoreSpace { total: space.total, free: space.free, inodes })
     }

@@ -1,6 +1,6 @@
 //! Arithmetic of mode bits: what is inherited, what a write or a change of owner clears. Who may do what is [`crate::authority`]'s.
 
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::types::{Access, Attr, Caller, NodeKind};
 
 const SET_UID: u32 = 0o4000;

@@ -46,12 +46,12 @@ pub(crate) fn parse(name: &[u8]) -> Named {
 }
 
 /// Whether an entry name is a directory's.
-pub(crate) fn is_dir(entry_name: &[u8]) -> bool {
+pub fn is_dir(entry_name: &[u8]) -> bool {
     entry_name.last() == Some(&b'/')
 }
 
 /// The name without the mark of a directory.
-pub(crate) fn raw(entry_name: &[u8]) -> &[u8] {
+pub fn raw(entry_name: &[u8]) -> &[u8] {
     entry_name.strip_suffix(b"/").unwrap_or(entry_name)
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn shown(entry_name: &[u8], shadowed: bool) -> Vec<u8> {
 }
 
 /// Sixteen hex digits that tell overlong names apart.
-pub(crate) fn hash(raw: &[u8]) -> String {
+pub fn hash(raw: &[u8]) -> String {
     blake3::hash(raw).to_hex()[..16].to_owned()
 }
 

@@ -10,7 +10,7 @@ use strata_seam::Ino;
 use crate::error::Result;
 use crate::key;
 use crate::namespace::Namespace;
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::types::{Op, ROOT_INO};
 use crate::view::{View, damaged};
 
@@ -28,17 +28,17 @@ pub(crate) struct Path {
 
 impl Inode {
     /// Whether the record has a name. Records of earlier versions have none, but for the parents of directories.
-    pub(crate) fn is_named(&self) -> bool {
+    pub fn is_named(&self) -> bool {
         self.parent != Ino(0) && (!self.name.is_empty() || !self.is_directory())
     }
 
     /// Whether the record has this name.
-    pub(crate) fn is_called(&self, parent: Ino, entry_name: &[u8]) -> bool {
+    pub fn is_called(&self, parent: Ino, entry_name: &[u8]) -> bool {
         self.is_named() && self.parent == parent && self.name == entry_name
     }
 
     /// Has the record have no name.
-    pub(crate) fn unname(&mut self) {
+    pub fn unname(&mut self) {
         self.parent = Ino(0);
         self.name.clear();
     }

@@ -11,18 +11,17 @@ use parking_lot::{Mutex, RwLock};
 use strata_chunk::wire::Encoder;
 use strata_content::{Class, Computed, ContentError, Done, Settled, Store, Tx};
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{Clock, Ino, Lsn, Timestamp};
+use strata_seam::{Clock, Crew, Ino, Lsn, Timestamp};
 
 use crate::changes::{Feed, Told};
-use crate::drain::Drain;
 use crate::effects::Effects;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::file::Opens;
 use crate::key;
 use crate::numbers::{self, Numbers};
-use crate::record::{Beside, Inode};
+use crate::records::Inode;
 use crate::telling::Paths;
-use crate::types::{Attr, Durability, NodeKind, ObjectMeta, Op, ROOT_INO};
+use crate::types::{Attr, Durability, NodeKind, Op, ROOT_INO};
 use crate::upgrade::{self, UpgradeReport};
 use crate::usage;
 use crate::view::View;
@@ -45,7 +44,6 @@ pub struct Namespace {
     pub(crate) locks: crate::locks::Locks,
     /// For events.
     pub(crate) paths: Paths,
-    pub(crate) drain: Drain,
     /// The records are of an earlier format and could not be upgraded: they are read, and nothing is changed.
     outdated: AtomicBool,
     /// What the opening did to them.
@@ -124,7 +122,6 @@ impl Namespace {
             locks: crate::locks::Locks::default(),
             feed: Arc::default(),
             paths: Paths::default(),
-            drain: Drain::default(),
             outdated: AtomicBool::new(false),
             upgraded: OnceLock::new(),
             numbers: Numbers::default(),
@@ -242,6 +239,18 @@ impl Namespace {
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// Who works in the background of the store.
+    #[must_use]
+    pub fn crew(&self) -> &Arc<Crew> {
+        self.store.crew()
+    }
+
+    /// What the store takes the time from.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// The store's clock.
@@ -365,43 +374,6 @@ impl Namespace {
 
 fn dependence(op: &Op) -> (strata_seam::Lsn, Class) {
     (op.lsn(), if op.strict() { Class::Durable } else { Class::Written })
-}
-
-impl Inode {
-    pub(crate) fn new(ino: Ino, kind: NodeKind, mode: u32, owner: (u32, u32), now: Timestamp) -> Self {
-        let directory = kind == NodeKind::Directory;
-        Self {
-            attr: Attr {
-                ino,
-                kind,
-                mode,
-                uid: owner.0,
-                gid: owner.1,
-                nlink: if directory { 2 } else { 1 },
-                rdev: 0,
-                size: 0,
-                allocated: 0,
-                atime: now,
-                mtime: now,
-                ctime: now,
-                btime: now,
-                change: 0,
-            },
-            parent: Ino(0),
-            name: Vec::new(),
-            implicit: false,
-            bucket: Ino(0),
-            tree: 0,
-            beside: Beside::default(),
-            counted: None,
-            etag: None,
-            version: 0,
-            items: Vec::new(),
-            target: Vec::new(),
-            meta: ObjectMeta::default(),
-            parts: Vec::new(),
-        }
-    }
 }
 
 /// Tables of what the process holds open; see [`crate::file`].

@@ -13,7 +13,7 @@ use crate::locks::Touched;
 use crate::mode;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::record::{Bucket, Inode};
+use crate::records::{Bucket, Inode};
 use crate::telling::Entry;
 use crate::top;
 use crate::types::{Condition, NodeKind, ObjectInfo, ObjectMeta, Op, dir_mode};

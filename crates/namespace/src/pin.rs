@@ -26,7 +26,7 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::file::Opens;
 use crate::key;
 use crate::namespace::Namespace;
-use crate::record::{Beside, Inode};
+use crate::records::{Beside, Inode};
 use crate::setattr::refuse_overlap;
 use crate::types::{Access, Op};
 

@@ -23,7 +23,7 @@ use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::types::{Access, Attr, NodeKind, Op, Opened};
 use crate::view::View;
 

@@ -11,7 +11,7 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::telling::Entry;
 use crate::top;
 use crate::types::{Caller, NodeKind, Op, ROOT_INO, RenameMode};

@@ -1,13 +1,17 @@
-//! Small stores on simulated disks, for the tests of this crate.
-
-mod engine;
+//! Small stores on simulated disks, for the tests of this crate: put together without what works in the background, their index in
+//! memory and made of the whole log at every opening.
 
 use std::sync::Arc;
 
-use strata_content::StoreSettings;
-use strata_ledger::{Geometry, Options};
+use strata_content::{Batch, ContentError, Store, StoreSettings, place_blocks};
+use strata_index::{Index, IndexOptions};
+use strata_ledger::{Geometry, Ledger, Options};
 use strata_seam::sim::{SimEntropy, SimWorld};
 use strata_seam::{Clock, Disk};
+
+use crate::error::Result;
+use crate::namespace::{Identity, Namespace};
+use crate::types::Durability;
 
 /// Slots of a superblock: their length, where their incompatible features are, and where their checksum (docs/format/superblock.md).
 const SLOT_LEN: usize = 4096;
@@ -50,27 +54,54 @@ pub(crate) fn keeps_off(disk: &dyn Disk) -> bool {
     slots(disk).iter().any(|(_, slot)| slot[INCOMPAT_AT] & !KNOWN_BEFORE != 0)
 }
 
-use crate::error::Result;
-use crate::types::Durability;
-use crate::{OpenStore, StoreConfig};
+/// An open store.
+pub(crate) struct OpenStore {
+    namespace: Arc<Namespace>,
+    world: SimWorld,
+}
 
-use engine::{engine, index_dir};
-
-/// A store of these disks, all of a set, `parity` of which hold parity; without threads, its index as [`index_dir`] says.
-pub(crate) fn config(disks: Vec<Arc<dyn Disk>>, parity: u8) -> StoreConfig {
-    let data_shards = u8::try_from(disks.len()).expect("few disks") - parity;
-    StoreConfig {
-        create: Some(Geometry { data_shards, parity_shards: parity }),
-        disks,
-        index_dir: index_dir(),
-        index_engine: engine(),
-        index_cache_bytes: 1 << 20,
-        ledger: Options { segment_len: 16 << 20, ..Options::default() },
-        content: StoreSettings { cache_bytes: 8 << 20, ..StoreSettings::default() },
-        owner: (0, 0),
-        durability: Durability::Strict,
-        threads: false,
+impl OpenStore {
+    /// Its name space.
+    pub(crate) fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
     }
+
+    /// Everything is written, and the store ends.
+    ///
+    /// # Errors
+    /// What could not be made durable.
+    pub(crate) fn close(self) -> Result<()> {
+        Ok(self.namespace.store().sync()?)
+    }
+
+    /// Asserts that nothing is wrong with it. A copy of the disk is looked at, after everything is written that can be.
+    pub(crate) fn is_whole(&self) {
+        drop(self.namespace.store().sync());
+        let copy = self.world.fork();
+        let config = strata_runtime::StoreConfig {
+            disks: vec![copy.disk("disk") as Arc<dyn Disk>],
+            create: None,
+            index_dir: None,
+            index_engine: None,
+            index_cache_bytes: 1 << 20,
+            ledger: options(),
+            content: settings(),
+            owner: (0, 0),
+            durability: strata_runtime::Durability::Strict,
+            threads: false,
+        };
+        let store = strata_runtime::OpenStore::open(config, copy.clock(), &SimEntropy::new(7)).expect("a store");
+        let report = strata_check::check_store(store.namespace(), true, &mut |_| {}).expect("checked");
+        assert_eq!(report.violations, Vec::<String>::new());
+    }
+}
+
+fn settings() -> StoreSettings {
+    StoreSettings { cache_bytes: 8 << 20, ..StoreSettings::default() }
+}
+
+fn options() -> Options {
+    Options { segment_len: 16 << 20, ..Options::default() }
 }
 
 /// The store on the one disk of a world, made where there is none.
@@ -78,14 +109,36 @@ pub(crate) fn config(disks: Vec<Arc<dyn Disk>>, parity: u8) -> StoreConfig {
 /// # Errors
 /// What keeps it from opening.
 pub(crate) fn on_one_disk(world: &SimWorld) -> Result<OpenStore> {
-    open(world, config(vec![world.disk("disk") as Arc<dyn Disk>], 0))
+    let store = store_on(world)?;
+    let identity = Identity { store_id: [7; 16], boot_id: 7, uid: 0, gid: 0, durability: Durability::Strict };
+    Ok(OpenStore { namespace: Namespace::over(store, world.clock(), identity)?, world: world.clone() })
 }
 
-/// The store of this configuration.
+/// The same without its name space: nothing of its records is upgraded.
 ///
 /// # Errors
 /// What keeps it from opening.
-pub(crate) fn open(world: &SimWorld, config: StoreConfig) -> Result<OpenStore> {
-    let clock: Arc<dyn Clock> = world.clock();
-    OpenStore::open(config, clock, &SimEntropy::new(7))
+pub(crate) fn store_on(world: &SimWorld) -> Result<Arc<Store>, ContentError> {
+    let (clock, entropy): (Arc<dyn Clock>, _) = (world.clock(), SimEntropy::new(7));
+    let disks = vec![world.disk("disk") as Arc<dyn Disk>];
+    let set = match Ledger::find(&disks)? {
+        Some(set) => set,
+        None => {
+            let geometry = Geometry { data_shards: 1, parity_shards: 0 };
+            Ledger::format(&disks, geometry, &options(), &*clock, &entropy)?
+        }
+    };
+    let index = Arc::new(Index::in_memory_with(IndexOptions {
+        cells_shown: &[crate::key::TABLE_TIMES],
+        ..IndexOptions::new(set)
+    }));
+    let ledger = Ledger::open(disks, options(), clock, &entropy, None, &mut |append| {
+        index.apply(append.lsn, &place_blocks(&append.blocks).expect("blocks of this store"));
+        if let Some(commit) = &append.commit {
+            index.apply(append.lsn, &Batch::decode(commit).expect("a commit of this store"));
+        }
+        Ok(())
+    })?;
+    index.note_written(ledger.status().position);
+    Store::new(Arc::new(ledger), index, settings())
 }

@@ -18,7 +18,7 @@ use crate::event::Made;
 use crate::file::{OpenFile, State};
 use crate::locks::Touched;
 use crate::namespace::Namespace;
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::staging::Staging;
 use crate::types::{Attr, Caller, Change, Door, NodeKind, Op};
 use crate::view::{View, gone};

@@ -1,13 +1,15 @@
 //! Small records of services and doors, kept in the same commits as everything else.
 
+use std::sync::atomic::Ordering;
+
 use strata_seam::Ino;
 
 use crate::authority::{Action, Resource};
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::locks::Touched;
-use crate::namespace::Namespace;
-use crate::types::Op;
+use crate::namespace::{Namespace, mark_format};
+use crate::types::{Caller, Door, Op};
 use crate::view::View;
 
 /// Longest setting in bytes.
@@ -44,6 +46,26 @@ impl Namespace {
             }
             Ok(())
         })
+    }
+
+    /// Makes a commit that changes no record, and has it durable: what lies before it lies before the position of a checkpoint that
+    /// is taken then.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn commit_nothing(&self) -> Result<()> {
+        let op = Op::new(Caller::root(Door::Admin));
+        self.change(&op, |tx, _| {
+            mark_format(tx);
+            Ok(())
+        })?;
+        self.settle_blocking(&op)
+    }
+
+    /// Bytes written to open files that are not content yet.
+    #[must_use]
+    pub fn staged_bytes(&self) -> u64 {
+        self.opens.staged_bytes.load(Ordering::Acquire) as u64
     }
 
     /// Settings whose key starts with `prefix`, in order.
@@ -125,57 +147,5 @@ impl Namespace {
             self.tell_attributes(tx, effects, &inode);
             Ok(())
         })
-    }
-}
-
-/// How the store is doing, for health checks and metrics. Reads counters only.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Health {
-    /// Disks that take part fully.
-    pub disks_active: u64,
-    /// Disks of the set.
-    pub disks: u64,
-    /// Highest sequence number handed to the operating system.
-    pub written: u64,
-    /// Highest sequence number that survives power loss.
-    pub durable: u64,
-    /// Bytes of appends waiting to be written.
-    pub queued_bytes: u64,
-    /// Why nothing can be changed, if so.
-    pub read_only: Option<String>,
-    /// What is refused for now, if anything is.
-    pub refusing: Option<strata_ledger::Refusing>,
-    /// Whether new data is refused for lack of room.
-    pub full: bool,
-    /// Whether the index engine failed and waits for a restart to be rebuilt.
-    pub index_broken: bool,
-    /// Bytes of the index's overlay in memory.
-    pub index_overlay_bytes: u64,
-    /// Bytes of decoded blocks in memory.
-    pub cache_bytes: u64,
-    /// Bytes written to open files and not yet content.
-    pub staged_bytes: u64,
-}
-
-impl Namespace {
-    /// How the store is doing.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        let status = self.store.ledger().status();
-        let active = status.disks.iter().filter(|disk| disk.state == strata_ledger::DiskState::Active).count();
-        Health {
-            disks_active: active as u64,
-            disks: status.disks.len() as u64,
-            written: status.written.0,
-            durable: status.durable.0,
-            queued_bytes: status.queued_bytes as u64,
-            read_only: status.read_only,
-            refusing: self.store.ledger().refusing(),
-            full: status.full,
-            index_broken: self.store.index().is_broken(),
-            index_overlay_bytes: self.store.index().overlay_bytes() as u64,
-            cache_bytes: self.store.cache_weight(),
-            staged_bytes: self.opens.staged_bytes.load(std::sync::atomic::Ordering::Acquire) as u64,
-        }
     }
 }

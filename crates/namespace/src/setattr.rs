@@ -131,7 +131,7 @@ impl Namespace {
             return Ok(());
         }
         let lacking = len.saturating_sub(self.data_in(op, ino, offset..end)?);
-        let free = self.store.free();
+        let free = self.store.space().free;
         if lacking > free {
             let what = format!("{lacking} bytes are to be reserved and {free} are free; nothing was changed");
             return Err(fail(ErrorKind::NoSpace, what));

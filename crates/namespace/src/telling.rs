@@ -19,7 +19,7 @@ use crate::key;
 use crate::name;
 use crate::namespace::{Namespace, mark_format};
 use crate::object;
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::s3_name;
 use crate::types::{Caller, Change, Door, NodeKind, Op, ROOT_INO};
 use crate::view::{View, damaged};

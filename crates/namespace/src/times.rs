@@ -8,7 +8,7 @@ use strata_content::{Cell, Tx};
 use strata_seam::{Ino, Timestamp};
 
 use crate::key;
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::types::{Attr, NodeKind};
 
 /// The key of a directory's cell, which everybody adds to who adds or removes an entry.

@@ -11,7 +11,7 @@ use crate::bucket;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
-use crate::record::{Bucket, Inode};
+use crate::records::{Bucket, Inode};
 use crate::s3_name;
 use crate::types::{BucketInfo, Durability, Op, ROOT_INO};
 use crate::view::View;

@@ -12,7 +12,7 @@ use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::object::{NewContent, etag};
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::types::{Attr, Condition, DirEntry, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, decode_dirent};
 

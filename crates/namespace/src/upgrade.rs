@@ -12,20 +12,16 @@
 //! undone is done by the next opening.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use strata_chunk::wire::{Decoder, Encoder};
 use strata_content::{Feature, Store};
-use strata_ledger::Ledger;
-use strata_seam::{Clock, Entropy, Ino};
+use strata_seam::Ino;
 
-use crate::assemble::StoreConfig;
 use crate::belong::{Taken, below, take_over_below};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::{Namespace, RECORD_FORMAT, mark_format};
-use crate::record::{Bucket, Inode};
-use crate::recover::recover;
+use crate::records::{Bucket, Inode};
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::{damaged, decode_dirent};
 
@@ -89,21 +85,12 @@ pub(crate) fn needed(store: &Store) -> Result<Option<u64>> {
     Ok(begun.or((format < RECORD_FORMAT).then_some(format)))
 }
 
-/// What opening a store would do to its records; `None` where they are of this version's format. Changes nothing of what was
-/// opened with `config` but its index.
+/// What opening a store with these records would do to them; `None` where they are of this version's format. Changes nothing.
 ///
 /// # Errors
-/// What keeps the store from opening, and reading it.
-pub fn upgrade_plan(
-    config: &StoreConfig,
-    clock: &Arc<dyn Clock>,
-    entropy: &dyn Entropy,
-) -> Result<Option<UpgradeReport>> {
-    let set = Ledger::find(&config.disks)?;
-    let set = set.ok_or_else(|| fail(ErrorKind::NotFound, "the disks hold no store; nothing was changed"))?;
-    let recovered = recover(config, set, clock, entropy)?;
-    let store = Store::new(Arc::new(recovered.ledger), recovered.index, config.content)?;
-    needed(&store)?.map(|from| planned(&store, from)).transpose()
+/// Reading the store.
+pub fn upgrade_planned(store: &Store) -> Result<Option<UpgradeReport>> {
+    needed(store)?.map(|from| planned(store, from)).transpose()
 }
 
 fn planned(store: &Store, from_format: u64) -> Result<UpgradeReport> {

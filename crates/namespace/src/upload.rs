@@ -15,7 +15,7 @@ use crate::event::Made;
 use crate::key;
 use crate::namespace::Namespace;
 use crate::object::NewContent;
-use crate::record::{Part, Upload};
+use crate::records::{Part, Upload};
 use crate::top;
 use crate::types::{Condition, ObjectInfo, ObjectMeta, Op, PartInfo, UploadInfo};
 use crate::view::{View, damaged};

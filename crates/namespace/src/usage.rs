@@ -9,7 +9,7 @@ use strata_seam::Ino;
 use crate::error::Result;
 use crate::key;
 use crate::namespace::Namespace;
-use crate::record::Counted;
+use crate::records::Counted;
 
 /// What a counter is of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -43,7 +43,7 @@ pub struct Usage {
 
 impl UsageOf {
     /// The key of its counter of bytes, or of inodes.
-    pub(crate) fn key(self, bytes: bool) -> Vec<u8> {
+    pub fn key(self, bytes: bool) -> Vec<u8> {
         let (table, number) = match self {
             Self::Bucket(root) => (b'b', root.0),
             Self::Tree(tree) => (b't', u64::from(tree)),
@@ -57,7 +57,7 @@ impl UsageOf {
     }
 
     /// What a key of the table counts: of what, and whether bytes.
-    pub(crate) fn of_key(key: &[u8]) -> Option<(Self, bool)> {
+    pub fn of_key(key: &[u8]) -> Option<(Self, bool)> {
         let number = u64::from_be_bytes(*key.get(2..10)?.first_chunk()?);
         let of = match key.get(1)? {
             b'b' => Self::Bucket(Ino(number)),
@@ -75,7 +75,7 @@ impl UsageOf {
 
 impl Counted {
     /// The counters it is in.
-    pub(crate) fn counters(&self) -> impl Iterator<Item = UsageOf> + use<> {
+    pub fn counters(&self) -> impl Iterator<Item = UsageOf> + use<> {
         // The root of the tree is in no bucket.
         let bucket = (self.bucket != Ino(0)).then_some(UsageOf::Bucket(self.bucket));
         let tree = (self.tree != 0).then_some(UsageOf::Tree(self.tree));

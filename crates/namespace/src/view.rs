@@ -8,7 +8,7 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name::{self, Named};
 use crate::namespace::Namespace;
-use crate::record::{Bucket, Dirent, Inode};
+use crate::records::{Bucket, Dirent, Inode};
 use crate::types::{NodeKind, Op, ROOT_INO};
 use crate::{times, upgrade};
 
@@ -17,14 +17,21 @@ const SCAN_STEP: usize = 256;
 
 /// An entry that was found: its entry name and where it leads.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Found {
-    pub(crate) name: Vec<u8>,
-    pub(crate) dirent: Dirent,
+pub struct Found {
+    /// Its entry name.
+    pub name: Vec<u8>,
+    /// Where it leads.
+    pub dirent: Dirent,
 }
 
 /// Access to records.
-pub(crate) trait View {
+pub trait View {
+    /// The record at a key.
+    ///
+    /// # Errors
+    /// Reading the index; this holds for every call below.
     fn record(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>>;
+    /// Up to `limit` records with keys in `from .. to`, in order.
     fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
 
     /// Members of a set, for a change that relies on there being no others: `guard` is the cell that everybody adds to who adds a

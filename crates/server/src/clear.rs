@@ -5,7 +5,6 @@
 //! after its files were overwritten ([`renew_index`]); then, beside everything else, the segments that have traces are emptied, overwritten and removed
 //! ([`Eraser`]). All of it may be cut off anywhere and is done again.
 
-use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
@@ -16,6 +15,7 @@ use std::time::Duration;
 use anyhow::Context;
 use strata_iam::{CLEAR_LEFT, is_clear_secret};
 use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_runtime::Runtime;
 use strata_seam::{Duty, Stop, Worker};
 
 use crate::config::StoreConfig;
@@ -40,7 +40,7 @@ fn root() -> Op {
 /// # Errors
 /// The users cannot be opened, or the store not be opened again; the data is intact.
 pub(crate) fn renew_index(config: &StoreConfig, store: OpenStore, lock: &mut StoreLock) -> anyhow::Result<OpenStore> {
-    let namespace = Arc::clone(store.namespace());
+    let (namespace, runtime) = (Arc::clone(store.namespace()), Arc::clone(store.runtime()));
     crate::user::open(&config.data, &namespace)?;
     let left = namespace.setting(&root(), CLEAR_LEFT)?;
     if left.is_none_or(|left| left == IN_LOG_ONLY) {
@@ -49,11 +49,11 @@ pub(crate) fn renew_index(config: &StoreConfig, store: OpenStore, lock: &mut Sto
     tracing::info!(
         "secrets of users stood in clear and are sealed now; the index is built anew, once, to be rid of its traces"
     );
-    if let Err(error) = namespace.store().take_checkpoint(&BTreeSet::new(), &mut |_| true) {
+    if let Err(error) = runtime.take_checkpoint() {
         tracing::warn!(%error, "no checkpoint can be taken; traces of clear secrets stay in the index until the next start");
         return Ok(store);
     }
-    drop(namespace);
+    drop((namespace, runtime));
     store.close()?;
     erase_index(&config.data)?;
     let store = OpenStore::open(config, lock)?;
@@ -111,16 +111,16 @@ impl Eraser {
     ///
     /// # Errors
     /// The store cannot be read, or takes no thread.
-    pub(crate) fn start(namespace: &Arc<Namespace>) -> anyhow::Result<Self> {
+    pub(crate) fn start(runtime: &Arc<Runtime>) -> anyhow::Result<Self> {
         let stop = Arc::new(Stop::default());
-        let left = namespace.setting(&root(), CLEAR_LEFT)?;
+        let left = runtime.namespace().setting(&root(), CLEAR_LEFT)?;
         let thread = match left.is_some_and(|left| left == IN_LOG_ONLY) {
             false => None,
             true => {
-                let (namespace, stop) = (Arc::clone(namespace), Arc::clone(&stop));
-                let pace = Arc::clone(namespace.store().mover_pace());
-                let worker = namespace.crew().add(ERASER, Some(pace));
-                let work = move || erase(&namespace, &worker, &stop);
+                let (runtime, stop) = (Arc::clone(runtime), Arc::clone(&stop));
+                let pace = Arc::clone(runtime.mover_pace());
+                let worker = runtime.crew().add(ERASER, Some(pace));
+                let work = move || erase(&runtime, &worker, &stop);
                 let named = std::thread::Builder::new().name("strata-eraser".to_owned());
                 Some(named.spawn(work).context("the thread strata-eraser cannot be started")?)
             }
@@ -137,7 +137,7 @@ impl Eraser {
     }
 }
 
-fn erase(namespace: &Namespace, worker: &Worker, stop: &Stop) {
+fn erase(runtime: &Runtime, worker: &Worker, stop: &Stop) {
     let say = |error: &strata_namespace::Error| {
         tracing::warn!(%error, "traces of clear secrets cannot be erased from the log now; it is tried again");
     };
@@ -147,8 +147,8 @@ fn erase(namespace: &Namespace, worker: &Worker, stop: &Stop) {
         say,
         || {
             let _round = worker.begin(Some(1));
-            let done = namespace.erase_settings(&is_clear_secret, &mut || !stop.is_asked())?;
-            if forget(namespace, done)? {
+            let done = runtime.erase_settings(&is_clear_secret, &mut || !stop.is_asked())?;
+            if forget(runtime.namespace(), done)? {
                 worker.advance(1);
                 tracing::info!("no trace is left of secrets that an earlier release kept in clear");
                 stop.ask();

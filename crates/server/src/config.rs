@@ -21,7 +21,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
-use strata_namespace::{Durability, EngineKind};
+use strata_namespace::Durability;
+use strata_runtime::EngineKind;
 
 pub(crate) use interval::Interval;
 pub(crate) use layout::{DISKS_MAX, Layout};

@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use strata_disk::FileDisk;
-use strata_ledger::{DiskState, Ledger, SetStatus, Status};
+use strata_runtime::{DiskState, SetStatus, Sets, Status};
 use strata_seam::{Disk, DiskIndex, Pace};
 
 use crate::bar;
@@ -65,28 +65,28 @@ impl Disks {
     ///
     /// # Errors
     /// The set's refusals; it goes on as before.
-    pub(crate) fn apply(&self, ledger: &Ledger, keeper: &Keeper, request: DiskRequest) -> anyhow::Result<DiskList> {
+    pub(crate) fn apply(&self, sets: &Sets, keeper: &Keeper, request: DiskRequest) -> anyhow::Result<DiskList> {
         let folders = keeper.folders();
         let done = match request {
             DiskRequest::List => Ok(None),
-            DiskRequest::Add { folder } => self.add(ledger, folders, &folder).map(Some),
-            DiskRequest::Remove { place } => self.remove(ledger, place).map(|()| None),
-            DiskRequest::Replace { place, folder } => self.replace(ledger, folders, place, &folder).map(Some),
+            DiskRequest::Add { folder } => self.add(sets, folders, &folder).map(Some),
+            DiskRequest::Remove { place } => self.remove(sets, place).map(|()| None),
+            DiskRequest::Replace { place, folder } => self.replace(sets, folders, place, &folder).map(Some),
         };
         if let Ok(Some(folders)) = &done {
             keeper.set_folders(folders.clone());
         }
-        self.let_go_of_unused(ledger, &keeper.folders());
+        self.let_go_of_unused(sets, &keeper.folders());
         done?;
         keeper.heal_soon();
-        Ok(list(&ledger.status(), &keeper.folders()))
+        Ok(list(&sets.status(), &keeper.folders()))
     }
 
-    fn add(&self, ledger: &Ledger, folders: Vec<PathBuf>, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    fn add(&self, sets: &Sets, folders: Vec<PathBuf>, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         ensure!(folder.is_dir(), "there is no folder {}; mount the disk first", folder.display());
         let disk = self.open(folder)?;
-        let blank = Ledger::find(std::slice::from_ref(&disk))?.is_none();
-        let before = ledger.status();
+        let blank = strata_runtime::store_on(std::slice::from_ref(&disk))?.is_none();
+        let before = sets.status();
         if blank {
             let missing = places_without_disk(&before);
             let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
@@ -97,37 +97,31 @@ impl Disks {
                 if names.is_empty() { "none".to_owned() } else { names.join(", ") }
             );
         }
-        let joined = ledger.add_disk(disk)?;
-        self.remember(ledger, &before, folders, joined.place.0, folder)
+        let joined = sets.add_disk(disk)?;
+        self.remember(sets, &before, folders, joined.place.0, folder)
     }
 
     /// Lets go of what was looked at and refused, and of what is in the store no more.
-    pub(crate) fn let_go_of_unused(&self, ledger: &Ledger, folders: &[PathBuf]) {
-        let status = ledger.status();
+    pub(crate) fn let_go_of_unused(&self, sets: &Sets, folders: &[PathBuf]) {
+        let status = sets.status();
         let is_known = |folder: &Path| folders.iter().any(|known| known == folder);
         let is_disk = |folder: &Path| status.disks.iter().any(|disk| Path::new(&disk.label) == folder);
         self.lock.lock().keep_only(|folder| is_known(folder) || is_disk(folder));
     }
 
     /// Takes a disk out. Its folder stays known: the disk itself says that it is out.
-    fn remove(&self, ledger: &Ledger, place: u8) -> anyhow::Result<()> {
-        let label = ledger.remove_disk(DiskIndex(place))?;
+    fn remove(&self, sets: &Sets, place: u8) -> anyhow::Result<()> {
+        let label = sets.remove_disk(DiskIndex(place))?;
         self.lock.lock().let_go(Path::new(&label));
         Ok(())
     }
 
-    fn replace(
-        &self,
-        ledger: &Ledger,
-        folders: Vec<PathBuf>,
-        place: u8,
-        folder: &Path,
-    ) -> anyhow::Result<Vec<PathBuf>> {
+    fn replace(&self, sets: &Sets, folders: Vec<PathBuf>, place: u8, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         // What was taken away a moment ago may not have been noticed yet.
-        if let Err(error) = ledger.tend() {
+        if let Err(error) = sets.tend() {
             tracing::debug!(%error, "the disks cannot be looked after");
         }
-        let before = ledger.status();
+        let before = sets.status();
         let count = before.disks.len();
         let Some(old) = before.disks.get(usize::from(place)) else {
             bail!("there is no place {place}; the set has the places 0 to {}", count - 1);
@@ -148,8 +142,8 @@ impl Disks {
         }
         crate::foreign::refuse(folder)?;
         let disk = self.open(folder)?;
-        ledger.replace_disk(DiskIndex(place), disk)?;
-        self.remember(ledger, &before, folders, place, folder)
+        sets.replace_disk(DiskIndex(place), disk)?;
+        self.remember(sets, &before, folders, place, folder)
     }
 
     /// The store's folder.
@@ -166,7 +160,7 @@ impl Disks {
     /// Notes where the disk in `place` is from now on.
     fn remember(
         &self,
-        ledger: &Ledger,
+        sets: &Sets,
         before: &Status,
         mut folders: Vec<PathBuf>,
         place: u8,
@@ -184,7 +178,7 @@ impl Disks {
                 None => tracing::warn!(folder = %folder.display(), "name this disk at the next start"),
             }
         }
-        Remembered::of(ledger, folders.clone(), &self.data)?.save(&self.data)?;
+        Remembered::of(sets, folders.clone(), &self.data)?.save(&self.data)?;
         Ok(folders)
     }
 }
@@ -240,7 +234,7 @@ pub(crate) fn disks_of(status: &Status, folders: &[PathBuf]) -> Vec<DiskStatus> 
     let is_found = |folder: &&PathBuf| status.disks.iter().any(|disk| Path::new(&disk.label) == **folder);
     let unused: Vec<String> =
         folders.iter().filter(|folder| !is_found(folder)).map(|folder| folder.display().to_string()).collect();
-    let why = |disk: &strata_ledger::DiskStatus| match disk.state {
+    let why = |disk: &strata_runtime::DiskStatus| match disk.state {
         DiskState::Missing if disk.why.is_none() && !unused.is_empty() => {
             Some(format!("it was not found in {}", unused.join(" or ")))
         }
@@ -311,7 +305,7 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
             show_folders(&config.disks, json)?;
         }
         let store = opened?;
-        let shown = list(&store.ledger().status(), &config.disks);
+        let shown = list(&store.sets().status(), &config.disks);
         store.close()?;
         return show_list(&shown, json);
     }
@@ -320,11 +314,11 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
     let folders = config.disks.clone();
     let folders = match request {
         DiskRequest::List => folders,
-        DiskRequest::Remove { place } => disks.remove(store.ledger(), place).map(|()| folders)?,
-        DiskRequest::Add { folder } => disks.add(store.ledger(), folders, &folder)?,
-        DiskRequest::Replace { place, folder } => disks.replace(store.ledger(), folders, place, &folder)?,
+        DiskRequest::Remove { place } => disks.remove(&store.sets(), place).map(|()| folders)?,
+        DiskRequest::Add { folder } => disks.add(&store.sets(), folders, &folder)?,
+        DiskRequest::Replace { place, folder } => disks.replace(&store.sets(), folders, place, &folder)?,
     };
-    let shown = list(&store.ledger().status(), &folders);
+    let shown = list(&store.sets().status(), &folders);
     if !heals {
         store.close()?;
         return show_list(&shown, json);
@@ -342,7 +336,7 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
 fn show_folders(folders: &[PathBuf], json: bool) -> anyhow::Result<()> {
     let found = |folder: &PathBuf| match FileDisk::open(folder) {
         Err(_) => "missing".to_owned(),
-        Ok(disk) => match Ledger::find(&[Arc::new(disk)]) {
+        Ok(disk) => match strata_runtime::store_on(&[Arc::new(disk)]) {
             Ok(Some(store)) => format!("a disk of store {store}"),
             Ok(None) => "blank".to_owned(),
             Err(error) => error.to_string(),
@@ -457,12 +451,12 @@ fn pass_here(store: &OpenStore, kind: Kind, rate: u64, json: bool) -> anyhow::Re
     let bar = bar::bytes(json);
     let began = Instant::now();
     let pace = Arc::new(Pace::new(rate));
-    let outcome = passes::run(store.namespace(), kind, Some(BEGINNING), &pace, &mut |progress| {
+    let outcome = passes::run(&store.sets(), kind, Some(BEGINNING), &pace, &mut |progress| {
         bar::show_pass(&bar, &PassProgress::of(kind, progress, rate));
         true
     })?;
     let summary = PassSummary::of(kind, &outcome, began.elapsed());
-    let proof = Some(passes::objects(store.namespace(), &outcome, &mut || true)?);
+    let proof = Some(passes::objects(store.runtime(), &outcome, &mut || true)?);
     bar.finish_and_clear();
     Ok(PassSummary { proof, ..summary })
 }

@@ -257,7 +257,7 @@ impl OpenDoors {
         sources.push(Arc::clone(&rates) as Arc<dyn Source>);
         sources.extend(others);
         sources.push(Arc::new(ProcessSource::new()));
-        sources.push(Arc::new(SpaceSource(Arc::clone(store.namespace()))));
+        sources.push(Arc::new(SpaceSource(Arc::clone(store.runtime()))));
         doors.helpers.spawn(watch_rates(rates));
         if let Some(listener) = listeners.admin {
             let address = doors.note("admin", &listener, Protocol::Http)?;

@@ -18,11 +18,12 @@ use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use strata_ledger::{PassOptions, Report};
-use strata_namespace::{
-    Affected, BroughtUp, CheckOptions, CheckProgress, CheckReport, Namespace, RepairStep, Repaired, TruthReport, check,
-    compare_indexes, repair, repair_plan, unreadable_chunks,
+use strata_check::{
+    Affected, CheckOptions, CheckProgress, CheckReport, RepairStep, Repaired, affected_by, check, repair, repair_plan,
+    unreadable_chunks,
 };
+use strata_namespace::Namespace;
+use strata_runtime::{BroughtUp, PassOptions, Report, Runtime, TruthReport, compare_indexes};
 use strata_seam::{Clock, Duty, Pace, Share, SystemClock, SystemEntropy, Worker};
 
 use crate::bar;
@@ -167,9 +168,9 @@ fn at_rest(config: &StoreConfig, lock: &mut StoreLock, bar: &ProgressBar) -> any
     let checked = if truth.violations().is_empty() { "left" } else { "anew" };
     let store = OpenStore::open_to_look_at(config, Some(scratch.path(checked)), lock)?;
     // One reads what lies on the disks, the other what it means: side by side they have two cores.
-    let (ledger, namespace) = (store.ledger(), store.namespace());
+    let (sets, namespace) = (store.sets(), store.namespace());
     let (frames, records) = std::thread::scope(|scope| {
-        let frames = scope.spawn(|| ledger.verify(&PassOptions::default(), &mut |_| true));
+        let frames = scope.spawn(|| sets.verify(&PassOptions::default(), &mut |_| true));
         let records = check(namespace, &CheckOptions::default(), &mut |at| {
             bar.set_message(format!("reading every frame, checking {}: {}", at.what, at.done));
             true
@@ -189,8 +190,8 @@ fn at_rest(config: &StoreConfig, lock: &mut StoreLock, bar: &ProgressBar) -> any
 
 /// Compares the index as it was left with one built from the log.
 fn compare_with_log(
-    as_left: &strata_namespace::StoreConfig,
-    anew: &strata_namespace::StoreConfig,
+    as_left: &strata_runtime::StoreConfig,
+    anew: &strata_runtime::StoreConfig,
     clock: &Arc<dyn Clock>,
     bar: &ProgressBar,
 ) -> strata_namespace::Result<TruthReport> {
@@ -211,7 +212,7 @@ fn concerned(namespace: &Namespace, records: &CheckReport, bar: &ProgressBar) ->
     if lost.is_empty() {
         return Ok(Vec::new());
     }
-    let found = namespace.affected_by(&lost, &mut |at| {
+    let found = affected_by(namespace, &lost, &mut |at| {
         bar.set_message(format!("looking for the {}: {}", at.what, at.done));
         true
     })?;
@@ -227,12 +228,12 @@ pub(crate) struct BesideWriters {
 
 impl BesideWriters {
     /// Nobody checks yet.
-    pub(crate) fn of(namespace: &Arc<Namespace>) -> Self {
+    pub(crate) fn of(runtime: &Arc<Runtime>) -> Self {
         // The store holds its workers, and they hold their paces.
-        let served = Arc::downgrade(namespace);
-        let served = move || served.upgrade().map_or(0, |namespace| namespace.store().served());
+        let served = Arc::downgrade(runtime);
+        let served = move || served.upgrade().map_or(0, |runtime| runtime.served());
         let pace = Arc::new(Pace::sharing(CHECK_SHARE).yielding_to(Arc::new(served)));
-        let worker = namespace.crew().add(CHECK, Some(Arc::clone(&pace)));
+        let worker = runtime.crew().add(CHECK, Some(Arc::clone(&pace)));
         Self { running: Mutex::default(), pace, worker }
     }
 
@@ -274,7 +275,7 @@ fn check_live(
     let options = CheckOptions { contents, live: true, ..CheckOptions::default() };
     let records = check(namespace, &options, tick)?;
     let lost = unreadable_chunks(&records);
-    let affected = if lost.is_empty() { None } else { namespace.affected_by(&lost, tick)? };
+    let affected = if lost.is_empty() { None } else { affected_by(namespace, &lost, tick)? };
     Ok((records, affected.unwrap_or_default()))
 }
 
@@ -318,7 +319,7 @@ fn mend(config: &StoreConfig, lock: &mut StoreLock, found: Found, bar: &Progress
     let store = OpenStore::open_to_repair(config, lock)?;
     if !of_frames(&found.frames).is_empty() {
         let pace = Arc::default();
-        let healed = passes::run(store.namespace(), Kind::Heal, Some(BEGINNING), &pace, &mut |progress| {
+        let healed = passes::run(&store.sets(), Kind::Heal, Some(BEGINNING), &pace, &mut |progress| {
             bar.set_message(format!("writing frames anew: {} stripes", progress.report.stripes));
             true
         })?;

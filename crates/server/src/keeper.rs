@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parking_lot::{Condvar, Mutex};
-use strata_ledger::{DiskState, Ledger, Report, Status};
-use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_namespace::{Caller, Door, Op};
+use strata_runtime::{DiskState, Report, Runtime, Sets, Status};
 use strata_seam::{Duty, Pace, Position, Worker};
 
 pub(crate) use messages::{KeeperStatus, PassEnd, ScrubAction, ScrubPlace, ScrubRequest, ScrubStatus};
@@ -73,7 +73,7 @@ struct Paced {
 
 /// See the module.
 pub(crate) struct Keeper {
-    namespace: Arc<Namespace>,
+    runtime: Arc<Runtime>,
     settings: ScrubSettings,
     folders: Mutex<Vec<PathBuf>>,
     disks: Arc<Disks>,
@@ -94,12 +94,12 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// A keeper of the disks in `folders`; [`Keeper::start`] sets it to work.
     pub(crate) fn new(
-        namespace: &Arc<Namespace>,
+        runtime: &Arc<Runtime>,
         settings: ScrubSettings,
         folders: Vec<PathBuf>,
         disks: Arc<Disks>,
     ) -> Arc<Self> {
-        let crew = namespace.crew();
+        let crew = runtime.crew();
         let paced = |duty| {
             let pace = Arc::new(Pace::new(0));
             Paced { worker: crew.add(duty, Some(Arc::clone(&pace))), pace }
@@ -108,7 +108,7 @@ impl Keeper {
             looks: crew.add(DISKS, None),
             heals: paced(HEAL),
             scrubs: paced(SCRUB),
-            namespace: Arc::clone(namespace),
+            runtime: Arc::clone(runtime),
             settings,
             folders: Mutex::new(folders),
             data: disks.data().to_owned(),
@@ -170,8 +170,8 @@ impl Keeper {
         *self.folders.lock() = folders;
     }
 
-    fn ledger(&self) -> &Arc<Ledger> {
-        self.namespace.store().ledger()
+    fn sets(&self) -> Sets {
+        self.runtime.sets()
     }
 
     fn work(&self) {
@@ -244,7 +244,7 @@ impl Keeper {
 
     /// Whether a disk that takes part lacks frames.
     fn lacks_frames(&self) -> bool {
-        let status = self.ledger().status();
+        let status = self.sets().status();
         status.read_only.is_none() && status.disks.iter().any(|disk| disk.state == DiskState::Stale)
     }
 
@@ -284,7 +284,7 @@ impl Keeper {
             }
             let mut summary = PassSummary::of(kind, &outcome, began.elapsed());
             if kind == Kind::Heal && outcome.report.finished {
-                summary.proof = Some(passes::objects(&self.namespace, &outcome, &mut || !self.is_stopping())?);
+                summary.proof = Some(passes::objects(&self.runtime, &outcome, &mut || !self.is_stopping())?);
             }
             Ok((outcome, part, summary))
         });
@@ -335,7 +335,7 @@ impl Keeper {
         let Paced { pace, worker } = self.of(kind);
         let (mut told, mut looked, mut kept) = (Instant::now(), Instant::now(), Instant::now());
         let before = self.state.lock().scrub.clone();
-        passes::run(&self.namespace, kind, from, pace, &mut |progress| {
+        passes::run(&self.runtime.sets(), kind, from, pace, &mut |progress| {
             let now = Instant::now();
             worker.reach(progress.done_bytes, Some(progress.total_bytes));
             if now - told >= TELL_EVERY {
@@ -368,7 +368,7 @@ impl Keeper {
     pub(crate) fn heal(&self, progress: Tell<'_>) -> anyhow::Result<PassSummary> {
         let first = self.heal_once(progress)?;
         // A disk that was set aside and taken back while the pass ran lacks what was written in between.
-        let health = self.namespace.health();
+        let health = self.runtime.health();
         let again = first.degraded > 0 && health.disks_active == health.disks;
         if again { self.heal_once(progress) } else { Ok(first) }
     }
@@ -476,18 +476,18 @@ impl Keeper {
     }
 
     fn seconds(&self) -> u64 {
-        u64::try_from(self.namespace.now().0 / 1_000_000_000).unwrap_or(0)
+        u64::try_from(self.runtime.namespace().now().0 / 1_000_000_000).unwrap_or(0)
     }
 
     fn load(&self) -> ScrubRecord {
-        let kept = self.namespace.setting(&Op::new(Caller::root(Door::Admin)), SETTING);
+        let kept = self.runtime.namespace().setting(&Op::new(Caller::root(Door::Admin)), SETTING);
         kept.ok().flatten().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
     fn keep(&self, record: &ScrubRecord) {
         let kept = serde_json::to_vec(record).map_err(anyhow::Error::new).and_then(|text| {
             let op = Op::new(Caller::root(Door::Admin));
-            self.namespace.put_setting(&op, SETTING, Some(&text)).map_err(anyhow::Error::new)
+            self.runtime.namespace().put_setting(&op, SETTING, Some(&text)).map_err(anyhow::Error::new)
         });
         if let Err(error) = kept {
             tracing::warn!(error = format!("{error:#}"), "the scrub's place could not be kept; it may begin again");

@@ -16,6 +16,7 @@ use strata_door_s3::{S3Door, S3Metrics};
 use strata_door_webdav::WebDavDoor;
 use strata_mount::{MountMetrics, OpKind};
 use strata_namespace::Namespace;
+use strata_runtime::Runtime;
 use strata_seam::{Latencies, WorkerState};
 
 use crate::keeper::Keeper;
@@ -151,14 +152,14 @@ impl Source for MountSource {
 /// Numbers of the disks and of the scrub.
 pub(crate) struct DiskSource {
     /// Whose disks.
-    pub(crate) namespace: Arc<Namespace>,
+    pub(crate) runtime: Arc<Runtime>,
     /// Who scrubs them.
     pub(crate) keeper: Arc<Keeper>,
 }
 
 impl Source for DiskSource {
     fn collect(&self, out: &mut Samples) {
-        let status = self.namespace.store().ledger().status();
+        let status = self.runtime.sets().status();
         for (state, count) in crate::disks::count_by_state(&status) {
             out.put(&SET_DISKS_BY_STATE, &[state], count);
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strata_ledger::{PassOptions, Progress, Report};
-use strata_namespace::{Affected, Namespace};
+use strata_check::{Affected, affected_by, count_files};
+use strata_runtime::{PassOptions, Progress, Report, Runtime, Sets};
 use strata_seam::{ChunkId, Lsn, Pace, Position, SegmentId};
 
 /// Stripes that lack frames and are remembered with their place, 24 bytes each; beyond, objects are not named.
@@ -53,13 +53,12 @@ pub(crate) struct Outcome {
 /// # Errors
 /// The set takes no writes.
 pub(crate) fn run(
-    namespace: &Namespace,
+    sets: &Sets,
     kind: Kind,
     from: Option<Position>,
     pace: &Arc<Pace>,
     tick: &mut dyn FnMut(&Progress<'_>) -> bool,
 ) -> anyhow::Result<Outcome> {
-    let ledger = namespace.store().ledger();
     let options = PassOptions { from, pace: Arc::clone(pace) };
     let mut lacking = HashMap::new();
     let mut more = false;
@@ -74,8 +73,8 @@ pub(crate) fn run(
         tick(progress)
     };
     let report = match kind {
-        Kind::Heal => ledger.heal(&options, &mut each)?,
-        Kind::Scrub => ledger.scrub(&options, &mut each)?,
+        Kind::Heal => sets.heal(&options, &mut each)?,
+        Kind::Scrub => sets.scrub(&options, &mut each)?,
     };
     for lost in &report.unreadable {
         lacking.insert(place(lost.segment, lost.offset), (0, false));
@@ -242,16 +241,12 @@ impl Concerned {
 ///
 /// # Errors
 /// Reading the index.
-pub(crate) fn objects(
-    namespace: &Namespace,
-    outcome: &Outcome,
-    tick: &mut dyn FnMut() -> bool,
-) -> anyhow::Result<Proof> {
-    let total = namespace.count_files(&mut |_| tick())?;
+pub(crate) fn objects(runtime: &Runtime, outcome: &Outcome, tick: &mut dyn FnMut() -> bool) -> anyhow::Result<Proof> {
+    let total = count_files(runtime.namespace(), &mut |_| tick())?;
     let stripes: HashSet<(u32, u32)> = outcome.lacking.keys().copied().collect();
     let (mut degraded, mut lost) = (HashSet::<ChunkId>::new(), HashSet::<ChunkId>::new());
     if !stripes.is_empty() {
-        for (chunk, stripe) in namespace.store().chunks_in(&stripes)? {
+        for (chunk, stripe) in runtime.chunks_in(&stripes)? {
             let readable = outcome.lacking.get(&stripe).is_some_and(|(_, readable)| *readable);
             if readable {
                 degraded.insert(chunk)
@@ -263,7 +258,7 @@ pub(crate) fn objects(
     let mut concerned = |chunks: &HashSet<ChunkId>| -> anyhow::Result<Vec<Affected>> {
         match chunks.is_empty() {
             true => Ok(Vec::new()),
-            false => Ok(namespace.affected_by(chunks, &mut |_| tick())?.unwrap_or_default()),
+            false => Ok(affected_by(runtime.namespace(), chunks, &mut |_| tick())?.unwrap_or_default()),
         }
     };
     let (lost, degraded) = (concerned(&lost)?, concerned(&degraded)?);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::bail;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use strata_namespace::{MoverReport, MoverStatus, Namespace, Phase};
+use strata_runtime::{MoverReport, MoverStatus, Phase, Runtime};
 
 use crate::config::{ByteSize, StoreConfig};
 use crate::control;
@@ -57,15 +57,15 @@ impl Reclaim {
     /// That no thread could be started.
     pub(crate) fn answer(
         self: &Arc<Self>,
-        namespace: &Arc<Namespace>,
+        runtime: &Arc<Runtime>,
         request: ReclaimRequest,
         ends: impl Fn() -> bool + Send + 'static,
     ) -> anyhow::Result<ReclaimStatus> {
         let mut state = self.state.lock();
         if matches!(request, ReclaimRequest::Start) && !matches!(*state, State::Running) {
-            let (own, namespace) = (Arc::clone(self), Arc::clone(namespace));
+            let (own, runtime) = (Arc::clone(self), Arc::clone(runtime));
             std::thread::Builder::new().name("strata-reclaim".to_owned()).spawn(move || {
-                let done = namespace.reclaim(PATIENCE, &mut |_| !ends());
+                let done = runtime.reclaim(PATIENCE, &mut |_| !ends());
                 *own.state.lock() = match done {
                     Ok(report) => State::Done(report),
                     Err(error) => State::Failed(format!("{:#}", anyhow::Error::from(error))),
@@ -73,7 +73,7 @@ impl Reclaim {
             })?;
             *state = State::Running;
         }
-        let status = namespace.store().mover_status();
+        let status = runtime.mover_status();
         Ok(match &*state {
             State::Idle => ReclaimStatus::of(ReclaimState::Idle, &status, &status.report),
             State::Running => ReclaimStatus::of(ReclaimState::Running, &status, &status.report),
@@ -169,14 +169,14 @@ pub(crate) fn run(config: &StoreConfig, wait: bool, json: bool) -> anyhow::Resul
     } else {
         let mut lock = StoreLock::of_existing(&config.data)?;
         let store = OpenStore::open_existing(config, &mut lock)?;
-        let namespace = Arc::clone(store.namespace());
-        let report = namespace.reclaim(PATIENCE, &mut |report| {
-            let status = namespace.store().mover_status();
+        let runtime = Arc::clone(store.runtime());
+        let report = runtime.reclaim(PATIENCE, &mut |report| {
+            let status = runtime.mover_status();
             progress(&ReclaimStatus::of(ReclaimState::Running, &status, report), json);
             true
         })?;
-        let end = ReclaimStatus::of(ReclaimState::Done, &namespace.store().mover_status(), &report);
-        drop(namespace);
+        let end = ReclaimStatus::of(ReclaimState::Done, &runtime.mover_status(), &report);
+        drop(runtime);
         store.close()?;
         end
     };

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use strata_door_admin::Readiness;
 use strata_iam::Users;
 use strata_namespace::Namespace;
+use strata_runtime::Runtime;
 
 use crate::config::{ByteSize, Config, StoreConfig};
 use crate::control::{Request, Responder};
@@ -34,6 +35,7 @@ pub(crate) struct Running {
     phase: AtomicU8,
     config: StoreConfig,
     namespace: Arc<Namespace>,
+    runtime: Arc<Runtime>,
     users: Arc<Users>,
     keeper: Arc<Keeper>,
     disks: Arc<Disks>,
@@ -59,10 +61,11 @@ impl Running {
             phase: AtomicU8::new(STARTING),
             config: config.store.clone(),
             namespace: Arc::clone(store.namespace()),
+            runtime: Arc::clone(store.runtime()),
             users,
             keeper,
             disks,
-            check: BesideWriters::of(store.namespace()),
+            check: BesideWriters::of(store.runtime()),
             doors: Mutex::default(),
             reclaim: Arc::default(),
             watches: Watches::default(),
@@ -110,7 +113,7 @@ impl Running {
             STARTING => Readiness::NotReady("starting: not every door has answered yet".into()),
             DRAINING => Readiness::NotReady("stopping: no new requests are taken".into()),
             _ => {
-                let health = self.namespace.health();
+                let health = self.runtime.health();
                 match health.refusing {
                     Some(refusing) => Readiness::NotReady(crate::status::refusing_in_words(&refusing)),
                     None if health.read_only.is_some() => {
@@ -139,12 +142,12 @@ impl Running {
             doors: self.doors.lock().as_ref().map_or_else(DoorAddresses::default, DoorAddresses::of),
             per_second: self.rates.get().map(|rates| rates.shown()),
         };
-        Status::of_running(&self.config, &self.namespace, self.keeper.status(), server)
+        Status::of_running(&self.config, &self.runtime, self.keeper.status(), server)
     }
 
     /// Whether every worker does what it is there for. One that fails keeps nobody from being served.
     pub(crate) fn workers(&self) -> Readiness {
-        let crew = self.namespace.crew().status();
+        let crew = self.runtime.crew().status();
         let failing = crew.iter().filter_map(|worker| Some((worker, worker.failure.as_ref()?)));
         let lines: Vec<String> =
             failing.map(|(worker, failure)| crate::status::failure_in_words(&worker.name, failure)).collect();
@@ -160,7 +163,7 @@ impl Running {
                 Request::Reclaim(request) => {
                     let running = Arc::clone(&self);
                     let ends = move || running.phase.load(Ordering::Acquire) == DRAINING;
-                    self.reclaim.answer(&self.namespace, request, ends)?.into()
+                    self.reclaim.answer(&self.runtime, request, ends)?.into()
                 }
                 Request::Keys => crate::keys::show(&self.config.data, &self.namespace)?.into(),
                 Request::Bucket(request) => {
@@ -176,12 +179,10 @@ impl Running {
                     }
                     answer.into()
                 }
-                Request::Disk(request) => {
-                    self.disks.apply(self.namespace.store().ledger(), &self.keeper, request)?.into()
-                }
+                Request::Disk(request) => self.disks.apply(&self.runtime.sets(), &self.keeper, request)?.into(),
                 Request::Set(request) => {
                     let stopping = || self.phase.load(Ordering::Acquire) == DRAINING;
-                    crate::sets::apply(&self.namespace, &self.keeper, &self.disks, request, progress, &stopping)?.into()
+                    crate::sets::apply(&self.runtime, &self.keeper, &self.disks, request, progress, &stopping)?.into()
                 }
                 Request::Watch(request) => self.watches.answer(&self.namespace, request)?.into(),
                 Request::Heal => self.keeper.heal(progress)?.into(),

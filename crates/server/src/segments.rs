@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::ensure;
-use strata_ledger::Ledger;
 use strata_seam::Disk;
 
 use crate::config::{ByteSize, SEGMENT_MIN};
@@ -21,7 +20,7 @@ const COUNT_MIN: u64 = 4;
 /// The disks are too small for it.
 pub(crate) fn len_for(asked: Option<ByteSize>, disks: &[Arc<dyn Disk>]) -> anyhow::Result<u64> {
     let len = asked.map_or_else(|| suitable(smallest(disks)), |asked| asked.0);
-    if !Ledger::in_use(disks).contains(&true) {
+    if !strata_runtime::in_use(disks).contains(&true) {
         check(len, disks)?;
     }
     Ok(len)

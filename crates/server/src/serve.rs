@@ -104,9 +104,9 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     };
     crate::buckets::warn_of_hidden_top(store.namespace())?;
     let disks = Arc::new(Disks::new(lock, data));
-    let keeper = Keeper::new(store.namespace(), config.scrub, config.store.disks.clone(), Arc::clone(&disks));
+    let keeper = Keeper::new(store.runtime(), config.scrub, config.store.disks.clone(), Arc::clone(&disks));
     let keeping = keeper.start()?;
-    let eraser = Eraser::start(store.namespace())?;
+    let eraser = Eraser::start(store.runtime())?;
     let served = serve_store(config, listeners, &store, (&keeper, &disks), &mut signals).await;
     Doors::withdraw(data);
     keeper.stop();
@@ -138,7 +138,7 @@ async fn serve_store(
     let users = Arc::clone(&credentials.users);
     let running = Arc::new(Running::new(config, store, users, Arc::clone(keeper), Arc::clone(disks)));
     let mut sources: Vec<Arc<dyn Source>> = Vec::new();
-    let disk_source = DiskSource { namespace: Arc::clone(store.namespace()), keeper: Arc::clone(keeper) };
+    let disk_source = DiskSource { runtime: Arc::clone(store.runtime()), keeper: Arc::clone(keeper) };
     let crew_source = CrewSource(Arc::clone(store.namespace()));
     let cursor_source = CursorSource(Arc::clone(store.namespace()));
     let others: Vec<Arc<dyn Source>> = vec![Arc::new(disk_source), Arc::new(crew_source), Arc::new(cursor_source)];

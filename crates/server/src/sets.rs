@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
-use strata_ledger::{DiskState, Geometry, Ledger, LedgerError, SetState, Status};
-use strata_namespace::{DrainStatus, Namespace};
+use strata_runtime::DrainStatus;
+use strata_runtime::{DiskState, Geometry, LedgerError, Runtime, SetState, Sets, Status};
 use strata_seam::{Disk, SystemEntropy};
 
 use crate::bar;
@@ -68,34 +68,34 @@ pub(crate) enum SetRequest {
 /// # Errors
 /// The store's refusals; it goes on as before.
 pub(crate) fn apply(
-    namespace: &Namespace,
+    runtime: &Runtime,
     keeper: &Keeper,
     disks: &Disks,
     request: SetRequest,
     progress: Tell<'_>,
     stopping: &dyn Fn() -> bool,
 ) -> anyhow::Result<Vec<SetStatus>> {
-    let ledger = namespace.store().ledger();
+    let below = &runtime.sets();
     match request {
         SetRequest::List => {}
         SetRequest::Add { folders, data, parity, yes } => {
-            check_parity(&ledger.status(), parity, yes)?;
-            let added = add(ledger, disks, keeper.folders(), &folders, Layout { data, parity });
+            check_parity(&below.status(), parity, yes)?;
+            let added = add(below, disks, keeper.folders(), &folders, Layout { data, parity });
             if let Ok(folders) = &added {
                 keeper.set_folders(folders.clone());
             }
-            disks.let_go_of_unused(ledger, &keeper.folders());
+            disks.let_go_of_unused(below, &keeper.folders());
             added?;
         }
-        SetRequest::Drain { number, cancel: true, .. } => namespace.cancel_drain(number)?,
+        SetRequest::Drain { number, cancel: true, .. } => runtime.cancel_drain(number)?,
         SetRequest::Drain { number, cancel: false, yes } => {
-            check_in_order(&ledger.status(), number, yes)?;
-            namespace.begin_drain(number)?;
-            watch(namespace, number, progress, stopping)?;
+            check_in_order(&below.status(), number, yes)?;
+            runtime.begin_drain(number)?;
+            watch(runtime, number, progress, stopping)?;
         }
-        SetRequest::Rebalance => rebalance(namespace, &mut |far| !stopping() && progress(far))?,
+        SetRequest::Rebalance => rebalance(runtime, &mut |far| !stopping() && progress(far))?,
     }
-    Ok(list(&ledger.status()))
+    Ok(list(&below.status()))
 }
 
 /// Refuses a set that survives the loss of fewer disks than those that are there: the store needs every one of its sets, and so
@@ -131,7 +131,7 @@ fn check_in_order(status: &Status, number: u16, yes: bool) -> anyhow::Result<()>
 
 /// Adds a set; returns where all disks of the store are then.
 fn add(
-    ledger: &Ledger,
+    below: &Sets,
     disks: &Disks,
     known: Vec<PathBuf>,
     folders: &[PathBuf],
@@ -143,7 +143,7 @@ fn add(
         layout.data + layout.parity,
         folders.len()
     );
-    let in_use = ledger.status();
+    let in_use = below.status();
     if let Some(folder) =
         folders.iter().find(|folder| in_use.disks.iter().any(|disk| Path::new(&disk.label) == **folder))
     {
@@ -156,12 +156,12 @@ fn add(
     folders.iter().try_for_each(|folder| crate::foreign::refuse(folder))?;
     let opened = folders.iter().map(|folder| disks.open(folder)).collect::<anyhow::Result<Vec<Arc<dyn Disk>>>>()?;
     crate::segments::check(in_use.segment_len, &opened)?;
-    let before = Remembered::of(ledger, known.clone(), disks.data())?;
+    let before = Remembered::of(below, known.clone(), disks.data())?;
     let mut all = known;
     all.extend(folders.iter().filter(|folder| !before.disks.contains(folder)).cloned());
     Remembered { several: true, disks: all.clone(), ..before.clone() }.save(disks.data())?;
     let geometry = Geometry { data_shards: layout.data, parity_shards: layout.parity };
-    match ledger.add_set(&opened, geometry, &SystemEntropy) {
+    match below.add_set(&opened, geometry, &SystemEntropy) {
         Ok(_) => Ok(all),
         // Whether the set is one of the store is for the next opening to find out: its disks stay known.
         Err(error @ (LedgerError::QuorumLost { .. } | LedgerError::Exhausted { .. })) => Err(error.into()),
@@ -173,10 +173,10 @@ fn add(
 }
 
 /// Waits until a set that is being drained has left, and tells how it goes.
-fn watch(namespace: &Namespace, number: u16, told: Tell<'_>, stopping: &dyn Fn() -> bool) -> anyhow::Result<()> {
+fn watch(runtime: &Runtime, number: u16, told: Tell<'_>, stopping: &dyn Fn() -> bool) -> anyhow::Result<()> {
     loop {
-        let Some(status) = namespace.drain_status().filter(|status| status.number == number) else {
-            let sets = namespace.store().ledger().status().sets;
+        let Some(status) = runtime.drain_status().filter(|status| status.number == number) else {
+            let sets = runtime.sets().status().sets;
             match sets.iter().find(|set| set.number == number) {
                 None => return Ok(()),
                 Some(set) if set.state == SetState::Active => bail!("the drain was taken back"),
@@ -195,10 +195,10 @@ fn watch(namespace: &Namespace, number: u16, told: Tell<'_>, stopping: &dyn Fn()
 }
 
 /// Moves until the sets are about equally full, or nobody wants to know any more.
-fn rebalance(namespace: &Namespace, tell: Tell<'_>) -> anyhow::Result<()> {
+fn rebalance(runtime: &Runtime, tell: Tell<'_>) -> anyhow::Result<()> {
     let began = Instant::now();
     let mut total = 0;
-    namespace.rebalance(PATIENCE, &mut |apart, report| {
+    runtime.rebalance(PATIENCE, &mut |apart, report| {
         // What is moved in one step is part of the surplus it began with.
         total = total.max(report.bytes_moved + apart.surplus);
         let seconds = began.elapsed().as_secs_f64();
@@ -348,47 +348,47 @@ fn at_rest(config: &StoreConfig, request: SetRequest, json: bool) -> anyhow::Res
     let mut lock = StoreLock::of_existing(&config.data)?;
     if matches!(request, SetRequest::List) {
         let store = OpenStore::open_to_look(config, &mut lock)?;
-        let shown = list(&store.ledger().status());
+        let shown = list(&store.sets().status());
         store.close()?;
         return Ok(shown);
     }
     let store = OpenStore::open_existing(config, &mut lock)?;
     let disks = Disks::new(lock, &config.data);
-    let namespace = store.namespace();
+    let runtime = store.runtime();
     match request {
         SetRequest::List => {}
         SetRequest::Add { folders, data, parity, yes } => {
-            check_parity(&store.ledger().status(), parity, yes)?;
-            add(store.ledger(), &disks, config.disks.clone(), &folders, Layout { data, parity })?;
+            check_parity(&store.sets().status(), parity, yes)?;
+            add(&store.sets(), &disks, config.disks.clone(), &folders, Layout { data, parity })?;
         }
-        SetRequest::Drain { number, cancel: true, .. } => namespace.cancel_drain(number)?,
+        SetRequest::Drain { number, cancel: true, .. } => runtime.cancel_drain(number)?,
         SetRequest::Rebalance => {
-            namespace.store().set_mover_rate(0);
+            runtime.set_mover_rate(0);
             let bar = bar::bytes(json);
-            rebalance(namespace, &mut |far| {
+            rebalance(runtime, &mut |far| {
                 bar::show(&bar, &far);
                 true
             })?;
             bar.finish_and_clear();
         }
         SetRequest::Drain { number, cancel: false, yes } => {
-            let before = store.ledger().status();
+            let before = store.sets().status();
             check_in_order(&before, number, yes)?;
             // Nobody else wants the disks.
-            namespace.store().set_mover_rate(0);
-            namespace.begin_drain(number)?;
+            runtime.set_mover_rate(0);
+            runtime.begin_drain(number)?;
             let bar = bar::bytes(json);
             let mut show = |far: Progress| {
                 bar::show(&bar, &far);
                 true
             };
-            watch(namespace, number, &mut show, &|| false)?;
+            watch(runtime, number, &mut show, &|| false)?;
             bar.finish_and_clear();
-            let folders = without_released(&before, &store.ledger().status(), config.disks.clone());
-            Remembered::of(store.ledger(), folders, &config.data)?.save(&config.data)?;
+            let folders = without_released(&before, &store.sets().status(), config.disks.clone());
+            Remembered::of(&store.sets(), folders, &config.data)?.save(&config.data)?;
         }
     }
-    let shown = list(&store.ledger().status());
+    let shown = list(&store.sets().status());
     store.close()?;
     Ok(shown)
 }

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
-use strata_content::TrafficCounts;
-use strata_ledger::Refusing;
-use strata_namespace::{EngineKind, Namespace};
+use strata_runtime::{EngineKind, Refusing, Runtime, TrafficCounts};
 use strata_seam::{Budget, Failure, WorkerState, WorkerStatus};
 
 use crate::config::{ByteSize, StoreConfig};
@@ -35,7 +33,7 @@ pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> 
         Some(Err(_)) | None => {
             let mut lock = StoreLock::of_existing(&config.data)?;
             let store = OpenStore::open_to_look(config, &mut lock)?;
-            let status = Status::of_store(config, store.namespace());
+            let status = Status::of_store(config, store.runtime());
             store.close()?;
             status
         }
@@ -154,12 +152,12 @@ pub(crate) fn date(seconds: u64) -> String {
 
 impl Status {
     /// Of a store at rest.
-    pub(crate) fn of_store(config: &StoreConfig, namespace: &Namespace) -> Self {
-        let store = namespace.store();
-        let ledger = store.ledger().status();
-        let checkpoints = store.checkpoint_counts();
+    pub(crate) fn of_store(config: &StoreConfig, runtime: &Runtime) -> Self {
+        let namespace = runtime.namespace();
+        let ledger = runtime.sets().status();
+        let checkpoints = runtime.checkpoint_counts();
         let space = namespace.space(&op_of("status"));
-        let refusing = store.ledger().refusing().map(|refusing| RefusingStatus {
+        let refusing = runtime.sets().refusing().map(|refusing| RefusingStatus {
             words: refusing_in_words(&refusing),
             since: refusing.since.secs(),
             what: refusing.what,
@@ -171,20 +169,20 @@ impl Status {
             set: ledger.set.to_string(),
             layout: crate::disks::layouts(&ledger),
             sets: crate::sets::list(&ledger),
-            drain: namespace.drain_status().as_ref().map(Moving::of),
+            drain: runtime.drain_status().as_ref().map(Moving::of),
             durability: config.durability.word().to_owned(),
             refusing,
             full: ledger.full,
             segments: ledger.segments,
             segment_len: ledger.segment_len,
             durable: ledger.durable.0,
-            mover: ReclaimStatus::of_mover(&store.mover_status()),
-            log_since_checkpoint: store.log_since_checkpoint(),
-            log_written: store.log_written(),
+            mover: ReclaimStatus::of_mover(&runtime.mover_status()),
+            log_since_checkpoint: runtime.log_since_checkpoint(),
+            log_written: runtime.log_written(),
             checkpoints: CheckpointStatus { taken: checkpoints.taken, written: checkpoints.written },
             index_engine: EngineKind::of(&config.data.join("index")).map(|engine| engine.to_string()),
-            index_failed: namespace.health().index_broken,
-            content: ContentStatus::of(&store.traffic()),
+            index_failed: runtime.health().index_broken,
+            content: ContentStatus::of(&runtime.traffic()),
             disks: crate::disks::disks_of(&ledger, &[]),
             space: match space {
                 Ok(space) => SpaceStatus::Known { total: space.total, free: space.free, inodes: space.inodes },
@@ -201,12 +199,12 @@ impl Status {
     /// Of a store that is served.
     pub(crate) fn of_running(
         config: &StoreConfig,
-        namespace: &Namespace,
+        runtime: &Runtime,
         keeper: KeeperStatus,
         server: ServerStatus,
     ) -> Self {
-        let workers = namespace.crew().status();
-        Self { workers, keeper: Some(keeper), server: Some(server), ..Self::of_store(config, namespace) }
+        let workers = runtime.crew().status();
+        Self { workers, keeper: Some(keeper), server: Some(server), ..Self::of_store(config, runtime) }
     }
 
     fn in_words(&self) -> String {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use strata_disk::FileDisk;
-use strata_ledger::{Geometry, Ledger, Options};
 use strata_namespace::Namespace;
+use strata_runtime::{ContentSettings, Geometry, LedgerOptions, Runtime, Sets};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 
 use crate::config::{IndexEngine, Remembered, StoreConfig};
@@ -34,7 +34,7 @@ enum Access {
 
 /// An open store.
 pub(crate) struct OpenStore {
-    inner: strata_namespace::OpenStore,
+    inner: strata_runtime::OpenStore,
     access: Access,
 }
 
@@ -92,7 +92,7 @@ impl OpenStore {
         config: &StoreConfig,
         index: Option<PathBuf>,
         lock: &mut StoreLock,
-    ) -> anyhow::Result<strata_namespace::StoreConfig> {
+    ) -> anyhow::Result<strata_runtime::StoreConfig> {
         Self::settings(config, Access::Look, index, lock)
     }
 
@@ -101,33 +101,33 @@ impl OpenStore {
         access: Access,
         index: Option<PathBuf>,
         lock: &mut StoreLock,
-    ) -> anyhow::Result<strata_namespace::StoreConfig> {
+    ) -> anyhow::Result<strata_runtime::StoreConfig> {
         let disks = find_disks(config, access, lock)?;
         let segment_len = crate::segments::len_for(config.segment, &disks)?;
         let geometry = Geometry { data_shards: config.layout.data, parity_shards: config.layout.parity };
         let memory = config.memory;
         let index_cache_bytes = memory.cache.0 / INDEX_CACHE_SHARE;
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        Ok(strata_namespace::StoreConfig {
+        Ok(strata_runtime::StoreConfig {
             disks,
             create: (access == Access::Create).then_some(geometry),
             index_dir: if access == Access::Look { index } else { Some(config.data.join("index")) },
             // What is looked at is a copy, of whichever engine it is; what is built anew beside it as well.
             index_engine: config.index_engine.filter(|_| access != Access::Look).map(IndexEngine::kind),
             index_cache_bytes,
-            ledger: Options {
+            ledger: LedgerOptions {
                 segment_len,
                 open_files_max: crate::descriptors::shares(config.disks.len()).files,
                 queue_bytes_max: bytes(2 * memory.table),
-                ..Options::default()
+                ..LedgerOptions::default()
             },
-            content: strata_content::StoreSettings {
+            content: ContentSettings {
                 cache_bytes: memory.cache.0 - index_cache_bytes,
                 overlay_bytes_max: bytes(memory.overlay),
                 staged_bytes_max: bytes(memory.staging),
                 mover_bytes_max: bytes(2 * memory.table),
                 events_kept: config.events_kept.0,
-                ..strata_content::StoreSettings::default()
+                ..ContentSettings::default()
             },
             durability: config.durability.class(),
             owner: (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
@@ -144,7 +144,7 @@ impl OpenStore {
         if access != Access::Look {
             private::mend(&config.data, &config.disks);
         }
-        let inner = strata_namespace::OpenStore::open(
+        let inner = strata_runtime::OpenStore::open(
             Self::settings(config, access, index, lock)?,
             Arc::new(SystemClock::new()),
             &SystemEntropy,
@@ -155,7 +155,7 @@ impl OpenStore {
         let store = Self { inner, access };
         if access == Access::Create {
             tracing::info!(replayed = store.inner.replayed, "store opened");
-            let remembered = Remembered::of(store.ledger(), config.disks.clone(), &config.data)?;
+            let remembered = Remembered::of(&store.sets(), config.disks.clone(), &config.data)?;
             let layout = remembered.layout;
             let count = usize::from(layout.data + layout.parity);
             ensure!(
@@ -165,7 +165,7 @@ impl OpenStore {
             );
             remembered.save(&config.data)?;
         }
-        let segment_len = store.ledger().status().segment_len;
+        let segment_len = store.sets().status().segment_len;
         if let Some(asked) = config.segment.filter(|asked| asked.0 != segment_len) {
             tracing::warn!(
                 "segment-size {asked} is for a store that is made anew; this one was made with {} and keeps it",
@@ -194,9 +194,14 @@ impl OpenStore {
         self.inner.namespace()
     }
 
-    /// The log.
-    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
-        self.inner.namespace().store().ledger()
+    /// What works in the background of the store.
+    pub(crate) fn runtime(&self) -> &Arc<Runtime> {
+        self.inner.runtime()
+    }
+
+    /// Its sets and their disks.
+    pub(crate) fn sets(&self) -> Sets {
+        self.inner.runtime().sets()
     }
 
     /// Makes everything durable and ends the store's threads. One that was opened to look is only dropped.
@@ -233,7 +238,7 @@ fn find_disks(config: &StoreConfig, access: Access, lock: &mut StoreLock) -> any
     for path in &present {
         disks.push(Arc::new(FileDisk::open(path)?) as Arc<dyn Disk>);
     }
-    let in_use = Ledger::in_use(&disks);
+    let in_use = strata_runtime::in_use(&disks);
     let first = |wanted| present.iter().zip(&in_use).find(|(_, used)| **used == wanted).map(|(path, _)| path);
     let (used, blank) = (first(true), first(false));
     if access == Access::Look {

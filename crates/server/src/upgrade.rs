@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use serde::Serialize;
-use strata_namespace::{RECORD_FORMAT, UpgradeReport, upgrade_plan};
+use strata_namespace::{RECORD_FORMAT, UpgradeReport};
+use strata_runtime::upgrade_plan;
 use strata_seam::{Clock, SystemClock, SystemEntropy};
 
 use crate::config::StoreConfig;

@@ -25,13 +25,14 @@ pub(crate) fn file(ino: u64, mtime: i64, size: u64) -> Attr {
 
 /// A store in memory with one file, which is open.
 struct Store {
-    store: strata_namespace::OpenStore,
+    store: strata_runtime::OpenStore,
     ino: Ino,
 }
 
 impl Store {
     fn new() -> Self {
-        use strata_namespace::{Access, ContentSettings, Durability, OpenStore, StoreConfig};
+        use strata_namespace::{Access, Durability};
+        use strata_runtime::{ContentSettings, OpenStore, StoreConfig};
         let world = strata_seam::sim::SimWorld::new(1);
         let config = StoreConfig {
             disks: vec![world.disk("disk")],

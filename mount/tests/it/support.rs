@@ -7,13 +7,12 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use strata_check::check_store;
 use strata_disk::FileDisk;
 use strata_ledger::{Geometry, Options};
 use strata_mount::{MountOptions, Mounted, mount};
-use strata_namespace::{
-    Attr, Caller, Condition, ContentSettings, Door, Durability, Namespace, ObjectMeta, Op, OpenStore, StoreConfig,
-    check_store,
-};
+use strata_namespace::{Attr, Caller, Condition, ContentSettings, Door, Durability, Namespace, ObjectMeta, Op};
+use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 
 /// The bucket most tests work in.

@@ -62,7 +62,7 @@ impl Context {
         self.watch(&from_before);
         self.watch(&to_before);
         let (from, to) = ((self.ino, from_name), (to_directory, to_name));
-        self.door.ns.rename(&self.op, from, to, RenameMode::Replace)?;
+        self.door.ns.rename_or_trash(&self.op, from, to, RenameMode::Replace)?;
         self.ok(out);
         self.put_wcc(&from_before, out);
         self.put_wcc(&to_before, out);

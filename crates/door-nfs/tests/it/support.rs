@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strata_door_nfs::{Export, NfsConfig, NfsDoor, NfsLimits, Squash};
-use strata_namespace::{Caller, ContentSettings, Door, Durability, Namespace, Op, OpenStore, StoreConfig};
+use strata_namespace::{Caller, ContentSettings, Door, Durability, Namespace, Op};
+use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, Ino, SystemClock, SystemEntropy};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;

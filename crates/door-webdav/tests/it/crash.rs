@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use strata_door_webdav::DavConfig;
-use strata_namespace::{Condition, ObjectMeta, OpenStore};
+use strata_namespace::{Condition, ObjectMeta};
+use strata_runtime::OpenStore;
 use strata_seam::sim::SimWorld;
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 use tempfile::TempDir;

@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use strata_check::check_store;
 use strata_content::StoreSettings;
 use strata_disk::FileDisk;
 use strata_door_webdav::{DavConfig, DavMetrics, WebDavDoor, serve};
 use strata_iam::{NewUser, SecretKey, Users};
 use strata_keys::MasterKey;
 use strata_ledger::{Geometry, Options};
-use strata_namespace::{Caller, Door, Durability, Namespace, Op, OpenStore, StoreConfig, check_store};
+use strata_namespace::{Caller, Door, Durability, Namespace, Op};
+use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 use tempfile::TempDir;
 use tokio::net::TcpListener;

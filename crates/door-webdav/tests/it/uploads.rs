@@ -7,7 +7,7 @@ use std::time::Duration;
 use strata_door_webdav::DavConfig;
 use strata_gate::Pace;
 use strata_ledger::Options;
-use strata_namespace::{OpenStore, StoreConfig};
+use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::sim::SimWorld;
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 

@@ -17,11 +17,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use strata_check::check_store;
 use strata_disk::FileDisk;
 use strata_ledger::{Geometry, Options as LedgerOptions, PassOptions};
-use strata_namespace::{
-    ContentSettings, Durability, Namespace, OpenStore, RECORD_FORMAT, StoreConfig, check_store, upgrade_plan,
-};
+use strata_namespace::{ContentSettings, Durability, Namespace, RECORD_FORMAT};
+use strata_runtime::{OpenStore, StoreConfig, upgrade_plan};
 use strata_seam::{Clock, Disk, SystemClock, SystemEntropy, Timestamp};
 
 use crate::options::Options;

@@ -7,11 +7,12 @@ use std::sync::{Arc, LazyLock};
 
 use shuttle::rand::Rng;
 use shuttle::thread;
+use strata_check_scheduled::check_store;
 use strata_content_scheduled::StoreSettings;
 use strata_ledger_scheduled::{Geometry, Options};
-use strata_namespace_scheduled::{
-    Access, Caller, Condition, Door, Durability, Namespace, ObjectMeta, Op, OpenStore, StoreConfig, check_store,
-};
+use strata_namespace_scheduled::{Access, Caller, Condition, Door, Durability, Namespace, ObjectMeta, Op};
+use strata_runtime_scheduled::Runtime;
+use strata_runtime_scheduled::{OpenStore, StoreConfig};
 use strata_seam::sim::{SimEntropy, SimWorld, Snapshot};
 use strata_seam::{Disk, Ino};
 
@@ -155,7 +156,10 @@ pub(super) fn reclaim() {
     let mover = {
         let ns = Arc::clone(ns);
         thread::spawn(move || {
-            ns.reclaim(std::time::Duration::from_secs(1), &mut |_| true).map(drop).expect("reclaimed")
+            Runtime::over(Arc::clone(&ns))
+                .reclaim(std::time::Duration::from_secs(1), &mut |_| true)
+                .map(drop)
+                .expect("reclaimed")
         })
     };
     put(ns, KEY, 2);

@@ -2,7 +2,8 @@
 //! every crash: it is told of each change once, of none that did not happen, and nothing that it needs is given back.
 
 use anyhow::Result;
-use strata_namespace::{Begin, EventReader, NodeKind, Op, OpenStore, ROOT_INO};
+use strata_namespace::{Begin, EventReader, NodeKind, Op, ROOT_INO};
+use strata_runtime::OpenStore;
 use strata_seam::Ino;
 use strata_seam::sim::{SimRng, SimWorld};
 

@@ -1,7 +1,8 @@
 //! A set that fills up, for row `iofail`: what was refused is stored when it comes again with room, in the same process;
 //! what was accepted stays; and what was synced of a file that nobody closes outlives the power.
 
-use strata_namespace::{Access, Condition, ErrorKind, Namespace, NewNode, NodeKind, ObjectMeta, OpenStore, SetAttr};
+use strata_namespace::{Access, Condition, ErrorKind, Namespace, NewNode, NodeKind, ObjectMeta, SetAttr};
+use strata_runtime::OpenStore;
 use strata_seam::Ino;
 use strata_seam::sim::{SimRng, SimWorld};
 
@@ -73,7 +74,8 @@ pub(crate) fn fill_and_empty(
         Err("it is never full".to_owned())
     };
     let reclaim = || -> Result<(), String> {
-        let done = ns.reclaim(std::time::Duration::ZERO, &mut |_| true);
+        let done =
+            strata_runtime::Runtime::over(std::sync::Arc::clone(ns)).reclaim(std::time::Duration::ZERO, &mut |_| true);
         done.map(|_| ()).map_err(|error| {
             let ledger = ns.store().ledger();
             let (room, checkpoint, space) = (ledger.room(), ns.store().checkpoint_room(), ledger.space());

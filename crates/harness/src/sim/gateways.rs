@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use strata_namespace::{
-    Access, Condition, Durability, Identity, Namespace, NewNode, NodeKind, ObjectMeta, OpenStore, RenameMode, SetAttr,
+    Access, Condition, Durability, Identity, Namespace, NewNode, NodeKind, ObjectMeta, RenameMode, SetAttr,
     TOP_NAME_DEFAULT, XattrMode,
 };
+use strata_runtime::OpenStore;
 use strata_seam::rehearsal;
 use strata_seam::sim::{SimRng, SimWorld};
 use strata_seam::{Clock, Ino};

@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 use strata_ledger::PassOptions;
-use strata_namespace::OpenStore;
+use strata_runtime::OpenStore;
 use strata_seam::DiskErrorKind;
 use strata_seam::sim::{DiskImage, Fault, FaultKind, SimRng, SimWorld, When};
 

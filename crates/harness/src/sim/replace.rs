@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use strata_ledger::{DiskState, PassOptions};
-use strata_namespace::OpenStore;
+use strata_runtime::OpenStore;
 use strata_seam::sim::{DiskImage, SimRng, SimWorld};
 use strata_seam::{Clock, DiskIndex, SystemClock};
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use strata_check::check_store;
 use strata_ledger::{Geometry, Options};
-use strata_namespace::{
-    Caller, ContentSettings, Door, Durability, EngineKind, Namespace, Op, OpenStore, Result, StoreConfig, check_store,
-};
+use strata_namespace::{Caller, ContentSettings, Door, Durability, Namespace, Op, Result};
+use strata_runtime::{EngineKind, OpenStore, StoreConfig};
 use strata_seam::sim::{SimEntropy, SimWorld};
 use strata_seam::{Clock, Disk, SegmentId};
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use strata_index::OrderedKv;
-use strata_namespace::{EngineKind, OpenStore};
+use strata_runtime::{EngineKind, OpenStore};
 use strata_seam::sim::{SimRng, SimWorld};
 use strata_seam::{Clock, SystemClock};
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use strata_content::ContentError;
 use strata_ledger::PassOptions;
 use strata_namespace::{
     Access, Condition, ContentSettings, Namespace, NewNode, NodeKind, ObjectMeta, Op, RenameMode, Result, SetAttr,
@@ -214,8 +215,18 @@ impl Step {
                 ns.seal_idle()?;
                 Ok(ns.store().collect().map(|_| ())?)
             }
-            Self::Heal => Ok(ns.store().ledger().heal(&PassOptions::default(), &mut |_| true).map(|_| ())?),
-            Self::Scrub => Ok(ns.store().ledger().scrub(&PassOptions::default(), &mut |_| true).map(|_| ())?),
+            Self::Heal => Ok(ns
+                .store()
+                .ledger()
+                .heal(&PassOptions::default(), &mut |_| true)
+                .map(|_| ())
+                .map_err(ContentError::from)?),
+            Self::Scrub => Ok(ns
+                .store()
+                .ledger()
+                .scrub(&PassOptions::default(), &mut |_| true)
+                .map(|_| ())
+                .map_err(ContentError::from)?),
             Self::Checkpoint => Ok(ns.store().take_checkpoint(&BTreeSet::new(), &mut |_| true).map(|_| ())?),
             Self::Reclaim => reclaim(ns, &mut |_| true, &mut || false).map(|_| ()),
             Self::PutAcross(key, seed, across) => put_across(ns, op, key, *seed, *across),

@@ -14,7 +14,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use anyhow::Result;
 use strata_ledger::DiskState;
-use strata_namespace::{Durability, Namespace, Op, OpenStore};
+use strata_namespace::{Durability, Namespace, Op};
+use strata_runtime::OpenStore;
 use strata_seam::Timestamp;
 use strata_seam::sim::{Fault, SimRng, SimWorld, Snapshot, When};
 

@@ -1,6 +1,6 @@
 //! Small workloads over a small tree: every kind of step alone, every two in a row, samples of three.
 
-use strata_namespace::OpenStore;
+use strata_runtime::OpenStore;
 use strata_seam::sim::{SimRng, SimWorld, Snapshot};
 
 use super::model::{Model, Seen, seen};

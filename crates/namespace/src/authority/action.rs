@@ -2,7 +2,7 @@
 
 use strata_seam::Ino;
 
-use crate::record::Bucket;
+use crate::records::Bucket;
 use crate::types::{Access, Attr};
 
 /// What somebody wants to do. Every operation of every door is made of these (see [`crate::OPERATIONS`]).

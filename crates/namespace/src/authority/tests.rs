@@ -6,8 +6,8 @@ use std::sync::Arc;
 use strata_seam::sim::SimWorld;
 
 use super::*;
+use crate::rig::{self, OpenStore};
 use crate::types::Opened;
-use crate::{OpenStore, rig};
 
 const RW: Access = Access { read: true, write: true, exec: false };
 

@@ -9,7 +9,7 @@ use crate::error::{ErrorKind, Result};
 use crate::key;
 use crate::name;
 use crate::names::{self, Path};
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::types::ROOT_INO;
 use crate::view::{View, damaged};
 

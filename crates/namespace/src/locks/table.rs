@@ -12,7 +12,7 @@ use super::held::Held;
 use super::place::Place;
 use crate::error::Result;
 use crate::key;
-use crate::record::decode_lock;
+use crate::records::decode_lock;
 use crate::types::LockRecord;
 use crate::view::{View, damaged};
 
@@ -146,7 +146,7 @@ mod tests {
             let place = Place { bucket: Ino(300), key };
             let at = key_of(&place, "urn:uuid:1");
             prop_assert!(!is_by_token(&at));
-            let value = crate::record::encode_lock(&LockRecord {
+            let value = crate::records::encode_lock(&LockRecord {
                 token: String::new(), path: b"/b".to_vec(), ino: None, deep: true, shared: false,
                 principal: "ann".to_owned(), owner_xml: Vec::new(), expires: None,
             });

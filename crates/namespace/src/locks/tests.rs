@@ -4,7 +4,6 @@ use strata_seam::SessionId;
 use strata_seam::sim::SimWorld;
 
 use super::*;
-use crate::check::check_store;
 use crate::rig;
 
 fn root() -> Op {
@@ -15,10 +14,6 @@ fn put(ns: &Namespace, key: &str) -> Result<()> {
     let content = ns.ingest(&root(), "bkt")?.finish()?;
     let (meta, any) = (ObjectMeta::default(), Condition::default());
     ns.put_object(&root(), "bkt", key.as_bytes(), content, None, meta, &any).map(drop)
-}
-
-fn is_whole(ns: &Namespace) {
-    assert_eq!(check_store(ns, false, &mut |_| {}).expect("checked").violations, Vec::<String>::new());
 }
 
 #[test]
@@ -78,7 +73,7 @@ fn locks_of_an_earlier_version_get_their_place_at_the_opening_and_bind_everybody
             assert_eq!(put(ns, key).map_err(|error| error.kind), Err(ErrorKind::Locked), "{key}");
         }
         put(ns, "replaced").expect("free");
-        is_whole(ns);
+        store.is_whole();
         store.close().expect("closed");
     }
 }
@@ -117,5 +112,5 @@ fn what_processes_of_another_session_hold_is_in_the_way_until_the_store_is_opene
     };
     let store = rig::on_one_disk(&world).expect("a store");
     assert_eq!(store.namespace().set_hold(&root(), ino, &held(2)).expect("set"), None);
-    is_whole(store.namespace());
+    store.is_whole();
 }

@@ -15,7 +15,7 @@ use crate::effects::Effects;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
-use crate::record::Inode;
+use crate::records::Inode;
 use crate::types::{Door, LockRecord, Op};
 use crate::view::View;
 

@@ -4,16 +4,11 @@ use proptest::prelude::*;
 use strata_seam::sim::SimWorld;
 
 use super::*;
-use crate::check::check_store;
 use crate::rig;
 use crate::types::{Caller, Condition, Door, NewNode, NodeKind, ObjectMeta, Op, RenameMode};
 
 fn root() -> Op {
     Op::new(Caller::root(Door::Mount))
-}
-
-fn is_whole(ns: &Namespace) {
-    assert_eq!(check_store(ns, false, &mut |_| {}).expect("checked").violations, Vec::<String>::new());
 }
 
 fn ino(ns: &Namespace, path: &str) -> Ino {
@@ -54,7 +49,7 @@ fn a_path_is_found_from_an_inode_also_after_renames_of_what_is_above_it() {
     let other = file(ns, b, "other");
     ns.rename(&root(), (b, b"other"), (bucket, b"top"), RenameMode::Exchange).expect("exchanged");
     assert_eq!((key(ns, other).as_deref(), key(ns, c).as_deref()), (Some("top"), Some("z/b/other")));
-    is_whole(ns);
+    store.is_whole();
 }
 
 #[test]
@@ -69,19 +64,19 @@ fn a_file_of_several_names_has_a_path_until_the_last_is_removed() {
     ns.link(&root(), linked, bucket, b"three").expect("linked");
     assert_eq!(key(ns, linked).as_deref(), Some("one"));
     ns.rename(&root(), (bucket, b"one"), (bucket, b"three"), RenameMode::Exchange).expect("nothing to do");
-    is_whole(ns);
+    store.is_whole();
     ns.unlink(&root(), bucket, b"one").expect("removed");
-    is_whole(ns);
+    store.is_whole();
     let rest = key(ns, linked).expect("a name");
     assert!(["d/two", "three"].contains(&rest.as_str()), "{rest}");
     ns.rename(&root(), (dir, b"two"), (bucket, b"four"), RenameMode::Replace).expect("moved");
     ns.unlink(&root(), bucket, b"three").expect("removed");
     assert_eq!(key(ns, linked).as_deref(), Some("four"));
-    is_whole(ns);
+    store.is_whole();
     ns.open(&root(), linked, crate::types::Access::default(), false).expect("opened");
     ns.unlink(&root(), bucket, b"four").expect("removed");
     assert_eq!(key(ns, linked), None, "it is open, and nowhere");
-    is_whole(ns);
+    store.is_whole();
 }
 
 #[test]
@@ -102,7 +97,7 @@ fn an_exchange_that_would_take_the_name_of_an_object_beside_a_directory_is_refus
     for key in ["a", "a/b", "f"] {
         ns.head_object(&root(), "bkt", key.as_bytes()).expect("it is there");
     }
-    is_whole(ns);
+    store.is_whole();
 }
 
 /// One step: what, which of the names, and which other.
@@ -139,6 +134,6 @@ proptest! {
         for step in steps {
             take(ns, [bucket, dir], step);
         }
-        is_whole(ns);
+        store.is_whole();
     }
 }

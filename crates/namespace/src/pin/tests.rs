@@ -10,8 +10,8 @@ use super::*;
 use crate::rig;
 use strata_seam::rehearsal::refuses_first;
 
-use crate::OpenStore;
 use crate::error::fail;
+use crate::rig::OpenStore;
 use crate::types::{Access, Caller, Condition, Door, ObjectMeta};
 use crate::view::View;
 

@@ -1,12 +1,10 @@
 //! A store of the format before is upgraded at its next opening, and after a crash at any point of that at the one after it.
 
-use strata_seam::Disk;
-use strata_seam::sim::{Fault, IoOp, SimEntropy, SimWorld, Submission, explore_crashes, sweep_failures};
+use strata_seam::sim::{Fault, IoOp, SimWorld, Submission, explore_crashes, sweep_failures};
 
 use super::*;
-use crate::OpenStore;
-use crate::check::check_store;
 use crate::rig;
+use crate::rig::OpenStore;
 use crate::types::{Access, Attr, Caller, Condition, Door, Durability, ObjectMeta, Op};
 use crate::usage::UsageOf;
 use crate::view::View;
@@ -15,8 +13,9 @@ fn root() -> Op {
     Op::new(Caller::root(Door::S3))
 }
 
-fn config(world: &SimWorld) -> StoreConfig {
-    rig::config(vec![world.disk("disk") as Arc<dyn Disk>], 0)
+/// What opening the store would do to it.
+fn planned(world: &SimWorld) -> Option<UpgradeReport> {
+    upgrade_planned(&rig::store_on(world).expect("a store")).expect("planned")
 }
 
 fn open(world: &SimWorld) -> Result<OpenStore> {
@@ -90,7 +89,7 @@ fn store_of_before(world: &SimWorld) {
                 tx.put(key, inode.encode_without_bucket(relaxed));
             }
             for (key, value) in tx.records(&[key::TABLE_USAGE], &[key::TABLE_USAGE + 1], 100)? {
-                tx.tally(&key, -strata_index::Cell::from_value(&value).count);
+                tx.tally(&key, -strata_content::Cell::from_value(&value).count);
             }
             for (key, _) in tx.records(&[key::TABLE_NAME], &[key::TABLE_NAME + 1], 100)? {
                 tx.delete(key);
@@ -109,7 +108,7 @@ fn store_of_before(world: &SimWorld) {
 /// Everything is where it was; what had names in several buckets is one file in each.
 fn is_upgraded(store: &OpenStore) {
     let ns = store.namespace();
-    assert_eq!(check_store(ns, true, &mut |_| {}).expect("checked").violations, Vec::<String>::new());
+    store.is_whole();
     assert_eq!(needed(ns.store()).expect("read"), None);
     assert!(ns.store().ledger().has(Feature::Domains));
     let buckets = ns.buckets(&root()).expect("listed");
@@ -145,8 +144,7 @@ fn is_upgraded(store: &OpenStore) {
 fn a_store_of_the_format_before_is_upgraded_when_it_is_opened_and_a_file_of_several_buckets_is_parted() {
     let world = SimWorld::new(3);
     store_of_before(&world);
-    let clock: Arc<dyn Clock> = world.clock();
-    let plan = upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned").expect("needed");
+    let plan = planned(&world).expect("needed");
     assert_eq!((plan.from, plan.buckets, plan.parted), (2, 3, 3));
     let plan_first = plan.first.clone();
     let mut first = plan.first.clone();
@@ -155,7 +153,7 @@ fn a_store_of_the_format_before_is_upgraded_when_it_is_opened_and_a_file_of_seve
         |path: &[u8]| ["one/", "two/", "three/"].iter().filter(|name| path.starts_with(name.as_bytes())).count();
     assert!(first.iter().all(|path| one_of_each(path) == 1), "{first:?}");
     // A plan changes nothing: it is the same again.
-    assert_eq!(upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned"), Some(plan));
+    assert_eq!(planned(&world), Some(plan));
     let store = open(&world).expect("opened");
     let done = store.namespace().upgraded().expect("it was");
     assert_eq!((done.from, done.buckets, done.parted), (2, 3, 3));
@@ -163,7 +161,7 @@ fn a_store_of_the_format_before_is_upgraded_when_it_is_opened_and_a_file_of_seve
     is_upgraded(&store);
     drop(store);
     world.kill_process();
-    assert_eq!(upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned"), None);
+    assert_eq!(planned(&world), None);
     assert!(open(&world).is_ok());
 }
 
@@ -234,8 +232,7 @@ fn store_of_format_4(world: &SimWorld, begun: Option<u64>) {
 fn a_store_of_format_4_is_marked_and_nothing_in_it_is_written_anew() {
     let world = SimWorld::new(3);
     store_of_format_4(&world, None);
-    let clock: Arc<dyn Clock> = world.clock();
-    let plan = upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned").expect("needed");
+    let plan = planned(&world).expect("needed");
     assert_eq!(plan, UpgradeReport { from: 4, ..UpgradeReport::default() });
     let store = open(&world).expect("opened");
     assert_eq!(store.namespace().upgraded(), Some(&plan));
@@ -243,7 +240,7 @@ fn a_store_of_format_4_is_marked_and_nothing_in_it_is_written_anew() {
     assert!(rig::keeps_off(&*world.disk("disk")), "a release of format 4 refuses it by its superblock");
     drop(store);
     world.kill_process();
-    assert_eq!(upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned"), None);
+    assert_eq!(planned(&world), None);
 }
 
 #[test]
@@ -276,8 +273,7 @@ fn the_upgrade_of_a_store_of_format_4_may_be_cut_off_anywhere_and_is_ended_by_th
 fn an_upgrade_that_a_release_of_format_4_did_not_end_is_ended_from_where_it_began() {
     let world = SimWorld::new(3);
     store_of_format_4(&world, Some(3));
-    let clock: Arc<dyn Clock> = world.clock();
-    let plan = upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned").expect("needed");
+    let plan = planned(&world).expect("needed");
     assert!(plan.from == 3 && plan.names > 5, "{plan:?}");
     let store = open(&world).expect("opened");
     assert_eq!(store.namespace().upgraded().expect("it was").from, 3);
@@ -295,7 +291,7 @@ fn a_store_of_format_4_that_takes_no_writes_is_read_and_stays_open_to_the_releas
     assert_eq!(read(ns, "/two/d/g"), "one/f".repeat(1000).into_bytes());
     assert_eq!(attr(ns, "/one/f").nlink, 2);
     assert_eq!(ns.create_bucket(&root(), "four", None).expect_err("refused").kind, ErrorKind::ReadOnly);
-    assert_eq!(check_store(ns, true, &mut |_| {}).expect("checked").violations, Vec::<String>::new());
+    store.is_whole();
     drop(store);
     world.set_read_only("disk", false);
     world.kill_process();
@@ -307,8 +303,7 @@ fn a_store_of_format_4_that_takes_no_writes_is_read_and_stays_open_to_the_releas
 fn inodes_of_format_3_learn_their_names_also_where_a_crash_cuts_that_off() {
     let world = SimWorld::new(3);
     store_of_format_3(&world);
-    let clock: Arc<dyn Clock> = world.clock();
-    let plan = upgrade_plan(&config(&world), &clock, &SimEntropy::new(7)).expect("planned").expect("needed");
+    let plan = planned(&world).expect("needed");
     assert_eq!((plan.from, plan.buckets, plan.parted), (3, 0, 0));
     let states = explore_crashes(
         &world,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use strata_ledger::{Geometry, Ledger};
+use strata_runtime::{Geometry, Sets};
 
 use super::{ConfigError, Layout};
 
@@ -81,10 +81,10 @@ impl Remembered {
     ///
     /// # Errors
     /// As for [`Remembered::load`].
-    pub(crate) fn of(ledger: &Ledger, folders: Vec<PathBuf>, data: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn of(sets: &Sets, folders: Vec<PathBuf>, data: &Path) -> Result<Self, ConfigError> {
         let before = Self::load(data)?.is_some_and(|kept| kept.several);
-        let Geometry { data_shards: data, parity_shards: parity } = ledger.geometry();
-        let several = before || ledger.status().sets.len() > 1;
+        let Geometry { data_shards: data, parity_shards: parity } = sets.geometry();
+        let several = before || sets.status().sets.len() > 1;
         Ok(Self { layout: Layout { data, parity }, several, made: true, disks: folders })
     }
 

@@ -198,7 +198,7 @@ impl StoreConfig {
                 return Err(ConfigError(format!("segment-size {segment} is not a whole number of MiB")));
             }
         }
-        let events_kept = settings.events_kept.unwrap_or(ByteSize(strata_content::EVENTS_KEPT_DEFAULT));
+        let events_kept = settings.events_kept.unwrap_or(ByteSize(strata_runtime::EVENTS_KEPT_DEFAULT));
         let durability = settings.durability.unwrap_or_default();
         let top_bucket = settings.top_bucket.unwrap_or_else(|| TOP_NAME_DEFAULT.to_owned());
         strata_namespace::check_bucket(top_bucket.as_bytes())

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
-use strata_ledger::Report;
-use strata_namespace::{Affected, CheckReport, RepairStep, TruthReport};
+use strata_check::{Affected, CheckReport, RepairStep};
+use strata_runtime::Report;
+use strata_runtime::TruthReport;
 
 use crate::config::ByteSize;
 use crate::greeting::{plain_table, say, say_json};

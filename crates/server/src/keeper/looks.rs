@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strata_disk::FileDisk;
-use strata_ledger::{DiskState, DiskStatus, Ledger};
+use strata_runtime::{DiskState, DiskStatus};
 use strata_seam::Disk;
 
 use super::{Keeper, LOOK_EVERY};
@@ -13,17 +13,17 @@ use crate::config::Remembered;
 impl Keeper {
     /// Forgets where the disks of sets are that have left the store since the last look.
     fn forget_released(&self) {
-        let now = self.ledger().status();
+        let now = self.sets().status();
         let Some(before) = self.seen.lock().replace(now.clone()) else { return };
         if before.sets.iter().all(|set| now.sets.iter().any(|other| other.set == set.set)) {
             return;
         }
         let folders = crate::sets::without_released(&before, &now, self.folders());
-        let kept = Remembered::of(self.ledger(), folders.clone(), &self.data).map_err(anyhow::Error::from);
+        let kept = Remembered::of(&self.sets(), folders.clone(), &self.data).map_err(anyhow::Error::from);
         if let Err(error) = kept.and_then(|kept| kept.save(&self.data)) {
             tracing::warn!(error = format!("{error:#}"), "the folders of a set that left could not be forgotten");
         }
-        self.disks.let_go_of_unused(self.ledger(), &folders);
+        self.disks.let_go_of_unused(&self.sets(), &folders);
         self.set_folders(folders);
     }
 
@@ -31,8 +31,8 @@ impl Keeper {
     pub(super) fn look_after_disks(&self) {
         let mut trouble = None;
         self.forget_released();
-        let ledger = self.ledger();
-        match ledger.tend() {
+        let sets = self.sets();
+        match sets.tend() {
             Ok(back) if !back.is_empty() => {
                 self.note_back(back.len());
                 tracing::info!(places = ?back, "disks that were set aside take part again");
@@ -40,25 +40,25 @@ impl Keeper {
             Ok(_) => {}
             Err(error) => trouble = Some(error.to_string()),
         }
-        let status = ledger.status();
+        let status = sets.status();
         let away = status.disks.iter().any(|disk| matches!(disk.state, DiskState::Gone | DiskState::Missing));
         for folder in self.folders().into_iter().filter(|_| away) {
             // Asked anew each time: with a quorum that is back, several disks are.
             let is_used = |disk: &DiskStatus| {
                 Path::new(&disk.label) == folder && !matches!(disk.state, DiskState::Gone | DiskState::Missing)
             };
-            if ledger.status().disks.iter().any(is_used) {
+            if sets.status().disks.iter().any(is_used) {
                 continue;
             }
             let Ok(disk) = FileDisk::open(&folder) else { continue };
             let disk: Arc<dyn Disk> = Arc::new(disk);
             // A blank one is a forgotten mount as often as a new disk: somebody has to say which.
-            if !matches!(Ledger::find(std::slice::from_ref(&disk)), Ok(Some(set)) if set == status.set)
-                || Ledger::is_taken_out(&*disk)
+            if !matches!(strata_runtime::store_on(std::slice::from_ref(&disk)), Ok(Some(set)) if set == status.set)
+                || strata_runtime::is_taken_out(&*disk)
             {
                 continue;
             }
-            match ledger.rejoin(disk) {
+            match sets.rejoin(disk) {
                 Ok(joined) => {
                     self.note_back(1);
                     self.complained.lock().remove(&folder);

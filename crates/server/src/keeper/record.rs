@@ -1,7 +1,7 @@
 //! What is known of the scrub across restarts, kept as a setting of the store.
 
 use serde::{Deserialize, Serialize};
-use strata_ledger::Report;
+use strata_runtime::Report;
 use strata_seam::{Lsn, Position, SegmentId};
 
 /// What is known of the scrub across restarts. Times are seconds since 1970.

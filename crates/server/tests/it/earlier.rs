@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use strata_disk::FileDisk;
 use strata_ledger::{Geometry, Options};
-use strata_namespace::{Caller, ContentSettings, Door, Durability, Namespace, Op, OpenStore, StoreConfig};
+use strata_namespace::{Caller, ContentSettings, Door, Durability, Namespace, Op};
+use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 
 use crate::s3::S3;

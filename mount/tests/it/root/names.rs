@@ -132,17 +132,42 @@ fn the_trash_of_a_desktop_is_made_at_the_top_and_takes_what_is_beside_it() {
     let made = "mkdir -m 700 .Trash-4711 .Trash-4711/files .Trash-4711/info; echo x > .Trash-4711/info/f.trashinfo";
     assert!(at_top(&drive, 4711, made));
     assert_eq!(fs::metadata(drive.mount_point().join(".Trash-4711")).expect("there").mode() & 0o7777, 0o700);
-    // A rename into it is one between buckets, which the kernel refuses and programs answer by copying.
-    assert!(at_top(&drive, 4711, "echo x > loose; mv loose .Trash-4711/files/loose; test ! -e loose"));
+    // A rename into it is one between buckets, which is made all the same; what the kernel knew of the source it looks up anew.
+    assert!(at_top(
+        &drive,
+        4711,
+        "echo x > loose; perl -e 'rename(\"loose\", \".Trash-4711/files/loose\") or die'; test ! -e loose"
+    ));
+    let there = |path: &str| drive.mount_point().join(path).exists();
+    let read = |path: &str| {
+        fs::read_to_string(drive.mount_point().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    soon("the trash has it", || there(".Trash-4711/files/loose"));
+    assert_eq!(read(".Trash-4711/files/loose"), "x\n");
+    // Nothing takes the place of what was thrown away before, and a rename elsewhere is refused as ever.
+    let renames =
+        |from: &str, to: &str| at_top(&drive, 4711, &format!("perl -e 'rename(\"{from}\", \"{to}\") or die'"));
+    assert!(at_top(
+        &drive,
+        4711,
+        "echo other > loose; mkdir Folder Other; mkdir Folder/deep; echo y > Folder/inner; echo z > Folder/deep/est"
+    ));
+    assert!(!renames("loose", ".Trash-4711/files/loose") && !renames("loose", "Folder/loose"));
+    assert_eq!((read("loose"), read(".Trash-4711/files/loose")), ("other\n".to_owned(), "x\n".to_owned()));
+    // A folder goes with what is in it, also one at the top.
+    assert!(renames("Folder/deep", ".Trash-4711/files/deep"));
+    soon("the trash has it", || there(".Trash-4711/files/deep/est"));
+    assert!(!there("Folder/deep") && read(".Trash-4711/files/deep/est") == "z\n");
     if !have("gio") {
         return;
     }
-    assert!(at_top(&drive, 4711, "echo x > trashed; mkdir Folder; echo y > Folder/inner"));
-    let trashed = |what: &str| at_top(&drive, 4711, &format!("HOME=/nonexistent gio trash {what}"));
-    let outcome = [trashed("trashed"), trashed("Folder/inner"), trashed("Folder")];
-    let there = |path: &str| drive.mount_point().join(path).exists();
-    assert_eq!(outcome, [false; 3], "gio refuses what a rename cannot move");
-    assert!(there("trashed") && there("Folder/inner"), "and nothing is lost");
+    // A home on another file system, as homes are; one that is not there is refused by gio itself.
+    let trashed = |what: &str| at_top(&drive, 4711, &format!("HOME=/ gio trash {what}"));
+    assert!(at_top(&drive, 4711, "mv loose trashed"));
+    assert_eq!([trashed("trashed"), trashed("Folder/inner"), trashed("Folder"), trashed("Other")], [true; 4]);
+    assert!(!there("trashed") && !there("Folder") && !there("Other"));
+    soon("the trash has the rest", || there(".Trash-4711/files/Folder") && there(".Trash-4711/files/Other"));
+    assert_eq!(read(".Trash-4711/files/inner"), "y\n");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use strata_namespace::{
     Access, Begin, Caller, Condition, Content, Door, Durability, HeldRange, HoldOwner, Namespace, NewLock, NewNode,
     NodeKind, ObjectMeta, Op, ROOT_INO, RangeKind, RangeSpace, RenameMode, SetAttr, XattrMode,
 };
+use strata_runtime::Runtime;
 use strata_seam::Ino;
 
 use super::describe::root;
@@ -227,7 +228,7 @@ pub(super) fn fill_all_and_reclaim(ns: &Arc<Namespace>) -> Result<()> {
         ns.delete_object(&op, "before", passing(number).as_bytes(), &Condition::default())?;
     }
     ns.settle_blocking(&op)?;
-    let report = ns.reclaim(Duration::ZERO, &mut |_| true)?;
+    let report = Runtime::over(Arc::clone(ns)).reclaim(Duration::ZERO, &mut |_| true)?;
     ensure!(report.segments_freed > 0, "no segment was given back: {report:?}");
     fill_all(ns)?;
     ns.delete_object(&op, "before", b"staying 3", &Condition::default())?;

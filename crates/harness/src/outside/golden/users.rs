@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use strata_check::check_store;
 use strata_iam::{CLEAR_LEFT, Users, is_clear_secret};
 use strata_keys::MasterKey;
-use strata_namespace::{Door, check_store};
+use strata_namespace::Door;
+use strata_runtime::Runtime;
 use strata_seam::SystemEntropy;
 
 use super::describe::root;
@@ -67,7 +69,10 @@ pub(super) fn check() -> Result<()> {
         if start == 0 {
             ensure!(ns.setting(&op, CLEAR_LEFT)?.is_some(), "nothing says that traces are left");
             ns.store().take_checkpoint(&BTreeSet::new(), &mut |_| true)?;
-            ensure!(ns.erase_settings(&is_clear_secret, &mut || true)?, "not every trace could be erased");
+            ensure!(
+                Runtime::over(Arc::clone(ns)).erase_settings(&is_clear_secret, &mut || true)?,
+                "not every trace could be erased"
+            );
             ensure!(traces()?.is_empty(), "traces are left: {:?}", traces()?);
         }
         let checked = check_store(ns, true, &mut |_| {})?;

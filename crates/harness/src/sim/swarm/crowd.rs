@@ -1,7 +1,7 @@
 //! A simulated store that is filled until it refuses, and emptied; sometimes the power goes in the midst of it.
 
 use strata_ledger::{DiskState, PassOptions, SetState};
-use strata_namespace::OpenStore;
+use strata_runtime::OpenStore;
 
 use super::Swarm;
 use crate::cases::Tally;
@@ -39,7 +39,7 @@ impl Swarm {
             self.world.restart(self.crowd.next_u64());
             let store = self.open(true, tally)?;
             // Wherever it was cut off, it can go on.
-            let reclaimed = store.namespace().reclaim(std::time::Duration::ZERO, &mut |_| true);
+            let reclaimed = store.runtime().reclaim(std::time::Duration::ZERO, &mut |_| true);
             reclaimed.map_err(|error| format!("the mover of a full store that was cut off cannot go on: {error:?}"))?;
             store
         } else {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use strata_content::{Host, MoverReport, Unpaced};
 use strata_ledger::{Geometry, LedgerError, SetState, Status};
-use strata_namespace::{Condition, DrainStep, ErrorKind, ObjectMeta, OpenStore};
+use strata_namespace::{Condition, ErrorKind, ObjectMeta};
+use strata_runtime::{DrainStep, OpenStore};
 use strata_seam::Disk;
 use strata_seam::sim::{SimEntropy, SimRng};
 
@@ -170,7 +171,7 @@ impl Swarm {
 
     fn cancel_drain(&mut self, store: &OpenStore, number: u16, well: bool) -> Result<(), String> {
         self.now(format!("set {number} takes writes again"));
-        match store.namespace().cancel_drain(number) {
+        match store.runtime().cancel_drain(number) {
             Ok(()) => {}
             Err(error) if well => return Err(format!("a drain cannot be taken back in good health: {error:?}")),
             Err(_) => self.sets.unsure = true,
@@ -180,13 +181,13 @@ impl Swarm {
 
     /// Some steps of emptying a set: one that it was begun with, mostly.
     fn drain(&mut self, store: &OpenStore, before: &Status, well: bool, tally: &mut Tally) -> Result<(), String> {
-        let (ns, emptied) = (store.namespace(), draining(before));
+        let emptied = draining(before);
         let begun = !emptied.is_empty() && !self.sets.rng.one_in(6);
         let among = if begun { emptied } else { before.sets.iter().map(|set| set.number).collect() };
         let number = among[self.sets.rng.below(among.len() as u64) as usize];
         self.now(format!("set {number} is emptied"));
         self.sets.note_draining(number);
-        if let Err(error) = ns.begin_drain(number) {
+        if let Err(error) = store.runtime().begin_drain(number) {
             let others = before.sets.iter().any(|set| set.number != number && set.is_written);
             if well && (others || error.kind != ErrorKind::Invalid) {
                 return Err(format!("a drain cannot begin in good health: {error:?}"));
@@ -197,7 +198,7 @@ impl Swarm {
         for _ in 0..1 + self.sets.rng.below(3) {
             let mut ending = Ending(1 + self.sets.rng.below(30));
             let host: &mut dyn Host = if self.sets.rng.one_in(2) { &mut ending } else { &mut Unpaced };
-            let step = ns.drain_step(number, host);
+            let step = store.runtime().drain_step(number, host);
             step.is_ok().hash(&mut self.events);
             match step {
                 Ok(DrainStep::Released(unwiped)) => return self.check_left(before, number, well, &unwiped),
@@ -236,7 +237,7 @@ impl Swarm {
         let mut left = draining(&status(&store));
         for _ in 0..DRAIN_STEPS_MAX {
             let Some(number) = left.first().copied() else { break };
-            let step = store.namespace().drain_step(number, &mut Unpaced);
+            let step = store.runtime().drain_step(number, &mut Unpaced);
             let step = step.map_err(|error| format!("a set cannot be emptied in good health: {error:?}"))?;
             self.now(format!("at last, set {number}: {step:?}"));
             left = draining(&status(&store));
@@ -256,7 +257,7 @@ impl Swarm {
         // Room for all there is: one that were full beside a struck one of its set would be one too many.
         let room = self.sets.disks().iter().map(used).sum::<u64>() + ROOM_SEGMENTS * self.rig.ledger.segment_len;
         disks.iter().for_each(|disk| self.world.set_capacity(disk, room));
-        let moved = store.namespace().rebalance(Duration::ZERO, &mut |_, _| true);
+        let moved = store.runtime().rebalance(Duration::ZERO, &mut |_, _| true);
         disks.iter().for_each(|disk| self.world.set_capacity(disk, CAPACITY));
         moved.is_ok().hash(&mut self.events);
         match moved {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use strata_ledger::{DiskState, Ledger, PassOptions, Progress, Report};
-use strata_namespace::OpenStore;
+use strata_runtime::OpenStore;
 use strata_seam::DiskIndex;
 use strata_seam::sim::DiskImage;
 

@@ -1,0 +1,345 @@
+//! The invariants of the name space as predicates: what `strata fsck`, the heal report and the tests run.
+//!
+//! At rest, one sweep over all records tells. Beside writers a sweep only raises suspicions, since it sees a moving
+//! store; each is then settled (`live`): looked at again under the writer's lock where a few records decide, counted
+//! again while every commit is watched where a count does. Only what stands is reported.
+//!
+//! Memory is bounded by [`CheckOptions::at_once`]: inodes and chunks are looked at that many at a time.
+
+mod affected;
+mod finding;
+mod live;
+mod tree;
+
+use std::collections::{HashMap, HashSet};
+
+use strata_content::{Audit, Cell, Scope};
+use strata_seam::ChunkId;
+
+pub use affected::{Affected, Owner};
+pub use finding::Finding;
+pub(crate) use live::{entry_of, stands};
+
+use strata_namespace::records::{Inode, Part, Version, key};
+use strata_namespace::{Namespace, NodeKind, ROOT_INO, Result, Usage, UsageOf};
+use tree::{Inodes, TreePass, each, number, table};
+
+/// Inodes and chunks looked at together unless told otherwise: about 100 MiB of memory.
+pub const AT_ONCE_DEFAULT: usize = 1 << 20;
+/// Findings kept; further ones are only counted.
+pub(crate) const FINDINGS_MAX: usize = 100_000;
+
+/// How to check.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckOptions {
+    /// Also read every chunk and compare it with its name.
+    pub contents: bool,
+    /// Others may write meanwhile.
+    pub live: bool,
+    /// Inodes and chunks looked at together.
+    pub at_once: usize,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        Self { contents: true, live: false, at_once: AT_ONCE_DEFAULT }
+    }
+}
+
+/// Where a check is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CheckProgress {
+    /// What is looked at.
+    pub what: &'static str,
+    /// Records looked at so far, of all kinds.
+    pub done: u64,
+}
+
+/// What a check found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CheckReport {
+    /// Inodes looked at.
+    pub inodes: u64,
+    /// Directory entries looked at.
+    pub entries: u64,
+    /// Bytes of all present content, holes included.
+    pub logical_bytes: u64,
+    /// Chunks looked at.
+    pub chunks: u64,
+    /// Bytes of the chunks in use, each counted once, uncompressed.
+    pub live_bytes: u64,
+    /// Chunks nobody refers to: not wrong, the next reclaim lets them go.
+    pub unused_chunks: u64,
+    /// Bytes of those, uncompressed.
+    pub unused_bytes: u64,
+    /// What is wrong, at most [`FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+    /// Findings beyond those.
+    pub more: u64,
+    /// The same in words: the invariant's id and a sentence each. Empty is good.
+    pub violations: Vec<String>,
+    /// Suspicions about what changed so often that they could not be settled; check again.
+    pub unsettled: u64,
+    /// The check was ended before it was through.
+    pub ended: bool,
+}
+
+/// Checks every record of the name space, and every reference; with `contents` also every chunk's bytes.
+///
+/// The store must be at rest: changes made meanwhile may be reported as violations. `progress` is told how many records
+/// were looked at.
+///
+/// # Errors
+/// Reading the index. What is wrong with the data is in the report.
+pub fn check_store(ns: &Namespace, contents: bool, progress: &mut dyn FnMut(u64)) -> Result<CheckReport> {
+    let options = CheckOptions { contents, ..CheckOptions::default() };
+    check(ns, &options, &mut |at| {
+        progress(at.done);
+        true
+    })
+}
+
+/// As [`check_store`], at rest or beside writers. `progress` says whether to go on.
+///
+/// # Errors
+/// Reading the index. What is wrong with the data is in the report.
+pub fn check(
+    ns: &Namespace,
+    options: &CheckOptions,
+    progress: &mut dyn FnMut(CheckProgress) -> bool,
+) -> Result<CheckReport> {
+    let mut teller = Teller { at: CheckProgress { what: "inodes", done: 0 }, progress };
+    let mut found = Found::default();
+    let through = sweep(ns, options, &mut found, &mut teller)?;
+    let mut report = found.report;
+    if ns.is_outdated() {
+        // They are as an earlier version had them.
+        let upgraded = |finding: &Finding| {
+            matches!(
+                finding,
+                Finding::Stray { .. }
+                    | Finding::Elsewhere { .. }
+                    | Finding::Usage { .. }
+                    | Finding::Names { .. }
+                    // No directory has a placeholder there.
+                    | Finding::Shadow { .. }
+                    | Finding::Bucket { root: ROOT_INO }
+            )
+        };
+        report.findings.retain(|finding| !upgraded(finding));
+    }
+    report.ended = !through;
+    if through && options.live {
+        live::settle(ns, options, &mut report, &mut teller)?;
+    }
+    report.violations = report.findings.iter().map(Finding::to_string).collect();
+    if report.more > 0 {
+        report.violations.push(format!("and {} more", report.more));
+    }
+    Ok(report)
+}
+
+/// Looks at everything once; `false` if it was told to stop.
+fn sweep(ns: &Namespace, options: &CheckOptions, found: &mut Found, teller: &mut Teller<'_>) -> Result<bool> {
+    let mut from = 0;
+    loop {
+        let pass = TreePass::new(ns.store(), Inodes::Between(from, None));
+        match pass.run(options.at_once, found, teller)? {
+            None => return Ok(false),
+            Some(Some(next)) => from = next,
+            Some(None) => break,
+        }
+    }
+    if !tree::others(ns.store(), found, teller)? {
+        return Ok(false);
+    }
+    teller.now("the count of inodes");
+    let counted = if options.live { live::count_inodes(ns, teller)? } else { at_rest(ns, found)? };
+    match counted {
+        None => return Ok(false),
+        Some((counted, exist)) if counted != exist => found.put(Finding::Tally { counted, exist }),
+        Some(_) => {}
+    }
+    // Beside writers the counters and what they count are never seen at one moment.
+    if !options.live && !usage(ns, found, teller)? {
+        return Ok(false);
+    }
+    let mut from = ChunkId([0; 32]);
+    loop {
+        let scope = Scope::next(ns.store(), from, options.at_once)?;
+        if !references(ns, scope.clone(), options.contents, found, teller)? {
+            return Ok(false);
+        }
+        match scope {
+            Scope::Between(_, Some(next)) => from = next,
+            _ => return Ok(true),
+        }
+    }
+}
+
+/// Compares the counters of usage with what the inodes add up to; `false` if it was told to stop.
+fn usage(ns: &Namespace, found: &mut Found, teller: &mut Teller<'_>) -> Result<bool> {
+    let hidden =
+        |finding: &Finding| matches!(finding, Finding::Record { key } if key.first() == Some(&key::TABLE_INODE));
+    if found.report.more > 0 || found.report.findings.iter().any(hidden) {
+        // What an inode that cannot be read adds up to is not known.
+        return Ok(true);
+    }
+    teller.now("the counters of usage");
+    let mut exist: HashMap<(UsageOf, bool), i64> = HashMap::new();
+    for (of, usage) in std::mem::take(&mut found.usage) {
+        exist.insert((of, true), usage.bytes.cast_signed());
+        exist.insert((of, false), usage.inodes.cast_signed());
+    }
+    let going = each(ns.store(), table(key::TABLE_USAGE), teller, |key, value| {
+        let Some((of, bytes)) = UsageOf::of_key(key) else {
+            found.put(Finding::Record { key: key.to_vec() });
+            return Ok(());
+        };
+        let (counted, exist) = (Cell::from_value(value).count, exist.remove(&(of, bytes)).unwrap_or(0));
+        if counted != exist {
+            found.put(Finding::Usage { of, bytes, counted, exist });
+        }
+        Ok(())
+    })?;
+    for ((of, bytes), exist) in exist.into_iter().filter(|(_, exist)| *exist != 0) {
+        found.put(Finding::Usage { of, bytes, counted: 0, exist });
+    }
+    Ok(going)
+}
+
+fn at_rest(ns: &Namespace, found: &Found) -> Result<Option<(u64, u64)>> {
+    let counted =
+        ns.space(&strata_namespace::Op::new(strata_namespace::Caller::root(strata_namespace::Door::Admin)))?.inodes;
+    Ok(Some((counted, found.report.inodes)))
+}
+
+/// Counts the references to the chunks of `scope` afresh; `false` if it was told to stop.
+fn references(
+    ns: &Namespace,
+    scope: Scope,
+    contents: bool,
+    found: &mut Found,
+    teller: &mut Teller<'_>,
+) -> Result<bool> {
+    teller.now("references");
+    let mut audit = Audit::new(ns.store(), scope)?;
+    let going = owners(ns, teller, &mut |_, items| {
+        audit.owner(items);
+        Ok(())
+    })?;
+    teller.now("chunks");
+    let before = teller.at.done;
+    let going = going
+        && audit.finish(contents, &mut |chunks| {
+            teller.at.done = before + chunks;
+            teller.step(0)
+        })?;
+    let tallies = audit.tallies;
+    found.report.chunks += tallies.chunks;
+    found.report.live_bytes += tallies.live_bytes;
+    found.report.unused_chunks += tallies.unused;
+    found.report.unused_bytes += tallies.unused_bytes;
+    found.report.more += audit.more;
+    audit.faults.into_iter().for_each(|fault| found.put(fault.into()));
+    Ok(going)
+}
+
+/// Every owner of content with its items. Records that do not decode are passed over; they are reported elsewhere.
+fn owners(
+    ns: &Namespace,
+    teller: &mut Teller<'_>,
+    visit: &mut dyn FnMut(Owner, &[strata_content::Item]) -> Result<()>,
+) -> Result<bool> {
+    let store = ns.store();
+    let inodes = each(store, table(key::TABLE_INODE), teller, |key, value| match number(&key[1..]) {
+        Some(ino) => match Inode::decode(ino, value) {
+            Ok(inode) if !inode.items.is_empty() => visit(Owner::Inode(ino), &inode.items),
+            _ => Ok(()),
+        },
+        None => Ok(()),
+    })?;
+    Ok(inodes
+        && each(store, table(key::TABLE_PART), teller, |key, value| match (number(&key[1..]), Part::decode(value)) {
+            (Some(upload), Ok(part)) => visit(Owner::Part(upload.0, number_of_part(key)), &part.items),
+            _ => Ok(()),
+        })?
+        && each(store, table(key::TABLE_VERSION), teller, |key, value| {
+            match (number(&key[1..]), Version::decode(value)) {
+                (Some(ino), Ok(version)) => visit(Owner::Version(ino, number_of_version(key)), &version.items),
+                _ => Ok(()),
+            }
+        })?)
+}
+
+fn number_of_part(key: &[u8]) -> u32 {
+    key.last_chunk::<4>().map_or(0, |part| u32::from_be_bytes(*part))
+}
+
+fn number_of_version(key: &[u8]) -> u64 {
+    key.last_chunk::<8>().map_or(0, |version| !u64::from_be_bytes(*version))
+}
+
+/// Collects findings up to their limit.
+#[derive(Default)]
+struct Found {
+    report: CheckReport,
+    /// What the inodes looked at so far add up to.
+    usage: HashMap<UsageOf, Usage>,
+}
+
+impl Found {
+    fn put(&mut self, finding: Finding) {
+        if self.report.findings.len() < FINDINGS_MAX {
+            self.report.findings.push(finding);
+        } else {
+            self.report.more += 1;
+        }
+    }
+}
+
+/// Tells the caller where the check is, and asks whether to go on.
+struct Teller<'a> {
+    at: CheckProgress,
+    progress: &'a mut dyn FnMut(CheckProgress) -> bool,
+}
+
+impl Teller<'_> {
+    fn now(&mut self, what: &'static str) {
+        self.at.what = what;
+    }
+
+    fn step(&mut self, records: u64) -> bool {
+        self.at.done += records;
+        (self.progress)(self.at)
+    }
+}
+
+/// Which content needs one of these chunks: for naming what a place that cannot be read belongs to. Reads all records
+/// and pages. `None` if it was told to stop.
+///
+/// # Errors
+/// Reading the index.
+pub fn affected_by(
+    ns: &Namespace,
+    chunks: &HashSet<ChunkId>,
+    progress: &mut dyn FnMut(CheckProgress) -> bool,
+) -> Result<Option<Vec<Affected>>> {
+    let mut teller = Teller { at: CheckProgress { what: "content concerned", done: 0 }, progress };
+    affected::affected(ns, chunks, &mut teller)
+}
+
+/// How many files there are: what S3 calls objects. Reads all inodes. `None` if it was told to stop.
+///
+/// # Errors
+/// Reading the index.
+pub fn count_files(ns: &Namespace, progress: &mut dyn FnMut(CheckProgress) -> bool) -> Result<Option<u64>> {
+    let mut teller = Teller { at: CheckProgress { what: "inodes", done: 0 }, progress };
+    let mut files = 0;
+    let going = each(ns.store(), table(key::TABLE_INODE), &mut teller, |key, value| {
+        let kind = number(&key[1..]).and_then(|ino| Inode::decode(ino, value).ok()).map(|inode| inode.attr.kind);
+        files += u64::from(kind == Some(NodeKind::File));
+        Ok(())
+    })?;
+    Ok(going.then_some(files))
+}

@@ -1,0 +1,94 @@
+//! Buckets and their rules.
+
+use strata_chunk::wire::{Decoder, Encoder, WireError};
+use strata_seam::{Ino, Timestamp};
+
+use super::{FORMAT_WITH_MODE, TEXT_MAX, flag, second_format};
+use crate::types::{BucketInfo, Durability};
+
+/// A bucket and its rules. Its key is its root directory, so that it is found from any inode.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bucket {
+    /// Its root directory.
+    pub root: Ino,
+    /// The name of its root directory in the root of the tree: any bytes. Empty for the bucket of the files there, whose root
+    /// directory is the root itself.
+    pub name: Vec<u8>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its owner.
+    pub uid: u32,
+    /// What happens in it needs not be durable before it is confirmed.
+    pub relaxed: bool,
+    /// Earlier versions are kept.
+    pub versioned: bool,
+    /// Mode of the objects that S3 and WebDAV make in it.
+    pub mode: u32,
+}
+
+pub(super) const MODE_BEFORE: u32 = 0o644;
+/// Format of a bucket whose key is its root directory.
+const FORMAT_BY_ROOT: u8 = 3;
+
+impl Bucket {
+    /// The record's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::with_capacity(64);
+        out.u8(FORMAT_BY_ROOT).bytes(&self.name).ivarint(self.created.0).uvarint(u64::from(self.uid));
+        out.u8(u8::from(self.relaxed)).u8(u8::from(self.versioned)).uvarint(u64::from(self.mode));
+        out.finish()
+    }
+
+    /// Reads the record of the bucket with this root directory.
+    ///
+    /// # Errors
+    /// The bytes are no such record.
+    pub fn decode(root: Ino, bytes: &[u8]) -> Result<Self, WireError> {
+        let mut input = Decoder::new(bytes);
+        input.version("a bucket", FORMAT_BY_ROOT)?;
+        let name = input.bytes(TEXT_MAX)?.to_vec();
+        let bucket = Self {
+            root,
+            name,
+            created: Timestamp(input.ivarint()?),
+            uid: input.uvarint32()?,
+            relaxed: flag(input.u8()?)?,
+            versioned: flag(input.u8()?)?,
+            mode: input.uvarint32()?,
+        };
+        input.finish()?;
+        Ok(bucket)
+    }
+
+    /// As [`Bucket::decode_by_name`] reads it, for tests of upgrades.
+    pub fn encode_by_name(&self) -> Vec<u8> {
+        let mut out = Encoder::new();
+        out.u8(FORMAT_WITH_MODE).uvarint(self.root.0).ivarint(self.created.0).uvarint(u64::from(self.uid));
+        out.u8(u8::from(self.relaxed)).u8(u8::from(self.versioned)).uvarint(u64::from(self.mode));
+        out.finish()
+    }
+
+    /// Reads a record of the table by name, which stores had before inodes knew their bucket.
+    pub fn decode_by_name(name: Vec<u8>, bytes: &[u8]) -> Result<Self, WireError> {
+        let mut input = Decoder::new(bytes);
+        let with_mode = second_format(&mut input, "a bucket")?;
+        let bucket = Self {
+            root: Ino(input.uvarint()?),
+            name,
+            created: Timestamp(input.ivarint()?),
+            uid: input.uvarint32()?,
+            relaxed: flag(input.u8()?)?,
+            versioned: flag(input.u8()?)?,
+            mode: if with_mode { input.uvarint32()? } else { MODE_BEFORE },
+        };
+        input.finish()?;
+        Ok(bucket)
+    }
+
+    /// What is told of it; `name` is what S3 calls it.
+    pub(crate) fn info(&self, name: String) -> BucketInfo {
+        let durability = if self.relaxed { Durability::Relaxed } else { Durability::Strict };
+        let Self { root, created, uid, mode, .. } = *self;
+        BucketInfo { name, folder: self.name.clone(), root, created, uid, durability, mode }
+    }
+}

@@ -1,0 +1,24 @@
+//! What opening a store of an earlier version would do to it.
+
+use std::sync::Arc;
+
+use strata_content::Store;
+use strata_namespace::{Result, UpgradeReport, upgrade_planned};
+use strata_seam::{Clock, Entropy};
+
+use crate::assemble::StoreConfig;
+use crate::recover::recover_found;
+
+/// What opening a store would do to its records; `None` where they are of this version's format. Changes nothing of what was
+/// opened with `config` but its index.
+///
+/// # Errors
+/// What keeps the store from opening, and reading it.
+pub fn upgrade_plan(
+    config: &StoreConfig,
+    clock: &Arc<dyn Clock>,
+    entropy: &dyn Entropy,
+) -> Result<Option<UpgradeReport>> {
+    let recovered = recover_found(config, clock, entropy)?;
+    upgrade_planned(&*Store::new(Arc::new(recovered.ledger), recovered.index, config.content)?)
+}
