@@ -140,7 +140,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Counts one owner less. A few pages that are in memory are let go here, all others are queued for [`Store::collect`]:
+    /// Counts one owner less. A few pages that are in memory are let go here, all others are queued for [`crate::Store::collect`]:
     /// nothing is read from a disk under the writer's lock.
     ///
     /// # Errors
