@@ -3,33 +3,32 @@
 //! Every request is answered exactly once, also when the code behind it panics: the program then gets EIO, the panic
 //! has been reported, and the thread goes on serving. (A thread that died would leave the mount hanging.)
 
+mod attempt;
+mod replies;
+
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use strata_namespace::{Attr, NAME_LEN_MAX, NewNode, SetAttr};
-use strata_seam::Stopwatch;
+use strata_namespace::{NewNode, SetAttr};
 
-use crate::attr::{access_of_mask, ino, kind_of_mode, kind_to_fuse, negative, set_time, to_fuse};
-use crate::caller::Identity;
+use crate::attr::{access_of_mask, ino, kind_of_mode, kind_to_fuse, negative, set_time};
 use crate::direct::{DirectWrites, Written};
 use crate::door::{MountDoor, rename_mode};
 use crate::errno::Refusal;
-use crate::file::{Fallocate, Opened, WriteHow};
+use crate::file::{Fallocate, WriteHow};
 use crate::metrics::OpKind;
-use crate::nodes::Shown;
-use crate::options::{MountOptions, WRITE_LEN_MAX};
-use crate::xattr::Answer;
+use attempt::attempt;
+use replies::{entry_of, identity, open_flags, reply_attr, reply_empty, reply_xattr};
 
 /// Inode numbers are never used again, so one generation serves for ever.
 const GENERATION: Generation = Generation(0);
@@ -48,145 +47,9 @@ pub(crate) struct Handler {
     direct: DirectWrites,
 }
 
-impl Handler {
-    pub(crate) fn new(door: Arc<MountDoor>, notifier: Arc<OnceLock<Notifier>>) -> Self {
-        let direct = DirectWrites::new(Arc::clone(&notifier));
-        Self { door, notifier, direct }
-    }
-
-    /// Has the kernel ask for attributes again that this very request changed without its knowledge. Rule 3 in
-    /// `notify.rs` has this one exception: attributes alone, of an inode the request holds, so there is nothing in the
-    /// kernel the call could wait for.
-    fn drop_attributes(&self, number: INodeNo) {
-        if let Some(Err(error)) = self.notifier.get().map(|notifier| notifier.inval_inode(number, -1, 0)) {
-            tracing::debug!(%error, "attributes were not dropped");
-        }
-    }
-
-    fn attempt<T>(&self, kind: OpKind, call: impl FnOnce(&MountDoor) -> Result<T, Refusal>) -> Result<T, Errno> {
-        attempt(&self.door, kind, call)
-    }
-
-    fn reply_entry(&self, reply: ReplyEntry, outcome: Result<Attr, Errno>) {
-        match outcome {
-            Ok(attr) => {
-                // Counted before the kernel can send an invalidation or a forget for it.
-                let shown = self.door.nodes.enter(attr);
-                let options = &self.door.options;
-                let (entry, ttl) = entry_of(&shown, options, options.attr_ttl);
-                reply.entry_with_ttls(&ttl, &options.entry_ttl, &entry, GENERATION);
-            }
-            Err(errno) => reply.error(errno),
-        }
-    }
-}
-
-/// Counts the request, runs it, and turns a panic into EIO.
-fn attempt<T>(door: &MountDoor, kind: OpKind, call: impl FnOnce(&MountDoor) -> Result<T, Refusal>) -> Result<T, Errno> {
-    door.metrics.op(kind);
-    let begun = Stopwatch::start();
-    let outcome = catch_unwind(AssertUnwindSafe(|| call(door))).unwrap_or_else(|_| {
-        tracing::error!(op = kind.label(), "a request failed by a bug in this program; it was answered with EIO");
-        Err(Refusal(libc::EIO))
-    });
-    door.metrics.took(kind, begun.elapsed());
-    outcome.map_err(|refusal| {
-        door.metrics.error(kind);
-        refusal.into()
-    })
-}
-
-/// A file as an entry reply tells of it, and how long its attributes may be answered from a cache. The library calls the
-/// kernel's inode by the number in the attributes. Where the two differ, the attributes are void at once and the kernel
-/// asks for those that carry the file's own number.
-fn entry_of(shown: &Shown, options: &MountOptions, ttl: Duration) -> (FileAttr, Duration) {
-    let own = shown.number == shown.attr.ino.0;
-    let (attr, ttl) = attr_of(shown, options, ttl);
-    (FileAttr { ino: INodeNo(shown.number), ..attr }, if own { ttl } else { Duration::ZERO })
-}
-
-/// A file's attributes, and how long they may be answered from a cache. A kernel that gathers writes may have bytes of a
-/// file that seems to have none; one block keeps programs from taking all of it for a hole.
-fn attr_of(shown: &Shown, options: &MountOptions, ttl: Duration) -> (FileAttr, Duration) {
-    let attr = to_fuse(&shown.attr);
-    if options.writeback && attr.kind == FileType::RegularFile && attr.blocks == 0 {
-        return (FileAttr { blocks: 1, ..attr }, Duration::ZERO);
-    }
-    (attr, lasting(shown, ttl))
-}
-
-fn lasting(shown: &Shown, ttl: Duration) -> Duration {
-    if shown.lasting { ttl } else { Duration::ZERO }
-}
-
-fn open_flags(opened: &Opened) -> FopenFlags {
-    let mut flags = FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
-    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
-    flags.set(FopenFlags::FOPEN_DIRECT_IO, opened.direct);
-    flags
-}
-
-fn reply_attr(reply: ReplyAttr, outcome: Result<Shown, Errno>, options: &MountOptions) {
-    match outcome {
-        Ok(shown) => {
-            let (attr, ttl) = attr_of(&shown, options, options.attr_ttl);
-            reply.attr(&ttl, &attr);
-        }
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn identity(req: &Request, kind: OpKind) -> Identity {
-    Identity { uid: req.uid(), gid: req.gid(), pid: req.pid(), kind }
-}
-
-fn reply_empty(reply: ReplyEmpty, outcome: Result<(), Errno>) {
-    match outcome {
-        Ok(()) => reply.ok(),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn reply_xattr(reply: ReplyXattr, outcome: Result<Answer, Errno>) {
-    match outcome {
-        Ok(Answer::Size(size)) => reply.size(size),
-        Ok(Answer::Bytes(bytes)) => reply.data(&bytes),
-        Err(errno) => reply.error(errno),
-    }
-}
-
 impl Filesystem for Handler {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let mut wanted = InitFlags::FUSE_ASYNC_READ
-            | InitFlags::FUSE_ASYNC_DIO
-            | InitFlags::FUSE_ATOMIC_O_TRUNC
-            | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_READDIRPLUS_AUTO
-            | InitFlags::FUSE_PARALLEL_DIROPS
-            | InitFlags::FUSE_CACHE_SYMLINKS
-            | InitFlags::FUSE_EXPORT_SUPPORT
-            // Pages are dropped when this side says so, not whenever a size or time looks new (our own writes change both).
-            | InitFlags::FUSE_EXPLICIT_INVAL_DATA
-            // Saves a getxattr request before every write; set-id bits are then cleared on this side.
-            | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
-        if self.door.options.writeback {
-            wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
-        }
-        for flag in wanted.iter() {
-            if config.add_capabilities(flag).is_err() {
-                tracing::debug!(?flag, "the kernel does not offer this");
-            }
-        }
-        // Each refusal names the nearest value the kernel takes.
-        if let Err(nearest) = config.set_max_write(WRITE_LEN_MAX) {
-            let _ = config.set_max_write(nearest);
-        }
-        if let Err(nearest) = config.set_max_readahead(WRITE_LEN_MAX) {
-            let _ = config.set_max_readahead(nearest);
-        }
-        if let Err(nearest) = config.set_max_background(self.door.options.background_max) {
-            let _ = config.set_max_background(nearest);
-        }
+        replies::ask_for(config, &self.door.options);
         Ok(())
     }
 
@@ -506,21 +369,7 @@ impl Filesystem for Handler {
 
     fn statfs(&self, req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
         match self.attempt(OpKind::Statfs, |door| door.space(identity(req, OpKind::Statfs))) {
-            Ok(space) => {
-                let (blocks, free) = (space.total / STATFS_UNIT, space.free / STATFS_UNIT);
-                // Inodes are not allotted; each new one needs at least a block somewhere.
-                let unit = STATFS_UNIT as u32;
-                reply.statfs(
-                    blocks,
-                    free,
-                    free,
-                    space.inodes.saturating_add(free),
-                    free,
-                    unit,
-                    NAME_LEN_MAX as u32,
-                    unit,
-                );
-            }
+            Ok(space) => replies::reply_space(reply, &space),
             Err(errno) => reply.error(errno),
         }
     }

@@ -10,6 +10,7 @@ mod affected;
 mod finding;
 mod live;
 mod tree;
+mod usage;
 
 use std::collections::{HashMap, HashSet};
 
@@ -160,8 +161,8 @@ fn sweep(ns: &Namespace, options: &CheckOptions, found: &mut Found, teller: &mut
         Some((counted, exist)) if counted != exist => found.put(Finding::Tally { counted, exist }),
         Some(_) => {}
     }
-    // Beside writers the counters and what they count are never seen at one moment.
-    if !options.live && !usage(ns, found, teller)? {
+    let going = if options.live { usage::beside_writers(ns, found, teller)? } else { usage(ns, found, teller)? };
+    if !going {
         return Ok(false);
     }
     let mut from = ChunkId([0; 32]);

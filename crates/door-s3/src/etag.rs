@@ -17,6 +17,16 @@ impl Etag {
     }
 }
 
+/// `MD5(MD5(part 1) ... MD5(part n))-n`, which is the ETag of an object of parts with these ETags; `None` where one is no MD5.
+pub(crate) fn of_parts<'a>(etags: impl ExactSizeIterator<Item = &'a str>) -> Option<String> {
+    let count = etags.len();
+    let mut all = Etag::new();
+    for etag in etags {
+        all.update(&<[u8; 16]>::try_from(hex::decode(etag).ok()?).ok()?);
+    }
+    Some(format!("{}-{count}", hex::encode(all.finish())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +37,20 @@ mod tests {
         etag.update(b"123");
         etag.update(b"456789");
         assert_eq!(hex::encode(etag.finish()), "25f9e794323b453885f5181f1b624d0b");
+    }
+
+    #[test]
+    fn the_etag_of_parts_is_the_md5_of_theirs_and_how_many_there_are() {
+        let part = "25f9e794323b453885f5181f1b624d0b";
+        // As `printf 25f9e794323b453885f5181f1b624d0b25f9e794323b453885f5181f1b624d0b | xxd -r -p | md5sum` says.
+        assert_eq!(of_parts([part, part].into_iter()).as_deref(), Some("4f2908c19b573e50b194e208c928de17-2"));
+        for wrong in [
+            "",
+            "25f9e794323b453885f5181f1b624d0",
+            "25f9e794323b453885f5181f1b624d0g",
+            "25f9e794323b453885f5181f1b624d0b-1",
+        ] {
+            assert_eq!(of_parts([part, wrong].into_iter()), None, "{wrong}");
+        }
     }
 }

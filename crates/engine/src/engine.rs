@@ -1,7 +1,6 @@
 //! The commit seam: all that the layers above ask of what is below them.
 //!
-//! The trait is object safe, and each of its calls does much more than a call through a table costs. Whoever has the embedded engine
-//! at hand ([`crate::Embedded`]) calls it directly.
+//! The trait is object safe, and each of its calls does much more than a call through a table costs.
 
 use std::time::Duration;
 
@@ -36,7 +35,9 @@ pub enum Absent {
 /// Rows, their changes, and the bytes of chunks. See the crate's page for the whole.
 ///
 /// Every call is synchronous, and may come from any thread. Where one says `upto`, the answer is as of the moment when
-/// that change was the last one; `None` is now. That works for changes that are not durable yet, back to [`Engine::stalled_at`].
+/// that change was the last one; `None` is now. What is taken back so are changes that are not written yet, for readers of a store
+/// that cannot be written ([`Engine::stalled_at`]); counts and tails of cells only where the index was opened to show them so
+/// (`cells_shown` of its options).
 pub trait Engine: Send + Sync {
     /// This opening of the store. Its number is taken by the first commit; no other opening ever has the same once it is.
     fn session(&self) -> SessionId;

@@ -7,6 +7,9 @@
 //! Lock order: a file's seal lock, its state, then the writer's lock. Within a change only the atomics of an open file
 //! are looked at.
 
+mod opening;
+mod storing;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -14,13 +17,11 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use strata_content::Store;
-use strata_seam::planted::{Bug, planted};
-use strata_seam::{Duty, Ino, Stop, Timestamp, Worker};
+use strata_seam::{Duty, Ino, Timestamp};
 
-use crate::authority::{Action, Reach, WRITE};
+use crate::authority::{Reach, WRITE};
 use crate::erasing::Erasing;
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::key;
 use crate::locks::Touched;
 use crate::mode;
 use crate::namespace::{Namespace, Table};
@@ -29,7 +30,7 @@ use crate::records::Inode;
 use crate::seal::LargeSeals;
 use crate::staging::{EXTENT_ROOM, Staging};
 use crate::stored::Stored;
-use crate::types::{Access, Attr, Caller, Change, Door, FILE_LEN_MAX, NodeKind, Op, Opened};
+use crate::types::{Attr, Caller, Change, Door, FILE_LEN_MAX, NodeKind, Op};
 use crate::view::View;
 
 /// Staged bytes of one file at which a sealer takes them up, while the writer goes on.
@@ -236,179 +237,6 @@ impl Namespace {
         }
     }
 
-    /// Checks access and pins the inode: an unlinked file stays readable and writable until its last
-    /// [`Namespace::close`]. `truncate` cuts it to zero bytes.
-    ///
-    /// # Errors
-    /// [`ErrorKind::AccessDenied`], [`ErrorKind::IsDirectory`], [`ErrorKind::Stale`]; for writing [`ErrorKind::Locked`].
-    pub fn open(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Opened> {
-        // Pinned before it is looked at, so that an unlink in between keeps it.
-        let file = self.opens.get_or_insert(ino);
-        file.handles.fetch_add(1, Ordering::SeqCst);
-        self.opens.erasing.wait();
-        let opened = self.check_open(op, ino, access, truncate);
-        if opened.is_err() {
-            file.handles.fetch_sub(1, Ordering::AcqRel);
-            drop(file);
-            self.opens.forget_if_idle(ino);
-        }
-        opened
-    }
-
-    fn check_open(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Opened> {
-        let attr = self.attr_of_one_moment(ino, || {
-            let mut snap = self.snap(op);
-            let inode = snap.inode(ino)?;
-            snap.bucket = inode.bucket;
-            if access.write || truncate {
-                self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)])?;
-            }
-            Ok(inode.attr)
-        })?;
-        if attr.kind == NodeKind::Directory {
-            return Err(fail(ErrorKind::IsDirectory, "this is a directory"));
-        }
-        let permit = self.permit_of(op, &attr, access)?;
-        // Cutting is writing, also for who opens the file for nothing but reading.
-        if truncate && !access.write {
-            self.authorize(op, Action::Write, &attr)?;
-        }
-        let attr = if truncate && attr.size > 0 { self.resize(op, ino, 0)? } else { attr };
-        Ok(Opened { attr, permit })
-    }
-
-    /// Creates and opens; with `exclusive` an existing name is an error, else it is opened (permission checked).
-    ///
-    /// # Errors
-    /// [`ErrorKind::Exists`], and those of [`Namespace::mknod`] and [`Namespace::open`].
-    #[allow(clippy::too_many_arguments, reason = "the arguments of open(2), of which none can be left out")]
-    pub fn create(
-        &self,
-        op: &Op,
-        parent: Ino,
-        name: &[u8],
-        mode: u32,
-        access: Access,
-        exclusive: bool,
-        truncate: bool,
-    ) -> Result<Opened> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let made = self.change(op, |tx, effects| {
-                if !exclusive && tx.find(parent, name)?.is_some() {
-                    return Ok(None);
-                }
-                let inode = self.make(tx, effects, op, parent, name, NodeKind::File, mode, |_| Ok(()))?;
-                // Counted within the change, so that nobody can remove the file before it is pinned.
-                if planted(Bug::EffectInBody) {
-                    self.opens.hold(inode.attr.ino);
-                } else {
-                    effects.opened.push(inode.attr.ino);
-                }
-                let permit = self.permit_of_made(op, &inode.attr, access);
-                Ok(Some(Opened { attr: inode.attr, permit }))
-            })?;
-            if let Some(opened) = made {
-                return Ok(opened);
-            }
-            let opened = self.lookup(op, parent, name).and_then(|attr| self.open(op, attr.ino, access, truncate));
-            match opened {
-                // Removed or replaced since it was found: made anew, or what is there now is opened.
-                Err(error)
-                    if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Stale) && tries < CREATE_TRIES_MAX => {}
-                opened => return opened,
-            }
-        }
-    }
-
-    /// Creates an open file without a name (`O_TMPFILE`); it vanishes when closed, unless it was linked.
-    ///
-    /// # Errors
-    /// Those of permission.
-    pub fn create_unnamed(&self, op: &Op, dir: Ino, mode: u32) -> Result<Opened> {
-        self.change(op, |tx, effects| {
-            let parent = tx.dir(dir)?;
-            self.authorize(op, Action::Add, &parent.attr)?;
-            let now = self.clock.now();
-            let (gid, mode) = mode::inherit(&op.caller, &parent.attr, NodeKind::File, mode);
-            let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &parent, now)?;
-            inode.attr.nlink = 0;
-            self.put_inode(tx, &mut inode);
-            tx.put(key::unlinked(self.store.session(), inode.attr.ino), Vec::new());
-            effects.opened.push(inode.attr.ino);
-            effects.bucket = parent.bucket;
-            let all = Access { read: true, write: true, exec: false };
-            Ok(Opened { permit: self.permit_of_made(op, &inode.attr, all), attr: inode.attr })
-        })
-    }
-
-    /// Undoes one [`Namespace::open`] or [`Namespace::create`]. What was written becomes content; does not wait for
-    /// durability.
-    ///
-    /// # Errors
-    /// Those of sealing: what was written and not yet synced stays staged, and is tried again.
-    pub fn close(&self, op: &Op, ino: Ino, wrote: bool) -> Result<()> {
-        let Some(file) = self.opens.get(ino) else { return Ok(()) };
-        let dirty = || file.dirty.load(Ordering::Acquire);
-        // It counts as open until then: a file that is removed meanwhile has its last bytes for whoever still refers to it.
-        let mut sealed = Ok(());
-        if wrote || (file.handles.load(Ordering::Acquire) == 1 && dirty()) {
-            sealed = self.seal_whole(op, ino, &file);
-        }
-        let last = file.handles.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last && sealed.is_ok() && dirty() {
-            sealed = self.seal_whole(op, ino, &file);
-        }
-        drop(file);
-        if last {
-            self.remove_if_unlinked(op, ino)?;
-            self.opens.forget_if_idle(ino);
-        }
-        sealed
-    }
-
-    /// Removes an inode without names once nobody has it open.
-    fn remove_if_unlinked(&self, op: &Op, ino: Ino) -> Result<()> {
-        self.remove_marked(op, &key::unlinked(self.store.session(), ino), ino)
-    }
-
-    /// The same by its mark, of whatever session.
-    fn remove_marked(&self, op: &Op, mark: &[u8], ino: Ino) -> Result<()> {
-        if self.store.get(mark)?.is_none() {
-            return Ok(());
-        }
-        self.change(op, |tx, effects| {
-            if tx.record(mark)?.is_none() || self.opens.is_open_for_erasing(ino) {
-                return Ok(());
-            }
-            if let Some(inode) = tx.find_inode(ino)?
-                && inode.attr.nlink == 0
-            {
-                effects.bucket = inode.bucket;
-                self.erase(tx, effects, &inode)?;
-            }
-            tx.delete(mark);
-            Ok(())
-        })
-    }
-
-    /// After a start, before anything is opened: files that were unlinked while open have nobody left in whatever session.
-    pub(crate) fn remove_unlinked(&self) -> Result<()> {
-        let op = Op::new(crate::types::Caller::root(Door::Admin));
-        loop {
-            let found = self.store.range(&[key::TABLE_UNLINKED], &[key::TABLE_UNLINKED + 1], 256)?;
-            if found.is_empty() || planted(Bug::UnlinkedKept) {
-                return Ok(());
-            }
-            for (key, _) in found {
-                let ino = key::unlinked_ino(&key);
-                let ino = ino.ok_or_else(|| crate::view::damaged("the list of unlinked inodes".to_owned()))?;
-                self.remove_marked(&op, &key, ino)?;
-            }
-        }
-    }
-
     /// Writes into the file's staging; visible to every door at once, durable after [`Namespace::fsync`] or soon
     /// after. `file`: by what right, as in [`Namespace::read`]. Returns the attributes afterwards.
     ///
@@ -585,131 +413,5 @@ impl Namespace {
         } else {
             Pressure::None
         }
-    }
-
-    /// Before more is staged of a file that has too much staged already: what was staged could not be sealed, and nobody may
-    /// fill the memory instead of the disks (invariant BOUND).
-    fn unstage_first(&self, op: &Op, ino: Ino, file: &OpenFile) -> Result<()> {
-        let staged = {
-            let state = file.state.lock();
-            state.staging.bytes() + state.sealing.as_ref().map_or(0, |sealing| sealing.bytes())
-        };
-        let all = self.opens.staged_bytes.load(Ordering::Acquire);
-        if staged >= SEAL_BYTES_MAX || (all > self.store.settings().staged_bytes_max && staged > 0) {
-            self.seal_front(op, ino, file)?;
-        }
-        Ok(())
-    }
-
-    /// Has the front of a file sealed when much of it is staged: by a sealer, or here when it is too much or there is
-    /// none. Where that fails, what was just written stays staged, so that is no error of this write: the next one
-    /// or a sync tells.
-    fn relieve(&self, op: &Op, ino: Ino, file: &OpenFile, pressure: Pressure) {
-        match pressure {
-            Pressure::None => {}
-            Pressure::Some if self.opens.sealers.load(Ordering::Acquire) > 0 => {
-                if !file.queued.swap(true, Ordering::AcqRel) {
-                    self.opens.queue.lock().push_back(ino);
-                    self.opens.queued.notify_one();
-                }
-            }
-            Pressure::Some | Pressure::High => {
-                if let Err(error) = self.seal_front(op, ino, file) {
-                    tracing::debug!(%ino, %error, "written bytes could not be sealed; they stay in memory");
-                }
-            }
-        }
-    }
-
-    /// Seals files as their writers ask for it, until `stop` says so; the body of a sealer's thread. Failures are the
-    /// writer's matter: what could not be sealed stays staged, and its sync or close tells.
-    pub fn run_sealer(&self, worker: &Worker, stop: &Stop) {
-        self.opens.sealers.fetch_add(1, Ordering::AcqRel);
-        let op = Op::new(crate::types::Caller::root(Door::Admin));
-        while !stop.is_asked() {
-            let next = {
-                let mut queue = self.opens.queue.lock();
-                if queue.is_empty() {
-                    self.opens.queued.wait_for(&mut queue, SEALER_PAUSE);
-                }
-                queue.pop_front()
-            };
-            let Some((ino, file)) = next.and_then(|ino| Some((ino, self.opens.get(ino)?))) else { continue };
-            file.queued.store(false, Ordering::Release);
-            let round = worker.begin(Some(1));
-            let sealed = self.seal_front(&op, ino, &file);
-            worker.advance(u64::from(sealed.is_ok()));
-            drop(round);
-            if worker.note(&sealed, SEALER_PAUSE)
-                && let Err(error) = sealed
-            {
-                tracing::warn!(%ino, %error, "written bytes could not be sealed; they stay in memory and it is tried again");
-            }
-            drop(file);
-            self.opens.forget_if_idle(ino);
-        }
-        self.opens.sealers.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// Moves staged writes into the ledger; then [`Namespace::settle`] makes them, and everything before, durable.
-    ///
-    /// # Errors
-    /// Those of sealing; what was written stays staged.
-    pub fn fsync(&self, op: &Op, ino: Ino) -> Result<()> {
-        let dirty = |file: &Arc<OpenFile>| file.dirty.load(Ordering::Acquire) && !planted(Bug::FsyncForgetsStaged);
-        if let Some(file) = self.opens.get(ino).filter(dirty) {
-            self.seal_in_place(op, ino, &file)?;
-        }
-        let bucket = self.find_inode_alone(op, ino)?.map_or(Ino(0), |inode| inode.bucket);
-        op.note(self.store.last_commit(), !self.is_relaxed(bucket)?);
-        Ok(())
-    }
-
-    /// Everything of every file (`syncfs`).
-    ///
-    /// # Errors
-    /// The first failure of sealing, after trying all.
-    pub fn sync_all(&self, op: &Op) -> Result<()> {
-        // One file that finds no room keeps no other from being synced.
-        let mut failed = None;
-        for (ino, file) in self.opens.dirty_files() {
-            if let Err(error) = self.seal_in_place(op, ino, &file) {
-                failed = failed.or(Some(error));
-            }
-        }
-        op.note(self.store.last_commit(), true);
-        failed.map_or(Ok(()), Err)
-    }
-
-    /// Seals files that were written and are idle, or have waited for long, and forgets locks that have ended; called by a worker
-    /// about once a second. Returns how many files it sealed.
-    ///
-    /// # Errors
-    /// The first failure, after trying all.
-    pub fn seal_idle(&self) -> Result<usize> {
-        self.expire_removed();
-        let now = self.clock.monotonic_nanos();
-        let op = Op::new(crate::types::Caller::root(Door::Admin));
-        let (mut count, mut failed) = (0, None);
-        let age = |since: &AtomicU64| now.saturating_sub(since.load(Ordering::Acquire));
-        let mut due = self.opens.dirty_files();
-        due.retain(|(_, file)| {
-            age(&file.last_write_nanos) >= IDLE_NANOS || age(&file.staged_since_nanos) >= STAGED_NANOS_MAX
-        });
-        let worker = self.crew().add(SEALER, None);
-        let _round = (!due.is_empty()).then(|| worker.begin(Some(due.len() as u64)));
-        for (ino, file) in due {
-            match self.seal_whole(&op, ino, &file) {
-                Ok(()) => {
-                    count += 1;
-                    worker.advance(1);
-                }
-                Err(error) => failed = failed.or(Some(error)),
-            }
-            drop(file);
-            self.opens.forget_if_idle(ino);
-        }
-        failed = failed.or(self.sweep_locks().err());
-        failed.map_or(Ok(count), Err)
     }
 }

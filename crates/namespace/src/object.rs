@@ -1,5 +1,9 @@
 //! Objects by bucket and key, as S3 sees them; and files replaced whole, as WebDAV does.
 
+mod tag;
+
+mod removing;
+
 use strata_content::{Content, Hold, Reader, Tx};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
@@ -17,7 +21,9 @@ use crate::records::{Bucket, Inode};
 use crate::telling::Entry;
 use crate::top;
 use crate::types::{Condition, NodeKind, ObjectInfo, ObjectMeta, Op, dir_mode};
-use crate::view::{Found, View};
+use crate::view::View;
+
+pub(crate) use tag::{check, etag};
 
 /// MD5 of nothing: the ETag of a directory shown as the object `dir/`.
 pub(crate) const EMPTY_ETAG: &str = "d41d8cd98f00b204e9800998ecf8427e";
@@ -377,98 +383,6 @@ impl Namespace {
         Ok(inode)
     }
 
-    /// Removes an object. What is not there is removed already: `false`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::PreconditionFailed`], [`ErrorKind::AccessDenied`].
-    pub fn delete_object(&self, op: &Op, bucket: &str, key: &[u8], cond: &Condition) -> Result<bool> {
-        self.change(op, |tx, effects| self.delete_at(tx, effects, op, bucket, key, cond))
-    }
-
-    /// Removes objects, many per commit; one result per key.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NoSuchBucket`] and those of the ledger; single keys fail in their own result.
-    pub fn delete_objects(&self, op: &Op, bucket: &str, keys: &[Vec<u8>]) -> Result<Vec<Result<bool>>> {
-        let mut results = Vec::with_capacity(keys.len());
-        let mut left = keys;
-        let mut step = DELETE_STEP;
-        while !left.is_empty() {
-            let (now, later) = left.split_at(step.min(left.len()));
-            match self.delete_some(op, bucket, now) {
-                Ok(removed) => results.extend(removed),
-                // More than one commit holds; nothing was changed.
-                Err(error) if error.kind == ErrorKind::TooLarge && now.len() > 1 => {
-                    step = now.len() / 2;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            }
-            left = later;
-        }
-        Ok(results)
-    }
-
-    fn delete_some(&self, op: &Op, bucket: &str, keys: &[Vec<u8>]) -> Result<Vec<Result<bool>>> {
-        let cond = Condition::default();
-        self.change(op, |tx, effects| {
-            effects.within(&self.bucket_in(tx, bucket)?);
-            Ok(keys.iter().map(|key| self.delete_at(tx, effects, op, bucket, key, &cond)).collect())
-        })
-    }
-
-    fn delete_at(
-        &self,
-        tx: &mut Tx<'_>,
-        effects: &mut Effects,
-        op: &Op,
-        bucket: &str,
-        key: &[u8],
-        cond: &Condition,
-    ) -> Result<bool> {
-        let record = self.bucket_in(tx, bucket)?;
-        effects.within(&record);
-        top::refuse_folders(record.root, key)?;
-        let Some(Place { mut dir, path, name }) = self.find_place(tx, op, bucket, key)? else {
-            check(cond, None)?;
-            return Ok(false);
-        };
-        let now = self.clock.now();
-        let dirent = tx.entry(dir.attr.ino, &name)?.filter(|dirent| dirent.kind == NodeKind::File);
-        let Some(dirent) = dirent else {
-            check(cond, None)?;
-            if name.is_empty() && !dir.implicit && !path.is_empty() {
-                self.authorize(op, Action::UnmarkFolder, &dir.attr)?;
-                self.uphold_pruning(tx, op, (&dir, true), 0, &path)?;
-                dir.implicit = true;
-                self.put_inode(tx, &mut dir);
-                let left = dir.clone();
-                if !self.prune(tx, effects, dir, &path, None)? {
-                    // It stays for the sake of what is in it, and is no object any more.
-                    self.tell_attributes(tx, effects, &left);
-                }
-                return Ok(true);
-            }
-            return Ok(false);
-        };
-        let mut inode = tx.inode(dirent.ino)?;
-        check(cond, Some(&inode))?;
-        self.authorize(op, Action::Remove, (&dir.attr, &inode.attr))?;
-        self.uphold_locks(tx, op, &[Touched::Members(&dir), Touched::Entry(&dir, &name, &inode)])?;
-        self.uphold_pruning(tx, op, (&dir, dir.implicit), 1, &path)?;
-        self.end_locks(tx, effects, &dir, &name, inode.attr.ino)?;
-        let found = Found { name, dirent };
-        self.remove_entry(tx, &mut dir, &found, &mut inode, now)?;
-        let before = inode.attr.change;
-        self.drop_link(tx, effects, &mut inode, now)?;
-        let shown = name::shown(&found.name, dirent.shadowed);
-        let at = Entry { dir: dir.attr.ino, name: &found.name, shown: &shown };
-        self.tell_removed(tx, effects, at, &inode, before);
-        let with = effects.told.len().checked_sub(1);
-        self.prune(tx, effects, dir, &path, with)?;
-        Ok(true)
-    }
-
     /// Copies an object by reference: no data moves. `meta`: `None` copies the source's; checksums are always the source's.
     /// `from_cond` guards the source, `to_cond` what is replaced.
     ///
@@ -555,48 +469,4 @@ pub(crate) struct NewContent {
     pub(crate) allocated: u64,
     /// How it came.
     pub(crate) made: Made,
-}
-
-/// The ETag: the client's MD5 where one came, else derived from the manifest and marked by `-0` as no MD5.
-pub(crate) fn etag(inode: &Inode) -> String {
-    if let Some(etag) = &inode.etag {
-        return etag.clone();
-    }
-    if inode.items.is_empty() {
-        return EMPTY_ETAG.to_owned();
-    }
-    let mut hasher = blake3::Hasher::new();
-    for item in &inode.items {
-        hasher.update(&item.len.to_le_bytes());
-        match item.source {
-            strata_content::Source::Hole => hasher.update(&[0]),
-            strata_content::Source::Chunk { id, offset } => hasher.update(&id.0).update(&offset.to_le_bytes()),
-            strata_content::Source::Page { id, .. } => hasher.update(&id.0),
-        };
-    }
-    format!("{}-0", &hasher.finalize().to_hex()[..32])
-}
-
-/// Evaluates a condition against the present object.
-pub(crate) fn check(cond: &Condition, present: Option<&Inode>) -> Result<()> {
-    if *cond == Condition::default() {
-        return Ok(());
-    }
-    let present = present.map(etag);
-    let among = |list: &[String]| {
-        present.as_ref().is_some_and(|etag| list.iter().any(|wanted| wanted == "*" || wanted.trim_matches('"') == etag))
-    };
-    if cond.absent && present.is_some() {
-        return Err(fail(ErrorKind::PreconditionFailed, "there is an object already"));
-    }
-    if !cond.etag_in.is_empty() && !among(&cond.etag_in) {
-        return Err(match present {
-            None => fail(ErrorKind::NotFound, "there is no object, and a certain one was expected"),
-            Some(_) => fail(ErrorKind::PreconditionFailed, "the present object is not the one expected"),
-        });
-    }
-    if among(&cond.etag_not_in) {
-        return Err(fail(ErrorKind::PreconditionFailed, "the present object is one of those excluded"));
-    }
-    Ok(())
 }

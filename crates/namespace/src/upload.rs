@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use md5::{Digest, Md5};
 use strata_content::{Content, Reader, Tx};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
@@ -17,7 +16,7 @@ use crate::namespace::Namespace;
 use crate::object::NewContent;
 use crate::records::{Part, Upload};
 use crate::top;
-use crate::types::{Condition, ObjectInfo, ObjectMeta, Op, PartInfo, UploadInfo};
+use crate::types::{Condition, ObjectInfo, ObjectMeta, Op, PartInfo, UploadInfo, Whole};
 use crate::view::{View, damaged};
 
 /// Highest part number.
@@ -222,7 +221,7 @@ impl Namespace {
         Ok((uploads.collect::<Result<_>>()?, more))
     }
 
-    /// Makes the object of the listed parts (number and ETag, in the client's order), with these checksums of the whole.
+    /// Makes the object of the listed parts (number and ETag, in the client's order), which is called as `whole` says.
     /// One commit, no data moves. Completing again with the same parts answers the same object, also where both are
     /// under way at once.
     ///
@@ -237,16 +236,17 @@ impl Namespace {
         key: &[u8],
         upload: &str,
         parts: &[(u32, String)],
-        checksums: BTreeMap<String, String>,
+        whole: Whole,
         cond: &Condition,
     ) -> Result<ObjectInfo> {
-        match self.join_parts(op, bucket, key, upload, parts, checksums, cond) {
+        let etag = whole.etag.clone();
+        match self.join_parts(op, bucket, key, upload, parts, whole, cond) {
             // Completed by another call in the middle of this one, an upload may still be found and its parts not.
             Err(error)
                 if matches!(error.kind, ErrorKind::NoSuchUpload | ErrorKind::InvalidPart)
                     && self.upload(op, bucket, key, upload).is_err() =>
             {
-                self.completed_before(op, bucket, key, parts, error)
+                self.completed_before(op, bucket, key, (parts, &etag), error)
             }
             done => done,
         }
@@ -260,7 +260,7 @@ impl Namespace {
         key: &[u8],
         upload: &str,
         parts: &[(u32, String)],
-        checksums: BTreeMap<String, String>,
+        whole: Whole,
         cond: &Condition,
     ) -> Result<ObjectInfo> {
         if parts.is_empty() || parts.len() > PART_NUMBER_MAX as usize {
@@ -292,15 +292,13 @@ impl Namespace {
                 format!("part {number} has {size} bytes; only the last may be below 5 MiB"),
             ));
         }
-        let etag = joined_etag(found.iter().map(|part| part.etag.as_str()))
-            .ok_or_else(|| fail(ErrorKind::InvalidPart, "a part's ETag is no MD5"))?;
         // Hashing the joined manifest happens outside of the change.
         let items = found.iter().flat_map(|part| part.items.clone()).collect();
         let content = self.store.content(dedup_domain(root), items)?;
         let allocated = self.store.allocated_of(&content)?;
-        let meta = ObjectMeta { checksums, ..ObjectMeta::default() };
+        let meta = ObjectMeta { checksums: whole.checksums, ..ObjectMeta::default() };
         let sizes = found.iter().map(|part| part.size).collect();
-        let mut new = NewContent { content, etag: Some(etag), meta, parts: sizes, allocated, made: Made::Upload };
+        let mut new = NewContent { content, etag: Some(whole.etag), meta, parts: sizes, allocated, made: Made::Upload };
         self.seal_before_replacing(op, bucket, key)?;
         self.change(op, |tx, effects| {
             let (at, _, record, _) = self.find_upload(tx, op, bucket, key, upload)?;
@@ -344,12 +342,11 @@ impl Namespace {
         op: &Op,
         bucket: &str,
         key: &[u8],
-        parts: &[(u32, String)],
+        (parts, etag): (&[(u32, String)], &str),
         error: crate::Error,
     ) -> Result<ObjectInfo> {
-        let etag = joined_etag(parts.iter().map(|(_, etag)| etag.trim_matches('"')));
-        match (self.head_object(op, bucket, key), etag) {
-            (Ok(info), Some(etag)) if info.etag == etag && info.parts.len() == parts.len() => Ok(info),
+        match self.head_object(op, bucket, key) {
+            Ok(info) if info.etag == etag && info.parts.len() == parts.len() => Ok(info),
             _ => Err(error),
         }
     }
@@ -399,20 +396,4 @@ fn upload_info(id: String, key: Vec<u8>, upload: Upload) -> UploadInfo {
 
 fn info(number: u32, part: Part) -> PartInfo {
     PartInfo { number, size: part.size, etag: part.etag, modified: part.modified, checksums: part.checksums }
-}
-
-/// `MD5(MD5(part 1) ... MD5(part n))-n`, as S3 computes it.
-fn joined_etag<'a>(etags: impl ExactSizeIterator<Item = &'a str>) -> Option<String> {
-    let count = etags.len();
-    let mut all = Md5::new();
-    for etag in etags {
-        if etag.len() != 32 || !etag.is_ascii() {
-            return None;
-        }
-        for at in (0..32).step_by(2) {
-            all.update([u8::from_str_radix(&etag[at..at + 2], 16).ok()?]);
-        }
-    }
-    let hex: String = all.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("{hex}-{count}"))
 }

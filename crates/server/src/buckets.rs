@@ -2,10 +2,12 @@
 //!
 //! All of it is one commit each, but for removing a bucket with what is in it: that goes in steps, and whoever goes away ends it.
 
+mod words;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use strata_iam::Users;
 use strata_namespace::{
@@ -22,6 +24,7 @@ use crate::interrupt::Interrupt;
 use crate::lock::StoreLock;
 use crate::operation::op_of;
 use crate::store::OpenStore;
+use words::{check_unused, in_the_way, missing, printable, shortened, taken, unchanged};
 
 /// Most characters of a name that a refusal says again.
 const SHOWN_LEN_MAX: usize = 63;
@@ -343,65 +346,6 @@ fn check_new(name: &str) -> anyhow::Result<()> {
         name.len()
     );
     strata_namespace::check_file_name(name.as_bytes()).map_err(unchanged)
-}
-
-/// A name as a terminal can show it on one line and in one direction.
-fn printable(name: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    name.chars().fold(String::new(), |mut shown, c| {
-        if c.is_control() || turns(c) || matches!(c, '\u{2028}' | '\u{2029}') {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-        shown
-    })
-}
-
-/// A name in quotation marks, as it can be shown to people.
-fn shortened(name: &str) -> String {
-    let start: String = name.chars().take(SHOWN_LEN_MAX).collect();
-    let rest = if start.len() < name.len() { "..." } else { "" };
-    format!("'{}{rest}'", start.escape_debug())
-}
-
-fn missing(name: &str) -> anyhow::Error {
-    anyhow!("there is no bucket '{}'; nothing was changed; `strata bucket list` shows all", name.escape_debug())
-}
-
-fn taken(name: &str) -> anyhow::Error {
-    anyhow!("'{}' exists already; nothing was changed; choose another name", name.escape_debug())
-}
-
-/// What the name space has refused, with what is true now and what to do.
-fn unchanged(error: strata_namespace::Error) -> anyhow::Error {
-    match error.kind {
-        ErrorKind::NoSuchBucket => anyhow!("{}; nothing was changed; `strata bucket list` shows all", error.what),
-        ErrorKind::BucketExists | ErrorKind::Exists | ErrorKind::InvalidName => {
-            anyhow!("{}; nothing was changed; choose another name", error.what)
-        }
-        _ => error.into(),
-    }
-}
-
-fn in_the_way(what: &str) -> anyhow::Error {
-    anyhow!("{what}; nothing was removed; empty it first, or remove it with everything in it by --yes")
-}
-
-/// Refuses to remove a bucket that is in use.
-fn check_unused(name: &str, hinders: &BucketUse) -> anyhow::Result<()> {
-    let name = printable(name);
-    let uploads = match hinders.uploads {
-        0 => String::new(),
-        count => format!("{} to it would be aborted", uploads(count)),
-    };
-    let what = match &hinders.first {
-        None if uploads.is_empty() => return Ok(()),
-        None => format!("bucket '{name}' is in use: {uploads}"),
-        Some(first) if uploads.is_empty() => format!("bucket '{name}' is not empty: it holds {first}"),
-        Some(first) => format!("bucket '{name}' is not empty: it holds {first}, and {uploads}"),
-    };
-    Err(in_the_way(&what))
 }
 
 /// Removes a bucket with everything in it, and tells how it goes.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "people and media wait by real time; nothing stored depends on it")]
 
+mod shown;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use crate::keeper::{Keeper, ScrubAction, ScrubRequest, ScrubStatus};
 use crate::lock::StoreLock;
 use crate::passes::{self, BEGINNING, Kind, PassProgress, PassSummary};
 use crate::store::OpenStore;
+use shown::{show_list, show_outcome};
 
 /// What `strata disk` asks of the server.
 #[derive(Serialize, Deserialize)]
@@ -459,79 +462,6 @@ fn pass_here(store: &OpenStore, kind: Kind, rate: u64, json: bool) -> anyhow::Re
     let proof = Some(passes::objects(store.runtime(), &outcome, &mut || true)?);
     bar.finish_and_clear();
     Ok(PassSummary { proof, ..summary })
-}
-
-fn show_list(list: &DiskList, json: bool) -> anyhow::Result<ExitCode> {
-    if json {
-        say_json(list)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string());
-    let mut table = plain_table(&["place", "set", "disk", "state", "free", "total", "read errors", "why"]);
-    for disk in &list.disks {
-        let around = if disk.read_around { ", read around" } else { "" };
-        table.add_row([
-            disk.place.to_string(),
-            disk.set.to_string(),
-            disk.disk.clone(),
-            format!("{}{around}", disk.state),
-            size(disk.free),
-            size(disk.total),
-            disk.read_errors.to_string(),
-            disk.why.clone().unwrap_or_else(|| "-".to_owned()),
-        ]);
-    }
-    let mut words = format!("{table}\n");
-    for stranger in &list.strangers {
-        words.push_str(&format!("{} {}\n", stranger.disk, stranger.why));
-    }
-    if let Some(why) = &list.read_only {
-        words.push_str(&format!("takes no writes: {why}\n"));
-    }
-    say(&words);
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Prints what a pass ended with. Exit code 1 if something cannot be read, or lacks frames after a heal.
-fn show_outcome(pass: &PassSummary, json: bool) -> anyhow::Result<ExitCode> {
-    let code = if pass.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    if json {
-        say_json(pass)?;
-        return Ok(code);
-    }
-    let mut table = plain_table(&["place", "disk", "good", "damaged", "missing", "written anew"]);
-    for disk in &pass.disks {
-        table.add_row([
-            disk.place.to_string(),
-            disk.disk.clone(),
-            disk.good.to_string(),
-            disk.damaged.to_string(),
-            disk.missing.to_string(),
-            (disk.healed + disk.renewed).to_string(),
-        ]);
-    }
-    let mut words = format!(
-        "{table}\n{} stripes: {} with all {} frames, {} with fewer; {} places unreadable\n",
-        pass.stripes, pass.whole, pass.frames_expected, pass.degraded, pass.unreadable
-    );
-    if let Some(proof) = &pass.proof {
-        let count = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
-        words.push_str(&format!(
-            "{} objects: {} whole, {} degraded, {} unreadable\n",
-            count(proof.objects),
-            count(proof.whole),
-            proof.degraded,
-            proof.unreadable
-        ));
-        for name in &proof.names {
-            words.push_str(&format!("  {} {}: bytes {}\n", name.state, name.name, name.ranges_in_words()));
-        }
-    }
-    if !pass.finished {
-        words.push_str("it was ended before it was through; it goes on where it was\n");
-    }
-    say(&words);
-    Ok(code)
 }
 
 /// Disks by state, for the metrics.

@@ -9,6 +9,7 @@
 mod looks;
 mod messages;
 mod record;
+mod state;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -491,31 +492,6 @@ impl Keeper {
         });
         if let Err(error) = kept {
             tracing::warn!(error = format!("{error:#}"), "the scrub's place could not be kept; it may begin again");
-        }
-    }
-}
-
-impl State {
-    fn heals_pending(&self) -> bool {
-        self.heals_wanted > self.heals_done
-    }
-
-    fn wanted_now(&self) -> Option<Kind> {
-        match self.heals_pending() {
-            true => Some(Kind::Heal),
-            false => (!self.scrub.paused && self.scrubs_wanted > self.scrubs_done).then_some(Kind::Scrub),
-        }
-    }
-
-    /// Whether such a pass is under way.
-    fn runs(&self, kind: Kind) -> bool {
-        self.running.as_ref().is_some_and(|running| running.pass == kind)
-    }
-
-    fn answer(&mut self, kind: Kind, asked: u64, end: PassEnd) {
-        match kind {
-            Kind::Heal => (self.heals_done, self.last_heal) = (asked, Some(end)),
-            Kind::Scrub => (self.scrubs_done, self.last_scrub) = (asked, Some(end)),
         }
     }
 }

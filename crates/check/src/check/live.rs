@@ -50,8 +50,8 @@ pub(super) fn settle(
                 counted.inodes.insert(*ino);
             }
             Finding::Chunk(fault) if fault.chunk().is_some() => counted.chunks.extend(fault.chunk()),
-            // That count took the changes made meanwhile into account.
-            Finding::Tally { .. } => report.findings.push(suspicion),
+            // These counts took the changes made meanwhile into account.
+            Finding::Tally { .. } | Finding::Usage { .. } => report.findings.push(suspicion),
             _ => {
                 if ns.store().transact(true, |tx| stands(tx, &suspicion))?.value {
                     report.findings.push(suspicion);

@@ -9,7 +9,7 @@ use s3s::dto::{
     UploadPartInput,
 };
 use s3s::{S3Error, S3ErrorCode, S3Result};
-use strata_namespace::{ObjectInfo, ObjectMeta, PartInfo, Reader, UploadInfo};
+use strata_namespace::{ObjectInfo, ObjectMeta, PartInfo, Reader, UploadInfo, Whole};
 
 use super::write::{ChecksumFields, copy_source};
 use crate::blocking::toiling;
@@ -222,8 +222,11 @@ impl Shared {
             }
             Err(err) => return Err(err),
         };
+        // No part that was uploaded has another ETag than an MD5: what lists one is refused for that part, or for the upload.
+        let etag = crate::etag::of_parts(parts.iter().map(|(_, etag)| etag.trim_matches('"'))).unwrap_or_default();
+        let whole = Whole { etag, checksums };
         self.ns
-            .complete_upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id, &parts, checksums, &cond)
+            .complete_upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id, &parts, whole, &cond)
             .map_err(from_namespace)
     }
 

@@ -4,7 +4,10 @@ use strata_seam::SessionId;
 use strata_seam::sim::SimWorld;
 
 use super::*;
+use crate::key;
+use crate::records::encode_lock;
 use crate::rig;
+use crate::types::{Caller, Condition, Door, ObjectMeta};
 
 fn root() -> Op {
     Op::new(Caller::root(Door::WebDav))

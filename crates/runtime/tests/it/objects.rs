@@ -1,6 +1,6 @@
 //! Buckets, keys, listings, multipart: the object side.
 
-use strata_namespace::{Caller, Condition, Door, ErrorKind, NewNode, NodeKind, ObjectMeta, Op};
+use strata_namespace::{Caller, Condition, Door, ErrorKind, NewNode, NodeKind, ObjectMeta, Op, Whole};
 
 use crate::support::*;
 
@@ -178,7 +178,8 @@ fn parts_become_one_object_in_their_order_and_unlisted_ones_are_let_go() {
     }
     assert_eq!(ns.parts(&root(), "bkt", b"joined", &upload.id, 0, 2).unwrap().0.len(), 2);
     let complete = |parts: &[(u32, String)]| {
-        ns.complete_upload(&root(), "bkt", b"joined", &upload.id, parts, Default::default(), &Condition::default())
+        let whole = Whole { etag: format!("{:032x}-{}", 9, parts.len()), ..Whole::default() };
+        ns.complete_upload(&root(), "bkt", b"joined", &upload.id, parts, whole, &Condition::default())
     };
     assert_eq!(complete(&listed).unwrap_err().kind, ErrorKind::InvalidPartOrder);
     listed.sort();

@@ -255,6 +255,7 @@ fn a_check_beside_writers_finds_what_is_wrong_and_nothing_else() {
             .transact(false, |tx| {
                 tx.correct_count(id, 3);
                 tx.tally(b"Sinodes", -2);
+                tx.tally(&strata_namespace::UsageOf::Bucket(bucket).key(true), 7);
                 Ok::<_, strata_namespace::ContentError>(())
             })
             .expect("damaged");
@@ -266,9 +267,11 @@ fn a_check_beside_writers_finds_what_is_wrong_and_nothing_else() {
     });
     let options = CheckOptions { contents: false, live: true, ..CheckOptions::default() };
     let report = check(ns, &options, &mut |_| true).expect("checked");
-    assert_eq!(report.violations.len(), 2, "{:?}", report.violations);
+    assert_eq!(report.violations.len(), 3, "{:?}", report.violations);
     assert!(report.violations[0].ends_with("exist") && report.violations[0].starts_with("TREE"));
-    assert_eq!(report.violations[1], format!("REF: chunk {id} counts 4 references, 1 exist"));
+    let of_bucket = format!("TREE: bytes of the bucket in directory {bucket} are counted as ");
+    assert!(report.violations[1].starts_with(&of_bucket), "{:?}", report.violations);
+    assert_eq!(report.violations[2], format!("REF: chunk {id} counts 4 references, 1 exist"));
     assert!(check(ns, &options, &mut |_| false).expect("ended").ended);
     drop(store);
 }

@@ -244,7 +244,7 @@ fn the_bucket_of_the_files_at_the_top_has_uploads_copies_and_rules_like_any() {
     let etag = format!("{:032x}", 7);
     ns.put_part(&root(), "top", b"big", &upload, 1, part, etag.clone(), BTreeMap::new()).unwrap();
     let any = Condition::default();
-    ns.complete_upload(&root(), "top", b"big", &upload, &[(1, etag)], BTreeMap::new(), &any).unwrap();
+    ns.complete_upload(&root(), "top", b"big", &upload, &[(1, etag)], Default::default(), &any).unwrap();
     ns.copy_object(&root(), ("top", b"big"), &any, ("bkt", b"copy"), &any, None).unwrap();
     ns.copy_object(&root(), ("bkt", b"copy"), &any, ("top", b"back"), &any, None).unwrap();
     assert_eq!((get(ns, "copy").unwrap(), read(ns, "top", b"back").unwrap()), (b"part".to_vec(), b"part".to_vec()));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use strata_namespace::{
     Access, Begin, Caller, Condition, Content, Door, Durability, HeldRange, HoldOwner, Namespace, NewLock, NewNode,
-    NodeKind, ObjectMeta, Op, ROOT_INO, RangeKind, RangeSpace, RenameMode, SetAttr, XattrMode,
+    NodeKind, ObjectMeta, Op, ROOT_INO, RangeKind, RangeSpace, RenameMode, SetAttr, Whole, XattrMode,
 };
 use strata_runtime::Runtime;
 use strata_seam::Ino;
@@ -68,7 +68,10 @@ fn fill(ns: &Namespace) -> Result<()> {
         ns.put_part(&op, "golden", b"in parts", &upload, number, content, etag.clone(), BTreeMap::new())?;
         listed.push((number, etag));
     }
-    ns.complete_upload(&op, "golden", b"in parts", &upload, &listed, Default::default(), &Condition::default())?;
+    let of_parts: Vec<u8> = parts.iter().flat_map(<md5::Md5 as md5::Digest>::digest).collect();
+    let etag = format!("{}-{}", hex::encode(<md5::Md5 as md5::Digest>::digest(of_parts)), parts.len());
+    let whole = Whole { etag, ..Whole::default() };
+    ns.complete_upload(&op, "golden", b"in parts", &upload, &listed, whole, &Condition::default())?;
     let upload = ns.create_upload(&op, "golden", b"interrupted", meta)?.id;
     let part = content(ns, &rng.bytes(5_000))?;
     ns.put_part(&op, "golden", b"interrupted", &upload, 3, part, "0".repeat(32), BTreeMap::new())?;
