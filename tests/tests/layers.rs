@@ -11,6 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["strata-erasure", "strata-chunk", "strata-keys"],
     &["strata-disk"],
     &["strata-ledger", "strata-index"],
+    &["strata-engine"],
     &["strata-cache"],
     &["strata-content"],
     &["strata-namespace"],
@@ -46,6 +47,7 @@ const SYNCHRONOUS: &[&str] = &[
     "strata-disk",
     "strata-ledger",
     "strata-index",
+    "strata-engine",
     "strata-cache",
     "strata-content",
     "strata-namespace",
@@ -54,7 +56,7 @@ const SYNCHRONOUS: &[&str] = &[
 ];
 
 /// Crates that may know the log and the index. Whoever is above asks them.
-const BELOW: &[&str] = &["strata-content", "strata-runtime"];
+const BELOW: &[&str] = &["strata-engine", "strata-content", "strata-runtime"];
 
 fn workspace() -> Metadata {
     MetadataCommand::new().no_deps().exec().expect("cargo describes the workspace")
@@ -90,6 +92,16 @@ fn imports_point_down_only() {
         })
         .collect();
     assert!(upward.is_empty(), "these imports do not point down: {upward:?}");
+}
+
+#[test]
+fn in_the_content_store_only_the_mover_knows_the_ledger() {
+    // Beside it what puts a store together, and what tells errors apart.
+    let allowed = ["/src/mover.rs:", "/src/mover/", "/src/store.rs:", "/src/error.rs:"];
+    let words = ["strata_ledger", "strata_index", ".ledger()", ".index()"];
+    let mut elsewhere = lines_with("crates/content", &words);
+    elsewhere.retain(|line| !allowed.iter().any(|path| line.contains(path)));
+    assert!(elsewhere.is_empty(), "{elsewhere:#?}");
 }
 
 #[test]

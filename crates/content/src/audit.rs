@@ -9,12 +9,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use strata_chunk::{ChunkNamer, Item, Source};
+use strata_engine::{OutOfReach, Place, TABLE_CHUNK, Whereabouts, chunk_key, split_cell};
 use strata_seam::ChunkId;
 
-use crate::cell::{TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, chunk_key, split_cell};
+use crate::chunks::HeldBlock;
 use crate::error::{ContentError, Result};
-use crate::place::{OutOfReach, Place, Whereabouts};
-use crate::store::{HeldBlock, Store};
+use crate::keys::{TABLE_GARBAGE, TABLE_ORPHAN_PAGE};
+use crate::store::Store;
 
 /// Cells read per step.
 const STEP: usize = 1024;

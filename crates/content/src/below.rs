@@ -1,11 +1,8 @@
-//! What the layers above ask of the ledger and of the index, through the store: how safe a change is, what room there is, and the
-//! records as of some change. They need no other way down.
+//! What the layers above ask of the engine, through the store: how safe a change is, what room there is, the records as of some
+//! change, and every commit as it goes by. They need no other way down.
 
-use std::sync::Arc;
-
-use strata_index::{Lookup, Page};
-use strata_ledger::{Class, Feature, LedgerError, Settled, StoreRoom};
-use strata_seam::{Crew, Lsn};
+use strata_engine::{Class, Feature, Observer, Page, Row, Settled, StoreRoom, Watch};
+use strata_seam::Lsn;
 
 use crate::error::Result;
 use crate::store::Store;
@@ -14,25 +11,25 @@ impl Store {
     /// Every change up to this number survives a power loss.
     #[must_use]
     pub fn durable(&self) -> Lsn {
-        self.ledger.durable()
+        self.engine().durable()
     }
 
     /// Every change up to this number was handed to the operating system.
     #[must_use]
     pub fn written(&self) -> Lsn {
-        self.ledger.written()
+        self.engine().written()
     }
 
     /// Up to where everything is written, while what comes after it cannot be; `None` while writing goes on.
     #[must_use]
     pub fn stalled_at(&self) -> Option<Lsn> {
-        self.ledger.stalled_at()
+        self.engine().stalled_at()
     }
 
     /// Resolves once every change up to `lsn` is as safe as `class` says. Dropping it takes nothing back.
     #[must_use]
     pub fn settled(&self, lsn: Lsn, class: Class) -> Settled {
-        self.ledger.settled(lsn, class)
+        self.engine().settled(lsn, class)
     }
 
     /// The same on the calling thread.
@@ -40,7 +37,7 @@ impl Store {
     /// # Errors
     /// Those of the ledger: it is then not known whether the next opening finds the changes.
     pub fn wait(&self, lsn: Lsn, class: Class) -> Result<()> {
-        Ok(self.ledger.wait(lsn, class)?)
+        Ok(self.engine().wait(lsn, class)?)
     }
 
     /// Makes every change so far durable.
@@ -48,7 +45,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::wait`].
     pub fn sync(&self) -> Result<()> {
-        Ok(self.ledger.sync()?)
+        Ok(self.engine().sync()?)
     }
 
     /// Makes every change so far durable and moves it into the index engine, for whoever changes much before the threads of the
@@ -57,33 +54,25 @@ impl Store {
     /// # Errors
     /// As for [`Store::wait`], and what keeps the engine from being written.
     pub fn sync_and_drain(&self, now_nanos: u64) -> Result<()> {
-        self.ledger.sync()?;
-        while let strata_index::Drained::Batch { .. } = self.index.drain_step(now_nanos, self.durable())? {}
-        Ok(())
-    }
-
-    /// Who works in the background of the store.
-    #[must_use]
-    pub fn crew(&self) -> &Arc<Crew> {
-        self.ledger.crew()
+        Ok(self.embedded.sync_and_drain(now_nanos)?)
     }
 
     /// Why nothing can be written, if so.
     #[must_use]
     pub fn read_only(&self) -> Option<String> {
-        self.ledger.status().read_only
+        self.engine().read_only()
     }
 
     /// Whether new data is refused for lack of room, by what was measured last.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.ledger.is_full()
+        self.engine().is_full()
     }
 
     /// Bytes of content that the store can hold, and that there is room for.
     #[must_use]
     pub fn space(&self) -> StoreRoom {
-        self.ledger.space()
+        self.engine().space()
     }
 
     /// Keeps room for content that is to be stored later; `false` where there is none.
@@ -91,17 +80,13 @@ impl Store {
     /// # Errors
     /// Those of the ledger but for lack of room; nothing is promised then.
     pub fn promise(&self, bytes: u64) -> Result<bool> {
-        match self.ledger.promise(bytes) {
-            Ok(()) => Ok(true),
-            Err(LedgerError::Full) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.engine().promise(bytes)?)
     }
 
     /// Of content that was promised room, `before` bytes, `now` bytes are left: some was stored or given up, or takes more than was
     /// thought.
     pub fn keep_promised(&self, before: u64, now: u64) {
-        self.ledger.keep_promised(before, now);
+        self.engine().keep_promised(before, now);
     }
 
     /// Has the superblocks say that the store has a feature, before anything is written that needs it. Does nothing where they do.
@@ -109,15 +94,15 @@ impl Store {
     /// # Errors
     /// Those of the ledger; some disks may say so then, and the next opening tells the others.
     pub fn mark(&self, feature: Feature) -> Result<()> {
-        Ok(self.ledger.mark(feature)?)
+        Ok(self.embedded.mark(feature)?)
     }
 
     /// The record at `key`; with `upto` as it was when that was the last change.
     ///
     /// # Errors
     /// [`crate::ContentError::Index`].
-    pub fn record_upto(&self, key: &[u8], upto: Option<Lsn>) -> Result<Lookup> {
-        Ok(self.index.lookup_below(key, upto)?)
+    pub fn record_upto(&self, key: &[u8], upto: Option<Lsn>) -> Result<Row> {
+        Ok(self.engine().get(key, upto)?)
     }
 
     /// Up to `limit` records with keys in `from .. to`, in order; with `upto` as they were when that was the last change.
@@ -125,6 +110,12 @@ impl Store {
     /// # Errors
     /// [`crate::ContentError::Index`].
     pub fn records_upto(&self, from: &[u8], to: &[u8], limit: usize, upto: Option<Lsn>) -> Result<Page> {
-        Ok(self.index.scan_below(from, to, limit, upto)?)
+        Ok(self.engine().scan(from, to, limit, upto)?)
+    }
+
+    /// Lets `observer` see every commit from now on. On return, every earlier one is visible to readers.
+    #[must_use]
+    pub fn watch(&self, observer: Observer) -> Watch {
+        self.engine().watch(observer)
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use strata_seam::ChunkId;
 use strata_seam::planted::{Bug, planted};
 
-use crate::cell::{TABLE_GARBAGE, TABLE_ORPHAN_PAGE, of_session};
 use crate::error::{ContentError, Result};
+use crate::keys::{TABLE_GARBAGE, TABLE_ORPHAN_PAGE, of_session};
+use crate::refs::Released;
 use crate::store::Store;
-use crate::tx::Released;
 
 /// Records taken up per call.
 const STEP: usize = 64;
@@ -28,7 +28,7 @@ impl Store {
         // Numbers of a session are given out under the writer's lock, so what it queues later lies behind what it queued. Everything
         // before this place was let go: looking there would only meet the traces of removals, ever more of them.
         let mut from = self.garbage_from.lock();
-        let own = of_session(TABLE_GARBAGE, self.session);
+        let own = of_session(TABLE_GARBAGE, self.session());
         keys.extend(self.range(&from, &[TABLE_GARBAGE + 1], STEP)?.into_iter().map(|(key, _)| key));
         // One page that cannot be read must not hold up the others; it stays queued and is reported every time.
         let mut failed = None;
@@ -59,7 +59,7 @@ impl Store {
         let mut total = 0;
         loop {
             let mut found = self.range(&[TABLE_ORPHAN_PAGE], &[TABLE_ORPHAN_PAGE + 1], STEP)?;
-            found.retain(|(key, _)| !key.starts_with(&of_session(TABLE_ORPHAN_PAGE, self.session)));
+            found.retain(|(key, _)| !key.starts_with(&of_session(TABLE_ORPHAN_PAGE, self.session())));
             if found.is_empty() || planted(Bug::UnfinishedKept) {
                 return Ok(total);
             }

@@ -1,11 +1,10 @@
 //! What can go wrong below the name space, by what the caller does next.
 
 use strata_chunk::DecompressError;
+use strata_engine::{EngineError, OutOfReach};
 use strata_index::IndexError;
 use strata_ledger::LedgerError;
 use strata_seam::{ChunkId, DiskErrorKind};
-
-use crate::place::OutOfReach;
 
 /// Kinds of failure of the content layer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -105,6 +104,17 @@ impl ContentError {
             Self::TooLarge(_) => ContentErrorKind::TooLarge,
             Self::Gone(_) => ContentErrorKind::Gone,
             Self::OutOfReach { .. } | Self::OtherDomain(_) => ContentErrorKind::NotSupported,
+        }
+    }
+}
+
+impl From<EngineError> for ContentError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Ledger(error) => Self::Ledger(error),
+            EngineError::Index(error) => Self::Index(error),
+            EngineError::Record { what } => Self::Record { what },
+            EngineError::TooLarge(why) => Self::TooLarge(why),
         }
     }
 }

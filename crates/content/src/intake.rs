@@ -20,8 +20,9 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::content::Content;
 use crate::error::{ContentError, Result};
-use crate::ingest::{Content, Ingest};
+use crate::ingest::Ingest;
 use crate::turns::Turns;
 
 /// Bytes that wait before a thread is set to work, unless the stream ends: a quarter of a millisecond of work, more than

@@ -18,7 +18,7 @@
 //!   segments; all else goes.
 //! - A chunk written anew is *pending* until its place is in the index, and the tail that says so carries the number of its
 //!   append. Were its cell removed under a higher number in between, that tail would be passed over and the chunk lost. So
-//!   handing blocks over and noting them as pending is one step to the removal (`Store::appending`), which leaves pending
+//!   handing blocks over and noting them as pending is one step to the removal (`Embedded::hold_appends`), which leaves pending
 //!   chunks alone; blocks handed over after it have a higher number than it.
 //! - A chunk that is counted again while it is condemned stays, and is moved like the others.
 //! - Moved bytes are proved by their hash first. What cannot be read stays where it is, and so does its segment.
@@ -33,6 +33,8 @@
 //! removed, each by a commit of its own, and the next one goes on from there.
 
 mod census;
+mod checkpoints;
+mod readers;
 mod relocate;
 mod round;
 mod traces;
@@ -191,7 +193,7 @@ impl Store {
     pub fn mover_status(&self) -> MoverStatus {
         let mut status = self.mover.status.lock().clone();
         status.rate = self.mover_rate();
-        status.full = self.ledger.is_full();
+        status.full = self.is_full();
         status
     }
 
@@ -216,24 +218,6 @@ impl Store {
     #[must_use]
     pub fn mover(&self) -> &Arc<Worker> {
         &self.mover.looks
-    }
-
-    /// Bytes of log behind the newest checkpoint: what a rebuild of the index would have to replay.
-    #[must_use]
-    pub fn log_since_checkpoint(&self) -> u64 {
-        let newest = self.checkpoints.newest.lock();
-        let from = newest.as_ref().map_or(SegmentId(0), |checkpoint| checkpoint.position().segment);
-        drop(newest);
-        u64::from(self.ledger.writing().0.saturating_sub(from.0)) * self.ledger.segment_capacity()
-    }
-
-    /// About how many bytes the log has been written for since the store was made: segments that were given back count, parity
-    /// does not. With several sets it is as exact as their segments are alike.
-    #[must_use]
-    pub fn log_written(&self) -> u64 {
-        let status = self.ledger.status();
-        let within = status.position.offset * u64::from(status.geometry.data_shards);
-        u64::from(status.position.segment.0) * self.ledger.segment_capacity() + within
     }
 
     /// Moves and frees, round by round, until nothing of `choice` is left or nothing more can be done. Only one reclaim

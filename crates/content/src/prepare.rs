@@ -15,18 +15,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use strata_chunk::{BlockDirectory, BlockEntry, CompressPolicy, DedupDomain, compress};
-use strata_ledger::BlockRecord;
-use strata_seam::{ChunkId, Worker};
+use strata_engine::{BlockRecord, PreparedBlock};
+use strata_seam::Worker;
 
 use crate::error::{ContentError, Result};
-
-/// A block ready for the ledger, with the plain chunks in it.
-#[derive(Clone, Debug)]
-pub(crate) struct PreparedBlock {
-    pub(crate) record: BlockRecord,
-    pub(crate) domain: DedupDomain,
-    pub(crate) chunks: Vec<(ChunkId, Bytes)>,
-}
 
 /// Compresses as `policy` says and describes a block of chunks of one dedup domain. With the hot policy about 2 ms per MiB that
 /// shrinks, 0.2 ms per MiB that does not.

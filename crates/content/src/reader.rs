@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use strata_chunk::{Item, Node, Source};
-use strata_ledger::Location;
+use strata_engine::Location;
 use strata_seam::ChunkId;
 
 use crate::ahead::ReadAhead;
@@ -146,7 +146,7 @@ impl Reader {
                     Source::Chunk { id, .. } => {
                         let cold = self.store.cold_location(&id).filter(|location| *last != Some(*location));
                         if let Some(location) = cold {
-                            self.store.ledger.will_read(&location);
+                            self.store.engine().will_read(&location);
                             *last = Some(location);
                         }
                     }

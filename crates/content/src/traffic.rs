@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::prepare::PreparedBlock;
+use strata_engine::PreparedBlock;
 
 /// Counters that every ingest adds to.
 #[derive(Default)]

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use strata_chunk::{DedupDomain, Item, Node, Source};
 use strata_seam::ChunkId;
 
+use crate::content::Content;
 use crate::error::{ContentError, Result};
-use crate::ingest::Content;
 use crate::store::Store;
 
 /// Deepest manifest we follow: pages of 1024 items reach past 2^60 bytes at seven levels; more is damage.

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use strata_engine::{Place, TABLE_CHUNK, split_cell};
 use strata_seam::{ChunkId, SegmentId};
 
 use super::{Choice, Host, MoverReport, Phase};
-use crate::cell::{TABLE_CHUNK, split_cell};
 use crate::error::Result;
-use crate::place::Place;
 use crate::store::Store;
 
 /// Cells read per step.
@@ -108,9 +107,9 @@ impl Store {
     }
 
     fn count(&self, host: &mut dyn Host, report: &MoverReport) -> Result<Option<Census>> {
-        let writing = self.ledger.writing();
+        let writing = self.ledger().writing();
         let mut content: BTreeMap<SegmentId, u64> = self
-            .ledger
+            .ledger()
             .segments()
             .into_iter()
             .filter(|segment| *segment < writing)
@@ -139,18 +138,18 @@ impl Store {
         }
         let of_checkpoint = self.checkpoint().map(|checkpoint| checkpoint.bytes_by_segment()).unwrap_or_default();
         let used = |(segment, content)| {
-            let set = self.ledger.set_of(segment)?;
+            let set = self.ledger().set_of(segment)?;
             let live = content + of_checkpoint.get(&segment).copied().unwrap_or(0);
-            Some(SegmentUse { segment, set, capacity: self.ledger.capacity_of(segment), live, content })
+            Some(SegmentUse { segment, set, capacity: self.ledger().capacity_of(segment), live, content })
         };
         // One that lies nowhere any more was given back meanwhile.
         let segments = content.into_iter().filter_map(used).collect();
-        let (segment, written) = self.ledger.writing_to();
-        let in_writing = self.ledger.set_of(segment).filter(|_| segment == writing).map(|set| {
+        let (segment, written) = self.ledger().writing_to();
+        let in_writing = self.ledger().set_of(segment).filter(|_| segment == writing).map(|set| {
             let live = in_writing + of_checkpoint.get(&segment).copied().unwrap_or(0);
             SegmentUse { segment, set, capacity: written, live, content: in_writing }
         });
-        let census = Census { segments, capacity: self.ledger.segment_capacity(), writing: in_writing };
+        let census = Census { segments, capacity: self.ledger().segment_capacity(), writing: in_writing };
         let mut status = self.mover.status.lock();
         (status.occupied, status.live) = (census.occupied(), census.live());
         Ok(Some(census))

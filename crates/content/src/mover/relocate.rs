@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashSet};
 
 use bytes::Bytes;
 use strata_chunk::{BLOCK_CHUNKS_MAX, BlockEntry, ChunkNamer, CompressPolicy, DedupDomain};
-use strata_ledger::Location;
+use strata_engine::{Location, Purpose, Whereabouts};
 use strata_seam::{ChunkId, Lsn, SegmentId};
 
 use super::MoverReport;
-use crate::error::Result;
-use crate::place::Whereabouts;
+use crate::chunks::decode_block;
+use crate::error::{ContentError, Result};
 use crate::prepare::prepare;
-use crate::store::{Store, decode_block};
+use crate::store::Store;
 
 /// Plain bytes of a packed block: a chunk in one costs reading and decoding up to this much, and longer ones compress
 /// hardly better.
@@ -40,7 +40,7 @@ pub(crate) struct Packer<'a> {
 impl<'a> Packer<'a> {
     pub(crate) fn new(store: &'a Store) -> Self {
         // Half of the greatest append: its other half is room for the directory of many small chunks.
-        let len_max = PACK_LEN.min(store.ledger.append_len_max() / 2);
+        let len_max = PACK_LEN.min(store.ledger().append_len_max() / 2);
         Self {
             store,
             raw: Vec::new(),
@@ -77,7 +77,7 @@ impl<'a> Packer<'a> {
         }
         if self.block.as_ref().is_none_or(|(at, _)| *at != place.location) {
             report.bytes_read += u64::from(place.location.len);
-            let read = self.store.ledger.read(&place.location).map_err(Into::into);
+            let read = self.store.engine().block(&place.location).map_err(ContentError::from);
             match read.and_then(|stored| decode_block(id, &place, stored)) {
                 Ok(plain) => self.block = Some((place.location, plain)),
                 Err(error) => {
@@ -122,7 +122,8 @@ impl<'a> Packer<'a> {
         report.chunks_moved += entries.len() as u64;
         let block = prepare(&Bytes::from(raw), self.namer.domain(), entries, CompressPolicy::COLD)?;
         report.bytes_moved += block.record.data.len() as u64;
-        self.last = self.store.append_moved(block)?;
+        // Also where only the room kept back is left.
+        self.last = self.store.engine().append(vec![block], Purpose::Mover, false)?;
         Ok(())
     }
 }

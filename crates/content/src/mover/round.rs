@@ -4,17 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use strata_chunk::{BlockDirectory, Item, Source};
-use strata_ledger::{Class, LedgerError, Purpose};
+use strata_engine::{Class, Place, Purpose, Taken, chunk_key, is_directory_of_checkpoint, split_cell};
+use strata_ledger::LedgerError;
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, Lsn, SegmentId};
 
 use super::relocate::Packer;
 use super::{Census, Choice, Host, MoverReport, Phase, ROUND_BYTES_MAX, ROUND_CHUNK_BYTES, SegmentUse};
-use crate::cell::{self, split_cell};
-use crate::checkpoint::{Taken, parse_directory};
 use crate::error::{ContentError, Result};
 use crate::guard::ReaderKey;
-use crate::place::Place;
 use crate::store::Store;
 
 /// Cells removed in one commit: the writer's lock is held for some milliseconds.
@@ -35,7 +33,7 @@ pub(super) fn reclaim(store: &Arc<Store>, choice: Choice<'_>, host: &mut dyn Hos
     // Segments that were taken up and could not be freed: not again in this reclaim, so that it ends.
     let mut left = BTreeSet::new();
     // What is moved goes behind: it is not taken up again.
-    let end = store.ledger.writing();
+    let end = store.ledger().writing();
     while let Some(census) = store.census(host, &report)? {
         let mut chosen = census.chosen(choice);
         // What has to go in any case goes, whoever still wants to read of it.
@@ -61,10 +59,10 @@ pub(super) fn reclaim(store: &Arc<Store>, choice: Choice<'_>, host: &mut dyn Hos
             Victims::NoRoom if report.rounds > 0 => break,
             Victims::NoRoom => return Err(LedgerError::Full.into()),
         };
-        let hurry = store.ledger.is_full();
+        let hurry = store.ledger().is_full();
         let freed_before = report.segments_freed;
         report.rounds += 1;
-        store.ledger.begin_round();
+        store.ledger().begin_round();
         let mut round = Round {
             store,
             host,
@@ -84,7 +82,7 @@ pub(super) fn reclaim(store: &Arc<Store>, choice: Choice<'_>, host: &mut dyn Hos
         report = round.report;
         store.mover.status.lock().report = report.clone();
         let more = done?;
-        let held: BTreeSet<_> = store.ledger.segments().into_iter().collect();
+        let held: BTreeSet<_> = store.ledger().segments().into_iter().collect();
         left.extend(taken_up.into_iter().filter(|segment| held.contains(segment)));
         if !more {
             break;
@@ -119,7 +117,7 @@ impl Store {
         let Some(writing) = &census.writing else { return false };
         let rest = census.capacity.saturating_sub(writing.capacity);
         let garbage = writing.capacity.saturating_sub(writing.content + writing.content / HEADERS_SHARE / 2);
-        let left = self.ledger.room().left.saturating_sub(rest);
+        let left = self.ledger().room().left.saturating_sub(rest);
         let chosen = writing.live * 100 <= census.capacity * ENDED_BELOW_PERCENT;
         chosen && garbage > rest + self.checkpoint_room() && cost(self, writing.content) <= left
     }
@@ -128,11 +126,11 @@ impl Store {
 /// Of what was chosen, the emptiest first, as many as the next round can be ended with (invariant ROOM). Those that
 /// nothing has to be moved from go before all others: they cost a checkpoint alone.
 fn victims(store: &Store, chosen: &[SegmentUse], limit: u64) -> Victims {
-    let room = store.ledger.room();
+    let room = store.ledger().room();
     // Where little is free, what a round gives back is not waited for long.
     let limit = match planted(Bug::RoundLargerThanRoom) {
         true => u64::MAX,
-        false => limit.min(room.spare.max(store.ledger.segment_capacity())),
+        false => limit.min(room.spare.max(store.ledger().segment_capacity())),
     };
     if cost(store, 0) > room.left {
         return Victims::NoRoom;
@@ -205,7 +203,7 @@ impl Round<'_> {
         {
             self.phase(Phase::Moving(segment));
             let content = content.get(&segment).copied().unwrap_or(0);
-            if content > 0 && cost(store, content) > store.ledger.room().left {
+            if content > 0 && cost(store, content) > store.ledger().room().left {
                 // Others wrote meanwhile. What was begun is ended, and this one is for the next round.
                 self.keep.insert(segment);
                 self.put_off.insert(segment);
@@ -243,9 +241,9 @@ impl Round<'_> {
     fn list(&mut self, segment: SegmentId) -> Vec<ChunkId> {
         let mut chunks = Vec::new();
         let mut strange = 0;
-        let (_, unreadable) = self.store.ledger.walk_segment(segment, &mut |append| {
+        let (_, unreadable) = self.store.ledger().walk_segment(segment, &mut |append| {
             for block in append.blocks {
-                if parse_directory(&block.directory).is_some() {
+                if is_directory_of_checkpoint(&block.directory) {
                     continue;
                 }
                 match BlockDirectory::decode(&block.directory) {
@@ -302,7 +300,7 @@ impl Round<'_> {
     fn finish_moving(&mut self, packer: &mut Packer<'_>) -> Result<()> {
         packer.hand_over(&mut self.report)?;
         if packer.last > Lsn(0) {
-            self.store.ledger.wait(packer.last, Class::Durable)?;
+            self.store.engine().wait(packer.last, Class::Durable)?;
         }
         Ok(())
     }
@@ -359,12 +357,12 @@ impl Round<'_> {
         let mut revived = Vec::new();
         for step in condemned.chunks(DROP_STEP) {
             // No block is being handed over from here to the end of the commit: see the module.
-            let still = self.store.appending.write();
+            let still = self.store.embedded.hold_appends();
             let dropped = self.store.transact_for(Some(Purpose::Mover), false, |tx| {
                 let mut counted = Vec::new();
                 for (id, segment) in step {
                     if tx.store().idle_in(id, *segment)? || planted(Bug::ReferenceNotRechecked) {
-                        tx.delete(cell::chunk_key(id));
+                        tx.delete(chunk_key(id));
                     } else {
                         counted.push((*id, *segment));
                     }
@@ -386,7 +384,7 @@ impl Round<'_> {
     fn free(&mut self, leave: &BTreeSet<SegmentId>, hurry: bool) -> Result<bool> {
         self.phase(Phase::Checkpoint);
         if planted(Bug::FreedBeforeCheckpoint) {
-            leave.iter().try_for_each(|segment| self.store.ledger.free_segment(*segment))?;
+            leave.iter().try_for_each(|segment| self.store.ledger().free_segment(*segment))?;
         }
         let (host, report) = (&mut *self.host, &self.report);
         // In a full set the last room is being used: quickly through.
@@ -399,13 +397,13 @@ impl Round<'_> {
         let freed =
             |segment: &&SegmentId| **segment < checkpoint.position().segment && !checkpoint.kept().contains(*segment);
         let freed: Vec<u64> =
-            leave.iter().filter(freed).map(|segment| self.store.ledger.capacity_of(*segment)).collect();
+            leave.iter().filter(freed).map(|segment| self.store.ledger().capacity_of(*segment)).collect();
         // Also what disks still have that came back since: the checkpoint says what is wanted.
         let mut position = checkpoint.position();
         if planted(Bug::LogFreedBehindCheckpoint) {
-            position.segment = self.store.ledger.writing();
+            position.segment = self.store.ledger().writing();
         }
-        self.store.ledger.free_all_but(checkpoint.kept(), position)?;
+        self.store.ledger().free_all_but(checkpoint.kept(), position)?;
         self.report.segments_freed += freed.len() as u64;
         self.report.bytes_freed += freed.iter().sum::<u64>();
         Ok(true)
@@ -448,11 +446,11 @@ impl Store {
 
     /// Whether nobody counts the chunk, its place is in `segment`, and it is not on its way to another.
     fn idle_in(&self, id: &ChunkId, segment: SegmentId) -> Result<bool> {
-        if self.pending.lock().chunks.contains_key(id) {
+        if self.engine().on_its_way(id).is_some() {
             return Ok(false);
         }
-        let Some(entry) = self.index.get(&cell::chunk_key(id))? else { return Ok(false) };
-        let Some((count, tail)) = split_cell(&entry.value) else { return Ok(false) };
+        let Some(cell) = self.engine().get(&chunk_key(id), None)?.value else { return Ok(false) };
+        let Some((count, tail)) = split_cell(&cell) else { return Ok(false) };
         Ok(count == 0 && Place::decode(tail).is_some_and(|place| place.location.segment == segment))
     }
 }

@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use strata_index::{Batch, Mutation, decode_piece};
-use strata_ledger::{PlacedBlock, Replayed};
+use strata_engine::{Batch, Mutation, PlacedBlock};
+use strata_index::decode_piece;
+use strata_ledger::Replayed;
 use strata_seam::SegmentId;
 
 use super::{Choice, Host, MoverReport};
-use crate::checkpoint::{block_at, parse_directory};
 use crate::error::Result;
 use crate::store::Store;
 
@@ -38,19 +38,19 @@ impl Store {
         if found.is_empty() {
             return Ok(true);
         }
-        self.ledger.erase_freed(true);
+        self.ledger().erase_freed(true);
         let moved = self.reclaim(Choice::These(&found), host);
-        self.ledger.erase_freed(false);
+        self.ledger().erase_freed(false);
         moved?;
-        Ok(self.ledger.segments().iter().all(|segment| !found.contains(segment)))
+        Ok(self.ledger().segments().iter().all(|segment| !found.contains(segment)))
     }
 
     /// The complete segments that have one; `None` if the host called it off.
     fn segments_with(&self, sought: Sought<'_>, host: &mut dyn Host) -> Result<Option<BTreeSet<SegmentId>>> {
-        let (mut found, writing) = (BTreeSet::new(), self.ledger.writing());
-        for segment in self.ledger.segments().into_iter().filter(|segment| *segment < writing) {
+        let (mut found, writing) = (BTreeSet::new(), self.ledger().writing());
+        for segment in self.ledger().segments().into_iter().filter(|segment| *segment < writing) {
             let (mut appends, mut has) = (0, false);
-            let (_, unreadable) = self.ledger.walk_segment(segment, &mut |append| {
+            let (_, unreadable) = self.ledger().walk_segment(segment, &mut |append| {
                 appends += 1;
                 has = has || self.has(&append, sought);
             });
@@ -80,9 +80,8 @@ impl Store {
 
     /// Whether a block is a piece of a checkpoint with such a record. One that cannot be read may be.
     fn piece_has(&self, block: &PlacedBlock, sought: Sought<'_>) -> bool {
-        let Some(directory) = parse_directory(&block.directory) else { return false };
-        let Ok(directory) = directory else { return true };
-        let Ok(plain) = block_at(&|at| self.ledger.read(at), directory, block.location) else { return true };
+        let Some(plain) = self.embedded.block_of_checkpoint(block) else { return false };
+        let Ok(plain) = plain else { return true };
         // A list of pieces is no piece, and has no records.
         decode_piece(&plain).is_ok_and(|pairs| {
             pairs

@@ -28,7 +28,7 @@ const KEY_LEN: usize = 4;
 
 /// Where the bytes of a chunk are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Whereabouts {
+pub enum Whereabouts {
     /// In a block of the ledger, which may be sealed.
     Ledger(Place),
     /// In a tier that this version cannot read, of this dedup domain, sealed with this key. What follows is that tier's.
@@ -76,25 +76,27 @@ impl fmt::Display for OutOfReach {
 
 /// A place in the ledger: the block and the chunk's part of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Place {
-    pub(crate) location: Location,
+pub struct Place {
+    /// The block.
+    pub location: Location,
     /// The dedup domain that the chunk is named in, as its block has it: what it takes to prove the bytes by the name.
-    pub(crate) domain: DedupDomain,
+    pub domain: DedupDomain,
     /// The key that the block is sealed with.
-    pub(crate) key: Option<KeyId>,
+    pub key: Option<KeyId>,
     /// Codec of the block.
-    pub(crate) codec: u8,
+    pub codec: u8,
     /// Length of the decoded block.
-    pub(crate) raw_len: u32,
+    pub raw_len: u32,
     /// Offset of the chunk in the decoded block.
-    pub(crate) offset: u32,
+    pub offset: u32,
     /// Length of the chunk.
-    pub(crate) len: u32,
+    pub len: u32,
 }
 
 impl Whereabouts {
     /// Reads the tail of a cell; `None` for what no version wrote.
-    pub(crate) fn decode(tail: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn decode(tail: &[u8]) -> Option<Self> {
         let (&tag, mut rest) = tail.split_first()?;
         if tag & !(TIER_MASK | HAS_DOMAIN | HAS_KEY) != 0 {
             return None;
@@ -130,7 +132,7 @@ impl Whereabouts {
     ///
     /// # Errors
     /// Why this version cannot read it.
-    pub(crate) fn within_reach(self) -> Result<Place, OutOfReach> {
+    pub fn within_reach(self) -> Result<Place, OutOfReach> {
         match self {
             Self::Ledger(Place { key: Some(key), .. }) => Err(OutOfReach::Sealed(key)),
             Self::Ledger(place) => Ok(place),
@@ -139,7 +141,8 @@ impl Whereabouts {
     }
 
     /// The dedup domain that the chunk is named in.
-    pub(crate) fn domain(self) -> DedupDomain {
+    #[must_use]
+    pub fn domain(self) -> DedupDomain {
         match self {
             Self::Ledger(Place { domain, .. }) | Self::Elsewhere(_, domain, _) => domain,
         }
@@ -148,12 +151,14 @@ impl Whereabouts {
 
 impl Place {
     /// The chunk's part of its block's stored bytes.
-    pub(crate) fn stored_share(&self) -> u64 {
+    #[must_use]
+    pub fn stored_share(&self) -> u64 {
         u64::from(self.location.len) * u64::from(self.len) / u64::from(self.raw_len.max(1))
     }
 
     /// The tail of the chunk's cell.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(LEDGER_LEN + DOMAIN_LEN + KEY_LEN);
         out.push(LEDGER);
         if !self.domain.is_common() {
@@ -183,7 +188,8 @@ impl Place {
     }
 
     /// The place if the tail says that the chunk is in the ledger, sealed or not.
-    pub(crate) fn decode(tail: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn decode(tail: &[u8]) -> Option<Self> {
         match Whereabouts::decode(tail)? {
             Whereabouts::Ledger(place) => Some(place),
             Whereabouts::Elsewhere(..) => None,

@@ -5,12 +5,12 @@ use strata_ledger::Peek;
 
 use super::format::{Node, Root};
 use super::{Checkpoint, read_block};
-use crate::error::{ContentError, Result};
+use crate::error::{EngineError, Result};
 
 /// Why an index could not be filled. The checkpoint is passed over then; the log may still have everything.
 #[derive(Debug, thiserror::Error)]
 #[error("the checkpoint cannot be used: {0}")]
-pub struct RestoreError(String, #[source] Option<ContentError>);
+pub struct RestoreError(String, #[source] Option<EngineError>);
 
 /// The newest checkpoint of a set that is not open yet.
 pub struct Restored<'a> {
@@ -61,10 +61,10 @@ impl<'a> Restored<'a> {
     /// [`RestoreError`]; the index is then of no use.
     pub fn fill(&self, index: &Index) -> Result<u64, RestoreError> {
         let mut pieces = self.checkpoint.pieces.iter();
-        let mut next = || -> Result<_, ContentError> {
+        let mut next = || -> Result<_, EngineError> {
             let Some(piece) = pieces.next() else { return Ok(Vec::new()) };
             let raw = read_block(&|at| self.peek.read(at), piece)?;
-            decode_piece(&raw).map_err(|_| ContentError::Record { what: "a piece of the checkpoint".to_owned() })
+            decode_piece(&raw).map_err(|_| EngineError::Record { what: "a piece of the checkpoint".to_owned() })
         };
         index.fill(&self.checkpoint.root.stamp, &mut next).map_err(|error| match error {
             FillError::Source(source) => RestoreError("a piece of it cannot be read".to_owned(), Some(source)),

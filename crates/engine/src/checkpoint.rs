@@ -24,15 +24,15 @@ use strata_chunk::{Codec, decompress};
 use strata_ledger::{LedgerError, Location, PlacedBlock};
 use strata_seam::{Position, SegmentId};
 
-use crate::error::ContentError;
+use crate::embedded::Embedded;
+use crate::error::{EngineError, Result};
 use facts::Facts;
-use format::{BlockRef, Hash, Root};
+use format::{BlockRef, Hash, Root, parse_directory};
 
-pub(crate) use format::parse_directory;
 pub use restore::{RestoreError, Restored};
 pub use take::{CheckpointReport, Taken};
 
-/// The newest checkpoint as it is known to a running store.
+/// The newest checkpoint as a running store knows it.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     root: Root,
@@ -76,7 +76,8 @@ impl Checkpoint {
     }
 
     /// Stored bytes of it by segment.
-    pub(crate) fn bytes_by_segment(&self) -> BTreeMap<SegmentId, u64> {
+    #[must_use]
+    pub fn bytes_by_segment(&self) -> BTreeMap<SegmentId, u64> {
         let mut bytes = BTreeMap::new();
         for block in self.pieces.iter().chain(&self.nodes) {
             *bytes.entry(block.location.segment).or_default() += u64::from(block.location.len);
@@ -85,7 +86,7 @@ impl Checkpoint {
     }
 }
 
-/// What a store knows about checkpoints.
+/// What an engine knows about checkpoints.
 #[derive(Default)]
 pub(crate) struct Checkpoints {
     pub(crate) newest: Mutex<Option<Checkpoint>>,
@@ -123,6 +124,28 @@ pub fn is_of_checkpoint(block: &PlacedBlock) -> bool {
     matches!(parse_directory(&block.directory), Some(Ok(_)))
 }
 
+/// The same of its directory, also where that is damaged beyond its first byte.
+#[must_use]
+pub fn is_directory_of_checkpoint(directory: &[u8]) -> bool {
+    parse_directory(directory).is_some()
+}
+
+impl Embedded {
+    /// The plain bytes of a block of some checkpoint, proved by the hash in its directory; `None` for a block of chunks. A piece of the
+    /// index is read by [`strata_index::decode_piece`], which refuses a list of pieces.
+    ///
+    /// # Errors
+    /// A directory or a block that does not decode, and those of the ledger.
+    pub fn block_of_checkpoint(&self, block: &PlacedBlock) -> Option<Result<Vec<u8>>> {
+        let directory = parse_directory(&block.directory)?;
+        let damaged = |_| EngineError::Record { what: "the directory of a checkpoint's block".to_owned() };
+        Some(directory.map_err(damaged).and_then(|(hash, codec, raw_len)| {
+            let block = BlockRef { hash, location: block.location, codec, raw_len };
+            read_block(&|at| self.ledger.read(at), &block)
+        }))
+    }
+}
+
 /// Notes those of `blocks` that belong to a checkpoint.
 pub(crate) fn note_places(places: &CheckpointPlaces, blocks: &[PlacedBlock]) {
     for block in blocks {
@@ -132,21 +155,12 @@ pub(crate) fn note_places(places: &CheckpointPlaces, blocks: &[PlacedBlock]) {
     }
 }
 
-/// The plain bytes of a block of some checkpoint, which its directory names.
-pub(crate) fn block_at(
-    read: &dyn Fn(&Location) -> Result<Bytes, LedgerError>,
-    (hash, codec, raw_len): (Hash, u8, u32),
-    location: Location,
-) -> Result<Vec<u8>, ContentError> {
-    read_block(read, &BlockRef { hash, location, codec, raw_len })
-}
-
 /// The plain bytes of a checkpoint's block, proved by its hash.
 fn read_block(
     read: &dyn Fn(&Location) -> Result<Bytes, LedgerError>,
     block: &BlockRef,
-) -> Result<Vec<u8>, ContentError> {
-    let damaged = || ContentError::Record { what: format!("a block of the checkpoint at {:?}", block.location) };
+) -> Result<Vec<u8>, EngineError> {
+    let damaged = || EngineError::Record { what: format!("a block of the checkpoint at {:?}", block.location) };
     let stored = read(&block.location)?;
     let codec = Codec::from_u8(block.codec).ok_or_else(damaged)?;
     let mut raw = Vec::new();

@@ -14,8 +14,9 @@ use strata_seam::{Lsn, SegmentId};
 use super::facts::{Fact, Facts};
 use super::format::{self, BlockRef, Hash, NODE_REFS_MAX, Node, Root};
 use super::{Checkpoint, CheckpointCounts, Checkpoints, note_places, read_block};
-use crate::error::{ContentError, Result};
-use crate::store::Store;
+use crate::embedded::Embedded;
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
 
 /// Bytes kept for the smallest checkpoint: its nodes, and a stripe's headers for each of its few blocks.
 const CHECKPOINT_ROOM_MIN: u64 = 64 << 10;
@@ -53,7 +54,7 @@ pub struct CheckpointReport {
     pub bytes_written: u64,
 }
 
-/// What [`Store::take_checkpoint`] did.
+/// What [`Embedded::take_checkpoint`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Taken {
     /// There is nothing to write down yet.
@@ -66,7 +67,7 @@ pub enum Taken {
 
 /// The pieces under construction.
 struct Taking<'a> {
-    store: &'a Arc<Store>,
+    engine: &'a Embedded,
     known: HashMap<Hash, BlockRef>,
     leave: &'a BTreeSet<SegmentId>,
     /// In order; places of new ones are filled in once they are written.
@@ -78,7 +79,7 @@ struct Taking<'a> {
     held: BTreeSet<SegmentId>,
 }
 
-impl Store {
+impl Embedded {
     /// Writes the index down as it is now and makes that the checkpoint. The segments in `leave` are to be freed: nothing
     /// of the checkpoint lies in them, and it does not name them among those that are kept. `pace` is told the bytes
     /// handled and may call it off by `false`.
@@ -89,22 +90,7 @@ impl Store {
     /// # Errors
     /// Those of the index and of the ledger; the checkpoint before is then still the one, or (a quorum lost while the
     /// root was stored) the new one.
-    pub fn take_checkpoint(
-        self: &Arc<Self>,
-        leave: &BTreeSet<SegmentId>,
-        pace: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<Taken> {
-        let worker = &self.mover.writes_down;
-        let _round = worker.begin(None);
-        let taken = self.write_down(leave, &mut |bytes| {
-            worker.advance(bytes);
-            pace(bytes)
-        });
-        worker.count_failure(&taken);
-        taken
-    }
-
-    fn write_down(self: &Arc<Self>, leave: &BTreeSet<SegmentId>, pace: &mut dyn FnMut(u64) -> bool) -> Result<Taken> {
+    pub fn take_checkpoint(&self, leave: &BTreeSet<SegmentId>, pace: &mut dyn FnMut(u64) -> bool) -> Result<Taken> {
         let _one = self.checkpoints.taking.lock();
         // What is committed from here on may not be in it.
         let changed = self.checkpoints.changed.load(Ordering::Acquire);
@@ -112,7 +98,7 @@ impl Store {
         let newest = self.checkpoints.newest.lock().clone();
         let known = newest.iter().flat_map(|known| &known.pieces).map(|piece| (piece.hash, *piece)).collect();
         let mut taking = Taking {
-            store: self,
+            engine: self,
             known,
             leave,
             pieces: Vec::new(),
@@ -132,7 +118,7 @@ impl Store {
         taken
     }
 
-    /// Brings the engine up to everything that was committed, and begins a dump of it. `None` where the index is empty.
+    /// Brings what the index keeps on disk up to everything that was committed, and begins a dump of it. `None` where the index is empty.
     fn dump_of_now(&self) -> Result<Option<Dump<'_>>> {
         // Twice: what was frozen before ends below now, what is frozen behind it reaches now. A third round would only
         // serve commits that came later.
@@ -219,11 +205,11 @@ impl Store {
         self.checkpoints.cost.load(Ordering::Acquire).saturating_mul(LOG_PER_BYTE)
     }
 
-    /// Whether a checkpoint is due: a lost index would be rebuilt from a long log, or much room is kept for the next one, or how
+    /// Whether a checkpoint is due: a lost index would be rebuilt from `log_bytes` of log or more, or much room is kept for the next one, or how
     /// much must be is a guess in a full store. What checkpoints add to the log stays a small share of it: where keys change
     /// all over the index, each writes most of it anew, so a large index is written down less often.
     #[must_use]
-    pub fn checkpoint_due(&self) -> bool {
+    pub fn checkpoint_due(&self, log_bytes: u64) -> bool {
         let Checkpoints { changed, guessed, bytes, cost, .. } = &self.checkpoints;
         let read = |number: &AtomicU64| number.load(Ordering::Acquire);
         let log = self.log_since_checkpoint();
@@ -231,7 +217,7 @@ impl Store {
             return true;
         }
         let changed = read(changed);
-        if log < self.settings().checkpoint_log_bytes && changed < CHANGED_MAX {
+        if log < log_bytes && changed < CHANGED_MAX {
             return false;
         }
         log >= read(cost).saturating_mul(LOG_PER_BYTE)
@@ -286,7 +272,7 @@ impl Taking<'_> {
         let sum = self.facts.pieces.iter().fold(Fingerprint::default(), |sum, fact| sum.and(fact.sum));
         if sum.sum() != dump.stamp().sum {
             // What Sled holds is not what was put in: writing it down would make it the truth.
-            return Err(ContentError::Record { what: "the index engine (the next start rebuilds it)".to_owned() });
+            return Err(EngineError::Record { what: "the index engine (the next start rebuilds it)".to_owned() });
         }
         Ok(true)
     }
@@ -296,9 +282,9 @@ impl Taking<'_> {
     fn is_kept(&self, newest: &Checkpoint, number: usize) -> bool {
         let Some(piece) = newest.pieces.get(number) else { return false };
         let stays = !self.leave.contains(&piece.location.segment);
-        let turn = self.store.checkpoints.taken.load(Ordering::Relaxed) % READ_BACK_TURNS;
+        let turn = self.engine.checkpoints.taken.load(Ordering::Relaxed) % READ_BACK_TURNS;
         stays
-            && (number as u64 % READ_BACK_TURNS != turn || read_block(&|at| self.store.ledger.read(at), piece).is_ok())
+            && (number as u64 % READ_BACK_TURNS != turn || read_block(&|at| self.engine.ledger.read(at), piece).is_ok())
     }
 
     /// A piece in which nothing changed.
@@ -326,12 +312,13 @@ impl Taking<'_> {
     fn piece(&mut self, raw: Vec<u8>, pace: &mut dyn FnMut(u64) -> bool) -> Result<bool> {
         let len = raw.len() as u64;
         let hash = *blake3::hash(&raw).as_bytes();
-        let fact = Fact::of(&raw).map_err(|_| ContentError::Record { what: "a piece of the index".to_owned() })?;
+        let fact = Fact::of(&raw).map_err(|_| EngineError::Record { what: "a piece of the index".to_owned() })?;
         self.report.pieces += 1;
-        let left = || self.store.checkpoint_places.lock().get(&hash).copied();
+        let left = || self.engine.checkpoint_places.lock().get(&hash).copied();
         let known = self.known.get(&hash).copied().or_else(left);
         let sound = |known: &BlockRef| {
-            !self.leave.contains(&known.location.segment) && read_block(&|at| self.store.ledger.read(at), known).is_ok()
+            !self.leave.contains(&known.location.segment)
+                && read_block(&|at| self.engine.ledger.read(at), known).is_ok()
         };
         let block = match known.filter(sound) {
             Some(known) => {
@@ -350,11 +337,11 @@ impl Taking<'_> {
         let (codec, stored) = compress(&raw, CompressPolicy::HOT);
         let data = Bytes::copy_from_slice(&stored);
         self.report.bytes_written += data.len() as u64;
-        self.store.checkpoints.written.fetch_add(data.len() as u64, Ordering::Relaxed);
+        self.engine.checkpoints.written.fetch_add(data.len() as u64, Ordering::Relaxed);
         let record = BlockRecord { directory: format::directory(&hash, codec.as_u8(), raw_len), data };
         let relaxed = planted(Bug::CheckpointNotDurable);
         let append = Append { blocks: vec![record], commit: None, relaxed };
-        self.last = self.store.ledger.append_for(append, Purpose::Mover)?;
+        self.last = self.engine.ledger.append_for(append, Purpose::Mover)?;
         let nowhere =
             strata_ledger::Location { segment: SegmentId(0), sector: 0, shard_len: 0, offset: 0, len: 0, crc: 0 };
         Ok(BlockRef { hash, location: nowhere, codec: codec.as_u8(), raw_len })
@@ -363,13 +350,13 @@ impl Taking<'_> {
     /// Waits until all that was handed over is durable, and fills its places in.
     fn place(&self, blocks: &mut [BlockRef]) -> Result<()> {
         let class = if planted(Bug::CheckpointNotDurable) { Class::Written } else { Class::Durable };
-        self.store.ledger.wait(self.last, class)?;
-        let places = self.store.checkpoint_places.lock();
+        self.engine.ledger.wait(self.last, class)?;
+        let places = self.engine.checkpoint_places.lock();
         for block in blocks.iter_mut().filter(|block| block.location.shard_len == 0) {
             block.location = places
                 .get(&block.hash)
                 .map(|block| block.location)
-                .ok_or_else(|| ContentError::Record { what: "a block of the checkpoint just written".to_owned() })?;
+                .ok_or_else(|| EngineError::Record { what: "a block of the checkpoint just written".to_owned() })?;
         }
         Ok(())
     }
@@ -379,7 +366,7 @@ impl Taking<'_> {
         let mut pieces = std::mem::take(&mut self.pieces);
         self.place(&mut pieces)?;
         let refs_max = (self.block_len_max() / REF_LEN_MAX).clamp(1, NODE_REFS_MAX);
-        let ledger = &self.store.ledger;
+        let ledger = &self.engine.ledger;
         let before = |segment: &SegmentId| {
             *segment < stamp.position.segment && (!self.leave.contains(segment) || self.held.contains(segment))
         };
@@ -396,7 +383,7 @@ impl Taking<'_> {
             }
             self.place(&mut nodes)?;
             if nodes.len() > NODE_REFS_MAX {
-                return Err(ContentError::TooLarge("an index too large for a checkpoint".to_owned()));
+                return Err(EngineError::TooLarge("an index too large for a checkpoint".to_owned()));
             }
             (top.level, top.refs) = (1, nodes.clone());
         }
@@ -404,21 +391,21 @@ impl Taking<'_> {
         nodes.push(self.append(*blake3::hash(&top).as_bytes(), top)?);
         self.place(&mut nodes)?;
         let root = Root { stamp, pairs: self.report.pairs, top: nodes[nodes.len() - 1] };
-        self.store.ledger.store_checkpoint_root(root.encode())?;
+        self.engine.ledger.store_checkpoint_root(root.encode())?;
         let facts = Some(Arc::new(self.facts));
-        self.store.set_checkpoint(Checkpoint { root, pieces, nodes, kept, facts });
-        self.store.checkpoints.taken.fetch_add(1, Ordering::Relaxed);
-        self.store.checkpoints.cost.store(self.report.bytes_written, Ordering::Release);
-        self.store.checkpoints.changed.fetch_sub(changed, Ordering::AcqRel);
-        self.store.checkpoints.guessed.store(false, Ordering::Release);
-        self.store.note_changed(0);
-        if let Err(error) = self.store.index.flush() {
+        self.engine.set_checkpoint(Checkpoint { root, pieces, nodes, kept, facts });
+        self.engine.checkpoints.taken.fetch_add(1, Ordering::Relaxed);
+        self.engine.checkpoints.cost.store(self.report.bytes_written, Ordering::Release);
+        self.engine.checkpoints.changed.fetch_sub(changed, Ordering::AcqRel);
+        self.engine.checkpoints.guessed.store(false, Ordering::Release);
+        self.engine.note_changed(0);
+        if let Err(error) = self.engine.index.flush() {
             tracing::warn!(%error, "the index could not be flushed; the next start may fill it from the checkpoint");
         }
         Ok(Taken::Done(self.report))
     }
 
     fn block_len_max(&self) -> usize {
-        self.store.ledger.append_len_max().saturating_sub(APPEND_OVERHEAD).min(1 << 20)
+        self.engine.ledger.append_len_max().saturating_sub(APPEND_OVERHEAD).min(1 << 20)
     }
 }

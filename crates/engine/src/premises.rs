@@ -3,20 +3,20 @@
 //! Such an engine compares single rows. It cannot see that a range has gained a row, nor that a row which was absent came to be,
 //! except where the change itself writes that row. So a change that relies on a set (a directory that is empty, the parts of an
 //! upload) reads a row that everybody writes who adds to the set, and claims absence only of a row that it puts. The embedded
-//! engine runs one change at a time and keeps none of this; tests rehearse it (`strata_seam::rehearsal`).
+//! engine runs one change at a time and keeps none of this but for changes that are computed ahead of the writer's lock; tests rehearse
+//! the rest (`strata_seam::rehearsal`).
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::error::Result;
-use crate::store::Store;
 
 /// What tells a row from any other it may have been, to be compared for equality alone. `None` is a row that is not there.
-pub(crate) type Stamp = Option<u64>;
+type Stamp = Option<u64>;
 
-/// The rows a change read.
-#[derive(Default)]
-pub(crate) struct Premises(BTreeMap<Vec<u8>, Stamp>);
+/// The rows a change read, each with what it was.
+#[derive(Debug, Default)]
+pub struct Premises(BTreeMap<Vec<u8>, Stamp>);
 
 /// The stamp of a row, of its bytes: a row that was changed and is again what it was is no reason to compute a change anew.
 fn stamp(value: Option<&[u8]>) -> Stamp {
@@ -28,19 +28,22 @@ fn stamp(value: Option<&[u8]>) -> Stamp {
 }
 
 impl Premises {
-    /// A row was read.
-    pub(crate) fn note(&mut self, key: &[u8], value: Option<&[u8]>) {
+    /// A row was read. What was read of it first counts.
+    pub fn note(&mut self, key: &[u8], value: Option<&[u8]>) {
         self.0.entry(key.to_vec()).or_insert_with(|| stamp(value));
     }
 
-    /// Whether every row is as it was read, as far as a shared engine sees it; `writes` says whether the change writes a row.
-    pub(crate) fn hold(&self, store: &Store, writes: impl Fn(&[u8]) -> bool) -> Result<bool> {
+    /// Whether every row is as it was read, those that were absent as far as `counts` says so of their keys. `now` reads a row.
+    pub(crate) fn hold(
+        &self,
+        now: impl Fn(&[u8]) -> Result<Option<Vec<u8>>>,
+        counts: impl Fn(&[u8]) -> bool,
+    ) -> Result<bool> {
         for (key, was) in &self.0 {
-            if was.is_none() && !writes(key) {
+            if was.is_none() && !counts(key) {
                 continue;
             }
-            let now = store.index.lookup(key)?.value;
-            if stamp(now.as_deref()) != *was {
+            if stamp(now(key)?.as_deref()) != *was {
                 return Ok(false);
             }
         }

@@ -1,0 +1,183 @@
+//! The commit seam: all that the layers above ask of what is below them.
+//!
+//! The trait is object safe, and each of its calls does much more than a call through a table costs.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use strata_chunk::DedupDomain;
+use strata_index::Page;
+use strata_ledger::{Class, Location, LogPlace, LogStop, Purpose, Settled, StoreRoom};
+use strata_seam::{ChunkId, LatencyCounts, Lsn, SessionId};
+
+use crate::Row;
+use crate::change::{Change, PreparedBlock};
+use crate::error::Result;
+use crate::exclusive::Exclusive;
+use crate::watch::{Observer, Watch};
+
+/// A change was accepted: it has its place in the order of changes, and every reader sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Committed {
+    /// Its number: what [`Engine::wait`] and [`Engine::settled`] are asked for.
+    pub lsn: Lsn,
+}
+
+/// Which of the rows that were absent when a change was computed are looked at again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Absent {
+    /// All of them.
+    Any,
+    /// Those that the change itself writes: all that an engine can tell that compares single rows.
+    Written,
+}
+
+/// Rows, their changes, and the bytes of chunks. See the crate's page for the whole.
+///
+/// Every call is synchronous, and may come from any thread. Where one says `upto`, the answer is as of the moment when
+/// that change was the last one; `None` is now. What is taken back so are changes that are not written yet, for readers of a store
+/// that cannot be written ([`Engine::stalled_at`]); counts and tails of cells only where the index was opened to show them so
+/// (`cells_shown` of its options).
+pub trait Engine: Send + Sync {
+    /// This opening of the store. Its number is taken by the first commit; no other opening ever has the same once it is.
+    fn session(&self) -> SessionId;
+
+    // Rows.
+
+    /// The row at `key`. No lock is needed, and none is held while a disk is read.
+    ///
+    /// # Errors
+    /// [`EngineError::Index`](crate::EngineError::Index).
+    fn get(&self, key: &[u8], upto: Option<Lsn>) -> Result<Row>;
+
+    /// Up to `limit` rows with keys in `from .. to`, in order; fewer mean that there are no more. With the highest change that the
+    /// answer rests on, removals included.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize, upto: Option<Lsn>) -> Result<Page>;
+
+    // Changes.
+
+    /// Waits for the single writer's lock. From here to its drop nobody else's change is accepted, so what is read in between stays so
+    /// (invariant PREFIX). It is to be held for microseconds: whoever writes waits for it.
+    fn exclusive(&self) -> Exclusive<'_>;
+
+    /// Whether every row that `change` was computed from is as it was; true for a change without premises.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    fn premises_hold(&self, held: &Exclusive<'_>, change: &Change, absent: Absent) -> Result<bool>;
+
+    /// Takes a change: whole, or not at all. `accepted` is called once when it has its number and cannot be refused any more, before
+    /// anybody sees it; it takes microseconds and does not call the engine. The change is visible when this returns. How safe it is tells
+    /// [`Engine::settled`].
+    ///
+    /// Does not look at the change's premises; see [`Engine::premises_hold`].
+    ///
+    /// # Errors
+    /// [`EngineError::TooLarge`](crate::EngineError::TooLarge) above [`COMMIT_BYTES_MAX`](crate::COMMIT_BYTES_MAX), and what the
+    /// ledger refuses it by. Nothing was changed then, and `accepted` was not called.
+    fn commit(&self, held: &Exclusive<'_>, change: Change, accepted: &mut dyn FnMut()) -> Result<Committed>;
+
+    /// How long the writer's lock was held since the process started: all holds, and nanoseconds of the longest.
+    fn held(&self) -> (LatencyCounts, u64);
+
+    /// Has `observer` see every commit from now on. When this returns, every earlier one is visible to readers.
+    fn watch(&self, observer: Observer) -> Watch;
+
+    // How safe changes are.
+
+    /// Every change up to this number survives a power loss.
+    fn durable(&self) -> Lsn;
+
+    /// Every change up to this number was handed to the operating system.
+    fn written(&self) -> Lsn;
+
+    /// Up to where everything is written, while what comes after it cannot be; `None` while writing goes on.
+    fn stalled_at(&self) -> Option<Lsn>;
+
+    /// Resolves once every change up to `lsn` is as safe as `class` says. Dropping it takes nothing back.
+    fn settled(&self, lsn: Lsn, class: Class) -> Settled;
+
+    /// The same on the calling thread.
+    ///
+    /// # Errors
+    /// Those of the ledger: it is then not known whether the next opening finds the changes.
+    fn wait(&self, lsn: Lsn, class: Class) -> Result<()>;
+
+    /// Makes every change so far durable.
+    ///
+    /// # Errors
+    /// As [`Engine::wait`].
+    fn sync(&self) -> Result<()>;
+
+    // Blocks of chunks.
+
+    /// Takes blocks ahead of the change that will refer to what is in them. They are garbage until one does.
+    ///
+    /// # Errors
+    /// Those of the ledger; nothing was stored then.
+    fn append(&self, blocks: Vec<PreparedBlock>, purpose: Purpose, relaxed: bool) -> Result<Lsn>;
+
+    /// The dedup domain of a chunk that was taken and has no place yet. A chunk is here or has a place in its row, so who wants to
+    /// know whether it is there asks here first: it gets its place before it ceases to be on its way.
+    fn on_its_way(&self, chunk: &ChunkId) -> Option<DedupDomain>;
+
+    /// The plain bytes of such a chunk.
+    fn bytes_on_their_way(&self, chunk: &ChunkId) -> Option<Bytes>;
+
+    /// The stored bytes of the block at a place, verified, and rebuilt where that is needed (invariant HASH).
+    ///
+    /// # Errors
+    /// Those of the ledger, such as damage beyond repair. Never wrong bytes.
+    fn block(&self, at: &Location) -> Result<Bytes>;
+
+    /// Has the block at a place brought in, for whoever will read it soon. A hint.
+    fn will_read(&self, at: &Location);
+
+    // What commits tell.
+
+    /// The number of the newest commit, of whatever process.
+    fn newest_commit(&self) -> Lsn;
+
+    /// Hands over the commits that have events, from `place` on and up to `upto`, as far as they are written: `each` gets number
+    /// and bytes of each ([`events_of`](crate::events_of)), and ends the reading behind one by `false`. At a gap `place` is in front of it.
+    ///
+    /// # Errors
+    /// [`LogStop`], with everything before it read.
+    fn read_commits(
+        &self,
+        place: &mut LogPlace,
+        upto: Lsn,
+        each: &mut dyn FnMut(Lsn, &[u8]) -> bool,
+    ) -> Result<(), LogStop>;
+
+    // Room.
+
+    /// Holds the caller back, for so long at most, while more changes are in memory than is good (invariant BOUND). To be called
+    /// before a change is computed, outside of all locks.
+    fn wait_for_room(&self, at_most: Duration);
+
+    /// Whether so little room is left on the disks that removals have to wait for room to be made.
+    fn is_tight(&self) -> bool;
+
+    /// Whether new data is refused for lack of room, by what was measured last.
+    fn is_full(&self) -> bool;
+
+    /// Bytes of content that the store can hold, and that there is room for.
+    fn space(&self) -> StoreRoom;
+
+    /// Keeps room for content that is to be stored later; `false` where there is none.
+    ///
+    /// # Errors
+    /// Those of the ledger but for lack of room; nothing is promised then.
+    fn promise(&self, bytes: u64) -> Result<bool>;
+
+    /// Of content that was promised room, `before` bytes, `now` bytes are left: some was stored or given up, or takes more than was
+    /// thought.
+    fn keep_promised(&self, before: u64, now: u64);
+
+    /// Why nothing can be written, if so.
+    fn read_only(&self) -> Option<String>;
+}
