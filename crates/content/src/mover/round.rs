@@ -15,8 +15,8 @@ use crate::error::{ContentError, Result};
 use crate::guard::ReaderKey;
 use crate::store::Store;
 
-/// Cells removed in one commit: the writer's lock is held for some milliseconds.
-const DROP_STEP: usize = 1024;
+/// Cells removed in one commit: the writer's lock is held for a fraction of a millisecond.
+const DROP_STEP: usize = 64;
 /// Chunks looked at between two calls of the host.
 const LOOK_STEP: usize = 4096;
 /// Live bytes moved in one round while a set is emptied, at most: how far apart its progress shows.
@@ -356,6 +356,8 @@ impl Round<'_> {
     fn drop_idle(&mut self, condemned: &[(ChunkId, SegmentId)]) -> Result<Vec<(ChunkId, SegmentId)>> {
         let mut revived = Vec::new();
         for step in condemned.chunks(DROP_STEP) {
+            // Read ahead of the lock, under which the rows are then in memory. What is said there counts.
+            step.iter().try_for_each(|(id, segment)| self.store.idle_in(id, *segment).map(drop))?;
             // No block is being handed over from here to the end of the commit: see the module.
             let still = self.store.embedded.hold_appends();
             let dropped = self.store.transact_for(Some(Purpose::Mover), false, |tx| {
