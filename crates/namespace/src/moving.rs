@@ -11,50 +11,14 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
 use crate::records::Inode;
-use crate::types::{Attr, Change, Door, NodeKind, Op, RenameMode, SetAttr, SetTime};
-use crate::view::View;
+use crate::types::{Attr, NodeKind, Op, RenameMode, SetAttr, SetTime};
 
+/// The bits of a mode by which a program runs as its owner or its group.
+const SET_ID: u32 = 0o6000;
 /// What the names begin with under which a tree is put together before it takes its place.
 pub const MOVING_PREFIX: &str = ".strata-moving-";
 
-/// What the names of the folders begin with, at the top of the tree, into which desktops move what is thrown away: `.Trash-` and the uid,
-/// or `.Trash` (freedesktop.org, Trash specification 1.0).
-const TRASH_PREFIX: &[u8] = b".Trash";
-
 impl Namespace {
-    /// [`Namespace::rename`] for file doors, where also a desktop's trash at the top of the tree takes what comes from another bucket: a
-    /// copy by reference takes its place there, and the source is removed, as [`Namespace::move_across`] does it. Desktops
-    /// do not copy where a rename is refused; they offer to delete for good.
-    ///
-    /// # Errors
-    /// Those of [`Namespace::rename`]; into a trash those of [`Namespace::move_across`] instead of [`ErrorKind::CrossDevice`].
-    pub fn rename_or_trash(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Result<()> {
-        let refused = match self.rename(op, from, to, mode) {
-            Err(error) if error.kind == ErrorKind::CrossDevice && mode != RenameMode::Exchange => error,
-            done => return done,
-        };
-        if !self.is_in_trash(op, to.0)? {
-            return Err(refused);
-        }
-        let source = self.lookup(op, from.0, from.1)?;
-        match self.move_across(op, from, to, false) {
-            // What is there already is not what is thrown away.
-            Err(error) if error.kind == ErrorKind::PreconditionFailed => return Err(refused),
-            moved => moved?,
-        };
-        // The kernel of whoever renamed takes the name for one of the inode that it has renamed.
-        let entry = Change::Entry { parent: to.0, name: to.1.to_vec(), old: Some(source.ino) };
-        self.feed.publish(Door::Admin, vec![entry]);
-        Ok(())
-    }
-
-    /// Whether a directory is in a bucket that is a desktop's trash.
-    fn is_in_trash(&self, op: &Op, dir: Ino) -> Result<bool> {
-        let mut snap = self.snap(op);
-        let bucket = snap.dir(dir)?.bucket;
-        Ok(snap.bucket_at(bucket)?.is_some_and(|bucket| bucket.name.starts_with(TRASH_PREFIX)))
-    }
-
     /// Moves a file or a tree into another bucket, by reference: no data moves. What is at the destination is replaced in one step
     /// when the copy is whole. The copy has content, times, modes, attributes and properties of the source, and belongs to the
     /// caller; names that led to one file lead to one each. Returns whether something was replaced.
@@ -117,9 +81,13 @@ impl Namespace {
 
     /// Gives a copy the attributes of what it is of.
     fn make_alike(&self, op: &Op, source: &Attr, copy: Ino) -> Result<()> {
-        self.copy_records(op, key::TABLE_XATTR, source.ino, copy)?;
+        // What runs as its owner, or has rights of its own, must not become somebody else's with that.
+        let stays = (source.uid, source.gid) == (op.caller.uid, op.caller.gid);
+        let goes = |name: &[u8]| stays || name.starts_with(b"user.");
+        self.copy_records(op, key::TABLE_XATTR, source.ino, copy, goes)?;
+        let mode = if stays { source.mode } else { source.mode & !SET_ID };
         let alike = SetAttr {
-            mode: (source.kind != NodeKind::Symlink).then_some(source.mode),
+            mode: (source.kind != NodeKind::Symlink).then_some(mode),
             mtime: Some(SetTime::At(source.mtime)),
             atime: Some(SetTime::At(source.atime)),
             ..SetAttr::default()

@@ -20,6 +20,22 @@ use crate::view::{Found, View};
 /// Deepest tree a rename checks for loops.
 const DEPTH_MAX: usize = 4096;
 
+/// What the names of the folders begin with, at the top of the tree, into which desktops move what is thrown away: `.Trash-` and the uid,
+/// or `.Trash` (freedesktop.org, Trash specification 1.0).
+const TRASH_PREFIX: &[u8] = b".Trash";
+
+/// Whether a rename may lead into another bucket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Boundary {
+    Kept,
+    OpenToTrash,
+}
+
+/// Whether a directory is in a bucket that is a desktop's trash.
+fn is_trash(tx: &mut Tx<'_>, dir: &Inode) -> Result<bool> {
+    Ok(tx.bucket_at(dir.bucket)?.is_some_and(|bucket| bucket.name.starts_with(TRASH_PREFIX)))
+}
+
 impl Namespace {
     /// Moves `from.1` in directory `from.0` to `to.1` in directory `to.0`.
     ///
@@ -28,6 +44,26 @@ impl Namespace {
     /// [`ErrorKind::NotDirectory`], [`ErrorKind::Loop`], [`ErrorKind::CrossDevice`] into another bucket or quota tree, and those of
     /// names and permission.
     pub fn rename(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Result<()> {
+        self.rename_within(op, from, to, (mode, Boundary::Kept))
+    }
+
+    /// The same for file doors, where a desktop's trash at the top of the tree takes files from other buckets too: desktops do not copy
+    /// where a rename is refused, they offer to delete for good. The inode stays the one it was and belongs to the trash's bucket from
+    /// then on. Directories, and files of several names, do not go: they would be in two buckets.
+    ///
+    /// # Errors
+    /// Those of [`Namespace::rename`].
+    pub fn rename_or_trash(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Result<()> {
+        self.rename_within(op, from, to, (mode, Boundary::OpenToTrash))
+    }
+
+    fn rename_within(
+        &self,
+        op: &Op,
+        from: (Ino, &[u8]),
+        to: (Ino, &[u8]),
+        (mode, boundary): (RenameMode, Boundary),
+    ) -> Result<()> {
         if planted(Bug::RenameInTwoCommits) {
             let found = self.lookup(op, from.0, from.1)?;
             if self.link(op, found.ino, to.0, to.1).is_ok() {
@@ -43,9 +79,24 @@ impl Namespace {
             if matches!(from.1, b"." | b"..") || matches!(to.1, b"." | b"..") {
                 return Err(fail(ErrorKind::Invalid, "'.' and '..' cannot be renamed"));
             }
-            stays_inside(&source_dir, &target_dir)?;
+            let outside = stays_inside(&source_dir, &target_dir).err();
+            let thrown_away = match &outside {
+                Some(_) => {
+                    boundary == Boundary::OpenToTrash && mode != RenameMode::Exchange && is_trash(tx, &target_dir)?
+                }
+                None => false,
+            };
+            if let Some(outside) = outside.filter(|_| !thrown_away) {
+                return Err(outside);
+            }
             let source = tx.found(from.0, from.1)?;
             let mut inode = tx.inode(source.dirent.ino)?;
+            if thrown_away && (inode.is_directory() || inode.attr.nlink > 1) {
+                return Err(fail(
+                    ErrorKind::CrossDevice,
+                    "only a file of one name goes into the trash from another bucket; copy, and remove the source",
+                ));
+            }
             self.authorize(op, Action::Remove, (&source_dir.attr, &inode.attr))?;
             let target = tx.find(to.0, to.1)?;
             if mode == RenameMode::NoReplace && target.is_some() {
@@ -57,6 +108,9 @@ impl Namespace {
                 refuse_loop(tx, inode.attr.ino, to.0)?;
             }
             effects.bucket = top::promises(&source_dir, directory);
+            if thrown_away {
+                effects.relaxed = Some(tx.is_relaxed(source_dir.bucket)? && tx.is_relaxed(target_dir.bucket)?);
+            }
             let now = self.clock.now();
             let from_names = [Touched::Members(&source_dir), Touched::Entry(&source_dir, &source.name, &inode)];
             self.uphold_locks(tx, op, &from_names)?;
@@ -112,7 +166,18 @@ impl Namespace {
                 source_dir.implicit = false;
                 self.put_inode(tx, &mut source_dir);
             }
+            if thrown_away {
+                (inode.bucket, inode.tree) = (target_dir.bucket, target_dir.tree);
+            }
+            let before = inode.attr.change;
             self.place(tx, to, &mut inode, now)?;
+            if thrown_away {
+                // A reader that follows one bucket sees it come there, or go.
+                self.tell_linked(tx, effects, Entry { dir: to.0, name: to.1, shown: to.1 }, &inode);
+                let gone = Entry { dir: from.0, name: &source.name, shown: from.1 };
+                self.tell_removed(tx, effects, gone, &inode, before);
+                return Ok(());
+            }
             if to.0 == ROOT_INO && directory {
                 bucket::rename(tx, inode.attr.ino, to.1)?;
             }

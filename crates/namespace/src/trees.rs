@@ -348,7 +348,7 @@ impl Namespace {
                     dir_mode(snap.rules(&dir)?.mode)
                 };
                 let made = self.mkdir(op, to.0, to.1, mode)?.ino;
-                self.copy_records(op, key::TABLE_PROPERTY, source.ino, made)?;
+                self.copy_records(op, key::TABLE_PROPERTY, source.ino, made, |_| true)?;
                 let (mut cursor, mut more) = (Vec::new(), deep);
                 while more {
                     let page = self.readdir(op, source.ino, &cursor, STEP)?;
@@ -414,18 +414,26 @@ impl Namespace {
             let made = self.put_in(tx, effects, op, dir, &entry_name, &new, &Condition::default(), &bucket)?;
             Ok(made.attr.ino)
         })?;
-        self.copy_records(op, key::TABLE_PROPERTY, source, made)?;
+        self.copy_records(op, key::TABLE_PROPERTY, source, made, |_| true)?;
         Ok(made)
     }
 
-    /// Gives an inode what another has in a table: dead properties, which go with every copy (RFC 4918, 9.8.2), or attributes.
-    pub(crate) fn copy_records(&self, op: &Op, table: u8, from: Ino, to: Ino) -> Result<()> {
+    /// Gives an inode what another has in a table and goes along by its name: dead properties, which go with every copy (RFC 4918,
+    /// 9.8.2), or attributes.
+    pub(crate) fn copy_records(
+        &self,
+        op: &Op,
+        table: u8,
+        from: Ino,
+        to: Ino,
+        goes: impl Fn(&[u8]) -> bool,
+    ) -> Result<()> {
         let (first, end) = (key::under(table, from, &[]), key::behind(table, from));
         if self.store.range(&first, &end, 1)?.is_empty() {
             return Ok(());
         }
         self.change(op, |tx, _| {
-            for (key, value) in tx.records(&first, &end, 1024)? {
+            for (key, value) in tx.records(&first, &end, 1024)?.into_iter().filter(|(key, _)| goes(&key[9..])) {
                 tx.put(key::under(table, to, &key[9..]), value);
             }
             let mut inode = tx.inode(to)?;

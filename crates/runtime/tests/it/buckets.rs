@@ -108,6 +108,62 @@ fn usage_is_counted_by_bucket_and_owner_through_everything_that_changes_it() {
 }
 
 #[test]
+fn a_file_goes_into_a_desktops_trash_from_another_bucket_and_is_counted_there() {
+    let (world, store, one, _) = two_buckets();
+    let ns = store.namespace();
+    let trash = ns.mkdir(&root(), ROOT_INO, b".Trash-0", 0o700).unwrap().ino;
+    put(ns, "f", &noise(1, 50_000));
+    put(ns, "d/f", b"in a folder");
+    let (file, dir) = (ino(ns, "/bkt/f"), ino(ns, "/bkt/d"));
+    ns.setattr(&root(), file, &SetAttr { uid: Some(7), mode: Some(0o4755), ..SetAttr::default() }).unwrap();
+    let used = |of| ns.usage(UsageOf::Bucket(of)).unwrap().bytes;
+    let throw = |from: (Ino, &[u8]), to: &[u8], mode| ns.rename_or_trash(&root(), from, (trash, to), mode);
+    let outside = |refused: Result<(), strata_namespace::Error>| refused.unwrap_err().kind == ErrorKind::CrossDevice;
+    assert!(outside(ns.rename(&root(), (one, b"f"), (trash, b"f"), RenameMode::Replace)), "by doors that know a MOVE");
+    assert!(outside(throw((one, b"d"), b"d", RenameMode::Replace)), "a folder");
+    ns.link(&root(), ino(ns, "/bkt/d/f"), dir, b"g").unwrap();
+    assert!(outside(throw((dir, b"f"), b"f", RenameMode::Replace)), "a file of two names");
+    assert!(outside(throw((one, b"f"), b"f", RenameMode::Exchange)));
+    let mut events = ns.events(strata_namespace::Begin::Now);
+    throw((one, b"f"), b"g", RenameMode::Replace).unwrap();
+    ns.settle_blocking(&root()).unwrap();
+    let kept = ns.resolve(&root(), b"/.Trash-0/g").unwrap();
+    assert_eq!((kept.ino, kept.uid, kept.mode), (file, 7, 0o4755), "the file that it was");
+    assert_eq!((used(trash), used(one)), (50_000, 11));
+    store.namespace().store().sync().unwrap();
+    let told = events.next_page(10).unwrap().events;
+    let told: Vec<_> =
+        told.iter().map(|told| (&*told.event.bucket, told.event.key.as_deref().unwrap_or_default())).collect();
+    assert_eq!(told, [("trash-0-4--strata", &b"g"[..]), ("bkt", &b"f"[..])], "by the names of S3");
+    // What is there is replaced as by any rename, and nothing goes out again.
+    put(ns, "f", b"newer");
+    throw((one, b"f"), b"g", RenameMode::Replace).unwrap();
+    assert_eq!(used(trash), 5);
+    assert!(outside(ns.rename_or_trash(&root(), (trash, b"g"), (one, b"f"), RenameMode::Replace)));
+    sound(ns);
+    store.close().unwrap();
+    world.kill_process();
+    sound(open(&world).namespace());
+}
+
+#[test]
+fn what_is_moved_across_by_somebody_else_than_its_owner_runs_as_nobody() {
+    let (_world, store, one, two) = two_buckets();
+    let ns = store.namespace();
+    put(ns, "su", b"program");
+    let file = ino(ns, "/bkt/su");
+    ns.set_xattr(&root(), file, b"security.capability", b"all", XattrMode::Any).unwrap();
+    ns.set_xattr(&root(), file, b"user.colour", b"blue", XattrMode::Any).unwrap();
+    ns.setattr(&root(), file, &SetAttr { uid: Some(1000), gid: Some(1000), ..SetAttr::default() }).unwrap();
+    ns.setattr(&root(), file, &SetAttr { mode: Some(0o6755), ..SetAttr::default() }).unwrap();
+    ns.move_across(&root(), (one, b"su"), (two, b"su"), false).unwrap();
+    let moved = ns.resolve(&root(), b"/other/su").unwrap();
+    assert_eq!((moved.uid, moved.mode), (0, 0o755));
+    assert_eq!(ns.get_xattr(&root(), moved.ino, b"user.colour").unwrap(), b"blue");
+    assert!(ns.get_xattr(&root(), moved.ino, b"security.capability").is_err());
+}
+
+#[test]
 fn a_tree_that_is_moved_across_is_whole_with_everything_it_had_and_gone_where_it_was() {
     let (_world, store, one, two) = two_buckets();
     let ns = store.namespace();
