@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use strata_seam::Ino;
 
+use crate::authority::Action;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
@@ -30,6 +31,9 @@ impl Namespace {
     pub fn move_across(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), overwrite: bool) -> Result<bool> {
         op.read_newest();
         let source = self.lookup(op, from.0, from.1)?;
+        // Who may not remove it gets no copy either; what is below a folder is asked for when it is removed.
+        let from_dir = self.getattr(op, from.0)?;
+        self.authorize(op, Action::Remove, (&from_dir, &source))?;
         let target = match self.lookup(op, to.0, to.1) {
             Ok(_) if !overwrite => return Err(fail(ErrorKind::PreconditionFailed, "the target exists")),
             Ok(target) => Some(target),

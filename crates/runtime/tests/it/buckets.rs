@@ -147,6 +147,21 @@ fn a_file_goes_into_a_desktops_trash_from_another_bucket_and_is_counted_there() 
 }
 
 #[test]
+fn who_may_not_remove_the_source_of_a_move_across_gets_no_copy_of_it() {
+    let (_world, store, one, two) = two_buckets();
+    let ns = store.namespace();
+    put(ns, "d/f", b"not theirs");
+    for (dir, mode) in [(one, 0o755), (two, 0o777)] {
+        ns.setattr(&root(), dir, &SetAttr { mode: Some(mode), ..SetAttr::default() }).unwrap();
+    }
+    ns.setattr(&root(), ino(ns, "/bkt/d/f"), &SetAttr { mode: Some(0o644), ..SetAttr::default() }).unwrap();
+    let refused = ns.move_across(&user(7), (one, b"d"), (two, b"d"), false).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::AccessDenied);
+    assert!(is_there(ns, "/bkt/d/f") && !is_there(ns, "/other/d"));
+    sound(ns);
+}
+
+#[test]
 fn what_is_moved_across_by_somebody_else_than_its_owner_runs_as_nobody() {
     let (_world, store, one, two) = two_buckets();
     let ns = store.namespace();
