@@ -1,4 +1,4 @@
-//! Layer 7: whether a store is whole, and mending one that is not. What `strata fsck` runs, and the tests.
+//! Above the name space: whether a store is whole, and mending one that is not. What `strata fsck` runs, and the tests.
 //!
 //! [`check`] has the invariants of the name space as predicates and says what breaks them; [`repair`] mends that.
 

@@ -1,7 +1,7 @@
-//! Layer 6: a store as one: put together, recovered, and kept tidy in the background.
+//! A store as one, above its name space: put together, recovered, and kept tidy in the background.
 //!
 //! Start with [`OpenStore`], which opens a store and closes it. [`Runtime`] is what whoever operates one asks of it: how it is doing, who works in
-//! it, giving space back, emptying a set, making sets equally full. [`recover`] brings index and log together; `crew` has the threads that work by
+//! it, giving space back, emptying a set, making sets equally full. `recover` brings index and log together; `crew` has the threads that work by
 //! themselves.
 
 mod assemble;
