@@ -22,7 +22,7 @@ pub use finding::Finding;
 pub(crate) use live::{entry_of, stands};
 
 use strata_namespace::records::{Inode, Part, Version, key};
-use strata_namespace::{Namespace, NodeKind, ROOT_INO, Result, Usage, UsageOf};
+use strata_namespace::{Caller, Door, Namespace, NodeKind, Op, ROOT_INO, Result, Usage, UsageOf};
 use tree::{Inodes, TreePass, each, number, table};
 
 /// Inodes and chunks looked at together unless told otherwise: about 100 MiB of memory.
@@ -79,7 +79,8 @@ pub struct CheckReport {
     pub more: u64,
     /// The same in words: the invariant's id and a sentence each. Empty is good.
     pub violations: Vec<String>,
-    /// Suspicions about what changed so often that they could not be settled; check again.
+    /// Suspicions that could not be settled, and one more if the counters of usage could not be compared: too much changed
+    /// meanwhile, or an inode cannot be read; check again.
     pub unsettled: u64,
     /// The check was ended before it was through.
     pub ended: bool,
@@ -210,8 +211,7 @@ fn usage(ns: &Namespace, found: &mut Found, teller: &mut Teller<'_>) -> Result<b
 }
 
 fn at_rest(ns: &Namespace, found: &Found) -> Result<Option<(u64, u64)>> {
-    let counted =
-        ns.space(&strata_namespace::Op::new(strata_namespace::Caller::root(strata_namespace::Door::Admin)))?.inodes;
+    let counted = ns.space(&Op::new(Caller::root(Door::Admin)))?.inodes;
     Ok(Some((counted, found.report.inodes)))
 }
 

@@ -69,7 +69,7 @@ pub(super) fn settle(
         };
         counted = left;
     }
-    report.unsettled = (counted.inodes.len() + counted.chunks.len()) as u64;
+    report.unsettled += (counted.inodes.len() + counted.chunks.len()) as u64;
     Ok(())
 }
 

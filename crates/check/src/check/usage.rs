@@ -57,7 +57,8 @@ pub(super) fn beside_writers(ns: &Namespace, found: &mut Found, teller: &mut Tel
     drop(watch);
     let Passing { exist, counted, unknown, .. } = std::mem::take(&mut *sums.lock());
     if unknown {
-        // What an inode adds up to that cannot be read is not known.
+        // What an inode adds up to that cannot be read is not known; nothing is claimed, and the report says so.
+        found.report.unsettled += 1;
         return Ok(true);
     }
     let all: HashSet<Counter> = exist.keys().chain(counted.keys()).copied().collect();

@@ -273,6 +273,17 @@ fn a_check_beside_writers_finds_what_is_wrong_and_nothing_else() {
     assert!(report.violations[1].starts_with(&of_bucket), "{:?}", report.violations);
     assert_eq!(report.violations[2], format!("REF: chunk {id} counts 4 references, 1 exist"));
     assert!(check(ns, &options, &mut |_| false).expect("ended").ended);
+    assert_eq!(report.unsettled, 0);
+
+    let unreadable = [&strata_namespace::UsageOf::Bucket(bucket).key(true)[..], b"?"].concat();
+    ns.store()
+        .transact(false, |tx| {
+            tx.tally(&unreadable, 1);
+            Ok::<_, strata_namespace::ContentError>(())
+        })
+        .expect("damaged");
+    let report = check(ns, &options, &mut |_| true).expect("checked");
+    assert_eq!(report.unsettled, 1, "the counters could not be compared, which is not a clean answer");
     drop(store);
 }
 

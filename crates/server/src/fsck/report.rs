@@ -201,7 +201,10 @@ impl Checked {
             words.push_str(&format!("{} cannot be read at {}\n", concerned.name, concerned.ranges_in_words()));
         }
         if self.unsettled > 0 {
-            words.push_str(&format!("{} records changed too often to be told; check again\n", self.unsettled));
+            words.push_str(&format!(
+                "{} records or counters could not be told, as they changed too often or cannot be read; check again\n",
+                self.unsettled
+            ));
         }
         if self.ended {
             words.push_str("the check was ended before it was through\n");
