@@ -22,7 +22,7 @@ pub use finding::Finding;
 pub(crate) use live::{entry_of, stands};
 
 use strata_namespace::records::{Inode, Part, Version, key};
-use strata_namespace::{Caller, Door, Namespace, NodeKind, Op, ROOT_INO, Result, Usage, UsageOf};
+use strata_namespace::{Caller, Namespace, NodeKind, Op, ROOT_INO, Result, STORE, Usage, UsageOf};
 use tree::{Inodes, TreePass, each, number, table};
 
 /// Inodes and chunks looked at together unless told otherwise: about 100 MiB of memory.
@@ -211,7 +211,7 @@ fn usage(ns: &Namespace, found: &mut Found, teller: &mut Teller<'_>) -> Result<b
 }
 
 fn at_rest(ns: &Namespace, found: &Found) -> Result<Option<(u64, u64)>> {
-    let counted = ns.space(&Op::new(Caller::root(Door::Admin)))?.inodes;
+    let counted = ns.space(&Op::new(Caller::root(&STORE)))?.inodes;
     Ok(Some((counted, found.report.inodes)))
 }
 

@@ -37,4 +37,5 @@ pub use datagram::serve_portmap_datagrams;
 pub use door::NfsDoor;
 pub use export::{Export, Squash};
 pub use metrics::{NfsMetrics, PROCEDURES};
+pub use operations::DOOR;
 pub use server::{serve, serve_portmap};

@@ -8,7 +8,7 @@ use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_content::Sequence;
 use strata_seam::{Ino, Timestamp};
 
-use crate::types::{Door, NodeKind};
+use crate::types::{DoorNumber, NodeKind};
 
 const FORMAT: u8 = 1;
 /// Longest key in an event; a longer path is left out of it.
@@ -134,8 +134,8 @@ pub struct Event {
     pub uid: u32,
     /// The user's name where the door knows one.
     pub user: Option<Arc<str>>,
-    /// Through which door.
-    pub door: Door,
+    /// Through which door: its number, as this build need not know the door.
+    pub door: DoorNumber,
     /// When, by the clock of the store.
     pub at: Timestamp,
     /// Whether it is in a relaxed bucket: it may be told of when it is written.
@@ -169,6 +169,8 @@ const HAS_USER: u8 = 4;
 const WHOLLY: u8 = 8;
 const HAD_KEY: u8 = 16;
 const HAD_BUCKET: u8 = 32;
+
+const NO_DOOR: WireError = WireError::Invalid("an event of no door");
 
 const NO_ETAG: u8 = 0;
 const ETAG_MD5: u8 = 1;
@@ -210,7 +212,7 @@ impl Event {
             (had_bucket, HAD_BUCKET),
         ];
         let flags: u8 = flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum();
-        out.u8(FORMAT).u8(kind).u8(flags).u8(door_number(self.door) << 4 | self.kind as u8);
+        out.u8(FORMAT).u8(kind).u8(flags).u8(self.door.get() << 4 | self.kind as u8);
         out.raw(&self.at.0.to_le_bytes());
         out.uvarint(self.ino.0).uvarint(self.parent.0).uvarint(self.change);
         out.uvarint(self.version).uvarint(self.size).uvarint(u64::from(self.uid));
@@ -251,7 +253,7 @@ impl Event {
         let mut input = Decoder::new(bytes);
         input.version("an event", FORMAT)?;
         let (what, flags, who) = (input.u8()?, input.u8()?, input.u8()?);
-        let (door, kind) = (door_of(who >> 4)?, crate::records::kind(who & 15)?);
+        let (door, kind) = (DoorNumber::read(who >> 4).ok_or(NO_DOOR)?, crate::records::kind(who & 15)?);
         let at = Timestamp(i64::from_le_bytes(input.array()?));
         let (ino, parent, change) = (Ino(input.uvarint()?), Ino(input.uvarint()?), input.uvarint()?);
         let (version, size, uid) = (input.uvarint()?, input.uvarint()?, input.uvarint32()?);
@@ -313,27 +315,6 @@ impl Event {
 
 fn text(bytes: &[u8]) -> Result<Arc<str>, WireError> {
     std::str::from_utf8(bytes).map(Arc::from).map_err(|_| WireError::Invalid("a text of an event that is no UTF-8"))
-}
-
-fn door_number(door: Door) -> u8 {
-    match door {
-        Door::S3 => 1,
-        Door::Mount => 2,
-        Door::Nfs => 3,
-        Door::WebDav => 4,
-        Door::Admin => 5,
-    }
-}
-
-fn door_of(number: u8) -> Result<Door, WireError> {
-    Ok(match number {
-        1 => Door::S3,
-        2 => Door::Mount,
-        3 => Door::Nfs,
-        4 => Door::WebDav,
-        5 => Door::Admin,
-        _ => return Err(WireError::Invalid("an event of a door this build does not know")),
-    })
 }
 
 fn made_of(number: u8) -> Result<Made, WireError> {

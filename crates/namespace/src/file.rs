@@ -30,7 +30,7 @@ use crate::records::Inode;
 use crate::seal::LargeSeals;
 use crate::staging::{EXTENT_ROOM, Staging};
 use crate::stored::Stored;
-use crate::types::{Attr, Caller, Change, Door, FILE_LEN_MAX, NodeKind, Op};
+use crate::types::{Attr, Caller, Change, FILE_LEN_MAX, NodeKind, Op, STORE};
 use crate::view::View;
 
 /// Staged bytes of one file at which a sealer takes them up, while the writer goes on.
@@ -303,7 +303,7 @@ impl Namespace {
     /// What came through a mapping is in the kernel's pages by now: where a lock forbade the write, the kernel is told to read anew.
     fn tell_refused(&self, ino: Ino, error: &Error) {
         if error.kind == ErrorKind::Locked {
-            self.feed.publish(Door::Admin, vec![Change::Content(ino)]);
+            self.feed.publish(&STORE, vec![Change::Content(ino)]);
         }
     }
 

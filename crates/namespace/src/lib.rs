@@ -64,7 +64,7 @@ mod upload;
 mod usage;
 mod view;
 
-pub use authority::{Action, OPERATIONS, Operation, Permit, Reach, operation, operations_of};
+pub use authority::{Action, Operation, Permit, Reach};
 pub use bucket::{BucketUse, OBJECT_MODE_DEFAULT, check_object_mode};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Before, EVENT_KEY_LEN_MAX, Event, EventAt, Made, What};

@@ -275,7 +275,7 @@ impl Namespace {
     /// now.
     pub(crate) fn is_relaxed(&self, bucket: Ino) -> Result<bool> {
         // Rules are no answer: nobody waits for them to be durable.
-        let unnoted = Op::new(crate::types::Caller::root(crate::types::Door::Admin));
+        let unnoted = Op::new(crate::types::Caller::root(&crate::types::STORE));
         self.snap(&unnoted).is_relaxed(bucket)
     }
 

@@ -20,7 +20,7 @@ use crate::locks::Touched;
 use crate::namespace::Namespace;
 use crate::records::Inode;
 use crate::staging::Staging;
-use crate::types::{Attr, Caller, Change, Door, NodeKind, Op};
+use crate::types::{Attr, Caller, Change, NodeKind, Op, STORE};
 use crate::view::{View, gone};
 
 /// Staged bytes up to which a sync puts ranges in place as they are.
@@ -165,7 +165,7 @@ impl Namespace {
         file.publish(&state, &self.store, 0);
         if differs {
             // To the door that wrote as well: it was told what the write seemed to allocate.
-            self.feed.publish(Door::Admin, vec![Change::Attr(ino)]);
+            self.feed.publish(&STORE, vec![Change::Attr(ino)]);
         }
         kept.map(|_| ())
     }

@@ -9,7 +9,7 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::locks::Touched;
 use crate::namespace::{Namespace, mark_format};
-use crate::types::{Caller, Door, Op};
+use crate::types::{Caller, Op, STORE};
 use crate::view::View;
 
 /// Longest setting in bytes.
@@ -54,7 +54,7 @@ impl Namespace {
     /// # Errors
     /// Those of the store.
     pub fn commit_nothing(&self) -> Result<()> {
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         self.change(&op, |tx, _| {
             mark_format(tx);
             Ok(())

@@ -21,7 +21,7 @@ use crate::namespace::{Namespace, mark_format};
 use crate::object;
 use crate::records::Inode;
 use crate::s3_name;
-use crate::types::{Caller, Change, Door, NodeKind, Op, ROOT_INO};
+use crate::types::{Caller, Change, NodeKind, Op, ROOT_INO, STORE};
 use crate::view::{View, damaged};
 
 /// Bytes that kept paths may take, and what one takes beside its key.
@@ -98,7 +98,7 @@ impl Telling {
     /// The bytes for the commit.
     pub(crate) fn encode(&mut self, op: &Op, at: Timestamp, relaxed: bool) -> Vec<u8> {
         let Event { uid, user, door, at: when, relaxed: soon, .. } = &mut self.event;
-        (*uid, *door, *when, *soon) = (op.caller.uid, op.caller.door, at, relaxed);
+        (*uid, *door, *when, *soon) = (op.caller.uid, op.caller.door.number, at, relaxed);
         user.clone_from(&op.caller.user);
         self.event.encode()
     }
@@ -277,7 +277,7 @@ impl Namespace {
     /// Those of the commit.
     pub(crate) fn tell_repaired(&self) -> Result<()> {
         self.paths.forget();
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         self.change(&op, |tx, effects| {
             let root = tx.inode(ROOT_INO)?;
             // Of which nothing has to be read but that it is there.
@@ -411,7 +411,7 @@ impl Telling {
             etag,
             uid: 0,
             user: None,
-            door: Door::Admin,
+            door: STORE.number,
             at: Timestamp(0),
             relaxed: false,
         };

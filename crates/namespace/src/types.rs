@@ -1,5 +1,6 @@
 //! What goes in and out of the name space. No wire type of any door appears here.
 
+mod door;
 mod op;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,8 @@ use strata_seam::{Ino, Timestamp};
 
 use crate::authority::Permit;
 
-pub use op::{Caller, Door, Op};
+pub use door::{Callers, Door, DoorNumber, STORE};
+pub use op::{Caller, Op};
 
 /// The inode of the root directory, whose entries are the buckets.
 pub const ROOT_INO: Ino = Ino(1);

@@ -124,14 +124,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::Door;
+    use crate::types::DoorNumber;
 
     const NOW: Timestamp = Timestamp(1_000);
     /// Bytes of the model; the last stands for all behind.
     const BYTES: usize = 24;
 
     fn owner(number: u64) -> HoldOwner {
-        HoldOwner { door: Door::Mount, client: 0, owner: number, pid: 100 }
+        HoldOwner { door: DoorNumber::new(2), client: 0, owner: number, pid: 100 }
     }
 
     fn held(of: u64, kind: RangeKind, range: Range<u64>) -> HeldRange {

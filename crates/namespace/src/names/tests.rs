@@ -5,10 +5,10 @@ use strata_seam::sim::SimWorld;
 
 use super::*;
 use crate::rig;
-use crate::types::{Caller, Condition, Door, NewNode, NodeKind, ObjectMeta, Op, RenameMode};
+use crate::types::{Caller, Condition, NewNode, NodeKind, ObjectMeta, Op, RenameMode};
 
 fn root() -> Op {
-    Op::new(Caller::root(Door::Mount))
+    Op::new(Caller::root(&rig::MOUNT))
 }
 
 fn ino(ns: &Namespace, path: &str) -> Ino {

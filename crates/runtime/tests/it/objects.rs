@@ -1,6 +1,6 @@
 //! Buckets, keys, listings, multipart: the object side.
 
-use strata_namespace::{Caller, Condition, Door, ErrorKind, NewNode, NodeKind, ObjectMeta, Op, Whole};
+use strata_namespace::{Caller, Condition, ErrorKind, NewNode, NodeKind, ObjectMeta, Op, Whole};
 
 use crate::support::*;
 
@@ -224,7 +224,7 @@ fn mode_bits_hold_for_s3_callers_too() {
     let ino = ns.resolve(&root(), b"/bkt/secret").unwrap().ino;
     let set = strata_namespace::SetAttr { mode: Some(0o600), ..Default::default() };
     ns.setattr(&root(), ino, &set).unwrap();
-    let stranger = Op::new(Caller::new(1000, 1000, [].into(), Door::S3));
+    let stranger = Op::new(Caller::new(1000, 1000, [].into(), &S3));
     assert_eq!(ns.get_object(&stranger, "bkt", b"secret").err().unwrap().kind, ErrorKind::AccessDenied);
     let refused =
         ns.put_object(&stranger, "bkt", b"n", content(ns, b""), None, ObjectMeta::default(), &Condition::default());
@@ -288,7 +288,7 @@ fn a_bucket_takes_modes_of_objects_only() {
         assert_eq!(ns.set_bucket_mode(&root(), "bkt", mode).unwrap_err().kind, ErrorKind::Invalid, "{mode:o}");
     }
     assert_eq!(ns.set_bucket_mode(&root(), "none", 0o600).unwrap_err().kind, ErrorKind::NoSuchBucket);
-    let stranger = Op::new(Caller::new(1000, 1000, [].into(), Door::S3));
+    let stranger = Op::new(Caller::new(1000, 1000, [].into(), &S3));
     assert_eq!(ns.set_bucket_mode(&stranger, "bkt", 0o666).unwrap_err().kind, ErrorKind::NotPermitted);
     sound(ns);
 }
@@ -319,7 +319,7 @@ fn no_refusal_shows_an_inode_number() {
     let ns = store.namespace();
     put(ns, "f", b"x");
     let (bucket, file) = (ns.resolve(&root(), b"/bkt").unwrap().ino, ns.resolve(&root(), b"/bkt/f").unwrap().ino);
-    let eve = Op::new(Caller::new(1000, 1000, [].into(), Door::Mount));
+    let eve = Op::new(Caller::new(1000, 1000, [].into(), &MOUNT));
     let gone = strata_seam::Ino(424_242);
     let chown = strata_namespace::SetAttr { uid: Some(7), ..Default::default() };
     let chmod = strata_namespace::SetAttr { mode: Some(0o777), ..Default::default() };

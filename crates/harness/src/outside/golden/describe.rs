@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use strata_namespace::{Attr, Begin, Caller, Door, EventAt, ListQuery, Namespace, NodeKind, Op, ROOT_INO};
+use strata_namespace::{Attr, Begin, Caller, EventAt, ListQuery, Namespace, NodeKind, Op, ROOT_INO, STORE};
 use strata_seam::Ino;
 
 /// Bytes read at once.
@@ -16,7 +16,7 @@ const EVENTS: usize = 5;
 
 /// An operation of the administrator.
 pub(super) fn root() -> Op {
-    Op::new(Caller::root(Door::Admin))
+    Op::new(Caller::root(&STORE))
 }
 
 /// All buckets with all inodes, names, contents and attributes; all objects as S3 lists them; all uploads under way; the settings, the locks
