@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["strata-runtime", "strata-check"],
     &["strata-iam", "strata-gate"],
     &["strata-http"],
+    &["strata-etag"],
     &["strata-door-s3", "strata-door-webdav", "strata-door-nfs", "strata-door-admin", "strata-mount"],
     &["strata-server"],
     &["strata-scheduled"],

@@ -176,7 +176,7 @@ impl Answer {
     }
 
     fn of(self, bucket: &str, key: &str, location: &str, info: &ObjectInfo) -> HttpResponse {
-        let etag = quoted(&info.etag);
+        let etag = quoted(&strata_etag::of(&info.tag));
         let mut response = HttpResponse::new(Body::empty());
         let location = match self {
             Self::Redirect(target) => {

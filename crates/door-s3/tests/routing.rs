@@ -44,7 +44,10 @@ fn everything(door: &Running) -> Vec<String> {
             let (key, meta) = (String::from_utf8_lossy(&key).into_owned(), &info.meta);
             all.push(format!(
                 "{}/{key} {} {:?} {:?} {meta:?}",
-                bucket.name, info.etag, info.attr.mtime, info.attr.ctime
+                bucket.name,
+                strata_etag::of(&info.tag),
+                info.attr.mtime,
+                info.attr.ctime
             ));
         }
     }

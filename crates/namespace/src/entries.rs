@@ -206,7 +206,7 @@ impl Namespace {
     pub(crate) fn replace_content(&self, tx: &mut Tx<'_>, inode: &mut Inode, versioned: bool) -> Result<()> {
         if versioned && inode.version != 0 {
             let old = Version {
-                etag: inode.etag.take(),
+                tag: inode.tag.take(),
                 mtime: inode.attr.mtime,
                 size: inode.attr.size,
                 items: std::mem::take(&mut inode.items),
@@ -220,7 +220,7 @@ impl Namespace {
             let old = std::mem::take(&mut inode.items);
             tx.release(&old)?;
         }
-        inode.etag = None;
+        inode.tag = None;
         inode.meta = crate::types::ObjectMeta::default();
         inode.parts.clear();
         Ok(())

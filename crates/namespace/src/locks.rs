@@ -164,7 +164,7 @@ impl Namespace {
         let empty = self.store.content(DedupDomain::COMMON, Vec::new())?;
         let new = NewContent {
             content: empty,
-            etag: None,
+            tag: None,
             meta: ObjectMeta::default(),
             parts: Vec::new(),
             allocated: 0,

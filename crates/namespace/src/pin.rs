@@ -241,7 +241,7 @@ impl Namespace {
         if pins.is_empty() {
             return Ok(false);
         }
-        let mut old = Inode { items: Vec::new(), parts: Vec::new(), etag: None, counted: None, ..inode.clone() };
+        let mut old = Inode { items: Vec::new(), parts: Vec::new(), tag: None, counted: None, ..inode.clone() };
         old.unname();
         old.beside = Beside::default();
         old.attr.ino = Ino(self.number(tx)?);

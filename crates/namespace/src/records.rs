@@ -8,6 +8,7 @@ mod bucket;
 mod inode;
 pub mod key;
 mod lock;
+pub mod tag;
 mod upload;
 
 use std::collections::BTreeMap;

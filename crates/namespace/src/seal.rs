@@ -217,7 +217,7 @@ impl Namespace {
             let old = std::mem::take(&mut now.items);
             self.set_content(tx, &mut now, &content, allocated)?;
             tx.release(&old)?;
-            now.etag = None;
+            now.tag = None;
             now.parts.clear();
             now.meta.checksums.clear();
             if !task.staging.is_empty() {
@@ -402,7 +402,7 @@ impl Namespace {
             tx.release(&old)?;
             let time = self.clock.now();
             (now.attr.mtime, now.attr.ctime) = (time, time);
-            (now.etag, now.parts) = (None, Vec::new());
+            (now.tag, now.parts) = (None, Vec::new());
             now.meta.checksums.clear();
             crate::mode::drop_set_id(&op.caller, &mut now);
             effects.bucket = now.bucket;

@@ -397,7 +397,7 @@ fn peek(tx: &mut Tx<'_>, ino: Ino) -> Result<Option<Inode>> {
 impl Telling {
     fn new(what: What, inode: &Inode, parent: Ino, (bucket, key): (Arc<str>, Option<Vec<u8>>), shown: &[u8]) -> Self {
         let names_content = matches!(what, What::Content { .. } | What::Linked | What::Renamed { .. });
-        let etag = (names_content && inode.attr.kind == NodeKind::File).then(|| object::etag(inode));
+        let tag = (names_content && inode.attr.kind == NodeKind::File).then(|| object::tag(inode));
         let event = Event {
             what,
             ino: inode.attr.ino,
@@ -408,7 +408,7 @@ impl Telling {
             change: inode.attr.change,
             version: inode.version,
             size: inode.attr.size,
-            etag,
+            tag,
             uid: 0,
             user: None,
             door: STORE.number,

@@ -94,8 +94,8 @@ fn main() {
         let mut ingest = ns.ingest(&op, "bucket").unwrap();
         ingest.push(&[seed.to_le_bytes(); 512].concat()).unwrap();
         let content = ingest.finish().unwrap();
-        let etag = Some("d41d8cd98f00b204e9800998ecf8427e".to_owned());
-        ns.put_object(&op, "bucket", key.as_bytes(), content, etag, ObjectMeta::default(), &Condition::default())
+        let tag = Some(strata_namespace::ContentTag::Given("d41d8cd98f00b204e9800998ecf8427e".to_owned()));
+        ns.put_object(&op, "bucket", key.as_bytes(), content, tag, ObjectMeta::default(), &Condition::default())
             .unwrap();
     };
     measure(ns, "PUT 4 KiB, new", count, |number| put(format!("2026/11/{number:08}.jpg"), number));

@@ -522,7 +522,7 @@ fn a_part_whose_upload_is_gone_becomes_a_file() {
             let items = tx.attach(&content)?;
             let part = Part {
                 size: 400_000,
-                etag: "e".into(),
+                tag: "e".into(),
                 modified: strata_seam::Timestamp(0),
                 checksums: Default::default(),
                 items,

@@ -13,15 +13,18 @@ fn any_key() -> impl Strategy<Value = Option<Vec<u8>>> {
     proptest::option::of(proptest::collection::vec(any::<u8>(), 0..30))
 }
 
-fn any_etag() -> impl Strategy<Value = Option<String>> {
+fn any_tag() -> impl Strategy<Value = Option<ContentTag>> {
     let hex = proptest::collection::vec(proptest::sample::select(b"0123456789abcdef".to_vec()), 32..33);
     let hex = hex.prop_map(|digits| String::from_utf8(digits).unwrap());
-    proptest::option::of(prop_oneof![
-        hex.clone(),
-        (hex.clone(), any::<u64>()).prop_map(|(hex, count)| format!("{hex}-{count}")),
-        hex.prop_map(|hex| format!("{hex}-007")),
-        any_text(0..40).prop_map(|text| text.to_string()),
-    ])
+    proptest::option::of(
+        prop_oneof![
+            hex.clone(),
+            (hex.clone(), any::<u64>()).prop_map(|(hex, count)| format!("{hex}-{count}")),
+            hex.prop_map(|hex| format!("{hex}-007")),
+            any_text(0..40).prop_map(|text| text.to_string()),
+        ]
+        .prop_map(tag::read),
+    )
 }
 
 fn any_what() -> impl Strategy<Value = What> {
@@ -49,12 +52,12 @@ fn any_event() -> impl Strategy<Value = Event> {
     let kinds = [NodeKind::File, NodeKind::Directory, NodeKind::Symlink, NodeKind::Fifo, NodeKind::Socket];
     let doors: Vec<DoorNumber> = (1..=DoorNumber::MAX).map(DoorNumber::new).collect();
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<i64>());
-    let names = (any_text(0..20), any_key(), any_etag(), proptest::option::of(any_text(0..20)));
+    let names = (any_text(0..20), any_key(), any_tag(), proptest::option::of(any_text(0..20)));
     let rest = (proptest::sample::select(kinds.to_vec()), proptest::sample::select(doors), any::<bool>());
-    (any_what(), numbers, names, rest).prop_map(|(what, numbers, (bucket, key, etag, user), (kind, door, relaxed))| {
+    (any_what(), numbers, names, rest).prop_map(|(what, numbers, (bucket, key, tag, user), (kind, door, relaxed))| {
         let (ino, parent, change, version, size, uid, at) = numbers;
         let (ino, parent, at) = (Ino(ino), Ino(parent), Timestamp(at));
-        Event { what, ino, kind, parent, bucket, key, change, version, size, etag, uid, user, door, at, relaxed }
+        Event { what, ino, kind, parent, bucket, key, change, version, size, tag, uid, user, door, at, relaxed }
     })
 }
 
@@ -91,7 +94,7 @@ fn put() -> Event {
         change: 1,
         version: 1,
         size: 4096,
-        etag: Some("d41d8cd98f00b204e9800998ecf8427e".to_owned()),
+        tag: Some(ContentTag::Nothing),
         uid: 1000,
         user: Some("ada".into()),
         door: DoorNumber::new(1),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use strata_content::StoreSettings;
 use strata_namespace::{
-    Begin, Caller, Condition, Durability, ErrorKind, EventAt, EventGap, EventReader, EventSequence, Made, Namespace,
-    NewNode, NodeKind, ObjectMeta, Op, ROOT_INO, RenameMode, SetAttr, What, XattrMode,
+    Begin, Caller, Condition, ContentTag, Durability, ErrorKind, EventAt, EventGap, EventReader, EventSequence, Made,
+    Namespace, NewNode, NodeKind, ObjectMeta, Op, ROOT_INO, RenameMode, SetAttr, What, XattrMode,
 };
 use strata_runtime::{OpenStore, Runtime};
 use strata_seam::sim::{SimEntropy, SimRng, SimWorld};
@@ -211,7 +211,15 @@ fn act(ns: &Namespace, rng: &mut SimRng) {
     let mode = [RenameMode::Replace, RenameMode::NoReplace, RenameMode::Exchange][rng.below(3) as usize];
     match rng.below(24) {
         0..5 => drop(ns.put_object(op, &bucket, key.as_bytes(), content(), None, ObjectMeta::default(), &cond)),
-        5 => drop(ns.put_file(op, dir, file, content(), Some("0".repeat(32)), ObjectMeta::default(), &cond)),
+        5 => drop(ns.put_file(
+            op,
+            dir,
+            file,
+            content(),
+            Some(ContentTag::Given("0".repeat(32))),
+            ObjectMeta::default(),
+            &cond,
+        )),
         6 => drop(ns.copy_object(op, (&bucket, key.as_bytes()), &cond, (&other, to.as_bytes()), &cond, None)),
         7..9 => drop(ns.delete_object(op, &bucket, key.as_bytes(), &cond)),
         9 => drop(ns.delete_objects(op, &bucket, &[key.into_bytes(), to.into_bytes()])),
@@ -289,8 +297,8 @@ fn an_event_says_what_was_done_to_which_key_by_whom_through_which_door() {
     let mut reader = ns.events(Begin::Now);
     let ada = Op::new(Caller { user: Some("ada".into()), superuser: true, ..Caller::new(1000, 1000, [].into(), &S3) });
     let content = content(ns, b"hello");
-    let etag = "5d41402abc4b2a76b9719d911017c592".to_owned();
-    ns.put_object(&ada, "bkt", b"d/hello", content, Some(etag.clone()), ObjectMeta::default(), &Condition::default())
+    let tag = ContentTag::Given("5d41402abc4b2a76b9719d911017c592".to_owned());
+    ns.put_object(&ada, "bkt", b"d/hello", content, Some(tag.clone()), ObjectMeta::default(), &Condition::default())
         .unwrap();
     let file = ns.resolve(&root(), b"/bkt/d/hello").unwrap();
     let nfs = Op::new(Caller { superuser: true, ..Caller::new(7, 7, [].into(), &NFS) });
@@ -331,7 +339,7 @@ fn an_event_says_what_was_done_to_which_key_by_whom_through_which_door() {
             (What::Removed { last: true, dirs: 0 }, text("d/bye"), 1000, Some("ada"), S3.number, 2, 9),
         ]
     );
-    assert_eq!(events[0].event.etag, Some(etag));
+    assert_eq!(events[0].event.tag, Some(tag));
     assert!(events.iter().all(|told| &*told.event.bucket == "bkt" && !told.event.relaxed));
 }
 

@@ -130,7 +130,7 @@ impl Shown {
             }
             _ => {}
         }
-        let Event { ino, kind, parent, bucket, key, change, version, size, etag, uid, user, door, at, .. } = event;
+        let Event { ino, kind, parent, bucket, key, change, version, size, tag, uid, user, door, at, .. } = event;
         Self {
             seq: Sequence(sequence),
             at: moment(at),
@@ -149,7 +149,7 @@ impl Shown {
             change,
             version,
             size,
-            etag,
+            etag: tag.as_ref().map(strata_etag::of),
             door: crate::operation::name_of(door),
             uid,
             user: user.map(|user| user.to_string()),

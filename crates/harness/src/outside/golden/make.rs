@@ -73,7 +73,7 @@ fn fill(ns: &Namespace) -> Result<()> {
     }
     let of_parts: Vec<u8> = parts.iter().flat_map(<md5::Md5 as md5::Digest>::digest).collect();
     let etag = format!("{}-{}", hex::encode(<md5::Md5 as md5::Digest>::digest(of_parts)), parts.len());
-    let whole = Whole { etag, ..Whole::default() };
+    let whole = Whole { tag: strata_etag::read(&etag), ..Whole::default() };
     ns.complete_upload(&op, "golden", b"in parts", &upload, &listed, whole, &Condition::default())?;
     let upload = ns.create_upload(&op, "golden", b"interrupted", meta)?.id;
     let part = content(ns, &rng.bytes(5_000))?;
@@ -290,6 +290,14 @@ fn put_in(ns: &Namespace, bucket: &str, key: &str, bytes: &[u8], meta: &ObjectMe
     let etag = Some(hex::encode(<md5::Md5 as md5::Digest>::digest(bytes)));
     let content = content_in(ns, bucket, bytes)?;
     let op = root();
-    ns.put_object(&op, bucket, key.as_bytes(), content, etag, meta.clone(), &Condition::default())?;
+    ns.put_object(
+        &op,
+        bucket,
+        key.as_bytes(),
+        content,
+        etag.as_deref().map(strata_etag::read),
+        meta.clone(),
+        &Condition::default(),
+    )?;
     Ok(ns.settle_blocking(&op)?)
 }
