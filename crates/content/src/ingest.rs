@@ -13,10 +13,10 @@ use strata_chunk::{BlockEntry, ChunkNamer, Chunker, CompressPolicy, DedupDomain,
 use strata_engine::{PreparedBlock, Purpose};
 use strata_seam::ChunkId;
 
+use crate::at_work::AtWork;
 use crate::content::{Content, Made, PAGE_ITEMS, Page, entry_len};
 use crate::error::{ContentError, Result};
 use crate::guard::Streaming;
-use crate::intake::AtWork;
 use crate::keys;
 use crate::prepare::{Task, prepare};
 use crate::store::Store;

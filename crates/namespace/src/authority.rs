@@ -6,7 +6,9 @@
 //! [`reads_without_open`]).
 
 mod action;
-mod operations;
+pub(crate) mod operations;
+pub(crate) mod permit;
+mod resource;
 
 use std::collections::HashMap;
 
@@ -17,9 +19,10 @@ use crate::mode::{self, STICKY};
 use crate::namespace::Namespace;
 use crate::types::{Access, Attr, Caller, Callers, Change, NodeKind, Op, ROOT_INO, STORE};
 
-pub(crate) use action::Resource;
-pub use action::{Action, Permit, Reach};
+pub use action::Action;
 pub use operations::Operation;
+pub use permit::{Permit, Reach};
+pub(crate) use resource::Resource;
 
 pub(crate) const READ: Access = Access { read: true, write: false, exec: false };
 pub(crate) const WRITE: Access = Access { read: false, write: true, exec: false };

@@ -7,7 +7,6 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use parking_lot::Mutex;
 use strata_seam::Clock;
 
-use crate::namespace::Namespace;
 use crate::types::{Change, Door};
 
 /// All listeners.
@@ -28,6 +27,19 @@ struct Listener {
 }
 
 impl Feed {
+    /// So many more changes were told.
+    pub(crate) fn note_told(&self, changes: u64) {
+        self.told.fetch_add(changes, Ordering::AcqRel);
+    }
+
+    /// One more listener, that is not told what this door changes itself.
+    pub(crate) fn listen(&self, queue_max: usize, skip: Option<&'static Door>) -> Receiver<Change> {
+        let (sender, receiver) = mpsc::sync_channel(queue_max.max(2));
+        self.listeners.lock().push(Listener { sender, skip, overflowed: false });
+        self.any.store(true, Ordering::Release);
+        receiver
+    }
+
     /// Tells everybody; never waits.
     pub(crate) fn publish(&self, door: &Door, changes: Vec<Change>) {
         if changes.is_empty() || !self.any.load(Ordering::Acquire) {
@@ -97,21 +109,5 @@ impl Listener {
             }
         }
         Some(sent)
-    }
-}
-
-impl Namespace {
-    /// So many more changes were told to the mount's kernel.
-    pub fn note_told(&self, changes: u64) {
-        self.feed.told.fetch_add(changes, Ordering::AcqRel);
-    }
-
-    /// The change feed from now on. `queue_max` bounds it; beyond, the listener gets [`Change::Overflow`]. Changes made
-    /// through `skip_door` itself are left out.
-    pub fn changes(&self, queue_max: usize, skip_door: Option<&'static Door>) -> Receiver<Change> {
-        let (sender, receiver) = mpsc::sync_channel(queue_max.max(2));
-        self.feed.listeners.lock().push(Listener { sender, skip: skip_door, overflowed: false });
-        self.feed.any.store(true, Ordering::Release);
-        receiver
     }
 }

@@ -15,7 +15,7 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::records::Inode;
 use crate::rename::stays_inside;
-use crate::telling::Entry;
+use crate::told::Entry;
 use crate::top;
 use crate::types::{Attr, Durability, LINK_MAX, NewNode, NodeKind, Op, ROOT_INO, SYMLINK_LEN_MAX};
 use crate::view::View;

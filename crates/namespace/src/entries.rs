@@ -11,7 +11,7 @@ use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::records::{Dirent, Inode, Version};
-use crate::telling::Entry;
+use crate::told::Entry;
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::{Found, View};
 use crate::{belong, names, times, usage};
@@ -251,7 +251,7 @@ impl Namespace {
         dir: &Inode,
         now: Timestamp,
     ) -> Result<Inode> {
-        let ino = Ino(self.number(tx)?);
+        let ino = Ino(self.numbers.draw(tx)?);
         tx.tally(key::KEY_INODES, 1);
         let mut inode = Inode::new(ino, kind, mode, owner, now);
         inode.bucket = belong::bucket_for(dir, ino, kind);

@@ -10,10 +10,10 @@ use strata_seam::Ino;
 
 use crate::authority::Action;
 use crate::error::Result;
-use crate::file::OpenFile;
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
+use crate::opens::OpenFile;
 use crate::records::{Dirent, Inode};
 use crate::top;
 use crate::types::{ListPage, ListQuery, NodeKind, ObjectInfo, Op};

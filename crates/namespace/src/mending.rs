@@ -31,7 +31,7 @@ impl Mending<'_> {
     /// # Errors
     /// Those of the store.
     pub fn ready(&self) -> Result<()> {
-        self.0.numbers_at_hand(numbers::AT_HAND)
+        self.0.numbers.have_at_hand(&self.0.store, numbers::AT_HAND)
     }
 
     /// The number that is drawn next, or a higher one: whatever was made before has a lower one.
@@ -39,7 +39,7 @@ impl Mending<'_> {
     /// # Errors
     /// Reading the index.
     pub fn next_number(&self, tx: &mut Tx<'_>) -> Result<u64> {
-        self.0.next_number(tx)
+        self.0.numbers.next(tx)
     }
 
     /// A new inode for the directory `dir`, to be filled and written.

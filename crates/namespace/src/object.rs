@@ -1,6 +1,6 @@
 //! Objects by bucket and key, as S3 sees them; and files replaced whole, as WebDAV does.
 
-mod tag;
+pub(crate) mod tag;
 
 mod removing;
 
@@ -18,7 +18,7 @@ use crate::mode;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::records::{Bucket, Inode};
-use crate::telling::Entry;
+use crate::told::Entry;
 use crate::top;
 use crate::types::{Condition, ContentTag, NodeKind, ObjectInfo, ObjectMeta, Op, dir_mode};
 use crate::view::View;

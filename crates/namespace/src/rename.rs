@@ -12,7 +12,7 @@ use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::records::Inode;
-use crate::telling::Entry;
+use crate::told::Entry;
 use crate::top;
 use crate::types::{Caller, NodeKind, Op, ROOT_INO, RenameMode};
 use crate::view::{Found, View};

@@ -8,16 +8,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use strata_content::{Content, Hold, Ingest, Reader, Turns, items_len};
+use strata_content::{Content, Hold, Ingest, Reader, items_len};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
 use crate::bucket::dedup_domain;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
-use crate::file::{OpenFile, State};
 use crate::locks::Touched;
 use crate::namespace::Namespace;
+use crate::opens::{OpenFile, State};
 use crate::records::Inode;
 use crate::staging::Staging;
 use crate::types::{Attr, Caller, Change, NodeKind, Op, STORE};
@@ -27,9 +27,6 @@ use crate::view::{View, gone};
 const IN_PLACE_MAX: usize = 128 << 10;
 /// Ranges put in place that are remembered for chunking again; beyond, one range over all of them is.
 const FRAGMENTS_MAX: usize = 1024;
-/// Staged bytes from which a seal is a large one, and how many of these go on at a time.
-const LARGE: usize = 1 << 20;
-const LARGE_SEALS_MAX: usize = 2;
 /// Old content is read back in steps of this many bytes.
 const READ_STEP: u64 = 1 << 20;
 
@@ -67,15 +64,8 @@ struct Sealed {
     allocated: u64,
 }
 
-/// Turns of large seals. Each holds some megabytes beside what is staged, and they share the cores (invariant BOUND); small ones,
-/// as of a sync, do not wait for them.
-pub(crate) struct LargeSeals(Turns);
-
-impl Default for LargeSeals {
-    fn default() -> Self {
-        Self(Turns::of(LARGE_SEALS_MAX))
-    }
-}
+/// Staged bytes from which a seal is a large one.
+const LARGE: usize = 1 << 20;
 
 impl Namespace {
     /// Seals everything staged of a file.

@@ -1,15 +1,20 @@
 //! What goes in and out of the name space. No wire type of any door appears here.
 
+pub(crate) mod access;
 mod door;
+pub(crate) mod guard;
 mod op;
 
 use std::collections::BTreeMap;
 
 use strata_seam::{Ino, Timestamp};
 
-use crate::authority::Permit;
+use crate::authority::permit::Permit;
 
+pub use access::Access;
 pub use door::{Callers, Door, DoorNumber, STORE};
+pub use guard::Guard;
+pub(crate) use op::Holder;
 pub use op::{Caller, Op};
 
 /// The inode of the root directory, whose entries are the buckets.
@@ -201,17 +206,6 @@ pub struct NewNode {
     pub mode: u32,
     /// Device number for devices.
     pub rdev: u64,
-}
-
-/// What is wanted of an open file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Access {
-    /// Read permission.
-    pub read: bool,
-    /// Write permission.
-    pub write: bool,
-    /// Execute or search permission.
-    pub exec: bool,
 }
 
 /// Properties of an object beside its bytes. Header names are lower case.

@@ -56,7 +56,7 @@ impl Namespace {
             top::refuse_folders(record.root, key)?;
             self.authorize(op, Action::Add, &root.attr)?;
             effects.within(&record);
-            let id = self.number(tx)?.to_be_bytes();
+            let id = self.numbers.draw(tx)?.to_be_bytes();
             let created = self.clock.now();
             let (uid, gid, meta) = (op.caller.uid, op.caller.gid, meta.clone());
             let upload = Upload { created, uid, gid, private: op.is_private(), meta };

@@ -11,7 +11,8 @@ use strata_seam::sim::{SimEntropy, SimWorld};
 use super::*;
 use crate::check::{affected_by, check_store};
 use strata_content::{Content, Item, Source, Tx};
-use strata_namespace::records::{Bucket, Dirent, Inode, Part, View};
+use strata_namespace::checking::View;
+use strata_namespace::records::{Bucket, Dirent, Inode, Part};
 use strata_namespace::{Caller, Condition, Door, DoorNumber, NodeKind, ObjectMeta, Op, ROOT_INO};
 use strata_seam::Ino;
 

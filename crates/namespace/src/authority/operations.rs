@@ -1,6 +1,6 @@
 //! An operation of a door, and the actions it may ask the authority for. Each door brings a table of its own ([`crate::Door`]).
 
-use super::Action;
+use super::action::Action;
 
 /// An operation as its door calls it: a method, a procedure, a request of a kernel, or a command that a server answers.
 #[derive(PartialEq, Eq, Debug)]

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Stop, Worker};
 
-use super::{IDLE_NANOS, OpenFile, Pressure, SEAL_BYTES_MAX, SEALER, SEALER_PAUSE, STAGED_NANOS_MAX};
+use super::{IDLE_NANOS, Pressure, SEAL_BYTES_MAX, SEALER, SEALER_PAUSE, STAGED_NANOS_MAX};
 use crate::error::Result;
 use crate::namespace::Namespace;
+use crate::opens::OpenFile;
 use crate::types::{Op, STORE};
 
 impl Namespace {

@@ -10,7 +10,7 @@ use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_content::Tx;
 use strata_seam::{Ino, SessionId, Timestamp};
 
-use super::range::{HeldRange, RangeKind, RangeSpace, Ranges};
+use super::range::{HeldRange, HoldOwner, RangeKind, RangeSpace, Ranges};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
@@ -24,26 +24,6 @@ pub const HOLDS_PER_FILE_MAX: usize = 1_024;
 /// Sessions whose rows are read at once.
 const SESSIONS_STEP: usize = 64;
 const FORMAT: u8 = 1;
-
-/// A process that holds locks, within its session.
-#[derive(Clone, Copy, Eq, PartialEq, Debug)]
-pub struct HoldOwner {
-    /// Through which door.
-    pub door: DoorNumber,
-    /// Of which client of the door; 0 where it has one alone.
-    pub client: u64,
-    /// What tells the owners of a client apart: the kernel's number of who holds a descriptor.
-    pub owner: u64,
-    /// Its process, told to whoever asks who is in the way.
-    pub pid: u32,
-}
-
-impl HoldOwner {
-    /// Whether it is the same one. Which process it was when it took a lock makes no difference: a child may end it.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        (self.door, self.client, self.owner) == (other.door, other.client, other.owner)
-    }
-}
 
 /// The door of a row. Rows have the first three numbers in another order than events do, which are the doors' own.
 fn door(byte: u8) -> Result<DoorNumber, WireError> {

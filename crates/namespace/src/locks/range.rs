@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use strata_seam::Timestamp;
 
-use super::hold::HoldOwner;
+use crate::types::DoorNumber;
 
 /// Which of the two kinds of locks processes have.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -28,6 +28,26 @@ pub enum RangeKind {
     Read = 1,
     /// Lock it at all.
     Write = 2,
+}
+
+/// A process that holds locks, within its session.
+#[derive(Clone, Copy, Eq, PartialEq, Debug)]
+pub struct HoldOwner {
+    /// Through which door.
+    pub door: DoorNumber,
+    /// Of which client of the door; 0 where it has one alone.
+    pub client: u64,
+    /// What tells the owners of a client apart: the kernel's number of who holds a descriptor.
+    pub owner: u64,
+    /// Its process, told to whoever asks who is in the way.
+    pub pid: u32,
+}
+
+impl HoldOwner {
+    /// Whether it is the same one. Which process it was when it took a lock makes no difference: a child may end it.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.door, self.client, self.owner) == (other.door, other.client, other.owner)
+    }
 }
 
 /// One lock of a process.

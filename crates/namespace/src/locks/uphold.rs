@@ -30,20 +30,6 @@ pub(crate) enum Touched<'a> {
     Entry(&'a Inode, &'a [u8], &'a Inode),
 }
 
-/// Who submits tokens.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Holder {
-    /// The user's name.
-    pub(crate) principal: String,
-    pub(crate) tokens: Vec<String>,
-}
-
-impl Holder {
-    fn holds(&self, lock: &LockRecord) -> bool {
-        lock.principal == self.principal && self.tokens.contains(&lock.token)
-    }
-}
-
 /// Whether it has not ended by itself.
 pub(super) fn stands(lock: &LockRecord, now: Timestamp) -> bool {
     lock.expires.is_none_or(|end| end > now)
@@ -221,6 +207,7 @@ pub(super) fn refused(lock: &LockRecord, now: Timestamp) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Holder;
 
     const NOW: Timestamp = Timestamp(1_000);
 

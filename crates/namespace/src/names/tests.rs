@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use strata_seam::sim::SimWorld;
 
 use super::*;
+use crate::namespace::Namespace;
 use crate::rig;
 use crate::types::{Caller, Condition, NewNode, NodeKind, ObjectMeta, Op, RenameMode};
 

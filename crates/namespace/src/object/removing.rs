@@ -9,7 +9,7 @@ use crate::error::{ErrorKind, Result};
 use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::telling::Entry;
+use crate::told::Entry;
 use crate::top;
 use crate::types::{Condition, NodeKind, Op};
 use crate::view::{Found, View};

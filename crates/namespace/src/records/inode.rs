@@ -4,9 +4,10 @@ use strata_chunk::Item;
 use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_seam::{Ino, Timestamp};
 
-use super::{
-    ENTRIES_MAX, FORMAT, TEXT_MAX, decode_items, decode_map, encode_items, encode_map, flag, key, kind, tag, text,
+use super::parts::{
+    ENTRIES_MAX, FORMAT, TEXT_MAX, decode_items, decode_map, encode_items, encode_map, flag, kind, text,
 };
+use super::{key, tag};
 use crate::name;
 use crate::types::{Attr, ContentTag, NodeKind, ObjectMeta};
 

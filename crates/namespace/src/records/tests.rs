@@ -1,12 +1,13 @@
 //! Records read back, and hostile bytes are refused.
 
 use proptest::prelude::*;
+use strata_chunk::wire::Encoder;
 use strata_chunk::{Item, Source};
 use strata_seam::{ChunkId, Ino, Timestamp};
 
 use super::bucket::MODE_BEFORE;
 use super::*;
-use crate::types::{ContentTag, LockRecord, ObjectMeta};
+use crate::types::{ContentTag, LockRecord, NodeKind, ObjectMeta};
 
 fn sample() -> Inode {
     let mut inode = Inode::new(Ino(7), NodeKind::File, 0o640, (1000, 1001), Timestamp(1_700_000_000_123_456_789));

@@ -6,9 +6,10 @@ use strata_chunk::Item;
 use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_seam::Timestamp;
 
-use super::{
-    FORMAT, FORMAT_WITH_MODE, decode_items, decode_map, encode_items, encode_map, flag, second_format, tag, text,
+use super::parts::{
+    FORMAT, FORMAT_WITH_MODE, decode_items, decode_map, encode_items, encode_map, flag, second_format, text,
 };
+use super::tag;
 use crate::types::{ContentTag, ObjectMeta};
 
 /// A multipart upload; bucket, key and id are in its key.

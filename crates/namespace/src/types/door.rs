@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::authority::Operation;
+use crate::authority::operations::Operation;
 
 /// The number of a door on disk, in events and in locks of processes: 1 to 15. A number is given to one protocol and never to another,
 /// since stores keep it; `docs/format/events.md` lists those that are given.

@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use strata_seam::{Ino, Lsn};
 
+use super::LockRecord;
+use super::guard::Guard;
 use super::{Attr, Door};
-use crate::authority::Operation;
-use crate::locks::Holder;
+use crate::authority::operations::Operation;
 
 /// Who asks.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,6 +50,20 @@ impl Caller {
     }
 }
 
+/// Who submits tokens.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Holder {
+    /// The user's name.
+    pub(crate) principal: String,
+    pub(crate) tokens: Vec<String>,
+}
+
+impl Holder {
+    pub(crate) fn holds(&self, lock: &LockRecord) -> bool {
+        lock.principal == self.principal && self.tokens.contains(&lock.token)
+    }
+}
+
 /// One request: who asks, and how far the ledger must have come before the answer may leave (invariants ACK, SEEN).
 ///
 /// Every call of the name space records here what it committed and which not yet durable commits it read. A door whose
@@ -63,7 +78,7 @@ pub struct Op {
     newest: AtomicBool,
     published: AtomicBool,
     watched: Mutex<Vec<Watched>>,
-    pub(crate) guard: Mutex<Option<crate::guard::Guard>>,
+    pub(crate) guard: Mutex<Option<Guard>>,
     /// Of the few requests that submit lock tokens.
     holder: OnceLock<Box<Holder>>,
     /// What the door calls it, and what it may ask the authority for.

@@ -3,6 +3,7 @@
 use strata_seam::sim::{Fault, IoOp, SimWorld, Submission, explore_crashes, sweep_failures};
 
 use super::*;
+use crate::records::Bucket;
 use crate::rig;
 use crate::rig::OpenStore;
 use crate::types::{Access, Attr, Caller, Condition, Durability, ObjectMeta, Op};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use strata_seam::sim::SimWorld;
 
 use super::*;
+use crate::pin::Replacements;
 use crate::rig;
 use strata_seam::rehearsal::refuses_first;
 
