@@ -208,12 +208,12 @@ pub struct NewNode {
     pub rdev: u64,
 }
 
-/// Properties of an object beside its bytes. Header names are lower case.
+/// Properties of an object beside its bytes, as a door gives them. They are kept and told, and nothing here depends on them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ObjectMeta {
-    /// `content-type`, `cache-control`, `content-disposition`, `content-encoding`, `content-language`, `expires`.
+    /// How the content is to be served: what it is, in which language, how it is encoded. The names are the doors', which share them.
     pub system: BTreeMap<String, String>,
-    /// `x-amz-meta-*` without that prefix; WebDAV and files may set none.
+    /// What users say of it.
     pub user: BTreeMap<String, String>,
     /// Checksums sent by the client and verified by the door: algorithm (`crc32c`, `sha256`, ...) to base64 value.
     pub checksums: BTreeMap<String, String>,
@@ -226,7 +226,7 @@ pub struct ObjectInfo {
     pub attr: Attr,
     /// What tells its content from another; of a directory, which is shown as an empty object, that of nothing.
     pub tag: ContentTag,
-    /// Headers and user metadata.
+    /// What else is known of it.
     pub meta: ObjectMeta,
     /// Version id, unique for the life of the store.
     pub version: u64,
