@@ -105,6 +105,14 @@ impl Store {
         Ok(self.engine().get(key, upto)?)
     }
 
+    /// The records at `keys`, in their order, each as [`Store::record_upto`] gives it: what is needed together is asked for together.
+    ///
+    /// # Errors
+    /// [`crate::ContentError::Index`].
+    pub fn records_at(&self, keys: &[Vec<u8>], upto: Option<Lsn>) -> Result<Vec<Row>> {
+        Ok(self.engine().get_many(keys, upto)?)
+    }
+
     /// Up to `limit` records with keys in `from .. to`, in order; with `upto` as they were when that was the last change.
     ///
     /// # Errors
