@@ -8,6 +8,7 @@ use strata_seam::Ino;
 use crate::authority::{Action, Resource};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
+use crate::following;
 use crate::key;
 use crate::locks::Touched;
 use crate::name;
@@ -138,6 +139,7 @@ impl Namespace {
     /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotEmpty`], [`ErrorKind::AccessDenied`]; [`ErrorKind::NotPermitted`] for the bucket of
     /// the files at the top.
     pub fn delete_bucket(&self, op: &Op, name: &str) -> Result<()> {
+        self.follow_all()?;
         self.change(op, |tx, effects| {
             let bucket = self.bucket_in(tx, name)?;
             top::refuse_top(&bucket)?;
@@ -157,6 +159,8 @@ impl Namespace {
             let (name, first) = (name.escape_ascii(), first_in_words(&first));
             return Err(fail(ErrorKind::NotEmpty, format!("bucket '{name}' is not empty: it holds {first}")));
         }
+        // What was moved out of it may not have followed yet, and has its rules from it until then.
+        following::refuse_while_following(tx)?;
         let uploads = uploads_of(root.attr.ino);
         let added = key::added(root.attr.ino.0);
         for (key, _) in tx.members(&added, &uploads.0, &uploads.1, usize::MAX >> 1)? {
@@ -207,6 +211,7 @@ impl Namespace {
         let found = self.bucket_in(&mut self.snap(op), name)?;
         top::refuse_top(&found)?;
         let (root, folder) = (found.root, found.name);
+        self.follow_all()?;
         let _claim = self.claim(op, ROOT_INO, &folder, true)?;
         let (from, end) = uploads_of(root);
         let mut uploads = 0;

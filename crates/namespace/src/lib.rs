@@ -26,6 +26,7 @@ mod event;
 mod extents;
 mod feed;
 mod file;
+mod following;
 mod guard;
 mod list;
 mod locks;

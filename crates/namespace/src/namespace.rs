@@ -42,6 +42,8 @@ pub struct Namespace {
     pub(crate) removed: crate::removed::Removed,
     pub(crate) feed: Arc<Feed>,
     pub(crate) locks: crate::locks::Locks,
+    /// How far what follows moved folders is.
+    pub(crate) following: Mutex<crate::following::Following>,
     /// For events.
     pub(crate) paths: Paths,
     /// The records are of an earlier format and could not be upgraded: they are read, and nothing is changed.
@@ -120,6 +122,7 @@ impl Namespace {
             opens: Opens::default(),
             removed: crate::removed::Removed::default(),
             locks: crate::locks::Locks::default(),
+            following: Mutex::default(),
             feed: Arc::default(),
             paths: Paths::default(),
             outdated: AtomicBool::new(false),

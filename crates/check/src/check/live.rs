@@ -360,7 +360,10 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
             None => false,
         },
         Finding::Elsewhere { parent, name, ino } => match (sound_inode(tx, *parent)?, sound_inode(tx, *ino)?) {
-            (Some(dir), Some(inode)) => leads_to(tx, *parent, name, *ino)? && !belongs(&dir, &inode),
+            (Some(dir), Some(inode)) => {
+                let follows = tx.record(&key::following(*parent))?.is_some();
+                leads_to(tx, *parent, name, *ino)? && !belongs(&dir, &inode) && !follows
+            }
             _ => false,
         },
         Finding::Part { upload, part } => {

@@ -277,7 +277,9 @@ impl<'a> TreePass<'a> {
                         (true, false) => (within.0, seen.tree),
                         (false, _) => within,
                     };
-                    if (seen.bucket, seen.tree) != (bucket, tree) && bucket != Ino(0) {
+                    let elsewhere = (seen.bucket, seen.tree) != (bucket, tree) && bucket != Ino(0);
+                    // What was moved into the trash with its folder follows it in changes of its own.
+                    if elsewhere && self.store.get(&key::following(parent))?.is_none() {
                         found.put(Finding::Elsewhere { parent, name: name.to_vec(), ino });
                     }
                     if seen.kind != dirent.kind || directory != (seen.kind == NodeKind::Directory) {

@@ -26,3 +26,4 @@ mod stalled;
 mod stress;
 mod support;
 mod top;
+mod trash;
