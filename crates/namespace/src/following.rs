@@ -93,8 +93,7 @@ impl Namespace {
     /// # Errors
     /// Those of the store; what was done stays, and the next step goes on.
     pub fn follow_step(&self) -> Result<u64> {
-        let counted = self.store.get(key::KEY_FOLLOWING)?.map_or(0, |entry| Cell::from_value(&entry.value).count);
-        if counted == 0 {
+        if !self.has_to_follow()? {
             return Ok(0);
         }
         let mut at = self.following.lock();
@@ -121,6 +120,14 @@ impl Namespace {
             _ => *at = Following::default(),
         }
         Ok(page.len().max(1) as u64)
+    }
+
+    /// Whether there is anything to do.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn has_to_follow(&self) -> Result<bool> {
+        Ok(self.store.get(key::KEY_FOLLOWING)?.is_some_and(|entry| Cell::from_value(&entry.value).count > 0))
     }
 
     /// Does all of it.

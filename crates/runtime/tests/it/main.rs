@@ -13,6 +13,7 @@ mod files_shared;
 mod full;
 mod guards;
 mod holds;
+mod inline;
 mod list;
 mod locks;
 mod model;
