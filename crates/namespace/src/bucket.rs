@@ -38,6 +38,23 @@ fn uploads_of(root: Ino) -> (Vec<u8>, Vec<u8>) {
     (key::under(key::TABLE_UPLOAD, root, &[]), key::behind(key::TABLE_UPLOAD, root))
 }
 
+/// Refuses to move a bucket somewhere else as a folder while uploads into it are unfinished: they would have nowhere to go.
+///
+/// # Errors
+/// [`ErrorKind::CrossDevice`].
+pub(crate) fn refuse_uploads(tx: &mut Tx<'_>, root: Ino) -> Result<()> {
+    let (from, end) = uploads_of(root);
+    let added = key::added(root.0);
+    if tx.members(&added, &from, &end, 1)?.is_empty() {
+        tx.delete(added);
+        return Ok(());
+    }
+    Err(fail(
+        ErrorKind::CrossDevice,
+        "uploads into this bucket are unfinished, so it does not go into the trash; nothing was changed; complete or abort them",
+    ))
+}
+
 fn first_in_words((name, kind): &(Vec<u8>, NodeKind)) -> String {
     let hint = if kind.has_object() { "" } else { ", which no object shows; remove it at the mount or NFS" };
     format!("'{}', {}{hint}", name.escape_ascii(), kind.words())

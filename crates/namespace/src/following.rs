@@ -21,6 +21,7 @@ use crate::namespace::Namespace;
 use crate::records::Inode;
 use crate::telling::Entry;
 use crate::types::{Caller, Door, NodeKind, Op};
+use crate::usage::UsageOf;
 use crate::view::{View, decode_dirent};
 
 /// Entries given to a bucket in one commit; in this crate's tests few, so that small trees take many.
@@ -49,6 +50,12 @@ pub(crate) fn bring(tx: &mut Tx<'_>, dir: &Inode, inode: &mut Inode) -> Result<(
     }
     (inode.bucket, inode.tree) = (bucket_for(dir, inode.attr.ino, inode.attr.kind), dir.tree);
     if inode.is_directory() { leave_row(tx, inode.attr.ino) } else { Ok(()) }
+}
+
+/// Within a change: the directory `root`, which was a bucket, is a folder elsewhere. The record of the bucket goes once nothing belongs to it any
+/// more, since its rules are asked for until then.
+pub(crate) fn let_go_of_bucket(tx: &mut Tx<'_>, root: Ino) {
+    tx.put(key::leaving(root), Vec::new());
 }
 
 /// Within a change: refuses it while anything that has still to follow belongs to some other bucket than it lies in.
@@ -94,6 +101,7 @@ impl Namespace {
     /// Those of the store; what was done stays, and the next step goes on.
     pub fn follow_step(&self) -> Result<u64> {
         if !self.has_to_follow()? {
+            self.forget_left_buckets()?;
             return Ok(0);
         }
         let mut at = self.following.lock();
@@ -136,6 +144,28 @@ impl Namespace {
     /// As for [`Namespace::follow_step`].
     pub fn follow_all(&self) -> Result<()> {
         while self.follow_step()? > 0 {}
+        Ok(())
+    }
+
+    /// Removes the records of buckets that went into the trash, where nothing belongs to them any more: neither what followed nor what
+    /// somebody has open of them.
+    fn forget_left_buckets(&self) -> Result<()> {
+        let end = key::prefix_end(key::KEY_LEAVING).unwrap_or_default();
+        for (mark, _) in self.store.range(key::KEY_LEAVING, &end, STEP)? {
+            let Some(root) = mark.last_chunk::<8>().map(|root| Ino(u64::from_be_bytes(*root))) else { continue };
+            if self.usage(UsageOf::Bucket(root))?.inodes > 0 {
+                continue;
+            }
+            let op = Op::new(Caller::root(Door::Admin));
+            self.change(&op, |tx, _| {
+                let inodes = tx.cell(&UsageOf::Bucket(root).key(false))?.map_or(0, |cell| cell.count);
+                if inodes == 0 {
+                    tx.delete(key::bucket(root));
+                    tx.delete(mark.clone());
+                }
+                Ok(())
+            })?;
+        }
         Ok(())
     }
 

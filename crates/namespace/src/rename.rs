@@ -51,7 +51,7 @@ impl Namespace {
     /// The same for file doors, where a desktop's trash at the top of the tree takes things from other buckets too: desktops do not copy
     /// where a rename is refused, they offer to delete for good. The inode stays the one it was and belongs to the trash's bucket from
     /// then on. What is in a folder follows it, in changes of its own ([`Namespace::follow_step`]); of a file of several names the one that went
-    /// becomes a file of its own there.
+    /// becomes a file of its own there. A folder at the top is a folder of the trash then, and no bucket any more.
     ///
     /// # Errors
     /// Those of [`Namespace::rename`].
@@ -95,11 +95,9 @@ impl Namespace {
             }
             let source = tx.found(from.0, from.1)?;
             let mut inode = tx.inode(source.dirent.ino)?;
-            if thrown_away && from.0 == ROOT_INO && inode.is_directory() {
-                return Err(fail(
-                    ErrorKind::CrossDevice,
-                    "a folder at the top is a bucket and goes nowhere else; remove it, or move what is in it",
-                ));
+            let bucket_goes = thrown_away && from.0 == ROOT_INO && inode.is_directory();
+            if bucket_goes {
+                bucket::refuse_uploads(tx, inode.attr.ino)?;
             }
             self.authorize(op, Action::Remove, (&source_dir.attr, &inode.attr))?;
             let target = tx.find(to.0, to.1)?;
@@ -113,7 +111,7 @@ impl Namespace {
             }
             effects.bucket = top::promises(&source_dir, directory);
             if thrown_away {
-                effects.relaxed = Some(tx.is_relaxed(source_dir.bucket)? && tx.is_relaxed(target_dir.bucket)?);
+                effects.relaxed = Some(tx.is_relaxed(inode.bucket)? && tx.is_relaxed(target_dir.bucket)?);
             }
             let now = self.clock.now();
             let from_names = [Touched::Members(&source_dir), Touched::Entry(&source_dir, &source.name, &inode)];
@@ -172,6 +170,9 @@ impl Namespace {
             }
             let before = inode.attr.change;
             self.place(tx, to, &mut inode, now)?;
+            if bucket_goes {
+                following::let_go_of_bucket(tx, inode.attr.ino);
+            }
             if thrown_away {
                 // A reader that follows one bucket sees it come there, or go.
                 self.tell_linked(tx, effects, Entry { dir: to.0, name: to.1, shown: to.1 }, &inode);

@@ -350,7 +350,10 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
         }
         Finding::Bucket { root } => match tx.record(&key::bucket(*root))? {
             Some(record) => match Bucket::decode(*root, &record) {
-                Ok(bucket) => !leads_to(tx, ROOT_INO, &[&bucket.name[..], b"/"].concat(), *root)?,
+                Ok(bucket) => {
+                    let leaves = tx.record(&key::leaving(*root))?.is_some();
+                    !leads_to(tx, ROOT_INO, &[&bucket.name[..], b"/"].concat(), *root)? && !leaves
+                }
                 Err(_) => true,
             },
             None => false,

@@ -393,7 +393,8 @@ pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) 
             Err(_) => None,
         };
         let leads = entry.and_then(|entry| Dirent::decode(&entry.value).ok()).map(|dirent| dirent.ino);
-        if leads != Some(root) {
+        // One that went into the trash as a folder goes when nothing belongs to it any more.
+        if leads != Some(root) && store.get(&key::leaving(root))?.is_none() {
             found.put(Finding::Bucket { root });
         }
         Ok(())

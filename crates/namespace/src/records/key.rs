@@ -51,6 +51,8 @@ pub const KEY_FORMAT: &[u8] = b"Sformat";
 pub const KEY_COPIES: &[u8] = b"Scopy";
 /// How many rows table `R` has: a cell.
 pub const KEY_FOLLOWING: &[u8] = b"Sfollowing";
+/// What begins the keys of [`leaving`].
+pub const KEY_LEAVING: &[u8] = b"Sleaving";
 /// Counter of inodes: a cell.
 pub const KEY_INODES: &[u8] = b"Sinodes";
 
@@ -79,6 +81,11 @@ pub fn plain(table: u8, rest: &[u8]) -> Vec<u8> {
 /// Where, while inodes are given to their buckets, the number of the copy of `ino` for `bucket` is kept.
 pub fn copy_for(ino: Ino, bucket: Ino) -> Vec<u8> {
     [KEY_COPIES, &ino.0.to_be_bytes(), &bucket.0.to_be_bytes()].concat()
+}
+
+/// The mark of a bucket that went into the trash as a folder: its record goes once no inode belongs to it any more.
+pub fn leaving(root: Ino) -> Vec<u8> {
+    [KEY_LEAVING, &root.0.to_be_bytes()].concat()
 }
 
 /// The mark of an inode without a name that a session has open.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strata_namespace::{ErrorKind, Namespace, NewLock, ROOT_INO, RenameMode, Result, SetAttr, UsageOf};
+use strata_namespace::{ErrorKind, Namespace, NewLock, ObjectMeta, ROOT_INO, RenameMode, Result, SetAttr, UsageOf};
 use strata_runtime::OpenStore;
 use strata_seam::Ino;
 use strata_seam::sim::{SimWorld, Submission, explore_crashes};
@@ -186,12 +186,47 @@ fn a_bucket_is_removed_and_a_lock_granted_only_once_everything_has_followed() {
 }
 
 #[test]
-fn a_bucket_goes_into_no_trash_nor_does_anything_come_out_of_one() {
+fn a_folder_at_the_top_is_a_folder_of_the_trash_then_and_its_bucket_ends_when_everything_has_followed() {
+    let (world, store, one, trash) = with_trash();
+    let ns = store.namespace();
+    fill(ns);
+    let open = ino(ns, "/bkt/d/f");
+    ns.open(&root(), open, RW, false).unwrap();
+    ns.unlink(&root(), ino(ns, "/bkt/d"), b"f").unwrap();
+    let upload = ns.create_upload(&root(), "bkt", b"up", ObjectMeta::default()).unwrap();
+    assert_eq!(throw(ns, (ROOT_INO, b"bkt"), trash).unwrap_err().kind, ErrorKind::CrossDevice, "an upload into it");
+    ns.abort_upload(&root(), "bkt", b"up", &upload.id).unwrap();
+    throw(ns, (ROOT_INO, b"bkt"), trash).unwrap();
+    assert_eq!(ns.bucket(&root(), "bkt").unwrap_err().kind, ErrorKind::NoSuchBucket);
+    assert!(is_there(ns, "/.Trash-0/bkt/d/e/f") && used(ns, one).1 > 1);
+    sound(ns);
+    ns.follow_all().unwrap();
+    sound(ns);
+    // What somebody has open has no other rules.
+    assert_eq!(used(ns, one).1, 1);
+    ns.write(&root(), open, 0, b"still written").unwrap();
+    ns.fsync(&root(), open).unwrap();
+    ns.close(&root(), open, true).unwrap();
+    ns.follow_step().unwrap();
+    assert_eq!(used(ns, one), (0, 0));
+    assert!(ns.store().get(&strata_namespace::records::key::bucket(one)).unwrap().is_none());
+    // Another bucket of that name is another one.
+    ns.create_bucket(&root(), "bkt", None).unwrap();
+    put(ns, "d/f", b"new");
+    sound(ns);
+    store.close().unwrap();
+    world.kill_process();
+    let store = self::open(&world);
+    sound(store.namespace());
+    assert_eq!(read_file(store.namespace(), ino(store.namespace(), "/.Trash-0/bkt/d/wide/003")), b"content 3");
+}
+
+#[test]
+fn nothing_is_exchanged_with_a_trash_or_comes_out_of_one() {
     let (_world, store, one, trash) = with_trash();
     let ns = store.namespace();
     put(ns, "d/f", b"f");
     let refused = |done: Result<()>| assert_eq!(done.unwrap_err().kind, ErrorKind::CrossDevice);
-    refused(throw(ns, (ROOT_INO, b"bkt"), trash));
     let swap = ns.rename_or_trash(&root(), (one, b"d"), (trash, b"d"), RenameMode::Exchange);
     refused(swap);
     throw(ns, (one, b"d"), trash).unwrap();
