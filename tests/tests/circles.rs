@@ -86,8 +86,8 @@ fn bare(text: &str) -> String {
                 ends
             });
             end.map_or(rest.len(), |end| end + 2)
-        } else if rest.starts_with("'\\") {
-            rest[2..].chars().next().map_or(2, char::len_utf8) + 2
+        } else if let Some(escaped) = rest.strip_prefix("'\\") {
+            escaped.chars().next().map_or(0, char::len_utf8) + 2
         } else if first == '\'' && rest.chars().nth(2) == Some('\'') {
             rest.char_indices().nth(3).map_or(rest.len(), |(at, _)| at)
         } else {

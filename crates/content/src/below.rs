@@ -1,13 +1,20 @@
 //! What the layers above ask of the engine, through the store: how safe a change is, what room there is, the records as of some
-//! change, and every commit as it goes by. They need no other way down.
+//! change, and every commit as it goes by. They need no other way down. Beside it what an ingest hands down.
 
-use strata_engine::{Class, Feature, Observer, Page, Row, Settled, StoreRoom, Watch};
+use strata_engine::{Class, Feature, Observer, Page, PreparedBlock, Purpose, Row, Settled, StoreRoom, Watch};
 use strata_seam::Lsn;
 
 use crate::error::Result;
 use crate::store::Store;
 
 impl Store {
+    /// Appends blocks that no commit refers to yet; `promised` says that room for them was.
+    pub(crate) fn append_blocks(&self, blocks: Vec<PreparedBlock>, relaxed: bool, promised: bool) -> Result<()> {
+        let purpose = if promised { Purpose::Promised } else { Purpose::Data };
+        self.engine().append(blocks, purpose, relaxed)?;
+        Ok(())
+    }
+
     /// Every change up to this number survives a power loss.
     #[must_use]
     pub fn durable(&self) -> Lsn {
@@ -103,6 +110,14 @@ impl Store {
     /// [`crate::ContentError::Index`].
     pub fn record_upto(&self, key: &[u8], upto: Option<Lsn>) -> Result<Row> {
         Ok(self.engine().get(key, upto)?)
+    }
+
+    /// The records at `keys`, in their order, each as [`Store::record_upto`] gives it: what is needed together is asked for together.
+    ///
+    /// # Errors
+    /// [`crate::ContentError::Index`].
+    pub fn records_at(&self, keys: &[Vec<u8>], upto: Option<Lsn>) -> Result<Vec<Row>> {
+        Ok(self.engine().get_many(keys, upto)?)
     }
 
     /// Up to `limit` records with keys in `from .. to`, in order; with `upto` as they were when that was the last change.

@@ -17,13 +17,24 @@ impl Store {
     /// # Errors
     /// [`ContentError::Index`].
     pub fn has_chunk(&self, id: &ChunkId) -> Result<bool> {
-        let condemned = self.is_condemned(id) && !planted(Bug::CondemnedStillOffered);
+        Ok(self.have_chunks(std::slice::from_ref(id))?.first().is_some_and(|found| *found))
+    }
+
+    /// The same of each of `ids`, in their order.
+    pub(crate) fn have_chunks(&self, ids: &[ChunkId]) -> Result<Vec<bool>> {
+        let is_condemned = |id: &ChunkId| self.is_condemned(id) && !planted(Bug::CondemnedStillOffered);
+        let is_on_its_way = |id: &ChunkId| self.engine().on_its_way(id).is_some();
+        let condemned: Vec<bool> = ids.iter().map(is_condemned).collect();
         // In this order: a place is in the index before the chunk ceases to be pending.
-        if self.engine().on_its_way(id).is_some() {
-            return Ok(true);
+        let mut found: Vec<bool> = ids.iter().map(is_on_its_way).collect();
+        let unknown: Vec<usize> = (0..ids.len()).filter(|at| !found[*at]).collect();
+        let keys: Vec<Vec<u8>> = unknown.iter().map(|at| chunk_key(&ids[*at]).to_vec()).collect();
+        for (at, row) in unknown.into_iter().zip(self.engine().get_many(&keys, None)?) {
+            let place = row.value.map(|cell| whereabouts_in(&ids[at], &cell)).transpose()?.flatten();
+            let readable = place.is_some_and(|found| found.within_reach().is_ok());
+            found[at] = readable && (!condemned[at] || is_on_its_way(&ids[at]));
         }
-        let readable = self.whereabouts(id)?.is_some_and(|found| found.within_reach().is_ok());
-        Ok(readable && (!condemned || self.engine().on_its_way(id).is_some()))
+        Ok(found)
     }
 
     /// The dedup domain of a chunk that is stored, wherever, or on its way to the ledger; `None` for one that is neither.
@@ -54,15 +65,8 @@ impl Store {
 
     /// Where a chunk lies; `None` for one that is unknown or not written yet.
     pub(crate) fn whereabouts(&self, id: &ChunkId) -> Result<Option<Whereabouts>> {
-        let Some(cell) = self.engine().get(&chunk_key(id), None)?.value else { return Ok(None) };
-        let Some((_, tail)) = split_cell(&cell) else {
-            return Err(ContentError::Record { what: format!("the cell of chunk {id}") });
-        };
-        if tail.is_empty() {
-            return Ok(None);
-        }
-        let found = Whereabouts::decode(tail);
-        found.map(Some).ok_or_else(|| ContentError::Record { what: format!("the place of chunk {id}") })
+        let cell = self.engine().get(&chunk_key(id), None)?.value;
+        Ok(cell.map(|cell| whereabouts_in(id, &cell)).transpose()?.flatten())
     }
 
     /// The same as a place to read from.
@@ -171,6 +175,18 @@ impl Store {
         let decoded = bytes.map(|bytes| Node::decode(&bytes)).transpose();
         decoded.map_err(|_| ContentError::Record { what: format!("manifest page {id}") })
     }
+}
+
+/// Where a chunk lies by its cell; `None` where it was not written yet.
+fn whereabouts_in(id: &ChunkId, cell: &[u8]) -> Result<Option<Whereabouts>> {
+    let Some((_, tail)) = split_cell(cell) else {
+        return Err(ContentError::Record { what: format!("the cell of chunk {id}") });
+    };
+    if tail.is_empty() {
+        return Ok(None);
+    }
+    let found = Whereabouts::decode(tail);
+    found.map(Some).ok_or_else(|| ContentError::Record { what: format!("the place of chunk {id}") })
 }
 
 fn block_key(location: &Location) -> BlockKey {

@@ -34,13 +34,20 @@ pub(crate) struct Relied(Mutex<Vec<Vec<Item>>>);
 impl Relied {
     /// Looks for something, and notes `item` before anybody can ask.
     pub(crate) fn note<R, E>(&self, item: Item, look: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
+        self.note_all(&[item], look)
+    }
+
+    /// The same of several items.
+    pub(crate) fn note_all<R, E>(&self, items: &[Item], look: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let mut levels = self.0.lock();
         let found = look()?;
-        let at = usize::from(item.height());
-        if levels.len() <= at {
-            levels.resize_with(at + 1, Vec::new);
+        for item in items {
+            let at = usize::from(item.height());
+            if levels.len() <= at {
+                levels.resize_with(at + 1, Vec::new);
+            }
+            levels[at].push(*item);
         }
-        levels[at].push(item);
         Ok(found)
     }
 

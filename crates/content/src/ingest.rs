@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use strata_chunk::{BlockEntry, ChunkNamer, Chunker, CompressPolicy, DedupDomain, Item, Source, is_zero};
-use strata_engine::{PreparedBlock, Purpose};
 use strata_seam::ChunkId;
 
 use crate::at_work::AtWork;
@@ -33,8 +32,10 @@ const BLOCKS_ON_THEIR_WAY_MAX: usize = 4;
 const BLOCKS_ON_THEIR_WAY_BUSY_MAX: usize = 1;
 const STREAMS_MANY: usize = 8;
 
-/// Input is taken in steps of at most this size, so that leaving out a known chunk moves little.
-const STEP: usize = 64 << 10;
+/// Input is taken in steps of at most this size, so that what is in memory beside a block stays little.
+const STEP: usize = 256 << 10;
+/// Chunks that are cut and looked up at once: what a step comes to, mostly.
+const CUTS_AT_ONCE: usize = 16;
 
 /// Takes a stream of bytes in and turns it into content. Dropping it unfinished leaves nothing but reclaimable chunks.
 pub struct Ingest {
@@ -57,6 +58,22 @@ pub struct Ingest {
     len: u64,
     /// What it found present stays until it is counted, or this and the content made of it are gone.
     guard: Streaming,
+}
+
+/// A piece of the stream with both of its ends known.
+struct Cut {
+    item: Item,
+    len: usize,
+}
+
+impl Cut {
+    /// Its chunk; `None` for zeros.
+    fn chunk(&self) -> Option<ChunkId> {
+        match self.item.source {
+            Source::Chunk { id, .. } => Some(id),
+            _ => None,
+        }
+    }
 }
 
 /// The manifest under construction: per level the items not yet in a page.
@@ -203,38 +220,89 @@ impl Ingest {
     /// Cuts what can be cut and accepts or leaves out each chunk.
     fn cut(&mut self, end: bool) -> Result<()> {
         loop {
-            let uncut = &self.buffer[self.accepted..];
-            let Some(len) = self.chunker.next_cut(uncut, end).filter(|len| *len > 0) else { return Ok(()) };
-            let chunk = &uncut[..len];
-            let item_len = len as u64;
-            if is_zero(chunk) {
-                self.store.traffic.zeros(len);
-                self.leave_out(len);
-                self.add_item(Item { len: item_len, source: Source::Hole })?;
-                continue;
+            let cuts = self.next_cuts(end);
+            if cuts.is_empty() {
+                return Ok(());
             }
-            let id = self.namer.name(chunk);
-            let item = Item { len: item_len, source: Source::Chunk { id, offset: 0 } };
-            let known = || Ok::<_, ContentError>(self.taken.contains(&id) || self.store.has_chunk(&id)?);
-            if self.guard.relied.note(item, known)? {
-                self.store.traffic.known(len);
-                self.leave_out(len);
-            } else {
-                self.accepted += len;
-                self.chunks.push(BlockEntry { id, len: entry_len(len) });
-                self.taken.insert(id);
-                if self.accepted >= BLOCK_LEN_TARGET {
-                    self.close_block()?;
-                }
+            let known = self.which_are_known(&cuts)?;
+            let mut at = self.accepted;
+            for (cut, known) in cuts.iter().zip(known) {
+                at = self.take_cut(cut, known, at)?;
             }
-            self.add_item(item)?;
+            self.leave_out(at - self.accepted);
+            cuts.into_iter().try_for_each(|cut| self.add_item(cut.item))?;
         }
+    }
+
+    /// The next cuts of what is not cut yet, as many as are asked for in one look-up. Not more than the lowest level of the manifest has
+    /// room for: a page is made behind the last of them, when all of them are in it.
+    fn next_cuts(&self, end: bool) -> Vec<Cut> {
+        let room = (2 * PAGE_ITEMS).saturating_sub(self.tree.levels[0].items.len()).max(1);
+        let mut cuts = Vec::new();
+        let mut uncut = &self.buffer[self.accepted..];
+        while cuts.len() < room.min(CUTS_AT_ONCE)
+            && let Some(len) = self.chunker.next_cut(uncut, end).filter(|len| *len > 0)
+        {
+            let (chunk, rest) = uncut.split_at(len);
+            let source = match is_zero(chunk) {
+                true => Source::Hole,
+                false => Source::Chunk { id: self.namer.name(chunk), offset: 0 },
+            };
+            cuts.push(Cut { item: Item { len: len as u64, source }, len });
+            uncut = rest;
+        }
+        cuts
+    }
+
+    /// Which of these need not be stored, with all of them noted as relied upon.
+    fn which_are_known(&self, cuts: &[Cut]) -> Result<Vec<bool>> {
+        let mut known = vec![true; cuts.len()];
+        let (mut asked, mut ids, mut items) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, cut) in cuts.iter().enumerate() {
+            let Some(id) = cut.chunk() else { continue };
+            items.push(cut.item);
+            // One that comes twice is the stream's own the second time.
+            if !self.taken.contains(&id) && !ids.contains(&id) {
+                asked.push(at);
+                ids.push(id);
+            }
+        }
+        let found = self.guard.relied.note_all(&items, || self.store.have_chunks(&ids))?;
+        asked.into_iter().zip(found).for_each(|(at, found)| known[at] = found);
+        Ok(known)
+    }
+
+    /// Accepts the cut that lies at `from`, or passes it over; says where the next one lies.
+    fn take_cut(&mut self, cut: &Cut, known: bool, from: usize) -> Result<usize> {
+        let behind = from + cut.len;
+        let Some(id) = cut.chunk() else {
+            self.store.traffic.zeros(cut.len);
+            return Ok(behind);
+        };
+        if known {
+            self.store.traffic.known(cut.len);
+            return Ok(behind);
+        }
+        if from > self.accepted {
+            self.buffer.copy_within(from..behind, self.accepted);
+        }
+        self.accepted += cut.len;
+        self.chunks.push(BlockEntry { id, len: entry_len(cut.len) });
+        self.taken.insert(id);
+        if self.accepted < BLOCK_LEN_TARGET {
+            return Ok(behind);
+        }
+        self.leave_out(behind - self.accepted);
+        self.close_block()?;
+        Ok(self.accepted)
     }
 
     /// Removes the first `len` uncut bytes.
     fn leave_out(&mut self, len: usize) {
-        self.buffer.copy_within(self.accepted + len.., self.accepted);
-        self.buffer.truncate(self.buffer.len() - len);
+        if len > 0 {
+            self.buffer.copy_within(self.accepted + len.., self.accepted);
+            self.buffer.truncate(self.buffer.len() - len);
+        }
     }
 
     /// Sends the open block on its way: to a helper with nothing to do, or else through the work here and now.
@@ -411,13 +479,6 @@ fn push_joined(items: &mut Vec<Item>, item: Item) {
 }
 
 impl Store {
-    /// Appends blocks that no commit refers to yet; `promised` says that room for them was.
-    pub(crate) fn append_blocks(&self, blocks: Vec<PreparedBlock>, relaxed: bool, promised: bool) -> Result<()> {
-        let purpose = if promised { Purpose::Promised } else { Purpose::Data };
-        self.engine().append(blocks, purpose, relaxed)?;
-        Ok(())
-    }
-
     /// As [`Store::ingest`], of bytes that room was promised for.
     #[must_use]
     pub fn ingest_promised(self: &Arc<Self>, domain: DedupDomain, relaxed: bool) -> Ingest {

@@ -134,9 +134,8 @@ async fn execute(
     Ok((Answer { reply: Reply::finish(out, data), _room: room }, status))
 }
 
-/// Runs the procedure where it belongs: here, or on a thread that may block. A listing goes there only if its position
-/// is not kept any more and has to be searched, a READ if not all of it is in memory, an unstable WRITE if the name
-/// space would have to make room first.
+/// Runs the procedure where it belongs: here, or on a thread that may block. A READ goes there only if not all of it is in memory, an
+/// unstable WRITE if the name space would have to make room first.
 async fn run(
     door: &NfsDoor,
     context: Context,
@@ -144,9 +143,6 @@ async fn run(
     mut out: Encoder,
 ) -> Result<(Context, Outcome, Encoder), Refusal> {
     let blocks = match &request {
-        Request::Readdir { cookie, .. } | Request::Readdirplus { cookie, .. } => {
-            !door.cookies.knows(context.ino, *cookie)
-        }
         Request::Read { offset, count } => {
             if *count <= INLINE_LEN_MAX
                 && let Some(outcome) = context.read_cached(*offset, *count, &mut out)

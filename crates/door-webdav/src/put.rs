@@ -22,7 +22,7 @@ use crate::if_header::Matcher;
 use crate::metrics::add;
 use crate::range;
 use crate::range_write;
-use crate::upload::{INLINE_LEN_MAX, Upload, WINDOW_LEN};
+use crate::upload::{GATHERED_LEN_MAX, INLINE_LEN_MAX, Upload, WINDOW_LEN};
 
 /// Where a PUT goes, after all checks that need no body.
 pub(crate) struct Target {
@@ -167,6 +167,17 @@ async fn ingest(ask: &Arc<Ask>, parent: Ino, mut upload: Upload<'_>) -> Result<C
             ingest.push(&upload.piece().await?)?;
         }
         return Ok(ingest.finish()?);
+    }
+    if upload.expected().is_some_and(|len| len <= GATHERED_LEN_MAX) {
+        let mut pieces = Vec::new();
+        while !upload.ended() {
+            pieces.push(upload.piece().await?);
+        }
+        let work = move || {
+            pieces.iter().try_for_each(|piece| ingest.push(piece))?;
+            ingest.finish()
+        };
+        return Ok(bridge::toil(work).await.map_err(|error| Refusal::task(&error))??);
     }
     let mut intake = Intake::new(ingest, |job| drop(bridge::toil(job)));
     let bodies = &ask.door.config.bodies;

@@ -59,12 +59,17 @@ pub(crate) async fn delete(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let parent = ask.parent_of(path)?;
     ask.guard(parent.ino, &attr)?;
     if path.is_top() && is_dir(&attr) {
-        ask.ns().rmdir(&ask.op, parent.ino, path.name()).map_err(|error| match error.kind {
-            ErrorKind::NotEmpty => {
-                Refusal::conflict(format!("{}; a bucket is deleted when it is empty; nothing was changed", error.what))
-            }
-            _ => error.into(),
-        })?;
+        let tree = ask.clone();
+        let removal = move || {
+            tree.ns().rmdir(&tree.op, parent.ino, tree.path.name()).map_err(|error| match error.kind {
+                ErrorKind::NotEmpty => Refusal::conflict(format!(
+                    "{}; a bucket is deleted when it is empty; nothing was changed",
+                    error.what
+                )),
+                _ => error.into(),
+            })
+        };
+        on_blocking_thread(removal).await?;
     } else if is_dir(&attr) {
         ask.require(&parent, WRITE)?;
         let tree = ask.clone();
@@ -165,14 +170,19 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
         Some(_) if swap => RenameMode::Exchange,
         Some(_) => RenameMode::Replace,
     };
-    let (from, to) = ((ends.from.ino, path.name()), (ends.to.ino, destination.name()));
     if !path.shares_bucket(destination) {
         if path.is_top() && is_dir(&ends.source) {
             refuse_uploads(ask)?;
         }
         return move_across(ask, ends).await;
     }
-    ask.ns().rename(&ask.op, from, to, mode).map_err(|error| target_error(error, destination))?;
+    let (tree, to_name, href) = (ask.clone(), destination.name().to_vec(), destination.clone());
+    let (from_ino, to_ino) = (ends.from.ino, ends.to.ino);
+    let rename = move || {
+        let renamed = tree.ns().rename(&tree.op, (from_ino, tree.path.name()), (to_ino, &to_name), mode);
+        renamed.map_err(|error| target_error(error, &href))
+    };
+    on_blocking_thread(rename).await?;
     if swap {
         let replaced_is_dir = ends.target.as_ref().is_some_and(is_dir);
         let tree = ask.clone();

@@ -139,6 +139,10 @@ impl Engine for Embedded {
         Ok(self.index.lookup_below(key, upto)?)
     }
 
+    fn get_many(&self, keys: &[Vec<u8>], upto: Option<Lsn>) -> Result<Vec<Row>> {
+        Ok(self.index.lookup_many_below(keys, upto)?)
+    }
+
     fn scan(&self, from: &[u8], to: &[u8], limit: usize, upto: Option<Lsn>) -> Result<Page> {
         Ok(self.index.scan_below(from, to, limit, upto)?)
     }

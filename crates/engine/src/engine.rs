@@ -50,6 +50,13 @@ pub trait Engine: Send + Sync {
     /// [`EngineError::Index`](crate::EngineError::Index).
     fn get(&self, key: &[u8], upto: Option<Lsn>) -> Result<Row>;
 
+    /// The rows at `keys`, in their order, in as few trips as the engine can: what is known to be needed together is asked for together.
+    /// Each is as of some moment of the call, and not all of one.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    fn get_many(&self, keys: &[Vec<u8>], upto: Option<Lsn>) -> Result<Vec<Row>>;
+
     /// Up to `limit` rows with keys in `from .. to`, in order; fewer mean that there are no more. With the highest change that the
     /// answer rests on, removals included.
     ///

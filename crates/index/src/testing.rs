@@ -141,6 +141,16 @@ pub(crate) fn check(index: &Index, model: &Model) {
         let back: Vec<_> = all.iter().rev().take(limit).cloned().collect();
         assert_eq!(read(index.scan_back(lo, hi, limit).unwrap()), back);
     }
+    // Those that are there, each with one behind it that is not, all over the place and some twice.
+    let behind = |key: &Vec<u8>| [&key[..], &[0]].concat();
+    let mut keys: Vec<Vec<u8>> = model.keys().flat_map(|key| [key.clone(), behind(key)]).collect();
+    keys.sort_unstable_by_key(|key| key.iter().rev().copied().collect::<Vec<_>>());
+    keys.extend(keys.first().cloned());
+    let found = index.lookup_many_below(&keys, None).unwrap();
+    for (key, found) in keys.iter().zip(&found) {
+        assert_eq!(found.value.as_ref(), model.get(key));
+        assert_eq!(*found, index.lookup(key).unwrap());
+    }
     for key in (b'a'..=b'l').map(|name| vec![name]) {
         assert_eq!(index.get(&key).unwrap().map(|entry| entry.value).as_ref(), model.get(&key));
         let below = model.range(..key.clone()).next_back().map(|(key, _)| key.clone());

@@ -7,7 +7,7 @@
 use strata_content::Tx;
 use strata_seam::Ino;
 
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::name;
@@ -44,6 +44,23 @@ pub fn belongs(dir: &Inode, inode: &Inode) -> bool {
 
 /// Within a change: has the entry lead to an inode of the bucket and quota tree of `dir`, which knows the name.
 pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name: &[u8]) -> Result<Taken> {
+    take_over_as(ns, tx, dir, entry_name, Copies::OnePerBucket)
+}
+
+/// The same in a store that is in use. Every name in this bucket of a file with names in another becomes a file of its own, because what one of
+/// them was copied from may have been written since.
+pub(crate) fn take_over_alone(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name: &[u8]) -> Result<Taken> {
+    take_over_as(ns, tx, dir, entry_name, Copies::OnePerName)
+}
+
+/// What the names in one bucket of a file lead to that stays in another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    OnePerBucket,
+    OnePerName,
+}
+
+fn take_over_as(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name: &[u8], copies: Copies) -> Result<Taken> {
     let parent = dir.attr.ino;
     let Some(dirent) = tx.entry(parent, entry_name)? else { return Ok(Taken::Already) };
     let Some(mut inode) = tx.find_inode(dirent.ino)? else { return Ok(Taken::Already) };
@@ -67,7 +84,8 @@ pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name
         return Ok(Taken::Whole);
     }
     let copy_key = key::copy_for(inode.attr.ino, bucket);
-    let known = tx.record(&copy_key)?.and_then(|ino| Some(Ino(u64::from_be_bytes(ino.try_into().ok()?))));
+    let known = if copies == Copies::OnePerBucket { tx.record(&copy_key)? } else { None };
+    let known = known.and_then(|ino| Some(Ino(u64::from_be_bytes(ino.try_into().ok()?))));
     let copy = match known {
         Some(copy) => tx.find_inode(copy)?,
         None => None,
@@ -82,7 +100,9 @@ pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name
     names::add(tx, &mut copy, parent, entry_name);
     ns.put_inode(tx, &mut copy);
     let copied = copy.attr.ino;
-    tx.put(copy_key, copied.0.to_be_bytes().to_vec());
+    if copies == Copies::OnePerBucket {
+        tx.put(copy_key, copied.0.to_be_bytes().to_vec());
+    }
     inode.attr.nlink -= 1;
     names::remove(tx, &mut inode, parent, entry_name);
     names::adopt(tx, &mut inode)?;

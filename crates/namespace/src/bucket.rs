@@ -2,12 +2,13 @@
 //!
 //! A bucket's mode is that of the objects which S3 and WebDAV make in it; file doors bring the modes of what they make.
 
-use strata_content::{DedupDomain, Tx};
+use strata_content::Tx;
 use strata_seam::Ino;
 
 use crate::authority::{Action, Resource};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
+use crate::following;
 use crate::key;
 use crate::locks::Touched;
 use crate::name;
@@ -37,15 +38,26 @@ fn uploads_of(root: Ino) -> (Vec<u8>, Vec<u8>) {
     (key::under(key::TABLE_UPLOAD, root, &[]), key::behind(key::TABLE_UPLOAD, root))
 }
 
+/// Refuses to move a bucket somewhere else as a folder while uploads into it are unfinished: they would have nowhere to go.
+///
+/// # Errors
+/// [`ErrorKind::CrossDevice`].
+pub(crate) fn refuse_uploads(tx: &mut Tx<'_>, root: Ino) -> Result<()> {
+    let (from, end) = uploads_of(root);
+    let added = key::added(root.0);
+    if tx.members(&added, &from, &end, 1)?.is_empty() {
+        tx.delete(added);
+        return Ok(());
+    }
+    Err(fail(
+        ErrorKind::CrossDevice,
+        "uploads into this bucket are unfinished, so it does not go into the trash; nothing was changed; complete or abort them",
+    ))
+}
+
 fn first_in_words((name, kind): &(Vec<u8>, NodeKind)) -> String {
     let hint = if kind.has_object() { "" } else { ", which no object shows; remove it at the mount or NFS" };
     format!("'{}', {}{hint}", name.escape_ascii(), kind.words())
-}
-
-/// The dedup domain of what is in the bucket with this root directory: a rule of the bucket. All have the common one until there
-/// are storage classes and encrypted buckets, so no record is read for it.
-pub(crate) fn dedup_domain(_bucket: Ino) -> DedupDomain {
-    DedupDomain::COMMON
 }
 
 /// Writes the record of a bucket.
@@ -138,6 +150,7 @@ impl Namespace {
     /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotEmpty`], [`ErrorKind::AccessDenied`]; [`ErrorKind::NotPermitted`] for the bucket of
     /// the files at the top.
     pub fn delete_bucket(&self, op: &Op, name: &str) -> Result<()> {
+        self.follow_all()?;
         self.change(op, |tx, effects| {
             let bucket = self.bucket_in(tx, name)?;
             top::refuse_top(&bucket)?;
@@ -157,6 +170,8 @@ impl Namespace {
             let (name, first) = (name.escape_ascii(), first_in_words(&first));
             return Err(fail(ErrorKind::NotEmpty, format!("bucket '{name}' is not empty: it holds {first}")));
         }
+        // What was moved out of it may not have followed yet, and has its rules from it until then.
+        following::refuse_while_following(tx)?;
         let uploads = uploads_of(root.attr.ino);
         let added = key::added(root.attr.ino.0);
         for (key, _) in tx.members(&added, &uploads.0, &uploads.1, usize::MAX >> 1)? {
@@ -207,6 +222,7 @@ impl Namespace {
         let found = self.bucket_in(&mut self.snap(op), name)?;
         top::refuse_top(&found)?;
         let (root, folder) = (found.root, found.name);
+        self.follow_all()?;
         let _claim = self.claim(op, ROOT_INO, &folder, true)?;
         let (from, end) = uploads_of(root);
         let mut uploads = 0;

@@ -195,6 +195,9 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::NotEmpty`], [`ErrorKind::NotDirectory`], [`ErrorKind::NotFound`] and those of permission.
     pub fn rmdir(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<()> {
+        if parent == ROOT_INO {
+            self.follow_all()?;
+        }
         self.change(op, |tx, effects| self.rmdir_in(tx, effects, op, parent, name))
     }
 

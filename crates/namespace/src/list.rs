@@ -3,6 +3,7 @@
 //! **Invariant BOUND**: a page holds at most [`PAGE_BYTES_MAX`] of keys and one key more, and ends early where the next would not
 //! fit; a walk keeps one path, and entries read ahead for [`BUFFERED_LEVELS_MAX`] of the directories it is in.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,6 +30,10 @@ const DEPTH_MAX: usize = 1026;
 pub const LISTED_LEN_MAX: usize = 16 << 10;
 /// Entries read at once.
 const STEP: usize = 256;
+/// Inodes read at once.
+const INODES_AT_ONCE: usize = 128;
+/// Where the entry name begins in the key of an entry: behind the table and the directory.
+const ENTRY_NAME_AT: usize = 9;
 /// Bytes of the keys of one page: a thousand keys of a quarter of the longest that S3 knows.
 const PAGE_BYTES_MAX: usize = 256 << 10;
 /// Directories on the way down whose entries stay in memory: those above are read again from where the walk is.
@@ -43,6 +48,8 @@ struct Level {
     end: Vec<u8>,
     page: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
     last: bool,
+    /// Inodes of entries ahead, in their order.
+    inodes: VecDeque<(Ino, Option<Inode>)>,
 }
 
 /// One result.
@@ -96,7 +103,15 @@ impl Level {
         } else {
             key::prefix_end(&key::entry(ino, start)).unwrap_or_else(|| key::behind(key::TABLE_ENTRY, ino))
         };
-        Self { ino, path_len: path.len(), from, end, page: Vec::new().into_iter(), last: false }
+        Self {
+            ino,
+            path_len: path.len(),
+            from,
+            end,
+            page: Vec::new().into_iter(),
+            last: false,
+            inodes: VecDeque::new(),
+        }
     }
 
     fn next(&mut self, view: &mut impl View) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
@@ -117,8 +132,41 @@ impl Level {
         }
     }
 
+    /// The inode of the entry at hand; where it was replaced since, that of the entry as it is now. Read together with those of the
+    /// entries behind it, up to `most`, that will be asked for as `wanted` says of their names.
+    fn inode(
+        &mut self,
+        view: &mut impl View,
+        (entry_name, dirent): (&[u8], Dirent),
+        most: usize,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<Option<(Dirent, Inode)>> {
+        while self.inodes.front().is_some_and(|(ino, _)| *ino != dirent.ino) {
+            self.inodes.pop_front();
+        }
+        if self.inodes.is_empty() {
+            let mut inos = vec![dirent.ino];
+            for (_, value) in self.page.as_slice().iter().filter(|(key, _)| wanted(&key[ENTRY_NAME_AT..])) {
+                if inos.len() >= most {
+                    break;
+                }
+                let dirent = decode_dirent(self.ino, value)?;
+                if matches!(dirent.kind, NodeKind::File | NodeKind::Directory) {
+                    inos.push(dirent.ino);
+                }
+            }
+            let found = view.find_inodes(&inos)?;
+            self.inodes = inos.into_iter().zip(found).collect();
+        }
+        match self.inodes.pop_front() {
+            Some((_, Some(inode))) => Ok(Some((dirent, inode))),
+            _ => view.entry_inode(self.ino, entry_name),
+        }
+    }
+
     /// Lets go of the entries read ahead; they are read again from there.
     fn forget(&mut self) {
+        self.inodes = VecDeque::new();
         if let Some((key, _)) = self.page.next() {
             self.from = key;
             self.last = false;
@@ -227,7 +275,7 @@ impl Namespace {
                 levels.pop();
                 continue;
             };
-            let entry_name = &record_key[9..];
+            let entry_name = &record_key[ENTRY_NAME_AT..];
             let directory = name::is_dir(entry_name);
             if directory && record.is_top() {
                 // A bucket of its own.
@@ -240,6 +288,12 @@ impl Namespace {
                 continue;
             }
             let dirent = decode_dirent(level.ino, &value)?;
+            let most = (limit + 1).saturating_sub(hits.list.len()).clamp(1, INODES_AT_ONCE);
+            let above = &path[..level.path_len];
+            let wanted = |name: &[u8]| match delimiter {
+                Some(delimiter) => common_prefix(&[above, name].concat(), prefix.len(), delimiter).is_none(),
+                None => true,
+            };
             if let Some(common) = delimiter.and_then(|delimiter| common_prefix(full, prefix.len(), delimiter)) {
                 let common = common.to_vec();
                 level.skip(&common);
@@ -252,7 +306,8 @@ impl Namespace {
                 if after.is_some_and(|after| !after.starts_with(full) && *full < *after) || depth >= DEPTH_MAX {
                     continue;
                 }
-                let Some((_, dir)) = found(&mut snap, level.ino, entry_name, dirent)? else { continue };
+                let found = level.inode(&mut snap, (entry_name, dirent), most, wanted)?;
+                let Some((_, dir)) = found else { continue };
                 if !self.may(op, Action::List, &dir.attr) {
                     continue;
                 }
@@ -262,7 +317,8 @@ impl Namespace {
                     levels[above].forget();
                 }
             } else if dirent.kind == NodeKind::File && after.is_none_or(|after| *full > *after) {
-                let Some((dirent, inode)) = found(&mut snap, level.ino, entry_name, dirent)? else { continue };
+                let found = level.inode(&mut snap, (entry_name, dirent), most, wanted)?;
+                let Some((dirent, inode)) = found else { continue };
                 if dirent.kind != NodeKind::File {
                     continue;
                 }
@@ -312,14 +368,6 @@ impl Namespace {
             Some(after) => Ok(common > after),
             None => Ok(true),
         }
-    }
-}
-
-/// The inode of an entry that was listed; where it was replaced since, that of the entry as it is now.
-fn found(view: &mut impl View, parent: Ino, entry_name: &[u8], dirent: Dirent) -> Result<Option<(Dirent, Inode)>> {
-    match view.find_inode(dirent.ino)? {
-        Some(inode) => Ok(Some((dirent, inode))),
-        None => view.entry_inode(parent, entry_name),
     }
 }
 

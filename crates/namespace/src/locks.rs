@@ -29,6 +29,7 @@ use crate::authority::{Action, Resource};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
+use crate::following;
 use crate::namespace::Namespace;
 use crate::object::NewContent;
 use crate::records::{Inode, decode_lock, encode_lock};
@@ -109,6 +110,8 @@ impl Namespace {
         }
         // What has ended counts no more.
         self.sweep_locks()?;
+        // What a lock covers is found by the bucket that an inode says.
+        self.follow_all()?;
         // Of no chunks, so of any dedup domain.
         let empty = self.store.content(DedupDomain::COMMON, Vec::new())?;
         let new = NewContent {
@@ -120,6 +123,7 @@ impl Namespace {
             made: Made::Put,
         };
         let granted = self.change(op, |tx, effects| {
+            following::refuse_while_following(tx)?;
             let now = self.clock.now();
             let (inode, place, made) = self.lockable(tx, effects, op, at, &new)?;
             effects.bucket = inode.bucket;

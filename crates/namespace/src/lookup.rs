@@ -8,7 +8,7 @@ use crate::key;
 use crate::name;
 use crate::names;
 use crate::namespace::Namespace;
-use crate::records::Dirent;
+use crate::records::{Dirent, Inode};
 use crate::snap::Snap;
 use crate::top;
 use crate::types::{Attr, DirEntry, DirPage, NodeKind, Op, StoreSpace};
@@ -16,6 +16,8 @@ use crate::view::{View, decode_dirent};
 
 /// Most entries of one page of a directory, whatever was asked.
 const PAGE_MAX: usize = 4096;
+/// Of them, those whose inodes are read at once.
+const LISTED_AT_ONCE: usize = 128;
 
 impl Namespace {
     /// The path of an inode from the root, `bucket/key`, by one of its names: of a directory with `/` at its end, of the root
@@ -175,21 +177,44 @@ impl Namespace {
             let Some((last, _)) = records.last() else { break };
             from.clone_from(last);
             from.push(0);
-            for (key, value) in &records {
-                let entry_name = &key[9..];
-                let dirent = decode_dirent(dir, value)?;
-                let Some((dirent, attr)) = self.listed(&mut snap, dir, entry_name, dirent)? else { continue };
-                page.entries.push(DirEntry {
-                    name: name::shown(entry_name, dirent.shadowed),
-                    attr,
-                    cursor: [&[0], entry_name].concat(),
-                });
+            for records in records.chunks(LISTED_AT_ONCE) {
+                self.listed_together(&mut snap, dir, records, &mut page)?;
             }
             if page.end {
                 break;
             }
         }
         Ok(page)
+    }
+
+    /// Adds entries that were listed to a page. Their inodes are read together, and what is kept apart from those of directories.
+    fn listed_together(
+        &self,
+        snap: &mut Snap<'_>,
+        dir: Ino,
+        records: &[(Vec<u8>, Vec<u8>)],
+        page: &mut DirPage,
+    ) -> Result<()> {
+        let stored = self.opens.stored.moment();
+        let dirents: Vec<Dirent> = records.iter().map(|(_, value)| decode_dirent(dir, value)).collect::<Result<_>>()?;
+        let inos: Vec<Ino> = dirents.iter().map(|dirent| dirent.ino).collect();
+        let inodes = snap.shown_together(&inos)?;
+        for (((key, _), dirent), inode) in records.iter().zip(dirents).zip(inodes) {
+            let entry_name = &key[9..];
+            // An inode that was read before what is staged of it became content does not show it.
+            let is_of_now = |inode: &Inode| {
+                self.opens.get(inode.attr.ino).is_none() && !self.opens.stored.was_since(stored, inode.attr.ino)
+            };
+            let found = match inode.filter(is_of_now) {
+                Some(inode) if entry_name.is_empty() && inode.is_marker() => None,
+                Some(inode) => Some((dirent, inode.attr)),
+                None => self.listed(snap, dir, entry_name, dirent)?,
+            };
+            let Some((dirent, attr)) = found else { continue };
+            let cursor = [&[0], entry_name].concat();
+            page.entries.push(DirEntry { name: name::shown(entry_name, dirent.shadowed), attr, cursor });
+        }
+        Ok(())
     }
 
     /// The attributes of an entry that was listed; where it was replaced since, those of what it leads to now. `None` if

@@ -5,6 +5,7 @@ use strata_seam::Ino;
 
 use crate::belong::{self, Taken};
 use crate::bucket;
+use crate::domain::dedup_domain;
 use crate::error::Result;
 use crate::names;
 use crate::namespace::Namespace;
@@ -154,7 +155,7 @@ impl Mending<'_> {
     /// The dedup domain of the content of a bucket.
     #[must_use]
     pub fn dedup_domain(&self, bucket: Ino) -> DedupDomain {
-        bucket::dedup_domain(bucket)
+        dedup_domain(bucket)
     }
 
     /// Tells readers of events that the store was repaired, by changes that are not told one by one.

@@ -16,6 +16,8 @@ use crate::types::{Attr, NodeKind, Op, RenameMode, SetAttr, SetTime};
 
 /// The bits of a mode by which a program runs as its owner or its group.
 const SET_ID: u32 = 0o6000;
+/// Entries read at once.
+const LISTED: usize = 256;
 /// What the names begin with under which a tree is put together before it takes its place.
 pub const MOVING_PREFIX: &str = ".strata-moving-";
 
@@ -31,9 +33,10 @@ impl Namespace {
     pub fn move_across(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), overwrite: bool) -> Result<bool> {
         op.read_newest();
         let source = self.lookup(op, from.0, from.1)?;
-        // Who may not remove it gets no copy either; what is below a folder is asked for when it is removed.
+        // Who may not remove all of it gets no copy either.
         let from_dir = self.getattr(op, from.0)?;
         self.authorize(op, Action::Remove, (&from_dir, &source))?;
+        self.may_empty(op, source.clone())?;
         let target = match self.lookup(op, to.0, to.1) {
             Ok(_) if !overwrite => return Err(fail(ErrorKind::PreconditionFailed, "the target exists")),
             Ok(target) => Some(target),
@@ -81,6 +84,28 @@ impl Namespace {
         };
         self.remove_tree_told(op, from.0, from.1, &mut |_| true, &may)?;
         Ok(target.is_some())
+    }
+
+    /// Refuses to whom may not remove everything below a directory. What changes meanwhile is asked for again when it is removed.
+    fn may_empty(&self, op: &Op, top: Attr) -> Result<()> {
+        let mut dirs = vec![top];
+        while let Some(dir) = dirs.pop().filter(|dir| dir.kind == NodeKind::Directory) {
+            let mut after = Vec::new();
+            loop {
+                let page = self.readdir(op, dir.ino, &after, LISTED)?;
+                for entry in page.entries {
+                    self.authorize(op, Action::Remove, (&dir, &entry.attr))?;
+                    after = entry.cursor;
+                    if entry.attr.kind == NodeKind::Directory {
+                        dirs.push(entry.attr);
+                    }
+                }
+                if page.end {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Gives a copy the attributes of what it is of.

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use strata_content::{Class, ContentError, Settled, Store};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Clock, Crew, Timestamp};
 
 use crate::changes::{Feed, Told};
 use crate::error::{ErrorKind, Result, fail};
+use crate::following::state::Following;
 use crate::locks::memory::Locks;
 use crate::numbers::Numbers;
 use crate::opens::Opens;
@@ -35,6 +36,8 @@ pub struct Namespace {
     pub(crate) removed: Removed,
     pub(crate) feed: Arc<Feed>,
     pub(crate) locks: Locks,
+    /// How far what follows moved folders is.
+    pub(crate) following: Mutex<Following>,
     /// For events.
     pub(crate) paths: Paths,
     /// The records are of an earlier format and could not be upgraded: they are read, and nothing is changed.
@@ -99,8 +102,9 @@ impl Namespace {
             store,
             clock,
             opens: Opens::default(),
-            removed: Removed::default(),
             locks: Locks::default(),
+            removed: Removed::default(),
+            following: Mutex::default(),
             feed: Arc::default(),
             paths: Paths::default(),
             outdated: AtomicBool::new(false),

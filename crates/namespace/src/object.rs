@@ -9,7 +9,7 @@ use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
 use crate::authority::Action;
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
@@ -64,13 +64,15 @@ impl Namespace {
         if top::reaches_below(record.root, key) {
             return Ok(None);
         }
-        let mut path = Vec::with_capacity(dirs.len());
-        for part in dirs {
-            let entry_name = [part, b"/"].concat();
-            let Some((_, next)) = view.entry_inode(dir.attr.ino, &entry_name)? else { return Ok(None) };
-            dir = next;
+        let path: Vec<Vec<u8>> = dirs.iter().map(|part| [part, &b"/"[..]].concat()).collect();
+        let mut ahead = None;
+        for (depth, entry_name) in path.iter().enumerate() {
+            let below = path.get(depth + 1).map(|name| &name[..]);
+            let Some((next, behind)) = view.step(dir.attr.ino, entry_name, ahead.take(), below)? else {
+                return Ok(None);
+            };
+            (dir, ahead) = (next, behind);
             self.authorize(op, Action::Search, &dir.attr)?;
-            path.push(entry_name);
         }
         Ok(Some(Place { dir, path, name: name.to_vec() }))
     }

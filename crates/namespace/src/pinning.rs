@@ -7,7 +7,7 @@ use strata_content::{ReadAhead, Tx};
 use strata_seam::Ino;
 
 use crate::authority::{Permit, READ, Reach, WRITE};
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;

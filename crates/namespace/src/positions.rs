@@ -203,12 +203,6 @@ impl Positions {
         while known.bytes > self.bytes_max && known.remove_oldest() {}
     }
 
-    /// Whether [`Self::find`] would find `number`, or it needs no cursor.
-    #[must_use]
-    pub fn knows(&self, directory: Ino, number: u64) -> bool {
-        number <= RESERVED || self.find(directory, number).is_some()
-    }
-
     /// The cursor behind `number` in `directory`, if it is among the pages kept.
     #[must_use]
     pub fn find(&self, directory: Ino, number: u64) -> Option<Vec<u8>> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use strata_content::Hold;
 use strata_seam::Ino;
 
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;

@@ -8,6 +8,7 @@ use crate::authority::Action;
 use crate::bucket;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
+use crate::following;
 use crate::locks::Touched;
 use crate::name;
 use crate::namespace::Namespace;
@@ -47,14 +48,17 @@ impl Namespace {
         self.rename_within(op, from, to, (mode, Boundary::Kept))
     }
 
-    /// The same for file doors, where a desktop's trash at the top of the tree takes files from other buckets too: desktops do not copy
+    /// The same for file doors, where a desktop's trash at the top of the tree takes things from other buckets too: desktops do not copy
     /// where a rename is refused, they offer to delete for good. The inode stays the one it was and belongs to the trash's bucket from
-    /// then on. Directories, and files of several names, do not go: they would be in two buckets.
+    /// then on. What is in a folder follows it, in changes of its own ([`Namespace::follow_step`]); of a file of several names the one that went
+    /// becomes a file of its own there. A folder at the top is a folder of the trash then, and no bucket any more.
     ///
     /// # Errors
     /// Those of [`Namespace::rename`].
     pub fn rename_or_trash(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Result<()> {
-        self.rename_within(op, from, to, (mode, Boundary::OpenToTrash))
+        self.rename_within(op, from, to, (mode, Boundary::OpenToTrash))?;
+        self.begin_following();
+        Ok(())
     }
 
     fn rename_within(
@@ -91,11 +95,9 @@ impl Namespace {
             }
             let source = tx.found(from.0, from.1)?;
             let mut inode = tx.inode(source.dirent.ino)?;
-            if thrown_away && (inode.is_directory() || inode.attr.nlink > 1) {
-                return Err(fail(
-                    ErrorKind::CrossDevice,
-                    "only a file of one name goes into the trash from another bucket; copy, and remove the source",
-                ));
+            let bucket_goes = thrown_away && from.0 == ROOT_INO && inode.is_directory();
+            if bucket_goes {
+                bucket::refuse_uploads(tx, inode.attr.ino)?;
             }
             self.authorize(op, Action::Remove, (&source_dir.attr, &inode.attr))?;
             let target = tx.find(to.0, to.1)?;
@@ -109,7 +111,7 @@ impl Namespace {
             }
             effects.bucket = top::promises(&source_dir, directory);
             if thrown_away {
-                effects.relaxed = Some(tx.is_relaxed(source_dir.bucket)? && tx.is_relaxed(target_dir.bucket)?);
+                effects.relaxed = Some(tx.is_relaxed(inode.bucket)? && tx.is_relaxed(target_dir.bucket)?);
             }
             let now = self.clock.now();
             let from_names = [Touched::Members(&source_dir), Touched::Entry(&source_dir, &source.name, &inode)];
@@ -166,16 +168,17 @@ impl Namespace {
                 source_dir.implicit = false;
                 self.put_inode(tx, &mut source_dir);
             }
-            if thrown_away {
-                (inode.bucket, inode.tree) = (target_dir.bucket, target_dir.tree);
-            }
             let before = inode.attr.change;
             self.place(tx, to, &mut inode, now)?;
+            if bucket_goes {
+                following::let_go_of_bucket(tx, inode.attr.ino);
+            }
             if thrown_away {
                 // A reader that follows one bucket sees it come there, or go.
                 self.tell_linked(tx, effects, Entry { dir: to.0, name: to.1, shown: to.1 }, &inode);
                 let gone = Entry { dir: from.0, name: &source.name, shown: from.1 };
                 self.tell_removed(tx, effects, gone, &inode, before);
+                effects.moved |= directory;
                 return Ok(());
             }
             if to.0 == ROOT_INO && directory {
@@ -270,6 +273,7 @@ impl Namespace {
             inode.implicit = false;
         }
         inode.attr.ctime = now;
+        following::bring(tx, &dir, inode)?;
         let plain = tx.any_entry(at.0, name::raw(&entry_name))?;
         self.add_entry(tx, &mut dir, (&entry_name, plain), inode, now)
     }

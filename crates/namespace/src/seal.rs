@@ -12,7 +12,7 @@ use strata_content::{Content, Hold, Ingest, Reader, items_len};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
 use crate::locks::Touched;

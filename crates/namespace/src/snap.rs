@@ -88,6 +88,12 @@ impl View for Snap<'_> {
         Ok(found.value)
     }
 
+    fn records_at(&mut self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+        let rows = self.ns.store.records_at(keys, self.upto)?;
+        self.seen = rows.iter().map(|row| row.lsn).fold(self.seen, Lsn::max);
+        Ok(rows.into_iter().map(|row| row.value).collect())
+    }
+
     fn cell(&mut self, key: &[u8]) -> Result<Option<Cell>> {
         Ok(self.record(key)?.map(|value| Cell::from_value(&value)))
     }

@@ -39,6 +39,12 @@ pub(crate) fn forget(tx: &mut Tx<'_>, dir: Ino) {
     tx.delete(key_of(dir));
 }
 
+/// Puts what a cell tells into what a directory's record says: the times, and one more change for each that it counts.
+pub(crate) fn complete(attr: &mut Attr, cell: &Cell) {
+    put_in(attr, cell);
+    attr.change += changes(cell);
+}
+
 /// Puts the times of a cell into what a directory's record says.
 pub(crate) fn put_in(attr: &mut Attr, cell: &Cell) {
     if let Some((mtime, ctime)) = times_of(cell) {

@@ -4,7 +4,7 @@ use strata_content::Tx;
 use strata_seam::Ino;
 
 use crate::authority::{Action, Resource};
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::effects::Effects;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::Made;

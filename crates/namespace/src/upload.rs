@@ -8,7 +8,7 @@ use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
 use crate::authority::{Action, Resource};
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
 use crate::key;
@@ -269,17 +269,20 @@ impl Namespace {
         if parts.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
             return Err(fail(ErrorKind::InvalidPartOrder, "parts have to be listed in ascending order"));
         }
-        let mut found = Vec::with_capacity(parts.len());
+        let (mut found, mut records) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
         let (id, root) = {
             let mut snap = self.snap(op);
             let (_, id, _, root) = self.find_upload(&mut snap, op, bucket, key, upload)?;
-            for (number, wanted) in parts {
+            let keys: Vec<Vec<u8>> = parts.iter().map(|(number, _)| part_key(id, *number)).collect();
+            for ((number, wanted), record) in parts.iter().zip(snap.records_at(&keys)?) {
                 let invalid = || fail(ErrorKind::InvalidPart, format!("part {number} was not uploaded as listed"));
-                let part = decode_part(&snap.record(&part_key(id, *number))?.ok_or_else(invalid)?)?;
+                let record = record.ok_or_else(invalid)?;
+                let part = decode_part(&record)?;
                 if part.tag != *wanted {
                     return Err(invalid());
                 }
                 found.push(part);
+                records.push(record);
             }
             (id, root)
         };
@@ -302,10 +305,14 @@ impl Namespace {
         self.seal_before_replacing(op, bucket, key)?;
         self.change(op, |tx, effects| {
             let (at, _, record, _) = self.find_upload(tx, op, bucket, key, upload)?;
-            for ((number, _), expected) in parts.iter().zip(&found) {
-                if tx.record(&part_key(id, *number))?.as_deref().map(decode_part).transpose()?.as_ref()
-                    != Some(expected)
-                {
+            // Of ten thousand parts one look at all of them is enough, and most of them are compared as they are stored.
+            let unused = key::behind(key::TABLE_PART, Ino(u64::from_be_bytes(id)));
+            let added = key::added(u64::from_be_bytes(id));
+            let present = tx.members(&added, &part_key(id, 0), &unused, PART_NUMBER_MAX as usize)?;
+            let mut rest = present.iter();
+            for ((number, _), expected) in parts.iter().zip(&records) {
+                let at = part_key(id, *number);
+                if rest.find(|(key, _)| *key >= at).is_none_or(|(key, value)| *key != at || value != expected) {
                     return Err(fail(
                         ErrorKind::InvalidPart,
                         format!("part {number} was replaced meanwhile; list it again"),
@@ -318,15 +325,11 @@ impl Namespace {
                 op.keep_private();
             }
             let object = self.put_at(tx, effects, op, bucket, key, &new, cond)?;
-            let unused = key::behind(key::TABLE_PART, Ino(u64::from_be_bytes(id)));
-            let added = key::added(u64::from_be_bytes(id));
-            for (part_at, value) in tx.members(&added, &part_key(id, 0), &unused, PART_NUMBER_MAX as usize)? {
-                let part = decode_part(&value)?;
-                if parts.binary_search_by_key(&number_of(&part_at)?, |(number, _)| *number).is_ok() {
+            for (part_at, value) in present {
+                match parts.binary_search_by_key(&number_of(&part_at)?, |(number, _)| *number) {
                     // The object owns now what the part owned.
-                    tx.hand_over(&part.items);
-                } else {
-                    tx.release(&part.items)?;
+                    Ok(listed) => tx.hand_over(&found[listed].items),
+                    Err(_) => tx.release(&decode_part(&value)?.items)?,
                 }
                 tx.delete(part_at);
             }

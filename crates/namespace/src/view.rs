@@ -29,6 +29,10 @@ pub trait View {
     /// # Errors
     /// Reading the index; this holds for every call below.
     fn record(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>>;
+    /// The records at `keys`, in their order: what is needed together is asked for together.
+    fn records_at(&mut self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+        keys.iter().map(|key| self.record(key)).collect()
+    }
     /// Up to `limit` records with keys in `from .. to`, in order.
     fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
 
@@ -41,10 +45,14 @@ pub trait View {
 
     /// The inode, if it exists.
     fn find_inode(&mut self, ino: Ino) -> Result<Option<Inode>> {
-        match self.record(&key::inode(ino))? {
-            Some(bytes) => Ok(Some(Inode::decode(ino, &bytes).map_err(|_| damaged(format!("inode {ino}")))?)),
-            None => Ok(None),
-        }
+        self.record(&key::inode(ino))?.map(|bytes| decode_inode(ino, &bytes)).transpose()
+    }
+
+    /// The inodes that exist of these, in their order, read together.
+    fn find_inodes(&mut self, inos: &[Ino]) -> Result<Vec<Option<Inode>>> {
+        let keys: Vec<Vec<u8>> = inos.iter().map(|ino| key::inode(*ino)).collect();
+        let records = inos.iter().zip(self.records_at(&keys)?);
+        records.map(|(ino, bytes)| bytes.map(|bytes| decode_inode(*ino, &bytes)).transpose()).collect()
     }
 
     /// A cell: what is only added to.
@@ -58,11 +66,26 @@ pub trait View {
         Ok(inode)
     }
 
+    /// The inodes that exist of these, in their order, as they are shown; see [`View::shown`].
+    fn shown_together(&mut self, inos: &[Ino]) -> Result<Vec<Option<Inode>>> {
+        let mut inodes = self.find_inodes(inos)?;
+        let keys: Vec<Vec<u8>> = inodes.iter().flatten().filter_map(|inode| times::key_for(&inode.attr)).collect();
+        if keys.is_empty() {
+            return Ok(inodes);
+        }
+        let directories = inodes.iter_mut().flatten().filter(|inode| times::key_for(&inode.attr).is_some());
+        for (directory, cell) in directories.zip(self.records_at(&keys)?) {
+            if let Some(cell) = cell {
+                times::complete(&mut directory.attr, &Cell::from_value(&cell));
+            }
+        }
+        Ok(inodes)
+    }
+
     /// Has an inode that was read be as it is shown; see [`View::shown`].
     fn complete(&mut self, inode: &mut Inode) -> Result<()> {
         if let Some(cell) = self.times(inode)? {
-            times::put_in(&mut inode.attr, &cell);
-            inode.attr.change += times::changes(&cell);
+            times::complete(&mut inode.attr, &cell);
         }
         Ok(())
     }
@@ -168,6 +191,33 @@ pub trait View {
         }
     }
 
+    /// One step of a walk by entry names: the inode of the entry in `parent`, and with it what its entry `below` is, for the next
+    /// step, which takes it as `known`. Inode and entry are read together, so that a walk of n names takes n + 1 trips and not 2 n.
+    fn step(
+        &mut self,
+        parent: Ino,
+        entry_name: &[u8],
+        known: Option<Dirent>,
+        below: Option<&[u8]>,
+    ) -> Result<Option<(Inode, Option<Dirent>)>> {
+        let dirent = match known {
+            Some(dirent) => Some(dirent),
+            None => self.entry(parent, entry_name)?,
+        };
+        let Some(dirent) = dirent else { return Ok(None) };
+        let mut keys = vec![key::inode(dirent.ino)];
+        keys.extend(below.map(|below| key::entry(dirent.ino, below)));
+        let mut read = self.records_at(&keys)?.into_iter().map(Option::unwrap_or_default);
+        let (inode, entry) = (read.next().unwrap_or_default(), read.next().unwrap_or_default());
+        if inode.is_empty() {
+            // The entry was replaced since it was read, or is gone.
+            return Ok(self.entry_inode(parent, entry_name)?.map(|(_, inode)| (inode, None)));
+        }
+        let inode = decode_inode(dirent.ino, &inode)?;
+        let entry = (!entry.is_empty()).then(|| decode_dirent(dirent.ino, &entry)).transpose()?;
+        Ok(Some((inode, entry.filter(|entry| below.is_some_and(|below| !entry.stands_in(below))))))
+    }
+
     /// What a file door means by `name`.
     fn find(&mut self, parent: Ino, name: &[u8]) -> Result<Option<Found>> {
         match name::parse(name) {
@@ -236,6 +286,10 @@ impl Inode {
     pub(crate) fn is_marker(&self) -> bool {
         self.attr.size == 0 && self.attr.nlink == 1
     }
+}
+
+fn decode_inode(ino: Ino, bytes: &[u8]) -> Result<Inode> {
+    Inode::decode(ino, bytes).map_err(|_| damaged(format!("inode {ino}")))
 }
 
 pub(crate) fn decode_dirent(parent: Ino, bytes: &[u8]) -> Result<Dirent> {

@@ -1,4 +1,4 @@
-//! The threads that keep a store tidy beside its callers, each shown as a worker of the store's crew: sealer, collector, index,
+//! The threads that keep a store tidy beside its callers, each shown as a worker of the store's crew: sealer, collector, follower, index,
 //! helper, and the mover with what belongs to it.
 //!
 //! Changes wait for the index to be drained where memory is short, and the collector makes changes, or waits for those who do. So
@@ -16,6 +16,8 @@ use strata_seam::{Duty, Round, Stop, Worker};
 use crate::runtime::Runtime;
 
 const COLLECTOR: Duty = Duty { name: "collector", does: "lets go of what nobody owns any more", unit: "pages" };
+const FOLLOWER: Duty =
+    Duty { name: "follower", does: "gives what is in folders moved to the trash to its bucket", unit: "names" };
 const INDEX: Duty = Duty { name: "index", does: "moves changes from memory into the index", unit: "keys" };
 const HELPER: Duty = Duty { name: "helper", does: "compresses blocks for streams", unit: "blocks" };
 
@@ -67,7 +69,7 @@ impl Threads {
     }
 }
 
-/// Starts the collector, who also seals idle files, the drainer of the index, the sealers, and as many helpers as there are
+/// Starts the collector, who also seals idle files and has what was moved with its folder follow it, the drainer of the index, the sealers, and as many helpers as there are
 /// cores beside the one a stream is taken in on.
 ///
 /// # Errors
@@ -78,8 +80,8 @@ pub(crate) fn start(runtime: &Arc<Runtime>) -> Result<Threads> {
     let (sealer, helper) = (crew.add(SEALER, None), crew.add(HELPER, None));
     let (collector, index) = (crew.add(COLLECTOR, None), crew.add(INDEX, None));
     let own = Arc::clone(runtime);
-    let sealing = Arc::clone(&sealer);
-    threads.spawn("strata-collector", move |stop| own.run_collector(&collector, &sealing, stop))?;
+    let (sealing, follower) = (Arc::clone(&sealer), crew.add(FOLLOWER, None));
+    threads.spawn("strata-collector", move |stop| own.run_collector(&collector, (&sealing, &follower), stop))?;
     let own = Arc::clone(runtime);
     threads.spawn("strata-index", move |stop| own.run_drainer(&index, stop))?;
     for _ in 0..SEALERS {
@@ -138,9 +140,10 @@ fn again() -> Duration {
 }
 
 impl Runtime {
-    fn run_collector(&self, collector: &Worker, sealer: &Worker, stop: &Stop) {
+    fn run_collector(&self, collector: &Worker, (sealer, follower): (&Worker, &Worker), stop: &Stop) {
         let mut sealed_at = 0;
-        let mut backlog = Backlog::of(collector);
+        let (mut backlog, mut following) = (Backlog::of(collector), Backlog::of(follower));
+        let mut follow_from = 0;
         // Nothing is lost by what fails: what was not done stays to be done.
         let say =
             |error: &Error| tracing::warn!(%error, "what nobody owns cannot be let go; it is tried again and again");
@@ -156,8 +159,24 @@ impl Runtime {
                     tracing::warn!(%error, "files that are idle cannot be stored; it is tried again and again");
                 }
             }
-            backlog.step(self.let_go())
+            let mut pause = IDLE_PAUSE;
+            if now >= follow_from {
+                let followed = following.step(self.follow());
+                if follower.note(&followed, FAILED_PAUSE)
+                    && let Err(error) = &followed
+                {
+                    tracing::warn!(%error, "what is in folders of the trash cannot follow them; it is tried again and again");
+                }
+                follow_from = if followed.is_err() { now + FAILED_PAUSE.as_nanos() as u64 } else { 0 };
+                pause = followed.unwrap_or(IDLE_PAUSE);
+            }
+            Ok(backlog.step(self.let_go())?.min(pause))
         });
+    }
+
+    fn follow(&self) -> Result<Step> {
+        let followed = self.namespace().follow_step()?;
+        Ok(if followed > 0 { Step::More(followed) } else { Step::Nothing })
     }
 
     fn run_drainer(&self, worker: &Worker, stop: &Stop) {
@@ -176,7 +195,8 @@ impl Runtime {
     /// Those of sealing, collecting and draining.
     pub(crate) fn tend(&self) -> Result<()> {
         let sealed = self.namespace().seal_idle().map(|_| ());
-        let rest = self.let_go().and_then(|_| self.drain_index(&self.crew().add(INDEX, None)));
+        let rest =
+            self.follow().and_then(|_| self.let_go()).and_then(|_| self.drain_index(&self.crew().add(INDEX, None)));
         sealed.and(rest.map(|_| ()))
     }
 

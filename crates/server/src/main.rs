@@ -5,6 +5,7 @@
 //! wrong; 3 the store is in use by another server; 4 shutdown was cut short, by a second signal or the deadline (what
 //! was acknowledged is safe all the same); 5 a check was ended before it was through.
 
+mod allocator;
 mod bar;
 mod buckets;
 mod clear;
@@ -41,28 +42,12 @@ mod serve;
 mod sets;
 mod status;
 mod store;
+mod trim;
 mod upgrade;
 mod user;
 mod watch;
 
 use std::process::ExitCode;
-
-/// Blocks of a few hundred KiB are allocated on one thread and freed on another all day. This allocator gives their
-/// memory back; with mimalloc the process grew to several times what its caches hold (docs/decisions/0012-allocator.md).
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// The allocator's settings: what is freed goes back to the system after three seconds instead of ten, and there is an arena for each
-/// core instead of four, so that the process does not keep the peaks of several parts of its memory at a time. Sooner costs uploads: with
-/// half a second, S3 PUT of 16 MiB by 8 clients took 4 to 8 % more CPU than with three, 5 to 10 % more than with ten.
-#[allow(
-    unsafe_code,
-    reason = "the allocator reads its settings from a symbol of this name, as a pointer to a C string"
-)]
-// SAFETY: the name is the allocator's own for this, and the string ends in a zero.
-#[unsafe(export_name = "_rjem_malloc_conf")]
-static ALLOCATOR_SETTINGS: Option<&'static std::ffi::c_uchar> = Some(&SETTINGS[0]);
-const SETTINGS: &[u8] = b"percpu_arena:percpu,dirty_decay_ms:3000,muzzy_decay_ms:0\0";
 
 fn main() -> ExitCode {
     let cli = cli::parse();

@@ -34,7 +34,8 @@ impl Source for ProcessSource {
     }
 }
 
-fn resident_bytes() -> Option<u64> {
+/// Bytes of this process that are in memory; `None` where the kernel does not say.
+pub(crate) fn resident_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let kib: u64 =
         text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.parse().ok()?;

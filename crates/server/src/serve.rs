@@ -33,6 +33,7 @@ use crate::mount::{self, MountedDoor};
 use crate::notify::notify;
 use crate::running::Running;
 use crate::store::OpenStore;
+use crate::trim::Trim;
 
 /// Threads for calls that may wait for a disk. Each door bounds its requests below this; the pool is only the backstop.
 const BLOCKING_THREADS_MAX: usize = 128;
@@ -107,6 +108,7 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let keeper = Keeper::new(store.runtime(), config.scrub, config.store.disks.clone(), Arc::clone(&disks));
     let keeping = keeper.start()?;
     let eraser = Eraser::start(store.runtime())?;
+    let trim = Trim::start(store.runtime().crew(), config.store.memory.total.0)?;
     let served = serve_store(config, listeners, &store, (&keeper, &disks), &mut signals).await;
     Doors::withdraw(data);
     keeper.stop();
@@ -117,7 +119,7 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     }
     erased.await.context("the eraser was interrupted")?;
     let closed = tokio::task::spawn_blocking(move || store.close()).await.context("closing the store was interrupted");
-    drop(disks);
+    drop((disks, trim));
     let code = served?;
     if let Err(error) = closed? {
         tracing::error!(error = format!("{error:#}"), "not everything that is staged could be stored");

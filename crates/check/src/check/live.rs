@@ -352,7 +352,10 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
         }
         Finding::Bucket { root } => match tx.record(&key::bucket(*root))? {
             Some(record) => match Bucket::decode(*root, &record) {
-                Ok(bucket) => !leads_to(tx, ROOT_INO, &[&bucket.name[..], b"/"].concat(), *root)?,
+                Ok(bucket) => {
+                    let leaves = tx.record(&key::leaving(*root))?.is_some();
+                    !leads_to(tx, ROOT_INO, &[&bucket.name[..], b"/"].concat(), *root)? && !leaves
+                }
                 Err(_) => true,
             },
             None => false,
@@ -362,7 +365,10 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
             None => false,
         },
         Finding::Elsewhere { parent, name, ino } => match (sound_inode(tx, *parent)?, sound_inode(tx, *ino)?) {
-            (Some(dir), Some(inode)) => leads_to(tx, *parent, name, *ino)? && !belongs(&dir, &inode),
+            (Some(dir), Some(inode)) => {
+                let follows = tx.record(&key::following(*parent))?.is_some();
+                leads_to(tx, *parent, name, *ino)? && !belongs(&dir, &inode) && !follows
+            }
             _ => false,
         },
         Finding::Part { upload, part } => {

@@ -278,7 +278,9 @@ impl<'a> TreePass<'a> {
                         (true, false) => (within.0, seen.tree),
                         (false, _) => within,
                     };
-                    if (seen.bucket, seen.tree) != (bucket, tree) && bucket != Ino(0) {
+                    let elsewhere = (seen.bucket, seen.tree) != (bucket, tree) && bucket != Ino(0);
+                    // What was moved into the trash with its folder follows it in changes of its own.
+                    if elsewhere && self.store.get(&key::following(parent))?.is_none() {
                         found.put(Finding::Elsewhere { parent, name: name.to_vec(), ino });
                     }
                     if seen.kind != dirent.kind || directory != (seen.kind == NodeKind::Directory) {
@@ -392,7 +394,8 @@ pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) 
             Err(_) => None,
         };
         let leads = entry.and_then(|entry| Dirent::decode(&entry.value).ok()).map(|dirent| dirent.ino);
-        if leads != Some(root) {
+        // One that went into the trash as a folder goes when nothing belongs to it any more.
+        if leads != Some(root) && store.get(&key::leaving(root))?.is_none() {
             found.put(Finding::Bucket { root });
         }
         Ok(())

@@ -237,6 +237,10 @@ impl Request {
     pub(super) fn may_block(&self) -> bool {
         match self {
             Self::Read { .. } | Self::Write { .. } | Self::Commit => true,
+            // Of as many entries as the client likes.
+            Self::Readdir { .. } | Self::Readdirplus { .. } => true,
+            // What is in a folder may have to follow it into a trash, or out of the bucket that is removed.
+            Self::Rename { .. } | Self::Rmdir { .. } => true,
             // Cutting a file may have to read and chunk its last piece again.
             Self::Setattr { attributes, .. } | Self::Create { how: CreateHow::Unchecked(attributes), .. } => {
                 matches!(attributes.size, nfsserve::nfs::set_size3::size(_))

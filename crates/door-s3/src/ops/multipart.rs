@@ -12,7 +12,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result};
 use strata_namespace::{ObjectInfo, ObjectMeta, PartInfo, Reader, UploadInfo, Whole};
 
 use super::write::{ChecksumFields, copy_source};
-use crate::blocking::toiling;
+use crate::blocking::{blocking, toiling};
 use crate::checksum::{ALGORITHMS, Algorithm, Hasher, check_form, combine, composite};
 use crate::conditions::Conditions;
 use crate::context::Context;
@@ -161,7 +161,7 @@ impl Shared {
         Ok(part)
     }
 
-    pub(super) async fn copy_part(&self, cx: &Context, input: &UploadPartCopyInput) -> S3Result<CopyPartResult> {
+    pub(super) async fn copy_part(&self, cx: &Arc<Context>, input: &UploadPartCopyInput) -> S3Result<CopyPartResult> {
         let number = part_number(input.part_number)?;
         let (from_bucket, from_key) = copy_source(&input.copy_source)?;
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
@@ -182,10 +182,12 @@ impl Shared {
             toiling(move || hashes_of(&reader, range, algorithm)).await?
         };
         let checksums = BTreeMap::from([(algorithm.name().to_owned(), checksum)]);
-        let part = self
-            .ns
-            .copy_part(&cx.op, &reader, range, to, &input.upload_id, number, etag, checksums)
-            .map_err(from_namespace)?;
+        let (ns, cx, input) = (Arc::clone(&self.ns), Arc::clone(cx), input.clone());
+        let counted = move || {
+            let to = (input.bucket.as_str(), input.key.as_bytes());
+            ns.copy_part(&cx.op, &reader, range, to, &input.upload_id, number, etag, checksums).map_err(from_namespace)
+        };
+        let part = blocking(counted).await?;
         // What nobody asked for is kept for the whole, and not told.
         let told = if begun.is_some() { part.checksums } else { BTreeMap::new() };
         let sums = ChecksumFields::of(&told);

@@ -1,7 +1,7 @@
 //! The S3 library's trait, method by method: each names its operation, picks the fields it needs and hands over.
 //!
-//! Calls that touch one entry run where they are: they take microseconds. Calls that walk over many run on a blocking
-//! thread. Every method that is missing here answers `NotImplemented`.
+//! Calls that touch one entry run where they are: they take microseconds (tests `inline` of `strata-runtime`). Calls that walk over many, or
+//! over the parts or pages of one, run on a blocking thread. Every method that is missing here answers `NotImplemented`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -73,7 +73,8 @@ impl S3 for Operations {
 
     async fn delete_bucket(&self, req: S3Request<DeleteBucketInput>) -> S3Result<S3Response<DeleteBucketOutput>> {
         self.run(req, Operation::DeleteBucket, |door, cx, input| async move {
-            door.delete_bucket(&cx, &input.bucket)?;
+            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door
+                .delete_bucket(cx, &input.bucket))?;
             Ok(S3Response::new(DeleteBucketOutput::default()))
         })
         .await
@@ -202,7 +203,7 @@ impl S3 for Operations {
 
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
         self.run(req, Operation::CopyObject, |door, cx, input| async move {
-            let result = door.copy(&cx, &input)?;
+            let result = on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.copy(cx, &input))?;
             Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() }))
         })
         .await
@@ -336,7 +337,12 @@ impl S3 for Operations {
         req: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
         self.run(req, Operation::AbortMultipartUpload, |door, cx, input| async move {
-            door.abort_upload(&cx, &input.bucket, &input.key, &input.upload_id)?;
+            on_blocking_thread!(door, cx, move |door: &Arc<Shared>, cx: &Arc<_>| door.abort_upload(
+                cx,
+                &input.bucket,
+                &input.key,
+                &input.upload_id
+            ))?;
             Ok(S3Response::new(AbortMultipartUploadOutput::default()))
         })
         .await

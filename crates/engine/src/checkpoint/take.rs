@@ -23,7 +23,7 @@ const CHECKPOINT_ROOM_MIN: u64 = 64 << 10;
 /// Bytes of changes behind the newest checkpoint from which the next one is taken, so that little room is kept for it ...
 const CHANGED_MAX: u64 = 64 << 20;
 /// ... unless that would write more than one byte for so many of the log: one that was expensive is waited for longer, ...
-const LOG_PER_BYTE: u64 = 16;
+const LOG_PER_BYTE: u64 = 24;
 /// ... but not beyond so many times what a whole one takes: that much more room would be kept.
 const WHOLE_TIMES: u64 = 4;
 /// Room for so many whole ones has to be left where one is waited for.

@@ -27,6 +27,8 @@ pub const TABLE_PART: u8 = b'M';
 pub const TABLE_USAGE: u8 = b'N';
 /// Dead properties: inode (8), XML name space, zero byte, name.
 pub const TABLE_PROPERTY: u8 = b'P';
+/// Directories whose entries have still to be given to their bucket: number (8).
+pub const TABLE_FOLLOWING: u8 = b'R';
 /// Unlinked inodes still open: session (4), number (8).
 pub const TABLE_UNLINKED: u8 = b'Q';
 /// What moves in a directory: number (8); cells.
@@ -47,6 +49,10 @@ pub const KEY_UPGRADE: &[u8] = b"Supgrade";
 pub const KEY_FORMAT: &[u8] = b"Sformat";
 /// What begins the keys of [`copy_for`].
 pub const KEY_COPIES: &[u8] = b"Scopy";
+/// How many rows table `R` has: a cell.
+pub const KEY_FOLLOWING: &[u8] = b"Sfollowing";
+/// What begins the keys of [`leaving`].
+pub const KEY_LEAVING: &[u8] = b"Sleaving";
 /// Counter of inodes: a cell.
 pub const KEY_INODES: &[u8] = b"Sinodes";
 
@@ -77,6 +83,11 @@ pub fn copy_for(ino: Ino, bucket: Ino) -> Vec<u8> {
     [KEY_COPIES, &ino.0.to_be_bytes(), &bucket.0.to_be_bytes()].concat()
 }
 
+/// The mark of a bucket that went into the trash as a folder: its record goes once no inode belongs to it any more.
+pub fn leaving(root: Ino) -> Vec<u8> {
+    [KEY_LEAVING, &root.0.to_be_bytes()].concat()
+}
+
 /// The mark of an inode without a name that a session has open.
 pub fn unlinked(session: SessionId, ino: Ino) -> Vec<u8> {
     [&strata_content::of_session(TABLE_UNLINKED, session)[..], &ino.0.to_be_bytes()].concat()
@@ -90,6 +101,11 @@ pub fn unlinked_ino(key: &[u8]) -> Option<Ino> {
 /// The record of the bucket with this root directory.
 pub fn bucket(root: Ino) -> Vec<u8> {
     under(TABLE_BUCKET, root, &[])
+}
+
+/// The row of a directory whose entries have still to be given to its bucket.
+pub fn following(dir: Ino) -> Vec<u8> {
+    under(TABLE_FOLLOWING, dir, &[])
 }
 
 /// An inode.

@@ -23,6 +23,10 @@ fn ino(ns: &Namespace, path: &str) -> Ino {
     ns.resolve(&root(), path.as_bytes()).unwrap_or_else(|error| panic!("{path}: {error}")).ino
 }
 
+fn entries_of(ns: &Namespace, dir: Ino) -> usize {
+    ns.readdir(&root(), dir, &[], 100).unwrap().entries.len()
+}
+
 fn is_there(ns: &Namespace, path: &str) -> bool {
     ns.resolve(&root(), path.as_bytes()).is_ok()
 }
@@ -114,15 +118,12 @@ fn a_file_goes_into_a_desktops_trash_from_another_bucket_and_is_counted_there() 
     let trash = ns.mkdir(&root(), ROOT_INO, b".Trash-0", 0o700).unwrap().ino;
     put(ns, "f", &noise(1, 50_000));
     put(ns, "d/f", b"in a folder");
-    let (file, dir) = (ino(ns, "/bkt/f"), ino(ns, "/bkt/d"));
+    let file = ino(ns, "/bkt/f");
     ns.setattr(&root(), file, &SetAttr { uid: Some(7), mode: Some(0o4755), ..SetAttr::default() }).unwrap();
     let used = |of| ns.usage(UsageOf::Bucket(of)).unwrap().bytes;
     let throw = |from: (Ino, &[u8]), to: &[u8], mode| ns.rename_or_trash(&root(), from, (trash, to), mode);
     let outside = |refused: Result<(), strata_namespace::Error>| refused.unwrap_err().kind == ErrorKind::CrossDevice;
     assert!(outside(ns.rename(&root(), (one, b"f"), (trash, b"f"), RenameMode::Replace)), "by doors that know a MOVE");
-    assert!(outside(throw((one, b"d"), b"d", RenameMode::Replace)), "a folder");
-    ns.link(&root(), ino(ns, "/bkt/d/f"), dir, b"g").unwrap();
-    assert!(outside(throw((dir, b"f"), b"f", RenameMode::Replace)), "a file of two names");
     assert!(outside(throw((one, b"f"), b"f", RenameMode::Exchange)));
     let mut events = ns.events(strata_namespace::Begin::Now);
     throw((one, b"f"), b"g", RenameMode::Replace).unwrap();
@@ -159,6 +160,21 @@ fn who_may_not_remove_the_source_of_a_move_across_gets_no_copy_of_it() {
     let refused = ns.move_across(&user(7), (one, b"d"), (two, b"d"), false).unwrap_err();
     assert_eq!(refused.kind, ErrorKind::AccessDenied);
     assert!(is_there(ns, "/bkt/d/f") && !is_there(ns, "/other/d"));
+    // Also where only something deep inside stays.
+    put(ns, "own/deep/f", b"not theirs");
+    let whose = |path: &str, uid, mode| {
+        let attr = SetAttr { uid: Some(uid), mode: Some(mode), ..SetAttr::default() };
+        ns.setattr(&root(), ino(ns, path), &attr).unwrap();
+    };
+    whose("/bkt/own", 7, 0o755);
+    whose("/bkt/own/deep/f", 0, 0o644);
+    whose("/bkt", 0, 0o777);
+    let refused = ns.move_across(&user(7), (one, b"own"), (two, b"own"), false).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::AccessDenied);
+    assert_eq!((entries_of(ns, two), is_there(ns, "/bkt/own/deep/f")), (0, true));
+    whose("/bkt/own/deep", 7, 0o755);
+    ns.move_across(&user(7), (one, b"own"), (two, b"own"), false).unwrap();
+    assert!(is_there(ns, "/other/own/deep/f") && !is_there(ns, "/bkt/own"));
     sound(ns);
 }
 

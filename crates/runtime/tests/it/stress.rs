@@ -19,7 +19,7 @@ use crate::support::*;
 const WRITERS: u64 = 4;
 const FILES: u64 = 3;
 
-fn open_files(folder: &std::path::Path, threads: bool) -> OpenStore {
+pub(crate) fn open_files(folder: &std::path::Path, threads: bool) -> OpenStore {
     let disks = (0..3).map(|n| -> Arc<dyn Disk> {
         let path = folder.join(format!("disk{n}"));
         std::fs::create_dir_all(&path).expect("a folder");

@@ -100,6 +100,9 @@ impl From<&RepairStep> for StepShown {
     }
 }
 
+/// Where what could not be told belongs: records and counters of the tree, and counts of references.
+const UNSETTLED_IN: [&str; 2] = ["TREE", "REF"];
+
 impl Checked {
     /// Of what was found; `rest` by a check at rest.
     pub(super) fn of(
@@ -130,6 +133,8 @@ impl Checked {
             let broken = violations.iter().any(|violation| violation.starts_with(&format!("{id}:")));
             let verdict = if broken {
                 "broken"
+            } else if records.unsettled > 0 && UNSETTLED_IN.contains(id) {
+                "unsettled"
             } else if *checked && !records.ended {
                 "holds"
             } else {
@@ -272,6 +277,10 @@ mod tests {
         let whole = Checked::of(&CheckReport::default(), &[], None, &[], true);
         assert_eq!(whole.code(), ExitCode::SUCCESS);
         assert!(whole.invariants.iter().any(|one| one.verdict == "holds"));
+        let moving = CheckReport { unsettled: 1, ..CheckReport::default() };
+        let moving = Checked::of(&moving, &[], None, &[], true);
+        let verdict = |id: &str| moving.invariants.iter().find(|one| one.id == id).map(|one| one.verdict.clone());
+        assert_eq!([verdict("TREE"), verdict("HASH")], [Some("unsettled".to_owned()), Some("holds".to_owned())]);
     }
 
     #[test]

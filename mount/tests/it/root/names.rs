@@ -149,25 +149,38 @@ fn the_trash_of_a_desktop_is_made_at_the_top_and_takes_what_is_beside_it() {
     assert_eq!((inode(".Trash-4711/files/loose"), read(".Trash-4711/files/loose")), (before, "x\nmore\n".to_owned()));
     let kept = fs::metadata(drive.mount_point().join(".Trash-4711/files/loose")).expect("there");
     assert_eq!((kept.uid(), kept.mode() & 0o7777), (4711, 0o640));
-    // What would be in two buckets does not go: a folder, and a file that has another name; nor does anything elsewhere.
+    // A folder goes with all that is in it, and who works in it goes on; so does one name of a file that has another.
+    let made = "mkdir -p Folder/deep/er Folder/more; echo y > Folder/inner; echo z > Folder/a; ln Folder/a Folder/b; echo v > Folder/more/v";
     assert!(at_top(
         &drive,
         4711,
-        "mkdir Folder; echo y > Folder/inner; echo z > Folder/a; ln Folder/a Folder/b; echo w > more"
+        &format!("{made}; for n in $(seq 400); do echo $n > Folder/deep/$n; done; echo w > more")
     ));
-    for (from, to) in
-        [("Folder", ".Trash-4711/files/Folder"), ("Folder/a", ".Trash-4711/files/a"), ("more", "Folder/more")]
-    {
-        assert!(!renames(from, to) && there(from) && !there(to), "{from}");
-    }
+    let before = inode("Folder/deep/er");
+    assert!(renames("Folder/deep", ".Trash-4711/files/deep") && !there("Folder/deep"));
+    assert!(at_top(&drive, 4711, "cd .Trash-4711/files/deep; echo new > er/new; mv 400 er; rm 399; ln 398 er"));
+    assert_eq!(
+        (inode(".Trash-4711/files/deep/er"), read(".Trash-4711/files/deep/er/400")),
+        (before, "400\n".to_owned())
+    );
+    assert_eq!(fs::read_dir(drive.mount_point().join(".Trash-4711/files/deep")).expect("listed").count(), 399);
+    assert!(renames("Folder/a", ".Trash-4711/files/a") && !there("Folder/a"));
+    assert_eq!((read(".Trash-4711/files/a"), read("Folder/b")), ("z\n".to_owned(), "z\n".to_owned()));
+    assert!(inode(".Trash-4711/files/a") != inode("Folder/b"));
+    // Elsewhere nothing goes from one bucket into another.
+    assert!(!renames("more", "Folder/file") && there("more") && !there("Folder/file"));
     if !have("gio") {
         return;
     }
     // A home on another file system, as homes are; one that is not there is refused by gio itself.
     let trashed = |what: &str| at_top(&drive, 4711, &format!("HOME=/ gio trash {what}"));
-    assert_eq!([trashed("more"), trashed("Folder/inner"), trashed("Folder")], [true, true, false]);
-    assert!(!there("more") && !there("Folder/inner") && there("Folder/a"));
+    let thrown = ["more", "Folder/inner", "Folder/more", "Folder"].map(trashed);
+    assert_eq!(thrown, [true; 4]);
+    assert!(!there("more") && !there("Folder") && there(".Trash-4711/files/Folder/b"));
     assert_eq!((read(".Trash-4711/files/more"), read(".Trash-4711/files/inner")), ("w\n".to_owned(), "y\n".to_owned()));
+    // gio gives the second of one name another.
+    let second = fs::read_dir(drive.mount_point().join(".Trash-4711/files")).expect("listed").flatten();
+    assert_eq!(second.filter(|entry| entry.path().join("v").exists()).count(), 1);
 }
 
 #[test]

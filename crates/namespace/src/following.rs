@@ -1,0 +1,237 @@
+//! What is in a folder that was moved into another bucket, a desktop's trash: it follows in changes of its own.
+//!
+//! A rename moves a folder in one commit, whatever is in it. Into another bucket, that commit gives the bucket's name to the folder alone, and
+//! leaves a row for it. Then, for each directory that has a row, its entries are given to its bucket step by step; those of them that are
+//! directories get rows in the same commits. So what is left to do is in the store, and whoever opens it goes on.
+//!
+//! Invariant: what is in a directory belongs to the directory's bucket, or the directory has a row. It holds in every commit, so renames and
+//! new files in between need not wait. Until an inode has followed, the rules of the bucket that it comes from are its rules.
+
+pub(crate) mod state;
+
+use std::sync::atomic::Ordering;
+
+use strata_content::{Cell, Tx};
+use strata_seam::Ino;
+
+use crate::belong::{Taken, belongs, bucket_for, take_over_alone};
+use crate::effects::Effects;
+use crate::error::{ErrorKind, Result, fail};
+use crate::key;
+use crate::name;
+use crate::namespace::Namespace;
+use crate::records::Inode;
+use crate::told::Entry;
+use crate::types::{Caller, NodeKind, Op, STORE};
+use crate::usage::UsageOf;
+use crate::view::{View, decode_dirent};
+use state::Following;
+
+/// Entries given to a bucket in one commit; in this crate's tests few, so that small trees take many.
+const STEP: usize = if cfg!(test) { 2 } else { 64 };
+/// Steps that the operation does itself, which made the row: enough for most folders that are thrown away.
+const STEPS_AT_ONCE: usize = 4;
+
+/// Within a change: has the inode, which is about to be entered into `dir`, belong there, or leaves a row that says what is left to do.
+pub(crate) fn bring(tx: &mut Tx<'_>, dir: &Inode, inode: &mut Inode) -> Result<()> {
+    if belongs(dir, inode) {
+        return Ok(());
+    }
+    if !inode.is_directory() && inode.attr.nlink > 1 {
+        // Its other names may be elsewhere.
+        return leave_row(tx, dir.attr.ino);
+    }
+    (inode.bucket, inode.tree) = (bucket_for(dir, inode.attr.ino, inode.attr.kind), dir.tree);
+    if inode.is_directory() { leave_row(tx, inode.attr.ino) } else { Ok(()) }
+}
+
+/// Within a change: the directory `root`, which was a bucket, is a folder elsewhere. The record of the bucket goes once nothing belongs to it any
+/// more, since its rules are asked for until then.
+pub(crate) fn let_go_of_bucket(tx: &mut Tx<'_>, root: Ino) {
+    tx.put(key::leaving(root), Vec::new());
+}
+
+/// Within a change: refuses it while anything that has still to follow belongs to some other bucket than it lies in.
+///
+/// # Errors
+/// [`ErrorKind::Busy`].
+pub(crate) fn refuse_while_following(tx: &mut Tx<'_>) -> Result<()> {
+    if rows(tx)? == 0 {
+        return Ok(());
+    }
+    Err(fail(
+        ErrorKind::Busy,
+        "a folder that was moved into the trash is still being given to its bucket; nothing was changed; try again in a moment",
+    ))
+}
+
+/// How many directories have a row.
+fn rows(tx: &mut Tx<'_>) -> Result<i64> {
+    Ok(tx.cell(key::KEY_FOLLOWING)?.map_or(0, |cell| cell.count))
+}
+
+/// Each row says something else than before, so that whoever is at the directory begins anew.
+fn leave_row(tx: &mut Tx<'_>, dir: Ino) -> Result<()> {
+    let row = key::following(dir);
+    let before = tx.record(&row)?;
+    if before.is_none() {
+        tx.tally(key::KEY_FOLLOWING, 1);
+    }
+    let turn = before.and_then(|row| Some(u64::from_be_bytes(row.try_into().ok()?))).unwrap_or(0);
+    tx.put(row, (turn + 1).to_be_bytes().to_vec());
+    Ok(())
+}
+
+fn remove_row(tx: &mut Tx<'_>, dir: Ino) {
+    tx.tally(key::KEY_FOLLOWING, -1);
+    tx.delete(key::following(dir));
+}
+
+impl Namespace {
+    /// Does the next step of what has to follow folders into their bucket; returns how many entries it looked at, 0 once there is nothing left.
+    ///
+    /// # Errors
+    /// Those of the store; what was done stays, and the next step goes on.
+    pub fn follow_step(&self) -> Result<u64> {
+        if !self.has_to_follow()? {
+            self.forget_left_buckets()?;
+            return Ok(0);
+        }
+        let mut at = self.following.lock();
+        let Some((row_key, row)) = self.row_at(&at)? else { return Ok(0) };
+        let dir = Ino(u64::from_be_bytes(row_key[1..].first_chunk().copied().unwrap_or_default()));
+        if at.dir != Some(dir) || at.row != row {
+            *at = Following { dir: Some(dir), row, from: key::entry(dir, &[]) };
+        }
+        let page = self.store.range(&at.from, &key::behind(key::TABLE_ENTRY, dir), STEP)?;
+        let names: Vec<Vec<u8>> = page.iter().map(|(key, _)| key[9..].to_vec()).collect();
+        // What is staged of a file comes along where a name of it becomes a file of its own.
+        let op = Op::new(Caller::root(&STORE));
+        for (_, entry) in &page {
+            let dirent = decode_dirent(dir, &entry.value)?;
+            if dirent.kind == NodeKind::File && self.opens.has_staged(dirent.ino) {
+                self.seal_if_dirty(&op, dirent.ino)?;
+            }
+        }
+        self.numbers.have_at_hand(&self.store, STEP as u64)?;
+        let last = page.len() < STEP;
+        self.change(&op, |tx, effects| self.follow(tx, effects, dir, &names, last.then_some(&at.row)))?;
+        match page.last() {
+            Some((key, _)) if !last => at.from = [&key[..], &[0]].concat(),
+            _ => *at = Following::default(),
+        }
+        Ok(page.len().max(1) as u64)
+    }
+
+    /// Whether there is anything to do.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn has_to_follow(&self) -> Result<bool> {
+        Ok(self.store.get(key::KEY_FOLLOWING)?.is_some_and(|entry| Cell::from_value(&entry.value).count > 0))
+    }
+
+    /// Does all of it.
+    ///
+    /// # Errors
+    /// As for [`Namespace::follow_step`].
+    pub fn follow_all(&self) -> Result<()> {
+        while self.follow_step()? > 0 {}
+        Ok(())
+    }
+
+    /// Removes the records of buckets that went into the trash, where nothing belongs to them any more: neither what followed nor what
+    /// somebody has open of them.
+    fn forget_left_buckets(&self) -> Result<()> {
+        let end = key::prefix_end(key::KEY_LEAVING).unwrap_or_default();
+        for (mark, _) in self.store.range(key::KEY_LEAVING, &end, STEP)? {
+            let Some(root) = mark.last_chunk::<8>().map(|root| Ino(u64::from_be_bytes(*root))) else { continue };
+            if self.usage(UsageOf::Bucket(root))?.inodes > 0 {
+                continue;
+            }
+            let op = Op::new(Caller::root(&STORE));
+            self.change(&op, |tx, _| {
+                let inodes = tx.cell(&UsageOf::Bucket(root).key(false))?.map_or(0, |cell| cell.count);
+                if inodes == 0 {
+                    tx.delete(key::bucket(root));
+                    tx.delete(mark.clone());
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Does the first steps for an operation that has left a row. What fails here is tried again in the background.
+    pub(crate) fn begin_following(&self) {
+        for _ in 0..STEPS_AT_ONCE {
+            match self.follow_step() {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => return tracing::debug!(%error, "what is in a folder of the trash follows it later"),
+            }
+        }
+    }
+
+    /// The row of the directory that the steps are at, or else the first one.
+    fn row_at(&self, at: &Following) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+        if let Some(dir) = at.dir
+            && let Some(row) = self.store.get(&key::following(dir))?
+        {
+            return Ok(Some((key::following(dir), row.value)));
+        }
+        let first = self.store.range(&[key::TABLE_FOLLOWING], &[key::TABLE_FOLLOWING + 1], 1)?;
+        Ok(first.into_iter().next().map(|(key, entry)| (key, entry.value)))
+    }
+
+    /// Gives these entries to the bucket of their directory. `ends`: they are the last ones, and the directory's row goes, if it still says
+    /// this.
+    fn follow(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        dir: Ino,
+        names: &[Vec<u8>],
+        ends: Option<&Vec<u8>>,
+    ) -> Result<()> {
+        let Some(row) = tx.record(&key::following(dir))? else { return Ok(()) };
+        let inode = tx.find_inode(dir)?.filter(|inode| inode.is_directory());
+        let Some(inode) = inode else {
+            // It was removed, with all that was in it.
+            remove_row(tx, dir);
+            return Ok(());
+        };
+        effects.bucket = inode.bucket;
+        for entry_name in names {
+            self.follow_entry(tx, effects, &inode, entry_name)?;
+        }
+        if ends.is_some_and(|said| *said == row) {
+            remove_row(tx, dir);
+        }
+        Ok(())
+    }
+
+    fn follow_entry(&self, tx: &mut Tx<'_>, effects: &mut Effects, dir: &Inode, entry_name: &[u8]) -> Result<()> {
+        let Some(dirent) = tx.entry(dir.attr.ino, entry_name)? else { return Ok(()) };
+        let Some(before) = tx.find_inode(dirent.ino)? else { return Ok(()) };
+        if belongs(dir, &before) {
+            return Ok(());
+        }
+        if self.opens.get(dirent.ino).is_some_and(|file| file.dirty.load(Ordering::Acquire)) && before.attr.nlink > 1 {
+            return Err(fail(ErrorKind::Busy, "a file of several names is being written; it follows its folder later"));
+        }
+        match take_over_alone(self, tx, dir, entry_name)? {
+            Taken::Copied(copy) => {
+                let shown = name::shown(entry_name, dirent.shadowed);
+                let at = || Entry { dir: dir.attr.ino, name: entry_name, shown: &shown };
+                let left = tx.inode(dirent.ino)?;
+                self.tell_removed(tx, effects, at(), &left, before.attr.change);
+                let copy = tx.inode(copy)?;
+                self.tell_linked(tx, effects, at(), &copy);
+            }
+            _ if before.is_directory() => leave_row(tx, dirent.ino)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
