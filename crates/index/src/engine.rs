@@ -50,14 +50,6 @@ pub trait OrderedKv: Send + Sync {
     /// Any error or panic of the engine.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
 
-    /// The values at `keys`, which are in ascending order, in that order. To be made faster than a read of each by engines that can.
-    ///
-    /// # Errors
-    /// Any error or panic of the engine.
-    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, EngineError> {
-        keys.iter().map(|key| self.get(key)).collect()
-    }
-
     /// The first `limit` pairs with `lo <= key < hi`, in order. Fewer mean that there are no more.
     ///
     /// # Errors

@@ -28,8 +28,6 @@ use crate::stored::{FIRST_KEY, STATUS_KEY, Status, Stored};
 use crate::sum::Sum;
 use crate::verified::Verified;
 
-/// Keys looked up between two looks at the overlay: as long as that, writers wait for it.
-const LOOKUPS_AT_ONCE: usize = 64;
 /// Most pairs asked of the engine at once.
 const ENGINE_PAGE_MAX: usize = 4096;
 
@@ -379,57 +377,13 @@ impl Index {
         }
     }
 
-    /// As [`Index::lookup_below`] of each of `keys`, in their order, faster where they lie close together. Each answer is as of some
-    /// moment of the call, and not all of one.
+    /// As [`Index::lookup_below`] of each of `keys`, in their order. Each answer is as of some moment of the call, and not all of one. The
+    /// engines here are asked key by key: going through neighbouring pairs took Sled twice as long.
     ///
     /// # Errors
     /// [`IndexError::Engine`].
     pub fn lookup_many_below(&self, keys: &[Vec<u8>], upto: Option<Lsn>) -> Result<Vec<Lookup>, IndexError> {
-        let mut order: Vec<usize> = (0..keys.len()).collect();
-        order.sort_unstable_by_key(|at| &keys[*at]);
-        let mut answers = vec![Lookup { value: None, lsn: Lsn(0) }; keys.len()];
-        for some in order.chunks(LOOKUPS_AT_ONCE) {
-            while !self.try_lookups(keys, some, upto, &mut answers)? {}
-        }
-        Ok(answers)
-    }
-
-    /// One try for the keys at `wanted`, which is in their order; `false` if a drain was finished meanwhile.
-    fn try_lookups(
-        &self,
-        keys: &[Vec<u8>],
-        wanted: &[usize],
-        upto: Option<Lsn>,
-        answers: &mut [Lookup],
-    ) -> Result<bool, IndexError> {
-        let answer = |(stored, lsn): (Stored, Lsn)| Lookup { value: stored.into_value(), lsn };
-        let mut asked: Vec<usize> = Vec::with_capacity(wanted.len());
-        let finished = {
-            let overlay = self.overlay.read();
-            for at in wanted.iter().copied().filter(|at| &keys[*at][..] >= FIRST_KEY) {
-                let changes = overlay.changes(&keys[at], upto);
-                if changes.iter().flatten().any(|change| change.is_absolute()) {
-                    answers[at] = answer(resolve(changes, Stored::Absent));
-                } else {
-                    asked.push(at);
-                }
-            }
-            overlay.finished
-        };
-        if asked.is_empty() {
-            return Ok(true);
-        }
-        let ascending: Vec<&[u8]> = asked.iter().map(|at| &keys[*at][..]).collect();
-        let values = self.engine.get_many(&ascending).map_err(|error| self.engine_failed(error))?;
-        let overlay = self.overlay.read();
-        if overlay.finished != finished {
-            return Ok(false);
-        }
-        for (at, value) in asked.into_iter().zip(values) {
-            let stored = Stored::decode(value).map_err(|error| self.engine_failed(error))?;
-            answers[at] = answer(resolve(overlay.changes(&keys[at], upto), stored));
-        }
-        Ok(true)
+        keys.iter().map(|key| self.lookup_below(key, upto)).collect()
     }
 
     /// The first `limit` keys with a value in `lo <= key < hi`, in order. Fewer mean that there are no more.

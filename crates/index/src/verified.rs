@@ -151,17 +151,6 @@ impl Verified {
         self.kv.get(key)
     }
 
-    /// As [`OrderedKv::get_many`].
-    ///
-    /// # Errors
-    /// As [`Verified::get`].
-    pub(crate) fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, EngineError> {
-        for key in keys {
-            self.verify(key, key)?;
-        }
-        self.kv.get_many(keys)
-    }
-
     /// As [`OrderedKv::range`].
     ///
     /// # Errors
