@@ -10,7 +10,7 @@ use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::following;
 use crate::key;
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::records::{Bucket, Inode};

@@ -9,7 +9,7 @@ use crate::bucket;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::mode;
 use crate::name;
 use crate::namespace::Namespace;

@@ -18,7 +18,7 @@ use strata_seam::{Duty, Ino};
 
 use crate::authority::{Reach, WRITE};
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::mode;
 use crate::namespace::Namespace;
 use crate::opens::{OpenFile, State};

@@ -16,7 +16,7 @@ pub(crate) mod memory;
 pub(crate) mod place;
 mod range;
 mod table;
-mod uphold;
+pub(crate) mod uphold;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub use memory::Claim;
 pub(crate) use place::Place;
 pub use range::{HeldRange, HoldOwner, RangeKind, RangeSpace};
 use table::Row;
-pub(crate) use uphold::Touched;
+use uphold::Touched;
 
 /// Most locks of WebDAV at a time.
 pub const LOCKS_MAX: usize = 10_000;

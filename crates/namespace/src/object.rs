@@ -13,7 +13,7 @@ use crate::domain::dedup_domain;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::mode;
 use crate::name;
 use crate::namespace::Namespace;

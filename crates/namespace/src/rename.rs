@@ -9,7 +9,7 @@ use crate::bucket;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::following;
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::records::Inode;

@@ -15,7 +15,7 @@ use strata_seam::planted::{Bug, planted};
 use crate::domain::dedup_domain;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::namespace::Namespace;
 use crate::opens::{OpenFile, State};
 use crate::records::Inode;

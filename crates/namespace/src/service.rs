@@ -9,7 +9,7 @@ use crate::authority::{Action, Resource};
 use crate::error::{ErrorKind, Result, fail};
 use crate::format::mark_format;
 use crate::key;
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::namespace::Namespace;
 use crate::types::{Caller, Change, Door, Op, STORE};
 use crate::view::View;

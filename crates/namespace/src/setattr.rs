@@ -7,7 +7,7 @@ use crate::authority::{Action, READ, Reach, Resource, WRITE};
 use crate::domain::dedup_domain;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::mode;
 use crate::namespace::Namespace;
 use crate::times;

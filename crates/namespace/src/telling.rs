@@ -2,7 +2,7 @@
 //! So no change can tell the one and forget the other.
 //!
 //! An event says where something is by bucket and key. The path of a directory is kept in memory once it was looked up
-//! ([`Paths`]), so that a change in a directory in use looks up nothing.
+//! ([`crate::paths::Paths`]), so that a change in a directory in use looks up nothing.
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use super::CREATE_TRIES_MAX;
 use crate::authority::Action;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::mode;
 use crate::namespace::Namespace;
 use crate::types::{Access, NodeKind, Op, Opened, STORE};

@@ -6,7 +6,7 @@ use super::{DELETE_STEP, Place, check};
 use crate::authority::Action;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result};
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::told::Entry;
