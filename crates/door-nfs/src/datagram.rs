@@ -1,8 +1,10 @@
-//! Portmap over UDP: what `rpcinfo`, `showmount` and older kernels ask first. NFS and MOUNT stay on TCP.
+//! Portmap over UDP: what `rpcinfo`, `showmount` and older kernels ask first; and notices of restarts, which Linux sends over UDP only.
+//! Everything else stays on TCP.
 //!
 //! A datagram is answered only where an export rule admits its sender: replies are longer than calls, and addresses of
 //! senders can be forged.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,8 +12,8 @@ use tokio::net::UdpSocket;
 
 use crate::door::NfsDoor;
 use crate::metrics::count;
-use crate::portmap;
 use crate::rpc::{Message, RECORD_MARK_LEN, Refusal, Reply};
+use crate::{nsm, portmap};
 
 /// Longest call in bytes: a header with the longest credentials, and four numbers.
 const CALL_LEN_MAX: usize = 1024;
@@ -35,7 +37,7 @@ pub async fn serve_portmap_datagrams(
         if !door.exports().admits(sender.ip().to_canonical()) {
             continue;
         }
-        if let Some(reply) = answer(&door, nfs_port, &buf[..len])
+        if let Some(reply) = answer(&door, nfs_port, sender, &buf[..len]).await
             && let Err(error) = socket.send_to(&reply.head[RECORD_MARK_LEN..], sender).await
         {
             tracing::debug!(client = %sender, error = %error, "a portmap answer could not be sent");
@@ -44,7 +46,7 @@ pub async fn serve_portmap_datagrams(
 }
 
 /// The answer to one datagram; `None` for what is no call.
-fn answer(door: &NfsDoor, nfs_port: u16, datagram: &[u8]) -> Option<Reply> {
+async fn answer(door: &Arc<NfsDoor>, nfs_port: u16, sender: SocketAddr, datagram: &[u8]) -> Option<Reply> {
     let call = match Message::parse(Bytes::copy_from_slice(datagram)).ok()? {
         Message::Call(call) => call,
         Message::Denied { xid, denial } => {
@@ -52,13 +54,16 @@ fn answer(door: &NfsDoor, nfs_port: u16, datagram: &[u8]) -> Option<Reply> {
             return Some(Reply::denied(xid, denial));
         }
     };
+    let xid = call.xid;
     let reply = match (call.program, call.version) {
+        (nsm::PROGRAM, nsm::VERSION) => nsm::call(Arc::clone(door), sender, call).await,
+        (nsm::PROGRAM, _) => Err(Refusal::ProgramMismatch { low: nsm::VERSION, high: nsm::VERSION }),
         (portmap::PROGRAM, portmap::VERSION) => portmap::call(door, nfs_port, true, &call),
         (portmap::PROGRAM, _) => Err(Refusal::ProgramMismatch { low: portmap::VERSION, high: portmap::VERSION }),
         _ => Err(Refusal::ProgramUnavailable),
     };
     Some(reply.unwrap_or_else(|refusal| {
         count(&door.metrics().calls_unavailable);
-        Reply::refused(call.xid, refusal)
+        Reply::refused(xid, refusal)
     }))
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
-use strata_door_nfs::{Export, NfsConfig, NfsDoor, NfsLimits, Squash};
+use strata_door_nfs::{Export, NfsConfig, NfsDoor, NfsLimits, NfsLocks, Squash};
 use strata_namespace::{Caller, ContentSettings, Door, Durability, Namespace, Op};
 use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, Ino, SystemClock, SystemEntropy};
@@ -42,7 +42,7 @@ pub(crate) fn export(path: &str) -> Export {
 }
 
 pub(crate) fn config(exports: Vec<Export>) -> NfsConfig {
-    NfsConfig { exports, handle_secret: [7; 32], limits: NfsLimits::default() }
+    NfsConfig { exports, handle_secret: [7; 32], limits: NfsLimits::default(), locks: NfsLocks::default() }
 }
 
 pub(crate) fn root() -> Op {
