@@ -90,6 +90,12 @@ impl NfsDoor {
         Ok(())
     }
 
+    /// How many locks clients hold.
+    #[must_use]
+    pub fn locks_held(&self) -> u64 {
+        self.ns.holds_held() as u64
+    }
+
     /// The counters.
     #[must_use]
     pub fn metrics(&self) -> &Arc<NfsMetrics> {

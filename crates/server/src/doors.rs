@@ -236,6 +236,7 @@ impl OpenDoors {
                 port: address.port(),
                 mount_port: address.port(),
                 export: NFS_EXPORT.to_owned(),
+                portmap: listeners.portmap.is_some(),
             });
             let door = nfs(config, store)?;
             sources.push(Arc::new(NfsSource(Arc::clone(&door))));
@@ -427,6 +428,7 @@ fn nfs(config: &Config, store: &OpenStore) -> anyhow::Result<Arc<NfsDoor>> {
     };
     let handle_secret = handle_secret(store.namespace())?;
     let locks = NfsLocks {
+        grace: config.nfs_grace,
         server_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         ..NfsLocks::default()
     };
