@@ -37,7 +37,7 @@ use crate::rpc::{Call, Refusal, Reply, accepted};
 pub(crate) use self::args::notice;
 pub(crate) use self::clients::Line;
 pub use self::clients::{LockClient, lock_clients};
-pub(crate) use self::keeper::keep;
+pub(crate) use self::keeper::{close, keep};
 
 pub(crate) const PROGRAM: u32 = 100_021;
 pub(crate) const VERSION: u32 = 4;

@@ -21,8 +21,9 @@ use crate::nlm;
 pub async fn serve(listener: TcpListener, door: Arc<NfsDoor>, shutdown: impl Future<Output = ()>) {
     tokio::select! {
         () = accept(listener, Arc::clone(&door), Service::All, shutdown) => {}
-        () = nlm::keep(door) => {}
+        () = nlm::keep(Arc::clone(&door)) => {}
     }
+    nlm::close(door).await;
 }
 
 /// Serves only portmap on `listener` (usually on port 111), telling `nfs_port` to clients that ask, until `shutdown`

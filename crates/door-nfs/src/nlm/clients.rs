@@ -25,7 +25,7 @@ const FORMAT: u32 = 1;
 /// Longest textual address, bytes.
 const ADDRESS_LEN_MAX: usize = 64;
 /// How long a client without locks stays known: most come again, and each time would be a durable commit.
-const IDLE: Duration = Duration::from_secs(600);
+pub(super) const IDLE: Duration = Duration::from_secs(600);
 
 /// A client that had locks when it was last heard of.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -134,7 +134,8 @@ impl Clients {
                     return Ok(Some(number));
                 }
             } else {
-                let beside = known.values().filter(|other| other.line.client == line.client).count();
+                let place = |line: &Line| strata_gate::client(line.client);
+                let beside = known.values().filter(|other| place(&other.line) == place(&line)).count();
                 if known.len() >= self.max || beside >= self.per_address_max {
                     return Ok(None);
                 }
@@ -188,13 +189,13 @@ impl Clients {
         }
     }
 
-    /// Forgets clients without locks that have not asked for any for a while.
-    pub(super) fn sweep(&self, ns: &Namespace, is_idle: impl Fn(u64) -> bool) {
+    /// Forgets clients without locks that have not asked for any for so long.
+    pub(super) fn sweep(&self, ns: &Namespace, idle: Duration, is_idle: impl Fn(u64) -> bool) {
         // Held over the commits: who asks for a lock meanwhile finds the client known with its row, or not known.
         let mut known = self.known.lock();
         let op = op();
         known.retain(|number, client| {
-            let goes = !client.past && client.asked.elapsed() >= IDLE && is_idle(*number);
+            let goes = !client.past && client.asked.elapsed() >= idle && is_idle(*number);
             let row_went = goes
                 && client.kept
                 && match ns.put_setting(&op, &key_of(*number), None) {

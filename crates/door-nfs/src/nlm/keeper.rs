@@ -56,17 +56,26 @@ pub(crate) async fn keep(door: Arc<NfsDoor>) {
                 let door = Arc::clone(&door);
                 run(move || {
                     door.locks.freed.note_all();
-                    let is_idle = |client| {
-                        let waits = door.locks.waits.lock();
-                        (waits.count(client).0, waits.count_reserved(client).0, door.ns.holds_of(Door::Nfs, client)) == (0, 0, 0)
-                    };
-                    door.locks.clients.sweep(&door.ns, is_idle);
+                    sweep_clients(&door, clients::IDLE);
                 })
                 .await;
             }
             Some(_) = tasks.join_next() => {}
         }
     }
+}
+
+/// The door takes no calls any more: clients that have nothing need not be told when it starts again.
+pub(crate) async fn close(door: Arc<NfsDoor>) {
+    run(move || sweep_clients(&door, Duration::ZERO)).await;
+}
+
+fn sweep_clients(door: &NfsDoor, idle: Duration) {
+    let has_nothing = |client| {
+        let waits = door.locks.waits.lock();
+        (waits.count(client).0, waits.count_reserved(client).0, door.ns.holds_of(Door::Nfs, client)) == (0, 0, 0)
+    };
+    door.locks.clients.sweep(&door.ns, idle, has_nothing);
 }
 
 /// Runs what may wait, on a thread for that.

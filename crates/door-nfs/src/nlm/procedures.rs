@@ -166,8 +166,10 @@ impl Desk<'_> {
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     waits.taken(file.ino, &wanted);
-                    // A lock for reading in place of one for writing lets others in.
-                    self.locks.grant(ns, &mut waits, file.ino);
+                    if !exclusive {
+                        // In place of one for writing it lets others in.
+                        self.locks.grant(ns, &mut waits, file.ino);
+                    }
                     return Ok(Stat::Granted);
                 }
                 Err(error) => return Err(self.refused(&file.op, error)),

@@ -315,6 +315,28 @@ fn when_the_time_to_ask_again_is_over_locks_are_granted_to_everybody_and_nothing
     assert_eq!(two.lock(&exclusive("two", 8, &file, 0, 0)), GRANTED);
 }
 
+#[test]
+fn a_server_that_ends_in_order_leaves_only_those_to_be_told_that_have_locks() {
+    let host = Host::on(2, 0);
+    let locks = NfsLocks { portmap_port: host.port, ..quick() };
+    let mut served = Served::with(NfsConfig { locks, ..config(vec![export("/")]) });
+    let (mut one, mut two, file) = two(&served);
+    for (client, host) in [(&mut one, "one"), (&mut two, "two")] {
+        assert_eq!(client.lock(&exclusive(host, 7, &file, 0, 0)), GRANTED);
+        assert_eq!(client.unlock(&exclusive(host, 7, &file, 0, 0)), GRANTED);
+    }
+    drop((one, two));
+    served.stop_and_start();
+    assert!(lock_clients(&served.ns(), &root()).unwrap().is_empty());
+    // Nobody is to ask again for anything, so nobody waits for that.
+    let mut two = served.client_from(2);
+    assert_eq!(two.lock(&exclusive("two", 7, &file, 0, 0)), GRANTED);
+    drop(two);
+    served.stop_and_start();
+    assert!(matches!(host.next().1, Came::Restarted(..)));
+    assert_eq!(served.client_from(2).reclaim(&exclusive("two", 7, &file, 0, 0)), GRANTED);
+}
+
 /// Calls to clients without long pauses.
 pub(crate) fn quick() -> NfsLocks {
     NfsLocks { call_pause: Duration::from_millis(20), server_name: "server".to_owned(), ..NfsLocks::default() }
