@@ -69,7 +69,8 @@ impl fmt::Debug for NfsConfig {
 }
 
 /// Every bound of the door. Memory stays below roughly
-/// `request_bytes_max + reply_bytes_max + requests_max * 64 KiB + reply_cache_bytes_max + cookie_cache_bytes_max`.
+/// `request_bytes_max + reply_bytes_max + requests_max * 64 KiB + reply_cache_bytes_max + cookie_cache_bytes_max +
+/// lock_waits_max * 4 KiB + lock_holds_max * 64`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NfsLimits {
     /// Connections at one time; one more is closed at once.

@@ -20,6 +20,14 @@ pub(crate) enum Service {
     },
 }
 
+/// From where a call came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    /// The address of this machine that it came to; unspecified for a datagram to a socket of all addresses.
+    pub(crate) local: IpAddr,
+}
+
 /// The other end of a connection, and what it may use.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
@@ -65,7 +73,10 @@ pub(crate) async fn dispatch(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) ->
     let metrics = Arc::clone(door.metrics());
     let result = match call.program {
         nfs::PROGRAM => nfs::call(door, &peer, call).await,
-        nlm::PROGRAM => nlm::call(door, peer, call).await.map(Answer::from),
+        nlm::PROGRAM => {
+            let origin = Origin { address: peer.address, local: peer.local };
+            nlm::call(door, origin, call).await.map(Answer::from)
+        }
         nsm::PROGRAM => nsm::call(door, peer.address, call).await.map(Answer::from),
         mount::PROGRAM => mount::call(&door, &peer, &call).await.map(Answer::from),
         _ => portmap::call(&door, peer.nfs_port, !all, &call).map(Answer::from),

@@ -28,7 +28,7 @@ use self::args::{Request, procedure};
 use self::clients::Clients;
 use self::waits::{Freed, Grant, Waits};
 use crate::config::{NfsLimits, NfsLocks};
-use crate::dispatch::Peer;
+use crate::dispatch::Origin;
 use crate::door::NfsDoor;
 use crate::metrics::count;
 use crate::reply_cache::{Begin, CallKey};
@@ -116,7 +116,7 @@ pub(crate) fn restarted(door: &NfsDoor, address: IpAddr, name: &[u8], restarts: 
 }
 
 /// Answers a call.
-pub(crate) async fn call(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) -> Result<Reply, Refusal> {
+pub(crate) async fn call(door: Arc<NfsDoor>, from: Origin, call: Call) -> Result<Reply, Refusal> {
     count(&door.metrics().lock_calls);
     let out = accepted(call.xid, REPLY_CAPACITY);
     match call.procedure {
@@ -125,7 +125,7 @@ pub(crate) async fn call(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) -> Res
         number if (procedure::TEST + procedure::RESULT..=procedure::GRANTED + procedure::RESULT).contains(&number) => {}
         procedure::FREE_ALL => {
             let (name, _) = notice(call.args).map_err(|_| Refusal::GarbageArguments)?;
-            let client = door.locks.clients.of(peer.address.ip().to_canonical(), &name);
+            let client = door.locks.clients.of(Line::of(from).client, &name);
             wait(move || procedures::release(&door, &[client])).await?;
         }
         number
@@ -133,14 +133,13 @@ pub(crate) async fn call(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) -> Res
         {
             let number = number - procedure::MESSAGE;
             let (cookie, request) = decode(number, call.args.clone())?;
-            let line = Line { client: peer.address.ip().to_canonical(), local: peer.local.to_canonical() };
             let here = Arc::clone(&door);
-            let answered = wait(move || procedures::execute(&here, &peer, &call.credential, &request)).await?;
+            let answered = wait(move || procedures::execute(&here, from, &call.credential, &request)).await?;
             let cookie = Bytes::copy_from_slice(&cookie);
-            tokio::spawn(keeper::answer(door, line, number, cookie, answered));
+            tokio::spawn(keeper::answer(door, Line::of(from), number, cookie, answered));
         }
-        procedure::TEST => return execute(door, peer, call).await,
-        _ => return execute_once(door, peer, call).await,
+        procedure::TEST => return execute(door, from, call).await,
+        _ => return execute_once(door, from, call).await,
     }
     Ok(Reply::finish(out, Bytes::new()))
 }
@@ -155,15 +154,15 @@ fn decode(number: u32, args: Bytes) -> Result<(Bytes, Request), Refusal> {
 
 /// A call that was sent again because its connection broke is answered with the reply of its first execution: one that is still being
 /// executed would take a lock behind the client's own unlocking.
-async fn execute_once(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) -> Result<Reply, Refusal> {
+async fn execute_once(door: Arc<NfsDoor>, from: Origin, call: Call) -> Result<Reply, Refusal> {
     let cache = Arc::clone(&door.lock_replies);
     let procedure = call.procedure | CACHED_AS;
-    let key = CallKey::new(peer.address.ip(), call.xid, procedure, &call.credential, &call.args, false);
+    let key = CallKey::new(from.address.ip(), call.xid, procedure, &call.credential, &call.args, false);
     let xid = call.xid;
     loop {
         match cache.begin(key, Instant::now()) {
             Begin::Execute(execution) => {
-                let reply = execute(door, peer, call).await?;
+                let reply = execute(door, from, call).await?;
                 execution.finish(reply.body(), Instant::now());
                 return Ok(reply);
             }
@@ -181,10 +180,10 @@ async fn execute_once(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) -> Result
     }
 }
 
-async fn execute(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) -> Result<Reply, Refusal> {
+async fn execute(door: Arc<NfsDoor>, from: Origin, call: Call) -> Result<Reply, Refusal> {
     let (cookie, request) = decode(call.procedure, call.args.clone())?;
     let mut out = accepted(call.xid, REPLY_CAPACITY);
-    let answered = wait(move || procedures::execute(&door, &peer, &call.credential, &request)).await?;
+    let answered = wait(move || procedures::execute(&door, from, &call.credential, &request)).await?;
     answered.encode(&cookie, &mut out);
     Ok(Reply::finish(out, Bytes::new()))
 }

@@ -4,7 +4,7 @@
 //! Invariants: a call has one time limit for everything; it reads at most a small reply; it goes to the address that the client called
 //! from, and nowhere else.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -94,8 +94,9 @@ async fn call_at(line: Line, port: u16, procedure: Procedure, args: &[u8]) -> Re
 async fn connect(line: Line, port: u16) -> std::io::Result<TcpStream> {
     let socket = if line.client.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Clients take a granted lock only from the address that they asked.
-    let local: IpAddr = line.local;
-    socket.bind(SocketAddr::new(local, 0))?;
+    if line.local.is_ipv4() == line.client.is_ipv4() {
+        socket.bind(SocketAddr::new(line.local, 0))?;
+    }
     socket.connect(SocketAddr::new(line.client, port)).await
 }
 

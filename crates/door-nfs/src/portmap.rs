@@ -1,6 +1,6 @@
 //! Portmap version 2 (RFC 1833, section 3): tells clients that ask where NFS, MOUNT and its locks are. All are on the door's own port, so
-//! that no rpcbind is needed. Notices of restarts (NSM) are taken over UDP too, on the portmapper's own port, because Linux sends
-//! them that way. Registrations from outside are refused.
+//! that no rpcbind is needed. Locks and notices of restarts (NSM) are taken over UDP too, on the portmapper's own port: macOS asks for
+//! locks and Linux tells of restarts that way. Registrations from outside are refused.
 
 use crate::door::NfsDoor;
 use crate::metrics::count;
@@ -25,6 +25,7 @@ pub(crate) fn call(door: &NfsDoor, nfs_port: u16, registry: bool, call: &Call) -
         (nsm::PROGRAM, nsm::VERSION, PROTOCOL_TCP, nfs_port),
         (PROGRAM, VERSION, PROTOCOL_TCP, PORTMAP_PORT),
         (PROGRAM, VERSION, PROTOCOL_UDP, PORTMAP_PORT),
+        (nlm::PROGRAM, nlm::VERSION, PROTOCOL_UDP, PORTMAP_PORT),
         (nsm::PROGRAM, nsm::VERSION, PROTOCOL_UDP, PORTMAP_PORT),
     ];
     let services = if registry { &services[..] } else { &services[..5] };

@@ -182,6 +182,15 @@ impl Reply {
         Self::finish(encoder, body)
     }
 
+    /// The same in one piece, for what has no bulk data to speak of.
+    pub(crate) fn joined(self) -> Self {
+        if self.data.is_empty() {
+            return self;
+        }
+        let padded = [&self.head[..], &self.data, &[0; 3][..padding(self.data.len())]].concat();
+        Self { head: padded.into(), data: Bytes::new() }
+    }
+
     /// A reply without results.
     pub(crate) fn refused(xid: u32, refusal: Refusal) -> Self {
         let mut encoder = accepted(xid, ACCEPTED_LEN + 8);

@@ -267,9 +267,12 @@ impl Answered {
 }
 
 /// The arguments of GRANTED, the callback.
-pub(super) fn granted(cookie: u64, exclusive: bool, lock: &Lock) -> Vec<u8> {
+pub(super) fn granted(number: u64, exclusive: bool, lock: &Lock) -> Vec<u8> {
     let mut out = Encoder::with_capacity(256);
-    out.opaque(&cookie.to_be_bytes());
+    // Not of 8 bytes: macOS would take that for a number of its own, and look there instead of at the lock.
+    let mut cookie = *b"lock\0\0\0\0\0\0\0\0";
+    cookie[4..].copy_from_slice(&number.to_be_bytes());
+    out.opaque(&cookie);
     out.bool(exclusive);
     lock.encode(&mut out);
     out.into_vec()

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::args::HOST_LEN_MAX;
 use crate::config::NfsLimits;
+use crate::dispatch::Origin;
 use crate::xdr::{Decoder, Encoder};
 
 /// Settings of the store, a row per client; behind it the client's number.
@@ -42,8 +43,14 @@ pub struct LockClient {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Line {
     pub(crate) client: IpAddr,
-    /// The address of this machine that it speaks to: clients take callbacks from there only.
+    /// The address of this machine that it speaks to: clients take callbacks from there only. Unspecified where that is not known.
     pub(crate) local: IpAddr,
+}
+
+impl Line {
+    pub(super) fn of(from: Origin) -> Self {
+        Self { client: from.address.ip().to_canonical(), local: from.local.to_canonical() }
+    }
 }
 
 struct Known {

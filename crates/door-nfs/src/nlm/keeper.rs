@@ -190,7 +190,8 @@ async fn notify(door: Arc<NfsDoor>, number: u64, line: Line, restarts: u32) {
         }
         let Some(_places) = places(&door, line).await else { return };
         // Clients know the server by the name or by the address that they mounted; those that compare addresses take either.
-        let names = [door.locks.settings.server_name.clone(), line.local.to_string()];
+        let address = (!line.local.is_unspecified()).then(|| line.local.to_string());
+        let names = [Some(door.locks.settings.server_name.clone()), address].into_iter().flatten();
         let mut told = true;
         for name in names {
             let mut out = Encoder::with_capacity(64);

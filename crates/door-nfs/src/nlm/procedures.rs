@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::args::{Answered, Lock, Request, Share, Stat};
 use super::{Line, Locks};
-use crate::dispatch::Peer;
+use crate::dispatch::Origin;
 use crate::door::NfsDoor;
 use crate::export::Rule;
 use crate::metrics::count;
@@ -20,8 +20,8 @@ use crate::operations::{LockOperation, of_lock};
 use crate::rpc::Credential;
 
 /// Answers a call.
-pub(super) fn execute(door: &NfsDoor, peer: &Peer, credential: &Credential, request: &Request) -> Answered {
-    let desk = Desk { door, locks: &door.locks, peer, credential };
+pub(super) fn execute(door: &NfsDoor, from: Origin, credential: &Credential, request: &Request) -> Answered {
+    let desk = Desk { door, locks: &door.locks, from, credential };
     let stat = |result: Result<Stat, Stat>| Answered::Stat(result.unwrap_or_else(|stat| stat));
     match request {
         Request::Test { exclusive, lock } => match desk.test(lock, *exclusive) {
@@ -56,7 +56,7 @@ pub(super) fn release(door: &NfsDoor, clients: &[u64]) {
 struct Desk<'a> {
     door: &'a NfsDoor,
     locks: &'a Locks,
-    peer: &'a Peer,
+    from: Origin,
     credential: &'a Credential,
 }
 
@@ -72,7 +72,7 @@ impl Desk<'_> {
     fn file(&self, operation: LockOperation, handle: &Bytes) -> Result<File, Stat> {
         let handle = self.door.handles.decode(handle).map_err(|_| Stat::StaleHandle)?;
         let exports = self.door.exports();
-        let rule = exports.rule(handle.export, self.peer.address).map_err(|_| {
+        let rule = exports.rule(handle.export, self.from.address).map_err(|_| {
             count(&self.door.metrics().export_refusals);
             Stat::Failed
         })?;
@@ -102,7 +102,7 @@ impl Desk<'_> {
     }
 
     fn line(&self) -> Line {
-        Line { client: self.peer.address.ip().to_canonical(), local: self.peer.local.to_canonical() }
+        Line::of(self.from)
     }
 
     fn owner(&self, lock: &Lock) -> HoldOwner {

@@ -1,11 +1,13 @@
 //! Locks that are waited for: in which order they are granted, how the client is told, and what ends waiting.
 
+use std::net::UdpSocket;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use strata_door_nfs::{NfsConfig, NfsLocks};
 use strata_namespace::RangeSpace;
 
-use super::client::{Args, Client};
+use super::client::{Args, Client, Results};
 use super::host::{Came, Host};
 use super::nfs::Handle;
 use super::nlm::quick;
@@ -196,4 +198,37 @@ fn calls_of_the_asynchronous_form_are_answered_by_calls() {
     assert_eq!(message(7, lock_args(&wanted, true)), Came::Result(12, GRANTED));
     assert_eq!(message(9, wanted.put(cookie())), Came::Result(14, GRANTED));
     assert_eq!(one.lock(&lock), GRANTED);
+}
+
+#[test]
+fn locks_are_asked_for_over_udp_too_by_those_whom_an_export_admits() {
+    let host = Host::on(2, 0);
+    let served = calling(&host);
+    let (mut one, _, file, lock) = locked(&served);
+    let (portmap, _stop) = served.portmap_datagrams();
+    let socket = UdpSocket::bind("127.0.0.2:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let ask = |xid: u32, procedure: u32, args: &Args| {
+        socket.send_to(&one.record(xid, NLM, procedure, args)[4..], portmap).unwrap();
+        let mut reply = [0; 512];
+        let len = socket.recv(&mut reply).unwrap();
+        let mut reply = Results::new(reply[..len].to_vec());
+        assert_eq!(reply.u32().unwrap(), xid);
+        Client::accepted(reply).unwrap()
+    };
+    let wanted = exclusive("two", 8, &file, 0, 0);
+    // The second time from the cache of replies.
+    for _ in 0..2 {
+        let mut answer = ask(70, 2, &lock_args(&wanted, false));
+        assert_eq!((answer.opaque().unwrap().as_slice(), answer.u32().unwrap()), (&b"cook"[..], DENIED));
+        answer.end();
+    }
+    ask(71, 7, &lock_args(&wanted, true)).end();
+    assert_eq!(host.next().1, Came::Result(12, BLOCKED));
+    one.unlock(&lock);
+    assert_eq!(host.granted(), wanted);
+    served.door().set_exports(vec![]).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    socket.send_to(&one.record(72, NLM, 0, &Args::default())[4..], portmap).unwrap();
+    assert!(socket.recv(&mut [0; 64]).is_err());
 }
