@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::nlm::Line;
@@ -101,7 +101,7 @@ async fn connect(line: Line, port: u16) -> std::io::Result<TcpStream> {
 }
 
 /// Reads the reply and its header.
-async fn results(stream: &mut TcpStream, xid: u32) -> Result<Decoder, CallError> {
+async fn results(stream: &mut (impl AsyncRead + Unpin), xid: u32) -> Result<Decoder, CallError> {
     let mut bytes = Vec::new();
     loop {
         let mark = stream.read_u32().await?;
@@ -132,4 +132,61 @@ async fn results(stream: &mut TcpStream, xid: u32) -> Result<Decoder, CallError>
         return Err(CallError::Refused);
     }
     Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the caller makes of these bytes.
+    fn read(mut bytes: &[u8]) -> Result<Bytes, CallError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(results(&mut bytes, 7)).map(|results| results.rest().clone())
+    }
+
+    /// A reply in fragments.
+    fn reply(words: &[u32], fragments: &[&[u8]]) -> Vec<u8> {
+        let head: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        let all: Vec<&[u8]> = [&[head.as_slice()], fragments].concat();
+        let mut out = Vec::new();
+        for (number, fragment) in all.iter().enumerate() {
+            let last = if number + 1 == all.len() { LAST_FRAGMENT } else { 0 };
+            out.extend_from_slice(&(last | u32::try_from(fragment.len()).unwrap()).to_be_bytes());
+            out.extend_from_slice(fragment);
+        }
+        out
+    }
+
+    #[test]
+    fn results_are_what_is_behind_the_header_in_however_many_fragments() {
+        assert_eq!(read(&reply(&[7, 1, 0, 0, 0, 0], &[b"resu", b"lts!"])).unwrap(), "results!");
+        assert_eq!(read(&reply(&[7, 1, 0, 0, 0, 0], &[])).unwrap(), "");
+        // Denied, and accepted without success.
+        for words in [&[7, 1, 1, 0, 2, 2][..], &[7, 1, 0, 0, 0, 3]] {
+            assert!(matches!(read(&reply(words, &[])), Err(CallError::Refused)), "{words:?}");
+        }
+        // Of another call, a call, too short, without an end, and too long.
+        let many = [&[0u8; 2048][..]; 2];
+        for bytes in [
+            reply(&[8, 1, 0, 0, 0, 0], &[]),
+            reply(&[7, 0, 0, 0, 0, 0], &[]),
+            reply(&[7, 1, 0], &[]),
+            [0; 64].to_vec(),
+            reply(&[7, 1, 0, 0, 0, 0], &many),
+            vec![0xff; 64],
+        ] {
+            assert!(matches!(read(&bytes), Err(CallError::Garbled(_))), "{bytes:?}");
+        }
+        assert!(matches!(read(&reply(&[7, 1, 0, 0, 0, 0], &[b"more"])[..20]), Err(CallError::Io(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_whatever_make_reading_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), mark in any::<bool>()) {
+            let bytes = if mark { reply(&[7, 1], &[&bytes]) } else { bytes };
+            drop(read(&bytes));
+        }
+    }
 }
