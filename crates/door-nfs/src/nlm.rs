@@ -50,7 +50,8 @@ const REPLY_CAPACITY: usize = 128;
 pub(crate) struct Locks {
     settings: NfsLocks,
     clients: Clients,
-    /// Around it and the name space's rows: a lock given back and given on is one step. Nothing of the name space takes it.
+    /// Around it and the name space's rows: a lock given back and given on is one step. Nothing of the name space takes it, and it is taken
+    /// only on threads that may wait.
     waits: Mutex<Waits>,
     freed: Arc<Freed>,
     /// Until then only what clients had is granted.

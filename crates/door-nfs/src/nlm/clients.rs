@@ -71,6 +71,7 @@ pub(crate) struct Clients {
     key: [u8; 32],
     max: usize,
     per_address_max: usize,
+    /// Taken only on threads that may wait: it is held over commits.
     known: Mutex<HashMap<u64, Known>>,
 }
 

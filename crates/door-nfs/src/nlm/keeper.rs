@@ -36,8 +36,10 @@ const COOKIE_LEN_MAX: usize = 1024;
 pub(crate) async fn keep(door: Arc<NfsDoor>) {
     let Some(mut grants) = door.locks.grants.lock().take() else { return std::future::pending().await };
     let mut tasks = JoinSet::new();
-    let past = door.locks.clients.past();
-    if !past.is_empty() {
+    let asking = Arc::clone(&door);
+    if let Some(past) = run(move || asking.locks.clients.past()).await
+        && !past.is_empty()
+    {
         tasks.spawn(notify_all(Arc::clone(&door), past));
     }
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
@@ -122,7 +124,9 @@ async fn call_back(door: Arc<NfsDoor>, grant: Grant) {
             tokio::time::sleep(door.locks.settings.call_pause).await;
         }
         // The client may have asked again meanwhile, and been answered, or have given up.
-        if door.locks.waits.lock().is_granted(number).is_none() {
+        let asking = Arc::clone(&door);
+        let wanted = run(move || asking.locks.waits.lock().is_granted(number)).await;
+        if wanted.flatten().is_none() {
             return;
         }
         let Some(places) = places(&door, grant.line).await else { return };
@@ -201,10 +205,10 @@ async fn notify(door: Arc<NfsDoor>, number: u64, line: Line, restarts: u32) {
             told &= call(&door, line, notice, &out.into_vec()).await.is_ok();
         }
         if told {
-            door.locks.clients.notified(number);
+            run(move || door.locks.clients.notified(number)).await;
             return;
         }
     }
     tracing::warn!(client = %line.client, "an nfs client that had locks could not be told of the restart; its locks are lost");
-    door.locks.clients.notified(number);
+    run(move || door.locks.clients.notified(number)).await;
 }
