@@ -7,7 +7,7 @@
 use strata_content::Hold;
 use strata_seam::Ino;
 
-use crate::locks::{Place, Turn};
+use crate::locks::{HoldTurn, Place, Turn};
 use crate::namespace::Namespace;
 use crate::pin::{Kept, Replacing};
 use crate::records::{Bucket, Inode};
@@ -37,8 +37,8 @@ pub(crate) struct Effects {
     pub(crate) removed: Vec<(Inode, Option<Hold>)>,
     /// Locks that are granted and that end.
     pub(crate) locks: Vec<Turn>,
-    /// Rows of locks of processes more than before.
-    pub(crate) holds: i64,
+    /// Locks of processes that are set and that end.
+    pub(crate) holds: Vec<HoldTurn>,
     /// What is claimed by the change of a tree that begins.
     pub(crate) claim: Option<(u64, Vec<Place>)>,
 }
@@ -68,7 +68,7 @@ impl Namespace {
             self.remember(inode, hold);
         }
         self.locks.held.take(std::mem::take(&mut effects.locks));
-        self.locks.note_holds(effects.holds);
+        self.locks.holds.take(std::mem::take(&mut effects.holds));
         if let Some((number, places)) = effects.claim.take() {
             self.locks.claim(number, places);
         }

@@ -12,6 +12,7 @@
 mod ending;
 mod held;
 mod hold;
+mod holders;
 mod place;
 mod range;
 mod table;
@@ -20,7 +21,7 @@ mod uphold;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use strata_content::{DedupDomain, Tx};
@@ -39,6 +40,7 @@ use crate::view::{View, damaged};
 
 pub(crate) use held::Turn;
 pub use hold::{HOLDS_PER_FILE_MAX, HoldOwner};
+pub(crate) use holders::HoldTurn;
 pub(crate) use place::Place;
 pub use range::{HeldRange, RangeKind, RangeSpace};
 use table::Row;
@@ -62,8 +64,8 @@ pub(crate) struct Locks {
     pub(crate) held: held::Held,
     claims: Arc<Mutex<Claims>>,
     next_claim: AtomicU64,
-    /// Rows of locks of processes.
-    holds: AtomicI64,
+    /// Locks of processes.
+    pub(crate) holds: holders::Holders,
 }
 
 /// What is being changed in many commits, by a number of its own; as many as requests in progress.
@@ -91,13 +93,6 @@ impl Locks {
     /// From the moment a change was accepted in which nothing forbade the larger one. Under the writer's lock.
     pub(crate) fn claim(&self, number: u64, places: Vec<Place>) {
         self.claims.lock().insert(number, places);
-    }
-
-    /// So many rows of locks of processes are more. Under the writer's lock.
-    pub(crate) fn note_holds(&self, more: i64) {
-        if more != 0 {
-            self.holds.fetch_add(more, Ordering::AcqRel);
-        }
     }
 
     /// Whether a lock would come between a change that is going on and its end.
