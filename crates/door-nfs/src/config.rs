@@ -26,6 +26,36 @@ pub struct NfsConfig {
     pub handle_secret: [u8; 32],
     /// Bounds.
     pub limits: NfsLimits,
+    /// Locks between clients.
+    pub locks: NfsLocks,
+}
+
+/// What is said about locks between clients (NLM).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NfsLocks {
+    /// How long after a start only locks are granted that clients had before it. Where no client had any, there is no such time.
+    pub grace: Duration,
+    /// The port of clients' portmappers.
+    pub portmap_port: u16,
+    /// How long a call to a client may take.
+    pub call_timeout: Duration,
+    /// How long it takes until a client that could not be called is called again.
+    pub call_pause: Duration,
+    /// What clients are told that this host is called when it restarted.
+    pub server_name: String,
+}
+
+impl Default for NfsLocks {
+    fn default() -> Self {
+        Self {
+            // As Linux' server: enough for its clients, which ask again at once when they are notified.
+            grace: Duration::from_secs(50),
+            portmap_port: 111,
+            call_timeout: Duration::from_secs(5),
+            call_pause: Duration::from_secs(10),
+            server_name: "strata".to_owned(),
+        }
+    }
 }
 
 impl fmt::Debug for NfsConfig {
@@ -33,12 +63,14 @@ impl fmt::Debug for NfsConfig {
         f.debug_struct("NfsConfig")
             .field("exports", &self.exports)
             .field("limits", &self.limits)
+            .field("locks", &self.locks)
             .finish_non_exhaustive()
     }
 }
 
 /// Every bound of the door. Memory stays below roughly
-/// `request_bytes_max + reply_bytes_max + requests_max * 64 KiB + reply_cache_bytes_max + cookie_cache_bytes_max`.
+/// `request_bytes_max + reply_bytes_max + requests_max * 64 KiB + reply_cache_bytes_max + cookie_cache_bytes_max +
+/// lock_waits_max * 4 KiB + lock_holds_max * 64`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NfsLimits {
     /// Connections at one time; one more is closed at once.
@@ -70,6 +102,22 @@ pub struct NfsLimits {
     pub cookie_scans_max: usize,
     /// Entries of the list that MOUNT's DUMP answers.
     pub mount_list_max: usize,
+    /// Locks of all clients together (NLM), and reservations (SHARE) as many again.
+    pub lock_holds_max: usize,
+    /// The same of one client.
+    pub lock_holds_per_client_max: usize,
+    /// Locks that are waited for, of all clients together. Each takes up to 4 KiB.
+    pub lock_waits_max: usize,
+    /// The same of one client.
+    pub lock_waits_per_client_max: usize,
+    /// Clients with locks.
+    pub lock_clients_max: usize,
+    /// Clients with locks that have one address together.
+    pub lock_clients_per_address_max: usize,
+    /// Calls to clients at one time.
+    pub lock_calls_max: usize,
+    /// The same to one address.
+    pub lock_calls_per_client_max: usize,
     /// A connection without any request for so long is closed.
     pub idle_timeout: Duration,
     /// How slow a client may be with a record it has begun and with replies it is sent; then its connection is closed.
@@ -95,6 +143,14 @@ impl Default for NfsLimits {
             cookie_cache_bytes_max: 16 << 20,
             cookie_scans_max: 4,
             mount_list_max: 1024,
+            lock_holds_max: 32_768,
+            lock_holds_per_client_max: 8_192,
+            lock_waits_max: 1024,
+            lock_waits_per_client_max: 128,
+            lock_clients_max: 1024,
+            lock_clients_per_address_max: 16,
+            lock_calls_max: 64,
+            lock_calls_per_client_max: 4,
             // As Linux' server: its clients reconnect on their own after six minutes of silence.
             idle_timeout: Duration::from_secs(360),
             pace: Pace::default(),
@@ -117,6 +173,8 @@ impl NfsLimits {
             ("reply_bytes_per_connection_max", self.reply_bytes_per_connection_max, RECORD_LEN_MAX),
             ("reply_cache_entries_max", self.reply_cache_entries_max, 1),
             ("cookie_scans_max", self.cookie_scans_max, 1),
+            ("lock_calls_max", self.lock_calls_max, 1),
+            ("lock_calls_per_client_max", self.lock_calls_per_client_max, 1),
         ];
         // The upper end is what the semaphores behind these bounds can count.
         const CEILING: usize = u32::MAX as usize >> 3;
@@ -138,6 +196,9 @@ pub enum ConfigError {
     /// Two exported paths whose identities in file handles are the same.
     #[error("the exports `{0}` and `{1}` cannot be told apart in file handles; rename one of the buckets")]
     ExportIdClash(String, String),
+    /// The clients that had locks cannot be read.
+    #[error("the list of clients that had locks cannot be read: {0}")]
+    LockClients(String),
     /// A bound under which nothing could run.
     #[error("nfs limit `{name}` is {value}; it must be between {floor} and {ceiling}")]
     Limit {
@@ -169,7 +230,12 @@ mod tests {
 
     #[test]
     fn the_secret_does_not_show_in_debug_output() {
-        let config = NfsConfig { exports: Vec::new(), handle_secret: [0xa5; 32], limits: NfsLimits::default() };
+        let config = NfsConfig {
+            exports: Vec::new(),
+            handle_secret: [0xa5; 32],
+            limits: NfsLimits::default(),
+            locks: NfsLocks::default(),
+        };
         let shown = format!("{config:?}");
         assert!(!shown.contains("165") && !shown.contains("secret"), "{shown}");
     }

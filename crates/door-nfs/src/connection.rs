@@ -51,13 +51,15 @@ pub(crate) async fn run(
     ends: Ends,
 ) -> std::io::Result<()> {
     let limits = door.limits;
+    let local = stream.local_addr()?;
     let nfs_port = match service {
-        Service::All => stream.local_addr()?.port(),
+        Service::All => local.port(),
         Service::Portmap { nfs_port } => nfs_port,
     };
     let known = service == Service::All && door.exports().admits(address.ip());
     let peer = Arc::new(Peer {
         address,
+        local: local.ip(),
         nfs_port,
         service,
         budgets: ConnectionBudgets {

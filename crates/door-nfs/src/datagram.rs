@@ -1,28 +1,36 @@
-//! Portmap over UDP: what `rpcinfo`, `showmount` and older kernels ask first. NFS and MOUNT stay on TCP.
+//! Portmap over UDP: what `rpcinfo`, `showmount` and older kernels ask first; and what clients send over UDP only: locks from macOS, notices
+//! of restarts from Linux. NFS and MOUNT stay on TCP.
 //!
 //! A datagram is answered only where an export rule admits its sender: replies are longer than calls, and addresses of
-//! senders can be forged.
+//! senders can be forged. What may wait is done beside the others, within a bound; what is beyond is dropped, and comes again.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
 
 use crate::door::NfsDoor;
 use crate::metrics::count;
-use crate::portmap;
-use crate::rpc::{Message, RECORD_MARK_LEN, Refusal, Reply};
+use crate::origin::Origin;
+use crate::rpc::{Call, Message, RECORD_MARK_LEN, Refusal, Reply};
+use crate::{nlm, nsm, portmap};
 
-/// Longest call in bytes: a header with the longest credentials, and four numbers.
-const CALL_LEN_MAX: usize = 1024;
+/// Longest call in bytes: a header with the longest credentials, and a lock with a handle and an owner of usual lengths.
+const CALL_LEN_MAX: usize = 2048;
+/// Calls of locks and of restarts in work at one time.
+const WAITING_MAX: usize = 64;
 
-/// Answers portmap on `socket` (usually port 111), telling `nfs_port` to clients that ask, until `shutdown` resolves.
+/// Answers portmap, locks and restarts on `socket` (usually port 111), telling `nfs_port` to clients that ask, until `shutdown` resolves.
 pub async fn serve_portmap_datagrams(
     socket: UdpSocket,
     door: Arc<NfsDoor>,
     nfs_port: u16,
     shutdown: impl Future<Output = ()>,
 ) {
+    let (socket, waiting) = (Arc::new(socket), Arc::new(Semaphore::new(WAITING_MAX)));
+    let Ok(local) = socket.local_addr() else { return };
     let mut buf = [0; CALL_LEN_MAX];
     tokio::pin!(shutdown);
     loop {
@@ -35,30 +43,58 @@ pub async fn serve_portmap_datagrams(
         if !door.exports().admits(sender.ip().to_canonical()) {
             continue;
         }
-        if let Some(reply) = answer(&door, nfs_port, &buf[..len])
-            && let Err(error) = socket.send_to(&reply.head[RECORD_MARK_LEN..], sender).await
-        {
-            tracing::debug!(client = %sender, error = %error, "a portmap answer could not be sent");
-        }
+        let reply = match Message::parse(Bytes::copy_from_slice(&buf[..len])) {
+            Err(_) => continue,
+            Ok(Message::Denied { xid, denial }) => {
+                count(&door.metrics().calls_denied);
+                Reply::denied(xid, denial)
+            }
+            Ok(Message::Call(call)) if matches!(call.program, nlm::PROGRAM | nsm::PROGRAM) => {
+                let Ok(place) = Arc::clone(&waiting).try_acquire_owned() else { continue };
+                let (door, socket) = (Arc::clone(&door), Arc::clone(&socket));
+                tokio::spawn(async move {
+                    let reply = answer(&door, Origin { address: sender, local: local.ip() }, call).await;
+                    send(&socket, sender, &reply).await;
+                    drop(place);
+                });
+                continue;
+            }
+            Ok(Message::Call(call)) => portmapped(&door, nfs_port, &call),
+        };
+        send(&socket, sender, &reply).await;
     }
 }
 
-/// The answer to one datagram; `None` for what is no call.
-fn answer(door: &NfsDoor, nfs_port: u16, datagram: &[u8]) -> Option<Reply> {
-    let call = match Message::parse(Bytes::copy_from_slice(datagram)).ok()? {
-        Message::Call(call) => call,
-        Message::Denied { xid, denial } => {
-            count(&door.metrics().calls_denied);
-            return Some(Reply::denied(xid, denial));
-        }
-    };
+async fn send(socket: &UdpSocket, to: SocketAddr, reply: &Reply) {
+    if let Err(error) = socket.send_to(&reply.head[RECORD_MARK_LEN..], to).await {
+        tracing::debug!(client = %to, error = %error, "an answer could not be sent");
+    }
+}
+
+fn portmapped(door: &NfsDoor, nfs_port: u16, call: &Call) -> Reply {
     let reply = match (call.program, call.version) {
-        (portmap::PROGRAM, portmap::VERSION) => portmap::call(door, nfs_port, true, &call),
+        (portmap::PROGRAM, portmap::VERSION) => portmap::call(door, nfs_port, true, call),
         (portmap::PROGRAM, _) => Err(Refusal::ProgramMismatch { low: portmap::VERSION, high: portmap::VERSION }),
         _ => Err(Refusal::ProgramUnavailable),
     };
-    Some(reply.unwrap_or_else(|refusal| {
+    or_refused(door, call.xid, reply)
+}
+
+/// Executes a call of locks or of restarts. A reply that is repeated is put together anew: a datagram is one piece.
+async fn answer(door: &Arc<NfsDoor>, from: Origin, call: Call) -> Reply {
+    let xid = call.xid;
+    let reply = match (call.program, call.version) {
+        (nlm::PROGRAM, nlm::VERSION) => nlm::call(Arc::clone(door), from, call).await,
+        (nlm::PROGRAM, _) => Err(Refusal::ProgramMismatch { low: nlm::VERSION, high: nlm::VERSION }),
+        (_, nsm::VERSION) => nsm::call(Arc::clone(door), from.address, call).await,
+        _ => Err(Refusal::ProgramMismatch { low: nsm::VERSION, high: nsm::VERSION }),
+    };
+    or_refused(door, xid, reply).joined()
+}
+
+fn or_refused(door: &NfsDoor, xid: u32, reply: Result<Reply, Refusal>) -> Reply {
+    reply.unwrap_or_else(|refusal| {
         count(&door.metrics().calls_unavailable);
-        Reply::refused(call.xid, refusal)
-    }))
+        Reply::refused(xid, refusal)
+    })
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::door::NfsDoor;
 use crate::metrics::count;
+use crate::origin::Origin;
 use crate::peer::{Answer, Peer, Service};
 use crate::rpc::{Call, Refusal, Reply};
-use crate::{mount, nfs, portmap};
+use crate::{mount, nfs, nlm, nsm, portmap};
 
 /// Executes a call.
 pub(crate) async fn dispatch(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) -> Answer {
@@ -14,6 +15,8 @@ pub(crate) async fn dispatch(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) ->
     let (low, high) = match call.program {
         nfs::PROGRAM if all => (nfs::VERSION, nfs::VERSION),
         mount::PROGRAM if all => (mount::VERSION, mount::VERSION),
+        nlm::PROGRAM if all => (nlm::VERSION, nlm::VERSION),
+        nsm::PROGRAM if all => (nsm::VERSION, nsm::VERSION),
         portmap::PROGRAM => (portmap::VERSION, portmap::VERSION),
         _ => {
             count(&door.metrics().calls_unavailable);
@@ -28,6 +31,11 @@ pub(crate) async fn dispatch(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) ->
     let metrics = Arc::clone(door.metrics());
     let result = match call.program {
         nfs::PROGRAM => nfs::call(door, &peer, call).await,
+        nlm::PROGRAM => {
+            let origin = Origin { address: peer.address, local: peer.local };
+            nlm::call(door, origin, call).await.map(Answer::from)
+        }
+        nsm::PROGRAM => nsm::call(door, peer.address, call).await.map(Answer::from),
         mount::PROGRAM => mount::call(&door, &peer, &call).await.map(Answer::from),
         _ => portmap::call(&door, peer.nfs_port, !all, &call).map(Answer::from),
     };

@@ -12,6 +12,7 @@ use crate::export::{Export, ExportId, ExportTable};
 use crate::handle::{HANDLE_LEN, Handle, HandleCodec};
 use crate::metrics::NfsMetrics;
 use crate::mount_list::MountList;
+use crate::nlm::locks::Locks;
 use crate::record::Budget;
 use crate::reply_cache::{ReplyCache, ReplyCacheLimits};
 
@@ -26,7 +27,10 @@ pub struct NfsDoor {
     pub(crate) replies: Arc<ReplyCache>,
     /// Replies of WRITE, which would push the others out.
     pub(crate) write_replies: Arc<ReplyCache>,
+    /// Replies of procedures of NLM.
+    pub(crate) lock_replies: Arc<ReplyCache>,
     pub(crate) mounts: MountList,
+    pub(crate) locks: Locks,
     pub(crate) budgets: Budgets,
     pub(crate) scans: AtomicUsize,
     /// Changes with every start: an unstable WRITE of another instance may be lost.
@@ -40,27 +44,31 @@ impl NfsDoor {
     /// A door to `ns`.
     ///
     /// # Errors
-    /// [`ConfigError`] if an export rule or a limit makes no sense.
+    /// [`ConfigError`] if an export rule or a limit makes no sense, or the clients that had locks cannot be read.
     pub fn new(ns: Arc<Namespace>, config: NfsConfig) -> Result<Arc<Self>, ConfigError> {
-        let NfsConfig { exports, handle_secret, limits } = config;
+        let NfsConfig { exports, handle_secret, limits, locks } = config;
         limits.check()?;
-        let reply_cache = || {
+        let reply_cache = |parts| {
             ReplyCache::new(ReplyCacheLimits {
                 entries_max: limits.reply_cache_entries_max,
-                bytes_max: limits.reply_cache_bytes_max / 2,
+                bytes_max: limits.reply_cache_bytes_max / 8 * parts,
                 age_max: limits.reply_cache_age_max,
             })
         };
         let store_id = ns.store_id();
+        let locks = Locks::new(&ns, &handle_secret, &limits, locks);
+        let locks = locks.map_err(|error| ConfigError::LockClients(error.to_string()))?;
         Ok(Arc::new(Self {
             handles: HandleCodec::new(&handle_secret, store_id),
             cookies: Positions::new(
                 blake3::derive_key("strata nfs directory cookie v1", &handle_secret),
                 limits.cookie_cache_bytes_max,
             ),
-            replies: reply_cache(),
-            write_replies: reply_cache(),
+            replies: reply_cache(4),
+            write_replies: reply_cache(3),
+            lock_replies: reply_cache(1),
             mounts: MountList::new(limits.mount_list_max),
+            locks,
             budgets: Budgets::new(limits.requests_max, limits.request_bytes_max, limits.reply_bytes_max),
             scans: AtomicUsize::new(0),
             write_verifier: ns.boot_id().to_be_bytes(),
@@ -80,6 +88,12 @@ impl NfsDoor {
         let table = Arc::new(ExportTable::new(exports)?);
         *self.exports.write() = table;
         Ok(())
+    }
+
+    /// How many locks clients hold.
+    #[must_use]
+    pub fn locks_held(&self) -> u64 {
+        self.ns.holds_held() as u64
     }
 
     /// The counters.

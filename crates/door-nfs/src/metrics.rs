@@ -41,6 +41,14 @@ pub struct NfsMetrics {
     pub latencies: [Latencies; 22],
     /// Calls of MOUNT.
     pub mount_calls: AtomicU64,
+    /// Calls of NLM.
+    pub lock_calls: AtomicU64,
+    /// Calls to clients: of granted locks, of answers, of a restart.
+    pub lock_callbacks: AtomicU64,
+    /// Those of them that failed.
+    pub lock_callbacks_failed: AtomicU64,
+    /// Restarts that clients told of.
+    pub restart_notices: AtomicU64,
     /// Calls of portmap.
     pub portmap_calls: AtomicU64,
     /// Bytes of file content sent by READ.

@@ -37,10 +37,33 @@ static OPERATIONS: &[Operation] = &[
     Operation::new("pathconf", &[ReadAttributes]),
     Operation::new("commit", &[ReadAttributes, Write]),
     Operation::new("mnt", &[Search, ReadAttributes, ReadBucket]),
+    Operation::new("nlm_test", &[ReadAttributes, Read, Write]),
+    Operation::new("nlm_lock", &[ReadAttributes, Read, Write]),
+    Operation::new("nlm_cancel", &[]),
+    Operation::new("nlm_unlock", &[]),
+    Operation::new("nlm_share", &[ReadAttributes, Read, Write]),
+    Operation::new("nlm_unshare", &[]),
+    Operation::new("lock clients", &[Administer]),
 ];
 
 static ROWS: LazyLock<Vec<&'static Operation>> = LazyLock::new(|| DOOR.operations_of(PROCEDURES));
+static LOCKS: LazyLock<Vec<&'static Operation>> = LazyLock::new(|| DOOR.operations_of(LOCK_OPERATIONS));
+static LOCK_CLIENTS: LazyLock<&'static Operation> = LazyLock::new(|| DOOR.operation("lock clients"));
 static MOUNT: LazyLock<&'static Operation> = LazyLock::new(|| DOOR.operation("mnt"));
+
+/// The procedures of NLM, by what they do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LockOperation {
+    Test,
+    Lock,
+    Cancel,
+    Unlock,
+    Share,
+    Unshare,
+}
+
+/// The names of their rows, in that order.
+const LOCK_OPERATIONS: [&str; 6] = ["nlm_test", "nlm_lock", "nlm_cancel", "nlm_unlock", "nlm_share", "nlm_unshare"];
 
 /// The row of a procedure of NFS, by its number; of one that is not known, the row of the procedure that does nothing.
 pub(crate) fn of_procedure(number: u32) -> &'static Operation {
@@ -50,6 +73,16 @@ pub(crate) fn of_procedure(number: u32) -> &'static Operation {
 /// The row of MNT, the procedure of the mount protocol that reaches the tree.
 pub(crate) fn of_mount() -> &'static Operation {
     *MOUNT
+}
+
+/// The row of a procedure of NLM.
+pub(crate) fn of_lock(operation: LockOperation) -> &'static Operation {
+    LOCKS[operation as usize]
+}
+
+/// The row of keeping the list of clients that have locks, and of ending what one has that restarted.
+pub(crate) fn of_lock_clients() -> &'static Operation {
+    *LOCK_CLIENTS
 }
 
 #[cfg(test)]
@@ -62,6 +95,9 @@ mod tests {
             assert_eq!(of_procedure(number as u32).name, *name);
         }
         assert_eq!(of_mount().name, "mnt");
+        assert_eq!(of_lock(LockOperation::Test).name, "nlm_test");
+        assert_eq!(of_lock(LockOperation::Unshare).name, "nlm_unshare");
+        assert_eq!(of_lock_clients().name, "lock clients");
         assert!(of_procedure(22).actions.is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! The two ends of a call: who calls, through which listener, and what goes back.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::door::{ConnectionBudgets, Places};
 use crate::rpc::Reply;
@@ -8,11 +8,11 @@ use crate::rpc::Reply;
 /// What a listener offers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Service {
-    /// NFS, MOUNT and portmap.
+    /// NFS, MOUNT, NLM, NSM and portmap.
     All,
     /// Only portmap, which tells this port for the others.
     Portmap {
-        /// Where NFS and MOUNT are served.
+        /// Where the others are served.
         nfs_port: u16,
     },
 }
@@ -20,6 +20,8 @@ pub(crate) enum Service {
 /// The other end of a connection, and what it may use.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// The address of this machine that it speaks to.
+    pub(crate) local: IpAddr,
     /// The port told to clients that ask portmap.
     pub(crate) nfs_port: u16,
     pub(crate) service: Service,

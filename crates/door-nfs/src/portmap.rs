@@ -1,30 +1,34 @@
-//! Portmap version 2 (RFC 1833, section 3): tells clients that ask where NFS and MOUNT are. Both are on the door's own
-//! port, so that no rpcbind is needed. Registrations from outside are refused.
+//! Portmap version 2 (RFC 1833, section 3): tells clients that ask where NFS, MOUNT and its locks are. All are on the door's own port, so
+//! that no rpcbind is needed. Locks and notices of restarts (NSM) are taken over UDP too, on the portmapper's own port: macOS asks for
+//! locks and Linux tells of restarts that way. Registrations from outside are refused.
 
 use crate::door::NfsDoor;
 use crate::metrics::count;
 use crate::rpc::{Call, Refusal, Reply, accepted};
 use crate::xdr::Decoder;
-use crate::{mount, nfs};
+use crate::{mount, nfs, nlm, nsm};
 
-pub(crate) const PROGRAM: u32 = 100_000;
-pub(crate) const VERSION: u32 = 2;
+pub(crate) use crate::programs::portmap::{PROGRAM, VERSION};
 
 const PROTOCOL_TCP: u32 = 6;
 const PROTOCOL_UDP: u32 = 17;
 const PORTMAP_PORT: u16 = 111;
 
-/// Answers a call. `nfs_port` is told for NFS and MOUNT; `registry` says whether this is port 111, over UDP too.
+/// Answers a call. `nfs_port` is told for what is served over TCP; `registry` says whether this is port 111, over UDP too.
 pub(crate) fn call(door: &NfsDoor, nfs_port: u16, registry: bool, call: &Call) -> Result<Reply, Refusal> {
     count(&door.metrics().portmap_calls);
     let services = [
         (nfs::PROGRAM, nfs::VERSION, PROTOCOL_TCP, nfs_port),
         (mount::PROGRAM, mount::VERSION, PROTOCOL_TCP, nfs_port),
+        (nlm::PROGRAM, nlm::VERSION, PROTOCOL_TCP, nfs_port),
+        (nsm::PROGRAM, nsm::VERSION, PROTOCOL_TCP, nfs_port),
         (PROGRAM, VERSION, PROTOCOL_TCP, PORTMAP_PORT),
         (PROGRAM, VERSION, PROTOCOL_UDP, PORTMAP_PORT),
+        (nlm::PROGRAM, nlm::VERSION, PROTOCOL_UDP, PORTMAP_PORT),
+        (nsm::PROGRAM, nsm::VERSION, PROTOCOL_UDP, PORTMAP_PORT),
     ];
-    let services = if registry { &services[..] } else { &services[..3] };
-    let mut out = accepted(call.xid, 128);
+    let services = if registry { &services[..] } else { &services[..5] };
+    let mut out = accepted(call.xid, 192);
     match call.procedure {
         0 => {}
         // SET and UNSET: refused.

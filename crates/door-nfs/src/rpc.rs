@@ -22,9 +22,12 @@ pub(crate) const ACCEPTED_LEN: usize = 28;
 /// Bytes of a reply that belong to one transmission only: mark and xid.
 pub(crate) const ENVELOPE_LEN: usize = 8;
 
-const MSG_CALL: u32 = 0;
-const MSG_REPLY: u32 = 1;
-const RPC_VERSION: u32 = 2;
+/// A message is a call.
+pub(crate) const MSG_CALL: u32 = 0;
+/// A message is a reply.
+pub(crate) const MSG_REPLY: u32 = 1;
+/// The only version there is.
+pub(crate) const RPC_VERSION: u32 = 2;
 /// AUTH_NONE's number.
 pub(crate) const AUTH_NONE: u32 = 0;
 /// AUTH_SYS's number.
@@ -177,6 +180,15 @@ impl Reply {
         encoder.u32(0);
         encoder.u32(xid);
         Self::finish(encoder, body)
+    }
+
+    /// The same in one piece, for what has no bulk data to speak of.
+    pub(crate) fn joined(self) -> Self {
+        if self.data.is_empty() {
+            return self;
+        }
+        let padded = [&self.head[..], &self.data, &[0; 3][..padding(self.data.len())]].concat();
+        Self { head: padded.into(), data: Bytes::new() }
     }
 
     /// A reply without results.

@@ -13,12 +13,17 @@ use crate::config::NfsLimits;
 use crate::connection;
 use crate::door::{Budgets, NfsDoor};
 use crate::metrics::{NfsMetrics, count};
+use crate::nlm;
 use crate::peer::Service;
 
-/// Serves NFS, MOUNT and portmap on `listener` until `shutdown` resolves; then takes no more requests, and returns
+/// Serves NFS, MOUNT, NLM, NSM and portmap on `listener` until `shutdown` resolves; then takes no more requests, and returns
 /// when those in work are answered or the drain time is over.
 pub async fn serve(listener: TcpListener, door: Arc<NfsDoor>, shutdown: impl Future<Output = ()>) {
-    accept(listener, door, Service::All, shutdown).await;
+    tokio::select! {
+        () = accept(listener, Arc::clone(&door), Service::All, shutdown) => {}
+        () = nlm::keep(Arc::clone(&door)) => {}
+    }
+    nlm::close(door).await;
 }
 
 /// Serves only portmap on `listener` (usually on port 111), telling `nfs_port` to clients that ask, until `shutdown`

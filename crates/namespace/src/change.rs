@@ -106,7 +106,7 @@ impl Namespace {
             self.remember(inode, hold);
         }
         self.locks.held.take(std::mem::take(&mut effects.locks));
-        self.locks.note_holds(effects.holds);
+        self.locks.holds.take(std::mem::take(&mut effects.holds));
         if let Some((number, places)) = effects.claim.take() {
             self.locks.claim(number, places);
         }

@@ -7,6 +7,7 @@
 use strata_content::Hold;
 use strata_seam::Ino;
 
+use crate::locks::counted::HoldTurn;
 use crate::locks::held::Turn;
 use crate::locks::place::Place;
 use crate::pin::{Kept, Replacing};
@@ -36,8 +37,8 @@ pub(crate) struct Effects {
     pub(crate) removed: Vec<(Inode, Option<Hold>)>,
     /// Locks that are granted and that end.
     pub(crate) locks: Vec<Turn>,
-    /// Rows of locks of processes more than before.
-    pub(crate) holds: i64,
+    /// Locks of processes that are set and that end.
+    pub(crate) holds: Vec<HoldTurn>,
     /// What is claimed by the change of a tree that begins.
     pub(crate) claim: Option<(u64, Vec<Place>)>,
 }

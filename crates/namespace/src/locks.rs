@@ -9,9 +9,11 @@
 //! Invariants: a lock is granted only while none is held that conflicts with it; what is removed or renamed has no locks behind that
 //! commit; and once a lock is granted, nothing that was not accepted before shows in what it covers.
 
+pub(crate) mod counted;
 mod ending;
 pub(crate) mod held;
 mod hold;
+mod holders;
 pub(crate) mod memory;
 pub(crate) mod place;
 mod range;

@@ -246,7 +246,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: BucketAction,
     },
-    /// Show which WebDAV locks there are, and break one that its holder does not give back
+    /// Show which locks there are, WebDAV's and those of NFS clients, and break one that its holder does not give back
     #[command(mut_args = |argument| argument.global(true))]
     Locks {
         /// Read settings from this TOML file

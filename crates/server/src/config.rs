@@ -210,6 +210,10 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_NFS_PORTMAP", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) nfs_portmap: Option<bool>,
 
+    /// Seconds after a start in which NFS clients get only the locks that they had before it; none where none had any [default: 50]
+    #[arg(long, env = "STRATA_NFS_GRACE_SECONDS", value_name = "N")]
+    pub(crate) nfs_grace_seconds: Option<u16>,
+
     /// Whose identity the NFS door replaces [default: none if root serves this machine alone, else root]
     #[arg(long, env = "STRATA_NFS_SQUASH", value_name = "WHO")]
     pub(crate) nfs_squash: Option<NfsSquash>,
@@ -309,6 +313,7 @@ impl DoorSettings {
             nfs_listen,
             nfs_clients,
             nfs_portmap,
+            nfs_grace_seconds,
             nfs_squash,
             admin_listen,
             region,
@@ -332,6 +337,7 @@ impl DoorSettings {
             nfs_listen: nfs_listen.or(below.nfs_listen),
             nfs_clients: nfs_clients.or(below.nfs_clients),
             nfs_portmap: nfs_portmap.or(below.nfs_portmap),
+            nfs_grace_seconds: nfs_grace_seconds.or(below.nfs_grace_seconds),
             nfs_squash: nfs_squash.or(below.nfs_squash),
             admin_listen: admin_listen.or(below.admin_listen),
             region: region.or(below.region),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use strata_door_admin::{AdminDoor, Source, SpaceSource, Token};
-use strata_door_nfs::{Export, NfsConfig, NfsDoor, NfsLimits, Squash};
+use strata_door_nfs::{Export, NfsConfig, NfsDoor, NfsLimits, NfsLocks, Squash};
 use strata_door_s3::{S3Config, S3Door};
 use strata_door_webdav::{DavConfig, WebDavDoor};
 use strata_gate::{Budget, Shares};
@@ -236,6 +236,7 @@ impl OpenDoors {
                 port: address.port(),
                 mount_port: address.port(),
                 export: NFS_EXPORT.to_owned(),
+                portmap: listeners.portmap.is_some(),
             });
             let door = nfs(config, store)?;
             sources.push(Arc::new(NfsSource(Arc::clone(&door))));
@@ -426,7 +427,13 @@ fn nfs(config: &Config, store: &OpenStore) -> anyhow::Result<Arc<NfsDoor>> {
         ..usual
     };
     let handle_secret = handle_secret(store.namespace())?;
-    let door = NfsDoor::new(Arc::clone(store.namespace()), NfsConfig { exports: vec![export], handle_secret, limits });
+    let locks = NfsLocks {
+        grace: config.nfs_grace,
+        server_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        ..NfsLocks::default()
+    };
+    let config = NfsConfig { exports: vec![export], handle_secret, limits, locks };
+    let door = NfsDoor::new(Arc::clone(store.namespace()), config);
     door.context("the nfs door cannot be opened")
 }
 

@@ -47,6 +47,9 @@ pub(crate) struct Nfs {
     pub(crate) mount_port: u16,
     /// Path to mount.
     pub(crate) export: String,
+    /// Whether clients find the ports by themselves, that of locks between clients too, which cannot be told otherwise.
+    #[serde(default)]
+    pub(crate) portmap: bool,
 }
 
 /// The local mount.
@@ -178,7 +181,7 @@ mod tests {
         // A leftover of a killed server must not lend its mode to the new file.
         std::fs::write(folder.path().join("doors.new"), "old").unwrap();
         let doors = Doors {
-            nfs: Some(Nfs { host: "127.0.0.1".into(), port: 1, mount_port: 2, export: "/".into() }),
+            nfs: Some(Nfs { host: "127.0.0.1".into(), port: 1, mount_port: 2, export: "/".into(), portmap: false }),
             mount: Some(Mount { path: "/m".into() }),
             ..Doors::default()
         };
@@ -189,7 +192,7 @@ mod tests {
         assert_eq!(
             json,
             serde_json::json!({
-                "nfs": {"host": "127.0.0.1", "port": 1, "mount_port": 2, "export": "/"},
+                "nfs": {"host": "127.0.0.1", "port": 1, "mount_port": 2, "export": "/", "portmap": false},
                 "mount": {"path": "/m"},
             })
         );

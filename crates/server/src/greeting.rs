@@ -55,10 +55,12 @@ pub(crate) fn greeting(config: &Config, doors: &Doors, with_secrets: bool) -> St
             "nfs: list the buckets without mounting, or mount",
             format!(
                 "nfs-ls 'nfs://{host}{export}?nfsport={port}&mountport={mount_port}'\n  \
-                 sudo mount -t nfs -o vers=3,tcp,nolock,port={port},mountport={mount_port} {host}:{export} /mnt",
+                 sudo mount -t nfs -o vers=3,tcp,{nolock}port={port},mountport={mount_port} {host}:{export} /mnt",
                 host = nfs.host,
                 port = nfs.port,
                 mount_port = nfs.mount_port,
+                // Without the portmapper clients do not find the port of locks.
+                nolock = if nfs.portmap { "" } else { "nolock," },
                 export = nfs.export
             ),
         ));

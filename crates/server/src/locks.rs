@@ -1,5 +1,7 @@
-//! `strata locks`: which WebDAV locks there are, and ending one that its holder does not; through the running server, or on the
-//! store itself where none runs.
+//! `strata locks`: which locks there are, WebDAV's and those of NFS clients, and ending one that its holder does not; through the running
+//! server, or on the store itself where none runs.
+
+mod holds;
 
 use std::process::ExitCode;
 
@@ -48,8 +50,23 @@ pub(crate) struct Shown {
     expires: Option<i64>,
     /// Seconds from now.
     expires_in: Option<i64>,
-    /// XML by which the client describes who has it.
+    /// XML by which the client describes who has it; empty for NFS.
     owner: String,
+    /// At which door it was taken: `webdav` or `nfs`.
+    #[serde(default)]
+    door: String,
+    /// Of an NFS lock, the address of the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+    /// What the client calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    /// The process, by the client's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process: Option<u32>,
+    /// The first byte and the last; without a last, to the end of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<(u64, Option<u64>)>,
 }
 
 /// A path as it is shown and asked for.
@@ -73,7 +90,27 @@ impl Shown {
             expires: lock.expires.map(Timestamp::secs),
             expires_in: lock.expires.map(|end| (end.secs() - now.secs()).max(0)),
             owner: String::from_utf8_lossy(&lock.owner_xml).into_owned(),
+            door: "webdav".to_owned(),
+            client: None,
+            host: None,
+            process: None,
+            bytes: None,
         }
+    }
+
+    /// What of the path it covers, in words.
+    fn covers(&self) -> String {
+        match self.bytes {
+            None => self.depth.clone(),
+            Some((0, None)) => "all bytes".to_owned(),
+            Some((first, None)) => format!("bytes from {first}"),
+            Some((first, Some(last))) => format!("bytes {first} to {last}"),
+        }
+    }
+
+    /// Whether an operator means it by this token or path.
+    fn is(&self, which: &str) -> bool {
+        self.token == which || plain(&self.path) == plain(which)
     }
 
     fn is_under(&self, under: &str) -> bool {
@@ -96,7 +133,8 @@ pub(crate) fn apply(namespace: &Namespace, request: LockRequest) -> anyhow::Resu
     let all = namespace.locks(&op)?;
     match request {
         LockRequest::List { under } => {
-            let shown = all.iter().map(|lock| Shown::of(lock, now));
+            let held = holds::all(namespace, &op, now)?.into_iter().map(|held| held.shown);
+            let shown = all.iter().map(|lock| Shown::of(lock, now)).chain(held);
             Ok(shown.filter(|shown| under.as_ref().is_none_or(|under| shown.is_under(under))).collect())
         }
         LockRequest::Break { which } => {
@@ -110,6 +148,8 @@ pub(crate) fn apply(namespace: &Namespace, request: LockRequest) -> anyhow::Resu
                     Err(error) => return Err(error.into()),
                 }
             }
+            let held = holds::all(namespace, &op, now)?.into_iter().filter(|held| held.shown.is(&which));
+            broken.extend(holds::end(namespace, &op, held.collect())?);
             if broken.is_empty() {
                 bail!(
                     "there is no lock '{}', neither a token nor the path of one; nothing was changed; `strata locks list` shows all",
@@ -147,7 +187,7 @@ pub(crate) fn run(config: &StoreConfig, action: LockAction) -> anyhow::Result<Ex
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = plain_table(&["path", "user", "kind", "depth", "ends in", "token"]);
+    let mut table = plain_table(&["path", "user", "kind", "covers", "ends in", "token"]);
     for lock in &locks {
         let ends = lock.expires_in.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds} s"));
         let plain = |text: &str| text.escape_debug().to_string();
@@ -155,7 +195,7 @@ pub(crate) fn run(config: &StoreConfig, action: LockAction) -> anyhow::Result<Ex
             plain(&lock.path),
             plain(&lock.user),
             lock.kind.clone(),
-            lock.depth.clone(),
+            lock.covers(),
             ends,
             plain(&lock.token),
         ]);

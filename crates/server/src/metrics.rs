@@ -115,6 +115,7 @@ impl Source for NfsSource {
             calls += read(called);
             errors += read(failed);
         }
+        out.put(&DOOR_REQUESTS, &["nfs", "nlm"], read(&metrics.lock_calls));
         put_latencies(out, "nfs", strata_door_nfs::PROCEDURES.iter().copied().zip(&metrics.latencies));
         // The two are read one after the other, so that errors may be ahead for a moment.
         out.put(&DOOR_ANSWERS, &["nfs", "ok"], calls.saturating_sub(errors));
@@ -124,6 +125,7 @@ impl Source for NfsSource {
         out.put(&DOOR_AUTH_FAILURES, &["nfs"], read(&metrics.calls_denied) + read(&metrics.export_refusals));
         out.put(&DOOR_REFUSED_BUSY, &["nfs"], read(&metrics.connections_refused));
         out.put(&DOOR_CONNECTIONS, &["nfs"], read(&metrics.connections));
+        out.put(&DOOR_LOCKS, &["nfs"], self.0.locks_held());
     }
 }
 

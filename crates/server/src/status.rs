@@ -78,6 +78,9 @@ pub(crate) struct Status {
     /// WebDAV locks that are held.
     #[serde(default)]
     locks: u64,
+    /// Locks that NFS clients hold.
+    #[serde(default)]
+    nfs_locks: u64,
     /// Who works in the background; nobody in a store at rest.
     workers: Vec<WorkerStatus>,
     /// The heals and the scrub of a server.
@@ -189,6 +192,7 @@ impl Status {
                 Err(error) => SpaceStatus::Unknown { error: error.to_string() },
             },
             locks: namespace.locks_held() as u64,
+            nfs_locks: namespace.holds_held() as u64,
             read_only: ledger.read_only,
             workers: Vec::new(),
             keeper: None,
@@ -236,6 +240,10 @@ impl Status {
         if self.locks > 0 {
             let locks = if self.locks == 1 { "1 WebDAV lock is" } else { &format!("{} WebDAV locks are", self.locks) };
             words.push_str(&format!("{locks} held; `strata locks list` shows them\n"));
+        }
+        if self.nfs_locks > 0 {
+            let locks = if self.nfs_locks == 1 { "1 lock" } else { &format!("{} locks", self.nfs_locks) };
+            words.push_str(&format!("NFS clients hold {locks}; `strata locks list` shows them\n"));
         }
         match (&self.refusing, &self.read_only) {
             (Some(refusing), _) => words.push_str(&format!("{}\n", refusing.words)),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
-use strata_door_nfs::{Export, NfsConfig, NfsDoor, NfsLimits, Squash};
+use strata_door_nfs::{Export, NfsConfig, NfsDoor, NfsLimits, NfsLocks, Squash};
 use strata_namespace::{Caller, ContentSettings, Durability, Namespace, Op, STORE};
 use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, Ino, SystemClock, SystemEntropy};
@@ -23,6 +23,7 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     store: Option<OpenStore>,
     stop: Option<oneshot::Sender<()>>,
+    serving: Option<tokio::task::JoinHandle<()>>,
     runtime: Option<Runtime>,
     folder: tempfile::TempDir,
     config: NfsConfig,
@@ -42,7 +43,7 @@ pub(crate) fn export(path: &str) -> Export {
 }
 
 pub(crate) fn config(exports: Vec<Export>) -> NfsConfig {
-    NfsConfig { exports, handle_secret: [7; 32], limits: NfsLimits::default() }
+    NfsConfig { exports, handle_secret: [7; 32], limits: NfsLimits::default(), locks: NfsLocks::default() }
 }
 
 pub(crate) fn root() -> Op {
@@ -83,6 +84,7 @@ impl Served {
             door: None,
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             stop: None,
+            serving: None,
             runtime: None,
             folder,
             config,
@@ -111,9 +113,10 @@ impl Served {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         self.address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        runtime.spawn(strata_door_nfs::serve(listener, Arc::clone(&door), async {
+        let serving = runtime.spawn(strata_door_nfs::serve(listener, Arc::clone(&door), async {
             let _ = stopped.await;
         }));
+        self.serving = Some(serving);
         (self.door, self.stop, self.runtime) = (Some(door), Some(stop), Some(runtime));
     }
 
@@ -128,6 +131,14 @@ impl Served {
             let _ = stopped.await;
         }));
         (address, stop)
+    }
+
+    /// Has the door end in order, as a server does that is told to, and starts it again.
+    pub(crate) fn stop_and_start(&mut self) {
+        self.stop = None;
+        let serving = self.serving.take().unwrap();
+        self.runtime.as_ref().unwrap().block_on(serving).unwrap();
+        self.restart();
     }
 
     /// Ends the door and the store without a word to clients, and starts both again over the same disks.

@@ -4,12 +4,12 @@
 //! and nobody waits for them to be durable. Others see them in the same commit order as everything else.
 
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
 use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_content::Tx;
 use strata_seam::{Ino, SessionId, Timestamp};
 
+use super::counted::HoldTurn;
 use super::range::{HeldRange, HoldOwner, RangeKind, RangeSpace, Ranges};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
@@ -22,7 +22,7 @@ use crate::view::{View, damaged};
 pub const HOLDS_PER_FILE_MAX: usize = 1_024;
 
 /// Sessions whose rows are read at once.
-const SESSIONS_STEP: usize = 64;
+pub(super) const SESSIONS_STEP: usize = 64;
 const FORMAT: u8 = 1;
 
 /// The door of a row. Rows have the first three numbers in another order than events do, which are the doors' own.
@@ -95,7 +95,7 @@ fn key_of(ino: Ino, session: SessionId) -> Vec<u8> {
     key::under(key::TABLE_HOLD, ino, &session.0.to_be_bytes())
 }
 
-fn read(ino: Ino, value: &[u8]) -> Result<Ranges> {
+pub(super) fn read(ino: Ino, value: &[u8]) -> Result<Ranges> {
     decode(value).map_err(|_| damaged(format!("the locks of processes on inode {ino}")))
 }
 
@@ -196,13 +196,13 @@ impl Namespace {
 
     /// Ends what processes held on an inode that is gone.
     pub(crate) fn end_holds(&self, tx: &mut Tx<'_>, effects: &mut Effects, ino: Ino) -> Result<()> {
-        if self.locks.holds.load(Ordering::Acquire) == 0 {
+        if self.locks.holds.is_empty() {
             return Ok(());
         }
         let (from, end) = (key::under(key::TABLE_HOLD, ino, &[]), key::behind(key::TABLE_HOLD, ino));
-        for (key, _) in tx.records(&from, &end, usize::MAX >> 1)? {
+        for (key, value) in tx.records(&from, &end, usize::MAX >> 1)? {
             tx.delete(key);
-            effects.holds -= 1;
+            effects.holds.push(HoldTurn::of(ino, &read(ino, &value)?, &Ranges::default()));
         }
         Ok(())
     }
@@ -230,7 +230,7 @@ fn check(range: &Range<u64>) -> Result<()> {
 }
 
 /// Changes what the processes of a session hold on a file.
-fn edit(
+pub(super) fn edit(
     tx: &mut Tx<'_>,
     effects: &mut Effects,
     session: SessionId,
@@ -241,22 +241,21 @@ fn edit(
     effects.relaxed = Some(true);
     let key = key_of(ino, session);
     let before = tx.record(&key)?;
-    let mut ranges = before.as_deref().map_or_else(|| Ok(Ranges::default()), |value| read(ino, value))?;
+    let found = before.as_deref().map_or_else(|| Ok(Ranges::default()), |value| read(ino, value))?;
+    let mut ranges = found.clone();
     change(&mut ranges);
+    if ranges == found {
+        return Ok(());
+    }
     if ranges.0.len() > HOLDS_PER_FILE_MAX {
         let what = format!("processes hold {HOLDS_PER_FILE_MAX} locks on this file, the most there may be");
         return Err(fail(ErrorKind::NoSpace, what));
     }
-    match (before.is_some(), ranges.0.is_empty()) {
-        (true, true) => {
-            tx.delete(key);
-            effects.holds -= 1;
-        }
-        (false, true) => {}
-        (present, false) => {
-            tx.put(key, encode(&ranges));
-            effects.holds += i64::from(!present);
-        }
+    effects.holds.push(HoldTurn::of(ino, &found, &ranges));
+    if ranges.0.is_empty() {
+        tx.delete(key);
+    } else {
+        tx.put(key, encode(&ranges));
     }
     Ok(())
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
+use super::counted::Holders;
 use super::held::Held;
 use super::place::Place;
 
@@ -15,8 +16,8 @@ pub(crate) struct Locks {
     pub(crate) held: Held,
     pub(crate) claims: Arc<Mutex<Claims>>,
     pub(crate) next_claim: AtomicU64,
-    /// Rows of locks of processes.
-    pub(crate) holds: AtomicI64,
+    /// Locks of processes.
+    pub(crate) holds: Holders,
 }
 
 /// What is being changed in many commits, by a number of its own; as many as requests in progress.
@@ -44,13 +45,6 @@ impl Locks {
     /// From the moment a change was accepted in which nothing forbade the larger one. Under the writer's lock.
     pub(crate) fn claim(&self, number: u64, places: Vec<Place>) {
         self.claims.lock().insert(number, places);
-    }
-
-    /// So many rows of locks of processes are more. Under the writer's lock.
-    pub(crate) fn note_holds(&self, more: i64) {
-        if more != 0 {
-            self.holds.fetch_add(more, Ordering::AcqRel);
-        }
     }
 
     /// Whether a lock would come between a change that is going on and its end.

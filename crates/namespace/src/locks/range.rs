@@ -35,9 +35,9 @@ pub enum RangeKind {
 pub struct HoldOwner {
     /// Through which door.
     pub door: DoorNumber,
-    /// Of which client of the door; 0 where it has one alone.
+    /// Of which client of the door; 0 where it has one alone. Over NFS a hash of its address and its name.
     pub client: u64,
-    /// What tells the owners of a client apart: the kernel's number of who holds a descriptor.
+    /// What tells the owners of a client apart: the kernel's number of who holds a descriptor, or a hash of what the client says.
     pub owner: u64,
     /// Its process, told to whoever asks who is in the way.
     pub pid: u32,

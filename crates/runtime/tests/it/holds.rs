@@ -95,3 +95,69 @@ fn the_locks_of_processes_on_a_file_have_a_bound() {
     let empty = range(1, RangeKind::Read, 5..5);
     assert_eq!(ns.set_hold(&mount(), ino, &empty).unwrap_err().kind, ErrorKind::Invalid);
 }
+
+#[test]
+fn what_clients_hold_is_counted_told_and_ended_for_a_whole_client() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let files = ["a", "b", "c"].map(|key| {
+        put(ns, key, b"x");
+        ns.resolve(&root(), format!("/bkt/{key}").as_bytes()).unwrap().ino
+    });
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noting = std::sync::Arc::clone(&told);
+    ns.tell_of_ended_holds(move |ino| noting.lock().unwrap().push(ino));
+    let taken = || std::mem::take(&mut *told.lock().unwrap());
+    let of = |client, owner| HoldOwner { door: NFS.number, client, owner, pid: 7 };
+    let held = |owner: HoldOwner, bytes| HeldRange { owner, ..range(0, RangeKind::Write, bytes) };
+    for ino in files {
+        ns.set_hold(&mount(), ino, &held(of(1, 1), 0..10)).unwrap();
+        ns.set_hold(&mount(), ino, &held(of(2, 1), 20..30)).unwrap();
+    }
+    ns.set_hold(&mount(), files[0], &held(of(1, 2), 40..50)).unwrap();
+    let counts =
+        || [ns.holds_of(NFS.number, 1), ns.holds_of(NFS.number, 2), ns.holds_of(MOUNT.number, 1), ns.holds_held()];
+    assert_eq!((counts(), taken()), ([4, 3, 0, 7], vec![]));
+    // One that is split is two, and what stays as it was frees nothing.
+    ns.release_hold(&mount(), files[1], &of(2, 1), RangeSpace::Bytes, &(24..26)).unwrap();
+    ns.set_hold(&mount(), files[1], &held(of(2, 1), 26..30)).unwrap();
+    ns.release_hold(&mount(), files[1], &of(2, 1), RangeSpace::Bytes, &(50..60)).unwrap();
+    assert_eq!((counts(), taken()), ([4, 4, 0, 8], vec![files[1]]));
+    // What goes with its file is told too.
+    ns.unlink(&mount(), ns.resolve(&root(), b"/bkt").unwrap().ino, b"c").unwrap();
+    assert_eq!((counts(), taken()), ([3, 3, 0, 6], vec![files[2]]));
+    let all = ns.all_holds(&root()).unwrap();
+    assert_eq!(all.len(), 6);
+    assert_eq!(ns.break_holds(&root(), files[0], &of(1, 2), RangeSpace::Bytes).unwrap(), 1);
+    assert_eq!(ns.break_holds(&root(), files[0], &of(1, 2), RangeSpace::Bytes).unwrap(), 0);
+    assert_eq!((counts(), taken()), ([2, 3, 0, 5], vec![files[0]]));
+    assert_eq!(ns.release_client(&root(), NFS.number, 1).unwrap(), 2);
+    assert_eq!(ns.release_client(&root(), MOUNT.number, 2).unwrap(), 0, "another door's");
+    assert_eq!((counts(), taken()), ([0, 3, 0, 3], vec![files[0], files[1]]));
+    for refused in [
+        ns.all_holds(&user()).map(|_| 0),
+        ns.release_client(&user(), NFS.number, 2),
+        ns.break_holds(&user(), files[0], &of(2, 1), RangeSpace::Bytes),
+    ] {
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::NotPermitted);
+    }
+    sound(ns);
+}
+
+#[test]
+fn who_may_neither_read_nor_write_a_file_may_not_lock_it() {
+    let (_world, store) = store();
+    let ns = store.namespace();
+    let ino = file(ns);
+    // To execute is to read, as everywhere at a door without an open.
+    for (mode, may) in [(0o600, false), (0o604, true), (0o602, true), (0o601, true)] {
+        ns.setattr(&root(), ino, &strata_namespace::SetAttr { mode: Some(mode), ..Default::default() }).unwrap();
+        assert_eq!(ns.permit_hold(&user(), ino).is_ok(), may, "{mode:o}");
+    }
+    let bucket = ns.resolve(&root(), b"/bkt").unwrap().ino;
+    assert_eq!(ns.permit_hold(&root(), bucket).unwrap_err().kind, ErrorKind::Invalid);
+}
+
+fn user() -> Op {
+    Op::new(Caller::new(1000, 1000, std::sync::Arc::from([]), &NFS))
+}

@@ -193,7 +193,7 @@ pub(crate) enum BucketAction {
     },
 }
 
-/// What to do with WebDAV locks.
+/// What to do with locks.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum LockAction {
     /// List the locks: what they are on, who has them, and how long they last yet
@@ -205,7 +205,9 @@ pub(crate) enum LockAction {
         #[arg(long)]
         json: bool,
     },
-    /// End a lock at once, whosever it is; its holder's next write with the token is refused
+    /// End a lock at once, whosever it is; at WebDAV its holder's next write with the token is refused
+    ///
+    /// An NFS client is not told that its lock ended, because the protocol has no word for it: stop the process first that has it.
     ///
     /// Whoever is waiting for the file can then write it at every door. What the holder has not written yet is lost to them, so ask
     /// them first if you can. A lock that its holder forgot ends by itself, an hour after it was last refreshed at the latest.

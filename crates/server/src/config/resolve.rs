@@ -32,6 +32,9 @@ const THIS_MACHINE: [&str; 2] = ["127.0.0.0/8", "::1"];
 /// Seconds for running requests at shutdown.
 const DRAIN_SECONDS_DEFAULT: u16 = 10;
 const DRAIN_SECONDS_MAX: u16 = 3600;
+/// As long as Linux' lock manager waits.
+const NFS_GRACE_SECONDS_DEFAULT: u16 = 50;
+const NFS_GRACE_SECONDS_MAX: u16 = 600;
 
 /// Time between two scrubs, and how fast one reads: a week finds rot before a second disk has it too, and at this pace a
 /// scrub takes a fraction of what disks give.
@@ -93,6 +96,8 @@ pub(crate) struct Config {
     pub(crate) nfs_clients: Vec<Cidr>,
     /// Whether portmap is answered on port 111 of the NFS door's address.
     pub(crate) nfs_portmap: bool,
+    /// How long after a start NFS clients get only the locks that they had before.
+    pub(crate) nfs_grace: Duration,
     /// Whose identity the NFS door replaces; without it, the default for who runs the server.
     pub(crate) nfs_squash: Option<NfsSquash>,
     /// Address of the admin door.
@@ -258,6 +263,10 @@ impl Config {
         if drain_seconds > DRAIN_SECONDS_MAX {
             return Err(ConfigError(format!("drain-seconds {drain_seconds} is more than an hour")));
         }
+        let nfs_grace_seconds = doors.nfs_grace_seconds.unwrap_or(NFS_GRACE_SECONDS_DEFAULT);
+        if nfs_grace_seconds > NFS_GRACE_SECONDS_MAX {
+            return Err(ConfigError(format!("nfs-grace-seconds {nfs_grace_seconds} is more than ten minutes")));
+        }
         let region = doors.region.unwrap_or_else(|| "us-east-1".to_owned());
         let domains = doors.domain.unwrap_or_default();
         S3Config { region: region.clone(), domains: domains.clone(), ..S3Config::default() }
@@ -270,6 +279,7 @@ impl Config {
             trusted_proxies: ranges("trusted-proxies", doors.trusted_proxies, TRUSTED_PROXIES_DEFAULT)?,
             webdav_authority: doors.webdav_url.as_deref().map(url_authority).transpose()?,
             nfs_portmap: doors.nfs_portmap.unwrap_or(false),
+            nfs_grace: Duration::from_secs(nfs_grace_seconds.into()),
             nfs_squash: doors.nfs_squash,
             mount: doors.mount,
             allow_other: doors.allow_other,

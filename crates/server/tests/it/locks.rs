@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::drive::Drive;
 use crate::http::Answer;
+use crate::nfs::Nfs;
 use crate::s3::S3;
 use crate::server::{Place, Server, can_mount, complaint, run};
 use crate::webdav::WebDav;
@@ -119,4 +120,54 @@ fn a_lock_is_refused_at_every_door_in_its_own_words_until_it_is_broken() {
     locks(&place, &["break", &token]);
     assert_eq!(put("/bkt/dir/file").status, 200);
     assert_eq!(put("/bkt/dir/new").status, 200);
+}
+
+#[test]
+fn what_nfs_clients_hold_is_listed_with_its_bytes_and_broken_and_ends_with_the_server() {
+    const GRANTED: u32 = 0;
+    const DENIED: u32 = 1;
+    let place = Place::new();
+    let server = place.serve(1, &[]);
+    S3::of(&server).make_bucket("bkt");
+    let nfs = Nfs::of(&server);
+    for path in ["bkt/a", "bkt/b"] {
+        nfs.put(path, b"x").unwrap();
+    }
+    assert_eq!(nfs.lock("bkt/a", 7, 10, 5), GRANTED);
+    assert_eq!(nfs.lock("bkt/a", 7, 100, 0), GRANTED);
+    assert_eq!(nfs.lock("bkt/b", 8, 0, 0), GRANTED);
+    assert_eq!(paths(&place, &["list", "bkt"]), ["/bkt/a", "/bkt/a", "/bkt/b"]);
+    let shown = locks(&place, &["list", "bkt/a"]);
+    let [first, second] = [&shown[0], &shown[1]];
+    assert_eq!(
+        (&first["door"], &first["kind"], &first["client"]),
+        (&"nfs".into(), &"exclusive".into(), &"127.0.0.1".into())
+    );
+    assert_eq!((&first["host"], &first["process"]), (&"testing".into(), &7.into()));
+    assert_eq!((&first["bytes"], &second["bytes"]), (&serde_json::json!([10, 14]), &serde_json::json!([100, null])));
+    assert_eq!(first["token"], second["token"], "of one owner");
+    let data = place.data_arg();
+    let table = String::from_utf8(run(&["locks", "list", "--data", &data]).stdout).unwrap();
+    for words in ["process 7 of testing (127.0.0.1)", "bytes 10 to 14", "bytes from 100", "all bytes"] {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+    let status = run(&["status", "--data", &data]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("NFS clients hold 3 locks"), "{status:?}");
+    // By the token, all that the owner has on the file; by the path, all that anybody has.
+    assert_eq!(nfs.lock("bkt/a", 9, 10, 1), DENIED);
+    assert_eq!(locks(&place, &["break", first["token"].as_str().unwrap()]).as_array().unwrap().len(), 2);
+    assert_eq!(nfs.lock("bkt/a", 9, 10, 1), GRANTED);
+    assert_eq!(locks(&place, &["break", "/bkt/a"])[0]["process"], 9);
+    assert_eq!(paths(&place, &["list"]), ["/bkt/b"]);
+    assert!(server.stop().success());
+    assert_eq!(paths(&place, &["list"]), Vec::<String>::new(), "nobody serves it");
+    // The client is given time to ask for it again, and nobody else gets it meanwhile.
+    const GRACE: u32 = 4;
+    let server = place.serve_again(&[]);
+    assert_eq!(Nfs::of(&server).lock("bkt/b", 9, 0, 0), GRACE);
+    assert!(server.stop().success());
+    let server = place.serve_again(&["--nfs-grace-seconds", "0"]);
+    assert_eq!(Nfs::of(&server).lock("bkt/b", 9, 0, 0), GRANTED);
+    assert!(server.stop().success());
+    assert!(run(&["fsck", "--data", &data]).status.success());
 }

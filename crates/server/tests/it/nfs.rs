@@ -12,6 +12,7 @@ use crate::xdr::{Reader, Writer};
 
 const NFS: (u32, u32) = (100_003, 3);
 const MOUNT: (u32, u32) = (100_005, 3);
+const NLM: (u32, u32) = (100_021, 4);
 /// Bytes per READ and WRITE.
 const PIECE: usize = 512 << 10;
 /// "No such file or directory".
@@ -176,6 +177,17 @@ impl Nfs {
         let how = Writer::default().bytes(&dir).bytes(name.as_bytes()).u32(0).u32(1).u32(0o644).u32(0).u32(0);
         self.nfs(8, how.u32(1).u64(0).u32(0).u32(0))?;
         self.write_at(&self.lookup(path)?, 0, data)
+    }
+
+    /// NLM's LOCK by a process of this host, for writing, of some bytes (to the end if of none), not waited for: its status.
+    pub(crate) fn lock(&self, path: &str, process: u32, offset: u64, len: u64) -> u32 {
+        let file = self.lookup(path).expect("it is there");
+        let owner = format!("{process}@testing");
+        let lock = Writer::default().bytes(b"c").u32(0).u32(1).bytes(b"testing").bytes(&file).bytes(owner.as_bytes());
+        let reply = self.call(NLM, 2, lock.u32(process).u64(offset).u64(len).u32(0).u32(1));
+        let mut reply = Reader(&reply);
+        assert_eq!(reply.bytes(), b"c");
+        reply.u32()
     }
 
     pub(crate) fn truncate(&self, path: &str, len: u64) -> Result<(), u32> {

@@ -16,11 +16,12 @@ mod root {
         echo 'nfs-ls:'; nfs-ls nfs://127.0.0.1/
         if command -v showmount >/dev/null; then echo 'showmount:'; showmount -e 127.0.0.1; fi
         if command -v rpcinfo >/dev/null; then echo 'rpcinfo:'; rpcinfo -p 127.0.0.1; rpcinfo -t 127.0.0.1 nfs 3; fi
+        if command -v rpcinfo >/dev/null; then rpcinfo -t 127.0.0.1 nlockmgr 4; rpcinfo -u 127.0.0.1 status 1; fi
         echo done
     "#;
 
     #[test]
-    fn clients_that_are_told_no_port_find_nfs_and_mount() {
+    fn clients_that_are_told_no_port_find_nfs_mount_and_locks() {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: port 111 and a network of its own need root");
             return;
@@ -38,10 +39,12 @@ mod root {
             assert!(listed.lines().any(|line| line.starts_with("/ ")), "{said}");
         }
         if let Some((_, listed)) = said.split_once("rpcinfo:\n") {
-            for program in ["100003", "100005", "100000"] {
+            for program in ["100003", "100005", "100021", "100024", "100000"] {
                 assert!(listed.lines().any(|line| line.trim_start().starts_with(program)), "{said}");
             }
-            assert!(listed.contains("program 100003 version 3 ready and waiting"), "{said}");
+            for ready in ["100003 version 3", "100021 version 4", "100024 version 1"] {
+                assert!(listed.contains(&format!("program {ready} ready and waiting")), "{said}");
+            }
         }
     }
 }
