@@ -15,9 +15,15 @@ use rustix::fs::{RawDir, SeekFrom, seek};
 use strata_disk::FileDisk;
 use strata_ledger::{Geometry, Options};
 use strata_mount::{MountOptions, mount};
-use strata_namespace::{Caller, ContentSettings, Door, Durability, ListQuery, Namespace, NewNode, NodeKind, Op};
+use strata_namespace::{
+    Caller, ContentSettings, Door, DoorNumber, Durability, ListQuery, Namespace, NewNode, NodeKind, Op,
+};
 use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, Ino, SystemClock, SystemEntropy};
+
+static S3: Door = Door::of_users("s3", DoorNumber::new(1), &[]);
+static WEBDAV: Door = Door::of_users("webdav", DoorNumber::new(4), &[]);
+static NFS: Door = Door { has_opens: false, ..Door::of_uids("nfs", DoorNumber::new(3), &[]) };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -45,7 +51,7 @@ fn step<T>(what: &str, count: usize, run: impl FnOnce() -> Result<T>) -> Result<
     Ok(done)
 }
 
-fn op(door: Door) -> Op {
+fn op(door: &'static Door) -> Op {
     Op::new(Caller::root(door))
 }
 
@@ -80,9 +86,9 @@ fn open(dir: &Path) -> Result<OpenStore> {
 fn make(ns: &Namespace, dir: Ino, count: usize, len: usize) -> Result<()> {
     let node = NewNode { kind: NodeKind::File, mode: 0o644, rdev: 0 };
     for n in 0..count {
-        ns.mknod(&op(Door::Nfs), dir, &name(n, len), node)?;
+        ns.mknod(&op(&NFS), dir, &name(n, len), node)?;
     }
-    let op = op(Door::Nfs);
+    let op = op(&NFS);
     ns.fsync(&op, dir)?;
     Ok(ns.settle_blocking(&op)?)
 }
@@ -90,7 +96,7 @@ fn make(ns: &Namespace, dir: Ino, count: usize, len: usize) -> Result<()> {
 fn read_all(ns: &Namespace, dir: Ino) -> Result<usize> {
     let (mut cursor, mut count) = (Vec::new(), 0);
     loop {
-        let page = ns.readdir(&op(Door::Nfs), dir, &cursor, 1024)?;
+        let page = ns.readdir(&op(&NFS), dir, &cursor, 1024)?;
         count += page.entries.len();
         match page.entries.into_iter().next_back() {
             Some(last) if !page.end => cursor = last.cursor,
@@ -103,7 +109,7 @@ fn list_all(ns: &Namespace) -> Result<usize> {
     let (mut after, mut count) = (None, 0);
     loop {
         let query = ListQuery { prefix: b"large/".to_vec(), delimiter: None, after, limit: 1000 };
-        let page = ns.list(&op(Door::S3), "work", &query)?;
+        let page = ns.list(&op(&S3), "work", &query)?;
         count += page.objects.len();
         match page.next {
             Some(next) => after = Some(next),
@@ -153,9 +159,9 @@ fn main() -> Result<()> {
     let folder = tempfile::tempdir_in(below)?;
     let store = open(folder.path())?;
     let ns = store.namespace();
-    ns.create_bucket(&op(Door::S3), "work", None)?;
-    let bucket = ns.resolve(&op(Door::S3), b"work")?.ino;
-    let dir = ns.mkdir(&op(Door::S3), bucket, b"large", 0o755)?.ino;
+    ns.create_bucket(&op(&S3), "work", None)?;
+    let bucket = ns.resolve(&op(&S3), b"work")?.ino;
+    let dir = ns.mkdir(&op(&S3), bucket, b"large", 0o755)?.ino;
     step("made", count, || make(ns, dir, count, len))?;
     let wrong = |found: usize, wanted: usize| if found == wanted { Ok(()) } else { Err(format!("{found} found")) };
     wrong(step("read by inode, as NFS and WebDAV do", count, || read_all(ns, dir))?, count)?;
@@ -171,7 +177,7 @@ fn main() -> Result<()> {
         step("removed through the mount", count, || Ok(fs::remove_dir_all(&path)?))?;
         mounted.unmount()?;
     } else {
-        step("removed", count, || Ok(ns.remove_tree(&op(Door::WebDav), bucket, b"large")?))?;
+        step("removed", count, || Ok(ns.remove_tree(&op(&WEBDAV), bucket, b"large")?))?;
     }
     wrong(read_all(ns, bucket)?, 0)?;
     store.close()?;

@@ -9,10 +9,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use strata_namespace::{Caller, Door, ErrorKind, Namespace, Op, Result};
+use strata_namespace::{Caller, ErrorKind, Namespace, Op, Result};
 use strata_seam::Timestamp;
 
 use crate::metrics::OpKind;
+use crate::operations::DOOR;
 
 /// Most processes whose groups are remembered.
 const CACHE_MAX: usize = 1024;
@@ -58,18 +59,18 @@ impl Callers {
 
     /// A request without supplementary groups.
     pub(crate) fn op(&self, who: Identity) -> Op {
-        Op::of(Caller::new(who.uid, who.gid, Arc::clone(&self.none), Door::Mount), who.kind.row())
+        Op::of(Caller::new(who.uid, who.gid, Arc::clone(&self.none), &DOOR), who.kind.row())
     }
 
     /// A request of the superuser, for what the door itself has to set right (set-id bits after a write).
     pub(crate) fn root_op(&self) -> Op {
-        Op::new(Caller::new(0, 0, Arc::clone(&self.none), Door::Mount))
+        Op::new(Caller::new(0, 0, Arc::clone(&self.none), &DOOR))
     }
 
     /// A request with all groups, for calls whose outcome depends on them without being refused.
     pub(crate) fn full_op(&self, ns: &Namespace, who: Identity) -> Op {
         let groups = if who.uid == 0 { Arc::clone(&self.none) } else { self.groups(ns.now(), who) };
-        Op::of(Caller::new(who.uid, who.gid, groups, Door::Mount), who.kind.row())
+        Op::of(Caller::new(who.uid, who.gid, groups, &DOOR), who.kind.row())
     }
 
     /// Runs `call` without groups, and once more with them if it was refused for want of permission. Refused calls

@@ -30,6 +30,7 @@ mod handler;
 mod metrics;
 mod nodes;
 mod notify;
+mod operations;
 mod options;
 mod queue;
 mod refusals;
@@ -39,5 +40,6 @@ mod xattr;
 
 pub use error::MountError;
 pub use metrics::{MountMetrics, OpKind};
+pub use operations::DOOR;
 pub use options::MountOptions;
 pub use session::{Mounted, mount};

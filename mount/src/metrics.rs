@@ -4,8 +4,10 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use strata_namespace::{Door, Operation, operations_of};
+use strata_namespace::Operation;
 use strata_seam::{Latencies, LatencyCounts};
+
+use crate::operations::DOOR;
 
 macro_rules! op_kinds {
     ($($(#[$doc:meta])* $kind:ident => $label:literal,)*) => {
@@ -82,10 +84,10 @@ op_kinds! {
 }
 
 static ROWS: LazyLock<Vec<&'static Operation>> =
-    LazyLock::new(|| operations_of(Door::Mount, OpKind::ALL.iter().map(|kind| kind.label())));
+    LazyLock::new(|| DOOR.operations_of(OpKind::ALL.iter().map(|kind| kind.label())));
 
 impl OpKind {
-    /// Its row in the table of operations of the name space.
+    /// Its row in the table of operations.
     #[must_use]
     pub fn row(self) -> &'static Operation {
         ROWS[self as usize]

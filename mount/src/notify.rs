@@ -40,11 +40,12 @@ use std::time::{Duration, Instant};
 
 use fuser::{INodeNo, Notifier};
 use parking_lot::Mutex;
-use strata_namespace::{Caller, Change, Door, Namespace, Op};
+use strata_namespace::{Caller, Change, Namespace, Op};
 use strata_seam::Ino;
 
 use crate::metrics::MountMetrics;
 use crate::nodes::Nodes;
+use crate::operations::DOOR;
 use crate::queue::{Batch, PENDING_MAX, Pending, Scope};
 
 /// Most changes the name space holds for this mount before it gives up counting them.
@@ -191,7 +192,7 @@ pub(crate) trait Sizes: Send + 'static {
 
 impl Sizes for std::sync::Weak<Namespace> {
     fn size(&self, ino: u64) -> u64 {
-        let op = Op::new(Caller::root(Door::Mount));
+        let op = Op::new(Caller::root(&DOOR));
         self.upgrade().and_then(|ns| ns.getattr(&op, Ino(ino)).ok()).map_or(0, |attr| attr.size)
     }
 

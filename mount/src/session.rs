@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
-use strata_namespace::{Door, Namespace};
+use strata_namespace::Namespace;
 
 use crate::attach::{self, Detach};
 use crate::door::MountDoor;
@@ -21,6 +21,7 @@ use crate::error::MountError;
 use crate::handler::Handler;
 use crate::metrics::MountMetrics;
 use crate::notify::{self, FEED_MAX, Feed, FuseKernel};
+use crate::operations::DOOR;
 use crate::options::MountOptions;
 
 /// How often a busy mount is tried again.
@@ -66,7 +67,7 @@ pub fn mount(ns: Arc<Namespace>, at: &Path, options: MountOptions) -> Result<Mou
     let at = attach::prepare(at)?;
     let failed = |source: io::Error| MountError::Handshake { at: at.clone(), source };
     // Subscribed before the kernel can have cached anything.
-    let changes = ns.changes(FEED_MAX, Some(Door::Mount));
+    let changes = ns.changes(FEED_MAX, Some(&DOOR));
     let door = Arc::new(MountDoor::new(ns, options.clone()).map_err(failed)?);
     let (session, way) = match connect(&at, &options, &door) {
         Ok(connected) => connected,

@@ -16,6 +16,7 @@ const UPPER: &[&str] = &[
     "crates/iam/src",
     "crates/gate/src",
     "crates/http/src",
+    "crates/etag/src",
     "crates/door-s3/src",
     "crates/door-webdav/src",
     "crates/door-nfs/src",

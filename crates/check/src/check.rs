@@ -9,6 +9,7 @@
 mod affected;
 mod finding;
 mod live;
+mod report;
 mod tree;
 mod usage;
 
@@ -20,71 +21,12 @@ use strata_seam::ChunkId;
 pub use affected::{Affected, Owner};
 pub use finding::Finding;
 pub(crate) use live::{entry_of, stands};
+pub use report::{AT_ONCE_DEFAULT, CheckOptions, CheckProgress, CheckReport};
+use report::{Found, Teller};
 
 use strata_namespace::records::{Inode, Part, Version, key};
-use strata_namespace::{Caller, Door, Namespace, NodeKind, Op, ROOT_INO, Result, Usage, UsageOf};
+use strata_namespace::{Caller, Namespace, NodeKind, Op, ROOT_INO, Result, STORE, UsageOf};
 use tree::{Inodes, TreePass, each, number, table};
-
-/// Inodes and chunks looked at together unless told otherwise: about 100 MiB of memory.
-pub const AT_ONCE_DEFAULT: usize = 1 << 20;
-/// Findings kept; further ones are only counted.
-pub(crate) const FINDINGS_MAX: usize = 100_000;
-
-/// How to check.
-#[derive(Clone, Copy, Debug)]
-pub struct CheckOptions {
-    /// Also read every chunk and compare it with its name.
-    pub contents: bool,
-    /// Others may write meanwhile.
-    pub live: bool,
-    /// Inodes and chunks looked at together.
-    pub at_once: usize,
-}
-
-impl Default for CheckOptions {
-    fn default() -> Self {
-        Self { contents: true, live: false, at_once: AT_ONCE_DEFAULT }
-    }
-}
-
-/// Where a check is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CheckProgress {
-    /// What is looked at.
-    pub what: &'static str,
-    /// Records looked at so far, of all kinds.
-    pub done: u64,
-}
-
-/// What a check found.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct CheckReport {
-    /// Inodes looked at.
-    pub inodes: u64,
-    /// Directory entries looked at.
-    pub entries: u64,
-    /// Bytes of all present content, holes included.
-    pub logical_bytes: u64,
-    /// Chunks looked at.
-    pub chunks: u64,
-    /// Bytes of the chunks in use, each counted once, uncompressed.
-    pub live_bytes: u64,
-    /// Chunks nobody refers to: not wrong, the next reclaim lets them go.
-    pub unused_chunks: u64,
-    /// Bytes of those, uncompressed.
-    pub unused_bytes: u64,
-    /// What is wrong, at most [`FINDINGS_MAX`].
-    pub findings: Vec<Finding>,
-    /// Findings beyond those.
-    pub more: u64,
-    /// The same in words: the invariant's id and a sentence each. Empty is good.
-    pub violations: Vec<String>,
-    /// Suspicions that could not be settled, and one more if the counters of usage could not be compared: too much changed
-    /// meanwhile, or an inode cannot be read; check again.
-    pub unsettled: u64,
-    /// The check was ended before it was through.
-    pub ended: bool,
-}
 
 /// Checks every record of the name space, and every reference; with `contents` also every chunk's bytes.
 ///
@@ -211,7 +153,7 @@ fn usage(ns: &Namespace, found: &mut Found, teller: &mut Teller<'_>) -> Result<b
 }
 
 fn at_rest(ns: &Namespace, found: &Found) -> Result<Option<(u64, u64)>> {
-    let counted = ns.space(&Op::new(Caller::root(Door::Admin)))?.inodes;
+    let counted = ns.space(&Op::new(Caller::root(&STORE)))?.inodes;
     Ok(Some((counted, found.report.inodes)))
 }
 
@@ -279,41 +221,6 @@ fn number_of_part(key: &[u8]) -> u32 {
 
 fn number_of_version(key: &[u8]) -> u64 {
     key.last_chunk::<8>().map_or(0, |version| !u64::from_be_bytes(*version))
-}
-
-/// Collects findings up to their limit.
-#[derive(Default)]
-struct Found {
-    report: CheckReport,
-    /// What the inodes looked at so far add up to.
-    usage: HashMap<UsageOf, Usage>,
-}
-
-impl Found {
-    fn put(&mut self, finding: Finding) {
-        if self.report.findings.len() < FINDINGS_MAX {
-            self.report.findings.push(finding);
-        } else {
-            self.report.more += 1;
-        }
-    }
-}
-
-/// Tells the caller where the check is, and asks whether to go on.
-struct Teller<'a> {
-    at: CheckProgress,
-    progress: &'a mut dyn FnMut(CheckProgress) -> bool,
-}
-
-impl Teller<'_> {
-    fn now(&mut self, what: &'static str) {
-        self.at.what = what;
-    }
-
-    fn step(&mut self, records: u64) -> bool {
-        self.at.done += records;
-        (self.progress)(self.at)
-    }
 }
 
 /// Which content needs one of these chunks: for naming what a place that cannot be read belongs to. Reads all records

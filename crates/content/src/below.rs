@@ -1,13 +1,20 @@
 //! What the layers above ask of the engine, through the store: how safe a change is, what room there is, the records as of some
-//! change, and every commit as it goes by. They need no other way down.
+//! change, and every commit as it goes by. They need no other way down. Beside it what an ingest hands down.
 
-use strata_engine::{Class, Feature, Observer, Page, Row, Settled, StoreRoom, Watch};
+use strata_engine::{Class, Feature, Observer, Page, PreparedBlock, Purpose, Row, Settled, StoreRoom, Watch};
 use strata_seam::Lsn;
 
 use crate::error::Result;
 use crate::store::Store;
 
 impl Store {
+    /// Appends blocks that no commit refers to yet; `promised` says that room for them was.
+    pub(crate) fn append_blocks(&self, blocks: Vec<PreparedBlock>, relaxed: bool, promised: bool) -> Result<()> {
+        let purpose = if promised { Purpose::Promised } else { Purpose::Data };
+        self.engine().append(blocks, purpose, relaxed)?;
+        Ok(())
+    }
+
     /// Every change up to this number survives a power loss.
     #[must_use]
     pub fn durable(&self) -> Lsn {

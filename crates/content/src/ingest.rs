@@ -10,13 +10,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use strata_chunk::{BlockEntry, ChunkNamer, Chunker, CompressPolicy, DedupDomain, Item, Source, is_zero};
-use strata_engine::{PreparedBlock, Purpose};
 use strata_seam::ChunkId;
 
+use crate::at_work::AtWork;
 use crate::content::{Content, Made, PAGE_ITEMS, Page, entry_len};
 use crate::error::{ContentError, Result};
 use crate::guard::Streaming;
-use crate::intake::AtWork;
 use crate::keys;
 use crate::prepare::{Task, prepare};
 use crate::store::Store;
@@ -480,13 +479,6 @@ fn push_joined(items: &mut Vec<Item>, item: Item) {
 }
 
 impl Store {
-    /// Appends blocks that no commit refers to yet; `promised` says that room for them was.
-    pub(crate) fn append_blocks(&self, blocks: Vec<PreparedBlock>, relaxed: bool, promised: bool) -> Result<()> {
-        let purpose = if promised { Purpose::Promised } else { Purpose::Data };
-        self.engine().append(blocks, purpose, relaxed)?;
-        Ok(())
-    }
-
     /// As [`Store::ingest`], of bytes that room was promised for.
     #[must_use]
     pub fn ingest_promised(self: &Arc<Self>, domain: DedupDomain, relaxed: bool) -> Ingest {

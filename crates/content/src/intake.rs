@@ -14,16 +14,16 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::at_work::AtWork;
 use crate::content::Content;
 use crate::error::{ContentError, Result};
 use crate::ingest::Ingest;
-use crate::turns::Turns;
 
 /// Bytes that wait before a thread is set to work, unless the stream ends: a quarter of a millisecond of work, more than
 /// waking a thread costs.
@@ -35,9 +35,6 @@ const QUEUED_LEN_MAX: usize = 1 << 20;
 /// And where there is not.
 const QUEUED_LEN_MIN: usize = 256 << 10;
 
-/// Streams that have their turn at a time, for each core: one may wait for the ledger while another works.
-const TURNS_PER_CORE: usize = 2;
-
 /// Work for a thread that may block.
 pub type Job = Box<dyn FnOnce() + Send>;
 
@@ -48,28 +45,6 @@ pub struct Intake {
     spawn: fn(Job),
     /// Of all intakes of the store.
     at_work: Arc<AtWork>,
-}
-
-/// The streams of a store that threads are set to work for. A few of them have their turn at a time: each has a block in hand
-/// then, and more of them than there are cores would not be quicker.
-pub(crate) struct AtWork {
-    cores: usize,
-    streams: AtomicUsize,
-    turns: Turns,
-}
-
-impl Default for AtWork {
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { cores, streams: AtomicUsize::new(0), turns: Turns::of(TURNS_PER_CORE * cores) }
-    }
-}
-
-impl AtWork {
-    /// How many streams there are for each core.
-    pub(crate) fn per_core(&self) -> usize {
-        self.streams.load(Ordering::Relaxed) / self.cores
-    }
 }
 
 struct Shared {

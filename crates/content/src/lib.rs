@@ -7,6 +7,7 @@
 //! `store.rs`, which puts a store together, know the ledger and the index behind it.
 
 mod ahead;
+mod at_work;
 mod audit;
 mod below;
 mod chunks;

@@ -14,11 +14,11 @@ use strata_index::Index;
 use strata_ledger::Ledger;
 use strata_seam::{ChunkId, Crew, LatencyCounts, Lsn, SessionId};
 
+use crate::at_work::AtWork;
 use crate::error::Result;
 use crate::guard::Guards;
-use crate::intake::AtWork;
 use crate::keys;
-use crate::mover::Mover;
+use crate::mover::state::Mover;
 use crate::pages::Pages;
 use crate::prepare::Helpers;
 use crate::traffic::{Traffic, TrafficCounts};

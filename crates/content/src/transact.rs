@@ -14,7 +14,7 @@ use strata_seam::Lsn;
 use strata_seam::rehearsal::{refuses_first, report, take_interlude};
 
 use crate::error::ContentError;
-use crate::mover::Phase;
+use crate::mover::state::Phase;
 use crate::store::Store;
 use crate::tx::Tx;
 

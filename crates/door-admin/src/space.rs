@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strata_namespace::{Caller, Door, Op};
+use strata_namespace::{Caller, Op, STORE};
 use strata_runtime::Runtime;
 
 use crate::metrics::{
@@ -17,7 +17,7 @@ pub struct SpaceSource(pub Arc<Runtime>);
 
 impl Source for SpaceSource {
     fn collect(&self, out: &mut Samples) {
-        match self.0.namespace().space(&Op::new(Caller::root(Door::Admin))) {
+        match self.0.namespace().space(&Op::new(Caller::root(&STORE))) {
             Ok(space) => {
                 out.put(&SPACE_TOTAL_BYTES, &[], space.total);
                 out.put(&SPACE_FREE_BYTES, &[], space.free);

@@ -23,9 +23,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::config::{RECORD_LEN_MAX, STRANGER_RECORD_LEN_MAX};
-use crate::dispatch::{Answer, Peer, Service, dispatch};
+use crate::dispatch::dispatch;
 use crate::door::{Budgets, ConnectionBudgets, NfsDoor, Places};
 use crate::metrics::count;
+use crate::peer::{Answer, Peer, Service};
 use crate::record::{RecordError, RecordLimits, RecordReader};
 use crate::rpc::{Message, Reply};
 use crate::xdr::padding;

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 
-use crate::dispatch::Origin;
 use crate::door::NfsDoor;
 use crate::metrics::count;
+use crate::peer::Origin;
 use crate::rpc::{Call, Message, RECORD_MARK_LEN, Refusal, Reply};
 use crate::{nlm, nsm, portmap};
 

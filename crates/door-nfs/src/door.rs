@@ -11,7 +11,7 @@ use crate::config::{ConfigError, NfsConfig, NfsLimits, RECORD_LEN_MAX};
 use crate::export::{Export, ExportId, ExportTable};
 use crate::handle::{HANDLE_LEN, Handle, HandleCodec};
 use crate::metrics::NfsMetrics;
-use crate::mount::MountList;
+use crate::mount_list::MountList;
 use crate::nlm::Locks;
 use crate::record::Budget;
 use crate::reply_cache::{ReplyCache, ReplyCacheLimits};

@@ -6,7 +6,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use strata_namespace::{Caller, Door};
+use strata_namespace::Caller;
+
+use crate::operations::DOOR;
 use strata_seam::Cidr;
 
 use crate::config::ConfigError;
@@ -54,12 +56,12 @@ impl Export {
 
     /// Who a call counts as under this rule.
     pub(crate) fn caller(&self, credential: &Credential) -> Caller {
-        let anonymous = || Caller::new(self.anon_uid, self.anon_gid, Arc::from([]), Door::Nfs);
+        let anonymous = || Caller::new(self.anon_uid, self.anon_gid, Arc::from([]), &DOOR);
         let Credential::Sys { uid, gid, groups } = credential else {
             return anonymous();
         };
         match self.squash {
-            Squash::None => Caller::new(*uid, *gid, Arc::clone(groups), Door::Nfs),
+            Squash::None => Caller::new(*uid, *gid, Arc::clone(groups), &DOOR),
             Squash::All => anonymous(),
             Squash::Root if *uid == 0 => anonymous(),
             Squash::Root => {
@@ -69,7 +71,7 @@ impl Export {
                 } else {
                     Arc::clone(groups)
                 };
-                Caller::new(*uid, squashed(*gid), groups, Door::Nfs)
+                Caller::new(*uid, squashed(*gid), groups, &DOOR)
             }
         }
     }

@@ -1,19 +1,17 @@
 //! MOUNT version 3 (RFC 1813, appendix I): turns a path into the first file handle.
 //!
-//! The list of mounts is what clients told; it decides nothing, is bounded, and may be lost.
+//! What clients told of it is in `mount_list`.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use nfsserve::nfs::nfsstat3;
-use parking_lot::Mutex;
 use strata_namespace::{Attr, NodeKind, Op, ROOT_INO};
 
-use crate::dispatch::Peer;
 use crate::door::NfsDoor;
 use crate::export::{ExportId, Refused, Rule};
 use crate::metrics::count;
+use crate::peer::Peer;
 use crate::rpc::{AUTH_SYS, Call, Refusal, Reply, accepted};
 use crate::status::Fail;
 use crate::xdr::{Decoder, Encoder};
@@ -25,31 +23,6 @@ pub(crate) const VERSION: u32 = 3;
 const PATH_LEN_MAX: usize = 1024;
 /// Most bytes of an answer to DUMP or EXPORT.
 const LIST_LEN_MAX: usize = 64 << 10;
-
-/// Who mounted what, as far as clients said.
-pub(crate) struct MountList {
-    max: usize,
-    entries: Mutex<VecDeque<(IpAddr, Vec<u8>)>>,
-}
-
-impl MountList {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { max, entries: Mutex::default() }
-    }
-
-    fn add(&self, client: IpAddr, path: &[u8]) {
-        let mut entries = self.entries.lock();
-        entries.retain(|(other, known)| *other != client || known != path);
-        entries.push_back((client, path.to_vec()));
-        while entries.len() > self.max {
-            entries.pop_front();
-        }
-    }
-
-    fn remove(&self, client: IpAddr, path: Option<&[u8]>) {
-        self.entries.lock().retain(|(other, known)| *other != client || path.is_some_and(|path| path != known));
-    }
-}
 
 /// Answers a call.
 pub(crate) async fn call(door: &NfsDoor, peer: &Peer, call: &Call) -> Result<Reply, Refusal> {
@@ -139,13 +112,13 @@ fn mount_status(fail: Fail) -> u32 {
 
 /// What this client mounted; what others did is not its business.
 fn dump(door: &NfsDoor, client: IpAddr, out: &mut Encoder) {
-    for (address, path) in door.mounts.entries.lock().iter().filter(|(address, _)| *address == client) {
+    for path in door.mounts.of(client) {
         if out.len() > LIST_LEN_MAX {
             break;
         }
         out.bool(true);
-        out.opaque(address.to_string().as_bytes());
-        out.opaque(path);
+        out.opaque(client.to_string().as_bytes());
+        out.opaque(&path);
     }
     out.bool(false);
 }
@@ -170,22 +143,6 @@ fn exports(door: &NfsDoor, client: IpAddr, out: &mut Encoder) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_mount_list_is_bounded_and_holds_each_mount_once() {
-        let list = MountList::new(3);
-        let client: IpAddr = "10.0.0.1".parse().unwrap();
-        for path in [b"/a", b"/a", b"/b", b"/c", b"/d"] {
-            list.add(client, path);
-        }
-        let paths = || list.entries.lock().iter().map(|(_, path)| path.clone()).collect::<Vec<_>>();
-        assert_eq!(paths(), [b"/b", b"/c", b"/d"]);
-        list.remove("10.0.0.2".parse().unwrap(), None);
-        list.remove(client, Some(b"/c"));
-        assert_eq!(paths(), [b"/b", b"/d"]);
-        list.remove(client, None);
-        assert!(paths().is_empty());
-    }
 
     #[test]
     fn only_mount_s_own_status_codes_are_answered() {

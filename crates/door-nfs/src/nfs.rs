@@ -21,9 +21,9 @@ use tokio::time::Instant;
 
 use self::args::{Arguments, Request, Stable};
 use self::context::{Context, Outcome};
-use crate::dispatch::{Answer, Peer};
 use crate::door::{NfsDoor, Places};
 use crate::metrics::{add, count};
+use crate::peer::{Answer, Peer};
 use crate::reply_cache::{Begin, CallKey, Execution};
 use crate::rpc::{Call, Refusal, Reply, accepted};
 use crate::xdr::Encoder;

@@ -28,9 +28,9 @@ use self::args::{Request, procedure};
 use self::clients::Clients;
 use self::waits::{Freed, Grant, Waits};
 use crate::config::{NfsLimits, NfsLocks};
-use crate::dispatch::Origin;
 use crate::door::NfsDoor;
 use crate::metrics::count;
+use crate::peer::Origin;
 use crate::reply_cache::{Begin, CallKey};
 use crate::rpc::{Call, Refusal, Reply, accepted};
 

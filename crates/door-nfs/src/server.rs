@@ -11,10 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::NfsLimits;
 use crate::connection;
-use crate::dispatch::Service;
 use crate::door::{Budgets, NfsDoor};
 use crate::metrics::{NfsMetrics, count};
 use crate::nlm;
+use crate::peer::Service;
 
 /// Serves NFS, MOUNT, NLM, NSM and portmap on `listener` until `shutdown` resolves; then takes no more requests, and returns
 /// when those in work are answered or the drain time is over.

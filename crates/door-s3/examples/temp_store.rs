@@ -9,7 +9,7 @@ use strata_door_s3::{S3Config, S3Door, serve};
 use strata_iam::Users;
 use strata_keys::MasterKey;
 use strata_ledger::{Geometry, Options};
-use strata_namespace::{Caller, Door, Op};
+use strata_namespace::{Caller, Op, STORE};
 use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{SystemClock, SystemEntropy};
 
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let store = OpenStore::open(config, Arc::new(SystemClock::new()), &SystemEntropy)?;
     let ns = Arc::clone(store.namespace());
-    let op = Op::new(Caller::root(Door::Admin));
+    let op = Op::new(Caller::root(&STORE));
     let users = Arc::new(Users::open(&op, Arc::clone(&ns), MasterKey::draw(&SystemEntropy), Arc::new(SystemEntropy))?);
     let admin = users.ensure_admin(&op, 1000, 1000, &SystemEntropy)?.ok_or("the store is not new")?;
     let door = S3Door::new(ns, users, S3Config::default())?;

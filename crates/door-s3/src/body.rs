@@ -19,7 +19,7 @@ use crate::door::Shared;
 use crate::error::refuse;
 use crate::headers::is_chunked;
 use crate::metrics::S3Metrics;
-use crate::post_form::FormFile;
+use crate::post_form::file::FormFile;
 
 /// Longest body of one request in bytes: the largest object S3 knows.
 const BODY_LEN_MAX: u64 = 5 << 40;

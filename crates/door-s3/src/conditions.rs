@@ -4,11 +4,10 @@
 use http::HeaderMap;
 use s3s::{S3Error, S3ErrorCode};
 use strata_http::conditions::{self, NAMES, Names, Verdict};
-use strata_http::etag::Tags;
 use strata_namespace::{Condition, ObjectInfo};
 
 use crate::error::{not_offered, refuse};
-use crate::headers::validators;
+use crate::headers::with_validators;
 
 /// Those of a copy's source.
 const OF_SOURCE: Names = Names {
@@ -47,7 +46,7 @@ impl Conditions {
     }
 
     fn judge(&self, info: &ObjectInfo) -> Verdict {
-        self.0.judge(Some(&validators(info)), true)
+        with_validators(info, |validators| self.0.judge(Some(validators), true))
     }
 
     /// Lets a read go on, or answers 304 or 412 with the headers a cache needs.
@@ -61,7 +60,7 @@ impl Conditions {
                 let mut err = S3Error::new(S3ErrorCode::NotModified);
                 err.set_status_code(http::StatusCode::NOT_MODIFIED);
                 let mut headers = HeaderMap::new();
-                validators(info).add_to(&mut headers);
+                with_validators(info, |validators| validators.add_to(&mut headers));
                 err.set_headers(headers);
                 Err(err)
             }
@@ -82,16 +81,7 @@ impl Conditions {
 
     /// The ETag conditions, for the name space to hold in its commit.
     pub(crate) fn etags(&self) -> Condition {
-        let none = self.0.if_none_match.as_ref();
-        let etag_in = self.0.if_match.as_ref().map(|tags| match tags.any {
-            true => vec!["*".to_owned()],
-            false => tags.strong_texts(),
-        });
-        Condition {
-            absent: none.is_some_and(|tags| tags.any),
-            etag_in: etag_in.unwrap_or_default(),
-            etag_not_in: none.map(Tags::weak_texts).unwrap_or_default(),
-        }
+        strata_etag::condition(&self.0)
     }
 
     /// The conditions of a write. S3 knows `If-Match` with an ETag and `If-None-Match: *`.
@@ -114,6 +104,8 @@ fn failed() -> S3Error {
 
 #[cfg(test)]
 mod tests {
+    use strata_namespace::Wanted;
+
     use super::*;
 
     #[test]
@@ -122,7 +114,8 @@ mod tests {
             HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())])
         };
         assert!(Conditions::for_write(&map("if-none-match", "*")).unwrap().absent);
-        assert_eq!(Conditions::for_write(&map("if-match", "\"abc\"")).unwrap().etag_in, ["abc"]);
+        let one = Wanted::OneOf(vec![strata_etag::read("abc")]);
+        assert_eq!(Conditions::for_write(&map("if-match", "\"abc\"")).unwrap().wanted, Some(one));
         for value in ["\"abc\"", "*, \"abc\"", "W/\"abc\""] {
             let refused = Conditions::for_write(&map("if-none-match", value)).unwrap_err();
             assert_eq!(refused.code(), &S3ErrorCode::NotImplemented, "{value}");
@@ -135,7 +128,7 @@ mod tests {
             }
         }
         let weak = Conditions::for_write(&map("if-match", "W/\"abc\"")).unwrap();
-        assert!(!weak.etag_in.is_empty() && !weak.etag_in.contains(&"abc".to_owned()));
+        assert_eq!(weak.wanted, Some(Wanted::OneOf(Vec::new())));
         for value in ["yesterday", ""] {
             let name = "x-amz-copy-source-if-unmodified-since";
             assert_eq!(

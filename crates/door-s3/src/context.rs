@@ -11,11 +11,12 @@ use parking_lot::Mutex;
 use s3s::{S3Error, S3ErrorCode};
 use strata_gate::Held;
 use strata_iam::User;
-use strata_namespace::{Door, Op};
+use strata_namespace::Op;
 
 use crate::body::Upload;
 use crate::error::refuse;
 use crate::metrics::{OPERATIONS, Operation};
+use crate::operations::DOOR;
 
 /// Whose a request in flight is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,7 +83,7 @@ impl Context {
         query: Vec<(String, String)>,
         body: Option<Upload>,
     ) -> Self {
-        let op = Op::of(user.caller(Door::S3), operation.row());
+        let op = Op::of(user.caller(&DOOR), operation.row());
         if headers.get("x-amz-acl").is_some_and(|acl| acl == "private") {
             op.keep_private();
         }

@@ -17,7 +17,7 @@ use strata_gate::{Held, Shares};
 use strata_http::Received;
 use strata_http::head::is_coded;
 use strata_iam::User;
-use strata_namespace::{Door, ErrorKind, Op};
+use strata_namespace::{ErrorKind, Op};
 
 use crate::auth::{query_pairs, strip_credentials};
 use crate::body::{Promised, Upload, framing};
@@ -208,7 +208,7 @@ impl Front {
     /// Refuses a request that would list or change buckets, where its host looks as if it named one.
     async fn refuse_bucket_in_host(&self, host: &str, user: &Arc<User>) -> Result<(), S3Error> {
         for name in self.door.domains.perhaps_buckets(host) {
-            let op = Op::new(user.caller(Door::S3));
+            let op = Op::new(user.caller(&crate::operations::DOOR));
             match self.door.ns.bucket(&op, name) {
                 Ok(_) => {
                     self.door.ns.settle(&op).await.map_err(from_namespace)?;

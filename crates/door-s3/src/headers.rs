@@ -91,14 +91,14 @@ fn mail_safe(value: &str) -> Cow<'_, str> {
 }
 
 /// ETag and modification time: what a cache compares.
-pub(crate) fn validators(info: &ObjectInfo) -> Validators<'_> {
-    Validators { etag: Some(&info.etag), modified: info.attr.mtime }
+pub(crate) fn with_validators<R>(info: &ObjectInfo, then: impl FnOnce(&Validators<'_>) -> R) -> R {
+    then(&Validators { etag: Some(&strata_etag::of(&info.tag)), modified: info.attr.mtime })
 }
 
 /// The headers of an answer with all or `range` of an object.
 pub(crate) fn of_object(info: &ObjectInfo, range: Option<&std::ops::Range<u64>>) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(16);
-    validators(info).add_to(&mut map);
+    with_validators(info, |validators| validators.add_to(&mut map));
     map.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     map.insert(CONTENT_TYPE, DEFAULT_TYPE);
     for (name, value) in &info.meta.system {

@@ -137,8 +137,8 @@ pub(crate) async fn take_in(ingest: Ingest, body: Upload, own: Option<Algorithm>
     let own = own.filter(|own| body.promise.algorithm != Some(*own));
     let own = Own(own.map(|own| (own, Hasher::new(own))));
     match body.len() {
-        ..=INLINE_LEN_MAX => inline(ingest, body, own).await,
-        ..=GATHERED_LEN_MAX => gathered(ingest, body, own).await,
+        len if len <= INLINE_LEN_MAX => inline(ingest, body, own).await,
+        len if len <= GATHERED_LEN_MAX => gathered(ingest, body, own).await,
         _ => windowed(ingest, body, own).await,
     }
 }

@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use strata_namespace::{Door, operations_of};
 use strata_seam::{Latencies, LatencyCounts};
+
+use crate::operations::DOOR;
 
 macro_rules! operations {
     ($($name:ident),* $(,)?) => {
@@ -85,10 +86,10 @@ operations!(
 );
 
 static ROWS: LazyLock<Vec<&'static strata_namespace::Operation>> =
-    LazyLock::new(|| operations_of(Door::S3, OPERATIONS.iter().map(|operation| operation.name())));
+    LazyLock::new(|| DOOR.operations_of(OPERATIONS.iter().map(|operation| operation.name())));
 
 impl Operation {
-    /// Its row in the table of operations of the name space.
+    /// Its row in the table of operations.
     #[must_use]
     pub fn row(self) -> &'static strata_namespace::Operation {
         ROWS[self as usize]

@@ -22,11 +22,11 @@ use crate::keys::Encoding;
 use crate::metrics::Operation;
 use crate::request_headers::{refuse_unheld, refuse_unsupported};
 
-mod file;
+pub(crate) mod file;
 mod policy;
 mod reader;
 
-pub(crate) use file::FormFile;
+use file::FormFile;
 pub(crate) use reader::Fields;
 
 /// What a key may contain to mean the name of the file.
@@ -176,7 +176,7 @@ impl Answer {
     }
 
     fn of(self, bucket: &str, key: &str, location: &str, info: &ObjectInfo) -> HttpResponse {
-        let etag = quoted(&info.etag);
+        let etag = quoted(&strata_etag::of(&info.tag));
         let mut response = HttpResponse::new(Body::empty());
         let location = match self {
             Self::Redirect(target) => {

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use common::{Client, POLICY, Payload, Reply, Running, form, noise, send};
 use strata_door_s3::S3Config;
-use strata_namespace::{Caller, Door, Op, ROOT_INO, SetAttr};
+use strata_namespace::{Caller, Op, ROOT_INO, STORE, SetAttr};
 
 #[tokio::test]
 async fn nobody_gets_in_without_a_right_signature() {
@@ -73,7 +73,7 @@ async fn a_user_who_is_no_administrator_cannot_touch_what_belongs_to_others() {
         .expect_error(403, "AccessDenied");
     assert_eq!(door.client().get("/bucket/k").await.text(), "data");
     // Also in somebody else's bucket, and the lists say so.
-    door.ns.set_bucket_mode(&Op::new(Caller::root(Door::Admin)), "bucket", 0o666).unwrap();
+    door.ns.set_bucket_mode(&Op::new(Caller::root(&STORE)), "bucket", 0o666).unwrap();
     let upload = ada.post("/bucket/hers?uploads", "").await.expect(200).element("UploadId").unwrap();
     for target in ["/bucket?uploads&prefix=hers", &format!("/bucket/hers?uploadId={upload}")] {
         let listed = door.client().get(target).await.expect(200).text();
@@ -88,7 +88,7 @@ async fn what_is_put_is_its_owners_alone_and_the_mode_of_the_bucket_opens_it() {
     let door = Running::start().await;
     let (client, ada) = (door.client(), door.user("ada", 2001));
     let ada = door.client_of(&ada);
-    let op = Op::new(Caller::root(Door::Admin));
+    let op = Op::new(Caller::root(&STORE));
     client.put("/bucket", "").await.expect(200);
     client.put("/bucket/dir/k", "data").await.expect(200);
     ada.get("/bucket/dir/k").await.expect_error(403, "AccessDenied");
@@ -143,7 +143,7 @@ async fn uid_0_alone_makes_no_administrator() {
 async fn who_may_make_buckets_is_a_right_of_the_user_and_their_owner_removes_them() {
     let door = Running::start().await;
     let (ada, eve) = (door.user("ada", 2001), door.user("eve", 2002));
-    let op = Op::new(Caller::root(Door::Admin));
+    let op = Op::new(Caller::root(&STORE));
     let open = SetAttr { mode: Some(0o777), ..SetAttr::default() };
     door.ns.setattr(&op, ROOT_INO, &open).unwrap();
     let refused = door.client_of(&ada).put("/adas", "").await.expect_error(403, "AccessDenied");

@@ -3,11 +3,13 @@
 mod common;
 
 use common::Running;
-use strata_namespace::{Caller, Door, NewLock, Op};
+use strata_namespace::{Caller, Door, DoorNumber, NewLock, Op};
+
+static WEBDAV: Door = Door::of_users("webdav", DoorNumber::new(4), &[]);
 
 /// Has somebody lock `/bucket/dir` with everything below it over WebDAV.
 fn lock(door: &Running) -> Op {
-    let op = Op::new(Caller::root(Door::WebDav));
+    let op = Op::new(Caller::root(&WEBDAV));
     op.submit("ann", vec![]);
     let wanted = NewLock {
         token: "urn:uuid:1".to_owned(),

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use strata_http::conditions::{Conditions, Validators, Verdict};
 use strata_http::etag::quoted;
 use strata_iam::User;
-use strata_namespace::{Access, Attr, Condition, ErrorKind, Guard, Namespace, NodeKind, Op, ROOT_INO};
+use strata_namespace::{Access, Attr, Condition, ContentTag, ErrorKind, Guard, Namespace, NodeKind, Op, ROOT_INO};
 use strata_seam::Ino;
 
 use crate::body::ReplyBody;
@@ -173,13 +173,13 @@ impl Ask {
     /// 412 if a condition does not hold, 400 if one cannot be read.
     pub(crate) fn conditions_hold(&self, attr: Option<&Attr>) -> Result<bool> {
         let conditions = conditions::of(&self.headers)?;
-        let etag = match attr {
+        let tag = match attr {
             Some(attr) if !is_dir(attr) && !conditions.are_none() => {
-                Some(self.ns().object_info(&self.op, attr.ino)?.etag)
+                Some(self.ns().object_info(&self.op, attr.ino)?.tag)
             }
             _ => None,
         };
-        self.check(&conditions, attr, etag.as_deref())
+        self.check(&conditions, attr, tag.as_ref())
     }
 
     /// Has the change that follows check the ETags of the request again in its commit. `parent` is the directory of the
@@ -188,7 +188,7 @@ impl Ask {
     /// # Errors
     /// 400 if a condition cannot be read.
     pub(crate) fn guard(&self, parent: Ino, attr: &Attr) -> Result<()> {
-        let condition = conditions::for_commit(&conditions::of(&self.headers)?);
+        let condition = strata_etag::condition(&conditions::of(&self.headers)?);
         if condition != Condition::default() && !is_dir(attr) {
             let entry = Some((parent, self.path.name().to_vec()));
             self.op.guard(Guard { ino: attr.ino, entry, condition, ctime: None });
@@ -196,15 +196,16 @@ impl Ask {
         Ok(())
     }
 
-    /// [`Ask::conditions_hold`] with an ETag that is known already.
-    pub(crate) fn check(&self, conditions: &Conditions, attr: Option<&Attr>, etag: Option<&str>) -> Result<bool> {
+    /// [`Ask::conditions_hold`] with a tag that is known already.
+    pub(crate) fn check(&self, conditions: &Conditions, attr: Option<&Attr>, tag: Option<&ContentTag>) -> Result<bool> {
         if let Some(header) = &self.if_header
             && !header.holds(&mut Now { ask: self })
         {
             return Err(Refusal::precondition("the If header does not hold; nothing was changed"));
         }
         let reading = matches!(self.method, Method::GET | Method::HEAD);
-        let present = attr.map(|attr| Validators { etag, modified: attr.mtime });
+        let etag = tag.map(strata_etag::of);
+        let present = attr.map(|attr| Validators { etag: etag.as_deref(), modified: attr.mtime });
         match conditions.judge(present.as_ref(), reading) {
             Verdict::Proceed => Ok(true),
             Verdict::NotModified => Ok(false),
@@ -249,6 +250,6 @@ impl State for Now<'_> {
     }
     fn etag(&mut self, resource: Option<&str>) -> Option<String> {
         let attr = self.ask.look(&self.path(resource)?).ok()?.visible().filter(|attr| !is_dir(attr))?;
-        self.ask.ns().object_info(&self.ask.op, attr.ino).ok().map(|info| quoted(&info.etag))
+        self.ask.ns().object_info(&self.ask.op, attr.ino).ok().map(|info| quoted(&strata_etag::of(&info.tag)))
     }
 }

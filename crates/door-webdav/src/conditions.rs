@@ -1,9 +1,7 @@
-//! Conditional requests of RFC 9110 section 13: what may stand in their headers here, and what of it a commit checks. Pure.
+//! Conditional requests of RFC 9110 section 13: what may stand in their headers here. Pure.
 
 use http::HeaderMap;
 use strata_http::conditions::{Conditions, NAMES};
-use strata_http::etag::Tags;
-use strata_namespace::Condition;
 
 use crate::error::{Refusal, Result};
 
@@ -27,20 +25,6 @@ pub(crate) fn of(headers: &HeaderMap) -> Result<Conditions> {
     Ok(conditions)
 }
 
-/// What the name space checks again in the commit of a PUT, so that nothing slips in between.
-pub(crate) fn for_commit(conditions: &Conditions) -> Condition {
-    let etag_in = conditions.if_match.as_ref().map(|tags| match tags.any {
-        true => vec!["*".to_owned()],
-        false => tags.strong_texts(),
-    });
-    let none = conditions.if_none_match.as_ref();
-    Condition {
-        absent: none.is_some_and(|tags| tags.any),
-        etag_in: etag_in.unwrap_or_default(),
-        etag_not_in: none.map(Tags::weak_texts).unwrap_or_default(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,20 +46,5 @@ mod tests {
         };
         assert!(of(&map(TAGS_MAX)).is_ok());
         assert!(of(&map(TAGS_MAX + 1)).is_err());
-    }
-
-    #[test]
-    fn the_commit_checks_the_same_tags() {
-        let map: HeaderMap =
-            [(IF_MATCH, "\"a\"".parse().unwrap()), (IF_NONE_MATCH, "*".parse().unwrap())].into_iter().collect();
-        let condition = for_commit(&of(&map).unwrap());
-        assert_eq!(condition, Condition { absent: true, etag_in: vec!["a".into()], etag_not_in: vec![] });
-    }
-
-    #[test]
-    fn a_star_in_quotes_lets_no_commit_through() {
-        let map: HeaderMap = [(IF_MATCH, "\"a\", \"*\"".parse().unwrap())].into_iter().collect();
-        let condition = for_commit(&of(&map).unwrap());
-        assert_eq!(condition.etag_in, ["a", "\"*\""]);
     }
 }

@@ -10,7 +10,7 @@ use http_body::Body;
 use strata_gate::client;
 use strata_http::Received;
 use strata_http::head::is_coded;
-use strata_namespace::{Door, Op};
+use strata_namespace::Op;
 use strata_seam::Stopwatch;
 use tracing::Instrument;
 
@@ -22,7 +22,7 @@ use crate::headers;
 use crate::if_header::IfHeader;
 use crate::metrics::{Raised, add};
 use crate::path::UrlPath;
-use crate::{auth, get, locking, props, put, range_write, tree, upload};
+use crate::{auth, get, locking, operations, props, put, range_write, tree, upload};
 
 /// Compliance classes, and SabreDAV's partial update.
 const DAV: &str = "1, 2, 3, sabredav-partialupdate";
@@ -172,7 +172,7 @@ async fn accept(
         Err(refusal) => return Err(Box::new(after_draining(refuse(door, &refusal, false), body).await)),
     };
     let reading = matches!(head.method, Method::GET | Method::HEAD);
-    let op = Arc::new(Op::of(user.caller(Door::WebDav), crate::operations::of_method(&head.method)));
+    let op = Arc::new(Op::of(user.caller(&operations::DOOR), operations::of_method(&head.method)));
     let tokens = if_header.as_ref().map(IfHeader::tokens).unwrap_or_default();
     if !tokens.is_empty() || matches!(head.method.as_str(), "LOCK" | "UNLOCK") {
         op.submit(&user.name, tokens);

@@ -56,8 +56,9 @@ async fn once(ask: &Arc<Ask>) -> Result<Reply> {
         (info, Some(reader))
     };
     let conditions = conditions::of(&ask.headers)?;
-    let validators = Validators { etag: Some(&info.etag), modified: info.attr.mtime };
-    if !ask.check(&conditions, Some(&info.attr), Some(&info.etag))? {
+    let etag = strata_etag::of(&info.tag);
+    let validators = Validators { etag: Some(&etag), modified: info.attr.mtime };
+    if !ask.check(&conditions, Some(&info.attr), Some(&info.tag))? {
         let mut reply = ask.empty(StatusCode::NOT_MODIFIED);
         validators.add_to(reply.headers_mut());
         return Ok(reply);

@@ -39,4 +39,5 @@ mod xml;
 pub use body::{BodyError, ReplyBody};
 pub use door::{DavConfig, WebDavDoor};
 pub use metrics::{DavMetrics, METHODS};
+pub use operations::DOOR;
 pub use server::serve;

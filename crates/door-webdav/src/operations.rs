@@ -1,13 +1,37 @@
-//! The rows of this door's methods in the table of operations of the name space.
+//! What this door states of itself to the name space, and the table of its operations.
 
 use std::sync::LazyLock;
 
 use http::Method;
-use strata_namespace::{Door, Operation, operations_of};
+use strata_namespace::Action::*;
+use strata_namespace::{Door, DoorNumber, Operation};
 
 use crate::metrics::{METHODS, number_of};
 
-static ROWS: LazyLock<Vec<&'static Operation>> = LazyLock::new(|| operations_of(Door::WebDav, METHODS));
+/// The door: its callers are users of the store, and it tells nothing that is not durable.
+pub static DOOR: Door = Door::of_users("webdav", DoorNumber::new(4), OPERATIONS);
+
+/// The table of its operations, and what each may ask the authority for. While one of [`METHODS`]
+/// has no row, the door answers nothing, and its tests fail.
+#[rustfmt::skip]
+static OPERATIONS: &[Operation] = &[
+    Operation::new("GET", &[Search, List, ReadAttributes, Read, ReadBucket]),
+    Operation::new("HEAD", &[Search, List, ReadAttributes, Read, ReadBucket]),
+    Operation::new("PUT", &[Search, ReadAttributes, Write, Add, SetTimes, ReadBucket]),
+    Operation::new("PATCH", &[Search, ReadAttributes, Write, Add, ReadBucket]),
+    Operation::new("DELETE", &[Search, List, ReadAttributes, Remove, ReadBucket]),
+    Operation::new("MKCOL", &[Search, ReadAttributes, Add, ReadBucket]),
+    Operation::new("COPY", &[Search, List, ReadAttributes, Read, Write, Add, Remove, SetMode, SetTimes, ReadProperties, WriteProperty, ReadBucket]),
+    Operation::new("MOVE", &[Search, List, ReadAttributes, Read, Write, Add, Remove, MoveDirectory, SetMode, SetTimes, ReadProperties, WriteProperty, ReadBucket]),
+    Operation::new("PROPFIND", &[Search, List, ReadAttributes, ReadProperties, ReadBucket, ReadSpace]),
+    Operation::new("PROPPATCH", &[Search, ReadAttributes, SetMode, SetTimes, Touch, ReadProperties, WriteProperty, ReadBucket]),
+    Operation::new("LOCK", &[Search, ReadAttributes, Write, Add, ReadBucket, Lock, LockRoot, Unlock]),
+    Operation::new("UNLOCK", &[Search, ReadAttributes, ReadBucket, Unlock]),
+    Operation::new("OPTIONS", &[Search, ReadAttributes, ReadBucket]),
+    Operation::new("other", &[Search, ReadAttributes, ReadBucket]),
+];
+
+static ROWS: LazyLock<Vec<&'static Operation>> = LazyLock::new(|| DOOR.operations_of(METHODS));
 
 /// The row of a method; those that are not served share one.
 pub(crate) fn of_method(method: &Method) -> &'static Operation {

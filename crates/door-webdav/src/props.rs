@@ -155,7 +155,7 @@ pub(crate) fn push_live(out: &mut Vec<u8>, live: Live, subject: &Subject<'_>) ->
         Live::Win32Access => strata_http::date::format(attr.atime),
         Live::ContentLength if !subject.dir => attr.size.to_string(),
         Live::ETag => match subject.object {
-            Some(object) => strata_http::etag::quoted(&object.etag),
+            Some(object) => strata_http::etag::quoted(&strata_etag::of(&object.tag)),
             None => return false,
         },
         Live::Executable if !subject.dir => if attr.mode & 0o111 == 0 { "F" } else { "T" }.to_owned(),

@@ -11,7 +11,7 @@ use strata_gate::bridge;
 use strata_http::Received;
 use strata_http::etag::quoted;
 use strata_http::range::number;
-use strata_namespace::{Access, Attr, Content, Intake, ObjectMeta, SetAttr, SetTime, Touch};
+use strata_namespace::{Access, Attr, Content, Intake, ObjectMeta, SetAttr, SetTime, Touch, Wanted};
 use strata_seam::{Ino, Timestamp};
 
 use crate::ask::{Ask, Found, Reply, is_dir};
@@ -87,23 +87,23 @@ fn look_and_judge(ask: &Ask) -> Result<Target> {
         None => ask.require(&parent, Access { write: true, exec: true, ..Access::default() })?,
     }
     let conditions = conditions::of(&ask.headers)?;
-    let mut condition = conditions::for_commit(&conditions);
+    let mut condition = strata_etag::condition(&conditions);
     let needs_etag = !conditions.are_none() || ask.if_header.is_some();
-    let etag = match &existing {
-        Some(attr) if needs_etag => Some(ask.ns().object_info(&ask.op, attr.ino)?.etag),
+    let tag = match &existing {
+        Some(attr) if needs_etag => Some(ask.ns().object_info(&ask.op, attr.ino)?.tag),
         _ => None,
     };
-    ask.check(&conditions, existing.as_ref(), etag.as_deref())?;
+    ask.check(&conditions, existing.as_ref(), tag.as_ref())?;
     // An If header that asked for an ETag was judged on this very version: the commit must meet it again.
-    if let (Some(header), Some(etag)) = (&ask.if_header, etag)
-        && condition.etag_in.is_empty()
+    if let (Some(header), Some(tag)) = (&ask.if_header, tag)
+        && condition.wanted.is_none()
         && header
             .lists
             .iter()
             .flat_map(|list| &list.conditions)
             .any(|condition| matches!(condition.what, Matcher::ETag(_)))
     {
-        condition.etag_in.push(etag);
+        condition.wanted = Some(Wanted::OneOf(vec![tag]));
     }
     ask.ns()
         .check_locks(&ask.op, &[existing.as_ref().map_or(Touch::Members(parent.ino), |attr| Touch::Node(attr.ino))])?;
@@ -121,7 +121,7 @@ pub(crate) fn commit(ask: &Ask, target: &Target, content: Content, modified: Opt
         ask.ns().setattr(&ask.op, info.attr.ino, &set)?;
     }
     let mut reply = ask.empty(if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT });
-    if let Ok(etag) = HeaderValue::try_from(quoted(&info.etag)) {
+    if let Ok(etag) = HeaderValue::try_from(quoted(&strata_etag::of(&info.tag))) {
         reply.headers_mut().insert(ETAG, etag);
     }
     if modified.is_some() {

@@ -93,7 +93,7 @@ pub(crate) async fn write(ask: &Arc<Ask>, body: Received, at: WriteAt, create: b
     };
     let info = strata_gate::bridge::wait(sync).await.map_err(|error| Refusal::task(&error))??;
     let mut reply = ask.empty(if target.existing.is_some() { StatusCode::NO_CONTENT } else { StatusCode::CREATED });
-    if let Ok(etag) = HeaderValue::try_from(quoted(&info.etag)) {
+    if let Ok(etag) = HeaderValue::try_from(quoted(&strata_etag::of(&info.tag))) {
         reply.headers_mut().insert(ETAG, etag);
     }
     Ok(reply)

@@ -15,7 +15,7 @@ use strata_seam::{ChunkId, LatencyCounts, Lsn, SegmentId, SessionId};
 use crate::Row;
 use crate::cell::KEY_SESSION;
 use crate::change::{Change, PreparedBlock, added, encode};
-use crate::checkpoint::{CheckpointPlaces, Checkpoints};
+use crate::checkpoint::known::{CheckpointPlaces, Checkpoints};
 use crate::engine::{Absent, Committed, Engine};
 use crate::error::{EngineError, Result};
 use crate::exclusive::{Exclusive, Writer};

@@ -16,7 +16,7 @@ use strata_seam::{ChunkId, Lsn, Position};
 
 use crate::cell::chunk_key;
 use crate::change::PreparedBlock;
-use crate::checkpoint::{CheckpointPlaces, is_directory_of_checkpoint, note_places};
+use crate::checkpoint::known::{CheckpointPlaces, is_directory_of_checkpoint, note_places};
 use crate::embedded::Embedded;
 use crate::error::{EngineError, Result};
 use crate::place::Place;

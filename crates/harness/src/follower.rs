@@ -61,7 +61,7 @@ impl Told {
             change: event.change,
             version: event.version,
             size: event.size,
-            etag: event.etag.clone(),
+            etag: event.tag.as_ref().map(strata_etag::of),
         }
     }
 

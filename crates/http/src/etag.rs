@@ -106,21 +106,6 @@ impl Tags {
     pub fn has_weakly(&self, etag: &str) -> bool {
         self.list.iter().any(|tag| tag.is_weakly(etag))
     }
-
-    /// The tags as texts that stand for themselves where those of the store are compared as strings, for `If-Match`. What is equal to
-    /// none of them, a weak tag and a star in quotes, keeps its quotes: left out, the last one would leave a condition that is none.
-    #[must_use]
-    pub fn strong_texts(&self) -> Vec<String> {
-        let text = |tag: &Tag| if tag.weak || tag.text == "*" { tag.to_string() } else { tag.text.clone() };
-        self.list.iter().map(text).collect()
-    }
-
-    /// The same for `If-None-Match`, to which weak tags count as well.
-    #[must_use]
-    pub fn weak_texts(&self) -> Vec<String> {
-        let text = |tag: &Tag| if tag.text == "*" { quoted("*") } else { tag.text.clone() };
-        self.list.iter().map(text).collect()
-    }
 }
 
 #[cfg(test)]
@@ -186,13 +171,6 @@ mod tests {
             assert_eq!((tags.has_strongly("1"), tags.has_weakly("1")), (strongly, weakly), "{tag}");
         }
         assert_eq!(quoted("abc"), "\"abc\"");
-    }
-
-    #[test]
-    fn no_text_stands_for_another_tag_or_for_any() {
-        let tags = read("\"a\", W/\"b\", \"*\", W/\"*\"").unwrap();
-        assert_eq!(tags.strong_texts(), ["a", "W/\"b\"", "\"*\"", "W/\"*\""]);
-        assert_eq!(tags.weak_texts(), ["a", "b", "\"*\"", "\"*\""]);
     }
 
     proptest! {

@@ -40,7 +40,7 @@ impl User {
     /// Who the name space sees behind a request of this user. An administrator passes every mode check and owns what they
     /// make like anybody else. The uid says who owns what, and nothing else: 0 is a number like others.
     #[must_use]
-    pub fn caller(&self, door: Door) -> Caller {
+    pub fn caller(&self, door: &'static Door) -> Caller {
         let caller = Caller::new(self.uid, self.gid, Arc::from(self.groups.as_slice()), door);
         let may_make_buckets = self.admin || self.may_make_buckets;
         Caller { superuser: self.admin, user: Some(self.name.as_str().into()), may_make_buckets, ..caller }

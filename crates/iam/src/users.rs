@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use strata_keys::{KeyId, MasterKey};
-use strata_namespace::{Caller, Door, ErrorKind, Namespace, Op};
+use strata_namespace::{Caller, ErrorKind, Namespace, Op, STORE};
 use strata_seam::Entropy;
 
 use crate::secret::draw_access_key;
@@ -189,7 +189,7 @@ impl Users {
     /// whether the number could be kept for them.
     fn upgrade(&mut self, op: &Op, mut user: User) -> Result<(User, Result<(), IamError>), IamError> {
         // At this door the mode of the root says who may, and nothing else.
-        let as_there = Op::new(Caller::new(user.uid, user.gid, Arc::from(user.groups.as_slice()), Door::Admin));
+        let as_there = Op::new(Caller::new(user.uid, user.gid, Arc::from(user.groups.as_slice()), &STORE));
         user.may_make_buckets = user.admin || self.records.root_lets_in(&as_there).map_err(IamError::Store)?;
         let renumbered = user.uid == 0 && !user.admin;
         let written = if renumbered { self.draw_uid(op) } else { Ok(0) };

@@ -6,7 +6,9 @@
 //! [`reads_without_open`]).
 
 mod action;
-mod operations;
+pub(crate) mod operations;
+pub(crate) mod permit;
+mod resource;
 
 use std::collections::HashMap;
 
@@ -15,11 +17,12 @@ use strata_seam::Ino;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::mode::{self, STICKY};
 use crate::namespace::Namespace;
-use crate::types::{Access, Attr, Caller, Change, Door, NodeKind, Op, ROOT_INO};
+use crate::types::{Access, Attr, Caller, Callers, Change, NodeKind, Op, ROOT_INO, STORE};
 
-pub(crate) use action::Resource;
-pub use action::{Action, Permit, Reach};
-pub use operations::{OPERATIONS, Operation, operation, operations_of};
+pub use action::Action;
+pub use operations::Operation;
+pub use permit::{Permit, Reach};
+pub(crate) use resource::Resource;
 
 pub(crate) const READ: Access = Access { read: true, write: false, exec: false };
 pub(crate) const WRITE: Access = Access { read: false, write: true, exec: false };
@@ -37,8 +40,9 @@ impl Namespace {
         let of = of.into();
         debug_assert!(
             op.operation().is_none_or(|operation| operation.actions.contains(&action)),
-            "{:?} does {action:?}, and its row of the table of operations does not say so",
+            "{:?} of the door {} does {action:?}, and its row of the table of operations does not say so",
             op.operation(),
+            op.caller.door.name,
         );
         self.decide(&op.caller, action, of)?;
         let access = Access {
@@ -131,7 +135,7 @@ impl Namespace {
                 Action::Write | Action::MoveDirectory | Action::WriteXattr | Action::WriteProperty | Action::Lock,
                 Resource::Inode(attr),
             ) => self.decide_by_mode(caller, attr, WRITE),
-            (Action::KeepPages, Resource::Inode(_)) if caller.door == Door::Mount => Ok(()),
+            (Action::KeepPages, Resource::Inode(_)) if caller.door.keeps_pages => Ok(()),
             (Action::Add, Resource::Inode(dir)) => self.decide_add(caller, dir),
             (Action::Remove, Resource::Entry { dir, leads_to }) => self.decide_remove(caller, dir, leads_to),
             (
@@ -230,10 +234,10 @@ impl Namespace {
         if caller.superuser {
             return Some(true);
         }
-        match caller.door {
-            Door::S3 | Door::WebDav => Some(caller.may_make_buckets),
-            Door::Mount | Door::Nfs => self.rights.read().get(&caller.uid).copied(),
-            Door::Admin => None,
+        match caller.door.callers {
+            Callers::Users => Some(caller.may_make_buckets),
+            Callers::Uids => self.rights.read().get(&caller.uid).copied(),
+            Callers::Store => None,
         }
     }
 
@@ -243,7 +247,7 @@ impl Namespace {
         let before = std::mem::replace(&mut *self.rights.write(), may_make_buckets);
         if before != *self.rights.read() {
             // What the mount's kernel was told of the root depends on it.
-            self.feed.publish(Door::Admin, vec![Change::Attr(ROOT_INO)]);
+            self.feed.publish(&STORE, vec![Change::Attr(ROOT_INO)]);
         }
     }
 
@@ -306,12 +310,12 @@ fn by_mode(caller: &Caller, attr: &Attr) -> Access {
 /// that is run is read page by page. Other NFS servers do the same.
 fn reads_without_open(caller: &Caller, attr: &Attr) -> bool {
     let executes = || attr.kind == NodeKind::File && by_mode(caller, attr).exec;
-    owns_without_open(caller, attr) || caller.door == Door::Nfs && executes()
+    owns_without_open(caller, attr) || !caller.door.has_opens && executes()
 }
 
 /// The same for writing: the owner always may.
 fn owns_without_open(caller: &Caller, attr: &Attr) -> bool {
-    caller.door == Door::Nfs && attr.kind != NodeKind::Directory && caller.uid == attr.uid
+    !caller.door.has_opens && attr.kind != NodeKind::Directory && caller.uid == attr.uid
 }
 
 /// Only the owner and the superuser.

@@ -7,7 +7,7 @@
 use strata_content::Tx;
 use strata_seam::Ino;
 
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::name;
@@ -71,14 +71,14 @@ fn take_over_as(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name: &[u8],
         tx.put(key::entry(parent, name::raw(entry_name)), Dirent::placeholder(dirent.ino).encode());
     }
     if belongs(dir, &inode) {
-        let learnt = names::learn(ns, tx, &mut inode, parent, entry_name)?;
+        let learnt = learn(ns, tx, &mut inode, parent, entry_name)?;
         return Ok(if learnt { Taken::Whole } else { Taken::Already });
     }
     let bucket = bucket_for(dir, inode.attr.ino, inode.attr.kind);
     let shared = inode.bucket != Ino(0) && inode.attr.kind != NodeKind::Directory && inode.attr.nlink > 1;
     if !shared {
         (inode.bucket, inode.tree) = (bucket, dir.tree);
-        if !names::learn(ns, tx, &mut inode, parent, entry_name)? {
+        if !learn(ns, tx, &mut inode, parent, entry_name)? {
             ns.put_inode(tx, &mut inode);
         }
         return Ok(Taken::Whole);
@@ -126,7 +126,7 @@ fn beside_of(tx: &mut Tx<'_>, ino: Ino) -> Result<Beside> {
 /// A new inode with everything the other has, for one name; not yet written.
 fn copy_of(ns: &Namespace, tx: &mut Tx<'_>, inode: &Inode, dir: &Inode, bucket: Ino) -> Result<Inode> {
     let mut copy = Inode { items: Vec::new(), counted: None, bucket, tree: dir.tree, ..inode.clone() };
-    copy.attr.ino = Ino(ns.number(tx)?);
+    copy.attr.ino = Ino(ns.numbers.draw(tx)?);
     copy.attr.nlink = 1;
     copy.unname();
     copy.beside.versions = false;
@@ -169,7 +169,7 @@ pub(crate) fn take_over_below(
                     dirs.push((dirent.ino, below(&path, &key[9..])));
                 }
             }
-            ns.numbers_at_hand(STEP as u64)?;
+            ns.numbers.have_at_hand(&ns.store, STEP as u64)?;
             let done = ns.store.transact_as_removal(|tx| {
                 let inode = tx.dir(dir)?;
                 page.iter().map(|(key, _)| take_over(ns, tx, &inode, &key[9..])).collect::<Result<Vec<_>, Error>>()
@@ -186,4 +186,25 @@ pub(crate) fn take_over_below(
 pub(crate) fn below(path: &[u8], entry_name: &[u8]) -> Vec<u8> {
     let name = name::raw(entry_name);
     if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
+}
+
+/// Has an inode that a store of an earlier version has, or that a repair found without, know this name; `false` if it did.
+/// Writes it.
+///
+/// # Errors
+/// Reading the index.
+fn learn(ns: &Namespace, tx: &mut Tx<'_>, inode: &mut Inode, parent: Ino, entry_name: &[u8]) -> Result<bool> {
+    if inode.is_called(parent, entry_name) {
+        return Ok(false);
+    }
+    if inode.is_named() {
+        if tx.record(&key::name(inode.attr.ino, parent, entry_name))?.is_some() {
+            return Ok(false);
+        }
+        names::add(tx, inode, parent, entry_name);
+        return Ok(true);
+    }
+    names::add(tx, inode, parent, entry_name);
+    ns.put_inode(tx, inode);
+    Ok(true)
 }

@@ -2,7 +2,7 @@
 //!
 //! A bucket's mode is that of the objects which S3 and WebDAV make in it; file doors bring the modes of what they make.
 
-use strata_content::{DedupDomain, Tx};
+use strata_content::Tx;
 use strata_seam::Ino;
 
 use crate::authority::{Action, Resource};
@@ -10,7 +10,7 @@ use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::following;
 use crate::key;
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::records::{Bucket, Inode};
@@ -58,12 +58,6 @@ pub(crate) fn refuse_uploads(tx: &mut Tx<'_>, root: Ino) -> Result<()> {
 fn first_in_words((name, kind): &(Vec<u8>, NodeKind)) -> String {
     let hint = if kind.has_object() { "" } else { ", which no object shows; remove it at the mount or NFS" };
     format!("'{}', {}{hint}", name.escape_ascii(), kind.words())
-}
-
-/// The dedup domain of what is in the bucket with this root directory: a rule of the bucket. All have the common one until there
-/// are storage classes and encrypted buckets, so no record is read for it.
-pub(crate) fn dedup_domain(_bucket: Ino) -> DedupDomain {
-    DedupDomain::COMMON
 }
 
 /// Writes the record of a bucket.

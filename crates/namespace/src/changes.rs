@@ -7,7 +7,6 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use parking_lot::Mutex;
 use strata_seam::Clock;
 
-use crate::namespace::Namespace;
 use crate::types::{Change, Door};
 
 /// All listeners.
@@ -22,24 +21,37 @@ pub(crate) struct Feed {
 
 struct Listener {
     sender: SyncSender<Change>,
-    skip: Option<Door>,
+    skip: Option<&'static Door>,
     /// Something was dropped and the listener has not been told yet.
     overflowed: bool,
 }
 
 impl Feed {
+    /// So many more changes were told.
+    pub(crate) fn note_told(&self, changes: u64) {
+        self.told.fetch_add(changes, Ordering::AcqRel);
+    }
+
+    /// One more listener, that is not told what this door changes itself.
+    pub(crate) fn listen(&self, queue_max: usize, skip: Option<&'static Door>) -> Receiver<Change> {
+        let (sender, receiver) = mpsc::sync_channel(queue_max.max(2));
+        self.listeners.lock().push(Listener { sender, skip, overflowed: false });
+        self.any.store(true, Ordering::Release);
+        receiver
+    }
+
     /// Tells everybody; never waits.
-    pub(crate) fn publish(&self, door: Door, changes: Vec<Change>) {
+    pub(crate) fn publish(&self, door: &Door, changes: Vec<Change>) {
         if changes.is_empty() || !self.any.load(Ordering::Acquire) {
             return;
         }
         let mut listeners = self.listeners.lock();
         listeners.retain_mut(|listener| {
-            if listener.skip == Some(door) {
+            if listener.skip.is_some_and(|own| own == door) {
                 return true;
             }
             let Some(sent) = listener.tell(&changes) else { return false };
-            if listener.skip == Some(Door::Mount) {
+            if listener.skip.is_some_and(|door| door.keeps_pages) {
                 self.sent.fetch_add(sent, Ordering::AcqRel);
             }
             true
@@ -97,21 +109,5 @@ impl Listener {
             }
         }
         Some(sent)
-    }
-}
-
-impl Namespace {
-    /// So many more changes were told to the mount's kernel.
-    pub fn note_told(&self, changes: u64) {
-        self.feed.told.fetch_add(changes, Ordering::AcqRel);
-    }
-
-    /// The change feed from now on. `queue_max` bounds it; beyond, the listener gets [`Change::Overflow`]. Changes made
-    /// through `skip_door` itself are left out.
-    pub fn changes(&self, queue_max: usize, skip_door: Option<Door>) -> Receiver<Change> {
-        let (sender, receiver) = mpsc::sync_channel(queue_max.max(2));
-        self.feed.listeners.lock().push(Listener { sender, skip: skip_door, overflowed: false });
-        self.feed.any.store(true, Ordering::Release);
-        receiver
     }
 }

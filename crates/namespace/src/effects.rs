@@ -1,18 +1,18 @@
 //! What a change causes beside its records: in the process, not in the store.
 //!
-//! A change only says what is to happen, because it may be computed more than once. [`Namespace::enact`] does it when the
+//! A change only says what is to happen, because it may be computed more than once. `Namespace::enact` (in `change.rs`) does it when the
 //! change was accepted and before it shows: nobody reads new content through a pin of the old, and nobody removes a file
 //! between its creation and its first handle. What was not accepted has changed nothing.
 
 use strata_content::Hold;
 use strata_seam::Ino;
 
-use crate::locks::{HoldTurn, Place, Turn};
-use crate::namespace::Namespace;
+use crate::locks::held::Turn;
+use crate::locks::holders::HoldTurn;
+use crate::locks::place::Place;
 use crate::pin::{Kept, Replacing};
 use crate::records::{Bucket, Inode};
-use crate::telling::Telling;
-use crate::types::{Change, Op};
+use crate::told::Telling;
 
 /// What is to happen, once, if the change is made.
 #[derive(Default)]
@@ -53,36 +53,5 @@ impl Effects {
     /// It happened in this bucket.
     pub(crate) fn within(&mut self, bucket: &Bucket) {
         (self.bucket, self.relaxed) = (bucket.root, Some(bucket.relaxed));
-    }
-}
-
-impl Namespace {
-    /// The change was accepted and shows next. Under the writer's lock.
-    pub(crate) fn enact(&self, effects: &mut Effects) {
-        if effects.moved {
-            self.paths.forget();
-        }
-        effects.opened.iter().for_each(|ino| self.opens.hold(*ino));
-        effects.kept.iter().for_each(|kept| kept.lead_there(&self.opens));
-        for (inode, hold) in effects.removed.drain(..) {
-            self.remember(inode, hold);
-        }
-        self.locks.held.take(std::mem::take(&mut effects.locks));
-        self.locks.holds.take(std::mem::take(&mut effects.holds));
-        if let Some((number, places)) = effects.claim.take() {
-            self.locks.claim(number, places);
-        }
-    }
-
-    /// The change shows: pins that were kept for its sake alone are given back. Returns what the feed is to tell.
-    pub(crate) fn settle_effects(&self, op: &Op, effects: Effects) -> Vec<Change> {
-        let Effects { told, kept, replacing, .. } = effects;
-        drop(replacing);
-        for pin in kept.into_iter().flat_map(|kept| kept.pins) {
-            self.unpin_or_warn(op, pin);
-        }
-        let mut changes = Vec::new();
-        told.into_iter().for_each(|telling| telling.changes(&mut changes));
-        changes
     }
 }

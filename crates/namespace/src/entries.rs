@@ -11,7 +11,7 @@ use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::records::{Dirent, Inode, Version};
-use crate::telling::Entry;
+use crate::told::Entry;
 use crate::types::{NodeKind, ROOT_INO};
 use crate::view::{Found, View};
 use crate::{belong, names, times, usage};
@@ -206,7 +206,7 @@ impl Namespace {
     pub(crate) fn replace_content(&self, tx: &mut Tx<'_>, inode: &mut Inode, versioned: bool) -> Result<()> {
         if versioned && inode.version != 0 {
             let old = Version {
-                etag: inode.etag.take(),
+                tag: inode.tag.take(),
                 mtime: inode.attr.mtime,
                 size: inode.attr.size,
                 items: std::mem::take(&mut inode.items),
@@ -220,7 +220,7 @@ impl Namespace {
             let old = std::mem::take(&mut inode.items);
             tx.release(&old)?;
         }
-        inode.etag = None;
+        inode.tag = None;
         inode.meta = crate::types::ObjectMeta::default();
         inode.parts.clear();
         Ok(())
@@ -251,7 +251,7 @@ impl Namespace {
         dir: &Inode,
         now: Timestamp,
     ) -> Result<Inode> {
-        let ino = Ino(self.number(tx)?);
+        let ino = Ino(self.numbers.draw(tx)?);
         tx.tally(key::KEY_INODES, 1);
         let mut inode = Inode::new(ino, kind, mode, owner, now);
         inode.bucket = belong::bucket_for(dir, ino, kind);

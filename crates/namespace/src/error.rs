@@ -42,7 +42,7 @@ pub enum ErrorKind {
     TooLarge,
     /// A part other than the last is below the minimum.
     PartTooSmall,
-    /// A listed part was not uploaded or its ETag differs.
+    /// A listed part was not uploaded or has another tag.
     InvalidPart,
     /// Parts are not in ascending order.
     InvalidPartOrder,

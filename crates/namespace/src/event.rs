@@ -8,7 +8,8 @@ use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_content::Sequence;
 use strata_seam::{Ino, Timestamp};
 
-use crate::types::{Door, NodeKind};
+use crate::records::tag;
+use crate::types::{ContentTag, DoorNumber, NodeKind};
 
 const FORMAT: u8 = 1;
 /// Longest key in an event; a longer path is left out of it.
@@ -16,7 +17,7 @@ pub const EVENT_KEY_LEN_MAX: usize = 4096;
 /// Bounds of what else is text.
 const BUCKET_LEN_MAX: usize = 255;
 const USER_LEN_MAX: usize = 128;
-const ETAG_LEN_MAX: usize = 128;
+const TAG_LEN_MAX: usize = 128;
 
 /// How a content came to be.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -128,14 +129,14 @@ pub struct Event {
     pub version: u64,
     /// Bytes of its content.
     pub size: u64,
-    /// The ETag, without quotes, of files whose content or name is new.
-    pub etag: Option<String>,
+    /// What tells the content of a file from another, where its content or its name is new.
+    pub tag: Option<ContentTag>,
     /// Who did it.
     pub uid: u32,
     /// The user's name where the door knows one.
     pub user: Option<Arc<str>>,
-    /// Through which door.
-    pub door: Door,
+    /// Through which door: its number, as this build need not know the door.
+    pub door: DoorNumber,
     /// When, by the clock of the store.
     pub at: Timestamp,
     /// Whether it is in a relaxed bucket: it may be told of when it is written.
@@ -170,10 +171,12 @@ const WHOLLY: u8 = 8;
 const HAD_KEY: u8 = 16;
 const HAD_BUCKET: u8 = 32;
 
-const NO_ETAG: u8 = 0;
-const ETAG_MD5: u8 = 1;
-const ETAG_COUNTED: u8 = 2;
-const ETAG_TEXT: u8 = 3;
+const NO_DOOR: WireError = WireError::Invalid("an event of no door");
+
+const NO_TAG: u8 = 0;
+const TAG_DIGEST: u8 = 1;
+const TAG_COUNTED: u8 = 2;
+const TAG_TEXT: u8 = 3;
 
 impl Event {
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -210,7 +213,7 @@ impl Event {
             (had_bucket, HAD_BUCKET),
         ];
         let flags: u8 = flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum();
-        out.u8(FORMAT).u8(kind).u8(flags).u8(door_number(self.door) << 4 | self.kind as u8);
+        out.u8(FORMAT).u8(kind).u8(flags).u8(self.door.get() << 4 | self.kind as u8);
         out.raw(&self.at.0.to_le_bytes());
         out.uvarint(self.ino.0).uvarint(self.parent.0).uvarint(self.change);
         out.uvarint(self.version).uvarint(self.size).uvarint(u64::from(self.uid));
@@ -221,7 +224,7 @@ impl Event {
         if let Some(key) = &self.key {
             out.bytes(key);
         }
-        encode_etag(&mut out, self.etag.as_deref());
+        encode_tag(&mut out, self.tag.as_ref());
         match &self.what {
             What::Content { made, dirs, .. } => {
                 out.u8(*made as u8).uvarint(u64::from(*dirs));
@@ -251,14 +254,14 @@ impl Event {
         let mut input = Decoder::new(bytes);
         input.version("an event", FORMAT)?;
         let (what, flags, who) = (input.u8()?, input.u8()?, input.u8()?);
-        let (door, kind) = (door_of(who >> 4)?, crate::records::kind(who & 15)?);
+        let (door, kind) = (DoorNumber::read(who >> 4).ok_or(NO_DOOR)?, crate::records::kind(who & 15)?);
         let at = Timestamp(i64::from_le_bytes(input.array()?));
         let (ino, parent, change) = (Ino(input.uvarint()?), Ino(input.uvarint()?), input.uvarint()?);
         let (version, size, uid) = (input.uvarint()?, input.uvarint()?, input.uvarint32()?);
         let user = if flags & HAS_USER != 0 { Some(text(input.bytes(USER_LEN_MAX)?)?) } else { None };
         let bucket = text(input.bytes(BUCKET_LEN_MAX)?)?;
         let key = if flags & HAS_KEY != 0 { Some(input.bytes(EVENT_KEY_LEN_MAX)?.to_vec()) } else { None };
-        let etag = decode_etag(&mut input)?;
+        let tag = decode_tag(&mut input)?;
         let mut known = RELAXED | HAS_KEY | HAS_USER;
         let what = match what {
             CREATED => What::Created,
@@ -290,7 +293,7 @@ impl Event {
         }
         input.finish()?;
         let relaxed = flags & RELAXED != 0;
-        Ok(Self { what, ino, kind, parent, bucket, key, change, version, size, etag, uid, user, door, at, relaxed })
+        Ok(Self { what, ino, kind, parent, bucket, key, change, version, size, tag, uid, user, door, at, relaxed })
     }
 
     /// Whether it concerns a key of `bucket` that begins with `prefix`, by its name now or the one before; of a directory that was
@@ -315,27 +318,6 @@ fn text(bytes: &[u8]) -> Result<Arc<str>, WireError> {
     std::str::from_utf8(bytes).map(Arc::from).map_err(|_| WireError::Invalid("a text of an event that is no UTF-8"))
 }
 
-fn door_number(door: Door) -> u8 {
-    match door {
-        Door::S3 => 1,
-        Door::Mount => 2,
-        Door::Nfs => 3,
-        Door::WebDav => 4,
-        Door::Admin => 5,
-    }
-}
-
-fn door_of(number: u8) -> Result<Door, WireError> {
-    Ok(match number {
-        1 => Door::S3,
-        2 => Door::Mount,
-        3 => Door::Nfs,
-        4 => Door::WebDav,
-        5 => Door::Admin,
-        _ => return Err(WireError::Invalid("an event of a door this build does not know")),
-    })
-}
-
 fn made_of(number: u8) -> Result<Made, WireError> {
     [Made::Put, Made::Copy, Made::Upload, Made::Write, Made::Edit]
         .into_iter()
@@ -343,44 +325,32 @@ fn made_of(number: u8) -> Result<Made, WireError> {
         .ok_or(WireError::Invalid("an event of content that came in an unknown way"))
 }
 
-/// The 16 bytes of an ETag that is an MD5, and what is behind the hyphen if there is one, where the number is in its shortest form.
-fn parts_of(etag: &str) -> Option<([u8; 16], Option<u64>)> {
-    let (digest, count) = match etag.split_once('-') {
-        Some((digest, text)) => {
+/// The 16 bytes of a text of so many hex digits, and what is behind the hyphen if there is one, where the number is in its shortest form.
+fn parts_of(text: &str) -> Option<([u8; 16], Option<u64>)> {
+    let (digits, count) = match text.split_once('-') {
+        Some((digits, text)) => {
             let count: u64 = text.parse().ok()?;
             if count.to_string() != text {
                 return None;
             }
-            (digest, Some(count))
+            (digits, Some(count))
         }
-        None => (etag, None),
+        None => (text, None),
     };
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; 16];
-    let digits = digest.as_bytes();
-    if digits.len() != 32 {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some((bytes, count))
+    Some((tag::digest_of(digits)?, count))
 }
 
-fn encode_etag(out: &mut Encoder, etag: Option<&str>) {
-    match etag.map(|etag| (etag, parts_of(etag))) {
-        None => out.u8(NO_ETAG),
-        Some((_, Some((digest, None)))) => out.u8(ETAG_MD5).raw(&digest),
-        Some((_, Some((digest, Some(count))))) => out.u8(ETAG_COUNTED).raw(&digest).uvarint(count),
-        Some((text, None)) => out.u8(ETAG_TEXT).bytes(text.as_bytes()),
+fn encode_tag(out: &mut Encoder, tag: Option<&ContentTag>) {
+    let text = tag.map(tag::written);
+    match text.as_deref().map(|text| (text, parts_of(text))) {
+        None => out.u8(NO_TAG),
+        Some((_, Some((digest, None)))) => out.u8(TAG_DIGEST).raw(&digest),
+        Some((_, Some((digest, Some(count))))) => out.u8(TAG_COUNTED).raw(&digest).uvarint(count),
+        Some((text, None)) => out.u8(TAG_TEXT).bytes(text.as_bytes()),
     };
 }
 
-fn decode_etag(input: &mut Decoder<'_>) -> Result<Option<String>, WireError> {
+fn decode_tag(input: &mut Decoder<'_>) -> Result<Option<ContentTag>, WireError> {
     let hex = |digest: [u8; 16]| {
         use std::fmt::Write as _;
         digest.iter().fold(String::with_capacity(40), |mut text, byte| {
@@ -388,19 +358,20 @@ fn decode_etag(input: &mut Decoder<'_>) -> Result<Option<String>, WireError> {
             text
         })
     };
-    Ok(Some(match input.u8()? {
-        NO_ETAG => return Ok(None),
-        ETAG_MD5 => hex(input.array()?),
-        ETAG_COUNTED => format!("{}-{}", hex(input.array()?), input.uvarint()?),
-        ETAG_TEXT => {
-            let etag = text(input.bytes(ETAG_LEN_MAX)?)?;
-            if parts_of(&etag).is_some() {
-                return Err(WireError::Invalid("an ETag of an event that is not in its shortest form"));
+    let text = match input.u8()? {
+        NO_TAG => return Ok(None),
+        TAG_DIGEST => hex(input.array()?),
+        TAG_COUNTED => format!("{}-{}", hex(input.array()?), input.uvarint()?),
+        TAG_TEXT => {
+            let text = text(input.bytes(TAG_LEN_MAX)?)?;
+            if parts_of(&text).is_some() {
+                return Err(WireError::Invalid("a tag of an event that is not in its shortest form"));
             }
-            etag.to_string()
+            text.to_string()
         }
-        _ => return Err(WireError::Invalid("an ETag of an event in a form this build does not know")),
-    }))
+        _ => return Err(WireError::Invalid("a tag of an event in a form this build does not know")),
+    };
+    Ok(Some(tag::read(text)))
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use strata_seam::Ino;
 
 use crate::authority::Reach;
 use crate::error::Result;
-use crate::file::State;
 use crate::namespace::Namespace;
+use crate::opens::State;
 use crate::records::Inode;
 use crate::staging::Staging;
 use crate::types::Op;

@@ -10,27 +10,21 @@
 mod opening;
 mod storing;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-use strata_content::Store;
-use strata_seam::{Duty, Ino, Timestamp};
+use strata_seam::{Duty, Ino};
 
 use crate::authority::{Reach, WRITE};
-use crate::erasing::Erasing;
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::mode;
-use crate::namespace::{Namespace, Table};
-use crate::pin::{Pinned, Replacements};
+use crate::namespace::Namespace;
+use crate::opens::{OpenFile, State};
 use crate::records::Inode;
-use crate::seal::LargeSeals;
-use crate::staging::{EXTENT_ROOM, Staging};
-use crate::stored::Stored;
-use crate::types::{Attr, Caller, Change, Door, FILE_LEN_MAX, NodeKind, Op};
+use crate::staging::EXTENT_ROOM;
+use crate::types::{Attr, Change, FILE_LEN_MAX, NodeKind, Op, STORE};
 use crate::view::View;
 
 /// Staged bytes of one file at which a sealer takes them up, while the writer goes on.
@@ -51,161 +45,12 @@ const CREATE_TRIES_MAX: usize = 100;
 /// Most bytes one read returns.
 pub const READ_LEN_MAX: usize = 1 << 20;
 
-/// Files that are open or hold staged bytes.
-#[derive(Default)]
-pub(crate) struct Opens {
-    table: Table<Ino, Arc<OpenFile>>,
-    pub(crate) erasing: Erasing,
-    pub(crate) replacements: Arc<Replacements>,
-    pub(crate) staged_bytes: AtomicUsize,
-    pub(crate) stored: Stored,
-    /// Turns of large seals.
-    pub(crate) large_seals: LargeSeals,
-    /// Files whose front a sealer is to take up, each at most once.
-    queue: Mutex<VecDeque<Ino>>,
-    queued: Condvar,
-    /// Threads that take them up.
-    sealers: AtomicUsize,
-}
-
 /// How much is staged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pressure {
     None,
     Some,
     High,
-}
-
-/// One of them.
-#[derive(Default)]
-pub(crate) struct OpenFile {
-    /// Handles at doors that open and close.
-    pub(crate) handles: AtomicU32,
-    /// What other threads may see without the lock, valid while `dirty`.
-    pub(crate) dirty: AtomicBool,
-    staged_end: AtomicU64,
-    staged_allocated: AtomicU64,
-    staged_mtime: AtomicI64,
-    staged_change: AtomicU64,
-    last_write_nanos: AtomicU64,
-    /// When the oldest of the staged bytes was written.
-    staged_since_nanos: AtomicU64,
-    /// Counts how often staged bytes became content (or were given up), ahead of the fields above.
-    moved: AtomicU64,
-    pub(crate) state: Mutex<State>,
-    /// Held while the file is being sealed; writing goes on meanwhile.
-    pub(crate) seal: Mutex<()>,
-    /// Whether a sealer has been asked for.
-    queued: AtomicBool,
-    /// Bytes of room that the ledger keeps for what is staged.
-    promised: AtomicU64,
-    /// Who reads the present content and is to stay on it.
-    pub(crate) pinned: Pinned,
-}
-
-/// The part of an open file that its lock guards.
-#[derive(Default)]
-pub(crate) struct State {
-    pub(crate) staging: Staging,
-    /// What was staged before and is being sealed now; read below `staging`.
-    pub(crate) sealing: Option<Arc<Staging>>,
-    /// Where the content ends in a natural cut, so that what follows is chunked as if the file had come in one stream.
-    pub(crate) natural_end: Option<u64>,
-    /// Ranges put in place as they were by a sync; chunked again when the file is closed.
-    pub(crate) fragments: Vec<(u64, u64)>,
-    /// Who wrote last.
-    pub(crate) writer: Option<Caller>,
-    /// Bytes allocated, counted while something is staged; and upon which version of the content.
-    pub(crate) allocated: u64,
-    pub(crate) counted: u64,
-}
-
-impl Opens {
-    pub(crate) fn get(&self, ino: Ino) -> Option<Arc<OpenFile>> {
-        self.table.lock().get(&ino).cloned()
-    }
-
-    pub(crate) fn get_or_insert(&self, ino: Ino) -> Arc<OpenFile> {
-        Arc::clone(self.table.lock().entry(ino).or_default())
-    }
-
-    /// As [`Opens::is_open`], for a change that erases the file if not: until that shows, who opens it waits.
-    pub(crate) fn is_open_for_erasing(&self, ino: Ino) -> bool {
-        self.erasing.ask();
-        self.is_open(ino)
-    }
-
-    /// Waits for writes that were judged before now: a lock that shows by now forbids all later ones.
-    pub(crate) fn wait_for_writes(&self) {
-        let files: Vec<_> = self.table.lock().values().cloned().collect();
-        // A write is judged and staged under this lock, and its file is in the table before.
-        files.iter().for_each(|file| drop(file.state.lock()));
-    }
-
-    pub(crate) fn is_open(&self, ino: Ino) -> bool {
-        self.table.lock().get(&ino).is_some_and(|file| file.handles.load(Ordering::Acquire) > 0)
-    }
-
-    /// Forgets a file that nobody has open and that holds nothing.
-    pub(crate) fn forget_if_idle(&self, ino: Ino) {
-        let mut table = self.table.lock();
-        let idle = |file: &Arc<OpenFile>| {
-            file.handles.load(Ordering::Acquire) == 0
-                && !file.dirty.load(Ordering::Acquire)
-                && Arc::strong_count(file) == 1
-        };
-        if table.get(&ino).is_some_and(idle) {
-            table.remove(&ino);
-        }
-    }
-
-    /// The change number that was told of what is staged of a file; zero where nothing is.
-    pub(crate) fn staged_change(&self, ino: Ino) -> u64 {
-        let file = if self.any_staged() { self.get(ino) } else { None };
-        file.map_or(0, |file| file.staged_change.load(Ordering::Acquire))
-    }
-
-    /// Whether bytes were written to a file that are not stored yet.
-    pub(crate) fn has_staged(&self, ino: Ino) -> bool {
-        self.any_staged() && self.get(ino).is_some_and(|file| file.dirty.load(Ordering::Acquire))
-    }
-
-    /// Whether anything is staged at all.
-    pub(crate) fn any_staged(&self) -> bool {
-        self.staged_bytes.load(Ordering::Acquire) > 0
-    }
-
-    fn dirty_files(&self) -> Vec<(Ino, Arc<OpenFile>)> {
-        let table = self.table.lock();
-        table
-            .iter()
-            .filter(|(_, file)| file.dirty.load(Ordering::Acquire))
-            .map(|(ino, file)| (*ino, Arc::clone(file)))
-            .collect()
-    }
-}
-
-impl OpenFile {
-    /// After the staging was changed under its lock. `ahead` was promised room for that change.
-    pub(crate) fn publish(&self, state: &State, store: &Store, ahead: u64) {
-        let room = state.staging.room() + state.sealing.as_ref().map_or(0, |sealing| sealing.room());
-        let before = self.promised.swap(room, Ordering::AcqRel) + ahead;
-        if before != room {
-            store.keep_promised(before, room);
-        }
-        let end = state.end(0);
-        let dirty = !state.staging.is_empty() || state.sealing.is_some();
-        if self.dirty.load(Ordering::Acquire) && (!dirty || end < self.staged_end.load(Ordering::Acquire)) {
-            self.moved.fetch_add(1, Ordering::AcqRel);
-        }
-        self.staged_end.store(end, Ordering::Release);
-        self.staged_allocated.store(state.allocated, Ordering::Release);
-        self.dirty.store(dirty, Ordering::Release);
-    }
-
-    pub(crate) fn mtime(&self) -> Timestamp {
-        Timestamp(self.staged_mtime.load(Ordering::Acquire))
-    }
 }
 
 impl Namespace {
@@ -303,7 +148,7 @@ impl Namespace {
     /// What came through a mapping is in the kernel's pages by now: where a lock forbade the write, the kernel is told to read anew.
     fn tell_refused(&self, ino: Ino, error: &Error) {
         if error.kind == ErrorKind::Locked {
-            self.feed.publish(Door::Admin, vec![Change::Content(ino)]);
+            self.feed.publish(&STORE, vec![Change::Content(ino)]);
         }
     }
 

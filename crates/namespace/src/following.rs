@@ -7,6 +7,8 @@
 //! Invariant: what is in a directory belongs to the directory's bucket, or the directory has a row. It holds in every commit, so renames and
 //! new files in between need not wait. Until an inode has followed, the rules of the bucket that it comes from are its rules.
 
+pub(crate) mod state;
+
 use std::sync::atomic::Ordering;
 
 use strata_content::{Cell, Tx};
@@ -19,25 +21,16 @@ use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::records::Inode;
-use crate::telling::Entry;
-use crate::types::{Caller, Door, NodeKind, Op};
+use crate::told::Entry;
+use crate::types::{Caller, NodeKind, Op, STORE};
 use crate::usage::UsageOf;
 use crate::view::{View, decode_dirent};
+use state::Following;
 
 /// Entries given to a bucket in one commit; in this crate's tests few, so that small trees take many.
 const STEP: usize = if cfg!(test) { 2 } else { 64 };
 /// Steps that the operation does itself, which made the row: enough for most folders that are thrown away.
 const STEPS_AT_ONCE: usize = 4;
-
-/// How far the directory is with which the steps are: kept in memory, and begun again after a restart.
-#[derive(Default)]
-pub(crate) struct Following {
-    dir: Option<Ino>,
-    /// What the directory's row said when its first entry was looked at.
-    row: Vec<u8>,
-    /// Where to go on.
-    from: Vec<u8>,
-}
 
 /// Within a change: has the inode, which is about to be entered into `dir`, belong there, or leaves a row that says what is left to do.
 pub(crate) fn bring(tx: &mut Tx<'_>, dir: &Inode, inode: &mut Inode) -> Result<()> {
@@ -113,14 +106,14 @@ impl Namespace {
         let page = self.store.range(&at.from, &key::behind(key::TABLE_ENTRY, dir), STEP)?;
         let names: Vec<Vec<u8>> = page.iter().map(|(key, _)| key[9..].to_vec()).collect();
         // What is staged of a file comes along where a name of it becomes a file of its own.
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         for (_, entry) in &page {
             let dirent = decode_dirent(dir, &entry.value)?;
             if dirent.kind == NodeKind::File && self.opens.has_staged(dirent.ino) {
                 self.seal_if_dirty(&op, dirent.ino)?;
             }
         }
-        self.numbers_at_hand(STEP as u64)?;
+        self.numbers.have_at_hand(&self.store, STEP as u64)?;
         let last = page.len() < STEP;
         self.change(&op, |tx, effects| self.follow(tx, effects, dir, &names, last.then_some(&at.row)))?;
         match page.last() {
@@ -156,7 +149,7 @@ impl Namespace {
             if self.usage(UsageOf::Bucket(root))?.inodes > 0 {
                 continue;
             }
-            let op = Op::new(Caller::root(Door::Admin));
+            let op = Op::new(Caller::root(&STORE));
             self.change(&op, |tx, _| {
                 let inodes = tx.cell(&UsageOf::Bucket(root).key(false))?.map_or(0, |cell| cell.count);
                 if inodes == 0 {

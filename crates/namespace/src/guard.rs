@@ -5,26 +5,12 @@
 //! it, and not after that: later commits of the same operation find what the operation itself has made.
 
 use strata_content::Tx;
-use strata_seam::{Ino, Timestamp};
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::namespace::Namespace;
-use crate::object;
-use crate::types::{Condition, Op};
+use crate::object::tag;
+use crate::types::{Guard, Op};
 use crate::view::View;
-
-/// An expectation about one inode, for [`Op::guard`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Guard {
-    /// The inode that was judged.
-    pub ino: Ino,
-    /// The entry it was found under, which must still lead to it: its directory and its name.
-    pub entry: Option<(Ino, Vec<u8>)>,
-    /// ETags that were asked for. A directory has none.
-    pub condition: Condition,
-    /// The change time that was seen.
-    pub ctime: Option<Timestamp>,
-}
 
 impl Op {
     /// Has the next change of this operation refused with [`ErrorKind::PreconditionFailed`] unless the expectation holds
@@ -49,7 +35,7 @@ impl Namespace {
             Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Stale) => return Err(changed()),
             Err(error) => return Err(error),
         };
-        object::check(&guard.condition, Some(&inode))?;
+        tag::check(&guard.condition, Some(&inode))?;
         let seen = self.with_staged(inode.attr).ctime;
         if guard.ctime.is_some_and(|expected| expected != seen) {
             return Err(changed());

@@ -1,23 +1,26 @@
 //! Layer 5: one tree of buckets, directories, files and versions; one object API and one file API over the same state.
 //!
-//! Start with [`Namespace`]. Reading takes a [`view`](crate::view) of the records; every change is one commit computed
-//! under the single writer (`strata_content::Store::transact`). An [`Op`] is one request: who asks, and what the answer
-//! depends on. [`OpenStore`] puts a whole store together.
+//! Start with [`Namespace`]. Reading takes a `view` of the records; every change is one commit computed under the single writer
+//! (`change`). An [`Op`] is one request: who asks, and what the answer depends on.
 //!
-//! Files here: `key`, `name` and `record` say how things are stored; `view` reads and `entries` writes them, `effects` is what a
-//! change causes beside them, `telling` what it tells of itself, as an `event` and to the mount's kernel (`changes`), and `feed` reads
-//! events; `lookup`,
-//! `positions`, `create`, `rename`, `setattr` are the tree; `file`, `pin`, `staging`, `extents` and `seal`
-//! `reading` are open files, `stored` what of them became content lately, `removed` those that are open no longer; `object`, `list` and
-//! `upload` are S3's view; `trees` and `service` serve single doors; `locks` is what somebody holds, at whatever door; `reclaim`, `drain` and `balance` drive the
-//! mover; `check` holds the invariants, `repair`
-//! mends what breaks them; `crew` has the threads that work by themselves.
+//! Files here, from the bottom up; none imports one that stands above it:
+//! - `types` and its children are what goes in and out, `key`, `name` and [`records`] how things are stored; `view` reads records.
+//! - What a process keeps beside the store: `opens`, `pin` and `staging` of open files, `remnants` of those that are open no longer,
+//!   `paths` for events, `locks/memory`, `numbers`, and in `changes` who listens. `effects` is what a change causes of these, `told` what
+//!   it tells of itself, as an `event` and to the mount's kernel.
+//! - `namespace` holds all of that together; `opening` makes one of a store, `snap` reads outside of a change, `change` makes one.
+//! - What is asked of it: `authority` decides who may; `lookup`, `positions`, `create`, `rename`, `setattr` are the tree, `entries` writes
+//!   it; `file`, `pinning`, `extents`, `seal` and `reading` are open files, `stored` what of them became content lately; `object`, `list` and
+//!   `upload` are the view by keys; `trees` and `service` serve single doors; `locks` is what somebody holds, at whatever door; `telling`
+//!   writes what is told, and `feed` reads it.
 
 mod authority;
 mod belong;
 mod bucket;
+mod change;
 mod changes;
 mod create;
+mod domain;
 mod effects;
 mod entries;
 mod erasing;
@@ -27,6 +30,7 @@ mod extents;
 mod feed;
 mod file;
 mod following;
+mod format;
 mod guard;
 mod list;
 mod locks;
@@ -38,13 +42,18 @@ mod names;
 mod namespace;
 mod numbers;
 mod object;
+mod opening;
+mod opens;
 mod owned;
 
 mod mending;
+mod paths;
 mod pin;
+mod pinning;
 mod positions;
 mod reading;
 pub mod records;
+mod remnants;
 mod removed;
 mod rename;
 #[cfg(test)]
@@ -53,10 +62,12 @@ mod s3_name;
 mod seal;
 mod service;
 mod setattr;
+mod snap;
 mod staging;
 mod stored;
 mod telling;
 mod times;
+mod told;
 mod top;
 mod trees;
 mod types;
@@ -65,14 +76,14 @@ mod upload;
 mod usage;
 mod view;
 
-pub use authority::{Action, OPERATIONS, Operation, Permit, Reach, operation, operations_of};
+pub use authority::{Action, Operation, Permit, Reach};
 pub use bucket::{BucketUse, OBJECT_MODE_DEFAULT, check_object_mode};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Before, EVENT_KEY_LEN_MAX, Event, EventAt, Made, What};
 pub use feed::{Begin, CURSORS_MAX, EventCursor, EventGap, EventPage, EventReader, EventSequence};
 pub use file::READ_LEN_MAX;
 pub use file::SEALER;
-pub use guard::Guard;
+pub use format::RECORD_FORMAT;
 pub use list::{LIST_LIMIT_MAX, LISTED_LEN_MAX};
 pub use locks::{
     Claim, HOLDS_PER_FILE_MAX, HeldRange, HoldOwner, LOCK_OWNER_LEN_MAX, LOCK_SECS_MAX, LOCKS_MAX, LOCKS_PER_USER_MAX,
@@ -81,7 +92,7 @@ pub use locks::{
 pub use mending::Mending;
 pub use moving::MOVING_PREFIX;
 pub use name::{ALIAS_PREFIX, check_bucket, check_new as check_file_name};
-pub use namespace::{Identity, Namespace, RECORD_FORMAT, Settle};
+pub use namespace::{Identity, Namespace, Settle};
 pub use pin::Pin;
 pub use positions::{Page, Positions, RESERVED as POSITIONS_RESERVED};
 use records::key;
@@ -95,3 +106,11 @@ pub use types::*;
 pub use upgrade::{UpgradeReport, upgrade_planned};
 pub use upload::{PART_LEN_MIN, PART_NUMBER_MAX};
 pub use usage::{Usage, UsageOf};
+
+/// For whoever checks and repairs a store: where things belong, and how names are cut. Doors have no use for it.
+pub mod checking {
+    pub use crate::belong::{Taken, belongs};
+    pub use crate::locks::locked;
+    pub use crate::name::{hash, is_dir, raw};
+    pub use crate::view::View;
+}

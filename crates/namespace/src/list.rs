@@ -11,10 +11,10 @@ use strata_seam::Ino;
 
 use crate::authority::Action;
 use crate::error::Result;
-use crate::file::OpenFile;
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
+use crate::opens::OpenFile;
 use crate::records::{Dirent, Inode};
 use crate::top;
 use crate::types::{ListPage, ListQuery, NodeKind, ObjectInfo, Op};
@@ -226,7 +226,7 @@ impl Namespace {
     }
 
     /// A listed object as [`Namespace::head_object`] tells of it: what was written to it becomes content first, so that size and
-    /// ETag are of the same bytes, and of such that the caller can wait for. Where that fails, as it was found; so it is shown to
+    /// tag are of the same bytes, and of such that the caller can wait for. Where that fails, as it was found; so it is shown to
     /// callers who do not wait. `stored` is the moment before it was read.
     fn sealed(&self, op: &Op, stored: u64, info: ObjectInfo) -> ObjectInfo {
         let dirty = |file: Arc<OpenFile>| file.dirty.load(Ordering::Acquire);

@@ -10,20 +10,19 @@
 //! commit; and once a lock is granted, nothing that was not accepted before shows in what it covers.
 
 mod ending;
-mod held;
+pub(crate) mod held;
 mod hold;
-mod holders;
-mod place;
+pub(crate) mod holders;
+pub(crate) mod memory;
+pub(crate) mod place;
 mod range;
 mod table;
-mod uphold;
+pub(crate) mod uphold;
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
 use strata_content::{DedupDomain, Tx};
 use strata_seam::{Ino, Timestamp};
 
@@ -35,16 +34,16 @@ use crate::following;
 use crate::namespace::Namespace;
 use crate::object::NewContent;
 use crate::records::{Inode, decode_lock, encode_lock};
-use crate::types::{Condition, LockRecord, ObjectMeta, Op, ROOT_INO};
+use crate::types::{Condition, Holder, LockRecord, ObjectMeta, Op, ROOT_INO};
 use crate::view::{View, damaged};
 
 pub(crate) use held::Turn;
-pub use hold::{HOLDS_PER_FILE_MAX, HoldOwner};
-pub(crate) use holders::HoldTurn;
+pub use hold::HOLDS_PER_FILE_MAX;
+pub use memory::Claim;
 pub(crate) use place::Place;
-pub use range::{HeldRange, RangeKind, RangeSpace};
+pub use range::{HeldRange, HoldOwner, RangeKind, RangeSpace};
 use table::Row;
-pub(crate) use uphold::{Holder, Touched};
+use uphold::Touched;
 
 /// Most locks of WebDAV at a time.
 pub const LOCKS_MAX: usize = 10_000;
@@ -57,50 +56,6 @@ pub const LOCK_SECS_MAX: u64 = 3_600;
 
 /// Locks swept in one commit.
 const SWEPT_TOGETHER: usize = 64;
-
-/// What the name space has in memory of locks. All of it can be read from the store, but for the claims of changes in progress.
-#[derive(Default)]
-pub(crate) struct Locks {
-    pub(crate) held: held::Held,
-    claims: Arc<Mutex<Claims>>,
-    next_claim: AtomicU64,
-    /// Locks of processes.
-    pub(crate) holds: holders::Holders,
-}
-
-/// What is being changed in many commits, by a number of its own; as many as requests in progress.
-type Claims = BTreeMap<u64, Vec<Place>>;
-
-/// Keeps locks from being granted where a change of many commits is going on. Dropping it ends that.
-pub struct Claim {
-    claims: Arc<Mutex<Claims>>,
-    number: u64,
-}
-
-impl std::fmt::Debug for Claim {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Claim").field("number", &self.number).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.claims.lock().remove(&self.number);
-    }
-}
-
-impl Locks {
-    /// From the moment a change was accepted in which nothing forbade the larger one. Under the writer's lock.
-    pub(crate) fn claim(&self, number: u64, places: Vec<Place>) {
-        self.claims.lock().insert(number, places);
-    }
-
-    /// Whether a lock would come between a change that is going on and its end.
-    fn is_claimed(&self, place: &Place, deep: bool) -> bool {
-        let claims = self.claims.lock();
-        claims.values().flatten().any(|claimed| claimed.covers(place) || deep && place.covers(claimed))
-    }
-}
 
 /// A lock that is asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -162,7 +117,7 @@ impl Namespace {
         let empty = self.store.content(DedupDomain::COMMON, Vec::new())?;
         let new = NewContent {
             content: empty,
-            etag: None,
+            tag: None,
             meta: ObjectMeta::default(),
             parts: Vec::new(),
             allocated: 0,

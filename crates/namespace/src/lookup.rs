@@ -6,11 +6,13 @@ use crate::authority::{Action, Permit, READ, Reach, Resource};
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name;
+use crate::names;
 use crate::namespace::Namespace;
 use crate::records::{Dirent, Inode};
+use crate::snap::Snap;
 use crate::top;
 use crate::types::{Attr, DirEntry, DirPage, NodeKind, Op, StoreSpace};
-use crate::view::{Snap, View, decode_dirent};
+use crate::view::{View, decode_dirent};
 
 /// Most entries of one page of a directory, whatever was asked.
 const PAGE_MAX: usize = 4096;
@@ -18,8 +20,19 @@ const PAGE_MAX: usize = 4096;
 const LISTED_AT_ONCE: usize = 128;
 
 impl Namespace {
-    pub(crate) fn snap<'a>(&'a self, op: &'a Op) -> Snap<'a> {
-        Snap::new(self, op)
+    /// The path of an inode from the root, `bucket/key`, by one of its names: of a directory with `/` at its end, of the root
+    /// empty. `None` for what has no name any more.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Stale`] for an inode that is gone, and reading the index.
+    pub fn path_of(&self, op: &Op, ino: Ino) -> Result<Option<Vec<u8>>> {
+        let mut snap = self.snap(op);
+        let inode = snap.inode(ino)?;
+        snap.bucket = inode.bucket;
+        let Some(names::Path { bucket, key }) = names::path(&mut snap, &inode)? else { return Ok(None) };
+        // What a bucket is called is the name of its root directory, which the root of the tree has none of.
+        let name = snap.dir(bucket)?.name;
+        Ok(Some([name, key].concat()))
     }
 
     /// What `name` in directory `parent` leads to; `.` and `..` are understood.

@@ -5,6 +5,7 @@ use strata_seam::Ino;
 
 use crate::belong::{self, Taken};
 use crate::bucket;
+use crate::domain::dedup_domain;
 use crate::error::Result;
 use crate::names;
 use crate::namespace::Namespace;
@@ -31,7 +32,7 @@ impl Mending<'_> {
     /// # Errors
     /// Those of the store.
     pub fn ready(&self) -> Result<()> {
-        self.0.numbers_at_hand(numbers::AT_HAND)
+        self.0.numbers.have_at_hand(&self.0.store, numbers::AT_HAND)
     }
 
     /// The number that is drawn next, or a higher one: whatever was made before has a lower one.
@@ -39,7 +40,7 @@ impl Mending<'_> {
     /// # Errors
     /// Reading the index.
     pub fn next_number(&self, tx: &mut Tx<'_>) -> Result<u64> {
-        self.0.next_number(tx)
+        self.0.numbers.next(tx)
     }
 
     /// A new inode for the directory `dir`, to be filled and written.
@@ -154,7 +155,7 @@ impl Mending<'_> {
     /// The dedup domain of the content of a bucket.
     #[must_use]
     pub fn dedup_domain(&self, bucket: Ino) -> DedupDomain {
-        bucket::dedup_domain(bucket)
+        dedup_domain(bucket)
     }
 
     /// Tells readers of events that the store was repaired, by changes that are not told one by one.

@@ -2,16 +2,15 @@
 //!
 //! An inode's record has one of its names: the directory and the entry name there. Further names of a file, its hard links, are
 //! rows of their own under its number. So a path is found from any inode, also from an NFS handle, without a walk through the
-//! tree. Who adds or removes an entry keeps both sides in the same commit ([`Namespace::add_entry`]).
+//! tree. Who adds or removes an entry keeps both sides in the same commit (`Namespace::add_entry`).
 
 use strata_content::Tx;
 use strata_seam::Ino;
 
 use crate::error::Result;
 use crate::key;
-use crate::namespace::Namespace;
 use crate::records::Inode;
-use crate::types::{Op, ROOT_INO};
+use crate::types::ROOT_INO;
 use crate::view::{View, damaged};
 
 /// Deepest tree that is followed upwards; the doors' limits on paths are far below.
@@ -85,33 +84,6 @@ pub(crate) fn adopt(tx: &mut Tx<'_>, inode: &mut Inode) -> Result<()> {
     Ok(())
 }
 
-/// Has an inode that a store of an earlier version has, or that a repair found without, know this name; `false` if it did.
-/// Writes it.
-///
-/// # Errors
-/// Reading the index.
-pub(crate) fn learn(
-    ns: &Namespace,
-    tx: &mut Tx<'_>,
-    inode: &mut Inode,
-    parent: Ino,
-    entry_name: &[u8],
-) -> Result<bool> {
-    if inode.is_called(parent, entry_name) {
-        return Ok(false);
-    }
-    if inode.is_named() {
-        if tx.record(&key::name(inode.attr.ino, parent, entry_name))?.is_some() {
-            return Ok(false);
-        }
-        add(tx, inode, parent, entry_name);
-        return Ok(true);
-    }
-    add(tx, inode, parent, entry_name);
-    ns.put_inode(tx, inode);
-    Ok(true)
-}
-
 /// Where the inode is, by one of its names; `None` where it has none any more.
 ///
 /// # Errors
@@ -139,23 +111,6 @@ pub(crate) fn path<V: View + ?Sized>(view: &mut V, inode: &Inode) -> Result<Opti
         at = dir.parent;
     }
     Err(damaged(format!("the directories above inode {ino}")))
-}
-
-impl Namespace {
-    /// The path of an inode from the root, `bucket/key`, by one of its names: of a directory with `/` at its end, of the root
-    /// empty. `None` for what has no name any more.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Stale`] for an inode that is gone, and reading the index.
-    pub fn path_of(&self, op: &Op, ino: Ino) -> Result<Option<Vec<u8>>> {
-        let mut snap = self.snap(op);
-        let inode = snap.inode(ino)?;
-        snap.bucket = inode.bucket;
-        let Some(Path { bucket, key }) = path(&mut snap, &inode)? else { return Ok(None) };
-        // What a bucket is called is the name of its root directory, which the root of the tree has none of.
-        let name = snap.dir(bucket)?.name;
-        Ok(Some([name, key].concat()))
-    }
 }
 
 #[cfg(test)]

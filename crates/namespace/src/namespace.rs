@@ -8,29 +8,23 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use parking_lot::{Mutex, RwLock};
-use strata_chunk::wire::Encoder;
-use strata_content::{Class, Computed, ContentError, Done, Settled, Store, Tx};
+use strata_content::{Class, ContentError, Settled, Store};
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{Clock, Crew, Ino, Lsn, Timestamp};
+use strata_seam::{Clock, Crew, Timestamp};
 
 use crate::changes::{Feed, Told};
-use crate::effects::Effects;
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::file::Opens;
-use crate::key;
-use crate::numbers::{self, Numbers};
-use crate::records::Inode;
-use crate::telling::Paths;
-use crate::types::{Attr, Durability, NodeKind, Op, ROOT_INO};
-use crate::upgrade::{self, UpgradeReport};
-use crate::usage;
-use crate::view::View;
-
-/// Format of the records, in the store's own table: `docs/format/records.md`.
-pub const RECORD_FORMAT: u64 = 5;
+use crate::error::{ErrorKind, Result, fail};
+use crate::following::state::Following;
+use crate::locks::memory::Locks;
+use crate::numbers::Numbers;
+use crate::opens::Opens;
+use crate::paths::Paths;
+use crate::remnants::Removed;
+use crate::types::{Durability, Op};
+use crate::upgrade::report::UpgradeReport;
 
 /// What is said of records that could not be upgraded.
-const OUTDATED: &str = "the records are of an earlier version and could not be upgraded when the store was opened, since nothing \
+pub(crate) const OUTDATED: &str = "the records are of an earlier version and could not be upgraded when the store was opened, since nothing \
                         could be written; they are read as they are, and nothing is changed; when the disks take writes, start again";
 
 /// The name space. Shared as `Arc<Namespace>`; every call may run on any thread. All calls are synchronous; metadata
@@ -39,11 +33,11 @@ pub struct Namespace {
     pub(crate) store: Arc<Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) opens: Opens,
-    pub(crate) removed: crate::removed::Removed,
+    pub(crate) removed: Removed,
     pub(crate) feed: Arc<Feed>,
-    pub(crate) locks: crate::locks::Locks,
+    pub(crate) locks: Locks,
     /// How far what follows moved folders is.
-    pub(crate) following: Mutex<crate::following::Following>,
+    pub(crate) following: Mutex<Following>,
     /// For events.
     pub(crate) paths: Paths,
     /// The records are of an earlier format and could not be upgraded: they are read, and nothing is changed.
@@ -101,27 +95,15 @@ impl Future for Settle {
     }
 }
 
-/// Says, together with the first record of a present format, that an earlier version does not know all formats.
-pub(crate) fn mark_format(tx: &mut Tx<'_>) {
-    let mut format = Encoder::new();
-    format.uvarint(RECORD_FORMAT);
-    tx.put(key::KEY_FORMAT, format.finish());
-}
-
 impl Namespace {
-    /// The name space over a store; creates the root directory in an empty one.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotSupported`] for records of a newer format, and those of the store.
-    pub fn over(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity) -> Result<Arc<Self>> {
-        let fresh = store.get(key::KEY_FORMAT)?.is_none();
-        let earlier = upgrade::needed(&store)?;
-        let ns = Arc::new(Self {
+    /// Before anything of the store was looked at.
+    pub(crate) fn new(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity) -> Self {
+        Self {
             store,
             clock,
             opens: Opens::default(),
-            removed: crate::removed::Removed::default(),
-            locks: crate::locks::Locks::default(),
+            locks: Locks::default(),
+            removed: Removed::default(),
             following: Mutex::default(),
             feed: Arc::default(),
             paths: Paths::default(),
@@ -133,49 +115,17 @@ impl Namespace {
             durability: identity.durability,
             top_name: OnceLock::new(),
             rights: RwLock::default(),
-        });
-        if fresh {
-            ns.create_root(identity.uid, identity.gid)?;
         }
-        match ns.tidy() {
-            // Such a store is there to be read; what is left over hurts nobody, and a start that may write takes it away.
-            Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
-                tracing::warn!(error = %error, "what the last process left over cannot be removed now");
-            }
-            tidied => tidied?,
-        }
-        match earlier {
-            Some(from) => ns.bring_up(from)?,
-            None => ns.written_or_outdated(ns.mark_store().and_then(|()| ns.make_top()))?.unwrap_or_default(),
-        }
-        ns.load_locks()?;
-        Ok(ns)
     }
 
-    /// Upgrades the records, and tells the log of it.
-    fn bring_up(&self, from: u64) -> Result<()> {
-        tracing::info!(from, to = RECORD_FORMAT, "the records of an earlier version are upgraded");
-        let Some(report) = self.written_or_outdated(self.upgrade(from))? else { return Ok(()) };
-        let UpgradeReport { buckets, names, parted, ref first, .. } = report;
-        for path in first {
-            let path = path.escape_ascii();
-            tracing::warn!(%path, "a file that had names in several buckets is a file of its own here now, by reference");
-        }
-        tracing::info!(buckets, names, parted, "the records are upgraded");
+    /// The records could not be upgraded.
+    pub(crate) fn note_outdated(&self) {
+        self.outdated.store(true, Ordering::Release);
+    }
+
+    /// The records were upgraded.
+    pub(crate) fn note_upgraded(&self, report: UpgradeReport) {
         self.upgraded.get_or_init(|| report);
-        Ok(())
-    }
-
-    /// Where records could not be written anew since nothing can be written: such a store is there to be read. `None` then.
-    fn written_or_outdated<T>(&self, upgraded: Result<T>) -> Result<Option<T>> {
-        match upgraded {
-            Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
-                self.outdated.store(true, Ordering::Release);
-                tracing::warn!(%error, "{OUTDATED}");
-                Ok(None)
-            }
-            upgraded => upgraded.map(Some),
-        }
     }
 
     /// What opening the store did to records of an earlier version; `None` where there were none, or nothing could be written.
@@ -188,27 +138,6 @@ impl Namespace {
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         self.outdated.load(Ordering::Acquire)
-    }
-
-    /// Removes what the last process left unfinished.
-    fn tidy(&self) -> Result<()> {
-        self.store.collect_unfinished()?;
-        self.remove_unlinked()
-    }
-
-    fn create_root(&self, uid: u32, gid: u32) -> Result<()> {
-        let now = self.clock.now();
-        let mut root = Inode::new(ROOT_INO, NodeKind::Directory, 0o755, (uid, gid), now);
-        root.parent = ROOT_INO;
-        root.bucket = ROOT_INO;
-        self.store.transact(false, |tx| {
-            mark_format(tx);
-            crate::bucket::put(tx, &self.fresh_top(&root));
-            usage::recount(tx, None, Some(root.counts()));
-            tx.put(key::inode(ROOT_INO), root.encode());
-            Ok::<_, Error>(())
-        })?;
-        Ok(())
     }
 
     /// For async doors: await before replying (S3, WebDAV, NFS).
@@ -274,14 +203,6 @@ impl Namespace {
         self.boot_id
     }
 
-    /// Whether what happens in the bucket with this root directory needs not be durable before it is confirmed, by its rules of
-    /// now.
-    pub(crate) fn is_relaxed(&self, bucket: Ino) -> Result<bool> {
-        // Rules are no answer: nobody waits for them to be durable.
-        let unnoted = Op::new(crate::types::Caller::root(crate::types::Door::Admin));
-        self.snap(&unnoted).is_relaxed(bucket)
-    }
-
     /// Refuses changes of records that could not be upgraded.
     ///
     /// # Errors
@@ -289,95 +210,8 @@ impl Namespace {
     pub(crate) fn refuse_outdated(&self) -> Result<()> {
         if self.is_outdated() { Err(fail(ErrorKind::ReadOnly, OUTDATED)) } else { Ok(()) }
     }
-
-    /// Attributes of inodes as a change sees them.
-    fn attrs_now(&self, tx: &mut Tx<'_>, inodes: &[Ino]) -> Result<Vec<Option<Attr>>> {
-        let attr = |ino: &Ino| match tx.find_inode(*ino)? {
-            Some(mut inode) => {
-                tx.complete(&mut inode)?;
-                Ok(Some(self.with_staged(inode.attr)))
-            }
-            None => Ok(None),
-        };
-        inodes.iter().map(attr).collect()
-    }
-
-    /// Runs a change, notes in `op` what the answer depends on, and tells the feed. The closure may run more than once: it
-    /// touches nothing but its arguments, and says in its effects what else is to happen.
-    pub(crate) fn change<T>(&self, op: &Op, run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
-        self.change_when(op, Computed::UnderLock, run)
-    }
-
-    /// The same for a change of many look-ups, which is computed before the lock of all changes is taken, and again under it only
-    /// if somebody has changed meanwhile what it read. The caller sees to it that what it relies on beside records keeps still: no lock
-    /// is granted meanwhile where it changes something (a [`crate::Claim`]).
-    pub(crate) fn change_ahead<T>(
-        &self,
-        op: &Op,
-        run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>,
-    ) -> Result<T> {
-        self.change_when(op, Computed::Ahead, run)
-    }
-
-    fn change_when<T>(
-        &self,
-        op: &Op,
-        computed: Computed,
-        mut run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>,
-    ) -> Result<T> {
-        self.refuse_outdated()?;
-        // Most changes draw none: those that do say so if there are none.
-        let at_hand = self.numbers_at_hand(numbers::AT_HAND);
-        let _removing = self.opens.erasing.begin();
-        let watching = op.watching();
-        let (mut seen_so_far, mut relaxed) = (Lsn(0), false);
-        let compute = |tx: &mut Tx<'_>| {
-            let mut effects = Effects::default();
-            let found = self.attrs_now(tx, &watching)?;
-            let ran = self.uphold(tx, op).and_then(|()| run(tx, &mut effects));
-            seen_so_far = tx.seen();
-            let promised = effects.relaxed.map_or_else(|| tx.is_relaxed(effects.bucket), Ok);
-            relaxed = promised.as_ref().is_ok_and(|relaxed| *relaxed);
-            let value = ran?;
-            promised?;
-            tx.set_relaxed(relaxed);
-            self.write_events(tx, &mut effects, op, relaxed);
-            let left = self.attrs_now(tx, &watching)?;
-            Ok::<_, Error>((value, effects, found.into_iter().zip(left).collect::<Vec<_>>()))
-        };
-        let done = self.store.transact_then(false, computed, compute, |(_, effects, _)| self.enact(effects));
-        if let (Err(error), Err(refused)) = (&done, at_hand)
-            && error.kind == ErrorKind::Busy
-        {
-            return Err(refused);
-        }
-        if done.is_err() && seen_so_far > self.store.durable() {
-            // A refusal says what is there, too ("exists already"), and must not be taken back either.
-            op.note(seen_so_far, !relaxed);
-        }
-        let Done { value: (value, effects, watched), lsn, seen } = done?;
-        let changes = self.settle_effects(op, effects);
-        // It held in this commit; see `guard`.
-        *op.guard.lock() = None;
-        for (ino, (found, left)) in watching.into_iter().zip(watched) {
-            op.note_watched(ino, found, left);
-        }
-        if let Some(lsn) = lsn {
-            op.note(lsn, !relaxed);
-        } else if seen > self.store.durable() {
-            op.note(seen, !relaxed);
-        }
-        if !changes.is_empty() {
-            op.note_published();
-        }
-        self.feed.publish(op.caller.door, changes);
-        Ok(value)
-    }
 }
 
 fn dependence(op: &Op) -> (strata_seam::Lsn, Class) {
     (op.lsn(), if op.strict() { Class::Durable } else { Class::Written })
 }
-
-/// Tables of what the process holds open; see [`crate::file`].
-pub(crate) type Table<K, V> = Mutex<HashMap<K, V>>;

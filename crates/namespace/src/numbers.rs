@@ -4,15 +4,15 @@
 //! the same store could never draw the same number. What is left of a block when a process ends is not used.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use strata_chunk::wire::{Decoder, Encoder};
-use strata_content::Tx;
+use strata_content::{Store, Tx};
 use strata_seam::planted::{Bug, planted};
 
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
-use crate::namespace::Namespace;
 use crate::types::ROOT_INO;
 use crate::view::damaged;
 
@@ -34,13 +34,13 @@ fn mark(tx: &mut Tx<'_>) -> Result<u64> {
 #[derive(Default)]
 pub(crate) struct Numbers(Mutex<Range<u64>>);
 
-impl Namespace {
+impl Numbers {
     /// A number never used before for an inode or an upload. Computed again, a change draws the same one.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] when more are drawn than [`Namespace::numbers_at_hand`] was asked for.
-    pub(crate) fn number(&self, tx: &mut Tx<'_>) -> Result<u64> {
-        tx.draw(|| self.numbers.0.lock().next()).ok_or_else(|| {
+    /// [`ErrorKind::Busy`] when more are drawn than [`Numbers::have_at_hand`] was asked for.
+    pub(crate) fn draw(&self, tx: &mut Tx<'_>) -> Result<u64> {
+        tx.draw(|| self.0.lock().next()).ok_or_else(|| {
             fail(ErrorKind::Busy, "there is no number left for what is to be made; nothing was changed; try again")
         })
     }
@@ -49,13 +49,13 @@ impl Namespace {
     ///
     /// # Errors
     /// Those of the store.
-    pub(crate) fn numbers_at_hand(&self, needed: u64) -> Result<()> {
+    pub(crate) fn have_at_hand(&self, store: &Arc<Store>, needed: u64) -> Result<()> {
         let left = |block: &Range<u64>| block.end - block.start;
-        if left(&self.numbers.0.lock()) >= needed {
+        if left(&self.0.lock()) >= needed {
             return Ok(());
         }
         // Changes that need numbers to make room, as moving what is in the way, get them in a full store too.
-        let block = self.store.transact_as_removal(|tx| {
+        let block = store.transact_as_removal(|tx| {
             let next = mark(tx)?;
             if !planted(Bug::NumbersNotReserved) {
                 let mut mark = Encoder::new();
@@ -64,7 +64,7 @@ impl Namespace {
             }
             Ok::<_, Error>(next..next + BLOCK)
         })?;
-        let mut numbers = self.numbers.0.lock();
+        let mut numbers = self.0.lock();
         // Two may have come for a block at once; one is enough.
         if left(&numbers) < needed {
             *numbers = block.value;
@@ -76,8 +76,8 @@ impl Namespace {
     ///
     /// # Errors
     /// Reading the index.
-    pub(crate) fn next_number(&self, tx: &mut Tx<'_>) -> Result<u64> {
-        match self.numbers.0.lock().clone() {
+    pub(crate) fn next(&self, tx: &mut Tx<'_>) -> Result<u64> {
+        match self.0.lock().clone() {
             block if block.is_empty() => mark(tx),
             block => Ok(block.start),
         }

@@ -1,6 +1,6 @@
 //! Objects by bucket and key, as S3 sees them; and files replaced whole, as WebDAV does.
 
-mod tag;
+pub(crate) mod tag;
 
 mod removing;
 
@@ -9,24 +9,22 @@ use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
 use crate::authority::Action;
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::mode;
 use crate::name;
 use crate::namespace::Namespace;
 use crate::records::{Bucket, Inode};
-use crate::telling::Entry;
+use crate::told::Entry;
 use crate::top;
-use crate::types::{Condition, NodeKind, ObjectInfo, ObjectMeta, Op, dir_mode};
+use crate::types::{Condition, ContentTag, NodeKind, ObjectInfo, ObjectMeta, Op, dir_mode};
 use crate::view::View;
 
-pub(crate) use tag::{check, etag};
+pub(crate) use tag::{check, tag};
 
-/// MD5 of nothing: the ETag of a directory shown as the object `dir/`.
-pub(crate) const EMPTY_ETAG: &str = "d41d8cd98f00b204e9800998ecf8427e";
 /// Objects removed in one commit, where that is not too much for it.
 const DELETE_STEP: usize = 128;
 /// What is left of the mode of an object that is private.
@@ -52,11 +50,11 @@ impl Namespace {
         if inode.attr.kind == NodeKind::Directory {
             let attr = crate::types::Attr { size: 0, ..inode.attr };
             let (meta, parts) = (ObjectMeta::default(), Vec::new());
-            return ObjectInfo { attr, etag: EMPTY_ETAG.to_owned(), meta, version: inode.version, parts };
+            return ObjectInfo { attr, tag: ContentTag::Nothing, meta, version: inode.version, parts };
         }
-        let etag = etag(&inode);
+        let tag = tag(&inode);
         let attr = if staged { self.with_staged(inode.attr) } else { inode.attr };
-        ObjectInfo { attr, etag, meta: inode.meta, version: inode.version, parts: inode.parts }
+        ObjectInfo { attr, tag, meta: inode.meta, version: inode.version, parts: inode.parts }
     }
 
     /// Walks a key's directories; `None` if one of them does not exist.
@@ -107,12 +105,12 @@ impl Namespace {
         bucket: &str,
         key: &[u8],
         content: Content,
-        etag: Option<String>,
+        tag: Option<ContentTag>,
         meta: ObjectMeta,
         cond: &Condition,
     ) -> Result<ObjectInfo> {
         let allocated = self.store.allocated_of(&content)?;
-        let new = NewContent { content, etag, meta, parts: Vec::new(), allocated, made: Made::Put };
+        let new = NewContent { content, tag, meta, parts: Vec::new(), allocated, made: Made::Put };
         self.seal_before_replacing(op, bucket, key)?;
         self.change(op, |tx, effects| self.put_at(tx, effects, op, bucket, key, &new, cond))
     }
@@ -266,7 +264,7 @@ impl Namespace {
 
     fn fill(&self, tx: &mut Tx<'_>, inode: &mut Inode, new: &NewContent) -> Result<()> {
         self.set_content(tx, inode, &new.content, new.allocated)?;
-        inode.etag.clone_from(&new.etag);
+        inode.tag.clone_from(&new.tag);
         inode.meta.clone_from(&new.meta);
         inode.parts.clone_from(&new.parts);
         Ok(())
@@ -285,12 +283,12 @@ impl Namespace {
         parent: Ino,
         name: &[u8],
         content: Content,
-        etag: Option<String>,
+        tag: Option<ContentTag>,
         meta: ObjectMeta,
         cond: &Condition,
     ) -> Result<(ObjectInfo, bool)> {
         let allocated = self.store.allocated_of(&content)?;
-        let new = NewContent { content, etag, meta, parts: Vec::new(), allocated, made: Made::Put };
+        let new = NewContent { content, tag, meta, parts: Vec::new(), allocated, made: Made::Put };
         self.seal_named(op, parent, name)?;
         self.change(op, |tx, effects| {
             let dir = tx.dir(parent)?;
@@ -334,7 +332,7 @@ impl Namespace {
         Ok((self.info_of(inode, sealed), reader))
     }
 
-    /// ETag, metadata and version of a file, without a reader.
+    /// Tag, metadata and version of a file, without a reader.
     ///
     /// # Errors
     /// [`ErrorKind::Stale`].
@@ -409,13 +407,13 @@ impl Namespace {
             let bucket = self.bucket_in(tx, to.0)?.root;
             let new = NewContent {
                 content: self.store.content(dedup_domain(bucket), inode.items.clone())?,
-                etag: Some(etag(&inode)),
+                tag: Some(tag(&inode)),
                 // Checksums are those of this content, whatever happened since the source was looked at.
                 meta: match &meta {
                     Some(meta) => ObjectMeta { checksums: inode.meta.checksums.clone(), ..meta.clone() },
                     None => inode.meta.clone(),
                 },
-                // They belong to the ETag, which says how many there are.
+                // They belong to the tag, which may say how many there are.
                 parts: inode.parts.clone(),
                 allocated: inode.attr.allocated,
                 made: Made::Copy,
@@ -465,7 +463,7 @@ fn keep_hidden(name: &[u8], kind: NodeKind) -> Result<()> {
 /// Content about to be put somewhere.
 pub(crate) struct NewContent {
     pub(crate) content: Content,
-    pub(crate) etag: Option<String>,
+    pub(crate) tag: Option<ContentTag>,
     pub(crate) meta: ObjectMeta,
     pub(crate) parts: Vec<u64>,
     pub(crate) allocated: u64,

@@ -8,8 +8,9 @@ use strata_seam::Ino;
 
 use crate::authority::{READ, Reach};
 use crate::error::{ErrorKind, Result, fail};
-use crate::file::{READ_LEN_MAX, State};
+use crate::file::READ_LEN_MAX;
 use crate::namespace::Namespace;
+use crate::opens::State;
 use crate::types::{NodeKind, Op};
 use crate::view::View;
 

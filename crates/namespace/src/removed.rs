@@ -7,90 +7,22 @@
 //!
 //! Nothing of this is in the store: a crash forgets it, as it forgets files that were unlinked while open. A file that is
 //! opened late becomes such a file.
-//!
-//! Invariant BOUND: at most [`REMEMBERED_MAX`] inodes, of which at most [`CONTENT_MAX`] have their content, each for
-//! [`CONTENT_NANOS`] at most, since what is held cannot be reclaimed.
+//! What is remembered, and how much, is in `remnants.rs`.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use strata_content::Hold;
 use strata_seam::Ino;
 
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
 use crate::records::Inode;
+use crate::remnants::State;
 use crate::types::{Access, Attr, NodeKind, Op, Opened};
 use crate::view::View;
-
-/// Removed inodes that are remembered; beyond, the oldest is forgotten.
-const REMEMBERED_MAX: usize = 16 * 1024;
-/// Removed files whose content is held.
-const CONTENT_MAX: usize = 1024;
-/// How long it is held.
-const CONTENT_NANOS: u64 = 10_000_000_000;
-
-/// Says whether somebody refers to an inode.
-type Refers = Arc<dyn Fn(Ino) -> bool + Send + Sync>;
-
-/// What is remembered.
-#[derive(Default)]
-pub(crate) struct Removed(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    refers: Option<Refers>,
-    known: HashMap<Ino, Remnant>,
-    /// By age, oldest first.
-    order: BTreeMap<u64, Ino>,
-    /// Until when content is held, oldest first; of inodes that are forgotten by now, too.
-    held: VecDeque<(u64, u64, Ino)>,
-    count: u64,
-}
-
-struct Remnant {
-    number: u64,
-    inode: Inode,
-    hold: Option<Hold>,
-}
-
-impl State {
-    fn forget(&mut self, ino: Ino) {
-        if let Some(remnant) = self.known.remove(&ino) {
-            self.order.remove(&remnant.number);
-        }
-    }
-
-    fn keep(&mut self, inode: Inode, hold: Option<Hold>, now: u64) {
-        let ino = inode.attr.ino;
-        self.forget(ino);
-        self.count += 1;
-        self.order.insert(self.count, ino);
-        if hold.is_some() {
-            self.held.push_back((now + CONTENT_NANOS, self.count, ino));
-        }
-        self.known.insert(ino, Remnant { number: self.count, inode, hold });
-        self.expire(now);
-        while self.known.len() > REMEMBERED_MAX {
-            let Some((_, oldest)) = self.order.pop_first() else { break };
-            self.known.remove(&oldest);
-        }
-    }
-
-    fn expire(&mut self, now: u64) {
-        while self.held.len() > CONTENT_MAX || self.held.front().is_some_and(|(until, _, _)| *until <= now) {
-            let Some((_, number, ino)) = self.held.pop_front() else { break };
-            if let Some(remnant) = self.known.get_mut(&ino).filter(|remnant| remnant.number == number) {
-                remnant.hold = None;
-                remnant.inode.items = Vec::new();
-            }
-        }
-    }
-}
 
 impl Namespace {
     /// From now on removed inodes to which `refers` says somebody refers are remembered until
@@ -174,7 +106,3 @@ impl Namespace {
         opened
     }
 }
-
-#[cfg(test)]
-#[path = "removed/tests.rs"]
-mod tests;

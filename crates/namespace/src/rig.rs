@@ -9,9 +9,23 @@ use strata_ledger::{Geometry, Ledger, Options};
 use strata_seam::sim::{SimEntropy, SimWorld};
 use strata_seam::{Clock, Disk};
 
+use crate::authority::{Action, Operation};
 use crate::error::Result;
 use crate::namespace::{Identity, Namespace};
-use crate::types::Durability;
+use crate::types::{Door, DoorNumber, Durability};
+
+/// A door of users, as S3 is one.
+pub(crate) static S3: Door = Door::of_users("s3", DoorNumber::new(1), &[]);
+/// Another one, as WebDAV.
+pub(crate) static WEBDAV: Door = Door::of_users("webdav", DoorNumber::new(4), &[]);
+/// A door of uids with a kernel behind it, as the mount.
+pub(crate) static MOUNT: Door =
+    Door { settles: false, keeps_pages: true, ..Door::of_uids("mount", DoorNumber::new(2), &[]) };
+/// A door of uids where nothing is opened, as NFS.
+pub(crate) static NFS: Door = Door {
+    has_opens: false,
+    ..Door::of_uids("nfs", DoorNumber::new(3), &[Operation::new("getattr", &[Action::ReadAttributes])])
+};
 
 /// Slots of a superblock: their length, where their incompatible features are, and where their checksum (docs/format/superblock.md).
 const SLOT_LEN: usize = 4096;

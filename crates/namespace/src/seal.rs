@@ -8,28 +8,25 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use strata_content::{Content, Hold, Ingest, Reader, Turns, items_len};
+use strata_content::{Content, Hold, Ingest, Reader, items_len};
 use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
-use crate::file::{OpenFile, State};
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::namespace::Namespace;
+use crate::opens::{OpenFile, State};
 use crate::records::Inode;
 use crate::staging::Staging;
-use crate::types::{Attr, Caller, Change, Door, NodeKind, Op};
+use crate::types::{Attr, Caller, Change, NodeKind, Op, STORE};
 use crate::view::{View, gone};
 
 /// Staged bytes up to which a sync puts ranges in place as they are.
 const IN_PLACE_MAX: usize = 128 << 10;
 /// Ranges put in place that are remembered for chunking again; beyond, one range over all of them is.
 const FRAGMENTS_MAX: usize = 1024;
-/// Staged bytes from which a seal is a large one, and how many of these go on at a time.
-const LARGE: usize = 1 << 20;
-const LARGE_SEALS_MAX: usize = 2;
 /// Old content is read back in steps of this many bytes.
 const READ_STEP: u64 = 1 << 20;
 
@@ -67,15 +64,8 @@ struct Sealed {
     allocated: u64,
 }
 
-/// Turns of large seals. Each holds some megabytes beside what is staged, and they share the cores (invariant BOUND); small ones,
-/// as of a sync, do not wait for them.
-pub(crate) struct LargeSeals(Turns);
-
-impl Default for LargeSeals {
-    fn default() -> Self {
-        Self(Turns::of(LARGE_SEALS_MAX))
-    }
-}
+/// Staged bytes from which a seal is a large one.
+const LARGE: usize = 1 << 20;
 
 impl Namespace {
     /// Seals everything staged of a file.
@@ -165,7 +155,7 @@ impl Namespace {
         file.publish(&state, &self.store, 0);
         if differs {
             // To the door that wrote as well: it was told what the write seemed to allocate.
-            self.feed.publish(Door::Admin, vec![Change::Attr(ino)]);
+            self.feed.publish(&STORE, vec![Change::Attr(ino)]);
         }
         kept.map(|_| ())
     }
@@ -217,7 +207,7 @@ impl Namespace {
             let old = std::mem::take(&mut now.items);
             self.set_content(tx, &mut now, &content, allocated)?;
             tx.release(&old)?;
-            now.etag = None;
+            now.tag = None;
             now.parts.clear();
             now.meta.checksums.clear();
             if !task.staging.is_empty() {
@@ -402,7 +392,7 @@ impl Namespace {
             tx.release(&old)?;
             let time = self.clock.now();
             (now.attr.mtime, now.attr.ctime) = (time, time);
-            (now.etag, now.parts) = (None, Vec::new());
+            (now.tag, now.parts) = (None, Vec::new());
             now.meta.checksums.clear();
             crate::mode::drop_set_id(&op.caller, &mut now);
             effects.bucket = now.bucket;

@@ -1,15 +1,17 @@
 //! Small records of services and doors, kept in the same commits as everything else.
 
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
 
 use strata_seam::Ino;
 
 use crate::authority::{Action, Resource};
 use crate::error::{ErrorKind, Result, fail};
+use crate::format::mark_format;
 use crate::key;
-use crate::locks::Touched;
-use crate::namespace::{Namespace, mark_format};
-use crate::types::{Caller, Door, Op};
+use crate::locks::uphold::Touched;
+use crate::namespace::Namespace;
+use crate::types::{Caller, Change, Door, Op, STORE};
 use crate::view::View;
 
 /// Longest setting in bytes.
@@ -20,6 +22,17 @@ const PROPERTY_LEN_MAX: usize = 16 << 10;
 const PROPERTIES_MAX: usize = 256;
 
 impl Namespace {
+    /// So many more changes were told to the mount's kernel.
+    pub fn note_told(&self, changes: u64) {
+        self.feed.note_told(changes);
+    }
+
+    /// The change feed from now on. `queue_max` bounds it; beyond, the listener gets [`Change::Overflow`]. Changes made
+    /// through `skip_door` itself are left out.
+    pub fn changes(&self, queue_max: usize, skip_door: Option<&'static Door>) -> Receiver<Change> {
+        self.feed.listen(queue_max, skip_door)
+    }
+
     /// A setting of a service.
     ///
     /// # Errors
@@ -54,7 +67,7 @@ impl Namespace {
     /// # Errors
     /// Those of the store.
     pub fn commit_nothing(&self) -> Result<()> {
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         self.change(&op, |tx, _| {
             mark_format(tx);
             Ok(())

@@ -4,10 +4,10 @@ use strata_content::{Item, Reader, items_len};
 use strata_seam::{Ino, Timestamp};
 
 use crate::authority::{Action, READ, Reach, Resource, WRITE};
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::mode;
 use crate::namespace::Namespace;
 use crate::times;

@@ -2,157 +2,30 @@
 //! So no change can tell the one and forget the other.
 //!
 //! An event says where something is by bucket and key. The path of a directory is kept in memory once it was looked up
-//! ([`Paths`]), so that a change in a directory in use looks up nothing.
+//! ([`crate::paths::Paths`]), so that a change in a directory in use looks up nothing.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use strata_content::Tx;
+use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{Ino, Timestamp};
 
 use crate::effects::Effects;
 use crate::error::Result;
-use crate::event::{Before, EVENT_KEY_LEN_MAX, Event, Made, What};
+use crate::event::{Before, EVENT_KEY_LEN_MAX, Made, What};
+use crate::format::mark_format;
 use crate::key;
 use crate::name;
-use crate::namespace::{Namespace, mark_format};
-use crate::object;
+use crate::namespace::Namespace;
+use crate::paths::DirPath;
 use crate::records::Inode;
 use crate::s3_name;
-use crate::types::{Caller, Change, Door, NodeKind, Op, ROOT_INO};
+use crate::told::{Entry, Telling};
+use crate::types::{Caller, Op, ROOT_INO, STORE};
 use crate::view::{View, damaged};
 
-/// Bytes that kept paths may take, and what one takes beside its key.
-const PATHS_BYTES_MAX: usize = 2 << 20;
-const PATH_BYTES: usize = 96;
 /// Deepest tree that is followed upwards for a path.
 const DEPTH_MAX: usize = 1 << 16;
-
-/// Where a directory is.
-#[derive(Clone, Debug)]
-pub(crate) struct DirPath {
-    /// What S3 calls its bucket.
-    bucket: Arc<str>,
-    /// What the keys in it begin with; `None` where that is too long, or cannot be told.
-    key: Option<Arc<[u8]>>,
-}
-
-/// Paths of directories. Used within changes alone, and forgotten before one shows that gives a directory another.
-#[derive(Default)]
-pub(crate) struct Paths(Mutex<KnownPaths>);
-
-#[derive(Default)]
-struct KnownPaths {
-    of: HashMap<Ino, DirPath>,
-    bytes: usize,
-}
-
-impl Paths {
-    /// A directory is about to have another path, and everything below it.
-    pub(crate) fn forget(&self) {
-        *self.0.lock() = KnownPaths::default();
-    }
-
-    fn known(&self, dir: Ino) -> Option<DirPath> {
-        self.0.lock().of.get(&dir).cloned()
-    }
-
-    fn keep(&self, dir: Ino, path: &DirPath) {
-        let mut known = self.0.lock();
-        if known.bytes > PATHS_BYTES_MAX {
-            // Those in use come back.
-            *known = KnownPaths::default();
-        }
-        known.bytes += PATH_BYTES + path.key.as_ref().map_or(0, |key| key.len());
-        known.of.insert(dir, path.clone());
-    }
-}
-
-/// An entry: the directory it is in, its name there, and how file doors show it.
-#[derive(Clone, Copy)]
-pub(crate) struct Entry<'a> {
-    pub(crate) dir: Ino,
-    pub(crate) name: &'a [u8],
-    pub(crate) shown: &'a [u8],
-}
-
-/// An event with what only this process needs of it.
-pub(crate) struct Telling {
-    event: Event,
-    /// How file doors show the name, and the one before where it was renamed.
-    shown: Vec<u8>,
-    shown_before: Vec<u8>,
-    /// An object of the same name stands beside the directory: it is seen under another name from now on.
-    beside: bool,
-    /// Who has the content open stays on what it was, so that the name leads to something else.
-    parts: bool,
-    /// Nobody sees anything by it that was not told when it was written.
-    quiet: bool,
-    /// It is part of another event: the kernel alone is told.
-    unwritten: bool,
-}
-
-impl Telling {
-    /// The bytes for the commit.
-    pub(crate) fn encode(&mut self, op: &Op, at: Timestamp, relaxed: bool) -> Vec<u8> {
-        let Event { uid, user, door, at: when, relaxed: soon, .. } = &mut self.event;
-        (*uid, *door, *when, *soon) = (op.caller.uid, op.caller.door, at, relaxed);
-        user.clone_from(&op.caller.user);
-        self.event.encode()
-    }
-
-    /// What the mount's kernel is told.
-    pub(crate) fn changes(self, changes: &mut Vec<Change>) {
-        let Self { event: Event { what, ino, parent, .. }, shown, shown_before, beside, parts, quiet, .. } = self;
-        let mut entry =
-            |parent: Ino, name: Vec<u8>, old: Option<Ino>| changes.push(Change::Entry { parent, name, old });
-        let mut attrs = Vec::new();
-        match what {
-            What::Created | What::Content { new: true, .. } | What::BucketMade => {
-                if beside {
-                    entry(parent, name::shown(&shown, true), None);
-                }
-                entry(parent, shown, None);
-                attrs.push(parent);
-            }
-            What::Content { new: false, .. } => {
-                if parts {
-                    entry(parent, shown, Some(ino));
-                }
-                match what {
-                    // The pages were told of when they were written.
-                    What::Content { made: Made::Write, .. } if quiet => {}
-                    What::Content { made: Made::Write, .. } => attrs.push(ino),
-                    _ => changes.push(Change::Content(ino)),
-                }
-            }
-            What::Linked => {
-                entry(parent, shown, None);
-                attrs.extend([parent, ino]);
-            }
-            What::Removed { .. } | What::BucketRemoved => {
-                if beside {
-                    entry(parent, name::shown(&shown, true), None);
-                }
-                entry(parent, shown, Some(ino));
-                attrs.push(parent);
-                if matches!(what, What::Removed { last: false, .. }) {
-                    attrs.push(ino);
-                }
-            }
-            What::Renamed { from, .. } => {
-                entry(from.parent, shown_before, Some(ino));
-                entry(parent, shown, None);
-                attrs.extend([from.parent, parent, ino]);
-            }
-            What::Attributes | What::BucketChanged => attrs.push(ino),
-            What::Repaired => changes.push(Change::Overflow),
-        }
-        changes.extend(attrs.into_iter().map(Change::Attr));
-    }
-}
 
 impl Namespace {
     /// Something new has a name.
@@ -277,7 +150,7 @@ impl Namespace {
     /// Those of the commit.
     pub(crate) fn tell_repaired(&self) -> Result<()> {
         self.paths.forget();
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         self.change(&op, |tx, effects| {
             let root = tx.inode(ROOT_INO)?;
             // Of which nothing has to be read but that it is there.
@@ -392,30 +265,4 @@ impl Namespace {
 fn peek(tx: &mut Tx<'_>, ino: Ino) -> Result<Option<Inode>> {
     let record = tx.peek(&key::inode(ino))?;
     record.map(|record| Inode::decode(ino, &record).map_err(|_| damaged(format!("inode {ino}")))).transpose()
-}
-
-impl Telling {
-    fn new(what: What, inode: &Inode, parent: Ino, (bucket, key): (Arc<str>, Option<Vec<u8>>), shown: &[u8]) -> Self {
-        let names_content = matches!(what, What::Content { .. } | What::Linked | What::Renamed { .. });
-        let etag = (names_content && inode.attr.kind == NodeKind::File).then(|| object::etag(inode));
-        let event = Event {
-            what,
-            ino: inode.attr.ino,
-            kind: inode.attr.kind,
-            parent,
-            bucket,
-            key,
-            change: inode.attr.change,
-            version: inode.version,
-            size: inode.attr.size,
-            etag,
-            uid: 0,
-            user: None,
-            door: Door::Admin,
-            at: Timestamp(0),
-            relaxed: false,
-        };
-        let (beside, parts, quiet, unwritten) = (false, false, false, false);
-        Self { event, shown: shown.to_vec(), shown_before: Vec::new(), beside, parts, quiet, unwritten }
-    }
 }

@@ -4,14 +4,14 @@ use strata_content::Tx;
 use strata_seam::Ino;
 
 use crate::authority::{Action, Resource};
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::effects::Effects;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::Made;
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::object::{NewContent, etag};
+use crate::object::{NewContent, tag};
 use crate::records::Inode;
 use crate::types::{Attr, Condition, DirEntry, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, decode_dirent};
@@ -403,7 +403,7 @@ impl Namespace {
             };
             let new = NewContent {
                 content: self.store.content(dedup_domain(dir.bucket), inode.items.clone())?,
-                etag: Some(etag(&inode)),
+                tag: Some(tag(&inode)),
                 meta: inode.meta.clone(),
                 parts: inode.parts.clone(),
                 allocated: inode.attr.allocated,

@@ -1,14 +1,21 @@
 //! What goes in and out of the name space. No wire type of any door appears here.
 
+pub(crate) mod access;
+mod door;
+pub(crate) mod guard;
 mod op;
 
 use std::collections::BTreeMap;
 
 use strata_seam::{Ino, Timestamp};
 
-use crate::authority::Permit;
+use crate::authority::permit::Permit;
 
-pub use op::{Caller, Door, Op};
+pub use access::Access;
+pub use door::{Callers, Door, DoorNumber, STORE};
+pub use guard::Guard;
+pub(crate) use op::Holder;
+pub use op::{Caller, Op};
 
 /// The inode of the root directory, whose entries are the buckets.
 pub const ROOT_INO: Ino = Ino(1);
@@ -97,7 +104,7 @@ pub struct Attr {
     pub ctime: Timestamp,
     /// Creation.
     pub btime: Timestamp,
-    /// Grows with every change of content or attributes: validator for caches and weak ETags.
+    /// Grows with every change of content or attributes: validator for caches.
     pub change: u64,
 }
 
@@ -201,23 +208,12 @@ pub struct NewNode {
     pub rdev: u64,
 }
 
-/// What is wanted of an open file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Access {
-    /// Read permission.
-    pub read: bool,
-    /// Write permission.
-    pub write: bool,
-    /// Execute or search permission.
-    pub exec: bool,
-}
-
-/// Properties of an object beside its bytes. Header names are lower case.
+/// Properties of an object beside its bytes, as a door gives them. They are kept and told, and nothing here depends on them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ObjectMeta {
-    /// `content-type`, `cache-control`, `content-disposition`, `content-encoding`, `content-language`, `expires`.
+    /// How the content is to be served: what it is, in which language, how it is encoded. The names are the doors', which share them.
     pub system: BTreeMap<String, String>,
-    /// `x-amz-meta-*` without that prefix; WebDAV and files may set none.
+    /// What users say of it.
     pub user: BTreeMap<String, String>,
     /// Checksums sent by the client and verified by the door: algorithm (`crc32c`, `sha256`, ...) to base64 value.
     pub checksums: BTreeMap<String, String>,
@@ -228,9 +224,9 @@ pub struct ObjectMeta {
 pub struct ObjectInfo {
     /// Its inode's attributes.
     pub attr: Attr,
-    /// ETag without quotes: MD5 hex for single S3 puts, `md5-N` for multipart, opaque 32 hex digits + `-0` otherwise.
-    pub etag: String,
-    /// Headers and user metadata.
+    /// What tells its content from another; of a directory, which is shown as an empty object, that of nothing.
+    pub tag: ContentTag,
+    /// What else is known of it.
     pub meta: ObjectMeta,
     /// Version id, unique for the life of the store.
     pub version: u64,
@@ -241,12 +237,35 @@ pub struct ObjectInfo {
 /// Conditions checked in the same commit as the change they guard.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Condition {
-    /// `If-None-Match: *`: nothing may be there.
+    /// Nothing may be there.
     pub absent: bool,
-    /// `If-Match`: the present ETag must be among these; an empty list asks nothing, `*` matches any present object.
-    pub etag_in: Vec<String>,
-    /// `If-None-Match`: the present ETag must not be among these.
-    pub etag_not_in: Vec<String>,
+    /// What must be there; `None` asks nothing.
+    pub wanted: Option<Wanted>,
+    /// What is there may have none of these tags.
+    pub unwanted: Vec<ContentTag>,
+}
+
+/// What a condition wants to be there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// Any object.
+    Anything,
+    /// One whose content has one of these tags; where there are none, no object will do.
+    OneOf(Vec<ContentTag>),
+}
+
+/// What tells one content of a file from another. It says so by equality alone, and how a door calls it is the door's.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum ContentTag {
+    /// Of content without a byte with which no tag came.
+    #[default]
+    Nothing,
+    /// Of content with which no tag came: a hash over what it is made of. It changes where the content does, and may where the same
+    /// bytes are cut otherwise.
+    Derived([u8; 16]),
+    /// The one that came with the content, of whatever meaning to whoever gave it. A text that [`crate::records::tag::read`] takes for
+    /// one of the others is theirs.
+    Given(String),
 }
 
 /// How durable a bucket's acknowledgements are.
@@ -342,8 +361,8 @@ pub struct PartInfo {
     pub number: u32,
     /// Bytes.
     pub size: u64,
-    /// MD5 in hex.
-    pub etag: String,
+    /// Its tag, as the door gave it.
+    pub tag: String,
     /// When it was stored.
     pub modified: Timestamp,
     /// Checksums verified by the door.
@@ -384,8 +403,8 @@ pub enum Change {
 /// What a door says of an object that is made of parts.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Whole {
-    /// Its ETag, without quotes: what the door makes of those of the parts.
-    pub etag: String,
+    /// Its tag: what the door makes of those of the parts.
+    pub tag: ContentTag,
     /// Its checksums by algorithm.
     pub checksums: BTreeMap<String, String>,
 }

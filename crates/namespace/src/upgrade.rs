@@ -11,6 +11,8 @@
 //! then on, whatever becomes of the rest. Then a commit says that the records are of the new format. What a crash leaves
 //! undone is done by the next opening.
 
+pub(crate) mod report;
+
 use std::collections::HashMap;
 
 use strata_chunk::wire::{Decoder, Encoder};
@@ -19,11 +21,14 @@ use strata_seam::Ino;
 
 use crate::belong::{Taken, below, take_over_below};
 use crate::error::{Error, ErrorKind, Result, fail};
+use crate::format::{RECORD_FORMAT, mark_format};
 use crate::key;
-use crate::namespace::{Namespace, RECORD_FORMAT, mark_format};
-use crate::records::{Bucket, Inode};
+use crate::namespace::Namespace;
+use crate::records::Inode;
 use crate::types::{NodeKind, ROOT_INO};
-use crate::view::{damaged, decode_dirent};
+use crate::view::{damaged, decode_dirent, old_bucket};
+
+pub use report::UpgradeReport;
 
 /// From this format on inodes know their buckets and names: no inode is written anew.
 const FORMAT_OF_NAMES: u64 = 4;
@@ -32,36 +37,10 @@ const FORMAT_OF_NAMES: u64 = 4;
 const STEP: usize = 1000;
 /// Buckets moved in one commit.
 const TOGETHER: usize = 64;
-/// Files that became several and are named; further ones are only counted.
-const NAMED_MAX: usize = 1000;
 /// Names after which the log is told how far it is.
 const TOLD_EVERY: u64 = 1 << 17;
 /// Names after which the log is synced; in this crate's tests few.
 const SYNCED_EVERY: u64 = if cfg!(test) { 1 } else { 1 << 14 };
-
-/// What an upgrade did, or would do.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct UpgradeReport {
-    /// The format the records had; what it is now is [`crate::RECORD_FORMAT`].
-    pub from: u64,
-    /// Buckets whose records move.
-    pub buckets: u64,
-    /// Names that their inodes did not know, or whose inodes are written anew for another reason. None from format 4 on.
-    pub names: u64,
-    /// Names in one bucket of files that also have names in another: they become files of their own there, by reference.
-    pub parted: u64,
-    /// The first of them, as paths from the root.
-    pub first: Vec<Vec<u8>>,
-}
-
-impl UpgradeReport {
-    fn note(&mut self, path: &[u8]) {
-        self.parted += 1;
-        if self.first.len() < NAMED_MAX {
-            self.first.push(path.to_vec());
-        }
-    }
-}
 
 /// The format that the records have to be upgraded from; `None` where they are of this version's.
 ///
@@ -224,12 +203,6 @@ impl Namespace {
             moved += page.len() as u64;
         }
     }
-}
-
-/// Reads a record of the table by name.
-pub(crate) fn old_bucket(key: &[u8], value: &[u8]) -> Result<Bucket> {
-    let name = &key[1..];
-    Bucket::decode_by_name(name.to_vec(), value).map_err(|_| damaged(format!("bucket {}", name.escape_ascii())))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use strata_seam::Ino;
 use strata_seam::planted::{Bug, planted};
 
 use crate::authority::{Action, Resource};
-use crate::bucket::dedup_domain;
+use crate::domain::dedup_domain;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
 use crate::key;
@@ -16,7 +16,7 @@ use crate::namespace::Namespace;
 use crate::object::NewContent;
 use crate::records::{Part, Upload};
 use crate::top;
-use crate::types::{Condition, ObjectInfo, ObjectMeta, Op, PartInfo, UploadInfo, Whole};
+use crate::types::{Condition, ContentTag, ObjectInfo, ObjectMeta, Op, PartInfo, UploadInfo, Whole};
 use crate::view::{View, damaged};
 
 /// Highest part number.
@@ -56,7 +56,7 @@ impl Namespace {
             top::refuse_folders(record.root, key)?;
             self.authorize(op, Action::Add, &root.attr)?;
             effects.within(&record);
-            let id = self.number(tx)?.to_be_bytes();
+            let id = self.numbers.draw(tx)?.to_be_bytes();
             let created = self.clock.now();
             let (uid, gid, meta) = (op.caller.uid, op.caller.gid, meta.clone());
             let upload = Upload { created, uid, gid, private: op.is_private(), meta };
@@ -109,7 +109,7 @@ impl Namespace {
         upload: &str,
         number: u32,
         content: Content,
-        etag: String,
+        tag: String,
         checksums: BTreeMap<String, String>,
     ) -> Result<PartInfo> {
         if !(1..=PART_NUMBER_MAX).contains(&number) {
@@ -124,8 +124,8 @@ impl Namespace {
             }
             let (size, modified) = (content.len(), self.clock.now());
             let items = tx.attach(&content)?;
-            let (etag, checksums) = (etag.clone(), checksums.clone());
-            let part = Part { size, etag, modified, checksums, items };
+            let (tag, checksums) = (tag.clone(), checksums.clone());
+            let part = Part { size, tag, modified, checksums, items };
             tx.put(at, part.encode());
             tx.tally(&key::added(u64::from_be_bytes(id)), 1);
             Ok(info(number, part))
@@ -145,7 +145,7 @@ impl Namespace {
         to: (&str, &[u8]),
         upload: &str,
         number: u32,
-        etag: String,
+        tag: String,
         checksums: BTreeMap<String, String>,
     ) -> Result<PartInfo> {
         if range.start > range.end || range.end > from.len() {
@@ -154,7 +154,7 @@ impl Namespace {
         let items = self.store.slice(from.items(), range)?;
         let bucket = self.bucket_in(&mut self.snap(op), to.0)?.root;
         let content = self.store.content(dedup_domain(bucket), items)?;
-        self.put_part(op, to.0, to.1, upload, number, content, etag, checksums)
+        self.put_part(op, to.0, to.1, upload, number, content, tag, checksums)
     }
 
     /// Parts behind number `after`, at most `limit`; and whether more follow.
@@ -221,7 +221,7 @@ impl Namespace {
         Ok((uploads.collect::<Result<_>>()?, more))
     }
 
-    /// Makes the object of the listed parts (number and ETag, in the client's order), which is called as `whole` says.
+    /// Makes the object of the listed parts (number and tag, in the client's order), which is called as `whole` says.
     /// One commit, no data moves. Completing again with the same parts answers the same object, also where both are
     /// under way at once.
     ///
@@ -239,14 +239,14 @@ impl Namespace {
         whole: Whole,
         cond: &Condition,
     ) -> Result<ObjectInfo> {
-        let etag = whole.etag.clone();
+        let tag = whole.tag.clone();
         match self.join_parts(op, bucket, key, upload, parts, whole, cond) {
             // Completed by another call in the middle of this one, an upload may still be found and its parts not.
             Err(error)
                 if matches!(error.kind, ErrorKind::NoSuchUpload | ErrorKind::InvalidPart)
                     && self.upload(op, bucket, key, upload).is_err() =>
             {
-                self.completed_before(op, bucket, key, (parts, &etag), error)
+                self.completed_before(op, bucket, key, (parts, &tag), error)
             }
             done => done,
         }
@@ -278,7 +278,7 @@ impl Namespace {
                 let invalid = || fail(ErrorKind::InvalidPart, format!("part {number} was not uploaded as listed"));
                 let record = record.ok_or_else(invalid)?;
                 let part = decode_part(&record)?;
-                if part.etag != wanted.trim_matches('"') {
+                if part.tag != *wanted {
                     return Err(invalid());
                 }
                 found.push(part);
@@ -301,7 +301,7 @@ impl Namespace {
         let allocated = self.store.allocated_of(&content)?;
         let meta = ObjectMeta { checksums: whole.checksums, ..ObjectMeta::default() };
         let sizes = found.iter().map(|part| part.size).collect();
-        let mut new = NewContent { content, etag: Some(whole.etag), meta, parts: sizes, allocated, made: Made::Upload };
+        let mut new = NewContent { content, tag: Some(whole.tag), meta, parts: sizes, allocated, made: Made::Upload };
         self.seal_before_replacing(op, bucket, key)?;
         self.change(op, |tx, effects| {
             let (at, _, record, _) = self.find_upload(tx, op, bucket, key, upload)?;
@@ -345,11 +345,11 @@ impl Namespace {
         op: &Op,
         bucket: &str,
         key: &[u8],
-        (parts, etag): (&[(u32, String)], &str),
+        (parts, tag): (&[(u32, String)], &ContentTag),
         error: crate::Error,
     ) -> Result<ObjectInfo> {
         match self.head_object(op, bucket, key) {
-            Ok(info) if info.etag == etag && info.parts.len() == parts.len() => Ok(info),
+            Ok(info) if info.tag == *tag && info.parts.len() == parts.len() => Ok(info),
             _ => Err(error),
         }
     }
@@ -398,5 +398,5 @@ fn upload_info(id: String, key: Vec<u8>, upload: Upload) -> UploadInfo {
 }
 
 fn info(number: u32, part: Part) -> PartInfo {
-    PartInfo { number, size: part.size, etag: part.etag, modified: part.modified, checksums: part.checksums }
+    PartInfo { number, size: part.size, tag: part.tag, modified: part.modified, checksums: part.checksums }
 }

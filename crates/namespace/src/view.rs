@@ -1,16 +1,14 @@
 //! Reading records, the same way inside a change and outside of one.
 
 use strata_content::{Cell, ContentError, Tx};
-use strata_seam::planted::{Bug, planted};
-use strata_seam::{Ino, Lsn};
+use strata_seam::Ino;
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::name::{self, Named};
-use crate::namespace::Namespace;
 use crate::records::{Bucket, Dirent, Inode};
-use crate::types::{NodeKind, Op, ROOT_INO};
-use crate::{times, upgrade};
+use crate::times;
+use crate::types::{NodeKind, ROOT_INO};
 
 /// Entries read per step when a directory is scanned for an alias.
 const SCAN_STEP: usize = 256;
@@ -125,7 +123,7 @@ pub trait View {
             return Ok(Some(bucket));
         }
         let key = key::plain(key::TABLE_BUCKET_BY_NAME, name);
-        self.record(&key)?.map(|record| upgrade::old_bucket(&key, &record)).transpose()
+        self.record(&key)?.map(|record| old_bucket(&key, &record)).transpose()
     }
 
     /// The record of the bucket with this root directory.
@@ -298,98 +296,18 @@ pub(crate) fn decode_dirent(parent: Ino, bytes: &[u8]) -> Result<Dirent> {
     Dirent::decode(bytes).map_err(|_| damaged(format!("an entry of directory {parent}")))
 }
 
+/// Reads a record of the table by name.
+pub(crate) fn old_bucket(key: &[u8], value: &[u8]) -> Result<Bucket> {
+    let name = &key[1..];
+    Bucket::decode_by_name(name.to_vec(), value).map_err(|_| damaged(format!("bucket {}", name.escape_ascii())))
+}
+
 pub(crate) fn damaged(what: String) -> crate::Error {
     ContentError::Record { what }.into()
 }
 
-/// Reads outside of a change; what is not yet durable is noted in the operation when the view is closed.
-///
-/// While nothing can be written, the doors whose answers wait for durability are shown the last state that is written: what
-/// came after it is still on its way, and nobody can say for how long.
-pub(crate) struct Snap<'a> {
-    ns: &'a Namespace,
-    op: &'a Op,
-    seen: Lsn,
-    /// Up to which change it reads, where later ones cannot be waited for.
-    upto: Option<Lsn>,
-    /// The bucket that everything read belongs to, by its root directory; 0 where that is not one bucket.
-    pub(crate) bucket: Ino,
-}
-
-impl<'a> Snap<'a> {
-    pub(crate) fn new(ns: &'a Namespace, op: &'a Op) -> Self {
-        // Who has to wait for what it is told is not told what it would wait for in vain.
-        let upto = op.reads_written().then(|| ns.store.stalled_at()).flatten();
-        let upto = upto.filter(|_| !planted(Bug::StalledShown));
-        Self { ns, op, seen: Lsn(0), upto, bucket: Ino(0) }
-    }
-}
-
-impl Namespace {
-    /// The inode, for an operation that reads nothing else: what it promises is what the file's bucket promises.
-    pub(crate) fn find_inode_alone(&self, op: &Op, ino: Ino) -> Result<Option<Inode>> {
-        let mut snap = self.snap(op);
-        let found = snap.find_inode(ino)?;
-        snap.bucket = found.as_ref().map_or(Ino(0), |inode| inode.bucket);
-        Ok(found)
-    }
-
-    /// The inode as it is now, also where nothing can be written, for a change that is built upon it and asks again whether
-    /// it still is so. Nobody is told of it but by that change, which comes after whatever it was built upon, or is refused.
-    pub(crate) fn find_inode_to_change(&self, op: &Op, ino: Ino) -> Result<Option<Inode>> {
-        let unnoted = Op::new(op.caller.clone());
-        let mut snap = Snap::new(self, &unnoted);
-        snap.upto = None;
-        snap.find_inode(ino)
-    }
-
-    /// The same where it must exist.
-    pub(crate) fn inode_alone(&self, op: &Op, ino: Ino) -> Result<Inode> {
-        self.find_inode_alone(op, ino)?.ok_or_else(gone)
-    }
-}
-
 pub(crate) fn gone() -> crate::Error {
     fail(ErrorKind::Stale, "what was asked for no longer exists")
-}
-
-impl Drop for Snap<'_> {
-    fn drop(&mut self) {
-        if self.seen > self.ns.store.durable() {
-            let seen = self.seen;
-            // Where the rules cannot be read, the answer waits for what a strict bucket promises.
-            let relaxed = self.is_relaxed(self.bucket).unwrap_or(false);
-            self.op.note(seen, !relaxed);
-        }
-    }
-}
-
-impl View for Snap<'_> {
-    fn record(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let found = self.ns.store.record_upto(key, self.upto)?;
-        self.seen = self.seen.max(found.lsn);
-        Ok(found.value)
-    }
-
-    fn records_at(&mut self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
-        let rows = self.ns.store.records_at(keys, self.upto)?;
-        self.seen = rows.iter().map(|row| row.lsn).fold(self.seen, Lsn::max);
-        Ok(rows.into_iter().map(|row| row.value).collect())
-    }
-
-    fn cell(&mut self, key: &[u8]) -> Result<Option<Cell>> {
-        Ok(self.record(key)?.map(|value| Cell::from_value(&value)))
-    }
-
-    fn has_placeholders(&self) -> bool {
-        !self.ns.is_outdated()
-    }
-
-    fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let page = self.ns.store.records_upto(from, to, limit, self.upto)?;
-        self.seen = self.seen.max(page.lsn);
-        Ok(page.entries.into_iter().map(|(key, entry)| (key, entry.value)).collect())
-    }
 }
 
 impl View for Tx<'_> {

@@ -10,9 +10,14 @@ use std::sync::Arc;
 
 use strata_disk::FileDisk;
 use strata_ledger::{Class, Geometry, Options};
-use strata_namespace::{Access, Caller, Condition, ContentSettings, Door, Durability, Namespace, ObjectMeta, Op};
+use strata_namespace::{
+    Access, Caller, Condition, ContentSettings, Door, DoorNumber, Durability, Namespace, ObjectMeta, Op,
+};
 use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
+
+static S3: Door = Door::of_users("s3", DoorNumber::new(1), &[]);
+static MOUNT: Door = Door { settles: false, keeps_pages: true, ..Door::of_uids("mount", DoorNumber::new(2), &[]) };
 
 /// Changes that are written together, as of so many clients.
 const TOGETHER: u64 = 32;
@@ -83,31 +88,31 @@ fn main() {
     let store = open(folder.path());
     let ns = store.namespace();
     let root = |door| Op::new(Caller::root(door));
-    let bucket = ns.create_bucket(&root(Door::S3), "bucket", None).unwrap().root;
+    let bucket = ns.create_bucket(&root(&S3), "bucket", None).unwrap().root;
     let put = |key: String, seed: u64| {
-        let op = root(Door::S3);
+        let op = root(&S3);
         let mut ingest = ns.ingest(&op, "bucket").unwrap();
         ingest.push(&[seed.to_le_bytes(); 512].concat()).unwrap();
         let content = ingest.finish().unwrap();
-        let etag = Some("d41d8cd98f00b204e9800998ecf8427e".to_owned());
-        ns.put_object(&op, "bucket", key.as_bytes(), content, etag, ObjectMeta::default(), &Condition::default())
+        let tag = Some(strata_namespace::ContentTag::Given("d41d8cd98f00b204e9800998ecf8427e".to_owned()));
+        ns.put_object(&op, "bucket", key.as_bytes(), content, tag, ObjectMeta::default(), &Condition::default())
             .unwrap();
     };
     measure(ns, "PUT 4 KiB, new", count, |number| put(format!("2026/11/{number:08}.jpg"), number));
     measure(ns, "PUT 4 KiB, over another", count, |number| put(format!("2026/11/{number:08}.jpg"), number + count));
-    let dir = ns.mkdir(&root(Door::Mount), bucket, b"dir", 0o755).unwrap().ino;
+    let dir = ns.mkdir(&root(&MOUNT), bucket, b"dir", 0o755).unwrap().ino;
     let access = Access { read: true, write: true, exec: false };
     measure(ns, "create and close", count, |number| {
-        let op = root(Door::Mount);
+        let op = root(&MOUNT);
         let name = format!("{number:08}.jpg");
         let ino = ns.create(&op, dir, name.as_bytes(), 0o644, access, true, false).unwrap().ino;
         ns.close(&op, ino, false).unwrap();
     });
     measure(ns, "unlink", count, |number| {
-        ns.unlink(&root(Door::Mount), dir, format!("{number:08}.jpg").as_bytes()).unwrap();
+        ns.unlink(&root(&MOUNT), dir, format!("{number:08}.jpg").as_bytes()).unwrap();
     });
     measure(ns, "DELETE", count, |number| {
         let key = format!("2026/11/{number:08}.jpg");
-        ns.delete_object(&root(Door::S3), "bucket", key.as_bytes(), &Condition::default()).unwrap();
+        ns.delete_object(&root(&S3), "bucket", key.as_bytes(), &Condition::default()).unwrap();
     });
 }

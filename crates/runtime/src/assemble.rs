@@ -6,7 +6,7 @@ use std::sync::Arc;
 use strata_content::{ContentError, Store, StoreSettings};
 use strata_index::{Drained, EngineKind, Opened};
 use strata_ledger::{Geometry, Ledger, Options};
-use strata_namespace::{Caller, Door, Durability, Error, ErrorKind, Identity, Namespace, Op, Result};
+use strata_namespace::{Caller, Durability, Error, ErrorKind, Identity, Namespace, Op, Result, STORE};
 use strata_seam::{Clock, Disk, Entropy, Lsn, SetId};
 
 use crate::crew::{self, Threads};
@@ -170,7 +170,7 @@ impl OpenStore {
         if accepted_nothing && ledger.status().read_only.is_some() {
             return Ok(());
         }
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         match self.namespace().sync_all(&op) {
             // Whoever wrote it was told, or never asked. All else is closed in good order.
             Err(error) if error.kind == ErrorKind::NoSpace => {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use strata_content::{Choice, ContentError, Host};
 use strata_ledger::{LedgerError, SetState, SetStatus};
-use strata_namespace::{Caller, Door, Error, ErrorKind, Op, Result};
+use strata_namespace::{Caller, Error, ErrorKind, Op, Result, STORE};
 use strata_seam::{Duty, Worker, remaining};
 
 use crate::runtime::Runtime;
@@ -174,7 +174,7 @@ impl Runtime {
 
     fn step(&self, number: u16, host: &mut dyn Host, reach: &dyn Fn()) -> Result<DrainStep> {
         let ledger = self.store().ledger();
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         let before = ledger.segments_on(number).len();
         if before > 0 {
             while self.store().collect()? > 0 {}

@@ -11,8 +11,8 @@ use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use strata_iam::Users;
 use strata_namespace::{
-    ALIAS_MARK, BucketInfo, BucketUse, Caller, Door, Durability, ErrorKind, NAME_LEN_MAX, Namespace,
-    OBJECT_MODE_DEFAULT, Op, ROOT_INO, RenameMode, Usage, UsageOf,
+    ALIAS_MARK, BucketInfo, BucketUse, Caller, Durability, ErrorKind, NAME_LEN_MAX, Namespace, OBJECT_MODE_DEFAULT, Op,
+    ROOT_INO, RenameMode, STORE, Usage, UsageOf,
 };
 
 use crate::bar;
@@ -22,7 +22,7 @@ use crate::control::{self, Progress, Request, Tell};
 use crate::greeting::{plain_table, say, say_json};
 use crate::interrupt::Interrupt;
 use crate::lock::StoreLock;
-use crate::operation::op_of;
+use crate::operation::{op_as, op_of};
 use crate::store::OpenStore;
 use words::{check_unused, in_the_way, missing, printable, shortened, taken, unchanged};
 
@@ -252,7 +252,7 @@ pub(crate) fn apply(
         BucketRequest::Show { name } => shown(meant(namespace, &op, &name)?)?,
         BucketRequest::Create { name, mode, durability, owner } => {
             check_new(&name)?;
-            op = Op::of(maker(namespace, &op, users, owner)?, strata_namespace::operation(Door::Admin, "bucket"));
+            op = op_as(maker(namespace, &op, users, owner)?, "bucket");
             let class = durability.map(DurabilityClass::class);
             let mode = mode.unwrap_or(OBJECT_MODE_DEFAULT);
             shown(namespace.create_bucket_of_mode(&op, name.as_bytes(), class, mode).map_err(unchanged)?)?
@@ -323,7 +323,7 @@ fn maker(
             (root.uid, root.gid)
         }
     };
-    Ok(Caller { superuser: true, ..Caller::new(uid, gid, Arc::from([]), Door::Admin) })
+    Ok(Caller { superuser: true, ..Caller::new(uid, gid, Arc::from([]), &STORE) })
 }
 
 /// The bucket that is meant by a name: that of its folder, or what S3 calls it.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use strata_iam::{CLEAR_LEFT, is_clear_secret};
-use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_namespace::{Caller, Namespace, Op, STORE};
 use strata_runtime::Runtime;
 use strata_seam::{Duty, Stop, Worker};
 
@@ -32,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 const ERASER: Duty = Duty { name: "eraser", does: "overwrites traces of clear secrets in the log", unit: "traversals" };
 
 fn root() -> Op {
-    Op::new(Caller::root(Door::Admin))
+    Op::new(Caller::root(&STORE))
 }
 
 /// Opens the users once, so that their secrets are sealed, and has the index built anew if it holds traces of clear ones.

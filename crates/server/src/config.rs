@@ -7,6 +7,7 @@
 //! Invariant: reading and checking settings touches nothing but the configuration file, so a refused setting has
 //! changed nothing.
 
+mod error;
 mod file;
 mod interval;
 mod layout;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use strata_namespace::Durability;
 use strata_runtime::EngineKind;
 
+pub(crate) use error::ConfigError;
 pub(crate) use interval::Interval;
 pub(crate) use layout::{DISKS_MAX, Layout};
 pub(crate) use listen::Listen;
@@ -31,18 +33,6 @@ pub(crate) use memory::Memory;
 pub(crate) use remembered::Remembered;
 pub(crate) use resolve::{Config, SEGMENT_MIN, ScrubSettings, StoreConfig};
 pub(crate) use size::ByteSize;
-
-/// A setting that cannot be used. Nothing has been changed when it is returned.
-#[derive(Debug)]
-pub(crate) struct ConfigError(pub(crate) String);
-
-impl std::fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 /// What a write that must be durable waits for; for buckets made while it is set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ValueEnum)]

@@ -11,7 +11,7 @@ use strata_door_s3::{S3Config, S3Door};
 use strata_door_webdav::{DavConfig, WebDavDoor};
 use strata_gate::{Budget, Shares};
 use strata_iam::{User, Users};
-use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_namespace::{Caller, Namespace, Op, STORE};
 use strata_seam::{Clock, Entropy, SystemClock, SystemEntropy};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
@@ -137,7 +137,7 @@ impl Credentials {
     /// Users that cannot be read or stored, a token that cannot be written.
     pub(crate) fn of(config: &Config, store: &OpenStore) -> anyhow::Result<Self> {
         let users = crate::user::open(&config.store.data, store.namespace())?;
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let first = users.ensure_admin(&op, uid, gid, &SystemEntropy)?;
         store.namespace().settle_blocking(&op)?;
@@ -440,7 +440,7 @@ fn nfs(config: &Config, store: &OpenStore) -> anyhow::Result<Arc<NfsDoor>> {
 /// The secret that file handles are proven with: drawn once per store and kept in it, so that clients' handles outlive
 /// every restart.
 fn handle_secret(namespace: &Namespace) -> anyhow::Result<[u8; 32]> {
-    let op = Op::new(Caller::root(Door::Admin));
+    let op = Op::new(Caller::root(&STORE));
     let unreadable = "the secret of the nfs door's file handles cannot be read";
     if let Some(stored) = namespace.setting(&op, HANDLE_SECRET_KEY).context(unreadable)? {
         return <[u8; 32]>::try_from(stored.as_slice())

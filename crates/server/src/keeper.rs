@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parking_lot::{Condvar, Mutex};
-use strata_namespace::{Caller, Door, Op};
+use strata_namespace::{Caller, Op, STORE};
 use strata_runtime::{DiskState, Report, Runtime, Sets, Status};
 use strata_seam::{Duty, Pace, Position, Worker};
 
@@ -481,13 +481,13 @@ impl Keeper {
     }
 
     fn load(&self) -> ScrubRecord {
-        let kept = self.runtime.namespace().setting(&Op::new(Caller::root(Door::Admin)), SETTING);
+        let kept = self.runtime.namespace().setting(&Op::new(Caller::root(&STORE)), SETTING);
         kept.ok().flatten().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
     fn keep(&self, record: &ScrubRecord) {
         let kept = serde_json::to_vec(record).map_err(anyhow::Error::new).and_then(|text| {
-            let op = Op::new(Caller::root(Door::Admin));
+            let op = Op::new(Caller::root(&STORE));
             self.runtime.namespace().put_setting(&op, SETTING, Some(&text)).map_err(anyhow::Error::new)
         });
         if let Err(error) = kept {

@@ -75,7 +75,7 @@ impl Store {
 }
 
 fn op() -> strata_namespace::Op {
-    strata_namespace::Op::new(strata_namespace::Caller::root(strata_namespace::Door::S3))
+    strata_namespace::Op::new(strata_namespace::Caller::root(&strata_namespace::STORE))
 }
 
 fn admitted(keep_cache: bool, attr_stale: bool) -> Admission {

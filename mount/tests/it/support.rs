@@ -11,9 +11,13 @@ use strata_check::check_store;
 use strata_disk::FileDisk;
 use strata_ledger::{Geometry, Options};
 use strata_mount::{MountOptions, Mounted, mount};
-use strata_namespace::{Attr, Caller, Condition, ContentSettings, Door, Durability, Namespace, ObjectMeta, Op};
+use strata_namespace::{
+    Attr, Caller, Condition, ContentSettings, Door, DoorNumber, Durability, Namespace, ObjectMeta, Op,
+};
 use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
+
+static S3: Door = Door::of_users("s3", DoorNumber::new(1), &[]);
 
 /// The bucket most tests work in.
 pub(crate) const BUCKET: &str = "work";
@@ -163,7 +167,7 @@ impl Drop for Drive {
 
 /// A request of the superuser through a door that is not the mount.
 pub(crate) fn other_door() -> Op {
-    Op::new(Caller::root(Door::S3))
+    Op::new(Caller::root(&S3))
 }
 
 /// Runs a program in `dir` and hands back what it printed.

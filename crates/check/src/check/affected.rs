@@ -6,9 +6,11 @@ use std::ops::Range;
 use strata_content::{Item, Source, Store};
 use strata_seam::{ChunkId, Ino};
 
+use super::owners;
+use super::report::Teller;
 use super::tree::{each, number, table};
-use super::{Teller, owners};
-use strata_namespace::records::{Dirent, is_dir, key, raw};
+use strata_namespace::checking::{is_dir, raw};
+use strata_namespace::records::{Dirent, key};
 use strata_namespace::{Namespace, ROOT_INO, Result};
 
 /// Content named at most; further content is left out.

@@ -19,9 +19,11 @@ use strata_content::{
 use strata_seam::{ChunkId, Ino};
 
 use super::finding::Finding;
+use super::references;
+use super::report::{CheckOptions, CheckReport, Found, Teller};
 use super::tree::{self, Inodes, TreePass, number};
-use super::{CheckOptions, CheckReport, Found, Teller, references};
-use strata_namespace::records::{Bucket, Dirent, Inode, Part, Upload, Version, View, belongs, is_dir, key, locked};
+use strata_namespace::checking::{View, belongs, is_dir, locked};
+use strata_namespace::records::{Bucket, Dirent, Inode, Part, Upload, Version, key};
 use strata_namespace::{Error, Namespace, NodeKind, ROOT_INO, Result, UsageOf};
 
 /// How often something that is being changed is counted again.

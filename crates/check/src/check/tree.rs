@@ -11,8 +11,9 @@ use strata_content::Store;
 use strata_seam::Ino;
 
 use super::finding::Finding;
-use super::{Found, Teller};
-use strata_namespace::records::{Bucket, Dirent, Inode, Part, Upload, Version, is_dir, key, locked, raw};
+use super::report::{Found, Teller};
+use strata_namespace::checking::{is_dir, locked, raw};
+use strata_namespace::records::{Bucket, Dirent, Inode, Part, Upload, Version, key};
 use strata_namespace::{NodeKind, ROOT_INO, Result};
 
 /// Records read per step.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use strata_content::{Batch, Cell, Mutation, Store};
-use strata_namespace::records::{Inode, View, key};
+use strata_namespace::checking::View;
+use strata_namespace::records::{Inode, key};
 use strata_namespace::{Error, Namespace, Result, UsageOf};
 
 use super::finding::Finding;
+use super::report::{Found, Teller};
 use super::tree::{STEP, number, table};
-use super::{Found, Teller};
 
 /// Records that commits change while a page is read, at most; beyond, nothing is claimed.
 const TOUCHED_MAX: usize = 1 << 20;

@@ -4,7 +4,8 @@ use strata_content::{DedupDomain, Tx};
 use strata_seam::Ino;
 
 use super::Repaired;
-use strata_namespace::records::{Bucket, Inode, View, key, raw};
+use strata_namespace::checking::{View, raw};
+use strata_namespace::records::{Bucket, Inode, key};
 use strata_namespace::{Error, ErrorKind, NAME_LEN_MAX, Namespace, NodeKind, OBJECT_MODE_DEFAULT, ROOT_INO, Result};
 
 /// Its name; with a number behind it where something else at the top is called so.

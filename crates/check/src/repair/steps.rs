@@ -5,7 +5,8 @@ use strata_seam::Ino;
 
 use super::lost;
 use crate::check::{Affected, Finding, Owner, entry_of, stands};
-use strata_namespace::records::{Beside, Bucket, Dirent, Inode, Part, Taken, Version, View, hash, is_dir, key, raw};
+use strata_namespace::checking::{Taken, View, hash, is_dir, raw};
+use strata_namespace::records::{Beside, Bucket, Dirent, Inode, Part, Version, key};
 use strata_namespace::{Error, Namespace, NodeKind, OBJECT_MODE_DEFAULT, ROOT_INO, Result};
 
 /// Entries read per step.

@@ -11,9 +11,13 @@ use strata_seam::sim::{SimEntropy, SimWorld};
 use super::*;
 use crate::check::{affected_by, check_store};
 use strata_content::{Content, Item, Source, Tx};
-use strata_namespace::records::{Bucket, Dirent, Inode, Part, View};
-use strata_namespace::{Caller, Condition, Door, NodeKind, ObjectMeta, Op, ROOT_INO};
+use strata_namespace::checking::View;
+use strata_namespace::records::{Bucket, Dirent, Inode, Part};
+use strata_namespace::{Caller, Condition, Door, DoorNumber, NodeKind, ObjectMeta, Op, ROOT_INO};
 use strata_seam::Ino;
+
+static S3: Door = Door::of_users("s3", DoorNumber::new(1), &[]);
+static MOUNT: Door = Door { settles: false, keeps_pages: true, ..Door::of_uids("mount", DoorNumber::new(2), &[]) };
 
 struct Bench {
     _world: SimWorld,
@@ -21,7 +25,7 @@ struct Bench {
 }
 
 fn root() -> Op {
-    Op::new(Caller::root(Door::S3))
+    Op::new(Caller::root(&S3))
 }
 
 impl Bench {
@@ -461,7 +465,7 @@ fn the_bucket_of_the_files_at_the_top_is_mended_with_its_record_and_its_root() {
 #[test]
 fn what_is_lost_goes_to_no_folder_that_somebody_else_can_look_into() {
     let bench = Bench::new();
-    let nosy = Op::new(Caller { superuser: true, ..Caller::new(4711, 4711, [].into(), strata_namespace::Door::Mount) });
+    let nosy = Op::new(Caller { superuser: true, ..Caller::new(4711, 4711, [].into(), &MOUNT) });
     let taken = bench.ns().mkdir(&nosy, ROOT_INO, LOST_AND_FOUND.as_bytes(), 0o777).expect("made").ino;
     bench.damage(|tx| tx.delete(key::entry(bench.ino("dir"), b"b")));
     let repaired = bench.mended("has no name", "give it the name");
@@ -519,7 +523,7 @@ fn a_part_whose_upload_is_gone_becomes_a_file() {
             let items = tx.attach(&content)?;
             let part = Part {
                 size: 400_000,
-                etag: "e".into(),
+                tag: "e".into(),
                 modified: strata_seam::Timestamp(0),
                 checksums: Default::default(),
                 items,

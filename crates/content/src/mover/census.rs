@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use strata_engine::{Place, TABLE_CHUNK, split_cell};
 use strata_seam::{ChunkId, SegmentId};
 
-use super::{Choice, Host, MoverReport, Phase};
+use super::state::{Choice, Host, MoverReport, Phase};
 use crate::error::Result;
 use crate::store::Store;
 

@@ -7,7 +7,7 @@ use strata_chunk::{BLOCK_CHUNKS_MAX, BlockEntry, ChunkNamer, CompressPolicy, Ded
 use strata_engine::{Location, Purpose, Whereabouts};
 use strata_seam::{ChunkId, Lsn, SegmentId};
 
-use super::MoverReport;
+use super::state::MoverReport;
 use crate::chunks::decode_block;
 use crate::error::{ContentError, Result};
 use crate::prepare::prepare;

@@ -9,8 +9,9 @@ use strata_ledger::LedgerError;
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{ChunkId, Lsn, SegmentId};
 
+use super::census::{Census, SegmentUse};
 use super::relocate::Packer;
-use super::{Census, Choice, Host, MoverReport, Phase, ROUND_BYTES_MAX, ROUND_CHUNK_BYTES, SegmentUse};
+use super::state::{Choice, Host, MoverReport, Phase, ROUND_BYTES_MAX, ROUND_CHUNK_BYTES};
 use crate::error::{ContentError, Result};
 use crate::guard::ReaderKey;
 use crate::store::Store;

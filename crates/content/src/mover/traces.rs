@@ -11,7 +11,7 @@ use strata_index::decode_piece;
 use strata_ledger::Replayed;
 use strata_seam::SegmentId;
 
-use super::{Choice, Host, MoverReport};
+use super::state::{Choice, Host, MoverReport};
 use crate::error::Result;
 use crate::store::Store;
 

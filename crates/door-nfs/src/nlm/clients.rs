@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use strata_namespace::{Caller, Door, Namespace, Op, Result};
+use strata_namespace::{Caller, Namespace, Op, Result};
 use tokio::time::Instant;
 
 use super::args::HOST_LEN_MAX;
 use crate::config::NfsLimits;
-use crate::dispatch::Origin;
+use crate::operations::DOOR;
+use crate::peer::Origin;
 use crate::xdr::{Decoder, Encoder};
 
 /// Settings of the store, a row per client; behind it the client's number.
@@ -77,7 +78,7 @@ pub(crate) struct Clients {
 
 /// Who reads and writes the list.
 pub(super) fn op() -> Op {
-    Op::of(Caller::root(Door::Nfs), crate::operations::of_lock_clients())
+    Op::of(Caller::root(&DOOR), crate::operations::of_lock_clients())
 }
 
 fn key_of(number: u64) -> String {

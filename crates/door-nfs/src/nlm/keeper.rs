@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strata_gate::bridge;
-use strata_namespace::Door;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
@@ -17,6 +16,7 @@ use super::{Line, PROGRAM, VERSION, clients};
 use crate::door::NfsDoor;
 use crate::metrics::count;
 use crate::nsm;
+use crate::operations::DOOR;
 use crate::outgoing::{self, CallError, Procedure};
 use crate::xdr::{Decoder, Encoder};
 
@@ -75,7 +75,7 @@ pub(crate) async fn close(door: Arc<NfsDoor>) {
 fn sweep_clients(door: &NfsDoor, idle: Duration) {
     let has_nothing = |client| {
         let waits = door.locks.waits.lock();
-        (waits.count(client).0, waits.count_reserved(client).0, door.ns.holds_of(Door::Nfs, client)) == (0, 0, 0)
+        (waits.count(client).0, waits.count_reserved(client).0, door.ns.holds_of(DOOR.number, client)) == (0, 0, 0)
     };
     door.locks.clients.sweep(&door.ns, idle, has_nothing);
 }

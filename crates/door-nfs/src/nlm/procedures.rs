@@ -6,17 +6,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use strata_namespace::{Caller, Door, Error, ErrorKind, HeldRange, HoldOwner, Op, RangeKind, RangeSpace};
+use strata_namespace::{Caller, Error, ErrorKind, HeldRange, HoldOwner, Op, RangeKind, RangeSpace};
 use strata_seam::Ino;
 use tokio::time::Instant;
 
 use super::args::{Answered, Lock, Request, Share, Stat};
 use super::{Line, Locks};
-use crate::dispatch::Origin;
 use crate::door::NfsDoor;
 use crate::export::Rule;
 use crate::metrics::count;
-use crate::operations::{LockOperation, of_lock};
+use crate::operations::{DOOR, LockOperation, of_lock};
+use crate::peer::Origin;
 use crate::rpc::Credential;
 
 /// Answers a call.
@@ -46,7 +46,7 @@ pub(super) fn release(door: &NfsDoor, clients: &[u64]) {
     let mut waits = door.locks.waits.lock();
     for client in clients {
         waits.forget(*client);
-        match door.ns.release_client(&op, Door::Nfs, *client) {
+        match door.ns.release_client(&op, DOOR.number, *client) {
             Ok(0) => {}
             Ok(ended) => tracing::info!(ended, "an nfs client restarted; its locks ended"),
             Err(error) => tracing::warn!(%error, "an nfs client restarted and its locks could not be ended"),
@@ -109,7 +109,7 @@ impl Desk<'_> {
 
     fn owner(&self, lock: &Lock) -> HoldOwner {
         HoldOwner {
-            door: Door::Nfs,
+            door: DOOR.number,
             client: self.locks.clients.of(self.line().client, &lock.caller),
             owner: self.locks.clients.owner(lock.svid, &lock.owner),
             pid: lock.svid,
@@ -157,7 +157,7 @@ impl Desk<'_> {
         let client = self.enter(&file.op, &lock.caller)?;
         let (ns, limits) = (&self.door.ns, &self.door.limits);
         let mut waits = self.locks.waits.lock();
-        if ns.holds_of(Door::Nfs, client) >= limits.lock_holds_per_client_max
+        if ns.holds_of(DOOR.number, client) >= limits.lock_holds_per_client_max
             || ns.holds_held() >= limits.lock_holds_max
         {
             return Err(Stat::NoLocks);
@@ -238,7 +238,7 @@ impl Desk<'_> {
 
 /// Who sets a lock for one who waited: permission was asked for when it began to wait.
 pub(super) fn granting() -> Op {
-    Op::of(Caller::root(Door::Nfs), of_lock(LockOperation::Lock))
+    Op::of(Caller::root(&DOOR), of_lock(LockOperation::Lock))
 }
 
 /// The status for each kind.

@@ -1,17 +1,19 @@
 //! A lock taken over WebDAV binds clients of this door: they are refused with NFS3ERR_ACCES.
 
-use strata_namespace::{Caller, Door, NewLock, Op};
+use strata_namespace::{Caller, Door, DoorNumber, NewLock, Op};
 
 use super::client::{ACCES, Set};
 use super::nfs::{FILE_SYNC, Handle, UNSTABLE};
 use super::support::Served;
+
+static WEBDAV: Door = Door::of_users("webdav", DoorNumber::new(4), &[]);
 
 const MODIFY: u32 = 0x04;
 const ALL: u32 = 0x3f;
 
 /// Has somebody lock a name in the bucket over WebDAV.
 fn lock(served: &Served, name: &str, deep: bool) -> Op {
-    let op = Op::new(Caller::root(Door::WebDav));
+    let op = Op::new(Caller::root(&WEBDAV));
     op.submit("ann", vec![]);
     let wanted = NewLock {
         token: format!("urn:{name}"),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strata_door_nfs::{Export, NfsConfig, NfsDoor, NfsLimits, NfsLocks, Squash};
-use strata_namespace::{Caller, ContentSettings, Door, Durability, Namespace, Op};
+use strata_namespace::{Caller, ContentSettings, Durability, Namespace, Op, STORE};
 use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, Ino, SystemClock, SystemEntropy};
 use tokio::runtime::Runtime;
@@ -47,7 +47,7 @@ pub(crate) fn config(exports: Vec<Export>) -> NfsConfig {
 }
 
 pub(crate) fn root() -> Op {
-    Op::new(Caller::root(Door::Admin))
+    Op::new(Caller::root(&STORE))
 }
 
 fn open(folder: &Path) -> OpenStore {

@@ -45,7 +45,7 @@ impl Shared {
         let size = |len: u64| i64::try_from(len).unwrap_or(i64::MAX);
         Ok(GetObjectAttributesOutput {
             last_modified: Some(timestamp(info.attr.mtime)),
-            e_tag: wants(ObjectAttributes::ETAG).then(|| ETag::Strong(info.etag.clone())),
+            e_tag: wants(ObjectAttributes::ETAG).then(|| ETag::Strong(strata_etag::of(&info.tag))),
             object_size: wants(ObjectAttributes::OBJECT_SIZE).then(|| size(info.attr.size)),
             storage_class: wants(ObjectAttributes::STORAGE_CLASS)
                 .then(|| StorageClass::from_static(StorageClass::STANDARD)),

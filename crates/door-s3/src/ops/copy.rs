@@ -36,7 +36,7 @@ impl Shared {
         let info = self.ns.copy_object(&cx.op, from, &conditions.etags(), to, &target, meta).map_err(from_namespace)?;
         let sums = ChecksumFields::of(&info.meta.checksums);
         Ok(CopyObjectResult {
-            e_tag: Some(ETag::Strong(info.etag)),
+            e_tag: Some(ETag::Strong(strata_etag::of(&info.tag))),
             last_modified: Some(timestamp(info.attr.mtime)),
             checksum_crc32: sums.crc32,
             checksum_crc32c: sums.crc32c,

@@ -2,7 +2,7 @@
 
 use s3s::dto::{Delete, DeleteObjectsOutput, DeletedObject, ETag, Error as DeleteError};
 use s3s::{S3Error, S3ErrorCode, S3Result};
-use strata_namespace::Condition;
+use strata_namespace::{Condition, Wanted};
 
 use crate::conditions::Conditions;
 use crate::context::Context;
@@ -82,5 +82,9 @@ impl Shared {
 /// The condition that the present object has this tag. Tags here are strong: a weak one matches none.
 fn only_if(tag: &ETag) -> Condition {
     let wanted = tag.as_strong().unwrap_or_default();
-    Condition { etag_in: vec![wanted.to_owned()], ..Condition::default() }
+    let wanted = match wanted {
+        "*" => Wanted::Anything,
+        etag => Wanted::OneOf(vec![strata_etag::read(etag.trim_matches('"'))]),
+    };
+    Condition { wanted: Some(wanted), ..Condition::default() }
 }

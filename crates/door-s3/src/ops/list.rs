@@ -169,7 +169,7 @@ impl Shared {
         };
         let objects = page.objects.into_iter().map(|(key, info)| Object {
             key: Some(encoding.write(&key)),
-            e_tag: Some(ETag::Strong(info.etag)),
+            e_tag: Some(ETag::Strong(strata_etag::of(&info.tag))),
             last_modified: Some(timestamp(info.attr.mtime)),
             size: Some(i64::try_from(info.attr.size).unwrap_or(i64::MAX)),
             storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),

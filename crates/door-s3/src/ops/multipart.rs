@@ -192,7 +192,7 @@ impl Shared {
         let told = if begun.is_some() { part.checksums } else { BTreeMap::new() };
         let sums = ChecksumFields::of(&told);
         Ok(CopyPartResult {
-            e_tag: Some(ETag::Strong(part.etag)),
+            e_tag: Some(ETag::Strong(part.tag)),
             last_modified: Some(timestamp(part.modified)),
             checksum_crc32: sums.crc32,
             checksum_crc32c: sums.crc32c,
@@ -225,8 +225,8 @@ impl Shared {
             Err(err) => return Err(err),
         };
         // No part that was uploaded has another ETag than an MD5: what lists one is refused for that part, or for the upload.
-        let etag = crate::etag::of_parts(parts.iter().map(|(_, etag)| etag.trim_matches('"'))).unwrap_or_default();
-        let whole = Whole { etag, checksums };
+        let etag = crate::etag::of_parts(parts.iter().map(|(_, etag)| etag.as_str())).unwrap_or_default();
+        let whole = Whole { tag: strata_etag::read(&etag), checksums };
         self.ns
             .complete_upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id, &parts, whole, &cond)
             .map_err(from_namespace)
@@ -352,7 +352,7 @@ fn listed_part(part: &CompletedPart) -> S3Result<(u32, String)> {
     let (Some(number), Some(etag)) = (part.part_number, part.e_tag.as_ref()) else {
         return Err(refuse(S3ErrorCode::MalformedXML, "every part needs a PartNumber and an ETag"));
     };
-    Ok((part_number(number)?, etag.value().to_owned()))
+    Ok((part_number(number)?, etag.value().trim_matches('"').to_owned()))
 }
 
 fn part_value(part: &CompletedPart, algorithm: Algorithm) -> Option<&String> {

@@ -37,7 +37,7 @@ impl Shared {
             let sums = ChecksumFields::of(&part.checksums);
             Part {
                 part_number: Some(number(part.number)),
-                e_tag: Some(ETag::Strong(part.etag)),
+                e_tag: Some(ETag::Strong(part.tag)),
                 last_modified: Some(timestamp(part.modified)),
                 size: Some(i64::try_from(part.size).unwrap_or(i64::MAX)),
                 checksum_crc32: sums.crc32,

@@ -21,7 +21,7 @@ use crate::conditions::Conditions;
 use crate::context::Context;
 use crate::door::{Shared, only_present_version};
 use crate::error::{from_content, from_namespace, refuse};
-use crate::headers::{add_checksums, apply_overrides, of_object, validators};
+use crate::headers::{add_checksums, apply_overrides, of_object, with_validators};
 use crate::range::{self, of_part};
 
 /// Bytes read from the store at a time, where the budget allows. Two such pieces are in memory per reader, one leaving and one
@@ -73,7 +73,7 @@ fn answer(cx: &Context, wanted: &Wanted, info: &ObjectInfo) -> S3Result<Head> {
     Conditions::of_request(&cx.headers).allow_read(info)?;
     let len = info.attr.size;
     // As in lists, S3 takes ETags without quotes.
-    let same = validators(info).hold_if_range(&cx.headers, Quotes::Optional);
+    let same = with_validators(info, |validators| validators.hold_if_range(&cx.headers, Quotes::Optional));
     let asked = cx.header("range").and_then(range::asked).filter(|_| same);
     let range = match (wanted.part_number, asked) {
         (Some(_), Some(_)) => {

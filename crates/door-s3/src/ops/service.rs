@@ -188,7 +188,7 @@ impl S3 for Operations {
             let info = door.put(&cx, &input.bucket, &input.key).await?;
             let sums = ChecksumFields::of(&info.meta.checksums);
             Ok(S3Response::new(PutObjectOutput {
-                e_tag: Some(ETag::Strong(info.etag)),
+                e_tag: Some(ETag::Strong(strata_etag::of(&info.tag))),
                 checksum_crc32: sums.crc32,
                 checksum_crc32c: sums.crc32c,
                 checksum_crc64nvme: sums.crc64nvme,
@@ -279,7 +279,7 @@ impl S3 for Operations {
             let part = door.put_part(&cx, &input).await?;
             let sums = ChecksumFields::of(&part.checksums);
             Ok(S3Response::new(UploadPartOutput {
-                e_tag: Some(ETag::Strong(part.etag)),
+                e_tag: Some(ETag::Strong(part.tag)),
                 checksum_crc32: sums.crc32,
                 checksum_crc32c: sums.crc32c,
                 checksum_crc64nvme: sums.crc64nvme,
@@ -319,7 +319,7 @@ impl S3 for Operations {
                 location: Some(format!("http://{host}/{bucket}/{}", crate::keys::Encoding::Url.write(key.as_bytes()))),
                 bucket: Some(bucket),
                 key: Some(key),
-                e_tag: Some(ETag::Strong(info.etag)),
+                e_tag: Some(ETag::Strong(strata_etag::of(&info.tag))),
                 checksum_crc32: sums.crc32,
                 checksum_crc32c: sums.crc32c,
                 checksum_crc64nvme: sums.crc64nvme,

@@ -39,7 +39,15 @@ impl Shared {
         let taken = take_in(ingest, body, own).await?;
         meta.checksums = taken.checksums;
         self.ns
-            .put_object(&cx.op, bucket, key.as_bytes(), taken.content, Some(taken.etag), meta, &cond)
+            .put_object(
+                &cx.op,
+                bucket,
+                key.as_bytes(),
+                taken.content,
+                Some(strata_etag::read(&taken.etag)),
+                meta,
+                &cond,
+            )
             .map_err(from_namespace)
     }
 }

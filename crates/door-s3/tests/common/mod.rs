@@ -17,7 +17,7 @@ use strata_door_s3::{S3Config, S3Door, S3Metrics, serve};
 use strata_iam::{NewUser, User, Users};
 use strata_keys::MasterKey;
 use strata_ledger::{Geometry, Options};
-use strata_namespace::{Caller, Door, Namespace, Op};
+use strata_namespace::{Caller, Namespace, Op, STORE};
 use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{SystemClock, SystemEntropy};
 use tokio::net::TcpStream;
@@ -63,7 +63,7 @@ impl Running {
         };
         let store = OpenStore::open(store, Arc::new(SystemClock::new()), &SystemEntropy).unwrap();
         let ns = Arc::clone(store.namespace());
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         let key = MasterKey::draw(&SystemEntropy);
         let users = Arc::new(Users::open(&op, Arc::clone(&ns), key, Arc::new(SystemEntropy)).unwrap());
         let admin = users.ensure_admin(&op, 1000, 1000, &SystemEntropy).unwrap().unwrap();
@@ -99,7 +99,7 @@ impl Running {
 
     /// Creates a user who is no administrator.
     pub(crate) fn user(&self, name: &str, uid: u32) -> Arc<User> {
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         let new = NewUser { name: name.to_owned(), uid: Some(uid), ..NewUser::default() };
         self.users.create(&op, new, &SystemEntropy).unwrap()
     }

@@ -276,7 +276,11 @@ impl DavFile for Made {
 fn look(context: &Context, path: &DavPath) -> Result<Option<Meta>> {
     let path = UrlPath::parse(&path.as_url_string())?;
     let Some(attr) = context.ask.look(&path)?.visible() else { return Ok(None) };
-    let etag = if is_dir(&attr) { None } else { Some(context.ask.ns().object_info(&context.ask.op, attr.ino)?.etag) };
+    let etag = if is_dir(&attr) {
+        None
+    } else {
+        Some(strata_etag::of(&context.ask.ns().object_info(&context.ask.op, attr.ino)?.tag))
+    };
     Ok(Some(Meta { attr, etag }))
 }
 

@@ -1,6 +1,6 @@
 //! Section "Conditions and locks", the locks.
 
-use strata_namespace::{Caller, Condition, Door, ErrorKind, ObjectMeta, Op};
+use strata_namespace::{Caller, Condition, ErrorKind, ObjectMeta, Op, STORE};
 
 use crate::client::{Client, Reply};
 use crate::support::{Server, between, root};
@@ -240,7 +240,7 @@ fn a_lock_of_a_file_that_an_operator_removed_ends_with_it() {
     let server = Server::start();
     let mut client = server.client();
     // Others are refused; who passes locks is whoever runs the store.
-    let operator = Op::new(Caller::root(Door::Admin));
+    let operator = Op::new(Caller::root(&STORE));
     let bucket = server.ns().lookup(&root(), strata_namespace::ROOT_INO, b"bkt").unwrap().ino;
     // One that was there before, and one that its lock made.
     client.put("/bkt/old", b"x");

@@ -10,7 +10,7 @@ use strata_door_webdav::{DavConfig, DavMetrics, WebDavDoor, serve};
 use strata_iam::{NewUser, SecretKey, Users};
 use strata_keys::MasterKey;
 use strata_ledger::{Geometry, Options};
-use strata_namespace::{Caller, Door, Durability, Namespace, Op};
+use strata_namespace::{Caller, Door, DoorNumber, Durability, Namespace, Op, STORE};
 use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 use tempfile::TempDir;
@@ -20,6 +20,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::client::{Client, Reply};
+
+static MOUNT: Door = Door { settles: false, keeps_pages: true, ..Door::of_uids("mount", DoorNumber::new(2), &[]) };
 
 /// Draws the same for ever.
 struct Fixed;
@@ -111,7 +113,7 @@ impl Server {
     }
 
     pub(crate) fn add_user(&self, name: &str, uid: u32, admin: bool) {
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         let secret_key = Some(SecretKey::new(PASSWORD));
         let new = NewUser { name: name.into(), secret_key, uid: Some(uid), admin, ..NewUser::default() };
         self.users().create(&op, new, &SystemEntropy).expect("a user");
@@ -190,7 +192,7 @@ impl Drop for Server {
 }
 
 pub(crate) fn root() -> Op {
-    Op::new(Caller::root(Door::Mount))
+    Op::new(Caller::root(&MOUNT))
 }
 
 /// Short words; every one of them fails the test if the connection breaks.

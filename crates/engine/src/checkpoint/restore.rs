@@ -4,7 +4,7 @@ use strata_index::{FillError, Index, decode_piece};
 use strata_ledger::Peek;
 
 use super::format::{Node, Root};
-use super::{Checkpoint, read_block};
+use super::known::{Checkpoint, read_block};
 use crate::error::{EngineError, Result};
 
 /// Why an index could not be filled. The checkpoint is passed over then; the log may still have everything.

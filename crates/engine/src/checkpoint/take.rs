@@ -13,7 +13,7 @@ use strata_seam::{Lsn, SegmentId};
 
 use super::facts::{Fact, Facts};
 use super::format::{self, BlockRef, Hash, NODE_REFS_MAX, Node, Root};
-use super::{Checkpoint, CheckpointCounts, Checkpoints, note_places, read_block};
+use super::known::{Checkpoint, CheckpointCounts, Checkpoints, note_places, read_block};
 use crate::embedded::Embedded;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};

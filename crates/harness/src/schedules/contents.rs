@@ -10,11 +10,13 @@ use shuttle::thread;
 use strata_check_scheduled::check_store;
 use strata_content_scheduled::StoreSettings;
 use strata_ledger_scheduled::{Geometry, Options};
-use strata_namespace_scheduled::{Access, Caller, Condition, Door, Durability, Namespace, ObjectMeta, Op};
+use strata_namespace_scheduled::{Access, Caller, Condition, Door, DoorNumber, Durability, Namespace, ObjectMeta, Op};
 use strata_runtime_scheduled::Runtime;
 use strata_runtime_scheduled::{OpenStore, StoreConfig};
 use strata_seam::sim::{SimEntropy, SimWorld, Snapshot};
 use strata_seam::{Disk, Ino};
+
+static S3: Door = Door::of_users("s3", DoorNumber::new(1), &[]);
 
 const BUCKET: &str = "bkt";
 const KEY: &[u8] = b"f";
@@ -22,7 +24,7 @@ const KEY: &[u8] = b"f";
 const LEN: usize = 5000;
 
 fn root() -> Op {
-    Op::new(Caller::root(Door::S3))
+    Op::new(Caller::root(&S3))
 }
 
 fn open(world: &SimWorld, create: bool) -> OpenStore {

@@ -303,7 +303,7 @@ fn end_upload(ns: &Namespace, place: &Place, complete: bool) -> Option<()> {
         return ns.abort_upload(&op, place.bucket(), place.1.as_bytes(), &upload).ok();
     }
     let (parts, _) = ns.parts(&op, place.bucket(), place.1.as_bytes(), &upload, 0, 10).ok()?;
-    let last = parts.last().map(|part| (part.number, part.etag.clone()))?;
+    let last = parts.last().map(|part| (part.number, part.tag.clone()))?;
     let (whole, any) = (Default::default(), Condition::default());
     ns.complete_upload(&op, place.bucket(), place.1.as_bytes(), &upload, &[last], whole, &any).ok().map(|_| ())
 }

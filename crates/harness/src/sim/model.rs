@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use strata_namespace::{Caller, Door, ListQuery, Namespace, NodeKind, Op, Result};
+use strata_namespace::{Caller, Door, DoorNumber, ListQuery, Namespace, NodeKind, Op, Result};
 
 use super::rig::BUCKET;
 use super::step::{MODE, Step, bytes, split, write_offset};
+
+static MOUNT: Door = Door { settles: false, keeps_pages: true, ..Door::of_uids("mount", DoorNumber::new(2), &[]) };
 
 /// What a file door and the S3 door see: path to content and mode; directories hold `None`.
 pub(crate) type Seen = BTreeMap<String, Option<(Vec<u8>, u32)>>;
@@ -191,7 +193,7 @@ pub(crate) fn seen(ns: &Namespace) -> Result<Seen> {
 
 /// Whoever sees changes before they are durable.
 fn mounted() -> Op {
-    Op::new(Caller::root(Door::Mount))
+    Op::new(Caller::root(&MOUNT))
 }
 
 /// The same as `op` sees it.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use strata_check::check_store;
 use strata_ledger::{Geometry, Options};
-use strata_namespace::{Caller, ContentSettings, Door, Durability, Namespace, Op, Result};
+use strata_namespace::{Caller, ContentSettings, Door, DoorNumber, Durability, Namespace, Op, Result};
 use strata_runtime::{EngineKind, OpenStore, StoreConfig};
 use strata_seam::sim::{SimEntropy, SimWorld};
 use strata_seam::{Clock, Disk, SegmentId};
+
+static S3: Door = Door::of_users("s3", DoorNumber::new(1), &[]);
 
 /// The bucket every row works in.
 pub(crate) const BUCKET: &str = "bkt";
@@ -104,7 +106,7 @@ impl Rig {
 
 /// A request of the superuser.
 pub(crate) fn root() -> Op {
-    Op::new(Caller::root(Door::S3))
+    Op::new(Caller::root(&S3))
 }
 
 /// The whole of an object.

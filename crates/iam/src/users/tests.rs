@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use strata_namespace::{Error, ErrorKind};
+use strata_namespace::{Door, DoorNumber, Error, ErrorKind, STORE};
 use strata_seam::SystemEntropy;
 
 use super::*;
+
+static S3: Door = Door::of_users("s3", DoorNumber::new(1), &[]);
+static WEBDAV: Door = Door::of_users("webdav", DoorNumber::new(4), &[]);
 
 #[derive(Default)]
 struct Memory {
@@ -38,7 +41,7 @@ impl Records for Memory {
 }
 
 fn op() -> Op {
-    Op::new(Caller::root(Door::Admin))
+    Op::new(Caller::root(&STORE))
 }
 
 fn named(name: &str) -> NewUser {
@@ -153,16 +156,12 @@ fn a_change_the_store_refused_did_not_happen() {
 fn an_administrator_passes_every_check_and_others_act_as_themselves() {
     let (_, users) = fresh();
     let admin = users.ensure_admin(&op(), 1000, 100, &SystemEntropy).unwrap().unwrap();
-    let caller = admin.caller(Door::S3);
+    let caller = admin.caller(&S3);
     assert!(caller.superuser && caller.uid == 1000, "passes every check and owns what it makes");
     let ada = users.create(&op(), NewUser { groups: vec![7], ..named("ada") }, &SystemEntropy).unwrap();
-    let caller = ada.caller(Door::WebDav);
+    let caller = ada.caller(&WEBDAV);
     assert!(
-        !caller.superuser
-            && caller.uid == 1000
-            && caller.gid == 100
-            && caller.in_group(7)
-            && caller.door == Door::WebDav
+        !caller.superuser && caller.uid == 1000 && caller.gid == 100 && caller.in_group(7) && caller.door == &WEBDAV
     );
 }
 
@@ -174,7 +173,7 @@ fn new_users_get_numbers_of_their_own_that_nobody_had_before() {
     let ada = users.create(&op(), by_name("ada"), &SystemEntropy).unwrap();
     let eve = users.create(&op(), by_name("eve"), &SystemEntropy).unwrap();
     assert_eq!([(ada.uid, ada.gid), (eve.uid, eve.gid)], [(100_000, 100_000), (100_001, 100_001)]);
-    assert!(!ada.caller(Door::S3).superuser && !ada.caller(Door::S3).may_make_buckets);
+    assert!(!ada.caller(&S3).superuser && !ada.caller(&S3).may_make_buckets);
     // What eve made is still hers when she is gone, and nobody else's.
     users.remove(&op(), "eve").unwrap();
     let again = opened(&memory);
@@ -189,7 +188,7 @@ fn uid_0_is_given_on_demand_only_and_makes_nobody_an_administrator() {
     let (_, users) = fresh();
     let zero = NewUser { name: "zero".to_owned(), uid: Some(0), ..NewUser::default() };
     let zero = users.create(&op(), zero, &SystemEntropy).unwrap();
-    let caller = zero.caller(Door::S3);
+    let caller = zero.caller(&S3);
     assert!(caller.uid == 0 && !caller.superuser && !caller.may_make_buckets, "{caller:?}");
 }
 
@@ -216,7 +215,7 @@ fn users_of_an_earlier_release_keep_their_rights_but_those_of_uid_0() {
         assert_eq!(seen("mia"), Some((1000, 1000, false, true)));
         assert_eq!(seen("tom"), Some((1001, 1001, false, false)));
         assert!(users.by_password("eve", "secret-of-eve").is_some());
-        assert!(!users.by_name("eve").unwrap().caller(Door::S3).superuser);
+        assert!(!users.by_name("eve").unwrap().caller(&S3).superuser);
     }
 }
 
@@ -228,7 +227,7 @@ fn a_user_of_an_earlier_release_is_no_superuser_of_a_store_that_takes_no_changes
     memory.refuse.store(true, std::sync::atomic::Ordering::Relaxed);
     let users = opened(&memory);
     let eve = users.by_name("eve").unwrap();
-    assert!(eve.uid == 100_000 && !eve.caller(Door::S3).superuser);
+    assert!(eve.uid == 100_000 && !eve.caller(&S3).superuser);
     assert_eq!(memory.records.lock()["user/eve"], text.as_bytes());
 }
 
@@ -237,7 +236,7 @@ fn the_right_to_make_buckets_is_given_and_taken_and_administrators_have_it() {
     let (memory, users) = fresh();
     users.ensure_admin(&op(), 0, 0, &SystemEntropy).unwrap();
     users.create(&op(), named("ada"), &SystemEntropy).unwrap();
-    let may = |users: &Users| users.by_name("ada").unwrap().caller(Door::S3).may_make_buckets;
+    let may = |users: &Users| users.by_name("ada").unwrap().caller(&S3).may_make_buckets;
     assert!(!may(&users));
     users.set_may_make_buckets(&op(), "ada", true).unwrap();
     assert!(may(&users));

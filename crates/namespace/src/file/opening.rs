@@ -9,10 +9,10 @@ use super::CREATE_TRIES_MAX;
 use crate::authority::Action;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
-use crate::locks::Touched;
+use crate::locks::uphold::Touched;
 use crate::mode;
 use crate::namespace::Namespace;
-use crate::types::{Access, Door, NodeKind, Op, Opened};
+use crate::types::{Access, NodeKind, Op, Opened, STORE};
 use crate::view::View;
 
 impl Namespace {
@@ -175,7 +175,7 @@ impl Namespace {
 
     /// After a start, before anything is opened: files that were unlinked while open have nobody left in whatever session.
     pub(crate) fn remove_unlinked(&self) -> Result<()> {
-        let op = Op::new(crate::types::Caller::root(Door::Admin));
+        let op = Op::new(crate::types::Caller::root(&STORE));
         loop {
             let found = self.store.range(&[key::TABLE_UNLINKED], &[key::TABLE_UNLINKED + 1], 256)?;
             if found.is_empty() || planted(Bug::UnlinkedKept) {

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Stop, Worker};
 
-use super::{IDLE_NANOS, OpenFile, Pressure, SEAL_BYTES_MAX, SEALER, SEALER_PAUSE, STAGED_NANOS_MAX};
+use super::{IDLE_NANOS, Pressure, SEAL_BYTES_MAX, SEALER, SEALER_PAUSE, STAGED_NANOS_MAX};
 use crate::error::Result;
 use crate::namespace::Namespace;
-use crate::types::{Door, Op};
+use crate::opens::OpenFile;
+use crate::types::{Op, STORE};
 
 impl Namespace {
     /// Before more is staged of a file that has too much staged already: what was staged could not be sealed, and nobody may
@@ -50,7 +51,7 @@ impl Namespace {
     /// writer's matter: what could not be sealed stays staged, and its sync or close tells.
     pub fn run_sealer(&self, worker: &Worker, stop: &Stop) {
         self.opens.sealers.fetch_add(1, Ordering::AcqRel);
-        let op = Op::new(crate::types::Caller::root(Door::Admin));
+        let op = Op::new(crate::types::Caller::root(&STORE));
         while !stop.is_asked() {
             let next = {
                 let mut queue = self.opens.queue.lock();
@@ -114,7 +115,7 @@ impl Namespace {
     pub fn seal_idle(&self) -> Result<usize> {
         self.expire_removed();
         let now = self.clock.monotonic_nanos();
-        let op = Op::new(crate::types::Caller::root(Door::Admin));
+        let op = Op::new(crate::types::Caller::root(&STORE));
         let (mut count, mut failed) = (0, None);
         let age = |since: &AtomicU64| now.saturating_sub(since.load(Ordering::Acquire));
         let mut due = self.opens.dirty_files();

@@ -14,7 +14,7 @@ use crate::error::{ErrorKind, Result};
 use crate::key;
 use crate::namespace::Namespace;
 use crate::records::{decode_lock, encode_lock};
-use crate::types::{Caller, Door, Op, ROOT_INO};
+use crate::types::{Caller, Op, ROOT_INO, STORE};
 use crate::view::{View, damaged};
 
 impl Namespace {
@@ -48,7 +48,7 @@ impl Namespace {
             return Ok(());
         }
         let count = by_token.len();
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         for keys in by_token.chunks(SWEPT_TOGETHER) {
             let moved =
                 self.change(&op, |tx, effects| keys.iter().try_for_each(|key| self.move_lock(tx, effects, key)));
@@ -118,7 +118,7 @@ impl Namespace {
     }
 
     pub(super) fn sweep_ended(&self, now: Timestamp) -> Result<usize> {
-        let op = Op::new(Caller::root(Door::Admin));
+        let op = Op::new(Caller::root(&STORE));
         let (mut ended, mut first) = (Vec::new(), None);
         table::within(&mut self.snap(&op), &self.locks.held, &Place::ROOT, &mut |Row { place, lock }| {
             match lock.expires {

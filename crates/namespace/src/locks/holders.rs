@@ -11,17 +11,16 @@ use parking_lot::Mutex;
 use strata_seam::Ino;
 
 use super::hold::{SESSIONS_STEP, edit, read};
-use super::range::{HeldRange, Ranges};
-use super::{HoldOwner, RangeSpace};
+use super::range::{HeldRange, HoldOwner, RangeSpace, Ranges};
 use crate::authority::{Action, READ, Resource, WRITE};
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
-use crate::types::{Access, Attr, Door, NodeKind, Op};
+use crate::types::{Access, Attr, DoorNumber, NodeKind, Op};
 use crate::view::View;
 
 /// A client of a door.
-type Client = (Door, u64);
+type Client = (DoorNumber, u64);
 /// Who is told of files on which something was given back.
 type Told = Arc<dyn Fn(Ino) + Send + Sync>;
 
@@ -103,7 +102,7 @@ impl Namespace {
 
     /// How many locks the processes of a client hold. Reads a counter.
     #[must_use]
-    pub fn holds_of(&self, door: Door, client: u64) -> usize {
+    pub fn holds_of(&self, door: DoorNumber, client: u64) -> usize {
         let count = self.locks.holds.by_client.lock().get(&(door, client)).copied();
         count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
     }
@@ -147,7 +146,7 @@ impl Namespace {
     ///
     /// # Errors
     /// [`ErrorKind::NotPermitted`] but for administrators; those of the store.
-    pub fn release_client(&self, op: &Op, door: Door, client: u64) -> Result<usize> {
+    pub fn release_client(&self, op: &Op, door: DoorNumber, client: u64) -> Result<usize> {
         self.authorize(op, Action::Administer, Resource::Store)?;
         if self.holds_of(door, client) == 0 {
             return Ok(0);

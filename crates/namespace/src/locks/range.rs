@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use strata_seam::Timestamp;
 
-use super::hold::HoldOwner;
+use crate::types::DoorNumber;
 
 /// Which of the two kinds of locks processes have.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -28,6 +28,26 @@ pub enum RangeKind {
     Read = 1,
     /// Lock it at all.
     Write = 2,
+}
+
+/// A process that holds locks, within its session.
+#[derive(Clone, Copy, Eq, PartialEq, Debug)]
+pub struct HoldOwner {
+    /// Through which door.
+    pub door: DoorNumber,
+    /// Of which client of the door; 0 where it has one alone. Over NFS a hash of its address and its name.
+    pub client: u64,
+    /// What tells the owners of a client apart: the kernel's number of who holds a descriptor, or a hash of what the client says.
+    pub owner: u64,
+    /// Its process, told to whoever asks who is in the way.
+    pub pid: u32,
+}
+
+impl HoldOwner {
+    /// Whether it is the same one. Which process it was when it took a lock makes no difference: a child may end it.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.door, self.client, self.owner) == (other.door, other.client, other.owner)
+    }
 }
 
 /// One lock of a process.
@@ -124,14 +144,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::Door;
+    use crate::types::DoorNumber;
 
     const NOW: Timestamp = Timestamp(1_000);
     /// Bytes of the model; the last stands for all behind.
     const BYTES: usize = 24;
 
     fn owner(number: u64) -> HoldOwner {
-        HoldOwner { door: Door::Mount, client: 0, owner: number, pid: 100 }
+        HoldOwner { door: DoorNumber::new(2), client: 0, owner: number, pid: 100 }
     }
 
     fn held(of: u64, kind: RangeKind, range: Range<u64>) -> HeldRange {

@@ -7,10 +7,10 @@ use super::*;
 use crate::key;
 use crate::records::encode_lock;
 use crate::rig;
-use crate::types::{Caller, Condition, Door, ObjectMeta};
+use crate::types::{Caller, Condition, ObjectMeta};
 
 fn root() -> Op {
-    Op::new(Caller::root(Door::WebDav))
+    Op::new(Caller::root(&rig::WEBDAV))
 }
 
 fn put(ns: &Namespace, key: &str) -> Result<()> {
@@ -85,7 +85,7 @@ fn locks_of_an_earlier_version_get_their_place_at_the_opening_and_bind_everybody
 fn what_processes_of_another_session_hold_is_in_the_way_until_the_store_is_opened_again() {
     let world = SimWorld::new(1);
     let held = |owner| HeldRange {
-        owner: HoldOwner { door: Door::Mount, client: 0, owner, pid: 1 },
+        owner: HoldOwner { door: rig::MOUNT.number, client: 0, owner, pid: 1 },
         space: RangeSpace::Bytes,
         kind: RangeKind::Write,
         range: 0..10,

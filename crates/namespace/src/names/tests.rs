@@ -4,11 +4,12 @@ use proptest::prelude::*;
 use strata_seam::sim::SimWorld;
 
 use super::*;
+use crate::namespace::Namespace;
 use crate::rig;
-use crate::types::{Caller, Condition, Door, NewNode, NodeKind, ObjectMeta, Op, RenameMode};
+use crate::types::{Caller, Condition, NewNode, NodeKind, ObjectMeta, Op, RenameMode};
 
 fn root() -> Op {
-    Op::new(Caller::root(Door::Mount))
+    Op::new(Caller::root(&rig::MOUNT))
 }
 
 fn ino(ns: &Namespace, path: &str) -> Ino {

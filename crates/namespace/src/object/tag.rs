@@ -1,17 +1,17 @@
 //! What tells one content from another, and conditions on it.
 
-use super::EMPTY_ETAG;
 use crate::error::{ErrorKind, Result, fail};
 use crate::records::Inode;
-use crate::types::Condition;
+use crate::types::{Condition, ContentTag, Wanted};
 
-/// The ETag: the client's MD5 where one came, else derived from the manifest and marked by `-0` as no MD5.
-pub(crate) fn etag(inode: &Inode) -> String {
-    if let Some(etag) = &inode.etag {
-        return etag.clone();
+/// The tag of a file's content: the one that came with it, or else one that follows from its manifest, so that the same content in the
+/// same chunks has the same one.
+pub(crate) fn tag(inode: &Inode) -> ContentTag {
+    if let Some(tag) = &inode.tag {
+        return tag.clone();
     }
     if inode.items.is_empty() {
-        return EMPTY_ETAG.to_owned();
+        return ContentTag::Nothing;
     }
     let mut hasher = blake3::Hasher::new();
     for item in &inode.items {
@@ -22,7 +22,9 @@ pub(crate) fn etag(inode: &Inode) -> String {
             strata_content::Source::Page { id, .. } => hasher.update(&id.0),
         };
     }
-    format!("{}-0", &hasher.finalize().to_hex()[..32])
+    let mut digest = [0; 16];
+    hasher.finalize_xof().fill(&mut digest);
+    ContentTag::Derived(digest)
 }
 
 /// Evaluates a condition against the present object.
@@ -30,20 +32,21 @@ pub(crate) fn check(cond: &Condition, present: Option<&Inode>) -> Result<()> {
     if *cond == Condition::default() {
         return Ok(());
     }
-    let present = present.map(etag);
-    let among = |list: &[String]| {
-        present.as_ref().is_some_and(|etag| list.iter().any(|wanted| wanted == "*" || wanted.trim_matches('"') == etag))
-    };
+    let present = present.map(tag);
     if cond.absent && present.is_some() {
         return Err(fail(ErrorKind::PreconditionFailed, "there is an object already"));
     }
-    if !cond.etag_in.is_empty() && !among(&cond.etag_in) {
-        return Err(match present {
-            None => fail(ErrorKind::NotFound, "there is no object, and a certain one was expected"),
-            Some(_) => fail(ErrorKind::PreconditionFailed, "the present object is not the one expected"),
-        });
+    match (&cond.wanted, &present) {
+        (None, _) | (Some(Wanted::Anything), Some(_)) => {}
+        (Some(Wanted::OneOf(tags)), Some(present)) if tags.contains(present) => {}
+        (Some(_), None) => {
+            return Err(fail(ErrorKind::NotFound, "there is no object, and a certain one was expected"));
+        }
+        (Some(Wanted::OneOf(_)), Some(_)) => {
+            return Err(fail(ErrorKind::PreconditionFailed, "the present object is not the one expected"));
+        }
     }
-    if among(&cond.etag_not_in) {
+    if present.is_some_and(|present| cond.unwanted.contains(&present)) {
         return Err(fail(ErrorKind::PreconditionFailed, "the present object is one of those excluded"));
     }
     Ok(())

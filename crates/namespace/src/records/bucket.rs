@@ -3,7 +3,8 @@
 use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_seam::{Ino, Timestamp};
 
-use super::{FORMAT_WITH_MODE, TEXT_MAX, flag, second_format};
+use super::parts::{FORMAT_WITH_MODE, TEXT_MAX, flag, second_format};
+
 use crate::types::{BucketInfo, Durability};
 
 /// A bucket and its rules. Its key is its root directory, so that it is found from any inode.

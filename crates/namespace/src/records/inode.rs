@@ -4,9 +4,12 @@ use strata_chunk::Item;
 use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_seam::{Ino, Timestamp};
 
-use super::{ENTRIES_MAX, FORMAT, TEXT_MAX, decode_items, decode_map, encode_items, encode_map, flag, key, kind, text};
+use super::parts::{
+    ENTRIES_MAX, FORMAT, TEXT_MAX, decode_items, decode_map, encode_items, encode_map, flag, kind, text,
+};
+use super::{key, tag};
 use crate::name;
-use crate::types::{Attr, NodeKind, ObjectMeta};
+use crate::types::{Attr, ContentTag, NodeKind, ObjectMeta};
 
 /// A directory entry: where the name leads.
 ///
@@ -80,8 +83,8 @@ pub struct Inode {
     pub beside: Beside,
     /// What the counters of usage have of it; `None` for an inode that is new to them.
     pub counted: Option<Counted>,
-    /// Given by the client's MD5; otherwise derived from the manifest.
-    pub etag: Option<String>,
+    /// The tag, where one came with the content; otherwise it follows from the manifest.
+    pub tag: Option<ContentTag>,
     /// Number of the present content.
     pub version: u64,
     /// The content.
@@ -138,7 +141,7 @@ const FORMAT_WITH_BUCKET: u8 = 2;
 /// Format of an inode that knows its name. Before, directories knew the directory they were in, and nothing else did.
 const FORMAT_WITH_NAME: u8 = 3;
 
-const HAS_ETAG: u8 = 1;
+const HAS_TAG: u8 = 1;
 const IMPLICIT: u8 = 2;
 /// Of format 1 alone: it is in a relaxed bucket.
 const RELAXED: u8 = 4;
@@ -176,7 +179,7 @@ impl Inode {
             tree: 0,
             beside: Beside::default(),
             counted: None,
-            etag: None,
+            tag: None,
             version: 0,
             items: Vec::new(),
             target: Vec::new(),
@@ -219,7 +222,7 @@ impl Inode {
         let attr = &self.attr;
         let mut out = Encoder::with_capacity(128 + self.items.len() * 40);
         let has_object = self.meta != ObjectMeta::default() || !self.parts.is_empty();
-        let flags = [(self.etag.is_some(), HAS_ETAG), (self.implicit, IMPLICIT), (has_object, HAS_OBJECT)];
+        let flags = [(self.tag.is_some(), HAS_TAG), (self.implicit, IMPLICIT), (has_object, HAS_OBJECT)];
         let Beside { attributes, properties, versions } = self.beside;
         let beside = [(attributes, HAS_ATTRIBUTES), (properties, HAS_PROPERTIES), (versions, HAS_VERSIONS)];
         let beside = beside.into_iter().filter(|_| format >= FORMAT_WITH_NAME);
@@ -238,8 +241,8 @@ impl Inode {
         if format >= FORMAT_WITH_NAME {
             out.bytes(&self.name);
         }
-        if let Some(etag) = &self.etag {
-            out.bytes(etag.as_bytes());
+        if let Some(tag) = &self.tag {
+            out.bytes(tag::written(tag).as_bytes());
         }
         out.bytes(&self.target);
         encode_items(&mut out, &self.items);
@@ -273,7 +276,7 @@ impl Inode {
             FORMAT_WITH_BUCKET => 0,
             _ => HAS_ATTRIBUTES | HAS_PROPERTIES | HAS_VERSIONS,
         };
-        let known = HAS_ETAG | IMPLICIT | HAS_OBJECT | of_format;
+        let known = HAS_TAG | IMPLICIT | HAS_OBJECT | of_format;
         if flags & !known != 0 {
             return Err(WireError::Invalid("unknown flags of an inode"));
         }
@@ -285,7 +288,7 @@ impl Inode {
         let (change, parent, version) = (input.uvarint()?, Ino(input.uvarint()?), input.uvarint()?);
         let (bucket, tree) = if with_bucket { (Ino(input.uvarint()?), input.uvarint32()?) } else { (Ino(0), 0) };
         let name = if format >= FORMAT_WITH_NAME { input.bytes(TEXT_MAX)?.to_vec() } else { Vec::new() };
-        let etag = if flags & HAS_ETAG != 0 { Some(text(&mut input)?) } else { None };
+        let tag = if flags & HAS_TAG != 0 { Some(tag::read(text(&mut input)?)) } else { None };
         let target = input.bytes(TEXT_MAX)?.to_vec();
         let items = decode_items(&mut input)?;
         let (mut meta, mut parts) = (ObjectMeta::default(), Vec::new());
@@ -317,7 +320,7 @@ impl Inode {
             tree,
             beside,
             counted: None,
-            etag,
+            tag,
             version,
             items,
             target,

@@ -3,7 +3,8 @@
 use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_seam::{Ino, Timestamp};
 
-use super::{FORMAT, TEXT_MAX, flag, text};
+use super::parts::{FORMAT, TEXT_MAX, flag, text};
+
 use crate::types::LockRecord;
 
 /// A WebDAV lock; the token is the key.

@@ -1,18 +1,19 @@
 //! Records read back, and hostile bytes are refused.
 
 use proptest::prelude::*;
+use strata_chunk::wire::Encoder;
 use strata_chunk::{Item, Source};
 use strata_seam::{ChunkId, Ino, Timestamp};
 
 use super::bucket::MODE_BEFORE;
 use super::*;
-use crate::types::{LockRecord, ObjectMeta};
+use crate::types::{ContentTag, LockRecord, NodeKind, ObjectMeta};
 
 fn sample() -> Inode {
     let mut inode = Inode::new(Ino(7), NodeKind::File, 0o640, (1000, 1001), Timestamp(1_700_000_000_123_456_789));
     inode.attr.size = 70_000;
     inode.attr.atime = Timestamp(-5);
-    inode.etag = Some("d41d8cd98f00b204e9800998ecf8427e".to_owned());
+    inode.tag = Some(ContentTag::Nothing);
     inode.version = 99;
     inode.items =
         vec![Item::hole(4096), Item { len: 65_904, source: Source::Chunk { id: ChunkId([3; 32]), offset: 12 } }];
@@ -64,13 +65,13 @@ fn kinds() -> Vec<(&'static str, Vec<u8>, Rewrite)> {
     let upload = Upload { created: Timestamp(5), uid: 1, gid: 2, private: true, meta: meta() };
     let part = Part {
         size: 1 << 33,
-        etag: "abc".to_owned(),
+        tag: "abc".to_owned(),
         modified: Timestamp(1 << 60),
         checksums: meta().checksums,
         items: items.clone(),
     };
-    let etag = Some("abc".to_owned());
-    let version = Version { etag, mtime: Timestamp(8), size: 9, items, meta: meta() };
+    let tag = Some(ContentTag::Given("abc".to_owned()));
+    let version = Version { tag, mtime: Timestamp(8), size: 9, items, meta: meta() };
     let entry = Dirent { ino: Ino(1 << 40), kind: NodeKind::Fifo, shadowed: true };
     vec![
         ("inode", sample().encode(), |bytes| Inode::decode(Ino(7), bytes).ok().map(|record| record.encode())),

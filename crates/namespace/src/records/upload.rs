@@ -6,8 +6,11 @@ use strata_chunk::Item;
 use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_seam::Timestamp;
 
-use super::{FORMAT, FORMAT_WITH_MODE, decode_items, decode_map, encode_items, encode_map, flag, second_format, text};
-use crate::types::ObjectMeta;
+use super::parts::{
+    FORMAT, FORMAT_WITH_MODE, decode_items, decode_map, encode_items, encode_map, flag, second_format, text,
+};
+use super::tag;
+use crate::types::{ContentTag, ObjectMeta};
 
 /// A multipart upload; bucket, key and id are in its key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,8 +67,8 @@ impl Upload {
 pub struct Part {
     /// Its length in bytes.
     pub size: u64,
-    /// Its ETag.
-    pub etag: String,
+    /// Its tag, as the door gave it.
+    pub tag: String,
     /// When it was stored.
     pub modified: Timestamp,
     /// Checksums by algorithm.
@@ -78,7 +81,7 @@ impl Part {
     /// The record's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::with_capacity(96 + self.items.len() * 40);
-        out.u8(FORMAT).uvarint(self.size).bytes(self.etag.as_bytes()).ivarint(self.modified.0);
+        out.u8(FORMAT).uvarint(self.size).bytes(self.tag.as_bytes()).ivarint(self.modified.0);
         encode_map(&mut out, &self.checksums);
         encode_items(&mut out, &self.items);
         out.finish()
@@ -93,7 +96,7 @@ impl Part {
         input.version("a part", FORMAT)?;
         let part = Self {
             size: input.uvarint()?,
-            etag: text(&mut input)?,
+            tag: text(&mut input)?,
             modified: Timestamp(input.ivarint()?),
             checksums: decode_map(&mut input)?,
             items: decode_items(&mut input)?,
@@ -106,8 +109,8 @@ impl Part {
 /// An earlier version of an inode's content.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Version {
-    /// The ETag, where a client gave it.
-    pub etag: Option<String>,
+    /// The tag, where one came with the content.
+    pub tag: Option<ContentTag>,
     /// When the content was last changed.
     pub mtime: Timestamp,
     /// Its length in bytes.
@@ -122,7 +125,7 @@ impl Version {
     /// The record's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::with_capacity(96 + self.items.len() * 40);
-        out.u8(FORMAT).bytes(self.etag.as_deref().unwrap_or_default().as_bytes());
+        out.u8(FORMAT).bytes(self.tag.as_ref().map(tag::written).unwrap_or_default().as_bytes());
         out.ivarint(self.mtime.0).uvarint(self.size);
         encode_items(&mut out, &self.items);
         for map in [&self.meta.system, &self.meta.user, &self.meta.checksums] {
@@ -139,7 +142,7 @@ impl Version {
         let mut input = Decoder::new(bytes);
         input.version("a version", FORMAT)?;
         let version = Self {
-            etag: Some(text(&mut input)?).filter(|etag| !etag.is_empty()),
+            tag: Some(text(&mut input)?).filter(|text| !text.is_empty()).map(tag::read),
             mtime: Timestamp(input.ivarint()?),
             size: input.uvarint()?,
             items: decode_items(&mut input)?,

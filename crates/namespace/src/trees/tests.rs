@@ -4,10 +4,10 @@ use strata_seam::sim::SimWorld;
 
 use super::*;
 use crate::rig;
-use crate::types::{Caller, Condition, Door, ObjectMeta, RenameMode};
+use crate::types::{Caller, Condition, ObjectMeta, RenameMode};
 
 fn root() -> Op {
-    Op::new(Caller::root(Door::WebDav))
+    Op::new(Caller::root(&rig::WEBDAV))
 }
 
 fn put(ns: &Namespace, key: &str) {

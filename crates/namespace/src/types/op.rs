@@ -6,24 +6,10 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use strata_seam::{Ino, Lsn};
 
-use super::Attr;
-use crate::authority::Operation;
-use crate::locks::Holder;
-
-/// Through which door a request came.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Door {
-    /// The S3 endpoint.
-    S3,
-    /// The FUSE mount.
-    Mount,
-    /// The NFS export.
-    Nfs,
-    /// The WebDAV share.
-    WebDav,
-    /// Administration and the store's own workers.
-    Admin,
-}
+use super::LockRecord;
+use super::guard::Guard;
+use super::{Attr, Door};
+use crate::authority::operations::Operation;
 
 /// Who asks.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,32 +21,46 @@ pub struct Caller {
     /// Supplementary groups.
     pub groups: Arc<[u32]>,
     /// Where the request came in.
-    pub door: Door,
-    /// Passes every mode check. uid 0 of a file door does; at S3 and WebDAV an administrator does, whatever the uid, and
+    pub door: &'static Door,
+    /// Passes every mode check. Where callers are uids, 0 does; where they are users, an administrator does, whatever the uid, and
     /// still owns what they make.
     pub superuser: bool,
     /// The user's name, where the door knows one.
     pub user: Option<Arc<str>>,
-    /// May make buckets, which are the folders at the top, and files there. Counts at S3 and WebDAV, whose callers are users; at the mount
-    /// and NFS the name space knows by the uid what a user may, and for whom it does not know the mode of the root says.
+    /// May make buckets, which are the folders at the top, and files there. Counts where callers are users; where they are uids, the
+    /// name space knows by the uid what a user may, and for whom it does not know the mode of the root says.
     pub may_make_buckets: bool,
 }
 
 impl Caller {
     /// An ordinary caller of a file door; uid 0 is the superuser.
     #[must_use]
-    pub fn new(uid: u32, gid: u32, groups: Arc<[u32]>, door: Door) -> Self {
+    pub fn new(uid: u32, gid: u32, groups: Arc<[u32]>, door: &'static Door) -> Self {
         Self { uid, gid, groups, door, superuser: uid == 0, user: None, may_make_buckets: uid == 0 }
     }
     /// The superuser at `door`.
     #[must_use]
-    pub fn root(door: Door) -> Self {
+    pub fn root(door: &'static Door) -> Self {
         Self::new(0, 0, Arc::from([]), door)
     }
     /// Whether `gid` is among the caller's groups.
     #[must_use]
     pub fn in_group(&self, gid: u32) -> bool {
         self.gid == gid || self.groups.contains(&gid)
+    }
+}
+
+/// Who submits tokens.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Holder {
+    /// The user's name.
+    pub(crate) principal: String,
+    pub(crate) tokens: Vec<String>,
+}
+
+impl Holder {
+    pub(crate) fn holds(&self, lock: &LockRecord) -> bool {
+        lock.principal == self.principal && self.tokens.contains(&lock.token)
     }
 }
 
@@ -78,7 +78,7 @@ pub struct Op {
     newest: AtomicBool,
     published: AtomicBool,
     watched: Mutex<Vec<Watched>>,
-    pub(crate) guard: Mutex<Option<crate::guard::Guard>>,
+    pub(crate) guard: Mutex<Option<Guard>>,
     /// Of the few requests that submit lock tokens.
     holder: OnceLock<Box<Holder>>,
     /// What the door calls it, and what it may ask the authority for.
@@ -111,10 +111,15 @@ impl Op {
             operation: None,
         }
     }
-    /// A request of `caller` that its door knows as this operation. Builds with debug assertions refuse actions that the row of the
-    /// operation does not list.
+    /// A request of `caller` that its door knows as this operation, which is a row of the door's table. Builds with debug assertions
+    /// refuse actions that the row does not list.
     #[must_use]
     pub fn of(caller: Caller, operation: &'static Operation) -> Self {
+        debug_assert!(
+            caller.door.operations.iter().any(|row| std::ptr::eq(row, operation)),
+            "{operation:?} is no row of the door {}",
+            caller.door.name,
+        );
         Self { operation: Some(operation), ..Self::new(caller) }
     }
     /// What the door calls it; `None` for what no client asked.
@@ -154,10 +159,9 @@ impl Op {
     pub(crate) fn is_private(&self) -> bool {
         self.private.load(Ordering::Relaxed)
     }
-    /// Whether its answer waits until what it tells is durable. The mount alone tells what it sees at once, as any local
-    /// file system does.
+    /// Whether its answer waits until what it tells is durable ([`Door::settles`]).
     pub(crate) fn waits(&self) -> bool {
-        self.caller.door != Door::Mount
+        self.caller.door.settles
     }
     /// From now on it reads what is there now, also where nothing can be written: it walks a tree and changes what it finds, and
     /// its answer waits for these changes, or is an error.

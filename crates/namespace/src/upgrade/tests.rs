@@ -3,14 +3,15 @@
 use strata_seam::sim::{Fault, IoOp, SimWorld, Submission, explore_crashes, sweep_failures};
 
 use super::*;
+use crate::records::Bucket;
 use crate::rig;
 use crate::rig::OpenStore;
-use crate::types::{Access, Attr, Caller, Condition, Door, Durability, ObjectMeta, Op};
+use crate::types::{Access, Attr, Caller, Condition, Durability, ObjectMeta, Op};
 use crate::usage::UsageOf;
 use crate::view::View;
 
 fn root() -> Op {
-    Op::new(Caller::root(Door::S3))
+    Op::new(Caller::root(&rig::S3))
 }
 
 /// What opening the store would do to it.

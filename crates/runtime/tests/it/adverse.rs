@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use strata_namespace::{
-    Access, Condition, ContentSettings, ErrorKind, ListQuery, NewNode, NodeKind, ObjectMeta, Op, SetAttr, XattrMode,
+    Access, Condition, ContentSettings, ContentTag, ErrorKind, ListQuery, NewNode, NodeKind, ObjectMeta, Op, SetAttr,
+    Wanted, XattrMode,
 };
 use strata_runtime::OpenStore;
 use strata_seam::sim::{Fault, FaultKind, IoOp, SimEntropy, SimWorld};
@@ -40,7 +41,8 @@ fn numbers_are_not_given_out_twice_when_the_change_that_reserved_them_failed() {
     let missing =
         ns.copy_object(&root(), ("bkt", b"missing"), &Condition::default(), ("bkt", &key), &Condition::default(), None);
     assert!(missing.is_err());
-    let wrong = Condition { etag_in: vec!["none".to_owned()], ..Condition::default() };
+    let wrong =
+        Condition { wanted: Some(Wanted::OneOf(vec![ContentTag::Given("none".to_owned())])), ..Condition::default() };
     let refused =
         ns.put_object(&root(), "bkt", b"new/directory/object", content(ns, b"x"), None, ObjectMeta::default(), &wrong);
     assert!(refused.is_err(), "directories were made, numbers drawn, and then the condition did not hold");

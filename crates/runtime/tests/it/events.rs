@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use strata_content::StoreSettings;
 use strata_namespace::{
-    Begin, Caller, Condition, Door, Durability, ErrorKind, EventAt, EventGap, EventReader, EventSequence, Made,
+    Begin, Caller, Condition, ContentTag, Durability, ErrorKind, EventAt, EventGap, EventReader, EventSequence, Made,
     Namespace, NewNode, NodeKind, ObjectMeta, Op, ROOT_INO, RenameMode, SetAttr, What, XattrMode,
 };
 use strata_runtime::{OpenStore, Runtime};
@@ -182,7 +182,7 @@ fn sync(ns: &Namespace) {
 
 /// Something random, through some door; what is refused changes nothing.
 fn act(ns: &Namespace, rng: &mut SimRng) {
-    let doors = [Door::S3, Door::Mount, Door::Nfs, Door::WebDav];
+    let doors = [&S3, &MOUNT, &NFS, &WEBDAV];
     let op = &Op::new(Caller::root(doors[rng.below(4) as usize]));
     let mut name = |of: &[&str]| of[rng.below(of.len() as u64) as usize].to_owned();
     let (bucket, other) = (name(&["bkt", "two"]), name(&["bkt", "two"]));
@@ -211,7 +211,15 @@ fn act(ns: &Namespace, rng: &mut SimRng) {
     let mode = [RenameMode::Replace, RenameMode::NoReplace, RenameMode::Exchange][rng.below(3) as usize];
     match rng.below(24) {
         0..5 => drop(ns.put_object(op, &bucket, key.as_bytes(), content(), None, ObjectMeta::default(), &cond)),
-        5 => drop(ns.put_file(op, dir, file, content(), Some("0".repeat(32)), ObjectMeta::default(), &cond)),
+        5 => drop(ns.put_file(
+            op,
+            dir,
+            file,
+            content(),
+            Some(ContentTag::Given("0".repeat(32))),
+            ObjectMeta::default(),
+            &cond,
+        )),
         6 => drop(ns.copy_object(op, (&bucket, key.as_bytes()), &cond, (&other, to.as_bytes()), &cond, None)),
         7..9 => drop(ns.delete_object(op, &bucket, key.as_bytes(), &cond)),
         9 => drop(ns.delete_objects(op, &bucket, &[key.into_bytes(), to.into_bytes()])),
@@ -287,14 +295,13 @@ fn an_event_says_what_was_done_to_which_key_by_whom_through_which_door() {
     let (_world, store) = store();
     let ns = store.namespace();
     let mut reader = ns.events(Begin::Now);
-    let ada =
-        Op::new(Caller { user: Some("ada".into()), superuser: true, ..Caller::new(1000, 1000, [].into(), Door::S3) });
+    let ada = Op::new(Caller { user: Some("ada".into()), superuser: true, ..Caller::new(1000, 1000, [].into(), &S3) });
     let content = content(ns, b"hello");
-    let etag = "5d41402abc4b2a76b9719d911017c592".to_owned();
-    ns.put_object(&ada, "bkt", b"d/hello", content, Some(etag.clone()), ObjectMeta::default(), &Condition::default())
+    let tag = ContentTag::Given("5d41402abc4b2a76b9719d911017c592".to_owned());
+    ns.put_object(&ada, "bkt", b"d/hello", content, Some(tag.clone()), ObjectMeta::default(), &Condition::default())
         .unwrap();
     let file = ns.resolve(&root(), b"/bkt/d/hello").unwrap();
-    let nfs = Op::new(Caller { superuser: true, ..Caller::new(7, 7, [].into(), Door::Nfs) });
+    let nfs = Op::new(Caller { superuser: true, ..Caller::new(7, 7, [].into(), &NFS) });
     ns.write(&nfs, file.ino, 5, b" you").unwrap();
     // It is stored by whoever comes first, and told of as the writer's.
     assert_eq!(get(ns, "d/hello").unwrap(), b"hello you");
@@ -318,13 +325,21 @@ fn an_event_says_what_was_done_to_which_key_by_whom_through_which_door() {
     assert_eq!(
         brief,
         [
-            (What::Content { made: Made::Put, new: true, dirs: 1 }, text("d/hello"), 1000, Some("ada"), Door::S3, 1, 5),
-            (What::Content { made: Made::Write, new: false, dirs: 0 }, text("d/hello"), 7, None, Door::Nfs, 2, 9),
-            (renamed.clone(), text("d/bye"), 7, None, Door::Nfs, 2, 9),
-            (What::Removed { last: true, dirs: 0 }, text("d/bye"), 1000, Some("ada"), Door::S3, 2, 9),
+            (
+                What::Content { made: Made::Put, new: true, dirs: 1 },
+                text("d/hello"),
+                1000,
+                Some("ada"),
+                S3.number,
+                1,
+                5
+            ),
+            (What::Content { made: Made::Write, new: false, dirs: 0 }, text("d/hello"), 7, None, NFS.number, 2, 9),
+            (renamed.clone(), text("d/bye"), 7, None, NFS.number, 2, 9),
+            (What::Removed { last: true, dirs: 0 }, text("d/bye"), 1000, Some("ada"), S3.number, 2, 9),
         ]
     );
-    assert_eq!(events[0].event.etag, Some(etag));
+    assert_eq!(events[0].event.tag, Some(tag));
     assert!(events.iter().all(|told| &*told.event.bucket == "bkt" && !told.event.relaxed));
 }
 

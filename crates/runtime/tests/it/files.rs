@@ -195,7 +195,7 @@ fn written_bytes_are_allocated_data_before_and_after_they_are_stored() {
         ns.open(&root(), file, RW, false).unwrap();
     }
     // What turns out to be a hole only when it is stored is told again, to the door that wrote it too.
-    let changes = ns.changes(64, Some(strata_namespace::Door::S3));
+    let changes = ns.changes(64, Some(&S3));
     ns.write(&root(), file, 2 * at, &vec![0; 3 << 20]).unwrap();
     assert_eq!(told(), 7590 + (3 << 20));
     ns.fsync(&root(), file).unwrap();

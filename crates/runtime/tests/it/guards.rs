@@ -1,11 +1,11 @@
 //! Expectations that are looked at again in the commit they are for.
 
-use strata_namespace::{Condition, ErrorKind, Guard, RenameMode, SetAttr};
+use strata_namespace::{Condition, ContentTag, ErrorKind, Guard, RenameMode, SetAttr, Wanted};
 
 use crate::support::*;
 
-fn tagged(etag: &str) -> Condition {
-    Condition { etag_in: vec![etag.to_owned()], ..Condition::default() }
+fn tagged(tag: &ContentTag) -> Condition {
+    Condition { wanted: Some(Wanted::OneOf(vec![tag.clone()])), ..Condition::default() }
 }
 
 fn chmod(mode: u32) -> SetAttr {
@@ -22,7 +22,7 @@ fn a_change_is_refused_when_somebody_replaced_what_was_judged() {
     let guarded = || {
         let op = root();
         let entry = Some((bucket, b"f".to_vec()));
-        op.guard(Guard { ino, entry, condition: tagged(&judged.etag), ctime: None });
+        op.guard(Guard { ino, entry, condition: tagged(&judged.tag), ctime: None });
         op
     };
     // New content under the same inode.

@@ -1,18 +1,18 @@
 //! Locks of processes: kept with their session, and gone with it.
 
 use strata_namespace::{
-    Caller, Door, ErrorKind, HOLDS_PER_FILE_MAX, HeldRange, HoldOwner, Namespace, Op, RangeKind, RangeSpace,
+    Caller, ErrorKind, HOLDS_PER_FILE_MAX, HeldRange, HoldOwner, Namespace, Op, RangeKind, RangeSpace,
 };
 use strata_seam::{Ino, Timestamp};
 
 use crate::support::*;
 
 fn mount() -> Op {
-    Op::new(Caller::root(Door::Mount))
+    Op::new(Caller::root(&MOUNT))
 }
 
 fn by(owner: u64) -> HoldOwner {
-    HoldOwner { door: Door::Mount, client: 0, owner, pid: 40 }
+    HoldOwner { door: MOUNT.number, client: 0, owner, pid: 40 }
 }
 
 fn range(owner: u64, kind: RangeKind, range: std::ops::Range<u64>) -> HeldRange {
@@ -39,7 +39,7 @@ fn who_is_refused_a_range_is_told_who_has_it() {
     assert_eq!(ns.set_hold(&mount(), ino, &wanted).unwrap(), None);
     assert_eq!(ns.holds(&mount(), ino).unwrap(), [wanted]);
     // An owner of the same number behind another door, or of another client, is another.
-    let nfs = HoldOwner { door: Door::Nfs, ..by(2) };
+    let nfs = HoldOwner { door: NFS.number, ..by(2) };
     let stranger = HeldRange { owner: nfs, ..range(2, RangeKind::Write, 15..16) };
     assert!(ns.test_hold(&mount(), ino, &stranger).unwrap().is_some());
     sound(ns);

@@ -127,7 +127,7 @@ fn a_file_that_is_being_written_is_listed_as_a_look_at_it_shows_it_and_stays_so(
     let page = ns.list(&op, "bkt", &ListQuery { limit: 10, ..ListQuery::default() }).unwrap();
     let (_, listed) = &page.objects[0];
     let looked = ns.head_object(&root(), "bkt", b"f").unwrap();
-    assert_eq!((listed.attr.size, &listed.etag), (11, &looked.etag));
+    assert_eq!((listed.attr.size, &listed.tag), (11, &looked.tag));
     ns.settle_blocking(&op).unwrap();
     drop(store);
     world.restart(0);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use strata_namespace::{
-    Access, Caller, Condition, Door, ErrorKind, LOCKS_MAX, LOCKS_PER_USER_MAX, LockRecord, Namespace, NewLock, NewNode,
-    NodeKind, ObjectMeta, Op, ROOT_INO, RenameMode, Result, SetAttr, Touch, XattrMode,
+    Access, Caller, Condition, ErrorKind, LOCKS_MAX, LOCKS_PER_USER_MAX, LockRecord, Namespace, NewLock, NewNode,
+    NodeKind, ObjectMeta, Op, ROOT_INO, RenameMode, Result, STORE, SetAttr, Touch, XattrMode,
 };
 use strata_seam::Ino;
 use strata_seam::sim::SimWorld;
@@ -16,7 +16,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// A request of an administrator called so, who submits these tokens.
 fn holder(principal: &str, tokens: &[&str]) -> Op {
-    let op = Op::new(Caller::root(Door::WebDav));
+    let op = Op::new(Caller::root(&WEBDAV));
     op.submit(principal, tokens.iter().map(|token| (*token).to_owned()).collect());
     op
 }
@@ -221,7 +221,7 @@ fn a_lock_elsewhere_is_in_nobodys_way() {
 fn a_lock_of_the_root_covers_every_bucket_and_is_an_administrators() {
     let (_world, store) = tree();
     let ns = store.namespace();
-    let ordinary = Op::new(Caller::new(7, 7, Arc::from([]), Door::WebDav));
+    let ordinary = Op::new(Caller::new(7, 7, Arc::from([]), &WEBDAV));
     ordinary.submit("bob", Vec::new());
     assert_eq!(ns.lock(&ordinary, None, &wanted("/", "t", true)).unwrap_err().kind, ErrorKind::NotPermitted);
     ns.lock(&holder("ann", &[]), None, &wanted("/", "t", true)).unwrap();
@@ -355,7 +355,7 @@ fn a_file_of_several_names_is_locked_by_all_of_them() {
 fn what_was_written_before_a_lock_was_taken_is_stored_and_what_comes_after_is_refused() {
     let (world, store) = tree();
     let ns = store.namespace();
-    let mount = || Op::new(Caller::root(Door::Mount));
+    let mount = || Op::new(Caller::root(&MOUNT));
     let file = ino(ns, "/bkt/d/f");
     ns.open(&mount(), file, RW, false).unwrap();
     ns.write(&mount(), file, 0, b"staged").unwrap();
@@ -430,7 +430,7 @@ fn who_unlocks_is_its_holder_or_an_administrator() {
     let ns = store.namespace();
     let token = lock(ns, "/bkt/d", true);
     let file = ino(ns, "/bkt/d/f");
-    let other = Op::new(Caller::new(7, 7, Arc::from([]), Door::WebDav));
+    let other = Op::new(Caller::new(7, 7, Arc::from([]), &WEBDAV));
     other.submit("bob", Vec::new());
     assert_eq!(ns.unlock(&other, file, &token).unwrap_err().kind, ErrorKind::NotPermitted);
     assert_eq!(ns.unlock(&other, file, "another").unwrap_err().kind, ErrorKind::NotFound);
@@ -439,7 +439,7 @@ fn who_unlocks_is_its_holder_or_an_administrator() {
     ns.unlock(&holder("ann", &[]), file, &token).unwrap();
     put_as(ns, &root(), "d/f").unwrap();
     let token = lock(ns, "/bkt/d", true);
-    let admin = Op::new(Caller::root(Door::Admin));
+    let admin = Op::new(Caller::root(&STORE));
     assert_eq!(ns.break_lock(&admin, &token).unwrap().path, b"/bkt/d");
     assert_eq!(ns.break_lock(&admin, &token).unwrap_err().kind, ErrorKind::NotFound);
     put_as(ns, &root(), "d/f").unwrap();
@@ -449,7 +449,7 @@ fn who_unlocks_is_its_holder_or_an_administrator() {
 fn who_may_not_change_something_may_not_lock_it() {
     let (_world, store) = tree();
     let ns = store.namespace();
-    let other = Op::new(Caller::new(7, 7, Arc::from([]), Door::WebDav));
+    let other = Op::new(Caller::new(7, 7, Arc::from([]), &WEBDAV));
     other.submit("bob", Vec::new());
     for path in ["/bkt/d/f", "/bkt/d", "/bkt/d/new"] {
         let refused = try_lock(ns, &other, &wanted(path, "t", false)).unwrap_err();
@@ -462,7 +462,7 @@ fn who_may_not_change_something_may_not_lock_it() {
 fn an_operators_own_commands_pass_locks_which_end_with_what_they_are_on() {
     let (_world, store) = tree();
     let ns = store.namespace();
-    let admin = Op::new(Caller::root(Door::Admin));
+    let admin = Op::new(Caller::root(&STORE));
     lock(ns, "/bkt/d/f", false);
     ns.rename(&admin, (ROOT_INO, b"bkt"), (ROOT_INO, b"renamed"), RenameMode::NoReplace).unwrap();
     assert_eq!((ns.locks_held(), ns.locks(&root()).unwrap().len()), (0, 0));
@@ -635,7 +635,7 @@ fn no_write_without_the_token_shows_after_the_lock_was_granted_however_many_writ
         for writer in 0..4u8 {
             let (stop, refused) = (&stop, &refused);
             scope.spawn(move || {
-                let op = Op::new(Caller::root(Door::Mount));
+                let op = Op::new(Caller::root(&MOUNT));
                 for number in 0u64.. {
                     if stop.load(Ordering::Acquire) {
                         return;

@@ -1,6 +1,6 @@
 //! Buckets, keys, listings, multipart: the object side.
 
-use strata_namespace::{Caller, Condition, Door, ErrorKind, NewNode, NodeKind, ObjectMeta, Op, Whole};
+use strata_namespace::{Caller, Condition, ContentTag, ErrorKind, NewNode, NodeKind, ObjectMeta, Op, Wanted, Whole};
 
 use crate::support::*;
 
@@ -106,7 +106,7 @@ fn an_overwrite_keeps_the_inode_and_a_pinned_reader_keeps_its_bytes() {
     let (_, reader) = ns.get_object(&root(), "bkt", b"k").unwrap();
     let second = put(ns, "k", b"second one");
     assert_eq!(first.attr.ino, second.attr.ino);
-    assert_ne!(first.etag, second.etag);
+    assert_ne!(first.tag, second.tag);
     assert_eq!(&reader.read(0, 100).unwrap()[..], b"first");
     assert_eq!(get(ns, "k").unwrap(), b"second one");
     sound(ns);
@@ -118,14 +118,21 @@ fn conditions_are_judged_against_the_present_object() {
     let ns = store.namespace();
     let try_put = |cond: Condition| {
         let content = content(ns, b"new");
-        ns.put_object(&root(), "bkt", b"k", content, None, ObjectMeta::default(), &cond).map(|info| info.etag)
+        ns.put_object(&root(), "bkt", b"k", content, None, ObjectMeta::default(), &cond).map(|info| info.tag)
     };
     let absent = Condition { absent: true, ..Condition::default() };
-    let etag = try_put(absent.clone()).unwrap();
+    let tag = try_put(absent.clone()).unwrap();
     assert_eq!(try_put(absent).unwrap_err().kind, ErrorKind::PreconditionFailed);
-    let matching = |etag: &str| Condition { etag_in: vec![format!("\"{etag}\"")], ..Condition::default() };
-    assert!(try_put(matching(&etag)).is_ok());
-    assert_eq!(try_put(matching("other")).unwrap_err().kind, ErrorKind::PreconditionFailed);
+    let one_of = |tags: &[&ContentTag]| Wanted::OneOf(tags.iter().copied().cloned().collect());
+    let matching = |tags: &[&ContentTag]| Condition { wanted: Some(one_of(tags)), ..Condition::default() };
+    let other = ContentTag::Given("other".to_owned());
+    assert!(try_put(matching(&[&other, &tag])).is_ok());
+    for tags in [&[&other][..], &[]] {
+        assert_eq!(try_put(matching(tags)).unwrap_err().kind, ErrorKind::PreconditionFailed);
+    }
+    let excluded = Condition { unwanted: vec![other, tag], ..Condition::default() };
+    assert_eq!(try_put(excluded).unwrap_err().kind, ErrorKind::PreconditionFailed);
+    assert!(try_put(Condition { wanted: Some(Wanted::Anything), ..Condition::default() }).is_ok());
     sound(ns);
 }
 
@@ -178,7 +185,7 @@ fn parts_become_one_object_in_their_order_and_unlisted_ones_are_let_go() {
     }
     assert_eq!(ns.parts(&root(), "bkt", b"joined", &upload.id, 0, 2).unwrap().0.len(), 2);
     let complete = |parts: &[(u32, String)]| {
-        let whole = Whole { etag: format!("{:032x}-{}", 9, parts.len()), ..Whole::default() };
+        let whole = Whole { tag: ContentTag::Given(format!("{:032x}-{}", 9, parts.len())), ..Whole::default() };
         ns.complete_upload(&root(), "bkt", b"joined", &upload.id, parts, whole, &Condition::default())
     };
     assert_eq!(complete(&listed).unwrap_err().kind, ErrorKind::InvalidPartOrder);
@@ -188,10 +195,10 @@ fn parts_become_one_object_in_their_order_and_unlisted_ones_are_let_go() {
     let short = [(1, format!("{:032x}", 1)), (3, format!("{:032x}", 3)), (7, format!("{:032x}", 7))];
     assert_eq!(complete(&short).unwrap_err().kind, ErrorKind::PartTooSmall);
     let info = complete(&listed).unwrap();
-    assert!(info.etag.ends_with("-3"));
+    assert_eq!(info.tag, ContentTag::Given(format!("{:032x}-3", 9)));
     assert_eq!(info.parts, [5 << 20, 5 << 20, 1000]);
     assert!(get(ns, "joined").unwrap() == data.concat());
-    assert_eq!(complete(&listed).unwrap().etag, info.etag, "completing twice answers the same");
+    assert_eq!(complete(&listed).unwrap().tag, info.tag, "completing twice answers the same");
     assert!(ns.uploads(&root(), "bkt", b"", None, 10).unwrap().0.is_empty());
     sound(ns);
 }
@@ -224,7 +231,7 @@ fn mode_bits_hold_for_s3_callers_too() {
     let ino = ns.resolve(&root(), b"/bkt/secret").unwrap().ino;
     let set = strata_namespace::SetAttr { mode: Some(0o600), ..Default::default() };
     ns.setattr(&root(), ino, &set).unwrap();
-    let stranger = Op::new(Caller::new(1000, 1000, [].into(), Door::S3));
+    let stranger = Op::new(Caller::new(1000, 1000, [].into(), &S3));
     assert_eq!(ns.get_object(&stranger, "bkt", b"secret").err().unwrap().kind, ErrorKind::AccessDenied);
     let refused =
         ns.put_object(&stranger, "bkt", b"n", content(ns, b""), None, ObjectMeta::default(), &Condition::default());
@@ -288,7 +295,7 @@ fn a_bucket_takes_modes_of_objects_only() {
         assert_eq!(ns.set_bucket_mode(&root(), "bkt", mode).unwrap_err().kind, ErrorKind::Invalid, "{mode:o}");
     }
     assert_eq!(ns.set_bucket_mode(&root(), "none", 0o600).unwrap_err().kind, ErrorKind::NoSuchBucket);
-    let stranger = Op::new(Caller::new(1000, 1000, [].into(), Door::S3));
+    let stranger = Op::new(Caller::new(1000, 1000, [].into(), &S3));
     assert_eq!(ns.set_bucket_mode(&stranger, "bkt", 0o666).unwrap_err().kind, ErrorKind::NotPermitted);
     sound(ns);
 }
@@ -319,7 +326,7 @@ fn no_refusal_shows_an_inode_number() {
     let ns = store.namespace();
     put(ns, "f", b"x");
     let (bucket, file) = (ns.resolve(&root(), b"/bkt").unwrap().ino, ns.resolve(&root(), b"/bkt/f").unwrap().ino);
-    let eve = Op::new(Caller::new(1000, 1000, [].into(), Door::Mount));
+    let eve = Op::new(Caller::new(1000, 1000, [].into(), &MOUNT));
     let gone = strata_seam::Ino(424_242);
     let chown = strata_namespace::SetAttr { uid: Some(7), ..Default::default() };
     let chmod = strata_namespace::SetAttr { mode: Some(0o777), ..Default::default() };

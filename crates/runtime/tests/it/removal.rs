@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use strata_namespace::{Caller, Door, Durability, ErrorKind, Namespace, ObjectMeta, Op, ROOT_INO, RenameMode};
+use strata_namespace::{Caller, Durability, ErrorKind, Namespace, ObjectMeta, Op, ROOT_INO, RenameMode, STORE};
 
 use crate::support::*;
 
@@ -16,7 +16,7 @@ fn begin_upload(ns: &Namespace, key: &str) {
 fn a_bucket_has_its_owner_mode_and_class_from_the_first_moment_on() {
     let (_world, store) = store();
     let ns = store.namespace();
-    let maker = Caller { superuser: true, ..Caller::new(1000, 1001, [].into(), Door::Admin) };
+    let maker = Caller { superuser: true, ..Caller::new(1000, 1001, [].into(), &STORE) };
     let info = ns.create_bucket_of_mode(&Op::new(maker.clone()), b"made", Some(Durability::Relaxed), 0o640).unwrap();
     assert_eq!((info.uid, info.mode, info.durability), (1000, 0o640, Durability::Relaxed));
     assert_eq!(ns.bucket(&root(), "made").unwrap(), info);

@@ -9,12 +9,12 @@ use strata_seam::{Disk, Ino};
 
 use crate::support::*;
 
-fn at(door: Door) -> Op {
+fn at(door: &'static Door) -> Op {
     Op::new(Caller::root(door))
 }
 
 /// Does something at a door and waits for its answer as the door does.
-fn told<T>(ns: &Namespace, door: Door, ask: impl FnOnce(&Op) -> strata_namespace::Result<T>) -> T {
+fn told<T>(ns: &Namespace, door: &'static Door, ask: impl FnOnce(&Op) -> strata_namespace::Result<T>) -> T {
     let op = at(door);
     let answer = ask(&op).expect("an answer");
     ns.settle_blocking(&op).expect("an answer that need not wait");
@@ -33,11 +33,11 @@ fn try_put(ns: &Namespace, key: &str, data: &[u8]) -> strata_namespace::Result<(
 
 /// What each door shows of the bucket: names, and the content of those that are asked for.
 fn shown(ns: &Namespace) -> Vec<String> {
-    let list = told(ns, Door::S3, |op| {
+    let list = told(ns, &S3, |op| {
         ns.list(op, "bkt", &ListQuery { prefix: Vec::new(), delimiter: None, after: None, limit: 100 })
     });
     let keys: Vec<String> = list.objects.into_iter().map(|(key, _)| String::from_utf8(key).expect("UTF-8")).collect();
-    for door in [Door::WebDav, Door::Nfs] {
+    for door in [&WEBDAV, &NFS] {
         told(ns, door, |op| ns.getattr(op, Ino(1)));
         let dir = told(ns, door, |op| ns.resolve(op, b"/bkt"));
         let page = told(ns, door, |op| ns.readdir(op, dir.ino, b"", 100));
@@ -49,7 +49,7 @@ fn shown(ns: &Namespace) -> Vec<String> {
 }
 
 fn content_at(ns: &Namespace, key: &str) -> Vec<u8> {
-    let (info, reader) = told(ns, Door::S3, |op| ns.get_object(op, "bkt", key.as_bytes()));
+    let (info, reader) = told(ns, &S3, |op| ns.get_object(op, "bkt", key.as_bytes()));
     assert_eq!(info.attr.size, reader.len());
     reader.read(0, 1 << 20).expect("read").to_vec()
 }
@@ -139,14 +139,14 @@ fn removals_and_renames_on_their_way_when_the_quorum_goes_are_not_shown_either()
     let (world, store) = pulled();
     let ns = store.namespace();
     let dir = ns.resolve(&root(), b"/bkt").expect("the bucket").ino;
-    let op = at(Door::Nfs);
+    let op = at(&NFS);
     ns.rename(&op, (dir, b"kept"), (dir, b"moved"), strata_namespace::RenameMode::Replace).expect("visible at once");
     ns.unlink(&op, dir, b"other").expect("visible at once");
     assert_eq!(ns.settle_blocking(&op).map_err(|error| error.kind), Err(ErrorKind::ReadOnly));
     assert_eq!(shown(ns), ["kept", "other"]);
     assert_eq!(content_at(ns, "other"), noise(1, 100_000));
     // The mount shows what its users did, as any file system does before it is synced.
-    let local = ns.readdir(&at(Door::Mount), dir, b"", 10).expect("listed");
+    let local = ns.readdir(&at(&MOUNT), dir, b"", 10).expect("listed");
     assert_eq!(local.entries.iter().map(|entry| &entry.name[..]).collect::<Vec<_>>(), [b"moved"]);
     give_back(&world, ns);
     ns.settle_blocking(&op).expect("made now");
@@ -166,16 +166,16 @@ fn a_tree_is_removed_as_it_is_now_and_not_as_it_was_last_written() {
     world.vanish("disk4");
     let bucket = ns.resolve(&root(), b"/bkt").expect("the bucket").ino;
     let tree = ns.resolve(&root(), b"/bkt/tree").expect("the folder").ino;
-    let op = at(Door::Nfs);
+    let op = at(&NFS);
     ns.unlink(&op, tree, b"a").expect("visible at once");
     assert_eq!(ns.settle_blocking(&op).map_err(|error| error.kind), Err(ErrorKind::ReadOnly));
     // It shows `a` until that is written, and is refused for want of disks, not because `a` is gone.
-    let refused = ns.remove_tree(&at(Door::WebDav), bucket, b"tree").map_err(|error| error.kind);
+    let refused = ns.remove_tree(&at(&WEBDAV), bucket, b"tree").map_err(|error| error.kind);
     assert_eq!(refused, Err(ErrorKind::ReadOnly));
-    assert_eq!(told(ns, Door::WebDav, |op| ns.readdir(op, tree, b"", 10)).entries.len(), 2);
+    assert_eq!(told(ns, &WEBDAV, |op| ns.readdir(op, tree, b"", 10)).entries.len(), 2);
     give_back(&world, ns);
-    told(ns, Door::WebDav, |op| ns.remove_tree(op, bucket, b"tree"));
-    assert!(told(ns, Door::WebDav, |op| ns.readdir(op, bucket, b"", 10)).entries.is_empty());
+    told(ns, &WEBDAV, |op| ns.remove_tree(op, bucket, b"tree"));
+    assert!(told(ns, &WEBDAV, |op| ns.readdir(op, bucket, b"", 10)).entries.is_empty());
     sound(ns);
 }
 
@@ -188,7 +188,7 @@ fn what_is_staged_and_cannot_be_saved_does_not_keep_the_stored_content_from_read
         ns.create_bucket(&root(), "bkt", None).expect("a bucket");
         put(ns, "file", &noise(2, 300_000));
         let ino = ns.resolve(&root(), b"/bkt/file").expect("there").ino;
-        let op = at(Door::Mount);
+        let op = at(&MOUNT);
         ns.open(&op, ino, Access { read: true, write: true, exec: false }, false).expect("opened");
         ns.write(&op, ino, 299_990, &noise(3, 200_000)).expect("staged");
         for n in 0..6 {
@@ -208,12 +208,12 @@ fn what_is_staged_and_cannot_be_saved_does_not_keep_the_stored_content_from_read
             assert!(try_put(ns, "filler", &noise(9, 1 << 20)).is_err());
         }
         assert!(ns.fsync(&op, ino).is_err(), "who syncs is told");
-        let (info, reader) = told(ns, Door::S3, |op| ns.get_object(op, "bkt", b"file"));
+        let (info, reader) = told(ns, &S3, |op| ns.get_object(op, "bkt", b"file"));
         assert_eq!((info.attr.size, reader.len()), (300_000, 300_000), "full: {full}");
-        assert_eq!(told(ns, Door::S3, |op| ns.head_object(op, "bkt", b"file")).attr.size, 300_000);
-        assert_eq!(told(ns, Door::WebDav, |op| ns.object_info(op, ino)).attr.size, 300_000);
+        assert_eq!(told(ns, &S3, |op| ns.head_object(op, "bkt", b"file")).attr.size, 300_000);
+        assert_eq!(told(ns, &WEBDAV, |op| ns.object_info(op, ino)).attr.size, 300_000);
         let files = ListQuery { prefix: b"file".to_vec(), limit: 1, ..ListQuery::default() };
-        let listed = told(ns, Door::S3, |op| ns.list(op, "bkt", &files));
+        let listed = told(ns, &S3, |op| ns.list(op, "bkt", &files));
         assert_eq!(listed.objects.first().map(|(_, info)| info.attr.size), Some(300_000));
         for n in 0..6 {
             let name = format!("disk{n}");
@@ -225,7 +225,7 @@ fn what_is_staged_and_cannot_be_saved_does_not_keep_the_stored_content_from_read
         }
         ns.fsync(&op, ino).expect("saved now");
         ns.settle_blocking(&op).expect("durable");
-        assert_eq!(told(ns, Door::S3, |op| ns.head_object(op, "bkt", b"file")).attr.size, 499_990);
+        assert_eq!(told(ns, &S3, |op| ns.head_object(op, "bkt", b"file")).attr.size, 499_990);
         ns.close(&op, ino, true).expect("closed");
         sound(ns);
     }

@@ -8,7 +8,7 @@ use strata_check::check_store;
 use strata_content::StoreSettings;
 use strata_ledger::{Geometry, Options};
 use strata_namespace::{
-    Access, Caller, Condition, Content, Door, Durability, Namespace, ObjectInfo, ObjectMeta, Op, Result,
+    Access, Caller, Condition, Content, Door, DoorNumber, Durability, Namespace, ObjectInfo, ObjectMeta, Op, Result,
 };
 use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::sim::{SimEntropy, SimWorld};
@@ -16,6 +16,12 @@ use strata_seam::{Clock, Disk, Ino};
 
 pub(crate) use engine::engine;
 use engine::index_dir;
+
+pub(crate) static S3: Door = Door::of_users("s3", DoorNumber::new(1), &[]);
+pub(crate) static WEBDAV: Door = Door::of_users("webdav", DoorNumber::new(4), &[]);
+pub(crate) static MOUNT: Door =
+    Door { settles: false, keeps_pages: true, ..Door::of_uids("mount", DoorNumber::new(2), &[]) };
+pub(crate) static NFS: Door = Door { has_opens: false, ..Door::of_uids("nfs", DoorNumber::new(3), &[]) };
 
 pub(crate) const RW: Access = Access { read: true, write: true, exec: false };
 
@@ -54,11 +60,11 @@ pub(crate) fn store() -> (SimWorld, OpenStore) {
 }
 
 pub(crate) fn root() -> Op {
-    Op::new(Caller::root(Door::S3))
+    Op::new(Caller::root(&S3))
 }
 
 pub(crate) fn user(uid: u32) -> Op {
-    Op::new(Caller::new(uid, uid, Arc::from([]), Door::Mount))
+    Op::new(Caller::new(uid, uid, Arc::from([]), &MOUNT))
 }
 
 pub(crate) fn content(ns: &Namespace, data: &[u8]) -> Content {

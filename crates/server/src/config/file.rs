@@ -4,8 +4,9 @@ use std::path::Path;
 
 use clap::{Args, Command};
 
+use super::error::ConfigError;
 use super::nearest::nearest;
-use super::{ConfigError, DoorSettings, StoreSettings};
+use super::{DoorSettings, StoreSettings};
 
 /// Largest configuration file that is read, in bytes. Anything longer is some other file.
 const FILE_LEN_MAX: u64 = 1 << 20;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// Most disks of one erasure set: 16 with data and 4 with parity.
 pub(crate) const DISKS_MAX: u8 = 20;

@@ -1,7 +1,8 @@
 //! One setting for the memory of the process, and the parts it is divided into. Each part is the bound of one thing that
 //! keeps to it by itself; together with what the process takes anyway they are the whole.
 
-use super::{ByteSize, ConfigError};
+use super::error::{ConfigError, in_range};
+use super::size::ByteSize;
 
 /// Unless told otherwise.
 const TOTAL_DEFAULT: ByteSize = ByteSize::mib(512);
@@ -61,10 +62,10 @@ impl Memory {
         machine: ByteSize,
     ) -> Result<Self, ConfigError> {
         if let Some(total) = total {
-            super::resolve::in_range("memory", total, TOTAL_MIN, machine)?;
+            in_range("memory", total, TOTAL_MIN, machine)?;
         }
         let cache = cache.unwrap_or(ByteSize(total.unwrap_or(TOTAL_DEFAULT).0 / CACHE_SHARE));
-        super::resolve::in_range("cache-size", cache, CACHE_MIN, machine)?;
+        in_range("cache-size", cache, CACHE_MIN, machine)?;
         // The index's engine takes several times its part of the cache.
         let taken = cache.0.saturating_add(cache.0 / 2).saturating_add(BASE.0);
         let total = total.unwrap_or(ByteSize(TOTAL_DEFAULT.0.max(taken.saturating_add(4 * REST_MIN.0))));

@@ -8,7 +8,8 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use strata_runtime::{Geometry, Sets};
 
-use super::{ConfigError, Layout};
+use super::error::ConfigError;
+use super::layout::Layout;
 
 /// Longest file that is read, in bytes.
 const LEN_MAX: u64 = 256 << 10;

@@ -10,9 +10,10 @@ use strata_seam::Cidr;
 
 use crate::descriptors::CONNECTIONS_MAX;
 
+use super::error::{ConfigError, in_range};
 use super::{
-    ByteSize, ConfigError, DISKS_MAX, DoorSettings, DurabilityClass, IndexEngine, Interval, Layout, Listen, Memory,
-    NfsSquash, Ports, Remembered, StoreSettings, Switch, file,
+    ByteSize, DISKS_MAX, DoorSettings, DurabilityClass, IndexEngine, Interval, Layout, Listen, Memory, NfsSquash,
+    Ports, Remembered, StoreSettings, Switch, file,
 };
 
 /// Segments: below, a stripe of 1 MiB shards would not fit a few times; above, reclaiming one takes too long.
@@ -392,18 +393,6 @@ fn limit(key: &str, given: Option<u32>, max: u32) -> Result<Option<usize>, Confi
         }
         given => Ok(given.and_then(|number| usize::try_from(number).ok())),
     }
-}
-
-/// # Errors
-/// A size outside its range, named with the range.
-pub(super) fn in_range(key: &str, size: ByteSize, min: ByteSize, max: ByteSize) -> Result<(), ConfigError> {
-    if size < min {
-        return Err(ConfigError(format!("{key} {size} is too small; at least {min}")));
-    }
-    if size > max {
-        return Err(ConfigError(format!("{key} {size} is too large; at most {max} here")));
-    }
-    Ok(())
 }
 
 /// Memory of this machine, or 1 TiB where the kernel does not say.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
-use strata_namespace::{Door, Event, EventAt, EventGap, Made, NodeKind, What};
+use strata_namespace::{Event, EventAt, EventGap, Made, NodeKind, What};
 use strata_seam::Timestamp;
 
 use super::Sequence;
@@ -130,7 +130,7 @@ impl Shown {
             }
             _ => {}
         }
-        let Event { ino, kind, parent, bucket, key, change, version, size, etag, uid, user, door, at, .. } = event;
+        let Event { ino, kind, parent, bucket, key, change, version, size, tag, uid, user, door, at, .. } = event;
         Self {
             seq: Sequence(sequence),
             at: moment(at),
@@ -149,8 +149,8 @@ impl Shown {
             change,
             version,
             size,
-            etag,
-            door: door_in_words(door).to_owned(),
+            etag: tag.as_ref().map(strata_etag::of),
+            door: crate::operation::name_of(door),
             uid,
             user: user.map(|user| user.to_string()),
         }
@@ -215,16 +215,6 @@ fn made_in_words(made: Made) -> &'static str {
         Made::Upload => "upload",
         Made::Write => "write",
         Made::Edit => "edit",
-    }
-}
-
-fn door_in_words(door: Door) -> &'static str {
-    match door {
-        Door::S3 => "s3",
-        Door::Mount => "mount",
-        Door::Nfs => "nfs",
-        Door::WebDav => "webdav",
-        Door::Admin => "store",
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use strata_disk::FileDisk;
 use strata_ledger::{Geometry, Options};
-use strata_namespace::{Caller, ContentSettings, Door, Durability, Namespace, Op};
+use strata_namespace::{Caller, ContentSettings, Durability, Namespace, Op, STORE};
 use strata_runtime::{OpenStore, StoreConfig};
 use strata_seam::{Disk, SystemClock, SystemEntropy};
 
@@ -17,7 +17,7 @@ pub(crate) const DISKS: u8 = 3;
 
 /// A request of the store's own.
 pub(crate) fn root() -> Op {
-    Op::new(Caller::root(Door::Admin))
+    Op::new(Caller::root(&STORE))
 }
 
 /// Makes a store in `data`, without a server, and closes it in good order.

@@ -6,13 +6,15 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use strata_namespace::{Caller, Door, NewLock, Op};
+use strata_namespace::{Caller, Door, DoorNumber, NewLock, Op};
 
 use crate::support::{BUCKET, Drive, errno, have};
 
+static WEBDAV: Door = Door::of_users("webdav", DoorNumber::new(4), &[]);
+
 /// Has somebody lock a name in the bucket over WebDAV.
 fn lock(drive: &Drive, name: &str, deep: bool) -> Op {
-    let op = Op::new(Caller::root(Door::WebDav));
+    let op = Op::new(Caller::root(&WEBDAV));
     op.submit("ann", vec![]);
     let wanted = NewLock {
         token: format!("urn:{name}"),

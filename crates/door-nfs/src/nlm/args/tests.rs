@@ -1,7 +1,9 @@
 //! The decoders against hostile bytes, and what they make of good ones.
 
 use proptest::prelude::*;
-use strata_namespace::{Door, HoldOwner, RangeSpace};
+use strata_namespace::{HoldOwner, RangeSpace};
+
+use crate::operations::DOOR;
 
 use super::*;
 
@@ -36,7 +38,7 @@ fn bytes_that_no_file_has_are_refused_and_the_last_one_is_the_end() {
 
 #[test]
 fn who_is_in_the_way_is_told_with_the_number_of_its_process_and_its_bytes() {
-    let owner = HoldOwner { door: Door::Nfs, client: 1, owner: 2, pid: 40 };
+    let owner = HoldOwner { door: DOOR.number, client: 1, owner: 2, pid: 40 };
     let held = |range| HeldRange { owner, space: RangeSpace::Bytes, kind: RangeKind::Write, range, lease: None };
     for (range, told) in [(3..10, (3, 7)), (3..u64::MAX, (3, 0))] {
         let mut out = Encoder::default();

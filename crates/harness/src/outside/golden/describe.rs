@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use strata_namespace::{Attr, Begin, Caller, Door, EventAt, ListQuery, Namespace, NodeKind, Op, ROOT_INO};
+use strata_namespace::{Attr, Begin, Caller, EventAt, ListQuery, Namespace, NodeKind, Op, ROOT_INO, STORE};
 use strata_seam::Ino;
 
 /// Bytes read at once.
@@ -16,7 +16,7 @@ const EVENTS: usize = 5;
 
 /// An operation of the administrator.
 pub(super) fn root() -> Op {
-    Op::new(Caller::root(Door::Admin))
+    Op::new(Caller::root(&STORE))
 }
 
 /// All buckets with all inodes, names, contents and attributes; all objects as S3 lists them; all uploads under way; the settings, the locks
@@ -33,7 +33,7 @@ pub(super) fn describe(ns: &Arc<Namespace>) -> Result<Value> {
             let page = ns.list(&op, &bucket.name, &ListQuery { after, limit: 100, ..ListQuery::default() })?;
             for (key, info) in page.objects {
                 objects.push(json!({
-                    "key": text(&key), "size": info.attr.size, "etag": info.etag, "parts": info.parts,
+                    "key": text(&key), "size": info.attr.size, "etag": strata_etag::of(&info.tag), "parts": info.parts,
                     "system": info.meta.system, "user": info.meta.user, "checksums": info.meta.checksums,
                     "version": info.version, "content": content_of_object(ns, &bucket.name, &key)?,
                 }));
@@ -46,7 +46,7 @@ pub(super) fn describe(ns: &Arc<Namespace>) -> Result<Value> {
         let mut uploads = Vec::new();
         for upload in ns.uploads(&op, &bucket.name, b"", None, 1000)?.0 {
             let (parts, _) = ns.parts(&op, &bucket.name, &upload.key, &upload.id, 0, 1000)?;
-            let parts = parts.into_iter().map(|part| json!([part.number, part.size, part.etag]));
+            let parts = parts.into_iter().map(|part| json!([part.number, part.size, part.tag]));
             uploads.push(json!({ "key": text(&upload.key), "id": upload.id, "parts": parts.collect::<Vec<_>>() }));
         }
         buckets.push(json!({

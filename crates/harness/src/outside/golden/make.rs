@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use strata_namespace::{
-    Access, Begin, Caller, Condition, Content, Door, Durability, HeldRange, HoldOwner, Namespace, NewLock, NewNode,
-    NodeKind, ObjectMeta, Op, ROOT_INO, RangeKind, RangeSpace, RenameMode, SetAttr, Whole, XattrMode,
+    Access, Begin, Caller, Condition, Content, Door, DoorNumber, Durability, HeldRange, HoldOwner, Namespace, NewLock,
+    NewNode, NodeKind, ObjectMeta, Op, ROOT_INO, RangeKind, RangeSpace, RenameMode, SetAttr, Whole, XattrMode,
 };
 use strata_runtime::Runtime;
 use strata_seam::Ino;
 
 use super::describe::root;
 use crate::outside::rng::Rng;
+
+static WEBDAV: Door = Door::of_users("webdav", DoorNumber::new(4), &[]);
+static MOUNT: Door = Door { settles: false, keeps_pages: true, ..Door::of_uids("mount", DoorNumber::new(2), &[]) };
 
 const RW: Access = Access { read: true, write: true, exec: false };
 /// The least that S3 allows for a part that is not the last.
@@ -70,7 +73,7 @@ fn fill(ns: &Namespace) -> Result<()> {
     }
     let of_parts: Vec<u8> = parts.iter().flat_map(<md5::Md5 as md5::Digest>::digest).collect();
     let etag = format!("{}-{}", hex::encode(<md5::Md5 as md5::Digest>::digest(of_parts)), parts.len());
-    let whole = Whole { etag, ..Whole::default() };
+    let whole = Whole { tag: strata_etag::read(&etag), ..Whole::default() };
     ns.complete_upload(&op, "golden", b"in parts", &upload, &listed, whole, &Condition::default())?;
     let upload = ns.create_upload(&op, "golden", b"interrupted", meta)?.id;
     let part = content(ns, &rng.bytes(5_000))?;
@@ -198,7 +201,7 @@ fn fill_held(ns: &Namespace, rng: &mut Rng) -> Result<()> {
     lock(ns, 4, "/notes with a space.txt", false)?;
     let [file, paged] = ["/golden/far/one", "/golden/far/paged"].map(|path| ns.resolve(&op, path.as_bytes()));
     let (file, paged) = (file?.ino, paged?.ino);
-    let owner = HoldOwner { door: Door::Mount, client: 0, owner: 77, pid: 1234 };
+    let owner = HoldOwner { door: MOUNT.number, client: 0, owner: 77, pid: 1234 };
     for (ino, space, kind, range) in [
         (file, RangeSpace::Bytes, RangeKind::Write, 10..20),
         (file, RangeSpace::Bytes, RangeKind::Read, 100..u64::MAX),
@@ -249,7 +252,7 @@ fn write(ns: &Namespace, dir: Ino, name: &[u8], bytes: &[u8]) -> Result<Ino> {
 
 /// Has the administrator lock a path over WebDAV. Whoever fills the store further passes it, as an operator does.
 fn lock(ns: &Namespace, number: u32, path: &str, deep: bool) -> Result<()> {
-    let op = Op::new(Caller::root(Door::WebDav));
+    let op = Op::new(Caller::root(&WEBDAV));
     op.submit("admin", Vec::new());
     let (parent, name) = path.rsplit_once('/').context("a path has a slash")?;
     let wanted = NewLock {
@@ -287,6 +290,14 @@ fn put_in(ns: &Namespace, bucket: &str, key: &str, bytes: &[u8], meta: &ObjectMe
     let etag = Some(hex::encode(<md5::Md5 as md5::Digest>::digest(bytes)));
     let content = content_in(ns, bucket, bytes)?;
     let op = root();
-    ns.put_object(&op, bucket, key.as_bytes(), content, etag, meta.clone(), &Condition::default())?;
+    ns.put_object(
+        &op,
+        bucket,
+        key.as_bytes(),
+        content,
+        etag.as_deref().map(strata_etag::read),
+        meta.clone(),
+        &Condition::default(),
+    )?;
     Ok(ns.settle_blocking(&op)?)
 }

@@ -13,12 +13,14 @@ use anyhow::{Context, Result, ensure};
 use strata_check::check_store;
 use strata_iam::{CLEAR_LEFT, Users, is_clear_secret};
 use strata_keys::MasterKey;
-use strata_namespace::Door;
+use strata_namespace::{Door, DoorNumber};
 use strata_runtime::Runtime;
 use strata_seam::SystemEntropy;
 
 use super::describe::root;
 use super::{archive, open};
+
+static S3: Door = Door::of_users("s3", DoorNumber::new(1), &[]);
 
 /// Name, secret, whether an administrator; in the store as it is.
 const USERS: [(&str, &str, bool); 4] = [
@@ -61,7 +63,7 @@ pub(super) fn check() -> Result<()> {
         ensure!(users.list().len() == USERS.len(), "there are {} users", users.list().len());
         for (name, secret, admin) in USERS {
             let user = users.by_password(name, secret).with_context(|| format!("{name} is not let in"))?;
-            ensure!(user.caller(Door::S3).superuser == admin, "{name} has rights of somebody else");
+            ensure!(user.caller(&S3).superuser == admin, "{name} has rights of somebody else");
             ensure!((user.uid == 0) == (name == "admin"), "{name} has uid {}", user.uid);
         }
         ensure!(users.renumbered().len() == usize::from(start == 0), "renumbered: {:?}", users.renumbered());

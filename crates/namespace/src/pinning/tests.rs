@@ -7,12 +7,13 @@ use std::time::Duration;
 use strata_seam::sim::SimWorld;
 
 use super::*;
+use crate::pin::Replacements;
 use crate::rig;
 use strata_seam::rehearsal::refuses_first;
 
 use crate::error::fail;
 use crate::rig::OpenStore;
-use crate::types::{Access, Caller, Condition, Door, ObjectMeta};
+use crate::types::{Access, Caller, Condition, ObjectMeta};
 use crate::view::View;
 
 /// Long enough for a thread that does not wait to be through.
@@ -21,7 +22,7 @@ const A_MOMENT: Duration = Duration::from_millis(100);
 const TOO_LONG: Duration = Duration::from_secs(20);
 
 fn root() -> Op {
-    Op::new(Caller::root(Door::S3))
+    Op::new(Caller::root(&rig::S3))
 }
 
 fn put(ns: &Arc<Namespace>, bytes: &[u8]) {

@@ -1,6 +1,7 @@
 //! What is remembered stays within its bounds.
 
 use super::*;
+use crate::types::NodeKind;
 use strata_seam::Timestamp;
 
 fn inode(ino: u64) -> Inode {

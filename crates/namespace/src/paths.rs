@@ -1,0 +1,50 @@
+//! Paths of directories that were looked up, kept in memory for events.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use strata_seam::Ino;
+
+/// Bytes that kept paths may take, and what one takes beside its key.
+const PATHS_BYTES_MAX: usize = 2 << 20;
+const PATH_BYTES: usize = 96;
+/// Where a directory is.
+#[derive(Clone, Debug)]
+pub(crate) struct DirPath {
+    /// What S3 calls its bucket.
+    pub(crate) bucket: Arc<str>,
+    /// What the keys in it begin with; `None` where that is too long, or cannot be told.
+    pub(crate) key: Option<Arc<[u8]>>,
+}
+
+/// Paths of directories. Used within changes alone, and forgotten before one shows that gives a directory another.
+#[derive(Default)]
+pub(crate) struct Paths(Mutex<KnownPaths>);
+
+#[derive(Default)]
+struct KnownPaths {
+    pub(crate) of: HashMap<Ino, DirPath>,
+    pub(crate) bytes: usize,
+}
+
+impl Paths {
+    /// A directory is about to have another path, and everything below it.
+    pub(crate) fn forget(&self) {
+        *self.0.lock() = KnownPaths::default();
+    }
+
+    pub(crate) fn known(&self, dir: Ino) -> Option<DirPath> {
+        self.0.lock().of.get(&dir).cloned()
+    }
+
+    pub(crate) fn keep(&self, dir: Ino, path: &DirPath) {
+        let mut known = self.0.lock();
+        if known.bytes > PATHS_BYTES_MAX {
+            // Those in use come back.
+            *known = KnownPaths::default();
+        }
+        known.bytes += PATH_BYTES + path.key.as_ref().map_or(0, |key| key.len());
+        known.of.insert(dir, path.clone());
+    }
+}

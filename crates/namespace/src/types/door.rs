@@ -1,0 +1,131 @@
+//! What a door says of itself. The name space knows no door by its name: where they differ, each states how it is.
+
+use std::fmt;
+
+use crate::authority::operations::Operation;
+
+/// The number of a door on disk, in events and in locks of processes: 1 to 15. A number is given to one protocol and never to another,
+/// since stores keep it; `docs/format/events.md` lists those that are given.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DoorNumber(u8);
+
+impl DoorNumber {
+    /// The highest one: on disk there are four bits for it.
+    pub const MAX: u8 = 15;
+
+    /// The number of a door.
+    ///
+    /// # Panics
+    /// Unless it is from 1 to [`DoorNumber::MAX`]. Of a `static` that does not compile.
+    #[must_use]
+    pub const fn new(number: u8) -> Self {
+        assert!(number > 0 && number <= Self::MAX, "a door has a number from 1 to 15");
+        Self(number)
+    }
+    /// The number as it was read; `None` where no door can have it.
+    pub(crate) fn read(number: u8) -> Option<Self> {
+        (1..=Self::MAX).contains(&number).then_some(Self(number))
+    }
+    /// The number itself.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+/// Who calls at a door, which says what gives them the right to make something at the top of the tree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Callers {
+    /// Users whom the door has made sure of: the right is their own ([`super::Caller::may_make_buckets`]).
+    Users,
+    /// Uids that somebody else has made sure of: the right is that of the user who has the uid, if there is one.
+    Uids,
+    /// Whoever administers the store, and its own workers: the mode of the root says.
+    Store,
+}
+
+/// A door under which the name space is served, as the door itself states it. Its protocol is not known here, but for what follows.
+///
+/// Two are the same door if their numbers are.
+pub struct Door {
+    /// What it is called where changes are shown: one lower-case word.
+    pub name: &'static str,
+    /// What it is called on disk.
+    pub number: DoorNumber,
+    /// Who calls.
+    pub callers: Callers,
+    /// Whether its answers wait until what they tell is durable (invariants ACK, SEEN). One that serves programs of this machine as a
+    /// local file system does not, and is told what it sees at once.
+    pub settles: bool,
+    /// Whether files are opened here, so that permission is judged once, at the open. Where they are not, it is judged with each call,
+    /// and the owner of a file is always let through.
+    pub has_opens: bool,
+    /// Whether a kernel behind it keeps names, attributes and pages. It may then ask for pages without an open, and what it was told
+    /// of changes is waited for ([`crate::Namespace::note_told`]).
+    pub keeps_pages: bool,
+    /// Whether locks of WebDAV bind its callers.
+    pub heeds_locks: bool,
+    /// The table of its operations: what each may ask the authority for.
+    pub operations: &'static [Operation],
+}
+
+/// The store itself: its workers, and whoever administers it without a command that has a row.
+pub static STORE: Door = Door::of_the_store(&[]);
+
+impl Door {
+    /// A door whose callers are users. Its answers wait, files are opened, locks bind, and no kernel is behind it.
+    #[must_use]
+    pub const fn of_users(name: &'static str, number: DoorNumber, operations: &'static [Operation]) -> Self {
+        Self {
+            name,
+            number,
+            callers: Callers::Users,
+            settles: true,
+            has_opens: true,
+            keeps_pages: false,
+            heeds_locks: true,
+            operations,
+        }
+    }
+    /// A door whose callers are uids, otherwise the same.
+    #[must_use]
+    pub const fn of_uids(name: &'static str, number: DoorNumber, operations: &'static [Operation]) -> Self {
+        Self { callers: Callers::Uids, ..Self::of_users(name, number, operations) }
+    }
+    /// The administration of the store, which is the door of [`STORE`]. An operator's own commands pass locks, as they pass mode bits.
+    #[must_use]
+    pub const fn of_the_store(operations: &'static [Operation]) -> Self {
+        Self { callers: Callers::Store, heeds_locks: false, ..Self::of_users("store", DoorNumber::new(5), operations) }
+    }
+    /// The row of an operation.
+    ///
+    /// # Panics
+    /// If there is none: an operation that the table does not know is not served.
+    #[must_use]
+    pub fn operation(&self, name: &str) -> &'static Operation {
+        let row = self.operations.iter().find(|row| row.name == name);
+        row.unwrap_or_else(|| panic!("the table of operations of the door {} has no row for {name}", self.name))
+    }
+    /// The rows of operations, in the order of their names.
+    ///
+    /// # Panics
+    /// As [`Door::operation`].
+    #[must_use]
+    pub fn operations_of<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'static Operation> {
+        names.into_iter().map(|name| self.operation(name)).collect()
+    }
+}
+
+impl PartialEq for Door {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Door {}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}

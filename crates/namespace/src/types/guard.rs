@@ -1,0 +1,18 @@
+//! What a request expects to find; see [`crate::types::Op::guard`].
+
+use strata_seam::{Ino, Timestamp};
+
+use super::Condition;
+
+/// An expectation about one inode, for [`Op::guard`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Guard {
+    /// The inode that was judged.
+    pub ino: Ino,
+    /// The entry it was found under, which must still lead to it: its directory and its name.
+    pub entry: Option<(Ino, Vec<u8>)>,
+    /// What was asked of its content. A directory has none.
+    pub condition: Condition,
+    /// The change time that was seen.
+    pub ctime: Option<Timestamp>,
+}
