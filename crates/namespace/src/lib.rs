@@ -51,6 +51,7 @@ mod rig;
 mod s3_name;
 mod seal;
 mod service;
+mod sessions;
 mod setattr;
 mod staging;
 mod stored;

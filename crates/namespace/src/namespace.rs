@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use strata_chunk::wire::Encoder;
 use strata_content::{Class, Computed, ContentError, Done, Settled, Store, Tx};
 use strata_seam::planted::{Bug, planted};
-use strata_seam::{Clock, Crew, Ino, Lsn, Timestamp};
+use strata_seam::{Clock, Crew, Ino, Lsn, SessionId, Timestamp};
 
 use crate::changes::{Feed, Told};
 use crate::effects::Effects;
@@ -20,6 +20,7 @@ use crate::file::Opens;
 use crate::key;
 use crate::numbers::{self, Numbers};
 use crate::records::Inode;
+use crate::sessions::Own;
 use crate::telling::Paths;
 use crate::types::{Attr, Durability, NodeKind, Op, ROOT_INO};
 use crate::upgrade::{self, UpgradeReport};
@@ -49,6 +50,7 @@ pub struct Namespace {
     /// What the opening did to them.
     upgraded: OnceLock<UpgradeReport>,
     pub(crate) numbers: Numbers,
+    pub(crate) own: Own,
     store_id: [u8; 16],
     boot_id: u64,
     pub(crate) durability: Durability,
@@ -114,23 +116,8 @@ impl Namespace {
     pub fn over(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity) -> Result<Arc<Self>> {
         let fresh = store.get(key::KEY_FORMAT)?.is_none();
         let earlier = upgrade::needed(&store)?;
-        let ns = Arc::new(Self {
-            store,
-            clock,
-            opens: Opens::default(),
-            removed: crate::removed::Removed::default(),
-            locks: crate::locks::Locks::default(),
-            feed: Arc::default(),
-            paths: Paths::default(),
-            outdated: AtomicBool::new(false),
-            upgraded: OnceLock::new(),
-            numbers: Numbers::default(),
-            store_id: identity.store_id,
-            boot_id: identity.boot_id,
-            durability: identity.durability,
-            top_name: OnceLock::new(),
-            rights: RwLock::default(),
-        });
+        let own = Own { id: store.session(), shared: false };
+        let ns = Arc::new(Self::of(store, clock, identity, own));
         if fresh {
             ns.create_root(identity.uid, identity.gid)?;
         }
@@ -147,6 +134,47 @@ impl Namespace {
         }
         ns.load_locks()?;
         Ok(ns)
+    }
+
+    /// One session more of a store that several share; `session` is a number that none had before. What others left is not touched:
+    /// who is gone is ended by [`Namespace::end_session`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotSupported`] for a store whose records are not of this format, and those of the store.
+    pub fn beside(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        identity: Identity,
+        session: SessionId,
+    ) -> Result<Arc<Self>> {
+        if store.get(key::KEY_FORMAT)?.is_none() || upgrade::needed(&store)?.is_some() {
+            let what = "the records are of another version: a store is made, and upgraded, by one session alone";
+            return Err(fail(ErrorKind::NotSupported, what));
+        }
+        let ns = Arc::new(Self::of(store, clock, identity, Own { id: session, shared: true }));
+        ns.join()?;
+        Ok(ns)
+    }
+
+    fn of(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity, own: Own) -> Self {
+        Self {
+            store,
+            clock,
+            opens: Opens::default(),
+            removed: crate::removed::Removed::default(),
+            locks: crate::locks::Locks::of(own.shared),
+            feed: Arc::default(),
+            paths: Paths::of(own.shared),
+            outdated: AtomicBool::new(false),
+            upgraded: OnceLock::new(),
+            numbers: Numbers::default(),
+            own,
+            store_id: identity.store_id,
+            boot_id: identity.boot_id,
+            durability: identity.durability,
+            top_name: OnceLock::new(),
+            rights: RwLock::default(),
+        }
     }
 
     /// Upgrades the records, and tells the log of it.
@@ -190,7 +218,8 @@ impl Namespace {
     /// Removes what the last process left unfinished.
     fn tidy(&self) -> Result<()> {
         self.store.collect_unfinished()?;
-        self.remove_unlinked()
+        self.remove_unlinked()?;
+        self.forget_sharing()
     }
 
     fn create_root(&self, uid: u32, gid: u32) -> Result<()> {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_chunk::{Item, Node};
 
-pub use bucket::Bucket;
+pub use bucket::{Bucket, LockCount};
 pub use inode::{Beside, Counted, Dirent, Inode};
 pub(crate) use lock::{decode_lock, encode_lock};
 pub use upload::{Part, Upload, Version};

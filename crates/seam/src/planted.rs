@@ -180,6 +180,24 @@ bugs! {
     EffectInBody,
     /// A directory is made without the placeholder of its name
     PlaceholderForgotten,
+    /// Events of a change that was thrown away are told with the one that is made instead
+    EventsOfThrownAwayKept,
+    /// A lock is granted without a word in the record that changes in its bucket read
+    GrantNotCounted,
+    /// Locks that other sessions granted bind nobody here
+    LocksOfOthersIgnored,
+    /// A lock of a process is set although the row of them was written meanwhile
+    HoldUnguarded,
+    /// What is removed is erased although another session has it open
+    OthersOpenIgnored,
+    /// The last name of a file goes without asking again who is there that may have it open
+    ComersIgnored,
+    /// What was marked for another session is erased by the first that has done with it
+    MarksOfOthersIgnored,
+    /// Staged bytes are let go while the change that stores them is computed
+    StagedFreedInBody,
+    /// Paths in events are those that this session learnt once, whatever others rename
+    PathsOfOthersKept,
     // Content: the mover and checkpoints
     /// The mover forgets a chunk without looking again whether it is counted
     ReferenceNotRechecked,

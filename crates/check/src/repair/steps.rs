@@ -5,7 +5,9 @@ use strata_seam::Ino;
 
 use super::lost;
 use crate::check::{Affected, Finding, Owner, entry_of, stands};
-use strata_namespace::records::{Beside, Bucket, Dirent, Inode, Part, Taken, Version, View, hash, is_dir, key, raw};
+use strata_namespace::records::{
+    Beside, Bucket, Dirent, Inode, LockCount, Part, Taken, Version, View, hash, is_dir, key, raw,
+};
 use strata_namespace::{Error, Namespace, NodeKind, OBJECT_MODE_DEFAULT, ROOT_INO, Result};
 
 /// Entries read per step.
@@ -353,6 +355,7 @@ fn fresh_bucket(root: &Inode, name: &[u8]) -> Bucket {
         relaxed: false,
         versioned: false,
         mode: OBJECT_MODE_DEFAULT,
+        locks: LockCount::default(),
     }
 }
 

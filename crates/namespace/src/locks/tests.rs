@@ -5,9 +5,10 @@ use strata_seam::sim::SimWorld;
 
 use super::*;
 use crate::key;
+use crate::namespace::Identity;
 use crate::records::encode_lock;
 use crate::rig;
-use crate::types::{Caller, Condition, Door, ObjectMeta};
+use crate::types::{Caller, Condition, Door, Durability, ObjectMeta};
 
 fn root() -> Op {
     Op::new(Caller::root(Door::WebDav))
@@ -98,17 +99,13 @@ fn what_processes_of_another_session_hold_is_in_the_way_until_the_store_is_opene
         put(ns, "f").expect("put");
         let ino = ns.resolve(&root(), b"/bkt/f").expect("it is there").ino;
         assert_eq!(ns.set_hold(&root(), ino, &held(1)).expect("set"), None);
-        // The same row as another process would have it under its own session.
-        let own = key::under(key::TABLE_HOLD, ino, &ns.store.session().0.to_be_bytes());
-        let other = SessionId(ns.store.session().0 + 1);
-        ns.store
-            .transact(false, |tx| {
-                let row = tx.get(&own)?.expect("a row");
-                tx.delete(own.clone());
-                tx.put(key::under(key::TABLE_HOLD, ino, &other.0.to_be_bytes()), row);
-                Ok::<_, crate::Error>(())
-            })
-            .expect("written");
+        // The same as another process would have it under its own session.
+        let identity = Identity { store_id: ns.store_id(), boot_id: 2, uid: 0, gid: 0, durability: Durability::Strict };
+        let other = SessionId(ns.session().0 + 1);
+        let beside = Namespace::beside(Arc::clone(&ns.store), world.clock(), identity, other).expect("one more");
+        assert!(beside.set_hold(&root(), ino, &held(1)).expect("asked").is_some());
+        ns.release_hold(&root(), ino, &held(1).owner, RangeSpace::Bytes, &(0..10)).expect("released");
+        assert_eq!(beside.set_hold(&root(), ino, &held(1)).expect("set"), None);
         assert!(ns.test_hold(&root(), ino, &held(1)).expect("asked").is_some(), "the same number, and not the same");
         store.close().expect("closed");
         ino
