@@ -180,6 +180,8 @@ bugs! {
     EffectInBody,
     /// A directory is made without the placeholder of its name
     PlaceholderForgotten,
+    /// The times of a directory without names are put back over those of its first one
+    AbsentTimesUnguarded,
     /// Events of a change that was thrown away are told with the one that is made instead
     EventsOfThrownAwayKept,
     /// A lock is granted without a word in the record that changes in its bucket read
