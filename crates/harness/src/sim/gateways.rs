@@ -253,7 +253,10 @@ fn one(seed: u64, told: bool, tally: &mut Tally) -> Result<(), String> {
         let at = rng.below(GATEWAYS as u64) as usize;
         let (step, by) = (Step::of(&mut rng), actor(&mut rng));
         let other = (at + 1 + rng.below(GATEWAYS as u64 - 1) as usize) % GATEWAYS;
-        let meanwhile = (!rng.one_in(4)).then(|| (Step::of(&mut rng), actor(&mut rng)));
+        let meanwhile = (!rng.one_in(4)).then(|| {
+            let meanwhile = if rng.one_in(3) { step.rival(&mut rng) } else { Step::of(&mut rng) };
+            (meanwhile, actor(&mut rng))
+        });
         trail.push(format!("{at} {by:?}: {step:?} | {other}: {meanwhile:?}"));
         tally.count("changes", 1);
         if matches!(step, Step::Idle) {

@@ -62,12 +62,10 @@ impl Namespace {
         if !self.is_shared() || planted(Bug::LocksOfOthersIgnored) {
             return Ok(self.locks.held.concerns(bucket));
         }
-        for counting in [bucket, ROOT_INO] {
-            if view.bucket_at(counting)?.is_some_and(|bucket| bucket.locks.count > 0) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        // Both are read also where the first says enough: the change relies on what either says.
+        let own = view.bucket_at(bucket)?.is_some_and(|bucket| bucket.locks.count > 0);
+        let of_top = view.bucket_at(ROOT_INO)?.is_some_and(|bucket| bucket.locks.count > 0);
+        Ok(own || of_top)
     }
 
     /// Whether a lock may be in the way of one on this place.

@@ -136,7 +136,12 @@ impl Granteds {
         let covering: Vec<_> = standing().filter(|granted| covers(granted, touched)).collect();
         let exclusive = covering.iter().find(|granted| !granted.lock.shared && !actor.holds(&granted.lock));
         let shared = covering.iter().find(|granted| granted.lock.shared);
-        let any = covering.iter().any(|granted| actor.holds(&granted.lock));
+        // Where what was touched is known by its path alone, a lock of the actor's anywhere on the way may be what counts.
+        let on_the_way = |granted: &Granted| {
+            matches!(touched, Touched::Below(_)) && touched.path().starts_with(granted.place.trim_end_matches('/'))
+        };
+        let mut own = standing().filter(|granted| actor.holds(&granted.lock));
+        let any = own.any(|granted| covers(granted, touched) || on_the_way(granted));
         let granted = exclusive.or(shared.filter(|_| !any))?;
         Some(format!("{touched:?} was changed by {actor:?}, and is locked: {granted:?}"))
     }

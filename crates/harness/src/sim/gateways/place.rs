@@ -25,6 +25,16 @@ impl Place {
         Self(rng.below(BUCKETS.len() as u64) as usize, parts.join("/"))
     }
 
+    /// Something in it, if it can have anything.
+    pub(super) fn below(&self, rng: &mut SimRng) -> Self {
+        let name = ["a", "b"][rng.below(2) as usize];
+        match (BUCKETS.get(self.0), BUCKETS.iter().position(|bucket| *bucket == self.1)) {
+            (Some(_), _) => Self(self.0, format!("{}/{name}", self.1)),
+            (None, Some(bucket)) => Self(bucket, name.to_owned()),
+            (None, None) => self.clone(),
+        }
+    }
+
     pub(super) fn bucket(&self) -> &'static str {
         BUCKETS.get(self.0).copied().unwrap_or(TOP_NAME_DEFAULT)
     }
@@ -64,9 +74,9 @@ impl Place {
         (attr.kind == NodeKind::File).then_some(attr.ino)
     }
 
-    /// What a change of what has this name touches.
-    pub(super) fn node(&self) -> Touched {
-        Touched::Below(self.path())
+    /// What a change of this inode touches, which had the name before; nothing that is known where it has lost it meanwhile.
+    pub(super) fn node(&self, ns: &Namespace, ino: Ino) -> Option<Touched> {
+        (self.ino(ns) == Some(ino)).then(|| Touched::Below(self.path()))
     }
 
     /// What coming and going of this name touches.

@@ -110,7 +110,7 @@ impl Step {
         let mode = [RenameMode::Replace, RenameMode::NoReplace, RenameMode::Exchange][rng.below(3) as usize];
         let bucket = rng.below(BUCKETS.len() as u64) as usize;
         let (place, other) = (Place::of(rng), Place::of(rng));
-        match rng.below(66) {
+        match rng.below(68) {
             0..2 => Self::Make(place),
             2..4 => Self::Create(place),
             4..9 => Self::MakeDir(place),
@@ -140,7 +140,51 @@ impl Step {
             61..63 => Self::Hold(File::of(rng), rng.below(1 << 10), rng.one_in(2)),
             63 => Self::LetGo(File::of(rng), rng.below(1 << 10)),
             64 => Self::Idle,
-            _ => Self::Restart(place),
+            65 => Self::Restart(place),
+            _ => Self::Mode(place, if rng.one_in(2) { 0o755 } else { 0o700 }),
+        }
+    }
+
+    /// A step that may be in the way of this one: of any kind, at its place or in it.
+    pub(super) fn rival(&self, rng: &mut SimRng) -> Self {
+        let mut rival = Self::of(rng);
+        match self {
+            Self::Hold(file, ..) if rng.one_in(2) => return Self::Hold(file.clone(), rng.below(1 << 10), true),
+            Self::Mode(dir, _) if rng.one_in(2) => return Self::MakeDir(dir.below(rng)),
+            _ => {}
+        }
+        let mut own = self.clone();
+        if let (Some(place), Some(there)) = (own.place(), rival.place()) {
+            *there = if rng.one_in(3) { place.below(rng) } else { place.clone() };
+        }
+        rival
+    }
+
+    /// Where it is taken, if that is said.
+    fn place(&mut self) -> Option<&mut Place> {
+        match self {
+            Self::Make(place)
+            | Self::Create(place)
+            | Self::MakeDir(place)
+            | Self::Put(place, _)
+            | Self::Delete(place)
+            | Self::Unlink(place)
+            | Self::RemoveDir(place)
+            | Self::Rename(place, ..)
+            | Self::Link(place, _)
+            | Self::Attribute(place, _)
+            | Self::Property(place, _)
+            | Self::Mode(place, _)
+            | Self::Upload(place, _)
+            | Self::End(place, _)
+            | Self::Open(place, _)
+            | Self::Write(File::Named(place), ..)
+            | Self::Cut(File::Named(place), _)
+            | Self::Hold(File::Named(place), ..)
+            | Self::LetGo(File::Named(place), _)
+            | Self::Lock(Some(place), ..)
+            | Self::Restart(place) => Some(place),
+            _ => None,
         }
     }
 
@@ -161,17 +205,20 @@ impl Step {
             | Self::Link(..) => self.name(ns, op),
             Self::Attribute(place, seed) => {
                 let name = format!("user.{seed}");
-                ns.set_xattr(op, place.ino(ns)?, name.as_bytes(), b"value", XattrMode::Any).ok()?;
-                done([place.node()])
+                let ino = place.ino(ns)?;
+                ns.set_xattr(op, ino, name.as_bytes(), b"value", XattrMode::Any).ok()?;
+                done(place.node(ns, ino))
             }
             Self::Property(place, seed) => {
-                ns.set_property(op, place.ino(ns)?, "DAV:", &format!("p{seed}"), Some(b"value")).ok()?;
-                done([place.node()])
+                let ino = place.ino(ns)?;
+                ns.set_property(op, ino, "DAV:", &format!("p{seed}"), Some(b"value")).ok()?;
+                done(place.node(ns, ino))
             }
             Self::Mode(place, mode) => {
                 let set = SetAttr { mode: Some(*mode), ..SetAttr::default() };
-                ns.setattr(op, place.ino(ns)?, &set).ok()?;
-                done([place.node()])
+                let ino = place.ino(ns)?;
+                ns.setattr(op, ino, &set).ok()?;
+                done(place.node(ns, ino))
             }
             Self::Upload(place, seed) => upload(ns, op, place, *seed),
             Self::End(place, complete) => end_upload(ns, op, place, *complete),
@@ -272,7 +319,8 @@ impl Step {
                 let (dir, name) = place.split(ns)?;
                 let access = Access { read: true, write: *cut, exec: false };
                 let opened = ns.create(op, dir, name, 0o644, access, false, *cut).ok()?;
-                with(Effect::Opened(opened.attr.ino, *cut), cut.then(|| place.node()))
+                let ino = opened.attr.ino;
+                with(Effect::Opened(ino, *cut), place.node(ns, ino).filter(|_| *cut))
             }
             Self::OpenByNumber(which) => {
                 let ino = run.files.borrow().any_one(*which)?;
@@ -292,7 +340,7 @@ impl Step {
                 let ino = file.ino(run, at, ns)?;
                 let set = SetAttr { size: Some(*len), ..SetAttr::default() };
                 ns.setattr(op, ino, &set).ok()?;
-                let touched = if let File::Named(place) = file { Some(place.node()) } else { None };
+                let touched = if let File::Named(place) = file { place.node(ns, ino) } else { None };
                 with(Effect::Cut(ino, *len as usize), touched)
             }
             Self::Sync(which) => {
