@@ -68,6 +68,8 @@ bugs! {
     OpeningNotStored,
     /// A stripe that was not taken is written in another segment without a new opening
     CutStripeForgotten,
+    /// Disks are told that earlier versions must not read them after the first record that these cannot read
+    MarkTooLate,
     // The ledger: recovery
     /// Frames of openings that were overruled are taken for the log
     HistoryIgnored,
@@ -171,6 +173,8 @@ bugs! {
     ChunkOffsetLost,
     /// Pages of unfinished ingests are not let go after a start
     UnfinishedKept,
+    /// Content refers to chunks of another dedup domain
+    DomainNotChecked,
     // Content: changes beside others
     /// A change is committed although what it read was changed meanwhile
     PremisesUnchecked,

@@ -30,6 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Result;
+use strata_content::{Content, ContentError, DedupDomain, Tx};
 use strata_namespace::{Durability, Identity, Namespace};
 use strata_seam::rehearsal;
 use strata_seam::sim::{SimRng, SimWorld};
@@ -247,6 +248,7 @@ fn one(seed: u64, told: bool, tally: &mut Tally) -> Result<(), String> {
     for bucket in BUCKETS {
         watcher.create_bucket(&root(), bucket, None).map_err(|error| error.to_string())?;
     }
+    domains_stay_apart(watcher)?;
     let run = Rc::new(Run::begin(&world, watcher)?);
     let mut trail = Vec::new();
     for _ in 0..STEPS {
@@ -287,6 +289,26 @@ fn one(seed: u64, told: bool, tally: &mut Tally) -> Result<(), String> {
         Err(wrong) => return Err(after(&trail, told, &wrong)),
     }
     Ok(())
+}
+
+/// Content of one dedup domain refers to no chunk of another, whoever says so.
+fn domains_stay_apart(ns: &Namespace) -> Result<(), String> {
+    let told = |error: &dyn std::fmt::Debug| format!("content for two domains: {error:?}");
+    let store = ns.store();
+    let mut ingest = ns.ingest(&root(), BUCKETS[0]).map_err(|error| told(&error))?;
+    ingest.push(b"of the common domain").map_err(|error| told(&error))?;
+    let common = ingest.finish().map_err(|error| told(&error))?;
+    let attached = |tx: &mut Tx<'_>, content: &Content| tx.attach(content);
+    // Its chunk is there only with an owner, who lets it go at once below.
+    let owned = store.transact(false, |tx| attached(tx, &common)).map_err(|error| told(&error))?.value;
+    let other = DedupDomain::of(1, 0);
+    let foreign = store.content(other, owned.clone()).map_err(|error| told(&error))?;
+    let crossed = store.transact(false, |tx| attached(tx, &foreign));
+    store.transact(false, |tx| tx.release(&owned)).map_err(|error| told(&error))?;
+    match crossed {
+        Err(ContentError::OtherDomain(_)) => Ok(()),
+        crossed => Err(format!("content of another dedup domain was to refer to a common chunk: {crossed:?}")),
+    }
 }
 
 /// What is wrong, with the step after which it was; `told` prints all of them.
