@@ -140,12 +140,12 @@ impl Namespace {
         Ok(!self.own.shared || view.record(&key::unlinked(self.own.id, ino))?.is_some())
     }
 
-    /// Takes away the marks of this session on what it does not have open: what others removed. Called about once a second; the
-    /// answer is how many there were.
+    /// Takes away the marks of this session on what it does not have open: what others removed. Part of what is done about once a
+    /// second ([`Namespace::seal_idle`]); the answer is how many there were.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn release_unopened(&self) -> Result<usize> {
+    pub(crate) fn release_unopened(&self) -> Result<usize> {
         if !self.own.shared {
             return Ok(0);
         }

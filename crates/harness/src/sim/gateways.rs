@@ -283,7 +283,8 @@ fn one(seed: u64, told: bool, tally: &mut Tally) -> Result<(), String> {
     tally.count("sessions ended", run.ended.get());
     tally.count("locks granted", run.locks.borrow().count);
     // Nothing is open any more.
-    let wrong = run.wrong().into_iter().chain(violations(watcher)).chain(leftovers(watcher)).next();
+    let counted = locking::counts_agree(watcher).err();
+    let wrong = run.wrong().or(counted).into_iter().chain(violations(watcher)).chain(leftovers(watcher)).next();
     match wrong.map_or_else(|| told::hold_against(watcher), Err) {
         Ok(events) => tally.count("events", events),
         Err(wrong) => return Err(after(&trail, told, &wrong)),
@@ -318,3 +319,6 @@ fn after(trail: &[String], told: bool, wrong: &str) -> String {
     }
     format!("{wrong}; after {}", trail.last().map_or("", String::as_str))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use strata_namespace::{Caller, Door, HeldRange, LockRecord, Namespace, NodeKind, Op, RangeKind};
+use strata_namespace::records::{Bucket, key};
+use strata_namespace::{Caller, Door, HeldRange, LockRecord, Namespace, NodeKind, Op, ROOT_INO, RangeKind};
 use strata_seam::Ino;
 
 /// The users that lock.
@@ -154,6 +155,30 @@ fn covers(Granted { lock, place }: &Granted, touched: &Touched) -> bool {
         Touched::Members(path) | Touched::File(path) => path == place,
     };
     above || exactly
+}
+
+/// Whether the records of buckets say how many locks there are.
+///
+/// # Errors
+/// One does not.
+pub(super) fn counts_agree(ns: &Namespace) -> Result<(), String> {
+    let all = |table: u8| ns.store().range(&[table], &[table + 1], usize::MAX >> 1);
+    let unread = |error: &dyn std::fmt::Debug| format!("the rows of locks cannot be read: {error:?}");
+    let mut counts: BTreeMap<Ino, u64> = BTreeMap::new();
+    for (row, _) in all(key::TABLE_LOCK).map_err(|error| unread(&error))? {
+        let bucket = row.get(1..9).and_then(|bucket| bucket.try_into().ok()).map_or(0, u64::from_be_bytes);
+        // Those on the root of the tree are counted with the files there.
+        *counts.entry(if bucket == 0 { ROOT_INO } else { Ino(bucket) }).or_default() += 1;
+    }
+    for (row, entry) in all(key::TABLE_BUCKET).map_err(|error| unread(&error))? {
+        let root = Ino(row.get(1..9).and_then(|root| root.try_into().ok()).map_or(0, u64::from_be_bytes));
+        let says = Bucket::decode(root, &entry.value).map_err(|error| unread(&error))?.locks.count;
+        let there = counts.remove(&root).unwrap_or(0);
+        if says != there {
+            return Err(format!("bucket {root} has {there} locks, and its record says {says}"));
+        }
+    }
+    counts.pop_first().map_or(Ok(()), |(bucket, _)| Err(format!("locks are counted nowhere: bucket {bucket} is gone")))
 }
 
 /// Whether the processes of all sessions hold nothing that is in the way of each other, and none that is gone holds anything.

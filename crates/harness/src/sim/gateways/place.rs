@@ -25,6 +25,16 @@ impl Place {
         Self(rng.below(BUCKETS.len() as u64) as usize, parts.join("/"))
     }
 
+    /// The place with this path: of something in a bucket, or at the top.
+    #[cfg(test)]
+    pub(super) fn at(path: &str) -> Self {
+        let inside = BUCKETS
+            .iter()
+            .enumerate()
+            .find_map(|(at, bucket)| Some(Self(at, path.strip_prefix(bucket)?.strip_prefix('/')?.to_owned())));
+        inside.unwrap_or_else(|| Self(BUCKETS.len(), path.to_owned()))
+    }
+
     /// Something in it, if it can have anything.
     pub(super) fn below(&self, rng: &mut SimRng) -> Self {
         let name = ["a", "b"][rng.below(2) as usize];

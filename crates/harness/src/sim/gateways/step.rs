@@ -246,7 +246,6 @@ impl Step {
             }
             Self::Idle => {
                 ns.seal_idle().ok()?;
-                ns.release_unopened().ok()?;
                 done([])
             }
             Self::Restart(place) => {
