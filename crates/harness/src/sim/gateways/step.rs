@@ -408,7 +408,7 @@ impl Step {
 /// A lock of a process of this gateway's session, on some of eight bytes.
 fn hold(run: &Run, at: usize, which: u64, write: bool) -> HeldRange {
     let (start, len, owner) = (which % 8, 1 + which / 8 % 8, which / 64 % 2);
-    let whole = which / 128 % 8 == 0;
+    let whole = (which / 128).is_multiple_of(8);
     HeldRange {
         owner: HoldOwner { door: strata_namespace::Door::Mount, client: run.session(at), owner, pid: 1 },
         space: if whole { RangeSpace::Whole } else { RangeSpace::Bytes },
