@@ -13,7 +13,7 @@ use crate::key;
 use crate::locks::uphold::Touched;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::records::{Bucket, Inode};
+use crate::records::{Bucket, Inode, LockCount};
 use crate::top;
 use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, damaged, decode_dirent};
@@ -139,7 +139,16 @@ impl Namespace {
         let root = self.make(tx, effects, op, ROOT_INO, name, NodeKind::Directory, mode, |_| Ok(()))?;
         let name = name.to_vec();
         let (root_ino, created, uid) = (root.attr.ino, root.attr.btime, op.caller.uid);
-        let bucket = Bucket { root: root_ino, name, created, uid, relaxed, versioned: false, mode: of_objects };
+        let bucket = Bucket {
+            root: root_ino,
+            name,
+            created,
+            uid,
+            relaxed,
+            versioned: false,
+            mode: of_objects,
+            locks: LockCount::default(),
+        };
         put(tx, &bucket);
         Ok((root, bucket))
     }

@@ -11,7 +11,7 @@ use crate::bucket;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
-use crate::records::{Bucket, Inode};
+use crate::records::{Bucket, Inode, LockCount};
 use crate::s3_name;
 use crate::types::{BucketInfo, Durability, Op, ROOT_INO};
 use crate::view::View;
@@ -193,6 +193,7 @@ impl Namespace {
             relaxed: self.durability == Durability::Relaxed,
             versioned: false,
             mode: bucket::OBJECT_MODE_DEFAULT,
+            locks: LockCount::default(),
         }
     }
 }

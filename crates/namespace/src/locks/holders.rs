@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use parking_lot::Mutex;
 use strata_seam::Ino;
 
-use super::hold::{SESSIONS_STEP, edit, read};
+use super::hold::{Held, ROWS_STEP, edit, read_row};
 use super::range::{HeldRange, HoldOwner, RangeSpace, Ranges};
 use crate::authority::{Action, READ, Resource, WRITE};
 use crate::error::{ErrorKind, Result, fail};
@@ -37,20 +37,24 @@ pub(crate) struct HoldTurn {
 }
 
 impl HoldTurn {
-    /// From what was held to what is held.
-    pub(super) fn of(ino: Ino, before: &Ranges, after: &Ranges) -> Self {
+    /// From what was held on a file, by session, to what is held.
+    pub(super) fn of_file(ino: Ino, before: &Held, after: &Held) -> Self {
         let mut locks: HashMap<Client, i64> = HashMap::new();
-        for (ranges, change) in [(before, -1), (after, 1)] {
-            for HeldRange { owner, .. } in &ranges.0 {
+        for (held, change) in [(before, -1), (after, 1)] {
+            for HeldRange { owner, .. } in held.values().flat_map(|ranges| &ranges.0) {
                 *locks.entry((owner.door, owner.client)).or_default() += change;
             }
         }
         locks.retain(|_, change| *change != 0);
+        let is_freed = |(session, ranges): (&u32, &Ranges)| {
+            let left = after.get(session);
+            ranges.0.iter().any(|held| !left.is_some_and(|left| left.0.contains(held)))
+        };
         Self {
             ino,
-            rows: i64::from(!after.0.is_empty()) - i64::from(!before.0.is_empty()),
+            rows: i64::from(!after.is_empty()) - i64::from(!before.is_empty()),
             locks,
-            freed: before.0.iter().any(|held| !after.0.contains(held)),
+            freed: before.iter().any(is_freed),
         }
     }
 }
@@ -168,7 +172,7 @@ impl Namespace {
 
     fn end_where(&self, op: &Op, mut files: Vec<Ino>, ends: impl Fn(&HeldRange) -> bool) -> Result<usize> {
         files.dedup();
-        let session = self.store.session();
+        let session = self.own.id;
         let mut ended = 0;
         for ino in files {
             ended += self.change(op, |tx, effects| {
@@ -189,7 +193,7 @@ impl Namespace {
         let mut snap = self.snap(op);
         let (mut from, end) = (vec![key::TABLE_HOLD], [key::TABLE_HOLD + 1]);
         loop {
-            let page = snap.records(&from, &end, SESSIONS_STEP)?;
+            let page = snap.records(&from, &end, ROWS_STEP)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             from.clone_from(last);
             from.push(0);
@@ -197,7 +201,7 @@ impl Namespace {
                 let Some(ino) = key.get(1..9).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes) else {
                     continue;
                 };
-                each(Ino(ino), read(Ino(ino), value)?);
+                read_row(Ino(ino), Some(value.clone()))?.into_values().for_each(|ranges| each(Ino(ino), ranges));
             }
         }
     }

@@ -42,6 +42,11 @@ impl Drop for Claim {
 }
 
 impl Locks {
+    /// `shared`: other sessions grant some, too.
+    pub(crate) fn of(shared: bool) -> Self {
+        Self { held: Held::of(shared), ..Self::default() }
+    }
+
     /// From the moment a change was accepted in which nothing forbade the larger one. Under the writer's lock.
     pub(crate) fn claim(&self, number: u64, places: Vec<Place>) {
         self.claims.lock().insert(number, places);

@@ -108,7 +108,7 @@ fn what_clients_hold_is_counted_told_and_ended_for_a_whole_client() {
     let noting = std::sync::Arc::clone(&told);
     ns.tell_of_ended_holds(move |ino| noting.lock().unwrap().push(ino));
     let taken = || std::mem::take(&mut *told.lock().unwrap());
-    let of = |client, owner| HoldOwner { door: Door::Nfs, client, owner, pid: 7 };
+    let of = |client, owner| HoldOwner { door: NFS.number, client, owner, pid: 7 };
     let held = |owner: HoldOwner, bytes| HeldRange { owner, ..range(0, RangeKind::Write, bytes) };
     for ino in files {
         ns.set_hold(&mount(), ino, &held(of(1, 1), 0..10)).unwrap();
@@ -116,7 +116,7 @@ fn what_clients_hold_is_counted_told_and_ended_for_a_whole_client() {
     }
     ns.set_hold(&mount(), files[0], &held(of(1, 2), 40..50)).unwrap();
     let counts =
-        || [ns.holds_of(Door::Nfs, 1), ns.holds_of(Door::Nfs, 2), ns.holds_of(Door::Mount, 1), ns.holds_held()];
+        || [ns.holds_of(NFS.number, 1), ns.holds_of(NFS.number, 2), ns.holds_of(MOUNT.number, 1), ns.holds_held()];
     assert_eq!((counts(), taken()), ([4, 3, 0, 7], vec![]));
     // One that is split is two, and what stays as it was frees nothing.
     ns.release_hold(&mount(), files[1], &of(2, 1), RangeSpace::Bytes, &(24..26)).unwrap();
@@ -131,12 +131,12 @@ fn what_clients_hold_is_counted_told_and_ended_for_a_whole_client() {
     assert_eq!(ns.break_holds(&root(), files[0], &of(1, 2), RangeSpace::Bytes).unwrap(), 1);
     assert_eq!(ns.break_holds(&root(), files[0], &of(1, 2), RangeSpace::Bytes).unwrap(), 0);
     assert_eq!((counts(), taken()), ([2, 3, 0, 5], vec![files[0]]));
-    assert_eq!(ns.release_client(&root(), Door::Nfs, 1).unwrap(), 2);
-    assert_eq!(ns.release_client(&root(), Door::Mount, 2).unwrap(), 0, "another door's");
+    assert_eq!(ns.release_client(&root(), NFS.number, 1).unwrap(), 2);
+    assert_eq!(ns.release_client(&root(), MOUNT.number, 2).unwrap(), 0, "another door's");
     assert_eq!((counts(), taken()), ([0, 3, 0, 3], vec![files[0], files[1]]));
     for refused in [
         ns.all_holds(&user()).map(|_| 0),
-        ns.release_client(&user(), Door::Nfs, 2),
+        ns.release_client(&user(), NFS.number, 2),
         ns.break_holds(&user(), files[0], &of(2, 1), RangeSpace::Bytes),
     ] {
         assert_eq!(refused.unwrap_err().kind, ErrorKind::NotPermitted);
@@ -159,5 +159,5 @@ fn who_may_neither_read_nor_write_a_file_may_not_lock_it() {
 }
 
 fn user() -> Op {
-    Op::new(Caller::new(1000, 1000, std::sync::Arc::from([]), Door::Nfs))
+    Op::new(Caller::new(1000, 1000, std::sync::Arc::from([]), &NFS))
 }
