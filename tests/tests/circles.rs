@@ -41,7 +41,7 @@ struct Known {
 const KNOWN: &[Known] = &[Known {
     folder: "crates/server",
     file: "control::messages",
-    files_max: 19,
+    files_max: 20,
     reason: "`messages` has the requests and answers of all commands, whose types stand beside the commands, and commands send them",
 }];
 
@@ -207,6 +207,9 @@ fn read_source(here: &Module, text: &str, is_module: &dyn Fn(&[String]) -> bool)
         }
         let mut path = vec![word.clone()];
         let behind_path = at > 0 && tokens[at - 1] == Token::Path;
+        // `pub(in crate::module)` says who may import, and imports nothing.
+        let visibility = [Token::Word("pub".to_owned()), Token::Sign('('), Token::Word("in".to_owned())];
+        let is_visibility = tokens[..at].ends_with(&visibility);
         at += 1;
         while let (Some(Token::Path), Some(Token::Word(next))) = (tokens.get(at), tokens.get(at + 1)) {
             path.push(next.clone());
@@ -214,6 +217,7 @@ fn read_source(here: &Module, text: &str, is_module: &dyn Fn(&[String]) -> bool)
         }
         if path.len() > 1
             && !behind_path
+            && !is_visibility
             && let Some(path) = from_root(here, &path, is_module)
         {
             source.named.push(path);
@@ -395,7 +399,7 @@ fn what_points_down_is_no_circle() {
     let found = planted(&[
         ("", "mod a; mod b;\n#[cfg(test)]\nmod rig;"),
         ("a", "mod child;\npub use child::Name;\nfn of() { child::made(); }"),
-        ("a::child", "pub struct Name;\npub fn made() {}"),
+        ("a::child", "pub(in crate::a) struct Name;\npub fn made() {}"),
         // The name is the child's: `a` is not imported.
         ("b", "use crate::a::Name;\npub struct Other;"),
         ("rig", "use crate::b::Other;"),

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::door::NfsDoor;
 use crate::metrics::count;
-use crate::peer::Origin;
+use crate::origin::Origin;
 use crate::rpc::{Call, Message, RECORD_MARK_LEN, Refusal, Reply};
 use crate::{nlm, nsm, portmap};
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::door::NfsDoor;
 use crate::metrics::count;
-use crate::peer::{Answer, Origin, Peer, Service};
+use crate::origin::Origin;
+use crate::peer::{Answer, Peer, Service};
 use crate::rpc::{Call, Refusal, Reply};
 use crate::{mount, nfs, nlm, nsm, portmap};
 

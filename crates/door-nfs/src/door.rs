@@ -12,7 +12,7 @@ use crate::export::{Export, ExportId, ExportTable};
 use crate::handle::{HANDLE_LEN, Handle, HandleCodec};
 use crate::metrics::NfsMetrics;
 use crate::mount_list::MountList;
-use crate::nlm::Locks;
+use crate::nlm::locks::Locks;
 use crate::record::Budget;
 use crate::reply_cache::{ReplyCache, ReplyCacheLimits};
 

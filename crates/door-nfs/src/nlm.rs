@@ -8,107 +8,34 @@
 //! and can have it; numbers and bytes of everything kept here are bounded by [`crate::NfsLimits`].
 
 mod args;
-mod clients;
+pub(crate) mod clients;
 mod keeper;
+pub(crate) mod locks;
 mod procedures;
 mod waits;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use strata_gate::bridge;
-use strata_namespace::Namespace;
-use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use self::args::{Request, procedure};
-use self::clients::Clients;
-use self::waits::{Freed, Grant, Waits};
-use crate::config::{NfsLimits, NfsLocks};
 use crate::door::NfsDoor;
 use crate::metrics::count;
-use crate::peer::Origin;
+use crate::origin::Origin;
 use crate::reply_cache::{Begin, CallKey};
 use crate::rpc::{Call, Refusal, Reply, accepted};
 
-pub(crate) use self::args::notice;
+pub(crate) use self::args::{PROGRAM, VERSION, notice};
 pub(crate) use self::clients::Line;
 pub use self::clients::{LockClient, lock_clients};
 pub(crate) use self::keeper::{close, keep};
 
-pub(crate) const PROGRAM: u32 = 100_021;
-pub(crate) const VERSION: u32 = 4;
-
 /// What tells procedures of this program from those of NFS in the reply cache.
 const CACHED_AS: u32 = 1 << 16;
 const REPLY_CAPACITY: usize = 128;
-
-/// What the door keeps of locks.
-pub(crate) struct Locks {
-    settings: NfsLocks,
-    clients: Clients,
-    /// Around it and the name space's rows: a lock given back and given on is one step. Nothing of the name space takes it, and it is taken
-    /// only on threads that may wait.
-    waits: Mutex<Waits>,
-    freed: Arc<Freed>,
-    /// Until then only what clients had is granted.
-    grace_ends: Option<Instant>,
-    /// To the keeper. One per lock that is granted to one who waited, so as many at most as may wait.
-    granted: mpsc::UnboundedSender<Grant>,
-    grants: Mutex<Option<mpsc::UnboundedReceiver<Grant>>>,
-    /// Places for calls to clients, by address and in all.
-    calls: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
-    calls_in_all: Arc<Semaphore>,
-}
-
-impl Locks {
-    /// Of a store that was just opened. Where clients had locks before, they get time to ask for them again.
-    ///
-    /// # Errors
-    /// Reading the list of clients.
-    pub(crate) fn new(
-        ns: &Namespace,
-        secret: &[u8; 32],
-        limits: &NfsLimits,
-        settings: NfsLocks,
-    ) -> strata_namespace::Result<Self> {
-        let clients = Clients::load(ns, secret, limits)?;
-        let grace_ends = (!clients.past().is_empty()).then(|| Instant::now() + settings.grace);
-        let freed = Arc::new(Freed::default());
-        let told = Arc::clone(&freed);
-        ns.tell_of_ended_holds(move |ino| told.note(ino));
-        let (granted, grants) = mpsc::unbounded_channel();
-        Ok(Self {
-            clients,
-            waits: Mutex::new(Waits::new(Arc::clone(&freed))),
-            freed,
-            grace_ends,
-            granted,
-            grants: Mutex::new(Some(grants)),
-            calls: Mutex::default(),
-            calls_in_all: Arc::new(Semaphore::new(limits.lock_calls_max)),
-            settings,
-        })
-    }
-
-    /// Gives what is free on a file to those who wait for it.
-    fn grant(&self, ns: &Namespace, waits: &mut Waits, ino: strata_seam::Ino) {
-        let mut grants = Vec::new();
-        waits.grant(ns, &procedures::granting(), ino, &mut grants);
-        // The keeper is gone only when the door is.
-        grants.into_iter().for_each(|grant| drop(self.granted.send(grant)));
-    }
-
-    /// The same on all files where somebody else than a client gave something back.
-    fn grant_freed(&self, ns: &Namespace) {
-        for ino in self.freed.take() {
-            self.grant(ns, &mut self.waits.lock(), ino);
-        }
-    }
-}
 
 /// A host at this address tells that it restarted.
 pub(crate) fn restarted(door: &NfsDoor, address: IpAddr, name: &[u8], restarts: u32) {

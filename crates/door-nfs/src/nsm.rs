@@ -12,10 +12,8 @@ use crate::metrics::count;
 use crate::nlm;
 use crate::rpc::{Call, Refusal, Reply, accepted};
 
-pub(crate) const PROGRAM: u32 = 100_024;
-pub(crate) const VERSION: u32 = 1;
-/// SM_NOTIFY.
-pub(crate) const NOTIFY: u32 = 6;
+use crate::programs::nsm::NOTIFY;
+pub(crate) use crate::programs::nsm::{PROGRAM, VERSION};
 
 /// Answers a call.
 pub(crate) async fn call(door: Arc<NfsDoor>, peer: SocketAddr, call: Call) -> Result<Reply, Refusal> {

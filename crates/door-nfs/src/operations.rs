@@ -46,6 +46,11 @@ static OPERATIONS: &[Operation] = &[
     Operation::new("lock clients", &[Administer]),
 ];
 
+static ROWS: LazyLock<Vec<&'static Operation>> = LazyLock::new(|| DOOR.operations_of(PROCEDURES));
+static LOCKS: LazyLock<Vec<&'static Operation>> = LazyLock::new(|| DOOR.operations_of(LOCK_OPERATIONS));
+static LOCK_CLIENTS: LazyLock<&'static Operation> = LazyLock::new(|| DOOR.operation("lock clients"));
+static MOUNT: LazyLock<&'static Operation> = LazyLock::new(|| DOOR.operation("mnt"));
+
 /// The procedures of NLM, by what they do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum LockOperation {
@@ -59,11 +64,6 @@ pub(crate) enum LockOperation {
 
 /// The names of their rows, in that order.
 const LOCK_OPERATIONS: [&str; 6] = ["nlm_test", "nlm_lock", "nlm_cancel", "nlm_unlock", "nlm_share", "nlm_unshare"];
-
-static ROWS: LazyLock<Vec<&'static Operation>> = LazyLock::new(|| DOOR.operations_of(PROCEDURES));
-static LOCKS: LazyLock<Vec<&'static Operation>> = LazyLock::new(|| DOOR.operations_of(LOCK_OPERATIONS));
-static LOCK_CLIENTS: LazyLock<&'static Operation> = LazyLock::new(|| DOOR.operation("lock clients"));
-static MOUNT: LazyLock<&'static Operation> = LazyLock::new(|| DOOR.operation("mnt"));
 
 /// The row of a procedure of NFS, by its number; of one that is not known, the row of the procedure that does nothing.
 pub(crate) fn of_procedure(number: u32) -> &'static Operation {

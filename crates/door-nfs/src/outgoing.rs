@@ -12,8 +12,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::nlm::Line;
-use crate::portmap;
+use crate::nlm::clients::Line;
+use crate::programs;
 use crate::rpc::{AUTH_NONE, LAST_FRAGMENT, MSG_CALL, MSG_REPLY, RPC_VERSION};
 use crate::xdr::{Decoder, Encoder, XdrError};
 
@@ -69,7 +69,8 @@ pub(crate) async fn call(
         let Procedure { program, version, .. } = procedure;
         let mut asked = Encoder::with_capacity(16);
         [program, version, PROTOCOL_TCP, 0].into_iter().for_each(|word| asked.u32(word));
-        let ask = Procedure { program: portmap::PROGRAM, version: portmap::VERSION, number: GETPORT };
+        let ask =
+            Procedure { program: programs::portmap::PROGRAM, version: programs::portmap::VERSION, number: GETPORT };
         let port = call_at(line, portmap_port, ask, &asked.into_vec()).await?.u32()?;
         let port = u16::try_from(port).ok().filter(|port| *port != 0).ok_or(CallError::NoPort(program))?;
         call_at(line, port, procedure, args).await

@@ -17,14 +17,6 @@ pub(crate) enum Service {
     },
 }
 
-/// From where a call came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Origin {
-    pub(crate) address: SocketAddr,
-    /// The address of this machine that it came to; unspecified for a datagram to a socket of all addresses.
-    pub(crate) local: IpAddr,
-}
-
 /// The other end of a connection, and what it may use.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,

@@ -8,8 +8,7 @@ use crate::rpc::{Call, Refusal, Reply, accepted};
 use crate::xdr::Decoder;
 use crate::{mount, nfs, nlm, nsm};
 
-pub(crate) const PROGRAM: u32 = 100_000;
-pub(crate) const VERSION: u32 = 2;
+pub(crate) use crate::programs::portmap::{PROGRAM, VERSION};
 
 const PROTOCOL_TCP: u32 = 6;
 const PROTOCOL_UDP: u32 = 17;

@@ -11,6 +11,9 @@ use strata_namespace::{HeldRange, RangeKind};
 
 use crate::xdr::{Decoder, Encoder, XdrError};
 
+pub(crate) const PROGRAM: u32 = 100_021;
+pub(crate) const VERSION: u32 = 4;
+
 /// Longest `netobj`: cookies, file handles, owner handles; bytes.
 const NETOBJ_LEN_MAX: usize = 1024;
 /// Longest name of a host, bytes. The protocol allows 1024; names of hosts have 255 at most.

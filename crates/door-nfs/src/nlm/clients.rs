@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::args::HOST_LEN_MAX;
 use crate::config::NfsLimits;
 use crate::operations::DOOR;
-use crate::peer::Origin;
+use crate::origin::Origin;
 use crate::xdr::{Decoder, Encoder};
 
 /// Settings of the store, a row per client; behind it the client's number.

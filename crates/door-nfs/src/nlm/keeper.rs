@@ -11,13 +11,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::args::{Answered, Stat, granted, procedure};
+use super::args::{PROGRAM, VERSION};
+use super::clients::{self, Line};
 use super::waits::Grant;
-use super::{Line, PROGRAM, VERSION, clients};
 use crate::door::NfsDoor;
 use crate::metrics::count;
-use crate::nsm;
 use crate::operations::DOOR;
 use crate::outgoing::{self, CallError, Procedure};
+use crate::programs;
 use crate::xdr::{Decoder, Encoder};
 
 /// How often clients are looked through, and those that wait are looked at once more.
@@ -147,7 +148,7 @@ async fn call_back(door: Arc<NfsDoor>, grant: Grant) {
     }
     run(move || {
         let mut waits = door.locks.waits.lock();
-        let file = waits.called(&door.ns, &super::procedures::granting(), number, took);
+        let file = waits.called(&door.ns, &super::locks::granting(), number, took);
         if let (Some(ino), false) = (file, took) {
             tracing::debug!(client = %grant.line.client, "a lock that was waited for was not taken");
             door.locks.grant(&door.ns, &mut waits, ino);
@@ -201,7 +202,11 @@ async fn notify(door: Arc<NfsDoor>, number: u64, line: Line, restarts: u32) {
             let mut out = Encoder::with_capacity(64);
             out.opaque(name.as_bytes());
             out.u32(restarts);
-            let notice = Procedure { program: nsm::PROGRAM, version: nsm::VERSION, number: nsm::NOTIFY };
+            let notice = Procedure {
+                program: programs::nsm::PROGRAM,
+                version: programs::nsm::VERSION,
+                number: programs::nsm::NOTIFY,
+            };
             told &= call(&door, line, notice, &out.into_vec()).await.is_ok();
         }
         if told {

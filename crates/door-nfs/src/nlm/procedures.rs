@@ -6,17 +6,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use strata_namespace::{Caller, Error, ErrorKind, HeldRange, HoldOwner, Op, RangeKind, RangeSpace};
+use strata_namespace::{Error, ErrorKind, HeldRange, HoldOwner, Op, RangeKind, RangeSpace};
 use strata_seam::Ino;
 use tokio::time::Instant;
 
 use super::args::{Answered, Lock, Request, Share, Stat};
-use super::{Line, Locks};
+use super::clients::Line;
+use super::locks::Locks;
 use crate::door::NfsDoor;
 use crate::export::Rule;
 use crate::metrics::count;
-use crate::operations::{DOOR, LockOperation, of_lock};
-use crate::peer::Origin;
+use crate::operations::DOOR;
+use crate::operations::{LockOperation, of_lock};
+use crate::origin::Origin;
 use crate::rpc::Credential;
 
 /// Answers a call.
@@ -234,11 +236,6 @@ impl Desk<'_> {
         self.locks.waits.lock().unreserve(file.ino, (client, clients.owner(0, &share.owner)));
         Ok(Stat::Granted)
     }
-}
-
-/// Who sets a lock for one who waited: permission was asked for when it began to wait.
-pub(super) fn granting() -> Op {
-    Op::of(Caller::root(&DOOR), of_lock(LockOperation::Lock))
 }
 
 /// The status for each kind.

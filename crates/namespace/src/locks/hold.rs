@@ -4,7 +4,6 @@
 //! What a process holds ends with the session that serves it, so the rows of a session go when the store is opened the next time,
 //! and nobody waits for them to be durable. Others see them in the same commit order as everything else.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use strata_chunk::wire::{Decoder, Encoder, WireError};
@@ -12,8 +11,8 @@ use strata_content::Tx;
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, SessionId, Timestamp};
 
-use super::holders::HoldTurn;
-use super::range::{HeldRange, HoldOwner, RangeKind, RangeSpace, Ranges};
+use super::hold_counts::HoldTurn;
+use super::range::{Held, HeldRange, HoldOwner, RangeKind, RangeSpace, Ranges};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
@@ -29,9 +28,6 @@ pub(super) const ROWS_STEP: usize = 64;
 /// Sessions with locks on one file; the shared engine has fewer.
 const SESSIONS_MAX: usize = 1_024;
 const FORMAT: u8 = 2;
-
-/// The locks on a file by session.
-pub(super) type Held = BTreeMap<u32, Ranges>;
 
 /// The door of a row. Rows have the first three numbers in another order than events do, which are the doors' own.
 fn door(byte: u8) -> Result<DoorNumber, WireError> {

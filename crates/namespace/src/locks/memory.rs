@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::Mutex;
 
 use super::held::Held;
-use super::holders::Holders;
+use super::hold_counts::Holders;
 use super::place::Place;
 
 /// What the name space has in memory of locks. All of it can be read from the store, but for the claims of changes in progress.

@@ -3,9 +3,8 @@
 use proptest::prelude::*;
 use strata_namespace::{HoldOwner, RangeSpace};
 
-use crate::operations::DOOR;
-
 use super::*;
+use crate::operations::DOOR;
 
 fn lock(offset: u64, len: u64) -> Lock {
     let text = |text: &'static str| Bytes::from_static(text.as_bytes());
