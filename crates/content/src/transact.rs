@@ -190,7 +190,12 @@ impl Store {
                 // What only read saw one moment, and need not be true any more.
                 if early.change.has_written() {
                     match change(&mut again) {
-                        Ok(_) if early.change.writes_like(&again.change) => {}
+                        Ok(_) if early.change.writes_like(&again.change) => {
+                            // Nor may it tell of what is elsewhere by now.
+                            if early.change.events != again.change.events {
+                                report(format!("{} tells what is not so any more", early.change.written()));
+                            }
+                        }
                         Ok(_) => report(format!("{} instead of {}", early.change.written(), again.change.written())),
                         Err(_) => report(format!("{} instead of a refusal", early.change.written())),
                     }

@@ -46,7 +46,11 @@ impl<'a> Tx<'a> {
 
     /// One that is computed again, and draws the numbers that `early` drew.
     pub(crate) fn drawing_as(early: &Self, relaxed: bool) -> Self {
-        Self { drawn: early.drawn.clone(), ..Self::new(early.store, relaxed) }
+        let mut again = Self { drawn: early.drawn.clone(), ..Self::new(early.store, relaxed) };
+        if planted(Bug::EventsOfThrownAwayKept) {
+            again.change.events.clone_from(&early.change.events);
+        }
+        again
     }
 
     /// A number from `fresh`, or, where the change is computed again, the one that it drew before: the same change draws the same

@@ -130,8 +130,9 @@ pub(crate) struct Follower {
     told: BTreeMap<u64, (u64, u64)>,
     /// The last event.
     pub(crate) last: Option<Sequence>,
-    /// What the first half of an exchange took away.
+    /// What the first half of an exchange moved, under its new names, while the second half is not there yet.
     aside: Vec<(String, Node)>,
+    exchanging: bool,
     /// Events followed.
     pub(crate) events: u64,
 }
@@ -197,19 +198,18 @@ impl Follower {
             "renamed" => {
                 let (bucket, key) = told.from.as_ref().ok_or("renamed from nowhere")?;
                 let old = format!("{bucket}/{key}");
-                let mut moved = std::mem::take(&mut self.aside);
-                if moved.is_empty() {
-                    moved = self.take(&old);
-                }
-                if told.exchange {
-                    let there = path.trim_end_matches('/');
-                    let mut aside = self.take(there);
-                    aside.extend(self.take(&format!("{there}/")));
-                    self.aside = aside;
-                }
+                let moved = self.take(&old);
                 must(moved.first().is_some_and(|(_, node)| node.ino == ino), "the name before led elsewhere")?;
-                for (was, node) in moved {
-                    let now = was.replacen(&old, &path, 1);
+                let mut moved: Vec<_> =
+                    moved.into_iter().map(|(was, node)| (was.replacen(&old, &path, 1), node)).collect();
+                moved.append(&mut self.aside);
+                // Of an exchange the first takes the place of the second, which has to go from there first.
+                if told.exchange && !std::mem::replace(&mut self.exchanging, told.exchange) {
+                    self.aside = moved;
+                    return Ok(());
+                }
+                self.exchanging = false;
+                for (now, node) in moved {
                     must(self.nodes.insert(now, node).is_none(), "the new name was taken")?;
                 }
             }

@@ -40,8 +40,9 @@ mod on {
 
     /// What looks for a bug: a row, which of its cases, and the seconds it may take. What is quick to find most comes
     /// first; each then goes deeper into what only it can see.
-    const HUNTS: [(&str, Option<&str>, u64); 14] = [
+    const HUNTS: [(&str, Option<&str>, u64); 15] = [
         ("gateways", None, 4),
+        ("crash", Some("upgrade-*"), 4),
         ("swarm", None, 8),
         ("feed", None, 10),
         ("crash", Some("log-*"), 30),

@@ -20,6 +20,7 @@ mod step;
 mod swarm;
 mod takeover;
 mod trouble;
+mod upgrade;
 mod workload;
 
 use crate::row::Row;

@@ -13,7 +13,7 @@ use crate::key;
 use crate::locks::uphold::Touched;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::records::{Bucket, Inode};
+use crate::records::{Bucket, Inode, LockCount};
 use crate::top;
 use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, damaged, decode_dirent};
@@ -60,16 +60,11 @@ fn first_in_words((name, kind): &(Vec<u8>, NodeKind)) -> String {
     format!("'{}', {}{hint}", name.escape_ascii(), kind.words())
 }
 
-/// Writes the record of a bucket.
-pub(crate) fn put(tx: &mut Tx<'_>, bucket: &Bucket) {
-    tx.put(key::bucket(bucket.root), bucket.encode());
-}
-
 /// Has the record say what the bucket is called now.
 pub(crate) fn rename(tx: &mut Tx<'_>, root: Ino, name: &[u8]) -> Result<()> {
     let Some(mut bucket) = tx.bucket_at(root)? else { return Err(damaged(format!("the bucket of directory {root}"))) };
     bucket.name = name.to_vec();
-    put(tx, &bucket);
+    bucket.put(tx);
     Ok(())
 }
 
@@ -139,8 +134,17 @@ impl Namespace {
         let root = self.make(tx, effects, op, ROOT_INO, name, NodeKind::Directory, mode, |_| Ok(()))?;
         let name = name.to_vec();
         let (root_ino, created, uid) = (root.attr.ino, root.attr.btime, op.caller.uid);
-        let bucket = Bucket { root: root_ino, name, created, uid, relaxed, versioned: false, mode: of_objects };
-        put(tx, &bucket);
+        let bucket = Bucket {
+            root: root_ino,
+            name,
+            created,
+            uid,
+            relaxed,
+            versioned: false,
+            mode: of_objects,
+            locks: LockCount::default(),
+        };
+        bucket.put(tx);
         Ok((root, bucket))
     }
 
@@ -300,7 +304,7 @@ impl Namespace {
             let root = tx.dir(bucket.root)?;
             self.authorize(op, Action::SetBucket, &root.attr)?;
             bucket.versioned = versioned;
-            put(tx, &bucket);
+            bucket.put(tx);
             self.tell_bucket_changed(tx, effects, &root);
             Ok(())
         })
@@ -341,7 +345,7 @@ impl Namespace {
                 None => effects.within(&bucket),
             }
             bucket.mode = mode.unwrap_or(bucket.mode);
-            put(tx, &bucket);
+            bucket.put(tx);
             // Whom the root lets in is no matter of the files there.
             if let Some(mode) = mode.filter(|_| !bucket.is_top()) {
                 root.attr.mode = root.attr.mode & 0o7000 | dir_mode(mode);

@@ -138,7 +138,7 @@ impl Namespace {
             }
             let now = self.clock.now();
             if inode.attr.nlink == 0 {
-                tx.delete(key::unlinked(self.store.session(), ino));
+                tx.delete(key::unlinked(self.own.id, ino));
             }
             inode.attr.nlink += u32::from(!planted(Bug::LinkNotCounted));
             inode.attr.ctime = now;

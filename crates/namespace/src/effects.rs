@@ -7,8 +7,8 @@
 use strata_content::Hold;
 use strata_seam::Ino;
 
-use crate::locks::counted::HoldTurn;
 use crate::locks::held::Turn;
+use crate::locks::hold_counts::HoldTurn;
 use crate::locks::place::Place;
 use crate::pin::{Kept, Replacing};
 use crate::records::{Bucket, Inode};

@@ -132,11 +132,9 @@ impl Namespace {
         } else {
             names::adopt(tx, inode)?;
         }
-        if inode.attr.nlink > 0 && inode.attr.kind != NodeKind::Directory {
+        let file = inode.attr.kind != NodeKind::Directory;
+        if file && (inode.attr.nlink > 0 || self.mark_unlinked(tx, inode.attr.ino)?) {
             self.put_inode(tx, inode);
-        } else if inode.attr.kind != NodeKind::Directory && self.opens.is_open_for_erasing(inode.attr.ino) {
-            self.put_inode(tx, inode);
-            tx.put(key::unlinked(self.store.session(), inode.attr.ino), Vec::new());
         } else {
             self.erase(tx, effects, inode)?;
         }

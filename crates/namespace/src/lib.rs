@@ -61,6 +61,7 @@ mod rig;
 mod s3_name;
 mod seal;
 mod service;
+mod sessions;
 mod setattr;
 mod snap;
 mod staging;

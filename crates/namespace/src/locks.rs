@@ -9,10 +9,11 @@
 //! Invariants: a lock is granted only while none is held that conflicts with it; what is removed or renamed has no locks behind that
 //! commit; and once a lock is granted, nothing that was not accepted before shows in what it covers.
 
-pub(crate) mod counted;
+mod counted;
 mod ending;
 pub(crate) mod held;
 mod hold;
+pub(crate) mod hold_counts;
 mod holders;
 pub(crate) mod memory;
 pub(crate) mod place;
@@ -44,6 +45,7 @@ pub use memory::Claim;
 pub(crate) use place::Place;
 pub use range::{HeldRange, HoldOwner, RangeKind, RangeSpace};
 use table::Row;
+pub use uphold::Touch;
 use uphold::Touched;
 
 /// Most locks of WebDAV at a time.
@@ -73,17 +75,6 @@ pub struct NewLock {
     pub owner_xml: Vec<u8>,
     /// How long it is to last, at most [`LOCK_SECS_MAX`]; that if it is not said.
     pub seconds: Option<u64>,
-}
-
-/// What a change would touch, for those who ask beforehand.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Touch {
-    /// Content, attributes or properties of an inode.
-    Node(Ino),
-    /// Which members a directory has.
-    Members(Ino),
-    /// A name in a directory, with everything below what it leads to. Nothing if it leads nowhere.
-    Entry(Ino, Vec<u8>),
 }
 
 fn end_of(now: Timestamp, seconds: Option<u64>) -> Timestamp {
@@ -130,8 +121,8 @@ impl Namespace {
             let (inode, place, made) = self.lockable(tx, effects, op, at, &new)?;
             effects.bucket = inode.bucket;
             self.refuse_conflict(tx, &place, wanted, now)?;
-            let held = &self.locks.held;
-            if held.count() >= LOCKS_MAX || held.of_user(principal) >= LOCKS_PER_USER_MAX {
+            let (all, of_user) = self.locks_counted(tx, principal)?;
+            if all >= LOCKS_MAX || of_user >= LOCKS_PER_USER_MAX {
                 let what = format!(
                     "there are at most {LOCKS_MAX} locks and {LOCKS_PER_USER_MAX} per user; unlock something and try again"
                 );
@@ -152,6 +143,7 @@ impl Namespace {
                 return Err(fail(ErrorKind::Exists, "this token is in use; draw another"));
             }
             tx.put(key, encode_lock(&lock));
+            self.count_granted(tx, &place)?;
             effects.locks.push(Turn::Granted(place, principal.clone(), lock.expires));
             Ok((lock, made))
         })?;
@@ -197,7 +189,7 @@ impl Namespace {
                 "it is being changed by another request; nothing was locked; try again",
             ));
         }
-        if self.locks.held.count() == 0 {
+        if !self.locks_concern(tx, place)? {
             return Ok(());
         }
         let in_the_way = |row: &Row| !(row.lock.shared && wanted.shared) && uphold::stands(&row.lock, now);
@@ -250,7 +242,7 @@ impl Namespace {
             };
             let mine = op.holder().is_some_and(|holder| holder.principal == row.lock.principal);
             self.authorize(op, Action::Unlock, Resource::Lock { own: mine })?;
-            end(tx, effects, row);
+            end(tx, effects, row)?;
             Ok(())
         })
     }
@@ -264,7 +256,7 @@ impl Namespace {
 
     fn covering_rows(&self, view: &mut impl View, inode: &Inode) -> Result<Vec<Row>> {
         let mut found: Vec<Row> = Vec::new();
-        if !self.locks.held.concerns(inode.bucket) {
+        if !self.locks_in(view, inode.bucket)? {
             return Ok(found);
         }
         for place in place::all_of(view, inode)? {
@@ -282,7 +274,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Stale`], and reading the index.
     pub fn locks_on(&self, op: &Op, ino: Ino) -> Result<Vec<LockRecord>> {
-        if self.locks.held.count() == 0 {
+        if !self.locks.held.any() {
             return Ok(Vec::new());
         }
         let now = self.clock.now();
@@ -293,7 +285,8 @@ impl Namespace {
         Ok(found.filter(|lock| uphold::stands(lock, now)).collect())
     }
 
-    /// How many locks there are, those included that ended by themselves a moment ago. Reads a counter.
+    /// How many locks there are, those included that ended by themselves a moment ago. Reads a counter; zero where sessions share the
+    /// store, whose locks are in the rows alone.
     #[must_use]
     pub fn locks_held(&self) -> usize {
         self.locks.held.count()
@@ -332,56 +325,9 @@ impl Namespace {
             let row = found.ok_or_else(|| fail(ErrorKind::NotFound, "there is no lock with this token"))?;
             let lock = row.lock.clone();
             effects.bucket = row.place.bucket;
-            end(tx, effects, row);
+            end(tx, effects, row)?;
             Ok(lock)
         })
-    }
-
-    /// Refuses what [`Namespace::change`] would refuse for a lock, so that a door can say so before it takes in a body. What holds is
-    /// what the change finds.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Locked`], [`ErrorKind::Stale`], and reading the index.
-    pub fn check_locks(&self, op: &Op, touches: &[Touch]) -> Result<()> {
-        if self.locks.held.count() == 0 {
-            return Ok(());
-        }
-        let mut snap = self.snap(op);
-        for touch in touches {
-            match touch {
-                Touch::Node(ino) => {
-                    let inode = snap.inode(*ino)?;
-                    self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)])?;
-                }
-                Touch::Members(ino) => {
-                    let dir = snap.dir(*ino)?;
-                    self.uphold_locks(&mut snap, op, &[Touched::Members(&dir)])?;
-                }
-                Touch::Entry(parent, name) => {
-                    let Some(found) = snap.find(*parent, name)? else { continue };
-                    let dir = snap.dir(*parent)?;
-                    let inode = snap.inode(found.dirent.ino)?;
-                    self.uphold_locks(&mut snap, op, &[Touched::Entry(&dir, &found.name, &inode)])?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The same for an object that is about to be put. What else is in its way, the change says.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Locked`], and reading the index.
-    pub fn check_locks_of_object(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<()> {
-        if self.locks.held.count() == 0 {
-            return Ok(());
-        }
-        let mut snap = self.snap(op);
-        let Ok(Some(place)) = self.find_place(&mut snap, op, bucket, key) else { return Ok(()) };
-        match snap.entry_inode(place.dir.attr.ino, &place.name)? {
-            Some((_, inode)) => self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)]),
-            None => self.uphold_locks(&mut snap, op, &[Touched::Members(&place.dir)]),
-        }
     }
 
     /// For a change that takes many commits, of what has this name and all below: refuses it now if a lock forbids it, and has none
@@ -440,9 +386,11 @@ pub fn locked(key: &[u8], value: &[u8]) -> Result<Option<Ino>> {
 }
 
 /// Within a change: there is one lock less.
-fn end(tx: &mut Tx<'_>, effects: &mut Effects, Row { place, lock }: Row) {
+fn end(tx: &mut Tx<'_>, effects: &mut Effects, Row { place, lock }: Row) -> Result<()> {
     tx.delete(table::key_of(&place, &lock.token));
+    counted::count_ended(tx, &place)?;
     effects.locks.push(Turn::Ended(place, lock.principal));
+    Ok(())
 }
 
 #[cfg(test)]

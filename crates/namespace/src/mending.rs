@@ -4,7 +4,6 @@ use strata_content::{Content, DedupDomain, Tx};
 use strata_seam::Ino;
 
 use crate::belong::{self, Taken};
-use crate::bucket;
 use crate::domain::dedup_domain;
 use crate::error::Result;
 use crate::names;
@@ -135,7 +134,7 @@ impl Mending<'_> {
 
     /// Writes the record of a bucket.
     pub fn put_bucket(&self, tx: &mut Tx<'_>, record: &Bucket) {
-        bucket::put(tx, record);
+        record.put(tx);
     }
 
     /// Makes the bucket of the files at the top of the tree where it is missing.

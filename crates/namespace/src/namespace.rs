@@ -20,6 +20,7 @@ use crate::numbers::Numbers;
 use crate::opens::Opens;
 use crate::paths::Paths;
 use crate::remnants::Removed;
+use crate::sessions::Own;
 use crate::types::{Durability, Op};
 use crate::upgrade::report::UpgradeReport;
 
@@ -45,6 +46,7 @@ pub struct Namespace {
     /// What the opening did to them.
     upgraded: OnceLock<UpgradeReport>,
     pub(crate) numbers: Numbers,
+    pub(crate) own: Own,
     store_id: [u8; 16],
     boot_id: u64,
     pub(crate) durability: Durability,
@@ -97,19 +99,20 @@ impl Future for Settle {
 
 impl Namespace {
     /// Before anything of the store was looked at.
-    pub(crate) fn new(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity) -> Self {
+    pub(crate) fn new(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity, own: Own) -> Self {
         Self {
             store,
             clock,
             opens: Opens::default(),
-            locks: Locks::default(),
+            locks: Locks::of(own.shared),
             removed: Removed::default(),
             following: Mutex::default(),
             feed: Arc::default(),
-            paths: Paths::default(),
+            paths: Paths::of(own.shared),
             outdated: AtomicBool::new(false),
             upgraded: OnceLock::new(),
             numbers: Numbers::default(),
+            own,
             store_id: identity.store_id,
             boot_id: identity.boot_id,
             durability: identity.durability,

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use strata_content::Store;
-use strata_seam::Clock;
+use strata_seam::{Clock, SessionId};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::format::{RECORD_FORMAT, mark_format};
 use crate::key;
 use crate::namespace::{Identity, Namespace, OUTDATED};
 use crate::records::Inode;
+use crate::sessions::Own;
 use crate::types::{NodeKind, ROOT_INO};
 use crate::upgrade::{self, UpgradeReport};
 use crate::usage;
@@ -22,7 +23,8 @@ impl Namespace {
     pub fn over(store: Arc<Store>, clock: Arc<dyn Clock>, identity: Identity) -> Result<Arc<Self>> {
         let fresh = store.get(key::KEY_FORMAT)?.is_none();
         let earlier = upgrade::needed(&store)?;
-        let ns = Arc::new(Self::new(store, clock, identity));
+        let own = Own { id: store.session(), shared: false };
+        let ns = Arc::new(Self::new(store, clock, identity, own));
         if fresh {
             ns.create_root(identity.uid, identity.gid)?;
         }
@@ -38,6 +40,26 @@ impl Namespace {
             None => ns.written_or_outdated(ns.mark_store().and_then(|()| ns.make_top()))?.unwrap_or_default(),
         }
         ns.load_locks()?;
+        Ok(ns)
+    }
+
+    /// One session more of a store that several share; `session` is a number that none had before. What others left is not touched:
+    /// who is gone is ended by [`Namespace::end_session`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotSupported`] for a store whose records are not of this format, and those of the store.
+    pub fn beside(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        identity: Identity,
+        session: SessionId,
+    ) -> Result<Arc<Self>> {
+        if store.get(key::KEY_FORMAT)?.is_none() || upgrade::needed(&store)?.is_some() {
+            let what = "the records are of another version: a store is made, and upgraded, by one session alone";
+            return Err(fail(ErrorKind::NotSupported, what));
+        }
+        let ns = Arc::new(Self::new(store, clock, identity, Own { id: session, shared: true }));
+        ns.join()?;
         Ok(ns)
     }
 
@@ -70,7 +92,8 @@ impl Namespace {
     /// Removes what the last process left unfinished.
     fn tidy(&self) -> Result<()> {
         self.store.collect_unfinished()?;
-        self.remove_unlinked()
+        self.remove_unlinked()?;
+        self.forget_sharing()
     }
 
     fn create_root(&self, uid: u32, gid: u32) -> Result<()> {
@@ -80,7 +103,7 @@ impl Namespace {
         root.bucket = ROOT_INO;
         self.store.transact(false, |tx| {
             mark_format(tx);
-            crate::bucket::put(tx, &self.fresh_top(&root));
+            self.fresh_top(&root).put(tx);
             usage::recount(tx, None, Some(root.counts()));
             tx.put(key::inode(ROOT_INO), root.encode());
             Ok::<_, Error>(())

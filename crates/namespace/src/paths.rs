@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use strata_seam::Ino;
+use strata_seam::planted::{Bug, planted};
 
 /// Bytes that kept paths may take, and what one takes beside its key.
 const PATHS_BYTES_MAX: usize = 2 << 20;
@@ -18,28 +19,38 @@ pub(crate) struct DirPath {
     pub(crate) key: Option<Arc<[u8]>>,
 }
 
-/// Paths of directories. Used within changes alone, and forgotten before one shows that gives a directory another.
-#[derive(Default)]
-pub(crate) struct Paths(Mutex<KnownPaths>);
+/// Paths of directories. Used within changes alone, and forgotten before one shows that gives a directory another. Where several
+/// sessions share the store none is kept: another one's rename would not be known.
+pub(crate) struct Paths {
+    kept: Option<Mutex<KnownPaths>>,
+}
 
 #[derive(Default)]
 struct KnownPaths {
-    pub(crate) of: HashMap<Ino, DirPath>,
-    pub(crate) bytes: usize,
+    of: HashMap<Ino, DirPath>,
+    bytes: usize,
 }
 
 impl Paths {
     /// A directory is about to have another path, and everything below it.
     pub(crate) fn forget(&self) {
-        *self.0.lock() = KnownPaths::default();
+        if let Some(kept) = &self.kept {
+            *kept.lock() = KnownPaths::default();
+        }
+    }
+
+    /// None yet, of a store that other sessions share or not.
+    pub(crate) fn of(shared: bool) -> Self {
+        Self { kept: (!shared || planted(Bug::PathsOfOthersKept)).then(Mutex::default) }
     }
 
     pub(crate) fn known(&self, dir: Ino) -> Option<DirPath> {
-        self.0.lock().of.get(&dir).cloned()
+        self.kept.as_ref()?.lock().of.get(&dir).cloned()
     }
 
     pub(crate) fn keep(&self, dir: Ino, path: &DirPath) {
-        let mut known = self.0.lock();
+        let Some(kept) = &self.kept else { return };
+        let mut known = kept.lock();
         if known.bytes > PATHS_BYTES_MAX {
             // Those in use come back.
             *known = KnownPaths::default();

@@ -147,7 +147,7 @@ impl Namespace {
         let content = self.store.content(dedup_domain(inode.bucket), inode.items.clone())?;
         self.set_content(tx, &mut old, &content, inode.attr.allocated)?;
         self.put_inode(tx, &mut old);
-        tx.put(key::unlinked(self.store.session(), old.attr.ino), Vec::new());
+        tx.put(key::unlinked(self.own.id, old.attr.ino), Vec::new());
         effects.kept.push(Kept { old: old.attr.ino, pins });
         Ok(true)
     }

@@ -12,7 +12,7 @@ mod parts;
 pub mod tag;
 mod upload;
 
-pub use bucket::Bucket;
+pub use bucket::{Bucket, LockCount};
 pub use inode::{Beside, Counted, Dirent, Inode};
 pub(crate) use lock::{decode_lock, encode_lock};
 pub(crate) use parts::kind;

@@ -94,7 +94,7 @@ impl Namespace {
                 let allocated = inode.attr.allocated;
                 self.set_content(tx, &mut inode, &content, allocated)?;
                 self.put_inode(tx, &mut inode);
-                tx.put(key::unlinked(self.store.session(), ino), Vec::new());
+                tx.put(key::unlinked(self.own.id, ino), Vec::new());
                 tx.tally(key::KEY_INODES, 1);
             }
             effects.bucket = inode.bucket;

@@ -203,6 +203,9 @@ impl Namespace {
             if now.items != inode.items || now.version != inode.version {
                 return Ok(false);
             }
+            if planted(Bug::StagedFreedInBody) {
+                self.opens.staged_bytes.fetch_sub(task.staging.bytes(), Ordering::AcqRel);
+            }
             let shown = self.with_staged(now.attr.clone());
             let old = std::mem::take(&mut now.items);
             self.set_content(tx, &mut now, &content, allocated)?;
@@ -221,6 +224,9 @@ impl Namespace {
             self.tell_content_of(tx, effects, &now, Made::Write, quiet);
             Ok(true)
         })?;
+        if planted(Bug::StagedFreedInBody) && done {
+            self.opens.staged_bytes.fetch_add(task.staging.bytes(), Ordering::AcqRel);
+        }
         op.note(writer.lsn(), writer.strict());
         Ok(done)
     }

@@ -81,6 +81,12 @@ impl Namespace {
         self.opens.staged_bytes.load(Ordering::Acquire) as u64
     }
 
+    /// Whether bytes were written to this file, in this session, that are not content yet.
+    #[must_use]
+    pub fn has_staged(&self, ino: Ino) -> bool {
+        self.opens.has_staged(ino)
+    }
+
     /// Settings whose key starts with `prefix`, in order.
     ///
     /// # Errors

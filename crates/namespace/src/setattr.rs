@@ -1,6 +1,7 @@
 //! Changing attributes, ranges without data, and extended attributes.
 
 use strata_content::{Item, Reader, items_len};
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, Timestamp};
 
 use crate::authority::{Action, READ, Reach, Resource, WRITE};
@@ -53,8 +54,9 @@ impl Namespace {
         self.change(op, |tx, effects| {
             let mut inode = tx.inode(ino)?;
             self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
-            if let Some(cell) = tx.times(&inode)? {
-                times::put_in(&mut inode.attr, &cell);
+            let cell = tx.times(&inode)?;
+            if let Some(cell) = &cell {
+                times::put_in(&mut inode.attr, cell);
             }
             let now = self.clock.now();
             if set.uid.is_some() || set.gid.is_some() {
@@ -92,7 +94,11 @@ impl Namespace {
             self.put_inode(tx, &mut inode);
             self.tell_attributes(tx, effects, &inode);
             if inode.attr.kind == NodeKind::Directory {
-                times::put(tx, &inode.attr);
+                if cell.is_some() || planted(Bug::AbsentTimesUnguarded) {
+                    times::put(tx, &inode.attr);
+                } else {
+                    times::put_first(tx, &inode.attr);
+                }
             }
             tx.complete(&mut inode)?;
             Ok(self.with_staged(inode.attr))

@@ -191,7 +191,7 @@ impl Namespace {
     /// What S3 calls the bucket of the files at the top, as far as anybody has to know.
     fn top_called(&self, tx: &mut Tx<'_>) -> Arc<str> {
         let name = self.top_name();
-        let taken = tx.peek(&key::entry(ROOT_INO, &[name.as_bytes(), b"/"].concat()));
+        let taken = self.told_record(tx, &key::entry(ROOT_INO, &[name.as_bytes(), b"/"].concat()));
         if matches!(taken, Ok(None)) { Arc::from(name) } else { s3_name::alias(name.as_bytes(), ROOT_INO).into() }
     }
 
@@ -216,7 +216,7 @@ impl Namespace {
             if let Some(known) = self.paths.known(at) {
                 break known;
             }
-            let found = if below.len() < DEPTH_MAX { peek(tx, at) } else { Ok(None) };
+            let found = if below.len() < DEPTH_MAX { self.dir_told(tx, at) } else { Ok(None) };
             match found {
                 Ok(Some(inode)) if inode.parent == ROOT_INO => {
                     let bucket = s3_name::of(name::raw(&inode.name), at).into();
@@ -242,6 +242,17 @@ impl Namespace {
         path
     }
 
+    /// A record for what is told alone. Of one session the order of changes is the order of what they tell. Where several share the store,
+    /// a change must be computed anew if what it tells is not so any more.
+    fn told_record(&self, tx: &mut Tx<'_>, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        if self.is_shared() { tx.record(key) } else { Ok(tx.peek(key)?) }
+    }
+
+    fn dir_told(&self, tx: &mut Tx<'_>, ino: Ino) -> Result<Option<Inode>> {
+        let record = self.told_record(tx, &key::inode(ino))?;
+        record.map(|record| Inode::decode(ino, &record).map_err(|_| damaged(format!("inode {ino}")))).transpose()
+    }
+
     /// Writes what a change told of itself into its commit.
     pub(crate) fn write_events(&self, tx: &mut Tx<'_>, effects: &mut Effects, op: &Op, relaxed: bool) {
         if effects.told.is_empty() {
@@ -259,10 +270,4 @@ impl Namespace {
             tx.tell(event);
         }
     }
-}
-
-/// An inode that the change does not rely on: an event says where things were when it was told.
-fn peek(tx: &mut Tx<'_>, ino: Ino) -> Result<Option<Inode>> {
-    let record = tx.peek(&key::inode(ino))?;
-    record.map(|record| Inode::decode(ino, &record).map_err(|_| damaged(format!("inode {ino}")))).transpose()
 }

@@ -30,8 +30,20 @@ pub(crate) fn touch(tx: &mut Tx<'_>, dir: &mut Inode, now: Timestamp) {
 
 /// Has the cell tell the times of these attributes.
 pub(crate) fn put(tx: &mut Tx<'_>, attr: &Attr) {
-    let tail = [attr.mtime.0.to_le_bytes(), attr.ctime.0.to_le_bytes()].concat();
-    tx.put_tail(key_of(attr.ino), tail);
+    tx.put_tail(key_of(attr.ino), tail(attr));
+}
+
+/// The same of a directory that had no cell when the change read it. The whole cell is written: what was absent is relied upon only by
+/// who puts it, and so nobody's first name there is passed over.
+pub(crate) fn put_first(tx: &mut Tx<'_>, attr: &Attr) {
+    let cell = Cell { count: 0, tail: tail(attr) };
+    if let Some(value) = cell.to_value() {
+        tx.put(key_of(attr.ino), value);
+    }
+}
+
+fn tail(attr: &Attr) -> Vec<u8> {
+    [attr.mtime.0.to_le_bytes(), attr.ctime.0.to_le_bytes()].concat()
 }
 
 /// Removes what is kept of a directory that is erased.

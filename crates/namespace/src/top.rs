@@ -11,7 +11,7 @@ use crate::bucket;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
-use crate::records::{Bucket, Inode};
+use crate::records::{Bucket, Inode, LockCount};
 use crate::s3_name;
 use crate::types::{BucketInfo, Durability, Op, ROOT_INO};
 use crate::view::View;
@@ -175,7 +175,7 @@ impl Namespace {
     pub(crate) fn put_top(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let mut root = tx.dir(ROOT_INO)?;
         if tx.record(&key::bucket(ROOT_INO))?.is_none() {
-            bucket::put(tx, &self.fresh_top(&root));
+            self.fresh_top(&root).put(tx);
         }
         if root.bucket != ROOT_INO || root.counted.is_none() {
             root.bucket = ROOT_INO;
@@ -193,6 +193,7 @@ impl Namespace {
             relaxed: self.durability == Durability::Relaxed,
             versioned: false,
             mode: bucket::OBJECT_MODE_DEFAULT,
+            locks: LockCount::default(),
         }
     }
 }

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use strata_chunk::wire::{Decoder, Encoder};
 use strata_content::{Feature, Store};
 use strata_seam::Ino;
+use strata_seam::planted::{Bug, planted};
 
 use crate::belong::{Taken, below, take_over_below};
 use crate::error::{Error, ErrorKind, Result, fail};
@@ -121,12 +122,18 @@ impl Namespace {
     /// Those of the store, which is then partly upgraded; opening it again goes on.
     pub(crate) fn upgrade(&self, from: u64) -> Result<UpgradeReport> {
         let mut report = UpgradeReport { from, ..UpgradeReport::default() };
-        self.mark_store()?;
+        if !planted(Bug::MarkTooLate) {
+            self.mark_store()?;
+        }
         if from >= FORMAT_OF_NAMES {
             self.store.transact_as_removal(|tx| {
                 mark_format(tx);
                 Ok::<_, Error>(())
             })?;
+            if planted(Bug::MarkTooLate) {
+                self.sync_log()?;
+                self.mark_store()?;
+            }
             // Such a store may lack it, too.
             self.make_top()?;
             self.sync_log()?;
@@ -195,7 +202,7 @@ impl Namespace {
             }
             self.store.transact_as_removal(|tx| {
                 for (key, entry) in &page {
-                    crate::bucket::put(tx, &old_bucket(key, &entry.value)?);
+                    old_bucket(key, &entry.value)?.put(tx);
                     tx.delete(key.clone());
                 }
                 Ok::<_, Error>(())

@@ -68,6 +68,8 @@ bugs! {
     OpeningNotStored,
     /// A stripe that was not taken is written in another segment without a new opening
     CutStripeForgotten,
+    /// Disks are told that earlier versions must not read them after the first record that these cannot read
+    MarkTooLate,
     // The ledger: recovery
     /// Frames of openings that were overruled are taken for the log
     HistoryIgnored,
@@ -171,6 +173,8 @@ bugs! {
     ChunkOffsetLost,
     /// Pages of unfinished ingests are not let go after a start
     UnfinishedKept,
+    /// Content refers to chunks of another dedup domain
+    DomainNotChecked,
     // Content: changes beside others
     /// A change is committed although what it read was changed meanwhile
     PremisesUnchecked,
@@ -180,6 +184,26 @@ bugs! {
     EffectInBody,
     /// A directory is made without the placeholder of its name
     PlaceholderForgotten,
+    /// The times of a directory without names are put back over those of its first one
+    AbsentTimesUnguarded,
+    /// Events of a change that was thrown away are told with the one that is made instead
+    EventsOfThrownAwayKept,
+    /// A lock is granted without a word in the record that changes in its bucket read
+    GrantNotCounted,
+    /// Locks that other sessions granted bind nobody here
+    LocksOfOthersIgnored,
+    /// A lock of a process is set although the row of them was written meanwhile
+    HoldUnguarded,
+    /// What is removed is erased although another session has it open
+    OthersOpenIgnored,
+    /// The last name of a file goes without asking again who is there that may have it open
+    ComersIgnored,
+    /// What was marked for another session is erased by the first that has done with it
+    MarksOfOthersIgnored,
+    /// Staged bytes are let go while the change that stores them is computed
+    StagedFreedInBody,
+    /// Paths in events are those that this session learnt once, whatever others rename
+    PathsOfOthersKept,
     // Content: the mover and checkpoints
     /// The mover forgets a chunk without looking again whether it is counted
     ReferenceNotRechecked,

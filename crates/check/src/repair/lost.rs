@@ -5,7 +5,7 @@ use strata_seam::Ino;
 
 use super::Repaired;
 use strata_namespace::checking::{View, raw};
-use strata_namespace::records::{Bucket, Inode, key};
+use strata_namespace::records::{Bucket, Inode, LockCount, key};
 use strata_namespace::{Error, ErrorKind, NAME_LEN_MAX, Namespace, NodeKind, OBJECT_MODE_DEFAULT, ROOT_INO, Result};
 
 /// Its name; with a number behind it where something else at the top is called so.
@@ -47,7 +47,16 @@ pub(super) fn directory(ns: &Namespace, tx: &mut Tx<'_>) -> Result<Inode> {
     ns.mending().add_entry(tx, &mut root, (&entry_name, None), &mut dir)?;
     let (root, mode) = (dir.attr.ino, OBJECT_MODE_DEFAULT);
     let name = name.into_bytes();
-    let record = Bucket { root, name, created: now, uid: owner.0, relaxed: false, versioned: false, mode };
+    let record = Bucket {
+        root,
+        name,
+        created: now,
+        uid: owner.0,
+        relaxed: false,
+        versioned: false,
+        mode,
+        locks: LockCount::default(),
+    };
     ns.mending().put_bucket(tx, &record);
     Ok(dir)
 }

@@ -6,7 +6,7 @@ use strata_seam::Ino;
 use super::lost;
 use crate::check::{Affected, Finding, Owner, entry_of, stands};
 use strata_namespace::checking::{Taken, View, hash, is_dir, raw};
-use strata_namespace::records::{Beside, Bucket, Dirent, Inode, Part, Version, key};
+use strata_namespace::records::{Beside, Bucket, Dirent, Inode, LockCount, Part, Version, key};
 use strata_namespace::{Error, Namespace, NodeKind, OBJECT_MODE_DEFAULT, ROOT_INO, Result};
 
 /// Entries read per step.
@@ -354,6 +354,7 @@ fn fresh_bucket(root: &Inode, name: &[u8]) -> Bucket {
         relaxed: false,
         versioned: false,
         mode: OBJECT_MODE_DEFAULT,
+        locks: LockCount::default(),
     }
 }
 

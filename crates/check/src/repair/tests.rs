@@ -12,7 +12,7 @@ use super::*;
 use crate::check::{affected_by, check_store};
 use strata_content::{Content, Item, Source, Tx};
 use strata_namespace::checking::View;
-use strata_namespace::records::{Bucket, Dirent, Inode, Part};
+use strata_namespace::records::{Bucket, Dirent, Inode, LockCount, Part};
 use strata_namespace::{Caller, Condition, Door, DoorNumber, NodeKind, ObjectMeta, Op, ROOT_INO};
 use strata_seam::Ino;
 
@@ -419,6 +419,7 @@ fn bucket_records_and_the_roots_entries_are_made_to_agree() {
                 relaxed: false,
                 versioned: false,
                 mode: 0o600,
+                locks: LockCount::default(),
             };
             tx.put(key::bucket(root), bucket.encode());
         }),

@@ -14,7 +14,7 @@ use strata_seam::{Clock, SystemClock};
 use super::model::{Seen, difference, seen};
 use super::rig::{Layout, Rig, leftovers, violations};
 use super::workload::{Workload, run as run_step, sequences};
-use super::{log, states, step::Step};
+use super::{log, states, step::Step, upgrade};
 use crate::cases::{self, Tally};
 use crate::options::Options;
 use crate::report::Report;
@@ -40,18 +40,25 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     let kinds = super::workload::kinds().len();
     // Both kinds from the start, so that a run that is cut short has some of each.
     let (store_count, count) = (stores.len() as u64, stores.len() as u64 + logs);
+    // Behind them, so that each of the others keeps its number.
+    let upgrades = options.sized(1, 2 * LAYOUTS.len() as u64);
     let store_of = |number: u64| {
         let store = number * store_count / count;
         ((number + 1) * store_count / count > store).then_some(store)
     };
     let name = |number: u64| match store_of(number) {
+        _ if number >= count => format!("upgrade-{}", number - count),
         Some(store) => format!("store-{store}"),
         None => format!("log-{number}"),
     };
     let before = states::read(options, report)?;
     let known = before.each_ref().map(HashSet::len);
     let distinct = before.map(Mutex::new);
-    let tally = cases::run(options, report, count, name, |number, tally| match store_of(number) {
+    let tally = cases::run(options, report, count + upgrades, name, |number, tally| match store_of(number) {
+        _ if number >= count => {
+            let layout = LAYOUTS[(number - count) as usize % LAYOUTS.len()];
+            upgrade::explore(layout, options.seed.wrapping_add(number), choices.min(4), tally);
+        }
         Some(store) => {
             let layout = LAYOUTS[(store % LAYOUTS.len() as u64) as usize];
             explore_store(layout, options.seed, &stores[store as usize], choices, store, &distinct[0], tally);
@@ -67,6 +74,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.figure("power cuts", tally.of("cuts"));
     report.computed("kinds of operation", kinds as f64, None);
     report.figure("disks lost on top", tally.of("lost"));
+    report.figure("upgrades cut off", tally.of("upgrades cut"));
     report.figure("recoveries repeated", tally.of("again"));
     report.figure("lost disks that came back after others went on", tally.of("returned"));
     report.figure("recoveries cut", tally.of("recut"));

@@ -13,7 +13,7 @@ use crate::locks::uphold::Touched;
 use crate::mode;
 use crate::namespace::Namespace;
 use crate::types::{Access, NodeKind, Op, Opened, STORE};
-use crate::view::View;
+use crate::view::{View, gone};
 
 impl Namespace {
     /// Checks access and pins the inode: an unlinked file stays readable and writable until its last
@@ -40,6 +40,9 @@ impl Namespace {
             let mut snap = self.snap(op);
             let inode = snap.inode(ino)?;
             snap.bucket = inode.bucket;
+            if inode.attr.nlink == 0 && !self.is_kept_here(&mut snap, ino)? {
+                return Err(gone());
+            }
             if access.write || truncate {
                 self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)])?;
             }
@@ -115,7 +118,7 @@ impl Namespace {
             let mut inode = self.new_inode(tx, NodeKind::File, mode, (op.caller.uid, gid), &parent, now)?;
             inode.attr.nlink = 0;
             self.put_inode(tx, &mut inode);
-            tx.put(key::unlinked(self.store.session(), inode.attr.ino), Vec::new());
+            tx.put(key::unlinked(self.own.id, inode.attr.ino), Vec::new());
             effects.opened.push(inode.attr.ino);
             effects.bucket = parent.bucket;
             let all = Access { read: true, write: true, exec: false };
@@ -150,20 +153,22 @@ impl Namespace {
 
     /// Removes an inode without names once nobody has it open.
     pub(super) fn remove_if_unlinked(&self, op: &Op, ino: Ino) -> Result<()> {
-        self.remove_marked(op, &key::unlinked(self.store.session(), ino), ino)
+        self.remove_marked(op, &key::unlinked(self.own.id, ino), ino)
     }
 
-    /// The same by its mark, of whatever session.
-    pub(super) fn remove_marked(&self, op: &Op, mark: &[u8], ino: Ino) -> Result<()> {
+    /// The same by its mark, of whatever session; another one's is of one that is gone, and has nothing open.
+    pub(crate) fn remove_marked(&self, op: &Op, mark: &[u8], ino: Ino) -> Result<()> {
         if self.store.get(mark)?.is_none() {
             return Ok(());
         }
+        let session = key::session_of(mark).unwrap_or(self.own.id);
         self.change(op, |tx, effects| {
-            if tx.record(mark)?.is_none() || self.opens.is_open_for_erasing(ino) {
+            if tx.record(mark)?.is_none() || session == self.own.id && self.opens.is_open_for_erasing(ino) {
                 return Ok(());
             }
             if let Some(inode) = tx.find_inode(ino)?
                 && inode.attr.nlink == 0
+                && !self.is_marked_beside(tx, ino, session)?
             {
                 effects.bucket = inode.bucket;
                 self.erase(tx, effects, &inode)?;

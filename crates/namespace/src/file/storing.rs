@@ -135,7 +135,7 @@ impl Namespace {
             drop(file);
             self.opens.forget_if_idle(ino);
         }
-        failed = failed.or(self.sweep_locks().err());
+        failed = failed.or(self.sweep_locks().err()).or(self.release_unopened().err());
         failed.map_or(Ok(count), Err)
     }
 }

@@ -40,6 +40,7 @@ impl Namespace {
                 }
             }
         }
+        self.recount_locks(&turns)?;
         self.locks.held.take(turns);
         if !self.is_outdated() && self.store.read_only().is_none() {
             self.end_holds_of_the_past()?;
@@ -89,6 +90,7 @@ impl Namespace {
         }
         lock.ino = Some(ino);
         tx.put(table::key_of(&place, &lock.token), encode_lock(&lock));
+        self.count_granted(tx, &place)?;
         effects.locks.push(Turn::Granted(place, lock.principal, lock.expires));
         Ok(())
     }
@@ -135,7 +137,7 @@ impl Namespace {
                     let row = table::row(key, &value)?;
                     // It may have been refreshed since.
                     if !uphold::stands(&row.lock, now) {
-                        end(tx, effects, row);
+                        end(tx, effects, row)?;
                     }
                 }
                 Ok(())

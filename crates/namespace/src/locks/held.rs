@@ -26,6 +26,8 @@ pub(crate) enum Turn {
 /// What is known of all of them.
 #[derive(Default)]
 pub(crate) struct Held {
+    /// Other sessions grant some, too: nothing is known, and what may be there is asked of the rows ([`super::counted`]).
+    others: bool,
     count: AtomicUsize,
     counts: Mutex<Counts>,
 }
@@ -63,6 +65,15 @@ fn less<K: Eq + Hash>(map: &mut HashMap<K, usize>, key: K) {
 }
 
 impl Held {
+    pub(crate) fn of(shared: bool) -> Self {
+        Self { others: shared, ..Self::default() }
+    }
+
+    /// Whether there may be any.
+    pub(crate) fn any(&self) -> bool {
+        self.others || self.count() > 0
+    }
+
     /// How many there are, ended ones included that were not swept yet.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
@@ -83,16 +94,19 @@ impl Held {
 
     /// Whether there may be one in this bucket itself; the root of the tree has them all.
     pub(crate) fn within(&self, bucket: Ino) -> bool {
-        self.count() > 0 && (bucket == Ino(0) || self.counts.lock().buckets.contains_key(&bucket))
+        self.others || self.count() > 0 && (bucket == Ino(0) || self.counts.lock().buckets.contains_key(&bucket))
     }
 
     /// Whether there may be one on exactly this place.
     pub(crate) fn at(&self, place: &Place) -> bool {
-        self.counts.lock().places.contains_key(&hash(place))
+        self.others || self.counts.lock().places.contains_key(&hash(place))
     }
 
     /// Whether one may have ended by now. If so, whoever asks looks at all of them, and says when the first of the others ends.
     pub(crate) fn begin_sweep(&self, now: Timestamp) -> bool {
+        if self.others {
+            return true;
+        }
         if self.count() == 0 {
             return false;
         }
@@ -112,7 +126,7 @@ impl Held {
 
     /// Under the writer's lock.
     pub(crate) fn take(&self, turns: Vec<Turn>) {
-        if turns.is_empty() {
+        if turns.is_empty() || self.others {
             return;
         }
         let mut counts = self.counts.lock();

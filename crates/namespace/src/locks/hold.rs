@@ -1,4 +1,5 @@
-//! Where the locks of processes are kept: a row per file and session.
+//! Where the locks of processes are kept: a row per file, with all sessions in it. So whoever sets one, and so relies on there being none
+//! in the way, writes the row that everybody else would have to write.
 //!
 //! What a process holds ends with the session that serves it, so the rows of a session go when the store is opened the next time,
 //! and nobody waits for them to be durable. Others see them in the same commit order as everything else.
@@ -7,23 +8,26 @@ use std::ops::Range;
 
 use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_content::Tx;
+use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, SessionId, Timestamp};
 
-use super::counted::HoldTurn;
-use super::range::{HeldRange, HoldOwner, RangeKind, RangeSpace, Ranges};
+use super::hold_counts::HoldTurn;
+use super::range::{Held, HeldRange, HoldOwner, RangeKind, RangeSpace, Ranges};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
-use crate::types::{DoorNumber, Op};
+use crate::types::{Caller, DoorNumber, Op, STORE};
 use crate::view::{View, damaged};
 
 /// Most locks that the processes of one session hold on one file.
 pub const HOLDS_PER_FILE_MAX: usize = 1_024;
 
-/// Sessions whose rows are read at once.
-pub(super) const SESSIONS_STEP: usize = 64;
-const FORMAT: u8 = 1;
+/// Rows read at once.
+pub(super) const ROWS_STEP: usize = 64;
+/// Sessions with locks on one file; the shared engine has fewer.
+const SESSIONS_MAX: usize = 1_024;
+const FORMAT: u8 = 2;
 
 /// The door of a row. Rows have the first three numbers in another order than events do, which are the doors' own.
 fn door(byte: u8) -> Result<DoorNumber, WireError> {
@@ -41,9 +45,18 @@ fn reordered(number: u8, first: [u8; 3]) -> u8 {
     }
 }
 
-fn encode(ranges: &Ranges) -> Vec<u8> {
-    let mut out = Encoder::with_capacity(2 + ranges.0.len() * 24);
-    out.u8(FORMAT).uvarint(ranges.0.len() as u64);
+fn encode(held: &Held) -> Vec<u8> {
+    let count: usize = held.values().map(|ranges| ranges.0.len()).sum();
+    let mut out = Encoder::with_capacity(2 + held.len() * 4 + count * 24);
+    out.u8(FORMAT).uvarint(held.len() as u64);
+    for (session, ranges) in held {
+        out.uvarint(u64::from(*session)).uvarint(ranges.0.len() as u64);
+        encode_ranges(&mut out, ranges);
+    }
+    out.finish()
+}
+
+fn encode_ranges(out: &mut Encoder, ranges: &Ranges) {
     for HeldRange { owner, space, kind, range, lease } in &ranges.0 {
         out.u8(door_byte(owner.door)).uvarint(owner.client).uvarint(owner.owner).uvarint(u64::from(owner.pid));
         out.u8(*space as u8).u8(*kind as u8).uvarint(range.start).uvarint(range.end);
@@ -52,12 +65,24 @@ fn encode(ranges: &Ranges) -> Vec<u8> {
             None => out.u8(0),
         };
     }
-    out.finish()
 }
 
-fn decode(bytes: &[u8]) -> Result<Ranges, WireError> {
+fn decode(bytes: &[u8]) -> Result<Held, WireError> {
     let mut input = Decoder::new(bytes);
     input.version("locks of processes", FORMAT)?;
+    let mut held = Held::new();
+    for _ in 0..input.length(SESSIONS_MAX)? {
+        let session = input.uvarint32()?;
+        if held.last_key_value().is_some_and(|(last, _)| *last >= session) {
+            return Err(WireError::Invalid("sessions out of order"));
+        }
+        held.insert(session, decode_ranges(&mut input)?);
+    }
+    input.finish()?;
+    Ok(held)
+}
+
+fn decode_ranges(input: &mut Decoder<'_>) -> Result<Ranges, WireError> {
     let mut ranges = Vec::new();
     for _ in 0..input.length(HOLDS_PER_FILE_MAX)? {
         let owner = HoldOwner {
@@ -87,43 +112,34 @@ fn decode(bytes: &[u8]) -> Result<Ranges, WireError> {
         };
         ranges.push(HeldRange { owner, space, kind, range, lease });
     }
-    input.finish()?;
     Ok(Ranges(ranges))
 }
 
-fn key_of(ino: Ino, session: SessionId) -> Vec<u8> {
-    key::under(key::TABLE_HOLD, ino, &session.0.to_be_bytes())
+fn key_of(ino: Ino) -> Vec<u8> {
+    key::under(key::TABLE_HOLD, ino, &[])
 }
 
-pub(super) fn read(ino: Ino, value: &[u8]) -> Result<Ranges> {
-    decode(value).map_err(|_| damaged(format!("the locks of processes on inode {ino}")))
+fn read(view: &mut impl View, ino: Ino) -> Result<Held> {
+    let row = view.record(&key_of(ino))?;
+    read_row(ino, row)
+}
+
+/// The same within a change that writes the row.
+fn read_to_change(tx: &mut Tx<'_>, ino: Ino) -> Result<Held> {
+    if planted(Bug::HoldUnguarded) {
+        return read_row(ino, tx.peek(&key_of(ino))?);
+    }
+    read(tx, ino)
+}
+
+pub(super) fn read_row(ino: Ino, row: Option<Vec<u8>>) -> Result<Held> {
+    let read = row.map(|row| decode(&row).map_err(|_| damaged(format!("the locks of processes on inode {ino}"))));
+    read.transpose().map(Option::unwrap_or_default)
 }
 
 /// A lock of processes of any session that is in the way of this one.
-fn in_the_way(
-    view: &mut impl View,
-    own: SessionId,
-    ino: Ino,
-    wanted: &HeldRange,
-    now: Timestamp,
-) -> Result<Option<HeldRange>> {
-    let (mut from, end) = (key::under(key::TABLE_HOLD, ino, &[]), key::behind(key::TABLE_HOLD, ino));
-    loop {
-        let page = view.records(&from, &end, SESSIONS_STEP)?;
-        for (key, value) in &page {
-            let own = key[9..] == own.0.to_be_bytes();
-            if let Some(found) = read(ino, value)?.in_the_way(wanted, own, now) {
-                return Ok(Some(found.clone()));
-            }
-        }
-        match page.last() {
-            Some((last, _)) if page.len() == SESSIONS_STEP => {
-                from.clone_from(last);
-                from.push(0);
-            }
-            _ => return Ok(None),
-        }
-    }
+fn in_the_way(held: &Held, own: SessionId, wanted: &HeldRange, now: Timestamp) -> Option<HeldRange> {
+    held.iter().find_map(|(session, ranges)| ranges.in_the_way(wanted, *session == own.0, now)).cloned()
 }
 
 impl Namespace {
@@ -135,7 +151,7 @@ impl Namespace {
         check(&wanted.range)?;
         let mut snap = self.snap(op);
         snap.bucket = snap.inode(ino)?.bucket;
-        in_the_way(&mut snap, self.store.session(), ino, wanted, self.clock.now())
+        Ok(in_the_way(&read(&mut snap, ino)?, self.own.id, wanted, self.clock.now()))
     }
 
     /// Sets a lock of a process of this session on a file, in place of what the process had there, unless another one is in the way;
@@ -145,11 +161,11 @@ impl Namespace {
     /// [`ErrorKind::Stale`], [`ErrorKind::Invalid`] for an empty range, [`ErrorKind::NoSpace`] above [`HOLDS_PER_FILE_MAX`].
     pub fn set_hold(&self, op: &Op, ino: Ino, wanted: &HeldRange) -> Result<Option<HeldRange>> {
         check(&wanted.range)?;
-        let session = self.store.session();
+        let session = self.own.id;
         self.change(op, |tx, effects| {
             let now = self.clock.now();
             tx.inode(ino)?;
-            if let Some(other) = in_the_way(tx, session, ino, wanted, now)? {
+            if let Some(other) = in_the_way(&read_to_change(tx, ino)?, session, wanted, now) {
                 return Ok(Some(other));
             }
             edit(tx, effects, session, ino, |ranges| {
@@ -174,7 +190,7 @@ impl Namespace {
         range: &Range<u64>,
     ) -> Result<()> {
         check(range)?;
-        let session = self.store.session();
+        let session = self.own.id;
         self.change(op, |tx, effects| edit(tx, effects, session, ino, |ranges| ranges.unset(owner, space, range)))
     }
 
@@ -184,10 +200,8 @@ impl Namespace {
     /// Reading the index.
     pub fn holds(&self, op: &Op, ino: Ino) -> Result<Vec<HeldRange>> {
         let now = self.clock.now();
-        let (from, end) = (key::under(key::TABLE_HOLD, ino, &[]), key::behind(key::TABLE_HOLD, ino));
         let mut all = Vec::new();
-        for (_, value) in self.snap(op).records(&from, &end, usize::MAX >> 1)? {
-            let mut ranges = read(ino, &value)?;
+        for mut ranges in read(&mut self.snap(op), ino)?.into_values() {
             ranges.expire(now);
             all.extend(ranges.0);
         }
@@ -196,15 +210,37 @@ impl Namespace {
 
     /// Ends what processes held on an inode that is gone.
     pub(crate) fn end_holds(&self, tx: &mut Tx<'_>, effects: &mut Effects, ino: Ino) -> Result<()> {
-        if self.locks.holds.is_empty() {
+        // What is counted here is one session's.
+        if !self.is_shared() && self.locks.holds.is_empty() {
             return Ok(());
         }
-        let (from, end) = (key::under(key::TABLE_HOLD, ino, &[]), key::behind(key::TABLE_HOLD, ino));
-        for (key, value) in tx.records(&from, &end, usize::MAX >> 1)? {
-            tx.delete(key);
-            effects.holds.push(HoldTurn::of(ino, &read(ino, &value)?, &Ranges::default()));
+        let held = read(tx, ino)?;
+        if !held.is_empty() || self.is_shared() {
+            // Also where there is none: that there is none is relied upon.
+            tx.delete(key_of(ino));
+            effects.holds.push(HoldTurn::of_file(ino, &held, &Held::new()));
         }
         Ok(())
+    }
+
+    /// The processes of a session that is gone hold nothing.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn end_holds_of(&self, gone: SessionId) -> Result<()> {
+        let op = Op::new(Caller::root(&STORE));
+        let mut from = vec![key::TABLE_HOLD];
+        loop {
+            let page = self.store.range(&from, &[key::TABLE_HOLD + 1], ROWS_STEP)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from.clone_from(last);
+            from.push(0);
+            for (key, _) in page {
+                let ino = key.get(1..9).and_then(|number| number.try_into().ok()).map(u64::from_be_bytes);
+                let ino = Ino(ino.ok_or_else(|| damaged("the locks of processes".to_owned()))?);
+                self.change(&op, |tx, effects| edit(tx, effects, gone, ino, |ranges| ranges.0.clear()))?;
+            }
+        }
     }
 
     /// When the store is opened: the processes of earlier sessions are gone, and hold nothing.
@@ -213,7 +249,7 @@ impl Namespace {
     /// Those of the store.
     pub(crate) fn end_holds_of_the_past(&self) -> Result<()> {
         loop {
-            let found = self.store.range(&[key::TABLE_HOLD], &[key::TABLE_HOLD + 1], SESSIONS_STEP)?;
+            let found = self.store.range(&[key::TABLE_HOLD], &[key::TABLE_HOLD + 1], ROWS_STEP)?;
             if found.is_empty() {
                 return Ok(());
             }
@@ -239,24 +275,28 @@ pub(super) fn edit(
 ) -> Result<()> {
     // It ends with the session: nobody waits for it to be durable.
     effects.relaxed = Some(true);
-    let key = key_of(ino, session);
-    let before = tx.record(&key)?;
-    let found = before.as_deref().map_or_else(|| Ok(Ranges::default()), |value| read(ino, value))?;
-    let mut ranges = found.clone();
+    let mut held = read_to_change(tx, ino)?;
+    let before = held.clone();
+    let mut ranges = held.remove(&session.0).unwrap_or_default();
+    let had = ranges.clone();
     change(&mut ranges);
-    if ranges == found {
+    if ranges == had {
         return Ok(());
     }
     if ranges.0.len() > HOLDS_PER_FILE_MAX {
         let what = format!("processes hold {HOLDS_PER_FILE_MAX} locks on this file, the most there may be");
         return Err(fail(ErrorKind::NoSpace, what));
     }
-    effects.holds.push(HoldTurn::of(ino, &found, &ranges));
-    if ranges.0.is_empty() {
-        tx.delete(key);
-    } else {
-        tx.put(key, encode(&ranges));
+    if !ranges.0.is_empty() {
+        held.insert(session.0, ranges);
     }
+    let turn = HoldTurn::of_file(ino, &before, &held);
+    if held.is_empty() {
+        tx.delete(key_of(ino));
+    } else {
+        tx.put(key_of(ino), encode(&held));
+    }
+    effects.holds.push(turn);
     Ok(())
 }
 
@@ -285,7 +325,8 @@ mod tests {
                 range: start..u64::MAX,
                 lease: lease.map(Timestamp),
             }).collect());
-            prop_assert_eq!(decode(&encode(&ranges)).unwrap(), ranges);
+            let held = Held::from([(3, ranges.clone()), (7, ranges)]);
+            prop_assert_eq!(decode(&encode(&held)).unwrap(), held);
         }
 
         #[test]

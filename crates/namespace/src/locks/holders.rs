@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use strata_seam::Ino;
 
-use super::hold::{SESSIONS_STEP, edit, read};
-use super::range::{HeldRange, Ranges};
-use super::{HoldOwner, RangeSpace};
+use super::hold::{ROWS_STEP, edit, read_row};
+use super::range::{HeldRange, HoldOwner, RangeSpace, Ranges};
 use crate::authority::{Action, READ, Resource, WRITE};
 use crate::error::{ErrorKind, Result, fail};
 use crate::key;
@@ -90,7 +89,7 @@ impl Namespace {
 
     fn end_where(&self, op: &Op, mut files: Vec<Ino>, ends: impl Fn(&HeldRange) -> bool) -> Result<usize> {
         files.dedup();
-        let session = self.store.session();
+        let session = self.own.id;
         let mut ended = 0;
         for ino in files {
             ended += self.change(op, |tx, effects| {
@@ -111,7 +110,7 @@ impl Namespace {
         let mut snap = self.snap(op);
         let (mut from, end) = (vec![key::TABLE_HOLD], [key::TABLE_HOLD + 1]);
         loop {
-            let page = snap.records(&from, &end, SESSIONS_STEP)?;
+            let page = snap.records(&from, &end, ROWS_STEP)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             from.clone_from(last);
             from.push(0);
@@ -119,7 +118,7 @@ impl Namespace {
                 let Some(ino) = key.get(1..9).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes) else {
                     continue;
                 };
-                each(Ino(ino), read(Ino(ino), value)?);
+                read_row(Ino(ino), Some(value.clone()))?.into_values().for_each(|ranges| each(Ino(ino), ranges));
             }
         }
     }

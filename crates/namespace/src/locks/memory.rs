@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
-use super::counted::Holders;
 use super::held::Held;
+use super::hold_counts::Holders;
 use super::place::Place;
 
 /// What the name space has in memory of locks. All of it can be read from the store, but for the claims of changes in progress.
@@ -42,6 +42,11 @@ impl Drop for Claim {
 }
 
 impl Locks {
+    /// `shared`: other sessions grant some, too.
+    pub(crate) fn of(shared: bool) -> Self {
+        Self { held: Held::of(shared), ..Self::default() }
+    }
+
     /// From the moment a change was accepted in which nothing forbade the larger one. Under the writer's lock.
     pub(crate) fn claim(&self, number: u64, places: Vec<Place>) {
         self.claims.lock().insert(number, places);

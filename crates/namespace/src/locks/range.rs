@@ -4,6 +4,7 @@
 //! and neighbours of one kind are one lock. Those on the whole file are `flock`'s; as on a local file system of Linux the two know
 //! nothing of each other.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use strata_seam::Timestamp;
@@ -29,6 +30,9 @@ pub enum RangeKind {
     /// Lock it at all.
     Write = 2,
 }
+
+/// The locks on a file by session.
+pub(super) type Held = BTreeMap<u32, Ranges>;
 
 /// A process that holds locks, within its session.
 #[derive(Clone, Copy, Eq, PartialEq, Debug)]

@@ -5,9 +5,10 @@ use strata_seam::sim::SimWorld;
 
 use super::*;
 use crate::key;
-use crate::records::encode_lock;
+use crate::namespace::Identity;
+use crate::records::{Bucket, encode_lock};
 use crate::rig;
-use crate::types::{Caller, Condition, ObjectMeta};
+use crate::types::{Caller, Condition, Durability, ObjectMeta};
 
 fn root() -> Op {
     Op::new(Caller::root(&rig::WEBDAV))
@@ -98,22 +99,63 @@ fn what_processes_of_another_session_hold_is_in_the_way_until_the_store_is_opene
         put(ns, "f").expect("put");
         let ino = ns.resolve(&root(), b"/bkt/f").expect("it is there").ino;
         assert_eq!(ns.set_hold(&root(), ino, &held(1)).expect("set"), None);
-        // The same row as another process would have it under its own session.
-        let own = key::under(key::TABLE_HOLD, ino, &ns.store.session().0.to_be_bytes());
-        let other = SessionId(ns.store.session().0 + 1);
-        ns.store
-            .transact(false, |tx| {
-                let row = tx.get(&own)?.expect("a row");
-                tx.delete(own.clone());
-                tx.put(key::under(key::TABLE_HOLD, ino, &other.0.to_be_bytes()), row);
-                Ok::<_, crate::Error>(())
-            })
-            .expect("written");
+        // The same as another process would have it under its own session.
+        let identity = Identity { store_id: ns.store_id(), boot_id: 2, uid: 0, gid: 0, durability: Durability::Strict };
+        let other = SessionId(ns.session().0 + 1);
+        let beside = Namespace::beside(Arc::clone(&ns.store), world.clock(), identity, other).expect("one more");
+        assert!(beside.set_hold(&root(), ino, &held(1)).expect("asked").is_some());
+        ns.release_hold(&root(), ino, &held(1).owner, RangeSpace::Bytes, &(0..10)).expect("released");
+        assert_eq!(beside.set_hold(&root(), ino, &held(1)).expect("set"), None);
         assert!(ns.test_hold(&root(), ino, &held(1)).expect("asked").is_some(), "the same number, and not the same");
         store.close().expect("closed");
         ino
     };
     let store = rig::on_one_disk(&world).expect("a store");
     assert_eq!(store.namespace().set_hold(&root(), ino, &held(2)).expect("set"), None);
+    store.is_whole();
+}
+
+#[test]
+fn locks_that_no_record_counts_are_counted_at_the_opening() {
+    let world = SimWorld::new(1);
+    let count = |ns: &Namespace, root: Ino| {
+        let row = ns.store.get(&key::bucket(root)).expect("read").expect("a bucket");
+        Bucket::decode(root, &row.value).expect("a bucket").locks.count
+    };
+    let root_of = |ns: &Namespace| ns.resolve(&root(), b"/bkt").expect("it is there").ino;
+    {
+        let store = rig::on_one_disk(&world).expect("a store");
+        let ns = store.namespace();
+        ns.create_bucket(&root(), "bkt", None).expect("a bucket");
+        let op = root();
+        op.submit("ann", Vec::new());
+        let wanted = NewLock {
+            token: "urn:uuid:1".to_owned(),
+            path: b"/bkt/f".to_vec(),
+            deep: false,
+            shared: false,
+            owner_xml: Vec::new(),
+            seconds: None,
+        };
+        let bucket = root_of(ns);
+        ns.lock(&op, Some((bucket, b"f")), &wanted).expect("granted");
+        assert_eq!(count(ns, bucket), 1);
+        // As a version before that granted it.
+        ns.store
+            .transact(false, |tx| {
+                let mut record = tx.bucket_at(bucket)?.expect("a bucket");
+                record.locks = Default::default();
+                record.put(tx);
+                Ok::<_, crate::Error>(())
+            })
+            .expect("written");
+        store.close().expect("closed");
+    }
+    let store = rig::on_one_disk(&world).expect("a store");
+    let ns = store.namespace();
+    let bucket = root_of(ns);
+    assert_eq!(count(ns, bucket), 1);
+    ns.break_lock(&Op::new(Caller { user: None, ..Caller::root(&crate::types::STORE) }), "urn:uuid:1").expect("broken");
+    assert_eq!(count(ns, bucket), 0);
     store.is_whole();
 }

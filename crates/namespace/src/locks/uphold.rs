@@ -8,16 +8,29 @@ use std::ops::ControlFlow;
 use strata_content::Tx;
 use strata_seam::{Ino, Timestamp};
 
-use super::Turn;
+use super::counted;
+use super::held::Turn;
 use super::place::{self, Place};
 use super::table::{self, Row};
 use crate::effects::Effects;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
+use crate::name;
 use crate::namespace::Namespace;
 use crate::records::Inode;
-use crate::types::{LockRecord, Op};
+use crate::types::{LockRecord, Op, ROOT_INO};
 use crate::view::View;
+
+/// What a change would touch, for those who ask beforehand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Touch {
+    /// Content, attributes or properties of an inode.
+    Node(Ino),
+    /// Which members a directory has.
+    Members(Ino),
+    /// A name in a directory, with everything below what it leads to. Nothing if it leads nowhere.
+    Entry(Ino, Vec<u8>),
+}
 
 /// What a change touches.
 #[derive(Clone, Copy)]
@@ -85,7 +98,7 @@ impl Namespace {
     /// [`ErrorKind::Locked`] with the lock that is in the way; reading the index.
     pub(crate) fn uphold_locks(&self, view: &mut impl View, op: &Op, touched: &[Touched<'_>]) -> Result<()> {
         // An operator's own commands pass locks, as they pass mode bits, and the store's workers store what was accepted before.
-        if self.locks.held.count() == 0 || !op.caller.door.heeds_locks {
+        if !self.locks.held.any() || !op.caller.door.heeds_locks {
             return Ok(());
         }
         touched.iter().try_for_each(|touched| self.uphold_lock(view, op, *touched))
@@ -98,7 +111,7 @@ impl Namespace {
         let concerned = match touched {
             Touched::Node(inode) | Touched::Members(inode) | Touched::Entry(_, _, inode) => inode.bucket,
         };
-        if !self.locks.held.concerns(concerned) {
+        if !self.locks_in(view, concerned)? {
             return Ok(());
         }
         let places = match touched {
@@ -130,6 +143,53 @@ impl Namespace {
         Ok(())
     }
 
+    /// Refuses what [`Namespace::change`] would refuse for a lock, so that a door can say so before it takes in a body. What holds is
+    /// what the change finds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`], [`ErrorKind::Stale`], and reading the index.
+    pub fn check_locks(&self, op: &Op, touches: &[Touch]) -> Result<()> {
+        if !self.locks.held.any() {
+            return Ok(());
+        }
+        let mut snap = self.snap(op);
+        for touch in touches {
+            match touch {
+                Touch::Node(ino) => {
+                    let inode = snap.inode(*ino)?;
+                    self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)])?;
+                }
+                Touch::Members(ino) => {
+                    let dir = snap.dir(*ino)?;
+                    self.uphold_locks(&mut snap, op, &[Touched::Members(&dir)])?;
+                }
+                Touch::Entry(parent, name) => {
+                    let Some(found) = snap.find(*parent, name)? else { continue };
+                    let dir = snap.dir(*parent)?;
+                    let inode = snap.inode(found.dirent.ino)?;
+                    self.uphold_locks(&mut snap, op, &[Touched::Entry(&dir, &found.name, &inode)])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for an object that is about to be put. What else is in its way, the change says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`], and reading the index.
+    pub fn check_locks_of_object(&self, op: &Op, bucket: &str, key: &[u8]) -> Result<()> {
+        if !self.locks.held.any() {
+            return Ok(());
+        }
+        let mut snap = self.snap(op);
+        let Ok(Some(place)) = self.find_place(&mut snap, op, bucket, key) else { return Ok(()) };
+        match snap.entry_inode(place.dir.attr.ino, &place.name)? {
+            Some((_, inode)) => self.uphold_locks(&mut snap, op, &[Touched::Node(&inode)]),
+            None => self.uphold_locks(&mut snap, op, &[Touched::Members(&place.dir)]),
+        }
+    }
+
     /// Refuses the removal of `going` entries of a directory, at `path` below its bucket, if it and directories above it vanish with
     /// them ([`Namespace::prune`]) and a lock forbids that.
     pub(crate) fn uphold_pruning(
@@ -140,7 +200,7 @@ impl Namespace {
         mut going: usize,
         path: &[Vec<u8>],
     ) -> Result<()> {
-        if self.locks.held.count() == 0 {
+        if !self.locks.held.any() {
             return Ok(());
         }
         let mut dir = dir.clone();
@@ -170,6 +230,12 @@ impl Namespace {
         if !self.locks.held.within(dir.bucket) && !self.locks.held.within(ino) || entry_name.is_empty() {
             return Ok(());
         }
+        // Of a folder at the top it is its own bucket.
+        let bucket = if dir.attr.ino == ROOT_INO && name::is_dir(entry_name) { ino } else { dir.bucket };
+        // A bucket that goes has no record any more within this change, and may have locks.
+        if self.is_shared() && tx.bucket_at(bucket)?.is_some_and(|bucket| bucket.locks.count == 0) {
+            return Ok(());
+        }
         let place = place::of_dir(tx, dir)?.entry(entry_name, ino);
         let mut gone = Vec::new();
         table::within(tx, &self.locks.held, &place, &mut |row| {
@@ -178,6 +244,7 @@ impl Namespace {
         })?;
         for (place, token, principal) in gone {
             tx.delete(table::key_of(&place, &token));
+            counted::count_ended(tx, &place)?;
             effects.locks.push(Turn::Ended(place, principal));
         }
         Ok(())

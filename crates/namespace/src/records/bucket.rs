@@ -1,6 +1,7 @@
 //! Buckets and their rules.
 
 use strata_chunk::wire::{Decoder, Encoder, WireError};
+use strata_content::Tx;
 use strata_seam::{Ino, Timestamp};
 
 use super::parts::{FORMAT_WITH_MODE, TEXT_MAX, flag, second_format};
@@ -25,18 +26,42 @@ pub struct Bucket {
     pub versioned: bool,
     /// Mode of the objects that S3 and WebDAV make in it.
     pub mode: u32,
+    /// The locks of WebDAV on what is in it; those on the root of the tree are with the files there.
+    pub locks: LockCount,
+}
+
+/// How many locks there are in a bucket. Every change there reads the record, so one that was computed before a lock was granted is seen
+/// to be by whoever commits it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LockCount {
+    /// So many, those included that ended by themselves and were not swept yet.
+    pub count: u64,
+    /// A number of the last that was granted, never used before; zero where there are none. So two records are the same only if the
+    /// locks are.
+    pub last: u64,
 }
 
 pub(super) const MODE_BEFORE: u32 = 0o644;
 /// Format of a bucket whose key is its root directory.
 const FORMAT_BY_ROOT: u8 = 3;
+/// The same with the count of locks, while there are some.
+const FORMAT_WITH_LOCKS: u8 = 4;
 
 impl Bucket {
+    /// Writes the record.
+    pub(crate) fn put(&self, tx: &mut Tx<'_>) {
+        tx.put(super::key::bucket(self.root), self.encode());
+    }
     /// The record's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::with_capacity(64);
-        out.u8(FORMAT_BY_ROOT).bytes(&self.name).ivarint(self.created.0).uvarint(u64::from(self.uid));
+        let locked = self.locks != LockCount::default();
+        out.u8(if locked { FORMAT_WITH_LOCKS } else { FORMAT_BY_ROOT });
+        out.bytes(&self.name).ivarint(self.created.0).uvarint(u64::from(self.uid));
         out.u8(u8::from(self.relaxed)).u8(u8::from(self.versioned)).uvarint(u64::from(self.mode));
+        if locked {
+            out.uvarint(self.locks.count).uvarint(self.locks.last);
+        }
         out.finish()
     }
 
@@ -46,9 +71,10 @@ impl Bucket {
     /// The bytes are no such record.
     pub fn decode(root: Ino, bytes: &[u8]) -> Result<Self, WireError> {
         let mut input = Decoder::new(bytes);
-        input.version("a bucket", FORMAT_BY_ROOT)?;
+        let locked = bytes.first() == Some(&FORMAT_WITH_LOCKS);
+        input.version("a bucket", if locked { FORMAT_WITH_LOCKS } else { FORMAT_BY_ROOT })?;
         let name = input.bytes(TEXT_MAX)?.to_vec();
-        let bucket = Self {
+        let mut bucket = Self {
             root,
             name,
             created: Timestamp(input.ivarint()?),
@@ -56,7 +82,14 @@ impl Bucket {
             relaxed: flag(input.u8()?)?,
             versioned: flag(input.u8()?)?,
             mode: input.uvarint32()?,
+            locks: LockCount::default(),
         };
+        if locked {
+            bucket.locks = LockCount { count: input.uvarint()?, last: input.uvarint()? };
+            if bucket.locks == LockCount::default() {
+                return Err(WireError::Invalid("a count of no locks"));
+            }
+        }
         input.finish()?;
         Ok(bucket)
     }
@@ -81,6 +114,7 @@ impl Bucket {
             relaxed: flag(input.u8()?)?,
             versioned: flag(input.u8()?)?,
             mode: if with_mode { input.uvarint32()? } else { MODE_BEFORE },
+            locks: LockCount::default(),
         };
         input.finish()?;
         Ok(bucket)

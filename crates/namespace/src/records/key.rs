@@ -15,7 +15,7 @@ pub const TABLE_ENTRY: u8 = b'D';
 pub const TABLE_INODE: u8 = b'I';
 /// Settings of services: key.
 pub const TABLE_SETTING: u8 = b'K';
-/// Locks of processes: inode (8), session (4).
+/// Locks of processes: inode (8).
 pub const TABLE_HOLD: u8 = b'H';
 /// WebDAV locks: bucket's root (8; 0 for the root of the tree), key with terminator, token; in stores of before, token alone.
 pub const TABLE_LOCK: u8 = b'L';
@@ -53,6 +53,8 @@ pub const KEY_COPIES: &[u8] = b"Scopy";
 pub const KEY_FOLLOWING: &[u8] = b"Sfollowing";
 /// What begins the keys of [`leaving`].
 pub const KEY_LEAVING: &[u8] = b"Sleaving";
+/// The sessions that share the store; absent where one has it alone.
+pub const KEY_SHARING: &[u8] = b"Ssharing";
 /// Counter of inodes: a cell.
 pub const KEY_INODES: &[u8] = b"Sinodes";
 
@@ -91,6 +93,11 @@ pub fn leaving(root: Ino) -> Vec<u8> {
 /// The mark of an inode without a name that a session has open.
 pub fn unlinked(session: SessionId, ino: Ino) -> Vec<u8> {
     [&strata_content::of_session(TABLE_UNLINKED, session)[..], &ino.0.to_be_bytes()].concat()
+}
+
+/// The session of such a mark.
+pub fn session_of(mark: &[u8]) -> Option<SessionId> {
+    mark.get(1..)?.first_chunk::<4>().map(|session| SessionId(u32::from_be_bytes(*session)))
 }
 
 /// The inode of such a mark.

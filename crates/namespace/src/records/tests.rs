@@ -61,7 +61,16 @@ fn kinds() -> Vec<(&'static str, Vec<u8>, Rewrite)> {
     let items = sample().items;
     let (root, created) = (Ino(300), Timestamp(-9));
     let name = b"films\xff".to_vec();
-    let bucket = Bucket { root, name, created, uid: 70_000, relaxed: true, versioned: true, mode: 0o640 };
+    let bucket = Bucket {
+        root,
+        name,
+        created,
+        uid: 70_000,
+        relaxed: true,
+        versioned: true,
+        mode: 0o640,
+        locks: LockCount { count: 2, last: 300 },
+    };
     let upload = Upload { created: Timestamp(5), uid: 1, gid: 2, private: true, meta: meta() };
     let part = Part {
         size: 1 << 33,
@@ -128,7 +137,16 @@ fn every_flipped_bit_of_a_record_is_refused_or_means_something_else() {
 #[test]
 fn buckets_and_uploads_of_before_there_were_modes_are_as_open_as_they_were() {
     let (name, created) = (b"films".to_vec(), Timestamp(9));
-    let bucket = Bucket { root: Ino(5), name, created, uid: 1000, relaxed: true, versioned: false, mode: MODE_BEFORE };
+    let bucket = Bucket {
+        root: Ino(5),
+        name,
+        created,
+        uid: 1000,
+        relaxed: true,
+        versioned: false,
+        mode: MODE_BEFORE,
+        locks: LockCount::default(),
+    };
     let mut old = Encoder::new();
     old.u8(1).uvarint(5).ivarint(9).uvarint(1000).u8(1).u8(0);
     assert_eq!(Bucket::decode_by_name(b"films".to_vec(), &old.finish()).unwrap(), bucket);
