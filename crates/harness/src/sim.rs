@@ -49,10 +49,17 @@ mod tests {
     use crate::row;
 
     fn kept(name: &str) {
-        let options = Options::parse_from(["strata-harness", name, "--short", "--seconds", "4", "--threads", "1"]);
-        let report = row::named(name).and_then(|row| row::report_of(row, &options)).expect("it runs");
-        assert!(report.kept(), "{:?}", report.violations);
-        assert!(report.figures.first().is_some_and(|figure| figure.value > 0.0), "{:?}", report.figures);
+        // On a machine that is busy with other things the first case alone may take longer than the seconds that are enough elsewhere.
+        for seconds in ["4", "60"] {
+            let options = ["strata-harness", name, "--short", "--seconds", seconds, "--threads", "1"];
+            let options = Options::parse_from(options);
+            let report = row::named(name).and_then(|row| row::report_of(row, &options)).expect("it runs");
+            assert!(report.kept(), "{:?}", report.violations);
+            if report.figures.first().is_some_and(|figure| figure.value > 0.0) {
+                return;
+            }
+        }
+        panic!("nothing was done in a minute");
     }
 
     #[test]
