@@ -29,7 +29,7 @@ use crate::lanes::{Died, Stream, Window};
 
 /// Bodies up to this many bytes are taken in on the thread that received them: below 50 us of work (`inline` of the runtime's tests, and the
 /// MD5).
-const INLINE_LEN_MAX: u64 = 8 * 1024;
+const INLINE_LEN_MAX: u64 = 4 * 1024;
 /// Bodies up to this many are handed over whole.
 const GATHERED_LEN_MAX: u64 = 64 * 1024;
 /// Bytes gathered before they are handed to the threads that hash.

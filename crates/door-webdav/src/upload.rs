@@ -21,7 +21,7 @@ use crate::metrics::add;
 /// Bytes gathered before they are written into the middle of a file, or on their way to be stored.
 pub(crate) const WINDOW_LEN: u64 = 1024 * 1024;
 /// Bodies up to this length are taken in on the connection's own thread: the hop would cost more than the work.
-pub(crate) const INLINE_LEN_MAX: u64 = 8 * 1024;
+pub(crate) const INLINE_LEN_MAX: u64 = 4 * 1024;
 /// Bodies up to this length are gathered and handed over once.
 pub(crate) const GATHERED_LEN_MAX: u64 = 64 * 1024;
 /// How much of an unwanted body is read so that the client gets to see the refusal.

@@ -58,7 +58,6 @@ fn what_doors_call_on_the_threads_of_their_runtime_takes_less_than_fifty_microse
     let find = |path: &str| -> Ino { ns.resolve(&root(), path.as_bytes()).unwrap().ino };
     let inos: Vec<Ino> = (0..CALLS).map(|n| find(&format!("/bkt/{}", key(far(n))))).collect();
     let (dir, file) = (find("/bkt/folder/0"), |n: u64| inos[n as usize]);
-    let eights: Vec<Vec<u8>> = (0..CALLS).map(|n| noise(n + 1, 8192)).collect();
     let read = Access { read: true, write: false, exec: false };
     let meta = ObjectMeta::default;
     let any = Condition::default();
@@ -146,15 +145,6 @@ fn what_doors_call_on_the_threads_of_their_runtime_takes_less_than_fifty_microse
             "begin of an upload",
             measured("begin of an upload", |n| {
                 drop(ns.create_upload(&root(), "bkt", format!("up/{n}").as_bytes(), meta()).unwrap());
-            }),
-        ),
-        (
-            "put of an object of 8 KiB",
-            measured("put of an object of 8 KiB", |n| {
-                let mut ingest = ns.ingest(&root(), "bkt").unwrap();
-                ingest.push(&eights[n as usize]).unwrap();
-                let content = ingest.finish().unwrap();
-                ns.put_object(&root(), "bkt", format!("eight/{n}").as_bytes(), content, None, meta(), &any).unwrap();
             }),
         ),
         (
