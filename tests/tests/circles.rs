@@ -30,21 +30,6 @@ const CRATES: &[&str] = &[
     "mount",
 ];
 
-/// A circle that is known: the crate, a file in it, how many files it has at most, and why it is there. It may become smaller only.
-struct Known {
-    folder: &'static str,
-    file: &'static str,
-    files_max: usize,
-    reason: &'static str,
-}
-
-const KNOWN: &[Known] = &[Known {
-    folder: "crates/server",
-    file: "control::messages",
-    files_max: 20,
-    reason: "`messages` has the requests and answers of all commands, whose types stand beside the commands, and commands send them",
-}];
-
 /// The path of a module within its crate; empty for the root.
 type Module = Vec<String>;
 type Modules = BTreeMap<Module, Source>;
@@ -344,26 +329,13 @@ fn no_circle_of_imports_is_larger_than_three_files() {
     for folder in CRATES {
         let modules = modules_of(&files_of(folder));
         assert!(!modules.is_empty(), "{folder} has no sources");
-        for (files, imports) in circles(&modules).into_iter().filter(|(files, _)| files.len() > CIRCLE_MAX) {
-            let known = KNOWN.iter().find(|known| known.folder == *folder && files.contains(known.file));
-            let (max, why) = known.map_or((CIRCLE_MAX, ""), |known| (known.files_max, known.reason));
+        for (files, imports) in circles(&modules) {
             assert!(
-                files.len() <= max,
-                "{folder}: {} files import each other in a circle, of {max} allowed ({why}): {imports:#?}",
+                files.len() <= CIRCLE_MAX,
+                "{folder}: {} files import each other in a circle, of {CIRCLE_MAX} allowed: {imports:#?}",
                 files.len()
             );
         }
-    }
-}
-
-#[test]
-fn every_circle_that_is_known_is_there() {
-    for known in KNOWN {
-        let modules = modules_of(&files_of(known.folder));
-        let there = circles(&modules)
-            .iter()
-            .any(|(files, _)| files.contains(known.file) && files.len() > CIRCLE_MAX && files.len() == known.files_max);
-        assert!(there, "the circle of {} in {} has become smaller: say so in KNOWN", known.file, known.folder);
     }
 }
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::buckets::Removal;
-use crate::control::Progress;
-use crate::passes::PassProgress;
-use crate::sets::Moving;
+use crate::buckets::messages::Removal;
+use crate::control::messages::Progress;
+use crate::passes::messages::PassProgress;
+use crate::sets::messages::Moving;
 
 /// How often it is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(100);

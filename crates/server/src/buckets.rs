@@ -2,13 +2,14 @@
 //!
 //! All of it is one commit each, but for removing a bucket with what is in it: that goes in steps, and whoever goes away ends it.
 
+pub(crate) mod messages;
+pub(crate) mod mode;
 mod words;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use serde::{Deserialize, Serialize};
 use strata_iam::Users;
 use strata_namespace::{
     ALIAS_MARK, BucketInfo, BucketUse, Caller, Durability, ErrorKind, NAME_LEN_MAX, Namespace, OBJECT_MODE_DEFAULT, Op,
@@ -18,113 +19,18 @@ use strata_namespace::{
 use crate::bar;
 use crate::cli::BucketAction;
 use crate::config::{ByteSize, DurabilityClass, StoreConfig};
-use crate::control::{self, Progress, Request, Tell};
+use crate::control::messages::{Progress, Request};
+use crate::control::{self, Tell};
 use crate::greeting::{plain_table, say, say_json};
 use crate::interrupt::Interrupt;
 use crate::lock::StoreLock;
 use crate::operation::{op_as, op_of};
 use crate::store::OpenStore;
+use messages::{BucketAnswer, BucketRequest, Removal, Removed, Shown};
 use words::{check_unused, in_the_way, missing, printable, shortened, taken, unchanged};
 
 /// Most characters of a name that a refusal says again.
 const SHOWN_LEN_MAX: usize = 63;
-
-/// A change or question about buckets, as it goes to the server.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum BucketRequest {
-    /// All of them.
-    List,
-    /// One of them.
-    Show {
-        /// Its name.
-        name: String,
-    },
-    /// A new one.
-    Create {
-        /// Its folder's name.
-        name: String,
-        /// Mode of what is made in it.
-        mode: Option<u32>,
-        /// Its class; the store's if not said.
-        durability: Option<DurabilityClass>,
-        /// The user it belongs to; the owner of the root directory if not said.
-        owner: Option<String>,
-    },
-    /// Another mode for what is made in it, or another class.
-    Set {
-        /// Its name.
-        name: String,
-        /// The mode; as it is if not said.
-        mode: Option<u32>,
-        /// The class; as it is if not said.
-        durability: Option<DurabilityClass>,
-    },
-    /// Another name.
-    Rename {
-        /// The name it has.
-        old: String,
-        /// The name it gets.
-        new: String,
-    },
-    /// No such bucket any more.
-    Remove {
-        /// Its name.
-        name: String,
-        /// Also with something in it.
-        yes: bool,
-    },
-}
-
-/// What is answered, as `--json` shows it.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum BucketAnswer {
-    /// All of them.
-    Buckets(Vec<Shown>),
-    /// One that is no more.
-    Removed(Removed),
-    /// The one that was asked for, made or changed.
-    Bucket(Shown),
-}
-
-/// What went with a bucket.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Removed {
-    /// The name it had.
-    removed: String,
-    /// Files and folders that were in it.
-    names: u64,
-    /// Uploads to it.
-    uploads_aborted: u64,
-}
-
-/// A bucket as it is shown.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Shown {
-    /// The name of its folder at the top; of the bucket of the files there what S3 calls it. What is no UTF-8 is shown by what S3
-    /// calls it, too.
-    name: String,
-    /// What S3 calls it.
-    #[serde(default)]
-    s3_name: String,
-    /// Whether it is the bucket of the files at the top.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    top: bool,
-    /// Octal, as people write it.
-    mode: String,
-    uid: u32,
-    durability: String,
-    /// Bytes of content in it, each file by itself and without its holes.
-    #[serde(default)]
-    bytes: u64,
-    /// Files and directories in it, its own directory included.
-    #[serde(default)]
-    inodes: u64,
-    /// The name it had before this change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    renamed_from: Option<String>,
-}
 
 impl Shown {
     fn of(namespace: &Namespace, info: BucketInfo) -> anyhow::Result<Self> {
@@ -148,9 +54,7 @@ impl Shown {
             renamed_from: None,
         })
     }
-}
 
-impl Shown {
     /// Whether a folder has the name that S3 is to call the files at the top by.
     fn is_hidden(&self) -> bool {
         self.top && self.s3_name.ends_with(ALIAS_MARK)
@@ -180,21 +84,6 @@ pub(crate) fn warn_of_hidden_top(namespace: &Namespace) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How far the removal of a bucket is.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Removal {
-    /// Whether its files and folders are still being counted.
-    pub(crate) counting: bool,
-    /// Of them removed.
-    pub(crate) removed: u64,
-    /// How many there were at the beginning, or were counted so far.
-    pub(crate) total: u64,
-    /// Uploads aborted.
-    pub(crate) uploads_aborted: u64,
-    /// How many there were at the beginning.
-    pub(crate) uploads: u64,
-}
-
 impl Removal {
     /// What is left, and what to do, where it was ended before it was through. About: others may have made something meanwhile.
     fn left(&self, name: &str) -> String {
@@ -218,12 +107,6 @@ fn files(count: u64) -> String {
 
 fn uploads(count: u64) -> String {
     if count == 1 { "1 unfinished upload".to_owned() } else { format!("{count} unfinished uploads") }
-}
-
-/// A mode as people write it.
-pub(crate) fn parse_mode(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).map_err(|_| "a mode is an octal number such as 640".to_owned())?;
-    strata_namespace::check_object_mode(mode).map(|()| mode)
 }
 
 /// Carries out a request. What it changed is durable when it returns. `users` is asked for them where a bucket gets an owner.

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{ByteSize, Config, ConfigError, DoorSettings, StoreConfig, StoreSettings};
 use crate::fsck::FsckOptions;
-use crate::keeper::ScrubAction;
+use crate::keeper::messages::ScrubAction;
 use crate::lock::{InUse, NoAnswer};
 use crate::watch::Asked;
 
@@ -105,7 +105,7 @@ pub(crate) enum Command {
         only: Option<String>,
         /// Begin with what comes from now on, with the first change still kept, or behind a change, by its sequence
         #[arg(long, value_name = "now|start|SEQ", default_value = "now")]
-        from: crate::watch::From,
+        from: crate::watch::sequence::From,
         /// Go on where the reader of this name ended, and keep for it what it has not seen yet
         #[arg(long, value_name = "NAME")]
         cursor: Option<String>,

@@ -4,7 +4,7 @@
 //! goes away before the answer, or closes the half they write to, ends what was asked for; the answer then says how far it came. Only the user who runs the server and root are
 //! answered: the kernel says who is asking, so there is no secret to keep.
 
-mod messages;
+pub(crate) mod messages;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -21,8 +21,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::error::TrySendError;
 
-use messages::Reply;
-pub(crate) use messages::{Answer, Progress, Request, Strange};
+use messages::{Answer, Progress, Reply, Request, Strange};
 
 use crate::lock::{LOOK_EVERY, NoAnswer, PATIENCE, StoreLock};
 
@@ -252,8 +251,8 @@ fn through_folder<T>(data: &Path, reach: impl FnOnce(&Path) -> std::io::Result<T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fsck::CheckAt;
-    use crate::user::UserAnswer;
+    use crate::fsck::messages::CheckAt;
+    use crate::user::messages::UserAnswer;
 
     fn at(done: u64) -> Progress {
         Progress::Check(CheckAt { what: "steps".to_owned(), done })
@@ -285,7 +284,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_to_another_question_is_none() {
-        let error = asked::<crate::keys::KeyStatus>(Arc::new(|_, _| Ok(removed("nobody").into()))).await.err().unwrap();
+        let error = asked::<crate::keys::messages::KeyStatus>(Arc::new(|_, _| Ok(removed("nobody").into())))
+            .await
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("another version"), "{error}");
     }
 

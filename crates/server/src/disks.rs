@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "people and media wait by real time; nothing stored depends on it")]
 
+pub(crate) mod messages;
 mod shown;
 
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use strata_disk::FileDisk;
 use strata_runtime::{DiskState, SetStatus, Sets, Status};
 use strata_seam::{Disk, DiskIndex, Pace};
@@ -19,38 +20,17 @@ use strata_seam::{Disk, DiskIndex, Pace};
 use crate::bar;
 use crate::cli::DiskAction;
 use crate::config::{ByteSize, Remembered, StoreConfig};
-use crate::control::{self, Answer, Request, Strange};
+use crate::control;
+use crate::control::messages::{Answer, Request, Strange};
 use crate::greeting::{plain_table, say, say_json};
-use crate::keeper::{Keeper, ScrubAction, ScrubRequest, ScrubStatus};
+use crate::keeper::Keeper;
+use crate::keeper::messages::{ScrubAction, ScrubRequest, ScrubStatus};
 use crate::lock::StoreLock;
-use crate::passes::{self, BEGINNING, Kind, PassProgress, PassSummary};
+use crate::passes::messages::{Kind, PassProgress, PassSummary};
+use crate::passes::{self, BEGINNING};
 use crate::store::OpenStore;
+use messages::{DiskList, DiskRequest, DiskStatus, Stranger};
 use shown::{show_list, show_outcome};
-
-/// What `strata disk` asks of the server.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum DiskRequest {
-    /// The disks and their states.
-    List,
-    /// Take a disk of the set back, wherever it is found now.
-    Add {
-        /// Its folder.
-        folder: PathBuf,
-    },
-    /// Take a disk out of its set.
-    Remove {
-        /// Its place.
-        place: u8,
-    },
-    /// Give an empty disk the place of one that is lost.
-    Replace {
-        /// The place.
-        place: u8,
-        /// The folder of the new disk.
-        folder: PathBuf,
-    },
-}
 
 /// What changing the disks needs: the lock on their folders, and where they are remembered.
 pub(crate) struct Disks {
@@ -195,40 +175,6 @@ fn places_without_disk(status: &Status) -> Vec<usize> {
 pub(crate) fn layouts(status: &Status) -> String {
     let layout = |set: &SetStatus| format!("{}+{}", set.geometry.data_shards, set.geometry.parity_shards);
     status.sets.iter().map(layout).collect::<Vec<_>>().join(", ")
-}
-
-/// The disks of a store, for tables and JSON.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct DiskList {
-    layout: String,
-    read_only: Option<String>,
-    disks: Vec<DiskStatus>,
-    strangers: Vec<Stranger>,
-    folders: Vec<PathBuf>,
-}
-
-/// A disk, for tables, JSON and the status.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct DiskStatus {
-    pub(crate) place: usize,
-    pub(crate) set: u16,
-    pub(crate) disk: String,
-    pub(crate) state: String,
-    pub(crate) why: Option<String>,
-    pub(crate) read_around: bool,
-    pub(crate) free: Option<u64>,
-    pub(crate) total: Option<u64>,
-    pub(crate) read_errors: u64,
-    pub(crate) write_errors: u64,
-    pub(crate) checksum_failures: u64,
-    pub(crate) rebuilt_reads: u64,
-}
-
-/// A disk that has no place in the store.
-#[derive(Serialize, Deserialize)]
-struct Stranger {
-    disk: String,
-    why: String,
 }
 
 /// The disks of a store that are, or should be, in `folders`.

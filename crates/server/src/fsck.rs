@@ -7,6 +7,7 @@
 //! Exit codes: 0 every invariant that is checked holds (after the repair, if one was made); 1 one does not, or the check failed; 5 the
 //! check was ended before it was through.
 
+pub(crate) mod messages;
 mod report;
 
 use std::io::{BufRead, IsTerminal, Write};
@@ -17,7 +18,6 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use strata_check::{
     Affected, CheckOptions, CheckProgress, CheckReport, RepairStep, Repaired, affected_by, check, repair, repair_plan,
     unreadable_chunks,
@@ -28,14 +28,16 @@ use strata_seam::{Clock, Duty, Pace, Share, SystemClock, SystemEntropy, Worker};
 
 use crate::bar;
 use crate::config::StoreConfig;
-use crate::control::{self, Progress, Request, Tell};
+use crate::control::messages::{Progress, Request};
+use crate::control::{self, Tell};
 use crate::greeting::{say, say_json};
 use crate::lock::StoreLock;
-use crate::passes::{self, BEGINNING, Kind};
+use crate::passes::messages::Kind;
+use crate::passes::{self, BEGINNING};
 use crate::store::OpenStore;
 
-pub(crate) use report::Checked;
-use report::{RepairShown, StepShown, plan_in_words};
+use messages::{CheckAt, Checked, RepairShown, StepShown};
+use report::plan_in_words;
 
 /// The check beside a server, as it is shown.
 const CHECK: Duty = Duty { name: "check", does: "checks the records of the store", unit: "records" };
@@ -43,15 +45,6 @@ const CHECK: Duty = Duty { name: "check", does: "checks the records of the store
 const CHECK_SHARE: Share = Share(2);
 /// Folder for the copy of the index, within the store's folder.
 const SCRATCH: &str = "fsck.scratch";
-
-/// How far a check is.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct CheckAt {
-    /// What it is at.
-    pub(crate) what: String,
-    /// Records that it has looked at.
-    pub(crate) done: u64,
-}
 
 /// How `strata fsck` is run.
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "people and media wait by real time; nothing stored depends on it")]
 
 mod looks;
-mod messages;
+pub(crate) mod messages;
 mod record;
 mod state;
 
@@ -23,13 +23,15 @@ use strata_namespace::{Caller, Op, STORE};
 use strata_runtime::{DiskState, Report, Runtime, Sets, Status};
 use strata_seam::{Duty, Pace, Position, Worker};
 
-pub(crate) use messages::{KeeperStatus, PassEnd, ScrubAction, ScrubPlace, ScrubRequest, ScrubStatus};
+use messages::{KeeperStatus, PassEnd, ScrubAction, ScrubPlace, ScrubRequest, ScrubStatus};
 use record::{ScrubRecord, position};
 
 use crate::config::ScrubSettings;
-use crate::control::{Answer, Progress, Tell};
+use crate::control::Tell;
+use crate::control::messages::{Answer, Progress};
 use crate::disks::Disks;
-use crate::passes::{self, BEGINNING, Kind, PassProgress, PassSummary};
+use crate::passes::messages::{Kind, PassProgress, PassSummary};
+use crate::passes::{self, BEGINNING};
 
 /// The workers that the keeper is.
 const DISKS: Duty = Duty { name: "disks", does: "takes back disks that are well again", unit: "disks" };

@@ -3,6 +3,8 @@
 //! Invariants: the key is on its medium before anything is sealed with it; a key is never overwritten by another one; and
 //! without it nobody is served, since nobody could prove who they are. The data is not sealed with it.
 
+pub(crate) mod messages;
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use strata_iam::{CLEAR_LEFT, User, Users};
 use strata_keys::{KeyId, MasterKey};
 use strata_namespace::{Namespace, Op};
@@ -20,11 +22,13 @@ use strata_seam::SystemEntropy;
 use crate::cli::KeysAction;
 use crate::config::StoreConfig;
 use crate::control;
+use crate::control::messages::Request;
 use crate::doors_file::write_private;
 use crate::greeting::{plain_table, say, say_json};
 use crate::lock::StoreLock;
 use crate::operation::op_of;
 use crate::store::OpenStore;
+use messages::{ClearSecrets, KeyStatus};
 
 /// Longest file that is read as a key, in bytes.
 const LEN_MAX: u64 = 4096;
@@ -104,31 +108,6 @@ pub(crate) fn open_users(data: &Path, namespace: &Arc<Namespace>, op: &Op) -> an
     Ok(Users::open(op, Arc::clone(namespace), key, Arc::new(SystemEntropy))?)
 }
 
-/// What `strata keys show` shows.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct KeyStatus {
-    /// Where the key is kept.
-    path: PathBuf,
-    /// Its id, if it is there.
-    key: Option<String>,
-    /// Why it cannot be read.
-    trouble: Option<String>,
-    /// Secrets of users, and how many of them the key opens.
-    secrets: u64,
-    opens: u64,
-    /// What is left of secrets that an earlier release kept in clear.
-    clear_secrets: ClearSecrets,
-}
-
-/// Traces of clear secrets.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum ClearSecrets {
-    #[serde(rename = "none")]
-    None,
-    #[serde(rename = "being erased")]
-    BeingErased,
-}
-
 /// A key that was copied, or put back.
 #[derive(Serialize)]
 struct KeyAt<'a> {
@@ -187,7 +166,7 @@ pub(crate) fn run(config: &StoreConfig, action: KeysAction, json: bool) -> anyho
     match action {
         KeysAction::Show => {
             let shown = if StoreLock::holder(data).is_some() {
-                control::ask::<KeyStatus>(data, &control::Request::Keys)?
+                control::ask::<KeyStatus>(data, &Request::Keys)?
             } else {
                 OpenStore::at_rest(config, |store| show(data, store.namespace()))?
             };

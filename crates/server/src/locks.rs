@@ -2,72 +2,23 @@
 //! server, or on the store itself where none runs.
 
 mod holds;
+pub(crate) mod messages;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use serde::{Deserialize, Serialize};
 use strata_namespace::{ErrorKind, LockRecord, Namespace};
 use strata_seam::Timestamp;
 
 use crate::cli::LockAction;
 use crate::config::StoreConfig;
-use crate::control::{self, Request};
+use crate::control;
+use crate::control::messages::Request;
 use crate::greeting::{plain_table, say, say_json};
 use crate::lock::StoreLock;
 use crate::operation::op_of;
 use crate::store::OpenStore;
-
-/// A question or change of locks, as it goes to the server.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum LockRequest {
-    /// Those on paths that begin so.
-    List {
-        /// Bucket, or bucket and what the rest begins with; all if not said.
-        under: Option<String>,
-    },
-    /// No longer the one with this token, or none of those on this path.
-    Break {
-        /// Token or path.
-        which: String,
-    },
-}
-
-/// A lock, as `--json` shows it.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Shown {
-    /// From the root of the name space; bytes that are no text as `\xNN`.
-    path: String,
-    token: String,
-    /// The user who has it.
-    user: String,
-    /// `exclusive` or `shared`.
-    kind: String,
-    /// `0` or `infinity`.
-    depth: String,
-    /// Seconds since 1970; none if it does not end by itself.
-    expires: Option<i64>,
-    /// Seconds from now.
-    expires_in: Option<i64>,
-    /// XML by which the client describes who has it; empty for NFS.
-    owner: String,
-    /// At which door it was taken: `webdav` or `nfs`.
-    #[serde(default)]
-    door: String,
-    /// Of an NFS lock, the address of the client.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    client: Option<String>,
-    /// What the client calls itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    host: Option<String>,
-    /// The process, by the client's number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    process: Option<u32>,
-    /// The first byte and the last; without a last, to the end of the file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    bytes: Option<(u64, Option<u64>)>,
-}
+use messages::{LockRequest, Shown};
 
 /// A path as it is shown and asked for.
 fn path_of(path: &[u8]) -> String {

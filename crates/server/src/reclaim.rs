@@ -4,6 +4,8 @@
 //! The server does it in a thread of its own and is asked how it goes; so nothing hangs on the command, which may be
 //! interrupted at any time. Ending the server ends it too; what was moved stays moved.
 
+pub(crate) mod messages;
+
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,29 +13,20 @@ use std::time::Duration;
 
 use anyhow::bail;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-use strata_runtime::{MoverReport, MoverStatus, Phase, Runtime};
+use strata_runtime::{MoverReport, Runtime};
 
 use crate::config::{ByteSize, StoreConfig};
 use crate::control;
+use crate::control::messages::Request;
 use crate::greeting::{say, say_json};
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
+use messages::{ReclaimRequest, ReclaimState, ReclaimStatus};
 
 /// How long segments wait for readers and uploads that began before, before they are left for another time.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two questions how it goes.
 const ASK_EVERY: Duration = Duration::from_millis(200);
-
-/// What the command asks of the server.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ReclaimRequest {
-    /// Begin, if none is under way.
-    Start,
-    /// How it goes.
-    Progress,
-}
 
 /// The reclaim that a server was asked for.
 #[derive(Default)]
@@ -86,79 +79,6 @@ impl Reclaim {
     }
 }
 
-/// Whether a reclaim is under way, or what became of it.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum ReclaimState {
-    Idle,
-    Running,
-    Done,
-    Failed,
-}
-
-/// A reclaim as `strata reclaim --json` and `strata status --json` show it.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct ReclaimStatus {
-    state: ReclaimState,
-    phase: String,
-    occupied: u64,
-    live: u64,
-    backlog_segments: u64,
-    rate: u64,
-    full: bool,
-    segments: u64,
-    segments_freed: u64,
-    segments_waiting: u64,
-    bytes_read: u64,
-    bytes_moved: u64,
-    bytes_freed: u64,
-    chunks_moved: u64,
-    chunks_dropped: u64,
-    unreadable: u64,
-    checkpoints: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-impl ReclaimStatus {
-    /// The mover, whoever set it to work.
-    pub(crate) fn of_mover(status: &MoverStatus) -> Self {
-        let state = if status.phase == Phase::Idle { ReclaimState::Idle } else { ReclaimState::Running };
-        Self::of(state, status, &status.report)
-    }
-
-    fn of(state: ReclaimState, status: &MoverStatus, report: &MoverReport) -> Self {
-        let phase = match status.phase {
-            Phase::Idle => "idle".to_owned(),
-            Phase::Counting => "counting".to_owned(),
-            Phase::Moving(segment) => format!("moving segment {segment}"),
-            Phase::Waiting(holders) => format!("waiting for {holders} readers and uploads"),
-            Phase::Checkpoint => "taking a checkpoint".to_owned(),
-            Phase::Freeing => "freeing".to_owned(),
-        };
-        Self {
-            state,
-            phase,
-            occupied: status.occupied,
-            live: status.live,
-            backlog_segments: status.backlog,
-            rate: status.rate,
-            full: status.full,
-            segments: report.segments,
-            segments_freed: report.segments_freed,
-            segments_waiting: report.segments_waiting,
-            bytes_read: report.bytes_read,
-            bytes_moved: report.bytes_moved,
-            bytes_freed: report.bytes_freed,
-            chunks_moved: report.chunks_moved,
-            chunks_dropped: report.chunks_dropped,
-            unreadable: report.unreadable,
-            checkpoints: report.checkpoints,
-            error: None,
-        }
-    }
-}
-
 /// `strata reclaim`.
 ///
 /// # Errors
@@ -191,7 +111,7 @@ pub(crate) fn run(config: &StoreConfig, wait: bool, json: bool) -> anyhow::Resul
 }
 
 fn through_server(config: &StoreConfig, wait: bool, json: bool) -> anyhow::Result<ReclaimStatus> {
-    let ask = |request| control::ask::<ReclaimStatus>(&config.data, &control::Request::Reclaim(request));
+    let ask = |request| control::ask::<ReclaimStatus>(&config.data, &Request::Reclaim(request));
     let mut answer = ask(ReclaimRequest::Start)?;
     while wait && answer.state == ReclaimState::Running {
         progress(&answer, json);

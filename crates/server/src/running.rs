@@ -1,19 +1,19 @@
 //! What a serving process knows of itself: for the health check, `strata status` and the control socket.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+pub(crate) mod messages;
+
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use strata_door_admin::Readiness;
 use strata_iam::Users;
 use strata_namespace::Namespace;
 use strata_runtime::Runtime;
 
 use crate::config::{ByteSize, Config, StoreConfig};
-use crate::control::{Request, Responder};
+use crate::control::Responder;
+use crate::control::messages::Request;
 use crate::disks::Disks;
 use crate::doors_file::Doors;
 use crate::fsck::BesideWriters;
@@ -22,9 +22,10 @@ use crate::keeper::Keeper;
 use crate::operation::op_of;
 use crate::rates::{DoorRates, Rates};
 use crate::reclaim::Reclaim;
-use crate::status::Status;
+use crate::status::messages::Status;
 use crate::store::OpenStore;
 use crate::watch::Watches;
+use messages::{DoorAddresses, ServerStatus};
 
 const STARTING: u8 = 0;
 const SERVING: u8 = 1;
@@ -194,26 +195,6 @@ impl Running {
             })
         })
     }
-}
-
-/// A serving process, as it is shown.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct ServerStatus {
-    phase: String,
-    pid: u32,
-    version: String,
-    doors: DoorAddresses,
-    per_second: Option<BTreeMap<String, DoorRates>>,
-}
-
-/// Addresses of the doors, without their secrets.
-#[derive(Default, Serialize, Deserialize)]
-struct DoorAddresses {
-    s3: Option<String>,
-    webdav: Option<String>,
-    nfs: Option<String>,
-    mount: Option<PathBuf>,
-    admin: Option<String>,
 }
 
 impl DoorAddresses {

@@ -5,63 +5,33 @@
 
 #![allow(clippy::disallowed_methods, reason = "people wait by real time; nothing stored depends on it")]
 
+pub(crate) mod messages;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use serde::{Deserialize, Serialize};
-use strata_runtime::DrainStatus;
 use strata_runtime::{DiskState, Geometry, LedgerError, Runtime, SetState, Sets, Status};
 use strata_seam::{Disk, SystemEntropy};
 
 use crate::bar;
 use crate::cli::SetAction;
 use crate::config::{ByteSize, Layout, Remembered, StoreConfig};
-use crate::control::{self, Progress, Request, Tell};
+use crate::control::messages::{Progress, Request};
+use crate::control::{self, Tell};
 use crate::disks::Disks;
 use crate::greeting::{plain_table, say, say_json};
 use crate::keeper::Keeper;
 use crate::lock::StoreLock;
 use crate::store::OpenStore;
+use messages::{Moving, SetRequest, SetStatus};
 
 /// How long segments wait for readers and uploads that began before, before they are left where they are.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two looks at how a drain goes.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-
-/// What `strata set` asks of the server.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum SetRequest {
-    /// The sets and their states.
-    List,
-    /// Make a set and take it in.
-    Add {
-        /// The folders of its disks.
-        folders: Vec<PathBuf>,
-        /// Of them with data.
-        data: u8,
-        /// And with parity.
-        parity: u8,
-        /// Also where that is less than the other sets have.
-        #[serde(default)]
-        yes: bool,
-    },
-    /// Empty a set and let it go.
-    Drain {
-        /// Its number.
-        number: u16,
-        /// Or take that back.
-        cancel: bool,
-        /// Also where disks of the sets that stay are not in order.
-        #[serde(default)]
-        yes: bool,
-    },
-    /// Make the sets about equally full.
-    Rebalance,
-}
 
 /// Carries out a request on a running store.
 ///
@@ -217,21 +187,6 @@ fn rebalance(runtime: &Runtime, tell: Tell<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A set, for tables, JSON and the status.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct SetStatus {
-    number: u16,
-    set: String,
-    layout: String,
-    state: String,
-    written: bool,
-    segments: u64,
-    segment_len: u64,
-    free: u64,
-    total: u64,
-    disks: Vec<String>,
-}
-
 /// The sets of a store.
 pub(crate) fn list(status: &Status) -> Vec<SetStatus> {
     let sets = status.sets.iter().map(|set| SetStatus {
@@ -249,34 +204,7 @@ pub(crate) fn list(status: &Status) -> Vec<SetStatus> {
     sets.collect()
 }
 
-/// How a drain or a rebalance goes, for a bar, JSON and the status.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Moving {
-    pub(crate) number: u16,
-    pub(crate) left_bytes: u64,
-    pub(crate) done_bytes: u64,
-    pub(crate) total_bytes: u64,
-    pub(crate) bytes_per_second: Option<u64>,
-    pub(crate) seconds_left: Option<u64>,
-    pub(crate) trouble: Option<String>,
-}
-
 impl Moving {
-    /// Of a drain.
-    pub(crate) fn of(status: &DrainStatus) -> Self {
-        let done = status.total.saturating_sub(status.left);
-        let seconds = status.elapsed.as_secs_f64();
-        Self {
-            number: status.number,
-            left_bytes: status.left,
-            done_bytes: done,
-            total_bytes: status.total,
-            bytes_per_second: (seconds > 0.0).then_some((done as f64 / seconds) as u64),
-            seconds_left: status.remaining().map(|left| left.as_secs()),
-            trouble: status.trouble.clone(),
-        }
-    }
-
     /// A drain as a sentence.
     pub(crate) fn in_words(&self) -> String {
         let (left, total) = (ByteSize(self.left_bytes), ByteSize(self.total_bytes));

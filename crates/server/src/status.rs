@@ -1,31 +1,31 @@
 //! `strata status`: asked of the running server, or read from the store itself where none runs.
 
-use std::path::PathBuf;
+pub(crate) mod messages;
+
 use std::process::ExitCode;
 
-use serde::{Deserialize, Serialize};
-use strata_runtime::{EngineKind, Refusing, Runtime, TrafficCounts};
+use strata_runtime::{EngineKind, Refusing, Runtime};
 use strata_seam::{Budget, Failure, WorkerState, WorkerStatus};
 
 use crate::config::{ByteSize, StoreConfig};
 use crate::control;
-use crate::disks::DiskStatus;
+use crate::control::messages::Request;
 use crate::greeting::{plain_table, say, say_json};
-use crate::keeper::{KeeperStatus, ScrubStatus};
+use crate::keeper::messages::{KeeperStatus, ScrubStatus};
 use crate::lock::StoreLock;
 use crate::operation::op_of;
-use crate::reclaim::ReclaimStatus;
-use crate::running::ServerStatus;
-use crate::sets::{Moving, SetStatus};
+use crate::reclaim::messages::ReclaimStatus;
+use crate::running::messages::ServerStatus;
+use crate::sets::messages::Moving;
 use crate::store::OpenStore;
+use messages::{CheckpointStatus, ContentStatus, RefusingStatus, SpaceStatus, Status};
 
 /// `strata status`.
 ///
 /// # Errors
 /// No store, no right to it, or a store that does not open.
 pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> {
-    let answer =
-        StoreLock::holder(&config.data).map(|_| control::ask::<Status>(&config.data, &control::Request::Status));
+    let answer = StoreLock::holder(&config.data).map(|_| control::ask::<Status>(&config.data, &Request::Status));
     let status = match answer {
         Some(Ok(status)) => status,
         Some(Err(error)) if StoreLock::holder(&config.data).is_some() => return Err(error),
@@ -44,100 +44,6 @@ pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> 
         say(&status.in_words());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What can be said of a store, as `strata status --json` shows it.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Status {
-    data: PathBuf,
-    set: String,
-    layout: String,
-    sets: Vec<SetStatus>,
-    drain: Option<Moving>,
-    durability: String,
-    read_only: Option<String>,
-    refusing: Option<RefusingStatus>,
-    full: bool,
-    segments: u64,
-    segment_len: u64,
-    durable: u64,
-    mover: ReclaimStatus,
-    log_since_checkpoint: u64,
-    /// Bytes of the log written since the store was opened.
-    log_written: u64,
-    checkpoints: CheckpointStatus,
-    /// Engine of the index on disk, if there is one.
-    #[serde(default)]
-    index_engine: Option<String>,
-    /// The index failed: the server answers some reads with errors until it is started again, which builds the index anew.
-    #[serde(default)]
-    index_failed: bool,
-    content: ContentStatus,
-    disks: Vec<DiskStatus>,
-    space: SpaceStatus,
-    /// WebDAV locks that are held.
-    #[serde(default)]
-    locks: u64,
-    /// Locks that NFS clients hold.
-    #[serde(default)]
-    nfs_locks: u64,
-    /// Who works in the background; nobody in a store at rest.
-    workers: Vec<WorkerStatus>,
-    /// The heals and the scrub of a server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) keeper: Option<KeeperStatus>,
-    /// The server that runs on it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) server: Option<ServerStatus>,
-}
-
-/// The checkpoints taken since the store was opened.
-#[derive(Serialize, Deserialize)]
-struct CheckpointStatus {
-    taken: u64,
-    /// Bytes they wrote.
-    written: u64,
-}
-
-/// What is refused for now.
-#[derive(Serialize, Deserialize)]
-struct RefusingStatus {
-    what: String,
-    /// Seconds since 1970.
-    since: i64,
-    why: String,
-    remedy: String,
-    words: String,
-}
-
-/// What was taken in since the store was opened, and what of it had to be stored.
-#[derive(Serialize, Deserialize)]
-struct ContentStatus {
-    written: u64,
-    deduplicated: u64,
-    compressed: u64,
-    stored: u64,
-    ratio: Option<f64>,
-}
-
-/// Room for content, or why it cannot be told.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum SpaceStatus {
-    Known { total: u64, free: u64, inodes: u64 },
-    Unknown { error: String },
-}
-
-impl ContentStatus {
-    fn of(traffic: &TrafficCounts) -> Self {
-        Self {
-            written: traffic.written(),
-            deduplicated: traffic.known + traffic.zeros,
-            compressed: traffic.compressed(),
-            stored: traffic.stored,
-            ratio: (traffic.stored > 0).then(|| traffic.written() as f64 / traffic.stored as f64),
-        }
-    }
 }
 
 /// What a store refuses, since when, why, and what to do.

@@ -1,105 +1,28 @@
 //! `strata user`: through the running server, or on the store itself where none runs.
 
+pub(crate) mod messages;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
-use strata_iam::{NewUser, User, Users};
+use strata_iam::{NewUser, Users};
 use strata_namespace::Namespace;
 use strata_seam::SystemEntropy;
 
 use crate::cli::UserAction;
 use crate::config::StoreConfig;
 use crate::control;
+use crate::control::messages::Request;
 use crate::greeting::{plain_table, say, say_json};
 use crate::lock::StoreLock;
 use crate::operation::op_of;
 use crate::store::OpenStore;
+use messages::{Shown, UserAnswer, UserRequest};
 
 /// Of what belongs to uid 0, this many names are shown per bucket.
 const OWNED_SHOWN: usize = 20;
-
-/// A change or question about users, as it goes to the server.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum UserRequest {
-    /// A new user, with generated keys.
-    Add {
-        /// Its name.
-        name: String,
-        /// Who owns what it makes; a number of its own if not said.
-        uid: Option<u32>,
-        /// The group of what it makes; one of its own if not said.
-        gid: Option<u32>,
-        /// Whether it passes every check and manages users.
-        admin: bool,
-        /// Whether it may make buckets.
-        may_make_buckets: bool,
-    },
-    /// Another right.
-    Set {
-        /// Its name.
-        name: String,
-        /// Whether it may make buckets.
-        may_make_buckets: bool,
-    },
-    /// Everybody, without secrets.
-    List,
-    /// No such user any more.
-    Remove {
-        /// Its name.
-        name: String,
-    },
-    /// A new secret key in place of the old.
-    Rotate {
-        /// Its name.
-        name: String,
-    },
-}
-
-/// What is answered, as `--json` shows it.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum UserAnswer {
-    /// Everybody.
-    Users(Vec<Shown>),
-    /// Somebody who is no more.
-    Removed {
-        /// Whose name it was.
-        removed: String,
-    },
-    /// Who was made or changed.
-    User(Shown),
-}
-
-/// A user without the secret.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Shown {
-    name: String,
-    access_key: String,
-    uid: u32,
-    gid: u32,
-    admin: bool,
-    may_make_buckets: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret_key: Option<String>,
-}
-
-impl Shown {
-    fn of(user: &User, with_secret: bool) -> Self {
-        Self {
-            name: user.name.clone(),
-            access_key: user.access_key.clone(),
-            uid: user.uid,
-            gid: user.gid,
-            admin: user.admin,
-            may_make_buckets: user.may_make_buckets,
-            secret_key: with_secret.then(|| user.secret_key.expose().to_owned()),
-        }
-    }
-}
 
 /// Carries out a request. What it changed is durable when it returns.
 ///
@@ -143,7 +66,7 @@ pub(crate) fn run(config: &StoreConfig, action: UserAction, json: bool) -> anyho
         UserAction::Rotate { name } => UserRequest::Rotate { name },
     };
     let answer = if StoreLock::holder(&config.data).is_some() {
-        control::ask(&config.data, &control::Request::User(request))?
+        control::ask(&config.data, &Request::User(request))?
     } else {
         OpenStore::at_rest(config, |store| apply(store.namespace(), &*open(&config.data, store.namespace())?, request))?
     };

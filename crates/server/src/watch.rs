@@ -4,28 +4,30 @@
 //! and then. So a reader goes at its own pace, however slow: what it has not asked for stays in the log, and nothing waits for it in the server. A
 //! reader with a name confirms with each page that it has printed the one before.
 
+pub(crate) mod messages;
+pub(crate) mod sequence;
 mod shown;
 
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use strata_namespace::{Begin, ErrorKind, EventAt, EventReader, EventSequence, Namespace};
-use strata_seam::Lsn;
 
 use crate::config::StoreConfig;
 use crate::control;
+use crate::control::messages::{Request, Strange};
 use crate::greeting::{plain_table, say, say_json};
 use crate::interrupt::Interrupt;
 use crate::lock::StoreLock;
 use crate::operation::op_of;
-use shown::{GapShown, Shown, moment};
+use messages::{GapShown, Page, ReaderShown, Shown, WatchRequest, Watched};
+use sequence::{From, Sequence};
+use shown::moment;
 
 /// Events read for one page; of these fewer may concern the one who asks. With keys of the greatest length, all to be escaped, and
 /// one commit more, a page stays below what a line of the control socket may have.
@@ -36,73 +38,6 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const CONFIRM_COMMITS: u64 = 10_000;
 /// Readers that the server remembers the place in the log of, between two pages.
 const READERS_KEPT: usize = 16;
-
-/// Where a reader without a place of its own begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum From {
-    /// With what comes from now on.
-    Now,
-    /// With the first that is still kept.
-    Start,
-    /// Behind this one.
-    Behind(Sequence),
-}
-
-/// The place of an event, as `COMMIT.INDEX`; a commit alone is behind all of it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Sequence(EventSequence);
-
-impl std::fmt::Display for Sequence {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0.index {
-            u32::MAX => write!(f, "{}", self.0.lsn.0),
-            index => write!(f, "{}.{index}", self.0.lsn.0),
-        }
-    }
-}
-
-impl FromStr for Sequence {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("'{text}' is no sequence of a change: they look like 4711.0, as `strata watch` prints them");
-        let number = |text: &str| text.parse::<u64>().ok().filter(|number| number.to_string() == text);
-        let (lsn, index) = match text.split_once('.') {
-            Some((lsn, index)) => {
-                let index = number(index).and_then(|index| u32::try_from(index).ok()).ok_or_else(wrong)?;
-                (lsn, index)
-            }
-            None => (text, u32::MAX),
-        };
-        Ok(Self(EventSequence { lsn: Lsn(number(lsn).ok_or_else(wrong)?), index }))
-    }
-}
-
-impl Serialize for Sequence {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Sequence {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl FromStr for From {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "now" => Ok(Self::Now),
-            "start" => Ok(Self::Start),
-            sequence => sequence.parse().map(Self::Behind),
-        }
-    }
-}
 
 /// What the command line asks for.
 pub(crate) enum Asked {
@@ -121,74 +56,6 @@ pub(crate) enum Asked {
     List,
     /// That one of them is forgotten.
     Forget(String),
-}
-
-/// What the command asks of the server.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum WatchRequest {
-    /// Where to begin, and with a name where that reader is.
-    Begin {
-        from: From,
-        cursor: Option<String>,
-    },
-    /// What comes behind a place, as far as it concerns a bucket and keys that begin so.
-    Next {
-        after: Sequence,
-        only: Option<(String, String)>,
-    },
-    /// That a reader has everything up to a place.
-    Confirm {
-        cursor: String,
-        after: Sequence,
-    },
-    List,
-    Forget {
-        cursor: String,
-    },
-    /// What S3 calls the bucket that is meant by a name, as changes name it.
-    Bucket {
-        name: String,
-    },
-}
-
-/// What the server answers.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Watched {
-    /// The reader is here.
-    At(Sequence),
-    /// The next events.
-    Page(Page),
-    /// All readers that have a name.
-    Readers(Vec<ReaderShown>),
-    /// Whether there was such a reader.
-    Forgotten(bool),
-    /// The bucket that is meant; `None` where there is none now.
-    Bucket(Option<String>),
-}
-
-/// One page.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Page {
-    events: Vec<Shown>,
-    gap: Option<GapShown>,
-    /// Everything up to here was looked at.
-    after: Sequence,
-    /// Whether there may be more at once.
-    more: bool,
-}
-
-/// A reader that has a name, as `strata watch --list --json` shows it.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct ReaderShown {
-    name: String,
-    /// It has everything up to here.
-    after: Sequence,
-    /// When it said so last.
-    moved: String,
-    /// Commits behind that.
-    commits_behind: u64,
 }
 
 /// Readers between two pages: where they are in the log is known, so that the next page is not looked for.
@@ -289,10 +156,10 @@ pub(crate) fn run(config: &StoreConfig, asked: Asked, json: bool) -> anyhow::Res
     if StoreLock::holder(&config.data).is_none() {
         bail!("no server has this store open, and nothing changes in it; start one with `strata serve`");
     }
-    let ask = |request| control::ask::<Watched>(&config.data, &control::Request::Watch(request));
+    let ask = |request| control::ask::<Watched>(&config.data, &Request::Watch(request));
     match asked {
         Asked::List => {
-            let Watched::Readers(readers) = ask(WatchRequest::List)? else { bail!(control::Strange) };
+            let Watched::Readers(readers) = ask(WatchRequest::List)? else { bail!(Strange) };
             if json {
                 say_json(&readers)?;
             } else {
@@ -306,7 +173,7 @@ pub(crate) fn run(config: &StoreConfig, asked: Asked, json: bool) -> anyhow::Res
         }
         Asked::Forget(cursor) => {
             let Watched::Forgotten(there) = ask(WatchRequest::Forget { cursor: cursor.clone() })? else {
-                bail!(control::Strange)
+                bail!(Strange)
             };
             if !there {
                 bail!("there is no reader called '{cursor}'; `strata watch --list` shows those there are");
@@ -332,9 +199,7 @@ fn watch(
         Some((bucket, prefix)) => Some((bucket_as_told(ask, bucket)?, prefix.to_owned())),
         None => None,
     };
-    let Watched::At(mut after) = ask(WatchRequest::Begin { from, cursor: cursor.clone() })? else {
-        bail!(control::Strange)
-    };
+    let Watched::At(mut after) = ask(WatchRequest::Begin { from, cursor: cursor.clone() })? else { bail!(Strange) };
     let mut confirmed = after;
     loop {
         let ended = || match &cursor {
@@ -342,7 +207,7 @@ fn watch(
             None => format!("no more changes can be had; `--from {after}` goes on behind what was printed"),
         };
         let Watched::Page(page) = ask(WatchRequest::Next { after, only: only.clone() }).with_context(ended)? else {
-            bail!(control::Strange)
+            bail!(Strange)
         };
         let told = !page.events.is_empty() || page.gap.is_some();
         if !print(&page, json)? {
@@ -370,7 +235,7 @@ fn watch(
 
 /// What changes call the bucket that somebody means by its folder's name or by what S3 calls it.
 fn bucket_as_told(ask: &dyn Fn(WatchRequest) -> anyhow::Result<Watched>, name: &str) -> anyhow::Result<String> {
-    let Watched::Bucket(found) = ask(WatchRequest::Bucket { name: name.to_owned() })? else { bail!(control::Strange) };
+    let Watched::Bucket(found) = ask(WatchRequest::Bucket { name: name.to_owned() })? else { bail!(Strange) };
     if found.is_none() {
         eprintln!(
             "strata: there is no bucket '{}' now; what changed in one that S3 called so, and in one to come, is shown; \
@@ -397,23 +262,5 @@ fn print(page: &Page, json: bool) -> anyhow::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error).context("changes cannot be printed"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sequence_is_read_as_it_is_printed() {
-        for (lsn, index, text) in [(4711, 0, "4711.0"), (1, 65_535, "1.65535"), (9, u32::MAX, "9")] {
-            let sequence = Sequence(EventSequence { lsn: Lsn(lsn), index });
-            assert_eq!(sequence.to_string(), text);
-            assert_eq!(text.parse::<Sequence>().unwrap(), sequence);
-        }
-        for wrong in ["", ".", "1.", ".1", "01", "1.01", "-1", "1.2.3", "1.4294967296", "today"] {
-            assert!(wrong.parse::<From>().unwrap_err().contains("no sequence"), "{wrong}");
-        }
-        assert_eq!(("now".parse(), "start".parse()), (Ok(From::Now), Ok(From::Start)));
     }
 }

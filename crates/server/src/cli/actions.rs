@@ -135,7 +135,7 @@ pub(crate) enum BucketAction {
         /// shown. S3 allows 3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit at both ends
         name: String,
         /// Mode of the objects that S3 and WebDAV make in it, as `strata bucket set` takes it [default: 600]
-        #[arg(long, value_name = "MODE", value_parser = crate::buckets::parse_mode)]
+        #[arg(long, value_name = "MODE", value_parser = crate::buckets::mode::parse_mode)]
         mode: Option<u32>,
         /// What durable writes in it wait for, the medium or the operating system [default: the server's setting]
         #[arg(long, value_name = "CLASS")]
@@ -154,7 +154,7 @@ pub(crate) enum BucketAction {
         name: String,
         /// Mode of the objects that S3 and WebDAV make in it from now on: 600 for their owner alone, 644 for everybody to
         /// read; directories, and the bucket itself, may then be searched as well
-        #[arg(long, value_name = "MODE", value_parser = crate::buckets::parse_mode)]
+        #[arg(long, value_name = "MODE", value_parser = crate::buckets::mode::parse_mode)]
         mode: Option<u32>,
         /// What an answer about it waits for from now on: the disks, or the operating system
         #[arg(long, value_enum, value_name = "CLASS")]

@@ -5,18 +5,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::buckets::{BucketAnswer, BucketRequest, Removal};
-use crate::disks::{DiskList, DiskRequest};
-use crate::fsck::{CheckAt, Checked};
-use crate::keeper::{ScrubRequest, ScrubStatus};
-use crate::keys::KeyStatus;
-use crate::locks::{LockRequest, Shown as ShownLock};
-use crate::passes::{PassProgress, PassSummary};
-use crate::reclaim::{ReclaimRequest, ReclaimStatus};
-use crate::sets::{Moving, SetRequest, SetStatus};
-use crate::status::Status;
-use crate::user::{UserAnswer, UserRequest};
-use crate::watch::{WatchRequest, Watched};
+use crate::buckets::messages::{BucketAnswer, BucketRequest, Removal};
+use crate::disks::messages::{DiskList, DiskRequest};
+use crate::fsck::messages::{CheckAt, Checked};
+use crate::keeper::messages::{ScrubRequest, ScrubStatus};
+use crate::keys::messages::KeyStatus;
+use crate::locks::messages::{LockRequest, Shown as ShownLock};
+use crate::passes::messages::{PassProgress, PassSummary};
+use crate::reclaim::messages::{ReclaimRequest, ReclaimStatus};
+use crate::sets::messages::{Moving, SetRequest, SetStatus};
+use crate::status::messages::Status;
+use crate::user::messages::{UserAnswer, UserRequest};
+use crate::watch::messages::{WatchRequest, Watched};
 
 /// What a command asks of the server.
 #[derive(Serialize, Deserialize)]

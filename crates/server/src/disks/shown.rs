@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::DiskList;
+use super::messages::DiskList;
 use crate::config::ByteSize;
 use crate::greeting::{plain_table, say, say_json};
-use crate::passes::PassSummary;
+use crate::passes::messages::PassSummary;
 
 pub(super) fn show_list(list: &DiskList, json: bool) -> anyhow::Result<ExitCode> {
     if json {

@@ -2,103 +2,17 @@
 
 use std::process::ExitCode;
 
-use serde::{Deserialize, Serialize};
 use strata_check::{Affected, CheckReport, RepairStep};
 use strata_runtime::Report;
 use strata_runtime::TruthReport;
 
+use super::messages::{AtRest, Checked, DiskFound, IndexFound, InvariantFound};
 use crate::config::ByteSize;
 use crate::greeting::{plain_table, say, say_json};
-use crate::passes::Concerned;
+use crate::passes::messages::Concerned;
 
 /// Exit code of a check that was ended early.
 const ENDED: u8 = 5;
-
-/// The report of a check, as `strata fsck --json` shows it.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Checked {
-    pub(super) at_rest: bool,
-    pub(super) ended: bool,
-    pub(super) invariants: Vec<InvariantFound>,
-    pub(super) inodes: u64,
-    pub(super) entries: u64,
-    pub(super) chunks: u64,
-    pub(super) logical_bytes: u64,
-    pub(super) live_bytes: u64,
-    pub(super) reclaimable_chunks: u64,
-    pub(super) reclaimable_bytes: u64,
-    pub(super) unsettled: u64,
-    pub(super) violations: Vec<String>,
-    pub(super) concerned: Vec<Concerned>,
-    /// What only a check at rest looks at.
-    #[serde(flatten)]
-    pub(super) at_rest_only: Option<AtRest>,
-    /// What a repair would do, with `--repair`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) plan: Option<Vec<StepShown>>,
-    /// What it did and could not do, and the check behind it.
-    #[serde(flatten)]
-    pub(super) repaired: Option<RepairShown>,
-}
-
-/// The verdict on an invariant.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct InvariantFound {
-    pub(super) id: String,
-    /// `holds`, `broken` or `not checked`.
-    pub(super) verdict: String,
-    pub(super) how: String,
-}
-
-/// The frames of every disk, and the index against the log.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct AtRest {
-    segments: u64,
-    stripes: u64,
-    disks: Vec<DiskFound>,
-    index: IndexFound,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-struct DiskFound {
-    disk: String,
-    good: u64,
-    damaged: u64,
-    missing: u64,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-struct IndexFound {
-    records: u64,
-    from_checkpoint: u64,
-    replayed: u64,
-    behind: u64,
-    differing: u64,
-    fingerprint_on_disk: String,
-    fingerprint_of_log: String,
-}
-
-/// A step of a repair.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct StepShown {
-    wrong: String,
-    action: String,
-    changes: bool,
-}
-
-/// A repair that was made.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct RepairShown {
-    pub(super) done: Vec<String>,
-    pub(super) failed: Vec<String>,
-    pub(super) after: Box<Checked>,
-}
-
-impl From<&RepairStep> for StepShown {
-    fn from(step: &RepairStep) -> Self {
-        Self { wrong: step.wrong.clone(), action: step.action.clone(), changes: step.changes }
-    }
-}
 
 /// Where what could not be told belongs: records and counters of the tree, and counts of references.
 const UNSETTLED_IN: [&str; 2] = ["TREE", "REF"];
@@ -261,6 +175,7 @@ pub(super) fn plan_in_words(plan: &[RepairStep]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fsck::messages::RepairShown;
 
     #[test]
     fn a_check_that_was_ended_calls_nothing_whole_and_keeps_what_it_found() {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::passes::{PassProgress, PassSummary};
+use crate::passes::messages::{PassProgress, PassSummary};
 
 /// What `strata scrub` asks.
 #[derive(Clone, Copy, Serialize, Deserialize)]

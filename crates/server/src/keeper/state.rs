@@ -2,7 +2,7 @@
 
 use super::State;
 use super::messages::PassEnd;
-use crate::passes::Kind;
+use crate::passes::messages::Kind;
 
 impl State {
     pub(super) fn heals_pending(&self) -> bool {

@@ -6,7 +6,8 @@ use strata_door_nfs::LockClient;
 use strata_namespace::{ErrorKind, HeldRange, Namespace, Op, RangeKind, RangeSpace};
 use strata_seam::{Ino, Timestamp};
 
-use super::{Shown, path_of};
+use super::messages::Shown;
+use super::path_of;
 
 /// What begins the token by which an operator names all that one owner holds on a file. Only `strata locks` knows such tokens.
 const TOKEN: &str = "hold";

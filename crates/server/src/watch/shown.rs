@@ -2,86 +2,12 @@
 
 use std::fmt::Write as _;
 
-use serde::{Deserialize, Serialize};
 use strata_namespace::{Event, EventAt, EventGap, Made, NodeKind, What};
 use strata_seam::Timestamp;
 
-use super::Sequence;
+use super::messages::{FromShown, GapShown, KeyShown, Shown};
+use super::sequence::Sequence;
 use crate::config::ByteSize;
-
-/// Changes that are not kept any more, as `strata watch --json` shows it.
-#[derive(Serialize, Deserialize)]
-pub(super) struct GapShown {
-    /// "missed".
-    what: String,
-    after: Sequence,
-    /// Changes are told again behind this place.
-    until: Sequence,
-    /// "given-back" or "damaged".
-    why: String,
-}
-
-/// A change as `strata watch --json` shows it.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Shown {
-    seq: Sequence,
-    at: String,
-    what: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    made: Option<String>,
-    #[serde(skip_serializing_if = "is_false", default)]
-    new: bool,
-    #[serde(skip_serializing_if = "is_false", default)]
-    last: bool,
-    #[serde(skip_serializing_if = "is_false", default)]
-    exchange: bool,
-    #[serde(skip_serializing_if = "is_zero", default)]
-    dirs: u32,
-    bucket: String,
-    #[serde(flatten)]
-    key: KeyShown,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<FromShown>,
-    kind: String,
-    inode: u64,
-    parent: u64,
-    change: u64,
-    version: u64,
-    size: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    etag: Option<String>,
-    door: String,
-    uid: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
-}
-
-/// A key: as text, or where it is none as hex.
-#[derive(Default, Serialize, Deserialize)]
-struct KeyShown {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_hex: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct FromShown {
-    bucket: String,
-    parent: u64,
-    #[serde(flatten)]
-    key: KeyShown,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
 
 impl KeyShown {
     fn of(key: Option<&[u8]>) -> Self {
