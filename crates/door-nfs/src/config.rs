@@ -148,7 +148,7 @@ impl Default for NfsLimits {
             lock_waits_max: 1024,
             lock_waits_per_client_max: 128,
             lock_clients_max: 1024,
-            lock_clients_per_address_max: 16,
+            lock_clients_per_address_max: 64,
             lock_calls_max: 64,
             lock_calls_per_client_max: 4,
             // As Linux' server: its clients reconnect on their own after six minutes of silence.

@@ -179,6 +179,10 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let (tree, to_name, href) = (ask.clone(), destination.name().to_vec(), destination.clone());
     let (from_ino, to_ino) = (ends.from.ino, ends.to.ino);
     let rename = move || {
+        // What is replaced is removed behind the exchange, so who may not remove all of it is refused before that.
+        if swap {
+            tree.ns().check_removal(&tree.op, to_ino, &to_name)?;
+        }
         let renamed = tree.ns().rename(&tree.op, (from_ino, tree.path.name()), (to_ino, &to_name), mode);
         renamed.map_err(|error| target_error(error, &href))
     };

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use strata_seam::Ino;
 
 use crate::authority::Action;
-use crate::error::{ErrorKind, Result, fail};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
 use crate::records::Inode;
@@ -34,15 +34,16 @@ impl Namespace {
         op.read_newest();
         let source = self.lookup(op, from.0, from.1)?;
         // Who may not remove all of it gets no copy either.
-        let from_dir = self.getattr(op, from.0)?;
-        self.authorize(op, Action::Remove, (&from_dir, &source))?;
-        self.may_empty(op, source.clone())?;
+        self.check_removal(op, from.0, from.1)?;
         let target = match self.lookup(op, to.0, to.1) {
             Ok(_) if !overwrite => return Err(fail(ErrorKind::PreconditionFailed, "the target exists")),
             Ok(target) => Some(target),
             Err(error) if error.kind == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
+        if target.is_some() {
+            self.check_removal(op, to.0, to.1)?;
+        }
         let _claims = (self.claim(op, from.0, from.1, true)?, self.claim(op, to.0, to.1, true)?);
         // Nobody else's, of this session or an earlier one: what is there under it may be removed.
         let beside = format!("{MOVING_PREFIX}{:x}-{:x}", self.store.session().0, self.store.unique()).into_bytes();
@@ -86,18 +87,27 @@ impl Namespace {
         Ok(target.is_some())
     }
 
-    /// Refuses to whom may not remove everything below a directory. What changes meanwhile is asked for again when it is removed.
-    fn may_empty(&self, op: &Op, top: Attr) -> Result<()> {
-        let mut dirs = vec![top];
-        while let Some(dir) = dirs.pop().filter(|dir| dir.kind == NodeKind::Directory) {
+    /// Refuses to whom may not remove what has a name and everything below it, before anything is changed for its sake. What changes
+    /// meanwhile is asked for again when it is removed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AccessDenied`] and its like, with the path below the name; [`ErrorKind::NotFound`].
+    pub fn check_removal(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<()> {
+        let (dir, top) = (self.getattr(op, parent)?, self.lookup(op, parent, name)?);
+        self.authorize(op, Action::Remove, (&dir, &top))?;
+        let mut dirs = vec![(top, name.to_vec())];
+        while let Some((dir, path)) = dirs.pop().filter(|(dir, _)| dir.kind == NodeKind::Directory) {
             let mut after = Vec::new();
+            let at = |error: Error, path: &[u8]| fail(error.kind, format!("{}: {}", path.escape_ascii(), error.what));
             loop {
-                let page = self.readdir(op, dir.ino, &after, LISTED)?;
+                let page = self.readdir(op, dir.ino, &after, LISTED).map_err(|error| at(error, &path))?;
                 for entry in page.entries {
-                    self.authorize(op, Action::Remove, (&dir, &entry.attr))?;
+                    let below = [&path[..], b"/", &entry.name].concat();
+                    let may = self.authorize(op, Action::Remove, (&dir, &entry.attr));
+                    may.map_err(|error| at(error, &below))?;
                     after = entry.cursor;
                     if entry.attr.kind == NodeKind::Directory {
-                        dirs.push(entry.attr);
+                        dirs.push((entry.attr, below));
                     }
                 }
                 if page.end {

@@ -74,6 +74,10 @@ impl Namespace {
                 return self.unlink(op, from.0, from.1);
             }
         }
+        if to.0 == ROOT_INO {
+            // A bucket may be replaced.
+            self.follow_all()?;
+        }
         self.seal_before_rename(op, from, to);
         self.change(op, |tx, effects| {
             let mut source_dir = tx.dir(from.0)?;

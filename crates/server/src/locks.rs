@@ -132,7 +132,9 @@ pub(crate) fn run(config: &StoreConfig, action: LockAction) -> anyhow::Result<Ex
         return Ok(ExitCode::SUCCESS);
     }
     if broken {
-        for lock in &locks {
+        let mut told = None;
+        // All that one owner held on a file has one token.
+        for lock in locks.iter().filter(|lock| told.replace(&lock.token) != Some(&lock.token)) {
             let (path, user) = (lock.path.escape_debug(), lock.user.escape_debug());
             say(&format!("the {} lock of {user} on {path} is broken ({})\n", lock.kind, lock.token.escape_debug()));
         }

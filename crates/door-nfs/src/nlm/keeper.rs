@@ -73,7 +73,8 @@ pub(crate) async fn close(door: Arc<NfsDoor>) {
     run(move || sweep_clients(&door, Duration::ZERO)).await;
 }
 
-fn sweep_clients(door: &NfsDoor, idle: Duration) {
+/// Forgets clients that have nothing and did not ask for so long.
+pub(super) fn sweep_clients(door: &NfsDoor, idle: Duration) {
     let has_nothing = |client| {
         let waits = door.locks.waits.lock();
         (waits.count(client).0, waits.count_reserved(client).0, door.ns.holds_of(DOOR.number, client)) == (0, 0, 0)
@@ -119,7 +120,7 @@ async fn call(door: &NfsDoor, line: Line, procedure: Procedure, args: &[u8]) -> 
 async fn call_back(door: Arc<NfsDoor>, grant: Grant) {
     let args = granted(grant.number, grant.exclusive, &grant.lock);
     let number = grant.number;
-    let mut took = false;
+    let (mut took, mut reached) = (false, false);
     for tried in 0..CALLS_MAX {
         if tried > 0 {
             tokio::time::sleep(door.locks.settings.call_pause).await;
@@ -137,6 +138,7 @@ async fn call_back(door: Arc<NfsDoor>, grant: Grant) {
             Ok(Stat::of(results.u32()?))
         });
         drop(places);
+        reached |= answered.is_ok();
         match answered {
             Ok(Stat::Grace) | Err(_) => {}
             Ok(Stat::Denied) => break,
@@ -148,11 +150,16 @@ async fn call_back(door: Arc<NfsDoor>, grant: Grant) {
     }
     run(move || {
         let mut waits = door.locks.waits.lock();
+        let others = if reached { Vec::new() } else { waits.give_up(number) };
+        if !others.is_empty() {
+            tracing::warn!(client = %grant.line.client, "an nfs client that waits for locks cannot be called; it waits no longer");
+        }
         let file = waits.called(&door.ns, &super::locks::granting(), number, took);
         if let (Some(ino), false) = (file, took) {
             tracing::debug!(client = %grant.line.client, "a lock that was waited for was not taken");
             door.locks.grant(&door.ns, &mut waits, ino);
         }
+        others.into_iter().for_each(|ino| door.locks.grant(&door.ns, &mut waits, ino));
     })
     .await;
 }

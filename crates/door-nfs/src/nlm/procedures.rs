@@ -4,6 +4,7 @@
 //! back goes to whoever waits longest, and to nobody who comes in between.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use strata_namespace::{Error, ErrorKind, HeldRange, HoldOwner, Op, RangeKind, RangeSpace};
@@ -16,10 +17,12 @@ use super::locks::Locks;
 use crate::door::NfsDoor;
 use crate::export::Rule;
 use crate::metrics::count;
-use crate::operations::DOOR;
-use crate::operations::{LockOperation, of_lock};
+use crate::operations::{DOOR, LockOperation, of_lock};
 use crate::origin::Origin;
 use crate::rpc::Credential;
+
+/// How long a client that has nothing is left alone where there are too many: one that asks at this moment will have something.
+const CLIENT_IDLE_MIN: Duration = Duration::from_secs(1);
 
 /// Answers a call.
 pub(super) fn execute(door: &NfsDoor, from: Origin, credential: &Credential, request: &Request) -> Answered {
@@ -138,7 +141,13 @@ impl Desk<'_> {
 
     /// A client that the store knows durably, so that it is notified when the store is opened again.
     fn enter(&self, op: &Op, caller: &Bytes) -> Result<u64, Stat> {
-        let entered = self.locks.clients.enter(&self.door.ns, self.line(), caller);
+        let enter = || self.locks.clients.enter(&self.door.ns, self.line(), caller);
+        let mut entered = enter();
+        if matches!(entered, Ok(None)) {
+            // There are too many, and some of them may have nothing any more.
+            super::keeper::sweep_clients(self.door, CLIENT_IDLE_MIN);
+            entered = enter();
+        }
         entered.map_err(|error| self.refused(op, error))?.ok_or(Stat::NoLocks)
     }
 

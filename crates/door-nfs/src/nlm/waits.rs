@@ -250,6 +250,17 @@ impl Waits {
         self.by_file.iter().find(|(_, waiters)| waiters.iter().any(is_it)).map(|(ino, _)| *ino)
     }
 
+    /// A client cannot be called, and this lock was the first of which it was to be told: nobody is kept waiting by what else it waits
+    /// for. If it is there after all, it asks again. The files on which somebody else may have a turn now.
+    pub(super) fn give_up(&mut self, number: u64) -> Vec<Ino> {
+        let unreachable = self.by_file.values().flatten().find(|waiter| waiter.number == number);
+        let Some(client) = unreachable.map(|waiter| waiter.wanted.owner.client) else { return Vec::new() };
+        let mut files: Vec<Ino> = self.by_file.keys().copied().collect();
+        let waits = |waiter: &Waiter| waiter.wanted.owner.client == client && waiter.state == State::Waiting;
+        files.retain(|ino| !self.remove(*ino, waits).is_empty());
+        files
+    }
+
     /// The client was called: it took its lock, or did not, and then it is given back.
     pub(super) fn called(&mut self, ns: &Namespace, op: &Op, number: u64, took: bool) -> Option<Ino> {
         let ino = self.is_granted(number)?;

@@ -165,6 +165,25 @@ fn what_an_operator_breaks_and_what_a_restarted_host_had_goes_to_those_who_wait(
 }
 
 #[test]
+fn a_host_that_cannot_be_called_holds_a_lock_up_once_however_much_it_waits_for() {
+    let host = Host::on(2, 0);
+    let served = calling(&host);
+    let (mut one, mut two, file, lock) = locked(&served);
+    let mut gone = served.client_from(3);
+    for process in 0..60 {
+        assert_eq!(gone.lock_waiting(&exclusive("gone", process, &file, 0, 0)), BLOCKED);
+    }
+    let wanted = exclusive("two", 8, &file, 0, 0);
+    assert_eq!(two.lock_waiting(&wanted), BLOCKED);
+    assert_eq!(one.unlock(&lock), GRANTED);
+    assert_eq!(host.granted(), wanted);
+    let failed = served.door().metrics().lock_callbacks_failed.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(failed < 16, "called {failed} times");
+    // It asks again, and waits again.
+    assert_eq!(gone.lock_waiting(&exclusive("gone", 1, &file, 0, 0)), BLOCKED);
+}
+
+#[test]
 fn waiting_for_a_file_that_is_removed_ends() {
     let host = Host::on(2, 0);
     let served = calling(&host);

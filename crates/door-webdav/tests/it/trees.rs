@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::Server;
+use strata_namespace::SetAttr;
+
+use crate::support::{Server, root};
 
 const FILES: usize = 300;
 
@@ -71,6 +73,46 @@ fn a_tree_is_moved_into_another_bucket_by_reference_and_replaces_what_is_there()
     assert_eq!(lines(&server).segment, before.segment);
     assert_eq!(client.to("MOVE", "/other/moved/d1/f1", "/bkt/f1", &[]), 201);
     assert_eq!((client.get("/bkt/f1"), client.status("GET", "/other/moved/d1/f1", &[])), (b"content 1".to_vec(), 404));
+    server.sound();
+}
+
+/// The folder `path` and what is in it belong to somebody.
+fn give(server: &Server, path: &str, uid: u32) {
+    let ino = server.ns().resolve(&root(), path.as_bytes()).expect("it is there").ino;
+    let all = SetAttr { uid: Some(uid), mode: Some(0o755), ..SetAttr::default() };
+    server.ns().setattr(&root(), ino, &all).expect("given");
+}
+
+#[test]
+fn nothing_is_changed_by_a_move_whose_user_may_not_remove_all_that_it_replaces() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.ok("MKCOL", "/other");
+    for path in ["/bkt", "/other"] {
+        client.ok("MKCOL", &format!("{path}/final"));
+        client.ok("MKCOL", &format!("{path}/final/private"));
+        client.put(&format!("{path}/final/private/kept"), b"somebody else's");
+        client.put(&format!("{path}/final/report"), b"old");
+    }
+    client.ok("MKCOL", "/bkt/draft");
+    client.put("/bkt/draft/report", b"new");
+    for path in ["/bkt", "/other", "/bkt/draft", "/bkt/final", "/other/final"] {
+        give(&server, path, 4711);
+    }
+    let mut alice = server.user("alice", 4711);
+    for to in ["/bkt/final/", "/other/final/"] {
+        for _ in 0..2 {
+            let refused = alice.ask("MOVE", "/bkt/draft/", &[("destination", to)], b"");
+            assert_eq!(refused.status, 403, "{to}");
+            assert!(refused.text().contains("final/private"), "{}", refused.text());
+            assert_eq!(client.get("/bkt/draft/report"), b"new");
+            assert_eq!(client.get(&format!("{to}report")), b"old");
+        }
+    }
+    assert_eq!(client.list("/other/").len(), 2, "nothing was copied");
+    client.ok("DELETE", "/bkt/final/private");
+    assert_eq!(alice.to("MOVE", "/bkt/draft/", "/bkt/final/", &[]), 204);
+    assert_eq!(client.get("/bkt/final/report"), b"new");
     server.sound();
 }
 
