@@ -45,7 +45,7 @@ impl Namespace {
     /// [`ErrorKind::NotDirectory`], [`ErrorKind::Loop`], [`ErrorKind::CrossDevice`] into another bucket or quota tree, and those of
     /// names and permission.
     pub fn rename(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Result<()> {
-        self.rename_within(op, from, to, (mode, Boundary::Kept))
+        self.rename_within(op, from, to, (mode, Boundary::Kept)).map(|_| ())
     }
 
     /// The same for file doors, where a desktop's trash at the top of the tree takes things from other buckets too: desktops do not copy
@@ -56,22 +56,24 @@ impl Namespace {
     /// # Errors
     /// Those of [`Namespace::rename`].
     pub fn rename_or_trash(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Result<()> {
-        self.rename_within(op, from, to, (mode, Boundary::OpenToTrash))?;
-        self.begin_following();
+        if self.rename_within(op, from, to, (mode, Boundary::OpenToTrash))? {
+            self.begin_following();
+        }
         Ok(())
     }
 
+    /// Whether it led into a desktop's trash from another bucket.
     fn rename_within(
         &self,
         op: &Op,
         from: (Ino, &[u8]),
         to: (Ino, &[u8]),
         (mode, boundary): (RenameMode, Boundary),
-    ) -> Result<()> {
+    ) -> Result<bool> {
         if planted(Bug::RenameInTwoCommits) {
             let found = self.lookup(op, from.0, from.1)?;
             if self.link(op, found.ino, to.0, to.1).is_ok() {
-                return self.unlink(op, from.0, from.1);
+                return self.unlink(op, from.0, from.1).map(|()| false);
             }
         }
         if to.0 == ROOT_INO {
@@ -127,7 +129,7 @@ impl Namespace {
                     .ok_or_else(|| fail(ErrorKind::NotFound, format!("there is no '{}'", to.1.escape_ascii())))?;
                 if target.dirent.ino == source.dirent.ino {
                     // Two names of one file lead where they led.
-                    return Ok(());
+                    return Ok(false);
                 }
                 let mut other = tx.inode(target.dirent.ino)?;
                 self.authorize(op, Action::Remove, (&target_dir.attr, &other.attr))?;
@@ -150,12 +152,12 @@ impl Namespace {
                 }
                 self.tell_moved(tx, effects, (&source_dir, &source.name, from.1), (&target_dir, to.1, true), &inode);
                 self.tell_moved(tx, effects, (&target_dir, &target.name, to.1), (&source_dir, from.1, true), &other);
-                return Ok(());
+                return Ok(false);
             }
 
             if let Some(target) = &target {
                 if target.dirent.ino == source.dirent.ino {
-                    return Ok(());
+                    return Ok(false);
                 }
                 self.make_way(tx, effects, op, to, target, directory)?;
             } else {
@@ -183,13 +185,13 @@ impl Namespace {
                 let gone = Entry { dir: from.0, name: &source.name, shown: from.1 };
                 self.tell_removed(tx, effects, gone, &inode, before);
                 effects.moved |= directory;
-                return Ok(());
+                return Ok(true);
             }
             if to.0 == ROOT_INO && directory {
                 bucket::rename(tx, inode.attr.ino, to.1)?;
             }
             self.tell_moved(tx, effects, (&source_dir, &source.name, from.1), (&target_dir, to.1, false), &inode);
-            Ok(())
+            Ok(false)
         })
     }
 

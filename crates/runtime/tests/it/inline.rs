@@ -175,7 +175,9 @@ fn what_doors_call_on_the_threads_of_their_runtime_takes_less_than_fifty_microse
         }),
     ));
     ns.close(&root(), large, true).unwrap();
-    all.retain(|(_, (_, most))| *most > BUDGET_MICROS);
-    assert!(all.is_empty(), "above {BUDGET_MICROS} us: {all:?}");
+    // A build that computes every change twice takes twice as long.
+    let budget = if strata_seam::rehearsal::refuses_first() { 2.0 * BUDGET_MICROS } else { BUDGET_MICROS };
+    all.retain(|(_, (_, most))| *most > budget);
+    assert!(all.is_empty(), "above {budget} us: {all:?}");
     store.close().unwrap();
 }
