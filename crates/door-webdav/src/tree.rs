@@ -178,10 +178,13 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     }
     let (tree, to_name, href) = (ask.clone(), destination.name().to_vec(), destination.clone());
     let (from_ino, to_ino) = (ends.from.ino, ends.to.ino);
+    let (from_dir, target) = (ends.from.clone(), ends.target.clone());
     let rename = move || {
         // What is replaced is removed behind the exchange, so who may not remove all of it is refused before that.
-        if swap {
+        if let Some(target) = target.filter(|_| swap) {
             tree.ns().check_removal(&tree.op, to_ino, &to_name)?;
+            // It is removed from where the source was.
+            tree.ns().may_take_out(&tree.op, &from_dir, &target)?;
         }
         let renamed = tree.ns().rename(&tree.op, (from_ino, tree.path.name()), (to_ino, &to_name), mode);
         renamed.map_err(|error| target_error(error, &href))

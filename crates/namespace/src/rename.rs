@@ -76,8 +76,8 @@ impl Namespace {
                 return self.unlink(op, from.0, from.1).map(|()| false);
             }
         }
-        if to.0 == ROOT_INO {
-            // A bucket may be replaced.
+        // Only what replaces a bucket waits: a new folder at the top is renamed at once.
+        if to.0 == ROOT_INO && self.snap(&Op::new(Caller::root(op.caller.door))).find(to.0, to.1)?.is_some() {
             self.follow_all()?;
         }
         self.seal_before_rename(op, from, to);
