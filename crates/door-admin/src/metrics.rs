@@ -156,6 +156,12 @@ metrics! {
     WRITER_LOCK_LONGEST = Gauge "strata_writer_lock_longest_microseconds" [];
     /// Bytes of index changes in memory, not yet in the engine.
     INDEX_OVERLAY_BYTES = Gauge "strata_index_overlay_bytes" [];
+    /// Reads of single keys of the index engine that were answered from memory in front of it.
+    INDEX_HOT_HITS = Counter "strata_index_hot_hits" [];
+    /// Reads of single keys that the index engine itself was asked for.
+    INDEX_HOT_MISSES = Counter "strata_index_hot_misses" [];
+    /// Bytes of the index engine's pairs in memory in front of it.
+    INDEX_HOT_BYTES = Gauge "strata_index_hot_bytes" [];
     /// 1 while the index engine has failed and a restart is needed to rebuild it, else 0.
     INDEX_BROKEN = Gauge "strata_index_broken" [];
     /// Bytes of decoded blocks in memory.

@@ -7,7 +7,8 @@ use strata_runtime::Runtime;
 
 use crate::metrics::{
     BRIDGE_WAIT, CACHE_BYTES, CHECKPOINT_BYTES, CHECKPOINTS, CONTENT_COMPRESSED_BYTES, CONTENT_DEDUPLICATED_BYTES,
-    CONTENT_STORED_BYTES, CONTENT_WRITTEN_BYTES, INDEX_BROKEN, INDEX_OVERLAY_BYTES, LEDGER_DURABLE,
+    CONTENT_STORED_BYTES, CONTENT_WRITTEN_BYTES, INDEX_BROKEN, INDEX_HOT_BYTES, INDEX_HOT_HITS, INDEX_HOT_MISSES,
+    INDEX_OVERLAY_BYTES, LEDGER_DURABLE,
     LEDGER_QUEUED_BYTES, LEDGER_WRITTEN, SET_DISKS, SET_DISKS_ACTIVE, SET_FULL, SET_READ_ONLY, SPACE_FREE_BYTES,
     SPACE_INODES, SPACE_TOTAL_BYTES, STAGED_BYTES, Samples, Source, WRITER_LOCK, WRITER_LOCK_LONGEST,
 };
@@ -48,6 +49,9 @@ impl Source for SpaceSource {
         out.put(&LEDGER_DURABLE, &[], health.durable);
         out.put(&LEDGER_QUEUED_BYTES, &[], health.queued_bytes);
         out.put(&INDEX_OVERLAY_BYTES, &[], health.index_overlay_bytes);
+        out.put(&INDEX_HOT_HITS, &[], health.index_hot.hits);
+        out.put(&INDEX_HOT_MISSES, &[], health.index_hot.misses);
+        out.put(&INDEX_HOT_BYTES, &[], health.index_hot.bytes);
         out.put(&INDEX_BROKEN, &[], u64::from(health.index_broken));
         out.put(&CACHE_BYTES, &[], health.cache_bytes);
         out.put(&STAGED_BYTES, &[], health.staged_bytes);

@@ -198,7 +198,7 @@ impl Index {
         let keys = changes.len();
         let mut writes = Writes::new(*self.status.lock(), keys);
         for (key, change) in changes {
-            let known = self.engine.get(&key).map_err(|error| self.engine_failed(error))?;
+            let known = self.engine.get_to_change(&key).map_err(|error| self.engine_failed(error))?;
             let below = match &known {
                 Some(_) if !change.is_absolute() => {
                     Stored::decode(known.clone()).map_err(|error| self.engine_failed(error))?
@@ -251,7 +251,7 @@ impl Index {
         let keys = dead.len();
         let mut writes = Writes::new(*self.status.lock(), keys);
         for key in dead {
-            let known = self.engine.get(&key).map_err(|error| self.engine_failed(error))?;
+            let known = self.engine.get_to_change(&key).map_err(|error| self.engine_failed(error))?;
             state.preserve(&key, known.as_ref());
             writes.push(key, known, None);
         }

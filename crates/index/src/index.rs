@@ -19,6 +19,7 @@ use crate::engine::{EngineError, OrderedKv};
 use crate::engines::EngineKind;
 use crate::error::IndexError;
 use crate::former::exchange;
+use crate::hot::HotCounts;
 use crate::memory::MemoryEngine;
 use crate::merge::{Direction, merge};
 use crate::mutation::{Batch, Mutation};
@@ -40,6 +41,8 @@ pub struct IndexOptions {
     pub engine: Option<EngineKind>,
     /// The engine's cache in bytes; Sled takes four to five times as much memory.
     pub cache_capacity: u64,
+    /// Memory for pairs of the engine that are read again and again, in bytes; 0 for none.
+    pub hot_bytes: u64,
     /// Size of the active generation, in bytes of memory, from which it is frozen and drained.
     pub freeze_bytes: usize,
     /// Age from which it is frozen when nothing was applied for [`IndexOptions::freeze_quiet`].
@@ -64,6 +67,7 @@ impl IndexOptions {
             store,
             engine: None,
             cache_capacity: 64 << 20,
+            hot_bytes: 4 << 20,
             freeze_bytes: 48 << 20,
             freeze_age: Duration::from_secs(10),
             freeze_quiet: Duration::from_secs(2),
@@ -249,7 +253,7 @@ impl Index {
         });
         Self {
             found_bytes: engine.total().bytes,
-            engine,
+            engine: engine.with_hot(options.hot_bytes),
             options,
             overlay: RwLock::new(overlay),
             status: Mutex::new(status),
@@ -273,6 +277,12 @@ impl Index {
     #[must_use]
     pub fn found_bytes(&self) -> u64 {
         self.found_bytes
+    }
+
+    /// How often a pair of the engine was found in memory, and how often the engine was asked, since the index was opened.
+    #[must_use]
+    pub fn hot(&self) -> HotCounts {
+        self.engine.hot()
     }
 
     /// Verifies whatever of the engine nobody has read since it was opened, as long as `go_on` says so; `false` where that ended it.

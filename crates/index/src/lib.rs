@@ -20,6 +20,7 @@ mod fjall_engine;
 mod fjall_manifest;
 mod former;
 mod guarded;
+mod hot;
 mod index;
 mod memory;
 mod merge;
@@ -44,6 +45,7 @@ pub use error::IndexError;
 pub use fill::FillError;
 pub use fjall_engine::FjallEngine;
 pub use former::{forget_former, put_back_former};
+pub use hot::HotCounts;
 pub use index::{Committing, Entry, Index, IndexOptions, Lookup, Opened, Page};
 pub use memory::MemoryEngine;
 pub use mutation::{

@@ -209,6 +209,12 @@ impl Spans {
         spans.all(|(_, span)| span.changed <= since)
     }
 
+    /// Whether the span that `key` lies in was not changed behind write `since`.
+    pub(crate) fn is_unchanged_at(&self, key: &[u8], since: u64) -> bool {
+        let span = self.0.range::<[u8], _>((Unbounded, Included(key))).next_back();
+        span.is_some_and(|(_, span)| span.changed <= since)
+    }
+
     /// Ends the span at `start`: its keys are the one's before it.
     pub(crate) fn remove(&mut self, start: &[u8]) {
         self.0.remove(start);

@@ -18,6 +18,7 @@ use parking_lot::RwLock;
 use strata_seam::planted::{Bug, planted};
 
 use crate::engine::{EngineError, OrderedKv, Pair, Write};
+use crate::hot::{Hot, HotCounts};
 use crate::mutation::KEY_LEN_MAX;
 use crate::spans::{Cutter, Reach, Spans, State, Tally, record_key};
 use crate::stored::{FIRST_KEY, SPAN_END, SPAN_PREFIX, STATUS_KEY, Status, WRONG_KEY};
@@ -40,6 +41,8 @@ pub(crate) struct Verified {
     doubtful: AtomicUsize,
     /// Writes of this opening so far.
     writes: AtomicU64,
+    /// Pairs of verified spans.
+    hot: Hot,
 }
 
 impl Verified {
@@ -50,7 +53,18 @@ impl Verified {
 
     fn over(kv: Arc<dyn OrderedKv>, spans: Spans) -> Self {
         let doubtful = AtomicUsize::new(spans.unverified());
-        Self { kv, spans: RwLock::new(spans), doubtful, writes: AtomicU64::new(0) }
+        Self { kv, spans: RwLock::new(spans), doubtful, writes: AtomicU64::new(0), hot: Hot::new(0) }
+    }
+
+    /// With so many bytes for pairs that are read again and again.
+    #[must_use]
+    pub(crate) fn with_hot(self, capacity: u64) -> Self {
+        Self { hot: Hot::new(capacity), ..self }
+    }
+
+    /// How often a pair was found in memory, and how often the engine was asked.
+    pub(crate) fn hot(&self) -> HotCounts {
+        self.hot.counts()
     }
 
     /// An engine as it was left with `status`: reads the records of its spans, and compares them with it.
@@ -147,6 +161,28 @@ impl Verified {
     /// # Errors
     /// Those of the engine, and [`EngineError::Damaged`] where its span is wrong.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        if let Some(value) = self.hot.get(key) {
+            return Ok(Some(value));
+        }
+        let before = self.writes();
+        self.verify(key, key)?;
+        let value = self.kv.get(key)?;
+        // Kept only where no write is under way, which would hold the lock, and none since the engine was asked has changed the key's span.
+        if let Some(value) = &value
+            && self.hot.wants(key)
+            && let Some(spans) = self.spans.try_read()
+            && spans.is_unchanged_at(key, before)
+        {
+            self.hot.keep(key, value);
+        }
+        Ok(value)
+    }
+
+    /// As [`Verified::get`], for whoever is about to change the pair.
+    ///
+    /// # Errors
+    /// As [`Verified::get`].
+    pub(crate) fn get_to_change(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         self.verify(key, key)?;
         self.kv.get(key)
     }
@@ -250,7 +286,7 @@ impl Verified {
         Ok(tally)
     }
 
-    /// Makes `changes`, whose keys were read through [`Verified::get`], and writes `status` with the sums that hold then, all
+    /// Makes `changes`, whose keys were read through [`Verified::get_to_change`], and writes `status` with the sums that hold then, all
     /// in one batch; then divides spans that have become large and joins small ones, in another. Gives the status as it is.
     /// Only one caller at a time.
     ///
@@ -268,6 +304,9 @@ impl Verified {
                     let tally = known.iter().fold(tally, |tally, known| tally.without(&key, known));
                     value.iter().fold(tally, |tally, value| tally.with(&key, value))
                 });
+                if !planted(Bug::HotNotForgotten) {
+                    self.hot.forget(&key);
+                }
                 if !touched.contains(start) {
                     touched.insert(start.into());
                 }

@@ -28,7 +28,7 @@ pub struct StoreConfig {
     pub index_dir: Option<PathBuf>,
     /// Engine of the index; `None` for the one that the folder has, Sled where it has none.
     pub index_engine: Option<EngineKind>,
-    /// Cache of the index engine in bytes.
+    /// Cache of the index engine in bytes; pairs of it that are read again and again get the same again.
     pub index_cache_bytes: u64,
     /// Settings of the ledger.
     pub ledger: Options,

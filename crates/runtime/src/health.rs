@@ -1,5 +1,6 @@
 //! How a store is doing.
 
+use strata_index::HotCounts;
 use strata_ledger::{DiskState, Refusing};
 
 use crate::runtime::Runtime;
@@ -27,6 +28,8 @@ pub struct Health {
     pub index_broken: bool,
     /// Bytes of the index's overlay in memory.
     pub index_overlay_bytes: u64,
+    /// How often a pair of the index's engine was found in memory, how often the engine was asked, and bytes of such pairs.
+    pub index_hot: HotCounts,
     /// Bytes of decoded blocks in memory.
     pub cache_bytes: u64,
     /// Bytes written to open files and not yet content.
@@ -50,6 +53,7 @@ impl Runtime {
             full: status.full,
             index_broken: self.store().index().is_broken(),
             index_overlay_bytes: self.store().index().overlay_bytes() as u64,
+            index_hot: self.store().index().hot(),
             cache_bytes: self.store().cache_weight(),
             staged_bytes: self.namespace().staged_bytes(),
         }

@@ -94,6 +94,7 @@ fn bring_up(config: &StoreConfig, set_id: SetId, clock: &Arc<dyn Clock>, entropy
         options: IndexOptions {
             engine: config.index_engine,
             cache_capacity: config.index_cache_bytes,
+            hot_bytes: config.index_cache_bytes,
             overlay_bytes_max: config.content.overlay_bytes_max,
             // As late as leaves room for what comes while it is drained: a key that changes again meanwhile is drained once.
             freeze_bytes: config.content.overlay_bytes_max / 4 * 3,

@@ -147,6 +147,8 @@ bugs! {
     IndexClaimsMore,
     /// What the engine has is believed before its span was verified
     SpanNotVerified,
+    /// A pair that is kept in memory stays there when the engine's is changed
+    HotNotForgotten,
     // Events
     /// An event is left out of its commit
     EventForgotten,

@@ -16,7 +16,8 @@ use crate::lock::StoreLock;
 use crate::private;
 use crate::scratch::ScratchDisk;
 
-/// Share of the cache setting that goes to the index's engine, whose memory grows to several times what it is told.
+/// Share of the cache setting that goes to the index's engine, whose memory grows to several times what it is told; and the same again to the
+/// pairs of it that are kept in front of it.
 const INDEX_CACHE_SHARE: u64 = 8;
 
 /// What may be done to a store.
@@ -122,7 +123,7 @@ impl OpenStore {
                 ..LedgerOptions::default()
             },
             content: ContentSettings {
-                cache_bytes: memory.cache.0 - index_cache_bytes,
+                cache_bytes: memory.cache.0 - 2 * index_cache_bytes,
                 overlay_bytes_max: bytes(memory.overlay),
                 staged_bytes_max: bytes(memory.staging),
                 mover_bytes_max: bytes(2 * memory.table),

@@ -50,7 +50,7 @@ fn blank() -> Status {
 
 /// Changes some keys, as a drain does.
 fn change(engine: &Verified, status: Status, changes: &[(u64, Option<&[u8]>)]) -> Status {
-    let known = |key: Vec<u8>| (engine.get(&key).unwrap(), key);
+    let known = |key: Vec<u8>| (engine.get_to_change(&key).unwrap(), key);
     let changes = changes.iter().map(|(n, value)| (known(key(*n)), value.map(<[u8]>::to_vec)));
     let changes = changes.filter(|((known, _), value)| known != value);
     engine.write(changes.map(|((known, key), value)| (key, known, value)).collect(), status).unwrap()
@@ -327,4 +327,73 @@ proptest! {
             prop_assert!(largest.unwrap_or(0) <= 512);
         }
     }
+}
+
+#[test]
+fn a_pair_that_was_read_is_not_asked_for_again_until_it_is_changed() {
+    let kv = Arc::new(Counting::default());
+    let engine = Verified::empty(kv.clone()).with_hot(1 << 20);
+    let status = change(&engine, blank(), &[(1, Some(b"one")), (2, Some(b"two"))]);
+    assert_eq!(engine.get(&key(1)).unwrap().as_deref(), Some(&b"one"[..]));
+    assert_eq!(engine.get(&key(1)).unwrap().as_deref(), Some(&b"one"[..]));
+    let before = kv.read.load(Ordering::Relaxed);
+    assert_eq!(engine.get(&key(1)).unwrap().as_deref(), Some(&b"one"[..]));
+    assert_eq!(kv.read.load(Ordering::Relaxed), before, "found in memory");
+    let status = change(&engine, status, &[(1, Some(b"new"))]);
+    assert_eq!(engine.get(&key(1)).unwrap().as_deref(), Some(&b"new"[..]));
+    change(&engine, status, &[(1, None)]);
+    assert_eq!(engine.get(&key(1)).unwrap(), None);
+    let HotCounts { hits, .. } = engine.hot();
+    assert_eq!(hits, 1);
+}
+
+/// An engine that stops in the midst of reading one key until it is told to go on.
+struct Held {
+    inner: MemoryEngine,
+    key: Vec<u8>,
+    at: std::sync::Barrier,
+}
+
+impl OrderedKv for Held {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        let value = self.inner.get(key);
+        if key == self.key {
+            // The value is taken; whoever asked for it comes back with it only after what the test does in between.
+            self.at.wait();
+            self.at.wait();
+        }
+        value
+    }
+    fn range(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<Pair>, EngineError> {
+        self.inner.range(lo, hi, limit)
+    }
+    fn range_back(&self, lo: &[u8], hi: &[u8], limit: usize) -> Result<Vec<Pair>, EngineError> {
+        self.inner.range_back(lo, hi, limit)
+    }
+    fn write(&self, writes: Vec<Write>) -> Result<(), EngineError> {
+        self.inner.write(writes)
+    }
+    fn flush(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_was_read_before_a_write_is_not_kept_behind_it() {
+    let held = Arc::new(Held { inner: MemoryEngine::default(), key: key(1), at: std::sync::Barrier::new(2) });
+    let engine = Verified::empty(held.clone()).with_hot(1 << 20);
+    let write = |status, known: Option<&[u8]>, value: &[u8]| {
+        let pair = (key(1), known.map(<[u8]>::to_vec), Some(value.to_vec()));
+        engine.write(vec![pair], status).unwrap()
+    };
+    let status = write(blank(), None, b"old");
+    assert!(!engine.hot.wants(&key(1)), "asked for once, it is kept the next time");
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| engine.get(&key(1)).unwrap());
+        held.at.wait();
+        write(status, Some(b"old"), b"new");
+        held.at.wait();
+        assert_eq!(reader.join().unwrap().as_deref(), Some(&b"old"[..]));
+    });
+    assert_eq!(engine.hot.get(&key(1)), None, "the old value was kept");
 }
