@@ -1,12 +1,12 @@
-//! The mover: what is still wanted of some segments is appended anew, and the segments are given back.
+//! The mover: it appends the referenced content of some segments again elsewhere, and frees these segments.
 //!
-//! A round chooses segments, walks their frames, moves the chunks that are counted, forgets those that nobody counts, takes a
-//! checkpoint and frees the files. Reclaiming, packing of small commits and recompression of cold data are this one thing
-//! with a choice of segments ([`Choice`]); emptying a set, and so changing the layout, is the same with another.
+//! A round chooses segments, walks their frames, moves the chunks that have references, removes the records of those that have none, takes a
+//! checkpoint and frees the files. Reclaiming, packing of small commits, recompression of cold data and emptying a set all work like this;
+//! they differ only in which segments they choose ([`Choice`]).
 //!
 //! **Invariant REF**: a chunk's cell is removed only under the writer's lock, in a commit that finds its count at zero and its place still
-//! where the round saw it; and no commit counts a chunk that has no place ([`ContentError::Gone`]). So whichever of the two comes
-//! first, nothing that is counted was ever forgotten. That alone keeps the data safe; what follows keeps everybody else
+//! where the round saw it. And no commit counts a reference to a chunk that has no place (`ContentError::Gone`). So whichever of the two comes
+//! first, no chunk with references is ever removed. That alone keeps the data safe; what follows keeps everybody else
 //! from noticing:
 //!
 //! - An ingest that found a chunk present leaves its bytes out and counts it only with its commit. So idle chunks are first

@@ -56,7 +56,7 @@ impl fmt::Display for Tier {
     }
 }
 
-/// Why this version cannot read a chunk although nothing is wrong with it.
+/// Why this version cannot read a chunk that is not damaged: it lies in another tier, or is sealed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum OutOfReach {
     /// It lies in another tier than the ledger.

@@ -20,7 +20,7 @@ use crate::view::{View, decode_dirent};
 /// Entries settled in one commit; in this crate's tests few, so that small trees take many.
 const STEP: usize = if cfg!(test) { 2 } else { 64 };
 
-/// What became of an entry.
+/// What [`crate::Mending::take_over`] did with an entry so that it leads to an inode of its directory's bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Taken {
     /// It belonged there, and knew the name.

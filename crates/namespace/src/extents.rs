@@ -91,7 +91,8 @@ impl State {
 }
 
 impl Namespace {
-    /// The next data (`true`) or hole at or behind `offset`; `None` beyond the end. `file`: by what right, as in [`Namespace::read`].
+    /// The offset of the next data (`data` is true) or of the next hole at or after `offset`; `None` if `offset` is at or beyond the end
+    /// of the file. `file` is a permit from an open, or an inode for which permission is checked now ([`Reach`]).
     ///
     /// # Errors
     /// [`crate::ErrorKind::AccessDenied`], [`crate::ErrorKind::Stale`], [`crate::ErrorKind::Corrupt`].

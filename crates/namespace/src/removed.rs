@@ -25,13 +25,13 @@ use crate::types::{Access, Attr, NodeKind, Op, Opened};
 use crate::view::View;
 
 impl Namespace {
-    /// From now on removed inodes to which `refers` says somebody refers are remembered until
-    /// [`Namespace::forget_removed`]. One such keeper at a time; it is asked within changes, so it must be quick.
+    /// From now on a removed inode is remembered as long as `refers` says that the mount's kernel refers to it, until
+    /// [`Namespace::forget_removed`]. Only one mount can register. `refers` is called within changes, so it must take microseconds.
     pub fn remember_removed(&self, refers: impl Fn(Ino) -> bool + Send + Sync + 'static) {
         *self.removed.0.lock() = State { refers: Some(Arc::new(refers)), ..State::default() };
     }
 
-    /// Nobody refers to the inode any more.
+    /// The kernel no longer refers to the inode: what is remembered of it is dropped.
     pub fn forget_removed(&self, ino: Ino) {
         let mut state = self.removed.0.lock();
         if !state.known.is_empty() {

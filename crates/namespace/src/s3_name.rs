@@ -8,7 +8,7 @@ use strata_seam::Ino;
 
 use crate::name::check_bucket;
 
-/// What aliases end with.
+/// The end of every alias, the name at S3 of a bucket whose folder has a name that S3 does not allow.
 pub const ALIAS_MARK: &str = "--strata";
 /// What an alias starts with where S3 allows nothing of the name.
 const NAMELESS: &str = "folder";

@@ -16,7 +16,7 @@ use crate::s3_name;
 use crate::types::{BucketInfo, Durability, Op, ROOT_INO};
 use crate::view::View;
 
-/// What S3 calls the bucket of the files at the top unless told otherwise.
+/// The name at S3 of the bucket of the files at the top, unless the setting `top-bucket` gives another.
 pub const TOP_NAME_DEFAULT: &str = "top";
 
 /// What is said to whoever asks the bucket of the files at the top for anything that is in a folder.
@@ -24,8 +24,8 @@ const NO_FOLDERS: &str = "this bucket holds the files at the top of the tree alo
                           an object of the folder's own bucket";
 
 impl Namespace {
-    /// Has S3 see the files at the top under another name than [`TOP_NAME_DEFAULT`]. Once, before the doors open; `false` if it has a
-    /// name already.
+    /// Sets the name at S3 of the bucket of the files at the top. To be called once, before the doors open; returns `false`, and changes
+    /// nothing, if it was called before.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidName`] for what S3 takes for no bucket's name.
@@ -87,7 +87,7 @@ impl Namespace {
         }
     }
 
-    /// The bucket that people mean by a name: the one whose folder is called so, or the one that S3 calls so.
+    /// The bucket that a person means by `name`: the one whose folder has this name, or the one that has it at S3.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchBucket`]; [`ErrorKind::Invalid`] where these are two.
@@ -125,7 +125,7 @@ impl Namespace {
         self.bucket_info(op, &mut snap, &bucket)
     }
 
-    /// The bucket that what is made in this directory belongs to; of the root of the tree, that of the files there.
+    /// The bucket to which new entries of this directory belong. For the root of the tree, that of the files there.
     ///
     /// # Errors
     /// [`ErrorKind::Stale`], [`ErrorKind::NotDirectory`].

@@ -195,8 +195,8 @@ impl Namespace {
         Ok((removal.told)(removal.removed))
     }
 
-    /// How many names there are below a directory. Reads every entry there, and hardly an inode; `told` hears how many it has counted
-    /// and says whether to go on: if not, `None`.
+    /// Counts the names below a directory. Reads every entry there, and few inodes. `told` is called now and then with the count so far
+    /// and returns whether to go on; if not, the result is `None`.
     ///
     /// # Errors
     /// Reading the index.

@@ -11,7 +11,7 @@ use crate::key;
 use crate::namespace::Namespace;
 use crate::records::Counted;
 
-/// What a counter is of.
+/// What a counter of usage belongs to: a bucket, a quota tree or an owner.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum UsageOf {
     /// The bucket with this root directory.
@@ -32,7 +32,7 @@ impl std::fmt::Display for UsageOf {
     }
 }
 
-/// What is used.
+/// Bytes and inodes in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Usage {
     /// Bytes of stored content, holes left out, each file counted by itself however much it shares with others.

@@ -18,7 +18,7 @@ const TOLERANCE_PERCENT: u64 = 3;
 /// Bytes moved between two looks at the sets.
 const STEP_BYTES: u64 = 1 << 30;
 
-/// How far the fullest set is from the others.
+/// How much fuller the fullest set is than the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Imbalance {
     /// The fullest set.
@@ -41,7 +41,7 @@ fn imbalance(sets: &[SetStatus]) -> Option<Imbalance> {
 }
 
 impl Runtime {
-    /// How far the sets of the store are from being equally full; `None` where that is not worth moving for.
+    /// How far the sets of the store are from being equally full; `None` if the difference is too small to move content for.
     #[must_use]
     pub fn imbalance(&self) -> Option<Imbalance> {
         imbalance(&self.store().ledger().status().sets)

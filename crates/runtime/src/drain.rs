@@ -25,7 +25,7 @@ const SETTING: &str = "drain";
 /// Live bytes moved by one step, so that whoever does it can look after other things in between.
 const STEP_BYTES: u64 = 4 << 30;
 
-/// How the emptying of a set goes.
+/// How far the drain of a set is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DrainStatus {
     /// The set.
@@ -75,8 +75,8 @@ struct State {
 }
 
 impl Runtime {
-    /// Begins to empty a set, or goes on with it: nothing new is written to it from now on. The background of the mover does
-    /// the rest, or whoever calls [`Runtime::drain_step`].
+    /// Begins to empty a set, or continues with it: nothing new is written to it from now on. The mover's thread does the rest, or the
+    /// caller by [`Runtime::drain_step`].
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a set that the store does not have, or that is the last to take writes; those of
@@ -85,7 +85,7 @@ impl Runtime {
         self.changed_set(self.store().ledger().set_draining(number, true))
     }
 
-    /// Ends the emptying of a set, which takes writes again. What was moved stays where it is.
+    /// Cancels the drain of a set, which takes writes again. What was moved stays where it is.
     ///
     /// # Errors
     /// As for [`Runtime::begin_drain`].
@@ -102,13 +102,13 @@ impl Runtime {
         })
     }
 
-    /// The set that is being emptied, if any, the first of them if there are several.
+    /// The set that is being drained; the first one if there are several.
     #[must_use]
     pub fn draining(&self) -> Option<SetStatus> {
         self.store().ledger().status().sets.into_iter().find(|set| set.state == SetState::Draining)
     }
 
-    /// How that goes.
+    /// How far the drain is; `None` if no set is being drained.
     #[must_use]
     pub fn drain_status(&self) -> Option<DrainStatus> {
         let set = self.draining()?;

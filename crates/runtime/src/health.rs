@@ -34,7 +34,7 @@ pub struct Health {
 }
 
 impl Runtime {
-    /// How the store is doing.
+    /// What is refused, failing or running short, for health checks and metrics. Reads counters only.
     #[must_use]
     pub fn health(&self) -> Health {
         let status = self.store().ledger().status();

@@ -22,7 +22,7 @@ const NAMED_MAX: usize = 100;
 /// Behind every key.
 const END: [u8; strata_index::KEY_LEN_MAX + 1] = [0xff; strata_index::KEY_LEN_MAX + 1];
 
-/// How the index on disk compares with one built from the log.
+/// The result of [`compare_indexes`]: how the index on disk differs from one built from the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TruthReport {
     /// Records in the one built from the log.
@@ -46,7 +46,7 @@ pub struct TruthReport {
 }
 
 impl TruthReport {
-    /// What is wrong, a sentence each.
+    /// What is wrong, one sentence each; empty if nothing is.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let mut wrong = Vec::new();

@@ -190,7 +190,7 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_WEBDAV_LISTEN", value_name = "ADDR")]
     pub(crate) webdav_listen: Option<Listen>,
 
-    /// URL by which clients know the WebDAV share where a proxy gives it another name, such as https://files.example/
+    /// URL of the WebDAV share as clients know it, if a proxy gives it another name, such as `https://files.example/`
     #[arg(long, env = "STRATA_WEBDAV_URL", value_name = "URL")]
     pub(crate) webdav_url: Option<String>,
 

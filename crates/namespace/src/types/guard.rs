@@ -4,7 +4,7 @@ use strata_seam::{Ino, Timestamp};
 
 use super::Condition;
 
-/// An expectation about one inode, for [`Op::guard`].
+/// What a request expects of one inode; it is given to [`Op::guard`](crate::Op::guard), and checked in the commit of the first change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Guard {
     /// The inode that was judged.
