@@ -1,4 +1,4 @@
-//! Letting pages go in the background: one page per commit, so that deleting a large object stays one quick commit.
+//! Releasing pages of manifests in the background, one page per commit, so that deleting a large object stays one quick commit.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Finished content, and how its list of items is brought down to what a record may hold: the rest become pages.
+//! Finished content. Its list of items is shortened to what a record may hold: the rest become pages.
 
 use std::collections::HashMap;
 use std::sync::Arc;

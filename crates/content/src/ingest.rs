@@ -1,9 +1,9 @@
-//! Taking a stream in: cut, name, leave out what is known, compress, hand to the ledger.
+//! Storing a stream: cut into chunks, name them, leave out those that the store has, compress, append to the ledger.
 //!
-//! **Invariant BOUND**: an ingest holds at most [`BLOCKS_ON_THEIR_WAY_MAX`] closed blocks, an open one, one uncut piece and
-//! one unfinished page per level of its manifest, whatever the length of the stream.
-//! **Invariant PREFIX**: blocks reach the ledger in the order of the stream, and all of them before any commit that
-//! refers to them.
+//! **Invariant BOUND**: an ingest holds at most [`BLOCKS_ON_THEIR_WAY_MAX`] closed blocks, an open one, one uncut piece and one
+//! unfinished page per level of its manifest, whatever the length of the stream.
+//!
+//! **Invariant PREFIX**: blocks reach the ledger in the order of the stream, and all of them before any commit that refers to them.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

@@ -1,10 +1,10 @@
-//! References: who counts what, in the change that causes it.
+//! References to chunks: the changes of their counts, in the change that causes them.
 //!
-//! What a change does to references is one list, [`Change::refs`](strata_engine::Change): by how many owners each chunk has
-//! more or less. This file is the whole policy of what gets there; what an engine makes of the list is its own.
+//! What a change does to references is one list, [`Change::refs`](strata_engine::Change): by how many owners each chunk has more or
+//! fewer. This file alone decides what is in that list; the engine applies it.
 //!
-//! **Invariant REF**: references change in the commit that causes them, and nothing is counted that is not there. A page's children
-//! are counted exactly while the page itself is counted at least once.
+//! **Invariant REF**: references change in the commit that causes them, and no reference is counted to a chunk that is not there. A
+//! page's children are counted exactly while the page itself is counted at least once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

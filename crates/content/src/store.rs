@@ -1,4 +1,4 @@
-//! The content store: an engine, and beside it a memory cache and what is known of who relies on which chunks.
+//! The content store: an engine, a memory cache, and the guards of those who rely on chunks.
 //!
 //! Reading needs no lock. Writing goes through [`Store::transact`](crate::Store::transact), the single writer.
 

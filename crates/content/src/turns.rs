@@ -1,4 +1,4 @@
-//! A number of turns: whoever wants to do something of which only so much may go on at a time takes one, and waits for it.
+//! A limited number of turns: a task that may run only so many times at once takes a turn first, and waits until one is free.
 
 use parking_lot::{Condvar, Mutex};
 

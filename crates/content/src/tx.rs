@@ -1,7 +1,6 @@
-//! A change in the making: what it reads, what it writes, and what it comes to.
+//! A change while it is computed: what it has read and what it will write.
 //!
-//! A [`Tx`] collects a [`Change`] of the engine. What it does to references is in `refs.rs`, when it is computed and committed in
-//! `transact.rs`.
+//! A [`Tx`] collects a [`Change`] of the engine. `refs.rs` decides what it does to references; `transact.rs` runs and commits it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -1,7 +1,7 @@
-//! Blocks on their way into the ledger: readable from memory until the ledger has placed them and the index knows where.
+//! Blocks on their way into the ledger: they are read from memory until the ledger has written them and the index knows their place.
 //!
-//! **Invariant REF**: a chunk is pending only once the ledger took it: one that it refused (a full disk) must not count as stored, or
-//! the next content with the same bytes would refer to nothing. And it ceases to be pending only when its place is in the index.
+//! **Invariant REF**: a chunk is pending only once the ledger took it. If the ledger refused it (a full disk), it must not count as
+//! stored: the next content with the same bytes would refer to nothing. It stops being pending only when its place is in the index.
 
 use std::collections::HashMap;
 use std::sync::Arc;

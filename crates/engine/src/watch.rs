@@ -1,4 +1,4 @@
-//! Seeing every commit go by: how a check beside writers knows what was touched while it counted.
+//! Observing every commit: a check beside writers learns so what changed while it counted.
 
 use std::sync::Arc;
 

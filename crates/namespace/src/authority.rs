@@ -1,9 +1,8 @@
 //! Who may do what: the one place that decides (invariant RULES).
 //!
-//! An operation asks [`Namespace::authorize`] where it opens its view of an inode, and goes on with what that returns. What it asks is an
-//! [`Action`] and a [`Resource`]. Today the answer follows from mode bits, ownership, the sticky bit, administrators, and the right of a
-//! user to make buckets; it is the same at every door, but for what a protocol without an open must be allowed (see
-//! [`reads_without_open`]).
+//! An operation asks [`Namespace::authorize`] when it has read an inode, and goes on with the permit that it gets. It asks with an
+//! [`Action`] and a [`Resource`]. The answer follows from mode bits, ownership, the sticky bit, administrators, and the right of a user
+//! to make buckets. It is the same at every door, with one exception for protocols that do not open files (see [`reads_without_open`]).
 
 mod action;
 pub(crate) mod operations;

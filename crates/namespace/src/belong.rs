@@ -1,8 +1,8 @@
-//! Giving inodes to the bucket of the directory they are in, and their names to them: where a store of an earlier format is
-//! upgraded, and where a repair finds one that says otherwise.
+//! Assigning inodes to the bucket of the directory they are in, and recording their names in them. Used when a store of an earlier
+//! format is upgraded, and by a repair.
 //!
-//! A file that has names in several buckets becomes one file per bucket, by reference: its names in one bucket lead to one
-//! inode, as before. Done again after a crash, the same entries lead to the same copies.
+//! A file that has names in several buckets becomes one file per bucket, by reference: its names in one bucket lead to one inode, as
+//! before. Repeated after a crash, the same entries lead to the same copies.
 
 use strata_content::Tx;
 use strata_seam::Ino;

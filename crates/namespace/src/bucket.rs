@@ -77,7 +77,9 @@ pub fn check_object_mode(mode: u32) -> Result<(), String> {
     if mode >> 6 == 6 && known(mode >> 3 & 7) && known(mode & 7) {
         return Ok(());
     }
-    Err(format!("{mode:o} is no mode of objects: it is 6 for the owner, then 0, 4 or 6 each for group and others"))
+    Err(format!(
+        "{mode:o} cannot be the mode of objects: use 6 for the owner, then 0, 4 or 6 for group and others, as in 640"
+    ))
 }
 
 impl Namespace {

@@ -1,4 +1,4 @@
-//! How a change is made: computed under the writer's lock or ahead of it, accepted, and told.
+//! Making a change: it is computed under the writer's lock or ahead of it, accepted, and then reported to those who cache.
 
 use strata_content::{Computed, Done, Tx};
 use strata_seam::{Ino, Lsn};

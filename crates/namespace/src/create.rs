@@ -1,4 +1,4 @@
-//! Making and removing entries at file doors.
+//! Making and removing entries, for file doors.
 
 use strata_content::Tx;
 use strata_seam::Ino;

@@ -1,6 +1,5 @@
-//! Which bytes of a file are data and which are holes, what is staged included: what `SEEK_DATA`, `SEEK_HOLE` and the
-//! allocated size tell. Backup programs leave out what is told to be a hole, so written bytes are data from the moment
-//! of the write, not only once they are stored.
+//! Data and holes of a file, including staged bytes: for `SEEK_DATA`, `SEEK_HOLE` and the allocated size. Backup programs leave out
+//! holes, so written bytes count as data from the moment of the write, not only once they are stored.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;

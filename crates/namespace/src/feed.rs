@@ -1,7 +1,7 @@
-//! Reading events: from any place that is still in the log, in the order of the commits, and only what is safe by the promise of
-//! its bucket.
+//! Reading events: from any place that is still in the log, in the order of the commits, once their change is as durable as its bucket
+//! promises.
 //!
-//! A reader keeps its place itself ([`EventReader`]); a cursor is that place in the store, which holds back what is still needed
+//! A reader keeps its own place ([`EventReader`]). A cursor stores such a place, and keeps what is still needed after it
 //! (`strata_content::Cursor`).
 
 use std::sync::Arc;
@@ -107,7 +107,7 @@ impl Namespace {
             let present = tx.cursor(name)?;
             if present.is_none() && tx.count_cursors()? >= CURSORS_MAX {
                 let what =
-                    format!("there are {CURSORS_MAX} cursors, the most there may be; forget one that nobody reads by");
+                    format!("there are {CURSORS_MAX} cursors, the most there may be; remove one that is no longer used with `strata watch --forget`");
                 return Err(fail(ErrorKind::Busy, what));
             }
             if present.is_none_or(|present| present.after < after) {

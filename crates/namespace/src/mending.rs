@@ -1,4 +1,4 @@
-//! What repairs may do within a change beside what callers may: they write single records, and ask nobody's permission.
+//! Writes that repairs may make and other callers may not: single records, without a check of permission.
 
 use strata_content::{Content, DedupDomain, Tx};
 use strata_seam::Ino;

@@ -1,9 +1,8 @@
-//! Names: what S3 calls a key, what files doors call a name, and the one entry both mean.
+//! Names: S3's keys, the names at file doors, and the entry that both mean.
 //!
-//! An S3 key is a path; its components are entries, and any of them may be empty. File doors cannot hold every name and
-//! cannot show an object beside a directory of the same name; such entries appear there under an *alias* that starts
-//! with [`ALIAS_PREFIX`], is unique, and leads back to the entry. Nothing is lost, and everything can be removed from
-//! either side.
+//! An S3 key is a path; its components are entries, and any of them may be empty. File doors cannot hold every name, and cannot show an
+//! object beside a directory of the same name. Such entries appear there under an *alias* that starts with [`ALIAS_PREFIX`], is unique,
+//! and leads back to the entry. So every object can be seen and removed from either side.
 
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::s3_name::ALIAS_MARK;

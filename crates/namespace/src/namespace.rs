@@ -1,4 +1,4 @@
-//! The name space itself: what every operation shares.
+//! The name space itself: the state that every operation shares.
 
 use std::collections::HashMap;
 use std::future::Future;

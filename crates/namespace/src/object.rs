@@ -1,4 +1,4 @@
-//! Objects by bucket and key, as S3 sees them; and files replaced whole, as WebDAV does.
+//! Objects by bucket and key, as S3 sees them; also replacing a file's whole content, as WebDAV does.
 
 pub(crate) mod tag;
 

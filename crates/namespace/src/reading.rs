@@ -1,4 +1,4 @@
-//! Reading open files: what is stored, with what is staged over it.
+//! Reading open files: stored content, with staged bytes over it.
 
 use std::sync::atomic::Ordering;
 

@@ -1,13 +1,12 @@
-//! Inodes that are gone from the tree and that a kernel still refers to.
+//! Inodes that were removed from the tree and to which the mount's kernel still refers.
 //!
-//! On a local file system an inode lives as long as anybody refers to it: a working directory, a descriptor opened with
-//! `O_PATH`, or a program between its walk of the path and its `open`, while another replaces the file by a rename. The
-//! mount's kernel refers to inodes by number, so what it knows is remembered here when it is erased: attributes, told
-//! with a link count of zero, and for a moment the content, so that an open that comes late still gets it.
+//! On a local file system an inode lives as long as anything refers to it: a working directory, a descriptor opened with `O_PATH`, or a
+//! program between its walk of the path and its `open`, while another replaces the file by a rename. The mount's kernel refers to
+//! inodes by number. So when an inode that the kernel knows is erased, it is remembered here: its attributes, with a link count of
+//! zero, and for a moment its content, so that an open that comes late still gets it.
 //!
-//! Nothing of this is in the store: a crash forgets it, as it forgets files that were unlinked while open. A file that is
-//! opened late becomes such a file.
-//! What is remembered, and how much, is in `remnants.rs`.
+//! Nothing of this is in the store: a crash forgets it, as it forgets files that were unlinked while open. A file that is opened late
+//! becomes such a file. `remnants.rs` says what is remembered, and how much.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Rename: one commit, whatever is below.
+//! Rename: one commit, however much is below the renamed directory.
 
 use strata_content::Tx;
 use strata_seam::Ino;
@@ -305,7 +305,7 @@ fn refuse_loop(tx: &mut Tx<'_>, moved: Ino, into: Ino) -> Result<()> {
         }
         at = tx.dir(at)?.parent;
     }
-    Err(fail(ErrorKind::Loop, "the tree is deeper than any we follow"))
+    Err(fail(ErrorKind::Loop, "the tree is too deep"))
 }
 
 /// A bucket is a boundary like a file system of its own, and so is a quota tree: no inode goes from one directory to the other

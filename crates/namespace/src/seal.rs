@@ -1,8 +1,8 @@
 //! Sealing: turning staged bytes into content.
 //!
-//! Written ranges are widened to the chunks they touch, so that the result is chunked much like the same bytes stored
-//! in one stream; what lies between is taken over by reference. A sync of a small range leaves the neighbours alone
-//! and puts the range in place as it is; the file is chunked again there when it is closed.
+//! Written ranges are widened to the chunks that they touch, so that the result is chunked much like the same bytes stored in one
+//! stream. Everything between them is taken over by reference. A sync of a small range does not widen it: the range is stored as it is,
+//! and the file is chunked again there when it is closed.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Small records of services and doors, kept in the same commits as everything else.
+//! Settings: small records of services and doors, kept in the same commits as everything else. Also dead properties and the feed for
+//! the mount.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;

@@ -1,4 +1,4 @@
-//! Changing attributes, ranges without data, and extended attributes.
+//! Changing attributes, allocating and punching ranges, copying ranges, and extended attributes.
 
 use strata_content::{Item, Reader, items_len};
 use strata_seam::planted::{Bug, planted};

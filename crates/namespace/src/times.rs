@@ -1,8 +1,8 @@
-//! What moves in a directory: its times and its change number, apart from its record.
+//! Times and change number of a directory, kept apart from its record.
 //!
-//! Whoever makes or removes a name in a directory writes the cell alone, without reading it: one more change, and when. The record
-//! keeps what says who may do what there, and is read by everybody who comes by. So a directory in use is no record that everybody writes.
-//! Its attributes are those of both.
+//! A change that makes or removes a name in a directory adds to this cell without reading it: one more change, and the time. The record
+//! itself says who may do what there, and every request that passes reads it. So changes in a busy directory do not all write the
+//! record. The directory's attributes are computed from both.
 
 use strata_content::{Cell, Tx};
 use strata_seam::{Ino, Timestamp};

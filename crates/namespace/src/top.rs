@@ -1,7 +1,7 @@
-//! The top of the tree: its folders are the buckets, under whatever names, and its files are in a bucket of their own.
+//! The top of the tree. Its folders are the buckets, with any names. Its files are in a bucket of their own.
 //!
-//! That built-in bucket has the root of the tree as its root directory. S3 sees the files there under one name, which is a setting; where
-//! a folder has that name the folder is meant, and the bucket has an alias as folders have. Folders are no part of it.
+//! That built-in bucket has the root of the tree as its root directory. At S3 it has one name, which is a setting. If a folder has that
+//! name, the name means the folder, and the built-in bucket has an alias. Folders are not part of the built-in bucket.
 
 use strata_content::Tx;
 use strata_seam::Ino;
@@ -102,7 +102,7 @@ impl Namespace {
         let found = match (folder, of_s3) {
             (Some(folder), Some(of_s3)) if folder.root != of_s3.root => {
                 let what = format!(
-                    "'{}' is the name of a folder and what S3 calls another; say what S3 calls the one that is meant",
+                    "'{}' is the name of one bucket's folder and of another bucket at S3; give the name at S3 of the one that is meant, which `strata bucket list` shows",
                     name.escape_ascii()
                 );
                 return Err(fail(ErrorKind::Invalid, what));
@@ -210,8 +210,7 @@ pub(crate) fn refuse_top(bucket: &Bucket) -> Result<()> {
     if bucket.is_top() {
         return Err(fail(
             ErrorKind::NotPermitted,
-            "the bucket of the files at the top of the tree is built in; it is neither removed nor renamed; nothing was changed; what S3 \
-             calls it is a setting",
+            "the bucket of the files at the top of the tree is built in; it cannot be removed or renamed; nothing was changed; the setting `top-bucket` changes its name at S3",
         ));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Whole trees: removing and copying, for doors whose protocol does it in one request.
+//! Removing and copying whole trees, for doors whose protocol does that in one request.
 
 use strata_content::Tx;
 use strata_seam::Ino;

@@ -1,4 +1,4 @@
-//! What goes in and out of the name space. No wire type of any door appears here.
+//! The values that callers pass to the name space and get back. No wire type of any door appears here.
 
 pub(crate) mod access;
 mod door;

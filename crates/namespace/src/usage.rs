@@ -1,7 +1,7 @@
 //! Counters of usage: bytes and inodes by bucket, by quota tree and by owner.
 //!
-//! They are only ever added to, so a change reads none of them. What an inode adds is written in its record with everything
-//! else; whoever writes the record anew takes out what it had added before ([`Counted`]).
+//! They are only ever added to, so a change reads none of them. The record of an inode says what the inode has added; a change that
+//! writes the record again first takes that out ([`Counted`]).
 
 use strata_content::{Cell, Tx};
 use strata_seam::Ino;

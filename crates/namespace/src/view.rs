@@ -1,4 +1,4 @@
-//! Reading records, the same way inside a change and outside of one.
+//! Reading records, in the same way inside a change and outside of one.
 
 use strata_content::{Cell, ContentError, Tx};
 use strata_seam::Ino;

@@ -1,8 +1,8 @@
-//! Making the sets of a store equally full.
+//! Rebalancing: making the sets of a store equally full.
 //!
-//! A set that joins is preferred for new segments and left alone by everything else, so it fills as the store is used. Whoever
-//! does not want to wait has the mover take up segments of the fullest set; what is wanted of them goes to the emptiest, since
-//! that is where new segments are made. Nothing is remembered: one that was cut off leaves the sets less apart than before.
+//! A new set is preferred for new segments, and existing content stays where it is. So the set fills as the store is used. To be
+//! faster, `strata set rebalance` has the mover take segments of the fullest set; their content goes to the emptiest one, because new
+//! segments are made there. No state is kept: a rebalance that was cut off has made the difference smaller.
 
 use std::time::Duration;
 

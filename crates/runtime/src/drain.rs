@@ -1,11 +1,11 @@
-//! Emptying a set of the store, step by step, until it leaves.
+//! Draining a set: emptying it step by step until it leaves the store.
 //!
-//! That a set is being drained is written in the superblocks, so nothing has to be remembered here: a step ends the segment
-//! being written, has the mover take up what lies on the set, and lets the set go once no segment is left on it. A step that
-//! was cut off, by a crash or by its caller, is simply taken again.
+//! The superblocks say that a set is being drained, so no state is kept here. A step ends the segment being written, has the mover move
+//! what lies on the set, and removes the set once no segment is left on it. A step that was cut off, by a crash or by its caller, is
+//! simply done again.
 //!
-//! A segment can be given back only once a checkpoint lies behind it, and the position of a checkpoint is that of the last
-//! change it has; so each step makes changes of its own first: a setting that is removed at the end.
+//! A segment can be freed only once a checkpoint lies behind it, and the position of a checkpoint is that of its last change. So each
+//! step first makes a change of its own: it writes a setting, which is removed at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -196,10 +196,10 @@ impl Runtime {
                     )),
                     () if left < before => DrainStep::More,
                     () if report.segments_waiting > 0 => DrainStep::Stuck(format!(
-                        "nothing could be given back: readers and uploads from before hold {} segments",
+                        "no segment could be freed: readers and uploads that began before still use {} segments",
                         report.segments_waiting
                     )),
-                    () => DrainStep::Stuck("nothing could be given back this time".to_owned()),
+                    () => DrainStep::Stuck("no segment could be freed this time".to_owned()),
                 });
             }
         }

@@ -1,4 +1,4 @@
-//! How a store is doing.
+//! The health of a store, for checks and metrics.
 
 use strata_ledger::{DiskState, Refusing};
 

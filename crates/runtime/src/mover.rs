@@ -1,8 +1,8 @@
 //! When the mover runs, and how fast: in the background of a server, and on demand.
 //!
 //! In the background a checkpoint is taken once the log behind the last one is long, so that the rebuild of a lost index stays short.
-//! Segments are counted now and then, at a small share of the time that takes; if enough of them is garbage, or the disks
-//! fill up, the mover takes up those that are worth it. A disk that is nearly full makes it go as fast as it can.
+//! The references into each segment are counted now and then, for a small share of the time. If enough is garbage, or the disks fill
+//! up, the mover reclaims the segments that are worth it. When the disks are nearly full, it works without a rate limit.
 
 use std::time::Duration;
 

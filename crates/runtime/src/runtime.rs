@@ -1,4 +1,4 @@
-//! A store at work: its name space, and what works in its background.
+//! The calls for operating an open store.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

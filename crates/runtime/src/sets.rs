@@ -1,4 +1,4 @@
-//! The sets of a store and their disks, as who operates the store sees and changes them.
+//! The sets of a store and their disks: the calls with which operators see and change them.
 
 use std::sync::Arc;
 

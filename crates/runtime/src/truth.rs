@@ -1,8 +1,7 @@
-//! Invariant TRUTH as a predicate: the index on disk, brought up to the end of the log, says the same as one built from
-//! nothing.
+//! Invariant TRUTH as a check: the index on disk, brought up to the end of the log, has the same records as one rebuilt from the log.
 //!
-//! Both are brought up by [`BroughtUp::open`], which may be done side by side. Both openings want disks that forget what is written to them, and an index folder that is a copy: the store itself is
-//! not changed. Memory is a page of records of each.
+//! [`BroughtUp::open`] opens each of the two; that may be done in parallel. Both need disks that forget what is written to them, and a
+//! copy of the index folder, so that the store itself is not changed. Memory is one page of records of each.
 
 use std::sync::Arc;
 

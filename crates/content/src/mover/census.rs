@@ -1,4 +1,4 @@
-//! How much of each segment is still wanted: one pass over the cells.
+//! How much of each segment is still referenced: one pass over the cells of all chunks.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What the mover is asked for, what it tells of itself, and what a store keeps of it.
+//! What the mover is asked to do, what it reports, and what a store keeps of it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What an engine knows of checkpoints: the newest, what they cost, and where their blocks lie.
+//! What an engine knows of checkpoints: the newest one, what they cost, and where their blocks lie.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

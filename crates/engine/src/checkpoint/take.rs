@@ -1,4 +1,4 @@
-//! Taking a checkpoint, beside everything else that goes on.
+//! Taking a checkpoint, while commits and drains go on.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

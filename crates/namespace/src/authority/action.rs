@@ -1,4 +1,4 @@
-//! What can be asked of the authority.
+//! The actions for which the authority can be asked.
 
 /// One thing that a caller wants to do with one inode or with the store, as the authority is asked. Each operation of a door lists those
 /// it may need ([`crate::Operation`]).

@@ -1,4 +1,4 @@
-//! What the authority answers: a permit, by which content is reached.
+//! The permit that the authority gives, without which no content is read or written.
 
 use strata_seam::Ino;
 

@@ -1,4 +1,4 @@
-//! When what was written becomes content: as writers ask for it, when they sync, and once files are idle.
+//! When written bytes become content: as writers ask for it, when they sync, and once files are idle.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Reading, writing, executing.
+//! Permissions: reading, writing, executing.
 
 /// Permissions for a file or directory, as asked for or granted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

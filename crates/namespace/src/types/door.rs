@@ -1,4 +1,4 @@
-//! What a door says of itself. The name space knows no door by its name: where they differ, each states how it is.
+//! What a door states of itself. The name space knows no door by its name: wherever doors differ, it goes by what they state.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a request expects to find; see [`crate::types::Op::guard`].
+//! What a request expects to find; see [`crate::Op`].
 
 use strata_seam::{Ino, Timestamp};
 

@@ -1,4 +1,4 @@
-//! Who asks, and what the answer of an operation depends on.
+//! A request: its caller, and what its answer depends on.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

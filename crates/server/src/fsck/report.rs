@@ -126,7 +126,7 @@ impl Checked {
             ));
         }
         if self.ended {
-            words.push_str("the check was ended before it was through\n");
+            words.push_str("the check was ended before it was complete\n");
         }
         words.push_str(&match self.violations.len() {
             0 if self.ended => "nothing wrong so far\n".to_owned(),
