@@ -39,7 +39,7 @@ impl Store {
         self.engine().settled(lsn, class)
     }
 
-    /// The same on the calling thread.
+    /// Waits on the calling thread until every change up to `lsn` is as safe as `class` says.
     ///
     /// # Errors
     /// Those of the ledger: it is then not known whether the next opening finds the changes.

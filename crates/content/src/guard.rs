@@ -37,7 +37,7 @@ impl Relied {
         self.note_all(&[item], look)
     }
 
-    /// The same of several items.
+    /// Looks whether the store has several items, and notes them before the mover can ask.
     pub(crate) fn note_all<R, E>(&self, items: &[Item], look: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let mut levels = self.0.lock();
         let found = look()?;
@@ -81,7 +81,7 @@ struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Guards(Mutex<State>);
 
-/// See the module. A clone is of the same epoch.
+/// A guard of a reader or an ingest; see the module. A clone belongs to the same epoch.
 #[derive(Debug)]
 pub(crate) struct Guard {
     guards: Arc<Guards>,

@@ -27,8 +27,8 @@ const BLOCK_LEN_TARGET: usize = 256 << 10;
 /// Closed blocks of one stream that are being compressed or wait for their turn to be appended: as many as keep a few
 /// cores busy.
 const BLOCKS_ON_THEIR_WAY_MAX: usize = 4;
-/// The same while there is a stream at work for every core: the streams themselves keep them busy then. While there are many
-/// for every core, none is held back.
+/// Most closed blocks of a stream while there is a stream at work for every core, because the streams themselves keep the cores busy
+/// then. While there are many streams for every core, none is held back.
 const BLOCKS_ON_THEIR_WAY_BUSY_MAX: usize = 1;
 const STREAMS_MANY: usize = 8;
 

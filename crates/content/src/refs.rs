@@ -93,7 +93,7 @@ impl Tx<'_> {
         self.retain_of(None, items)
     }
 
-    /// The same for content of a dedup domain; nothing of another may be in it.
+    /// Counts a reference to each of `items`, which have to be of this dedup domain.
     ///
     /// # Errors
     /// Those of [`Tx::retain`], and [`ContentError::OtherDomain`].

@@ -2,7 +2,7 @@
 
 use parking_lot::{Condvar, Mutex};
 
-/// See the module.
+/// A limited number of turns. A task takes one with [`Turns::take`] and waits until one is free.
 #[derive(Debug)]
 pub struct Turns {
     left: Mutex<usize>,

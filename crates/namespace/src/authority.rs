@@ -66,7 +66,7 @@ impl Namespace {
         self.permit_of(op, &self.inode_alone(op, ino)?.attr, asked)
     }
 
-    /// The same of an inode that was read.
+    /// The permission of [`Namespace::permit`] for an inode that was read already.
     pub(crate) fn permit_of(&self, op: &Op, attr: &Attr, asked: Access) -> Result<Permit> {
         let mut permit = Permit { ino: attr.ino, access: Access::default() };
         if asked.read {
@@ -100,7 +100,7 @@ impl Namespace {
         }
     }
 
-    /// The same where reading or writing will do.
+    /// The permit for a call that needs the right to read or the right to write, whichever the caller has.
     pub(crate) fn reach_any(&self, op: &Op, reach: Reach) -> Result<Permit> {
         match reach {
             Reach::Now(ino) => self.permit(op, ino, READ),
@@ -314,7 +314,7 @@ fn reads_without_open(caller: &Caller, attr: &Attr) -> bool {
     owns_without_open(caller, attr) || !caller.door.has_opens && executes()
 }
 
-/// The same for writing: the owner always may.
+/// Whether the caller may write a file as its owner, whatever its mode: at doors without opens.
 fn owns_without_open(caller: &Caller, attr: &Attr) -> bool {
     !caller.door.has_opens && attr.kind != NodeKind::Directory && caller.uid == attr.uid
 }

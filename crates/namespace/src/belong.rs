@@ -47,8 +47,8 @@ pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name
     take_over_as(ns, tx, dir, entry_name, Copies::OnePerBucket)
 }
 
-/// The same in a store that is in use. Every name in this bucket of a file with names in another becomes a file of its own, because what one of
-/// them was copied from may have been written since.
+/// Makes the entry lead to an inode of its directory's bucket, in a store that is in use. If the file has names in another bucket too,
+/// each name in this one becomes a separate file: a file that one of them was copied to before may have been written since.
 pub(crate) fn take_over_alone(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name: &[u8]) -> Result<Taken> {
     take_over_as(ns, tx, dir, entry_name, Copies::OnePerName)
 }

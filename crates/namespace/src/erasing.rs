@@ -9,7 +9,7 @@ thread_local! {
     static ASKED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// See the module.
+/// Removals under way, for openings to wait for.
 #[derive(Default)]
 pub(crate) struct Erasing {
     /// Removals that asked, and those of them whose change shows or was refused by now.

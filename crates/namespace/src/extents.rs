@@ -100,7 +100,7 @@ impl Namespace {
         self.find_extent(op, ino, offset, data)
     }
 
-    /// The same of a file that may be read or written.
+    /// [`Namespace::seek`] in a file for which permission was checked.
     pub(crate) fn find_extent(&self, op: &Op, ino: Ino, offset: u64, data: bool) -> Result<Option<u64>> {
         let Some(file) = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire)) else {
             return Ok(self.reader(op, ino)?.seek(offset, data)?);

@@ -92,8 +92,8 @@ impl Namespace {
         }
     }
 
-    /// The same for one who reads. Where it cannot be stored for lack of room, disks or descriptors, the reader gets what is
-    /// stored: that is what nobody can take back. Whether there is nothing besides.
+    /// Seals the staged bytes of a file for a reader whose answer waits for durability. If they cannot be stored for lack of room, disks
+    /// or descriptors, the reader gets only what is stored, which no crash can take back. Returns whether nothing is staged besides.
     pub(crate) fn seal_for_reading(&self, op: &Op, ino: Ino) -> Result<bool> {
         // What this change would rest on is no part of the answer unless it is made.
         let sealing = Op::new(op.caller.clone());

@@ -12,7 +12,7 @@ use strata_seam::Ino;
 /// As many are remembered as become content while a page of a list is read.
 const LATELY: usize = 256;
 
-/// See the module.
+/// The files whose staged bytes became content lately, and how often that has happened.
 #[derive(Default)]
 pub(crate) struct Stored {
     /// How often.

@@ -33,8 +33,8 @@ pub(crate) fn put(tx: &mut Tx<'_>, attr: &Attr) {
     tx.put_tail(key_of(attr.ino), tail(attr));
 }
 
-/// The same of a directory that had no cell when the change read it. The whole cell is written: what was absent is relied upon only by
-/// who puts it, and so nobody's first name there is passed over.
+/// Writes the cell of a directory that had none when the change read it. The whole cell is written: a change may rely on the absence of a
+/// row only if it writes that row. So two changes that both make the first name there do not miss each other.
 pub(crate) fn put_first(tx: &mut Tx<'_>, attr: &Attr) {
     let cell = Cell { count: 0, tail: tail(attr) };
     if let Some(value) = cell.to_value() {

@@ -171,7 +171,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// The same within a change.
+    /// Makes the bucket of the files at the top if it is missing, as a part of a change.
     pub(crate) fn put_top(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let mut root = tx.dir(ROOT_INO)?;
         if tx.record(&key::bucket(ROOT_INO))?.is_none() {

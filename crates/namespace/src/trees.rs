@@ -77,8 +77,8 @@ impl Namespace {
         self.remove_tree_told(op, parent, name, &mut |_| true, &|_| Ok(())).map(drop)
     }
 
-    /// The same; `told` hears after each step how many names below it are removed, and says whether to go on; `may` refuses what is
-    /// to stay. The answer says whether the tree is gone.
+    /// Removes an entry and everything below it, as [`Namespace::remove_tree`] does. `told` is called after each step with the number of
+    /// names removed below it, and returns whether to go on. `may` refuses what has to stay. Returns whether the tree is gone.
     pub(crate) fn remove_tree_told(
         &self,
         op: &Op,

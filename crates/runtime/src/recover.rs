@@ -71,7 +71,7 @@ pub(crate) fn recover(
     }
 }
 
-/// The same for the store that the disks hold.
+/// Recovers the store that these disks hold, as [`recover`] does; an error if they hold none.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] where they hold none, and those of [`recover`].

@@ -147,7 +147,7 @@ impl Doors {
         write_private(&path(data), &text)
     }
 
-    /// The same doors with the credentials of another user, or with other ones of the same.
+    /// These doors with the credentials of this user.
     pub(crate) fn with_user(mut self, user: &User) -> Self {
         let secret = user.secret_key.expose();
         if let Some(s3) = &mut self.s3 {

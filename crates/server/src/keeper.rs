@@ -74,7 +74,7 @@ struct Paced {
     worker: Arc<Worker>,
 }
 
-/// See the module.
+/// The keeper of the disks of a serving process.
 pub(crate) struct Keeper {
     runtime: Arc<Runtime>,
     settings: ScrubSettings,

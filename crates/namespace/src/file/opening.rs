@@ -157,7 +157,8 @@ impl Namespace {
         self.remove_marked(op, &key::unlinked(self.own.id, ino), ino)
     }
 
-    /// The same by its mark, of whatever session; another one's is of one that is gone, and has nothing open.
+    /// Removes an inode without names if its mark is there and nobody has it open. The mark is this session's, or one of a session that
+    /// is gone and so has nothing open.
     pub(crate) fn remove_marked(&self, op: &Op, mark: &[u8], ino: Ino) -> Result<()> {
         if self.store.get(mark)?.is_none() {
             return Ok(());
