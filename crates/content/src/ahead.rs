@@ -21,7 +21,7 @@ const READ_MIN: u64 = 64 << 10;
 /// read-ahead under way at once, and they arrive in any order.
 const SLACK: u64 = 4 << 20;
 
-/// The reads of one handle so far.
+/// The state of a handle's read-ahead: how far its reads have gone in sequence.
 #[derive(Debug, Default)]
 pub struct ReadAhead(Mutex<Run>);
 

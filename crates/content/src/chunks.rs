@@ -11,8 +11,8 @@ use crate::error::{ContentError, Result};
 use crate::store::Store;
 
 impl Store {
-    /// Whether content with this id can be read and relied on by whoever holds a guard. What lies out of this version's reach is
-    /// not: who has its bytes stores them anew, and the new place takes the place of the other.
+    /// Whether the caller, who holds a guard, can rely on the store's chunk with this id. False for a chunk in a tier that this version
+    /// cannot read: if its bytes are stored again, the new place replaces the old one.
     ///
     /// # Errors
     /// [`ContentError::Index`].

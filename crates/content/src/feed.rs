@@ -33,7 +33,7 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// Behind every event of this commit and of those before.
+    /// The place after all events of this commit.
     #[must_use]
     pub fn behind(lsn: Lsn) -> Self {
         Self { lsn, index: u32::MAX }
@@ -141,12 +141,12 @@ impl Tx<'_> {
         Ok(self.range(&[TABLE_CURSOR], &[TABLE_CURSOR + 1], CURSORS_MAX)?.len())
     }
 
-    /// Says how far a cursor is.
+    /// Writes how far a cursor is; makes it if there is none of its name.
     pub fn put_cursor(&mut self, cursor: &Cursor) {
         self.put(key_of(&cursor.name), cursor.encode());
     }
 
-    /// Forgets a cursor: nothing is held back for it any more.
+    /// Removes a cursor; no segments are kept for it any more.
     pub fn delete_cursor(&mut self, name: &str) {
         self.delete(key_of(name));
     }

@@ -185,7 +185,7 @@ impl Ingest {
         self.finish_cut()
     }
 
-    /// Ends the stream at the last cut, giving up the bytes behind it; returns how many those are.
+    /// Ends the stream at its last cut and drops the bytes after it. Returns the content, and the number of dropped bytes.
     ///
     /// # Errors
     /// As [`Ingest::push`].
@@ -479,7 +479,7 @@ fn push_joined(items: &mut Vec<Item>, item: Item) {
 }
 
 impl Store {
-    /// As [`Store::ingest`], of bytes that room was promised for.
+    /// Begins to take in content for which room was reserved ([`Store::promise`]); otherwise as [`Store::ingest`].
     #[must_use]
     pub fn ingest_promised(self: &Arc<Self>, domain: DedupDomain, relaxed: bool) -> Ingest {
         let mut ingest = Ingest::new(Arc::clone(self), domain, relaxed);
@@ -487,7 +487,8 @@ impl Store {
         ingest
     }
 
-    /// Starts taking in content of a dedup domain: what is known there is left out. `relaxed` as in [`Store::transact`].
+    /// Begins to take in content of a dedup domain. Chunks that the domain has are not stored again. `relaxed`: nobody will be promised
+    /// its durability, as in [`Store::transact`].
     #[must_use]
     pub fn ingest(self: &Arc<Self>, domain: DedupDomain, relaxed: bool) -> Ingest {
         Ingest::new(Arc::clone(self), domain, relaxed)

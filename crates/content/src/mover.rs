@@ -51,7 +51,7 @@ use crate::error::Result;
 use crate::store::Store;
 
 impl Store {
-    /// What the mover is at.
+    /// What the mover is doing, and what it has done.
     #[must_use]
     pub fn mover_status(&self) -> MoverStatus {
         let mut status = self.mover.status.lock().clone();
@@ -66,7 +66,7 @@ impl Store {
         self.mover.pace.bytes_per_second()
     }
 
-    /// Changes that at once.
+    /// Sets the bytes a second that the mover may handle, at once; 0 means no limit.
     pub fn set_mover_rate(&self, bytes_per_second: u64) {
         self.mover.pace.set(bytes_per_second);
     }
@@ -77,14 +77,14 @@ impl Store {
         &self.mover.pace
     }
 
-    /// The worker that looks whether anything is to be given back; its thread is the host's.
+    /// The worker as which the mover reports when it checks whether anything is to be reclaimed. Its thread belongs to the host.
     #[must_use]
     pub fn mover(&self) -> &Arc<Worker> {
         &self.mover.looks
     }
 
-    /// Moves and frees, round by round, until nothing of `choice` is left or nothing more can be done. Only one reclaim
-    /// runs at a time; another one waits for it.
+    /// Reclaims the segments of `choice`, round by round, until none is left or no more can be done. Only one reclaim runs at a time;
+    /// another call waits for it.
     ///
     /// # Errors
     /// Those of the ledger and the index. Whatever was done stays done, nothing is lost, and the next one goes on.

@@ -35,15 +35,15 @@ enum Holds {
     Own(#[allow(dead_code, reason = "held")] Arc<Narrow>),
 }
 
-/// What is looked up while this lives can be read for as long as the reader lives that it becomes: to be taken before the
-/// manifest is looked up. Else its chunks may lose their last owner, and go, before there is a reader that holds them.
+/// Keeps all content readable from its beginning on, until it becomes a reader or is dropped. Take it before looking a manifest up:
+/// otherwise its chunks could lose their last owner, and be removed, before there is a reader that holds them.
 pub struct Hold {
     store: Arc<Store>,
     guard: Guard,
 }
 
 impl Hold {
-    /// From now on.
+    /// Begins; content that can be read now stays readable.
     #[must_use]
     pub fn begin(store: &Arc<Store>) -> Self {
         Self { store: Arc::clone(store), guard: store.guards.hold() }
@@ -126,8 +126,8 @@ impl Reader {
         })
     }
 
-    /// Before a read of this range: where `ahead` finds the reader going on in sequence, the disks begin to bring in what
-    /// it will ask for next.
+    /// To be called before a read of this range. If `ahead` shows that the handle reads in sequence, the disks begin to read what will be
+    /// asked for next.
     pub fn look_ahead(&self, ahead: &ReadAhead, offset: u64, len: usize) {
         let Some(range) = ahead.note(offset, len as u64) else { return };
         let range = range.start.min(self.len)..range.end.min(self.len);

@@ -142,8 +142,8 @@ impl Tx<'_> {
         }
     }
 
-    /// Counts one owner less. A few pages that are in memory are let go here, all others are queued for [`crate::Store::collect`]:
-    /// nothing is read from a disk under the writer's lock.
+    /// Removes one owner of these items. A few pages that are in memory are released at once, all others are queued for
+    /// [`crate::Store::collect`]: nothing is read from a disk under the writer's lock.
     ///
     /// # Errors
     /// [`ContentError::Index`].
@@ -159,7 +159,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Ends an owner's references to items that something written in the same change owns too.
+    /// Removes an owner's references to items that something else, written in the same change, owns from now on.
     pub fn hand_over(&mut self, items: &[Item]) {
         for item in items {
             match item.source {
@@ -213,8 +213,7 @@ impl Tx<'_> {
         self.put(keys::garbage_key(store.session(), number), id.0.to_vec());
     }
 
-    /// Corrects a chunk's count after references were counted afresh. For repairs alone: everything else goes through
-    /// owners.
+    /// Corrects the reference count of a chunk by `delta`. Only for repairs, after references were counted again.
     pub fn correct_count(&mut self, id: ChunkId, delta: i64) {
         self.add(id, delta);
     }

@@ -27,7 +27,7 @@ const MOVER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause between two looks whether it still would.
 const MOVER_PAUSE: Duration = Duration::from_millis(20);
 
-/// What a change gave.
+/// The result of a change that was accepted.
 #[derive(Debug)]
 pub struct Done<T> {
     /// The closure's result.

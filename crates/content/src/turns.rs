@@ -14,7 +14,7 @@ pub struct Turns {
 pub struct Turn<'a>(&'a Turns);
 
 impl Turns {
-    /// So many at a time.
+    /// As many turns at a time as `count`.
     #[must_use]
     pub fn of(count: usize) -> Self {
         Self { left: Mutex::new(count), given_back: Condvar::new() }

@@ -75,7 +75,7 @@ impl<'a> Tx<'a> {
         self.seen
     }
 
-    /// Says, once the change knows what it concerns, whether anybody will be promised its durability.
+    /// Sets whether nobody will be promised the durability of this change; called once the change knows its bucket.
     pub fn set_relaxed(&mut self, relaxed: bool) {
         self.change.relaxed = relaxed;
     }
@@ -97,8 +97,7 @@ impl<'a> Tx<'a> {
         Ok(found.value)
     }
 
-    /// The record at `key` as this change has it, for what is only told of it: the change does not rely on it, and would be the same
-    /// whatever it says.
+    /// The record at `key` as this change has it, without making it a premise. Only for records that do not influence the change.
     ///
     /// # Errors
     /// [`crate::ContentError::Index`].
@@ -170,8 +169,7 @@ impl<'a> Tx<'a> {
         self.change.tails.insert(key.into(), tail.into());
     }
 
-    /// Has readers of the log told of this change: the bytes travel in its commit and are opaque here. What changes nothing
-    /// tells nothing.
+    /// Adds an event to the change's commit; its bytes are opaque here. A change that writes nothing has no events.
     pub fn tell(&mut self, event: Vec<u8>) {
         self.change.events.push(event);
     }
