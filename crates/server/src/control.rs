@@ -290,7 +290,7 @@ mod tests {
             .await
             .err()
             .unwrap();
-        assert!(error.to_string().contains("another version"), "{error}");
+        assert!(error.to_string().contains("different versions"), "{error}");
     }
 
     #[tokio::test]
