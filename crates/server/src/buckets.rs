@@ -63,7 +63,7 @@ impl Shown {
 
 fn hidden_in_words(s3_name: &str) -> String {
     format!(
-        "a folder at the top has the name that is set for the bucket of the files there, so their bucket has another name at S3, {s3_name}; rename the folder, or \
+        "a folder at the top has the name that is set for the bucket of the files there, so S3 calls them {s3_name}; rename the folder, or \
          choose another name with the setting `top-bucket`"
     )
 }
