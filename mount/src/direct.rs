@@ -1,13 +1,12 @@
-//! Answers to writes that went past the kernel's pages (`O_DIRECT`) in files of which the kernel has pages.
+//! Answers to direct writes (`O_DIRECT`) to files of which the kernel has cached pages.
 //!
-//! The kernel drops the pages of the written range before such a write and, if the program waits for it, once more
-//! behind it. For asynchronous writes (`io_submit`, `io_uring`) it leaves the second out: a page that somebody read in
-//! between is that of before the write, and stays. So those writes are answered only after the range has been dropped by
-//! us: what is read after the answer is new.
+//! The kernel drops the pages of the written range before such a write and, if the program waits for it, again after it. For
+//! asynchronous writes (`io_submit`, `io_uring`) it leaves out the second drop: a page that somebody read in between has the old bytes,
+//! and stays. So these writes are answered only after this door has dropped the range. What is read after the answer is new.
 //!
-//! The drop waits for reads of these pages that are on their way, so it must not happen on a thread that serves requests
-//! (rules 1 to 3 in `notify.rs`), and it has a thread of its own, since the one that tells of foreign changes may be
-//! busy. What waits for it is one request of the kernel each, of which there are as many as the kernel lets run.
+//! The drop waits for reads of these pages that are under way, so it must not happen on a thread that serves requests (rules 1 to 3 in
+//! `notify.rs`). It has a thread of its own, because the one that sends notifications may be busy. Each waiting write is one request of
+//! the kernel, so the kernel limits their number.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};

@@ -1,6 +1,6 @@
-//! The calls on names and attributes, free of the kernel's wire types.
+//! The calls on names and attributes, without the kernel's wire types.
 //!
-//! Metadata changes are visible at once and durable soon after; nothing here waits for a disk but [`MountDoor::sync`].
+//! Changes of metadata are visible at once and durable soon after. Nothing here waits for a disk except [`MountDoor::sync`].
 
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher, RandomState};

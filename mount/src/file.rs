@@ -1,4 +1,4 @@
-//! Open files: reading, writing and what else a descriptor can do.
+//! Open files: reading, writing and the other calls on a descriptor.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,7 +1,7 @@
-//! Foreign changes gathered until the kernel can be told: the coalescing queue. Pure.
+//! The queue of changes by other doors that the kernel has to be told. Pure.
 //!
-//! Many changes of one inode become one invalidation. Whatever comes in, the queue stays below [`PENDING_MAX`]: beyond
-//! it, single changes are given up for "everything".
+//! Many changes of one inode become one invalidation. The queue stays below [`PENDING_MAX`] entries: beyond that, single changes are
+//! replaced by "everything".
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Open handles: numbers the kernel holds, and what stands behind them.
+//! Open handles: the numbers that the kernel holds, and the open files and directories for them.
 //!
 //! Sharded, because every write looks its handle up. The number of handles is bounded by the programs' open files.
 

@@ -1,6 +1,6 @@
 //! Above the name space: whether a store is whole, and mending one that is not. What `strata fsck` runs, and the tests.
 //!
-//! [`check`] has the invariants of the name space as predicates and says what breaks them; [`repair`] mends that.
+//! [`check()`] has the invariants of the name space as predicates and says what breaks them; [`repair()`] mends that.
 
 mod check;
 mod repair;

@@ -2,7 +2,7 @@
 //!
 //! A *chunk* is a run of content cut by [`Chunker`] and named by the [`ChunkNamer`] of its [`DedupDomain`]; the unit of
 //! deduplication. A *block* is a
-//! run of consecutive new chunks compressed together by [`compress`]; the unit of compression and of a ledger record,
+//! run of consecutive new chunks compressed together by [`compress()`]; the unit of compression and of a ledger record,
 //! described by its [`BlockDirectory`]. A *manifest* says which chunks, holes and pages make up some content: a tree of
 //! [`Node`]s. [`wire`] holds the primitives all of it, and the records of the crates above, are written with.
 //!

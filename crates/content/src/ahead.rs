@@ -1,9 +1,8 @@
-//! Which reads follow one another, and how far ahead of them the disks are sent.
+//! Read-ahead: which reads follow one another, and how far ahead of them the disks read.
 //!
-//! A handle that is read from front to back waits for a disk at every block, although what it will ask for next is known.
-//! So while it reads in sequence, the blocks before it are announced to the disks, which bring them into the operating
-//! system's memory; nothing is decoded or kept here, so the bound is the window, and what nobody reads after all costs one
-//! read of the disk.
+//! A handle that is read from front to back would wait for a disk at every block, although the next request is predictable. So while it
+//! reads in sequence, the blocks ahead are announced to the disks, which read them into the operating system's memory. Nothing is
+//! decoded or kept here, so the bound is the window. What nobody reads after all costs one read of the disk.
 //!
 //! Invariant: a range is announced once while the reads stay in sequence.
 
@@ -22,7 +21,7 @@ const READ_MIN: u64 = 64 << 10;
 /// read-ahead under way at once, and they arrive in any order.
 const SLACK: u64 = 4 << 20;
 
-/// The reads of one handle so far.
+/// The state of a handle's read-ahead: how far its reads have gone in sequence.
 #[derive(Debug, Default)]
 pub struct ReadAhead(Mutex<Run>);
 

@@ -1,4 +1,4 @@
-//! How many streams have threads at work, and whose turn it is.
+//! How many streams have threads at work, and which one may have the next.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -140,7 +140,7 @@ pub struct Tallies {
     pub unused_bytes: u64,
 }
 
-/// Counts references afresh.
+/// Counts references again from their owners, and compares them with the stored counts.
 pub struct Audit {
     store: Arc<Store>,
     scope: Scope,
@@ -157,7 +157,8 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Starts with the queue of pages to let go and the pages of unfinished ingests as owners.
+    /// Begins an audit. The queue of pages to release and the pages of unfinished ingests are counted as owners at once; the caller adds
+    /// the others by [`Audit::owner`].
     ///
     /// # Errors
     /// Reading the index.
@@ -191,7 +192,7 @@ impl Audit {
         Ok(audit)
     }
 
-    /// Counts an owner of these items.
+    /// Counts these items as owned once.
     pub fn owner(&mut self, items: &[Item]) {
         for item in items {
             match item.source {
@@ -223,9 +224,9 @@ impl Audit {
         }
     }
 
-    /// Follows all pages and compares with the cells. With `contents` every chunk is also read and hashed (invariant
-    /// HASH), in the order in which they lie on the disks. `progress` is told how many cells and chunks were looked at
-    /// and says whether to go on; the audit is worth nothing if it did not.
+    /// Follows all pages and compares the counts with the cells. With `contents` every chunk is also read and hashed (invariant HASH), in
+    /// the order in which they lie on the disks. `progress` is called with the number of cells and chunks looked at, and returns whether
+    /// to go on; if it did not, the result is false and the audit is worthless.
     ///
     /// # Errors
     /// Reading the index.

@@ -1,5 +1,5 @@
-//! What the layers above ask of the engine, through the store: how safe a change is, what room there is, the records as of some
-//! change, and every commit as it goes by. They need no other way down. Beside it what an ingest hands down.
+//! What the layers above get from the engine, through the store: how durable a change is, how much room there is, the records as of
+//! some change, and every commit as it happens. They have no other access to the engine. Also what an ingest hands to it.
 
 use strata_engine::{Class, Feature, Observer, Page, PreparedBlock, Purpose, Row, Settled, StoreRoom, Watch};
 use strata_seam::Lsn;
@@ -27,19 +27,19 @@ impl Store {
         self.engine().written()
     }
 
-    /// Up to where everything is written, while what comes after it cannot be; `None` while writing goes on.
+    /// While nothing can be written: the number up to which everything is written. `None` while writing works.
     #[must_use]
     pub fn stalled_at(&self) -> Option<Lsn> {
         self.engine().stalled_at()
     }
 
-    /// Resolves once every change up to `lsn` is as safe as `class` says. Dropping it takes nothing back.
+    /// A future that resolves once every change up to `lsn` is as safe as `class` says. Dropping it takes nothing back.
     #[must_use]
     pub fn settled(&self, lsn: Lsn, class: Class) -> Settled {
         self.engine().settled(lsn, class)
     }
 
-    /// The same on the calling thread.
+    /// Waits on the calling thread until every change up to `lsn` is as safe as `class` says.
     ///
     /// # Errors
     /// Those of the ledger: it is then not known whether the next opening finds the changes.
@@ -55,8 +55,8 @@ impl Store {
         Ok(self.engine().sync()?)
     }
 
-    /// Makes every change so far durable and moves it into the index engine, for whoever changes much before the threads of the
-    /// store are there: nobody else makes room in memory then.
+    /// Makes every change so far durable and moves it from memory into the index's engine. For code that makes many changes before the
+    /// background threads run, as nobody else frees that memory then.
     ///
     /// # Errors
     /// As for [`Store::wait`], and what keeps the engine from being written.
@@ -64,7 +64,7 @@ impl Store {
         Ok(self.embedded.sync_and_drain(now_nanos)?)
     }
 
-    /// Why nothing can be written, if so.
+    /// The reason why nothing can be written; `None` while writing works.
     #[must_use]
     pub fn read_only(&self) -> Option<String> {
         self.engine().read_only()
@@ -82,7 +82,7 @@ impl Store {
         self.engine().space()
     }
 
-    /// Keeps room for content that is to be stored later; `false` where there is none.
+    /// Reserves room for content that will be stored later; `false` if there is none.
     ///
     /// # Errors
     /// Those of the ledger but for lack of room; nothing is promised then.
@@ -90,13 +90,13 @@ impl Store {
         Ok(self.engine().promise(bytes)?)
     }
 
-    /// Of content that was promised room, `before` bytes, `now` bytes are left: some was stored or given up, or takes more than was
-    /// thought.
+    /// Updates a reservation made by [`Store::promise`] from `before` to `now` bytes, because some of the content was stored or dropped,
+    /// or needs more.
     pub fn keep_promised(&self, before: u64, now: u64) {
         self.engine().keep_promised(before, now);
     }
 
-    /// Has the superblocks say that the store has a feature, before anything is written that needs it. Does nothing where they do.
+    /// Sets the mark of a feature in the superblocks, before anything is written that needs it. Does nothing if it is set.
     ///
     /// # Errors
     /// Those of the ledger; some disks may say so then, and the next opening tells the others.

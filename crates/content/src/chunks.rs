@@ -11,8 +11,8 @@ use crate::error::{ContentError, Result};
 use crate::store::Store;
 
 impl Store {
-    /// Whether content with this id can be read and relied on by whoever holds a guard. What lies out of this version's reach is
-    /// not: who has its bytes stores them anew, and the new place takes the place of the other.
+    /// Whether the caller, who holds a guard, can rely on the store's chunk with this id. False for a chunk in a tier that this version
+    /// cannot read: if its bytes are stored again, the new place replaces the old one.
     ///
     /// # Errors
     /// [`ContentError::Index`].
@@ -20,7 +20,7 @@ impl Store {
         Ok(self.have_chunks(std::slice::from_ref(id))?.first().is_some_and(|found| *found))
     }
 
-    /// The same of each of `ids`, in their order.
+    /// Whether the store has each of these chunks, in their order.
     pub(crate) fn have_chunks(&self, ids: &[ChunkId]) -> Result<Vec<bool>> {
         let is_condemned = |id: &ChunkId| self.is_condemned(id) && !planted(Bug::CondemnedStillOffered);
         let is_on_its_way = |id: &ChunkId| self.engine().on_its_way(id).is_some();
@@ -69,7 +69,7 @@ impl Store {
         Ok(cell.map(|cell| whereabouts_in(id, &cell)).transpose()?.flatten())
     }
 
-    /// The same as a place to read from.
+    /// Where a chunk lies in the ledger, to read it; `None` if it has no place.
     ///
     /// # Errors
     /// [`ContentError::OutOfReach`] for one that this version cannot read.
@@ -166,7 +166,7 @@ impl Store {
         Node::decode(&bytes).map_err(|_| ContentError::Record { what: format!("manifest page {id}") })
     }
 
-    /// The same if it need not be read from a disk.
+    /// A page of a manifest, if that needs no disk.
     pub(crate) fn page_in_memory(&self, id: &ChunkId) -> Result<Option<Node>> {
         if let Some(node) = self.pages.get(id) {
             return Ok(Some(Node::clone(&node)));

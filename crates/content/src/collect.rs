@@ -1,4 +1,4 @@
-//! Letting pages go in the background: one page per commit, so that deleting a large object stays one quick commit.
+//! Releasing pages of manifests in the background, one page per commit, so that deleting a large object stays one quick commit.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::store::Store;
 const STEP: usize = 64;
 
 impl Store {
-    /// Processes some of the pages whose owners are gone, and of the pages of ingests that were dropped. Returns how
-    /// many records it took up; zero means there is nothing to do.
+    /// Releases some of the pages whose owners are gone, and the pages of ingests that were dropped. Returns how many records it
+    /// processed; zero means that there is nothing to do.
     ///
     /// # Errors
     /// Those of reading pages and of committing; what was not processed stays queued.
@@ -51,7 +51,7 @@ impl Store {
         }
     }
 
-    /// After a start: lets go every page of ingests that earlier sessions did not finish.
+    /// After a start: releases all pages of ingests that earlier sessions did not finish.
     ///
     /// # Errors
     /// As [`Store::collect`].

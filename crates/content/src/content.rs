@@ -1,4 +1,4 @@
-//! Finished content, and how its list of items is brought down to what a record may hold: the rest become pages.
+//! Finished content. Its list of items is shortened to what a record may hold: the rest become pages.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ const BLOCKS_WITH_COMMIT_MAX: usize = 2;
 /// Highest page that is kept as it is: half-full pages reach 2^42 items at this height. The format allows twice as much.
 const HEIGHT_MAX: u8 = 6;
 
-/// Finished content, not yet part of the name space. One change makes it so ([`Tx::attach`](crate::Tx::attach)); until it was
-/// committed, nobody owns the content, and dropping it lets it go.
+/// Finished content that is not yet part of the name space. A change makes it so by [`Tx::attach`](crate::Tx::attach). Until that is
+/// committed nobody owns it, and when it is dropped its chunks become garbage.
 pub struct Content {
     store: Arc<Store>,
     len: u64,

@@ -80,13 +80,13 @@ pub enum ContentError {
 }
 
 impl ContentError {
-    /// There is no room for what was to be stored.
+    /// The error for a store that has no room left.
     #[must_use]
     pub fn full() -> Self {
         Self::Ledger(LedgerError::Full)
     }
 
-    /// What to do next.
+    /// The kind of the error, which says what a caller can do next.
     #[must_use]
     pub fn kind(&self) -> ContentErrorKind {
         match self {

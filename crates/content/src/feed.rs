@@ -1,12 +1,12 @@
-//! What commits tell: the events in them, in the order of the log, and how far their readers are.
+//! Events in the log: reading them in order, and the cursors of named readers.
 //!
-//! An event lies in its commit and nowhere else. So it is durable with it, none is lost or told twice by a crash, and it costs
-//! its bytes alone. The newest commits are kept in memory for those who follow; what is older is read from the log.
+//! An event lies in its commit and nowhere else. So it is durable with the commit, a crash neither loses nor repeats it, and it costs
+//! only its bytes. The newest commits are kept in memory for readers that keep up; older ones are read from the log.
 //!
-//! A *cursor* is a reader that the store knows by name: a record says up to where it has read. The mover leaves alone the
-//! segments that a cursor still needs ([`Store::held_for_readers`]): it does not choose them, and that is all; what makes the
-//! freeing of a segment safe knows nothing of readers. Where the limit is reached, or room is short, they are chosen like others, and the reader
-//! finds a gap in the log, which says where it can go on.
+//! A *cursor* is a reader that the store knows by name: a record says up to where it has read. The mover does not choose the segments
+//! that a cursor still needs ([`Store::held_for_readers`]). That is the only protection; the argument why a segment may be freed does
+//! not involve readers. When the limit is reached, or room is short, such segments are chosen like others. The reader then finds a gap
+//! in the log, which says where it can continue.
 
 use strata_chunk::wire::{Decoder, Encoder, WireError};
 use strata_engine::{LogPlace, LogStop};
@@ -33,7 +33,7 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// Behind every event of this commit and of those before.
+    /// The place after all events of this commit.
     #[must_use]
     pub fn behind(lsn: Lsn) -> Self {
         Self { lsn, index: u32::MAX }
@@ -141,12 +141,12 @@ impl Tx<'_> {
         Ok(self.range(&[TABLE_CURSOR], &[TABLE_CURSOR + 1], CURSORS_MAX)?.len())
     }
 
-    /// Says how far a cursor is.
+    /// Writes how far a cursor is; makes it if there is none of its name.
     pub fn put_cursor(&mut self, cursor: &Cursor) {
         self.put(key_of(&cursor.name), cursor.encode());
     }
 
-    /// Forgets a cursor: nothing is held back for it any more.
+    /// Removes a cursor; no segments are kept for it any more.
     pub fn delete_cursor(&mut self, name: &str) {
         self.delete(key_of(name));
     }

@@ -1,16 +1,16 @@
-//! Who may still rely on chunks that nobody counts.
+//! Guards: who may still rely on chunks without counted references.
 //!
-//! An ingest leaves out chunks that the store has and counts them only with its commit; content made of items of other
-//! content does the same; a reader of an old version reads chunks whose count has gone. Each of them holds a [`Guard`]
-//! from its beginning to its end. Whoever wants to know that nobody from before some moment is left starts a new epoch
-//! and waits until the guards of all earlier ones are gone.
+//! Three kinds of users rely on chunks that are not counted for them. An ingest leaves out chunks that the store has, and counts them
+//! only with its commit. Content made of items of other content does the same. A reader of an old version reads chunks that may have
+//! lost their references. Each of them holds a [`Guard`] from its beginning to its end. To be certain that no guard from before some
+//! moment is left, the mover starts a new epoch and waits until the guards of all earlier epochs are gone.
 //!
-//! Most readers read what is counted anyway, some for hours. So a reader says what it may read ([`Guard::narrow`]), by a
-//! manifest that never changes: it holds up only whoever wants to forget a part of that, and everybody else passes it by.
+//! Most readers read chunks that are counted anyway, some for hours. So a reader says what it may read ([`Guard::narrow`]), by its
+//! manifest, which never changes. It then holds up only a mover that wants to remove a part of that.
 //!
-//! A stream that is being taken in may last for hours too. What it relies on that nobody counts yet are the items that are in
-//! no page of its manifest so far, a few hundred: it notes them ([`Relied`]) in one step with looking whether the store has
-//! them. Nothing that is condemned comes in any more, so it is asked once it is, and may only need less later.
+//! A stream that is being taken in may last for hours too. It relies on uncounted chunks only through items that are not in a page of
+//! its manifest yet, a few hundred. It notes them ([`Relied`]) in the same step in which it asks whether the store has them. Condemned
+//! chunks are not noted any more, so the mover has to ask a stream only once: later it can only need less.
 //!
 //! Invariant: memory is one entry per epoch that somebody still holds, one per reader, and the items of one per stream.
 
@@ -37,7 +37,7 @@ impl Relied {
         self.note_all(&[item], look)
     }
 
-    /// The same of several items.
+    /// Looks whether the store has several items, and notes them before the mover can ask.
     pub(crate) fn note_all<R, E>(&self, items: &[Item], look: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let mut levels = self.0.lock();
         let found = look()?;
@@ -81,7 +81,7 @@ struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Guards(Mutex<State>);
 
-/// See the module. A clone is of the same epoch.
+/// A guard of a reader or an ingest; see the module. A clone belongs to the same epoch.
 #[derive(Debug)]
 pub(crate) struct Guard {
     guards: Arc<Guards>,

@@ -1,9 +1,9 @@
-//! Taking a stream in: cut, name, leave out what is known, compress, hand to the ledger.
+//! Storing a stream: cut into chunks, name them, leave out those that the store has, compress, append to the ledger.
 //!
-//! **Invariant BOUND**: an ingest holds at most [`BLOCKS_ON_THEIR_WAY_MAX`] closed blocks, an open one, one uncut piece and
-//! one unfinished page per level of its manifest, whatever the length of the stream.
-//! **Invariant PREFIX**: blocks reach the ledger in the order of the stream, and all of them before any commit that
-//! refers to them.
+//! **Invariant BOUND**: an ingest holds at most [`BLOCKS_ON_THEIR_WAY_MAX`] closed blocks, an open one, one uncut piece and one
+//! unfinished page per level of its manifest, whatever the length of the stream.
+//!
+//! **Invariant PREFIX**: blocks reach the ledger in the order of the stream, and all of them before any commit that refers to them.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -27,8 +27,8 @@ const BLOCK_LEN_TARGET: usize = 256 << 10;
 /// Closed blocks of one stream that are being compressed or wait for their turn to be appended: as many as keep a few
 /// cores busy.
 const BLOCKS_ON_THEIR_WAY_MAX: usize = 4;
-/// The same while there is a stream at work for every core: the streams themselves keep them busy then. While there are many
-/// for every core, none is held back.
+/// Most closed blocks of a stream while there is a stream at work for every core, because the streams themselves keep the cores busy
+/// then. While there are many streams for every core, none is held back.
 const BLOCKS_ON_THEIR_WAY_BUSY_MAX: usize = 1;
 const STREAMS_MANY: usize = 8;
 
@@ -185,7 +185,7 @@ impl Ingest {
         self.finish_cut()
     }
 
-    /// Ends the stream at the last cut, giving up the bytes behind it; returns how many those are.
+    /// Ends the stream at its last cut and drops the bytes after it. Returns the content, and the number of dropped bytes.
     ///
     /// # Errors
     /// As [`Ingest::push`].
@@ -479,7 +479,7 @@ fn push_joined(items: &mut Vec<Item>, item: Item) {
 }
 
 impl Store {
-    /// As [`Store::ingest`], of bytes that room was promised for.
+    /// Begins to take in content for which room was reserved ([`Store::promise`]); otherwise as [`Store::ingest`].
     #[must_use]
     pub fn ingest_promised(self: &Arc<Self>, domain: DedupDomain, relaxed: bool) -> Ingest {
         let mut ingest = Ingest::new(Arc::clone(self), domain, relaxed);
@@ -487,7 +487,8 @@ impl Store {
         ingest
     }
 
-    /// Starts taking in content of a dedup domain: what is known there is left out. `relaxed` as in [`Store::transact`].
+    /// Begins to take in content of a dedup domain. Chunks that the domain has are not stored again. `relaxed`: nobody will be promised
+    /// its durability, as in [`Store::transact`].
     #[must_use]
     pub fn ingest(self: &Arc<Self>, domain: DedupDomain, relaxed: bool) -> Ingest {
         Ingest::new(Arc::clone(self), domain, relaxed)

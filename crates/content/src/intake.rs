@@ -38,7 +38,7 @@ const QUEUED_LEN_MIN: usize = 256 << 10;
 /// Work for a thread that may block.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// The sending side. Dropping it gives the stream up.
+/// The sending side of a stream. Dropping it before the end drops the stream.
 pub struct Intake {
     shared: Arc<Shared>,
     /// Runs a job on a thread that may block.
@@ -69,7 +69,7 @@ enum Stage {
 }
 
 impl Intake {
-    /// An intake of `ingest`, which `spawn` gets a blocking thread for.
+    /// An intake for `ingest`. `spawn` runs a job on a thread that may block.
     #[must_use]
     pub fn new(ingest: Ingest, spawn: fn(Job)) -> Self {
         let at_work = ingest.streams_at_work();
@@ -78,9 +78,8 @@ impl Intake {
         Self { shared: Arc::new(Shared { state: Mutex::new(state) }), spawn, at_work }
     }
 
-    /// Appends a piece, `last` if none follows; waits while too much is queued: `room` bytes, within limits.
-    ///
-    /// Cancel-safe as far as the piece is concerned: it is queued before anything is waited for.
+    /// Appends a piece; `last` says that none follows. Waits while more than `room` bytes (within limits) are queued. Cancel-safe: the
+    /// piece is queued before the call waits.
     ///
     /// # Errors
     /// Those of [`Ingest::push`] for anything pushed so far; the stream is then lost.
@@ -117,7 +116,7 @@ impl Intake {
         .await
     }
 
-    /// The content, once all of it is taken in.
+    /// Waits until everything is taken in, and returns the content.
     ///
     /// # Errors
     /// As [`Intake::push`]; [`ContentError::Abandoned`] if no last piece was pushed.

@@ -16,7 +16,7 @@ pub const TABLE_GARBAGE: u8 = b'G';
 /// Table of pages of unfinished ingests.
 pub const TABLE_ORPHAN_PAGE: u8 = b'O';
 
-/// What begins the keys of a table that belong to a session.
+/// The prefix of all keys of a table that belong to a session.
 pub fn of_session(table: u8, session: SessionId) -> [u8; 5] {
     let mut key = [table; 5];
     key[1..].copy_from_slice(&session.0.to_be_bytes());

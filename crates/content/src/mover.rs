@@ -1,12 +1,12 @@
-//! The mover: what is still wanted of some segments is appended anew, and the segments are given back.
+//! The mover: it appends the referenced content of some segments again elsewhere, and frees these segments.
 //!
-//! A round chooses segments, walks their frames, moves the chunks that are counted, forgets those that nobody counts, takes a
-//! checkpoint and frees the files. Reclaiming, packing of small commits and recompression of cold data are this one thing
-//! with a choice of segments ([`Choice`]); emptying a set, and so changing the layout, is the same with another.
+//! A round chooses segments, walks their frames, moves the chunks that have references, removes the records of those that have none, takes a
+//! checkpoint and frees the files. Reclaiming, packing of small commits, recompression of cold data and emptying a set all work like this;
+//! they differ only in which segments they choose ([`Choice`]).
 //!
 //! **Invariant REF**: a chunk's cell is removed only under the writer's lock, in a commit that finds its count at zero and its place still
-//! where the round saw it; and no commit counts a chunk that has no place ([`ContentError::Gone`]). So whichever of the two comes
-//! first, nothing that is counted was ever forgotten. That alone keeps the data safe; what follows keeps everybody else
+//! where the round saw it. And no commit counts a reference to a chunk that has no place (`ContentError::Gone`). So whichever of the two comes
+//! first, no chunk with references is ever removed. That alone keeps the data safe; what follows keeps everybody else
 //! from noticing:
 //!
 //! - An ingest that found a chunk present leaves its bytes out and counts it only with its commit. So idle chunks are first
@@ -51,7 +51,7 @@ use crate::error::Result;
 use crate::store::Store;
 
 impl Store {
-    /// What the mover is at.
+    /// What the mover is doing, and what it has done.
     #[must_use]
     pub fn mover_status(&self) -> MoverStatus {
         let mut status = self.mover.status.lock().clone();
@@ -66,7 +66,7 @@ impl Store {
         self.mover.pace.bytes_per_second()
     }
 
-    /// Changes that at once.
+    /// Sets the bytes a second that the mover may handle, at once; 0 means no limit.
     pub fn set_mover_rate(&self, bytes_per_second: u64) {
         self.mover.pace.set(bytes_per_second);
     }
@@ -77,14 +77,14 @@ impl Store {
         &self.mover.pace
     }
 
-    /// The worker that looks whether anything is to be given back; its thread is the host's.
+    /// The worker as which the mover reports when it checks whether anything is to be reclaimed. Its thread belongs to the host.
     #[must_use]
     pub fn mover(&self) -> &Arc<Worker> {
         &self.mover.looks
     }
 
-    /// Moves and frees, round by round, until nothing of `choice` is left or nothing more can be done. Only one reclaim
-    /// runs at a time; another one waits for it.
+    /// Reclaims the segments of `choice`, round by round, until none is left or no more can be done. Only one reclaim runs at a time;
+    /// another call waits for it.
     ///
     /// # Errors
     /// Those of the ledger and the index. Whatever was done stays done, nothing is lost, and the next one goes on.

@@ -17,7 +17,7 @@ const PAGES_MAX: usize = 64;
 /// Sums kept, 48 bytes each: of all pages of a file of 1 TiB.
 const SUMS_MAX: usize = 64 << 10;
 
-/// See the module.
+/// The decoded pages that were read last.
 #[derive(Default)]
 pub(crate) struct Pages {
     /// Latest use first.

@@ -123,7 +123,7 @@ impl Drop for Begun<'_> {
     }
 }
 
-/// Where threads with nothing to do get blocks to prepare. The threads are their owner's.
+/// Hands blocks to idle helper threads to be compressed. The threads belong to the caller of [`Helpers::help`].
 #[derive(Default)]
 pub struct Helpers {
     queue: Mutex<Queue>,
@@ -139,7 +139,7 @@ struct Queue {
 }
 
 impl Helpers {
-    /// Prepares blocks until [`Helpers::end`], as `worker`.
+    /// The body of a helper's thread: prepares blocks until [`Helpers::end`], reporting as `worker`.
     pub fn help(&self, worker: &Worker) {
         let mut queue = self.queue.lock();
         while !queue.ended {
@@ -156,7 +156,7 @@ impl Helpers {
         }
     }
 
-    /// Lets all helpers go.
+    /// Ends all helpers: their [`Helpers::help`] returns.
     pub fn end(&self) {
         self.queue.lock().ended = true;
         self.wake.notify_all();

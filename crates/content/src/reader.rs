@@ -35,15 +35,15 @@ enum Holds {
     Own(#[allow(dead_code, reason = "held")] Arc<Narrow>),
 }
 
-/// What is looked up while this lives can be read for as long as the reader lives that it becomes: to be taken before the
-/// manifest is looked up. Else its chunks may lose their last owner, and go, before there is a reader that holds them.
+/// Keeps all content readable from its beginning on, until it becomes a reader or is dropped. Take it before looking a manifest up:
+/// otherwise its chunks could lose their last owner, and be removed, before there is a reader that holds them.
 pub struct Hold {
     store: Arc<Store>,
     guard: Guard,
 }
 
 impl Hold {
-    /// From now on.
+    /// Begins; content that can be read now stays readable.
     #[must_use]
     pub fn begin(store: &Arc<Store>) -> Self {
         Self { store: Arc::clone(store), guard: store.guards.hold() }
@@ -55,8 +55,8 @@ impl Hold {
         Reader { store: self.store, items: Arc::from(items), len: items_len(items), _holds: Holds::All(self.guard) }
     }
 
-    /// The same for somebody who may take long, such as a client at the other end of a network: it holds up the mover only
-    /// where that wants to forget what this reader may read.
+    /// A reader of the content described by `items`, for somebody who may take long, such as a client on a network. It holds up the mover
+    /// only where the mover wants to remove something that this reader may read.
     #[must_use]
     pub fn read_slowly(self, items: &[Item]) -> Reader {
         let items: Arc<[Item]> = Arc::from(items);
@@ -100,7 +100,7 @@ impl Reader {
         Ok(join(pieces))
     }
 
-    /// The same in pieces as they lie in memory: saves joining them.
+    /// The bytes that [`Reader::read`] returns, in pieces as they lie in memory: saves joining them.
     ///
     /// # Errors
     /// As [`Reader::read`].
@@ -112,8 +112,8 @@ impl Reader {
         Ok(out)
     }
 
-    /// The same if it needs no disk (all in the memory cache), else `None`: lets an async door answer without a
-    /// thread hop.
+    /// The bytes that [`Reader::read`] returns if that needs no disk (all of them are in the memory cache), else `None`. Lets an async
+    /// door answer without another thread.
     #[must_use]
     pub fn read_cached(&self, offset: u64, len: usize) -> Option<Bytes> {
         let mut out = Vec::new();
@@ -126,8 +126,8 @@ impl Reader {
         })
     }
 
-    /// Before a read of this range: where `ahead` finds the reader going on in sequence, the disks begin to bring in what
-    /// it will ask for next.
+    /// To be called before a read of this range. If `ahead` shows that the handle reads in sequence, the disks begin to read what will be
+    /// asked for next.
     pub fn look_ahead(&self, ahead: &ReadAhead, offset: u64, len: usize) {
         let Some(range) = ahead.note(offset, len as u64) else { return };
         let range = range.start.min(self.len)..range.end.min(self.len);
@@ -176,7 +176,7 @@ impl Reader {
         Ok(if data { found } else { found.or(Some(self.len)) })
     }
 
-    /// The same among `items`, which begin at `start`.
+    /// The next data or hole among `items`, which begin at `start`.
     fn seek_in(&self, items: &[Item], mut start: u64, offset: u64, data: bool, depth: usize) -> Result<Option<u64>> {
         if depth > DEPTH_MAX {
             return Err(ContentError::Record { what: "a manifest deeper than any we write".to_owned() });

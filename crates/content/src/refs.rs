@@ -1,10 +1,10 @@
-//! References: who counts what, in the change that causes it.
+//! References to chunks: the changes of their counts, in the change that causes them.
 //!
-//! What a change does to references is one list, [`Change::refs`](strata_engine::Change): by how many owners each chunk has
-//! more or less. This file is the whole policy of what gets there; what an engine makes of the list is its own.
+//! What a change does to references is one list, [`Change::refs`](strata_engine::Change): by how many owners each chunk has more or
+//! fewer. This file alone decides what is in that list; the engine applies it.
 //!
-//! **Invariant REF**: references change in the commit that causes them, and nothing is counted that is not there. A page's children
-//! are counted exactly while the page itself is counted at least once.
+//! **Invariant REF**: references change in the commit that causes them, and no reference is counted to a chunk that is not there. A
+//! page's children are counted exactly while the page itself is counted at least once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -93,7 +93,7 @@ impl Tx<'_> {
         self.retain_of(None, items)
     }
 
-    /// The same for content of a dedup domain; nothing of another may be in it.
+    /// Counts a reference to each of `items`, which have to be of this dedup domain.
     ///
     /// # Errors
     /// Those of [`Tx::retain`], and [`ContentError::OtherDomain`].
@@ -142,8 +142,8 @@ impl Tx<'_> {
         }
     }
 
-    /// Counts one owner less. A few pages that are in memory are let go here, all others are queued for [`crate::Store::collect`]:
-    /// nothing is read from a disk under the writer's lock.
+    /// Removes one owner of these items. A few pages that are in memory are released at once, all others are queued for
+    /// [`crate::Store::collect`]: nothing is read from a disk under the writer's lock.
     ///
     /// # Errors
     /// [`ContentError::Index`].
@@ -159,7 +159,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Ends an owner's references to items that something written in the same change owns too.
+    /// Removes an owner's references to items that something else, written in the same change, owns from now on.
     pub fn hand_over(&mut self, items: &[Item]) {
         for item in items {
             match item.source {
@@ -213,8 +213,7 @@ impl Tx<'_> {
         self.put(keys::garbage_key(store.session(), number), id.0.to_vec());
     }
 
-    /// Corrects a chunk's count after references were counted afresh. For repairs alone: everything else goes through
-    /// owners.
+    /// Corrects the reference count of a chunk by `delta`. Only for repairs, after references were counted again.
     pub fn correct_count(&mut self, id: ChunkId, delta: i64) {
         self.add(id, delta);
     }

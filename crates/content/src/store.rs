@@ -1,4 +1,4 @@
-//! The content store: an engine, and beside it a memory cache and what is known of who relies on which chunks.
+//! The content store: an engine, a memory cache, and the guards of those who rely on chunks.
 //!
 //! Reading needs no lock. Writing goes through [`Store::transact`](crate::Store::transact), the single writer.
 
@@ -148,7 +148,7 @@ impl Store {
         self.embedded.index()
     }
 
-    /// Who works in the background of the store.
+    /// The background workers of the store.
     #[must_use]
     pub fn crew(&self) -> &Arc<Crew> {
         self.embedded.ledger().crew()
@@ -166,8 +166,8 @@ impl Store {
         self.traffic.counts()
     }
 
-    /// A number that grows while somebody is served: with bytes taken in or handed out, and with changes. Who works in the
-    /// background may yield to that.
+    /// A counter that grows while clients read, write or change something. Background work compares two values to see whether the store
+    /// is in use.
     #[must_use]
     pub fn served(&self) -> u64 {
         let traffic = self.traffic();
@@ -191,7 +191,7 @@ impl Store {
         Lsn(self.last_commit.load(Ordering::Acquire))
     }
 
-    /// Bytes of content that commits of this process let go: about what became garbage by them.
+    /// Bytes of content whose last reference commits of this process removed: about as much as has become garbage.
     #[must_use]
     pub fn released(&self) -> u64 {
         self.released.load(Ordering::Relaxed)

@@ -1,6 +1,6 @@
-//! What was taken in, what of it had to be stored, and what was handed out, since the store was opened.
+//! Counters since the store was opened: bytes taken in, bytes that had to be stored, bytes read.
 //!
-//! Content that is taken over by reference (a copy) is no part of it: nobody wrote it.
+//! Content that is taken over by reference (a copy) is not counted, since nobody wrote it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

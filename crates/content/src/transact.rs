@@ -1,10 +1,11 @@
-//! How a change happens: computed, under the single writer's lock or ahead of it, and handed to the engine under that lock.
+//! Making a change: it is computed, under the writer's lock or ahead of it, and committed to the engine under that lock.
 //!
 //! **Invariant PREFIX**: the lock covers reading, deciding and committing, so the order of the log is the order in which changes were
-//! decided. One that was computed ahead is committed only while every row that it read is as it was.
+//! decided. A change that was computed ahead is committed only while every row that it read is unchanged.
 //!
-//! A change is computed by a closure that may run more than once and touches nothing but its [`Tx`]. What else it causes is
-//! part of its value and done by whoever called, once, when the change was accepted (`then` of [`Store::transact_then`]).
+//! A change is computed by a closure. The closure may run more than once and has no effect but on its [`Tx`]. Everything else that the
+//! change causes is part of the closure's value; the caller does it once, when the change was accepted (`then` of
+//! [`Store::transact_then`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ const MOVER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause between two looks whether it still would.
 const MOVER_PAUSE: Duration = Duration::from_millis(20);
 
-/// What a change gave.
+/// The result of a change that was accepted.
 #[derive(Debug)]
 pub struct Done<T> {
     /// The closure's result.

@@ -160,7 +160,7 @@ impl Store {
         self.allocated_among(items, &HashMap::new())
     }
 
-    /// The same of any items, where pages not yet stored are among `new`.
+    /// Bytes of `items` that are no holes; pages that are not stored yet are among `new`.
     fn allocated_among(&self, items: &[Item], new: &HashMap<ChunkId, Node>) -> Result<u64> {
         let mut total = 0;
         for item in items {

@@ -1,8 +1,8 @@
-//! A number of turns: whoever wants to do something of which only so much may go on at a time takes one, and waits for it.
+//! A limited number of turns: a task that may run only so many times at once takes a turn first, and waits until one is free.
 
 use parking_lot::{Condvar, Mutex};
 
-/// See the module.
+/// A limited number of turns. A task takes one with [`Turns::take`] and waits until one is free.
 #[derive(Debug)]
 pub struct Turns {
     left: Mutex<usize>,
@@ -14,7 +14,7 @@ pub struct Turns {
 pub struct Turn<'a>(&'a Turns);
 
 impl Turns {
-    /// So many at a time.
+    /// As many turns at a time as `count`.
     #[must_use]
     pub fn of(count: usize) -> Self {
         Self { left: Mutex::new(count), given_back: Condvar::new() }

@@ -1,7 +1,6 @@
-//! A change in the making: what it reads, what it writes, and what it comes to.
+//! A change while it is computed: what it has read and what it will write.
 //!
-//! A [`Tx`] collects a [`Change`] of the engine. What it does to references is in `refs.rs`, when it is computed and committed in
-//! `transact.rs`.
+//! A [`Tx`] collects a [`Change`] of the engine. `refs.rs` decides what it does to references; `transact.rs` runs and commits it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -76,7 +75,7 @@ impl<'a> Tx<'a> {
         self.seen
     }
 
-    /// Says, once the change knows what it concerns, whether anybody will be promised its durability.
+    /// Sets whether nobody will be promised the durability of this change; called once the change knows its bucket.
     pub fn set_relaxed(&mut self, relaxed: bool) {
         self.change.relaxed = relaxed;
     }
@@ -98,8 +97,7 @@ impl<'a> Tx<'a> {
         Ok(found.value)
     }
 
-    /// The record at `key` as this change has it, for what is only told of it: the change does not rely on it, and would be the same
-    /// whatever it says.
+    /// The record at `key` as this change has it, without making it a premise. Only for records that do not influence the change.
     ///
     /// # Errors
     /// [`crate::ContentError::Index`].
@@ -171,8 +169,7 @@ impl<'a> Tx<'a> {
         self.change.tails.insert(key.into(), tail.into());
     }
 
-    /// Has readers of the log told of this change: the bytes travel in its commit and are opaque here. What changes nothing
-    /// tells nothing.
+    /// Adds an event to the change's commit; its bytes are opaque here. A change that writes nothing has no events.
     pub fn tell(&mut self, event: Vec<u8>) {
         self.change.events.push(event);
     }

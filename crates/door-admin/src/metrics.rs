@@ -180,7 +180,7 @@ metrics! {
     READY = Gauge "strata_ready" [];
 }
 
-/// Where numbers come from. Called on every scrape, on a blocking thread; reads counters and takes no long lock.
+/// A source of metrics. Called on every scrape, on a blocking thread; it reads counters and takes no long lock.
 pub trait Source: Send + Sync {
     /// Adds what this source knows now.
     fn collect(&self, out: &mut Samples);

@@ -1,4 +1,4 @@
-//! How full the store is and how it is doing, as metrics.
+//! Space and health of the store, as metrics.
 
 use std::sync::Arc;
 

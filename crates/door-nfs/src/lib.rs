@@ -1,10 +1,10 @@
 //! Layer 7: the NFS version 3 door (RFC 1813) with MOUNT version 3, NLM version 4, NSM version 1 and portmap version 2 answers on the
 //! same port.
 //!
-//! The wire structures of fixed size are `nfsserve`'s; everything that carries a length from the network is decoded
-//! here, because a length is believed only after it was compared with what arrived ([`xdr`]). The way of a request:
-//! [`record`] cuts records out of the TCP stream, [`rpc`] reads the call header, [`dispatch`] picks the program,
-//! [`nfs`] runs a procedure against the name space, [`nlm`] one of locks, and [`connection`] sends the replies in the order they are ready.
+//! The wire structures of fixed size are `nfsserve`'s. Everything that has a length from the network is decoded
+//! here, in `xdr`, because a length may be used only after it was compared with the number of bytes that arrived. The path of a request:
+//! `record` cuts records out of the TCP stream, `rpc` reads the call header, `dispatch` picks the program, `nfs` runs a procedure
+//! against the name space, `nlm` one for locks, and `connection` sends the replies in the order in which they are ready.
 //!
 //! Invariants of this crate:
 //! * The door keeps no state the store depends on: the reply cache, the positions of listings, the mount list and who waits for a lock

@@ -1,4 +1,4 @@
-//! What clients told of what they mounted. It decides nothing, is bounded, and may be lost.
+//! The list of mounts that clients have reported. It decides nothing, is bounded, and may be lost.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

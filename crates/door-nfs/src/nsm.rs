@@ -1,5 +1,5 @@
-//! The network status monitor's one procedure that comes over the network (The Open Group, XNFS, chapter 11): a host tells that it
-//! restarted, so that its locks end. The others are between programs of one machine and are not offered.
+//! The one procedure of the network status monitor that other hosts call (The Open Group, XNFS, chapter 11): a host reports that it
+//! restarted, so that its locks end. The other procedures are between programs of one machine and are not offered.
 
 use bytes::Bytes;
 use strata_gate::bridge;

@@ -1,4 +1,4 @@
-//! What this door states of itself to the name space, and the table of its operations.
+//! What this door states of itself to the name space ([`DOOR`]), and the table of its operations.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! From where a call came.
+//! Where a call came from.
 
 use std::net::{IpAddr, SocketAddr};
 

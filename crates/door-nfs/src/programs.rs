@@ -1,4 +1,4 @@
-//! Numbers of programs that are asked from both sides: by this door, and of it.
+//! Program numbers of RPC that this door both serves and calls.
 
 /// Portmap, whose callers learn at which port a program is.
 pub(crate) mod portmap {

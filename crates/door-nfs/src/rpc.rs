@@ -160,7 +160,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Ends the reply in `encoder`, which was begun with [`accepted`] or [`denied`], with `data` as its last item.
+    /// Ends the reply in `encoder`, which was begun with [`accepted`], with `data` as its last item.
     pub(crate) fn finish(mut encoder: Encoder, data: Bytes) -> Self {
         let len = encoder.len() - 4 + data.len() + padding(data.len());
         // Replies are at most about 1 MiB, far from the mark's 31 bits.

@@ -1,4 +1,4 @@
-//! Connections, and what the ones of an address share.
+//! Accepting connections, and the limits that connections of one address share.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! The door as a value: what it stands on and its limits. Each limit has a name and is checked where it is used.
+//! The door as a value: the store behind it, its users and its limits. Each limit has a name and is checked where it is used.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Every request comes through here: admitted, authenticated, decoded, handed to the one place that answers its method,
-//! and held back until everything it depends on is durable (invariants ACK and SEEN).
+//! The path of every request: admit it, authenticate, decode the path, call the code for its method, and hold the answer back until
+//! everything it depends on is durable (invariants ACK and SEEN).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -132,7 +132,7 @@ async fn answer(ask: &Arc<Ask>, body: Option<Received>) -> Result<Reply> {
         "LOCK" => locking::lock(ask, body).await,
         "UNLOCK" => locking::unlock(ask, body).await,
         "POST" | "TRACE" | "CONNECT" => {
-            Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "the share has no use for this method").closing())
+            Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this share does not support the method").closing())
         }
         _ => Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "this method is not known").closing()),
     }

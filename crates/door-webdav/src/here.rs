@@ -1,7 +1,7 @@
-//! By which names this share is known: whether a URL in a header names this server or another one.
+//! Which names this share has: whether a URL in a header means this server or another one.
 //!
-//! Behind a proxy the `Host` of a request may be the proxy's own idea. What clients call the share is then in `Forwarded`
-//! (RFC 7239) or `X-Forwarded-Host`, which count from trusted addresses only, or is told by the operator.
+//! Behind a proxy the `Host` of a request may be a name that only the proxy uses. The name that clients use is then in `Forwarded` (RFC
+//! 7239) or `X-Forwarded-Host`, which are accepted only from trusted addresses, or is set by the operator (`webdav-url`).
 
 use std::net::IpAddr;
 

@@ -1,13 +1,13 @@
 //! Layer 7, a door: WebDAV (RFC 4918, classes 1, 2 and 3) over the name space.
 //!
-//! It translates and never decides: permissions, versions and durability are the name space's, and the only thing it
-//! keeps in memory between requests is a copy of the locks that the store holds. Where to start reading: `front` admits
-//! a request and says who answers which method; `put` is the life of an upload, `get` and `body` that of a download,
-//! `props::find` and `listing` that of a directory. What clients may rely on is in docs/semantics/webdav.md.
+//! It translates and never decides: permissions, locks, versions and durability are the name space's. It keeps nothing in memory
+//! between requests but counters. Where to start reading: `front` admits a request and calls the code for its method; `put` is the life
+//! of an upload, `get` and `body` that of a download, `props::find` and `listing` that of a directory. What clients may rely on is in
+//! docs/semantics/webdav.md.
 //!
-//! Invariants: the path that is authorised is the path that is used (`path`); an upload changes nothing before it is whole
-//! (`upload`, `put`); a download never makes up a byte (`body`); no reply tells what a crash could take back (`front`,
-//! `listing`); every queue, body and table has a named limit.
+//! Invariants: the path that is authorised is the path that is used (`path`); an upload changes nothing before it is whole (`upload`,
+//! `put`); a download never substitutes a byte (`body`); no reply reports what a crash could take back (`front`, `listing`); every
+//! queue, body and table has a named limit.
 
 mod ask;
 mod auth;

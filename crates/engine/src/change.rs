@@ -17,7 +17,7 @@ use crate::premises::Premises;
 /// Largest encoded commit; what is larger has to be split into several by the caller.
 pub const COMMIT_BYTES_MAX: usize = 512 << 10;
 
-/// A block ready for the ledger, with the plain chunks in it.
+/// A compressed block that is ready to be appended, with the plain bytes of its chunks.
 #[derive(Clone, Debug)]
 pub struct PreparedBlock {
     /// Its stored bytes, and the directory that describes them.
@@ -28,7 +28,7 @@ pub struct PreparedBlock {
     pub chunks: Vec<(ChunkId, Bytes)>,
 }
 
-/// One change: what becomes visible and durable together.
+/// One change: rows, references to chunks, blocks and events that become visible and durable together.
 #[derive(Debug)]
 pub struct Change {
     /// Rows to be put, or removed where there is no value.
@@ -52,7 +52,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// A change of nothing.
+    /// A change without content. `relaxed`: nobody will wait until it is durable.
     #[must_use]
     pub fn new(relaxed: bool) -> Self {
         Self {
@@ -89,7 +89,8 @@ impl Change {
         !self.rows.is_empty() || !self.refs.is_empty() || !self.tallies.is_empty() || !self.tails.is_empty()
     }
 
-    /// Whether it writes exactly what the other does. Blocks and events are not compared.
+    /// Whether it writes exactly the same rows and references as `other`. Blocks and events are not compared. For tests that compute a
+    /// change twice.
     #[must_use]
     pub fn writes_like(&self, other: &Self) -> bool {
         self.rows == other.rows
@@ -98,7 +99,7 @@ impl Change {
             && self.counted().eq(other.counted())
     }
 
-    /// What it writes, for a report.
+    /// The rows and references that it writes, as text for a failed test.
     #[must_use]
     pub fn written(&self) -> String {
         let writes = self.rows.iter().map(|(key, value)| {

@@ -23,10 +23,8 @@ use crate::placing::{Pending, Placement};
 use crate::recent::Recent;
 use crate::watch::{Observer, Watch, Watchers};
 
-/// Rows and chunks over a ledger and its index; see [`Engine`] for what is asked of it.
-///
-/// Beside that it takes checkpoints, and gives out ledger and index as such to those whose business they are: who assembles a store
-/// and keeps its disks, and the mover, which works segment by segment.
+/// The engine over a ledger and its index; [`Engine`] says what it does. It also takes checkpoints. Two callers get the ledger and the
+/// index themselves: the code that assembles a store and looks after its disks, and the mover, which works segment by segment.
 pub struct Embedded {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) index: Arc<Index>,
@@ -92,7 +90,7 @@ impl Embedded {
         &self.index
     }
 
-    /// Has the superblocks say that the store has a feature, before anything is written that needs it. Does nothing where they do.
+    /// Sets the mark of a feature in the superblocks, before anything is written that needs it. Does nothing if it is set.
     ///
     /// # Errors
     /// Those of the ledger; some disks may say so then, and the next opening tells the others.
@@ -100,8 +98,8 @@ impl Embedded {
         Ok(self.ledger.mark(feature)?)
     }
 
-    /// Makes every change so far durable and moves it into the index's own engine, for whoever changes much before the threads of
-    /// the store are there: nobody else makes room in memory then.
+    /// Makes every change so far durable and moves it from memory into the index's engine. For code that makes many changes before the
+    /// background threads run, as nobody else frees that memory then.
     ///
     /// # Errors
     /// As for [`Engine::wait`], and what keeps the index from being written.
@@ -111,7 +109,7 @@ impl Embedded {
         Ok(())
     }
 
-    /// Bytes of log behind the newest checkpoint: what a rebuild of the index would have to replay.
+    /// Bytes of log after the newest checkpoint: what a rebuild of the index would have to replay.
     #[must_use]
     pub fn log_since_checkpoint(&self) -> u64 {
         let newest = self.checkpoints.newest.lock();

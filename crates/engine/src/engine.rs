@@ -16,14 +16,14 @@ use crate::error::Result;
 use crate::exclusive::Exclusive;
 use crate::watch::{Observer, Watch};
 
-/// A change was accepted: it has its place in the order of changes, and every reader sees it.
+/// The result of an accepted change: its number. Every reader sees it now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Committed {
     /// Its number: what [`Engine::wait`] and [`Engine::settled`] are asked for.
     pub lsn: Lsn,
 }
 
-/// Which of the rows that were absent when a change was computed are looked at again.
+/// Which of the rows that were absent when a change was computed are checked again before it is committed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Absent {
     /// All of them.
@@ -70,17 +70,15 @@ pub trait Engine: Send + Sync {
     /// (invariant PREFIX). It is to be held for microseconds: whoever writes waits for it.
     fn exclusive(&self) -> Exclusive<'_>;
 
-    /// Whether every row that `change` was computed from is as it was; true for a change without premises.
+    /// Whether every row that `change` was computed from is unchanged. True for a change without premises.
     ///
     /// # Errors
     /// As [`Engine::get`].
     fn premises_hold(&self, held: &Exclusive<'_>, change: &Change, absent: Absent) -> Result<bool>;
 
-    /// Takes a change: whole, or not at all. `accepted` is called once when it has its number and cannot be refused any more, before
-    /// anybody sees it; it takes microseconds and does not call the engine. The change is visible when this returns. How safe it is tells
-    /// [`Engine::settled`].
-    ///
-    /// Does not look at the change's premises; see [`Engine::premises_hold`].
+    /// Takes a change, whole or not at all. `accepted` is called once, when the change has its number and cannot be refused any more, and
+    /// before any reader sees it. It must take microseconds and must not call the engine. When this returns, every reader sees the
+    /// change. [`Engine::settled`] says when it is durable. The change's premises are not checked here; see [`Engine::premises_hold`].
     ///
     /// # Errors
     /// [`EngineError::TooLarge`](crate::EngineError::TooLarge) above [`COMMIT_BYTES_MAX`](crate::COMMIT_BYTES_MAX), and what the
@@ -101,13 +99,13 @@ pub trait Engine: Send + Sync {
     /// Every change up to this number was handed to the operating system.
     fn written(&self) -> Lsn;
 
-    /// Up to where everything is written, while what comes after it cannot be; `None` while writing goes on.
+    /// While nothing can be written: the number up to which everything is written. `None` while writing works.
     fn stalled_at(&self) -> Option<Lsn>;
 
-    /// Resolves once every change up to `lsn` is as safe as `class` says. Dropping it takes nothing back.
+    /// A future that resolves once every change up to `lsn` is as safe as `class` says. Dropping it takes nothing back.
     fn settled(&self, lsn: Lsn, class: Class) -> Settled;
 
-    /// The same on the calling thread.
+    /// Waits on the calling thread until every change up to `lsn` is as safe as `class` says.
     ///
     /// # Errors
     /// Those of the ledger: it is then not known whether the next opening finds the changes.
@@ -127,11 +125,11 @@ pub trait Engine: Send + Sync {
     /// Those of the ledger; nothing was stored then.
     fn append(&self, blocks: Vec<PreparedBlock>, purpose: Purpose, relaxed: bool) -> Result<Lsn>;
 
-    /// The dedup domain of a chunk that was taken and has no place yet. A chunk is here or has a place in its row, so who wants to
-    /// know whether it is there asks here first: it gets its place before it ceases to be on its way.
+    /// The dedup domain of a chunk that was appended and has no place yet. A chunk is either here or has a place in its row. To find out
+    /// whether the store has a chunk, ask here first and read its row second: it gets its place before it is removed from here.
     fn on_its_way(&self, chunk: &ChunkId) -> Option<DedupDomain>;
 
-    /// The plain bytes of such a chunk.
+    /// The plain bytes of a chunk that was appended and has no place yet.
     fn bytes_on_their_way(&self, chunk: &ChunkId) -> Option<Bytes>;
 
     /// The stored bytes of the block at a place, verified, and rebuilt where that is needed (invariant HASH).
@@ -140,7 +138,7 @@ pub trait Engine: Send + Sync {
     /// Those of the ledger, such as damage beyond repair. Never wrong bytes.
     fn block(&self, at: &Location) -> Result<Bytes>;
 
-    /// Has the block at a place brought in, for whoever will read it soon. A hint.
+    /// A hint that the block at this place will be read soon, so that the disks can read it in advance.
     fn will_read(&self, at: &Location);
 
     // What commits tell.
@@ -162,8 +160,8 @@ pub trait Engine: Send + Sync {
 
     // Room.
 
-    /// Holds the caller back, for so long at most, while more changes are in memory than is good (invariant BOUND). To be called
-    /// before a change is computed, outside of all locks.
+    /// Delays the caller, at most for this long, while too many changes are in memory (invariant BOUND). To be called before a change is
+    /// computed, without any lock.
     fn wait_for_room(&self, at_most: Duration);
 
     /// Whether so little room is left on the disks that removals have to wait for room to be made.
@@ -175,16 +173,16 @@ pub trait Engine: Send + Sync {
     /// Bytes of content that the store can hold, and that there is room for.
     fn space(&self) -> StoreRoom;
 
-    /// Keeps room for content that is to be stored later; `false` where there is none.
+    /// Reserves room for content that will be stored later; `false` if there is none.
     ///
     /// # Errors
     /// Those of the ledger but for lack of room; nothing is promised then.
     fn promise(&self, bytes: u64) -> Result<bool>;
 
-    /// Of content that was promised room, `before` bytes, `now` bytes are left: some was stored or given up, or takes more than was
-    /// thought.
+    /// Updates a reservation made by [`Engine::promise`] from `before` to `now` bytes, because some of the content was stored or dropped,
+    /// or needs more.
     fn keep_promised(&self, before: u64, now: u64);
 
-    /// Why nothing can be written, if so.
+    /// The reason why nothing can be written; `None` while writing works.
     fn read_only(&self) -> Option<String>;
 }

@@ -1,4 +1,4 @@
-//! The single writer's lock: its guard, and how long it is held. Whoever writes waits for it.
+//! The writer's lock: its guard, and statistics of how long it is held. Every other change waits meanwhile.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

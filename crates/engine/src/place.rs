@@ -1,7 +1,7 @@
 //! Where a chunk lies: the tail of its cell. A tag says in which tier, and whether a dedup domain and a key follow.
 //!
-//! Everything lies in the ledger today. What lies in another tier, or is sealed, was put there by a version that knows more: it
-//! is refused by name when it is read, and kept: nobody takes it for damage, for absent or for garbage. Format:
+//! Everything lies in the ledger today. A chunk in another tier, or a sealed one, was put there by a later version. Reading it is
+//! refused with an error that says so, and it is kept: it does not count as damaged, absent or garbage. Format:
 //! `docs/format/records.md`.
 
 use std::fmt;
@@ -56,7 +56,7 @@ impl fmt::Display for Tier {
     }
 }
 
-/// Why this version cannot read a chunk although nothing is wrong with it.
+/// Why this version cannot read a chunk that is not damaged: it lies in another tier, or is sealed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum OutOfReach {
     /// It lies in another tier than the ledger.

@@ -1,7 +1,7 @@
-//! Blocks on their way into the ledger: readable from memory until the ledger has placed them and the index knows where.
+//! Blocks on their way into the ledger: they are read from memory until the ledger has written them and the index knows their place.
 //!
-//! **Invariant REF**: a chunk is pending only once the ledger took it: one that it refused (a full disk) must not count as stored, or
-//! the next content with the same bytes would refer to nothing. And it ceases to be pending only when its place is in the index.
+//! **Invariant REF**: a chunk is pending only once the ledger took it. If the ledger refused it (a full disk), it must not count as
+//! stored: the next content with the same bytes would refer to nothing. It stops being pending only when its place is in the index.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,10 +36,10 @@ pub(crate) struct Placement {
     pub(crate) checkpoint_places: Arc<CheckpointPlaces>,
 }
 
-/// While this lives, no blocks are taken ahead of a change; see [`Embedded::hold_appends`].
+/// While this guard lives, [`Engine::append`](crate::Engine::append) waits; see [`Embedded::hold_appends`].
 pub struct AppendsHeld<'a>(#[allow(dead_code, reason = "held")] RwLockWriteGuard<'a, ()>);
 
-/// The mutations by which the blocks of one append become known to the index.
+/// The index mutations that record where the chunks of an append's blocks lie.
 ///
 /// # Errors
 /// [`EngineError::Record`] for a directory that does not decode.
@@ -126,9 +126,9 @@ impl Embedded {
         Ok(lsn)
     }
 
-    /// Keeps blocks from being taken ahead of a change ([`Engine::append`](crate::Engine::append)) until the guard is dropped; those
-    /// that were taken before are noted as on their way when this returns. For whoever removes cells of chunks: a tail that comes
-    /// later carries a higher number than the removal then, and is not passed over.
+    /// Makes [`Engine::append`](crate::Engine::append) wait until the guard is dropped. When this returns, all earlier appends are noted
+    /// as on their way. Needed to remove cells of chunks: the place of a chunk that is appended afterwards then has a higher number than
+    /// the removal, and so is not lost to it.
     #[must_use]
     pub fn hold_appends(&self) -> AppendsHeld<'_> {
         AppendsHeld(self.appending.write())

@@ -1,10 +1,11 @@
-//! What a change read, for an engine that several processes share: it commits the change only while that still is so.
+//! Premises: the rows that a change read. The change may be committed only while they are unchanged.
 //!
-//! Such an engine compares single rows. It cannot see that a range has gained a row, nor that a row which was absent came to be,
-//! except where the change itself writes that row. So a change that relies on a set (a directory that is empty, the parts of an
-//! upload) reads a row that everybody writes who adds to the set, and claims absence only of a row that it puts. The embedded
-//! engine runs one change at a time and keeps none of this but for changes that are computed ahead of the writer's lock; tests rehearse
-//! the rest (`strata_seam::rehearsal`).
+//! They are used for changes that are computed ahead of the writer's lock, and will be by an engine that several processes share.
+//! Changes under the lock need none. Tests rehearse the shared case (`strata_seam::rehearsal`).
+//!
+//! Only single rows are compared. A range that gained a row is not noticed, nor a row that was absent and is there now, except where
+//! the change itself writes that row. So a change that relies on a set (a directory that is empty, the parts of an upload) reads a row
+//! that every addition to the set writes, and relies on the absence only of rows that it writes itself.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -1,4 +1,4 @@
-//! The newest commits that tell anything, in memory for those who follow; what is older is read from the log.
+//! The newest commits that have events, kept in memory for readers that keep up. Older ones are read from the log.
 
 use std::collections::VecDeque;
 

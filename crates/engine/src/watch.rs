@@ -1,12 +1,12 @@
-//! Seeing every commit go by: how a check beside writers knows what was touched while it counted.
+//! Observing every commit: a check beside writers learns so what changed while it counted.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use strata_index::Batch;
 
-/// Called with each commit, under the writer's lock, before anybody can see it. Must be quick, and must not change the store; of
-/// its rows it may read those that the commit writes, which are as they were before.
+/// Called with each commit, under the writer's lock, before any reader sees it. It must be quick and must not change the store. It may
+/// read rows that the commit writes; they are then as before the commit.
 pub type Observer = Arc<dyn Fn(&Batch) + Send + Sync>;
 
 /// Those who watch an engine. Few: a check at a time.
@@ -25,7 +25,7 @@ impl Watchers {
     }
 }
 
-/// Ends the watching when dropped.
+/// Keeps an observer registered; dropping it ends that.
 pub struct Watch {
     watchers: Arc<Watchers>,
     observer: Observer,

@@ -23,7 +23,8 @@ pub fn of(tag: &ContentTag) -> String {
     }
 }
 
-/// The content tag whose ETag is this, without quotes. Any text is one: what is not of the store's making was given by somebody.
+/// The content tag whose ETag is this text, without quotes. Every text is one: a text that the store does not derive itself was given
+/// with the content.
 #[must_use]
 pub fn read(etag: &str) -> ContentTag {
     if etag == OF_NOTHING {
@@ -38,8 +39,8 @@ pub fn read(etag: &str) -> ContentTag {
     digest().map_or_else(|| ContentTag::Given(etag.to_owned()), ContentTag::Derived)
 }
 
-/// What the name space checks again in the commit of a request, so that nothing slips in between: `If-Match` by the strong comparison,
-/// `If-None-Match` by the weak one (RFC 9110, section 13.1). Dates are not among it.
+/// The part of a request's conditions that the name space checks in the commit, so that no other change comes in between: `If-Match` by
+/// the strong comparison, `If-None-Match` by the weak one (RFC 9110, section 13.1). Dates are left out.
 #[must_use]
 pub fn condition(conditions: &Conditions) -> Condition {
     let (matches, none) = (conditions.if_match.as_ref(), conditions.if_none_match.as_ref());

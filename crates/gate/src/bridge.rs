@@ -42,12 +42,12 @@ fn lower_priority() {
     }
 }
 
-/// Runs a call that may wait, on a thread for such calls. Dropping the handle does not stop it.
+/// Runs a call that may block (a lock, a disk) on a thread for such calls. Dropping the handle does not stop it.
 pub fn wait<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     tokio::task::spawn_blocking(counted(&WAITED, work))
 }
 
-/// Runs work that keeps a core busy, on a thread of lower priority. Dropping the handle does not stop it.
+/// Runs work that keeps a core busy on a thread of lower priority. Dropping the handle does not stop it.
 pub fn toil<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     match &*TOILING {
         Some(runtime) => runtime.spawn_blocking(counted(&TOILED, work)),
@@ -55,7 +55,7 @@ pub fn toil<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Joi
     }
 }
 
-/// How long what crossed waited for a thread: calls that wait, and work.
+/// How long calls waited for a thread, since the process started: of [`wait`] and of [`toil`].
 #[must_use]
 pub fn crossings() -> [(&'static str, LatencyCounts); 2] {
     [("wait", WAITED.counts()), ("toil", TOILED.counts())]

@@ -25,21 +25,21 @@ pub struct Part {
 }
 
 impl Budget {
-    /// So many bytes.
+    /// A budget of this many bytes.
     #[must_use]
     pub fn new(bytes: u64) -> Arc<Self> {
         Arc::new(Self { free: AtomicU64::new(bytes) })
     }
 
-    /// So many bytes of it, if they are free.
+    /// Takes `bytes` from the budget, or `None` if fewer are free.
     #[must_use]
     pub fn take(self: &Arc<Self>, bytes: u64) -> Option<Part> {
         let taken = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(bytes));
         taken.ok().map(|_| Part { budget: Arc::clone(self), bytes })
     }
 
-    /// The next piece of an answer that may be up to `wanted` bytes long: all of it, or a quarter, with the part it takes, or
-    /// else a small one.
+    /// Room for the next piece of an answer: `wanted` bytes if these are free, or a quarter of it, or else a small piece that takes
+    /// nothing from the budget.
     #[must_use]
     pub fn piece(self: &Arc<Self>, wanted: u64) -> Piece {
         let fits = |len: u64| len > SMALL;
@@ -70,7 +70,7 @@ enum Kind {
 }
 
 impl Piece {
-    /// Bytes it may have.
+    /// How many bytes the piece may have.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len
@@ -82,7 +82,7 @@ impl Piece {
         self.len == 0
     }
 
-    /// The bytes, counted until the last that holds them lets go.
+    /// Wraps the bytes of the piece, so that they are returned to the budget when the last clone is dropped.
     #[must_use]
     pub fn of(self, bytes: Bytes) -> Bytes {
         match self.kind {
@@ -94,7 +94,7 @@ impl Piece {
 }
 
 impl Part {
-    /// `bytes` as they are, counted until the last that holds them lets go.
+    /// Wraps `bytes`, which need not be as many as the piece, so that the piece is returned to the budget when the last clone is dropped.
     #[must_use]
     pub fn around(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Counted { bytes, _part: self })

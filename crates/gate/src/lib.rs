@@ -1,9 +1,9 @@
-//! Layer 6: what every network door asks of whoever comes through it, so that nobody holds up the others: a pace
-//! ([`Pace`]), a seat among few ([`Seats`]), a share of what there is ([`Shares`]), and answers within one budget
-//! ([`Budget`]). [`bridge`] takes calls over to threads that may wait or work. [`listen`] takes connections in for all of them.
+//! Layer 6: the limits that every network door applies to its clients, so that none holds up the others: a minimum pace
+//! ([`Pace`]), a limited number of connections ([`Seats`]), a fair share of places or bytes ([`Shares`]), and one budget for bodies
+//! ([`Budget`]). [`bridge`] runs calls on threads that may block or keep a core busy. [`listen()`] accepts connections for all doors.
 //!
-//! It knows no protocol: a door says in its own words what was refused. The numbers are the same at every door and stand
-//! in docs/operate/running.md.
+//! The crate knows no protocol: a door refuses in the words of its own protocol. The numbers are the same at every door;
+//! `docs/operate/running.md` explains them to operators.
 
 pub mod bridge;
 mod budget;

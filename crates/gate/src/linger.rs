@@ -9,25 +9,25 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// How long is read on.
+/// How long a closed connection is read at most.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How many bytes.
+/// How many bytes of a closed connection are read at most.
 pub const LINGER_LEN_MAX: usize = 64 << 20;
 
-/// Reads on behind the last answer, after the connection was ended for writing.
+/// The end of a connection after its last answer: it is closed for writing, and what the client still sends is read and discarded.
 pub struct Linger {
     left: usize,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Linger {
-    /// From now on.
+    /// Begins; the time runs from now on.
     #[must_use]
     pub fn begin() -> Self {
         Self { left: LINGER_LEN_MAX, timer: Box::pin(sleep(LINGER_TIMEOUT)) }
     }
 
-    /// Ready when the client has ended too, or was read from for long enough. An error is an end as well.
+    /// Reads and discards. Ready when the client has closed its side, a limit is reached, or an error occurred.
     pub fn poll<S: AsyncRead + Unpin>(&mut self, stream: &mut S, task: &mut Context<'_>) -> Poll<()> {
         let mut scrap = [0; 16 << 10];
         loop {

@@ -16,7 +16,7 @@ use crate::seats::{NoSeat, Seat, Seats};
 /// Pause after an `accept` that failed: what fails it, no descriptors for example, does not pass at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a door is to the loop.
+/// What [`listen`] needs from a door.
 pub trait Serves: Send + Sync + 'static {
     /// What it is called in the log.
     fn name(&self) -> &'static str;
@@ -26,7 +26,7 @@ pub trait Serves: Send + Sync + 'static {
         true
     }
 
-    /// A connection was closed at once.
+    /// Called for each connection that was closed at once, for the door's metrics.
     fn refused(&self) {}
 
     /// Serves one connection to its end, which is soon after [`Ends::asked`]. One whose seat is given to another is dropped at
@@ -45,13 +45,13 @@ pub trait Serves: Send + Sync + 'static {
 pub struct Ends(watch::Receiver<bool>);
 
 impl Ends {
-    /// Resolves when no further request is to be taken.
+    /// Resolves when the connection is to take no further request.
     pub async fn asked(&mut self) {
         // Without its sender the door is gone.
         drop(self.0.wait_for(|ends| *ends).await);
     }
 
-    /// Whether that is so.
+    /// Whether the connection is to take no further request.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         *self.0.borrow()

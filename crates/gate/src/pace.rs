@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The limits, in both directions.
+/// How slow a client may be, for sending and for receiving.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pace {
     /// Longest time without a single byte.
@@ -29,7 +29,7 @@ impl Default for Pace {
     }
 }
 
-/// Why a client is given up.
+/// Why the server disconnects a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TooSlow {
     /// Nothing came, or nothing was taken.
@@ -47,7 +47,7 @@ impl Pace {
     }
 }
 
-/// What one transfer has been waited for.
+/// Measures how long one transfer has been waiting for its client.
 #[derive(Clone, Debug)]
 pub struct Patience {
     pace: Pace,
@@ -56,7 +56,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// For a transfer that begins.
+    /// Begins a transfer.
     #[must_use]
     pub fn new(pace: Pace) -> Self {
         Self { pace, waited: Duration::ZERO, bytes: 0 }
@@ -68,7 +68,7 @@ impl Patience {
         self.pace
     }
 
-    /// Notes what was transferred after so long a wait.
+    /// Records that the client transferred `bytes` after the server waited for `waited`.
     ///
     /// # Errors
     /// [`TooSlow::Slow`] at the end of a window in which too little was.

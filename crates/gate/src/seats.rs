@@ -20,7 +20,7 @@ use crate::shares::{client, has_its_share};
 /// In place of a number of requests: the connection was told to leave.
 const LEAVING: u32 = u32::MAX;
 
-/// The seats of a door.
+/// The connections of a door: a limited number, shared among addresses.
 #[derive(Debug)]
 pub struct Seats {
     max: usize,
@@ -49,11 +49,12 @@ pub struct Seat {
     state: Arc<State>,
 }
 
-/// A request on a connection, until it is dropped.
+/// Marks a connection as having a request, until it is dropped.
 #[derive(Debug)]
 pub struct Busy(Arc<Seat>);
 
-/// A request on a connection that has one at a time: it counts until its answer was handed over whole, which is later than its end.
+/// The request of a connection that has one at a time. It counts until its answer was handed over completely, which is later than the end
+/// of the work.
 #[derive(Debug)]
 pub struct Turn {
     seat: Arc<Seat>,
@@ -61,7 +62,7 @@ pub struct Turn {
     unsent: AtomicBool,
 }
 
-/// A request that is worked on, until it is dropped.
+/// Marks a request as being worked on, until it is dropped.
 #[derive(Debug)]
 pub struct Working(Arc<Turn>);
 
@@ -83,14 +84,15 @@ impl State {
 }
 
 impl Seats {
-    /// So many, of which one address gets its share, and at most `each_max`.
+    /// At most `max` seats, of which one address gets its share ([`crate::Shares`]) and at most `each_max`.
     #[must_use]
     pub fn new(max: usize, each_max: usize) -> Arc<Self> {
         let (open, changed, wanted) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
         Arc::new(Self { max, each_max, open, changed, wanted, began: Instant::now() })
     }
 
-    /// A seat for a connection from there, if need be that of another which has had no request for longest.
+    /// A seat for a connection from `address`. If all are taken, the connection that has been without a request for longest is told to
+    /// leave, and its seat is given.
     ///
     /// # Errors
     /// [`NoSeat`].
@@ -118,7 +120,7 @@ impl Seats {
         Ok(Arc::new(Seat { seats: Arc::clone(self), state }))
     }
 
-    /// The same, and waits while there is a request on every connection.
+    /// A seat as [`Seats::take`] gives it, but waits while every connection has a request.
     ///
     /// # Errors
     /// [`NoSeat::Share`].
@@ -142,7 +144,7 @@ impl Seats {
         }
     }
 
-    /// Seats taken.
+    /// How many seats are taken.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.open.lock().len()

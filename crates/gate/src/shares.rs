@@ -41,19 +41,19 @@ impl<K> std::fmt::Debug for Shares<K> {
 }
 
 impl<K: Hash + Eq + Clone> Shares<K> {
-    /// So many places.
+    /// A number of places that holders share.
     #[must_use]
     pub fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { max, state: Mutex::new(State { used: 0, by_holder: HashMap::new() }) })
     }
 
-    /// A place for `holder`; `None` if there is none, or it has its share.
+    /// One place for `holder`; `None` if none is free or the holder has its share.
     #[must_use]
     pub fn take(self: &Arc<Self>, holder: K) -> Option<Held<K>> {
         self.take_many(holder, 1)
     }
 
-    /// So many places at once.
+    /// `amount` places for `holder` at once; `None` if there are not so many or they would exceed the holder's share.
     #[must_use]
     pub fn take_many(self: &Arc<Self>, holder: K, amount: usize) -> Option<Held<K>> {
         let mut state = self.state.lock();
@@ -93,7 +93,8 @@ pub(crate) fn has_its_share(own: usize, left: usize) -> bool {
     own > 0 && own >= left.saturating_mul(PART)
 }
 
-/// Who an address is when places are shared: an IPv4 address, or the 64 bits of an IPv6 one that a single client is given.
+/// The holder as which an address counts: an IPv4 address, or the first 64 bits of an IPv6 address, because one client may have all
+/// addresses below these.
 #[must_use]
 pub fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

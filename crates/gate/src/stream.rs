@@ -76,7 +76,7 @@ impl<T: Unsent> PacedStream<T> {
         Self { inner, patience: Patience::new(pace), written: 0, taken: 0, waiting: None, deadline }
     }
 
-    /// The connection.
+    /// The connection inside.
     pub fn get_ref(&self) -> &T {
         &self.inner
     }

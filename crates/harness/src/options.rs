@@ -15,7 +15,7 @@ pub(crate) struct Options {
     #[arg(value_parser = PossibleValuesParser::new(row::names().chain([all::NAME])))]
     pub(crate) row: String,
 
-    /// A sample that takes seconds: what every change must pass [default]
+    /// A sample that takes seconds: what every change must pass (the default)
     #[arg(long, conflicts_with = "full")]
     pub(crate) short: bool,
 

@@ -29,7 +29,7 @@ pub struct Received {
     whole: Whole,
 }
 
-/// Tells, also when the body is gone, whether all of it was received.
+/// Says whether a body was received completely, even after the body was dropped.
 #[derive(Clone, Debug)]
 pub struct Whole(Arc<Arrival>);
 
@@ -43,7 +43,7 @@ struct Arrival {
 }
 
 impl Whole {
-    /// Whether it is by now.
+    /// Whether all of the body has arrived.
     #[must_use]
     pub fn is_received(&self) -> bool {
         self.0.received.load(Ordering::Acquire)
@@ -84,7 +84,7 @@ impl Received {
         })
     }
 
-    /// What tells whether it arrived whole.
+    /// A handle that says later whether all of this body arrived.
     #[must_use]
     pub fn whole(&self) -> Whole {
         self.whole.clone()

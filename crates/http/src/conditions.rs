@@ -8,7 +8,7 @@ use strata_seam::Timestamp;
 use crate::date;
 use crate::etag::{Tags, quoted};
 
-/// The names of one set of conditions.
+/// The names of the headers that form one set of conditions. S3's copies have a second set, for their source.
 #[derive(Clone, Copy, Debug)]
 pub struct Names {
     /// One of these tags is there.
@@ -21,7 +21,7 @@ pub struct Names {
     pub if_unmodified_since: &'static str,
 }
 
-/// Those of a request's own target.
+/// The standard names, for the target of the request.
 pub const NAMES: Names = Names {
     if_match: "if-match",
     if_none_match: "if-none-match",
@@ -29,7 +29,7 @@ pub const NAMES: Names = Names {
     if_unmodified_since: "if-unmodified-since",
 };
 
-/// One set of conditions.
+/// The conditions of one request on one resource.
 #[derive(Clone, Debug, Default)]
 pub struct Conditions {
     /// One of these tags has to be there.
@@ -74,10 +74,8 @@ pub enum Quotes {
 }
 
 impl Conditions {
-    /// Those with these names.
-    ///
-    /// What cannot be read is noted beside what can. A date that is none, or given twice, is no condition, as sections 13.1.3 and
-    /// 13.1.4 demand; of a list of tags the readable ones are kept.
+    /// Reads the conditions with these header names. A date that is invalid or given twice is ignored, as sections 13.1.3 and 13.1.4
+    /// demand. Of a list of tags the readable ones are kept, and it is noted that others could not be read.
     #[must_use]
     pub fn of(headers: &HeaderMap, names: &Names) -> Self {
         let (mut unreadable_tags, mut unreadable_date) = (None, None);
@@ -101,7 +99,7 @@ impl Conditions {
         Self { if_match, if_none_match, modified_since, unmodified_since, unreadable_tags, unreadable_date }
     }
 
-    /// Whether there are none that could be read.
+    /// Whether the request has no condition that could be read.
     #[must_use]
     pub fn are_none(&self) -> bool {
         self.if_match.is_none()
@@ -150,8 +148,8 @@ impl Validators<'_> {
         }
     }
 
-    /// Whether this is still the version of which the client has a part, so that it may get another (section 13.1.5). Without
-    /// `If-Range` it is; one that cannot be read names no version.
+    /// Whether a `Range` may be answered with a part: true if there is no `If-Range`, or if it names this version (section 13.1.5). An
+    /// `If-Range` that cannot be read names no version.
     #[must_use]
     pub fn hold_if_range(&self, headers: &HeaderMap, quotes: Quotes) -> bool {
         if !headers.contains_key(IF_RANGE) {

@@ -8,22 +8,22 @@ use strata_seam::Timestamp;
 /// Last second of the year 9999.
 const SECS_MAX: i64 = 253_402_300_799;
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`. A date of HTTP has a year from 1970 on: what is older, as a file may be, is written as its
-/// first second.
+/// The date in the form of HTTP: `Sun, 06 Nov 1994 08:49:37 GMT`. Times before 1970, which files may have, are written as the first
+/// second of 1970.
 #[must_use]
 pub fn format(time: Timestamp) -> String {
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(u64::try_from(time.secs()).unwrap_or(0)))
 }
 
-/// Any of the three forms of RFC 9110, as seconds since 1970; `None` for what is no date.
+/// Seconds since 1970 of a date in any of the three forms of RFC 9110; `None` if the text is not a date.
 #[must_use]
 pub fn parse(text: &str) -> Option<i64> {
     let time = httpdate::parse_http_date(text.trim()).ok()?;
     i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
 }
 
-/// `1994-11-06T08:49:37Z`, the form of RFC 3339, for years from 1970 to 9999. Civil date from days after H. Hinnant,
-/// "chrono-Compatible Low-Level Date Algorithms".
+/// The time in the form of RFC 3339, `1994-11-06T08:49:37Z`, for years from 1970 to 9999. The civil date is computed from days as in H.
+/// Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 #[must_use]
 pub fn rfc3339(time: Timestamp) -> String {
     let secs = u64::try_from(time.secs().clamp(0, SECS_MAX)).unwrap_or(0);

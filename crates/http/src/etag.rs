@@ -13,7 +13,7 @@ pub struct Tag {
     pub text: String,
 }
 
-/// What `If-Match` or `If-None-Match` lists.
+/// The tags of an `If-Match` or `If-None-Match` header, or `*`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Tags {
     /// Whether `*` is in it, which stands for anything that is there.
@@ -22,21 +22,21 @@ pub struct Tags {
     pub list: Vec<Tag>,
 }
 
-/// An entity tag of the store as headers carry it.
+/// The store's tag as a header has it: in quotes, strong.
 #[must_use]
 pub fn quoted(etag: &str) -> String {
     format!("\"{etag}\"")
 }
 
 impl Tag {
-    /// Whether it is this tag of the store by the strong comparison (section 8.8.3.2): a weak one never proves that bytes are the
-    /// same.
+    /// Whether it equals this tag of the store by the strong comparison (section 8.8.3.2). A weak tag never does, because it does not
+    /// promise equal bytes.
     #[must_use]
     pub fn is_strongly(&self, etag: &str) -> bool {
         !self.weak && self.text == etag
     }
 
-    /// The same by the weak comparison, for which it is enough that a cache may take one for the other.
+    /// Whether it equals this tag of the store by the weak comparison, which ignores the mark `W/`.
     #[must_use]
     pub fn is_weakly(&self, etag: &str) -> bool {
         self.text == etag

@@ -3,7 +3,8 @@
 use http::HeaderMap;
 use http::header::TRANSFER_ENCODING;
 
-/// Whether the body is coded besides being cut into chunks: taken as it comes, it would be stored coded (RFC 9112, section 6.1).
+/// Whether the body has a transfer coding besides `chunked`. Such a body must be refused: it would be stored with that coding (RFC 9112,
+/// section 6.1).
 #[must_use]
 pub fn is_coded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();

@@ -100,20 +100,20 @@ pub fn after_unit(header: &str) -> Option<&str> {
     unit.eq_ignore_ascii_case("bytes").then_some(rest)
 }
 
-/// Decimal digits and nothing else; what is beyond 64 bits counts as the largest number.
+/// The value of a text of decimal digits; above 64 bits the largest number. `None` if it has anything else.
 #[must_use]
 pub fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// `Content-Range` of a part, which has at least one byte, of `len` bytes (section 14.4).
+/// The value of `Content-Range` for a part of a resource of `len` bytes; the part has at least one byte (section 14.4).
 #[must_use]
 pub fn content_range(part: &Range<u64>, len: u64) -> String {
     format!("bytes {}-{}/{len}", part.start, part.end.saturating_sub(1))
 }
 
-/// `Content-Range` of a 416 (section 15.5.17).
+/// The value of `Content-Range` for an answer 416 about a resource of `len` bytes (section 15.5.17).
 #[must_use]
 pub fn unsatisfied(len: u64) -> String {
     format!("bytes */{len}")

@@ -21,34 +21,34 @@ use crate::body::{Leaving, Received};
 use crate::connection::Connection;
 use crate::phase::Phase;
 
-/// Most headers of a request.
+/// Most headers that a request may have; more are answered with 431.
 pub const HEADERS_MAX: usize = 100;
 
-/// What carries a connection: a socket, or what is put around one.
+/// What a connection runs over: a socket, or a wrapper of one.
 pub trait Stream: AsyncRead + AsyncWrite + Unsent + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unsent + Unpin + Send + 'static> Stream for S {}
 
-/// What a door is to one connection, or to all of them.
+/// What [`serve`] needs from a door. One value serves one connection or all of them.
 pub trait Answers: Send + Sync + 'static {
     /// The body of its answers.
     type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
 
-    /// Answers one request. It counts as worked on until the body of the answer is dropped.
+    /// Answers one request. The request counts as running until the body of the answer is dropped.
     fn answer(&self, peer: SocketAddr, request: Request<Received>)
     -> impl Future<Output = Response<Self::Body>> + Send;
 
-    /// The answer to a head that was refused with this status (400, 414 or 431), in the door's own words; without one the status goes
-    /// alone.
+    /// The door's document for a head that the HTTP library refused with this status (400, 414 or 431). Without one the status is sent
+    /// without a body.
     fn refusal(&self, _status: StatusCode) -> Option<Response<Bytes>> {
         None
     }
 
-    /// Sees what arrives, before any of it is read: heads and bodies, as they come.
+    /// Called with all bytes that arrive, heads and bodies, before any of them is parsed. For counters.
     fn arrived(&self, _bytes: &[u8]) {}
 }
 
-/// On which terms a connection is served.
+/// The limits under which a connection is served.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// The door's name, for the log.
@@ -61,7 +61,7 @@ pub struct Terms {
     pub pace: Pace,
 }
 
-/// How long a client is waited for.
+/// How long the server waits for a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Waits {
     /// From the first byte of a head to its last, and from the beginning of the connection.

@@ -178,7 +178,7 @@ impl Users {
     fn when_it_may_write(&self, written: Result<(), IamError>) -> Result<(), IamError> {
         match written {
             Err(IamError::Store(error)) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
-                tracing::warn!(%error, "records of users of an earlier release cannot be written anew now");
+                tracing::warn!(%error, "user records of an earlier release cannot be rewritten now; the next start tries again");
                 Ok(())
             }
             other => other,

@@ -75,8 +75,8 @@ impl Open {
 }
 
 impl FjallEngine {
-    /// Opens the database in `dir`, or makes one. `cache_capacity` is in bytes; its cache has [`CACHE_TIMES`] as much. Waits up to [`LOCK_WAIT`] for another user of the
-    /// folder to let go of it.
+    /// Opens the database in `dir`, or makes one. `cache_capacity` is in bytes; Fjall's cache gets three times as much. Waits up to a
+    /// second for another process to release the folder.
     ///
     /// # Errors
     /// Whatever Fjall says or panics with; [`EngineError::InUse`].

@@ -24,7 +24,7 @@ pub struct SledEngine {
 
 impl SledEngine {
     /// Opens the database in `dir`, or makes one. `cache_capacity` is in bytes; Sled takes four to five times as much.
-    /// Waits up to [`LOCK_WAIT`] for another user of the folder to let go of it.
+    /// Waits up to a second for another process to release the folder.
     ///
     /// # Errors
     /// Whatever Sled says or panics with; [`EngineError::InUse`].

@@ -37,7 +37,7 @@ impl Set {
     /// that fails is set aside, and one that is full where the others have room.
     ///
     /// # Errors
-    /// [`LedgerError::Full`] if the set is full, [`LedgerError::QuorumLost`] if too few disks are left.
+    /// [`LedgerError::Full`](crate::LedgerError::Full) if the set is full, [`LedgerError::QuorumLost`](crate::LedgerError::QuorumLost) if too few disks are left.
     pub(crate) fn create_segment(&self, segment: SegmentId, zeroed: bool, reserve: u32) -> Result<()> {
         if reserve > 0 {
             self.check_room(u64::from(reserve) + 1)?;

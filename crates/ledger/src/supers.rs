@@ -47,7 +47,7 @@ impl Supers {
     /// `sound` is up to where the disks that are dropped by this hold everything.
     ///
     /// # Errors
-    /// [`LedgerError::QuorumLost`] when too few are left; the disks then say what was last agreed on, or what the first
+    /// [`LedgerError::QuorumLost`](crate::LedgerError::QuorumLost) when too few are left; the disks then say what was last agreed on, or what the first
     /// of them were told in that attempt: that at least a write quorum takes part. [`LedgerError::Exhausted`](crate::LedgerError::Exhausted): some disks
     /// were not told; [`is_behind`](Self::is_behind) says so until they are.
     pub(crate) fn store(&mut self, set: &Set, sound: Lsn, change: impl FnOnce(&mut Superblock)) -> Result<()> {

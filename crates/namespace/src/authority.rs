@@ -1,9 +1,8 @@
 //! Who may do what: the one place that decides (invariant RULES).
 //!
-//! An operation asks [`Namespace::authorize`] where it opens its view of an inode, and goes on with what that returns. What it asks is an
-//! [`Action`] and a [`Resource`]. Today the answer follows from mode bits, ownership, the sticky bit, administrators, and the right of a
-//! user to make buckets; it is the same at every door, but for what a protocol without an open must be allowed (see
-//! [`reads_without_open`]).
+//! An operation asks [`Namespace::authorize`] when it has read an inode, and goes on with the permit that it gets. It asks with an
+//! [`Action`] and a [`Resource`]. The answer follows from mode bits, ownership, the sticky bit, administrators, and the right of a user
+//! to make buckets. It is the same at every door, with one exception for protocols that do not open files (see [`reads_without_open`]).
 
 mod action;
 pub(crate) mod operations;
@@ -58,8 +57,8 @@ impl Namespace {
         self.authorize(op, action, of).is_ok()
     }
 
-    /// Permission to read and write the content of a file, as far as `asked` says; asked for now, as a protocol without an open does
-    /// with every call. It holds for as long as the caller keeps it.
+    /// Permission to read and write the content of a file, as far as `asked` says. It is checked once, now, and holds for as long as the
+    /// caller keeps it. For doors without opens (NFS), which ask with every call.
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`], [`ErrorKind::Stale`].
@@ -67,7 +66,7 @@ impl Namespace {
         self.permit_of(op, &self.inode_alone(op, ino)?.attr, asked)
     }
 
-    /// The same of an inode that was read.
+    /// The permission of [`Namespace::permit`] for an inode that was read already.
     pub(crate) fn permit_of(&self, op: &Op, attr: &Attr, asked: Access) -> Result<Permit> {
         let mut permit = Permit { ino: attr.ino, access: Access::default() };
         if asked.read {
@@ -82,8 +81,8 @@ impl Namespace {
         Ok(permit)
     }
 
-    /// Permission to fill and to store the pages that the mount's kernel keeps of a file, where they come without a handle that permits
-    /// it: a page that is written in part is read first, and one may be stored after its handle was closed.
+    /// Permission for the mount's kernel to read and write the pages that it keeps of a file, where no open handle permits it. The kernel
+    /// reads a page before it writes a part of it, and may write one after the handle was closed.
     ///
     /// # Errors
     /// [`ErrorKind::NotPermitted`] at any other door, [`ErrorKind::Stale`].
@@ -101,7 +100,7 @@ impl Namespace {
         }
     }
 
-    /// The same where reading or writing will do.
+    /// The permit for a call that needs the right to read or the right to write, whichever the caller has.
     pub(crate) fn reach_any(&self, op: &Op, reach: Reach) -> Result<Permit> {
         match reach {
             Reach::Now(ino) => self.permit(op, ino, READ),
@@ -241,8 +240,8 @@ impl Namespace {
         }
     }
 
-    /// What the users of the store may, by uid: for doors that know a caller's uid and no user. Whose uid is not among these is
-    /// nobody's there, and the mode of the root directory says what they may at the top.
+    /// Says which users of the store may make buckets, by uid; called whenever users change. Doors that know a caller only by the uid
+    /// (the mount, NFS) use it. For a uid that is not in the map, the mode of the root directory decides what may be made at the top.
     pub fn set_rights(&self, may_make_buckets: HashMap<u32, bool>) {
         let before = std::mem::replace(&mut *self.rights.write(), may_make_buckets);
         if before != *self.rights.read() {
@@ -251,8 +250,9 @@ impl Namespace {
         }
     }
 
-    /// The mode of an inode for a kernel that judges by the mode before it asks. Where users have a right of their own at the top, the
-    /// root lets everybody in who may look, and the name space judges ([`Namespace::mkdir`] and all others).
+    /// The mode of an inode for a kernel that checks the mode before it asks the store. If some user may make buckets, the root is shown
+    /// as writable for everybody who may search it; the calls of the name space ([`Namespace::mkdir`] and others) then refuse who may
+    /// not.
     #[must_use]
     pub fn mode_for_kernel(&self, attr: &Attr) -> u32 {
         let judged_by_mode = |uid: u32| uid == 0 || uid == attr.uid && attr.mode & 0o200 != 0;
@@ -260,7 +260,7 @@ impl Namespace {
         if attr.ino == ROOT_INO && by_right() { attr.mode | (attr.mode & 0o111) << 1 } else { attr.mode }
     }
 
-    /// Refuses what only an administrator may ask of the store as a whole: the commands that a server answers.
+    /// Checks that the caller may give commands for the store as a whole, those that a server answers on its control socket.
     ///
     /// # Errors
     /// [`ErrorKind::NotPermitted`].
@@ -285,7 +285,8 @@ impl Namespace {
         self.may(op, Action::SetOwner, Resource::Ownership { inode: attr, uid, gid })
     }
 
-    /// Refuses what a removal or a rename of this entry would be refused for want of permission: taking this entry out of it.
+    /// Checks whether the caller may remove or rename the entry with attributes `attr` from the directory with attributes `dir`. Changes
+    /// nothing; for doors that have to know before they begin.
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`], [`ErrorKind::NotPermitted`].
@@ -313,7 +314,7 @@ fn reads_without_open(caller: &Caller, attr: &Attr) -> bool {
     owns_without_open(caller, attr) || !caller.door.has_opens && executes()
 }
 
-/// The same for writing: the owner always may.
+/// Whether the caller may write a file as its owner, whatever its mode: at doors without opens.
 fn owns_without_open(caller: &Caller, attr: &Attr) -> bool {
     !caller.door.has_opens && attr.kind != NodeKind::Directory && caller.uid == attr.uid
 }

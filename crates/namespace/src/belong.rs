@@ -1,8 +1,8 @@
-//! Giving inodes to the bucket of the directory they are in, and their names to them: where a store of an earlier format is
-//! upgraded, and where a repair finds one that says otherwise.
+//! Assigning inodes to the bucket of the directory they are in, and recording their names in them. Used when a store of an earlier
+//! format is upgraded, and by a repair.
 //!
-//! A file that has names in several buckets becomes one file per bucket, by reference: its names in one bucket lead to one
-//! inode, as before. Done again after a crash, the same entries lead to the same copies.
+//! A file that has names in several buckets becomes one file per bucket, by reference: its names in one bucket lead to one inode, as
+//! before. Repeated after a crash, the same entries lead to the same copies.
 
 use strata_content::Tx;
 use strata_seam::Ino;
@@ -20,7 +20,7 @@ use crate::view::{View, decode_dirent};
 /// Entries settled in one commit; in this crate's tests few, so that small trees take many.
 const STEP: usize = if cfg!(test) { 2 } else { 64 };
 
-/// What became of an entry.
+/// What [`crate::Mending::take_over`] did with an entry so that it leads to an inode of its directory's bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Taken {
     /// It belonged there, and knew the name.
@@ -47,8 +47,8 @@ pub(crate) fn take_over(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name
     take_over_as(ns, tx, dir, entry_name, Copies::OnePerBucket)
 }
 
-/// The same in a store that is in use. Every name in this bucket of a file with names in another becomes a file of its own, because what one of
-/// them was copied from may have been written since.
+/// Makes the entry lead to an inode of its directory's bucket, in a store that is in use. If the file has names in another bucket too,
+/// each name in this one becomes a separate file: a file that one of them was copied to before may have been written since.
 pub(crate) fn take_over_alone(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, entry_name: &[u8]) -> Result<Taken> {
     take_over_as(ns, tx, dir, entry_name, Copies::OnePerName)
 }

@@ -18,13 +18,13 @@ use crate::top;
 use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, damaged, decode_dirent};
 
-/// Mode of objects in a new bucket: their owner's alone.
+/// Mode of the objects in a new bucket: only their owner reads and writes them.
 pub const OBJECT_MODE_DEFAULT: u32 = 0o600;
 
 /// Uploads read at once.
 const UPLOADS_STEP: usize = 1000;
 
-/// What is in the way of removing a bucket.
+/// What is in a bucket and so prevents its removal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BucketUse {
     /// The first thing in it and what it is, in words.
@@ -68,20 +68,22 @@ pub(crate) fn rename(tx: &mut Tx<'_>, root: Ino, name: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Whether objects may have this mode in a bucket.
+/// Checks whether `mode` can be the mode of objects in a bucket.
 ///
 /// # Errors
-/// They may not; what a mode is.
+/// It cannot; the text says which modes can.
 pub fn check_object_mode(mode: u32) -> Result<(), String> {
     let known = |digit: u32| matches!(digit, 0 | 4 | 6);
     if mode >> 6 == 6 && known(mode >> 3 & 7) && known(mode & 7) {
         return Ok(());
     }
-    Err(format!("{mode:o} is no mode of objects: it is 6 for the owner, then 0, 4 or 6 each for group and others"))
+    Err(format!(
+        "{mode:o} cannot be the mode of objects: use 6 for the owner, then 0, 4 or 6 for group and others, as in 640"
+    ))
 }
 
 impl Namespace {
-    /// Creates a bucket of a name that S3 gives one; without a class of its own it gets the store's default.
+    /// Creates a bucket with a name that S3 allows. `durability`: `None` takes the store's default. It belongs to the caller.
     ///
     /// # Errors
     /// [`ErrorKind::BucketExists`], also for what S3 calls the files at the top, [`ErrorKind::InvalidName`], [`ErrorKind::AccessDenied`].
@@ -94,8 +96,8 @@ impl Namespace {
         self.create_bucket_of_mode(op, name.as_bytes(), durability, OBJECT_MODE_DEFAULT)
     }
 
-    /// Creates a bucket whose folder has any name that a file door takes, with this mode for the objects that S3 and WebDAV make in
-    /// it, from the first moment on. It belongs to the caller.
+    /// Creates a bucket whose folder has any name that file doors allow. `mode` is that of the objects which S3 and WebDAV make in it;
+    /// the bucket is never visible without it. It belongs to the caller.
     ///
     /// # Errors
     /// [`ErrorKind::BucketExists`], [`ErrorKind::InvalidName`], [`ErrorKind::NameTooLong`], [`ErrorKind::AccessDenied`];
@@ -212,10 +214,12 @@ impl Namespace {
         }
     }
 
-    /// Removes a bucket with everything in it: its uploads one after the other, then its tree as [`Namespace::remove_tree`] does,
-    /// in many commits, so that what is cut off leaves a smaller bucket. `told` hears after each how many names and uploads are
-    /// gone, and says whether to go on; the answer says whether the bucket is gone. Other names of its files stay, and so does
-    /// what was moved out of it meanwhile, or all of it if the bucket was renamed.
+    /// Removes a bucket with everything in it: first its unfinished uploads, then its tree as [`Namespace::remove_tree`] does. That takes
+    /// many commits; if it is cut off, a smaller bucket is left. `told` is called after each commit with the numbers of names and of
+    /// uploads removed so far, and returns whether to go on. Returns whether the bucket is gone.
+    ///
+    /// Other names (hard links) of its files stay, as does what was moved out of it meanwhile. If the bucket is renamed meanwhile, what
+    /// is left of it stays.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotFound`] if it lost its name meanwhile, [`ErrorKind::NotEmpty`] where
@@ -255,7 +259,7 @@ impl Namespace {
         self.remove_tree_told(op, ROOT_INO, &folder, &mut |names| told(names, uploads), &|_| Ok(()))
     }
 
-    /// The bucket that S3 calls so.
+    /// The bucket with this name at S3.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchBucket`].
@@ -266,7 +270,8 @@ impl Namespace {
         self.bucket_info(op, &mut snap, &bucket)
     }
 
-    /// All buckets, by what S3 calls them; that of the files at the top where there is any, or an upload of one.
+    /// All buckets, ordered by their names at S3. The bucket of the files at the top is among them if it has a file or an unfinished
+    /// upload.
     ///
     /// # Errors
     /// Reading the index.
@@ -294,7 +299,7 @@ impl Namespace {
         Ok(all)
     }
 
-    /// Keeps earlier versions of objects of this bucket from now on, or stops keeping new ones.
+    /// Sets whether earlier versions of the objects of this bucket are kept from now on. Versions that are kept already stay.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotPermitted`].
@@ -310,8 +315,8 @@ impl Namespace {
         })
     }
 
-    /// Gives the objects that S3 and WebDAV make in this bucket from now on another mode, and its directory the one that
-    /// goes with it. What is in it stays as it is.
+    /// Sets the mode of the objects that S3 and WebDAV make in this bucket from now on, and the mode of its directory that goes with it
+    /// ([`BucketInfo::dir_mode`]). Existing objects keep their mode.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a mode by which the owner could not read and write, or others write what they cannot read;
@@ -320,8 +325,8 @@ impl Namespace {
         self.set_bucket(op, name, Some(mode), None)
     }
 
-    /// Changes what is given of a bucket in one step: its mode as [`Namespace::set_bucket_mode`] does, and what an answer about
-    /// it waits for. A change of that waits for the disks, and with it everything before.
+    /// Sets the mode of a bucket, as [`Namespace::set_bucket_mode`] does, and its durability, in one commit. `None` leaves a value as it
+    /// is. A change of the durability waits until everything before it is durable.
     ///
     /// # Errors
     /// As [`Namespace::set_bucket_mode`].

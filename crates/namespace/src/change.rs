@@ -1,4 +1,4 @@
-//! How a change is made: computed under the writer's lock or ahead of it, accepted, and told.
+//! Making a change: it is computed under the writer's lock or ahead of it, accepted, and then reported to those who cache.
 
 use strata_content::{Computed, Done, Tx};
 use strata_seam::{Ino, Lsn};
@@ -29,9 +29,9 @@ impl Namespace {
         self.change_when(op, Computed::UnderLock, run)
     }
 
-    /// The same for a change of many look-ups, which is computed before the lock of all changes is taken, and again under it only
-    /// if somebody has changed meanwhile what it read. The caller sees to it that what it relies on beside records keeps still: no lock
-    /// is granted meanwhile where it changes something (a [`crate::Claim`]).
+    /// Makes a change of many look-ups, as [`Namespace::change`] does. It is computed before the writer's lock is taken, and again under
+    /// the lock only if another change has altered what it read. The caller makes sure that what it relies on besides records does not
+    /// change meanwhile: a [`crate::Claim`] keeps locks from being granted.
     pub(crate) fn change_ahead<T>(
         &self,
         op: &Op,

@@ -1,4 +1,4 @@
-//! The change feed: what happened, told to the doors that keep caches.
+//! The feed of changes for doors that keep caches: the mount.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Making and removing entries at file doors.
+//! Making and removing entries, for file doors.
 
 use strata_content::Tx;
 use strata_seam::Ino;
@@ -157,7 +157,7 @@ impl Namespace {
         self.change(op, |tx, effects| self.unlink_in(tx, effects, op, parent, name))
     }
 
-    /// The same within a change.
+    /// [`Namespace::unlink`] as a part of a change.
     pub(crate) fn unlink_in(
         &self,
         tx: &mut Tx<'_>,
@@ -201,7 +201,7 @@ impl Namespace {
         self.change(op, |tx, effects| self.rmdir_in(tx, effects, op, parent, name))
     }
 
-    /// The same within a change.
+    /// [`Namespace::rmdir`] as a part of a change.
     pub(crate) fn rmdir_in(
         &self,
         tx: &mut Tx<'_>,

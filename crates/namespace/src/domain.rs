@@ -1,4 +1,4 @@
-//! In which dedup domain content lies.
+//! The dedup domain of a bucket's content.
 
 use strata_content::DedupDomain;
 use strata_seam::Ino;

@@ -1,8 +1,8 @@
-//! What a change causes beside its records: in the process, not in the store.
+//! Effects: what a change does in the process beside its records.
 //!
-//! A change only says what is to happen, because it may be computed more than once. `Namespace::enact` (in `change.rs`) does it when the
-//! change was accepted and before it shows: nobody reads new content through a pin of the old, and nobody removes a file
-//! between its creation and its first handle. What was not accepted has changed nothing.
+//! A change may be computed more than once, so its code only collects its effects. `Namespace::enact` (in `change.rs`) carries them out
+//! once, when the change was accepted and before readers see it. So nobody reads new content through a pin of the old, and nobody
+//! removes a file between its creation and its first handle. A change that was not accepted has no effects.
 
 use strata_content::Hold;
 use strata_seam::Ino;

@@ -1,5 +1,5 @@
-//! Removals beside openings: a change that removes a file asks whether somebody has it open, and whoever opens it meanwhile waits
-//! until the removal shows or was refused. So nobody opens what is about to be erased.
+//! Removals beside openings: a change that removes a file checks whether it is open, and an opening at that time waits until the
+//! removal is visible or was refused. So nobody opens a file that is about to be erased.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ thread_local! {
     static ASKED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// See the module.
+/// Removals under way, for openings to wait for.
 #[derive(Default)]
 pub(crate) struct Erasing {
     /// Removals that asked, and those of them whose change shows or was refused by now.

@@ -114,7 +114,7 @@ impl From<ContentError> for Error {
             ErrorKind::NotSupported => {
                 "this version cannot do it with content that is kept as this is; nothing was changed"
             }
-            ErrorKind::TooLarge => "more than one commit can hold; nothing was changed",
+            ErrorKind::TooLarge => "the change is larger than one commit can be; nothing was changed",
             _ => "the store below failed",
         };
         Self { kind, what: what.to_owned(), source: Some(Box::new(error)), lock: None }

@@ -19,7 +19,7 @@ const BUCKET_LEN_MAX: usize = 255;
 const USER_LEN_MAX: usize = 128;
 const TAG_LEN_MAX: usize = 128;
 
-/// How a content came to be.
+/// How the new content of a file was made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum Made {
@@ -35,7 +35,7 @@ pub enum Made {
     Edit = 5,
 }
 
-/// What happened.
+/// What a change did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum What {
     /// Something was made under a new name: an empty file, a directory, a link.
@@ -78,7 +78,7 @@ pub enum What {
 }
 
 impl What {
-    /// Its name for people and programs.
+    /// The word for it that `strata watch` shows and its JSON has.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -96,7 +96,7 @@ impl What {
     }
 }
 
-/// Where something was before it was renamed.
+/// The place of something before it was renamed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Before {
     /// The directory.
@@ -296,8 +296,8 @@ impl Event {
         Ok(Self { what, ino, kind, parent, bucket, key, change, version, size, tag, uid, user, door, at, relaxed })
     }
 
-    /// Whether it concerns a key of `bucket` that begins with `prefix`, by its name now or the one before; of a directory that was
-    /// renamed, also what is below it.
+    /// Whether it is about a key of `bucket` that begins with `prefix`, by its name now or the one before. A rename of a directory also
+    /// concerns the keys below it.
     #[must_use]
     pub fn concerns(&self, bucket: &str, prefix: &[u8]) -> bool {
         let renamed_dir = matches!(self.what, What::Renamed { .. }) && self.kind == NodeKind::Directory;

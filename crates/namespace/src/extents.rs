@@ -1,6 +1,5 @@
-//! Which bytes of a file are data and which are holes, what is staged included: what `SEEK_DATA`, `SEEK_HOLE` and the
-//! allocated size tell. Backup programs leave out what is told to be a hole, so written bytes are data from the moment
-//! of the write, not only once they are stored.
+//! Data and holes of a file, including staged bytes: for `SEEK_DATA`, `SEEK_HOLE` and the allocated size. Backup programs leave out
+//! holes, so written bytes count as data from the moment of the write, not only once they are stored.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -91,7 +90,8 @@ impl State {
 }
 
 impl Namespace {
-    /// The next data (`true`) or hole at or behind `offset`; `None` beyond the end. `file`: by what right, as in [`Namespace::read`].
+    /// The offset of the next data (`data` is true) or of the next hole at or after `offset`; `None` if `offset` is at or beyond the end
+    /// of the file. `file` is a permit from an open, or an inode for which permission is checked now ([`Reach`]).
     ///
     /// # Errors
     /// [`crate::ErrorKind::AccessDenied`], [`crate::ErrorKind::Stale`], [`crate::ErrorKind::Corrupt`].
@@ -100,7 +100,7 @@ impl Namespace {
         self.find_extent(op, ino, offset, data)
     }
 
-    /// The same of a file that may be read or written.
+    /// [`Namespace::seek`] in a file for which permission was checked.
     pub(crate) fn find_extent(&self, op: &Op, ino: Ino, offset: u64, data: bool) -> Result<Option<u64>> {
         let Some(file) = self.opens.get(ino).filter(|file| file.dirty.load(Ordering::Acquire)) else {
             return Ok(self.reader(op, ino)?.seek(offset, data)?);

@@ -1,7 +1,7 @@
-//! Reading events: from any place that is still in the log, in the order of the commits, and only what is safe by the promise of
-//! its bucket.
+//! Reading events: from any place that is still in the log, in the order of the commits, once their change is as durable as its bucket
+//! promises.
 //!
-//! A reader keeps its place itself ([`EventReader`]); a cursor is that place in the store, which holds back what is still needed
+//! A reader keeps its own place ([`EventReader`]). A cursor stores such a place, and keeps what is still needed after it
 //! (`strata_content::Cursor`).
 
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct EventGap {
     pub damaged: bool,
 }
 
-/// What a reader got.
+/// What [`EventReader::next_page`] returned: events, or a gap.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct EventPage {
     /// In order.
@@ -75,7 +75,7 @@ impl Namespace {
         }
     }
 
-    /// A reader that goes on where the cursor of this name is; without one, it is made here and begins as `begin` says.
+    /// A reader that continues at the cursor `name`. If there is no such cursor, it is made, and begins as `begin` says.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for what is no name, [`ErrorKind::Busy`] above [`CURSORS_MAX`] cursors, and those of the store.
@@ -94,8 +94,8 @@ impl Namespace {
         Ok(reader)
     }
 
-    /// Says that the reader of this name has everything up to `after`: what is before is held back for it no longer, and what
-    /// comes behind is from now on. A cursor never goes back.
+    /// Confirms that the reader of this name has everything up to `after`. Segments before that are no longer kept for it; those after it
+    /// are. A cursor never goes back.
     ///
     /// # Errors
     /// As [`Namespace::events_by_cursor`].
@@ -107,7 +107,7 @@ impl Namespace {
             let present = tx.cursor(name)?;
             if present.is_none() && tx.count_cursors()? >= CURSORS_MAX {
                 let what =
-                    format!("there are {CURSORS_MAX} cursors, the most there may be; forget one that nobody reads by");
+                    format!("there are {CURSORS_MAX} cursors, the most there may be; remove one that is no longer used with `strata watch --forget`");
                 return Err(fail(ErrorKind::Busy, what));
             }
             if present.is_none_or(|present| present.after < after) {
@@ -140,7 +140,7 @@ impl Namespace {
         Ok(self.store.cursors()?)
     }
 
-    /// The number of the newest commit: what a reader is behind of.
+    /// The number of the newest commit. Less the number of a cursor it is how far that reader is behind.
     #[must_use]
     pub fn newest_commit(&self) -> Lsn {
         self.store.newest_commit()
@@ -153,19 +153,19 @@ fn place_behind(after: Sequence) -> LogPlace {
 }
 
 impl EventReader {
-    /// It has everything up to here.
+    /// The place up to which this reader has returned everything.
     #[must_use]
     pub fn after(&self) -> Sequence {
         self.after
     }
 
-    /// The next events, at least `limit` of them if there are, and no more than one commit beyond. An empty page is the end for now.
-    /// A gap is told once, in a page of its own, and reading goes on behind it.
+    /// Reads the next events: at least `limit` of them if there are so many, and at most the rest of one commit more. An empty page means
+    /// that there are no more for now. A gap is returned once, in a page of its own, and the next page continues after it.
     ///
-    /// What is durable is told, and of a relaxed bucket what is written; an event waits for those before it.
+    /// An event is returned once its change is durable, or written in a relaxed bucket. It waits for the events before it.
     ///
     /// # Errors
-    /// Too many disks do not answer. Nothing was read, and trying again goes on there.
+    /// Too many disks do not answer. The reader stays where it is and can be asked again.
     pub fn next_page(&mut self, limit: usize) -> Result<EventPage> {
         loop {
             let mut page = EventPage::default();

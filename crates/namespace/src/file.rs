@@ -36,7 +36,7 @@ const IDLE_NANOS: u64 = 1_000_000_000;
 /// So is one that is written to without a pause, once its oldest staged byte has waited this long: a log that grows by a line at a
 /// time would lie in memory for hours. Each time costs a chunk that is written anew, so not as often as when it is idle.
 const STAGED_NANOS_MAX: u64 = 5_000_000_000;
-/// The workers that make content of what was written.
+/// The worker as which all sealers report: threads that turn written bytes into content.
 pub const SEALER: Duty = Duty { name: "sealer", does: "makes content of written bytes", unit: "files" };
 /// How long a sealer sleeps at most.
 const SEALER_PAUSE: Duration = Duration::from_millis(200);
@@ -82,8 +82,9 @@ impl Namespace {
         }
     }
 
-    /// Writes into the file's staging; visible to every door at once, durable after [`Namespace::fsync`] or soon
-    /// after. `file`: by what right, as in [`Namespace::read`]. Returns the attributes afterwards.
+    /// Writes `data` at `offset` into the file's staging. Every door sees it at once; it is durable after [`Namespace::fsync`], or some
+    /// seconds later. `file` is a permit from an open, or an inode for which permission is checked now ([`Reach`]). Returns the
+    /// attributes after the write.
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`], [`ErrorKind::Stale`], [`ErrorKind::TooLarge`], [`ErrorKind::Locked`], and those of sealing earlier writes.
@@ -152,8 +153,8 @@ impl Namespace {
         }
     }
 
-    /// Whether [`Namespace::write`] of `len` bytes would only copy them to memory now: no sealing, no waiting. For async
-    /// doors, which write on another thread otherwise; a guess, since others write too.
+    /// Whether a [`Namespace::write`] of `len` bytes would now only copy them to memory, without sealing or waiting. Async doors then
+    /// call it directly instead of on another thread. Only a guess, since others write too.
     #[must_use]
     pub fn write_is_quick(&self, ino: Ino, len: usize) -> bool {
         let memory = self.opens.staged_bytes.load(Ordering::Acquire) + len <= self.store.settings().staged_bytes_max;
@@ -168,7 +169,7 @@ impl Namespace {
         state.staging.bytes() + sealing + len < limit
     }
 
-    /// Appends atomically; returns the offset written at.
+    /// Writes `data` at the end of the file, atomically with respect to other appends. Returns the offset at which it was written.
     ///
     /// # Errors
     /// As [`Namespace::write`].

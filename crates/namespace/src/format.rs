@@ -1,4 +1,4 @@
-//! The format of the records, as the store itself says it.
+//! The format version of the records, which is itself a record of the store.
 
 use strata_chunk::wire::Encoder;
 use strata_content::Tx;

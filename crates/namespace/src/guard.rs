@@ -1,8 +1,8 @@
-//! What a request expects to find, looked at again under the writer's lock.
+//! What a request expects to find, checked again under the writer's lock.
 //!
-//! A door judges a conditional request before it acts; without this, another door could change the file between the
-//! judgement and the change. A guard is evaluated in the first commit of its operation that goes through, together with
-//! it, and not after that: later commits of the same operation find what the operation itself has made.
+//! A door evaluates a conditional request before it acts. Without this check another door could change the file between the evaluation
+//! and the change. A guard is evaluated in the first commit of its operation that is accepted, as part of it, and not after that: later
+//! commits of the same operation find what the operation itself has made.
 
 use strata_content::Tx;
 
@@ -24,7 +24,8 @@ impl Namespace {
     /// Evaluates the operation's guard, if it still has one.
     pub(crate) fn uphold(&self, tx: &mut Tx<'_>, op: &Op) -> Result<()> {
         let Some(guard) = op.guard.lock().clone() else { return Ok(()) };
-        let changed = || fail(ErrorKind::PreconditionFailed, "somebody else was faster; look again");
+        let changed =
+            || fail(ErrorKind::PreconditionFailed, "it was changed by somebody else meanwhile; read it again");
         if let Some((parent, name)) = &guard.entry
             && tx.find(*parent, name)?.is_none_or(|found| found.dirent.ino != guard.ino)
         {

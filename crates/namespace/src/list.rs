@@ -24,9 +24,8 @@ use crate::view::{View, decode_dirent};
 pub const LIST_LIMIT_MAX: usize = 1000;
 /// Deepest nesting a key of 1024 bytes can have, and one for the bucket.
 const DEPTH_MAX: usize = 1026;
-/// Longest path that is listed, in bytes. File doors can make longer ones than any key may be, by changing into one
-/// directory after the other; whoever lists has to say a path in the target of the next request, escaped three bytes for
-/// one, and targets end at 64 KiB.
+/// Longest path that is listed, in bytes. File doors can make paths that are longer than any key may be, by changing into one directory
+/// after the other. A client names a path in the target of its next request, with up to three bytes for one, and targets end at 64 KiB.
 pub const LISTED_LEN_MAX: usize = 16 << 10;
 /// Entries read at once.
 const STEP: usize = 256;
@@ -189,11 +188,10 @@ impl Level {
 }
 
 impl Namespace {
-    /// Keys of a bucket in byte order, with common prefixes rolled up. At most [`LIST_LIMIT_MAX`] results, and fewer where keys are
-    /// long: what counts is whether the page says where the next begins.
-    ///
-    /// Directories that somebody made appear as the key `dir/`. Symbolic links and devices are not objects. Directories
-    /// the caller may not read are left out, and so are paths longer than [`LISTED_LEN_MAX`].
+    /// Lists the keys of a bucket in byte order, with common prefixes rolled up: at most [`LIST_LIMIT_MAX`] results, and fewer where keys
+    /// are long. Only [`ListPage::next`] says whether there are more. A directory that was made explicitly appears as the key `dir/`.
+    /// Symbolic links and devices are no objects. Directories that the caller may not read are left out, and so are paths longer than
+    /// [`LISTED_LEN_MAX`].
     ///
     /// # Errors
     /// [`crate::ErrorKind::NoSuchBucket`], [`crate::ErrorKind::AccessDenied`] on the bucket itself.

@@ -20,8 +20,8 @@ const PAGE_MAX: usize = 4096;
 const LISTED_AT_ONCE: usize = 128;
 
 impl Namespace {
-    /// The path of an inode from the root, `bucket/key`, by one of its names: of a directory with `/` at its end, of the root
-    /// empty. `None` for what has no name any more.
+    /// The path of an inode from the root, `bucket/key`, by one of its names. A directory's path ends with `/`, the root's is empty.
+    /// `None` if the inode has no name any more.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Stale`] for an inode that is gone, and reading the index.
@@ -49,8 +49,8 @@ impl Namespace {
         self.attr_by(&mut snap, if name == b"." { parent } else { dir.parent })
     }
 
-    /// As [`Namespace::lookup`], in a directory whose attributes were just asked for: one step of a walk, which need not
-    /// read them again.
+    /// As [`Namespace::lookup`], in a directory whose attributes the caller has just read. They are used for the check of permission and
+    /// not read again: for one step of a walk.
     ///
     /// # Errors
     /// As [`Namespace::lookup`].
@@ -136,7 +136,8 @@ impl Namespace {
         Ok(inode.target)
     }
 
-    /// Permission to list a directory from now on, whatever becomes of its mode: what opendir(3) gives.
+    /// Checks the permission to list a directory. The permit that it returns stays valid if the mode changes later, as that of opendir(3)
+    /// does.
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`], [`ErrorKind::NotDirectory`], [`ErrorKind::Stale`].
@@ -145,8 +146,8 @@ impl Namespace {
         self.authorize(op, Action::List, &inode.attr)
     }
 
-    /// Entries behind `after` (empty: from the start), with attributes, at most `limit`. `dir`: by the permit of an open
-    /// ([`Namespace::open_dir`]), or by asking now.
+    /// Up to `limit` entries with attributes, after the one with the cursor `after` (empty: from the start). `dir` is a permit from
+    /// [`Namespace::open_dir`], or an inode for which permission is checked now ([`Reach`]).
     ///
     /// # Errors
     /// [`ErrorKind::NotDirectory`], [`ErrorKind::AccessDenied`], [`ErrorKind::Stale`].

@@ -1,4 +1,4 @@
-//! What repairs may do within a change beside what callers may: they write single records, and ask nobody's permission.
+//! Writes that repairs may make and other callers may not: single records, without a check of permission.
 
 use strata_content::{Content, DedupDomain, Tx};
 use strata_seam::Ino;
@@ -12,13 +12,13 @@ use crate::numbers;
 use crate::records::{Bucket, Dirent, Inode};
 use crate::types::NodeKind;
 
-/// The steps that a repair is made of. Each but [`Mending::ready`], [`Mending::take_over_below`] and [`Mending::told`] is part of a change that its
-/// caller makes, and leaves the invariants to it.
+/// The steps of which repairs consist. Each but [`Mending::ready`], [`Mending::take_over_below`] and [`Mending::told`] is part of a
+/// change that the caller makes. They check no permission, and the caller keeps the invariants.
 #[derive(Clone, Copy)]
 pub struct Mending<'a>(&'a Namespace);
 
 impl Namespace {
-    /// For repairs of a store that nobody else uses.
+    /// The steps for repairs, for a store that nobody else uses.
     #[must_use]
     pub fn mending(&self) -> Mending<'_> {
         Mending(self)
@@ -98,7 +98,7 @@ impl Mending<'_> {
         names::add(tx, inode, parent, entry_name);
     }
 
-    /// Has the record of an inode have one of its other names where it has none. The caller writes it.
+    /// If an inode's record has no name, puts one of its other names (rows of hard links) there. The caller writes the record.
     ///
     /// # Errors
     /// Reading the index.
@@ -111,7 +111,8 @@ impl Mending<'_> {
         names::remove(tx, inode, parent, entry_name);
     }
 
-    /// Has the entry lead to an inode of the bucket and the quota tree of `dir`: the one it leads to, or a copy by reference.
+    /// Makes the entry lead to an inode of the bucket and the quota tree of `dir`: to the same inode, which changes its bucket, or to a
+    /// copy by reference if it has names in other buckets.
     ///
     /// # Errors
     /// Those of the store.
@@ -119,7 +120,7 @@ impl Mending<'_> {
         belong::take_over(self.0, tx, dir, entry_name)
     }
 
-    /// The same for everything below a directory, in many commits; returns how many entries that changed.
+    /// Does [`Mending::take_over`] for every entry below a directory, in many commits. Returns how many entries it changed.
     ///
     /// # Errors
     /// Those of the store; what was done stays, and the rest is done by calling again.
@@ -145,7 +146,7 @@ impl Mending<'_> {
         self.0.put_top(tx)
     }
 
-    /// What the record of that bucket says where nobody chose anything.
+    /// The record of the bucket of the files at the top with its default rules.
     #[must_use]
     pub fn fresh_top(&self, root: &Inode) -> Bucket {
         self.0.fresh_top(root)
@@ -157,7 +158,7 @@ impl Mending<'_> {
         dedup_domain(bucket)
     }
 
-    /// Tells readers of events that the store was repaired, by changes that are not told one by one.
+    /// Writes an event which says that the store was repaired. Single changes of a repair have no events.
     ///
     /// # Errors
     /// Those of the commit.

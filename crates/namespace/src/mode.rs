@@ -1,4 +1,5 @@
-//! Arithmetic of mode bits: what is inherited, what a write or a change of owner clears. Who may do what is [`crate::authority`]'s.
+//! Arithmetic of mode bits: what is inherited, and what a write or a change of owner clears. Whether a mode permits something is
+//! decided in [`crate::authority`].
 
 use crate::records::Inode;
 use crate::types::{Access, Attr, Caller, NodeKind};

@@ -18,7 +18,8 @@ use crate::types::{Attr, NodeKind, Op, RenameMode, SetAttr, SetTime};
 const SET_ID: u32 = 0o6000;
 /// Entries read at once.
 const LISTED: usize = 256;
-/// What the names begin with under which a tree is put together before it takes its place.
+/// Names of unfinished copies begin with this: a tree is copied under such a name and then renamed to its destination. One that a crash
+/// left can be removed.
 pub const MOVING_PREFIX: &str = ".strata-moving-";
 
 impl Namespace {
@@ -87,8 +88,8 @@ impl Namespace {
         Ok(target.is_some())
     }
 
-    /// Refuses to whom may not remove what has a name and everything below it, before anything is changed for its sake. What changes
-    /// meanwhile is asked for again when it is removed.
+    /// Checks whether the caller may remove the entry and everything below it, and changes nothing. For operations that remove it at the
+    /// end; what changes meanwhile is checked again then.
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`] and its like, with the path below the name; [`ErrorKind::NotFound`].

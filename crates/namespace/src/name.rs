@@ -1,9 +1,8 @@
-//! Names: what S3 calls a key, what files doors call a name, and the one entry both mean.
+//! Names: S3's keys, the names at file doors, and the entry that both mean.
 //!
-//! An S3 key is a path; its components are entries, and any of them may be empty. File doors cannot hold every name and
-//! cannot show an object beside a directory of the same name; such entries appear there under an *alias* that starts
-//! with [`ALIAS_PREFIX`], is unique, and leads back to the entry. Nothing is lost, and everything can be removed from
-//! either side.
+//! An S3 key is a path; its components are entries, and any of them may be empty. File doors cannot hold every name, and cannot show an
+//! object beside a directory of the same name. Such entries appear there under an *alias* that starts with [`ALIAS_PREFIX`], is unique,
+//! and leads back to the entry. So every object can be seen and removed from either side.
 
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::s3_name::ALIAS_MARK;
@@ -50,7 +49,7 @@ pub fn is_dir(entry_name: &[u8]) -> bool {
     entry_name.last() == Some(&b'/')
 }
 
-/// The name without the mark of a directory.
+/// The name without the `/` at the end of a directory's entry name.
 pub fn raw(entry_name: &[u8]) -> &[u8] {
     entry_name.strip_suffix(b"/").unwrap_or(entry_name)
 }
@@ -73,7 +72,7 @@ pub(crate) fn shown(entry_name: &[u8], shadowed: bool) -> Vec<u8> {
     [ALIAS_PREFIX, kind, start, b"~", hash(raw).as_bytes()].concat()
 }
 
-/// Sixteen hex digits that tell overlong names apart.
+/// Sixteen hex digits of the BLAKE3 of a name, by which aliases of names that are too long differ.
 pub fn hash(raw: &[u8]) -> String {
     blake3::hash(raw).to_hex()[..16].to_owned()
 }
@@ -103,11 +102,11 @@ pub fn check_new(name: &[u8]) -> Result<()> {
 const RESERVED_STARTS: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
 const RESERVED_ENDS: [&str; 5] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
 
-/// Checks a name that S3 gives a bucket, by the rules of S3 (3 to 63 of `a-z 0-9 . -`, letter or digit at both ends). What ends as
-/// [`crate::s3_name`]'s aliases do is none: those are the names of other buckets.
+/// Checks the name of a bucket that is to be made at S3, by the rules of S3: 3 to 63 of `a-z 0-9 . -`, a letter or digit at both ends.
+/// A name that ends in [`crate::ALIAS_MARK`] is refused too, because the aliases of other buckets end so.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidName`].
+/// [`ErrorKind::InvalidName`] with the rule that is broken.
 pub fn check_bucket(name: &[u8]) -> Result<()> {
     let allowed = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
     let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The name space itself: what every operation shares.
+//! The name space itself: the state that every operation shares.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -131,19 +131,21 @@ impl Namespace {
         self.upgraded.get_or_init(|| report);
     }
 
-    /// What opening the store did to records of an earlier version; `None` where there were none, or nothing could be written.
+    /// What opening the store did to records of an earlier version; `None` if there were none, or the store takes no writes.
     #[must_use]
     pub fn upgraded(&self) -> Option<&UpgradeReport> {
         self.upgraded.get()
     }
 
-    /// Whether the records are of an earlier version and nothing is changed, since they could not be upgraded.
+    /// Whether the records are of an earlier version and could not be upgraded, because the store takes no writes. Every change is then
+    /// refused.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         self.outdated.load(Ordering::Acquire)
     }
 
-    /// For async doors: await before replying (S3, WebDAV, NFS).
+    /// A future that resolves once everything `op` changed or read is as durable as its bucket promises, and the mount's kernel was told
+    /// of the changes (200 ms at most). Async doors await it before they reply.
     pub fn settle(&self, op: &Op) -> Settle {
         let (lsn, class) = dependence(op);
         let reached = match class {
@@ -153,12 +155,14 @@ impl Namespace {
         Settle { inner: (lsn > reached).then(|| self.store.settled(lsn, class)), ..self.told(op) }
     }
 
-    /// The same for answers that promise no durability: until the mount's kernel was told of what changed, 200 ms at most.
+    /// A future that resolves once the mount's kernel was told of what `op` changed, after 200 ms at most. For answers that promise no
+    /// durability.
     pub fn told(&self, op: &Op) -> Settle {
         Settle { inner: None, told: op.has_published().then(|| Told::of(&self.feed, &self.clock)).flatten() }
     }
 
-    /// The same on the calling thread.
+    /// Waits on the calling thread until everything `op` changed or read is as durable as its bucket promises. Does not wait until the
+    /// mount's kernel was told.
     ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`] when the write quorum was lost: what the operation changed is not promised.

@@ -1,7 +1,7 @@
-//! Numbers of inodes and uploads: drawn by a change, and never used twice.
+//! Numbers of inodes and uploads. They are never used twice.
 //!
-//! A name space takes a block of them in a commit of its own, and changes draw from the block without one. So two processes with
-//! the same store could never draw the same number. What is left of a block when a process ends is not used.
+//! A name space reserves a block of numbers in a commit of its own, and changes take numbers from the block without a further commit.
+//! So two processes with the same store could never take the same number. Numbers that are left when a process ends are not used.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Numbers {
     /// [`ErrorKind::Busy`] when more are drawn than [`Numbers::have_at_hand`] was asked for.
     pub(crate) fn draw(&self, tx: &mut Tx<'_>) -> Result<u64> {
         tx.draw(|| self.0.lock().next()).ok_or_else(|| {
-            fail(ErrorKind::Busy, "there is no number left for what is to be made; nothing was changed; try again")
+            fail(ErrorKind::Busy, "no number for a new inode is available now; nothing was changed; try again")
         })
     }
 

@@ -1,4 +1,4 @@
-//! Objects by bucket and key, as S3 sees them; and files replaced whole, as WebDAV does.
+//! Objects by bucket and key, as S3 sees them; also replacing a file's whole content, as WebDAV does.
 
 pub(crate) mod tag;
 
@@ -45,7 +45,7 @@ impl Namespace {
         self.info_of(inode, true)
     }
 
-    /// The same; without what is staged of it unless `staged`.
+    /// The object as [`Namespace::info`] shows it; without its staged bytes unless `staged`.
     fn info_of(&self, inode: Inode, staged: bool) -> ObjectInfo {
         if inode.attr.kind == NodeKind::Directory {
             let attr = crate::types::Attr { size: 0, ..inode.attr };
@@ -127,7 +127,7 @@ impl Namespace {
         found.map_or(Ok(()), |ino| self.seal_if_dirty(op, ino))
     }
 
-    /// The same by directory and name.
+    /// Seals what is staged of the file with this name in this directory, before it gets new content.
     pub(crate) fn seal_named(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<()> {
         if !self.opens.any_staged() {
             return Ok(());
@@ -433,7 +433,7 @@ impl Namespace {
         Ok(self.store.ingest(dedup_domain(bucket.root), bucket.relaxed))
     }
 
-    /// The same for a file in this directory.
+    /// Begins to take in content for a file in this directory, in the dedup domain of its bucket.
     ///
     /// # Errors
     /// [`ErrorKind::Stale`], [`ErrorKind::NotDirectory`].

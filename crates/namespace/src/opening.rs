@@ -1,4 +1,4 @@
-//! Opening a store: what the last process left is ended, and records of earlier versions are brought up to date.
+//! Opening the name space of a store: leftovers of the last process are removed, and records of earlier versions are upgraded.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Namespace {
         match ns.tidy() {
             // Such a store is there to be read; what is left over hurts nobody, and a start that may write takes it away.
             Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
-                tracing::warn!(error = %error, "what the last process left over cannot be removed now");
+                tracing::warn!(error = %error, "leftovers of the last process cannot be removed now; the next start tries again");
             }
             tidied => tidied?,
         }

@@ -1,6 +1,6 @@
-//! What the process knows of open files and of what is staged of them.
+//! Open files of this process, and their staged bytes.
 //!
-//! Within a change only the atomics of an open file are looked at.
+//! Within a change only the atomics of an open file are read.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What belongs to somebody, for operators.
+//! Which user owns what, for operators.
 
 use strata_seam::Ino;
 

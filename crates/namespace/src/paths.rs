@@ -1,4 +1,4 @@
-//! Paths of directories that were looked up, kept in memory for events.
+//! Paths of directories that were looked up, cached in memory for events.
 
 use std::collections::HashMap;
 use std::sync::Arc;

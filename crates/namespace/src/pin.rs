@@ -106,7 +106,8 @@ impl Pin {
         self.kept().unwrap_or(self.ino)
     }
 
-    /// Lets go of the old content for good: who writes into the file wants to read what was written.
+    /// Gives the old content up: the pin leads to the file's present content from now on. Called when its holder writes, because a writer
+    /// has to read what it wrote.
     pub fn follow(&self) {
         self.following.store(true, Ordering::Release);
     }

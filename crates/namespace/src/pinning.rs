@@ -18,7 +18,8 @@ use crate::setattr::refuse_overlap;
 use crate::types::{Access, Op};
 
 impl Namespace {
-    /// The pin of a file's present content, for who has the file open.
+    /// Pins the present content of a file that the caller has open: if another door replaces the content, reads through the pin return
+    /// the old one until [`Namespace::unpin`]. See [`Pin`].
     #[must_use]
     pub fn pin(&self, ino: Ino) -> Arc<Pin> {
         let fresh = || Arc::new(Pin::new(ino));
@@ -53,8 +54,8 @@ impl Namespace {
         self.of_pinned(op, pin, |ino| self.read_in_sequence(op, ino, None, offset, len))
     }
 
-    /// The same through a handle, whose earlier reads are in `ahead`: while they follow one another, the disks bring in
-    /// what comes next.
+    /// Reads as [`Namespace::read_pinned`] does, through a handle with its own read-ahead: while reads follow one another, the disks read
+    /// in advance. `ahead` is the state of that handle.
     ///
     /// # Errors
     /// Those of [`Namespace::read`].

@@ -24,7 +24,7 @@ use crate::namespace::Namespace;
 use crate::types::Op;
 use crate::view::View;
 
-/// Numbers up to here are the door's own, for `.` and `..`.
+/// Numbers up to this one are left to doors, for `.` and `..`.
 pub const RESERVED: u64 = 2;
 /// Bits of a number that are hash.
 const HASH_BITS: u32 = 43;
@@ -155,7 +155,7 @@ impl Page {
 }
 
 impl Positions {
-    /// Numbers made with `key`; at most `bytes_max` are spent on finding their way back.
+    /// Numbers derived with `key`. At most `bytes_max` of memory remember which number belongs to which entry.
     #[must_use]
     pub fn new(key: [u8; 32], bytes_max: usize) -> Self {
         Self { key, bytes_max, known: Mutex::default() }
@@ -174,7 +174,7 @@ impl Positions {
         part << HASH_BITS | self.hash(cursor)
     }
 
-    /// Changes with the key, and only then do numbers lose their meaning.
+    /// A value that changes exactly when the key does; numbers that were given out under another key mean nothing.
     #[must_use]
     pub fn verifier(&self) -> [u8; 8] {
         self.hash(b"verifier").to_be_bytes()

@@ -1,4 +1,4 @@
-//! Reading open files: what is stored, with what is staged over it.
+//! Reading open files: stored content, with staged bytes over it.
 
 use std::sync::atomic::Ordering;
 
@@ -52,7 +52,8 @@ impl Namespace {
         self.read_in_sequence(op, ino, None, offset, len)
     }
 
-    /// The same of a file that may be read, for a handle that knows what it read before, if it does.
+    /// Reads a file for which permission was checked, as [`Namespace::read`] does. With the read-ahead state of a handle, if there is
+    /// one.
     pub(crate) fn read_in_sequence(
         &self,
         op: &Op,

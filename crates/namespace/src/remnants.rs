@@ -1,7 +1,7 @@
-//! What is remembered of removed inodes: see [`crate::Namespace::remember_removed`].
+//! Removed inodes that are still remembered; see [`crate::Namespace::remember_removed`].
 //!
-//! Invariant BOUND: at most [`REMEMBERED_MAX`] inodes, of which at most [`CONTENT_MAX`] have their content, each for
-//! [`CONTENT_NANOS`] at most, since what is held cannot be reclaimed.
+//! Invariant BOUND: at most [`REMEMBERED_MAX`] inodes. At most [`CONTENT_MAX`] of these have their content, each for at most
+//! [`CONTENT_NANOS`], because content that is held cannot be reclaimed.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,13 +1,12 @@
-//! Inodes that are gone from the tree and that a kernel still refers to.
+//! Inodes that were removed from the tree and to which the mount's kernel still refers.
 //!
-//! On a local file system an inode lives as long as anybody refers to it: a working directory, a descriptor opened with
-//! `O_PATH`, or a program between its walk of the path and its `open`, while another replaces the file by a rename. The
-//! mount's kernel refers to inodes by number, so what it knows is remembered here when it is erased: attributes, told
-//! with a link count of zero, and for a moment the content, so that an open that comes late still gets it.
+//! On a local file system an inode lives as long as anything refers to it: a working directory, a descriptor opened with `O_PATH`, or a
+//! program between its walk of the path and its `open`, while another replaces the file by a rename. The mount's kernel refers to
+//! inodes by number. So when an inode that the kernel knows is erased, it is remembered here: its attributes, with a link count of
+//! zero, and for a moment its content, so that an open that comes late still gets it.
 //!
-//! Nothing of this is in the store: a crash forgets it, as it forgets files that were unlinked while open. A file that is
-//! opened late becomes such a file.
-//! What is remembered, and how much, is in `remnants.rs`.
+//! Nothing of this is in the store: a crash forgets it, as it forgets files that were unlinked while open. A file that is opened late
+//! becomes such a file. `remnants.rs` says what is remembered, and how much.
 
 use std::sync::Arc;
 
@@ -25,13 +24,13 @@ use crate::types::{Access, Attr, NodeKind, Op, Opened};
 use crate::view::View;
 
 impl Namespace {
-    /// From now on removed inodes to which `refers` says somebody refers are remembered until
-    /// [`Namespace::forget_removed`]. One such keeper at a time; it is asked within changes, so it must be quick.
+    /// From now on a removed inode is remembered as long as `refers` says that the mount's kernel refers to it, until
+    /// [`Namespace::forget_removed`]. Only one mount can register. `refers` is called within changes, so it must take microseconds.
     pub fn remember_removed(&self, refers: impl Fn(Ino) -> bool + Send + Sync + 'static) {
         *self.removed.0.lock() = State { refers: Some(Arc::new(refers)), ..State::default() };
     }
 
-    /// Nobody refers to the inode any more.
+    /// The kernel no longer refers to the inode: what is remembered of it is dropped.
     pub fn forget_removed(&self, ino: Ino) {
         let mut state = self.removed.0.lock();
         if !state.known.is_empty() {

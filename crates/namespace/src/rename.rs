@@ -1,4 +1,4 @@
-//! Rename: one commit, whatever is below.
+//! Rename: one commit, however much is below the renamed directory.
 
 use strata_content::Tx;
 use strata_seam::Ino;
@@ -38,7 +38,8 @@ fn is_trash(tx: &mut Tx<'_>, dir: &Inode) -> Result<bool> {
 }
 
 impl Namespace {
-    /// Moves `from.1` in directory `from.0` to `to.1` in directory `to.0`.
+    /// Renames the entry `from.1` of directory `from.0` to `to.1` in directory `to.0`, in one commit. `mode` says what happens to an
+    /// entry that has the new name.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::Exists`], [`ErrorKind::NotEmpty`], [`ErrorKind::IsDirectory`],
@@ -48,10 +49,12 @@ impl Namespace {
         self.rename_within(op, from, to, (mode, Boundary::Kept)).map(|_| ())
     }
 
-    /// The same for file doors, where a desktop's trash at the top of the tree takes things from other buckets too: desktops do not copy
-    /// where a rename is refused, they offer to delete for good. The inode stays the one it was and belongs to the trash's bucket from
-    /// then on. What is in a folder follows it, in changes of its own ([`Namespace::follow_step`]); of a file of several names the one that went
-    /// becomes a file of its own there. A folder at the top is a folder of the trash then, and no bucket any more.
+    /// Renames as [`Namespace::rename`] does, for file doors, and also into a desktop's trash in another bucket (a folder at the top
+    /// whose name begins with `.Trash`). Desktops do not copy where a rename is refused; they offer to delete for good.
+    ///
+    /// The inode stays the same and belongs to the trash's bucket from then on. The content of a folder is assigned to that bucket in
+    /// later commits ([`Namespace::follow_step`]). If a file has several names, the renamed one becomes a separate file. A folder at the
+    /// top becomes an ordinary folder in the trash and stops being a bucket.
     ///
     /// # Errors
     /// Those of [`Namespace::rename`].
@@ -302,7 +305,7 @@ fn refuse_loop(tx: &mut Tx<'_>, moved: Ino, into: Ino) -> Result<()> {
         }
         at = tx.dir(at)?.parent;
     }
-    Err(fail(ErrorKind::Loop, "the tree is deeper than any we follow"))
+    Err(fail(ErrorKind::Loop, "the tree is too deep"))
 }
 
 /// A bucket is a boundary like a file system of its own, and so is a quota tree: no inode goes from one directory to the other

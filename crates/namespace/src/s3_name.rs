@@ -1,14 +1,15 @@
-//! What S3 calls a bucket, whose folder may have any name that a file system allows.
+//! The name of a bucket at S3, while its folder may have any name that a file system allows.
 //!
-//! Where S3 allows the folder's name, it is the bucket's. Any other has an *alias*: what of the name S3 allows, the number of the
-//! folder's inode, and [`ALIAS_MARK`]. So an alias is led back without a table, stays the same until the folder is renamed, and is
-//! nobody else's: a name that ends in the mark is none that S3 allows, and gets an alias like others.
+//! If S3 allows the folder's name, the bucket has the same name at S3. Otherwise it has an *alias*: the characters of the name that S3
+//! allows, the number of the folder's inode, and [`ALIAS_MARK`]. So an alias leads back to the folder without a table, stays the same
+//! until the folder is renamed, and is unique: S3 does not allow a name that ends in the mark, so a folder with such a name gets an
+//! alias too.
 
 use strata_seam::Ino;
 
 use crate::name::check_bucket;
 
-/// What aliases end with.
+/// The end of every alias, the name at S3 of a bucket whose folder has a name that S3 does not allow.
 pub const ALIAS_MARK: &str = "--strata";
 /// What an alias starts with where S3 allows nothing of the name.
 const NAMELESS: &str = "folder";

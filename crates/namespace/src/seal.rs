@@ -1,8 +1,8 @@
 //! Sealing: turning staged bytes into content.
 //!
-//! Written ranges are widened to the chunks they touch, so that the result is chunked much like the same bytes stored
-//! in one stream; what lies between is taken over by reference. A sync of a small range leaves the neighbours alone
-//! and puts the range in place as it is; the file is chunked again there when it is closed.
+//! Written ranges are widened to the chunks that they touch, so that the result is chunked much like the same bytes stored in one
+//! stream. Everything between them is taken over by reference. A sync of a small range does not widen it: the range is stored as it is,
+//! and the file is chunked again there when it is closed.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -92,8 +92,8 @@ impl Namespace {
         }
     }
 
-    /// The same for one who reads. Where it cannot be stored for lack of room, disks or descriptors, the reader gets what is
-    /// stored: that is what nobody can take back. Whether there is nothing besides.
+    /// Seals the staged bytes of a file for a reader whose answer waits for durability. If they cannot be stored for lack of room, disks
+    /// or descriptors, the reader gets only what is stored, which no crash can take back. Returns whether nothing is staged besides.
     pub(crate) fn seal_for_reading(&self, op: &Op, ino: Ino) -> Result<bool> {
         // What this change would rest on is no part of the answer unless it is made.
         let sealing = Op::new(op.caller.clone());

@@ -1,4 +1,5 @@
-//! Small records of services and doors, kept in the same commits as everything else.
+//! Settings: small records of services and doors, kept in the same commits as everything else. Also dead properties and the feed for
+//! the mount.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -22,18 +23,18 @@ const PROPERTY_LEN_MAX: usize = 16 << 10;
 const PROPERTIES_MAX: usize = 256;
 
 impl Namespace {
-    /// So many more changes were told to the mount's kernel.
+    /// The mount reports that it has told its kernel of this many more changes. Answers that wait for that go on ([`Namespace::told`]).
     pub fn note_told(&self, changes: u64) {
         self.feed.note_told(changes);
     }
 
-    /// The change feed from now on. `queue_max` bounds it; beyond, the listener gets [`Change::Overflow`]. Changes made
-    /// through `skip_door` itself are left out.
+    /// Subscribes to the changes that caches have to know, from now on. `queue_max` bounds the queue; when it overflows, the listener
+    /// gets [`Change::Overflow`]. Changes made through `skip_door` are left out.
     pub fn changes(&self, queue_max: usize, skip_door: Option<&'static Door>) -> Receiver<Change> {
         self.feed.listen(queue_max, skip_door)
     }
 
-    /// A setting of a service.
+    /// The value of a setting: a small record that a service or door keeps in the store. `None` if there is none.
     ///
     /// # Errors
     /// [`ErrorKind::NotPermitted`] but for administrators.
@@ -61,8 +62,8 @@ impl Namespace {
         })
     }
 
-    /// Makes a commit that changes no record, and has it durable: what lies before it lies before the position of a checkpoint that
-    /// is taken then.
+    /// Makes a commit that changes no record and waits until it is durable. A checkpoint taken afterwards has its position behind
+    /// everything that was committed before this call.
     ///
     /// # Errors
     /// Those of the store.
@@ -87,7 +88,7 @@ impl Namespace {
         self.opens.has_staged(ino)
     }
 
-    /// Settings whose key starts with `prefix`, in order.
+    /// All settings whose key starts with `prefix`, in order of their keys.
     ///
     /// # Errors
     /// [`ErrorKind::NotPermitted`] but for administrators.

@@ -69,7 +69,7 @@ fn read(record: Option<Vec<u8>>) -> Result<Vec<SessionId>> {
 }
 
 impl Namespace {
-    /// The number of this session. Keys of what ends with it begin with it.
+    /// The number of this session: this opening of the store by this process. Rows that end with the session have it in their key.
     #[must_use]
     pub fn session(&self) -> SessionId {
         self.own.id
@@ -172,8 +172,8 @@ impl Namespace {
         }
     }
 
-    /// Ends another session, which is gone: it has nothing open any more, and its processes hold nothing. What it had staged is lost,
-    /// as in a crash. Locks of WebDAV stay until they end.
+    /// Ends another session whose process is gone: its open files count as closed, and locks of its processes are released. Bytes that it
+    /// had staged are lost, as in a crash. WebDAV locks stay until they expire.
     ///
     /// # Errors
     /// Those of the store; it is tried again by who calls again.

@@ -1,4 +1,4 @@
-//! Changing attributes, ranges without data, and extended attributes.
+//! Changing attributes, allocating and punching ranges, copying ranges, and extended attributes.
 
 use strata_content::{Item, Reader, items_len};
 use strata_seam::planted::{Bug, planted};
@@ -105,9 +105,8 @@ impl Namespace {
         })
     }
 
-    /// Makes a hole (`punch`), or sees to it that the range can be written: with `extend` the file grows to cover it. There
-    /// must be room for what of it holds no data yet; it is not kept for this file, since bytes take new room whenever
-    /// they are written (as in ZFS).
+    /// With `punch` makes the range a hole; otherwise checks that there is room for the part of it that holds no data. With `extend` the
+    /// file grows to cover the range. No room is reserved for the file, since written bytes take new room each time (as in ZFS).
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`], [`ErrorKind::NoSpace`], [`ErrorKind::TooLarge`], [`ErrorKind::Invalid`].
@@ -158,8 +157,8 @@ impl Namespace {
         Ok(data)
     }
 
-    /// Copies a range by reference. Returns the bytes copied, fewer at the source's end. By what right the files are read and written
-    /// is said as in [`Namespace::read`].
+    /// Copies a range from one file to another by reference: no data moves. Returns the bytes copied, fewer at the source's end. Source
+    /// and destination are permits from opens, or inodes for which permission is checked now ([`Reach`]).
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`]; [`ErrorKind::Invalid`] for overlapping ranges of one file.

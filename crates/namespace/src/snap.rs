@@ -64,7 +64,7 @@ impl Namespace {
         snap.find_inode(ino)
     }
 
-    /// The same where it must exist.
+    /// The inode alone, as [`Namespace::find_inode_alone`] reads it; an error if it does not exist.
     pub(crate) fn inode_alone(&self, op: &Op, ino: Ino) -> Result<Inode> {
         self.find_inode_alone(op, ino)?.ok_or_else(gone)
     }

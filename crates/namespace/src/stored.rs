@@ -1,5 +1,7 @@
-//! Files whose staged bytes became content lately. Who reads an inode and then finds nothing staged has the newest content only if
-//! nothing was stored in between.
+//! Which files had staged bytes sealed a moment ago.
+//!
+//! A reader first reads the inode and then looks for staged bytes. If it finds none, its inode may be out of date: the bytes may have
+//! been sealed in between. This record tells it, so that it reads the inode again.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +12,7 @@ use strata_seam::Ino;
 /// As many are remembered as become content while a page of a list is read.
 const LATELY: usize = 256;
 
-/// See the module.
+/// The files whose staged bytes became content lately, and how often that has happened.
 #[derive(Default)]
 pub(crate) struct Stored {
     /// How often.

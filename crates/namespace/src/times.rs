@@ -1,8 +1,8 @@
-//! What moves in a directory: its times and its change number, apart from its record.
+//! Times and change number of a directory, kept apart from its record.
 //!
-//! Whoever makes or removes a name in a directory writes the cell alone, without reading it: one more change, and when. The record
-//! keeps what says who may do what there, and is read by everybody who comes by. So a directory in use is no record that everybody writes.
-//! Its attributes are those of both.
+//! A change that makes or removes a name in a directory adds to this cell without reading it: one more change, and the time. The record
+//! itself says who may do what there, and every request that passes reads it. So changes in a busy directory do not all write the
+//! record. The directory's attributes are computed from both.
 
 use strata_content::{Cell, Tx};
 use strata_seam::{Ino, Timestamp};
@@ -33,8 +33,8 @@ pub(crate) fn put(tx: &mut Tx<'_>, attr: &Attr) {
     tx.put_tail(key_of(attr.ino), tail(attr));
 }
 
-/// The same of a directory that had no cell when the change read it. The whole cell is written: what was absent is relied upon only by
-/// who puts it, and so nobody's first name there is passed over.
+/// Writes the cell of a directory that had none when the change read it. The whole cell is written: a change may rely on the absence of a
+/// row only if it writes that row. So two changes that both make the first name there do not miss each other.
 pub(crate) fn put_first(tx: &mut Tx<'_>, attr: &Attr) {
     let cell = Cell { count: 0, tail: tail(attr) };
     if let Some(value) = cell.to_value() {

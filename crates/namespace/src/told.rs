@@ -1,4 +1,4 @@
-//! What is told of one change: an event for the commit, and what the mount's kernel is told.
+//! What one change has to report: an event in its commit, and notifications for the mount's kernel.
 
 use std::sync::Arc;
 

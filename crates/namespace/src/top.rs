@@ -1,7 +1,7 @@
-//! The top of the tree: its folders are the buckets, under whatever names, and its files are in a bucket of their own.
+//! The top of the tree. Its folders are the buckets, with any names. Its files are in a bucket of their own.
 //!
-//! That built-in bucket has the root of the tree as its root directory. S3 sees the files there under one name, which is a setting; where
-//! a folder has that name the folder is meant, and the bucket has an alias as folders have. Folders are no part of it.
+//! That built-in bucket has the root of the tree as its root directory. At S3 it has one name, which is a setting. If a folder has that
+//! name, the name means the folder, and the built-in bucket has an alias. Folders are not part of the built-in bucket.
 
 use strata_content::Tx;
 use strata_seam::Ino;
@@ -16,7 +16,7 @@ use crate::s3_name;
 use crate::types::{BucketInfo, Durability, Op, ROOT_INO};
 use crate::view::View;
 
-/// What S3 calls the bucket of the files at the top unless told otherwise.
+/// The name at S3 of the bucket of the files at the top, unless the setting `top-bucket` gives another.
 pub const TOP_NAME_DEFAULT: &str = "top";
 
 /// What is said to whoever asks the bucket of the files at the top for anything that is in a folder.
@@ -24,8 +24,8 @@ const NO_FOLDERS: &str = "this bucket holds the files at the top of the tree alo
                           an object of the folder's own bucket";
 
 impl Namespace {
-    /// Has S3 see the files at the top under another name than [`TOP_NAME_DEFAULT`]. Once, before the doors open; `false` if it has a
-    /// name already.
+    /// Sets the name at S3 of the bucket of the files at the top. To be called once, before the doors open; returns `false`, and changes
+    /// nothing, if it was called before.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidName`] for what S3 takes for no bucket's name.
@@ -87,7 +87,7 @@ impl Namespace {
         }
     }
 
-    /// The bucket that people mean by a name: the one whose folder is called so, or the one that S3 calls so.
+    /// The bucket that a person means by `name`: the one whose folder has this name, or the one that has it at S3.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchBucket`]; [`ErrorKind::Invalid`] where these are two.
@@ -102,7 +102,7 @@ impl Namespace {
         let found = match (folder, of_s3) {
             (Some(folder), Some(of_s3)) if folder.root != of_s3.root => {
                 let what = format!(
-                    "'{}' is the name of a folder and what S3 calls another; say what S3 calls the one that is meant",
+                    "'{}' is the name of one bucket's folder and of another bucket at S3; give the name at S3 of the one that is meant, which `strata bucket list` shows",
                     name.escape_ascii()
                 );
                 return Err(fail(ErrorKind::Invalid, what));
@@ -125,7 +125,7 @@ impl Namespace {
         self.bucket_info(op, &mut snap, &bucket)
     }
 
-    /// The bucket that what is made in this directory belongs to; of the root of the tree, that of the files there.
+    /// The bucket to which new entries of this directory belong. For the root of the tree, that of the files there.
     ///
     /// # Errors
     /// [`ErrorKind::Stale`], [`ErrorKind::NotDirectory`].
@@ -171,7 +171,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// The same within a change.
+    /// Makes the bucket of the files at the top if it is missing, as a part of a change.
     pub(crate) fn put_top(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let mut root = tx.dir(ROOT_INO)?;
         if tx.record(&key::bucket(ROOT_INO))?.is_none() {
@@ -210,8 +210,7 @@ pub(crate) fn refuse_top(bucket: &Bucket) -> Result<()> {
     if bucket.is_top() {
         return Err(fail(
             ErrorKind::NotPermitted,
-            "the bucket of the files at the top of the tree is built in; it is neither removed nor renamed; nothing was changed; what S3 \
-             calls it is a setting",
+            "the bucket of the files at the top of the tree is built in; it cannot be removed or renamed; nothing was changed; the setting `top-bucket` changes its name at S3",
         ));
     }
     Ok(())

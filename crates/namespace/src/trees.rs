@@ -1,4 +1,4 @@
-//! Whole trees: removing and copying, for doors whose protocol does it in one request.
+//! Removing and copying whole trees, for doors whose protocol does that in one request.
 
 use strata_content::Tx;
 use strata_seam::Ino;
@@ -77,8 +77,8 @@ impl Namespace {
         self.remove_tree_told(op, parent, name, &mut |_| true, &|_| Ok(())).map(drop)
     }
 
-    /// The same; `told` hears after each step how many names below it are removed, and says whether to go on; `may` refuses what is
-    /// to stay. The answer says whether the tree is gone.
+    /// Removes an entry and everything below it, as [`Namespace::remove_tree`] does. `told` is called after each step with the number of
+    /// names removed below it, and returns whether to go on. `may` refuses what has to stay. Returns whether the tree is gone.
     pub(crate) fn remove_tree_told(
         &self,
         op: &Op,
@@ -195,8 +195,8 @@ impl Namespace {
         Ok((removal.told)(removal.removed))
     }
 
-    /// How many names there are below a directory. Reads every entry there, and hardly an inode; `told` hears how many it has counted
-    /// and says whether to go on: if not, `None`.
+    /// Counts the names below a directory. Reads every entry there, and few inodes. `told` is called now and then with the count so far
+    /// and returns whether to go on; if not, the result is `None`.
     ///
     /// # Errors
     /// Reading the index.

@@ -1,4 +1,4 @@
-//! What goes in and out of the name space. No wire type of any door appears here.
+//! The values that callers pass to the name space and get back. No wire type of any door appears here.
 
 pub(crate) mod access;
 mod door;
@@ -54,7 +54,7 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
-    /// Its name in a sentence.
+    /// What it is called in error texts, with its article.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl NodeKind {
         }
     }
 
-    /// Whether objects and collections show it: S3 and WebDAV know files and directories only.
+    /// Whether S3 and WebDAV show it: they know only files and directories.
     #[must_use]
     pub fn has_object(self) -> bool {
         matches!(self, Self::File | Self::Directory)
@@ -108,7 +108,7 @@ pub struct Attr {
     pub change: u64,
 }
 
-/// A file that was opened: what it was like, and what its opening permits from then on.
+/// The result of opening a file: its attributes then, and the permit by which it is read and written until it is closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Opened {
     /// Its attributes at the time.
@@ -208,7 +208,7 @@ pub struct NewNode {
     pub rdev: u64,
 }
 
-/// Properties of an object beside its bytes, as a door gives them. They are kept and told, and nothing here depends on them.
+/// Properties of an object that doors store with its content. The name space keeps them and does not interpret them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ObjectMeta {
     /// How the content is to be served: what it is, in which language, how it is encoded. The names are the doors', which share them.
@@ -254,7 +254,7 @@ pub enum Wanted {
     OneOf(Vec<ContentTag>),
 }
 
-/// What tells one content of a file from another. It says so by equality alone, and how a door calls it is the door's.
+/// A value that differs between two contents of a file, compared for equality alone. Doors show it in their own form, HTTP as an ETag.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum ContentTag {
     /// Of content without a byte with which no tag came.
@@ -268,7 +268,7 @@ pub enum ContentTag {
     Given(String),
 }
 
-/// How durable a bucket's acknowledgements are.
+/// What an acknowledgement of a change in a bucket waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Durability {
     /// Acknowledged when synced on a write quorum: survives power loss.
@@ -369,7 +369,7 @@ pub struct PartInfo {
     pub checksums: BTreeMap<String, String>,
 }
 
-/// Totals of the store's file systems and tables.
+/// Space and inodes of the whole store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StoreSpace {
     /// Bytes of content the set can hold (parity taken off).
@@ -380,7 +380,7 @@ pub struct StoreSpace {
     pub inodes: u64,
 }
 
-/// What changed, for the doors that keep caches (the kernel's, at the mount).
+/// A change that caches outside of the store have to know: the kernel's, at the mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
     /// An entry was added, replaced or removed.
@@ -400,7 +400,7 @@ pub enum Change {
     Overflow,
 }
 
-/// What a door says of an object that is made of parts.
+/// The tag and checksums of an object that is made of uploaded parts, as its door computed them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Whole {
     /// Its tag: what the door makes of those of the parts.

@@ -85,7 +85,7 @@ impl Namespace {
         Ok((at, id, found, record.root))
     }
 
-    /// An upload.
+    /// What is known of an unfinished upload.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchUpload`].
@@ -221,9 +221,8 @@ impl Namespace {
         Ok((uploads.collect::<Result<_>>()?, more))
     }
 
-    /// Makes the object of the listed parts (number and tag, in the client's order), which is called as `whole` says.
-    /// One commit, no data moves. Completing again with the same parts answers the same object, also where both are
-    /// under way at once.
+    /// Makes the object from the listed parts (number and tag, in the client's order), with the tag and checksums in `whole`. One commit;
+    /// no data moves. Completing again with the same parts returns the same object, also if both calls run at once.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchUpload`], [`ErrorKind::InvalidPart`], [`ErrorKind::InvalidPartOrder`],
@@ -354,7 +353,7 @@ impl Namespace {
         }
     }
 
-    /// Gives an upload up.
+    /// Ends an upload without an object; its parts become garbage.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchUpload`].

@@ -1,7 +1,7 @@
 //! Counters of usage: bytes and inodes by bucket, by quota tree and by owner.
 //!
-//! They are only ever added to, so a change reads none of them. What an inode adds is written in its record with everything
-//! else; whoever writes the record anew takes out what it had added before ([`Counted`]).
+//! They are only ever added to, so a change reads none of them. The record of an inode says what the inode has added; a change that
+//! writes the record again first takes that out ([`Counted`]).
 
 use strata_content::{Cell, Tx};
 use strata_seam::Ino;
@@ -11,7 +11,7 @@ use crate::key;
 use crate::namespace::Namespace;
 use crate::records::Counted;
 
-/// What a counter is of.
+/// What a counter of usage belongs to: a bucket, a quota tree or an owner.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum UsageOf {
     /// The bucket with this root directory.
@@ -32,7 +32,7 @@ impl std::fmt::Display for UsageOf {
     }
 }
 
-/// What is used.
+/// Bytes and inodes in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Usage {
     /// Bytes of stored content, holes left out, each file counted by itself however much it shares with others.

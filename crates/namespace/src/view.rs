@@ -1,4 +1,4 @@
-//! Reading records, the same way inside a change and outside of one.
+//! Reading records, in the same way inside a change and outside of one.
 
 use strata_content::{Cell, ContentError, Tx};
 use strata_seam::Ino;
@@ -168,7 +168,7 @@ pub trait View {
     /// Whether directories have placeholders: not where records of an earlier version could not be upgraded.
     fn has_placeholders(&self) -> bool;
 
-    /// The same, or its placeholder.
+    /// The entry of this name, which may also be a placeholder.
     fn any_entry(&mut self, parent: Ino, entry_name: &[u8]) -> Result<Option<Dirent>> {
         match self.record(&key::entry(parent, entry_name))? {
             Some(bytes) => Ok(Some(decode_dirent(parent, &bytes)?)),
@@ -256,7 +256,7 @@ pub trait View {
         }
     }
 
-    /// The same where it must exist.
+    /// The entry that a file door calls `name`; an error if there is none.
     fn found(&mut self, parent: Ino, name: &[u8]) -> Result<Found> {
         self.find(parent, name)?
             .ok_or_else(|| fail(ErrorKind::NotFound, format!("there is no '{}' here", name.escape_ascii())))

@@ -18,7 +18,7 @@ const FREEZE_REPLAYED: u64 = 1024;
 /// Share of a log that is changes of the index, where it is not known: a tenth in a store of tiny objects, far less elsewhere.
 const CHANGES_SHARE: u64 = 16;
 
-/// What a store is opened with.
+/// What is needed to open a store: disks, folders and settings.
 pub struct StoreConfig {
     /// The disks of the set, in any order.
     pub disks: Vec<Arc<dyn Disk>>,
@@ -43,7 +43,7 @@ pub struct StoreConfig {
     pub threads: bool,
 }
 
-/// An open store.
+/// An open store with its background threads. To be closed with [`OpenStore::close`].
 pub struct OpenStore {
     runtime: Arc<Runtime>,
     threads: Threads,
@@ -144,13 +144,13 @@ impl OpenStore {
         self.runtime.namespace()
     }
 
-    /// What works in the background of the store, and what may be asked of it.
+    /// The calls for operating the store, and its background workers.
     #[must_use]
     pub fn runtime(&self) -> &Arc<Runtime> {
         &self.runtime
     }
 
-    /// One round of what the threads do, on the calling thread.
+    /// Does one round of what the background threads do, on the calling thread. For stores that were opened without threads, as in tests.
     ///
     /// # Errors
     /// Those of sealing, collecting and draining.
@@ -161,8 +161,8 @@ impl OpenStore {
     /// Seals open files, makes everything durable and ends the threads.
     ///
     /// # Errors
-    /// What could not be made durable; the next start replays what was. Written bytes that found no room on full disks are
-    /// given up, and said so in the log.
+    /// What could not be made durable; the next opening replays what was. Written bytes for which full disks have no room are dropped,
+    /// and the log says so.
     pub fn close(mut self) -> Result<()> {
         self.end_threads();
         let ledger = self.namespace().store().ledger();

@@ -1,8 +1,8 @@
-//! Making the sets of a store equally full.
+//! Rebalancing: making the sets of a store equally full.
 //!
-//! A set that joins is preferred for new segments and left alone by everything else, so it fills as the store is used. Whoever
-//! does not want to wait has the mover take up segments of the fullest set; what is wanted of them goes to the emptiest, since
-//! that is where new segments are made. Nothing is remembered: one that was cut off leaves the sets less apart than before.
+//! A new set is preferred for new segments, and existing content stays where it is. So the set fills as the store is used. To be
+//! faster, `strata set rebalance` has the mover take segments of the fullest set; their content goes to the emptiest one, because new
+//! segments are made there. No state is kept: a rebalance that was cut off has made the difference smaller.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const TOLERANCE_PERCENT: u64 = 3;
 /// Bytes moved between two looks at the sets.
 const STEP_BYTES: u64 = 1 << 30;
 
-/// How far the fullest set is from the others.
+/// How much fuller the fullest set is than the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Imbalance {
     /// The fullest set.
@@ -41,7 +41,7 @@ fn imbalance(sets: &[SetStatus]) -> Option<Imbalance> {
 }
 
 impl Runtime {
-    /// How far the sets of the store are from being equally full; `None` where that is not worth moving for.
+    /// How far the sets of the store are from being equally full; `None` if the difference is too small to move content for.
     #[must_use]
     pub fn imbalance(&self) -> Option<Imbalance> {
         imbalance(&self.store().ledger().status().sets)

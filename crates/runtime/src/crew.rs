@@ -1,8 +1,8 @@
-//! The threads that keep a store tidy beside its callers, each shown as a worker of the store's crew: sealer, collector, follower, index,
-//! helper, and the mover with what belongs to it.
+//! The background threads of a store, each reported as a worker of its crew: sealer, collector, follower, index and helper. The mover's
+//! thread is in `mover.rs`.
 //!
-//! Changes wait for the index to be drained where memory is short, and the collector makes changes, or waits for those who do. So
-//! it is another thread that drains.
+//! Draining the index has a thread of its own. Changes wait for it when memory is short, and the collector makes changes: if one thread
+//! did both, it would wait for itself.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -145,8 +145,7 @@ impl Runtime {
         let (mut backlog, mut following) = (Backlog::of(collector), Backlog::of(follower));
         let mut follow_from = 0;
         // Nothing is lost by what fails: what was not done stays to be done.
-        let say =
-            |error: &Error| tracing::warn!(%error, "what nobody owns cannot be let go; it is tried again and again");
+        let say = |error: &Error| tracing::warn!(%error, "references without an owner cannot be released; this is tried again");
         collector.work(stop, again, say, || {
             let now = self.clock().monotonic_nanos();
             if now.saturating_sub(sealed_at) >= SEAL_EVERY_NANOS {
@@ -156,7 +155,7 @@ impl Runtime {
                 if sealer.note(&sealed, FAILED_PAUSE)
                     && let Err(error) = sealed
                 {
-                    tracing::warn!(%error, "files that are idle cannot be stored; it is tried again and again");
+                    tracing::warn!(%error, "written bytes of idle files cannot be stored; they stay in memory, and this is tried again");
                 }
             }
             let mut pause = IDLE_PAUSE;
@@ -165,7 +164,7 @@ impl Runtime {
                 if follower.note(&followed, FAILED_PAUSE)
                     && let Err(error) = &followed
                 {
-                    tracing::warn!(%error, "what is in folders of the trash cannot follow them; it is tried again and again");
+                    tracing::warn!(%error, "the content of folders in the trash cannot be given to the trash's bucket; this is tried again");
                 }
                 follow_from = if followed.is_err() { now + FAILED_PAUSE.as_nanos() as u64 } else { 0 };
                 pause = followed.unwrap_or(IDLE_PAUSE);
@@ -181,7 +180,7 @@ impl Runtime {
 
     fn run_drainer(&self, worker: &Worker, stop: &Stop) {
         let mut backlog = Backlog::of(worker);
-        let say = |error: &Error| tracing::warn!(%error, "the index cannot be written; it is tried again and again");
+        let say = |error: &Error| tracing::warn!(%error, "the index cannot be written; this is tried again");
         worker.work(stop, again, say, || {
             let drained = self.drain_index(worker);
             backlog.step(drained)

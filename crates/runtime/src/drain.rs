@@ -1,11 +1,11 @@
-//! Emptying a set of the store, step by step, until it leaves.
+//! Draining a set: emptying it step by step until it leaves the store.
 //!
-//! That a set is being drained is written in the superblocks, so nothing has to be remembered here: a step ends the segment
-//! being written, has the mover take up what lies on the set, and lets the set go once no segment is left on it. A step that
-//! was cut off, by a crash or by its caller, is simply taken again.
+//! The superblocks say that a set is being drained, so no state is kept here. A step ends the segment being written, has the mover move
+//! what lies on the set, and removes the set once no segment is left on it. A step that was cut off, by a crash or by its caller, is
+//! simply done again.
 //!
-//! A segment can be given back only once a checkpoint lies behind it, and the position of a checkpoint is that of the last
-//! change it has; so each step makes changes of its own first: a setting that is removed at the end.
+//! A segment can be freed only once a checkpoint lies behind it, and the position of a checkpoint is that of its last change. So each
+//! step first makes a change of its own: it writes a setting, which is removed at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ const SETTING: &str = "drain";
 /// Live bytes moved by one step, so that whoever does it can look after other things in between.
 const STEP_BYTES: u64 = 4 << 30;
 
-/// How the emptying of a set goes.
+/// How far the drain of a set is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DrainStatus {
     /// The set.
@@ -75,8 +75,8 @@ struct State {
 }
 
 impl Runtime {
-    /// Begins to empty a set, or goes on with it: nothing new is written to it from now on. The background of the mover does
-    /// the rest, or whoever calls [`Runtime::drain_step`].
+    /// Begins to empty a set, or continues with it: nothing new is written to it from now on. The mover's thread does the rest, or the
+    /// caller by [`Runtime::drain_step`].
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a set that the store does not have, or that is the last to take writes; those of
@@ -85,7 +85,7 @@ impl Runtime {
         self.changed_set(self.store().ledger().set_draining(number, true))
     }
 
-    /// Ends the emptying of a set, which takes writes again. What was moved stays where it is.
+    /// Cancels the drain of a set, which takes writes again. What was moved stays where it is.
     ///
     /// # Errors
     /// As for [`Runtime::begin_drain`].
@@ -102,13 +102,13 @@ impl Runtime {
         })
     }
 
-    /// The set that is being emptied, if any, the first of them if there are several.
+    /// The set that is being drained; the first one if there are several.
     #[must_use]
     pub fn draining(&self) -> Option<SetStatus> {
         self.store().ledger().status().sets.into_iter().find(|set| set.state == SetState::Draining)
     }
 
-    /// How that goes.
+    /// How far the drain is; `None` if no set is being drained.
     #[must_use]
     pub fn drain_status(&self) -> Option<DrainStatus> {
         let set = self.draining()?;
@@ -196,10 +196,10 @@ impl Runtime {
                     )),
                     () if left < before => DrainStep::More,
                     () if report.segments_waiting > 0 => DrainStep::Stuck(format!(
-                        "nothing could be given back: readers and uploads from before hold {} segments",
+                        "no segment could be freed: readers and uploads that began before still use {} segments",
                         report.segments_waiting
                     )),
-                    () => DrainStep::Stuck("nothing could be given back this time".to_owned()),
+                    () => DrainStep::Stuck("no segment could be freed this time".to_owned()),
                 });
             }
         }

@@ -1,4 +1,4 @@
-//! How a store is doing.
+//! The health of a store, for checks and metrics.
 
 use strata_index::HotCounts;
 use strata_ledger::{DiskState, Refusing};
@@ -37,7 +37,7 @@ pub struct Health {
 }
 
 impl Runtime {
-    /// How the store is doing.
+    /// What is refused, failing or running short, for health checks and metrics. Reads counters only.
     #[must_use]
     pub fn health(&self) -> Health {
         let status = self.store().ledger().status();

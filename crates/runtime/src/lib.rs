@@ -1,8 +1,7 @@
-//! A store as one, above its name space: put together, recovered, and kept tidy in the background.
+//! A whole store, above its name space: assembling it, recovering it, and the work in its background.
 //!
-//! Start with [`OpenStore`], which opens a store and closes it. [`Runtime`] is what whoever operates one asks of it: how it is doing, who works in
-//! it, giving space back, emptying a set, making sets equally full. `recover` brings index and log together; `crew` has the threads that work by
-//! themselves.
+//! Start with [`OpenStore`], which opens and closes a store. [`Runtime`] has the calls for operating one: health, workers, reclaim,
+//! draining a set, rebalancing sets. `recover` brings index and log to the same state; `crew` starts the background threads.
 
 mod assemble;
 mod balance;

@@ -1,8 +1,8 @@
 //! When the mover runs, and how fast: in the background of a server, and on demand.
 //!
 //! In the background a checkpoint is taken once the log behind the last one is long, so that the rebuild of a lost index stays short.
-//! Segments are counted now and then, at a small share of the time that takes; if enough of them is garbage, or the disks
-//! fill up, the mover takes up those that are worth it. A disk that is nearly full makes it go as fast as it can.
+//! The references into each segment are counted now and then, for a small share of the time. If enough is garbage, or the disks fill
+//! up, the mover reclaims the segments that are worth it. When the disks are nearly full, it works without a rate limit.
 
 use std::time::Duration;
 
@@ -81,9 +81,10 @@ impl Host for Paced<'_> {
 }
 
 impl Runtime {
-    /// Gives back now what deleted content takes, and packs small commits: lets pages go, ends the segment being written, moves
-    /// what is wanted of every segment that is less than 85 % wanted. At full speed; waits up to `patience` for readers and ingests
-    /// that began before, and leaves their segments otherwise. `progress` may end it by `false`; what was done stays done.
+    /// Frees the space of deleted content now, and packs small commits, at full speed: releases references without an owner, ends the
+    /// segment being written, and reclaims every segment that is less than 85 % referenced. Waits up to `patience` for readers and
+    /// uploads that began before, and leaves their segments if they have not ended. `progress` is called with the report so far and ends
+    /// the work by returning `false`; what was done stays done.
     ///
     /// # Errors
     /// Those of the store; nothing is lost, and the next reclaim goes on.
@@ -161,10 +162,10 @@ impl Runtime {
         Ok(self.store().reclaim(choice, &mut host)?)
     }
 
-    /// Overwrites whatever the log still has of settings that are sought, by their key and value, in commits and in checkpoints
-    /// before the newest; the settings themselves must be others by now. At the mover's pace. `true` once nothing is left;
-    /// `false` where `go_on` ended it, or where readers and uploads from before hold it up: try again later. A disk that is away keeps what it has
-    /// until it is seen again.
+    /// Overwrites what the log still has of certain settings, chosen by key and value, in commits and in all checkpoints but the newest.
+    /// The settings themselves must have been replaced before. Works at the mover's pace. Returns `true` once nothing is left; `false` if
+    /// `go_on` ended it, or if readers and uploads from before prevent it: try again later. A disk that is away keeps its traces until it
+    /// comes back.
     ///
     /// # Errors
     /// Those of the store; nothing is lost, and the next one goes on.
@@ -210,8 +211,8 @@ impl Runtime {
         self.store().mover().work(stop, again, say, || self.move_if_due(stop, &mut counted).map(|()| pause()));
     }
 
-    /// One look of the background: a checkpoint, a step of emptying a set, or a reclaim, where that is due. For stores
-    /// without threads.
+    /// Does one round of the mover's thread on the calling thread: a checkpoint, a step of a drain, or a reclaim, if one is due. For
+    /// stores without threads.
     ///
     /// # Errors
     /// Those of the store; nothing is lost, and the next look goes on.
@@ -346,7 +347,7 @@ impl Runtime {
     }
 }
 
-/// What the background knows of the space of a store: its last counting.
+/// What the mover's thread remembers between two rounds: its last count of referenced bytes.
 #[derive(Default)]
 pub struct SpaceWatch {
     /// The last commit before it.

@@ -1,9 +1,9 @@
-//! Bringing index and ledger together when a store is opened.
+//! Bringing index and ledger to the same state when a store is opened.
 //!
-//! **Invariant TRUTH**: whatever the index engine holds (nothing, damage, another history, a state before the log's start or
-//! behind its end), what is opened is what the ledger says: the engine as it is if the log reaches back to it, else the
-//! newest checkpoint, else the whole log if its start is still there; and then the rest of the log. Where none of these is
-//! possible the opening is refused and says what is damaged.
+//! **Invariant TRUTH**: the ledger decides what the opened store contains, whatever state the index engine is in (empty, damaged, of
+//! another history, older than the log's start or newer than its end). The engine is used as it is if the log reaches back to it.
+//! Otherwise the index is filled from the newest checkpoint, or from the whole log if its start is still there. Then the rest of the
+//! log is replayed. If none of these is possible, the opening is refused and the error says what is damaged.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ pub(crate) fn recover(
         }
         Err(error) => match put_back_former(dir) {
             Ok(Some(former)) => {
-                tracing::error!(%former, "the index of the engine that was set before is in its place again");
+                tracing::error!(%former, "the index of the previous engine is in its place again");
                 let what = format!(
                     "{}; the index was to be built anew for another engine; the one of {former} is in its place again: \
                      set `index-engine` to {former}",
@@ -64,14 +64,14 @@ pub(crate) fn recover(
             }
             Ok(None) => Err(error),
             Err(failed) => {
-                tracing::error!(error = %failed, "the index of the engine that was set before could not be put back");
+                tracing::error!(error = %failed, "the index of the previous engine could not be put back");
                 Err(error)
             }
         },
     }
 }
 
-/// The same for the store that the disks hold.
+/// Recovers the store that these disks hold, as [`recover`] does; an error if they hold none.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] where they hold none, and those of [`recover`].
@@ -126,7 +126,7 @@ fn bring_up(config: &StoreConfig, set_id: SetId, clock: &Arc<dyn Clock>, entropy
             return Err(Error::new(
                 ErrorKind::Corrupt,
                 format!(
-                    "the index is lost, the start of the log was given back, and the checkpoint cannot stand in for them: \
+                    "the index is lost, the start of the log was freed, and the checkpoint that replaces it cannot be used: \
                      {why}; nothing was changed; return a missing disk, or put the index folder back from a copy"
                 ),
             ));
@@ -256,9 +256,12 @@ fn apply(index: &Index, append: Replayed) -> Result<(), ContentError> {
 pub(crate) fn free_stale(ledger: &Ledger, checkpoint: &Checkpoint) {
     match ledger.free_all_but(checkpoint.kept(), checkpoint.position()) {
         Ok(0) => {}
-        Ok(files) => tracing::info!(files, "segment files that were given back before are removed"),
+        Ok(files) => tracing::info!(files, "segment files that were freed before are removed"),
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "segment files given back could not be removed");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "segment files that were freed could not be removed"
+            );
         }
     }
 }

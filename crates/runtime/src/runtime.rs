@@ -1,4 +1,4 @@
-//! A store at work: its name space, and what works in its background.
+//! The calls for operating an open store.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use strata_seam::{ChunkId, Clock, Crew, LatencyCounts, Pace};
 use crate::drain::Drain;
 use crate::sets::Sets;
 
-/// What whoever operates a store asks of it, beside what its users do through the name space. Shared as `Arc<Runtime>`; every call may run on any
-/// thread.
+/// The calls for operating a store: health, disks, sets, reclaim, checkpoints. Users' data is reached through its name space. Shared as
+/// `Arc<Runtime>`; every call may run on any thread.
 pub struct Runtime {
     namespace: Arc<Namespace>,
     pub(crate) drain: Drain,
 }
 
 impl Runtime {
-    /// The background of this name space, of which there is one.
+    /// The runtime of this name space. A name space has only one.
     #[must_use]
     pub fn over(namespace: Arc<Namespace>) -> Self {
         Self { namespace, drain: Drain::default() }
@@ -30,7 +30,7 @@ impl Runtime {
         &self.namespace
     }
 
-    /// Who works in the background.
+    /// The background workers of the store.
     #[must_use]
     pub fn crew(&self) -> &Arc<Crew> {
         self.namespace.crew()
@@ -42,13 +42,13 @@ impl Runtime {
         Sets::of(self.store().ledger())
     }
 
-    /// What was taken in since the store was opened, and what of it had to be stored.
+    /// How much content was written since the store was opened, and how much of it had to be stored.
     #[must_use]
     pub fn traffic(&self) -> TrafficCounts {
         self.store().traffic()
     }
 
-    /// A number that grows while somebody is served.
+    /// A counter that grows while clients read or write. Background work compares two values to see whether the store is in use.
     #[must_use]
     pub fn served(&self) -> u64 {
         self.store().served()
@@ -72,7 +72,7 @@ impl Runtime {
         self.store().log_written()
     }
 
-    /// Writes the index down in the log.
+    /// Writes a checkpoint of the index to the log.
     ///
     /// # Errors
     /// Those of the store; the checkpoint before stays the newest.
@@ -80,25 +80,25 @@ impl Runtime {
         Ok(self.store().take_checkpoint(&BTreeSet::new(), &mut |_| true)?)
     }
 
-    /// How long the lock of all changes was held since the store was opened: all times, and nanoseconds of the longest.
+    /// How long changes held the writer's lock since the store was opened: a histogram, and the longest in nanoseconds.
     #[must_use]
     pub fn writer_held(&self) -> (LatencyCounts, u64) {
         self.store().writer_held()
     }
 
-    /// How the giving back of space goes.
+    /// What the mover is doing, and what it has done since the store was opened.
     #[must_use]
     pub fn mover_status(&self) -> MoverStatus {
         self.store().mover_status()
     }
 
-    /// What the giving back of space in the background goes by.
+    /// The rate limit that mover, checkpoints, drains and the eraser share.
     #[must_use]
     pub fn mover_pace(&self) -> &Arc<Pace> {
         self.store().mover_pace()
     }
 
-    /// Bytes a second that it may handle; 0 is no limit.
+    /// Sets that limit, in bytes a second; 0 means no limit.
     pub fn set_mover_rate(&self, rate: u64) {
         self.store().set_mover_rate(rate);
     }
@@ -115,7 +115,7 @@ impl Runtime {
         self.namespace.store()
     }
 
-    /// What the store takes the time from.
+    /// The clock of the store.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         self.namespace.clock()

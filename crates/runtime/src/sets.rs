@@ -1,4 +1,4 @@
-//! The sets of a store and their disks, as who operates the store sees and changes them.
+//! The sets of a store and their disks: the calls with which operators see and change them.
 
 use std::sync::Arc;
 
@@ -19,13 +19,14 @@ pub fn store_on(disks: &[Arc<dyn Disk>]) -> Result<Option<SetId>> {
     Ledger::find(disks)
 }
 
-/// Whether somebody took this disk out of its set; false where it cannot be told.
+/// Whether an operator took this disk out of its set; also false if that cannot be read.
 #[must_use]
 pub fn is_taken_out(disk: &dyn Disk) -> bool {
     Ledger::is_taken_out(disk)
 }
 
-/// The sets of an open store. Cheap to clone; every call may run on any thread, and says by its error that the store goes on as before.
+/// The calls for the sets of an open store and their disks. Cheap to clone; every call may run on any thread. After an error the store
+/// goes on as before.
 #[derive(Clone)]
 pub struct Sets(Arc<Ledger>);
 
@@ -34,26 +35,26 @@ impl Sets {
         Self(Arc::clone(ledger))
     }
 
-    /// How they are. Asks every disk for its files and room; not for a hot path.
+    /// The state of every set and disk. Asks every disk for its files and room, so it is too slow for a hot path.
     #[must_use]
     pub fn status(&self) -> Status {
         self.0.status()
     }
 
-    /// What is refused for now, if anything is.
+    /// What the store refuses at present (writes, or new content) and why; `None` if nothing.
     #[must_use]
     pub fn refusing(&self) -> Option<Refusing> {
         self.0.refusing()
     }
 
-    /// The layout of the set that joined first of those that are left.
+    /// The layout of the oldest set that is still in the store.
     #[must_use]
     pub fn geometry(&self) -> Geometry {
         self.0.geometry()
     }
 
-    /// Takes back disks that were set aside and answer again; returns their places, which then lack what was written meanwhile. Also notices disks
-    /// that went, and room that came back.
+    /// Takes back disks that were set aside and work again; returns their places, which then need a heal. Also notices disks that
+    /// vanished, and room that became free.
     ///
     /// # Errors
     /// Those of the store; none for a disk that stays aside.
@@ -101,7 +102,8 @@ impl Sets {
         self.0.add_set(disks, geometry, entropy)
     }
 
-    /// Writes what disks lack, beginning where they begin to lack it; `progress` may end it by `false`. The report is the proof.
+    /// Writes the frames that disks lack, from the first one that any disk lacks. `progress` is called after each stripe and ends the
+    /// pass by returning `false`. The report says for every stripe whether it is complete.
     ///
     /// # Errors
     /// The store takes no writes.

@@ -1,8 +1,7 @@
-//! Invariant TRUTH as a predicate: the index on disk, brought up to the end of the log, says the same as one built from
-//! nothing.
+//! Invariant TRUTH as a check: the index on disk, brought up to the end of the log, has the same records as one rebuilt from the log.
 //!
-//! Both are brought up by [`BroughtUp::open`], which may be done side by side. Both openings want disks that forget what is written to them, and an index folder that is a copy: the store itself is
-//! not changed. Memory is a page of records of each.
+//! [`BroughtUp::open`] opens each of the two; that may be done in parallel. Both need disks that forget what is written to them, and a
+//! copy of the index folder, so that the store itself is not changed. Memory is one page of records of each.
 
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ const NAMED_MAX: usize = 100;
 /// Behind every key.
 const END: [u8; strata_index::KEY_LEN_MAX + 1] = [0xff; strata_index::KEY_LEN_MAX + 1];
 
-/// How the index on disk compares with one built from the log.
+/// The result of [`compare_indexes`]: how the index on disk differs from one built from the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TruthReport {
     /// Records in the one built from the log.
@@ -46,7 +45,7 @@ pub struct TruthReport {
 }
 
 impl TruthReport {
-    /// What is wrong, a sentence each.
+    /// What is wrong, one sentence each; empty if nothing is.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let mut wrong = Vec::new();

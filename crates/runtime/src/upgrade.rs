@@ -1,4 +1,4 @@
-//! What opening a store of an earlier version would do to it.
+//! What opening a store of an earlier version would change in it; for `strata upgrade --dry-run`.
 
 use std::sync::Arc;
 

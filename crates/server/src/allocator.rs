@@ -1,5 +1,5 @@
-//! The allocator of the process, its settings, and the one call by which it gives freed memory back at once.
-//! Why it is this one: docs/decisions/0012-allocator.md.
+//! The allocator of the process, its settings, and the call with which it returns freed memory to the system at once. Reasons:
+//! docs/decisions/0012-allocator.md.
 
 #![allow(
     unsafe_code,

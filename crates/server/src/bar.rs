@@ -1,4 +1,4 @@
-//! Progress on the terminal: a line or a bar for people, nothing where nobody looks.
+//! Progress on the terminal: a line or a bar; nothing if the output is not a terminal.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! `strata bucket`: through the running server, or on the store itself where none runs.
+//! `strata bucket`: through the running server, or on the store itself if no server runs.
 //!
-//! All of it is one commit each, but for removing a bucket with what is in it: that goes in steps, and whoever goes away ends it.
+//! Each action is one commit, except removing a bucket with its content. That takes many steps, and ends when the command ends.
 
 pub(crate) mod messages;
 pub(crate) mod mode;
@@ -63,7 +63,7 @@ impl Shown {
 
 fn hidden_in_words(s3_name: &str) -> String {
     format!(
-        "a folder at the top has the name that S3 is to call the files there by, so S3 calls them {s3_name}; rename the folder, or \
+        "a folder at the top has the name that is set for the bucket of the files there, so S3 calls them {s3_name}; rename the folder, or \
          choose another name with the setting `top-bucket`"
     )
 }
@@ -85,7 +85,7 @@ pub(crate) fn warn_of_hidden_top(namespace: &Namespace) -> anyhow::Result<()> {
 }
 
 impl Removal {
-    /// What is left, and what to do, where it was ended before it was through. About: others may have made something meanwhile.
+    /// What is left, and what to do, where it was ended before it was complete. About: others may have made something meanwhile.
     fn left(&self, name: &str) -> String {
         let name = printable(name);
         if self.counting {
@@ -150,8 +150,7 @@ pub(crate) fn apply(
             let bucket = meant(namespace, &op, &old)?;
             ensure!(
                 !bucket.is_top(),
-                "bucket '{}' has the files at the top of the tree and is built in; nothing was changed; the setting `top-bucket` says \
-                 what S3 calls it",
+                "bucket '{}' has the files at the top of the tree and cannot be removed or renamed; nothing was changed; the setting `top-bucket` changes its name at S3",
                 bucket.name
             );
             let (from, to) = ((ROOT_INO, &bucket.folder[..]), (ROOT_INO, new.as_bytes()));
@@ -242,7 +241,7 @@ fn remove_whole(
 ) -> anyhow::Result<BucketAnswer> {
     let mut far = Removal { counting: true, removed: 0, total: 0, uploads_aborted: 0, uploads: hinders.uploads };
     let mut told = |far: &Removal| !stopping() && tell(Progress::Removal(far.clone()));
-    let why = || if stopping() { "the server is stopping" } else { "it was ended before it was through" };
+    let why = || if stopping() { "the server is stopping" } else { "it was ended before it was complete" };
     let root = namespace.bucket(op, name).map_err(unchanged)?.root;
     let counted = namespace.count_below(op, root, &mut |count| {
         far.total = count;

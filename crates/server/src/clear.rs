@@ -1,9 +1,9 @@
-//! What is left of secrets that earlier releases kept in clear: in the files of the index, in the log, in checkpoints.
+//! Removing traces of secrets that earlier releases stored unencrypted: in the files of the index, in the log, in checkpoints.
 //!
-//! When the users are opened their secrets are sealed; a setting ([`CLEAR_LEFT`]) says from before that until the end of all
-//! this that traces are left. A start that finds it takes a checkpoint without them and has the index built anew from that,
-//! after its files were overwritten ([`renew_index`]); then, beside everything else, the segments that have traces are emptied, overwritten and removed
-//! ([`Eraser`]). All of it may be cut off anywhere and is done again.
+//! When users are opened, their secrets are sealed. A setting ([`CLEAR_LEFT`]) is written before that and removed at the end of all
+//! this; while it is there, traces are left. A start that finds it takes a checkpoint without them, overwrites the files of the index,
+//! and has the index rebuilt from that checkpoint ([`renew_index`]). Then, in the background, the segments that have traces are
+//! emptied, overwritten and removed ([`Eraser`]). All of it may be cut off anywhere and is then done again.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -47,7 +47,7 @@ pub(crate) fn renew_index(config: &StoreConfig, store: OpenStore, lock: &mut Sto
         return Ok(store);
     }
     tracing::info!(
-        "secrets of users stood in clear and are sealed now; the index is built anew, once, to be rid of its traces"
+        "secrets of users were stored unencrypted and are sealed now; the index is rebuilt once, to remove traces of them"
     );
     if let Err(error) = runtime.take_checkpoint() {
         tracing::warn!(%error, "no checkpoint can be taken; traces of clear secrets stay in the index until the next start");
@@ -139,7 +139,7 @@ impl Eraser {
 
 fn erase(runtime: &Runtime, worker: &Worker, stop: &Stop) {
     let say = |error: &strata_namespace::Error| {
-        tracing::warn!(%error, "traces of clear secrets cannot be erased from the log now; it is tried again");
+        tracing::warn!(%error, "traces of unencrypted secrets cannot be erased from the log now; this is tried again");
     };
     worker.work(
         stop,
@@ -150,7 +150,7 @@ fn erase(runtime: &Runtime, worker: &Worker, stop: &Stop) {
             let done = runtime.erase_settings(&is_clear_secret, &mut || !stop.is_asked())?;
             if forget(runtime.namespace(), done)? {
                 worker.advance(1);
-                tracing::info!("no trace is left of secrets that an earlier release kept in clear");
+                tracing::info!("the secrets that an earlier release stored unencrypted have left no more traces");
                 stop.ask();
             }
             Ok(AGAIN)

@@ -44,7 +44,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         doors: Box<DoorSettings>,
     },
-    /// Only mount a store that nobody serves; runs until it is unmounted or interrupted
+    /// Mount a store that no server has open, without the other doors; runs until it is unmounted or interrupted
     Mount {
         /// Read settings from this TOML file
         #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
@@ -55,7 +55,7 @@ pub(crate) enum Command {
         /// Where to mount
         #[arg(value_name = "PATH")]
         path: PathBuf,
-        /// Let users other than the one who mounts into the mount [default: if root mounts]
+        /// Let other users use the mount, not only the one who mounts it [default: true if root mounts, else false]
         #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
         allow_other: Option<bool>,
     },
@@ -77,7 +77,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Give back the space of deleted content now, and pack small commits
+    /// Free the space of deleted content now, and pack small commits
     Reclaim {
         /// Read settings from this TOML file
         #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
@@ -92,7 +92,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show what changes, from any door: one line per change, while the server runs
+    /// Print changes from every door of a running server, one line per change
     Watch {
         /// Read settings from this TOML file
         #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
@@ -100,22 +100,22 @@ pub(crate) enum Command {
         /// The store
         #[command(flatten)]
         store: StoreSettings,
-        /// Only what concerns this bucket, or the keys in it that begin so
+        /// Only changes in this bucket, or of its keys that begin with this (BUCKET/PREFIX)
         #[arg(value_name = "BUCKET[/PREFIX]")]
         only: Option<String>,
-        /// Begin with what comes from now on, with the first change still kept, or behind a change, by its sequence
+        /// Where to begin: with new changes, with the first one that is still in the log, or after the change with this sequence
         #[arg(long, value_name = "now|start|SEQ", default_value = "now")]
         from: crate::watch::sequence::From,
-        /// Go on where the reader of this name ended, and keep for it what it has not seen yet
+        /// Continue where the reader of this name stopped, and keep for it the changes that it has not seen yet
         #[arg(long, value_name = "NAME")]
         cursor: Option<String>,
-        /// End when there is nothing more for now
+        /// End when there are no more changes for now
         #[arg(long)]
         once: bool,
-        /// List the readers that have a name, and how far they are
+        /// List the named readers, and how far they are
         #[arg(long, conflicts_with_all = ["only", "from", "cursor", "once", "forget"])]
         list: bool,
-        /// Keep nothing more for the reader of this name
+        /// Remove the reader of this name; no changes are kept for it any more
         #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "from", "cursor", "once"])]
         forget: Option<String>,
         /// Print JSON, one object per line
@@ -133,17 +133,17 @@ pub(crate) enum Command {
         /// Beside a server, also read and hash every chunk (at rest that is always done)
         #[arg(long)]
         contents: bool,
-        /// Say what would be done about each violation, and do it if told to; the store must be at rest
+        /// Show what would be done about each violation, and do it after a confirmation; no server may have the store open
         #[arg(long)]
         repair: bool,
-        /// Carry the plan of --repair out without asking
+        /// Carry out the plan of --repair without asking
         #[arg(long, requires = "repair")]
         yes: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Upgrade the records of a store that an earlier version wrote, or only say what opening it would do to them
+    /// Upgrade a store that an earlier version wrote, or only show what opening it would change
     Upgrade {
         /// Read settings from this TOML file
         #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
@@ -151,14 +151,14 @@ pub(crate) enum Command {
         /// The store
         #[command(flatten)]
         store: StoreSettings,
-        /// Say what would be done, and change nothing
+        /// Show what would be done, and change nothing
         #[arg(long)]
         dry_run: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// List the disks of a store, take one back, put a new one in the place of a lost one
+    /// List the disks of a store, take one out or back, replace a lost one
     #[command(mut_args = |argument| argument.global(true))]
     Disk {
         /// Read settings from this TOML file
@@ -171,7 +171,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: DiskAction,
     },
-    /// List the erasure sets of a store, add one, empty one and take it away
+    /// List the erasure sets of a store, add one, drain and remove one, rebalance them
     #[command(mut_args = |argument| argument.global(true))]
     Set {
         /// Read settings from this TOML file
@@ -184,7 +184,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: SetAction,
     },
-    /// Write what disks lack, and prove for every object that it is whole
+    /// Write the frames that disks lack, then prove for every object that it is whole
     Heal {
         /// Read settings from this TOML file
         #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
@@ -196,7 +196,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Read and verify every frame of every disk, and mend what is damaged
+    /// Read and verify every frame of every disk, and repair damaged ones
     Scrub {
         /// Read settings from this TOML file
         #[arg(long, env = "STRATA_CONFIG", value_name = "FILE")]
@@ -204,20 +204,20 @@ pub(crate) enum Command {
         /// The store
         #[command(flatten)]
         store: StoreSettings,
-        /// Bytes per second over all disks together, such as 100MiB, from now on; 0 for no limit
+        /// Limit in bytes per second over all disks together, such as 100MiB, also for later scrubs; 0 for no limit
         #[arg(long, value_name = "RATE")]
         pace: Option<ByteSize>,
         /// Stop the server's scrub until --resume
         #[arg(long, conflicts_with = "resume")]
         pause: bool,
-        /// Let the server's scrub go on
+        /// Let the server's scrub continue
         #[arg(long)]
         resume: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show, save and put back the key that secrets of users are sealed with (DIR/master.key)
+    /// Show, back up and restore the master key (DIR/master.key), which encrypts the secrets of users
     #[command(mut_args = |argument| argument.global(true))]
     Keys {
         /// Read settings from this TOML file
@@ -233,7 +233,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: KeysAction,
     },
-    /// List, make, rename and remove buckets, and change the mode of what is made in one
+    /// List, make, rename and remove buckets, and set the mode of new objects
     #[command(mut_args = |argument| argument.global(true))]
     Bucket {
         /// Read settings from this TOML file
@@ -246,7 +246,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: BucketAction,
     },
-    /// Show which locks there are, WebDAV's and those of NFS clients, and break one that its holder does not give back
+    /// List WebDAV locks and locks of NFS clients, and break one whose holder does not release it
     #[command(mut_args = |argument| argument.global(true))]
     Locks {
         /// Read settings from this TOML file

@@ -104,15 +104,15 @@ pub(crate) enum Switch {
     Off,
 }
 
-/// Whose identity the NFS door replaces by that of the user who runs the server (or nobody, where root does).
+/// Whose identity the NFS door replaces by that of the user who runs the server (by nobody's, if root runs it).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum NfsSquash {
-    /// Nobody's; calls must come from a port below 1024, which only root can use.
+    /// Nobody's identity is replaced; calls must come from a port below 1024, which only root can use.
     None,
-    /// Root's.
+    /// That of root.
     Root,
-    /// Everybody's.
+    /// That of everybody.
     All,
 }
 
@@ -120,11 +120,11 @@ pub(crate) enum NfsSquash {
 #[derive(Clone, Debug, Default, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(crate) struct StoreSettings {
-    /// Folder of the store: its lock, its index and, unless disks are named, its disks
+    /// Folder of the store (DIR): its lock, its index and, unless disks are named, its disks
     #[arg(long, env = "STRATA_DATA", value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Number of disks of a new store, as folders DIR/disk0, DIR/disk1 and so on [default: as it was made, or 1]
+    /// Number of disks of a new store, as folders DIR/disk0, DIR/disk1 and so on [default: those the store has, or 1 for a new one]
     #[arg(long, env = "STRATA_DISKS", value_name = "N", conflicts_with = "disk")]
     pub(crate) disks: Option<u8>,
 
@@ -132,20 +132,21 @@ pub(crate) struct StoreSettings {
     #[arg(long, env = "STRATA_DISK", value_name = "PATH", value_delimiter = ',')]
     pub(crate) disk: Option<Vec<PathBuf>>,
 
-    /// Number of disks a new store may lose without losing data [default: by the number of disks, 4+2 for six]
+    /// Number of disks that a new store can lose without losing data [default: by the number of disks, such as 2 of six]
     #[arg(long, env = "STRATA_PARITY", value_name = "N")]
     pub(crate) parity: Option<u8>,
 
-    /// What a durable write waits for in buckets that are made from now on; those that are there keep theirs [default: strict]
+    /// What a durable write waits for in new buckets: strict for the disks, relaxed for the operating system; existing buckets keep
+    /// their own [default: strict]
     #[arg(long, env = "STRATA_DURABILITY", value_name = "CLASS")]
     pub(crate) durability: Option<DurabilityClass>,
 
-    /// What S3 calls the bucket of the files that lie at the top of the tree, in no folder [default: top]
+    /// Name at S3 of the bucket of the files at the top of the tree, in no folder [default: top]
     #[arg(long, env = "STRATA_TOP_BUCKET", value_name = "NAME")]
     pub(crate) top_bucket: Option<String>,
 
-    /// What holds the index on this machine: sled, or fjall for stores of many millions of objects. Another one than it is in now has it
-    /// built anew from the disks [default: the one it is in, sled for a new one]
+    /// Database for the index: sled, or fjall for stores of many millions of objects. If it is not the present one, the index is
+    /// rebuilt from the disks [default: the present one, sled for a new store]
     #[arg(long, env = "STRATA_INDEX_ENGINE", value_name = "ENGINE")]
     pub(crate) index_engine: Option<IndexEngine>,
 
@@ -161,7 +162,7 @@ pub(crate) struct StoreSettings {
     #[arg(long, env = "STRATA_SEGMENT_SIZE", value_name = "SIZE")]
     pub(crate) segment_size: Option<ByteSize>,
 
-    /// Newest log that is kept for readers of events that are behind (`strata watch --cursor`) [default: 4GiB]
+    /// How much of the newest log is kept for named readers of events that are behind (`strata watch --cursor`) [default: 4GiB]
     #[arg(long, env = "STRATA_EVENTS_KEPT", value_name = "SIZE")]
     pub(crate) events_kept: Option<ByteSize>,
 }
@@ -174,11 +175,11 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_MOUNT", value_name = "DIR")]
     pub(crate) mount: Option<PathBuf>,
 
-    /// Let users other than the one who runs the server into the mount [default: if root runs it]
+    /// Let other users use the mount, not only the one who runs the server [default: true if root runs it, else false]
     #[arg(long, env = "STRATA_ALLOW_OTHER", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) allow_other: Option<bool>,
 
-    /// Ports of doors that are given no address: fixed (9000, 9001, 9002, 12049) or auto (any free ones)
+    /// Ports of doors for which no address is given: fixed (9000, 9001, 9002, 12049) or auto (any free ports)
     #[arg(long, env = "STRATA_PORTS", value_name = "CHOICE")]
     pub(crate) ports: Option<Ports>,
 
@@ -190,11 +191,11 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_WEBDAV_LISTEN", value_name = "ADDR")]
     pub(crate) webdav_listen: Option<Listen>,
 
-    /// URL by which clients know the WebDAV share where a proxy gives it another name, such as https://files.example/
+    /// URL of the WebDAV share as clients know it, if a proxy gives it another name, such as `https://files.example/`
     #[arg(long, env = "STRATA_WEBDAV_URL", value_name = "URL")]
     pub(crate) webdav_url: Option<String>,
 
-    /// Proxies whose Forwarded and X-Forwarded headers count: addresses, or ranges [default: this machine]
+    /// Proxies whose Forwarded and X-Forwarded headers are trusted: addresses, or ranges [default: this machine]
     #[arg(long, env = "STRATA_TRUSTED_PROXIES", value_name = "RANGE", value_delimiter = ',')]
     pub(crate) trusted_proxies: Option<Vec<String>>,
 
@@ -202,19 +203,19 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_NFS_LISTEN", value_name = "ADDR")]
     pub(crate) nfs_listen: Option<Listen>,
 
-    /// Clients the NFS door lets in: addresses, or ranges as in 192.168.1.0/24 [default: this machine]
+    /// Clients that the NFS door admits: addresses, or ranges as in 192.168.1.0/24 [default: this machine]
     #[arg(long, env = "STRATA_NFS_CLIENTS", value_name = "RANGE", value_delimiter = ',')]
     pub(crate) nfs_clients: Option<Vec<String>>,
 
-    /// Answer portmap on port 111 of the NFS door's address, TCP and UDP, for clients that ask there [default: false]
+    /// Answer portmap on port 111 of the NFS door's address, over TCP and UDP; locks between NFS clients need it [default: false]
     #[arg(long, env = "STRATA_NFS_PORTMAP", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) nfs_portmap: Option<bool>,
 
-    /// Seconds after a start in which NFS clients get only the locks that they had before it; none where none had any [default: 50]
+    /// Seconds after a start in which NFS clients get only the locks that they had before; skipped if no client had any [default: 50]
     #[arg(long, env = "STRATA_NFS_GRACE_SECONDS", value_name = "N")]
     pub(crate) nfs_grace_seconds: Option<u16>,
 
-    /// Whose identity the NFS door replaces [default: none if root serves this machine alone, else root]
+    /// Whose identity the NFS door replaces by an unprivileged one [default: none if root serves only this machine, else root]
     #[arg(long, env = "STRATA_NFS_SQUASH", value_name = "WHO")]
     pub(crate) nfs_squash: Option<NfsSquash>,
 
@@ -231,13 +232,13 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_DOMAIN", value_name = "NAME", value_delimiter = ',')]
     pub(crate) domain: Option<Vec<String>>,
 
-    /// Connections that each of the S3, WebDAV and NFS doors takes at a time; one more takes the place of the one idle for longest
-    /// [default, and most: what the limit of open files allows, 1024 at most]
+    /// Connections that each of the S3, WebDAV and NFS doors takes at a time; a further one takes the place of the one idle for longest
+    /// [default and maximum: what the limit of open files allows, at most 1024]
     #[arg(long, env = "STRATA_CONNECTIONS", value_name = "N")]
     pub(crate) connections: Option<u32>,
 
     /// Requests that the S3 and WebDAV doors each work on at a time; further ones are told to slow down [default:
-    /// as many as memory allows, 256 at most]
+    /// as many as memory allows, at most 256]
     #[arg(long, env = "STRATA_REQUESTS", value_name = "N")]
     pub(crate) requests: Option<u32>,
 
@@ -254,11 +255,11 @@ pub(crate) struct DoorSettings {
     #[arg(long, env = "STRATA_DRAIN_SECONDS", value_name = "N")]
     pub(crate) drain_seconds: Option<u16>,
 
-    /// How long after one scrub of all disks the next begins by itself, such as 7d or 12h, or off [default: 7d]
+    /// Time from the end of a scrub of all disks to the next one, such as 7d or 12h, or off [default: 7d]
     #[arg(long, env = "STRATA_SCRUB_INTERVAL", value_name = "TIME")]
     pub(crate) scrub_interval: Option<Interval>,
 
-    /// Bytes that a scrub reads per second, over all disks together; 0 for no limit [default: 64MiB]
+    /// Bytes that a scrub reads per second at most, over all disks together; 0 for no limit [default: 64MiB]
     #[arg(long, env = "STRATA_SCRUB_PACE", value_name = "SIZE")]
     pub(crate) scrub_pace: Option<ByteSize>,
 }

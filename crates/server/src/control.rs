@@ -1,8 +1,8 @@
-//! `DIR/control.sock`: how the commands of the same machine talk to the running server.
+//! `DIR/control.sock`: how commands on the same machine talk to the running server.
 //!
-//! One line of JSON in; lines of progress out while the answer takes long, then the answer, and the connection ends. Whoever
-//! goes away before the answer, or closes the half they write to, ends what was asked for; the answer then says how far it came. Only the user who runs the server and root are
-//! answered: the kernel says who is asking, so there is no secret to keep.
+//! The command sends one line of JSON. The server sends lines of progress if the answer takes long, then the answer, and closes the
+//! connection. A command that closes its side before the answer ends the work; the answer then says how far it came. Only root and the
+//! user who runs the server get answers. The kernel says who is asking, so no secret is needed.
 
 pub(crate) mod messages;
 
@@ -105,7 +105,9 @@ async fn converse(mut stream: tokio::net::UnixStream, answer: Responder) -> anyh
     let request = match serde_json::from_str(&line) {
         Ok(request) => request,
         Err(error) => {
-            let why = format!("the request is not understood: {error}; is this another version?");
+            let why = format!(
+                "the request is not understood: {error}; the command and the server may be of different versions; nothing was changed"
+            );
             return write(&mut writing, &Reply::Refused(why)).await;
         }
     };
@@ -288,7 +290,7 @@ mod tests {
             .await
             .err()
             .unwrap();
-        assert!(error.to_string().contains("another version"), "{error}");
+        assert!(error.to_string().contains("different versions"), "{error}");
     }
 
     #[tokio::test]

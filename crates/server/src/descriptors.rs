@@ -1,7 +1,7 @@
-//! How many files and connections the process may have open, and who gets how many.
+//! How many files and connections the process may have open, and how they are divided.
 //!
-//! Invariant: what the doors may take together leaves the disks what they need. A connection too many waits or is refused
-//! by its door; a disk is never set aside because clients hold everything.
+//! Invariant: the connections of all doors together leave the disks the descriptors that they need. A connection too many takes the
+//! place of an idle one, waits or is refused by its door; no disk is ever set aside because clients hold all descriptors.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -66,7 +66,7 @@ pub(crate) fn warn_if_short(disks: usize, asked: Option<usize>) {
         tracing::warn!(
             limit,
             needed,
-            "few files may be open at a time: clients may be refused; raise it (LimitNOFILE, ulimit -n)"
+            "the limit of open files is low: clients may be refused; raise it (LimitNOFILE, ulimit -n)"
         );
     }
     let most = divide(limit, disks).connections;
@@ -75,13 +75,13 @@ pub(crate) fn warn_if_short(disks: usize, asked: Option<usize>) {
             limit,
             asked,
             most,
-            "fewer connections are taken than were asked for, because few files may be open at a time; raise the limit (LimitNOFILE, ulimit -n)"
+            "fewer connections are taken than were set, because the limit of open files is low; raise it (LimitNOFILE, ulimit -n)"
         );
     } else if asked.is_none() && most < CONNECTIONS_MAX as usize {
         tracing::info!(
             limit,
             connections = most,
-            "few files may be open at a time: so many connections are taken by each door"
+            "the limit of open files is low: each door takes only this many connections"
         );
     }
 }

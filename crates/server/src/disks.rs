@@ -226,7 +226,8 @@ fn list(status: &Status, folders: &[PathBuf]) -> DiskList {
 /// # Errors
 /// The set's refusals; nothing was changed then.
 pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<ExitCode> {
-    let absolute = |folder: &Path| std::path::absolute(folder).context("the folder's path has no meaning");
+    let absolute =
+        |folder: &Path| std::path::absolute(folder).context("the path of the folder cannot be made absolute");
     let (request, json, changes) = match action {
         DiskAction::List { json } => (DiskRequest::List, json, false),
         DiskAction::Add { folder, json } => (DiskRequest::Add { folder: absolute(&folder)? }, json, true),
@@ -324,8 +325,7 @@ fn show_waiting(shown: &DiskList, json: bool) -> anyhow::Result<ExitCode> {
     show_list(shown, json)?;
     if !json {
         say(
-            "the disk has its place and is not healed yet; put back or replace the others that are missing: then the store takes \
-             writes again, and what they lack is healed\n",
+            "the disk is in its place and not healed yet; put back or replace the other missing disks: then the store takes writes again, and the disks are healed\n",
         );
     }
     Ok(ExitCode::FAILURE)
@@ -362,7 +362,7 @@ pub(crate) fn scrub(
     if StoreLock::holder(&config.data).is_none() {
         ensure!(
             action == ScrubAction::Run,
-            "no server runs on {}; what is to be paused or resumed is its scrub",
+            "no server runs on {}, so there is no scrub to pause or resume",
             config.data.display()
         );
         let mut lock = StoreLock::of_existing(&config.data)?;

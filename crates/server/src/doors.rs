@@ -97,8 +97,7 @@ async fn portmap(config: &Config) -> anyhow::Result<Option<Portmap>> {
     let address = SocketAddr::new(nfs.ip(), PORTMAP_PORT);
     let taken = || {
         format!(
-            "portmap cannot be answered on {address}, which is privileged and rpcbind's where that runs; leave \
-             --nfs-portmap away and give clients the ports, as in port=12049,mountport=12049"
+            "portmap cannot be answered on {address}, a port that needs root and that rpcbind takes if it runs; leave --nfs-portmap out and give clients the ports, as in port=12049,mountport=12049"
         )
     };
     Ok(Some(Portmap {

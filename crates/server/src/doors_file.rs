@@ -1,7 +1,7 @@
-//! `DIR/doors.json`: where the doors of a running server are and how to get in, for scripts.
+//! `DIR/doors.json`: the addresses of the doors of a running server and the credentials, for scripts.
 //!
-//! It appears, whole and readable by its owner alone, once every door has answered, and goes away at a clean exit. After
-//! a crash an old one may remain until the next start; whether a server runs is told by the lock, not by this file.
+//! It appears, complete and readable only by its owner, once every door has answered, and is removed at a clean exit. After a crash an
+//! old one may remain until the next start. Whether a server runs is told by the lock, not by this file.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -142,12 +142,12 @@ impl Doors {
     /// # Errors
     /// As [`write_private`].
     pub(crate) fn publish(&self, data: &Path) -> anyhow::Result<()> {
-        let mut text = serde_json::to_vec_pretty(self).context("the doors cannot be put into words")?;
+        let mut text = serde_json::to_vec_pretty(self).context("doors.json cannot be encoded")?;
         text.push(b'\n');
         write_private(&path(data), &text)
     }
 
-    /// The same doors with the credentials of another user, or with other ones of the same.
+    /// These doors with the credentials of this user.
     pub(crate) fn with_user(mut self, user: &User) -> Self {
         let secret = user.secret_key.expose();
         if let Some(s3) = &mut self.s3 {

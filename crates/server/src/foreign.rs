@@ -1,4 +1,4 @@
-//! Folders that are to become disks hold nothing of anybody else's: a mistyped path would put a store among somebody's files.
+//! Checks that a folder which is to become a disk contains no other files, because a mistyped path would put a store among them.
 
 use std::path::Path;
 

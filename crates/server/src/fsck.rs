@@ -1,11 +1,11 @@
-//! `strata fsck`: the invariants as predicates over a store, beside the server that runs on it or at rest.
+//! `strata fsck`: checks the invariants of a store, beside the server that runs on it or at rest.
 //!
-//! At rest it also builds the index anew from the log and compares it with the one on disk, reads every byte of every frame
-//! and hashes every chunk. Without `--repair` it changes nothing: disks are opened so that writes to them are forgotten,
-//! the index is a copy. With `--repair` it says what it would do, and does it once it was told to.
+//! At rest it also rebuilds the index from the log and compares it with the one on disk, reads every byte of every frame and hashes
+//! every chunk. Without `--repair` it changes nothing: the disks are opened so that writes to them are forgotten, and the index is a
+//! copy. With `--repair` it shows what it would do, and does it after a confirmation.
 //!
 //! Exit codes: 0 every invariant that is checked holds (after the repair, if one was made); 1 one does not, or the check failed; 5 the
-//! check was ended before it was through.
+//! check was ended before it was complete.
 
 pub(crate) mod messages;
 mod report;
@@ -68,7 +68,7 @@ pub(crate) fn run(config: &StoreConfig, options: FsckOptions) -> anyhow::Result<
     if let Some(pid) = StoreLock::holder(&config.data) {
         ensure!(
             !options.repair,
-            "a server (pid {pid}) runs on {}; a repair needs the store at rest; stop the server first",
+            "a server (pid {pid}) runs on {}; a repair needs a store that no server has open; stop the server first",
             config.data.display()
         );
         let request = Request::Fsck { contents: options.contents };
@@ -242,7 +242,7 @@ impl BesideWriters {
         stopping: &dyn Fn() -> bool,
     ) -> anyhow::Result<Checked> {
         let Some(_one) = self.running.try_lock() else {
-            bail!("a check runs already; wait until it is through");
+            bail!("a check runs already; wait until it has ended");
         };
         let _round = self.worker.begin(None);
         let clock = SystemClock::new();

@@ -1,10 +1,10 @@
-//! A small process beside a server that mounts, which outlives it where it must.
+//! A small second process beside a server with a mount. It lives longer than the server, to end the mount if necessary.
 //!
-//! The kernel cannot take a killed server down while one of its threads tells the kernel of a changed name and waits for a
-//! directory that a program at the mount holds, whose request nobody is left to answer: the connection of the mount ends with the
-//! last thread, and the thread with the connection. The process stays for ever then, with its lock, its ports and its mount, and
-//! whoever started it is not even told that it ended. So somebody else ends the connection: this process, which looks after its
-//! parent, and the next start for its predecessor (`lock.rs`).
+//! The kernel sometimes cannot remove a killed server. One of its threads tells the kernel of a changed name and waits for a directory;
+//! a program at the mount holds that directory, and its own request will never be answered. The connection of the mount ends only with
+//! the server's last thread, and that thread ends only with the connection. The process would then stay for ever with its lock, its
+//! ports and its mount, and its parent would not be told that it ended. So another process has to end the connection: this one, which
+//! watches its parent. The next start does the same for its predecessor (`lock.rs`).
 
 #![allow(clippy::disallowed_methods, reason = "a process is looked after in real time; nothing stored depends on it")]
 
@@ -36,7 +36,7 @@ impl Guard {
     /// # Errors
     /// The process cannot be started.
     pub(crate) fn start(path: &Path) -> anyhow::Result<Self> {
-        let path = std::path::absolute(path).context("the folder's path has no meaning")?;
+        let path = std::path::absolute(path).context("the path of the folder cannot be made absolute")?;
         // This very program, also where its file was replaced meanwhile.
         let mut command = Command::new("/proc/self/exe");
         command.arg0("strata").arg(COMMAND).arg(path).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
@@ -70,7 +70,7 @@ async fn watch(parent: Option<Pid>, path: PathBuf) -> anyhow::Result<()> {
     while let Some(pid) = parent.filter(|_| getppid() == parent) {
         ending = if is_ending(pid.as_raw_nonzero().get().cast_unsigned()) { ending + 1 } else { 0 };
         if ending == LOOKS && end_connection(&path) {
-            tracing::warn!(path = %path.display(), "a killed server could not end for its mount; the mount was cut off");
+            tracing::warn!(path = %path.display(), "a killed server could not end because of its mount; the mount was cut off");
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -1,4 +1,4 @@
-//! Ctrl-C while a command works that ends in order: it looks between two steps. A second one ends the process at once.
+//! Ctrl-C for commands that end in order: they check for it between two steps. A second Ctrl-C ends the process at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -74,7 +74,7 @@ struct Paced {
     worker: Arc<Worker>,
 }
 
-/// See the module.
+/// The keeper of the disks of a serving process.
 pub(crate) struct Keeper {
     runtime: Arc<Runtime>,
     settings: ScrubSettings,
@@ -435,7 +435,7 @@ impl Keeper {
             let mut state = self.state.lock();
             if done(&state) {
                 let last = if kind == Kind::Heal { &state.last_heal } else { &state.last_scrub };
-                return match last.clone().context("nothing is known of the pass any more")? {
+                return match last.clone().context("the result of the pass is not kept any more; start it again")? {
                     PassEnd::Failed { error } => Err(anyhow::anyhow!("{error}")),
                     PassEnd::Ended(summary) => Ok(*summary),
                 };
@@ -449,7 +449,7 @@ impl Keeper {
             let now = state.running.clone().filter(|running| running.pass == kind);
             drop(state);
             if let Some(now) = now {
-                anyhow::ensure!(progress(Progress::Pass(now)), "nobody watches any more; the {} goes on", kind.word());
+                anyhow::ensure!(progress(Progress::Pass(now)), "the command has ended; the {} goes on", kind.word());
             }
         }
     }

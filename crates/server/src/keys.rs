@@ -1,7 +1,7 @@
-//! `DIR/master.key` and `strata keys`: the key that secrets of users are sealed with, apart from the disks they are stored on.
+//! `DIR/master.key` and `strata keys`: the key that seals the secrets of users. It is not on the disks on which these are stored.
 //!
-//! Invariants: the key is on its medium before anything is sealed with it; a key is never overwritten by another one; and
-//! without it nobody is served, since nobody could prove who they are. The data is not sealed with it.
+//! Invariants: the key is on its medium before anything is sealed with it; a key is never overwritten by another one; and without it no
+//! server starts, since no user could log in. The data is not sealed with it.
 
 pub(crate) mod messages;
 
@@ -61,7 +61,7 @@ pub(crate) fn of_store(data: &Path, namespace: &Namespace) -> anyhow::Result<Mas
     let sealed = Users::sealed_with(&op, namespace)?;
     let way_back = || {
         format!(
-            "nobody can be let in without the store's master key; the data is intact and needs no key; put {} back with \
+            "no user can log in without the store's master key; the data is intact and needs no key; put {} back with \
              `strata keys restore FILE`; if no copy is left, `strata keys reset` makes a new key and new secrets for all users",
             path(data).display()
         )

@@ -1,12 +1,11 @@
 //! One process per store.
 //!
-//! `DIR/lock` is locked with `flock` for as long as a process has the store open and holds its process id, for people.
-//! Each disk's folder is locked too, so that two stores cannot be started on one disk. The kernel drops the locks when
-//! the process ends in whatever way; the file stays, because removing it would let two processes lock two files of
-//! the same name.
+//! `DIR/lock` is locked with `flock` for as long as a process has the store open. It contains the process id, for people. Each disk's
+//! folder is locked too, so that two stores cannot be started on one disk. The kernel drops the locks when the process ends, in
+//! whatever way. The file stays, because removing it would let two processes lock two files of the same name.
 //!
-//! A process that was killed holds its locks until the kernel has taken it down, and one whose mount was taken away until it
-//! has closed the store. So whoever begins waits [`PATIENCE`] for them.
+//! A killed process holds its locks until the kernel has removed it, and one whose mount was taken away until it has closed the store.
+//! So a new process waits up to [`PATIENCE`] for them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -217,7 +216,7 @@ fn cut_mount_off(data: &Path) -> bool {
     let mounted = serde_json::from_slice::<crate::doors_file::Doors>(&doors).ok().and_then(|doors| doors.mount);
     let cut = mounted.is_some_and(|mount| crate::mount::end_connection(&mount.path));
     if cut {
-        tracing::warn!("a killed server could not end for its mount; the mount was cut off");
+        tracing::warn!("a killed server could not end because of its mount; the mount was cut off");
     }
     cut
 }
@@ -231,7 +230,7 @@ fn lock_within(file: &File, patience: &mut Duration) -> Result<(), Errno> {
             locked => return locked,
         }
         if !std::mem::replace(&mut told, true) {
-            tracing::info!(seconds = patience.as_secs(), "waiting for another process to let go of the store");
+            tracing::info!(seconds = patience.as_secs(), "waiting for another process to release the store");
         }
         std::thread::sleep(LOOK_EVERY);
         *patience = patience.saturating_sub(LOOK_EVERY);

@@ -25,7 +25,7 @@ fn path_of(path: &[u8]) -> String {
     std::str::from_utf8(path).map_or_else(|_| path.escape_ascii().to_string(), str::to_owned)
 }
 
-/// The same without what does not tell two paths apart.
+/// A path without slashes at its ends, to compare paths.
 fn plain(path: &str) -> &str {
     path.trim_matches('/')
 }

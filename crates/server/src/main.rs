@@ -1,9 +1,9 @@
-//! `strata`: one store, many doors. This file reads the command line, starts the runtime and turns results into exit
-//! codes; everything else is in the modules.
+//! `strata`: one store, many doors. This file reads the command line, starts the runtime and turns results into exit codes; everything
+//! else is in the modules.
 //!
-//! Exit codes: 0 success; 1 the command failed, `fsck` found violations, or a heal left something undone; 2 a flag, variable or configuration file is
-//! wrong; 3 the store is in use by another server; 4 shutdown was cut short, by a second signal or the deadline (what
-//! was acknowledged is safe all the same); 5 a check was ended before it was through.
+//! Exit codes: 0 success; 1 the command failed, `fsck` found violations, or a heal could not restore everything; 2 a flag, variable or
+//! configuration file is wrong; 3 another process has the store or one of its disks; 4 shutdown was cut short, by a second signal or
+//! the deadline (what was acknowledged is safe all the same); 5 a check was ended before it was complete.
 
 mod allocator;
 mod bar;

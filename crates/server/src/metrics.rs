@@ -1,4 +1,4 @@
-//! What the doors count, under the names that the admin door publishes.
+//! The counters of the doors, under the names that the admin door publishes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,5 @@
-//! Tells the service manager how the server is, by the datagram protocol of sd_notify(3). Without one it does nothing.
+//! Tells the service manager the state of the server, by the datagram protocol of sd_notify(3). Without a service manager it does
+//! nothing.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;

@@ -1,5 +1,5 @@
-//! Commands as operations of the name space: each has a row in the table here, and asks the authority before it does anything. Beside
-//! it all doors of this build, for whoever shows the number of one by its name.
+//! Commands as operations of the name space: each has a row in the table here, and asks the authority before it does anything. Also the
+//! list of all doors of this build, to show a door's number by its name.
 
 use strata_namespace::Action::*;
 use strata_namespace::{Caller, Door, DoorNumber, Op, Operation};

@@ -1,5 +1,5 @@
-//! Passes over the log as commands and the keeper run them: what they were asked, how far they are, and the proof at the
-//! end, stripe by stripe and object by object.
+//! Passes over the log (heal, scrub), as commands and the keeper run them: their options, their progress, and the report at the end,
+//! stripe by stripe and object by object.
 
 pub(crate) mod messages;
 

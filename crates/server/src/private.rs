@@ -1,8 +1,8 @@
-//! Everything below DIR is for the store's owner alone, by its own mode: the folder DIR may have been there before, open to
+//! Everything below DIR is readable only by the store's owner, by its own mode: the folder DIR may have existed before, open to
 //! everybody.
 //!
-//! What this process makes is born so ([`by_default`]); what an earlier release made is mended when the store is opened
-//! ([`mend`]). What else lies in DIR is not the store's, and not touched.
+//! Files that this process makes have the right mode from the start ([`by_default`]). Files of earlier releases get it when the store
+//! is opened ([`mend`]). Other files in DIR do not belong to the store and are not changed.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -1,4 +1,4 @@
-//! Whether each door really answers: a request of its own protocol, from outside, before anybody is told its address.
+//! Checks that each door really answers: before its address is announced, it gets a request of its own protocol from outside.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

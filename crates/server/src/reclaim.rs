@@ -1,8 +1,8 @@
-//! `strata reclaim`: gives back now what deleted content takes, and packs small commits. Through the running server, or on
-//! the store itself where none runs.
+//! `strata reclaim`: frees the space of deleted content now, and packs small commits. Through the running server, or on the store
+//! itself if no server runs.
 //!
-//! The server does it in a thread of its own and is asked how it goes; so nothing hangs on the command, which may be
-//! interrupted at any time. Ending the server ends it too; what was moved stays moved.
+//! The server reclaims in a thread of its own, and the command asks for its progress. So the command may be interrupted at any time.
+//! The end of the server ends the reclaim too; what was moved stays moved.
 
 pub(crate) mod messages;
 
@@ -163,7 +163,7 @@ fn in_words(end: &ReclaimStatus) -> String {
     );
     if end.full && end.segments_freed == 0 {
         words.push_str(
-            "the disks are full, and there is no room to give anything back with, or nothing to give back; remove something, give \
+            "the disks are full, and nothing could be freed: there is no room to work with, or nothing to free; delete something, give \
              their file systems some room, or add disks\n",
         );
     }

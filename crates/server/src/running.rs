@@ -1,4 +1,4 @@
-//! What a serving process knows of itself: for the health check, `strata status` and the control socket.
+//! The state of a serving process: for the health check, `strata status` and the control socket.
 
 pub(crate) mod messages;
 

@@ -1,8 +1,8 @@
-//! A disk that forgets: reads come from a real disk, writes stay in memory and are gone when it is dropped.
+//! A disk that forgets: reads come from a real disk; writes stay in memory and are gone when it is dropped.
 //!
-//! Opening a store mends the end of its log and notes the opening on every disk. Over this disk it can do so for a
-//! command that must not change anything. Memory: 4 KiB and a little for each sector written; what opening writes is a
-//! few sectors per disk, and new files are sparse.
+//! Opening a store repairs the end of its log and records the opening on every disk. Over this disk it can do so for a command that
+//! must not change anything. Memory: 4 KiB and a little for each sector written. Opening writes a few sectors per disk, and new files
+//! are sparse.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How long the files of a new store's log are: the length suits the smallest of its disks.
+//! The length of the segment files of a new store, which has to suit its smallest disk.
 
 use std::sync::Arc;
 

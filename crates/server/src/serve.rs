@@ -1,11 +1,12 @@
-//! `strata serve`: from a checked configuration to open doors, and back.
+//! `strata serve`: from a checked configuration to open doors, and the shutdown.
 //!
-//! Order of the start: ports are bound and the store is locked before anything is written, so that a refused start has
-//! changed nothing; the doors are announced (`doors.json`, the table, the service manager) only once each has answered
-//! a request from outside. Order of the end: the announcement goes first, then new requests are refused, running ones
-//! get their time, the mount goes, the store is closed, the lock is dropped.
+//! Order of the start: ports are bound and the store is locked before anything is written, so that a refused start has changed nothing.
+//! The doors are announced (`doors.json`, the table, the service manager) only once each has answered a request from outside.
 //!
-//! A crash at any point is only a missing end: what was acknowledged is in the ledger (invariant ACK).
+//! Order of the end: the announcement is removed, new requests are refused, running ones get their time, the mount is removed, the
+//! store is closed, the lock is dropped.
+//!
+//! A crash at any point only leaves out steps of the end: what was acknowledged is in the ledger (invariant ACK).
 
 use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;

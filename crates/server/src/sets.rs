@@ -1,7 +1,7 @@
-//! `strata set`: the erasure sets of a store, through the running server or on a resting store.
+//! `strata set`: the erasure sets of a store, through the running server or on a store at rest.
 //!
-//! What becomes of a set is written on its disks and on those of the others; here it is only asked for and watched. Where
-//! the disks of a new set are is remembered before the set joins: a store is not opened without one of its sets.
+//! The state of a set is recorded on its own disks and on those of the other sets; the code here only asks for changes and shows their
+//! progress. The folders of a new set are remembered before it joins, because a store does not open without all of its sets.
 
 #![allow(clippy::disallowed_methods, reason = "people wait by real time; nothing stored depends on it")]
 
@@ -92,8 +92,7 @@ fn check_in_order(status: &Status, number: u16, yes: bool) -> anyhow::Result<()>
         .collect();
     ensure!(
         yes || lacking.is_empty(),
-        "what is on set {number} would be moved to a set whose disks are not all in order ({}), so that fewer disks may be lost; \
-         nothing was changed; put them in order first (`strata disk replace`, `strata heal`), or say --yes",
+        "the content of set {number} would be moved to sets of which not all disks are in order ({}), so it would survive the loss of fewer disks; nothing was changed; put them in order first (`strata disk replace`, `strata heal`), or say --yes",
         lacking.join(", ")
     );
     Ok(())
@@ -152,14 +151,14 @@ fn watch(runtime: &Runtime, number: u16, told: Tell<'_>, stopping: &dyn Fn() -> 
                 Some(set) if set.state == SetState::Active => bail!("the drain was taken back"),
                 // Another set is emptied first.
                 Some(_) => {
-                    ensure!(told(Progress::Moving(None)), "nobody watches any more; the drain goes on");
+                    ensure!(told(Progress::Moving(None)), "the command has ended; the drain goes on");
                     std::thread::sleep(LOOK_EVERY);
                     continue;
                 }
             }
         };
         ensure!(!stopping(), "the server is stopping; the drain goes on when it runs again");
-        ensure!(told(Progress::Moving(Some(Moving::of(&status)))), "nobody watches any more; the drain goes on");
+        ensure!(told(Progress::Moving(Some(Moving::of(&status)))), "the command has ended; the drain goes on");
         std::thread::sleep(LOOK_EVERY);
     }
 }
@@ -246,7 +245,8 @@ pub(crate) fn run(config: &StoreConfig, action: SetAction) -> anyhow::Result<Exi
     let (request, json) = match action {
         SetAction::List { json } => (SetRequest::List, json),
         SetAction::Add { folders, layout, yes, json } => {
-            let absolute = |folder: PathBuf| std::path::absolute(folder).context("the folder's path has no meaning");
+            let absolute =
+                |folder: PathBuf| std::path::absolute(folder).context("the path of the folder cannot be made absolute");
             let folders = folders.into_iter().map(absolute).collect::<anyhow::Result<Vec<_>>>()?;
             let count = u8::try_from(folders.len()).unwrap_or(u8::MAX);
             let Layout { data, parity } = layout.map_or_else(|| Layout::for_disks(count, None), Ok)?;

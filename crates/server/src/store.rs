@@ -1,5 +1,4 @@
-//! The one place where a configuration becomes an open store: disks found and wrapped, the store opened or created, its
-//! layout remembered.
+//! Opens a store from a configuration: finds the disks, opens or creates the store, and remembers its layout. No other code does that.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -169,7 +168,7 @@ impl OpenStore {
         let segment_len = store.sets().status().segment_len;
         if let Some(asked) = config.segment.filter(|asked| asked.0 != segment_len) {
             tracing::warn!(
-                "segment-size {asked} is for a store that is made anew; this one was made with {} and keeps it",
+                "segment-size {asked} counts only when a store is made; this one was made with {} and keeps it",
                 crate::config::ByteSize(segment_len)
             );
         }

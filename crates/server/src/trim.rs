@@ -1,9 +1,9 @@
-//! Keeps the process within its memory: what was freed and the allocator keeps for later goes back to the system before the process passes the
-//! setting `memory`.
+//! Keeps the process within its memory: freed memory that the allocator still holds is returned to the system before the process
+//! exceeds the setting `memory`.
 //!
-//! The parts of the memory ([`crate::config::Memory`]) bound what is in use. Freed pages are beside them: the allocator keeps
-//! those for some seconds, because giving them back and asking for them again costs uploads. That is well while there is room. Near
-//! the limit it is not, and this worker has them given back (invariant BOUND).
+//! The parts of the memory ([`crate::config::Memory`]) limit what is in use. Freed pages come on top of that: the allocator keeps them
+//! for some seconds, because returning them and asking for them again would slow uploads down. While there is room, that is fine. Near
+//! the limit this worker has them returned (invariant BOUND).
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -91,8 +91,7 @@ pub(crate) fn open(data: &Path, namespace: &Arc<Namespace>) -> anyhow::Result<Ar
             tracing::warn!(
                 user = user.name,
                 uid = user.uid,
-                "this user had uid 0, which made an administrator of everybody; the user has a uid of their own now. What was \
-                 made with uid 0 stays the administrator's; `chown` at the mount gives it back"
+                "this user had uid 0, which made any user an administrator; the user has a new uid now. Files made with uid 0 still belong to uid 0; `chown` at the mount changes that"
             );
         }
         for owned in namespace.owned_by(&op, 0, OWNED_SHOWN)? {

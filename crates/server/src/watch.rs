@@ -1,8 +1,8 @@
-//! `strata watch`: what changes in a running store, one line per change, whichever door it came through.
+//! `strata watch`: the changes in a running store, one line per change, from every door.
 //!
-//! The command asks for a page of events, prints it and asks for the next one behind it; while there is nothing it asks again now
-//! and then. So a reader goes at its own pace, however slow: what it has not asked for stays in the log, and nothing waits for it in the server. A
-//! reader with a name confirms with each page that it has printed the one before.
+//! The command asks for a page of events, prints it and asks for the next one. While there are none it asks again now and then. So a
+//! reader goes at its own pace, however slow: what it has not asked for stays in the log, and nothing waits for it in the server. A
+//! named reader confirms with each request that it has printed the page before.
 
 pub(crate) mod messages;
 pub(crate) mod sequence;
@@ -178,7 +178,7 @@ pub(crate) fn run(config: &StoreConfig, asked: Asked, json: bool) -> anyhow::Res
             if !there {
                 bail!("there is no reader called '{cursor}'; `strata watch --list` shows those there are");
             }
-            say(&format!("nothing more is kept for '{cursor}'\n"));
+            say(&format!("the reader '{cursor}' was removed; nothing is kept for it any more\n"));
             Ok(ExitCode::SUCCESS)
         }
         Asked::Watch { only, from, cursor, once } => watch(&ask, only.as_deref(), from, cursor, once, json),
@@ -203,8 +203,8 @@ fn watch(
     let mut confirmed = after;
     loop {
         let ended = || match &cursor {
-            Some(name) => format!("no more changes can be had; `--cursor {name}` goes on behind what was confirmed"),
-            None => format!("no more changes can be had; `--from {after}` goes on behind what was printed"),
+            Some(name) => format!("no more changes can be read; `--cursor {name}` continues after what was confirmed"),
+            None => format!("no more changes can be read; `--from {after}` continues after what was printed"),
         };
         let Watched::Page(page) = ask(WatchRequest::Next { after, only: only.clone() }).with_context(ended)? else {
             bail!(Strange)
@@ -238,8 +238,7 @@ fn bucket_as_told(ask: &dyn Fn(WatchRequest) -> anyhow::Result<Watched>, name: &
     let Watched::Bucket(found) = ask(WatchRequest::Bucket { name: name.to_owned() })? else { bail!(Strange) };
     if found.is_none() {
         eprintln!(
-            "strata: there is no bucket '{}' now; what changed in one that S3 called so, and in one to come, is shown; \
-             `strata bucket list` shows all",
+            "strata: there is no bucket '{}' now; changes of a former or a future bucket of this name are shown; `strata bucket list` shows all buckets",
             name.escape_debug()
         );
     }

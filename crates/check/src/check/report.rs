@@ -54,7 +54,7 @@ pub struct CheckReport {
     pub unused_chunks: u64,
     /// Bytes of those, uncompressed.
     pub unused_bytes: u64,
-    /// What is wrong, at most [`FINDINGS_MAX`].
+    /// What is wrong, at most 100,000 of it.
     pub findings: Vec<Finding>,
     /// Findings beyond those.
     pub more: u64,

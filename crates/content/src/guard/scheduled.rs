@@ -1,4 +1,4 @@
-//! One concurrent run of guards, for whoever explores its schedules (`crates/scheduled`).
+//! One concurrent run of guards, for the tests that explore its schedules (`crates/scheduled`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

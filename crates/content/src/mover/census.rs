@@ -1,4 +1,4 @@
-//! How much of each segment is still wanted: one pass over the cells.
+//! How much of each segment is still referenced: one pass over the cells of all chunks.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const STEP: usize = 4096;
 /// Bytes a cell counts for the pace.
 const CELL_BYTES: u64 = 100;
 
-/// One complete segment.
+/// How much of one complete segment is still referenced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SegmentUse {
     /// Which.
@@ -29,7 +29,7 @@ pub struct SegmentUse {
     pub content: u64,
 }
 
-/// What is in the complete segments.
+/// How much of every complete segment is still referenced.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Census {
     /// In order of number. The segment being written and later ones are not among them.
@@ -47,13 +47,13 @@ impl Census {
         self.segments.iter().map(|segment| segment.capacity).sum()
     }
 
-    /// Bytes still wanted.
+    /// Bytes that are still referenced.
     #[must_use]
     pub fn live(&self) -> u64 {
         self.segments.iter().map(|segment| segment.live).sum()
     }
 
-    /// The segments of a choice, the one with least to be moved first, the oldest first among equals.
+    /// The segments of a choice, those with the fewest bytes to move first, the oldest first among equals.
     #[must_use]
     pub fn chosen(&self, choice: Choice<'_>) -> Vec<SegmentUse> {
         let mut chosen: Vec<_> = self
@@ -73,7 +73,7 @@ impl Census {
         chosen
     }
 
-    /// Bytes that a reclaim of this choice would give back.
+    /// Bytes that a reclaim of this choice would free.
     #[must_use]
     pub fn garbage(&self, choice: Choice<'_>) -> u64 {
         self.chosen(choice).iter().map(|segment| segment.capacity.saturating_sub(segment.live)).sum()
@@ -81,7 +81,8 @@ impl Census {
 }
 
 impl Store {
-    /// Counts; `None` if the host called it off. Reads every cell: about a second per million.
+    /// Counts the referenced bytes of every complete segment; `None` if the host cancelled it. Reads every cell: about a second per
+    /// million.
     ///
     /// # Errors
     /// Reading the index.

@@ -1,5 +1,5 @@
-//! Checkpoints as the mover and whoever opens a store have them taken and know of them. What one is, is the engine's business
-//! (`strata_engine`, `checkpoint.rs`).
+//! Checkpoints, as the mover takes them and as the opening of a store finds them. The engine makes them (`strata_engine`,
+//! `checkpoint.rs`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the mover leaves alone for the sake of those who read events: see `feed.rs`.
+//! The segments that the mover keeps for readers of events; see `feed.rs`.
 
 use strata_seam::SegmentId;
 use strata_seam::planted::{Bug, planted};

@@ -1,4 +1,4 @@
-//! Moving chunks: read, proved by their hash, packed in the order they came in, compressed for keeps, appended.
+//! Moving chunks: read, verified by their hash, packed in the order in which they came, compressed better than at first, appended.
 
 use std::collections::{BTreeSet, HashSet};
 

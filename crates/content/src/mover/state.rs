@@ -1,4 +1,4 @@
-//! What the mover is asked for, what it tells of itself, and what a store keeps of it.
+//! What the mover is asked to do, what it reports, and what a store keeps of it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const MOVER: Duty = Duty { name: "mover", does: "counts what is wanted of each s
 const RECLAIM: Duty = Duty { name: "reclaim", does: "moves what is wanted and frees segments", unit: "segments" };
 const CHECKPOINT: Duty = Duty { name: "checkpoint", does: "writes the index down in the log", unit: "bytes" };
 
-/// Which segments a reclaim takes up.
+/// Which segments a reclaim takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Choice<'a> {
     /// Those of which at most this many per cent are still wanted, the emptiest first.
@@ -35,7 +35,7 @@ pub enum Choice<'a> {
     },
 }
 
-/// What a mover needs from whoever runs it.
+/// What the mover needs from its caller: a pace, and whether to go on or to wait.
 pub trait Host {
     /// Told after every step how many bytes it moved or read; may take its time, and ends the reclaim with `false`.
     fn pace(&mut self, bytes: u64, report: &MoverReport) -> bool;
@@ -45,7 +45,7 @@ pub trait Host {
     fn wait(&mut self, holders: usize, report: &MoverReport) -> bool;
 }
 
-/// Goes on as fast as it can and waits for nobody: for stores without threads.
+/// A host without a limit, which waits for nobody: for stores without threads.
 pub struct Unpaced;
 
 impl Host for Unpaced {
@@ -58,7 +58,7 @@ impl Host for Unpaced {
     }
 }
 
-/// What a reclaim did, or has done so far.
+/// What a reclaim has done so far.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MoverReport {
     /// Rounds that were begun.
@@ -85,7 +85,7 @@ pub struct MoverReport {
     pub checkpoints: u64,
 }
 
-/// What the mover is at.
+/// What the mover is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Phase {
     /// Nothing.
@@ -103,7 +103,7 @@ pub enum Phase {
     Freeing,
 }
 
-/// For `strata status` and metrics.
+/// The state of the mover, for `strata status` and metrics.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MoverStatus {
     /// What it is at.

@@ -1,7 +1,7 @@
-//! What the log still says although nobody wants it any more: found, and overwritten.
+//! Finding and overwriting old records that the log still has.
 //!
-//! A record that was put anew is gone from the index, and stays in the commits of the log and in the checkpoints that were
-//! taken before until their segments are freed; and then on the medium until something else is written there.
+//! When a record is replaced, the old one is gone from the index. It stays in the commits of the log, and in the checkpoints that were
+//! taken before, until their segments are freed. After that it stays on the medium until something else is written there.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -231,7 +231,11 @@ impl Render for Writer {
                 let line =
                     format!("<D:response><D:href>{href}</D:href><D:status>HTTP/1.1 {status}</D:status></D:response>");
                 out.extend_from_slice(line.as_bytes());
-                tracing::warn!(ino = entry.attr.ino.0, what = refusal.what, "a member of a listing cannot be told of");
+                tracing::warn!(
+                    ino = entry.attr.ino.0,
+                    what = refusal.what,
+                    "the properties of a listed member cannot be read"
+                );
                 Ok(())
             }
             Ok(()) => Ok(()),

@@ -1,7 +1,7 @@
-//! What a process knows of the pieces of a checkpoint that it took itself: enough to take the next one without reading those in
+//! What a process knows of the pieces of a checkpoint that it took itself. With this the next checkpoint need not read the pieces in
 //! which nothing changed.
 //!
-//! It is in memory alone. The first checkpoint behind a start reads everything, as there is nothing to go by.
+//! It is in memory alone. The first checkpoint after a start therefore reads the whole index.
 
 use strata_chunk::wire::WireError;
 use strata_index::{Fingerprint, KEYS_END, Moment, Pair, decode_piece, engine_cell};

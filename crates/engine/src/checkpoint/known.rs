@@ -1,4 +1,4 @@
-//! What an engine knows of checkpoints: the newest, what they cost, and where their blocks lie.
+//! What an engine knows of checkpoints: the newest one, what they cost, and where their blocks lie.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// From where the log is replayed after it.
+    /// The place in the log from which a replay continues after the checkpoint.
     #[must_use]
     pub fn position(&self) -> Position {
         self.root.stamp.position
@@ -46,7 +46,7 @@ impl Checkpoint {
         self.root.pairs
     }
 
-    /// The segments before its position that hold something still wanted.
+    /// The segments before its position that hold something still referenced. All others before it may be freed.
     #[must_use]
     pub fn kept(&self) -> &BTreeSet<SegmentId> {
         &self.kept
@@ -57,7 +57,7 @@ impl Checkpoint {
         self.pieces.iter().map(|piece| piece.location)
     }
 
-    /// Stored bytes of it by segment.
+    /// How many stored bytes of the checkpoint lie in each segment.
     #[must_use]
     pub fn bytes_by_segment(&self) -> BTreeMap<SegmentId, u64> {
         let mut bytes = BTreeMap::new();
@@ -106,7 +106,7 @@ pub fn is_of_checkpoint(block: &PlacedBlock) -> bool {
     matches!(parse_directory(&block.directory), Some(Ok(_)))
 }
 
-/// The same of its directory, also where that is damaged beyond its first byte.
+/// Whether this directory is of a block of a checkpoint. Looks only at its first byte, so it works for damaged directories too.
 #[must_use]
 pub fn is_directory_of_checkpoint(directory: &[u8]) -> bool {
     parse_directory(directory).is_some()

@@ -7,7 +7,7 @@ use super::format::{Node, Root};
 use super::known::{Checkpoint, read_block};
 use crate::error::{EngineError, Result};
 
-/// Why an index could not be filled. The checkpoint is passed over then; the log may still have everything.
+/// Why an index could not be filled from the checkpoint. The caller then tries the whole log.
 #[derive(Debug, thiserror::Error)]
 #[error("the checkpoint cannot be used: {0}")]
 pub struct RestoreError(String, #[source] Option<EngineError>);
@@ -49,13 +49,14 @@ impl<'a> Restored<'a> {
         Ok(Some(Self { peek, checkpoint: Checkpoint { root, pieces, nodes, kept: top.kept, facts: None } }))
     }
 
-    /// What it is.
+    /// The checkpoint that was found.
     #[must_use]
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
 
-    /// Fills a fresh index with it: every piece proved by its hash, all of them by the fingerprint. Returns the records.
+    /// Fills an empty index with the checkpoint. Each piece is verified by its hash, all together by the fingerprint. Returns the number
+    /// of records.
     ///
     /// # Errors
     /// [`RestoreError`]; the index is then of no use.

@@ -1,4 +1,4 @@
-//! Taking a checkpoint, beside everything else that goes on.
+//! Taking a checkpoint, while commits and drains go on.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ const SKIP_BYTES: u64 = 100;
 /// Bytes of a reference in a node, at most.
 const REF_LEN_MAX: usize = 80;
 
-/// How taking one went.
+/// What a checkpoint that was taken consists of and cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CheckpointReport {
     /// Records of the index in it.
@@ -80,16 +80,16 @@ struct Taking<'a> {
 }
 
 impl Embedded {
-    /// Writes the index down as it is now and makes that the checkpoint. The segments in `leave` are to be freed: nothing
-    /// of the checkpoint lies in them, and it does not name them among those that are kept. `pace` is told the bytes
-    /// handled and may call it off by `false`.
+    /// Writes a checkpoint of the index as it is now, and makes it the one from which an index is restored. The segments in `leave` are
+    /// about to be freed: no part of the checkpoint is put there, and it does not list them as kept. `pace` is called with the bytes
+    /// handled, and cancels the checkpoint by returning `false`.
     ///
-    /// Costs reading and writing the pieces in which something changed since the last one, or, for the first one behind an
-    /// opening, one pass over the index. Commits and drains go on meanwhile.
+    /// Cost: reads and writes the pieces in which something changed since the last checkpoint; the first one after an opening reads the
+    /// whole index. Commits and drains go on meanwhile.
     ///
     /// # Errors
-    /// Those of the index and of the ledger; the checkpoint before is then still the one, or (a quorum lost while the
-    /// root was stored) the new one.
+    /// Those of the index and of the ledger. The previous checkpoint then still counts, or (if the quorum was lost while the root was
+    /// stored) the new one.
     pub fn take_checkpoint(&self, leave: &BTreeSet<SegmentId>, pace: &mut dyn FnMut(u64) -> bool) -> Result<Taken> {
         let _one = self.checkpoints.taking.lock();
         // What is committed from here on may not be in it.
@@ -148,18 +148,18 @@ impl Embedded {
         }
     }
 
-    /// The newest checkpoint.
+    /// The newest checkpoint; `None` before the first.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.checkpoints.newest.lock().clone()
     }
 
-    /// Says which blocks of checkpoints a replay found: some may be of one that was cut off.
+    /// Notes the blocks of checkpoints that a replay found. Some may be of one that was cut off, and are then garbage.
     pub fn note_checkpoint_blocks(&self, blocks: &[PlacedBlock]) {
         note_places(&self.checkpoint_places, blocks);
     }
 
-    /// Says which checkpoint an opening found.
+    /// Sets the checkpoint that was found when the store was opened.
     pub fn set_checkpoint(&self, checkpoint: Checkpoint) {
         let bytes = checkpoint.bytes_by_segment().values().sum();
         *self.checkpoints.newest.lock() = Some(checkpoint);

@@ -1,6 +1,7 @@
-//! What can be asked of the authority.
+//! The actions for which the authority can be asked.
 
-/// What somebody wants to do. Every operation of every door is made of these (see [`crate::Operation`]).
+/// One thing that a caller wants to do with one inode or with the store, as the authority is asked. Each operation of a door lists those
+/// it may need ([`crate::Operation`]).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Action {
     /// Pass through a directory to what it holds.
@@ -70,7 +71,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Every action.
+    /// All actions, for tables and tests.
     pub const ALL: &[Self] = &[
         Self::Search,
         Self::List,

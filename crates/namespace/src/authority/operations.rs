@@ -2,7 +2,8 @@
 
 use super::action::Action;
 
-/// An operation as its door calls it: a method, a procedure, a request of a kernel, or a command that a server answers.
+/// One operation of a door, under the door's own name for it: a WebDAV method, an NFS procedure, an S3 operation, a request of the
+/// kernel, or a command. A row of [`crate::Door::operations`].
 #[derive(PartialEq, Eq, Debug)]
 pub struct Operation {
     /// Its name there.
@@ -12,7 +13,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// A row of the table.
+    /// The operation `name`, which may ask the authority for these actions and no others.
     #[must_use]
     pub const fn new(name: &'static str, actions: &'static [Action]) -> Self {
         Self { name, actions }

@@ -1,11 +1,11 @@
-//! What the authority answers: a permit, by which content is reached.
+//! The permit that the authority gives, without which no content is read or written.
 
 use strata_seam::Ino;
 
 use crate::types::access::Access;
 
-/// What the authority permitted: reading, writing or both, of one inode. Nobody but the authority makes one, and no content is read
-/// or written without.
+/// The authority's permission to read, write or both, for the content of one inode. Only the authority makes one, and every read and
+/// write of content needs one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Permit {
     pub(super) ino: Ino,
@@ -26,7 +26,7 @@ impl Permit {
     }
 }
 
-/// By what right an operation reaches the content of a file: by a permit that it got when it opened the file, or by asking now.
+/// How a call that reads or writes content gets its permission: with the permit of an earlier open, or by asking the authority now.
 #[derive(Clone, Copy, Debug)]
 pub enum Reach {
     /// Asked for with this very call, of the inode with this number.

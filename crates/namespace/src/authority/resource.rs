@@ -1,4 +1,4 @@
-//! Of what the authority can be asked.
+//! The resources about which the authority can be asked.
 
 use strata_seam::Ino;
 

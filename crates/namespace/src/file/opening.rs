@@ -16,8 +16,8 @@ use crate::types::{Access, NodeKind, Op, Opened, STORE};
 use crate::view::{View, gone};
 
 impl Namespace {
-    /// Checks access and pins the inode: an unlinked file stays readable and writable until its last
-    /// [`Namespace::close`]. `truncate` cuts it to zero bytes.
+    /// Checks access and opens the file. An unlinked file stays readable and writable until its last [`Namespace::close`]. `truncate`
+    /// cuts it to zero bytes. Each call needs one `close`.
     ///
     /// # Errors
     /// [`ErrorKind::AccessDenied`], [`ErrorKind::IsDirectory`], [`ErrorKind::Stale`]; for writing [`ErrorKind::Locked`].
@@ -60,7 +60,8 @@ impl Namespace {
         Ok(Opened { attr, permit })
     }
 
-    /// Creates and opens; with `exclusive` an existing name is an error, else it is opened (permission checked).
+    /// Creates a regular file and opens it. With `exclusive` an existing name is an error; without, the existing file is opened after a
+    /// check of permission. Each call needs one [`Namespace::close`].
     ///
     /// # Errors
     /// [`ErrorKind::Exists`], and those of [`Namespace::mknod`] and [`Namespace::open`].
@@ -126,8 +127,8 @@ impl Namespace {
         })
     }
 
-    /// Undoes one [`Namespace::open`] or [`Namespace::create`]. What was written becomes content; does not wait for
-    /// durability.
+    /// Ends one [`Namespace::open`] or [`Namespace::create`]. `wrote`: the handle was used for writing. Written bytes are sealed into
+    /// content; the call does not wait until that is durable.
     ///
     /// # Errors
     /// Those of sealing: what was written and not yet synced stays staged, and is tried again.
@@ -156,7 +157,8 @@ impl Namespace {
         self.remove_marked(op, &key::unlinked(self.own.id, ino), ino)
     }
 
-    /// The same by its mark, of whatever session; another one's is of one that is gone, and has nothing open.
+    /// Removes an inode without names if its mark is there and nobody has it open. The mark is this session's, or one of a session that
+    /// is gone and so has nothing open.
     pub(crate) fn remove_marked(&self, op: &Op, mark: &[u8], ino: Ino) -> Result<()> {
         if self.store.get(mark)?.is_none() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! When what was written becomes content: as writers ask for it, when they sync, and once files are idle.
+//! When written bytes become content: as writers ask for it, when they sync, and once files are idle.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,8 +47,8 @@ impl Namespace {
         }
     }
 
-    /// Seals files as their writers ask for it, until `stop` says so; the body of a sealer's thread. Failures are the
-    /// writer's matter: what could not be sealed stays staged, and its sync or close tells.
+    /// The body of a sealer's thread: seals files as their writers ask for it, until `stop` is asked. A failure is not reported here: the
+    /// bytes stay staged, and the writer's sync or close reports it.
     pub fn run_sealer(&self, worker: &Worker, stop: &Stop) {
         self.opens.sealers.fetch_add(1, Ordering::AcqRel);
         let op = Op::new(crate::types::Caller::root(&STORE));
@@ -77,7 +77,7 @@ impl Namespace {
         self.opens.sealers.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Moves staged writes into the ledger; then [`Namespace::settle`] makes them, and everything before, durable.
+    /// Seals the staged bytes of a file. A [`Namespace::settle`] afterwards waits until they, and everything before them, are durable.
     ///
     /// # Errors
     /// Those of sealing; what was written stays staged.
@@ -91,7 +91,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Everything of every file (`syncfs`).
+    /// Seals the staged bytes of all files, as `syncfs` does. A [`Namespace::settle`] afterwards waits until they are durable.
     ///
     /// # Errors
     /// The first failure of sealing, after trying all.

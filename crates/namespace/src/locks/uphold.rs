@@ -143,7 +143,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Refuses what [`Namespace::change`] would refuse for a lock, so that a door can say so before it takes in a body. What holds is
+    /// Refuses what a change would refuse for a lock, so that a door can say so before it takes in a body. What holds is
     /// what the change finds.
     ///
     /// # Errors

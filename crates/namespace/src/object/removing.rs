@@ -1,4 +1,4 @@
-//! Objects removed, one and many.
+//! Removing objects, one or many.
 
 use strata_content::Tx;
 

@@ -1,4 +1,4 @@
-//! What tells one content from another, and conditions on it.
+//! The tag of a file's content, and conditions on it.
 
 use crate::error::{ErrorKind, Result, fail};
 use crate::records::Inode;

@@ -44,7 +44,7 @@ pub struct LockCount {
 pub(super) const MODE_BEFORE: u32 = 0o644;
 /// Format of a bucket whose key is its root directory.
 const FORMAT_BY_ROOT: u8 = 3;
-/// The same with the count of locks, while there are some.
+/// The format of a record that has the count of WebDAV locks, which is written while there are some.
 const FORMAT_WITH_LOCKS: u8 = 4;
 
 impl Bucket {

@@ -67,7 +67,7 @@ impl Dirent {
 /// An inode with its present version.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Inode {
-    /// Its attributes. Of a directory the times and the change number are kept apart; see [`super::View::shown`].
+    /// Its attributes. Of a directory the times and the change number are kept apart; see [`crate::checking::View::shown`].
     pub attr: Attr,
     /// The directory that has its name, and of several names one; 0 where it has none.
     pub parent: Ino,

@@ -1,4 +1,4 @@
-//! What records of several kinds are made of.
+//! Fields that several kinds of records share.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! How records and events have a content tag: as a text, whoever made it. Format: `docs/format/records.md`.
+//! Content tags in records and events: a text, wherever the tag comes from. Format: `docs/format/records.md`.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
-//! Reading, writing, executing.
+//! Permissions: reading, writing, executing.
 
-/// What is wanted of an open file.
+/// Permissions for a file or directory, as asked for or granted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Access {
     /// Read permission.

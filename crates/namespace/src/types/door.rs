@@ -1,4 +1,4 @@
-//! What a door says of itself. The name space knows no door by its name: where they differ, each states how it is.
+//! What a door states of itself. The name space knows no door by its name: wherever doors differ, it goes by what they state.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl DoorNumber {
     }
 }
 
-/// Who calls at a door, which says what gives them the right to make something at the top of the tree.
+/// How a door identifies its callers. This decides who may make something at the top of the tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Callers {
     /// Users whom the door has made sure of: the right is their own ([`super::Caller::may_make_buckets`]).
@@ -44,9 +44,9 @@ pub enum Callers {
     Store,
 }
 
-/// A door under which the name space is served, as the door itself states it. Its protocol is not known here, but for what follows.
+/// What a door states of itself. The name space knows nothing else about it, and no protocol.
 ///
-/// Two are the same door if their numbers are.
+/// Two doors are the same if their numbers are.
 pub struct Door {
     /// What it is called where changes are shown: one lower-case word.
     pub name: &'static str,
@@ -69,11 +69,12 @@ pub struct Door {
     pub operations: &'static [Operation],
 }
 
-/// The store itself: its workers, and whoever administers it without a command that has a row.
+/// The store itself as a door: for its own workers, and for administration that has no row in a table.
 pub static STORE: Door = Door::of_the_store(&[]);
 
 impl Door {
-    /// A door whose callers are users. Its answers wait, files are opened, locks bind, and no kernel is behind it.
+    /// A door that authenticates users (S3, WebDAV). Answers wait for durability, files are opened, WebDAV locks bind its callers, and no
+    /// kernel caches behind it.
     #[must_use]
     pub const fn of_users(name: &'static str, number: DoorNumber, operations: &'static [Operation]) -> Self {
         Self {
@@ -87,12 +88,13 @@ impl Door {
             operations,
         }
     }
-    /// A door whose callers are uids, otherwise the same.
+    /// A door that knows callers by uid (NFS, the mount); otherwise as [`Door::of_users`].
     #[must_use]
     pub const fn of_uids(name: &'static str, number: DoorNumber, operations: &'static [Operation]) -> Self {
         Self { callers: Callers::Uids, ..Self::of_users(name, number, operations) }
     }
-    /// The administration of the store, which is the door of [`STORE`]. An operator's own commands pass locks, as they pass mode bits.
+    /// The administration of the store, with the table of its commands. The same door as [`STORE`]. Commands of an operator pass WebDAV
+    /// locks, as they pass mode bits.
     #[must_use]
     pub const fn of_the_store(operations: &'static [Operation]) -> Self {
         Self { callers: Callers::Store, heeds_locks: false, ..Self::of_users("store", DoorNumber::new(5), operations) }

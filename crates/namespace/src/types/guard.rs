@@ -1,10 +1,10 @@
-//! What a request expects to find; see [`crate::types::Op::guard`].
+//! What a request expects to find; see [`crate::Op`].
 
 use strata_seam::{Ino, Timestamp};
 
 use super::Condition;
 
-/// An expectation about one inode, for [`Op::guard`].
+/// What a request expects of one inode; it is given to [`Op::guard`](crate::Op::guard), and checked in the commit of the first change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Guard {
     /// The inode that was judged.

@@ -1,4 +1,4 @@
-//! Who asks, and what the answer of an operation depends on.
+//! A request: its caller, and what its answer depends on.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -64,10 +64,10 @@ impl Holder {
     }
 }
 
-/// One request: who asks, and how far the ledger must have come before the answer may leave (invariants ACK, SEEN).
+/// One request of a caller. It collects how far the log must have come before the answer may leave (invariants ACK, SEEN).
 ///
-/// Every call of the name space records here what it committed and which not yet durable commits it read. A door whose
-/// answers must not be taken back passes the operation to [`crate::Namespace::settle`] before it replies.
+/// Every call of the name space records here what it committed and which commits, not yet durable, it read. A door whose answers must not
+/// be taken back passes the operation to [`crate::Namespace::settle`] before it replies.
 #[derive(Debug)]
 pub struct Op {
     /// Who asks.
@@ -111,8 +111,8 @@ impl Op {
             operation: None,
         }
     }
-    /// A request of `caller` that its door knows as this operation, which is a row of the door's table. Builds with debug assertions
-    /// refuse actions that the row does not list.
+    /// A request of `caller` for this operation, which is a row of the table of the caller's door. Builds with debug assertions panic if
+    /// the request asks the authority for an action that the row does not list.
     #[must_use]
     pub fn of(caller: Caller, operation: &'static Operation) -> Self {
         debug_assert!(
@@ -122,12 +122,13 @@ impl Op {
         );
         Self { operation: Some(operation), ..Self::new(caller) }
     }
-    /// What the door calls it; `None` for what no client asked.
+    /// The operation of the door that this is; `None` for work that no client asked for.
     #[must_use]
     pub fn operation(&self) -> Option<&'static Operation> {
         self.operation
     }
-    /// Says as which user the request takes and holds locks, and which tokens it has submitted. Once per request.
+    /// Sets the user as whom the request takes and passes WebDAV locks, and the lock tokens that it submitted. Only the first call
+    /// counts.
     pub fn submit(&self, principal: &str, tokens: Vec<String>) {
         self.holder.get_or_init(|| Box::new(Holder { principal: principal.to_owned(), tokens }));
     }
@@ -152,7 +153,7 @@ impl Op {
     pub fn strict(&self) -> bool {
         self.strict.load(Ordering::Acquire)
     }
-    /// Objects that this request puts are for their owner alone, whatever the mode of their bucket.
+    /// Makes the objects that this request puts readable by their owner alone, whatever the mode of their bucket.
     pub fn keep_private(&self) {
         self.private.store(true, Ordering::Relaxed);
     }
@@ -172,7 +173,8 @@ impl Op {
     pub(crate) fn reads_written(&self) -> bool {
         self.waits() && !self.newest.load(Ordering::Relaxed)
     }
-    /// Has the changes that follow note the inode's attributes before and after, in the same moment as the change.
+    /// From now on changes of this operation record the attributes of the inode before and after, in the same commit as the change.
+    /// [`Op::watched`] returns them.
     pub fn watch(&self, ino: Ino) {
         self.watched.lock().push(Watched { ino, seen: None, alone: true });
     }

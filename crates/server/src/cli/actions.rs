@@ -15,7 +15,7 @@ pub(crate) enum DiskAction {
         #[arg(long)]
         json: bool,
     },
-    /// Take a disk of the set back that is well again or was found elsewhere, and heal what it lacks
+    /// Take back a disk that works again, or whose folder is elsewhere now, and heal what it lacks
     Add {
         /// Its folder
         folder: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) enum DiskAction {
         #[arg(long)]
         json: bool,
     },
-    /// Take a disk out of its set, so that it can be pulled; what it holds stays on it
+    /// Take a disk out of its set, so that it can be pulled; its content stays on it
     Remove {
         /// The place, as `strata disk list` shows it
         place: u8,
@@ -31,7 +31,7 @@ pub(crate) enum DiskAction {
         #[arg(long)]
         json: bool,
     },
-    /// Put an empty disk in the place of a lost one, and heal onto it
+    /// Replace a lost disk by an empty one, and heal onto it
     Replace {
         /// The place, as `strata disk list` shows it
         place: u8,
@@ -52,7 +52,7 @@ pub(crate) enum SetAction {
         #[arg(long)]
         json: bool,
     },
-    /// Make a set of empty folders, one per disk, and write new content to it as well
+    /// Add a set of empty folders, one per disk; new content is written to it as well
     Add {
         /// The folders of its disks; made if they are not there
         #[arg(required = true, value_name = "FOLDER")]
@@ -60,28 +60,28 @@ pub(crate) enum SetAction {
         /// Disks with data and with parity, as in 4+2 [default: by the number of folders]
         #[arg(long, value_name = "D+P")]
         layout: Option<Layout>,
-        /// Add it although it survives the loss of fewer disks than the sets that are there
+        /// Add it although it can lose fewer disks than the existing sets
         #[arg(long)]
         yes: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Move everything that is on a set to the others and take its disks out of the store
+    /// Drain a set: move its content to the other sets, then remove its disks from the store
     Drain {
         /// The set, as `strata set list` shows it
         number: u16,
-        /// Take it back: leave what is there, and write to the set again
+        /// Cancel the drain: what is still on the set stays, and it is written to again
         #[arg(long)]
         cancel: bool,
-        /// Also where disks of the sets that stay are not in order
+        /// Drain although disks of the other sets are not in order
         #[arg(long)]
         yes: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Move content from the fullest set to the others until they are about equally full; ends with the command
+    /// Move content from the fullest set to the others until they are about equally full; stops when the command ends
     Rebalance {
         /// Print JSON
         #[arg(long)]
@@ -92,21 +92,21 @@ pub(crate) enum SetAction {
 /// What to do with the master key.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum KeysAction {
-    /// Show which key is there, and whether it opens the secrets of users; code 1 if it does not
+    /// Show which key is there, and whether it opens the secrets of users; exit code 1 if it does not
     Show,
-    /// Copy the key to a file that is not there yet
+    /// Copy the key to a new file
     Backup {
-        /// The file; whoever reads it, and a disk of the store, reads the secrets of its users
+        /// The file. Keep it safe: with it and a disk of the store, the secrets of all users can be read
         file: PathBuf,
     },
-    /// Put a copy of the key back, if it is the right one; the store must be at rest
+    /// Restore the key from a copy, if it is the right one; no server may have the store open
     Restore {
         /// The copy
         file: PathBuf,
     },
-    /// Where the key is lost for good: make another, and new secrets for all users, printed once; data stays as it is
+    /// If the key is lost for good: make a new key and new secrets for all users, printed once; data stays as it is
     Reset {
-        /// No copy of the key is left
+        /// Confirm that no copy of the key is left
         #[arg(long)]
         yes: bool,
     },
@@ -129,10 +129,10 @@ pub(crate) enum BucketAction {
         #[arg(long)]
         json: bool,
     },
-    /// Make a bucket; its class, owner and mode are there with it, or nothing is
+    /// Make a bucket with its durability, owner and mode, in one step
     Create {
-        /// The name of its folder, any that a file system allows; where S3 does not allow it, S3 calls the bucket by an alias, which is
-        /// shown. S3 allows 3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit at both ends
+        /// The name of its folder, any that a file system allows. S3 allows 3 to 63 lower-case letters, digits, dots and hyphens, with a
+        /// letter or digit at both ends; a bucket with another name has an alias at S3, which is printed
         name: String,
         /// Mode of the objects that S3 and WebDAV make in it, as `strata bucket set` takes it [default: 600]
         #[arg(long, value_name = "MODE", value_parser = crate::buckets::mode::parse_mode)]
@@ -140,23 +140,23 @@ pub(crate) enum BucketAction {
         /// What durable writes in it wait for, the medium or the operating system [default: the server's setting]
         #[arg(long, value_name = "CLASS")]
         durability: Option<DurabilityClass>,
-        /// User whom it belongs to, with their group [default: the owner of the root directory, whose uid the first administrator has]
+        /// User who owns it; its group is that of the user [default: the owner of the root directory, as a rule the first administrator]
         #[arg(long, value_name = "USER")]
         owner: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Change a bucket; what is in it stays as it is
+    /// Change the mode or durability of a bucket; existing objects keep their mode
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(["mode", "durability"])))]
     Set {
         /// The name of its folder, or what S3 calls it
         name: String,
         /// Mode of the objects that S3 and WebDAV make in it from now on: 600 for their owner alone, 644 for everybody to
-        /// read; directories, and the bucket itself, may then be searched as well
+        /// read. New directories, and the bucket itself, get the mode that goes with it, such as 755 for 644
         #[arg(long, value_name = "MODE", value_parser = crate::buckets::mode::parse_mode)]
         mode: Option<u32>,
-        /// What an answer about it waits for from now on: the disks, or the operating system
+        /// What answers about it wait for from now on: strict for the disks, relaxed for the operating system
         #[arg(long, value_enum, value_name = "CLASS")]
         durability: Option<DurabilityClass>,
         /// Print JSON
@@ -165,12 +165,11 @@ pub(crate) enum BucketAction {
     },
     /// Give a bucket another name, in one step; clients that use the old one get NoSuchBucket from then on
     ///
-    /// What is in it, its owner, mode and class, unfinished uploads and open files stay. WebDAV locks in it end: an operator's command
-    /// passes them, and they do not move.
+    /// Its content, owner, mode and durability, unfinished uploads and open files stay. WebDAV locks in it do not prevent the renaming, and end.
     Rename {
         /// The name its folder has, or what S3 calls it
         old: String,
-        /// The name its folder gets, any that a file system allows; nothing at the top may have it
+        /// The new name of its folder, any that a file system allows and nothing at the top has
         new: String,
         /// Print JSON
         #[arg(long)]
@@ -178,9 +177,9 @@ pub(crate) enum BucketAction {
     },
     /// Remove an empty bucket, or with --yes one with everything in it
     ///
-    /// Without --yes a bucket in which something is, or to which uploads are unfinished, stays as it is, and the command says what
-    /// is in the way. With --yes uploads are aborted and files removed step by step. Ctrl-C ends it and says how much is left;
-    /// given again, the command goes on.
+    /// Without --yes a bucket that is not empty, or has unfinished uploads, stays as it is, and the command says what
+    /// is in the way. With --yes uploads are aborted and files removed step by step. Ctrl-C ends the command, which then says how much is left;
+    /// given again, it continues.
     Remove {
         /// The name of its folder, or what S3 calls it
         name: String,
@@ -196,23 +195,23 @@ pub(crate) enum BucketAction {
 /// What to do with locks.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum LockAction {
-    /// List the locks: what they are on, who has them, and how long they last yet
+    /// List the locks: the path, the holder, and how long the lock still lasts
     List {
-        /// Only those in this bucket, or there on paths that begin so
+        /// Only locks in this bucket, or on its paths that begin with this (BUCKET/PREFIX)
         #[arg(value_name = "BUCKET[/PREFIX]")]
         under: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// End a lock at once, whosever it is; at WebDAV its holder's next write with the token is refused
+    /// End a lock at once; at WebDAV the holder's next write with its token is refused
     ///
-    /// An NFS client is not told that its lock ended, because the protocol has no word for it: stop the process first that has it.
+    /// Others can then write the file at every door. The holder may not be able to save what is not written yet, so ask
+    /// the holder first if you can. A WebDAV lock ends by itself at the latest an hour after its last refresh.
     ///
-    /// Whoever is waiting for the file can then write it at every door. What the holder has not written yet is lost to them, so ask
-    /// them first if you can. A lock that its holder forgot ends by itself, an hour after it was last refreshed at the latest.
+    /// An NFS client is not told that its lock has ended, because the protocol has no message for that. Stop the process that has the lock first.
     Break {
-        /// Its token, or the path it is on: then all on exactly that path
+        /// The token of a lock, or a path: then all locks on exactly that path are ended
         #[arg(value_name = "TOKEN|PATH")]
         which: String,
         /// Print JSON
@@ -228,13 +227,13 @@ pub(crate) enum UserAction {
     Add {
         /// Name, also for WebDAV; letters, digits and . _ @ -
         name: String,
-        /// Owner of what the user makes, as the mount and NFS see it [default: a new number, from 100000]
+        /// The user's uid, which owns what the user makes, and by which the mount and NFS know the user [default: a new number, from 100000]
         #[arg(long)]
         uid: Option<u32>,
-        /// Group of what the user makes [default: one of the user's own, of the same number as the uid]
+        /// The user's gid, the group of what the user makes [default: the same number as the uid]
         #[arg(long)]
         gid: Option<u32>,
-        /// The user passes every check and manages other users
+        /// The user is an administrator: passes every permission check and manages other users
         #[arg(long)]
         admin: bool,
         /// Whether the user may make buckets: folders at the top of the tree, and files there, at every door
@@ -242,7 +241,7 @@ pub(crate) enum UserAction {
         #[arg(default_value_t = true, action = clap::ArgAction::Set)]
         may_make_buckets: bool,
     },
-    /// Give a user a right, or take it
+    /// Give a user a right, or take it away
     Set {
         /// Name of the user
         name: String,

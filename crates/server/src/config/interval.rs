@@ -1,4 +1,4 @@
-//! Times between things that happen again, written as people write them: `7d`, `12h`, `90s`, or `off`.
+//! Times between repeated events, as people write them: `7d`, `12h`, `90s`, or `off`.
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! One setting for the memory of the process, and the parts it is divided into. Each part is the bound of one thing that
-//! keeps to it by itself; together with what the process takes anyway they are the whole.
+//! The setting `memory`, and its division into parts. Each part limits one consumer of memory; with the memory of the process itself
+//! they add up to the whole.
 
 use super::error::{ConfigError, in_range};
 use super::size::ByteSize;

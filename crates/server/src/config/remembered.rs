@@ -1,6 +1,7 @@
-//! `DIR/store.json`: which disks a store was made of, so that later commands need not be told.
+//! `DIR/store.json`: the disks of a store, so that later commands find them without being told.
 //!
-//! A convenience and a guard against slips. What a disk belongs to is written on the disk; this file may be deleted.
+//! It is a convenience and protects against mistakes. Which store a disk belongs to is written on the disk, so this file may be
+//! deleted.
 
 use std::path::{Path, PathBuf};
 
@@ -104,7 +105,7 @@ impl Remembered {
     fn stored(&self, data: &Path) -> anyhow::Result<Stored> {
         // A path given relative to the working directory must be found from any other, and one below the store's folder where
         // that is moved or copied, however either of them was given.
-        let base = std::path::absolute(data).context("the store's path has no meaning")?;
+        let base = std::path::absolute(data).context("the path of the store cannot be made absolute")?;
         let anchored = |disk: &PathBuf| {
             let disk = std::path::absolute(disk)?;
             Ok::<_, std::io::Error>(disk.strip_prefix(&base).map_or_else(|_| disk.clone(), Path::to_owned))

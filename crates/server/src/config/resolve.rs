@@ -1,4 +1,4 @@
-//! From settings to a configuration that makes sense, or to the sentence that says why it does not.
+//! Turns settings into a checked configuration, or into an error that says what is wrong.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
-//! What goes over the control socket: what a command asks, and what the server says.
+//! The messages on the control socket: what a command asks, and what the server answers.
 //!
-//! One line of JSON each. Both sides are the same program, so names here may change with a release; what users read of an answer
-//! (`--json`) may not.
+//! One line of JSON each. Command and server are the same program, so names here may change with a release. The parts of an answer that
+//! `--json` prints may not.
 
 use serde::{Deserialize, Serialize};
 
@@ -158,7 +158,9 @@ pub(crate) struct Strange;
 
 impl std::fmt::Display for Strange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the server answers something else than was asked; is it another version?")
+        f.write_str(
+            "the server's answer does not fit the question; the command and the server may be of different versions",
+        )
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) fn show_outcome(pass: &PassSummary, json: bool) -> anyhow::Result<Exi
         }
     }
     if !pass.finished {
-        words.push_str("it was ended before it was through; it goes on where it was\n");
+        words.push_str("it was ended before it was complete; it goes on where it was\n");
     }
     say(&words);
     Ok(code)

@@ -126,7 +126,7 @@ impl Checked {
             ));
         }
         if self.ended {
-            words.push_str("the check was ended before it was through\n");
+            words.push_str("the check was ended before it was complete\n");
         }
         words.push_str(&match self.violations.len() {
             0 if self.ended => "nothing wrong so far\n".to_owned(),
@@ -185,7 +185,7 @@ mod tests {
         let verdicts: Vec<_> = found.invariants.iter().map(|one| one.verdict.as_str()).collect();
         assert_eq!(verdicts.iter().filter(|verdict| **verdict == "broken").count(), 1);
         assert_eq!(verdicts.iter().filter(|verdict| **verdict == "not checked").count(), verdicts.len() - 1);
-        assert!(found.in_words().contains("ended before it was through"));
+        assert!(found.in_words().contains("ended before it was complete"));
         assert_eq!(found.code(), ExitCode::FAILURE);
         let nothing = Checked::of(&ended, &[], None, &[], true);
         assert_eq!(nothing.code(), ExitCode::from(ENDED));

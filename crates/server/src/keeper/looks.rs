@@ -1,4 +1,4 @@
-//! Looking after the disks: those that are well again are taken back, and those of sets that left are forgotten.
+//! Looking after the disks: those that work again are taken back, and those of sets that left are forgotten.
 
 use std::path::Path;
 use std::sync::Arc;

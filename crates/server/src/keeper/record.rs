@@ -1,4 +1,4 @@
-//! What is known of the scrub across restarts, kept as a setting of the store.
+//! What is known of the scrub across restarts; it is a setting in the store.
 
 use serde::{Deserialize, Serialize};
 use strata_runtime::Report;

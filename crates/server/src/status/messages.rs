@@ -1,4 +1,4 @@
-//! What can be said of a store.
+//! The status of a store, as it goes over the control socket.
 
 use std::path::PathBuf;
 

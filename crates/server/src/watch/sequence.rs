@@ -1,4 +1,4 @@
-//! Places in the list of changes, as people and programs name them.
+//! Sequences of changes, as people and programs write them.
 
 use std::str::FromStr;
 
@@ -36,7 +36,7 @@ impl FromStr for Sequence {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong =
-            || format!("'{text}' is no sequence of a change: they look like 4711.0, as `strata watch` prints them");
+            || format!("'{text}' is no sequence of a change: one looks like 4711.0; `strata watch --json` prints them");
         let number = |text: &str| text.parse::<u64>().ok().filter(|number| number.to_string() == text);
         let (lsn, index) = match text.split_once('.') {
             Some((lsn, index)) => {

@@ -23,7 +23,7 @@ const GIVEN_UP: Duration = Duration::from_secs(10);
 fn silent_connections_take_no_descriptor_that_a_disk_needs() {
     let place = Place::new();
     let server = place.serve_with_files(6, FILES, &["--connections", "1000"]);
-    assert!(server.log().contains("fewer connections are taken than were asked for"), "{}", server.log());
+    assert!(server.log().contains("fewer connections are taken than were set"), "{}", server.log());
     let s3 = S3::of(&server);
     s3.make_bucket("box");
     let webdav = server.door("webdav", "url");

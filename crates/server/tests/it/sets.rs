@@ -124,7 +124,9 @@ fn a_set_is_emptied_onto_disks_that_are_not_in_order_only_when_somebody_insists(
     assert_eq!(code, 0);
     let refused = run(&["set", "drain", "0", "--data", &place.data_arg()]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(complaint(&refused).contains("not all in order (") && complaint(&refused).contains(&arguments[0]));
+    assert!(
+        complaint(&refused).contains("not all disks are in order (") && complaint(&refused).contains(&arguments[0])
+    );
     let (_, listed) = told(&place, &["set", "list"]);
     assert_eq!((&listed[0]["state"], listed.as_array().unwrap().len()), (&"active".into(), 2), "{listed}");
     let (code, sets) = told(&place, &["set", "drain", "0", "--yes"]);
