@@ -145,7 +145,7 @@ impl Namespace {
     fn forget_left_buckets(&self) -> Result<()> {
         let end = key::prefix_end(key::KEY_LEAVING).unwrap_or_default();
         for (mark, _) in self.store.range(key::KEY_LEAVING, &end, STEP)? {
-            let Some(root) = mark.last_chunk::<8>().map(|root| Ino(u64::from_be_bytes(*root))) else { continue };
+            let Some(root) = key::left(&mark) else { continue };
             if self.usage(UsageOf::Bucket(root))?.inodes > 0 {
                 continue;
             }

@@ -385,6 +385,17 @@ pub fn locked(key: &[u8], value: &[u8]) -> Result<Option<Ino>> {
     Ok(table::row(key, value)?.lock.ino)
 }
 
+/// The bucket whose record counts the lock of this row; none of a row that an earlier version wrote, or whose key is damaged.
+#[must_use]
+pub fn counted_in(key: &[u8]) -> Option<Ino> {
+    let bucket = key.get(1..9).filter(|_| !table::is_by_token(key))?;
+    Some(match u64::from_be_bytes(bucket.try_into().ok()?) {
+        // Those on the root of the tree are counted with the files there.
+        0 => ROOT_INO,
+        root => Ino(root),
+    })
+}
+
 /// Within a change: there is one lock less.
 fn end(tx: &mut Tx<'_>, effects: &mut Effects, Row { place, lock }: Row) -> Result<()> {
     tx.delete(table::key_of(&place, &lock.token));
