@@ -297,12 +297,15 @@ impl Event {
     }
 
     /// Whether it concerns a key of `bucket` that begins with `prefix`, by its name now or the one before; of a directory that was
-    /// renamed, also what is below it.
+    /// renamed, removed or thrown away, also what is below it.
     #[must_use]
     pub fn concerns(&self, bucket: &str, prefix: &[u8]) -> bool {
-        let renamed_dir = matches!(self.what, What::Renamed { .. }) && self.kind == NodeKind::Directory;
+        // With all that is below: renamed, or gone into the trash or there from another bucket.
+        let takes_along =
+            matches!(self.what, What::Renamed { .. } | What::Linked | What::Removed { .. } | What::BucketRemoved);
+        let goes_with_all = takes_along && self.kind == NodeKind::Directory;
         let within = |bucket_of: &str, key: &Option<Vec<u8>>| {
-            let above = |key: &[u8]| renamed_dir && prefix.starts_with(key);
+            let above = |key: &[u8]| goes_with_all && prefix.starts_with(key);
             bucket_of == bucket && key.as_ref().map_or(prefix.is_empty(), |key| key.starts_with(prefix) || above(key))
         };
         let before = match &self.what {

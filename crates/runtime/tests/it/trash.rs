@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use strata_namespace::{
-    Begin, ErrorKind, Namespace, NewLock, ObjectMeta, Op, ROOT_INO, RenameMode, Result, SetAttr, UsageOf,
+    Begin, ErrorKind, Namespace, NewLock, ObjectMeta, Op, ROOT_INO, RenameMode, Result, SetAttr, UsageOf, What,
 };
 use strata_runtime::OpenStore;
 use strata_seam::Ino;
@@ -348,6 +348,26 @@ fn what_is_thrown_away_is_told_as_a_name_that_came_and_one_that_went_a_folder_wi
         of_file[0] < of_file[1] && of_file[1] == ns.resolve(&root(), b"/.Trash-0/f").unwrap().change,
         "{of_file:?}"
     );
+}
+
+#[test]
+fn a_rename_into_a_folder_that_has_not_followed_is_told_with_both_buckets() {
+    let (_world, store, one, trash) = with_trash();
+    let ns = store.namespace();
+    put(ns, "d/1/2/3/4/5/6/f", b"f");
+    put(ns, "late", b"late");
+    throw(ns, (one, b"d"), trash).unwrap();
+    let mut reader = ns.events(Begin::Now);
+    let deep = ino(ns, "/.Trash-0/d/1/2/3/4/5/6");
+    ns.rename(&root(), (one, b"late"), (deep, b"late"), RenameMode::NoReplace).unwrap();
+    ns.commit_nothing().unwrap();
+    let told = reader.next_page(10).unwrap().events.swap_remove(0).event;
+    let What::Renamed { from, .. } = &told.what else { panic!("{told:?}") };
+    assert_eq!((from.bucket.as_deref(), from.key.as_deref()), (Some("bkt"), Some(&b"late"[..])));
+    assert!(told.bucket.starts_with("trash-0") && told.key.as_deref() == Some(b"d/1/2/3/4/5/6/late"), "{told:?}");
+    ns.follow_all().unwrap();
+    assert_eq!(read_file(ns, ino(ns, "/.Trash-0/d/1/2/3/4/5/6/late")), b"late");
+    sound(ns);
 }
 
 #[test]
