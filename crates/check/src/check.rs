@@ -2,20 +2,21 @@
 //!
 //! At rest, one sweep over all records tells. Beside writers a sweep only raises suspicions, since it sees a moving
 //! store; each is then settled (`live`): looked at again under the writer's lock where a few records decide, counted
-//! again while every commit is watched where a count does. Only what stands is reported.
+//! again while every commit is watched where a count does. Counters that are derived from records (`counters`) are compared the same way
+//! at rest and beside writers. Only what stands is reported.
 //!
 //! Memory is bounded by [`CheckOptions::at_once`]: inodes and chunks are looked at that many at a time.
 
 mod affected;
+mod counters;
 mod finding;
 mod live;
 mod report;
 mod tree;
-mod usage;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use strata_content::{Audit, Cell, Scope};
+use strata_content::{Audit, Scope};
 use strata_seam::ChunkId;
 
 pub use affected::{Affected, Owner};
@@ -25,7 +26,7 @@ pub use report::{AT_ONCE_DEFAULT, CheckOptions, CheckProgress, CheckReport};
 use report::{Found, Teller};
 
 use strata_namespace::records::{Inode, Part, Version, key};
-use strata_namespace::{Caller, Namespace, NodeKind, Op, ROOT_INO, Result, STORE, UsageOf};
+use strata_namespace::{Namespace, NodeKind, ROOT_INO, Result};
 use tree::{Inodes, TreePass, each, number, table};
 
 /// Checks every record of the name space, and every reference; with `contents` also every chunk's bytes.
@@ -64,6 +65,7 @@ pub fn check(
                 Finding::Stray { .. }
                     | Finding::Elsewhere { .. }
                     | Finding::Usage { .. }
+                    | Finding::LockCount { .. }
                     | Finding::Names { .. }
                     // No directory has a placeholder there.
                     | Finding::Shadow { .. }
@@ -71,6 +73,10 @@ pub fn check(
             )
         };
         report.findings.retain(|finding| !upgraded(finding));
+    }
+    if ns.store().read_only().is_some() {
+        // An earlier version has locks without counting them, and an opening for changes counts them.
+        report.findings.retain(|finding| !matches!(finding, Finding::LockCount { counted: 0, .. }));
     }
     report.ended = !through;
     if through && options.live {
@@ -97,15 +103,7 @@ fn sweep(ns: &Namespace, options: &CheckOptions, found: &mut Found, teller: &mut
     if !tree::others(ns.store(), found, teller)? {
         return Ok(false);
     }
-    teller.now("the count of inodes");
-    let counted = if options.live { live::count_inodes(ns, teller)? } else { at_rest(ns, found)? };
-    match counted {
-        None => return Ok(false),
-        Some((counted, exist)) if counted != exist => found.put(Finding::Tally { counted, exist }),
-        Some(_) => {}
-    }
-    let going = if options.live { usage::beside_writers(ns, found, teller)? } else { usage(ns, found, teller)? };
-    if !going {
+    if !counters::counters(ns, found, teller)? {
         return Ok(false);
     }
     let mut from = ChunkId([0; 32]);
@@ -119,42 +117,6 @@ fn sweep(ns: &Namespace, options: &CheckOptions, found: &mut Found, teller: &mut
             _ => return Ok(true),
         }
     }
-}
-
-/// Compares the counters of usage with what the inodes add up to; `false` if it was told to stop.
-fn usage(ns: &Namespace, found: &mut Found, teller: &mut Teller<'_>) -> Result<bool> {
-    let hidden =
-        |finding: &Finding| matches!(finding, Finding::Record { key } if key.first() == Some(&key::TABLE_INODE));
-    if found.report.more > 0 || found.report.findings.iter().any(hidden) {
-        // What an inode that cannot be read adds up to is not known.
-        return Ok(true);
-    }
-    teller.now("the counters of usage");
-    let mut exist: HashMap<(UsageOf, bool), i64> = HashMap::new();
-    for (of, usage) in std::mem::take(&mut found.usage) {
-        exist.insert((of, true), usage.bytes.cast_signed());
-        exist.insert((of, false), usage.inodes.cast_signed());
-    }
-    let going = each(ns.store(), table(key::TABLE_USAGE), teller, |key, value| {
-        let Some((of, bytes)) = UsageOf::of_key(key) else {
-            found.put(Finding::Record { key: key.to_vec() });
-            return Ok(());
-        };
-        let (counted, exist) = (Cell::from_value(value).count, exist.remove(&(of, bytes)).unwrap_or(0));
-        if counted != exist {
-            found.put(Finding::Usage { of, bytes, counted, exist });
-        }
-        Ok(())
-    })?;
-    for ((of, bytes), exist) in exist.into_iter().filter(|(_, exist)| *exist != 0) {
-        found.put(Finding::Usage { of, bytes, counted: 0, exist });
-    }
-    Ok(going)
-}
-
-fn at_rest(ns: &Namespace, found: &Found) -> Result<Option<(u64, u64)>> {
-    let counted = ns.space(&Op::new(Caller::root(&STORE)))?.inodes;
-    Ok(Some((counted, found.report.inodes)))
 }
 
 /// Counts the references to the chunks of `scope` afresh; `false` if it was told to stop.

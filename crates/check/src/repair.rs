@@ -138,7 +138,13 @@ fn planned(finding: &Finding, careful: bool) -> (String, bool) {
             yes("give the inode, or where it has names there too a copy by reference, to the bucket of its directory"
                 .into())
         }
-        Finding::Usage { exist, .. } => yes(format!("set the counter to {exist}")),
+        Finding::Usage { exist, .. } | Finding::LockCount { exist, .. } | Finding::FollowingCount { exist, .. } => {
+            yes(format!("set the counter to {exist}"))
+        }
+        Finding::Leaving { .. } => {
+            yes("remove the mark, or where inodes still belong to the bucket make it a record with the strictest rules"
+                .into())
+        }
         Finding::Tally { exist, .. } => yes(format!("set the counter to {exist}")),
         Finding::Chunk(ChunkFault::Count { counted, exist, .. }) if careful && counted > exist => {
             no("leave it: something that may refer to it cannot be read")
@@ -160,6 +166,8 @@ fn rank(finding: &Finding) -> u8 {
         Finding::Links { .. }
         | Finding::Tally { .. }
         | Finding::Usage { .. }
+        | Finding::LockCount { .. }
+        | Finding::FollowingCount { .. }
         | Finding::Shadow { .. }
         | Finding::Chunk(ChunkFault::Count { .. }) => 2,
         Finding::NoName { .. } | Finding::Unreached { .. } => 1,

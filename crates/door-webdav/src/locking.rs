@@ -60,12 +60,6 @@ fn may_lock(ask: &Ask) -> Result<()> {
 /// Lets the library carry the request out. `condition` names the reason of a refusal that it gives none for.
 async fn hand_over(ask: &Arc<Ask>, body: Vec<u8>, condition: &'static str) -> Result<Reply> {
     let context = Arc::new(Context { ask: ask.clone(), refusal: Mutex::new(None) });
-    // A lock is granted once everything that was moved into a trash with its folder has followed it.
-    if ask.method.as_str() == "LOCK" && ask.ns().has_to_follow()? {
-        let ns = ask.clone();
-        let followed = strata_gate::bridge::wait(move || ns.ns().follow_all());
-        followed.await.map_err(|error| Refusal::task(&error))??;
-    }
     let handler: DavHandler<Arc<Context>> = DavHandler::builder()
         .filesystem(Box::new(Store))
         .locksystem(Box::new(LockSystem(context.clone())))

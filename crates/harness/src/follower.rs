@@ -133,6 +133,8 @@ pub(crate) struct Follower {
     /// What the first half of an exchange moved, under its new names, while the second half is not there yet.
     aside: Vec<(String, Node)>,
     exchanging: bool,
+    /// The directory that came to a name last, with the commit and the path: where the same one goes elsewhere in that commit, all below it came along.
+    came: Option<(u64, u64, String)>,
     /// Events followed.
     pub(crate) events: u64,
 }
@@ -184,9 +186,16 @@ impl Follower {
                     let made = Node { ino: 0, directory: true, size: 0, etag: None };
                     must(self.nodes.insert(dir, made).is_none(), "a directory above it was there")?;
                 }
+                if told.directory && told.what == "linked" {
+                    self.came = Some((told.sequence.0, told.ino, path.clone()));
+                }
                 must(self.nodes.insert(path, node).is_none(), "the name was taken")?;
             }
             "removed" | "bucket-removed" => {
+                let came = self.came.take_if(|came| told.directory && (came.0, came.1) == (told.sequence.0, told.ino));
+                if let Some((_, _, now)) = came {
+                    return self.carry(&path, &now);
+                }
                 let was = self.nodes.remove(&path);
                 must(was.is_some_and(|was| was.ino == ino), "the name led elsewhere")?;
                 let left = !told.directory && self.nodes.values().any(|other| other.ino == ino);
@@ -215,6 +224,20 @@ impl Follower {
             }
             "attributes" | "bucket-changed" => {}
             other => return Err(format!("an event called {other}")),
+        }
+        Ok(())
+    }
+
+    /// A directory that went into the trash is known there already, and takes all below it along.
+    fn carry(&mut self, old: &str, now: &str) -> Result<(), String> {
+        let mut moved = self.take(old).into_iter();
+        if moved.next().is_none_or(|(path, node)| path != old || !node.directory) {
+            return Err("the name led elsewhere".to_owned());
+        }
+        for (was, node) in moved {
+            if self.nodes.insert(was.replacen(old, now, 1), node).is_some() {
+                return Err("a name below the new one was taken".to_owned());
+            }
         }
         Ok(())
     }

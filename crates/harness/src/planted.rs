@@ -40,7 +40,7 @@ mod on {
 
     /// What looks for a bug: a row, which of its cases, and the seconds it may take. What is quick to find most comes
     /// first; each then goes deeper into what only it can see.
-    const HUNTS: [(&str, Option<&str>, u64); 15] = [
+    const HUNTS: [(&str, Option<&str>, u64); 16] = [
         ("gateways", None, 4),
         ("crash", Some("upgrade-*"), 4),
         ("swarm", None, 8),
@@ -55,6 +55,7 @@ mod on {
         ("crash", Some("store-*"), 30),
         ("loss", None, 15),
         ("iofail", None, 20),
+        ("gateways", None, 40),
         ("swarm", None, 240),
     ];
 

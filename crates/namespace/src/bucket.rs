@@ -15,7 +15,7 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::records::{Bucket, Inode, LockCount};
 use crate::top;
-use crate::types::{BucketInfo, Durability, NodeKind, Op, ROOT_INO, dir_mode};
+use crate::types::{BucketInfo, Caller, Durability, NodeKind, Op, ROOT_INO, STORE, dir_mode};
 use crate::view::{View, damaged, decode_dirent};
 
 /// Mode of the objects in a new bucket: only their owner reads and writes them.
@@ -156,7 +156,9 @@ impl Namespace {
     /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::NotEmpty`], [`ErrorKind::AccessDenied`]; [`ErrorKind::NotPermitted`] for the bucket of
     /// the files at the top.
     pub fn delete_bucket(&self, op: &Op, name: &str) -> Result<()> {
-        self.follow_all()?;
+        if let Ok(bucket) = self.bucket_in(&mut self.snap(&Op::new(Caller::root(&STORE))), name) {
+            self.follow_out_of(bucket.root)?;
+        }
         self.change(op, |tx, effects| {
             let bucket = self.bucket_in(tx, name)?;
             top::refuse_top(&bucket)?;
@@ -170,6 +172,13 @@ impl Namespace {
         })
     }
 
+    /// Before a folder at the top is removed, or replaced: has follow what was moved out of it ([`Namespace::follow_out_of`]).
+    pub(crate) fn follow_out_of_bucket(&self, folder: &[u8]) -> Result<()> {
+        let looked = Op::new(Caller::root(&STORE));
+        let found = self.snap(&looked).find(ROOT_INO, folder)?.filter(|found| found.dirent.kind == NodeKind::Directory);
+        found.map_or(Ok(()), |found| self.follow_out_of(found.dirent.ino))
+    }
+
     /// Removes the record of a bucket that is about to be removed, and its uploads.
     pub(crate) fn forget_bucket(&self, tx: &mut Tx<'_>, name: &[u8], root: &Inode) -> Result<()> {
         if let Some(first) = tx.first_entry(root.attr.ino)? {
@@ -177,7 +186,7 @@ impl Namespace {
             return Err(fail(ErrorKind::NotEmpty, format!("bucket '{name}' is not empty: it holds {first}")));
         }
         // What was moved out of it may not have followed yet, and has its rules from it until then.
-        following::refuse_while_following(tx)?;
+        following::refuse_while_left(tx, root.attr.ino)?;
         let uploads = uploads_of(root.attr.ino);
         let added = key::added(root.attr.ino.0);
         for (key, _) in tx.members(&added, &uploads.0, &uploads.1, usize::MAX >> 1)? {
@@ -230,7 +239,6 @@ impl Namespace {
         let found = self.bucket_in(&mut self.snap(op), name)?;
         top::refuse_top(&found)?;
         let (root, folder) = (found.root, found.name);
-        self.follow_all()?;
         let _claim = self.claim(op, ROOT_INO, &folder, true)?;
         let (from, end) = uploads_of(root);
         let mut uploads = 0;

@@ -196,7 +196,7 @@ impl Namespace {
     /// [`ErrorKind::NotEmpty`], [`ErrorKind::NotDirectory`], [`ErrorKind::NotFound`] and those of permission.
     pub fn rmdir(&self, op: &Op, parent: Ino, name: &[u8]) -> Result<()> {
         if parent == ROOT_INO {
-            self.follow_all()?;
+            self.follow_out_of_bucket(name)?;
         }
         self.change(op, |tx, effects| self.rmdir_in(tx, effects, op, parent, name))
     }

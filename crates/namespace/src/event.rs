@@ -296,13 +296,16 @@ impl Event {
         Ok(Self { what, ino, kind, parent, bucket, key, change, version, size, tag, uid, user, door, at, relaxed })
     }
 
-    /// Whether it is about a key of `bucket` that begins with `prefix`, by its name now or the one before. A rename of a directory also
-    /// concerns the keys below it.
+    /// Whether it is about a key of `bucket` that begins with `prefix`, by its name now or the one before. If a directory is renamed, removed
+    /// or thrown away, that also concerns the keys below it.
     #[must_use]
     pub fn concerns(&self, bucket: &str, prefix: &[u8]) -> bool {
-        let renamed_dir = matches!(self.what, What::Renamed { .. }) && self.kind == NodeKind::Directory;
+        // With all that is below: renamed, or gone into the trash or there from another bucket.
+        let takes_along =
+            matches!(self.what, What::Renamed { .. } | What::Linked | What::Removed { .. } | What::BucketRemoved);
+        let goes_with_all = takes_along && self.kind == NodeKind::Directory;
         let within = |bucket_of: &str, key: &Option<Vec<u8>>| {
-            let above = |key: &[u8]| renamed_dir && prefix.starts_with(key);
+            let above = |key: &[u8]| goes_with_all && prefix.starts_with(key);
             bucket_of == bucket && key.as_ref().map_or(prefix.is_empty(), |key| key.starts_with(prefix) || above(key))
         };
         let before = match &self.what {

@@ -6,6 +6,10 @@
 //!
 //! Invariant: what is in a directory belongs to the directory's bucket, or the directory has a row. It holds in every commit, so renames and
 //! new files in between need not wait. Until an inode has followed, the rules of the bucket that it comes from are its rules.
+//!
+//! Two things ask whether anything is on its way. While it is, locks are looked for by the place that an inode has, not by the bucket that it says
+//! ([`any`]). And a bucket is not removed while something that is elsewhere says that it belongs to it ([`refuse_while_left`]). The row that stands for
+//! the first is the count of rows, for the second the bucket's own count of inodes.
 
 pub(crate) mod state;
 
@@ -13,6 +17,7 @@ use std::sync::atomic::Ordering;
 
 use strata_content::{Cell, Tx};
 use strata_seam::Ino;
+use strata_seam::planted::{Bug, planted};
 
 use crate::belong::{Taken, belongs, bucket_for, take_over_alone};
 use crate::effects::Effects;
@@ -33,16 +38,16 @@ const STEP: usize = if cfg!(test) { 2 } else { 64 };
 const STEPS_AT_ONCE: usize = 4;
 
 /// Within a change: has the inode, which is about to be entered into `dir`, belong there, or leaves a row that says what is left to do.
-pub(crate) fn bring(tx: &mut Tx<'_>, dir: &Inode, inode: &mut Inode) -> Result<()> {
+pub(crate) fn bring(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, inode: &mut Inode) -> Result<()> {
     if belongs(dir, inode) {
         return Ok(());
     }
     if !inode.is_directory() && inode.attr.nlink > 1 {
         // Its other names may be elsewhere.
-        return leave_row(tx, dir.attr.ino);
+        return leave_row(ns, tx, dir.attr.ino);
     }
     (inode.bucket, inode.tree) = (bucket_for(dir, inode.attr.ino, inode.attr.kind), dir.tree);
-    if inode.is_directory() { leave_row(tx, inode.attr.ino) } else { Ok(()) }
+    if inode.is_directory() && !planted(Bug::FollowingForgotten) { leave_row(ns, tx, inode.attr.ino) } else { Ok(()) }
 }
 
 /// Within a change: the directory `root`, which was a bucket, is a folder elsewhere. The record of the bucket goes once nothing belongs to it any
@@ -51,34 +56,38 @@ pub(crate) fn let_go_of_bucket(tx: &mut Tx<'_>, root: Ino) {
     tx.put(key::leaving(root), Vec::new());
 }
 
-/// Within a change: refuses it while anything that has still to follow belongs to some other bucket than it lies in.
+/// Whether anything may belong to another bucket than it lies in.
+///
+/// # Errors
+/// Reading the index.
+pub(crate) fn any(view: &mut impl View) -> Result<bool> {
+    Ok(view.cell(key::KEY_FOLLOWING)?.is_some_and(|rows| rows.count > 0))
+}
+
+/// Within a change that removes a bucket with nothing in it: refuses it while something elsewhere belongs to the bucket and has its rules from it.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`].
-pub(crate) fn refuse_while_following(tx: &mut Tx<'_>) -> Result<()> {
-    if rows(tx)? == 0 {
+pub(crate) fn refuse_while_left(tx: &mut Tx<'_>, bucket: Ino) -> Result<()> {
+    // What somebody has open and nothing leads to is counted, too.
+    let is_root_alone = |inodes: Option<Cell>| inodes.is_none_or(|inodes| inodes.count <= 1);
+    if !any(tx)? || is_root_alone(tx.cell(&UsageOf::Bucket(bucket).key(false))?) {
         return Ok(());
     }
     Err(fail(
         ErrorKind::Busy,
-        "a folder that was moved into the trash is still being given to its bucket; nothing was changed; try again in a moment",
+        "a folder that was moved from this bucket into the trash is still being given to the bucket of the trash; nothing was changed; try again in a moment",
     ))
 }
 
-/// How many directories have a row.
-fn rows(tx: &mut Tx<'_>) -> Result<i64> {
-    Ok(tx.cell(key::KEY_FOLLOWING)?.map_or(0, |cell| cell.count))
-}
-
-/// Each row says something else than before, so that whoever is at the directory begins anew.
-fn leave_row(tx: &mut Tx<'_>, dir: Ino) -> Result<()> {
+/// Each row says what none has said before, so that whoever is at the directory begins anew.
+fn leave_row(ns: &Namespace, tx: &mut Tx<'_>, dir: Ino) -> Result<()> {
     let row = key::following(dir);
-    let before = tx.record(&row)?;
-    if before.is_none() {
+    if tx.record(&row)?.is_none() {
         tx.tally(key::KEY_FOLLOWING, 1);
     }
-    let turn = before.and_then(|row| Some(u64::from_be_bytes(row.try_into().ok()?))).unwrap_or(0);
-    tx.put(row, (turn + 1).to_be_bytes().to_vec());
+    let turn = ns.numbers.draw(tx)?;
+    tx.put(row, turn.to_be_bytes().to_vec());
     Ok(())
 }
 
@@ -113,6 +122,7 @@ impl Namespace {
                 self.seal_if_dirty(&op, dirent.ino)?;
             }
         }
+        // A copy or a row of each.
         self.numbers.have_at_hand(&self.store, STEP as u64)?;
         let last = page.len() < STEP;
         self.change(&op, |tx, effects| self.follow(tx, effects, dir, &names, last.then_some(&at.row)))?;
@@ -140,12 +150,22 @@ impl Namespace {
         Ok(())
     }
 
+    /// Has everything follow that was moved out of a bucket which is about to be removed. What is on its way from elsewhere is waited for only where
+    /// something of this bucket is, too; a bucket that has something in it waits for nothing.
+    pub(crate) fn follow_out_of(&self, bucket: Ino) -> Result<()> {
+        if self.snap(&Op::new(Caller::root(&STORE))).first_entry(bucket)?.is_some() {
+            return Ok(());
+        }
+        while self.usage(UsageOf::Bucket(bucket))?.inodes > 1 && self.follow_step()? > 0 {}
+        Ok(())
+    }
+
     /// Removes the records of buckets that went into the trash, where nothing belongs to them any more: neither what followed nor what
     /// somebody has open of them.
     fn forget_left_buckets(&self) -> Result<()> {
         let end = key::prefix_end(key::KEY_LEAVING).unwrap_or_default();
         for (mark, _) in self.store.range(key::KEY_LEAVING, &end, STEP)? {
-            let Some(root) = mark.last_chunk::<8>().map(|root| Ino(u64::from_be_bytes(*root))) else { continue };
+            let Some(root) = key::left(&mark) else { continue };
             if self.usage(UsageOf::Bucket(root))?.inodes > 0 {
                 continue;
             }
@@ -162,8 +182,12 @@ impl Namespace {
         Ok(())
     }
 
-    /// Does the first steps for an operation that has left a row. What fails here is tried again in the background.
+    /// Does the first steps for an operation that has left a row. What fails here is tried again in the background. Where sessions share the store
+    /// it is left to their workers, one of whom may be at it.
     pub(crate) fn begin_following(&self) {
+        if self.is_shared() {
+            return;
+        }
         for _ in 0..STEPS_AT_ONCE {
             match self.follow_step() {
                 Ok(0) => return,
@@ -205,7 +229,7 @@ impl Namespace {
         for entry_name in names {
             self.follow_entry(tx, effects, &inode, entry_name)?;
         }
-        if ends.is_some_and(|said| *said == row) {
+        if ends.is_some_and(|said| *said == row || planted(Bug::ChangedRowRemoved)) {
             remove_row(tx, dir);
         }
         Ok(())
@@ -228,8 +252,9 @@ impl Namespace {
                 self.tell_removed(tx, effects, at(), &left, before.attr.change);
                 let copy = tx.inode(copy)?;
                 self.tell_linked(tx, effects, at(), &copy);
+                self.lead_locks(tx, dir, entry_name, copy.attr.ino)?;
             }
-            _ if before.is_directory() => leave_row(tx, dirent.ino)?,
+            _ if before.is_directory() => leave_row(self, tx, dirent.ino)?,
             _ => {}
         }
         Ok(())

@@ -111,7 +111,7 @@ pub use usage::{Usage, UsageOf};
 /// For whoever checks and repairs a store: where things belong, and how names are cut. Doors have no use for it.
 pub mod checking {
     pub use crate::belong::{Taken, belongs};
-    pub use crate::locks::locked;
+    pub use crate::locks::{counted_in, locked};
     pub use crate::name::{hash, is_dir, raw};
     pub use crate::view::View;
 }

@@ -32,7 +32,6 @@ use crate::authority::{Action, Resource};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::Made;
-use crate::following;
 use crate::namespace::Namespace;
 use crate::object::NewContent;
 use crate::records::{Inode, decode_lock, encode_lock};
@@ -103,8 +102,6 @@ impl Namespace {
         }
         // What has ended counts no more.
         self.sweep_locks()?;
-        // What a lock covers is found by the bucket that an inode says.
-        self.follow_all()?;
         // Of no chunks, so of any dedup domain.
         let empty = self.store.content(DedupDomain::COMMON, Vec::new())?;
         let new = NewContent {
@@ -116,7 +113,6 @@ impl Namespace {
             made: Made::Put,
         };
         let granted = self.change(op, |tx, effects| {
-            following::refuse_while_following(tx)?;
             let now = self.clock.now();
             let (inode, place, made) = self.lockable(tx, effects, op, at, &new)?;
             effects.bucket = inode.bucket;
@@ -256,10 +252,11 @@ impl Namespace {
 
     fn covering_rows(&self, view: &mut impl View, inode: &Inode) -> Result<Vec<Row>> {
         let mut found: Vec<Row> = Vec::new();
-        if !self.locks_in(view, inode.bucket)? {
-            return Ok(found);
-        }
+        let Some(asked) = self.locks_near(view, inode.bucket)? else { return Ok(found) };
         for place in place::all_of(view, inode)? {
+            if !asked.concerns(self, view, &place)? {
+                continue;
+            }
             for row in table::covering(view, &self.locks.held, &place)? {
                 if !found.contains(&row) {
                     found.push(row);
@@ -383,6 +380,17 @@ pub fn locked(key: &[u8], value: &[u8]) -> Result<Option<Ino>> {
         return decode_lock(String::new(), value).map(|_| None).map_err(|_| damaged("a lock".to_owned()));
     }
     Ok(table::row(key, value)?.lock.ino)
+}
+
+/// The bucket whose record counts the lock of this row; none of a row that an earlier version wrote, or whose key is damaged.
+#[must_use]
+pub fn counted_in(key: &[u8]) -> Option<Ino> {
+    let bucket = key.get(1..9).filter(|_| !table::is_by_token(key))?;
+    Some(match u64::from_be_bytes(bucket.try_into().ok()?) {
+        // Those on the root of the tree are counted with the files there.
+        0 => ROOT_INO,
+        root => Ino(root),
+    })
 }
 
 /// Within a change: there is one lock less.

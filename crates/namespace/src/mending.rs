@@ -9,8 +9,9 @@ use crate::error::Result;
 use crate::names;
 use crate::namespace::Namespace;
 use crate::numbers;
-use crate::records::{Bucket, Dirent, Inode};
+use crate::records::{Bucket, Dirent, Inode, LockCount};
 use crate::types::NodeKind;
+use crate::view::View;
 
 /// The steps of which repairs consist. Each but [`Mending::ready`], [`Mending::take_over_below`] and [`Mending::told`] is part of a
 /// change that the caller makes. They check no permission, and the caller keeps the invariants.
@@ -32,14 +33,6 @@ impl Mending<'_> {
     /// Those of the store.
     pub fn ready(&self) -> Result<()> {
         self.0.numbers.have_at_hand(&self.0.store, numbers::AT_HAND)
-    }
-
-    /// The number that is drawn next, or a higher one: whatever was made before has a lower one.
-    ///
-    /// # Errors
-    /// Reading the index.
-    pub fn next_number(&self, tx: &mut Tx<'_>) -> Result<u64> {
-        self.0.numbers.next(tx)
     }
 
     /// A new inode for the directory `dir`, to be filled and written.
@@ -136,6 +129,20 @@ impl Mending<'_> {
     /// Writes the record of a bucket.
     pub fn put_bucket(&self, tx: &mut Tx<'_>, record: &Bucket) {
         record.put(tx);
+    }
+
+    /// Has the record of a bucket say that there are so many locks of WebDAV.
+    ///
+    /// # Errors
+    /// Reading the index; there is no number left, see [`Mending::ready`].
+    pub fn set_lock_count(&self, tx: &mut Tx<'_>, root: Ino, count: u64) -> Result<()> {
+        let Some(mut bucket) = tx.bucket_at(root)? else { return Ok(()) };
+        bucket.locks = match count {
+            0 => LockCount::default(),
+            count => LockCount { count, last: self.0.numbers.draw(tx)? },
+        };
+        bucket.put(tx);
+        Ok(())
     }
 
     /// Makes the bucket of the files at the top of the tree where it is missing.

@@ -71,15 +71,4 @@ impl Numbers {
         }
         Ok(())
     }
-
-    /// The number that is drawn next, or a higher one. Within a change: what was made before has a lower one.
-    ///
-    /// # Errors
-    /// Reading the index.
-    pub(crate) fn next(&self, tx: &mut Tx<'_>) -> Result<u64> {
-        match self.0.lock().clone() {
-            block if block.is_empty() => mark(tx),
-            block => Ok(block.start),
-        }
-    }
 }

@@ -80,8 +80,8 @@ impl Namespace {
             }
         }
         // Only what replaces a bucket waits: a new folder at the top is renamed at once.
-        if to.0 == ROOT_INO && self.snap(&Op::new(Caller::root(op.caller.door))).find(to.0, to.1)?.is_some() {
-            self.follow_all()?;
+        if to.0 == ROOT_INO {
+            self.follow_out_of_bucket(to.1)?;
         }
         self.seal_before_rename(op, from, to);
         self.change(op, |tx, effects| {
@@ -178,13 +178,18 @@ impl Namespace {
                 self.put_inode(tx, &mut source_dir);
             }
             let before = inode.attr.change;
+            // Of what is thrown away two events are told, each with a number of its own.
+            inode.attr.change += u64::from(thrown_away);
             self.place(tx, to, &mut inode, now)?;
             if bucket_goes {
                 following::let_go_of_bucket(tx, inode.attr.ino);
             }
             if thrown_away {
                 // A reader that follows one bucket sees it come there, or go.
-                self.tell_linked(tx, effects, Entry { dir: to.0, name: to.1, shown: to.1 }, &inode);
+                let came = Entry { dir: to.0, name: &entry_name(to.1, &inode), shown: to.1 };
+                let mut arrived = inode.clone();
+                arrived.attr.change = before + 1;
+                self.tell_linked(tx, effects, came, &arrived);
                 let gone = Entry { dir: from.0, name: &source.name, shown: from.1 };
                 self.tell_removed(tx, effects, gone, &inode, before);
                 effects.moved |= directory;
@@ -282,7 +287,7 @@ impl Namespace {
             inode.implicit = false;
         }
         inode.attr.ctime = now;
-        following::bring(tx, &dir, inode)?;
+        following::bring(self, tx, &dir, inode)?;
         let plain = tx.any_entry(at.0, name::raw(&entry_name))?;
         self.add_entry(tx, &mut dir, (&entry_name, plain), inode, now)
     }

@@ -139,7 +139,9 @@ impl Namespace {
     ) {
         effects.moved |= inode.is_directory();
         let (bucket, key) = self.place_of(tx, from, inode.attr.ino);
-        let bucket = (from.dir == ROOT_INO && inode.is_directory()).then_some(bucket);
+        // Another one where it is a bucket itself, or where one of the directories lies in the trash and has not followed there.
+        let (now, _) = self.place_of(tx, to, inode.attr.ino);
+        let bucket = (bucket != now).then_some(bucket);
         let before = Before { parent: from.dir, bucket, key };
         self.tell(tx, effects, What::Renamed { from: before, exchange }, to, inode).shown_before = from.shown.to_vec();
     }

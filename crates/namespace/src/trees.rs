@@ -101,6 +101,9 @@ impl Namespace {
         let mut removal = Removal { at: (parent, name), top: attr.ino, removed: 0, told, may };
         let removed = self.empty_dir(op, &mut removal, attr.ino, 0).and_then(|empty| {
             if empty {
+                if parent == ROOT_INO {
+                    self.follow_out_of(attr.ino)?;
+                }
                 self.change(op, |tx, effects| {
                     removal.uphold(tx, removal.top)?;
                     self.rmdir_in(tx, effects, op, parent, name)

@@ -206,6 +206,12 @@ bugs! {
     StagedFreedInBody,
     /// Paths in events are those that this session learnt once, whatever others rename
     PathsOfOthersKept,
+    /// A folder is thrown away, and no row says that its content has still to follow
+    FollowingForgotten,
+    /// The row of a directory goes although it says that there is something new to follow
+    ChangedRowRemoved,
+    /// Locks are looked for by the bucket that an inode says, although it lies in another one
+    LocksByTheBucketAlone,
     // Content: the mover and checkpoints
     /// The mover forgets a chunk without looking again whether it is counted
     ReferenceNotRechecked,

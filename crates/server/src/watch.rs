@@ -252,8 +252,11 @@ fn print(page: &Page, json: bool) -> anyhow::Result<bool> {
         out.push_str(&if json { serde_json::to_string(gap)? } else { gap.in_words() });
         out.push('\n');
     }
-    for event in &page.events {
-        out.push_str(&if json { serde_json::to_string(event)? } else { event.in_words() });
+    for (at, event) in page.events.iter().enumerate() {
+        // The halves of an exchange stand beside each other.
+        let beside = [at.checked_sub(1), Some(at + 1)].into_iter().flatten().filter_map(|at| page.events.get(at));
+        let other = beside.into_iter().find(|other| event.exchanges_with(other));
+        out.push_str(&if json { serde_json::to_string(event)? } else { event.in_words(other) });
         out.push('\n');
     }
     let mut stdout = std::io::stdout().lock();

@@ -175,6 +175,32 @@ pub enum Finding {
         /// What there is.
         exist: u64,
     },
+    /// A bucket's record says another number of WebDAV locks than there are.
+    #[error("TREE: bucket {bucket} counts {counted} WebDAV locks, {exist} exist")]
+    LockCount {
+        /// The bucket, by its root directory.
+        bucket: Ino,
+        /// What its record says.
+        counted: i64,
+        /// What there is.
+        exist: i64,
+    },
+    /// The count of directories whose content has still to follow them into their bucket is wrong.
+    #[error(
+        "TREE: {counted} directories are counted whose content has still to follow into their bucket, {exist} exist"
+    )]
+    FollowingCount {
+        /// What the counter says.
+        counted: i64,
+        /// What there is.
+        exist: i64,
+    },
+    /// A directory is marked as a bucket that went into the trash, and there is no record of that bucket.
+    #[error("TREE: directory {root} is marked as a bucket that went into the trash, whose record is gone")]
+    Leaving {
+        /// The directory.
+        root: Ino,
+    },
     /// Something is wrong with a chunk.
     #[error(transparent)]
     Chunk(#[from] ChunkFault),

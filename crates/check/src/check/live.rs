@@ -13,9 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use strata_chunk::Source;
-use strata_content::{
-    Batch, Cell, ChunkFault, Item, Mutation, Scope, TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, Tx,
-};
+use strata_content::{Batch, ChunkFault, Item, Mutation, Scope, TABLE_CHUNK, TABLE_GARBAGE, TABLE_ORPHAN_PAGE, Tx};
 use strata_seam::{ChunkId, Ino};
 
 use super::finding::Finding;
@@ -24,11 +22,11 @@ use super::report::{CheckOptions, CheckReport, Found, Teller};
 use super::tree::{self, Inodes, TreePass, number};
 use strata_namespace::checking::{View, belongs, is_dir, locked};
 use strata_namespace::records::{Bucket, Dirent, Inode, Part, Upload, Version, key};
-use strata_namespace::{Error, Namespace, NodeKind, ROOT_INO, Result, UsageOf};
+use strata_namespace::{Namespace, NodeKind, ROOT_INO, Result, UsageOf};
 
 /// How often something that is being changed is counted again.
 const ROUNDS: usize = 8;
-/// Inodes deleted, and pages come alive, during one round; beyond, the round settles nothing.
+/// Pages come alive during one round; beyond, the round settles nothing.
 const NOTED_MAX: usize = 1 << 20;
 /// Deepest tree followed upwards.
 const DEPTH_MAX: usize = 1 << 16;
@@ -53,7 +51,10 @@ pub(super) fn settle(
             }
             Finding::Chunk(fault) if fault.chunk().is_some() => counted.chunks.extend(fault.chunk()),
             // These counts took the changes made meanwhile into account.
-            Finding::Tally { .. } | Finding::Usage { .. } => report.findings.push(suspicion),
+            Finding::Tally { .. }
+            | Finding::Usage { .. }
+            | Finding::LockCount { .. }
+            | Finding::FollowingCount { .. } => report.findings.push(suspicion),
             _ => {
                 if ns.store().transact(true, |tx| stands(tx, &suspicion))?.value {
                     report.findings.push(suspicion);
@@ -240,73 +241,6 @@ fn follow_pages(ns: &Namespace, subjects: &Subjects, touched: &mut Touched) {
     }
 }
 
-/// The counter of inodes and how many there were at one and the same moment, beside writers; `None` if it was told to stop.
-///
-/// Numbers only ever grow, so what exists below the next one can only become less: what is deleted meanwhile is added
-/// unless it was counted before.
-pub(super) fn count_inodes(ns: &Namespace, teller: &mut Teller<'_>) -> Result<Option<(u64, u64)>> {
-    #[derive(Default)]
-    struct Deleted {
-        /// Every number below this was counted if it existed.
-        passed: u64,
-        /// Deleted before they were passed.
-        ahead: HashSet<u64>,
-    }
-    let deleted = Arc::new(Mutex::new(Deleted::default()));
-    let watch = ns.store().watch({
-        let deleted = Arc::clone(&deleted);
-        Arc::new(move |batch| {
-            let mut deleted = deleted.lock();
-            for mutation in &batch.0 {
-                if let Mutation::Delete { key } = mutation
-                    && key.first() == Some(&key::TABLE_INODE)
-                    && let Some(Ino(ino)) = number(&key[1..])
-                    && ino >= deleted.passed
-                    && deleted.ahead.len() < NOTED_MAX
-                {
-                    deleted.ahead.insert(ino);
-                }
-            }
-        })
-    });
-    let start = ns.store().transact(true, |tx| {
-        deleted.lock().ahead.clear();
-        let next = ns.mending().next_number(tx)?;
-        let counted = tx.get(key::KEY_INODES)?.map_or(0, |value| Cell::from_value(&value).count);
-        Ok::<_, Error>((next, u64::try_from(counted).unwrap_or(0) + 1))
-    })?;
-    let (next, counted) = start.value;
-    let mut from = vec![key::TABLE_INODE];
-    let mut exist = 0;
-    loop {
-        let page = ns.store().range(&from, &key::inode(Ino(next)), tree::STEP)?;
-        let Some((last, _)) = page.last() else { break };
-        from.clone_from(last);
-        from.push(0);
-        exist += page.len() as u64;
-        {
-            let mut deleted = deleted.lock();
-            for (key, _) in &page {
-                if let Some(Ino(ino)) = number(&key[1..]) {
-                    deleted.ahead.remove(&ino);
-                }
-            }
-            deleted.passed = number(&from[1..]).map_or(u64::MAX, |last| last.0 + 1);
-        }
-        if !teller.step(page.len() as u64) {
-            return Ok(None);
-        }
-    }
-    drop(watch);
-    let deleted = deleted.lock();
-    if deleted.ahead.len() >= NOTED_MAX {
-        // Too much went on to tell; nothing is claimed.
-        return Ok(Some((counted, counted)));
-    }
-    exist += deleted.ahead.iter().filter(|ino| **ino < next).count() as u64;
-    Ok(Some((counted, exist)))
-}
-
 /// Whether a finding that a few records decide is true now. Counts ([`Finding::Links`], [`Finding::Chunk`]) are taken to be.
 pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
     let leads_to = |tx: &mut Tx<'_>, parent: Ino, name: &[u8], ino: Ino| -> Result<bool> {
@@ -360,6 +294,9 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
             },
             None => false,
         },
+        Finding::Leaving { root } => {
+            tx.record(&key::leaving(*root))?.is_some() && tx.record(&key::bucket(*root))?.is_none()
+        }
         Finding::Stray { name } => match dirent(tx, ROOT_INO, name)? {
             Some(dirent) => is_dir(name) && tx.record(&key::bucket(dirent.ino))?.is_none(),
             None => false,
@@ -394,6 +331,8 @@ pub(crate) fn stands(tx: &mut Tx<'_>, finding: &Finding) -> Result<bool> {
         | Finding::ManyNames { .. }
         | Finding::Tally { .. }
         | Finding::Usage { .. }
+        | Finding::LockCount { .. }
+        | Finding::FollowingCount { .. }
         | Finding::Chunk(_) => true,
     })
 }

@@ -1,9 +1,5 @@
 //! How a check is asked for, what it found, and where it is.
 
-use std::collections::HashMap;
-
-use strata_namespace::{Usage, UsageOf};
-
 use super::finding::Finding;
 
 /// Inodes and chunks looked at together unless told otherwise: about 100 MiB of memory.
@@ -60,8 +56,8 @@ pub struct CheckReport {
     pub more: u64,
     /// The same in words: the invariant's id and a sentence each. Empty is good.
     pub violations: Vec<String>,
-    /// Suspicions that could not be settled, and one more if the counters of usage could not be compared: too much changed
-    /// meanwhile, or an inode cannot be read; check again.
+    /// Suspicions that could not be settled, and one more if the counters could not be compared: too much changed meanwhile, or, for
+    /// those of usage, an inode cannot be read; check again.
     pub unsettled: u64,
     /// The check was ended before it was through.
     pub ended: bool,
@@ -71,8 +67,6 @@ pub struct CheckReport {
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) report: CheckReport,
-    /// What the inodes looked at so far add up to.
-    pub(super) usage: HashMap<UsageOf, Usage>,
 }
 
 impl Found {

@@ -188,11 +188,6 @@ impl<'a> TreePass<'a> {
             found.put(Finding::Size { ino, size, len });
         }
         found.report.logical_bytes += len;
-        for of in inode.counts().counters() {
-            let usage = found.usage.entry(of).or_default();
-            usage.inodes += 1;
-            usage.bytes += inode.attr.allocated;
-        }
         let seen = Seen {
             bucket: inode.bucket,
             tree: inode.tree,
@@ -404,6 +399,16 @@ pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) 
     if !top_is_whole(top.as_ref().map(|entry| &entry.value[..]), root.as_ref().map(|entry| &entry.value[..])) {
         found.put(Finding::Bucket { root: ROOT_INO });
     }
+    let leaving = (key::KEY_LEAVING.to_vec(), key::prefix_end(key::KEY_LEAVING).unwrap_or_default());
+    going = going
+        && each(store, leaving, teller, |key, _| {
+            if let Some(root) = key::left(key)
+                && store.get(&key::bucket(root))?.is_none()
+            {
+                found.put(Finding::Leaving { root });
+            }
+            Ok(())
+        })?;
     let mut uploads = HashSet::new();
     going = going
         && each(store, table(key::TABLE_UPLOAD), teller, |key, value| {

@@ -7,7 +7,7 @@ use super::lost;
 use crate::check::{Affected, Finding, Owner, entry_of, stands};
 use strata_namespace::checking::{Taken, View, hash, is_dir, raw};
 use strata_namespace::records::{Beside, Bucket, Dirent, Inode, LockCount, Part, Version, key};
-use strata_namespace::{Error, Namespace, NodeKind, OBJECT_MODE_DEFAULT, ROOT_INO, Result};
+use strata_namespace::{Error, Namespace, NodeKind, OBJECT_MODE_DEFAULT, ROOT_INO, Result, UsageOf};
 
 /// Entries read per step.
 const STEP: usize = 1024;
@@ -132,6 +132,15 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
             tx.tally(&of.key(*bytes), exist - counted);
             Ok(format!("is {exist} now"))
         }
+        Finding::LockCount { bucket, exist, .. } => {
+            ns.mending().set_lock_count(tx, *bucket, u64::try_from(*exist).unwrap_or(0))?;
+            Ok(format!("is {exist} now"))
+        }
+        Finding::FollowingCount { counted, exist } => {
+            tx.tally(key::KEY_FOLLOWING, exist - counted);
+            Ok(format!("is {exist} now"))
+        }
+        Finding::Leaving { root } => leaving(ns, tx, *root),
         Finding::Record { .. }
         | Finding::Chunk(_)
         | Finding::ManyNames { .. }
@@ -356,6 +365,21 @@ fn fresh_bucket(root: &Inode, name: &[u8]) -> Bucket {
         mode: OBJECT_MODE_DEFAULT,
         locks: LockCount::default(),
     }
+}
+
+/// A bucket that went into the trash, and whose record is gone: what still belongs to it needs rules, whatever they were.
+fn leaving(ns: &Namespace, tx: &mut Tx<'_>, root: Ino) -> Result<String> {
+    let left = tx.cell(&UsageOf::Bucket(root).key(false))?.map_or(0, |cell| cell.count);
+    if left <= 0 {
+        tx.delete(key::leaving(root));
+        return Ok("removed; nothing belongs to it any more".to_owned());
+    }
+    let dir = match tx.find_inode(root)? {
+        Some(dir) => dir,
+        None => Inode { parent: ROOT_INO, ..Inode::new(root, NodeKind::Directory, 0o700, (0, 0), ns.now()) },
+    };
+    ns.mending().put_bucket(tx, &fresh_bucket(&dir, raw(&dir.name)));
+    Ok(format!("has a record again, for the {left} inodes that belong to it"))
 }
 
 fn stray(ns: &Namespace, tx: &mut Tx<'_>, entry_name: &[u8]) -> Result<String> {

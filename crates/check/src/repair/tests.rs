@@ -16,6 +16,8 @@ use strata_namespace::records::{Bucket, Dirent, Inode, LockCount, Part};
 use strata_namespace::{Caller, Condition, Door, DoorNumber, NodeKind, ObjectMeta, Op, ROOT_INO};
 use strata_seam::Ino;
 
+mod counters;
+
 static S3: Door = Door::of_users("s3", DoorNumber::new(1), &[]);
 static MOUNT: Door = Door { settles: false, keeps_pages: true, ..Door::of_uids("mount", DoorNumber::new(2), &[]) };
 

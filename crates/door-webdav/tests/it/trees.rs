@@ -116,6 +116,62 @@ fn nothing_is_changed_by_a_move_whose_user_may_not_remove_all_that_it_replaces()
     server.sound();
 }
 
+/// What a folder that everybody may write to holds is removed by its owners alone: asked of the name that is replaced, of what is below it, and of
+/// where the replaced thing is removed from.
+#[test]
+fn nothing_is_changed_by_a_move_that_replaces_what_a_sticky_folder_keeps() {
+    let server = Server::start();
+    let (mut client, mut alice) = (server.client(), server.user("alice", 4711));
+    let set = |path: &str, mode: u32, uid: u32| {
+        let ino = server.ns().resolve(&root(), path.as_bytes()).expect("it is there").ino;
+        let all = SetAttr { mode: Some(mode), uid: Some(uid), ..SetAttr::default() };
+        server.ns().setattr(&root(), ino, &all).expect("set");
+    };
+    set("/bkt", 0o777, 0);
+    client.ok("MKCOL", "/bkt/shared");
+    set("/bkt/shared", 0o1777, 0);
+    // The name that is replaced is in the sticky folder, and somebody else's.
+    client.ok("MKCOL", "/bkt/shared/final");
+    client.put("/bkt/shared/final/report", b"old");
+    set("/bkt/shared/final", 0o777, 1);
+    alice.ok("MKCOL", "/bkt/shared/draft");
+    alice.put("/bkt/shared/draft/report", b"new");
+    let refused = |alice: &mut crate::client::Client, from: &str, to: &str| {
+        let refused = alice.ask("MOVE", from, &[("destination", to)], b"");
+        assert_eq!(refused.status, 403, "{from} {to}");
+        assert!(refused.text().contains("sticky"), "{}", refused.text());
+    };
+    let both_are_there = |client: &mut crate::client::Client, from: &str, to: &str| {
+        assert_eq!(client.get(&format!("{from}report")), b"new");
+        assert_eq!(client.get(&format!("{to}report")), b"old");
+    };
+    for _ in 0..2 {
+        refused(&mut alice, "/bkt/shared/draft/", "/bkt/shared/final/");
+        both_are_there(&mut client, "/bkt/shared/draft/", "/bkt/shared/final/");
+    }
+    // What is below the name is in a sticky folder: she owns the target, and not the file in the folder that somebody else shares.
+    alice.ok("MKCOL", "/bkt/final");
+    alice.ok("MKCOL", "/bkt/final/theirs");
+    client.put("/bkt/final/theirs/file", b"x");
+    client.put("/bkt/final/report", b"old");
+    set("/bkt/final", 0o777, 4711);
+    set("/bkt/final/theirs", 0o1777, 2);
+    let asked = alice.ask("MOVE", "/bkt/shared/draft/", &[("destination", "/bkt/final/")], b"");
+    assert_eq!(asked.status, 403);
+    assert!(asked.text().contains("final/theirs/file") && asked.text().contains("sticky"), "{}", asked.text());
+    both_are_there(&mut client, "/bkt/shared/draft/", "/bkt/final/");
+    client.ok("DELETE", "/bkt/final/theirs");
+    // What is replaced would be removed from the sticky folder that the source is in: of hers it is, of others' not.
+    set("/bkt/final", 0o777, 1);
+    refused(&mut alice, "/bkt/shared/draft/", "/bkt/final/");
+    both_are_there(&mut client, "/bkt/shared/draft/", "/bkt/final/");
+    set("/bkt/final", 0o777, 4711);
+    assert_eq!(alice.to("MOVE", "/bkt/shared/draft/", "/bkt/final/", &[]), 204);
+    assert_eq!(client.get("/bkt/final/report"), b"new");
+    assert_eq!(alice.to("MOVE", "/bkt/final/", "/bkt/shared/mine/", &[]), 201);
+    server.sound();
+}
+
 #[test]
 fn nothing_is_moved_out_of_a_locked_tree_or_into_one_in_another_bucket() {
     let server = planted();

@@ -7,6 +7,8 @@
 //!
 //! Beside that it is held against a model:
 //!
+//! - *Trash* (`trash.rs`): folders go into a desktop's trash while others change what is in them, and any session does the next step of what has to
+//!   follow. What was thrown away is where it went at once. In the end everything belongs to the bucket that it lies in, and usage adds up.
 //! - *Files* (`files.rs`): what is stored, and what each session has written and not sealed yet, which it alone reads. A file that any
 //!   session has open is there, whoever removed it; once nobody has, it is erased.
 //! - *Locks* (`locking.rs`): nothing is accepted that a lock of WebDAV forbids, whichever session granted it, and none ends but by who
@@ -24,6 +26,7 @@ mod locking;
 mod place;
 mod step;
 mod told;
+mod trash;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -72,9 +75,17 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
         }
     });
     report.goal("seeds", tally.of("seeds"), 20_000.0);
-    for what in
-        ["changes", "changes interrupted", "changes made", "files opened", "locks granted", "sessions ended", "events"]
-    {
+    for what in [
+        "changes",
+        "changes interrupted",
+        "changes made",
+        "files opened",
+        "locks granted",
+        "sessions ended",
+        "thrown away",
+        "steps of following",
+        "events",
+    ] {
         report.figure(what, tally.of(what));
     }
     Ok(())
@@ -192,6 +203,7 @@ impl Run {
             }
             Some(Effect::Cut(ino, len)) => files.cut(ino, len),
             Some(Effect::Replaced(ino, content)) => files.replaced(ino, content),
+            Some(Effect::Thrown(from, to)) => trash::is_there(&self.watcher, &from, &to)?,
             Some(Effect::Joined(ino)) => files.look_again(&self.watcher, ino),
             Some(Effect::Synced(ino)) if namespace.has_staged(ino) => {
                 return Err(format!("inode {ino} was synced, and has bytes that are not stored"));
@@ -235,6 +247,11 @@ impl Run {
         }
         self.clock.advance(IDLE_NANOS);
         (0..GATEWAYS).for_each(|at| _ = self.take(at, &Step::Idle, nobody));
+        // Each once: the last ones find nothing to do but to let buckets go.
+        let mut at = 0;
+        while self.take(at % GATEWAYS, &Step::Follow, nobody) {
+            at += 1;
+        }
     }
 }
 
@@ -248,6 +265,7 @@ fn one(seed: u64, told: bool, tally: &mut Tally) -> Result<(), String> {
     for bucket in BUCKETS {
         watcher.create_bucket(&root(), bucket, None).map_err(|error| error.to_string())?;
     }
+    trash::make(watcher).map_err(|error| error.to_string())?;
     domains_stay_apart(watcher)?;
     let run = Rc::new(Run::begin(&world, watcher)?);
     let mut trail = Vec::new();
@@ -269,7 +287,13 @@ fn one(seed: u64, told: bool, tally: &mut Tally) -> Result<(), String> {
             let run = Rc::clone(&run);
             rehearsal::interlude(Box::new(move || _ = run.take(other, &meanwhile, by)));
         }
-        tally.count("changes made", u64::from(run.take(at, &step, by)));
+        let made = run.take(at, &step, by);
+        tally.count("changes made", u64::from(made));
+        match &step {
+            Step::Throw(..) => tally.count("thrown away", u64::from(made)),
+            Step::Follow => tally.count("steps of following", u64::from(made)),
+            _ => {}
+        }
         tally.count("changes interrupted", u64::from(rehearsal::take_interlude().is_none()));
         // Beside one case, after every step: it says which.
         let wrong = run.wrong().or_else(|| if told { violations(watcher).pop() } else { None });
@@ -283,7 +307,7 @@ fn one(seed: u64, told: bool, tally: &mut Tally) -> Result<(), String> {
     tally.count("sessions ended", run.ended.get());
     tally.count("locks granted", run.locks.borrow().count);
     // Nothing is open any more.
-    let counted = locking::counts_agree(watcher).err();
+    let counted = locking::counts_agree(watcher).and_then(|()| trash::all_followed(watcher)).err();
     let wrong = run.wrong().or(counted).into_iter().chain(violations(watcher)).chain(leftovers(watcher)).next();
     match wrong.map_or_else(|| told::hold_against(watcher), Err) {
         Ok(events) => tally.count("events", events),

@@ -130,6 +130,16 @@ fn what_an_event_is_about_is_told_by_its_name_now_and_the_one_before() {
     let folder = Event { what, kind: NodeKind::Directory, key: Some(b"2026/".to_vec()), ..event.clone() };
     assert!(folder.concerns("photos", b"2025/11/") && folder.concerns("photos", b"2026/11/"));
     assert!(!folder.concerns("photos", b"2024/11/") && !folder.concerns("other", b"2025/11/"));
+    // So it does where it is thrown away: it comes to the trash, and goes from where it was.
+    for what in [What::Linked, What::Removed { last: true, dirs: 0 }] {
+        let thrown = Event { what, kind: NodeKind::Directory, key: Some(b"2026/".to_vec()), ..event.clone() };
+        assert!(thrown.concerns("photos", b"2026/11/") && thrown.concerns("photos", b""));
+        assert!(!thrown.concerns("photos", b"2025/"));
+    }
+    let bucket = Event { what: What::BucketRemoved, kind: NodeKind::Directory, key: Some(Vec::new()), ..event.clone() };
+    assert!(bucket.concerns("photos", b"2026/") && !bucket.concerns("other", b""));
+    let file = Event { what: What::Linked, key: Some(b"2026".to_vec()), ..event.clone() };
+    assert!(!file.concerns("photos", b"2026/11/"));
     let nameless = Event { key: None, ..event.clone() };
     assert!(nameless.concerns("photos", b"") && !nameless.concerns("photos", b"2"));
     let repaired = Event { what: What::Repaired, bucket: "".into(), key: None, ..event };

@@ -18,6 +18,7 @@ use super::held::Turn;
 use super::place::Place;
 use super::table;
 use crate::error::{Error, ErrorKind, Result};
+use crate::following;
 use crate::key;
 use crate::namespace::Namespace;
 use crate::records::LockCount;
@@ -45,6 +46,18 @@ pub(super) fn count_ended(tx: &mut Tx<'_>, place: &Place) -> Result<()> {
     Ok(())
 }
 
+/// A bucket that something says, of which was asked whether there are locks in it.
+pub(super) struct Near {
+    bucket: Ino,
+}
+
+impl Near {
+    /// Whether one may cover this place, which what says the bucket has.
+    pub(super) fn concerns(&self, ns: &Namespace, view: &mut impl View, place: &Place) -> Result<bool> {
+        Ok(place.is_root() || place.bucket == self.bucket || ns.locks_in(view, place.bucket)?)
+    }
+}
+
 impl Namespace {
     /// There is one lock more on this place.
     pub(super) fn count_granted(&self, tx: &mut Tx<'_>, place: &Place) -> Result<()> {
@@ -65,6 +78,14 @@ impl Namespace {
         let own = view.bucket_at(bucket)?.is_some_and(|bucket| bucket.locks.count > 0);
         let of_top = view.bucket_at(ROOT_INO)?.is_some_and(|bucket| bucket.locks.count > 0);
         Ok(own || of_top)
+    }
+
+    /// Whether a lock may cover something that says this bucket; `None` if not. What lies elsewhere, since it has still to follow a folder, is covered
+    /// by locks where it lies: while there may be any such, one has to look there.
+    pub(super) fn locks_near(&self, view: &mut impl View, bucket: Ino) -> Result<Option<Near>> {
+        let sure = self.locks_in(view, bucket)?;
+        let elsewhere = !planted(Bug::LocksByTheBucketAlone) && following::any(view)?;
+        Ok((sure || elsewhere).then_some(Near { bucket }))
     }
 
     /// Whether a lock may be in the way of one on this place.

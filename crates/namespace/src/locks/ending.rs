@@ -3,17 +3,17 @@
 use std::ops::ControlFlow;
 
 use strata_content::Tx;
-use strata_seam::Timestamp;
+use strata_seam::{Ino, Timestamp};
 
 use super::held::Turn;
 use super::place::Place;
 use super::table::Row;
-use super::{SWEPT_TOGETHER, end, end_of, table, uphold};
+use super::{SWEPT_TOGETHER, end, end_of, place, table, uphold};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result};
 use crate::key;
 use crate::namespace::Namespace;
-use crate::records::{decode_lock, encode_lock};
+use crate::records::{Inode, decode_lock, encode_lock};
 use crate::types::{Caller, Op, ROOT_INO, STORE};
 use crate::view::{View, damaged};
 
@@ -92,6 +92,23 @@ impl Namespace {
         tx.put(table::key_of(&place, &lock.token), encode_lock(&lock));
         self.count_granted(tx, &place)?;
         effects.locks.push(Turn::Granted(place, lock.principal, lock.expires));
+        Ok(())
+    }
+
+    /// Within a change: a name leads to another inode now, a copy of what it led to, and the locks on it say so.
+    pub(crate) fn lead_locks(&self, tx: &mut Tx<'_>, dir: &Inode, entry_name: &[u8], to: Ino) -> Result<()> {
+        if !self.locks.held.any() {
+            return Ok(());
+        }
+        let place = place::of_dir(tx, dir)?.entry(entry_name, to);
+        if !self.locks_in(tx, place.bucket)? {
+            return Ok(());
+        }
+        let on_it = table::covering(tx, &self.locks.held, &place)?.into_iter().filter(|row| row.place == place);
+        for Row { mut lock, .. } in on_it {
+            lock.ino = Some(to);
+            tx.put(table::key_of(&place, &lock.token), encode_lock(&lock));
+        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use super::place::{self, Place};
 use super::table::{self, Row};
 use crate::effects::Effects;
 use crate::error::{Error, ErrorKind, Result, fail};
+use crate::following;
 use crate::key;
 use crate::name;
 use crate::namespace::Namespace;
@@ -111,9 +112,7 @@ impl Namespace {
         let concerned = match touched {
             Touched::Node(inode) | Touched::Members(inode) | Touched::Entry(_, _, inode) => inode.bucket,
         };
-        if !self.locks_in(view, concerned)? {
-            return Ok(());
-        }
+        let Some(asked) = self.locks_near(view, concerned)? else { return Ok(()) };
         let places = match touched {
             Touched::Node(inode) => place::all_of(view, inode)?,
             Touched::Members(dir) => vec![place::of_dir(view, dir)?],
@@ -122,6 +121,9 @@ impl Namespace {
             }
         };
         for place in &places {
+            if !asked.concerns(self, view, place)? {
+                continue;
+            }
             let covering = table::covering(view, &self.locks.held, place)?;
             if let Some(lock) = forbidding(&covering, &holds, now) {
                 return Err(refused(lock, now));
@@ -227,16 +229,30 @@ impl Namespace {
         ino: Ino,
     ) -> Result<()> {
         // The mark of a folder has the place of the folder, which stays.
-        if !self.locks.held.within(dir.bucket) && !self.locks.held.within(ino) || entry_name.is_empty() {
+        if !self.locks.held.any() || entry_name.is_empty() {
+            return Ok(());
+        }
+        // While something follows a folder, a directory may lie in another bucket than it says.
+        let elsewhere = following::any(tx)?;
+        if !elsewhere && !self.locks.held.within(dir.bucket) && !self.locks.held.within(ino) {
             return Ok(());
         }
         // Of a folder at the top it is its own bucket.
-        let bucket = if dir.attr.ino == ROOT_INO && name::is_dir(entry_name) { ino } else { dir.bucket };
+        let at_top = dir.attr.ino == ROOT_INO && name::is_dir(entry_name);
+        let place = if elsewhere { Some(place::of_dir(tx, dir)?.entry(entry_name, ino)) } else { None };
+        let bucket = match &place {
+            _ if at_top => ino,
+            Some(place) => place.bucket,
+            None => dir.bucket,
+        };
         // A bucket that goes has no record any more within this change, and may have locks.
         if self.is_shared() && tx.bucket_at(bucket)?.is_some_and(|bucket| bucket.locks.count == 0) {
             return Ok(());
         }
-        let place = place::of_dir(tx, dir)?.entry(entry_name, ino);
+        let place = match place {
+            Some(place) => place,
+            None => place::of_dir(tx, dir)?.entry(entry_name, ino),
+        };
         let mut gone = Vec::new();
         table::within(tx, &self.locks.held, &place, &mut |row| {
             gone.push((row.place, row.lock.token, row.lock.principal));

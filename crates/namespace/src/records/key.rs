@@ -90,6 +90,12 @@ pub fn leaving(root: Ino) -> Vec<u8> {
     [KEY_LEAVING, &root.0.to_be_bytes()].concat()
 }
 
+/// The root directory of the bucket that such a mark is of.
+pub fn left(mark: &[u8]) -> Option<Ino> {
+    let root = mark.strip_prefix(KEY_LEAVING)?;
+    root.try_into().ok().map(|root| Ino(u64::from_be_bytes(root)))
+}
+
 /// The mark of an inode without a name that a session has open.
 pub fn unlinked(session: SessionId, ino: Ino) -> Vec<u8> {
     [&strata_content::of_session(TABLE_UNLINKED, session)[..], &ino.0.to_be_bytes()].concat()

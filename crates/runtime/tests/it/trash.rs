@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use strata_namespace::{ErrorKind, Namespace, NewLock, ObjectMeta, ROOT_INO, RenameMode, Result, SetAttr, UsageOf};
+use strata_namespace::{
+    Begin, ErrorKind, Namespace, NewLock, ObjectMeta, Op, ROOT_INO, RenameMode, Result, SetAttr, UsageOf, What,
+};
 use strata_runtime::OpenStore;
 use strata_seam::Ino;
 use strata_seam::sim::{SimWorld, Submission, explore_crashes};
@@ -157,32 +159,124 @@ fn of_a_file_of_several_names_those_in_the_trash_become_files_of_their_own() {
     sound(ns);
 }
 
-#[test]
-fn a_bucket_is_removed_and_a_lock_granted_only_once_everything_has_followed() {
-    let (_world, store, one, trash) = with_trash();
-    let ns = store.namespace();
-    fill(ns);
-    throw(ns, (one, b"d"), trash).unwrap();
-    assert!(used(ns, one).1 > 1);
-    // The lock binds also who comes by the inode of a file that had not followed.
-    let deep = ino(ns, "/.Trash-0/d/e/e/e/f");
+/// Ann, with this token.
+fn ann(token: &str) -> Op {
     let ann = root();
-    ann.submit("ann", Vec::new());
-    let lock = NewLock {
-        token: "urn:uuid:1".to_owned(),
-        path: b"/.Trash-0/d".to_vec(),
+    ann.submit("ann", vec![token.to_owned()]);
+    ann
+}
+
+fn lock(ns: &Namespace, dir: Ino, name: &[u8], token: &str) -> Result<()> {
+    let wanted = NewLock {
+        token: token.to_owned(),
+        path: name.to_vec(),
         deep: true,
         shared: false,
         owner_xml: Vec::new(),
         seconds: None,
     };
-    ns.lock(&ann, Some((trash, b"d")), &lock).unwrap();
-    assert_eq!(used(ns, one), (0, 1));
-    assert_eq!(ns.write(&root(), deep, 0, b"x").unwrap_err().kind, ErrorKind::Locked);
+    ns.lock(&ann(token), Some((dir, name)), &wanted).map(drop)
+}
+
+#[test]
+fn a_bucket_goes_only_once_everything_that_was_moved_out_of_it_has_followed_and_others_go_at_once() {
+    let (_world, store, one, trash) = with_trash();
+    let ns = store.namespace();
+    fill(ns);
+    let other = ns.mkdir(&root(), ROOT_INO, b"other", 0o700).unwrap().ino;
+    let third = ns.mkdir(&root(), ROOT_INO, b"third", 0o700).unwrap().ino;
+    ns.create_bucket(&root(), "tree", None).unwrap();
+    let below = ns.mkdir(&root(), ino(ns, "/tree"), b"below", 0o700).unwrap().ino;
+    ns.mkdir(&root(), below, b"more", 0o700).unwrap();
+    throw(ns, (one, b"d"), trash).unwrap();
+    let on_its_way = used(ns, one).1;
+    assert!(on_its_way > 1);
+    // Of none of these anything is on its way: removed, replaced, and emptied first.
+    ns.rmdir(&root(), ROOT_INO, b"other").unwrap();
+    ns.rename(&root(), (ROOT_INO, b"third"), (ROOT_INO, b"fourth"), RenameMode::NoReplace).unwrap();
+    ns.mkdir(&root(), ROOT_INO, b"fifth", 0o700).unwrap();
+    ns.rename(&root(), (ROOT_INO, b"fourth"), (ROOT_INO, b"fifth"), RenameMode::Replace).unwrap();
+    ns.remove_tree(&root(), ROOT_INO, b"tree").unwrap();
+    assert_eq!(ns.delete_bucket(&root(), "tree").unwrap_err().kind, ErrorKind::NoSuchBucket);
+    assert_eq!((used(ns, one).1, used(ns, other).1, used(ns, third).1), (on_its_way, 0, 1), "nothing was waited for");
+    sound(ns);
+    // Of this one it is, and all of it follows first.
     ns.rmdir(&root(), ROOT_INO, b"bkt").unwrap();
     assert_eq!((used(ns, one), ns.follow_step().unwrap()), ((0, 0), 0));
     sound(ns);
     assert_eq!(read_file(ns, ino(ns, "/.Trash-0/d/wide/001")), b"content 1");
+}
+
+#[test]
+fn a_lock_is_granted_at_once_and_binds_what_has_not_followed_by_the_place_where_it_lies() {
+    let (_world, store, one, trash) = with_trash();
+    let ns = store.namespace();
+    fill(ns);
+    put(ns, "stays", b"f");
+    throw(ns, (one, b"d"), trash).unwrap();
+    let on_its_way = used(ns, one).1;
+    // Who comes by the inode of a file that says another bucket than it lies in.
+    let deep = ino(ns, "/.Trash-0/d/e/e/e/f");
+    let refused = |done: Result<()>| assert_eq!(done.unwrap_err().kind, ErrorKind::Locked);
+    lock(ns, trash, b"d", "urn:uuid:1").unwrap();
+    assert!(on_its_way > 2 && used(ns, one).1 == on_its_way, "nothing was waited for");
+    let (below, above) = (ino(ns, "/.Trash-0/d/e/e/e"), ino(ns, "/.Trash-0/d/e/e"));
+    for _ in 0..2 {
+        refused(ns.write(&root(), deep, 0, b"x").map(drop));
+        refused(ns.unlink(&root(), below, b"f"));
+        refused(ns.rename(&root(), (above, b"e"), (above, b"g"), RenameMode::Replace));
+        refused(ns.mkdir(&root(), below, b"new", 0o700).map(drop));
+        assert_eq!(ns.locks_on(&root(), deep).unwrap().len(), 1);
+        // And not what says the same bucket and lies in it.
+        ns.write(&root(), ino(ns, "/bkt/stays"), 0, b"x").unwrap();
+        ns.follow_all().unwrap();
+    }
+    ns.unlock(&ann("urn:uuid:1"), deep, "urn:uuid:1").unwrap();
+    ns.unlink(&root(), below, b"f").unwrap();
+    sound(ns);
+}
+
+#[test]
+fn a_folder_on_its_way_that_is_moved_into_a_locked_one_is_bound_with_all_its_content() {
+    let (_world, store, one, trash) = with_trash();
+    let ns = store.namespace();
+    fill(ns);
+    ns.mkdir(&root(), trash, b"locked", 0o700).unwrap();
+    lock(ns, trash, b"locked", "urn:uuid:1").unwrap();
+    throw(ns, (one, b"d"), trash).unwrap();
+    let deep = ino(ns, "/.Trash-0/d/e/e/e/f");
+    let before = used(ns, one).1;
+    let into = ino(ns, "/.Trash-0/locked");
+    ns.rename(&ann("urn:uuid:1"), (trash, b"d"), (into, b"d"), RenameMode::Replace).unwrap();
+    assert!(before > 1 && used(ns, one).1 == before, "it has not followed");
+    assert_eq!(ns.write(&root(), deep, 0, b"x").unwrap_err().kind, ErrorKind::Locked);
+    ns.write(&ann("urn:uuid:1"), deep, 0, b"x").unwrap();
+    sound(ns);
+}
+
+#[test]
+fn a_lock_on_a_name_that_becomes_a_file_of_its_own_is_on_that_file_then() {
+    let (_world, store, one, trash) = with_trash();
+    let ns = store.namespace();
+    // So deep that it has not followed when it is locked.
+    put(ns, "d/1/2/3/4/5/6/f", b"twice");
+    let (f, dir) = (ino(ns, "/bkt/d/1/2/3/4/5/6/f"), ino(ns, "/bkt/d/1/2/3/4/5/6"));
+    ns.link(&root(), f, one, b"outside").unwrap();
+    throw(ns, (one, b"d"), trash).unwrap();
+    lock(ns, dir, b"f", "urn:uuid:1").unwrap();
+    assert_eq!(ino(ns, "/.Trash-0/d/1/2/3/4/5/6/f"), f, "not yet");
+    assert_eq!(ns.write(&root(), f, 0, b"T").unwrap_err().kind, ErrorKind::Locked, "by any of its names");
+    ns.follow_all().unwrap();
+    let copy = ino(ns, "/.Trash-0/d/1/2/3/4/5/6/f");
+    let held = ns.locks(&root()).unwrap();
+    assert!(copy != f && held.len() == 1 && held[0].ino == Some(copy), "{held:?}");
+    assert_eq!(ns.write(&root(), copy, 0, b"T").unwrap_err().kind, ErrorKind::Locked);
+    ns.write(&root(), f, 0, b"T").unwrap();
+    ns.unlink(&root(), one, b"outside").unwrap();
+    sound(ns);
+    ns.unlock(&ann("urn:uuid:1"), copy, "urn:uuid:1").unwrap();
+    assert_eq!(read_file(ns, copy), b"twice");
+    sound(ns);
 }
 
 #[test]
@@ -219,6 +313,61 @@ fn a_folder_at_the_top_is_a_folder_of_the_trash_then_and_its_bucket_ends_when_ev
     let store = self::open(&world);
     sound(store.namespace());
     assert_eq!(read_file(store.namespace(), ino(store.namespace(), "/.Trash-0/bkt/d/wide/003")), b"content 3");
+}
+
+#[test]
+fn what_is_thrown_away_is_told_as_a_name_that_came_and_one_that_went_a_folder_with_its_slash() {
+    let (_world, store, one, trash) = with_trash();
+    let ns = store.namespace();
+    put(ns, "d/f", b"f");
+    put(ns, "f", b"f");
+    let mut reader = ns.events(Begin::Now);
+    throw(ns, (one, b"d"), trash).unwrap();
+    throw(ns, (one, b"f"), trash).unwrap();
+    throw(ns, (ROOT_INO, b"bkt"), trash).unwrap();
+    ns.commit_nothing().unwrap();
+    let events = reader.next_page(100).unwrap().events;
+    let told: Vec<_> = events
+        .iter()
+        .map(|told| {
+            let key = told.event.key.as_deref().map(|key| String::from_utf8_lossy(key).into_owned());
+            (told.event.what.word(), told.event.bucket.starts_with("bkt"), key.unwrap_or_default())
+        })
+        .collect();
+    let expected = [
+        ("linked", false, "d/"),
+        ("removed", true, "d/"),
+        ("linked", false, "f"),
+        ("removed", true, "f"),
+        ("linked", false, "bkt/"),
+        ("bucket-removed", true, ""),
+    ];
+    assert_eq!(told, expected.map(|(what, of_bkt, key)| (what, of_bkt, key.to_owned())));
+    let of_file: Vec<u64> = events[2..4].iter().map(|told| told.event.change).collect();
+    assert!(
+        of_file[0] < of_file[1] && of_file[1] == ns.resolve(&root(), b"/.Trash-0/f").unwrap().change,
+        "{of_file:?}"
+    );
+}
+
+#[test]
+fn a_rename_into_a_folder_that_has_not_followed_is_told_with_both_buckets() {
+    let (_world, store, one, trash) = with_trash();
+    let ns = store.namespace();
+    put(ns, "d/1/2/3/4/5/6/f", b"f");
+    put(ns, "late", b"late");
+    throw(ns, (one, b"d"), trash).unwrap();
+    let mut reader = ns.events(Begin::Now);
+    let deep = ino(ns, "/.Trash-0/d/1/2/3/4/5/6");
+    ns.rename(&root(), (one, b"late"), (deep, b"late"), RenameMode::NoReplace).unwrap();
+    ns.commit_nothing().unwrap();
+    let told = reader.next_page(10).unwrap().events.swap_remove(0).event;
+    let What::Renamed { from, .. } = &told.what else { panic!("{told:?}") };
+    assert_eq!((from.bucket.as_deref(), from.key.as_deref()), (Some("bkt"), Some(&b"late"[..])));
+    assert!(told.bucket.starts_with("trash-0") && told.key.as_deref() == Some(b"d/1/2/3/4/5/6/late"), "{told:?}");
+    ns.follow_all().unwrap();
+    assert_eq!(read_file(ns, ino(ns, "/.Trash-0/d/1/2/3/4/5/6/late")), b"late");
+    sound(ns);
 }
 
 #[test]

@@ -82,8 +82,14 @@ impl Shown {
         }
     }
 
-    /// One line for people: when, through which door, who, what, where, how much.
-    pub(super) fn in_words(&self) -> String {
+    /// Whether these two tell of one exchange.
+    pub(super) fn exchanges_with(&self, other: &Self) -> bool {
+        self.exchange && other.exchange && self.seq.0.lsn == other.seq.0.lsn && self.inode != other.inode
+    }
+
+    /// One line for people: when, through which door, who, what, where, how much. `other` is the other half of an exchange: each name is
+    /// shown as that of what had it, a directory's with a slash.
+    pub(super) fn in_words(&self, other: Option<&Self>) -> String {
         let who = self.user.clone().unwrap_or_else(|| format!("uid {}", self.uid));
         let what = match (self.what.as_str(), self.made.as_deref(), self.new) {
             ("content", Some(made), true) => format!("new ({made})"),
@@ -98,7 +104,11 @@ impl Shown {
         let now = path(&self.bucket, &self.key);
         // Writing into a string cannot fail.
         let _ = match &self.from {
-            Some(from) if self.exchange => write!(line, "{} <-> {now}", path(&from.bucket, &from.key)),
+            Some(from) if self.exchange => {
+                let taken = other.and_then(|other| other.from.as_ref());
+                let taken = taken.map_or(now, |taken| path(&taken.bucket, &taken.key));
+                write!(line, "{} <-> {taken}", path(&from.bucket, &from.key))
+            }
             Some(from) => write!(line, "{} -> {now}", path(&from.bucket, &from.key)),
             None => write!(line, "{now}"),
         };
@@ -171,6 +181,44 @@ mod tests {
             (true, Some("61ff"), "a\\xff".to_owned())
         );
         assert_eq!(KeyShown::of(None).in_words(), "(no name)");
+    }
+
+    #[test]
+    fn of_an_exchange_each_name_is_shown_as_what_had_it() {
+        use strata_namespace::EventSequence;
+        use strata_seam::Lsn;
+
+        let half = |index: u32, kind: &str, from: &str, key: &str| Shown {
+            seq: Sequence(EventSequence { lsn: Lsn(7), index }),
+            at: String::new(),
+            what: "renamed".to_owned(),
+            made: None,
+            new: false,
+            last: false,
+            exchange: true,
+            dirs: 0,
+            bucket: "bkt".to_owned(),
+            key: KeyShown::of(Some(key.as_bytes())),
+            from: Some(FromShown { bucket: "bkt".to_owned(), parent: 2, key: KeyShown::of(Some(from.as_bytes())) }),
+            kind: kind.to_owned(),
+            inode: 10 + u64::from(index),
+            parent: 2,
+            change: 1,
+            version: 1,
+            size: 0,
+            etag: None,
+            door: "mount".to_owned(),
+            uid: 0,
+            user: None,
+        };
+        let (dir, file) = (half(0, "directory", "d/", "a/"), half(1, "file", "a", "d"));
+        assert!(dir.exchanges_with(&file) && file.exchanges_with(&dir) && !dir.exchanges_with(&dir));
+        assert!(dir.in_words(Some(&file)).ends_with("bkt/d/ <-> bkt/a"), "{}", dir.in_words(Some(&file)));
+        assert!(file.in_words(Some(&dir)).ends_with("bkt/a <-> bkt/d/"), "{}", file.in_words(Some(&dir)));
+        let other = half(1, "directory", "a/", "d/");
+        assert!(dir.in_words(Some(&other)).ends_with("bkt/d/ <-> bkt/a/"));
+        // Where the other half is on another page, what is known is shown.
+        assert!(dir.in_words(None).ends_with("bkt/d/ <-> bkt/a/"));
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub(super) enum Step {
     RemoveDir(Place),
     Rename(Place, Place, RenameMode),
     Link(Place, Place),
+    /// Into the trash, from whatever bucket; a file with one more name beside it, which stays.
+    Throw(Place, Place, bool),
+    /// The next of what has to follow a folder into the trash.
+    Follow,
     Attribute(Place, u64),
     Property(Place, u64),
     Mode(Place, u32),
@@ -77,6 +81,8 @@ pub(super) enum Effect {
     Closed(Ino, bool),
     Locked(LockRecord),
     Held(Ino, Option<(HeldRange, HeldRange)>),
+    /// It went from here to there.
+    Thrown(Place, Place),
 }
 
 /// A step that was done.
@@ -112,7 +118,7 @@ impl Step {
         let mode = [RenameMode::Replace, RenameMode::NoReplace, RenameMode::Exchange][rng.below(3) as usize];
         let bucket = rng.below(BUCKETS.len() as u64) as usize;
         let (place, other) = (Place::of(rng), Place::of(rng));
-        match rng.below(68) {
+        match rng.below(80) {
             0..2 => Self::Make(place),
             2..4 => Self::Create(place),
             4..9 => Self::MakeDir(place),
@@ -143,6 +149,11 @@ impl Step {
             63 => Self::LetGo(File::of(rng), rng.below(1 << 10)),
             64 => Self::Idle,
             65 => Self::Restart(place),
+            66..72 => Self::Throw(place, Place::in_trash(rng), rng.one_in(2)),
+            72..75 => Self::Follow,
+            75 => Self::Lock(Some(Place::in_trash(rng)), true, false, 2),
+            76 => Self::Put(place.below(rng).below(rng), seed),
+            77 => Self::Mode(Place::deep_in_trash(rng).below(rng), 0o755),
             _ => Self::Mode(place, if rng.one_in(2) { 0o755 } else { 0o700 }),
         }
     }
@@ -153,6 +164,10 @@ impl Step {
         match self {
             Self::Hold(file, ..) if rng.one_in(2) => return Self::Hold(file.clone(), rng.below(1 << 10), true),
             Self::Mode(dir, _) if rng.one_in(2) => return Self::MakeDir(dir.below(rng)),
+            Self::Follow if rng.one_in(2) => {
+                return Self::Throw(Place::of(rng), Place::in_trash(rng), true);
+            }
+            Self::Throw(..) if rng.one_in(4) => return Self::Follow,
             _ => {}
         }
         let mut own = self.clone();
@@ -174,6 +189,7 @@ impl Step {
             | Self::RemoveDir(place)
             | Self::Rename(place, ..)
             | Self::Link(place, _)
+            | Self::Throw(place, ..)
             | Self::Attribute(place, _)
             | Self::Property(place, _)
             | Self::Mode(place, _)
@@ -204,7 +220,12 @@ impl Step {
             | Self::Unlink(_)
             | Self::RemoveDir(_)
             | Self::Rename(..)
-            | Self::Link(..) => self.name(ns, op),
+            | Self::Link(..)
+            | Self::Throw(..) => self.name(ns, op),
+            Self::Follow => {
+                let followed = ns.follow_step().ok()?;
+                (followed > 0).then(|| done([])).flatten()
+            }
             Self::Attribute(place, seed) => {
                 let name = format!("user.{seed}");
                 let ino = place.ino(ns)?;
@@ -308,6 +329,20 @@ impl Step {
                 let (ino, (dir, name)) = (from.ino(ns)?, to.split(ns)?);
                 ns.link(op, ino, dir, name).ok()?;
                 done([to.name()])
+            }
+            Self::Throw(from, to, linked) => {
+                let (old, new) = (from.split(ns)?, to.split(ns)?);
+                if let Some(file) = from.file(ns).filter(|_| *linked) {
+                    // Where that name is taken it has several names already, or goes alone.
+                    let beside = if old.1 == b"a" { b"b" } else { b"a" };
+                    let _ = ns.link(op, file, old.0, beside);
+                }
+                let same = from.ino(ns) == to.ino(ns);
+                ns.rename_or_trash(op, old, new, RenameMode::Replace).ok()?;
+                if same {
+                    return done([]);
+                }
+                with(Effect::Thrown(from.clone(), to.clone()), [from.name(), to.name()])
             }
             _ => None,
         }

@@ -19,11 +19,13 @@ fn with_sessions(test: impl FnOnce(&Rc<Run>)) {
     for bucket in BUCKETS {
         store.namespace().create_bucket(&root(), bucket, None).expect("a bucket");
     }
+    trash::make(store.namespace()).expect("a trash");
     let run = Rc::new(Run::begin(&world, store.namespace()).expect("sessions"));
     test(&run);
     run.end();
     assert_eq!(run.wrong(), None);
     assert_eq!(locking::counts_agree(store.namespace()), Ok(()));
+    assert_eq!(trash::all_followed(store.namespace()), Ok(()));
     assert_eq!(violations(store.namespace()), Vec::<String>::new());
     assert_eq!(leftovers(store.namespace()), Vec::<String>::new());
     told::hold_against(store.namespace()).expect("events and tree agree");
@@ -128,5 +130,51 @@ fn what_is_written_in_two_sessions_is_each_ones_own_until_it_is_stored_and_then_
         }
         assert!(run.interrupted((0, Step::Sync(0), ANN), (1, Step::Sync(0), ANN)));
         assert!(run.take(2, &Step::Open(place("one/a"), false), ANN));
+    });
+}
+
+#[test]
+fn a_row_that_changes_while_its_directory_is_done_with_stays() {
+    with_sessions(|run| {
+        for path in ["one/a", "two/a"] {
+            assert!(run.take(0, &Step::Put(place(path), 1), ANN));
+        }
+        // A file of several names in the trash itself is brought to it later, and so is the next one.
+        assert!(run.take(0, &Step::Throw(place("one/a"), place(".Trash-0/a"), true), ANN));
+        let next = Step::Throw(place("two/a"), place(".Trash-0/b"), true);
+        assert!(run.interrupted((1, Step::Follow, ANN), (2, next, BOB)));
+        assert!(trash::all_followed(&run.watcher).is_err(), "the second has not followed");
+        assert!(run.take(1, &Step::Follow, ANN));
+        let linked = |path: &str| run.watcher.resolve(&root(), path.as_bytes()).expect("it is there").nlink;
+        assert_eq!([linked("/.Trash-0/a"), linked("/.Trash-0/b"), linked("/one/b"), linked("/two/b")], [1; 4]);
+    });
+}
+
+#[test]
+fn a_folder_follows_in_steps_of_any_session_while_others_change_what_is_in_it() {
+    with_sessions(|run| {
+        for path in ["one/a/a/a", "one/a/b/a"] {
+            assert!(run.take(0, &Step::Put(place(path), 1), ANN));
+        }
+        let throw = Step::Throw(place("one/a"), place(".Trash-0/a"), false);
+        let put = Step::Put(place("one/a/b/b"), 2);
+        run.interrupted((0, throw, ANN), (1, put, BOB));
+        assert!(run.take(1, &Step::Lock(Some(place(".Trash-0/a/b")), true, false, 2), ANN));
+        assert!(!run.take(2, &Step::Unlink(place(".Trash-0/a/b/a")), BOB));
+        assert!(run.interrupted((0, Step::Follow, ANN), (1, Step::MakeDir(place(".Trash-0/a/a/b")), BOB)));
+        assert!(!run.take(2, &Step::Unlink(place(".Trash-0/a/b/a")), BOB));
+        assert!(run.take(2, &Step::Follow, ANN));
+        assert!(run.take(2, &Step::Unlink(place(".Trash-0/a/b/a")), ANN));
+    });
+}
+
+#[test]
+fn a_bucket_goes_into_the_trash_with_its_content_and_another_is_made_under_its_name() {
+    with_sessions(|run| {
+        assert!(run.take(0, &Step::Put(place("one/a/a"), 1), ANN));
+        assert!(run.take(1, &Step::Throw(place("one"), place(".Trash-0/a"), false), ANN));
+        assert!(run.take(1, &Step::MakeBucket(0), ANN));
+        assert!(run.interrupted((2, Step::Follow, ANN), (0, Step::Put(place("one/a/a"), 2), ANN)));
+        assert!(run.take(1, &Step::RemoveBucket(1), ANN), "nothing of the other one is on its way");
     });
 }
