@@ -11,6 +11,7 @@ mod locks;
 mod nfs;
 mod nlm;
 mod nlm_calls;
+mod nlm_deadlocks;
 mod nlm_waits;
 mod procedures;
 mod retransmission;
