@@ -4,7 +4,7 @@
 //! A datagram is answered only where an export rule admits its sender: replies are longer than calls, and addresses of
 //! senders can be forged. What may wait is done beside the others, within a bound; what is beyond is dropped, and comes again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use crate::door::NfsDoor;
 use crate::metrics::count;
 use crate::origin::Origin;
 use crate::rpc::{Call, Message, RECORD_MARK_LEN, Refusal, Reply};
+use crate::universal::UDP;
 use crate::{nlm, nsm, portmap};
 
 /// Longest call in bytes: a header with the longest credentials, and a lock with a handle and an owner of usual lengths.
@@ -59,7 +60,11 @@ pub async fn serve_portmap_datagrams(
                 });
                 continue;
             }
-            Ok(Message::Call(call)) => portmapped(&door, nfs_port, &call),
+            Ok(Message::Call(call)) => {
+                let local = if local.ip().is_unspecified() { local_towards(sender) } else { local.ip() };
+                let place = portmap::Place { local, protocol: UDP, nfs_port, registry: true };
+                portmapped(&door, place, &call)
+            }
         };
         send(&socket, sender, &reply).await;
     }
@@ -71,10 +76,22 @@ async fn send(socket: &UdpSocket, to: SocketAddr, reply: &Reply) {
     }
 }
 
-fn portmapped(door: &NfsDoor, nfs_port: u16, call: &Call) -> Reply {
+/// The address of this machine from which a datagram goes there, as an answer does from a socket of all addresses. The unspecified one
+/// where there is no way.
+fn local_towards(sender: SocketAddr) -> IpAddr {
+    let any = if sender.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let asked = std::net::UdpSocket::bind((any, 0)).and_then(|socket| {
+        // Nothing is sent by that.
+        socket.connect(sender)?;
+        socket.local_addr()
+    });
+    asked.map_or(any, |local| local.ip())
+}
+
+fn portmapped(door: &NfsDoor, place: portmap::Place, call: &Call) -> Reply {
     let reply = match (call.program, call.version) {
-        (portmap::PROGRAM, portmap::VERSION) => portmap::call(door, nfs_port, true, call),
-        (portmap::PROGRAM, _) => Err(Refusal::ProgramMismatch { low: portmap::VERSION, high: portmap::VERSION }),
+        (portmap::PROGRAM, portmap::VERSION..=portmap::VERSION_LAST) => portmap::call(door, place, call),
+        (portmap::PROGRAM, _) => Err(Refusal::ProgramMismatch { low: portmap::VERSION, high: portmap::VERSION_LAST }),
         _ => Err(Refusal::ProgramUnavailable),
     };
     or_refused(door, call.xid, reply)

@@ -7,7 +7,7 @@ use crate::metrics::count;
 use crate::origin::Origin;
 use crate::peer::{Answer, Peer, Service};
 use crate::rpc::{Call, Refusal, Reply};
-use crate::{mount, nfs, nlm, nsm, portmap};
+use crate::{mount, nfs, nlm, nsm, portmap, universal};
 
 /// Executes a call.
 pub(crate) async fn dispatch(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) -> Answer {
@@ -17,7 +17,7 @@ pub(crate) async fn dispatch(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) ->
         mount::PROGRAM if all => (mount::VERSION, mount::VERSION),
         nlm::PROGRAM if all => (nlm::VERSION, nlm::VERSION),
         nsm::PROGRAM if all => (nsm::VERSION, nsm::VERSION),
-        portmap::PROGRAM => (portmap::VERSION, portmap::VERSION),
+        portmap::PROGRAM => (portmap::VERSION, portmap::VERSION_LAST),
         _ => {
             count(&door.metrics().calls_unavailable);
             return Reply::refused(call.xid, Refusal::ProgramUnavailable).into();
@@ -37,7 +37,11 @@ pub(crate) async fn dispatch(door: Arc<NfsDoor>, peer: Arc<Peer>, call: Call) ->
         }
         nsm::PROGRAM => nsm::call(door, peer.address, call).await.map(Answer::from),
         mount::PROGRAM => mount::call(&door, &peer, &call).await.map(Answer::from),
-        _ => portmap::call(&door, peer.nfs_port, !all, &call).map(Answer::from),
+        _ => {
+            let (local, nfs_port) = (peer.local, peer.nfs_port);
+            let place = portmap::Place { local, protocol: universal::TCP, nfs_port, registry: !all };
+            portmap::call(&door, place, &call).map(Answer::from)
+        }
     };
     result.unwrap_or_else(|refusal| {
         count(match refusal {

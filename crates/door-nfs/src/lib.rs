@@ -39,6 +39,7 @@ mod reply_cache;
 mod rpc;
 mod server;
 mod status;
+mod universal;
 mod xdr;
 
 pub use config::{ConfigError, NfsConfig, NfsLimits, NfsLocks};

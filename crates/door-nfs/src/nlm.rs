@@ -1,6 +1,6 @@
 //! NLM version 4, the locks of NFS 3: how a call becomes an execution, and what the door keeps for it.
 //!
-//! What holds is a row of the name space, with its session; `nlm/waits.rs` has who waits, `nlm/clients.rs` the clients that are to be
+//! What holds is a row of the name space, with its session; `nlm/waits.rs` has who waits, `nlm/circle.rs` finds deadlocks, `nlm/clients.rs` the clients that are to be
 //! notified when the server restarts, `nlm/keeper.rs` the calls to clients. A client is its address with the name it gives itself, and
 //! an owner is what the client says beside: nobody reaches the locks of another address.
 //!
@@ -8,6 +8,7 @@
 //! and can have it; numbers and bytes of everything kept here are bounded by [`crate::NfsLimits`].
 
 mod args;
+mod circle;
 pub(crate) mod clients;
 mod keeper;
 pub(crate) mod locks;

@@ -13,16 +13,17 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::nlm::clients::Line;
-use crate::programs;
+use crate::programs::portmap;
 use crate::rpc::{AUTH_NONE, LAST_FRAGMENT, MSG_CALL, MSG_REPLY, RPC_VERSION};
+use crate::universal::{TCP, netid, port_of, universal};
 use crate::xdr::{Decoder, Encoder, XdrError};
 
 /// Longest reply, bytes: a cookie and a status.
 const REPLY_LEN_MAX: usize = 4 << 10;
 /// Longest verifier (RFC 5531, section 8.2), bytes.
 const AUTH_LEN_MAX: usize = 400;
-const GETPORT: u32 = 3;
-const PROTOCOL_TCP: u32 = 6;
+/// Longest universal address, bytes.
+const ADDRESS_LEN_MAX: usize = 255;
 
 static NEXT_XID: AtomicU32 = AtomicU32::new(1);
 
@@ -66,16 +67,36 @@ pub(crate) async fn call(
     args: &[u8],
 ) -> Result<Decoder, CallError> {
     let calling = async {
-        let Procedure { program, version, .. } = procedure;
-        let mut asked = Encoder::with_capacity(16);
-        [program, version, PROTOCOL_TCP, 0].into_iter().for_each(|word| asked.u32(word));
-        let ask =
-            Procedure { program: programs::portmap::PROGRAM, version: programs::portmap::VERSION, number: GETPORT };
-        let port = call_at(line, portmap_port, ask, &asked.into_vec()).await?.u32()?;
-        let port = u16::try_from(port).ok().filter(|port| *port != 0).ok_or(CallError::NoPort(program))?;
+        let port = port(line, portmap_port, procedure).await?.ok_or(CallError::NoPort(procedure.program))?;
         call_at(line, port, procedure, args).await
     };
     tokio::time::timeout(limit, calling).await.map_err(|_| CallError::Slow)?
+}
+
+/// The port that the client's portmapper tells for a program over TCP. Over IPv6 hosts answer rpcbind alone (Linux' does not serve portmap
+/// version 2 there), of which older ones have version 3 only.
+async fn port(line: Line, portmap_port: u16, of: Procedure) -> Result<Option<u16>, CallError> {
+    let mut asked = Encoder::with_capacity(64);
+    asked.u32(of.program);
+    asked.u32(of.version);
+    let ask = |version| Procedure { program: portmap::PROGRAM, version, number: portmap::WHERE };
+    let told = if line.client.is_ipv4() {
+        asked.u32(TCP);
+        asked.u32(0);
+        let told = call_at(line, portmap_port, ask(portmap::VERSION), &asked.into_vec()).await?.u32()?;
+        u16::try_from(told).ok()
+    } else {
+        for text in [netid(TCP, line.client), &universal(line.client, portmap_port), ""] {
+            asked.opaque(text.as_bytes());
+        }
+        let asked = asked.into_vec();
+        let mut told = call_at(line, portmap_port, ask(portmap::VERSION_LAST), &asked).await;
+        if matches!(told, Err(CallError::Refused)) {
+            told = call_at(line, portmap_port, ask(portmap::VERSION_LAST - 1), &asked).await;
+        }
+        port_of(&told?.opaque(ADDRESS_LEN_MAX)?)
+    };
+    Ok(told.filter(|port| *port != 0))
 }
 
 async fn call_at(line: Line, port: u16, procedure: Procedure, args: &[u8]) -> Result<Decoder, CallError> {

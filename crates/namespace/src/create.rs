@@ -13,7 +13,7 @@ use crate::locks::uphold::Touched;
 use crate::mode;
 use crate::name;
 use crate::namespace::Namespace;
-use crate::records::Inode;
+use crate::records::{Dirent, Inode};
 use crate::rename::stays_inside;
 use crate::told::Entry;
 use crate::top;
@@ -90,12 +90,50 @@ impl Namespace {
         fill: impl Fn(&mut Inode) -> Result<()>,
     ) -> Result<Inode> {
         name::check_new(name)?;
-        let mut dir = tx.dir(parent)?;
+        let dir = tx.dir(parent)?;
         self.authorize(op, Action::Search, &dir.attr)?;
         let plain = tx.any_entry(parent, name)?;
         if plain.is_some() {
             return Err(fail(ErrorKind::Exists, format!("'{}' exists already", name.escape_ascii())));
         }
+        self.make_in(tx, effects, op, dir, (name, plain), kind, mode, fill)
+    }
+
+    /// Makes a directory under a name of keys, which may be one that no file door gives (empty, of 300 bytes, `..`), beside an object of
+    /// that name too. Below a bucket.
+    #[allow(clippy::too_many_arguments, reason = "one per property of what is made; a struct would only rename them")]
+    pub(crate) fn make_of_key(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        op: &Op,
+        parent: Ino,
+        name: &[u8],
+        mode: u32,
+        fill: impl Fn(&mut Inode) -> Result<()>,
+    ) -> Result<Inode> {
+        let dir = tx.dir(parent)?;
+        self.authorize(op, Action::Search, &dir.attr)?;
+        let plain = tx.any_entry(parent, name)?;
+        if plain.is_some_and(|plain| plain.stands_in(name)) || tx.entry(parent, &[name, b"/"].concat())?.is_some() {
+            return Err(fail(ErrorKind::Exists, format!("'{}/' exists already", name.escape_ascii())));
+        }
+        self.make_in(tx, effects, op, dir, (name, plain), NodeKind::Directory, mode, fill)
+    }
+
+    /// Makes a new inode in a directory that the caller may search, under a name that is free. `plain` as [`Self::add_entry`] has it.
+    #[allow(clippy::too_many_arguments, reason = "one per property of what is made; a struct would only rename them")]
+    fn make_in(
+        &self,
+        tx: &mut Tx<'_>,
+        effects: &mut Effects,
+        op: &Op,
+        mut dir: Inode,
+        (name, plain): (&[u8], Option<Dirent>),
+        kind: NodeKind,
+        mode: u32,
+        fill: impl Fn(&mut Inode) -> Result<()>,
+    ) -> Result<Inode> {
         self.authorize(op, Action::Add, &dir.attr)?;
         self.uphold_locks(tx, op, &[Touched::Members(&dir)])?;
         let now = self.clock.now();
@@ -105,7 +143,8 @@ impl Namespace {
         let entry_name = if kind == NodeKind::Directory { [name, b"/"].concat() } else { name.to_vec() };
         self.add_entry(tx, &mut dir, (&entry_name, plain), &mut inode, now)?;
         effects.bucket = top::promises(&dir, inode.is_directory());
-        self.tell_created(tx, effects, Entry { dir: dir.attr.ino, name: &entry_name, shown: name }, &inode);
+        let shown = name::shown(&entry_name, false);
+        self.tell_created(tx, effects, Entry { dir: dir.attr.ino, name: &entry_name, shown: &shown }, &inode);
         Ok(inode)
     }
 

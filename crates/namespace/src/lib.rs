@@ -87,8 +87,8 @@ pub use file::SEALER;
 pub use format::RECORD_FORMAT;
 pub use list::{LIST_LIMIT_MAX, LISTED_LEN_MAX};
 pub use locks::{
-    Claim, HOLDS_PER_FILE_MAX, HeldRange, HoldOwner, LOCK_OWNER_LEN_MAX, LOCK_SECS_MAX, LOCKS_MAX, LOCKS_PER_USER_MAX,
-    NewLock, RangeKind, RangeSpace, Touch,
+    Claim, HOLDS_PER_FILE_MAX, HOLDS_PER_FILE_PER_CLIENT_MAX, HeldRange, HoldOwner, LOCK_OWNER_LEN_MAX, LOCK_SECS_MAX,
+    LOCKS_MAX, LOCKS_PER_USER_MAX, NewLock, RangeKind, RangeSpace, Touch,
 };
 pub use mending::Mending;
 pub use moving::MOVING_PREFIX;

@@ -39,7 +39,7 @@ use crate::types::{Condition, Holder, LockRecord, ObjectMeta, Op, ROOT_INO};
 use crate::view::{View, damaged};
 
 pub(crate) use held::Turn;
-pub use hold::HOLDS_PER_FILE_MAX;
+pub use hold::{HOLDS_PER_FILE_MAX, HOLDS_PER_FILE_PER_CLIENT_MAX};
 pub use memory::Claim;
 pub(crate) use place::Place;
 pub use range::{HeldRange, HoldOwner, RangeKind, RangeSpace};

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::key;
 use crate::namespace::Namespace;
 use crate::records::Inode;
+use crate::trees::NewName;
 use crate::types::{Attr, NodeKind, Op, RenameMode, SetAttr, SetTime};
 
 /// The bits of a mode by which a program runs as its owner or its group.
@@ -53,7 +54,7 @@ impl Namespace {
             copies.insert(source.ino, content);
             self.make_alike(op, source, copy)
         };
-        if let Err(error) = self.copy_entry(op, &source, (to.0, &beside), true, 0, &mut copied) {
+        if let Err(error) = self.copy_entry(op, &source, (to.0, NewName::Given(&beside)), true, 0, &mut copied) {
             self.remove_rest(op, to.0, &beside);
             return Err(error);
         }

@@ -28,6 +28,15 @@ const COUNT_STEP: usize = 1000;
 /// Bytes of an entry's key before its name: the table and the directory.
 const PREFIX_LEN: usize = 9;
 
+/// What a copy is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NewName<'a> {
+    /// As a caller gives it, who may give no name that looks like an alias.
+    Given(&'a [u8]),
+    /// As it is in keys, whatever it is: the name of something in the source.
+    OfKey(&'a [u8]),
+}
+
 /// A tree that is being removed.
 struct Removal<'a> {
     /// The directory it is in, and its name there.
@@ -294,7 +303,7 @@ impl Namespace {
             }
             None => false,
         };
-        self.copy_entry(op, &source, to, deep, 0, &mut |_, _, _| Ok(()))?;
+        self.copy_entry(op, &source, (to.0, NewName::Given(to.1)), deep, 0, &mut |_, _, _| Ok(()))?;
         Ok(replaced)
     }
 
@@ -335,7 +344,7 @@ impl Namespace {
         &self,
         op: &Op,
         source: &Attr,
-        to: (Ino, &[u8]),
+        to: (Ino, NewName<'_>),
         deep: bool,
         depth: usize,
         copied: &mut dyn FnMut(&Attr, u64, Ino) -> Result<()>,
@@ -343,6 +352,9 @@ impl Namespace {
         if depth > DEPTH_MAX {
             return Err(fail(ErrorKind::Loop, format!("a tree deeper than {DEPTH_MAX} levels")));
         }
+        let plain = match to.1 {
+            NewName::Given(name) | NewName::OfKey(name) => name,
+        };
         let made = match source.kind {
             NodeKind::Directory => {
                 let mode = {
@@ -350,13 +362,18 @@ impl Namespace {
                     let dir = snap.dir(to.0)?;
                     dir_mode(snap.rules(&dir)?.mode)
                 };
-                let made = self.mkdir(op, to.0, to.1, mode)?.ino;
+                let made = match to.1 {
+                    NewName::Given(name) => self.mkdir(op, to.0, name, mode)?.ino,
+                    NewName::OfKey(name) => self.mkdir_of_key(op, to.0, name, source.ino, mode)?,
+                };
                 self.copy_records(op, key::TABLE_PROPERTY, source.ino, made, |_| true)?;
                 let (mut cursor, mut more) = (Vec::new(), deep);
                 while more {
                     let page = self.readdir(op, source.ino, &cursor, STEP)?;
                     for entry in &page.entries {
-                        self.copy_entry(op, &entry.attr, (made, &entry.name), deep, depth + 1, copied)?;
+                        let name = self.name_in_keys(op, source.ino, entry)?;
+                        let name = name.as_deref().map_or(NewName::Given(&entry.name), NewName::OfKey);
+                        self.copy_entry(op, &entry.attr, (made, name), deep, depth + 1, copied)?;
                     }
                     more = !page.end;
                     if let Some(last) = page.entries.last() {
@@ -374,35 +391,65 @@ impl Namespace {
             }
             NodeKind::Symlink => {
                 let target = self.readlink(op, source.ino)?;
-                self.symlink(op, to.0, to.1, &target)?.ino
+                self.symlink(op, to.0, plain, &target)?.ino
             }
             kind => {
                 let node = crate::types::NewNode { kind, mode: source.mode, rdev: source.rdev };
-                self.mknod(op, to.0, to.1, node)?.ino
+                self.mknod(op, to.0, plain, node)?.ino
             }
         };
         copied(source, 0, made)
     }
 
-    fn copy_file(&self, op: &Op, source: Ino, to: (Ino, &[u8])) -> Result<Ino> {
-        self.seal_named(op, to.0, to.1)?;
+    /// The name that an entry has in keys, where file doors see it under another: part of a key that no file can be called, or a
+    /// directory or an object that stands beside one of the same name.
+    fn name_in_keys(&self, op: &Op, dir: Ino, entry: &DirEntry) -> Result<Option<Vec<u8>>> {
+        let mut snap = self.snap(op);
+        let shown = &entry.name;
+        if shown.starts_with(name::ALIAS_PREFIX) {
+            return Ok(snap.find(dir, shown)?.map(|found| name::raw(&found.name).to_vec()));
+        }
+        // A directory beside an object is shown by its own name, and its copy comes to stand beside the object's.
+        let is_beside = entry.attr.kind == NodeKind::Directory
+            && snap.any_entry(dir, shown)?.is_some_and(|plain| !plain.stands_in(shown));
+        Ok(is_beside.then(|| shown.clone()))
+    }
+
+    /// Makes the copy of a directory whose name in keys may be one that no file door gives; it vanishes with its last object where that one
+    /// does.
+    fn mkdir_of_key(&self, op: &Op, parent: Ino, name: &[u8], of: Ino, mode: u32) -> Result<Ino> {
+        let implicit = self.inode_alone(op, of)?.implicit;
+        self.change(op, |tx, effects| {
+            let made = self.make_of_key(tx, effects, op, parent, name, mode, |inode| {
+                inode.implicit = implicit;
+                Ok(())
+            })?;
+            Ok(made.attr.ino)
+        })
+    }
+
+    fn copy_file(&self, op: &Op, source: Ino, to: (Ino, NewName<'_>)) -> Result<Ino> {
+        if let NewName::Given(name) = to.1 {
+            self.seal_named(op, to.0, name)?;
+        }
         let made = self.change(op, |tx, effects| {
             let inode = tx.inode(source)?;
             self.authorize(op, Action::Read, &inode.attr)?;
             let dir = tx.dir(to.0)?;
             self.authorize(op, Action::Search, &dir.attr)?;
-            let entry_name = match tx.find(to.0, to.1)? {
-                Some(found) => found.name,
-                None => {
-                    // Unusual names of S3 keys are copied under their alias' real name.
-                    match name::parse(to.1) {
+            let entry_name = match to.1 {
+                NewName::OfKey(name) => name.to_vec(),
+                NewName::Given(given) => match tx.find(to.0, given)? {
+                    Some(found) => found.name,
+                    // An alias of what is not there stands for the object of that name.
+                    None => match name::parse(given) {
                         name::Named::Entry(entry_name) => entry_name,
                         _ => {
-                            name::check_new(to.1)?;
-                            to.1.to_vec()
+                            name::check_new(given)?;
+                            given.to_vec()
                         }
-                    }
-                }
+                    },
+                },
             };
             let new = NewContent {
                 content: self.store.content(dedup_domain(dir.bucket), inode.items.clone())?,

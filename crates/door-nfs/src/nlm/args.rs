@@ -35,6 +35,8 @@ pub(crate) enum Stat {
     Blocked = 3,
     /// The server waits for clients to ask again for what they had.
     Grace = 4,
+    /// It would wait for what waits for it.
+    Deadlock = 5,
     /// The export, or the store, is not written.
     ReadOnly = 6,
     /// The handle is not of a file that is there.

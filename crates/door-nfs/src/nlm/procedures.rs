@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::args::{Answered, Lock, Request, Share, Stat};
 use super::clients::Line;
-use super::locks::Locks;
+use super::locks::{Locks, granting};
 use crate::door::NfsDoor;
 use crate::export::Rule;
 use crate::metrics::count;
@@ -190,6 +190,13 @@ impl Desk<'_> {
         }
         if !block {
             return Err(Stat::Denied);
+        }
+        if waits.close_circle(ns, &granting(), file.ino, &wanted) {
+            // Where somebody closed it who came in between: this one, which waits already, does so no longer.
+            if place.is_some() && waits.cancel(ns, &granting(), file.ino, &wanted) {
+                self.locks.grant(ns, &mut waits, file.ino);
+            }
+            return Err(Stat::Deadlock);
         }
         if place.is_none() {
             let (of_client, all) = waits.count(client);

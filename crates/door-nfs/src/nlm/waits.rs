@@ -12,6 +12,7 @@ use strata_seam::Ino;
 use tokio::sync::Notify;
 
 use super::args::Lock;
+use super::circle;
 use super::clients::Line;
 
 /// How far one who waits has got.
@@ -55,7 +56,7 @@ fn is_same(one: &HoldOwner, other: &HoldOwner) -> bool {
     (one.door, one.client, one.owner) == (other.door, other.client, other.owner)
 }
 
-fn are_in_each_others_way(one: &HeldRange, other: &HeldRange) -> bool {
+pub(super) fn are_in_each_others_way(one: &HeldRange, other: &HeldRange) -> bool {
     !is_same(&one.owner, &other.owner)
         && one.range.start < other.range.end
         && other.range.start < one.range.end
@@ -142,6 +143,21 @@ impl Waits {
         Some(waiters[at].state == State::Waiting && waiters[..at].iter().any(behind))
     }
 
+    /// Whether the owner would wait for itself if it waited for this ([`circle`]).
+    pub(super) fn close_circle(&self, ns: &Namespace, op: &Op, ino: Ino, wanted: &HeldRange) -> bool {
+        let mut waiting = circle::Waiting::new();
+        for (ino, waiters) in &self.by_file {
+            let wait = waiters.iter().filter(|waiter| waiter.state == State::Waiting).map(|waiter| &waiter.wanted);
+            waiting.insert(*ino, wait.collect());
+        }
+        let own = |wait: &&HeldRange| is_same(&wait.owner, &wanted.owner) && **wait == *wanted;
+        let place = waiting.get(&ino).map_or(0, |waits| waits.iter().position(own).unwrap_or(waits.len()));
+        circle::closes((ino, wanted, place), &waiting, |ino| {
+            // What cannot be read is found out by whoever waits for it.
+            ns.holds(op, ino).unwrap_or_default()
+        })
+    }
+
     /// It waits from now on, behind those that wait already.
     pub(super) fn add(&mut self, ino: Ino, wanted: HeldRange, lock: &Lock, line: Line) {
         let (number, client) = (self.next, wanted.owner.client);
@@ -209,12 +225,16 @@ impl Waits {
         let Some(waiters) = self.by_file.get_mut(&ino) else { return };
         let mut before: Vec<HeldRange> = Vec::new();
         let mut gone = false;
+        let mut held: Option<Vec<HeldRange>> = None;
         for waiter in waiters.iter_mut().filter(|waiter| waiter.state == State::Waiting) {
-            if before.iter().any(|other| are_in_each_others_way(other, &waiter.wanted)) {
+            let is_in_the_way = |other: &HeldRange| are_in_each_others_way(other, &waiter.wanted);
+            // Read once for all who cannot have theirs yet; whether it can be had is the name space's to say.
+            let had = held.get_or_insert_with(|| ns.holds(op, ino).unwrap_or_default());
+            if before.iter().any(is_in_the_way) || had.iter().any(is_in_the_way) {
                 before.push(waiter.wanted.clone());
                 continue;
             }
-            let had = ns.holds(op, ino).unwrap_or_default();
+            let had = held.take().unwrap_or_default();
             match ns.set_hold(op, ino, &waiter.wanted) {
                 Ok(None) => {
                     let own = had.into_iter().filter(|held| is_same(&held.owner, &waiter.wanted.owner));

@@ -32,7 +32,12 @@ pub(crate) struct Host {
 impl Host {
     /// On 127.0.0.`last`, on a port that is free there or a given one.
     pub(crate) fn on(last: u8, port: u16) -> Self {
-        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, last], port))).unwrap();
+        Self::at(SocketAddr::from(([127, 0, 0, last], port)), 2)
+    }
+
+    /// At an address; its portmapper speaks this version alone.
+    pub(crate) fn at(address: SocketAddr, portmap: u32) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, came) = channel();
         let answers = Arc::new(AtomicU32::new(0));
@@ -40,7 +45,7 @@ impl Host {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (sender, answered) = (sender.clone(), Arc::clone(&answered));
-                std::thread::spawn(move || serve(stream.unwrap(), port, &sender, &answered));
+                std::thread::spawn(move || serve(stream.unwrap(), (port, portmap), &sender, &answered));
             }
         });
         Self { port, came, answers }
@@ -68,7 +73,7 @@ impl Host {
 }
 
 /// Answers the calls of a connection.
-fn serve(mut stream: TcpStream, port: u16, sender: &Sender<(SocketAddr, Came)>, answers: &AtomicU32) {
+fn serve(mut stream: TcpStream, (port, portmap): (u16, u32), sender: &Sender<(SocketAddr, Came)>, answers: &AtomicU32) {
     let from = stream.peer_addr().unwrap();
     let mut mark = [0; 4];
     while stream.read_exact(&mut mark).is_ok() {
@@ -85,7 +90,21 @@ fn serve(mut stream: TcpStream, port: u16, sender: &Sender<(SocketAddr, Came)>, 
         }
         let reply = Args::default().u32(0).u32(xid).u32(1).u32(0).u32(0).u32(0).u32(0);
         let (reply, came) = match (program, procedure) {
+            ((100_000, version), 3) if version != portmap => {
+                let mismatch = Args::default().u32(0).u32(xid).u32(1).u32(0).u32(0).u32(0).u32(2);
+                (mismatch.u32(portmap).u32(portmap), None)
+            }
             (PORTMAP, 3) => (reply.u32(u32::from(port)), None),
+            ((100_000, _), 3) => {
+                let (asked, _version) = (call.u32().unwrap(), call.u32().unwrap());
+                assert_eq!(call.opaque().unwrap(), b"tcp6");
+                let hint = String::from_utf8(call.opaque().unwrap()).unwrap();
+                assert!(hint.starts_with("::1."), "{hint}");
+                assert_eq!(call.opaque().unwrap(), b"");
+                let known = [NLM.0, NSM.0].contains(&asked);
+                let told = if known { format!("::1.{}.{}", port >> 8, port & 255) } else { String::new() };
+                (reply.opaque(told.as_bytes()), None)
+            }
             (NLM, 5) => {
                 let cookie = call.opaque().unwrap();
                 let exclusive = call.bool().unwrap();

@@ -11,6 +11,8 @@ mod locks;
 mod nfs;
 mod nlm;
 mod nlm_calls;
+mod nlm_deadlocks;
+mod nlm_v6;
 mod nlm_waits;
 mod procedures;
 mod retransmission;

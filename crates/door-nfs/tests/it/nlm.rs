@@ -230,6 +230,25 @@ fn numbers_of_locks_and_of_clients_have_bounds() {
 }
 
 #[test]
+fn one_client_cannot_take_all_the_ranges_of_a_file() {
+    let served = Served::start();
+    let (mut one, mut two, file) = two(&served);
+    let of = |host, byte: u64| exclusive(host, (byte % 5) as u32, &file, byte * 2, 1);
+    let share = strata_namespace::HOLDS_PER_FILE_PER_CLIENT_MAX as u64;
+    assert!((0..share).all(|byte| one.lock(&of("one", byte)) == GRANTED));
+    assert_eq!(one.lock(&of("one", share)), NOLOCKS);
+    // Others have theirs, and another file is another matter.
+    assert!((share..share + 10).all(|byte| two.lock(&of("two", byte)) == GRANTED));
+    assert_eq!(two.lock(&of("two", 0)), DENIED);
+    let data = one.mount("/data").unwrap().unwrap();
+    let other = one.file(&data, "g");
+    assert_eq!(one.lock(&exclusive("one", 7, &other, 0, 1)), GRANTED);
+    // What ends makes room, and what it has it can give back.
+    assert_eq!([one.unlock(&of("one", 0)), one.lock(&of("one", share + 10))], [GRANTED; 2]);
+    assert_eq!(one.unlock(&of("one", 1)), GRANTED);
+}
+
+#[test]
 fn another_version_is_told_the_one_there_is_and_portmap_tells_the_port() {
     let served = Served::start();
     let mut client = served.client(Cred::None);

@@ -15,7 +15,7 @@ use super::nlm_calls::*;
 use super::support::{Served, config, export, root};
 
 /// A door that calls clients on the port of this host.
-fn calling(host: &Host) -> Served {
+pub(crate) fn calling(host: &Host) -> Served {
     let locks = NfsLocks { portmap_port: host.port, ..quick() };
     Served::with(NfsConfig { locks, ..config(vec![export("/")]) })
 }

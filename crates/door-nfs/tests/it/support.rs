@@ -78,11 +78,16 @@ impl Served {
     }
 
     pub(crate) fn with(config: NfsConfig) -> Self {
+        Self::listening(config, IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// The same on another address of this machine, or on all.
+    pub(crate) fn listening(config: NfsConfig, listen: IpAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut served = Self {
             store: Some(open(folder.path())),
             door: None,
-            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            address: SocketAddr::new(listen, 0),
             stop: None,
             serving: None,
             runtime: None,
@@ -110,7 +115,7 @@ impl Served {
     fn serve(&mut self) {
         let door = NfsDoor::new(self.ns(), self.config.clone()).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind((self.address.ip(), 0))).unwrap();
         self.address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let serving = runtime.spawn(strata_door_nfs::serve(listener, Arc::clone(&door), async {
@@ -123,7 +128,7 @@ impl Served {
     /// Serves portmap over UDP too, until what is returned is dropped.
     pub(crate) fn portmap_datagrams(&self) -> (SocketAddr, oneshot::Sender<()>) {
         let runtime = self.runtime.as_ref().unwrap();
-        let socket = runtime.block_on(tokio::net::UdpSocket::bind("127.0.0.1:0")).unwrap();
+        let socket = runtime.block_on(tokio::net::UdpSocket::bind((self.address.ip(), 0))).unwrap();
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (door, port) = (Arc::clone(self.door.as_ref().unwrap()), self.address.port());

@@ -4,6 +4,7 @@ mod client;
 mod conditions;
 mod crash;
 mod downloads;
+mod keys;
 mod listing;
 mod litmus;
 mod locks;

@@ -4,6 +4,7 @@
 //! What a process holds ends with the session that serves it, so the rows of a session go when the store is opened the next time,
 //! and nobody waits for them to be durable. Others see them in the same commit order as everything else.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use strata_chunk::wire::{Decoder, Encoder, WireError};
@@ -11,7 +12,7 @@ use strata_content::Tx;
 use strata_seam::planted::{Bug, planted};
 use strata_seam::{Ino, SessionId, Timestamp};
 
-use super::hold_counts::HoldTurn;
+use super::hold_counts::{Client, HoldTurn};
 use super::range::{Held, HeldRange, HoldOwner, RangeKind, RangeSpace, Ranges};
 use crate::effects::Effects;
 use crate::error::{ErrorKind, Result, fail};
@@ -20,8 +21,11 @@ use crate::namespace::Namespace;
 use crate::types::{Caller, DoorNumber, Op, STORE};
 use crate::view::{View, damaged};
 
-/// Most locks that the processes of one session hold on one file.
-pub const HOLDS_PER_FILE_MAX: usize = 1_024;
+/// Most locks that the processes of one session hold on one file: each lock and unlock writes the file's row anew, of about 30 bytes
+/// a lock.
+pub const HOLDS_PER_FILE_MAX: usize = 4 * HOLDS_PER_FILE_PER_CLIENT_MAX;
+/// Most of them that one client of a door has. Four clients fit with all that they may have, so none keeps the others out.
+pub const HOLDS_PER_FILE_PER_CLIENT_MAX: usize = 1_024;
 
 /// Rows read at once.
 pub(super) const ROWS_STEP: usize = 64;
@@ -158,7 +162,8 @@ impl Namespace {
     /// that is the answer then, and nothing is set. Its lease counts for all that the process has on this file.
     ///
     /// # Errors
-    /// [`ErrorKind::Stale`], [`ErrorKind::Invalid`] for an empty range, [`ErrorKind::NoSpace`] above [`HOLDS_PER_FILE_MAX`].
+    /// [`ErrorKind::Stale`], [`ErrorKind::Invalid`] for an empty range, [`ErrorKind::NoSpace`] above [`HOLDS_PER_FILE_MAX`] and
+    /// [`HOLDS_PER_FILE_PER_CLIENT_MAX`]: nothing is changed then.
     pub fn set_hold(&self, op: &Op, ino: Ino, wanted: &HeldRange) -> Result<Option<HeldRange>> {
         check(&wanted.range)?;
         let session = self.own.id;
@@ -179,8 +184,8 @@ impl Namespace {
     /// Takes bytes out of what a process of this session holds.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for an empty range; [`ErrorKind::NoSpace`] where that would make one lock more than
-    /// [`HOLDS_PER_FILE_MAX`].
+    /// [`ErrorKind::Invalid`] for an empty range; [`ErrorKind::NoSpace`] where that would make one lock of two, and there may be no
+    /// more ([`HOLDS_PER_FILE_MAX`], [`HOLDS_PER_FILE_PER_CLIENT_MAX`]): nothing is given back then.
     pub fn release_hold(
         &self,
         op: &Op,
@@ -261,6 +266,35 @@ impl Namespace {
     }
 }
 
+/// Refuses a change by which a file has more locks than it may, or a client more of them than its share. What makes no client have
+/// more is never refused.
+fn refuse_too_many(had: &Ranges, ranges: &Ranges) -> Result<()> {
+    // Below the smaller bound neither is met.
+    if ranges.0.len() <= HOLDS_PER_FILE_PER_CLIENT_MAX || ranges.0.len() <= had.0.len() {
+        return Ok(());
+    }
+    if ranges.0.len() > HOLDS_PER_FILE_MAX {
+        let what = format!(
+            "processes hold {HOLDS_PER_FILE_MAX} locks on this file, the most there may be; nothing was changed"
+        );
+        return Err(fail(ErrorKind::NoSpace, what));
+    }
+    let counted = |ranges: &Ranges| {
+        let mut by_client: HashMap<Client, usize> = HashMap::new();
+        ranges.0.iter().for_each(|held| *by_client.entry((held.owner.door, held.owner.client)).or_default() += 1);
+        by_client
+    };
+    let before = counted(had);
+    let grew = |client: &Client, count: usize| count > before.get(client).copied().unwrap_or(0);
+    if counted(ranges).iter().any(|(client, count)| *count > HOLDS_PER_FILE_PER_CLIENT_MAX && grew(client, *count)) {
+        let what = format!(
+            "this client has {HOLDS_PER_FILE_PER_CLIENT_MAX} locks on this file, the most that one may have; nothing was changed"
+        );
+        return Err(fail(ErrorKind::NoSpace, what));
+    }
+    Ok(())
+}
+
 fn check(range: &Range<u64>) -> Result<()> {
     if range.is_empty() { Err(fail(ErrorKind::Invalid, "a lock on no byte")) } else { Ok(()) }
 }
@@ -283,10 +317,7 @@ pub(super) fn edit(
     if ranges == had {
         return Ok(());
     }
-    if ranges.0.len() > HOLDS_PER_FILE_MAX {
-        let what = format!("processes hold {HOLDS_PER_FILE_MAX} locks on this file, the most there may be");
-        return Err(fail(ErrorKind::NoSpace, what));
-    }
+    refuse_too_many(&had, &ranges)?;
     if !ranges.0.is_empty() {
         held.insert(session.0, ranges);
     }
@@ -311,6 +342,31 @@ mod tests {
         let bytes: Vec<u8> = (1..=6).map(|number| door_byte(DoorNumber::new(number))).collect();
         assert_eq!(bytes, [3, 1, 2, 4, 5, 6], "S3, the mount, NFS, WebDAV, the store, another");
         assert!(door(0).is_err() && door(16).is_err());
+    }
+
+    #[test]
+    fn a_file_has_room_for_four_clients_with_all_they_may_have_and_one_more_finds_none() {
+        let nth = |client: u64, number: usize| HeldRange {
+            owner: HoldOwner { door: DoorNumber::new(1), client, owner: 1, pid: 1 },
+            space: RangeSpace::Bytes,
+            kind: RangeKind::Read,
+            range: number as u64 * 2..number as u64 * 2 + 1,
+            lease: None,
+        };
+        let of = |clients: u64| (0..clients).flat_map(|of| (0..HOLDS_PER_FILE_PER_CLIENT_MAX).map(move |n| nth(of, n)));
+        let with = |clients, more: &[HeldRange]| Ranges(of(clients).chain(more.iter().cloned()).collect());
+        let refused = |had: &Ranges, ranges: &Ranges| refuse_too_many(had, ranges).is_err();
+        let (three, four) = (with(3, &[]), with(4, &[]));
+        // The last one that the fourth may have, and one too many of each.
+        let mut last = four.clone();
+        let fourth = last.0.pop().unwrap();
+        assert!(!refused(&last, &four) && fourth.owner.client == 3);
+        assert!(refused(&three, &with(3, &[nth(0, 5_000)])), "a client's share");
+        assert!(refused(&four, &with(4, &[nth(4, 0)])), "the file's");
+        // Whoever has too many, by whatever way, can give back; others are not refused for it.
+        let over = with(1, &[nth(0, 5_000), nth(0, 5_001)]);
+        assert!(!refused(&over, &with(1, &[nth(0, 5_000)])));
+        assert!(!refused(&over, &with(1, &[nth(0, 5_000), nth(0, 5_001), nth(7, 0)])));
     }
 
     proptest! {

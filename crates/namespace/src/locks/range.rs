@@ -35,7 +35,7 @@ pub enum RangeKind {
 pub(super) type Held = BTreeMap<u32, Ranges>;
 
 /// A process that holds locks, within its session.
-#[derive(Clone, Copy, Eq, PartialEq, Debug)]
+#[derive(Clone, Copy, Eq, PartialEq, Hash, Debug)]
 pub struct HoldOwner {
     /// Through which door.
     pub door: DoorNumber,
@@ -55,7 +55,7 @@ impl HoldOwner {
 }
 
 /// One lock of a process.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct HeldRange {
     /// Whose it is.
     pub owner: HoldOwner,

@@ -1,7 +1,7 @@
 //! Locks of processes: kept with their session, and gone with it.
 
 use strata_namespace::{
-    Caller, ErrorKind, HOLDS_PER_FILE_MAX, HeldRange, HoldOwner, Namespace, Op, RangeKind, RangeSpace,
+    Caller, ErrorKind, HOLDS_PER_FILE_PER_CLIENT_MAX, HeldRange, HoldOwner, Namespace, Op, RangeKind, RangeSpace,
 };
 use strata_seam::{Ino, Timestamp};
 
@@ -82,16 +82,29 @@ fn a_lease_that_nobody_renewed_is_in_nobodys_way() {
 }
 
 #[test]
-fn the_locks_of_processes_on_a_file_have_a_bound() {
+fn the_locks_of_one_client_on_a_file_have_a_bound() {
     let (_world, store) = store();
     let ns = store.namespace();
     let ino = file(ns);
-    for number in 0..HOLDS_PER_FILE_MAX as u64 {
-        ns.set_hold(&mount(), ino, &range(number, RangeKind::Read, number * 2..number * 2 + 1)).unwrap();
+    let of = |client: u64, range: HeldRange| HeldRange { owner: HoldOwner { client, ..range.owner }, ..range };
+    // Locks for reading of two bytes with one between them, of two owners of each client, each of the same bytes as the others'.
+    let nth = |client: u64, number: u64| of(client, range(number % 2, RangeKind::Read, number * 3..number * 3 + 2));
+    let refused = |wanted: &HeldRange| ns.set_hold(&mount(), ino, wanted).unwrap_err().kind;
+    let share = HOLDS_PER_FILE_PER_CLIENT_MAX as u64;
+    for number in 0..share {
+        ns.set_hold(&mount(), ino, &nth(0, number)).unwrap();
     }
-    let more = range(9_999, RangeKind::Read, 0..1);
-    assert_eq!(ns.set_hold(&mount(), ino, &more).unwrap_err().kind, ErrorKind::NoSpace);
-    assert_eq!(ns.holds(&mount(), ino).unwrap().len(), HOLDS_PER_FILE_MAX);
+    assert_eq!(refused(&nth(0, share)), ErrorKind::NoSpace);
+    // What makes two of one is one more, too; what makes none more is allowed: another kind, and neighbours that become one.
+    let cut = |range: std::ops::Range<u64>| ns.release_hold(&mount(), ino, &nth(0, 0).owner, RangeSpace::Bytes, &range);
+    ns.set_hold(&mount(), ino, &of(0, range(0, RangeKind::Read, 0..8))).unwrap();
+    ns.set_hold(&mount(), ino, &nth(0, share)).unwrap();
+    assert_eq!(cut(3..4).unwrap_err().kind, ErrorKind::NoSpace, "nothing is given back in part");
+    ns.set_hold(&mount(), ino, &of(0, range(0, RangeKind::Read, 0..8))).unwrap();
+    cut(0..2).unwrap();
+    // Others have theirs.
+    ns.set_hold(&mount(), ino, &nth(1, 0)).unwrap();
+    assert_eq!(ns.holds(&mount(), ino).unwrap().len(), HOLDS_PER_FILE_PER_CLIENT_MAX + 1);
     let empty = range(1, RangeKind::Read, 5..5);
     assert_eq!(ns.set_hold(&mount(), ino, &empty).unwrap_err().kind, ErrorKind::Invalid);
 }
