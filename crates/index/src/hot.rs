@@ -33,10 +33,12 @@ pub struct HotCounts {
     pub bytes: u64,
 }
 
+type Pairs = Cache<Arc<[u8]>, Arc<[u8]>>;
+
 /// See the module.
 pub(crate) struct Hot {
     /// `None` where none are to be kept.
-    pairs: Option<Cache<Box<[u8]>, Arc<[u8]>>>,
+    pairs: Option<Pairs>,
     /// Which keys were asked for lately: at the place that the low half of a key's hash says, the high half of the last one's.
     asked: Box<[AtomicU32]>,
     hits: AtomicU64,
@@ -50,7 +52,7 @@ impl Hot {
         let pairs = (capacity > 0).then(|| {
             Cache::builder()
                 .max_capacity(capacity)
-                .weigher(move |key: &Box<[u8]>, value: &Arc<[u8]>| weight(key, value).unwrap_or(u32::MAX))
+                .weigher(move |key: &Arc<[u8]>, value: &Arc<[u8]>| weight(key, value).unwrap_or(u32::MAX))
                 .build()
         });
         let places = (capacity / ASKED_SHARE).clamp(1, ASKED_MAX);

@@ -181,9 +181,9 @@ impl Index {
         }
         let existed = dir.exists();
         match kind.open(dir, options.cache_capacity).and_then(|engine| look(engine, &options)) {
-            Ok(Found::Usable(engine, status)) => {
+            Ok(Found::Usable(Box::new(engine), status)) => {
                 let opened = former.map_or_else(|| resumed(&status), |former| Opened::Exchanged { former });
-                Ok(Self { home: Some(dir.to_owned()), ..Self::build(engine, options, status, opened) })
+                Ok(Self { home: Some(dir.to_owned()), ..Self::build(*engine, options, status, opened) })
             }
             Ok(Found::Worthless) => {
                 remove(dir).map_err(|error| open(EngineError::Damaged(error.to_string())))?;
@@ -222,7 +222,7 @@ impl Index {
     /// [`IndexError::Engine`] if the engine fails, is another store's, or was left in its very first drain: give an empty one.
     pub fn with_engine(engine: Arc<dyn OrderedKv>, options: IndexOptions) -> Result<Self, IndexError> {
         match look(engine, &options).map_err(IndexError::Engine)? {
-            Found::Usable(engine, status) => Ok(Self::build(engine, options, status, resumed(&status))),
+            Found::Usable(engine, status) => Ok(Self::build(*engine, options, status, resumed(&status))),
             Found::Worthless => {
                 Err(IndexError::Engine(EngineError::Damaged("its first drain was never finished".into())))
             }
@@ -625,7 +625,7 @@ pub struct Committing<'a> {
 
 enum Found {
     /// To be used as it is.
-    Usable(Verified, Status),
+    Usable(Box<Verified>, Status),
     /// Left in its first drain: a replay starts from the beginning in any case.
     Worthless,
 }
@@ -655,7 +655,7 @@ fn look(engine: Arc<dyn OrderedKv>, options: &IndexOptions) -> Result<Found, Eng
         _ => {}
     }
     let engine = if has_spans { Verified::open(engine, &status)? } else { Verified::upgrade(engine, &mut status)? };
-    Ok(Found::Usable(engine, status))
+    Ok(Found::Usable(Box::new(engine), status))
 }
 
 #[cfg(test)]

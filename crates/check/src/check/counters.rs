@@ -6,7 +6,7 @@
 //! read again, and the page counts as passed. Once all tables are passed, both sums are those of now. At rest nothing is changed meanwhile,
 //! and the same is done.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -27,8 +27,8 @@ const TABLES: [u8; 5] = [key::TABLE_BUCKET, key::TABLE_INODE, key::TABLE_LOCK, k
 /// Counters that are no table's, in their order, behind all those tables.
 const CELLS: [&[u8]; 2] = [key::KEY_FOLLOWING, key::KEY_INODES];
 
-/// What is counted.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// What is counted, in the order in which it is reported.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 enum Counter {
     Inodes,
     /// Bytes, or inodes, of something.
@@ -85,7 +85,7 @@ fn compare(ns: &Namespace, sums: Passing, found: &mut Found) -> Result<()> {
     if lost {
         return Ok(());
     }
-    let all: HashSet<Counter> = exist.keys().chain(counted.keys()).copied().chain([Counter::Inodes]).collect();
+    let all: BTreeSet<Counter> = exist.keys().chain(counted.keys()).copied().chain([Counter::Inodes]).collect();
     for counter in all {
         let of_both = |sums: &Sums| sums.get(&counter).copied().unwrap_or(0);
         let (counted, exist) = (of_both(&counted), of_both(&exist));
