@@ -89,6 +89,30 @@ impl Store {
         }
     }
 
+    /// Whether a chunk can be had at this moment without what is in memory: its block is read from the disks, rebuilt where need be, and
+    /// verified. One that is on its way to the ledger can be had. Cost: one block is read and decompressed.
+    ///
+    /// # Errors
+    /// Reading the index; that the chunk cannot be had is none.
+    pub fn is_readable(&self, id: &ChunkId) -> Result<bool> {
+        let mut read_at = None;
+        loop {
+            let Some(place) = self.place(id)? else { return Ok(self.engine().bytes_on_their_way(id).is_some()) };
+            // It may have been moved, and the segment freed, since its place was looked up.
+            if read_at.replace(place) == Some(place) {
+                return Ok(false);
+            }
+            let block = self.engine().block(&place.location).map_err(ContentError::from);
+            if block
+                .and_then(|stored| decode_block(id, &place, stored))
+                .and_then(|block| cut(&block, id, &place))
+                .is_ok()
+            {
+                return Ok(true);
+            }
+        }
+    }
+
     /// Whether the chunk's bytes, read once more, are those that it is named after in its dedup domain (invariant HASH).
     ///
     /// # Errors

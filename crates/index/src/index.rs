@@ -181,7 +181,7 @@ impl Index {
         }
         let existed = dir.exists();
         match kind.open(dir, options.cache_capacity).and_then(|engine| look(engine, &options)) {
-            Ok(Found::Usable(Box::new(engine), status)) => {
+            Ok(Found::Usable(engine, status)) => {
                 let opened = former.map_or_else(|| resumed(&status), |former| Opened::Exchanged { former });
                 Ok(Self { home: Some(dir.to_owned()), ..Self::build(*engine, options, status, opened) })
             }

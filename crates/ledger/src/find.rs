@@ -7,6 +7,7 @@ use strata_seam::{Disk, DiskSpace, SetId};
 use crate::error::{LedgerError, Result};
 use crate::identify::{Found, check_empty, is_removed, look, majority};
 use crate::ledger::Ledger;
+use crate::superblock::Feature;
 
 /// Share of what is written that frames and descriptions take, at most, where content is not tiny.
 const HEADERS_SHARE: u64 = 32;
@@ -54,6 +55,15 @@ impl Ledger {
     #[must_use]
     pub fn is_taken_out(disk: &dyn Disk) -> bool {
         is_removed(disk).unwrap_or(false)
+    }
+
+    /// Whether the store on these disks is marked as having a feature ([`Ledger::mark`]): by any of those that can be read, since one that
+    /// was away was not told. Changes nothing.
+    #[must_use]
+    pub fn is_marked(disks: &[Arc<dyn Disk>], feature: Feature) -> bool {
+        disks.iter().any(|disk| {
+            matches!(look(&**disk), Ok(Found::Formatted(superblock, _)) if superblock.features & feature.bit() != 0)
+        })
     }
 
     /// Whether each of these disks, looked at together, holds something: a part of a store, or what cannot be read. One that

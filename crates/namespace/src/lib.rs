@@ -104,7 +104,7 @@ pub use strata_content::{
 };
 pub use top::TOP_NAME_DEFAULT;
 pub use types::*;
-pub use upgrade::{UpgradeReport, upgrade_planned};
+pub use upgrade::{FORMAT_MARK, UpgradeReport, upgrade_planned};
 pub use upload::{PART_LEN_MIN, PART_NUMBER_MAX};
 pub use usage::{Usage, UsageOf};
 

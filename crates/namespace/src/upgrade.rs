@@ -65,6 +65,10 @@ pub(crate) fn needed(store: &Store) -> Result<Option<u64>> {
     Ok(begun.or((format < RECORD_FORMAT).then_some(format)))
 }
 
+/// The mark that the superblocks of a store have from the beginning of its upgrade to [`RECORD_FORMAT`] on, or since it was made: what tells
+/// before an opening whether that upgrades it. A format behind this one needs a mark of its own, and takes this one's place here.
+pub const FORMAT_MARK: Feature = Feature::Domains;
+
 /// What opening a store with these records would do to them; `None` where they are of this version's format. Changes nothing.
 ///
 /// # Errors
@@ -184,7 +188,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::ReadOnly`] where nothing can be written.
     pub(crate) fn mark_store(&self) -> Result<()> {
-        Ok(self.store.mark(Feature::Domains)?)
+        Ok(self.store.mark(FORMAT_MARK)?)
     }
 
     /// Makes what was done so far durable, and room in memory for more: nobody else drains the index yet.

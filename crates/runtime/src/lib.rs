@@ -23,7 +23,7 @@ pub use mover::SpaceWatch;
 pub use runtime::Runtime;
 pub use sets::{Sets, in_use, is_taken_out, store_on};
 pub use truth::{BroughtUp, TruthReport, compare_indexes};
-pub use upgrade::upgrade_plan;
+pub use upgrade::{is_of_earlier_version, upgrade_plan};
 
 pub use strata_content::{
     CheckpointCounts, EVENTS_KEPT_DEFAULT, MoverReport, MoverStatus, Phase, StoreSettings as ContentSettings,

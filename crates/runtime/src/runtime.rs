@@ -111,6 +111,14 @@ impl Runtime {
         Ok(self.store().chunks_in(stripes)?)
     }
 
+    /// Whether a chunk can be had from the disks at this moment, whatever is in memory. Reads its block, and rebuilds it where need be.
+    ///
+    /// # Errors
+    /// Reading the index.
+    pub fn is_readable(&self, chunk: &ChunkId) -> Result<bool> {
+        Ok(self.store().is_readable(chunk)?)
+    }
+
     pub(crate) fn store(&self) -> &Arc<Store> {
         self.namespace.store()
     }

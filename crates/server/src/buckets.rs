@@ -306,10 +306,12 @@ pub(crate) fn run(config: &StoreConfig, action: BucketAction) -> anyhow::Result<
 }
 
 fn at_rest(config: &StoreConfig, request: BucketRequest, progress: Tell<'_>) -> anyhow::Result<BucketAnswer> {
-    OpenStore::at_rest(config, |store| {
+    let only_tells = matches!(request, BucketRequest::List | BucketRequest::Show { .. });
+    let act = |store: &OpenStore| {
         let users = || crate::user::open(&config.data, store.namespace());
         apply(store.namespace(), users, request, progress, &|| false)
-    })
+    };
+    if only_tells { OpenStore::at_rest_to_tell(config, act) } else { OpenStore::at_rest(config, act) }
 }
 
 /// `strata bucket remove --yes`: as long as nobody presses Ctrl-C.

@@ -168,7 +168,7 @@ pub(crate) fn run(config: &StoreConfig, action: KeysAction, json: bool) -> anyho
             let shown = if StoreLock::holder(data).is_some() {
                 control::ask::<KeyStatus>(data, &Request::Keys)?
             } else {
-                OpenStore::at_rest(config, |store| show(data, store.namespace()))?
+                OpenStore::at_rest_to_tell(config, |store| show(data, store.namespace()))?
             };
             tell(json, &shown, &in_words(&shown))?;
             let well = shown.key.is_some() && shown.opens == shown.secrets;

@@ -124,8 +124,10 @@ pub(crate) fn run(config: &StoreConfig, action: LockAction) -> anyhow::Result<Ex
     };
     let locks: Vec<Shown> = if StoreLock::holder(&config.data).is_some() {
         control::ask(&config.data, &Request::Locks(request))?
-    } else {
+    } else if broken {
         OpenStore::at_rest(config, |store| apply(store.namespace(), request))?
+    } else {
+        OpenStore::at_rest_to_tell(config, |store| apply(store.namespace(), request))?
     };
     if json {
         say_json(&locks)?;

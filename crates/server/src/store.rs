@@ -189,6 +189,27 @@ impl OpenStore {
         Ok(done)
     }
 
+    /// The same for what only tells. A store of an earlier version is refused, since opening it would upgrade it, and its version
+    /// could not read it any more.
+    ///
+    /// # Errors
+    /// As [`OpenStore::at_rest`], and for a store of an earlier version; nothing was changed then.
+    pub(crate) fn at_rest_to_tell<T>(
+        config: &StoreConfig,
+        act: impl FnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut lock = StoreLock::of_existing(&config.data)?;
+        let disks = find_disks(config, Access::Look, &mut lock)?;
+        ensure!(
+            !strata_runtime::is_of_earlier_version(&disks),
+            "the store in {} is of an earlier version; nothing was changed; `strata upgrade --data {0}` upgrades it, after which \
+             earlier versions refuse it, and `strata upgrade --dry-run` says beforehand what that does",
+            config.data.display()
+        );
+        drop((disks, lock));
+        Self::at_rest(config, act)
+    }
+
     /// The name space.
     pub(crate) fn namespace(&self) -> &Arc<Namespace> {
         self.inner.namespace()

@@ -68,7 +68,9 @@ pub(crate) fn run(config: &StoreConfig, action: UserAction, json: bool) -> anyho
     let answer = if StoreLock::holder(&config.data).is_some() {
         control::ask(&config.data, &Request::User(request))?
     } else {
-        OpenStore::at_rest(config, |store| apply(store.namespace(), &*open(&config.data, store.namespace())?, request))?
+        let only_tells = matches!(request, UserRequest::List);
+        let act = |store: &OpenStore| apply(store.namespace(), &*open(&config.data, store.namespace())?, request);
+        if only_tells { OpenStore::at_rest_to_tell(config, act)? } else { OpenStore::at_rest(config, act)? }
     };
     if json {
         say_json(&answer)?;

@@ -13,6 +13,7 @@ mod users;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -25,6 +26,7 @@ use strata_runtime::{OpenStore, StoreConfig, upgrade_plan};
 use strata_seam::{Clock, Disk, SystemClock, SystemEntropy, Timestamp};
 
 use crate::options::Options;
+use crate::outside::server::program;
 use crate::report::Report;
 use crate::row::Row;
 
@@ -63,6 +65,9 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     if options.case.as_deref() == Some("make") {
         return make_missing(report);
     }
+    // Opening, healing and upgrading need no program.
+    let strata = program(options).ok();
+    report.figure("programs asked what they tell", f64::from(u8::from(strata.is_some())));
     let mut found: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(stores()).context("the golden stores are not there")? {
         let path = entry?.path();
@@ -73,7 +78,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     found.sort();
     for path in &found {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if let Err(error) = Golden::load(path).and_then(|golden| golden.check(report)) {
+        if let Err(error) = Golden::load(path).and_then(|golden| golden.check(report, strata.as_deref())) {
             report.violation(format!("{name}: {error:#}"), Some("golden".to_owned()));
         }
     }
@@ -205,7 +210,7 @@ impl Golden {
         open(disks, self.made_at)
     }
 
-    fn check(&self, report: &mut Report) -> Result<()> {
+    fn check(&self, report: &mut Report, strata: Option<&Path>) -> Result<()> {
         let mut opened = 0.0;
         for lost in subsets(self.disks, self.parity) {
             let folder = tempfile::tempdir()?;
@@ -218,6 +223,7 @@ impl Golden {
         report.figure(format!("sets of disks that told all of {}+{}", self.disks - self.parity, self.parity), opened);
         self.heals()?;
         self.is_upgraded()?;
+        strata.map_or(Ok(()), |strata| self.is_left_by_commands_that_tell(strata))?;
         self.meets_newer_versions()
     }
 
@@ -246,6 +252,45 @@ impl Golden {
         ensure!(!kept_off()?.contains(&false), "after the upgrade {:?}", kept_off()?);
         ensure!(planned()?.is_none(), "there is more to upgrade");
         self.holds(&self.open(&disks)?)
+    }
+
+    /// Commands that only tell do not upgrade it: they say which one does, and what they are for once it was given.
+    fn is_left_by_commands_that_tell(&self, strata: &Path) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let disks = self.unpacked(folder.path())?;
+        // The folder of a store that a server had: what is packed are its disks alone.
+        fs::write(folder.path().join("lock"), b"")?;
+        let run = |words: &[&str]| {
+            let mut command = Command::new(strata);
+            command.args(words).arg("--data").arg(folder.path());
+            for disk in &disks {
+                command.arg("--disk").arg(disk);
+            }
+            command.output().context("strata does not run")
+        };
+        let commands = [&["bucket", "list"][..], &["locks", "list"], &["user", "list"], &["keys", "show"]];
+        if self.format < RECORD_FORMAT {
+            let mut before = Vec::new();
+            for disk in &disks {
+                for entry in fs::read_dir(disk)? {
+                    let path = entry?.path();
+                    before.push((fs::read(&path)?, path));
+                }
+            }
+            for words in commands {
+                let output = run(words)?;
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                ensure!(!output.status.success() && said.contains("strata upgrade"), "{words:?}: {said}");
+            }
+            for (content, path) in before {
+                ensure!(fs::read(&path)? == content, "what only tells changed {}", path.display());
+            }
+            let upgraded = run(&["upgrade"])?;
+            ensure!(upgraded.status.success(), "upgrade: {}", String::from_utf8_lossy(&upgraded.stderr));
+        }
+        let listed = run(&["bucket", "list"])?;
+        ensure!(listed.status.success(), "bucket list: {}", String::from_utf8_lossy(&listed.stderr));
+        Ok(())
     }
 
     /// Everything in the manifest is there, and every invariant holds.

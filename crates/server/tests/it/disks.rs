@@ -330,6 +330,46 @@ fn a_heal_of_a_resting_store_names_what_cannot_be_read() {
 }
 
 #[test]
+fn a_heal_names_the_bytes_that_cannot_be_read_and_no_others() {
+    const PIECE: usize = 16 << 10;
+    let place = Place::new();
+    let server = place.serve(3, &[]);
+    let s3 = S3::of(&server);
+    s3.make_bucket("box");
+    let content: Vec<u8> = (0..10).flat_map(noise).collect();
+    assert_eq!(s3.send("PUT", "/box/big", "", &[], &content).status, 200);
+    assert!(server.stop().success());
+    // The same bytes of two frames, in the middle of the first disk: what is beside them can be read, or rebuilt.
+    let segment = |disk: &str| place.data().join(disk).join("seg-00000000");
+    let middle = std::fs::read(segment("disk0")).unwrap().iter().rposition(|byte| *byte != 0).unwrap() / 2;
+    for disk in ["disk0", "disk1"] {
+        let mut bytes = std::fs::read(segment(disk)).unwrap();
+        bytes[middle..middle + 64].iter_mut().for_each(|byte| *byte ^= 0x55);
+        std::fs::write(segment(disk), bytes).unwrap();
+    }
+    let (code, healed) = told(&place, &["heal"]);
+    assert_eq!(code, 1, "{healed}");
+    let names = healed["proof"]["names"].as_array().unwrap();
+    let lost: Vec<(usize, usize)> = names
+        .iter()
+        .filter(|name| name["name"] == "box/big" && name["state"] == "unreadable")
+        .flat_map(|name| name["ranges"].as_array().unwrap())
+        .map(|range| (range[0].as_u64().unwrap() as usize, range[1].as_u64().unwrap() as usize))
+        .collect();
+    let len: usize = lost.iter().map(|(from, to)| to - from).sum();
+    assert!(len > 0 && len < content.len() / 2, "{healed}");
+    let server = place.serve(3, &[]);
+    let s3 = S3::of(&server);
+    for at in (0..content.len()).step_by(PIECE) {
+        let end = (at + PIECE).min(content.len());
+        let range = format!("bytes={at}-{}", end - 1);
+        let read = s3.send("GET", "/box/big", "", &[("range", &range)], b"").body == content[at..end];
+        let named = lost.iter().any(|(from, to)| *from < end && at < *to);
+        assert_eq!(read, !named, "{range} of {lost:?}");
+    }
+}
+
+#[test]
 fn fsck_checks_beside_a_server_that_is_being_written_to() {
     let place = Place::new();
     let server = place.serve(3, &[]);
