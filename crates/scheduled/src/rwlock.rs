@@ -3,6 +3,7 @@
 use std::fmt;
 
 use shuttle::sync;
+use shuttle::sync::TryLockError;
 
 pub use shuttle::sync::{RwLockReadGuard, RwLockWriteGuard};
 
@@ -21,6 +22,15 @@ impl<T: ?Sized> RwLock<T> {
     /// Waits until nobody writes.
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Takes it where nobody writes.
+    pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+        match self.0.try_read() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Waits until nobody reads or writes.
