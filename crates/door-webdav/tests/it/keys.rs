@@ -26,17 +26,17 @@ fn keys() -> Vec<String> {
 
 fn put(server: &Server, key: &str) {
     let (ns, op) = (server.ns(), root());
-    let mut ingest = ns.ingest(&op, "bkt").unwrap();
-    ingest.push(key.as_bytes()).unwrap();
-    let (content, any) = (ingest.finish().unwrap(), Condition::default());
-    ns.put_object(&op, "bkt", key.as_bytes(), content, None, ObjectMeta::default(), &any).unwrap();
+    let mut ingest = ns.ingest(&op, "bkt").expect("the store answers");
+    ingest.push(key.as_bytes()).expect("the store answers");
+    let (content, any) = (ingest.finish().expect("the store answers"), Condition::default());
+    ns.put_object(&op, "bkt", key.as_bytes(), content, None, ObjectMeta::default(), &any).expect("the store answers");
 }
 
 /// The keys of a bucket below a folder, without it, and the lengths of their objects.
 fn below(server: &Server, bucket: &str, folder: &str) -> Vec<(String, u64)> {
     let query = ListQuery { prefix: folder.as_bytes().to_vec(), limit: 1000, ..ListQuery::default() };
-    let page = server.ns().list(&root(), bucket, &query).unwrap();
-    let key = |key: &[u8]| String::from_utf8(key[folder.len()..].to_vec()).unwrap();
+    let page = server.ns().list(&root(), bucket, &query).expect("the store answers");
+    let key = |key: &[u8]| String::from_utf8(key[folder.len()..].to_vec()).expect("the store answers");
     // S3 lists a folder that a file door made as an empty object.
     let all = page.objects.iter().filter(|(of, object)| object.attr.size > 0 || !of.ends_with(b"/"));
     all.map(|(of, object)| (key(of), object.attr.size)).collect()
