@@ -42,6 +42,8 @@ const ALMOST_FULL_SHARE: u64 = 4;
 /// Per cent of a segment that may still be wanted for it to be taken up in the background, and on demand or when crowded.
 const BELOW: u8 = 60;
 const BELOW_ON_DEMAND: u8 = 85;
+/// Of which nothing is wanted.
+const BELOW_DEAD: u8 = 1;
 /// In a full store, where nothing emptier is left. Headers and the ends of segments are some per cent of what is not wanted.
 const BELOW_FULL: u8 = 92;
 /// Share of the complete segments that must be garbage before the background begins.
@@ -95,19 +97,27 @@ impl Runtime {
         let mut ended = self.end_segment()?;
         let mut most = self.store().ledger().room().left;
         loop {
-            let before = done.clone();
-            let mut tell = |report: &MoverReport| {
-                on = progress(&sum(&before, report));
-                on
-            };
-            let choice = Choice::Below(BELOW_ON_DEMAND);
-            let report = self.reclaim_as(choice, patience, true, &mut tell)?;
-            done = sum(&done, &report);
+            let mut freed = 0;
+            // Of several rounds each but the last left a checkpoint behind, and the commits of its moves: whole segments of which nothing is
+            // wanted any more. One more checkpoint frees them.
+            for below in [BELOW_ON_DEMAND, BELOW_DEAD] {
+                let before = done.clone();
+                let mut tell = |report: &MoverReport| {
+                    on = progress(&sum(&before, report));
+                    on
+                };
+                let report = self.reclaim_as(Choice::Below(below), patience, true, &mut tell)?;
+                done = sum(&done, &report);
+                freed += report.segments_freed;
+                if report.checkpoints <= 1 || !on {
+                    break;
+                }
+            }
             // What there was no room to end may be ended now, and its garbage given back. But where checkpoints are longer than
             // segments, what each round frees may be what its checkpoint took: then there is no end to it.
             let left = self.store().ledger().room().left;
             let more = !ended || !collected;
-            if !more || !on || report.segments_freed == 0 || left <= most {
+            if !more || !on || freed == 0 || left <= most {
                 return Ok(done);
             }
             most = left;

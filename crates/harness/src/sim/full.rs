@@ -134,7 +134,9 @@ pub(crate) fn fill_and_empty(
     if fitted < asked {
         return Err(format!(
             "{deleted} objects of {filling} bytes, one in {one_in}, were deleted of a full store, then {fitted} fitted; segments have \
-             {segment}, a checkpoint takes {checkpoint}"
+             {segment}, a checkpoint takes {checkpoint}, {:?} of {:?}",
+            ns.store().ledger().room(),
+            ns.store().ledger().space()
         ));
     }
     for number in (0..again).filter(|number| !gone.contains(number)) {
