@@ -235,9 +235,10 @@ async fn move_across(ask: &Arc<Ask>, ends: Ends) -> Result<Reply> {
 /// What a taken or vanished destination means in these methods.
 fn target_error(error: strata_namespace::Error, destination: &UrlPath) -> Refusal {
     match error.kind {
-        ErrorKind::Exists | ErrorKind::NotEmpty => {
-            Refusal::precondition(format!("{} was made meanwhile; nothing was changed", destination.href(false)))
-        }
+        ErrorKind::Exists | ErrorKind::NotEmpty => Refusal::precondition(format!(
+            "{} was made meanwhile, or an object of that name stands beside a collection; nothing was changed",
+            destination.href(false)
+        )),
         _ => error.into(),
     }
 }

@@ -19,7 +19,8 @@ use crate::types::{Attr, NodeKind, Op, RenameMode, SetAttr, SetTime};
 const SET_ID: u32 = 0o6000;
 /// Entries read at once.
 const LISTED: usize = 256;
-/// Names of unfinished copies begin with this: a tree is copied under such a name and then renamed to its destination. One that a crash
+/// Names of unfinished copies begin with this: a tree that is moved into another bucket, or replaces something, is copied under such a name and
+/// then renamed to its destination. One that a crash
 /// left can be removed.
 pub const MOVING_PREFIX: &str = ".strata-moving-";
 
@@ -47,8 +48,7 @@ impl Namespace {
             self.check_removal(op, to.0, to.1)?;
         }
         let _claims = (self.claim(op, from.0, from.1, true)?, self.claim(op, to.0, to.1, true)?);
-        // Nobody else's, of this session or an earlier one: what is there under it may be removed.
-        let beside = format!("{MOVING_PREFIX}{:x}-{:x}", self.store.session().0, self.store.unique()).into_bytes();
+        let beside = self.name_beside();
         let mut copies = HashMap::new();
         let mut copied = |source: &Attr, content, copy| {
             copies.insert(source.ino, content);
@@ -136,14 +136,19 @@ impl Namespace {
         self.setattr(op, copy, &alike).map(drop)
     }
 
+    /// A name for an unfinished copy. Nobody else's, of this session or an earlier one: what is there under it may be removed.
+    pub(crate) fn name_beside(&self) -> Vec<u8> {
+        format!("{MOVING_PREFIX}{:x}-{:x}", self.store.session().0, self.store.unique()).into_bytes()
+    }
+
     /// Removes a copy that was not completed.
-    fn remove_rest(&self, op: &Op, parent: Ino, name: &[u8]) {
+    pub(crate) fn remove_rest(&self, op: &Op, parent: Ino, name: &[u8]) {
         match self.remove_tree(op, parent, name) {
             Ok(()) => {}
             Err(error) if error.kind == ErrorKind::NotFound => {}
             Err(error) => {
                 let name = name.escape_ascii();
-                tracing::warn!(%name, %error, "a copy that was begun to move a tree could not be removed; remove it by hand");
+                tracing::warn!(%name, %error, "a copy that was not completed could not be removed; remove it by hand");
             }
         }
     }

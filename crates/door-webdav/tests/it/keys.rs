@@ -104,3 +104,29 @@ fn what_is_shown_under_an_alias_is_moved_and_copied_by_it() {
     assert_eq!(client.list("/other/"), ["/other/", "/other/moved"]);
     server.sound();
 }
+
+#[test]
+fn a_copy_replaces_a_collection_that_has_an_object_beside_it_and_leaves_the_object() {
+    let server = Server::start();
+    for key in ["in/n1", "in/q//r", "out/old", "out"] {
+        put(&server, key);
+    }
+    let mut client = server.client();
+    assert_eq!(client.to("COPY", "/bkt/in/", "/bkt/out/", &[]), 204);
+    assert_eq!(below(&server, "bkt", "out"), [(String::new(), 3), ("/n1".to_owned(), 5), ("/q//r".to_owned(), 7)]);
+    assert_eq!(below(&server, "bkt", "in/").len(), 2);
+    server.sound();
+}
+
+#[test]
+fn a_copy_of_a_file_onto_such_a_collection_is_refused_or_leaves_the_object() {
+    let server = Server::start();
+    for key in ["one", "out/old", "out"] {
+        put(&server, key);
+    }
+    let mut client = server.client();
+    let status = client.to("COPY", "/bkt/one", "/bkt/out", &[]);
+    assert_eq!(status, 412);
+    assert_eq!(below(&server, "bkt", "out"), [(String::new(), 3), ("/old".to_owned(), 7)]);
+    server.sound();
+}

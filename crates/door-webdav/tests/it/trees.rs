@@ -308,3 +308,48 @@ fn mkcol_is_strict() {
     assert_eq!(client.status("MKCOL", "/bkt/dir/", &[]), 201);
     assert_eq!(client.status("MKCOL", "/bkt/dir", &[]), 405);
 }
+
+#[test]
+fn nothing_is_changed_by_a_copy_whose_user_may_not_remove_all_that_it_replaces() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.ok("MKCOL", "/other");
+    client.ok("MKCOL", "/bkt/draft");
+    client.put("/bkt/draft/report", b"new");
+    for path in ["/bkt", "/other"] {
+        client.ok("MKCOL", &format!("{path}/final"));
+        client.ok("MKCOL", &format!("{path}/final/private"));
+        client.put(&format!("{path}/final/private/kept"), b"somebody else's");
+        client.put(&format!("{path}/final/report"), b"old");
+    }
+    for path in ["/bkt", "/other", "/bkt/draft", "/bkt/draft/report", "/bkt/final", "/other/final"] {
+        give(&server, path, 4711);
+    }
+    let mut alice = server.user("alice", 4711);
+    for to in ["/bkt/final/", "/other/final/"] {
+        let refused = alice.ask("COPY", "/bkt/draft/", &[("destination", to)], b"");
+        assert_eq!(refused.status, 403, "{to}");
+        assert!(refused.text().contains("final/private"), "{}", refused.text());
+        assert_eq!(client.get(&format!("{to}report")), b"old");
+        assert_eq!(client.get(&format!("{to}private/kept")), b"somebody else's");
+    }
+    assert_eq!((client.list("/bkt/").len(), client.list("/other/").len()), (3, 2), "no copy is left beside");
+    client.ok("DELETE", "/other/final/private");
+    assert_eq!(alice.to("COPY", "/bkt/draft/", "/other/final/", &[]), 204);
+    assert_eq!(client.get("/other/final/report"), b"new");
+    assert_eq!(client.get("/bkt/draft/report"), b"new");
+    server.sound();
+}
+
+#[test]
+fn a_folder_over_a_file_at_the_top_is_a_bucket_then() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.ok("MKCOL", "/bkt/folder");
+    client.put("/bkt/folder/f", b"content");
+    client.put("/loose", b"a file at the top");
+    assert_eq!(client.to("COPY", "/bkt/folder/", "/loose", &[]), 204);
+    assert_eq!(client.get("/loose/f"), b"content");
+    assert_eq!(client.get("/bkt/folder/f"), b"content");
+    server.sound();
+}
