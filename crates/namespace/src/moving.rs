@@ -1,4 +1,4 @@
-//! Moving a tree into another bucket, for doors whose protocol does it in one request.
+//! Moving a tree into another bucket, and replacing something by a copy, for doors whose protocol does it in one request.
 //!
 //! A bucket is a boundary that no inode crosses, so what is moved is copied by reference and then removed where it was. Nothing is
 //! removed before the destination is whole, and of the source no content that was written since it was copied.
@@ -13,7 +13,7 @@ use crate::key;
 use crate::namespace::Namespace;
 use crate::records::Inode;
 use crate::trees::NewName;
-use crate::types::{Attr, NodeKind, Op, RenameMode, SetAttr, SetTime};
+use crate::types::{Attr, NodeKind, Op, ROOT_INO, RenameMode, SetAttr, SetTime};
 
 /// The bits of a mode by which a program runs as its owner or its group.
 const SET_ID: u32 = 0o6000;
@@ -118,6 +118,35 @@ impl Namespace {
             }
         }
         Ok(())
+    }
+
+    /// Replaces what is at `to` by a copy that `copy` makes under the name that it is given: beside it first, so that whatever fails leaves what
+    /// was there. Then both change places, and what is replaced is removed.
+    pub(crate) fn replace_by_copy(&self, op: &Op, to: (Ino, &[u8]), copy: &dyn Fn(&[u8]) -> Result<()>) -> Result<()> {
+        // Who may not remove all of it replaces nothing.
+        self.check_removal(op, to.0, to.1)?;
+        let beside = self.name_beside();
+        let at_top = to.0 == ROOT_INO;
+        let ready = copy(&beside).and_then(|()| match at_top {
+            // A folder and a file at the top are of different buckets, and do not change places.
+            true => self.remove_tree(op, to.0, to.1),
+            false => self.rename(op, (to.0, &beside), to, RenameMode::Exchange),
+        });
+        if let Err(error) = ready {
+            self.remove_rest(op, to.0, &beside);
+            return Err(error);
+        }
+        match at_top {
+            true => self.rename(op, (to.0, &beside), to, RenameMode::NoReplace).map_err(|error| {
+                let what = format!(
+                    "{}; what it was to replace is gone, and the copy is '{}'",
+                    error.what,
+                    beside.escape_ascii()
+                );
+                fail(error.kind, what)
+            }),
+            false => self.remove_tree(op, to.0, &beside),
+        }
     }
 
     /// Gives a copy the attributes of what it is of.

@@ -13,7 +13,7 @@ use crate::name;
 use crate::namespace::Namespace;
 use crate::object::{NewContent, tag};
 use crate::records::Inode;
-use crate::types::{Attr, Condition, DirEntry, NodeKind, Op, ROOT_INO, RenameMode, dir_mode};
+use crate::types::{Attr, Condition, DirEntry, NodeKind, Op, ROOT_INO, dir_mode};
 use crate::view::{View, decode_dirent};
 
 /// Deepest tree followed.
@@ -301,35 +301,6 @@ impl Namespace {
             _ => copy(to.1)?,
         }
         Ok(target.is_some())
-    }
-
-    /// Replaces what is at `to` by a copy that `copy` makes under the name that it is given: beside it first, so that whatever fails leaves what
-    /// was there. Then both change places, and what is replaced is removed.
-    fn replace_by_copy(&self, op: &Op, to: (Ino, &[u8]), copy: &dyn Fn(&[u8]) -> Result<()>) -> Result<()> {
-        // Who may not remove all of it replaces nothing.
-        self.check_removal(op, to.0, to.1)?;
-        let beside = self.name_beside();
-        let at_top = to.0 == ROOT_INO;
-        let ready = copy(&beside).and_then(|()| match at_top {
-            // A folder and a file at the top are of different buckets, and do not change places.
-            true => self.remove_tree(op, to.0, to.1),
-            false => self.rename(op, (to.0, &beside), to, RenameMode::Exchange),
-        });
-        if let Err(error) = ready {
-            self.remove_rest(op, to.0, &beside);
-            return Err(error);
-        }
-        match at_top {
-            true => self.rename(op, (to.0, &beside), to, RenameMode::NoReplace).map_err(|error| {
-                let what = format!(
-                    "{}; what it was to replace is gone, and the copy is '{}'",
-                    error.what,
-                    beside.escape_ascii()
-                );
-                fail(error.kind, what)
-            }),
-            false => self.remove_tree(op, to.0, &beside),
-        }
     }
 
     /// Refuses to copy a tree of which the caller may not read all.
