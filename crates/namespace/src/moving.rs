@@ -166,12 +166,12 @@ impl Namespace {
     }
 
     /// A name for an unfinished copy. Nobody else's, of this session or an earlier one: what is there under it may be removed.
-    pub(crate) fn name_beside(&self) -> Vec<u8> {
+    fn name_beside(&self) -> Vec<u8> {
         format!("{MOVING_PREFIX}{:x}-{:x}", self.store.session().0, self.store.unique()).into_bytes()
     }
 
     /// Removes a copy that was not completed.
-    pub(crate) fn remove_rest(&self, op: &Op, parent: Ino, name: &[u8]) {
+    fn remove_rest(&self, op: &Op, parent: Ino, name: &[u8]) {
         match self.remove_tree(op, parent, name) {
             Ok(()) => {}
             Err(error) if error.kind == ErrorKind::NotFound => {}

@@ -246,8 +246,8 @@ impl Namespace {
     }
 
     /// Copies a file or (with `deep`) a tree by reference: no data moves. An existing target is replaced when
-    /// `overwrite`. Returns whether something was replaced. A file is one commit; a tree one per entry, in order, so
-    /// that a failure in the middle leaves a partial copy and the source untouched.
+    /// `overwrite`, in one step once the copy is whole. Returns whether something was replaced. A file is one commit; a tree one per entry, in
+    /// order. A failure in the middle leaves a partial copy where there was nothing, else what was there; the source is untouched.
     ///
     /// # Errors
     /// [`ErrorKind::PreconditionFailed`] without `overwrite`, [`ErrorKind::Loop`] into itself, and those of names and
