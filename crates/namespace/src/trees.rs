@@ -246,7 +246,7 @@ impl Namespace {
     }
 
     /// Copies a file or (with `deep`) a tree by reference: no data moves. An existing target is replaced when
-    /// `overwrite`, in one step once the copy is whole. Returns whether something was replaced. A file is one commit; a tree one per entry, in
+    /// `overwrite`, once the copy is whole: in one step, at the top in two. Returns whether something was replaced. A file is one commit; a tree one per entry, in
     /// order. A failure in the middle leaves a partial copy where there was nothing, else what was there; the source is untouched.
     ///
     /// # Errors
