@@ -233,13 +233,14 @@ impl MountDoor {
     ) -> Result<(Shown, Opened), Refusal> {
         let exclusive = flags & libc::O_EXCL != 0;
         let truncate = flags & libc::O_TRUNC != 0;
+        let asked = self.nodes.moments.now();
         // The mode bounds what others may do; the creator gets what it asked for, even with mode 0.
         let made = self.callers.run(&self.ns, who, |op| {
             self.ns.create(op, parent, name.as_bytes(), mode & 0o7777, access_of_open(flags), exclusive, truncate)
         });
         let made = made.map_err(|e| self.refuse_in(parent, e))?;
         let permit = made.permit;
-        let shown = self.nodes.enter(made.attr);
+        let shown = self.nodes.enter(made.attr, asked);
         let opened = self.handle(who, shown.number, permit, flags, true);
         match opened {
             Ok(Some(opened)) => Ok((shown, opened)),

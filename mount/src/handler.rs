@@ -58,11 +58,7 @@ impl Filesystem for Handler {
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.attempt(OpKind::Lookup, |door| door.lookup(identity(req, OpKind::Lookup), ino(parent), name)) {
-            Ok(Some(attr)) => self.reply_entry(reply, Ok(attr)),
-            Ok(None) => reply.entry(&self.door.options.entry_ttl, &negative(), GENERATION),
-            Err(errno) => reply.error(errno),
-        }
+        self.attempt_entry(OpKind::Lookup, reply, |door| door.lookup(identity(req, OpKind::Lookup), ino(parent), name));
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
@@ -128,18 +124,17 @@ impl Filesystem for Handler {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let made = self.attempt(OpKind::Mknod, |door| {
+        self.attempt_entry(OpKind::Mknod, reply, |door| {
             let kind = kind_of_mode(mode).ok_or(Refusal(libc::EINVAL))?;
             let node = NewNode { kind, mode: mode & 0o7777, rdev: u64::from(rdev) };
-            door.mknod(identity(req, OpKind::Mknod), ino(parent), name, node)
+            door.mknod(identity(req, OpKind::Mknod), ino(parent), name, node).map(Some)
         });
-        self.reply_entry(reply, made);
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
-        let made = self
-            .attempt(OpKind::Mkdir, |door| door.mkdir(identity(req, OpKind::Mkdir), ino(parent), name, mode & 0o7777));
-        self.reply_entry(reply, made);
+        self.attempt_entry(OpKind::Mkdir, reply, |door| {
+            door.mkdir(identity(req, OpKind::Mkdir), ino(parent), name, mode & 0o7777).map(Some)
+        });
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -158,9 +153,9 @@ impl Filesystem for Handler {
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let target = target.as_os_str().as_bytes();
-        let made = self
-            .attempt(OpKind::Symlink, |door| door.symlink(identity(req, OpKind::Symlink), ino(parent), name, target));
-        self.reply_entry(reply, made);
+        self.attempt_entry(OpKind::Symlink, reply, |door| {
+            door.symlink(identity(req, OpKind::Symlink), ino(parent), name, target).map(Some)
+        });
     }
 
     fn rename(
@@ -181,9 +176,9 @@ impl Filesystem for Handler {
     }
 
     fn link(&self, req: &Request, number: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        let linked = self
-            .attempt(OpKind::Link, |door| door.link(identity(req, OpKind::Link), ino(number), ino(newparent), newname));
-        self.reply_entry(reply, linked);
+        self.attempt_entry(OpKind::Link, reply, |door| {
+            door.link(identity(req, OpKind::Link), ino(number), ino(newparent), newname).map(Some)
+        });
     }
 
     fn open(&self, req: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -334,6 +329,7 @@ impl Filesystem for Handler {
     fn readdirplus(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
         let ttl = self.door.options.attr_ttl.min(self.door.options.entry_ttl);
         let listed = self.attempt(OpKind::Readdirplus, |door| {
+            let asked = door.nodes.moments.now();
             door.list(fh.0, offset, PLUS_PAGE, &mut |item| {
                 let name = OsStr::from_bytes(item.name);
                 let Some(attr) = item.attr else {
@@ -343,7 +339,7 @@ impl Filesystem for Handler {
                     return reply.add(INodeNo(item.ino), item.offset, name, &ttl, &dot, GENERATION);
                 };
                 // As with a lookup, but for `.` and `..`, which the kernel does not count.
-                let shown = door.nodes.enter(attr.clone());
+                let shown = door.nodes.enter(attr.clone(), asked);
                 let (entry, ttl) = entry_of(&shown, &door.options, ttl);
                 let full = reply.add(INodeNo(item.ino), item.offset, name, &ttl, &entry, GENERATION);
                 if full {

@@ -28,6 +28,7 @@ mod error;
 mod file;
 mod handler;
 mod metrics;
+mod moments;
 mod nodes;
 mod notify;
 mod operations;

@@ -29,6 +29,8 @@ use parking_lot::Mutex;
 use strata_namespace::{Attr, NodeKind, Pin, ROOT_INO};
 use strata_seam::{Ino, Timestamp};
 
+use crate::moments::{Moment, Moments};
+
 const SHARDS: usize = 64;
 /// Bits of a number in the kernel that are the file's own; the rest is the mark of an incarnation. The name space counts
 /// up from 2 and never gets near.
@@ -251,6 +253,8 @@ struct Shard {
 pub(crate) struct Nodes {
     shards: [Mutex<Shard>; SHARDS],
     marks: AtomicU64,
+    /// What other doors changed and when.
+    pub(crate) moments: Moments,
 }
 
 impl Shard {
@@ -273,7 +277,11 @@ impl Shard {
 
 impl Nodes {
     pub(crate) fn new() -> Self {
-        let nodes = Self { shards: std::array::from_fn(|_| Mutex::new(Shard::default())), marks: AtomicU64::new(0) };
+        let nodes = Self {
+            shards: std::array::from_fn(|_| Mutex::new(Shard::default())),
+            marks: AtomicU64::new(0),
+            moments: Moments::new(),
+        };
         // The root is known from the start and never forgotten.
         nodes.shard(ROOT_INO.0).lock().enter(ROOT_INO.0);
         nodes
@@ -284,8 +292,9 @@ impl Nodes {
         &self.shards[(ino_of(number).0 % SHARDS as u64) as usize]
     }
 
-    /// The kernel is being given one more reference to a file, with its attributes.
-    pub(crate) fn enter(&self, attr: Attr) -> Shown {
+    /// The kernel is being given one more reference to a file, with its attributes, which were read after `asked`. If another door changed
+    /// the file since, they are not lasting.
+    pub(crate) fn enter(&self, attr: Attr, asked: Moment) -> Shown {
         let ino = attr.ino.0;
         let mut shard = self.shard(ino).lock();
         let present = shard.numbers(ino).last().unwrap_or(ino);
@@ -305,7 +314,9 @@ impl Nodes {
         }
         let node = shard.enter(number);
         drop(shard);
-        node.show(attr, None)
+        let shown = node.show(attr, None);
+        // Asked behind the entry: a change that is told later finds the node.
+        Shown { lasting: shown.lasting && !self.moments.changed_since(asked, ino), ..shown }
     }
 
     /// The kernel gives `count` references back. Answers whether it has none to that file any more.

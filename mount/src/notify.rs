@@ -22,12 +22,15 @@
 //!
 //! A reply computed before a change and installed by the kernel after the invalidation would be stale for its whole
 //! time to live. For names the kernel's directory lock rules that out, for pages the page lock does, and for attributes of an
-//! inode that the kernel has, the version it counts up with each invalidation (`fuse_reverse_inval_inode`). For attributes of
-//! an inode the kernel is just getting to know nothing does, hence an inode that it did not have yet is invalidated once more
-//! after [`SECOND_ROUND`]. The others are not: the kernel gives up the answers it waits for at an invalidation, sizes of files
-//! among them, and a read or a mapping in that moment would end at the old size.
+//! inode that the kernel has, the version it counts up with each invalidation (`fuse_reverse_inval_inode`). An inode that the
+//! kernel is just getting to know has nothing of that. If the request has not entered it in the table yet, the request
+//! finds out by itself (`moments.rs`). If it has, the kernel answers the invalidation with "no such inode": the reply is on its way
+//! to its place there, or the inode is gone and its forget is on its way here. Both take only as long as the program waits for a
+//! processor, so this thread asks again until the kernel has the inode or has given it up. Answers of other doors wait for
+//! that too, up to [`SETTLE_MAX`]. Inodes that the kernel had are invalidated once: the kernel gives up the answers it waits for at an
+//! invalidation, sizes of files among them, and a read or a mapping in that moment would end at the old size.
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -44,19 +47,24 @@ use strata_namespace::{Caller, Change, Namespace, Op};
 use strata_seam::Ino;
 
 use crate::metrics::MountMetrics;
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, ino_of};
 use crate::operations::DOOR;
 use crate::queue::{Batch, PENDING_MAX, Pending, Scope};
 
 /// Most changes the name space holds for this mount before it gives up counting them.
 pub(crate) const FEED_MAX: usize = 64 * 1024;
-/// How soon attributes of an inode that the kernel did not have are invalidated again: longer than a reply takes from here to its
-/// place in the kernel.
-const SECOND_ROUND: Duration = Duration::from_millis(20);
-/// Most inodes that wait for their second time; beyond it the oldest are done early.
-const SECOND_ROUND_MAX: usize = 4 * PENDING_MAX;
+/// How long answers of other doors wait for inodes that are on their way into the kernel.
+const SETTLE_MAX: Duration = Duration::from_millis(150);
+/// How often the kernel is asked for them meanwhile.
+const SETTLE_STEP: Duration = Duration::from_micros(200);
+/// Most inodes that are asked for later than that; beyond it their attributes may be old up to their time to live.
+const LATE_MAX: usize = PENDING_MAX;
 /// How long an idle wait may last, so that stopping and resyncs are noticed.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
+/// Length of `struct fuse_out_header`.
+const HEADER_LEN: usize = 16;
+/// `FUSE_NOTIFY_INVAL_INODE`: attributes of an inode are asked for again, and its pages in a range are dropped.
+const NOTIFY_INVAL_INODE: i32 = 2;
 /// `FUSE_NOTIFY_INC_EPOCH`: every cached name is looked up again (Linux 6.16 and later).
 const NOTIFY_INC_EPOCH: i32 = 8;
 
@@ -105,25 +113,33 @@ impl Kernel for FuseKernel {
 
     fn drop_inode(&self, ino: u64, scope: Scope) -> bool {
         // A negative offset leaves pages alone; a length of zero means to the end.
-        let offset = match scope {
+        let offset: i64 = match scope {
             Scope::Attr => -1,
             Scope::Data => 0,
         };
-        let sent = self.notifier.inval_inode(INodeNo(ino), offset, 0);
+        // struct fuse_notify_inval_inode_out { u64 ino; i64 off; i64 len; }. The library's own call does not tell "no such inode" from
+        // success.
+        let sent = self.notify(NOTIFY_INVAL_INODE, &[ino, offset.cast_unsigned(), 0]);
         let had = !matches!(&sent, Err(error) if error.kind() == io::ErrorKind::NotFound);
         report("inode", sent);
         had
     }
 
     fn drop_all_names(&self) -> bool {
+        self.notify(NOTIFY_INC_EPOCH, &[]).is_ok()
+    }
+}
+
+impl FuseKernel {
+    /// Sends a notification of this code to the kernel.
+    #[expect(clippy::host_endian_bytes, reason = "the kernel's interface is in host order")]
+    fn notify(&self, code: i32, body: &[u64]) -> io::Result<()> {
         // struct fuse_out_header { u32 len; i32 error; u64 unique; }: a notification has its code in `error` and no id.
-        let mut message = [0_u8; 16];
-        #[expect(clippy::host_endian_bytes, reason = "the kernel's interface is in host order")]
-        {
-            message[0..4].copy_from_slice(&16_u32.to_ne_bytes());
-            message[4..8].copy_from_slice(&NOTIFY_INC_EPOCH.to_ne_bytes());
-        }
-        rustix::io::write(&self.device, &message).is_ok()
+        let len = u32::try_from(HEADER_LEN + 8 * body.len()).map_err(io::Error::other)?;
+        let mut message = [&len.to_ne_bytes()[..], &code.to_ne_bytes(), &[0; 8]].concat();
+        body.iter().for_each(|word| message.extend_from_slice(&word.to_ne_bytes()));
+        rustix::io::write(&self.device, &message)?;
+        Ok(())
     }
 }
 
@@ -143,7 +159,8 @@ pub(crate) fn start(
     nodes: Arc<Nodes>,
     metrics: Arc<MountMetrics>,
 ) -> io::Result<JoinHandle<()>> {
-    let teller = Teller { kernel, sizes, nodes, metrics, again: VecDeque::new(), again_len: 0 };
+    let teller =
+        Teller { kernel, sizes, nodes, metrics, on_the_way: HashSet::new(), late: HashSet::new(), late_asked: now() };
     std::thread::Builder::new().name(String::from("strata-fuse-notify")).spawn(move || run(&feed, &changes, teller))
 }
 
@@ -151,7 +168,7 @@ fn run<K: Kernel, S: Sizes>(feed: &Feed, changes: &Receiver<Change>, mut teller:
     let mut pending = Pending::default();
     while !feed.stop.load(Ordering::Acquire) {
         let mut taken = 0;
-        match changes.recv_timeout(teller.wait(now())) {
+        match changes.recv_timeout(IDLE_WAIT) {
             Ok(change) => {
                 pending.push(change);
                 taken += 1;
@@ -166,10 +183,11 @@ fn run<K: Kernel, S: Sizes>(feed: &Feed, changes: &Receiver<Change>, mut teller:
         });
         std::mem::take(&mut *feed.resync.lock()).into_iter().for_each(|ino| pending.push_data(ino));
         if !pending.is_empty() {
-            teller.tell(pending.take(), now());
+            teller.tell(pending.take());
+            teller.settle();
         }
         teller.sizes.told(taken);
-        teller.tell_again(now());
+        teller.ask_for_late();
     }
 }
 
@@ -205,35 +223,23 @@ impl Sizes for std::sync::Weak<Namespace> {
     }
 }
 
-/// What became of an invalidation.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// Nobody told the kernel of the inode.
-    Unknown,
-    /// The kernel does not have the inode, or not yet.
-    NotYet,
-    /// The kernel has dropped it.
-    Had,
-}
-
-/// Sends batches and remembers what to send again.
+/// Sends batches, and sends again what the kernel was not ready for.
 struct Teller<K, S> {
     kernel: K,
     sizes: S,
     nodes: Arc<Nodes>,
     metrics: Arc<MountMetrics>,
-    again: VecDeque<(Instant, Vec<u64>)>,
-    again_len: usize,
+    /// Numbers that the kernel was given and did not have at the invalidation.
+    on_the_way: HashSet<u64>,
+    /// Those of them that took longer than [`SETTLE_MAX`].
+    late: HashSet<u64>,
+    late_asked: Instant,
 }
 
 impl<K: Kernel, S: Sizes> Teller<K, S> {
-    fn wait(&self, now: Instant) -> Duration {
-        self.again.front().map_or(IDLE_WAIT, |(due, _)| due.saturating_duration_since(now).min(IDLE_WAIT))
-    }
-
-    fn tell(&mut self, batch: Batch, now: Instant) {
+    fn tell(&mut self, batch: Batch) {
         if batch.all {
-            self.tell_all(now);
+            self.tell_all();
             return;
         }
         let mut sent = 0;
@@ -243,44 +249,40 @@ impl<K: Kernel, S: Sizes> Teller<K, S> {
                 sent += 1;
             }
         }
-        let mut new = Vec::new();
         for &(ino, scope) in &batch.inodes {
-            let told = self.tell_inode(ino, scope);
-            sent += u64::from(told != Told::Unknown);
-            if told != Told::Had {
-                new.push(ino);
-            }
+            sent += u64::from(self.tell_inode(ino, scope));
         }
         self.metrics.invalidated(sent);
-        self.remember(new, now);
     }
 
-    /// Drops one inode if it was ever told to the kernel.
-    fn tell_inode(&self, ino: u64, scope: Scope) -> Told {
+    /// Drops one inode if the kernel was ever given it, and answers whether.
+    fn tell_inode(&mut self, ino: u64, scope: Scope) -> bool {
+        // First, so that a request whose inode is not found below sees it.
+        self.nodes.moments.note(ino_of(ino).0);
         let nodes = self.nodes.of(ino);
-        let mut had = true;
         for node in &nodes {
-            if scope == Scope::Attr || node.kept().is_some() {
+            let had = if scope == Scope::Attr || node.kept().is_some() {
                 // The pages of a content that was replaced stay what they are.
-                had &= self.kernel.drop_inode(node.number(), Scope::Attr);
-                continue;
+                self.kernel.drop_inode(node.number(), Scope::Attr)
+            } else {
+                let size = self.sizes.size(ino);
+                // First, so that an open that comes between does not keep the pages.
+                node.stale();
+                let had = self.kernel.drop_inode(node.number(), Scope::Data);
+                // What is read from here on has at least this many bytes, so that much may be shown.
+                node.dropped_at(size);
+                had
+            };
+            if !had {
+                self.on_the_way.insert(node.number());
             }
-            let size = self.sizes.size(ino);
-            // First, so that an open that comes between does not keep the pages.
-            node.stale();
-            had &= self.kernel.drop_inode(node.number(), Scope::Data);
-            // What is read from here on has at least this many bytes, so that much may be shown.
-            node.dropped_at(size);
         }
-        match (nodes.is_empty(), had) {
-            (true, _) => Told::Unknown,
-            (false, true) => Told::Had,
-            (false, false) => Told::NotYet,
-        }
+        !nodes.is_empty()
     }
 
-    fn tell_all(&mut self, now: Instant) {
+    fn tell_all(&mut self) {
         self.metrics.overflowed();
+        self.nodes.moments.note_all();
         let inos = self.nodes.all();
         tracing::warn!(
             inodes = inos.len(),
@@ -292,36 +294,49 @@ impl<K: Kernel, S: Sizes> Teller<K, S> {
             );
         }
         self.metrics.invalidated(inos.len() as u64);
-        let new = inos.into_iter().filter(|ino| self.tell_inode(*ino, Scope::Data) != Told::Had).collect();
-        self.remember(new, now);
-    }
-
-    fn remember(&mut self, inos: Vec<u64>, now: Instant) {
-        if inos.is_empty() {
-            return;
-        }
-        self.again_len += inos.len();
-        self.again.push_back((now + SECOND_ROUND, inos));
-        while self.again_len > SECOND_ROUND_MAX && self.again.len() > 1 {
-            self.tell_oldest_again();
-        }
-    }
-
-    fn tell_again(&mut self, now: Instant) {
-        while self.again.front().is_some_and(|(due, _)| *due <= now) {
-            self.tell_oldest_again();
-        }
-    }
-
-    fn tell_oldest_again(&mut self) {
-        let Some((_, inos)) = self.again.pop_front() else {
-            return;
-        };
-        self.again_len -= inos.len();
         for ino in inos {
-            self.tell_inode(ino, Scope::Attr);
+            self.tell_inode(ino, Scope::Data);
         }
     }
+
+    /// Invalidates what was on its way when it was told, as soon as it is there.
+    fn settle(&mut self) {
+        if self.on_the_way.is_empty() {
+            return;
+        }
+        let until = now() + SETTLE_MAX;
+        loop {
+            still_on_the_way(&mut self.on_the_way, &self.kernel, &self.nodes);
+            if self.on_the_way.is_empty() {
+                return;
+            }
+            if now() >= until {
+                break;
+            }
+            std::thread::sleep(SETTLE_STEP);
+        }
+        self.late.extend(self.on_the_way.drain());
+        if self.late.len() > LATE_MAX {
+            tracing::warn!(
+                inodes = self.late.len(),
+                "attributes on their way into the kernel may be old there, up to their time to live"
+            );
+            self.late.clear();
+        }
+    }
+
+    /// The same for what took longer, now and then.
+    fn ask_for_late(&mut self) {
+        if !self.late.is_empty() && now().saturating_duration_since(self.late_asked) >= IDLE_WAIT {
+            still_on_the_way(&mut self.late, &self.kernel, &self.nodes);
+            self.late_asked = now();
+        }
+    }
+}
+
+/// Invalidates those of `numbers` that the kernel has by now. Leaves those that it was given and does not have yet.
+fn still_on_the_way(numbers: &mut HashSet<u64>, kernel: &impl Kernel, nodes: &Nodes) {
+    numbers.retain(|&number| nodes.knows(number) && !kernel.drop_inode(number, Scope::Attr));
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ impl Ledger {
     /// it stays as it is. [`LedgerError::QuorumLost`] where the others could not be told: it is out after the next opening.
     pub fn remove_disk(&self, place: DiskIndex) -> Result<String> {
         let shared = &self.shared;
-        let refuse = |what: String| LedgerError::Setting { name: "place", what };
+        let refuse =
+            |what: String| LedgerError::Setting { name: "place", what: format!("{what}; nothing was changed") };
         let mut writer = self.lock_for_change()?;
         let Some((set, index)) = shared.sets.disk_at(usize::from(place.0)) else {
             return Err(refuse(format!("the set has the places 0 to {}", shared.sets.disks() - 1)));

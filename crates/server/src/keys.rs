@@ -7,7 +7,7 @@ pub(crate) mod messages;
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -177,6 +177,11 @@ pub(crate) fn run(config: &StoreConfig, action: KeysAction, json: bool) -> anyho
         KeysAction::Backup { file } => {
             let key = read(&path(data))?.with_context(|| format!("{} is not there", path(data).display()))?;
             if file.exists() {
+                ensure!(
+                    !is_same_file(&file, &path(data))?,
+                    "{} is the key that the store uses, no copy of it; nothing was written; name a file apart from the store",
+                    file.display()
+                );
                 let same = read(&file).ok().flatten().is_some_and(|there| there.encode() == key.encode());
                 ensure!(
                     same,
@@ -228,6 +233,15 @@ fn tell(json: bool, shown: &impl Serialize, words: &str) -> anyhow::Result<()> {
     }
     say(words);
     Ok(())
+}
+
+/// Whether two paths lead to one file, by links too.
+fn is_same_file(one: &Path, other: &Path) -> anyhow::Result<bool> {
+    let file_of = |path: &Path| {
+        let there = std::fs::metadata(path).with_context(|| format!("{} cannot be looked at", path.display()))?;
+        anyhow::Ok((there.dev(), there.ino()))
+    };
+    Ok(file_of(one)? == file_of(other)?)
 }
 
 fn told_of_copy(json: bool, file: &Path, key: &MasterKey) -> anyhow::Result<ExitCode> {

@@ -9,6 +9,7 @@ use strata_seam::Stopwatch;
 
 use super::replies::entry_of;
 use super::{GENERATION, Handler};
+use crate::attr::negative;
 use crate::direct::DirectWrites;
 use crate::door::MountDoor;
 use crate::errno::Refusal;
@@ -37,15 +38,23 @@ impl Handler {
         attempt(&self.door, kind, call)
     }
 
-    pub(super) fn reply_entry(&self, reply: ReplyEntry, outcome: Result<Attr, Errno>) {
-        match outcome {
-            Ok(attr) => {
+    /// Runs a request that is answered with an entry, `None` for a name that is not there.
+    pub(super) fn attempt_entry(
+        &self,
+        kind: OpKind,
+        reply: ReplyEntry,
+        call: impl FnOnce(&MountDoor) -> Result<Option<Attr>, Refusal>,
+    ) {
+        let options = &self.door.options;
+        let asked = self.door.nodes.moments.now();
+        match self.attempt(kind, call) {
+            Ok(Some(attr)) => {
                 // Counted before the kernel can send an invalidation or a forget for it.
-                let shown = self.door.nodes.enter(attr);
-                let options = &self.door.options;
+                let shown = self.door.nodes.enter(attr, asked);
                 let (entry, ttl) = entry_of(&shown, options, options.attr_ttl);
                 reply.entry_with_ttls(&ttl, &options.entry_ttl, &entry, GENERATION);
             }
+            Ok(None) => reply.entry(&options.entry_ttl, &negative(), GENERATION),
             Err(errno) => reply.error(errno),
         }
     }

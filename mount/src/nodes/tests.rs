@@ -78,6 +78,11 @@ fn op() -> strata_namespace::Op {
     strata_namespace::Op::new(strata_namespace::Caller::root(&strata_namespace::STORE))
 }
 
+/// A lookup that nothing overtook.
+fn enter(nodes: &Nodes, attr: Attr) -> Shown {
+    nodes.enter(attr, nodes.moments.now())
+}
+
 fn admitted(keep_cache: bool, attr_stale: bool) -> Admission {
     Admission::Admitted { keep_cache, attr_stale }
 }
@@ -85,7 +90,7 @@ fn admitted(keep_cache: bool, attr_stale: bool) -> Admission {
 #[test]
 fn an_inode_is_known_until_every_lookup_is_forgotten() {
     let nodes = Nodes::new();
-    (0..3).for_each(|_| assert_eq!(nodes.enter(file(70, 1, 1)).number, 70));
+    (0..3).for_each(|_| assert_eq!(enter(&nodes, file(70, 1, 1)).number, 70));
     nodes.forget(70, 2);
     assert!(nodes.knows(70));
     nodes.forget(70, 1);
@@ -103,7 +108,7 @@ fn the_root_is_never_forgotten() {
 #[test]
 fn pages_are_kept_from_one_open_to_the_next_while_the_content_is_the_same() {
     let (store, nodes) = (Store::new(), Nodes::new());
-    nodes.enter(store.attr());
+    enter(&nodes, store.attr());
     let node = nodes.get(store.ino.0).expect("known");
     let pin = store.pin();
     assert_eq!(node.admit(&store.attr(), &pin, false), admitted(false, false), "nothing is known of its pages");
@@ -122,17 +127,17 @@ fn pages_are_kept_from_one_open_to_the_next_while_the_content_is_the_same() {
 #[test]
 fn a_file_replaced_while_it_is_open_gets_another_number_until_both_are_forgotten() {
     let (store, nodes) = (Store::new(), Nodes::new());
-    let old = nodes.enter(store.attr());
+    let old = enter(&nodes, store.attr());
     let node = nodes.get(old.number).expect("known");
     let pin = store.pin();
     assert_eq!(node.admit(&store.attr(), &pin, false), admitted(false, false));
-    assert_eq!(nodes.enter(store.attr()).number, old.number);
+    assert_eq!(enter(&nodes, store.attr()).number, old.number);
     store.put(b"second, and longer");
     assert!(node.is_past() && node.kept() == pin.kept() && pin.kept().is_some());
-    let new = nodes.enter(store.attr());
+    let new = enter(&nodes, store.attr());
     assert_ne!(new.number, old.number);
     assert_eq!((ino_of(new.number), new.attr.size), (store.ino, 18));
-    assert_eq!(nodes.enter(store.attr()).number, new.number);
+    assert_eq!(enter(&nodes, store.attr()).number, new.number);
     assert_eq!(nodes.siblings(new.number), [old.number]);
     assert_eq!(node.admit(&store.attr(), &store.pin(), false), Admission::Refused);
     let kept = store.store.namespace().getattr(&op(), pin.source()).expect("kept");
@@ -142,17 +147,17 @@ fn a_file_replaced_while_it_is_open_gets_another_number_until_both_are_forgotten
     assert!(node.is_past(), "and is not used again after the last close");
     nodes.forget(new.number, 2);
     assert!(!nodes.knows(new.number) && nodes.siblings(old.number).is_empty());
-    let third = nodes.enter(store.attr()).number;
+    let third = enter(&nodes, store.attr()).number;
     assert!(third != old.number && third != new.number);
     nodes.forget(old.number, 2);
     nodes.forget(third, 1);
-    assert_eq!(nodes.enter(store.attr()).number, store.ino.0, "nothing is left of it in the kernel");
+    assert_eq!(enter(&nodes, store.attr()).number, store.ino.0, "nothing is left of it in the kernel");
 }
 
 #[test]
 fn our_own_change_to_a_content_the_kernel_was_not_told_of_does_not_make_its_pages_good() {
     let (store, nodes) = (Store::new(), Nodes::new());
-    nodes.enter(store.attr());
+    enter(&nodes, store.attr());
     let (node, pin) = (nodes.get(store.ino.0).expect("known"), store.pin());
     node.admit(&store.attr(), &pin, false);
     let (foreign, own) = (file(store.ino.0, i64::MAX - 1, 5), file(store.ino.0, i64::MAX, 5));
@@ -163,12 +168,12 @@ fn our_own_change_to_a_content_the_kernel_was_not_told_of_does_not_make_its_page
 #[test]
 fn an_inode_nobody_has_open_is_used_again_only_for_the_content_the_kernel_has() {
     let nodes = Nodes::new();
-    nodes.enter(file(9, 1, 10));
-    assert_eq!(nodes.enter(file(9, 1, 10)).number, 9);
+    enter(&nodes, file(9, 1, 10));
+    assert_eq!(enter(&nodes, file(9, 1, 10)).number, 9);
     nodes.get(9).expect("known").wrote(Some((Timestamp(1), 10)), &file(9, 2, 3));
-    assert_eq!(nodes.enter(file(9, 2, 3)).number, 9, "changed by a program of this mount, as the kernel knows");
-    assert_ne!(nodes.enter(file(9, 3, 4)).number, 9, "changed elsewhere");
-    nodes.enter(file(8, 1, 10));
+    assert_eq!(enter(&nodes, file(9, 2, 3)).number, 9, "changed by a program of this mount, as the kernel knows");
+    assert_ne!(enter(&nodes, file(9, 3, 4)).number, 9, "changed elsewhere");
+    enter(&nodes, file(8, 1, 10));
     let node = nodes.get(8).expect("known");
     assert_eq!(node.show(file(8, 2, 10), None).attr.mtime, Timestamp(2), "a stat is answered at once");
     assert!(node.is_past(), "the next open goes elsewhere");
@@ -177,7 +182,7 @@ fn an_inode_nobody_has_open_is_used_again_only_for_the_content_the_kernel_has() 
 #[test]
 fn growth_at_another_door_is_shown_to_who_has_the_file_open_once_the_pages_are_dropped() {
     let (store, nodes) = (Store::new(), Nodes::new());
-    nodes.enter(store.attr());
+    enter(&nodes, store.attr());
     let (node, pin) = (nodes.get(store.ino.0).expect("known"), store.pin());
     assert_eq!(node.admit(&store.attr(), &pin, false), admitted(false, false));
     let grown = file(store.ino.0, i64::MAX, 50);

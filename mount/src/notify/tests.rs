@@ -16,8 +16,8 @@ enum Told {
 
 struct Notes {
     told: Sender<Told>,
-    /// Inodes that the kernel has not made yet, although it was told of them.
-    not_yet: Vec<u64>,
+    /// Inodes that the kernel was given and has not made yet, and how often it will say so.
+    not_yet: Mutex<Vec<(u64, usize)>>,
 }
 
 impl Kernel for Notes {
@@ -26,7 +26,12 @@ impl Kernel for Notes {
     }
     fn drop_inode(&self, ino: u64, scope: Scope) -> bool {
         let _ = self.told.send(Told::Inode(ino, scope));
-        !self.not_yet.contains(&ino)
+        let mut not_yet = self.not_yet.lock();
+        let Some((_, times)) = not_yet.iter_mut().find(|(other, times)| *other == ino && *times > 0) else {
+            return true;
+        };
+        *times -= 1;
+        false
     }
     fn drop_all_names(&self) -> bool {
         self.told.send(Told::AllNames).is_ok()
@@ -55,16 +60,16 @@ fn setting(known: &[u64]) -> Setting {
     setting_where(known, &[])
 }
 
-/// The same where the kernel was told of inodes it has not made yet.
-fn setting_where(known: &[u64], not_yet: &[u64]) -> Setting {
+/// The same where the kernel was given inodes that it has not made yet: it says so that many times.
+fn setting_where(known: &[u64], not_yet: &[(u64, usize)]) -> Setting {
     let (changes, feed_end) = channel();
     let (notes, told) = channel();
     let nodes = Arc::new(Nodes::new());
     for &ino in known {
-        nodes.enter(file(ino, 1, 1));
+        nodes.enter(file(ino, 1, 1), nodes.moments.now());
     }
     let (feed, metrics) = (Arc::new(Feed::default()), Arc::new(MountMetrics::default()));
-    let kernel = Notes { told: notes, not_yet: not_yet.to_vec() };
+    let kernel = Notes { told: notes, not_yet: Mutex::new(not_yet.to_vec()) };
     let thread = start(Arc::clone(&feed), feed_end, kernel, NoSizes, Arc::clone(&nodes), Arc::clone(&metrics))
         .expect("a thread");
     Setting { feed, nodes, changes: Some(changes), told, thread, metrics }
@@ -89,16 +94,33 @@ fn foreign_content_is_dropped_once() {
     setting.change(Change::Content(Ino(7)));
     assert_eq!(setting.next(), Told::Inode(7, Scope::Data));
     // Another time would take the size away from whoever asks for it at that moment.
-    assert_eq!(setting.told.recv_timeout(3 * SECOND_ROUND), Err(RecvTimeoutError::Timeout));
+    assert_eq!(setting.told.recv_timeout(SETTLE_MAX + IDLE_WAIT), Err(RecvTimeoutError::Timeout));
     setting.end();
 }
 
 #[test]
-fn attributes_of_what_the_kernel_did_not_have_yet_are_dropped_once_more() {
-    let setting = setting_where(&[7], &[7]);
-    setting.change(Change::Content(Ino(7)));
-    assert_eq!(setting.next(), Told::Inode(7, Scope::Data));
+fn attributes_on_their_way_into_the_kernel_are_dropped_until_they_are_there() {
+    for times in [1, 3, 1000] {
+        let setting = setting_where(&[7], &[(7, times)]);
+        setting.change(Change::Content(Ino(7)));
+        assert_eq!(setting.next(), Told::Inode(7, Scope::Data));
+        for _ in 0..times {
+            assert_eq!(setting.next(), Told::Inode(7, Scope::Attr));
+            if times == 1000 {
+                break;
+            }
+        }
+        setting.end();
+    }
+}
+
+#[test]
+fn what_is_given_up_on_its_way_is_not_waited_for() {
+    let setting = setting_where(&[7], &[(7, usize::MAX)]);
+    setting.change(Change::Attr(Ino(7)));
     assert_eq!(setting.next(), Told::Inode(7, Scope::Attr));
+    setting.nodes.forget(7, 1);
+    while setting.told.recv_timeout(SETTLE_MAX + 2 * IDLE_WAIT).is_ok() {}
     setting.end();
 }
 
@@ -113,12 +135,19 @@ fn what_the_kernel_does_not_know_costs_no_call() {
 }
 
 #[test]
-fn an_inode_the_kernel_gets_to_know_during_the_change_is_caught_by_the_second_round() {
+fn an_answer_that_a_change_overtook_before_its_inode_was_known_does_not_last() {
     let setting = setting(&[]);
+    let asked = setting.nodes.moments.now();
     setting.change(Change::Attr(Ino(8)));
-    setting.nodes.enter(file(8, 1, 1));
-    // Told once or twice, depending on which of the two came first, but told.
-    assert_eq!(setting.next(), Told::Inode(8, Scope::Attr));
+    // What comes behind it shows that it was told.
+    setting.change(Change::Entry { parent: Ino(1), name: b"x".to_vec(), old: None });
+    setting.next();
+    while !setting.nodes.moments.changed_since(asked, 8) {
+        std::thread::yield_now();
+    }
+    assert!(!setting.nodes.enter(file(8, 1, 1), asked).lasting);
+    assert!(setting.nodes.enter(file(9, 1, 1), asked).lasting, "another inode");
+    assert!(setting.nodes.enter(file(8, 1, 1), setting.nodes.moments.now()).lasting, "asked after the change");
     setting.end();
 }
 
@@ -157,4 +186,37 @@ fn the_thread_ends_when_the_name_space_is_gone() {
     let mut setting = setting(&[]);
     drop(setting.changes.take());
     setting.thread.join().expect("ends");
+}
+
+/// With the real kernel.
+mod root {
+    use std::os::fd::AsFd;
+
+    use fuser::{Config, Filesystem, Session};
+
+    use super::*;
+
+    /// A file system that answers nothing: only its root is known.
+    struct Nothing;
+
+    impl Filesystem for Nothing {}
+
+    #[test]
+    fn the_kernel_tells_an_inode_that_it_does_not_have_from_one_that_it_dropped() {
+        if !rustix::process::geteuid().is_root() || !std::path::Path::new("/dev/fuse").exists() {
+            eprintln!("skipped: mounting needs root and /dev/fuse");
+            return;
+        }
+        let at = tempfile::tempdir().expect("a folder");
+        let mut session = Session::new(Nothing, at.path(), &Config::default()).expect("mounted");
+        let mut unmount = session.unmount_callable();
+        let device = session.as_fd().try_clone_to_owned().expect("a descriptor");
+        let kernel = FuseKernel { notifier: session.notifier(), device };
+        let serving = std::thread::spawn(move || session.run());
+        assert!(kernel.drop_inode(1, Scope::Attr), "the root is always there");
+        assert!(kernel.drop_inode(1, Scope::Data));
+        assert!(!kernel.drop_inode(42, Scope::Attr), "nobody was given it");
+        unmount.unmount().expect("unmounted");
+        serving.join().expect("ends").expect("served");
+    }
 }

@@ -11,7 +11,7 @@ use strata_http::Received;
 use strata_namespace::{Access, Attr, DirEntry, LockRecord, ObjectInfo};
 
 use super::{Live, Subject, push_empty, push_empty_name, push_live};
-use crate::ask::{Ask, Reply, is_dir};
+use crate::ask::{Ask, Found, Reply, is_dir};
 use crate::body::ReplyBody;
 use crate::error::{Refusal, Result};
 use crate::headers::{self, Depth};
@@ -25,6 +25,8 @@ pub(crate) const HEAD: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:mu
      xmlns:A=\"http://apache.org/dav/props/\" xmlns:Z=\"urn:schemas-microsoft-com:\">";
 /// And its end.
 pub(crate) const TAIL: &str = "</D:multistatus>\n";
+/// Most looks at a member that is replaced again and again while it is listed.
+const LOOKS_MAX: usize = 8;
 /// Media type of XML replies.
 pub(crate) const XML: &str = "application/xml; charset=utf-8";
 
@@ -204,6 +206,21 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// The `response` of a member of which nothing else can be told.
+    fn refused(&self, entry: &DirEntry, refusal: &Refusal, out: &mut Vec<u8>) {
+        let mut href = self.ask.path.href(true);
+        push_name(&mut href, &entry.name);
+        if is_dir(&entry.attr) {
+            href.push('/');
+        }
+        let status = refusal.status;
+        let line = format!("<D:response><D:href>{href}</D:href><D:status>HTTP/1.1 {status}</D:status></D:response>");
+        out.extend_from_slice(line.as_bytes());
+        tracing::warn!(ino = entry.attr.ino.0, what = refusal.what, "the properties of a listed member cannot be read");
+    }
+}
+
 impl Render for Writer {
     fn head(&mut self, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(HEAD.as_bytes());
@@ -212,34 +229,33 @@ impl Render for Writer {
     }
     fn entry(&mut self, entry: &DirEntry, out: &mut Vec<u8>) -> Result<()> {
         let before = out.len();
-        match self.response(Some(&entry.name), &entry.attr, out) {
-            // Removed between the page and this look: it is not there.
-            Err(refusal) if refusal.status == StatusCode::NOT_FOUND => {
-                out.truncate(before);
-                Ok(())
-            }
-            // One member that cannot be told of must not hide the others (RFC 4918 section 13: a status of its own).
-            Err(refusal) => {
-                out.truncate(before);
-                let dir = is_dir(&entry.attr);
-                let mut href = self.ask.path.href(true);
-                push_name(&mut href, &entry.name);
-                if dir {
-                    href.push('/');
+        let mut now = None;
+        for _ in 0..LOOKS_MAX {
+            let attr = now.as_ref().unwrap_or(&entry.attr);
+            let ino = attr.ino;
+            match self.response(Some(&entry.name), attr, out) {
+                Ok(()) => return Ok(()),
+                // Gone since the page was read. Another may have taken its name, by a rename for example.
+                Err(refusal) if refusal.status == StatusCode::NOT_FOUND => {
+                    out.truncate(before);
+                    match self.ask.look_in(&self.attr, &entry.name).map(Found::visible) {
+                        Ok(Some(other)) if other.ino != ino => now = Some(other),
+                        Ok(_) => return Ok(()),
+                        Err(refusal) => {
+                            self.refused(entry, &refusal, out);
+                            return Ok(());
+                        }
+                    }
                 }
-                let status = refusal.status;
-                let line =
-                    format!("<D:response><D:href>{href}</D:href><D:status>HTTP/1.1 {status}</D:status></D:response>");
-                out.extend_from_slice(line.as_bytes());
-                tracing::warn!(
-                    ino = entry.attr.ino.0,
-                    what = refusal.what,
-                    "the properties of a listed member cannot be read"
-                );
-                Ok(())
+                // One member that cannot be told of must not hide the others (RFC 4918 section 13: a status of its own).
+                Err(refusal) => {
+                    out.truncate(before);
+                    self.refused(entry, &refusal, out);
+                    return Ok(());
+                }
             }
-            Ok(()) => Ok(()),
         }
+        Ok(())
     }
     fn tail(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(TAIL.as_bytes());

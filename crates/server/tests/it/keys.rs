@@ -84,6 +84,8 @@ fn without_the_right_key_nobody_is_served_and_it_can_be_put_back() {
     assert!(complaint(&refused).contains("nothing was written"), "{}", complaint(&refused));
     assert_eq!(std::fs::read(&other).unwrap(), b"letters");
     let key = place.data().join("master.key");
+    let itself = run(&["keys", "backup", &key.display().to_string(), "--data", &data]);
+    assert!(complaint(&itself).contains("no copy of it"), "{}", complaint(&itself));
     let bytes = std::fs::read(&key).unwrap();
 
     // Lost, damaged, and that of another store.

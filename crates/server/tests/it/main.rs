@@ -23,6 +23,7 @@ mod greeting;
 mod http;
 mod keys;
 mod life;
+mod listing;
 mod locks;
 mod matrix;
 mod nfs;
