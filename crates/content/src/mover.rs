@@ -1,7 +1,8 @@
 //! The mover: it appends the referenced content of some segments again elsewhere, and frees these segments.
 //!
-//! A round chooses segments, walks their frames, moves the chunks that have references, removes the records of those that have none, takes a
-//! checkpoint and frees the files. Reclaiming, packing of small commits, recompression of cold data and emptying a set all work like this;
+//! A round chooses segments, walks their frames, moves the chunks that have references, removes the records of those that have none, and frees
+//! the files behind a checkpoint. It does so portion by portion, each as large as memory is meant for, until what comes free is worth the
+//! checkpoint. Reclaiming, packing of small commits, recompression of cold data and emptying a set all work like this;
 //! they differ only in which segments they choose ([`Choice`]).
 //!
 //! **Invariant REF**: a chunk's cell is removed only under the writer's lock, in a commit that finds its count at zero and its place still

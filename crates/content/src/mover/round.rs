@@ -175,35 +175,62 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// `false` if the host ended it.
+    /// Takes up one portion after the other, as many as are worth a checkpoint, and frees them with one; `false` if the host ended it.
     fn run(&mut self, victims: &[SegmentUse], hurry: bool) -> Result<bool> {
-        let store = self.store;
-        let mut packer = Packer::new(store);
-        let mut listed = 0;
-        let content: BTreeMap<SegmentId, u64> = victims.iter().map(|used| (used.segment, used.content)).collect();
-        for segment in victims.iter().map(|used| &used.segment) {
-            self.phase(Phase::Moving(*segment));
-            let chunks = self.list(*segment);
-            listed += chunks.len();
-            self.victims.insert(*segment, chunks);
-            if !self.sort_out(*segment)? {
+        let mut leave = BTreeSet::new();
+        let (mut rest, mut emptied) = (victims, 0);
+        while !rest.is_empty() {
+            let Some(taken_up) = self.take_up(rest)? else { return Ok(false) };
+            let (portion, behind) = rest.split_at(taken_up);
+            rest = behind;
+            if !self.empty(portion)? {
                 return Ok(false);
             }
-            self.report.segments += 1;
-            self.backlog = self.backlog.saturating_sub(1);
-            if listed >= store.settings().mover_bytes_max / ROUND_CHUNK_BYTES {
+            for used in portion.iter().filter(|used| !self.keep.contains(&used.segment)) {
+                leave.insert(used.segment);
+                emptied += used.capacity.saturating_sub(used.content);
+            }
+            // Where there is no room, everybody waits for what is free already.
+            if hurry || emptied >= self.store.worth_a_checkpoint() {
                 break;
             }
         }
-        let epoch = store.guards.advance();
-        for segment in victims
-            .iter()
-            .map(|used| used.segment)
-            .filter(|segment| self.victims.contains_key(segment))
-            .collect::<Vec<_>>()
-        {
+        if leave.is_empty() {
+            return Ok(true);
+        }
+        self.free(&leave, hurry)
+    }
+
+    /// Lists the chunks of the first of `victims`, as many as memory is meant for, and condemns those that nobody counts. How many segments
+    /// these are; `None` if the host ended it.
+    fn take_up(&mut self, victims: &[SegmentUse]) -> Result<Option<usize>> {
+        let (mut listed, mut taken_up) = (0, 0);
+        for segment in victims.iter().map(|used| used.segment) {
             self.phase(Phase::Moving(segment));
-            let content = content.get(&segment).copied().unwrap_or(0);
+            let chunks = self.list(segment);
+            listed += chunks.len();
+            self.victims.insert(segment, chunks);
+            if !self.sort_out(segment)? {
+                return Ok(None);
+            }
+            taken_up += 1;
+            self.report.segments += 1;
+            self.backlog = self.backlog.saturating_sub(1);
+            if listed >= self.store.settings().mover_bytes_max / ROUND_CHUNK_BYTES {
+                break;
+            }
+        }
+        Ok(Some(taken_up))
+    }
+
+    /// Moves what is counted in segments that were taken up, and removes the cells of the rest. What cannot be freed yet is kept. `false` if
+    /// the host ended it.
+    fn empty(&mut self, portion: &[SegmentUse]) -> Result<bool> {
+        let store = self.store;
+        let mut packer = Packer::new(store);
+        let epoch = store.guards.advance();
+        for SegmentUse { segment, content, .. } in portion.iter().copied() {
+            self.phase(Phase::Moving(segment));
             if content > 0 && cost(store, content) > store.ledger().room().left {
                 // Others wrote meanwhile. What was begun is ended, and this one is for the next round.
                 self.keep.insert(segment);
@@ -230,12 +257,7 @@ impl Round<'_> {
         self.finish_moving(&mut packer)?;
         self.absolve();
         self.keep.append(&mut packer.unreadable);
-        let leave: BTreeSet<SegmentId> =
-            self.victims.keys().copied().filter(|segment| !self.keep.contains(segment)).collect();
-        if leave.is_empty() {
-            return Ok(true);
-        }
-        self.free(&leave, hurry)
+        Ok(true)
     }
 
     /// The chunks that the segment's frames name, in the order they came in.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use strata_content::{Choice, Content, DedupDomain, Host, MoverReport};
 use strata_ledger::Options;
 use strata_namespace::{Condition, ErrorKind, Namespace, ObjectMeta, Result};
-use strata_runtime::{OpenStore, SpaceWatch, StoreConfig};
+use strata_runtime::{ContentSettings, OpenStore, SpaceWatch, StoreConfig};
 use strata_seam::Clock;
 use strata_seam::sim::{Fault, SimEntropy, SimWorld, When};
 
@@ -99,6 +99,29 @@ fn small_commits_are_packed() {
         assert_eq!(get(store.namespace(), &format!("k{n}")).expect("there"), text(n));
     }
     sound(store.namespace());
+}
+
+#[test]
+fn a_checkpoint_is_taken_for_as_much_as_is_worth_it_however_little_memory_a_portion_has() {
+    const OBJECTS: u64 = 1500;
+    const PORTION: usize = 30;
+    let world = SimWorld::new(1);
+    let memory = ContentSettings { mover_bytes_max: PORTION * 128, ..ContentSettings::default() };
+    let config = StoreConfig { content: memory, ..small(&world) };
+    let store = OpenStore::open(config, world.clock(), &SimEntropy::new(1)).expect("opens");
+    let ns = store.namespace();
+    ns.create_bucket(&root(), "bkt", None).expect("a bucket");
+    let data = |n: u64| noise(n + 1, 300);
+    (0..OBJECTS).for_each(|n| drop(put(ns, &format!("k{n}"), &data(n))));
+    ns.store().take_checkpoint(&BTreeSet::new(), &mut |_| true).expect("taken");
+    let before = ns.store().checkpoint_counts().written;
+    let report = reclaim(&store);
+    let (checkpoints, written) = (report.checkpoints, ns.store().checkpoint_counts().written - before);
+    assert!(report.chunks_moved >= OBJECTS, "{report:?}");
+    assert!(checkpoints * 8 * PORTION as u64 <= OBJECTS, "{checkpoints} checkpoints: {report:?}");
+    assert!(written * 8 <= report.bytes_freed, "{written} bytes of checkpoints: {report:?}");
+    (0..OBJECTS).for_each(|n| assert_eq!(get(ns, &format!("k{n}")).expect("there"), data(n)));
+    sound(ns);
 }
 
 #[test]
