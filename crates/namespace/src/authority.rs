@@ -116,7 +116,7 @@ impl Namespace {
 
     fn decide(&self, caller: &Caller, action: Action, of: Resource<'_>) -> Result<()> {
         match (action, of) {
-            // What everybody may.
+            // Everybody may do these.
             (
                 Action::ReadAttributes
                 | Action::ReadProperties
@@ -174,7 +174,7 @@ impl Namespace {
                 Err(fail(ErrorKind::NotPermitted, "only an administrator may do this; nothing was changed"))
             }
             (Action::KeepPages, _) => Err(fail(ErrorKind::NotPermitted, "only the mount's kernel keeps pages")),
-            // Nobody asks so; whoever does is refused.
+            // No operation asks for such a pair; it is refused.
             (action, of) => Err(fail(ErrorKind::NotPermitted, format!("{action:?} cannot be done to {of:?}"))),
         }
     }
@@ -245,7 +245,7 @@ impl Namespace {
     pub fn set_rights(&self, may_make_buckets: HashMap<u32, bool>) {
         let before = std::mem::replace(&mut *self.rights.write(), may_make_buckets);
         if before != *self.rights.read() {
-            // What the mount's kernel was told of the root depends on it.
+            // The attributes of the root that the mount's kernel caches depend on these rights.
             self.feed.publish(&STORE, vec![Change::Attr(ROOT_INO)]);
         }
     }

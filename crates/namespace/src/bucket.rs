@@ -185,7 +185,7 @@ impl Namespace {
             let (name, first) = (name.escape_ascii(), first_in_words(&first));
             return Err(fail(ErrorKind::NotEmpty, format!("bucket '{name}' is not empty: it holds {first}")));
         }
-        // What was moved out of it may not have followed yet, and has its rules from it until then.
+        // Inodes that were moved out of the bucket may still have to follow; until then its rules apply to them.
         following::refuse_while_left(tx, root.attr.ino)?;
         let uploads = uploads_of(root.attr.ino);
         let added = key::added(root.attr.ino.0);
@@ -255,7 +255,7 @@ impl Namespace {
                     if bucket.root != root {
                         return Err(fail(ErrorKind::NotFound, format!("bucket '{name}' is another one by now")));
                     }
-                    // Somebody else may have completed or aborted it.
+                    // Another request may have completed or aborted the upload meanwhile.
                     self.erase_upload(tx, key)
                 })?;
                 uploads += 1;
@@ -295,7 +295,7 @@ impl Namespace {
             from.push(0);
             for (key, value) in page.iter().filter(|(key, _)| name::is_dir(key)) {
                 let (name, root) = (name::raw(&key[9..]), decode_dirent(ROOT_INO, value)?.ino);
-                // Removed since the page was read: it is none any more.
+                // A folder that was removed since the page was read is no bucket any more.
                 all.extend(snap.bucket_called(name, root)?);
             }
         }
@@ -353,13 +353,13 @@ impl Namespace {
             let mut root = tx.dir(bucket.root)?;
             self.authorize(op, Action::SetBucket, &root.attr)?;
             match durability {
-                // Of no bucket: strict.
+                // `effects` names no bucket, so the change is committed as in a strict one.
                 Some(durability) => bucket.relaxed = durability == Durability::Relaxed,
                 None => effects.within(&bucket),
             }
             bucket.mode = mode.unwrap_or(bucket.mode);
             bucket.put(tx);
-            // Whom the root lets in is no matter of the files there.
+            // The mode of the bucket at the top does not change the mode of the root of the tree.
             if let Some(mode) = mode.filter(|_| !bucket.is_top()) {
                 root.attr.mode = root.attr.mode & 0o7000 | dir_mode(mode);
                 root.attr.ctime = self.clock.now();

@@ -47,7 +47,7 @@ impl Namespace {
         mut run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>,
     ) -> Result<T> {
         self.refuse_outdated()?;
-        // Most changes draw none: those that do say so if there are none.
+        // Most changes draw no number: a failure to reserve some is returned only by a change that needs one.
         let at_hand = self.numbers.have_at_hand(&self.store, numbers::AT_HAND);
         let _removing = self.opens.erasing.begin();
         let watching = op.watching();
@@ -73,12 +73,12 @@ impl Namespace {
             return Err(refused);
         }
         if done.is_err() && seen_so_far > self.store.durable() {
-            // A refusal says what is there, too ("exists already"), and must not be taken back either.
+            // A refusal also shows what is there ("exists already"), and a crash must not take that back either.
             op.note(seen_so_far, !relaxed);
         }
         let Done { value: (value, effects, watched), lsn, seen } = done?;
         let changes = self.settle_effects(op, effects);
-        // It held in this commit; see `guard`.
+        // The guard held in this commit and is not checked again; see `guard.rs`.
         *op.guard.lock() = None;
         for (ino, (found, left)) in watching.into_iter().zip(watched) {
             op.note_watched(ino, found, left);

@@ -221,7 +221,7 @@ impl Namespace {
         let before = inode.attr.change;
         self.drop_link(tx, effects, &mut inode, now)?;
         self.tell_removed(tx, effects, Entry { dir: dir.attr.ino, name: &found.name, shown: name }, &inode, before);
-        // A file door leaves directories standing: what it saw as a directory stays one.
+        // A file door does not remove an implicit directory with its last file: the directory becomes explicit.
         if dir.implicit {
             dir.implicit = false;
             self.put_inode(tx, &mut dir);

@@ -58,7 +58,7 @@ impl Namespace {
         } else {
             dirent.shadowed = match plain {
                 Some(beside) if beside.stands_in(entry_name) => true,
-                // An exchange gives a file the name of a directory, beside which there may be one already.
+                // An exchange gives a file the name of a directory; an object may already have that name.
                 Some(_) => {
                     let name = entry_name.escape_ascii();
                     return Err(fail(

@@ -96,7 +96,7 @@ impl From<ContentError> for Error {
             ContentErrorKind::ReadOnly => ErrorKind::ReadOnly,
             ContentErrorKind::Corrupt => ErrorKind::Corrupt,
             ContentErrorKind::TooLarge => ErrorKind::TooLarge,
-            // What was copied from was deleted or replaced meanwhile.
+            // The source of the copy was deleted or replaced meanwhile.
             ContentErrorKind::Gone => ErrorKind::Stale,
             ContentErrorKind::NotSupported => ErrorKind::NotSupported,
             ContentErrorKind::Busy => ErrorKind::Busy,

@@ -300,7 +300,7 @@ impl Event {
     /// or thrown away, that also concerns the keys below it.
     #[must_use]
     pub fn concerns(&self, bucket: &str, prefix: &[u8]) -> bool {
-        // With all that is below: renamed, or gone into the trash or there from another bucket.
+        // A directory takes everything below it along: in a rename, and in a move to a trash in another bucket (removed here, linked there).
         let takes_along =
             matches!(self.what, What::Renamed { .. } | What::Linked | What::Removed { .. } | What::BucketRemoved);
         let goes_with_all = takes_along && self.kind == NodeKind::Directory;

@@ -69,7 +69,7 @@ impl State {
         if self.staging.is_empty() && self.sealing.is_none() {
             self.allocated = inode.attr.allocated;
         } else if self.counted != inode.version {
-            // Another door gave the file other content in between.
+            // Another door replaced the file's content in between.
             self.allocated = inode.attr.allocated + self.staged().map(|staging| staging.bytes() as u64).sum::<u64>();
         }
         self.counted = inode.version;

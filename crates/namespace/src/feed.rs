@@ -148,7 +148,7 @@ impl Namespace {
 }
 
 fn place_behind(after: Sequence) -> LogPlace {
-    // Of a commit that was read in part the rest is still to come.
+    // If a commit was read only in part, reading starts again at that commit.
     LogPlace::before(if after.index == u32::MAX { after.lsn.next() } else { after.lsn })
 }
 
@@ -175,7 +175,7 @@ impl EventReader {
                 _ => None,
             };
             let Some(gap) = gap.filter(|_| page.events.is_empty()) else {
-                // What was read is told first; the gap is found again.
+                // Events that were read are returned first; the next call finds the gap again.
                 self.from_start &= page.events.is_empty();
                 return Ok(page);
             };
@@ -194,7 +194,7 @@ impl EventReader {
         let store = &self.namespace.store;
         let (after, durable) = (self.after, store.durable());
         let mut place = self.place;
-        // The commit that ends the reading and is not read: it may not be told yet, or it is damaged.
+        // The commit at which reading stopped. It is damaged (`true`), or may not be shown yet.
         let mut before: Option<(Lsn, bool)> = None;
         let read = store.read_commits(&mut place, store.written(), &mut |lsn, commit| {
             let Some(found) = decode(lsn, commit) else {

@@ -5,7 +5,7 @@
 //! Staged bytes are counted, and above [`strata_content::StoreSettings::staged_bytes_max`] the writer seals before it goes on (invariant BOUND).
 //!
 //! Lock order: a file's seal lock, its state, then the writer's lock. Within a change only the atomics of an open file
-//! are looked at.
+//! are read.
 
 mod opening;
 mod storing;
@@ -95,7 +95,7 @@ impl Namespace {
         }
         let (file, promised) = self.begin_write(op, ino, data.len())?;
         let written = {
-            // Looked at under the lock: what is being sealed is then either still staged or content already.
+            // Read under the lock, so that bytes that are being sealed are either still staged or already content.
             let mut state = file.state.lock();
             self.written_inode(op, ino).map(|inode| {
                 let found = self.with_staged(inode.attr.clone());
@@ -139,7 +139,7 @@ impl Namespace {
         let room = len as u64 + EXTENT_ROOM;
         let mut promised = self.store.promise(room)?;
         if !promised && file.dirty.load(Ordering::Acquire) {
-            // Of what is staged of it more was promised than it takes in the end.
+            // Staged bytes have more room promised than they take once they are sealed.
             drop(self.seal_whole(op, ino, file));
             promised = self.store.promise(room)?;
         }
@@ -158,7 +158,7 @@ impl Namespace {
     #[must_use]
     pub fn write_is_quick(&self, ino: Ino, len: usize) -> bool {
         let memory = self.opens.staged_bytes.load(Ordering::Acquire) + len <= self.store.settings().staged_bytes_max;
-        // Where there is little room, the disks are asked.
+        // If there is little room, the write has to ask the disks.
         if !memory || self.store.is_full() {
             return false;
         }
@@ -202,7 +202,7 @@ impl Namespace {
         self.refuse_outdated()?;
         let mut snap = self.snap(op);
         let inode = snap.inode(ino)?;
-        // A write does not depend on what it has just read: its own durability is asked for by a sync.
+        // A write's answer does not depend on the inode read here; a sync asks for the durability of the write.
         snap.bucket = inode.bucket;
         if inode.attr.kind != NodeKind::File {
             return Err(fail(ErrorKind::Invalid, "this is no regular file"));

@@ -1,15 +1,15 @@
-//! What is in a folder that was moved into another bucket, a desktop's trash: it follows in changes of its own.
+//! The content of a folder that was moved into another bucket (a desktop's trash) is given to that bucket in later commits.
 //!
-//! A rename moves a folder in one commit, whatever is in it. Into another bucket, that commit gives the bucket's name to the folder alone, and
-//! leaves a row for it. Then, for each directory that has a row, its entries are given to its bucket step by step; those of them that are
-//! directories get rows in the same commits. So what is left to do is in the store, and whoever opens it goes on.
+//! A rename moves a folder in one commit, whatever is in it. If the target is in another bucket, that commit changes the bucket of the folder
+//! alone, and adds a row for the folder. Afterwards each directory that has a row is processed step by step: its entries get its bucket, and
+//! those that are directories get rows in the same commit. So the work that is left is recorded in the store, and the next opening continues it.
 //!
-//! Invariant: what is in a directory belongs to the directory's bucket, or the directory has a row. It holds in every commit, so renames and
-//! new files in between need not wait. Until an inode has followed, the rules of the bucket that it comes from are its rules.
+//! Invariant: everything in a directory belongs to the directory's bucket, or the directory has a row. This holds in every commit, so renames
+//! and new files in between need not wait. Until an inode has followed, the rules of the bucket that it comes from apply to it.
 //!
-//! Two things ask whether anything is on its way. While it is, locks are looked for by the place that an inode has, not by the bucket that it says
-//! ([`any`]). And a bucket is not removed while something that is elsewhere says that it belongs to it ([`refuse_while_left`]). The row that stands for
-//! the first is the count of rows, for the second the bucket's own count of inodes.
+//! Two callers ask whether anything is still to follow. While something is, locks are looked up by the place where an inode is, not by the bucket
+//! in its record ([`any`]). And a bucket is not removed while an inode elsewhere has it in its record ([`refuse_while_left`]). The guard of the
+//! first answer is the count of rows, that of the second the bucket's count of inodes.
 
 pub(crate) mod state;
 
@@ -43,7 +43,7 @@ pub(crate) fn bring(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, inode: &mut In
         return Ok(());
     }
     if !inode.is_directory() && inode.attr.nlink > 1 {
-        // Its other names may be elsewhere.
+        // Its other names may be in other buckets.
         return leave_row(ns, tx, dir.attr.ino);
     }
     (inode.bucket, inode.tree) = (bucket_for(dir, inode.attr.ino, inode.attr.kind), dir.tree);
@@ -69,7 +69,7 @@ pub(crate) fn any(view: &mut impl View) -> Result<bool> {
 /// # Errors
 /// [`ErrorKind::Busy`].
 pub(crate) fn refuse_while_left(tx: &mut Tx<'_>, bucket: Ino) -> Result<()> {
-    // What somebody has open and nothing leads to is counted, too.
+    // The count includes unlinked inodes that are still open.
     let is_root_alone = |inodes: Option<Cell>| inodes.is_none_or(|inodes| inodes.count <= 1);
     if !any(tx)? || is_root_alone(tx.cell(&UsageOf::Bucket(bucket).key(false))?) {
         return Ok(());
@@ -114,7 +114,7 @@ impl Namespace {
         }
         let page = self.store.range(&at.from, &key::behind(key::TABLE_ENTRY, dir), STEP)?;
         let names: Vec<Vec<u8>> = page.iter().map(|(key, _)| key[9..].to_vec()).collect();
-        // What is staged of a file comes along where a name of it becomes a file of its own.
+        // A name of a file may become a file of its own: bytes must be sealed by then to be part of the copy.
         let op = Op::new(Caller::root(&STORE));
         for (_, entry) in &page {
             let dirent = decode_dirent(dir, &entry.value)?;
@@ -122,7 +122,7 @@ impl Namespace {
                 self.seal_if_dirty(&op, dirent.ino)?;
             }
         }
-        // A copy or a row of each.
+        // Each entry may need a number, for a copy or for a row.
         self.numbers.have_at_hand(&self.store, STEP as u64)?;
         let last = page.len() < STEP;
         self.change(&op, |tx, effects| self.follow(tx, effects, dir, &names, last.then_some(&at.row)))?;
@@ -221,7 +221,7 @@ impl Namespace {
         let Some(row) = tx.record(&key::following(dir))? else { return Ok(()) };
         let inode = tx.find_inode(dir)?.filter(|inode| inode.is_directory());
         let Some(inode) = inode else {
-            // It was removed, with all that was in it.
+            // The directory was removed, with everything in it.
             remove_row(tx, dir);
             return Ok(());
         };

@@ -4,15 +4,16 @@
 //! (`change`). An [`Op`] is one request: who asks, and what the answer depends on.
 //!
 //! Files here, from the bottom up; none imports one that stands above it:
-//! - `types` and its children are what goes in and out, `key`, `name` and [`records`] how things are stored; `view` reads records.
-//! - What a process keeps beside the store: `opens`, `pin` and `staging` of open files, `remnants` of those that are open no longer,
-//!   `paths` for events, `locks/memory`, `numbers`, and in `changes` who listens. `effects` is what a change causes of these, `told` what
-//!   it tells of itself, as an `event` and to the mount's kernel.
-//! - `namespace` holds all of that together; `opening` makes one of a store, `snap` reads outside of a change, `change` makes one.
-//! - What is asked of it: `authority` decides who may; `lookup`, `positions`, `create`, `rename`, `setattr` are the tree, `entries` writes
-//!   it; `file`, `pinning`, `extents`, `seal` and `reading` are open files, `stored` what of them became content lately; `object`, `list` and
-//!   `upload` are the view by keys; `trees` and `service` serve single doors; `locks` is what somebody holds, at whatever door; `telling`
-//!   writes what is told, and `feed` reads it.
+//! - `types` and its children are the values that callers pass and get, `key`, `name` and [`records`] the format of what is stored; `view`
+//! reads records.
+//! - State of the process beside the store: `opens`, `pin` and `staging` of open files, `remnants` of removed files that are still remembered,
+//! `paths` for events, `locks/memory`, `numbers`, and `changes` with the listeners. `effects` is what a change does to that state, `told` what
+//! a change reports, as an `event` and to the mount's kernel.
+//! - `namespace` holds all of that together; `opening` opens it on a store, `snap` reads outside of a change, `change` makes a change.
+//! - Operations: `authority` decides who may do what; `lookup`, `positions`, `create`, `rename`, `setattr` are the tree, `entries` writes
+//! it; `file`, `pinning`, `extents`, `seal` and `reading` are open files, `stored` lists those whose staged bytes became content lately;
+//! `object`, `list` and `upload` are the view by keys; `trees` and `service` serve single doors; `locks` has the locks of all doors;
+//! `telling` writes events and notifications, and `feed` reads events.
 
 mod authority;
 mod belong;

@@ -177,7 +177,7 @@ impl Level {
     fn skip(&mut self, prefix: &[u8]) {
         let Some(rest) = prefix.get(self.path_len..) else { return };
         let Some(end) = key::prefix_end(&key::entry(self.ino, rest)) else { return };
-        // Mostly what follows was read already: one folder after the other.
+        // The entries behind the prefix have mostly been read already.
         while self.page.as_slice().first().is_some_and(|(key, _)| *key < end) {
             self.page.next();
         }
@@ -203,7 +203,7 @@ impl Namespace {
             return Ok(ListPage::default());
         }
         let stored = self.opens.stored.moment();
-        // One more than fits tells whether there is more.
+        // One hit more than the limit shows that there are more.
         let hits = self.walk(op, bucket, query, limit)?;
         let more = hits.overflow(limit);
         let mut hits = hits.list;
@@ -276,10 +276,10 @@ impl Namespace {
             let entry_name = &record_key[ENTRY_NAME_AT..];
             let directory = name::is_dir(entry_name);
             if directory && record.is_top() {
-                // A bucket of its own.
+                // A folder at the top is a bucket of its own.
                 continue;
             }
-            // The next turn cuts it off again.
+            // The next turn of the loop truncates the path again.
             path.extend_from_slice(entry_name);
             let full = &path[..];
             if full.len() > LISTED_LEN_MAX {

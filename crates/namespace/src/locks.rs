@@ -1,13 +1,13 @@
-//! Locks: one place for what somebody holds.
+//! Locks: WebDAV's and those of processes, in one place.
 //!
-//! A lock of WebDAV is a row of the store, on the place of what is locked. It binds every door: whoever changes something asks
-//! [`Namespace::uphold_locks`] within the change, so that a lock never comes between the question and the change. Changes of whole
-//! trees take many commits; they claim what they touch, and no lock is granted there until the claim is dropped.
+//! A WebDAV lock is a row of the store, under the place that is locked. It binds every door: a change calls [`Namespace::uphold_locks`]
+//! itself, so no lock can be granted between the check and the commit. Changes of whole trees take many commits; they claim what they
+//! touch, and no lock is granted there until the claim is dropped.
 //!
-//! Byte-range and whole-file locks belong to processes; they live with the session of theirs ([`hold`]), by the rules in [`range`].
+//! Byte-range and whole-file locks belong to processes. They live as long as the session that serves these ([`hold`]), by the rules in [`range`].
 //!
-//! Invariants: a lock is granted only while none is held that conflicts with it; what is removed or renamed has no locks behind that
-//! commit; and once a lock is granted, nothing that was not accepted before shows in what it covers.
+//! Invariants: a lock is granted only while no conflicting lock is held. What is removed or renamed has no locks after that commit. Once a
+//! lock is granted, no change that was accepted later without its token shows in what the lock covers.
 
 mod counted;
 mod ending;
@@ -100,9 +100,9 @@ impl Namespace {
                 format!("the lock's owner element is longer than {LOCK_OWNER_LEN_MAX} bytes; nothing was locked");
             return Err(fail(ErrorKind::Invalid, what));
         }
-        // What has ended counts no more.
+        // Locks that have ended do not count.
         self.sweep_locks()?;
-        // Of no chunks, so of any dedup domain.
+        // Content without chunks fits every dedup domain.
         let empty = self.store.content(DedupDomain::COMMON, Vec::new())?;
         let new = NewContent {
             content: empty,
@@ -358,9 +358,9 @@ impl Namespace {
                     self.uphold_locks(tx, op, &[Touched::Entry(&dir, &found.name, inode)])?;
                     vec![above.entry(&found.name, inode.attr.ino)]
                 }
-                // Nobody locks what is not there in the root.
+                // In the root, a name that leads nowhere cannot be locked.
                 _ if above.is_root() => Vec::new(),
-                // Whatever comes to be there.
+                // The name leads nowhere yet: a file and a directory of that name are both claimed.
                 _ => vec![above.entry(name, Ino(0)), above.entry(&[name, b"/"].concat(), Ino(0))],
             };
             effects.bucket = dir.bucket;
@@ -387,7 +387,7 @@ pub fn locked(key: &[u8], value: &[u8]) -> Result<Option<Ino>> {
 pub fn counted_in(key: &[u8]) -> Option<Ino> {
     let bucket = key.get(1..9).filter(|_| !table::is_by_token(key))?;
     Some(match u64::from_be_bytes(bucket.try_into().ok()?) {
-        // Those on the root of the tree are counted with the files there.
+        // Locks on the root of the tree are counted with the files there.
         0 => ROOT_INO,
         root => Ino(root),
     })

@@ -30,7 +30,7 @@ impl Namespace {
         let inode = snap.inode(ino)?;
         snap.bucket = inode.bucket;
         let Some(names::Path { bucket, key }) = names::path(&mut snap, &inode)? else { return Ok(None) };
-        // What a bucket is called is the name of its root directory, which the root of the tree has none of.
+        // A bucket's name is that of its root directory; the root of the tree has none.
         let name = snap.dir(bucket)?.name;
         Ok(Some([name, key].concat()))
     }
@@ -73,7 +73,7 @@ impl Namespace {
         loop {
             let ino = snap.found(dir.ino, name)?.dirent.ino;
             match self.attr_by(snap, ino) {
-                // Replaced between the two reads: the name leads elsewhere by now.
+                // The entry was replaced between the two reads: the name leads elsewhere by now.
                 Err(error) if error.kind == ErrorKind::Stale && before.replace(ino) != Some(ino) => {}
                 attr => return attr,
             }
@@ -156,7 +156,7 @@ impl Namespace {
         let dir = reach.ino();
         let mut snap = self.snap(op);
         let inode = snap.dir(dir)?;
-        // What folders there are at the top is no matter of the files there.
+        // A listing of the top shows folders, which are as durable as in a strict bucket, whatever the bucket of the files there promises.
         snap.bucket = top::promises(&inode, true);
         match reach {
             Reach::Now(_) => self.authorize(op, Action::List, &inode.attr)?,
@@ -202,7 +202,7 @@ impl Namespace {
         let inodes = snap.shown_together(&inos)?;
         for (((key, _), dirent), inode) in records.iter().zip(dirents).zip(inodes) {
             let entry_name = &key[9..];
-            // An inode that was read before what is staged of it became content does not show it.
+            // An inode that was read before its staged bytes became content does not show these bytes.
             let is_of_now = |inode: &Inode| {
                 self.opens.get(inode.attr.ino).is_none() && !self.opens.stored.was_since(stored, inode.attr.ino)
             };

@@ -1,7 +1,7 @@
 //! Moving a tree into another bucket, and replacing something by a copy, for doors whose protocol does it in one request.
 //!
-//! A bucket is a boundary that no inode crosses, so what is moved is copied by reference and then removed where it was. Nothing is
-//! removed before the destination is whole, and of the source no content that was written since it was copied.
+//! A bucket is a boundary that no inode crosses, so a tree is copied by reference and then removed where it was. Nothing is removed before
+//! the destination is whole. Content of the source that was written since it was copied is not removed.
 
 use std::collections::HashMap;
 
@@ -36,7 +36,7 @@ impl Namespace {
     pub fn move_across(&self, op: &Op, from: (Ino, &[u8]), to: (Ino, &[u8]), overwrite: bool) -> Result<bool> {
         op.read_newest();
         let source = self.lookup(op, from.0, from.1)?;
-        // Who may not remove all of it gets no copy either.
+        // A caller that may not remove all of the source gets no copy either.
         self.check_removal(op, from.0, from.1)?;
         let target = match self.lookup(op, to.0, to.1) {
             Ok(_) if !overwrite => return Err(fail(ErrorKind::PreconditionFailed, "the target exists")),
@@ -58,7 +58,7 @@ impl Namespace {
             self.remove_rest(op, to.0, &beside);
             return Err(error);
         }
-        // A file replaces a file in one step; anything else changes places with what is there.
+        // A file replaces a file in one step; otherwise the copy and the target are exchanged.
         let swap = target
             .as_ref()
             .is_some_and(|target| target.kind == NodeKind::Directory || source.kind == NodeKind::Directory);
@@ -123,12 +123,12 @@ impl Namespace {
     /// Replaces what is at `to` by a copy that `copy` makes under the name that it is given: beside it first, so that whatever fails leaves what
     /// was there. Then both change places, and what is replaced is removed.
     pub(crate) fn replace_by_copy(&self, op: &Op, to: (Ino, &[u8]), copy: &dyn Fn(&[u8]) -> Result<()>) -> Result<()> {
-        // Who may not remove all of it replaces nothing.
+        // A caller that may not remove all of the target replaces nothing.
         self.check_removal(op, to.0, to.1)?;
         let beside = self.name_beside();
         let at_top = to.0 == ROOT_INO;
         let ready = copy(&beside).and_then(|()| match at_top {
-            // A folder and a file at the top are of different buckets, and do not change places.
+            // A folder and a file at the top are in different buckets and cannot be exchanged.
             true => self.remove_tree(op, to.0, to.1),
             false => self.rename(op, (to.0, &beside), to, RenameMode::Exchange),
         });
@@ -151,7 +151,7 @@ impl Namespace {
 
     /// Gives a copy the attributes of what it is of.
     fn make_alike(&self, op: &Op, source: &Attr, copy: Ino) -> Result<()> {
-        // What runs as its owner, or has rights of its own, must not become somebody else's with that.
+        // With a new owner, the copy must not keep set-id bits or attributes that grant rights.
         let stays = (source.uid, source.gid) == (op.caller.uid, op.caller.gid);
         let goes = |name: &[u8]| stays || name.starts_with(b"user.");
         self.copy_records(op, key::TABLE_XATTR, source.ino, copy, goes)?;

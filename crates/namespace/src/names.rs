@@ -2,7 +2,7 @@
 //!
 //! An inode's record has one of its names: the directory and the entry name there. Further names of a file, its hard links, are
 //! rows of their own under its number. So a path is found from any inode, also from an NFS handle, without a walk through the
-//! tree. Who adds or removes an entry keeps both sides in the same commit (`Namespace::add_entry`).
+//! tree. Code that adds or removes an entry writes both sides in the same commit (`Namespace::add_entry`).
 
 use strata_content::Tx;
 use strata_seam::Ino;

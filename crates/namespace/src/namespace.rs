@@ -89,7 +89,7 @@ impl Future for Settle {
             }
         }
         if self.told.as_ref().is_some_and(|told| !told.is_over()) {
-            // Mostly it takes less than a wake-up would.
+            // Polled again at once: the notification mostly ends sooner than a wake-up would arrive.
             context.waker().wake_by_ref();
             return Poll::Pending;
         }

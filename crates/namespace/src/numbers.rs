@@ -54,7 +54,7 @@ impl Numbers {
         if left(&self.0.lock()) >= needed {
             return Ok(());
         }
-        // Changes that need numbers to make room, as moving what is in the way, get them in a full store too.
+        // Changes that make room may need numbers, so a full store reserves them too.
         let block = store.transact_as_removal(|tx| {
             let next = mark(tx)?;
             if !planted(Bug::NumbersNotReserved) {
@@ -65,7 +65,7 @@ impl Numbers {
             Ok::<_, Error>(next..next + BLOCK)
         })?;
         let mut numbers = self.0.lock();
-        // Two may have come for a block at once; one is enough.
+        // Two threads may have reserved a block at once; one block is enough.
         if left(&numbers) < needed {
             *numbers = block.value;
         }

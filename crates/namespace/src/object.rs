@@ -86,7 +86,7 @@ impl Namespace {
         {
             return Ok(inode);
         }
-        // A directory that somebody made is the object `dir/`.
+        // A directory that was made explicitly is the object `dir/`.
         if place.name.is_empty() && !place.dir.implicit && !place.path.is_empty() {
             return Ok(place.dir);
         }
@@ -121,7 +121,7 @@ impl Namespace {
         if !self.opens.any_staged() {
             return Ok(());
         }
-        // Looked up for nobody: whether the caller may is the change's matter.
+        // Looked up as the superuser: the change checks the caller's permission.
         let looked = Op::new(crate::types::Caller::root(op.caller.door));
         let found = self.find_object(&mut self.snap(&looked), &looked, bucket, key).map(|inode| inode.attr.ino);
         found.map_or(Ok(()), |ino| self.seal_if_dirty(op, ino))
@@ -176,7 +176,7 @@ impl Namespace {
         let plain = tx.any_entry(dir.attr.ino, part)?;
         if let Some(dirent) = plain.filter(|plain| !plain.stands_in(part)) {
             keep_hidden(part, dirent.kind)?;
-            // File doors find it under another name from then on, so it moves away from its lock.
+            // File doors show the object under another name from then on, so it moves away from its lock.
             let beside = tx.inode(dirent.ino)?;
             self.uphold_locks(tx, op, &[Touched::Entry(&dir, part, &beside)])?;
         }
@@ -218,13 +218,13 @@ impl Namespace {
         if !planted(Bug::ConditionUnchecked) {
             check(cond, present.as_ref().filter(|inode| inode.attr.kind == NodeKind::File))?;
         }
-        // Beside an object of this name there is a directory, or what has the name stands for one.
+        // There is a directory of this name too, or the entry is a placeholder for one.
         let shown = name::shown(entry_name, plain.is_some_and(|plain| plain.shadowed || plain.stands_in(entry_name)));
         match present {
             Some(mut inode) if inode.attr.kind == NodeKind::File => {
                 self.authorize(op, Action::Write, &inode.attr)?;
                 self.uphold_locks(tx, op, &[Touched::Node(&inode)])?;
-                // The name leads to other bytes then: who has the old ones open and who asks anew must part.
+                // The name leads to other bytes then: open files that keep the old bytes and new look-ups must lead to different inodes.
                 let parts = self.keep_pinned(tx, effects, &inode)?;
                 if !planted(Bug::OverwriteKeepsOld) {
                     self.replace_content(tx, &mut inode, bucket.versioned)?;
@@ -233,7 +233,7 @@ impl Namespace {
                 (inode.attr.mtime, inode.attr.ctime) = (now, now);
                 mode::drop_set_id(&op.caller, &mut inode);
                 if op.is_private() && inode.attr.mode & !PRIVATE != 0 {
-                    // Whoever may write it need not be who says for whom it is.
+                    // The permission to write a file does not include deciding who may read it.
                     self.authorize(op, Action::SetMode, &inode.attr)?;
                     inode.attr.mode &= PRIVATE;
                 }
@@ -364,7 +364,7 @@ impl Namespace {
         let mut sealed = true;
         let file = self.opens.get(inode.attr.ino);
         let dirty = file.is_some_and(|file| file.dirty.load(std::sync::atomic::Ordering::Acquire));
-        // Nothing staged is left either where it was stored since the inode was read: its content is newer then.
+        // If staged bytes were sealed since the inode was read, its content is newer, although nothing is staged any more.
         if dirty || self.opens.stored.was_since(stored, inode.attr.ino) {
             sealed = !dirty || self.seal_for_reading(op, inode.attr.ino)?;
             hold = Hold::begin(&self.store);
@@ -397,7 +397,7 @@ impl Namespace {
         to_cond: &Condition,
         meta: Option<ObjectMeta>,
     ) -> Result<ObjectInfo> {
-        // Seals what is staged.
+        // Seals the staged bytes of the source.
         self.get_object(op, from.0, from.1)?;
         self.seal_before_replacing(op, to.0, to.1)?;
         self.change(op, |tx, effects| {
@@ -408,12 +408,12 @@ impl Namespace {
             let new = NewContent {
                 content: self.store.content(dedup_domain(bucket), inode.items.clone())?,
                 tag: Some(tag(&inode)),
-                // Checksums are those of this content, whatever happened since the source was looked at.
+                // Checksums are those of this content, even if the source has changed since the look-up.
                 meta: match &meta {
                     Some(meta) => ObjectMeta { checksums: inode.meta.checksums.clone(), ..meta.clone() },
                     None => inode.meta.clone(),
                 },
-                // They belong to the tag, which may say how many there are.
+                // Parts belong to the tag, which may contain their number.
                 parts: inode.parts.clone(),
                 allocated: inode.attr.allocated,
                 made: Made::Copy,

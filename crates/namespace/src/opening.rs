@@ -29,7 +29,7 @@ impl Namespace {
             ns.create_root(identity.uid, identity.gid)?;
         }
         match ns.tidy() {
-            // Such a store is there to be read; what is left over hurts nobody, and a start that may write takes it away.
+            // A store that takes no writes can still be read. Leftovers do no harm, and a start that may write removes them.
             Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
                 tracing::warn!(error = %error, "leftovers of the last process cannot be removed now; the next start tries again");
             }

@@ -108,7 +108,7 @@ impl Opens {
     /// Waits for writes that were judged before now: a lock that shows by now forbids all later ones.
     pub(crate) fn wait_for_writes(&self) {
         let files: Vec<_> = self.table.lock().values().cloned().collect();
-        // A write is judged and staged under this lock, and its file is in the table before.
+        // A write is checked and staged under this lock, and its file is in the table before that.
         files.iter().for_each(|file| drop(file.state.lock()));
     }
 

@@ -67,7 +67,7 @@ impl Namespace {
             // Folders at the top are buckets of their own.
             for (key, value) in page.iter().filter(|(key, _)| dir != ROOT_INO || !name::is_dir(key)) {
                 let dirent = decode_dirent(dir, value)?;
-                // Gone since the page was read: nobody's.
+                // Removed since the page was read: nobody owns it.
                 let Some(inode) = snap.find_inode(dirent.ino)? else { continue };
                 let here = || format!("{path}{}", name::raw(&key[9..]).escape_ascii());
                 owned.note(inode.attr.uid == uid, shown, here);

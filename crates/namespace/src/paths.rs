@@ -52,7 +52,7 @@ impl Paths {
         let Some(kept) = &self.kept else { return };
         let mut known = kept.lock();
         if known.bytes > PATHS_BYTES_MAX {
-            // Those in use come back.
+            // Paths in use are soon cached again.
             *known = KnownPaths::default();
         }
         known.bytes += PATH_BYTES + path.key.as_ref().map_or(0, |key| key.len());

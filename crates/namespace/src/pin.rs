@@ -2,14 +2,14 @@
 //!
 //! A door that keeps files open asks for a [`Pin`] after the open and reads through it. While nobody replaces the
 //! content, a pin changes nothing: writes in place, at whatever door, are read. When a PUT replaces the content of a
-//! pinned file, the same commit moves what was there to an inode without a name, as an `unlink` of an open file would
-//! have left it, and the pin leads there from then on. So a reader never meets two contents, what it reads is counted
-//! like any other file, and a crash leaves nothing behind: inodes without names are removed at the next start.
+//! pinned file, the same commit moves the old content to an inode without a name, as an `unlink` of an open file would
+//! have left it. From then on the pin leads to that inode. So a reader never reads parts of two contents. The old content is
+//! counted like that of any other file. A crash leaves nothing behind: inodes without names are removed at the next start.
 //!
 //! Invariants: the pin leads to the kept content before the new content can be read. A reader that looks at the pin,
 //! reads, and finds the pin unchanged has therefore read the content it meant. And no pin is made between the moment a
-//! replacement has looked for pins and the moment it shows: such a pin would stand for the old content and not know it.
-//! Whoever asks for one then waits for the commit.
+//! replacement has looked for pins and the moment it shows: such a pin would be meant for the old content and not lead to
+//! it. A caller that asks for a pin then waits for the commit.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -69,7 +69,7 @@ impl Replacements {
 impl Drop for Replacing {
     fn drop(&mut self) {
         let mut inos = self.all.inos.lock();
-        // Its own note alone: another change may be replacing the same file by now.
+        // Only its own entry: another change may be replacing the same file by now.
         if let Some(at) = inos.iter().position(|ino| *ino == self.ino) {
             inos.swap_remove(at);
         }

@@ -116,8 +116,8 @@ impl Namespace {
             let source = pin.source();
             let mut got = get(source);
             if source != pin.ino && matches!(&got, Err(error) if error.kind == ErrorKind::Stale) {
-                // The replacement is on its way. It shows all at once, so as long as the kept content is not there, the
-                // file still has it.
+                // The replacement is in progress. It shows all at once: while the kept content cannot be found, the file still
+                // has it.
                 got = get(pin.ino);
                 if self.find_inode_alone(op, source)?.is_some() {
                     continue;

@@ -1,17 +1,17 @@
 //! Positions in directories as numbers of 63 bits, for doors whose protocol has numbers where the name space has cursors:
-//! READDIR cookies, and what `telldir` tells.
+//! READDIR cookies, and the values of `telldir`.
 //!
 //! The lower [`HASH_BITS`] of a number are a keyed hash of the cursor of the entry behind which the position lies; the key
-//! keeps anybody from making names that share it on purpose. So a position holds for every reader and after a restart,
+//! keeps anybody from making names with equal hashes on purpose. So a position holds for every reader and after a restart,
 //! whatever else is added to or removed from the directory. The upper bits only say where to look: which *part* of the
-//! directory, about [`PART_LEN`] entries in order, the entry lies in. The way back leads over the pages lately listed,
-//! which are kept, and then through that part; where the parts are not known any more, through the whole directory.
+//! directory, about [`PART_LEN`] entries in order, the entry lies in. A number is looked up in the pages listed lately, which
+//! are kept, and then in that part; if the parts are not known any more, in the whole directory.
 //!
-//! A position behind an entry that has been removed since holds as long as the page that told of it is kept, and each entry
-//! is in one page: listing a directory again never displaces what another reader was told.
+//! A position behind an entry that has been removed since holds as long as the page that returned it is kept. Each entry
+//! is in one page: listing a directory again never evicts what another reader was given.
 //!
-//! Two entries of one part share a number with a probability of one in ten million. Invariant BOUND: `bytes_max`; pages
-//! least lately used go first, and the parts of a directory with its last page.
+//! Two entries of one part share a number with a probability of one in ten million. Invariant BOUND: `bytes_max`; the least
+//! recently used pages are evicted first, and the parts of a directory with its last page.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -190,7 +190,7 @@ impl Positions {
         for (at, (number, _)) in page.entries.iter().enumerate() {
             match known.entries.get(&(page.directory, *number)).map(|(kept, _)| *kept) {
                 None => fresh.push(*number, page.cursor(at)),
-                // Neighbours mostly are in one page.
+                // Neighbours are mostly in one page.
                 Some(kept) if used == Some(kept) => {}
                 Some(kept) => {
                     known.use_again(kept);
@@ -281,7 +281,7 @@ impl Namespace {
     pub fn find_position(&self, op: &Op, dir: Ino, positions: &Positions, number: u64) -> Result<Option<Vec<u8>>> {
         let mut snap = self.snap(op);
         let (first, behind) = (key::entry(dir, &[]), key::behind(key::TABLE_ENTRY, dir));
-        // The cursor is a zero byte and the entry name; see `readdir`.
+        // The cursor is a zero byte and the entry name, as `readdir` returns it.
         let start = positions.start(dir, number).and_then(|cursor| Some(key::entry(dir, cursor.get(1..)?)));
         let ranges = match start {
             Some(start) => [(start.clone(), behind), (first, start)],

@@ -1,8 +1,8 @@
 //! What the tables hold. Every record starts with a format byte; decoding is strict and never panics.
 //! Byte maps: `docs/format/records.md`.
 //!
-//! For the name space itself, for whoever checks and repairs a store, and for tests that write what earlier versions wrote. Doors have
-//! no use for them.
+//! Used by the name space itself, by checks and repairs of a store, and by tests that write records of earlier versions. Doors have no use
+//! for them.
 
 mod bucket;
 mod inode;

@@ -2,11 +2,11 @@
 //!
 //! On a local file system an inode lives as long as anything refers to it: a working directory, a descriptor opened with `O_PATH`, or a
 //! program between its walk of the path and its `open`, while another replaces the file by a rename. The mount's kernel refers to
-//! inodes by number. So when an inode that the kernel knows is erased, it is remembered here: its attributes, with a link count of
-//! zero, and for a moment its content, so that an open that comes late still gets it.
+//! inodes by number. So when an inode that the kernel knows is erased, it is remembered here. Its attributes are kept, with a link count
+//! of zero. Its content is kept for a moment, so that a late open still gets it.
 //!
 //! Nothing of this is in the store: a crash forgets it, as it forgets files that were unlinked while open. A file that is opened late
-//! becomes such a file. `remnants.rs` says what is remembered, and how much.
+//! becomes an unlinked open file. `remnants.rs` says what is remembered, and how much.
 
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ impl Namespace {
         let (mut inode, _hold) = {
             let state = self.removed.0.lock();
             let remnant = state.known.get(&ino).ok_or_else(gone)?;
-            // The content stays while it is taken over.
+            // Keeps the content from being reclaimed while it is taken over.
             let hold = remnant.hold.as_ref().map(|_| Hold::begin(&self.store)).ok_or_else(gone)?;
             (remnant.inode.clone(), hold)
         };
@@ -87,7 +87,7 @@ impl Namespace {
         let file = self.opens.get_or_insert(ino);
         self.opens.hold(ino);
         let opened = self.change(op, |tx, effects| {
-            // Another open of it may have come first.
+            // Another open of the inode may have come first.
             if tx.find_inode(ino)?.is_none() {
                 let mut inode = inode.clone();
                 let allocated = inode.attr.allocated;

@@ -79,7 +79,7 @@ impl Namespace {
                 return self.unlink(op, from.0, from.1).map(|()| false);
             }
         }
-        // Only what replaces a bucket waits: a new folder at the top is renamed at once.
+        // Only a rename that replaces a bucket waits; one to a free name at the top does not.
         if to.0 == ROOT_INO {
             self.follow_out_of_bucket(to.1)?;
         }
@@ -131,7 +131,7 @@ impl Namespace {
                 let target = target
                     .ok_or_else(|| fail(ErrorKind::NotFound, format!("there is no '{}'", to.1.escape_ascii())))?;
                 if target.dirent.ino == source.dirent.ino {
-                    // Two names of one file lead where they led.
+                    // Both names lead to the same file, and stay.
                     return Ok(false);
                 }
                 let mut other = tx.inode(target.dirent.ino)?;
@@ -169,7 +169,7 @@ impl Namespace {
             if target.is_none() || !matches!(name::parse(to.1), name::Named::Entry(_) | name::Named::Hashed { .. }) {
                 name::check_new(to.1)?;
             }
-            // Read again: making way may have written the same directory.
+            // Read again: removing the target may have written the same directory.
             let mut source_dir = tx.dir(from.0)?;
             self.end_locks(tx, effects, &source_dir, &source.name, inode.attr.ino)?;
             self.remove_entry(tx, &mut source_dir, &source, &mut inode, now)?;
@@ -178,14 +178,14 @@ impl Namespace {
                 self.put_inode(tx, &mut source_dir);
             }
             let before = inode.attr.change;
-            // Of what is thrown away two events are told, each with a number of its own.
+            // A move into the trash has two events, each with a change number of its own.
             inode.attr.change += u64::from(thrown_away);
             self.place(tx, to, &mut inode, now)?;
             if bucket_goes {
                 following::let_go_of_bucket(tx, inode.attr.ino);
             }
             if thrown_away {
-                // A reader that follows one bucket sees it come there, or go.
+                // So a reader of one bucket's events sees the inode arrive or leave.
                 let came = Entry { dir: to.0, name: &entry_name(to.1, &inode), shown: to.1 };
                 let mut arrived = inode.clone();
                 arrived.attr.change = before + 1;
@@ -210,7 +210,7 @@ impl Namespace {
         if !self.opens.any_staged() {
             return;
         }
-        // Looked up for nobody: whether the caller may is the change's matter.
+        // Looked up as the superuser: the change checks the caller's permission.
         let looked = Op::new(Caller::root(op.caller.door));
         let mut snap = self.snap(&looked);
         let replaces = snap.find(to.0, to.1).is_ok_and(|found| found.is_some());
@@ -283,7 +283,7 @@ impl Namespace {
         let mut dir = tx.dir(at.0)?;
         let entry_name = entry_name(at.1, inode);
         if inode.is_directory() {
-            // Whoever moves a directory wants it to stay.
+            // A directory that a user moved stays, even when it is empty.
             inode.implicit = false;
         }
         inode.attr.ctime = now;

@@ -1,5 +1,5 @@
-//! Small stores on simulated disks, for the tests of this crate: put together without what works in the background, their index in
-//! memory and made of the whole log at every opening.
+//! Small stores on simulated disks, for the tests of this crate: without background workers, and with the index in memory, rebuilt from the
+//! whole log at every opening.
 
 use std::sync::Arc;
 

@@ -90,7 +90,7 @@ mod tests {
             (b"\xff\xfe", "folder-2s--strata"),
             (b"a\nb<&>", "a-b-2s--strata"),
             (b"ab", "ab-2s--strata"),
-            // What looks like an alias is no plain name.
+            // A name that looks like an alias is not used as it is.
             (b"my-files-7--strata", "my-files-7-2s--strata"),
             (b"--strata", "folder-2s--strata"),
         ] {
@@ -123,7 +123,7 @@ mod tests {
             } else {
                 prop_assert_eq!(ino_of(&name), Some(Ino(root)));
                 prop_assert!(!is_plain(name.as_bytes()));
-                // By the rules of S3 it is one, mark and all.
+                // Apart from the mark, it is a valid name by the rules of S3.
                 let unmarked = name.replace("--strata", "--others");
                 prop_assert!(is_plain(unmarked.as_bytes()), "{}", name);
             }

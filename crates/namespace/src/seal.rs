@@ -95,7 +95,7 @@ impl Namespace {
     /// Seals the staged bytes of a file for a reader whose answer waits for durability. If they cannot be stored for lack of room, disks
     /// or descriptors, the reader gets only what is stored, which no crash can take back. Returns whether nothing is staged besides.
     pub(crate) fn seal_for_reading(&self, op: &Op, ino: Ino) -> Result<bool> {
-        // What this change would rest on is no part of the answer unless it is made.
+        // What this change depends on is no part of the answer unless the change is made.
         let sealing = Op::new(op.caller.clone());
         match self.seal_if_dirty(&sealing, ino) {
             Ok(()) => {
@@ -130,7 +130,7 @@ impl Namespace {
         let allocated = sealed.as_ref().ok().and_then(Option::as_ref).map(|sealed| sealed.allocated);
         let kept = match sealed {
             Ok(Some(Sealed { end, .. })) => {
-                // The bytes behind the last cut are taken up again with what follows them.
+                // Bytes behind the last cut stay staged, and are cut together with what follows them.
                 let kept = state.staging.write_below(&task.staging, end);
                 state.natural_end = (how == How::Front && kept > 0).then_some(end);
                 if how == How::InPlace {
@@ -154,7 +154,7 @@ impl Namespace {
         self.opens.stored.note(ino);
         file.publish(&state, &self.store, 0);
         if differs {
-            // To the door that wrote as well: it was told what the write seemed to allocate.
+            // The writing door is told too: it has only an estimate of what the write allocates.
             self.feed.publish(&STORE, vec![Change::Attr(ino)]);
         }
         kept.map(|_| ())
@@ -180,7 +180,7 @@ impl Namespace {
             if self.replace_sealed(op, &inode, content, allocated, file, task)? {
                 return Ok(Some(Sealed { end, allocated }));
             }
-            // Somebody replaced the content in between: build upon theirs.
+            // Another change replaced the content in between: build on the new content.
         }
     }
 
@@ -195,7 +195,7 @@ impl Namespace {
         task: &Task,
     ) -> Result<bool> {
         let mtime = file.mtime();
-        // Whoever asks for it, it is told as a change of the one who wrote.
+        // The change is reported as the writer's, whoever asked for the sealing.
         let Caller { door, uid, user, .. } = task.writer.clone().unwrap_or_else(|| op.caller.clone());
         let writer = Op::new(Caller { door, uid, user, ..op.caller.clone() });
         let done = self.change(&writer, |tx, effects| {
@@ -219,7 +219,7 @@ impl Namespace {
             }
             effects.bucket = now.bucket;
             self.put_inode(tx, &mut now);
-            // Who was told of the write needs not be told again that it was stored, where that shows nothing else.
+            // Listeners were told of the write: they are told of the sealing only if it shows anything else.
             let quiet = shown == (Attr { change: shown.change, ..now.attr.clone() });
             self.tell_content_of(tx, effects, &now, Made::Write, quiet);
             Ok(true)
@@ -249,7 +249,7 @@ impl Namespace {
             self.keep(&mut ingest, items, at..size, size)?;
         } else if task.how == How::Front && task.staging.covers(ingest.len() - ingest.uncut_len() as u64, ingest.len())
         {
-            // What is left out stays staged, so all of it must be: bytes of the old content would be lost.
+            // What is left out stays staged, so all of it must be staged: bytes of the old content would be lost otherwise.
             return Ok(ingest.finish_at_last_cut()?);
         }
         Ok((ingest.finish()?, 0))
@@ -319,7 +319,7 @@ impl Namespace {
             Ok(ns.store.content(dedup_domain(inode.bucket), items)?)
         };
         match self.edit(op, ino, resized) {
-            // There is no room for what is staged. What is cut off needs none.
+            // There is no room for the staged bytes. Those that are cut off need none.
             Err(error) if error.kind == ErrorKind::NoSpace => match self.opens.get(ino) {
                 Some(file) => self.resize_staged(op, ino, &file, size, resized),
                 None => Err(error),
@@ -338,7 +338,7 @@ impl Namespace {
         resized: impl Fn(&Self, &Inode) -> Result<Content>,
     ) -> Result<Attr> {
         let _sealing = file.seal.lock();
-        // Held to the end: nobody sees the one cut and not the other.
+        // Held to the end, so that nobody sees only the staged bytes or only the content cut.
         let mut state = file.state.lock();
         self.take_back(&mut state);
         let mut cut = Staging::default();

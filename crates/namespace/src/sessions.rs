@@ -1,16 +1,16 @@
 //! The sessions of a store: whether there is one, or several that share it.
 //!
-//! The embedded engine has one session at a time: its opening ends all earlier ones, and what it knows in memory (who has what open,
-//! where locks are) is all there is to know. Where several share a store ([`Namespace::beside`]) memory knows one's own alone, and
-//! the rest is asked of rows.
+//! The embedded engine has one session at a time: its opening ends all earlier ones, and what it has in memory (which files are open,
+//! where locks are) is complete. Where several sessions share a store ([`Namespace::beside`]), memory covers only the own session, and
+//! the rest is read from rows.
 //!
-//! - *Who is there* is one row, written by who comes and by who ends a session that is gone.
-//! - *Open files* stay in memory, so that opening costs no commit. Who takes the last name of an inode leaves a mark for each session,
-//!   since each may have it open; a session takes its mark away once it has not, and whoever takes the last one away erases the inode.
-//!   Marks are added by changes that write the inode, so its record stands for the set of them.
-//! - *Locks* of WebDAV are counted in the record of their bucket ([`crate::locks`]), those of processes lie in one row per inode.
+//! - *Which sessions exist* is one row, written by a session that starts and by one that ends a session that is gone.
+//! - *Open files* stay in memory, so that opening costs no commit. A change that removes the last name of an inode leaves a mark for each
+//! session, since each may have the inode open. A session removes its mark once it does not have the inode open, and the session that
+//! removes the last mark erases the inode. Changes that add marks write the inode, so its record is the guard of the set of marks.
+//! - *Locks* of WebDAV are counted in the record of their bucket ([`crate::locks`]), those of processes are in one row per inode.
 //!
-//! What is one session's own: staged bytes until they are sealed, pins of content, removed inodes that a kernel refers to, and claims
+//! Each session has for itself: staged bytes until they are sealed, pins of content, removed inodes that a kernel refers to, and claims
 //! of changes that take many commits.
 
 use strata_chunk::wire::{Decoder, Encoder, WireError};
@@ -180,14 +180,14 @@ impl Namespace {
     pub fn end_session(&self, gone: SessionId) -> Result<()> {
         self.release_marks(gone)?;
         self.end_holds_of(gone)?;
-        // Not before: who removes something looks for the marks of those that are there.
+        // Only now: as long as the session is in this row, a change that removes an inode looks for its mark.
         self.change(&unasked(), |tx, _| {
             let mut sessions = sharing(tx)?;
             sessions.retain(|session| *session != gone);
             tx.put(key::KEY_SHARING, encode(&sessions));
             Ok(())
         })?;
-        // What was marked for it meanwhile.
+        // Releases marks that were left for the session meanwhile.
         self.release_marks(gone).map(drop)
     }
 

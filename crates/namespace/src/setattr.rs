@@ -48,7 +48,7 @@ impl Namespace {
             return attr.map_or_else(|| self.getattr(op, ino), Ok);
         }
         if set.mtime.is_some() {
-            // A time set by hand must not be overtaken by that of a write before it.
+            // Sealed first, so that an earlier write does not replace the time that is set.
             self.seal_if_dirty(op, ino)?;
         }
         self.change(op, |tx, effects| {
@@ -63,7 +63,7 @@ impl Namespace {
                 let uid = set.uid.unwrap_or(inode.attr.uid);
                 let gid = set.gid.unwrap_or(inode.attr.gid);
                 self.authorize(op, Action::SetOwner, Resource::Ownership { inode: &inode.attr, uid, gid })?;
-                // Whoever changes the owner, the superuser included (Linux, chown(2)).
+                // This holds for every caller, the superuser included (Linux, chown(2)).
                 mode::clear_set_id(&mut inode);
                 (inode.attr.uid, inode.attr.gid) = (uid, gid);
             }

@@ -26,7 +26,7 @@ pub(crate) struct Snap<'a> {
 
 impl<'a> Snap<'a> {
     pub(crate) fn new(ns: &'a Namespace, op: &'a Op) -> Self {
-        // Who has to wait for what it is told is not told what it would wait for in vain.
+        // A request that waits for what it reads to be durable does not read commits for which it would wait in vain.
         let upto = op.reads_written().then(|| ns.store.stalled_at()).flatten();
         let upto = upto.filter(|_| !planted(Bug::StalledShown));
         Self { ns, op, seen: Lsn(0), upto, bucket: Ino(0) }
@@ -50,7 +50,7 @@ impl Namespace {
     /// Whether what happens in the bucket with this root directory needs not be durable before it is confirmed, by its rules of
     /// now.
     pub(crate) fn is_relaxed(&self, bucket: Ino) -> Result<bool> {
-        // Rules are no answer: nobody waits for them to be durable.
+        // A bucket's rules are not part of the answer: nobody waits until they are durable.
         let unnoted = Op::new(Caller::root(&STORE));
         self.snap(&unnoted).is_relaxed(bucket)
     }
@@ -74,7 +74,7 @@ impl Drop for Snap<'_> {
     fn drop(&mut self) {
         if self.seen > self.ns.store.durable() {
             let seen = self.seen;
-            // Where the rules cannot be read, the answer waits for what a strict bucket promises.
+            // If the rules cannot be read, the answer waits as in a strict bucket.
             let relaxed = self.is_relaxed(self.bucket).unwrap_or(false);
             self.op.note(seen, !relaxed);
         }

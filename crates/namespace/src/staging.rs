@@ -65,7 +65,7 @@ impl Staging {
                 return;
             }
             if offset == extent_end && extent.len() + data.len() <= EXTENT_MAX {
-                // Appending, the common case; what lies in the way is cut first, so look only if something does.
+                // Appending is the common case. Ranges in the way are cut first, so the extent is looked up again.
                 let start = *start;
                 self.cut(offset, end);
                 if let Some(extent) = self.extents.get_mut(&start) {

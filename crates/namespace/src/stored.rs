@@ -1,7 +1,7 @@
 //! Which files had staged bytes sealed a moment ago.
 //!
 //! A reader first reads the inode and then looks for staged bytes. If it finds none, its inode may be out of date: the bytes may have
-//! been sealed in between. This record tells it, so that it reads the inode again.
+//! been sealed in between. This record tells the reader so, and the reader reads the inode again.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +33,7 @@ impl Stored {
             return false;
         }
         let lately = self.lately.lock();
-        // Counted under the lock: what came since the look above would push the file out of those that are looked through.
+        // Counted under the lock: files noted since the moment was read would push this one out of the range that is searched.
         let since = usize::try_from(self.moment() - moment).unwrap_or(usize::MAX);
         since > lately.len() || lately.iter().rev().take(since).any(|stored| *stored == ino)
     }

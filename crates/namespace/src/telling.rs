@@ -1,5 +1,5 @@
-//! What a change tells of itself: one list, from which both the events in its commit and what the mount's kernel is told are made.
-//! So no change can tell the one and forget the other.
+//! What a change reports: one list, from which both the events in its commit and the notifications for the mount's kernel are made.
+//! So no change can report one and forget the other.
 //!
 //! An event says where something is by bucket and key. The path of a directory is kept in memory once it was looked up
 //! ([`crate::paths::Paths`]), so that a change in a directory in use looks up nothing.
@@ -38,7 +38,7 @@ impl Namespace {
     pub(crate) fn tell_made_on_the_way(&self, tx: &mut Tx<'_>, effects: &mut Effects, at: Entry<'_>, inode: &Inode) {
         effects.dirs_made += 1;
         let told = self.tell(tx, effects, What::Created, at, inode);
-        // What was an object of that name is seen under another name from now on.
+        // An object of that name is shown under another name from now on.
         (told.unwritten, told.beside) = (true, true);
     }
 
@@ -101,7 +101,7 @@ impl Namespace {
         let of_bucket = at.dir == ROOT_INO && inode.is_directory();
         let what = if of_bucket { What::BucketRemoved } else { What::Removed { last, dirs: 0 } };
         let told = self.tell(tx, effects, what, at, inode);
-        // What is erased is written no more, and this is its last change.
+        // An erased inode is not written again: this is its last change number.
         told.event.change = inode.attr.change.max(before + 1);
         told.beside = name::is_dir(at.name);
     }
@@ -139,7 +139,7 @@ impl Namespace {
     ) {
         effects.moved |= inode.is_directory();
         let (bucket, key) = self.place_of(tx, from, inode.attr.ino);
-        // Another one where it is a bucket itself, or where one of the directories lies in the trash and has not followed there.
+        // The bucket differs if the inode is a bucket itself, or if one of the directories is in the trash and has not followed there.
         let (now, _) = self.place_of(tx, to, inode.attr.ino);
         let bucket = (bucket != now).then_some(bucket);
         let before = Before { parent: from.dir, bucket, key };
@@ -155,7 +155,7 @@ impl Namespace {
         let op = Op::new(Caller::root(&STORE));
         self.change(&op, |tx, effects| {
             let root = tx.inode(ROOT_INO)?;
-            // Of which nothing has to be read but that it is there.
+            // The commit writes this row, which need not be read.
             mark_format(tx);
             effects.tell(Telling::new(What::Repaired, &root, Ino(0), (Arc::from(""), None), &[]));
             Ok(())
@@ -169,7 +169,7 @@ impl Namespace {
             return self.tell(tx, effects, what, at, inode);
         }
         let (bucket, key) = match (inode.attr.ino, inode.bucket, &what) {
-            // Of the root of the tree only the rules of its files are S3's matter.
+            // For the root of the tree, only changes of the rules for its files concern S3.
             (ROOT_INO, _, What::BucketChanged) => (self.top_called(tx), Some(Vec::new())),
             (ROOT_INO, ..) | (_, Ino(0), _) => (Arc::from(""), None),
             (_, ROOT_INO, _) => (self.top_called(tx), None),

@@ -1,8 +1,8 @@
 //! Times and change number of a directory, kept apart from its record.
 //!
 //! A change that makes or removes a name in a directory adds to this cell without reading it: one more change, and the time. The record
-//! itself says who may do what there, and every request that passes reads it. So changes in a busy directory do not all write the
-//! record. The directory's attributes are computed from both.
+//! itself has the permissions, and every request that passes through the directory reads it. So changes in a busy directory do not all
+//! write the record. The directory's attributes are computed from both.
 
 use strata_content::{Cell, Tx};
 use strata_seam::{Ino, Timestamp};
@@ -61,7 +61,7 @@ pub(crate) fn complete(attr: &mut Attr, cell: &Cell) {
 pub(crate) fn put_in(attr: &mut Attr, cell: &Cell) {
     if let Some((mtime, ctime)) = times_of(cell) {
         attr.mtime = mtime;
-        // The record's is later where something but the entries was changed last.
+        // The record's time is later if something other than the entries was changed last.
         attr.ctime = attr.ctime.max(ctime);
     }
 }

@@ -62,7 +62,7 @@ impl Telling {
                     entry(parent, shown, Some(ino));
                 }
                 match what {
-                    // The pages were told of when they were written.
+                    // The pages were reported when they were written.
                     What::Content { made: Made::Write, .. } if quiet => {}
                     What::Content { made: Made::Write, .. } => attrs.push(ino),
                     _ => changes.push(Change::Content(ino)),

@@ -162,7 +162,7 @@ impl Namespace {
     pub(crate) fn make_top(&self) -> Result<()> {
         let root = self.store.get(&key::inode(ROOT_INO))?;
         let root = root.and_then(|record| Inode::decode(ROOT_INO, &record.value).ok());
-        // A root that is lost or cannot be read is a repair's matter.
+        // A root that is lost or cannot be read is left to a repair.
         let Some(root) = root else { return Ok(()) };
         if root.bucket == ROOT_INO && self.store.get(&key::bucket(ROOT_INO))?.is_some() {
             return Ok(());

@@ -138,8 +138,8 @@ impl Namespace {
             return Err(fail(ErrorKind::Loop, format!("a tree deeper than {DEPTH_MAX} levels")));
         }
         loop {
-            // Goes on behind what it has removed, which the index may still have to step over, and looks once more from the
-            // start for what was made meanwhile.
+            // Each pass goes on behind the entries it has removed, which the index may still have to step over. Another pass looks for
+            // entries that were made meanwhile.
             let (mut cursor, before) = (Vec::new(), removal.removed);
             loop {
                 let page = self.readdir(op, dir, &cursor, STEP)?;
@@ -148,7 +148,7 @@ impl Namespace {
                 for entry in dirs {
                     match self.empty_dir(op, removal, entry.attr.ino, depth + 1) {
                         Ok(true) => {}
-                        // It is gone or elsewhere, and so is its name, or that is somebody else's by now.
+                        // The directory is gone or elsewhere. So is its name, or it leads to another directory by now.
                         Err(error) if error.kind == ErrorKind::Stale => {}
                         ended => return ended,
                     }
@@ -225,7 +225,7 @@ impl Namespace {
                     if dirent.kind == NodeKind::Directory {
                         dirs.push(dirent.ino);
                     }
-                    // The empty name is mostly the mark of a folder, which goes with it.
+                    // The empty name is mostly the marker of a folder, which is removed with it.
                     let named = key.len() > PREFIX_LEN;
                     count += u64::from(named || snap.find_inode(dirent.ino)?.is_some_and(|inode| !inode.is_marker()));
                 }
@@ -274,7 +274,7 @@ impl Namespace {
             Err(error) if error.kind == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        // A file for a file is one commit.
+        // Replacing a file by a file is one commit.
         let is_tree = |attr: &Attr| attr.kind == NodeKind::Directory;
         let steps = is_tree(&source) || target.as_ref().is_some_and(is_tree);
         let _claim = if steps { Some(self.claim(op, to.0, to.1, true)?) } else { None };
@@ -285,7 +285,7 @@ impl Namespace {
             Some(_) if !overwrite => return Err(fail(ErrorKind::PreconditionFailed, "the target exists")),
             target => target,
         };
-        // Before anything goes: what may not be read leaves the target as it is.
+        // Checked before anything is removed: if the source may not be read, the target stays as it is.
         if steps {
             match source.kind {
                 NodeKind::Directory if deep => self.refuse_unreadable(op, &source, 0)?,
@@ -318,7 +318,7 @@ impl Namespace {
                     _ => Ok(()),
                 };
                 match readable {
-                    // Gone since it was listed.
+                    // Removed since it was listed.
                     Err(error) if error.kind == ErrorKind::Stale => {}
                     Err(Error { kind: kind @ ErrorKind::AccessDenied, what, .. }) if depth == 0 => {
                         let what = format!("below '{}': {what}; nothing was copied or removed", name.escape_ascii());
@@ -380,7 +380,7 @@ impl Namespace {
             }
             NodeKind::File => {
                 self.seal_if_dirty(op, source.ino)?;
-                // What `copied` is told was so before the copy was made: what changes meanwhile differs from it.
+                // `copied` gets the state before the copy was made: a change of the source meanwhile shows as a difference.
                 let source = self.inode_alone(op, source.ino)?;
                 let made = self.copy_file(op, source.attr.ino, to)?;
                 return copied(&source.attr, source.version, made);
@@ -405,7 +405,7 @@ impl Namespace {
         if shown.starts_with(name::ALIAS_PREFIX) {
             return Ok(snap.find(dir, shown)?.map(|found| name::raw(&found.name).to_vec()));
         }
-        // A directory beside an object is shown by its own name, and its copy comes to stand beside the object's.
+        // A directory beside an object is shown by its own name, and its copy is put beside the object's copy.
         let is_beside = entry.attr.kind == NodeKind::Directory
             && snap.any_entry(dir, shown)?.is_some_and(|plain| !plain.stands_in(shown));
         Ok(is_beside.then(|| shown.clone()))
@@ -437,7 +437,7 @@ impl Namespace {
                 NewName::OfKey(name) => name.to_vec(),
                 NewName::Given(given) => match tx.find(to.0, given)? {
                     Some(found) => found.name,
-                    // An alias of what is not there stands for the object of that name.
+                    // An alias that leads nowhere means the object of that name.
                     None => match name::parse(given) {
                         name::Named::Entry(entry_name) => entry_name,
                         _ => {

@@ -60,7 +60,7 @@ pub(crate) fn needed(store: &Store) -> Result<Option<u64>> {
             "the records were written by a newer version; nothing was changed; use that version",
         ));
     }
-    // One that was cut off goes on from where it began, also where an earlier version had begun it.
+    // An upgrade that was cut off goes on from the format at which it began, even if an earlier version began it.
     let begun = number(key::KEY_UPGRADE)?;
     Ok(begun.or((format < RECORD_FORMAT).then_some(format)))
 }
@@ -82,7 +82,7 @@ fn planned(store: &Store, from_format: u64) -> Result<UpgradeReport> {
     if from_format >= FORMAT_OF_NAMES {
         return Ok(report);
     }
-    // Files with several names, and the bucket that the walk meets them in first, which keeps them.
+    // Files with several names, and the bucket in which the walk finds each first. That bucket keeps the file.
     let mut linked: HashMap<Ino, Ino> = HashMap::new();
     // The order of `take_over_below`, in which the last directory found is the next.
     let mut dirs = vec![(ROOT_INO, Ino(0), Vec::new())];
@@ -100,7 +100,7 @@ fn planned(store: &Store, from_format: u64) -> Result<UpgradeReport> {
                 }
                 let within = if dir == ROOT_INO { dirent.ino } else { bucket };
                 report.names += 1;
-                // Their records are where they belong since format 3.
+                // Since format 3, records of buckets are where they belong.
                 report.buckets += u64::from(dir == ROOT_INO && from_format < 3);
                 if dirent.kind == NodeKind::Directory {
                     dirs.push((dirent.ino, within, below(&path, &key[9..])));
@@ -138,7 +138,7 @@ impl Namespace {
                 self.sync_log()?;
                 self.mark_store()?;
             }
-            // Such a store may lack it, too.
+            // A store of this format may lack the bucket at the top, too.
             self.make_top()?;
             self.sync_log()?;
             return Ok(report);
@@ -148,7 +148,7 @@ impl Namespace {
             let mut format = Encoder::new();
             format.uvarint(from);
             tx.put(key::KEY_UPGRADE, format.finish());
-            // It is in the bucket of the files at the top, of which there are none yet, and nobody has counted it so far.
+            // The root of the tree is in the bucket at the top, which has no files yet and was not counted so far.
             self.put_top(tx)
         })?;
         report.buckets = self.move_buckets()?;
@@ -160,10 +160,10 @@ impl Namespace {
             if let Taken::Copied(_) = what {
                 report.note(path);
             }
-            // A crash then takes back no more than this.
+            // So a crash takes back no more than these names.
             if report.names.is_multiple_of(SYNCED_EVERY) { self.sync_log() } else { Ok(()) }
         })?;
-        // Copies are told apart by these as long as names of theirs may be left to settle.
+        // These rows identify copies while some of their names may still have to be assigned.
         let end = key::prefix_end(key::KEY_COPIES).unwrap_or_default();
         loop {
             let page = self.store.range(key::KEY_COPIES, &end, STEP)?;

@@ -240,7 +240,7 @@ impl Namespace {
     ) -> Result<ObjectInfo> {
         let tag = whole.tag.clone();
         match self.join_parts(op, bucket, key, upload, parts, whole, cond) {
-            // Completed by another call in the middle of this one, an upload may still be found and its parts not.
+            // If another call completed the upload during this one, the upload may still be found and its parts not.
             Err(error)
                 if matches!(error.kind, ErrorKind::NoSuchUpload | ErrorKind::InvalidPart)
                     && self.upload(op, bucket, key, upload).is_err() =>
@@ -304,7 +304,7 @@ impl Namespace {
         self.seal_before_replacing(op, bucket, key)?;
         self.change(op, |tx, effects| {
             let (at, _, record, _) = self.find_upload(tx, op, bucket, key, upload)?;
-            // Of ten thousand parts one look at all of them is enough, and most of them are compared as they are stored.
+            // There may be ten thousand parts: one scan reads them all, and most are compared in their stored form.
             let unused = key::behind(key::TABLE_PART, Ino(u64::from_be_bytes(id)));
             let added = key::added(u64::from_be_bytes(id));
             let present = tx.members(&added, &part_key(id, 0), &unused, PART_NUMBER_MAX as usize)?;
@@ -326,7 +326,7 @@ impl Namespace {
             let object = self.put_at(tx, effects, op, bucket, key, &new, cond)?;
             for (part_at, value) in present {
                 match parts.binary_search_by_key(&number_of(&part_at)?, |(number, _)| *number) {
-                    // The object owns now what the part owned.
+                    // The object takes over the references of the part.
                     Ok(listed) => tx.hand_over(&found[listed].items),
                     Err(_) => tx.release(&decode_part(&value)?.items)?,
                 }

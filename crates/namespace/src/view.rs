@@ -319,7 +319,7 @@ impl View for Tx<'_> {
         Ok(Tx::cell(self, key)?)
     }
 
-    // Nobody changes records that were not upgraded.
+    // Changes are made only to upgraded records.
     fn has_placeholders(&self) -> bool {
         true
     }

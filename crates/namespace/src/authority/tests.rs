@@ -47,7 +47,7 @@ fn what_an_open_permits_stays_permitted_when_the_mode_changes_and_no_more_than_t
     assert_eq!(kind(ns.read(&other, writes, 0, 7)), ErrorKind::AccessDenied);
     assert_eq!(kind(ns.read_cached(&other, writes, 0, 7)), ErrorKind::AccessDenied);
     assert_eq!(kind(ns.copy_range(&other, (writes, 0), (writes, 64), 1)), ErrorKind::AccessDenied);
-    // Who has opened nothing is judged by the mode of now.
+    // A caller without an open file is checked against the present mode.
     assert_eq!(kind(ns.read(&other, file.ino, 0, 7)), ErrorKind::AccessDenied);
     assert_eq!(kind(ns.write(&other, file.ino, 0, b"x")), ErrorKind::AccessDenied);
     assert_eq!(ns.read(&owner, file.ino, 0, 7).expect("the owner"), "Content");
@@ -127,10 +127,10 @@ fn without_an_open_the_owner_may_and_leave_to_execute_is_leave_to_read() {
     ns.write(&owner, file.ino, 0, b"C").expect("the owner writes");
     assert_eq!(ns.read(&other, file.ino, 0, 7).expect("who may execute reads"), "Content");
     assert_eq!(kind(ns.write(&other, file.ino, 0, b"x")), ErrorKind::AccessDenied);
-    // At a door with opens the mode of now decides.
+    // At a door with opens, the present mode decides.
     assert_eq!(kind(ns.read(&at(&MOUNT, 7), file.ino, 0, 7)), ErrorKind::AccessDenied);
     assert_eq!(kind(ns.open_object(&at(&WEBDAV, 8), file.ino).map(drop)), ErrorKind::AccessDenied);
-    // Whose program it is has it read by being permitted to run it.
+    // The permission to run a program includes reading its pages.
     let runs = Access { exec: true, ..Access::default() };
     let permit = ns.open(&at(&MOUNT, 8), file.ino, runs, false).expect("to run it").permit;
     assert_eq!(ns.read(&at(&MOUNT, 8), permit, 0, 7).expect("its pages"), "Content");

@@ -130,7 +130,7 @@ fn what_an_event_is_about_is_told_by_its_name_now_and_the_one_before() {
     let folder = Event { what, kind: NodeKind::Directory, key: Some(b"2026/".to_vec()), ..event.clone() };
     assert!(folder.concerns("photos", b"2025/11/") && folder.concerns("photos", b"2026/11/"));
     assert!(!folder.concerns("photos", b"2024/11/") && !folder.concerns("other", b"2025/11/"));
-    // So it does where it is thrown away: it comes to the trash, and goes from where it was.
+    // The same holds for a move into the trash: linked in the trash, removed where it was.
     for what in [What::Linked, What::Removed { last: true, dirs: 0 }] {
         let thrown = Event { what, kind: NodeKind::Directory, key: Some(b"2026/".to_vec()), ..event.clone() };
         assert!(thrown.concerns("photos", b"2026/11/") && thrown.concerns("photos", b""));

@@ -22,7 +22,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::AccessDenied`], [`ErrorKind::IsDirectory`], [`ErrorKind::Stale`]; for writing [`ErrorKind::Locked`].
     pub fn open(&self, op: &Op, ino: Ino, access: Access, truncate: bool) -> Result<Opened> {
-        // Pinned before it is looked at, so that an unlink in between keeps it.
+        // Counted as open before it is checked, so that an unlink in between keeps the file.
         let file = self.opens.get_or_insert(ino);
         file.handles.fetch_add(1, Ordering::SeqCst);
         self.opens.erasing.wait();
@@ -52,7 +52,7 @@ impl Namespace {
             return Err(fail(ErrorKind::IsDirectory, "this is a directory"));
         }
         let permit = self.permit_of(op, &attr, access)?;
-        // Cutting is writing, also for who opens the file for nothing but reading.
+        // Truncating counts as writing, even if the file is opened only for reading.
         if truncate && !access.write {
             self.authorize(op, Action::Write, &attr)?;
         }
@@ -84,7 +84,7 @@ impl Namespace {
                     return Ok(None);
                 }
                 let inode = self.make(tx, effects, op, parent, name, NodeKind::File, mode, |_| Ok(()))?;
-                // Counted within the change, so that nobody can remove the file before it is pinned.
+                // Counted as open by the change itself, so that nobody can remove the file before it has its first handle.
                 if planted(Bug::EffectInBody) {
                     self.opens.hold(inode.attr.ino);
                 } else {
@@ -98,7 +98,7 @@ impl Namespace {
             }
             let opened = self.lookup(op, parent, name).and_then(|attr| self.open(op, attr.ino, access, truncate));
             match opened {
-                // Removed or replaced since it was found: made anew, or what is there now is opened.
+                // The file was removed or replaced since the look-up: the next try makes it, or opens what is there now.
                 Err(error)
                     if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Stale) && tries < CREATE_TRIES_MAX => {}
                 opened => return opened,
@@ -135,7 +135,7 @@ impl Namespace {
     pub fn close(&self, op: &Op, ino: Ino, wrote: bool) -> Result<()> {
         let Some(file) = self.opens.get(ino) else { return Ok(()) };
         let dirty = || file.dirty.load(Ordering::Acquire);
-        // It counts as open until then: a file that is removed meanwhile has its last bytes for whoever still refers to it.
+        // The file counts as open until it is sealed: if it is removed meanwhile, those who still refer to it get its last bytes.
         let mut sealed = Ok(());
         if wrote || (file.handles.load(Ordering::Acquire) == 1 && dirty()) {
             sealed = self.seal_whole(op, ino, &file);

@@ -96,7 +96,7 @@ impl Namespace {
     /// # Errors
     /// The first failure of sealing, after trying all.
     pub fn sync_all(&self, op: &Op) -> Result<()> {
-        // One file that finds no room keeps no other from being synced.
+        // A file for which there is no room does not keep the others from being synced.
         let mut failed = None;
         for (ino, file) in self.opens.dirty_files() {
             if let Err(error) = self.seal_in_place(op, ino, &file) {

@@ -1,11 +1,11 @@
-//! How many locks of WebDAV there are in a bucket, kept in its record.
+//! The number of WebDAV locks in a bucket, kept in the bucket's record.
 //!
-//! That nothing is locked is a set without members. The record is the row that stands for it: grants and ends write it, and every change in
-//! the bucket reads it. So a change that was computed before a grant is refused by whoever commits it, and computed anew. One session alone
-//! has the same in memory ([`super::held`]) and asks the record nothing; where several share the store, the record is all there is.
+//! The record is the guard of the bucket's set of locks: granting and ending a lock write it, and every change in the bucket reads it, because
+//! it relies on there being no lock. So a change that was computed before a grant is refused at its commit and computed again. A session that
+//! is alone has the same counts in memory ([`super::held`]) and does not read the record; where several share the store, only the record counts.
 //!
-//! A lock on the root of the tree covers every bucket and is counted with the files at the top, whose record changes of all buckets read
-//! for its sake, where sessions share the store.
+//! A lock on the root of the tree covers every bucket. It is counted in the record of the bucket at the top. Where sessions share the store,
+//! changes in all buckets therefore read that record too.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -36,7 +36,7 @@ fn counting(place: &Place) -> Ino {
 /// # Errors
 /// Reading the index.
 pub(super) fn count_ended(tx: &mut Tx<'_>, place: &Place) -> Result<()> {
-    // A bucket that goes takes the count with it.
+    // A bucket that is removed takes its count with it.
     let Some(mut bucket) = tx.bucket_at(counting(place))? else { return Ok(()) };
     bucket.locks.count = bucket.locks.count.saturating_sub(1);
     if bucket.locks.count == 0 {
@@ -46,13 +46,13 @@ pub(super) fn count_ended(tx: &mut Tx<'_>, place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// A bucket that something says, of which was asked whether there are locks in it.
+/// The bucket in an inode's record, after a check that a lock may cover the inode.
 pub(super) struct Near {
     bucket: Ino,
 }
 
 impl Near {
-    /// Whether one may cover this place, which what says the bucket has.
+    /// Whether a lock may cover this place of the inode whose record has that bucket.
     pub(super) fn concerns(&self, ns: &Namespace, view: &mut impl View, place: &Place) -> Result<bool> {
         Ok(place.is_root() || place.bucket == self.bucket || ns.locks_in(view, place.bucket)?)
     }
@@ -74,14 +74,14 @@ impl Namespace {
         if !self.is_shared() || planted(Bug::LocksOfOthersIgnored) {
             return Ok(self.locks.held.concerns(bucket));
         }
-        // Both are read also where the first says enough: the change relies on what either says.
+        // Both are read even if the first suffices: the change relies on both.
         let own = view.bucket_at(bucket)?.is_some_and(|bucket| bucket.locks.count > 0);
         let of_top = view.bucket_at(ROOT_INO)?.is_some_and(|bucket| bucket.locks.count > 0);
         Ok(own || of_top)
     }
 
-    /// Whether a lock may cover something that says this bucket; `None` if not. What lies elsewhere, since it has still to follow a folder, is covered
-    /// by locks where it lies: while there may be any such, one has to look there.
+    /// Whether a lock may cover an inode whose record has this bucket; `None` if not. An inode that has still to follow a folder is covered by locks
+    /// on the place where it is: while there may be such inodes, that place has to be checked.
     pub(super) fn locks_near(&self, view: &mut impl View, bucket: Ino) -> Result<Option<Near>> {
         let sure = self.locks_in(view, bucket)?;
         let elsewhere = !planted(Bug::LocksByTheBucketAlone) && following::any(view)?;
@@ -96,7 +96,7 @@ impl Namespace {
         if !place.is_root() {
             return self.locks_in(tx, place.bucket);
         }
-        // Every bucket is below, those included that others make meanwhile.
+        // A lock on the root covers every bucket, including those that other sessions make meanwhile.
         let (from, end) = (vec![key::TABLE_BUCKET], vec![key::TABLE_BUCKET + 1]);
         for (key, _) in tx.members(&times::key_of(ROOT_INO), &from, &end, usize::MAX >> 1)? {
             tx.record(&key)?;
@@ -142,7 +142,7 @@ impl Namespace {
             Ok::<_, Error>(())
         });
         match recounted {
-            // They bind whoever is alone all the same.
+            // A session that is alone upholds the locks all the same: it has them in memory.
             Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => Ok(()),
             recounted => recounted.map(drop),
         }

@@ -54,7 +54,7 @@ impl Namespace {
             let moved =
                 self.change(&op, |tx, effects| keys.iter().try_for_each(|key| self.move_lock(tx, effects, key)));
             match moved {
-                // Such a store is there to be read.
+                // A store that takes no writes can still be read.
                 Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
                     tracing::warn!(%error, "locks of an earlier version cannot be brought over now and bind nobody");
                     return Ok(());
@@ -76,7 +76,7 @@ impl Namespace {
         if !uphold::stands(&lock, now) {
             return Ok(());
         }
-        // It binds more than whoever took it could know, and not for longer than a new one.
+        // From now on the lock binds every door, which its owner did not ask for; so it lasts no longer than a new one.
         let longest = end_of(now, None);
         lock.expires = Some(lock.expires.map_or(longest, |end| end.min(longest)));
         let (mut place, mut ino) = (Place::ROOT, ROOT_INO);
@@ -123,11 +123,11 @@ impl Namespace {
         }
         let swept = self.sweep_ended(now);
         if swept.is_err() {
-            // To be tried again.
+            // The next sweep tries again.
             self.locks.held.note_end(Some(now));
         }
         match swept {
-            // They bind nobody all the same, and that nothing can be written is told elsewhere.
+            // Ended locks bind nobody even if their rows stay; that nothing can be written is reported elsewhere.
             Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {
                 tracing::debug!(%error, "locks that have ended cannot be forgotten now");
                 Ok(0)
@@ -152,7 +152,7 @@ impl Namespace {
                 for key in keys {
                     let Some(value) = tx.record(key)? else { continue };
                     let row = table::row(key, &value)?;
-                    // It may have been refreshed since.
+                    // The lock may have been refreshed since.
                     if !uphold::stands(&row.lock, now) {
                         end(tx, effects, row)?;
                     }

@@ -1,7 +1,7 @@
-//! What is known in memory of the locks in the store, so that nobody looks for what is not there.
+//! Counts in memory of the WebDAV locks in the store; they save look-ups of locks that do not exist.
 //!
-//! Read when the store is opened, and kept by the effects of changes under the writer's lock. The rows are the truth: what stands
-//! here only says where one has to look.
+//! Filled when the store is opened, and kept up by the effects of changes under the writer's lock. The rows are the truth: these counts
+//! only say where to look.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

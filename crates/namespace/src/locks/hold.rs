@@ -1,8 +1,8 @@
-//! Where the locks of processes are kept: a row per file, with all sessions in it. So whoever sets one, and so relies on there being none
-//! in the way, writes the row that everybody else would have to write.
+//! The records of locks of processes: one row per file, with the locks of all sessions. A session that sets a lock relies on there being no
+//! conflicting one; it therefore writes the row that every other session would have to write.
 //!
-//! What a process holds ends with the session that serves it, so the rows of a session go when the store is opened the next time,
-//! and nobody waits for them to be durable. Others see them in the same commit order as everything else.
+//! What a process holds ends with the session that serves it. The rows of a session are therefore removed at the next opening of the store,
+//! and nobody waits for them to be durable. Other sessions see them in the same commit order as everything else.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -215,13 +215,13 @@ impl Namespace {
 
     /// Ends what processes held on an inode that is gone.
     pub(crate) fn end_holds(&self, tx: &mut Tx<'_>, effects: &mut Effects, ino: Ino) -> Result<()> {
-        // What is counted here is one session's.
+        // The counts in memory cover this session alone.
         if !self.is_shared() && self.locks.holds.is_empty() {
             return Ok(());
         }
         let held = read(tx, ino)?;
         if !held.is_empty() || self.is_shared() {
-            // Also where there is none: that there is none is relied upon.
+            // Deleted even if nothing is held: its absence is relied upon.
             tx.delete(key_of(ino));
             effects.holds.push(HoldTurn::of_file(ino, &held, &Held::new()));
         }
@@ -269,7 +269,7 @@ impl Namespace {
 /// Refuses a change by which a file has more locks than it may, or a client more of them than its share. What makes no client have
 /// more is never refused.
 fn refuse_too_many(had: &Ranges, ranges: &Ranges) -> Result<()> {
-    // Below the smaller bound neither is met.
+    // Below the smaller limit, neither limit is reached.
     if ranges.0.len() <= HOLDS_PER_FILE_PER_CLIENT_MAX || ranges.0.len() <= had.0.len() {
         return Ok(());
     }
@@ -307,7 +307,7 @@ pub(super) fn edit(
     ino: Ino,
     change: impl FnOnce(&mut Ranges),
 ) -> Result<()> {
-    // It ends with the session: nobody waits for it to be durable.
+    // Such a lock ends with the session, so nobody waits for it to be durable.
     effects.relaxed = Some(true);
     let mut held = read_to_change(tx, ino)?;
     let before = held.clone();
@@ -357,13 +357,13 @@ mod tests {
         let with = |clients, more: &[HeldRange]| Ranges(of(clients).chain(more.iter().cloned()).collect());
         let refused = |had: &Ranges, ranges: &Ranges| refuse_too_many(had, ranges).is_err();
         let (three, four) = (with(3, &[]), with(4, &[]));
-        // The last one that the fourth may have, and one too many of each.
+        // The last lock that the fourth client may have, then one lock too many for each limit.
         let mut last = four.clone();
         let fourth = last.0.pop().unwrap();
         assert!(!refused(&last, &four) && fourth.owner.client == 3);
         assert!(refused(&three, &with(3, &[nth(0, 5_000)])), "a client's share");
         assert!(refused(&four, &with(4, &[nth(4, 0)])), "the file's");
-        // Whoever has too many, by whatever way, can give back; others are not refused for it.
+        // A client that has too many, however that came about, can release some. Others are not refused because of it.
         let over = with(1, &[nth(0, 5_000), nth(0, 5_001)]);
         assert!(!refused(&over, &with(1, &[nth(0, 5_000)])));
         assert!(!refused(&over, &with(1, &[nth(0, 5_000), nth(0, 5_001), nth(7, 0)])));

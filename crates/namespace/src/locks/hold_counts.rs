@@ -1,7 +1,7 @@
-//! What is known in memory of the locks of processes.
+//! Counters in memory of the locks of processes.
 //!
-//! The rows are the truth. The counters are kept by the effects of changes under the writer's lock, and begin at nothing: the rows of
-//! earlier sessions go when the store is opened.
+//! The rows are the truth. The counters are kept by the effects of changes under the writer's lock. They start at zero, because the rows of
+//! earlier sessions are removed when the store is opened.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl HoldTurn {
             }
         }
         locks.retain(|_, change| *change != 0);
-        // By a hash: under the writer's lock nothing takes the square of the number of locks.
+        // A hash set: nothing under the writer's lock may take the square of the number of locks.
         let left: HashSet<(u32, &HeldRange)> =
             after.iter().flat_map(|(session, ranges)| ranges.0.iter().map(move |held| (*session, held))).collect();
         let is_freed =

@@ -1,4 +1,4 @@
-//! Who holds locks of processes: what is asked and done for a whole client.
+//! Locks of processes by client: look-ups and operations on all locks of one client.
 
 use std::sync::Arc;
 

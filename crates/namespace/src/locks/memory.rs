@@ -1,4 +1,4 @@
-//! What the name space has in memory of locks, and of changes that keep some from being granted.
+//! What the name space keeps in memory about locks, and about changes that keep some from being granted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -68,7 +68,7 @@ impl Place {
     pub(crate) fn lineage(&self) -> impl Iterator<Item = Self> {
         let root = (!self.is_root()).then_some(Self::ROOT);
         let ends = self.key.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
-        // The bucket's root directory has the empty key; what is no directory ends behind the last slash.
+        // The bucket's root directory has the empty key; a key that is no directory's ends behind its last slash.
         let own = (!self.is_dir()).then_some(self.key.len());
         let ends: Vec<usize> = std::iter::once(0).chain(ends).chain(own).collect();
         root.into_iter().chain(ends.into_iter().map(|end| Self { bucket: self.bucket, key: self.key[..end].to_vec() }))

@@ -1,8 +1,8 @@
-//! Locks of processes on a file: which bytes, by whom, and who is in whose way. Rules only; [`super::hold`] keeps them.
+//! Locks of processes on one file: bytes, owners and conflicts. Rules only; [`super::hold`] stores the locks.
 //!
-//! Those on bytes are POSIX's (`fcntl`): a process has at most one kind on each byte, setting splits and replaces what it had there,
-//! and neighbours of one kind are one lock. Those on the whole file are `flock`'s; as on a local file system of Linux the two know
-//! nothing of each other.
+//! Locks on bytes are POSIX's (`fcntl`): a process has at most one kind on each byte, a new lock splits and replaces what the process had
+//! there, and neighbours of one kind are one lock. Locks on the whole file are `flock`'s. As on a local file system of Linux, the two do not
+//! affect each other.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -103,7 +103,7 @@ impl Ranges {
         self.unset(&wanted.owner, wanted.space, &wanted.range);
         self.renew(&wanted.owner, wanted.lease);
         let mut wanted = wanted;
-        // Neighbours of the same kind are one lock with it.
+        // Neighbouring locks of the same kind are merged into the new one.
         self.0.retain(|held| {
             let joins = held.is_of(&wanted.owner, wanted.space)
                 && held.kind == wanted.kind

@@ -1,8 +1,7 @@
 //! The rows of locks: their keys, and which of them bind a place.
 //!
-//! A row's key is the place it is on, then its token. The place of what is locked does not change while the lock stands, since
-//! neither it nor a directory above it is renamed by anybody who has not all the tokens, and then the lock ends. So what is below a
-//! directory lies together.
+//! A row's key is the place that is locked, then the token. The place does not change while the lock is held: it and the directories above
+//! can be renamed only by a caller that has all tokens, and the lock then ends. So the locks below a directory are adjacent.
 
 use std::ops::ControlFlow;
 

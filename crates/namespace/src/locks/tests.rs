@@ -1,4 +1,4 @@
-//! What earlier versions and earlier sessions left.
+//! Locks that earlier versions and earlier sessions left.
 
 use strata_seam::SessionId;
 use strata_seam::sim::SimWorld;
@@ -99,7 +99,7 @@ fn what_processes_of_another_session_hold_is_in_the_way_until_the_store_is_opene
         put(ns, "f").expect("put");
         let ino = ns.resolve(&root(), b"/bkt/f").expect("it is there").ino;
         assert_eq!(ns.set_hold(&root(), ino, &held(1)).expect("set"), None);
-        // The same as another process would have it under its own session.
+        // The same lock, as another process would set it under a session of its own.
         let identity = Identity { store_id: ns.store_id(), boot_id: 2, uid: 0, gid: 0, durability: Durability::Strict };
         let other = SessionId(ns.session().0 + 1);
         let beside = Namespace::beside(Arc::clone(&ns.store), world.clock(), identity, other).expect("one more");
@@ -140,7 +140,7 @@ fn locks_that_no_record_counts_are_counted_at_the_opening() {
         let bucket = root_of(ns);
         ns.lock(&op, Some((bucket, b"f")), &wanted).expect("granted");
         assert_eq!(count(ns, bucket), 1);
-        // As a version before that granted it.
+        // As an earlier version left the record when it granted the lock.
         ns.store
             .transact(false, |tx| {
                 let mut record = tx.bucket_at(bucket)?.expect("a bucket");

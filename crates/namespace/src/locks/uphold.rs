@@ -1,7 +1,7 @@
-//! Who is in whose way: the rules of RFC 4918 sections 6 and 7, asked within the change they are asked for.
+//! Which lock forbids which change: the rules of RFC 4918 sections 6 and 7, checked within the change.
 //!
-//! A lock binds whoever has not submitted its token as the user it was given to, at every door alike. What changes, where there is
-//! no lock at all, costs one load.
+//! A lock binds every caller that has not submitted its token as the user to whom it was granted, at every door alike. While there is no
+//! lock at all, the check of a change costs one load.
 
 use std::ops::ControlFlow;
 
@@ -98,7 +98,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Locked`] with the lock that is in the way; reading the index.
     pub(crate) fn uphold_locks(&self, view: &mut impl View, op: &Op, touched: &[Touched<'_>]) -> Result<()> {
-        // An operator's own commands pass locks, as they pass mode bits, and the store's workers store what was accepted before.
+        // An operator's own commands ignore locks, as they ignore mode bits. The store's workers store what was accepted before.
         if !self.locks.held.any() || !op.caller.door.heeds_locks {
             return Ok(());
         }
@@ -134,7 +134,7 @@ impl Namespace {
             let mut below = Below { holds: &holds, now, at: None };
             let mut found = None;
             table::within(view, &self.locks.held, place, &mut |row| {
-                // Those on the place itself were judged above.
+                // Locks on the place itself have been checked already.
                 found = if row.place == *place { None } else { below.take(row) };
                 Ok(if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             })?;
@@ -228,16 +228,16 @@ impl Namespace {
         entry_name: &[u8],
         ino: Ino,
     ) -> Result<()> {
-        // The mark of a folder has the place of the folder, which stays.
+        // The marker of a folder has the place of the folder, which stays.
         if !self.locks.held.any() || entry_name.is_empty() {
             return Ok(());
         }
-        // While something follows a folder, a directory may lie in another bucket than it says.
+        // While something still follows a folder, a directory may be in another bucket than its record says.
         let elsewhere = following::any(tx)?;
         if !elsewhere && !self.locks.held.within(dir.bucket) && !self.locks.held.within(ino) {
             return Ok(());
         }
-        // Of a folder at the top it is its own bucket.
+        // A folder at the top is its own bucket.
         let at_top = dir.attr.ino == ROOT_INO && name::is_dir(entry_name);
         let place = if elsewhere { Some(place::of_dir(tx, dir)?.entry(entry_name, ino)) } else { None };
         let bucket = match &place {
@@ -245,7 +245,7 @@ impl Namespace {
             Some(place) => place.bucket,
             None => dir.bucket,
         };
-        // A bucket that goes has no record any more within this change, and may have locks.
+        // A bucket that is being removed has no record any more within this change, and may have locks.
         if self.is_shared() && tx.bucket_at(bucket)?.is_some_and(|bucket| bucket.locks.count == 0) {
             return Ok(());
         }

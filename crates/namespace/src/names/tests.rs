@@ -1,4 +1,4 @@
-//! Every inode knows its names, whatever becomes of them.
+//! Every inode knows its names, after whatever operation.
 
 use proptest::prelude::*;
 use strata_seam::sim::SimWorld;

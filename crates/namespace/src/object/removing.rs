@@ -35,7 +35,7 @@ impl Namespace {
             let (now, later) = left.split_at(step.min(left.len()));
             match self.delete_some(op, bucket, now) {
                 Ok(removed) => results.extend(removed),
-                // More than one commit holds; nothing was changed.
+                // The removals do not fit in one commit; nothing was changed.
                 Err(error) if error.kind == ErrorKind::TooLarge && now.len() > 1 => {
                     step = now.len() / 2;
                     continue;
@@ -82,7 +82,7 @@ impl Namespace {
                 self.put_inode(tx, &mut dir);
                 let left = dir.clone();
                 if !self.prune(tx, effects, dir, &path, None)? {
-                    // It stays for the sake of what is in it, and is no object any more.
+                    // The directory stays because it is not empty, and is no object any more.
                     self.tell_attributes(tx, effects, &left);
                 }
                 return Ok(true);

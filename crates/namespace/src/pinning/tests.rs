@@ -1,4 +1,4 @@
-//! Pins beside a replacement that is in progress: nobody pins until it shows or has failed, however it ends.
+//! Pins beside a replacement that is in progress: no pin is made until the replacement shows or has failed, however it ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};

@@ -1,4 +1,4 @@
-//! Numbers are stable, lead back, and what finds them is bounded.
+//! Numbers are stable and can be resolved, in bounded memory.
 
 use proptest::prelude::*;
 
@@ -72,10 +72,10 @@ fn what_a_reader_was_told_is_found_however_many_others_list_the_directory_as_it_
     let told = names(0, 100);
     positions.keep(page(&positions, 1, &told));
     for gone in 1..100 {
-        // Others begin with the same entry, and all behind it up to some are removed.
+        // Other readers begin with the same entry; entries behind it, up to number `gone`, are removed.
         let left: Vec<String> = told[..1].iter().chain(&told[gone + 1..]).cloned().collect();
         positions.keep(page(&positions, 1, &left[..1 + (left.len() - 1) / 2]));
-        // And list what is elsewhere, page by page.
+        // They also list entries elsewhere, page by page.
         positions.keep(page(&positions, 1, &names(gone * 1000, gone * 1000 + 10)));
     }
     for name in &told {

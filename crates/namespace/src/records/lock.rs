@@ -30,7 +30,7 @@ pub(crate) fn decode_lock(token: String, bytes: &[u8]) -> Result<LockRecord, Wir
     let principal = text(&mut input)?;
     let owner_xml = input.bytes(TEXT_MAX)?.to_vec();
     let expires = if flag(input.u8()?)? { Some(Timestamp(input.ivarint()?)) } else { None };
-    // Written last and left out where there is none: older records lack it.
+    // The inode is the last field and optional: older records lack it.
     let ino = if input.remaining() == 0 { None } else { Some(Ino(input.uvarint()?)) };
     input.finish()?;
     Ok(LockRecord { token, path, ino, deep, shared, principal, owner_xml, expires })

@@ -107,7 +107,7 @@ fn a_record_of_any_kind_is_read_whole_and_cut_anywhere_or_continued_it_is_refuse
     for (name, bytes, rewrite) in kinds() {
         assert_eq!(rewrite(&bytes).as_ref(), Some(&bytes), "{name}");
         for len in 0..bytes.len() {
-            // Without its inode a lock is one of an older store.
+            // A lock cut before its inode is a valid record of an older store.
             let older = bytes[..len] == encode_lock(&lock(None))[..];
             assert_eq!(rewrite(&bytes[..len]).is_some(), older, "{name} cut at {len}");
         }
@@ -170,7 +170,7 @@ proptest! {
         given in proptest::collection::vec(any::<u8>(), 0..6),
     ) {
         let (name, mut bytes, rewrite) = kinds().swap_remove(kind);
-        // The version stays: behind it lies what is to be tried.
+        // The version stays, so that the bytes behind it are decoded.
         let from = 1 + at.index(bytes.len() - 1);
         let to = bytes.len().min(from + taken);
         bytes.splice(from..to, given);

@@ -1,4 +1,4 @@
-//! Removing a tree beside somebody who moves parts of it elsewhere.
+//! Removing a tree while another operation moves parts of it elsewhere.
 
 use strata_seam::sim::SimWorld;
 

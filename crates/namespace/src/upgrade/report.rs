@@ -1,4 +1,4 @@
-//! What an upgrade tells of itself.
+//! What an upgrade reports.
 
 /// Files that became several and are named; further ones are only counted.
 const NAMED_MAX: usize = 1000;

@@ -1,4 +1,4 @@
-//! A store of the format before is upgraded at its next opening, and after a crash at any point of that at the one after it.
+//! A store of the previous format is upgraded at its next opening. After a crash at any point of that, the opening after it finishes the upgrade.
 
 use strata_seam::sim::{Fault, IoOp, SimWorld, Submission, explore_crashes, sweep_failures};
 
@@ -131,7 +131,7 @@ fn is_upgraded(store: &OpenStore) {
     assert_eq!(read(ns, "/one/deep/er/x"), "one/deep/er/x".repeat(1000).into_bytes());
     let bucket = |name: &str| UsageOf::Bucket(attr(ns, name).ino);
     assert_eq!(ns.usage(bucket("/three")).expect("read").inodes, 2);
-    // A write in a strict bucket waits for the disks, also in what was a file of several.
+    // A write in a strict bucket waits for the disks, even to a file that had names in several buckets.
     let op = root();
     ns.open(&op, inodes[4], Access { write: true, ..Access::default() }, false).expect("opened");
     ns.write(&op, inodes[4], 0, b"new").expect("written");
@@ -153,7 +153,7 @@ fn a_store_of_the_format_before_is_upgraded_when_it_is_opened_and_a_file_of_seve
     let one_of_each =
         |path: &[u8]| ["one/", "two/", "three/"].iter().filter(|name| path.starts_with(name.as_bytes())).count();
     assert!(first.iter().all(|path| one_of_each(path) == 1), "{first:?}");
-    // A plan changes nothing: it is the same again.
+    // Planning changes nothing: a second plan is the same.
     assert_eq!(planned(&world), Some(plan));
     let store = open(&world).expect("opened");
     let done = store.namespace().upgraded().expect("it was");
@@ -213,7 +213,7 @@ fn store_of_format_4(world: &SimWorld, begun: Option<u64>) {
             if let Some(begun) = begun {
                 for (key, value) in tx.records(&[key::TABLE_INODE], &[key::TABLE_INODE + 1], 100)? {
                     let ino = Ino(u64::from_be_bytes(key[1..].try_into().expect("8")));
-                    // Those behind were not reached.
+                    // Inodes with higher numbers were not reached.
                     if ino.0 > 10 {
                         tx.put(key, Inode::decode(ino, &value).expect("it").encode_without_name());
                     }
@@ -253,7 +253,7 @@ fn the_upgrade_of_a_store_of_format_4_may_be_cut_off_anywhere_and_is_ended_by_th
         &world,
         Submission::OneByOne,
         0..2,
-        // One that is cut off before the mark may yet be read.
+        // A store whose upgrade was cut off before the superblocks are marked can still be read by earlier versions.
         |world| open(world).is_ok_and(|store| store.namespace().upgraded().is_some()),
         |world, upgraded, state| {
             let kept_off = rig::keeps_off(&*world.disk("disk"));
@@ -371,7 +371,7 @@ fn a_store_of_the_format_before_that_takes_no_writes_is_read_as_it_is_and_change
     assert_eq!(ns.bucket(&root(), "two").expect("it").durability, Durability::Relaxed);
     assert_eq!(read(ns, "/two/d/g"), "one/f".repeat(1000).into_bytes());
     assert_eq!(ns.get_object(&root(), "one", b"deep/er/x").expect("it").0.attr.size, 13_000);
-    // The disks take writes again: what is not upgraded is still changed by nobody.
+    // The disks take writes again: a store that is not upgraded still refuses changes.
     world.set_read_only("disk", false);
     let refused = ns.create_bucket(&root(), "four", None).expect_err("refused");
     assert_eq!(refused.kind, ErrorKind::ReadOnly);
@@ -429,7 +429,7 @@ fn a_store_of_this_format_without_a_bucket_for_the_files_at_the_top_gets_it_once
     let before = store.namespace().store().ledger().next_lsn();
     drop(store);
     let store = open(&world).expect("opened");
-    // What an opening writes besides, it writes each time.
+    // Every opening makes these commits.
     assert!(store.namespace().store().ledger().next_lsn().0 <= before.0 + 2);
     assert!(store.namespace().top(&root()).expect("it").is_top());
 }
