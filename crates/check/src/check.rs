@@ -1,9 +1,9 @@
 //! The invariants of the name space as predicates: what `strata fsck`, the heal report and the tests run.
 //!
-//! At rest, one sweep over all records tells. Beside writers a sweep only raises suspicions, since it sees a moving
-//! store; each is then settled (`live`): looked at again under the writer's lock where a few records decide, counted
-//! again while every commit is watched where a count does. Counters that are derived from records (`counters`) are compared the same way
-//! at rest and beside writers. Only what stands is reported.
+//! At rest, one sweep over all records decides. Beside writers a sweep only raises suspicions, because the store changes
+//! under it. Each suspicion is then settled (`live`): if a few records decide, they are read again under the writer's lock;
+//! if a count decides, it is counted again while every commit is watched. Counters that are derived from records (`counters`)
+//! are compared the same way at rest and beside writers. Only confirmed findings are reported.
 //!
 //! Memory is bounded by [`CheckOptions::at_once`]: inodes and chunks are looked at that many at a time.
 
@@ -58,7 +58,7 @@ pub fn check(
     let through = sweep(ns, options, &mut found, &mut teller)?;
     let mut report = found.report;
     if ns.is_outdated() {
-        // They are as an earlier version had them.
+        // The records are as an earlier version wrote them.
         let upgraded = |finding: &Finding| {
             matches!(
                 finding,
@@ -67,7 +67,7 @@ pub fn check(
                     | Finding::Usage { .. }
                     | Finding::LockCount { .. }
                     | Finding::Names { .. }
-                    // No directory has a placeholder there.
+                    // No directory has a placeholder in that format.
                     | Finding::Shadow { .. }
                     | Finding::Bucket { root: ROOT_INO }
             )
@@ -75,7 +75,7 @@ pub fn check(
         report.findings.retain(|finding| !upgraded(finding));
     }
     if ns.store().read_only().is_some() {
-        // An earlier version has locks without counting them, and an opening for changes counts them.
+        // An earlier version has locks without counting them; an opening for changes counts them.
         report.findings.retain(|finding| !matches!(finding, Finding::LockCount { counted: 0, .. }));
     }
     report.ended = !through;

@@ -89,7 +89,7 @@ fn hides_references(report: &CheckReport) -> bool {
             }
             Finding::Chunk(ChunkFault::Record { .. }) => true,
             Finding::Chunk(ChunkFault::Unreadable { page, .. } | ChunkFault::OutOfReach { page, .. }) => *page,
-            // A page whose bytes are gone is named as one by whoever could not follow it; any chunk may be one.
+            // Any missing chunk may be a page, and what a missing page refers to is not known.
             Finding::Chunk(ChunkFault::Missing { .. }) => true,
             _ => false,
         })
@@ -171,7 +171,7 @@ fn rank(finding: &Finding) -> u8 {
         | Finding::Shadow { .. }
         | Finding::Chunk(ChunkFault::Count { .. }) => 2,
         Finding::NoName { .. } | Finding::Unreached { .. } => 1,
-        // Whoever mends a name leaves the others to this.
+        // Steps that mend one name leave the other names of the inode to this step.
         Finding::Names { .. } => 2,
         _ => 0,
     }

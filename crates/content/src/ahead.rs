@@ -50,7 +50,7 @@ impl ReadAhead {
         }
         run.end = run.end.max(end);
         run.bytes = run.bytes.saturating_add(len);
-        // The window grows with what was read, so that who reads the head of a file alone does not have all of it read.
+        // The window grows with the bytes read, so that a reader of a file's head does not have all of the file read.
         let until = run.end.saturating_add(run.bytes.min(WINDOW_MAX));
         let from = run.announced.max(offset);
         if until < from.saturating_add(STEP_MIN) {

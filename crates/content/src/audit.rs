@@ -182,7 +182,7 @@ impl Audit {
                 from.push(0);
                 for (key, entry) in found {
                     match <[u8; 32]>::try_from(&entry.value[..]) {
-                        // The length is the owner's to tell, and the owner is gone.
+                        // Only the owner knows the length, and the owner is gone.
                         Ok(id) => audit.refer_page(ChunkId(id), None),
                         Err(_) => audit.fault(ChunkFault::Record { key }),
                     }
@@ -240,7 +240,7 @@ impl Audit {
                     }
                     self.owner(node.items());
                 }
-                // Its cell says so, too.
+                // The page's cell shows this too.
                 Err(ContentError::OutOfReach { .. }) => {}
                 Err(error) if self.scope.holds(&id) => {
                     let why = crate::error::chain(&error);
@@ -341,7 +341,7 @@ impl Audit {
         if self.store.chunk_behind(&id, place, held).is_ok_and(|bytes| namer.name(&bytes) == id) {
             return;
         }
-        // It may have been moved since its cell was looked at.
+        // The chunk may have been moved since its cell was read.
         *held = HeldBlock::default();
         let mut why = String::new();
         for _ in 0..READS {
@@ -352,7 +352,7 @@ impl Audit {
             }
         }
         let page = self.met.contains(&id);
-        // A page that could not be followed was reported then.
+        // A page that could not be followed has been reported already.
         if !(page
             && self.faults.iter().any(|fault| matches!(fault, ChunkFault::Unreadable { id: at, .. } if *at == id)))
         {

@@ -1,5 +1,5 @@
 //! What the layers above get from the engine, through the store: how durable a change is, how much room there is, the records as of
-//! some change, and every commit as it happens. They have no other access to the engine. Also what an ingest hands to it.
+//! some change, and every commit as it happens. They have no other access to the engine. Also the calls by which an ingest hands blocks to it.
 
 use strata_engine::{Class, Feature, Observer, Page, PreparedBlock, Purpose, Row, Settled, StoreRoom, Watch};
 use strata_seam::Lsn;

@@ -98,7 +98,7 @@ impl Store {
         let mut read_at = None;
         loop {
             let Some(place) = self.place(id)? else { return Ok(self.engine().bytes_on_their_way(id).is_some()) };
-            // It may have been moved, and the segment freed, since its place was looked up.
+            // The chunk may have been moved, and the segment freed, since its place was looked up.
             if read_at.replace(place) == Some(place) {
                 return Ok(false);
             }
@@ -119,7 +119,7 @@ impl Store {
     /// As [`Store::chunk`].
     pub(crate) fn is_proved(&self, id: &ChunkId) -> Result<bool> {
         let bytes = self.chunk(id)?;
-        // One that was stored anew meanwhile has the same domain: it is part of its name.
+        // A chunk that was stored anew meanwhile has the same domain, which is part of its name.
         let Some(domain) = self.domain_of(id)? else {
             return Err(ContentError::MissingChunk(*id));
         };
@@ -133,7 +133,7 @@ impl Store {
             if let Some(bytes) = self.engine().bytes_on_their_way(id) {
                 return Ok(Some(bytes));
             }
-            // Between the two looks the block may have been written and its place have moved into the index.
+            // Between the two look-ups the block may have been written and its place have moved into the index.
             place = self.place(id)?;
         }
         let Some(place) = place else { return Err(ContentError::MissingChunk(*id)) };

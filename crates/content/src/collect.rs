@@ -25,8 +25,8 @@ impl Store {
             let keep = abandoned.len().saturating_sub(STEP);
             abandoned.split_off(keep)
         };
-        // Numbers of a session are given out under the writer's lock, so what it queues later lies behind what it queued. Everything
-        // before this place was let go: looking there would only meet the traces of removals, ever more of them.
+        // Numbers of a session are given out under the writer's lock, so entries that it queues later sort behind its earlier ones. Everything
+        // before this place was released: a scan of it would only step over the traces of removals, ever more of them.
         let mut from = self.garbage_from.lock();
         let own = of_session(TABLE_GARBAGE, self.session());
         keys.extend(self.range(&from, &[TABLE_GARBAGE + 1], STEP)?.into_iter().map(|(key, _)| key));
@@ -37,7 +37,7 @@ impl Store {
             match self.let_go(key) {
                 Ok(()) => {
                     done += 1;
-                    // Those of earlier sessions may lie behind.
+                    // Entries of earlier sessions may sort behind.
                     if failed.is_none() && key.starts_with(&own) {
                         from.clone_from(key);
                     }
@@ -77,9 +77,9 @@ impl Store {
         loop {
             let Some(record) = self.get(key)? else { return Ok(()) };
             let page = page_of(&record.value)?;
-            // Read beside the writer's lock: what is in a page never changes.
+            // Read without the writer's lock: a page never changes.
             let node = if self.references(&page)? == 1 { Some(self.page(&page)?) } else { None };
-            // It waits for nobody: it is what the mover waits for.
+            // This change waits for nobody, because the mover waits for it.
             let done = self.transact_for(None, true, |tx| {
                 let Some(value) = tx.get(key)? else { return Ok(Released::Done) };
                 let released = tx.release_page(&page_of(&value)?, node.as_ref())?;

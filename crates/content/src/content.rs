@@ -159,7 +159,7 @@ impl Made {
             let page = Page::of(&namer, part)?;
             if !self.pages.contains_key(&page.id) && !store.has_chunk(&page.id)? {
                 self.blocks.push(page.block);
-                // What is more than a little goes ahead of the commit, which has to fit into one stripe.
+                // Blocks beyond a few are appended ahead of the commit, which has to fit into one stripe.
                 if self.blocks.len() > BLOCKS_WITH_COMMIT_MAX {
                     store.append_blocks(vec![self.blocks.remove(0)], relaxed, self.promised)?;
                 }

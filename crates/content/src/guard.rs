@@ -169,7 +169,7 @@ impl Guard {
         let key = (self.epoch, state.number);
         state.readers.insert(key, items);
         drop(state);
-        // The guard itself goes when this returns.
+        // The guard itself is dropped when this returns.
         Narrow { guards: Arc::clone(&self.guards), key }
     }
 }

@@ -163,7 +163,7 @@ impl Ingest {
         for item in items {
             self.len += item.len;
             self.end_below(item.height())?;
-            // Whoever gave it holds it until here.
+            // The caller has held the item until here.
             self.guard.relied.note(*item, || Ok::<_, ContentError>(()))?;
             self.add_item(*item)?;
         }
@@ -197,7 +197,7 @@ impl Ingest {
     }
 
     fn finish_cut(&mut self) -> Result<Content> {
-        // The last block travels with the commit. It is prepared here while helpers are at those before it.
+        // The last block travels with the commit. It is prepared here while helpers prepare those before it.
         let domain = self.namer.domain();
         let last =
             self.take_block().map(|(raw, entries)| prepare(&raw, domain, entries, CompressPolicy::HOT)).transpose()?;
@@ -261,7 +261,7 @@ impl Ingest {
         for (at, cut) in cuts.iter().enumerate() {
             let Some(id) = cut.chunk() else { continue };
             items.push(cut.item);
-            // One that comes twice is the stream's own the second time.
+            // A chunk that comes twice is the stream's own the second time.
             if !self.taken.contains(&id) && !ids.contains(&id) {
                 asked.push(at);
                 ids.push(id);
@@ -355,7 +355,7 @@ impl Ingest {
         self.store.traffic.block(&block);
         let ids: Vec<ChunkId> = block.chunks.iter().map(|(id, _)| *id).collect();
         self.store.append_blocks(vec![block], self.relaxed, self.promised)?;
-        // From here on the store knows them.
+        // From here on the store has these chunks.
         ids.iter().for_each(|id| {
             self.taken.remove(id);
         });
@@ -372,7 +372,7 @@ impl Ingest {
         next.extend_from_slice(&self.buffer[self.accepted..]);
         let mut raw = std::mem::replace(&mut self.buffer, next);
         raw.truncate(self.accepted);
-        // It is kept until it is written and found; the allocator takes the rest back where it lies.
+        // The buffer is kept until the block is written and can be found; the allocator takes the rest back in place.
         raw.shrink_to_fit();
         let raw = Bytes::from(raw);
         self.accepted = 0;
@@ -415,7 +415,7 @@ impl Ingest {
         while !behind.is_empty() {
             let (part, rest) = behind.split_at(behind.len().div_ceil(behind.len().div_ceil(PAGE_ITEMS)));
             behind = rest;
-            // Pages that are needed further behind stay held on their own.
+            // Pages that later items refer to stay held on their own.
             let held = |(_, id): &mut (Vec<u8>, ChunkId)| {
                 !behind.iter().any(|item| matches!(item.source, Source::Page { id: other, .. } if other == *id))
             };

@@ -1,8 +1,8 @@
 //! A stream that arrives on one thread, piece by piece, and is taken in on another.
 //!
-//! Pieces wait in a short queue. Once enough of them do, an [`Ingest`] is set to work on a thread of the caller's choice,
-//! and it works until nothing is left; while pieces come faster than they are chunked, a whole body costs one hand-over,
-//! and while a slow client sends nothing, no thread is held. Once there is a stream at work for every core, more is
+//! Pieces wait in a short queue. Once enough of them wait, an [`Ingest`] is set to work on a thread of the caller's choice,
+//! and it works until nothing is left. While pieces come faster than they are chunked, a whole body costs one hand-over;
+//! while a slow client sends nothing, no thread is held. Once there is a stream at work for every core, more is
 //! gathered first: starting early gains nothing then, and costs hand-overs and the warmth of caches.
 //!
 //! It is written over [`std::task`] alone and knows no runtime.

@@ -1,5 +1,5 @@
-//! Keys of the records of this layer: readers of events, the queue of owners let go, and pages of unfinished ingests. The cells of
-//! chunks are the engine's (`strata_engine::TABLE_CHUNK`).
+//! Keys of the records of this layer: readers of events, the queue of pages whose owners are gone, and pages of unfinished ingests. The
+//! cells of chunks are the engine's (`strata_engine::TABLE_CHUNK`).
 //!
 //! | key | value |
 //! |---|---|

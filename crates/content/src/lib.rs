@@ -3,7 +3,7 @@
 //! Start with [`Store`]: reading needs no lock, writing goes through [`Store::transact`]. A stream comes in through
 //! [`Ingest`], becomes [`Content`], gets an owner by [`Tx::attach`], and is read back by a [`Reader`].
 //!
-//! What is below is asked through the commit seam (`strata_engine::Engine`). Only the mover, which works segment by segment, and
+//! The layers below are used through the commit seam (`strata_engine::Engine`). Only the mover, which works segment by segment, and
 //! `store.rs`, which puts a store together, know the ledger and the index behind it.
 
 mod ahead;

@@ -7,31 +7,31 @@
 //!
 //! **Invariant REF**: a chunk's cell is removed only under the writer's lock, in a commit that finds its count at zero and its place still
 //! where the round saw it. And no commit counts a reference to a chunk that has no place (`ContentError::Gone`). So whichever of the two comes
-//! first, no chunk with references is ever removed. That alone keeps the data safe; what follows keeps everybody else
+//! first, no chunk with references is ever removed. That alone keeps the data safe. The rules that follow keep ingests, readers and streams
 //! from noticing:
 //!
 //! - An ingest that found a chunk present leaves its bytes out and counts it only with its commit. So idle chunks are first
-//!   *condemned*: from then on an ingest takes them for absent and writes them anew. Those that may have looked before hold a
+//!   *condemned*: from then on an ingest takes them for absent and writes them anew. Ingests that may have looked before hold a
 //!   [`Guard`](crate::guard::Guard) from an earlier epoch, and the round waits until all of these are gone. The same holds for content made of items,
-//!   and for readers of contents that were deleted meanwhile. A reader that takes long is asked what it may read: its manifest is
-//!   fixed, and so is what is condemned, so one that does not meet the other never will. A stream that is being taken in is asked
-//!   what it relies on and nobody counts yet: what is condemned does not come in any more. What either meets stays, with its
-//!   segments; all else goes.
-//! - A chunk written anew is *pending* until its place is in the index, and the tail that says so carries the number of its
-//!   append. Were its cell removed under a higher number in between, that tail would be passed over and the chunk lost. So
+//!   and for readers of contents that were deleted meanwhile. A reader that takes long is asked what it may read. Its manifest is
+//!   fixed, and so are the condemned chunks: if they have no chunk in common, they never will. A stream that is being taken in is asked
+//!   which uncounted chunks it relies on; it cannot come to rely on further condemned ones. Condemned chunks that a reader or a stream
+//!   needs stay, with their segments; all others are removed.
+//! - A chunk written anew is *pending* until its place is in the index. The tail with the place carries the number of the chunk's
+//!   append. If the cell were removed under a higher number in between, that tail would be ignored and the chunk lost. So
 //!   handing blocks over and noting them as pending is one step to the removal (`Embedded::hold_appends`), which leaves pending
-//!   chunks alone; blocks handed over after it have a higher number than it.
+//!   chunks alone. Blocks handed over after the removal have a higher number than the removal.
 //! - A chunk that is counted again while it is condemned stays, and is moved like the others.
-//! - Moved bytes are proved by their hash first. What cannot be read stays where it is, and so does its segment.
+//! - Moved bytes are verified by their hash first. What cannot be read stays where it is, and so does its segment.
 //!
-//! A segment is freed only after a checkpoint that (1) lies behind it in the log, (2) has no piece in it, and (3) whose own pairs were
-//! looked at, every one, and none places a chunk in it; changes behind the checkpoint's position place chunks only in segments from there on. So
+//! A segment is freed only after a checkpoint that (1) lies behind it in the log, (2) has no piece in it, and (3) has no pair that places a
+//! chunk in it; every pair is checked for that. Changes behind the checkpoint's position place chunks only in segments from there on. So
 //! no cell can lead into a freed segment, whatever the walk over its frames missed.
 //!
-//! A reader that looked a place up and came to read it after the segment went looks it up once more.
+//! A reader whose segment was freed between its look-up and its read looks the place up once more.
 //!
-//! Nothing of a round is remembered: one that was cut off, by a crash or by its caller, leaves some chunks moved and some cells
-//! removed, each by a commit of its own, and the next one goes on from there.
+//! A round leaves no state. One that was cut off, by a crash or by its caller, leaves some chunks moved and some cells removed, each by a
+//! commit of its own, and the next round goes on from there.
 
 mod census;
 mod checkpoints;

@@ -1,8 +1,8 @@
 //! Pages of manifests lately read, decoded: a page describes some 16 MiB of content, and reading that in pieces of 4 or
 //! 128 KiB would otherwise decode its thousand items each time (a sixth of the work of such reads).
 //!
-//! Invariants: at most [`PAGES_MAX`] pages, the least lately used go first; a page is named by the hash of its bytes, so
-//! what is kept never has to be forgotten.
+//! Invariants: at most [`PAGES_MAX`] pages, the least recently used are evicted first. A page is named by the hash of its bytes, so
+//! a cached page never becomes invalid.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Pages {
     pub(crate) fn keep_allocated(&self, id: ChunkId, bytes: u64) {
         let mut allocated = self.allocated.lock();
         if allocated.len() >= SUMS_MAX {
-            // They are counted again when somebody asks; which ones go first does not matter.
+            // Sums are counted again when needed; it does not matter which are evicted.
             allocated.clear();
         }
         allocated.insert(id, bytes);

@@ -100,7 +100,7 @@ impl Task {
                     *state = State::Running;
                     self.changed.wait(&mut state);
                 }
-                // A helper died over it and has put it back.
+                // A helper failed while it prepared the block, and has put it back.
                 State::Waiting(raw, entries) => *state = State::Waiting(raw, entries),
                 State::Taken => return Err(ContentError::TooLarge("a block was taken twice".to_owned())),
             }

@@ -131,7 +131,7 @@ impl Reader {
     pub fn look_ahead(&self, ahead: &ReadAhead, offset: u64, len: usize) {
         let Some(range) = ahead.note(offset, len as u64) else { return };
         let range = range.start.min(self.len)..range.end.min(self.len);
-        // A hint: what is damaged or gone tells the read.
+        // Only a hint: the read itself reports what is damaged or gone.
         let _ = self.announce(&self.items, range, &mut None, 0);
     }
 

@@ -208,7 +208,7 @@ impl Tx<'_> {
     /// The queue takes over the owner's reference.
     fn queue_release(&mut self, id: &ChunkId) {
         let store = self.store;
-        // It never has none.
+        // There always is a number.
         let number = self.draw(|| Some(store.unique())).unwrap_or_default();
         self.put(keys::garbage_key(store.session(), number), id.0.to_vec());
     }

@@ -160,7 +160,7 @@ impl Store {
     ) -> Option<(Tx<'a>, T)> {
         let mut tx = Tx::noting_premises(self, relaxed);
         let value = change(&mut tx).ok()?;
-        // Whoever has used up its time on the core would lose it while it holds the lock, and everybody would wait.
+        // A thread whose time slice ends while it holds the lock would make everybody wait; so it gives up the core before.
         std::thread::yield_now();
         Some((tx, value))
     }
@@ -188,11 +188,11 @@ impl Store {
         let holds = self.engine().premises_hold(held, &early.change, Absent::Written).map_err(ContentError::from)?;
         match value {
             Ok(value) if holds => {
-                // What only read saw one moment, and need not be true any more.
+                // A change that only read saw one moment, which may be over: it is not compared.
                 if early.change.has_written() {
                     match change(&mut again) {
                         Ok(_) if early.change.writes_like(&again.change) => {
-                            // Nor may it tell of what is elsewhere by now.
+                            // Its events must not describe an earlier state either.
                             if early.change.events != again.change.events {
                                 report(format!("{} tells what is not so any more", early.change.written()));
                             }

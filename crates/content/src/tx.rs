@@ -141,7 +141,7 @@ impl<'a> Tx<'a> {
     /// Removes a record.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
         let key = key.into();
-        // What this change has added to a cell goes with it.
+        // What this change has added to the cell is removed with it.
         self.change.tallies.remove(&key);
         self.change.tails.remove(&key);
         self.change.rows.insert(key, None);

@@ -180,7 +180,7 @@ mod tests {
         expected.count(*b"n", 0);
         expected.set_tail(*b"t", *b"tail");
         assert_eq!(mutations, expected.0);
-        // The row, the reference that is one more, and nothing of what is removed.
+        // The row and the added reference, and nothing for what is removed.
         assert_eq!(added(&mutations), 2 + 33);
     }
 

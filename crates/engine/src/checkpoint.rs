@@ -1,13 +1,14 @@
 //! Checkpoints: the index as a deduplicated dump in the ledger, so that a lost index is filled from it and the log's
-//! start can be given back.
+//! start can be freed.
 //!
 //! **Invariant TRUTH**: a checkpoint is the state at one sequence number, proved by the hash of each piece and the
-//! fingerprint of all; with the log from its position on it is the whole truth. Its root is stored only after everything
-//! it refers to is durable, so a crash at any moment leaves the old one or the new one, each complete.
+//! fingerprint of all. With the log from its position on, it is the whole truth. Its root is stored only after everything
+//! it refers to is durable, so a crash at any moment leaves the old checkpoint or the new one, each complete.
 //!
-//! Pieces are cut where keys say so (`strata_index::PieceCutter`) and named by their hash: one that the checkpoint
-//! before had too keeps its place, and one in whose keys nothing changed since is not even read. `format.rs` has the bytes,
-//! `take.rs` makes a checkpoint, `facts.rs` is what it knows of the one before, `restore.rs` fills an index from one. `docs/format/checkpoint.md` is the page that goes with it.
+//! Pieces are cut where keys say so (`strata_index::PieceCutter`) and named by their hash. A piece that the previous checkpoint
+//! had too keeps its place, and a piece in whose keys nothing changed since is not even read. `format.rs` has the bytes,
+//! `take.rs` makes a checkpoint, `facts.rs` is what is known of the previous one, `restore.rs` fills an index from one. Format:
+//! `docs/format/checkpoint.md`.
 
 mod facts;
 mod format;

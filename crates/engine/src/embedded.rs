@@ -162,7 +162,7 @@ impl Engine for Embedded {
         debug_assert!(held.is_of(&self.writer), "the lock is another store's");
         let (relaxed, purpose, events) = (change.relaxed, change.purpose, std::mem::take(&mut change.events));
         let (mut mutations, blocks) = change.into_mutations();
-        // The first commit of a session takes its number, whatever else it does.
+        // The first commit of a session also records the session's number.
         let begins = !self.session_begun.load(Ordering::Acquire);
         if begins {
             let (key, value) = (KEY_SESSION.to_vec(), self.session.0.to_be_bytes().to_vec());
@@ -171,7 +171,7 @@ impl Engine for Embedded {
         let batch = Batch(mutations);
         let encoded = encode(&batch, &events)?;
         let added = added(&batch.0);
-        // The ledger may have written it, and say so, before it is in the index.
+        // The ledger may have written the commit, and report that, before it is in the index.
         let committing = self.index.begin_commit();
         let lsn = self.hand_over(blocks, Some(encoded.clone()), relaxed, purpose, added)?;
         self.recent.note(lsn, (!events.is_empty()).then_some(encoded));

@@ -1,4 +1,4 @@
-//! The commit seam: all that the layers above ask of what is below them.
+//! The commit seam: all calls that the layers above make on the engine.
 //!
 //! The trait is object safe, and each of its calls does much more than a call through a table costs.
 
@@ -141,7 +141,7 @@ pub trait Engine: Send + Sync {
     /// A hint that the block at this place will be read soon, so that the disks can read it in advance.
     fn will_read(&self, at: &Location);
 
-    // What commits tell.
+    // Reading commits.
 
     /// The number of the newest commit, of whatever process.
     fn newest_commit(&self) -> Lsn;

@@ -3,13 +3,12 @@
 //! # What it is for
 //!
 //! The layers above compute *changes*. A [`Change`] is plain data: the rows that it puts and removes, the references to chunks that
-//! it adds and takes away, the blocks of bytes that travel with it, the events that it tells and, where somebody wants to know, the
-//! rows that it was computed from ([`Premises`]). An [`Engine`] takes one at a time, whole or not at all, gives it a number,
-//! and shows it to every reader from then on; it tells how safe it is by now, and where the bytes of a chunk lie.
+//! it adds and takes away, the blocks of bytes that travel with it, its events and, if they are needed, the rows that it was computed
+//! from ([`Premises`]). An [`Engine`] takes one change at a time, whole or not at all, gives it a number, and shows it to every reader
+//! from then on. It says how durable a change is by now, and where the bytes of a chunk lie.
 //!
-//! That is all that content and name space need to know of what is below them, and [`Engine`] is the list of it. It has what is
-//! called today and nothing for later: `docs/decisions/0035-one-seam-for-commits.md` says what is missing for an engine that several
-//! processes share.
+//! Content and name space need nothing else of the layers below, and [`Engine`] is the list of it. It has only calls that are used
+//! today: `docs/decisions/0035-one-seam-for-commits.md` says what is missing for an engine that several processes share.
 //!
 //! # What there is
 //!
@@ -18,12 +17,12 @@
 //!
 //! | file | what it has |
 //! |---|---|
-//! | `engine.rs` | the seam: the trait [`Engine`] and what its calls give |
-//! | `change.rs`, `premises.rs` | what goes in: a change, and what it relies on |
+//! | `engine.rs` | the seam: the trait [`Engine`] and what its calls return |
+//! | `change.rs`, `premises.rs` | a change as it is handed over, and the rows it relies on |
 //! | `exclusive.rs` | the guard of the single writer, and how long it is held |
 //! | `embedded.rs` | the engine over a ledger and an index |
 //! | `placing.rs`, `cell.rs`, `place.rs` | where blocks lie, and what is known of those that are on their way |
-//! | `recent.rs`, `watch.rs` | the newest commits for those who follow, and seeing each go by |
+//! | `recent.rs`, `watch.rs` | the newest commits for readers that keep up, and observing every commit |
 //! | `checkpoint.rs` | the index written down in the log, by the embedded engine alone |
 //!
 //! # Invariants kept here

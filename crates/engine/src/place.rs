@@ -106,7 +106,7 @@ impl Whereabouts {
             let (bytes, behind) = rest.split_first_chunk::<DOMAIN_LEN>()?;
             let [class, encryption @ ..] = *bytes;
             domain = DedupDomain::of(class, u32::from_le_bytes(encryption));
-            // The common one is the one that is left out.
+            // The common domain is encoded by leaving it out.
             if domain.is_common() {
                 return None;
             }
@@ -279,7 +279,7 @@ mod tests {
             assert_eq!(Whereabouts::decode(&good[..len]), None, "{len} bytes");
         }
         assert_eq!(Whereabouts::decode(&[&good[..], &[0]].concat()), None, "a byte behind the end");
-        // The common domain is told by its absence, and key 0 is none.
+        // The common domain is encoded by leaving it out, and key 0 means none.
         assert_eq!(Whereabouts::decode(&[&[0x11, 0, 0, 0, 0, 0], &good[1..]].concat()), None);
         assert_eq!(Whereabouts::decode(&[&[0x21, 0, 0, 0, 0], &good[1..]].concat()), None);
     }

@@ -47,7 +47,7 @@ pub fn place_blocks(blocks: &[PlacedBlock]) -> Result<Batch> {
     let mut mutations = Vec::new();
     for block in blocks {
         if is_directory_of_checkpoint(&block.directory) {
-            // No chunks, and nothing a replay has to know.
+            // The block has no chunks, and nothing that a replay has to know.
             continue;
         }
         let directory = BlockDirectory::decode(&block.directory)
@@ -83,7 +83,7 @@ impl Sink for Placement {
                         }
                     }
                 }
-                // We encoded this directory ourselves moments ago: it decodes, or memory is broken.
+                // This process encoded the directory moments ago: it decodes, or memory is broken.
                 Err(error) => tracing::error!(%error, "a block that was just written has no readable directory"),
             }
         }
@@ -112,13 +112,13 @@ impl Embedded {
             self.pending.lock().chunks.extend(chunks.iter().cloned().flat_map(pending));
         }
         let append = Append { blocks: records, commit, relaxed };
-        // Each chunk has a cell, which takes about twice what its entry there does.
+        // Each chunk has a cell, which takes about twice what its entry in the directory does.
         let placed = 2 * append.blocks.iter().map(|block| block.directory.len()).sum::<usize>();
         let lsn = self.ledger.append_for(append, purpose)?;
         self.note_changed((placed + added) as u64);
         if !chunks.is_empty() {
             let mut known = self.pending.lock();
-            // The writer may have been quicker: then they are in the index already.
+            // The writer may have been quicker: then the chunks are in the index already.
             if known.placed < lsn {
                 known.chunks.extend(chunks.into_iter().flat_map(pending));
             }

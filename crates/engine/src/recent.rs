@@ -58,7 +58,7 @@ impl Recent {
         upto: Lsn,
         each: &mut dyn FnMut(Lsn, &[u8]) -> bool,
     ) -> Result<(), LogStop> {
-        // One that is written and not noted yet is in neither place.
+        // A commit that is written and not noted yet is in neither place.
         let written = ledger.written();
         loop {
             let mut step = Vec::new();

@@ -1,4 +1,4 @@
-//! Observing every commit: a check beside writers learns so what changed while it counted.
+//! Observing every commit, so that a check beside writers learns what changed while it counted.
 
 use std::sync::Arc;
 

@@ -5,15 +5,15 @@
 //!
 //! Files here, from the bottom up; none imports one that stands above it:
 //! - `types` and its children are the values that callers pass and get, `key`, `name` and [`records`] the format of what is stored; `view`
-//! reads records.
+//!   reads records.
 //! - State of the process beside the store: `opens`, `pin` and `staging` of open files, `remnants` of removed files that are still remembered,
-//! `paths` for events, `locks/memory`, `numbers`, and `changes` with the listeners. `effects` is what a change does to that state, `told` what
-//! a change reports, as an `event` and to the mount's kernel.
+//!   `paths` for events, `locks/memory`, `numbers`, and `changes` with the listeners. `effects` is what a change does to that state, `told` what
+//!   a change reports, as an `event` and to the mount's kernel.
 //! - `namespace` holds all of that together; `opening` opens it on a store, `snap` reads outside of a change, `change` makes a change.
 //! - Operations: `authority` decides who may do what; `lookup`, `positions`, `create`, `rename`, `setattr` are the tree, `entries` writes
-//! it; `file`, `pinning`, `extents`, `seal` and `reading` are open files, `stored` lists those whose staged bytes became content lately;
-//! `object`, `list` and `upload` are the view by keys; `trees` and `service` serve single doors; `locks` has the locks of all doors;
-//! `telling` writes events and notifications, and `feed` reads events.
+//!   it; `file`, `pinning`, `extents`, `seal` and `reading` are open files, `stored` lists those whose staged bytes became content lately;
+//!   `object`, `list` and `upload` are the view by keys; `trees` and `service` serve single doors; `locks` has the locks of all doors;
+//!   `telling` writes events and notifications, and `feed` reads events.
 
 mod authority;
 mod belong;

@@ -6,8 +6,8 @@
 //!
 //! - *Which sessions exist* is one row, written by a session that starts and by one that ends a session that is gone.
 //! - *Open files* stay in memory, so that opening costs no commit. A change that removes the last name of an inode leaves a mark for each
-//! session, since each may have the inode open. A session removes its mark once it does not have the inode open, and the session that
-//! removes the last mark erases the inode. Changes that add marks write the inode, so its record is the guard of the set of marks.
+//!   session, since each may have the inode open. A session removes its mark once it does not have the inode open, and the session that
+//!   removes the last mark erases the inode. Changes that add marks write the inode, so its record is the guard of the set of marks.
 //! - *Locks* of WebDAV are counted in the record of their bucket ([`crate::locks`]), those of processes are in one row per inode.
 //!
 //! Each session has for itself: staged bytes until they are sealed, pins of content, removed inodes that a kernel refers to, and claims

@@ -79,7 +79,7 @@ impl OpenStore {
         let recovered = recover(&config, set_id, &clock, entropy)?;
         let index = Arc::clone(&recovered.index);
         match Self::over(&config, set_id, recovered, &clock, entropy) {
-            // What it was opened with was found wrong by the first reads, and the next opening knows.
+            // The first reads found that the index is wrong. The next opening knows that.
             Err(error) if index.is_broken() => {
                 tracing::warn!(%error, "the index is wrong; the store is opened once more");
                 drop(index);
@@ -101,10 +101,10 @@ impl OpenStore {
         let ledger = Arc::new(ledger);
         let index_opened = index.opened().clone();
         let read_only_at = ledger.status().read_only.is_some().then(|| ledger.next_lsn());
-        // What was replayed may be drained without waiting for the first new stripe.
+        // Replayed changes may be drained without waiting for the first new stripe.
         index.note_written(ledger.status().position);
         if replayed >= FREEZE_REPLAYED {
-            // Else a server that dies again and again while it is young replays more at each start.
+            // Otherwise a server that dies again and again soon after its start replays more at each start.
             index.freeze();
         }
         let store = Store::new(Arc::clone(&ledger), index, config.content)?;
@@ -113,7 +113,7 @@ impl OpenStore {
             store.set_checkpoint(checkpoint);
         }
         store.note_checkpoint_blocks(&of_checkpoints);
-        // What the engine had and the checkpoint has not was not replayed.
+        // Changes that the engine had and the checkpoint has not were not replayed.
         let unseen = (store.log_since_checkpoint() / CHANGES_SHARE).min(store.index().found_bytes());
         store.note_changed(changed);
         store.guess_changed(unseen.saturating_sub(changed));
@@ -172,7 +172,7 @@ impl OpenStore {
         }
         let op = Op::new(Caller::root(&STORE));
         match self.namespace().sync_all(&op) {
-            // Whoever wrote it was told, or never asked. All else is closed in good order.
+            // The writers of these bytes got the error, or never asked. All else is closed in good order.
             Err(error) if error.kind == ErrorKind::NoSpace => {
                 let bytes = self.runtime.health().staged_bytes;
                 tracing::error!(bytes, %error, "written bytes that no fsync or close confirmed found no room and are lost");

@@ -144,13 +144,13 @@ impl Runtime {
         let mut sealed_at = 0;
         let (mut backlog, mut following) = (Backlog::of(collector), Backlog::of(follower));
         let mut follow_from = 0;
-        // Nothing is lost by what fails: what was not done stays to be done.
+        // A failure loses nothing: what was not done stays to be done.
         let say = |error: &Error| tracing::warn!(%error, "references without an owner cannot be released; this is tried again");
         collector.work(stop, again, say, || {
             let now = self.clock().monotonic_nanos();
             if now.saturating_sub(sealed_at) >= SEAL_EVERY_NANOS {
                 sealed_at = now;
-                // What cannot be sealed, for instance for lack of room, keeps nothing else from being done: room may come of it.
+                // Bytes that cannot be sealed, for instance for lack of room, keep nothing else from being done: that may make room.
                 let sealed = self.namespace().seal_idle();
                 if sealer.note(&sealed, FAILED_PAUSE)
                     && let Err(error) = sealed
@@ -210,7 +210,7 @@ impl Runtime {
         let now = self.clock().monotonic_nanos();
         Ok(match store.index().drain_step(now, store.durable()).map_err(ContentError::Index)? {
             Drained::Waiting { bound } => {
-                // In a relaxed store nothing becomes durable by itself; the engine may only hold what is.
+                // In a relaxed store nothing becomes durable by itself, and the engine may hold only durable changes.
                 worker.waits_for("changes to be durable");
                 let waited = store.wait(bound, strata_content::Class::Durable);
                 worker.goes_on();
@@ -218,7 +218,7 @@ impl Runtime {
                 Step::More(0)
             }
             Drained::Batch { keys } => Step::More(keys as u64),
-            // Of what was not read since the opening a part was verified, and there may be more.
+            // A part of what was not read since the opening was verified, and there may be more.
             Drained::Verified => Step::More(0),
             Drained::Idle | Drained::Frozen | Drained::Done { .. } => Step::Nothing,
         })

@@ -178,7 +178,7 @@ impl Runtime {
         let before = ledger.segments_on(number).len();
         if before > 0 {
             while self.store().collect()? > 0 {}
-            // A change before, so that the segment is ended even if nothing was in it, and what was made ahead on the set goes.
+            // A change first, so that the segment is ended even if it was empty, and segments prepared ahead on the set are removed.
             self.namespace().put_setting(&op, SETTING, Some(number.to_string().as_bytes()))?;
             ledger.begin_segment().map_err(ContentError::from)?;
             self.namespace().put_setting(&op, SETTING, Some(number.to_string().as_bytes()))?;

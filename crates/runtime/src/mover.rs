@@ -98,8 +98,8 @@ impl Runtime {
         let mut most = self.store().ledger().room().left;
         loop {
             let mut freed = 0;
-            // Of several rounds each but the last left a checkpoint behind, and the commits of its moves: whole segments of which nothing is
-            // wanted any more. One more checkpoint frees them.
+            // Each of several rounds but the last left its checkpoint and the commits of its moves behind: whole segments of which nothing is
+            // needed any more. One more checkpoint frees them.
             for below in [BELOW_ON_DEMAND, BELOW_DEAD] {
                 let before = done.clone();
                 let mut tell = |report: &MoverReport| {
@@ -113,8 +113,8 @@ impl Runtime {
                     break;
                 }
             }
-            // What there was no room to end may be ended now, and its garbage given back. But where checkpoints are longer than
-            // segments, what each round frees may be what its checkpoint took: then there is no end to it.
+            // What could not be ended for lack of room may be ended now, and its garbage freed. But if checkpoints are longer than
+            // segments, a round may free only what its checkpoint took: then this would never end.
             let left = self.store().ledger().room().left;
             let more = !ended || !collected;
             if !more || !on || freed == 0 || left <= most {
@@ -163,7 +163,7 @@ impl Runtime {
         progress: &mut dyn FnMut(&MoverReport) -> bool,
     ) -> Result<MoverReport> {
         if !self.store().ledger().is_started() {
-            // Nobody could end meanwhile, and nothing may sleep.
+            // Without threads no holder could end meanwhile, and nothing may sleep.
             return Ok(self.store().reclaim(choice, &mut Unpaced)?);
         }
         let wait_nanos = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
@@ -189,7 +189,7 @@ impl Runtime {
                 && std::str::from_utf8(&key[1..]).is_ok_and(|name| sought(name, value))
         };
         self.store().ledger().begin_segment().map_err(strata_content::ContentError::from)?;
-        // A commit behind what is to go: a checkpoint's position, and with it what may be freed, is that of the last one in it.
+        // A commit behind what is to be freed: the position of a checkpoint is that of the last commit in it, and limits what may be freed.
         self.namespace().commit_nothing()?;
         if !self.store().ledger().is_started() {
             return Ok(self.store().erase(&records, &mut Unpaced)?);
@@ -208,12 +208,12 @@ impl Runtime {
 
     /// The background of the mover, until it is told to stop.
     pub(crate) fn run_mover(&self, stop: &Stop) {
-        // Shown from the beginning.
+        // The worker is shown from the beginning.
         self.drainer();
         let mut counted = SpaceWatch::default();
         let pause = || if self.store().ledger().is_full() { FULL_LOOK_EVERY } else { LOOK_EVERY };
         let again = || if self.store().ledger().is_full() { LOOK_EVERY } else { FAILED_PAUSE };
-        // Nothing is lost by it, and trying at once would only repeat it.
+        // A failure loses nothing, and an immediate retry would only repeat it.
         let say = |error: &Error| {
             tracing::warn!(error = error as &dyn std::error::Error, "the mover cannot go on; it tries again");
         };
@@ -260,10 +260,10 @@ impl Runtime {
         {
             return Ok(());
         }
-        // What the next write wants may be more than is left, and nothing says so before it is refused.
+        // The next write may need more than is left, which shows only when it is refused.
         let full = ledger.is_full() || ledger.room().spare < ledger.segment_capacity() / ALMOST_FULL_SHARE;
         if full {
-            // The contents of removed files, page by page: else nothing of them is garbage yet.
+            // Releases the contents of removed files, page by page: before that, nothing of them is garbage.
             self.collect_all(&mut || !stop.is_asked())?;
         }
         let now = self.clock().monotonic_nanos();
@@ -275,7 +275,7 @@ impl Runtime {
             false => COUNT_ANYWAY_NANOS.max(COUNT_SHARE.rest_after(counted.took)),
         };
         let at = store.last_commit().0;
-        // In a full store nothing may be committed, and what was held by somebody before may be free by now.
+        // In a full store there may be no commits, but what somebody held before may be free by now.
         let again =
             full && now.saturating_sub(counted.when) >= FULL_AGAIN_NANOS.max(COUNT_SHARE.rest_after(counted.took));
         if (at == counted.at && !again) || now.saturating_sub(counted.when) < pause {
@@ -287,13 +287,13 @@ impl Runtime {
         let Some(census) = store.census(&mut host, &MoverReport::default())? else { return Ok(()) };
         let after = self.clock().monotonic_nanos();
         let worth = census.occupied() / GARBAGE_SHARE + census.capacity;
-        // A round takes a checkpoint, which is large where many small objects are: those are given back in larger portions.
+        // A round takes a checkpoint, which is large where many small objects are: garbage is freed in larger portions there.
         let worth = worth.max(store.worth_a_checkpoint().min(census.occupied() / GARBAGE_SHARE_MIN));
         let garbage = census.garbage(Choice::Below(BELOW));
         *counted = SpaceWatch { at, when: after, took: after.saturating_sub(now), released, garbage, worth };
         let ended = full && store.is_worth_ending(&census);
         if ended {
-            // What was removed last lies in it, and nothing else may give room back.
+            // Content that was removed last lies in this segment, and nothing else may free room.
             ledger.begin_segment().map_err(strata_content::ContentError::from)?;
         }
         let mut choice = Choice::Below(if crowded { BELOW_ON_DEMAND } else { BELOW });
@@ -318,7 +318,7 @@ impl Runtime {
             unreadable = report.unreadable,
             "space given back"
         );
-        // Segments that somebody still reads from are looked at again, whether anything is changed or not.
+        // Segments that somebody still reads from are looked at again, even if nothing is changed.
         counted.at = if report.segments_waiting > 0 { 0 } else { store.last_commit().0 };
         Ok(())
     }

@@ -96,9 +96,9 @@ fn bring_up(config: &StoreConfig, set_id: SetId, clock: &Arc<dyn Clock>, entropy
             cache_capacity: config.index_cache_bytes,
             hot_bytes: config.index_cache_bytes,
             overlay_bytes_max: config.content.overlay_bytes_max,
-            // As late as leaves room for what comes while it is drained: a key that changes again meanwhile is drained once.
+            // As late as possible while leaving room for changes during the drain: a key that changes again before is drained once.
             freeze_bytes: config.content.overlay_bytes_max / 4 * 3,
-            // Readers of a stalled store are shown when its directories were changed last before that.
+            // Readers of a stalled store see the times that its directories had before the stall.
             cells_shown: &[strata_namespace::records::key::TABLE_TIMES],
             ..IndexOptions::new(set_id)
         },
@@ -169,7 +169,7 @@ fn bring_up(config: &StoreConfig, set_id: SetId, clock: &Arc<dyn Clock>, entropy
         }
         tracing::warn!("the index does not belong to this log; it is rebuilt");
         if restored > 0 {
-            // It came from the checkpoint and the log does not go on from there: only the whole log is left.
+            // The index came from the checkpoint, and the log does not go on from there: only the whole log is left.
             damaged = Some("the log does not go on behind it".to_owned());
             found = None;
         }

@@ -76,7 +76,7 @@ impl BroughtUp {
     /// The log cannot be opened, or an index not be made.
     pub fn open(config: &StoreConfig, clock: &Arc<dyn Clock>, entropy: &dyn Entropy) -> Result<Self> {
         let recovered = recover_found(config, clock, entropy)?;
-        // What is wrong inside is found when it is read. The next opening sets it aside, and says why.
+        // Damage inside the index is found when it is read. The next opening sets the index aside, and says why.
         if let Err(error) = recovered.index.verify(&mut || true) {
             tracing::warn!(error = &error as &dyn std::error::Error, "the index as it was left is wrong");
             drop(recovered);

@@ -1,10 +1,10 @@
-//! The counters that are derived from records, and what the records add up to, at one and the same moment: inodes, usage, locks of WebDAV
+//! Counters that are derived from records, compared with the records at one and the same moment: inodes, usage, locks of WebDAV
 //! in a bucket, and directories whose content has still to follow them.
 //!
-//! Two sums are kept, of the counters that were passed and of what they count. Every commit is watched, and changes both sums as it
-//! changes what was passed. A page is read without the lock of all changes; under it, what commits have changed of the page meanwhile is
-//! read again, and the page counts as passed. Once all tables are passed, both sums are those of now. At rest nothing is changed meanwhile,
-//! and the same is done.
+//! Two sums are kept of the keys that were passed: one of the counters, one of the records that they count. Every commit is watched, and
+//! what it changes of the passed keys changes both sums. A page is read without the writer's lock. Then, under the lock, what commits have
+//! changed of the page meanwhile is read again, and the page counts as passed. Once all tables are passed, both sums are those of now. At
+//! rest the same is done, and nothing changes meanwhile.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub(super) fn counters(ns: &Namespace, found: &mut Found, teller: &mut Teller<'_
 fn compare(ns: &Namespace, sums: Passing, found: &mut Found) -> Result<()> {
     let Passing { exist, counted, unread, lost, .. } = sums;
     if lost || unread.usage {
-        // What an inode adds up to that cannot be read is not known; nothing is claimed, and the report says so.
+        // What an unreadable record adds is not known: sums that depend on it are not compared, and the report says so.
         found.report.unsettled += 1;
     }
     if lost {
@@ -98,7 +98,7 @@ fn compare(ns: &Namespace, sums: Passing, found: &mut Found) -> Result<()> {
             Counter::Usage(of, bytes) if counted != exist && !unread.usage => {
                 found.put(Finding::Usage { of, bytes, counted, exist });
             }
-            // Where there is no such bucket any more, nobody asks for locks in it, and they end by themselves.
+            // If the bucket is gone, nobody looks for locks in it, and they end by themselves.
             Counter::Locks(bucket)
                 if counted != exist
                     && !unread.buckets.contains(&bucket)
@@ -148,7 +148,7 @@ fn pass(
     ns.store().transact(true, |tx| {
         let mut sums = sums.lock();
         if &sums.passed[..] >= upto {
-            // It is computed once more.
+            // The change is computed once more; the page was added already.
             return Ok(());
         }
         for (key, value) in page {

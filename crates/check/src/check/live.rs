@@ -4,7 +4,7 @@
 //! counted again while every commit is watched: a suspicion found again about something that no commit touched stands,
 //! one not found again is dismissed, and what was touched is counted once more.
 //!
-//! What a commit touches is told by the commit itself. The names of an inode change only with the inode's record, an entry
+//! The commit itself says what it touches. The names of an inode change only with the inode's record, an entry
 //! in it, or an entry that leads to it. The references to a chunk change only with its count, or, where a commit takes one
 //! away and adds another, with an owner's record that names the chunk or a page that came alive with it.
 
@@ -50,7 +50,7 @@ pub(super) fn settle(
                 counted.inodes.insert(*ino);
             }
             Finding::Chunk(fault) if fault.chunk().is_some() => counted.chunks.extend(fault.chunk()),
-            // These counts took the changes made meanwhile into account.
+            // These counts include the changes made meanwhile.
             Finding::Tally { .. }
             | Finding::Usage { .. }
             | Finding::LockCount { .. }
@@ -221,7 +221,7 @@ fn follow_pages(ns: &Namespace, subjects: &Subjects, touched: &mut Touched) {
             continue;
         }
         let Ok(node) = ns.store().page(&id) else {
-            // What it names is not known.
+            // Which chunks the page refers to is not known.
             touched.all = true;
             return;
         };

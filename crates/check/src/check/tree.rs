@@ -274,14 +274,14 @@ impl<'a> TreePass<'a> {
                         (false, _) => within,
                     };
                     let elsewhere = (seen.bucket, seen.tree) != (bucket, tree) && bucket != Ino(0);
-                    // What was moved into the trash with its folder follows it in changes of its own.
+                    // The content of a folder that was moved into the trash follows it in later commits.
                     if elsewhere && self.store.get(&key::following(parent))?.is_none() {
                         found.put(Finding::Elsewhere { parent, name: name.to_vec(), ino });
                     }
                     if seen.kind != dirent.kind || directory != (seen.kind == NodeKind::Directory) {
                         found.put(Finding::Kind { parent, name: name.to_vec(), ino });
                     } else if directory && seen.parent != parent {
-                        // It will know the name when it says the right directory.
+                        // Once its parent is set right, the inode also has this name: that is not reported too.
                         seen.unmet = 0;
                         found.put(Finding::Parent { ino, parent, named: seen.parent });
                     }
@@ -335,7 +335,7 @@ impl<'a> TreePass<'a> {
             };
             let Some(parent) = parent else { break };
             if path.contains(&parent) || path.len() > DEPTH_MAX {
-                // What hangs below a ring is not reported beside the ring itself.
+                // What hangs below a cycle is not reported beside the cycle itself.
                 return Ok(parent != ino);
             }
             path.push(parent);
@@ -368,7 +368,7 @@ pub(super) fn parent_of(store: &Store, ino: Ino) -> Result<Option<Ino>> {
 /// Whether the record of the bucket of the files at the top is there, and the root in that bucket.
 pub(super) fn top_is_whole(record: Option<&[u8]>, root: Option<&[u8]>) -> bool {
     let named_nothing = |record| Bucket::decode(ROOT_INO, record).is_ok_and(|bucket| bucket.name.is_empty());
-    // A root that is lost, or cannot be read, is reported as what it is.
+    // A root that is lost or cannot be read has a finding of its own.
     let in_it = |root| Inode::decode(ROOT_INO, root).map_or(true, |root| root.bucket == ROOT_INO);
     record.is_some_and(named_nothing) && root.is_none_or(in_it)
 }
@@ -389,7 +389,7 @@ pub(super) fn others(store: &Store, found: &mut Found, teller: &mut Teller<'_>) 
             Err(_) => None,
         };
         let leads = entry.and_then(|entry| Dirent::decode(&entry.value).ok()).map(|dirent| dirent.ino);
-        // One that went into the trash as a folder goes when nothing belongs to it any more.
+        // The record of a bucket that was moved into the trash as a folder stays until nothing belongs to it any more.
         if leads != Some(root) && store.get(&key::leaving(root))?.is_none() {
             found.put(Finding::Bucket { root });
         }

@@ -27,7 +27,7 @@ pub(super) fn directory(ns: &Namespace, tx: &mut Tx<'_>) -> Result<Inode> {
         let name = if n == 0 { LOST_AND_FOUND.to_owned() } else { format!("{LOST_AND_FOUND}~{n}") };
         let found = tx.entry(ROOT_INO, format!("{name}/").as_bytes());
         if let Ok(Some(dirent)) = found {
-            // A folder that somebody else can look into, or a broken one, is not that of repairs, whatever its name.
+            // A folder of another user, one that others can look into, or a broken one was not made by a repair, whatever its name.
             match tx.dir(dirent.ino) {
                 Ok(dir) if dir.attr.uid == root.attr.uid && dir.attr.mode & OTHERS == 0 => return Ok(dir),
                 _ => continue,

@@ -15,7 +15,7 @@ const STEP: usize = 1024;
 /// Mends what was found; `None` if there is nothing to mend any more.
 pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> {
     ns.mending().ready()?;
-    // Some need a walk over all entries, which nothing changes meanwhile: the caller holds the store alone.
+    // Some steps need a walk over all entries. Nothing changes these meanwhile: the caller holds the store alone.
     match finding {
         Finding::ManyNames { ino, .. } => return many_names(ns, *ino),
         Finding::Names { ino } => {
@@ -34,7 +34,7 @@ pub(super) fn mend(ns: &Namespace, finding: &Finding) -> Result<Option<String>> 
                     Taken::Whole | Taken::Already => "belongs there now".to_owned(),
                 })
             })?;
-            // What is below a directory belongs where it does.
+            // Everything below a directory belongs to the bucket of the directory.
             let at = ns.store().get(&key::entry(*parent, name))?.and_then(|entry| Dirent::decode(&entry.value).ok());
             if let (Some(taken), Some(Dirent { ino, kind: NodeKind::Directory, .. })) = (&mut taken, at) {
                 let below = ns.mending().take_over_below(ino)?;
@@ -161,7 +161,7 @@ fn change(ns: &Namespace, finding: &Finding, mend: impl Fn(&mut Tx<'_>) -> Resul
 fn size(ns: &Namespace, tx: &mut Tx<'_>, ino: Ino) -> Result<String> {
     let mut inode = tx.inode(ino)?;
     inode.attr.size = strata_content::items_len(&inode.items);
-    // Where a page cannot be read, what is allocated stays as it was.
+    // If a page cannot be read, the allocated size stays as it was.
     if let Ok(allocated) = ns.store().allocated_in(&inode.items) {
         inode.attr.allocated = allocated;
     }
@@ -180,7 +180,7 @@ fn remove_entry(ns: &Namespace, tx: &mut Tx<'_>, parent: Ino, entry_name: &[u8])
         ns.mending().put_inode(tx, &mut inode);
     }
     match tx.dir(parent) {
-        // Whether a directory is beside it is looked up, whatever the entry says.
+        // Whether there is a directory of the same name is looked up, whatever the entry says.
         Ok(mut dir) => ns.mending().unlist(tx, &mut dir, (entry_name, true)),
         Err(_) => {
             tx.delete(key::entry(parent, entry_name));
@@ -206,13 +206,13 @@ fn no_directory(ns: &Namespace, tx: &mut Tx<'_>, parent: Ino, entry_name: &[u8])
         return Ok("the root is a directory again".to_owned());
     }
     if found.is_none() {
-        // All its entries lie where they did, and directories among them name it rightly.
+        // A directory with the old number: its entries stay as they are, and directories among them have the right parent.
         let lost = lost::directory(ns, tx)?;
         tx.tally(key::KEY_INODES, 1);
         let dir = Inode::new(parent, NodeKind::Directory, 0o700, (lost.attr.uid, lost.attr.gid), ns.now());
         return Ok(format!("its directory {}", lost::take_in(ns, tx, dir, &lost::called(parent, None))?));
     }
-    // The number is a file's: the entry moves to the bucket itself.
+    // The number is a file's: the entry itself moves to the bucket of repairs.
     let Some(dirent) = tx.entry(parent, entry_name)? else { return Ok("gone".to_owned()) };
     tx.delete(key::entry(parent, entry_name));
     match tx.find_inode(dirent.ino)? {
@@ -435,7 +435,7 @@ pub(super) fn keep_readable(ns: &Namespace, content: &Affected) -> Result<Option
         at = lost.end.min(len);
     }
     readable.extend(ns.store().slice(&items, at..len)?);
-    // It stays of the domain that its chunks have.
+    // The copy stays in the dedup domain of its chunks.
     let domain = like.as_ref().map_or(DedupDomain::COMMON, |like| ns.mending().dedup_domain(like.bucket));
     let copy = ns.store().content(domain, readable)?;
     let allocated = ns.store().allocated_of(&copy)?;

@@ -487,7 +487,7 @@ fn an_inode_that_says_it_is_in_another_bucket_is_given_to_its_directorys_with_ev
     bench.mended(&format!("inode {dir}, which is of another bucket"), "to the bucket of its directory");
     bench.all_is_readable();
 
-    // A file with a name in either becomes two.
+    // A file with names in both buckets becomes two.
     let (a, top) = (bench.ino("a"), bench.bucket_root());
     bench.damage(|tx| {
         let mut inode = tx.inode(a).expect("it");
@@ -601,7 +601,7 @@ fn of_a_file_with_a_lost_chunk_the_rest_is_kept_and_the_original_stays() {
         repaired.done.iter().any(|done| done.contains(&format!("lost bytes: {at}-{}", at + lost))),
         "{repaired:#?}"
     );
-    // What cannot be mended is still reported; nothing else is.
+    // Only what cannot be mended is still reported.
     assert_eq!(repaired.left.violations, [format!("HASH: chunk {gone} is referred to and its bytes are nowhere")]);
     assert_eq!(bench.inode(a).items, damaged.items);
     let mut expected = noise(1);

@@ -14,7 +14,7 @@ use super::Guards;
 pub fn epochs() {
     const HOLDERS: usize = 3;
     let guards = Arc::new(Guards::default());
-    // By epoch, who holds something of it: what the guards are there to tell.
+    // How many holders each epoch has: the guards must report the same.
     let held: Arc<[AtomicUsize; 4]> = Arc::default();
     let threads: Vec<_> = (0..HOLDERS)
         .map(|_| {

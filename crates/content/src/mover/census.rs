@@ -99,7 +99,7 @@ impl Store {
         let counted = self.count(host, report);
         drop(round);
         let mut status = self.mover.status.lock();
-        // A reclaim that has begun meanwhile says itself what it is at.
+        // A reclaim that has begun meanwhile sets its own phase.
         if was_idle && status.phase == Phase::Counting {
             status.phase = Phase::Idle;
         }
@@ -143,7 +143,7 @@ impl Store {
             let live = content + of_checkpoint.get(&segment).copied().unwrap_or(0);
             Some(SegmentUse { segment, set, capacity: self.ledger().capacity_of(segment), live, content })
         };
-        // One that lies nowhere any more was given back meanwhile.
+        // A segment that is on no set any more was freed meanwhile.
         let segments = content.into_iter().filter_map(used).collect();
         let (segment, written) = self.ledger().writing_to();
         let in_writing = self.ledger().set_of(segment).filter(|_| segment == writing).map(|set| {

@@ -18,7 +18,7 @@ impl Store {
     /// Reading the index.
     pub fn held_for_readers(&self) -> Result<Option<SegmentId>> {
         let cursors = match self.cursors() {
-            // Nobody's room is kept for what cannot be read.
+            // If the cursors cannot be read, no room is kept for them.
             Err(error @ ContentError::Record { .. }) => {
                 tracing::error!(%error, "nothing is held back for readers of events");
                 return Ok(None);

@@ -39,7 +39,7 @@ pub(crate) struct Packer<'a> {
 
 impl<'a> Packer<'a> {
     pub(crate) fn new(store: &'a Store) -> Self {
-        // Half of the greatest append: its other half is room for the directory of many small chunks.
+        // Half of the greatest append: the other half is room for the directory of many small chunks.
         let len_max = PACK_LEN.min(store.ledger().append_len_max() / 2);
         Self {
             store,
@@ -62,7 +62,7 @@ impl<'a> Packer<'a> {
         if self.moved.contains(id) {
             return Ok(());
         }
-        // What lies in another tier is in no segment.
+        // A chunk in another tier is in no segment.
         let Some(Whereabouts::Ledger(place)) = self.store.whereabouts(id)? else { return Ok(()) };
         if place.location.segment != segment {
             return Ok(());
@@ -122,7 +122,7 @@ impl<'a> Packer<'a> {
         report.chunks_moved += entries.len() as u64;
         let block = prepare(&Bytes::from(raw), self.namer.domain(), entries, CompressPolicy::COLD)?;
         report.bytes_moved += block.record.data.len() as u64;
-        // Also where only the room kept back is left.
+        // Appended even if only the reserved room is left.
         self.last = self.store.engine().append(vec![block], Purpose::Mover, false)?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! One round after the other; the argument is in the module above.
+//! One round after the other. `mover.rs` says why that is safe.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -31,13 +31,13 @@ const HEADERS_SHARE: u64 = 8;
 pub(super) fn reclaim(store: &Arc<Store>, choice: Choice<'_>, host: &mut dyn Host) -> Result<MoverReport> {
     let mut report = MoverReport::default();
     store.mover.status.lock().report = report.clone();
-    // Segments that were taken up and could not be freed: not again in this reclaim, so that it ends.
+    // Segments that could not be freed are not taken up again in this reclaim, so that it ends.
     let mut left = BTreeSet::new();
-    // What is moved goes behind: it is not taken up again.
+    // Chunks are moved to segments behind this one, which are not taken up.
     let end = store.ledger().writing();
     while let Some(census) = store.census(host, &report)? {
         let mut chosen = census.chosen(choice);
-        // What has to go in any case goes, whoever still wants to read of it.
+        // Other choices have to be freed in any case, even if a reader of events still needs them.
         if matches!(choice, Choice::Below(_) | Choice::All)
             && let Some(held) = store.held_for_readers()?
         {
@@ -128,7 +128,7 @@ impl Store {
 /// nothing has to be moved from go before all others: they cost a checkpoint alone.
 fn victims(store: &Store, chosen: &[SegmentUse], limit: u64) -> Victims {
     let room = store.ledger().room();
-    // Where little is free, what a round gives back is not waited for long.
+    // If little is free, a round is small, so that nobody waits long for what it frees.
     let limit = match planted(Bug::RoundLargerThanRoom) {
         true => u64::MAX,
         false => limit.min(room.spare.max(store.ledger().segment_capacity())),
@@ -138,7 +138,7 @@ fn victims(store: &Store, chosen: &[SegmentUse], limit: u64) -> Victims {
     }
     let (mut moved, mut garbage) = (0, 0);
     let mut victims: Vec<SegmentUse> = Vec::new();
-    // In a full store a round must give back more than its checkpoint takes; elsewhere the next checkpoint is as good.
+    // In a full store a round must free more than its checkpoint takes; otherwise the next checkpoint is as good.
     let worth = |garbage: u64| room.spare > 0 || garbage > store.checkpoint_room();
     for segment in chosen {
         if segment.content > 0 && moved == 0 && !victims.is_empty() && worth(garbage) {
@@ -190,7 +190,7 @@ impl Round<'_> {
                 leave.insert(used.segment);
                 emptied += used.capacity.saturating_sub(used.content);
             }
-            // Where there is no room, everybody waits for what is free already.
+            // If there is no room, everybody waits for what can be freed already.
             if hurry || emptied >= self.store.worth_a_checkpoint() {
                 break;
             }
@@ -232,7 +232,7 @@ impl Round<'_> {
         for SegmentUse { segment, content, .. } in portion.iter().copied() {
             self.phase(Phase::Moving(segment));
             if content > 0 && cost(store, content) > store.ledger().room().left {
-                // Others wrote meanwhile. What was begun is ended, and this one is for the next round.
+                // Others wrote meanwhile. Segments that were begun are finished, and this one is left to the next round.
                 self.keep.insert(segment);
                 self.put_off.insert(segment);
                 continue;
@@ -243,7 +243,7 @@ impl Round<'_> {
         }
         self.finish_moving(&mut packer)?;
         let reach = self.wait_for(epoch);
-        // Whoever is still there may rely on this: those segments stay for now.
+        // Holders that are still there may rely on these chunks: their segments stay for now.
         let (held, free): (Vec<_>, Vec<_>) = std::mem::take(&mut self.condemned)
             .into_iter()
             .partition(|(id, _)| reach.as_ref().is_none_or(|reached| reached.contains(id)));
@@ -334,9 +334,9 @@ impl Round<'_> {
         if self.condemned.is_empty() || planted(Bug::HoldersNotWaitedFor) {
             return Some(HashSet::new());
         }
-        // What a reader may read never changes, and neither does what is condemned: each is asked once.
+        // What a reader may read never changes, and neither do the condemned chunks: each reader is asked once.
         let mut asked: HashMap<ReaderKey, Option<HashSet<ChunkId>>> = HashMap::new();
-        // A stream needs less and less of it.
+        // A stream relies on fewer and fewer condemned chunks: once on none, it is not asked again.
         let mut clear: HashSet<ReaderKey> = HashSet::new();
         loop {
             let mut streams = Vec::new();
@@ -379,9 +379,9 @@ impl Round<'_> {
     fn drop_idle(&mut self, condemned: &[(ChunkId, SegmentId)]) -> Result<Vec<(ChunkId, SegmentId)>> {
         let mut revived = Vec::new();
         for step in condemned.chunks(DROP_STEP) {
-            // Read ahead of the lock, under which the rows are then in memory. What is said there counts.
+            // Read before the lock is taken, so that the rows are in memory under it. The check under the lock decides.
             step.iter().try_for_each(|(id, segment)| self.store.idle_in(id, *segment).map(drop))?;
-            // No block is being handed over from here to the end of the commit: see the module.
+            // No block is being handed over from here to the end of the commit; `mover.rs` says why.
             let still = self.store.embedded.hold_appends();
             let dropped = self.store.transact_for(Some(Purpose::Mover), false, |tx| {
                 let mut counted = Vec::new();
@@ -412,7 +412,7 @@ impl Round<'_> {
             leave.iter().try_for_each(|segment| self.store.ledger().free_segment(*segment))?;
         }
         let (host, report) = (&mut *self.host, &self.report);
-        // In a full set the last room is being used: quickly through.
+        // In a full set the last room is being used: the checkpoint is not slowed down.
         let taken = self.store.take_checkpoint(leave, &mut |bytes| hurry || host.pace(bytes, report))?;
         let Taken::Done(done) = taken else { return Ok(taken == Taken::Empty) };
         self.report.checkpoints += 1;
@@ -423,7 +423,7 @@ impl Round<'_> {
             |segment: &&SegmentId| **segment < checkpoint.position().segment && !checkpoint.kept().contains(*segment);
         let freed: Vec<u64> =
             leave.iter().filter(freed).map(|segment| self.store.ledger().capacity_of(*segment)).collect();
-        // Also what disks still have that came back since: the checkpoint says what is wanted.
+        // Also frees segments on disks that came back since: the checkpoint says which are needed.
         let mut position = checkpoint.position();
         if planted(Bug::LogFreedBehindCheckpoint) {
             position.segment = self.store.ledger().writing();

@@ -92,7 +92,7 @@ impl Embedded {
     /// stored) the new one.
     pub fn take_checkpoint(&self, leave: &BTreeSet<SegmentId>, pace: &mut dyn FnMut(u64) -> bool) -> Result<Taken> {
         let _one = self.checkpoints.taking.lock();
-        // What is committed from here on may not be in it.
+        // Commits from here on may be missing in the checkpoint.
         let changed = self.checkpoints.changed.load(Ordering::Acquire);
         let Some(mut dump) = self.dump_of_now()? else { return Ok(Taken::Empty) };
         let newest = self.checkpoints.newest.lock().clone();
@@ -120,8 +120,8 @@ impl Embedded {
 
     /// Brings what the index keeps on disk up to everything that was committed, and begins a dump of it. `None` where the index is empty.
     fn dump_of_now(&self) -> Result<Option<Dump<'_>>> {
-        // Twice: what was frozen before ends below now, what is frozen behind it reaches now. A third round would only
-        // serve commits that came later.
+        // Twice: what was frozen earlier ends below now, what is frozen after it reaches now. A third round would only
+        // cover commits that came later.
         for _ in 0..2 {
             self.index.freeze();
             self.drain_frozen()?;
@@ -133,7 +133,7 @@ impl Embedded {
             if self.index.applied().is_none() && !self.index.freeze() {
                 return Ok(None);
             }
-            // Another drain was begun meanwhile, or cells that came to nothing wait to be removed.
+            // Another drain was begun meanwhile, or cells that add up to nothing wait to be removed.
             self.drain_frozen()?;
         }
     }
@@ -236,7 +236,7 @@ impl Taking<'_> {
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<bool> {
         let mut cutter = PieceCutter::new(self.block_len_max());
-        // Without facts, everything is one stretch and read.
+        // Without facts, all keys are one stretch, which is read.
         let known = newest.and_then(|newest| Some((newest, newest.facts.clone()?)));
         for number in 0..known.as_ref().map_or(1, |(newest, _)| newest.pieces.len().max(1)) {
             let mut end = KEYS_END;
@@ -271,7 +271,7 @@ impl Taking<'_> {
         }
         let sum = self.facts.pieces.iter().fold(Fingerprint::default(), |sum, fact| sum.and(fact.sum));
         if sum.sum() != dump.stamp().sum {
-            // What Sled holds is not what was put in: writing it down would make it the truth.
+            // The index engine does not hold what was put in: a checkpoint of it would make that the truth.
             return Err(EngineError::Record { what: "the index engine (the next start rebuilds it)".to_owned() });
         }
         Ok(true)

@@ -1,4 +1,4 @@
-//! Counters of locks and of what follows folders into the trash: a wrong one keeps people from what they may do until it is mended.
+//! Counters of locks and of what follows folders into the trash. A wrong one has permitted operations refused until it is mended.
 
 use strata_namespace::{Access, ErrorKind, NewLock, RenameMode, UsageOf};
 
@@ -150,7 +150,7 @@ fn beside_locks_that_come_and_go_and_folders_on_their_way_no_counter_is_said_to_
     let (mut turn, mut steps) = (0, 0);
     let options = CheckOptions { live: true, contents: false, at_once: 3 };
     for _ in 0..4 {
-        // Something is done between each two steps of the check.
+        // One operation runs between any two steps of the check.
         let report = check(bench.ns(), &options, &mut |_| {
             let token = format!("urn:uuid:{}", turn / 6);
             match turn % 6 {

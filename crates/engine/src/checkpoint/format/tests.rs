@@ -1,4 +1,4 @@
-//! The bytes are pinned, and no bytes lead to anything but a refusal or what they were made of.
+//! The bytes are pinned. Any bytes are refused, or decode to what they were made of.
 
 use proptest::prelude::*;
 
@@ -70,7 +70,7 @@ proptest! {
         }
         let mut root = root().encode();
         root[at.min(127)] = byte;
-        // What is reserved in it means nothing yet.
+        // Reserved bytes in it mean nothing yet.
         if let Ok(read) = Root::decode(&root) {
             prop_assert_eq!(Root::decode(&read.encode()), Ok(read));
         }
