@@ -1,4 +1,4 @@
-//! Who asks: the kernel sends user, group and process, but not the supplementary groups.
+//! The caller of a request: the kernel sends user, group and process, but not the supplementary groups.
 //!
 //! The kernel has already checked mode bits with all groups (`default_permissions`). The name space checks again; when
 //! it refuses, the groups are read from `/proc` and the call is made once more. Most callers never need them, so the
@@ -95,10 +95,10 @@ impl Callers {
         {
             return Arc::clone(groups);
         }
-        // Without the lock: /proc may be slow.
+        // Read without the lock: /proc may be slow.
         let groups: Arc<[u32]> = match std::fs::read_to_string(format!("/proc/{}/status", who.pid)) {
             Ok(status) => parse_groups(&status).into(),
-            // The process is gone or hidden; its request is judged by its primary group.
+            // The process is gone or hidden; its request is checked with its primary group alone.
             Err(_) => Arc::clone(&self.none),
         };
         let mut known = self.known.lock();

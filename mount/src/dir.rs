@@ -49,7 +49,7 @@ impl MountDoor {
             Err(error) if error.kind == ErrorKind::Stale => None,
             Err(error) => return Err(error.into()),
         };
-        // From here on it is asked for as a listing.
+        // From here on the handle is used for listings.
         let who = Identity { kind: OpKind::Readdir, ..who };
         Ok(self.dirs.insert(OpenDir { ino, who, permit }))
     }
@@ -110,7 +110,7 @@ impl MountDoor {
                 Ok(listed) => listed,
                 // A removed directory that is still open is empty.
                 Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Stale) => return Ok(()),
-                // What was told so far is good; the error comes with the next request.
+                // The entries so far are valid; the error comes with the next request.
                 Err(_) if told_any => return Ok(()),
                 Err(e) => return Err(e.into()),
             };

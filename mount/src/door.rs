@@ -85,7 +85,7 @@ impl MountDoor {
     /// The attributes a name leads to, `None` if there is no such name. The caller counts the reference.
     pub(crate) fn lookup(&self, who: Identity, parent: Ino, name: &OsStr) -> Result<Option<Attr>, Refusal> {
         let found = match name.as_bytes() {
-            // Asked by the kernel's NFS server to turn a bare inode number into an entry.
+            // The kernel's NFS server looks `.` and `..` up to turn a bare inode number into an entry.
             b"." => self.callers.run(&self.ns, who, |op| self.ns.getattr(op, parent)),
             b".." => self.callers.run(&self.ns, who, |op| self.ns.parent(op, parent)),
             name => self.callers.run(&self.ns, who, |op| self.ns.lookup(op, parent, name)),
@@ -104,7 +104,7 @@ impl MountDoor {
         let ino = ino_of(number);
         match self.callers.run(&self.ns, who, |op| self.ns.getattr(op, ino)) {
             Ok(attr) => self.shown(number, attr),
-            // A working directory, or a descriptor that does not hold the file open.
+            // Reached through a working directory, or a descriptor that does not hold the file open.
             Err(e) if e.kind == ErrorKind::Stale => match self.ns.removed(ino) {
                 Some(attr) => Ok(Shown { number, attr, lasting: true }),
                 None => Err(e.into()),
@@ -163,7 +163,7 @@ impl MountDoor {
                     self.joins_present(&file);
                     file.note_wrote();
                 }
-                // By name: the name leads to another content now, and the kernel looks again.
+                // Reached by name: the name leads to another content now, and the kernel looks it up again.
                 None if handle.is_none() && self.nodes.get(number).is_some_and(|node| node.is_past()) => {
                     return Err(Refusal(libc::ESTALE));
                 }
@@ -177,7 +177,7 @@ impl MountDoor {
                 set.mode = without_set_id(before.mode);
             }
         }
-        // Of the root the kernel was shown more than there is, and whoever adds a bit to what they see sends that as well.
+        // The kernel was shown more mode bits of the root than there are. A program that adds a bit to the mode it sees sends these as well.
         if let Some(mode) = set.mode.filter(|_| ino == strata_namespace::ROOT_INO) {
             let before = self.callers.run(&self.ns, who, |op| self.ns.getattr(op, ino))?;
             set.mode = Some(mode & !(self.ns.mode_for_kernel(&before) & !before.mode));
@@ -190,7 +190,7 @@ impl MountDoor {
         let (attr, found) = if by_kernel {
             change(&self.callers.root_op())?
         } else if set.mode.is_some() || set.gid.is_some() {
-            // Whether set-group-id may stay and which groups may be given depends on all groups, without a refusal.
+            // Whether set-group-id may stay and which groups may be given depends on all groups, and no refusal shows that some are missing.
             change(&self.callers.full_op(&self.ns, who))?
         } else {
             self.callers.run(&self.ns, who, change)?
@@ -220,7 +220,7 @@ impl MountDoor {
     }
 
     pub(crate) fn access(&self, who: Identity, ino: Ino, asked: Access) -> Result<(), Refusal> {
-        // An answer, not a refusal, so the groups have to be there from the start.
+        // The result is an answer, not a refusal, so all groups are needed from the start.
         let has = self.ns.access(&self.callers.full_op(&self.ns, who), ino, asked)?;
         if (asked.read && !has.read) || (asked.write && !has.write) || (asked.exec && !has.exec) {
             return Err(Refusal(libc::EACCES));

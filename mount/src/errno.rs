@@ -45,7 +45,7 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let errno = errno_of(error.kind);
         if errno == libc::EIO {
-            // The program is told three letters; the operator gets the sentence and its cause.
+            // The program gets only EIO; the operator gets the sentence and its cause.
             tracing::error!(kind = ?error.kind, cause = ?error.source, "{error}");
         } else {
             tracing::debug!(kind = ?error.kind, "{error}");

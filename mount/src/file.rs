@@ -190,7 +190,7 @@ impl MountDoor {
         let access = access_of_open(flags);
         let opened = self.callers.run(&self.ns, who, |op| self.ns.open(op, ino, access, truncate));
         let file = match opened {
-            // Removed since the kernel walked the path: what it found there is opened.
+            // The file was removed since the kernel walked the path: the inode found there is opened.
             Err(e) if e.kind == ErrorKind::Stale => {
                 self.callers.run(&self.ns, who, |op| self.ns.open_removed(op, ino, access, truncate))?
             }
@@ -244,7 +244,7 @@ impl MountDoor {
         let opened = self.handle(who, shown.number, permit, flags, true);
         match opened {
             Ok(Some(opened)) => Ok((shown, opened)),
-            // Somebody replaced the file that was here already.
+            // Somebody has replaced the file's content already.
             Ok(None) => Ok((shown, self.direct_handle(who, permit, true))),
             Err(refusal) => {
                 self.forget(shown.number, 1);
@@ -322,7 +322,7 @@ impl MountDoor {
         };
         let watched = op.watched(ino);
         let mut mode_changed = watched.as_ref().is_some_and(|(found, left)| found.mode != left.mode);
-        // An append tells nothing of what it found; the name space chose the place, and the kernel learns it.
+        // An append says nothing about the state it found: the name space chose the place, and the kernel is told of it.
         let found = match watched {
             _ if append => node.as_ref().and_then(|node| node.told()),
             Some((found, _)) => Some(validator(&found)),
@@ -339,7 +339,7 @@ impl MountDoor {
         if is_sync(how.flags) {
             self.sync(who, ino)?;
         }
-        // Asked after the write: who fills a page from here on fills it with what was written.
+        // Checked after the write: a page that is filled from here on has what was written.
         let pages_stale = how.past_pages && node.is_some_and(|node| node.may_have_pages());
         Ok(Wrote { pages_stale, mode_changed })
     }
@@ -386,7 +386,7 @@ impl MountDoor {
     pub(crate) fn close_file(&self, file: Arc<OpenFile>) -> Result<(), Refusal> {
         let op = self.callers.op(file.who);
         let closed = self.ns.close(&op, file.ino, file.wrote.load(Ordering::Acquire));
-        // The kernel gives a handle up after the last request for it, so nobody else holds it.
+        // The kernel releases a handle after the last request for it, so nobody else holds it.
         if let Some(file) = Arc::into_inner(file) {
             self.ns.unpin(&op, file.pin)?;
         }
@@ -413,7 +413,7 @@ impl MountDoor {
             Fallocate::Reserve { keep_size } => self.ns.fallocate(&op, permit, offset, len, false, !keep_size)?,
             Fallocate::Punch => self.ns.fallocate(&op, permit, offset, len, true, false)?,
             Fallocate::Zero { keep_size } => {
-                // In this order: where there is no room, nothing is zeroed either.
+                // In this order: if there is no room, nothing is zeroed either.
                 self.ns.fallocate(&op, permit, offset, len, false, !keep_size)?;
                 self.ns.fallocate(&op, permit, offset, len, true, false)?;
             }

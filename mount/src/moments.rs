@@ -1,8 +1,8 @@
 //! Whether another door changed an inode while a request was looking it up.
 //!
 //! A request reads attributes, enters the inode in the table of what the kernel knows (`nodes.rs`) and answers. A change of another door
-//! that is told between the first two finds no inode to invalidate, and the answer would then be old for its whole time to live. So the
-//! notifying thread notes each change here before it looks into the table, and a request compares after it has entered.
+//! that is processed between the first two finds no inode to invalidate, and the answer would then be old for its whole time to live. So the
+//! notifying thread notes each change here before it looks into the table, and a request compares after it has entered the inode.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -8,13 +8,12 @@
 //! file's number with a mark in the upper bits ([`ino_of`] takes it off); programs see the file's number in both.
 //!
 //! Rules, all decided under the lock of one node:
-//!
-//! 1. the size of a new inode is what the kernel is told with its first lookup; from then on programs of this mount
-//!    change it, and the kernel knows, or another door does, in place, and then it only grows while the file is open;
-//! 2. once another door has replaced the content, or changed it in any way and nobody here has the file open (any more),
+//! 1. the size of a new inode is what the kernel is told with its first lookup. From then on it changes in two ways: programs of
+//!    this mount change it, and the kernel knows; or another door does, in place, and then it only grows while the file is open;
+//! 2. once another door has replaced the content, or changed it in any way while nobody here has the file open (any more),
 //!    the node is given out no more, and opens of it are refused so that the kernel looks the name up anew. The kernel
-//!    applies what it is told of an inode it has only if nothing else happened to that inode meanwhile, so a new size
-//!    told for an old inode may never arrive, and who reads by the old one gets the new content cut short;
+//!    applies attributes to an inode it has only if nothing else happened to that inode meanwhile. So a new size
+//!    told for an old inode may never arrive, and a program that reads up to the old size gets the new content cut short;
 //! 3. a growth in place is told only after the pages that end where the file ended before are gone.
 //!
 //! The kernel counts every entry it was given and gives the count back with `forget`; between the two it may hold
@@ -315,7 +314,7 @@ impl Nodes {
         let node = shard.enter(number);
         drop(shard);
         let shown = node.show(attr, None);
-        // Asked behind the entry: a change that is told later finds the node.
+        // Compared after the node is entered: a change that is processed later finds the node.
         Shown { lasting: shown.lasting && !self.moments.changed_since(asked, ino), ..shown }
     }
 

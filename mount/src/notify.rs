@@ -10,25 +10,25 @@
 //! 4. the new state is in the name space before the change is in the feed, so what the kernel then asks is new;
 //! 5. it is stopped before the mount is unmounted.
 //!
-//! Attributes alone are dropped by request threads too, those of the inode that the request holds: they wait for nothing
-//! but that inode. An open of a file that is open already and was changed in place (the change is on its way here) does
-//! so, else reads through the new descriptor would end at the old size; a write that cleared set-id bits does so, of
+//! Attributes alone are also dropped by request threads, for the inode that the request holds: that waits for nothing but this inode.
+//! Two requests do so. One is an open of a file that is open already and was changed in place, while the change is still on its way here:
+//! reads through the new descriptor would end at the old size otherwise. The other is a write that cleared set-id bits, of
 //! which the kernel knows nothing. Pages behind direct writes have their own thread, see `direct.rs`.
 //!
-//! With these, invalidating content is safe even under reads and writes in flight: it waits for their pages, and the
+//! With these rules, invalidating content is safe even under reads and writes in flight: it waits for their pages, and the
 //! threads that answer them do not wait for it. Content changed in place elsewhere is invalidated with its pages, so the
-//! next read sees it even in files that stay open; changed attributes are invalidated alone. Pages of a content that was
-//! replaced while somebody here has it open are left alone: they are what that somebody is to read (see `nodes.rs`).
+//! next read sees it even in files that stay open; changed attributes are invalidated alone. Pages of a replaced content that
+//! a program here still has open are left alone: that program is to read them (see `nodes.rs`).
 //!
 //! A reply computed before a change and installed by the kernel after the invalidation would be stale for its whole
-//! time to live. For names the kernel's directory lock rules that out, for pages the page lock does, and for attributes of an
-//! inode that the kernel has, the version it counts up with each invalidation (`fuse_reverse_inval_inode`). An inode that the
-//! kernel is just getting to know has nothing of that. If the request has not entered it in the table yet, the request
-//! finds out by itself (`moments.rs`). If it has, the kernel answers the invalidation with "no such inode": the reply is on its way
+//! time to live. For names the kernel's directory lock rules that out, for pages the page lock does. For attributes of an
+//! inode that the kernel has, the version does that it counts up with each invalidation (`fuse_reverse_inval_inode`). An inode that is
+//! new to the kernel has none of these. If the request has not entered it in the table yet, the request notices the change
+//! itself (`moments.rs`). If it has, the kernel answers the invalidation with "no such inode": the reply is on its way
 //! to its place there, or the inode is gone and its forget is on its way here. Both take only as long as the program waits for a
 //! processor, so this thread asks again until the kernel has the inode or has given it up. Answers of other doors wait for
-//! that too, up to [`SETTLE_MAX`]. Inodes that the kernel had are invalidated once: the kernel gives up the answers it waits for at an
-//! invalidation, sizes of files among them, and a read or a mapping in that moment would end at the old size.
+//! that too, up to [`SETTLE_MAX`]. Inodes that the kernel had are invalidated once: at an invalidation the kernel gives up the answers it
+//! waits for, sizes of files among them, and a read or a mapping in that moment would end at the old size.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -176,7 +176,7 @@ fn run<K: Kernel, S: Sizes>(feed: &Feed, changes: &Receiver<Change>, mut teller:
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        // What has gathered meanwhile coalesces.
+        // Changes that have gathered meanwhile are coalesced.
         changes.try_iter().take(PENDING_MAX).for_each(|change| {
             pending.push(change);
             taken += 1;
@@ -257,19 +257,19 @@ impl<K: Kernel, S: Sizes> Teller<K, S> {
 
     /// Drops one inode if the kernel was ever given it, and answers whether.
     fn tell_inode(&mut self, ino: u64, scope: Scope) -> bool {
-        // First, so that a request whose inode is not found below sees it.
+        // Noted first: a request whose inode is not found below then sees the change.
         self.nodes.moments.note(ino_of(ino).0);
         let nodes = self.nodes.of(ino);
         for node in &nodes {
             let had = if scope == Scope::Attr || node.kept().is_some() {
-                // The pages of a content that was replaced stay what they are.
+                // The pages of a replaced content stay what they are.
                 self.kernel.drop_inode(node.number(), Scope::Attr)
             } else {
                 let size = self.sizes.size(ino);
                 // First, so that an open that comes between does not keep the pages.
                 node.stale();
                 let had = self.kernel.drop_inode(node.number(), Scope::Data);
-                // What is read from here on has at least this many bytes, so that much may be shown.
+                // Reads from here on see at least this many bytes, so that size may be shown.
                 node.dropped_at(size);
                 had
             };

@@ -1,8 +1,8 @@
 //! Opens that were refused so that the kernel looks the name up anew (see `nodes.rs`).
 //!
-//! The kernel does so once for each open. If that second open comes too late as well, because the content was replaced
-//! again in between or because the file is reached without a name (`/proc/self/fd`), refusing it would reach the
-//! program; it is then served past the kernel's pages. This remembers whose first open was refused.
+//! The kernel does so once for each open. That second open may come too late as well, because the content was replaced
+//! again in between, or because the file is reached without a name (`/proc/self/fd`). Refusing it would reach the
+//! program, so it is served past the kernel's pages. This table remembers whose first open was refused.
 
 use std::collections::VecDeque;
 

@@ -190,7 +190,7 @@ impl Mounted {
         let served =
             requests.join().unwrap_or_else(|_| Err(io::Error::other("a thread that serves requests panicked")));
         match served {
-            // The connection was cut while a thread was taking a request: an end like any other, told by another number.
+            // The connection was cut while a thread was taking a request: an ordinary end, with another error number.
             Err(cut) if cut.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
             served => served.map_err(|source| MountError::Serve { at: self.at.clone(), source }),
         }
@@ -212,7 +212,7 @@ impl Mounted {
         self.stop_notices();
         let removed = self.remove(&|| requests.is_finished());
         let deadline = now() + END_MAX;
-        // What programs left behind is stored, however long that takes.
+        // Files that programs left open are stored, however long that takes.
         while !requests.is_finished() && (now() < deadline || self.finishing.load(Ordering::Acquire)) {
             std::thread::sleep(Duration::from_millis(1));
         }

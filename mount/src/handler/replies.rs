@@ -1,4 +1,4 @@
-//! What is asked of the kernel, and answers in its terms.
+//! What this door asks of the kernel at the start, and answers in the kernel's terms.
 
 use std::time::Duration;
 

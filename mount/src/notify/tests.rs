@@ -93,7 +93,7 @@ fn foreign_content_is_dropped_once() {
     let setting = setting(&[7]);
     setting.change(Change::Content(Ino(7)));
     assert_eq!(setting.next(), Told::Inode(7, Scope::Data));
-    // Another time would take the size away from whoever asks for it at that moment.
+    // A second invalidation would take the size away from a program that asks for it at that moment.
     assert_eq!(setting.told.recv_timeout(SETTLE_MAX + IDLE_WAIT), Err(RecvTimeoutError::Timeout));
     setting.end();
 }
@@ -139,7 +139,7 @@ fn an_answer_that_a_change_overtook_before_its_inode_was_known_does_not_last() {
     let setting = setting(&[]);
     let asked = setting.nodes.moments.now();
     setting.change(Change::Attr(Ino(8)));
-    // What comes behind it shows that it was told.
+    // The change behind it shows that it was processed.
     setting.change(Change::Entry { parent: Ino(1), name: b"x".to_vec(), old: None });
     setting.next();
     while !setting.nodes.moments.changed_since(asked, 8) {
