@@ -9,7 +9,7 @@
 //! | `/minio/health/live`, `/minio/health/ready`, `/minio/health/cluster`, `/metrics/storage-v2/health` | as `/health/live` and `/health/ready` | nothing |
 //! | `/v1/status` | what the server knows of itself, JSON | the token |
 //!
-//! It knows no other door: numbers come in through [`Source`], the status through a closure. It changes nothing.
+//! This door knows no other: numbers come in through [`Source`], the status through a closure. It changes nothing.
 
 mod api;
 pub mod metrics;

@@ -70,7 +70,7 @@ pub(crate) fn text(samples: &Samples) -> String {
     page.one("minio_cluster_usage_total_bytes", gauge, "Bytes in use, garbage not yet given back among them.", used);
     let (disks, active) = (single(&SET_DISKS), single(&SET_DISKS_ACTIVE));
     let away = disks.zip(active).map(|(disks, active)| disks.saturating_sub(active));
-    // The names before and after a change of words.
+    // MinIO's names before and after it changed the word.
     for word in ["disk", "drive"] {
         page.one(&format!("minio_cluster_{word}_total"), gauge, "Disks.", disks);
         page.one(&format!("minio_cluster_{word}_online_total"), gauge, "Disks that take part fully.", active);

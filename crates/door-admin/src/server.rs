@@ -1,7 +1,7 @@
 //! The server loop: few connections, each with its timeouts, and a shutdown that lets requests finish.
 //!
-//! Health must be answered whoever holds sockets open, and no number of silent clients may take descriptors from the other
-//! doors: few connections, of which the one without a request for longest makes room for one more.
+//! Health must be answered whoever holds sockets open, and silent clients must not take descriptors from the other doors. So there are few
+//! connections, and the one that has been without a request for longest is closed for a new one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -8,7 +8,7 @@
 //!
 //! Invariants: at most `requests_per_connection_max` requests between being read and their reply being written; a
 //! client that sends slowly or does not read its replies is disconnected after a time, whatever it does. The reading
-//! task never waits for anything while it holds replies that are ready: they hold places that it may be waiting for.
+//! task never waits for anything while it holds replies that are ready: these occupy places that it may be waiting for.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;

@@ -2,7 +2,7 @@
 //! of restarts from Linux. NFS and MOUNT stay on TCP.
 //!
 //! A datagram is answered only where an export rule admits its sender: replies are longer than calls, and addresses of
-//! senders can be forged. What may wait is done beside the others, within a bound; what is beyond is dropped, and comes again.
+//! senders can be forged. Calls that may wait run beside the others, up to a limit; calls beyond it are dropped, and clients send them again.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub async fn serve_portmap_datagrams(
             () = &mut shutdown => return,
             received = socket.recv_from(&mut buf) => received,
         };
-        // An error here is of an answer that was sent before (nobody listens there): the socket is as good as before.
+        // The error belongs to an answer that was sent before (nobody listens there): the socket is as good as before.
         let Ok((len, sender)) = received else { continue };
         if !door.exports().admits(sender.ip().to_canonical()) {
             continue;
@@ -81,7 +81,7 @@ async fn send(socket: &UdpSocket, to: SocketAddr, reply: &Reply) {
 fn local_towards(sender: SocketAddr) -> IpAddr {
     let any = if sender.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
     let asked = std::net::UdpSocket::bind((any, 0)).and_then(|socket| {
-        // Nothing is sent by that.
+        // This sends nothing.
         socket.connect(sender)?;
         socket.local_addr()
     });

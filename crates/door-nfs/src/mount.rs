@@ -1,6 +1,6 @@
 //! MOUNT version 3 (RFC 1813, appendix I): turns a path into the first file handle.
 //!
-//! What clients told of it is in `mount_list`.
+//! The mounts that clients reported are in `mount_list`.
 
 use std::net::IpAddr;
 

@@ -118,7 +118,7 @@ async fn execute(
             let answered = match result {
                 Ok(()) => (outcome.status, outcome.data),
                 Err(error) => {
-                    // The change may be visible, but nothing may be told of it.
+                    // The change may be visible, but the reply must not show anything of it.
                     encoder.truncate(begin);
                     (shape.encode(error.into(), &[], &mut encoder), Bytes::new())
                 }

@@ -1,10 +1,10 @@
 //! NLM version 4, the locks of NFS 3: how a call becomes an execution, and what the door keeps for it.
 //!
-//! What holds is a row of the name space, with its session; `nlm/waits.rs` has who waits, `nlm/circle.rs` finds deadlocks, `nlm/clients.rs` the clients that are to be
-//! notified when the server restarts, `nlm/keeper.rs` the calls to clients. A client is its address with the name it gives itself, and
-//! an owner is what the client says beside: nobody reaches the locks of another address.
+//! Locks that are held are rows of the name space, with its session. `nlm/waits.rs` has the requests that wait, `nlm/circle.rs` finds deadlocks,
+//! `nlm/clients.rs` has the clients that are to be notified when the server restarts, `nlm/keeper.rs` makes the calls to clients. A client is its
+//! address with the name it gives itself, and an owner is what the client says beside: nobody reaches the locks of another address.
 //!
-//! Invariants: nothing is granted before the client is in the store's list; a lock that is given back goes to whoever waits longest
+//! Invariants: nothing is granted before the client is in the store's list; a released lock goes to the request that has waited longest
 //! and can have it; numbers and bytes of everything kept here are bounded by [`crate::NfsLimits`].
 
 mod args;
@@ -50,7 +50,7 @@ pub(crate) async fn call(door: Arc<NfsDoor>, from: Origin, call: Call) -> Result
     let out = accepted(call.xid, REPLY_CAPACITY);
     match call.procedure {
         procedure::NULL => {}
-        // Answers to calls that this door makes in the form that is answered at once.
+        // Asynchronous results: this door makes its calls in the form that is answered at once, so it needs none.
         number if (procedure::TEST + procedure::RESULT..=procedure::GRANTED + procedure::RESULT).contains(&number) => {}
         procedure::FREE_ALL => {
             let (name, _) = notice(call.args).map_err(|_| Refusal::GarbageArguments)?;

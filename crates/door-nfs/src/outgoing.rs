@@ -115,7 +115,7 @@ async fn call_at(line: Line, port: u16, procedure: Procedure, args: &[u8]) -> Re
 
 async fn connect(line: Line, port: u16) -> std::io::Result<TcpStream> {
     let socket = if line.client.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Clients take a granted lock only from the address that they asked.
+    // Clients accept a granted lock only from the address to which they sent the request.
     if line.local.is_ipv4() == line.client.is_ipv4() {
         socket.bind(SocketAddr::new(line.local, 0))?;
     }
@@ -189,7 +189,7 @@ mod tests {
         for words in [&[7, 1, 1, 0, 2, 2][..], &[7, 1, 0, 0, 0, 3]] {
             assert!(matches!(read(&reply(words, &[])), Err(CallError::Refused)), "{words:?}");
         }
-        // Of another call, a call, too short, without an end, and too long.
+        // The reply to another call, a call, too short, without an end, and too long.
         let many = [&[0u8; 2048][..]; 2];
         for bytes in [
             reply(&[8, 1, 0, 0, 0, 0], &[]),

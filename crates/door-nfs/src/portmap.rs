@@ -2,9 +2,9 @@
 //! own port, so that no rpcbind is needed. Locks and notices of restarts (NSM) are taken over UDP too, on the portmapper's own port: macOS
 //! asks for locks and Linux tells of restarts that way. Registrations from outside are refused.
 //!
-//! Version 2 knows ports alone, and is what kernels ask over IPv4. The others tell addresses ([`crate::universal`]): kernels ask them over
-//! IPv6, libraries over both. Of rpcbind there is what clients need to find a service: GETADDR, GETVERSADDR and DUMP. An address that is told is
-//! the one that the asker speaks to, so nobody is told one of a network that is not theirs.
+//! Version 2 has ports alone; kernels use it over IPv4. The others have addresses ([`crate::universal`]); kernels use them over
+//! IPv6, libraries over both. Of rpcbind there is what clients need to find a service: GETADDR, GETVERSADDR and DUMP. The address in an answer is
+//! the one that the client speaks to, so no client gets an address of a network that is not its own.
 
 use std::net::IpAddr;
 
@@ -129,7 +129,7 @@ fn address(services: &[Service], place: Place, args: &Bytes, exact: bool, out: &
         _ => place.protocol,
     };
     let named = [&b"tcp"[..], b"tcp6", b"udp", b"udp6"].contains(&&asked.netid[..]);
-    // Over which address of the other kind this host could be reached is not known here.
+    // Which address of the other kind reaches this host is not known here.
     let reached = !named || asked.netid == netid(protocol, place.local).as_bytes();
     let found = services.iter().find(|(program, version, over, _)| {
         let offers = |wanted| *version == wanted || *program == PROGRAM && (VERSION..=VERSION_LAST).contains(&wanted);

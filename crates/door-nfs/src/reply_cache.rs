@@ -1,8 +1,8 @@
 //! The duplicate request cache: a call that is transmitted again is answered with the reply of its first execution.
 //!
 //! A client that loses its connection sends its open calls again. Executed twice, a REMOVE that succeeded would answer
-//! NFS3ERR_NOENT and a CREATE NFS3ERR_EXIST. A call is known again by client address (not port: the new connection has
-//! another), xid, procedure, and a hash of caller and arguments, so that a reused xid of another call is no match.
+//! A client that loses its connection sends its open calls again. Executed twice, a REMOVE that succeeded would answer
+//! NFS3ERR_NOENT and a CREATE NFS3ERR_EXIST. A call is recognised by client address (not port: the new connection has
 //!
 //! Invariants: a call in execution is joined, never executed a second time and never dropped; an execution that ends
 //! without a reply (its task failed) leaves no entry; entries, bytes and age are bounded. Calls in execution are

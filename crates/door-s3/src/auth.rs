@@ -1,5 +1,5 @@
-//! Who sends a request, proven. Everything here runs before any S3 type is built, and a request that was not proven
-//! never reaches an operation: they demand a `Verified` identity.
+//! Proves who sends a request. All of this runs before any S3 type is built. A request that was not proven
+//! never reaches an operation: operations demand a `Verified` identity.
 //!
 //! Signature Version 4, with its payload forms (signed, unsigned, chunked with and without signatures and trailers) and as
 //! presigned query; and the older Version 2 in header and query, unless it is switched off. POST forms carry their

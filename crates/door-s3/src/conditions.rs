@@ -1,4 +1,4 @@
-//! Conditional requests. Readers' conditions are decided here, against the version that is answered; writers' become a
+//! Conditional requests. Conditions of reads are decided here, against the version that is returned; those of writes become a
 //! [`Condition`] that the name space checks in the same commit as the change.
 
 use http::HeaderMap;
@@ -120,7 +120,7 @@ mod tests {
             let refused = Conditions::for_write(&map("if-none-match", value)).unwrap_err();
             assert_eq!(refused.code(), &S3ErrorCode::NotImplemented, "{value}");
         }
-        // A condition of which nothing is left would be none.
+        // A header without a usable tag would be no condition, so it is refused.
         for name in ["if-match", "if-none-match"] {
             for value in ["", " ", ",", "\"abc", "\"a\" b", "\"a\"\"b\""] {
                 let refused = Conditions::for_write(&map(name, value)).unwrap_err();

@@ -86,7 +86,7 @@ impl Operations {
             ));
         };
         if cx.operation != operation {
-            // The library reads requests once more: what it finds must be what was judged.
+            // The library reads requests once more: its operation must be the one that was checked.
             tracing::error!(
                 judged = cx.operation.name(),
                 found = operation.name(),
@@ -98,7 +98,7 @@ impl Operations {
             ));
         }
         let result = work(Arc::clone(&self.door), Arc::clone(&cx), req.input).await;
-        // Also an error tells what was read: a key that is gone, a condition that does not hold.
+        // An error also shows what was read: a key that is gone, a condition that does not hold.
         self.door.ns.settle(&cx.op).await.map_err(from_namespace)?;
         result
     }

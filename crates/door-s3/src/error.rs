@@ -75,11 +75,11 @@ fn code_of(kind: ErrorKind) -> S3ErrorCode {
         ErrorKind::InvalidRange => S3ErrorCode::InvalidRange,
         ErrorKind::PreconditionFailed => S3ErrorCode::PreconditionFailed,
         ErrorKind::BadBody => S3ErrorCode::BadDigest,
-        // S3 has no such case and so no such code. The ones it has for 409 ask clients to try again.
+        // S3 has no such case and so no such code. Its codes for 409 ask clients to try again.
         ErrorKind::Exists => S3ErrorCode::Custom("NameIsNoObject".into()),
-        // Held over WebDAV, for up to an hour or longer: asking again at once would be in vain. It is no Object Lock.
+        // A WebDAV lock, held for up to an hour or longer: an immediate retry would be in vain. It is no Object Lock.
         ErrorKind::Locked => S3ErrorCode::Custom("ResourceLocked".into()),
-        // The name space changed under the request in a way that asking again resolves.
+        // The name space changed under the request in a way that a retry resolves.
         ErrorKind::NotDirectory
         | ErrorKind::IsDirectory
         | ErrorKind::Stale

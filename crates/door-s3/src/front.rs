@@ -99,7 +99,7 @@ impl Front {
         refuse_unheld(operation, &parts.headers)?;
         let headers = parts.headers.clone();
         let query = query_pairs(parts.uri.query().unwrap_or_default());
-        // The checksum in a completion is that of the object to be, not of the document that lists its parts.
+        // The checksum in a completion is that of the object to be made, not of the document that lists its parts.
         let completes = operation == Operation::CompleteMultipartUpload;
         let payload = framing(&headers, verified.payload)?;
         let promised = Promised::of_headers(&headers, &payload, !completes)?;
@@ -110,7 +110,7 @@ impl Front {
         let sent_in_chunks = parts.headers.remove(TRANSFER_ENCODING).is_some();
         // The body is an object's data, to be streamed, or a document.
         let (stashed, document) = if matches!(operation, Operation::PutObject | Operation::UploadPart) {
-            // Of a document that is not there nothing can get lost.
+            // Only data needs a length: a document that is not there loses nothing.
             if !headers.contains_key(CONTENT_LENGTH) && !sent_in_chunks {
                 return Err(refuse(
                     S3ErrorCode::MissingContentLength,
@@ -158,7 +158,7 @@ impl Front {
         body: Received,
         marks: &Marks,
     ) -> Result<HttpResponse, S3Error> {
-        // Credentials belong into the form: any others would be a second set.
+        // Credentials belong in the form: any others would be a second set.
         if parts.headers.contains_key(http::header::AUTHORIZATION) {
             return Err(refuse(
                 S3ErrorCode::InvalidArgument,
@@ -173,7 +173,7 @@ impl Front {
             ));
         }
         refuse_unheld(Operation::PostObject, &parts.headers)?;
-        // Whose a form is stands in its body: until that is read, it counts for its address.
+        // A form names its user in its body. Until that is read, the form counts for its client's address.
         let unproven = self.place(Holder::Unproven(client))?;
         let admit = |user: &User| {
             drop(unproven);
@@ -187,7 +187,7 @@ impl Front {
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let level = route::level_of(parts.uri.path(), self.door.domains.bucket(host).is_some());
         let resolved = route::resolve(&parts.method, level, &parts.uri, &parts.headers);
-        // Seen from here, a bucket in the name of a host outside the domains is a path with one name less.
+        // If a bucket is in the name of a host outside the domains, the path seen here has one name less.
         let suspect = match &resolved {
             Ok((operation, _)) => {
                 matches!(operation, Operation::ListBuckets | Operation::CreateBucket | Operation::DeleteBucket)
@@ -259,7 +259,7 @@ fn hoist(parts: &mut Parts, old: bool) -> Result<bool, S3Error> {
             || refuse(S3ErrorCode::InvalidArgument, format!("the query parameter {name} cannot be a header"));
         let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| unusable())?;
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
-        // Another value beside the header's is not chosen from: whoever takes one only refuses two.
+        // A second value is added beside the header: whatever takes only one value refuses two.
         if typed {
             parts.headers.entry(name).or_insert(value);
         } else if parts.headers.get(&name) != Some(&value) {

@@ -1,10 +1,10 @@
 //! From the body of a request to content of the store, hashed and chunked in parallel.
 //!
 //! Small bodies stay on the thread that received them, because handing them over would cost more than the work. Those that are a little
-//! larger are gathered and handed over once. Of larger ones every piece goes to an [`Intake`], which chunks on one blocking thread from the first piece on. For the
-//! hashes pieces are gathered into windows of about 1 MiB; while one is hashed on other blocking threads (the MD5 together
-//! with those of other requests: `lanes`), the next is gathered. So a request holds two windows and what the content
-//! layer holds, whatever its length, and the client is slowed down by not being read from.
+//! larger are gathered and handed over once. Of larger ones every piece goes to an [`Intake`], which chunks on one blocking thread from
+//! the first piece on. For the hashes pieces are gathered into windows of about 1 MiB. While one window is hashed on other blocking
+//! threads (the MD5 together with those of other requests: `lanes`), the next is gathered. So a request holds two windows and what the
+//! content layer holds, whatever its length, and the client is slowed down by not being read from.
 //!
 //! Content comes out only if the body was whole and every promised hash was right.
 
@@ -224,7 +224,7 @@ async fn windowed(ingest: Ingest, mut body: Upload, mut own: Own) -> Result<Take
     let mut intake = Intake::new(ingest, |job| drop(bridge::toil(job)));
     let first = if etag.is_alone() { FIRST_WINDOW_LEN } else { WINDOW_LEN };
     let mut window = Gathered { pieces: Vec::new(), len: 0, room: body.budget.piece(first), _before: None };
-    // A body that ends early leaves bytes behind, of which `finish` below complains.
+    // If the body ends early, `finish` below reports the bytes that are missing.
     while left > 0
         && let Some(piece) = body.next().await?
     {
@@ -245,7 +245,7 @@ async fn windowed(ingest: Ingest, mut body: Upload, mut own: Own) -> Result<Take
             etag = etag.start(window).await.map_err(lost)?;
         }
     }
-    // Behind the last byte a trailer may follow; anything more is an error of the body's own.
+    // A trailer may follow the last byte; anything more is an error of the body itself.
     while body.next().await?.is_some() {}
     let trailer = body.finish()?;
     let (md5, hashes) = (etag.finish().await.map_err(lost)?, hashes.idle().await?);

@@ -1,14 +1,14 @@
 //! MD5 over many bodies at once. One stream of MD5 cannot use more than one lane of a vector register; the bodies of
 //! different requests can fill the others, at up to seven times the bytes per second of a core.
 //!
-//! Streams hand in windows and whoever finds nobody at work becomes the *leader*: a blocking task that hashes
-//! everything handed in, its own window and those that arrive meanwhile, and ends when nothing is left. So there is no
-//! thread that idles, and a lone stream is hashed at once, by scalar code.
+//! Streams hand in windows. A stream that finds nobody at work becomes the *leader*: a blocking task that hashes
+//! everything handed in, its own window and those that arrive meanwhile, and ends when nothing is left. So no
+//! thread idles, and a lone stream is hashed at once, by scalar code.
 //!
 //! Invariants:
 //! - A stream has at most one window here, so the queue is bounded by the requests in flight.
 //! - At most [`Lanes::leaders_max`] leaders run. Where lanes pay, one leader serves until its register is full.
-//! - No window waits longer than [`LINGER`] for company, and only for streams that kept pace so far (`Queue::hot`).
+//! - No window waits longer than [`LINGER`] for others, and only for streams that kept pace so far (`Queue::hot`).
 //! - A window handed in is answered, also if a leader dies: then with [`Died`].
 
 mod kernel;
@@ -202,7 +202,7 @@ impl Leader {
             for at in (0..batch.len()).rev() {
                 if batch[at].is_done() {
                     let Job { state, reply, .. } = batch.swap_remove(at);
-                    // Nobody listens any more if the request was given up.
+                    // Nobody listens any more if the request was aborted.
                     let _ = reply.send(state);
                 }
             }

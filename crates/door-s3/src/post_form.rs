@@ -66,7 +66,7 @@ pub(crate) async fn answer(
     let header = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let host = header(http::header::HOST);
     let (bucket, in_host) = bucket_of(door, host, parts.uri.path())?;
-    // The file is shorter than the form.
+    // The length of the form, which is an upper limit for that of the file.
     let len = header(http::header::CONTENT_LENGTH).parse().map_err(|_| {
         refuse(S3ErrorCode::MissingContentLength, "you must provide the Content-Length HTTP header; nothing was stored")
     })?;
@@ -86,7 +86,7 @@ pub(crate) async fn answer(
     let cx = Context::new(user, Operation::PostObject, headers, Vec::new(), None);
     let file = FormFile::open(reader, sizes).await?;
     let stored = door.store(&cx, &bucket, &key, meta, Upload::of_form(file, len, promised, door)).await;
-    // Also an error tells what was read.
+    // An error also shows what was read.
     door.ns.settle(&cx.op).await.map_err(from_namespace)?;
     let path = Encoding::Url.write(key.as_bytes());
     let location = if in_host { format!("http://{host}/{path}") } else { format!("http://{host}/{bucket}/{path}") };
@@ -133,7 +133,7 @@ fn headers_of(fields: &Fields) -> Result<HeaderMap, S3Error> {
     let mut map = HeaderMap::new();
     for (field, value) in fields.iter() {
         let name = match field {
-            // By these names alone forms have what is a header elsewhere.
+            // Only under these names do forms have what is a header elsewhere.
             "acl" => "x-amz-acl",
             "tagging" => "x-amz-tagging",
             _ => field,

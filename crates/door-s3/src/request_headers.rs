@@ -139,7 +139,7 @@ pub(crate) fn rule(name: &str) -> Option<Rule> {
     }
     let rest = name.strip_prefix("x-amz-")?;
     let by_start = BY_START.iter().find(|(known, _)| name.starts_with(known));
-    // Conditions to come are refused by their form.
+    // Future conditions are recognised by their form, and refused.
     let looks_so = rest.starts_with("if-") || rest.contains("-if-");
     by_start.map(|(_, rule)| *rule).or(looks_so.then_some(Condition))
 }
@@ -170,7 +170,7 @@ pub(crate) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
             _ => {}
         }
     }
-    // Two readers could take different ones of them. Conditions have a rule of their own.
+    // Two readers could take different values. Conditions have a rule of their own.
     let single = |name: &&str| match rule(name) {
         None | Some(Condition) => false,
         Some(_) => !LISTS.contains(name) && !name.starts_with("x-amz-meta-"),
@@ -255,7 +255,7 @@ mod tests {
     fn every_header_of_every_operation_has_a_rule() {
         for known in TABLE.iter().filter(|known| known.offered.is_some()) {
             for header in known.headers.iter().map(|header| header.trim_end_matches('!')) {
-                // One that stands for many is asked for by one of them.
+                // A name that stands for many headers is tried with one of them.
                 let name = if header.ends_with('-') { format!("{header}x") } else { header.to_owned() };
                 assert!(rule(&name).is_some(), "nothing is said about {name} of {}", known.name);
             }
@@ -273,7 +273,7 @@ mod tests {
         {
             assert!(held(name).is_empty(), "{name}: {:?}", held(name));
         }
-        // These are refused.
+        // These conditions are refused.
         assert_eq!(held("DeleteObject"), ["x-amz-if-match-last-modified-time", "x-amz-if-match-size"]);
         assert_eq!(held("AbortMultipartUpload"), ["x-amz-if-match-initiated-time"]);
     }

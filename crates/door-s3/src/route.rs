@@ -148,7 +148,7 @@ pub(crate) fn resolve(
         && !copies
         && let Some((_, operation)) = PLAIN.iter().find(|(plain, _)| plain == method)
     {
-        // Nothing to choose by, and nothing to leave out.
+        // There is nothing to select by, and nothing to leave out.
         return Ok((*operation, uri.clone()));
     }
     let raw: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).collect();

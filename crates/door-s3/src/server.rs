@@ -90,8 +90,8 @@ impl Answers for Server {
             Err(refuse(S3ErrorCode::SlowDown, "too many requests are in flight; reduce your request rate"))
         };
         let operation = marks.operation();
-        // Lists are counted; where there is no room for one, it is not kept for a client that may be slow to take it. Objects are
-        // counted where they are read, and what changed something is told in any case.
+        // Lists are counted; if there is no room for one, it is not kept for a client that may be slow to take it. Objects are
+        // counted where they are read, and a change is answered in any case.
         let lists = asked.method == Method::GET && operation != Operation::GetObject;
         let answered = answered.and_then(|answer| match answer.body().bytes() {
             Some(document) if lists => self.door.hold_document(marks.uid(), document.len(), &marks).map(|()| answer),

@@ -85,7 +85,7 @@ impl From<Error> for Refusal {
             ErrorKind::Corrupt | ErrorKind::Io => {
                 tracing::warn!(kind = ?error.kind, error = %error, cause = ?error.source, "a webdav request failed");
             }
-            // Where there is no room or no quorum, that is told once, and by readiness.
+            // Lack of room or of a quorum is reported once, and by readiness.
             _ => tracing::debug!(kind = ?error.kind, error = %error, "a webdav request was refused"),
         }
         match (status, error.lock) {
@@ -100,7 +100,7 @@ impl From<Error> for Refusal {
 
 impl From<ContentError> for Refusal {
     fn from(error: ContentError) -> Self {
-        // By its kind: a full store is no fault of the server.
+        // Mapped by its kind: a full store is no fault of the server.
         Error::from(error).into()
     }
 }

@@ -75,7 +75,7 @@ fn refuse_head(request: &Request<Received>, fragment: bool) -> Option<Refusal> {
         return Some(Refusal::new(StatusCode::NOT_IMPLEMENTED, what).closing());
     }
     let hosts = request.headers().get_all(HOST).iter().count();
-    // RFC 9112 section 3.2: which server is meant must be said once.
+    // RFC 9112 section 3.2: a request must say exactly once which server it means.
     if hosts > 1 || hosts == 0 && request.version() >= Version::HTTP_11 {
         return Some(Refusal::bad_request("the request has no Host header, or more than one; nothing was changed"));
     }
@@ -84,7 +84,7 @@ fn refuse_head(request: &Request<Received>, fragment: bool) -> Option<Refusal> {
 
 async fn admitted(door: &Arc<WebDavDoor>, request: Request<Received>, peer: IpAddr) -> Reply {
     let windows = request.headers().get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Microsoft"));
-    // Until it is known whose a request is, it counts for its address. Without a body it is known at once.
+    // Until its user is known, a request counts for its address. Without a body the user is known at once.
     let mut stranger = None;
     if !request.body().is_end_stream() {
         stranger = door.strangers.take(client(peer));
@@ -242,7 +242,7 @@ fn refuse(door: &WebDavDoor, refusal: &Refusal, windows: bool) -> Reply {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if refusal.status == StatusCode::NOT_FOUND && windows {
-        // The Windows client would remember for a minute that there is nothing, without regard to case.
+        // The Windows client would remember for a minute that nothing has this name, in upper or lower case.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-cache, must-revalidate"));
     }
     tracing::debug!(status = refusal.status.as_u16(), what = %refusal.what, "webdav request refused");

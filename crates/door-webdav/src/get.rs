@@ -35,7 +35,7 @@ const ATTEMPTS_MAX: usize = 8;
 pub(crate) async fn get(ask: &Arc<Ask>) -> Result<Reply> {
     for _ in 1..ATTEMPTS_MAX {
         match once(ask).await {
-            // The file went between looking and opening; if there is another now, that one was asked for.
+            // The file was removed between look-up and opening; if another file has its name now, that one is meant.
             Err(refusal) if refusal.status == StatusCode::NOT_FOUND && ask.look(&ask.path)?.visible().is_some() => {}
             answer => return answer,
         }

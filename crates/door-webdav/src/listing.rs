@@ -1,7 +1,7 @@
 //! Directories as replies: read and rendered page by page on a blocking thread, sent while the next page is made.
 //!
-//! Memory is bounded by [`PAGES_AHEAD`] pages of [`PAGE_LEN`] bytes and an entry whatever the size of the directory. A page leaves only after everything it
-//! tells is durable (invariant SEEN). Entries that come or go between pages may or may not show.
+//! Memory is bounded by [`PAGES_AHEAD`] pages of [`PAGE_LEN`] bytes and an entry, whatever the size of the directory. A page leaves only
+//! after everything in it is durable (invariant SEEN). Entries that come or go between pages may or may not show.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

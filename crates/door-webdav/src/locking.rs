@@ -1,8 +1,8 @@
 //! LOCK and UNLOCK: checked here, carried out by dav-server over the locks of the name space.
 //!
 //! The library reads the request, evaluates the `If` header for it and writes the reply; [`adapter`] gives it the store.
-//! What it does not check is checked before: permissions, locks on the parent of a resource that LOCK creates, and the shape
-//! of the XML. Who holds what, the name space decides.
+//! What the library does not check is checked before: permissions, locks on the parent of a resource that LOCK creates, and the
+//! shape of the XML. The name space decides who holds which lock.
 
 mod adapter;
 
@@ -44,7 +44,7 @@ fn may_lock(ask: &Ask) -> Result<()> {
     let path = &ask.path;
     match ask.look(path)? {
         Found::Node(attr) => match ask.require(&attr, Access { write: true, ..Access::default() }) {
-            // Removed since it was found: the lock makes it anew, or is refused.
+            // The file was removed since it was found: the lock makes it anew, or is refused.
             Err(refusal) if refusal.status == StatusCode::NOT_FOUND => Ok(()),
             judged => judged,
         },

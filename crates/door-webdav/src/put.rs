@@ -94,7 +94,7 @@ fn look_and_judge(ask: &Ask) -> Result<Target> {
         _ => None,
     };
     ask.check(&conditions, existing.as_ref(), tag.as_ref())?;
-    // An If header that asked for an ETag was judged on this very version: the commit must meet it again.
+    // An If header with an ETag was evaluated against this very version: the commit must find the same one.
     if let (Some(header), Some(tag)) = (&ask.if_header, tag)
         && condition.wanted.is_none()
         && header
@@ -135,7 +135,7 @@ fn meta(ask: &Ask) -> ObjectMeta {
     let mut meta = ObjectMeta::default();
     for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE] {
         if let Some(value) = ask.headers.get(&name).and_then(|value| value.to_str().ok())
-            // What clients send when they know nothing says less than the name's extension.
+            // The types that clients send by default say less than the name's extension.
             && !matches!(value, "application/x-www-form-urlencoded" | "application/octet-stream" | "")
         {
             meta.system.insert(name.as_str().to_owned(), value.to_owned());
@@ -187,7 +187,7 @@ async fn ingest(ask: &Arc<Ask>, parent: Ino, mut upload: Upload<'_>) -> Result<C
         taken += piece.len() as u64;
         intake.push(piece, upload.ended(), room.len()).await?;
         if taken >= room.len() {
-            // As at every window: what others took or gave back meanwhile counts.
+            // Taken anew for every window, because others have taken or released room meanwhile.
             drop(room);
             (room, taken) = (bodies.piece(WINDOW_LEN), 0);
         }

@@ -86,7 +86,7 @@ pub(crate) async fn write(ask: &Arc<Ask>, body: Received, at: WriteAt, create: b
     let sync = move || {
         let ino = file.permit.ino();
         file.ns().fsync(&file.ask.op, ino)?;
-        // Closing cuts the version whose ETag is reported.
+        // Closing the file completes the version whose ETag is reported.
         let ask = file.ask.clone();
         drop(file);
         ask.ns().object_info(&ask.op, ino)

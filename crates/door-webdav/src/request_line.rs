@@ -1,8 +1,8 @@
 //! Notes a fragment (`#part`) in a request line, which the HTTP parser drops without a word: `DELETE /b/file#1` would
 //! delete `/b/file`.
 //!
-//! The line is read along as it arrives. It is looked for at the start of a connection and after each reply; a request
-//! that was sent before the reply to the one before is not noticed, since hyper reads both at once.
+//! The line is read along as it arrives, at the start of a connection and after each reply. In a request that was sent
+//! before the reply to the previous one, a fragment is not noticed, since hyper reads both at once.
 
 use http::{Method, Uri};
 use parking_lot::Mutex;
@@ -102,7 +102,7 @@ mod tests {
     fn what_is_no_fragment_of_this_request_is_none() {
         assert!(!asked(&["DELETE /b/f HTTP/1.1\r\nx: #1\r\n"], Method::DELETE, "/b/f"));
         assert!(!asked(&["DELETE /b/f%231 HTTP/1.1\r\n"], Method::DELETE, "/b/f%231"));
-        // A body that is mistaken for a line tells nothing about another request.
+        // A body that is mistaken for a line says nothing about another request.
         assert!(!asked(&["# a heading of an uploaded text\r\n"], Method::PUT, "/b/f"));
         assert!(!asked(&["PUT /b/other#1 HTTP/1.1\r\n"], Method::PUT, "/b/f"));
     }

@@ -162,8 +162,8 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     }
     ask.ns().may_take_out(&ask.op, &ends.from, &ends.source)?;
     let destination = &ends.destination;
-    // A rename replaces a file by a file. Anything else is swapped with the source first, then removed there: at no
-    // moment is the destination missing, and a crash in between loses neither.
+    // A rename replaces a file by a file. Anything else is exchanged with the source first, then removed in the source's place:
+    // at no moment is the destination missing, and a crash in between loses neither.
     let swap = ends.target.as_ref().is_some_and(|target| is_dir(target) || is_dir(&ends.source));
     let mode = match &ends.target {
         None => RenameMode::NoReplace,
@@ -180,10 +180,10 @@ pub(crate) async fn r#move(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     let (from_ino, to_ino) = (ends.from.ino, ends.to.ino);
     let (from_dir, target) = (ends.from.clone(), ends.target.clone());
     let rename = move || {
-        // What is replaced is removed behind the exchange, so who may not remove all of it is refused before that.
+        // The replaced tree is removed after the exchange, so a caller that may not remove all of it is refused before that.
         if let Some(target) = target.filter(|_| swap) {
             tree.ns().check_removal(&tree.op, to_ino, &to_name)?;
-            // It is removed from where the source was.
+            // It is removed from the directory that the source was in.
             tree.ns().may_take_out(&tree.op, &from_dir, &target)?;
         }
         let renamed = tree.ns().rename(&tree.op, (from_ino, tree.path.name()), (to_ino, &to_name), mode);

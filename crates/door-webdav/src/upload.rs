@@ -2,7 +2,7 @@
 //!
 //! A body counts as whole only if it ended as announced: all bytes of `Content-Length`, the last chunk of a chunked body
 //! (hyper checks both), and the length that Finder announces beside its chunked bodies. Everything else is an error, and
-//! whoever asked must then leave the name space as it was.
+//! the caller must then leave the name space as it was.
 
 use std::time::Duration;
 

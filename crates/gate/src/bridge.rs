@@ -3,9 +3,9 @@
 //!
 //! There are two ways over it. [`wait`] is for calls that mostly wait and are short of work: a look-up, a commit, a read from a disk. [`toil`]
 //! is for work that keeps a core busy: cutting, hashing and coding the bytes of uploads. Threads that toil have a lower priority, so that
-//! whoever asks for something small is answered between two turns of theirs, however many uploads there are.
+//! small requests are served between two of their time slices, however many uploads there are.
 //!
-//! What does not cross is below 50 us of work: calls about one entry, and bytes that are in memory or few. The tests of the crate
+//! Calls that do not cross are below 50 us of work: calls about one entry, and bytes that are in memory or few. The tests of the crate
 //! `strata-runtime` measure each of them (`inline`).
 //!
 //! Both count what crosses, and how long it waits for a thread ([`crossings`]).

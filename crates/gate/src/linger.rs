@@ -1,5 +1,5 @@
-//! The end of a connection whose client may still be sending. Closing at once would answer what it sends with a reset,
-//! which takes the answer from it before it is read: so what it sends is read for a while and thrown away.
+//! The end of a connection whose client may still be sending. Closing at once would answer further bytes with a reset,
+//! and the client would lose the answer before it has read it. So further bytes are read for a while and thrown away.
 
 use std::future::Future;
 use std::pin::Pin;

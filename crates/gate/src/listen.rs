@@ -1,4 +1,4 @@
-//! The loop of a door: takes connections in, within its seats, and at the end lets what is under way come to its end.
+//! The loop of a door: accepts connections, within its seats, and at the end lets running requests end.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -47,7 +47,7 @@ pub struct Ends(watch::Receiver<bool>);
 impl Ends {
     /// Resolves when the connection is to take no further request.
     pub async fn asked(&mut self) {
-        // Without its sender the door is gone.
+        // If the sender is gone, so is the door.
         drop(self.0.wait_for(|ends| *ends).await);
     }
 

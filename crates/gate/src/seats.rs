@@ -1,11 +1,11 @@
-//! The connections of a door: a limited number of them, of which no address gets all, and none is kept by who is silent.
+//! The connections of a door: a limited number of them. No address gets all, and silent clients keep none.
 //!
-//! Where one more comes than there are seats, the connection that has been without a request for longest makes room for it, as
-//! web servers end kept-alive connections when they run out: so no number of silent clients keeps others out. The same within
-//! an address's share. Only while there is a request on every one is nobody admitted.
+//! If all seats are taken, the connection that has been without a request for longest makes room for a new one, as
+//! web servers end kept-alive connections when they run out: so no number of silent clients keeps others out. The same holds within
+//! an address's share. Only while there is a request on every connection is nobody admitted.
 //!
-//! Invariants: no more seats are taken than there are; a connection with a request on it is never told to leave, and on one that was
-//! told, none begins.
+//! Invariants: no more seats are taken than there are. A connection with a request on it is never told to leave, and no request begins
+//! on a connection that was told to leave.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl Seats {
         let address = client(address);
         let mut open = self.open.lock();
         let own = open.iter().filter(|state| state.address == address).count();
-        // Who has no request on it makes room for others, so that its seat counts as left to them.
+        // Idle connections of other addresses make room, so their seats count as free.
         let idle = open.iter().filter(|state| state.address != address && state.is_idle()).count();
         if own >= self.each_max || has_its_share(own, self.max.saturating_sub(open.len()) + idle) {
             if !make_room(&mut open, |state| state.address == address) {
@@ -128,7 +128,7 @@ impl Seats {
         loop {
             match self.take(address) {
                 Err(NoSeat::AllBusy) if self.wanted.swap(true, Ordering::SeqCst) => self.changed.notified().await,
-                // What has changed before anybody could be told is seen by another look.
+                // A change that came before the notification was awaited is seen by another look.
                 Err(NoSeat::AllBusy) => {}
                 answer => {
                     self.wanted.store(false, Ordering::SeqCst);
@@ -162,7 +162,7 @@ fn make_room(open: &mut Vec<Arc<State>>, may: impl Fn(&State) -> bool) -> bool {
         let oldest = idle.min_by_key(|(_, state)| state.idle_since.load(Ordering::Acquire));
         let Some(place) = oldest.map(|(place, _)| place) else { return false };
         let told = &open[place].requests;
-        // Where a request has begun meanwhile, another is looked for.
+        // If a request has begun on it meanwhile, another connection is chosen.
         if told.compare_exchange(0, LEAVING, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             open.swap_remove(place).leave.notify_one();
             return true;
@@ -301,7 +301,7 @@ mod tests {
             silent.push(seats.take(from(100 + n)).unwrap());
             tokio::time::advance(Duration::from_millis(1)).await;
             if n % 10 == 9 {
-                // Not one of its own makes room, although there is no other seat left.
+                // No connection of its own makes room, although there is no other seat left.
                 working.push(seats.take(from(1)).unwrap());
             }
             for seat in &working {
@@ -320,7 +320,7 @@ mod tests {
         assert!(turn.is_on() && seats.take(from(1)).is_err(), "more of the answer comes");
         drop(working);
         assert!(seats.take(from(1)).is_err(), "its end is not flushed");
-        // One right behind it is the same turn.
+        // A request right behind it belongs to the same turn.
         drop(turn.begin().unwrap());
         turn.flushed();
         assert!(!turn.is_on() && seats.take(from(1)).is_ok());

@@ -1,7 +1,7 @@
-//! Shares of a door's places, or of bytes: whoever already has many gets no more long before the others find none.
+//! Shares of a door's places, or of bytes: a holder that already has many gets no more, long before the others find none.
 //!
 //! A holder may take more while it has fewer than [`PART`] times as many as are left. So one alone gets three quarters of all,
-//! however many there are, and each of several gets as many as the others; whoever comes last still finds some.
+//! however many there are, and each of several gets as many as the others; the last to come still finds some.
 //! No number has to be guessed for what a "client" may need, and where places are plenty nobody notices.
 //!
 //! Invariants: places in use never exceed the limit; memory is one entry per holder with a place.

@@ -1,5 +1,5 @@
-//! Conditional requests (RFC 9110, section 13): what the headers ask, and whether it holds. What a condition that fails is
-//! answered with, and which ones a change may carry, is the door's to say.
+//! Conditional requests (RFC 9110, section 13): what the headers ask, and whether it holds. The door decides how a failed
+//! condition is answered, and which conditions a change may have.
 
 use http::header::{ETAG, IF_RANGE, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};

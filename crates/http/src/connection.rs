@@ -54,7 +54,7 @@ impl<S, A: Answers> Connection<S, A> {
 
     /// Ready when the client was waited for long enough.
     fn poll_patience(&mut self, task: &mut Context<'_>) -> Poll<()> {
-        // A request may come and be answered between two looks: what follows it is another phase, although it looks the same.
+        // A request may arrive and be answered between two looks: what follows it is another phase, although it looks the same.
         let (phase, requests) = (self.phase.now(), self.phase.requests());
         if phase == BUSY {
             return Poll::Pending;
@@ -79,7 +79,7 @@ impl<S: AsyncRead + Unpin, A: Answers> AsyncRead for Connection<S, A> {
     fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         match Pin::new(&mut self.stream).poll_read(task, into) {
-            // When the time is up, it is as if the client had ended the connection.
+            // When the time is up, the read ends as if the client had ended the connection.
             Poll::Pending => self.poll_patience(task).map(Ok),
             done => {
                 let arrived = &into.filled()[before..];

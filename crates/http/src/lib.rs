@@ -1,11 +1,11 @@
-//! Layer 7, below the doors that speak HTTP (S3, WebDAV, administration): what the standard says to all of them alike.
+//! Layer 7, below the doors that speak HTTP (S3, WebDAV, administration): the rules of the standard that all of them share.
 //!
-//! [`serve()`] takes one connection from its first byte to its last; what the requests on it are answered with is the door's
+//! [`serve()`] handles one connection from its first byte to its last; the door answers the requests on it
 //! ([`Answers`]). Beside it, pure code: dates ([`date`]), entity tags ([`etag`]), conditions ([`conditions`]) and byte ranges
 //! ([`range`]), read as RFC 9110 has them, and what no head may have ([`head`]).
 //!
-//! It knows no name space, and decides nothing about what a request may do. Which connection is taken in, and who makes room for it,
-//! is `strata_gate`'s. What carries a connection is anything that is a [`Stream`]: here TLS has its place.
+//! The crate does not know the name space, and decides nothing about what a request may do. `strata_gate` decides which connection is
+//! accepted, and which one makes room for it. Anything that is a [`Stream`] can carry a connection: here TLS has its place.
 
 mod body;
 pub mod conditions;

@@ -1,4 +1,4 @@
-//! Where a connection is between two requests, told by whoever answers them.
+//! The phase that a connection is in, reported by the code that answers its requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};

@@ -75,7 +75,7 @@ impl Asked {
     /// whole is less to send (section 14.2).
     #[must_use]
     pub fn of(&self, len: u64) -> Wanted {
-        // The last so many bytes of an empty resource are all it has, and no `Content-Range` can say so (section 14.1.2).
+        // The last bytes of an empty resource are all of it, and no `Content-Range` can say so (section 14.1.2).
         if len == 0 && self.0.iter().any(|spec| matches!(spec, Spec::Last(1..))) {
             return Wanted::Whole;
         }

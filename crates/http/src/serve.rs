@@ -93,11 +93,11 @@ pub async fn serve<S: Stream, A: Answers>(
             let request = Received::of(request);
             let whole = request.body().whole();
             let mut answer = answers.answer(peer, request).await;
-            // Who is refused for want of room is not given any by waiting for what else it sends.
+            // A request that is refused for lack of room gets none by waiting for the rest of its body.
             let spared = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
             let goes_on = whole.is_received() || !spared && whole.lets_go_on().await;
             phase.leaves_unread(!goes_on);
-            // Where more of the body may come the library ends the connection: what follows on it could be anything.
+            // If more of the body may come, the library ends the connection: what follows on it could be anything.
             if !goes_on {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

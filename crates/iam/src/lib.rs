@@ -1,4 +1,4 @@
-//! Layer 6: who may knock at the doors. One set of users serves S3 (access key and secret key) and WebDAV (name and
+//! Layer 6: the users of the doors. One set of users serves S3 (access key and secret key) and WebDAV (name and
 //! secret key); what a user may touch is decided by the name space, from the uid and gid kept here.
 //!
 //! Invariants:

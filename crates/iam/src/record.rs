@@ -1,8 +1,8 @@
 //! The stored form of a user: JSON under the setting `user/<name>`. Unknown fields and versions are refused, so that a
 //! restriction written by a newer release is never silently dropped.
 //!
-//! Version 1 had no right to make buckets: the mode of the root said who may; and uid 0 made everybody an administrator.
-//! In it, and for a while in version 2, secrets stood in clear; now they are sealed with the store's master key, under the name
+//! In version 1 there was no right to make buckets: the mode of the root said who may. And uid 0 made everybody an administrator.
+//! In version 1, and for a while in version 2, secrets stood in clear. Now they are sealed with the store's master key, under the name
 //! of the user and the version of the record.
 
 use serde::{Deserialize, Serialize};

@@ -151,7 +151,7 @@ impl Users {
         let (known, changing) = (RwLock::new(Arc::new(known)), Mutex::new(()));
         let mut users = Self { records, key: key_of, entropy, renumbered: Vec::new(), known, changing, nobody };
         if in_clear {
-            // Before the first is sealed: else a crash behind it would leave traces that nobody looks for.
+            // Written before the first secret is sealed: otherwise a crash after that would leave traces that nobody looks for.
             users.when_it_may_write(users.records.put(op, CLEAR_LEFT, Some(b"")).map_err(IamError::Store))?;
         }
         let mut renewed = Vec::new();
@@ -188,7 +188,7 @@ impl Users {
     /// Gives a user of an earlier release the rights they had there, but for those that came with uid 0 alone. The second value says
     /// whether the number could be kept for them.
     fn upgrade(&mut self, op: &Op, mut user: User) -> Result<(User, Result<(), IamError>), IamError> {
-        // At this door the mode of the root says who may, and nothing else.
+        // At this door the mode of the root alone says who may make buckets.
         let as_there = Op::new(Caller::new(user.uid, user.gid, Arc::from(user.groups.as_slice()), &STORE));
         user.may_make_buckets = user.admin || self.records.root_lets_in(&as_there).map_err(IamError::Store)?;
         let renumbered = user.uid == 0 && !user.admin;
@@ -220,7 +220,7 @@ impl Users {
                 .ok_or_else(|| IamError::Record { key: key.clone(), why: "it is no number".to_owned() })?,
         };
         let uid = self.free_uid(next)?;
-        // Before the user who gets it: should that fail, a number is left out, and none is given twice.
+        // Stored before the user who gets the number: if storing the user fails, a number is left out, and none is given twice.
         let behind = (uid + 1).to_string();
         self.records.put(op, record::NEXT_UID, Some(behind.as_bytes())).map_err(IamError::Store)?;
         Ok(uid)

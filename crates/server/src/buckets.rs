@@ -77,7 +77,7 @@ pub(crate) fn warn_of_hidden_top(namespace: &Namespace) -> anyhow::Result<()> {
     match namespace.top(&op) {
         Ok(top) if top.name.ends_with(ALIAS_MARK) => tracing::warn!("{}", hidden_in_words(&top.name)),
         Ok(_) => {}
-        // Of a store that could not be upgraded, which says so itself.
+        // A store that could not be upgraded has no such bucket, and says so itself.
         Err(error) if error.kind == ErrorKind::NoSuchBucket => {}
         Err(error) => return Err(error.into()),
     }
@@ -170,7 +170,7 @@ pub(crate) fn apply(
             } else {
                 check_unused(&given, &hinders)?;
                 namespace.delete_bucket(&op, &name).map_err(|error| match error.kind {
-                    // It came since.
+                    // An object came in since the check.
                     ErrorKind::NotEmpty => in_the_way(&error.what),
                     _ => unchanged(error),
                 })?;
@@ -179,7 +179,7 @@ pub(crate) fn apply(
         }
     };
     namespace.settle_blocking(&op).context("the change is not known to be durable; list the buckets to see")?;
-    // Beside a server a drive may show what was changed; it is told before the command ends.
+    // Beside a server a mount may show what was changed; it is told before the command ends.
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.block_on(namespace.told(&op))?;
     }
@@ -210,7 +210,7 @@ fn maker(
 
 /// The bucket that is meant by a name: that of its folder, or what S3 calls it.
 fn meant(namespace: &Namespace, op: &Op, name: &str) -> anyhow::Result<BucketInfo> {
-    // Before it is said again and again.
+    // Checked before any message repeats the name.
     ensure!(
         name.len() <= NAME_LEN_MAX,
         "there is no bucket {}: names have {NAME_LEN_MAX} bytes at most; nothing was changed",
@@ -262,14 +262,14 @@ fn remove_whole(
             uploads_aborted: far.uploads_aborted,
         })),
         Ok(false) => {
-            // What is said to be gone stays so.
+            // What the message says is gone must stay gone.
             namespace.settle_blocking(op).context("what was removed is not known to be durable")?;
             bail!("{}: {}", why(), far.left(given))
         }
         Err(error) if error.kind == ErrorKind::NotEmpty => {
             bail!("somebody goes on writing to it ({}); {}", error.what, far.left(given))
         }
-        // Renamed, or removed by another command.
+        // The bucket was renamed, or removed by another command.
         Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NoSuchBucket) => {
             bail!(
                 "{}; this command has removed {}; `strata bucket list` shows which buckets there are",

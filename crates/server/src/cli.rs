@@ -392,7 +392,7 @@ pub(crate) fn exit_code_of(error: &anyhow::Error) -> ExitCode {
 
 /// Sends log lines to standard error. A filter that cannot be read is reported and replaced by the default.
 pub(crate) fn log_to_stderr(filter: Option<&str>) {
-    // The S3 library logs every answer that is an error as one; what is worth a line the door logs itself.
+    // The S3 library logs every error answer as an error; the door itself logs those that are worth a line.
     let default = || EnvFilter::new("warn,strata=info,s3s=off");
     let (filter, refused) = match filter.map(EnvFilter::try_new) {
         None => (default(), None),
@@ -432,7 +432,7 @@ mod tests {
         for (name, text) in found.iter().filter(|(name, _)| name != "strata") {
             let opens = OPENS_A_STORE.iter().any(|opens| name.ends_with(opens));
             for setting in ["--parity", "--segment-size", "--cache-size", "--durability", "--disks"] {
-                // A bucket is made with a class of its own.
+                // A bucket has a durability of its own.
                 let own =
                     setting == "--durability" && ["strata bucket create", "strata bucket set"].contains(&name.as_str());
                 assert_eq!(text.contains(setting), opens || own, "{name}: {text}");
@@ -443,7 +443,7 @@ mod tests {
         }
         assert!(help("strata user add").contains("--uid <UID>") && help("strata fsck").contains("--repair"));
         assert!(help("strata scrub").contains("--pace <RATE>") && help("strata set drain").contains("--cancel"));
-        // Not shown, and understood.
+        // Not shown, but understood.
         let line = "strata status --data d --disk a --cache-size 64MiB --config f";
         command().try_get_matches_from(line.split(' ')).unwrap();
     }

@@ -280,7 +280,7 @@ impl StoreSettings {
             segment_size,
             events_kept,
         } = self;
-        // `disks` and `disk` are two ways to say one thing: whichever is said higher up wins as a whole.
+        // `disks` and `disk` are two ways to say one thing: the one that is given higher up wins as a whole.
         if disks.is_none() && disk.is_none() {
             (disks, disk) = (below.disks, below.disk);
         }

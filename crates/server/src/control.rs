@@ -122,10 +122,10 @@ async fn converse(mut stream: tokio::net::UnixStream, answer: Responder) -> anyh
     let mut alive = tokio::time::interval(SIGN_OF_LIFE);
     alive.reset();
     loop {
-        // Leaving this loop drops the queue, which tells the one who answers that nobody waits any more.
+        // Leaving this loop drops the queue, which tells the answering side that nobody waits any more.
         tokio::select! {
             biased;
-            // First, because there may be progress without a pause.
+            // Read first, because there may be progress without a pause.
             read = reading.read(&mut rest) => if read? == 0 {
                 break;
             },
@@ -137,7 +137,7 @@ async fn converse(mut stream: tokio::net::UnixStream, answer: Responder) -> anyh
             _ = alive.tick() => within(write(&mut writing, &Reply::Alive)).await?,
         }
     }
-    // It wants no more than to know what was done, if it still listens.
+    // The command only wants to know what was done, if it still listens.
     drop(progress);
     let answered = tokio::time::timeout(SILENCE_MAX, answering).await.context("it did not wait for the answer")?;
     let reply = answered?.map_or_else(|error| Reply::Refused(format!("{error:#}")), Reply::Done);
@@ -211,7 +211,7 @@ fn converse_as_command(
     let waited = Stopwatch::start();
     let mut answers = loop {
         match begin() {
-            // It is starting or stopping, and has the store.
+            // The server is starting or stopping, and has the store.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
                 let Some(pid) = StoreLock::holder(data) else {
                     bail!("the server has ended meanwhile; what was asked of it was not done");

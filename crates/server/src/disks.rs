@@ -100,7 +100,7 @@ impl Disks {
     }
 
     fn replace(&self, sets: &Sets, folders: Vec<PathBuf>, place: u8, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-        // What was taken away a moment ago may not have been noticed yet.
+        // A disk that was taken away a moment ago may not have been noticed yet.
         if let Err(error) = sets.tend() {
             tracing::debug!(%error, "the disks cannot be looked after");
         }
@@ -153,7 +153,7 @@ impl Disks {
             let old = usize::from(place);
             let at = folders.iter().position(|known| before.disks[old].label == known.display().to_string());
             let in_use = |known: &PathBuf| before.disks.iter().any(|disk| Path::new(&disk.label) == known);
-            // A disk missing since the start is known by no folder: it is one of those nobody was found in.
+            // The folder of a disk missing since the start is not known: it is one of those in which no disk was found.
             let unused = || folders.get(old).filter(|known| !in_use(known)).map(|_| old);
             let at = at.or_else(unused).or_else(|| folders.iter().position(|known| !in_use(known)));
             match at {
@@ -179,7 +179,7 @@ pub(crate) fn layouts(status: &Status) -> String {
 
 /// The disks of a store that are, or should be, in `folders`.
 pub(crate) fn disks_of(status: &Status, folders: &[PathBuf]) -> Vec<DiskStatus> {
-    // A disk that was not there at the start has told nobody where it is: it should be in a folder in which no other was found.
+    // The folder of a disk that was missing at the start is not known: it should be one in which no other disk was found.
     let is_found = |folder: &&PathBuf| status.disks.iter().any(|disk| Path::new(&disk.label) == **folder);
     let unused: Vec<String> =
         folders.iter().filter(|folder| !is_found(folder)).map(|folder| folder.display().to_string()).collect();
@@ -236,7 +236,7 @@ pub(crate) fn run(config: &StoreConfig, action: DiskAction) -> anyhow::Result<Ex
             (DiskRequest::Replace { place, folder: absolute(&folder)? }, json, true)
         }
     };
-    // Where a disk comes in, something is to be healed.
+    // If a disk comes in, something has to be healed.
     let heals = changes && !matches!(request, DiskRequest::Remove { .. });
     if StoreLock::holder(&config.data).is_some() {
         let shown: DiskList = control::ask(&config.data, &Request::Disk(request))?;

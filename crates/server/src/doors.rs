@@ -54,7 +54,7 @@ impl Listeners {
     /// # Errors
     /// A port in use, an address that is not this machine's, a port that needs more rights.
     pub(crate) async fn bind(config: &Config) -> anyhow::Result<Self> {
-        // The kernel closes what a killed process had open in an order of its own: the lock may go before a port.
+        // The kernel closes what a killed process had open in an order of its own: the lock may be released before a port.
         let mut looks_at_free_store = AFTER_LOCK_LOOKS;
         for _ in 0..lock::PATIENCE.as_millis() / lock::LOOK_EVERY.as_millis() {
             let bound = Self::bind_once(config).await;
@@ -409,7 +409,7 @@ fn nfs(config: &Config, store: &OpenStore) -> anyhow::Result<Arc<NfsDoor>> {
         },
         anon_uid,
         anon_gid,
-        // Where a claim to be root is believed, it must at least come from a root.
+        // If claims to be root are believed, they must at least come from a privileged port.
         privileged_port: squash == NfsSquash::None,
     };
     let records = count(config.store.memory.records);

@@ -157,10 +157,10 @@ fn at_rest(config: &StoreConfig, lock: &mut StoreLock, bar: &ProgressBar) -> any
         .map_err(anyhow::Error::new)
         .context("HASH or TRUTH: the log cannot be replayed")?;
     drop((as_left, anew));
-    // What the log says is what is checked.
+    // The index that agrees with the log is checked.
     let checked = if truth.violations().is_empty() { "left" } else { "anew" };
     let store = OpenStore::open_to_look_at(config, Some(scratch.path(checked)), lock)?;
-    // One reads what lies on the disks, the other what it means: side by side they have two cores.
+    // One thread reads the bytes on the disks, the other checks what they mean: in parallel they use two cores.
     let (sets, namespace) = (store.sets(), store.namespace());
     let (frames, records) = std::thread::scope(|scope| {
         let frames = scope.spawn(|| sets.verify(&PassOptions::default(), &mut |_| true));
@@ -188,7 +188,7 @@ fn compare_with_log(
     clock: &Arc<dyn Clock>,
     bar: &ProgressBar,
 ) -> strata_namespace::Result<TruthReport> {
-    // One fills an index and the other reads one: side by side they have two cores.
+    // One thread fills an index and the other reads one: in parallel they use two cores.
     let (left, built) = std::thread::scope(|scope| {
         let built = scope.spawn(|| BroughtUp::open(anew, clock, &SystemEntropy));
         let left = BroughtUp::open(as_left, clock, &SystemEntropy);
@@ -367,7 +367,7 @@ impl Scratch {
     /// Makes it, in place of one that a killed check left.
     fn new(data: &Path) -> anyhow::Result<Self> {
         let path = data.join(SCRATCH);
-        // The lock on the store says that nobody uses it.
+        // The lock on the store says that nobody uses the folder.
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).with_context(|| format!("the folder {} cannot be made", path.display()))?;
         Ok(Self(path))

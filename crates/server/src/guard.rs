@@ -37,7 +37,7 @@ impl Guard {
     /// The process cannot be started.
     pub(crate) fn start(path: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(path).context("the path of the folder cannot be made absolute")?;
-        // This very program, also where its file was replaced meanwhile.
+        // The same program, even if its file was replaced meanwhile.
         let mut command = Command::new("/proc/self/exe");
         command.arg0("strata").arg(COMMAND).arg(path).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
         Ok(Self(command.spawn().context("the process that looks after the mount cannot be started")?))
@@ -63,7 +63,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
 }
 
 async fn watch(parent: Option<Pid>, path: PathBuf) -> anyhow::Result<()> {
-    // Whoever ends a service ends all of its processes; what this one is for may come behind that.
+    // Whoever ends a service ends all of its processes; this process may be needed only after that.
     let mut asked = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let [Ok(terminate), Ok(interrupt)] = &mut asked else { anyhow::bail!("signals cannot be awaited") };
     let mut ending = 0;

@@ -191,7 +191,7 @@ impl Keeper {
                         None
                     }
                     Ok(false) => {
-                        // The pass has said so.
+                        // The pass has reported it.
                         let _ = self.of(kind).worker.failed(&"some frames cannot be written anew", HEAL_AGAIN_AFTER);
                         Some(HEAL_AGAIN_AFTER)
                     }
@@ -262,7 +262,7 @@ impl Keeper {
             pace.resume();
             state.running = Some(PassProgress::beginning(kind));
             match kind {
-                // Asked for, it is to prove every object; by itself, it does what is to be done.
+                // A heal that was asked for must prove every object; a heal by itself does what is to be done.
                 Kind::Heal => (asked > state.heals_done).then_some(BEGINNING),
                 Kind::Scrub => {
                     if state.scrub.at.is_none() {

@@ -295,7 +295,7 @@ fn reset(data: &Path, namespace: &Arc<Namespace>, yes: bool) -> anyhow::Result<(
         "{lost} users would get new secrets, and the old ones would be lost for ever, also with the right key; nothing was changed; \
          say --yes if no copy of the key is left"
     );
-    // One that is there may be of a reset that was cut off: users who have their new secret keep it.
+    // A key that is there may be of a reset that was cut off: users who have their new secret keep it.
     let key = match present {
         Some(key) => key,
         None => {

@@ -109,7 +109,7 @@ impl StoreLock {
             }
             Err(error) => return Err(error).with_context(|| format!("{} cannot be locked", path.display())),
         }
-        // Nobody serves the store now: a `doors.json` of a server that was killed goes before a new one is named.
+        // Nobody serves the store now: the `doors.json` of a killed server is removed before a new server is named.
         Doors::withdraw(data);
         write_pid(&mut file, Some(std::process::id()))
             .with_context(|| format!("the process id cannot be written to {}", path.display()))?;
@@ -305,7 +305,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         assert!(!is_ending(child.id()));
         child.kill().unwrap();
-        // Not waited for, it stays.
+        // As long as nobody waits for the child, it stays.
         let gone = (0..500).any(|_| {
             std::thread::sleep(Duration::from_millis(10));
             is_ending(child.id())

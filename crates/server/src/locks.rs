@@ -1,5 +1,5 @@
-//! `strata locks`: which locks there are, WebDAV's and those of NFS clients, and ending one that its holder does not; through the running
-//! server, or on the store itself where none runs.
+//! `strata locks`: which locks there are, WebDAV's and those of NFS clients, and ending a lock that its holder does not end; through the
+//! running server, or on the store itself where none runs.
 
 mod holds;
 pub(crate) mod messages;
@@ -67,7 +67,7 @@ impl Shown {
     fn is_under(&self, under: &str) -> bool {
         let (path, under) = (plain(&self.path), under.trim_start_matches('/'));
         match under.split_once('/') {
-            // A bucket is meant whole.
+            // The name of a bucket means all of it.
             None => under.is_empty() || path.split('/').next() == Some(under),
             Some(_) => path.starts_with(under) || path == plain(under),
         }
@@ -135,7 +135,7 @@ pub(crate) fn run(config: &StoreConfig, action: LockAction) -> anyhow::Result<Ex
     }
     if broken {
         let mut told = None;
-        // All that one owner held on a file has one token.
+        // All locks of one owner on a file have one token.
         for lock in locks.iter().filter(|lock| told.replace(&lock.token) != Some(&lock.token)) {
             let (path, user) = (lock.path.escape_debug(), lock.user.escape_debug());
             say(&format!("the {} lock of {user} on {path} is broken ({})\n", lock.kind, lock.token.escape_debug()));

@@ -215,7 +215,7 @@ pub(crate) struct CursorSource(pub(crate) Arc<Namespace>);
 
 impl Source for CursorSource {
     fn collect(&self, out: &mut Samples) {
-        // An index that cannot be read shows elsewhere.
+        // An index that cannot be read is reported elsewhere.
         for cursor in self.0.cursors().unwrap_or_default() {
             let behind = self.0.newest_commit().0.saturating_sub(cursor.after.lsn.0);
             out.put(&EVENT_CURSOR_BEHIND, &[&cursor.name], behind);

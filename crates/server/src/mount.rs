@@ -124,7 +124,7 @@ pub(crate) fn end_connection(path: &Path) -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let Some(connection) = connection_of(path, &mounts) else { return false };
     std::fs::write(format!("/sys/fs/fuse/connections/{connection}/abort"), "1").is_ok()
-        // Where that file system is not mounted; taken by force, a mount asks its server for nothing.
+        // For systems without that file system mounted. A forced unmount asks nothing of the mount's server.
         || rustix::mount::unmount(path, UnmountFlags::FORCE | UnmountFlags::DETACH).is_ok()
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn detach(path: &Path) {
     if rustix::mount::unmount(path, UnmountFlags::DETACH).is_ok() {
         return;
     }
-    // Without the rights of root the helper that mounted it takes it away.
+    // Without the rights of root, the helper that mounted it unmounts it.
     let helper = std::process::Command::new("fusermount3").args(["-u", "-z", "-q", "--"]).arg(path).output();
     if let Err(error) = helper {
         tracing::warn!(%error, path = %path.display(), "the mount could not be taken away; run fusermount3 -u -z on it");

@@ -110,7 +110,7 @@ pub(crate) fn objects(runtime: &Runtime, outcome: &Outcome, tick: &mut dyn FnMut
     let (mut degraded, mut lost) = (HashSet::<ChunkId>::new(), HashSet::<ChunkId>::new());
     if !stripes.is_empty() {
         for (chunk, stripe) in runtime.chunks_in(&stripes)? {
-            // Of a stripe that cannot be rebuilt what lies in its sound frames can still be read.
+            // Even if a stripe cannot be rebuilt, chunks in its sound frames can still be read.
             let readable = outcome.lacking.get(&stripe).is_some_and(|(_, readable)| *readable);
             if readable || (tick() && runtime.is_readable(&chunk)?) {
                 degraded.insert(chunk)

@@ -43,7 +43,7 @@ fn mend_tree(top: &Path) {
     let mut paths = vec![top.to_owned()];
     while let Some(path) = paths.pop() {
         let found = match std::fs::symlink_metadata(&path) {
-            // A file that is in use may go in between.
+            // A file that is in use may be removed in between.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => {
                 warn(&path, &error);

@@ -131,7 +131,7 @@ fn progress(answer: &ReclaimStatus, json: bool) {
     if json || !out.is_terminal() {
         return;
     }
-    // That nobody sees it is no reason to stop.
+    // If nobody sees this line, that is no reason to stop.
     let _ = write!(
         out,
         "\r\x1b[K{}: {} moved, {} freed, {} segments to go",

@@ -68,7 +68,7 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let listeners = match Listeners::bind(config).await {
         Ok(listeners) => listeners,
         Err(error) => {
-            // Mostly it is the server of this very store that has the address.
+            // Mostly the server of this very store has the address.
             if StoreLock::holder(data).is_some() {
                 let data = data.clone();
                 let taken = tokio::task::spawn_blocking(move || StoreLock::take(&data));

@@ -132,7 +132,7 @@ fn add(
     let geometry = Geometry { data_shards: layout.data, parity_shards: layout.parity };
     match below.add_set(&opened, geometry, &SystemEntropy) {
         Ok(_) => Ok(all),
-        // Whether the set is one of the store is for the next opening to find out: its disks stay known.
+        // The next opening finds out whether the set has joined: its disks stay known.
         Err(error @ (LedgerError::QuorumLost { .. } | LedgerError::Exhausted { .. })) => Err(error.into()),
         Err(error) => {
             before.save(disks.data())?;
@@ -168,7 +168,7 @@ fn rebalance(runtime: &Runtime, tell: Tell<'_>) -> anyhow::Result<()> {
     let began = Instant::now();
     let mut total = 0;
     runtime.rebalance(PATIENCE, &mut |apart, report| {
-        // What is moved in one step is part of the surplus it began with.
+        // The bytes moved in one step are part of the surplus with which it began.
         total = total.max(report.bytes_moved + apart.surplus);
         let seconds = began.elapsed().as_secs_f64();
         let rate = if seconds > 0.0 { (report.bytes_moved as f64 / seconds) as u64 } else { 0 };
@@ -302,7 +302,7 @@ fn at_rest(config: &StoreConfig, request: SetRequest, json: bool) -> anyhow::Res
         SetRequest::Drain { number, cancel: false, yes } => {
             let before = store.sets().status();
             check_in_order(&before, number, yes)?;
-            // Nobody else wants the disks.
+            // Nobody else uses the disks.
             runtime.set_mover_rate(0);
             runtime.begin_drain(number)?;
             let bar = bar::bytes(json);

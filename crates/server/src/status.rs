@@ -29,7 +29,7 @@ pub(crate) fn run(config: &StoreConfig, json: bool) -> anyhow::Result<ExitCode> 
     let status = match answer {
         Some(Ok(status)) => status,
         Some(Err(error)) if StoreLock::holder(&config.data).is_some() => return Err(error),
-        // Nobody has it, or whoever had it went before it answered.
+        // No process has the store, or the one that had it ended before it answered.
         Some(Err(_)) | None => {
             let mut lock = StoreLock::of_existing(&config.data)?;
             let store = OpenStore::open_to_look(config, &mut lock)?;

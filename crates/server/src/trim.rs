@@ -39,7 +39,7 @@ impl Limit {
 
     /// Whether it is time, with so many bytes resident.
     fn is_reached(&mut self, resident: u64) -> bool {
-        // What was in use near the limit may be gone.
+        // Memory that was in use near the limit may have been freed.
         self.after = self.after.min(resident);
         resident >= self.at && resident >= self.after + self.step
     }

@@ -99,7 +99,7 @@ impl Watches {
             }),
             WatchRequest::Forget { cursor } => Watched::Forgotten(namespace.forget_cursor(&op, &cursor)?),
         };
-        // What is answered stays.
+        // A crash must not take back what the answer says.
         namespace.settle_blocking(&op)?;
         Ok(answer)
     }
@@ -211,7 +211,7 @@ fn watch(
         };
         let told = !page.events.is_empty() || page.gap.is_some();
         if !print(&page, json)? {
-            // Nobody reads any more: what was not taken is not confirmed.
+            // Nobody reads the output any more: events that were not printed are not confirmed.
             return Ok(ExitCode::SUCCESS);
         }
         after = page.after;

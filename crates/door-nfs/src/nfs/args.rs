@@ -237,9 +237,9 @@ impl Request {
     pub(super) fn may_block(&self) -> bool {
         match self {
             Self::Read { .. } | Self::Write { .. } | Self::Commit => true,
-            // Of as many entries as the client likes.
+            // The client may ask for any number of entries.
             Self::Readdir { .. } | Self::Readdirplus { .. } => true,
-            // What is in a folder may have to follow it into a trash, or out of the bucket that is removed.
+            // The content of a folder may have to follow it into a trash, or out of the bucket that is removed.
             Self::Rename { .. } | Self::Rmdir { .. } => true,
             // Cutting a file may have to read and chunk its last piece again.
             Self::Setattr { attributes, .. } | Self::Create { how: CreateHow::Unchecked(attributes), .. } => {

@@ -69,7 +69,7 @@ impl Context {
         let (mtime, atime) = verifier_times(verifier);
         let times = SetAttr { mtime: Some(SetTime::At(mtime)), atime: Some(SetTime::At(atime)), ..SetAttr::default() };
         let made = ns.setattr(&self.op, attr.ino, &times).and_then(|_| ns.link(&self.op, attr.ino, self.ino, name));
-        // Without its name the file goes with this; with it, it stays.
+        // If the file got no name, this removes it; otherwise it stays.
         let closed = ns.close(&self.op, attr.ino, false);
         let made = made?;
         closed?;

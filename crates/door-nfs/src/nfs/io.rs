@@ -41,7 +41,7 @@ impl Context {
             if !same_time(guard, wire_time(before.ctime)) {
                 return Err(Fail(nfsstat3::NFS3ERR_NOT_SYNC));
             }
-            // Nobody comes in between: looked at again in the commit.
+            // Checked again in the commit, so that no change comes in between.
             let ctime = Some(before.ctime);
             self.op.guard(Guard { ino: self.ino, entry: None, condition: Condition::default(), ctime });
         }
@@ -133,7 +133,7 @@ impl Context {
         } else {
             ns.read(op, self.ino, offset, asked).map_err(Fail::of_inode)?
         };
-        // Less than was asked for ends the file even if it was longer when its size was read.
+        // A read of fewer bytes than asked for ends the file, even if the file was longer when its size was read.
         let end = offset.saturating_add(data.len() as u64) >= attr.size || data.len() < asked;
         self.ok(out);
         self.put_post_op(Some(&attr), out);

@@ -36,7 +36,7 @@ impl Context {
     }
 
     pub(super) fn rmdir(&self, name: &[u8], out: &mut Encoder) -> Result<(), Fail> {
-        // The standard asks for these two.
+        // The standard asks for these two status codes.
         let dots = if name == b"." { nfsstat3::NFS3ERR_INVAL } else { nfsstat3::NFS3ERR_EXIST };
         let name = self.entry_name(name, dots)?;
         let before = self.directory(self.ino)?;

@@ -1,7 +1,7 @@
 //! Arguments and results of NLM version 4 (The Open Group, "Protocols for Interworking: XNFS", chapter 14, with the 64-bit types of
 //! RFC 1813's appendix II).
 //!
-//! What is of variable length is bounded by what the protocol allows for it, or by less. What is kept beyond the call is copied out
+//! Values of variable length are bounded by what the protocol allows for them, or by less. Values that are kept beyond the call are copied out
 //! of the record, so that a waiting lock of a hundred bytes holds no record of a mebibyte.
 
 use std::ops::Range;
@@ -201,7 +201,7 @@ impl Request {
             procedure::LOCK | procedure::NM_LOCK => {
                 let (block, exclusive) = (input.bool()?, input.bool()?);
                 let (lock, reclaim) = (Lock::decode(&mut input)?, input.bool()?);
-                // The client's number of its own restarts; it says it again when it restarts.
+                // The client's count of its own restarts; the client sends it again when it restarts.
                 let _state = input.u32()?;
                 Self::Lock { block, exclusive, lock, reclaim }
             }
@@ -257,14 +257,14 @@ impl Answered {
                 out.u32(Stat::Denied as u32);
                 out.bool(held.kind == RangeKind::Write);
                 out.u32(held.owner.pid);
-                // What its client calls the owner is not kept, and says nothing to others.
+                // What the client calls the owner is not kept, and means nothing to others.
                 out.opaque(&[]);
                 out.u64(held.range.start);
                 out.u64(if held.range.end == u64::MAX { 0 } else { held.range.end - held.range.start });
             }
             Self::Shared(stat) => {
                 out.u32(*stat as u32);
-                // A number that nobody uses (`sequence`).
+                // The field `sequence`, which nobody uses.
                 out.u32(0);
             }
         }
@@ -274,7 +274,7 @@ impl Answered {
 /// The arguments of GRANTED, the callback.
 pub(super) fn granted(number: u64, exclusive: bool, lock: &Lock) -> Vec<u8> {
     let mut out = Encoder::with_capacity(256);
-    // Not of 8 bytes: macOS would take that for a number of its own, and look there instead of at the lock.
+    // Not 8 bytes long: macOS would take such a cookie for a number of its own, and look that up instead of the lock.
     let mut cookie = *b"lock\0\0\0\0\0\0\0\0";
     cookie[4..].copy_from_slice(&number.to_be_bytes());
     out.opaque(&cookie);

@@ -1,14 +1,14 @@
-//! Deadlocks: whether one who begins to wait would wait for itself.
+//! Deadlocks: whether a request that begins to wait would wait for itself.
 //!
-//! An owner that waits goes on only when all are gone that hold something in its way, and all who wait in its way before it. So a way
-//! along "waits for" that comes back to where it began has no end, and nobody on it is granted anything until somebody gives up. The request
-//! that would close it is refused instead, which is the moment at which its program can still do something. As with `fcntl` locks on a local
-//! file of Linux an owner counts as waiting when one of its threads does.
+//! An owner that waits goes on only when every lock in its way is released, and every request in its way that waits before it is gone. So a path
+//! along "waits for" that returns to its start has no end, and nobody on it is granted anything until somebody gives up. The request
+//! that would close such a circle is refused instead: at that moment its program can still do something. As with `fcntl` locks on a local
+//! file of Linux, an owner counts as waiting when one of its threads does.
 //!
 //! Cost: at most [`WAITS_LOOKED_AT_MAX`] waits are looked at, each against the locks and the waits of its file, which are read once a
-//! file. What lies behind is not found: they wait until one gives up.
+//! file. Circles that reach further are not found: their owners wait until one gives up.
 //!
-//! Source: `posix_locks_deadlock` in Linux' `fs/locks.c`, whose server asks it for NLM too, and follows ten owners, each to one other.
+//! Source: `posix_locks_deadlock` in Linux' `fs/locks.c`. Linux' server calls it for NLM too; it follows ten owners, each to one other.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -42,7 +42,7 @@ pub(super) fn closes(
     }
     let mut held: HashMap<Ino, Vec<HeldRange>> = HashMap::new();
     let mut seen = HashSet::from([key(&wanted.owner)]);
-    // Those nearest to the request first.
+    // Waits nearest to the request come first.
     let mut next = VecDeque::from([(ino, wanted, place)]);
     for _ in 0..WAITS_LOOKED_AT_MAX {
         let Some((ino, wait, place)) = next.pop_front() else { return false };
@@ -107,7 +107,7 @@ mod tests {
     fn no_more_is_looked_at_than_the_bound() {
         let (found, read) = chain(5_000, 0);
         assert!(!found && read == WAITS_LOOKED_AT_MAX, "{read}");
-        // However many hold the file: those who do not wait end a way at once.
+        // However many owners hold the file: those that do not wait end a path at once.
         let mut held: Vec<_> = (0..2_000).map(|owner| (1, range(owner, false, 0..10))).collect();
         held.push((2, range(9_000, true, 0..10)));
         let waits = [(2, range(1_999, true, 0..10))];

@@ -1,4 +1,4 @@
-//! The clients that have locks: who they are, and which were told to the store so that it can notify them when it is opened again.
+//! The clients that have locks: who they are, and which of them are in the store's list, to be notified when it is opened again.
 //!
 //! A client is an address with the name that it gives itself: hosts behind one address are told apart, and nobody from another
 //! address is ever the same client. A row of the store's settings is written before the first lock of a client is granted, and
@@ -200,7 +200,7 @@ impl Clients {
 
     /// Forgets clients without locks that have not asked for any for so long.
     pub(super) fn sweep(&self, ns: &Namespace, idle: Duration, is_idle: impl Fn(u64) -> bool) {
-        // Held over the commits: who asks for a lock meanwhile finds the client known with its row, or not known.
+        // Held over the commits: a client that asks for a lock meanwhile is either known with its row, or not known.
         let mut known = self.known.lock();
         let op = op();
         known.retain(|number, client| {
@@ -223,7 +223,7 @@ impl Clients {
 pub(super) fn count_restart(ns: &Namespace) -> Result<u32> {
     let op = op();
     let before = ns.setting(&op, STATE_KEY)?.and_then(|value| Decoder::new(value.into()).u32().ok()).unwrap_or(1);
-    // Some clients count with a sign.
+    // Some clients read the number as signed.
     let now = (before + 2) & (u32::MAX >> 1) | 1;
     ns.put_setting(&op, STATE_KEY, Some(&now.to_be_bytes()))?;
     ns.settle_blocking(&op)?;

@@ -1,7 +1,7 @@
-//! What goes on beside the calls: telling clients of locks they waited for, and of a restart of the server; forgetting clients.
+//! Work beside the calls: notifying clients of locks they waited for and of a restart of the server, and forgetting clients.
 //!
-//! Everything that is in work here is bounded: a callback per one who waits, a notice per client that is known, and of calls at one
-//! time a number in all and one per client, so that clients which do not answer hold up themselves.
+//! All of it is bounded: one callback per waiting request, one notice per known client, and a number of calls at one
+//! time, in all and per client, so that clients which do not answer delay only themselves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub(crate) async fn keep(door: Arc<NfsDoor>) {
         tokio::select! {
             grant = grants.recv() => match grant {
                 Some(grant) => drop(tasks.spawn(call_back(Arc::clone(&door), grant))),
-                // The door has a sender itself.
+                // The door has a sender itself, so this does not happen.
                 None => return,
             },
             () = door.locks.freed.any.notified() => {
@@ -97,7 +97,7 @@ async fn places(door: &NfsDoor, line: Line) -> Option<[OwnedSemaphorePermit; 2]>
 
 fn semaphores(door: &NfsDoor, line: Line) -> (Arc<Semaphore>, Arc<Semaphore>) {
     let mut calls = door.locks.calls.lock();
-    // One that nobody holds is as good as a new one.
+    // A semaphore that nobody holds is as good as a new one.
     calls
         .retain(|_, own| Arc::strong_count(own) > 1 || own.available_permits() < door.limits.lock_calls_per_client_max);
     let own =

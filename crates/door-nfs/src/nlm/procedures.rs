@@ -1,7 +1,7 @@
 //! The procedures of NLM against the name space. All of them run on threads that may wait.
 //!
-//! Which locks hold is the name space's to say; who waits is this door's. One mutex lies around both, so that a lock which is given
-//! back goes to whoever waits longest, and to nobody who comes in between.
+//! Which locks are held is the name space's matter, which requests wait is this door's. One mutex is held over both, so that a released
+//! lock goes to the request that has waited longest, and to none that comes in between.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(super) fn execute(door: &NfsDoor, from: Origin, credential: &Credential, req
 /// A client restarted, or says that it holds nothing any more: that ends all it had. Nobody is believed about another address.
 pub(super) fn release(door: &NfsDoor, clients: &[u64]) {
     let op = super::clients::op();
-    // Over all of it: what the client locks anew is granted behind it.
+    // Held over all of it: locks that the client sets anew are granted afterwards.
     let mut waits = door.locks.waits.lock();
     for client in clients {
         waits.forget(*client);
@@ -101,7 +101,7 @@ impl Desk<'_> {
             ErrorKind::Corrupt | ErrorKind::Io => tracing::warn!(kind = ?error.kind, %error, "an nfs lock failed"),
             _ => tracing::debug!(kind = ?error.kind, %error, "an nfs lock was refused"),
         }
-        // That a file is gone, or not to be read, must not be taken back by a crash. Of locks that is no matter: they end with it.
+        // A crash must not take back the answer that a file is gone or cannot be read. Locks need no such wait: they end with a crash.
         match self.door.ns.settle_blocking(op) {
             Ok(()) => stat,
             Err(_) => Stat::NoLocks,
@@ -144,7 +144,7 @@ impl Desk<'_> {
         let enter = || self.locks.clients.enter(&self.door.ns, self.line(), caller);
         let mut entered = enter();
         if matches!(entered, Ok(None)) {
-            // There are too many, and some of them may have nothing any more.
+            // There are too many clients, and some of them may have no locks any more.
             super::keeper::sweep_clients(self.door, CLIENT_IDLE_MIN);
             entered = enter();
         }
@@ -180,7 +180,7 @@ impl Desk<'_> {
                 Ok(None) => {
                     waits.taken(file.ino, &wanted);
                     if !exclusive {
-                        // In place of one for writing it lets others in.
+                        // A read lock in place of a write lock lets others in.
                         self.locks.grant(ns, &mut waits, file.ino);
                     }
                     return Ok(Stat::Granted);
@@ -192,7 +192,7 @@ impl Desk<'_> {
             return Err(Stat::Denied);
         }
         if waits.close_circle(ns, &granting(), file.ino, &wanted) {
-            // Where somebody closed it who came in between: this one, which waits already, does so no longer.
+            // If a request that came in between closed the circle, this one waits already: its wait is ended.
             if place.is_some() && waits.cancel(ns, &granting(), file.ino, &wanted) {
                 self.locks.grant(ns, &mut waits, file.ino);
             }

@@ -1,6 +1,6 @@
 //! Who waits for a lock, and who reserved a file (SHARE): in memory, since both end with the session.
 //!
-//! Those who wait for bytes of one file are served in the order in which they came; who came later goes first only where the two
+//! Requests that wait for bytes of one file are served in the order in which they came. A later one goes first only if the two
 //! are not in each other's way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -153,7 +153,7 @@ impl Waits {
         let own = |wait: &&HeldRange| is_same(&wait.owner, &wanted.owner) && **wait == *wanted;
         let place = waiting.get(&ino).map_or(0, |waits| waits.iter().position(own).unwrap_or(waits.len()));
         circle::closes((ino, wanted, place), &waiting, |ino| {
-            // What cannot be read is found out by whoever waits for it.
+            // If the locks cannot be read, the waiting request finds that out itself.
             ns.holds(op, ino).unwrap_or_default()
         })
     }
@@ -166,7 +166,7 @@ impl Waits {
         self.by_file.entry(ino).or_default().push(waiter);
         self.recount(client, 1, 0);
         self.freed.files.lock().waited_for.insert(ino);
-        // What an operator or a removal gave back since it was refused is found by looking once more.
+        // Locks that an operator or a removal released since the refusal are found by looking once more.
         self.freed.note(ino);
     }
 
@@ -228,7 +228,7 @@ impl Waits {
         let mut held: Option<Vec<HeldRange>> = None;
         for waiter in waiters.iter_mut().filter(|waiter| waiter.state == State::Waiting) {
             let is_in_the_way = |other: &HeldRange| are_in_each_others_way(other, &waiter.wanted);
-            // Read once for all who cannot have theirs yet; whether it can be had is the name space's to say.
+            // Read once for all requests that cannot be granted yet. The name space decides whether one can be granted.
             let had = held.get_or_insert_with(|| ns.holds(op, ino).unwrap_or_default());
             if before.iter().any(is_in_the_way) || had.iter().any(is_in_the_way) {
                 before.push(waiter.wanted.clone());
@@ -251,7 +251,7 @@ impl Waits {
                     gone = true;
                     break;
                 }
-                // To be tried again by and by.
+                // Tried again later.
                 Err(error) => {
                     tracing::debug!(%error, "a lock that is waited for cannot be set now");
                     before.push(waiter.wanted.clone());

@@ -130,7 +130,7 @@ impl Verifier {
         proof: impl FnOnce(Option<&Arc<User>>, &str) -> Option<T>,
     ) -> Result<(Arc<User>, T), S3Error> {
         let user = (self.user_of)(access_key);
-        // An unknown key is measured against a secret nobody has, so that it costs no less than a known one.
+        // An unknown key is checked too, against a secret nobody has, so that it costs no less than a known one.
         let proven = proof(user.as_ref(), user.as_ref().map_or("", |user| user.secret_key.expose()));
         let Some(user) = user else {
             return Err(refuse(S3ErrorCode::InvalidAccessKeyId, "the access key does not exist in this store"));
@@ -225,7 +225,7 @@ impl Verifier {
                 }
                 let date =
                     AmzDate::parse(field("x-amz-date")?).ok_or_else(|| malformed("x-amz-date is no timestamp"))?;
-                // How long it may be used is the policy's matter, as far as a key of one day is good for.
+                // The policy says how long the form may be used, within the time for which a key of one day is good.
                 if date.secs() - now_secs > SKEW_SECS_MAX || now_secs - date.secs() > EXPIRES_SECS_MAX {
                     return Err(refuse(
                         S3ErrorCode::AccessDenied,
@@ -288,7 +288,7 @@ impl Verifier {
         let signed = signed_list(signed, &malformed)?;
         let date = match single(headers, "x-amz-date")? {
             Some(date) => AmzDate::parse(date),
-            // As the standard header of the same meaning, if it is signed.
+            // Otherwise the standard header of the same meaning, if it is signed.
             None if signed.iter().any(|name| name == "date") => single(headers, "date")?.and_then(AmzDate::of_header),
             None => None,
         };
@@ -424,7 +424,7 @@ fn check_signed_headers(claim: &Claim, headers: &HeaderMap) -> Result<String, S3
         return Err(refuse(S3ErrorCode::AccessDenied, "the host header must be signed"));
     }
     for name in headers.keys().map(http::HeaderName::as_str) {
-        // The payload hash is part of what is signed wherever it stands.
+        // The payload hash is signed in any case, wherever it stands.
         if name.starts_with("x-amz-") && name != "x-amz-content-sha256" && !is_signed(name) {
             return Err(refuse(S3ErrorCode::AccessDenied, format!("there is a header that was not signed: {name}")));
         }

@@ -17,7 +17,7 @@ pub(super) fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
 
 /// HMAC-SHA1 of `data`, for Signature Version 2.
 pub(super) fn hmac_sha1(key: &[u8], data: &[u8]) -> [u8; 20] {
-    // As above.
+    // As in `hmac_sha256`: HMAC takes keys of every length.
     let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(key) else {
         return [0; 20];
     };

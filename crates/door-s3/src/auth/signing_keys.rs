@@ -1,4 +1,4 @@
-//! Signing keys as they were derived last: that takes four HMACs, and a client signs with the same one all day.
+//! The signing keys derived last, cached: deriving one takes four HMACs, and a client signs with the same key all day.
 
 use std::collections::HashMap;
 use std::sync::Arc;

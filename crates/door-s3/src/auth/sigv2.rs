@@ -1,8 +1,8 @@
-//! Signature Version 2: what clients sign with that were never told otherwise, presigned URLs of today's boto3 and AWS
+//! Signature Version 2: the default of clients that were never told otherwise, presigned URLs of today's boto3 and AWS
 //! command line among them.
 //!
 //! It covers less than Version 4: neither host nor region, no header but three and `x-amz-*`, no body, and of the query
-//! only the names in [`SIGNED`]. What a request asks for must not hang on something that anybody on the way could add, so
+//! only the names in [`SIGNED`]. What a request asks for must not depend on something that anybody on the way could add, so
 //! of all other names only those in [`HARMLESS`] are let through.
 //!
 //! Source: "Signing and Authenticating REST Requests (AWS Signature Version 2)", Amazon S3 Developer Guide, and the list
@@ -165,7 +165,7 @@ impl Signable<'_> {
     fn resource(&self) -> String {
         let mut out = self.bucket.map(|bucket| format!("/{bucket}")).unwrap_or_default();
         out.push_str(self.path);
-        // A bucket alone is signed with a slash behind it, however it is written.
+        // A bucket alone is signed with a slash behind it, however the path is written.
         if self.bucket.is_none() && self.path.len() > 1 && !self.path[1..].contains('/') {
             out.push('/');
         }

@@ -171,7 +171,7 @@ fn a_signed_date_header_stands_in_for_amazons_own() {
     let whole = signed_by(&["date", "host", "x-amz-content-sha256"]);
     assert!(code(&whole, NOW).is_ok());
     assert_eq!(refused(&whole, NOW + 901), S3ErrorCode::RequestTimeTooSkewed);
-    // Unsigned it could be anybody's.
+    // An unsigned date could be anybody's.
     assert_eq!(refused(&signed_by(&["host", "x-amz-content-sha256"]), NOW), S3ErrorCode::AccessDenied);
 }
 
@@ -413,7 +413,7 @@ proptest! {
     fn no_single_changed_character_of_a_presigned_request_is_accepted(at in 1..PRESIGNED.len(), with in "[!-~&&[^#%+]]") {
         let mut uri = PRESIGNED.to_owned();
         uri.replace_range(at..at + 1, &with);
-        // An escape means the same in small letters.
+        // An escape means the same in lower case.
         if uri.replace("%2f", "%2F") != PRESIGNED && let Ok(request) = Request::builder().uri(&uri).header("host", HOST.1).body(()) {
             prop_assert!(code(&request.into_parts().0, NOW).is_err(), "{}", uri);
         }

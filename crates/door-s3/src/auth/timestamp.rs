@@ -44,7 +44,7 @@ impl AmzDate {
         let text = text.strip_suffix("+0000").map_or_else(|| text.into(), |date| Cow::from(format!("{date}GMT")));
         let text = text.as_ref();
         let Some(secs) = date::parse(text) else { return Self::parse(text) };
-        // Of the fixed form `Sun, 06 Nov 1994 08:49:37 GMT`.
+        // The form is `Sun, 06 Nov 1994 08:49:37 GMT`.
         let fixed = date::format(Timestamp::from_parts(secs, 0));
         let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let month = 1 + months.iter().position(|month| Some(*month) == fixed.get(8..11))?;
@@ -119,7 +119,7 @@ mod tests {
         #[test]
         fn a_text_that_is_read_is_the_moment_it_names(text in "(19|20)[0-9]{2}[01][0-9][0-3][0-9]T[0-2][0-9][0-5][0-9][0-5][0-9]Z|.{0,24}") {
             if let Some(date) = AmzDate::parse(&text) {
-                // The other way round, by another algorithm.
+                // Computed the other way round, by another algorithm.
                 let number = |at: std::ops::Range<usize>| text[at].parse::<i64>().unwrap();
                 let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
                 let mut days: i64 = (1970..number(0..4)).map(|year| if leap(year) { 366 } else { 365 }).sum();

@@ -1,4 +1,4 @@
-//! The MD5 code itself: vector lanes, fast scalar code, or the plain reference, whichever this machine runs rightly.
+//! The MD5 code itself: vector lanes, fast scalar code, or the plain reference, whichever this machine runs correctly.
 //!
 //! The fast code is that of a young crate, so nothing of it is used before it has agreed with the reference in this
 //! very process; what does not agree is left out, and the log says so.

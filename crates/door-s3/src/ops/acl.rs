@@ -1,4 +1,4 @@
-//! Access control lists, read only: common clients ask for them, and what the mode bits say is that the owner may do
+//! Access control lists, read only: common clients ask for them. The answer is what the mode bits say: the owner may do
 //! everything.
 
 use s3s::S3Result;

@@ -26,7 +26,7 @@ impl Shared {
                 // An administrator acts with the rights of every user, but owns only what is the administrator's.
                 let owned = self.ns.bucket(&cx.op, &input.bucket).is_ok_and(|info| info.uid == cx.op.caller.uid);
                 match owned {
-                    // The oldest region answers so to this day.
+                    // S3's oldest region answers with success to this day.
                     true if self.config.region == FIRST_REGION => Ok(()),
                     true => Err(refuse(
                         S3ErrorCode::BucketAlreadyOwnedByYou,

@@ -29,7 +29,7 @@ impl Shared {
         self.expect_owner(cx, &from_bucket, "x-amz-source-expected-bucket-owner")?;
         let conditions = Conditions::of_copy_source(&cx.headers)?;
         let target = Conditions::for_write(&cx.headers)?;
-        // Dates are judged here; the ETags again in the commit, so that the source cannot change in between.
+        // Dates are checked here; the ETags again in the commit, so that the source cannot change in between.
         let source = self.ns.head_object(&cx.op, &from_bucket, from_key.as_bytes()).map_err(from_namespace)?;
         conditions.allow_copy(&source)?;
         let (from, to) = ((from_bucket.as_str(), from_key.as_bytes()), (input.bucket.as_str(), input.key.as_bytes()));

@@ -52,7 +52,7 @@ impl Shared {
         for (object, refused) in delete.objects.into_iter().zip(refused) {
             let outcome = match (refused, &object.e_tag) {
                 (Some(err), _) => Err(err),
-                // A condition is judged in the commit of its own key.
+                // A condition is checked in the commit of its own key.
                 (None, Some(tag)) => self
                     .ns
                     .delete_object(&cx.op, bucket, object.key.as_bytes(), &only_if(tag))

@@ -94,7 +94,7 @@ impl Shared {
         if version.as_ref().is_some_and(|version| version != PRESENT_VERSION) {
             return Err(refuse(S3ErrorCode::InvalidArgument, "invalid version id specified"));
         }
-        // With or without the version: nothing of the marked key comes behind it.
+        // With or without the version: no other version of the marked key comes behind it.
         let after = marker.as_ref().map(|marker| marker.as_bytes().to_vec());
         let page =
             self.page(cx, &input.bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, input.max_keys)?;

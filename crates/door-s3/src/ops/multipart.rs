@@ -132,7 +132,7 @@ impl Shared {
             return Err(refuse(S3ErrorCode::EntityTooLarge, "a part may have at most 5 GiB"));
         }
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
-        // Before the client sends it all: is there such an upload?
+        // Checked before the client sends all of the part: the upload must exist.
         let upload =
             self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id).map_err(from_namespace)?;
         let begun = UploadChecksum::of_meta(&upload.meta);
@@ -155,7 +155,7 @@ impl Shared {
                 taken.checksums,
             )
             .map_err(from_namespace)?;
-        // What nobody asked for is kept for the whole, and not told.
+        // A checksum that nobody asked for is kept for that of the whole object, and not returned.
         let told = given.or(begun.map(|begun| begun.algorithm));
         part.checksums.retain(|name, _| told.is_some_and(|told| told.name() == name));
         Ok(part)
@@ -188,7 +188,7 @@ impl Shared {
             ns.copy_part(&cx.op, &reader, range, to, &input.upload_id, number, etag, checksums).map_err(from_namespace)
         };
         let part = blocking(counted).await?;
-        // What nobody asked for is kept for the whole, and not told.
+        // A checksum that nobody asked for is kept for that of the whole object, and not returned.
         let told = if begun.is_some() { part.checksums } else { BTreeMap::new() };
         let sums = ChecksumFields::of(&told);
         Ok(CopyPartResult {
@@ -218,13 +218,13 @@ impl Shared {
         self.expect_owner(cx, &input.bucket, "x-amz-expected-bucket-owner")?;
         let checksums = match self.check_parts(cx, input, listed) {
             Ok(checksums) => checksums,
-            // Perhaps it was completed already and the answer got lost, or is at this moment: the name space knows.
+            // The upload may have been completed already and the answer got lost, or is being completed now: the name space knows.
             Err(_) if self.ns.upload(&cx.op, &input.bucket, input.key.as_bytes(), &input.upload_id).is_err() => {
                 BTreeMap::new()
             }
             Err(err) => return Err(err),
         };
-        // No part that was uploaded has another ETag than an MD5: what lists one is refused for that part, or for the upload.
+        // Every uploaded part has an MD5 as its ETag: a list with any other is refused for that part, or for the upload.
         let etag = crate::etag::of_parts(parts.iter().map(|(_, etag)| etag.as_str())).unwrap_or_default();
         let whole = Whole { tag: strata_etag::read(&etag), checksums };
         self.ns

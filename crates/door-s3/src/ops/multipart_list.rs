@@ -75,7 +75,7 @@ impl Shared {
         let limit = page_len(input.max_uploads)?;
         self.bucket(cx, &input.bucket)?;
         if limit == 0 {
-            // As in S3, a page of nothing is the last one; it is for who may list all the same.
+            // As in S3, an empty page is the last one. It needs the permission to list all the same.
             self.ns.uploads(&cx.op, &input.bucket, b"", None, 0).map_err(from_namespace)?;
         }
         let prefix = input.prefix.unwrap_or_default();

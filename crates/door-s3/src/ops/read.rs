@@ -188,7 +188,7 @@ impl Stream for Pieces {
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(Ok(piece))) => piece,
-                // The head has left: all that remains is to break the connection, which the client sees as a short body.
+                // The head has left: only breaking the connection remains, which the client sees as a short body.
                 Poll::Ready(Ok(Err(err))) => {
                     tracing::error!(error = %err, "reading an object failed in the middle of an answer; the connection is closed");
                     return Poll::Ready(Some(Err(Box::new(err))));

@@ -29,7 +29,7 @@ macro_rules! on_blocking_thread {
 /// Methods that read a setting of a bucket which cannot be set here: what S3 answers where it never was.
 macro_rules! unset {
     ($($method:ident, $operation:ident: $input:ty => $output:ty, $answer:expr;)*) => {$(
-        // As `async_trait` writes methods out, which does not look into macros.
+        // Written out as `async_trait` does, which does not look into macros.
         fn $method<'a, 'f>(
             &'a self,
             req: S3Request<$input>,
@@ -97,7 +97,7 @@ impl S3 for Operations {
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
         self.run(req, Operation::GetBucketLocation, |door, cx, input| async move {
             door.bucket(&cx, &input.bucket)?;
-            // The oldest region is written as nothing.
+            // The oldest region is answered without a name.
             let region = Some(&door.config.region).filter(|region| *region != FIRST_REGION);
             Ok(S3Response::new(GetBucketLocationOutput {
                 location_constraint: region.map(|region| region.clone().into()),

@@ -34,7 +34,7 @@ impl Shared {
         self.expect_owner(cx, bucket, "x-amz-expected-bucket-owner")?;
         self.ns.check_locks_of_object(&cx.op, bucket, key.as_bytes()).map_err(from_namespace)?;
         let ingest = self.ns.ingest(&cx.op, bucket).map_err(from_namespace)?;
-        // As in S3, an object has a checksum of its whole whatever its client sent.
+        // As in S3, every object has a checksum of its whole, whatever its client sent.
         let own = body.promise.algorithm.is_none().then_some(Algorithm::Crc64Nvme);
         let taken = take_in(ingest, body, own).await?;
         meta.checksums = taken.checksums;

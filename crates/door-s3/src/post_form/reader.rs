@@ -185,7 +185,7 @@ impl<B: Body<Data = Bytes> + Unpin> FormReader<B> {
 
     async fn frame(&mut self) -> Option<Bytes> {
         loop {
-            // What breaks off has ended: the last boundary is missing then.
+            // A body that breaks off ends here: its last boundary is missing then.
             if let Ok(data) = self.body.frame().await?.ok()?.into_data() {
                 return Some(data);
             }

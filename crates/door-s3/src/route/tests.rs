@@ -48,7 +48,7 @@ fn every_operation_of_s3_is_itself_or_not_offered() {
             (Some(operation), Ok((found, kept))) => {
                 assert_eq!((found, kept), (operation, query.join("&")), "{}", known.name);
             }
-            // It has the method and the path of ListBuckets, and goes to hosts of its own.
+            // The request has the method and the path of ListBuckets, and goes to hosts of its own.
             (None, Ok((Operation::ListBuckets, _))) if known.name == "ListDirectoryBuckets" => {}
             // Two names of one request.
             (None, Ok((operation, _))) => assert!(operation.name().starts_with(known.name), "{}", known.name),

@@ -1,5 +1,5 @@
-//! What dav-server needs to carry out LOCK and UNLOCK: its lock system over the name space, and of its file system only
-//! looking at a resource. Its types stay in this file.
+//! What dav-server needs to carry out LOCK and UNLOCK: a lock system over the name space, and of a file system only
+//! the look-up of a resource. The library's types stay in this file.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -213,7 +213,7 @@ impl DavLockSystem for LockSystem {
     }
 
     fn delete(&'_ self, _path: &DavPath) -> LsFuture<'_, Result<(), ()>> {
-        // What is removed has no locks behind that; see `strata_namespace`.
+        // A removed resource has no locks afterwards; see `strata_namespace`.
         ready(Ok(()))
     }
 }

@@ -96,7 +96,7 @@ impl Writer {
             Find::These(names) => (named(names), false, true, false),
             Find::All(more) => {
                 let mut wanted: Vec<Wanted> = Live::all(true, windows).map(Wanted::Live).collect();
-                // Dead properties come anyway.
+                // Dead properties are returned anyway.
                 wanted.extend(
                     more.iter()
                         .filter_map(Live::of)
@@ -247,7 +247,7 @@ impl Render for Writer {
                         }
                     }
                 }
-                // One member that cannot be told of must not hide the others (RFC 4918 section 13: a status of its own).
+                // One member that cannot be shown must not hide the others (RFC 4918 section 13: a status of its own).
                 Err(refusal) => {
                     out.truncate(before);
                     self.refused(entry, &refusal, out);

@@ -1,4 +1,4 @@
-//! PROPPATCH: all instructions or none. Each is judged first; only if none is refused are they carried out.
+//! PROPPATCH: all instructions or none. Each is checked first; only if none is refused are they carried out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -146,7 +146,7 @@ proptest! {
         let from = at.index(body.len());
         body.replace_range(from..body.len().min(from + taken), &given);
         let sound = check(body.as_bytes()).is_ok();
-        // Whoever goes on with a body has read all of it.
+        // Both readers read all of a body, so they refuse what the check refuses.
         prop_assert!(sound || propfind(body.as_bytes()).is_err(), "{body}");
         prop_assert!(sound || propertyupdate(body.as_bytes()).is_err(), "{body}");
     }

@@ -159,6 +159,6 @@ async fn a_head_that_the_library_refuses_is_answered_with_the_document_of_the_do
     assert_eq!(told(true, false).await, document);
     let plain = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(told(false, false).await, plain);
-    // An answer that is under way is nobody's but the door's own.
+    // While a request is being answered, what is written is the door's own answer.
     assert_eq!(told(true, true).await, plain);
 }

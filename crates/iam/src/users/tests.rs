@@ -174,7 +174,7 @@ fn new_users_get_numbers_of_their_own_that_nobody_had_before() {
     let eve = users.create(&op(), by_name("eve"), &SystemEntropy).unwrap();
     assert_eq!([(ada.uid, ada.gid), (eve.uid, eve.gid)], [(100_000, 100_000), (100_001, 100_001)]);
     assert!(!ada.caller(&S3).superuser && !ada.caller(&S3).may_make_buckets);
-    // What eve made is still hers when she is gone, and nobody else's.
+    // Files of eve stay hers when she is gone: nobody else gets her number.
     users.remove(&op(), "eve").unwrap();
     let again = opened(&memory);
     assert_eq!(again.create(&op(), by_name("bob"), &SystemEntropy).unwrap().uid, 100_002);
@@ -294,7 +294,7 @@ fn with_another_key_nobody_is_opened_and_a_reset_gives_new_secrets_to_those_who_
         "all else stays"
     );
     assert!(users.by_password("admin", admin.secret_key.expose()).is_none());
-    // Cut off and done again: whoever has a new secret keeps it.
+    // Cut off and done again: a user who has a new secret keeps it.
     assert!(open_with(&memory, other(), true).unwrap().1.is_empty());
 }
 
@@ -309,7 +309,7 @@ fn doors_that_know_uids_alone_hear_at_once_who_may_make_buckets() {
     user("ada", 1000, true);
     user("eve", 1001, false);
     assert_eq!(told(), HashMap::from([(1000, true), (1001, false)]));
-    // Of two of one uid, one with the right is enough.
+    // Of two users with one uid, one with the right is enough.
     user("second", 1001, true);
     assert!(told()[&1001]);
     users.remove(&op(), "second").unwrap();

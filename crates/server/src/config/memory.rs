@@ -126,7 +126,7 @@ mod tests {
         let memory = divided(None, None).unwrap();
         assert_eq!((memory.total, memory.cache), (ByteSize::mib(512), ByteSize::mib(128)));
         assert_eq!(memory.requests, 128);
-        // A cache beyond it is believed, and the whole grows with it.
+        // A cache larger than the default memory is accepted, and the whole grows with it.
         assert!(divided(None, Some(1024)).unwrap().total > ByteSize::mib(1536));
     }
 

@@ -103,8 +103,8 @@ impl Remembered {
 
     /// As it is written.
     fn stored(&self, data: &Path) -> anyhow::Result<Stored> {
-        // A path given relative to the working directory must be found from any other, and one below the store's folder where
-        // that is moved or copied, however either of them was given.
+        // A path given relative to the working directory must be found from any other. A path below the store's folder must be found
+        // where that is moved or copied. Both hold however either path was given.
         let base = std::path::absolute(data).context("the path of the store cannot be made absolute")?;
         let anchored = |disk: &PathBuf| {
             let disk = std::path::absolute(disk)?;

@@ -167,7 +167,7 @@ impl StoreConfig {
             return Err(ConfigError("`data` is empty; name the folder of the store".into()));
         }
         let mut remembered = Remembered::load(&data)?;
-        // How a store was to be made counts where nothing else is asked for now.
+        // If nothing else is asked for now, the layout with which making the store began counts.
         let begun = remembered.take_if(|kept| !kept.made);
         let asked = settings.disk.as_ref().map(Vec::len).or(settings.disks.map(usize::from));
         let disks = match (settings.disk, &remembered) {
@@ -185,7 +185,7 @@ impl StoreConfig {
         };
         check_distinct(&disks)?;
         let layout = match remembered {
-            // How it was made says nothing about it any more.
+            // With several sets, how the store was made says nothing about its layout any more.
             Some(Remembered { layout, several: true, .. }) => layout,
             Some(Remembered { layout, .. }) => {
                 check_unchanged(&data, layout, asked, settings.parity)?;
@@ -310,7 +310,7 @@ impl Config {
 
     /// Whether the NFS door lets in programs of this machine alone.
     pub(crate) fn nfs_clients_are_local(&self) -> bool {
-        // A range within loopback shows it in writing: its address is one, and it is not wider than all of them.
+        // A range is within loopback if its address is, and if it is not wider than the range of all loopback addresses.
         self.nfs_clients.iter().map(Cidr::to_string).all(|range| {
             let (address, bits) = range.split_once('/').unwrap_or((&range, "0"));
             let bits: u8 = bits.parse().unwrap_or(0);

@@ -43,7 +43,7 @@ impl Keeper {
         let status = sets.status();
         let away = status.disks.iter().any(|disk| matches!(disk.state, DiskState::Gone | DiskState::Missing));
         for folder in self.folders().into_iter().filter(|_| away) {
-            // Asked anew each time: with a quorum that is back, several disks are.
+            // Checked anew for each folder: once a quorum is back, several disks are back.
             let is_used = |disk: &DiskStatus| {
                 Path::new(&disk.label) == folder && !matches!(disk.state, DiskState::Gone | DiskState::Missing)
             };
@@ -52,7 +52,7 @@ impl Keeper {
             }
             let Ok(disk) = FileDisk::open(&folder) else { continue };
             let disk: Arc<dyn Disk> = Arc::new(disk);
-            // A blank one is a forgotten mount as often as a new disk: somebody has to say which.
+            // A blank disk is a forgotten mount as often as a new disk: somebody has to say which.
             if !matches!(strata_runtime::store_on(std::slice::from_ref(&disk)), Ok(Some(set)) if set == status.set)
                 || strata_runtime::is_taken_out(&*disk)
             {

@@ -46,7 +46,7 @@ pub(super) fn all(namespace: &Namespace, op: &Op, now: Timestamp) -> anyhow::Res
     for (ino, held) in holds {
         let path = match namespace.path_of(op, ino) {
             Ok(Some(path)) => format!("/{}", path_of(&path)),
-            // Its last name is gone, and somebody has it open.
+            // Its last name was removed, and somebody has it open.
             Ok(None) => format!("inode {ino}"),
             Err(error) if matches!(error.kind, ErrorKind::Stale | ErrorKind::NotFound) => continue,
             Err(error) => return Err(error.into()),

@@ -217,7 +217,7 @@ mod tests {
         assert!(file.in_words(Some(&dir)).ends_with("bkt/a <-> bkt/d/"), "{}", file.in_words(Some(&dir)));
         let other = half(1, "directory", "a/", "d/");
         assert!(dir.in_words(Some(&other)).ends_with("bkt/d/ <-> bkt/a/"));
-        // Where the other half is on another page, what is known is shown.
+        // If the other half is on another page, what is known is shown.
         assert!(dir.in_words(None).ends_with("bkt/d/ <-> bkt/a/"));
     }
 

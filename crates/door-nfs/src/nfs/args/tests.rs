@@ -114,7 +114,7 @@ proptest! {
         list in proptest::collection::vec(prop_oneof![0u32..9, any::<u32>()], 0..40),
     ) {
         let shown = |words: &[u32]| decode(procedure, words).map(|request| format!("{request:?}"));
-        // From some length on everything is there; what lies behind changes nothing, and before it nothing is read.
+        // From some length on the arguments are complete: words behind that change nothing, and less is refused.
         let needed = (0..=list.len()).find(|len| shown(&list[..*len]).is_ok());
         if let Some(needed) = needed {
             let read = shown(&list[..needed]);

@@ -154,7 +154,7 @@ proptest! {
     fn no_single_changed_character_of_an_old_presigned_request_is_accepted(at in 1..PRESIGNED_OLD.len(), with in "[!-~&&[^#%+]]") {
         let mut uri = PRESIGNED_OLD.to_owned();
         uri.replace_range(at..at + 1, &with);
-        // An escape means the same in small letters.
+        // An escape means the same in lower case.
         if uri.replace("%3d", "%3D") != PRESIGNED_OLD && let Ok(request) = Request::builder().uri(&uri).header("host", HOST.1).body(()) {
             prop_assert!(verifier_with(true).verify(&request.into_parts().0, END).is_err(), "{}", uri);
         }
