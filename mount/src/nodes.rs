@@ -8,6 +8,7 @@
 //! file's number with a mark in the upper bits ([`ino_of`] takes it off); programs see the file's number in both.
 //!
 //! Rules, all decided under the lock of one node:
+//!
 //! 1. the size of a new inode is what the kernel is told with its first lookup. From then on it changes in two ways: programs of
 //!    this mount change it, and the kernel knows; or another door does, in place, and then it only grows while the file is open;
 //! 2. once another door has replaced the content, or changed it in any way while nobody here has the file open (any more),

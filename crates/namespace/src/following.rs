@@ -114,7 +114,7 @@ impl Namespace {
         }
         let page = self.store.range(&at.from, &key::behind(key::TABLE_ENTRY, dir), STEP)?;
         let names: Vec<Vec<u8>> = page.iter().map(|(key, _)| key[9..].to_vec()).collect();
-        // A name of a file may become a file of its own: bytes must be sealed by then to be part of the copy.
+        // A name of a file may become a file of its own: staged bytes must be sealed by then to be part of the copy.
         let op = Op::new(Caller::root(&STORE));
         for (_, entry) in &page {
             let dirent = decode_dirent(dir, &entry.value)?;

@@ -4,7 +4,7 @@
 //! itself, so no lock can be granted between the check and the commit. Changes of whole trees take many commits; they claim what they
 //! touch, and no lock is granted there until the claim is dropped.
 //!
-//! Byte-range and whole-file locks belong to processes. They live as long as the session that serves these ([`hold`]), by the rules in [`range`].
+//! Byte-range and whole-file locks belong to processes. They end with the session that serves the process ([`hold`]); [`range`] has the rules.
 //!
 //! Invariants: a lock is granted only while no conflicting lock is held. What is removed or renamed has no locks after that commit. Once a
 //! lock is granted, no change that was accepted later without its token shows in what the lock covers.

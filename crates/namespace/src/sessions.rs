@@ -180,7 +180,7 @@ impl Namespace {
     pub fn end_session(&self, gone: SessionId) -> Result<()> {
         self.release_marks(gone)?;
         self.end_holds_of(gone)?;
-        // Only now: as long as the session is in this row, a change that removes an inode looks for its mark.
+        // Only after that: changes that remove inodes look for the marks of the sessions in this row alone.
         self.change(&unasked(), |tx, _| {
             let mut sessions = sharing(tx)?;
             sessions.retain(|session| *session != gone);

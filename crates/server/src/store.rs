@@ -112,7 +112,7 @@ impl OpenStore {
             disks,
             create: (access == Access::Create).then_some(geometry),
             index_dir: if access == Access::Look { index } else { Some(config.data.join("index")) },
-            // An index that is only looked at is a copy, of whichever engine; an index that is rebuilt beside it is of the same.
+            // For a look any engine will do: the index is a copy, or is built anew beside it.
             index_engine: config.index_engine.filter(|_| access != Access::Look).map(IndexEngine::kind),
             index_cache_bytes,
             ledger: LedgerOptions {

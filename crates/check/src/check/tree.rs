@@ -281,7 +281,7 @@ impl<'a> TreePass<'a> {
                     if seen.kind != dirent.kind || directory != (seen.kind == NodeKind::Directory) {
                         found.put(Finding::Kind { parent, name: name.to_vec(), ino });
                     } else if directory && seen.parent != parent {
-                        // Once its parent is set right, the inode also has this name: that is not reported too.
+                        // Once its parent is set right, the inode also has this name: a second finding is not needed.
                         seen.unmet = 0;
                         found.put(Finding::Parent { ino, parent, named: seen.parent });
                     }

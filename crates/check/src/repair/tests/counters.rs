@@ -1,4 +1,4 @@
-//! Counters of locks and of what follows folders into the trash. A wrong one has permitted operations refused until it is mended.
+//! Counters of locks and of what follows folders into the trash. While one is wrong, permitted operations are refused.
 
 use strata_namespace::{Access, ErrorKind, NewLock, RenameMode, UsageOf};
 
