@@ -37,7 +37,7 @@ pub enum ChunkFault {
         /// What there is.
         exist: i64,
     },
-    /// It is referred to, and the index knows no place of its bytes.
+    /// The chunk is referred to, and the index has no place of its bytes.
     #[error("HASH: chunk {id} is referred to and its bytes are nowhere")]
     Missing {
         /// The chunk.
@@ -53,7 +53,7 @@ pub enum ChunkFault {
         /// What reading it gave.
         why: String,
     },
-    /// It is where, or as, this version cannot read it. Nothing says that anything is wrong with it.
+    /// The chunk is where, or in a form that, this version cannot read. Nothing says that anything is wrong with it.
     #[error("HASH: {} {id} {why}: it was not checked", if *.page { "manifest page" } else { "chunk" })]
     OutOfReach {
         /// The chunk.
@@ -88,7 +88,7 @@ impl ChunkFault {
 /// The chunks an audit looks at.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Scope {
-    /// Those from the first up to, and without, the second.
+    /// The chunks from the first up to, and without, the second.
     Between(ChunkId, Option<ChunkId>),
     /// These.
     These(Arc<HashSet<ChunkId>>),

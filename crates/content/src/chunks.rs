@@ -147,7 +147,7 @@ impl Store {
         }
     }
 
-    /// The chunk at `place`, for whoever reads many in the order of the disks and has `held` for them.
+    /// The chunk at `place`, for a reader of many chunks in the order of the disks, which has `held` for them.
     pub(crate) fn chunk_behind(&self, id: &ChunkId, place: &Place, held: &mut HeldBlock) -> Result<Bytes> {
         let key = block_key(&place.location);
         let block =
@@ -201,7 +201,7 @@ impl Store {
     }
 }
 
-/// Where a chunk lies by its cell; `None` where it was not written yet.
+/// The place of a chunk by its cell; `None` if the chunk was not written yet.
 fn whereabouts_in(id: &ChunkId, cell: &[u8]) -> Result<Option<Whereabouts>> {
     let Some((_, tail)) = split_cell(cell) else {
         return Err(ContentError::Record { what: format!("the cell of chunk {id}") });
@@ -218,7 +218,7 @@ fn block_key(location: &Location) -> BlockKey {
     BlockKey { segment: location.segment, sector: location.sector, offset }
 }
 
-/// The block that a reader of many chunks is at. The cache may refuse one that was asked for once, and each of its chunks would then
+/// The block that a reader of many chunks is at. The cache may refuse a block that was used once, and each of its chunks would then
 /// read it anew.
 #[derive(Default)]
 pub(crate) struct HeldBlock(Option<(BlockKey, Bytes)>);

@@ -17,7 +17,7 @@ pub enum ContentErrorKind {
     Corrupt,
     /// Larger than a limit allows.
     TooLarge,
-    /// What was to be copied was deleted meanwhile; trying again tells.
+    /// The source of a copy was deleted meanwhile; a retry shows what is there now.
     Gone,
     /// Nothing is wrong with it, and this version cannot do it.
     NotSupported,

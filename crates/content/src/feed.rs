@@ -45,7 +45,7 @@ impl Sequence {
 pub struct Cursor {
     /// Who reads.
     pub name: String,
-    /// It has everything up to this event.
+    /// The reader has everything up to this event.
     pub after: Sequence,
     /// When it said so.
     pub moved: Timestamp,

@@ -71,9 +71,9 @@ struct State {
     held: BTreeMap<u64, usize>,
     /// By epoch and number, what readers may read and no more.
     readers: BTreeMap<ReaderKey, Arc<[Item]>>,
-    /// The same of streams that are being taken in.
+    /// What streams that are being taken in rely on.
     streams: BTreeMap<ReaderKey, Arc<Relied>>,
-    /// Of the last reader or stream.
+    /// The number of the last reader or stream.
     number: u64,
 }
 

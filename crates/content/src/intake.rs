@@ -43,7 +43,7 @@ pub struct Intake {
     shared: Arc<Shared>,
     /// Runs a job on a thread that may block.
     spawn: fn(Job),
-    /// Of all intakes of the store.
+    /// The streams at work in all intakes of the store.
     at_work: Arc<AtWork>,
 }
 
@@ -57,7 +57,7 @@ struct State {
     /// The last piece is in the queue or behind it.
     last: bool,
     stage: Stage,
-    /// Whoever waits for room or for the end.
+    /// The task that waits for room or for the end.
     waiting: Option<Waker>,
 }
 

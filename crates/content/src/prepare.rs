@@ -108,7 +108,7 @@ impl Task {
     }
 }
 
-/// Ends the preparation of a task, in a panic by putting it back: the stream that waits for it then meets it itself.
+/// Ends the preparation of a task. In a panic the task is put back, and the stream that waits for it prepares it itself.
 struct Begun<'a> {
     task: &'a Task,
     end: Option<State>,

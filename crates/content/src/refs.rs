@@ -37,9 +37,9 @@ pub(crate) struct Refs {
 /// What became of a page that was to be let go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Released {
-    /// It has an owner less.
+    /// The page has one owner less.
     Done,
-    /// It had one owner left, and what is in it has to be read first: nothing was changed.
+    /// The page had one owner left, and its content has to be read first: nothing was changed.
     Unread,
 }
 
@@ -59,7 +59,7 @@ impl Refs {
         self.contents.iter().for_each(|made| made.own());
     }
 
-    /// Bytes that `change` lets go. What the same change counts again, as a write in the midst of a file does, is no garbage.
+    /// Bytes that `change` releases. Bytes that the same change counts again, as a write in the midst of a file does, are no garbage.
     pub(crate) fn gone(&self, change: &Change) -> u64 {
         let gone = self.released.iter().filter(|(id, _)| change.refs.get(id).is_some_and(|delta| *delta < 0));
         gone.map(|(_, len)| len).sum()

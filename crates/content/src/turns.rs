@@ -9,7 +9,7 @@ pub struct Turns {
     given_back: Condvar,
 }
 
-/// A turn, given back when it is dropped.
+/// A turn, released when it is dropped.
 #[derive(Debug)]
 pub struct Turn<'a>(&'a Turns);
 

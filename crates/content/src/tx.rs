@@ -36,14 +36,14 @@ impl<'a> Tx<'a> {
         Self { store, change: Change::new(relaxed), refs: Refs::default(), seen: Lsn(0), drawn: Vec::new(), draws: 0 }
     }
 
-    /// One that is looked at again before it is committed.
+    /// A change whose premises are checked before it is committed.
     pub(crate) fn noting_premises(store: &'a Arc<Store>, relaxed: bool) -> Self {
         let mut tx = Self::new(store, relaxed);
         tx.change.premises = Some(Premises::default());
         tx
     }
 
-    /// One that is computed again, and draws the numbers that `early` drew.
+    /// A change that is computed again, and draws the numbers that `early` drew.
     pub(crate) fn drawing_as(early: &Self, relaxed: bool) -> Self {
         let mut again = Self { drawn: early.drawn.clone(), ..Self::new(early.store, relaxed) };
         if planted(Bug::EventsOfThrownAwayKept) {

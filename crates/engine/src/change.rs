@@ -41,13 +41,13 @@ pub struct Change {
     pub tails: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Blocks that travel with it: they are stored if it is.
     pub blocks: Vec<PreparedBlock>,
-    /// What readers of the log are told of it. What changes nothing tells nothing.
+    /// Events for readers of the log. A change that changes nothing has none.
     pub events: Vec<Vec<u8>>,
     /// The rows that it was computed from, where that is to be looked at again.
     pub premises: Option<Premises>,
     /// Whether nobody will be promised its durability.
     pub relaxed: bool,
-    /// Who may have the last room for it.
+    /// The purpose, which decides whether the change may use the last room.
     pub purpose: Purpose,
 }
 
@@ -83,7 +83,7 @@ impl Change {
         self.refs.iter().filter(|(_, delta)| **delta != 0)
     }
 
-    /// Whether it writes any row or counter, if only to what it was.
+    /// Whether it writes any row or counter, even if only to the value it had.
     #[must_use]
     pub fn has_written(&self) -> bool {
         !self.rows.is_empty() || !self.refs.is_empty() || !self.tallies.is_empty() || !self.tails.is_empty()

@@ -93,7 +93,7 @@ impl Embedded {
     /// Sets the mark of a feature in the superblocks, before anything is written that needs it. Does nothing if it is set.
     ///
     /// # Errors
-    /// Those of the ledger; some disks may say so then, and the next opening tells the others.
+    /// Those of the ledger. Some disks may have the mark then, and the next opening sets it on the others.
     pub fn mark(&self, feature: Feature) -> Result<()> {
         Ok(self.ledger.mark(feature)?)
     }

@@ -28,7 +28,7 @@ pub struct Committed {
 pub enum Absent {
     /// All of them.
     Any,
-    /// Those that the change itself writes: all that an engine can tell that compares single rows.
+    /// The rows that the change itself writes: an engine that compares single rows cannot notice others.
     Written,
 }
 

@@ -59,9 +59,9 @@ impl fmt::Display for Tier {
 /// Why this version cannot read a chunk that is not damaged: it lies in another tier, or is sealed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum OutOfReach {
-    /// It lies in another tier than the ledger.
+    /// The chunk is in another tier than the ledger.
     Tier(Tier),
-    /// It is sealed with this key.
+    /// The chunk is sealed with this key.
     Sealed(KeyId),
 }
 

@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::error::Result;
 
-/// What tells a row from any other it may have been, to be compared for equality alone. `None` is a row that is not there.
+/// Distinguishes a row from any other it may have been; compared for equality alone. `None` is a row that is not there.
 type Stamp = Option<u64>;
 
 /// The rows a change read, each with what it was.

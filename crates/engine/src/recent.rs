@@ -25,7 +25,7 @@ struct Kept {
 }
 
 impl Recent {
-    /// Of a store whose newest append has this number.
+    /// For a store whose newest append has this number.
     pub(crate) fn behind(last: Lsn) -> Self {
         Self(Mutex::new(Kept { above: last, last, bytes: 0, commits: VecDeque::new() }))
     }

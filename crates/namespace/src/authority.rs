@@ -108,7 +108,7 @@ impl Namespace {
         }
     }
 
-    /// Who makes a file may do with it through that handle what it was opened for, whatever its mode.
+    /// The creator of a file may use the new handle for what it was opened for, whatever the file's mode.
     pub(crate) fn permit_of_made(&self, op: &Op, made: &Attr, asked: Access) -> Permit {
         debug_assert_eq!(made.uid, op.caller.uid, "a file belongs to who makes it");
         Permit { ino: made.ino, access: Access { exec: false, ..asked } }
@@ -228,7 +228,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Whether the caller may make something at the top by a right of their own; `None` for whom the store does not know.
+    /// Whether the caller may make something at the top by a right of their own; `None` if the store does not know the caller.
     fn right_at_top(&self, caller: &Caller) -> Option<bool> {
         if caller.superuser {
             return Some(true);

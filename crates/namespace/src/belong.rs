@@ -23,11 +23,11 @@ const STEP: usize = if cfg!(test) { 2 } else { 64 };
 /// What [`crate::Mending::take_over`] did with an entry so that it leads to an inode of its directory's bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Taken {
-    /// It belonged there, and knew the name.
+    /// The inode belonged there, and had the name.
     Already,
     /// The inode it leads to belongs there now, or knows the name now.
     Whole,
-    /// It leads to a copy now, since the inode belongs to another bucket in which it has names.
+    /// The entry leads to a copy now, because the inode belongs to another bucket in which it has names.
     Copied(Ino),
 }
 

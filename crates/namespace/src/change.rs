@@ -23,8 +23,8 @@ impl Namespace {
         inodes.iter().map(attr).collect()
     }
 
-    /// Runs a change, notes in `op` what the answer depends on, and tells the feed. The closure may run more than once: it
-    /// touches nothing but its arguments, and says in its effects what else is to happen.
+    /// Runs a change, notes in `op` what the answer depends on, and publishes it to the feed. The closure may run more than once: it
+    /// changes nothing but its arguments, and returns in its effects what else is to happen.
     pub(crate) fn change<T>(&self, op: &Op, run: impl FnMut(&mut Tx<'_>, &mut Effects) -> Result<T>) -> Result<T> {
         self.change_when(op, Computed::UnderLock, run)
     }
@@ -112,7 +112,7 @@ impl Namespace {
         }
     }
 
-    /// The change shows: pins that were kept for its sake alone are given back. Returns what the feed is to tell.
+    /// The change shows: pins that were kept only for it are released. Returns what is to be published to the feed.
     pub(crate) fn settle_effects(&self, op: &Op, effects: Effects) -> Vec<Change> {
         let Effects { told, kept, replacing, .. } = effects;
         drop(replacing);

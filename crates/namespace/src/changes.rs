@@ -32,7 +32,7 @@ impl Feed {
         self.told.fetch_add(changes, Ordering::AcqRel);
     }
 
-    /// One more listener, that is not told what this door changes itself.
+    /// Adds a listener, which does not get the changes that its own door makes.
     pub(crate) fn listen(&self, queue_max: usize, skip: Option<&'static Door>) -> Receiver<Change> {
         let (sender, receiver) = mpsc::sync_channel(queue_max.max(2));
         self.listeners.lock().push(Listener { sender, skip, overflowed: false });
@@ -60,8 +60,8 @@ impl Feed {
     }
 }
 
-/// Waits until the mount's kernel was told of everything that happened before, so that whoever is answered finds it so there
-/// too; not longer than [`TOLD_NANOS_MAX`], since programs may hold up their kernel.
+/// Waits until the mount's kernel was told of everything that happened before, so that a client that gets its answer finds the same
+/// state at the mount; not longer than [`TOLD_NANOS_MAX`], since programs may hold up their kernel.
 pub(crate) struct Told {
     feed: Arc<Feed>,
     clock: Arc<dyn Clock>,

@@ -17,9 +17,9 @@ use crate::told::Telling;
 /// What is to happen, once, if the change is made.
 #[derive(Default)]
 pub(crate) struct Effects {
-    /// What is told of it: to readers of its commit, and to the mount's kernel.
+    /// What is reported of the change: to readers of its commit, and to the mount's kernel.
     pub(crate) told: Vec<Telling>,
-    /// Directories made on the way to a key that is still to be told of.
+    /// Directories made on the way to a key whose event is still to be written.
     pub(crate) dirs_made: u32,
     /// Whether a directory got another path.
     pub(crate) moved: bool,
@@ -50,7 +50,7 @@ impl Effects {
         let last = self.told.len() - 1;
         &mut self.told[last]
     }
-    /// It happened in this bucket.
+    /// The change happened in this bucket.
     pub(crate) fn within(&mut self, bucket: &Bucket) {
         (self.bucket, self.relaxed) = (bucket.root, Some(bucket.relaxed));
     }

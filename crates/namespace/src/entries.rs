@@ -17,7 +17,7 @@ use crate::view::{Found, View};
 use crate::{belong, names, times, usage};
 
 impl Namespace {
-    /// Writes an inode; its change number goes up, above what was told of writes that are not stored yet.
+    /// Writes an inode; its change number goes up, above the numbers given out for writes that are not stored yet.
     pub(crate) fn put_inode(&self, tx: &mut Tx<'_>, inode: &mut Inode) {
         inode.attr.change = self.opens.staged_change(inode.attr.ino).max(inode.attr.change) + 1;
         let counts = Some(inode.counts());
@@ -26,11 +26,11 @@ impl Namespace {
         tx.put(key::inode(inode.attr.ino), inode.encode());
     }
 
-    /// Adds an entry to `dir`, and writes the inode it leads to, which knows the name from now on. The record of `dir` is written
-    /// where it counts a directory more. `plain` is what the entry of the plain name says so far ([`View::any_entry`]).
+    /// Adds an entry to `dir`, and writes the inode it leads to, which has the name from now on. The record of `dir` is written
+    /// if it counts a directory more. `plain` is the present entry of the plain name ([`View::any_entry`]).
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] where the name of anything but a directory is taken by such a thing.
+    /// [`ErrorKind::Exists`] if the name of something other than a directory is taken by such a thing.
     pub(crate) fn add_entry(
         &self,
         tx: &mut Tx<'_>,
@@ -116,7 +116,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// One link less. The last one lets content and attributes go, or, while the file is open, keeps them until it is
+    /// Removes a link. The last one releases content and attributes, or, while the file is open, keeps them until it is
     /// closed.
     pub(crate) fn drop_link(
         &self,

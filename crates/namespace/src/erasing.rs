@@ -17,10 +17,10 @@ pub(crate) struct Erasing {
     ended: AtomicU64,
 }
 
-/// A change that may remove files; its end is told when this is dropped, in whatever way it ends.
+/// A change that may remove files; dropping this reports its end, however it ends.
 pub(crate) struct Removing<'a> {
     erasing: &'a Erasing,
-    /// Those of a change that this one interrupts, as tests have it.
+    /// The removals of a change that this one interrupts, as tests have it.
     outer: u64,
 }
 

@@ -85,7 +85,7 @@ pub struct Error {
     /// The layer below's error.
     #[source]
     pub source: Option<Box<ContentError>>,
-    /// Of [`ErrorKind::Locked`], the path of the lock in the way, as it was locked. `None` where that is no lock.
+    /// For [`ErrorKind::Locked`], the path of the lock in the way, as it was locked. `None` if that is no lock.
     pub lock: Option<Vec<u8>>,
 }
 

@@ -73,7 +73,7 @@ pub enum What {
     BucketRemoved,
     /// The rules of a bucket changed.
     BucketChanged,
-    /// The store was repaired: what changed by that is not told one by one, so whoever follows looks at everything anew.
+    /// The store was repaired. Single changes are not reported, so a reader has to look at everything anew.
     Repaired,
 }
 
@@ -129,7 +129,7 @@ pub struct Event {
     pub version: u64,
     /// Bytes of its content.
     pub size: u64,
-    /// What tells the content of a file from another, where its content or its name is new.
+    /// Distinguishes the content of a file from any other, if its content or its name is new.
     pub tag: Option<ContentTag>,
     /// Who did it.
     pub uid: u32,
@@ -139,7 +139,7 @@ pub struct Event {
     pub door: DoorNumber,
     /// When, by the clock of the store.
     pub at: Timestamp,
-    /// Whether it is in a relaxed bucket: it may be told of when it is written.
+    /// Whether the change is in a relaxed bucket: the event may be returned once it is written.
     pub relaxed: bool,
 }
 

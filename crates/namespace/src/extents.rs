@@ -76,7 +76,7 @@ impl State {
         self.allocated += self.allocates(inode, range, reader);
     }
 
-    /// A page of the manifest that cannot be read counts as a hole: whoever reads there is told of the damage.
+    /// A page of the manifest that cannot be read counts as a hole: a read there reports the damage.
     fn allocates(&self, inode: &Inode, range: Range<u64>, reader: impl FnOnce() -> Result<Reader>) -> u64 {
         let (attr, written) = (&inode.attr, range.end - range.start);
         if range.start >= self.end(attr.size) {

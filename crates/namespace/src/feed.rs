@@ -23,9 +23,9 @@ pub use strata_content::{CURSORS_MAX, Cursor as EventCursor, Sequence as EventSe
 pub struct EventGap {
     /// The reader has everything up to here.
     pub after: Sequence,
-    /// It can go on behind this place; what is between is not known.
+    /// The reader can go on behind this place; what is in between is not known.
     pub until: Sequence,
-    /// Whether they are lost to damage; otherwise their segments were given back, since nothing held them or the limit was reached.
+    /// Whether the events are lost to damage. Otherwise their segments were freed, since nothing held them or the limit was reached.
     pub damaged: bool,
 }
 

@@ -146,7 +146,7 @@ impl Namespace {
         if promised { Ok(room) } else { Err(strata_content::ContentError::full().into()) }
     }
 
-    /// What came through a mapping is in the kernel's pages by now: where a lock forbade the write, the kernel is told to read anew.
+    /// Bytes written through a mapping are in the kernel's pages by now: if a lock forbade the write, the kernel is told to read anew.
     fn tell_refused(&self, ino: Ino, error: &Error) {
         if error.kind == ErrorKind::Locked {
             self.feed.publish(&STORE, vec![Change::Content(ino)]);

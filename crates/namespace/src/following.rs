@@ -50,8 +50,8 @@ pub(crate) fn bring(ns: &Namespace, tx: &mut Tx<'_>, dir: &Inode, inode: &mut In
     if inode.is_directory() && !planted(Bug::FollowingForgotten) { leave_row(ns, tx, inode.attr.ino) } else { Ok(()) }
 }
 
-/// Within a change: the directory `root`, which was a bucket, is a folder elsewhere. The record of the bucket goes once nothing belongs to it any
-/// more, since its rules are asked for until then.
+/// Within a change: the directory `root`, which was a bucket, is a folder elsewhere. The record of the bucket is removed once nothing belongs to
+/// it any more, since its rules apply until then.
 pub(crate) fn let_go_of_bucket(tx: &mut Tx<'_>, root: Ino) {
     tx.put(key::leaving(root), Vec::new());
 }
@@ -80,7 +80,7 @@ pub(crate) fn refuse_while_left(tx: &mut Tx<'_>, bucket: Ino) -> Result<()> {
     ))
 }
 
-/// Each row says what none has said before, so that whoever is at the directory begins anew.
+/// Each row has a number that no row has had before, so that a worker at the directory starts again.
 fn leave_row(ns: &Namespace, tx: &mut Tx<'_>, dir: Ino) -> Result<()> {
     let row = key::following(dir);
     if tx.record(&row)?.is_none() {
@@ -183,7 +183,7 @@ impl Namespace {
     }
 
     /// Does the first steps for an operation that has left a row. What fails here is tried again in the background. Where sessions share the store
-    /// it is left to their workers, one of whom may be at it.
+    /// all steps are left to their workers, one of which may be processing the row.
     pub(crate) fn begin_following(&self) {
         if self.is_shared() {
             return;

@@ -109,7 +109,7 @@ pub use upgrade::{FORMAT_MARK, UpgradeReport, upgrade_planned};
 pub use upload::{PART_LEN_MIN, PART_NUMBER_MAX};
 pub use usage::{Usage, UsageOf};
 
-/// For whoever checks and repairs a store: where things belong, and how names are cut. Doors have no use for it.
+/// For checks and repairs of a store: where things belong, and how names are cut. Doors have no use for it.
 pub mod checking {
     pub use crate::belong::{Taken, belongs};
     pub use crate::locks::{counted_in, locked};

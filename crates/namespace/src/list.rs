@@ -69,7 +69,7 @@ impl Hit {
 #[derive(Default)]
 struct Hits {
     list: Vec<Hit>,
-    /// Of their keys.
+    /// Bytes of the keys of all hits.
     bytes: usize,
 }
 
@@ -223,9 +223,9 @@ impl Namespace {
         Ok(page)
     }
 
-    /// A listed object as [`Namespace::head_object`] tells of it: what was written to it becomes content first, so that size and
-    /// tag are of the same bytes, and of such that the caller can wait for. Where that fails, as it was found; so it is shown to
-    /// callers who do not wait. `stored` is the moment before it was read.
+    /// A listed object as [`Namespace::head_object`] returns it: bytes written to it become content first, so that size and
+    /// tag are of the same bytes, which the caller can wait for. If that fails, the object is returned as it was found; callers
+    /// who do not wait get it so in any case. `stored` is the moment before it was read.
     fn sealed(&self, op: &Op, stored: u64, info: ObjectInfo) -> ObjectInfo {
         let dirty = |file: Arc<OpenFile>| file.dirty.load(Ordering::Acquire);
         let is_staged = || self.opens.any_staged() && self.opens.get(info.attr.ino).is_some_and(dirty);

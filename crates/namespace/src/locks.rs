@@ -64,7 +64,7 @@ const SWEPT_TOGETHER: usize = 64;
 pub struct NewLock {
     /// A token nobody has used before (a URN).
     pub token: String,
-    /// The path by which it was asked for, from the root of the name space: what whoever it is in the way of is told.
+    /// The path by which it was asked for, from the root of the name space. A caller that the lock keeps off is told this path.
     pub path: Vec<u8>,
     /// Whether it covers everything below.
     pub deep: bool,
@@ -327,8 +327,8 @@ impl Namespace {
         })
     }
 
-    /// For a change that takes many commits, of what has this name and all below: refuses it now if a lock forbids it, and has none
-    /// granted there until the claim is dropped. Claims do not exclude each other.
+    /// For a change in many commits of what has this name, and of everything below: refuses the change now if a lock forbids it, and keeps locks
+    /// from being granted there until the claim is dropped. Claims do not exclude each other.
     ///
     /// # Errors
     /// [`ErrorKind::Locked`]; then nothing is claimed.
@@ -336,7 +336,7 @@ impl Namespace {
         self.claim(op, parent, name, false)
     }
 
-    /// The same; with `members`, the directory gets or loses the name.
+    /// As [`Namespace::keep_unlocked`]; with `members`, the directory gets or loses the name.
     ///
     /// # Errors
     /// As [`Namespace::keep_unlocked`].

@@ -16,7 +16,7 @@ use crate::view::{View, decode_dirent};
 
 /// Most entries of one page of a directory, whatever was asked.
 const PAGE_MAX: usize = 4096;
-/// Of them, those whose inodes are read at once.
+/// Entries of a page whose inodes are read at once.
 const LISTED_AT_ONCE: usize = 128;
 
 impl Namespace {

@@ -63,11 +63,11 @@ impl Mending<'_> {
         self.0.set_content(tx, inode, content, allocated)
     }
 
-    /// Adds an entry to `dir` and writes the inode, which knows the name from now on. `plain` is what the entry of the plain name
-    /// says so far.
+    /// Adds an entry to `dir` and writes the inode, which has the name from now on. `plain` is the present entry of the plain
+    /// name.
     ///
     /// # Errors
-    /// The name of anything but a directory is taken by such a thing.
+    /// The name of something other than a directory is taken by such a thing.
     pub fn add_entry(
         &self,
         tx: &mut Tx<'_>,

@@ -149,7 +149,7 @@ impl Namespace {
         }
     }
 
-    /// Gives a copy the attributes of what it is of.
+    /// Gives a copy the attributes of its source.
     fn make_alike(&self, op: &Op, source: &Attr, copy: Ino) -> Result<()> {
         // With a new owner, the copy must not keep set-id bits or attributes that grant rights.
         let stays = (source.uid, source.gid) == (op.caller.uid, op.caller.gid);

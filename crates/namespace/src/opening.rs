@@ -43,8 +43,8 @@ impl Namespace {
         Ok(ns)
     }
 
-    /// One session more of a store that several share; `session` is a number that none had before. What others left is not touched:
-    /// who is gone is ended by [`Namespace::end_session`].
+    /// Opens one session more of a store that several share; `session` is a number that none had before. What other sessions left is not
+    /// touched: [`Namespace::end_session`] ends a session that is gone.
     ///
     /// # Errors
     /// [`ErrorKind::NotSupported`] for a store whose records are not of this format, and those of the store.
@@ -63,7 +63,7 @@ impl Namespace {
         Ok(ns)
     }
 
-    /// Upgrades the records, and tells the log of it.
+    /// Upgrades the records, and logs that.
     fn bring_up(&self, from: u64) -> Result<()> {
         tracing::info!(from, to = RECORD_FORMAT, "the records of an earlier version are upgraded");
         let Some(report) = self.written_or_outdated(self.upgrade(from))? else { return Ok(()) };
@@ -77,7 +77,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Where records could not be written anew since nothing can be written: such a store is there to be read. `None` then.
+    /// If records could not be upgraded because the store takes no writes: such a store can still be read. `None` then.
     fn written_or_outdated<T>(&self, upgraded: Result<T>) -> Result<Option<T>> {
         match upgraded {
             Err(error) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {

@@ -69,7 +69,7 @@ pub(crate) struct OpenFile {
     pub(crate) queued: AtomicBool,
     /// Bytes of room that the ledger keeps for what is staged.
     pub(crate) promised: AtomicU64,
-    /// Who reads the present content and is to stay on it.
+    /// Readers of the present content that are to stay on it.
     pub(crate) pinned: Pinned,
 }
 
@@ -129,7 +129,7 @@ impl Opens {
         }
     }
 
-    /// The change number that was told of what is staged of a file; zero where nothing is.
+    /// The change number that was given out for the staged bytes of a file; zero if there are none.
     pub(crate) fn staged_change(&self, ino: Ino) -> u64 {
         let file = if self.any_staged() { self.get(ino) } else { None };
         file.map_or(0, |file| file.staged_change.load(Ordering::Acquire))

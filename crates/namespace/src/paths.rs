@@ -39,7 +39,7 @@ impl Paths {
         }
     }
 
-    /// None yet, of a store that other sessions share or not.
+    /// An empty cache. If other sessions share the store, nothing is cached.
     pub(crate) fn of(shared: bool) -> Self {
         Self { kept: (!shared || planted(Bug::PathsOfOthersKept)).then(Mutex::default) }
     }

@@ -55,7 +55,7 @@ impl Replacements {
 
     /// Waits until nobody replaces the file's content. While the guard lives no replacement begins.
     ///
-    /// The wait ends: whoever replaces holds the writer's lock and waits for the ledger alone, and a change that fails or
+    /// The wait ends: a thread that replaces content holds the writer's lock and waits only for the ledger, and a change that fails or
     /// panics drops its [`Replacing`] as well. The caller holds no lock that a change takes.
     pub(crate) fn none_of(&self, ino: Ino) -> MutexGuard<'_, Vec<Ino>> {
         let mut inos = self.inos.lock();
@@ -79,7 +79,7 @@ impl Drop for Replacing {
 }
 
 impl Pin {
-    /// Of the present content of a file.
+    /// A pin of the present content of a file.
     pub(crate) fn new(ino: Ino) -> Self {
         Self { ino, kept: AtomicU64::new(0), following: AtomicBool::new(false) }
     }
@@ -113,7 +113,7 @@ impl Pin {
     }
 }
 
-/// Content that is being replaced and that somebody has pinned. None of the pins is given back before it is settled.
+/// Content that is being replaced and that somebody has pinned. None of the pins is released before the change is settled.
 pub(crate) struct Kept {
     /// The inode without a name that has the content once the change shows.
     pub(crate) old: Ino,

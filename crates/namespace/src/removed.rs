@@ -63,7 +63,7 @@ impl Namespace {
         effects.removed.push((inode, hold));
     }
 
-    /// It is removed.
+    /// Remembers an inode that is removed.
     pub(crate) fn remember(&self, inode: Inode, hold: Option<Hold>) {
         self.removed.0.lock().keep(inode, hold, self.clock.monotonic_nanos());
     }

@@ -128,7 +128,7 @@ pub(crate) fn on_one_disk(world: &SimWorld) -> Result<OpenStore> {
     Ok(OpenStore { namespace: Namespace::over(store, world.clock(), identity)?, world: world.clone() })
 }
 
-/// The same without its name space: nothing of its records is upgraded.
+/// A store without its name space: none of its records is upgraded.
 ///
 /// # Errors
 /// What keeps it from opening.

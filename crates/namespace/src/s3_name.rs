@@ -15,7 +15,7 @@ pub const ALIAS_MARK: &str = "--strata";
 const NAMELESS: &str = "folder";
 /// Bytes of the name that an alias keeps: with a hyphen, a number of 13 digits and the mark there are 62.
 const KEPT: usize = 40;
-/// Of the numbers in aliases.
+/// The base of the numbers in aliases.
 const BASE: u32 = 36;
 
 /// Whether a bucket has this very name at S3 if its folder has it.

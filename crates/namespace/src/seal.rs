@@ -283,7 +283,7 @@ impl Namespace {
     }
 
     /// From the start of the chunk that holds the first byte (or ends before it, when the file grows there) to the end
-    /// of the one that holds the last.
+    /// of the chunk that holds the last.
     fn widen(&self, inode: &Inode, task: &Task, range: Range<u64>, size: u64) -> Result<Range<u64>> {
         let items = &inode.items;
         let mut wide = range.clone();

@@ -81,7 +81,7 @@ impl Namespace {
         self.own.shared
     }
 
-    /// From here on others know of this session.
+    /// Makes this session known to the others.
     pub(crate) fn join(&self) -> Result<()> {
         self.change(&unasked(), |tx, _| {
             let mut sessions = sharing(tx)?;
@@ -140,8 +140,8 @@ impl Namespace {
         Ok(!self.own.shared || view.record(&key::unlinked(self.own.id, ino))?.is_some())
     }
 
-    /// Takes away the marks of this session on what it does not have open: what others removed. Part of what is done about once a
-    /// second ([`Namespace::seal_idle`]); the answer is how many there were.
+    /// Removes the marks of this session on inodes that others removed and that it does not have open. Part of what is done about once a
+    /// second ([`Namespace::seal_idle`]); returns how many there were.
     ///
     /// # Errors
     /// Those of the store.
@@ -176,7 +176,7 @@ impl Namespace {
     /// had staged are lost, as in a crash. WebDAV locks stay until they expire.
     ///
     /// # Errors
-    /// Those of the store; it is tried again by who calls again.
+    /// Those of the store; the caller may call again.
     pub fn end_session(&self, gone: SessionId) -> Result<()> {
         self.release_marks(gone)?;
         self.end_holds_of(gone)?;

@@ -55,8 +55,8 @@ impl Namespace {
         self.snap(&unnoted).is_relaxed(bucket)
     }
 
-    /// The inode as it is now, also where nothing can be written, for a change that is built upon it and asks again whether
-    /// it still is so. Nobody is told of it but by that change, which comes after whatever it was built upon, or is refused.
+    /// The inode as it is now, even if nothing can be written, for a change that is built on it and checks it again. Only
+    /// that change shows it, and it comes after whatever it was built on, or is refused.
     pub(crate) fn find_inode_to_change(&self, op: &Op, ino: Ino) -> Result<Option<Inode>> {
         let unnoted = Op::new(op.caller.clone());
         let mut snap = Snap::new(self, &unnoted);

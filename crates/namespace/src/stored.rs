@@ -27,7 +27,7 @@ impl Stored {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Whether staged bytes of the file have become content, or were given up, since that moment. May say so of too many.
+    /// Whether staged bytes of the file have become content, or were dropped, since that moment. May be true for too many files.
     pub(crate) fn was_since(&self, moment: u64, ino: Ino) -> bool {
         if self.moment() == moment {
             return false;

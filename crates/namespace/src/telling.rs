@@ -34,7 +34,7 @@ impl Namespace {
         self.tell(tx, effects, what, at, inode);
     }
 
-    /// The same of a directory that a key makes on its way; it is part of the event of that key.
+    /// As [`Namespace::tell_created`], for a directory that a key makes on its way; it is part of the event of that key.
     pub(crate) fn tell_made_on_the_way(&self, tx: &mut Tx<'_>, effects: &mut Effects, at: Entry<'_>, inode: &Inode) {
         effects.dirs_made += 1;
         let told = self.tell(tx, effects, What::Created, at, inode);
@@ -53,8 +53,8 @@ impl Namespace {
         self.tell(tx, effects, What::Content { made, new: true, dirs }, at, inode);
     }
 
-    /// The same of content that took the place of another; `parts` says that who has the old one open stays on it, so that the name
-    /// leads to something else.
+    /// Reports content that replaced another; `parts`: those who have the old content open stay on it, so that the name
+    /// leads to another inode.
     pub(crate) fn tell_replaced(
         &self,
         tx: &mut Tx<'_>,
@@ -66,7 +66,7 @@ impl Namespace {
         self.tell(tx, effects, What::Content { made, new: false, dirs: 0 }, at, inode).parts = parts;
     }
 
-    /// The same, under one of the names it has. `quiet`: who was told of the write sees nothing more.
+    /// Reports new content, under one of the inode's names. `quiet`: those who were told of the write see nothing more.
     pub(crate) fn tell_content_of(
         &self,
         tx: &mut Tx<'_>,
@@ -210,7 +210,7 @@ impl Namespace {
         (bucket, key)
     }
 
-    /// Where a directory is. What is damaged above it keeps nobody from changing what is in it: it is then told without a path.
+    /// Where a directory is. Damage above it does not keep anybody from changes in it: these are then reported without a path.
     fn dir_path(&self, tx: &mut Tx<'_>, dir: Ino) -> DirPath {
         let mut below = Vec::new();
         let mut at = dir;
@@ -244,8 +244,8 @@ impl Namespace {
         path
     }
 
-    /// A record for what is told alone. Of one session the order of changes is the order of what they tell. Where several share the store,
-    /// a change must be computed anew if what it tells is not so any more.
+    /// A record that is read only for the report. In one session the order of changes is the order of their reports. Where several share the
+    /// store, a change must be computed again if what it reports has changed.
     fn told_record(&self, tx: &mut Tx<'_>, key: &[u8]) -> Result<Option<Vec<u8>>> {
         if self.is_shared() { tx.record(key) } else { Ok(tx.peek(key)?) }
     }
@@ -255,7 +255,7 @@ impl Namespace {
         record.map(|record| Inode::decode(ino, &record).map_err(|_| damaged(format!("inode {ino}")))).transpose()
     }
 
-    /// Writes what a change told of itself into its commit.
+    /// Writes what a change reports into its commit.
     pub(crate) fn write_events(&self, tx: &mut Tx<'_>, effects: &mut Effects, op: &Op, relaxed: bool) {
         if effects.told.is_empty() {
             return;

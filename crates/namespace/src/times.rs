@@ -11,7 +11,7 @@ use crate::key;
 use crate::records::Inode;
 use crate::types::{Attr, NodeKind};
 
-/// The key of a directory's cell, which everybody adds to who adds or removes an entry.
+/// The key of a directory's cell, to which every change that adds or removes an entry adds.
 pub(crate) fn key_of(dir: Ino) -> Vec<u8> {
     key::under(key::TABLE_TIMES, dir, &[])
 }
@@ -51,7 +51,7 @@ pub(crate) fn forget(tx: &mut Tx<'_>, dir: Ino) {
     tx.delete(key_of(dir));
 }
 
-/// Puts what a cell tells into what a directory's record says: the times, and one more change for each that it counts.
+/// Adds the cell to the attributes of a directory's record: the times, and one more change for each that the cell counts.
 pub(crate) fn complete(attr: &mut Attr, cell: &Cell) {
     put_in(attr, cell);
     attr.change += changes(cell);
@@ -66,7 +66,7 @@ pub(crate) fn put_in(attr: &mut Attr, cell: &Cell) {
     }
 }
 
-/// How many changes a cell tells of beside those of the record.
+/// How many changes a cell counts beside those of the record.
 pub(crate) fn changes(cell: &Cell) -> u64 {
     u64::try_from(cell.count).unwrap_or(0)
 }

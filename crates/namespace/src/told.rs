@@ -26,11 +26,11 @@ pub(crate) struct Telling {
     pub(crate) shown_before: Vec<u8>,
     /// An object of the same name stands beside the directory: it is seen under another name from now on.
     pub(crate) beside: bool,
-    /// Who has the content open stays on what it was, so that the name leads to something else.
+    /// Those who have the old content open stay on it, so that the name leads to another inode.
     pub(crate) parts: bool,
-    /// Nobody sees anything by it that was not told when it was written.
+    /// The change shows nothing that was not reported when it was written.
     pub(crate) quiet: bool,
-    /// It is part of another event: the kernel alone is told.
+    /// The change is part of another event: only the kernel is told.
     pub(crate) unwritten: bool,
 }
 

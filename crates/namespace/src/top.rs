@@ -19,7 +19,7 @@ use crate::view::View;
 /// The name at S3 of the bucket of the files at the top, unless the setting `top-bucket` gives another.
 pub const TOP_NAME_DEFAULT: &str = "top";
 
-/// What is said to whoever asks the bucket of the files at the top for anything that is in a folder.
+/// The refusal when the bucket of the files at the top is asked for anything in a folder.
 const NO_FOLDERS: &str = "this bucket holds the files at the top of the tree alone, so its keys have no `/`; what is in a folder there is \
                           an object of the folder's own bucket";
 
@@ -90,7 +90,7 @@ impl Namespace {
     /// The bucket that a person means by `name`: the one whose folder has this name, or the one that has it at S3.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchBucket`]; [`ErrorKind::Invalid`] where these are two.
+    /// [`ErrorKind::NoSuchBucket`]; [`ErrorKind::Invalid`] if these are two buckets.
     pub fn bucket_called(&self, op: &Op, name: &[u8]) -> Result<BucketInfo> {
         let mut snap = self.snap(op);
         let folder = snap.folder(name)?;

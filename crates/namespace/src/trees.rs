@@ -173,8 +173,8 @@ impl Namespace {
         }
     }
 
-    /// Removes some names in one commit, or, where that is refused, one after the other up to the one that is the reason. Those
-    /// that somebody else has removed since are none. Says whether to go on.
+    /// Removes some names in one commit, or, if that is refused, one after the other up to the one that is the reason. Names
+    /// that others have removed since do not count. Returns whether to go on.
     fn remove_some(
         &self,
         op: &Op,
@@ -335,7 +335,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// `copied` is told of everything when it is whole: what it was copied from, the number of its content, and the copy.
+    /// `copied` is called for everything that is whole, with its source, the number of the source's content, and the copy.
     pub(crate) fn copy_entry(
         &self,
         op: &Op,

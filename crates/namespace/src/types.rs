@@ -224,7 +224,7 @@ pub struct ObjectMeta {
 pub struct ObjectInfo {
     /// Its inode's attributes.
     pub attr: Attr,
-    /// What tells its content from another; of a directory, which is shown as an empty object, that of nothing.
+    /// Distinguishes its content from any other. A directory, which is shown as an empty object, has the tag of empty content.
     pub tag: ContentTag,
     /// What else is known of it.
     pub meta: ObjectMeta,
@@ -250,21 +250,21 @@ pub struct Condition {
 pub enum Wanted {
     /// Any object.
     Anything,
-    /// One whose content has one of these tags; where there are none, no object will do.
+    /// An object whose content has one of these tags; without tags, no object will do.
     OneOf(Vec<ContentTag>),
 }
 
 /// A value that differs between two contents of a file, compared for equality alone. Doors show it in their own form, HTTP as an ETag.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum ContentTag {
-    /// Of content without a byte with which no tag came.
+    /// The tag of content without a byte with which no tag came.
     #[default]
     Nothing,
-    /// Of content with which no tag came: a hash over what it is made of. It changes where the content does, and may where the same
+    /// The tag of content with which no tag came: a hash of its manifest. It changes whenever the content does, and may change if the same
     /// bytes are cut otherwise.
     Derived([u8; 16]),
-    /// The one that came with the content, of whatever meaning to whoever gave it. A text that [`crate::records::tag::read`] takes for
-    /// one of the others is theirs.
+    /// The tag that came with the content; its meaning is known to whoever gave it. A text that [`crate::records::tag::read`] takes for
+    /// one of the other kinds is of that kind.
     Given(String),
 }
 
@@ -422,7 +422,7 @@ pub struct LockRecord {
     pub deep: bool,
     /// Whether others may hold a shared lock too.
     pub shared: bool,
-    /// Who took it: the user name.
+    /// The user name of its owner.
     pub principal: String,
     /// XML the client sent to describe itself, stored as it came (at most 4 KiB).
     pub owner_xml: Vec<u8>,

@@ -38,7 +38,7 @@ const FORMAT_OF_NAMES: u64 = 4;
 const STEP: usize = 1000;
 /// Buckets moved in one commit.
 const TOGETHER: usize = 64;
-/// Names after which the log is told how far it is.
+/// Names after which progress is logged.
 const TOLD_EVERY: u64 = 1 << 17;
 /// Names after which the log is synced; in this crate's tests few.
 const SYNCED_EVERY: u64 = if cfg!(test) { 1 } else { 1 << 14 };
@@ -65,8 +65,8 @@ pub(crate) fn needed(store: &Store) -> Result<Option<u64>> {
     Ok(begun.or((format < RECORD_FORMAT).then_some(format)))
 }
 
-/// The mark that the superblocks of a store have from the beginning of its upgrade to [`RECORD_FORMAT`] on, or since it was made: what tells
-/// before an opening whether that upgrades it. A format behind this one needs a mark of its own, and takes this one's place here.
+/// The mark that the superblocks of a store have from the beginning of its upgrade to [`RECORD_FORMAT`] on, or since it was made. It shows
+/// before an opening whether the opening will upgrade the store. A later format needs a mark of its own, which replaces this one here.
 pub const FORMAT_MARK: Feature = Feature::Domains;
 
 /// What opening a store with these records would do to them; `None` where they are of this version's format. Changes nothing.

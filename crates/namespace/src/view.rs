@@ -29,15 +29,15 @@ pub trait View {
     /// # Errors
     /// Reading the index; this holds for every call below.
     fn record(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>>;
-    /// The records at `keys`, in their order: what is needed together is asked for together.
+    /// The records at `keys`, in their order: records needed together are read together.
     fn records_at(&mut self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
         keys.iter().map(|key| self.record(key)).collect()
     }
     /// Up to `limit` records with keys in `from .. to`, in order.
     fn records(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
 
-    /// Members of a set, for a change that relies on there being no others: `guard` is the cell that everybody adds to who adds a
-    /// member. The change writes or removes it.
+    /// Members of a set, for a change that relies on there being no others: `guard` is the cell to which every addition to the set
+    /// adds. The change writes or removes it.
     fn members(&mut self, guard: &[u8], from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let _ = guard;
         self.records(from, to, limit)
@@ -95,7 +95,7 @@ pub trait View {
         times::key_for(&inode.attr).map_or(Ok(None), |key| self.cell(&key))
     }
 
-    /// The inode; gone is [`ErrorKind::Stale`], since whoever asks by number once had it.
+    /// The inode; a missing one is [`ErrorKind::Stale`], since a caller that has its number once had the inode.
     fn inode(&mut self, ino: Ino) -> Result<Inode> {
         self.find_inode(ino)?.ok_or_else(gone)
     }
@@ -267,7 +267,7 @@ pub trait View {
         Ok(self.first_entry(dir)?.is_some())
     }
 
-    /// The first of those, under the name that file doors show, and what it is.
+    /// The first entry that a file door sees, under the name shown there, and its kind.
     fn first_entry(&mut self, dir: Ino) -> Result<Option<(Vec<u8>, NodeKind)>> {
         for (key, value) in
             self.members(&times::key_of(dir), &key::entry(dir, &[]), &key::behind(key::TABLE_ENTRY, dir), 2)?

@@ -48,7 +48,7 @@ pub struct OpenStore {
     runtime: Arc<Runtime>,
     threads: Threads,
     mover: Threads,
-    /// Where too few disks were there to write when it was opened, the number of its next append.
+    /// If too few disks were there to write at the opening, the number of the store's next append.
     read_only_at: Option<Lsn>,
     /// How the index was found.
     pub index_opened: Opened,

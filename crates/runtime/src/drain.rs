@@ -32,7 +32,7 @@ pub struct DrainStatus {
     pub number: u16,
     /// Bytes of the segments that lie on it, on the disks that hold data.
     pub left: u64,
-    /// The same when this process began with it.
+    /// Bytes that were left when this process began with it.
     pub total: u64,
     /// Time since then; zero before the first step.
     pub elapsed: Duration,
@@ -51,9 +51,9 @@ impl DrainStatus {
 /// What a step came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DrainStep {
-    /// Something was given back, and something is left.
+    /// Something was freed, and something is left.
     More,
-    /// Nothing could be given back this time, for the reason named.
+    /// Nothing could be freed this time, for this reason.
     Stuck(String),
     /// The host ended it.
     Ended,
@@ -213,7 +213,7 @@ impl Runtime {
 struct Watched<'a> {
     host: &'a mut dyn Host,
     ended: &'a mut bool,
-    /// Called when something was given back.
+    /// Called when something was freed.
     reach: &'a dyn Fn(),
     freed: u64,
 }

@@ -42,7 +42,7 @@ const ALMOST_FULL_SHARE: u64 = 4;
 /// Per cent of a segment that may still be wanted for it to be taken up in the background, and on demand or when crowded.
 const BELOW: u8 = 60;
 const BELOW_ON_DEMAND: u8 = 85;
-/// Of which nothing is wanted.
+/// Segments of which nothing is referenced.
 const BELOW_DEAD: u8 = 1;
 /// In a full store, where nothing emptier is left. Headers and the ends of segments are some per cent of what is not wanted.
 const BELOW_FULL: u8 = 92;
@@ -126,8 +126,8 @@ impl Runtime {
         }
     }
 
-    /// Lets go of what nobody owns any more, as long as `go_on` says so; `false` where there is no room even for that, before
-    /// what is garbage already was given back.
+    /// Releases what nobody owns any more, as long as `go_on` returns true; `false` if there is no room even for that, before
+    /// what is garbage already was freed.
     fn collect_all(&self, go_on: &mut dyn FnMut() -> bool) -> Result<bool> {
         while go_on() {
             match self.store().collect() {
@@ -364,7 +364,7 @@ pub struct SpaceWatch {
     at: u64,
     when: u64,
     took: u64,
-    /// What had been let go before it, the garbage that it found, and how much is worth a round.
+    /// Bytes that had been released before it, the garbage that it found, and how much is worth a round.
     released: u64,
     garbage: u64,
     worth: u64,

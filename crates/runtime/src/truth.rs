@@ -26,7 +26,7 @@ const END: [u8; strata_index::KEY_LEN_MAX + 1] = [0xff; strata_index::KEY_LEN_MA
 pub struct TruthReport {
     /// Records in the one built from the log.
     pub records: u64,
-    /// Of those, filled in from the checkpoint.
+    /// Records of these that came from the checkpoint.
     pub restored: u64,
     /// Appends replayed to build it.
     pub replayed: u64,
@@ -40,7 +40,7 @@ pub struct TruthReport {
     pub named: Vec<String>,
     /// Fingerprint of the records of the one on disk, and of those of the one built from the log.
     pub fingerprints: (u128, u128),
-    /// It was ended before it was through.
+    /// The comparison was ended before it was complete.
     pub ended: bool,
 }
 

@@ -232,8 +232,8 @@ impl Passing {
         }
     }
 
-    /// A commit goes by. Under the lock of all changes, before it shows: what is in the store is as it was, and has just been read
-    /// by whoever changes it.
+    /// Notes a commit. Under the writer's lock, before the commit shows: what is in the store is as it was, and the change
+    /// has just read it.
     fn note(&mut self, store: &Store, batch: &Batch) {
         for mutation in &batch.0 {
             let key = mutation.key();

@@ -94,7 +94,7 @@ struct Touched {
     subjects: Subjects,
     /// Pages that may have come alive: their items count as touched.
     pages: HashSet<ChunkId>,
-    /// More was going on than is noted.
+    /// More was touched than is noted.
     all: bool,
 }
 

@@ -53,11 +53,11 @@ struct Seen {
     parent: Ino,
     names: u32,
     subdirs: u32,
-    /// The names that the inode knows without those that lead to it: a sum of what stands for each.
+    /// The sum of the names in the inode's record, less those of the entries that lead to it.
     unmet: u64,
 }
 
-/// What stands for a name in such a sum.
+/// The number of a name in such a sum.
 fn sum_of(parent: Ino, entry_name: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     (parent.0, entry_name).hash(&mut hasher);

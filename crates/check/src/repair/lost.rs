@@ -101,7 +101,7 @@ pub(super) fn called(ino: Ino, former: Option<&[u8]>) -> String {
     }
 }
 
-/// Keeps in the bucket what a repair did, for whoever looks for something later.
+/// Keeps a report of the repair in the bucket, for those who look for something later.
 pub(super) fn keep_report(ns: &Namespace, repaired: &Repaired) -> Result<()> {
     let mut text = repaired.done.join("\n");
     text.push('\n');

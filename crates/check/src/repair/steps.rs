@@ -460,7 +460,7 @@ pub(super) fn keep_readable(ns: &Namespace, content: &Affected) -> Result<Option
     Ok(done?.value.map(|done: String| format!("what can be read {done}; lost bytes: {}", lost.join(", "))))
 }
 
-/// The inode that tells owner and mode, and the items.
+/// The inode that gives owner and mode, and the items.
 fn content_of(ns: &Namespace, owner: Owner) -> Result<Option<(Option<Inode>, Vec<Item>)>> {
     let inode = |ino: Ino| -> Result<Option<Inode>> {
         Ok(ns.store().get(&key::inode(ino))?.and_then(|entry| Inode::decode(ino, &entry.value).ok()))

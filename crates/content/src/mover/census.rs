@@ -25,7 +25,7 @@ pub struct SegmentUse {
     pub capacity: u64,
     /// Stored bytes of chunks that are counted, and of the checkpoint.
     pub live: u64,
-    /// Those of chunks alone: what is moved.
+    /// Bytes of chunks alone: those that are moved.
     pub content: u64,
 }
 

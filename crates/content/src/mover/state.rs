@@ -19,13 +19,13 @@ const CHECKPOINT: Duty = Duty { name: "checkpoint", does: "writes the index down
 /// Which segments a reclaim takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Choice<'a> {
-    /// Those of which at most this many per cent are still wanted, the emptiest first.
+    /// Segments of which at most this many per cent are still referenced, the emptiest first.
     Below(u8),
     /// All that are complete: repacks the whole store.
     All,
     /// These.
     These(&'a BTreeSet<SegmentId>),
-    /// Those that lie on the set of this number, up to so many bytes that are still wanted: empties it, or makes it emptier.
+    /// Segments on the set of this number, up to so many bytes that are still referenced: empties the set, or makes it emptier.
     /// What is moved goes wherever the ledger makes new segments.
     OnSet {
         /// The set.
@@ -108,7 +108,7 @@ pub enum Phase {
 pub struct MoverStatus {
     /// What it is at.
     pub phase: Phase,
-    /// Of the reclaim under way, or of the last one.
+    /// The report of the running reclaim, or of the last one.
     pub report: MoverReport,
     /// Bytes that the census counted last: in all complete segments, and of these still wanted.
     pub occupied: u64,

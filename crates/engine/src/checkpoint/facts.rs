@@ -17,12 +17,12 @@ pub(crate) struct Fact {
     pub(crate) start: Box<[u8]>,
     pub(crate) sum: Fingerprint,
     pub(crate) pairs: u64,
-    /// Where its cells place chunks, in order.
+    /// The segments in which its cells place chunks, in order.
     pub(crate) segments: Box<[SegmentId]>,
 }
 
 impl Fact {
-    /// Of a piece as it is written.
+    /// The facts of a piece as it is written.
     ///
     /// # Errors
     /// [`WireError`] where it is not a piece.
@@ -46,7 +46,7 @@ fn segment_of((key, value): &Pair) -> Option<SegmentId> {
     Some(Place::decode(&engine_cell(value)?.tail)?.location.segment)
 }
 
-/// Of all pieces of a checkpoint, in order.
+/// The facts of all pieces of a checkpoint, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Facts {
     /// When its dump was begun.

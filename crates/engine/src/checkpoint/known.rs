@@ -89,7 +89,7 @@ pub(crate) struct Checkpoints {
 /// What checkpoints cost since the store was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CheckpointCounts {
-    /// Those that were stored.
+    /// Checkpoints that were stored.
     pub taken: u64,
     /// Stored bytes appended for them, also for those that were called off; parity and headers are not counted.
     pub written: u64,

@@ -46,9 +46,9 @@ pub struct CheckpointReport {
     pub pairs: u64,
     /// Pieces it is made of.
     pub pieces: u64,
-    /// Of those, the ones that were in the checkpoint before.
+    /// Pieces that were in the previous checkpoint too.
     pub shared: u64,
-    /// Of those, the ones that were not even read, as nothing changed in them.
+    /// Pieces that were not even read, because nothing changed in them.
     pub unread: u64,
     /// Stored bytes appended for it.
     pub bytes_written: u64,
@@ -59,9 +59,9 @@ pub struct CheckpointReport {
 pub enum Taken {
     /// There is nothing to write down yet.
     Empty,
-    /// It was called off.
+    /// The checkpoint was called off.
     Stopped,
-    /// It is stored on a quorum of disks.
+    /// The checkpoint is stored on a quorum of disks.
     Done(CheckpointReport),
 }
 

@@ -28,8 +28,8 @@ impl Namespace {
     }
 
     /// Has the front of a file sealed when much of it is staged: by a sealer, or here when it is too much or there is
-    /// none. Where that fails, what was just written stays staged, so that is no error of this write: the next one
-    /// or a sync tells.
+    /// no sealer. If that fails, what was just written stays staged, so that is no error of this write: the next write
+    /// or a sync reports it.
     pub(super) fn relieve(&self, op: &Op, ino: Ino, file: &OpenFile, pressure: Pressure) {
         match pressure {
             Pressure::None => {}

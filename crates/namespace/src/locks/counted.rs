@@ -31,7 +31,7 @@ fn counting(place: &Place) -> Ino {
     if place.is_root() { ROOT_INO } else { place.bucket }
 }
 
-/// There is one lock less on this place.
+/// One lock less is on this place.
 ///
 /// # Errors
 /// Reading the index.
@@ -59,7 +59,7 @@ impl Near {
 }
 
 impl Namespace {
-    /// There is one lock more on this place.
+    /// One lock more is on this place.
     pub(super) fn count_granted(&self, tx: &mut Tx<'_>, place: &Place) -> Result<()> {
         let Some(mut bucket) = tx.bucket_at(counting(place))? else { return Ok(()) };
         bucket.locks = LockCount { count: bucket.locks.count + 1, last: self.numbers.draw(tx)? };

@@ -95,7 +95,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Within a change: a name leads to another inode now, a copy of what it led to, and the locks on it say so.
+    /// Within a change: a name now leads to a copy of the inode it led to. Records that in the locks on the name.
     pub(crate) fn lead_locks(&self, tx: &mut Tx<'_>, dir: &Inode, entry_name: &[u8], to: Ino) -> Result<()> {
         if !self.locks.held.any() {
             return Ok(());

@@ -15,18 +15,18 @@ use super::place::Place;
 /// What a change does to the locks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Turn {
-    /// There is one more, which ends then.
+    /// A lock was granted on the place, to the user; it ends at the time.
     Granted(Place, String, Option<Timestamp>),
-    /// One ends then instead.
+    /// A lock ends at this time instead.
     Renewed(Option<Timestamp>),
-    /// There is one less.
+    /// A lock of the user on the place has ended.
     Ended(Place, String),
 }
 
 /// What is known of all of them.
 #[derive(Default)]
 pub(crate) struct Held {
-    /// Other sessions grant some, too: nothing is known, and what may be there is asked of the rows ([`super::counted`]).
+    /// Other sessions grant locks too: nothing is known here, and the rows are read ([`super::counted`]).
     others: bool,
     count: AtomicUsize,
     counts: Mutex<Counts>,
@@ -36,9 +36,9 @@ pub(crate) struct Held {
 struct Counts {
     buckets: HashMap<Ino, usize>,
     users: HashMap<String, usize>,
-    /// By a hash of the place: one that meets another costs a look-up.
+    /// By a hash of the place: two places with one hash cost a look-up.
     places: HashMap<u64, usize>,
-    /// None ends before.
+    /// No lock ends before this time.
     first_end: Option<Timestamp>,
 }
 
@@ -102,7 +102,7 @@ impl Held {
         self.others || self.counts.lock().places.contains_key(&hash(place))
     }
 
-    /// Whether one may have ended by now. If so, whoever asks looks at all of them, and says when the first of the others ends.
+    /// Whether a lock may have ended by now. If so, the caller looks at all of them, and notes when the first of the others ends.
     pub(crate) fn begin_sweep(&self, now: Timestamp) -> bool {
         if self.others {
             return true;
@@ -118,7 +118,7 @@ impl Held {
         due
     }
 
-    /// One of those that are there ends then, and none of those before it was said so far.
+    /// Notes that a lock ends at this time, and none that is known before it.
     pub(crate) fn note_end(&self, end: Option<Timestamp>) {
         let first = &mut self.counts.lock().first_end;
         *first = earlier(*first, end);

@@ -128,7 +128,7 @@ fn read(view: &mut impl View, ino: Ino) -> Result<Held> {
     read_row(ino, row)
 }
 
-/// The same within a change that writes the row.
+/// As [`read`], within a change that writes the row.
 fn read_to_change(tx: &mut Tx<'_>, ino: Ino) -> Result<Held> {
     if planted(Bug::HoldUnguarded) {
         return read_row(ino, tx.peek(&key_of(ino))?);
@@ -181,11 +181,11 @@ impl Namespace {
         })
     }
 
-    /// Takes bytes out of what a process of this session holds.
+    /// Removes bytes from what a process of this session holds.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for an empty range; [`ErrorKind::NoSpace`] where that would make one lock of two, and there may be no
-    /// more ([`HOLDS_PER_FILE_MAX`], [`HOLDS_PER_FILE_PER_CLIENT_MAX`]): nothing is given back then.
+    /// [`ErrorKind::Invalid`] for an empty range; [`ErrorKind::NoSpace`] if that would make two locks of one, and there may be no
+    /// more ([`HOLDS_PER_FILE_MAX`], [`HOLDS_PER_FILE_PER_CLIENT_MAX`]): nothing is released then.
     pub fn release_hold(
         &self,
         op: &Op,

@@ -15,7 +15,7 @@ use crate::types::DoorNumber;
 
 /// A client of a door.
 pub(crate) type Client = (DoorNumber, u64);
-/// Who is told of files on which something was given back.
+/// The listener that is called with each file on which a lock was released.
 pub(crate) type Told = Arc<dyn Fn(Ino) + Send + Sync>;
 
 /// What a change does to what processes hold on one file.
@@ -26,7 +26,7 @@ pub(crate) struct HoldTurn {
     pub(crate) rows: i64,
     /// Locks more than before, by client.
     pub(crate) locks: HashMap<Client, i64>,
-    /// Whether something was given back that others may wait for.
+    /// Whether something was released that others may wait for.
     pub(crate) freed: bool,
 }
 

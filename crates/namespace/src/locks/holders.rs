@@ -14,9 +14,9 @@ use crate::types::{Access, Attr, DoorNumber, NodeKind, Op};
 use crate::view::View;
 
 impl Namespace {
-    /// Has `told` called with every file on which a lock of a process was given back, was made less, or ended: somebody may wait for
-    /// it. It is called under the lock of all changes, shortly before others see the change; it must be quick and change nothing.
-    /// There is one such listener; a new one takes the place of the one before.
+    /// Has `told` called with every file on which a lock of a process was released, made smaller, or ended: somebody may wait for
+    /// that. It is called under the writer's lock, shortly before others see the change; it must be quick and change nothing.
+    /// There is one such listener; a new one replaces the previous one.
     pub fn tell_of_ended_holds(&self, told: impl Fn(Ino) + Send + Sync + 'static) {
         *self.locks.holds.told.lock() = Some(Arc::new(told));
     }
@@ -78,10 +78,10 @@ impl Namespace {
         self.end_where(op, files, is_of)
     }
 
-    /// Ends what one owner holds on a file, which is not told of it: what an administrator does. Returns how many locks those were.
+    /// Ends what one owner holds on a file, without notice to the owner: what an administrator does. Returns how many locks those were.
     ///
     /// # Errors
-    /// [`ErrorKind::NotPermitted`] but for administrators; those of the store.
+    /// [`ErrorKind::NotPermitted`] for all but administrators; those of the store.
     pub fn break_holds(&self, op: &Op, ino: Ino, owner: &HoldOwner, space: RangeSpace) -> Result<usize> {
         self.authorize(op, Action::Administer, Resource::Store)?;
         self.end_where(op, vec![ino], |held| held.owner.is_same(owner) && held.space == space)

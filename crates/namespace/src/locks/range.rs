@@ -39,11 +39,11 @@ pub(super) type Held = BTreeMap<u32, Ranges>;
 pub struct HoldOwner {
     /// Through which door.
     pub door: DoorNumber,
-    /// Of which client of the door; 0 where it has one alone. Over NFS a hash of its address and its name.
+    /// The client of the door; 0 where the door has only one. Over NFS a hash of its address and its name.
     pub client: u64,
-    /// What tells the owners of a client apart: the kernel's number of who holds a descriptor, or a hash of what the client says.
+    /// Distinguishes the owners of one client: the kernel's number of a descriptor's holder, or a hash of what the client says.
     pub owner: u64,
-    /// Its process, told to whoever asks who is in the way.
+    /// The owner's process, returned to a caller that asks which lock is in the way.
     pub pid: u32,
 }
 
@@ -57,9 +57,9 @@ impl HoldOwner {
 /// One lock of a process.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct HeldRange {
-    /// Whose it is.
+    /// The owner of the lock.
     pub owner: HoldOwner,
-    /// Of which kind of locks.
+    /// The kind of locks it belongs to.
     pub space: RangeSpace,
     /// What it forbids.
     pub kind: RangeKind,

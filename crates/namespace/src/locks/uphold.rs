@@ -60,7 +60,7 @@ fn forbidding<'a>(covering: &'a [Row], holds: &dyn Fn(&LockRecord) -> bool, now:
 struct Below<'a> {
     holds: &'a dyn Fn(&LockRecord) -> bool,
     now: Timestamp,
-    /// Of the resource that is being looked at: whether one is held, and the first.
+    /// For the resource that is being looked at: its place, whether one of its locks is held, and the first of them.
     at: Option<(Place, bool, LockRecord)>,
 }
 
@@ -145,8 +145,8 @@ impl Namespace {
         Ok(())
     }
 
-    /// Refuses what a change would refuse for a lock, so that a door can say so before it takes in a body. What holds is
-    /// what the change finds.
+    /// Refuses what a change would refuse because of a lock, so that a door can refuse before it takes in a body. The check
+    /// of the change itself decides.
     ///
     /// # Errors
     /// [`ErrorKind::Locked`], [`ErrorKind::Stale`], and reading the index.
@@ -176,7 +176,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// The same for an object that is about to be put. What else is in its way, the change says.
+    /// As [`Namespace::check_locks`], for an object that is about to be put. Anything else in its way is reported by the change.
     ///
     /// # Errors
     /// [`ErrorKind::Locked`], and reading the index.

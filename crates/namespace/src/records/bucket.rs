@@ -30,8 +30,8 @@ pub struct Bucket {
     pub locks: LockCount,
 }
 
-/// How many locks there are in a bucket. Every change there reads the record, so one that was computed before a lock was granted is seen
-/// to be by whoever commits it.
+/// How many locks there are in a bucket. Every change there reads the record, so a commit notices a change that was computed before a lock
+/// was granted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LockCount {
     /// So many, those included that ended by themselves and were not swept yet.
@@ -120,7 +120,7 @@ impl Bucket {
         Ok(bucket)
     }
 
-    /// What is told of it; `name` is what S3 calls it.
+    /// What callers see of the bucket; `name` is its name at S3.
     pub(crate) fn info(&self, name: String) -> BucketInfo {
         let durability = if self.relaxed { Durability::Relaxed } else { Durability::Strict };
         let Self { root, created, uid, mode, .. } = *self;

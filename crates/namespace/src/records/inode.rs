@@ -14,8 +14,8 @@ use crate::types::{Attr, ContentTag, NodeKind, ObjectMeta};
 /// A directory entry: where the name leads.
 ///
 /// An entry name is a name, and for a directory the name and `/`. A directory has an entry of the plain name too: that of the
-/// object of the same name, which is then *shadowed*, or a *placeholder*, which says directory and leads there. So whoever makes
-/// anything called so writes one and the same key.
+/// object of the same name, which is then *shadowed*, or a *placeholder*, which marks the directory and leads there. So all changes
+/// that make something of that name write one and the same key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Dirent {
     /// Where the name leads.
@@ -97,7 +97,7 @@ pub struct Inode {
     pub parts: Vec<u64>,
 }
 
-/// Which tables have records of an inode, or had: nobody looks into a table that does not. Who puts a record there says so in the inode's.
+/// Which tables have, or had, records of an inode: other tables are not read. A change that puts a record there notes the table in the inode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Beside {
     /// Extended attributes.
@@ -109,7 +109,7 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Of records of earlier formats, which do not say.
+    /// For records of earlier formats, which do not have this.
     pub const UNKNOWN: Self = Self { attributes: true, properties: true, versions: true };
 
     /// What says that a table may have records; `None` for a table that is always looked into.
@@ -151,7 +151,7 @@ const HAS_PROPERTIES: u8 = 32;
 const HAS_VERSIONS: u8 = 64;
 
 impl Inode {
-    /// One of no content and no name, in no bucket yet.
+    /// An inode without content and name, in no bucket yet.
     #[must_use]
     pub fn new(ino: Ino, kind: NodeKind, mode: u32, owner: (u32, u32), now: Timestamp) -> Self {
         let directory = kind == NodeKind::Directory;

@@ -23,7 +23,7 @@ pub const TABLE_LOCK: u8 = b'L';
 pub const TABLE_NAME: u8 = b'E';
 /// Parts: upload id (8), part number (4).
 pub const TABLE_PART: u8 = b'M';
-/// Usage: what it is of (1), its number (8), what is counted (1); cells.
+/// Usage: kind of owner (1), its number (8), what is counted (1); cells.
 pub const TABLE_USAGE: u8 = b'N';
 /// Dead properties: inode (8), XML name space, zero byte, name.
 pub const TABLE_PROPERTY: u8 = b'P';
@@ -80,7 +80,7 @@ pub fn plain(table: u8, rest: &[u8]) -> Vec<u8> {
     key
 }
 
-/// Where, while inodes are given to their buckets, the number of the copy of `ino` for `bucket` is kept.
+/// The key of the number of the copy of `ino` for `bucket`, while inodes are given to their buckets.
 pub fn copy_for(ino: Ino, bucket: Ino) -> Vec<u8> {
     [KEY_COPIES, &ino.0.to_be_bytes(), &bucket.0.to_be_bytes()].concat()
 }
@@ -131,7 +131,7 @@ pub fn entry(parent: Ino, name: &[u8]) -> Vec<u8> {
     under(TABLE_ENTRY, parent, name)
 }
 
-/// The cell that everybody adds to who adds to the uploads of a bucket, or to the parts of an upload.
+/// The cell that every addition to the uploads of a bucket, or to the parts of an upload, adds to.
 pub fn added(to: u64) -> Vec<u8> {
     under(TABLE_ADDED, Ino(to), &[])
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::types::ContentTag;
 
-/// Of content without a byte.
+/// The tag of content without a byte.
 const NOTHING: &str = "d41d8cd98f00b204e9800998ecf8427e";
 /// Behind the hex digits of a tag that is derived.
 const DERIVED: &str = "-0";

@@ -19,7 +19,7 @@ pub struct Upload {
     pub created: Timestamp,
     /// Who began it.
     pub uid: u32,
-    /// The group of whoever did.
+    /// The group of the user who began it.
     pub gid: u32,
     /// The object is for its owner alone.
     pub private: bool,

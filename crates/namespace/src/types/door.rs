@@ -36,11 +36,11 @@ impl DoorNumber {
 /// How a door identifies its callers. This decides who may make something at the top of the tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Callers {
-    /// Users whom the door has made sure of: the right is their own ([`super::Caller::may_make_buckets`]).
+    /// Users whom the door has authenticated: the right is their own ([`super::Caller::may_make_buckets`]).
     Users,
-    /// Uids that somebody else has made sure of: the right is that of the user who has the uid, if there is one.
+    /// Uids that somebody else has authenticated: the right is that of the user who has the uid, if there is one.
     Uids,
-    /// Whoever administers the store, and its own workers: the mode of the root says.
+    /// Administrators of the store, and its own workers: the mode of the root decides.
     Store,
 }
 
@@ -54,14 +54,14 @@ pub struct Door {
     pub number: DoorNumber,
     /// Who calls.
     pub callers: Callers,
-    /// Whether its answers wait until what they tell is durable (invariants ACK, SEEN). One that serves programs of this machine as a
-    /// local file system does not, and is told what it sees at once.
+    /// Whether its answers wait until what they show is durable (invariants ACK, SEEN). A door that serves programs of this machine as a
+    /// local file system does not wait, and shows the state at once.
     pub settles: bool,
     /// Whether files are opened here, so that permission is judged once, at the open. Where they are not, it is judged with each call,
     /// and the owner of a file is always let through.
     pub has_opens: bool,
-    /// Whether a kernel behind it keeps names, attributes and pages. It may then ask for pages without an open, and what it was told
-    /// of changes is waited for ([`crate::Namespace::note_told`]).
+    /// Whether a kernel behind it keeps names, attributes and pages. It may then ask for pages without an open, and answers wait until it was
+    /// told of changes ([`crate::Namespace::note_told`]).
     pub keeps_pages: bool,
     /// Whether locks of WebDAV bind its callers.
     pub heeds_locks: bool,

@@ -11,7 +11,7 @@ pub struct Guard {
     pub ino: Ino,
     /// The entry it was found under, which must still lead to it: its directory and its name.
     pub entry: Option<(Ino, Vec<u8>)>,
-    /// What was asked of its content. A directory has none.
+    /// The condition on its content. A directory has none.
     pub condition: Condition,
     /// The change time that was seen.
     pub ctime: Option<Timestamp>,

@@ -27,8 +27,8 @@ pub struct Caller {
     pub superuser: bool,
     /// The user's name, where the door knows one.
     pub user: Option<Arc<str>>,
-    /// May make buckets, which are the folders at the top, and files there. Counts where callers are users; where they are uids, the
-    /// name space knows by the uid what a user may, and for whom it does not know the mode of the root says.
+    /// May make buckets, which are the folders at the top, and files there. Counts where callers are users. Where they are uids, the
+    /// name space looks the right up by the uid; for a uid that it does not know, the mode of the root decides.
     pub may_make_buckets: bool,
 }
 
@@ -79,7 +79,7 @@ pub struct Op {
     published: AtomicBool,
     watched: Mutex<Vec<Watched>>,
     pub(crate) guard: Mutex<Option<Guard>>,
-    /// Of the few requests that submit lock tokens.
+    /// Set only in the few requests that submit lock tokens.
     holder: OnceLock<Box<Holder>>,
     /// What the door calls it, and what it may ask the authority for.
     operation: Option<&'static Operation>,
@@ -135,7 +135,7 @@ impl Op {
     pub(crate) fn holder(&self) -> Option<&Holder> {
         self.holder.get().map(Box::as_ref)
     }
-    /// It changed something that other doors are told of.
+    /// The operation changed something that other doors are told of.
     pub(crate) fn note_published(&self) {
         self.published.store(true, Ordering::Release);
     }
@@ -160,7 +160,7 @@ impl Op {
     pub(crate) fn is_private(&self) -> bool {
         self.private.load(Ordering::Relaxed)
     }
-    /// Whether its answer waits until what it tells is durable ([`Door::settles`]).
+    /// Whether its answer waits until what it shows is durable ([`Door::settles`]).
     pub(crate) fn waits(&self) -> bool {
         self.caller.door.settles
     }

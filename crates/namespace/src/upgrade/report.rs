@@ -6,7 +6,7 @@ const NAMED_MAX: usize = 1000;
 /// What an upgrade did, or would do.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UpgradeReport {
-    /// The format the records had; what it is now is [`crate::RECORD_FORMAT`].
+    /// The format the records had; the present one is [`crate::RECORD_FORMAT`].
     pub from: u64,
     /// Buckets whose records move.
     pub buckets: u64,
