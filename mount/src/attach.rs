@@ -100,8 +100,8 @@ pub(crate) fn prepare(at: &Path) -> Result<PathBuf, MountError> {
     }
 }
 
-/// Makes a folder, and those above it that are missing, for everybody to pass through, whatever the process makes of its other
-/// files: who is let in is the mount's matter.
+/// Makes a folder, and missing folders above it, that everybody may pass through, whatever mode the process gives its other
+/// files: the mount itself decides who is let in.
 fn make_folder(at: &Path) -> io::Result<()> {
     if let Some(above) = at.parent().filter(|above| !above.as_os_str().is_empty() && !above.exists()) {
         make_folder(above)?;

@@ -20,7 +20,7 @@ const DOT_DOT: u64 = strata_namespace::POSITIONS_RESERVED;
 /// An open directory.
 pub(crate) struct OpenDir {
     ino: Ino,
-    /// Who opened it, who need not be who happens to hold the descriptor.
+    /// The process that opened it; another one may hold the descriptor.
     who: Identity,
     /// Leave to list it, which an open gives for as long as it is open; `None` of one that was removed before it was opened.
     permit: Option<Permit>,

@@ -21,7 +21,7 @@ pub(crate) struct Written {
     pub(crate) offset: u64,
     /// How much.
     pub(crate) len: u32,
-    /// Who waits for it.
+    /// Answers the program that waits for the write.
     pub(crate) reply: ReplyWrite,
 }
 

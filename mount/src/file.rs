@@ -458,7 +458,7 @@ impl MountDoor {
         Ok((u32::try_from(copied).map_err(|_| Refusal(libc::EIO))?, mode_changed))
     }
 
-    /// After a change of ours that the kernel knows of but whose new times it has not been told.
+    /// Attributes after a change of this mount that the kernel knows of, and whose new times it was not told.
     fn refresh(&self, who: Identity, number: u64) -> Result<Attr, Refusal> {
         let attr = self.ns.getattr(&self.callers.op(who), ino_of(number))?;
         let node = self.nodes.get(number);

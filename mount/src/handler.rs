@@ -34,7 +34,7 @@ use replies::{entry_of, identity, open_flags, reply_attr, reply_empty, reply_xat
 const GENERATION: Generation = Generation(0);
 /// Entries asked of the name space at once for a listing with attributes; a reply of 32 KiB holds about 190.
 const PLUS_PAGE: usize = 64;
-/// The same for a listing of names; a reply of 32 KiB holds about 800.
+/// Entries of one reply to a listing of names; a reply of 32 KiB holds about 800.
 const NAMES_PAGE: usize = 256;
 /// Unit of `statfs`, in bytes.
 const STATFS_UNIT: u64 = 4096;

@@ -45,7 +45,7 @@ impl Moments {
         self.place(ino).fetch_max(at, Ordering::SeqCst);
     }
 
-    /// The same of every inode.
+    /// Notes a change of every inode.
     pub(crate) fn note_all(&self) {
         let at = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         self.last_of_all.fetch_max(at, Ordering::SeqCst);

@@ -43,7 +43,7 @@ pub(crate) fn ino_of(number: u64) -> Ino {
     Ino(number & ((1 << INO_BITS) - 1))
 }
 
-/// What tells one content of a file from another: time of its last change and size in bytes.
+/// Distinguishes one content of a file from another: time of its last change and size in bytes.
 pub(crate) type Validator = (Timestamp, u64);
 
 /// The validator of a file's present content.
@@ -68,7 +68,7 @@ struct State {
     told: Option<Validator>,
     /// Up to this size the pages hold what other doors wrote in place, or are not there. Counts while a pin is alive.
     size_sound: u64,
-    /// Who has it open shares this.
+    /// Those who have it open share this.
     pin: Weak<Pin>,
     /// Another door changed the content: the kernel may have an earlier size.
     changed: bool,

@@ -231,7 +231,7 @@ struct Teller<K, S> {
     metrics: Arc<MountMetrics>,
     /// Numbers that the kernel was given and did not have at the invalidation.
     on_the_way: HashSet<u64>,
-    /// Those of them that took longer than [`SETTLE_MAX`].
+    /// Numbers of these that took longer than [`SETTLE_MAX`].
     late: HashSet<u64>,
     late_asked: Instant,
 }
@@ -325,7 +325,7 @@ impl<K: Kernel, S: Sizes> Teller<K, S> {
         }
     }
 
-    /// The same for what took longer, now and then.
+    /// Asks the kernel now and then for inodes that took longer.
     fn ask_for_late(&mut self) {
         if !self.late.is_empty() && now().saturating_duration_since(self.late_asked) >= IDLE_WAIT {
             still_on_the_way(&mut self.late, &self.kernel, &self.nodes);

@@ -3,7 +3,7 @@
 use strata_namespace::Action::*;
 use strata_namespace::{Door, DoorNumber, Operation};
 
-/// The door: its callers are uids of this machine, it tells what it sees at once, as any local file system does, and a kernel behind it
+/// The door: its callers are uids of this machine, it shows the state at once, as any local file system does, and a kernel behind it
 /// keeps names, attributes and pages.
 pub static DOOR: Door =
     Door { settles: false, keeps_pages: true, ..Door::of_uids("mount", DoorNumber::new(2), OPERATIONS) };

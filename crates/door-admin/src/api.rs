@@ -28,9 +28,9 @@ const TOKEN_LEN_MIN: usize = 16;
 /// Whether the store serves requests as promised.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Readiness {
-    /// It does.
+    /// Ready.
     Ready,
-    /// It does not, and why: starting, draining, write quorum lost.
+    /// Not ready, and why: starting, draining, write quorum lost.
     NotReady(String),
 }
 
@@ -59,11 +59,11 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// What the door asks when it is asked.
+/// The sources from which the door answers.
 #[derive(Clone)]
 pub struct AdminDoor {
     ready: Arc<dyn Fn() -> Readiness + Send + Sync>,
-    /// In JSON, already written out: what it is made of is the server's.
+    /// In JSON, already written out: the server decides what it contains.
     status: Arc<dyn Fn() -> serde_json::Result<Vec<u8>> + Send + Sync>,
     workers: Arc<dyn Fn() -> Readiness + Send + Sync>,
     sources: Vec<Arc<dyn Source>>,
@@ -180,7 +180,7 @@ fn told(readiness: Readiness, well: &'static str) -> Response {
     }
 }
 
-/// The numbers of this moment, for who may see them.
+/// The present numbers, for callers that may see them.
 async fn collect(door: AdminDoor, peer: SocketAddr, headers: &HeaderMap) -> Result<Samples, Response> {
     if !peer.ip().to_canonical().is_loopback() && !door.permits(headers) {
         return Err(unauthorized());

@@ -197,9 +197,9 @@ pub(crate) struct Sample {
 /// What a sample says.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Value {
-    /// Of a counter or a gauge.
+    /// The value of a counter or a gauge.
     Number(u64),
-    /// Of a histogram.
+    /// The value of a histogram.
     Latencies(Box<LatencyCounts>),
 }
 

@@ -14,9 +14,9 @@ use crate::metrics::{
     PROCESS_STARTED_SECONDS, READY, SET_DISKS, SET_DISKS_ACTIVE, SPACE_FREE_BYTES, SPACE_TOTAL_BYTES, Samples, Value,
 };
 
-/// Media type of the text: the older format, in which a counter's name is what it is.
+/// Media type of the text: the older format, in which a counter's name is written as it is.
 pub(crate) const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// Whose numbers they are: the only node there is.
+/// The server's name in the numbers: there is only one node.
 const SERVER: &str = "strata";
 
 /// Text in which each metric is one family.

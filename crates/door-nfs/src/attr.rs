@@ -139,7 +139,7 @@ pub(crate) fn set_attr(wire: &sattr3) -> Result<SetAttr, Fail> {
 }
 
 /// The two times that hold the verifier of an exclusive CREATE until the client sets real ones, as Linux' server does.
-/// The durable inode is then the memory of who created it, and a retried CREATE is recognised after a crash.
+/// So the durable inode records which request created it, and a retried CREATE is recognised after a crash.
 pub(crate) fn verifier_times(verifier: [u8; 8]) -> (Timestamp, Timestamp) {
     let [a, b, c, d, e, f, g, h] = verifier;
     let seconds = |bytes| Timestamp::from_parts(i64::from(u32::from_be_bytes(bytes)), 0);

@@ -41,7 +41,7 @@ pub struct NfsLocks {
     pub call_timeout: Duration,
     /// How long it takes until a client that could not be called is called again.
     pub call_pause: Duration,
-    /// What clients are told that this host is called when it restarted.
+    /// The name of this host in notices of its restart to clients.
     pub server_name: String,
 }
 
@@ -83,12 +83,12 @@ pub struct NfsLimits {
     pub requests_per_connection_max: usize,
     /// Bytes of records being received or worked on, all connections together.
     pub request_bytes_max: usize,
-    /// The same for one connection; at least the largest record. All connections of one address together have at most half of
+    /// Bytes of records of one connection; at least the largest record. All connections of one address together have at most half of
     /// what the door has, here and below.
     pub request_bytes_per_connection_max: usize,
     /// Bytes of large replies (READ, READDIR) waiting for their client, all connections together.
     pub reply_bytes_max: usize,
-    /// The same for one connection; at least the largest reply.
+    /// Bytes of large replies of one connection; at least the largest reply.
     pub reply_bytes_per_connection_max: usize,
     /// Replies kept for retransmitted calls.
     pub reply_cache_entries_max: usize,
@@ -104,11 +104,11 @@ pub struct NfsLimits {
     pub mount_list_max: usize,
     /// Locks of all clients together (NLM), and reservations (SHARE) as many again.
     pub lock_holds_max: usize,
-    /// The same of one client.
+    /// Most locks that one client may hold.
     pub lock_holds_per_client_max: usize,
     /// Locks that are waited for, of all clients together. Each takes up to 4 KiB.
     pub lock_waits_max: usize,
-    /// The same of one client.
+    /// Most requests of one client that may wait.
     pub lock_waits_per_client_max: usize,
     /// Clients with locks.
     pub lock_clients_max: usize,
@@ -116,7 +116,7 @@ pub struct NfsLimits {
     pub lock_clients_per_address_max: usize,
     /// Calls to clients at one time.
     pub lock_calls_max: usize,
-    /// The same to one address.
+    /// Calls to one address at one time.
     pub lock_calls_per_client_max: usize,
     /// A connection without any request for so long is closed.
     pub idle_timeout: Duration,

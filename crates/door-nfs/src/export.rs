@@ -54,7 +54,7 @@ impl Export {
         self.path.strip_prefix('/').filter(|name| !name.is_empty())
     }
 
-    /// Who a call counts as under this rule.
+    /// The caller that a call has under this rule.
     pub(crate) fn caller(&self, credential: &Credential) -> Caller {
         let anonymous = || Caller::new(self.anon_uid, self.anon_gid, Arc::from([]), &DOOR);
         let Credential::Sys { uid, gid, groups } = credential else {

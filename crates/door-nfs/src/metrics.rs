@@ -45,9 +45,9 @@ pub struct NfsMetrics {
     pub lock_calls: AtomicU64,
     /// Calls to clients: of granted locks, of answers, of a restart.
     pub lock_callbacks: AtomicU64,
-    /// Those of them that failed.
+    /// Callbacks that failed.
     pub lock_callbacks_failed: AtomicU64,
-    /// Restarts that clients told of.
+    /// Restarts that clients reported.
     pub restart_notices: AtomicU64,
     /// Calls of portmap.
     pub portmap_calls: AtomicU64,

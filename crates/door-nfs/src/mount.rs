@@ -93,7 +93,7 @@ pub(crate) fn export_root(door: &NfsDoor, op: &Op, rule: &Rule) -> Result<Attr, 
     Ok(door.ns.getattr(op, ino)?)
 }
 
-/// What a client is told that may not use an export.
+/// The refusal for a client that may not use an export.
 pub(crate) fn refusal(refused: Refused) -> Fail {
     Fail(match refused {
         Refused::NotExported => nfsstat3::NFS3ERR_ACCES,

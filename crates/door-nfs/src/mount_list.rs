@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use parking_lot::Mutex;
 
-/// Who mounted what, as far as clients said.
+/// Which clients mounted what, as they reported it.
 pub(crate) struct MountList {
     max: usize,
     entries: Mutex<VecDeque<(IpAddr, Vec<u8>)>>,

@@ -34,11 +34,11 @@ pub(crate) use self::clients::Line;
 pub use self::clients::{LockClient, lock_clients};
 pub(crate) use self::keeper::{close, keep};
 
-/// What tells procedures of this program from those of NFS in the reply cache.
+/// Distinguishes procedures of this program from those of NFS in the reply cache.
 const CACHED_AS: u32 = 1 << 16;
 const REPLY_CAPACITY: usize = 128;
 
-/// A host at this address tells that it restarted.
+/// A host at this address reports that it restarted.
 pub(crate) fn restarted(door: &NfsDoor, address: IpAddr, name: &[u8], restarts: u32) {
     let clients = door.locks.clients.restarted(address, name, restarts);
     procedures::release(door, &clients);

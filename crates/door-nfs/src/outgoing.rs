@@ -30,7 +30,7 @@ static NEXT_XID: AtomicU32 = AtomicU32::new(1);
 /// Why a client could not be called.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
-    /// It does not answer in time.
+    /// The client does not answer in time.
     #[error("the client does not answer in time")]
     Slow,
     /// The connection failed.
@@ -42,7 +42,7 @@ pub(crate) enum CallError {
     /// What came is no reply to the call.
     #[error("the client's reply cannot be read")]
     Garbled(#[from] XdrError),
-    /// It refused the call.
+    /// The client refused the call.
     #[error("the client refused the call")]
     Refused,
 }
@@ -73,8 +73,8 @@ pub(crate) async fn call(
     tokio::time::timeout(limit, calling).await.map_err(|_| CallError::Slow)?
 }
 
-/// The port that the client's portmapper tells for a program over TCP. Over IPv6 hosts answer rpcbind alone (Linux' does not serve portmap
-/// version 2 there), of which older ones have version 3 only.
+/// The port that the client's portmapper has for a program over TCP. Over IPv6 hosts answer rpcbind alone (Linux' does not serve portmap
+/// version 2 there), and older ones have version 3 only.
 async fn port(line: Line, portmap_port: u16, of: Procedure) -> Result<Option<u16>, CallError> {
     let mut asked = Encoder::with_capacity(64);
     asked.u32(of.program);

@@ -10,7 +10,7 @@ use crate::rpc::Reply;
 pub(crate) enum Service {
     /// NFS, MOUNT, NLM, NSM and portmap.
     All,
-    /// Only portmap, which tells this port for the others.
+    /// Only portmap, which returns this port for the others.
     Portmap {
         /// Where the others are served.
         nfs_port: u16,

@@ -22,7 +22,7 @@ pub(crate) use crate::programs::portmap::{PROGRAM, VERSION, VERSION_LAST};
 const PORTMAP_PORT: u16 = 111;
 /// Longest string in arguments of rpcbind, bytes: the name of a transport, an address, an owner.
 const TEXT_LEN_MAX: usize = 255;
-/// Who has registered what is told: nobody but the door itself can.
+/// The owner of every registration in answers: only the door itself can register.
 const OWNER: &[u8] = b"superuser";
 
 /// Where a call came in.
@@ -32,7 +32,7 @@ pub(crate) struct Place {
     pub(crate) local: IpAddr,
     /// Over which protocol.
     pub(crate) protocol: u32,
-    /// What is told for what is served over TCP.
+    /// The port in answers for what is served over TCP.
     pub(crate) nfs_port: u16,
     /// Whether this is port 111, which serves over UDP too.
     pub(crate) registry: bool,
@@ -119,8 +119,8 @@ fn list_ports(services: &[Service], out: &mut Encoder) {
     out.bool(false);
 }
 
-/// GETADDR, and GETVERSADDR, which tells `exact` versions alone. The transport is the one that is named; where that is no name of one, the
-/// one that the call came over. What is not served over it is told as an empty address.
+/// GETADDR, and GETVERSADDR, which returns `exact` versions alone. The transport is the one that is named; if that is no name of one, the
+/// one that the call came over. A program that is not served over it gets an empty address.
 fn address(services: &[Service], place: Place, args: &Bytes, exact: bool, out: &mut Encoder) -> Result<(), XdrError> {
     let asked = Asked::decode(args.clone())?;
     let protocol = match &asked.netid[..] {
@@ -142,7 +142,7 @@ fn address(services: &[Service], place: Place, args: &Bytes, exact: bool, out: &
     Ok(())
 }
 
-/// DUMP of versions 3 and 4: over the kind of address that is asked over.
+/// DUMP of versions 3 and 4: over the kind of address that the call came over.
 fn list_addresses(services: &[Service], place: Place, out: &mut Encoder) {
     for (program, version, protocol, port) in services {
         let versions = if *program == PROGRAM { VERSION..=VERSION_LAST } else { *version..=*version };

@@ -11,7 +11,7 @@ pub(crate) mod portmap {
     pub(crate) const WHERE: u32 = 3;
 }
 
-/// NSM, by which hosts tell of their restarts.
+/// NSM, by which hosts report their restarts.
 pub(crate) mod nsm {
     pub(crate) const PROGRAM: u32 = 100_024;
     pub(crate) const VERSION: u32 = 1;

@@ -25,7 +25,7 @@ const ENTRY_OVERHEAD: usize = 160;
 /// How much of the arguments is hashed, bytes: all of every procedure but WRITE, and of WRITE the handle, the offset,
 /// the length and the beginning of its data (as Linux' server does with its first 256 bytes).
 const HASHED_LEN_MAX: usize = 8 << 10;
-/// The same for WRITE.
+/// Bytes of a WRITE that are hashed.
 const HASHED_WRITE_LEN_MAX: usize = 256;
 
 /// What makes a call known again.
@@ -64,9 +64,9 @@ impl CallKey {
 pub(crate) enum Begin {
     /// Execute it, and tell the guard the reply.
     Execute(Execution),
-    /// It was executed: this is the reply's body.
+    /// The call was executed: this is the reply's body.
     Repeat(Bytes),
-    /// It is being executed: wait for the body; `None` means that no reply came of it, and the call begins anew.
+    /// The call is being executed: wait for the body; `None` means that there was no reply, and the call begins anew.
     Join(Join),
 }
 

@@ -182,7 +182,7 @@ impl Reply {
         Self::finish(encoder, body)
     }
 
-    /// The same in one piece, for what has no bulk data to speak of.
+    /// The reply in one piece, if it has little bulk data.
     pub(crate) fn joined(self) -> Self {
         if self.data.is_empty() {
             return self;

@@ -16,7 +16,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     bridge::wait(work).await.map_err(died)?
 }
 
-/// The same for work that keeps a core busy.
+/// As [`blocking`], for work that keeps a core busy.
 ///
 /// # Errors
 /// As [`blocking`].
@@ -26,7 +26,7 @@ pub(crate) async fn toiling<T: Send + 'static>(
     bridge::toil(work).await.map_err(died)?
 }
 
-/// A blocking thread that did not come back with a result.
+/// The error for a blocking thread that ended without a result.
 pub(crate) fn died(err: JoinError) -> S3Error {
     tracing::error!(error = %err, "a blocking task of the S3 door died");
     refuse(S3ErrorCode::InternalError, "the store failed inside; nothing was stored")

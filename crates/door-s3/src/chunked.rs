@@ -39,7 +39,7 @@ pub(crate) enum ChunkedError {
 /// How chunks are proven.
 #[derive(Debug)]
 pub(crate) enum Proof {
-    /// They carry no signatures.
+    /// Chunks carry no signatures.
     None,
     /// Each carries one; so does the trailer, if there has to be one.
     Chain {

@@ -9,7 +9,7 @@ use strata_namespace::{Condition, ObjectInfo};
 use crate::error::{not_offered, refuse};
 use crate::headers::with_validators;
 
-/// Those of a copy's source.
+/// Names of the conditions on a copy's source.
 const OF_SOURCE: Names = Names {
     if_match: "x-amz-copy-source-if-match",
     if_none_match: "x-amz-copy-source-if-none-match",
@@ -22,11 +22,11 @@ const OF_SOURCE: Names = Names {
 pub(crate) struct Conditions(conditions::Conditions);
 
 impl Conditions {
-    /// Of a read, or of a write's target. Who only reads is not told of what cannot be read, as RFC 9110 says.
+    /// The conditions of a read, or of a write's target. For a read, conditions that cannot be read are ignored, as RFC 9110 says.
     pub(crate) fn of_request(map: &HeaderMap) -> Self {
         Self(conditions::Conditions::of(map, &NAMES))
     }
-    /// Of a copy's source.
+    /// The conditions on a copy's source.
     ///
     /// # Errors
     /// `InvalidArgument` for what cannot be read.

@@ -18,12 +18,12 @@ use crate::error::refuse;
 use crate::metrics::{OPERATIONS, Operation};
 use crate::operations::DOOR;
 
-/// Whose a request in flight is.
+/// The holder of a request in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Holder {
     /// A user's, by uid.
     User(u32),
-    /// Of an address, as long as nothing is proven.
+    /// An address, as long as nothing is proven.
     Unproven(IpAddr),
 }
 

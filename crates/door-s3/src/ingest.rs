@@ -265,7 +265,7 @@ struct Gathered {
     pieces: Vec<Bytes>,
     len: u64,
     room: Piece,
-    /// Of the window before, which is being hashed.
+    /// The previous window, which is being hashed.
     _before: Option<Piece>,
 }
 

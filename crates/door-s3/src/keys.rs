@@ -47,8 +47,8 @@ impl Encoding {
     }
 }
 
-/// A document whose control characters are written as references: raw, a carriage return is read as a line feed, and
-/// whoever deletes what was listed deletes something else. XML 1.0 has no form at all for the other ones; as in S3, a
+/// A document whose control characters are written as references. Raw, a carriage return is read as a line feed, and a client
+/// that deletes what was listed deletes something else. XML 1.0 has no form at all for the other ones; as in S3, a
 /// parser then complains, and `encoding-type=url` carries them.
 pub(crate) fn without_raw_controls(document: Bytes) -> Bytes {
     let raw = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\t' | b'\n');
@@ -74,7 +74,7 @@ pub(crate) fn token(place: &[u8]) -> String {
     BASE64.encode(bytes)
 }
 
-/// The place a token stands for.
+/// The place that a token encodes.
 ///
 /// # Errors
 /// `InvalidArgument` for what is no token of this store.

@@ -152,8 +152,8 @@ impl Drop for Stream {
     }
 }
 
-/// The right and duty to serve the queue. Dropped without having ended properly (a panic, a runtime that shuts down) it
-/// lets go of everything queued, so that nobody waits for an answer that cannot come.
+/// The right and duty to serve the queue. If it is dropped without having ended properly (a panic, a runtime that shuts down), it
+/// drops everything queued, so that nobody waits for an answer that cannot come.
 struct Leader {
     lanes: Arc<Lanes>,
     ended: bool,
@@ -209,7 +209,7 @@ impl Leader {
         }
     }
 
-    /// Takes in who arrived. False if nothing is left to do for this leader, who has then ended.
+    /// Takes in windows that arrived. False if nothing is left to do for this leader, which has then ended.
     fn join(&mut self, batch: &mut Vec<Job>) -> bool {
         let Lanes { queue, changed, .. } = &*self.lanes;
         let mut queue = queue.lock();

@@ -3,7 +3,7 @@
 use strata_namespace::Action::*;
 use strata_namespace::{Door, DoorNumber, Operation};
 
-/// The door: its callers are users of the store, and it tells nothing that is not durable.
+/// The door: its callers are users of the store, and it shows nothing that is not durable.
 pub static DOOR: Door = Door::of_users("s3", DoorNumber::new(1), OPERATIONS);
 
 /// The table of its operations, and what each may ask the authority for. While one of

@@ -21,13 +21,13 @@ const HEADERS_LEN_MAX: usize = 16 * 1024;
 pub(crate) enum Rule {
     /// The operations that know it read it.
     Read,
-    /// The same, and it is nothing but digits.
+    /// Read by the operations that know it, and nothing but digits.
     Number,
     /// A condition: held by the operations of [`holds`], refused by all others.
     Condition,
-    /// It has no effect here, for this reason.
+    /// The header has no effect here, for this reason.
     Nothing(&'static str),
-    /// It asks for something that is not there.
+    /// The header asks for something that is not there.
     Refused(&'static str),
     /// Refused for every value but these.
     Only(&'static [&'static str], &'static str),
@@ -126,9 +126,9 @@ const LISTS: &[&str] = &[
     "x-amz-optional-object-attributes",
 ];
 
-/// The rules by name: they are asked for every header of every request.
+/// The rules by name: every header of every request is looked up here.
 static BY_NAME: LazyLock<HashMap<&str, Rule>> = LazyLock::new(|| RULES.iter().copied().collect());
-/// Those that stand for many.
+/// The rules for names that stand for many headers.
 static BY_START: LazyLock<Vec<(&str, Rule)>> =
     LazyLock::new(|| RULES.iter().copied().filter(|(name, _)| name.ends_with('-')).collect());
 

@@ -213,7 +213,7 @@ pub(crate) fn is_ignored(key: &str) -> bool {
     start(2).eq_ignore_ascii_case("x-") && !start(6).eq_ignore_ascii_case("x-amz-")
 }
 
-/// The answer where `key` selects an operation, but not one of this method and level, or not beside what else is asked.
+/// The answer if `key` selects an operation, but not one of this method and level, or not beside the rest of the request.
 fn unmatched(method: &Method, level: Level, key: &str, found: Option<&Known>) -> S3Error {
     let mut with_key = TABLE.iter().filter(|known| {
         known.method == method.as_str() && known.level == Some(level) && known.selectors.contains(&key)

@@ -118,7 +118,7 @@ impl Ask {
         &self.door.ns
     }
 
-    /// By which names this share is known to whoever asks.
+    /// The names of this share for the client.
     pub(crate) fn here(&self) -> Here {
         Here::of(&self.headers, &self.uri, self.peer, &self.door.config)
     }

@@ -11,7 +11,7 @@ use crate::path;
 /// Shorthand for results inside the door.
 pub(crate) type Result<T, E = Refusal> = std::result::Result<T, E>;
 
-/// Said of a failure inside the store: what it was is the operator's to know.
+/// The text for a failure inside the store: its cause is for the operator only.
 const INSIDE: &str =
     "the store failed inside; the operator finds the cause in its log; what was stored before is untouched";
 

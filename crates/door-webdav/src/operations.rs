@@ -8,7 +8,7 @@ use strata_namespace::{Door, DoorNumber, Operation};
 
 use crate::metrics::{METHODS, number_of};
 
-/// The door: its callers are users of the store, and it tells nothing that is not durable.
+/// The door: its callers are users of the store, and it shows nothing that is not durable.
 pub static DOOR: Door = Door::of_users("webdav", DoorNumber::new(4), OPERATIONS);
 
 /// The table of its operations, and what each may ask the authority for. While one of [`METHODS`]

@@ -15,9 +15,9 @@ use crate::xml::{Name, push_text};
 
 /// The name space of RFC 4918.
 pub(crate) const DAV: &str = "DAV:";
-/// That of mod_dav, for the executable bit.
+/// The name space of mod_dav, for the executable bit.
 pub(crate) const APACHE: &str = "http://apache.org/dav/props/";
-/// That of the Windows client.
+/// The name space of the Windows client.
 pub(crate) const MICROSOFT: &str = "urn:schemas-microsoft-com:";
 
 /// A live property.
@@ -96,7 +96,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) name: &'a [u8],
     pub(crate) attr: &'a Attr,
     pub(crate) dir: bool,
-    /// Of a file, if [`Live::needs_object`] was asked.
+    /// The object of a file, if [`Live::needs_object`] asked for it.
     pub(crate) object: Option<&'a ObjectInfo>,
     pub(crate) locks: &'a [LockRecord],
     pub(crate) now: Timestamp,

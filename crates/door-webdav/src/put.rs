@@ -45,7 +45,7 @@ pub(crate) async fn put(ask: &Arc<Ask>, body: Received) -> Result<Reply> {
     commit(ask, &target, content, modified)
 }
 
-/// How often a PUT looks again at a name whose file was removed while it was judged, before it says so.
+/// How often a PUT looks again at a name whose file was removed during the checks, before it refuses.
 const LOOKS: usize = 16;
 
 /// Finds out where a PUT goes and whether it may.

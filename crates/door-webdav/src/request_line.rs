@@ -25,7 +25,7 @@ enum Line {
 }
 
 impl RequestLine {
-    /// Of a connection on which nothing was read yet.
+    /// For a connection on which nothing was read yet.
     pub(crate) fn new() -> Self {
         Self(Mutex::new(Line::Coming(Vec::new())))
     }

@@ -26,7 +26,7 @@ pub(crate) const INLINE_LEN_MAX: u64 = 4 * 1024;
 pub(crate) const GATHERED_LEN_MAX: u64 = 64 * 1024;
 /// How much of an unwanted body is read so that the client gets to see the refusal.
 const DRAIN_LEN_MAX: usize = 1024 * 1024;
-/// How long that may take: whoever has not shown who it is holds a place among the requests meanwhile.
+/// How long that may take: a client that has not authenticated holds a place among the requests meanwhile.
 const DRAIN_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// A body being read.

@@ -25,7 +25,7 @@ const TOILING_MAX: usize = 256;
 static WAITED: LazyLock<Latencies> = LazyLock::new(Latencies::default);
 static TOILED: LazyLock<Latencies> = LazyLock::new(Latencies::default);
 
-/// Never driven: its threads for blocking work are what it is for.
+/// Never driven: only its threads for blocking work are used.
 static TOILING: LazyLock<Option<Runtime>> = LazyLock::new(|| {
     let runtime = Builder::new_current_thread()
         .thread_name("toil")

@@ -63,7 +63,7 @@ pub struct PacedStream<T> {
     patience: Patience,
     /// Bytes handed over so far.
     written: u64,
-    /// Of these taken by the peer, when that was last looked at.
+    /// Bytes of these that the peer had taken when that was last looked at.
     taken: u64,
     waiting: Option<Instant>,
     deadline: Pin<Box<Sleep>>,

@@ -36,7 +36,7 @@ pub struct Whole(Arc<Arrival>);
 #[derive(Debug)]
 struct Arrival {
     received: AtomicBool,
-    /// The client sends the body once it is asked for (`Expect: 100-continue`), which nobody has done.
+    /// The client waits with the body until it is asked for (`Expect: 100-continue`), and nobody has done so.
     unasked: AtomicBool,
     /// What the door left of it.
     left: Mutex<Option<Incoming>>,

@@ -44,7 +44,7 @@ pub struct Conditions {
     pub unreadable_date: Option<&'static str>,
 }
 
-/// What tells one version of a resource from another (RFC 9110, section 8.8).
+/// Distinguishes one version of a resource from another (RFC 9110, section 8.8).
 #[derive(Clone, Copy, Debug)]
 pub struct Validators<'a> {
     /// Its strong entity tag, without quotes; `None` where it has none.

@@ -55,7 +55,7 @@ impl Tags {
     /// Tags without quotes, which some clients send, are taken up to the comma.
     ///
     /// # Errors
-    /// Those that could be read, where the header is malformed or lists nothing. What to do with them depends on what is asked for:
+    /// The tags that could be read, if the header is malformed or lists nothing. What to do with them depends on the request:
     /// a condition that is ignored no longer keeps what it was to keep.
     pub fn of(headers: &HeaderMap, name: &str) -> Option<Result<Self, Self>> {
         let mut values = headers.get_all(name).iter().peekable();

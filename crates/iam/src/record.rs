@@ -52,7 +52,7 @@ pub(crate) struct Stored {
     pub(crate) user: User,
     /// The secret stands in the record in clear: it has to be written anew.
     pub(crate) in_clear: bool,
-    /// The record is of [`VERSION_BEFORE_RIGHTS`]: what it does not say has to be found out, and the record written anew.
+    /// The record is of [`VERSION_BEFORE_RIGHTS`]: what it lacks has to be found out, and the record written anew.
     pub(crate) before_rights: bool,
     /// The secret did not open and is another one now.
     pub(crate) renewed: bool,

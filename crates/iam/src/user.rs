@@ -37,8 +37,8 @@ pub struct User {
 }
 
 impl User {
-    /// Who the name space sees behind a request of this user. An administrator passes every mode check and owns what they
-    /// make like anybody else. The uid says who owns what, and nothing else: 0 is a number like others.
+    /// The caller that the name space sees behind a request of this user. An administrator passes every mode check and owns what they
+    /// make like anybody else. The uid only says who owns what: 0 is a number like others.
     #[must_use]
     pub fn caller(&self, door: &'static Door) -> Caller {
         let caller = Caller::new(self.uid, self.gid, Arc::from(self.groups.as_slice()), door);

@@ -62,8 +62,8 @@ impl Known {
     }
 }
 
-/// A setting that is there from before secrets that stood in clear are sealed until whoever runs the store has erased what is
-/// left of them. Its value is that one's to choose; empty at first.
+/// A setting that exists from before the first clear secret is sealed until the program that runs the store has erased the traces of
+/// clear secrets. That program chooses its value; empty at first.
 pub const CLEAR_LEFT: &str = "users/clear-secrets";
 
 /// A user who had uid 0 without being an administrator, as earlier releases made them, and has another one now. What was made
@@ -174,7 +174,7 @@ impl Users {
         Ok((users, renewed))
     }
 
-    /// Whoever is let in is let in by the present rules also where the store takes no changes; the next start that may write keeps them.
+    /// Users are admitted by the present rules even if the store takes no changes; the next start that may write stores them.
     fn when_it_may_write(&self, written: Result<(), IamError>) -> Result<(), IamError> {
         match written {
             Err(IamError::Store(error)) if matches!(error.kind, ErrorKind::ReadOnly | ErrorKind::NoSpace) => {

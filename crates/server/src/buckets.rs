@@ -186,7 +186,7 @@ pub(crate) fn apply(
     Ok(answer)
 }
 
-/// Who a bucket belongs to that is made for a user. An administrator makes it: whether the user may is not asked.
+/// The owner of a bucket that is made for a user. An administrator makes it: the user's own right is not checked.
 fn maker(
     namespace: &Namespace,
     op: &Op,
@@ -230,7 +230,7 @@ fn check_new(name: &str) -> anyhow::Result<()> {
     strata_namespace::check_file_name(name.as_bytes()).map_err(unchanged)
 }
 
-/// Removes a bucket with everything in it, and tells how it goes.
+/// Removes a bucket with everything in it, and reports progress.
 fn remove_whole(
     namespace: &Namespace,
     op: &Op,

@@ -144,7 +144,7 @@ async fn converse(mut stream: tokio::net::UnixStream, answer: Responder) -> anyh
     within(write(&mut writing, &reply)).await
 }
 
-/// Nobody is waited for longer than [`SILENCE_MAX`] to take a line.
+/// Waits at most [`SILENCE_MAX`] for the other side to take a line.
 async fn within(writing: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::time::timeout(SILENCE_MAX, writing).await.context("it does not listen")?
 }
@@ -180,8 +180,8 @@ pub(crate) fn ask_watching<T: TryFrom<Answer, Error = Strange>>(
     ask_while(data, request, &mut told)
 }
 
-/// As [`ask_watching`], for what may be ended: `progress` is asked, also with every sign of life (then there is none), whether it
-/// is to go on. Where it is not, the server is told to end it, and its answer says what became of it.
+/// As [`ask_watching`], for work that may be ended. `progress` is called with every progress and every sign of life (which has none), and
+/// returns whether to go on. If not, the server is told to end the work, and its answer says how far it came.
 ///
 /// # Errors
 /// As for [`ask`].

@@ -22,7 +22,7 @@ const FILES_MAX: u64 = 512;
 /// Fewest.
 const FILES_MIN: u64 = 4;
 
-/// Who may have how many.
+/// How many descriptors each part of the server may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Shares {
     /// Connections of one door.

@@ -206,7 +206,7 @@ pub(crate) fn disks_of(status: &Status, folders: &[PathBuf]) -> Vec<DiskStatus> 
     disks.collect()
 }
 
-/// The same with all that there is to say beside them.
+/// The list of these disks, with all that is shown beside them.
 fn list(status: &Status, folders: &[PathBuf]) -> DiskList {
     let strangers = status
         .strangers

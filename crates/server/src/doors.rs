@@ -27,7 +27,7 @@ use crate::ready::Protocol;
 use crate::running::Running;
 use crate::store::OpenStore;
 
-/// How often a port is tried after the process that had the store has let go of it.
+/// How often a port is tried after the process that had the store has released it.
 const AFTER_LOCK_LOOKS: u8 = 50;
 /// Path of the NFS export: the root of the name space.
 const NFS_EXPORT: &str = "/";
@@ -35,7 +35,7 @@ const NFS_EXPORT: &str = "/";
 const PORTMAP_PORT: u16 = 111;
 /// Setting of the store that holds the secret behind NFS file handles.
 const HANDLE_SECRET_KEY: &str = "nfs/handle-secret";
-/// Who a squashed NFS user is where root runs the server.
+/// The uid of a squashed NFS user if root runs the server.
 const NOBODY: u32 = 65_534;
 
 /// The ports, taken before anything else happens.
@@ -118,7 +118,7 @@ async fn bind(door: &str, listen: Listen) -> anyhow::Result<Option<TcpListener>>
     }
 }
 
-/// Who gets in, and with what.
+/// The credentials for the doors.
 pub(crate) struct Credentials {
     /// Everybody.
     pub(crate) users: Arc<Users>,
@@ -326,7 +326,7 @@ impl OpenDoors {
     }
 }
 
-/// Resolves when `stop` says so.
+/// Resolves when `stop` is set.
 fn told(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
     let mut stop = stop.subscribe();
     async move {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::doors_file::Doors;
 
-/// What stands for a secret where it is not shown.
+/// Printed in place of a secret that is not shown.
 const SECRET: &str = "SECRET";
 
 /// The table and the commands; with secrets only for an operator's terminal: anything else is a log, such as systemd's.

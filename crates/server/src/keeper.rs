@@ -45,7 +45,7 @@ const HEAL_AGAIN_AFTER: Duration = Duration::from_secs(600);
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How often a scrub's place is kept: what a crash costs.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
-/// How often those who watch a pass are told.
+/// How often progress of a pass is reported to those who watch it.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 /// The setting that holds the scrub's place.
 const SETTING: &str = "scrub";
@@ -364,7 +364,7 @@ impl Keeper {
         })
     }
 
-    /// Asks for a heal of everything, and tells `progress` until it ended. Going away does not end it.
+    /// Asks for a heal of everything, and calls `progress` until it ended. Leaving the call early does not end the heal.
     ///
     /// # Errors
     /// The server stops, or the heal could not run.

@@ -29,7 +29,7 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) struct InUse {
     /// What was found locked.
     what: PathBuf,
-    /// The process that holds it, where it says so.
+    /// The process that holds it, if the file says so.
     pid: Option<u32>,
 }
 
@@ -221,7 +221,7 @@ fn cut_mount_off(data: &Path) -> bool {
     cut
 }
 
-/// Locks a file; waits for whoever has it as long as there is `patience` left, and takes that off it.
+/// Locks a file; waits for its holder as long as there is `patience` left, and subtracts the time from it.
 fn lock_within(file: &File, patience: &mut Duration) -> Result<(), Errno> {
     let mut told = false;
     loop {

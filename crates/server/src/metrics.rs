@@ -153,9 +153,9 @@ impl Source for MountSource {
 
 /// Numbers of the disks and of the scrub.
 pub(crate) struct DiskSource {
-    /// Whose disks.
+    /// The store whose disks these are.
     pub(crate) runtime: Arc<Runtime>,
-    /// Who scrubs them.
+    /// The keeper that scrubs them.
     pub(crate) keeper: Arc<Keeper>,
 }
 

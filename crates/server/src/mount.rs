@@ -118,8 +118,8 @@ fn may_use(device: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Ends the connection between the kernel and the dead server of a mount: whoever waits for an answer gets an error. The mount
-/// itself may stay, until it is taken away. False where there is none, or this user may not.
+/// Ends the connection between the kernel and the dead server of a mount: programs that wait for an answer get an error. The mount
+/// itself may stay, until it is unmounted. False if there is none, or if this user may not.
 pub(crate) fn end_connection(path: &Path) -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let Some(connection) = connection_of(path, &mounts) else { return false };
@@ -152,7 +152,7 @@ fn plain(escaped: &str) -> Vec<u8> {
     bytes
 }
 
-/// Takes a mount out of sight at once, whoever still uses it. Does nothing where nothing is mounted.
+/// Unmounts a mount at once, even if it is used. Does nothing if nothing is mounted.
 pub(crate) fn detach(path: &Path) {
     if rustix::mount::unmount(path, UnmountFlags::DETACH).is_ok() {
         return;

@@ -31,7 +31,7 @@ pub(crate) struct Outcome {
     more: bool,
 }
 
-/// Runs a pass. `tick` is told after each stripe and says whether to go on.
+/// Runs a pass. `tick` is called after each stripe and returns whether to go on.
 ///
 /// # Errors
 /// The set takes no writes.

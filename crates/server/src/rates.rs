@@ -17,7 +17,7 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOKS: usize = 10;
 /// Doors that count.
 const DOORS: [&str; 4] = ["s3", "webdav", "nfs", "mount"];
-/// What a rate is told of, and under which name.
+/// The metrics of which a rate is shown, and the names of the rates.
 const COUNTED: [(&Metric, &Metric); 3] = [
     (&DOOR_REQUESTS, &DOOR_REQUEST_RATE),
     (&DOOR_RECEIVED_BYTES, &DOOR_RECEIVED_RATE),
@@ -43,7 +43,7 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    /// Those of the doors that `sources` count.
+    /// Rates of the doors that `sources` count.
     pub(crate) fn of(sources: Vec<Arc<dyn Source>>) -> Self {
         Self { sources, looks: Mutex::default() }
     }

@@ -45,7 +45,7 @@ pub(crate) struct Running {
     doors: Mutex<Option<Doors>>,
     reclaim: Arc<Reclaim>,
     watches: Watches,
-    /// Those of the doors, once they are open.
+    /// Rates of the doors, once they are open.
     rates: OnceLock<Arc<Rates>>,
 }
 

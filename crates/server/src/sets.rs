@@ -141,7 +141,7 @@ fn add(
     }
 }
 
-/// Waits until a set that is being drained has left, and tells how it goes.
+/// Waits until a set that is being drained has left, and reports progress.
 fn watch(runtime: &Runtime, number: u16, told: Tell<'_>, stopping: &dyn Fn() -> bool) -> anyhow::Result<()> {
     loop {
         let Some(status) = runtime.drain_status().filter(|status| status.number == number) else {

@@ -60,7 +60,7 @@ pub(crate) fn date(seconds: u64) -> String {
 }
 
 impl Status {
-    /// Of a store at rest.
+    /// The status of a store at rest.
     pub(crate) fn of_store(config: &StoreConfig, runtime: &Runtime) -> Self {
         let namespace = runtime.namespace();
         let ledger = runtime.sets().status();
@@ -106,7 +106,7 @@ impl Status {
         }
     }
 
-    /// Of a store that is served.
+    /// The status of a store that is served.
     pub(crate) fn of_running(
         config: &StoreConfig,
         runtime: &Runtime,

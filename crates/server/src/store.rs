@@ -15,8 +15,8 @@ use crate::lock::StoreLock;
 use crate::private;
 use crate::scratch::ScratchDisk;
 
-/// Share of the cache setting that goes to the index's engine, whose memory grows to several times what it is told; and the same again to the
-/// pairs of it that are kept in front of it.
+/// Share of the cache setting for the index's engine, whose memory grows to several times what it is given. The pairs of it that are kept in
+/// front of it get the same share again.
 const INDEX_CACHE_SHARE: u64 = 8;
 
 /// What may be done to a store.
@@ -72,7 +72,7 @@ impl OpenStore {
         Self::open_for(config, Access::Look, None, lock)
     }
 
-    /// The same with an index in a folder of its own, which is changed.
+    /// As [`OpenStore::open_to_look`], with an index in a folder of its own, which is changed.
     ///
     /// # Errors
     /// What keeps it from opening.
@@ -189,8 +189,8 @@ impl OpenStore {
         Ok(done)
     }
 
-    /// The same for what only tells. A store of an earlier version is refused, since opening it would upgrade it, and its version
-    /// could not read it any more.
+    /// As [`OpenStore::at_rest`], for commands that only show something. A store of an earlier version is refused, since opening it would upgrade
+    /// it, and that version could not read it any more.
     ///
     /// # Errors
     /// As [`OpenStore::at_rest`], and for a store of an earlier version; nothing was changed then.

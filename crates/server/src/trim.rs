@@ -21,11 +21,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// ... and how often near the limit.
 const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(10);
 
-/// From how many resident bytes on freed memory is given back, and how often.
+/// The resident bytes from which on freed memory is returned to the system, and how often.
 struct Limit {
     /// An eighth below the setting.
     at: u64,
-    /// Where so much came again since the last time: what is in use may itself be near the limit, and then nothing is gained by trying at
+    /// Memory is returned again after so many more bytes: what is in use may itself be near the limit, and then nothing is gained by trying at
     /// each look.
     step: u64,
     /// What was resident after the last time, while that is near the limit.

@@ -21,7 +21,7 @@ use crate::operation::op_of;
 use crate::store::OpenStore;
 use messages::{Shown, UserAnswer, UserRequest};
 
-/// Of what belongs to uid 0, this many names are shown per bucket.
+/// Of the files of uid 0, this many names are shown per bucket.
 const OWNED_SHOWN: usize = 20;
 
 /// Carries out a request. What it changed is durable when it returns.
@@ -80,7 +80,7 @@ pub(crate) fn run(config: &StoreConfig, action: UserAction, json: bool) -> anyho
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the users of an open store, and tells what became of those of an earlier release.
+/// Reads the users of an open store, and reports changes to those of an earlier release.
 ///
 /// # Errors
 /// Users that cannot be read, or whose new records are not known to be durable.

@@ -34,7 +34,7 @@ use shown::moment;
 const PAGE_EVENTS: usize = 200;
 /// Pause before asking again where there was nothing.
 const ASK_EVERY: Duration = Duration::from_millis(100);
-/// Commits that a named reader passes over, because none concerns it, before it says so.
+/// Commits that a named reader skips, because none concerns it, before it confirms its place.
 const CONFIRM_COMMITS: u64 = 10_000;
 /// Readers that the server remembers the place in the log of, between two pages.
 const READERS_KEPT: usize = 16;
@@ -54,7 +54,7 @@ pub(crate) enum Asked {
     },
     /// The readers that have names.
     List,
-    /// That one of them is forgotten.
+    /// Forgets one of these readers.
     Forget(String),
 }
 

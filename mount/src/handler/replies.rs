@@ -18,9 +18,9 @@ use crate::nodes::Shown;
 use crate::options::{MountOptions, WRITE_LEN_MAX};
 use crate::xattr::Answer;
 
-/// A file as an entry reply tells of it, and how long its attributes may be answered from a cache. The library calls the
-/// kernel's inode by the number in the attributes. Where the two differ, the attributes are void at once and the kernel
-/// asks for those that carry the file's own number.
+/// A file as an entry reply describes it, and how long its attributes may be answered from a cache. The library takes the
+/// kernel's inode from the number in the attributes. If that differs from the file's, the attributes are void at once and the kernel
+/// asks for those with the file's own number.
 pub(super) fn entry_of(shown: &Shown, options: &MountOptions, ttl: Duration) -> (FileAttr, Duration) {
     let own = shown.number == shown.attr.ino.0;
     let (attr, ttl) = attr_of(shown, options, ttl);

@@ -60,7 +60,7 @@ fn setting(known: &[u64]) -> Setting {
     setting_where(known, &[])
 }
 
-/// The same where the kernel was given inodes that it has not made yet: it says so that many times.
+/// As [`setting`], where the kernel was given inodes that it has not made yet: it answers so that many times.
 fn setting_where(known: &[u64], not_yet: &[(u64, usize)]) -> Setting {
     let (changes, feed_end) = channel();
     let (notes, told) = channel();

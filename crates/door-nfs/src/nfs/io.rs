@@ -58,8 +58,8 @@ impl Context {
         Ok(())
     }
 
-    /// Whether a lock of another door forbids changing it now: who is told at its `open` has written nothing yet that its client
-    /// would find refused later.
+    /// Whether a lock of another door forbids changing the file now. A client that learns this at its `open` has written nothing yet that
+    /// would be refused later.
     fn is_locked(&self, attr: &Attr) -> Result<bool, Fail> {
         let touch = if attr.kind == NodeKind::Directory { Touch::Members(self.ino) } else { Touch::Node(self.ino) };
         match self.door.ns.check_locks(&self.op, &[touch]) {

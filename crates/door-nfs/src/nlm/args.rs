@@ -31,11 +31,11 @@ pub(crate) enum Stat {
     Denied = 1,
     /// A limit, or the store cannot do it now.
     NoLocks = 2,
-    /// It waits; the client is called when it is granted.
+    /// The request waits; the client is called when the lock is granted.
     Blocked = 3,
     /// The server waits for clients to ask again for what they had.
     Grace = 4,
-    /// It would wait for what waits for it.
+    /// The request would wait for an owner that waits for it.
     Deadlock = 5,
     /// The export, or the store, is not written.
     ReadOnly = 6,
@@ -96,7 +96,7 @@ impl Lock {
         out.u64(self.len);
     }
 
-    /// The same in memory of its own.
+    /// A copy in memory of its own.
     pub(super) fn kept(&self) -> Self {
         let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
         Self { caller: copy(&self.caller), handle: copy(&self.handle), owner: copy(&self.owner), ..*self }

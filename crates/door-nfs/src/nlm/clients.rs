@@ -21,7 +21,7 @@ use crate::xdr::{Decoder, Encoder};
 
 /// Settings of the store, a row per client; behind it the client's number.
 const CLIENT_KEY: &str = "nfs/lock-client/";
-/// The setting with the number of restarts that clients are told.
+/// The setting with the number of restarts that is sent to clients.
 const STATE_KEY: &str = "nfs/restarts";
 const FORMAT: u32 = 1;
 /// Longest textual address, bytes.
@@ -40,7 +40,7 @@ pub struct LockClient {
     pub name: String,
 }
 
-/// Where a client is.
+/// The two addresses of a client's connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Line {
     pub(crate) client: IpAddr,
@@ -76,7 +76,7 @@ pub(crate) struct Clients {
     known: Mutex<HashMap<u64, Known>>,
 }
 
-/// Who reads and writes the list.
+/// The operation that reads and writes the list.
 pub(super) fn op() -> Op {
     Op::of(Caller::root(&DOOR), crate::operations::of_lock_clients())
 }
@@ -86,7 +86,7 @@ fn key_of(number: u64) -> String {
 }
 
 impl Clients {
-    /// Those of earlier starts are known from the beginning.
+    /// The clients of earlier starts are known from the beginning.
     ///
     /// # Errors
     /// Reading the index.
@@ -167,8 +167,8 @@ impl Clients {
         self.known.lock().values().any(|client| client.line.client == address)
     }
 
-    /// The clients at this address that a restart of the host of this name concerns, and that have not told of it before. Names are
-    /// compared as hosts' are: with and without a domain. A name that none has is taken for the one client there is.
+    /// The clients at this address that a restart of the host of this name concerns, and that have not reported it before. Names are
+    /// compared as hosts' are: with and without a domain. If no client has the name and there is only one, that one is meant.
     pub(super) fn restarted(&self, address: IpAddr, name: &[u8], restarts: u32) -> Vec<u64> {
         let mut known = self.known.lock();
         let mut here: Vec<_> = known.iter_mut().filter(|(_, client)| client.line.client == address).collect();
@@ -191,7 +191,7 @@ impl Clients {
         known.iter().filter(|(_, client)| client.past).map(|(number, client)| (*number, client.line)).collect()
     }
 
-    /// It was notified, or will not be.
+    /// The client was notified, or will not be.
     pub(super) fn notified(&self, number: u64) {
         if let Some(client) = self.known.lock().get_mut(&number) {
             client.past = false;

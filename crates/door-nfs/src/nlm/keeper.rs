@@ -116,7 +116,7 @@ async fn call(door: &NfsDoor, line: Line, procedure: Procedure, args: &[u8]) -> 
     called
 }
 
-/// Tells a client that it has the lock it waited for. If it does not want it, or cannot be told, the lock is given back.
+/// Notifies a client that it has the lock it waited for. If the client does not want the lock, or cannot be reached, the lock is released.
 async fn call_back(door: Arc<NfsDoor>, grant: Grant) {
     let args = granted(grant.number, grant.exclusive, &grant.lock);
     let number = grant.number;

@@ -18,8 +18,8 @@ use crate::operations::{DOOR, LockOperation, of_lock};
 pub(crate) struct Locks {
     pub(super) settings: NfsLocks,
     pub(super) clients: Clients,
-    /// Around it and the name space's rows: a lock given back and given on is one step. Nothing of the name space takes it, and it is taken
-    /// only on threads that may wait.
+    /// Held over this and the name space's rows: releasing a lock and granting it to the next is one step. The name space never takes it, and it
+    /// is taken only on threads that may wait.
     pub(super) waits: Mutex<Waits>,
     pub(super) freed: Arc<Freed>,
     /// Until then only what clients had is granted.
@@ -33,7 +33,7 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
-    /// Of a store that was just opened. Where clients had locks before, they get time to ask for them again.
+    /// For a store that was just opened. If clients had locks before, they get time to ask for them again.
     ///
     /// # Errors
     /// Reading the list of clients.
@@ -70,7 +70,7 @@ impl Locks {
         grants.into_iter().for_each(|grant| drop(self.granted.send(grant)));
     }
 
-    /// The same on all files where somebody else than a client gave something back.
+    /// As [`Locks::grant`], on all files on which somebody other than a client released something.
     pub(super) fn grant_freed(&self, ns: &Namespace) {
         for ino in self.freed.take() {
             self.grant(ns, &mut self.waits.lock(), ino);
@@ -78,7 +78,7 @@ impl Locks {
     }
 }
 
-/// Who sets a lock for one who waited: permission was asked for when it began to wait.
+/// The operation that grants a lock to a request that waited: permission was checked when it began to wait.
 pub(super) fn granting() -> Op {
     Op::of(Caller::root(&DOOR), of_lock(LockOperation::Lock))
 }

@@ -94,7 +94,7 @@ impl Desk<'_> {
         Ok(file)
     }
 
-    /// What a client is told where the name space refuses.
+    /// The answer to a client if the name space refuses.
     fn refused(&self, op: &Op, error: Error) -> Stat {
         let stat = stat_of(error.kind);
         match error.kind {

@@ -19,11 +19,11 @@ use super::clients::Line;
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum State {
     Waiting,
-    /// It has the lock, and its client is being told. What its owner had there before, if nobody takes the lock.
+    /// The request has the lock, and its client is being called. With the locks that the owner had there before, in case nobody takes the lock.
     Granted(Vec<HeldRange>),
 }
 
-/// One who waits.
+/// One request that waits.
 #[derive(Clone, Debug)]
 struct Waiter {
     number: u64,
@@ -63,7 +63,7 @@ pub(super) fn are_in_each_others_way(one: &HeldRange, other: &HeldRange) -> bool
         && (one.kind == RangeKind::Write || other.kind == RangeKind::Write)
 }
 
-/// Files on which something was given back that somebody waits for. Told by the name space under its own lock, so apart from
+/// Files on which something was released that somebody waits for. The name space calls under its own lock, so this has a lock apart from
 /// everything else.
 #[derive(Default)]
 pub(super) struct Freed {
@@ -78,7 +78,7 @@ struct Files {
 }
 
 impl Freed {
-    /// Something was given back on this file.
+    /// Something was released on this file.
     pub(super) fn note(&self, ino: Ino) {
         let mut files = self.files.lock();
         if files.waited_for.contains(&ino) {
@@ -104,7 +104,7 @@ pub(super) struct Waits {
     next: u64,
     by_file: BTreeMap<Ino, Vec<Waiter>>,
     reserved: BTreeMap<Ino, Vec<Reserved>>,
-    /// Who waits and who reserved, by client.
+    /// Requests that wait and reservations, by client.
     by_client: HashMap<u64, (usize, usize)>,
     freed: Arc<Freed>,
 }
@@ -158,7 +158,7 @@ impl Waits {
         })
     }
 
-    /// It waits from now on, behind those that wait already.
+    /// The request waits from now on, behind those that wait already.
     pub(super) fn add(&mut self, ino: Ino, wanted: HeldRange, lock: &Lock, line: Line) {
         let (number, client) = (self.next, wanted.owner.client);
         self.next += 1;
@@ -170,7 +170,7 @@ impl Waits {
         self.freed.note(ino);
     }
 
-    /// Those that `goes` are no longer there. They are returned with what they are to give back.
+    /// Removes the requests for which `goes` is true. They are returned with what has to be released.
     fn remove(&mut self, ino: Ino, goes: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
         let Some(waiters) = self.by_file.get_mut(&ino) else { return Vec::new() };
         let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(waiters).into_iter().partition(|waiter| goes(waiter));
@@ -191,7 +191,7 @@ impl Waits {
         self.remove(ino, |waiter| is_for(waiter, wanted));
     }
 
-    /// The client does not want this lock any more. What was granted and not taken is given back. Whether it waited.
+    /// The client does not want this lock any more. A lock that was granted and not taken is released. Returns whether the request waited.
     pub(super) fn cancel(&mut self, ns: &Namespace, op: &Op, ino: Ino, wanted: &HeldRange) -> bool {
         let gone = self.remove(ino, |waiter| is_for(waiter, wanted));
         gone.iter().for_each(|waiter| give_back(ns, op, ino, waiter));
@@ -281,7 +281,7 @@ impl Waits {
         files
     }
 
-    /// The client was called: it took its lock, or did not, and then it is given back.
+    /// The client was called: it took its lock, or did not, and then the lock is released.
     pub(super) fn called(&mut self, ns: &Namespace, op: &Op, number: u64, took: bool) -> Option<Ino> {
         let ino = self.is_granted(number)?;
         let gone = self.remove(ino, |waiter| waiter.number == number);

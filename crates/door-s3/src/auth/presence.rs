@@ -17,9 +17,9 @@ pub(super) enum Credentials<'a> {
     Header(&'a str),
     /// In the query: the values of [`PRESIGNED`], in that order.
     Query([&'a str; 6]),
-    /// Of Signature Version 2, in the `Authorization` header: access key and signature.
+    /// Signature Version 2 in the `Authorization` header: access key and signature.
     OldHeader([&'a str; 2]),
-    /// Of Signature Version 2, in the query: access key, end and signature.
+    /// Signature Version 2 in the query: access key, end and signature.
     OldQuery([&'a str; 3]),
 }
 

@@ -109,7 +109,7 @@ pub(super) fn refuse_unsigned(pairs: &[(String, String)], presigned: bool) -> Re
 /// The headers of a request, with those its query stands for.
 ///
 /// # Errors
-/// `InvalidArgument` where a header is said twice and not the same, or cannot be one.
+/// `InvalidArgument` if a header comes twice with different values, or cannot be one.
 pub(super) fn with_query_headers(headers: &HeaderMap, pairs: &[(String, String)]) -> Result<HeaderMap, S3Error> {
     let mut headers = headers.clone();
     for (name, value) in pairs.iter().filter(|(name, _)| is_header(name)) {

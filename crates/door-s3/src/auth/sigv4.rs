@@ -11,13 +11,13 @@ use super::timestamp::AmzDate;
 
 /// Everything but letters, digits and `- . _ ~`.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The same with `/` left alone.
+/// As [`QUERY`], with `/` left alone.
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
 /// SHA-256 of nothing, in hex.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// Where a signature is valid: date, region and service.
+/// The scope of a signature: date, region and service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Scope {
     /// `YYYYMMDD`.

@@ -45,7 +45,7 @@ pub(super) struct UploadChecksum {
 }
 
 impl UploadChecksum {
-    /// That of an upload whose client asked for none, as in S3.
+    /// The checksum of an upload whose client asked for none, as in S3.
     const DEFAULT: Self = Self { algorithm: Algorithm::Crc64Nvme, whole: true };
 
     /// # Errors

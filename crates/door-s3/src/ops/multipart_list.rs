@@ -165,7 +165,7 @@ fn kind_of(checksum: UploadChecksum) -> ChecksumType {
     ChecksumType::from_static(checksum.kind())
 }
 
-/// An upload belongs to who began it.
+/// An upload belongs to the user who began it.
 fn initiator(owner: &Owner) -> Initiator {
     Initiator { display_name: owner.display_name.clone(), id: owner.id.clone() }
 }

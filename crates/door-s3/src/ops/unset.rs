@@ -69,7 +69,7 @@ fn not_found(code: S3ErrorCode, message: &'static str) -> S3Error {
 }
 
 impl Shared {
-    /// The answer to who asks how an object is locked.
+    /// The answer to a client that asks how an object is locked.
     pub(super) fn without_object_lock(&self, cx: &Context, bucket: &str, key: &str, version: Option<&str>) -> S3Error {
         let there = only_present_version(version)
             .and_then(|()| self.expect_owner(cx, bucket, "x-amz-expected-bucket-owner"))

@@ -203,7 +203,7 @@ impl<B: Body<Data = Bytes> + Unpin> FormReader<B> {
     }
 }
 
-/// Where `mark`, which begins with a carriage return, stands first.
+/// The first place of `mark`, which begins with a carriage return.
 fn find(data: &[u8], mark: &[u8]) -> Option<usize> {
     let mut from = 0;
     while let Some(at) = data.get(from..)?.iter().position(|byte| *byte == b'\r') {

@@ -57,9 +57,9 @@ pub(crate) enum BucketRequest {
 pub(crate) enum BucketAnswer {
     /// All of them.
     Buckets(Vec<Shown>),
-    /// One that is no more.
+    /// A bucket that was removed.
     Removed(Removed),
-    /// The one that was asked for, made or changed.
+    /// The bucket that was asked for, made or changed.
     Bucket(Shown),
 }
 
@@ -106,7 +106,7 @@ pub(crate) struct Shown {
 pub(crate) struct Removal {
     /// Whether its files and folders are still being counted.
     pub(crate) counting: bool,
-    /// Of them removed.
+    /// Names in it that were removed.
     pub(crate) removed: u64,
     /// How many there were at the beginning, or were counted so far.
     pub(crate) total: u64,

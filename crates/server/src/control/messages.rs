@@ -89,13 +89,13 @@ pub(super) enum Reply {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Progress {
-    /// Of a heal or a scrub.
+    /// The progress of a heal or a scrub.
     Pass(PassProgress),
-    /// Of a drain or a rebalance; `None` while another set is emptied first.
+    /// The progress of a drain or a rebalance; `None` while another set is emptied first.
     Moving(Option<Moving>),
-    /// Of a bucket's removal.
+    /// The progress of a bucket's removal.
     Removal(Removal),
-    /// Of a check.
+    /// The progress of a check.
     Check(CheckAt),
 }
 

@@ -14,7 +14,7 @@ use crate::passes::messages::Concerned;
 /// Exit code of a check that was ended early.
 const ENDED: u8 = 5;
 
-/// Where what could not be told belongs: records and counters of the tree, and counts of references.
+/// Invariants to which suspicions that could not be settled belong: records and counters of the tree, and counts of references.
 const UNSETTLED_IN: [&str; 2] = ["TREE", "REF"];
 
 impl Checked {

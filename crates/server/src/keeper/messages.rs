@@ -29,7 +29,7 @@ pub(crate) enum ScrubAction {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum PassEnd {
-    /// It could not run.
+    /// The pass could not run.
     Failed {
         /// Why.
         error: String,

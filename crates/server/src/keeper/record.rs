@@ -8,7 +8,7 @@ use strata_seam::{Lsn, Position, SegmentId};
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct ScrubRecord {
-    /// Where the one under way is: segment, byte, sequence number.
+    /// The place of the running scrub: segment, byte, sequence number.
     pub(super) at: Option<(u32, u64, u64)>,
     /// When it began.
     pub(super) began: Option<u64>,

@@ -23,7 +23,7 @@ fn token_of(ino: Ino, held: &HeldRange) -> String {
     format!("{TOKEN}:{:x}:{:x}:{:x}:{}", ino.0, held.owner.client, held.owner.owner, held.space as u8)
 }
 
-/// Who holds it, in words.
+/// The holder of the lock, in words.
 fn user_of(held: &HeldRange, clients: &HashMap<u64, LockClient>) -> String {
     match clients.get(&held.owner.client) {
         Some(client) => format!("process {} of {} ({})", held.owner.pid, client.name, client.address),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum LockRequest {
-    /// Those on paths that begin so.
+    /// Locks on paths that begin so.
     List {
         /// Bucket, or bucket and what the rest begins with; all if not said.
         under: Option<String>,
@@ -24,7 +24,7 @@ pub(crate) struct Shown {
     /// From the root of the name space; bytes that are no text as `\xNN`.
     pub(super) path: String,
     pub(super) token: String,
-    /// The user who has it.
+    /// The user who holds it.
     pub(super) user: String,
     /// `exclusive` or `shared`.
     pub(super) kind: String,
@@ -34,12 +34,12 @@ pub(crate) struct Shown {
     pub(super) expires: Option<i64>,
     /// Seconds from now.
     pub(super) expires_in: Option<i64>,
-    /// XML by which the client describes who has it; empty for NFS.
+    /// XML by which the client describes the holder; empty for NFS.
     pub(super) owner: String,
     /// At which door it was taken: `webdav` or `nfs`.
     #[serde(default)]
     pub(super) door: String,
-    /// Of an NFS lock, the address of the client.
+    /// The address of the client, for an NFS lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) client: Option<String>,
     /// What the client calls itself.

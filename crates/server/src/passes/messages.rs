@@ -38,7 +38,7 @@ pub(crate) struct PassProgress {
 }
 
 impl PassProgress {
-    /// Of one that has only just begun.
+    /// The progress of a pass that has only just begun.
     pub(crate) fn beginning(pass: Kind) -> Self {
         Self {
             pass,
@@ -52,7 +52,7 @@ impl PassProgress {
         }
     }
 
-    /// Of one that goes by `pace` bytes a second, 0 for no limit.
+    /// The progress of a pass that goes by `pace` bytes a second, 0 for no limit.
     pub(crate) fn of(pass: Kind, progress: &Progress<'_>, pace: u64) -> Self {
         Self {
             pass,
@@ -114,7 +114,7 @@ pub(crate) struct Proof {
     pub(crate) whole: Option<u64>,
     pub(crate) degraded: usize,
     pub(crate) unreadable: usize,
-    /// Those that are not whole, the first of them.
+    /// The first of those that are not whole.
     pub(crate) names: Vec<Concerned>,
     pub(crate) complete: bool,
 }

@@ -48,7 +48,7 @@ pub(crate) struct ReclaimStatus {
 }
 
 impl ReclaimStatus {
-    /// The mover, whoever set it to work.
+    /// The state of the mover, whatever set it to work.
     pub(crate) fn of_mover(status: &MoverStatus) -> Self {
         let state = if status.phase == Phase::Idle { ReclaimState::Idle } else { ReclaimState::Running };
         Self::of(state, status, &status.report)

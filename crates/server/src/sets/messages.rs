@@ -15,9 +15,9 @@ pub(crate) enum SetRequest {
     Add {
         /// The folders of its disks.
         folders: Vec<PathBuf>,
-        /// Of them with data.
+        /// How many of the disks hold data.
         data: u8,
-        /// And with parity.
+        /// How many hold parity.
         parity: u8,
         /// Also where that is less than the other sets have.
         #[serde(default)]
@@ -65,7 +65,7 @@ pub(crate) struct Moving {
 }
 
 impl Moving {
-    /// Of a drain.
+    /// The state of a drain.
     pub(crate) fn of(status: &DrainStatus) -> Self {
         let done = status.total.saturating_sub(status.left);
         let seconds = status.elapsed.as_secs_f64();

@@ -47,7 +47,7 @@ pub(crate) struct Status {
     /// Locks that NFS clients hold.
     #[serde(default)]
     pub(super) nfs_locks: u64,
-    /// Who works in the background; nobody in a store at rest.
+    /// Workers in the background; none in a store at rest.
     pub(super) workers: Vec<WorkerStatus>,
     /// The heals and the scrub of a server.
     #[serde(default, skip_serializing_if = "Option::is_none")]

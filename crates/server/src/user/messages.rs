@@ -47,12 +47,12 @@ pub(crate) enum UserRequest {
 pub(crate) enum UserAnswer {
     /// Everybody.
     Users(Vec<Shown>),
-    /// Somebody who is no more.
+    /// A user who was removed.
     Removed {
-        /// Whose name it was.
+        /// The user's name.
         removed: String,
     },
-    /// Who was made or changed.
+    /// The user who was made or changed.
     User(Shown),
 }
 

@@ -8,7 +8,7 @@ use super::sequence::{From, Sequence};
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum WatchRequest {
-    /// Where to begin, and with a name where that reader is.
+    /// Asks where to begin, and, with a name, where that reader is.
     Begin {
         from: From,
         cursor: Option<String>,
@@ -18,7 +18,7 @@ pub(crate) enum WatchRequest {
         after: Sequence,
         only: Option<(String, String)>,
     },
-    /// That a reader has everything up to a place.
+    /// Notes that a reader has everything up to a place.
     Confirm {
         cursor: String,
         after: Sequence,
@@ -64,7 +64,7 @@ pub(crate) struct Page {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ReaderShown {
     pub(super) name: String,
-    /// It has everything up to here.
+    /// The reader has everything up to here.
     pub(super) after: Sequence,
     /// When it said so last.
     pub(super) moved: String,
@@ -78,7 +78,7 @@ pub(crate) struct GapShown {
     /// "missed".
     pub(super) what: String,
     pub(super) after: Sequence,
-    /// Changes are told again behind this place.
+    /// Changes are returned again behind this place.
     pub(super) until: Sequence,
     /// "given-back" or "damaged".
     pub(super) why: String,

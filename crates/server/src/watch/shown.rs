@@ -82,7 +82,7 @@ impl Shown {
         }
     }
 
-    /// Whether these two tell of one exchange.
+    /// Whether these two are halves of one exchange.
     pub(super) fn exchanges_with(&self, other: &Self) -> bool {
         self.exchange && other.exchange && self.seq.0.lsn == other.seq.0.lsn && self.inode != other.inode
     }
