@@ -134,7 +134,7 @@ pub struct Tallies {
     pub chunks: u64,
     /// Bytes of those that are referred to, uncompressed.
     pub live_bytes: u64,
-    /// Chunks nobody refers to: not wrong, the next reclaim lets them go.
+    /// Chunks nobody refers to: not wrong, the next reclaim removes them.
     pub unused: u64,
     /// Bytes of those, uncompressed.
     pub unused_bytes: u64,

@@ -430,7 +430,7 @@ impl Ingest {
     }
 
     /// Stores a page of the level `at`, held by a provisional record until the content has an owner: so the commit of a long
-    /// stream stays small, and a crash leaves a list of what to let go. `provisional` are the records that hold what is in it.
+    /// stream stays small, and a crash leaves a list of what to release. `provisional` are the records that hold what is in it.
     fn store_page(&mut self, at: usize, items: &[Item], provisional: Vec<(Vec<u8>, ChunkId)>) -> Result<()> {
         self.close_block()?;
         self.append_all()?;

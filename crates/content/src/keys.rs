@@ -11,7 +11,7 @@ use strata_seam::SessionId;
 
 /// Table of readers of events.
 pub const TABLE_CURSOR: u8 = b'Y';
-/// Table of pages to let go.
+/// Table of pages to release.
 pub const TABLE_GARBAGE: u8 = b'G';
 /// Table of pages of unfinished ingests.
 pub const TABLE_ORPHAN_PAGE: u8 = b'O';
@@ -23,7 +23,7 @@ pub fn of_session(table: u8, session: SessionId) -> [u8; 5] {
     key
 }
 
-/// Key in the queue of pages to let go.
+/// Key in the queue of pages to release.
 pub(crate) fn garbage_key(session: SessionId, sequence: u64) -> [u8; 13] {
     let mut key = [TABLE_GARBAGE; 13];
     key[..5].copy_from_slice(&of_session(TABLE_GARBAGE, session));

@@ -1,7 +1,7 @@
 //! Blocks made ready for the ledger: compressed and described, on the thread of their stream or on a helper's.
 //!
 //! A stream hands a closed block to [`Helpers`] only if one of them has nothing to do, and otherwise prepares it itself, so
-//! a busy machine pays for no hand-over and an idle one uses its other cores. Whoever waits for a block that nobody has
+//! a busy machine pays for no hand-over and an idle one uses its other cores. A thread that waits for a block that nobody has
 //! begun prepares it too: no stream ever depends on a helper coming by.
 //!
 //! Invariants:

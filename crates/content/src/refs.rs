@@ -19,7 +19,7 @@ use crate::error::{ContentError, Result};
 use crate::keys;
 use crate::tx::Tx;
 
-/// Pages let go within the commit itself; beyond, they are queued for the collector, so that a change that releases many
+/// Pages released within the commit itself; beyond, they are queued for the collector, so that a change that releases many
 /// owners (aborting a large upload) stays one commit.
 const INLINE_RELEASE_PAGES_MAX: usize = 2;
 
@@ -28,13 +28,13 @@ const INLINE_RELEASE_PAGES_MAX: usize = 2;
 pub(crate) struct Refs {
     /// What becomes somebody's by this change.
     contents: Vec<Arc<Made>>,
-    /// Bytes of chunks that were let go, whether others count them or not.
+    /// Bytes of chunks that were released, whether others count them or not.
     released: BTreeMap<ChunkId, u64>,
-    /// Pages let go in the commit itself.
+    /// Pages released in the commit itself.
     released_pages: usize,
 }
 
-/// What became of a page that was to be let go.
+/// What became of a page that was to be released.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Released {
     /// The page has one owner less.
@@ -88,7 +88,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// [`ContentError::Index`], reading a page that comes alive again, and [`ContentError::Gone`] for content by reference
-    /// that was let go meanwhile.
+    /// that was released meanwhile.
     pub fn retain(&mut self, items: &[Item]) -> Result<()> {
         self.retain_of(None, items)
     }

@@ -77,13 +77,13 @@ pub struct Store {
     pub(crate) streams_at_work: Arc<AtWork>,
     /// Sequence number of the newest commit of this process; zero before the first.
     pub(crate) last_commit: AtomicU64,
-    /// Bytes of content let go by this process: at most so much of it has become garbage, beside what was never owned.
+    /// Bytes of content released by this process: at most so much of it has become garbage, beside what was never owned.
     pub(crate) released: AtomicU64,
     /// Source of numbers unique within this session: ingests, entries of the garbage queue.
     numbers: AtomicU64,
-    /// Keys of provisional pages whose ingest was dropped; the collector lets them go.
+    /// Keys of provisional pages whose ingest was dropped; the collector releases them.
     pub(crate) abandoned: Mutex<Vec<Vec<u8>>>,
-    /// Key from which the queue of pages to let go is looked at; see [`Store::collect`].
+    /// Key from which the queue of pages to release is read; see [`Store::collect`].
     pub(crate) garbage_from: Mutex<Vec<u8>>,
     pub(crate) guards: Arc<Guards>,
     /// Chunks about to be forgotten: see [`crate::mover`].

@@ -147,8 +147,8 @@ impl<'a> Tx<'a> {
         self.change.rows.insert(key, None);
     }
 
-    /// Up to `limit` members of a set with keys in `from .. to`, as [`Tx::range`] gives them. `guard` is the cell that everybody adds
-    /// to who adds a member or takes one away ([`Tx::tally`]).
+    /// Up to `limit` members of a set with keys in `from .. to`, as [`Tx::range`] gives them. `guard` is the cell to which every change adds
+    /// that adds or removes a member ([`Tx::tally`]).
     ///
     /// # Errors
     /// [`crate::ContentError::Index`].
@@ -224,7 +224,7 @@ impl<'a> Tx<'a> {
 }
 
 impl Store {
-    /// Whether the index is larger after this change: more records, or more in them. What is queued to be let go does not
+    /// Whether the index is larger after this change: more records, or more in them. What is queued to be released does not
     /// count. Asked only in a full store.
     fn grows(&self, change: &Change) -> Result<bool> {
         let (mut more, mut less) = ((0_usize, 0_usize), (0_usize, 0_usize));

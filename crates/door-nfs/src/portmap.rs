@@ -1,6 +1,6 @@
 //! Portmap version 2 and rpcbind versions 3 and 4 (RFC 1833): tell clients that ask where NFS, MOUNT and its locks are. All are on the door's
 //! own port, so that no rpcbind is needed. Locks and notices of restarts (NSM) are taken over UDP too, on the portmapper's own port: macOS
-//! asks for locks and Linux tells of restarts that way. Registrations from outside are refused.
+//! asks for locks and Linux reports restarts that way. Registrations from outside are refused.
 //!
 //! Version 2 has ports alone; kernels use it over IPv4. The others have addresses ([`crate::universal`]); kernels use them over
 //! IPv6, libraries over both. Of rpcbind there is what clients need to find a service: GETADDR, GETVERSADDR and DUMP. The address in an answer is

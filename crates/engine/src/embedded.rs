@@ -118,7 +118,7 @@ impl Embedded {
         u64::from(self.ledger.writing().0.saturating_sub(from.0)) * self.ledger.segment_capacity()
     }
 
-    /// About how many bytes the log has been written for since the store was made: segments that were given back count, parity
+    /// About how many bytes the log has been written for since the store was made: segments that were freed count, parity
     /// does not. With several sets it is as exact as their segments are alike.
     #[must_use]
     pub fn log_written(&self) -> u64 {

@@ -67,7 +67,7 @@ pub trait Engine: Send + Sync {
     // Changes.
 
     /// Waits for the single writer's lock. From here to its drop nobody else's change is accepted, so what is read in between stays so
-    /// (invariant PREFIX). It is to be held for microseconds: whoever writes waits for it.
+    /// (invariant PREFIX). It is to be held for microseconds: every writer waits for it.
     fn exclusive(&self) -> Exclusive<'_>;
 
     /// Whether every row that `change` was computed from is unchanged. True for a change without premises.

@@ -446,7 +446,7 @@ impl Namespace {
 }
 
 /// Keeps what has a name and no object: a symbolic link, a FIFO, a socket, a device. Neither an object nor its directories
-/// replace one, whoever asks and under whatever condition.
+/// replace one, for any caller and under any condition.
 fn keep_hidden(name: &[u8], kind: NodeKind) -> Result<()> {
     if kind.has_object() {
         return Ok(());

@@ -22,7 +22,7 @@ use crate::runtime::Runtime;
 const DRAIN: Duty = Duty { name: "drain", does: "empties a set that is to leave the store", unit: "bytes" };
 /// The setting that each step changes.
 const SETTING: &str = "drain";
-/// Live bytes moved by one step, so that whoever does it can look after other things in between.
+/// Live bytes moved by one step, so that the thread that does it can look after other things in between.
 const STEP_BYTES: u64 = 4 << 30;
 
 /// How far the drain of a set is.

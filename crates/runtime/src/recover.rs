@@ -221,8 +221,8 @@ impl Maker<'_> {
     }
 }
 
-/// Moves what was replayed so far into the engine where it takes much memory: all appends below `at` were. Should the log turn out to end
-/// before what the engine then has, the engine is ahead of it, and that is noticed by whoever opens it next.
+/// Moves what was replayed so far into the engine if it takes much memory: all appends below `at` were. If the log turns out to end
+/// before what the engine then has, the engine is ahead of it, and the next opening notices that.
 fn relieve(index: &Index, at: Position) -> Result<(), ContentError> {
     if index.has_much() {
         index.note_written(at);

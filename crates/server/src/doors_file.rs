@@ -1,7 +1,7 @@
 //! `DIR/doors.json`: the addresses of the doors of a running server and the credentials, for scripts.
 //!
 //! It appears, complete and readable only by its owner, once every door has answered, and is removed at a clean exit. After a crash an
-//! old one may remain until the next start. Whether a server runs is told by the lock, not by this file.
+//! old one may remain until the next start. Whether a server runs is shown by the lock, not by this file.
 
 use std::fs::OpenOptions;
 use std::io::Write;

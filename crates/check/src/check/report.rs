@@ -46,7 +46,7 @@ pub struct CheckReport {
     pub chunks: u64,
     /// Bytes of the chunks in use, each counted once, uncompressed.
     pub live_bytes: u64,
-    /// Chunks nobody refers to: not wrong, the next reclaim lets them go.
+    /// Chunks nobody refers to: not wrong, the next reclaim removes them.
     pub unused_chunks: u64,
     /// Bytes of those, uncompressed.
     pub unused_bytes: u64,

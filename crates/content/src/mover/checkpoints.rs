@@ -70,7 +70,7 @@ impl Store {
         self.embedded.log_since_checkpoint()
     }
 
-    /// About how many bytes the log has been written for since the store was made: segments that were given back count, parity
+    /// About how many bytes the log has been written for since the store was made: segments that were freed count, parity
     /// does not. With several sets it is as exact as their segments are alike.
     #[must_use]
     pub fn log_written(&self) -> u64 {

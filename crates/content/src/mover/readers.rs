@@ -6,7 +6,7 @@ use strata_seam::planted::{Bug, planted};
 use crate::error::{ContentError, Result};
 use crate::store::Store;
 
-/// Room for data, in segments, below which nothing is held back for readers: whoever writes goes first (invariant ROOM).
+/// Room for data, in segments, below which nothing is held back for readers: writers go first (invariant ROOM).
 const ROOM_SEGMENTS: u64 = 4;
 
 impl Store {

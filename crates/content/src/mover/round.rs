@@ -111,8 +111,8 @@ fn cost(store: &Store, moved: u64) -> u64 {
 }
 
 impl Store {
-    /// Whether, where there is no room for data, ending the segment being written and giving back its garbage makes room: what
-    /// it loses by its end and what the round writes fits, and is less than what comes free.
+    /// Whether, if there is no room for data, ending the segment being written and freeing its garbage makes room: what
+    /// it loses by its end and what the round writes fits, and is less than what is freed.
     #[must_use]
     pub fn is_worth_ending(&self, census: &Census) -> bool {
         let Some(writing) = &census.writing else { return false };
@@ -124,8 +124,8 @@ impl Store {
     }
 }
 
-/// Of what was chosen, the emptiest first, as many as the next round can be ended with (invariant ROOM). Those that
-/// nothing has to be moved from go before all others: they cost a checkpoint alone.
+/// Segments to take up, of those that were chosen: the emptiest first, as many as the next round can be ended with (invariant ROOM). Those
+/// from which nothing has to be moved come before all others: they cost only a checkpoint.
 fn victims(store: &Store, chosen: &[SegmentUse], limit: u64) -> Victims {
     let room = store.ledger().room();
     // If little is free, a round is small, so that nobody waits long for what it frees.

@@ -65,13 +65,13 @@ pub struct MoverReport {
     pub rounds: u64,
     /// Segments taken up.
     pub segments: u64,
-    /// Segments given back.
+    /// Segments freed.
     pub segments_freed: u64,
     /// Stored bytes read for moving.
     pub bytes_read: u64,
     /// Stored bytes appended anew.
     pub bytes_moved: u64,
-    /// Bytes given back, on the disks that hold data.
+    /// Bytes freed, on the disks that hold data.
     pub bytes_freed: u64,
     /// Chunks appended anew.
     pub chunks_moved: u64,

@@ -1,4 +1,4 @@
-//! How long a client is waited for, what it is told of a bad head, and how a connection ends.
+//! How long a client is waited for, what answer it gets for a bad head, and how a connection ends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
