@@ -1,4 +1,4 @@
-//! The door over real connections: who gets what, and that it stops when told.
+//! The door over real connections: which client gets what, and that it stops when told.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::SocketAddr;
@@ -147,7 +147,7 @@ async fn silent_clients_without_number_keep_nobody_from_an_answer() {
     }
     let answer = tokio::time::timeout(Duration::from_secs(5), server.get("/health/live", "")).await;
     assert!(answer.expect("an answer comes at once").starts_with("HTTP/1.1 200"));
-    // All but a few of them were told to go: they hold no descriptors of the process.
+    // All but a few of these connections were closed: they hold no descriptors of the process.
     let mut closed = 0;
     for mut stream in silent {
         let read = tokio::time::timeout(Duration::from_millis(20), stream.read(&mut [0; 1])).await;

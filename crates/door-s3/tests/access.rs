@@ -49,7 +49,7 @@ async fn a_user_who_is_no_administrator_cannot_touch_what_belongs_to_others() {
     door.client().put("/bucket", "").await.expect(200);
     door.client().put("/bucket/k", "data").await.expect(200);
     let ada = door.client_of(&ada);
-    // That there is a bucket is no secret, what is in it is.
+    // That a bucket exists is no secret, but its content is.
     assert!(ada.get("/").await.expect(200).text().contains("<Name>bucket</Name>"));
     ada.request("HEAD", "/bucket").send().await.expect(200);
     ada.get("/bucket").await.expect_error(403, "AccessDenied");
@@ -65,14 +65,14 @@ async fn a_user_who_is_no_administrator_cannot_touch_what_belongs_to_others() {
         .send()
         .await
         .expect_error(403, "AccessDenied");
-    // An upload belongs to who began it.
+    // An upload belongs to the user who began it.
     let upload = door.client().post("/bucket/up?uploads", "").await.expect(200).element("UploadId").unwrap();
     door.client_of(&eve)
         .put(&format!("/bucket/up?partNumber=1&uploadId={upload}"), "x")
         .await
         .expect_error(403, "AccessDenied");
     assert_eq!(door.client().get("/bucket/k").await.text(), "data");
-    // Also in somebody else's bucket, and the lists say so.
+    // The same holds in another user's bucket, and the lists show it.
     door.ns.set_bucket_mode(&Op::new(Caller::root(&STORE)), "bucket", 0o666).unwrap();
     let upload = ada.post("/bucket/hers?uploads", "").await.expect(200).element("UploadId").unwrap();
     for target in ["/bucket?uploads&prefix=hers", &format!("/bucket/hers?uploadId={upload}")] {
@@ -98,7 +98,7 @@ async fn what_is_put_is_its_owners_alone_and_the_mode_of_the_bucket_opens_it() {
     client.put("/bucket/shared/k", "data").await.expect(200);
     assert_eq!(ada.get("/bucket/shared/k").await.expect(200).text(), "data");
     ada.put("/bucket/shared/k", "x").await.expect_error(403, "AccessDenied");
-    // Who asks for a private object gets one, new or replaced, also where the bucket says otherwise.
+    // A request for a private object makes one, new or replaced, whatever the mode of the bucket.
     let private = async |method: &str, target: &str, body: &'static str| {
         client.request(method, target).header("x-amz-acl", "private").body(body).send().await.expect(200)
     };

@@ -85,7 +85,7 @@ async fn no_operation_ignores_a_condition_that_does_not_hold() {
     assert_eq!(parts.elements("PartNumber"), ["1"], "only the part from before is there");
     client.get("/empty").await.expect(200);
     client.get("/new-bucket").await.expect(404);
-    // Without them, the upload that all of this left alone comes to its end.
+    // Without conditions, the upload that none of this changed is completed.
     client.post(&of_upload, completion).await.expect(200);
     door.stop().await;
 }
@@ -204,7 +204,7 @@ async fn framing_is_never_stored_as_content() {
         assert_eq!(stored.header("content-encoding"), if coding.starts_with("gzip") { "gzip" } else { "" });
         client.delete("/bucket/key").await.expect(204);
     }
-    // Said to be framed, and not: equal lengths leave no room for frames.
+    // The encoding claims frames, but there are none: equal lengths leave no room for frames.
     put("aws-chunked", "5", Payload::Unsigned, "hello".to_owned()).await.expect(200);
     assert_eq!(client.get("/bucket/key").await.text(), "hello");
     client.delete("/bucket/key").await.expect(204);

@@ -130,7 +130,7 @@ async fn paths_longer_than_any_key_are_listed_page_by_page_up_to_sixteen_kibibyt
     client.put("/bucket", "").await.expect(200);
     let op = Op::new(Caller::root(&MOUNT));
     let mut dir = door.ns.resolve(&op, b"bucket").unwrap().ino;
-    // Escaped, every byte of them takes three.
+    // Escaped, every byte of a name takes three.
     let (name, escaped) = ("ü".repeat(125), "%C3%BC".repeat(125));
     let (mut path, mut expected) = (String::new(), Vec::new());
     for depth in 1..=70 {
@@ -165,7 +165,7 @@ async fn paths_longer_than_any_key_are_listed_page_by_page_up_to_sixteen_kibibyt
             }
             query = format!("{next}{}", page.elements(of_page).last().unwrap());
         }
-        // Of escaped letters the order is another one.
+        // Escaped letters sort differently.
         found.sort();
         assert_eq!(found, expected, "{first}");
     }
@@ -237,7 +237,7 @@ async fn every_object_is_listed_as_its_only_version_by_every_page_length() {
     client.get("/bucket?versions&version-id-marker=null").await.expect_error(400, "InvalidArgument");
     client.get("/bucket?versions&key-marker=a&version-id-marker=x").await.expect_error(400, "InvalidArgument");
     client.get("/absent?versions").await.expect_error(404, "NoSuchBucket");
-    // What is listed can be read and removed by its version.
+    // Listed versions can be read and removed.
     assert_eq!(client.get("/bucket/a?versionId=null").await.expect(200).text(), "12");
     let list = "<Delete><Object><Key>a/b</Key><VersionId>null</VersionId></Object></Delete>";
     client.post("/bucket?delete", list).await.expect(200);
@@ -326,7 +326,7 @@ async fn folders_of_any_name_are_buckets_by_an_alias_and_the_answers_stay_well_f
         assert_eq!(client.get(&format!("/{name}/dir/key")).await.expect(200).text(), *name);
         assert_eq!(client.get(&format!("/{name}?list-type=2")).await.expect(200).element("Name").unwrap(), *name);
     }
-    // By no other name, and nobody makes one that looks like an alias.
+    // The buckets have no other names, and nobody makes one that looks like an alias.
     client.get("/My%20Files/dir/key").await.expect_error(400, "InvalidBucketName");
     client.get("/my-files-1--strata/dir/key").await.expect_error(404, "NoSuchBucket");
     client.put("/new--strata", "").await.expect_error(400, "InvalidBucketName");
@@ -345,7 +345,7 @@ async fn files_at_the_top_are_a_bucket_of_keys_without_slashes() {
     let client = door.client();
     assert!(client.get("/").await.expect(200).elements("Name").is_empty(), "not listed while there is nothing in it");
     client.head("/top").await.expect(200);
-    // It is whose the root directory is.
+    // The bucket belongs to the owner of the root directory.
     client.put("/top", "").await.expect_error(409, "BucketAlreadyExists");
     let other = door.user("other", 2000);
     door.client_of(&other).put("/top", "").await.expect_error(409, "BucketAlreadyExists");
@@ -369,7 +369,7 @@ async fn files_at_the_top_are_a_bucket_of_keys_without_slashes() {
     client.delete("/top").await.expect_error(403, "AccessDenied");
     client.delete("/top/desktop.ini").await.expect(204);
     assert_eq!(client.get("/bucket/inner").await.expect(200).text(), "x");
-    // Who may make buckets may make files there, and nobody else.
+    // Users who may make buckets may make files there, and nobody else.
     door.client_of(&other).put("/top/theirs", "x").await.expect_error(403, "AccessDenied");
     door.users.set_may_make_buckets(&Op::new(Caller::root(&STORE)), "other", true).unwrap();
     door.client_of(&other).put("/top/theirs", "x").await.expect(200);

@@ -56,7 +56,7 @@ async fn what_is_locked_over_webdav_is_refused_by_every_operation_and_the_reply_
     }
     let copy = client.request("PUT", "/bucket/dir/key").header("x-amz-copy-source", "bucket/source").send().await;
     copy.expect_error(409, "ResourceLocked");
-    // Of many, each for itself.
+    // In a deletion of many keys, each key is refused on its own.
     let delete = "<Delete><Object><Key>dir/key</Key></Object><Object><Key>source</Key></Object></Delete>";
     let reply = client.post("/bucket?delete", delete).await.expect(200);
     let text = reply.text();

@@ -87,7 +87,7 @@ async fn parts_become_one_object_and_can_be_read_by_number() {
         .await
         .expect(200);
     assert_eq!(none.element("IsTruncated").as_deref(), Some("false"));
-    // The answer may have got lost: asking again gives the same.
+    // The answer may have got lost: the same request again gives the same answer.
     client.post(&format!("/bucket/k?uploadId={upload}"), body).await.expect(200);
     assert!(client.get("/bucket?uploads").await.elements("UploadId").is_empty());
     door.stop().await;

@@ -52,7 +52,7 @@ async fn metadata_and_system_headers_come_back_as_they_were_stored() {
             assert_eq!(reply.header(name), value, "{name}");
         }
     }
-    // What is no ASCII comes back as mails have it, because headers are no Unicode.
+    // Values that are not ASCII come back encoded as in mails, because headers have no Unicode.
     let unicode = client
         .request("PUT", "/bucket/u")
         .body("x")
@@ -314,7 +314,7 @@ async fn checksums_are_verified_stored_and_returned_on_request() {
     let door = Running::start().await;
     let client = door.client();
     client.put("/bucket", "").await.expect(200);
-    // Nobody says one: as at S3, it is CRC-64/NVME. Small and large bodies take different ways in.
+    // If the client names no algorithm, it is CRC-64/NVME, as at S3. Small and large bodies take different paths.
     for (data, value) in [(b"123456789".to_vec(), Some("rosUhgp5mIg=")), (noise(3_000_000, 5), None)] {
         let put = client.put("/bucket/none", data).await.expect(200);
         let value = value.unwrap_or(put.header("x-amz-checksum-crc64nvme"));

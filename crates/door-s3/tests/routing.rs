@@ -1,4 +1,4 @@
-//! What a request is: every operation of S3 and every query key with every method, none of which may touch anything but
+//! Which operation a request is: every operation of S3 and every query key with every method, none of which may touch anything but
 //! what it names.
 
 mod common;
@@ -71,7 +71,7 @@ async fn every_operation_does_what_it_says_or_nothing() {
     let door = Running::start().await;
     let client = with_one_object(&door).await;
     let before = everything(&door);
-    // What may change something: these are asked with what makes them fail, or do nothing but open an upload.
+    // Operations that may change something are sent with parameters that make them fail, or only open an upload.
     let changing = ["CopyObject", "CreateBucket", "DeleteBucket", "DeleteObject", "PutObject"];
     for known in table().into_iter().filter(|known| !changing.contains(&known.name)) {
         let required = known.query.iter().filter_map(|key| key.strip_suffix('!')).map(|key| format!("{key}=1"));
@@ -186,14 +186,14 @@ async fn a_bucket_in_the_host_is_neither_listed_as_buckets_nor_made_one() {
         }
     }
     assert_eq!(everything(&door), before);
-    // Any other host is only where the server is.
+    // Any other host is only an address of the server.
     for host in ["localhost", "127.0.0.1:9000", "[::1]:9000", "files.example.com", "bucket"] {
         assert_eq!(at(&client, host, "GET", "/", "").await.expect(200).elements("Name").len(), 2, "{host}");
         assert_eq!(at(&client, host, "GET", "/bucket/key", "").await.expect(200).text(), "data", "{host}");
         at(&client, host, "PUT", "/made-here", "").await.expect(200);
         at(&client, host, "DELETE", "/made-here", "").await.expect(204);
     }
-    // With the name of a bucket in it, too, where the path says which object is meant.
+    // The same with the name of a bucket in the host, where the path says which object is meant.
     let bucket = "bucket.example.com";
     assert_eq!(at(&client, bucket, "GET", "/bucket/key", "").await.expect(200).text(), "data");
     at(&client, bucket, "GET", "/bucket", "").await.expect(200);

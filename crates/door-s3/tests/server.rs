@@ -140,7 +140,7 @@ async fn an_error_arrives_whole_although_its_client_was_still_sending_and_says_t
         let (answer, closed) = send_whole(&door, head, &body).await;
         assert!(closed && answer.contains("\r\nconnection: close\r\n") && answer.ends_with("</Error>"), "{answer}");
     }
-    // Where all was received the connection goes on, and nothing else is said.
+    // If all was received, the connection stays open, and the answer has no such header.
     let (answer, closed) = send_whole(&door, "GET /bucket/k HTTP/1.1\r\n", b"").await;
     assert!(!closed && !answer.contains("connection: close") && answer.ends_with("</Error>"), "{answer}");
     door.stop().await;

@@ -1,4 +1,4 @@
-//! One connection over a socket: who is answered, and how it ends.
+//! One connection over a socket: which requests are answered, and how it ends.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::SocketAddr;

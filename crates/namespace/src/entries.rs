@@ -47,7 +47,7 @@ impl Namespace {
         if name::is_dir(entry_name) {
             dir.attr.nlink += 1;
             self.put_inode(tx, dir);
-            // The empty name's object is the folder marker itself and needs no second alias.
+            // The mark does not change how an object with the empty name is shown: it has an alias in any case.
             let beside = match plain.filter(|plain| !plain.stands_in(name::raw(entry_name))) {
                 Some(object) => Dirent { shadowed: true, ..object },
                 None => Dirent::placeholder(inode.attr.ino),

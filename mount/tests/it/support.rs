@@ -1,4 +1,4 @@
-//! A store on folders of a temporary directory, mounted by this process, and short words for what the tests say.
+//! A store on folders of a temporary directory, mounted by this process, and short helpers for the tests.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -92,7 +92,7 @@ impl Drive {
             return None;
         }
         let dir = tempfile::tempdir().expect("a temporary directory");
-        // Other users are to get in.
+        // Other users must be able to enter.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         let (store, mounted) = serve(dir.path(), options);
         let top = mounted.path().join(BUCKET);

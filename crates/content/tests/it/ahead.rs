@@ -1,4 +1,4 @@
-//! Changes that are computed before the lock of all changes is taken.
+//! Changes that are computed before the writer's lock is taken.
 
 use std::sync::Arc;
 

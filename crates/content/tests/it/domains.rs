@@ -1,4 +1,4 @@
-//! Dedup domains and tiers: what is never one chunk, how it is proved, and what lies where this version cannot read it.
+//! Dedup domains and tiers: equal bytes of different domains are never one chunk, how chunks are proved, and chunks that this version cannot read.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -100,7 +100,7 @@ fn equal_content_of_different_domains_shares_no_chunk_and_no_page_and_within_one
     let every: Vec<&[Item]> = owners.iter().chain(&again).map(Vec::as_slice).collect();
     sound(&store, &every);
 
-    // An index that is built from the log alone says the same of each.
+    // An index that is built from the log alone has the same for each.
     store.ledger().sync().unwrap();
     let before: Vec<_> = all.iter().map(|id| tail(&store, id)).collect();
     drop(store);
@@ -108,10 +108,10 @@ fn equal_content_of_different_domains_shares_no_chunk_and_no_page_and_within_one
     let store = open(&world);
     assert_eq!(all.iter().map(|id| tail(&store, id)).collect::<Vec<_>>(), before);
     sound(&store, &every);
-    // Of the common domain it takes no more room than it did, and of others five bytes.
+    // A place in the common domain takes no more room than before, one in another domain five bytes more.
     let lens: BTreeSet<usize> = before.iter().map(Vec::len).collect();
     assert_eq!(lens, [38, 43].into());
-    // What is gone in one domain is there in the others.
+    // Content that was released in one domain is there in the others.
     let_go(&store, "class 0, encryption domain 0", &owners[0]);
     let_go(&store, "class 0, encryption domain 0 again", &owners[0]);
     assert!(owners[1..].iter().all(|items| read(&store, items) == data));
@@ -130,7 +130,7 @@ fn the_mover_proves_chunks_in_their_domains_and_packs_each_domain_by_itself() {
     assert!(report.segments_freed > 0 && report.chunks_moved > 1000, "{report:?}");
     let every = [&every[..], &[&filler[..]]].concat();
     let found = faults(&store, &every);
-    // What the fillers before the last owned was never let go here.
+    // What the fillers before the last owned was never released here.
     assert!(found.iter().all(|fault| matches!(fault, ChunkFault::Count { .. })), "{found:?}");
     for (n, items) in owners.iter().enumerate() {
         assert!(read(&store, items) == noise(n as u64 / 4, 90_000));
@@ -166,7 +166,7 @@ fn content_by_reference_is_refused_where_it_would_share_chunks_of_another_domain
             let refused = store.transact(false, |tx| tx.attach(&content)).unwrap_err();
             assert!(matches!(refused, ContentError::OtherDomain(_)), "{refused}");
             assert_eq!(refused.kind(), ContentErrorKind::NotSupported);
-            // A page that would hold such chunks neither.
+            // Nor is a page made that would hold such chunks.
             let mut ingest = store.ingest(domain, false);
             ingest.push(&noise(3, 1_000)).unwrap();
             ingest.push_items(&items).unwrap();
@@ -209,10 +209,10 @@ fn what_lies_in_another_tier_is_refused_by_name_and_kept_by_everybody() {
         assert!(matches!(&refused, ContentError::OutOfReach { chunk, why } if *chunk == id && *why == reach));
         assert!(refused.to_string().contains(name) && refused.to_string().contains("its bytes are kept"), "{refused}");
         assert_eq!(refused.kind(), ContentErrorKind::NotSupported);
-        // It is told apart from damage, and what is beside it reads on.
+        // The fault is not reported as damage, and what is beside the chunk can still be read.
         assert_eq!(faults(&store, &[&items, &other]), [ChunkFault::OutOfReach { id, page: false, why: reach }]);
         assert!(read(&store, &other) == noise(3, 4_000_000));
-        // It is referred to again, let go again, and passed over by the mover, with its record as it was.
+        // The chunk is referred to again and released again. The mover skips it, and its record stays as it was.
         store.transact(false, |tx| tx.retain(&items)).unwrap();
         store.transact(false, |tx| tx.release(&items)).unwrap();
         go_on_in_another_segment(&store);
@@ -220,7 +220,7 @@ fn what_lies_in_another_tier_is_refused_by_name_and_kept_by_everybody() {
         assert!(report.segments_freed > 0 && report.unreadable == 0, "{report:?}");
         assert_eq!((tail(&store, &id), store.references(&id).unwrap()), (record.to_vec(), 1));
         assert!(read(&store, &other) == noise(3, 4_000_000));
-        // Whoever brings the bytes again stores them where they can be read.
+        // An ingest of the same bytes stores them where they can be read.
         assert!(!store.has_chunk(&id).unwrap());
         let anew = own(&store, "anew", &data);
         assert_eq!(anew, items);

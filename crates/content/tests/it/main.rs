@@ -127,7 +127,7 @@ fn a_change_that_lets_long_content_go_reads_nothing_from_the_disks() {
     assert!(items.iter().any(|item| item.height() > 0), "{items:?}");
     store.ledger().sync().unwrap();
     drop(store);
-    // A process that has nothing of it in memory.
+    // A process that has nothing of the store in memory.
     let store = open(&world);
     let (before, mut during) = (world.io_count(), 0);
     store
@@ -157,7 +157,7 @@ fn read(store: &Arc<Store>, items: &[Item]) -> Vec<u8> {
 fn sound(store: &Arc<Store>, owners: &[&[Item]]) {
     let mut from = strata_seam::ChunkId([0; 32]);
     loop {
-        // In parts, however small: together they are all chunks.
+        // In parts, however small: together they cover all chunks.
         let scope = Scope::next(store, from, 7).unwrap();
         let mut audit = Audit::new(store, scope.clone()).unwrap();
         for owner in owners {
@@ -366,7 +366,7 @@ fn thousands_of_small_writes_in_place_leave_a_flat_manifest() {
     let mut model = std::collections::BTreeMap::new();
     let mut at = 0_u64;
     for n in 0..4000_u64 {
-        // Here and there, and now and then the very next page.
+        // Writes here and there, and now and then to the very next page.
         at =
             if n % 7 == 0 { (at + WRITE) % LEN } else { n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (LEN / WRITE) * WRITE };
         let mut ingest = store.ingest(DedupDomain::COMMON, true);

@@ -1,4 +1,4 @@
-//! Streams taken in by several threads: the same content as by one, whatever comes when.
+//! Streams taken in by several threads: the same content as by one, in whatever order threads run.
 
 use std::pin::pin;
 use std::sync::Arc;

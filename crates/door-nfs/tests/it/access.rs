@@ -102,7 +102,7 @@ fn only_addresses_of_a_rule_get_in_even_with_a_handle() {
     assert_eq!(stranger.mount("/data").unwrap().unwrap_err(), ACCES);
     assert_eq!(stranger.getattr(&data).unwrap_err(), ACCES);
     assert!(!stranger.call(MOUNT, 5, &Args::default()).unwrap().bool().unwrap(), "and sees no exports");
-    // A rule that changes holds for handles given out before.
+    // A changed rule applies to handles given out before.
     let mut narrower = export("/data");
     narrower.clients = vec!["127.0.0.2/32".parse().unwrap()];
     served.door().set_exports(vec![narrower]).unwrap();

@@ -76,7 +76,7 @@ fn what_stays_is_listed_once_while_others_come_and_go() {
     let mut removed = BTreeSet::new();
     let mut round = 0;
     let listed = list(&mut client, &data, false, |_, page| {
-        // The last entry of the page itself goes: its cookie must still lead on. So does one far ahead.
+        // The last entry of the page itself is removed: its cookie must still be valid. So is an entry far ahead.
         round += 1;
         let last = page.last().map(|entry| entry.name.clone()).filter(|name| name.starts_with("entry"));
         for gone in last.into_iter().chain([name(MANY - 1 - round)]) {
@@ -108,7 +108,7 @@ fn a_position_that_is_not_kept_any_more_is_found_again() {
     let listed = list(&mut client, &data, false, |_, _| {});
     assert_eq!(listed.len(), MANY + 2);
     assert!(served.door().metrics().cookie_scans.load(std::sync::atomic::Ordering::Relaxed) > 0);
-    // Gone and forgotten: the client has to begin anew, and is told so.
+    // The position is removed and no longer remembered: the client has to begin anew, and gets that status.
     let page = client.readdir(&data, 0, [0; 8], 4096).unwrap();
     let last = page.entries.last().unwrap();
     client.remove(&data, &last.name).unwrap();

@@ -34,7 +34,7 @@ fn an_exclusive_create_is_recognised_again_even_after_a_restart() {
     let (mut client, _) = served.root();
     assert_eq!(client.create_exclusive(&data, "f", *b"verifier").unwrap().handle, first.handle);
     assert_eq!(client.create_exclusive(&data, "f", *b"another!").unwrap_err(), super::client::EXIST);
-    // The client sets real times, as it must; from then on the file is anybody's.
+    // The client sets real times, as it must; from then on a retried exclusive CREATE is refused.
     let set = Set { mode: Some(0o644), atime: Some((1, 0)), mtime: Some((1, 0)), ..Set::default() };
     client.setattr(&first.handle, &set, None).unwrap();
     assert_eq!(client.create_exclusive(&data, "f", *b"verifier").unwrap_err(), super::client::EXIST);

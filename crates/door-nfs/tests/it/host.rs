@@ -124,7 +124,7 @@ fn serve(mut stream: TcpStream, (port, portmap): (u16, u32), sender: &Sender<(So
         let mut record = reply.0;
         let len = u32::try_from(record.len() - 4).unwrap();
         record[..4].copy_from_slice(&(len | 1 << 31).to_be_bytes());
-        // What came is told before the door knows that it was taken.
+        // The test gets the call before the door knows that it was taken.
         if let Some(came) = came {
             sender.send((from, came)).ok();
         }

@@ -46,9 +46,9 @@ fn a_locked_file_is_refused_to_writes_through_a_handle_that_was_there_before() {
     assert_eq!(client.setattr(&file, &Set::mode(0o600), None).unwrap_err(), ACCES);
     assert_eq!(client.remove(&data, "f").unwrap_err(), ACCES);
     assert_eq!(client.rename((&data, "f"), (&data, "g")).unwrap_err(), ACCES);
-    // Said already when it is opened, so that nothing is written that the client would have to give up.
+    // ACCESS already shows it at the open, so that nothing is written that the client would have to give up.
     assert_eq!(client.access(&file, ALL).unwrap() & MODIFY, 0);
-    // What was written before is there and becomes durable.
+    // Earlier writes are there and become durable.
     client.commit(&file).unwrap();
     assert_eq!(client.read(&file, 0, 100).unwrap().0, b"before");
     unlock(&served, &ann, "f");
@@ -75,7 +75,7 @@ fn a_handle_below_a_locked_directory_is_refused_however_deep_it_is() {
     assert_eq!(client.symlink(&deepest, "new", b"x").unwrap_err(), ACCES);
     assert_eq!(client.rename((&deepest, "f"), (&data, "f")).unwrap_err(), ACCES);
     assert_eq!(client.access(&deepest, ALL).unwrap() & MODIFY, 0);
-    // Beside it all is as ever; the other name of the file may go.
+    // Everything beside it is as before; the other name of the file may be removed.
     client.remove(&data, "beside").unwrap();
     let other = client.file(&data, "other");
     client.write(&other, 0, FILE_SYNC, b"x").unwrap();

@@ -1,4 +1,4 @@
-//! Locks between clients: who excludes whom, who may lock, and what ends a lock. Those who wait are in `nlm_waits.rs`.
+//! Locks between clients: who excludes whom, who may lock, and what ends a lock. Requests that wait are in `nlm_waits.rs`.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn clients_on_two_hosts_exclude_each_other_and_are_told_who_is_in_the_way() {
     assert_eq!(two.lock(&second), DENIED);
     assert_eq!(two.test(&second), Err((true, 7, 10, 20)));
     assert_eq!(two.test(&shared("two", 8, &file, 0, 10)), Ok(GRANTED), "beside it");
-    // Who has it may have it again, and as a lock for reading, which lets readers in.
+    // A holder may take its lock again, also as a read lock, which lets readers in.
     assert_eq!(one.lock(&first), GRANTED);
     assert_eq!(one.lock(&shared("one", 7, &file, 10, 20)), GRANTED);
     assert_eq!(two.lock(&shared("two", 8, &file, 0, 0)), GRANTED);
@@ -37,7 +37,7 @@ fn clients_on_two_hosts_exclude_each_other_and_are_told_who_is_in_the_way() {
     assert_eq!(two.unlock(&second), GRANTED);
     assert_eq!(two.unlock(&shared("two", 8, &file, 0, 15)), GRANTED);
     assert_eq!(one.lock(&first), GRANTED);
-    // Nothing to unlock is no mistake.
+    // Unlocking without a lock is no error.
     assert_eq!(two.unlock(&second), GRANTED);
 }
 
@@ -67,7 +67,7 @@ fn an_owner_is_a_process_of_a_named_host_at_an_address() {
     let (mut one, mut two, file) = two(&served);
     let lock = exclusive("one", 7, &file, 0, 0);
     assert_eq!(one.lock(&lock), GRANTED);
-    // Another process; another host behind the same address; the same words from another address.
+    // Another process; another host behind the same address; the same request from another address.
     assert_eq!(one.lock(&exclusive("one", 8, &file, 0, 0)), DENIED);
     assert_eq!(one.lock(&exclusive("other", 7, &file, 0, 0)), DENIED);
     assert_eq!(two.lock(&lock), DENIED);
@@ -76,7 +76,7 @@ fn an_owner_is_a_process_of_a_named_host_at_an_address() {
     one.unlock(&exclusive("one", 8, &file, 0, 0));
     two.free_all("one");
     assert_eq!(one.test(&exclusive("one", 8, &file, 0, 0)), Err((true, 7, 0, 0)));
-    // The same process over another connection does.
+    // The same process over another connection ends it.
     let mut again = served.root().0;
     assert_eq!(again.unlock(&lock), GRANTED);
     assert_eq!(two.lock(&lock), GRANTED);
@@ -91,12 +91,12 @@ fn who_may_neither_read_nor_write_a_file_has_no_locks_on_it() {
     assert_eq!(user.lock(&exclusive("one", 7, &secret, 0, 0)), FAILED);
     assert_eq!(user.test(&shared("one", 7, &secret, 0, 0)), Ok(FAILED));
     assert_eq!(user.share("one", "x", &secret, 0, 1), FAILED);
-    // To read is enough, also for a lock that keeps others from writing; so is to write.
+    // Permission to read is enough, also for a lock that keeps others from writing; so is permission to write.
     for mode in [0o604, 0o602] {
         one.setattr(&secret, &Set::mode(mode), None).unwrap();
         assert_eq!(user.lock(&exclusive("one", 7, &secret, 0, 0)), GRANTED, "{mode:o}");
     }
-    // What was granted can be given back whatever the mode is by then.
+    // A granted lock can be released whatever the mode is by then.
     one.setattr(&secret, &Set::mode(0o600), None).unwrap();
     assert_eq!(user.unlock(&exclusive("one", 7, &secret, 0, 0)), GRANTED);
     assert_eq!(one.lock(&exclusive("one", 1, &secret, 0, 0)), GRANTED);
@@ -142,7 +142,7 @@ fn handles_and_bytes_that_are_none_are_refused() {
     assert_eq!(one.lock(&exclusive("one", 7, &file, 5, u64::MAX)), FBIG);
     one.remove(&data, "f").unwrap();
     assert_eq!(one.lock(&exclusive("one", 7, &file, 0, 0)), STALE_FH);
-    // Whom no rule admits any more is refused with the handle it has.
+    // A client that no rule admits any more is refused with the handle it has.
     let file = one.file(&data, "g");
     served.door().set_exports(vec![]).unwrap();
     assert_eq!(one.lock(&exclusive("one", 7, &file, 0, 0)), FAILED);
@@ -158,11 +158,11 @@ fn a_reservation_keeps_others_from_opening_against_it() {
     assert_eq!(two.share("two", "b", &file, 0, WRITE), DENIED);
     assert_eq!(two.share("two", "b", &file, READ, READ), DENIED, "the first reads");
     assert_eq!(two.share("two", "b", &file, WRITE, READ), GRANTED);
-    // The same owner's takes the place of its own.
+    // A reservation of the same owner replaces its own.
     assert_eq!(one.share("one", "a", &file, 0, READ), GRANTED);
     assert_eq!(two.unshare("two", "b", &file), GRANTED);
     assert_eq!(two.share("two", "b", &file, 0, WRITE), GRANTED);
-    // Bytes and reservations know nothing of each other.
+    // Byte locks and reservations do not affect each other.
     assert_eq!(one.lock(&exclusive("one", 7, &file, 0, 0)), GRANTED);
     two.notify("two", 3);
     assert_eq!(one.share("one", "a", &file, WRITE, READ), GRANTED, "the other restarted");
@@ -175,19 +175,19 @@ fn a_restart_of_a_host_ends_its_locks_and_nobody_elses() {
     let free = |client: &mut Client, process| client.test(&exclusive("asks", 99, &file, process, 1)) == Ok(GRANTED);
     let of = |host, process: u32| exclusive(host, process, &file, u64::from(process), 1);
     assert_eq!([one.lock(&of("ws1.example.org", 1)), one.lock(&of("ws2", 2)), two.lock(&of("ws1", 3))], [GRANTED; 3]);
-    // Who is not there, and a name that is neither of two.
+    // A client that is not there, and a name that belongs to neither of two.
     served.client_from(3).notify("ws1", 5);
     one.notify("ws3", 5);
     assert_eq!([1, 2, 3].map(|process| free(&mut one, process)), [false; 3]);
     one.notify("WS1", 5);
     assert_eq!([1, 2, 3].map(|process| free(&mut one, process)), [true, false, false]);
-    // Told again, it is no news, whatever was locked since.
+    // A repeated notice has no effect, whatever was locked since.
     assert_eq!(one.lock(&of("ws1.example.org", 1)), GRANTED);
     one.notify("ws1", 5);
     assert!(!free(&mut one, 1));
     one.notify("ws1", 7);
     assert!(free(&mut one, 1));
-    // One that is alone at its address is meant, however it calls itself; over UDP too, as Linux tells it.
+    // A client that is alone at its address is meant, whatever name it gives; over UDP too, as Linux sends it.
     let (portmap, _stop) = served.portmap_datagrams();
     let socket = UdpSocket::bind("127.0.0.2:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -222,7 +222,7 @@ fn numbers_of_locks_and_of_clients_have_bounds() {
     assert_eq!([0, 1].map(|byte| one.lock_waiting(&of("beside", byte))), [BLOCKED, NOLOCKS]);
     assert_eq!(one.lock(&of("third", 20)), NOLOCKS);
     assert_eq!(served.client_from(3).lock(&of("fourth", 20)), NOLOCKS);
-    // Waiting that ends makes room.
+    // A wait that ends makes room.
     assert_eq!(two.cancel(&of("two", 0)), GRANTED);
     assert_eq!(two.lock_waiting(&of("two", 1)), BLOCKED);
     one.notify("one", 3);
@@ -237,13 +237,13 @@ fn one_client_cannot_take_all_the_ranges_of_a_file() {
     let share = strata_namespace::HOLDS_PER_FILE_PER_CLIENT_MAX as u64;
     assert!((0..share).all(|byte| one.lock(&of("one", byte)) == GRANTED));
     assert_eq!(one.lock(&of("one", share)), NOLOCKS);
-    // Others have theirs, and another file is another matter.
+    // Other clients have shares of their own, and the share counts per file.
     assert!((share..share + 10).all(|byte| two.lock(&of("two", byte)) == GRANTED));
     assert_eq!(two.lock(&of("two", 0)), DENIED);
     let data = one.mount("/data").unwrap().unwrap();
     let other = one.file(&data, "g");
     assert_eq!(one.lock(&exclusive("one", 7, &other, 0, 1)), GRANTED);
-    // What ends makes room, and what it has it can give back.
+    // A lock that ends makes room, and the client can release what it has.
     assert_eq!([one.unlock(&of("one", 0)), one.lock(&of("one", share + 10))], [GRANTED; 2]);
     assert_eq!(one.unlock(&of("one", 1)), GRANTED);
 }
@@ -262,7 +262,7 @@ fn another_version_is_told_the_one_there_is_and_portmap_tells_the_port() {
     }
     assert_eq!(refused(&mut client, NLM, 17), Some((3, None, None)));
     assert_eq!(refused(&mut client, NLM, 2), Some((4, None, None)), "no arguments");
-    // What is between programs of one machine is not offered to a network.
+    // Procedures between programs of one machine are not offered to a network.
     assert_eq!([1, 2, 3, 4, 5].map(|number| refused(&mut client, NSM, number)), [Some((3, None, None)); 5]);
     client.call(NLM, 0, &Args::default()).unwrap().end();
     client.call(NSM, 0, &Args::default()).unwrap().end();
@@ -285,7 +285,7 @@ fn a_lock_that_is_asked_for_again_after_it_was_given_back_is_not_taken() {
         let (xid, reply) = one.receive().unwrap();
         let mut results = Client::accepted(reply).unwrap();
         assert_eq!((xid, results.opaque().unwrap().as_slice(), results.u32().unwrap()), (4711, &b"cook"[..], OK));
-        // The second transmission comes when the client has given the lock back: it must not take it for nobody.
+        // The second transmission comes when the client has released the lock: it must not set the lock again.
         assert_eq!(one.unlock(&lock), GRANTED);
     }
     assert_eq!(two.lock(&exclusive("two", 8, &file, 0, 0)), GRANTED);
@@ -347,7 +347,7 @@ fn a_server_that_ends_in_order_leaves_only_those_to_be_told_that_have_locks() {
     drop((one, two));
     served.stop_and_start();
     assert!(lock_clients(&served.ns(), &root()).unwrap().is_empty());
-    // Nobody is to ask again for anything, so nobody waits for that.
+    // No client has to ask again for a lock, so there is no grace period.
     let mut two = served.client_from(2);
     assert_eq!(two.lock(&exclusive("two", 7, &file, 0, 0)), GRANTED);
     drop(two);

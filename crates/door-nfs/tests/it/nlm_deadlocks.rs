@@ -1,4 +1,4 @@
-//! Deadlocks: who would wait for itself is told so at once, and nobody else is.
+//! Deadlocks: a request that would wait for itself is refused at once, and no other is.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -28,17 +28,17 @@ fn of_two_who_wait_for_what_the_other_holds_the_second_is_told_so() {
     let wanted = shared("one", 7, &g, 15, 1);
     assert_eq!(one.lock_waiting(&wanted), BLOCKED);
     let closing = exclusive("two", 7, &f, 3, 1);
-    // However often it asks; and who does not wait is told that it is denied, as ever.
+    // However often it asks. A request that does not wait is denied, as always.
     assert_eq!(
         [two.lock_waiting(&closing), two.lock_waiting(&closing), two.lock(&closing)],
         [DEADLCK, DEADLCK, DENIED]
     );
-    // The first waits on, and what the second holds it still holds; what it does not want any more opens the way.
+    // The first waits on, and the second still holds its lock; once the second releases it, the first is granted.
     assert_eq!(one.lock_waiting(&wanted), BLOCKED);
     host.is_left_alone();
     assert_eq!(two.unlock(&twos), GRANTED);
     assert_eq!(host.granted(), wanted);
-    // It does not wait: what it asked for goes to nobody.
+    // The second does not wait: the lock that it asked for goes to nobody.
     assert_eq!(one.unlock(&ones), GRANTED);
     assert_eq!(one.lock(&ones), GRANTED);
     // Without the circle the same request waits.
@@ -69,10 +69,10 @@ fn a_circle_of_three_is_found_and_a_chain_of_three_is_none() {
     let [f, g, h] = &files;
     assert_eq!(one.lock_waiting(&exclusive("one", 7, g, 0, 0)), BLOCKED);
     assert_eq!(two.lock_waiting(&exclusive("two", 7, h, 0, 0)), BLOCKED);
-    // Another process of the third host, which holds nothing, waits behind all of them for nobody in particular.
+    // Another process of the third host, which holds nothing, waits behind all of them and closes no circle.
     assert_eq!(three.lock_waiting(&exclusive("three", 8, f, 0, 0)), BLOCKED);
     assert_eq!(three.lock_waiting(&exclusive("three", 7, f, 0, 0)), DEADLCK);
-    // Who waits twice for one holder waits for no circle.
+    // An owner that waits twice for one holder waits in no circle.
     assert_eq!(one.lock_waiting(&shared("one", 7, h, 5, 5)), BLOCKED);
     assert_eq!(three.unlock(&exclusive("three", 7, h, 0, 0)), GRANTED);
     assert_eq!(host.granted(), exclusive("two", 7, h, 0, 0));
@@ -94,7 +94,7 @@ fn who_waits_in_the_way_before_one_counts_as_waited_for() {
     assert_eq!(two.unlock(&back), GRANTED);
     host.is_left_alone();
     assert_eq!(one.lock_waiting(&exclusive("one", 7, &g, 0, 0)), DEADLCK);
-    // When the writer gives up nobody waits for anybody.
+    // When the writer gives up, nobody waits for anybody.
     assert_eq!(two.cancel(&writer), GRANTED);
     assert_eq!(host.granted(), both);
 }
@@ -120,7 +120,7 @@ fn clients_that_lock_in_any_order_all_get_done() {
                 for round in 0..ROUNDS {
                     let order = (number as usize + round as usize) % 3;
                     let pair = [order, (order + 1 + number as usize % 2) % 3];
-                    // Until both are there. Asking again is what clients do that hear nothing.
+                    // Until both locks are there. Clients that hear nothing ask again.
                     'both: loop {
                         let mut had: Vec<usize> = Vec::new();
                         for at in pair {

@@ -1,4 +1,4 @@
-//! Locks and the portmapper over IPv6: what kernels ask there is rpcbind, and its answers are universal addresses.
+//! Locks and the portmapper over IPv6: kernels use rpcbind there, and its answers are universal addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -86,7 +86,7 @@ fn hosts_of_ipv6_are_told_of_a_restart_and_tell_of_theirs() {
     assert_eq!((name.as_str(), address.as_str()), ("server", "::1"));
     let mut one = served.client(Cred::user(0));
     assert_eq!(one.reclaim(&lock), GRANTED);
-    // The host restarts, and says so over UDP as Linux does.
+    // The host restarts, and reports that over UDP as Linux does.
     let (portmap, _stop) = served.portmap_datagrams();
     let socket = UdpSocket::bind((HERE, 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -113,7 +113,7 @@ fn rpcbind_tells_universal_addresses_of_what_is_served_over_the_transport() {
         for program in [NFS, MOUNT, NLM, NSM] {
             assert_eq!(address(version, 3, &asked(program.0, program.1, "tcp6")), at(own), "{program:?}");
         }
-        // No name of a transport: that of the call. What is not served over it, or not known there, is empty.
+        // No name of a transport means that of the call. A program that is not served over it, or not known there, has an empty address.
         assert_eq!(address(version, 3, &asked(NFS.0, 3, "")), at(own));
         assert_eq!(address(version, 3, &asked(NFS.0, 2, "tcp6")), at(own), "the version is told by the mismatch");
         for (program, netid) in [(NFS.0, "udp6"), (NLM.0, "udp6"), (NFS.0, "tcp"), (99, "tcp6")] {
@@ -125,7 +125,7 @@ fn rpcbind_tells_universal_addresses_of_what_is_served_over_the_transport() {
         [at(own), String::new(), String::new()]
     );
     assert_eq!(address(4, 9, &asked(RPCBIND.0, 4, "tcp6")), at(111));
-    // Nobody registers anything, and portmap's own procedures are there over IPv6, too.
+    // No registration is accepted, and portmap's own procedures are there over IPv6, too.
     for version in [2, 3, 4] {
         assert!(!client.call((RPCBIND.0, version), 1, &asked(NLM.0, 4, "tcp6")).unwrap().bool().unwrap());
         client.call((RPCBIND.0, version), 0, &Args::default()).unwrap().end();
@@ -178,7 +178,7 @@ fn a_door_on_all_addresses_tells_each_client_the_one_it_can_reach() {
     let old = format!("127.0.0.1.{}.{}", nfs >> 8, nfs & 255);
     assert_eq!(over_udp((v4, portmap.port()).into(), v4, "tcp"), old);
     assert_eq!(over_udp((v4, portmap.port()).into(), v4, "tcp6"), "", "not over the address that asks");
-    // A client of IPv4 is one of IPv4, whatever the socket is, and is called over it.
+    // An IPv4 client counts as one of IPv4, whatever the socket is, and is called over IPv4.
     let mut two = Client::connect((v4, nfs).into(), Cred::user(0)).unwrap();
     let mut one = Client::connect((HERE, nfs).into(), Cred::user(0)).unwrap();
     let data = one.mount("/data").unwrap().unwrap();

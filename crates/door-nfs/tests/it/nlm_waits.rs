@@ -1,4 +1,4 @@
-//! Locks that are waited for: in which order they are granted, how the client is told, and what ends waiting.
+//! Requests that wait for locks: in which order they are granted, how the client is notified, and what ends waiting.
 
 use std::net::UdpSocket;
 use std::sync::atomic::Ordering;
@@ -41,7 +41,7 @@ fn who_waits_is_called_when_the_lock_is_theirs_at_the_address_it_asked_from() {
     let (from, came) = host.next();
     assert_eq!((came, from.ip()), (Came::Granted(wanted.clone()), served.address.ip()), "as it was asked for");
     assert_eq!(one.test(&lock), Err((true, 8, 5, 10)));
-    // Asked again, as clients do that heard nothing, it is granted as what they have.
+    // If the client hears nothing and asks again, the lock that it has is granted.
     assert_eq!(two.lock_waiting(&wanted), GRANTED);
     two.unlock(&wanted);
     assert_eq!(one.lock(&lock), GRANTED);
@@ -66,13 +66,13 @@ fn those_who_wait_are_served_in_their_order_and_readers_together() {
     one.unlock(&lock);
     assert_eq!(host.granted(), first);
     host.is_left_alone();
-    // Asking again gives nobody a better place.
+    // Asking again gives no request a better place.
     assert_eq!([two.lock_waiting(&last), two.lock_waiting(&reader)], [BLOCKED, BLOCKED]);
     two.unlock(&first);
     let mut readers = [host.granted().process, host.granted().process];
     readers.sort_unstable();
     assert_eq!(readers, [12, 13]);
-    // The last one reads too, but somebody waits before it that it would be in the way of.
+    // The last one reads too, but an earlier request would be in its way.
     host.is_left_alone();
     two.unlock(&reader);
     two.unlock(&second);
@@ -93,7 +93,7 @@ fn who_gives_up_is_not_waited_for() {
     assert_eq!(two.cancel(&shared("two", 8, &file, 0, 1)), DENIED, "it does not wait for that");
     assert_eq!(two.cancel(&wanted[0]), GRANTED);
     assert_eq!(two.cancel(&wanted[0]), DENIED);
-    // To unlock what one waits for is to give up as well.
+    // Unlocking a lock that is waited for ends the wait as well.
     assert_eq!(two.unlock(&exclusive("two", 9, &file, 0, 0)), GRANTED);
     one.unlock(&lock);
     assert_eq!(host.granted(), wanted[2]);
@@ -118,7 +118,7 @@ fn a_client_that_is_gone_keeps_nobody_waiting() {
     let host = Host::on(3, 0);
     let served = calling(&host);
     let (mut one, mut gone, file, lock) = locked(&served);
-    // It reads, and waits to write; nothing answers at its address.
+    // The client reads, and waits to write; nothing answers at its address.
     let reads = shared("gone", 8, &file, 0, 10);
     one.lock(&shared("one", 7, &file, 0, 0));
     assert_eq!(gone.lock(&reads), GRANTED);
@@ -129,7 +129,7 @@ fn a_client_that_is_gone_keeps_nobody_waiting() {
     assert_eq!(third.lock_waiting(&behind), BLOCKED);
     one.unlock(&lock);
     assert_eq!(host.granted(), behind);
-    // What it had before it waited it has still.
+    // The client still has the lock that it had before it waited.
     assert_eq!(one.test(&exclusive("one", 7, &file, 0, 0)), Err((false, 8, 0, 10)));
 }
 
@@ -157,7 +157,7 @@ fn what_an_operator_breaks_and_what_a_restarted_host_had_goes_to_those_who_wait(
     let (ino, held) = ns.all_holds(&root()).unwrap().remove(0);
     assert_eq!(ns.break_holds(&root(), ino, &held.owner, RangeSpace::Bytes).unwrap(), 1);
     assert_eq!(host.granted(), wanted[0]);
-    // Its host restarts: what it has and what it waits for ends.
+    // The client's host restarts: its locks and its waits end.
     assert_eq!(one.lock_waiting(&lock), BLOCKED);
     two.notify("two", 3);
     wait_until(|| one.lock(&lock) == GRANTED);
@@ -179,7 +179,7 @@ fn a_host_that_cannot_be_called_holds_a_lock_up_once_however_much_it_waits_for()
     assert_eq!(host.granted(), wanted);
     let failed = served.door().metrics().lock_callbacks_failed.load(std::sync::atomic::Ordering::Relaxed);
     assert!(failed < 16, "called {failed} times");
-    // It asks again, and waits again.
+    // The client asks again, and waits again.
     assert_eq!(gone.lock_waiting(&exclusive("gone", 1, &file, 0, 0)), BLOCKED);
 }
 
@@ -236,7 +236,7 @@ fn locks_are_asked_for_over_udp_too_by_those_whom_an_export_admits() {
         Client::accepted(reply).unwrap()
     };
     let wanted = exclusive("two", 8, &file, 0, 0);
-    // The second time from the cache of replies.
+    // The second time the answer comes from the reply cache.
     for _ in 0..2 {
         let mut answer = ask(70, 2, &lock_args(&wanted, false));
         assert_eq!((answer.opaque().unwrap().as_slice(), answer.u32().unwrap()), (&b"cook"[..], DENIED));

@@ -64,9 +64,9 @@ fn portmap_over_udp_tells_the_same_to_those_whom_an_export_admits() {
     assert_eq!(ask_datagram(address, 7, PORTMAP.0, 2, 3, &[NFS.0, 3, 6, 0]), accepted(7, &[port]));
     assert_eq!(ask_datagram(address, 8, PORTMAP.0, 2, 3, &[NFS.0, 3, 17, 0]), accepted(8, &[0]));
     assert_eq!(ask_datagram(address, 9, PORTMAP.0, 2, 3, &[PORTMAP.0, 2, 17, 0]), accepted(9, &[111]));
-    // Other versions are told those there are, so that clients ask again with one of them.
+    // A call with another version gets the supported ones, so that clients ask again with one of them.
     assert_eq!(ask_datagram(address, 10, PORTMAP.0, 5, 3, &[]), Some(vec![10, 1, 0, 0, 0, 2, 2, 4]));
-    // NFS itself is on TCP alone; what is no call gets no answer.
+    // NFS itself is on TCP alone; a datagram that is no call gets no answer.
     assert_eq!(ask_datagram(address, 11, NFS.0, 3, 0, &[]), Some(vec![11, 1, 0, 0, 0, 1]));
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();

@@ -1,4 +1,4 @@
-//! A call that is sent again is answered again, and executed once.
+//! A retransmitted call is answered again, and executed once.
 
 use std::sync::atomic::Ordering;
 
@@ -41,7 +41,7 @@ fn a_call_in_execution_is_joined() {
         let name = format!("f{round}");
         client.file(&data, &name);
         let xid = 5000 + round;
-        // All are on their way before the first can be durable.
+        // All calls are on their way before the first can be durable.
         for client in &mut others {
             use std::io::Write;
             let record = client.record(xid, NFS, REMOVE, &dir_op(&data, &name));

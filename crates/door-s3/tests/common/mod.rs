@@ -268,7 +268,7 @@ pub(crate) async fn send_over(
     for (name, value) in headers {
         request = request.header(name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
-    // Clients of S3 say also of nothing how long it is; this library does not.
+    // Clients of S3 send a length even for an empty body; this library does not.
     let framed = headers.iter().any(|(name, _)| matches!(name.as_str(), "content-length" | "transfer-encoding"));
     if body.is_empty() && !framed && matches!(method, "PUT" | "POST") {
         request = request.header("content-length", "0");

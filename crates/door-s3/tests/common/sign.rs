@@ -238,7 +238,7 @@ fn canonical_query(query: &str) -> String {
             (recode(name), recode(value))
         })
         .collect();
-    // By name, and only then by value: a name sorts before one that goes on behind it.
+    // Sorted by name, then by value: a name sorts before a longer one that begins with it.
     pairs.sort();
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }

@@ -33,7 +33,7 @@ fn conditions_guard_reading_and_writing() {
     }
     assert_eq!(client.to("MOVE", "/bkt/file", "/bkt/else", &[("if-match", other)]), 412);
     assert_eq!(client.to("COPY", "/bkt/file", "/bkt/else", &[("if-match", other)]), 412);
-    // Weak tags guard changes as strong ones do, and a date that comes twice is none.
+    // Weak tags guard changes as strong ones do, and a date that comes twice is ignored.
     let weak = format!("W/{etag}");
     for method in ["PUT", "DELETE", "PROPPATCH"] {
         assert_eq!(client.status(method, "/bkt/file", &[("if-none-match", &weak)]), 412, "{method}");

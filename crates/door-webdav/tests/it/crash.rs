@@ -1,4 +1,4 @@
-//! What a reply told is there after a power cut: the disks are simulated, and what they had not synced is lost.
+//! What a reply confirmed is there after a power cut: the disks are simulated, and what they had not synced is lost.
 
 use std::sync::Arc;
 
@@ -127,7 +127,7 @@ fn a_download_whose_bytes_cannot_be_read_is_broken_off_and_never_filled_in() {
     let left = world.fork();
     left.kill_process();
     drop(server);
-    // Nothing is in memory any more, and more disks are gone than the parity makes up for.
+    // Nothing is in memory any more, and more disks are lost than the parity can replace.
     let server = over(&left);
     left.vanish("disk0");
     left.vanish("disk1");

@@ -1,4 +1,4 @@
-//! Keys that S3 can put and no file can be called: what COPY and MOVE make of them.
+//! Keys that S3 can put and that cannot be file names: how COPY and MOVE treat them.
 
 use strata_namespace::{Condition, ListQuery, ObjectMeta};
 
@@ -59,7 +59,7 @@ fn a_copy_has_the_same_keys_within_a_bucket_and_in_another() {
         assert_eq!(client.to("COPY", "/bkt/tree/", to, &[]), 201, "{to}");
         assert_eq!(below(&server, bucket, folder), all, "{to}");
     }
-    // Over one that is there as well: it was gone before, and nothing came in its place.
+    // Also over an existing target, which was once removed without a replacement.
     assert_eq!(client.to("COPY", "/bkt/tree/", "/other/copy", &[]), 204);
     assert_eq!(below(&server, "other", "copy/"), all);
     assert_eq!(below(&server, "bkt", "tree/"), all);
@@ -74,7 +74,7 @@ fn a_move_has_the_same_keys_within_a_bucket_and_into_another() {
     assert_eq!((below(&server, "bkt", "moved/"), below(&server, "bkt", "tree/")), (all.clone(), vec![]));
     assert_eq!(client.to("MOVE", "/bkt/moved/", "/other/moved/", &[]), 201);
     assert_eq!((below(&server, "other", "moved/"), below(&server, "bkt", "moved/")), (all, vec![]));
-    // A directory that came with a key still goes with its last object.
+    // A directory that was made by a key is still removed with its last object.
     server.ns().delete_object(&root(), "other", b"moved/../up", &Condition::default()).unwrap();
     assert!(client.list("/other/moved/").iter().all(|href| !href.contains("..")));
     server.sound();

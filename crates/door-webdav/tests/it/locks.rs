@@ -101,7 +101,7 @@ fn a_lock_of_a_collection_covers_what_is_and_comes_below() {
         201
     );
     assert_eq!(try_lock(&mut client, "/bkt/dir/file", "exclusive", &[]).status, 423);
-    // Depth 0 keeps the list of members, not what is in them.
+    // A lock with depth 0 protects the list of members, not their content.
     client.ok("MKCOL", "/bkt/flat");
     client.put("/bkt/flat/file", b"x");
     assert_eq!(try_lock(&mut client, "/bkt/flat", "exclusive", &[("depth", "0")]).status, 200);
@@ -239,10 +239,10 @@ fn malformed_lock_requests_are_refused() {
 fn a_lock_of_a_file_that_an_operator_removed_ends_with_it() {
     let server = Server::start();
     let mut client = server.client();
-    // Others are refused; who passes locks is whoever runs the store.
+    // Others are refused; only the operator of the store passes locks.
     let operator = Op::new(Caller::root(&STORE));
     let bucket = server.ns().lookup(&root(), strata_namespace::ROOT_INO, b"bkt").unwrap().ino;
-    // One that was there before, and one that its lock made.
+    // A file that was there before, and one that its lock made.
     client.put("/bkt/old", b"x");
     for path in ["/bkt/old", "/bkt/new"] {
         let token = lock(&mut client, path);
@@ -251,7 +251,7 @@ fn a_lock_of_a_file_that_an_operator_removed_ends_with_it() {
         assert_eq!(server.ns().unlink(&root(), bucket, name).map_err(|error| error.kind), Err(ErrorKind::Locked));
         server.ns().unlink(&operator, bucket, name).unwrap();
         assert_eq!(client.ask("PUT", path, &[], b"y").status, 201, "{path}");
-        // What has its name now is not locked, for nobody.
+        // A new file of that name is locked for nobody.
         assert_eq!(client.ask("PUT", path, &[("if", &with(&token))], b"z").status, 412, "{path}");
         assert!(!client.property(path, "DAV:", "lockdiscovery").unwrap().contains(&token), "{path}");
         let again = lock(&mut client, path);

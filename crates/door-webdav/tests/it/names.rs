@@ -114,14 +114,14 @@ fn a_collection_at_the_top_is_renamed_and_moved_into_others_and_out_of_them() {
     assert_eq!(client.list("/"), ["/", "/My%20Files/", "/bkt/"]);
     let renamed = server.ns().bucket_called(&root(), b"My Files").unwrap();
     assert!(renamed.name.starts_with("my-files-"), "{}", renamed.name);
-    // Into a folder, where it is a bucket no more, and out of it, where it is another one.
+    // Into a folder, where it is no bucket any more, and out of it, where it is another bucket.
     assert_eq!(client.to("MOVE", "/My%20Files", "/bkt/inner", &[]), 201);
     assert_eq!(client.get("/bkt/inner/file"), b"x");
     assert_eq!(client.to("MOVE", "/bkt/inner", "/Photos", &[]), 201);
     assert_eq!(client.to("COPY", "/Photos", "/Photos%20(copy)", &[]), 201);
     assert_eq!(client.get("/Photos%20(copy)/file"), b"x");
     assert_eq!(client.list("/"), ["/", "/Photos%20%28copy%29/", "/Photos/", "/bkt/"]);
-    // Not while somebody uploads to it: that would end with the bucket.
+    // Refused while somebody uploads to it: the upload would end with the bucket.
     let name = server.ns().bucket_called(&root(), b"Photos").unwrap().name;
     let upload = server.ns().create_upload(&root(), &name, b"big", ObjectMeta::default()).unwrap().id;
     assert_eq!(client.to("MOVE", "/Photos", "/bkt/photos", &[]), 409);
@@ -202,7 +202,7 @@ fn what_webdav_cannot_show_is_not_shown_but_keeps_its_name() {
     assert_eq!(server.ns().lookup(&op, dir.ino, b"link").unwrap().kind, NodeKind::Symlink);
     client.ok("DELETE", "/bkt/dir");
     assert_eq!(client.status("PROPFIND", "/bkt/dir", &[("depth", "0")]), 404);
-    // A bucket says what keeps it.
+    // The refusal for a bucket says what keeps it from being removed.
     client.ok("MKCOL", "/second");
     let second = server.ns().resolve(&op, b"second").unwrap();
     server.ns().symlink(&op, second.ino, b"link", b"/etc/passwd").unwrap();

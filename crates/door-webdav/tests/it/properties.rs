@@ -86,7 +86,7 @@ fn properties_have_limits_with_names() {
         assert!(set(&mut client, "/bkt/file", &many(from, 64)).text().contains("200 OK"));
     }
     assert!(set(&mut client, "/bkt/file", &many(256, 1)).text().contains("507 Insufficient Storage"));
-    // One that is there may still be replaced.
+    // An existing property may still be replaced.
     let text = set(&mut client, "/bkt/file", &many(7, 1)).text();
     assert!(text.contains("200 OK"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Section "Names", URLs in headers: what names this share, raw UTF-8, fragments, and which depth a file takes.
+//! Section "Names", URLs in headers: which names this share has, raw UTF-8, fragments, and which depth a file takes.
 
 use strata_door_webdav::DavConfig;
 
@@ -66,7 +66,7 @@ fn a_fragment_in_a_request_line_is_refused_and_nothing_is_done() {
         [("DELETE", "/bkt/file#1"), ("MKCOL", "/bkt/new#1"), ("PUT", "/bkt/file#"), ("GET", "/bkt/file#a")]
     {
         assert_eq!(client.ask(method, path, &[], b"").status, 400, "{method} {path}");
-        // On the same connection, the next request is judged by its own line.
+        // On the same connection, the next request is checked by its own line.
         assert_eq!(client.get("/bkt/file"), b"x", "{method} {path}");
     }
     assert_eq!(client.status("GET", "/bkt/new/", &[]), 404);

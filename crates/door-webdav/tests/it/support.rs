@@ -1,4 +1,4 @@
-//! A door on a free port over a store in a temporary folder, and short words for what the tests say.
+//! A door on a free port over a store in a temporary folder, and short helpers for the tests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -130,7 +130,7 @@ fn nothing_is_changed_by_a_move_that_replaces_what_a_sticky_folder_keeps() {
     set("/bkt", 0o777, 0);
     client.ok("MKCOL", "/bkt/shared");
     set("/bkt/shared", 0o1777, 0);
-    // The name that is replaced is in the sticky folder, and somebody else's.
+    // The name that is replaced is in the sticky folder, and belongs to somebody else.
     client.ok("MKCOL", "/bkt/shared/final");
     client.put("/bkt/shared/final/report", b"old");
     set("/bkt/shared/final", 0o777, 1);
@@ -149,7 +149,7 @@ fn nothing_is_changed_by_a_move_that_replaces_what_a_sticky_folder_keeps() {
         refused(&mut alice, "/bkt/shared/draft/", "/bkt/shared/final/");
         both_are_there(&mut client, "/bkt/shared/draft/", "/bkt/shared/final/");
     }
-    // What is below the name is in a sticky folder: she owns the target, and not the file in the folder that somebody else shares.
+    // Something below the name is in a sticky folder: she owns the target, but not the file in the folder that somebody else shares.
     alice.ok("MKCOL", "/bkt/final");
     alice.ok("MKCOL", "/bkt/final/theirs");
     client.put("/bkt/final/theirs/file", b"x");
@@ -161,7 +161,7 @@ fn nothing_is_changed_by_a_move_that_replaces_what_a_sticky_folder_keeps() {
     assert!(asked.text().contains("final/theirs/file") && asked.text().contains("sticky"), "{}", asked.text());
     both_are_there(&mut client, "/bkt/shared/draft/", "/bkt/final/");
     client.ok("DELETE", "/bkt/final/theirs");
-    // What is replaced would be removed from the sticky folder that the source is in: of hers it is, of others' not.
+    // The target would be removed from the sticky folder that the source is in: she may remove her own there, not that of others.
     set("/bkt/final", 0o777, 1);
     refused(&mut alice, "/bkt/shared/draft/", "/bkt/final/");
     both_are_there(&mut client, "/bkt/shared/draft/", "/bkt/final/");
@@ -191,7 +191,7 @@ fn nothing_is_moved_out_of_a_locked_tree_or_into_one_in_another_bucket() {
     let both = format!("{one} </other/dir> ({target})");
     assert_eq!(client.to("MOVE", "/bkt/tree", "/other/dir/tree", &[("if", &both)]), 201);
     is_whole(&server, "/other/dir/tree");
-    // The lock of what was moved stays behind, and ends with it.
+    // The lock of the moved tree stays behind, and ends with it.
     assert_eq!(client.status("MKCOL", "/bkt/tree", &[]), 201);
 }
 

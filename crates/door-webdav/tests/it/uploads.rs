@@ -52,7 +52,7 @@ fn broken(headers: &[(&str, &str)], sent: &[u8], end: impl Fn(&mut Client)) {
 fn a_connection_that_breaks_in_the_middle_of_a_body_changes_nothing() {
     broken(&[("content-length", "3000000")], &noise(1, 2_000_000), |rude| {
         rude.hang_up().unwrap();
-        // A refusal or nothing at all: what matters is that no success is told.
+        // A refusal or no answer at all: there must be no success.
         assert!(rude.reply(false).map_or(true, |reply| reply.status == 400));
     });
 }
@@ -147,7 +147,7 @@ fn a_client_that_waits_for_permission_to_send_gets_it() {
     assert_eq!(client.one_reply(true).unwrap().status, 100);
     client.write(b"body").unwrap();
     assert_eq!(client.reply(false).unwrap().status, 201);
-    // And is refused without having to send.
+    // The request is refused before its body is sent.
     let mut client = server.client();
     let request = head(&client, "/bkt/no/such/folder", &[("content-length", "4"), ("expect", "100-continue")]);
     client.write(&request).unwrap();
@@ -244,10 +244,10 @@ fn uploads_that_broke_off_are_counted_and_let_go() {
         rude.write(&request).unwrap();
         drop(rude);
         broken(count);
-        // Nothing of it keeps a slot: the next request is answered, and finds nothing of it.
+        // The broken upload holds no slot: the next request is answered, and finds no trace of the upload.
         assert_eq!(server.client().status("HEAD", "/bkt/new", &[]), 404);
     }
-    // A whole one is not among them.
+    // A whole upload is not among them.
     assert_eq!(server.client().status("PUT", "/bkt/whole", &[]), 201);
     broken(6);
 }
@@ -267,7 +267,7 @@ fn an_upload_that_finds_no_room_is_507_and_what_is_deleted_makes_room() {
     let stored = (0..40).take_while(|n| put(client_again(&mut client, &server), *n) == 201).count() as u64;
     assert!((4..40).contains(&stored), "{stored}");
     assert_eq!(put(client_again(&mut client, &server), 100), 507);
-    // What makes nothing larger passes.
+    // Changes that make nothing larger are accepted.
     client_again(&mut client, &server);
     (0..stored / 2).for_each(|n| assert_eq!(client.status("DELETE", &format!("/bkt/f{n}"), &[]), 204));
     eventually("room for another", || put(client_again(&mut client, &server), 101) == 201);

@@ -42,7 +42,7 @@ fn strangers_whose_bodies_do_not_end_are_answered_and_keep_nobody_out() {
         assert_eq!(reply.expect("connection"), "close");
     }
     assert_eq!(server.client().get("/bkt/file"), b"x");
-    // Far less than any of them may be silent.
+    // Much less than the time for which a client may be silent.
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
@@ -91,7 +91,7 @@ fn mode_bits_decide_for_users_that_are_no_administrators() {
     assert_eq!(ann.ask("LOCK", "/bkt/file", &[], lock).status, 403);
     let patch = b"<propertyupdate xmlns='DAV:'><set><prop><x xmlns='u'>1</x></prop></set></propertyupdate>";
     assert_eq!(ann.ask("PROPPATCH", "/bkt/file", &[], patch).status, 403);
-    // Her own place is hers alone.
+    // Her own folder is hers alone.
     ann.put("/bkt/ann/file", b"y");
     assert_eq!(ann.to("COPY", "/bkt/file", "/bkt/ann/copy", &[]), 201);
     let mut bob = server.user("bob", 1002);
@@ -133,7 +133,7 @@ fn what_is_made_is_its_owners_alone_unless_the_bucket_says_otherwise() {
 fn who_may_make_buckets_is_a_right_of_the_user_and_their_owner_removes_them() {
     let server = Server::start();
     let mut ann = server.user("ann", 1001);
-    // The mode of the root is that of file doors.
+    // The mode of the root counts only at file doors.
     let open = SetAttr { mode: Some(0o777), ..SetAttr::default() };
     server.ns().setattr(&root(), strata_namespace::ROOT_INO, &open).unwrap();
     let refused = ann.ask("MKCOL", "/anns", &[], b"");
@@ -182,7 +182,7 @@ fn slow_uploads_of_one_user_leave_places_for_the_others() {
         server.client().ask("HEAD", "/bkt", &[], b"").status == 503
     });
     assert!(refused, "this user has its share");
-    // The bucket is not his; what counts is that he is answered.
+    // The bucket does not belong to bob, but he gets an answer.
     assert_eq!(server.user("bob", 1002).status("HEAD", "/bkt/", &[]), 403);
     drop(slow);
 }

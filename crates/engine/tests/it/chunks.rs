@@ -1,4 +1,4 @@
-//! Blocks: readable from the moment they are taken, first from memory and then from their place.
+//! Blocks: readable from the moment the engine takes them, first from memory and then from their place.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -98,7 +98,7 @@ fn no_blocks_are_taken_ahead_of_a_change_while_appends_are_held() {
         done.send(()).unwrap();
     });
     assert!(is_done.recv_timeout(Duration::from_millis(50)).is_err());
-    // The commit that removes cells is not kept out.
+    // The commit that removes cells does not have to wait.
     commit(&*engine, Change { blocks: vec![block_with], purpose: Purpose::Data, ..Change::new(false) });
     assert_eq!((engine.on_its_way(&ahead), engine.on_its_way(&with)), (None, Some(DedupDomain::COMMON)));
     drop(held);

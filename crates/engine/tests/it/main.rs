@@ -89,7 +89,7 @@ fn a_change_shows_when_it_is_committed_with_its_number_and_is_durable_once_waite
     let removed = commit(engine, rows(&[("key", None)]));
     let row = engine.get(b"key", None).unwrap();
     assert_eq!((row.value, row.lsn), (None, removed), "a removal counts as much as a value");
-    // A power loss takes what was not waited for, and nothing else.
+    // A power loss takes back what nobody waited for, and nothing else.
     world.restart(0);
     assert_eq!(get(&open(&world), "key"), Some("value".to_owned()));
 }
@@ -178,12 +178,12 @@ fn premises_hold_while_every_row_that_counts_is_as_it_was_read() {
     };
     let (other, same) = (change(&[("other", Some("x"))]), change(&[("absent", Some("x"))]));
     assert_eq!((holds(&other), holds(&same)), ([true, true], [true, true]));
-    // What was absent came to be: an engine that compares rows sees that only where the change writes it.
+    // A row that was absent is there now: an engine that compares rows notices that only if the change writes the row.
     put(engine, "absent", "");
     assert_eq!((holds(&other), holds(&same)), ([false, true], [false, false]));
     commit(engine, rows(&[("absent", None), ("read", Some("2"))]));
     assert_eq!((holds(&other), holds(&same)), ([false, false], [false, false]));
-    // What is again what it was is no reason to compute the change anew.
+    // A row that has its old value again is no reason to compute the change anew.
     put(engine, "read", "1");
     assert_eq!((holds(&other), holds(&same)), ([true, true], [true, true]));
     assert_eq!(holds(&rows(&[])), [true, true], "without premises there is nothing to hold");
@@ -228,7 +228,7 @@ fn commits_with_events_are_read_in_order_once_they_are_written_from_memory_or_fr
         change
     };
     let mut expected = Vec::new();
-    // More than is handed over between two looks at what is in memory.
+    // More commits than are handed over between two looks at what is in memory.
     for number in 0..600 {
         let lsn = commit(&engine, told(number));
         expected.push((lsn, vec![format!("{number}a"), format!("{number}b")]));

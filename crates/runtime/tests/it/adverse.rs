@@ -15,7 +15,7 @@ use crate::support::*;
 
 fn restarted(world: &SimWorld, store: OpenStore) -> OpenStore {
     let op = root();
-    // Refused where a fault stopped the ledger; what was acknowledged is safe then, too.
+    // The sync is refused if a fault stopped the ledger; what was acknowledged is safe then, too.
     let _synced = store.namespace().sync_all(&op).and_then(|()| store.namespace().settle_blocking(&op));
     drop(store);
     world.restart(0);

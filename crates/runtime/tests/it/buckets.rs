@@ -68,7 +68,7 @@ fn a_renamed_bucket_keeps_its_rules_and_its_inodes() {
     assert_eq!(ns.bucket(&root(), "another").unwrap().durability, Durability::Strict);
     let names: Vec<String> = ns.buckets(&root()).unwrap().into_iter().map(|bucket| bucket.name).collect();
     assert_eq!(names, ["another", "bkt"]);
-    // By the inode alone, as from a handle.
+    // Reached by the inode alone, as from a handle.
     let op = root();
     ns.write(&op, file, 0, b"x").unwrap();
     ns.fsync(&op, file).unwrap();
@@ -137,7 +137,7 @@ fn a_file_goes_into_a_desktops_trash_from_another_bucket_and_is_counted_there() 
         told.iter().map(|told| (&*told.event.bucket, told.event.key.as_deref().unwrap_or_default())).collect();
     let at_s3 = ns.bucket_of_folder(&root(), b".Trash-0").unwrap().name;
     assert_eq!(told, [(&*at_s3, &b"g"[..]), ("bkt", &b"f"[..])]);
-    // What is there is replaced as by any rename, and nothing goes out again.
+    // A file in the trash is replaced as by any rename, and nothing comes back out of the trash.
     put(ns, "f", b"newer");
     throw((one, b"f"), b"g", RenameMode::Replace).unwrap();
     assert_eq!(used(trash), 5);
@@ -160,7 +160,7 @@ fn who_may_not_remove_the_source_of_a_move_across_gets_no_copy_of_it() {
     let refused = ns.move_across(&user(7), (one, b"d"), (two, b"d"), false).unwrap_err();
     assert_eq!(refused.kind, ErrorKind::AccessDenied);
     assert!(is_there(ns, "/bkt/d/f") && !is_there(ns, "/other/d"));
-    // Also where only something deep inside stays.
+    // The removal is also refused if only something deep inside has to stay.
     put(ns, "own/deep/f", b"not theirs");
     let whose = |path: &str, uid, mode| {
         let attr = SetAttr { uid: Some(uid), mode: Some(mode), ..SetAttr::default() };

@@ -1,5 +1,5 @@
-//! Checkpoints: a lost index is filled from one and means the same, taking one is never half done, a damaged one is passed
-//! over or refused by name.
+//! Checkpoints: a lost index is filled from one and has the same records, a checkpoint is never half taken, and a damaged one is skipped
+//! or refused by name.
 
 use std::collections::BTreeSet;
 
@@ -155,7 +155,7 @@ fn a_long_log_is_replayed_in_memory_that_does_not_grow_with_it_and_to_the_same_e
         let config = StoreConfig { content, index_dir: Some(folder.path().join("index")), ..small(&world) };
         let again = OpenStore::open(config, world.clock(), &SimEntropy::new(9)).expect("the store opens");
         let index = again.namespace().store().index();
-        // What one stripe holds comes on top.
+        // One stripe may come on top.
         let most = bytes + (16 << 10);
         assert!(index.overlay_bytes() < most && most < all, "{} of {all}", index.overlay_bytes());
         assert!(index.applied().is_some_and(|(lsn, _)| lsn < again.namespace().store().ledger().next_lsn()));
@@ -262,7 +262,7 @@ fn damage_pieces(world: &SimWorld, store: OpenStore) {
 fn a_damaged_checkpoint_is_passed_over_while_the_log_is_whole_and_refused_by_name_when_it_is_not() {
     let (world, store) = filled(30);
     checkpoint(&store).expect("taken");
-    // More behind it, so that the damaged stripes are not the log's tail.
+    // More objects behind it, so that the damaged stripes are not the log's tail.
     put(store.namespace(), "last", &noise(4, 100_000));
     let wanted = objects(store.namespace());
     damage_pieces(&world, store);
@@ -307,7 +307,7 @@ fn an_index_is_built_anew_for_another_engine_and_stays_as_it_was_where_that_cann
     }
     let names = |store: &OpenStore| keys(store.namespace(), "", None).0;
     damage_pieces(&world, open(sled).expect("as it was"));
-    // The log's start is gone and the checkpoint is damaged: only the index that is there knows.
+    // The log's start is gone and the checkpoint is damaged: only the present index has the records.
     for disk in 0..3 {
         strata_seam::Disk::remove(&*world.disk(&format!("disk{disk}")), "seg-00000000").expect("removed");
     }

@@ -1,4 +1,4 @@
-//! Events: what is told of a change is what happened, once, in order, whatever the process or the power does.
+//! Events: each says what happened, once and in order, whatever the process or the power does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -149,7 +149,7 @@ fn walk(ns: &Namespace, dir: Ino, path: &str, there: &mut BTreeMap<String, Node>
         let name = name.strip_prefix(".~strata~o~").unwrap_or(&name);
         let slash = if entry.attr.kind == NodeKind::Directory { "/" } else { "" };
         let path = format!("{path}{name}{slash}");
-        // Of a directory the size says nothing.
+        // The size of a directory is not compared.
         let node =
             Node { ino: known_by(entry.attr.kind, entry.attr.ino), kind: entry.attr.kind, size: entry.attr.size };
         if entry.attr.kind == NodeKind::Directory {
@@ -303,7 +303,7 @@ fn an_event_says_what_was_done_to_which_key_by_whom_through_which_door() {
     let file = ns.resolve(&root(), b"/bkt/d/hello").unwrap();
     let nfs = Op::new(Caller { superuser: true, ..Caller::new(7, 7, [].into(), &NFS) });
     ns.write(&nfs, file.ino, 5, b" you").unwrap();
-    // It is stored by whoever comes first, and told of as the writer's.
+    // Whichever door stores the bytes, the event is the writer's.
     assert_eq!(get(ns, "d/hello").unwrap(), b"hello you");
     let dir = ns.resolve(&root(), b"/bkt/d").unwrap();
     ns.rename(&nfs, (dir.ino, b"hello"), (dir.ino, b"bye"), RenameMode::Replace).unwrap();
@@ -420,11 +420,11 @@ fn a_crash_at_any_io_loses_no_event_and_tells_none_of_what_did_not_happen() {
                     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                         acknowledged(store.namespace(), &mut rng)
                     }));
-                    // What could not be done any more: the disks are gone.
+                    // Steps that could not be done any more: the disks are gone.
                     if !done.unwrap_or(false) {
                         break;
                     }
-                    // The disks may be gone by now; what is not read is not told.
+                    // The disks may be gone by now; what cannot be read is not checked.
                     match reader.next_page(usize::MAX) {
                         Ok(page) => told.extend(page.events),
                         Err(_) => break,
@@ -526,7 +526,7 @@ fn a_reader_that_falls_behind_the_limit_is_told_where_it_can_go_on() {
     }
     let segments = ns.store().ledger().segments().len();
     assert!((6..14).contains(&segments), "{segments} segments of 1 MiB for a limit of 6");
-    // In the memory of this process the newest events still are; the next one has only the log.
+    // The newest events are still in the memory of this process; the next process has only the log.
     drop(reader);
     drop(store);
     world.restart(0);
@@ -543,7 +543,7 @@ fn a_reader_that_falls_behind_the_limit_is_told_where_it_can_go_on() {
     assert_eq!(rest[rest.len() - 1].event.version, 80);
     // From the start of what is kept there is no gap.
     assert!(all(ns).len() >= rest.len());
-    // Nothing is held for nobody.
+    // Without readers no segments are held.
     assert!(ns.forget_cursor(&root(), "late").unwrap() && !ns.forget_cursor(&root(), "late").unwrap());
     churn(ns, 240, 3);
     assert!(ns.store().ledger().segments().len() < 6);

@@ -65,7 +65,7 @@ fn check(store: &OpenStore, promised: &Promised, what: &str) {
     for (key, may) in promised {
         match get(store.namespace(), key) {
             Ok(data) => assert!(may.contains(&data), "{what}: '{key}' holds {} bytes nobody wrote there", data.len()),
-            // Only what was never acknowledged may be missing; a first value that was is the only one then.
+            // Only a value that was never acknowledged may be missing; an acknowledged first value must be the only one.
             Err(error) => assert!(
                 matches!(*key, "one" | "again") && error.kind == strata_namespace::ErrorKind::NotFound,
                 "{what}: '{key}': {error:?}"
@@ -96,7 +96,7 @@ fn sweep(disk: Option<&str>) {
             world.restore(&broken);
             world.restart(choice);
             let what = format!("{fault:?}, choice {choice}");
-            // Every disk is back, whatever failed: to refuse would be to lose what is there.
+            // Every disk is back, whatever failed: refusing the store would lose what is there.
             let store = try_open(world, 2, 1).unwrap_or_else(|error| panic!("{what}: {error:?}"));
             check(&store, promised, &what);
             put(store.namespace(), "later", b"it takes writes again");

@@ -1,4 +1,4 @@
-//! Files and directories: the POSIX side, and how it meets the object side.
+//! Files and directories: the POSIX side, and how it works together with the object side.
 
 use strata_namespace::{Access, Durability, ErrorKind, NewNode, NodeKind, RenameMode, SetAttr, XattrMode};
 
@@ -71,7 +71,7 @@ fn a_file_that_is_written_without_a_pause_is_stored_after_five_seconds() {
         world.clock().advance(400_000_000);
         sealed.push(ns.seal_idle().unwrap());
     }
-    // After each five seconds or so, which are 13 lines.
+    // Stored after every five seconds or so, which are 13 lines.
     assert_eq!(sealed.iter().sum::<usize>(), 1, "{sealed:?}");
     let store = power_cut(&world, store);
     assert_eq!(get(store.namespace(), "log").unwrap(), b"line\n".repeat(13));
@@ -194,7 +194,7 @@ fn written_bytes_are_allocated_data_before_and_after_they_are_stored() {
         ns.close(&root(), file, true).unwrap();
         ns.open(&root(), file, RW, false).unwrap();
     }
-    // What turns out to be a hole only when it is stored is told again, to the door that wrote it too.
+    // If bytes turn out to be a hole only when they are stored, that is reported again, also to the door that wrote them.
     let changes = ns.changes(64, Some(&S3));
     ns.write(&root(), file, 2 * at, &vec![0; 3 << 20]).unwrap();
     assert_eq!(told(), 7590 + (3 << 20));
@@ -539,7 +539,7 @@ fn a_sync_in_a_relaxed_bucket_waits_for_the_write_alone_and_elsewhere_for_the_di
         let top = ns.bucket(&root(), bucket).unwrap().root;
         let file = ns.create(&root(), top, b"f", 0o644, RW, true, false).unwrap().ino;
         ns.write(&root(), file, 0, &noise(1, 100_000)).unwrap();
-        // What the bucket is made of was promised without conditions.
+        // The rows of the bucket itself were promised without conditions.
         let op = root();
         ns.fsync(&op, file).unwrap();
         ns.settle_blocking(&op).unwrap();

@@ -1,4 +1,4 @@
-//! What doors without open files rely on: changes that tell what they found, reads that need no disk, sizes that do not
+//! What doors without open files rely on: changes return what they found, reads need no disk, sizes do not
 //! go back while staged bytes become content.
 
 use strata_namespace::SetAttr;

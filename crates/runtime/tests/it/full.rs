@@ -1,5 +1,5 @@
-//! A full store: whatever it was filled and emptied by, removals go on, the mover ends what it begins, and room that was given
-//! back can be written again.
+//! A full store: whatever it was filled and emptied by, removals go on, the mover ends what it begins, and room that was
+//! freed can be written again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -232,7 +232,7 @@ fn a_reclaim_of_several_rounds_also_frees_the_segments_of_its_own_checkpoints() 
     let store = full.ns().store();
     let census = store.census(&mut Unpaced, &MoverReport::default()).expect("counted").expect("not called off");
     let dead = census.segments.iter().filter(|segment| segment.live == 0).map(|segment| segment.capacity).sum::<u64>();
-    // What the last checkpoint has made worthless, and the ends of two segments that it lay in.
+    // Segments that the last checkpoint has made worthless, and the ends of two segments that it lay in.
     let most = store.checkpoint_room() + 2 * store.ledger().segment_capacity();
     assert!(dead <= most, "{dead} of nothing, a checkpoint takes {}: {report:?}", store.checkpoint_room());
     full.check();
@@ -260,7 +260,7 @@ fn what_was_removed_of_the_segment_being_written_comes_back_too() {
     for (segments, on_demand) in [(12, false), (13, true), (15, false), (17, true)] {
         let mut full = Full::new(2, 1, segments);
         full.fill();
-        // The newest, which lie in it: about two thirds of a segment.
+        // The newest objects, which lie in that segment: about two thirds of it.
         let from = full.next - 24;
         let gone = full.delete(|seed| seed > from);
         assert!(gone >= 20, "{gone}");
@@ -393,7 +393,7 @@ fn a_file_whose_bytes_find_no_room_can_be_cut_short() {
     let more = noise(2, 5_000_000);
     ns.write(&op, file, 40_000, &more).expect("staged, and promised room");
     full.fill();
-    // Which somebody else than this store takes.
+    // A process other than this store takes that room.
     full.take_all();
     assert_eq!(ns.fsync(&op, file).expect_err("no room").kind, ErrorKind::NoSpace);
     ns.setattr(&op, file, &SetAttr { size: Some(45_000), ..SetAttr::default() }).expect("cut");
@@ -456,7 +456,7 @@ fn a_crash_at_any_io_of_a_reclaim_of_a_full_store_leaves_one_that_can_be_emptied
         full.store = None;
         full.world.restart(at);
         full.open(None);
-        // Again and again cut off, it comes no nearer to the end of its room than one round.
+        // However often it is cut off, it comes no nearer to the end of its room than one round.
         full.reclaim();
         assert!(full.put(), "crash at {at}");
         let last = format!("k{}", full.next);
@@ -492,7 +492,7 @@ fn what_is_written_over_again_and_again_takes_a_stated_share_of_the_disks() {
         }
     }
     let live = live * OBJECT as u64;
-    // What is more than 60 % wanted stays; a tenth and a segment of garbage is not worth a round; one segment is being
+    // Segments that are more than 60 % referenced stay; a tenth and a segment of garbage is not worth a round; one segment is being
     // written and one made ahead; and what comes between two looks.
     let bound = (live * 100 / 60) * 110 / 100 + 3 * capacity + 2 * OBJECT as u64;
     assert!(most <= bound, "{most} bytes of segments for {live} live, {bound} are allowed");
@@ -530,7 +530,7 @@ fn a_store_without_even_the_room_that_is_kept_back_says_so_and_goes_on_with_more
     let mut full = Full::new(2, 1, 14);
     full.fill();
     full.delete(|seed| seed % 2 == 0);
-    // Somebody else took what was kept back.
+    // Another process took the reserved room.
     let used =
         |full: &Full, disk: usize| full.world.files(&format!("disk{disk}")).iter().map(|file| file.len).sum::<u64>();
     let before: Vec<u64> = (0..3).map(|disk| used(&full, disk)).collect();

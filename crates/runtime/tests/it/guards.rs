@@ -1,4 +1,4 @@
-//! Expectations that are looked at again in the commit they are for.
+//! Expectations of requests, checked again in the commit that they are for.
 
 use strata_namespace::{Condition, ContentTag, ErrorKind, Guard, RenameMode, SetAttr, Wanted};
 
@@ -35,7 +35,7 @@ fn a_change_is_refused_when_somebody_replaced_what_was_judged() {
     let set = ns.set_property(&guarded(), ino, "ns", "name", Some(b"value"));
     assert_eq!(set.unwrap_err().kind, ErrorKind::PreconditionFailed);
     assert_eq!((get(ns, "f").unwrap(), get(ns, "g").is_err()), (b"replaced".to_vec(), true));
-    // The judged content again, then another file under the name while the judged one lives on elsewhere.
+    // The expected content again, then another file under the name while the expected one lives on elsewhere.
     put(ns, "f", b"judged");
     ns.link(&root(), ino, bucket, b"elsewhere").unwrap();
     put(ns, "other", b"other");

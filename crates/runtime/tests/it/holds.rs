@@ -1,4 +1,4 @@
-//! Locks of processes: kept with their session, and gone with it.
+//! Locks of processes: kept with their session, and ended with it.
 
 use strata_namespace::{
     Caller, ErrorKind, HOLDS_PER_FILE_PER_CLIENT_MAX, HeldRange, HoldOwner, Namespace, Op, RangeKind, RangeSpace,
@@ -87,7 +87,7 @@ fn the_locks_of_one_client_on_a_file_have_a_bound() {
     let ns = store.namespace();
     let ino = file(ns);
     let of = |client: u64, range: HeldRange| HeldRange { owner: HoldOwner { client, ..range.owner }, ..range };
-    // Locks for reading of two bytes with one between them, of two owners of each client, each of the same bytes as the others'.
+    // Read locks on two bytes with one between them, of two owners of each client, each on the same bytes as the others'.
     let nth = |client: u64, number: u64| of(client, range(number % 2, RangeKind::Read, number * 3..number * 3 + 2));
     let refused = |wanted: &HeldRange| ns.set_hold(&mount(), ino, wanted).unwrap_err().kind;
     let share = HOLDS_PER_FILE_PER_CLIENT_MAX as u64;
@@ -95,14 +95,14 @@ fn the_locks_of_one_client_on_a_file_have_a_bound() {
         ns.set_hold(&mount(), ino, &nth(0, number)).unwrap();
     }
     assert_eq!(refused(&nth(0, share)), ErrorKind::NoSpace);
-    // What makes two of one is one more, too; what makes none more is allowed: another kind, and neighbours that become one.
+    // Splitting a lock makes one more, too. Changes that make none more are allowed: another kind, and neighbours that become one.
     let cut = |range: std::ops::Range<u64>| ns.release_hold(&mount(), ino, &nth(0, 0).owner, RangeSpace::Bytes, &range);
     ns.set_hold(&mount(), ino, &of(0, range(0, RangeKind::Read, 0..8))).unwrap();
     ns.set_hold(&mount(), ino, &nth(0, share)).unwrap();
     assert_eq!(cut(3..4).unwrap_err().kind, ErrorKind::NoSpace, "nothing is given back in part");
     ns.set_hold(&mount(), ino, &of(0, range(0, RangeKind::Read, 0..8))).unwrap();
     cut(0..2).unwrap();
-    // Others have theirs.
+    // Other clients have shares of their own.
     ns.set_hold(&mount(), ino, &nth(1, 0)).unwrap();
     assert_eq!(ns.holds(&mount(), ino).unwrap().len(), HOLDS_PER_FILE_PER_CLIENT_MAX + 1);
     let empty = range(1, RangeKind::Read, 5..5);
@@ -131,12 +131,12 @@ fn what_clients_hold_is_counted_told_and_ended_for_a_whole_client() {
     let counts =
         || [ns.holds_of(NFS.number, 1), ns.holds_of(NFS.number, 2), ns.holds_of(MOUNT.number, 1), ns.holds_held()];
     assert_eq!((counts(), taken()), ([4, 3, 0, 7], vec![]));
-    // One that is split is two, and what stays as it was frees nothing.
+    // A lock that is split is two, and a lock that stays as it was frees nothing.
     ns.release_hold(&mount(), files[1], &of(2, 1), RangeSpace::Bytes, &(24..26)).unwrap();
     ns.set_hold(&mount(), files[1], &held(of(2, 1), 26..30)).unwrap();
     ns.release_hold(&mount(), files[1], &of(2, 1), RangeSpace::Bytes, &(50..60)).unwrap();
     assert_eq!((counts(), taken()), ([4, 4, 0, 8], vec![files[1]]));
-    // What goes with its file is told too.
+    // Locks that end with their file are reported too.
     ns.unlink(&mount(), ns.resolve(&root(), b"/bkt").unwrap().ino, b"c").unwrap();
     assert_eq!((counts(), taken()), ([3, 3, 0, 6], vec![files[2]]));
     let all = ns.all_holds(&root()).unwrap();
@@ -162,7 +162,7 @@ fn who_may_neither_read_nor_write_a_file_may_not_lock_it() {
     let (_world, store) = store();
     let ns = store.namespace();
     let ino = file(ns);
-    // To execute is to read, as everywhere at a door without an open.
+    // Permission to execute includes reading, as everywhere at a door without opens.
     for (mode, may) in [(0o600, false), (0o604, true), (0o602, true), (0o601, true)] {
         ns.setattr(&root(), ino, &strata_namespace::SetAttr { mode: Some(mode), ..Default::default() }).unwrap();
         assert_eq!(ns.permit_hold(&user(), ino).is_ok(), may, "{mode:o}");

@@ -1,4 +1,4 @@
-//! What doors do on the threads of their runtime, where whoever else has a request in work there waits for it: calls about one entry. Each is
+//! What doors do on the threads of their runtime, where other requests in work have to wait for it: calls about one entry. Each is
 //! measured by the processor time of its thread, which does not depend on what else the machine does.
 
 use strata_namespace::{Access, Condition, Namespace, ObjectMeta, RenameMode, SetAttr, XattrMode};
@@ -49,7 +49,7 @@ fn what_doors_call_on_the_threads_of_their_runtime_takes_less_than_fifty_microse
     for n in 0..OBJECTS {
         put(ns, &key(n), &noise(n, 100));
     }
-    // Most of it is read from the index's engine then, and not from what changed lately.
+    // Most of it is then read from the index's engine, and not from the latest changes.
     while ns.store().index().has_much() || ns.store().index().overlay_bytes() > 1 << 20 {
         ns.store().sync_and_drain(ns.clock().monotonic_nanos()).unwrap();
         ns.store().index().freeze();

@@ -1,4 +1,4 @@
-//! Page "Locks": whom a lock of WebDAV binds, at every door; when it ends; and what it outlives.
+//! Page "Locks": which callers a lock of WebDAV binds, at every door; when it ends; and what it outlives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -237,7 +237,7 @@ fn a_directory_that_vanishes_with_its_last_object_keeps_that_object_while_it_is_
     let (_world, store) = store();
     let ns = store.namespace();
     put(ns, "a/b/c", b"x");
-    // Without depth on the directory above: it would lose the member `b`.
+    // A lock without depth on the directory above: that directory would lose the member `b`.
     let token = lock(ns, "/bkt/a", false);
     let delete = |op: &Op| ns.delete_objects(op, "bkt", &[b"a/b/c".to_vec(), b"none".to_vec()]).unwrap();
     let answers = delete(&root());
@@ -276,7 +276,7 @@ fn locks_end_with_what_they_are_on_and_do_not_move() {
         assert_eq!(ns.locks_held(), 0, "{what}");
         put_as(ns, &root(), "d/f").unwrap();
     }
-    // Of a whole tree, and of what it is exchanged with.
+    // Locks on a whole tree, and on what it is exchanged with.
     for (what, act) in &REMOVALS[6..] {
         let (_world, store) = tree();
         let ns = store.namespace();
@@ -311,7 +311,7 @@ fn a_lock_of_a_name_that_leads_nowhere_makes_an_empty_file_in_the_same_commit() 
     assert_eq!(get(ns, "d/new").unwrap(), b"");
     assert_eq!(made.ino, Some(ino(ns, "/bkt/d/new")));
     assert!(is_locked(put_as(ns, &root(), "d/new")));
-    // Not in a directory that somebody else keeps as it is.
+    // No lock is granted in a directory whose members somebody else has locked.
     lock(ns, "/bkt/e", false);
     let refused = try_lock(ns, &holder("bob", &[]), &wanted("/bkt/e/new", "u", false));
     assert!(is_locked(refused));
@@ -330,7 +330,7 @@ fn conflicting_locks_are_not_granted_and_shared_ones_live_together() {
     for (path, deep) in [("/bkt/d", false), ("/bkt/d/f", false), ("/bkt/d/g", false), ("/bkt", true)] {
         assert!(is_locked(try_lock(ns, &ann, &wanted(path, "x", deep))), "{path}");
     }
-    // Above it and without depth, or beside it, is none of its business.
+    // A lock above it without depth, or beside it, does not conflict.
     try_lock(ns, &ann, &wanted("/bkt", "y", false)).unwrap();
     try_lock(ns, &ann, &wanted("/bkt/e", "z", true)).unwrap();
     // One shared lock is enough.
@@ -346,7 +346,7 @@ fn a_file_of_several_names_is_locked_by_all_of_them() {
     ns.write(&root(), elsewhere, 0, b"x").unwrap();
     ns.link(&holder("ann", &["urn:uuid:0/bkt/e"]), elsewhere, ino(ns, "/bkt/e"), b"third").unwrap();
     assert!(is_locked(ns.write(&root(), elsewhere, 0, b"y")), "one of its names is in a locked directory");
-    // Its other names may go: what is locked stays where it is.
+    // Other names of the file may be removed: the locked place stays.
     ns.unlink(&root(), ino(ns, "/bkt"), b"linked").unwrap();
     assert!(is_locked(ns.unlink(&root(), ino(ns, "/bkt/e"), b"third")));
 }
@@ -522,7 +522,7 @@ fn there_are_so_many_locks_and_no_more_and_each_is_found() {
     assert!(is_locked(ns.unlink(&mine, dir, b"9999")), "that is bob's or eve's");
     assert_eq!(grant("dan", LOCKS_MAX), Ok(()));
     assert_eq!(grant("dan", LOCKS_MAX + 1), Err(ErrorKind::NoSpace));
-    // What has ended by itself is in nobody's way, also before anybody tidies up.
+    // A lock that has ended by itself does not count, even before anybody tidies up.
     world.clock().advance(3_601 * SECOND);
     assert_eq!(grant("dan", LOCKS_MAX + 1), Ok(()));
     assert_eq!(ns.locks_held(), 1);
@@ -649,7 +649,7 @@ fn no_write_without_the_token_shows_after_the_lock_was_granted_however_many_writ
             });
         }
         for round in 0..300 {
-            // On the file, and on what is above it.
+            // Locks on the file, and on what is above it.
             let (path, deep) = if round % 2 == 0 { ("/bkt/d/f", false) } else { ("/bkt/d", true) };
             let token = lock(ns, path, deep);
             let before = read_file(ns, file);

@@ -63,7 +63,7 @@ proptest! {
                     ns.open(&root(), ino, RW, false).unwrap();
                 }
                 Step::Put { len, seed } => {
-                    // Staged writes come first, then the put replaces all of it.
+                    // Staged writes are stored first, then the put replaces all of them.
                     ns.fsync(&root(), ino).unwrap();
                     model = noise(seed, len);
                     put(ns, "f", &model);

@@ -1,4 +1,4 @@
-//! Who reads a file while another door replaces its content stays on what was there.
+//! A reader of a file stays on the old content while another door replaces it.
 
 use strata_namespace::{Access, Namespace, NodeKind, Permit, Pin, SetAttr};
 use strata_seam::Ino;

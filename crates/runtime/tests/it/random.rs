@@ -1,4 +1,4 @@
-//! Random changes of the tree through both of its faces, compared with a simple tree; with restarts, and with crashes at
+//! Random changes of the tree through both of its interfaces, compared with a simple tree; with restarts, and with crashes at
 //! any I/O, after which the state is one of those since the last that was acknowledged.
 
 use std::collections::BTreeMap;
@@ -307,7 +307,7 @@ fn after_a_crash_at_any_moment_the_tree_is_one_that_was_and_holds_what_was_ackno
             let op = root();
             let done = apply(store.namespace(), &op, &step);
             if world.is_crashed() {
-                // Whether the step's commit arrived is open.
+                // Whether the step's commit was written is open.
                 model.apply(&step);
                 states.push(model.seen());
                 break;
@@ -315,7 +315,7 @@ fn after_a_crash_at_any_moment_the_tree_is_one_that_was_and_holds_what_was_ackno
             assert_eq!(done.is_ok(), model.apply(&step), "seed {seed}: {step:?}: {done:?}");
             states.push(model.seen());
             if rng.one_in(3) && store.namespace().settle_blocking(&op).is_ok() {
-                // What an answer rests on is durable; a step that changed nothing may rest on less than all before it.
+                // What an answer depends on is durable; a step that changed nothing may depend on less than all before it.
                 if op.lsn() == store.namespace().store().last_commit() {
                     acknowledged = states.len() - 1;
                 }

@@ -1,4 +1,4 @@
-//! The mover: space comes back, nothing that is wanted or still relied upon goes, whatever happens at which moment.
+//! The mover: space is freed, nothing that is referenced or relied upon is removed, whatever happens at which moment.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -131,7 +131,7 @@ fn an_ingest_that_found_a_chunk_before_it_was_condemned_is_waited_for() {
     let data = noise(9000, 40_000);
     put(ns, "gone", &data);
     delete(ns, "gone");
-    // It left the bytes out, and has not counted them yet.
+    // The ingest left the bytes out, and has not counted them yet.
     let mut content = Some(content(ns, &data));
     let mut waited = 0;
     reclaim_acting(
@@ -175,7 +175,7 @@ fn an_ingest_begun_after_the_condemnation_writes_the_chunk_anew() {
     let data = noise(9000, 40_000);
     put(ns, "gone", &data);
     delete(ns, "gone");
-    // Somebody from before makes the round wait at the moment when everything is condemned.
+    // A holder from before makes the round wait at the moment when everything is condemned.
     let mut older = Some(content(ns, &data));
     let mut fresh = None;
     let report = reclaim_acting(
@@ -213,7 +213,7 @@ fn a_stream_that_takes_long_keeps_what_it_relies_on_and_nothing_else() {
     while ns.store().collect().expect("collected") > 0 {}
     let report = reclaim_acting(&store, |_| true, |_| false);
     assert!(report.chunks_dropped > 50 && report.segments_waiting > 0, "{report:?}");
-    // What it leaves out from here on is there too.
+    // Chunks that it leaves out from here on are there too.
     stream.push(&gone).expect("taken in");
     let report = reclaim_acting(&store, |_| true, |_| false);
     assert!(report.segments_waiting > 0, "{report:?}");
@@ -262,7 +262,7 @@ fn an_open_reader_reads_on_and_what_it_read_goes_when_it_is_closed() {
 fn a_reader_of_what_is_wanted_holds_nothing_up() {
     let (world, store) = filled(10);
     let ns = store.namespace();
-    // With pages, whose items the mover has to look at.
+    // Content with pages, whose items the mover has to look at.
     let data = noise(9000, 6 << 20);
     put(ns, "live", &data);
     let (_, reader) = ns.get_object(&root(), "bkt", b"live").expect("there");
@@ -326,7 +326,7 @@ fn a_copy_of_an_object_deleted_meanwhile_is_whole_or_refused() {
     );
     assert_eq!(get(ns, "early").expect("there"), data);
     sound(ns);
-    // The items alone were kept, and everything else has gone: refused, nothing is half there.
+    // Only the items were kept, and everything else is gone: refused, nothing is half there.
     delete(ns, "early");
     reclaim_acting(&store, |_| true, |_| true);
     let late = ns.store().content(DedupDomain::COMMON, items).expect("by reference");
@@ -358,7 +358,7 @@ fn a_page_whose_count_went_to_zero_comes_back_whole() {
     let store = reopened(&world, store);
     assert_eq!(get(store.namespace(), "again").expect("there"), data);
     sound(store.namespace());
-    // And deleted for good, all of it goes.
+    // Deleted for good, all of it is removed.
     delete(store.namespace(), "again");
     while store.namespace().store().collect().expect("collected") > 0 {}
     let report = (report, reclaim_acting(&store, |_| true, |_| true));

@@ -104,7 +104,7 @@ fn a_bucket_that_is_renamed_while_it_is_removed_keeps_what_is_left() {
         if !std::mem::replace(&mut renamed, true) {
             let (from, to) = ((ROOT_INO, &b"bkt"[..]), (ROOT_INO, &b"saved"[..]));
             ns.rename(&root(), from, to, RenameMode::NoReplace).unwrap();
-            // Somebody else's, which happens to be empty.
+            // A new bucket of somebody else, which happens to be empty.
             ns.create_bucket(&root(), "bkt", None).unwrap();
         }
         true
@@ -126,7 +126,7 @@ fn two_who_remove_the_same_tree_are_not_in_each_others_way() {
     fill();
     let mut first = true;
     let done = ns.remove_bucket(&root(), "bkt", &mut |_, _| {
-        // All of it goes, but for the bucket.
+        // All of the content is removed, but not the bucket.
         if std::mem::replace(&mut first, false) {
             let bucket = ns.resolve(&root(), b"/bkt").unwrap().ino;
             for dir in [&b"d0"[..], b"d1", b"d2"] {

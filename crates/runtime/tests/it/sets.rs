@@ -1,4 +1,4 @@
-//! A store over several sets: a set is added, another emptied and taken away, with a crash at any moment of it; and what
+//! A store over several sets: a set is added, another emptied and removed, with a crash at any moment of it; and what
 //! every object reads afterwards, from the disks that are left alone.
 
 use std::sync::Arc;
@@ -76,7 +76,7 @@ fn the_layout_is_changed_by_adding_a_set_and_draining_the_old_one_whose_disks_ar
     drop(store);
     world.kill_process();
     OLD.iter().for_each(|name| world.vanish(name));
-    // Any two of the new ones may go, too.
+    // Any two of the new disks may be lost, too.
     for lost in [["e0", "e1"], ["e2", "e3"]] {
         let world = world.fork();
         lost.iter().for_each(|name| world.vanish(name));
@@ -106,14 +106,14 @@ fn a_drain_goes_on_after_a_crash_at_any_moment_and_loses_nothing() {
     drop(store);
     assert!(last > first + 200, "{} I/Os", last - first);
     let (mut gone, mut going) = (0, 0);
-    // At every I/O: of what was not synced nothing survives, all of it, or some.
+    // A crash at every I/O. Of what was not synced nothing survives, all of it, or some.
     let points =
         (first..=last).flat_map(|io| [0, 1, io.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 2].map(|choice| (io, choice)));
     for (nth, (io, choice)) in points.enumerate() {
         world.restore(&start);
         let store = try_open_all(&world).expect("the store opens");
         world.crash_during(io, 1 + nth as u64 % 4);
-        // It fails somewhere, or came to its end just before.
+        // The drain fails somewhere, or ended just before.
         drop(try_drain(&store, 0));
         drop(store);
         world.restart(choice);
@@ -170,7 +170,7 @@ fn a_drain_tells_what_is_left_can_be_taken_back_and_goes_on() {
     world.kill_process();
     let store = try_open_all(&world).expect("the store opens");
     let wanted = objects(store.namespace());
-    // The new one may go as well.
+    // The new set may be drained as well.
     drain(&store, 1);
     assert_eq!(states(&store), [(0, SetState::Active)]);
     let worker = |name: &str| {

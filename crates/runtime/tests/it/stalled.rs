@@ -1,5 +1,5 @@
 //! While nothing can be written, for lack of disks or of room: what is stored stays readable at every door, what could not
-//! be stored is shown to nobody who would have to wait for it, and it is stored when that is over.
+//! be stored is not shown to callers that would have to wait for it, and it is stored once that is over.
 
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ fn resumed_and_closed(staged_alone: bool) {
     let ns = store.namespace();
     assert!(try_put(ns, "refused", b"x").is_err());
     give_back(&world, ns);
-    // Nobody waits for it: closing in good order stores it, also what is only staged.
+    // Nobody waits for it: closing in good order stores it, even if it is only staged.
     let file = ns.resolve(&root(), b"/bkt/kept").expect("there").ino;
     if staged_alone {
         ns.open(&root(), file, Access { read: true, write: true, exec: false }, false).expect("opened");
@@ -120,8 +120,8 @@ fn below_the_write_quorum_a_refused_change_hides_nothing_and_is_made_when_the_di
     assert_eq!(content_at(ns, "other"), noise(1, 100_000));
     assert_eq!(ns.head_object(&root(), "bkt", b"third").err().map(|error| error.kind), Some(ErrorKind::NotFound));
     give_back(&world, ns);
-    // The first refused one was on its way when the quorum went: it is made now, as a client must expect of a request
-    // whose end it was not told. The second one never was.
+    // The first refused request was on its way when the quorum was lost: it is carried out now, as a client must expect of a
+    // request that was not answered. The second one was never begun.
     assert_eq!(shown(ns), ["kept", "other"]);
     assert_eq!(content_at(ns, "kept"), b"new");
     assert_eq!(try_put(ns, "third", b"3").map_err(|error| error.kind), Ok(()));
@@ -145,7 +145,7 @@ fn removals_and_renames_on_their_way_when_the_quorum_goes_are_not_shown_either()
     assert_eq!(ns.settle_blocking(&op).map_err(|error| error.kind), Err(ErrorKind::ReadOnly));
     assert_eq!(shown(ns), ["kept", "other"]);
     assert_eq!(content_at(ns, "other"), noise(1, 100_000));
-    // The mount shows what its users did, as any file system does before it is synced.
+    // The mount shows what its users did, as any local file system does before a sync.
     let local = ns.readdir(&at(&MOUNT), dir, b"", 10).expect("listed");
     assert_eq!(local.entries.iter().map(|entry| &entry.name[..]).collect::<Vec<_>>(), [b"moved"]);
     give_back(&world, ns);
@@ -169,7 +169,7 @@ fn a_tree_is_removed_as_it_is_now_and_not_as_it_was_last_written() {
     let op = at(&NFS);
     ns.unlink(&op, tree, b"a").expect("visible at once");
     assert_eq!(ns.settle_blocking(&op).map_err(|error| error.kind), Err(ErrorKind::ReadOnly));
-    // It shows `a` until that is written, and is refused for want of disks, not because `a` is gone.
+    // The tree shows `a` until its removal is written. The removal of the tree is refused for lack of disks, not because `a` is gone.
     let refused = ns.remove_tree(&at(&WEBDAV), bucket, b"tree").map_err(|error| error.kind);
     assert_eq!(refused, Err(ErrorKind::ReadOnly));
     assert_eq!(told(ns, &WEBDAV, |op| ns.readdir(op, tree, b"", 10)).entries.len(), 2);
@@ -201,7 +201,7 @@ fn what_is_staged_and_cannot_be_saved_does_not_keep_the_stored_content_from_read
             }
         }
         if full {
-            // Until no segment has room for it any more.
+            // Until no segment has room for another object.
             let filled = (10..200).map(|seed| try_put(ns, "filler", &noise(seed, 1 << 20))).find_map(Result::err);
             assert_eq!(filled.expect("full").kind, ErrorKind::NoSpace);
         } else {

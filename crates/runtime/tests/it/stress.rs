@@ -1,4 +1,4 @@
-//! Many threads on real files, with the threads of a server: each knows what its own files hold, all share directories,
+//! Many threads on real files, with the threads of a server: each thread has its own files, all share directories,
 //! a name and a reader of everything.
 
 #![allow(clippy::disallowed_methods, reason = "how long to press is no behaviour under test")]
@@ -87,7 +87,7 @@ fn writer(ns: &Namespace, number: u64, until: Instant) -> BTreeMap<String, Vec<u
                 data.resize(len, 0);
             }
             5 => {
-                // Written through nothing that is open, as over NFS; then replaced, removed or left to the sealers.
+                // Written without an open file, as over NFS; then replaced, removed or left to the sealers.
                 let ino = ino(&key);
                 ns.write(&root(), ino, 0, b"unsynced").expect("write");
                 data.resize(data.len().max(8), 0);
@@ -167,7 +167,7 @@ fn many_threads_find_what_they_left_and_a_restart_finds_it_too() {
         looking.join().expect("the onlooker");
         left.into_iter().flat_map(|files| files.expect("a writer")).collect()
     });
-    // The predicates hold for a store at rest: nothing staged that a sealer could take up, no page left to let go.
+    // The predicates hold for a store at rest: nothing is staged that a sealer could take up, and no page has to be released.
     ns.sync_all(&root()).expect("sealed");
     while ns.store().collect().expect("collected") > 0 {}
     sound(ns);
@@ -245,7 +245,7 @@ fn a_check_beside_writers_finds_what_is_wrong_and_nothing_else() {
         let looking = scope.spawn(|| onlooker(ns, &stop));
         let (mut checks, mut alarms) = (0, Vec::new());
         while Instant::now() < until && alarms.is_empty() {
-            // In windows of a few inodes and chunks as well as all at once.
+            // Checked in windows of a few inodes and chunks as well as all at once.
             let options = CheckOptions { contents: checks % 4 == 3, live: true, at_once: [1 << 20, 5][checks % 2] };
             let report = check(ns, &options, &mut |_| true).expect("checked");
             alarms = report.violations;

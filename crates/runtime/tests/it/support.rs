@@ -1,4 +1,4 @@
-//! A small store on simulated disks, and short words for what the tests say.
+//! A small store on simulated disks, and short helpers for the tests.
 
 mod engine;
 

@@ -1,4 +1,4 @@
-//! The top of the tree, as a person at a desktop uses it: folders of any name, which are buckets, and files in none.
+//! The top of the tree, as a person at a desktop uses it: folders of any name, which are buckets, and files outside of any folder.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -117,7 +117,7 @@ fn a_folder_of_any_name_is_made_renamed_and_removed_and_s3_reaches_it_by_one_nam
     sound(ns);
     ns.store().ledger().sync().unwrap();
     drop(store);
-    // Also after a restart, and after another name.
+    // The same after a restart, and under another name.
     let store = open(&world);
     let ns = store.namespace();
     for (name, info) in &made {
@@ -152,7 +152,7 @@ fn an_alias_of_before_a_rename_and_one_that_is_nobodys_lead_nowhere() {
         of_other.replace("other", "my-files"),
         "my-files--strata".to_owned(),
         "bkt-1--strata".to_owned(),
-        // The root of a bucket whose name S3 allows has no other.
+        // The root of a bucket whose name S3 allows has no alias.
         format!("bkt-{}--strata", ns.bucket(&root(), "bkt").unwrap().root),
         "My Files".to_owned(),
         String::new(),
@@ -164,7 +164,7 @@ fn an_alias_of_before_a_rename_and_one_that_is_nobodys_lead_nowhere() {
     ns.rename(&root(), (ROOT_INO, b"My Files"), (ROOT_INO, b"my-files"), RenameMode::NoReplace).unwrap();
     assert_eq!(kind(ns.bucket(&root(), &alias)), ErrorKind::NoSuchBucket);
     assert_eq!(ns.bucket(&root(), "my-files").unwrap().root, folder);
-    // A folder that is called like another's alias has an alias of its own, and people are asked which they mean.
+    // A folder whose name is another's alias has an alias of its own. For that name, people are asked which one they mean.
     ns.mkdir(&root(), ROOT_INO, of_other.as_bytes(), 0o755).unwrap();
     assert_eq!(ns.bucket(&root(), &of_other).unwrap().root, other);
     assert_eq!(kind(ns.bucket_called(&root(), of_other.as_bytes())), ErrorKind::Invalid);
@@ -209,7 +209,7 @@ fn files_at_the_top_are_objects_of_one_bucket_which_has_no_folders() {
     assert_eq!(read_file(ns, file.ino), b"s3");
     assert_eq!(ns.path_of(&root(), file.ino).unwrap().unwrap(), b"from s3");
     assert_eq!(ns.path_of(&root(), ROOT_INO).unwrap().unwrap(), b"");
-    // What lies in a folder is not this bucket's.
+    // Keys in a folder do not belong to this bucket.
     assert_eq!(kind(read(ns, "top", b"bkt/inner/key")), ErrorKind::NotFound);
     assert_eq!(kind(put_in(ns, &root(), "top", b"bkt/new", b"x")), ErrorKind::Invalid);
     assert_eq!(kind(put_in(ns, &root(), "top", b"folder/", b"")), ErrorKind::Invalid);
@@ -220,7 +220,7 @@ fn files_at_the_top_are_objects_of_one_bucket_which_has_no_folders() {
     assert_eq!(refused[0].as_ref().unwrap_err().kind, ErrorKind::Invalid);
     assert!(*refused[1].as_ref().unwrap());
     assert_eq!(get(ns, "inner/key").unwrap(), b"of bkt");
-    // It is neither removed nor renamed, and nobody makes a second one of its name.
+    // The bucket at the top is neither removed nor renamed, and nobody makes a second one of its name.
     assert_eq!(kind(ns.delete_bucket(&root(), "top")), ErrorKind::NotPermitted);
     assert_eq!(kind(ns.remove_bucket(&root(), "top", &mut |_, _| true)), ErrorKind::NotPermitted);
     assert_eq!(kind(ns.create_bucket(&root(), "top", None)), ErrorKind::BucketExists);
@@ -250,13 +250,13 @@ fn the_bucket_of_the_files_at_the_top_has_uploads_copies_and_rules_like_any() {
     assert_eq!((get(ns, "copy").unwrap(), read(ns, "top", b"back").unwrap()), (b"part".to_vec(), b"part".to_vec()));
     let used = ns.usage(UsageOf::Bucket(ROOT_INO)).unwrap();
     assert_eq!((used.bytes, used.inodes), (8, 3), "the two files, and the root itself");
-    // The mode of its objects is no mode of the root.
+    // The mode of its objects does not change that of the root.
     let before = ns.getattr(&root(), ROOT_INO).unwrap().mode;
     assert_eq!(ns.set_bucket_mode(&root(), "top", 0o640).unwrap().mode, 0o640);
     assert_eq!(ns.getattr(&root(), ROOT_INO).unwrap().mode, before);
     let made = put_in(ns, &root(), "top", b"readable", b"x").unwrap();
     assert_eq!(ns.getattr(&root(), made).unwrap().mode & 0o777, 0o640);
-    // A relaxed one makes no promise less of a folder, which is a bucket of its own.
+    // If it is relaxed, a folder is as durable as before, because a folder is a bucket of its own.
     ns.set_bucket(&root(), "top", None, Some(Durability::Relaxed)).unwrap();
     let (file, folder) = (root(), root());
     put_in(ns, &file, "top", b"relaxed", b"x").unwrap();
@@ -295,7 +295,7 @@ fn a_folder_that_has_the_name_of_that_bucket_is_meant_and_the_files_have_an_alia
     assert!(ns.name_top("loose-files").unwrap());
     assert_eq!(read(ns, "loose-files", b"f").unwrap(), b"file");
     assert_eq!(kind(ns.bucket(&root(), "top")), ErrorKind::NoSuchBucket);
-    // It is no folder: nobody exports or mounts it as one.
+    // It is no folder, so nobody exports or mounts it as one.
     assert_eq!(kind(ns.bucket_of_folder(&root(), b"loose-files")), ErrorKind::NoSuchBucket);
     assert_eq!(kind(ns.bucket_of_folder(&root(), b"")), ErrorKind::NoSuchBucket);
     sound(ns);
@@ -346,7 +346,7 @@ fn who_makes_anything_at_the_top_is_a_right_of_the_user_at_every_door() {
         assert_eq!(kind(ns.mkdir(&eve, ROOT_INO, b"Eve's", 0o700)), ErrorKind::AccessDenied, "{door:?}");
         assert_eq!(kind(make_file(ns, &eve, b"eve", b"x")), ErrorKind::AccessDenied);
         assert_eq!(kind(ns.create_unnamed(&eve, ROOT_INO, 0o600)), ErrorKind::AccessDenied);
-        // What is somebody else's stays.
+        // What belongs to another user stays.
         for other in [&eve, &of(1002, door)] {
             assert!(ns.rmdir(other, ROOT_INO, b"Ada's").is_err() && ns.unlink(other, ROOT_INO, b".DS_Store").is_err());
             assert!(ns.rename(other, (ROOT_INO, b"Ada's"), (ROOT_INO, b"Mine"), RenameMode::Replace).is_err());
@@ -356,7 +356,7 @@ fn who_makes_anything_at_the_top_is_a_right_of_the_user_at_every_door() {
         ns.rename(&ada, (ROOT_INO, b".DS_Store"), (ROOT_INO, b"._x"), RenameMode::Replace).unwrap();
         ns.rmdir(&ada, ROOT_INO, b"Ada").unwrap();
         ns.unlink(&ada, ROOT_INO, b"._x").unwrap();
-        // Of whom the store knows nothing at a file door the mode of the root says what they may.
+        // For a user whom the store does not know, the mode of the root decides at a file door.
         let nobody = of(1002, door);
         assert!(ns.mkdir(&nobody, ROOT_INO, b"Nobody's", 0o700).is_err());
         ns.setattr(&root(), ROOT_INO, &SetAttr { mode: Some(0o777), ..SetAttr::default() }).unwrap();
@@ -383,7 +383,7 @@ fn a_kernel_that_judges_by_the_mode_is_shown_one_that_lets_users_ask() {
         ns.set_rights(rights);
         assert_eq!((shown(b"/"), shown(b"/bkt")), (mode, 0o700));
     }
-    // Who may not look may not ask either.
+    // Users who may not read the root are not shown the right to write there either.
     ns.setattr(&root(), ROOT_INO, &SetAttr { mode: Some(0o750), ..SetAttr::default() }).unwrap();
     assert_eq!(shown(b"/"), 0o770);
 }

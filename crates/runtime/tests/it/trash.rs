@@ -1,4 +1,4 @@
-//! A folder that a desktop throws away goes into the trash's bucket in one commit, and what is in it follows.
+//! A folder that a desktop throws away is moved into the trash's bucket in one commit, and its content follows.
 
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ fn a_folder_is_in_the_trash_at_once_and_what_is_in_it_follows_into_its_bucket() 
     sound(ns);
     let page = ns.readdir(&root(), ino(ns, "/.Trash-0/d/wide"), &[], 4096).unwrap();
     assert_eq!(page.entries.len(), MANY);
-    // It is a folder of that bucket like any other now.
+    // It is now a folder of that bucket like any other.
     ns.rename(&root(), (ino(ns, "/.Trash-0/d"), b"wide"), (trash, b"wide"), RenameMode::NoReplace).unwrap();
     ns.remove_tree(&root(), trash, b"d").unwrap();
     ns.remove_tree(&root(), trash, b"wide").unwrap();
@@ -89,7 +89,7 @@ fn whatever_is_done_in_the_folder_meanwhile_everything_belongs_where_it_lies_in_
     throw(ns, (one, b"d"), trash).unwrap();
     let (d, wide) = (ino(ns, "/.Trash-0/d"), ino(ns, "/.Trash-0/d/wide"));
     let last = format!("{:03}", MANY - 1);
-    // New files beside those that have not followed; a file that has not into a folder that has, and out of the folder.
+    // New files beside those that have not followed; a file that has not followed moves into a folder that has, and out of the folder.
     for n in 0..3 {
         ns.create(&root(), wide, format!("{n}-new").as_bytes(), 0o644, RW, true, false).unwrap();
     }
@@ -99,7 +99,7 @@ fn whatever_is_done_in_the_folder_meanwhile_everything_belongs_where_it_lies_in_
     let put_back = ns.rename(&root(), (d, b"moved"), (one, b"back"), RenameMode::NoReplace);
     assert_eq!(put_back.unwrap_err().kind, ErrorKind::CrossDevice);
     sound(ns);
-    // The folder goes while its content is on the way.
+    // The folder is removed while its content is still following.
     ns.remove_tree(&root(), trash, b"d").unwrap();
     sound(ns);
     ns.follow_all().unwrap();
@@ -134,7 +134,7 @@ fn of_a_file_of_several_names_those_in_the_trash_become_files_of_their_own() {
     ns.link(&root(), f, one, b"outside").unwrap();
     ns.link(&root(), f, d, b"g").unwrap();
     ns.link(&root(), ino(ns, "/bkt/d/inside"), d, b"inside2").unwrap();
-    // What was written and not stored comes along.
+    // Bytes that were written and not stored come along.
     ns.open(&root(), f, RW, false).unwrap();
     ns.write(&root(), f, 0, b"FIRST").unwrap();
     throw(ns, (one, b"d"), trash).unwrap();
@@ -146,12 +146,12 @@ fn of_a_file_of_several_names_those_in_the_trash_become_files_of_their_own() {
         let attr = ns.resolve(&root(), format!("/.Trash-0/d/{path}").as_bytes()).unwrap();
         assert_eq!((&*read_file(ns, attr.ino), attr.nlink), (content, 1), "{path}");
     }
-    // Who has it open has the file that is left where it was.
+    // A program that has it open has the file that is left where it was.
     ns.write(&root(), f, 0, b"LATER").unwrap();
     ns.close(&root(), f, true).unwrap();
     assert_eq!((ino(ns, "/bkt/outside"), &*read_file(ns, f)), (f, &b"LATER"[..]));
     assert_eq!(ns.getattr(&root(), f).unwrap().nlink, 1);
-    // One name alone is thrown away likewise.
+    // One of several names can be thrown away likewise.
     ns.link(&root(), f, one, b"again").unwrap();
     throw(ns, (one, b"again"), trash).unwrap();
     let thrown = ns.resolve(&root(), b"/.Trash-0/again").unwrap();
@@ -191,7 +191,7 @@ fn a_bucket_goes_only_once_everything_that_was_moved_out_of_it_has_followed_and_
     throw(ns, (one, b"d"), trash).unwrap();
     let on_its_way = used(ns, one).1;
     assert!(on_its_way > 1);
-    // Of none of these anything is on its way: removed, replaced, and emptied first.
+    // Nothing follows out of these: they are removed, replaced, and emptied first.
     ns.rmdir(&root(), ROOT_INO, b"other").unwrap();
     ns.rename(&root(), (ROOT_INO, b"third"), (ROOT_INO, b"fourth"), RenameMode::NoReplace).unwrap();
     ns.mkdir(&root(), ROOT_INO, b"fifth", 0o700).unwrap();
@@ -200,7 +200,7 @@ fn a_bucket_goes_only_once_everything_that_was_moved_out_of_it_has_followed_and_
     assert_eq!(ns.delete_bucket(&root(), "tree").unwrap_err().kind, ErrorKind::NoSuchBucket);
     assert_eq!((used(ns, one).1, used(ns, other).1, used(ns, third).1), (on_its_way, 0, 1), "nothing was waited for");
     sound(ns);
-    // Of this one it is, and all of it follows first.
+    // Content of this one still follows: all of it follows first.
     ns.rmdir(&root(), ROOT_INO, b"bkt").unwrap();
     assert_eq!((used(ns, one), ns.follow_step().unwrap()), ((0, 0), 0));
     sound(ns);
@@ -215,7 +215,7 @@ fn a_lock_is_granted_at_once_and_binds_what_has_not_followed_by_the_place_where_
     put(ns, "stays", b"f");
     throw(ns, (one, b"d"), trash).unwrap();
     let on_its_way = used(ns, one).1;
-    // Who comes by the inode of a file that says another bucket than it lies in.
+    // A caller that has the inode of a file whose record names another bucket than the one it is in.
     let deep = ino(ns, "/.Trash-0/d/e/e/e/f");
     let refused = |done: Result<()>| assert_eq!(done.unwrap_err().kind, ErrorKind::Locked);
     lock(ns, trash, b"d", "urn:uuid:1").unwrap();
@@ -227,7 +227,7 @@ fn a_lock_is_granted_at_once_and_binds_what_has_not_followed_by_the_place_where_
         refused(ns.rename(&root(), (above, b"e"), (above, b"g"), RenameMode::Replace));
         refused(ns.mkdir(&root(), below, b"new", 0o700).map(drop));
         assert_eq!(ns.locks_on(&root(), deep).unwrap().len(), 1);
-        // And not what says the same bucket and lies in it.
+        // A file whose record names the bucket that it is in is not locked.
         ns.write(&root(), ino(ns, "/bkt/stays"), 0, b"x").unwrap();
         ns.follow_all().unwrap();
     }
@@ -296,7 +296,7 @@ fn a_folder_at_the_top_is_a_folder_of_the_trash_then_and_its_bucket_ends_when_ev
     sound(ns);
     ns.follow_all().unwrap();
     sound(ns);
-    // What somebody has open has no other rules.
+    // An open file without a name keeps the rules of its bucket.
     assert_eq!(used(ns, one).1, 1);
     ns.write(&root(), open, 0, b"still written").unwrap();
     ns.fsync(&root(), open).unwrap();
@@ -380,7 +380,7 @@ fn nothing_is_exchanged_with_a_trash_or_comes_out_of_one() {
     refused(swap);
     throw(ns, (one, b"d"), trash).unwrap();
     refused(ns.rename_or_trash(&root(), (trash, b"d"), (one, b"d"), RenameMode::Replace));
-    // By the rights of a rename, whatever is in the folder.
+    // The rights of a rename suffice, whatever is in the folder.
     put(ns, "locked/f", b"f");
     ns.setattr(&root(), ino(ns, "/bkt/locked/f"), &SetAttr { mode: Some(0), ..SetAttr::default() }).unwrap();
     ns.setattr(&root(), trash, &SetAttr { mode: Some(0o777), ..SetAttr::default() }).unwrap();

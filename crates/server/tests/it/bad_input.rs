@@ -1,4 +1,4 @@
-//! What people get wrong: each gets the sentence it deserves, the right exit code, and nothing is changed.
+//! Wrong input by people: each gets a fitting message, the right exit code, and nothing is changed.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -104,7 +104,7 @@ fn a_store_whose_disks_are_all_gone_is_not_made_anew() {
         std::fs::rename(place.data().join(disk), place.beside(disk)).unwrap();
     }
     refused(&serve(&place.data_arg(), &[]), 1, &["none of the store's 2 disks is there", "nothing was changed"]);
-    // Empty folders, as mount points without their disks are.
+    // Empty folders, like mount points whose disks are missing.
     for disk in ["disk0", "disk1"] {
         std::fs::create_dir(place.data().join(disk)).unwrap();
     }

@@ -46,11 +46,11 @@ fn a_body_longer_than_promised_changes_nothing() {
     let (s3, dav) = (S3::of(&server), WebDav::of(&server));
     s3.make_bucket("box");
     s3.send("PUT", "/box/old", "", &[], b"old");
-    // The signature is that of all eight bytes; four are announced.
+    // The signature is that of all eight bytes; the announced length is four.
     let answer = s3.send("PUT", "/box/old", "", &[("content-length", "4")], b"12345678");
     assert_eq!(answer.status, 400, "{}", answer.text());
     unchanged(&server, "/box/old", Some(b"old"), "s3");
-    // The way in which clients of WebDAV that do not know the length say what they expect.
+    // The header by which WebDAV clients that do not know the length announce what they expect.
     let answer = dav.send("PUT", "/box/old", &[("x-expected-entity-length", "4")], b"12345678");
     assert_eq!(answer.status, 400, "{}", answer.text());
     unchanged(&server, "/box/old", Some(b"old"), "webdav");

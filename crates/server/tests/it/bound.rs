@@ -130,7 +130,7 @@ fn the_process_stays_within_its_memory_under_hostile_loads() {
             let s3 = &s3;
             scope.spawn(move || {
                 let body = noise(6 << 20, 1000 + n);
-                // Those that are told to slow down do.
+                // Clients that are told to slow down do so.
                 for _ in 0..2 {
                     let answer = s3.send("PUT", &format!("/box/many{n}"), "", &[], &body);
                     assert!([200, 503].contains(&answer.status), "{}", answer.text());

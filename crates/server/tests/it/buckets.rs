@@ -246,7 +246,7 @@ fn a_bucket_in_use_is_removed_with_yes_alone_and_nothing_else_goes() {
         let drive = Drive(place.drive());
         std::os::unix::fs::symlink("../other", drive.at("/box/out")).unwrap();
     }
-    // It has its content from what is removed.
+    // The copy refers to content that is removed.
     let copied = s3.send("PUT", "/other/kept", "", &[("x-amz-copy-source", "/box/a/b")], b"");
     assert_eq!(copied.status, 200, "{}", copied.text());
     let said = refused(&place, &["remove", "box"]);
@@ -309,7 +309,7 @@ fn a_removal_that_is_interrupted_says_what_is_left_and_goes_on_when_it_is_given_
         let _ = kill_process(Pid::from_child(&child), Signal::INT);
         let output = child.wait_with_output().unwrap();
         let said = complaint(&output);
-        // On a busy machine it may have been through before the signal came.
+        // On a busy machine the command may have ended before the signal came.
         if !output.status.success() {
             assert_eq!(output.status.code(), Some(1), "{state}: {said}");
             assert!(said.contains("ended before it was complete") && said.contains("give the command again"), "{said}");
@@ -331,7 +331,7 @@ fn a_removal_that_is_interrupted_says_what_is_left_and_goes_on_when_it_is_given_
         }
     }
     let removed = bucket(&place, &["remove", "box", "--yes"]);
-    // A server may have been at a step of up to 16 names when the command was told.
+    // A server may have been at a step of up to 16 names when the command was ended.
     let names_removed = removed["names"].as_u64().unwrap();
     assert!((there.saturating_sub(16)..=there).contains(&names_removed), "{there} were said to be left: {removed}");
     assert!(names(&place).is_empty());

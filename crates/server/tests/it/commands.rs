@@ -125,7 +125,7 @@ fn a_new_user_is_nobody_else_and_the_mode_of_a_bucket_says_what_others_see_of_it
         assert!(!refused.status.success(), "{mode}");
     }
 
-    // What a bucket promises is changed for everything in it at once, and what it holds is counted.
+    // The durability of a bucket changes for everything in it at once, and its content is counted.
     assert_eq!(bucket(&["show", "box"])["durability"], "strict");
     assert_eq!(bucket(&["set", "box", "--durability", "relaxed"])["durability"], "relaxed");
     let of_box = bucket(&["set", "box", "--durability", "strict", "--mode", "644"]);
@@ -160,7 +160,7 @@ fn fsck_finds_nothing_wrong_in_a_sound_store_and_changes_not_a_byte() {
     let s3 = S3::of(&server);
     s3.make_bucket("box");
     s3.send("PUT", "/box/key", "", &[], &vec![1; 300_000]);
-    // A killed server leaves the most for an opening to mend.
+    // A killed server leaves the most work for an opening.
     server.kill();
     let before = fingerprint(&place);
     let report: Value = serde_json::from_str(&succeed(&["fsck", "--data", &place.data_arg(), "--json"])).unwrap();
@@ -191,7 +191,7 @@ fn fsck_names_the_disk_whose_bytes_have_rotted() {
     assert_eq!(checked.status.code(), Some(1), "{said}{}", complaint(&checked));
     assert!(said.contains("ACK: disk") && said.contains("disk1 has") && said.contains("damaged frames"), "{said}");
     assert!(said.contains("HASH    holds"), "what can be rebuilt is returned right: {said}");
-    // And nobody who reads notices.
+    // And no reader notices.
     let server = place.serve(3, &[]);
     assert!(S3::of(&server).send("GET", "/box/key", "", &[], b"").body == data);
 }
@@ -324,7 +324,7 @@ fn a_second_start_whose_ports_are_taken_says_who_has_the_store() {
 fn a_command_waits_for_a_server_that_answers_nobody_yet_and_then_says_so() {
     let place = Place::new();
     assert!(place.serve(1, &[]).stop().success());
-    // What a server that is starting looks like to others: it has the lock, and there is no socket yet.
+    // As a starting server looks to others: it has the lock, and there is no socket yet.
     let mut lock = std::fs::File::options().read(true).write(true).open(place.data().join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
     writeln!(lock, "{}", std::process::id()).unwrap();

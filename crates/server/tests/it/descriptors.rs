@@ -32,7 +32,7 @@ fn silent_connections_take_no_descriptor_that_a_disk_needs() {
     let silent = doors.iter().flat_map(|door| (0..SILENT).map_while(move |_| TcpStream::connect(door).ok()));
     let silent: Vec<TcpStream> = silent.collect();
     assert_eq!(silent.len(), 3 * SILENT, "the kernel takes them, whoever serves them");
-    // Whoever has something to say takes the place of who is silent, long before one is given up.
+    // A client with a request gets the place of a silent one, long before the silent one times out.
     let began = Stopwatch::start();
     assert_eq!(http::request(authority(&webdav), "OPTIONS", "/", &[], b"").status, 200);
     assert!(Nfs::of(&server).lookup("/box").is_ok());

@@ -1,4 +1,4 @@
-//! Disks that go, come back and are replaced under a running server, as an operator does it; heal, scrub and repair.
+//! Disks that fail, come back and are replaced under a running server, as an operator does it; heal, scrub and repair.
 
 use std::path::Path;
 use std::time::Duration;
@@ -96,7 +96,7 @@ fn a_disk_is_taken_out_under_a_running_server_stays_out_over_a_restart_and_is_gi
     let (code, list) = told(&place, &["disk", "remove", "2"]);
     assert_eq!((code, &list["disks"][2]["state"]), (0, &Value::from("missing")), "{list}");
     let disk = place.data().join("disk2");
-    // It may be pulled: nobody has anything on it open, once who was reading it is through.
+    // The disk may be pulled: nothing on it is open, once running reads have ended.
     eventually("no file of a disk that was taken out is open", || {
         let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().flatten();
         let mut targets = open.filter_map(|fd| std::fs::read_link(fd.path()).ok());
@@ -137,7 +137,7 @@ fn a_disk_deleted_under_a_running_server_is_replaced_and_then_two_others_may_go(
     proves(&healed["proof"], 2 * OBJECTS);
     assert_eq!(states(&place), ["active"; 6]);
     all_are_there(&server, 2 * OBJECTS);
-    // What was refused, and what was replaced, is nobody's.
+    // Disks that were refused or replaced do not belong to the store.
     let foreign = Place::new();
     let other = foreign.serve(1, &[]);
     let disk = foreign.data().join("disk0").display().to_string();
@@ -166,7 +166,7 @@ fn a_disk_deleted_under_a_running_server_is_replaced_and_then_two_others_may_go(
     let server = place.serve(6, &[]);
     all_are_there(&server, 2 * OBJECTS);
     assert_eq!(states(&place).iter().filter(|state| *state == "missing").count(), 2);
-    // And both come back, onto folders of the same names, under the same server: with the first the set has its write quorum
+    // Both come back, onto folders of the same names, under the same server: with the first the set has its write quorum
     // again and a heal leaves what only the other can hold, with the second it leaves nothing.
     for (number, folder, left) in [(0, "disk0", 1), (5, "disk5", 0)] {
         let folder = place.data().join(folder).display().to_string();
@@ -297,7 +297,7 @@ fn a_scrub_mends_rot_when_told_to_and_by_itself() {
 
     rot(&place.data().join("disk2"));
     let server = place.serve(3, &["--scrub-interval", "1s", "--scrub-pace", "0"]);
-    // Paused it stays, over a restart as well.
+    // The scrub stays paused, even over a restart.
     assert_eq!(status(&place)["keeper"]["scrub"]["paused"], true);
     told(&place, &["scrub", "--resume"]);
     eventually("the rot is mended", || status(&place)["keeper"]["scrub"]["healed"].as_u64() > Some(0));
@@ -315,7 +315,7 @@ fn a_heal_of_a_resting_store_names_what_cannot_be_read() {
     let (code, healed) = told(&place, &["heal"]);
     assert_eq!(code, 0, "{healed}");
     proves(&healed["proof"], OBJECTS);
-    // One frame more than the parity can stand for.
+    // One damaged frame more than the parity can replace.
     rot(&place.data().join("disk0"));
     rot(&place.data().join("disk1"));
     let (code, healed) = told(&place, &["heal"]);
@@ -339,7 +339,7 @@ fn a_heal_names_the_bytes_that_cannot_be_read_and_no_others() {
     let content: Vec<u8> = (0..10).flat_map(noise).collect();
     assert_eq!(s3.send("PUT", "/box/big", "", &[], &content).status, 200);
     assert!(server.stop().success());
-    // The same bytes of two frames, in the middle of the first disk: what is beside them can be read, or rebuilt.
+    // The same bytes of two frames, in the middle of the first disk: chunks beside them can be read, or rebuilt.
     let segment = |disk: &str| place.data().join(disk).join("seg-00000000");
     let middle = std::fs::read(segment("disk0")).unwrap().iter().rposition(|byte| *byte != 0).unwrap() / 2;
     for disk in ["disk0", "disk1"] {
@@ -447,7 +447,7 @@ fn below_the_write_quorum_everything_is_read_and_writing_goes_on_when_disks_are_
             ["gone", "missing"].contains(&&*states(&place)[slot.parse::<usize>().unwrap()])
         });
         let output = run(&["disk", "replace", slot, &folder, "--data", &place.data_arg()]);
-        // The first leaves the set below its quorum, and what the second cannot hold is not whole yet.
+        // After the first the set is still below its quorum, and what only the second disk can hold is not whole yet.
         assert_eq!(output.status.code(), Some(i32::from(slot == "1")), "{}", complaint(&output));
     }
     put_all(&server, OBJECTS);

@@ -71,7 +71,7 @@ fn a_user_of_uid_0_who_is_no_administrator_gets_another_number_and_what_belongs_
     let eve = s3.with_keys("EVEKEY", "secret-of-eve");
     assert_eq!(eve.send("GET", "/box/of-the-admin", "", &[], b"").status, 403);
     assert_eq!(eve.send("DELETE", "/box/of-the-admin", "", &[], b"").status, 403);
-    // Eve could make buckets and still can: of her own.
+    // Eve could make buckets, and still can make her own.
     assert_eq!(eve.send("PUT", "/of-eve", "", &[], b"").status, 200);
     assert_eq!(s3.send("GET", "/box/of-the-admin", "", &[], b"").body, b"x");
     let log = server.log();

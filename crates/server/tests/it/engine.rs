@@ -1,4 +1,4 @@
-//! The setting `index-engine`: the index moves from one engine to another, and nobody who reads notices.
+//! The setting `index-engine`: the index moves from one engine to another, and no reader notices.
 
 use strata_index::EngineKind;
 
@@ -42,7 +42,7 @@ fn the_index_moves_to_another_engine_and_back_and_what_is_stored_reads_the_same(
     assert!(!place.data().join("index.was-sled").exists());
     check(&place);
 
-    // Whoever says nothing keeps it, also behind a kill.
+    // Without the setting the engine stays, even after a kill.
     let server = place.serve_again(&[]);
     reads_everything(&S3::of(&server));
     assert_eq!(status(&place)["index_engine"], "fjall");

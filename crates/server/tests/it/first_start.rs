@@ -98,7 +98,7 @@ fn a_first_start_killed_at_any_change_is_followed_by_one_that_succeeds() {
         let kill = format!("inject={call}:signal=KILL:when={number}");
         traced(&place, &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &kill].map(str::to_owned));
         assert!(!place.data().join("doors.json").exists(), "it was to be killed at {call} {number}");
-        // How it was to be made need not be said again once that was written down.
+        // The layout need not be given again once it was written down.
         let told = place.data().join("store.json").exists() && number % 2 == 0;
         let server = if told { place.serve_again(&SHUT) } else { place.serve(2, &SHUT) };
         check_whole(&server);

@@ -49,7 +49,7 @@ pub(crate) fn request(authority: &str, method: &str, target: &str, headers: &[(&
     // A door that refuses may close before it has read everything; its answer counts.
     let _ = stream.write_all(body);
     if promised {
-        // Nothing more comes, whatever was promised.
+        // Nothing more is sent, whatever length was announced.
         let _ = stream.shutdown(std::net::Shutdown::Write);
     }
     let mut answer = Vec::new();

@@ -88,7 +88,7 @@ fn without_the_right_key_nobody_is_served_and_it_can_be_put_back() {
     assert!(complaint(&itself).contains("no copy of it"), "{}", complaint(&itself));
     let bytes = std::fs::read(&key).unwrap();
 
-    // Lost, damaged, and that of another store.
+    // A key that is lost, one that is damaged, and that of another store.
     let another = Place::new();
     assert!(another.serve(1, &[]).stop().success());
     let foreign = std::fs::read(another.data().join("master.key")).unwrap();
@@ -158,7 +158,7 @@ fn secrets_that_an_earlier_release_kept_in_clear_are_sealed_and_every_trace_of_t
         put_user(ns, "eve", secrets[0], 1000, false);
         put_user(ns, "gone", secrets[3], 1001, false);
         ns.create_bucket(&earlier::root(), "box", None).unwrap();
-        // Into a checkpoint, too.
+        // The secrets are also in a checkpoint.
         ns.store().take_checkpoint(&std::collections::BTreeSet::new(), &mut |_| true).unwrap();
         put_user(ns, "eve", secrets[1], 1000, false);
         ns.put_setting(&earlier::root(), "user/gone", None).unwrap();
@@ -175,7 +175,7 @@ fn secrets_that_an_earlier_release_kept_in_clear_are_sealed_and_every_trace_of_t
         show(&place)["clear_secrets"] == "none"
     });
     assert!(erased, "{}", server.log());
-    // Beside the running server, and after it.
+    // Searched while the server runs, and after it.
     for secret in secrets {
         assert_eq!(in_clear(&data, secret), Vec::<PathBuf>::new(), "{secret}");
     }

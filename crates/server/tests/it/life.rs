@@ -1,4 +1,4 @@
-//! How a server comes and goes, and what is there afterwards.
+//! How a server starts and ends, and what is there afterwards.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -41,7 +41,7 @@ fn the_drive_is_gone_when_the_server_is() {
     let drive = Drive(server.door("mount", "path").into());
     std::fs::create_dir(drive.at("/box")).unwrap();
     drive.put("/box/f", b"kept").unwrap();
-    // Somebody stays inside: the server ends all the same.
+    // A program keeps a file open: the server ends all the same.
     let open = std::fs::File::open(drive.at("/box/f")).unwrap();
     assert!(server.stop().code().is_some());
     drop(open);
@@ -92,11 +92,11 @@ fn a_server_starts_at_once_after_its_predecessor_was_killed() {
     let s3 = S3::of(&server);
     s3.make_bucket("box");
     for number in 0..8 {
-        // Memory that the kernel has to take down takes it time.
+        // The kernel takes time to free much memory.
         s3.send("PUT", &format!("/box/{number}"), "", &[], &noise(16 << 20, number));
     }
     for round in 0..4 {
-        // On the same port: that too is free only when the process is gone.
+        // On the same port, which is also free only when the process is gone.
         let port = http::authority(&server.door("s3", "endpoint")).to_owned();
         server.signal(Signal::KILL);
         if round % 2 == 1 {
@@ -198,7 +198,7 @@ fn a_server_that_is_killed_while_programs_sync_folders_of_its_drive_ends_all_the
         let mut syncing: Vec<_> =
             (0..4).map(|_| Command::new("sh").args(["-c", &looping]).stderr(Stdio::null()).spawn().unwrap()).collect();
         std::thread::scope(|scope| {
-            // Each ends by a panic when nobody answers any more.
+            // Each writer ends by a panic when nobody answers any more.
             let writers: Vec<_> = (0..3)
                 .map(|writer| {
                     let s3 = &s3;

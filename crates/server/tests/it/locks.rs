@@ -61,7 +61,7 @@ fn locks_are_listed_and_broken_beside_a_server_and_at_rest() {
     let status = run(&["status", "--data", &place.data_arg(), "--json"]);
     assert_eq!(serde_json::from_slice::<Value>(&status.stdout).unwrap()["locks"], 3);
 
-    // By its token, beside the server: the next write goes through.
+    // Broken by its token, beside the server: the next write goes through.
     let webdav = WebDav::of(&server);
     assert_eq!(webdav.send("PUT", "/bkt/dir/a", &[], b"y").status, 423);
     let broken = locks(&place, &["break", &tokens[0]]);
@@ -77,7 +77,7 @@ fn locks_are_listed_and_broken_beside_a_server_and_at_rest() {
     }
     assert!(server.stop().success());
 
-    // By its path, at rest; a restart of the server finds the one that is left.
+    // Broken by its path, at rest; a restart of the server finds the one that is left.
     assert_eq!(paths(&place, &["list"]), ["/bkt/z", "/other/x"]);
     let data = place.data_arg();
     let words = run(&["locks", "break", "bkt/z", "--data", &data]);
@@ -153,7 +153,7 @@ fn what_nfs_clients_hold_is_listed_with_its_bytes_and_broken_and_ends_with_the_s
     }
     let status = run(&["status", "--data", &data]);
     assert!(String::from_utf8_lossy(&status.stdout).contains("NFS clients hold 3 locks"), "{status:?}");
-    // By the token, all that the owner has on the file; by the path, all that anybody has.
+    // By the token, all locks of the owner on the file are broken; by the path, all locks of anybody.
     assert_eq!(nfs.lock("bkt/a", 9, 10, 1), DENIED);
     assert_eq!(locks(&place, &["break", first["token"].as_str().unwrap()]).as_array().unwrap().len(), 2);
     assert_eq!(nfs.lock("bkt/a", 9, 10, 1), GRANTED);
@@ -161,7 +161,7 @@ fn what_nfs_clients_hold_is_listed_with_its_bytes_and_broken_and_ends_with_the_s
     assert_eq!(paths(&place, &["list"]), ["/bkt/b"]);
     assert!(server.stop().success());
     assert_eq!(paths(&place, &["list"]), Vec::<String>::new(), "nobody serves it");
-    // The client is given time to ask for it again, and nobody else gets it meanwhile.
+    // The client gets time to ask for it again, and nobody else gets it meanwhile.
     const GRACE: u32 = 4;
     let server = place.serve_again(&[]);
     assert_eq!(Nfs::of(&server).lock("bkt/b", 9, 0, 0), GRACE);

@@ -1,4 +1,4 @@
-//! The binary as its users meet it: real servers on temporary folders and free ports, reached by clients that know
+//! The binary as its users see it: real servers on temporary folders and free ports, reached by clients that know
 //! nothing of the inside.
 //!
 //! `server` starts and stops them; `http`, `s3`, `webdav`, `nfs` and `drive` are the smallest clients that will do;

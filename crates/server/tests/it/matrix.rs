@@ -70,7 +70,7 @@ fn what_one_door_replaces_every_door_sees_replaced() {
         for before in doors {
             let path = format!("{folder}/by-{}", before.name());
             before.put(&path, &noise(70_000, 1));
-            // Read once by all, so that whoever caches has something to forget.
+            // Read once through all doors, so that every cache has something to forget.
             all_show(doors, &path, &noise(70_000, 1), before.name());
             actor.put(&path, &noise(40_000, 2));
             all_show(doors, &path, &noise(40_000, 2), actor.name());

@@ -1,4 +1,4 @@
-//! Nobody but the store's owner reads a file of the store, wherever it lies.
+//! Only the store's owner can read files of the store, wherever they lie.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) fn below(top: &Path) -> Vec<PathBuf> {
 /// What group or others may do anything with.
 fn open_to_others(data: &Path) -> Vec<PathBuf> {
     let mut open = below(data);
-    // What goes away while it is looked at was there for the server alone.
+    // A file that is removed during the check belonged to the server alone.
     open.retain(|path| std::fs::symlink_metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0));
     open
 }

@@ -58,7 +58,7 @@ impl S3 {
         let mut stream = TcpStream::connect(&self.authority).expect("the door is open");
         let mut head = format!("{method} {target} HTTP/1.1\r\ncontent-length: {len}\r\n");
         signed.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
-        // A door that has enough may refuse while it is still being told.
+        // A door may refuse while the request is still being sent.
         let _ = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(part));
         stream
     }

@@ -52,7 +52,7 @@ fn the_layout_of_a_store_is_changed_while_it_serves_and_the_old_disks_go() {
         let text = std::fs::read_to_string(&store_json).unwrap();
         !text.contains("disk0") && text.contains("new0")
     });
-    // They may be unmounted.
+    // The old disks may be unmounted.
     let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().flatten();
     let open: Vec<PathBuf> = open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect();
     let of_disks = open.iter().filter(|target| target.to_string_lossy().contains("/disk"));
@@ -64,7 +64,7 @@ fn the_layout_of_a_store_is_changed_while_it_serves_and_the_old_disks_go() {
         assert_eq!(std::fs::read_dir(&disk).unwrap().count(), 0, "{} is wiped", disk.display());
         std::fs::remove_dir(disk).unwrap();
     }
-    // As many as the new layout's parity may go.
+    // As many new disks as the parity of the new layout allows may be lost.
     for folder in &new[..2] {
         std::fs::remove_dir_all(folder).unwrap();
     }
@@ -89,7 +89,7 @@ fn sets_are_added_and_emptied_at_rest_and_a_store_without_one_of_its_sets_is_ref
 
     let server = place.serve(1, &[]);
     put_all(&server, OBJECTS);
-    // On one file system all sets are as full: there is nothing to move, and it says so by ending.
+    // On one file system all sets are equally full: there is nothing to move, and the command ends.
     assert_eq!(told(&place, &["set", "rebalance"]).0, 0);
     assert!(server.stop().success());
     assert_eq!(told(&place, &["set", "rebalance"]).0, 0);

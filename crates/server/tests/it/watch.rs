@@ -1,4 +1,4 @@
-//! `strata watch`: what changes through any door is told once, in order, to whoever asks, also over a kill.
+//! `strata watch`: changes through any door are reported once, in order, to every reader, also over a kill.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -54,7 +54,7 @@ fn changes_are_told_from_every_door_with_who_made_them() {
     assert_eq!(text(put, "etag"), "8cbad96aced40b3838dd9f07f6ef5772");
     assert!(!text(put, "user").is_empty() && text(put, "at").ends_with('Z'));
     assert_eq!((text(&all[3]["from"], "key"), text(&all[3]["from"], "bucket")), ("two", "box"));
-    // From a place on, and what concerns a prefix alone, by the name before too.
+    // From a place on, and only what concerns a prefix, by the previous name too.
     let behind = watched(&place, &["--from", text(&all[2], "seq")]);
     assert_eq!(behind, all[3..]);
     assert_eq!(watched(&place, &["--from", "start", "box/tw"]), all[2..4]);
@@ -82,7 +82,7 @@ fn a_named_reader_goes_on_where_it_ended_whoever_is_killed() {
     let keys = |events: &[Value]| events.iter().map(|event| text(event, "key").to_owned()).collect::<Vec<_>>();
     assert_eq!(keys(&watched(&place, &["--cursor", "audit", "--from", "start"])), [""]);
     put(&s3, "a");
-    // One that follows, and is killed.
+    // A reader that follows, and is killed.
     let mut command = strata();
     command.args(["watch", "--json", "--cursor", "audit", "--data", &place.data_arg()]);
     let mut follower = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -99,7 +99,7 @@ fn a_named_reader_goes_on_where_it_ended_whoever_is_killed() {
     let server = place.serve_again(&[]);
     put(&S3::of(&server), "d");
     let mut rest = keys(&watched(&place, &["--cursor", "audit"]));
-    // What was printed last may not have been confirmed; before it everything was.
+    // The last change that was printed may not have been confirmed; all earlier ones were.
     if rest.first().is_some_and(|key| key == "c") {
         rest.remove(0);
     }

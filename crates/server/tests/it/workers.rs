@@ -1,4 +1,4 @@
-//! The background workers of a server as operators and programs see them: every one the same way.
+//! The background workers of a server as operators and programs see them: all of them in the same way.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What other doors change is seen here at once, whatever the kernel had cached.
+//! Changes by other doors are seen here at once, whatever the kernel had cached.
 
 use std::cell::RefCell;
 use std::fs;

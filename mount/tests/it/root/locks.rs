@@ -120,7 +120,7 @@ fn what_a_lock_keeps_a_mapping_from_writing_is_shown_to_nobody() {
     said.read_line(&mut line).expect("an answer");
     assert_eq!(line.trim(), libc::EBUSY.to_string());
     assert!(child.wait().expect("it ended").success());
-    // The kernel is told beside the answer.
+    // The kernel is told independently of the answer.
     for _ in 0..200 {
         if fs::read(&path).expect("read") == b"before" {
             return;

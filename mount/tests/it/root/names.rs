@@ -117,7 +117,7 @@ fn a_user_with_the_right_makes_folders_at_the_top_and_the_kernel_lets_them_ask()
         assert!(!at_top(&drive, other, "rm .DS_Store") && !at_top(&drive, other, "mv 'My Files' Theirs"));
     }
     assert!(at_top(&drive, 4711, "rm -r 'My Files' .DS_Store"));
-    // What is shown beyond the mode is not stored by whoever adds to it.
+    // The mode that is shown exceeds the stored one. A program that adds a bit to it must not store the rest.
     assert!(at_top(&drive, 0, "chmod +t ."));
     let stored = drive.ns().resolve(&other_door(), b"/").expect("there").mode;
     assert_eq!(stored & 0o7777, 0o1755);
@@ -132,7 +132,7 @@ fn the_trash_of_a_desktop_is_made_at_the_top_and_takes_what_is_beside_it() {
     let made = "mkdir -m 700 .Trash-4711 .Trash-4711/files .Trash-4711/info; echo x > .Trash-4711/info/f.trashinfo";
     assert!(at_top(&drive, 4711, made));
     assert_eq!(fs::metadata(drive.mount_point().join(".Trash-4711")).expect("there").mode() & 0o7777, 0o700);
-    // A rename into it is one between buckets, which is made all the same for a file; it is the file it was, also for who has it open.
+    // A rename into it leads into another bucket. For a file it is done all the same, and the file stays the same inode, also for open descriptors.
     let inode = |path: &str| fs::metadata(drive.mount_point().join(path)).expect("there").ino();
     let there = |path: &str| drive.mount_point().join(path).exists();
     let read = |path: &str| {
@@ -149,7 +149,7 @@ fn the_trash_of_a_desktop_is_made_at_the_top_and_takes_what_is_beside_it() {
     assert_eq!((inode(".Trash-4711/files/loose"), read(".Trash-4711/files/loose")), (before, "x\nmore\n".to_owned()));
     let kept = fs::metadata(drive.mount_point().join(".Trash-4711/files/loose")).expect("there");
     assert_eq!((kept.uid(), kept.mode() & 0o7777), (4711, 0o640));
-    // A folder goes with all that is in it, and who works in it goes on; so does one name of a file that has another.
+    // A folder takes its content along, and programs that work in it go on; so does one name of a file that has another.
     let made = "mkdir -p Folder/deep/er Folder/more; echo y > Folder/inner; echo z > Folder/a; ln Folder/a Folder/b; echo v > Folder/more/v";
     assert!(at_top(
         &drive,
@@ -167,18 +167,18 @@ fn the_trash_of_a_desktop_is_made_at_the_top_and_takes_what_is_beside_it() {
     assert!(renames("Folder/a", ".Trash-4711/files/a") && !there("Folder/a"));
     assert_eq!((read(".Trash-4711/files/a"), read("Folder/b")), ("z\n".to_owned(), "z\n".to_owned()));
     assert!(inode(".Trash-4711/files/a") != inode("Folder/b"));
-    // Elsewhere nothing goes from one bucket into another.
+    // Outside the trash nothing moves from one bucket into another.
     assert!(!renames("more", "Folder/file") && there("more") && !there("Folder/file"));
     if !have("gio") {
         return;
     }
-    // A home on another file system, as homes are; one that is not there is refused by gio itself.
+    // HOME is on another file system, as it usually is; gio itself refuses a HOME that does not exist.
     let trashed = |what: &str| at_top(&drive, 4711, &format!("HOME=/ gio trash {what}"));
     let thrown = ["more", "Folder/inner", "Folder/more", "Folder"].map(trashed);
     assert_eq!(thrown, [true; 4]);
     assert!(!there("more") && !there("Folder") && there(".Trash-4711/files/Folder/b"));
     assert_eq!((read(".Trash-4711/files/more"), read(".Trash-4711/files/inner")), ("w\n".to_owned(), "y\n".to_owned()));
-    // gio gives the second of one name another.
+    // gio gives the second file of one name another name.
     let second = fs::read_dir(drive.mount_point().join(".Trash-4711/files")).expect("listed").flatten();
     assert_eq!(second.filter(|entry| entry.path().join("v").exists()).count(), 1);
 }
@@ -279,7 +279,7 @@ fn a_writer_without_privilege_clears_the_set_user_id_bit() {
 fn set_id_bits_cleared_by_a_write_show_cleared_at_once() {
     let Some(drive) = Drive::new() else { return };
     fs::set_permissions(drive.top(), fs::Permissions::from_mode(0o777)).expect("set");
-    // `stat` asks for the mode alone here, which the kernel would answer from its cache.
+    // `stat` asks only for the mode here, which the kernel would answer from its cache.
     let calls = [
         "dd of=program conv=notrunc status=none",
         "dd of=program conv=notrunc oflag=direct status=none",
@@ -345,11 +345,11 @@ fn what_is_removed_can_be_asked_about_as_long_as_somebody_refers_to_it() {
     fs::write(drive.at("file"), "text").expect("written");
     let path = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(drive.at("file")).expect("opened");
     let number = path.metadata().expect("there").ino();
-    // By another door, so that the kernel has to ask.
+    // Removed through another door, so that the kernel has to ask.
     drive.ns().unlink(&other_door(), drive.attr("").ino, b"file").expect("removed");
     soon("the removal", || path.metadata().expect("there").nlink() == 0);
     assert_eq!(path.metadata().expect("there").ino(), number);
-    // Whoever refers to it can still open it for a while.
+    // Programs that refer to it can still open it for a while.
     let reopened = fs::read_to_string(format!("/proc/self/fd/{}", path.as_raw_fd()));
     assert_eq!(reopened.expect("opened and read"), "text");
     assert_eq!(errno(fs::metadata(drive.at("file"))), libc::ENOENT);
@@ -389,7 +389,7 @@ fn positions_in_a_directory_hold_for_thousands_of_seeks_and_for_other_descriptor
         let found = names(if n % 2 == 0 { &one } else { &two }, all[at].0, 2);
         assert!(found.iter().map(|(_, name)| name).eq(all[at + 1..at + 3].iter().map(|(_, name)| name)), "behind {at}");
     }
-    // What was removed since is not missed.
+    // A removed name does not disturb positions.
     assert_eq!(names(&two, all[5989].0, 1)[0].1, all[5990].1);
     fs::remove_file(drive.at(std::str::from_utf8(&all[5990].1).expect("text"))).expect("removed");
     assert_eq!(names(&two, all[5990].0, 1)[0].1, all[5991].1);

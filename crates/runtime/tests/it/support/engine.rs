@@ -1,4 +1,4 @@
-//! Over which engine of the index these tests run.
+//! The index's engine with which these tests run.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
