@@ -539,7 +539,7 @@ fn a_sync_in_a_relaxed_bucket_waits_for_the_write_alone_and_elsewhere_for_the_di
         let top = ns.bucket(&root(), bucket).unwrap().root;
         let file = ns.create(&root(), top, b"f", 0o644, RW, true, false).unwrap().ino;
         ns.write(&root(), file, 0, &noise(1, 100_000)).unwrap();
-        // The rows of the bucket itself were promised without conditions.
+        // The commits that made the bucket are promised strictly, so they are settled first.
         let op = root();
         ns.fsync(&op, file).unwrap();
         ns.settle_blocking(&op).unwrap();
