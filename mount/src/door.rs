@@ -155,6 +155,7 @@ impl MountDoor {
         handle: Option<u64>,
         by_kernel: bool,
     ) -> Result<Shown, Refusal> {
+        let asked = self.nodes.moments.now();
         let (ino, file) = (ino_of(number), handle.and_then(|handle| self.files.get(handle)));
         if set.size.is_some() {
             match file.filter(|file| file.writable()) {
@@ -205,7 +206,8 @@ impl MountDoor {
         } else if let Some(node) = node.filter(|node| !node.is_past()) {
             node.wrote(found, &attr);
         }
-        self.shown(number, attr)
+        let shown = self.shown(number, attr)?;
+        Ok(Shown { lasting: shown.lasting && !self.nodes.moments.changed_since(asked, ino.0), ..shown })
     }
 
     /// Clears set-id bits after a write or truncation by somebody without the privilege to keep them.

@@ -22,13 +22,15 @@
 //!
 //! A reply computed before a change and installed by the kernel after the invalidation would be stale for its whole
 //! time to live. For names the kernel's directory lock rules that out, for pages the page lock does. For attributes of an
-//! inode that the kernel has, the version does that it counts up with each invalidation (`fuse_reverse_inval_inode`). An inode that is
-//! new to the kernel has none of these. If the request has not entered it in the table yet, the request notices the change
-//! itself (`moments.rs`). If it has, the kernel answers the invalidation with "no such inode": the reply is on its way
-//! to its place there, or the inode is gone and its forget is on its way here. Both take only as long as the program waits for a
-//! processor, so this thread asks again until the kernel has the inode or has given it up. Answers of other doors wait for
-//! that too, up to [`SETTLE_MAX`]. Inodes that the kernel had are invalidated once: at an invalidation the kernel gives up the answers it
-//! waits for, sizes of files among them, and a read or a mapping in that moment would end at the old size.
+//! inode that the kernel has, the version does that it counts up with each invalidation (`fuse_reverse_inval_inode`). Answers
+//! to changes of this mount (SETATTR, LINK, CREATE) do not compare that version: these requests check themselves whether another
+//! door made a change meanwhile (`moments.rs`). An inode that is new to the kernel has none of these protections. If the request
+//! has not entered it in the table yet, the request notices the change itself (`moments.rs`). If it has, the kernel answers the
+//! invalidation with "no such inode": the reply is on its way to its place there, or the inode is gone and its forget is on its
+//! way here. Mostly that takes only as long as the program waits for a processor (a long listing enters its first inodes while it
+//! still reads the last), so this thread tries again until the kernel has the inode or has given it up. Answers of other doors
+//! wait for that too, up to [`SETTLE_MAX`]. Inodes that the kernel had are invalidated once: at an invalidation the kernel gives
+//! up the answers it waits for, sizes of files among them, and a read or a mapping in that moment would end at the old size.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -184,7 +186,7 @@ fn run<K: Kernel, S: Sizes>(feed: &Feed, changes: &Receiver<Change>, mut teller:
         std::mem::take(&mut *feed.resync.lock()).into_iter().for_each(|ino| pending.push_data(ino));
         if !pending.is_empty() {
             teller.tell(pending.take());
-            teller.settle();
+            teller.settle(feed);
         }
         teller.sizes.told(taken);
         teller.ask_for_late();
@@ -231,7 +233,8 @@ struct Teller<K, S> {
     metrics: Arc<MountMetrics>,
     /// Numbers that the kernel was given and did not have at the invalidation.
     on_the_way: HashSet<u64>,
-    /// Numbers of these that took longer than [`SETTLE_MAX`].
+    /// Numbers of these that took longer than [`SETTLE_MAX`]. The other door was answered by then, so a program that asks for the size
+    /// of what it was told of may be the one whose answer the kernel gives up.
     late: HashSet<u64>,
     late_asked: Instant,
 }
@@ -300,7 +303,7 @@ impl<K: Kernel, S: Sizes> Teller<K, S> {
     }
 
     /// Invalidates what was on its way when it was told, as soon as it is there.
-    fn settle(&mut self) {
+    fn settle(&mut self, feed: &Feed) {
         if self.on_the_way.is_empty() {
             return;
         }
@@ -310,7 +313,7 @@ impl<K: Kernel, S: Sizes> Teller<K, S> {
             if self.on_the_way.is_empty() {
                 return;
             }
-            if now() >= until {
+            if now() >= until || feed.stop.load(Ordering::Acquire) {
                 break;
             }
             std::thread::sleep(SETTLE_STEP);

@@ -40,7 +40,7 @@ pub struct StoreSettings {
     pub overlay_bytes_max: usize,
     /// Bytes written to open files that are held before they become content.
     pub staged_bytes_max: usize,
-    /// Bytes that a round of the mover may take to remember what it handles.
+    /// Bytes of memory for what the mover handles at a time: a portion of a round.
     pub mover_bytes_max: usize,
     /// Bytes of log behind a checkpoint from which the next one is taken: a lost index is rebuilt by replaying these.
     pub checkpoint_log_bytes: u64,

@@ -28,21 +28,25 @@ impl Ledger {
     /// it stays as it is. [`LedgerError::QuorumLost`] where the others could not be told: it is out after the next opening.
     pub fn remove_disk(&self, place: DiskIndex) -> Result<String> {
         let shared = &self.shared;
-        let refuse =
-            |what: String| LedgerError::Setting { name: "place", what: format!("{what}; nothing was changed") };
+        let refuse = |what: String| LedgerError::Setting { name: "place", what };
         let mut writer = self.lock_for_change()?;
         let Some((set, index)) = shared.sets.disk_at(usize::from(place.0)) else {
-            return Err(refuse(format!("the set has the places 0 to {}", shared.sets.disks() - 1)));
+            return Err(refuse(format!(
+                "the set has the places 0 to {}; nothing was changed",
+                shared.sets.disks() - 1
+            )));
         };
         let member = &set.members[index];
         let label = member.label().to_string();
         let Ok(disk) = member.disk() else {
-            return Err(refuse(format!("there is no disk in place {place}; give it another by `strata disk replace`")));
+            return Err(refuse(format!(
+                "there is no disk in place {place}; nothing was changed; give it another by `strata disk replace`"
+            )));
         };
         let was_written = member.writable();
         if was_written && set.writable() <= set.write_quorum() {
             let what = format!(
-                "without {label} the set would have {} disks that take writes and needs {}; put another disk in order first",
+                "without {label} the set would have {} disks that take writes and needs {}; nothing was changed; put another disk in order first",
                 set.writable() - 1,
                 set.write_quorum()
             );
@@ -52,7 +56,7 @@ impl Ledger {
         let whole = set.supers.lock().newest.whole & set.mask(Member::writable) & !(1 << index);
         if (whole.count_ones() as usize) < set.data_shards() {
             let what = format!(
-                "without {label} the set would have {} disks that hold everything and needs {}; heal it first",
+                "without {label} the set would have {} disks that hold everything and needs {}; nothing was changed; heal it first",
                 whole.count_ones(),
                 set.data_shards()
             );

@@ -72,7 +72,7 @@ impl Namespace {
             return Err(error);
         }
         if swap {
-            self.remove_tree(op, to.0, &beside)?;
+            self.remove_replaced(op, to.0, &beside)?;
         }
         let may = |inode: &Inode| match (inode.attr.kind, copies.get(&inode.attr.ino)) {
             (NodeKind::Directory, _) => Ok(()),
@@ -145,8 +145,18 @@ impl Namespace {
                 );
                 fail(error.kind, what)
             }),
-            false => self.remove_tree(op, to.0, &beside),
+            false => self.remove_replaced(op, to.0, &beside),
         }
+    }
+
+    /// Removes what a copy has replaced, which has the name `beside` now.
+    fn remove_replaced(&self, op: &Op, parent: Ino, beside: &[u8]) -> Result<()> {
+        self.remove_tree(op, parent, beside).map_err(|error| {
+            let beside = beside.escape_ascii();
+            let what =
+                format!("{}; the destination is whole, and what it replaced is still there as '{beside}'", error.what);
+            fail(error.kind, what)
+        })
     }
 
     /// Gives a copy the attributes of its source.

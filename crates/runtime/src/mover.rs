@@ -48,8 +48,8 @@ const BELOW_DEAD: u8 = 1;
 const BELOW_FULL: u8 = 92;
 /// Share of the complete segments that must be garbage before the background begins.
 const GARBAGE_SHARE: u64 = 10;
-/// And from which it begins whatever that costs.
-const GARBAGE_SHARE_MIN: u64 = 2;
+/// Per cent of them from which it begins whatever that costs.
+const GARBAGE_PERCENT_MAX: u64 = 66;
 
 /// Keeps to the rate, tells how it goes, ends when asked.
 struct Paced<'a> {
@@ -98,10 +98,10 @@ impl Runtime {
         let mut most = self.store().ledger().room().left;
         loop {
             let mut freed = 0;
-            // Each of several rounds but the last left its checkpoint and the commits of its moves behind: whole segments of which nothing is
-            // needed any more. One more checkpoint frees them.
+            // Rounds leave their commits behind, and each but the last its checkpoint: whole segments without referenced content.
+            // One more checkpoint frees them.
             for below in [BELOW_ON_DEMAND, BELOW_DEAD] {
-                let before = done.clone();
+                let (before, written) = (done.clone(), self.store().log_written());
                 let mut tell = |report: &MoverReport| {
                     on = progress(&sum(&before, report));
                     on
@@ -109,7 +109,9 @@ impl Runtime {
                 let report = self.reclaim_as(Choice::Below(below), patience, true, &mut tell)?;
                 done = sum(&done, &report);
                 freed += report.segments_freed;
-                if report.checkpoints <= 1 || !on {
+                let written = self.store().log_written().saturating_sub(written);
+                let leaves_little = report.checkpoints <= 1 && written <= self.store().ledger().segment_capacity();
+                if leaves_little || !on {
                     break;
                 }
             }
@@ -288,7 +290,7 @@ impl Runtime {
         let after = self.clock().monotonic_nanos();
         let worth = census.occupied() / GARBAGE_SHARE + census.capacity;
         // A round takes a checkpoint, which is large where many small objects are: garbage is freed in larger portions there.
-        let worth = worth.max(store.worth_a_checkpoint().min(census.occupied() / GARBAGE_SHARE_MIN));
+        let worth = worth.max(store.worth_a_checkpoint().min(census.occupied() / 100 * GARBAGE_PERCENT_MAX));
         let garbage = census.garbage(Choice::Below(BELOW));
         *counted = SpaceWatch { at, when: after, took: after.saturating_sub(now), released, garbage, worth };
         let ended = full && store.is_worth_ending(&census);

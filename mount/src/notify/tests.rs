@@ -120,7 +120,9 @@ fn what_is_given_up_on_its_way_is_not_waited_for() {
     setting.change(Change::Attr(Ino(7)));
     assert_eq!(setting.next(), Told::Inode(7, Scope::Attr));
     setting.nodes.forget(7, 1);
-    while setting.told.recv_timeout(SETTLE_MAX + 2 * IDLE_WAIT).is_ok() {}
+    let quiet = || setting.told.recv_timeout(SETTLE_MAX + 2 * IDLE_WAIT) == Err(RecvTimeoutError::Timeout);
+    // What was under way when it was given up may still come.
+    assert!((0..1000).any(|_| quiet()), "the kernel is asked on and on");
     setting.end();
 }
 

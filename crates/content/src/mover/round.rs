@@ -163,13 +163,13 @@ struct Round<'a> {
     store: &'a Arc<Store>,
     host: &'a mut dyn Host,
     report: MoverReport,
-    /// The chunks that the frames of each segment name.
+    /// The segments that were taken up, and the chunks that the frames of each name, until they are moved.
     victims: BTreeMap<SegmentId, Vec<ChunkId>>,
     /// Victims that are not freed after all.
     keep: BTreeSet<SegmentId>,
     /// Those of them that there was no room for any more.
     put_off: BTreeSet<SegmentId>,
-    /// Chunks that nobody counted when they were looked at, with their segment.
+    /// Chunks of the portion at hand that nobody counted when they were checked, with their segment.
     condemned: Vec<(ChunkId, SegmentId)>,
     backlog: u64,
 }
@@ -190,15 +190,20 @@ impl Round<'_> {
                 leave.insert(used.segment);
                 emptied += used.capacity.saturating_sub(used.content);
             }
-            // If there is no room, everybody waits for what can be freed already.
-            if hurry || emptied >= self.store.worth_a_checkpoint() {
+            if emptied >= self.store.worth_a_checkpoint() || hurry || self.is_to_free_now() {
                 break;
             }
         }
         if leave.is_empty() {
             return Ok(true);
         }
-        self.free(&leave, hurry)
+        self.free(&leave, hurry || self.store.ledger().is_full())
+    }
+
+    /// Whether what was emptied is freed before it is worth a checkpoint: room became short, or a checkpoint is due in any case.
+    fn is_to_free_now(&self) -> bool {
+        let ledger = self.store.ledger();
+        !self.put_off.is_empty() || ledger.room().spare < ledger.segment_capacity() || self.store.checkpoint_due()
     }
 
     /// Lists the chunks of the first of `victims`, as many as memory is meant for, and condemns those that nobody counts. How many segments
@@ -235,6 +240,7 @@ impl Round<'_> {
                 // Others wrote meanwhile. Segments that were begun are finished, and this one is left to the next round.
                 self.keep.insert(segment);
                 self.put_off.insert(segment);
+                self.victims.insert(segment, Vec::new());
                 continue;
             }
             if !self.move_all(&mut packer, segment)? {

@@ -204,20 +204,18 @@ impl Writer {
         out.extend_from_slice(b"</D:response>");
         Ok(())
     }
-}
 
-impl Writer {
-    /// The `response` of a member of which nothing else can be told.
-    fn refused(&self, entry: &DirEntry, refusal: &Refusal, out: &mut Vec<u8>) {
+    /// The `response` of a member of which nothing but a status can be told.
+    fn refused(&self, name: &[u8], attr: &Attr, refusal: &Refusal, out: &mut Vec<u8>) {
         let mut href = self.ask.path.href(true);
-        push_name(&mut href, &entry.name);
-        if is_dir(&entry.attr) {
+        push_name(&mut href, name);
+        if is_dir(attr) {
             href.push('/');
         }
         let status = refusal.status;
         let line = format!("<D:response><D:href>{href}</D:href><D:status>HTTP/1.1 {status}</D:status></D:response>");
         out.extend_from_slice(line.as_bytes());
-        tracing::warn!(ino = entry.attr.ino.0, what = refusal.what, "the properties of a listed member cannot be read");
+        tracing::warn!(ino = attr.ino.0, what = refusal.what, "the properties of a listed member cannot be read");
     }
 }
 
@@ -229,32 +227,30 @@ impl Render for Writer {
     }
     fn entry(&mut self, entry: &DirEntry, out: &mut Vec<u8>) -> Result<()> {
         let before = out.len();
-        let mut now = None;
+        let mut attr = entry.attr.clone();
         for _ in 0..LOOKS_MAX {
-            let attr = now.as_ref().unwrap_or(&entry.attr);
-            let ino = attr.ino;
-            match self.response(Some(&entry.name), attr, out) {
+            let refusal = match self.response(Some(&entry.name), &attr, out) {
                 Ok(()) => return Ok(()),
-                // Gone since the page was read. Another may have taken its name, by a rename for example.
-                Err(refusal) if refusal.status == StatusCode::NOT_FOUND => {
-                    out.truncate(before);
-                    match self.ask.look_in(&self.attr, &entry.name).map(Found::visible) {
-                        Ok(Some(other)) if other.ino != ino => now = Some(other),
-                        Ok(_) => return Ok(()),
-                        Err(refusal) => {
-                            self.refused(entry, &refusal, out);
-                            return Ok(());
-                        }
-                    }
-                }
+                Err(refusal) => refusal,
+            };
+            out.truncate(before);
+            if refusal.status != StatusCode::NOT_FOUND {
                 // One member that cannot be shown must not hide the others (RFC 4918 section 13: a status of its own).
+                self.refused(&entry.name, &attr, &refusal, out);
+                return Ok(());
+            }
+            // Gone since the page was read. Another may have taken its name, by a rename for example.
+            match self.ask.look_in(&self.attr, &entry.name).map(Found::visible) {
+                Ok(Some(other)) if other.ino != attr.ino => attr = other,
+                Ok(_) => return Ok(()),
                 Err(refusal) => {
-                    out.truncate(before);
-                    self.refused(entry, &refusal, out);
+                    self.refused(&entry.name, &attr, &refusal, out);
                     return Ok(());
                 }
             }
         }
+        let busy = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "it was replaced again and again; list it once more");
+        self.refused(&entry.name, &attr, &busy, out);
         Ok(())
     }
     fn tail(&mut self, out: &mut Vec<u8>) {

@@ -47,7 +47,7 @@ pub(crate) struct Memory {
     /// Requests in work at each HTTP door.
     pub(crate) requests: u64,
     /// A small table: of the mount and of NFS, where listings go on; of NFS, the replies that may be asked for again. What the
-    /// ledger queues and what a round of the mover remembers have two each.
+    /// ledger queues and what a portion of the mover's round remembers have two each.
     pub(crate) table: u64,
 }
 
