@@ -246,8 +246,8 @@ impl Namespace {
     }
 
     /// Copies a file or (with `deep`) a tree by reference: no data moves. An existing target is replaced when
-    /// `overwrite`, once the copy is whole: in one step, at the top in two. Returns whether something was replaced. A file is one commit; a tree one per entry, in
-    /// order. A failure in the middle leaves a partial copy where there was nothing, else what was there; the source is untouched.
+    /// `overwrite`, once the copy is whole: in one step, at the top in two. Returns whether something was replaced. A file is
+    /// one commit; a tree one per entry, in order. A failure in the middle leaves a partial copy where there was nothing, else what was there; the source is untouched.
     ///
     /// # Errors
     /// [`ErrorKind::PreconditionFailed`] without `overwrite`, [`ErrorKind::Loop`] into itself, and those of names and

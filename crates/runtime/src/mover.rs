@@ -48,7 +48,7 @@ const BELOW_DEAD: u8 = 1;
 const BELOW_FULL: u8 = 92;
 /// Share of the complete segments that must be garbage before the background begins.
 const GARBAGE_SHARE: u64 = 10;
-/// Per cent of them from which it begins whatever that costs.
+/// Per cent of the complete segments that are garbage from which the background begins whatever that costs.
 const GARBAGE_PERCENT_MAX: u64 = 66;
 
 /// Keeps to the rate, tells how it goes, ends when asked.
